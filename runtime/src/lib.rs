@@ -1,0 +1,1 @@
+//! Runs a Portolan stack inside an ordinary std program.

@@ -1,0 +1,225 @@
+//! Every tunable, its default, and why. Where Linux has the same one, the default is Linux's and its name is given.
+
+use core::time::Duration;
+
+/// The tunables of a stack. `Config::default()` suits a server on a LAN or the Internet.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// All bytes that sockets, reassembly and resolution may hold together. At the limit new connections and
+    /// new data are refused (and counted) before anything else suffers. 256 MiB: a quarter of a small server.
+    pub memory_limit_bytes: usize,
+    /// The most descriptors at once. 1,048,576, Linux's `fs.nr_open`.
+    pub max_descriptors: usize,
+    /// The range that ephemeral ports are drawn from: RFC 6335's dynamic ports, 49152..=65535, are fewer than a
+    /// busy client needs; this is Linux's `ip_local_port_range`.
+    pub ephemeral_ports: (u16, u16),
+    /// Neighbour cache, ARP, NDP and duplicate address detection.
+    pub neighbor: NeighborConfig,
+    /// IPv4, IPv6, ICMP.
+    pub ip: IpConfig,
+    /// UDP.
+    pub udp: UdpConfig,
+    /// TCP.
+    pub tcp: TcpConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            memory_limit_bytes: 256 << 20,
+            max_descriptors: 1 << 20,
+            ephemeral_ports: (32768, 60999),
+            neighbor: NeighborConfig::default(),
+            ip: IpConfig::default(),
+            udp: UdpConfig::default(),
+            tcp: TcpConfig::default(),
+        }
+    }
+}
+
+/// The neighbour cache (RFC 4861 §10 names its constants) and duplicate address detection (RFC 4862).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NeighborConfig {
+    /// Entries per interface. Strangers can make us resolve addresses, so it is bounded: 1,024, Linux's `gc_thresh3`.
+    pub max_entries: usize,
+    /// Packets that wait for one resolution; the oldest is dropped for a new one (RFC 4861 §7.2.2 asks for at
+    /// least one). 16.
+    pub max_pending_packets: usize,
+    /// RETRANS_TIMER: between two solicitations. 1 s.
+    pub retransmit_delay: Duration,
+    /// MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT: solicitations before a neighbour is given up. 3.
+    pub max_solicitations: u8,
+    /// REACHABLE_TIME: for how long a confirmation is believed. 30 s.
+    pub reachable_delay: Duration,
+    /// DELAY_FIRST_PROBE_TIME: for how long an upper layer may confirm a stale entry before it is probed. 5 s.
+    pub delay_first_probe: Duration,
+    /// DupAddrDetectTransmits: probes before an address is used; 0 switches detection off. 1.
+    pub duplicate_address_probes: u8,
+}
+
+impl Default for NeighborConfig {
+    fn default() -> Self {
+        NeighborConfig {
+            max_entries: 1024,
+            max_pending_packets: 16,
+            retransmit_delay: Duration::from_secs(1),
+            max_solicitations: 3,
+            reachable_delay: Duration::from_secs(30),
+            delay_first_probe: Duration::from_secs(5),
+            duplicate_address_probes: 1,
+        }
+    }
+}
+
+/// IPv4, IPv6 and ICMP.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IpConfig {
+    /// TTL and hop limit of what we send. 64 (RFC 1700's successor registry; Linux's `ip_default_ttl`).
+    pub hop_limit: u8,
+    /// All bytes that wait for missing fragments. 4 MiB, Linux's `ipfrag_high_thresh`.
+    pub reassembly_limit_bytes: usize,
+    /// Packets that are being put together at once. 1,024.
+    pub max_reassemblies: usize,
+    /// For how long fragments wait. 30 s (Linux's `ipfrag_time`; RFC 8200 §4.5 says 60, RFC 1122 60 to 120, and
+    /// both were written for slower networks).
+    pub reassembly_timeout: Duration,
+    /// ICMP errors a second, all destinations together (RFC 4443 §2.4(f), RFC 1812 §4.3.2.8). 1,000, Linux's
+    /// `icmp_msgs_per_sec`.
+    pub icmp_errors_per_second: u32,
+    /// ICMP errors at once. 50, Linux's `icmp_msgs_burst`.
+    pub icmp_error_burst: u32,
+    /// Whether echo requests are answered.
+    pub answer_echo: bool,
+    /// For how long a learned path MTU is believed: RFC 8201 §4 says not to try a larger one within 10 minutes.
+    pub path_mtu_timeout: Duration,
+    /// Destinations whose path MTU is kept. 4,096.
+    pub max_path_mtus: usize,
+    /// Frames of our own (resolution, ICMP, resets) that wait for the device, and packets that wait on the
+    /// loopback. 1,024, near Linux's `txqueuelen`.
+    pub max_queued_frames: usize,
+}
+
+impl Default for IpConfig {
+    fn default() -> Self {
+        IpConfig {
+            hop_limit: 64,
+            reassembly_limit_bytes: 4 << 20,
+            max_reassemblies: 1024,
+            reassembly_timeout: Duration::from_secs(30),
+            icmp_errors_per_second: 1000,
+            icmp_error_burst: 50,
+            answer_echo: true,
+            path_mtu_timeout: Duration::from_secs(600),
+            max_path_mtus: 4096,
+            max_queued_frames: 1024,
+        }
+    }
+}
+
+/// UDP.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct UdpConfig {
+    /// SO_RCVBUF of a new socket. 208 KiB, Linux's `rmem_default`.
+    pub receive_buffer_bytes: usize,
+    /// SO_SNDBUF of a new socket. 208 KiB, Linux's `wmem_default`.
+    pub send_buffer_bytes: usize,
+}
+
+impl Default for UdpConfig {
+    fn default() -> Self {
+        UdpConfig { receive_buffer_bytes: 208 << 10, send_buffer_bytes: 208 << 10 }
+    }
+}
+
+/// TCP.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TcpConfig {
+    /// SO_RCVBUF of a new socket: the window that it offers. 1 MiB.
+    pub receive_buffer_bytes: usize,
+    /// SO_SNDBUF of a new socket: what `send` takes before it says `WouldBlock`. 1 MiB.
+    pub send_buffer_bytes: usize,
+    /// The largest SO_RCVBUF and SO_SNDBUF. The window scale is chosen from it, so that a buffer can grow after the
+    /// handshake. 6 MiB, Linux's `tcp_rmem[2]`, which gives a scale of 7.
+    pub max_buffer_bytes: usize,
+    /// Segments in the initial window. 10 (RFC 6928, Linux).
+    pub initial_window_segs: u32,
+    /// RTO before there is a measurement. 1 s (RFC 6298 §2.1).
+    pub initial_rto: Duration,
+    /// The smallest RTO. 200 ms (Linux's TCP_RTO_MIN; RFC 6298 §2.4 says 1 s, which was for coarse clocks).
+    pub min_rto: Duration,
+    /// The largest RTO. 120 s (Linux's TCP_RTO_MAX; RFC 6298 §2.5 allows 60 s and more).
+    pub max_rto: Duration,
+    /// How long an acknowledgement may wait for a second segment or for data. 40 ms (Linux's TCP_DELACK_MIN;
+    /// RFC 9293 §3.8.6.3 allows up to 500 ms).
+    pub delayed_ack: Duration,
+    /// Segments at the start of a connection, and after idling, that are acknowledged at once. 16 (Linux's
+    /// TCP_MAX_QUICKACKS).
+    pub quick_acks: u8,
+    /// SYNs repeated before `connect` gives up. 6 (Linux's `tcp_syn_retries`: about 127 s).
+    pub syn_retries: u8,
+    /// SYN-ACKs repeated before a handshake is given up. 5 (Linux's `tcp_synack_retries`).
+    pub syn_ack_retries: u8,
+    /// Retransmissions of data before the connection is given up (R2 of RFC 9293 §3.8.3). 15 (Linux's
+    /// `tcp_retries2`: 15 minutes and more).
+    pub retries: u8,
+    /// Time-outs of data of a connection that no descriptor holds. 8 (Linux's `tcp_orphan_retries`).
+    pub orphan_retries: u8,
+    /// TIME-WAIT. 60 s (Linux's TCP_TIMEWAIT_LEN; RFC 9293 says 2 MSL, 4 minutes with its MSL of 2).
+    pub time_wait: Duration,
+    /// TIME-WAIT records at once; at the limit a closing connection is dropped at once. 65,536 (near Linux's
+    /// `tcp_max_tw_buckets`).
+    pub max_time_wait: usize,
+    /// How long a connection that nobody holds waits for the peer's FIN. 60 s (Linux's `tcp_fin_timeout`).
+    pub fin_wait_2: Duration,
+    /// SO_KEEPALIVE: idle time before the first probe. 2 h (RFC 9293 §3.8.4 KLDN, Linux's `tcp_keepalive_time`).
+    pub keepalive_idle: Duration,
+    /// Between two keepalive probes. 75 s (Linux's `tcp_keepalive_intvl`).
+    pub keepalive_interval: Duration,
+    /// Unanswered keepalive probes before the connection is given up. 9 (Linux's `tcp_keepalive_probes`).
+    pub keepalive_probes: u8,
+    /// Handshakes that one listener may have under way, at most its backlog. 4,096 (Linux's `somaxconn`).
+    pub max_syn_backlog: usize,
+    /// Challenge ACKs a second, all connections together (RFC 5961 §7). 1,000, Linux's default before it became
+    /// unlimited.
+    pub challenge_acks_per_second: u32,
+    /// Ranges of out-of-order data one connection keeps. 64.
+    pub max_out_of_order_ranges: usize,
+    /// The smallest MSS that a peer can make us use; a smaller one costs us more than it costs the peer. 48,
+    /// Linux's `tcp_min_snd_mss`.
+    pub min_mss: u16,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        TcpConfig {
+            receive_buffer_bytes: 1 << 20,
+            send_buffer_bytes: 1 << 20,
+            max_buffer_bytes: 6 << 20,
+            initial_window_segs: 10,
+            initial_rto: Duration::from_secs(1),
+            min_rto: Duration::from_millis(200),
+            max_rto: Duration::from_secs(120),
+            delayed_ack: Duration::from_millis(40),
+            quick_acks: 16,
+            syn_retries: 6,
+            syn_ack_retries: 5,
+            retries: 15,
+            orphan_retries: 8,
+            time_wait: Duration::from_secs(60),
+            max_time_wait: 65536,
+            fin_wait_2: Duration::from_secs(60),
+            keepalive_idle: Duration::from_secs(7200),
+            keepalive_interval: Duration::from_secs(75),
+            keepalive_probes: 9,
+            max_syn_backlog: 4096,
+            challenge_acks_per_second: 1000,
+            max_out_of_order_ranges: 64,
+            min_mss: 48,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Errors of calls, under their POSIX names, and the reasons for which a connection ends.
+
+use core::fmt;
+
+/// What a call returns.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// Why a call failed: the POSIX errors, under the names that every sockets programmer knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Error {
+    /// EAGAIN / EWOULDBLOCK: nothing to take or no room now; an [`Event`](crate::Event) will tell when to try again.
+    WouldBlock,
+    /// EINPROGRESS: the connection is being opened; it is writable when that is done.
+    InProgress,
+    /// EALREADY: an earlier `connect` is still under way.
+    Already,
+    /// EISCONN: the socket is connected already.
+    IsConnected,
+    /// ENOTCONN: the socket is not connected.
+    NotConnected,
+    /// EBADF: no such descriptor, or one that was closed.
+    BadDescriptor,
+    /// EINVAL: the call makes no sense in this state or with these arguments.
+    InvalidArgument,
+    /// EOPNOTSUPP: this kind of socket has no such call.
+    NotSupported,
+    /// EAFNOSUPPORT: an address of the other family.
+    AddressFamilyNotSupported,
+    /// EADDRINUSE: the address and port are taken.
+    AddressInUse,
+    /// EADDRNOTAVAIL: not an address of this stack, or no ephemeral port is left.
+    AddressNotAvailable,
+    /// EDESTADDRREQ: no destination was given and the socket is not connected.
+    DestinationRequired,
+    /// EMSGSIZE: the datagram is too large for the protocol, the buffer or the path.
+    MessageTooLong,
+    /// ECONNREFUSED: nobody listens there.
+    ConnectionRefused,
+    /// ECONNRESET: the peer reset the connection.
+    ConnectionReset,
+    /// ECONNABORTED: the connection was ended by this side.
+    ConnectionAborted,
+    /// EPIPE: this half of the connection was shut down.
+    BrokenPipe,
+    /// ETIMEDOUT: the peer did not answer.
+    TimedOut,
+    /// EHOSTUNREACH: no way to the host.
+    HostUnreachable,
+    /// ENETUNREACH: no route to the network.
+    NetworkUnreachable,
+    /// ENOPROTOOPT: the peer's host does not speak the protocol, or the option is unknown.
+    ProtocolNotAvailable,
+    /// EACCES: sending to a broadcast address needs SO_BROADCAST.
+    PermissionDenied,
+    /// ENOBUFS: the stack's memory limit is reached.
+    NoBufferSpace,
+    /// EMFILE: the descriptor table is full.
+    TooManyDescriptors,
+}
+
+impl Error {
+    /// The POSIX name: `EADDRINUSE`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Error::WouldBlock => "EAGAIN",
+            Error::InProgress => "EINPROGRESS",
+            Error::Already => "EALREADY",
+            Error::IsConnected => "EISCONN",
+            Error::NotConnected => "ENOTCONN",
+            Error::BadDescriptor => "EBADF",
+            Error::InvalidArgument => "EINVAL",
+            Error::NotSupported => "EOPNOTSUPP",
+            Error::AddressFamilyNotSupported => "EAFNOSUPPORT",
+            Error::AddressInUse => "EADDRINUSE",
+            Error::AddressNotAvailable => "EADDRNOTAVAIL",
+            Error::DestinationRequired => "EDESTADDRREQ",
+            Error::MessageTooLong => "EMSGSIZE",
+            Error::ConnectionRefused => "ECONNREFUSED",
+            Error::ConnectionReset => "ECONNRESET",
+            Error::ConnectionAborted => "ECONNABORTED",
+            Error::BrokenPipe => "EPIPE",
+            Error::TimedOut => "ETIMEDOUT",
+            Error::HostUnreachable => "EHOSTUNREACH",
+            Error::NetworkUnreachable => "ENETUNREACH",
+            Error::ProtocolNotAvailable => "ENOPROTOOPT",
+            Error::PermissionDenied => "EACCES",
+            Error::NoBufferSpace => "ENOBUFS",
+            Error::TooManyDescriptors => "EMFILE",
+        }
+    }
+
+    /// Linux's number for it, for programs that speak to others in errno.
+    pub const fn errno(self) -> i32 {
+        match self {
+            Error::WouldBlock => 11,
+            Error::InProgress => 115,
+            Error::Already => 114,
+            Error::IsConnected => 106,
+            Error::NotConnected => 107,
+            Error::BadDescriptor => 9,
+            Error::InvalidArgument => 22,
+            Error::NotSupported => 95,
+            Error::AddressFamilyNotSupported => 97,
+            Error::AddressInUse => 98,
+            Error::AddressNotAvailable => 99,
+            Error::DestinationRequired => 89,
+            Error::MessageTooLong => 90,
+            Error::ConnectionRefused => 111,
+            Error::ConnectionReset => 104,
+            Error::ConnectionAborted => 103,
+            Error::BrokenPipe => 32,
+            Error::TimedOut => 110,
+            Error::HostUnreachable => 113,
+            Error::NetworkUnreachable => 101,
+            Error::ProtocolNotAvailable => 92,
+            Error::PermissionDenied => 13,
+            Error::NoBufferSpace => 105,
+            Error::TooManyDescriptors => 24,
+        }
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Error::WouldBlock => {
+                "nothing can be done now without waiting; wait for the descriptor's next event"
+            }
+            Error::InProgress => "the connection is being opened; wait until the descriptor is writable",
+            Error::Already => "an earlier connect is still under way; wait until the descriptor is writable",
+            Error::IsConnected => "the socket is connected already",
+            Error::NotConnected => "the socket is not connected; call connect first, or name the destination",
+            Error::BadDescriptor => {
+                "no socket is open under this descriptor; it was closed or never given out"
+            }
+            Error::InvalidArgument => "the call makes no sense for this socket now or with these arguments",
+            Error::NotSupported => "this kind of socket does not have this call",
+            Error::AddressFamilyNotSupported => "the address is of another family than the socket",
+            Error::AddressInUse => {
+                "the address and port are in use; choose another port, or set SO_REUSEADDR or SO_REUSEPORT"
+            }
+            Error::AddressNotAvailable => "not an address of this stack, or no ephemeral port is free",
+            Error::DestinationRequired => "no destination; connect the socket or use send_to",
+            Error::MessageTooLong => {
+                "the message is too long for a datagram, for the send buffer or for the path"
+            }
+            Error::ConnectionRefused => "connection refused: nobody listens on that port",
+            Error::ConnectionReset => "connection reset by the peer",
+            Error::ConnectionAborted => "connection aborted by this side",
+            Error::BrokenPipe => "this side of the connection was shut down for sending, or the peer is gone",
+            Error::TimedOut => "the peer did not answer in time",
+            Error::HostUnreachable => "the host cannot be reached: it or a router on the way does not answer",
+            Error::NetworkUnreachable => "no route to that network; add one, or a gateway",
+            Error::ProtocolNotAvailable => "the protocol or option is not available",
+            Error::PermissionDenied => "sending to a broadcast address needs SO_BROADCAST",
+            Error::NoBufferSpace => {
+                "the stack's memory limit is reached; close sockets or raise Config::memory_limit_bytes"
+            }
+            Error::TooManyDescriptors => "too many open sockets; close some or raise Config::max_descriptors",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message(), self.name())
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Why a connection ended. A dead connection keeps its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// Both sides closed in order.
+    Finished,
+    /// The peer answered the opening SYN with a reset.
+    Refused,
+    /// The peer sent a reset that was in the window.
+    PeerReset,
+    /// This side aborted: SO_LINGER of zero, data that nobody will read, or an explicit abort.
+    Aborted,
+    /// Retransmissions, probes or keepalives went unanswered.
+    TimedOut,
+    /// The network said so while the connection was being opened, or said so while it timed out.
+    Unreachable(Error),
+}
+
+impl CloseReason {
+    /// The error that calls on such a connection return; none when it ended in order.
+    pub const fn error(self) -> Option<Error> {
+        match self {
+            CloseReason::Finished => None,
+            CloseReason::Refused => Some(Error::ConnectionRefused),
+            CloseReason::PeerReset => Some(Error::ConnectionReset),
+            CloseReason::Aborted => Some(Error::ConnectionAborted),
+            CloseReason::TimedOut => Some(Error::TimedOut),
+            CloseReason::Unreachable(error) => Some(error),
+        }
+    }
+}

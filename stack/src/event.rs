@@ -1,0 +1,65 @@
+//! What a stack tells its driver: which descriptor became ready, and when it wants to be called.
+
+use crate::socket::Descriptor;
+use crate::time::Instant;
+
+/// What can be done with a descriptor without `WouldBlock`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// `recv` has data, an end of stream or an error to return; or `accept` has a connection.
+    pub readable: bool,
+    /// `send` takes at least some data, or has an error to return.
+    pub writable: bool,
+    /// The peer has shut down its sending half (EPOLLRDHUP).
+    pub peer_closed: bool,
+    /// Both halves are closed (EPOLLHUP).
+    pub hung_up: bool,
+    /// An error waits in SO_ERROR (EPOLLERR).
+    pub error: bool,
+}
+
+/// Something happened to a descriptor: the readiness that it has now.
+///
+/// Events are edges: one is queued when something new happens (data arrived, room was made, a connection was
+/// accepted or ended), not while a condition lasts. Several happenings before the next
+/// [`poll_event`](crate::Stack::poll_event) are one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whose.
+    pub descriptor: Descriptor,
+    /// What it can do now.
+    pub readiness: Readiness,
+}
+
+/// When the stack wants [`handle_timeout`](crate::Stack::handle_timeout) called, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// Not later than this, if it can be helped.
+    pub at: Instant,
+    /// Which timer.
+    pub kind: DeadlineKind,
+    /// Whose timer, where a program still holds the socket.
+    pub descriptor: Option<Descriptor>,
+}
+
+/// The timers of a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadlineKind {
+    /// Neighbour resolution, duplicate address detection, reassembly, expiry of path MTUs.
+    Network,
+    /// TCP retransmission (RFC 6298).
+    Retransmit,
+    /// TCP zero-window probe (RFC 9293 §3.8.6.1).
+    Persist,
+    /// A delayed acknowledgement is due (RFC 9293 §3.8.6.3).
+    DelayedAck,
+    /// TCP keepalive (RFC 9293 §3.8.4).
+    KeepAlive,
+    /// A connection that nobody holds any more waits in FIN-WAIT-2, or lingers.
+    Linger,
+    /// A SYN-ACK is to be repeated or given up.
+    Handshake,
+    /// TIME-WAIT is over.
+    TimeWait,
+}

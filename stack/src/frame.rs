@@ -1,0 +1,168 @@
+//! Buffers: what comes from a device ([`Frame`]) and what goes to one ([`Transmit`]).
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use crate::network::InterfaceId;
+
+/// One frame as a device received it: refcounted, so that its payload reaches the application without a copy.
+///
+/// On an Ethernet interface it begins with the Ethernet header and ends before the frame check sequence; on a
+/// bare-IP interface it begins with the IP header.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Frame {
+    /// The bytes, all of them.
+    pub bytes: Bytes,
+}
+
+impl Frame {
+    /// A frame of these bytes.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Frame { bytes: bytes.into() }
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({} bytes)", self.bytes.len())
+    }
+}
+
+/// Room for every header that we write in front of a payload: Ethernet 14, IPv6 40, TCP with options 60, and
+/// what is over for an extension header.
+const HEADER_CAPACITY: usize = 128;
+
+/// The headers of an outgoing packet. Each layer prepends its own, so no layer moves the bytes of another.
+#[derive(Clone)]
+pub(crate) struct HeaderBuf {
+    bytes: [u8; HEADER_CAPACITY],
+    start: u8,
+}
+
+impl HeaderBuf {
+    pub(crate) fn new() -> Self {
+        HeaderBuf { bytes: [0; HEADER_CAPACITY], start: HEADER_CAPACITY as u8 }
+    }
+
+    /// Makes room for `len` bytes in front (zeroed) and returns the place.
+    ///
+    /// # Panics
+    ///
+    /// If the headers together exceed 128 bytes; no combination of the headers that we emit does.
+    pub(crate) fn prepend(&mut self, len: usize) -> &mut [u8] {
+        let end = usize::from(self.start);
+        let start = end - len;
+        self.start = start as u8;
+        &mut self.bytes[start..end]
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[usize::from(self.start)..]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        HEADER_CAPACITY - usize::from(self.start)
+    }
+}
+
+impl fmt::Debug for HeaderBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeaderBuf({:02x?})", self.as_slice())
+    }
+}
+
+/// The payload of an outgoing packet: slices of a send queue, in order, none of them copied.
+pub(crate) type Payload = SmallVec<[Bytes; 2]>;
+
+/// The bytes in a payload.
+pub(crate) fn payload_len(payload: &[Bytes]) -> usize {
+    payload.iter().map(Bytes::len).sum()
+}
+
+/// One frame for a device to send: the headers, and the payload as slices that were not copied. A device that
+/// can gather (`writev`) sends it as it is; another calls [`Transmit::to_frame`].
+#[derive(Clone, Debug)]
+pub struct Transmit {
+    iface: InterfaceId,
+    header: HeaderBuf,
+    payload: Payload,
+}
+
+impl Transmit {
+    pub(crate) fn new(iface: InterfaceId, header: HeaderBuf, payload: Payload) -> Self {
+        Transmit { iface, header, payload }
+    }
+
+    /// The interface that it leaves through.
+    pub fn iface(&self) -> InterfaceId {
+        self.iface
+    }
+
+    /// The headers, from the link layer's to the transport's.
+    pub fn header(&self) -> &[u8] {
+        self.header.as_slice()
+    }
+
+    /// The slices that follow the headers, in order.
+    pub fn payload(&self) -> &[Bytes] {
+        &self.payload
+    }
+
+    /// All its bytes, headers included.
+    pub fn len(&self) -> usize {
+        self.header.len() + payload_len(&self.payload)
+    }
+
+    /// Never true for a frame that a stack made; here because a length without it surprises.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The frame in one piece: one allocation, one copy.
+    pub fn to_frame(&self) -> Frame {
+        let mut bytes = BytesMut::with_capacity(self.len());
+        bytes.extend_from_slice(self.header());
+        for slice in &self.payload {
+            bytes.extend_from_slice(slice);
+        }
+        Frame::new(bytes.freeze())
+    }
+
+    /// The frame in one piece, as a vector.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        bytes.extend_from_slice(self.header());
+        for slice in &self.payload {
+            bytes.extend_from_slice(slice);
+        }
+        bytes
+    }
+
+    pub(crate) fn header_mut(&mut self) -> &mut HeaderBuf {
+        &mut self.header
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_prepend_and_the_payload_follows() {
+        let mut header = HeaderBuf::new();
+        header.prepend(2).copy_from_slice(&[3, 4]);
+        header.prepend(2).copy_from_slice(&[1, 2]);
+        assert_eq!(header.len(), 4);
+        let mut payload = Payload::new();
+        payload.push(Bytes::from_static(&[5]));
+        payload.push(Bytes::from_static(&[6, 7]));
+        let transmit = Transmit::new(InterfaceId(0), header, payload);
+        assert_eq!(transmit.len(), 7);
+        assert_eq!(transmit.to_vec(), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(&transmit.to_frame().bytes[..], &transmit.to_vec()[..]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Portolan: a userspace TCP/IP stack.
+//!
+//! Frames go in, frames come out, and a program holds sockets behind descriptors. There is no I/O here, no
+//! clock, no thread, no callback and no randomness of its own: time is an argument, randomness is a seed.
+//! The same inputs give the same outputs, bit for bit.
+//!
+//! Start at [`Stack`]: its page holds the contract of the driving loop and the descriptor calls.
+//!
+//! # The map of the crate
+//!
+//! A frame walks down this list on its way in, and up on its way out.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | `stack` | [`Stack`]: the driving loop, and nothing else |
+//! | `link` | Ethernet, ARP, NDP, the neighbour cache |
+//! | `iface` | interfaces, their addresses, source selection, routes |
+//! | `ip` | input, output, fragments, path MTU |
+//! | `icmp` | echo, errors and their rate limit |
+//! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
+//! | `socket` | descriptors, options, readiness; the Berkeley calls |
+//! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
+//! | `time`, `event`, `stats`, `rng`, `frame`, `error`, `config`, `hash` | what they all share |
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod config;
+mod error;
+mod event;
+mod frame;
+mod hash;
+mod network;
+mod rng;
+mod socket;
+mod stack;
+mod stats;
+mod tcp;
+mod time;
+
+pub use config::{Config, IpConfig, NeighborConfig, TcpConfig, UdpConfig};
+pub use error::{CloseReason, Error, Result};
+pub use event::{Deadline, DeadlineKind, Event, Readiness};
+pub use frame::{Frame, Transmit};
+pub use network::{AddressState, Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium, Route};
+pub use socket::{Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions};
+pub use stack::Stack;
+pub use stats::{DropReason, Stats};
+pub use time::Instant;
+
+use rng::Rng;
+
+/// What every part gets from the stack when it is called: the time, the tunables, the counters, the
+/// randomness. Parts take this and their own arguments, never a pointer to the part that holds them.
+pub(crate) struct Ctx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) config: &'a Config,
+    pub(crate) stats: &'a mut Stats,
+    pub(crate) rng: &'a mut Rng,
+}

@@ -1,0 +1,36 @@
+//! Randomness from the caller's seed.
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng};
+
+/// A cryptographic generator: what it gives out (keys, ports, identifications) cannot be foretold by a peer
+/// that has seen earlier values, and is the same again for the same seed.
+#[derive(Debug)]
+pub(crate) struct Rng(ChaCha12Rng);
+
+impl Rng {
+    pub(crate) fn new(seed: [u8; 32]) -> Self {
+        Rng(ChaCha12Rng::from_seed(seed))
+    }
+
+    pub(crate) fn next_u32(&mut self) -> u32 {
+        self.0.next_u32()
+    }
+
+    pub(crate) fn next_u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    /// A number in `0..bound`; `bound` must not be zero.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        // Multiply-and-shift: the bias is at most bound / 2^64.
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// A key for a SipHash.
+    pub(crate) fn key(&mut self) -> [u8; 16] {
+        let mut key = [0; 16];
+        self.0.fill_bytes(&mut key);
+        key
+    }
+}

@@ -1,0 +1,60 @@
+//! Sockets: descriptors, options, readiness, and the Berkeley calls.
+
+mod calls;
+mod options;
+mod table;
+
+pub use options::{SocketOption, SocketOptions};
+pub use table::Descriptor;
+
+/// The address family of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Domain {
+    /// AF_INET.
+    V4,
+    /// AF_INET6; speaks IPv4 too, through `::ffff:0:0/96`, unless IPV6_V6ONLY is set.
+    V6,
+}
+
+/// The kind of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SocketKind {
+    /// SOCK_STREAM: TCP.
+    Stream,
+    /// SOCK_DGRAM: UDP.
+    Datagram,
+    /// SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6, Linux's ping socket. A message is an ICMP echo message; the
+    /// stack sets its identifier (the local port) and its checksum, and delivers the replies.
+    Echo,
+}
+
+/// Which half of a connection `shutdown` ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shutdown {
+    /// SHUT_RD.
+    Read,
+    /// SHUT_WR.
+    Write,
+    /// SHUT_RDWR.
+    Both,
+}
+
+/// A socket as a status page shows it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SocketInfo {
+    /// The descriptor, while a program holds one.
+    pub descriptor: Option<Descriptor>,
+    /// The kind.
+    pub kind: SocketKind,
+    /// `LISTEN`, `ESTABLISHED`, ... for TCP; `BOUND`, `CONNECTED` or `UNBOUND` for the others.
+    pub state: &'static str,
+    /// The local address and port, where bound.
+    pub local: Option<core::net::SocketAddr>,
+    /// The peer, where connected.
+    pub peer: Option<core::net::SocketAddr>,
+    /// Bytes (of a listener: connections) that wait to be taken.
+    pub receive_queue: usize,
+    /// Bytes that wait to be sent or acknowledged; of a listener: its backlog.
+    pub send_queue: usize,
+}

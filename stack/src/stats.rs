@@ -1,0 +1,346 @@
+//! Counters. Nothing is lost silently: every packet that is dropped has a [`DropReason`], and is counted.
+
+use core::fmt;
+
+/// Why a packet, or a part of one, was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum DropReason {
+    /// The frame is shorter than its link header.
+    RuntFrame,
+    /// The frame is longer than the interface's MTU allows.
+    OversizedFrame,
+    /// A unicast frame for another station's MAC address.
+    OtherStation,
+    /// A frame from a group address, or from our own MAC address.
+    BadLinkSource,
+    /// An EtherType that we do not speak, VLAN tags and 802.3 length fields included.
+    UnknownEtherType,
+    /// ARP of another hardware or protocol type, malformed, or about nobody we know.
+    BadArp,
+    /// An NDP message that fails the checks of RFC 4861 §6.1 and §7.1.
+    BadNdp,
+    /// No such interface.
+    NoInterface,
+    /// The IP header is malformed: version, lengths.
+    BadIpHeader,
+    /// The IPv4 header checksum is wrong.
+    BadIpChecksum,
+    /// A source or destination address that must not be on the wire (RFC 1122 §3.2.1.3, RFC 6890).
+    Martian,
+    /// Not for one of our addresses, and we do not forward.
+    NotForUs,
+    /// A source route or another IPv4 option that we refuse.
+    BadIpOption,
+    /// An IPv6 extension header that is malformed or unknown.
+    BadExtensionHeader,
+    /// A fragment that is malformed, or makes a packet larger than 65,535 bytes.
+    BadFragment,
+    /// A fragment that overlaps another of its packet (RFC 5722): the whole packet is dropped.
+    FragmentOverlap,
+    /// Fragments were missing when the time for reassembly was over.
+    ReassemblyTimeout,
+    /// No room for more fragments.
+    ReassemblyLimit,
+    /// A transport protocol that nobody here speaks.
+    UnknownProtocol,
+    /// An ICMP message that is malformed or has a wrong checksum.
+    BadIcmp,
+    /// An ICMP message of a type that we do not handle.
+    UnknownIcmp,
+    /// An ICMP error about a packet that no socket of ours can have sent.
+    UnmatchedIcmpError,
+    /// An ICMP error that was not sent: the rate limit.
+    IcmpRateLimit,
+    /// A UDP datagram that is malformed.
+    BadUdp,
+    /// A UDP checksum that is wrong, or absent over IPv6.
+    BadUdpChecksum,
+    /// No socket for this UDP datagram.
+    NoUdpSocket,
+    /// The socket's receive buffer is full.
+    ReceiveBufferFull,
+    /// A TCP segment that is malformed.
+    BadTcp,
+    /// A TCP checksum that is wrong.
+    BadTcpChecksum,
+    /// No connection or listener for this TCP segment; it is answered with a reset.
+    NoTcpSocket,
+    /// A TCP segment to or from a broadcast or multicast address.
+    TcpNotUnicast,
+    /// A TCP segment outside the receive window (RFC 9293 §3.10.7.4, first step).
+    OutOfWindow,
+    /// A TCP segment with an old timestamp (RFC 7323 §5, PAWS).
+    Paws,
+    /// A TCP acknowledgement of something never sent, or too old (RFC 5961 §5).
+    BadAck,
+    /// A TCP reset or SYN in the window but not at its edge: answered with a challenge ACK (RFC 5961 §3, §4).
+    ChallengeAck,
+    /// A TCP segment that makes no sense in the connection's state.
+    UnexpectedSegment,
+    /// TCP data that was there already.
+    DuplicateData,
+    /// TCP data beyond the buffer's end, or too many out-of-order pieces.
+    ReassemblyQueueFull,
+    /// TCP data for a connection that nobody reads any more.
+    ReceiverClosed,
+    /// A SYN for a listener whose SYN queue is full.
+    SynQueueFull,
+    /// A handshake's last ACK, or a SYN, for a listener whose accept queue is full.
+    AcceptQueueFull,
+    /// A handshake that the peer never finished.
+    HandshakeTimeout,
+    /// The neighbour did not answer, and packets waited for it.
+    NeighborUnreachable,
+    /// Too many packets waited for a neighbour: the oldest was dropped.
+    NeighborQueueFull,
+    /// No route to the destination, or none of our addresses fits as source.
+    NoRoute,
+    /// The packet is too big for the link or path, and must not be fragmented.
+    PacketTooBig,
+    /// Our queue of frames for the device, or the loopback's, is full.
+    TransmitQueueFull,
+    /// The stack's memory limit is reached.
+    MemoryLimit,
+}
+
+impl DropReason {
+    /// All of them, in order.
+    pub const ALL: &'static [DropReason] = &[
+        DropReason::RuntFrame,
+        DropReason::OversizedFrame,
+        DropReason::OtherStation,
+        DropReason::BadLinkSource,
+        DropReason::UnknownEtherType,
+        DropReason::BadArp,
+        DropReason::BadNdp,
+        DropReason::NoInterface,
+        DropReason::BadIpHeader,
+        DropReason::BadIpChecksum,
+        DropReason::Martian,
+        DropReason::NotForUs,
+        DropReason::BadIpOption,
+        DropReason::BadExtensionHeader,
+        DropReason::BadFragment,
+        DropReason::FragmentOverlap,
+        DropReason::ReassemblyTimeout,
+        DropReason::ReassemblyLimit,
+        DropReason::UnknownProtocol,
+        DropReason::BadIcmp,
+        DropReason::UnknownIcmp,
+        DropReason::UnmatchedIcmpError,
+        DropReason::IcmpRateLimit,
+        DropReason::BadUdp,
+        DropReason::BadUdpChecksum,
+        DropReason::NoUdpSocket,
+        DropReason::ReceiveBufferFull,
+        DropReason::BadTcp,
+        DropReason::BadTcpChecksum,
+        DropReason::NoTcpSocket,
+        DropReason::TcpNotUnicast,
+        DropReason::OutOfWindow,
+        DropReason::Paws,
+        DropReason::BadAck,
+        DropReason::ChallengeAck,
+        DropReason::UnexpectedSegment,
+        DropReason::DuplicateData,
+        DropReason::ReassemblyQueueFull,
+        DropReason::ReceiverClosed,
+        DropReason::SynQueueFull,
+        DropReason::AcceptQueueFull,
+        DropReason::HandshakeTimeout,
+        DropReason::NeighborUnreachable,
+        DropReason::NeighborQueueFull,
+        DropReason::NoRoute,
+        DropReason::PacketTooBig,
+        DropReason::TransmitQueueFull,
+        DropReason::MemoryLimit,
+    ];
+
+    const COUNT: usize = DropReason::ALL.len();
+}
+
+/// The counters of a stack since it was made.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Frames that devices handed in.
+    pub frames_in: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Frames handed to devices.
+    pub frames_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+    /// Packets that went round the loopback.
+    pub loopback_packets: u64,
+    /// ARP requests and neighbour solicitations sent.
+    pub solicitations_sent: u64,
+    /// Fragments received.
+    pub fragments_in: u64,
+    /// Packets put together from fragments.
+    pub reassembled: u64,
+    /// Packets cut into fragments.
+    pub fragmented: u64,
+    /// Fragments sent.
+    pub fragments_out: u64,
+    /// Echo requests answered.
+    pub echo_replies_sent: u64,
+    /// ICMP errors sent.
+    pub icmp_errors_sent: u64,
+    /// ICMP errors received that concerned a socket of ours.
+    pub icmp_errors_received: u64,
+    /// UDP datagrams delivered to a socket.
+    pub udp_received: u64,
+    /// UDP datagrams sent.
+    pub udp_sent: u64,
+    /// TCP segments received with a right checksum.
+    pub tcp_segments_in: u64,
+    /// TCP segments sent, retransmissions included.
+    pub tcp_segments_out: u64,
+    /// TCP segments retransmitted.
+    pub tcp_retransmits: u64,
+    /// Of these, because the retransmission timer fired.
+    pub tcp_timeouts: u64,
+    /// Of these, fast retransmits.
+    pub tcp_fast_retransmits: u64,
+    /// Resets sent.
+    pub tcp_resets_sent: u64,
+    /// Resets received that ended a connection.
+    pub tcp_resets_received: u64,
+    /// Challenge ACKs sent (RFC 5961).
+    pub tcp_challenge_acks: u64,
+    /// Zero-window probes sent.
+    pub tcp_window_probes: u64,
+    /// Keepalive probes sent.
+    pub tcp_keepalive_probes: u64,
+    /// Connections that this side opened.
+    pub tcp_active_opens: u64,
+    /// Connections that a listener accepted into its queue.
+    pub tcp_passive_opens: u64,
+    /// Transitions between the states of a connection, all together.
+    pub tcp_state_changes: u64,
+    drops: [u64; DropReason::COUNT],
+}
+
+impl Stats {
+    pub(crate) fn new() -> Self {
+        Stats {
+            frames_in: 0,
+            bytes_in: 0,
+            frames_out: 0,
+            bytes_out: 0,
+            loopback_packets: 0,
+            solicitations_sent: 0,
+            fragments_in: 0,
+            reassembled: 0,
+            fragmented: 0,
+            fragments_out: 0,
+            echo_replies_sent: 0,
+            icmp_errors_sent: 0,
+            icmp_errors_received: 0,
+            udp_received: 0,
+            udp_sent: 0,
+            tcp_segments_in: 0,
+            tcp_segments_out: 0,
+            tcp_retransmits: 0,
+            tcp_timeouts: 0,
+            tcp_fast_retransmits: 0,
+            tcp_resets_sent: 0,
+            tcp_resets_received: 0,
+            tcp_challenge_acks: 0,
+            tcp_window_probes: 0,
+            tcp_keepalive_probes: 0,
+            tcp_active_opens: 0,
+            tcp_passive_opens: 0,
+            tcp_state_changes: 0,
+            drops: [0; DropReason::COUNT],
+        }
+    }
+
+    /// How many packets were dropped for this reason.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// How many packets were dropped, all reasons together.
+    pub fn all_drops(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    /// The reasons for which anything was dropped, with their counts.
+    pub fn drop_counts(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|&reason| (reason, self.drops(reason))).filter(|&(_, count)| count > 0)
+    }
+
+    /// Every counter but the drops, by name.
+    pub fn counters(&self) -> [(&'static str, u64); 28] {
+        [
+            ("frames_in", self.frames_in),
+            ("bytes_in", self.bytes_in),
+            ("frames_out", self.frames_out),
+            ("bytes_out", self.bytes_out),
+            ("loopback_packets", self.loopback_packets),
+            ("solicitations_sent", self.solicitations_sent),
+            ("fragments_in", self.fragments_in),
+            ("reassembled", self.reassembled),
+            ("fragmented", self.fragmented),
+            ("fragments_out", self.fragments_out),
+            ("echo_replies_sent", self.echo_replies_sent),
+            ("icmp_errors_sent", self.icmp_errors_sent),
+            ("icmp_errors_received", self.icmp_errors_received),
+            ("udp_received", self.udp_received),
+            ("udp_sent", self.udp_sent),
+            ("tcp_segments_in", self.tcp_segments_in),
+            ("tcp_segments_out", self.tcp_segments_out),
+            ("tcp_retransmits", self.tcp_retransmits),
+            ("tcp_timeouts", self.tcp_timeouts),
+            ("tcp_fast_retransmits", self.tcp_fast_retransmits),
+            ("tcp_resets_sent", self.tcp_resets_sent),
+            ("tcp_resets_received", self.tcp_resets_received),
+            ("tcp_challenge_acks", self.tcp_challenge_acks),
+            ("tcp_window_probes", self.tcp_window_probes),
+            ("tcp_keepalive_probes", self.tcp_keepalive_probes),
+            ("tcp_active_opens", self.tcp_active_opens),
+            ("tcp_passive_opens", self.tcp_passive_opens),
+            ("tcp_state_changes", self.tcp_state_changes),
+        ]
+    }
+
+    /// Counts a drop. The one place where packets end: a good breakpoint.
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+        log::debug!("dropped: {reason:?}");
+    }
+}
+
+/// Only what is not zero.
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for (name, value) in self.counters().iter().filter(|(_, value)| *value > 0) {
+            map.entry(&format_args!("{name}"), value);
+        }
+        for (reason, count) in self.drop_counts() {
+            map.entry(&format_args!("dropped {reason:?}"), &count);
+        }
+        map.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_lists_every_reason_at_its_own_place() {
+        for (index, &reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+        let mut stats = Stats::new();
+        stats.count_drop(DropReason::MemoryLimit);
+        assert_eq!(stats.all_drops(), 1);
+        assert_eq!(stats.drop_counts().next(), Some((DropReason::MemoryLimit, 1)));
+    }
+}

@@ -1,0 +1,18 @@
+//! TCP (RFC 9293). Read `seq`, `header` and `state` first, then `connection`, then `input` and `output`.
+//!
+//! [`Connection`] knows nothing of IP, sockets or devices: segments, user calls and time go in; segments and a
+//! deadline come out.
+
+mod connection;
+mod handshake;
+mod header;
+mod seq;
+mod state;
+mod time_wait;
+
+pub(crate) use connection::{Connection, OpenParams, Settings};
+pub(crate) use handshake::{HandshakeStep, SynReceived};
+pub(crate) use header::{Flags, Header, Options, SackBlocks, Timestamps, reset_for};
+pub(crate) use seq::SeqNumber;
+pub(crate) use state::State;
+pub(crate) use time_wait::{TimeWait, TimeWaitStep};

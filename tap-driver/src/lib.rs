@@ -1,0 +1,1 @@
+//! Binds a Portolan stack to a Linux TAP device.

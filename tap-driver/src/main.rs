@@ -1,0 +1,3 @@
+//! The command `portolan`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Whole-system tests: helpers that the tests in `tests/` share.
