@@ -33,6 +33,7 @@ mod error;
 mod event;
 mod frame;
 mod hash;
+mod ip;
 mod network;
 mod rng;
 mod socket;

@@ -1,0 +1,181 @@
+//! The Internet checksum (RFC 1071), and the pseudo-header that TCP, UDP and ICMPv6 put in front of it.
+
+use core::net::IpAddr;
+
+use bytes::Bytes;
+
+/// A checksum being computed over slices that follow each other, of any length, odd ones included.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Checksum {
+    /// The sum of 32-bit words in the byte order of the machine; RFC 1071 §2(B) shows that the order does not
+    /// matter as long as the result is stored in the same one. 2^32 words fit: 16 GiB.
+    sum: u64,
+    /// An odd number of bytes was added so far.
+    odd: bool,
+}
+
+impl Checksum {
+    /// Adds the bytes that follow those added before.
+    pub(crate) fn add(&mut self, data: &[u8]) {
+        let mut sum = 0u64;
+        let (words, tail) = data.as_chunks::<4>();
+        for word in words {
+            sum += u64::from(u32::from_ne_bytes(*word));
+        }
+        if !tail.is_empty() {
+            let mut last = [0; 4];
+            for (to, from) in last.iter_mut().zip(tail) {
+                *to = *from;
+            }
+            sum += u64::from(u32::from_ne_bytes(last));
+        }
+        // RFC 1071 §2(B): bytes at odd places count in the other half of their word.
+        self.sum += if self.odd { u64::from(fold(sum).swap_bytes()) } else { sum };
+        self.odd ^= data.len() % 2 == 1;
+    }
+
+    /// Adds the pseudo-header of RFC 9293 §3.1 (IPv4) or RFC 8200 §8.1 (IPv6). Before any odd slice.
+    pub(crate) fn add_pseudo_header(&mut self, src: IpAddr, dst: IpAddr, protocol: u8, len: usize) {
+        for addr in [src, dst] {
+            match addr {
+                IpAddr::V4(addr) => self.add(&addr.octets()),
+                IpAddr::V6(addr) => self.add(&addr.octets()),
+            }
+        }
+        // The two families differ only in where the zeros stand.
+        let [a, b, c, d] = (len as u32).to_be_bytes();
+        self.add(&[a, b, c, d, 0, protocol]);
+    }
+
+    /// The value for the checksum field.
+    pub(crate) fn finish(self) -> u16 {
+        u16::from_be(!fold(self.sum))
+    }
+
+    /// Whether the bytes, a right checksum among them, sum up to nothing.
+    pub(crate) fn is_right(self) -> bool {
+        fold(self.sum) == 0xffff
+    }
+}
+
+/// Folds the carries back in: ones' complement addition.
+fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + (sum & 0xffff)) as u16
+}
+
+/// The checksum of one slice whose checksum field is zero: an IPv4 header, an ICMPv4 message.
+pub(crate) fn internet_checksum(data: &[u8]) -> u16 {
+    let mut checksum = Checksum::default();
+    checksum.add(data);
+    checksum.finish()
+}
+
+/// Whether one slice that includes its checksum is whole.
+pub(crate) fn verify_internet_checksum(data: &[u8]) -> bool {
+    let mut checksum = Checksum::default();
+    checksum.add(data);
+    checksum.is_right()
+}
+
+/// The checksum of a TCP, UDP or ICMPv6 packet whose checksum field is zero. UDP sends 0xffff where this is 0
+/// (RFC 768), which is the caller's part.
+pub(crate) fn transport_checksum(
+    src: IpAddr,
+    dst: IpAddr,
+    protocol: u8,
+    header: &[u8],
+    payload: &[Bytes],
+) -> u16 {
+    let len = header.len() + crate::frame::payload_len(payload);
+    let mut checksum = Checksum::default();
+    checksum.add_pseudo_header(src, dst, protocol, len);
+    checksum.add(header);
+    for slice in payload {
+        checksum.add(slice);
+    }
+    checksum.finish()
+}
+
+/// Whether the checksum of a received TCP, UDP or ICMPv6 packet is right. A UDP checksum of 0 over IPv4 means that
+/// there is none, which is the caller's part.
+pub(crate) fn verify_transport_checksum(src: IpAddr, dst: IpAddr, protocol: u8, packet: &[u8]) -> bool {
+    let mut checksum = Checksum::default();
+    checksum.add_pseudo_header(src, dst, protocol, packet.len());
+    checksum.add(packet);
+    checksum.is_right()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use core::net::{Ipv4Addr, Ipv6Addr};
+    use proptest::prelude::*;
+
+    /// As RFC 1071 §1 puts it: 16-bit words, carries added back in, the complement of it.
+    fn naive(data: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in data.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071() {
+        // RFC 1071 §3: the sum of these is ddf2.
+        assert_eq!(internet_checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+        assert_eq!(internet_checksum(&[]), 0xffff);
+    }
+
+    #[test]
+    fn pseudo_headers_of_both_families() {
+        // A UDP datagram 10.0.0.1:1 -> 10.0.0.2:2 with no data.
+        let mut udp = [0, 1, 0, 2, 0, 8, 0, 0];
+        let v4 = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+        let sum = transport_checksum(v4(1), v4(2), 17, &udp, &[]);
+        assert_eq!(sum, naive(&[10, 0, 0, 1, 10, 0, 0, 2, 0, 17, 0, 8, 0, 1, 0, 2, 0, 8]));
+        udp[6..].copy_from_slice(&sum.to_be_bytes());
+        assert!(verify_transport_checksum(v4(1), v4(2), 17, &udp));
+        assert!(!verify_transport_checksum(v4(1), v4(3), 17, &udp));
+        assert!(!verify_transport_checksum(v4(1), v4(2), 6, &udp));
+        let v6 = |last| IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last));
+        udp[6..].copy_from_slice(&[0, 0]);
+        let sum = transport_checksum(v6(1), v6(2), 17, &udp, &[]);
+        udp[6..].copy_from_slice(&sum.to_be_bytes());
+        assert!(verify_transport_checksum(v6(1), v6(2), 17, &udp));
+    }
+
+    proptest! {
+        #[test]
+        fn slices_of_any_length_sum_as_the_whole(
+            slices in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..70), 0..6)
+        ) {
+            let whole: Vec<u8> = slices.concat();
+            let mut checksum = Checksum::default();
+            for slice in &slices {
+                checksum.add(slice);
+            }
+            prop_assert_eq!(checksum.finish(), naive(&whole));
+            prop_assert_eq!(internet_checksum(&whole), naive(&whole));
+        }
+
+        #[test]
+        fn a_right_checksum_verifies_and_a_flipped_bit_does_not(
+            mut data in prop::collection::vec(any::<u8>(), 2..200), bit in any::<usize>()
+        ) {
+            data[..2].fill(0);
+            let sum = internet_checksum(&data);
+            data[..2].copy_from_slice(&sum.to_be_bytes());
+            prop_assert!(verify_internet_checksum(&data));
+            let bit = bit % (data.len() * 8);
+            data[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(!verify_internet_checksum(&data));
+        }
+    }
+}
