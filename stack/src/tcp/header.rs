@@ -1,5 +1,7 @@
-//! The TCP header as our own type: flags, window, options (RFC 9293 §3.1), parsed and emitted through
-//! `smoltcp::wire`.
+//! The TCP header as our own type: flags, window, options (RFC 9293 §3.1).
+//!
+//! Read and written by hand: every segment passes here, most carry timestamps alone in the layout that RFC 7323
+//! Appendix A recommends, and that case should cost a few loads.
 
 use smallvec::SmallVec;
 
@@ -63,20 +65,242 @@ pub(crate) struct Header {
     pub(crate) options: Options,
 }
 
+/// The header without options.
+const FIXED_LEN: usize = 20;
+/// What the data offset field leaves for options.
+const MAX_OPTIONS_LEN: usize = 40;
+/// RFC 7323 §2.3: a larger shift count is used as 14.
+const MAX_WINDOW_SHIFT: u8 = 14;
+
+/// Option kinds (IANA "TCP Option Kind Numbers") and their lengths on the wire.
+mod kind {
+    pub(super) const END: u8 = 0;
+    pub(super) const NOP: u8 = 1;
+    pub(super) const MSS: u8 = 2;
+    pub(super) const WINDOW_SCALE: u8 = 3;
+    pub(super) const SACK_PERMITTED: u8 = 4;
+    pub(super) const SACK: u8 = 5;
+    pub(super) const TIMESTAMPS: u8 = 8;
+
+    pub(super) const MSS_LEN: u8 = 4;
+    pub(super) const WINDOW_SCALE_LEN: u8 = 3;
+    pub(super) const SACK_PERMITTED_LEN: u8 = 2;
+    pub(super) const TIMESTAMPS_LEN: u8 = 10;
+}
+
 impl Header {
     /// Parses the header at the front of a segment, and says how long it is. `None` if it is malformed. Unknown
     /// options are skipped; a malformed option ends the list.
-    pub(crate) fn parse(_segment: &[u8]) -> Option<(Header, usize)> {
-        todo!()
+    pub(crate) fn parse(segment: &[u8]) -> Option<(Header, usize)> {
+        let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1]: [u8;
+            FIXED_LEN] = *segment.first_chunk()?;
+        let header_len = usize::from(offset >> 4) * 4;
+        // An offset below five words makes this range empty of sense, and `get` refuses it.
+        let options = segment.get(FIXED_LEN..header_len)?;
+        let flags = Flags(flags);
+        let header = Header {
+            src_port: u16::from_be_bytes([s0, s1]),
+            dst_port: u16::from_be_bytes([d0, d1]),
+            seq: SeqNumber(u32::from_be_bytes([q0, q1, q2, q3])),
+            ack: SeqNumber(u32::from_be_bytes([a0, a1, a2, a3])),
+            flags,
+            window: u16::from_be_bytes([w0, w1]),
+            urgent: u16::from_be_bytes([u0, u1]),
+            options: Options::parse(options, flags.contains(Flags::SYN)),
+        };
+        Some((header, header_len))
     }
 
     /// Prepends the header, options in Linux's order (MSS, SACK-permitted, timestamps, NOP, window scale), checksum zero.
-    pub(crate) fn emit(&self, _out: &mut HeaderBuf) {
-        todo!()
+    pub(crate) fn emit(&self, out: &mut HeaderBuf) {
+        let header_len = self.wire_len();
+        let mut writer = Writer { rest: out.prepend(header_len) };
+        writer.put(self.src_port.to_be_bytes());
+        writer.put(self.dst_port.to_be_bytes());
+        writer.put(self.seq.0.to_be_bytes());
+        writer.put(self.ack.0.to_be_bytes());
+        // At most 60 / 4 = 15 words, so the shift keeps them all.
+        writer.put([((header_len / 4) << 4) as u8, self.flags.0]);
+        writer.put(self.window.to_be_bytes());
+        writer.put([0, 0]);
+        writer.put(self.urgent.to_be_bytes());
+        self.options.emit(&mut writer);
+    }
+
+    /// How long the header is on the wire, options included: 20 to 60 bytes, a multiple of four.
+    pub(crate) fn wire_len(&self) -> usize {
+        FIXED_LEN + self.options.wire_len()
+    }
+
+    /// SEG.LEN: the sequence space that the segment takes, SYN and FIN included (RFC 9293 §3.4).
+    pub(crate) fn segment_len(&self, payload_len: usize) -> u32 {
+        // A segment is at most 64 KiB; a super-segment, too.
+        payload_len as u32
+            + u32::from(self.flags.contains(Flags::SYN))
+            + u32::from(self.flags.contains(Flags::FIN))
+    }
+}
+
+impl Options {
+    /// How long the options are on the wire, padding included: at most 40 bytes.
+    pub(crate) fn wire_len(&self) -> usize {
+        let sack_blocks = self.sack_blocks_that_fit();
+        self.len_without_sack() + if sack_blocks > 0 { 4 + 8 * sack_blocks } else { 0 }
+    }
+
+    fn len_without_sack(&self) -> usize {
+        let mut len = 0;
+        if self.mss.is_some() {
+            len += 4;
+        }
+        if self.timestamps.is_some() {
+            // SACK-permitted stands where two NOPs would.
+            len += 12;
+        } else if self.sack_permitted {
+            len += 4;
+        }
+        if self.window_scale.is_some() {
+            len += 4;
+        }
+        len
+    }
+
+    /// Three beside timestamps, otherwise four (RFC 2018 §3).
+    fn sack_blocks_that_fit(&self) -> usize {
+        let room = MAX_OPTIONS_LEN - self.len_without_sack();
+        self.sack.len().min(room.saturating_sub(4) / 8)
+    }
+
+    fn parse(bytes: &[u8], syn: bool) -> Options {
+        // RFC 7323 Appendix A's layout: nearly every segment has it, and nothing else.
+        if let &[kind::NOP, kind::NOP, kind::TIMESTAMPS, kind::TIMESTAMPS_LEN, ref rest @ ..] = bytes
+            && let Some(timestamps) = Timestamps::parse(rest)
+            && rest.len() == 8
+        {
+            return Options { timestamps: Some(timestamps), ..Options::default() };
+        }
+        Options::parse_list(bytes, syn)
+    }
+
+    /// RFC 9293 §3.1: options one after the other. As Linux, one of a known kind with a wrong length is skipped, and a
+    /// length that cannot be ends the list (MUST-7).
+    fn parse_list(mut bytes: &[u8], syn: bool) -> Options {
+        let mut options = Options::default();
+        while let [option_kind, rest @ ..] = bytes {
+            match *option_kind {
+                kind::END => break,
+                kind::NOP => {
+                    bytes = rest;
+                    continue;
+                }
+                _ => {}
+            }
+            let Some(value) = rest.first().and_then(|&len| bytes.get(2..usize::from(len))) else { break };
+            options.parse_one(*option_kind, value, syn);
+            bytes = bytes.get(2 + value.len()..).unwrap_or(&[]);
+        }
+        options
+    }
+
+    /// MSS, window scale and SACK-permitted mean something in a SYN only (RFC 9293 §3.7.1, RFC 7323 §2.2, RFC 2018 §2).
+    fn parse_one(&mut self, option_kind: u8, value: &[u8], syn: bool) {
+        match (option_kind, value) {
+            // An MSS of zero cannot be meant; Linux ignores it too.
+            (kind::MSS, &[high, low]) if syn && (high | low) != 0 => {
+                self.mss = Some(u16::from_be_bytes([high, low]));
+            }
+            (kind::WINDOW_SCALE, &[shift]) if syn => self.window_scale = Some(shift.min(MAX_WINDOW_SHIFT)),
+            (kind::SACK_PERMITTED, []) if syn => self.sack_permitted = true,
+            (kind::TIMESTAMPS, value) if value.len() == 8 => self.timestamps = Timestamps::parse(value),
+            (kind::SACK, blocks) if blocks.len().is_multiple_of(8) => {
+                self.sack.clear();
+                for block in blocks.chunks_exact(8) {
+                    let &[l0, l1, l2, l3, r0, r1, r2, r3] = block else { break };
+                    let left = SeqNumber(u32::from_be_bytes([l0, l1, l2, l3]));
+                    let right = SeqNumber(u32::from_be_bytes([r0, r1, r2, r3]));
+                    self.sack.push((left, right));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn emit(&self, writer: &mut Writer<'_>) {
+        if let Some(mss) = self.mss {
+            let [high, low] = mss.to_be_bytes();
+            writer.put([kind::MSS, kind::MSS_LEN, high, low]);
+        }
+        match (self.timestamps, self.sack_permitted) {
+            (Some(timestamps), sack_permitted) => {
+                if sack_permitted {
+                    writer.put([kind::SACK_PERMITTED, kind::SACK_PERMITTED_LEN]);
+                } else {
+                    writer.put([kind::NOP, kind::NOP]);
+                }
+                writer.put([kind::TIMESTAMPS, kind::TIMESTAMPS_LEN]);
+                writer.put(timestamps.value.to_be_bytes());
+                writer.put(timestamps.echo.to_be_bytes());
+            }
+            (None, true) => {
+                writer.put([kind::NOP, kind::NOP, kind::SACK_PERMITTED, kind::SACK_PERMITTED_LEN]);
+            }
+            (None, false) => {}
+        }
+        if let Some(shift) = self.window_scale {
+            let shift = shift.min(MAX_WINDOW_SHIFT);
+            writer.put([kind::NOP, kind::WINDOW_SCALE, kind::WINDOW_SCALE_LEN, shift]);
+        }
+        let sack_blocks = self.sack_blocks_that_fit();
+        if sack_blocks > 0 {
+            writer.put([kind::NOP, kind::NOP, kind::SACK, (2 + 8 * sack_blocks) as u8]);
+            for (left, right) in self.sack.iter().take(sack_blocks) {
+                writer.put(left.0.to_be_bytes());
+                writer.put(right.0.to_be_bytes());
+            }
+        }
+    }
+}
+
+impl Timestamps {
+    /// From the option's value, its first eight bytes.
+    fn parse(value: &[u8]) -> Option<Timestamps> {
+        let &[v0, v1, v2, v3, e0, e1, e2, e3] = value.first_chunk()?;
+        Some(Timestamps {
+            value: u32::from_be_bytes([v0, v1, v2, v3]),
+            echo: u32::from_be_bytes([e0, e1, e2, e3]),
+        })
+    }
+}
+
+/// Fills a header from the front.
+struct Writer<'a> {
+    rest: &'a mut [u8],
+}
+
+impl Writer<'_> {
+    /// The room was reckoned by `wire_len`, from the same fields that are written.
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        let (place, rest) = core::mem::take(&mut self.rest).split_at_mut(N);
+        place.copy_from_slice(&bytes);
+        self.rest = rest;
     }
 }
 
 /// The reset that answers a segment for which there is no connection (RFC 9293 §3.10.7.1); none for a reset.
-pub(crate) fn reset_for(_header: &Header, _payload_len: usize) -> Option<Header> {
-    todo!()
+pub(crate) fn reset_for(header: &Header, payload_len: usize) -> Option<Header> {
+    if header.flags.contains(Flags::RST) {
+        return None;
+    }
+    let mut reset = Header { src_port: header.dst_port, dst_port: header.src_port, ..Header::default() };
+    if header.flags.contains(Flags::ACK) {
+        reset.seq = header.ack;
+        reset.flags = Flags::RST;
+    } else {
+        reset.ack = header.seq + header.segment_len(payload_len);
+        reset.flags = Flags::RST.with(Flags::ACK);
+    }
+    Some(reset)
 }
+
+#[cfg(test)]
+mod tests;

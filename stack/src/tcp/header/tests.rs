@@ -1,0 +1,200 @@
+use etherparse::{TcpOptionElement, TcpSlice};
+use proptest::prelude::*;
+use smallvec::smallvec;
+use std::vec::Vec;
+
+use super::*;
+
+fn emitted(header: &Header) -> Vec<u8> {
+    let mut out = HeaderBuf::new();
+    header.emit(&mut out);
+    out.as_slice().to_vec()
+}
+
+fn arbitrary_header() -> impl Strategy<Value = Header> {
+    let fixed = (any::<[u16; 4]>(), any::<[u32; 2]>(), any::<u8>());
+    let timestamps = proptest::option::of(any::<(u32, u32)>());
+    let sack = proptest::collection::vec(any::<(u32, u32)>(), 0..=4);
+    let syn_options = (proptest::option::of(1u16..), proptest::option::of(0u8..=14), any::<bool>());
+    (fixed, timestamps, sack, syn_options).prop_map(|(fixed, timestamps, sack, syn_options)| {
+        let ([src_port, dst_port, window, urgent], [seq, ack], flags) = fixed;
+        let mut header = Header {
+            src_port,
+            dst_port,
+            seq: SeqNumber(seq),
+            ack: SeqNumber(ack),
+            flags: Flags(flags),
+            window,
+            urgent,
+            options: Options {
+                timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
+                sack: sack.into_iter().map(|(l, r)| (SeqNumber(l), SeqNumber(r))).collect(),
+                ..Options::default()
+            },
+        };
+        if header.flags.contains(Flags::SYN) {
+            (header.options.mss, header.options.window_scale, header.options.sack_permitted) = syn_options;
+        }
+        header
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_emitted_parses_to_the_same(header in arbitrary_header(), payload in 0usize..32) {
+        let mut segment = emitted(&header);
+        let header_len = segment.len();
+        prop_assert_eq!(header_len, header.wire_len());
+        segment.resize(header_len + payload, 0xee);
+        let mut expected = header.clone();
+        // SACK blocks beyond the room are left out, the latest first in the list stay.
+        expected.options.sack.truncate(header.options.sack_blocks_that_fit());
+        prop_assert_eq!(Header::parse(&segment), Some((expected, header_len)));
+    }
+
+    #[test]
+    fn etherparse_reads_the_same(header in arbitrary_header()) {
+        let segment = emitted(&header);
+        let slice = TcpSlice::from_slice(&segment).unwrap();
+        prop_assert_eq!(slice.source_port(), header.src_port);
+        prop_assert_eq!(slice.destination_port(), header.dst_port);
+        prop_assert_eq!(slice.sequence_number(), header.seq.0);
+        prop_assert_eq!(slice.acknowledgment_number(), header.ack.0);
+        prop_assert_eq!(slice.window_size(), header.window);
+        prop_assert_eq!(slice.urgent_pointer(), header.urgent);
+        prop_assert_eq!(slice.checksum(), 0);
+        let flags = [slice.fin(), slice.syn(), slice.rst(), slice.psh(), slice.ack(), slice.urg(), slice.ece(), slice.cwr()];
+        for (bit, set) in flags.into_iter().enumerate() {
+            prop_assert_eq!(set, header.flags.contains(Flags(1 << bit)));
+        }
+
+        let mut seen = Options::default();
+        for option in slice.options_iterator() {
+            match option.unwrap() {
+                TcpOptionElement::Noop => {}
+                TcpOptionElement::MaximumSegmentSize(mss) => seen.mss = Some(mss),
+                TcpOptionElement::WindowScale(shift) => seen.window_scale = Some(shift),
+                TcpOptionElement::SelectiveAcknowledgementPermitted => seen.sack_permitted = true,
+                TcpOptionElement::Timestamp(value, echo) => seen.timestamps = Some(Timestamps { value, echo }),
+                TcpOptionElement::SelectiveAcknowledgement(first, more) => {
+                    let blocks = [Some(first)].into_iter().chain(more).flatten();
+                    seen.sack.extend(blocks.map(|(l, r)| (SeqNumber(l), SeqNumber(r))));
+                }
+            }
+        }
+        let mut expected = header.options.clone();
+        expected.sack.truncate(header.options.sack_blocks_that_fit());
+        prop_assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        if let Some((_, len)) = Header::parse(&bytes) {
+            prop_assert!((20..=60).contains(&len) && len <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn arbitrary_options_never_panic_and_never_spill(
+        words in 0usize..=10,
+        // Small numbers, so that known kinds and lengths are common.
+        bytes in proptest::collection::vec(prop_oneof![0u8..12, any::<u8>()], 40),
+        syn: bool,
+    ) {
+        let mut segment = std::vec![0u8; 20];
+        segment[12] = ((5 + words) << 4) as u8;
+        segment[13] = if syn { Flags::SYN.0 } else { Flags::ACK.0 };
+        segment.extend_from_slice(&bytes[..words * 4]);
+        let (header, len) = Header::parse(&segment).unwrap();
+        prop_assert_eq!(len, segment.len());
+        prop_assert!(!header.options.sack.spilled());
+        prop_assert!(header.options.window_scale.is_none_or(|shift| shift <= 14));
+        if !syn {
+            prop_assert_eq!(header.options.mss, None);
+            prop_assert_eq!(header.options.window_scale, None);
+            prop_assert!(!header.options.sack_permitted);
+        }
+    }
+}
+
+#[test]
+fn syn_options_stand_in_the_order_of_linux() {
+    let options = Options {
+        mss: Some(1460),
+        window_scale: Some(7),
+        sack_permitted: true,
+        timestamps: Some(Timestamps { value: 0x01020304, echo: 0 }),
+        sack: SackBlocks::new(),
+    };
+    let header = Header { flags: Flags::SYN, options, ..Header::default() };
+    let bytes = emitted(&header);
+    #[rustfmt::skip]
+    assert_eq!(bytes[20..], [2, 4, 0x05, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7]);
+}
+
+#[test]
+fn sack_blocks_stand_behind_the_timestamps_and_three_fit() {
+    let block = |n| (SeqNumber(n), SeqNumber(n + 1));
+    let options = Options {
+        timestamps: Some(Timestamps { value: 1, echo: 2 }),
+        sack: smallvec![block(1), block(3), block(5), block(7)],
+        ..Options::default()
+    };
+    let header = Header { flags: Flags::ACK, options, ..Header::default() };
+    let bytes = emitted(&header);
+    assert_eq!(bytes.len(), 60);
+    assert_eq!(bytes[20..24], [1, 1, 8, 10]);
+    assert_eq!(bytes[32..36], [1, 1, 5, 26]);
+}
+
+#[test]
+fn odd_option_lists() {
+    let parse = |options: &[u8]| Options::parse(options, true);
+    // A length of 0 or 1, or beyond the end, ends the list; what stood before it counts.
+    assert_eq!(parse(&[2, 4, 5, 0xb4, 8, 0, 3, 3]).mss, Some(1460));
+    assert_eq!(parse(&[9, 1, 2, 4, 5, 0xb4, 0, 0]), Options::default());
+    assert_eq!(parse(&[2, 4, 5, 0xb4, 8, 10, 1, 1]), parse(&[2, 4, 5, 0xb4]));
+    assert_eq!(parse(&[1, 1, 1, 2]), Options::default());
+    // An unknown kind, and a known one of the wrong length, are skipped.
+    assert_eq!(parse(&[254, 4, 9, 9, 3, 3, 200, 0]).window_scale, Some(14));
+    assert_eq!(parse(&[2, 3, 9, 3, 3, 1, 0, 0]), Options { window_scale: Some(1), ..Options::default() });
+    // Nothing after the end of the list counts.
+    assert_eq!(parse(&[0, 2, 4, 5, 0xb4]), Options::default());
+    // The timestamp layout with something behind it is not the fast path.
+    let both = parse(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 3, 3, 5, 0]);
+    assert_eq!((both.timestamps, both.window_scale), (Some(Timestamps { value: 1, echo: 2 }), Some(5)));
+}
+
+#[test]
+fn too_short_for_its_own_offset() {
+    let mut segment = [0u8; 20];
+    for (offset, expected) in [(0, None), (4, None), (5, Some(20)), (6, None), (15, None)] {
+        segment[12] = offset << 4;
+        assert_eq!(Header::parse(&segment).map(|(_, len)| len), expected);
+    }
+    assert_eq!(Header::parse(&segment[..19]), None);
+}
+
+// RFC 9293 §3.10.7.1.
+#[test]
+fn a_reset_takes_its_numbers_from_the_segment() {
+    let mut header = Header {
+        src_port: 1,
+        dst_port: 2,
+        seq: SeqNumber(u32::MAX),
+        ack: SeqNumber(77),
+        flags: Flags::SYN,
+        ..Header::default()
+    };
+    let reset = reset_for(&header, 10).unwrap();
+    assert_eq!((reset.src_port, reset.dst_port), (2, 1));
+    assert_eq!((reset.seq, reset.ack), (SeqNumber(0), SeqNumber(10)));
+    assert_eq!(reset.flags, Flags::RST.with(Flags::ACK));
+
+    header.flags = Flags::ACK.with(Flags::FIN);
+    let reset = reset_for(&header, 10).unwrap();
+    assert_eq!((reset.seq, reset.ack, reset.flags), (SeqNumber(77), SeqNumber(0), Flags::RST));
+
+    header.flags = Flags::RST.with(Flags::ACK);
+    assert_eq!(reset_for(&header, 0), None);
+}
