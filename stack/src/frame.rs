@@ -97,6 +97,13 @@ impl Transmit {
         Transmit { iface, header, payload }
     }
 
+    /// A frame that is whole already: a wrapper around a device changed it, or a program made it itself.
+    pub fn from_frame(iface: InterfaceId, frame: Frame) -> Self {
+        let mut payload = Payload::new();
+        payload.push(frame.bytes);
+        Transmit { iface, header: HeaderBuf::new(), payload }
+    }
+
     /// The interface that it leaves through.
     pub fn iface(&self) -> InterfaceId {
         self.iface
@@ -164,5 +171,7 @@ mod tests {
         assert_eq!(transmit.len(), 7);
         assert_eq!(transmit.to_vec(), [1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(&transmit.to_frame().bytes[..], &transmit.to_vec()[..]);
+        let whole = Transmit::from_frame(transmit.iface(), transmit.to_frame());
+        assert_eq!(whole.to_vec(), transmit.to_vec());
     }
 }
