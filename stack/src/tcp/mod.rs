@@ -3,16 +3,21 @@
 //! [`Connection`] knows nothing of IP, sockets or devices: segments, user calls and time go in; segments and a
 //! deadline come out.
 
+mod congestion;
 mod connection;
 mod handshake;
 mod header;
+mod isn;
+mod rtt;
 mod seq;
 mod state;
 mod time_wait;
+mod window;
 
 pub(crate) use connection::{Connection, OpenParams, Settings};
 pub(crate) use handshake::{HandshakeStep, SynReceived};
 pub(crate) use header::{Flags, Header, Options, SackBlocks, Timestamps, reset_for};
+pub(crate) use isn::IsnGenerator;
 pub(crate) use seq::SeqNumber;
 pub(crate) use state::State;
 pub(crate) use time_wait::{TimeWait, TimeWaitStep};

@@ -1,0 +1,104 @@
+//! Initial sequence numbers (RFC 6528) and timestamp offsets (RFC 7323 §5.4): nobody who does not see the packets can
+//! guess them, and both only grow from one connection to the next between the same ends.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::SeqNumber;
+use crate::hash::Keyed;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// The clock M of RFC 6528 §3 ticks every 64 ns, as on Linux, and so goes round in 275 s. RFC 9293's 4 µs is from
+/// when a link carried 250 KB/s: a number must grow faster than a connection can send, so that a new connection begins
+/// after what an old one between the same ends has left in the network.
+const TICK_SHIFT: u32 = 6;
+
+/// ISN = M + F(local, remote, secret).
+#[derive(Debug)]
+pub(crate) struct IsnGenerator {
+    isn_key: Keyed,
+    timestamp_key: Keyed,
+}
+
+impl IsnGenerator {
+    pub(crate) fn new(rng: &mut Rng) -> IsnGenerator {
+        IsnGenerator { isn_key: Keyed::new(rng), timestamp_key: Keyed::new(rng) }
+    }
+
+    /// The first sequence number of a connection that begins now.
+    pub(crate) fn isn(&self, now: Instant, local: SocketAddr, remote: SocketAddr) -> SeqNumber {
+        let mut connection = [0; 36];
+        let (ips, ports) = connection.split_at_mut(32);
+        ips.copy_from_slice(&pair_bytes(local.ip(), remote.ip()));
+        let [l0, l1] = local.port().to_be_bytes();
+        let [r0, r1] = remote.port().to_be_bytes();
+        ports.copy_from_slice(&[l0, l1, r0, r1]);
+        // Both keep their low 32 bits: sequence numbers wrap.
+        let hash = self.isn_key.hash_bytes(&connection) as u32;
+        SeqNumber(hash) + (now.as_nanos() >> TICK_SHIFT) as u32
+    }
+
+    /// What is added to the millisecond clock for the timestamps between two hosts. Ports do not count, as on Linux: a
+    /// new connection's timestamps are then later than an old one's, which lets TIME-WAIT be reused (RFC 6191).
+    pub(crate) fn timestamp_offset(&self, local: IpAddr, remote: IpAddr) -> u32 {
+        self.timestamp_key.hash_bytes(&pair_bytes(local, remote)) as u32
+    }
+}
+
+/// Two addresses, IPv4 ones mapped into IPv6.
+fn pair_bytes(local: IpAddr, remote: IpAddr) -> [u8; 32] {
+    let mut pair = [0; 32];
+    let (first, second) = pair.split_at_mut(16);
+    first.copy_from_slice(&octets(local));
+    second.copy_from_slice(&octets(remote));
+    pair
+}
+
+fn octets(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),
+        IpAddr::V6(addr) => addr.octets(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn grows_with_time_and_differs_by_connection_and_key() {
+        let isns = IsnGenerator::new(&mut Rng::new([1; 32]));
+        let (local, remote) = (addr("10.0.0.1:80"), addr("10.0.0.2:5000"));
+        let now = Instant::from_secs(3);
+        let first = isns.isn(now, local, remote);
+        assert_eq!(isns.isn(now, local, remote), first);
+        let later = isns.isn(now + core::time::Duration::from_micros(64), local, remote);
+        assert_eq!(later - first, 1000);
+
+        for (l, r) in [
+            ("10.0.0.1:81", "10.0.0.2:5000"),
+            ("10.0.0.1:80", "10.0.0.2:5001"),
+            ("10.0.0.1:80", "10.0.0.3:5000"),
+        ] {
+            assert_ne!(isns.isn(now, addr(l), addr(r)), first);
+        }
+        // The ends are not interchangeable.
+        assert_ne!(isns.isn(now, remote, local), first);
+        assert_ne!(IsnGenerator::new(&mut Rng::new([2; 32])).isn(now, local, remote), first);
+        assert_ne!(isns.isn(now, addr("[::1]:80"), addr("[::2]:5000")), first);
+    }
+
+    #[test]
+    fn timestamp_offsets_are_per_pair_of_hosts() {
+        let isns = IsnGenerator::new(&mut Rng::new([1; 32]));
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let offset = isns.timestamp_offset(ip("fd00::1"), ip("fd00::2"));
+        assert_eq!(isns.timestamp_offset(ip("fd00::1"), ip("fd00::2")), offset);
+        assert_ne!(isns.timestamp_offset(ip("fd00::1"), ip("fd00::3")), offset);
+        assert_ne!(isns.timestamp_offset(ip("fd00::2"), ip("fd00::1")), offset);
+    }
+}

@@ -1,0 +1,184 @@
+//! The retransmission time-out (RFC 6298): smoothed round-trip time, its variation, back-off.
+
+use core::time::Duration;
+
+use crate::config::TcpConfig;
+
+/// RFC 6298 §5.7: an RTO of data that follows a SYN which had to be repeated.
+const RTO_AFTER_SYN_LOSS: Duration = Duration::from_secs(3);
+
+/// SRTT, RTTVAR and RTO of one connection. In nanoseconds, so that the eighths and quarters lose nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct RttEstimator {
+    /// SRTT and RTTVAR, once there is a measurement.
+    smoothed: Option<Smoothed>,
+    min_rtt: u64,
+    initial_rto: u64,
+    min_rto: u64,
+    max_rto: u64,
+    /// How often the RTO was doubled (RFC 6298 §5.5).
+    back_off: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Smoothed {
+    srtt: u64,
+    rttvar: u64,
+}
+
+impl RttEstimator {
+    pub(crate) fn new(config: &TcpConfig) -> RttEstimator {
+        let max_rto = nanos(config.max_rto);
+        RttEstimator {
+            smoothed: None,
+            min_rtt: u64::MAX,
+            initial_rto: nanos(config.initial_rto),
+            min_rto: nanos(config.min_rto).min(max_rto),
+            max_rto,
+            back_off: 0,
+        }
+    }
+
+    /// A round trip was measured: from a timestamp, or from a segment that was not retransmitted (Karn's algorithm,
+    /// RFC 6298 §3). Does not end the back-off: that is for the caller, who knows what was acknowledged.
+    pub(crate) fn on_sample(&mut self, rtt: Duration) {
+        // A clock may be too coarse to see the time at all.
+        let rtt = nanos(rtt).max(1);
+        self.min_rtt = self.min_rtt.min(rtt);
+        self.smoothed = Some(match self.smoothed {
+            // RFC 6298 §2.2.
+            None => Smoothed { srtt: rtt, rttvar: rtt / 2 },
+            // RFC 6298 §2.3: beta 1/4 and, with the SRTT of before, alpha 1/8. Divided first: nothing overflows.
+            Some(Smoothed { srtt, rttvar }) => Smoothed {
+                srtt: srtt - srtt / 8 + rtt / 8,
+                rttvar: rttvar - rttvar / 4 + srtt.abs_diff(rtt) / 4,
+            },
+        });
+    }
+
+    /// The time-out as it is now, with the back-off, between the configured bounds.
+    pub(crate) fn rto(&self) -> Duration {
+        let rto = match self.smoothed {
+            None => self.initial_rto,
+            // RFC 6298 §2.3 with Linux's floor under K * RTTVAR instead of under the sum (§2.4): a path with a steady
+            // 300 ms keeps a margin. It is coarser than any clock, so G needs no term.
+            Some(Smoothed { srtt, rttvar }) => {
+                srtt.saturating_add(rttvar.saturating_mul(4).max(self.min_rto))
+            }
+        };
+        let backed_off = rto.max(self.min_rto).saturating_mul(1 << self.back_off);
+        Duration::from_nanos(backed_off.min(self.max_rto))
+    }
+
+    /// The timer has fired: RFC 6298 §5.5, twice as long next time.
+    pub(crate) fn back_off(&mut self) {
+        self.back_off = (self.back_off + 1).min(63);
+    }
+
+    /// New data was acknowledged: the path works again (RFC 6298 §5.3; Linux ends the back-off at the same point).
+    pub(crate) fn clear_back_off(&mut self) {
+        self.back_off = 0;
+    }
+
+    /// RFC 6298 §5.7: the SYN had to be repeated and gave no measurement, so begin with at least 3 s.
+    pub(crate) fn on_syn_repeated(&mut self) {
+        self.initial_rto = self.initial_rto.max(nanos(RTO_AFTER_SYN_LOSS));
+        self.back_off = 0;
+    }
+
+    pub(crate) fn srtt(&self) -> Option<Duration> {
+        self.smoothed.map(|smoothed| Duration::from_nanos(smoothed.srtt))
+    }
+
+    pub(crate) fn rttvar(&self) -> Option<Duration> {
+        self.smoothed.map(|smoothed| Duration::from_nanos(smoothed.rttvar))
+    }
+
+    /// The shortest round trip of the connection.
+    pub(crate) fn min_rtt(&self) -> Option<Duration> {
+        self.smoothed.map(|_| Duration::from_nanos(self.min_rtt))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn estimator() -> RttEstimator {
+        RttEstimator::new(&TcpConfig::default())
+    }
+
+    // RFC 6298 §2.1, §2.2, §2.3.
+    #[test]
+    fn first_and_second_measurement() {
+        let mut rtt = estimator();
+        assert_eq!((rtt.rto(), rtt.srtt()), (MS(1000), None));
+        rtt.on_sample(MS(800));
+        assert_eq!((rtt.srtt(), rtt.rttvar()), (Some(MS(800)), Some(MS(400))));
+        assert_eq!(rtt.rto(), MS(800 + 4 * 400));
+        rtt.on_sample(MS(400));
+        assert_eq!((rtt.srtt(), rtt.rttvar()), (Some(MS(750)), Some(MS(400))));
+        assert_eq!(rtt.min_rtt(), Some(MS(400)));
+    }
+
+    #[test]
+    fn the_floor_is_under_the_variation() {
+        let mut rtt = estimator();
+        for _ in 0..1000 {
+            rtt.on_sample(MS(300));
+        }
+        assert!(rtt.rto() >= MS(499) && rtt.rto() <= MS(501), "{:?}", rtt.rto());
+    }
+
+    // RFC 6298 §5.5, §2.5.
+    #[test]
+    fn backs_off_to_the_maximum_and_returns() {
+        let mut rtt = estimator();
+        rtt.on_sample(Duration::from_micros(50));
+        let rto = rtt.rto();
+        rtt.back_off();
+        assert_eq!(rtt.rto(), rto * 2);
+        rtt.back_off();
+        assert_eq!(rtt.rto(), rto * 4);
+        for _ in 0..300 {
+            rtt.back_off();
+        }
+        assert_eq!(rtt.rto(), Duration::from_secs(120));
+        rtt.clear_back_off();
+        assert_eq!(rtt.rto(), rto);
+    }
+
+    // RFC 6298 §5.7.
+    #[test]
+    fn after_a_repeated_syn_data_begins_with_three_seconds() {
+        let mut rtt = estimator();
+        rtt.back_off();
+        rtt.on_syn_repeated();
+        assert_eq!(rtt.rto(), Duration::from_secs(3));
+        rtt.on_sample(MS(10));
+        assert_eq!(rtt.rto(), MS(210));
+    }
+
+    proptest! {
+        #[test]
+        fn stays_within_its_bounds(samples: Vec<(u64, bool)>) {
+            let mut rtt = estimator();
+            for (nanos, timed_out) in samples {
+                rtt.on_sample(Duration::from_nanos(nanos));
+                if timed_out {
+                    rtt.back_off();
+                }
+                prop_assert!(rtt.rto() >= MS(200) && rtt.rto() <= Duration::from_secs(120));
+                prop_assert!(rtt.srtt() >= rtt.min_rtt().map(|min| min - min / 4));
+            }
+        }
+    }
+}
