@@ -3,12 +3,15 @@
 //! [`Connection`] knows nothing of IP, sockets or devices: segments, user calls and time go in; segments and a
 //! deadline come out.
 
+mod byte_queue;
 mod congestion;
 mod connection;
 mod handshake;
 mod header;
 mod isn;
+mod recv_queue;
 mod rtt;
+mod send_queue;
 mod seq;
 mod state;
 mod time_wait;

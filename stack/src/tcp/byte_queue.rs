@@ -1,0 +1,293 @@
+//! A queue of bytes in chunks: what the send queue and the receive queue have in common.
+//!
+//! ```text
+//!   start                                                     start + len
+//!     |  chunk  |    chunk    | chunk |        tail             |  spare  |
+//!     front: consumed here                  copied bytes are appended here
+//! ```
+//!
+//! Slices that come in are kept as they are. Bytes that are copied in go into `tail`, one allocation for many small
+//! pieces; when a slice of them is wanted the tail's bytes become a chunk, and its spare room goes on as the tail.
+
+use alloc::collections::VecDeque;
+use core::mem;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// The first allocation for copied bytes. One of this size is kept when the queue empties.
+const MIN_TAIL_BYTES: usize = 256;
+/// How far allocations grow (doubling) while small pieces are copied in.
+const MAX_TAIL_BYTES: usize = 16 << 10;
+/// The largest allocation for one large piece: memory is given back allocation by allocation.
+const MAX_COPY_BYTES: usize = 64 << 10;
+/// What an empty queue keeps: the smallest that `VecDeque` allocates for.
+const KEPT_CHUNKS: usize = 4;
+/// More pieces than this are copied into one: devices take a limited number of them (IOV_MAX is 1,024), and many
+/// tiny ones cost more than the copy.
+const MAX_SLICES: usize = 16;
+
+/// See the module's page.
+pub(super) struct ByteQueue {
+    chunks: VecDeque<Chunk>,
+    /// The newest bytes, still growing.
+    tail: BytesMut,
+    /// The size of the allocation that `tail` is the end of.
+    tail_alloc: usize,
+    /// Whether the last chunk was split from that allocation.
+    tail_is_shared: bool,
+    /// The position of the first byte, counted from the first byte that ever was in the queue.
+    start: u64,
+    len: usize,
+    /// All allocations, but the list of chunks itself.
+    alloc_bytes: usize,
+    /// The chunk in which the last slice ended: the next one usually begins there.
+    cursor: usize,
+}
+
+struct Chunk {
+    /// The position of its first byte.
+    start: u64,
+    bytes: Bytes,
+    /// What is given back when this chunk goes; of the chunks that share an allocation only the last has it.
+    alloc: usize,
+}
+
+impl ByteQueue {
+    pub(super) fn new() -> Self {
+        ByteQueue {
+            chunks: VecDeque::new(),
+            tail: BytesMut::new(),
+            tail_alloc: 0,
+            tail_is_shared: false,
+            start: 0,
+            len: 0,
+            alloc_bytes: 0,
+            cursor: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All memory behind the queue, whether the bytes in it are consumed or not.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.alloc_bytes + self.chunks.capacity() * mem::size_of::<Chunk>()
+    }
+
+    /// Appends a copy.
+    pub(super) fn push_copy(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            let mut room = self.tail.capacity() - self.tail.len();
+            if room == 0 {
+                self.renew_tail(data.len());
+                room = self.tail.capacity();
+            }
+            let (now, later) = data.split_at(room.min(data.len()));
+            self.tail.extend_from_slice(now);
+            self.len += now.len();
+            data = later;
+        }
+    }
+
+    /// Appends a slice. `alloc` is what it keeps alive.
+    pub(super) fn push_bytes(&mut self, bytes: Bytes, alloc: usize) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.retire_tail();
+        let start = self.end();
+        self.len += bytes.len();
+        self.alloc_bytes += alloc;
+        self.chunks.push_back(Chunk { start, bytes, alloc });
+    }
+
+    /// The bytes from `offset` on, at most `len` and at most what is there, in as few slices as they are stored in.
+    pub(super) fn slice(&mut self, offset: usize, len: usize, mut take: impl FnMut(Bytes)) {
+        let offset = offset.min(self.len);
+        let len = len.min(self.len - offset);
+        if len == 0 {
+            return;
+        }
+        if offset + len > self.len - self.tail.len() {
+            self.freeze_tail();
+        }
+        let position = self.start + offset as u64;
+        let first = self.find(position);
+        let mut pieces = Pieces { chunks: self.chunks.range(first..), position, left: len };
+        let count = pieces.clone().take(MAX_SLICES + 1).count();
+        if count <= MAX_SLICES {
+            for (bytes, from, to) in pieces.by_ref() {
+                take(bytes.slice(from..to));
+            }
+            self.cursor = first + count - 1;
+        } else {
+            let mut copy = BytesMut::with_capacity(len);
+            let mut last = first;
+            for (index, (bytes, from, to)) in pieces.enumerate() {
+                copy.extend_from_slice(bytes.get(from..to).unwrap_or_default());
+                last = first + index;
+            }
+            take(copy.freeze());
+            self.cursor = last;
+        }
+    }
+
+    /// Copies from the front without consuming. How many bytes it copied.
+    pub(super) fn peek(&self, buf: &mut [u8]) -> usize {
+        let mut done = 0;
+        let stored = self.chunks.iter().map(|chunk| &chunk.bytes[..]).chain([&self.tail[..]]);
+        for bytes in stored {
+            let rest = buf.get_mut(done..).unwrap_or_default();
+            let count = rest.len().min(bytes.len());
+            if count == 0 && !bytes.is_empty() {
+                break;
+            }
+            rest[..count].copy_from_slice(&bytes[..count]);
+            done += count;
+        }
+        done
+    }
+
+    /// Takes the first slice out, at most `max` bytes of it; empty if there is none.
+    pub(super) fn pop(&mut self, max: usize) -> Bytes {
+        if self.chunks.is_empty() {
+            self.freeze_tail();
+        }
+        let Some(front) = self.chunks.front() else { return Bytes::new() };
+        let bytes = front.bytes.slice(..max.min(front.bytes.len()));
+        self.advance(bytes.len());
+        bytes
+    }
+
+    /// Consumes from the front: `count` bytes, or all there are.
+    pub(super) fn advance(&mut self, count: usize) {
+        let count = count.min(self.len);
+        self.start += count as u64;
+        self.len -= count;
+        let mut left = count;
+        while let Some(front) = self.chunks.front_mut() {
+            if front.bytes.len() > left {
+                front.bytes.advance(left);
+                front.start += left as u64;
+                return;
+            }
+            left -= front.bytes.len();
+            self.alloc_bytes -= front.alloc;
+            self.chunks.pop_front();
+            self.cursor = self.cursor.saturating_sub(1);
+        }
+        self.tail_is_shared = false;
+        self.tail.advance(left);
+        if self.len == 0 {
+            self.shrink_empty();
+        }
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        let start = self.end();
+        *self = ByteQueue { start, ..ByteQueue::new() };
+    }
+
+    /// The position behind the last byte.
+    fn end(&self) -> u64 {
+        self.start + self.len as u64
+    }
+
+    /// The chunk that holds this position, which must be in a chunk: where the last slice ended, just after it, or by
+    /// binary search.
+    fn find(&self, position: u64) -> usize {
+        for index in [self.cursor, self.cursor + 1] {
+            if self.chunks.get(index).is_some_and(|chunk| {
+                position >= chunk.start && position - chunk.start < chunk.bytes.len() as u64
+            }) {
+                return index;
+            }
+        }
+        self.chunks.partition_point(|chunk| chunk.start <= position).saturating_sub(1)
+    }
+
+    /// The tail's bytes become a chunk, and share their allocation with what is appended later.
+    fn freeze_tail(&mut self) {
+        if self.tail.is_empty() {
+            return;
+        }
+        let start = self.end() - self.tail.len() as u64;
+        let bytes = self.tail.split().freeze();
+        self.chunks.push_back(Chunk { start, bytes, alloc: 0 });
+        self.tail_is_shared = true;
+    }
+
+    /// Nothing more is appended to the tail's allocation: it goes with the last chunk that is part of it.
+    fn retire_tail(&mut self) {
+        self.freeze_tail();
+        self.tail = BytesMut::new();
+        let alloc = mem::take(&mut self.tail_alloc);
+        match self.chunks.back_mut() {
+            Some(last) if mem::take(&mut self.tail_is_shared) => last.alloc += alloc,
+            _ => self.alloc_bytes -= alloc,
+        }
+    }
+
+    /// A new tail, with room for at least some of `wanted` bytes.
+    fn renew_tail(&mut self, wanted: usize) {
+        let grown = (self.tail_alloc * 2).clamp(MIN_TAIL_BYTES, MAX_TAIL_BYTES);
+        self.retire_tail();
+        self.tail = BytesMut::with_capacity(wanted.min(MAX_COPY_BYTES).max(grown));
+        self.tail_alloc = self.tail.capacity();
+        self.alloc_bytes += self.tail_alloc;
+    }
+
+    /// An idle connection holds no buffers, except one small enough not to matter and worth keeping for a connection
+    /// that sends a few bytes now and then.
+    fn shrink_empty(&mut self) {
+        if self.chunks.capacity() > KEPT_CHUNKS {
+            self.chunks = VecDeque::new();
+        }
+        self.cursor = 0;
+        let keep = self.tail_alloc <= MIN_TAIL_BYTES && self.tail.try_reclaim(self.tail_alloc);
+        if !keep {
+            self.retire_tail();
+        }
+    }
+}
+
+/// The parts of chunks that cover some positions: chunk, from, to.
+#[derive(Clone)]
+struct Pieces<'a> {
+    chunks: alloc::collections::vec_deque::Iter<'a, Chunk>,
+    position: u64,
+    left: usize,
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = (&'a Bytes, usize, usize);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let chunk = self.chunks.next()?;
+        let from = self.position.saturating_sub(chunk.start) as usize;
+        let to = from.saturating_add(self.left).min(chunk.bytes.len());
+        let from = from.min(to);
+        self.position += (to - from) as u64;
+        self.left -= to - from;
+        Some((&chunk.bytes, from, to))
+    }
+}
+
+impl core::fmt::Debug for ByteQueue {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let ByteQueue { chunks, len, start, .. } = self;
+        write!(f, "{len} bytes from {start} in {} chunks, {} held", chunks.len(), self.memory_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;

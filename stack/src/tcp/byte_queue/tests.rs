@@ -1,0 +1,173 @@
+use super::*;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Copy(usize),
+    Bytes(usize),
+    Slice(usize, usize),
+    Advance(usize),
+    Pop(usize),
+    Peek(usize),
+    Clear,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let size = || prop_oneof![4 => 0usize..40, 2 => 0usize..3_000, 1 => 0usize..150_000];
+    prop_oneof![
+        8 => size().prop_map(Op::Copy),
+        4 => size().prop_map(Op::Bytes),
+        8 => (size(), size()).prop_map(|(offset, len)| Op::Slice(offset, len)),
+        8 => size().prop_map(Op::Advance),
+        4 => size().prop_map(Op::Pop),
+        4 => size().prop_map(Op::Peek),
+        1 => Just(Op::Clear),
+    ]
+}
+
+fn sliced(queue: &mut ByteQueue, offset: usize, len: usize) -> (Vec<u8>, usize) {
+    let (mut bytes, mut slices) = (Vec::new(), 0);
+    queue.slice(offset, len, |slice| {
+        bytes.extend_from_slice(&slice);
+        slices += 1;
+    });
+    (bytes, slices)
+}
+
+/// A running number, so that every byte tells its place.
+fn fill(next: &mut u64, len: usize) -> Vec<u8> {
+    let bytes = (0..len as u64).map(|n| ((*next + n) % 251) as u8).collect();
+    *next += len as u64;
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn does_what_a_vector_does(ops in proptest::collection::vec(op(), 0..60)) {
+        let mut queue = ByteQueue::new();
+        let mut model: Vec<u8> = Vec::new();
+        let mut next = 0;
+        let mut kept = Vec::new();
+        for op in ops {
+            match op {
+                Op::Copy(len) => {
+                    let data = fill(&mut next, len);
+                    queue.push_copy(&data);
+                    model.extend_from_slice(&data);
+                }
+                Op::Bytes(len) => {
+                    let data = fill(&mut next, len);
+                    model.extend_from_slice(&data);
+                    queue.push_bytes(data.into(), len);
+                }
+                Op::Slice(offset, len) => {
+                    let from = offset.min(model.len());
+                    let to = (from + len).min(model.len());
+                    let (bytes, slices) = sliced(&mut queue, offset, len);
+                    prop_assert_eq!(&bytes[..], &model[from..to]);
+                    prop_assert!(slices <= MAX_SLICES);
+                    // Slices outlive what happens to the queue.
+                    queue.slice(offset, len, |slice| kept.push((slice.to_vec(), slice)));
+                }
+                Op::Advance(count) => {
+                    queue.advance(count);
+                    model.drain(..count.min(model.len()));
+                }
+                Op::Pop(max) => {
+                    let bytes = queue.pop(max);
+                    prop_assert!(bytes.len() <= max && (!bytes.is_empty() || max == 0 || model.is_empty()));
+                    prop_assert_eq!(&bytes[..], &model[..bytes.len()]);
+                    model.drain(..bytes.len());
+                }
+                Op::Peek(len) => {
+                    let mut buf = std::vec![0; len];
+                    let count = queue.peek(&mut buf);
+                    prop_assert_eq!(count, len.min(model.len()));
+                    prop_assert_eq!(&buf[..count], &model[..count]);
+                }
+                Op::Clear => {
+                    queue.clear();
+                    model.clear();
+                }
+            }
+            prop_assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
+            prop_assert!(queue.memory_bytes() >= queue.len());
+            if queue.is_empty() {
+                prop_assert!(queue.memory_bytes() <= MIN_TAIL_BYTES + KEPT_CHUNKS * size_of::<Chunk>());
+            }
+        }
+        for (copy, slice) in kept {
+            prop_assert_eq!(&copy[..], &slice[..]);
+        }
+    }
+}
+
+#[test]
+fn slices_are_not_copied() {
+    let mut queue = ByteQueue::new();
+    let data = Bytes::from(std::vec![7; 5000]);
+    queue.push_bytes(data.clone(), 5000);
+    queue.advance(100);
+    let mut slices = Vec::new();
+    queue.slice(50, 1000, |slice| slices.push(slice));
+    assert_eq!(slices.len(), 1);
+    assert_eq!(slices[0].as_ptr(), data[150..].as_ptr());
+}
+
+#[test]
+fn copied_bytes_are_sliced_where_they_lie() {
+    let mut queue = ByteQueue::new();
+    queue.push_copy(&[1; 60]);
+    let pointer = |queue: &mut ByteQueue| {
+        let mut pointer = core::ptr::null();
+        queue.slice(10, 20, |slice| pointer = slice.as_ptr());
+        pointer
+    };
+    let first = pointer(&mut queue);
+    queue.push_copy(&[2; 60]);
+    assert_eq!(pointer(&mut queue), first);
+}
+
+#[test]
+fn many_one_byte_writes_share_few_allocations() {
+    let mut queue = ByteQueue::new();
+    for n in 0..10_000 {
+        queue.push_copy(&[n as u8]);
+    }
+    assert!(queue.chunks.len() <= 8, "{queue:?}");
+    assert!(queue.memory_bytes() < 20_000, "{queue:?}");
+    let (bytes, slices) = sliced(&mut queue, 5_000, 1_448);
+    assert!(slices <= 2 && bytes[0] == 5_000u32 as u8);
+}
+
+#[test]
+fn many_pieces_are_copied_into_one() {
+    let mut queue = ByteQueue::new();
+    for n in 0..100 {
+        queue.push_copy(&[n]);
+        // Sent at once: each becomes a chunk.
+        assert_eq!(sliced(&mut queue, usize::from(n), 1).0, [n]);
+    }
+    let (bytes, slices) = sliced(&mut queue, 0, 100);
+    assert_eq!(slices, 1);
+    assert!(bytes.iter().copied().eq(0..100));
+    assert_eq!(sliced(&mut queue, 99, 1).0, [99]);
+}
+
+#[test]
+fn nothing_is_held_after_much_passed_through() {
+    let mut queue = ByteQueue::new();
+    for _ in 0..10 {
+        queue.push_copy(&[1; 100_000]);
+        queue.push_bytes(Bytes::from(std::vec![2; 100_000]), 100_000);
+        assert!(queue.memory_bytes() >= 200_000);
+        queue.advance(199_999);
+        queue.push_copy(&[3]);
+        queue.advance(2);
+        assert!(queue.is_empty());
+        assert!(queue.memory_bytes() <= 512, "{queue:?}");
+    }
+    queue.clear();
+    assert_eq!(queue.memory_bytes(), 0);
+}

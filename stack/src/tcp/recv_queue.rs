@@ -1,0 +1,116 @@
+//! What has arrived in order and the program has not read yet.
+
+use bytes::Bytes;
+
+use super::byte_queue::ByteQueue;
+
+/// A payload of at least this many bytes stays where it is, in the frame that brought it. A smaller one would keep a
+/// whole frame alive for a few bytes, so it is copied.
+const KEEP_FROM_BYTES: usize = 512;
+/// What a kept payload's frame holds beside it: the headers of link, IP and TCP.
+const FRAME_OVERHEAD_BYTES: usize = 96;
+
+#[derive(Debug)]
+pub(crate) struct RecvQueue {
+    queue: ByteQueue,
+}
+
+impl RecvQueue {
+    pub(crate) fn new() -> RecvQueue {
+        RecvQueue { queue: ByteQueue::new() }
+    }
+
+    /// Appends the payload of a segment.
+    pub(crate) fn push(&mut self, data: Bytes) {
+        if data.len() < KEEP_FROM_BYTES {
+            self.queue.push_copy(&data);
+        } else {
+            let held = data.len() + FRAME_OVERHEAD_BYTES;
+            self.queue.push_bytes(data, held);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Moves bytes from the front to `buf`, as many as there are or fit.
+    pub(crate) fn read(&mut self, buf: &mut [u8]) -> usize {
+        let count = self.queue.peek(buf);
+        self.queue.advance(count);
+        count
+    }
+
+    /// Takes the first slice out without a copy, at most `max` bytes of it; empty if there is nothing.
+    pub(crate) fn read_bytes(&mut self, max: usize) -> Bytes {
+        self.queue.pop(max)
+    }
+
+    /// As [`read`](RecvQueue::read), and leaves the bytes there.
+    pub(crate) fn peek(&self, buf: &mut [u8]) -> usize {
+        self.queue.peek(buf)
+    }
+
+    /// Nobody will read it.
+    pub(crate) fn clear(&mut self) {
+        self.queue.clear();
+    }
+
+    /// All memory behind the queue, the headers beside kept payloads included.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.queue.memory_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn large_payloads_are_kept_and_small_ones_copied() {
+        let frame = Bytes::from(vec![9; 1500]);
+        let mut queue = RecvQueue::new();
+        queue.push(frame.slice(100..));
+        assert!(!frame.is_unique());
+        assert_eq!(queue.read_bytes(usize::MAX).as_ptr(), frame[100..].as_ptr());
+        assert!(frame.is_unique());
+        queue.push(frame.slice(1400..));
+        assert!(frame.is_unique());
+        assert_eq!(queue.read_bytes(60).len(), 60);
+        assert_eq!(queue.len(), 40);
+    }
+
+    #[test]
+    fn reads_across_pieces() {
+        let mut queue = RecvQueue::new();
+        for n in 0..10u8 {
+            queue.push(Bytes::from(vec![n; 100 * usize::from(n)]));
+        }
+        let mut buf = [0; 1000];
+        assert_eq!(queue.peek(&mut buf), 1000);
+        assert_eq!((buf[0], buf[99], buf[100], buf[999]), (1, 1, 2, 4));
+        assert_eq!(queue.read(&mut buf), 1000);
+        assert_eq!(queue.len(), 3500);
+        let mut rest = vec![0; 10_000];
+        assert_eq!(queue.read(&mut rest), 3500);
+        assert_eq!((rest[0], rest[499], rest[500], rest[3499]), (5, 5, 6, 9));
+        assert!(queue.is_empty() && queue.read(&mut buf) == 0 && queue.read_bytes(1).is_empty());
+    }
+
+    #[test]
+    fn one_byte_segments_do_not_pin_their_frames() {
+        let mut queue = RecvQueue::new();
+        for _ in 0..10_000 {
+            queue.push(Bytes::from(vec![1; 60]).slice(59..));
+        }
+        assert_eq!(queue.len(), 10_000);
+        assert!(queue.memory_bytes() < 30_000);
+        queue.clear();
+        assert_eq!(queue.memory_bytes(), 0);
+    }
+}

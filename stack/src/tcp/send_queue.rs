@@ -1,0 +1,110 @@
+//! What the program has sent and the peer has not acknowledged: all bytes from SND.UNA on.
+
+use bytes::Bytes;
+
+use super::byte_queue::ByteQueue;
+use crate::frame::Payload;
+
+/// A smaller slice is copied: the reference to it costs as much, and may keep a much larger buffer alive.
+const COPY_BELOW_BYTES: usize = 128;
+
+/// Bytes are found by their offset from SND.UNA, which [`advance`](SendQueue::advance) moves.
+#[derive(Debug)]
+pub(crate) struct SendQueue {
+    queue: ByteQueue,
+}
+
+impl SendQueue {
+    pub(crate) fn new() -> SendQueue {
+        SendQueue { queue: ByteQueue::new() }
+    }
+
+    /// Appends a copy. Small pieces share allocations.
+    pub(crate) fn push_copy(&mut self, data: &[u8]) {
+        self.queue.push_copy(data);
+    }
+
+    /// Appends a slice without copying it, unless it is very small.
+    pub(crate) fn push_bytes(&mut self, data: Bytes) {
+        if data.len() < COPY_BELOW_BYTES {
+            self.queue.push_copy(&data);
+        } else {
+            let held = data.len();
+            self.queue.push_bytes(data, held);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The bytes from SND.UNA + `offset` on: `len` of them, or as many as there are. Refcounted, and copied only when
+    /// they lie in a great many small pieces.
+    pub(crate) fn slice(&mut self, offset: usize, len: usize) -> Payload {
+        let mut payload = Payload::new();
+        self.queue.slice(offset, len, |bytes| payload.push(bytes));
+        payload
+    }
+
+    /// The first `count` bytes are acknowledged.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.queue.advance(count);
+    }
+
+    /// All memory behind the queue.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.queue.memory_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::payload_len;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn bytes_of(payload: &Payload) -> Vec<u8> {
+        payload.iter().flat_map(|slice| slice.iter().copied()).collect()
+    }
+
+    #[test]
+    fn sends_retransmits_and_forgets() {
+        let mut queue = SendQueue::new();
+        queue.push_copy(&[1; 1000]);
+        queue.push_bytes(Bytes::from(vec![2; 1000]));
+        queue.push_bytes(Bytes::from(vec![3; 10]));
+        assert_eq!(queue.len(), 2010);
+        let segment = queue.slice(900, 1105);
+        assert_eq!(segment.len(), 3);
+        assert_eq!(bytes_of(&segment), [vec![1; 100], vec![2; 1000], vec![3; 5]].concat());
+        queue.advance(1000);
+        assert_eq!(bytes_of(&queue.slice(0, 3)), [2; 3]);
+        assert_eq!(payload_len(&queue.slice(1000, usize::MAX)), 10);
+        assert!(queue.slice(1010, 1).is_empty());
+        queue.advance(1010);
+        assert!(queue.is_empty());
+        // What is on its way to the device stays whole.
+        assert_eq!(payload_len(&segment), 1105);
+    }
+
+    #[test]
+    fn thousands_of_chunks_cost_little_anywhere() {
+        let mut queue = SendQueue::new();
+        for n in 0..20_000u32 {
+            queue.push_bytes(Bytes::from(vec![(n % 251) as u8; 200]));
+        }
+        // From front to end as a sender does, then scattered as a retransmission does. A scan from the front would
+        // look at 400 million chunks.
+        for n in 0..20_000usize {
+            let payload = queue.slice(n * 200, 200);
+            assert_eq!((payload.len(), payload[0][0]), (1, (n % 251) as u8));
+            let other = n * 7919 % 20_000;
+            assert_eq!(queue.slice(other * 200 + 5, 10)[0][0], (other % 251) as u8);
+        }
+    }
+}
