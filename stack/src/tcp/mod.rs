@@ -3,6 +3,7 @@
 //! [`Connection`] knows nothing of IP, sockets or devices: segments, user calls and time go in; segments and a
 //! deadline come out.
 
+mod assembler;
 mod byte_queue;
 mod congestion;
 mod connection;

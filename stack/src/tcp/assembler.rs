@@ -1,0 +1,236 @@
+//! Data that arrived out of order: it waits here until what is missing before it has come (RFC 9293 §3.10.7.4).
+//!
+//! Ranges are sorted and never touch: two that meet become one. What arrived first stays; a later segment that overlaps
+//! it only fills holes, so a stranger's guess cannot replace data.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::SeqNumber;
+
+/// A piece smaller than this is copied, so that it does not keep the frame it came in, and joined with a small
+/// neighbour.
+const SMALL_PIECE_BYTES: usize = 512;
+/// How large a piece may grow by joining: it bounds what each further small piece copies.
+const JOINED_PIECE_BYTES: usize = 2048;
+/// SACK blocks that fit into a header without timestamps (RFC 2018 §3).
+const MAX_SACK_BLOCKS: usize = 4;
+
+/// What [`Assembler::insert`] did with a segment's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Insert {
+    /// At least some of it was new and is kept.
+    Stored,
+    /// All of it was there.
+    Duplicate,
+    /// It would have begun a range too many: nothing is kept.
+    Full,
+}
+
+/// All sequence numbers that it sees must lie within one receive window, less than 2^31 apart.
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    ranges: Vec<Range>,
+    buffered_bytes: usize,
+    /// Counts the insertions: the ranges' order for SACK.
+    insertions: u32,
+}
+
+/// Contiguous data.
+struct Range {
+    start: SeqNumber,
+    end: SeqNumber,
+    /// The insertion that last touched it.
+    touched: u32,
+    /// In order, without gaps, from `start` to `end`. No two neighbours are small.
+    pieces: VecDeque<Bytes>,
+}
+
+impl Assembler {
+    pub(crate) fn new() -> Assembler {
+        Assembler { ranges: Vec::new(), buffered_bytes: 0, insertions: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// The bytes of data that wait.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.buffered_bytes
+    }
+
+    /// All memory behind them.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let lists: usize = self.ranges.iter().map(|range| range.pieces.capacity()).sum();
+        self.buffered_bytes
+            + lists * mem::size_of::<Bytes>()
+            + self.ranges.capacity() * mem::size_of::<Range>()
+    }
+
+    /// Keeps what is new of `data`, which begins at `seq`, unless that makes more than `max_ranges` ranges.
+    pub(crate) fn insert(&mut self, seq: SeqNumber, data: Bytes, max_ranges: usize) -> Insert {
+        if data.is_empty() {
+            return Insert::Duplicate;
+        }
+        let end = seq + data.len() as u32;
+        let (first, after) = self.touching(seq, end);
+        if first == after && self.ranges.len() >= max_ranges {
+            return Insert::Full;
+        }
+        self.insertions = self.insertions.wrapping_add(1);
+        if let Some(range) = self.ranges.get_mut(first)
+            && first + 1 == after
+            && seq.after_eq(range.start)
+        {
+            // The usual cases: the next segment behind a loss, or one that came twice.
+            range.touched = self.insertions;
+            if end.before_eq(range.end) {
+                return Insert::Duplicate;
+            }
+            self.buffered_bytes += range.append(seq, &data);
+            return Insert::Stored;
+        }
+        let joined = self.join(first, after, seq, &data);
+        self.ranges.insert(first, joined);
+        Insert::Stored
+    }
+
+    /// The next piece of data that continues at `rcv_nxt`, without what was received by now; call again, with RCV.NXT
+    /// moved on, until there is none.
+    pub(crate) fn take_ready(&mut self, rcv_nxt: SeqNumber) -> Option<Bytes> {
+        while let Some(range) = self.ranges.first_mut() {
+            if range.start.after(rcv_nxt) {
+                return None;
+            }
+            while let Some(mut piece) = range.pieces.pop_front() {
+                let piece_start = range.start;
+                range.start += piece.len() as u32;
+                self.buffered_bytes -= piece.len();
+                if range.start.after(rcv_nxt) {
+                    let _received = piece.split_to((rcv_nxt - piece_start) as usize);
+                    self.drop_first_if_empty();
+                    return Some(piece);
+                }
+            }
+            self.drop_first_if_empty();
+        }
+        None
+    }
+
+    /// The ranges that wait, as left and right edges, the most recently changed first (RFC 2018 §4): at most four.
+    /// Correct once [`take_ready`](Assembler::take_ready) has returned `None` for the current RCV.NXT.
+    pub(crate) fn sack_blocks(&self) -> impl Iterator<Item = (SeqNumber, SeqNumber)> {
+        // An insertion sort of the few ranges that are wanted; `age` is zero for the range touched last.
+        let mut latest: SmallVec<[(u32, SeqNumber, SeqNumber); MAX_SACK_BLOCKS + 1]> = SmallVec::new();
+        for range in &self.ranges {
+            let age = self.insertions.wrapping_sub(range.touched);
+            let place = latest.partition_point(|&(other, ..)| other <= age);
+            if place < MAX_SACK_BLOCKS {
+                latest.insert(place, (age, range.start, range.end));
+                latest.truncate(MAX_SACK_BLOCKS);
+            }
+        }
+        latest.into_iter().map(|(_, start, end)| (start, end))
+    }
+
+    /// The ranges that overlap or touch `seq..end`: the first, and one behind the last. If there are none, both say
+    /// where a new range belongs.
+    fn touching(&self, seq: SeqNumber, end: SeqNumber) -> (usize, usize) {
+        let first = self.ranges.partition_point(|range| range.end.before(seq));
+        let behind = self.ranges.get(first..).unwrap_or_default();
+        (first, first + behind.partition_point(|range| range.start.before_eq(end)))
+    }
+
+    /// Takes the ranges `first..after` out and makes one of them, with `data` in the holes.
+    fn join(&mut self, first: usize, after: usize, seq: SeqNumber, data: &Bytes) -> Range {
+        let mut joined = Range { start: seq, end: seq, touched: self.insertions, pieces: VecDeque::new() };
+        for range in self.ranges.drain(first..after) {
+            if range.start.before(joined.start) {
+                // Only the first can begin before the data.
+                joined = Range { touched: self.insertions, ..range };
+                continue;
+            }
+            // The hole before this range, which the data fills.
+            let hole = ((range.start - seq) as usize).min(data.len());
+            self.buffered_bytes += joined.append(seq, &data.slice(..hole));
+            joined.end = range.end;
+            // The shorter list moves: of a long range and one segment, the segment.
+            if joined.pieces.len() < range.pieces.len() {
+                let mut pieces = range.pieces;
+                while let Some(piece) = joined.pieces.pop_back() {
+                    push_front_joining(&mut pieces, piece);
+                }
+                joined.pieces = pieces;
+            } else {
+                for piece in range.pieces {
+                    push_back_joining(&mut joined.pieces, piece);
+                }
+            }
+        }
+        self.buffered_bytes += joined.append(seq, data);
+        joined
+    }
+
+    fn drop_first_if_empty(&mut self) {
+        if self.ranges.first().is_some_and(|range| range.pieces.is_empty()) {
+            self.ranges.remove(0);
+        }
+        if self.ranges.is_empty() {
+            self.ranges = Vec::new();
+        }
+    }
+}
+
+impl Range {
+    /// Appends what lies behind the end of `data`, which begins at `seq`, not behind the end. How many bytes that was.
+    fn append(&mut self, seq: SeqNumber, data: &Bytes) -> usize {
+        let known = (self.end - seq) as usize;
+        let Some(new) = data.len().checked_sub(known).filter(|&new| new > 0) else { return 0 };
+        let piece = data.slice(known..);
+        let piece = if new < SMALL_PIECE_BYTES { Bytes::copy_from_slice(&piece) } else { piece };
+        push_back_joining(&mut self.pieces, piece);
+        self.end += new as u32;
+        new
+    }
+}
+
+fn push_back_joining(pieces: &mut VecDeque<Bytes>, piece: Bytes) {
+    match pieces.back_mut() {
+        Some(last) if worth_joining(last, &piece) => *last = concat(last, &piece),
+        _ => pieces.push_back(piece),
+    }
+}
+
+fn push_front_joining(pieces: &mut VecDeque<Bytes>, piece: Bytes) {
+    match pieces.front_mut() {
+        Some(first) if worth_joining(&piece, first) => *first = concat(&piece, first),
+        _ => pieces.push_front(piece),
+    }
+}
+
+/// Otherwise a peer could make us keep a list entry and an allocation for each byte.
+fn worth_joining(one: &Bytes, other: &Bytes) -> bool {
+    one.len().min(other.len()) < SMALL_PIECE_BYTES && one.len() + other.len() <= JOINED_PIECE_BYTES
+}
+
+fn concat(one: &Bytes, other: &Bytes) -> Bytes {
+    let mut both = BytesMut::with_capacity(one.len() + other.len());
+    both.extend_from_slice(one);
+    both.extend_from_slice(other);
+    both.freeze()
+}
+
+impl core::fmt::Debug for Range {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?}..{:?} in {} pieces", self.start, self.end, self.pieces.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;
