@@ -9,6 +9,7 @@
 
 mod clock;
 pub mod device;
+mod signal;
 
 pub use clock::Clock;
 pub use device::{Device, Sent};

@@ -21,6 +21,11 @@ use crate::time::Instant;
 pub struct InterfaceId(pub(crate) u16);
 
 impl InterfaceId {
+    /// The interface that was added as number `index`, from 0. A stack ignores one that it does not have.
+    pub const fn from_index(index: u16) -> Self {
+        InterfaceId(index)
+    }
+
     /// Its place among the interfaces of the stack, from 0.
     pub const fn index(self) -> usize {
         self.0 as usize

@@ -4,6 +4,16 @@
 //! device, so they compose: `PcapWriter<Impair<Tap>>` records what the stack sees, `Impair<PcapWriter<Tap>>`
 //! what the wire sees.
 
+mod impair;
+mod impairment;
+mod memory;
+mod pcap;
+
+pub use impair::{Impair, ImpairCounters};
+pub use impairment::{ImpairCounts, ImpairQueue, Impairable, Impairment, ParseImpairmentError};
+pub use memory::{MemoryDevice, MemoryPair, memory_pair};
+pub use pcap::PcapWriter;
+
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -54,8 +64,8 @@ pub trait Device: Send {
     /// The next frame that came in, or `None` if there is none now.
     fn recv(&mut self) -> io::Result<Option<Frame>>;
 
-    /// Readable (POLLIN) when [`recv`](Device::recv) may have a frame. It may be readable in vain, but not for ever:
-    /// a `recv` that returns `None` makes it unreadable until there is news.
+    /// Readable (POLLIN) while [`recv`](Device::recv) may have a frame: level-triggered, as with a socket. It may be
+    /// readable in vain, but not for ever: when nothing is there, a `recv` makes it unreadable until there is news.
     fn receive_fd(&self) -> BorrowedFd<'_>;
 
     /// What to wait for when [`send`](Device::send) said [`Sent::Full`].

@@ -1,0 +1,214 @@
+use super::*;
+
+/// A frame of 100 bytes whose first four are a number.
+fn numbered(number: u32) -> Frame {
+    let mut bytes = vec![0; 100];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    Frame::new(bytes)
+}
+
+fn number_of(frame: &Frame) -> u32 {
+    u32::from_be_bytes(frame.bytes[..4].try_into().unwrap())
+}
+
+/// Sends `count` frames, one a millisecond, and returns the number and arrival of those that came out.
+fn run(settings: &str, count: u32) -> (Vec<(u32, Instant)>, ImpairCounts) {
+    let mut queue = ImpairQueue::new(settings.parse().unwrap(), 0);
+    let mut arrived = Vec::new();
+    let mut now = Instant::ZERO;
+    for number in 0..count {
+        now = Instant::from_millis(u64::from(number));
+        while let Some(at) = queue.next_at().filter(|&at| at <= now) {
+            arrived.extend(queue.pop(at).map(|frame| (number_of(&frame), at)));
+        }
+        queue.push(now, numbered(number));
+    }
+    while let Some(at) = queue.next_at() {
+        now = now.max(at);
+        arrived.extend(queue.pop(now).map(|frame| (number_of(&frame), at)));
+    }
+    assert!(queue.is_empty());
+    (arrived, queue.counts())
+}
+
+fn assert_share(count: u64, of: u64, share: f64) {
+    let expected = of as f64 * share;
+    // Five standard deviations of a binomial distribution.
+    let tolerance = 5.0 * (expected * (1.0 - share)).sqrt();
+    assert!((count as f64 - expected).abs() <= tolerance, "{count} of {of} is not {share}");
+}
+
+#[test]
+fn a_perfect_network_changes_nothing() {
+    let (arrived, counts) = run("", 1000);
+    assert_eq!(arrived.len(), 1000);
+    for (index, &(number, at)) in arrived.iter().enumerate() {
+        assert_eq!((number as usize, at), (index, Instant::from_millis(index as u64)));
+    }
+    assert_eq!(counts, ImpairCounts { seen: 1000, delivered: 1000, ..ImpairCounts::default() });
+}
+
+#[test]
+fn rates_are_what_was_asked_for() {
+    let (arrived, counts) = run("loss=3%,dup=1%,reorder=2%,corrupt=0.5%,seed=7", 50_000);
+    let kept = counts.seen - counts.lost;
+    assert_eq!(counts.seen, 50_000);
+    assert_share(counts.lost, counts.seen, 0.03);
+    assert_share(counts.duplicated, kept, 0.01);
+    assert_share(counts.reordered, kept, 0.02);
+    assert_share(counts.corrupted, kept, 0.005);
+    assert_eq!(counts.overflowed, 0);
+    assert_eq!(arrived.len() as u64, kept + counts.duplicated);
+    assert_eq!(counts.delivered, kept + counts.duplicated);
+}
+
+#[test]
+fn the_same_seed_makes_the_same_decisions_and_another_makes_others() {
+    let settings = "loss=5%,dup=2%,reorder=2%,corrupt=1%,delay=3ms,jitter=2ms";
+    assert_eq!(run(&format!("{settings},seed=1"), 2000), run(&format!("{settings},seed=1"), 2000));
+    assert_ne!(run(&format!("{settings},seed=1"), 2000), run(&format!("{settings},seed=2"), 2000));
+}
+
+#[test]
+fn losses_stay_the_same_when_a_delay_is_added() {
+    let numbers = |settings| run(settings, 2000).0.into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+    assert_eq!(numbers("loss=5%,seed=3"), numbers("loss=5%,seed=3,delay=10ms,jitter=9ms"));
+}
+
+#[test]
+fn the_two_directions_differ() {
+    let impairment: Impairment = "loss=50%".parse().unwrap();
+    let lost = |direction| {
+        let mut queue = ImpairQueue::new(impairment, direction);
+        (0..64)
+            .map(|number| {
+                queue.push(Instant::ZERO, numbered(number));
+                queue.counts().lost
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_ne!(lost(0), lost(1));
+}
+
+#[test]
+fn delay_and_jitter_stay_in_their_bounds_and_keep_the_order() {
+    let (arrived, _) = run("delay=20ms,jitter=5ms,seed=9", 5000);
+    let delays: Vec<_> =
+        arrived.iter().map(|&(number, at)| at - Instant::from_millis(u64::from(number))).collect();
+    assert!(delays.iter().all(|&delay| delay >= Duration::from_millis(15)));
+    assert!(delays.iter().all(|&delay| delay <= Duration::from_millis(25)));
+    assert!(delays.iter().any(|&delay| delay < Duration::from_millis(16)));
+    assert!(delays.iter().any(|&delay| delay > Duration::from_millis(24)));
+    assert!(arrived.is_sorted_by_key(|&(number, _)| number));
+}
+
+#[test]
+fn a_reordered_frame_is_overtaken_by_one_to_three_others() {
+    let (arrived, counts) = run("reorder=5%,seed=4", 5000);
+    assert_eq!(arrived.len(), 5000);
+    let mut late = 0;
+    let mut highest = 0;
+    for &(number, _) in &arrived {
+        if number < highest {
+            late += 1;
+            assert!(highest - number <= 4, "{number} came after {highest}");
+        }
+        highest = highest.max(number);
+    }
+    assert!(late > 0 && late <= counts.reordered, "{late} late, {} reordered", counts.reordered);
+}
+
+#[test]
+fn a_held_frame_goes_on_alone_when_no_other_follows() {
+    let (arrived, counts) = run("reorder=100%", 1);
+    assert_eq!(arrived, [(0, Instant::from_millis(5))]);
+    assert_eq!(counts.reordered, 1);
+}
+
+#[test]
+fn corruption_flips_one_bit() {
+    let mut queue = ImpairQueue::new("corrupt=100%".parse().unwrap(), 0);
+    for _ in 0..100 {
+        queue.push(Instant::ZERO, Frame::new(vec![0; 100]));
+        let frame = queue.pop(Instant::ZERO).unwrap();
+        assert_eq!(frame.bytes.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
+    }
+    queue.push(Instant::ZERO, Frame::new(Vec::new()));
+    assert!(queue.pop(Instant::ZERO).unwrap().bytes.is_empty());
+}
+
+#[test]
+fn the_rate_spaces_frames_out() {
+    // 100 bytes at 800 kbit/s take one millisecond.
+    let mut queue = ImpairQueue::new("rate=800kbit,delay=10ms".parse().unwrap(), 0);
+    for number in 0..5 {
+        queue.push(Instant::ZERO, numbered(number));
+    }
+    for number in 0..5 {
+        let at = queue.next_at().unwrap();
+        assert_eq!(at, Instant::from_millis(11 + number));
+        assert!(queue.pop(at - Duration::from_nanos(1)).is_none());
+        assert_eq!(u64::from(number_of(&queue.pop(at).unwrap())), number);
+    }
+    // An idle link saves nothing up.
+    queue.push(Instant::from_secs(1), numbered(9));
+    assert_eq!(queue.next_at(), Some(Instant::from_millis(1011)));
+}
+
+#[test]
+fn a_full_queue_drops_and_counts() {
+    let mut queue = ImpairQueue::new("delay=1s,limit=10,reorder=10%".parse().unwrap(), 0);
+    for number in 0..100 {
+        queue.push(Instant::ZERO, numbered(number));
+        assert!(queue.len() <= 10);
+    }
+    assert_eq!(queue.len(), 10);
+    assert_eq!(queue.counts().overflowed, 90);
+}
+
+#[test]
+fn settings_are_parsed_and_printed() {
+    let text =
+        "loss=3%, dup=0.01,reorder=1%,corrupt=0.1%,delay=20ms,jitter=500us,rate=1.5mbit,limit=50,seed=7";
+    let impairment: Impairment = text.parse().unwrap();
+    let expected = Impairment {
+        loss: 0.03,
+        duplication: 0.01,
+        reordering: 0.01,
+        corruption: 0.001,
+        delay: Duration::from_millis(20),
+        jitter: Duration::from_micros(500),
+        bits_per_second: Some(1_500_000),
+        limit: 50,
+        seed: 7,
+    };
+    assert_eq!(impairment, expected);
+    assert_eq!(impairment.to_string().parse::<Impairment>().unwrap(), expected);
+    assert_eq!("".parse::<Impairment>().unwrap(), Impairment::default());
+    assert_eq!("delay=1.5s".parse::<Impairment>().unwrap().delay, Duration::from_millis(1500));
+}
+
+#[test]
+fn mistakes_say_what_to_write() {
+    for (text, hint) in [
+        ("loss", "`loss=3%`"),
+        ("loss=120%", "`loss=3%`"),
+        ("loss=-1%", "`loss=3%`"),
+        ("loss=NaN", "`loss=3%`"),
+        ("dup=x", "`dup=1%`"),
+        ("reorder=", "`reorder=1%`"),
+        ("corrupt=2", "`corrupt=0.1%`"),
+        ("delay=20", "`delay=20ms`"),
+        ("delay=2000s", "`delay=20ms`"),
+        ("jitter=1h", "`jitter=5ms`"),
+        ("rate=fast", "`rate=100mbit`"),
+        ("rate=0mbit", "`rate=100mbit`"),
+        ("rate=1e5mbit", "`rate=100mbit`"),
+        ("limit=0", "`limit=1000`"),
+        ("seed=-1", "`seed=7`"),
+        ("speed=1mbit", "loss, dup, reorder"),
+    ] {
+        let error = text.parse::<Impairment>().unwrap_err().to_string();
+        assert!(error.contains(hint), "{text}: {error}");
+    }
+}

@@ -1,0 +1,311 @@
+//! A device that records its frames to a pcap file.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pcap_file::pcap::{PcapHeader, PcapPacket};
+use pcap_file::{DataLink, PcapError, TsResolution};
+use portolan::{Frame, Instant, Medium, Transmit};
+
+use super::{Device, Room, Sent};
+use crate::Clock;
+
+/// What is recorded of a frame at most: more than any frame has.
+const SNAP_LEN: u32 = 256 << 10;
+/// For how long a record may wait in memory before it is written to the file.
+const FLUSH_DELAY: Duration = Duration::from_millis(500);
+
+/// Records the frames of a device in both directions: those that it took, and those that it received.
+///
+/// The file is a pcap with nanosecond timestamps, for `tcpdump -r` and Wireshark. It is written out at the latest
+/// half a second after a frame, and when the device is dropped. An error while writing is logged once and ends
+/// the recording; the device goes on.
+pub struct PcapWriter<D> {
+    device: D,
+    recording: Option<Recording>,
+    flush_at: Option<Instant>,
+}
+
+struct Recording {
+    encoder: pcap_file::pcap::PcapWriter<SharedWriter>,
+    /// What the encoder writes to: it does not lend it, and it must be flushed.
+    file: SharedWriter,
+}
+
+impl<D: Device> PcapWriter<D> {
+    /// Records to a new file; one of that name is overwritten.
+    pub fn create(path: impl AsRef<Path>, device: D) -> io::Result<Self> {
+        let path = path.as_ref();
+        let file = File::create(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        PcapWriter::new(file, device)
+    }
+
+    /// Records to a writer; it is buffered here.
+    pub fn new(writer: impl Write + Send + 'static, device: D) -> io::Result<Self> {
+        let header = PcapHeader {
+            snaplen: SNAP_LEN,
+            datalink: match device.medium() {
+                Medium::Ethernet(_) => DataLink::ETHERNET,
+                Medium::Ip => DataLink::RAW,
+            },
+            ts_resolution: TsResolution::NanoSecond,
+            ..PcapHeader::default()
+        };
+        let file = SharedWriter::new(Box::new(writer));
+        let encoder =
+            pcap_file::pcap::PcapWriter::with_header(file.clone(), header).map_err(into_io_error)?;
+        let mut recorder =
+            PcapWriter { device, recording: Some(Recording { encoder, file }), flush_at: None };
+        recorder.flush();
+        Ok(recorder)
+    }
+
+    fn record(&mut self, frame: Cow<'_, [u8]>) {
+        let Some(recording) = &mut self.recording else { return };
+        let packet = PcapPacket {
+            timestamp: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            orig_len: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+            data: frame,
+        };
+        match recording.encoder.write_packet(&packet) {
+            Ok(_) => {
+                self.flush_at.get_or_insert_with(|| Clock::now() + FLUSH_DELAY);
+            }
+            Err(error) => self.stop_recording(&into_io_error(error)),
+        }
+    }
+}
+
+impl<D> PcapWriter<D> {
+    fn flush(&mut self) {
+        self.flush_at = None;
+        if let Some(recording) = &mut self.recording
+            && let Err(error) = recording.file.flush()
+        {
+            self.stop_recording(&error);
+        }
+    }
+
+    fn stop_recording(&mut self, error: &io::Error) {
+        log::warn!("the recording of frames stops here: {error}");
+        self.recording = None;
+        self.flush_at = None;
+    }
+}
+
+impl<D: Device> Device for PcapWriter<D> {
+    fn name(&self) -> &str {
+        self.device.name()
+    }
+
+    fn medium(&self) -> Medium {
+        self.device.medium()
+    }
+
+    fn mtu(&self) -> usize {
+        self.device.mtu()
+    }
+
+    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+        let sent = self.device.send(transmit)?;
+        if sent == Sent::Taken && self.recording.is_some() {
+            self.record(Cow::Owned(transmit.to_vec()));
+        }
+        Ok(sent)
+    }
+
+    fn recv(&mut self) -> io::Result<Option<Frame>> {
+        let frame = self.device.recv()?;
+        if let Some(frame) = &frame {
+            self.record(Cow::Borrowed(&frame.bytes));
+        }
+        Ok(frame)
+    }
+
+    fn receive_fd(&self) -> BorrowedFd<'_> {
+        self.device.receive_fd()
+    }
+
+    fn room(&self) -> Room<'_> {
+        self.device.room()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [self.device.deadline(), self.flush_at].into_iter().flatten().min()
+    }
+
+    fn wants_room(&self) -> bool {
+        self.device.wants_room()
+    }
+
+    fn service(&mut self) -> io::Result<()> {
+        if self.flush_at.is_some_and(|at| at <= Clock::now()) {
+            self.flush();
+        }
+        self.device.service()
+    }
+}
+
+impl<D> Drop for PcapWriter<D> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl<D: fmt::Debug> fmt::Debug for PcapWriter<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PcapWriter")
+            .field("device", &self.device)
+            .field("recording", &self.recording.is_some())
+            .finish()
+    }
+}
+
+/// A buffered writer that the encoder and its owner both hold. Never contended: a device is called by one thread at
+/// a time.
+#[derive(Clone)]
+struct SharedWriter(Arc<Mutex<BufWriter<Box<dyn Write + Send>>>>);
+
+impl SharedWriter {
+    fn new(writer: Box<dyn Write + Send>) -> Self {
+        SharedWriter(Arc::new(Mutex::new(BufWriter::with_capacity(64 << 10, writer))))
+    }
+
+    fn lock(&self) -> io::Result<MutexGuard<'_, BufWriter<Box<dyn Write + Send>>>> {
+        self.0.lock().map_err(|_| io::Error::other("an earlier write panicked"))
+    }
+}
+
+impl Write for SharedWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.lock()?.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lock()?.flush()
+    }
+}
+
+fn into_io_error(error: PcapError) -> io::Error {
+    match error {
+        PcapError::IoError(error) => error,
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{MemoryPair, memory_pair};
+    use pcap_file::pcap::PcapReader;
+    use portolan::InterfaceId;
+
+    fn transmit(bytes: &[u8]) -> Transmit {
+        Transmit::from_frame(InterfaceId::from_index(0), Frame::new(bytes.to_vec()))
+    }
+
+    /// A file in memory that outlives the recorder.
+    #[derive(Clone, Default)]
+    struct File(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for File {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(buf)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn records(file: &File) -> (PcapHeader, Vec<Vec<u8>>) {
+        let bytes = file.0.lock().unwrap().clone();
+        let mut reader = PcapReader::new(&bytes[..]).unwrap();
+        let mut frames = Vec::new();
+        while let Some(packet) = reader.next_packet() {
+            frames.push(packet.unwrap().data.into_owned());
+        }
+        (reader.header(), frames)
+    }
+
+    #[test]
+    fn both_directions_are_recorded_and_a_refused_frame_only_when_it_is_taken() {
+        let file = File::default();
+        let (a, mut b) = MemoryPair::new().capacity(1).build().unwrap();
+        let mut a = PcapWriter::new(file.clone(), a).unwrap();
+        assert_eq!(a.send(&transmit(b"first")).unwrap(), Sent::Taken);
+        assert_eq!(a.send(&transmit(b"second")).unwrap(), Sent::Full);
+        b.recv().unwrap().unwrap();
+        assert_eq!(b.send(&transmit(b"answer")).unwrap(), Sent::Taken);
+        assert_eq!(&a.recv().unwrap().unwrap().bytes[..], b"answer");
+        assert_eq!(a.send(&transmit(b"second")).unwrap(), Sent::Taken);
+        drop(a);
+        let (header, frames) = records(&file);
+        assert_eq!(frames, [&b"first"[..], b"answer", b"second"]);
+        assert_eq!(header.datalink, DataLink::ETHERNET);
+        assert_eq!(header.ts_resolution, TsResolution::NanoSecond);
+    }
+
+    #[test]
+    fn bare_ip_is_recorded_as_such() {
+        let file = File::default();
+        let (a, _b) = MemoryPair::new().mediums(Medium::Ip, Medium::Ip).build().unwrap();
+        drop(PcapWriter::new(file.clone(), a).unwrap());
+        assert_eq!(records(&file).0.datalink, DataLink::RAW);
+    }
+
+    #[test]
+    fn a_quiet_recording_reaches_the_file_at_its_deadline() {
+        let file = File::default();
+        let (a, _b) = memory_pair().unwrap();
+        let mut a = PcapWriter::new(file.clone(), a).unwrap();
+        assert_eq!(a.deadline(), None);
+        assert_eq!(a.send(&transmit(b"one")).unwrap(), Sent::Taken);
+        let deadline = a.deadline().unwrap();
+        a.service().unwrap();
+        assert!(records(&file).1.is_empty());
+        std::thread::sleep(Clock::until(deadline));
+        a.service().unwrap();
+        assert_eq!(records(&file).1.len(), 1);
+        assert_eq!(a.deadline(), None);
+    }
+
+    #[test]
+    fn a_full_disk_ends_the_recording_and_not_the_device() {
+        struct FullDisk(usize);
+        impl Write for FullDisk {
+            fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+                if self.0 < buf.len() {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                self.0 -= buf.len();
+                Ok(buf.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (a, mut b) = memory_pair().unwrap();
+        let mut a = PcapWriter::new(FullDisk(24), a).unwrap();
+        assert_eq!(a.send(&transmit(b"one")).unwrap(), Sent::Taken);
+        a.flush();
+        assert!(a.recording.is_none());
+        assert_eq!(a.send(&transmit(b"two")).unwrap(), Sent::Taken);
+        assert_eq!(&b.recv().unwrap().unwrap().bytes[..], b"one");
+        assert_eq!(&b.recv().unwrap().unwrap().bytes[..], b"two");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_named() {
+        let (a, _b) = memory_pair().unwrap();
+        let error = PcapWriter::create("/nowhere/to/write.pcap", a).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("/nowhere/to/write.pcap"));
+    }
+}
