@@ -1,0 +1,316 @@
+//! Addresses as people write them, and the checks on a set of them: which side of the link has which, and whether
+//! that can work.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use portolan::{Cidr, MacAddr};
+
+#[cfg(test)]
+mod tests;
+
+/// The addresses of both sides of a link, checked and complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddressPlan {
+    /// The kernel's side.
+    pub host: Vec<Cidr>,
+    /// The stack's side.
+    pub stack: Vec<Cidr>,
+    /// The stack's default routers: at most one of each family.
+    pub gateways: Vec<IpAddr>,
+}
+
+impl AddressPlan {
+    /// Completes and checks what was asked for.
+    ///
+    /// With neither side given, both get the defaults: 10.0.0.1/24 and fd00::1/64 for the kernel, 10.0.0.2/24 and
+    /// fd00::2/64 for the stack; IPv6 only where `with_ipv6`. With some given, only their families are used, and the
+    /// side that is missing gets the first free address of the other's network. Without a gateway for a family the
+    /// kernel's first address on the link is it.
+    ///
+    /// # Errors
+    ///
+    /// A message for people: what is wrong with which address, and what to do.
+    pub fn new(
+        host: &[Cidr],
+        stack: &[Cidr],
+        gateways: &[IpAddr],
+        with_ipv6: bool,
+    ) -> Result<AddressPlan, String> {
+        let (host, stack) = match (host, stack) {
+            ([], []) => defaults(with_ipv6),
+            _ => (host.to_vec(), stack.to_vec()),
+        };
+        for (option, cidrs) in [("--host", &host), ("--addr", &stack)] {
+            for cidr in cidrs {
+                check_usable(*cidr).map_err(|reason| format!("{option} {}: {reason}", show(*cidr)))?;
+            }
+        }
+        let mut plan = AddressPlan { host, stack, gateways: Vec::new() };
+        plan.check_distinct()?;
+        plan.complete("--host", |plan| (&mut plan.host, &plan.stack))?;
+        plan.complete("--addr", |plan| (&mut plan.stack, &plan.host))?;
+        plan.check_overlaps()?;
+        plan.choose_gateways(gateways)?;
+        Ok(plan)
+    }
+
+    /// Whether either side has an IPv6 address.
+    pub fn has_ipv6(&self) -> bool {
+        self.host.iter().chain(&self.stack).any(|cidr| cidr.addr.is_ipv6())
+    }
+
+    fn check_distinct(&self) -> Result<(), String> {
+        for (option, cidrs) in [("--host", &self.host), ("--addr", &self.stack)] {
+            for (index, cidr) in cidrs.iter().enumerate() {
+                if cidrs.iter().take(index).any(|earlier| earlier.addr == cidr.addr) {
+                    return Err(format!("{option} {}: given twice; leave one out", cidr.addr));
+                }
+            }
+        }
+        match self.stack.iter().find(|ours| self.host.iter().any(|host| host.addr == ours.addr)) {
+            Some(both) => Err(format!(
+                "{} is given both as --host and as --addr: the kernel and the stack are two hosts on one link, so \
+                 give each its own address",
+                both.addr
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the side that `sides` names first an address in each network of the other side, for each family in
+    /// which it has none.
+    fn complete(
+        &mut self,
+        option: &str,
+        sides: impl for<'a> Fn(&'a mut AddressPlan) -> (&'a mut Vec<Cidr>, &'a Vec<Cidr>),
+    ) -> Result<(), String> {
+        let (missing, given) = sides(self);
+        for ipv6 in [false, true] {
+            if missing.iter().any(|cidr| cidr.addr.is_ipv6() == ipv6) {
+                continue;
+            }
+            for &cidr in given.iter().filter(|cidr| cidr.addr.is_ipv6() == ipv6) {
+                if missing.iter().any(|have| contains(*have, cidr.addr)) {
+                    continue;
+                }
+                let free = first_free(cidr, given).ok_or_else(|| {
+                    format!(
+                        "{} leaves no room for the other side of the link; give {option} too",
+                        show(cidr)
+                    )
+                })?;
+                missing.push(free);
+            }
+        }
+        Ok(())
+    }
+
+    /// Two networks on a link are the same or apart; an address for one host only (/32, /128) may be anywhere.
+    fn check_overlaps(&self) -> Result<(), String> {
+        let all: Vec<Cidr> = self.host.iter().chain(&self.stack).copied().collect();
+        for (index, &one) in all.iter().enumerate() {
+            for &other in all.iter().take(index) {
+                let single = is_single_host(one) || is_single_host(other);
+                if !single && one.prefix_len != other.prefix_len && overlap(one, other) {
+                    return Err(format!(
+                        "{} and {} overlap but are not the same network; give both the same prefix length, or use \
+                         networks that are apart",
+                        show(other),
+                        show(one)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn choose_gateways(&mut self, asked: &[IpAddr]) -> Result<(), String> {
+        for ipv6 in [false, true] {
+            let mut of_family = asked.iter().filter(|gateway| gateway.is_ipv6() == ipv6);
+            let gateway = match (of_family.next(), of_family.next()) {
+                (Some(_), Some(second)) => {
+                    let family = if ipv6 { "IPv6" } else { "IPv4" };
+                    return Err(format!("--gateway {second}: a second {family} gateway; give one of each family"));
+                }
+                (Some(&gateway), None) => {
+                    self.check_gateway(gateway)?;
+                    Some(gateway)
+                }
+                (None, _) => self
+                    .host
+                    .iter()
+                    .map(|host| host.addr)
+                    .filter(|host| host.is_ipv6() == ipv6)
+                    .find(|&host| self.stack.iter().any(|ours| contains(*ours, host))),
+            };
+            self.gateways.extend(gateway);
+        }
+        Ok(())
+    }
+
+    fn check_gateway(&self, gateway: IpAddr) -> Result<(), String> {
+        if self.stack.iter().any(|ours| ours.addr == gateway) {
+            return Err(format!(
+                "--gateway {gateway} is the stack's own address; give that of another host on the link, such as \
+                 --host's"
+            ));
+        }
+        let on_link = match gateway {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => true,
+            _ => self.stack.iter().any(|ours| contains(*ours, gateway)),
+        };
+        if on_link {
+            return Ok(());
+        }
+        let networks: Vec<String> = self.stack.iter().map(|&ours| show(network(ours))).collect();
+        Err(format!(
+            "--gateway {gateway} is not on the link: the stack's networks are {}; give a gateway in one of them, or \
+             an --addr in its network",
+            networks.join(", ")
+        ))
+    }
+}
+
+fn defaults(with_ipv6: bool) -> (Vec<Cidr>, Vec<Cidr>) {
+    let v4 = |last| Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };
+    // RFC 4193: a unique local address. Its global id should be random; this one should be easy to type, and does not
+    // leave the link.
+    let v6 = |last| Cidr { addr: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last).into(), prefix_len: 64 };
+    match with_ipv6 {
+        true => (vec![v4(1), v6(1)], vec![v4(2), v6(2)]),
+        false => (vec![v4(1)], vec![v4(2)]),
+    }
+}
+
+/// Reads `10.0.0.2/24` or `fd00::2/64`.
+///
+/// # Errors
+///
+/// A message for people.
+pub fn parse_cidr(text: &str) -> Result<Cidr, String> {
+    let (addr, prefix) = match text.split_once('/') {
+        Some((addr, prefix)) => (addr, Some(prefix)),
+        None => (text, None),
+    };
+    let addr: IpAddr = addr.parse().map_err(|_| {
+        format!("{addr:?} is not an IPv4 or IPv6 address; write it like 10.0.0.2/24 or fd00::2/64")
+    })?;
+    let (usual, largest) = if addr.is_ipv4() { (24, 32) } else { (64, 128) };
+    let prefix = prefix.ok_or_else(|| format!("the prefix length is missing; write {addr}/{usual}"))?;
+    match prefix.parse::<u8>() {
+        Ok(prefix_len) if (1..=largest).contains(&prefix_len) => Ok(Cidr { addr, prefix_len }),
+        _ => Err(format!("the prefix length {prefix:?} is not a number from 1 to {largest}; write {addr}/{usual}")),
+    }
+}
+
+/// Reads `02:00:5e:10:00:01`, the address of one station.
+///
+/// # Errors
+///
+/// A message for people.
+pub fn parse_mac(text: &str) -> Result<MacAddr, String> {
+    let example = "write six pairs of hexadecimal digits, like 02:00:5e:10:00:01";
+    let mut octets = [0; 6];
+    let mut pairs = text.split([':', '-']);
+    for octet in &mut octets {
+        let pair = pairs.next().unwrap_or_default();
+        if pair.len() != 2 || !pair.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(format!("not a MAC address; {example}"));
+        }
+        *octet = u8::from_str_radix(pair, 16).map_err(|_| format!("not a MAC address; {example}"))?;
+    }
+    let mac = MacAddr(octets);
+    match () {
+        () if pairs.next().is_some() => Err(format!("not a MAC address; {example}")),
+        () if mac.is_group() => Err("a group address (the first octet is odd), which no station can have; make the \
+                                     first octet even, as in 02:00:5e:10:00:01"
+            .to_owned()),
+        () if octets == [0; 6] => Err(format!("all zeros, which no station can have; {example}")),
+        () => Ok(mac),
+    }
+}
+
+/// `10.0.0.2/24`.
+pub fn show(cidr: Cidr) -> String {
+    format!("{}/{}", cidr.addr, cidr.prefix_len)
+}
+
+/// The network that an address is in: its host bits cleared.
+pub fn network(cidr: Cidr) -> Cidr {
+    let addr = match cidr.addr {
+        IpAddr::V4(addr) => Ipv4Addr::from_bits(addr.to_bits() & mask_v4(cidr.prefix_len)).into(),
+        IpAddr::V6(addr) => Ipv6Addr::from_bits(addr.to_bits() & mask_v6(cidr.prefix_len)).into(),
+    };
+    Cidr { addr, prefix_len: cidr.prefix_len }
+}
+
+/// Whether `addr` is in the network of `cidr`.
+pub fn contains(cidr: Cidr, addr: IpAddr) -> bool {
+    cidr.addr.is_ipv4() == addr.is_ipv4() && network(cidr) == network(Cidr { addr, prefix_len: cidr.prefix_len })
+}
+
+/// Whether two networks have an address in common.
+pub fn overlap(one: Cidr, other: Cidr) -> bool {
+    if one.prefix_len <= other.prefix_len { contains(one, other.addr) } else { contains(other, one.addr) }
+}
+
+fn mask_v4(prefix_len: u8) -> u32 {
+    u32::MAX.checked_shl(32u32.saturating_sub(prefix_len.into())).unwrap_or(0)
+}
+
+fn mask_v6(prefix_len: u8) -> u128 {
+    u128::MAX.checked_shl(128u32.saturating_sub(prefix_len.into())).unwrap_or(0)
+}
+
+fn is_single_host(cidr: Cidr) -> bool {
+    cidr.prefix_len == if cidr.addr.is_ipv4() { 32 } else { 128 }
+}
+
+/// Whether a host can have this address on an Ethernet link.
+fn check_usable(cidr: Cidr) -> Result<(), String> {
+    let reason = match cidr.addr {
+        IpAddr::V4(addr) if addr.octets()[0] == 0 => "addresses that begin with 0 mean \"this network\"",
+        IpAddr::V4(addr) if addr.is_loopback() => "loopback addresses do not leave a host",
+        IpAddr::V4(addr) if addr.is_multicast() => "a multicast address is a group's, not a host's",
+        IpAddr::V4(addr) if addr.octets()[0] >= 240 => "that range is reserved",
+        IpAddr::V4(addr) if cidr.prefix_len < 31 => {
+            let host_bits = addr.to_bits() & !mask_v4(cidr.prefix_len);
+            if host_bits == 0 {
+                "that is the network's own address, not a host's"
+            } else if host_bits == !mask_v4(cidr.prefix_len) {
+                "that is the network's broadcast address"
+            } else {
+                return Ok(());
+            }
+        }
+        IpAddr::V4(_) => return Ok(()),
+        IpAddr::V6(addr) if addr.is_unspecified() => "the unspecified address is no host's",
+        IpAddr::V6(addr) if addr.is_loopback() => "loopback addresses do not leave a host",
+        IpAddr::V6(addr) if addr.is_multicast() => "a multicast address is a group's, not a host's",
+        IpAddr::V6(addr) if addr.to_ipv4_mapped().is_some() => "write it as the IPv4 address that it is",
+        // RFC 4291 §2.6.1: the subnet-router anycast address.
+        IpAddr::V6(addr) if cidr.prefix_len < 127 && addr.to_bits() & !mask_v6(cidr.prefix_len) == 0 => {
+            "that is the network's own address (subnet-router anycast), not a host's"
+        }
+        IpAddr::V6(_) => return Ok(()),
+    };
+    let example = if cidr.addr.is_ipv4() { "10.0.0.2/24" } else { "fd00::2/64" };
+    Err(format!("{reason}; give a host's address, like {example}"))
+}
+
+/// The first address in the network of `cidr` that a host can have and `taken` does not hold.
+fn first_free(cidr: Cidr, taken: &[Cidr]) -> Option<Cidr> {
+    let base = network(cidr).addr;
+    (0..=taken.len() as u32 + 2)
+        .filter_map(|offset| match base {
+            IpAddr::V4(base) => Some(Ipv4Addr::from_bits(base.to_bits().checked_add(offset)?).into()),
+            IpAddr::V6(base) => Some(Ipv6Addr::from_bits(base.to_bits().checked_add(offset.into())?).into()),
+        })
+        .map(|addr| Cidr { addr, prefix_len: cidr.prefix_len })
+        .find(|&free| {
+            contains(cidr, free.addr)
+                && check_usable(free).is_ok()
+                && taken.iter().all(|taken| taken.addr != free.addr)
+        })
+}

@@ -1,0 +1,123 @@
+//! What can go wrong between a program and a TAP device, and what to do about it.
+
+use std::fmt;
+use std::io;
+
+/// Why a device or a namespace could not be set up. The message says what happened, to what, and what to do next.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// `/dev/net/tun` does not exist, or no driver is behind it.
+    NoTunDevice(io::Error),
+    /// `/dev/net/tun` may not be opened by this user.
+    TunForbidden(io::Error),
+    /// CAP_NET_ADMIN is missing.
+    NotPermitted {
+        /// What needed it, as it stands after "may not": `create the TAP device portolan0`.
+        doing: String,
+    },
+    /// The name cannot be an interface's.
+    InvalidName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An interface of this name is there already.
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The MTU is out of range.
+    InvalidMtu {
+        /// The MTU.
+        mtu: usize,
+        /// The smallest that the addresses allow.
+        smallest: usize,
+    },
+    /// The kernel does no IPv6 on the device.
+    NoIpv6 {
+        /// The address that it refused.
+        address: String,
+    },
+    /// The namespaces could not be made.
+    Isolation {
+        /// What happened and what to do, in sentences.
+        reason: String,
+    },
+    /// Another call to the kernel failed.
+    Io {
+        /// What was tried, as it stands after "cannot": `bring portolan0 up`.
+        doing: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// An error of a netlink request or ioctl that changes the network: a refusal becomes [`Error::NotPermitted`].
+    pub(crate) fn changing(doing: impl Into<String>, source: io::Error) -> Self {
+        let doing = doing.into();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Error::NotPermitted { doing },
+            _ => Error::Io { doing, source },
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoTunDevice(source) => write!(
+                f,
+                "there is no usable /dev/net/tun ({source}), so no TAP device can be made; load the driver with \
+                 `modprobe tun`, or, in a container, start it with `--device /dev/net/tun`"
+            ),
+            Error::TunForbidden(source) => write!(
+                f,
+                "/dev/net/tun may not be opened by this user ({source}); ask an administrator for \
+                 `chmod 666 /dev/net/tun` (the usual mode: the device itself checks for CAP_NET_ADMIN), or run as root"
+            ),
+            Error::NotPermitted { doing } => write!(
+                f,
+                "no permission to {doing}: that needs the capability CAP_NET_ADMIN; run as root (sudo), or add \
+                 `--isolated`, which needs no privileges and touches nothing of this host"
+            ),
+            Error::InvalidName { name, reason } => {
+                write!(f, "{name:?} cannot be an interface name: {reason}; choose another with --tap")
+            }
+            Error::NameTaken { name } => write!(
+                f,
+                "the name {name} is taken: an interface of that name exists; choose another with --tap, leave --tap \
+                 out to get a free one, or remove it with `ip link delete {name}` if nobody uses it"
+            ),
+            Error::InvalidMtu { mtu, smallest: 1280 } => write!(
+                f,
+                "an MTU of {mtu} does not work: with IPv6 addresses it is 1280 to {MAX_MTU} (RFC 8200); choose \
+                 another, or give only IPv4 addresses",
+                MAX_MTU = crate::MAX_MTU
+            ),
+            Error::InvalidMtu { mtu, smallest } => write!(
+                f,
+                "an MTU of {mtu} does not work: it is {smallest} to {MAX_MTU}; choose another with --mtu",
+                MAX_MTU = crate::MAX_MTU
+            ),
+            Error::NoIpv6 { address } => write!(
+                f,
+                "the kernel does no IPv6 here, so {address} cannot be set; switch it on \
+                 (`sysctl net.ipv6.conf.all.disable_ipv6=0`), or give only IPv4 addresses"
+            ),
+            Error::Isolation { reason } => f.write_str(reason),
+            Error::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::NoTunDevice(source) | Error::TunForbidden(source) | Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The kernel's side of a link, over rtnetlink: find a link, bring it up, give it addresses, list what is there.
+
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use portolan::{Cidr, MacAddr};
+
+/// ENODEV, which std's `ErrorKind` has no stable name for.
+const ENODEV: i32 = 19;
+
+/// A link of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) mac: Option<MacAddr>,
+}
+
+/// A conversation with the kernel.
+pub(crate) struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Netlink {
+    /// Opens one in the network namespace of the calling thread.
+    pub(crate) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Netlink { socket, sequence: 0 })
+    }
+
+    /// The link of this name, if there is one.
+    pub(crate) fn link(&mut self, name: &str) -> io::Result<Option<Link>> {
+        match self.exchange(RouteNetlinkMessage::GetLink(by_name(name)), NLM_F_REQUEST) {
+            Ok(answers) => Ok(answers.into_iter().find_map(as_link)),
+            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All links.
+    pub(crate) fn links(&mut self) -> io::Result<Vec<Link>> {
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let answers = self.exchange(request, NLM_F_REQUEST | NLM_F_DUMP)?;
+        Ok(answers.into_iter().filter_map(as_link).collect())
+    }
+
+    /// Sets the MTU of a link.
+    pub(crate) fn set_mtu(&mut self, index: u32, mtu: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::Mtu(mtu));
+        self.request(RouteNetlinkMessage::SetLink(message), 0)
+    }
+
+    /// Brings a link up.
+    pub(crate) fn set_up(&mut self, index: u32) -> io::Result<()> {
+        self.request(RouteNetlinkMessage::SetLink(up(index)), 0)
+    }
+
+    /// Gives a link an address. EEXIST if it has it.
+    pub(crate) fn add_address(&mut self, index: u32, cidr: Cidr) -> io::Result<()> {
+        self.request(RouteNetlinkMessage::NewAddress(address(index, cidr)), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// The addresses of all links, with the index of the link.
+    pub(crate) fn addresses(&mut self) -> io::Result<Vec<(u32, Cidr)>> {
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answers = self.exchange(request, NLM_F_REQUEST | NLM_F_DUMP)?;
+        Ok(answers.into_iter().filter_map(as_address).collect())
+    }
+
+    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags).map(drop)
+    }
+
+    /// Sends a request and collects the answers up to the acknowledgement, the end of the dump or, for a request
+    /// that asks for neither, the first answer.
+    fn exchange(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = encode(message, flags, self.sequence);
+        self.socket.send(&request, 0)?;
+        let one_answer = flags & (NLM_F_ACK | NLM_F_DUMP) == 0;
+        let mut answers = Vec::new();
+        loop {
+            let (datagram, _) = self.socket.recv_from_full()?;
+            let mut rest = datagram.as_slice();
+            while !rest.is_empty() {
+                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(invalid_data)?;
+                // Messages stand at multiples of four bytes.
+                let len = usize::try_from(message.header.length).map_err(invalid_data)?.next_multiple_of(4);
+                rest = rest.get(len.max(4)..).unwrap_or_default();
+                if message.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match message.payload {
+                    NetlinkPayload::Done(_) => return Ok(answers),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                    _ => {}
+                }
+                if one_answer && !answers.is_empty() {
+                    return Ok(answers);
+                }
+            }
+        }
+    }
+}
+
+fn invalid_data(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn encode(message: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
+    let mut message = NetlinkMessage::from(message);
+    message.header.flags = flags;
+    message.header.sequence_number = sequence;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+fn by_name(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message
+}
+
+fn up(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}
+
+fn address(index: u32, cidr: Cidr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    message.header.prefix_len = cidr.prefix_len;
+    message.attributes.push(AddressAttribute::Local(cidr.addr));
+    message.attributes.push(AddressAttribute::Address(cidr.addr));
+    match cidr.addr {
+        IpAddr::V4(addr) => {
+            message.header.family = AddressFamily::Inet;
+            // Below /31 the network has a broadcast address: all host bits set. RFC 3021 for /31 and /32.
+            let host_bits = u32::MAX.checked_shr(cidr.prefix_len.into()).unwrap_or(0);
+            if cidr.prefix_len < 31 {
+                let broadcast = std::net::Ipv4Addr::from_bits(addr.to_bits() | host_bits);
+                message.attributes.push(AddressAttribute::Broadcast(broadcast));
+            }
+        }
+        IpAddr::V6(_) => {
+            message.header.family = AddressFamily::Inet6;
+            // The two stations on this link are ours, and their addresses were checked to differ: the kernel need not
+            // probe for a second before it uses its own.
+            message.header.flags = AddressHeaderFlags::Nodad;
+        }
+    }
+    message
+}
+
+fn as_link(message: RouteNetlinkMessage) -> Option<Link> {
+    let RouteNetlinkMessage::NewLink(message) = message else { return None };
+    let mut link = Link { index: message.header.index, name: String::new(), mac: None };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(MacAddr),
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn as_address(message: RouteNetlinkMessage) -> Option<(u32, Cidr)> {
+    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+    let (mut local, mut address) = (None, None);
+    for attribute in message.attributes {
+        match attribute {
+            AddressAttribute::Local(addr) => local = Some(addr),
+            AddressAttribute::Address(addr) => address = Some(addr),
+            _ => {}
+        }
+    }
+    // On a point-to-point link Address is the peer's; IPv6 has no Local where they are the same.
+    let addr = local.or(address)?;
+    Some((message.header.index, Cidr { addr, prefix_len: message.header.prefix_len }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addresses::parse_cidr;
+
+    /// The bytes of a request after its 16-byte header, and the header's type and flags.
+    fn body(message: RouteNetlinkMessage, flags: u16) -> (u16, u16, Vec<u8>) {
+        let bytes = encode(message, flags, 7);
+        assert_eq!(u32::from_ne_bytes(bytes[..4].try_into().unwrap()) as usize, bytes.len());
+        assert_eq!(bytes[8..12], 7u32.to_ne_bytes());
+        let u16_at = |at: usize| u16::from_ne_bytes(bytes[at..at + 2].try_into().unwrap());
+        (u16_at(4), u16_at(6), bytes[16..].to_vec())
+    }
+
+    /// rtnetlink(7): struct ifaddrmsg { family, prefixlen, flags, scope: u8; index: u32 }, then attributes of
+    /// { length: u16, type: u16, value }.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn an_ipv4_address_has_local_address_and_broadcast() {
+        let request =
+            RouteNetlinkMessage::NewAddress(address(5, parse_cidr("10.1.2.3/24").expect("a CIDR of the test")));
+        let (kind, flags, body) = body(request, NLM_F_REQUEST | NLM_F_ACK);
+        assert_eq!((kind, flags), (20, 0x05));
+        assert_eq!(body[..8], [2, 24, 0, 0, 5, 0, 0, 0]);
+        assert_eq!(body[8..16], [8, 0, 2, 0, 10, 1, 2, 3]);
+        assert_eq!(body[16..24], [8, 0, 1, 0, 10, 1, 2, 3]);
+        assert_eq!(body[24..], [8, 0, 4, 0, 10, 1, 2, 255]);
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn an_ipv6_address_is_not_probed_and_has_no_broadcast() {
+        let cidr = parse_cidr("fd00::1/64").expect("a CIDR of the test");
+        let (_, _, body) = body(RouteNetlinkMessage::NewAddress(address(9, cidr)), NLM_F_REQUEST);
+        assert_eq!(body[..8], [10, 64, 2, 0, 9, 0, 0, 0]);
+        assert_eq!(body.len(), 8 + 20 + 20);
+    }
+
+    /// rtnetlink(7): struct ifinfomsg { family, pad: u8; type: u16; index, flags, change: u32 }.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn up_changes_one_flag_only() {
+        let (kind, _, body) = body(RouteNetlinkMessage::SetLink(up(3)), NLM_F_REQUEST);
+        assert_eq!(kind, 19);
+        assert_eq!(body, [0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_the_kernel_says_is_read_back() {
+        let cidr = parse_cidr("fd00::1/64").expect("a CIDR of the test");
+        assert_eq!(as_address(RouteNetlinkMessage::NewAddress(address(9, cidr))), Some((9, cidr)));
+        let mut message = by_name("tap7");
+        message.header.index = 4;
+        message.attributes.push(LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]));
+        let link = as_link(RouteNetlinkMessage::NewLink(message)).expect("a link");
+        assert_eq!(link, Link { index: 4, name: "tap7".into(), mac: Some(MacAddr([2, 0, 0, 0, 0, 1])) });
+    }
+
+    #[test]
+    fn the_loopback_is_found_and_a_name_that_nobody_has_is_not() {
+        let mut netlink = Netlink::open().expect("a netlink socket");
+        let lo = netlink.link("lo").expect("an answer").expect("every namespace has lo");
+        assert_eq!(lo.name, "lo");
+        assert_eq!(netlink.link("no-such-link").expect("an answer"), None);
+        assert!(netlink.links().expect("a dump").contains(&lo));
+        netlink.addresses().expect("a dump");
+    }
+}

@@ -1,0 +1,371 @@
+//! [`Tap`]: a TAP device, as a runtime drives it.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use portolan::{Cidr, Frame, MacAddr, Medium, Transmit};
+use portolan_runtime::device::{Device, ReceiveBuffer, Sent, write_vectored};
+use tun_tap::{Iface, Mode};
+
+use crate::Error;
+use crate::addresses::show;
+use crate::netlink::Netlink;
+
+/// The largest MTU of a TAP device: 65,535 less the Ethernet header.
+pub const MAX_MTU: usize = 65_521;
+/// The smallest MTU that is taken: every IPv4 host must take packets of 576 bytes (RFC 1122 §3.3.2).
+pub const MIN_MTU: usize = 576;
+/// The smallest MTU for IPv6 (RFC 8200 §5).
+pub const MIN_IPV6_MTU: usize = 1280;
+/// The name that is asked for when none is given; the kernel puts a number in place of `%d`.
+pub const DEFAULT_NAME: &str = "portolan%d";
+
+/// IFNAMSIZ less the terminating zero.
+const MAX_NAME_LEN: usize = 15;
+const ETHERNET_HEADER_LEN: usize = 14;
+/// Above what a frame may have, so that one that is too long arrives too long, and is counted as that. An 802.1Q
+/// tag is in it.
+const OVERSIZE_LEN: usize = 64;
+
+const EBADFD: i32 = 77;
+const ENODEV: i32 = 19;
+
+/// What a TAP device is opened with.
+///
+/// ```no_run
+/// use portolan_tap::{TapBuilder, addresses::parse_cidr};
+///
+/// let tap = TapBuilder::new()
+///     .name("portolan0")
+///     .host_address(parse_cidr("10.0.0.1/24")?)
+///     .open()?;
+/// println!("the kernel's side is {} with {}", tap.name(), tap.host_mac());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TapBuilder {
+    name: String,
+    mac: Option<MacAddr>,
+    mtu: usize,
+    host_addresses: Vec<Cidr>,
+}
+
+impl TapBuilder {
+    /// A device with a free name, `portolan0` or the next number, and an MTU of 1,500.
+    pub fn new() -> Self {
+        TapBuilder { name: DEFAULT_NAME.to_owned(), mac: None, mtu: 1500, host_addresses: Vec::new() }
+    }
+
+    /// The name of the interface: 1 to 15 bytes. `%d` in it becomes the lowest number that is free.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The MAC address of the stack's side. Without one, a locally administered address is derived from the name and
+    /// the kernel's addresses, the same each time.
+    pub fn mac(mut self, mac: MacAddr) -> Self {
+        self.mac = Some(mac);
+        self
+    }
+
+    /// The largest IP packet in bytes, for both sides.
+    pub fn mtu(mut self, mtu: usize) -> Self {
+        self.mtu = mtu;
+        self
+    }
+
+    /// Gives the kernel's side one more address.
+    pub fn host_address(mut self, cidr: Cidr) -> Self {
+        self.host_addresses.push(cidr);
+        self
+    }
+
+    /// Makes the device, gives the kernel's side its MTU and addresses, and brings it up.
+    ///
+    /// Needs CAP_NET_ADMIN in the network namespace, which [`isolate`](crate::isolate) gives.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. Nothing is left behind.
+    pub fn open(self) -> Result<Tap, Error> {
+        check_name(&self.name)?;
+        self.check_mtu()?;
+        let mut netlink =
+            Netlink::open().map_err(|source| Error::Io { doing: "open a netlink socket".into(), source })?;
+        let existing = netlink
+            .link(&self.name)
+            .map_err(|source| Error::Io { doing: format!("ask for the interface {}", self.name), source })?;
+        if existing.is_some() {
+            return Err(Error::NameTaken { name: self.name });
+        }
+        let (fd, name) = create(&self.name)?;
+        let link = netlink
+            .link(&name)
+            .and_then(|link| link.ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .map_err(|source| Error::Io { doing: format!("find the new interface {name}"), source })?;
+        let host_mac = link.mac.unwrap_or(MacAddr([0; 6]));
+        self.configure(&mut netlink, link.index, &name)?;
+        let mac = self.mac.unwrap_or_else(|| derive_mac(&name, &self.host_addresses, host_mac));
+        log::info!("{name}: up, MTU {}, kernel {host_mac}, stack {mac}", self.mtu);
+        Ok(Tap {
+            buffer: ReceiveBuffer::new(self.mtu + ETHERNET_HEADER_LEN + OVERSIZE_LEN),
+            fd,
+            name,
+            mac,
+            mtu: self.mtu,
+            host_mac,
+            index: link.index,
+        })
+    }
+
+    fn check_mtu(&self) -> Result<(), Error> {
+        let ipv6 = self.host_addresses.iter().any(|cidr| cidr.addr.is_ipv6());
+        check_mtu(self.mtu, ipv6)
+    }
+
+    fn configure(&self, netlink: &mut Netlink, index: u32, name: &str) -> Result<(), Error> {
+        let mtu = u32::try_from(self.mtu).unwrap_or(u32::MAX);
+        netlink
+            .set_mtu(index, mtu)
+            .map_err(|source| Error::changing(format!("set the MTU of {name} to {mtu}"), source))?;
+        for &cidr in &self.host_addresses {
+            netlink.add_address(index, cidr).map_err(|source| refused_address(name, cidr, source))?;
+        }
+        netlink.set_up(index).map_err(|source| Error::changing(format!("bring {name} up"), source))
+    }
+}
+
+impl Default for TapBuilder {
+    fn default() -> Self {
+        TapBuilder::new()
+    }
+}
+
+/// A TAP device: an Ethernet link with the kernel at the other end.
+///
+/// The device lasts as long as this value: when it is dropped, or the process ends in whatever way, the kernel
+/// removes the interface, its addresses and routes.
+#[derive(Debug)]
+pub struct Tap {
+    fd: OwnedFd,
+    buffer: ReceiveBuffer,
+    name: String,
+    mac: MacAddr,
+    mtu: usize,
+    host_mac: MacAddr,
+    index: u32,
+}
+
+impl Tap {
+    /// The name of the interface.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The MAC address of the stack's side.
+    pub fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    /// The MAC address of the kernel's side.
+    pub fn host_mac(&self) -> MacAddr {
+        self.host_mac
+    }
+
+    /// The kernel's number of the interface (its IPv6 scope id).
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Whether the kernel has taken the device away (`ip link delete`, or its namespace is gone): then nothing can
+    /// be sent or received any more. Every other error concerns one frame.
+    fn is_gone(error: &io::Error) -> bool {
+        matches!(error.raw_os_error(), Some(EBADFD | ENODEV))
+    }
+
+    fn gone(&self) -> io::Error {
+        io::Error::new(
+            io::ErrorKind::NotConnected,
+            format!("{}: the interface was removed from outside; start again to make a new one", self.name),
+        )
+    }
+}
+
+impl Device for Tap {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn medium(&self) -> Medium {
+        Medium::Ethernet(self.mac)
+    }
+
+    fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+        match write_vectored(&self.fd, transmit) {
+            Ok(sent) => Ok(sent),
+            Err(error) if Tap::is_gone(&error) => Err(self.gone()),
+            // EIO while the kernel's side is down, ENOBUFS or ENOMEM when it is short of memory, EINVAL for a frame
+            // that it takes for a runt: a network loses frames.
+            Err(error) => {
+                log::debug!("{}: a frame of {} bytes is lost: {error}", self.name, transmit.len());
+                Ok(Sent::Taken)
+            }
+        }
+    }
+
+    fn recv(&mut self) -> io::Result<Option<Frame>> {
+        match self.buffer.read_frame(|room| Ok(rustix::io::read(&self.fd, room)?)) {
+            Ok(frame) => Ok(frame),
+            Err(error) if Tap::is_gone(&error) => Err(self.gone()),
+            // The frame that it was about is gone from the queue; the next is for the next call.
+            Err(error) => {
+                log::debug!("{}: a frame could not be read: {error}", self.name);
+                Ok(None)
+            }
+        }
+    }
+
+    fn receive_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Checks an MTU against what the addresses need.
+///
+/// # Errors
+///
+/// [`Error::InvalidMtu`].
+pub fn check_mtu(mtu: usize, with_ipv6: bool) -> Result<(), Error> {
+    let smallest = if with_ipv6 { MIN_IPV6_MTU } else { MIN_MTU };
+    match (smallest..=MAX_MTU).contains(&mtu) {
+        true => Ok(()),
+        false => Err(Error::InvalidMtu { mtu, smallest }),
+    }
+}
+
+/// Makes the device: its descriptor, non-blocking, and its name.
+fn create(name: &str) -> Result<(OwnedFd, String), Error> {
+    // `Iface` opens the file and makes the device in one call, and an EPERM can come from either: try the file alone
+    // first.
+    OpenOptions::new().read(true).write(true).open("/dev/net/tun").map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => Error::TunForbidden(source),
+        _ => Error::NoTunDevice(source),
+    })?;
+    let iface = Iface::without_packet_info(name, Mode::Tap).map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let shown = if name == DEFAULT_NAME { "" } else { name };
+            Error::NotPermitted { doing: format!("create the TAP device {shown}").trim_end().to_owned() }
+        }
+        // EBUSY: a TAP device of that name that somebody else has; EINVAL: an interface that is no TAP device.
+        io::ErrorKind::ResourceBusy | io::ErrorKind::InvalidInput => Error::NameTaken { name: name.to_owned() },
+        _ => Error::Io { doing: format!("create the TAP device {name}"), source },
+    })?;
+    let name = iface.name().to_owned();
+    // SAFETY: `into_raw_fd` gives up the descriptor, which is open and now belongs to nobody else.
+    #[allow(unsafe_code)]
+    let fd = unsafe { OwnedFd::from_raw_fd(iface.into_raw_fd()) };
+    rustix::io::ioctl_fionbio(&fd, true)
+        .map_err(|errno| Error::Io { doing: format!("make {name} non-blocking"), source: errno.into() })?;
+    Ok((fd, name))
+}
+
+/// What the kernel takes as the name of an interface (`dev_valid_name`), with one `%d` at most.
+fn check_name(name: &str) -> Result<(), Error> {
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > MAX_NAME_LEN {
+        "it is longer than 15 bytes"
+    } else if name == "." || name == ".." {
+        "it is the name of a directory"
+    } else if name.bytes().any(|byte| matches!(byte, b'/' | b':') || byte <= b' ' || byte == 0x7f) {
+        "it has a slash, a colon, a space or a control character"
+    } else if name.matches('%').count() > 1 || (name.contains('%') && !name.contains("%d")) {
+        "a percent sign stands only in one %d, which becomes a number"
+    } else {
+        return Ok(());
+    };
+    Err(Error::InvalidName { name: name.to_owned(), reason })
+}
+
+fn refused_address(name: &str, cidr: Cidr, source: io::Error) -> Error {
+    // EACCES, and EOPNOTSUPP or EAFNOSUPPORT where IPv6 is compiled or booted out. A missing capability is EPERM.
+    const NO_IPV6: [i32; 3] = [13, 95, 97];
+    if cidr.addr.is_ipv6() && source.raw_os_error().is_some_and(|errno| NO_IPV6.contains(&errno)) {
+        return Error::NoIpv6 { address: show(cidr) };
+    }
+    Error::changing(format!("give {name} the address {}", show(cidr)), source)
+}
+
+/// A locally administered address that stays the same from run to run, so that caches of neighbours stay right. The
+/// FNV-1a hash is no secret and need not be: it only tells devices of one machine apart.
+fn derive_mac(name: &str, addresses: &[Cidr], host: MacAddr) -> MacAddr {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut eat = |bytes: &[u8]| {
+        for &byte in bytes {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    };
+    eat(name.as_bytes());
+    for cidr in addresses {
+        eat(show(*cidr).as_bytes());
+    }
+    let [.., a, b, c, d, e] = hash.to_be_bytes();
+    let mac = MacAddr([0x02, a, b, c, d, e]);
+    // The kernel drew its address at random; should they ever meet, any other will do.
+    if mac == host { MacAddr([0x02, a, b, c, d, e ^ 1]) } else { mac }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addresses::parse_cidr;
+
+    #[test]
+    fn names_that_no_interface_can_have_are_refused() {
+        for name in ["", "sixteen-bytes-ab", ".", "..", "a/b", "a:b", "a b", "a\n", "tap%s", "%d%d", "50%"] {
+            assert!(matches!(check_name(name), Err(Error::InvalidName { .. })), "{name:?}");
+        }
+        for name in ["tap0", "fifteen-bytes-a", "portolan%d", "ü"] {
+            check_name(name).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    #[test]
+    fn the_mtu_is_bounded_by_the_addresses() {
+        for (mtu, ipv6, good) in [
+            (576, false, true),
+            (575, false, false),
+            (1279, true, false),
+            (1280, true, true),
+            (65521, true, true),
+            (65522, false, false),
+            (0, false, false),
+        ] {
+            assert_eq!(check_mtu(mtu, ipv6).is_ok(), good, "{mtu} {ipv6}");
+        }
+    }
+
+    #[test]
+    fn the_derived_mac_is_stable_local_and_not_the_hosts() {
+        let addresses = [parse_cidr("10.0.0.1/24").expect("a CIDR of the test")];
+        let mac = derive_mac("tap0", &addresses, MacAddr([0; 6]));
+        assert_eq!(mac, derive_mac("tap0", &addresses, MacAddr([0; 6])));
+        assert_eq!(mac.0[0] & 0b11, 0b10);
+        assert_ne!(mac, derive_mac("tap1", &addresses, MacAddr([0; 6])));
+        assert_ne!(mac, derive_mac("tap0", &addresses, mac));
+    }
+
+    #[test]
+    fn only_a_removed_device_is_gone() {
+        assert!(Tap::is_gone(&io::Error::from_raw_os_error(EBADFD)));
+        for errno in [5, 12, 22, 105] {
+            assert!(!Tap::is_gone(&io::Error::from_raw_os_error(errno)));
+        }
+    }
+}
