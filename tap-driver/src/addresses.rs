@@ -95,10 +95,7 @@ impl AddressPlan {
                     continue;
                 }
                 let free = first_free(cidr, given).ok_or_else(|| {
-                    format!(
-                        "{} leaves no room for the other side of the link; give {option} too",
-                        show(cidr)
-                    )
+                    format!("{} leaves no room for the other side of the link; give {option} too", show(cidr))
                 })?;
                 missing.push(free);
             }
@@ -131,7 +128,9 @@ impl AddressPlan {
             let gateway = match (of_family.next(), of_family.next()) {
                 (Some(_), Some(second)) => {
                     let family = if ipv6 { "IPv6" } else { "IPv4" };
-                    return Err(format!("--gateway {second}: a second {family} gateway; give one of each family"));
+                    return Err(format!(
+                        "--gateway {second}: a second {family} gateway; give one of each family"
+                    ));
                 }
                 (Some(&gateway), None) => {
                     self.check_gateway(gateway)?;
@@ -200,7 +199,9 @@ pub fn parse_cidr(text: &str) -> Result<Cidr, String> {
     let prefix = prefix.ok_or_else(|| format!("the prefix length is missing; write {addr}/{usual}"))?;
     match prefix.parse::<u8>() {
         Ok(prefix_len) if (1..=largest).contains(&prefix_len) => Ok(Cidr { addr, prefix_len }),
-        _ => Err(format!("the prefix length {prefix:?} is not a number from 1 to {largest}; write {addr}/{usual}")),
+        _ => Err(format!(
+            "the prefix length {prefix:?} is not a number from 1 to {largest}; write {addr}/{usual}"
+        )),
     }
 }
 
@@ -223,9 +224,11 @@ pub fn parse_mac(text: &str) -> Result<MacAddr, String> {
     let mac = MacAddr(octets);
     match () {
         () if pairs.next().is_some() => Err(format!("not a MAC address; {example}")),
-        () if mac.is_group() => Err("a group address (the first octet is odd), which no station can have; make the \
+        () if mac.is_group() => {
+            Err("a group address (the first octet is odd), which no station can have; make the \
                                      first octet even, as in 02:00:5e:10:00:01"
-            .to_owned()),
+                .to_owned())
+        }
         () if octets == [0; 6] => Err(format!("all zeros, which no station can have; {example}")),
         () => Ok(mac),
     }
@@ -247,7 +250,8 @@ pub fn network(cidr: Cidr) -> Cidr {
 
 /// Whether `addr` is in the network of `cidr`.
 pub fn contains(cidr: Cidr, addr: IpAddr) -> bool {
-    cidr.addr.is_ipv4() == addr.is_ipv4() && network(cidr) == network(Cidr { addr, prefix_len: cidr.prefix_len })
+    cidr.addr.is_ipv4() == addr.is_ipv4()
+        && network(cidr) == network(Cidr { addr, prefix_len: cidr.prefix_len })
 }
 
 /// Whether two networks have an address in common.

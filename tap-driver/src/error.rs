@@ -116,7 +116,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::NoTunDevice(source) | Error::TunForbidden(source) | Error::Io { source, .. } => Some(source),
+            Error::NoTunDevice(source) | Error::TunForbidden(source) | Error::Io { source, .. } => {
+                Some(source)
+            }
             _ => None,
         }
     }

@@ -104,7 +104,10 @@ fn obstacle(setting: impl Fn(&str) -> Option<String>) -> String {
         ),
     ] {
         if setting(&format!("/proc/sys/{path}")).as_deref() == Some(forbids) {
-            return format!("{} is {forbids}; an administrator can change that with `{advice}`", path.replace('/', "."));
+            return format!(
+                "{} is {forbids}; an administrator can change that with `{advice}`",
+                path.replace('/', ".")
+            );
         }
     }
     "in a container that is its seccomp profile; start it with `--cap-add SYS_ADMIN`, or with \
@@ -118,9 +121,8 @@ mod tests {
 
     #[test]
     fn the_obstacle_is_named() {
-        let apparmor = |path: &str| {
-            path.ends_with("apparmor_restrict_unprivileged_userns").then(|| "1".to_owned())
-        };
+        let apparmor =
+            |path: &str| path.ends_with("apparmor_restrict_unprivileged_userns").then(|| "1".to_owned());
         assert!(obstacle(apparmor).starts_with("kernel.apparmor_restrict_unprivileged_userns is 1;"));
         let fine = |_: &str| Some("96365".to_owned());
         assert!(obstacle(fine).contains("container"));

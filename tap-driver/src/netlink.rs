@@ -96,7 +96,8 @@ impl Netlink {
             let (datagram, _) = self.socket.recv_from_full()?;
             let mut rest = datagram.as_slice();
             while !rest.is_empty() {
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(invalid_data)?;
+                let message =
+                    NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(invalid_data)?;
                 // Messages stand at multiples of four bytes.
                 let len = usize::try_from(message.header.length).map_err(invalid_data)?.next_multiple_of(4);
                 rest = rest.get(len.max(4)..).unwrap_or_default();
@@ -219,8 +220,10 @@ mod tests {
     #[cfg(target_endian = "little")]
     #[test]
     fn an_ipv4_address_has_local_address_and_broadcast() {
-        let request =
-            RouteNetlinkMessage::NewAddress(address(5, parse_cidr("10.1.2.3/24").expect("a CIDR of the test")));
+        let request = RouteNetlinkMessage::NewAddress(address(
+            5,
+            parse_cidr("10.1.2.3/24").expect("a CIDR of the test"),
+        ));
         let (kind, flags, body) = body(request, NLM_F_REQUEST | NLM_F_ACK);
         assert_eq!((kind, flags), (20, 0x05));
         assert_eq!(body[..8], [2, 24, 0, 0, 5, 0, 0, 0]);

@@ -263,7 +263,9 @@ fn create(name: &str) -> Result<(OwnedFd, String), Error> {
             Error::NotPermitted { doing: format!("create the TAP device {shown}").trim_end().to_owned() }
         }
         // EBUSY: a TAP device of that name that somebody else has; EINVAL: an interface that is no TAP device.
-        io::ErrorKind::ResourceBusy | io::ErrorKind::InvalidInput => Error::NameTaken { name: name.to_owned() },
+        io::ErrorKind::ResourceBusy | io::ErrorKind::InvalidInput => {
+            Error::NameTaken { name: name.to_owned() }
+        }
         _ => Error::Io { doing: format!("create the TAP device {name}"), source },
     })?;
     let name = iface.name().to_owned();

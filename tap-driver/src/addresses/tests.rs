@@ -55,7 +55,12 @@ fn the_side_that_is_missing_is_completed_in_the_same_network() {
 #[test]
 fn impossible_plans_say_why() {
     for (host, stack, gateways, needle) in [
-        (&[][..], &["10.0.0.2/32"][..], &[][..], "leaves no room for the other side of the link; give --host too"),
+        (
+            &[][..],
+            &["10.0.0.2/32"][..],
+            &[][..],
+            "leaves no room for the other side of the link; give --host too",
+        ),
         (&["10.0.0.1/24"], &["10.0.0.1/24"], &[], "given both as --host and as --addr"),
         (&["10.0.0.1/24"], &["10.0.0.2/24", "10.0.0.2/24"], &[], "--addr 10.0.0.2: given twice"),
         (&["10.0.0.1/24"], &["10.0.0.2/16"], &[], "10.0.0.1/24 and 10.0.0.2/16 overlap"),
