@@ -64,6 +64,10 @@ impl HeaderBuf {
         &self.bytes[usize::from(self.start)..]
     }
 
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes[usize::from(self.start)..]
+    }
+
     pub(crate) fn len(&self) -> usize {
         HEADER_CAPACITY - usize::from(self.start)
     }

@@ -29,18 +29,21 @@ extern crate alloc;
 extern crate std;
 
 mod config;
+mod demux;
 mod error;
 mod event;
 mod frame;
 mod hash;
 mod ip;
 mod network;
+mod ports;
 mod rng;
 mod socket;
 mod stack;
 mod stats;
 mod tcp;
 mod time;
+mod timers;
 
 pub use config::{Config, IpConfig, NeighborConfig, TcpConfig, UdpConfig};
 pub use error::{CloseReason, Error, Result};

@@ -181,6 +181,8 @@ pub(crate) enum Cast {
 /// An ICMP error (or what our own network layer found out) about a packet that we sent.
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkError {
+    /// The interface that the error came in through, or that the packet should have left through.
+    pub(crate) iface: Option<InterfaceId>,
     /// Source and destination of the packet that it is about.
     pub(crate) local: IpAddr,
     pub(crate) remote: IpAddr,
@@ -287,6 +289,17 @@ impl Network {
 
     /// The largest IP packet that can go to this destination: the link's MTU, or a smaller path MTU that was learned.
     pub(crate) fn path_mtu(&self, _now: Instant, _dst: IpAddr, _iface: Option<InterfaceId>) -> usize {
+        todo!()
+    }
+
+    /// A transport has validated a "packet too big": packets to `dst` are at most `mtu` bytes for a while.
+    pub(crate) fn learn_path_mtu(
+        &mut self,
+        _now: Instant,
+        _dst: IpAddr,
+        _iface: Option<InterfaceId>,
+        _mtu: usize,
+    ) {
         todo!()
     }
 

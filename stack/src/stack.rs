@@ -1,12 +1,16 @@
 //! [`Stack`]: the driving loop.
 
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use crate::Ctx;
 use crate::config::Config;
 use crate::error::Result;
-use crate::event::{Deadline, Event};
+use crate::event::{Deadline, DeadlineKind, Event};
 use crate::frame::{Frame, Transmit};
-use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, Route};
+use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, Network, Route};
+use crate::rng::Rng;
+use crate::socket::Sockets;
 use crate::stats::Stats;
 use crate::time::Instant;
 
@@ -25,83 +29,143 @@ use crate::time::Instant;
 /// Every call does bounded work. Time comes in as an argument and never goes back (a stack that is handed an
 /// earlier time keeps the later one). Randomness comes from the seed. Hence the same inputs give the same outputs.
 #[derive(Debug)]
-pub struct Stack {}
+pub struct Stack {
+    pub(crate) core: Core,
+    pub(crate) network: Network,
+    pub(crate) sockets: Sockets,
+}
 
-#[allow(unused_variables)]
+/// What every part is lent while it works.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    stats: Stats,
+    rng: Rng,
+    now: Instant,
+}
+
+impl Core {
+    /// Time never goes back.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn ctx(&mut self) -> Ctx<'_> {
+        Ctx { now: self.now, config: &self.config, stats: &mut self.stats, rng: &mut self.rng }
+    }
+}
+
 impl Stack {
     /// A stack with no interface but its loopback. The seed keys hashes, sequence numbers and ports: draw it from the
     /// operating system's randomness, or fix it to replay a run.
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
-        todo!()
+        let mut rng = Rng::new(seed);
+        let network = Network::new(&config, &mut rng);
+        let sockets = Sockets::new(&config, &mut rng);
+        Stack { core: Core { config, stats: Stats::new(), rng, now }, network, sockets }
+    }
+
+    pub(crate) fn parts(&mut self) -> (Ctx<'_>, &mut Network, &mut Sockets) {
+        (self.core.ctx(), &mut self.network, &mut self.sockets)
     }
 
     /// Adds an interface; its addresses are probed first (duplicate address detection).
     pub fn add_interface(&mut self, now: Instant, config: InterfaceConfig) -> Result<InterfaceId> {
-        todo!()
+        self.core.advance(now);
+        self.network.add_interface(&mut self.core.ctx(), config)
     }
 
     /// Adds an address to an interface; it is probed first.
     pub fn add_address(&mut self, now: Instant, iface: InterfaceId, cidr: Cidr) -> Result<()> {
-        todo!()
+        self.core.advance(now);
+        self.network.add_address(&mut self.core.ctx(), iface, cidr)
     }
 
     /// Takes an address from an interface. Connections that use it go on until they time out.
     pub fn remove_address(&mut self, iface: InterfaceId, addr: IpAddr) -> Result<()> {
-        todo!()
+        self.network.remove_address(iface, addr)
     }
 
     /// The interfaces as they are now, with the state of their addresses.
-    pub fn interfaces(&self) -> alloc::vec::Vec<InterfaceInfo> {
-        todo!()
+    pub fn interfaces(&self) -> Vec<InterfaceInfo> {
+        self.network.interfaces()
     }
 
     /// Adds a route. Routes to the networks of an interface's addresses are there by themselves.
     pub fn add_route(&mut self, route: Route) -> Result<()> {
-        todo!()
+        self.network.add_route(route)
     }
 
     /// Removes a route.
     pub fn remove_route(&mut self, destination: Cidr, iface: InterfaceId) -> Result<()> {
-        todo!()
+        self.network.remove_route(destination, iface)
     }
 
     /// The routes, most specific first.
     pub fn routes(&self) -> &[Route] {
-        todo!()
+        self.network.routes()
     }
 
     /// One frame in.
     pub fn handle_frame(&mut self, now: Instant, iface: InterfaceId, frame: Frame) {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        ctx.stats.frames_in += 1;
+        ctx.stats.bytes_in += frame.bytes.len() as u64;
+        if let Some(delivery) = network.handle_frame(&mut ctx, iface, frame) {
+            sockets.handle_delivery(&mut ctx, network, delivery);
+        }
     }
 
     /// Time has passed. Early or repeated calls are no-ops.
     pub fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        network.handle_timeout(&mut ctx);
+        sockets.handle_timeout(&mut ctx, network);
     }
 
     /// One frame out; `None` when there is nothing to send now.
+    ///
+    /// Packets to the stack's own addresses go round in here, so it is to be called even where there is no device.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        loop {
+            let transmit =
+                network.poll_transmit(&mut ctx).or_else(|| sockets.poll_transmit(&mut ctx, network));
+            if let Some(transmit) = transmit {
+                ctx.stats.frames_out += 1;
+                ctx.stats.bytes_out += transmit.len() as u64;
+                return Some(transmit);
+            }
+            let delivery = network.poll_delivery(&mut ctx)?;
+            sockets.handle_delivery(&mut ctx, network, delivery);
+        }
     }
 
     /// What became of a descriptor.
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.sockets.poll_event()
     }
 
     /// When to call [`handle_timeout`](Stack::handle_timeout) next.
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        todo!()
+        let network = self.network.poll_timeout().map(|at| Deadline {
+            at,
+            kind: DeadlineKind::Network,
+            descriptor: None,
+        });
+        [network, self.sockets.poll_timeout()].into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
     /// The counters.
     pub fn stats(&self) -> &Stats {
-        todo!()
+        &self.core.stats
     }
 
     /// Bytes held by sockets and by the network layer.
     pub fn memory_bytes(&self) -> usize {
-        todo!()
+        self.network.memory_bytes() + self.sockets.memory_bytes()
     }
 }

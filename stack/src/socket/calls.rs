@@ -1,127 +1,338 @@
 //! The Berkeley calls.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions};
+use super::datagram::{Datagram, any_addr, copy_prefix};
+use super::record::{Bound, Holder, Role, Socket, iface_of};
+use super::sockets::Sockets;
+use super::stream::Outgoing;
+use super::{Descriptor, Domain, Shutdown, SocketId, SocketInfo, SocketKind, SocketOption, SocketOptions};
+use crate::Ctx;
+use crate::demux::BoundAddr;
 use crate::error::{Error, Result};
 use crate::event::Readiness;
+use crate::network::Network;
+use crate::ports::Binding;
 use crate::stack::Stack;
 use crate::time::Instant;
 
 /// The descriptor calls. They never block: they return [`Error::WouldBlock`], and an event says when to try again.
-/// Those that may change a connection take the time.
-#[allow(unused_variables)]
+/// Those that may change a connection take the time. Every one of them returns [`Error::BadDescriptor`] for a
+/// descriptor that is not open.
 impl Stack {
     /// A new socket, under the lowest free number.
     pub fn socket(&mut self, domain: Domain, kind: SocketKind) -> Result<Descriptor> {
-        todo!()
+        let sockets = &mut self.sockets;
+        sockets.descriptors.check_room()?;
+        let role = match kind {
+            SocketKind::Stream => Role::Idle,
+            SocketKind::Datagram | SocketKind::Echo => Role::Datagram(Box::default()),
+        };
+        let base = core::mem::size_of::<Socket>() + core::mem::size_of::<Datagram>();
+        if sockets.is_short_of_memory(&self.core.config, &self.network, base) {
+            return Err(Error::NoBufferSpace);
+        }
+        let options = SocketOptions::new(&self.core.config, kind);
+        let id = sockets.insert(Socket::new(domain, kind, options, role));
+        sockets.charge(id, base);
+        let descriptor = sockets.descriptors.open(id)?;
+        if let Some(socket) = sockets.slots.get_mut(id) {
+            socket.holder = Holder::Descriptor(descriptor);
+        }
+        Ok(descriptor)
     }
 
-    /// Names the socket's own end. Port 0 draws an ephemeral port.
+    /// Names the socket's own end. Port 0 draws an ephemeral port. `AddressInUse`, `AddressNotAvailable` (not an
+    /// address of this stack), `InvalidArgument` (bound already), `AddressFamilyNotSupported`.
     pub fn bind(&mut self, d: Descriptor, addr: SocketAddr) -> Result<()> {
-        todo!()
+        let (mut ctx, network, sockets) = self.parts();
+        let (id, _) = sockets.socket(d)?;
+        sockets.bind(&mut ctx, network, id, addr)
     }
 
-    /// Makes a stream socket accept connections, at most `backlog` waiting to be taken.
+    /// Makes a stream socket accept connections; `backlog` of them and one may wait to be taken. A socket that is not
+    /// bound gets an ephemeral port. Another call changes the backlog.
     pub fn listen(&mut self, d: Descriptor, backlog: usize) -> Result<()> {
-        todo!()
+        let (mut ctx, _, sockets) = self.parts();
+        sockets.listen(&mut ctx, d, backlog)
     }
 
-    /// Takes the next established connection: its descriptor and its peer.
+    /// Takes the next established connection: its descriptor and its peer. Its options are the listener's.
     pub fn accept(&mut self, d: Descriptor) -> Result<(Descriptor, SocketAddr)> {
-        todo!()
+        self.sockets.accept(d)
     }
 
     /// Streams: begins to open a connection and returns [`Error::InProgress`]; when the descriptor is writable it is
     /// open, or [`take_error`](Stack::take_error) has the reason. Datagrams: fixes the peer.
     pub fn connect(&mut self, now: Instant, d: Descriptor, addr: SocketAddr) -> Result<()> {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        match sockets.socket(d)?.1.kind {
+            SocketKind::Stream => sockets.connect_stream(&mut ctx, network, d, addr),
+            SocketKind::Datagram | SocketKind::Echo => sockets.connect_datagram(&mut ctx, network, d, addr),
+        }
     }
 
     /// Takes as much of `data` as there is room for (a stream) or all of it (a datagram to the connected peer).
     pub fn send(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        match sockets.socket(d)?.1.kind {
+            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data)),
+            SocketKind::Datagram | SocketKind::Echo => {
+                sockets.send_datagram(&mut ctx, network, d, Bytes::copy_from_slice(data), None)
+            }
+        }
     }
 
     /// As [`send`](Stack::send) without a copy: the slice is kept until it is acknowledged.
     pub fn send_bytes(&mut self, now: Instant, d: Descriptor, data: Bytes) -> Result<usize> {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        match sockets.socket(d)?.1.kind {
+            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Bytes(data)),
+            SocketKind::Datagram | SocketKind::Echo => {
+                sockets.send_datagram(&mut ctx, network, d, data, None)
+            }
+        }
     }
 
     /// Streams: what is there, `Ok(0)` at the end of the stream. Datagrams: one, cut to the buffer.
     pub fn recv(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        match sockets.socket(d)?.1.kind {
+            SocketKind::Stream => {
+                sockets.with_readable(&mut ctx, network, d, |connection, ctx| connection.recv(ctx, buf))
+            }
+            SocketKind::Datagram | SocketKind::Echo => {
+                let (data, _) = sockets.receive_datagram(d)?;
+                Ok(copy_prefix(&data, buf))
+            }
+        }
     }
 
     /// As [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the end of the stream.
     pub fn recv_bytes(&mut self, now: Instant, d: Descriptor, max: usize) -> Result<Bytes> {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        match sockets.socket(d)?.1.kind {
+            SocketKind::Stream => {
+                sockets.with_readable(&mut ctx, network, d, |connection, ctx| connection.recv_bytes(ctx, max))
+            }
+            SocketKind::Datagram | SocketKind::Echo => {
+                let (mut data, _) = sockets.receive_datagram(d)?;
+                data.truncate(max);
+                Ok(data)
+            }
+        }
     }
 
     /// As [`recv`](Stack::recv), and leaves the data there (MSG_PEEK).
     pub fn peek(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
-        todo!()
+        let (_, socket) = self.sockets.socket(d)?;
+        match &socket.role {
+            Role::Stream(stream) => stream.connection.peek(buf),
+            Role::Datagram(_) => self.sockets.peek_datagram(d, buf),
+            Role::Idle | Role::Listener(_) => Err(Error::NotConnected),
+        }
     }
 
-    /// Sends one datagram to `addr`.
+    /// Sends one datagram to `addr`. On a connected stream the address is ignored, as on Linux.
     pub fn send_to(&mut self, now: Instant, d: Descriptor, data: &[u8], addr: SocketAddr) -> Result<usize> {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        match sockets.socket(d)?.1.kind {
+            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data)),
+            SocketKind::Datagram | SocketKind::Echo => {
+                sockets.send_datagram(&mut ctx, network, d, Bytes::copy_from_slice(data), Some(addr))
+            }
+        }
     }
 
-    /// One datagram and who sent it.
+    /// One datagram, cut to the buffer, and who sent it. On a stream, as [`recv`](Stack::recv), with the peer.
     pub fn recv_from(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        todo!()
+        if self.sockets.socket(d)?.1.kind == SocketKind::Stream {
+            let peer = self.sockets.socket(d)?.1.peer_addr()?;
+            return Ok((self.recv(now, d, buf)?, peer));
+        }
+        let (data, from) = self.recv_bytes_from(now, d)?;
+        Ok((copy_prefix(&data, buf), from))
     }
 
-    /// One datagram whole, without a copy, and who sent it.
+    /// One datagram whole, without a copy, and who sent it. `NotSupported` on a stream.
     pub fn recv_bytes_from(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, SocketAddr)> {
-        todo!()
+        self.core.advance(now);
+        self.sockets.receive_datagram(d)
     }
 
-    /// Ends one half of a connection, or both.
+    /// Ends one half of a connection, or both. `NotConnected`.
     pub fn shutdown(&mut self, now: Instant, d: Descriptor, how: Shutdown) -> Result<()> {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        match sockets.socket(d)?.1.kind {
+            SocketKind::Stream => sockets.shutdown_stream(&mut ctx, network, d, how),
+            SocketKind::Datagram | SocketKind::Echo => sockets.shutdown_datagram(d, how),
+        }
     }
 
-    /// Gives the descriptor back. A connection goes on by itself until it has ended in order.
+    /// Gives the descriptor back. A connection goes on by itself until it has ended in order; data that nobody read, or
+    /// SO_LINGER with zero, makes the end a reset.
     pub fn close(&mut self, now: Instant, d: Descriptor) -> Result<()> {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        let id = sockets.descriptors.close(d)?;
+        match sockets.slots.get(id).map(|socket| socket.kind) {
+            Some(SocketKind::Stream) => sockets.close_stream(&mut ctx, network, id),
+            Some(SocketKind::Datagram | SocketKind::Echo) => sockets.close_datagram(id),
+            None => {}
+        }
+        Ok(())
     }
 
     /// The socket's own address: the unspecified one, port 0, before it is bound.
     pub fn local_addr(&self, d: Descriptor) -> Result<SocketAddr> {
-        todo!()
+        Ok(self.sockets.socket(d)?.1.local_addr())
     }
 
-    /// The peer's address.
+    /// The peer's address. `NotConnected`.
     pub fn peer_addr(&self, d: Descriptor) -> Result<SocketAddr> {
-        todo!()
+        self.sockets.socket(d)?.1.peer_addr()
     }
 
-    /// Sets an option.
+    /// Sets an option. `InvalidArgument` for a value out of its range, or IPV6_V6ONLY after `bind`.
     pub fn set_option(&mut self, now: Instant, d: Descriptor, option: SocketOption) -> Result<()> {
-        todo!()
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        sockets.set_option(&mut ctx, network, d, option)
     }
 
     /// The options as they are.
     pub fn options(&self, d: Descriptor) -> Result<SocketOptions> {
-        todo!()
+        Ok(self.sockets.socket(d)?.1.options.clone())
     }
 
     /// SO_ERROR: the error that waits, which this clears.
     pub fn take_error(&mut self, d: Descriptor) -> Result<Option<Error>> {
-        todo!()
+        let (id, socket) = self.sockets.socket_mut(d)?;
+        let error = match &mut socket.role {
+            Role::Stream(stream) => stream.connection.take_error(),
+            Role::Datagram(datagram) => datagram.take_error(),
+            Role::Idle | Role::Listener(_) => None,
+        };
+        self.sockets.note_readiness(id, false);
+        Ok(error)
     }
 
     /// What can be done without [`Error::WouldBlock`].
     pub fn readiness(&self, d: Descriptor) -> Result<Readiness> {
-        todo!()
+        Ok(self.sockets.socket(d)?.1.readiness())
     }
 
     /// Every socket, handshakes and TIME-WAIT included, for a status page. Walks them all.
-    pub fn sockets(&self) -> alloc::vec::Vec<SocketInfo> {
-        todo!()
+    pub fn sockets(&self) -> Vec<SocketInfo> {
+        self.sockets.infos()
+    }
+}
+
+impl Sockets {
+    fn bind(&mut self, ctx: &mut Ctx<'_>, network: &Network, id: SocketId, addr: SocketAddr) -> Result<()> {
+        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
+        if socket.bound.is_some() || !matches!(socket.role, Role::Idle | Role::Datagram(_)) {
+            return Err(Error::InvalidArgument);
+        }
+        let (endpoint, scope) = socket.accept_addr(addr)?;
+        let mapped = endpoint.addr.is_ipv4() && socket.domain == Domain::V6;
+        let bound = if endpoint.addr.is_unspecified() && mapped {
+            BoundAddr::AnyV4
+        } else if endpoint.addr.is_unspecified() {
+            any_addr(socket.domain, socket.kind, socket.options.v6_only)
+        } else {
+            let is_group = endpoint.addr.is_multicast() || network.is_broadcast(endpoint.addr);
+            if !network.is_local(endpoint.addr) && !(is_group && socket.kind == SocketKind::Datagram) {
+                return Err(Error::AddressNotAvailable);
+            }
+            BoundAddr::One(endpoint.addr)
+        };
+        // RFC 4007: a link-local address names an interface by its scope, where there is more than one.
+        if iface_of(scope).is_some_and(|iface| iface.index() >= network.interfaces().len()) {
+            return Err(Error::InvalidArgument);
+        }
+        self.bind_to(ctx, id, bound, endpoint.port, scope)
+    }
+
+    /// As `bind` with the unspecified address and port 0.
+    pub(super) fn bind_any(&mut self, ctx: &mut Ctx<'_>, id: SocketId) -> Result<()> {
+        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
+        let addr = any_addr(socket.domain, socket.kind, socket.options.v6_only);
+        self.bind_to(ctx, id, addr, 0, 0)
+    }
+
+    fn bind_to(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: SocketId,
+        addr: BoundAddr,
+        port: u16,
+        scope: u16,
+    ) -> Result<()> {
+        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
+        let (kind, options) = (socket.kind, &socket.options);
+        let (reuse_addr, reuse_port) = (options.reuse_addr, options.reuse_port);
+        let binding = Binding { id, addr, reuse_addr, reuse_port, listening: false };
+        let port = self.ports_of(kind).bind(ctx.rng, port, binding)?;
+        match kind {
+            SocketKind::Stream => {}
+            SocketKind::Datagram => self.udp_bound.insert(addr, port, id, reuse_port),
+            SocketKind::Echo => self.echo_bound.insert(addr, port, id, reuse_port),
+        }
+        if let Some(socket) = self.slots.get_mut(id) {
+            socket.bound = Some(Bound { addr, port, scope });
+        }
+        Ok(())
+    }
+
+    /// The port is free at once; the record stays until what it still has to send is out.
+    fn close_datagram(&mut self, id: SocketId) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        socket.holder = Holder::Nobody;
+        self.unregister_datagram(id);
+        self.queue_transmit(id);
+    }
+
+    fn set_option(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        d: Descriptor,
+        option: SocketOption,
+    ) -> Result<()> {
+        let (id, socket) = self.socket_mut(d)?;
+        let is_bound = socket.bound.is_some() || matches!(socket.role, Role::Stream(_));
+        if is_bound && matches!(option, SocketOption::V6Only(_)) {
+            return Err(Error::InvalidArgument);
+        }
+        socket.options.set(ctx.config, option)?;
+        let settings = socket.options.tcp_settings();
+        let (reuse_addr, reuse_port) = (socket.options.reuse_addr, socket.options.reuse_port);
+        let (kind, bound) = (socket.kind, socket.bound);
+        if let Role::Stream(stream) = &mut socket.role {
+            stream.connection.set_settings(ctx, settings);
+            self.settle_stream(ctx, network, id);
+        }
+        if let (Some(Bound { port, .. }), SocketOption::ReuseAddr(_) | SocketOption::ReusePort(_)) =
+            (bound, option)
+        {
+            self.ports_of(kind).change(port, id, |binding| {
+                binding.reuse_addr = reuse_addr;
+                binding.reuse_port = reuse_port;
+            });
+        }
+        self.note_readiness(id, false);
+        Ok(())
     }
 }

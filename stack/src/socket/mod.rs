@@ -1,11 +1,29 @@
 //! Sockets: descriptors, options, readiness, and the Berkeley calls.
+//!
+//! Read `table` and `slab` (what a descriptor leads to), then `record` (a socket) and `sockets` (all of them, and what
+//! follows every change), then `stream` and `stream_input` for TCP, `datagram` for UDP and echo, `errors` for what the
+//! network reports, and `calls` for the public face.
 
 mod calls;
+mod datagram;
+mod errors;
+mod listener;
 mod options;
+mod record;
+mod slab;
+mod sockets;
+mod stream;
+mod stream_input;
 mod table;
+mod time_waits;
 
 pub use options::{SocketOption, SocketOptions};
+pub(crate) use record::Socket;
+pub(crate) use sockets::Sockets;
 pub use table::Descriptor;
+
+/// Finds a socket, whoever holds it.
+pub(crate) type SocketId = slab::Key<Socket>;
 
 /// The address family of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,6 +2,11 @@
 
 use core::time::Duration;
 
+use super::SocketKind;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::tcp::Settings;
+
 /// One option, to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -69,4 +74,86 @@ pub struct SocketOptions {
     pub ttl: Option<u8>,
     /// IPV6_V6ONLY.
     pub v6_only: bool,
+}
+
+/// The smallest buffer that SO_RCVBUF and SO_SNDBUF give: one full segment and its neighbour (Linux's SOCK_MIN_RCVBUF
+/// and SOCK_MIN_SNDBUF are near it).
+const MIN_BUFFER: usize = 4096;
+
+impl SocketOptions {
+    pub(crate) fn new(config: &Config, kind: SocketKind) -> Self {
+        let (receive_buffer, send_buffer) = match kind {
+            SocketKind::Stream => (config.tcp.receive_buffer_bytes, config.tcp.send_buffer_bytes),
+            SocketKind::Datagram | SocketKind::Echo => {
+                (config.udp.receive_buffer_bytes, config.udp.send_buffer_bytes)
+            }
+        };
+        SocketOptions {
+            reuse_addr: false,
+            reuse_port: false,
+            receive_buffer,
+            send_buffer,
+            keepalive: false,
+            keepalive_idle: config.tcp.keepalive_idle,
+            keepalive_interval: config.tcp.keepalive_interval,
+            keepalive_count: config.tcp.keepalive_probes,
+            linger: None,
+            broadcast: false,
+            nodelay: false,
+            max_segment: None,
+            ttl: None,
+            v6_only: false,
+        }
+    }
+
+    /// Sets one. EINVAL for a value out of its range; buffer sizes are moved into theirs, as Linux does.
+    pub(crate) fn set(&mut self, config: &Config, option: SocketOption) -> Result<()> {
+        let buffer = |size: usize| size.clamp(MIN_BUFFER, config.tcp.max_buffer_bytes.max(MIN_BUFFER));
+        let check = |ok: bool| if ok { Ok(()) } else { Err(Error::InvalidArgument) };
+        match option {
+            SocketOption::ReuseAddr(on) => self.reuse_addr = on,
+            SocketOption::ReusePort(on) => self.reuse_port = on,
+            SocketOption::ReceiveBuffer(size) => self.receive_buffer = buffer(size),
+            SocketOption::SendBuffer(size) => self.send_buffer = buffer(size),
+            SocketOption::KeepAlive(on) => self.keepalive = on,
+            SocketOption::KeepIdle(idle) => {
+                check(!idle.is_zero())?;
+                self.keepalive_idle = idle;
+            }
+            SocketOption::KeepInterval(interval) => {
+                check(!interval.is_zero())?;
+                self.keepalive_interval = interval;
+            }
+            SocketOption::KeepCount(count) => {
+                check(count > 0)?;
+                self.keepalive_count = count;
+            }
+            SocketOption::Linger(time) => self.linger = time,
+            SocketOption::Broadcast(on) => self.broadcast = on,
+            SocketOption::NoDelay(on) => self.nodelay = on,
+            SocketOption::MaxSegment(mss) => {
+                check((88..=32767).contains(&mss))?;
+                self.max_segment = Some(mss);
+            }
+            SocketOption::Ttl(ttl) => {
+                check(ttl > 0)?;
+                self.ttl = Some(ttl);
+            }
+            SocketOption::V6Only(on) => self.v6_only = on,
+        }
+        Ok(())
+    }
+
+    /// What of it a connection wants to know.
+    pub(crate) fn tcp_settings(&self) -> Settings {
+        Settings {
+            receive_buffer_bytes: self.receive_buffer,
+            send_buffer_bytes: self.send_buffer,
+            nodelay: self.nodelay,
+            keepalive: self.keepalive,
+            keepalive_idle: self.keepalive_idle,
+            keepalive_interval: self.keepalive_interval,
+            keepalive_probes: self.keepalive_count,
+        }
+    }
 }

@@ -141,6 +141,11 @@ impl Connection {
         todo!()
     }
 
+    /// Whether a segment that began at `seq` may be in flight: SND.UNA <= seq < SND.NXT (RFC 5927 §4.1).
+    pub(crate) fn is_in_flight(&self, seq: SeqNumber) -> bool {
+        todo!()
+    }
+
     /// "Packet too big" about our segment with sequence number `seq`; ignored unless that is in flight.
     pub(crate) fn on_path_mss(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, path_mss: u16) {
         todo!()

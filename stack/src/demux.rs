@@ -1,0 +1,239 @@
+//! From the addresses and ports of a packet to the socket that it is for: one hash look-up a step, never a scan.
+
+use core::hash::{Hash, Hasher};
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use smallvec::SmallVec;
+
+use crate::hash::{HashMap, Keyed, hash_map};
+use crate::rng::Rng;
+
+/// An address and a port, as on the wire: never an IPv4-mapped IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Endpoint {
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
+}
+
+impl Endpoint {
+    pub(crate) fn new(addr: IpAddr, port: u16) -> Self {
+        Endpoint { addr, port }
+    }
+}
+
+/// A connection: the pair of socket addresses. `scope` tells links apart where the same link-local addresses may
+/// stand on several (an interface's scope id), and is 0 elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FourTuple {
+    pub(crate) local: Endpoint,
+    pub(crate) remote: Endpoint,
+    pub(crate) scope: u16,
+}
+
+impl FourTuple {
+    /// The remote end as a program sees it.
+    pub(crate) fn remote_addr(&self) -> SocketAddr {
+        with_scope(self.remote, self.scope)
+    }
+
+    /// The local end as a program sees it.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        with_scope(self.local, self.scope)
+    }
+}
+
+/// A socket address with a scope id if it is link-local.
+pub(crate) fn with_scope(endpoint: Endpoint, scope: u16) -> SocketAddr {
+    match endpoint.addr {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() || v6.is_multicast() => {
+            SocketAddrV6::new(v6, endpoint.port, 0, u32::from(scope)).into()
+        }
+        addr => SocketAddr::new(addr, endpoint.port),
+    }
+}
+
+/// One run of bytes for the hasher: an IPv4 connection costs it 14 bytes.
+impl Hash for FourTuple {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut bytes = [0; 38];
+        let mut len = 0;
+        let mut put = |part: &[u8]| {
+            bytes[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        };
+        for endpoint in [self.local, self.remote] {
+            match endpoint.addr {
+                IpAddr::V4(v4) => put(&v4.octets()),
+                IpAddr::V6(v6) => put(&v6.octets()),
+            }
+            put(&endpoint.port.to_be_bytes());
+        }
+        put(&self.scope.to_be_bytes());
+        state.write(&bytes[..len]);
+    }
+}
+
+/// What a socket is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum BoundAddr {
+    /// One address.
+    One(IpAddr),
+    /// 0.0.0.0.
+    AnyV4,
+    /// `::` with IPV6_V6ONLY.
+    AnyV6,
+    /// `::` without: both families.
+    AnyDual,
+}
+
+impl BoundAddr {
+    /// Whether some packet could be for both.
+    pub(crate) fn overlaps(self, other: BoundAddr) -> bool {
+        use BoundAddr::{AnyDual, AnyV4, AnyV6, One};
+        match (self, other) {
+            (One(a), One(b)) => a == b,
+            (AnyDual, _) | (_, AnyDual) => true,
+            (AnyV4, One(a)) | (One(a), AnyV4) => a.is_ipv4(),
+            (AnyV6, One(a)) | (One(a), AnyV6) => a.is_ipv6(),
+            (AnyV4, AnyV4) | (AnyV6, AnyV6) => true,
+            (AnyV4, AnyV6) | (AnyV6, AnyV4) => false,
+        }
+    }
+
+    /// What a packet to `dst` is looked up under, the most specific first.
+    fn candidates(dst: IpAddr) -> [BoundAddr; 3] {
+        let any = if dst.is_ipv4() { BoundAddr::AnyV4 } else { BoundAddr::AnyV6 };
+        [BoundAddr::One(dst), any, BoundAddr::AnyDual]
+    }
+}
+
+/// Sockets that share a bound address and port (SO_REUSEPORT, or SO_REUSEADDR with UDP), in the order of binding.
+#[derive(Clone, Debug)]
+struct Group<Id> {
+    members: SmallVec<[Id; 2]>,
+    /// Set while all members have SO_REUSEPORT: flows are spread over them. Otherwise the newest gets everything.
+    spread: bool,
+}
+
+/// Sockets by bound address and port.
+#[derive(Debug)]
+pub(crate) struct BoundTable<Id> {
+    groups: HashMap<(BoundAddr, u16), Group<Id>>,
+    flow_key: Keyed,
+}
+
+impl<Id: Copy + PartialEq> BoundTable<Id> {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        BoundTable { groups: hash_map(rng), flow_key: Keyed::new(rng) }
+    }
+
+    pub(crate) fn insert(&mut self, addr: BoundAddr, port: u16, id: Id, reuse_port: bool) {
+        let group = self
+            .groups
+            .entry((addr, port))
+            .or_insert_with(|| Group { members: SmallVec::new(), spread: true });
+        group.members.push(id);
+        group.spread &= reuse_port;
+    }
+
+    pub(crate) fn remove(&mut self, addr: BoundAddr, port: u16, id: Id) {
+        if let Some(group) = self.groups.get_mut(&(addr, port)) {
+            group.members.retain(|&mut member| member != id);
+            if group.members.is_empty() {
+                self.groups.remove(&(addr, port));
+            }
+        }
+    }
+
+    /// The socket for a packet of this flow. In a group with SO_REUSEPORT a flow sticks to one socket.
+    pub(crate) fn find(&self, flow: &FourTuple) -> Option<Id> {
+        let group = BoundAddr::candidates(flow.local.addr)
+            .into_iter()
+            .find_map(|addr| self.groups.get(&(addr, flow.local.port)))?;
+        match group.members.as_slice() {
+            [one] => Some(*one),
+            many if group.spread => {
+                use core::hash::BuildHasher;
+                let hash = self.flow_key.hash_one(flow);
+                many.get((hash % many.len() as u64) as usize).copied()
+            }
+            many => many.last().copied(),
+        }
+    }
+
+    /// Every socket that a packet to `dst` concerns: a broadcast or multicast goes to all of them.
+    pub(crate) fn all(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = Id> + '_ {
+        BoundAddr::candidates(dst)
+            .into_iter()
+            .filter_map(move |addr| self.groups.get(&(addr, port)))
+            .flat_map(|group| group.members.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(local: &str, remote: &str) -> FourTuple {
+        let (local, remote): (SocketAddr, SocketAddr) = (local.parse().unwrap(), remote.parse().unwrap());
+        FourTuple {
+            local: Endpoint::new(local.ip(), local.port()),
+            remote: Endpoint::new(remote.ip(), remote.port()),
+            scope: 0,
+        }
+    }
+
+    fn table() -> BoundTable<u32> {
+        BoundTable::new(&mut Rng::new([1; 32]))
+    }
+
+    #[test]
+    fn the_most_specific_binding_wins() {
+        let mut t = table();
+        t.insert(BoundAddr::AnyDual, 80, 1, false);
+        t.insert(BoundAddr::AnyV4, 80, 2, false);
+        t.insert(BoundAddr::One("10.0.0.2".parse().unwrap()), 80, 3, false);
+        assert_eq!(t.find(&tuple("10.0.0.2:80", "10.0.0.1:5")), Some(3));
+        assert_eq!(t.find(&tuple("10.0.0.9:80", "10.0.0.1:5")), Some(2));
+        assert_eq!(t.find(&tuple("[fd00::2]:80", "[fd00::1]:5")), Some(1));
+        t.remove(BoundAddr::AnyV4, 80, 2);
+        assert_eq!(t.find(&tuple("10.0.0.9:80", "10.0.0.1:5")), Some(1));
+        assert_eq!(t.find(&tuple("10.0.0.9:81", "10.0.0.1:5")), None);
+    }
+
+    #[test]
+    fn flows_are_spread_over_a_reuse_port_group_and_stick() {
+        let mut t = table();
+        for id in 0..4 {
+            t.insert(BoundAddr::AnyV4, 53, id, true);
+        }
+        let mut seen = [0; 4];
+        for port in 1..=400 {
+            let flow = tuple("10.0.0.2:53", &std::format!("10.0.0.1:{port}"));
+            let id = t.find(&flow).unwrap();
+            assert_eq!(t.find(&flow), Some(id));
+            seen[id as usize] += 1;
+        }
+        assert!(seen.iter().all(|&count| count > 50), "{seen:?}");
+    }
+
+    #[test]
+    fn overlap_is_symmetric_and_follows_the_families() {
+        let one4 = BoundAddr::One("10.0.0.2".parse().unwrap());
+        let one6 = BoundAddr::One("fd00::2".parse().unwrap());
+        let cases = [
+            (one4, one4, true),
+            (one4, one6, false),
+            (one4, BoundAddr::AnyV4, true),
+            (one4, BoundAddr::AnyV6, false),
+            (one6, BoundAddr::AnyV6, true),
+            (one4, BoundAddr::AnyDual, true),
+            (BoundAddr::AnyV4, BoundAddr::AnyV6, false),
+            (BoundAddr::AnyV4, BoundAddr::AnyDual, true),
+        ];
+        for (a, b, expected) in cases {
+            assert_eq!(a.overlaps(b), expected, "{a:?} {b:?}");
+            assert_eq!(b.overlaps(a), expected, "{b:?} {a:?}");
+        }
+    }
+}

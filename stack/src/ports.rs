@@ -1,0 +1,236 @@
+//! Which ports are taken, by whom, and which to give out next.
+
+use core::hash::BuildHasher;
+use core::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use crate::demux::BoundAddr;
+use crate::error::{Error, Result};
+use crate::hash::{HashMap, Keyed, hash_map};
+use crate::rng::Rng;
+
+/// How a socket holds a port that it was bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Binding<Id> {
+    pub(crate) id: Id,
+    pub(crate) addr: BoundAddr,
+    pub(crate) reuse_addr: bool,
+    pub(crate) reuse_port: bool,
+    /// A TCP listener: SO_REUSEADDR does not let another socket in beside it.
+    pub(crate) listening: bool,
+}
+
+/// What one port is used for.
+#[derive(Debug)]
+struct PortUse<Id> {
+    bindings: SmallVec<[Binding<Id>; 1]>,
+    /// Connections (accepted, or opened from an ephemeral port, or in TIME-WAIT) without SO_REUSEADDR, and with it.
+    connections: [u32; 2],
+}
+
+/// The ports of one transport protocol.
+#[derive(Debug)]
+pub(crate) struct PortTable<Id> {
+    ports: HashMap<u16, PortUse<Id>>,
+    range: (u16, u16),
+    offset_key: Keyed,
+    /// RFC 6056 §3.3.4 (double-hash selection): one counter for each group of destinations, so that what one peer sees
+    /// tells it little about what another sees.
+    counters: [u16; 64],
+    /// UDP lets sockets share an address when all have SO_REUSEADDR; TCP only when none of them listens.
+    is_udp: bool,
+}
+
+impl<Id: Copy + PartialEq> PortTable<Id> {
+    pub(crate) fn new(range: (u16, u16), is_udp: bool, rng: &mut Rng) -> Self {
+        let (low, high) = (range.0.min(range.1).max(1), range.0.max(range.1).max(1));
+        let mut counters = [0; 64];
+        counters.fill_with(|| rng.next_u32() as u16);
+        PortTable { ports: hash_map(rng), range: (low, high), offset_key: Keyed::new(rng), counters, is_udp }
+    }
+
+    /// Whether `new` can have the port beside what is there, by Linux's rules.
+    fn conflicts(&self, port: u16, new: &Binding<Id>) -> bool {
+        let Some(used) = self.ports.get(&port) else { return false };
+        let [without_reuse, with_reuse] = used.connections;
+        if without_reuse > 0 && !new.reuse_port || with_reuse > 0 && !(new.reuse_addr || new.reuse_port) {
+            return true;
+        }
+        used.bindings.iter().any(|old| {
+            let share_addr =
+                old.reuse_addr && new.reuse_addr && (self.is_udp || !(old.listening || new.listening));
+            let share_port = old.reuse_port && new.reuse_port;
+            old.id != new.id && old.addr.overlaps(new.addr) && !share_addr && !share_port
+        })
+    }
+
+    /// Takes a port; 0 draws one from the ephemeral range. EADDRINUSE.
+    pub(crate) fn bind(&mut self, rng: &mut Rng, port: u16, new: Binding<Id>) -> Result<u16> {
+        let port = match port {
+            0 => self
+                .draw(rng.next_u32(), |table, port| !table.conflicts(port, &new))
+                .ok_or(Error::AddressInUse)?,
+            port if self.conflicts(port, &new) => return Err(Error::AddressInUse),
+            port => port,
+        };
+        self.entry(port).bindings.push(new);
+        Ok(port)
+    }
+
+    /// The binding becomes a listener's, which may conflict with others. EADDRINUSE.
+    pub(crate) fn listen(&mut self, port: u16, id: Id) -> Result<()> {
+        let Some(used) = self.ports.get(&port) else { return Err(Error::InvalidArgument) };
+        let Some(mine) = used.bindings.iter().find(|binding| binding.id == id) else {
+            return Err(Error::InvalidArgument);
+        };
+        let mine = Binding { listening: true, ..*mine };
+        let conflict = used.bindings.iter().any(|old| {
+            old.id != id
+                && old.listening
+                && old.addr.overlaps(mine.addr)
+                && !(old.reuse_port && mine.reuse_port)
+        });
+        if conflict {
+            return Err(Error::AddressInUse);
+        }
+        self.change(port, id, |binding| binding.listening = true);
+        Ok(())
+    }
+
+    /// Adjusts the binding of a socket whose options changed.
+    pub(crate) fn change(&mut self, port: u16, id: Id, how: impl FnOnce(&mut Binding<Id>)) {
+        if let Some(used) = self.ports.get_mut(&port)
+            && let Some(binding) = used.bindings.iter_mut().find(|binding| binding.id == id)
+        {
+            how(binding);
+        }
+    }
+
+    pub(crate) fn unbind(&mut self, port: u16, id: Id) {
+        if let Some(used) = self.ports.get_mut(&port) {
+            used.bindings.retain(|binding| binding.id != id);
+        }
+        self.forget_if_unused(port);
+    }
+
+    /// A connection shares the port without a binding of its own.
+    pub(crate) fn add_connection(&mut self, port: u16, reuse_addr: bool) {
+        self.entry(port).connections[usize::from(reuse_addr)] += 1;
+    }
+
+    pub(crate) fn remove_connection(&mut self, port: u16, reuse_addr: bool) {
+        if let Some(used) = self.ports.get_mut(&port) {
+            let count = &mut used.connections[usize::from(reuse_addr)];
+            *count = count.saturating_sub(1);
+        }
+        self.forget_if_unused(port);
+    }
+
+    /// An ephemeral port for a connection from `local` to `remote` (RFC 6056 §3.3.4). `is_free` says whether the
+    /// connection would be the only one with its four numbers; ports that sockets are bound to are passed over.
+    /// EADDRNOTAVAIL when all are taken.
+    pub(crate) fn ephemeral(
+        &mut self,
+        local: IpAddr,
+        remote: (IpAddr, u16),
+        is_free: impl Fn(u16) -> bool,
+    ) -> Result<u16> {
+        let hash = self.offset_key.hash_one((local, remote));
+        let counter = (hash >> 32) as usize % self.counters.len();
+        let start = (hash as u32).wrapping_add(u32::from(self.counters[counter]));
+        self.counters[counter] = self.counters[counter].wrapping_add(1);
+        self.draw(start, |table, port| {
+            let bound = table.ports.get(&port).is_some_and(|used| !used.bindings.is_empty());
+            !bound && is_free(port)
+        })
+        .ok_or(Error::AddressNotAvailable)
+    }
+
+    /// The first port of the range, from a starting point and round, that will do.
+    fn draw(&self, start: u32, accept: impl Fn(&Self, u16) -> bool) -> Option<u16> {
+        let (low, high) = self.range;
+        let count = u32::from(high - low) + 1;
+        let first = start % count;
+        (0..count).map(|i| low + ((first + i) % count) as u16).find(|&port| accept(self, port))
+    }
+
+    fn entry(&mut self, port: u16) -> &mut PortUse<Id> {
+        self.ports.entry(port).or_insert_with(|| PortUse { bindings: SmallVec::new(), connections: [0; 2] })
+    }
+
+    fn forget_if_unused(&mut self, port: u16) {
+        if self.ports.get(&port).is_some_and(|used| used.bindings.is_empty() && used.connections == [0; 2]) {
+            self.ports.remove(&port);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding(id: u32, addr: BoundAddr) -> Binding<u32> {
+        Binding { id, addr, reuse_addr: false, reuse_port: false, listening: false }
+    }
+
+    fn table(range: (u16, u16), is_udp: bool) -> (PortTable<u32>, Rng) {
+        let mut rng = Rng::new([7; 32]);
+        (PortTable::new(range, is_udp, &mut rng), rng)
+    }
+
+    #[test]
+    fn a_port_is_taken_once_unless_addresses_differ_or_options_allow() {
+        let (mut t, mut rng) = table((1000, 1010), false);
+        let one: BoundAddr = BoundAddr::One("10.0.0.2".parse().unwrap());
+        t.bind(&mut rng, 80, binding(1, one)).unwrap();
+        assert_eq!(t.bind(&mut rng, 80, binding(2, BoundAddr::AnyV4)), Err(Error::AddressInUse));
+        assert_eq!(t.bind(&mut rng, 80, binding(2, BoundAddr::AnyV6)), Ok(80));
+        t.unbind(80, 1);
+        assert_eq!(t.bind(&mut rng, 80, binding(3, one)), Ok(80));
+
+        let reusing = |id| Binding { reuse_addr: true, ..binding(id, BoundAddr::AnyV4) };
+        t.bind(&mut rng, 81, reusing(4)).unwrap();
+        t.bind(&mut rng, 81, reusing(5)).unwrap();
+        t.listen(81, 4).unwrap();
+        assert_eq!(t.listen(81, 5), Err(Error::AddressInUse));
+        assert_eq!(t.bind(&mut rng, 81, reusing(6)), Err(Error::AddressInUse));
+    }
+
+    #[test]
+    fn connections_of_an_earlier_listener_give_way_to_reuse_addr_only() {
+        let (mut t, mut rng) = table((1000, 1010), false);
+        t.add_connection(80, true);
+        let plain = binding(1, BoundAddr::AnyV4);
+        assert_eq!(t.bind(&mut rng, 80, plain), Err(Error::AddressInUse));
+        assert_eq!(t.bind(&mut rng, 80, Binding { reuse_addr: true, ..plain }), Ok(80));
+        t.unbind(80, 1);
+        t.remove_connection(80, true);
+        assert!(t.ports.is_empty());
+    }
+
+    #[test]
+    fn ephemeral_ports_use_the_whole_range_and_then_fail() {
+        let (mut t, mut rng) = table((1000, 1010), false);
+        t.bind(&mut rng, 1005, binding(1, BoundAddr::AnyV4)).unwrap();
+        let (local, remote) = ("10.0.0.2".parse().unwrap(), ("10.0.0.1".parse().unwrap(), 80));
+        let mut given = std::collections::BTreeSet::new();
+        for _ in 0..10 {
+            let port = t.ephemeral(local, remote, |port| !given.contains(&port)).unwrap();
+            assert!(given.insert(port) && port != 1005);
+        }
+        assert_eq!(
+            t.ephemeral(local, remote, |port| !given.contains(&port)),
+            Err(Error::AddressNotAvailable)
+        );
+    }
+
+    #[test]
+    fn successive_ephemeral_ports_to_one_destination_differ() {
+        let (mut t, _) = table((32768, 60999), false);
+        let (local, remote) = ("10.0.0.2".parse().unwrap(), ("10.0.0.1".parse().unwrap(), 80));
+        let first = t.ephemeral(local, remote, |_| true).unwrap();
+        let second = t.ephemeral(local, remote, |_| true).unwrap();
+        assert_ne!(first, second);
+    }
+}

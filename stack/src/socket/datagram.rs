@@ -1,0 +1,573 @@
+//! Datagram sockets: UDP (RFC 768), and echo sockets, whose messages are ICMP echo messages.
+
+use alloc::collections::VecDeque;
+use core::mem;
+use core::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use super::record::{Bound, Role, Socket, iface_of, scope_of};
+use super::sockets::{Sent, Sockets};
+use super::stream::loopback_if_unspecified;
+use super::{Descriptor, Domain, Shutdown, SocketId, SocketKind, SocketOptions};
+use crate::Ctx;
+use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
+use crate::error::{Error, Result};
+use crate::event::Readiness;
+use crate::frame::{HeaderBuf, Payload};
+use crate::ip::checksum::{Checksum, transport_checksum, verify_transport_checksum};
+use crate::network::{self, Cast, IpMeta, Network, NetworkErrorKind};
+use crate::stats::DropReason;
+
+/// The protocol numbers.
+pub(super) const UDP: u8 = 17;
+pub(super) const ICMP: u8 = 1;
+pub(super) const ICMPV6: u8 = 58;
+
+const UDP_HEADER_LEN: usize = 8;
+/// Type, code, checksum, identifier, sequence number.
+const ECHO_HEADER_LEN: usize = 8;
+/// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame that it pins.
+const OVERHEAD_BYTES: usize = 256;
+
+#[derive(Debug, Default)]
+pub(crate) struct Datagram {
+    /// Set by `connect`.
+    pub(super) connected: Option<FourTuple>,
+    received: VecDeque<Received>,
+    received_bytes: usize,
+    outgoing: VecDeque<Outgoing>,
+    outgoing_bytes: usize,
+    error: Option<Error>,
+    is_read_shut: bool,
+    is_write_shut: bool,
+}
+
+/// A datagram that waits for `recv`.
+#[derive(Debug)]
+struct Received {
+    from: Endpoint,
+    scope: u16,
+    data: Bytes,
+}
+
+/// A datagram that waits for the device.
+#[derive(Debug)]
+struct Outgoing {
+    flow: FourTuple,
+    data: Bytes,
+}
+
+impl Datagram {
+    pub(super) fn readiness(&self, options: &SocketOptions) -> Readiness {
+        let error = self.error.is_some();
+        Readiness {
+            readable: !self.received.is_empty() || self.is_read_shut || error,
+            writable: self.outgoing_bytes < options.send_buffer || self.is_write_shut || error,
+            peer_closed: self.is_read_shut,
+            hung_up: self.is_read_shut && self.is_write_shut,
+            error,
+        }
+    }
+
+    /// Bytes to be read, bytes to be sent.
+    pub(super) fn queued(&self) -> (usize, usize) {
+        let payload = |bytes: usize, count: usize| bytes - count * OVERHEAD_BYTES;
+        (payload(self.received_bytes, self.received.len()), payload(self.outgoing_bytes, self.outgoing.len()))
+    }
+
+    fn charge(&self) -> usize {
+        mem::size_of::<Socket>() + mem::size_of::<Datagram>() + self.received_bytes + self.outgoing_bytes
+    }
+
+    fn push_received(&mut self, from: Endpoint, scope: u16, data: Bytes) {
+        self.received_bytes += data.len() + OVERHEAD_BYTES;
+        self.received.push_back(Received { from, scope, data });
+    }
+
+    fn pop_received(&mut self) -> Option<Received> {
+        let received = self.received.pop_front()?;
+        self.received_bytes -= received.data.len() + OVERHEAD_BYTES;
+        Some(received)
+    }
+
+    fn pop_outgoing(&mut self) -> Option<Outgoing> {
+        let outgoing = self.outgoing.pop_front()?;
+        self.outgoing_bytes -= outgoing.data.len() + OVERHEAD_BYTES;
+        Some(outgoing)
+    }
+
+    /// SO_ERROR: returned once.
+    pub(super) fn take_error(&mut self) -> Option<Error> {
+        self.error.take()
+    }
+}
+
+/// Input.
+impl Sockets {
+    pub(super) fn handle_udp(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        datagram: network::Datagram,
+    ) {
+        let Some(udp) = parse_udp(&datagram.transport) else {
+            return ctx.stats.count_drop(DropReason::BadUdp);
+        };
+        // RFC 768: over IPv4 a checksum of zero means none; RFC 8200 §8.1: over IPv6 there must be one.
+        let is_without_checksum = udp.checksum == 0 && datagram.src.is_ipv4();
+        let covered = datagram.transport.slice(..UDP_HEADER_LEN + udp.payload.len());
+        if !is_without_checksum
+            && (udp.checksum == 0 || !verify_transport_checksum(datagram.src, datagram.dst, UDP, &covered))
+        {
+            return ctx.stats.count_drop(DropReason::BadUdpChecksum);
+        }
+        let scope = match datagram.cast {
+            Cast::Unicast => scope_of([datagram.src, datagram.dst], datagram.iface),
+            Cast::Broadcast | Cast::Multicast => scope_of([datagram.src, datagram.src], datagram.iface),
+        };
+        let flow = FourTuple {
+            local: Endpoint::new(datagram.dst, udp.dst_port),
+            remote: Endpoint::new(datagram.src, udp.src_port),
+            scope,
+        };
+        if datagram.cast != Cast::Unicast {
+            // A group's packet concerns every socket on the port.
+            let ids: smallvec::SmallVec<[SocketId; 4]> =
+                self.udp_bound.all(datagram.dst, udp.dst_port).collect();
+            if ids.is_empty() {
+                ctx.stats.count_drop(DropReason::NoUdpSocket);
+            }
+            for id in ids {
+                self.deliver(ctx, network, id, flow.remote, scope, udp.payload.clone());
+            }
+            return;
+        }
+        let found = self.udp_connected.get(&flow).copied().or_else(|| self.udp_bound.find(&flow));
+        match found {
+            Some(id) => self.deliver(ctx, network, id, flow.remote, scope, udp.payload),
+            None => {
+                ctx.stats.count_drop(DropReason::NoUdpSocket);
+                network.send_unreachable(ctx, &datagram, NetworkErrorKind::PortUnreachable);
+            }
+        }
+    }
+
+    pub(super) fn handle_unknown_protocol(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        datagram: network::Datagram,
+    ) {
+        ctx.stats.count_drop(DropReason::UnknownProtocol);
+        network.send_unreachable(ctx, &datagram, NetworkErrorKind::ProtocolUnreachable);
+    }
+
+    /// An echo reply goes to the socket whose identifier it bears, whole.
+    pub(super) fn handle_echo_reply(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &Network,
+        datagram: network::Datagram,
+    ) {
+        let Some(&[high, low]) = datagram.transport.get(4..6) else {
+            return ctx.stats.count_drop(DropReason::BadIcmp);
+        };
+        let identifier = u16::from_be_bytes([high, low]);
+        let scope = scope_of([datagram.src, datagram.dst], datagram.iface);
+        let remote = Endpoint::new(datagram.src, 0);
+        let flow = FourTuple { local: Endpoint::new(datagram.dst, identifier), remote, scope };
+        let id = self.echo_bound.find(&flow);
+        let is_from_peer = |id: &SocketId| match self.slots.get(*id).map(|socket| &socket.role) {
+            Some(Role::Datagram(echo)) => {
+                echo.connected.is_none_or(|connected| connected.remote.addr == datagram.src)
+            }
+            _ => false,
+        };
+        match id.filter(is_from_peer) {
+            Some(id) => self.deliver(ctx, network, id, remote, scope, datagram.transport),
+            None => ctx.stats.count_drop(DropReason::UnknownIcmp),
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &Network,
+        id: SocketId,
+        from: Endpoint,
+        scope: u16,
+        data: Bytes,
+    ) {
+        let cost = data.len() + OVERHEAD_BYTES;
+        let is_short = self.is_short_of_memory(ctx.config, network, cost);
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let limit = socket.options.receive_buffer;
+        let Role::Datagram(datagram) = &mut socket.role else { return };
+        if datagram.is_read_shut {
+            return ctx.stats.count_drop(DropReason::ReceiverClosed);
+        }
+        if is_short {
+            return ctx.stats.count_drop(DropReason::MemoryLimit);
+        }
+        // As on Linux one datagram of any size finds room in an empty queue.
+        if !datagram.received.is_empty() && datagram.received_bytes + cost > limit {
+            return ctx.stats.count_drop(DropReason::ReceiveBufferFull);
+        }
+        if socket.kind == SocketKind::Datagram {
+            ctx.stats.udp_received += 1;
+        }
+        datagram.push_received(from, scope, data);
+        let bytes = datagram.charge();
+        self.charge(id, bytes);
+        self.note_readiness(id, true);
+    }
+
+    /// An error that an ICMP message brought.
+    pub(super) fn set_datagram_error(&mut self, id: SocketId, error: Error) {
+        if let Some(Socket { role: Role::Datagram(datagram), .. }) = self.slots.get_mut(id) {
+            datagram.error = Some(error);
+            self.note_readiness(id, true);
+        }
+    }
+}
+
+/// Output.
+impl Sockets {
+    /// A datagram socket's turn to send.
+    pub(super) fn transmit_datagram(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        id: SocketId,
+    ) -> Sent {
+        let Some(socket) = self.slots.get_mut(id) else { return Sent::Nothing };
+        let (kind, ttl) = (socket.kind, socket.options.ttl);
+        let Role::Datagram(datagram) = &mut socket.role else { return Sent::Nothing };
+        let Some(Outgoing { flow, data }) = datagram.pop_outgoing() else { return Sent::Nothing };
+        let bytes = datagram.charge();
+        self.charge(id, bytes);
+        self.note_readiness(id, false);
+        let (protocol, header, payload) = match kind {
+            SocketKind::Echo => echo_packet(&flow, &data),
+            SocketKind::Datagram | SocketKind::Stream => {
+                ctx.stats.udp_sent += 1;
+                udp_packet(&flow, data)
+            }
+        };
+        let dst = flow.remote.addr;
+        let ip_header_len = if dst.is_ipv4() { 20 } else { 40 };
+        let packet_len = ip_header_len + header.len() + crate::frame::payload_len(&payload);
+        let iface = iface_of(flow.scope);
+        let meta = IpMeta {
+            src: flow.local.addr,
+            dst,
+            protocol,
+            hop_limit: ttl.or(if dst.is_multicast() { Some(1) } else { None }),
+            traffic_class: 0,
+            // Linux's IP_PMTUDISC_WANT: what fits must not be fragmented on the way, so that the path MTU is learned;
+            // what does not fit is fragmented here.
+            dont_fragment: packet_len <= network.path_mtu(ctx.now, dst, iface),
+            iface,
+        };
+        match network.output(ctx, meta, header, payload) {
+            Ok(Some(transmit)) => Sent::Frame(transmit),
+            Ok(None) => Sent::Elsewhere,
+            Err(_) => {
+                ctx.stats.count_drop(DropReason::NoRoute);
+                Sent::Elsewhere
+            }
+        }
+    }
+
+    /// Queues one datagram, to `to` or to the connected peer.
+    pub(super) fn send_datagram(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &Network,
+        d: Descriptor,
+        data: Bytes,
+        to: Option<SocketAddr>,
+    ) -> Result<usize> {
+        let (id, socket) = self.socket_mut(d)?;
+        let kind = socket.kind;
+        let Role::Datagram(datagram) = &mut socket.role else { return Err(Error::NotSupported) };
+        if let Some(error) = datagram.take_error() {
+            return Err(error);
+        }
+        if datagram.is_write_shut {
+            return Err(Error::BrokenPipe);
+        }
+        let (connected, queued) = (datagram.connected, datagram.outgoing_bytes);
+        let flow = match (to, connected) {
+            (None, None) => return Err(Error::DestinationRequired),
+            (None, Some(connected)) => connected,
+            (Some(to), connected) => self.flow_to(ctx, network, id, to, connected)?,
+        };
+        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
+        if network.is_broadcast(flow.remote.addr) && !socket.options.broadcast {
+            return Err(Error::PermissionDenied);
+        }
+        // The IPv4 limit counts the IP header, the IPv6 limit does not (RFC 8200 §3).
+        let limit = if flow.remote.addr.is_ipv4() { 65_535 - 20 } else { 65_535 };
+        let header_len = if kind == SocketKind::Echo { 0 } else { UDP_HEADER_LEN };
+        let cost = data.len() + OVERHEAD_BYTES;
+        if data.len() + header_len > limit || cost > socket.options.send_buffer.max(MIN_QUEUE) {
+            return Err(Error::MessageTooLong);
+        }
+        if kind == SocketKind::Echo && data.len() < ECHO_HEADER_LEN {
+            return Err(Error::InvalidArgument);
+        }
+        if queued > 0 && queued + cost > socket.options.send_buffer {
+            return Err(Error::WouldBlock);
+        }
+        if self.is_short_of_memory(ctx.config, network, cost) {
+            return Err(Error::NoBufferSpace);
+        }
+        let len = data.len();
+        if let Some(Socket { role: Role::Datagram(datagram), .. }) = self.slots.get_mut(id) {
+            datagram.outgoing_bytes += cost;
+            datagram.outgoing.push_back(Outgoing { flow, data });
+            let bytes = datagram.charge();
+            self.charge(id, bytes);
+        }
+        self.note_readiness(id, false);
+        self.queue_transmit(id);
+        Ok(len)
+    }
+
+    /// The addresses of a datagram to `to`; binds the socket if it is not bound yet.
+    fn flow_to(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &Network,
+        id: SocketId,
+        to: SocketAddr,
+        connected: Option<FourTuple>,
+    ) -> Result<FourTuple> {
+        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
+        let (mut remote, scope) = socket.accept_addr(to)?;
+        if remote.port == 0 && socket.kind == SocketKind::Datagram {
+            return Err(Error::InvalidArgument);
+        }
+        if socket.kind == SocketKind::Echo {
+            remote.port = 0;
+        }
+        remote.addr = loopback_if_unspecified(remote.addr);
+        if socket.bound.is_none() {
+            self.bind_any(ctx, id)?;
+        }
+        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
+        let bound = socket.bound.ok_or(Error::InvalidArgument)?;
+        let fixed = match (connected, bound.addr) {
+            (Some(connected), _) => Some(connected.local.addr),
+            (None, BoundAddr::One(addr)) if !addr.is_multicast() && !network.is_broadcast(addr) => Some(addr),
+            _ => None,
+        };
+        let local = match fixed {
+            Some(addr) if addr.is_ipv4() == remote.addr.is_ipv4() => addr,
+            Some(_) if connected.is_none() => return Err(Error::NetworkUnreachable),
+            _ => network.source_for(remote.addr, iface_of(scope))?,
+        };
+        Ok(FourTuple { local: Endpoint::new(local, bound.port), remote, scope })
+    }
+
+    pub(super) fn connect_datagram(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &Network,
+        d: Descriptor,
+        addr: SocketAddr,
+    ) -> Result<()> {
+        let (id, socket) = self.socket_mut(d)?;
+        let Role::Datagram(datagram) = &mut socket.role else { return Err(Error::NotSupported) };
+        datagram.error = None;
+        let flow = self.flow_to(ctx, network, id, addr, None)?;
+        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
+        if network.is_broadcast(flow.remote.addr) && !socket.options.broadcast {
+            return Err(Error::PermissionDenied);
+        }
+        if socket.kind == SocketKind::Datagram {
+            if self.udp_connected.get(&flow).is_some_and(|&other| other != id) {
+                return Err(Error::AddressInUse);
+            }
+            // A connected socket hears its peer only.
+            match (datagram_peer(socket), socket.bound) {
+                (Some(old), _) => {
+                    self.udp_connected.remove(&old);
+                }
+                (None, Some(Bound { addr, port, .. })) => self.udp_bound.remove(addr, port, id),
+                (None, None) => {}
+            }
+            self.udp_connected.insert(flow, id);
+        }
+        if let Some(Socket { role: Role::Datagram(datagram), .. }) = self.slots.get_mut(id) {
+            datagram.connected = Some(flow);
+        }
+        Ok(())
+    }
+
+    pub(super) fn shutdown_datagram(&mut self, d: Descriptor, how: Shutdown) -> Result<()> {
+        let (id, socket) = self.socket_mut(d)?;
+        let Role::Datagram(datagram) = &mut socket.role else { return Err(Error::NotSupported) };
+        if datagram.connected.is_none() {
+            return Err(Error::NotConnected);
+        }
+        datagram.is_read_shut |= how != Shutdown::Write;
+        datagram.is_write_shut |= how != Shutdown::Read;
+        self.note_readiness(id, true);
+        Ok(())
+    }
+
+    /// One datagram, whole, and its sender.
+    pub(super) fn receive_datagram(&mut self, d: Descriptor) -> Result<(Bytes, SocketAddr)> {
+        let (id, socket) = self.socket_mut(d)?;
+        let Role::Datagram(datagram) = &mut socket.role else { return Err(Error::NotSupported) };
+        if let Some(error) = datagram.take_error() {
+            return Err(error);
+        }
+        let Some(received) = datagram.pop_received() else {
+            if datagram.is_read_shut {
+                let from = socket.peer_addr()?;
+                return Ok((Bytes::new(), from));
+            }
+            return Err(Error::WouldBlock);
+        };
+        let bytes = datagram.charge();
+        let from = socket.present(with_scope(received.from, received.scope));
+        self.charge(id, bytes);
+        self.note_readiness(id, false);
+        Ok((received.data, from))
+    }
+
+    pub(super) fn peek_datagram(&self, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
+        let (_, socket) = self.socket(d)?;
+        let Role::Datagram(datagram) = &socket.role else { return Err(Error::NotSupported) };
+        match (datagram.received.front(), datagram.error) {
+            (_, Some(error)) => Err(error),
+            (Some(received), None) => Ok(copy_prefix(&received.data, buf)),
+            (None, None) if datagram.is_read_shut => Ok(0),
+            (None, None) => Err(Error::WouldBlock),
+        }
+    }
+
+    /// Takes a datagram socket out of the tables: no packet finds it any more.
+    pub(super) fn unregister_datagram(&mut self, id: SocketId) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let (kind, bound) = (socket.kind, socket.bound.take());
+        let connected = match &mut socket.role {
+            Role::Datagram(datagram) => datagram.connected.take(),
+            _ => None,
+        };
+        match (kind, connected, bound) {
+            (SocketKind::Datagram, Some(flow), _) => {
+                self.udp_connected.remove(&flow);
+            }
+            (SocketKind::Datagram, None, Some(Bound { addr, port, .. })) => {
+                self.udp_bound.remove(addr, port, id)
+            }
+            (SocketKind::Echo, _, Some(Bound { addr, port, .. })) => self.echo_bound.remove(addr, port, id),
+            (SocketKind::Stream, ..) | (_, _, None) => {}
+        }
+        if let Some(Bound { port, .. }) = bound {
+            self.ports_of(kind).unbind(port, id);
+        }
+    }
+}
+
+/// The flow of a connected datagram socket.
+fn datagram_peer(socket: &Socket) -> Option<FourTuple> {
+    match &socket.role {
+        Role::Datagram(datagram) => datagram.connected,
+        _ => None,
+    }
+}
+
+/// A send buffer that was set smaller than a datagram still takes one of this size.
+const MIN_QUEUE: usize = 4096;
+
+/// Copies as much of `data` as fits; how much that was.
+pub(super) fn copy_prefix(data: &[u8], buf: &mut [u8]) -> usize {
+    let len = data.len().min(buf.len());
+    buf[..len].copy_from_slice(&data[..len]);
+    len
+}
+
+struct Udp {
+    src_port: u16,
+    dst_port: u16,
+    checksum: u16,
+    payload: Bytes,
+}
+
+/// `None` if the header is cut off or its length field lies.
+fn parse_udp(transport: &Bytes) -> Option<Udp> {
+    let field = |at: usize| Some(u16::from_be_bytes([*transport.get(at)?, *transport.get(at + 1)?]));
+    let len = usize::from(field(4)?);
+    if len < UDP_HEADER_LEN || len > transport.len() {
+        return None;
+    }
+    Some(Udp {
+        src_port: field(0)?,
+        dst_port: field(2)?,
+        checksum: field(6)?,
+        payload: transport.slice(UDP_HEADER_LEN..len),
+    })
+}
+
+fn udp_packet(flow: &FourTuple, data: Bytes) -> (u8, HeaderBuf, Payload) {
+    let mut header = HeaderBuf::new();
+    let payload: Payload = core::iter::once(data).filter(|data| !data.is_empty()).collect();
+    let len = (UDP_HEADER_LEN + crate::frame::payload_len(&payload)) as u16;
+    let place = header.prepend(UDP_HEADER_LEN);
+    place[0..2].copy_from_slice(&flow.local.port.to_be_bytes());
+    place[2..4].copy_from_slice(&flow.remote.port.to_be_bytes());
+    place[4..6].copy_from_slice(&len.to_be_bytes());
+    let checksum = transport_checksum(flow.local.addr, flow.remote.addr, UDP, header.as_slice(), &payload);
+    // RFC 768: zero means "none", so a sum of zero is sent as its complement.
+    let checksum = if checksum == 0 { 0xffff } else { checksum };
+    header.as_mut_slice()[6..8].copy_from_slice(&checksum.to_be_bytes());
+    (UDP, header, payload)
+}
+
+/// An echo request: the program's sequence number and data, our type, identifier and checksum.
+fn echo_packet(flow: &FourTuple, message: &Bytes) -> (u8, HeaderBuf, Payload) {
+    let (protocol, kind) = if flow.remote.addr.is_ipv4() { (ICMP, 8) } else { (ICMPV6, 128) };
+    let mut header = HeaderBuf::new();
+    let payload: Payload = core::iter::once(message.slice(ECHO_HEADER_LEN.min(message.len())..))
+        .filter(|data| !data.is_empty())
+        .collect();
+    let place = header.prepend(ECHO_HEADER_LEN);
+    place[0] = kind;
+    place[4..6].copy_from_slice(&flow.local.port.to_be_bytes());
+    if let Some(sequence) = message.get(6..8) {
+        place[6..8].copy_from_slice(sequence);
+    }
+    let checksum = match flow.remote.addr {
+        IpAddr::V4(_) => icmp_checksum(header.as_slice(), &payload),
+        IpAddr::V6(_) => {
+            transport_checksum(flow.local.addr, flow.remote.addr, ICMPV6, header.as_slice(), &payload)
+        }
+    };
+    header.as_mut_slice()[2..4].copy_from_slice(&checksum.to_be_bytes());
+    (protocol, header, payload)
+}
+
+/// ICMPv4 sums the message alone.
+fn icmp_checksum(header: &[u8], payload: &[Bytes]) -> u16 {
+    let mut sum = Checksum::default();
+    sum.add(header);
+    for slice in payload {
+        sum.add(slice);
+    }
+    sum.finish()
+}
+
+/// What a datagram socket of this domain is bound to when nobody says.
+pub(super) fn any_addr(domain: Domain, kind: SocketKind, v6_only: bool) -> BoundAddr {
+    match domain {
+        Domain::V4 => BoundAddr::AnyV4,
+        Domain::V6 if v6_only || kind == SocketKind::Echo => BoundAddr::AnyV6,
+        Domain::V6 => BoundAddr::AnyDual,
+    }
+}

@@ -1,0 +1,406 @@
+//! All sockets of a stack, and what follows every change to one: timers, events, the account, its end.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::listener::{Handshake, HandshakeId};
+use super::record::{Bound, Holder, Role, Socket};
+use super::slab::Slab;
+use super::stream::Stream;
+use super::table::DescriptorTable;
+use super::time_waits::{TimeWaitEntry, TimeWaitId, TimeWaits};
+use super::{Descriptor, SocketId, SocketInfo, SocketKind};
+use crate::Ctx;
+use crate::config::Config;
+use crate::demux::{BoundTable, FourTuple};
+use crate::error::{Error, Result};
+use crate::event::{Deadline, DeadlineKind, Event};
+use crate::frame::Transmit;
+use crate::hash::{HashMap, hash_map};
+use crate::network::{Delivery, Network};
+use crate::ports::PortTable;
+use crate::rng::Rng;
+use crate::tcp::{IsnGenerator, State};
+use crate::timers::Timers;
+
+/// What a TCP segment's four numbers lead to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    Connection(SocketId),
+    Handshake(HandshakeId),
+    TimeWait(TimeWaitId),
+}
+
+/// Whose timer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Owner {
+    Socket(SocketId),
+    Handshake(HandshakeId),
+}
+
+/// The sockets, the tables that lead to them, and the queues in which they stand.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    pub(super) descriptors: DescriptorTable,
+    pub(super) slots: Slab<Socket>,
+    pub(super) handshakes: Slab<Handshake>,
+    pub(super) time_waits: TimeWaits,
+    /// TCP by four numbers.
+    pub(super) connections: HashMap<FourTuple, Target>,
+    pub(super) listeners: BoundTable<SocketId>,
+    pub(super) tcp_ports: PortTable<SocketId>,
+    /// Connected UDP sockets.
+    pub(super) udp_connected: HashMap<FourTuple, SocketId>,
+    pub(super) udp_bound: BoundTable<SocketId>,
+    pub(super) udp_ports: PortTable<SocketId>,
+    /// Echo sockets by identifier, which plays the port.
+    pub(super) echo_bound: BoundTable<SocketId>,
+    pub(super) echo_ports: PortTable<SocketId>,
+    pub(super) isn: IsnGenerator,
+    pub(super) timers: Timers<Owner>,
+    /// Sockets that may have something to send, each once, in turn.
+    transmit_queue: VecDeque<SocketId>,
+    events: VecDeque<SocketId>,
+    /// What all sockets and handshakes hold, in bytes.
+    pub(super) memory_bytes: usize,
+}
+
+impl Sockets {
+    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Self {
+        Sockets {
+            descriptors: DescriptorTable::new(config.max_descriptors),
+            slots: Slab::new(),
+            handshakes: Slab::new(),
+            time_waits: TimeWaits::new(),
+            connections: hash_map(rng),
+            listeners: BoundTable::new(rng),
+            tcp_ports: PortTable::new(config.ephemeral_ports, false, rng),
+            udp_connected: hash_map(rng),
+            udp_bound: BoundTable::new(rng),
+            udp_ports: PortTable::new(config.ephemeral_ports, true, rng),
+            echo_bound: BoundTable::new(rng),
+            echo_ports: PortTable::new(config.ephemeral_ports, true, rng),
+            isn: IsnGenerator::new(rng),
+            timers: Timers::new(),
+            transmit_queue: VecDeque::new(),
+            events: VecDeque::new(),
+            memory_bytes: 0,
+        }
+    }
+
+    pub(crate) fn handle_delivery(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, delivery: Delivery) {
+        match delivery {
+            Delivery::Datagram(datagram) => match datagram.protocol {
+                super::stream_input::TCP => self.handle_segment(ctx, network, datagram),
+                super::datagram::UDP => self.handle_udp(ctx, network, datagram),
+                _ => self.handle_unknown_protocol(ctx, network, datagram),
+            },
+            Delivery::EchoReply(datagram) => self.handle_echo_reply(ctx, network, datagram),
+            Delivery::Error(error) => self.handle_network_error(ctx, network, error),
+        }
+    }
+
+    /// The next packet of the sockets, each in its turn. `None`: nobody has anything to send now.
+    pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) -> Option<Transmit> {
+        while let Some(id) = self.transmit_queue.pop_front() {
+            let Some(socket) = self.slots.get_mut(id) else { continue };
+            socket.in_transmit_queue = false;
+            let sent = match socket.role {
+                Role::Stream(_) => self.transmit_stream(ctx, network, id),
+                Role::Datagram(_) => self.transmit_datagram(ctx, network, id),
+                Role::Idle | Role::Listener(_) => Sent::Nothing,
+            };
+            match sent {
+                Sent::Nothing => self.free_if_ended(id),
+                Sent::Elsewhere => self.queue_transmit(id),
+                Sent::Frame(transmit) => {
+                    self.queue_transmit(id);
+                    return Some(transmit);
+                }
+            }
+        }
+        None
+    }
+
+    pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) {
+        while let Some(owner) = self.timers.pop_due(ctx.now) {
+            match owner {
+                Owner::Socket(id) => {
+                    let Some(socket) = self.slots.get_mut(id) else { continue };
+                    socket.armed.fired();
+                    if let Role::Stream(stream) = &mut socket.role {
+                        stream.connection.handle_timeout(ctx);
+                    }
+                    self.settle_stream(ctx, network, id);
+                }
+                Owner::Handshake(id) => self.handle_handshake_timeout(ctx, network, id),
+            }
+        }
+        while let Some(entry) = self.time_waits.pop_expired(ctx.now) {
+            self.forget_time_wait(&entry);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
+        let timer = self.timers.first().map(|(at, owner)| {
+            let (kind, descriptor) = match owner {
+                Owner::Handshake(_) => (DeadlineKind::Handshake, None),
+                Owner::Socket(id) => {
+                    let socket = self.slots.get(id);
+                    let kind = match socket.map(|socket| &socket.role) {
+                        Some(Role::Stream(stream)) => stream.connection.poll_timeout().map(|(_, kind)| kind),
+                        _ => None,
+                    };
+                    (kind.unwrap_or(DeadlineKind::Retransmit), socket.and_then(Socket::descriptor))
+                }
+            };
+            Deadline { at, kind, descriptor }
+        });
+        let time_wait = self.time_waits.deadline().map(|at| Deadline {
+            at,
+            kind: DeadlineKind::TimeWait,
+            descriptor: None,
+        });
+        [timer, time_wait].into_iter().flatten().min_by_key(|deadline| deadline.at)
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        while let Some(id) = self.events.pop_front() {
+            let Some(socket) = self.slots.get_mut(id) else { continue };
+            socket.event_pending = false;
+            if let Some(descriptor) = socket.descriptor() {
+                return Some(Event { descriptor, readiness: socket.readiness() });
+            }
+        }
+        None
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    pub(crate) fn infos(&self) -> Vec<SocketInfo> {
+        let record = |state, tuple: &FourTuple| SocketInfo {
+            descriptor: None,
+            kind: SocketKind::Stream,
+            state,
+            local: Some(tuple.local_addr()),
+            peer: Some(tuple.remote_addr()),
+            receive_queue: 0,
+            send_queue: 0,
+        };
+        let mut infos: Vec<SocketInfo> = self.slots.iter().map(Socket::info).collect();
+        infos.extend(self.handshakes.iter().map(|h| record(State::SynReceived.name(), &h.tuple)));
+        infos.extend(self.time_waits.iter().map(|entry| record(State::TimeWait.name(), &entry.tuple)));
+        infos
+    }
+
+    /// EBADF.
+    pub(super) fn socket(&self, d: Descriptor) -> Result<(SocketId, &Socket)> {
+        let id = self.descriptors.socket(d)?;
+        Ok((id, self.slots.get(id).ok_or(Error::BadDescriptor)?))
+    }
+
+    /// EBADF.
+    pub(super) fn socket_mut(&mut self, d: Descriptor) -> Result<(SocketId, &mut Socket)> {
+        let id = self.descriptors.socket(d)?;
+        Ok((id, self.slots.get_mut(id).ok_or(Error::BadDescriptor)?))
+    }
+
+    /// Whether `bytes` more would exceed the stack's memory limit.
+    pub(super) fn is_short_of_memory(&self, config: &Config, network: &Network, bytes: usize) -> bool {
+        self.memory_bytes + network.memory_bytes() + bytes > config.memory_limit_bytes
+    }
+
+    /// The socket may have something to send.
+    pub(super) fn queue_transmit(&mut self, id: SocketId) {
+        if let Some(socket) = self.slots.get_mut(id)
+            && !socket.in_transmit_queue
+        {
+            socket.in_transmit_queue = true;
+            self.transmit_queue.push_back(id);
+        }
+    }
+
+    pub(super) fn queue_event(&mut self, id: SocketId) {
+        if let Some(socket) = self.slots.get_mut(id)
+            && !socket.event_pending
+            && socket.descriptor().is_some()
+        {
+            socket.event_pending = true;
+            self.events.push_back(id);
+        }
+    }
+
+    /// Looks at the readiness anew; an event is due when something rose, or when news came beside.
+    pub(super) fn note_readiness(&mut self, id: SocketId, news: bool) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let (now, seen) = (socket.readiness(), socket.seen);
+        socket.seen = now;
+        let rose = |now: bool, seen: bool| now && !seen;
+        let is_edge = news
+            || rose(now.readable, seen.readable)
+            || rose(now.writable, seen.writable)
+            || rose(now.peer_closed, seen.peer_closed)
+            || rose(now.hung_up, seen.hung_up)
+            || rose(now.error, seen.error);
+        if is_edge {
+            self.queue_event(id);
+        }
+    }
+
+    /// Brings the account up to date with what a socket holds now.
+    pub(super) fn charge(&mut self, id: SocketId, bytes: usize) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        self.memory_bytes = self.memory_bytes - socket.charged_bytes + bytes;
+        socket.charged_bytes = bytes;
+    }
+
+    /// What follows every call into a connection: its timer, its packets, its events, the account, its end.
+    pub(super) fn settle_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let Role::Stream(stream) = &mut socket.role else { return };
+        if stream.connection.take_progress() {
+            network.confirm_reachable(ctx.now, stream.tuple.remote.addr, stream.iface());
+        }
+        let connection = &mut stream.connection;
+        let deadline = connection.poll_timeout().map(|(at, _)| at);
+        let readable = connection.queued().0;
+        let has_new_data = readable > stream.seen_readable;
+        stream.seen_readable = readable;
+        let state = connection.state();
+        let bytes = stream.charge();
+        let is_parted = stream.is_parted;
+        self.timers.arm(&mut socket.armed, Owner::Socket(id), deadline);
+        self.charge(id, bytes);
+        match state {
+            State::TimeWait if !is_parted => self.enter_time_wait(ctx, id),
+            State::Closed if !is_parted => self.part(id),
+            _ => {}
+        }
+        self.note_readiness(id, has_new_data);
+        self.queue_transmit(id);
+    }
+
+    /// The connection has left the tables: no segment finds it any more.
+    fn part(&mut self, id: SocketId) {
+        if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
+            stream.is_parted = true;
+            self.connections.remove(&stream.tuple);
+        }
+    }
+
+    /// A record takes the connection's place in the tables; the socket stays for what its program still reads.
+    fn enter_time_wait(&mut self, ctx: &mut Ctx<'_>, id: SocketId) {
+        if self.time_waits.len() >= ctx.config.tcp.max_time_wait {
+            self.part(id);
+            return;
+        }
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let Role::Stream(stream) = &mut socket.role else { return };
+        stream.is_parted = true;
+        let entry = TimeWaitEntry {
+            record: stream.connection.time_wait(ctx),
+            tuple: stream.tuple,
+            reuse_addr: socket.options.reuse_addr,
+        };
+        let tuple = stream.tuple;
+        self.tcp_ports.add_connection(tuple.local.port, entry.reuse_addr);
+        let record = self.time_waits.insert(entry);
+        self.connections.insert(tuple, Target::TimeWait(record));
+    }
+
+    /// The record has been taken out; its tuple and its share of the port follow.
+    pub(super) fn forget_time_wait(&mut self, entry: &TimeWaitEntry) {
+        self.connections.remove(&entry.tuple);
+        self.tcp_ports.remove_connection(entry.tuple.local.port, entry.reuse_addr);
+    }
+
+    /// A socket that nobody holds goes when its connection has ended and its last packet is out.
+    fn free_if_ended(&mut self, id: SocketId) {
+        let is_over = self.slots.get(id).is_some_and(|socket| {
+            let is_parted = match &socket.role {
+                Role::Stream(stream) => stream.is_parted,
+                Role::Datagram(_) => true,
+                Role::Idle | Role::Listener(_) => false,
+            };
+            socket.holder == Holder::Nobody && is_parted
+        });
+        if is_over {
+            self.free(id);
+        }
+    }
+
+    /// Takes a socket out of every table.
+    pub(super) fn free(&mut self, id: SocketId) {
+        self.charge(id, 0);
+        if matches!(self.slots.get(id), Some(Socket { role: Role::Datagram(_), .. })) {
+            self.unregister_datagram(id);
+        }
+        let Some(mut socket) = self.slots.remove(id) else { return };
+        self.timers.arm(&mut socket.armed, Owner::Socket(id), None);
+        match &socket.role {
+            Role::Idle | Role::Datagram(_) => {}
+            Role::Listener(_) => {
+                if let Some(Bound { addr, port, .. }) = socket.bound {
+                    self.listeners.remove(addr, port, id);
+                }
+            }
+            Role::Stream(stream) => self.forget_stream(stream),
+        }
+        if let Some(Bound { port, .. }) = socket.bound {
+            self.ports_of(socket.kind).unbind(port, id);
+        }
+    }
+
+    /// Takes a connection out of the tables that its socket's end would leave it in.
+    pub(super) fn forget_stream(&mut self, stream: &Stream) {
+        if !stream.is_parted {
+            self.connections.remove(&stream.tuple);
+        }
+        if let Some(reuse_addr) = stream.shares_port {
+            self.tcp_ports.remove_connection(stream.tuple.local.port, reuse_addr);
+        }
+    }
+
+    pub(super) fn ports_of(&mut self, kind: SocketKind) -> &mut PortTable<SocketId> {
+        match kind {
+            SocketKind::Stream => &mut self.tcp_ports,
+            SocketKind::Datagram => &mut self.udp_ports,
+            SocketKind::Echo => &mut self.echo_ports,
+        }
+    }
+
+    /// A new record for a socket, under no table yet. ENOBUFS.
+    pub(super) fn insert(&mut self, socket: Socket) -> SocketId {
+        let readiness = socket.readiness();
+        let id = self.slots.insert(socket);
+        if let Some(socket) = self.slots.get_mut(id) {
+            socket.seen = readiness;
+        }
+        id
+    }
+
+    pub(super) fn insert_stream(&mut self, socket: Socket, target: FourTuple) -> SocketId {
+        let id = self.insert(socket);
+        self.connections.insert(target, Target::Connection(id));
+        id
+    }
+}
+
+/// What came of a socket's turn to send.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// It has nothing to send.
+    Nothing,
+    /// It sent a packet that is not for a device now: round the loopback, or to wait for a neighbour.
+    Elsewhere,
+    /// A frame for the device.
+    Frame(Transmit),
+}
+
+/// Boxes the role of a stream socket.
+pub(super) fn stream_role(stream: Stream) -> Role {
+    Role::Stream(Box::new(stream))
+}

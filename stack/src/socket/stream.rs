@@ -1,0 +1,403 @@
+//! Stream sockets: what the Berkeley calls do to a TCP connection.
+
+use alloc::boxed::Box;
+use core::mem;
+use core::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use super::listener::Listener;
+use super::record::{Bound, Holder, Role, Socket, iface_of};
+use super::sockets::{Sent, Sockets, Target, stream_role};
+use super::stream_input::segment_packet;
+use super::{Descriptor, Shutdown, SocketId};
+use crate::Ctx;
+use crate::demux::{BoundAddr, Endpoint, FourTuple};
+use crate::error::{Error, Result};
+use crate::network::{InterfaceId, Network};
+use crate::tcp::{Connection, OpenParams, State};
+
+/// A socket with a connection.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(super) connection: Connection,
+    pub(super) tuple: FourTuple,
+    /// It stands in the port table as a connection, under this SO_REUSEADDR; otherwise `bind` put it there.
+    pub(super) shares_port: Option<bool>,
+    /// It has left the table of connections: it ended, or a TIME-WAIT record took its place.
+    pub(super) is_parted: bool,
+    /// Bytes that could be read when that was last looked at.
+    pub(super) seen_readable: usize,
+}
+
+impl Stream {
+    pub(super) fn new(connection: Connection, tuple: FourTuple, shares_port: Option<bool>) -> Self {
+        Stream { connection, tuple, shares_port, is_parted: false, seen_readable: 0 }
+    }
+
+    /// The link that its link-local addresses are on.
+    pub(super) fn iface(&self) -> Option<InterfaceId> {
+        iface_of(self.tuple.scope)
+    }
+
+    /// What the account holds for it: the records and the queues.
+    pub(super) fn charge(&self) -> usize {
+        mem::size_of::<Socket>() + mem::size_of::<Stream>() + self.connection.memory_bytes()
+    }
+}
+
+impl Sockets {
+    pub(super) fn listen(&mut self, ctx: &mut Ctx<'_>, d: Descriptor, backlog: usize) -> Result<()> {
+        let (id, socket) = self.socket_mut(d)?;
+        match &mut socket.role {
+            Role::Datagram(_) => return Err(Error::NotSupported),
+            Role::Stream(_) => return Err(Error::InvalidArgument),
+            Role::Listener(listener) => {
+                listener.backlog = backlog;
+                return Ok(());
+            }
+            Role::Idle => {}
+        }
+        if socket.bound.is_none() {
+            self.bind_any(ctx, id)?;
+        }
+        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
+        let Bound { addr, port, .. } = socket.bound.ok_or(Error::InvalidArgument)?;
+        let reuse_port = socket.options.reuse_port;
+        self.tcp_ports.listen(port, id)?;
+        self.listeners.insert(addr, port, id, reuse_port);
+        if let Some(socket) = self.slots.get_mut(id) {
+            socket.role = Role::Listener(Box::new(Listener::new(backlog)));
+            socket.seen = socket.readiness();
+        }
+        Ok(())
+    }
+
+    pub(super) fn accept(&mut self, d: Descriptor) -> Result<(Descriptor, SocketAddr)> {
+        let (id, socket) = self.socket_mut(d)?;
+        match &mut socket.role {
+            Role::Datagram(_) => return Err(Error::NotSupported),
+            Role::Idle | Role::Stream(_) => return Err(Error::InvalidArgument),
+            Role::Listener(listener) if listener.queue.is_empty() => return Err(Error::WouldBlock),
+            Role::Listener(_) => {}
+        }
+        self.descriptors.check_room()?;
+        let accepted = match self.slots.get_mut(id).map(|socket| &mut socket.role) {
+            Some(Role::Listener(listener)) => listener.queue.pop_front().ok_or(Error::WouldBlock)?,
+            _ => return Err(Error::InvalidArgument),
+        };
+        self.note_readiness(id, false);
+        let descriptor = self.descriptors.open(accepted)?;
+        let socket = self.slots.get_mut(accepted).ok_or(Error::ConnectionAborted)?;
+        socket.holder = Holder::Descriptor(descriptor);
+        let peer = match &socket.role {
+            Role::Stream(stream) => socket.present(stream.tuple.remote_addr()),
+            _ => return Err(Error::ConnectionAborted),
+        };
+        // What happened before anybody held it is news to whoever holds it now.
+        let readiness = socket.readiness();
+        if readiness.readable || readiness.error {
+            self.queue_event(accepted);
+        }
+        Ok((descriptor, peer))
+    }
+
+    pub(super) fn connect_stream(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        d: Descriptor,
+        addr: SocketAddr,
+    ) -> Result<()> {
+        let (id, socket) = self.socket_mut(d)?;
+        match &mut socket.role {
+            Role::Listener(_) => return Err(Error::IsConnected),
+            Role::Stream(stream) => match stream.connection.state() {
+                State::SynSent | State::SynReceived => return Err(Error::Already),
+                State::Closed => {
+                    // As on Linux: the call after a failed attempt returns its error, the next one tries anew.
+                    let error = stream.connection.take_error();
+                    self.return_to_idle(id);
+                    if let Some(error) = error {
+                        return Err(error);
+                    }
+                }
+                _ => return Err(Error::IsConnected),
+            },
+            Role::Idle | Role::Datagram(_) => {}
+        }
+        let tuple = self.choose_tuple(ctx, network, id, addr)?;
+        let base = mem::size_of::<Socket>() + mem::size_of::<Stream>();
+        if self.is_short_of_memory(ctx.config, network, base) {
+            return Err(Error::NoBufferSpace);
+        }
+        let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
+        let options = &socket.options;
+        let path_mss = path_mss(ctx, network, &tuple);
+        let params = OpenParams {
+            isn: self.isn.isn(ctx.now, tuple.local_addr(), tuple.remote_addr()),
+            timestamp_offset: self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr),
+            announced_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
+            path_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
+            settings: options.tcp_settings(),
+        };
+        let shares_port = if socket.bound.is_none() { Some(options.reuse_addr) } else { None };
+        socket.role = stream_role(Stream::new(Connection::connect(ctx, params), tuple, shares_port));
+        socket.seen = socket.readiness();
+        if let Some(reuse_addr) = shares_port {
+            self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
+        }
+        self.connections.insert(tuple, Target::Connection(id));
+        ctx.stats.tcp_active_opens += 1;
+        self.settle_stream(ctx, network, id);
+        Err(Error::InProgress)
+    }
+
+    /// The four numbers of a connection that is to be opened.
+    fn choose_tuple(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &Network,
+        id: SocketId,
+        addr: SocketAddr,
+    ) -> Result<FourTuple> {
+        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
+        let bound = socket.bound;
+        let (mut remote, scope) = socket.accept_addr(addr)?;
+        remote.addr = loopback_if_unspecified(remote.addr);
+        if remote.addr.is_multicast() || network.is_broadcast(remote.addr) {
+            return Err(Error::NetworkUnreachable);
+        }
+        let local_addr = match bound {
+            Some(Bound { addr: BoundAddr::One(addr), .. }) if addr.is_ipv4() != remote.addr.is_ipv4() => {
+                return Err(Error::NetworkUnreachable);
+            }
+            Some(Bound { addr: BoundAddr::One(addr), .. }) => addr,
+            _ => network.source_for(remote.addr, iface_of(scope))?,
+        };
+        let scope = if is_link_local(remote.addr) || is_link_local(local_addr) { scope } else { 0 };
+        let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
+        let is_free = |tuple: &FourTuple| !self.connections.contains_key(tuple);
+        let port = match bound {
+            Some(Bound { port, .. }) if is_free(&tuple_from(port)) => port,
+            Some(_) => return Err(Error::AddressNotAvailable),
+            None => {
+                let connections = &self.connections;
+                let is_free = |port| !connections.contains_key(&tuple_from(port));
+                self.tcp_ports.ephemeral(local_addr, (remote.addr, remote.port), is_free)?
+            }
+        };
+        log::trace!("connect from {local_addr} port {port} to {remote:?} at {}", ctx.now);
+        Ok(tuple_from(port))
+    }
+
+    /// A stream socket whose attempt to connect failed can be used for another.
+    fn return_to_idle(&mut self, id: SocketId) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let role = mem::replace(&mut socket.role, Role::Idle);
+        self.timers.arm(&mut socket.armed, super::sockets::Owner::Socket(id), None);
+        self.charge(id, 0);
+        if let Role::Stream(stream) = role {
+            self.forget_stream(&stream);
+        }
+    }
+
+    /// A connection's turn to send.
+    pub(super) fn transmit_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) -> Sent {
+        let Some(socket) = self.slots.get_mut(id) else { return Sent::Nothing };
+        let ttl = socket.options.ttl;
+        let Role::Stream(stream) = &mut socket.role else { return Sent::Nothing };
+        let Some((header, payload)) = stream.connection.poll_transmit(ctx) else {
+            self.settle_after_transmit(id);
+            return Sent::Nothing;
+        };
+        let tuple = stream.tuple;
+        let seq = header.seq;
+        let (meta, header) = segment_packet(ctx, &tuple, header, &payload, ttl);
+        let sent = match network.output(ctx, meta, header, payload) {
+            Ok(Some(transmit)) => Sent::Frame(transmit),
+            Ok(None) => Sent::Elsewhere,
+            Err(error) => {
+                let path_mss = path_mss(ctx, network, &tuple);
+                if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
+                    match error {
+                        // The path got narrower since the segment was cut: it is cut anew.
+                        Error::MessageTooLong => stream.connection.on_path_mss(ctx, seq, path_mss),
+                        error => stream.connection.on_unreachable(ctx, seq, error),
+                    }
+                }
+                Sent::Elsewhere
+            }
+        };
+        self.settle_after_transmit(id);
+        sent
+    }
+
+    /// Sending changes a connection's timer, and may end it (its last acknowledgement, a reset).
+    fn settle_after_transmit(&mut self, id: SocketId) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let Role::Stream(stream) = &mut socket.role else { return };
+        let deadline = stream.connection.poll_timeout().map(|(at, _)| at);
+        self.timers.arm(&mut socket.armed, super::sockets::Owner::Socket(id), deadline);
+        let bytes = stream.charge();
+        self.charge(id, bytes);
+        self.note_readiness(id, false);
+    }
+
+    pub(super) fn send_stream(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        d: Descriptor,
+        data: Outgoing<'_>,
+    ) -> Result<usize> {
+        let room = ctx.config.memory_limit_bytes.saturating_sub(self.memory_bytes + network.memory_bytes());
+        let (id, socket) = self.socket_mut(d)?;
+        let Role::Stream(stream) = &mut socket.role else {
+            // Linux: EPIPE for a stream that was never connected.
+            return Err(Error::BrokenPipe);
+        };
+        let connection = &mut stream.connection;
+        let is_cut = data.len() > room;
+        if is_cut && room == 0 && connection.state() != State::Closed {
+            return Err(Error::NoBufferSpace);
+        }
+        let sent = match data {
+            Outgoing::Slice(slice) => connection.send(ctx, &slice[..slice.len().min(room)]),
+            Outgoing::Bytes(bytes) => connection.send_bytes(ctx, bytes.slice(..bytes.len().min(room))),
+        };
+        self.settle_stream(ctx, network, id);
+        sent
+    }
+
+    pub(super) fn with_readable<T>(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        d: Descriptor,
+        read: impl FnOnce(&mut Connection, &mut Ctx<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let (id, socket) = self.socket_mut(d)?;
+        let Role::Stream(stream) = &mut socket.role else { return Err(Error::NotConnected) };
+        let result = read(&mut stream.connection, ctx);
+        if !matches!(result, Err(Error::WouldBlock)) {
+            self.settle_stream(ctx, network, id);
+        }
+        result
+    }
+
+    pub(super) fn shutdown_stream(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        d: Descriptor,
+        how: Shutdown,
+    ) -> Result<()> {
+        let (id, socket) = self.socket_mut(d)?;
+        match &mut socket.role {
+            Role::Stream(stream) => {
+                if how != Shutdown::Write {
+                    stream.connection.shutdown_read(ctx)?;
+                }
+                if how != Shutdown::Read {
+                    stream.connection.shutdown_write(ctx)?;
+                }
+                self.settle_stream(ctx, network, id);
+                Ok(())
+            }
+            // Linux: SHUT_RD stops a listener; it can be closed or listen again.
+            Role::Listener(_) if how != Shutdown::Write => {
+                self.stop_listening(ctx, network, id);
+                Ok(())
+            }
+            Role::Listener(_) => Ok(()),
+            Role::Idle | Role::Datagram(_) => Err(Error::NotConnected),
+        }
+    }
+
+    /// Resets what waits to be accepted; handshakes under way find no listener and are reset as they come.
+    fn stop_listening(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let Role::Listener(listener) = mem::replace(&mut socket.role, Role::Idle) else { return };
+        let bound = socket.bound;
+        if let Some(Bound { addr, port, .. }) = bound {
+            self.listeners.remove(addr, port, id);
+            self.tcp_ports.change(port, id, |binding| binding.listening = false);
+        }
+        for waiting in listener.queue {
+            self.abort_stream(ctx, network, waiting);
+        }
+        self.note_readiness(id, false);
+    }
+
+    /// Ends a connection that nobody will hold with a reset.
+    fn abort_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
+        if let Some(socket) = self.slots.get_mut(id) {
+            socket.holder = Holder::Nobody;
+            if let Role::Stream(stream) = &mut socket.role {
+                stream.connection.abort(ctx);
+            }
+        }
+        self.settle_stream(ctx, network, id);
+    }
+
+    /// The descriptor is gone already.
+    pub(super) fn close_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        socket.holder = Holder::Nobody;
+        let is_hard = socket.options.linger.is_some_and(|time| time.is_zero());
+        match &mut socket.role {
+            Role::Idle => self.free(id),
+            Role::Listener(_) => {
+                self.stop_listening(ctx, network, id);
+                self.free(id);
+            }
+            Role::Stream(_) if is_hard => self.abort_stream(ctx, network, id),
+            Role::Stream(stream) => {
+                stream.connection.close(ctx);
+                self.settle_stream(ctx, network, id);
+            }
+            Role::Datagram(_) => {}
+        }
+    }
+}
+
+/// What `send` and `send_bytes` hand in.
+#[derive(Debug)]
+pub(super) enum Outgoing<'a> {
+    Slice(&'a [u8]),
+    Bytes(Bytes),
+}
+
+impl Outgoing<'_> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Outgoing::Slice(slice) => slice.len(),
+            Outgoing::Bytes(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// The MSS that fits the path: its MTU less the IP and TCP headers without options (RFC 9293 §3.7.1, MUST-67).
+pub(super) fn path_mss(ctx: &Ctx<'_>, network: &Network, tuple: &FourTuple) -> u16 {
+    let mtu = network.path_mtu(ctx.now, tuple.remote.addr, iface_of(tuple.scope));
+    mss_for_mtu(mtu, tuple.remote.addr)
+}
+
+pub(super) fn mss_for_mtu(mtu: usize, remote: IpAddr) -> u16 {
+    let headers = if remote.is_ipv4() { 40 } else { 60 };
+    u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX)
+}
+
+/// Linux: 0.0.0.0 and `::` as destinations mean this host.
+pub(super) fn loopback_if_unspecified(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V4(v4) if v4.is_unspecified() => core::net::Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => core::net::Ipv6Addr::LOCALHOST.into(),
+        addr => addr,
+    }
+}
+
+fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}

@@ -1,0 +1,317 @@
+//! From a TCP segment to the connection, handshake, TIME-WAIT record or listener that it is for, and back.
+
+use core::mem;
+
+use super::SocketId;
+use super::listener::{Handshake, HandshakeId};
+use super::record::{Holder, Role, Socket, iface_of, scope_of};
+use super::sockets::{Owner, Sockets, Target, stream_role};
+use super::stream::{Stream, path_mss};
+use super::time_waits::TimeWaitId;
+use crate::Ctx;
+use crate::demux::{Endpoint, FourTuple};
+use crate::frame::{HeaderBuf, Payload};
+use crate::ip::checksum::{transport_checksum, verify_transport_checksum};
+use crate::network::{Cast, Datagram, IpMeta, Network};
+use crate::stats::DropReason;
+use crate::tcp::{Flags, HandshakeStep, Header, OpenParams, SeqNumber, SynReceived, TimeWaitStep, reset_for};
+use crate::timers::Armed;
+
+/// The protocol number.
+pub(super) const TCP: u8 = 6;
+
+/// Where the checksum stands in a TCP header.
+const CHECKSUM_AT: core::ops::Range<usize> = 16..18;
+
+impl Sockets {
+    pub(super) fn handle_segment(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, datagram: Datagram) {
+        // RFC 9293 §3.9.2.3 (MUST-57): segments to or from groups are dropped silently.
+        if datagram.cast != Cast::Unicast || datagram.src.is_multicast() {
+            return ctx.stats.count_drop(DropReason::TcpNotUnicast);
+        }
+        let Some((header, header_len)) = Header::parse(&datagram.transport) else {
+            return ctx.stats.count_drop(DropReason::BadTcp);
+        };
+        if !verify_transport_checksum(datagram.src, datagram.dst, TCP, &datagram.transport) {
+            return ctx.stats.count_drop(DropReason::BadTcpChecksum);
+        }
+        ctx.stats.tcp_segments_in += 1;
+        let payload = datagram.transport.slice(header_len..);
+        if !payload.is_empty() && self.is_short_of_memory(ctx.config, network, payload.len()) {
+            return ctx.stats.count_drop(DropReason::MemoryLimit);
+        }
+        let tuple = FourTuple {
+            local: Endpoint::new(datagram.dst, header.dst_port),
+            remote: Endpoint::new(datagram.src, header.src_port),
+            scope: scope_of([datagram.src, datagram.dst], datagram.iface),
+        };
+        match self.connections.get(&tuple).copied() {
+            Some(Target::Connection(id)) => {
+                if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
+                    stream.connection.handle_segment(ctx, &header, payload);
+                }
+                self.settle_stream(ctx, network, id);
+            }
+            Some(Target::Handshake(id)) => {
+                self.handle_handshake_segment(ctx, network, id, &header, payload);
+            }
+            Some(Target::TimeWait(id)) => {
+                self.handle_time_wait_segment(ctx, network, id, &header, payload.len());
+            }
+            None => self.handle_stray(ctx, network, tuple, &header, payload.len(), None),
+        }
+    }
+
+    /// A segment for no connection: for a listener, or to be answered with a reset (RFC 9293 §3.10.7.1, §3.10.7.2).
+    fn handle_stray(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        tuple: FourTuple,
+        header: &Header,
+        payload_len: usize,
+        isn_after: Option<SeqNumber>,
+    ) {
+        let flags = header.flags;
+        let is_syn = flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && !flags.contains(Flags::RST);
+        let listener = self.listeners.find(&tuple);
+        match listener {
+            // Linux, too, refuses a SYN with a FIN: no honest host sends one.
+            Some(_) if is_syn && flags.contains(Flags::FIN) => {
+                ctx.stats.count_drop(DropReason::UnexpectedSegment);
+            }
+            Some(id) if is_syn => self.handle_syn(ctx, network, id, tuple, header, isn_after),
+            // RFC 9293 §3.10.7.2: in LISTEN only an ACK is answered with a reset.
+            Some(_) if !flags.contains(Flags::ACK) => ctx.stats.count_drop(DropReason::UnexpectedSegment),
+            _ => {
+                ctx.stats.count_drop(DropReason::NoTcpSocket);
+                if let Some(reset) = reset_for(header, payload_len) {
+                    reply(ctx, network, &tuple, reset, None);
+                }
+            }
+        }
+    }
+
+    /// A SYN for a listener becomes an entry of its SYN queue.
+    fn handle_syn(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        id: SocketId,
+        tuple: FourTuple,
+        syn: &Header,
+        isn_after: Option<SeqNumber>,
+    ) {
+        let base = mem::size_of::<Handshake>();
+        let is_short = self.is_short_of_memory(ctx.config, network, base + mem::size_of::<Stream>());
+        let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
+            return;
+        };
+        let full = if listener.is_accept_queue_full() {
+            Some(DropReason::AcceptQueueFull)
+        } else if listener.is_syn_queue_full(ctx.config.tcp.max_syn_backlog) {
+            Some(DropReason::SynQueueFull)
+        } else if is_short {
+            Some(DropReason::MemoryLimit)
+        } else {
+            None
+        };
+        if let Some(reason) = full {
+            return ctx.stats.count_drop(reason);
+        }
+        listener.handshakes += 1;
+        let path_mss = path_mss(ctx, network, &tuple);
+        let mut isn = self.isn.isn(ctx.now, tuple.local_addr(), tuple.remote_addr());
+        if let Some(after) = isn_after
+            && isn.before_eq(after)
+        {
+            isn = after + 1;
+        }
+        let params = OpenParams {
+            isn,
+            timestamp_offset: self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr),
+            announced_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
+            path_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
+            settings: options.tcp_settings(),
+        };
+        let ttl = options.ttl;
+        let record = SynReceived::new(ctx, syn, &params);
+        let syn_ack = record.syn_ack(ctx.now);
+        let deadline = record.deadline();
+        let handshake =
+            self.handshakes.insert(Handshake { record, listener: id, tuple, armed: Armed::default() });
+        if let Some(entry) = self.handshakes.get_mut(handshake) {
+            self.timers.arm(&mut entry.armed, Owner::Handshake(handshake), Some(deadline));
+        }
+        self.connections.insert(tuple, Target::Handshake(handshake));
+        self.memory_bytes += base;
+        reply(ctx, network, &tuple, syn_ack, ttl);
+    }
+
+    fn handle_handshake_segment(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        id: HandshakeId,
+        header: &Header,
+        payload: bytes::Bytes,
+    ) {
+        let Some(handshake) = self.handshakes.get_mut(id) else { return };
+        let (listener_id, tuple) = (handshake.listener, handshake.tuple);
+        let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get(listener_id) else {
+            // The listener was closed in the meantime.
+            self.forget_handshake(id);
+            ctx.stats.count_drop(DropReason::NoTcpSocket);
+            if let Some(reset) = reset_for(header, payload.len()) {
+                reply(ctx, network, &tuple, reset, None);
+            }
+            return;
+        };
+        let is_full = listener.is_accept_queue_full();
+        match handshake.record.handle_segment(ctx, header, payload.len()) {
+            HandshakeStep::Ignored => {}
+            HandshakeStep::Reply(answer) | HandshakeStep::Reset(answer) => {
+                reply(ctx, network, &tuple, answer, None);
+            }
+            HandshakeStep::Aborted => {
+                self.forget_handshake(id);
+            }
+            // Linux: the ACK is forgotten; the SYN-ACK is repeated, and the peer's next segment tries again.
+            HandshakeStep::Complete if is_full => ctx.stats.count_drop(DropReason::AcceptQueueFull),
+            HandshakeStep::Complete => {
+                if let Some(handshake) = self.forget_handshake(id) {
+                    self.establish(ctx, network, handshake, header, payload);
+                }
+            }
+        }
+    }
+
+    /// A finished handshake becomes a connection in its listener's accept queue.
+    fn establish(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        handshake: Handshake,
+        header: &Header,
+        payload: bytes::Bytes,
+    ) {
+        let Handshake { record, listener, tuple, .. } = handshake;
+        let Some(parent) = self.slots.get(listener) else { return };
+        let options = parent.options.clone();
+        let path_mss = path_mss(ctx, network, &tuple);
+        let path_mss = options.max_segment.map_or(path_mss, |mss| mss.min(path_mss));
+        let connection = record.into_connection(ctx, options.tcp_settings(), path_mss);
+        let reuse_addr = options.reuse_addr;
+        let role = stream_role(Stream::new(connection, tuple, Some(reuse_addr)));
+        let mut socket = Socket::new(parent.domain, parent.kind, options, role);
+        socket.holder = Holder::Listener(listener);
+        let id = self.insert_stream(socket, tuple);
+        self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
+        ctx.stats.tcp_passive_opens += 1;
+        if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
+            stream.connection.handle_segment(ctx, header, payload);
+        }
+        if let Some(Socket { role: Role::Listener(parent), .. }) = self.slots.get_mut(listener) {
+            parent.queue.push_back(id);
+        }
+        self.settle_stream(ctx, network, id);
+        self.note_readiness(listener, true);
+    }
+
+    pub(super) fn handle_handshake_timeout(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        id: HandshakeId,
+    ) {
+        let Some(handshake) = self.handshakes.get_mut(id) else { return };
+        handshake.armed.fired();
+        let is_orphan =
+            !matches!(self.slots.get(handshake.listener), Some(Socket { role: Role::Listener(_), .. }));
+        let again = if is_orphan { None } else { handshake.record.handle_timeout(ctx) };
+        let Some(syn_ack) = again else {
+            self.forget_handshake(id);
+            return ctx.stats.count_drop(DropReason::HandshakeTimeout);
+        };
+        let (deadline, tuple) = (handshake.record.deadline(), handshake.tuple);
+        self.timers.arm(&mut handshake.armed, Owner::Handshake(id), Some(deadline));
+        reply(ctx, network, &tuple, syn_ack, None);
+    }
+
+    /// Takes a handshake out of every table.
+    fn forget_handshake(&mut self, id: HandshakeId) -> Option<Handshake> {
+        let mut handshake = self.handshakes.remove(id)?;
+        self.timers.arm(&mut handshake.armed, Owner::Handshake(id), None);
+        self.connections.remove(&handshake.tuple);
+        self.memory_bytes -= mem::size_of::<Handshake>();
+        if let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(handshake.listener) {
+            listener.handshakes -= 1;
+        }
+        Some(handshake)
+    }
+
+    fn handle_time_wait_segment(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        id: TimeWaitId,
+        header: &Header,
+        payload_len: usize,
+    ) {
+        let Some(entry) = self.time_waits.get_mut(id) else { return };
+        let tuple = entry.tuple;
+        match entry.record.handle_segment(ctx, header, payload_len) {
+            TimeWaitStep::Ignored => {}
+            TimeWaitStep::Reply(answer) => reply(ctx, network, &tuple, answer, None),
+            TimeWaitStep::Reopen { isn_after } => {
+                if self.listeners.find(&tuple).is_some()
+                    && let Some(entry) = self.time_waits.remove(id)
+                {
+                    self.forget_time_wait(&entry);
+                }
+                self.handle_stray(ctx, network, tuple, header, payload_len, Some(isn_after));
+            }
+        }
+    }
+}
+
+/// Sends a segment that no connection's queue holds: of a handshake or a TIME-WAIT record, or a reset.
+fn reply(ctx: &mut Ctx<'_>, network: &mut Network, tuple: &FourTuple, header: Header, ttl: Option<u8>) {
+    let (meta, header) = segment_packet(ctx, tuple, header, &Payload::new(), ttl);
+    match network.output(ctx, meta, header, Payload::new()) {
+        Ok(Some(transmit)) => network.queue(ctx, transmit),
+        Ok(None) => {}
+        Err(_) => ctx.stats.count_drop(DropReason::NoRoute),
+    }
+}
+
+/// The TCP header in wire form, with ports and checksum, and what the network layer has to know.
+pub(super) fn segment_packet(
+    ctx: &mut Ctx<'_>,
+    tuple: &FourTuple,
+    mut header: Header,
+    payload: &Payload,
+    ttl: Option<u8>,
+) -> (IpMeta, HeaderBuf) {
+    let (src, dst) = (tuple.local.addr, tuple.remote.addr);
+    header.src_port = tuple.local.port;
+    header.dst_port = tuple.remote.port;
+    ctx.stats.tcp_segments_out += 1;
+    if header.flags.contains(Flags::RST) {
+        ctx.stats.tcp_resets_sent += 1;
+    }
+    let mut buf = HeaderBuf::new();
+    header.emit(&mut buf);
+    let checksum = transport_checksum(src, dst, TCP, buf.as_slice(), payload);
+    buf.as_mut_slice()[CHECKSUM_AT].copy_from_slice(&checksum.to_be_bytes());
+    let meta = IpMeta {
+        src,
+        dst,
+        protocol: TCP,
+        hop_limit: ttl,
+        traffic_class: 0,
+        dont_fragment: true,
+        iface: iface_of(tuple.scope),
+    };
+    (meta, buf)
+}
