@@ -42,6 +42,8 @@ mod socket;
 mod stack;
 mod stats;
 mod tcp;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod time;
 mod timers;
 

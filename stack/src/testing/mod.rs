@@ -1,0 +1,37 @@
+//! Test benches, for the users of the crate and for its own workspace (feature `testing`).
+//!
+//! - [`Pair`]: two stacks, one virtual clock, and a [`Link`](LinkFaults) between them that loses, repeats, reorders and
+//!   damages frames as its seed says. A run is the same again for the same seed.
+//! - [`PacketBuilder`], [`TcpSegment`] and the functions beside them: frames byte by byte, right or with a chosen
+//!   [`Fault`], for what no well-behaved stack would send.
+//! - [`describe`]: a frame as one line for people.
+//!
+//! ```
+//! use core::time::Duration;
+//! use portolan::Domain;
+//! use portolan::testing::{LinkFaults, Pair, PairConfig};
+//!
+//! let faults = LinkFaults { loss: 0.1, ..LinkFaults::default() };
+//! let mut pair = Pair::new(PairConfig { faults, ..PairConfig::seeded(7) });
+//! let (client, server) = pair.connected_streams(Domain::V4);
+//! pair.a.stack.send(pair.now(), client, b"hello")?;
+//! let mut buf = [0; 16];
+//! let arrived = pair.drive(Duration::from_secs(60), |pair| {
+//!     pair.b.stack.recv(pair.now(), server, &mut buf) == Ok(5)
+//! });
+//! assert!(arrived && &buf[..5] == b"hello");
+//! # Ok::<(), portolan::Error>(())
+//! ```
+
+mod build;
+mod decode;
+mod link;
+mod pair;
+
+pub use build::{
+    Fault, PacketBuilder, TcpSegment, arp_reply, arp_request, ethernet, internet_checksum,
+    neighbor_advertisement,
+};
+pub use decode::{describe, describe_packet};
+pub use link::LinkFaults;
+pub use pair::{Host, Pair, PairConfig, Recorded, Side};
