@@ -1,0 +1,63 @@
+//! Portolan beside smoltcp, in memory, in one run: no device, no system call, one core.
+//!
+//! `cargo bench -p portolan --bench in_memory` prints
+//!
+//! - `bulk`: the time to move 16 MiB between two stacks over one link, MTU 1,500, no offloads: every checksum is
+//!   computed and verified, and every frame is copied once, as a device would;
+//! - `segment`: the time that a stack takes for one received segment of 100 bytes (to take it in, to hand its data to
+//!   the program, to let the acknowledgement go when it is due) with so and so many other sockets open.
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
+
+mod portolan_side;
+mod smoltcp_side;
+
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+const BULK_BYTES: usize = 16 << 20;
+
+fn bulk(c: &mut Criterion) {
+    let mut group = c.benchmark_group("bulk");
+    group.throughput(Throughput::Bytes(BULK_BYTES as u64)).sample_size(20);
+    let mut portolan = portolan_side::Pair::new(1);
+    group.bench_function("portolan", |b| b.iter(|| portolan.transfer(BULK_BYTES)));
+    let mut smoltcp = smoltcp_side::Pair::new(1);
+    group.bench_function("smoltcp", |b| b.iter(|| smoltcp.transfer(BULK_BYTES)));
+    group.finish();
+}
+
+/// Segments that are made before, and timed as one, so that reading the clock costs nothing.
+const BATCH: usize = 64;
+
+fn segment(c: &mut Criterion) {
+    let mut group = c.benchmark_group("segment");
+    group.throughput(Throughput::Elements(1)).measurement_time(Duration::from_secs(3));
+    for sockets in [10, 1_000, 100_000] {
+        let mut pair = portolan_side::Pair::new(sockets);
+        group.bench_function(BenchmarkId::new("portolan/one busy", sockets), |b| {
+            b.iter_custom(|count| per_segment(count, || pair.receive_batch(BATCH, false)));
+        });
+        group.bench_function(BenchmarkId::new("portolan/all busy", sockets), |b| {
+            b.iter_custom(|count| per_segment(count, || pair.receive_batch(BATCH, true)));
+        });
+    }
+    // smoltcp scans every socket: 100,000 of them take minutes.
+    for sockets in [10, 1_000] {
+        let mut pair = smoltcp_side::Pair::new(sockets);
+        group.bench_function(BenchmarkId::new("smoltcp/one busy", sockets), |b| {
+            b.iter_custom(|count| per_segment(count, || pair.receive_batch(BATCH)));
+        });
+    }
+    group.finish();
+}
+
+/// Runs batches until `count` segments are done; the time for exactly `count`.
+fn per_segment(count: u64, mut batch: impl FnMut() -> Duration) -> Duration {
+    let batches = count.div_ceil(BATCH as u64);
+    let total: Duration = (0..batches).map(|_| batch()).sum();
+    total.mul_f64(count as f64 / (batches * BATCH as u64) as f64)
+}
+
+criterion_group!(benches, bulk, segment);
+criterion_main!(benches);

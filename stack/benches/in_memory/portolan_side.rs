@@ -1,0 +1,163 @@
+//! Two stacks and the link between them.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use portolan::{
+    Cidr, Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium,
+    SocketKind, SocketOption, Stack,
+};
+
+/// A stack, its interface, and the frames that wait for it.
+struct Side {
+    stack: Stack,
+    iface: InterfaceId,
+    inbox: VecDeque<Frame>,
+}
+
+pub struct Pair {
+    client: Side,
+    server: Side,
+    now: Instant,
+    /// Connections: the client's and the server's descriptor.
+    connections: Vec<(Descriptor, Descriptor)>,
+    next: usize,
+    buf: Vec<u8>,
+}
+
+/// One address and port has 28,000 ephemeral ports to connect from.
+const CONNECTIONS_PER_PORT: usize = 20_000;
+
+impl Side {
+    fn new(last: u8, now: Instant) -> Self {
+        let mut config = Config::default();
+        config.neighbor.duplicate_address_probes = 0;
+        config.memory_limit_bytes = 1 << 30;
+        let mut stack = Stack::new(config, [last; 32], now);
+        let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, last]));
+        let cidr = Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };
+        let iface = stack.add_interface(now, InterfaceConfig::new(medium).address(cidr)).unwrap();
+        Side { stack, iface, inbox: VecDeque::new() }
+    }
+
+    /// Takes in what waits, and sends what comes of it.
+    fn exchange(&mut self, now: Instant, peer: &mut VecDeque<Frame>) -> bool {
+        let mut is_busy = false;
+        while let Some(frame) = self.inbox.pop_front() {
+            self.stack.handle_frame(now, self.iface, frame);
+            is_busy = true;
+        }
+        while let Some(transmit) = self.stack.poll_transmit(now) {
+            peer.push_back(transmit.to_frame());
+            is_busy = true;
+        }
+        while self.stack.poll_event().is_some() {}
+        is_busy
+    }
+}
+
+impl Pair {
+    pub fn new(count: usize) -> Self {
+        let now = Instant::from_secs(1);
+        let (client, server) = (Side::new(1, now), Side::new(2, now));
+        let buf = vec![0; 64 << 10];
+        let mut pair = Pair { client, server, now, connections: Vec::new(), next: 0, buf };
+        for index in 0..count {
+            pair.connect(80 + (index / CONNECTIONS_PER_PORT) as u16, index % CONNECTIONS_PER_PORT == 0);
+        }
+        pair
+    }
+
+    fn connect(&mut self, port: u16, is_first: bool) {
+        let now = self.now;
+        let server = &mut self.server.stack;
+        if is_first {
+            let listener = server.socket(Domain::V4, SocketKind::Stream).unwrap();
+            server.bind(listener, SocketAddr::from(([0, 0, 0, 0], port))).unwrap();
+            server.listen(listener, 16).unwrap();
+            self.connections.push((listener, listener));
+        }
+        let (_, listener) = *self.connections.iter().rev().find(|(a, b)| a == b).unwrap();
+        let client = self.client.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+        let opened = self.client.stack.connect(now, client, SocketAddr::from(([10, 0, 0, 2], port)));
+        assert_eq!(opened, Err(Error::InProgress));
+        self.settle();
+        let (accepted, _) = self.server.stack.accept(listener).expect("the handshake took no time");
+        self.client.stack.set_option(now, client, SocketOption::NoDelay(true)).unwrap();
+        self.connections.push((client, accepted));
+    }
+
+    /// Exchanges frames until both are silent.
+    fn settle(&mut self) {
+        while self.client.exchange(self.now, &mut self.server.inbox)
+            | self.server.exchange(self.now, &mut self.client.inbox)
+        {}
+    }
+
+    /// Moves so many bytes over the first connection.
+    pub fn transfer(&mut self, bytes: usize) {
+        let (client, server) = *self.connections.iter().find(|(a, b)| a != b).unwrap();
+        let (mut sent, mut received) = (0, 0);
+        while received < bytes {
+            self.now += Duration::from_micros(50);
+            while sent < bytes {
+                let chunk = self.buf.len().min(bytes - sent);
+                match self.client.stack.send(self.now, client, &self.buf[..chunk]) {
+                    Ok(count) => sent += count,
+                    Err(Error::WouldBlock) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            self.client.exchange(self.now, &mut self.server.inbox);
+            self.server.exchange(self.now, &mut self.client.inbox);
+            while let Ok(count) = self.server.stack.recv(self.now, server, &mut self.buf) {
+                received += count;
+            }
+            self.server.exchange(self.now, &mut self.client.inbox);
+            for side in [&mut self.client, &mut self.server] {
+                if side.stack.poll_timeout().is_some_and(|deadline| deadline.at <= self.now) {
+                    side.stack.handle_timeout(self.now);
+                }
+            }
+        }
+        self.settle();
+    }
+
+    /// The client sends `count` segments; the time that the server takes for them.
+    pub fn receive_batch(&mut self, count: usize, all_busy: bool) -> Duration {
+        self.now += Duration::from_millis(1);
+        let mut servers = Vec::with_capacity(count);
+        for _ in 0..count {
+            // A large prime step: neighbours in memory do not follow each other.
+            self.next = if all_busy { (self.next + 7_919) % self.connections.len() } else { 1 };
+            if self.connections[self.next].0 == self.connections[self.next].1 {
+                self.next += 1;
+            }
+            let (client, server) = self.connections[self.next];
+            self.client.stack.send(self.now, client, &self.buf[..100]).unwrap();
+            while let Some(transmit) = self.client.stack.poll_transmit(self.now) {
+                self.server.inbox.push_back(transmit.to_frame());
+            }
+            servers.push(server);
+        }
+        assert!(self.server.inbox.len() >= count);
+        let start = std::time::Instant::now();
+        for server in servers {
+            let frame = self.server.inbox.pop_front().unwrap();
+            self.server.stack.handle_frame(self.now, self.server.iface, frame);
+            while let Some(transmit) = self.server.stack.poll_transmit(self.now) {
+                self.client.inbox.push_back(transmit.to_frame());
+            }
+            while self.server.stack.poll_event().is_some() {}
+            let received = self.server.stack.recv(self.now, server, &mut self.buf);
+            std::hint::black_box(received.unwrap_or(0));
+        }
+        let time = start.elapsed();
+        // Acknowledgements that were delayed become due.
+        self.now += Duration::from_millis(41);
+        self.server.stack.handle_timeout(self.now);
+        self.settle();
+        time
+    }
+}

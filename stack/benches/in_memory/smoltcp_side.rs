@@ -1,0 +1,172 @@
+//! The same with smoltcp: two interfaces and the link between them, checksums computed and verified.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::socket::tcp;
+use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
+
+/// One end of a link.
+#[derive(Default)]
+struct End {
+    inbox: VecDeque<Vec<u8>>,
+    outbox: VecDeque<Vec<u8>>,
+}
+
+struct Rx(Vec<u8>);
+struct Tx<'a>(&'a mut VecDeque<Vec<u8>>);
+
+impl RxToken for Rx {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+impl TxToken for Tx<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let mut frame = vec![0; len];
+        let result = f(&mut frame);
+        self.0.push_back(frame);
+        result
+    }
+}
+
+impl Device for End {
+    type RxToken<'a> = Rx;
+    type TxToken<'a> = Tx<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Rx, Tx<'_>)> {
+        Some((Rx(self.inbox.pop_front()?), Tx(&mut self.outbox)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Tx<'_>> {
+        Some(Tx(&mut self.outbox))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1514;
+        capabilities
+    }
+}
+
+struct Side {
+    iface: Interface,
+    end: End,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+}
+
+pub struct Pair {
+    client: Side,
+    server: Side,
+    now: Instant,
+    buf: Vec<u8>,
+}
+
+impl Side {
+    fn new(last: u8, now: Instant, idle: usize, buffer: usize) -> Self {
+        let mut end = End::default();
+        let config = Config::new(EthernetAddress([2, 0, 0, 0, 0, last]).into());
+        let mut iface = Interface::new(config, &mut end, now);
+        iface.update_ip_addrs(|addrs| addrs.push(IpCidr::new(IpAddress::v4(10, 0, 0, last), 24)).unwrap());
+        let mut sockets = SocketSet::new(Vec::new());
+        let socket = |size| {
+            tcp::Socket::new(tcp::SocketBuffer::new(vec![0; size]), tcp::SocketBuffer::new(vec![0; size]))
+        };
+        for index in 0..idle {
+            let mut listener = socket(64);
+            listener.listen(1000 + index as u16).unwrap();
+            sockets.add(listener);
+        }
+        let mut busy = socket(buffer);
+        busy.set_nagle_enabled(false);
+        let handle = sockets.add(busy);
+        Side { iface, end, sockets, handle }
+    }
+
+    fn poll(&mut self, now: Instant, peer: &mut VecDeque<Vec<u8>>) {
+        self.iface.poll(now, &mut self.end, &mut self.sockets);
+        peer.append(&mut self.end.outbox);
+    }
+
+    fn socket(&mut self) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+}
+
+impl Pair {
+    /// As many sockets on the server, one of them connected. Its buffers are as large as Portolan's.
+    pub fn new(sockets: usize) -> Self {
+        let now = Instant::from_secs(1);
+        let buffer = 1 << 20;
+        let (client, server) = (Side::new(1, now, 0, buffer), Side::new(2, now, sockets - 1, buffer));
+        let mut pair = Pair { client, server, now, buf: vec![0; 64 << 10] };
+        pair.server.socket().listen(80).unwrap();
+        let context = pair.client.iface.context();
+        let socket = pair.client.sockets.get_mut::<tcp::Socket>(pair.client.handle);
+        socket.connect(context, (IpAddress::v4(10, 0, 0, 2), 80), 40_000).unwrap();
+        for _ in 0..10 {
+            pair.step();
+        }
+        assert!(pair.client.socket().may_send());
+        pair
+    }
+
+    fn step(&mut self) {
+        self.now += smoltcp::time::Duration::from_micros(50);
+        self.client.poll(self.now, &mut self.server.end.inbox);
+        self.server.poll(self.now, &mut self.client.end.inbox);
+    }
+
+    pub fn transfer(&mut self, bytes: usize) {
+        let (mut sent, mut received) = (0, 0);
+        while received < bytes {
+            while sent < bytes && self.client.sockets.get_mut::<tcp::Socket>(self.client.handle).can_send() {
+                let chunk = self.buf.len().min(bytes - sent);
+                sent += self
+                    .client
+                    .sockets
+                    .get_mut::<tcp::Socket>(self.client.handle)
+                    .send_slice(&self.buf[..chunk])
+                    .unwrap();
+            }
+            self.step();
+            while self.server.sockets.get_mut::<tcp::Socket>(self.server.handle).can_recv() {
+                received += self
+                    .server
+                    .sockets
+                    .get_mut::<tcp::Socket>(self.server.handle)
+                    .recv_slice(&mut self.buf)
+                    .unwrap();
+            }
+        }
+        self.step();
+        self.step();
+    }
+
+    pub fn receive_batch(&mut self, count: usize) -> Duration {
+        for _ in 0..count {
+            self.client.socket().send_slice(&[0; 100]).unwrap();
+            self.now += smoltcp::time::Duration::from_micros(50);
+            self.client.poll(self.now, &mut self.server.end.inbox);
+        }
+        let start = std::time::Instant::now();
+        self.server.poll(self.now, &mut self.client.end.inbox);
+        while self.server.socket().can_recv() {
+            let received =
+                self.server.sockets.get_mut::<tcp::Socket>(self.server.handle).recv_slice(&mut self.buf);
+            std::hint::black_box(received.unwrap_or(0));
+        }
+        let time = start.elapsed();
+        for _ in 0..4 {
+            self.now += smoltcp::time::Duration::from_millis(11);
+            self.step();
+        }
+        time
+    }
+}
