@@ -581,3 +581,31 @@ fn ttl_and_max_segment_are_seen_on_the_wire() {
     // The first option of the SYN is the MSS, as on Linux.
     assert_eq!(syn.frame[14 + 20 + 20..][..4], [2, 4, 1, 244]);
 }
+
+#[test]
+fn link_local_peers_need_the_scope_of_their_link() {
+    let mut pair = pair();
+    let link_local = |pair: &mut Pair, side| {
+        let host = pair.host(side);
+        let interfaces = host.stack.interfaces();
+        let addr = interfaces[0].addresses.iter().map(|(cidr, _)| cidr.addr).find_map(|addr| match addr {
+            std::net::IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
+            _ => None,
+        });
+        (addr.expect("an Ethernet interface has one"), host.iface.scope_id())
+    };
+    let (theirs, scope) = link_local(&mut pair, Side::B);
+    let listener = pair.b.stack.socket(Domain::V6, SocketKind::Stream).unwrap();
+    pair.b.stack.bind(listener, addr("[::]:80")).unwrap();
+    pair.b.stack.listen(listener, 1).unwrap();
+    let client = pair.a.stack.socket(Domain::V6, SocketKind::Stream).unwrap();
+    let now = pair.now();
+    let without = std::net::SocketAddrV6::new(theirs, 80, 0, 0);
+    assert_eq!(pair.a.stack.connect(now, client, without.into()), Err(Error::InvalidArgument));
+    let with = std::net::SocketAddrV6::new(theirs, 80, 0, scope);
+    assert_eq!(pair.a.stack.connect(now, client, with.into()), Err(Error::InProgress));
+    assert!(pair.drive(MINUTE, |pair| readiness(pair, client).writable));
+    let (_, peer) = pair.b.stack.accept(listener).unwrap();
+    let SocketAddr::V6(peer) = peer else { panic!("{peer}") };
+    assert!(peer.ip().is_unicast_link_local() && peer.scope_id() != 0);
+}

@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use super::datagram::{Datagram, any_addr, copy_prefix};
-use super::record::{Bound, Holder, Role, Socket, iface_of};
+use super::record::{Bound, Holder, Role, Socket, is_link_local};
 use super::sockets::Sockets;
 use super::stream::Outgoing;
 use super::{Descriptor, Domain, Shutdown, SocketId, SocketInfo, SocketKind, SocketOption, SocketOptions};
@@ -253,13 +253,14 @@ impl Sockets {
             any_addr(socket.domain, socket.kind, socket.options.v6_only)
         } else {
             let is_group = endpoint.addr.is_multicast() || network.is_broadcast(endpoint.addr);
-            if !network.is_local(endpoint.addr) && !(is_group && socket.kind == SocketKind::Datagram) {
+            let may_be_group = is_group && socket.kind == SocketKind::Datagram;
+            if !may_be_group && !network.is_local(endpoint.addr) {
                 return Err(Error::AddressNotAvailable);
             }
             BoundAddr::One(endpoint.addr)
         };
-        // RFC 4007: a link-local address names an interface by its scope, where there is more than one.
-        if iface_of(scope).is_some_and(|iface| iface.index() >= network.interfaces().len()) {
+        // RFC 4007 §6: a link-local address is one of a link, which its scope id names.
+        if is_link_local(endpoint.addr) && scope == 0 {
             return Err(Error::InvalidArgument);
         }
         self.bind_to(ctx, id, bound, endpoint.port, scope)

@@ -6,7 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::record::{Bound, Role, Socket, iface_of, scope_of};
+use super::record::{Bound, Role, Socket, flow_scope, iface_of, scope_of};
 use super::sockets::{Sent, Sockets};
 use super::stream::loopback_if_unspecified;
 use super::{Descriptor, Domain, Shutdown, SocketId, SocketKind, SocketOptions};
@@ -369,6 +369,7 @@ impl Sockets {
             Some(_) if connected.is_none() => return Err(Error::NetworkUnreachable),
             _ => network.source_for(remote.addr, iface_of(scope))?,
         };
+        let scope = flow_scope(local, remote.addr, scope, Some(bound))?;
         Ok(FourTuple { local: Endpoint::new(local, bound.port), remote, scope })
     }
 

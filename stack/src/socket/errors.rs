@@ -1,8 +1,6 @@
 //! What the network reports about packets that we sent, brought to the socket that sent them.
 
-use core::net::IpAddr;
-
-use super::record::{Role, Socket, iface_of};
+use super::record::{Role, Socket, iface_of, scope_of};
 use super::sockets::{Sockets, Target};
 use super::stream::mss_for_mtu;
 use super::{SocketId, datagram, stream_input};
@@ -118,11 +116,7 @@ impl Sockets {
 impl NetworkError {
     /// The scope id of its flow: link-local addresses mean something on one link only.
     fn scope(&self) -> u16 {
-        let is_link_local = |addr| matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        match self.iface {
-            Some(iface) if is_link_local(self.local) || is_link_local(self.remote) => iface.0 + 1,
-            _ => 0,
-        }
+        self.iface.map_or(0, |iface| scope_of([self.local, self.remote], iface))
     }
 }
 

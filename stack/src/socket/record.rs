@@ -192,6 +192,18 @@ impl Socket {
     }
 }
 
+/// The scope under which a flow stands in the tables. As on Linux a link-local peer must come with the id of its link
+/// (EINVAL); a link-local address of our own brings that of its binding.
+pub(super) fn flow_scope(local: IpAddr, remote: IpAddr, scope: u16, bound: Option<Bound>) -> Result<u16> {
+    if is_link_local(remote) {
+        return if scope == 0 { Err(Error::InvalidArgument) } else { Ok(scope) };
+    }
+    if is_link_local(local) {
+        return Ok(bound.map_or(scope, |bound| bound.scope));
+    }
+    Ok(if remote.is_multicast() { scope } else { 0 })
+}
+
 /// The interface that a scope id names; none for 0.
 pub(super) fn iface_of(scope: u16) -> Option<InterfaceId> {
     scope.checked_sub(1).map(InterfaceId)
@@ -199,6 +211,9 @@ pub(super) fn iface_of(scope: u16) -> Option<InterfaceId> {
 
 /// The scope of a packet that came in: link-local addresses mean something on their link only.
 pub(super) fn scope_of(addrs: [IpAddr; 2], iface: InterfaceId) -> u16 {
-    let link_local = |addr| matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    if addrs.into_iter().any(link_local) { iface.0 + 1 } else { 0 }
+    if addrs.into_iter().any(is_link_local) { iface.0 + 1 } else { 0 }
+}
+
+pub(super) fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

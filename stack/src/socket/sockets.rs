@@ -391,6 +391,7 @@ impl Sockets {
 
 /// What came of a socket's turn to send.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives for one call, on the hot path: a box would cost more")]
 pub(super) enum Sent {
     /// It has nothing to send.
     Nothing,

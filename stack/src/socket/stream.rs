@@ -7,7 +7,7 @@ use core::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use super::listener::Listener;
-use super::record::{Bound, Holder, Role, Socket, iface_of};
+use super::record::{Bound, Holder, Role, Socket, flow_scope, iface_of};
 use super::sockets::{Sent, Sockets, Target, stream_role};
 use super::stream_input::segment_packet;
 use super::{Descriptor, Shutdown, SocketId};
@@ -175,7 +175,7 @@ impl Sockets {
             Some(Bound { addr: BoundAddr::One(addr), .. }) => addr,
             _ => network.source_for(remote.addr, iface_of(scope))?,
         };
-        let scope = if is_link_local(remote.addr) || is_link_local(local_addr) { scope } else { 0 };
+        let scope = flow_scope(local_addr, remote.addr, scope, bound)?;
         let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
         let is_free = |tuple: &FourTuple| !self.connections.contains_key(tuple);
         let port = match bound {
@@ -396,8 +396,4 @@ pub(super) fn loopback_if_unspecified(addr: IpAddr) -> IpAddr {
         IpAddr::V6(v6) if v6.is_unspecified() => core::net::Ipv6Addr::LOCALHOST.into(),
         addr => addr,
     }
-}
-
-fn is_link_local(addr: IpAddr) -> bool {
-    matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
