@@ -1,0 +1,279 @@
+//! Holds the text for people against the project: what the documents name exists, where they point there is something, and
+//! what they tell a reader to run is run somewhere.
+
+use std::path::{Path, PathBuf};
+
+use portolan_tests::sources::{defines_function, files_under, read, relative, root, rust_files};
+
+/// Commands that documents print, and the place where each is run by a test or by the continuous integration: a file and
+/// what stands in it. `cargo test` needs no line here: the tests that it names must exist.
+const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("tests/run", ".ci/run", "step tests/run"),
+    (".ci/run", ".ci/run", "#!/usr/bin/env bash"),
+    ("cargo run --release -- demo", "tests/run", "cargo run --quiet --release -- demo"),
+];
+
+#[test]
+fn breakpoints_exist() {
+    let mut count = 0;
+    for (path, text) in documents() {
+        for (number, line) in text.lines().enumerate() {
+            let Some(place) = line.trim().strip_prefix("break ") else { continue };
+            count += 1;
+            if let Err(why) = check_breakpoint(place.trim()) {
+                panic!("{}:{}: {place}: {why}", relative(&path), number + 1);
+            }
+        }
+    }
+    assert!(count >= 15, "only {count} breakpoints in the whole tour");
+}
+
+#[test]
+fn commands_are_run_somewhere() {
+    let mut count = 0;
+    for (path, text) in documents() {
+        for (number, command) in shell_lines(&text) {
+            count += 1;
+            if let Err(why) = check_command(command) {
+                panic!("{}:{number}: `{command}`: {why}", relative(&path));
+            }
+        }
+    }
+    assert!(count >= 8, "only {count} commands in all documents");
+}
+
+#[test]
+fn links_resolve() {
+    let mut count = 0;
+    for (path, text) in documents() {
+        for target in links(&text) {
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            count += 1;
+            if let Err(why) = check_link(&path, &text, target) {
+                panic!("{}: the link to {target}: {why}", relative(&path));
+            }
+        }
+    }
+    assert!(count >= 10, "only {count} links in all documents");
+}
+
+/// The map names every chapter, and every chapter names a test and breakpoints.
+#[test]
+fn chapters_are_on_the_map_and_runnable() {
+    let map = read(&root().join("docs/README.md"));
+    for path in files_under("docs", ".md") {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_string();
+        let is_chapter =
+            path.parent() == Some(&root().join("docs")) && name.starts_with(|c: char| c.is_numeric());
+        if !is_chapter {
+            continue;
+        }
+        assert!(map.contains(&format!("({name})")), "docs/README.md does not name {name}");
+        let text = read(&path);
+        if name.starts_with("01") {
+            continue;
+        }
+        assert!(text.contains("cargo test -p portolan-tests --test tour "), "{name} names no test");
+        assert!(text.lines().any(|line| line.starts_with("break portolan::")), "{name} names no breakpoint");
+    }
+}
+
+#[test]
+fn faults_are_found() {
+    assert!(check_breakpoint("portolan::stack::Stack::handle_frame").is_ok());
+    assert!(check_breakpoint("portolan::stack::Stack::no_such_call").is_err());
+    assert!(check_breakpoint("portolan::no_such_room::handle_frame").is_err());
+    assert!(check_breakpoint("nothing::of::ours").is_err());
+    assert!(check_command("cargo test -p portolan-tests --test docs faults_are_found").is_ok());
+    assert!(check_command("cargo test -p portolan-tests --test docs no_such_test").is_err());
+    assert!(check_command("cargo test -p portolan-tests --test no_such_file faults_are_found").is_err());
+    assert!(check_command("cargo test -p no-such-package faults_are_found").is_err());
+    assert!(check_command("rm -r /").is_err());
+    let here = root().join("docs/README.md");
+    assert!(check_link(&here, "", "no-such-file.md").is_err());
+    assert!(check_link(&here, "# A heading\n", "#a-heading").is_ok());
+    assert!(check_link(&here, "# A heading\n", "#another").is_err());
+    assert_eq!(links("[a](b.md) and `[c](d)` and [e](f#g)"), ["b.md", "f#g"]);
+}
+
+/// Every Markdown file that people read.
+fn documents() -> Vec<(PathBuf, String)> {
+    let mut paths: Vec<PathBuf> =
+        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].iter().map(|name| root().join(name)).collect();
+    paths.extend(files_under("docs", ".md"));
+    paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
+}
+
+/// `portolan::tcp::connection::Connection::set_state`, as debuggers name it: the package, the modules that lead to a file, the
+/// type that is defined there (its functions may stand in any file of the package), the function. That a debugger agrees
+/// is the test of `tour.rs`.
+fn check_breakpoint(place: &str) -> Result<(), String> {
+    let mut parts: Vec<&str> = place.split("::").collect();
+    let package = match parts.remove(0) {
+        "portolan" => "stack/src",
+        "portolan_runtime" => "runtime/src",
+        "portolan_tap" => "tap-driver/src",
+        other => return Err(format!("{other} is no package of ours")),
+    };
+    let function = parts.pop().ok_or("a function is missing")?;
+    let mut path = root().join(package);
+    let mut rest = parts.as_slice();
+    while let [module, after @ ..] = rest {
+        let deeper = path.join(module);
+        if !deeper.is_dir() && !deeper.with_extension("rs").is_file() {
+            break;
+        }
+        path = deeper;
+        rest = after;
+    }
+    let source = [path.with_extension("rs"), path.join("mod.rs"), path.join("lib.rs")]
+        .into_iter()
+        .find(|path| path.is_file())
+        .map(|path| read(&path))
+        .ok_or_else(|| format!("no file for {place}"))?;
+    let is_there = match rest {
+        [] => defines_function(&source, function),
+        [owner] => {
+            let is_defined =
+                ["struct", "enum"].iter().any(|kind| source.contains(&format!("{kind} {owner} ")));
+            if !is_defined {
+                return Err(format!("{owner} is not defined in that file"));
+            }
+            files_under(package, ".rs").iter().map(|path| read(path)).any(|source| {
+                source.contains(&format!("impl {owner} ")) && defines_function(&source, function)
+            })
+        }
+        _ => return Err(format!("there is no module {}", rest[0])),
+    };
+    if is_there { Ok(()) } else { Err(format!("there is no function {function}")) }
+}
+
+fn check_command(command: &str) -> Result<(), String> {
+    if let Some(arguments) = command.strip_prefix("cargo test ") {
+        return check_cargo_test(arguments);
+    }
+    let (_, file, needle) = RUN_ELSEWHERE
+        .iter()
+        .find(|(known, _, _)| *known == command)
+        .ok_or("nothing runs this command; add where to RUN_ELSEWHERE")?;
+    if read(&root().join(file)).contains(needle) { Ok(()) } else { Err(format!("{file} does not run it")) }
+}
+
+/// `-p PACKAGE [--test FILE] TEST [-- ...]`: the package, the file and the test exist.
+fn check_cargo_test(arguments: &str) -> Result<(), String> {
+    let mut words = arguments.split_whitespace().take_while(|word| *word != "--");
+    let (mut dir, mut file, mut name) = (None, None, None);
+    while let Some(word) = words.next() {
+        match word {
+            "-p" => {
+                dir = match words.next() {
+                    Some("portolan") => Some("stack"),
+                    Some("portolan-runtime") => Some("runtime"),
+                    Some("portolan-tap") => Some("tap-driver"),
+                    Some("portolan-examples") => Some("examples"),
+                    Some("portolan-tests") => Some("tests"),
+                    other => return Err(format!("{other:?} is no package of ours")),
+                }
+            }
+            "--test" => file = words.next(),
+            word => name = Some(word),
+        }
+    }
+    let dir = dir.ok_or("say which package with -p")?;
+    let name = name.ok_or("say which test")?;
+    let function = name.rsplit("::").next().unwrap_or(name);
+    let under = match file {
+        None => root().join(dir),
+        Some(file) => root().join(dir).join("tests").join(file),
+    };
+    // A test target is a file or a folder.
+    let found = rust_files()
+        .iter()
+        .filter(|path| path.starts_with(&under) || **path == under.with_extension("rs"))
+        .any(|path| {
+            let module = relative(path).contains(&format!("/{name}"));
+            module || defines_function(&read(path), function)
+        });
+    if found { Ok(()) } else { Err(format!("there is no test {name}")) }
+}
+
+/// The lines of the blocks marked `sh`, with their numbers; comments and output apart.
+fn shell_lines(text: &str) -> Vec<(usize, &str)> {
+    let mut lines = Vec::new();
+    let mut inside = false;
+    for (index, line) in text.lines().enumerate() {
+        match line.trim() {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside && !line.is_empty() && !line.starts_with('#') => {
+                let command = line.split("  #").next().unwrap_or(line).trim();
+                lines.push((index + 1, command.strip_prefix("$ ").unwrap_or(command)));
+            }
+            _ => {}
+        }
+    }
+    lines
+}
+
+/// The targets of `[text](target)`, outside code.
+fn links(text: &str) -> Vec<&str> {
+    let mut targets = Vec::new();
+    let mut in_block = false;
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_block = !in_block;
+        }
+        if in_block {
+            continue;
+        }
+        // Every second piece between backticks is code.
+        for piece in line.split('`').step_by(2) {
+            for (at, _) in piece.match_indices("](") {
+                if let Some((target, _)) = piece[at + 2..].split_once(')') {
+                    targets.push(target);
+                }
+            }
+        }
+        // A link whose text is code is cut by its backticks: its target follows the last of them.
+        for (at, _) in line.match_indices("`](") {
+            if let Some((target, _)) = line[at + 3..].split_once(')')
+                && !targets.contains(&target)
+            {
+                targets.push(target);
+            }
+        }
+    }
+    targets
+}
+
+fn check_link(from: &Path, text: &str, target: &str) -> Result<(), String> {
+    let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+    let text = if file.is_empty() {
+        text.to_string()
+    } else {
+        let path = from.parent().expect("a file has a folder").join(file);
+        if !path.exists() {
+            return Err(format!("there is no {}", path.display()));
+        }
+        if path.is_dir() { String::new() } else { read(&path) }
+    };
+    let known = text.lines().filter(|line| line.starts_with('#')).any(|heading| slug(heading) == anchor);
+    if anchor.is_empty() || known { Ok(()) } else { Err(format!("there is no heading #{anchor}")) }
+}
+
+/// A heading as a web page names it.
+fn slug(heading: &str) -> String {
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter_map(|c| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+            _ => None,
+        })
+        .collect()
+}

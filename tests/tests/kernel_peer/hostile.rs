@@ -1,0 +1,211 @@
+//! Frames that no well-behaved host sends, put on the link past the kernel's IP. Whatever they are, reception goes on, and
+//! each is counted as dropped.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use etherparse::PacketBuilder;
+use portolan_tests::namespace::{
+    HOST4, STACK_MAC, STACK4, STACK6, TAP, beside_portolan, page, stack_at, tool,
+};
+use portolan_tests::packet_socket::PacketSocket;
+use portolan_tests::pattern::Pattern;
+
+use crate::tcp::{connect, echo_through, round_trip, within};
+
+const ECHO: u16 = 7;
+const HTTP: u16 = 80;
+const OTHER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x77];
+
+/// One unicast frame for another station makes some readers stop for good.
+#[test]
+fn a_frame_for_another_station() {
+    reception_goes_on("hostile::a_frame_for_another_station", Some("OtherStation"), |link| {
+        link.send(&ping_frame(OTHER_MAC, 56))
+    });
+}
+
+#[test]
+fn a_vlan_tag() {
+    reception_goes_on("hostile::a_vlan_tag", Some("UnknownEtherType"), |link| {
+        let mut frame = ping_frame(STACK_MAC, 56);
+        // 802.1Q, VLAN 5, in front of the EtherType.
+        frame.splice(12..12, [0x81, 0x00, 0x00, 0x05]);
+        link.send(&frame)
+    });
+}
+
+/// An Ethernet header and nothing, or less than an IP header.
+#[test]
+fn a_runt() {
+    reception_goes_on("hostile::a_runt", Some("BadIpHeader"), |link| {
+        let frame = ping_frame(STACK_MAC, 56);
+        (14..14 + 20).try_for_each(|len| link.send(&frame[..len]))
+    });
+}
+
+/// The kernel's side of the link takes more than the stack's does.
+#[test]
+fn an_oversized_frame() {
+    reception_goes_on("hostile::an_oversized_frame", Some("OversizedFrame"), |link| {
+        tool(&format!("ip link set {TAP} mtu 9000"));
+        let sent = [1487, 1600, 4000, 8900]
+            .into_iter()
+            .try_for_each(|payload| link.send(&ping_frame(STACK_MAC, payload)));
+        tool(&format!("ip link set {TAP} mtu 1500"));
+        sent
+    });
+}
+
+#[test]
+fn garbage() {
+    reception_goes_on("hostile::garbage", None, |link| {
+        let mut pattern = Pattern::new(99);
+        for index in 0..2000 {
+            let len = 14 + (index * 7) % 1400;
+            let mut frame = pattern.take(len);
+            frame[..6].copy_from_slice(&STACK_MAC);
+            frame[6..12].copy_from_slice(&OTHER_MAC);
+            // A quarter each: any EtherType, IPv4, IPv6, ARP.
+            match index % 4 {
+                0 => {}
+                1 => frame[12..14].copy_from_slice(&[0x08, 0x00]),
+                2 => frame[12..14].copy_from_slice(&[0x86, 0xdd]),
+                _ => frame[12..14].copy_from_slice(&[0x08, 0x06]),
+            }
+            link.send(&frame)?;
+        }
+        Ok(())
+    });
+}
+
+/// Frames that are nearly right: a good one with one byte changed, each byte in its turn.
+#[test]
+fn frames_with_one_byte_changed() {
+    reception_goes_on("hostile::frames_with_one_byte_changed", None, |link| {
+        for good in [ping_frame(STACK_MAC, 56), syn_frame([10, 0, 0, 1], 999, HTTP), udp_frame()] {
+            // Not the addresses of the link: changed, they would make it another test.
+            for index in 12..good.len() {
+                for mask in [0x01, 0x80, 0xff] {
+                    let mut frame = good.clone();
+                    frame[index] ^= mask;
+                    link.send(&frame)?;
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// As fast as the kernel can, far more than any queue holds.
+#[test]
+fn a_burst_beyond_the_queue() {
+    reception_goes_on("hostile::a_burst_beyond_the_queue", None, |link| {
+        let frame = ping_frame(STACK_MAC, 1400);
+        for _ in 0..20_000 {
+            // A full queue of the kernel is not a fault here.
+            let _ = link.send(&frame);
+        }
+        Ok(())
+    });
+}
+
+/// 20,000 SYNs from addresses that never answer. The listener's queue is bounded; a connection that is open goes on, and the
+/// listeners of other ports take new ones meanwhile.
+#[test]
+fn a_flood_of_syns() {
+    beside_portolan("hostile::a_flood_of_syns", &[], || {
+        let mut open = connect(SocketAddr::new(STACK4, ECHO)).expect("the echo service");
+        let link = PacketSocket::open(TAP).expect("a packet socket");
+        let before = resident_bytes();
+        for round in 0..20_u8 {
+            for index in 0..1000_u16 {
+                let [high, low] = index.to_be_bytes();
+                let _ = link.send(&syn_frame([10, 0, 0, 100], 1000 + index, HTTP));
+                let _ = link.send(&syn_frame([198, 18 + round % 2, high, low], 999, HTTP));
+            }
+            round_trip(&mut open, u64::from(round));
+            let mut fresh =
+                connect(stack_at(ECHO)[usize::from(round % 2)]).expect("another port is not flooded");
+            round_trip(&mut fresh, u64::from(round));
+        }
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < 64 << 20, "the flood took {} MiB", grown >> 20);
+        echo_through(SocketAddr::new(STACK4, ECHO), 1 << 20);
+    });
+}
+
+/// Sends strange frames between two proofs that everything works, and asks the status page whether they were counted.
+fn reception_goes_on(
+    test: &str,
+    counted_as: Option<&str>,
+    send: impl Fn(&PacketSocket) -> std::io::Result<()>,
+) {
+    beside_portolan(test, &[], || {
+        let mut open = connect(SocketAddr::new(STACK4, ECHO)).expect("the echo service");
+        round_trip(&mut open, 1);
+        let link = PacketSocket::open(TAP).expect("a packet socket");
+        send(&link).expect("frames sent");
+
+        // A burst may still be under way, and may have pushed other frames out of the kernel's queue.
+        let answered = within(Duration::from_secs(10), || {
+            portolan_tests::namespace::tool_output(&format!("ping -n -c 1 -W 1 {STACK4}")).status.success()
+        });
+        assert!(answered, "no ping is answered any more");
+        tool(&format!("ping -6 -n -c 1 -W 5 {STACK6}"));
+        round_trip(&mut open, 2);
+        let mut fresh = connect(SocketAddr::new(STACK6, ECHO)).expect("the echo service");
+        round_trip(&mut fresh, 3);
+        if let Some(reason) = counted_as {
+            let page = page("/");
+            assert!(page.contains(reason), "no drop is counted as {reason}:\n{page}");
+        }
+    });
+}
+
+/// An ICMP echo request from the kernel's address.
+fn ping_frame(to: [u8; 6], payload: usize) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(OTHER_MAC, to)
+        .ipv4(octets(HOST4), octets(STACK4), 64)
+        .icmpv4_echo_request(7, 1);
+    built(builder.size(payload), |frame| builder.write(frame, &vec![0x55; payload]))
+}
+
+/// A UDP datagram for the echo service.
+fn udp_frame() -> Vec<u8> {
+    let builder =
+        PacketBuilder::ethernet2(OTHER_MAC, STACK_MAC).ipv4(octets(HOST4), octets(STACK4), 64).udp(999, ECHO);
+    built(builder.size(32), |frame| builder.write(frame, &[0x55; 32]))
+}
+
+/// A SYN from anywhere.
+fn syn_frame(from: [u8; 4], from_port: u16, to_port: u16) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(OTHER_MAC, STACK_MAC)
+        .ipv4(from, octets(STACK4), 64)
+        .tcp(from_port, to_port, 0x1234_5678, 64_000)
+        .syn();
+    built(builder.size(0), |frame| builder.write(frame, &[]))
+}
+
+fn built<E: std::fmt::Debug>(size: usize, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(size);
+    write(&mut frame).expect("a vector takes everything");
+    frame
+}
+
+fn octets(addr: IpAddr) -> [u8; 4] {
+    match addr {
+        IpAddr::V4(addr) => addr.octets(),
+        IpAddr::V6(_) => unreachable!("these frames are IPv4"),
+    }
+}
+
+/// What the command holds in memory: it is the parent of the inner half of the test.
+fn resident_bytes() -> usize {
+    let parent = rustix::process::getppid().expect("inside the namespace").as_raw_nonzero();
+    let status = fs::read_to_string(format!("/proc/{parent}/status")).expect("our own parent");
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    let kilobytes: usize = kilobytes.and_then(|text| text.parse().ok()).expect("the line VmRSS");
+    kilobytes << 10
+}

@@ -1,0 +1,332 @@
+//! TCP: the services of `portolan up` against programs over the kernel's TCP.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portolan_tests::namespace::{
+    HOST4, STACK4, STACK6, TAP, beside_portolan, page, stack_at, tool, tool_output,
+};
+use portolan_tests::pattern::Pattern;
+
+const ECHO: u16 = 7;
+const DISCARD: u16 = 9;
+const DAYTIME: u16 = 13;
+const CHARGEN: u16 = 19;
+
+#[test]
+fn echo_returns_64_mib_whole() {
+    beside_portolan("tcp::echo_returns_64_mib_whole", &[], || {
+        for (addr, bytes) in stack_at(ECHO).into_iter().zip([64 << 20, 16 << 20]) {
+            let started = Instant::now();
+            echo_through(addr, bytes);
+            println!("{addr}: {} MiB there and back in {:?}", bytes >> 20, started.elapsed());
+        }
+    });
+}
+
+#[test]
+fn a_thousand_connections_at_once() {
+    beside_portolan("tcp::a_thousand_connections_at_once", &[], || {
+        raise_descriptor_limit();
+        let mut connections: Vec<TcpStream> = (0..1000)
+            .map(|index| {
+                let addr = stack_at(ECHO)[index % 2];
+                connect(addr).unwrap_or_else(|error| panic!("connection {index} to {addr}: {error}"))
+            })
+            .collect();
+        for (index, connection) in connections.iter_mut().enumerate() {
+            connection.write_all(&Pattern::new(index as u64).take(1000)).expect("written");
+        }
+        for (index, connection) in connections.iter_mut().enumerate() {
+            let mut data = [0; 1000];
+            connection.read_exact(&mut data).unwrap_or_else(|error| panic!("connection {index}: {error}"));
+            Pattern::new(index as u64).check(&data);
+        }
+    });
+}
+
+#[test]
+fn a_closed_port_refuses() {
+    beside_portolan("tcp::a_closed_port_refuses", &[], || {
+        for addr in stack_at(81) {
+            let started = Instant::now();
+            let error = TcpStream::connect(addr).expect_err("nobody listens there");
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{addr}: {error}");
+            assert!(
+                started.elapsed() < Duration::from_millis(900),
+                "{addr}: only the second SYN was answered"
+            );
+        }
+    });
+}
+
+/// The peer closes its half; what it sent comes back all the same, and then the other half closes too.
+#[test]
+fn a_half_closed_connection_still_echoes() {
+    beside_portolan("tcp::a_half_closed_connection_still_echoes", &[], || {
+        for addr in stack_at(ECHO) {
+            let mut connection = connect(addr).expect("the echo service");
+            let sent = Pattern::new(3).take(100_000);
+            let mut writer = connection.try_clone().expect("a second handle");
+            let writer = thread::spawn(move || {
+                writer.write_all(&sent).expect("written");
+                writer.shutdown(Shutdown::Write).expect("connected");
+            });
+            let mut back = Vec::new();
+            connection.read_to_end(&mut back).expect("all of it, then the end of the stream");
+            writer.join().expect("the writer");
+            assert_eq!(back.len(), 100_000);
+            Pattern::new(3).check(&back);
+        }
+    });
+}
+
+#[test]
+fn daytime_discard_and_chargen_do_as_they_are_called() {
+    beside_portolan("tcp::daytime_discard_and_chargen_do_as_they_are_called", &[], || {
+        for family in [0, 1] {
+            let mut daytime = String::new();
+            let mut connection = connect(stack_at(DAYTIME)[family]).expect("the daytime service");
+            connection.read_to_string(&mut daytime).expect("a line, then the end of the stream");
+            assert!(daytime.trim().len() > 8 && daytime.contains(':'), "not a time: {daytime:?}");
+
+            let mut discard = connect(stack_at(DISCARD)[family]).expect("the discard service");
+            discard.write_all(&vec![b'x'; 1 << 20]).expect("written");
+            discard.shutdown(Shutdown::Write).expect("connected");
+            assert_eq!(discard.read(&mut [0; 1]).expect("the end of the stream"), 0);
+
+            let mut chargen = connect(stack_at(CHARGEN)[family]).expect("the chargen service");
+            let mut lines = vec![0; 74 * 95];
+            chargen.read_exact(&mut lines).expect("as many characters as one reads");
+            check_chargen(&lines);
+        }
+    });
+}
+
+/// A peer whose address is gone: the kernel then drops in silence whatever comes for it. Others do not notice, the
+/// connection outlives a short absence, and one whose peer forgot it meanwhile ends when the peer is back and says so.
+#[test]
+fn a_peer_that_vanishes() {
+    beside_portolan("tcp::a_peer_that_vanishes", &[], || {
+        let other = SocketAddr::new(STACK6, ECHO);
+        let mut patient = connect(SocketAddr::new(STACK4, ECHO)).expect("the echo service");
+        round_trip(&mut patient, 1);
+        let mut forgetful = connect(SocketAddr::new(STACK4, CHARGEN)).expect("the chargen service");
+        forgetful.read_exact(&mut [0; 1000]).expect("characters");
+        let forgotten = forgetful.local_addr().expect("connected");
+        assert!(page("/socket-table.json").contains(&forgotten.to_string()));
+
+        // The chargen service goes on sending into the void.
+        tool(&format!("ip address del {HOST4}/24 dev {TAP}"));
+        abort(forgetful);
+        patient.write_all(b"while away").expect("queued by the kernel");
+        for seed in 0..10 {
+            let mut neighbour = connect(other).expect("the other family goes on");
+            round_trip(&mut neighbour, seed);
+            thread::sleep(Duration::from_millis(100));
+        }
+
+        tool(&format!("ip address add {HOST4}/24 dev {TAP}"));
+        let mut back = [0; 10];
+        patient.read_exact(&mut back).expect("the connection outlived the absence");
+        assert_eq!(&back, b"while away");
+        let gone =
+            within(Duration::from_secs(20), || !page("/socket-table.json").contains(&forgotten.to_string()));
+        assert!(gone, "the connection {forgotten} is still there:\n{}", page("/socket-table.json"));
+    });
+}
+
+/// A peer that takes nothing: the window closes and stays closed, others go on, and when it reads again it finds everything
+/// in order.
+#[test]
+fn a_peer_that_stops_reading() {
+    beside_portolan("tcp::a_peer_that_stops_reading", &[], || {
+        for (family, addr) in stack_at(CHARGEN).into_iter().enumerate() {
+            let mut lazy = connect(addr).expect("the chargen service");
+            // Far longer than it takes to fill the buffers of both ends, and than the first zero-window probes.
+            thread::sleep(Duration::from_secs(2));
+            let mut neighbour = connect(stack_at(ECHO)[family]).expect("the echo service");
+            round_trip(&mut neighbour, 5);
+
+            let mut lines = vec![0; 74 * 95 * 4000];
+            lazy.read_exact(&mut lines).expect("as many characters as one reads");
+            check_chargen(&lines);
+        }
+    });
+}
+
+/// The other way round: the echo service cannot send, so it must stop reading, and the writer must be stopped in its turn.
+#[test]
+fn a_peer_that_only_writes_is_held_back() {
+    beside_portolan("tcp::a_peer_that_only_writes_is_held_back", &[], || {
+        let mut connection = connect(SocketAddr::new(STACK4, ECHO)).expect("the echo service");
+        connection.set_nonblocking(true).expect("our own socket");
+        let mut pattern = Pattern::new(11);
+        let mut chunk = pattern.take(1 << 16);
+        let mut written = 0;
+        let mut idle_since = Instant::now();
+        // Held back: nothing could be written for half a second.
+        while idle_since.elapsed() < Duration::from_millis(500) {
+            match connection.write(&chunk) {
+                Ok(len) => {
+                    written += len;
+                    chunk.drain(..len);
+                    chunk.extend(pattern.take(len));
+                    idle_since = Instant::now();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    thread::sleep(Duration::from_millis(10))
+                }
+                Err(error) => panic!("after {written} bytes: {error}"),
+            }
+            assert!(written < 256 << 20, "the stack takes everything and keeps it");
+        }
+
+        connection.set_nonblocking(false).expect("our own socket");
+        let mut back = vec![0; written];
+        connection.read_exact(&mut back).expect("all that was written");
+        Pattern::new(11).check(&back);
+    });
+}
+
+/// A reset in the middle of a transfer leaves nothing behind.
+#[test]
+fn a_reset_frees_the_connection() {
+    beside_portolan("tcp::a_reset_frees_the_connection", &[], || {
+        let connections: Vec<TcpStream> = (0..50)
+            .map(|_| {
+                let mut connection = connect(SocketAddr::new(STACK4, CHARGEN)).expect("the chargen service");
+                connection.read_exact(&mut [0; 100]).expect("characters");
+                connection
+            })
+            .collect();
+        let addrs: Vec<String> =
+            connections.iter().map(|c| c.local_addr().expect("connected").to_string()).collect();
+        connections.into_iter().for_each(abort);
+        let gone = within(Duration::from_secs(5), || {
+            let table = page("/socket-table.json");
+            addrs.iter().all(|addr| !table.contains(addr))
+        });
+        assert!(gone, "left behind:\n{}", page("/socket-table.json"));
+    });
+}
+
+/// The kernel's own counters: a stack that computed a wrong checksum, or answered out of turn, would be seen here.
+#[test]
+fn the_kernel_has_nothing_to_complain_of() {
+    beside_portolan("tcp::the_kernel_has_nothing_to_complain_of", &[], || {
+        for addr in stack_at(ECHO) {
+            echo_through(addr, 4 << 20);
+        }
+        let counters = tool("cat /proc/net/snmp /proc/net/snmp6");
+        let tcp: Vec<&str> = counters.lines().filter(|line| line.starts_with("Tcp:")).collect();
+        let [names, values] = tcp[..] else { panic!("{counters}") };
+        for (name, value) in names.split(' ').zip(values.split(' ')) {
+            if name == "InErrs" || name == "InCsumErrors" {
+                assert_eq!(value, "0", "{name}\n{counters}");
+            }
+        }
+    });
+}
+
+/// The status page over both families, with the machine's `curl`.
+#[test]
+fn the_status_page_is_served_over_both_families() {
+    beside_portolan("tcp::the_status_page_is_served_over_both_families", &[], || {
+        for host in [STACK4.to_string(), format!("[{STACK6}]")] {
+            let page = tool(&format!("curl --silent --show-error --fail --max-time 10 http://{host}/"));
+            assert!(page.contains("<html") && page.contains("</html>"), "{page}");
+            for shown in [&STACK4.to_string(), &STACK6.to_string(), "LISTEN", "frames_in"] {
+                assert!(page.contains(shown), "{shown} is not on the page:\n{page}");
+            }
+            let table = tool(&format!("curl -sS --fail --max-time 10 http://{host}/socket-table.json"));
+            assert!(table.trim_start().starts_with(['[', '{']) && table.contains("LISTEN"), "{table}");
+            let missing = tool_output(&format!("curl -sS --fail --max-time 10 http://{host}/no-such-page"));
+            assert_eq!(missing.status.code(), Some(22), "curl's status for an HTTP error");
+        }
+    });
+}
+
+/// Sends a pattern through the echo service and compares what comes back, both at once.
+pub(crate) fn echo_through(addr: SocketAddr, bytes: usize) {
+    let mut connection = connect(addr).unwrap_or_else(|error| panic!("{addr}: {error}"));
+    let mut writer = connection.try_clone().expect("a second handle");
+    let writer = thread::spawn(move || -> io::Result<()> {
+        let mut pattern = Pattern::new(bytes as u64);
+        let mut left = bytes;
+        while left > 0 {
+            let chunk = pattern.take(left.min(1 << 16));
+            writer.write_all(&chunk)?;
+            left -= chunk.len();
+        }
+        writer.shutdown(Shutdown::Write)
+    });
+    let mut pattern = Pattern::new(bytes as u64);
+    let mut buf = vec![0; 1 << 16];
+    loop {
+        match connection
+            .read(&mut buf)
+            .unwrap_or_else(|error| panic!("after {}: {error}", pattern.position()))
+        {
+            0 => break,
+            len => pattern.check(&buf[..len]),
+        }
+    }
+    writer.join().expect("the writer").expect("written");
+    assert_eq!(pattern.position(), bytes as u64, "the stream ended early");
+}
+
+/// A connection on which nothing waits for ever.
+pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let connection = TcpStream::connect_timeout(&addr, Duration::from_secs(20))?;
+    connection.set_read_timeout(Some(Duration::from_secs(60)))?;
+    connection.set_write_timeout(Some(Duration::from_secs(60)))?;
+    Ok(connection)
+}
+
+/// A few bytes through the echo service.
+pub(crate) fn round_trip(connection: &mut TcpStream, seed: u64) {
+    let mut data = Pattern::new(seed).take(500);
+    connection.write_all(&data).expect("written");
+    connection.read_exact(&mut data).expect("echoed");
+    Pattern::new(seed).check(&data);
+}
+
+/// Ends a connection with a reset (SO_LINGER of zero).
+fn abort(connection: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&connection, Some(Duration::ZERO)).expect("our own socket");
+}
+
+/// RFC 864: lines of 72 printable characters, each line beginning one character later than the one before.
+fn check_chargen(lines: &[u8]) {
+    for (index, line) in lines.chunks_exact(74).enumerate() {
+        assert_eq!(&line[72..], b"\r\n", "the end of line {index}");
+        let next = |c: u8| if c == b'~' { b' ' } else { c + 1 };
+        assert!(line[..72].windows(2).all(|pair| pair[1] == next(pair[0])), "line {index}: {line:?}");
+        if let Some(before) = index.checked_sub(1) {
+            assert_eq!(line[0], next(lines[before * 74]), "the beginning of line {index}");
+        }
+    }
+}
+
+/// Whether it becomes true in time.
+pub(crate) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let started = Instant::now();
+    while started.elapsed() < limit {
+        if condition() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .expect("the soft limit may rise to the hard one");
+    assert!(limit.maximum.is_none_or(|maximum| maximum >= 1100), "the hard limit of open files is {limit:?}");
+}
