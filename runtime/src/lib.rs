@@ -4,12 +4,55 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `clock` | the real time, as a stack wants it |
+//! | `runtime` | [`Builder`], [`Runtime`], [`Handle`]: from a device and an address to a running stack |
+//! | `driver` | the driving thread, the two locks, who sends and who sleeps |
+//! | `waiters` | who waits for which descriptor |
+//! | `socket` | what all blocking sockets share: waiting, timeouts, closing |
+//! | `tcp`, `udp`, `echo` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`] |
 //! | [`device`] | where frames come from and go to; an in-memory pair; a pcap writer; a fault injector |
+//! | `clock` | the real time, as a stack wants it |
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use portolan_runtime::{Builder, TcpListener, TcpStream, device::memory_pair};
+//!
+//! let (left, right) = memory_pair()?;
+//! let mut config = portolan::Config::default();
+//! config.neighbor.duplicate_address_probes = 0; // nobody else is on this wire
+//! let server = Builder::new().config(config.clone()).interface(left, ["10.0.0.1/24".parse()?]).start()?;
+//! let client = Builder::new().config(config).interface(right, ["10.0.0.2/24".parse()?]).start()?;
+//!
+//! let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7))?;
+//! let echo = std::thread::spawn(move || {
+//!     let (mut stream, _peer) = listener.accept()?;
+//!     let mut word = [0; 5];
+//!     stream.read_exact(&mut word)?;
+//!     stream.write_all(&word)
+//! });
+//! let mut stream = TcpStream::connect(&client, ([10, 0, 0, 1], 7))?;
+//! stream.write_all(b"hello")?;
+//! let mut word = [0; 5];
+//! stream.read_exact(&mut word)?;
+//! assert_eq!(&word, b"hello");
+//! echo.join().unwrap()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod clock;
 pub mod device;
+mod driver;
+mod echo;
+mod ended;
+mod runtime;
 mod signal;
+mod socket;
+mod tcp;
+mod udp;
+mod waiters;
 
 pub use clock::Clock;
 pub use device::{Device, Sent};
+pub use echo::{EchoReply, EchoSocket};
+pub use runtime::{Builder, Handle, Runtime};
+pub use tcp::{Incoming, Keepalive, TcpListener, TcpStream};
+pub use udp::UdpSocket;

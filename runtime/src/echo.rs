@@ -1,0 +1,80 @@
+//! Ping.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use portolan::{Domain, SocketKind};
+
+use crate::Handle;
+use crate::socket::Socket;
+
+const ICMPV4_ECHO_REQUEST: u8 = 8;
+const ICMPV6_ECHO_REQUEST: u8 = 128;
+const ECHO_HEADER_LEN: usize = 8;
+
+/// A socket for ICMP echo, as Linux's ping sockets: the stack sets identifier and checksum and delivers only the
+/// replies to this socket's requests.
+#[derive(Debug)]
+pub struct EchoSocket {
+    socket: Socket,
+    domain: Domain,
+}
+
+/// An answer to [`EchoSocket::send_request`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EchoReply {
+    /// Who answered.
+    pub from: IpAddr,
+    /// The sequence number of the request.
+    pub sequence: u16,
+    /// The payload of the request, as it came back.
+    pub payload: Bytes,
+}
+
+impl EchoSocket {
+    /// A socket to ping hosts of the same family as `addr`.
+    pub fn for_addr(handle: &Handle, addr: IpAddr) -> io::Result<EchoSocket> {
+        let domain = match addr {
+            IpAddr::V4(_) => Domain::V4,
+            IpAddr::V6(_) => Domain::V6,
+        };
+        let socket = Socket::new(handle, domain, SocketKind::Echo, &[])?;
+        Ok(EchoSocket { socket, domain })
+    }
+
+    /// Sends an echo request.
+    pub fn send_request(&self, to: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()> {
+        let request_type = match self.domain {
+            Domain::V4 => ICMPV4_ECHO_REQUEST,
+            Domain::V6 => ICMPV6_ECHO_REQUEST,
+        };
+        let mut message = Vec::with_capacity(ECHO_HEADER_LEN + payload.len());
+        // Type, code; checksum and identifier are filled in by the stack; sequence number.
+        message.extend_from_slice(&[request_type, 0, 0, 0, 0, 0]);
+        message.extend_from_slice(&sequence.to_be_bytes());
+        message.extend_from_slice(payload);
+        self.socket.send_to(&message, SocketAddr::new(to, 0)).map(|_| ())
+    }
+
+    /// Waits for a reply.
+    pub fn recv_reply(&self) -> io::Result<EchoReply> {
+        loop {
+            let (message, from) = self.socket.recv_bytes_from()?;
+            if let Some(&[high, low]) = message.get(6..ECHO_HEADER_LEN) {
+                let sequence = u16::from_be_bytes([high, low]);
+                return Ok(EchoReply {
+                    from: from.ip(),
+                    sequence,
+                    payload: message.slice(ECHO_HEADER_LEN..),
+                });
+            }
+        }
+    }
+
+    /// How long [`recv_reply`](EchoSocket::recv_reply) waits before it returns `WouldBlock`; `None` is for ever.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(timeout)
+    }
+}

@@ -1,0 +1,345 @@
+//! What all blocking sockets share: a descriptor, waiting, timeouts, closing.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use portolan::{Descriptor, Domain, Instant, Shutdown, SocketKind, SocketOption, SocketOptions, Stack};
+use smallvec::SmallVec;
+
+use crate::Handle;
+use crate::driver::{Core, Patience, Shared, to_io_error};
+use crate::waiters::Interest;
+
+/// Up to this length a copy under the lock is cheaper than the allocation that would avoid it.
+const COPY_BELOW: usize = 512;
+/// What one `write` takes at most: it is copied before the stack says how much it takes.
+const WRITE_CHUNK: usize = 128 << 10;
+/// Slices that one `read` takes at most: the lock is held meanwhile.
+const READ_SLICES: usize = 128;
+
+/// What was taken from a receive queue, to be copied outside the lock.
+type Slices = SmallVec<[Bytes; 8]>;
+
+/// A descriptor of a runtime's stack. Its clones (`Arc`) are what `dup` is to a file: they share everything, and the
+/// last one closes it.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    shared: Arc<Shared>,
+    descriptor: Descriptor,
+    nonblocking: AtomicBool,
+    read_timeout: Timeout,
+    write_timeout: Timeout,
+}
+
+/// A duration or none, in nanoseconds; zero is none.
+#[derive(Debug, Default)]
+struct Timeout(AtomicU64);
+
+impl Timeout {
+    fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let nanos = match timeout {
+            None => 0,
+            // As std: a timeout of zero would mean "never" to setsockopt, and is refused.
+            Some(Duration::ZERO) => return Err(io::ErrorKind::InvalidInput.into()),
+            Some(timeout) => u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
+        };
+        self.0.store(nanos, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn value(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+}
+
+pub(crate) fn domain_of(addr: SocketAddr) -> Domain {
+    match addr {
+        SocketAddr::V4(_) => Domain::V4,
+        SocketAddr::V6(_) => Domain::V6,
+    }
+}
+
+impl Socket {
+    /// A new socket with these options set.
+    pub(crate) fn new(
+        handle: &Handle,
+        domain: Domain,
+        kind: SocketKind,
+        options: &[SocketOption],
+    ) -> io::Result<Socket> {
+        let descriptor = handle
+            .shared
+            .call(|core, _, _| {
+                let descriptor = core.stack.socket(domain, kind)?;
+                core.waiters.insert(descriptor);
+                Ok(descriptor)
+            })?
+            .map_err(to_io_error)?;
+        let socket = Socket::of(handle.shared.clone(), descriptor);
+        for &option in options {
+            socket.set_option(option)?;
+        }
+        Ok(socket)
+    }
+
+    fn of(shared: Arc<Shared>, descriptor: Descriptor) -> Socket {
+        Socket {
+            shared,
+            descriptor,
+            nonblocking: AtomicBool::new(false),
+            read_timeout: Timeout::default(),
+            write_timeout: Timeout::default(),
+        }
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        Handle { shared: self.shared.clone() }
+    }
+
+    /// A call that does not wait.
+    pub(crate) fn call<R>(
+        &self,
+        f: impl FnOnce(&mut Stack, Instant, Descriptor) -> portolan::Result<R>,
+    ) -> io::Result<R> {
+        self.shared.call(|core, now, _| f(&mut core.stack, now, self.descriptor))?.map_err(to_io_error)
+    }
+
+    fn patience(&self, interest: Interest) -> Patience {
+        if self.nonblocking.load(Ordering::Relaxed) {
+            return Patience::None;
+        }
+        let timeout = match interest {
+            Interest::Read => self.read_timeout.value(),
+            Interest::Write => self.write_timeout.value(),
+        };
+        timeout.map_or(Patience::Forever, Patience::For)
+    }
+
+    /// A call that waits as this socket is set to.
+    pub(crate) fn call_blocking<R>(
+        &self,
+        interest: Interest,
+        op: impl FnMut(&mut Core, Instant) -> portolan::Result<R>,
+    ) -> io::Result<R> {
+        self.shared.call_blocking(self.descriptor, interest, self.patience(interest), op)
+    }
+
+    pub(crate) fn bind(&self, addr: SocketAddr) -> io::Result<()> {
+        self.call(|stack, _, d| stack.bind(d, addr))
+    }
+
+    pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        let (descriptor, peer) = self.call_blocking(Interest::Read, |core, _| {
+            let (descriptor, peer) = core.stack.accept(self.descriptor)?;
+            core.waiters.insert(descriptor);
+            Ok((descriptor, peer))
+        })?;
+        Ok((Socket::of(self.shared.clone(), descriptor), peer))
+    }
+
+    /// Opens a connection and waits until it is open, at most `timeout`.
+    pub(crate) fn connect_stream(&self, addr: SocketAddr, timeout: Option<Duration>) -> io::Result<()> {
+        let started = self.shared.call(|core, now, _| core.stack.connect(now, self.descriptor, addr))?;
+        match started {
+            Ok(()) => return Ok(()),
+            Err(portolan::Error::InProgress) => {}
+            Err(error) => return Err(to_io_error(error)),
+        }
+        let patience = timeout.map_or(Patience::Forever, Patience::For);
+        self.shared
+            .call_blocking(self.descriptor, Interest::Write, patience, |core, _| {
+                let readiness = core.stack.readiness(self.descriptor)?;
+                if !(readiness.writable || readiness.error || readiness.hung_up) {
+                    return Err(portolan::Error::WouldBlock);
+                }
+                core.stack.take_error(self.descriptor)?.map_or(Ok(()), Err)
+            })
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    io::Error::new(io::ErrorKind::TimedOut, format!("{addr} did not answer in time"))
+                }
+                _ => error,
+            })
+    }
+
+    /// Reads from a stream: takes slices under the lock, copies them outside it.
+    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let slices = self
+            .call_blocking(Interest::Read, |core, now| take_slices(core, now, self.descriptor, buf.len()))?;
+        let mut filled = 0;
+        for slice in slices {
+            // `take_slices` takes at most `buf.len()` bytes together.
+            buf[filled..filled + slice.len()].copy_from_slice(&slice);
+            filled += slice.len();
+        }
+        Ok(filled)
+    }
+
+    /// Sends on a stream or to a datagram socket's peer: fills a slice before it takes the lock.
+    pub(crate) fn write(&self, data: &[u8]) -> io::Result<usize> {
+        if data.len() < COPY_BELOW {
+            return self
+                .call_blocking(Interest::Write, |core, now| core.stack.send(now, self.descriptor, data));
+        }
+        self.write_bytes(Bytes::copy_from_slice(data))
+    }
+
+    fn write_bytes(&self, bytes: Bytes) -> io::Result<usize> {
+        self.call_blocking(Interest::Write, |core, now| {
+            core.stack.send_bytes(now, self.descriptor, bytes.clone())
+        })
+    }
+
+    pub(crate) fn write_stream(&self, data: &[u8]) -> io::Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        self.write(&data[..data.len().min(WRITE_CHUNK)])
+    }
+
+    /// As `write_stream` of the slices one after the other: a header and a body leave together.
+    pub(crate) fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len = slices.iter().map(|slice| slice.len()).sum::<usize>().min(WRITE_CHUNK);
+        if len == 0 {
+            return Ok(0);
+        }
+        let mut gathered = Vec::with_capacity(len);
+        for slice in slices {
+            let room = len - gathered.len();
+            gathered.extend_from_slice(&slice[..slice.len().min(room)]);
+        }
+        self.write_bytes(Bytes::from(gathered))
+    }
+
+    /// One datagram and its sender, cut to the buffer.
+    pub(crate) fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (bytes, sender) = self.recv_bytes_from()?;
+        let len = bytes.len().min(buf.len());
+        buf[..len].copy_from_slice(&bytes[..len]);
+        Ok((len, sender))
+    }
+
+    pub(crate) fn recv_bytes_from(&self) -> io::Result<(Bytes, SocketAddr)> {
+        self.call_blocking(Interest::Read, |core, now| core.stack.recv_bytes_from(now, self.descriptor))
+    }
+
+    pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        self.call_blocking(Interest::Write, |core, now| core.stack.send_to(now, self.descriptor, data, addr))
+    }
+
+    /// The one call that copies under the lock: what is peeked at stays in the queue.
+    pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.call_blocking(Interest::Read, |core, _| core.stack.peek(self.descriptor, buf))
+    }
+
+    pub(crate) fn shutdown(&self, how: std::net::Shutdown) -> io::Result<()> {
+        let how = match how {
+            std::net::Shutdown::Read => Shutdown::Read,
+            std::net::Shutdown::Write => Shutdown::Write,
+            std::net::Shutdown::Both => Shutdown::Both,
+        };
+        self.shared
+            .call(|core, now, wakes| {
+                let result = core.stack.shutdown(now, self.descriptor, how);
+                core.waiters.wake_all(self.descriptor, wakes);
+                result
+            })?
+            .map_err(to_io_error)
+    }
+
+    pub(crate) fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.call(|stack, now, d| stack.set_option(now, d, option))
+    }
+
+    pub(crate) fn options(&self) -> io::Result<SocketOptions> {
+        self.call(|stack, _, d| stack.options(d))
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.call(|stack, _, d| stack.local_addr(d))
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.call(|stack, _, d| stack.peer_addr(d))
+    }
+
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(self.call(|stack, _, d| stack.take_error(d))?.map(to_io_error))
+    }
+
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        self.nonblocking.store(nonblocking, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.read_timeout.set(timeout)
+    }
+
+    pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.write_timeout.set(timeout)
+    }
+
+    pub(crate) fn read_timeout(&self) -> Option<Duration> {
+        self.read_timeout.value()
+    }
+
+    pub(crate) fn write_timeout(&self) -> Option<Duration> {
+        self.write_timeout.value()
+    }
+
+    /// Closes the descriptor for all clones; whoever waits for it is woken and finds it closed. Later calls are EBADF.
+    pub(crate) fn close(&self) -> io::Result<()> {
+        self.shared
+            .call(|core, now, wakes| {
+                core.waiters.remove(self.descriptor, wakes);
+                core.stack.close(now, self.descriptor)
+            })?
+            .map_err(to_io_error)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // It may be closed already, or the runtime may be over: nothing is left to do then.
+        let _ = self.close();
+    }
+}
+
+/// Takes what is there, at most `max` bytes; nothing at the end of the stream.
+fn take_slices(core: &mut Core, now: Instant, d: Descriptor, max: usize) -> portolan::Result<Slices> {
+    if let Some(error) = core.waiters.of(d).and_then(|waiters| waiters.deferred_error.take()) {
+        return Err(error);
+    }
+    let mut slices = Slices::new();
+    let mut left = max;
+    while left > 0 && slices.len() < READ_SLICES {
+        match core.stack.recv_bytes(now, d, left) {
+            // The end of the stream; behind data it is found again by the next call.
+            Ok(slice) if slice.is_empty() => break,
+            Ok(slice) => {
+                left -= slice.len().min(left);
+                slices.push(slice);
+            }
+            Err(error) if slices.is_empty() => return Err(error),
+            Err(portolan::Error::WouldBlock) => break,
+            Err(error) => {
+                // The stack tells an error once: it is for the next call, this one has data to return.
+                if let Some(waiters) = core.waiters.of(d) {
+                    waiters.deferred_error = Some(error);
+                }
+                break;
+            }
+        }
+    }
+    Ok(slices)
+}

@@ -1,0 +1,336 @@
+//! TCP in the likeness of `std::net`.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::iter::FusedIterator;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan::{SocketKind, SocketOption};
+
+use crate::Handle;
+use crate::socket::{Socket, domain_of};
+
+/// How many connections may wait for `accept`: Linux's `somaxconn`.
+const BACKLOG: usize = 4096;
+
+/// A socket that accepts connections, as `std::net::TcpListener`.
+///
+/// It may be shared between threads that all `accept`: each connection wakes one of them.
+#[derive(Debug)]
+pub struct TcpListener {
+    socket: Arc<Socket>,
+}
+
+impl TcpListener {
+    /// Listens on an address and port of the stack; port 0 draws one. As with std, SO_REUSEADDR is set. The unspecified
+    /// IPv6 address takes IPv4 connections too.
+    pub fn bind(handle: &Handle, addr: impl Into<SocketAddr>) -> io::Result<TcpListener> {
+        TcpListener::bind_with(handle, addr, BACKLOG, &[])
+    }
+
+    /// The same with a backlog and with options that must be set before, such as SO_REUSEPORT or IPV6_V6ONLY.
+    pub fn bind_with(
+        handle: &Handle,
+        addr: impl Into<SocketAddr>,
+        backlog: usize,
+        options: &[SocketOption],
+    ) -> io::Result<TcpListener> {
+        let addr = addr.into();
+        let socket =
+            Socket::new(handle, domain_of(addr), SocketKind::Stream, &[SocketOption::ReuseAddr(true)])?;
+        for &option in options {
+            socket.set_option(option)?;
+        }
+        socket.bind(addr)?;
+        socket.call(|stack, _, d| stack.listen(d, backlog))?;
+        Ok(TcpListener { socket: Arc::new(socket) })
+    }
+
+    /// The next connection and its peer; waits for one.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (socket, peer) = self.socket.accept()?;
+        Ok((TcpStream { socket: Arc::new(socket) }, peer))
+    }
+
+    /// The connections as they come; it never ends.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { listener: self }
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Another handle to the same socket.
+    pub fn try_clone(&self) -> io::Result<TcpListener> {
+        Ok(TcpListener { socket: self.socket.clone() })
+    }
+
+    /// Whether `accept` returns `WouldBlock` instead of waiting.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// IP_TTL of the connections that it accepts.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        set_ttl(&self.socket, ttl)
+    }
+
+    /// IP_TTL if it was set; otherwise the stack's default is used.
+    pub fn ttl(&self) -> io::Result<Option<u32>> {
+        Ok(self.socket.options()?.ttl.map(u32::from))
+    }
+
+    /// SO_ERROR, which this clears.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
+    }
+
+    /// Stops listening, for all clones, although others may be in `accept`: they get EBADF. Connections that wait
+    /// to be accepted are reset.
+    pub fn close(&self) -> io::Result<()> {
+        self.socket.close()
+    }
+
+    /// Any other option.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.socket.set_option(option)
+    }
+}
+
+/// See [`TcpListener::incoming`].
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    listener: &'a TcpListener,
+}
+
+impl Iterator for Incoming<'_> {
+    type Item = io::Result<TcpStream>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}
+
+impl FusedIterator for Incoming<'_> {}
+
+/// When a silent peer is asked whether it is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// TCP_KEEPIDLE: silence before the first probe.
+    pub idle: Duration,
+    /// TCP_KEEPINTVL: between two probes.
+    pub interval: Duration,
+    /// TCP_KEEPCNT: unanswered probes before the connection is given up.
+    pub count: u8,
+}
+
+/// A connection, as `std::net::TcpStream`.
+///
+/// Reading and writing go through `&TcpStream` too, so two threads can use both directions at once. When the last
+/// clone is dropped the connection is closed: what was written is still delivered in the background, unless
+/// SO_LINGER ([`set_linger`](TcpStream::set_linger)) says otherwise.
+#[derive(Debug)]
+pub struct TcpStream {
+    socket: Arc<Socket>,
+}
+
+impl TcpStream {
+    /// Opens a connection; waits until it is open, as long as the stack tries (two minutes).
+    pub fn connect(handle: &Handle, addr: impl Into<SocketAddr>) -> io::Result<TcpStream> {
+        TcpStream::connect_with(handle, addr, None, &[])
+    }
+
+    /// The same, and gives up with `TimedOut` after `timeout`.
+    pub fn connect_timeout(
+        handle: &Handle,
+        addr: impl Into<SocketAddr>,
+        timeout: Duration,
+    ) -> io::Result<TcpStream> {
+        if timeout.is_zero() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a timeout of zero"));
+        }
+        TcpStream::connect_with(handle, addr, Some(timeout), &[])
+    }
+
+    /// The same with options that must be set before, such as TCP_MAXSEG or SO_RCVBUF.
+    pub fn connect_with(
+        handle: &Handle,
+        addr: impl Into<SocketAddr>,
+        timeout: Option<Duration>,
+        options: &[SocketOption],
+    ) -> io::Result<TcpStream> {
+        let addr = addr.into();
+        let socket = Socket::new(handle, domain_of(addr), SocketKind::Stream, options)?;
+        socket.connect_stream(addr, timeout)?;
+        Ok(TcpStream { socket: Arc::new(socket) })
+    }
+
+    /// The peer's address.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.peer_addr()
+    }
+
+    /// This end's address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Ends one half of the connection, or both. Whoever waits in `read` or `write` is woken.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.shutdown(how)
+    }
+
+    /// Another handle to the same connection.
+    pub fn try_clone(&self) -> io::Result<TcpStream> {
+        Ok(TcpStream { socket: self.socket.clone() })
+    }
+
+    /// How long `read` waits before it returns `WouldBlock`; `None` is for ever. Shared by all clones.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(timeout)
+    }
+
+    /// How long `write` waits before it returns `WouldBlock`; `None` is for ever. Shared by all clones.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_write_timeout(timeout)
+    }
+
+    /// What [`set_read_timeout`](TcpStream::set_read_timeout) set.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.read_timeout())
+    }
+
+    /// What [`set_write_timeout`](TcpStream::set_write_timeout) set.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.write_timeout())
+    }
+
+    /// As `read`, and leaves the data there.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.peek(buf)
+    }
+
+    /// Whether calls return `WouldBlock` instead of waiting. Shared by all clones.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// TCP_NODELAY: small writes are sent at once, although earlier ones are not acknowledged (no Nagle).
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::NoDelay(nodelay))
+    }
+
+    /// TCP_NODELAY.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        Ok(self.socket.options()?.nodelay)
+    }
+
+    /// SO_LINGER. `None`: dropping the last clone returns at once and what was written is delivered in the background.
+    /// Zero: it resets the connection and forgets what was written. A longer time: it waits until the peer has
+    /// acknowledged everything, or for that time.
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        self.socket.set_option(SocketOption::Linger(linger))
+    }
+
+    /// SO_LINGER.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.options()?.linger)
+    }
+
+    /// IP_TTL, 1 to 255.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        set_ttl(&self.socket, ttl)
+    }
+
+    /// IP_TTL if it was set; otherwise the stack's default is used.
+    pub fn ttl(&self) -> io::Result<Option<u32>> {
+        Ok(self.socket.options()?.ttl.map(u32::from))
+    }
+
+    /// SO_KEEPALIVE with its three times, or none.
+    pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
+        if let Some(Keepalive { idle, interval, count }) = keepalive {
+            self.socket.set_option(SocketOption::KeepIdle(idle))?;
+            self.socket.set_option(SocketOption::KeepInterval(interval))?;
+            self.socket.set_option(SocketOption::KeepCount(count))?;
+        }
+        self.socket.set_option(SocketOption::KeepAlive(keepalive.is_some()))
+    }
+
+    /// SO_KEEPALIVE, if it is on.
+    pub fn keepalive(&self) -> io::Result<Option<Keepalive>> {
+        let options = self.socket.options()?;
+        Ok(options.keepalive.then_some(Keepalive {
+            idle: options.keepalive_idle,
+            interval: options.keepalive_interval,
+            count: options.keepalive_count,
+        }))
+    }
+
+    /// SO_ERROR, which this clears.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
+    }
+
+    /// Any other option.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.socket.set_option(option)
+    }
+
+    /// The stack that it belongs to.
+    pub fn handle(&self) -> Handle {
+        self.socket.handle()
+    }
+}
+
+impl Read for &TcpStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buf)
+    }
+}
+
+impl Write for &TcpStream {
+    /// Takes at most 128 KiB at once; `write_all` goes on.
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.socket.write_stream(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.write_slices(bufs)
+    }
+
+    /// Nothing to do: what was written is on its way.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for TcpStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+}
+
+impl Write for TcpStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn set_ttl(socket: &Socket, ttl: u32) -> io::Result<()> {
+    let ttl = u8::try_from(ttl).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    socket.set_option(SocketOption::Ttl(ttl))
+}

@@ -1,0 +1,151 @@
+//! UDP in the likeness of `std::net`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use portolan::{SocketKind, SocketOption};
+
+use crate::Handle;
+use crate::socket::{Socket, domain_of};
+use crate::tcp::set_ttl;
+
+/// A datagram socket, as `std::net::UdpSocket`.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: Arc<Socket>,
+}
+
+impl UdpSocket {
+    /// A socket on an address and port of the stack; port 0 draws one. The unspecified IPv6 address takes IPv4 too.
+    pub fn bind(handle: &Handle, addr: impl Into<SocketAddr>) -> io::Result<UdpSocket> {
+        UdpSocket::bind_with(handle, addr, &[])
+    }
+
+    /// The same with options that must be set before, such as SO_REUSEPORT or IPV6_V6ONLY.
+    pub fn bind_with(
+        handle: &Handle,
+        addr: impl Into<SocketAddr>,
+        options: &[SocketOption],
+    ) -> io::Result<UdpSocket> {
+        let addr = addr.into();
+        let socket = Socket::new(handle, domain_of(addr), SocketKind::Datagram, options)?;
+        socket.bind(addr)?;
+        Ok(UdpSocket { socket: Arc::new(socket) })
+    }
+
+    /// Waits for a datagram; its length (what does not fit into the buffer is lost) and its sender.
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.recv_from(buf)
+    }
+
+    /// Waits for a datagram and takes it whole, without a copy.
+    pub fn recv_bytes_from(&self) -> io::Result<(Bytes, SocketAddr)> {
+        self.socket.recv_bytes_from()
+    }
+
+    /// As [`recv_from`](UdpSocket::recv_from), and leaves the datagram there.
+    pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.peek_from(buf)
+    }
+
+    /// Sends a datagram.
+    pub fn send_to(&self, data: &[u8], addr: impl Into<SocketAddr>) -> io::Result<usize> {
+        self.socket.send_to(data, addr.into())
+    }
+
+    /// Fixes the peer: `send` goes there and `recv` takes only what comes from there.
+    pub fn connect(&self, addr: impl Into<SocketAddr>) -> io::Result<()> {
+        let addr = addr.into();
+        self.socket.call(|stack, now, d| stack.connect(now, d, addr))
+    }
+
+    /// Sends a datagram to the connected peer.
+    pub fn send(&self, data: &[u8]) -> io::Result<usize> {
+        self.socket.write(data)
+    }
+
+    /// Waits for a datagram from the connected peer.
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.peer_addr()?;
+        self.socket.recv_from(buf).map(|(len, _)| len)
+    }
+
+    /// As [`recv`](UdpSocket::recv), and leaves the datagram there.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.peek(buf)
+    }
+
+    /// The connected peer.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.peer_addr()
+    }
+
+    /// This end's address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Another handle to the same socket.
+    pub fn try_clone(&self) -> io::Result<UdpSocket> {
+        Ok(UdpSocket { socket: self.socket.clone() })
+    }
+
+    /// How long receiving waits before it returns `WouldBlock`; `None` is for ever. Shared by all clones.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(timeout)
+    }
+
+    /// How long sending waits before it returns `WouldBlock`; `None` is for ever. Shared by all clones.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_write_timeout(timeout)
+    }
+
+    /// What [`set_read_timeout`](UdpSocket::set_read_timeout) set.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.read_timeout())
+    }
+
+    /// What [`set_write_timeout`](UdpSocket::set_write_timeout) set.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.write_timeout())
+    }
+
+    /// Whether calls return `WouldBlock` instead of waiting. Shared by all clones.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// SO_BROADCAST.
+    pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::Broadcast(broadcast))
+    }
+
+    /// SO_BROADCAST.
+    pub fn broadcast(&self) -> io::Result<bool> {
+        Ok(self.socket.options()?.broadcast)
+    }
+
+    /// IP_TTL, 1 to 255.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        set_ttl(&self.socket, ttl)
+    }
+
+    /// IP_TTL if it was set; otherwise the stack's default is used.
+    pub fn ttl(&self) -> io::Result<Option<u32>> {
+        Ok(self.socket.options()?.ttl.map(u32::from))
+    }
+
+    /// SO_ERROR, which this clears.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
+    }
+
+    /// Any other option.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.socket.set_option(option)
+    }
+}

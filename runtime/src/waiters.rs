@@ -1,0 +1,192 @@
+//! Who waits for which descriptor.
+//!
+//! One record per descriptor, with a condition variable for those who want to read and one for those who want to
+//! write. An event wakes one of them; whoever ends a call while the descriptor is still ready wakes the next
+//! ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up a connection, and none is
+//! forgotten although several happenings may be one event.
+
+use std::sync::{Arc, Condvar};
+
+use portolan::{Descriptor, Error, Event, Readiness, Stack};
+use smallvec::SmallVec;
+
+use crate::signal::Signal;
+
+/// What a caller waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    Read,
+    Write,
+}
+
+impl Interest {
+    fn is_met_by(self, readiness: Readiness) -> bool {
+        let ended = readiness.hung_up || readiness.error;
+        match self {
+            Interest::Read => readiness.readable || readiness.peer_closed || ended,
+            Interest::Write => readiness.writable || ended,
+        }
+    }
+}
+
+/// What the waiters of a descriptor sleep on, always together with the core's mutex.
+#[derive(Debug, Default)]
+pub(crate) struct Parking {
+    readers: Condvar,
+    writers: Condvar,
+}
+
+impl Parking {
+    pub(crate) fn condvar(&self, interest: Interest) -> &Condvar {
+        match interest {
+            Interest::Read => &self.readers,
+            Interest::Write => &self.writers,
+        }
+    }
+}
+
+/// The waiters of one descriptor that want the same.
+#[derive(Debug, Default)]
+pub(crate) struct Side {
+    /// Counts what happened. A caller notes it when a call says `WouldBlock` and sleeps only while it is the same: an
+    /// event between the call and the sleep is not lost.
+    pub(crate) happenings: u64,
+    pub(crate) sleepers: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiters {
+    descriptor: Descriptor,
+    pub(crate) parking: Arc<Parking>,
+    read: Side,
+    write: Side,
+    /// An error that ended a call which had taken data before it: the next call returns it.
+    pub(crate) deferred_error: Option<Error>,
+}
+
+impl Waiters {
+    pub(crate) fn side(&mut self, interest: Interest) -> &mut Side {
+        match interest {
+            Interest::Read => &mut self.read,
+            Interest::Write => &mut self.write,
+        }
+    }
+
+    fn wake(&mut self, interest: Interest, how_many: HowMany, wakes: &mut Wakes) {
+        let parking = self.parking.clone();
+        let side = self.side(interest);
+        side.happenings += 1;
+        if side.sleepers > 0 {
+            wakes.parked.push((parking, interest, how_many));
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HowMany {
+    One,
+    All,
+}
+
+/// Who is to be woken once the lock is released: those who wake up want it.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes {
+    parked: SmallVec<[(Arc<Parking>, Interest, HowMany); 4]>,
+    pub(crate) driver: bool,
+}
+
+impl Wakes {
+    pub(crate) fn notify(&mut self, driver: &Signal) {
+        for (parking, interest, how_many) in self.parked.drain(..) {
+            match how_many {
+                HowMany::One => parking.condvar(interest).notify_one(),
+                HowMany::All => parking.condvar(interest).notify_all(),
+            }
+        }
+        if std::mem::take(&mut self.driver) {
+            driver.raise();
+        }
+    }
+}
+
+/// The records of all descriptors that sockets of this runtime hold.
+#[derive(Debug, Default)]
+pub(crate) struct WaiterTable {
+    /// By the number of the descriptor: the stack gives out the lowest free one.
+    records: Vec<Option<Waiters>>,
+}
+
+impl WaiterTable {
+    pub(crate) fn insert(&mut self, descriptor: Descriptor) {
+        let index = descriptor.number() as usize;
+        if self.records.len() <= index {
+            self.records.resize_with(index + 1, || None);
+        }
+        self.records[index] = Some(Waiters {
+            descriptor,
+            parking: Arc::default(),
+            read: Side::default(),
+            write: Side::default(),
+            deferred_error: None,
+        });
+    }
+
+    /// Forgets a descriptor and wakes all who wait for it; they find it closed.
+    pub(crate) fn remove(&mut self, descriptor: Descriptor, wakes: &mut Wakes) {
+        self.wake_all(descriptor, wakes);
+        let index = descriptor.number() as usize;
+        if let Some(record) = self.records.get_mut(index)
+            && record.as_ref().is_some_and(|waiters| waiters.descriptor == descriptor)
+        {
+            *record = None;
+        }
+    }
+
+    pub(crate) fn of(&mut self, descriptor: Descriptor) -> Option<&mut Waiters> {
+        let waiters = self.records.get_mut(descriptor.number() as usize)?.as_mut()?;
+        (waiters.descriptor == descriptor).then_some(waiters)
+    }
+
+    pub(crate) fn on_event(&mut self, event: Event, wakes: &mut Wakes) {
+        let Some(waiters) = self.of(event.descriptor) else { return };
+        // What ended concerns everybody; data, a connection or room only one.
+        let ended = event.readiness.hung_up || event.readiness.error;
+        let how_many = if ended { HowMany::All } else { HowMany::One };
+        for interest in [Interest::Read, Interest::Write] {
+            if interest.is_met_by(event.readiness) {
+                waiters.wake(interest, how_many, wakes);
+            }
+        }
+    }
+
+    /// A call on this descriptor is over: if others wait for the same and it is still ready, the next may try.
+    pub(crate) fn pass_on(
+        &mut self,
+        descriptor: Descriptor,
+        interest: Interest,
+        stack: &Stack,
+        wakes: &mut Wakes,
+    ) {
+        let Some(waiters) = self.of(descriptor) else { return };
+        if waiters.side(interest).sleepers > 0
+            && stack.readiness(descriptor).is_ok_and(|readiness| interest.is_met_by(readiness))
+        {
+            waiters.wake(interest, HowMany::One, wakes);
+        }
+    }
+
+    pub(crate) fn wake_all(&mut self, descriptor: Descriptor, wakes: &mut Wakes) {
+        if let Some(waiters) = self.of(descriptor) {
+            waiters.wake(Interest::Read, HowMany::All, wakes);
+            waiters.wake(Interest::Write, HowMany::All, wakes);
+        }
+    }
+
+    /// The runtime is over.
+    pub(crate) fn wake_everybody(&mut self, wakes: &mut Wakes) {
+        for waiters in self.records.iter_mut().flatten() {
+            waiters.wake(Interest::Read, HowMany::All, wakes);
+            waiters.wake(Interest::Write, HowMany::All, wakes);
+        }
+    }
+}
