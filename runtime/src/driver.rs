@@ -29,7 +29,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portolan::{Descriptor, Frame, Instant, InterfaceId, Stack, Transmit};
@@ -289,11 +289,8 @@ impl Shared {
     }
 
     fn try_lock_io(&self) -> Option<MutexGuard<'_, Io>> {
-        match self.io.try_lock() {
-            Ok(io) => Some(io),
-            // The driving thread will find it poisoned and end the runtime.
-            Err(TryLockError::Poisoned(_) | TryLockError::WouldBlock) => None,
-        }
+        // A poisoned one cannot be had either: the driving thread will find it so and end the runtime.
+        self.io.try_lock().ok()
     }
 
     /// Does something with the stack of a running runtime; see [`enter`](Self::enter). The error is the runtime's: it
@@ -448,7 +445,8 @@ impl Shared {
 
     /// The runtime is over: the first reason stays, and everybody who waits gets it.
     pub(crate) fn end(&self, ended: Ended) {
-        let mut wakes = Wakes { driver: true, ..Wakes::default() };
+        let mut wakes = Wakes::default();
+        wakes.driver = true;
         let mut core = self.lock_core_anyway();
         if core.ended.is_none() {
             match &ended {

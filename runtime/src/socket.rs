@@ -234,10 +234,18 @@ impl Socket {
     }
 
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
-        self.call_blocking(Interest::Write, |core, now| core.stack.send_to(now, self.descriptor, data, addr))
+        let bytes = Bytes::copy_from_slice(data);
+        self.call_blocking(Interest::Write, |core, now| {
+            core.stack.send_bytes_to(now, self.descriptor, bytes.clone(), addr)
+        })
     }
 
-    /// The one call that copies under the lock: what is peeked at stays in the queue.
+    /// Peeking alone copies under the lock: what is peeked at stays in the queue.
+    pub(crate) fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.call_blocking(Interest::Read, |core, _| core.stack.peek_from(self.descriptor, buf))
+    }
+
+    /// See [`peek_from`](Self::peek_from).
     pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.call_blocking(Interest::Read, |core, _| core.stack.peek(self.descriptor, buf))
     }
@@ -297,6 +305,25 @@ impl Socket {
         self.write_timeout.value()
     }
 
+    /// SO_LINGER with a time: ends the sending half and waits until the peer has acknowledged everything, or for that
+    /// time. A stream that was not connected, or whose runtime is over, does not wait.
+    fn linger(&self) {
+        let options = self.shared.inspect(|stack| stack.options(self.descriptor));
+        let Ok(Some(patience)) = options.map(|options| options.linger) else { return };
+        if patience.is_zero() || self.nonblocking.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.shutdown(std::net::Shutdown::Write).is_err() {
+            return;
+        }
+        let d = self.descriptor;
+        // There is no event for an empty queue; the stack makes progress with every acknowledgement.
+        let _ = self.shared.wait_until(patience, |stack| {
+            let is_ended = stack.readiness(d).map_or(true, |ready| ready.hung_up || ready.error);
+            is_ended || stack.queued_bytes(d).is_ok_and(|(_, unacknowledged)| unacknowledged == 0)
+        });
+    }
+
     /// Closes the descriptor for all clones; whoever waits for it is woken and finds it closed. Later calls are EBADF.
     pub(crate) fn close(&self) -> io::Result<()> {
         self.shared
@@ -310,6 +337,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        self.linger();
         // It may be closed already, or the runtime may be over: nothing is left to do then.
         let _ = self.close();
     }

@@ -232,7 +232,7 @@ impl TcpStream {
 
     /// SO_LINGER. `None`: dropping the last clone returns at once and what was written is delivered in the background.
     /// Zero: it resets the connection and forgets what was written. A longer time: it waits until the peer has
-    /// acknowledged everything, or for that time.
+    /// acknowledged everything, or for that time, unless the socket is nonblocking.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         self.socket.set_option(SocketOption::Linger(linger))
     }

@@ -137,9 +137,14 @@ impl Stack {
         let (_, socket) = self.sockets.socket(d)?;
         match &socket.role {
             Role::Stream(stream) => stream.connection.peek(buf),
-            Role::Datagram(_) => self.sockets.peek_datagram(d, buf),
+            Role::Datagram(_) => self.sockets.peek_datagram(d, buf).map(|(len, _)| len),
             Role::Idle | Role::Listener(_) => Err(Error::NotConnected),
         }
+    }
+
+    /// As [`recv_from`](Stack::recv_from), and leaves the datagram there. `NotSupported` on a stream.
+    pub fn peek_from(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
+        self.sockets.peek_datagram(d, buf)
     }
 
     /// Sends one datagram to `addr`. On a connected stream the address is ignored, as on Linux.
@@ -150,6 +155,24 @@ impl Stack {
             SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data)),
             SocketKind::Datagram | SocketKind::Echo => {
                 sockets.send_datagram(&mut ctx, network, d, Bytes::copy_from_slice(data), Some(addr))
+            }
+        }
+    }
+
+    /// As [`send_to`](Stack::send_to) without a copy.
+    pub fn send_bytes_to(
+        &mut self,
+        now: Instant,
+        d: Descriptor,
+        data: Bytes,
+        addr: SocketAddr,
+    ) -> Result<usize> {
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        match sockets.socket(d)?.1.kind {
+            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Bytes(data)),
+            SocketKind::Datagram | SocketKind::Echo => {
+                sockets.send_datagram(&mut ctx, network, d, data, Some(addr))
             }
         }
     }
@@ -226,6 +249,12 @@ impl Stack {
         };
         self.sockets.note_readiness(id, false);
         Ok(error)
+    }
+
+    /// SIOCINQ and SIOCOUTQ: bytes that wait to be read, and bytes that are not sent or not acknowledged. A listener
+    /// has none.
+    pub fn queued_bytes(&self, d: Descriptor) -> Result<(usize, usize)> {
+        Ok(self.sockets.socket(d)?.1.queued_bytes())
     }
 
     /// What can be done without [`Error::WouldBlock`].

@@ -318,7 +318,8 @@ impl Sockets {
         if kind == SocketKind::Echo && data.len() < ECHO_HEADER_LEN {
             return Err(Error::InvalidArgument);
         }
-        if queued > 0 && queued + cost > socket.options.send_buffer {
+        // Linux's rule, and the same as readiness: what begins below the limit may end above it.
+        if queued >= socket.options.send_buffer {
             return Err(Error::WouldBlock);
         }
         if self.is_short_of_memory(ctx.config, network, cost) {
@@ -441,13 +442,16 @@ impl Sockets {
         Ok((received.data, from))
     }
 
-    pub(super) fn peek_datagram(&self, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
+    pub(super) fn peek_datagram(&self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
         let (_, socket) = self.socket(d)?;
         let Role::Datagram(datagram) = &socket.role else { return Err(Error::NotSupported) };
         match (datagram.received.front(), datagram.error) {
             (_, Some(error)) => Err(error),
-            (Some(received), None) => Ok(copy_prefix(&received.data, buf)),
-            (None, None) if datagram.is_read_shut => Ok(0),
+            (Some(received), None) => {
+                let from = socket.present(with_scope(received.from, received.scope));
+                Ok((copy_prefix(&received.data, buf), from))
+            }
+            (None, None) if datagram.is_read_shut => Ok((0, socket.peer_addr()?)),
             (None, None) => Err(Error::WouldBlock),
         }
     }

@@ -166,6 +166,14 @@ impl Socket {
         Ok(self.present(tuple.ok_or(Error::NotConnected)?.remote_addr()))
     }
 
+    pub(super) fn queued_bytes(&self) -> (usize, usize) {
+        match &self.role {
+            Role::Idle | Role::Listener(_) => (0, 0),
+            Role::Stream(stream) => stream.connection.queued(),
+            Role::Datagram(datagram) => datagram.queued(),
+        }
+    }
+
     pub(super) fn info(&self) -> SocketInfo {
         let (state, (receive_queue, send_queue)) = match &self.role {
             Role::Idle => ("CLOSED", (0, 0)),
