@@ -1,14 +1,22 @@
-//! A connection.
+//! A connection: its parts, how it begins and ends, and what can be asked of it.
+//!
+//! What a segment does is in [`input`](super::input), what is sent in [`output`](super::output), what the program's calls
+//! do in [`user`](super::user), what time does in [`timer`](super::timer).
 
 use core::time::Duration;
 
-use bytes::Bytes;
-
-use super::{Header, SeqNumber, State};
+use super::congestion::Congestion;
+use super::receiver::Receiver;
+use super::recovery::Recovery;
+use super::rtt::RttEstimator;
+use super::sender::Sender;
+use super::timer::{Timer, Timers};
+use super::timestamps::TimestampState;
+use super::window::WindowScale;
+use super::{Header, SeqNumber, State, TimeWait};
 use crate::Ctx;
-use crate::error::{CloseReason, Error, Result};
-use crate::event::{DeadlineKind, Readiness};
-use crate::frame::Payload;
+use crate::error::{CloseReason, Error};
+use crate::event::Readiness;
 use crate::time::Instant;
 
 /// What a program has set on the socket.
@@ -38,141 +46,278 @@ pub(crate) struct OpenParams {
     pub(crate) settings: Settings,
 }
 
-#[derive(Debug)]
-pub(crate) struct Connection {}
+/// How the connection ended or is about to, and who still cares.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// Once CLOSED.
+    pub(super) reason: Option<CloseReason>,
+    /// SO_ERROR.
+    pub(super) error: Option<Error>,
+    /// What the network last said about the path: the reason, should the connection time out.
+    pub(super) soft_error: Option<Error>,
+    /// SHUT_RD.
+    pub(super) read_shut: bool,
+    /// No descriptor holds it.
+    pub(super) orphaned: bool,
+}
 
-#[allow(unused_variables)]
+/// A reset that waits to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reset {
+    pub(super) seq: SeqNumber,
+    /// Whether it acknowledges RCV.NXT: it ends a connection; one without answers a segment that made no sense.
+    pub(super) with_ack: bool,
+}
+
+/// What `poll_transmit` gives out besides data and acknowledgements.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) reset: Option<Reset>,
+    /// The SYN, or in SYN-RECEIVED the SYN-ACK.
+    pub(super) syn: bool,
+    /// The segment at SND.UNA once more (fast retransmit).
+    pub(super) retransmit: bool,
+    /// A zero-window probe.
+    pub(super) probe: bool,
+    pub(super) keepalive: bool,
+}
+
+/// How often things went unanswered.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    /// Time-outs in a row.
+    pub(super) timeouts: u8,
+    /// Window probes in a row: their back-off.
+    pub(super) probes: u8,
+    /// Of these, since the peer last answered.
+    pub(super) unanswered_probes: u8,
+    pub(super) keepalives: u8,
+}
+
+/// One segment that is timed, with nanoseconds where timestamps have milliseconds (RFC 6298 §3: once per round trip).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RttProbe {
+    pub(super) end: SeqNumber,
+    pub(super) sent_at: Instant,
+}
+
+/// A connection from SYN-SENT, or from the end of a passive handshake, on.
+///
+/// After every call that takes a `Ctx`, drain [`poll_transmit`](Connection::poll_transmit), then look at
+/// [`state`](Connection::state), [`readiness`](Connection::readiness) and [`poll_timeout`](Connection::poll_timeout).
+/// CLOSED and TIME-WAIT may leave a last segment to be drained, too.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(super) state: State,
+    pub(super) snd: Sender,
+    pub(super) rcv: Receiver,
+    pub(super) timestamps: TimestampState,
+    pub(super) sack_permitted: bool,
+    pub(super) announced_mss: u16,
+    pub(super) path_mss: u16,
+    pub(super) rtt: RttEstimator,
+    pub(super) rtt_probe: Option<RttProbe>,
+    pub(super) congestion: Congestion,
+    pub(super) recovery: Recovery,
+    pub(super) timers: Timers,
+    pub(super) retries: Retries,
+    pub(super) pending: Pending,
+    pub(super) ending: Ending,
+    pub(super) settings: Settings,
+    pub(super) last_heard_at: Instant,
+    pub(super) last_data_sent_at: Instant,
+    /// When a segment that made no sense was last answered: answers are rate-limited.
+    pub(super) last_challenge_at: Option<Instant>,
+    pub(super) progress: bool,
+}
+
 impl Connection {
     /// Active open: SYN-SENT; `poll_transmit` gives the SYN.
     pub(crate) fn connect(ctx: &mut Ctx<'_>, params: OpenParams) -> Connection {
-        todo!()
+        let mut connection = Connection::new(ctx, params);
+        ctx.stats.tcp_active_opens += 1;
+        connection.pending.syn = true;
+        connection.set_state(ctx, State::SynSent, "active open");
+        connection
+    }
+
+    /// In CLOSED; the constructors go on from there.
+    pub(super) fn new(ctx: &Ctx<'_>, params: OpenParams) -> Connection {
+        let OpenParams { isn, timestamp_offset, announced_mss, path_mss, settings } = params;
+        let config = &ctx.config.tcp;
+        Connection {
+            state: State::Closed,
+            snd: Sender::new(isn),
+            rcv: Receiver::new(settings.receive_buffer_bytes, announced_mss, config.quick_acks),
+            timestamps: TimestampState::new(timestamp_offset),
+            sack_permitted: false,
+            announced_mss,
+            path_mss,
+            rtt: RttEstimator::new(config),
+            rtt_probe: None,
+            congestion: Congestion::new(u32::from(path_mss), config.initial_window_segs),
+            recovery: Recovery::new(isn),
+            timers: Timers::new(),
+            retries: Retries::default(),
+            pending: Pending::default(),
+            ending: Ending::default(),
+            settings,
+            last_heard_at: ctx.now,
+            last_data_sent_at: ctx.now,
+            last_challenge_at: None,
+            progress: false,
+        }
+    }
+
+    /// Every transition of every connection comes through here.
+    pub(super) fn set_state(&mut self, ctx: &mut Ctx<'_>, next: State, cause: &'static str) {
+        log::debug!("tcp {} -> {}: {cause}", self.state.name(), next.name());
+        ctx.stats.tcp_state_changes += 1;
+        self.state = next;
+        match next {
+            State::FinWait2 => self.linger(ctx),
+            State::TimeWait => {
+                self.timers.stop_all();
+                self.timers.arm(Timer::TimeWait, ctx.now + ctx.config.tcp.time_wait);
+            }
+            State::Closed => self.timers.stop_all(),
+            _ => {}
+        }
+    }
+
+    /// FIN-WAIT-2 without anybody who waits for the peer's FIN does not last for ever (Linux's tcp_fin_timeout).
+    pub(super) fn linger(&mut self, ctx: &Ctx<'_>) {
+        if self.state == State::FinWait2 && self.ending.orphaned {
+            self.timers.arm(Timer::Linger, ctx.now + ctx.config.tcp.fin_wait_2);
+        }
+    }
+
+    /// ESTABLISHED, or FIN-WAIT-1 if the program has closed in the meantime. The SYN is acknowledged.
+    pub(super) fn establish(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
+        let config = &ctx.config.tcp;
+        // RFC 5681 §3.1 with Linux's leniency: a SYN that was lost twice speaks of a bad path.
+        let window_segs = if self.retries.timeouts > 1 { 1 } else { config.initial_window_segs };
+        self.congestion = Congestion::new(self.effective_mss(ctx), window_segs);
+        if self.retries.timeouts > 0 && self.rtt.srtt().is_none() {
+            // RFC 6298 §5.7.
+            self.rtt.on_syn_repeated();
+        }
+        self.retries = Retries::default();
+        self.rtt_probe = None;
+        self.pending.syn = false;
+        self.timers.stop(Timer::Retransmit);
+        self.progress = true;
+        self.set_state(ctx, State::Established, cause);
+        if self.snd.is_fin_queued() {
+            self.set_state(ctx, State::FinWait1, "closed before it was open");
+        }
+        self.update_keepalive(ctx.now);
+    }
+
+    /// CLOSED, for this reason: nothing more is sent but a reset that waits, and what was received may still be read.
+    pub(super) fn end(&mut self, ctx: &mut Ctx<'_>, reason: CloseReason, cause: &'static str) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.ending.reason = Some(reason);
+        self.ending.error = reason.error();
+        self.pending = Pending { reset: self.pending.reset, ..Pending::default() };
+        self.snd.queue = super::send_queue::SendQueue::new();
+        self.rcv.forget_gaps();
+        self.set_state(ctx, State::Closed, cause);
+    }
+
+    /// Queues the reset that tells the peer of the end, where the peer has a connection that needs it (RFC 9293
+    /// §3.10.5): not before it answered the SYN, and not once both FINs are on their way.
+    pub(super) fn reset_peer(&mut self) {
+        let needs_reset = matches!(
+            self.state,
+            State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 | State::CloseWait
+        );
+        if needs_reset {
+            self.pending.reset = Some(Reset { seq: self.snd.ack_seq(), with_ack: true });
+        }
+    }
+
+    /// Eff.snd.MSS without options.
+    pub(super) fn send_mss(&self, ctx: &Ctx<'_>) -> u16 {
+        self.snd.mss(self.path_mss, ctx.config.tcp.min_mss)
+    }
+
+    /// The scale that our SYN offers: the same for every connection, so that a buffer can grow later.
+    pub(super) fn offered_scale(ctx: &Ctx<'_>) -> WindowScale {
+        WindowScale::for_buffer(ctx.config.tcp.max_buffer_bytes)
+    }
+
+    /// What both SYNs agree on. `syn` is the peer's.
+    pub(super) fn negotiate(&mut self, ctx: &Ctx<'_>, syn: &Header) {
+        let options = &syn.options;
+        // RFC 7323 §2.2: windows are scaled in both directions or in none.
+        let scale = options.window_scale.map_or(WindowScale::NONE, |_| Connection::offered_scale(ctx));
+        self.rcv.on_peer_syn(syn.seq, scale);
+        self.snd.on_peer_syn(syn.seq, syn.window, options.mss, options.window_scale);
+        self.timestamps.negotiate(ctx.now, options.timestamps);
+        self.sack_permitted = options.sack_permitted;
     }
 
     pub(crate) fn state(&self) -> State {
-        todo!()
+        self.state
     }
 
-    /// Once CLOSED: why.
+    /// Once CLOSED: why (RFC 9293 §3.6, MUST-12: an orderly end and an abort are told apart).
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
-        todo!()
+        self.ending.reason
     }
 
-    /// One segment in. All that follows from it (replies, resets, acknowledgements) comes out of `poll_transmit`;
-    /// drops are counted inside.
-    pub(crate) fn handle_segment(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) {
-        todo!()
-    }
-
-    /// The next segment to send; ports are filled in by the caller.
-    pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
-        todo!()
-    }
-
-    pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) {
-        todo!()
-    }
-
-    pub(crate) fn poll_timeout(&self) -> Option<(Instant, DeadlineKind)> {
-        todo!()
-    }
-
-    /// Copies into the send queue; how many bytes it took.
-    pub(crate) fn send(&mut self, ctx: &mut Ctx<'_>, data: &[u8]) -> Result<usize> {
-        todo!()
-    }
-
-    /// Takes the front of `data` into the send queue without a copy; how many bytes it took.
-    pub(crate) fn send_bytes(&mut self, ctx: &mut Ctx<'_>, data: Bytes) -> Result<usize> {
-        todo!()
-    }
-
-    /// `Ok(0)` is the end of the stream.
-    pub(crate) fn recv(&mut self, ctx: &mut Ctx<'_>, buf: &mut [u8]) -> Result<usize> {
-        todo!()
-    }
-
-    /// One slice of the receive queue without a copy; an empty one is the end of the stream.
-    pub(crate) fn recv_bytes(&mut self, ctx: &mut Ctx<'_>, max: usize) -> Result<Bytes> {
-        todo!()
-    }
-
-    /// As `recv`, and leaves the data in the queue.
-    pub(crate) fn peek(&self, buf: &mut [u8]) -> Result<usize> {
-        todo!()
-    }
-
-    /// SHUT_WR: a FIN after what is queued. ENOTCONN if there is no connection.
-    pub(crate) fn shutdown_write(&mut self, ctx: &mut Ctx<'_>) -> Result<()> {
-        todo!()
-    }
-
-    /// SHUT_RD: `recv` returns what is queued, then the end of the stream. As on Linux, the peer is not told.
-    pub(crate) fn shutdown_read(&mut self, ctx: &mut Ctx<'_>) -> Result<()> {
-        todo!()
-    }
-
-    /// The descriptor is gone. The connection goes on by itself until what was sent is acknowledged and both FINs
-    /// passed; unread data makes it a reset (RFC 2525 §2.17), and so does data that arrives later.
-    pub(crate) fn close(&mut self, ctx: &mut Ctx<'_>) {
-        todo!()
-    }
-
-    /// Ends it now with a reset to the peer.
-    pub(crate) fn abort(&mut self, ctx: &mut Ctx<'_>) {
-        todo!()
-    }
-
+    /// What calls would return without `WouldBlock`: Linux's tcp_poll.
     pub(crate) fn readiness(&self) -> Readiness {
-        todo!()
+        let closed = self.state == State::Closed;
+        let opening = matches!(self.state, State::SynSent | State::SynReceived | State::Listen);
+        let no_more_input = closed || self.rcv.is_fin_received() || self.ending.read_shut;
+        let no_more_output = closed || self.snd.is_fin_queued();
+        Readiness {
+            readable: no_more_input || !self.rcv.queue().is_empty(),
+            writable: no_more_output || (!opening && self.has_send_room()),
+            peer_closed: no_more_input,
+            hung_up: no_more_input && no_more_output,
+            error: self.ending.error.is_some(),
+        }
+    }
+
+    /// Room for at least half of what is queued: as on Linux, a writer is not woken for every acknowledgement.
+    fn has_send_room(&self) -> bool {
+        let queued = self.snd.queue.len();
+        self.settings.send_buffer_bytes.saturating_sub(queued) >= (queued / 2).max(1)
     }
 
     /// SO_ERROR: returned once.
     pub(crate) fn take_error(&mut self) -> Option<Error> {
-        todo!()
-    }
-
-    pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, settings: Settings) {
-        todo!()
-    }
-
-    /// An ICMP error about our segment with sequence number `seq`. In SYN-SENT a hard one ends the attempt; later it
-    /// is remembered as the reason should the connection time out (RFC 5461, RFC 9293 §3.9.2.2).
-    pub(crate) fn on_unreachable(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, error: Error) {
-        todo!()
-    }
-
-    /// Whether a segment that began at `seq` may be in flight: SND.UNA <= seq < SND.NXT (RFC 5927 §4.1).
-    pub(crate) fn is_in_flight(&self, seq: SeqNumber) -> bool {
-        todo!()
-    }
-
-    /// "Packet too big" about our segment with sequence number `seq`; ignored unless that is in flight.
-    pub(crate) fn on_path_mss(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, path_mss: u16) {
-        todo!()
+        self.ending.error.take()
     }
 
     /// Whether new data was acknowledged since this was last asked: the path works in both directions.
     pub(crate) fn take_progress(&mut self) -> bool {
-        todo!()
+        core::mem::take(&mut self.progress)
     }
 
-    /// The TIME-WAIT record, once in that state.
-    pub(crate) fn time_wait(&self, ctx: &mut Ctx<'_>) -> super::TimeWait {
-        todo!()
+    /// The TIME-WAIT record, once in that state. Drain `poll_transmit` first: it has the acknowledgement of the peer's FIN.
+    pub(crate) fn time_wait(&self, ctx: &mut Ctx<'_>) -> TimeWait {
+        let expires_at = self.timers.deadline(Timer::TimeWait).unwrap_or(ctx.now + ctx.config.tcp.time_wait);
+        TimeWait::new(self, expires_at)
     }
 
     /// Bytes that wait to be read, bytes that are not acknowledged or not sent.
     pub(crate) fn queued(&self) -> (usize, usize) {
-        todo!()
+        (self.rcv.queue().len(), self.snd.queue.len())
     }
 
     /// All memory that the queues hold.
     pub(crate) fn memory_bytes(&self) -> usize {
-        todo!()
+        self.snd.queue.memory_bytes() + self.rcv.memory_bytes()
     }
 
-    /// Whether a SYN or RST was sent and the peer's answer makes the connection usable.
+    /// Whether the connection is open or was: both SYNs were acknowledged, and it is not CLOSED.
     pub(crate) fn is_connected(&self) -> bool {
-        todo!()
+        self.state.is_synchronized()
     }
 }

@@ -1,11 +1,19 @@
 //! Passive opens as small records: SYN-RECEIVED in a listener's SYN queue.
 
-use super::{Connection, Header, OpenParams};
+use core::time::Duration;
+
+use super::connection::RttProbe;
+use super::input::CHALLENGE_INTERVAL;
+use super::timestamps::{TimestampCheck, TimestampState};
+use super::window::WindowScale;
+use super::{Connection, Flags, Header, OpenParams, Options, SeqNumber, State};
 use crate::Ctx;
+use crate::stats::DropReason;
 use crate::time::Instant;
 
 /// What a segment does to a handshake.
 #[derive(Debug)]
+#[must_use]
 pub(crate) enum HandshakeStep {
     /// Nothing more; drops were counted.
     Ignored,
@@ -20,36 +28,195 @@ pub(crate) enum HandshakeStep {
     Reset(Header),
 }
 
+/// What a listener remembers of a SYN until the peer has answered the SYN-ACK. It came from LISTEN, so a reset takes it
+/// back there (RFC 9293 §3.5, MUST-11); a [`Connection`] in SYN-RECEIVED came from SYN-SENT.
 #[derive(Debug)]
-pub(crate) struct SynReceived {}
+pub(crate) struct SynReceived {
+    iss: SeqNumber,
+    irs: SeqNumber,
+    timestamps: TimestampState,
+    /// What the SYN offered.
+    peer_mss: Option<u16>,
+    peer_window: u16,
+    peer_scale: Option<u8>,
+    sack_permitted: bool,
+    /// What the SYN-ACK offers.
+    announced_mss: u16,
+    window: u16,
+    scale: WindowScale,
+    retries: u8,
+    sent_at: Instant,
+    deadline: Instant,
+    last_reply_at: Option<Instant>,
+}
 
-#[allow(unused_variables)]
 impl SynReceived {
-    /// From a SYN. The SYN-ACK comes out of `syn_ack`.
+    /// From a SYN. The SYN-ACK comes out of `syn_ack`. Data that comes with the SYN is left to be sent again.
     pub(crate) fn new(ctx: &mut Ctx<'_>, syn: &Header, params: &OpenParams) -> SynReceived {
-        todo!()
+        let options = &syn.options;
+        let mut timestamps = TimestampState::new(params.timestamp_offset);
+        timestamps.negotiate(ctx.now, options.timestamps);
+        log::debug!("tcp LISTEN -> SYN-RECEIVED: SYN {:?}", syn.seq);
+        ctx.stats.tcp_state_changes += 1;
+        SynReceived {
+            iss: params.isn,
+            irs: syn.seq,
+            timestamps,
+            peer_mss: options.mss,
+            peer_window: syn.window,
+            peer_scale: options.window_scale,
+            sack_permitted: options.sack_permitted,
+            announced_mss: params.announced_mss,
+            window: u16::try_from(params.settings.receive_buffer_bytes).unwrap_or(u16::MAX),
+            scale: Connection::offered_scale(ctx),
+            retries: 0,
+            sent_at: ctx.now,
+            deadline: ctx.now + ctx.config.tcp.initial_rto,
+            last_reply_at: None,
+        }
     }
 
+    /// The SYN-ACK: MSS always (RFC 9293 §3.7.1, MUST-14, SHLD-5), the other options where the SYN had them.
     pub(crate) fn syn_ack(&self, now: Instant) -> Header {
-        todo!()
+        Header {
+            seq: self.iss,
+            ack: self.irs + 1,
+            flags: Flags::SYN_ACK,
+            window: self.window,
+            options: Options {
+                mss: Some(self.announced_mss),
+                window_scale: self.peer_scale.map(|_| self.scale.shift()),
+                sack_permitted: self.sack_permitted,
+                timestamps: self.timestamps.option(now),
+                ..Options::default()
+            },
+            ..Header::default()
+        }
     }
 
+    /// RFC 9293 §3.10.7.4 for SYN-RECEIVED that came from LISTEN, in its order.
     pub(crate) fn handle_segment(
         &mut self,
         ctx: &mut Ctx<'_>,
         header: &Header,
         payload_len: usize,
     ) -> HandshakeStep {
-        todo!()
+        let flags = header.flags;
+        let is_reset = flags.contains(Flags::RST);
+        // Before the first step: timestamps (RFC 7323 §5.3, §3.2).
+        match self.timestamps.check(ctx.now, header.options.timestamps) {
+            TimestampCheck::Old if !is_reset => {
+                ctx.stats.count_drop(DropReason::Paws);
+                return self.reply(ctx, self.challenge_ack(ctx.now));
+            }
+            TimestampCheck::Missing if !is_reset => {
+                ctx.stats.count_drop(DropReason::Paws);
+                return HandshakeStep::Ignored;
+            }
+            _ => {}
+        }
+        // The SYN again: the SYN-ACK was lost.
+        if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && !is_reset && header.seq == self.irs {
+            ctx.stats.count_drop(DropReason::UnexpectedSegment);
+            return self.reply(ctx, self.syn_ack(ctx.now));
+        }
+        // First: the sequence number.
+        if !self.is_in_window(header, payload_len) {
+            ctx.stats.count_drop(DropReason::OutOfWindow);
+            if is_reset {
+                return HandshakeStep::Ignored;
+            }
+            return self.reply(ctx, self.challenge_ack(ctx.now));
+        }
+        // Second: RST (RFC 5961 §3.2).
+        if is_reset {
+            if header.seq == self.rcv_nxt() {
+                ctx.stats.tcp_resets_received += 1;
+                return HandshakeStep::Aborted;
+            }
+            ctx.stats.count_drop(DropReason::ChallengeAck);
+            return self.reply_challenge(ctx);
+        }
+        // Fourth: SYN. RFC 9293 would go back to LISTEN; who guesses a number in the window could then end
+        // handshakes, so it is challenged as RFC 5961 §4.2 has it for the later states.
+        if flags.contains(Flags::SYN) {
+            ctx.stats.count_drop(DropReason::ChallengeAck);
+            return self.reply_challenge(ctx);
+        }
+        // Fifth: ACK.
+        if !flags.contains(Flags::ACK) {
+            ctx.stats.count_drop(DropReason::UnexpectedSegment);
+            return HandshakeStep::Ignored;
+        }
+        if header.ack != self.iss + 1 {
+            ctx.stats.count_drop(DropReason::BadAck);
+            ctx.stats.tcp_resets_sent += 1;
+            return HandshakeStep::Reset(Header { seq: header.ack, flags: Flags::RST, ..Header::default() });
+        }
+        HandshakeStep::Complete
+    }
+
+    fn rcv_nxt(&self) -> SeqNumber {
+        self.irs + 1
+    }
+
+    /// RFC 9293 §3.10.7.4, table 6. The window is open and not scaled.
+    fn is_in_window(&self, header: &Header, payload_len: usize) -> bool {
+        let end = self.rcv_nxt() + u32::from(self.window);
+        let len = header.segment_len(payload_len);
+        header.seq.within(self.rcv_nxt(), end)
+            || (len > 0 && (header.seq + (len - 1)).within(self.rcv_nxt(), end))
+    }
+
+    /// The acknowledgement that answers what makes no sense.
+    fn challenge_ack(&self, now: Instant) -> Header {
+        Header {
+            seq: self.iss + 1,
+            ack: self.rcv_nxt(),
+            flags: Flags::ACK,
+            window: if self.peer_scale.is_some() { self.window >> self.scale.shift() } else { self.window },
+            options: Options { timestamps: self.timestamps.option(now), ..Options::default() },
+            ..Header::default()
+        }
+    }
+
+    fn reply_challenge(&mut self, ctx: &mut Ctx<'_>) -> HandshakeStep {
+        let step = self.reply(ctx, self.challenge_ack(ctx.now));
+        if let HandshakeStep::Reply(_) = &step {
+            ctx.stats.tcp_challenge_acks += 1;
+        }
+        step
+    }
+
+    /// An answer, unless there was one a moment ago (RFC 5961 §7): whoever forges segments makes us send no flood.
+    fn reply(&mut self, ctx: &Ctx<'_>, answer: Header) -> HandshakeStep {
+        if self.last_reply_at.is_some_and(|last| ctx.now.duration_since(last) < CHALLENGE_INTERVAL) {
+            return HandshakeStep::Ignored;
+        }
+        self.last_reply_at = Some(ctx.now);
+        HandshakeStep::Reply(answer)
     }
 
     /// The SYN-ACK to repeat, or `None` when it is to be given up.
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) -> Option<Header> {
-        todo!()
+        let config = &ctx.config.tcp;
+        if self.retries >= config.syn_ack_retries {
+            return None;
+        }
+        self.retries += 1;
+        self.deadline = ctx.now + self.retry_delay(config.initial_rto, config.max_rto);
+        ctx.stats.tcp_retransmits += 1;
+        ctx.stats.tcp_timeouts += 1;
+        Some(self.syn_ack(ctx.now))
+    }
+
+    /// RFC 6298 §5.5.
+    fn retry_delay(&self, initial_rto: Duration, max_rto: Duration) -> Duration {
+        initial_rto.saturating_mul(1 << self.retries.min(16)).min(max_rto)
     }
 
     pub(crate) fn deadline(&self) -> Instant {
-        todo!()
+        self.deadline
     }
 
     /// The established connection. The segment that completed the handshake must be passed to its
@@ -60,6 +227,30 @@ impl SynReceived {
         settings: super::Settings,
         path_mss: u16,
     ) -> Connection {
-        todo!()
+        let params = OpenParams {
+            isn: self.iss,
+            timestamp_offset: self.timestamps.offset,
+            announced_mss: self.announced_mss,
+            path_mss,
+            settings,
+        };
+        let mut connection = Connection::new(ctx, params);
+        let mut syn = Header { seq: self.irs, window: self.peer_window, ..Header::default() };
+        syn.options.mss = self.peer_mss;
+        syn.options.window_scale = self.peer_scale;
+        syn.options.sack_permitted = self.sack_permitted;
+        connection.negotiate(ctx, &syn);
+        connection.timestamps = self.timestamps;
+        connection.rcv.set_syn_window(self.window);
+        connection.snd.on_syn_sent();
+        connection.retries.timeouts = self.retries;
+        if self.retries == 0 {
+            connection.rtt_probe = Some(RttProbe { end: self.iss + 1, sent_at: self.sent_at });
+        }
+        ctx.stats.tcp_passive_opens += 1;
+        // The transition was counted when the record was made.
+        connection.state = State::SynReceived;
+        connection.timers.arm(super::timer::Timer::Retransmit, self.deadline);
+        connection
     }
 }

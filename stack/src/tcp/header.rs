@@ -21,6 +21,9 @@ impl Flags {
     pub(crate) const URG: Flags = Flags(0x20);
     pub(crate) const ECE: Flags = Flags(0x40);
     pub(crate) const CWR: Flags = Flags(0x80);
+    pub(crate) const SYN_ACK: Flags = Flags::SYN.with(Flags::ACK);
+    pub(crate) const PSH_ACK: Flags = Flags::PSH.with(Flags::ACK);
+    pub(crate) const RST_ACK: Flags = Flags::RST.with(Flags::ACK);
 
     pub(crate) const fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0

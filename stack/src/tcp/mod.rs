@@ -9,13 +9,21 @@ mod congestion;
 mod connection;
 mod handshake;
 mod header;
+mod input;
 mod isn;
+mod output;
+mod receiver;
+mod recovery;
 mod recv_queue;
 mod rtt;
 mod send_queue;
+mod sender;
 mod seq;
 mod state;
 mod time_wait;
+mod timer;
+mod timestamps;
+mod user;
 mod window;
 
 pub(crate) use connection::{Connection, OpenParams, Settings};
@@ -25,3 +33,6 @@ pub(crate) use isn::IsnGenerator;
 pub(crate) use seq::SeqNumber;
 pub(crate) use state::State;
 pub(crate) use time_wait::{TimeWait, TimeWaitStep};
+
+#[cfg(test)]
+mod tests;

@@ -34,4 +34,27 @@ impl State {
             State::TimeWait => "TIME-WAIT",
         }
     }
+
+    /// Both SYNs are acknowledged (RFC 9293 §3.5.2 calls these states synchronized).
+    pub(crate) const fn is_synchronized(self) -> bool {
+        !matches!(self, State::Closed | State::Listen | State::SynSent | State::SynReceived)
+    }
+
+    /// The program may still send: our FIN is not queued.
+    pub(crate) const fn can_send(self) -> bool {
+        matches!(self, State::Established | State::CloseWait)
+    }
+
+    /// The peer may still send: its FIN has not come (RFC 9293 §3.10.7.4, seventh step).
+    pub(crate) const fn can_receive(self) -> bool {
+        matches!(self, State::Established | State::FinWait1 | State::FinWait2)
+    }
+
+    /// Data or a FIN may wait to be sent or acknowledged.
+    pub(crate) const fn may_have_unsent(self) -> bool {
+        matches!(
+            self,
+            State::Established | State::CloseWait | State::FinWait1 | State::Closing | State::LastAck
+        )
+    }
 }

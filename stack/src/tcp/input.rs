@@ -1,0 +1,503 @@
+//! What a segment does, in the order of RFC 9293 §3.10.7.3 (SYN-SENT) and §3.10.7.4 (the others): one function a step.
+//!
+//! A step returns `Continue` to go on to the next one, `Break(Some(reason))` to drop the segment, and `Break(None)` if
+//! the segment has done its work. Drops are counted in one place, [`Connection::handle_segment`].
+
+use core::ops::ControlFlow::{self, Break, Continue};
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::connection::Reset;
+use super::receiver::{AckTimer, Placement, Stored};
+use super::recovery::{OnDuplicate, OnNewAck};
+use super::timer::Timer;
+use super::timestamps::TimestampCheck;
+use super::window::{UnscaledWindow, WindowScale};
+use super::{Connection, Flags, Header, SeqNumber, State, TimeWaitStep};
+use crate::Ctx;
+use crate::error::{CloseReason, Error};
+use crate::stats::DropReason;
+use crate::time::Instant;
+
+/// The shortest time between two answers of one connection to segments that make no sense: what RFC 5961 §7 asks for,
+/// and the end of loops in which two ends answer each other's answers. Linux's `tcp_invalid_ratelimit`.
+pub(super) const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What a step decides.
+type Step = ControlFlow<Option<DropReason>>;
+
+impl Connection {
+    /// One segment in. All that follows from it (replies, resets, acknowledgements) comes out of `poll_transmit`;
+    /// drops are counted inside.
+    pub(crate) fn handle_segment(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) {
+        log::trace!(
+            "tcp in {} <- {:?} seq {:?} ack {:?} win {} len {}",
+            self.state.name(),
+            header.flags,
+            header.seq,
+            header.ack,
+            header.window,
+            payload.len()
+        );
+        let step = if self.is_predicted(ctx.now, header, payload.len()) {
+            self.on_predicted(ctx, header, payload)
+        } else {
+            match self.state {
+                State::Closed | State::Listen => Break(Some(DropReason::NoTcpSocket)),
+                State::SynSent => self.on_segment_in_syn_sent(ctx, header, payload),
+                State::TimeWait => self.on_segment_in_time_wait(ctx, header, payload.len()),
+                _ => self.on_segment(ctx, header, payload),
+            }
+        };
+        if let Break(Some(reason)) = step {
+            ctx.stats.count_drop(reason);
+        }
+    }
+
+    /// The next segment of an undisturbed transfer (Van Jacobson's header prediction): it cannot fail a check of the steps.
+    fn is_predicted(&self, now: Instant, header: &Header, len: usize) -> bool {
+        self.state == State::Established
+            && matches!(header.flags, Flags::ACK | Flags::PSH_ACK)
+            && header.seq == self.rcv.nxt
+            && len <= self.rcv.window() as usize
+            && self.rcv.is_in_order()
+            && header.ack.after_eq(self.snd.una)
+            && header.ack.before_eq(self.snd.max)
+            && self.timestamps.check(now, header.options.timestamps) == TimestampCheck::Fine
+    }
+
+    fn on_predicted(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) -> Step {
+        self.on_acceptable(ctx, header);
+        self.process_ack(ctx, header, payload.len());
+        self.process_text(ctx, header, header.seq, payload, false)
+    }
+
+    /// RFC 9293 §3.10.7.4, from SYN-RECEIVED on.
+    fn on_segment(&mut self, ctx: &mut Ctx<'_>, header: &Header, mut payload: Bytes) -> Step {
+        let mut fin = header.flags.contains(Flags::FIN);
+        if self.is_crossing_syn_ack(header, payload.len()) {
+            // Simultaneous open (MUST-10): both ends have answered the other's SYN, and the two SYN-ACKs cross.
+            // The SYN in it is known; its ACK is what counts (Linux does the same).
+            return self.check_ack(ctx, header, 0);
+        }
+        match self.check_sequence(ctx, header, payload.len())? {
+            Placement::ClosedWindow => {
+                // The data cannot be taken; a bare FIN needs no room.
+                fin = fin && payload.is_empty();
+                if !payload.is_empty() {
+                    payload = Bytes::new();
+                    self.rcv.acknowledge_now();
+                }
+            }
+            Placement::Inside | Placement::Old | Placement::Outside => {}
+        }
+        self.check_reset(ctx, header)?;
+        // Third step, security: there are no compartments.
+        self.check_syn(ctx, header)?;
+        self.on_acceptable(ctx, header);
+        self.check_ack(ctx, header, payload.len())?;
+        // Sixth step, urgent data: it is delivered in line and unmarked (RFC 6093 §6; SHLD-13 has programs avoid it).
+        self.process_text(ctx, header, header.seq, payload, fin)
+    }
+
+    /// A SYN-ACK that answers our SYN while we have answered the peer's.
+    fn is_crossing_syn_ack(&self, header: &Header, len: usize) -> bool {
+        self.state == State::SynReceived
+            && header.flags.contains(Flags::SYN_ACK)
+            && !header.flags.contains(Flags::RST)
+            && len == 0
+            && header.seq + 1 == self.rcv.nxt
+            && header.ack == self.snd.nxt
+    }
+
+    /// First step: the sequence number, and before it the timestamp (RFC 7323 §5.3).
+    fn check_sequence(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        header: &Header,
+        payload_len: usize,
+    ) -> ControlFlow<Option<DropReason>, Placement> {
+        let is_reset = header.flags.contains(Flags::RST);
+        match self.timestamps.check(ctx.now, header.options.timestamps) {
+            TimestampCheck::Fine => {}
+            // RFC 7323 §5.2 and §3.2: a reset is let through.
+            TimestampCheck::Old | TimestampCheck::Missing if is_reset => {}
+            TimestampCheck::Old => {
+                self.answer_unacceptable(ctx, header, payload_len);
+                return Break(Some(DropReason::Paws));
+            }
+            TimestampCheck::Missing => return Break(Some(DropReason::Paws)),
+        }
+        let len = header.segment_len(payload_len);
+        let reason = match self.rcv.place(header.seq, len) {
+            placement @ (Placement::Inside | Placement::ClosedWindow) => return Continue(placement),
+            Placement::Old if payload_len > 0 => DropReason::DuplicateData,
+            Placement::Old | Placement::Outside => DropReason::OutOfWindow,
+        };
+        if is_reset {
+            // Linux's tcp_reset_check: some peers reset with the number of their FIN.
+            let behind_fin = matches!(self.state, State::CloseWait | State::LastAck | State::Closing);
+            if behind_fin && header.seq + 1 == self.rcv.nxt {
+                self.on_reset(ctx);
+                return Break(None);
+            }
+            return Break(Some(reason));
+        }
+        let is_first_syn = header.flags.contains(Flags::SYN) && !header.flags.contains(Flags::ACK);
+        if self.state == State::SynReceived && is_first_syn && header.seq + 1 == self.rcv.nxt {
+            // The peer's SYN again: our SYN-ACK was lost.
+            if self.may_challenge(ctx.now) {
+                self.pending.syn = true;
+            }
+            return Break(Some(reason));
+        }
+        self.answer_unacceptable(ctx, header, payload_len);
+        Break(Some(reason))
+    }
+
+    /// "Send an acknowledgment in reply". As on Linux (tcp_oow_rate_limited), segments with data are always answered:
+    /// they are no answers themselves, so no loop comes of it.
+    fn answer_unacceptable(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
+        let has_text = payload_len > 0 || header.flags.contains(Flags::FIN);
+        if header.flags.contains(Flags::SYN) {
+            // RFC 5961 §4.2: a SYN is challenged wherever it lies.
+            self.challenge(ctx);
+        } else if has_text || self.may_challenge(ctx.now) {
+            self.rcv.owe_duplicate();
+        }
+    }
+
+    /// Whether an answer to a segment that makes no sense is due; it counts as given.
+    fn may_challenge(&mut self, now: Instant) -> bool {
+        let due = self.last_challenge_at.is_none_or(|last| now.duration_since(last) >= CHALLENGE_INTERVAL);
+        if due {
+            self.last_challenge_at = Some(now);
+        }
+        due
+    }
+
+    /// A challenge ACK (RFC 5961 §3.2, §4.2, §5.2), within the rate.
+    fn challenge(&mut self, ctx: &mut Ctx<'_>) {
+        if self.may_challenge(ctx.now) {
+            ctx.stats.tcp_challenge_acks += 1;
+            self.rcv.acknowledge_now();
+        }
+    }
+
+    /// Second step: RST. RFC 5961 §3.2: only one exactly at RCV.NXT is believed.
+    fn check_reset(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
+        if !header.flags.contains(Flags::RST) {
+            return Continue(());
+        }
+        if header.seq != self.rcv.nxt {
+            self.challenge(ctx);
+            return Break(Some(DropReason::ChallengeAck));
+        }
+        self.on_reset(ctx);
+        Break(None)
+    }
+
+    /// The peer has reset the connection; it may carry data, which is of no use (SHLD-2).
+    fn on_reset(&mut self, ctx: &mut Ctx<'_>) {
+        ctx.stats.tcp_resets_received += 1;
+        match self.state {
+            // Simultaneous open (MUST-11): a listener's handshakes are records of their own.
+            State::SynReceived => self.end(ctx, CloseReason::Refused, "RST"),
+            State::CloseWait => {
+                self.end(ctx, CloseReason::PeerReset, "RST");
+                // The peer had said that it would send nothing more: only sending is broken (Linux's tcp_reset).
+                self.ending.error = Some(Error::BrokenPipe);
+            }
+            _ => self.end(ctx, CloseReason::PeerReset, "RST"),
+        }
+    }
+
+    /// Fourth step: SYN. RFC 5961 §4.2: never believed, always challenged.
+    fn check_syn(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
+        if header.flags.contains(Flags::SYN) {
+            self.challenge(ctx);
+            return Break(Some(DropReason::ChallengeAck));
+        }
+        Continue(())
+    }
+
+    /// The segment has passed the checks that strangers fail: the peer is alive.
+    fn on_acceptable(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
+        self.timestamps.on_segment(ctx.now, header, self.rcv.last_ack_sent);
+        self.last_heard_at = ctx.now;
+        self.retries.keepalives = 0;
+    }
+
+    /// Fifth step: ACK.
+    fn check_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) -> Step {
+        if !header.flags.contains(Flags::ACK) {
+            return Break(Some(DropReason::UnexpectedSegment));
+        }
+        if self.state == State::SynReceived {
+            if !(header.ack.after(self.snd.una) && header.ack.before_eq(self.snd.max)) {
+                self.pending.reset = Some(Reset { seq: header.ack, with_ack: false });
+                return Break(Some(DropReason::BadAck));
+            }
+            self.on_syn_acked(ctx, header);
+            self.establish(ctx, "ACK of our SYN");
+        }
+        if !self.snd.is_ack_acceptable(header.ack) {
+            self.challenge(ctx);
+            return Break(Some(DropReason::BadAck));
+        }
+        self.process_ack(ctx, header, payload_len);
+        self.after_fin_acked(ctx)
+    }
+
+    /// Our SYN is acknowledged: the first round trip, and from now on windows are scaled.
+    fn on_syn_acked(&mut self, ctx: &Ctx<'_>, header: &Header) {
+        self.sample_rtt(ctx.now, header);
+        self.snd.on_syn_acked(header.ack);
+    }
+
+    /// An acceptable acknowledgement: SND.UNA, round trips, congestion, the window.
+    fn process_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
+        // RFC 7323 §2.2: the window of a SYN is never scaled.
+        let is_syn = header.flags.contains(Flags::SYN);
+        let scale = if is_syn { WindowScale::NONE } else { self.snd.scale() };
+        let window = UnscaledWindow(header.window).scale(scale).0;
+        let was_closed = self.snd.usable_window() == 0;
+        if header.ack.after(self.snd.una) {
+            self.on_new_ack(ctx, header);
+        } else if self.is_duplicate_ack(header, payload_len, window) {
+            self.on_duplicate_ack(ctx, header);
+        }
+        self.snd.update_window(header.seq, header.ack, window);
+        // The peer answers (MUST-37): its window may stay closed for as long as it likes.
+        self.retries.unanswered_probes = 0;
+        if was_closed && self.snd.usable_window() > 0 {
+            self.retries.probes = 0;
+            self.timers.stop(Timer::Persist);
+        }
+    }
+
+    /// SND.UNA moves.
+    fn on_new_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
+        let flight = self.snd.flight();
+        self.sample_rtt(ctx.now, header);
+        let cwnd_limited = self.is_cwnd_limited(flight);
+        let acked_bytes = self.snd.on_ack(header.ack);
+        self.rtt.clear_back_off();
+        self.retries.timeouts = 0;
+        self.retries.probes = 0;
+        self.ending.soft_error = None;
+        self.progress = true;
+        let mut restart_timer = true;
+        match self.recovery.on_new_ack(header.ack) {
+            OnNewAck::Ordinary => self.congestion.on_ack(acked_bytes, cwnd_limited),
+            OnNewAck::Partial { is_first } => {
+                self.congestion.on_partial_ack(acked_bytes);
+                self.pending.retransmit = true;
+                // RFC 6582 §3.2 step 3, the impatient variant: many losses end in a time-out rather than in many
+                // round trips.
+                restart_timer = is_first;
+            }
+            OnNewAck::Full => {
+                log::debug!("tcp recovery is over at {:?}", header.ack);
+                self.congestion.on_recovery_done(self.snd.flight());
+            }
+        }
+        if self.snd.flight() == 0 {
+            // RFC 6298 §5.2. Whatever is to be sent again arms it anew.
+            self.timers.stop(Timer::Retransmit);
+        } else if restart_timer {
+            // RFC 6298 §5.3.
+            self.arm_retransmit(ctx.now);
+        }
+    }
+
+    /// Whether the congestion window is what held the sender back (Linux's tcp_is_cwnd_limited): half of it in use during
+    /// slow start, all of it later.
+    fn is_cwnd_limited(&self, flight: u32) -> bool {
+        let cwnd = self.congestion.cwnd();
+        if cwnd < self.congestion.ssthresh() {
+            flight.saturating_mul(2) >= cwnd
+        } else {
+            flight.saturating_add(u32::from(self.path_mss)) > cwnd
+        }
+    }
+
+    /// A round trip for the RTO: of the segment that is timed if this acknowledges it, otherwise from the
+    /// timestamp that comes back (RFC 7323 §4.1: only from segments that acknowledge new data).
+    fn sample_rtt(&mut self, now: Instant, header: &Header) {
+        if let Some(probe) = self.rtt_probe.filter(|probe| header.ack.after_eq(probe.end)) {
+            self.rtt_probe = None;
+            self.rtt.on_sample(now.duration_since(probe.sent_at));
+        } else if let Some(round_trip) = self.timestamps.round_trip(now, header) {
+            self.rtt.on_sample(round_trip);
+        }
+    }
+
+    /// RFC 5681 §2. One that names data beyond a hole counts whatever its window (RFC 6675 §2).
+    fn is_duplicate_ack(&self, header: &Header, payload_len: usize, window: u32) -> bool {
+        header.ack == self.snd.una
+            && payload_len == 0
+            && !header.flags.contains(Flags::FIN)
+            && self.snd.flight() > 0
+            && (window == self.snd.wnd || self.names_a_hole(header))
+    }
+
+    fn names_a_hole(&self, header: &Header) -> bool {
+        header.options.sack.first().is_some_and(|&(left, right)| {
+            left.after(self.snd.una) && right.after(left) && right.before_eq(self.snd.max)
+        })
+    }
+
+    fn on_duplicate_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
+        let has_sack = self.names_a_hole(header);
+        match self.recovery.on_duplicate(self.snd.una, self.snd.max, has_sack) {
+            OnDuplicate::Counted => {}
+            OnDuplicate::Inflate => self.congestion.on_duplicate_ack_in_recovery(),
+            OnDuplicate::EnterRecovery => {
+                log::debug!("tcp recovery begins at {:?}", self.snd.una);
+                self.congestion.on_loss_detected(self.snd.flight());
+                ctx.stats.tcp_fast_retransmits += 1;
+                self.pending.retransmit = true;
+            }
+        }
+    }
+
+    /// The rest of the fifth step: what follows when our FIN is acknowledged.
+    fn after_fin_acked(&mut self, ctx: &mut Ctx<'_>) -> Step {
+        if !self.snd.is_fin_acked() {
+            return Continue(());
+        }
+        match self.state {
+            State::FinWait1 => self.set_state(ctx, State::FinWait2, "ACK of our FIN"),
+            State::Closing => self.set_state(ctx, State::TimeWait, "ACK of our FIN"),
+            State::LastAck => {
+                self.end(ctx, CloseReason::Finished, "ACK of our FIN");
+                return Break(None);
+            }
+            _ => {}
+        }
+        Continue(())
+    }
+
+    /// Seventh step: the data, from `seq` on; and the eighth, the FIN.
+    fn process_text(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        header: &Header,
+        seq: SeqNumber,
+        payload: Bytes,
+        fin: bool,
+    ) -> Step {
+        if payload.is_empty() && !fin {
+            return Continue(());
+        }
+        if !self.state.can_receive() {
+            // After the peer's FIN there should be nothing.
+            return if payload.is_empty() {
+                Continue(())
+            } else {
+                Break(Some(DropReason::UnexpectedSegment))
+            };
+        }
+        let is_unwanted = self.ending.orphaned || self.ending.read_shut;
+        if is_unwanted && self.state != State::Established && !payload.is_empty() {
+            // RFC 9293 §3.6.1 (SHLD-3), RFC 2525 §2.17: the program has closed and will not read it.
+            self.reset_peer();
+            self.end(ctx, CloseReason::Aborted, "data after close");
+            return Break(Some(DropReason::ReceiverClosed));
+        }
+        let config = &ctx.config.tcp;
+        self.rcv.renew_quick_acks(ctx.now, self.rtt.rto(), config.quick_acks);
+        let was_in_order = self.rcv.is_in_order();
+        let stored = self.rcv.on_text(ctx.now, seq, payload, fin, config.max_out_of_order_ranges);
+        match stored {
+            Stored::InOrder => self.on_in_order(ctx, was_in_order),
+            Stored::OutOfOrder | Stored::Duplicate | Stored::Full => self.rcv.owe_duplicate(),
+        }
+        if self.rcv.is_fin_received() {
+            self.on_fin(ctx);
+        }
+        match stored {
+            Stored::InOrder | Stored::OutOfOrder => Continue(()),
+            Stored::Duplicate => Break(Some(DropReason::DuplicateData)),
+            Stored::Full => {
+                log::debug!("tcp keeps no more islands: {:?} refused", header.seq);
+                Break(Some(DropReason::ReassemblyQueueFull))
+            }
+        }
+    }
+
+    fn on_in_order(&mut self, ctx: &Ctx<'_>, was_in_order: bool) {
+        match self.rcv.on_in_order(was_in_order) {
+            AckTimer::Arm => self.timers.arm(Timer::DelayedAck, ctx.now + ctx.config.tcp.delayed_ack),
+            AckTimer::Leave => {}
+        }
+    }
+
+    /// Eighth step: the peer's FIN, with everything before it, is here.
+    fn on_fin(&mut self, ctx: &mut Ctx<'_>) {
+        self.rcv.acknowledge_now();
+        match self.state {
+            State::Established => self.set_state(ctx, State::CloseWait, "FIN"),
+            // Had our FIN been acknowledged, the fifth step would have led to FIN-WAIT-2.
+            State::FinWait1 => self.set_state(ctx, State::Closing, "FIN"),
+            State::FinWait2 => self.set_state(ctx, State::TimeWait, "FIN"),
+            _ => {}
+        }
+    }
+
+    /// RFC 9293 §3.10.7.3.
+    fn on_segment_in_syn_sent(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) -> Step {
+        let flags = header.flags;
+        let has_ack = flags.contains(Flags::ACK);
+        // First: ACK. Only the SYN was sent.
+        if has_ack && (header.ack != self.snd.max || self.snd.outstanding() == 0) {
+            if !flags.contains(Flags::RST) {
+                self.pending.reset = Some(Reset { seq: header.ack, with_ack: false });
+            }
+            return Break(Some(DropReason::BadAck));
+        }
+        // Second: RST.
+        if flags.contains(Flags::RST) {
+            if !has_ack {
+                return Break(Some(DropReason::UnexpectedSegment));
+            }
+            ctx.stats.tcp_resets_received += 1;
+            self.end(ctx, CloseReason::Refused, "RST");
+            return Break(None);
+        }
+        // Fourth: SYN. (Fifth: anything else is dropped.)
+        if !flags.contains(Flags::SYN) {
+            return Break(Some(DropReason::UnexpectedSegment));
+        }
+        self.negotiate(ctx, header);
+        self.last_heard_at = ctx.now;
+        if !has_ack {
+            // Simultaneous open (MUST-10): the peer's SYN has crossed ours.
+            self.retries.timeouts = 0;
+            self.pending.syn = true;
+            self.set_state(ctx, State::SynReceived, "SYN without ACK");
+            return Continue(());
+        }
+        self.on_syn_acked(ctx, header);
+        self.establish(ctx, "SYN-ACK");
+        self.rcv.acknowledge_now();
+        self.process_text(ctx, header, header.seq + 1, payload, flags.contains(Flags::FIN))
+    }
+
+    /// TIME-WAIT is a record of its own; until the socket layer has made it, it is asked here.
+    fn on_segment_in_time_wait(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) -> Step {
+        let mut record = self.time_wait(ctx);
+        record.last_reply_at = self.last_challenge_at;
+        match record.handle_segment(ctx, header, payload_len) {
+            TimeWaitStep::Ignored => {}
+            TimeWaitStep::Reply(_) => self.rcv.acknowledge_now(),
+            // Only the record can be given up for a new connection.
+            TimeWaitStep::Reopen { .. } => ctx.stats.count_drop(DropReason::UnexpectedSegment),
+        }
+        self.last_challenge_at = record.last_reply_at;
+        self.timers.arm(Timer::TimeWait, record.expires_at);
+        Break(None)
+    }
+}

@@ -1,0 +1,263 @@
+//! What to send next, one segment a call.
+
+use super::connection::{Reset, RttProbe};
+use super::sender::{Freshness, Plan};
+use super::timer::Timer;
+use super::{Connection, Flags, Header, Options, SeqNumber, State};
+use crate::Ctx;
+use crate::frame::Payload;
+
+/// Three blocks fit beside timestamps, four without (RFC 2018 §3).
+const SACK_BLOCKS_WITH_TIMESTAMPS: usize = 3;
+const SACK_BLOCKS: usize = 4;
+
+impl Connection {
+    /// The next segment to send, of at most the effective MSS; ports are filled in by the caller. `None` when there is
+    /// nothing more to send now.
+    pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+        let (header, payload) = self.next_segment(ctx)?;
+        log::trace!(
+            "tcp in {} -> {:?} seq {:?} ack {:?} win {} len {}",
+            self.state.name(),
+            header.flags,
+            header.seq,
+            header.ack,
+            header.window,
+            crate::frame::payload_len(&payload)
+        );
+        Some((header, payload))
+    }
+
+    fn next_segment(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+        if let Some(reset) = self.pending.reset.take() {
+            return Some(self.reset_segment(ctx, reset));
+        }
+        match self.state {
+            State::Closed | State::Listen => None,
+            State::SynSent | State::SynReceived => self.poll_syn(ctx).or_else(|| self.poll_ack(ctx)),
+            _ => {
+                let data = if self.state.may_have_unsent() { self.poll_data(ctx) } else { None };
+                data.or_else(|| self.poll_keepalive(ctx)).or_else(|| self.poll_ack(ctx))
+            }
+        }
+    }
+
+    fn reset_segment(&mut self, ctx: &mut Ctx<'_>, reset: Reset) -> (Header, Payload) {
+        ctx.stats.tcp_resets_sent += 1;
+        let mut header = Header { seq: reset.seq, flags: Flags::RST, ..Header::default() };
+        if reset.with_ack {
+            header.flags = Flags::RST_ACK;
+            header.ack = self.rcv.nxt;
+            header.options.timestamps = self.timestamps.option(ctx.now);
+        }
+        (header, Payload::new())
+    }
+
+    /// The SYN of SYN-SENT, the SYN-ACK of SYN-RECEIVED (simultaneous open, or an ACK of a handshake that made no sense).
+    fn poll_syn(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+        if !core::mem::take(&mut self.pending.syn) {
+            return None;
+        }
+        let is_answer = self.state == State::SynReceived;
+        let mut header = Header {
+            seq: self.snd.una,
+            flags: if is_answer { Flags::SYN_ACK } else { Flags::SYN },
+            window: self.rcv.syn_window(),
+            ..Header::default()
+        };
+        // RFC 9293 §3.7.1 (MUST-14, SHLD-5, MAY-3): the MSS always; MUST-65: here, and in no other segment.
+        header.options = Options {
+            mss: Some(self.announced_mss),
+            window_scale: Some(Connection::offered_scale(ctx).shift()),
+            sack_permitted: true,
+            timestamps: Some(self.timestamps.offer(ctx.now)),
+            ..Options::default()
+        };
+        if is_answer {
+            // A SYN-ACK offers only what the SYN did (RFC 7323 §2.2, §3.2; RFC 2018 §2).
+            header.ack = self.rcv.nxt;
+            header.options.sack_permitted = self.sack_permitted;
+            header.options.timestamps = self.timestamps.option(ctx.now);
+            header.options.window_scale = self.snd.is_scaled().then_some(self.rcv.scale.shift());
+            self.rcv.on_ack_sent();
+        }
+        if self.snd.outstanding() == 0 {
+            self.rtt_probe = Some(RttProbe { end: self.snd.una + 1, sent_at: ctx.now });
+        } else {
+            ctx.stats.tcp_retransmits += 1;
+            self.rtt_probe = None;
+        }
+        self.snd.on_syn_sent();
+        self.arm_retransmit(ctx.now);
+        Some((header, Payload::new()))
+    }
+
+    /// Data and FIN: the segment that is lost, a window probe, or what is next.
+    fn poll_data(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+        if core::mem::take(&mut self.pending.retransmit) && self.snd.flight() > 0 {
+            return Some(self.retransmit_first(ctx));
+        }
+        if !self.snd.has_unsent() {
+            return None;
+        }
+        self.restart_after_idle(ctx);
+        let mss = self.effective_mss(ctx);
+        let extra = self.recovery.extra_segments() * mss;
+        let cwnd = self.congestion.cwnd().saturating_add(extra);
+        let probe = core::mem::take(&mut self.pending.probe);
+        match self.snd.plan(mss, cwnd, self.settings.nodelay) {
+            Plan::Send { len, fin } => Some(self.send_next(ctx, len, fin)),
+            Plan::WaitForWindow if self.snd.flight() == 0 => {
+                // RFC 9293 §3.8.6.1 (MUST-35, MUST-36): nobody else would speak; the peer's window update
+                // may have been lost.
+                if probe {
+                    return Some(self.send_probe(ctx));
+                }
+                self.arm_persist(ctx);
+                None
+            }
+            Plan::Nothing | Plan::WaitForWindow | Plan::WaitForAck => None,
+        }
+    }
+
+    /// RFC 5681 §4.1: after a pause longer than the RTO the window is no longer known to fit the path.
+    fn restart_after_idle(&mut self, ctx: &Ctx<'_>) {
+        let pause = ctx.now.duration_since(self.last_data_sent_at);
+        if self.snd.outstanding() == 0 && pause > self.rtt.rto() {
+            self.congestion.on_idle(ctx.config.tcp.initial_window_segs);
+        }
+    }
+
+    /// Eff.snd.MSS (RFC 9293 §3.7.1, MUST-16; SHLD-28): what peer and path take, less the options of the next segment.
+    pub(super) fn effective_mss(&self, ctx: &Ctx<'_>) -> u32 {
+        let mut options = Options { timestamps: self.timestamps.option(ctx.now), ..Options::default() };
+        options.sack = self.sack_blocks();
+        let mss = u32::from(self.send_mss(ctx));
+        // At most 40 bytes of options, and an MSS of at least `min_mss`.
+        mss.saturating_sub(options.wire_len() as u32).max(1)
+    }
+
+    fn sack_blocks(&self) -> super::SackBlocks {
+        if !self.sack_permitted || !self.rcv.has_gaps() {
+            return super::SackBlocks::new();
+        }
+        let limit = if self.timestamps.enabled { SACK_BLOCKS_WITH_TIMESTAMPS } else { SACK_BLOCKS };
+        self.rcv.sack_blocks(limit)
+    }
+
+    /// A segment from SND.NXT on.
+    fn send_next(&mut self, ctx: &mut Ctx<'_>, len: usize, fin: bool) -> (Header, Payload) {
+        let seq = self.snd.nxt;
+        let is_full = len as u32 == self.effective_mss(ctx);
+        let segment = self.data_segment(ctx, seq, len, fin);
+        match self.snd.on_sent(len, fin, is_full) {
+            Freshness::New => {
+                if self.rtt_probe.is_none() {
+                    self.rtt_probe = Some(RttProbe { end: self.snd.nxt, sent_at: ctx.now });
+                }
+            }
+            Freshness::Repeated => self.on_resent(ctx, seq),
+        }
+        self.timers.stop(Timer::Persist);
+        // RFC 6298 §5.1.
+        if !self.timers.is_armed(Timer::Retransmit) {
+            self.arm_retransmit(ctx.now);
+        }
+        segment
+    }
+
+    /// The segment at SND.UNA once more; SND.NXT stays (RFC 5681 §3.2 step 2, RFC 6582 §3.2 step 3).
+    fn retransmit_first(&mut self, ctx: &mut Ctx<'_>) -> (Header, Payload) {
+        let seq = self.snd.una;
+        let flight = self.snd.flight() as usize;
+        let queued = self.snd.queue.len();
+        let len = queued.min(flight).min(self.effective_mss(ctx) as usize);
+        let fin = len == queued && self.snd.is_fin_outstanding();
+        let segment = self.data_segment(ctx, seq, len, fin);
+        self.on_resent(ctx, seq);
+        self.arm_retransmit(ctx.now);
+        segment
+    }
+
+    /// Karn's algorithm (RFC 6298 §3): a segment that was sent twice is not timed.
+    fn on_resent(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber) {
+        ctx.stats.tcp_retransmits += 1;
+        if self.rtt_probe.is_some_and(|probe| seq.before(probe.end)) {
+            self.rtt_probe = None;
+        }
+    }
+
+    /// The window is closed: its next octet as a probe, or the FIN if that is all (RFC 9293 §3.8.6.1). It is open but small:
+    /// that much, now that the peer has had its time to open it (§3.8.6.2.1).
+    fn send_probe(&mut self, ctx: &mut Ctx<'_>) -> (Header, Payload) {
+        self.retries.probes = self.retries.probes.saturating_add(1);
+        self.retries.unanswered_probes = self.retries.unanswered_probes.saturating_add(1);
+        ctx.stats.tcp_window_probes += 1;
+        let window = self.snd.usable_window() as usize;
+        if window > 0 {
+            let len = self.snd.unsent().min(window).min(self.effective_mss(ctx) as usize);
+            return self.send_next(ctx, len, false);
+        }
+        let len = self.snd.unsent().min(1);
+        let segment = self.data_segment(ctx, self.snd.una, len, len == 0);
+        self.snd.on_probe_sent();
+        self.rtt_probe = None;
+        self.arm_persist(ctx);
+        segment
+    }
+
+    fn data_segment(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        seq: SeqNumber,
+        len: usize,
+        fin: bool,
+    ) -> (Header, Payload) {
+        self.rcv.on_data_sent(ctx.now, ctx.config.tcp.delayed_ack);
+        let mut header = self.ack_header(ctx, seq);
+        let offset = (seq - self.snd.una) as usize;
+        let payload = if len > 0 { self.snd.queue.slice(offset, len) } else { Payload::new() };
+        // RFC 9293 §3.9.1.2 (MUST-61, SHLD-27, MAY-16): what ends the queue is pushed, however many calls filled it.
+        if len > 0 && offset + len == self.snd.queue.len() {
+            header.flags = header.flags.with(Flags::PSH);
+        }
+        if fin {
+            header.flags = header.flags.with(Flags::FIN);
+        }
+        self.last_data_sent_at = ctx.now;
+        (header, payload)
+    }
+
+    /// RFC 9293 §3.8.4 (SHLD-12): no data, and a number that was acknowledged already, so that the peer answers.
+    fn poll_keepalive(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+        if !core::mem::take(&mut self.pending.keepalive) {
+            return None;
+        }
+        ctx.stats.tcp_keepalive_probes += 1;
+        Some((self.ack_header(ctx, self.snd.una - 1), Payload::new()))
+    }
+
+    fn poll_ack(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+        if !self.rcv.is_ack_due_now() {
+            return None;
+        }
+        self.rcv.on_pure_ack_sent();
+        Some((self.ack_header(ctx, self.snd.ack_seq()), Payload::new()))
+    }
+
+    /// A header that acknowledges everything received, with the window, the timestamps and what came out of order.
+    fn ack_header(&mut self, ctx: &Ctx<'_>, seq: SeqNumber) -> Header {
+        let mut header = Header {
+            seq,
+            ack: self.rcv.nxt,
+            flags: Flags::ACK,
+            window: self.rcv.advertise(),
+            ..Header::default()
+        };
+        header.options.timestamps = self.timestamps.option(ctx.now);
+        header.options.sack = self.sack_blocks();
+        self.rcv.on_ack_sent();
+        self.timers.stop(Timer::DelayedAck);
+        header
+    }
+}

@@ -1,0 +1,415 @@
+//! The receive sequence space: RCV.NXT, RCV.WND, what came out of order, and when to acknowledge.
+//!
+//! ```text
+//!     in the queue,   |  may come: the window   |
+//!     or read         |  (islands: assembler)   |  refused
+//!  -------------------+-------------------------+----------> sequence numbers
+//!                 RCV.NXT                     edge = RCV.NXT + RCV.WND as last advertised
+//! ```
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use bytes::{Buf, Bytes};
+
+use super::assembler::{Assembler, Insert};
+use super::recv_queue::RecvQueue;
+use super::window::{Window, WindowScale};
+use super::{SackBlocks, SeqNumber};
+use crate::time::Instant;
+
+/// How a segment lies to the window (RFC 9293 §3.10.7.4, first step).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Placement {
+    /// At least a part of it is inside.
+    Inside,
+    /// It begins at RCV.NXT and the window is closed: the data is refused, ACK, RST and URG are looked at (MUST-66).
+    ClosedWindow,
+    /// All of it was received before.
+    Old,
+    /// Beyond the right edge, or far off.
+    Outside,
+}
+
+/// What became of a segment's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Stored {
+    /// RCV.NXT has moved.
+    InOrder,
+    /// It waits for what lies before it.
+    OutOfOrder,
+    /// It was there already.
+    Duplicate,
+    /// Too many islands.
+    Full,
+}
+
+/// When an acknowledgement goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AckDue {
+    /// Nothing to acknowledge.
+    No,
+    /// When the delayed-ACK timer fires, or with the next segment.
+    Later,
+    Now,
+}
+
+/// The timer that the receiver wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum AckTimer {
+    Leave,
+    Arm,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    pub(super) nxt: SeqNumber,
+    /// The right edge of the window that the peer knows of. Never moves left (RFC 9293 §3.8.6, SHLD-14).
+    edge: SeqNumber,
+    /// Last.ACK.sent of RFC 7323.
+    pub(super) last_ack_sent: SeqNumber,
+    /// Of the windows that we send.
+    pub(super) scale: WindowScale,
+    buffer_bytes: u32,
+    queue: RecvQueue,
+    assembler: Option<Box<Assembler>>,
+    /// Where the peer's FIN lies, when it came before the data in front of it.
+    fin_at: Option<SeqNumber>,
+    fin_received: bool,
+    /// The largest segment seen: what counts as full when every second is acknowledged.
+    mss: u16,
+    announced_mss: u16,
+    ack: AckDue,
+    /// Acknowledgements that are owed for segments out of order: one each, so that the peer can count them.
+    duplicates_owed: u8,
+    /// Segments that are still acknowledged at once.
+    quick_acks: u8,
+    last_data_at: Instant,
+}
+
+impl Receiver {
+    /// Before the peer's SYN has come.
+    pub(super) fn new(buffer_bytes: usize, announced_mss: u16, quick_acks: u8) -> Receiver {
+        Receiver {
+            nxt: SeqNumber(0),
+            edge: SeqNumber(0),
+            last_ack_sent: SeqNumber(0),
+            scale: WindowScale::NONE,
+            buffer_bytes: clamp_buffer(buffer_bytes),
+            queue: RecvQueue::new(),
+            assembler: None,
+            fin_at: None,
+            fin_received: false,
+            mss: announced_mss.min(super::sender::DEFAULT_MSS),
+            announced_mss,
+            ack: AckDue::No,
+            duplicates_owed: 0,
+            quick_acks,
+            last_data_at: Instant::ZERO,
+        }
+    }
+
+    /// The peer's SYN: RCV.NXT is one after it, and our SYN offered a window that is not scaled.
+    pub(super) fn on_peer_syn(&mut self, irs: SeqNumber, scale: WindowScale) {
+        self.nxt = irs + 1;
+        self.last_ack_sent = self.nxt;
+        self.edge = self.nxt + u32::from(self.syn_window());
+        self.scale = scale;
+    }
+
+    /// The window of a SYN or SYN-ACK, which is never scaled (RFC 7323 §2.2).
+    pub(super) fn syn_window(&self) -> u16 {
+        u16::try_from(self.buffer_bytes).unwrap_or(u16::MAX)
+    }
+
+    /// The window that the SYN-ACK of a passive open offered.
+    pub(super) fn set_syn_window(&mut self, window: u16) {
+        self.edge = self.nxt + u32::from(window);
+    }
+
+    pub(super) fn set_buffer(&mut self, buffer_bytes: usize) {
+        self.buffer_bytes = clamp_buffer(buffer_bytes);
+    }
+
+    /// RCV.WND, as the peer knows it.
+    pub(super) fn window(&self) -> u32 {
+        self.edge - self.nxt
+    }
+
+    /// Whether everything up to here came in order.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.assembler.is_none() && self.fin_at.is_none()
+    }
+
+    pub(super) fn is_fin_received(&self) -> bool {
+        self.fin_received
+    }
+
+    /// RFC 9293 §3.10.7.4, table 6. `len` is SEG.LEN.
+    pub(super) fn place(&self, seq: SeqNumber, len: u32) -> Placement {
+        let window = self.window();
+        let from_nxt = seq - self.nxt;
+        if from_nxt < window || (len == 0 && from_nxt == window) {
+            // A segment without data right at the edge comes from a peer that has filled the window: as on
+            // Linux its ACK counts.
+            return Placement::Inside;
+        }
+        if seq == self.nxt {
+            return Placement::ClosedWindow;
+        }
+        if seq.after(self.nxt) {
+            return Placement::Outside;
+        }
+        match (seq + len).after(self.nxt) {
+            true if window > 0 => Placement::Inside,
+            true => Placement::Outside,
+            false => Placement::Old,
+        }
+    }
+
+    /// Takes a segment's data and FIN; what is outside the window is cut off.
+    pub(super) fn on_text(
+        &mut self,
+        now: Instant,
+        mut seq: SeqNumber,
+        mut data: Bytes,
+        mut fin: bool,
+        max_ranges: usize,
+    ) -> Stored {
+        self.last_data_at = now;
+        self.mss = self.mss.max(u16::try_from(data.len()).unwrap_or(u16::MAX)).min(self.announced_mss.max(1));
+        if seq.before(self.nxt) {
+            let old = ((self.nxt - seq) as usize).min(data.len());
+            data.advance(old);
+            seq = self.nxt;
+        }
+        let edge = self.fin_at.map_or(self.edge, |fin_at| fin_at.min(self.edge));
+        let room = if edge.after(seq) { (edge - seq) as usize } else { 0 };
+        if data.len() > room {
+            data.truncate(room);
+            fin = false;
+        }
+        // A payload is at most 64 KiB.
+        let end = seq + data.len() as u32;
+        if fin {
+            self.fin_at = Some(end);
+        }
+        let is_empty = data.is_empty();
+        if seq != self.nxt {
+            return self.store_out_of_order(seq, data, fin, max_ranges);
+        }
+        if !is_empty {
+            self.queue.push(data);
+            self.nxt = end;
+            self.take_reassembled();
+        }
+        if self.fin_at.is_some_and(|fin_at| fin_at.before(self.nxt)) {
+            // Data behind a FIN that came out of order: that FIN was never true.
+            self.fin_at = None;
+        }
+        if self.fin_at == Some(self.nxt) {
+            // The FIN takes a number of its own. It needs no buffer, so it is taken with a closed window, too.
+            self.nxt += 1;
+            self.edge = self.edge.max(self.nxt);
+            self.fin_at = None;
+            self.fin_received = true;
+            self.assembler = None;
+            return Stored::InOrder;
+        }
+        if is_empty { Stored::Duplicate } else { Stored::InOrder }
+    }
+
+    fn store_out_of_order(&mut self, seq: SeqNumber, data: Bytes, fin: bool, max_ranges: usize) -> Stored {
+        if data.is_empty() {
+            return if fin { Stored::OutOfOrder } else { Stored::Duplicate };
+        }
+        // RFC 9293 §3.10.7.4 (SHLD-31): what comes out of order is kept.
+        let assembler = self.assembler.get_or_insert_with(|| Box::new(Assembler::new()));
+        let stored = match assembler.insert(seq, data, max_ranges) {
+            Insert::Stored => Stored::OutOfOrder,
+            Insert::Duplicate => Stored::Duplicate,
+            Insert::Full => Stored::Full,
+        };
+        if assembler.is_empty() {
+            self.assembler = None;
+        }
+        stored
+    }
+
+    /// A gap is filled: moves what waited behind it.
+    fn take_reassembled(&mut self) {
+        let Some(assembler) = &mut self.assembler else { return };
+        while let Some(data) = assembler.take_ready(self.nxt) {
+            self.nxt += data.len() as u32;
+            self.queue.push(data);
+        }
+        if assembler.is_empty() {
+            self.assembler = None;
+        }
+    }
+
+    /// RFC 9293 §3.8.6.3 (SHLD-18, SHLD-19, MUST-58): after data in order. At once if more than one full segment waits
+    /// for it, at the start of the connection (the peer's slow start counts on it), and while there are gaps, or one was
+    /// just filled (RFC 5681 §4.2); otherwise a little later.
+    pub(super) fn on_in_order(&mut self, was_in_order: bool) -> AckTimer {
+        let unacknowledged = self.nxt - self.last_ack_sent;
+        if self.quick_acks > 0 {
+            self.quick_acks -= 1;
+            self.ack = AckDue::Now;
+        }
+        if unacknowledged > u32::from(self.mss) || !was_in_order || !self.is_in_order() || self.fin_received {
+            self.ack = AckDue::Now;
+        }
+        if self.ack == AckDue::Now {
+            return AckTimer::Leave;
+        }
+        let timer = if self.ack == AckDue::No { AckTimer::Arm } else { AckTimer::Leave };
+        self.ack = AckDue::Later;
+        timer
+    }
+
+    /// A segment that did not move RCV.NXT: a duplicate acknowledgement at once (RFC 5681 §4.2, MAY-13), one for each.
+    pub(super) fn owe_duplicate(&mut self) {
+        self.duplicates_owed = self.duplicates_owed.saturating_add(1);
+    }
+
+    pub(super) fn acknowledge_now(&mut self) {
+        self.ack = AckDue::Now;
+    }
+
+    /// The peer was silent for longer than an RTO: it may start slowly again, as after the handshake.
+    pub(super) fn renew_quick_acks(&mut self, now: Instant, rto: Duration, quick_acks: u8) {
+        if now.duration_since(self.last_data_at) > rto {
+            self.quick_acks = quick_acks;
+        }
+    }
+
+    /// Data goes out: if it answers what just came, this is a dialogue, and acknowledgements ride on the answers.
+    pub(super) fn on_data_sent(&mut self, now: Instant, delayed_ack: Duration) {
+        if self.quick_acks > 0 && now.duration_since(self.last_data_at) < delayed_ack {
+            self.quick_acks = 0;
+        }
+    }
+
+    pub(super) fn is_ack_due_now(&self) -> bool {
+        self.ack == AckDue::Now || self.duplicates_owed > 0
+    }
+
+    /// Whether a delayed acknowledgement waits for the timer.
+    pub(super) fn is_ack_delayed(&self) -> bool {
+        self.ack == AckDue::Later
+    }
+
+    /// A segment with this acknowledgement goes out.
+    pub(super) fn on_ack_sent(&mut self) {
+        self.last_ack_sent = self.nxt;
+        self.ack = AckDue::No;
+    }
+
+    /// One that carries nothing else: the peer counts it as a duplicate, if it is one.
+    pub(super) fn on_pure_ack_sent(&mut self) {
+        self.duplicates_owed = self.duplicates_owed.saturating_sub(1);
+    }
+
+    /// The window for the next segment's header; from now on the peer may use it.
+    pub(super) fn advertise(&mut self) -> u16 {
+        let current = self.window();
+        let opening = self.opening();
+        // RFC 9293 §3.8.6.2.2 (MUST-39): the window opens in steps worth it, and until then stays where it was (MAY-8:
+        // closed, if need be).
+        let wanted = if opening >= self.worthwhile_opening() { current + opening } else { current };
+        let header = Window(wanted).unscale(self.scale);
+        let offered = header.scale(self.scale).0;
+        if offered <= current {
+            // What the header cannot express of a larger window is no loss: it is at most a unit, except
+            // where the buffer was made larger than the scale can say.
+            return header.0;
+        }
+        if wanted > current {
+            self.edge = self.nxt + offered;
+            return header.0;
+        }
+        // Rounded up so that the edge stays. Each time gives away less than a unit; a peer that sends single
+        // bytes could add that up, so not beyond an eighth more than the buffer.
+        if offered <= self.free() + self.buffer() / 8 {
+            self.edge = self.nxt + offered;
+            return header.0;
+        }
+        header.0.saturating_sub(1)
+    }
+
+    /// SO_RCVBUF, or the least that a scaled window can open to in two steps.
+    fn buffer(&self) -> u32 {
+        self.buffer_bytes.max(2 << self.scale.shift())
+    }
+
+    /// The window as a header would carry it, without moving it.
+    pub(super) fn last_window(&self) -> u16 {
+        Window(self.window()).unscale(self.scale).0
+    }
+
+    /// What the buffer takes from RCV.NXT on.
+    fn free(&self) -> u32 {
+        // A receive queue is far smaller than 2^32 bytes.
+        self.buffer().saturating_sub(self.queue.len() as u32)
+    }
+
+    /// How far the right edge could move.
+    fn opening(&self) -> u32 {
+        // Down to a whole unit: less cannot be said.
+        let free = self.free() >> self.scale.shift() << self.scale.shift();
+        free.saturating_sub(self.window())
+    }
+
+    fn worthwhile_opening(&self) -> u32 {
+        u32::from(self.announced_mss).min(self.buffer() / 2).max(1)
+    }
+
+    /// The program has read. An acknowledgement is due if the peer should know: the window can at least double
+    /// (Linux's tcp_cleanup_rbuf has the same measure).
+    pub(super) fn on_read(&mut self) {
+        let opening = self.opening();
+        if opening >= self.worthwhile_opening() && opening >= self.window() {
+            self.ack = AckDue::Now;
+        }
+    }
+
+    /// The ranges that wait, the latest first (RFC 2018 §4).
+    pub(super) fn sack_blocks(&self, limit: usize) -> SackBlocks {
+        match &self.assembler {
+            None => SackBlocks::new(),
+            Some(assembler) => assembler.sack_blocks().take(limit).collect(),
+        }
+    }
+
+    pub(super) fn has_gaps(&self) -> bool {
+        self.assembler.is_some()
+    }
+
+    pub(super) fn queue(&self) -> &RecvQueue {
+        &self.queue
+    }
+
+    pub(super) fn queue_mut(&mut self) -> &mut RecvQueue {
+        &mut self.queue
+    }
+
+    /// The connection is dead: what came in order may still be read, the rest never will.
+    pub(super) fn forget_gaps(&mut self) {
+        self.assembler = None;
+        self.fin_at = None;
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.queue.memory_bytes() + self.assembler.as_ref().map_or(0, |assembler| assembler.memory_bytes())
+    }
+}
+
+/// At least one byte, and at most the largest window (RFC 7323 §2.3).
+fn clamp_buffer(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, 1 << 30)
+}

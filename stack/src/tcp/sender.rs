@@ -1,0 +1,298 @@
+//! The send sequence space: SND.UNA, SND.NXT, SND.WND, and what of the queue may go out.
+//!
+//! ```text
+//!     acknowledged  |        in flight        |  may be sent  | beyond the window
+//!  -----------------+-------------------------+---------------+-------------------> sequence numbers
+//!               SND.UNA                   SND.NXT     SND.UNA + SND.WND
+//!                   |<---------- the queue, then the FIN ------------ ...
+//! ```
+//!
+//! After a time-out SND.NXT goes back to SND.UNA and everything is sent again from there; `max` remembers how far we had
+//! come, for that is what the peer may acknowledge.
+
+use super::SeqNumber;
+use super::send_queue::SendQueue;
+use super::window::WindowScale;
+
+/// RFC 9293 §3.7.1 (MUST-15): the MSS of a peer that did not send the option, over IPv4.
+pub(super) const DEFAULT_MSS: u16 = 536;
+
+/// The FIN, which takes the place in the sequence space behind the queue's last byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fin {
+    /// The program may still send.
+    None,
+    /// To be sent, or sent and not acknowledged.
+    Queued,
+    Acked,
+}
+
+/// What may be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Plan {
+    /// Nothing waits.
+    Nothing,
+    /// This many bytes from SND.NXT on, and then the FIN or not.
+    Send { len: usize, fin: bool },
+    /// Something waits for the peer to open its window.
+    WaitForWindow,
+    /// Something waits for an acknowledgement: the congestion window, or Nagle.
+    WaitForAck,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) una: SeqNumber,
+    pub(super) nxt: SeqNumber,
+    /// The highest SND.NXT ever: what the peer may acknowledge. RFC 9293's SND.NXT, where SND.NXT never goes back.
+    pub(super) max: SeqNumber,
+    /// SND.WND, in bytes.
+    pub(super) wnd: u32,
+    /// MAX.SND.WND: the largest window that the peer ever offered.
+    pub(super) max_wnd: u32,
+    /// SND.WL1 and SND.WL2: sequence and acknowledgement number of the segment that set the window.
+    wl1: SeqNumber,
+    wl2: SeqNumber,
+    /// Of the windows that the peer sends; none if its SYN did not say.
+    scale: Option<WindowScale>,
+    /// The bytes from SND.UNA on, sent or not.
+    pub(super) queue: SendQueue,
+    fin: Fin,
+    /// What the peer takes.
+    peer_mss: u16,
+    /// The end of the last segment that was sent although it was not full (Minshall's form of Nagle's algorithm).
+    small_end: SeqNumber,
+}
+
+impl Sender {
+    /// Before the SYN is sent.
+    pub(super) fn new(iss: SeqNumber) -> Sender {
+        Sender {
+            una: iss,
+            nxt: iss,
+            max: iss,
+            wnd: 0,
+            max_wnd: 0,
+            wl1: SeqNumber(0),
+            wl2: SeqNumber(0),
+            scale: None,
+            queue: SendQueue::new(),
+            fin: Fin::None,
+            peer_mss: DEFAULT_MSS,
+            small_end: iss,
+        }
+    }
+
+    /// The SYN or SYN-ACK is out.
+    pub(super) fn on_syn_sent(&mut self) {
+        self.nxt = self.una + 1;
+        self.max = self.nxt;
+    }
+
+    /// What the peer's SYN says. Its window is not scaled (RFC 7323 §2.2).
+    pub(super) fn on_peer_syn(&mut self, seq: SeqNumber, window: u16, mss: Option<u16>, scale: Option<u8>) {
+        self.peer_mss = mss.unwrap_or(DEFAULT_MSS);
+        self.scale = scale.map(WindowScale::new);
+        self.wnd = u32::from(window);
+        self.max_wnd = self.wnd;
+        self.wl1 = seq;
+        self.wl2 = self.una;
+    }
+
+    pub(super) fn scale(&self) -> WindowScale {
+        self.scale.unwrap_or(WindowScale::NONE)
+    }
+
+    /// Whether the peer's SYN offered to scale windows.
+    pub(super) fn is_scaled(&self) -> bool {
+        self.scale.is_some()
+    }
+
+    /// Eff.snd.MSS without options (RFC 9293 §3.7.1, MUST-16): what the peer and the path take; one below `min_mss` would
+    /// cost us more than it costs the peer.
+    pub(super) fn mss(&self, path_mss: u16, min_mss: u16) -> u16 {
+        self.peer_mss.min(path_mss).max(min_mss)
+    }
+
+    /// Bytes of the sequence space between SND.UNA and SND.NXT.
+    pub(super) fn flight(&self) -> u32 {
+        self.nxt - self.una
+    }
+
+    /// As [`flight`](Sender::flight), and what a time-out took back is counted, too.
+    pub(super) fn outstanding(&self) -> u32 {
+        self.max - self.una
+    }
+
+    /// Bytes in the queue from SND.NXT on.
+    pub(super) fn unsent(&self) -> usize {
+        self.queue.len().saturating_sub(self.flight() as usize)
+    }
+
+    /// The FIN is queued, and SND.NXT has not passed it.
+    fn is_fin_unsent(&self) -> bool {
+        self.fin == Fin::Queued && self.flight() as usize <= self.queue.len()
+    }
+
+    /// Whether data or a FIN is to be sent, or sent again.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.unsent() > 0 || self.is_fin_unsent()
+    }
+
+    pub(super) fn queue_fin(&mut self) {
+        if self.fin == Fin::None {
+            self.fin = Fin::Queued;
+        }
+    }
+
+    pub(super) fn is_fin_queued(&self) -> bool {
+        self.fin != Fin::None
+    }
+
+    pub(super) fn is_fin_acked(&self) -> bool {
+        self.fin == Fin::Acked
+    }
+
+    /// RFC 5961 §5.2 (MAY-12): an acknowledgement is believed only near what is in flight.
+    pub(super) fn is_ack_acceptable(&self, ack: SeqNumber) -> bool {
+        ack.before_eq(self.max) && ack.after_eq(self.una - self.max_wnd)
+    }
+
+    /// The peer has everything before `ack`, which lies after SND.UNA and at or before `max`. How many bytes of data
+    /// that is.
+    pub(super) fn on_ack(&mut self, ack: SeqNumber) -> u32 {
+        let acked = ack - self.una;
+        // A queue is far smaller than 2^32 bytes.
+        let data = acked.min(self.queue.len() as u32);
+        self.queue.advance(data as usize);
+        if acked > data && self.fin == Fin::Queued {
+            self.fin = Fin::Acked;
+        }
+        self.una = ack;
+        self.nxt = self.nxt.max(ack);
+        data
+    }
+
+    /// The SYN is acknowledged; it was the only thing in flight.
+    pub(super) fn on_syn_acked(&mut self, ack: SeqNumber) {
+        self.una = ack;
+        self.nxt = ack;
+        self.small_end = ack;
+    }
+
+    /// RFC 9293 §3.10.7.4, fifth step: newer segments update the window, older ones do not.
+    pub(super) fn update_window(&mut self, seq: SeqNumber, ack: SeqNumber, window: u32) {
+        let newer = self.wl1.before(seq) || (self.wl1 == seq && self.wl2.before_eq(ack));
+        if newer && ack.after_eq(self.una) {
+            self.wnd = window;
+            self.max_wnd = self.max_wnd.max(window);
+            self.wl1 = seq;
+            self.wl2 = ack;
+        }
+    }
+
+    /// The right edge of the peer's window.
+    fn window_edge(&self) -> SeqNumber {
+        self.una + self.wnd
+    }
+
+    /// How much the peer's window takes from SND.NXT on. A window that shrank takes nothing (RFC 9293 §3.8.6, MUST-34,
+    /// SHLD-15), and what lies inside is still sent again (SHLD-16).
+    pub(super) fn usable_window(&self) -> u32 {
+        let edge = self.window_edge();
+        if edge.after(self.nxt) { edge - self.nxt } else { 0 }
+    }
+
+    /// SND.NXT for segments without data. If the peer's window shrank behind it, the window's edge: the peer
+    /// would not look at anything beyond (Linux's tcp_acceptable_seq).
+    pub(super) fn ack_seq(&self) -> SeqNumber {
+        if self.window_edge().before(self.max) { self.window_edge().max(self.una) } else { self.max }
+    }
+
+    /// A time-out: everything from SND.UNA on is to be sent again.
+    pub(super) fn go_back(&mut self) {
+        self.nxt = self.una;
+    }
+
+    /// Whether SND.NXT is at something that was sent before.
+    pub(super) fn is_resending(&self) -> bool {
+        self.nxt.before(self.max)
+    }
+
+    /// What may be sent now in one segment of at most `mss` bytes (its options already counted), with `cwnd` bytes in
+    /// flight.
+    ///
+    /// RFC 9293 §3.8.6.2.1 (MUST-38), the sender's side of silly-window avoidance, joined with Nagle's algorithm
+    /// (§3.7.4, SHLD-7, MUST-17) in Minshall's form as on Linux: a segment that is not full waits only while an earlier
+    /// one that was not full is on its way. All data counts as pushed (MUST-60): no call says otherwise.
+    pub(super) fn plan(&self, mss: u32, cwnd: u32, nodelay: bool) -> Plan {
+        let unsent = self.unsent();
+        let fin = self.is_fin_unsent();
+        if unsent == 0 && !fin {
+            return Plan::Nothing;
+        }
+        let window = self.usable_window() as usize;
+        if window == 0 {
+            return Plan::WaitForWindow;
+        }
+        let len = unsent.min(window).min(mss as usize);
+        let cwnd_room = cwnd.saturating_sub(self.flight()) as usize;
+        if cwnd_room < len && self.flight() > 0 {
+            return Plan::WaitForAck;
+        }
+        // The FIN takes one number of the window.
+        let fin = fin && len == unsent && len < window;
+        let is_full = len == mss as usize;
+        if is_full || self.is_resending() {
+            return Plan::Send { len, fin };
+        }
+        if len < unsent {
+            // The window cuts the segment short: worth it only if that is much of what the peer ever offers.
+            let worthwhile = len as u32 >= self.max_wnd / 2;
+            return if worthwhile { Plan::Send { len, fin } } else { Plan::WaitForWindow };
+        }
+        if fin || nodelay || !self.is_small_in_flight() {
+            return Plan::Send { len, fin };
+        }
+        Plan::WaitForAck
+    }
+
+    /// A segment that was not full is not acknowledged yet.
+    fn is_small_in_flight(&self) -> bool {
+        self.small_end.after(self.una) && self.small_end.before_eq(self.nxt)
+    }
+
+    /// A segment with this many bytes, and the FIN or not, goes out from SND.NXT. Whether all of it is new.
+    pub(super) fn on_sent(&mut self, len: usize, fin: bool, full: bool) -> Freshness {
+        // A segment is at most 64 KiB.
+        let end = self.nxt + len as u32 + u32::from(fin);
+        let freshness = if self.nxt.before(self.max) { Freshness::Repeated } else { Freshness::New };
+        if !full && len > 0 {
+            self.small_end = end;
+        }
+        self.nxt = end;
+        self.max = self.max.max(end);
+        freshness
+    }
+
+    /// A window probe takes one number from SND.UNA on: it may be acknowledged, yet SND.NXT stays, for most
+    /// likely the peer did not take it.
+    pub(super) fn on_probe_sent(&mut self) {
+        self.max = self.max.max(self.una + 1);
+    }
+
+    /// Whether the FIN was ever sent: it lies between SND.UNA and `max`.
+    pub(super) fn is_fin_outstanding(&self) -> bool {
+        self.fin == Fin::Queued && self.outstanding() as usize > self.queue.len()
+    }
+}
+
+/// Whether a segment was sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Freshness {
+    New,
+    Repeated,
+}

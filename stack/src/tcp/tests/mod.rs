@@ -1,0 +1,6 @@
+//! Tests of the engine as a whole: two connections, or one and a peer made by hand, on one virtual clock.
+
+mod bench;
+mod transfer;
+
+use bench::{Faults, Host, Pair};

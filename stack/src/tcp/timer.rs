@@ -1,0 +1,252 @@
+//! The timers of a connection, and what happens when one fires.
+
+use core::time::Duration;
+
+use super::{Connection, State};
+use crate::Ctx;
+use crate::error::CloseReason;
+use crate::event::DeadlineKind;
+use crate::time::Instant;
+
+/// A timer; its number is its place in [`Timers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// Something in flight is not acknowledged (RFC 6298 §5).
+    Retransmit,
+    /// Nothing is in flight and the peer's window is in the way (RFC 9293 §3.8.6.1).
+    Persist,
+    DelayedAck,
+    KeepAlive,
+    /// FIN-WAIT-2 of a connection that nobody holds.
+    Linger,
+    /// 2 MSL.
+    TimeWait,
+}
+
+impl Timer {
+    const ALL: [Timer; 6] = [
+        Timer::Retransmit,
+        Timer::Persist,
+        Timer::DelayedAck,
+        Timer::KeepAlive,
+        Timer::Linger,
+        Timer::TimeWait,
+    ];
+
+    fn kind(self) -> DeadlineKind {
+        match self {
+            Timer::Retransmit => DeadlineKind::Retransmit,
+            Timer::Persist => DeadlineKind::Persist,
+            Timer::DelayedAck => DeadlineKind::DelayedAck,
+            Timer::KeepAlive => DeadlineKind::KeepAlive,
+            Timer::Linger => DeadlineKind::Linger,
+            Timer::TimeWait => DeadlineKind::TimeWait,
+        }
+    }
+}
+
+/// When each timer fires; [`Instant::FAR_FUTURE`] for one that is not armed.
+#[derive(Clone, Debug)]
+pub(super) struct Timers {
+    at: [Instant; Timer::ALL.len()],
+}
+
+impl Timers {
+    pub(super) fn new() -> Timers {
+        Timers { at: [Instant::FAR_FUTURE; Timer::ALL.len()] }
+    }
+
+    pub(super) fn arm(&mut self, timer: Timer, at: Instant) {
+        self.at[timer as usize] = at;
+    }
+
+    pub(super) fn stop(&mut self, timer: Timer) {
+        self.at[timer as usize] = Instant::FAR_FUTURE;
+    }
+
+    pub(super) fn stop_all(&mut self) {
+        *self = Timers::new();
+    }
+
+    pub(super) fn deadline(&self, timer: Timer) -> Option<Instant> {
+        Some(self.at[timer as usize]).filter(|&at| at != Instant::FAR_FUTURE)
+    }
+
+    pub(super) fn is_armed(&self, timer: Timer) -> bool {
+        self.deadline(timer).is_some()
+    }
+
+    /// The next to fire.
+    fn next(&self) -> Option<(Instant, Timer)> {
+        let armed = Timer::ALL.iter().filter_map(|&timer| Some((self.deadline(timer)?, timer)));
+        armed.min_by_key(|&(at, _)| at)
+    }
+
+    /// Whether the timer has fired; it is not armed any more then.
+    fn take_fired(&mut self, timer: Timer, now: Instant) -> bool {
+        let fired = self.deadline(timer).is_some_and(|at| at <= now);
+        if fired {
+            self.stop(timer);
+        }
+        fired
+    }
+}
+
+impl Connection {
+    /// When [`Connection::handle_timeout`] is due, and for which timer.
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, DeadlineKind)> {
+        self.timers.next().map(|(at, timer)| (at, timer.kind()))
+    }
+
+    /// Time has passed; a call before the deadline does nothing.
+    pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) {
+        // Each timer once: one that is armed again here is for later.
+        for timer in Timer::ALL {
+            if !self.timers.take_fired(timer, ctx.now) {
+                continue;
+            }
+            log::trace!("tcp timer {timer:?} fired in {}", self.state.name());
+            match timer {
+                Timer::Retransmit => self.on_retransmit_timer(ctx),
+                Timer::Persist => self.on_persist_timer(ctx),
+                // RFC 9293 §3.8.6.3 (MUST-40): an acknowledgement has waited long enough.
+                Timer::DelayedAck => self.rcv.acknowledge_now(),
+                Timer::KeepAlive => self.on_keepalive_timer(ctx),
+                Timer::Linger => self.end(ctx, CloseReason::Finished, "FIN-WAIT-2 time-out"),
+                Timer::TimeWait => self.end(ctx, CloseReason::Finished, "2 MSL time-out"),
+            }
+        }
+    }
+
+    /// RFC 6298 §5.4 to §5.7: repeat the earliest segment, wait twice as long for its acknowledgement.
+    fn on_retransmit_timer(&mut self, ctx: &mut Ctx<'_>) {
+        // RFC 9293 §3.8.3 (MUST-20, MUST-22, SHLD-11): R2, in retransmissions.
+        if self.retries.timeouts >= self.max_retries(ctx) {
+            return self.give_up(ctx, "retransmissions unanswered");
+        }
+        self.retries.timeouts += 1;
+        self.rtt.back_off();
+        ctx.stats.tcp_timeouts += 1;
+        if matches!(self.state, State::SynSent | State::SynReceived) {
+            // The SYN or SYN-ACK again.
+            self.pending.syn = true;
+        } else {
+            // RFC 5681 §3.1 and RFC 6582 §4: everything in flight counts as lost. SND.NXT goes back, and the
+            // acknowledgement of what did arrive moves it forward again.
+            self.congestion.on_timeout(self.snd.flight());
+            self.recovery.on_timeout(self.snd.max);
+            self.snd.go_back();
+        }
+        // Karn's algorithm: what is sent again can no longer be timed.
+        self.rtt_probe = None;
+        self.pending.retransmit = false;
+        self.arm_retransmit(ctx.now);
+    }
+
+    /// How often something is repeated before the connection is given up.
+    fn max_retries(&self, ctx: &Ctx<'_>) -> u8 {
+        let config = &ctx.config.tcp;
+        match self.state {
+            State::SynSent => config.syn_retries,
+            State::SynReceived => config.syn_ack_retries,
+            _ if self.ending.orphaned => config.orphan_retries,
+            _ => config.retries,
+        }
+    }
+
+    pub(super) fn arm_retransmit(&mut self, now: Instant) {
+        self.timers.arm(Timer::Retransmit, now + self.rtt.rto());
+    }
+
+    /// RFC 9293 §3.8.6.1 (MUST-36, MUST-37): a probe, for as long as the peer answers them. The same timer is the
+    /// override of the silly-window rule (§3.8.6.2.1): a small window is used at last.
+    fn on_persist_timer(&mut self, ctx: &mut Ctx<'_>) {
+        if self.snd.flight() > 0 || !self.snd.has_unsent() {
+            return;
+        }
+        if self.retries.unanswered_probes >= self.max_retries(ctx) {
+            return self.give_up(ctx, "window probes unanswered");
+        }
+        self.pending.probe = true;
+    }
+
+    /// Arms the persist timer unless it runs: the first probe after one RTO (SHLD-29), each further one after twice the
+    /// time (SHLD-30).
+    pub(super) fn arm_persist(&mut self, ctx: &Ctx<'_>) {
+        if self.timers.is_armed(Timer::Persist) {
+            return;
+        }
+        let back_off = 1u32 << self.retries.probes.min(16);
+        let delay = self.rtt.rto().saturating_mul(back_off).min(ctx.config.tcp.max_rto);
+        self.timers.arm(Timer::Persist, ctx.now + delay);
+    }
+
+    /// RFC 9293 §3.8.4 (MAY-5): is the peer still there? The timer is not moved by each segment: it looks here how
+    /// long the peer has been silent.
+    fn on_keepalive_timer(&mut self, ctx: &mut Ctx<'_>) {
+        if !self.wants_keepalive() {
+            return;
+        }
+        let idle_until = self.last_heard_at + self.settings.keepalive_idle;
+        if self.snd.outstanding() > 0 || self.snd.has_unsent() {
+            // Retransmissions or probes find out (MUST-26: only while nothing is outstanding).
+            self.retries.keepalives = 0;
+            self.timers.arm(Timer::KeepAlive, ctx.now + at_least_a_tick(self.settings.keepalive_idle));
+        } else if ctx.now < idle_until {
+            self.timers.arm(Timer::KeepAlive, idle_until);
+        } else if self.retries.keepalives >= self.settings.keepalive_probes {
+            // MUST-29: only after several probes without an answer. Linux resets the peer, too, should it be there.
+            self.reset_peer();
+            self.give_up(ctx, "keepalive probes unanswered");
+        } else {
+            self.retries.keepalives += 1;
+            self.pending.keepalive = true;
+            self.timers.arm(Timer::KeepAlive, ctx.now + at_least_a_tick(self.settings.keepalive_interval));
+        }
+    }
+
+    fn wants_keepalive(&self) -> bool {
+        self.settings.keepalive && self.state.is_synchronized() && self.state != State::TimeWait
+    }
+
+    /// Starts or stops keepalives, as the settings say (MUST-24).
+    pub(super) fn update_keepalive(&mut self, now: Instant) {
+        if !self.wants_keepalive() {
+            self.timers.stop(Timer::KeepAlive);
+        } else {
+            let silent_until = (self.last_heard_at + self.settings.keepalive_idle).max(now);
+            self.timers.arm(Timer::KeepAlive, silent_until);
+        }
+    }
+
+    /// The peer does not answer. What the network said about it, if anything, is the reason.
+    fn give_up(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
+        let reason = self.ending.soft_error.map_or(CloseReason::TimedOut, CloseReason::Unreachable);
+        self.end(ctx, reason, cause);
+    }
+}
+
+/// A setting of zero must not make a timer fire without end.
+fn at_least_a_tick(delay: Duration) -> Duration {
+    delay.max(Duration::from_millis(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_timer_is_next_and_fires_once() {
+        let mut timers = Timers::new();
+        assert_eq!(timers.next(), None);
+        timers.arm(Timer::KeepAlive, Instant::from_secs(7200));
+        timers.arm(Timer::DelayedAck, Instant::from_millis(40));
+        timers.arm(Timer::Retransmit, Instant::from_millis(200));
+        assert_eq!(timers.next(), Some((Instant::from_millis(40), Timer::DelayedAck)));
+        assert!(!timers.take_fired(Timer::DelayedAck, Instant::from_millis(39)));
+        assert!(timers.take_fired(Timer::DelayedAck, Instant::from_millis(40)));
+        assert!(!timers.take_fired(Timer::DelayedAck, Instant::from_millis(40)));
+        timers.stop(Timer::Retransmit);
+        assert_eq!(timers.next(), Some((Instant::from_secs(7200), Timer::KeepAlive)));
+    }
+}

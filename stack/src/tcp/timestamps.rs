@@ -1,0 +1,186 @@
+//! Timestamps: our clock, TS.Recent and the protection against wrapped sequence numbers (RFC 7323 §3 to §5).
+
+use core::time::Duration;
+
+use super::{Header, SeqNumber, Timestamps};
+use crate::time::Instant;
+
+/// RFC 7323 §5.5: after 24 days without a segment the peer's clock may have gone half round, and TS.Recent says nothing.
+const OUTDATED_AFTER: Duration = Duration::from_secs(24 * 24 * 3600);
+
+/// What a segment's timestamp says about the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum TimestampCheck {
+    Fine,
+    /// Older than TS.Recent (RFC 7323 §5.3, R1).
+    Old,
+    /// Negotiated, and not there (RFC 7323 §3.2).
+    Missing,
+}
+
+/// The timestamps of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct TimestampState {
+    /// Snd.TS.OK: both SYNs carried the option.
+    pub(super) enabled: bool,
+    /// Added to the millisecond clock.
+    pub(super) offset: u32,
+    /// TS.Recent.
+    recent: u32,
+    recent_at: Instant,
+}
+
+impl TimestampState {
+    /// Before the peer's SYN.
+    pub(super) fn new(offset: u32) -> TimestampState {
+        TimestampState { enabled: false, offset, recent: 0, recent_at: Instant::ZERO }
+    }
+
+    /// The peer's SYN carried this, or nothing.
+    pub(super) fn negotiate(&mut self, now: Instant, from_syn: Option<Timestamps>) {
+        self.enabled = from_syn.is_some();
+        if let Some(timestamps) = from_syn {
+            self.recent = timestamps.value;
+            self.recent_at = now;
+        }
+    }
+
+    /// The timestamp clock: milliseconds (RFC 7323 §5.4 wants 1 ms to 1 s), and the connection's offset.
+    pub(super) fn clock(&self, now: Instant) -> u32 {
+        // Only the low 32 bits: the clock wraps.
+        (now.as_millis() as u32).wrapping_add(self.offset)
+    }
+
+    /// The option as our SYN offers it, whatever the peer will say.
+    pub(super) fn offer(&self, now: Instant) -> Timestamps {
+        Timestamps { value: self.clock(now), echo: self.recent }
+    }
+
+    /// The option as every segment carries it once it is negotiated (RFC 7323 §3.2).
+    pub(super) fn option(&self, now: Instant) -> Option<Timestamps> {
+        self.enabled.then(|| self.offer(now))
+    }
+
+    /// RFC 7323 §5.3, R1, and §3.2; a reset is exempt (§5.2).
+    pub(super) fn check(&self, now: Instant, timestamps: Option<Timestamps>) -> TimestampCheck {
+        match timestamps {
+            _ if !self.enabled => TimestampCheck::Fine,
+            None => TimestampCheck::Missing,
+            Some(timestamps) if self.is_old(now, timestamps.value) => TimestampCheck::Old,
+            Some(_) => TimestampCheck::Fine,
+        }
+    }
+
+    fn is_old(&self, now: Instant, value: u32) -> bool {
+        // Some peers send zero in their SYN and their clock later; Linux's tcp_paws_check lets them, too.
+        self.recent != 0
+            && is_before(value, self.recent)
+            && now.duration_since(self.recent_at) <= OUTDATED_AFTER
+    }
+
+    /// Whether `value` is later than TS.Recent: what RFC 6191 asks of a SYN that reopens a connection.
+    pub(super) fn is_newer(&self, value: u32) -> bool {
+        is_before(self.recent, value)
+    }
+
+    /// RFC 7323 §4.3 (2): an acceptable segment that begins at or before the last acknowledgement sent sets TS.Recent.
+    pub(super) fn on_segment(&mut self, now: Instant, header: &Header, last_ack_sent: SeqNumber) {
+        if let Some(timestamps) = header.options.timestamps
+            && self.enabled
+            && header.seq.before_eq(last_ack_sent)
+            && !self.is_old(now, timestamps.value)
+        {
+            self.recent = timestamps.value;
+            self.recent_at = now;
+        }
+    }
+
+    /// The round trip of a segment whose timestamp came back (RFC 7323 §4.1). A millisecond where the clock saw nothing.
+    pub(super) fn round_trip(&self, now: Instant, header: &Header) -> Option<Duration> {
+        let timestamps = header.options.timestamps.filter(|_| self.enabled)?;
+        let clock = self.clock(now);
+        // Zero is what is sent when there is nothing to echo; a moment in the future is not of our making.
+        if timestamps.echo == 0 || is_before(clock, timestamps.echo) {
+            return None;
+        }
+        let millis = clock.wrapping_sub(timestamps.echo).max(1);
+        Some(Duration::from_millis(u64::from(millis)))
+    }
+}
+
+/// `a < b` on a clock that wraps.
+fn is_before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(seq: u32, value: u32, echo: u32) -> Header {
+        let mut header = Header { seq: SeqNumber(seq), ..Header::default() };
+        header.options.timestamps = Some(Timestamps { value, echo });
+        header
+    }
+
+    fn negotiated(recent: u32) -> TimestampState {
+        let mut state = TimestampState::new(1000);
+        state.negotiate(Instant::ZERO, Some(Timestamps { value: recent, echo: 0 }));
+        state
+    }
+
+    fn check(state: &TimestampState, now: Instant, value: u32) -> TimestampCheck {
+        state.check(now, Some(Timestamps { value, echo: 0 }))
+    }
+
+    #[test]
+    fn an_older_timestamp_is_refused_until_24_days_have_passed() {
+        let state = negotiated(5000);
+        assert_eq!(check(&state, Instant::ZERO, 4999), TimestampCheck::Old);
+        assert_eq!(check(&state, Instant::ZERO, 5000), TimestampCheck::Fine);
+        assert_eq!(check(&state, Instant::ZERO, 5001), TimestampCheck::Fine);
+        assert_eq!(state.check(Instant::ZERO, None), TimestampCheck::Missing);
+        let later = Instant::ZERO + OUTDATED_AFTER + Duration::from_millis(1);
+        assert_eq!(check(&state, later, 4999), TimestampCheck::Fine);
+    }
+
+    #[test]
+    fn a_connection_without_timestamps_refuses_nothing() {
+        let mut state = TimestampState::new(7);
+        state.negotiate(Instant::ZERO, None);
+        assert_eq!(check(&state, Instant::ZERO, 0), TimestampCheck::Fine);
+        assert_eq!(state.check(Instant::ZERO, None), TimestampCheck::Fine);
+        assert_eq!(state.option(Instant::ZERO), None);
+    }
+
+    #[test]
+    fn a_syn_with_timestamp_zero_does_not_shut_the_peer_out() {
+        let state = negotiated(0);
+        assert_eq!(check(&state, Instant::ZERO, 0x9000_0000), TimestampCheck::Fine);
+    }
+
+    #[test]
+    fn ts_recent_is_taken_only_from_what_was_next_to_be_acknowledged() {
+        let mut state = negotiated(100);
+        state.on_segment(Instant::ZERO, &segment(501, 200, 0), SeqNumber(500));
+        assert_eq!(state.offer(Instant::ZERO).echo, 100);
+        state.on_segment(Instant::ZERO, &segment(500, 200, 0), SeqNumber(500));
+        assert_eq!(state.offer(Instant::ZERO).echo, 200);
+        state.on_segment(Instant::ZERO, &segment(400, 150, 0), SeqNumber(500));
+        assert_eq!(state.offer(Instant::ZERO).echo, 200);
+    }
+
+    #[test]
+    fn a_round_trip_is_measured_across_the_wrap_and_not_from_nonsense() {
+        let mut state = TimestampState::new(u32::MAX - 9);
+        state.negotiate(Instant::ZERO, Some(Timestamps { value: 1, echo: 0 }));
+        let sent_at = Instant::from_millis(5);
+        let echo = state.clock(sent_at);
+        let now = Instant::from_millis(45);
+        assert_eq!(state.round_trip(now, &segment(0, 2, echo)), Some(Duration::from_millis(40)));
+        assert_eq!(state.round_trip(now, &segment(0, 2, 0)), None);
+        let future = state.clock(Instant::from_millis(46));
+        assert_eq!(state.round_trip(now, &segment(0, 2, future)), None);
+    }
+}

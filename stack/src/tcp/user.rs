@@ -1,0 +1,237 @@
+//! The program's calls, and what the socket layer tells a connection on behalf of the network (RFC 9293 §3.9.1, §3.10.1
+//! to §3.10.6). Errors are those of POSIX, where Linux returns them.
+
+use bytes::Bytes;
+
+use super::connection::Settings;
+use super::{Connection, SeqNumber, State};
+use crate::Ctx;
+use crate::error::{CloseReason, Error, Result};
+
+impl Connection {
+    /// Copies into the send queue; how many bytes it took.
+    pub(crate) fn send(&mut self, _ctx: &mut Ctx<'_>, data: &[u8]) -> Result<usize> {
+        let room = self.send_room()?;
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let (now, _later) = data.split_at(room.min(data.len()));
+        if now.is_empty() {
+            return Err(Error::WouldBlock);
+        }
+        self.snd.queue.push_copy(now);
+        Ok(now.len())
+    }
+
+    /// Takes the front of `data` into the send queue without a copy; how many bytes it took.
+    pub(crate) fn send_bytes(&mut self, _ctx: &mut Ctx<'_>, data: Bytes) -> Result<usize> {
+        let room = self.send_room()?;
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let now = data.slice(..room.min(data.len()));
+        if now.is_empty() {
+            return Err(Error::WouldBlock);
+        }
+        let len = now.len();
+        self.snd.queue.push_bytes(now);
+        Ok(len)
+    }
+
+    /// What SO_SNDBUF leaves, or the error of a connection that does not take data: SO_ERROR first, then EPIPE.
+    fn send_room(&mut self) -> Result<usize> {
+        match self.state {
+            State::SynSent | State::SynReceived | State::Listen if !self.snd.is_fin_queued() => {
+                Err(Error::WouldBlock)
+            }
+            state if state.can_send() && self.ending.error.is_none() => {
+                Ok(self.settings.send_buffer_bytes.saturating_sub(self.snd.queue.len()))
+            }
+            _ => Err(self.ending.error.take().unwrap_or(Error::BrokenPipe)),
+        }
+    }
+
+    /// Takes data out of the receive queue; `Ok(0)` is the end of the stream.
+    pub(crate) fn recv(&mut self, _ctx: &mut Ctx<'_>, buf: &mut [u8]) -> Result<usize> {
+        if self.rcv.queue().is_empty() {
+            return self.end_of_stream().map(|()| 0);
+        }
+        let len = self.rcv.queue_mut().read(buf);
+        self.rcv.on_read();
+        Ok(len)
+    }
+
+    /// One slice of the receive queue without a copy; an empty one is the end of the stream.
+    pub(crate) fn recv_bytes(&mut self, _ctx: &mut Ctx<'_>, max: usize) -> Result<Bytes> {
+        if self.rcv.queue().is_empty() {
+            return self.end_of_stream().map(|()| Bytes::new());
+        }
+        let data = self.rcv.queue_mut().read_bytes(max);
+        self.rcv.on_read();
+        Ok(data)
+    }
+
+    /// As `recv`, and leaves the data in the queue.
+    pub(crate) fn peek(&self, buf: &mut [u8]) -> Result<usize> {
+        if !self.rcv.queue().is_empty() {
+            return Ok(self.rcv.queue().peek(buf));
+        }
+        if self.rcv.is_fin_received() {
+            return Ok(0);
+        }
+        match self.ending.error {
+            Some(error) => Err(error),
+            None => self.read_nothing().map(|()| 0),
+        }
+    }
+
+    /// The queue is empty: an end of stream that was received, an error, once, or nothing yet (tcp_recvmsg's order).
+    fn end_of_stream(&mut self) -> Result<()> {
+        if self.rcv.is_fin_received() {
+            return Ok(());
+        }
+        match self.ending.error.take() {
+            Some(error) => Err(error),
+            None => self.read_nothing(),
+        }
+    }
+
+    fn read_nothing(&self) -> Result<()> {
+        if self.ending.read_shut || self.state == State::Closed { Ok(()) } else { Err(Error::WouldBlock) }
+    }
+
+    /// SHUT_WR: a FIN after what is queued. ENOTCONN if there is no connection.
+    pub(crate) fn shutdown_write(&mut self, ctx: &mut Ctx<'_>) -> Result<()> {
+        if self.state == State::SynSent {
+            self.give_up_opening(ctx);
+            return Ok(());
+        }
+        if self.state == State::Closed {
+            return Err(Error::NotConnected);
+        }
+        self.queue_fin(ctx, "shutdown");
+        Ok(())
+    }
+
+    /// SHUT_RD: `recv` returns what is queued, then the end of the stream. As on Linux, the peer is not told.
+    pub(crate) fn shutdown_read(&mut self, ctx: &mut Ctx<'_>) -> Result<()> {
+        if self.state == State::SynSent {
+            self.give_up_opening(ctx);
+            return Ok(());
+        }
+        if self.state == State::Closed {
+            return Err(Error::NotConnected);
+        }
+        self.ending.read_shut = true;
+        Ok(())
+    }
+
+    /// RFC 9293 §3.10.4 in SYN-SENT: nothing was answered, so nobody is told. The program sees ECONNRESET, as on Linux.
+    fn give_up_opening(&mut self, ctx: &mut Ctx<'_>) {
+        self.end(ctx, CloseReason::Aborted, "shut down before it was open");
+        self.ending.error = Some(Error::ConnectionReset);
+    }
+
+    /// RFC 9293 §3.10.4: the state changes now, the FIN follows what is queued.
+    fn queue_fin(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
+        match self.state {
+            State::Established => {
+                self.snd.queue_fin();
+                self.set_state(ctx, State::FinWait1, cause);
+            }
+            State::CloseWait => {
+                self.snd.queue_fin();
+                self.set_state(ctx, State::LastAck, cause);
+            }
+            // Once our SYN is acknowledged.
+            State::SynReceived => self.snd.queue_fin(),
+            _ => {}
+        }
+    }
+
+    /// The descriptor is gone. The connection goes on by itself until what was sent is acknowledged and both FINs
+    /// passed (RFC 9293 §3.6.1, MAY-1: in both directions); unread data makes it a reset (SHLD-3, RFC 2525 §2.17), and so
+    /// does data that arrives later.
+    pub(crate) fn close(&mut self, ctx: &mut Ctx<'_>) {
+        self.ending.orphaned = true;
+        if !self.rcv.queue().is_empty() {
+            return self.abort(ctx);
+        }
+        if self.state == State::SynSent {
+            return self.end(ctx, CloseReason::Aborted, "closed before it was open");
+        }
+        self.queue_fin(ctx, "close");
+        // It may be in FIN-WAIT-2 since an earlier shutdown.
+        self.linger(ctx);
+    }
+
+    /// Ends it now with a reset to the peer (RFC 9293 §3.10.5).
+    pub(crate) fn abort(&mut self, ctx: &mut Ctx<'_>) {
+        self.reset_peer();
+        self.rcv.queue_mut().clear();
+        let reason = match self.state {
+            // Nothing was left but to wait.
+            State::TimeWait => CloseReason::Finished,
+            _ => CloseReason::Aborted,
+        };
+        self.end(ctx, reason, "abort");
+    }
+
+    /// The program has changed an option.
+    pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, settings: Settings) {
+        self.rcv.set_buffer(settings.receive_buffer_bytes);
+        let keepalive_changed = settings.keepalive != self.settings.keepalive
+            || settings.keepalive_idle != self.settings.keepalive_idle;
+        self.settings = settings;
+        if keepalive_changed {
+            self.retries.keepalives = 0;
+            self.update_keepalive(ctx.now);
+        }
+        // A larger buffer opens the window.
+        self.rcv.on_read();
+    }
+
+    /// An ICMP error about our segment with sequence number `seq`. In SYN-SENT it ends the attempt; later it is remembered
+    /// as the reason should the connection time out (RFC 9293 §3.9.2.2, MUST-56, SHLD-25; RFC 5461 §4.1 on why everybody
+    /// gives up in SYN-SENT). Ignored unless `seq` is in flight, so that a stranger has to guess it (RFC 5927 §4).
+    pub(crate) fn on_unreachable(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, error: Error) {
+        if !self.is_in_flight(seq) {
+            return;
+        }
+        match self.state {
+            State::Closed | State::Listen | State::TimeWait => {}
+            State::SynSent | State::SynReceived => {
+                let reason = match error {
+                    Error::ConnectionRefused => CloseReason::Refused,
+                    error => CloseReason::Unreachable(error),
+                };
+                self.end(ctx, reason, "ICMP error");
+            }
+            _ => {
+                log::debug!("tcp in {}: the network says {error:?}", self.state.name());
+                self.ending.soft_error = Some(error);
+            }
+        }
+    }
+
+    /// "Packet too big" about our segment with sequence number `seq`; ignored unless that is in flight.
+    pub(crate) fn on_path_mss(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, path_mss: u16) {
+        if path_mss >= self.path_mss || !self.is_in_flight(seq) {
+            return;
+        }
+        log::debug!("tcp path MSS {} -> {path_mss}", self.path_mss);
+        self.path_mss = path_mss.max(ctx.config.tcp.min_mss);
+        self.congestion.set_mss(self.effective_mss(ctx));
+        if self.state.may_have_unsent() && self.snd.flight() > 0 {
+            // What was in flight was too big and is lost; the network is not congested for all that (RFC 8201 §5.4).
+            self.rtt_probe = None;
+            self.recovery.on_timeout(self.snd.max);
+            self.snd.go_back();
+        }
+    }
+
+    /// Whether a segment that began at `seq` may be in flight: SND.UNA <= seq < SND.NXT (RFC 5927 §4.1).
+    pub(crate) fn is_in_flight(&self, seq: SeqNumber) -> bool {
+        seq.within(self.snd.una, self.snd.max)
+    }
+}
