@@ -135,7 +135,6 @@ impl Connection {
     /// Active open: SYN-SENT; `poll_transmit` gives the SYN.
     pub(crate) fn connect(ctx: &mut Ctx<'_>, params: OpenParams) -> Connection {
         let mut connection = Connection::new(ctx, params);
-        ctx.stats.tcp_active_opens += 1;
         connection.pending.syn = true;
         connection.set_state(ctx, State::SynSent, "active open");
         connection

@@ -150,7 +150,6 @@ impl SynReceived {
         }
         if header.ack != self.iss + 1 {
             ctx.stats.count_drop(DropReason::BadAck);
-            ctx.stats.tcp_resets_sent += 1;
             return HandshakeStep::Reset(Header { seq: header.ack, flags: Flags::RST, ..Header::default() });
         }
         HandshakeStep::Complete
@@ -247,7 +246,6 @@ impl SynReceived {
         if self.retries == 0 {
             connection.rtt_probe = Some(RttProbe { end: self.iss + 1, sent_at: self.sent_at });
         }
-        ctx.stats.tcp_passive_opens += 1;
         // The transition was counted when the record was made.
         connection.state = State::SynReceived;
         connection.timers.arm(super::timer::Timer::Retransmit, self.deadline);

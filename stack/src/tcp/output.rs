@@ -43,7 +43,6 @@ impl Connection {
     }
 
     fn reset_segment(&mut self, ctx: &mut Ctx<'_>, reset: Reset) -> (Header, Payload) {
-        ctx.stats.tcp_resets_sent += 1;
         let mut header = Header { seq: reset.seq, flags: Flags::RST, ..Header::default() };
         if reset.with_ack {
             header.flags = Flags::RST_ACK;
