@@ -8,12 +8,14 @@
 //! | [`Tap`], [`TapBuilder`] | the device, and the kernel's side of it |
 //! | `netlink` | how the kernel's side is set up |
 //! | [`isolate`] | a network of one's own, without privileges |
+//! | [`services`] | echo, discard, daytime, chargen, and a status page over HTTP |
 //! | [`Error`] | what can go wrong, and what to do about it |
 
 pub mod addresses;
 mod error;
 mod namespace;
 mod netlink;
+pub mod services;
 mod tap;
 
 pub use error::Error;

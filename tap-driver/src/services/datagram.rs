@@ -1,0 +1,73 @@
+//! The services over UDP: what a datagram is answered with.
+
+use std::net::SocketAddr;
+
+use super::Service;
+use super::pattern::CharacterGenerator;
+
+/// The most characters that the character generator sends in a datagram (RFC 864).
+const MAX_GENERATED: usize = 512;
+
+/// Ports whose services answer whatever reaches them: echo, daytime, quote of the day, chargen, time.
+const ANSWERING_PORTS: [u16; 5] = [7, 13, 17, 19, 37];
+
+/// The answer to one datagram; none if the service does not answer it.
+///
+/// A datagram whose source is itself such a service gets no answer: a forged one would set the two talking for ever.
+/// The character generator never answers with more than it was sent, as senders can be forged and it would multiply
+/// what an attacker sends.
+pub fn answer(
+    service: Service,
+    request: &[u8],
+    from: SocketAddr,
+    daytime: impl Fn() -> String,
+) -> Option<Vec<u8>> {
+    if from.port() == 0 || ANSWERING_PORTS.contains(&from.port()) {
+        return None;
+    }
+    match service {
+        Service::Echo => Some(request.to_vec()),
+        Service::Daytime => Some(daytime().into_bytes()),
+        Service::Chargen => {
+            let mut characters = vec![0; request.len().min(MAX_GENERATED)];
+            CharacterGenerator::new().fill(&mut characters);
+            Some(characters)
+        }
+        Service::Discard | Service::Http => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(service: Service, request: &[u8], port: u16) -> Option<Vec<u8>> {
+        answer(service, request, SocketAddr::new([10, 0, 0, 1].into(), port), || "now\r\n".to_owned())
+    }
+
+    #[test]
+    fn each_service_answers_as_its_rfc_says() {
+        assert_eq!(ask(Service::Echo, b"hello", 5000).as_deref(), Some(&b"hello"[..]));
+        assert_eq!(ask(Service::Echo, b"", 5000).as_deref(), Some(&b""[..]));
+        assert_eq!(ask(Service::Discard, b"hello", 5000), None);
+        assert_eq!(ask(Service::Daytime, b"", 5000).as_deref(), Some(&b"now\r\n"[..]));
+        assert_eq!(ask(Service::Chargen, b"12345", 5000).as_deref(), Some(&b" !\"#$"[..]));
+    }
+
+    #[test]
+    fn chargen_does_not_multiply() {
+        for len in [0, 1, 512, 513, 60_000] {
+            let reply = ask(Service::Chargen, &vec![0; len], 5000).expect("an answer");
+            assert_eq!(reply.len(), len.min(512));
+        }
+    }
+
+    #[test]
+    fn services_do_not_talk_to_services() {
+        for port in [0, 7, 13, 17, 19, 37] {
+            for service in Service::ALL {
+                assert_eq!(ask(service, b"hello", port), None, "{service} {port}");
+            }
+        }
+    }
+}

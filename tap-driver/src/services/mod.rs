@@ -1,0 +1,154 @@
+//! The small services of a host: echo, discard, daytime, chargen, and a status page over HTTP.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | this one | which services there are, and which are chosen |
+//! | [`stream`], [`datagram`] | what each does over TCP and over UDP; `pattern` and `daytime` are their parts |
+//! | [`http`], [`status`] | the status page: the protocol, and what is shown |
+
+pub mod datagram;
+mod daytime;
+pub mod http;
+mod pattern;
+pub mod status;
+pub mod stream;
+#[cfg(test)]
+mod testing;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use daytime::{daytime_line, http_date};
+pub use pattern::CharacterGenerator;
+
+/// A service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Service {
+    /// RFC 862, port 7, TCP and UDP: what is sent comes back.
+    Echo,
+    /// RFC 863, port 9, TCP and UDP: what is sent is thrown away.
+    Discard,
+    /// RFC 867, port 13, TCP and UDP: the date and time.
+    Daytime,
+    /// RFC 864, port 19, TCP and UDP: lines of characters.
+    Chargen,
+    /// RFC 9112, port 80, TCP: a status page, and `/socket-table.json`.
+    Http,
+}
+
+impl Service {
+    /// All of them, by port.
+    pub const ALL: [Service; 5] =
+        [Service::Echo, Service::Discard, Service::Daytime, Service::Chargen, Service::Http];
+
+    /// Its standard port.
+    pub const fn port(self) -> u16 {
+        match self {
+            Service::Echo => 7,
+            Service::Discard => 9,
+            Service::Daytime => 13,
+            Service::Chargen => 19,
+            Service::Http => 80,
+        }
+    }
+
+    /// Whether it is there over UDP too.
+    pub const fn has_udp(self) -> bool {
+        !matches!(self, Service::Http)
+    }
+
+    /// Its name, as [`Services`] reads it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Service::Echo => "echo",
+            Service::Discard => "discard",
+            Service::Daytime => "daytime",
+            Service::Chargen => "chargen",
+            Service::Http => "http",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A choice of services: `echo,http`, `all` or `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services(Vec<Service>);
+
+impl Services {
+    /// All services.
+    pub fn all() -> Self {
+        Services(Service::ALL.to_vec())
+    }
+
+    /// The chosen ones, by port.
+    pub fn iter(&self) -> impl Iterator<Item = Service> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Whether none was chosen.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromStr for Services {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => return Ok(Services::all()),
+            "none" => return Ok(Services(Vec::new())),
+            _ => {}
+        }
+        let mut chosen = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            let service = Service::ALL.into_iter().find(|service| service.name() == name).ok_or_else(|| {
+                format!("there is no service {name:?}; choose from echo, discard, daytime, chargen and http, separated by commas, or write all or none")
+            })?;
+            chosen.push(service);
+        }
+        chosen.sort_unstable();
+        chosen.dedup();
+        Ok(Services(chosen))
+    }
+}
+
+impl fmt::Display for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("none");
+        }
+        for (index, service) in self.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{service}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_is_read_and_shown() {
+        for (text, shown) in [
+            ("all", "echo,discard,daytime,chargen,http"),
+            ("none", "none"),
+            ("http,echo", "echo,http"),
+            ("echo, echo,chargen", "echo,chargen"),
+        ] {
+            let services: Services = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(services.to_string(), shown);
+        }
+        for text in ["", "ftp", "echo,", "echo;http", "none,echo", "ECHO"] {
+            let error = text.parse::<Services>().expect_err(text);
+            assert!(error.contains("choose from echo"), "{error}");
+        }
+    }
+}

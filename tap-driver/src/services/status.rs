@@ -1,0 +1,260 @@
+//! The status page and the table of sockets: what they show, as HTML and as JSON.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What the status page shows: a picture of a stack at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// The name of the device.
+    pub device: String,
+    /// Since the stack was started.
+    pub uptime: Duration,
+    /// The interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// The sockets.
+    pub sockets: Vec<SocketStatus>,
+    /// The counters, by name.
+    pub counters: Vec<(String, u64)>,
+    /// Packets dropped, by reason.
+    pub drops: Vec<(String, u64)>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, Default)]
+pub struct InterfaceStatus {
+    /// Its MAC address, where it has one.
+    pub mac: Option<String>,
+    /// The largest IP packet in bytes.
+    pub mtu: usize,
+    /// Its addresses with their prefix lengths and states.
+    pub addresses: Vec<(String, &'static str)>,
+}
+
+/// A socket.
+#[derive(Clone, Debug, Default)]
+pub struct SocketStatus {
+    /// The number of its descriptor, while a program holds one.
+    pub descriptor: Option<u32>,
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: &'static str,
+    /// `LISTEN`, `ESTABLISHED`, `BOUND`, ...
+    pub state: &'static str,
+    /// The local address and port.
+    pub local: Option<String>,
+    /// The peer's.
+    pub peer: Option<String>,
+    /// Bytes (connections, of a listener) that wait to be taken.
+    pub receive_queue: usize,
+    /// Bytes that wait to be sent or acknowledged; a listener's backlog.
+    pub send_queue: usize,
+}
+
+/// The page shows so many sockets; the JSON has all.
+const MAX_SHOWN_SOCKETS: usize = 500;
+
+const STYLE: &str = "body{font:16px/1.4 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}\
+table{border-collapse:collapse;margin:.5em 0}td,th{text-align:left;padding:.1em 1.2em .1em 0;\
+border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}.n{text-align:right}";
+
+impl Status {
+    /// The page.
+    pub fn to_html(&self) -> String {
+        let mut page = String::with_capacity(8 << 10);
+        let device = escape(&self.device);
+        let _ = write!(
+            page,
+            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Portolan on {device}</title>\
+             <style>{STYLE}</style></head>\n<body>\n<h1>Portolan on {device}</h1>\n<p>A TCP/IP stack in user space. Up \
+             for {}.</p>\n",
+            humane(self.uptime)
+        );
+        self.write_interfaces(&mut page);
+        self.write_sockets(&mut page);
+        write_counts(&mut page, "Dropped packets", "None.", &self.drops);
+        write_counts(&mut page, "Counters", "All zero.", &self.counters);
+        page.push_str("</body></html>\n");
+        page
+    }
+
+    /// The table of sockets as JSON: an object with the array `sockets`.
+    pub fn to_json(&self) -> String {
+        let sockets: Vec<Value> = self
+            .sockets
+            .iter()
+            .map(|socket| {
+                json!({
+                    "descriptor": socket.descriptor,
+                    "protocol": socket.protocol,
+                    "state": socket.state,
+                    "local": socket.local,
+                    "peer": socket.peer,
+                    "receive_queue": socket.receive_queue,
+                    "send_queue": socket.send_queue,
+                })
+            })
+            .collect();
+        let mut text = json!({ "device": self.device, "sockets": sockets }).to_string();
+        text.push('\n');
+        text
+    }
+
+    fn write_interfaces(&self, page: &mut String) {
+        for interface in &self.interfaces {
+            page.push_str("<h2>Interface</h2>\n<table>\n");
+            let mac = interface.mac.as_deref().unwrap_or("none");
+            write_row(page, &[("MAC address", ""), (mac, "")]);
+            write_row(page, &[("MTU", ""), (&interface.mtu.to_string(), "")]);
+            for (address, state) in &interface.addresses {
+                write_row(page, &[("Address", ""), (address, ""), (state, "")]);
+            }
+            page.push_str("</table>\n");
+        }
+    }
+
+    fn write_sockets(&self, page: &mut String) {
+        let _ = write!(
+            page,
+            "<h2>Sockets</h2>\n<p>{} sockets. All of them: <a href=\"/socket-table.json\">socket-table.json</a>.</p>\n\
+             <table>\n<tr><th>Protocol<th>State<th>Local<th>Peer<th class=\"n\">To read<th class=\"n\">To send</tr>\n",
+            self.sockets.len()
+        );
+        for socket in self.sockets.iter().take(MAX_SHOWN_SOCKETS) {
+            write_row(
+                page,
+                &[
+                    (socket.protocol, ""),
+                    (socket.state, ""),
+                    (socket.local.as_deref().unwrap_or("-"), ""),
+                    (socket.peer.as_deref().unwrap_or("-"), ""),
+                    (&socket.receive_queue.to_string(), "n"),
+                    (&socket.send_queue.to_string(), "n"),
+                ],
+            );
+        }
+        page.push_str("</table>\n");
+        if let Some(more) = self.sockets.len().checked_sub(MAX_SHOWN_SOCKETS).filter(|&more| more > 0) {
+            let _ = writeln!(page, "<p>And {more} more.</p>");
+        }
+    }
+}
+
+fn write_counts(page: &mut String, title: &str, none: &str, counts: &[(String, u64)]) {
+    let _ = writeln!(page, "<h2>{title}</h2>");
+    if counts.iter().all(|(_, count)| *count == 0) {
+        let _ = writeln!(page, "<p>{none}</p>");
+        return;
+    }
+    page.push_str("<table>\n");
+    for (name, count) in counts.iter().filter(|(_, count)| *count > 0) {
+        write_row(page, &[(name, ""), (&count.to_string(), "n")]);
+    }
+    page.push_str("</table>\n");
+}
+
+fn write_row(page: &mut String, cells: &[(&str, &str)]) {
+    page.push_str("<tr>");
+    for (text, class) in cells {
+        match *class {
+            "" => page.push_str("<td>"),
+            class => {
+                let _ = write!(page, "<td class=\"{class}\">");
+            }
+        }
+        page.push_str(&escape(text));
+    }
+    page.push_str("</tr>\n");
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            character => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+fn humane(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        Status {
+            device: "tap<0>".to_owned(),
+            uptime: Duration::from_secs(61),
+            interfaces: vec![InterfaceStatus {
+                mac: Some("02:00:00:00:00:01".to_owned()),
+                mtu: 1500,
+                addresses: vec![("10.0.0.2/24".to_owned(), "preferred")],
+            }],
+            sockets: vec![
+                SocketStatus {
+                    descriptor: Some(3),
+                    protocol: "tcp",
+                    state: "ESTABLISHED",
+                    local: Some("10.0.0.2:80".to_owned()),
+                    peer: Some("[fd00::1]:40000".to_owned()),
+                    receive_queue: 5,
+                    send_queue: 6,
+                },
+                SocketStatus { protocol: "tcp", state: "TIME-WAIT", ..SocketStatus::default() },
+            ],
+            counters: vec![("frames_in".to_owned(), 42), ("frames_out".to_owned(), 0)],
+            drops: vec![],
+        }
+    }
+
+    #[test]
+    fn the_page_shows_interface_addresses_sockets_and_counters_and_escapes() {
+        let page = status().to_html();
+        for needle in [
+            "<title>Portolan on tap&lt;0&gt;</title>",
+            "Up for 1 min 1 s",
+            "02:00:00:00:00:01",
+            "10.0.0.2/24<td>preferred",
+            "<td>ESTABLISHED<td>10.0.0.2:80<td>[fd00::1]:40000<td class=\"n\">5<td class=\"n\">6",
+            "<td>TIME-WAIT<td>-<td>-",
+            "frames_in<td class=\"n\">42",
+            "<h2>Dropped packets</h2>\n<p>None.</p>",
+        ] {
+            assert!(page.contains(needle), "{needle} is not in {page}");
+        }
+        assert!(!page.contains("frames_out"));
+    }
+
+    #[test]
+    fn a_crowd_of_sockets_does_not_make_the_page_endless() {
+        let mut status = status();
+        status.sockets = vec![SocketStatus::default(); 1234];
+        assert!(status.to_html().contains("And 734 more."));
+        let parsed: Value = serde_json::from_str(&status.to_json()).expect("JSON");
+        assert_eq!(parsed["sockets"].as_array().map(Vec::len), Some(1234));
+    }
+
+    #[test]
+    fn the_json_has_every_field() {
+        let parsed: Value = serde_json::from_str(&status().to_json()).expect("JSON");
+        assert_eq!(
+            parsed["sockets"][0],
+            json!({"descriptor": 3, "protocol": "tcp", "state": "ESTABLISHED", "local": "10.0.0.2:80",
+                   "peer": "[fd00::1]:40000", "receive_queue": 5, "send_queue": 6})
+        );
+        assert_eq!(parsed["sockets"][1]["local"], Value::Null);
+    }
+}

@@ -1,0 +1,68 @@
+//! A stream for the tests: reads come from a script, writes are kept.
+
+use std::io::{self, Read, Write};
+
+/// Gives what is in the script, a piece at a time, then the end (or a time-out); keeps what is written.
+pub(crate) struct Script {
+    input: io::Cursor<Vec<u8>>,
+    piece: usize,
+    write_limit: usize,
+    at_end: Option<io::ErrorKind>,
+    pub(crate) written: Vec<u8>,
+}
+
+impl Script {
+    pub(crate) fn new(input: &[u8]) -> Self {
+        Script {
+            input: io::Cursor::new(input.to_vec()),
+            piece: usize::MAX,
+            write_limit: usize::MAX,
+            at_end: None,
+            written: Vec::new(),
+        }
+    }
+
+    /// At most so many bytes for each read and write.
+    pub(crate) fn pieces(mut self, piece: usize) -> Self {
+        self.piece = piece;
+        self
+    }
+
+    /// After so many bytes the peer is gone.
+    pub(crate) fn write_limit(mut self, limit: usize) -> Self {
+        self.write_limit = limit;
+        self
+    }
+
+    /// An error instead of the end of the stream.
+    pub(crate) fn fails_at_end(mut self, kind: io::ErrorKind) -> Self {
+        self.at_end = Some(kind);
+        self
+    }
+}
+
+impl Read for Script {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = buffer.len().min(self.piece);
+        match (self.input.read(&mut buffer[..len])?, self.at_end) {
+            (0, Some(kind)) if len > 0 => Err(kind.into()),
+            (len, _) => Ok(len),
+        }
+    }
+}
+
+impl Write for Script {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let room = self.write_limit - self.written.len();
+        if room == 0 {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let len = data.len().min(self.piece).min(room);
+        self.written.extend_from_slice(&data[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
