@@ -1,3 +1,43 @@
-//! The command `portolan`.
+//! The command `portolan`: a TCP/IP stack on a Linux TAP device.
+//!
+//! `cli` is what can be written on the command line, `up` and `demo` are the two commands, `session` is what they
+//! share: a stack on a device, with services. `happenings` is what a running command waits for.
 
-fn main() {}
+mod cli;
+mod demo;
+mod failure;
+mod happenings;
+mod session;
+mod up;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_log(cli.verbose);
+    let result = match cli.command {
+        Command::Up(options) => up::run(&options),
+        Command::Demo => demo::run(),
+    };
+    result.unwrap_or_else(|failure| {
+        // Nobody is left to tell if stderr is gone too.
+        let _ = writeln!(std::io::stderr(), "portolan: {failure}");
+        failure.exit_code()
+    })
+}
+
+/// Warnings always; -v and its repetitions more, RUST_LOG whatever it says.
+fn init_log(verbose: u8) {
+    let level = match verbose {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Info,
+        2 => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    };
+    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+}

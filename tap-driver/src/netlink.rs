@@ -55,11 +55,12 @@ impl Netlink {
         Ok(answers.into_iter().filter_map(as_link).collect())
     }
 
-    /// Sets the MTU of a link.
-    pub(crate) fn set_mtu(&mut self, index: u32, mtu: u32) -> io::Result<()> {
+    /// Sets the MTU of a link, and how many frames may wait for it to be read.
+    pub(crate) fn set_sizes(&mut self, index: u32, mtu: u32, queue_len: u32) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
         message.attributes.push(LinkAttribute::Mtu(mtu));
+        message.attributes.push(LinkAttribute::TxQueueLen(queue_len));
         self.request(RouteNetlinkMessage::SetLink(message), 0)
     }
 

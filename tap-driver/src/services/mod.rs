@@ -4,12 +4,14 @@
 //! |---|---|
 //! | this one | which services there are, and which are chosen |
 //! | [`stream`], [`datagram`] | what each does over TCP and over UDP; `pattern` and `daytime` are their parts |
+//! | [`serve`] | listeners and threads: runs them on a stack |
 //! | [`http`], [`status`] | the status page: the protocol, and what is shown |
 
 pub mod datagram;
 mod daytime;
 pub mod http;
 mod pattern;
+mod server;
 pub mod status;
 pub mod stream;
 #[cfg(test)]
@@ -20,6 +22,7 @@ use std::str::FromStr;
 
 pub use daytime::{daytime_line, http_date};
 pub use pattern::CharacterGenerator;
+pub use server::serve;
 
 /// A service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,7 +3,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use portolan::{AddressState, Cidr, Descriptor, InterfaceInfo, Medium, SocketInfo, SocketKind};
+use portolan_runtime::Handle;
 use serde_json::{Value, json};
+
+use crate::addresses::show;
 
 /// What the status page shows: a picture of a stack at one moment.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +63,59 @@ const STYLE: &str = "body{font:16px/1.4 sans-serif;max-width:60em;margin:2em aut
 table{border-collapse:collapse;margin:.5em 0}td,th{text-align:left;padding:.1em 1.2em .1em 0;\
 border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}.n{text-align:right}";
 
+impl InterfaceStatus {
+    fn of(info: &InterfaceInfo) -> Self {
+        let address = |(cidr, state): &(Cidr, AddressState)| {
+            let state = match state {
+                AddressState::Tentative => "tentative",
+                AddressState::Preferred => "preferred",
+                AddressState::Duplicated => "duplicated",
+            };
+            (show(*cidr), state)
+        };
+        InterfaceStatus {
+            mac: match info.medium {
+                Medium::Ethernet(mac) => Some(mac.to_string()),
+                Medium::Ip => None,
+            },
+            mtu: info.mtu,
+            addresses: info.addresses.iter().map(address).collect(),
+        }
+    }
+}
+
+impl SocketStatus {
+    fn of(info: &SocketInfo) -> Self {
+        SocketStatus {
+            descriptor: info.descriptor.map(Descriptor::number),
+            protocol: match info.kind {
+                SocketKind::Stream => "tcp",
+                SocketKind::Datagram => "udp",
+                SocketKind::Echo => "icmp",
+            },
+            state: info.state,
+            local: info.local.map(|addr| addr.to_string()),
+            peer: info.peer.map(|addr| addr.to_string()),
+            receive_queue: info.receive_queue,
+            send_queue: info.send_queue,
+        }
+    }
+}
+
 impl Status {
+    /// A picture of a running stack.
+    pub fn of(handle: &Handle, device: &str, uptime: Duration) -> Self {
+        let stats = handle.stats();
+        Status {
+            device: device.to_owned(),
+            uptime,
+            interfaces: handle.interfaces().iter().map(InterfaceStatus::of).collect(),
+            sockets: handle.sockets().iter().map(SocketStatus::of).collect(),
+            counters: stats.counters().iter().map(|&(name, count)| (name.to_owned(), count)).collect(),
+            drops: stats.drop_counts().map(|(reason, count)| (format!("{reason:?}"), count)).collect(),
+        }
+    }
+
     /// The page.
     pub fn to_html(&self) -> String {
         let mut page = String::with_capacity(8 << 10);

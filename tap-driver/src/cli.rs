@@ -1,0 +1,165 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use portolan::{Cidr, MacAddr};
+use portolan_runtime::device::Impairment;
+use portolan_tap::addresses::{parse_cidr, parse_mac};
+use portolan_tap::services::Services;
+
+/// Portolan: a TCP/IP stack in user space, on a Linux TAP device.
+#[derive(Debug, Parser)]
+#[command(name = "portolan", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Say more: -v what happens, -vv drops and state changes too, -vvv every segment. RUST_LOG goes before it
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring a stack up on a TAP device, in the foreground, until Ctrl-C or the end of COMMAND
+    Up(UpOptions),
+    /// See it work, in a network of its own: ping, a web page, 100 MiB through echo, 1,000 connections
+    Demo,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portolan up --isolated -- ping -c 3 10.0.0.2
+          no privileges: a network of its own, for as long as the ping runs
+  portolan up --isolated -- bash
+          a shell in such a network: try `curl http://10.0.0.2/`, `ping fd00::2`
+  sudo portolan up --host 192.168.77.1/24 --addr 192.168.77.2/24
+          on this host's network; then, in another terminal, `ping 192.168.77.2`
+  portolan up --isolated --impair loss=3%,delay=20ms --pcap lossy.pcap -- curl http://10.0.0.2/
+          through a bad network, recorded for Wireshark
+
+Exit status: that of COMMAND (128 and the signal's number if a signal ended it); 0 after Ctrl-C or SIGTERM;
+1 when something failed, 2 for mistakes on the command line, 126 or 127 when COMMAND could not be run.";
+
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct UpOptions {
+    /// The name of the TAP device, at most 15 bytes [default: portolan0, or the next number that is free]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tap: Option<String>,
+
+    /// An address of the kernel's side of the link [default: 10.0.0.1/24 and fd00::1/64, or the first free address
+    /// in --addr's network]
+    #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
+    pub(crate) host: Vec<Cidr>,
+
+    /// An address of the stack [default: 10.0.0.2/24 and fd00::2/64, or the first free address in --host's network]
+    #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
+    pub(crate) addr: Vec<Cidr>,
+
+    /// The stack's default router, one for IPv4 and one for IPv6 [default: the kernel's side]
+    #[arg(long, value_name = "IP", value_parser = parse_gateway)]
+    pub(crate) gateway: Vec<IpAddr>,
+
+    /// The stack's MAC address [default: derived from the name and the addresses]
+    #[arg(long, value_name = "MAC", value_parser = parse_mac)]
+    pub(crate) mac: Option<MacAddr>,
+
+    /// The largest IP packet in bytes, for both sides: 576 to 65521, and at least 1280 for IPv6 [default: 1500]
+    #[arg(long, value_name = "N")]
+    pub(crate) mtu: Option<usize>,
+
+    /// Which services to offer, separated by commas: echo (port 7), discard (9), daytime (13), chargen (19), http
+    /// (80); or all, or none
+    #[arg(long, value_name = "LIST", default_value = "all")]
+    pub(crate) services: Option<Services>,
+
+    /// Record every frame that the stack sends and receives, for Wireshark and tcpdump
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+
+    /// Make the network bad, in both directions; any of loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,
+    /// corrupt=0.1%,seed=7
+    #[arg(long, value_name = "SETTINGS")]
+    pub(crate) impair: Option<Impairment>,
+
+    /// Put everything into a new user and network namespace: needs no privileges and touches nothing of this host
+    #[arg(long)]
+    pub(crate) isolated: bool,
+
+    /// Run this in the same network namespace once the stack is ready, then stop and exit with its status
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+fn parse_gateway(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| match text.split_once('/') {
+        Some((addr, _)) if addr.parse::<IpAddr>().is_ok() => {
+            format!("a gateway is one address, without a prefix length; write {addr}")
+        }
+        _ => "not an IPv4 or IPv6 address; write it like 10.0.0.1 or fd00::1".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn up(arguments: &[&str]) -> Result<UpOptions, clap::Error> {
+        let cli = Cli::try_parse_from(["portolan", "up"].iter().chain(arguments))?;
+        match cli.command {
+            Command::Up(options) => Ok(options),
+            Command::Demo => panic!("up was written"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_whole_synopsis_is_read() {
+        let options = up(&[
+            "--tap", "t0", "--host", "10.9.0.1/24", "--host", "fd09::1/64", "--addr", "10.9.0.2/24", "--gateway", "10.9.0.1",
+            "--mac", "02:00:00:00:00:07", "--mtu", "9000", "--services", "echo,http", "--pcap", "x.pcap", "--impair",
+            "loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,corrupt=0.1%,seed=7", "--isolated", "-vv",
+            "--", "ping", "-c", "3", "10.9.0.2",
+        ])
+        .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(options.host.len(), 2);
+        assert_eq!(options.mtu, Some(9000));
+        assert_eq!(options.services.as_ref().map(Services::to_string).as_deref(), Some("echo,http"));
+        assert!(options.isolated);
+        assert_eq!(options.command, ["ping", "-c", "3", "10.9.0.2"]);
+    }
+
+    #[test]
+    fn without_options_all_services_are_on() {
+        let options = up(&[]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(options.services, Some(Services::all()));
+        assert!(options.command.is_empty() && !options.isolated);
+    }
+
+    #[test]
+    fn malformed_values_name_the_option_and_say_what_to_write() {
+        for (arguments, needles) in [
+            (["--addr", "10.0.0.2"], ["--addr <CIDR>", "write 10.0.0.2/24"]),
+            (["--host", "10.0.0.1/40"], ["--host <CIDR>", "from 1 to 32"]),
+            (["--gateway", "10.0.0.1/24"], ["--gateway <IP>", "without a prefix length; write 10.0.0.1"]),
+            (["--gateway", "router"], ["--gateway <IP>", "write it like 10.0.0.1"]),
+            (["--mac", "01:00:00:00:00:01"], ["--mac <MAC>", "group address"]),
+            (["--services", "ftp"], ["--services <LIST>", "there is no service \"ftp\""]),
+            (["--mtu", "big"], ["--mtu <N>", "invalid digit"]),
+            (["--impair", "loss=lots"], ["--impair <SETTINGS>", "loss"]),
+        ] {
+            let error = up(&arguments).expect_err("malformed").to_string();
+            for needle in needles {
+                assert!(error.contains(needle), "{arguments:?}: {error} should have {needle:?}");
+            }
+        }
+    }
+}

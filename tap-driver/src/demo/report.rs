@@ -1,0 +1,105 @@
+//! What the demonstration prints: one line a step.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// How a step ended, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// What was seen.
+    Done(String),
+    /// Why it could not be done here; no failure.
+    Skipped(String),
+}
+
+/// Prints as it goes, and counts. That nobody reads it is no reason to stop.
+#[derive(Debug)]
+pub(crate) struct Report {
+    steps: usize,
+    failures: usize,
+}
+
+impl Report {
+    pub(crate) fn new() -> Self {
+        Report { steps: 0, failures: 0 }
+    }
+
+    /// Prints a line, or several.
+    pub(crate) fn say(&mut self, text: &str) {
+        print(&format!("{text}\n"));
+    }
+
+    /// Does a step: prints its title before it and what came of it after it.
+    pub(crate) fn step(&mut self, title: &str, action: impl FnOnce() -> io::Result<Outcome>) {
+        self.steps += 1;
+        print(&format!("{:>2}. {title:<21} ", self.steps));
+        match action() {
+            Ok(Outcome::Done(line)) => print(&format!("{line}\n")),
+            Ok(Outcome::Skipped(why)) => print(&format!("skipped: {why}\n")),
+            Err(error) => {
+                self.failures += 1;
+                print(&format!("FAILED: {error}\n"));
+            }
+        }
+    }
+
+    pub(crate) fn steps(&self) -> usize {
+        self.steps
+    }
+
+    pub(crate) fn failures(&self) -> usize {
+        self.failures
+    }
+}
+
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Three digits or so: `38 µs`, `1.25 ms`, `12.3 s`.
+pub(crate) fn show_duration(duration: Duration) -> String {
+    let micros = duration.as_secs_f64() * 1e6;
+    match micros {
+        ..1e3 => format!("{micros:.0} µs"),
+        ..1e5 => format!("{:.2} ms", micros / 1e3),
+        ..1e6 => format!("{:.0} ms", micros / 1e3),
+        _ => format!("{:.2} s", micros / 1e6),
+    }
+}
+
+/// Bits a second, as networks count.
+pub(crate) fn show_rate(bytes: u64, took: Duration) -> String {
+    let mbits = bytes as f64 * 8.0 / 1e6 / took.as_secs_f64().max(1e-9);
+    if mbits < 1000.0 { format!("{mbits:.0} Mbit/s") } else { format!("{:.2} Gbit/s", mbits / 1000.0) }
+}
+
+/// `812 bytes`, `3.1 KiB`.
+pub(crate) fn show_bytes(bytes: u64) -> String {
+    if bytes < 1024 { format!("{bytes} bytes") } else { format!("{:.1} KiB", bytes as f64 / 1024.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_for_people() {
+        for (micros, shown) in [(38, "38 µs"), (1250, "1.25 ms"), (120_000, "120 ms"), (2_345_000, "2.35 s")] {
+            assert_eq!(show_duration(Duration::from_micros(micros)), shown);
+        }
+        assert_eq!(show_rate(100 << 20, Duration::from_secs(1)), "839 Mbit/s");
+        assert_eq!(show_rate(1_000_000_000, Duration::from_secs(4)), "2.00 Gbit/s");
+        assert_eq!(show_bytes(1023), "1023 bytes");
+        assert_eq!(show_bytes(3174), "3.1 KiB");
+    }
+
+    #[test]
+    fn failures_are_counted_and_skips_are_not() {
+        let mut report = Report::new();
+        report.step("one", || Ok(Outcome::Done(String::new())));
+        report.step("two", || Ok(Outcome::Skipped(String::new())));
+        report.step("three", || Err(io::Error::other("why")));
+        assert_eq!((report.steps(), report.failures()), (3, 1));
+    }
+}

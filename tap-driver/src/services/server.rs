@@ -1,0 +1,235 @@
+//! Runs the services on a stack: a listener for each, a thread for each connection.
+
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portolan::AddressState;
+use portolan_runtime::{Handle, TcpListener, TcpStream, UdpSocket};
+
+use super::status::Status;
+use super::{Service, Services, datagram, daytime_line, http, stream};
+
+/// Connections of all services together. Each costs a thread, so there must be an end; one more is refused.
+const MAX_CONNECTIONS: usize = 4096;
+/// For echo and its like: the deepest calls are those of the stack, and it has no recursion.
+const THREAD_STACK_BYTES: usize = 128 << 10;
+/// Connections that may wait to be taken: a thousand clients that begin at once.
+const BACKLOG: usize = 4096;
+/// A peer that sends nothing for so long is given up.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// A peer that reads nothing for so long is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Between two requests of HTTP, and between two pieces of one.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
+/// For how long, and how much, is read of a peer that still sends after its last answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+const DRAIN_BYTES: usize = 256 << 10;
+/// After an error of `accept` or `recv_from` that is not the end, such as a lack of memory.
+const ERROR_PAUSE: Duration = Duration::from_millis(20);
+
+/// Starts the chosen services on all addresses of a stack that are in use, IPv4 and IPv6. They run until the runtime
+/// is over.
+///
+/// Call it when the stack is ready ([`Handle::wait_ready`]): a datagram service has a socket for each address, so
+/// that it answers from the address that it was asked at.
+///
+/// # Errors
+///
+/// A port that is taken, with its number and service; or no thread.
+pub fn serve(handle: &Handle, device: &str, services: &Services) -> io::Result<()> {
+    let server = Arc::new(Server {
+        handle: handle.clone(),
+        device: device.to_owned(),
+        started_at: Instant::now(),
+        connections: AtomicUsize::new(0),
+    });
+    for service in services.iter() {
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
+        let listener =
+            TcpListener::bind_with(handle, any, BACKLOG, &[]).map_err(|error| taken(service, "tcp", &error))?;
+        let this = server.clone();
+        spawn(format!("{service} tcp"), move || this.accept_loop(service, &listener))?;
+        if !service.has_udp() {
+            continue;
+        }
+        for addr in datagram_addresses(handle, service.port()) {
+            let socket = UdpSocket::bind(handle, addr).map_err(|error| taken(service, "udp", &error))?;
+            let this = server.clone();
+            spawn(format!("{service} udp"), move || this.datagram_loop(service, &socket))?;
+        }
+    }
+    Ok(())
+}
+
+fn taken(service: Service, protocol: &str, error: &io::Error) -> io::Error {
+    let port = service.port();
+    let message = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "port {port}/{protocol} of the stack is taken, so {service} cannot listen on it; leave {service} out with \
+             --services, or close the other socket"
+        ),
+        _ => format!("{service} cannot listen on port {port}/{protocol} of the stack: {error}"),
+    };
+    io::Error::new(error.kind(), message)
+}
+
+/// The addresses of the stack that are in use, each with this port.
+fn datagram_addresses(handle: &Handle, port: u16) -> Vec<SocketAddr> {
+    let interfaces = handle.interfaces();
+    let in_use = interfaces.iter().flat_map(|interface| {
+        let preferred = interface.addresses.iter().filter(|(_, state)| *state == AddressState::Preferred);
+        preferred.map(|(cidr, _)| (cidr.addr, interface.id.scope_id()))
+    });
+    in_use
+        .map(|(addr, scope_id)| match addr {
+            IpAddr::V6(addr) if addr.is_unicast_link_local() => {
+                SocketAddrV6::new(addr, port, 0, scope_id).into()
+            }
+            addr => SocketAddr::new(addr, port),
+        })
+        .collect()
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name).stack_size(THREAD_STACK_BYTES).spawn(body).map(drop)
+}
+
+struct Server {
+    handle: Handle,
+    device: String,
+    started_at: Instant,
+    connections: AtomicUsize,
+}
+
+/// One of the connections that there may be; gives its place back when it is dropped.
+struct Place(Arc<Server>);
+
+impl Place {
+    fn take(server: &Arc<Server>) -> Option<Place> {
+        let count = server.connections.fetch_add(1, Ordering::Relaxed);
+        let place = Place(server.clone());
+        (count < MAX_CONNECTIONS).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Server {
+    fn accept_loop(self: &Arc<Self>, service: Service, listener: &TcpListener) {
+        while self.handle.is_running() {
+            match listener.accept() {
+                Ok((stream, peer)) => self.begin(service, stream, peer),
+                Err(error) => self.pause(service, &error),
+            }
+        }
+    }
+
+    fn begin(self: &Arc<Self>, service: Service, stream: TcpStream, peer: SocketAddr) {
+        let Some(place) = Place::take(self) else {
+            log::warn!("{service}: {peer} is refused: {MAX_CONNECTIONS} connections are open");
+            return refuse(service, &stream);
+        };
+        let spare = stream.try_clone();
+        let started = spawn(format!("{service} {}", peer.port()), move || {
+            let result = place.0.serve_connection(service, &stream);
+            log::debug!("{service}: {peer} is done: {}", result.map_or_else(|error| error.to_string(), |()| "in order".into()));
+        });
+        if let (Err(error), Ok(stream)) = (started, spare) {
+            log::warn!("{service}: {peer} is refused: no thread for it: {error}");
+            refuse(service, &stream);
+        }
+    }
+
+    fn serve_connection(&self, service: Service, stream: &TcpStream) -> io::Result<()> {
+        let read_timeout = if service == Service::Http { HTTP_TIMEOUT } else { IDLE_TIMEOUT };
+        stream.set_read_timeout(Some(read_timeout))?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        match service {
+            Service::Echo => stream::echo(stream).map(drop),
+            Service::Discard => stream::discard(stream).map(drop),
+            Service::Chargen => stream::chargen(stream),
+            Service::Daytime => {
+                stream::daytime(stream, &daytime_line())?;
+                finish(stream)
+            }
+            Service::Http => {
+                http::serve(stream, |path| self.resource(path))?;
+                finish(stream)
+            }
+        }
+    }
+
+    fn resource(&self, path: &str) -> Option<http::Resource> {
+        let status = || Status::of(&self.handle, &self.device, self.started_at.elapsed());
+        match path {
+            "/" => Some(http::Resource {
+                content_type: "text/html; charset=utf-8",
+                body: status().to_html().into_bytes(),
+            }),
+            "/socket-table.json" => {
+                Some(http::Resource { content_type: "application/json", body: status().to_json().into_bytes() })
+            }
+            _ => None,
+        }
+    }
+
+    fn datagram_loop(&self, service: Service, socket: &UdpSocket) {
+        while self.handle.is_running() {
+            let (request, from) = match socket.recv_bytes_from() {
+                Ok(received) => received,
+                Err(error) => {
+                    self.pause(service, &error);
+                    continue;
+                }
+            };
+            if let Some(answer) = datagram::answer(service, &request, from, daytime_line)
+                && let Err(error) = socket.send_to(&answer, from)
+            {
+                log::debug!("{service}: {from} gets no answer: {error}");
+            }
+        }
+    }
+
+    fn pause(&self, service: Service, error: &io::Error) {
+        if self.handle.is_running() {
+            log::debug!("{service}: {error}");
+            thread::sleep(ERROR_PAUSE);
+        }
+    }
+}
+
+/// Tells a peer that there is no room: in words where the protocol has them, else with a reset.
+fn refuse(service: Service, mut stream: &TcpStream) {
+    let told = match service {
+        Service::Http => io::Write::write_all(&mut stream, &http::busy()),
+        _ => stream.set_linger(Some(Duration::ZERO)),
+    };
+    if let Err(error) = told {
+        log::debug!("{service}: a refusal is not heard: {error}");
+    }
+}
+
+/// Ends a connection after its last answer, in order although the peer may still be sending: closing with data that
+/// nobody read is a reset (RFC 9293 §3.6.1 after RFC 1122 §4.2.2.13), which can overtake the answer.
+fn finish(mut stream: &TcpStream) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(DRAIN_TIMEOUT))?;
+    let begin = Instant::now();
+    let mut rest = [0; 4096];
+    let mut left = DRAIN_BYTES;
+    while left > 0 && begin.elapsed() < DRAIN_TIMEOUT {
+        match stream.read(&mut rest) {
+            Ok(0) | Err(_) => break,
+            Ok(len) => left = left.saturating_sub(len),
+        }
+    }
+    Ok(())
+}

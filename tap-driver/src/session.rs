@@ -1,0 +1,172 @@
+//! A stack on a TAP device, with services: what `up` and `demo` share.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portolan::{AddressState, Cidr, Config, MacAddr};
+use portolan_runtime::device::{Device, Impair, Impairment, PcapWriter};
+use portolan_runtime::{Builder, Handle, Runtime};
+use portolan_tap::addresses::{AddressPlan, overlap, show};
+use portolan_tap::services::{Services, serve};
+use portolan_tap::{Tap, TapBuilder, kernel_addresses};
+
+use crate::failure::Failure;
+
+/// Duplicate address detection takes one to three seconds.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a session is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: Option<String>,
+    pub(crate) plan: AddressPlan,
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) mtu: usize,
+    pub(crate) pcap: Option<PathBuf>,
+    pub(crate) impairment: Option<Impairment>,
+    /// Nobody but the kernel and this stack is on the network.
+    pub(crate) isolated: bool,
+}
+
+/// A stack that runs on a TAP device.
+pub(crate) struct Session {
+    runtime: Runtime,
+    pub(crate) name: String,
+    pub(crate) mac: MacAddr,
+    pub(crate) plan: AddressPlan,
+}
+
+impl Session {
+    /// Makes the device and starts the stack on it. Its addresses are still being probed.
+    pub(crate) fn start(settings: Settings) -> Result<Session, Failure> {
+        let Settings { name, plan, mac, mtu, pcap, impairment, isolated } = settings;
+        let mut builder = TapBuilder::new().mtu(mtu);
+        if let Some(name) = name {
+            builder = builder.name(name);
+        }
+        if let Some(mac) = mac {
+            builder = builder.mac(mac);
+        }
+        let tap = plan.host.iter().fold(builder, |builder, &cidr| builder.host_address(cidr)).open()?;
+        let (name, mac) = (tap.name().to_owned(), tap.mac());
+        let device = wrap(tap, pcap.as_deref(), impairment)?;
+        let mut config = Config::default();
+        if isolated {
+            // RFC 4862 §5.4: detection may be switched off where it is known that nobody else has the address.
+            config.neighbor.duplicate_address_probes = 0;
+        }
+        let builder = Builder::new().config(config).interface(device, plan.stack.iter().copied());
+        let runtime = plan
+            .gateways
+            .iter()
+            .fold(builder, |builder, &gateway| builder.gateway(gateway))
+            .start()
+            .map_err(|error| Failure::failed(format!("cannot start the stack on {name}: {error}")))?;
+        Ok(Session { runtime, name, mac, plan })
+    }
+
+    /// A function that waits until the stack answers on the wire and then starts the services. It may be called on
+    /// another thread.
+    pub(crate) fn finish_start(&self, services: Services) -> impl FnOnce() -> io::Result<()> + Send + 'static {
+        let (handle, name) = (self.runtime.handle(), self.name.clone());
+        move || {
+            handle.wait_ready(READY_TIMEOUT)?;
+            check_duplicates(&handle)?;
+            serve(&handle, &name, &services)
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// The line that says that the stack answers: `ready portolan0: 10.0.0.2/24 fd00::2/64 (kernel 10.0.0.1/24)`.
+    pub(crate) fn ready_line(&self) -> String {
+        let interfaces = self.runtime.interfaces();
+        let in_use = interfaces
+            .iter()
+            .flat_map(|interface| &interface.addresses)
+            .filter(|(cidr, state)| *state == AddressState::Preferred && !cidr.addr.is_loopback())
+            .map(|(cidr, _)| *cidr);
+        format!("ready {}: {} (kernel {})", self.name, show_all(in_use), show_all(self.plan.host.iter().copied()))
+    }
+
+    /// Logs what was counted, and stops.
+    pub(crate) fn stop(self) {
+        let stats = self.runtime.stats();
+        log::info!("{}: {stats:?}", self.name);
+        if let Err(error) = self.runtime.shutdown() {
+            log::warn!("{}: {error}", self.name);
+        }
+        log::info!("{}: removed", self.name);
+    }
+}
+
+fn show_all(cidrs: impl Iterator<Item = Cidr>) -> String {
+    cidrs.map(show).collect::<Vec<_>>().join(" ")
+}
+
+/// Puts the fault injector and the recorder around a device. The recorder is next to the stack: it shows what the
+/// stack sends and sees.
+fn wrap(tap: Tap, pcap: Option<&Path>, impairment: Option<Impairment>) -> Result<Box<dyn Device>, Failure> {
+    let mut device: Box<dyn Device> = Box::new(tap);
+    if let Some(impairment) = impairment {
+        device = Box::new(Impair::new(impairment, device));
+    }
+    if let Some(path) = pcap {
+        let recorder = PcapWriter::create(path, device).map_err(|error| {
+            Failure::failed(format!("cannot record to {error}; choose a file that can be written, with --pcap"))
+        })?;
+        device = Box::new(recorder);
+    }
+    Ok(device)
+}
+
+/// Warns of addresses that somebody else has. Fails if none is left.
+fn check_duplicates(handle: &Handle) -> io::Result<()> {
+    let addresses: Vec<(Cidr, AddressState)> =
+        handle.interfaces().into_iter().flat_map(|interface| interface.addresses).collect();
+    let duplicates = addresses.iter().filter(|(_, state)| *state == AddressState::Duplicated);
+    let mut taken = Vec::new();
+    for (cidr, _) in duplicates {
+        log::warn!("another station on the link has {}; the stack does not use it", cidr.addr);
+        taken.push(cidr.addr.to_string());
+    }
+    let usable = |addr: IpAddr| !addr.is_loopback() && !is_link_local(addr);
+    let any_left = addresses.iter().any(|(cidr, state)| *state == AddressState::Preferred && usable(cidr.addr));
+    if taken.is_empty() || any_left {
+        return Ok(());
+    }
+    let message = format!("another station on the link has {}; choose others with --addr", taken.join(" and "));
+    Err(io::Error::new(io::ErrorKind::AddrInUse, message))
+}
+
+fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
+}
+
+/// Whether this network namespace has IPv6.
+pub(crate) fn kernel_has_ipv6() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6").is_ok_and(|value| value.trim() == "0")
+}
+
+/// Refuses networks that this host is on already: it would lose them, or the stack would not be found.
+pub(crate) fn check_host_networks(plan: &AddressPlan) -> Result<(), Failure> {
+    for (link, theirs) in kernel_addresses()? {
+        let ours = plan.host.iter().chain(&plan.stack);
+        if theirs.addr.is_loopback() || is_link_local(theirs.addr) {
+            continue;
+        }
+        if let Some(ours) = ours.into_iter().find(|ours| overlap(**ours, theirs)) {
+            return Err(Failure::usage(format!(
+                "{} overlaps {} on {link} of this host; choose another network with --host and --addr, such as \
+                 --host 192.168.77.1/24 --addr 192.168.77.2/24, or add `--isolated`",
+                show(*ours),
+                show(theirs)
+            )));
+        }
+    }
+    Ok(())
+}

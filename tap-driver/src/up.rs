@@ -1,0 +1,169 @@
+//! `portolan up`: a stack on a TAP device until somebody stops it, or until a command is done.
+
+use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::mpsc::Sender;
+use std::thread;
+
+use portolan_tap::addresses::AddressPlan;
+use portolan_tap::services::Services;
+use portolan_tap::{check_mtu, isolate};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cli::UpOptions;
+use crate::failure::Failure;
+use crate::happenings::{Happening, Happenings};
+use crate::session::{Session, Settings, check_host_networks, kernel_has_ipv6};
+
+const DEFAULT_MTU: usize = 1500;
+
+/// Runs until it is told to stop.
+pub(crate) fn run(options: &UpOptions) -> Result<ExitCode, Failure> {
+    check_plausible(options)?;
+    if options.isolated {
+        isolate()?;
+    }
+    let settings = settings(options)?;
+    // Before the device is there: from now on a signal means an end in order.
+    let happenings = Happenings::new()
+        .map_err(|error| Failure::failed(format!("cannot set up the handling of signals: {error}")))?;
+    let session = Session::start(settings)?;
+    let services = options.services.clone().unwrap_or_else(Services::all);
+    finish_start(session.finish_start(services), happenings.sender())?;
+    let result = Supervisor { session: &session, happenings: &happenings, child: None }.run(options);
+    session.stop();
+    result
+}
+
+/// What can be said without looking at the system, so that it is said first.
+fn check_plausible(options: &UpOptions) -> Result<(), Failure> {
+    plan(options, true).map(drop)
+}
+
+fn plan(options: &UpOptions, with_ipv6: bool) -> Result<AddressPlan, Failure> {
+    let mtu = options.mtu.unwrap_or(DEFAULT_MTU);
+    let with_ipv6 = with_ipv6 && check_mtu(mtu, true).is_ok();
+    let plan = AddressPlan::new(&options.host, &options.addr, &options.gateway, with_ipv6).map_err(Failure::usage)?;
+    check_mtu(mtu, plan.has_ipv6())?;
+    Ok(plan)
+}
+
+fn settings(options: &UpOptions) -> Result<Settings, Failure> {
+    let has_ipv6 = kernel_has_ipv6();
+    if !has_ipv6 {
+        log::info!("the kernel does no IPv6 here; the defaults are without it");
+    }
+    let plan = plan(options, has_ipv6)?;
+    if !options.isolated {
+        check_host_networks(&plan)?;
+    }
+    Ok(Settings {
+        name: options.tap.clone(),
+        plan,
+        mac: options.mac,
+        mtu: options.mtu.unwrap_or(DEFAULT_MTU),
+        pcap: options.pcap.clone(),
+        impairment: options.impair,
+        isolated: options.isolated,
+    })
+}
+
+/// Waits for the stack on a thread of its own, so that signals are heard meanwhile.
+fn finish_start(
+    finish: impl FnOnce() -> io::Result<()> + Send + 'static,
+    sender: Sender<Happening>,
+) -> Result<(), Failure> {
+    let body = move || {
+        // Nobody listens any more when the process is on its way out.
+        let _ = sender.send(Happening::Started(finish()));
+    };
+    match thread::Builder::new().name("start".into()).spawn(body) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::failed(format!("cannot start a thread: {error}"))),
+    }
+}
+
+struct Supervisor<'a> {
+    session: &'a Session,
+    happenings: &'a Happenings,
+    child: Option<Child>,
+}
+
+impl Supervisor<'_> {
+    fn run(mut self, options: &UpOptions) -> Result<ExitCode, Failure> {
+        loop {
+            match self.happenings.next() {
+                None => self.check_runtime()?,
+                Some(Happening::Started(Err(error))) => {
+                    self.check_runtime()?;
+                    return Err(Failure::failed(format!("the stack does not come up: {error}")));
+                }
+                Some(Happening::Started(Ok(()))) => {
+                    print_line(&self.session.ready_line());
+                    if let [program, arguments @ ..] = options.command.as_slice() {
+                        let child = Command::new(program).args(arguments).spawn();
+                        self.child = Some(child.map_err(|error| Failure::not_started(program, &error))?);
+                    }
+                }
+                Some(Happening::Stop { signal, from_terminal }) => match &self.child {
+                    Some(child) => forward(child, signal, from_terminal),
+                    None if options.command.is_empty() => return Ok(ExitCode::SUCCESS),
+                    None => return Ok(killed_by(signal)),
+                },
+                Some(Happening::ChildEnded) => {
+                    if let Some(status) = self.ended_child()? {
+                        return Ok(exit_code(status));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fails if the stack cannot go on: its device was taken away.
+    fn check_runtime(&mut self) -> Result<(), Failure> {
+        let Some(error) = self.session.handle().error() else { return Ok(()) };
+        if let Some(child) = &mut self.child {
+            forward(child, Signal::TERM, false);
+            // Whatever its status is, ours is that of the failure.
+            let _ = child.wait();
+        }
+        Err(Failure::failed(error.to_string()))
+    }
+
+    fn ended_child(&mut self) -> Result<Option<ExitStatus>, Failure> {
+        let Some(child) = &mut self.child else { return Ok(None) };
+        child.try_wait().map_err(|error| Failure::failed(format!("cannot wait for the command: {error}")))
+    }
+}
+
+/// Prints a line for whoever waits for it. If nobody reads, the stack serves all the same.
+fn print_line(line: &str) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        log::warn!("{line} (stdout: {error})");
+    }
+}
+
+/// Ctrl-C reaches all processes of a terminal, so the command has had that already.
+fn forward(child: &Child, signal: Signal, from_terminal: bool) {
+    if from_terminal {
+        return;
+    }
+    let sent = Pid::from_raw(child.id() as i32).ok_or(rustix::io::Errno::SRCH).and_then(|pid| kill_process(pid, signal));
+    if let Err(errno) = sent {
+        log::debug!("the command does not get {signal:?}: {errno}");
+    }
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ExitCode::from(code as u8),
+        (None, Some(signal)) => ExitCode::from(128u8.wrapping_add(signal as u8)),
+        (None, None) => ExitCode::FAILURE,
+    }
+}
+
+fn killed_by(signal: Signal) -> ExitCode {
+    ExitCode::from(128u8.wrapping_add(signal.as_raw() as u8))
+}
