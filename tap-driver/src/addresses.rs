@@ -23,8 +23,8 @@ pub struct AddressPlan {
 impl AddressPlan {
     /// Completes and checks what was asked for.
     ///
-    /// With neither side given, both get the defaults: 10.0.0.1/24 and fd00::1/64 for the kernel, 10.0.0.2/24 and
-    /// fd00::2/64 for the stack; IPv6 only where `with_ipv6`. With some given, only their families are used, and the
+    /// With neither side given, both get the defaults: 10.0.0.1/24 and fd10::1/64 for the kernel, 10.0.0.2/24 and
+    /// fd10::2/64 for the stack; IPv6 only where `with_ipv6`. With some given, only their families are used, and the
     /// side that is missing gets the first free address of the other's network. Without a gateway for a family the
     /// kernel's first address on the link is it.
     ///
@@ -175,14 +175,14 @@ fn defaults(with_ipv6: bool) -> (Vec<Cidr>, Vec<Cidr>) {
     let v4 = |last| Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };
     // RFC 4193: a unique local address. Its global id should be random; this one should be easy to type, and does not
     // leave the link.
-    let v6 = |last| Cidr { addr: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last).into(), prefix_len: 64 };
+    let v6 = |last| Cidr { addr: Ipv6Addr::new(0xfd10, 0, 0, 0, 0, 0, 0, last).into(), prefix_len: 64 };
     match with_ipv6 {
         true => (vec![v4(1), v6(1)], vec![v4(2), v6(2)]),
         false => (vec![v4(1)], vec![v4(2)]),
     }
 }
 
-/// Reads `10.0.0.2/24` or `fd00::2/64`.
+/// Reads `10.0.0.2/24` or `fd10::2/64`.
 ///
 /// # Errors
 ///
@@ -193,7 +193,7 @@ pub fn parse_cidr(text: &str) -> Result<Cidr, String> {
         None => (text, None),
     };
     let addr: IpAddr = addr.parse().map_err(|_| {
-        format!("{addr:?} is not an IPv4 or IPv6 address; write it like 10.0.0.2/24 or fd00::2/64")
+        format!("{addr:?} is not an IPv4 or IPv6 address; write it like 10.0.0.2/24 or fd10::2/64")
     })?;
     let (usual, largest) = if addr.is_ipv4() { (24, 32) } else { (64, 128) };
     let prefix = prefix.ok_or_else(|| format!("the prefix length is missing; write {addr}/{usual}"))?;
@@ -299,7 +299,7 @@ fn check_usable(cidr: Cidr) -> Result<(), String> {
         }
         IpAddr::V6(_) => return Ok(()),
     };
-    let example = if cidr.addr.is_ipv4() { "10.0.0.2/24" } else { "fd00::2/64" };
+    let example = if cidr.addr.is_ipv4() { "10.0.0.2/24" } else { "fd10::2/64" };
     Err(format!("{reason}; give a host's address, like {example}"))
 }
 

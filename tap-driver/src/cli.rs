@@ -16,15 +16,15 @@ use portolan_tap::services::Services;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Say more: -v what happens, -vv drops and state changes too, -vvv every segment. RUST_LOG goes before it
-    #[arg(short, long, action = ArgAction::Count, global = true)]
+    /// Say more: -v what happens, -vv drops and state changes too, -vvv every segment. RUST_LOG overrides it
+    #[arg(short, long, action = ArgAction::Count, global = true, display_order = 900)]
     pub(crate) verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Bring a stack up on a TAP device, in the foreground, until Ctrl-C or the end of COMMAND
-    Up(UpOptions),
+    Up(Box<UpOptions>),
     /// See it work, in a network of its own: ping, a web page, 100 MiB through echo, 1,000 connections
     Demo,
 }
@@ -34,7 +34,7 @@ Examples:
   portolan up --isolated -- ping -c 3 10.0.0.2
           no privileges: a network of its own, for as long as the ping runs
   portolan up --isolated -- bash
-          a shell in such a network: try `curl http://10.0.0.2/`, `ping fd00::2`
+          a shell in such a network: try `curl http://10.0.0.2/`, `ping fd10::2`
   sudo portolan up --host 192.168.77.1/24 --addr 192.168.77.2/24
           on this host's network; then, in another terminal, `ping 192.168.77.2`
   portolan up --isolated --impair loss=3%,delay=20ms --pcap lossy.pcap -- curl http://10.0.0.2/
@@ -50,12 +50,12 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "NAME")]
     pub(crate) tap: Option<String>,
 
-    /// An address of the kernel's side of the link [default: 10.0.0.1/24 and fd00::1/64, or the first free address
+    /// An address of the kernel's side of the link [default: 10.0.0.1/24 and fd10::1/64, or the first free address
     /// in --addr's network]
     #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
     pub(crate) host: Vec<Cidr>,
 
-    /// An address of the stack [default: 10.0.0.2/24 and fd00::2/64, or the first free address in --host's network]
+    /// An address of the stack [default: 10.0.0.2/24 and fd10::2/64, or the first free address in --host's network]
     #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
     pub(crate) addr: Vec<Cidr>,
 
@@ -99,7 +99,7 @@ fn parse_gateway(text: &str) -> Result<IpAddr, String> {
         Some((addr, _)) if addr.parse::<IpAddr>().is_ok() => {
             format!("a gateway is one address, without a prefix length; write {addr}")
         }
-        _ => "not an IPv4 or IPv6 address; write it like 10.0.0.1 or fd00::1".to_owned(),
+        _ => "not an IPv4 or IPv6 address; write it like 10.0.0.1 or fd10::1".to_owned(),
     })
 }
 
@@ -111,7 +111,7 @@ mod tests {
     fn up(arguments: &[&str]) -> Result<UpOptions, clap::Error> {
         let cli = Cli::try_parse_from(["portolan", "up"].iter().chain(arguments))?;
         match cli.command {
-            Command::Up(options) => Ok(options),
+            Command::Up(options) => Ok(*options),
             Command::Demo => panic!("up was written"),
         }
     }
@@ -124,10 +124,33 @@ mod tests {
     #[test]
     fn the_whole_synopsis_is_read() {
         let options = up(&[
-            "--tap", "t0", "--host", "10.9.0.1/24", "--host", "fd09::1/64", "--addr", "10.9.0.2/24", "--gateway", "10.9.0.1",
-            "--mac", "02:00:00:00:00:07", "--mtu", "9000", "--services", "echo,http", "--pcap", "x.pcap", "--impair",
-            "loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,corrupt=0.1%,seed=7", "--isolated", "-vv",
-            "--", "ping", "-c", "3", "10.9.0.2",
+            "--tap",
+            "t0",
+            "--host",
+            "10.9.0.1/24",
+            "--host",
+            "fd09::1/64",
+            "--addr",
+            "10.9.0.2/24",
+            "--gateway",
+            "10.9.0.1",
+            "--mac",
+            "02:00:00:00:00:07",
+            "--mtu",
+            "9000",
+            "--services",
+            "echo,http",
+            "--pcap",
+            "x.pcap",
+            "--impair",
+            "loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,corrupt=0.1%,seed=7",
+            "--isolated",
+            "-vv",
+            "--",
+            "ping",
+            "-c",
+            "3",
+            "10.9.0.2",
         ])
         .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(options.host.len(), 2);

@@ -20,4 +20,6 @@ mod tap;
 
 pub use error::Error;
 pub use namespace::{Isolation, isolate};
-pub use tap::{DEFAULT_NAME, MAX_MTU, MIN_IPV6_MTU, MIN_MTU, Tap, TapBuilder, check_mtu, kernel_addresses};
+pub use tap::{
+    DEFAULT_NAME, MAX_MTU, MIN_IPV6_MTU, MIN_MTU, Tap, TapBuilder, check_mtu, check_name, kernel_addresses,
+};

@@ -236,7 +236,7 @@ mod tests {
     #[cfg(target_endian = "little")]
     #[test]
     fn an_ipv6_address_is_not_probed_and_has_no_broadcast() {
-        let cidr = parse_cidr("fd00::1/64").expect("a CIDR of the test");
+        let cidr = parse_cidr("fd10::1/64").expect("a CIDR of the test");
         let (_, _, body) = body(RouteNetlinkMessage::NewAddress(address(9, cidr)), NLM_F_REQUEST);
         assert_eq!(body[..8], [10, 64, 2, 0, 9, 0, 0, 0]);
         assert_eq!(body.len(), 8 + 20 + 20);
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_is_read_back() {
-        let cidr = parse_cidr("fd00::1/64").expect("a CIDR of the test");
+        let cidr = parse_cidr("fd10::1/64").expect("a CIDR of the test");
         assert_eq!(as_address(RouteNetlinkMessage::NewAddress(address(9, cidr))), Some((9, cidr)));
         let mut message = by_name("tap7");
         message.header.index = 4;

@@ -69,7 +69,10 @@ impl Session {
 
     /// A function that waits until the stack answers on the wire and then starts the services. It may be called on
     /// another thread.
-    pub(crate) fn finish_start(&self, services: Services) -> impl FnOnce() -> io::Result<()> + Send + 'static {
+    pub(crate) fn finish_start(
+        &self,
+        services: Services,
+    ) -> impl FnOnce() -> io::Result<()> + Send + 'static {
         let (handle, name) = (self.runtime.handle(), self.name.clone());
         move || {
             handle.wait_ready(READY_TIMEOUT)?;
@@ -82,7 +85,7 @@ impl Session {
         &self.runtime
     }
 
-    /// The line that says that the stack answers: `ready portolan0: 10.0.0.2/24 fd00::2/64 (kernel 10.0.0.1/24)`.
+    /// The line that says that the stack answers: `ready portolan0: 10.0.0.2/24 fd10::2/64 (kernel 10.0.0.1/24)`.
     pub(crate) fn ready_line(&self) -> String {
         let interfaces = self.runtime.interfaces();
         let in_use = interfaces
@@ -90,7 +93,12 @@ impl Session {
             .flat_map(|interface| &interface.addresses)
             .filter(|(cidr, state)| *state == AddressState::Preferred && !cidr.addr.is_loopback())
             .map(|(cidr, _)| *cidr);
-        format!("ready {}: {} (kernel {})", self.name, show_all(in_use), show_all(self.plan.host.iter().copied()))
+        format!(
+            "ready {}: {} (kernel {})",
+            self.name,
+            show_all(in_use),
+            show_all(self.plan.host.iter().copied())
+        )
     }
 
     /// Logs what was counted, and stops.
@@ -117,7 +125,9 @@ fn wrap(tap: Tap, pcap: Option<&Path>, impairment: Option<Impairment>) -> Result
     }
     if let Some(path) = pcap {
         let recorder = PcapWriter::create(path, device).map_err(|error| {
-            Failure::failed(format!("cannot record to {error}; choose a file that can be written, with --pcap"))
+            Failure::failed(format!(
+                "cannot record to {error}; choose a file that can be written, with --pcap"
+            ))
         })?;
         device = Box::new(recorder);
     }
@@ -135,11 +145,13 @@ fn check_duplicates(handle: &Handle) -> io::Result<()> {
         taken.push(cidr.addr.to_string());
     }
     let usable = |addr: IpAddr| !addr.is_loopback() && !is_link_local(addr);
-    let any_left = addresses.iter().any(|(cidr, state)| *state == AddressState::Preferred && usable(cidr.addr));
+    let any_left =
+        addresses.iter().any(|(cidr, state)| *state == AddressState::Preferred && usable(cidr.addr));
     if taken.is_empty() || any_left {
         return Ok(());
     }
-    let message = format!("another station on the link has {}; choose others with --addr", taken.join(" and "));
+    let message =
+        format!("another station on the link has {}; choose others with --addr", taken.join(" and "));
     Err(io::Error::new(io::ErrorKind::AddrInUse, message))
 }
 
@@ -149,7 +161,8 @@ fn is_link_local(addr: IpAddr) -> bool {
 
 /// Whether this network namespace has IPv6.
 pub(crate) fn kernel_has_ipv6() -> bool {
-    std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6").is_ok_and(|value| value.trim() == "0")
+    std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+        .is_ok_and(|value| value.trim() == "0")
 }
 
 /// Refuses networks that this host is on already: it would lose them, or the stack would not be found.

@@ -297,8 +297,12 @@ fn create(name: &str) -> Result<(OwnedFd, String), Error> {
     Ok((fd, name))
 }
 
-/// What the kernel takes as the name of an interface (`dev_valid_name`), with one `%d` at most.
-fn check_name(name: &str) -> Result<(), Error> {
+/// Checks that the kernel takes this as the name of an interface (`dev_valid_name`), with one `%d` at most.
+///
+/// # Errors
+///
+/// [`Error::InvalidName`].
+pub fn check_name(name: &str) -> Result<(), Error> {
     let reason = if name.is_empty() {
         "it is empty"
     } else if name.len() > MAX_NAME_LEN {

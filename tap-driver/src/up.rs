@@ -8,7 +8,7 @@ use std::thread;
 
 use portolan_tap::addresses::AddressPlan;
 use portolan_tap::services::Services;
-use portolan_tap::{check_mtu, isolate};
+use portolan_tap::{check_mtu, check_name, isolate};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::UpOptions;
@@ -38,13 +38,17 @@ pub(crate) fn run(options: &UpOptions) -> Result<ExitCode, Failure> {
 
 /// What can be said without looking at the system, so that it is said first.
 fn check_plausible(options: &UpOptions) -> Result<(), Failure> {
+    if let Some(name) = &options.tap {
+        check_name(name)?;
+    }
     plan(options, true).map(drop)
 }
 
 fn plan(options: &UpOptions, with_ipv6: bool) -> Result<AddressPlan, Failure> {
     let mtu = options.mtu.unwrap_or(DEFAULT_MTU);
     let with_ipv6 = with_ipv6 && check_mtu(mtu, true).is_ok();
-    let plan = AddressPlan::new(&options.host, &options.addr, &options.gateway, with_ipv6).map_err(Failure::usage)?;
+    let plan = AddressPlan::new(&options.host, &options.addr, &options.gateway, with_ipv6)
+        .map_err(Failure::usage)?;
     check_mtu(mtu, plan.has_ipv6())?;
     Ok(plan)
 }
@@ -150,7 +154,9 @@ fn forward(child: &Child, signal: Signal, from_terminal: bool) {
     if from_terminal {
         return;
     }
-    let sent = Pid::from_raw(child.id() as i32).ok_or(rustix::io::Errno::SRCH).and_then(|pid| kill_process(pid, signal));
+    let sent = Pid::from_raw(child.id() as i32)
+        .ok_or(rustix::io::Errno::SRCH)
+        .and_then(|pid| kill_process(pid, signal));
     if let Err(errno) = sent {
         log::debug!("the command does not get {signal:?}: {errno}");
     }

@@ -20,9 +20,9 @@ fn shown(cidrs: &[Cidr]) -> Vec<String> {
 #[test]
 fn defaults_have_both_families_and_the_host_as_gateway() {
     let plan = plan(&[], &[], &[]).expect("the defaults");
-    assert_eq!(shown(&plan.host), ["10.0.0.1/24", "fd00::1/64"]);
-    assert_eq!(shown(&plan.stack), ["10.0.0.2/24", "fd00::2/64"]);
-    assert_eq!(plan.gateways, ["10.0.0.1".parse::<IpAddr>().unwrap(), "fd00::1".parse().unwrap()]);
+    assert_eq!(shown(&plan.host), ["10.0.0.1/24", "fd10::1/64"]);
+    assert_eq!(shown(&plan.stack), ["10.0.0.2/24", "fd10::2/64"]);
+    assert_eq!(plan.gateways, ["10.0.0.1".parse::<IpAddr>().unwrap(), "fd10::1".parse().unwrap()]);
     assert!(plan.has_ipv6());
     let without = AddressPlan::new(&[], &[], &[], false).expect("the defaults without IPv6");
     assert_eq!(shown(&without.stack), ["10.0.0.2/24"]);
@@ -72,9 +72,9 @@ fn impossible_plans_say_why() {
         (&[], &["250.1.2.3/24"], &[], "reserved"),
         (&[], &["ff02::5/64"], &[], "multicast"),
         (&[], &["::1/64"], &[], "loopback"),
-        (&[], &["fd00::/64"], &[], "anycast"),
+        (&[], &["fd10::/64"], &[], "anycast"),
         (&[], &["::ffff:1.2.3.4/96"], &[], "write it as the IPv4 address"),
-        (&[], &[], &["192.168.1.1"], "not on the link: the stack's networks are 10.0.0.0/24, fd00::/64"),
+        (&[], &[], &["192.168.1.1"], "not on the link: the stack's networks are 10.0.0.0/24, fd10::/64"),
         (&[], &[], &["10.0.0.2"], "the stack's own address"),
         (&[], &[], &["10.0.0.1", "10.0.0.3"], "a second IPv4 gateway"),
     ] {
@@ -99,11 +99,11 @@ fn addresses_for_one_host_may_lie_in_another_network() {
 fn malformed_cidrs_say_how_to_write_them() {
     for (text, needle) in [
         ("10.0.0.2", "write 10.0.0.2/24"),
-        ("fd00::2", "write fd00::2/64"),
+        ("fd10::2", "write fd10::2/64"),
         ("10.0.0.300/24", "\"10.0.0.300\" is not an IPv4 or IPv6 address"),
         ("10.0.0.2/33", "from 1 to 32"),
         ("10.0.0.2/0", "from 1 to 32"),
-        ("fd00::2/129", "from 1 to 128"),
+        ("fd10::2/129", "from 1 to 128"),
         ("10.0.0.2/", "from 1 to 32"),
         ("/24", "not an IPv4 or IPv6 address"),
         ("", "not an IPv4 or IPv6 address"),

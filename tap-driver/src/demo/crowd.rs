@@ -13,16 +13,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Descriptors that this process has besides those of the crowd: more than enough.
 const OTHER_DESCRIPTORS: u64 = 100;
 
-/// How it went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Crowd {
-    /// From the first `connect` until each had its answer.
-    pub(crate) took: Duration,
-}
-
 /// Begins `count` connections to an echo service before any of them is open, says something different on each while
-/// all are open, and reads it back.
-pub(crate) fn crowd(server: SocketAddr, count: usize) -> io::Result<Crowd> {
+/// all are open, and reads it back. Returns the time from the first `connect` until each had its answer.
+pub(crate) fn crowd(server: SocketAddr, count: usize) -> io::Result<Duration> {
     make_room(count as u64 + OTHER_DESCRIPTORS)?;
     let begin = Instant::now();
     let mut streams = Vec::with_capacity(count);
@@ -43,7 +36,7 @@ pub(crate) fn crowd(server: SocketAddr, count: usize) -> io::Result<Crowd> {
             return Err(about(index, "gets a wrong answer", &error));
         }
     }
-    Ok(Crowd { took: begin.elapsed() })
+    Ok(begin.elapsed())
 }
 
 /// Raises the limit of open descriptors, if it is lower.

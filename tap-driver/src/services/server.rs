@@ -49,8 +49,8 @@ pub fn serve(handle: &Handle, device: &str, services: &Services) -> io::Result<(
     });
     for service in services.iter() {
         let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
-        let listener =
-            TcpListener::bind_with(handle, any, BACKLOG, &[]).map_err(|error| taken(service, "tcp", &error))?;
+        let listener = TcpListener::bind_with(handle, any, BACKLOG, &[])
+            .map_err(|error| taken(service, "tcp", &error))?;
         let this = server.clone();
         spawn(format!("{service} tcp"), move || this.accept_loop(service, &listener))?;
         if !service.has_udp() {
@@ -140,7 +140,10 @@ impl Server {
         let spare = stream.try_clone();
         let started = spawn(format!("{service} {}", peer.port()), move || {
             let result = place.0.serve_connection(service, &stream);
-            log::debug!("{service}: {peer} is done: {}", result.map_or_else(|error| error.to_string(), |()| "in order".into()));
+            log::debug!(
+                "{service}: {peer} is done: {}",
+                result.map_or_else(|error| error.to_string(), |()| "in order".into())
+            );
         });
         if let (Err(error), Ok(stream)) = (started, spare) {
             log::warn!("{service}: {peer} is refused: no thread for it: {error}");
@@ -174,9 +177,10 @@ impl Server {
                 content_type: "text/html; charset=utf-8",
                 body: status().to_html().into_bytes(),
             }),
-            "/socket-table.json" => {
-                Some(http::Resource { content_type: "application/json", body: status().to_json().into_bytes() })
-            }
+            "/socket-table.json" => Some(http::Resource {
+                content_type: "application/json",
+                body: status().to_json().into_bytes(),
+            }),
             _ => None,
         }
     }

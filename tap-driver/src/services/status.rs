@@ -265,7 +265,7 @@ mod tests {
                     protocol: "tcp",
                     state: "ESTABLISHED",
                     local: Some("10.0.0.2:80".to_owned()),
-                    peer: Some("[fd00::1]:40000".to_owned()),
+                    peer: Some("[fd10::1]:40000".to_owned()),
                     receive_queue: 5,
                     send_queue: 6,
                 },
@@ -284,7 +284,7 @@ mod tests {
             "Up for 1 min 1 s",
             "02:00:00:00:00:01",
             "10.0.0.2/24<td>preferred",
-            "<td>ESTABLISHED<td>10.0.0.2:80<td>[fd00::1]:40000<td class=\"n\">5<td class=\"n\">6",
+            "<td>ESTABLISHED<td>10.0.0.2:80<td>[fd10::1]:40000<td class=\"n\">5<td class=\"n\">6",
             "<td>TIME-WAIT<td>-<td>-",
             "frames_in<td class=\"n\">42",
             "<h2>Dropped packets</h2>\n<p>None.</p>",
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(
             parsed["sockets"][0],
             json!({"descriptor": 3, "protocol": "tcp", "state": "ESTABLISHED", "local": "10.0.0.2:80",
-                   "peer": "[fd00::1]:40000", "receive_queue": 5, "send_queue": 6})
+                   "peer": "[fd10::1]:40000", "receive_queue": 5, "send_queue": 6})
         );
         assert_eq!(parsed["sockets"][1]["local"], Value::Null);
     }
