@@ -34,7 +34,10 @@ mod error;
 mod event;
 mod frame;
 mod hash;
+mod icmp;
+mod iface;
 mod ip;
+mod link;
 mod network;
 mod ports;
 mod rng;
@@ -51,7 +54,10 @@ pub use config::{Config, IpConfig, NeighborConfig, TcpConfig, UdpConfig};
 pub use error::{CloseReason, Error, Result};
 pub use event::{Deadline, DeadlineKind, Event, Readiness};
 pub use frame::{Frame, Transmit};
-pub use network::{AddressState, Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium, Route};
+pub use network::{
+    AddressState, Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium, NeighborInfo,
+    NeighborState, ParseCidrError, ParseMacAddrError, Route,
+};
 pub use socket::{Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions};
 pub use stack::Stack;
 pub use stats::{DropReason, Stats};

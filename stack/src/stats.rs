@@ -19,7 +19,7 @@ pub enum DropReason {
     UnknownEtherType,
     /// ARP of another hardware or protocol type, malformed, or about nobody we know.
     BadArp,
-    /// An NDP message that fails the checks of RFC 4861 §6.1 and §7.1.
+    /// An NDP message that fails the checks of RFC 4861 §6.1 and §7.1, or about nobody we know.
     BadNdp,
     /// No such interface.
     NoInterface,
@@ -103,6 +103,12 @@ pub enum DropReason {
     TransmitQueueFull,
     /// The stack's memory limit is reached.
     MemoryLimit,
+    /// An ICMP redirect: routes are configured, not learned.
+    RedirectIgnored,
+    /// An echo request that is not answered: to an IPv4 group, or the answers are switched off.
+    EchoIgnored,
+    /// A fragment that was there already.
+    DuplicateFragment,
 }
 
 impl DropReason {
@@ -156,6 +162,9 @@ impl DropReason {
         DropReason::PacketTooBig,
         DropReason::TransmitQueueFull,
         DropReason::MemoryLimit,
+        DropReason::RedirectIgnored,
+        DropReason::EchoIgnored,
+        DropReason::DuplicateFragment,
     ];
 
     const COUNT: usize = DropReason::ALL.len();
@@ -177,6 +186,8 @@ pub struct Stats {
     pub loopback_packets: u64,
     /// ARP requests and neighbour solicitations sent.
     pub solicitations_sent: u64,
+    /// Claims of other stations to our addresses (RFC 4862, RFC 5227).
+    pub address_conflicts: u64,
     /// Fragments received.
     pub fragments_in: u64,
     /// Packets put together from fragments.
@@ -233,6 +244,7 @@ impl Stats {
             bytes_out: 0,
             loopback_packets: 0,
             solicitations_sent: 0,
+            address_conflicts: 0,
             fragments_in: 0,
             reassembled: 0,
             fragmented: 0,
@@ -275,7 +287,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 28] {
+    pub fn counters(&self) -> [(&'static str, u64); 29] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -283,6 +295,7 @@ impl Stats {
             ("bytes_out", self.bytes_out),
             ("loopback_packets", self.loopback_packets),
             ("solicitations_sent", self.solicitations_sent),
+            ("address_conflicts", self.address_conflicts),
             ("fragments_in", self.fragments_in),
             ("reassembled", self.reassembled),
             ("fragmented", self.fragmented),

@@ -74,6 +74,16 @@ pub(crate) fn internet_checksum(data: &[u8]) -> u16 {
     checksum.finish()
 }
 
+/// The checksum of an ICMPv4 message in several slices, whose checksum field is zero.
+pub(crate) fn internet_checksum_of(header: &[u8], payload: &[Bytes]) -> u16 {
+    let mut checksum = Checksum::default();
+    checksum.add(header);
+    for slice in payload {
+        checksum.add(slice);
+    }
+    checksum.finish()
+}
+
 /// Whether one slice that includes its checksum is whole.
 pub(crate) fn verify_internet_checksum(data: &[u8]) -> bool {
     let mut checksum = Checksum::default();

@@ -1,0 +1,285 @@
+//! ICMP errors: those that we send about packets, and those that tell us what became of ours.
+
+use core::net::IpAddr;
+
+use bytes::Bytes;
+
+use super::{HEADER_LEN, set_checksum};
+use crate::frame::{HeaderBuf, Payload};
+use crate::ip::checksum::{internet_checksum_of, transport_checksum};
+use crate::ip::quote::Quote;
+use crate::ip::{ipv4, ipv6, protocol, read_u8, read_u16, read_u32};
+use crate::network::{InterfaceId, NetworkError, NetworkErrorKind};
+use crate::stats::DropReason;
+
+/// RFC 1812 §4.3.2.3: as much of the packet as makes the error no longer than this.
+const MAX_LEN_V4: usize = 576;
+/// RFC 4443 §2.4 (c): the same, not longer than the smallest MTU.
+const MAX_LEN_V6: usize = 1280;
+
+/// An error that we send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IcmpError {
+    NetUnreachable,
+    HostUnreachable,
+    Prohibited,
+    /// IPv6 says it with a "parameter problem", whose pointer is the field that names the protocol.
+    ProtocolUnreachable {
+        pointer: u32,
+    },
+    PortUnreachable,
+    /// IPv4 only.
+    SourceRouteFailed,
+    ReassemblyTimeExceeded,
+    ParameterProblem {
+        code: u8,
+        pointer: u32,
+    },
+}
+
+impl IcmpError {
+    /// Type, code, and the four bytes that depend on them.
+    fn encode(self, is_v4: bool) -> (u8, u8, u32) {
+        // IPv4's pointer has one byte.
+        let pointer_v4 = |pointer: u32| pointer.min(255) << 24;
+        match (self, is_v4) {
+            (IcmpError::NetUnreachable, true) => (3, 0, 0),
+            (IcmpError::NetUnreachable, false) => (1, 0, 0),
+            (IcmpError::HostUnreachable, true) => (3, 1, 0),
+            (IcmpError::HostUnreachable, false) => (1, 3, 0),
+            (IcmpError::Prohibited, true) => (3, 13, 0),
+            (IcmpError::Prohibited, false) => (1, 1, 0),
+            (IcmpError::ProtocolUnreachable { .. }, true) => (3, 2, 0),
+            (IcmpError::ProtocolUnreachable { pointer }, false) => (4, 1, pointer),
+            (IcmpError::PortUnreachable, true) => (3, 3, 0),
+            (IcmpError::PortUnreachable, false) => (1, 4, 0),
+            (IcmpError::SourceRouteFailed, true) => (3, 5, 0),
+            (IcmpError::SourceRouteFailed, false) => (1, 0, 0),
+            (IcmpError::ReassemblyTimeExceeded, true) => (11, 1, 0),
+            (IcmpError::ReassemblyTimeExceeded, false) => (3, 1, 0),
+            (IcmpError::ParameterProblem { code, pointer }, true) => (12, code, pointer_v4(pointer)),
+            (IcmpError::ParameterProblem { code, pointer }, false) => (4, code, pointer),
+        }
+    }
+
+    /// The message, from `src` (ours) to `dst`, about this packet.
+    pub(crate) fn emit(self, src: IpAddr, dst: IpAddr, about: &Bytes) -> (HeaderBuf, Payload) {
+        let is_v4 = src.is_ipv4();
+        let max = if is_v4 {
+            MAX_LEN_V4 - ipv4::HEADER_LEN - HEADER_LEN
+        } else {
+            MAX_LEN_V6 - ipv6::HEADER_LEN - HEADER_LEN
+        };
+        let mut payload = Payload::new();
+        payload.push(about.slice(..about.len().min(max)));
+        let (kind, code, rest) = self.encode(is_v4);
+        let [a, b, c, d] = rest.to_be_bytes();
+        let mut header = HeaderBuf::new();
+        let bytes = header.prepend(HEADER_LEN);
+        bytes.copy_from_slice(&[kind, code, 0, 0, a, b, c, d]);
+        let sum = if is_v4 {
+            internet_checksum_of(bytes, &payload)
+        } else {
+            transport_checksum(src, dst, protocol::ICMPV6, bytes, &payload)
+        };
+        set_checksum(bytes, sum);
+        (header, payload)
+    }
+}
+
+/// Reads an error that came, checksum verified: what happened to which packet. That the packet was ours is for the
+/// caller to see; `local` is its source.
+pub(crate) fn parse(iface: InterfaceId, message: &Bytes, is_v4: bool) -> Result<NetworkError, DropReason> {
+    let about = message.slice(HEADER_LEN.min(message.len())..);
+    let quote = Quote::parse(&about).ok_or(DropReason::BadIcmp)?;
+    // RFC 792 quotes 8 bytes of the transport at least: ports, and TCP's sequence number.
+    if quote.src.is_ipv4() != is_v4 || about.len() < quote.transport_at + 8 {
+        return Err(DropReason::BadIcmp);
+    }
+    if quote.is_later_fragment {
+        return Err(DropReason::UnmatchedIcmpError);
+    }
+    let kind = read_u8(message, 0).ok_or(DropReason::BadIcmp)?;
+    let code = read_u8(message, 1).ok_or(DropReason::BadIcmp)?;
+    let kind = if is_v4 {
+        let mtu = read_u16(message, 6).map_or(0, usize::from);
+        kind_v4(kind, code, mtu, quote.total_len)
+    } else {
+        let mtu = read_u32(message, 4).map_or(0, |mtu| mtu as usize);
+        kind_v6(kind, code, mtu)
+    };
+    Ok(NetworkError {
+        iface: Some(iface),
+        local: quote.src,
+        remote: quote.dst,
+        protocol: quote.protocol,
+        transport: about.slice(quote.transport_at..),
+        kind: kind.ok_or(DropReason::UnknownIcmp)?,
+    })
+}
+
+/// RFC 792, RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1.
+fn kind_v4(kind: u8, code: u8, mtu: usize, quoted_len: usize) -> Option<NetworkErrorKind> {
+    Some(match (kind, code) {
+        (3, 0 | 6 | 11) => NetworkErrorKind::NetUnreachable,
+        (3, 1 | 5 | 7 | 8 | 12) => NetworkErrorKind::HostUnreachable,
+        (3, 2) => NetworkErrorKind::ProtocolUnreachable,
+        (3, 3) => NetworkErrorKind::PortUnreachable,
+        (3, 4) if mtu == 0 => NetworkErrorKind::PacketTooBig { mtu: plateau_below(quoted_len) },
+        (3, 4) => NetworkErrorKind::PacketTooBig { mtu },
+        (3, 9 | 10 | 13 | 14 | 15) => NetworkErrorKind::Prohibited,
+        (11, 0 | 1) => NetworkErrorKind::TimeExceeded,
+        (12, _) => NetworkErrorKind::ParameterProblem,
+        _ => return None,
+    })
+}
+
+/// RFC 4443 §3.
+fn kind_v6(kind: u8, code: u8, mtu: usize) -> Option<NetworkErrorKind> {
+    Some(match (kind, code) {
+        (1, 0) => NetworkErrorKind::NetUnreachable,
+        (1, 2 | 3) => NetworkErrorKind::HostUnreachable,
+        (1, 4) => NetworkErrorKind::PortUnreachable,
+        (1, 1 | 5 | 6) => NetworkErrorKind::Prohibited,
+        (2, _) => NetworkErrorKind::PacketTooBig { mtu },
+        (3, _) => NetworkErrorKind::TimeExceeded,
+        (4, 1) => NetworkErrorKind::ProtocolUnreachable,
+        (4, _) => NetworkErrorKind::ParameterProblem,
+        _ => return None,
+    })
+}
+
+/// RFC 1191 §7: a router from before path MTU discovery does not say what would fit. These are the MTUs that links
+/// have.
+fn plateau_below(len: usize) -> usize {
+    const PLATEAUS: [usize; 10] = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
+    PLATEAUS.into_iter().find(|&plateau| plateau < len).unwrap_or(68)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// A UDP packet of ours, and the addresses of the error about it.
+    fn sample(is_v4: bool, len: usize) -> (IpAddr, IpAddr, Bytes) {
+        let mut packet = vec![0; len];
+        if is_v4 {
+            packet[0] = 0x45;
+            packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+            packet[9] = 17;
+            packet[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+            return ("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap(), packet.into());
+        }
+        packet[0] = 0x60;
+        packet[6] = 17;
+        (packet[8], packet[23]) = (0xfd, 1);
+        (packet[24], packet[39]) = (0xfd, 2);
+        ("fd00::2".parse().unwrap(), "fd00::1".parse().unwrap(), packet.into())
+    }
+
+    fn emit(error: IcmpError, is_v4: bool, len: usize) -> Bytes {
+        let (src, dst, about) = sample(is_v4, len);
+        let (header, payload) = error.emit(src, dst, &about);
+        [header.as_slice(), &payload.concat()].concat().into()
+    }
+
+    #[test]
+    fn what_we_send_we_understand_and_another_parser_too() {
+        for (error, kind_v4, kind_v6) in [
+            (
+                IcmpError::PortUnreachable,
+                NetworkErrorKind::PortUnreachable,
+                NetworkErrorKind::PortUnreachable,
+            ),
+            (
+                IcmpError::HostUnreachable,
+                NetworkErrorKind::HostUnreachable,
+                NetworkErrorKind::HostUnreachable,
+            ),
+            (IcmpError::NetUnreachable, NetworkErrorKind::NetUnreachable, NetworkErrorKind::NetUnreachable),
+            (IcmpError::Prohibited, NetworkErrorKind::Prohibited, NetworkErrorKind::Prohibited),
+            (
+                IcmpError::ProtocolUnreachable { pointer: 6 },
+                NetworkErrorKind::ProtocolUnreachable,
+                NetworkErrorKind::ProtocolUnreachable,
+            ),
+            (
+                IcmpError::ReassemblyTimeExceeded,
+                NetworkErrorKind::TimeExceeded,
+                NetworkErrorKind::TimeExceeded,
+            ),
+            (
+                IcmpError::ParameterProblem { code: 0, pointer: 21 },
+                NetworkErrorKind::ParameterProblem,
+                NetworkErrorKind::ParameterProblem,
+            ),
+        ] {
+            let bytes = emit(error, true, 60);
+            let other = etherparse::Icmpv4Slice::from_slice(&bytes).unwrap();
+            assert_eq!(other.icmp_type().calc_checksum(other.payload()), other.checksum());
+            let parsed = super::parse(InterfaceId(0), &bytes, true).unwrap();
+            assert_eq!((parsed.kind, parsed.protocol, parsed.transport.len()), (kind_v4, 17, 40));
+            assert_eq!(parsed.local, "10.0.0.1".parse::<IpAddr>().unwrap());
+
+            let bytes = emit(error, false, 80);
+            let other = etherparse::Icmpv6Slice::from_slice(&bytes).unwrap();
+            let (src, dst, _) = sample(false, 80);
+            let octets = |addr| match addr {
+                IpAddr::V6(addr) => core::net::Ipv6Addr::octets(&addr),
+                IpAddr::V4(_) => unreachable!("the sample is IPv6"),
+            };
+            assert!(other.is_checksum_valid(octets(src), octets(dst)));
+            let parsed = super::parse(InterfaceId(0), &bytes, false).unwrap();
+            assert_eq!((parsed.kind, parsed.protocol, parsed.transport.len()), (kind_v6, 17, 40));
+            assert_eq!(parsed.remote, "fd00::2".parse::<IpAddr>().unwrap());
+        }
+    }
+
+    #[test]
+    fn quotes_are_as_long_as_the_rfcs_allow() {
+        // RFC 1812 §4.3.2.3 and RFC 4443 §2.4 (c), IP headers included.
+        assert_eq!(20 + emit(IcmpError::PortUnreachable, true, 1500).len(), 576);
+        assert_eq!(40 + emit(IcmpError::PortUnreachable, false, 1500).len(), 1280);
+    }
+
+    #[test]
+    fn too_big_messages_name_the_mtu() {
+        let too_big = |kind: u8, code: u8, rest: [u8; 4], is_v4: bool| {
+            let (_, _, about) = sample(is_v4, 1500);
+            let message = [&[kind, code, 0, 0][..], &rest, &about].concat();
+            super::parse(InterfaceId(0), &message.into(), is_v4).unwrap().kind
+        };
+        let mtu = |mtu| NetworkErrorKind::PacketTooBig { mtu };
+        assert_eq!(too_big(3, 4, [0, 0, 0x05, 0x78], true), mtu(1400));
+        assert_eq!(too_big(2, 0, [0, 0, 0x05, 0x78], false), mtu(1400));
+        // RFC 1191 §7: an old router names none; the next plateau below 1500.
+        assert_eq!(too_big(3, 4, [0; 4], true), mtu(1492));
+        assert_eq!(plateau_below(60), 68);
+        assert_eq!(plateau_below(65535), 32000);
+    }
+
+    #[test]
+    fn hostile_errors_are_refused() {
+        let good = emit(IcmpError::PortUnreachable, true, 60);
+        // Without 8 bytes of the transport, of the other family, without a quote.
+        assert_eq!(
+            super::parse(InterfaceId(0), &good.slice(..8 + 20 + 7), true).err(),
+            Some(DropReason::BadIcmp)
+        );
+        assert_eq!(super::parse(InterfaceId(0), &good, false).err(), Some(DropReason::BadIcmp));
+        assert_eq!(super::parse(InterfaceId(0), &good.slice(..8), true).err(), Some(DropReason::BadIcmp));
+        assert_eq!(super::parse(InterfaceId(0), &Bytes::new(), true).err(), Some(DropReason::BadIcmp));
+        let mut code = good.to_vec();
+        code[1] = 16;
+        assert_eq!(super::parse(InterfaceId(0), &code.into(), true).err(), Some(DropReason::UnknownIcmp));
+        // About a fragment that is not the first.
+        let mut later: Vec<u8> = good.to_vec();
+        later[8 + 7] = 1;
+        assert_eq!(
+            super::parse(InterfaceId(0), &later.into(), true).err(),
+            Some(DropReason::UnmatchedIcmpError)
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors received, errors sent, and their rate limit.
+
+pub(crate) mod echo;
+pub(crate) mod errors;
+pub(crate) mod rate_limit;
+
+pub(crate) use errors::IcmpError;
+
+use crate::link::ndp;
+
+/// Type, code, checksum, and four bytes that depend on the type.
+pub(crate) const HEADER_LEN: usize = 8;
+
+/// What a received message is, by its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageClass {
+    EchoRequest,
+    EchoReply,
+    Error,
+    Redirect,
+    /// A neighbour solicitation or advertisement.
+    Neighbor,
+    Unknown,
+}
+
+/// RFC 792.
+pub(crate) fn classify_v4(kind: u8) -> MessageClass {
+    match kind {
+        0 => MessageClass::EchoReply,
+        8 => MessageClass::EchoRequest,
+        3 | 11 | 12 => MessageClass::Error,
+        5 => MessageClass::Redirect,
+        // Source quench (4) is dead (RFC 6633), and nobody needs our clock (13) or our netmask (17).
+        _ => MessageClass::Unknown,
+    }
+}
+
+/// RFC 4443, RFC 4861.
+pub(crate) fn classify_v6(kind: u8) -> MessageClass {
+    match kind {
+        128 => MessageClass::EchoRequest,
+        129 => MessageClass::EchoReply,
+        1..=4 => MessageClass::Error,
+        ndp::REDIRECT => MessageClass::Redirect,
+        ndp::NEIGHBOR_SOLICITATION | ndp::NEIGHBOR_ADVERTISEMENT => MessageClass::Neighbor,
+        // Router solicitations and advertisements (a host that does not configure itself needs neither), MLD.
+        _ => MessageClass::Unknown,
+    }
+}
+
+/// Writes the checksum into an ICMP message.
+fn set_checksum(message: &mut [u8], sum: u16) {
+    if let [_, _, high, low, ..] = message {
+        [*high, *low] = sum.to_be_bytes();
+    }
+}

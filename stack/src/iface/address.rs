@@ -1,0 +1,201 @@
+//! The addresses of an interface, and the detection of duplicates before they are used: RFC 4862 §5.4 for IPv6,
+//! RFC 5227 for IPv4.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use super::cidr::Cidr;
+use crate::config::NeighborConfig;
+use crate::time::Instant;
+
+/// RFC 5227 §1.1, ANNOUNCE_NUM and ANNOUNCE_INTERVAL.
+const ANNOUNCEMENTS: u8 = 2;
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+/// RFC 5227 §1.1, DEFEND_INTERVAL.
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where an address stands in duplicate address detection (RFC 4862, RFC 5227).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressState {
+    /// Being probed; not used yet.
+    Tentative,
+    /// In use.
+    Preferred,
+    /// Another station has it; not used.
+    Duplicated,
+}
+
+/// What an address wants sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AddressEvent {
+    /// Does anybody have this address?
+    Probe(IpAddr),
+    /// We have it: gratuitous ARP, unsolicited advertisement.
+    Announce(IpAddr),
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    pub(crate) cidr: Cidr,
+    pub(crate) state: AddressState,
+    /// Probes (while tentative) or announcements (afterwards) still to be sent.
+    left: u8,
+    /// When the next one is due, or the last probe has had its time.
+    next_at: Option<Instant>,
+    /// When it was last defended against another claim.
+    defended_at: Option<Instant>,
+}
+
+impl Address {
+    /// An address as it begins. `detect`: the link has other stations that could have it.
+    pub(crate) fn new(now: Instant, cidr: Cidr, config: &NeighborConfig, detect: bool) -> Self {
+        let mut address =
+            Address { cidr, state: AddressState::Preferred, left: 0, next_at: None, defended_at: None };
+        if !detect {
+            return address;
+        }
+        if config.duplicate_address_probes > 0 {
+            // RFC 4862 §5.4.2 and RFC 5227 §2.1.1 begin with a random delay of up to a second, against many hosts
+            // that come up at once after a power cut. A stack in a program has no such company: it begins at once.
+            address.state = AddressState::Tentative;
+            address.left = config.duplicate_address_probes;
+        } else {
+            address.left = address.announcements();
+        }
+        address.next_at = Some(now);
+        address
+    }
+
+    pub(crate) fn is_preferred(&self) -> bool {
+        self.state == AddressState::Preferred
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.next_at
+    }
+
+    /// The next step, if it is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, config: &NeighborConfig) -> Option<AddressEvent> {
+        if self.next_at.is_none_or(|at| now < at) {
+            return None;
+        }
+        let addr = self.cidr.addr;
+        if self.state == AddressState::Tentative {
+            if self.left > 0 {
+                self.left -= 1;
+                // RFC 4862 §5.4: RetransTimer between probes and after the last one. RFC 5227 §1.1 wants three
+                // probes and two seconds more; like IPv6, and for the same second, we ask for fewer by default.
+                self.next_at = Some(now + config.retransmit_delay);
+                return Some(AddressEvent::Probe(addr));
+            }
+            log::debug!("{addr}: nobody else has it");
+            self.state = AddressState::Preferred;
+            self.left = self.announcements();
+        }
+        self.left = self.left.saturating_sub(1);
+        self.next_at = (self.left > 0).then(|| now + ANNOUNCE_INTERVAL);
+        (self.state == AddressState::Preferred).then_some(AddressEvent::Announce(addr))
+    }
+
+    /// Another station uses this address, or probes for it while we do.
+    pub(crate) fn on_conflict(&mut self, now: Instant) -> Option<AddressEvent> {
+        let addr = self.cidr.addr;
+        match self.state {
+            AddressState::Tentative => {
+                log::warn!(
+                    "{addr} is in use by another station on the link: give one of the two another address"
+                );
+                self.state = AddressState::Duplicated;
+                self.next_at = None;
+                None
+            }
+            AddressState::Preferred => {
+                log::warn!("another station on the link uses our address {addr}");
+                // RFC 5227 §2.4 (c): a host that others rely on keeps its address and defends it, not more often
+                // than every DEFEND_INTERVAL, lest two such hosts answer each other for ever.
+                if self.defended_at.is_some_and(|at| now < at + DEFEND_INTERVAL) {
+                    return None;
+                }
+                self.defended_at = Some(now);
+                addr.is_ipv4().then_some(AddressEvent::Announce(addr))
+            }
+            AddressState::Duplicated => None,
+        }
+    }
+
+    /// RFC 5227 §2.3 announces twice; RFC 4861 §7.2.6 needs no more than one unsolicited advertisement.
+    fn announcements(&self) -> u8 {
+        if self.cidr.addr.is_ipv4() { ANNOUNCEMENTS } else { 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    fn address(text: &str, config: &NeighborConfig) -> Address {
+        Address::new(Instant::ZERO, text.parse().unwrap(), config, true)
+    }
+
+    /// Runs the timers, and says when what was sent.
+    fn run(address: &mut Address, config: &NeighborConfig) -> Vec<(u64, AddressEvent)> {
+        let mut events = Vec::new();
+        while let Some(at) = address.poll_timeout() {
+            events.extend(address.handle_timeout(at, config).map(|event| (at.as_millis(), event)));
+        }
+        events
+    }
+
+    #[test]
+    fn rfc_4862_5_4_probed_for_a_second_then_announced() {
+        let config = NeighborConfig::default();
+        let mut v6 = address("fd00::2/64", &config);
+        let addr = v6.cidr.addr;
+        assert_eq!(v6.state, AddressState::Tentative);
+        let expected = vec![(0, AddressEvent::Probe(addr)), (1000, AddressEvent::Announce(addr))];
+        assert_eq!(run(&mut v6, &config), expected);
+        assert!(v6.is_preferred());
+    }
+
+    #[test]
+    fn rfc_5227_2_3_ipv4_is_announced_twice() {
+        let config = NeighborConfig { duplicate_address_probes: 3, ..NeighborConfig::default() };
+        let mut v4 = address("10.0.0.2/24", &config);
+        let addr = v4.cidr.addr;
+        let probes = [0, 1000, 2000].map(|at| (at, AddressEvent::Probe(addr)));
+        let announcements = [3000, 5000].map(|at| (at, AddressEvent::Announce(addr)));
+        assert_eq!(run(&mut v4, &config), [&probes[..], &announcements[..]].concat());
+    }
+
+    #[test]
+    fn without_probes_it_is_in_use_at_once() {
+        let config = NeighborConfig { duplicate_address_probes: 0, ..NeighborConfig::default() };
+        let mut v6 = address("fd00::2/64", &config);
+        assert!(v6.is_preferred());
+        assert_eq!(run(&mut v6, &config), vec![(0, AddressEvent::Announce(v6.cidr.addr))]);
+        let quiet = Address::new(Instant::ZERO, v6.cidr, &config, false);
+        assert!(quiet.is_preferred() && quiet.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn a_conflict_stops_a_tentative_address_and_is_answered_by_one_in_use() {
+        let config = NeighborConfig::default();
+        let mut v4 = address("10.0.0.2/24", &config);
+        assert!(v4.handle_timeout(Instant::ZERO, &config).is_some());
+        assert_eq!(v4.on_conflict(Instant::from_millis(10)), None);
+        assert_eq!(v4.state, AddressState::Duplicated);
+        assert_eq!(run(&mut v4, &config), vec![]);
+
+        let mut v4 = address("10.0.0.2/24", &config);
+        run(&mut v4, &config);
+        let defence = Some(AddressEvent::Announce(v4.cidr.addr));
+        assert_eq!(v4.on_conflict(Instant::from_secs(20)), defence);
+        // RFC 5227 §2.4: not again within DEFEND_INTERVAL.
+        assert_eq!(v4.on_conflict(Instant::from_secs(29)), None);
+        assert_eq!(v4.on_conflict(Instant::from_secs(30)), defence);
+        assert!(v4.is_preferred());
+    }
+}

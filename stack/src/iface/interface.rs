@@ -1,0 +1,256 @@
+//! One interface: its link, its addresses, its neighbours.
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::address::{Address, AddressEvent, AddressState};
+use super::cidr::Cidr;
+use crate::config::{Config, NeighborConfig};
+use crate::error::{Error, Result};
+use crate::link::ndp;
+use crate::link::neighbor::NeighborCache;
+use crate::network::{Cast, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// The smallest MTU of an IPv6 link (RFC 8200 §5).
+pub(crate) const IPV6_MIN_MTU: usize = 1280;
+/// The smallest MTU of an IPv4 link (RFC 791 §3.2).
+const IPV4_MIN_MTU: usize = 68;
+
+/// See the module's page.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    pub(crate) id: InterfaceId,
+    pub(crate) medium: Medium,
+    pub(crate) mtu: usize,
+    pub(crate) neighbors: NeighborCache,
+    addresses: Vec<Address>,
+}
+
+impl Interface {
+    /// An interface without addresses.
+    pub(crate) fn new(
+        id: InterfaceId,
+        config: &InterfaceConfig,
+        tunables: &Config,
+        rng: &mut Rng,
+    ) -> Result<Self> {
+        let mac_is_right = match config.medium {
+            Medium::Ethernet(mac) => mac.is_station(),
+            Medium::Ip => true,
+        };
+        if !mac_is_right || !(IPV4_MIN_MTU..=usize::from(u16::MAX)).contains(&config.mtu) {
+            return Err(Error::InvalidArgument);
+        }
+        Ok(Interface {
+            id,
+            medium: config.medium,
+            mtu: config.mtu,
+            neighbors: NeighborCache::new(&tunables.neighbor, tunables.ip.max_queued_frames, rng),
+            addresses: Vec::new(),
+        })
+    }
+
+    /// Its MAC address, on Ethernet.
+    pub(crate) fn mac(&self) -> Option<MacAddr> {
+        match self.medium {
+            Medium::Ethernet(mac) => Some(mac),
+            Medium::Ip => None,
+        }
+    }
+
+    /// Begins to use an address: on Ethernet it is probed first.
+    pub(crate) fn add_address(&mut self, now: Instant, cidr: Cidr, config: &NeighborConfig) -> Result<()> {
+        let fits = match cidr.addr {
+            IpAddr::V4(addr) => {
+                !addr.is_broadcast()
+                    && !is_class_e(addr)
+                    && addr.octets()[0] != 0
+                    && cidr.broadcast() != Some(addr)
+            }
+            IpAddr::V6(addr) => self.mtu >= IPV6_MIN_MTU && addr.to_ipv4_mapped().is_none(),
+        };
+        let addr = cidr.addr;
+        if !cidr.is_valid() || !fits || addr.is_multicast() || addr.is_loopback() || addr.is_unspecified() {
+            return Err(Error::InvalidArgument);
+        }
+        if self.addresses.iter().any(|address| address.cidr.addr == addr) {
+            return Err(Error::AddressInUse);
+        }
+        let detect = matches!(self.medium, Medium::Ethernet(_));
+        self.addresses.push(Address::new(now, cidr, config, detect));
+        Ok(())
+    }
+
+    pub(crate) fn remove_address(&mut self, addr: IpAddr) -> Result<Cidr> {
+        let found = self.addresses.iter().position(|address| address.cidr.addr == addr);
+        let at = found.ok_or(Error::AddressNotAvailable)?;
+        Ok(self.addresses.remove(at).cidr)
+    }
+
+    pub(crate) fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The addresses that are in use.
+    pub(crate) fn preferred(&self) -> impl Iterator<Item = Cidr> + '_ {
+        self.addresses.iter().filter(|address| address.is_preferred()).map(|address| address.cidr)
+    }
+
+    /// The address in whatever state.
+    pub(crate) fn address_mut(&mut self, addr: IpAddr) -> Option<&mut Address> {
+        self.addresses.iter_mut().find(|address| address.cidr.addr == addr)
+    }
+
+    pub(crate) fn address_state(&self, addr: IpAddr) -> Option<AddressState> {
+        self.addresses.iter().find(|address| address.cidr.addr == addr).map(|address| address.state)
+    }
+
+    /// Whether it is an address of this interface that is in use.
+    pub(crate) fn owns(&self, addr: IpAddr) -> bool {
+        self.addresses.iter().any(|address| address.cidr.addr == addr && address.is_preferred())
+    }
+
+    /// Whether it is the broadcast address of this link: all ones, or that of one of its networks.
+    pub(crate) fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
+        addr.is_broadcast() || self.addresses.iter().any(|address| address.cidr.broadcast() == Some(addr))
+    }
+
+    /// Whether we listen to this multicast group. On every link that is 224.0.0.1 (RFC 1112 §4), ff02::1 and the
+    /// solicited-node groups of our addresses, tentative ones included (RFC 4291 §2.8, RFC 4862 §5.4.2).
+    pub(crate) fn is_member(&self, group: IpAddr) -> bool {
+        match group {
+            IpAddr::V4(group) => group == Ipv4Addr::new(224, 0, 0, 1),
+            IpAddr::V6(group) => group == ndp::ALL_NODES || self.is_solicited_node(group),
+        }
+    }
+
+    fn is_solicited_node(&self, group: Ipv6Addr) -> bool {
+        self.addresses.iter().any(|address| match address.cidr.addr {
+            IpAddr::V6(addr) => {
+                address.state != AddressState::Duplicated && ndp::solicited_node(addr) == group
+            }
+            IpAddr::V4(_) => false,
+        })
+    }
+
+    /// How a packet that came in through this interface was addressed; `None` if it is not for this link's hosts
+    /// in general, nor for this interface.
+    pub(crate) fn cast_of(&self, dst: IpAddr) -> Option<Cast> {
+        if self.owns(dst) {
+            return Some(Cast::Unicast);
+        }
+        match dst {
+            IpAddr::V4(addr) if self.is_broadcast(addr) => Some(Cast::Broadcast),
+            _ => (dst.is_multicast() && self.is_member(dst)).then_some(Cast::Multicast),
+        }
+    }
+
+    /// The steps of duplicate address detection that are due.
+    pub(crate) fn handle_address_timeouts(
+        &mut self,
+        now: Instant,
+        config: &NeighborConfig,
+    ) -> Vec<AddressEvent> {
+        self.addresses.iter_mut().filter_map(|address| address.handle_timeout(now, config)).collect()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let addresses = self.addresses.iter().filter_map(Address::poll_timeout);
+        addresses.chain(self.neighbors.poll_timeout()).min()
+    }
+
+    pub(crate) fn info(&self) -> InterfaceInfo {
+        InterfaceInfo {
+            id: self.id,
+            medium: self.medium,
+            mtu: self.mtu,
+            addresses: self.addresses.iter().map(|address| (address.cidr, address.state)).collect(),
+        }
+    }
+}
+
+/// 240.0.0.0/4, reserved (RFC 1112 §4).
+pub(crate) fn is_class_e(addr: Ipv4Addr) -> bool {
+    addr.octets()[0] >= 240
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(mtu: usize) -> Interface {
+        let config = InterfaceConfig::new(Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, 1]))).mtu(mtu);
+        Interface::new(InterfaceId(0), &config, &Config::default(), &mut Rng::new([0; 32])).unwrap()
+    }
+
+    fn add(interface: &mut Interface, text: &str) -> Result<()> {
+        interface.add_address(Instant::ZERO, text.parse().unwrap(), &NeighborConfig::default())
+    }
+
+    #[test]
+    fn addresses_that_no_host_can_have_are_refused() {
+        let mut iface = interface(1500);
+        for text in [
+            "224.0.0.1/4",
+            "127.0.0.1/8",
+            "0.0.0.0/0",
+            "0.1.2.3/8",
+            "255.255.255.255/32",
+            "240.0.0.1/8",
+            "10.0.0.255/24",
+            "ff02::1/64",
+            "::1/128",
+            "::/0",
+            "::ffff:10.0.0.1/128",
+        ] {
+            assert_eq!(add(&mut iface, text), Err(Error::InvalidArgument), "{text}");
+        }
+        assert_eq!(add(&mut iface, "10.0.0.2/24"), Ok(()));
+        assert_eq!(add(&mut iface, "10.0.0.2/16"), Err(Error::AddressInUse));
+        assert_eq!(add(&mut iface, "10.0.0.1/31"), Ok(()));
+        // RFC 8200 §5: no IPv6 below 1280.
+        assert_eq!(add(&mut interface(1279), "fd00::2/64"), Err(Error::InvalidArgument));
+        assert_eq!(add(&mut interface(1280), "fd00::2/64"), Ok(()));
+    }
+
+    #[test]
+    fn casts() {
+        let mut iface = interface(1500);
+        add(&mut iface, "10.0.0.2/24").unwrap();
+        add(&mut iface, "fd00::aa:bbcc/64").unwrap();
+        let cast = |iface: &Interface, text: &str| iface.cast_of(text.parse().unwrap());
+        // Not used while tentative, but its group is listened to.
+        assert_eq!(cast(&iface, "10.0.0.2"), None);
+        assert_eq!(cast(&iface, "ff02::1:ffaa:bbcc"), Some(Cast::Multicast));
+        let mut now = Instant::ZERO;
+        while let Some(at) = iface.poll_timeout() {
+            now = at;
+            iface.handle_address_timeouts(at, &NeighborConfig::default());
+        }
+        assert_eq!(now, Instant::from_secs(3));
+        assert_eq!(cast(&iface, "10.0.0.2"), Some(Cast::Unicast));
+        assert_eq!(cast(&iface, "fd00::aa:bbcc"), Some(Cast::Unicast));
+        assert_eq!(cast(&iface, "10.0.0.255"), Some(Cast::Broadcast));
+        assert_eq!(cast(&iface, "255.255.255.255"), Some(Cast::Broadcast));
+        assert_eq!(cast(&iface, "224.0.0.1"), Some(Cast::Multicast));
+        assert_eq!(cast(&iface, "ff02::1"), Some(Cast::Multicast));
+        for other in ["10.0.0.3", "224.0.0.251", "ff02::2", "ff02::1:ffaa:bbcd", "fd00::1"] {
+            assert_eq!(cast(&iface, other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn impossible_links_are_refused() {
+        let new = |medium, mtu| {
+            let config = InterfaceConfig::new(medium).mtu(mtu);
+            Interface::new(InterfaceId(0), &config, &Config::default(), &mut Rng::new([0; 32])).err()
+        };
+        assert_eq!(new(Medium::Ip, 68), None);
+        assert_eq!(new(Medium::Ip, 67), Some(Error::InvalidArgument));
+        assert_eq!(new(Medium::Ip, 65536), Some(Error::InvalidArgument));
+        assert_eq!(new(Medium::Ethernet(MacAddr::BROADCAST), 1500), Some(Error::InvalidArgument));
+        assert_eq!(new(Medium::Ethernet(MacAddr([0; 6])), 1500), Some(Error::InvalidArgument));
+    }
+}

@@ -1,0 +1,155 @@
+//! The route table: longest prefix first, then the lowest metric.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::cidr::Cidr;
+use crate::error::{Error, Result};
+use crate::network::{InterfaceId, Route};
+
+/// Where a route comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It leads to the network of an address, and comes and goes with it.
+    Connected,
+    /// Somebody added it.
+    Added,
+}
+
+/// The routes, in the order in which they are tried.
+///
+/// A scan: a host has a handful of routes, and comparing a few prefixes in a row costs less than walking a tree.
+#[derive(Debug, Default)]
+pub(crate) struct RouteTable {
+    routes: Vec<Route>,
+    /// Of each route.
+    origins: Vec<Origin>,
+}
+
+impl RouteTable {
+    pub(crate) fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The route to this destination, through this interface if one is named.
+    pub(crate) fn lookup(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<&Route> {
+        let through = |route: &Route| iface.is_none_or(|iface| route.iface == iface);
+        self.routes.iter().find(|route| route.destination.contains(dst) && through(route))
+    }
+
+    /// Adds a route. The host bits of its destination do not matter.
+    pub(crate) fn add(&mut self, route: Route) -> Result<()> {
+        let route = Route { destination: route.destination.network(), ..route };
+        let same = |other: &Route| {
+            other.destination == route.destination
+                && other.iface == route.iface
+                && other.metric == route.metric
+        };
+        if self.routes.iter().any(same) {
+            return Err(Error::AddressInUse);
+        }
+        self.insert(route, Origin::Added);
+        Ok(())
+    }
+
+    /// Adds the route to the network of an address, if it is not there yet.
+    pub(crate) fn add_connected(&mut self, cidr: Cidr, iface: InterfaceId) {
+        let route = Route { destination: cidr.network(), gateway: None, iface, metric: 0 };
+        if !self.routes.contains(&route) {
+            self.insert(route, Origin::Connected);
+        }
+    }
+
+    /// Removes the route to the network of an address that is no more, and that no other address has.
+    pub(crate) fn remove_connected(&mut self, cidr: Cidr, iface: InterfaceId) {
+        let network = cidr.network();
+        self.retain(|route, origin| {
+            !(origin == Origin::Connected && route.destination == network && route.iface == iface)
+        });
+    }
+
+    /// Removes the routes to this destination through this interface.
+    pub(crate) fn remove(&mut self, destination: Cidr, iface: InterfaceId) -> Result<()> {
+        let (before, destination) = (self.routes.len(), destination.network());
+        self.retain(|route, _| !(route.destination == destination && route.iface == iface));
+        if self.routes.len() < before { Ok(()) } else { Err(Error::InvalidArgument) }
+    }
+
+    fn insert(&mut self, route: Route, origin: Origin) {
+        let order = |route: &Route| (core::cmp::Reverse(route.destination.prefix_len), route.metric);
+        let at = self.routes.partition_point(|other| order(other) <= order(&route));
+        self.routes.insert(at, route);
+        self.origins.insert(at, origin);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Route, Origin) -> bool) {
+        let kept: Vec<bool> =
+            self.routes.iter().zip(&self.origins).map(|(route, &origin)| keep(route, origin)).collect();
+        let mut answers = kept.iter();
+        self.routes.retain(|_| answers.next().copied().unwrap_or(true));
+        let mut answers = kept.iter();
+        self.origins.retain(|_| answers.next().copied().unwrap_or(true));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: InterfaceId = InterfaceId(0);
+    const B: InterfaceId = InterfaceId(1);
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn cidr(text: &str) -> Cidr {
+        text.parse().unwrap()
+    }
+
+    fn via(destination: &str, gateway: &str, iface: InterfaceId, metric: u32) -> Route {
+        Route { destination: cidr(destination), gateway: Some(ip(gateway)), iface, metric }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_then_the_lowest_metric() {
+        let mut table = RouteTable::default();
+        table.add(via("0.0.0.0/0", "10.0.0.9", A, 100)).unwrap();
+        table.add(via("0.0.0.0/0", "10.0.0.1", A, 10)).unwrap();
+        table.add(via("192.168.0.7/16", "10.0.0.2", A, 500)).unwrap();
+        table.add(via("::/0", "fe80::1", A, 0)).unwrap();
+        table.add_connected(cidr("10.0.0.5/24"), A);
+        let gateway = |dst| table.lookup(ip(dst), None).unwrap().gateway;
+        assert_eq!(gateway("8.8.8.8"), Some(ip("10.0.0.1")));
+        assert_eq!(gateway("192.168.3.4"), Some(ip("10.0.0.2")));
+        assert_eq!(gateway("10.0.0.77"), None);
+        assert_eq!(gateway("fd00::1"), Some(ip("fe80::1")));
+        let lens: Vec<u8> = table.routes().iter().map(|route| route.destination.prefix_len).collect();
+        assert_eq!(lens, [24, 16, 0, 0, 0]);
+        assert_eq!(table.lookup(ip("8.8.8.8"), Some(B)), None);
+    }
+
+    #[test]
+    fn connected_routes_come_once_and_go_without_taking_others_along() {
+        let mut table = RouteTable::default();
+        table.add_connected(cidr("10.0.0.5/24"), A);
+        table.add_connected(cidr("10.0.0.6/24"), A);
+        table.add_connected(cidr("10.0.0.6/24"), B);
+        table.add(via("10.0.0.0/24", "10.0.0.1", A, 7)).unwrap();
+        assert_eq!(table.routes().len(), 3);
+        table.remove_connected(cidr("10.0.0.6/24"), A);
+        assert_eq!(table.lookup(ip("10.0.0.9"), None).unwrap().iface, B);
+        assert_eq!(table.lookup(ip("10.0.0.9"), Some(A)).unwrap().metric, 7);
+    }
+
+    #[test]
+    fn a_route_is_added_once_and_removed_by_its_network() {
+        let mut table = RouteTable::default();
+        table.add(via("10.1.0.0/16", "10.0.0.1", A, 0)).unwrap();
+        assert_eq!(table.add(via("10.1.2.3/16", "10.0.0.2", A, 0)), Err(Error::AddressInUse));
+        table.add(via("10.1.0.0/16", "10.0.0.2", A, 1)).unwrap();
+        assert_eq!(table.remove(cidr("10.1.0.0/16"), B), Err(Error::InvalidArgument));
+        assert_eq!(table.remove(cidr("10.1.9.9/16"), A), Ok(()));
+        assert!(table.routes().is_empty());
+    }
+}

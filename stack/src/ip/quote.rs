@@ -1,0 +1,140 @@
+//! What an ICMP error quotes: the beginning of a packet, perhaps cut off, perhaps mangled on its way.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{protocol, read_u8, read_u16};
+
+/// What the beginning of a packet says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quote {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) protocol: u8,
+    /// Where the transport header begins.
+    pub(crate) transport_at: usize,
+    /// The length of the packet by its own account.
+    pub(crate) total_len: usize,
+    /// A fragment other than the first: what stands at `transport_at` is no header.
+    pub(crate) is_later_fragment: bool,
+}
+
+impl Quote {
+    /// Reads as far as it must, and no more: checksums and most lengths are not looked at.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Quote> {
+        match read_u8(bytes, 0)? >> 4 {
+            4 => Quote::parse_v4(bytes),
+            6 => Quote::parse_v6(bytes),
+            _ => None,
+        }
+    }
+
+    fn parse_v4(bytes: &[u8]) -> Option<Quote> {
+        let transport_at = usize::from(read_u8(bytes, 0)? & 0x0f) * 4;
+        let src: [u8; 4] = *bytes.get(12..)?.first_chunk()?;
+        let dst: [u8; 4] = *bytes.get(16..)?.first_chunk()?;
+        (transport_at >= super::ipv4::HEADER_LEN).then_some(Quote {
+            src: IpAddr::V4(Ipv4Addr::from(src)),
+            dst: IpAddr::V4(Ipv4Addr::from(dst)),
+            protocol: read_u8(bytes, 9)?,
+            transport_at,
+            total_len: usize::from(read_u16(bytes, 2)?),
+            is_later_fragment: read_u16(bytes, 6)? & 0x1fff != 0,
+        })
+    }
+
+    fn parse_v6(bytes: &[u8]) -> Option<Quote> {
+        let src: [u8; 16] = *bytes.get(8..)?.first_chunk()?;
+        let dst: [u8; 16] = *bytes.get(24..)?.first_chunk()?;
+        let mut quote = Quote {
+            src: IpAddr::V6(Ipv6Addr::from(src)),
+            dst: IpAddr::V6(Ipv6Addr::from(dst)),
+            protocol: read_u8(bytes, 6)?,
+            transport_at: super::ipv6::HEADER_LEN,
+            total_len: super::ipv6::HEADER_LEN + usize::from(read_u16(bytes, 4)?),
+            is_later_fragment: false,
+        };
+        // Each header moves us on by 8 bytes at least, so the walk ends.
+        loop {
+            let at = quote.transport_at;
+            let len = match quote.protocol {
+                protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
+                    (usize::from(read_u8(bytes, at + 1)?) + 1) * 8
+                }
+                protocol::FRAGMENT => {
+                    quote.is_later_fragment |= read_u16(bytes, at + 2)? & 0xfff8 != 0;
+                    super::extension::FRAGMENT_HEADER_LEN
+                }
+                _ => return Some(quote),
+            };
+            quote.protocol = read_u8(bytes, at)?;
+            quote.transport_at = at + len;
+            if quote.is_later_fragment {
+                return Some(quote);
+            }
+        }
+    }
+
+    /// Whether the packet is an ICMP error or redirect itself, which no error may answer (RFC 1122 §3.2.2, RFC 4443
+    /// §2.4 (e.1) and (e.2)). So is one whose type cannot be read.
+    pub(crate) fn is_icmp_error(&self, packet: &[u8]) -> bool {
+        let kind = read_u8(packet, self.transport_at);
+        match self.protocol {
+            // Echo, router discovery, timestamp, information, address mask and extended echo ask or answer.
+            protocol::ICMP => !matches!(kind, Some(0 | 8 | 9 | 10 | 13..=18 | 42 | 43)),
+            protocol::ICMPV6 => kind.is_none_or(|kind| kind < 128 || kind == crate::link::ndp::REDIRECT),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    fn v4(options: usize) -> Vec<u8> {
+        let mut bytes = vec![0; 20 + options];
+        bytes[0] = 0x45 + (options / 4) as u8;
+        bytes[2..4].copy_from_slice(&1500u16.to_be_bytes());
+        bytes[9] = 17;
+        bytes[12..16].copy_from_slice(&[10, 0, 0, 1]);
+        bytes[16..20].copy_from_slice(&[10, 0, 0, 2]);
+        bytes
+    }
+
+    #[test]
+    fn ipv4_with_options_and_fragments() {
+        let quote = Quote::parse(&v4(8)).unwrap();
+        assert_eq!((quote.transport_at, quote.protocol, quote.total_len), (28, 17, 1500));
+        assert_eq!(quote.src, "10.0.0.1".parse::<IpAddr>().unwrap());
+        assert!(!quote.is_later_fragment);
+        let mut later = v4(0);
+        later[7] = 1;
+        assert!(Quote::parse(&later).unwrap().is_later_fragment);
+        assert_eq!(Quote::parse(&v4(0)[..19]), None);
+        let mut short = v4(0);
+        short[0] = 0x44;
+        assert_eq!(Quote::parse(&short), None);
+    }
+
+    #[test]
+    fn ipv6_with_extension_headers() {
+        let mut bytes = vec![0; 40];
+        bytes[0] = 0x60;
+        bytes[6] = 60;
+        bytes.extend([44, 0, 1, 4, 0, 0, 0, 0]);
+        bytes.extend([58, 0, 0, 1, 0, 0, 0, 9]);
+        bytes.push(1);
+        let quote = Quote::parse(&bytes).unwrap();
+        assert_eq!((quote.transport_at, quote.protocol, quote.is_later_fragment), (56, 58, false));
+        assert!(quote.is_icmp_error(&bytes));
+        bytes[56] = 128;
+        assert!(!quote.is_icmp_error(&bytes));
+        assert!(quote.is_icmp_error(&bytes[..56]));
+        bytes[51] = 8;
+        assert!(Quote::parse(&bytes).unwrap().is_later_fragment);
+        assert_eq!(Quote::parse(&bytes[..50]), None);
+        assert_eq!(Quote::parse(&[]), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! The network layer: interfaces, neighbours, routes, IP in and out, ICMP.
+//!
+//! Downwards it takes frames and gives [`Delivery`]s to the transports; upwards it takes transport packets and
+//! gives [`Transmit`]s to the device.
+//!
+//! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them; the rules are
+//! theirs. Read `types` first, then this file (what is set up, and the timers), `input` (a frame's way in), `output`
+//! (a packet's way out), `control` (ICMP, ARP and NDP).
+
+mod control;
+mod input;
+mod output;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+pub(crate) use types::{Cast, Datagram, Delivery, IpMeta, NetworkError, NetworkErrorKind, unspecified_like};
+pub use types::{InterfaceConfig, InterfaceId, InterfaceInfo, Medium, Route};
+
+pub use crate::iface::address::AddressState;
+pub use crate::iface::cidr::{Cidr, ParseCidrError};
+pub use crate::link::mac::{MacAddr, ParseMacAddrError};
+pub use crate::link::neighbor::{NeighborInfo, NeighborState};
+
+use crate::Ctx;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::frame::Transmit;
+use crate::icmp::rate_limit::TokenBucket;
+use crate::iface::interface::{IPV6_MIN_MTU, Interface};
+use crate::iface::routes::RouteTable;
+use crate::ip::output::Identifications;
+use crate::ip::pmtu::PathMtus;
+use crate::rng::Rng;
+use crate::time::Instant;
+use queue::{LoopbackQueue, TransmitQueue};
+
+/// See the module's page.
+#[derive(Debug)]
+pub(crate) struct Network {
+    interfaces: Vec<Interface>,
+    routes: RouteTable,
+    identifications: Identifications,
+    path_mtus: PathMtus,
+    icmp_limit: TokenBucket,
+    /// Frames that wait for the device.
+    transmits: TransmitQueue,
+    /// Packets on their way from us to us.
+    loopback: LoopbackQueue,
+    /// Errors that we found out ourselves.
+    errors: VecDeque<NetworkError>,
+}
+
+impl Network {
+    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Self {
+        let ip = &config.ip;
+        Network {
+            interfaces: Vec::new(),
+            routes: RouteTable::default(),
+            identifications: Identifications::new(rng),
+            path_mtus: PathMtus::new(ip, rng),
+            icmp_limit: TokenBucket::new(ip.icmp_errors_per_second, ip.icmp_error_burst, Instant::ZERO),
+            transmits: TransmitQueue::new(ip.max_queued_frames),
+            loopback: LoopbackQueue::new(ip.max_queued_frames),
+            errors: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn add_interface(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        config: InterfaceConfig,
+    ) -> Result<InterfaceId> {
+        let index = u16::try_from(self.interfaces.len()).map_err(|_| Error::InvalidArgument)?;
+        let id = InterfaceId(index);
+        if id >= InterfaceId::LOOPBACK {
+            return Err(Error::InvalidArgument);
+        }
+        let mut interface = Interface::new(id, &config, ctx.config, ctx.rng)?;
+        // RFC 4862 §5.3: the link-local address is there before any other.
+        let link_local = interface.mac().filter(|_| config.mtu >= IPV6_MIN_MTU);
+        let link_local = link_local.map(|mac| Cidr::new(IpAddr::V6(mac.link_local()), 64));
+        let wanted = config.addresses.iter().copied();
+        for cidr in link_local.into_iter().chain(wanted.filter(|&cidr| Some(cidr) != link_local)) {
+            interface.add_address(ctx.now, cidr, &ctx.config.neighbor)?;
+        }
+        for address in interface.addresses() {
+            self.routes.add_connected(address.cidr, id);
+        }
+        self.interfaces.push(interface);
+        self.run_interface_timers(ctx, id);
+        Ok(id)
+    }
+
+    pub(crate) fn add_address(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, cidr: Cidr) -> Result<()> {
+        let interface = self.interface_mut(iface).ok_or(Error::InvalidArgument)?;
+        interface.add_address(ctx.now, cidr, &ctx.config.neighbor)?;
+        self.routes.add_connected(cidr, iface);
+        self.run_interface_timers(ctx, iface);
+        Ok(())
+    }
+
+    pub(crate) fn remove_address(&mut self, iface: InterfaceId, addr: IpAddr) -> Result<()> {
+        let interface = self.interface_mut(iface).ok_or(Error::InvalidArgument)?;
+        let cidr = interface.remove_address(addr)?;
+        let others = interface.addresses().iter().any(|other| other.cidr.network() == cidr.network());
+        if !others {
+            self.routes.remove_connected(cidr, iface);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn interfaces(&self) -> Vec<InterfaceInfo> {
+        self.interfaces.iter().map(Interface::info).collect()
+    }
+
+    /// The neighbours of an interface, by address.
+    pub(crate) fn neighbors(&self, now: Instant, iface: InterfaceId) -> Vec<NeighborInfo> {
+        let mut infos = self.interface(iface).map(|i| i.neighbors.infos(now)).unwrap_or_default();
+        infos.sort_unstable_by_key(|info| info.addr);
+        infos
+    }
+
+    pub(crate) fn add_route(&mut self, route: Route) -> Result<()> {
+        let interface = self.interface(route.iface).ok_or(Error::InvalidArgument)?;
+        if !route.destination.is_valid() {
+            return Err(Error::InvalidArgument);
+        }
+        if let Some(gateway) = route.gateway {
+            let is_host = !gateway.is_unspecified() && !gateway.is_multicast() && !gateway.is_loopback();
+            if gateway.is_ipv4() != route.destination.addr.is_ipv4() || !is_host || interface.owns(gateway) {
+                return Err(Error::InvalidArgument);
+            }
+            // A gateway is a neighbour. Without link addresses there is but one, whatever its name.
+            let on_link = |other: &Route| {
+                other.iface == route.iface && other.gateway.is_none() && other.destination.contains(gateway)
+            };
+            let has_neighbors = matches!(interface.medium, Medium::Ethernet(_));
+            if has_neighbors && !self.routes.routes().iter().any(on_link) {
+                return Err(Error::NetworkUnreachable);
+            }
+        }
+        self.routes.add(route)
+    }
+
+    pub(crate) fn remove_route(&mut self, destination: Cidr, iface: InterfaceId) -> Result<()> {
+        self.routes.remove(destination, iface)
+    }
+
+    pub(crate) fn routes(&self) -> &[Route] {
+        self.routes.routes()
+    }
+
+    /// Frames of the network layer itself: resolution, ICMP, fragments, packets whose neighbour was found.
+    pub(crate) fn poll_transmit(&mut self, _ctx: &mut Ctx<'_>) -> Option<Transmit> {
+        self.transmits.pop()
+    }
+
+    /// Queues a ready frame behind those of [`Network::poll_transmit`]; drops and counts it when the queue is full.
+    pub(crate) fn queue(&mut self, ctx: &mut Ctx<'_>, transmit: Transmit) {
+        self.transmits.push(ctx.stats, transmit);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) {
+        for index in 0..self.interfaces.len() {
+            self.run_interface_timers(ctx, InterfaceId(index as u16));
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.interfaces.iter().filter_map(Interface::poll_timeout).min()
+    }
+
+    /// Bytes held by queues, reassembly and resolution.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let neighbors: usize = self.interfaces.iter().map(|i| i.neighbors.memory_bytes()).sum();
+        neighbors
+            + self.path_mtus.memory_bytes()
+            + self.transmits.memory_bytes()
+            + self.loopback.memory_bytes()
+    }
+
+    fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        self.interfaces.get(id.index())
+    }
+
+    fn interface_mut(&mut self, id: InterfaceId) -> Option<&mut Interface> {
+        self.interfaces.get_mut(id.index())
+    }
+}

@@ -1,0 +1,295 @@
+//! A packet's way out: path (route, next hop), size, IP header, neighbour, link header.
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use super::Network;
+use super::types::{InterfaceId, IpMeta, Medium};
+use crate::Ctx;
+use crate::error::{Error, Result};
+use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
+use crate::iface::interface::IPV6_MIN_MTU;
+use crate::iface::source::{self, Candidate};
+use crate::ip::is_link_local;
+use crate::ip::output::OutgoingHeader;
+use crate::link::ethernet::{self, EtherType};
+use crate::link::mac::MacAddr;
+use crate::link::neighbor::{Enqueued, IpPacket};
+use crate::stats::DropReason;
+use crate::time::Instant;
+
+/// The largest packet on the loopback: what both families can describe.
+const LOOPBACK_MTU: usize = 65535;
+
+/// How a packet gets to its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Path {
+    /// To ourselves: it seems to come in through this interface.
+    Local(InterfaceId),
+    /// Through an interface.
+    Link(Hop),
+}
+
+/// The next station on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hop {
+    pub(super) iface: InterfaceId,
+    /// The gateway, or the destination itself.
+    pub(super) next: IpAddr,
+    pub(super) station: Station,
+}
+
+/// Who takes it on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Station {
+    /// Whoever has the next hop's address.
+    Neighbor,
+    /// A group, or all.
+    Group(MacAddr),
+}
+
+impl Network {
+    /// Whether a packet to this address is for us: one of our addresses in use, or a loopback address.
+    pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
+        addr.is_loopback() || self.interfaces.iter().any(|interface| interface.owns(addr))
+    }
+
+    /// 255.255.255.255, or the broadcast address of one of our networks.
+    pub(crate) fn is_broadcast(&self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => {
+                addr.is_broadcast() || self.interfaces.iter().any(|interface| interface.is_broadcast(addr))
+            }
+            IpAddr::V6(_) => false,
+        }
+    }
+
+    /// The source address for this destination (routes, then RFC 6724).
+    pub(crate) fn source_for(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<IpAddr> {
+        match self.path(dst, iface)? {
+            Path::Local(_) if dst.is_loopback() && dst.is_ipv4() => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Path::Local(_) => Ok(dst),
+            Path::Link(hop) => {
+                let candidates = self.interfaces.iter().flat_map(|interface| {
+                    interface.preferred().map(|cidr| Candidate { cidr, iface: interface.id })
+                });
+                let source = source::select(dst, hop.next, hop.iface, candidates);
+                source.ok_or(Error::AddressNotAvailable)
+            }
+        }
+    }
+
+    /// The largest IP packet that can go to this destination: the link's MTU, or a smaller path MTU that was learned.
+    /// Without a path the smallest MTU that a link has.
+    pub(crate) fn path_mtu(&self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) -> usize {
+        self.path(dst, iface).map_or(IPV6_MIN_MTU, |path| self.mtu_of(now, dst, path))
+    }
+
+    /// A transport has validated a "packet too big": packets to `dst` are at most `mtu` bytes for a while.
+    pub(crate) fn learn_path_mtu(
+        &mut self,
+        now: Instant,
+        dst: IpAddr,
+        iface: Option<InterfaceId>,
+        mtu: usize,
+    ) {
+        if let Ok(path @ Path::Link(hop)) = self.path(dst, iface) {
+            let current = self.mtu_of(now, dst, path);
+            self.path_mtus.learn(now, dst, hop.iface, mtu, current);
+        }
+    }
+
+    /// An upper layer made progress with this host (RFC 4861 §7.3.1): its neighbour entry needs no probe.
+    pub(crate) fn confirm_reachable(&mut self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) {
+        if let Ok(Path::Link(Hop { iface, next, station: Station::Neighbor })) = self.path(dst, iface)
+            && let Some(interface) = self.interface_mut(iface)
+        {
+            interface.neighbors.confirm(now, next);
+        }
+    }
+
+    /// Sends a transport packet: `header` holds the transport header with its checksum, the network layer prepends
+    /// its own. `Ok(None)`: it went round the loopback, or waits for a neighbour, or was cut into fragments that
+    /// [`Network::poll_transmit`] gives out.
+    ///
+    /// An error is the caller's to count or return; the packet has not been counted as dropped.
+    pub(crate) fn output(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        meta: IpMeta,
+        mut header: HeaderBuf,
+        payload: Payload,
+    ) -> Result<Option<Transmit>> {
+        let mut ip = OutgoingHeader::new(&meta, ctx.config.ip.hop_limit)?;
+        let path = self.path(meta.dst, meta.iface)?;
+        if !self.may_leave_from(meta.src, path) {
+            return Err(Error::InvalidArgument);
+        }
+        let len = header.len() + payload_len(&payload);
+        if ip.len() + len > ip.max_packet_len() {
+            return Err(Error::MessageTooLong);
+        }
+        let Path::Link(hop) = path else {
+            ip.prepend(&mut header, len);
+            self.loop_back(ctx, path, meta.src, IpPacket { header, payload });
+            return Ok(None);
+        };
+        if ip.len() + len > self.mtu_of(ctx.now, meta.dst, path) {
+            return Err(Error::MessageTooLong);
+        }
+        // RFC 6864 §4: a packet that cannot be fragmented needs no identification.
+        if let OutgoingHeader::V4(fields) = &mut ip
+            && !fields.dont_fragment
+        {
+            fields.ident = self.identifications.next(meta.src, meta.dst, meta.protocol) as u16;
+        }
+        ip.prepend(&mut header, len);
+        Ok(self.transmit_through(ctx, hop, IpPacket { header, payload }))
+    }
+
+    /// Sends a packet of the network layer's own, and counts it if it cannot be sent.
+    pub(super) fn output_own(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        meta: IpMeta,
+        header: HeaderBuf,
+        payload: Payload,
+    ) {
+        match self.output(ctx, meta, header, payload) {
+            Ok(Some(transmit)) => self.queue(ctx, transmit),
+            Ok(None) => {}
+            Err(Error::MessageTooLong) => ctx.stats.count_drop(DropReason::PacketTooBig),
+            Err(_) => ctx.stats.count_drop(DropReason::NoRoute),
+        }
+    }
+
+    /// The path to a destination, through this interface if one is named.
+    pub(super) fn path(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<Path> {
+        if dst.is_unspecified() {
+            return Err(Error::NetworkUnreachable);
+        }
+        if let Some(local) = self.local_interface(dst, iface) {
+            return Ok(Path::Local(local));
+        }
+        if let Some(mac) = group_mac(dst) {
+            let iface = self.interface_for_group(dst, iface)?;
+            return Ok(Path::Link(Hop { iface, next: dst, station: Station::Group(mac) }));
+        }
+        let (iface, next) = match iface {
+            // The network of a link-local address is the link itself.
+            Some(iface) if is_link_local(dst) => (iface, dst),
+            _ => {
+                let route = self.routes.lookup(dst, iface).ok_or(Error::NetworkUnreachable)?;
+                (route.iface, route.gateway.unwrap_or(dst))
+            }
+        };
+        let interface = self.interface(iface).ok_or(Error::NetworkUnreachable)?;
+        let station = match next {
+            IpAddr::V4(next) if interface.is_broadcast(next) => Station::Group(MacAddr::BROADCAST),
+            _ => Station::Neighbor,
+        };
+        Ok(Path::Link(Hop { iface, next, station }))
+    }
+
+    /// Whether `dst` is our own, and through which interface packets to it seem to come: link-local addresses mean
+    /// something on their own link only.
+    fn local_interface(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<InterfaceId> {
+        if dst.is_loopback() {
+            return Some(InterfaceId::LOOPBACK);
+        }
+        let scoped = is_link_local(dst);
+        let named = |id| !scoped || iface.is_none_or(|iface| iface == id);
+        let owner = self.interfaces.iter().find(|interface| named(interface.id) && interface.owns(dst))?;
+        Some(if scoped { owner.id } else { InterfaceId::LOOPBACK })
+    }
+
+    /// Groups are on every link: the interface that is named, that of a route, or the first.
+    fn interface_for_group(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<InterfaceId> {
+        let chosen = iface.or_else(|| self.routes.lookup(dst, None).map(|route| route.iface));
+        let chosen = chosen.or_else(|| self.interfaces.first().map(|interface| interface.id));
+        chosen.filter(|&id| self.interface(id).is_some()).ok_or(Error::NetworkUnreachable)
+    }
+
+    /// Loopback addresses never leave (RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3), and nobody is a group.
+    fn may_leave_from(&self, src: IpAddr, path: Path) -> bool {
+        let is_host = !src.is_unspecified() && !src.is_multicast() && !self.is_broadcast(src);
+        is_host && (matches!(path, Path::Local(_)) || !src.is_loopback())
+    }
+
+    fn mtu_of(&self, now: Instant, dst: IpAddr, path: Path) -> usize {
+        let Path::Link(hop) = path else { return LOOPBACK_MTU };
+        let link = self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu);
+        self.path_mtus.lookup(now, dst, hop.iface).map_or(link, |mtu| mtu.min(link))
+    }
+
+    /// Puts a packet to ourselves where [`Network::poll_delivery`] finds it.
+    fn loop_back(&mut self, ctx: &mut Ctx<'_>, path: Path, src: IpAddr, packet: IpPacket) {
+        if let Path::Local(mut iface) = path {
+            if is_link_local(src) {
+                iface = self.local_interface(src, None).unwrap_or(iface);
+            }
+            let whole = Transmit::new(iface, packet.header, packet.payload).to_frame().bytes;
+            self.loopback.push(ctx.stats, iface, whole);
+        }
+    }
+
+    /// Prepends the link header. `None`: the neighbour is not known yet, and the packet waits for it.
+    pub(super) fn transmit_through(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        hop: Hop,
+        mut packet: IpPacket,
+    ) -> Option<Transmit> {
+        let interface = self.interfaces.get_mut(hop.iface.index())?;
+        let Medium::Ethernet(own) = interface.medium else {
+            return Some(Transmit::new(hop.iface, packet.header, packet.payload));
+        };
+        let known = match hop.station {
+            Station::Group(mac) => Some(mac),
+            Station::Neighbor => interface.neighbors.resolve(ctx.now, hop.next),
+        };
+        if let Some(mac) = known {
+            ethernet::prepend(&mut packet.header, own, mac, ethertype_of(hop.next));
+            return Some(Transmit::new(hop.iface, packet.header, packet.payload));
+        }
+        match interface.neighbors.enqueue(ctx.now, hop.next, packet) {
+            Enqueued::Waits { solicit, dropped } => {
+                (0..dropped).for_each(|_| ctx.stats.count_drop(DropReason::NeighborQueueFull));
+                if solicit {
+                    self.solicit(ctx, hop.iface, hop.next, None);
+                }
+            }
+            Enqueued::Dropped => ctx.stats.count_drop(DropReason::NeighborQueueFull),
+        }
+        None
+    }
+
+    /// Sends what the link layer made itself to a station.
+    pub(super) fn transmit_to(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        iface: InterfaceId,
+        dst: MacAddr,
+        ethertype: EtherType,
+        mut header: HeaderBuf,
+    ) {
+        if let Some(own) = self.interface(iface).and_then(|interface| interface.mac()) {
+            ethernet::prepend(&mut header, own, dst, ethertype);
+            self.queue(ctx, Transmit::new(iface, header, Payload::new()));
+        }
+    }
+}
+
+/// The MAC address of multicast groups and of 255.255.255.255, which need no route.
+fn group_mac(dst: IpAddr) -> Option<MacAddr> {
+    match dst {
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Some(MacAddr::BROADCAST),
+        _ => MacAddr::for_group(dst),
+    }
+}
+
+fn ethertype_of(addr: IpAddr) -> EtherType {
+    match addr {
+        IpAddr::V4(_) => EtherType::Ipv4,
+        IpAddr::V6(_) => EtherType::Ipv6,
+    }
+}

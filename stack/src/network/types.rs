@@ -1,0 +1,188 @@
+//! The types that the network layer shares with the transports, the sockets and the users of the stack.
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bytes::Bytes;
+
+use crate::iface::address::AddressState;
+use crate::iface::cidr::Cidr;
+use crate::link::mac::MacAddr;
+
+/// An interface of a stack, in the order in which they were added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InterfaceId(pub(crate) u16);
+
+impl InterfaceId {
+    /// What came round the loopback, and has no link-local address of an interface. Its scope id fits 16 bits, too.
+    pub(crate) const LOOPBACK: InterfaceId = InterfaceId(u16::MAX - 1);
+
+    /// The interface that was added as number `index`, from 0. A stack ignores one that it does not have.
+    pub const fn from_index(index: u16) -> Self {
+        InterfaceId(index)
+    }
+
+    /// Its place among the interfaces of the stack, from 0.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The IPv6 scope id (`sin6_scope_id`) that names this interface: its index plus one, as 0 means "any".
+    pub const fn scope_id(self) -> u32 {
+        self.0 as u32 + 1
+    }
+}
+
+/// What kind of link an interface is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// Ethernet II frames, with ARP and NDP.
+    Ethernet(MacAddr),
+    /// Bare IP packets, as on a TUN device or in a tunnel: no link addresses, no resolution.
+    Ip,
+}
+
+/// An interface as it is added to a stack.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InterfaceConfig {
+    /// The kind of link.
+    pub medium: Medium,
+    /// The largest IP packet in bytes, link header not counted. At least 1,280 for IPv6.
+    pub mtu: usize,
+    /// Its addresses. An IPv6 link-local address is added by itself where the MTU allows IPv6.
+    pub addresses: Vec<Cidr>,
+}
+
+impl InterfaceConfig {
+    /// An interface on this medium with an MTU of 1,500 and no addresses but the link-local one.
+    pub fn new(medium: Medium) -> Self {
+        InterfaceConfig { medium, mtu: 1500, addresses: Vec::new() }
+    }
+
+    /// The same with another MTU.
+    pub fn mtu(mut self, mtu: usize) -> Self {
+        self.mtu = mtu;
+        self
+    }
+
+    /// The same with one more address.
+    pub fn address(mut self, cidr: Cidr) -> Self {
+        self.addresses.push(cidr);
+        self
+    }
+}
+
+/// An interface as it is now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InterfaceInfo {
+    /// Which.
+    pub id: InterfaceId,
+    /// The kind of link.
+    pub medium: Medium,
+    /// The largest IP packet in bytes.
+    pub mtu: usize,
+    /// Its addresses, the link-local one included.
+    pub addresses: Vec<(Cidr, AddressState)>,
+}
+
+/// A route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The destinations: `0.0.0.0/0` for a default route.
+    pub destination: Cidr,
+    /// The router; none for what is on the link.
+    pub gateway: Option<IpAddr>,
+    /// The interface it goes out through.
+    pub iface: InterfaceId,
+    /// Among routes to the same prefix, the lowest wins.
+    pub metric: u32,
+}
+
+/// An IP packet for a transport, whole and checked: its addresses are sane and its headers walked.
+#[derive(Clone, Debug)]
+pub(crate) struct Datagram {
+    pub(crate) iface: InterfaceId,
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) protocol: u8,
+    pub(crate) hop_limit: u8,
+    /// TOS or traffic class: DSCP and ECN.
+    pub(crate) traffic_class: u8,
+    /// How it was addressed, by IP and by link address: no error or reset answers a group.
+    pub(crate) cast: Cast,
+    /// The whole IP packet, for ICMP errors to quote.
+    pub(crate) packet: Bytes,
+    /// The transport header and what follows it, without link padding.
+    pub(crate) transport: Bytes,
+}
+
+/// To whom a packet was addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cast {
+    Unicast,
+    Broadcast,
+    Multicast,
+}
+
+/// An ICMP error (or what our own network layer found out) about a packet that we sent.
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkError {
+    /// The interface that the error came in through, or that the packet should have left through.
+    pub(crate) iface: Option<InterfaceId>,
+    /// Source and destination of the packet that it is about.
+    pub(crate) local: IpAddr,
+    pub(crate) remote: IpAddr,
+    pub(crate) protocol: u8,
+    /// The start of that packet's transport header; at least 8 bytes.
+    pub(crate) transport: Bytes,
+    pub(crate) kind: NetworkErrorKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NetworkErrorKind {
+    NetUnreachable,
+    HostUnreachable,
+    ProtocolUnreachable,
+    PortUnreachable,
+    Prohibited,
+    /// The path takes IP packets of at most this many bytes.
+    PacketTooBig {
+        mtu: usize,
+    },
+    TimeExceeded,
+    ParameterProblem,
+}
+
+/// What the network layer hands to the transports.
+#[derive(Clone, Debug)]
+pub(crate) enum Delivery {
+    Datagram(Datagram),
+    /// An echo reply, for the socket that sent the request: `transport` is the ICMP message.
+    EchoReply(Datagram),
+    Error(NetworkError),
+}
+
+/// Where a transport's packet goes and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IpMeta {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) protocol: u8,
+    /// Config's, if none.
+    pub(crate) hop_limit: Option<u8>,
+    pub(crate) traffic_class: u8,
+    /// Set for TCP (it does path MTU discovery); UDP lets the network layer fragment.
+    pub(crate) dont_fragment: bool,
+    /// For link-local and multicast destinations: through this interface.
+    pub(crate) iface: Option<InterfaceId>,
+}
+
+/// The address that means "any" in the family of `addr`.
+pub(crate) fn unspecified_like(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
