@@ -1,0 +1,127 @@
+//! Two stacks in one thread: no device, no runtime, no clock. This is the whole of what drives a stack.
+//!
+//! `cargo run -p portolan-examples --example sans_io_loop`
+
+use std::collections::VecDeque;
+
+use portolan::{
+    Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium,
+    Shutdown, SocketKind, Stack,
+};
+
+struct Host {
+    name: &'static str,
+    stack: Stack,
+    iface: InterfaceId,
+    /// Frames on the wire towards this host.
+    arriving: VecDeque<Frame>,
+}
+
+impl Host {
+    fn new(name: &'static str, number: u8, now: Instant) -> Host {
+        let mut config = Config::default();
+        config.neighbor.duplicate_address_probes = 0; // nobody else is on this wire
+        let mut stack = Stack::new(config, [number; 32], now);
+        let address = format!("10.0.0.{number}/24").parse().expect("it is well-formed");
+        let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, number]));
+        let config = InterfaceConfig::new(medium).address(address);
+        let iface = stack.add_interface(now, config).expect("the address is fine");
+        Host { name, stack, iface, arriving: VecDeque::new() }
+    }
+}
+
+fn main() -> Result<(), Error> {
+    // Time is whatever we say it is.
+    let mut now = Instant::ZERO;
+    let mut client = Host::new("client", 1, now);
+    let mut server = Host::new("server", 2, now);
+
+    let listener = server.stack.socket(Domain::V4, SocketKind::Stream)?;
+    server.stack.bind(listener, ([10, 0, 0, 2], 7).into())?;
+    server.stack.listen(listener, 16)?;
+
+    let stream = client.stack.socket(Domain::V4, SocketKind::Stream)?;
+    match client.stack.connect(now, stream, ([10, 0, 0, 2], 7).into()) {
+        Err(Error::InProgress) => println!("{now} client: connecting to 10.0.0.2 port 7"),
+        other => return other,
+    }
+
+    let mut is_done = false;
+    while !is_done {
+        // What the stacks have to send goes on the wire, and from the wire into the other stack.
+        for (from, to) in [(&mut client, &mut server.arriving), (&mut server, &mut client.arriving)] {
+            while let Some(transmit) = from.stack.poll_transmit(now) {
+                println!("{now} {} sends {} bytes", from.name, transmit.len());
+                to.push_back(transmit.to_frame());
+            }
+        }
+        for host in [&mut client, &mut server] {
+            while let Some(frame) = host.arriving.pop_front() {
+                host.stack.handle_frame(now, host.iface, frame);
+            }
+        }
+
+        // What became of the sockets.
+        while let Some(event) = server.stack.poll_event() {
+            if event.descriptor == listener {
+                let (accepted, peer) = server.stack.accept(listener)?;
+                println!("{now} server: accepted {accepted:?} from {peer}");
+            } else {
+                echo(&mut server.stack, now, event.descriptor)?;
+            }
+        }
+        while let Some(event) = client.stack.poll_event() {
+            if event.readiness.readable {
+                // Events are edges: take all that is there.
+                let mut buf = [0; 100];
+                while let Some(len) = available(client.stack.recv(now, stream, &mut buf))? {
+                    println!("{now} client: received {:?}", String::from_utf8_lossy(&buf[..len]));
+                    is_done = len == 0;
+                    if is_done {
+                        break;
+                    }
+                }
+            } else if event.readiness.writable {
+                println!("{now} client: connected; sends a greeting and its end");
+                client.stack.send(now, stream, b"hello")?;
+                client.stack.shutdown(now, stream, Shutdown::Write)?;
+            }
+        }
+
+        // Nothing left to do at this moment? Then go to the next one that a stack waits for.
+        let is_quiet = client.arriving.is_empty() && server.arriving.is_empty();
+        let deadlines = [client.stack.poll_timeout(), server.stack.poll_timeout()];
+        if let Some(next) = deadlines.into_iter().flatten().min_by_key(|deadline| deadline.at)
+            && is_quiet
+            && !is_done
+        {
+            now = now.max(next.at);
+            client.stack.handle_timeout(now);
+            server.stack.handle_timeout(now);
+        }
+    }
+    println!("{now} done");
+    Ok(())
+}
+
+/// Sends back what is there; ends when the peer has.
+fn echo(stack: &mut Stack, now: Instant, d: Descriptor) -> Result<(), Error> {
+    let mut buf = [0; 100];
+    while let Some(len) = available(stack.recv(now, d, &mut buf))? {
+        if len == 0 {
+            return stack.close(now, d);
+        }
+        println!("{now} server: echoes {len} bytes");
+        stack.send(now, d, &buf[..len])?;
+    }
+    Ok(())
+}
+
+/// `None` where the stack says "not now".
+fn available(received: Result<usize, Error>) -> Result<Option<usize>, Error> {
+    match received {
+        Ok(len) => Ok(Some(len)),
+        Err(Error::WouldBlock) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

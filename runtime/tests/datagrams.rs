@@ -1,0 +1,127 @@
+//! UDP and ping between two runtimes.
+
+mod common;
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use common::{addr, pair, pattern, within_time};
+use portolan_runtime::{EchoSocket, UdpSocket};
+
+#[test]
+fn datagrams_go_there_and_back_whole_or_in_fragments() {
+    within_time(|| {
+        let (server, client) = pair();
+        let far = UdpSocket::bind(&server, (Ipv6Addr::UNSPECIFIED, 7)).unwrap();
+        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        let mut buf = vec![0; 70_000];
+        for len in [0, 1, 1472, 1473, 20_000, 65_507] {
+            let data = pattern(len, 1);
+            assert_eq!(near.send_to(&data, addr(1, 7)).unwrap(), len);
+            let (received, sender) = far.recv_from(&mut buf).unwrap();
+            assert!(buf[..received] == data);
+            assert_eq!(sender.ip(), IpAddr::V6(std::net::Ipv4Addr::new(10, 0, 0, 2).to_ipv6_mapped()));
+            far.send_to(&data, sender).unwrap();
+            assert_eq!(near.peek_from(&mut buf).unwrap(), (len, addr(1, 7)));
+            assert_eq!(near.recv_from(&mut buf).unwrap(), (len, addr(1, 7)));
+        }
+        assert_eq!(near.send_to(&vec![0; 65_508], addr(1, 7)).unwrap_err().raw_os_error(), Some(90));
+    });
+}
+
+#[test]
+fn a_datagram_is_cut_to_the_buffer() {
+    within_time(|| {
+        let (server, client) = pair();
+        let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
+        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        near.send_to(b"abcdef", addr(1, 7)).unwrap();
+        near.send_to(b"next", addr(1, 7)).unwrap();
+        let mut buf = [0; 3];
+        assert_eq!(far.recv_from(&mut buf).unwrap().0, 3);
+        assert_eq!(&buf, b"abc");
+        assert_eq!(far.recv_bytes_from().unwrap().0, "next");
+    });
+}
+
+#[test]
+fn a_connected_socket_hears_that_nobody_is_there() {
+    within_time(|| {
+        let (_server, client) = pair();
+        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        assert_eq!(near.recv(&mut [0; 1]).unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(near.send(b"x").unwrap_err().raw_os_error(), Some(89));
+        near.connect(addr(1, 9)).unwrap();
+        near.send(b"anybody?").unwrap();
+        assert_eq!(near.recv(&mut [0; 10]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn timeouts_and_nonblocking_calls() {
+    within_time(|| {
+        let (_server, client) = pair();
+        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        near.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
+        assert_eq!(near.recv_from(&mut [0; 10]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        near.set_read_timeout(None).unwrap();
+        near.set_nonblocking(true).unwrap();
+        assert_eq!(near.recv_from(&mut [0; 10]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn broadcast_needs_permission_and_reaches_everybody() {
+    within_time(|| {
+        let (server, client) = pair();
+        let far = UdpSocket::bind(&server, ([0, 0, 0, 0], 67)).unwrap();
+        let near = UdpSocket::bind(&client, ([0, 0, 0, 0], 68)).unwrap();
+        let everybody = addr(255, 67);
+        assert_eq!(near.send_to(b"hello", everybody).unwrap_err().kind(), ErrorKind::PermissionDenied);
+        near.set_broadcast(true).unwrap();
+        assert!(near.broadcast().unwrap());
+        near.send_to(b"hello", everybody).unwrap();
+        assert_eq!(far.recv_bytes_from().unwrap(), ("hello".into(), addr(2, 68)));
+    });
+}
+
+#[test]
+fn a_burst_of_datagrams_waits_for_room_and_loses_nothing_on_the_way_out() {
+    within_time(|| {
+        let (server, client) = pair();
+        let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
+        far.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
+        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        let sending = std::thread::spawn(move || {
+            for number in 0..2000u32 {
+                near.send_to(&[&number.to_be_bytes()[..], &[0; 1000]].concat(), addr(1, 7)).unwrap();
+            }
+        });
+        for number in 0..2000u32 {
+            let (datagram, _) = far.recv_bytes_from().unwrap();
+            assert_eq!(datagram[..4], number.to_be_bytes());
+        }
+        sending.join().unwrap();
+        assert_eq!(client.stats().all_drops(), 0);
+    });
+}
+
+#[test]
+fn ping_over_both_families() {
+    within_time(|| {
+        let (_server, client) = pair();
+        for target in ["10.0.0.1", "fd00::1", "127.0.0.1", "::1"] {
+            let target: IpAddr = target.parse().unwrap();
+            let socket = EchoSocket::for_addr(&client, target).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            for sequence in [1, 2, 65_535] {
+                let payload = pattern(3000, sequence as u8);
+                socket.send_request(target, sequence, &payload).unwrap();
+                let reply = socket.recv_reply().unwrap();
+                assert_eq!((reply.from, reply.sequence), (target, sequence));
+                assert!(reply.payload == payload);
+            }
+        }
+    });
+}

@@ -1,0 +1,245 @@
+//! Starting, ending, and failing.
+
+mod common;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{addr, addresses, config, connection, pair, start, within_time};
+use portolan::{AddressState, Frame, Medium, Transmit};
+use portolan_runtime::device::{Device, MemoryDevice, MemoryPair, PcapWriter, Room, memory_pair};
+use portolan_runtime::{Builder, Sent, TcpListener, TcpStream, UdpSocket};
+
+#[test]
+fn shutdown_ends_every_wait() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (far, mut near) = connection(&server, &client);
+        let listener = TcpListener::bind(&client, addr(2, 80)).unwrap();
+        let udp = UdpSocket::bind(&client, addr(2, 53)).unwrap();
+        let handle = client.handle();
+        let mut writer = near.try_clone().unwrap();
+        let waits: Vec<std::thread::JoinHandle<io::Error>> = vec![
+            std::thread::spawn(move || near.read(&mut [0; 10]).unwrap_err()),
+            std::thread::spawn(move || {
+                let chunk = vec![0; 1 << 20];
+                loop {
+                    if let Err(error) = writer.write(&chunk) {
+                        return error;
+                    }
+                }
+            }),
+            std::thread::spawn(move || listener.accept().unwrap_err()),
+            std::thread::spawn(move || udp.recv_from(&mut [0; 10]).unwrap_err()),
+        ];
+        std::thread::sleep(Duration::from_millis(100));
+        client.shutdown().unwrap();
+        for wait in waits {
+            assert_eq!(wait.join().unwrap().kind(), ErrorKind::NetworkDown);
+        }
+        assert!(!handle.is_running());
+        assert!(handle.error().is_none());
+        assert_eq!(TcpStream::connect(&handle, addr(1, 7)).unwrap_err().kind(), ErrorKind::NetworkDown);
+        assert!(handle.stats().frames_in > 0);
+        drop(far);
+    });
+}
+
+#[test]
+fn sockets_may_outlive_their_runtime() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (far, mut near) = connection(&server, &client);
+        drop(client);
+        assert_eq!(near.write(b"x").unwrap_err().kind(), ErrorKind::NetworkDown);
+        drop(near);
+        drop(server);
+        drop(far);
+    });
+}
+
+/// A device that fails when it is told to.
+struct Failing {
+    device: MemoryDevice,
+    fails: Arc<AtomicBool>,
+}
+
+impl Failing {
+    fn check(&self) -> io::Result<()> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(io::Error::new(ErrorKind::NotFound, "the cable is cut"));
+        }
+        Ok(())
+    }
+}
+
+impl Device for Failing {
+    fn name(&self) -> &str {
+        "cable0"
+    }
+    fn medium(&self) -> Medium {
+        self.device.medium()
+    }
+    fn mtu(&self) -> usize {
+        self.device.mtu()
+    }
+    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+        self.check()?;
+        self.device.send(transmit)
+    }
+    fn recv(&mut self) -> io::Result<Option<Frame>> {
+        self.check()?;
+        self.device.recv()
+    }
+    fn receive_fd(&self) -> BorrowedFd<'_> {
+        self.device.receive_fd()
+    }
+    fn room(&self) -> Room<'_> {
+        self.device.room()
+    }
+}
+
+#[test]
+fn an_error_of_the_device_reaches_everybody() {
+    within_time(|| {
+        let (a, b) = memory_pair().unwrap();
+        let fails = Arc::new(AtomicBool::new(false));
+        let server = start(1, a);
+        let client = start(2, Failing { device: b, fails: fails.clone() });
+        let (mut far, mut near) = connection(&server, &client);
+        let mut reader = near.try_clone().unwrap();
+        let reading = std::thread::spawn(move || reader.read(&mut [0; 10]).unwrap_err());
+        std::thread::sleep(Duration::from_millis(50));
+        fails.store(true, Ordering::SeqCst);
+        // A frame makes the driving thread touch the device.
+        far.write_all(b"x").unwrap();
+        let error = reading.join().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.to_string(), "cable0: the cable is cut");
+        assert_eq!(near.write(b"x").unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(client.error().unwrap().kind(), ErrorKind::NotFound);
+        assert_eq!(client.shutdown().unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn an_error_while_a_caller_sends_ends_the_runtime_too() {
+    within_time(|| {
+        let (a, b) = memory_pair().unwrap();
+        let fails = Arc::new(AtomicBool::new(false));
+        let _server = start(1, a);
+        let client = start(2, Failing { device: b, fails: fails.clone() });
+        let socket = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        fails.store(true, Ordering::SeqCst);
+        socket.send_to(b"x", addr(1, 9)).unwrap();
+        assert_eq!(socket.recv_from(&mut [0; 10]).unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_recording_holds_both_directions_and_is_whole_when_the_runtime_ends() {
+    within_time(|| {
+        let path = std::env::temp_dir().join(format!("portolan-lifecycle-{}.pcap", std::process::id()));
+        let (a, b) = memory_pair().unwrap();
+        let server = start(1, a);
+        let client = start(2, PcapWriter::create(&path, b).unwrap());
+        let (mut far, mut near) = connection(&server, &client);
+        near.write_all(b"recorded there").unwrap();
+        far.read_exact(&mut [0; 14]).unwrap();
+        far.write_all(b"recorded back").unwrap();
+        near.read_exact(&mut [0; 13]).unwrap();
+        // The socket outlives the runtime, and the recording does not wait for it.
+        drop(client);
+        let recording = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut reader = pcap_file::pcap::PcapReader::new(&recording[..]).unwrap();
+        let mut frames = Vec::new();
+        while let Some(packet) = reader.next_packet() {
+            frames.push(packet.unwrap().data.into_owned());
+        }
+        assert!(frames.iter().any(|frame| frame.ends_with(b"recorded there")));
+        assert!(frames.iter().any(|frame| frame.ends_with(b"recorded back")));
+        drop(near);
+    });
+}
+
+#[test]
+fn addresses_are_probed_and_then_ready() {
+    within_time(|| {
+        let (a, b) = memory_pair().unwrap();
+        let runtime = Builder::new().interface(a, addresses(1)).start().unwrap();
+        assert_eq!(runtime.wait_ready(Duration::from_millis(1)).unwrap_err().kind(), ErrorKind::TimedOut);
+        runtime.wait_ready(Duration::from_secs(20)).unwrap();
+        let interfaces = runtime.interfaces();
+        assert_eq!(interfaces.len(), 1);
+        assert!(interfaces[0].addresses.len() >= 2);
+        assert!(interfaces[0].addresses.iter().all(|(_, state)| *state == AddressState::Preferred));
+        assert_eq!(runtime.device_name(interfaces[0].id), Some("memory-a"));
+        drop(b);
+    });
+}
+
+#[test]
+fn one_runtime_serves_several_interfaces() {
+    within_time(|| {
+        let (a, near_a) = memory_pair().unwrap();
+        let (b, near_b) = MemoryPair::new().mediums(Medium::Ip, Medium::Ip).build().unwrap();
+        let server = Builder::new()
+            .config(config())
+            .interface(a, ["10.0.0.1/24".parse().unwrap()])
+            .interface(b, ["10.0.1.1/24".parse().unwrap()])
+            .start()
+            .unwrap();
+        let first = Builder::new().config(config()).interface(near_a, ["10.0.0.2/24".parse().unwrap()]);
+        let second = Builder::new()
+            .config(config())
+            .interface(near_b, ["10.0.1.2/24".parse().unwrap()])
+            .gateway([10, 0, 1, 1].into());
+        let listener = TcpListener::bind(&server, ([0, 0, 0, 0], 7)).unwrap();
+        for (client, target) in [
+            (first.start().unwrap(), [10, 0, 0, 1]),
+            // Through its default route.
+            (second.start().unwrap(), [10, 0, 0, 1]),
+        ] {
+            let mut near = TcpStream::connect(&client, (target, 7)).unwrap();
+            let (mut far, peer) = listener.accept().unwrap();
+            assert_eq!(peer, near.local_addr().unwrap());
+            near.write_all(b"abc").unwrap();
+            far.read_exact(&mut [0; 3]).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_timer_that_a_caller_starts_wakes_the_driving_thread() {
+    within_time(|| {
+        // Nobody answers on the other end: resolution gives up after three solicitations, a second each, by timers
+        // alone. Before the call the driving thread sleeps without any deadline that is near.
+        let (a, _b) = memory_pair().unwrap();
+        let runtime = start(1, a);
+        std::thread::sleep(Duration::from_millis(50));
+        let begin = Instant::now();
+        let error = TcpStream::connect(&runtime, addr(9, 9)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::HostUnreachable);
+        assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    });
+}
+
+#[test]
+fn a_panic_in_the_stack_ends_the_runtime_for_everybody() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (_far, mut near) = connection(&server, &client);
+        let reading = std::thread::spawn(move || near.read(&mut [0; 10]).unwrap_err());
+        std::thread::sleep(Duration::from_millis(50));
+        let handle = client.handle();
+        let caller = std::thread::spawn(move || handle.with_stack(|_| panic!("on purpose, by the test")));
+        assert!(caller.join().is_err());
+        assert!(reading.join().unwrap().to_string().contains("panicked"));
+        assert!(client.error().unwrap().to_string().contains("panicked"));
+        assert!(client.shutdown().is_err());
+    });
+}

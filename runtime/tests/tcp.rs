@@ -1,0 +1,376 @@
+//! Blocking TCP between two runtimes.
+
+mod common;
+
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{addr, connection, impaired_pair, pair, pattern, within_time};
+use portolan::SocketOption;
+use portolan_runtime::{Keepalive, TcpListener, TcpStream};
+
+fn echo_server(listener: TcpListener) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { return };
+            std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+        }
+    });
+}
+
+/// Sends `data` from one thread and reads it back in another.
+fn echo_round_trip(stream: TcpStream, data: Vec<u8>) -> Vec<u8> {
+    let mut writer = stream.try_clone().unwrap();
+    let mut reader = stream;
+    let writing = std::thread::spawn(move || {
+        writer.write_all(&data).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut received = Vec::new();
+    reader.read_to_end(&mut received).unwrap();
+    writing.join().unwrap();
+    received
+}
+
+#[test]
+fn echo_brings_back_what_was_sent_over_both_families() {
+    within_time(|| {
+        let (server, client) = pair();
+        echo_server(TcpListener::bind(&server, addr(1, 7)).unwrap());
+        let v6 = TcpListener::bind(&server, ("fd00::1".parse::<std::net::IpAddr>().unwrap(), 7)).unwrap();
+        let v6_addr = v6.local_addr().unwrap();
+        echo_server(v6);
+        for target in [addr(1, 7), v6_addr] {
+            let data = pattern(3_000_000, 1);
+            let stream = TcpStream::connect(&client, target).unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), target);
+            assert!(echo_round_trip(stream, data.clone()) == data);
+        }
+    });
+}
+
+#[test]
+fn data_is_whole_over_a_bad_network() {
+    within_time(|| {
+        let (server, client) =
+            impaired_pair("loss=3%,dup=1%,reorder=1%,corrupt=0.5%,delay=500us,jitter=200us,seed=11");
+        echo_server(TcpListener::bind(&server, addr(1, 7)).unwrap());
+        let data = pattern(400_000, 2);
+        let stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+        assert!(echo_round_trip(stream, data.clone()) == data);
+        assert!(client.stats().tcp_retransmits > 0);
+    });
+}
+
+#[test]
+fn a_thousand_connections_at_once() {
+    within_time(|| {
+        let (server, client) = pair();
+        let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
+        let connected: Vec<TcpStream> =
+            (0..1000).map(|_| TcpStream::connect(&client, addr(1, 7)).unwrap()).collect();
+        // Every thread is blocked in `read` before anybody answers.
+        let threads: Vec<_> = connected
+            .into_iter()
+            .enumerate()
+            .map(|(number, mut stream)| {
+                std::thread::Builder::new()
+                    .stack_size(128 << 10)
+                    .spawn(move || {
+                        stream.write_all(&(number as u32).to_be_bytes()).unwrap();
+                        let mut answer = [0; 4];
+                        stream.read_exact(&mut answer).unwrap();
+                        assert_eq!(u32::from_be_bytes(answer), number as u32);
+                    })
+                    .unwrap()
+            })
+            .collect();
+        let mut accepted: Vec<TcpStream> = (0..1000).map(|_| listener.accept().unwrap().0).collect();
+        for stream in &mut accepted {
+            let mut number = [0; 4];
+            stream.read_exact(&mut number).unwrap();
+            stream.write_all(&number).unwrap();
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn each_connection_wakes_one_of_many_in_accept() {
+    within_time(|| {
+        let (server, client) = pair();
+        let listener = Arc::new(TcpListener::bind(&server, addr(1, 7)).unwrap());
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let threads: Vec<_> = (0..50)
+            .map(|_| {
+                let (listener, accepted) = (listener.clone(), accepted.clone());
+                std::thread::spawn(move || {
+                    let stream = listener.accept().unwrap().0;
+                    accepted.fetch_add(1, Ordering::SeqCst);
+                    drop(stream);
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(50));
+        let streams: Vec<_> = (0..50).map(|_| TcpStream::connect(&client, addr(1, 7)).unwrap()).collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(accepted.load(Ordering::SeqCst), 50);
+        drop(streams);
+    });
+}
+
+#[test]
+fn timeouts_end_a_wait_and_not_much_later() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (far, mut near) = connection(&server, &client);
+        near.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
+        assert_eq!(near.try_clone().unwrap().read_timeout().unwrap(), Some(Duration::from_millis(60)));
+        let start = Instant::now();
+        assert_eq!(near.read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let waited = start.elapsed();
+        assert!(waited >= Duration::from_millis(60) && waited < Duration::from_millis(600), "{waited:?}");
+
+        near.set_write_timeout(Some(Duration::from_millis(60))).unwrap();
+        let chunk = vec![0; 1 << 16];
+        let error = loop {
+            if let Err(error) = near.write(&chunk) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        assert_eq!(near.set_read_timeout(Some(Duration::ZERO)).unwrap_err().kind(), ErrorKind::InvalidInput);
+        drop(far);
+    });
+}
+
+#[test]
+fn nonblocking_calls_return_at_once() {
+    within_time(|| {
+        let (server, client) = pair();
+        let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let mut near = TcpStream::connect(&client, addr(1, 7)).unwrap();
+        near.set_nonblocking(true).unwrap();
+        assert_eq!(near.read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(near.peek(&mut [0; 10]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        near.set_nonblocking(false).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        far.write_all(b"abc").unwrap();
+        let mut buf = [0; 10];
+        assert_eq!(near.peek(&mut buf).unwrap(), 3);
+        assert_eq!(near.read(&mut buf).unwrap(), 3);
+        assert_eq!(&buf[..3], b"abc");
+    });
+}
+
+#[test]
+fn the_halves_of_a_connection_end_one_by_one() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, mut near) = connection(&server, &client);
+        near.write_all(b"question").unwrap();
+        near.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(near.write(b"more").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        let mut question = String::new();
+        far.read_to_string(&mut question).unwrap();
+        assert_eq!(question, "question");
+        far.write_all(b"answer").unwrap();
+        drop(far);
+        let mut answer = String::new();
+        near.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answer");
+    });
+}
+
+#[test]
+fn shutdown_wakes_whoever_reads() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (_far, near) = connection(&server, &client);
+        let mut reader = near.try_clone().unwrap();
+        let reading = std::thread::spawn(move || reader.read(&mut [0; 10]));
+        std::thread::sleep(Duration::from_millis(50));
+        near.shutdown(Shutdown::Both).unwrap();
+        assert_eq!(reading.join().unwrap().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_read_stops_the_sender_and_loses_nothing() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, near) = connection(&server, &client);
+        let data = pattern(12_000_000, 3);
+        let sent = Arc::new(AtomicUsize::new(0));
+        let writing = std::thread::spawn({
+            let (data, sent) = (data.clone(), sent.clone());
+            move || {
+                let mut left = &data[..];
+                while !left.is_empty() {
+                    let len = (&near).write(left).unwrap();
+                    left = &left[len..];
+                    sent.fetch_add(len, Ordering::SeqCst);
+                }
+            }
+        });
+        let mut before = usize::MAX;
+        while before != sent.load(Ordering::SeqCst) {
+            before = sent.load(Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        assert!(before < data.len(), "both buffers together are smaller");
+        let mut received = Vec::new();
+        far.read_to_end(&mut received).unwrap();
+        assert!(received == data);
+        writing.join().unwrap();
+    });
+}
+
+#[test]
+fn nobody_listens_and_nobody_answers() {
+    within_time(|| {
+        let (_server, client) = pair();
+        let error = TcpStream::connect(&client, addr(1, 9)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(error.raw_os_error(), Some(111));
+        let start = Instant::now();
+        let timeout = Duration::from_millis(100);
+        let error = TcpStream::connect_timeout(&client, addr(77, 9), timeout).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(start.elapsed() >= timeout && start.elapsed() < 10 * timeout);
+    });
+}
+
+#[test]
+fn a_listener_that_is_closed_tells_whoever_accepts() {
+    within_time(|| {
+        let (server, _client) = pair();
+        let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
+        let other = listener.try_clone().unwrap();
+        let accepting = std::thread::spawn(move || other.accept().unwrap_err());
+        std::thread::sleep(Duration::from_millis(50));
+        listener.close().unwrap();
+        assert_eq!(accepting.join().unwrap().raw_os_error(), Some(9));
+        TcpListener::bind(&server, addr(1, 7)).unwrap();
+    });
+}
+
+#[test]
+fn options_are_what_was_set() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (_far, near) = connection(&server, &client);
+        near.set_nodelay(true).unwrap();
+        assert!(near.nodelay().unwrap());
+        near.set_ttl(9).unwrap();
+        assert_eq!(near.ttl().unwrap(), Some(9));
+        assert_eq!(near.set_ttl(300).unwrap_err().kind(), ErrorKind::InvalidInput);
+        let keepalive =
+            Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(5), count: 4 };
+        near.set_keepalive(Some(keepalive)).unwrap();
+        assert_eq!(near.keepalive().unwrap(), Some(keepalive));
+        near.set_keepalive(None).unwrap();
+        assert_eq!(near.keepalive().unwrap(), None);
+        near.set_linger(Some(Duration::from_secs(1))).unwrap();
+        assert_eq!(near.linger().unwrap(), Some(Duration::from_secs(1)));
+        assert!(near.take_error().unwrap().is_none());
+        TcpListener::bind_with(&server, addr(1, 99), 5, &[SocketOption::ReusePort(true)]).unwrap();
+        TcpListener::bind_with(&server, addr(1, 99), 5, &[SocketOption::ReusePort(true)]).unwrap();
+    });
+}
+
+#[test]
+fn slices_leave_together() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, mut near) = connection(&server, &client);
+        let segments = client.stats().tcp_segments_out;
+        let slices = [IoSlice::new(b"head "), IoSlice::new(b""), IoSlice::new(b"body")];
+        assert_eq!(near.write_vectored(&slices).unwrap(), 9);
+        let mut word = [0; 9];
+        far.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"head body");
+        assert_eq!(client.stats().tcp_segments_out, segments + 1);
+    });
+}
+
+#[test]
+fn lingering_waits_until_the_peer_has_everything() {
+    within_time(|| {
+        let (server, client) = impaired_pair("delay=50ms");
+        let (mut far, mut near) = connection(&server, &client);
+        near.set_linger(Some(Duration::from_secs(10))).unwrap();
+        near.write_all(b"to the last byte").unwrap();
+        let start = Instant::now();
+        drop(near);
+        assert!(start.elapsed() >= Duration::from_millis(90), "{:?}", start.elapsed());
+        drop(client);
+        far.set_nonblocking(true).unwrap();
+        let mut received = [0; 100];
+        assert_eq!(far.read(&mut received).unwrap(), 16);
+    });
+}
+
+#[test]
+fn lingering_for_no_time_resets() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, near) = connection(&server, &client);
+        near.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(near);
+        assert_eq!(far.read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_dropped_stream_still_delivers() {
+    within_time(|| {
+        let (server, client) = impaired_pair("delay=5ms");
+        let (mut far, mut near) = connection(&server, &client);
+        let data = pattern(200_000, 4);
+        near.write_all(&data).unwrap();
+        drop(near);
+        let mut received = Vec::new();
+        far.read_to_end(&mut received).unwrap();
+        assert!(received == data);
+    });
+}
+
+#[test]
+fn data_before_a_reset_is_read_and_the_error_follows() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, mut near) = connection(&server, &client);
+        // Unread data at the far end makes its close a reset.
+        near.write_all(b"never read").unwrap();
+        far.write_all(b"last words").unwrap();
+        far.peek(&mut [0; 1]).unwrap();
+        drop(far);
+        let mut received = Vec::new();
+        let error = near.read_to_end(&mut received).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert!(received.is_empty() || received == b"last words");
+    });
+}
+
+#[test]
+fn a_stack_talks_to_itself() {
+    within_time(|| {
+        let (host, _other) = pair();
+        let listener = TcpListener::bind(&host, ([127, 0, 0, 1], 7)).unwrap();
+        echo_server(listener);
+        let data = pattern(500_000, 5);
+        let stream = TcpStream::connect(&host, ([127, 0, 0, 1], 7)).unwrap();
+        assert!(echo_round_trip(stream, data.clone()) == data);
+    });
+}

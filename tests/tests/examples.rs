@@ -1,0 +1,62 @@
+//! Every example runs by itself, ends by itself, and says what its page promises.
+
+use std::process::Command;
+
+/// Runs an example through cargo, so that it is the one of these sources, and returns what it printed.
+fn run(name: &str) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "-p", "portolan-examples", "--example", name])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {}\n{printed}\n{errors}", output.status);
+    printed
+}
+
+#[track_caller]
+fn assert_says(printed: &str, wanted: &[&str]) {
+    for wanted in wanted {
+        assert!(printed.contains(wanted), "`{wanted}` is missing in\n{printed}");
+    }
+}
+
+#[test]
+fn sans_io_loop() {
+    let first = run("sans_io_loop");
+    assert_says(&first, &["server: accepted", "client: received \"hello\"", "client: received \"\"", "done"]);
+    // No clock and no randomness of its own: the same again, to the byte.
+    assert_eq!(first, run("sans_io_loop"));
+}
+
+#[test]
+fn two_hosts() {
+    assert_says(&run("two_hosts"), &["the server says: 1000000 bytes", "frames were lost on the way"]);
+}
+
+#[test]
+fn tcp_echo() {
+    let printed = run("tcp_echo");
+    assert_says(&printed, &["listening on 10.0.0.1:7", "client 3 at 10.0.0.2", "heard: one two three"]);
+    assert_says(&printed, &["the server ends"]);
+}
+
+#[test]
+fn udp_echo() {
+    let printed = run("udp_echo");
+    assert_says(&printed, &["8000 bytes came back from 10.0.0.1", "8000 bytes came back from fd00::1"]);
+    assert_says(&printed, &["port 9: Connection refused"]);
+}
+
+#[test]
+fn http_get() {
+    assert_says(&run("http_get"), &["You are 10.0.0.2:", "asked: GET /status HTTP/1.0"]);
+}
+
+#[test]
+fn ping() {
+    let printed = run("ping");
+    assert_says(&printed, &["56 bytes from 10.0.0.1: seq=3", "56 bytes from fd00::1: seq=3"]);
+    assert_says(&printed, &["3 sent, 3 received"]);
+}
