@@ -2,19 +2,15 @@
 //!
 //! `cargo run -p portolan-examples --example sans_io_loop`
 
-use std::collections::VecDeque;
-
 use portolan::{
-    Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium,
-    Shutdown, SocketKind, Stack,
+    Config, Descriptor, Domain, Error, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium, Shutdown,
+    SocketKind, Stack,
 };
 
 struct Host {
     name: &'static str,
     stack: Stack,
     iface: InterfaceId,
-    /// Frames on the wire towards this host.
-    arriving: VecDeque<Frame>,
 }
 
 impl Host {
@@ -26,7 +22,7 @@ impl Host {
         let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, number]));
         let config = InterfaceConfig::new(medium).address(address);
         let iface = stack.add_interface(now, config).expect("the address is fine");
-        Host { name, stack, iface, arriving: VecDeque::new() }
+        Host { name, stack, iface }
     }
 }
 
@@ -49,15 +45,12 @@ fn main() -> Result<(), Error> {
     let mut is_done = false;
     while !is_done {
         // What the stacks have to send goes on the wire, and from the wire into the other stack.
-        for (from, to) in [(&mut client, &mut server.arriving), (&mut server, &mut client.arriving)] {
+        let mut is_quiet = true;
+        for (from, to) in [(&mut client, &mut server), (&mut server, &mut client)] {
             while let Some(transmit) = from.stack.poll_transmit(now) {
                 println!("{now} {} sends {} bytes", from.name, transmit.len());
-                to.push_back(transmit.to_frame());
-            }
-        }
-        for host in [&mut client, &mut server] {
-            while let Some(frame) = host.arriving.pop_front() {
-                host.stack.handle_frame(now, host.iface, frame);
+                to.stack.handle_frame(now, to.iface, transmit.to_frame());
+                is_quiet = false;
             }
         }
 
@@ -89,7 +82,6 @@ fn main() -> Result<(), Error> {
         }
 
         // Nothing left to do at this moment? Then go to the next one that a stack waits for.
-        let is_quiet = client.arriving.is_empty() && server.arriving.is_empty();
         let deadlines = [client.stack.poll_timeout(), server.stack.poll_timeout()];
         if let Some(next) = deadlines.into_iter().flatten().min_by_key(|deadline| deadline.at)
             && is_quiet

@@ -93,6 +93,10 @@ fn a_burst_of_datagrams_waits_for_room_and_loses_nothing_on_the_way_out() {
         let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
         far.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
         let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        // The first one finds the neighbour; only a few packets may wait for that.
+        near.send_to(b"first", addr(1, 7)).unwrap();
+        far.recv_bytes_from().unwrap();
+        let drops = client.stats().all_drops();
         let sending = std::thread::spawn(move || {
             for number in 0..2000u32 {
                 near.send_to(&[&number.to_be_bytes()[..], &[0; 1000]].concat(), addr(1, 7)).unwrap();
@@ -103,7 +107,7 @@ fn a_burst_of_datagrams_waits_for_room_and_loses_nothing_on_the_way_out() {
             assert_eq!(datagram[..4], number.to_be_bytes());
         }
         sending.join().unwrap();
-        assert_eq!(client.stats().all_drops(), 0);
+        assert_eq!(client.stats().all_drops(), drops);
     });
 }
 
