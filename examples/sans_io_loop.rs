@@ -19,8 +19,8 @@ impl Host {
         config.neighbor.duplicate_address_probes = 0; // nobody else is on this wire
         let mut stack = Stack::new(config, [number; 32], now);
         let address = format!("10.0.0.{number}/24").parse().expect("it is well-formed");
-        let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, number]));
-        let config = InterfaceConfig::new(medium).address(address);
+        let config =
+            InterfaceConfig::new(Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, number]))).address(address);
         let iface = stack.add_interface(now, config).expect("the address is fine");
         Host { name, stack, iface }
     }
@@ -37,22 +37,14 @@ fn main() -> Result<(), Error> {
     server.stack.listen(listener, 16)?;
 
     let stream = client.stack.socket(Domain::V4, SocketKind::Stream)?;
-    match client.stack.connect(now, stream, ([10, 0, 0, 2], 7).into()) {
-        Err(Error::InProgress) => println!("{now} client: connecting to 10.0.0.2 port 7"),
-        other => return other,
-    }
+    let connecting = client.stack.connect(now, stream, ([10, 0, 0, 2], 7).into());
+    assert_eq!(connecting, Err(Error::InProgress));
+    println!("{now} client: connecting to 10.0.0.2 port 7");
 
     let mut is_done = false;
     while !is_done {
         // What the stacks have to send goes on the wire, and from the wire into the other stack.
-        let mut is_quiet = true;
-        for (from, to) in [(&mut client, &mut server), (&mut server, &mut client)] {
-            while let Some(transmit) = from.stack.poll_transmit(now) {
-                println!("{now} {} sends {} bytes", from.name, transmit.len());
-                to.stack.handle_frame(now, to.iface, transmit.to_frame());
-                is_quiet = false;
-            }
-        }
+        let sent = carry(now, &mut client, &mut server) + carry(now, &mut server, &mut client);
 
         // What became of the sockets.
         while let Some(event) = server.stack.poll_event() {
@@ -69,13 +61,13 @@ fn main() -> Result<(), Error> {
                 let mut buf = [0; 100];
                 while let Some(len) = available(client.stack.recv(now, stream, &mut buf))? {
                     println!("{now} client: received {:?}", String::from_utf8_lossy(&buf[..len]));
-                    is_done = len == 0;
-                    if is_done {
+                    if len == 0 {
+                        is_done = true;
                         break;
                     }
                 }
             } else if event.readiness.writable {
-                println!("{now} client: connected; sends a greeting and its end");
+                println!("{now} client: connected");
                 client.stack.send(now, stream, b"hello")?;
                 client.stack.shutdown(now, stream, Shutdown::Write)?;
             }
@@ -83,17 +75,26 @@ fn main() -> Result<(), Error> {
 
         // Nothing left to do at this moment? Then go to the next one that a stack waits for.
         let deadlines = [client.stack.poll_timeout(), server.stack.poll_timeout()];
-        if let Some(next) = deadlines.into_iter().flatten().min_by_key(|deadline| deadline.at)
-            && is_quiet
-            && !is_done
+        if let Some(at) = deadlines.into_iter().flatten().map(|deadline| deadline.at).min()
+            && sent == 0
         {
-            now = now.max(next.at);
+            now = now.max(at);
             client.stack.handle_timeout(now);
             server.stack.handle_timeout(now);
         }
     }
-    println!("{now} done");
     Ok(())
+}
+
+/// Takes every frame that one stack has to send to the other; how many there were.
+fn carry(now: Instant, from: &mut Host, to: &mut Host) -> usize {
+    let mut count = 0;
+    while let Some(transmit) = from.stack.poll_transmit(now) {
+        println!("{now} {} sends {} bytes", from.name, transmit.len());
+        to.stack.handle_frame(now, to.iface, transmit.to_frame());
+        count += 1;
+    }
+    count
 }
 
 /// Sends back what is there; ends when the peer has.

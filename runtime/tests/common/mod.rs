@@ -9,38 +9,38 @@ use portolan::{Cidr, Config};
 use portolan_runtime::device::{Device, Impair, MemoryPair};
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream};
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut config = Config::default();
     config.neighbor.duplicate_address_probes = 0;
     config
 }
 
-pub fn addresses(host: u8) -> [Cidr; 2] {
+pub(crate) fn addresses(host: u8) -> [Cidr; 2] {
     [format!("10.0.0.{host}/24"), format!("fd00::{host}/64")].map(|cidr| cidr.parse().unwrap())
 }
 
-pub fn start(host: u8, device: impl Device + 'static) -> Runtime {
+pub(crate) fn start(host: u8, device: impl Device + 'static) -> Runtime {
     Builder::new().config(config()).seed([host; 32]).interface(device, addresses(host)).start().unwrap()
 }
 
 /// 10.0.0.1 and fd00::1, 10.0.0.2 and fd00::2.
-pub fn pair() -> (Runtime, Runtime) {
+pub(crate) fn pair() -> (Runtime, Runtime) {
     let (a, b) = MemoryPair::new().build().unwrap();
     (start(1, a), start(2, b))
 }
 
 /// The same with a bad network between them.
-pub fn impaired_pair(impairment: &str) -> (Runtime, Runtime) {
+pub(crate) fn impaired_pair(impairment: &str) -> (Runtime, Runtime) {
     let (a, b) = MemoryPair::new().build().unwrap();
     (start(1, a), start(2, Impair::new(impairment.parse().unwrap(), b)))
 }
 
-pub fn addr(host: u8, port: u16) -> SocketAddr {
+pub(crate) fn addr(host: u8, port: u16) -> SocketAddr {
     ([10, 0, 0, host], port).into()
 }
 
 /// A connection from the second host to the first: its ends there and here.
-pub fn connection(server: &Runtime, client: &Runtime) -> (TcpStream, TcpStream) {
+pub(crate) fn connection(server: &Runtime, client: &Runtime) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(server, addr(1, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let near = TcpStream::connect(client, addr(1, port)).unwrap();
@@ -49,13 +49,13 @@ pub fn connection(server: &Runtime, client: &Runtime) -> (TcpStream, TcpStream) 
 }
 
 /// Bytes that differ from place to place, and from one `salt` to another.
-pub fn pattern(len: usize, salt: u8) -> Vec<u8> {
+pub(crate) fn pattern(len: usize, salt: u8) -> Vec<u8> {
     (0..len).map(|index| (index as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ salt).collect()
 }
 
 /// Runs `work` in a thread of its own and fails if it takes longer than half a minute: a lost wake-up shows as a
 /// failure with a name, not as a test that hangs.
-pub fn within_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn within_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::spawn(move || sender.send(work()));
     match receiver.recv_timeout(Duration::from_secs(30)) {
