@@ -266,7 +266,7 @@ impl Connection {
         if header.ack.after(self.snd.una) {
             self.on_new_ack(ctx, header);
         } else if self.is_duplicate_ack(header, payload_len, window) {
-            self.on_duplicate_ack(ctx, header);
+            self.on_duplicate_ack(header);
         }
         self.snd.update_window(header.seq, header.ack, window);
         // The peer answers (MUST-37): its window may stay closed for as long as it likes.
@@ -349,7 +349,7 @@ impl Connection {
         })
     }
 
-    fn on_duplicate_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
+    fn on_duplicate_ack(&mut self, header: &Header) {
         let has_sack = self.names_a_hole(header);
         match self.recovery.on_duplicate(self.snd.una, self.snd.max, has_sack) {
             OnDuplicate::Counted => {}
@@ -357,7 +357,6 @@ impl Connection {
             OnDuplicate::EnterRecovery => {
                 log::debug!("tcp recovery begins at {:?}", self.snd.una);
                 self.congestion.on_loss_detected(self.snd.flight());
-                ctx.stats.tcp_fast_retransmits += 1;
                 self.pending.retransmit = true;
             }
         }

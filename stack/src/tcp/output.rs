@@ -34,7 +34,8 @@ impl Connection {
         }
         match self.state {
             State::Closed | State::Listen => None,
-            State::SynSent | State::SynReceived => self.poll_syn(ctx).or_else(|| self.poll_ack(ctx)),
+            State::SynSent => self.poll_syn(ctx),
+            State::SynReceived => self.poll_syn(ctx).or_else(|| self.poll_ack(ctx)),
             _ => {
                 let data = if self.state.may_have_unsent() { self.poll_data(ctx) } else { None };
                 data.or_else(|| self.poll_keepalive(ctx)).or_else(|| self.poll_ack(ctx))
@@ -93,24 +94,25 @@ impl Connection {
 
     /// Data and FIN: the segment that is lost, a window probe, or what is next.
     fn poll_data(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
-        if core::mem::take(&mut self.pending.retransmit) && self.snd.flight() > 0 {
-            return Some(self.retransmit_first(ctx));
-        }
-        if !self.snd.has_unsent() {
+        let retransmit = core::mem::take(&mut self.pending.retransmit) && self.snd.flight() > 0;
+        if !retransmit && !self.snd.has_unsent() {
             return None;
         }
-        self.restart_after_idle(ctx);
         let mss = self.effective_mss(ctx);
+        if retransmit {
+            return Some(self.retransmit_first(ctx, mss));
+        }
+        self.restart_after_idle(ctx);
         let extra = self.recovery.extra_segments() * mss;
         let cwnd = self.congestion.cwnd().saturating_add(extra);
         let probe = core::mem::take(&mut self.pending.probe);
         match self.snd.plan(mss, cwnd, self.settings.nodelay) {
-            Plan::Send { len, fin } => Some(self.send_next(ctx, len, fin)),
+            Plan::Send { len, fin } => Some(self.send_next(ctx, mss, len, fin)),
             Plan::WaitForWindow if self.snd.flight() == 0 => {
                 // RFC 9293 §3.8.6.1 (MUST-35, MUST-36): nobody else would speak; the peer's window update
                 // may have been lost.
                 if probe {
-                    return Some(self.send_probe(ctx));
+                    return Some(self.send_probe(ctx, mss));
                 }
                 self.arm_persist(ctx);
                 None
@@ -129,11 +131,10 @@ impl Connection {
 
     /// Eff.snd.MSS (RFC 9293 §3.7.1, MUST-16; SHLD-28): what peer and path take, less the options of the next segment.
     pub(super) fn effective_mss(&self, ctx: &Ctx<'_>) -> u32 {
-        let mut options = Options { timestamps: self.timestamps.option(ctx.now), ..Options::default() };
-        options.sack = self.sack_blocks();
-        let mss = u32::from(self.send_mss(ctx));
-        // At most 40 bytes of options, and an MSS of at least `min_mss`.
-        mss.saturating_sub(options.wire_len() as u32).max(1)
+        let timestamps = self.timestamps.option(ctx.now);
+        let options = Options { timestamps, sack: self.sack_blocks(), ..Options::default() };
+        // At most 40 bytes.
+        u32::from(self.send_mss(ctx)).saturating_sub(options.wire_len() as u32).max(1)
     }
 
     fn sack_blocks(&self) -> super::SackBlocks {
@@ -145,9 +146,9 @@ impl Connection {
     }
 
     /// A segment from SND.NXT on.
-    fn send_next(&mut self, ctx: &mut Ctx<'_>, len: usize, fin: bool) -> (Header, Payload) {
+    fn send_next(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool) -> (Header, Payload) {
         let seq = self.snd.nxt;
-        let is_full = len as u32 == self.effective_mss(ctx);
+        let is_full = len == mss as usize;
         let segment = self.data_segment(ctx, seq, len, fin);
         match self.snd.on_sent(len, fin, is_full) {
             Freshness::New => {
@@ -166,14 +167,15 @@ impl Connection {
     }
 
     /// The segment at SND.UNA once more; SND.NXT stays (RFC 5681 §3.2 step 2, RFC 6582 §3.2 step 3).
-    fn retransmit_first(&mut self, ctx: &mut Ctx<'_>) -> (Header, Payload) {
+    fn retransmit_first(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> (Header, Payload) {
         let seq = self.snd.una;
         let flight = self.snd.flight() as usize;
         let queued = self.snd.queue.len();
-        let len = queued.min(flight).min(self.effective_mss(ctx) as usize);
+        let len = queued.min(flight).min(mss as usize);
         let fin = len == queued && self.snd.is_fin_outstanding();
         let segment = self.data_segment(ctx, seq, len, fin);
         self.on_resent(ctx, seq);
+        ctx.stats.tcp_fast_retransmits += 1;
         self.arm_retransmit(ctx.now);
         segment
     }
@@ -188,14 +190,14 @@ impl Connection {
 
     /// The window is closed: its next octet as a probe, or the FIN if that is all (RFC 9293 §3.8.6.1). It is open but small:
     /// that much, now that the peer has had its time to open it (§3.8.6.2.1).
-    fn send_probe(&mut self, ctx: &mut Ctx<'_>) -> (Header, Payload) {
+    fn send_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> (Header, Payload) {
         self.retries.probes = self.retries.probes.saturating_add(1);
         self.retries.unanswered_probes = self.retries.unanswered_probes.saturating_add(1);
         ctx.stats.tcp_window_probes += 1;
         let window = self.snd.usable_window() as usize;
         if window > 0 {
-            let len = self.snd.unsent().min(window).min(self.effective_mss(ctx) as usize);
-            return self.send_next(ctx, len, false);
+            let len = self.snd.unsent().min(window).min(mss as usize);
+            return self.send_next(ctx, mss, len, false);
         }
         let len = self.snd.unsent().min(1);
         let segment = self.data_segment(ctx, self.snd.una, len, len == 0);

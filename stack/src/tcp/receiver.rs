@@ -70,6 +70,8 @@ pub(super) struct Receiver {
     pub(super) nxt: SeqNumber,
     /// The right edge of the window that the peer knows of. Never moves left (RFC 9293 §3.8.6, SHLD-14).
     edge: SeqNumber,
+    /// How far the buffer has ever let the edge go; the edge may lie a little further, for it is rounded.
+    opened_to: SeqNumber,
     /// Last.ACK.sent of RFC 7323.
     pub(super) last_ack_sent: SeqNumber,
     /// Of the windows that we send.
@@ -97,6 +99,7 @@ impl Receiver {
         Receiver {
             nxt: SeqNumber(0),
             edge: SeqNumber(0),
+            opened_to: SeqNumber(0),
             last_ack_sent: SeqNumber(0),
             scale: WindowScale::NONE,
             buffer_bytes: clamp_buffer(buffer_bytes),
@@ -117,7 +120,7 @@ impl Receiver {
     pub(super) fn on_peer_syn(&mut self, irs: SeqNumber, scale: WindowScale) {
         self.nxt = irs + 1;
         self.last_ack_sent = self.nxt;
-        self.edge = self.nxt + u32::from(self.syn_window());
+        self.set_syn_window(self.syn_window());
         self.scale = scale;
     }
 
@@ -129,6 +132,7 @@ impl Receiver {
     /// The window that the SYN-ACK of a passive open offered.
     pub(super) fn set_syn_window(&mut self, window: u16) {
         self.edge = self.nxt + u32::from(window);
+        self.opened_to = self.edge;
     }
 
     pub(super) fn set_buffer(&mut self, buffer_bytes: usize) {
@@ -215,6 +219,7 @@ impl Receiver {
             // The FIN takes a number of its own. It needs no buffer, so it is taken with a closed window, too.
             self.nxt += 1;
             self.edge = self.edge.max(self.nxt);
+            self.opened_to = self.opened_to.max(self.nxt);
             self.fin_at = None;
             self.fin_received = true;
             self.assembler = None;
@@ -252,9 +257,9 @@ impl Receiver {
         }
     }
 
-    /// RFC 9293 §3.8.6.3 (SHLD-18, SHLD-19, MUST-58): after data in order. At once if more than one full segment waits
-    /// for it, at the start of the connection (the peer's slow start counts on it), and while there are gaps, or one was
-    /// just filled (RFC 5681 §4.2); otherwise a little later.
+    /// RFC 9293 §3.8.6.3 (SHLD-18, SHLD-19) and §3.10.7.4 (MUST-58, MUST-59): after data in order. What is due goes out
+    /// when the segments that are at hand are processed. At once if more than one full segment waits for it, at the start of the connection (the peer's slow start counts on it), and while there are gaps, or one was
+    /// just filled (RFC 5681 §4.2); otherwise when the delayed-ACK timer fires (MUST-40: less than half a second).
     pub(super) fn on_in_order(&mut self, was_in_order: bool) -> AckTimer {
         let unacknowledged = self.nxt - self.last_ack_sent;
         if self.quick_acks > 0 {
@@ -329,14 +334,16 @@ impl Receiver {
             // where the buffer was made larger than the scale can say.
             return header.0;
         }
+        let edge = self.nxt + offered;
         if wanted > current {
-            self.edge = self.nxt + offered;
+            self.edge = edge;
+            self.opened_to = edge;
             return header.0;
         }
-        // Rounded up so that the edge stays. Each time gives away less than a unit; a peer that sends single
-        // bytes could add that up, so not beyond an eighth more than the buffer.
-        if offered <= self.free() + self.buffer() / 8 {
-            self.edge = self.nxt + offered;
+        // Rounded up so that the edge stays (RFC 7323 §2.4). Each time gives away less than a unit; a peer that
+        // sends single bytes could add that up, so not beyond an eighth of the buffer.
+        if edge.before_eq(self.opened_to + self.buffer() / 8) {
+            self.edge = edge;
             return header.0;
         }
         header.0.saturating_sub(1)
@@ -373,7 +380,7 @@ impl Receiver {
     /// (Linux's tcp_cleanup_rbuf has the same measure).
     pub(super) fn on_read(&mut self) {
         let opening = self.opening();
-        if opening >= self.worthwhile_opening() && opening >= self.window() {
+        if !self.fin_received && opening >= self.worthwhile_opening() && opening >= self.window() {
             self.ack = AckDue::Now;
         }
     }

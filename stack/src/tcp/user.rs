@@ -187,8 +187,10 @@ impl Connection {
             self.retries.keepalives = 0;
             self.update_keepalive(ctx.now);
         }
-        // A larger buffer opens the window.
-        self.rcv.on_read();
+        if self.state.can_receive() {
+            // A larger buffer opens the window.
+            self.rcv.on_read();
+        }
     }
 
     /// An ICMP error about our segment with sequence number `seq`. In SYN-SENT it ends the attempt; later it is remembered
@@ -216,11 +218,12 @@ impl Connection {
 
     /// "Packet too big" about our segment with sequence number `seq`; ignored unless that is in flight.
     pub(crate) fn on_path_mss(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, path_mss: u16) {
+        let path_mss = path_mss.max(ctx.config.tcp.min_mss);
         if path_mss >= self.path_mss || !self.is_in_flight(seq) {
             return;
         }
         log::debug!("tcp path MSS {} -> {path_mss}", self.path_mss);
-        self.path_mss = path_mss.max(ctx.config.tcp.min_mss);
+        self.path_mss = path_mss;
         self.congestion.set_mss(self.effective_mss(ctx));
         if self.state.may_have_unsent() && self.snd.flight() > 0 {
             // What was in flight was too big and is lost; the network is not congested for all that (RFC 8201 §5.4).

@@ -1,6 +1,8 @@
 //! Tests of the engine as a whole: two connections, or one and a peer made by hand, on one virtual clock.
 
 mod bench;
+mod opening;
+mod peer;
+mod receiving;
+mod states;
 mod transfer;
-
-use bench::{Faults, Host, Pair};
