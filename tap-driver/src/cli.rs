@@ -37,11 +37,12 @@ Examples:
           a shell in such a network: try `curl http://10.0.0.2/`, `ping fd10::2`
   sudo portolan up --host 192.168.77.1/24 --addr 192.168.77.2/24
           on this host's network; then, in another terminal, `ping 192.168.77.2`
-  portolan up --isolated --impair loss=3%,delay=20ms --pcap lossy.pcap -- curl http://10.0.0.2/
+  portolan up --isolated --impair loss=3%,delay=20ms --pcap x.pcap -- curl http://10.0.0.2/
           through a bad network, recorded for Wireshark
 
-Exit status: that of COMMAND (128 and the signal's number if a signal ended it); 0 after Ctrl-C or SIGTERM;
-1 when something failed, 2 for mistakes on the command line, 126 or 127 when COMMAND could not be run.";
+Exit status:
+  that of COMMAND, or 128 and the number of the signal that ended it; 0 after Ctrl-C or SIGTERM;
+  1 when something failed, 2 for mistakes on the command line, 126 or 127 when COMMAND could not run";
 
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = EXAMPLES)]
