@@ -43,7 +43,7 @@ impl AddressPlan {
         };
         for (option, cidrs) in [("--host", &host), ("--addr", &stack)] {
             for cidr in cidrs {
-                check_usable(*cidr).map_err(|reason| format!("{option} {}: {reason}", show(*cidr)))?;
+                check_usable(*cidr).map_err(|reason| format!("{option} {}: {reason}", cidr))?;
             }
         }
         let mut plan = AddressPlan { host, stack, gateways: Vec::new() };
@@ -91,11 +91,11 @@ impl AddressPlan {
                 continue;
             }
             for &cidr in given.iter().filter(|cidr| cidr.addr.is_ipv6() == ipv6) {
-                if missing.iter().any(|have| contains(*have, cidr.addr)) {
+                if missing.iter().any(|have| have.contains(cidr.addr)) {
                     continue;
                 }
                 let free = first_free(cidr, given).ok_or_else(|| {
-                    format!("{} leaves no room for the other side of the link; give {option} too", show(cidr))
+                    format!("{} leaves no room for the other side of the link; give {option} too", cidr)
                 })?;
                 missing.push(free);
             }
@@ -113,8 +113,7 @@ impl AddressPlan {
                     return Err(format!(
                         "{} and {} overlap but are not the same network; give both the same prefix length, or use \
                          networks that are apart",
-                        show(other),
-                        show(one)
+                        other, one
                     ));
                 }
             }
@@ -141,7 +140,7 @@ impl AddressPlan {
                     .iter()
                     .map(|host| host.addr)
                     .filter(|host| host.is_ipv6() == ipv6)
-                    .find(|&host| self.stack.iter().any(|ours| contains(*ours, host))),
+                    .find(|&host| self.stack.iter().any(|ours| ours.contains(host))),
             };
             self.gateways.extend(gateway);
         }
@@ -157,12 +156,12 @@ impl AddressPlan {
         }
         let on_link = match gateway {
             IpAddr::V6(v6) if v6.is_unicast_link_local() => true,
-            _ => self.stack.iter().any(|ours| contains(*ours, gateway)),
+            _ => self.stack.iter().any(|ours| ours.contains(gateway)),
         };
         if on_link {
             return Ok(());
         }
-        let networks: Vec<String> = self.stack.iter().map(|&ours| show(network(ours))).collect();
+        let networks: Vec<String> = self.stack.iter().map(|ours| ours.network().to_string()).collect();
         Err(format!(
             "--gateway {gateway} is not on the link: the stack's networks are {}; give a gateway in one of them, or \
              an --addr in its network",
@@ -179,29 +178,6 @@ fn defaults(with_ipv6: bool) -> (Vec<Cidr>, Vec<Cidr>) {
     match with_ipv6 {
         true => (vec![v4(1), v6(1)], vec![v4(2), v6(2)]),
         false => (vec![v4(1)], vec![v4(2)]),
-    }
-}
-
-/// Reads `10.0.0.2/24` or `fd10::2/64`.
-///
-/// # Errors
-///
-/// A message for people.
-pub fn parse_cidr(text: &str) -> Result<Cidr, String> {
-    let (addr, prefix) = match text.split_once('/') {
-        Some((addr, prefix)) => (addr, Some(prefix)),
-        None => (text, None),
-    };
-    let addr: IpAddr = addr.parse().map_err(|_| {
-        format!("{addr:?} is not an IPv4 or IPv6 address; write it like 10.0.0.2/24 or fd10::2/64")
-    })?;
-    let (usual, largest) = if addr.is_ipv4() { (24, 32) } else { (64, 128) };
-    let prefix = prefix.ok_or_else(|| format!("the prefix length is missing; write {addr}/{usual}"))?;
-    match prefix.parse::<u8>() {
-        Ok(prefix_len) if (1..=largest).contains(&prefix_len) => Ok(Cidr { addr, prefix_len }),
-        _ => Err(format!(
-            "the prefix length {prefix:?} is not a number from 1 to {largest}; write {addr}/{usual}"
-        )),
     }
 }
 
@@ -234,59 +210,26 @@ pub fn parse_mac(text: &str) -> Result<MacAddr, String> {
     }
 }
 
-/// `10.0.0.2/24`.
-pub fn show(cidr: Cidr) -> String {
-    format!("{}/{}", cidr.addr, cidr.prefix_len)
-}
-
-/// The network that an address is in: its host bits cleared.
-pub fn network(cidr: Cidr) -> Cidr {
-    let addr = match cidr.addr {
-        IpAddr::V4(addr) => Ipv4Addr::from_bits(addr.to_bits() & mask_v4(cidr.prefix_len)).into(),
-        IpAddr::V6(addr) => Ipv6Addr::from_bits(addr.to_bits() & mask_v6(cidr.prefix_len)).into(),
-    };
-    Cidr { addr, prefix_len: cidr.prefix_len }
-}
-
-/// Whether `addr` is in the network of `cidr`.
-pub fn contains(cidr: Cidr, addr: IpAddr) -> bool {
-    cidr.addr.is_ipv4() == addr.is_ipv4()
-        && network(cidr) == network(Cidr { addr, prefix_len: cidr.prefix_len })
-}
-
 /// Whether two networks have an address in common.
 pub fn overlap(one: Cidr, other: Cidr) -> bool {
-    if one.prefix_len <= other.prefix_len { contains(one, other.addr) } else { contains(other, one.addr) }
-}
-
-fn mask_v4(prefix_len: u8) -> u32 {
-    u32::MAX.checked_shl(32u32.saturating_sub(prefix_len.into())).unwrap_or(0)
-}
-
-fn mask_v6(prefix_len: u8) -> u128 {
-    u128::MAX.checked_shl(128u32.saturating_sub(prefix_len.into())).unwrap_or(0)
+    if one.prefix_len <= other.prefix_len { one.contains(other.addr) } else { other.contains(one.addr) }
 }
 
 fn is_single_host(cidr: Cidr) -> bool {
-    cidr.prefix_len == if cidr.addr.is_ipv4() { 32 } else { 128 }
+    cidr.prefix_len == Cidr::max_prefix_len(cidr.addr)
 }
 
 /// Whether a host can have this address on an Ethernet link.
 fn check_usable(cidr: Cidr) -> Result<(), String> {
     let reason = match cidr.addr {
+        _ if cidr.prefix_len == 0 => "a prefix of 0 bits is the whole Internet, not a link",
         IpAddr::V4(addr) if addr.octets()[0] == 0 => "addresses that begin with 0 mean \"this network\"",
         IpAddr::V4(addr) if addr.is_loopback() => "loopback addresses do not leave a host",
         IpAddr::V4(addr) if addr.is_multicast() => "a multicast address is a group's, not a host's",
         IpAddr::V4(addr) if addr.octets()[0] >= 240 => "that range is reserved",
-        IpAddr::V4(addr) if cidr.prefix_len < 31 => {
-            let host_bits = addr.to_bits() & !mask_v4(cidr.prefix_len);
-            if host_bits == 0 {
-                "that is the network's own address, not a host's"
-            } else if host_bits == !mask_v4(cidr.prefix_len) {
-                "that is the network's broadcast address"
-            } else {
-                return Ok(());
-            }
+        IpAddr::V4(addr) if cidr.broadcast() == Some(addr) => "that is the network's broadcast address",
+        IpAddr::V4(_) if cidr.prefix_len < 31 && cidr.network() == cidr => {
+            "that is the network's own address, not a host's"
         }
         IpAddr::V4(_) => return Ok(()),
         IpAddr::V6(addr) if addr.is_unspecified() => "the unspecified address is no host's",
@@ -294,7 +237,7 @@ fn check_usable(cidr: Cidr) -> Result<(), String> {
         IpAddr::V6(addr) if addr.is_multicast() => "a multicast address is a group's, not a host's",
         IpAddr::V6(addr) if addr.to_ipv4_mapped().is_some() => "write it as the IPv4 address that it is",
         // RFC 4291 §2.6.1: the subnet-router anycast address.
-        IpAddr::V6(addr) if cidr.prefix_len < 127 && addr.to_bits() & !mask_v6(cidr.prefix_len) == 0 => {
+        IpAddr::V6(_) if cidr.prefix_len < 127 && cidr.network() == cidr => {
             "that is the network's own address (subnet-router anycast), not a host's"
         }
         IpAddr::V6(_) => return Ok(()),
@@ -305,7 +248,7 @@ fn check_usable(cidr: Cidr) -> Result<(), String> {
 
 /// The first address in the network of `cidr` that a host can have and `taken` does not hold.
 fn first_free(cidr: Cidr, taken: &[Cidr]) -> Option<Cidr> {
-    let base = network(cidr).addr;
+    let base = cidr.network().addr;
     (0..=taken.len() as u32 + 2)
         .filter_map(|offset| match base {
             IpAddr::V4(base) => Some(Ipv4Addr::from_bits(base.to_bits().checked_add(offset)?).into()),
@@ -313,7 +256,7 @@ fn first_free(cidr: Cidr, taken: &[Cidr]) -> Option<Cidr> {
         })
         .map(|addr| Cidr { addr, prefix_len: cidr.prefix_len })
         .find(|&free| {
-            contains(cidr, free.addr)
+            cidr.contains(free.addr)
                 && check_usable(free).is_ok()
                 && taken.iter().all(|taken| taken.addr != free.addr)
         })

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use portolan::{Cidr, MacAddr};
 use portolan_runtime::device::Impairment;
-use portolan_tap::addresses::{parse_cidr, parse_mac};
+use portolan_tap::addresses::parse_mac;
 use portolan_tap::services::Services;
 
 /// Portolan: a TCP/IP stack in user space, on a Linux TAP device.
@@ -53,11 +53,11 @@ pub(crate) struct UpOptions {
 
     /// An address of the kernel's side of the link [default: 10.0.0.1/24 and fd10::1/64, or the first free address
     /// in --addr's network]
-    #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
+    #[arg(long, value_name = "CIDR")]
     pub(crate) host: Vec<Cidr>,
 
     /// An address of the stack [default: 10.0.0.2/24 and fd10::2/64, or the first free address in --host's network]
-    #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
+    #[arg(long, value_name = "CIDR")]
     pub(crate) addr: Vec<Cidr>,
 
     /// The stack's default router, one for IPv4 and one for IPv6 [default: the kernel's side]
@@ -171,8 +171,8 @@ mod tests {
     #[test]
     fn malformed_values_name_the_option_and_say_what_to_write() {
         for (arguments, needles) in [
-            (["--addr", "10.0.0.2"], ["--addr <CIDR>", "write 10.0.0.2/24"]),
-            (["--host", "10.0.0.1/40"], ["--host <CIDR>", "from 1 to 32"]),
+            (["--addr", "10.0.0.2"], ["--addr <CIDR>", "write for example 10.0.0.2/24"]),
+            (["--host", "10.0.0.1/40"], ["--host <CIDR>", "from 0 to 32"]),
             (["--gateway", "10.0.0.1/24"], ["--gateway <IP>", "without a prefix length; write 10.0.0.1"]),
             (["--gateway", "router"], ["--gateway <IP>", "write it like 10.0.0.1"]),
             (["--mac", "01:00:00:00:00:01"], ["--mac <MAC>", "group address"]),

@@ -155,14 +155,9 @@ fn address(index: u32, cidr: Cidr) -> AddressMessage {
     message.attributes.push(AddressAttribute::Local(cidr.addr));
     message.attributes.push(AddressAttribute::Address(cidr.addr));
     match cidr.addr {
-        IpAddr::V4(addr) => {
+        IpAddr::V4(_) => {
             message.header.family = AddressFamily::Inet;
-            // Below /31 the network has a broadcast address: all host bits set. RFC 3021 for /31 and /32.
-            let host_bits = u32::MAX.checked_shr(cidr.prefix_len.into()).unwrap_or(0);
-            if cidr.prefix_len < 31 {
-                let broadcast = std::net::Ipv4Addr::from_bits(addr.to_bits() | host_bits);
-                message.attributes.push(AddressAttribute::Broadcast(broadcast));
-            }
+            message.attributes.extend(cidr.broadcast().map(AddressAttribute::Broadcast));
         }
         IpAddr::V6(_) => {
             message.header.family = AddressFamily::Inet6;
@@ -205,7 +200,6 @@ fn as_address(message: RouteNetlinkMessage) -> Option<(u32, Cidr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addresses::parse_cidr;
 
     /// The bytes of a request after its 16-byte header, and the header's type and flags.
     fn body(message: RouteNetlinkMessage, flags: u16) -> (u16, u16, Vec<u8>) {
@@ -221,10 +215,8 @@ mod tests {
     #[cfg(target_endian = "little")]
     #[test]
     fn an_ipv4_address_has_local_address_and_broadcast() {
-        let request = RouteNetlinkMessage::NewAddress(address(
-            5,
-            parse_cidr("10.1.2.3/24").expect("a CIDR of the test"),
-        ));
+        let request =
+            RouteNetlinkMessage::NewAddress(address(5, "10.1.2.3/24".parse().expect("a CIDR of the test")));
         let (kind, flags, body) = body(request, NLM_F_REQUEST | NLM_F_ACK);
         assert_eq!((kind, flags), (20, 0x05));
         assert_eq!(body[..8], [2, 24, 0, 0, 5, 0, 0, 0]);
@@ -236,7 +228,7 @@ mod tests {
     #[cfg(target_endian = "little")]
     #[test]
     fn an_ipv6_address_is_not_probed_and_has_no_broadcast() {
-        let cidr = parse_cidr("fd10::1/64").expect("a CIDR of the test");
+        let cidr = "fd10::1/64".parse().expect("a CIDR of the test");
         let (_, _, body) = body(RouteNetlinkMessage::NewAddress(address(9, cidr)), NLM_F_REQUEST);
         assert_eq!(body[..8], [10, 64, 2, 0, 9, 0, 0, 0]);
         assert_eq!(body.len(), 8 + 20 + 20);
@@ -253,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_is_read_back() {
-        let cidr = parse_cidr("fd10::1/64").expect("a CIDR of the test");
+        let cidr = "fd10::1/64".parse().expect("a CIDR of the test");
         assert_eq!(as_address(RouteNetlinkMessage::NewAddress(address(9, cidr))), Some((9, cidr)));
         let mut message = by_name("tap7");
         message.header.index = 4;

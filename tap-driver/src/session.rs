@@ -8,7 +8,7 @@ use std::time::Duration;
 use portolan::{AddressState, Cidr, Config, MacAddr};
 use portolan_runtime::device::{Device, Impair, Impairment, PcapWriter};
 use portolan_runtime::{Builder, Handle, Runtime};
-use portolan_tap::addresses::{AddressPlan, overlap, show};
+use portolan_tap::addresses::{AddressPlan, overlap};
 use portolan_tap::services::{Services, serve};
 use portolan_tap::{Tap, TapBuilder, kernel_addresses};
 
@@ -34,7 +34,6 @@ pub(crate) struct Settings {
 pub(crate) struct Session {
     runtime: Runtime,
     pub(crate) name: String,
-    pub(crate) mac: MacAddr,
     pub(crate) plan: AddressPlan,
 }
 
@@ -50,7 +49,7 @@ impl Session {
             builder = builder.mac(mac);
         }
         let tap = plan.host.iter().fold(builder, |builder, &cidr| builder.host_address(cidr)).open()?;
-        let (name, mac) = (tap.name().to_owned(), tap.mac());
+        let name = tap.name().to_owned();
         let device = wrap(tap, pcap.as_deref(), impairment)?;
         let mut config = Config::default();
         if isolated {
@@ -64,7 +63,7 @@ impl Session {
             .fold(builder, |builder, &gateway| builder.gateway(gateway))
             .start()
             .map_err(|error| Failure::failed(format!("cannot start the stack on {name}: {error}")))?;
-        Ok(Session { runtime, name, mac, plan })
+        Ok(Session { runtime, name, plan })
     }
 
     /// A function that waits until the stack answers on the wire and then starts the services. It may be called on
@@ -88,17 +87,15 @@ impl Session {
     /// The line that says that the stack answers: `ready portolan0: 10.0.0.2/24 fd10::2/64 (kernel 10.0.0.1/24)`.
     pub(crate) fn ready_line(&self) -> String {
         let interfaces = self.runtime.interfaces();
-        let in_use = interfaces
+        let mut in_use: Vec<Cidr> = interfaces
             .iter()
             .flat_map(|interface| &interface.addresses)
             .filter(|(cidr, state)| *state == AddressState::Preferred && !cidr.addr.is_loopback())
-            .map(|(cidr, _)| *cidr);
-        format!(
-            "ready {}: {} (kernel {})",
-            self.name,
-            show_all(in_use),
-            show_all(self.plan.host.iter().copied())
-        )
+            .map(|(cidr, _)| *cidr)
+            .collect();
+        // What was asked for before what came by itself.
+        in_use.sort_by_key(|cidr| !self.plan.stack.contains(cidr));
+        format!("ready {}: {} (kernel {})", self.name, show_all(&in_use), show_all(&self.plan.host))
     }
 
     /// Logs what was counted, and stops.
@@ -112,8 +109,8 @@ impl Session {
     }
 }
 
-fn show_all(cidrs: impl Iterator<Item = Cidr>) -> String {
-    cidrs.map(show).collect::<Vec<_>>().join(" ")
+fn show_all(cidrs: &[Cidr]) -> String {
+    cidrs.iter().map(Cidr::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Puts the fault injector and the recorder around a device. The recorder is next to the stack: it shows what the
@@ -176,8 +173,7 @@ pub(crate) fn check_host_networks(plan: &AddressPlan) -> Result<(), Failure> {
             return Err(Failure::usage(format!(
                 "{} overlaps {} on {link} of this host; choose another network with --host and --addr, such as \
                  --host 192.168.77.1/24 --addr 192.168.77.2/24, or add `--isolated`",
-                show(*ours),
-                show(theirs)
+                ours, theirs
             )));
         }
     }

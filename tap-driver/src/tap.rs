@@ -9,7 +9,6 @@ use portolan_runtime::device::{Device, ReceiveBuffer, Sent, write_vectored};
 use tun_tap::{Iface, Mode};
 
 use crate::Error;
-use crate::addresses::show;
 use crate::netlink::Netlink;
 
 /// The largest MTU of a TAP device: 65,535 less the Ethernet header.
@@ -38,11 +37,11 @@ const ENODEV: i32 = 19;
 /// What a TAP device is opened with.
 ///
 /// ```no_run
-/// use portolan_tap::{TapBuilder, addresses::parse_cidr};
+/// use portolan_tap::TapBuilder;
 ///
 /// let tap = TapBuilder::new()
 ///     .name("portolan0")
-///     .host_address(parse_cidr("10.0.0.1/24")?)
+///     .host_address("10.0.0.1/24".parse()?)
 ///     .open()?;
 /// println!("the kernel's side is {} with {}", tap.name(), tap.host_mac());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -323,9 +322,9 @@ fn refused_address(name: &str, cidr: Cidr, source: io::Error) -> Error {
     // EACCES, and EOPNOTSUPP or EAFNOSUPPORT where IPv6 is compiled or booted out. A missing capability is EPERM.
     const NO_IPV6: [i32; 3] = [13, 95, 97];
     if cidr.addr.is_ipv6() && source.raw_os_error().is_some_and(|errno| NO_IPV6.contains(&errno)) {
-        return Error::NoIpv6 { address: show(cidr) };
+        return Error::NoIpv6 { address: cidr.to_string() };
     }
-    Error::changing(format!("give {name} the address {}", show(cidr)), source)
+    Error::changing(format!("give {name} the address {}", cidr), source)
 }
 
 /// A locally administered address that stays the same from run to run, so that caches of neighbours stay right. The
@@ -339,7 +338,7 @@ fn derive_mac(name: &str, addresses: &[Cidr], host: MacAddr) -> MacAddr {
     };
     eat(name.as_bytes());
     for cidr in addresses {
-        eat(show(*cidr).as_bytes());
+        eat(cidr.to_string().as_bytes());
     }
     let [.., a, b, c, d, e] = hash.to_be_bytes();
     let mac = MacAddr([0x02, a, b, c, d, e]);
@@ -350,7 +349,6 @@ fn derive_mac(name: &str, addresses: &[Cidr], host: MacAddr) -> MacAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addresses::parse_cidr;
 
     #[test]
     fn names_that_no_interface_can_have_are_refused() {
@@ -379,7 +377,7 @@ mod tests {
 
     #[test]
     fn the_derived_mac_is_stable_local_and_not_the_hosts() {
-        let addresses = [parse_cidr("10.0.0.1/24").expect("a CIDR of the test")];
+        let addresses = ["10.0.0.1/24".parse().expect("a CIDR of the test")];
         let mac = derive_mac("tap0", &addresses, MacAddr([0; 6]));
         assert_eq!(mac, derive_mac("tap0", &addresses, MacAddr([0; 6])));
         assert_eq!(mac.0[0] & 0b11, 0b10);

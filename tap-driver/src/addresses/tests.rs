@@ -1,7 +1,7 @@
 use super::*;
 
 fn cidr(text: &str) -> Cidr {
-    parse_cidr(text).expect("a CIDR of the test")
+    text.parse().expect("a CIDR of the test")
 }
 
 fn cidrs(texts: &[&str]) -> Vec<Cidr> {
@@ -14,7 +14,7 @@ fn plan(host: &[&str], stack: &[&str], gateways: &[&str]) -> Result<AddressPlan,
 }
 
 fn shown(cidrs: &[Cidr]) -> Vec<String> {
-    cidrs.iter().map(|&cidr| show(cidr)).collect()
+    cidrs.iter().map(Cidr::to_string).collect()
 }
 
 #[test]
@@ -68,6 +68,7 @@ fn impossible_plans_say_why() {
         (&[], &["10.0.0.255/24"], &[], "broadcast"),
         (&[], &["127.0.0.2/8"], &[], "loopback"),
         (&[], &["224.0.0.5/24"], &[], "multicast"),
+        (&[], &["10.1.2.3/0"], &[], "whole Internet"),
         (&[], &["0.1.2.3/24"], &[], "this network"),
         (&[], &["250.1.2.3/24"], &[], "reserved"),
         (&[], &["ff02::5/64"], &[], "multicast"),
@@ -96,24 +97,6 @@ fn addresses_for_one_host_may_lie_in_another_network() {
 }
 
 #[test]
-fn malformed_cidrs_say_how_to_write_them() {
-    for (text, needle) in [
-        ("10.0.0.2", "write 10.0.0.2/24"),
-        ("fd10::2", "write fd10::2/64"),
-        ("10.0.0.300/24", "\"10.0.0.300\" is not an IPv4 or IPv6 address"),
-        ("10.0.0.2/33", "from 1 to 32"),
-        ("10.0.0.2/0", "from 1 to 32"),
-        ("fd10::2/129", "from 1 to 128"),
-        ("10.0.0.2/", "from 1 to 32"),
-        ("/24", "not an IPv4 or IPv6 address"),
-        ("", "not an IPv4 or IPv6 address"),
-    ] {
-        let error = parse_cidr(text).expect_err(text);
-        assert!(error.contains(needle), "{text}: {error:?} should say {needle:?}");
-    }
-}
-
-#[test]
 fn mac_addresses() {
     assert_eq!(parse_mac("02:00:5e:10:00:01"), Ok(MacAddr([2, 0, 0x5e, 0x10, 0, 1])));
     assert_eq!(parse_mac("02-00-5E-10-00-0a"), Ok(MacAddr([2, 0, 0x5e, 0x10, 0, 10])));
@@ -131,12 +114,9 @@ fn mac_addresses() {
 }
 
 #[test]
-fn networks_contain_and_overlap() {
-    assert!(contains(cidr("10.0.0.1/24"), "10.0.0.200".parse().unwrap()));
-    assert!(!contains(cidr("10.0.0.1/24"), "10.0.1.200".parse().unwrap()));
-    assert!(!contains(cidr("10.0.0.1/24"), "::1".parse().unwrap()));
+fn networks_overlap_whichever_is_larger() {
     assert!(overlap(cidr("10.0.0.1/8"), cidr("10.9.0.1/24")));
     assert!(overlap(cidr("10.9.0.1/24"), cidr("10.0.0.1/8")));
     assert!(!overlap(cidr("10.9.0.1/24"), cidr("10.9.1.1/24")));
-    assert_eq!(show(network(cidr("fd00:1:2:3:4::9/64"))), "fd00:1:2:3::/64");
+    assert!(!overlap(cidr("10.9.0.1/24"), cidr("::1/64")));
 }

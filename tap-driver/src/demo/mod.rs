@@ -92,12 +92,12 @@ fn start(plan: AddressPlan) -> io::Result<(Session, Outcome)> {
         cidrs.iter().map(|cidr| cidr.addr.to_string()).collect::<Vec<_>>().join(" and ")
     };
     let line = format!(
-        "{}: the kernel is {}, the stack is {} ({}); up in {}",
+        "{} is up in {}\n{:26}the kernel is {}, the stack is {}",
         session.name,
+        show_duration(begin.elapsed()),
+        "",
         show(&session.plan.host),
-        show(&session.plan.stack),
-        session.mac,
-        show_duration(begin.elapsed())
+        show(&session.plan.stack)
     );
     Ok((session, Outcome::Done(line)))
 }

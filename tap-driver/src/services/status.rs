@@ -7,8 +7,6 @@ use portolan::{AddressState, Cidr, Descriptor, InterfaceInfo, Medium, SocketInfo
 use portolan_runtime::Handle;
 use serde_json::{Value, json};
 
-use crate::addresses::show;
-
 /// What the status page shows: a picture of a stack at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -71,7 +69,7 @@ impl InterfaceStatus {
                 AddressState::Preferred => "preferred",
                 AddressState::Duplicated => "duplicated",
             };
-            (show(*cidr), state)
+            (cidr.to_string(), state)
         };
         InterfaceStatus {
             mac: match info.medium {
