@@ -45,7 +45,7 @@ pub struct NeighborConfig {
     /// Entries per interface. Strangers can make us resolve addresses, so it is bounded: 1,024, Linux's `gc_thresh3`.
     pub max_entries: usize,
     /// Packets that wait for one resolution; the oldest is dropped for a new one (RFC 4861 §7.2.2 asks for at
-    /// least one). 16.
+    /// least one). 64, so that a datagram of 64 KiB gets through in its fragments; Linux's `unres_qlen_bytes` is 208 KiB.
     pub max_pending_packets: usize,
     /// RETRANS_TIMER: between two solicitations. 1 s.
     pub retransmit_delay: Duration,
@@ -63,7 +63,7 @@ impl Default for NeighborConfig {
     fn default() -> Self {
         NeighborConfig {
             max_entries: 1024,
-            max_pending_packets: 16,
+            max_pending_packets: 64,
             retransmit_delay: Duration::from_secs(1),
             max_solicitations: 3,
             reachable_delay: Duration::from_secs(30),

@@ -37,11 +37,11 @@ pub enum DropReason {
     BadExtensionHeader,
     /// A fragment that is malformed, or makes a packet larger than 65,535 bytes.
     BadFragment,
-    /// A fragment that overlaps another of its packet (RFC 5722): the whole packet is dropped.
+    /// A fragment that overlaps another of its packet (RFC 5722): all fragments of the packet are dropped.
     FragmentOverlap,
-    /// Fragments were missing when the time for reassembly was over.
+    /// Fragments were missing when the time for reassembly was over: each of those that had waited.
     ReassemblyTimeout,
-    /// No room for more fragments.
+    /// No room for more fragments: the oldest packet's gave way.
     ReassemblyLimit,
     /// A transport protocol that nobody here speaks.
     UnknownProtocol,

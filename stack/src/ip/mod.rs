@@ -6,12 +6,14 @@
 
 pub(crate) mod checksum;
 pub(crate) mod extension;
+pub(crate) mod fragmentation;
 pub(crate) mod input;
 pub(crate) mod ipv4;
 pub(crate) mod ipv6;
 pub(crate) mod output;
 pub(crate) mod pmtu;
 pub(crate) mod quote;
+pub(crate) mod reassembly;
 
 /// Protocol numbers, IPv6 extension headers among them.
 pub(crate) mod protocol {

@@ -46,6 +46,16 @@ impl OutgoingHeader {
         }
     }
 
+    /// Source, destination, protocol.
+    pub(crate) fn flow(&self) -> (IpAddr, IpAddr, u8) {
+        match *self {
+            OutgoingHeader::V4(Ipv4Fields { src, dst, protocol, .. }) => (src.into(), dst.into(), protocol),
+            OutgoingHeader::V6(Ipv6Fields { src, dst, next_header, .. }) => {
+                (src.into(), dst.into(), next_header)
+            }
+        }
+    }
+
     /// Its length in bytes.
     pub(crate) fn len(&self) -> usize {
         match self {

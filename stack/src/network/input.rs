@@ -8,10 +8,13 @@ use super::control::Offender;
 use super::types::{Cast, Datagram, Delivery, InterfaceId, Medium};
 use crate::Ctx;
 use crate::frame::Frame;
+use crate::icmp::IcmpError;
 use crate::ip::extension::{self, Chain};
 use crate::ip::input::{Arrival, Refusal, is_martian};
-use crate::ip::{IpHeader, ipv4, ipv6, is_link_local, protocol};
+use crate::ip::reassembly::{Expired, Outcome, PacketKey, Piece, join_atomic};
+use crate::ip::{Fragment, IpHeader, ipv4, ipv6, is_link_local, protocol, read_u8};
 use crate::link::ethernet::{self, EtherType};
+use crate::link::ndp;
 use crate::stats::DropReason;
 
 /// A packet whose header and addresses were found right.
@@ -124,10 +127,80 @@ impl Network {
             Ok(chain) => chain,
             Err(refusal) => return Err(self.refuse(ctx, arrival, &received, refusal)),
         };
-        if chain.fragment.is_some() {
-            return Err(DropReason::BadFragment);
+        let Some(fragment) = chain.fragment else { return Ok(Some(datagram(arrival, received, chain))) };
+        ctx.stats.fragments_in += 1;
+        let Some((packet, cast)) = self.reassemble(ctx, arrival, &received, chain, fragment)? else {
+            return Ok(None);
+        };
+        // Once more from the top: the options are those of the first fragment, the extension headers are whole.
+        let (header, packet) = if is_v4 { ipv4::parse(&packet)? } else { ipv6::parse(&packet)? };
+        let received = Received { header, cast, packet };
+        match chain_of(&received) {
+            Ok(chain) if chain.fragment.is_none() => {
+                // RFC 6980 §5: nobody needs to fragment NDP.
+                let is_ndp = chain.protocol == protocol::ICMPV6 && is_ndp(&received.packet, chain.offset);
+                if is_ndp { Err(DropReason::BadNdp) } else { Ok(Some(datagram(arrival, received, chain))) }
+            }
+            // A fragment of a fragment.
+            Ok(_) => Err(DropReason::BadExtensionHeader),
+            Err(refusal) => Err(self.refuse(ctx, arrival, &received, refusal)),
         }
-        Ok(Some(datagram(arrival, received, chain)))
+    }
+
+    /// Checks a fragment and puts it to the others of its packet. Returns the packet when it is whole.
+    fn reassemble(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        arrival: Arrival,
+        received: &Received,
+        chain: Chain,
+        fragment: Fragment,
+    ) -> Result<Option<(Bytes, Cast)>, DropReason> {
+        let Received { header, cast, packet } = received;
+        let at = chain.offset.min(packet.len());
+        let piece = Piece {
+            header: packet.slice(..at),
+            data: packet.slice(at..),
+            offset: fragment.offset,
+            more: fragment.more,
+            protocol: chain.protocol,
+            named_at: chain.named_at,
+            iface: arrival.iface,
+            cast: *cast,
+            ecn: header.traffic_class & 3,
+        };
+        if let Err(refusal) = check_fragment(&piece, header.src.is_ipv4()) {
+            return Err(self.refuse(ctx, arrival, received, refusal));
+        }
+        if piece.offset == 0 && !piece.more {
+            let whole = join_atomic(&piece).ok_or(DropReason::BadFragment)?;
+            return Ok(Some((whole, *cast)));
+        }
+        let key = PacketKey {
+            src: header.src,
+            dst: header.dst,
+            protocol: if header.src.is_ipv4() { header.protocol } else { 0 },
+            id: fragment.id,
+            iface: is_link_local(header.src).then_some(arrival.iface),
+        };
+        match self.reassembler.insert(ctx.now, ctx.stats, key, piece) {
+            Outcome::Held => Ok(None),
+            Outcome::Complete { packet, cast } => Ok(Some((packet, cast))),
+            Outcome::Dropped(reason) => Err(reason),
+        }
+    }
+
+    /// RFC 792, RFC 8200 §4.5: time exceeded, code 1.
+    pub(super) fn on_reassembly_timeout(&mut self, ctx: &mut Ctx<'_>, expired: &Expired) {
+        let offender = Offender {
+            iface: expired.iface,
+            src: expired.src,
+            dst: expired.dst,
+            traffic_class: 0,
+            cast: expired.cast,
+            packet: &expired.packet,
+        };
+        self.send_icmp_error(ctx, &offender, IcmpError::ReassemblyTimeExceeded);
     }
 
     /// Whether a packet with these addresses is for us, and how it was addressed.
@@ -201,6 +274,56 @@ impl Network {
             _ => Some(Delivery::Datagram(datagram)),
         }
     }
+}
+
+/// Whether a fragment can be in its place.
+fn check_fragment(piece: &Piece, is_v4: bool) -> Result<(), Refusal> {
+    let bad = Refusal::silent(DropReason::BadFragment);
+    let problem =
+        |code, pointer| Refusal { reason: DropReason::BadFragment, ..extension::problem(code, pointer) };
+    if piece.data.is_empty() {
+        return Err(bad);
+    }
+    // RFC 8200 §4.5: all but the last are multiples of 8 bytes long; the error points at the payload length.
+    if piece.more && piece.data.len() % 8 != 0 {
+        return Err(if is_v4 { bad } else { problem(extension::ERRONEOUS_FIELD, 4) });
+    }
+    let end = piece.offset + piece.data.len();
+    if is_v4 {
+        // Room for the header: the packet's length counts it.
+        return if piece.header.len() + end > ipv4::MAX_PACKET_LEN { Err(bad) } else { Ok(()) };
+    }
+    let fragment_header_at = piece.header.len().saturating_sub(extension::FRAGMENT_HEADER_LEN);
+    if fragment_header_at + end > ipv6::MAX_PACKET_LEN {
+        return Err(problem(extension::ERRONEOUS_FIELD, fragment_header_at + 2));
+    }
+    // RFC 7112 §5: the first fragment holds all headers, the transport's included.
+    if piece.offset == 0 && !has_whole_chain(piece) {
+        return Err(problem(extension::INCOMPLETE_CHAIN, 0));
+    }
+    Ok(())
+}
+
+/// Whether the first fragment of an IPv6 packet reaches into the transport's header as far as it is fixed.
+fn has_whole_chain(piece: &Piece) -> bool {
+    let Some(whole) = join_atomic(piece) else { return false };
+    match extension::walk(&whole, false) {
+        Ok(chain) => {
+            let header_len = match chain.protocol {
+                protocol::TCP => 20,
+                protocol::UDP | protocol::ICMPV6 => 8,
+                _ => 0,
+            };
+            chain.offset + header_len <= whole.len()
+        }
+        // What else is wrong with it is told when it is whole.
+        Err(refusal) => refusal.error.is_some(),
+    }
+}
+
+fn is_ndp(packet: &[u8], transport_at: usize) -> bool {
+    let kind = read_u8(packet, transport_at);
+    kind.is_some_and(|kind| (ndp::ROUTER_SOLICITATION..=ndp::REDIRECT).contains(&kind))
 }
 
 /// Walks through the options or extension headers.

@@ -36,6 +36,7 @@ use crate::iface::interface::{IPV6_MIN_MTU, Interface};
 use crate::iface::routes::RouteTable;
 use crate::ip::output::Identifications;
 use crate::ip::pmtu::PathMtus;
+use crate::ip::reassembly::Reassembler;
 use crate::rng::Rng;
 use crate::time::Instant;
 use queue::{LoopbackQueue, TransmitQueue};
@@ -46,6 +47,7 @@ pub(crate) struct Network {
     interfaces: Vec<Interface>,
     routes: RouteTable,
     identifications: Identifications,
+    reassembler: Reassembler,
     path_mtus: PathMtus,
     icmp_limit: TokenBucket,
     /// Frames that wait for the device.
@@ -63,6 +65,7 @@ impl Network {
             interfaces: Vec::new(),
             routes: RouteTable::default(),
             identifications: Identifications::new(rng),
+            reassembler: Reassembler::new(ip, rng),
             path_mtus: PathMtus::new(ip, rng),
             icmp_limit: TokenBucket::new(ip.icmp_errors_per_second, ip.icmp_error_burst, Instant::ZERO),
             transmits: TransmitQueue::new(ip.max_queued_frames),
@@ -170,19 +173,21 @@ impl Network {
         for index in 0..self.interfaces.len() {
             self.run_interface_timers(ctx, InterfaceId(index as u16));
         }
+        for expired in self.reassembler.handle_timeout(ctx.now, ctx.stats) {
+            self.on_reassembly_timeout(ctx, &expired);
+        }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.interfaces.iter().filter_map(Interface::poll_timeout).min()
+        let interfaces = self.interfaces.iter().filter_map(Interface::poll_timeout);
+        interfaces.chain(self.reassembler.poll_timeout()).min()
     }
 
     /// Bytes held by queues, reassembly and resolution.
     pub(crate) fn memory_bytes(&self) -> usize {
         let neighbors: usize = self.interfaces.iter().map(|i| i.neighbors.memory_bytes()).sum();
-        neighbors
-            + self.path_mtus.memory_bytes()
-            + self.transmits.memory_bytes()
-            + self.loopback.memory_bytes()
+        let tables = neighbors + self.reassembler.memory_bytes() + self.path_mtus.memory_bytes();
+        tables + self.transmits.memory_bytes() + self.loopback.memory_bytes()
     }
 
     fn interface(&self, id: InterfaceId) -> Option<&Interface> {

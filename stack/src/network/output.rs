@@ -2,6 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
+use bytes::Bytes;
+
 use super::Network;
 use super::types::{InterfaceId, IpMeta, Medium};
 use crate::Ctx;
@@ -9,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
 use crate::iface::interface::IPV6_MIN_MTU;
 use crate::iface::source::{self, Candidate};
+use crate::ip::fragmentation::fragments;
 use crate::ip::is_link_local;
 use crate::ip::output::OutgoingHeader;
 use crate::link::ethernet::{self, EtherType};
@@ -133,8 +136,14 @@ impl Network {
             self.loop_back(ctx, path, meta.src, IpPacket { header, payload });
             return Ok(None);
         };
-        if ip.len() + len > self.mtu_of(ctx.now, meta.dst, path) {
-            return Err(Error::MessageTooLong);
+        let mtu = self.mtu_of(ctx.now, meta.dst, path);
+        if ip.len() + len > mtu {
+            if meta.dont_fragment {
+                return Err(Error::MessageTooLong);
+            }
+            let mut transport = Payload::from_iter([Bytes::copy_from_slice(header.as_slice())]);
+            transport.extend(payload);
+            return self.output_fragments(ctx, hop, ip, mtu, &transport);
         }
         // RFC 6864 §4: a packet that cannot be fragmented needs no identification.
         if let OutgoingHeader::V4(fields) = &mut ip
@@ -144,6 +153,32 @@ impl Network {
         }
         ip.prepend(&mut header, len);
         Ok(self.transmit_through(ctx, hop, IpPacket { header, payload }))
+    }
+
+    /// Sends a packet in fragments of at most `mtu` bytes: all of them or none.
+    fn output_fragments(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        hop: Hop,
+        ip: OutgoingHeader,
+        mtu: usize,
+        transport: &[Bytes],
+    ) -> Result<Option<Transmit>> {
+        let (src, dst, protocol) = ip.flow();
+        let id = self.identifications.next(src, dst, protocol);
+        let fragments = fragments(ip, id, mtu, transport).ok_or(Error::MessageTooLong)?;
+        if fragments.len() > self.transmits.room() {
+            ctx.stats.count_drop(DropReason::TransmitQueueFull);
+            return Ok(None);
+        }
+        ctx.stats.fragmented += 1;
+        for packet in fragments {
+            ctx.stats.fragments_out += 1;
+            if let Some(transmit) = self.transmit_through(ctx, hop, packet) {
+                self.queue(ctx, transmit);
+            }
+        }
+        Ok(None)
     }
 
     /// Sends a packet of the network layer's own, and counts it if it cannot be sent.

@@ -1,0 +1,421 @@
+//! Putting fragments together (RFC 791 §3.2, RFC 815, RFC 8200 §4.5).
+//!
+//! Everything here is what strangers send, so all of it is bounded: bytes and packets in all, fragments of one
+//! packet, and time. Under pressure the oldest packet gives way. A packet with fragments that overlap is dropped with
+//! all that still comes of it (RFC 5722), in IPv4, too: no honest host makes them, and hosts that differ in which
+//! byte of an overlap they believe let attackers past filters.
+//!
+//! Every fragment that is dropped is counted, also those that had waited.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::checksum::internet_checksum;
+use super::extension::FRAGMENT_HEADER_LEN;
+use super::ipv6;
+use crate::config::IpConfig;
+use crate::hash::{HashMap, hash_map};
+use crate::network::{Cast, InterfaceId};
+use crate::rng::Rng;
+use crate::stats::{DropReason, Stats};
+use crate::time::Instant;
+
+/// Fragments of one packet: 64 KiB in pieces of 256 bytes.
+const MAX_FRAGMENTS: usize = 256;
+/// What a fragment and a packet cost beside their bytes.
+const FRAGMENT_OVERHEAD: usize = 64;
+const PACKET_OVERHEAD: usize = 256;
+
+/// Which packet a fragment is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PacketKey {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    /// IPv4's protocol; 0 in IPv6, whose fragments may differ in it (RFC 8200 §4.5).
+    pub(crate) protocol: u8,
+    pub(crate) id: u32,
+    /// The link, if the source does not say which.
+    pub(crate) iface: Option<InterfaceId>,
+}
+
+/// One fragment. That its length is right for its place has been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    /// Everything in front of the data: the IP header, in IPv6 up to and with the fragment header.
+    pub(crate) header: Bytes,
+    pub(crate) data: Bytes,
+    /// In bytes.
+    pub(crate) offset: usize,
+    pub(crate) more: bool,
+    /// IPv6: what the fragment header says follows, and where the header names the fragment header.
+    pub(crate) protocol: u8,
+    pub(crate) named_at: usize,
+    pub(crate) iface: InterfaceId,
+    pub(crate) cast: Cast,
+    /// Its two bits of ECN.
+    pub(crate) ecn: u8,
+}
+
+/// What became of a fragment.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Outcome {
+    /// It waits for others.
+    Held,
+    /// It was the last one that was missing.
+    Complete {
+        packet: Bytes,
+        /// Not unicast if any fragment was not.
+        cast: Cast,
+    },
+    /// It was dropped for this reason, which is still to be counted.
+    Dropped(DropReason),
+}
+
+/// A packet whose time was over, of which the first fragment came: its sender is told.
+#[derive(Debug)]
+pub(crate) struct Expired {
+    /// The first fragment as it came.
+    pub(crate) packet: Bytes,
+    pub(crate) iface: InterfaceId,
+    pub(crate) cast: Cast,
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+}
+
+#[derive(Debug)]
+struct Packet {
+    /// Tells it from an earlier packet of the same key.
+    serial: u64,
+    /// In order, without overlaps.
+    pieces: Vec<(usize, Bytes)>,
+    /// The sum of their bytes.
+    data_len: usize,
+    /// Where the data end, once the last fragment was there.
+    total_len: Option<usize>,
+    /// The first fragment's header, once it was there: it becomes the packet's.
+    first: Option<First>,
+    iface: InterfaceId,
+    cast: Cast,
+    /// Which of the four values of ECN came: bit n for value n.
+    ecn_seen: u8,
+    /// Its fragments overlapped: what still comes is dropped.
+    refused: bool,
+    accounted_bytes: usize,
+}
+
+#[derive(Debug)]
+struct First {
+    header: Bytes,
+    protocol: u8,
+    named_at: usize,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(crate) struct Reassembler {
+    packets: HashMap<PacketKey, Packet>,
+    /// When each packet's time is over, in order; some are gone already.
+    deadlines: VecDeque<(Instant, PacketKey, u64)>,
+    next_serial: u64,
+    bytes: usize,
+    max_bytes: usize,
+    max_packets: usize,
+    timeout: Duration,
+}
+
+impl Reassembler {
+    pub(crate) fn new(config: &IpConfig, rng: &mut Rng) -> Self {
+        Reassembler {
+            packets: hash_map(rng),
+            deadlines: VecDeque::new(),
+            next_serial: 0,
+            bytes: 0,
+            max_bytes: config.reassembly_limit_bytes,
+            max_packets: config.max_reassemblies,
+            timeout: config.reassembly_timeout,
+        }
+    }
+
+    /// Takes a fragment in.
+    pub(crate) fn insert(
+        &mut self,
+        now: Instant,
+        stats: &mut Stats,
+        key: PacketKey,
+        piece: Piece,
+    ) -> Outcome {
+        let cost = piece.data.len() + piece.header.len() + FRAGMENT_OVERHEAD + PACKET_OVERHEAD;
+        if cost > self.max_bytes || self.max_packets == 0 {
+            return Outcome::Dropped(DropReason::ReassemblyLimit);
+        }
+        let is_new = !self.packets.contains_key(&key);
+        while self.bytes + cost > self.max_bytes || (is_new && self.packets.len() >= self.max_packets) {
+            self.drop_oldest(stats);
+        }
+        let serial = match self.packets.get(&key) {
+            Some(packet) => packet.serial,
+            None => self.begin(now, key, &piece),
+        };
+        let Some(packet) = self.packets.get_mut(&key) else {
+            return Outcome::Dropped(DropReason::ReassemblyLimit);
+        };
+        if packet.refused {
+            return Outcome::Dropped(DropReason::FragmentOverlap);
+        }
+        let before = packet.accounted_bytes;
+        let added = packet.add(piece);
+        self.bytes += packet.accounted_bytes - before;
+        match added {
+            Ok(()) if packet.is_complete() => {}
+            Ok(()) => return Outcome::Held,
+            Err(
+                reason
+                @ (DropReason::FragmentOverlap | DropReason::BadFragment | DropReason::ReassemblyLimit),
+            ) => {
+                self.refuse(stats, key, reason);
+                return Outcome::Dropped(reason);
+            }
+            Err(reason) => return Outcome::Dropped(reason),
+        }
+        let Some(packet) = self.remove(&key, serial) else { return Outcome::Held };
+        match packet.build() {
+            Some(bytes) => {
+                stats.reassembled += 1;
+                Outcome::Complete { packet: bytes, cast: packet.cast }
+            }
+            None => {
+                count(stats, packet.pieces.len() - 1, DropReason::BadFragment);
+                Outcome::Dropped(DropReason::BadFragment)
+            }
+        }
+    }
+
+    /// Gives up the packets whose time is over.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, stats: &mut Stats) -> Vec<Expired> {
+        let mut expired = Vec::new();
+        while let Some(&(at, key, serial)) = self.deadlines.front().filter(|(at, ..)| *at <= now) {
+            log::trace!("reassembly over at {at}");
+            self.deadlines.pop_front();
+            let Some(packet) = self.remove(&key, serial) else { continue };
+            count(stats, packet.pieces.len(), DropReason::ReassemblyTimeout);
+            // RFC 792, RFC 8200 §4.5: only if the first fragment is there to be quoted.
+            if let (Some(first), Some((0, data))) = (&packet.first, packet.pieces.first()) {
+                let mut quoted = BytesMut::from(&first.header[..]);
+                quoted.extend_from_slice(data);
+                let (iface, cast) = (packet.iface, packet.cast);
+                expired.push(Expired { packet: quoted.freeze(), iface, cast, src: key.src, dst: key.dst });
+            }
+        }
+        self.drop_stale_deadlines();
+        expired
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.front().map(|&(at, ..)| at)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.bytes + self.deadlines.len() * size_of::<(Instant, PacketKey, u64)>()
+    }
+
+    /// A packet of which this is the first fragment to come.
+    fn begin(&mut self, now: Instant, key: PacketKey, piece: &Piece) -> u64 {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let packet = Packet {
+            serial,
+            pieces: Vec::new(),
+            data_len: 0,
+            total_len: None,
+            first: None,
+            iface: piece.iface,
+            cast: piece.cast,
+            ecn_seen: 0,
+            refused: false,
+            accounted_bytes: PACKET_OVERHEAD,
+        };
+        self.bytes += packet.accounted_bytes;
+        self.packets.insert(key, packet);
+        self.deadlines.push_back((now + self.timeout, key, serial));
+        serial
+    }
+
+    /// Drops what came of a packet, and remembers to drop what is still to come, until its time is over.
+    fn refuse(&mut self, stats: &mut Stats, key: PacketKey, reason: DropReason) {
+        let Some(packet) = self.packets.get_mut(&key) else { return };
+        count(stats, packet.pieces.len(), reason);
+        packet.pieces = Vec::new();
+        packet.first = None;
+        packet.refused = true;
+        self.bytes -= packet.accounted_bytes - PACKET_OVERHEAD;
+        packet.accounted_bytes = PACKET_OVERHEAD;
+    }
+
+    fn drop_oldest(&mut self, stats: &mut Stats) {
+        if let Some((_, key, serial)) = self.deadlines.pop_front()
+            && let Some(packet) = self.remove(&key, serial)
+        {
+            count(stats, packet.pieces.len(), DropReason::ReassemblyLimit);
+        }
+    }
+
+    /// Takes a packet out, if it is still this one.
+    fn remove(&mut self, key: &PacketKey, serial: u64) -> Option<Packet> {
+        if self.packets.get(key)?.serial != serial {
+            return None;
+        }
+        let packet = self.packets.remove(key)?;
+        self.bytes -= packet.accounted_bytes;
+        self.drop_stale_deadlines();
+        Some(packet)
+    }
+
+    /// Deadlines of packets that are gone: at the front at once, so that no timer fires for nothing; in between when
+    /// they are the most.
+    fn drop_stale_deadlines(&mut self) {
+        let packets = &self.packets;
+        let is_live = |key: &PacketKey, serial: u64| packets.get(key).is_some_and(|p| p.serial == serial);
+        while self.deadlines.front().is_some_and(|&(_, key, serial)| !is_live(&key, serial)) {
+            self.deadlines.pop_front();
+        }
+        if self.deadlines.len() > 2 * packets.len() + 32 {
+            self.deadlines.retain(|&(_, key, serial)| is_live(&key, serial));
+        }
+    }
+}
+
+impl Packet {
+    /// Puts a piece in its place. `DuplicateFragment` concerns the piece alone, other errors the whole packet.
+    fn add(&mut self, piece: Piece) -> Result<(), DropReason> {
+        let (start, end) = (piece.offset, piece.offset + piece.data.len());
+        // RFC 8200 §4.5: the end is where the last fragment says, for all of them.
+        let end_is_right = match (self.total_len, piece.more) {
+            (Some(total), true) => end <= total,
+            (Some(total), false) => end == total,
+            (None, true) => true,
+            (None, false) => self.pieces.last().is_none_or(|(at, data)| at + data.len() <= end),
+        };
+        let at = self.pieces.partition_point(|&(offset, _)| offset < start);
+        let next = self.pieces.get(at);
+        if next.is_some_and(|(offset, data)| *offset == start && data.len() == piece.data.len())
+            && end_is_right
+        {
+            return Err(DropReason::DuplicateFragment);
+        }
+        let previous = at.checked_sub(1).and_then(|at| self.pieces.get(at));
+        let overlaps = next.is_some_and(|&(offset, _)| offset < end)
+            || previous.is_some_and(|(offset, data)| offset + data.len() > start);
+        if overlaps {
+            return Err(DropReason::FragmentOverlap);
+        }
+        if !end_is_right {
+            return Err(DropReason::BadFragment);
+        }
+        if self.pieces.len() >= MAX_FRAGMENTS {
+            return Err(DropReason::ReassemblyLimit);
+        }
+        if !piece.more {
+            self.total_len = Some(end);
+        }
+        if start == 0 {
+            // Copied, as the data below: a slice would keep the whole frame, however small the fragment is.
+            let header = Bytes::copy_from_slice(&piece.header);
+            self.accounted_bytes += header.len();
+            self.first = Some(First { header, protocol: piece.protocol, named_at: piece.named_at });
+        }
+        if piece.cast != Cast::Unicast {
+            self.cast = piece.cast;
+        }
+        self.ecn_seen |= 1 << (piece.ecn & 3);
+        self.data_len += piece.data.len();
+        self.accounted_bytes += piece.data.len() + FRAGMENT_OVERHEAD;
+        self.pieces.insert(at, (start, Bytes::copy_from_slice(&piece.data)));
+        Ok(())
+    }
+
+    /// There are no overlaps, so the bytes are there when there are enough of them.
+    fn is_complete(&self) -> bool {
+        self.total_len == Some(self.data_len)
+    }
+
+    /// The whole packet; none if its fragments cannot be of one packet.
+    fn build(&self) -> Option<Bytes> {
+        let first = self.first.as_ref()?;
+        let data = self.pieces.iter().map(|(_, data)| data);
+        let mut packet = join(&first.header, first.protocol, first.named_at, data)?;
+        // RFC 3168 §5.3: congestion experienced by a part was experienced by all; a sender that does not speak ECN
+        // cannot have experienced any.
+        const NOT_ECT: u8 = 1 << 0;
+        const CE: u8 = 1 << 3;
+        if self.ecn_seen & CE != 0 {
+            if self.ecn_seen & NOT_ECT != 0 {
+                return None;
+            }
+            mark_congestion(&mut packet);
+        }
+        Some(packet.freeze())
+    }
+}
+
+/// Header and data as one packet that is no fragment.
+fn join<'a>(
+    header: &[u8],
+    protocol: u8,
+    named_at: usize,
+    data: impl Iterator<Item = &'a Bytes>,
+) -> Option<BytesMut> {
+    let is_v4 = header.first()? >> 4 == 4;
+    let kept = if is_v4 { header } else { header.get(..header.len().checked_sub(FRAGMENT_HEADER_LEN)?)? };
+    let mut packet = BytesMut::from(kept);
+    data.for_each(|data| packet.extend_from_slice(data));
+    let len = if is_v4 { packet.len() } else { packet.len().checked_sub(ipv6::HEADER_LEN)? };
+    let [high, low] = u16::try_from(len).ok()?.to_be_bytes();
+    if is_v4 {
+        packet.get_mut(2..4)?.copy_from_slice(&[high, low]);
+        packet.get_mut(6..8)?.fill(0);
+        fill_checksum(packet.get_mut(..kept.len())?)?;
+    } else {
+        packet.get_mut(4..6)?.copy_from_slice(&[high, low]);
+        *packet.get_mut(named_at)? = protocol;
+    }
+    Some(packet)
+}
+
+/// RFC 6946: a packet that is in one fragment has nothing to wait for, nor to do with others of the same
+/// identification.
+pub(crate) fn join_atomic(piece: &Piece) -> Option<Bytes> {
+    join(&piece.header, piece.protocol, piece.named_at, core::iter::once(&piece.data)).map(BytesMut::freeze)
+}
+
+/// Sets both bits of ECN.
+fn mark_congestion(packet: &mut BytesMut) {
+    let Some([version, second, ..]) = packet.first_chunk_mut::<20>() else { return };
+    if *version >> 4 == 4 {
+        *second |= 3;
+        let header_len = usize::from(*version & 0x0f) * 4;
+        packet.get_mut(..header_len).and_then(fill_checksum);
+    } else {
+        // The traffic class begins in the middle of the first byte.
+        *second |= 0x30;
+    }
+}
+
+/// Writes the checksum into an IPv4 header.
+fn fill_checksum(header: &mut [u8]) -> Option<()> {
+    header.get_mut(10..12)?.fill(0);
+    let sum = internet_checksum(header);
+    header.get_mut(10..12)?.copy_from_slice(&sum.to_be_bytes());
+    Some(())
+}
+
+fn count(stats: &mut Stats, fragments: usize, reason: DropReason) {
+    (0..fragments).for_each(|_| stats.count_drop(reason));
+}
+
+#[cfg(test)]
+mod tests;

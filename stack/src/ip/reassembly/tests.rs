@@ -1,0 +1,279 @@
+use super::*;
+use crate::ip::fragmentation::fragments;
+use crate::ip::ipv4::{self, Ipv4Fields};
+use crate::ip::output::OutgoingHeader;
+use alloc::vec;
+use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, prop_assume, proptest};
+
+struct Bench {
+    reassembler: Reassembler,
+    stats: Stats,
+    now: Instant,
+}
+
+impl Bench {
+    fn with(config: IpConfig) -> Bench {
+        let reassembler = Reassembler::new(&config, &mut Rng::new([0; 32]));
+        Bench { reassembler, stats: Stats::new(), now: Instant::ZERO }
+    }
+
+    fn new() -> Bench {
+        Bench::with(IpConfig::default())
+    }
+
+    fn insert(&mut self, id: u32, piece: Piece) -> Outcome {
+        self.reassembler.insert(self.now, &mut self.stats, key(id), piece)
+    }
+
+    /// Counts as the caller does.
+    fn insert_counted(&mut self, id: u32, piece: Piece) -> Option<Bytes> {
+        match self.insert(id, piece) {
+            Outcome::Held => None,
+            Outcome::Complete { packet, .. } => Some(packet),
+            Outcome::Dropped(reason) => {
+                self.stats.count_drop(reason);
+                None
+            }
+        }
+    }
+}
+
+fn key(id: u32) -> PacketKey {
+    PacketKey {
+        src: "10.0.0.1".parse().unwrap(),
+        dst: "10.0.0.2".parse().unwrap(),
+        protocol: 17,
+        id,
+        iface: None,
+    }
+}
+
+fn ip() -> Ipv4Fields {
+    Ipv4Fields {
+        src: "10.0.0.1".parse().unwrap(),
+        dst: "10.0.0.2".parse().unwrap(),
+        protocol: 17,
+        hop_limit: 64,
+        traffic_class: 0,
+        ident: 0,
+        dont_fragment: false,
+        offset: 0,
+        more: false,
+    }
+}
+
+fn piece(offset: usize, data: &[u8], more: bool) -> Piece {
+    let mut header = crate::frame::HeaderBuf::new();
+    Ipv4Fields { offset, more, ..ip() }.prepend(&mut header, data.len());
+    Piece {
+        header: Bytes::copy_from_slice(header.as_slice()),
+        data: Bytes::copy_from_slice(data),
+        offset,
+        more,
+        protocol: 17,
+        named_at: 9,
+        iface: InterfaceId(0),
+        cast: Cast::Unicast,
+        ecn: 0,
+    }
+}
+
+fn dropped(outcome: Outcome) -> DropReason {
+    match outcome {
+        Outcome::Dropped(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn fragments_in_any_order_make_the_packet() {
+    let mut bench = Bench::new();
+    assert!(matches!(bench.insert(1, piece(16, &[3; 5], false)), Outcome::Held));
+    assert!(matches!(bench.insert(1, piece(0, &[1; 8], true)), Outcome::Held));
+    let Outcome::Complete { packet, .. } = bench.insert(1, piece(8, &[2; 8], true)) else { panic!() };
+    let (header, packet) = ipv4::parse(&packet).unwrap();
+    assert_eq!(header.fragment, None);
+    assert_eq!(packet.len(), 41);
+    assert_eq!(&packet[20..], [&[1; 8][..], &[2; 8], &[3; 5]].concat());
+    assert_eq!(bench.reassembler.bytes, 0);
+    assert_eq!(bench.reassembler.poll_timeout(), None);
+    assert_eq!(bench.stats.reassembled, 1);
+}
+
+#[test]
+fn rfc_5722_overlaps_drop_the_packet_and_all_that_comes_of_it() {
+    for overlap in [
+        piece(8, &[9; 16], true),
+        piece(0, &[9; 16], true),
+        piece(16, &[9; 8], true),
+        piece(8, &[9; 32], false),
+    ] {
+        let mut bench = Bench::new();
+        bench.insert_counted(1, piece(0, &[1; 8], true));
+        bench.insert_counted(1, piece(16, &[2; 16], true));
+        assert_eq!(dropped(bench.insert(1, overlap)), DropReason::FragmentOverlap);
+        // The two that waited; the caller counts the third.
+        assert_eq!(bench.stats.drops(DropReason::FragmentOverlap), 2);
+        assert_eq!(dropped(bench.insert(1, piece(8, &[2; 8], true))), DropReason::FragmentOverlap);
+        assert_eq!(dropped(bench.insert(1, piece(32, &[2; 8], false))), DropReason::FragmentOverlap);
+        // Another packet is another matter, and so is the same identification after a while.
+        assert!(matches!(bench.insert(2, piece(0, &[1; 8], true)), Outcome::Held));
+        bench.now = Instant::from_secs(30);
+        assert!(bench.reassembler.handle_timeout(bench.now, &mut bench.stats).len() == 1);
+        assert!(matches!(bench.insert(1, piece(0, &[1; 8], true)), Outcome::Held));
+    }
+}
+
+#[test]
+fn exact_duplicates_are_dropped_alone() {
+    let mut bench = Bench::new();
+    bench.insert_counted(1, piece(0, &[1; 8], true));
+    assert_eq!(dropped(bench.insert(1, piece(0, &[1; 8], true))), DropReason::DuplicateFragment);
+    assert!(bench.insert_counted(1, piece(8, &[2; 1], false)).is_some());
+}
+
+#[test]
+fn ends_that_contradict_each_other_drop_the_packet() {
+    // Behind the end; another end; an end before what is there.
+    for (first, second) in [
+        (piece(8, &[1; 8], false), piece(16, &[1; 8], true)),
+        (piece(8, &[1; 8], false), piece(24, &[1; 8], false)),
+        (piece(24, &[1; 8], true), piece(8, &[1; 8], false)),
+    ] {
+        let mut bench = Bench::new();
+        bench.insert_counted(1, first);
+        assert_eq!(dropped(bench.insert(1, second)), DropReason::BadFragment);
+        assert_eq!(dropped(bench.insert(1, piece(0, &[1; 8], true))), DropReason::FragmentOverlap);
+    }
+}
+
+#[test]
+fn time_is_bounded_and_the_first_fragment_is_quoted() {
+    let mut bench = Bench::new();
+    bench.insert_counted(1, piece(0, &[1; 8], true));
+    bench.now = Instant::from_secs(10);
+    bench.insert_counted(2, piece(8, &[1; 8], true));
+    assert_eq!(bench.reassembler.poll_timeout(), Some(Instant::from_secs(30)));
+    assert!(bench.reassembler.handle_timeout(Instant::from_secs(29), &mut bench.stats).is_empty());
+    let expired = bench.reassembler.handle_timeout(Instant::from_secs(30), &mut bench.stats);
+    assert_eq!(expired.len(), 1);
+    assert_eq!(&expired[0].packet[20..], [1; 8]);
+    assert_eq!(bench.reassembler.poll_timeout(), Some(Instant::from_secs(40)));
+    // Without the first there is nothing to quote.
+    assert!(bench.reassembler.handle_timeout(Instant::from_secs(40), &mut bench.stats).is_empty());
+    assert_eq!(bench.stats.drops(DropReason::ReassemblyTimeout), 2);
+    assert_eq!(bench.reassembler.memory_bytes(), 0);
+}
+
+#[test]
+fn memory_is_bounded_and_the_oldest_gives_way() {
+    let mut bench = Bench::with(IpConfig { reassembly_limit_bytes: 20_000, ..IpConfig::default() });
+    for id in 0..1000 {
+        bench.insert_counted(id, piece(0, &[0; 1400], true));
+        assert!(bench.reassembler.bytes <= 20_000);
+    }
+    let held = bench.reassembler.packets.len() as u64;
+    assert!(held >= 10);
+    assert_eq!(bench.stats.drops(DropReason::ReassemblyLimit), 1000 - held);
+    assert!(bench.insert_counted(999, piece(1400, &[0; 1], false)).is_some());
+
+    let mut bench = Bench::with(IpConfig { max_reassemblies: 3, ..IpConfig::default() });
+    for id in 0..10 {
+        bench.insert_counted(id, piece(0, &[0; 8], true));
+    }
+    assert_eq!(bench.reassembler.packets.len(), 3);
+    assert_eq!(bench.stats.drops(DropReason::ReassemblyLimit), 7);
+
+    // Tiny fragments of one packet.
+    let mut bench = Bench::new();
+    for index in 0..1000 {
+        bench.insert_counted(1, piece(index * 16, &[0; 8], true));
+    }
+    assert!(bench.reassembler.bytes < 2 * PACKET_OVERHEAD);
+    assert_eq!(bench.stats.all_drops(), 1000);
+}
+
+#[test]
+fn packets_that_get_through_leave_no_deadlines_behind() {
+    let mut bench = Bench::new();
+    bench.insert_counted(0, piece(0, &[0; 8], true));
+    for id in 1..1000 {
+        bench.insert_counted(id, piece(0, &[0; 8], true));
+        assert!(bench.insert_counted(id, piece(8, &[0; 8], false)).is_some());
+    }
+    assert!(bench.reassembler.deadlines.len() < 50);
+    assert_eq!(bench.reassembler.poll_timeout(), Some(Instant::from_secs(30)));
+}
+
+#[test]
+fn rfc_3168_5_3_congestion_of_a_part_is_congestion_of_all() {
+    let with_ecn = |piece: Piece, ecn| Piece { ecn, ..piece };
+    let mut bench = Bench::new();
+    bench.insert_counted(1, with_ecn(piece(0, &[0; 8], true), 2));
+    let packet = bench.insert_counted(1, with_ecn(piece(8, &[0; 8], false), 3)).unwrap();
+    assert_eq!(ipv4::parse(&packet).unwrap().0.traffic_class & 3, 3);
+    bench.insert_counted(2, with_ecn(piece(0, &[0; 8], true), 0));
+    assert!(bench.insert_counted(2, with_ecn(piece(8, &[0; 8], false), 3)).is_none());
+    assert_eq!(bench.stats.drops(DropReason::BadFragment), 2);
+}
+
+proptest! {
+    /// Fragments of any packet, in any order, some twice, give the packet, once.
+    #[test]
+    fn reassembly_undoes_fragmentation(
+        len in 1usize..20_000, mtu in 300usize..2000, order in prop::collection::vec(any::<(u16, bool)>(), 70),
+    ) {
+        let data: Vec<u8> = (0..len).map(|index| (index % 251) as u8).collect();
+        let header = OutgoingHeader::V4(ip());
+        let cut = fragments(header, 7, mtu, &[Bytes::from(data.clone())]).unwrap();
+        prop_assume!(cut.len() > 1);
+        let mut order = order;
+        let mut sent: Vec<(u16, Piece)> = Vec::new();
+        for packet in &cut {
+            let (place, twice) = order.pop().unwrap_or((0, false));
+            let bytes = Bytes::from([packet.header.as_slice(), &packet.payload.concat()].concat());
+            let (header, bytes) = ipv4::parse(&bytes).unwrap();
+            let fragment = header.fragment.unwrap();
+            let piece = piece(fragment.offset, &bytes[20..], fragment.more);
+            if twice {
+                sent.push((place.wrapping_mul(31), piece.clone()));
+            }
+            sent.push((place, piece));
+        }
+        sent.sort_by_key(|(place, _)| *place);
+        let mut bench = Bench::new();
+        let mut whole = Vec::new();
+        for (_, piece) in sent {
+            // A duplicate that comes after the packet is complete begins another one; it goes by its time.
+            if whole.is_empty() {
+                whole.extend(bench.insert_counted(7, piece));
+            }
+        }
+        prop_assert_eq!(whole.len(), 1);
+        prop_assert_eq!(&whole[0][20..], &data[..]);
+    }
+
+    /// Whatever comes, what is accounted is what is held, and every fragment is held, delivered or counted.
+    #[test]
+    fn the_account_is_right(
+        pieces in prop::collection::vec((0u32..3, 0usize..40, 1usize..20, any::<bool>()), 0..100)
+    ) {
+        let mut bench = Bench::with(IpConfig { reassembly_limit_bytes: 2000, ..IpConfig::default() });
+        let mut delivered = 0;
+        let inserted = pieces.len();
+        for (id, place, len, more) in pieces {
+            let before: usize = bench.reassembler.packets.get(&key(id)).map_or(0, |packet| packet.pieces.len());
+            if bench.insert_counted(id, piece(place * 8, &vec![0; len * 8], more)).is_some() {
+                delivered += before + 1;
+            }
+            let packets = bench.reassembler.packets.values();
+            let bytes: usize = packets.map(|packet| packet.accounted_bytes).sum();
+            prop_assert_eq!(bytes, bench.reassembler.bytes);
+            prop_assert!(bytes <= 2000);
+        }
+        let held: usize = bench.reassembler.packets.values().map(|packet| packet.pieces.len()).sum();
+        prop_assert_eq!(inserted, held + delivered + bench.stats.all_drops() as usize);
+        bench.reassembler.handle_timeout(Instant::from_secs(60), &mut bench.stats);
+        prop_assert_eq!(bench.reassembler.memory_bytes(), 0);
+    }
+}
