@@ -208,6 +208,13 @@ fn data_flows_in_order_and_each_half_ends_by_itself() {
 fn both_sides_forget_everything_once_time_wait_is_over() {
     for domain in BOTH {
         let mut pair = pair();
+        // The neighbours know each other beforehand: that is not the connection's.
+        let ping = datagram(&mut pair, Side::A, domain);
+        let to = SocketAddr::new(pair.b.addr(domain), 9);
+        pair.a.stack.send_to(pair.now(), ping, b"", to).unwrap();
+        pair.run_for(Duration::from_secs(60));
+        pair.a.stack.close(pair.now(), ping).unwrap();
+        pair.run_for(Duration::from_secs(1));
         let before = (pair.a.stack.memory_bytes(), pair.b.stack.memory_bytes());
         let (client, server) = pair.connected_streams(domain);
         let now = pair.now();
@@ -332,7 +339,8 @@ fn reuse_port_spreads_connections_over_listeners() {
         let s = stream(&mut pair);
         let _ = pair.a.stack.connect(now, s, addr("10.0.0.2:80"));
     }
-    pair.run_for(Duration::from_secs(1));
+    // The first packets wait for the neighbour's address, no more than 16 of them: the others come again.
+    pair.run_for(Duration::from_secs(10));
     let counts: Vec<_> = listeners
         .iter()
         .map(|&listener| std::iter::from_fn(|| pair.b.stack.accept(listener).ok()).count())
@@ -604,7 +612,7 @@ fn link_local_peers_need_the_scope_of_their_link() {
     assert_eq!(pair.a.stack.connect(now, client, without.into()), Err(Error::InvalidArgument));
     let with = std::net::SocketAddrV6::new(theirs, 80, 0, scope);
     assert_eq!(pair.a.stack.connect(now, client, with.into()), Err(Error::InProgress));
-    assert!(pair.drive(MINUTE, |pair| readiness(pair, client).writable));
+    assert!(pair.drive(MINUTE, |pair| pair.b.stack.readiness(listener).unwrap().readable));
     let (_, peer) = pair.b.stack.accept(listener).unwrap();
     let SocketAddr::V6(peer) = peer else { panic!("{peer}") };
     assert!(peer.ip().is_unicast_link_local() && peer.scope_id() != 0);
