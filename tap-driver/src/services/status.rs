@@ -1,6 +1,7 @@
 //! The status page and the table of sockets: what they show, as HTML and as JSON.
 
 use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use portolan::{AddressState, Cidr, Descriptor, InterfaceInfo, Medium, SocketInfo, SocketKind};
@@ -92,11 +93,19 @@ impl SocketStatus {
                 SocketKind::Echo => "icmp",
             },
             state: info.state,
-            local: info.local.map(|addr| addr.to_string()),
-            peer: info.peer.map(|addr| addr.to_string()),
+            local: info.local.map(shown),
+            peer: info.peer.map(shown),
             receive_queue: info.receive_queue,
             send_queue: info.send_queue,
         }
+    }
+}
+
+/// An IPv4 address as itself, also where a dual-stack socket has it as `::ffff:10.0.0.1`.
+fn shown(addr: SocketAddr) -> String {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(v4) => SocketAddr::new(v4.into(), addr.port()).to_string(),
+        IpAddr::V6(_) => addr.to_string(),
     }
 }
 
@@ -290,6 +299,14 @@ mod tests {
             assert!(page.contains(needle), "{needle} is not in {page}");
         }
         assert!(!page.contains("frames_out"));
+    }
+
+    #[test]
+    fn ipv4_is_shown_as_ipv4() {
+        let shown = |text: &str| shown(text.parse().expect("an address"));
+        assert_eq!(shown("[::ffff:10.0.0.1]:7"), "10.0.0.1:7");
+        assert_eq!(shown("10.0.0.1:7"), "10.0.0.1:7");
+        assert_eq!(shown("[fd00::1]:7"), "[fd00::1]:7");
     }
 
     #[test]
