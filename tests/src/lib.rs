@@ -1,10 +1,23 @@
 //! What the whole-system tests share.
+//!
+//! - [`check_frame`] is the second opinion: `etherparse` reads what a stack sent, and recomputes its checksums;
+//! - [`Transfer`] is two programs that send each other data and compare it;
+//! - [`RawPeer`] is a host that is not a stack: a test that says byte by byte what it sends.
 
+mod check;
 pub mod namespace;
 pub mod packet_socket;
 pub mod pattern;
+mod pcap;
+mod raw_peer;
 pub mod sources;
 pub mod transcript;
+mod transfer;
+
+pub use check::{check_frame, check_frames};
+pub use pcap::keep_pcap;
+pub use raw_peer::{RawConnection, RawPeer};
+pub use transfer::{Transfer, data};
 
 /// The code in the README is compiled and run as a doc test.
 #[cfg(doctest)]

@@ -1,0 +1,252 @@
+//! A stack whose neighbour is the test itself.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use portolan::testing::{PacketBuilder, TcpSegment, arp_reply, ethernet, neighbor_advertisement};
+use portolan::{
+    AddressState, Cidr, Config, Domain, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium, Stack,
+};
+
+/// More frames at one time than any stack has reason to send.
+const MAX_BURST: usize = 20_000;
+
+/// A stack, and a neighbour that answers ARP and neighbour solicitations for its own addresses and otherwise sends what
+/// the test says.
+#[derive(Debug)]
+pub struct RawPeer {
+    /// The stack.
+    pub stack: Stack,
+    /// Its interface.
+    pub iface: InterfaceId,
+    /// The virtual time.
+    pub now: Instant,
+    medium: Medium,
+    memory_limit_bytes: usize,
+    sent: Vec<Vec<u8>>,
+}
+
+/// A connection as the raw peer sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct RawConnection {
+    /// The family.
+    pub domain: Domain,
+    /// The peer's port.
+    pub peer_port: u16,
+    /// The stack's port.
+    pub stack_port: u16,
+    /// The next sequence number of the peer.
+    pub snd_nxt: u32,
+    /// The next one that the peer expects of the stack.
+    pub rcv_nxt: u32,
+}
+
+impl RawConnection {
+    /// A segment with the numbers that are due.
+    pub fn segment(&self, flags: u8, payload: &[u8]) -> TcpSegment {
+        TcpSegment {
+            seq: self.snd_nxt,
+            ack: self.rcv_nxt,
+            flags,
+            payload: payload.to_vec(),
+            ..TcpSegment::new(self.peer_port, self.stack_port)
+        }
+    }
+}
+
+impl RawPeer {
+    /// The stack's MAC address.
+    pub const STACK_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+    /// The peer's MAC address.
+    pub const PEER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+    /// The stack's IPv4 address, in a network of 24 bits.
+    pub const STACK_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    /// The peer's IPv4 address.
+    pub const PEER_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    /// The stack's IPv6 address, in a network of 64 bits.
+    pub const STACK_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+    /// The peer's IPv6 address.
+    pub const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+
+    /// A stack with settled addresses on a link of MTU 1,500.
+    pub fn new(ethernet: bool, config: Config, seed: u8) -> RawPeer {
+        let now = Instant::from_secs(1);
+        let memory_limit_bytes = config.memory_limit_bytes;
+        let mut stack = Stack::new(config, [seed; 32], now);
+        let medium = if ethernet { Medium::Ethernet(Self::STACK_MAC) } else { Medium::Ip };
+        let interface = InterfaceConfig::new(medium)
+            .address(Cidr { addr: Self::STACK_V4.into(), prefix_len: 24 })
+            .address(Cidr { addr: Self::STACK_V6.into(), prefix_len: 64 });
+        let iface = stack.add_interface(now, interface).expect("two addresses on one interface");
+        let mut peer = RawPeer { stack, iface, now, medium, memory_limit_bytes, sent: Vec::new() };
+        peer.settle();
+        peer.pass(Duration::from_secs(10));
+        for (cidr, state) in &peer.stack.interfaces()[0].addresses {
+            assert_eq!(*state, AddressState::Preferred, "{cidr:?}");
+        }
+        peer.sent.clear();
+        peer
+    }
+
+    /// The kind of link.
+    pub fn medium(&self) -> Medium {
+        self.medium
+    }
+
+    /// A builder for packets from the peer to the stack.
+    pub fn packet(&self, domain: Domain) -> PacketBuilder {
+        match domain {
+            Domain::V4 => PacketBuilder::new(Self::PEER_V4.into(), Self::STACK_V4.into()),
+            Domain::V6 => PacketBuilder::new(Self::PEER_V6.into(), Self::STACK_V6.into()),
+        }
+    }
+
+    /// The stack's address.
+    pub fn stack_addr(&self, domain: Domain) -> IpAddr {
+        match domain {
+            Domain::V4 => Self::STACK_V4.into(),
+            Domain::V6 => Self::STACK_V6.into(),
+        }
+    }
+
+    /// A packet as a frame of this link.
+    pub fn frame(&self, packet: &[u8]) -> Vec<u8> {
+        match self.medium {
+            Medium::Ethernet(mac) => ethernet(Self::PEER_MAC, mac, packet),
+            Medium::Ip => packet.to_vec(),
+        }
+    }
+
+    /// A packet arrives.
+    pub fn send_packet(&mut self, packet: &[u8]) {
+        let frame = self.frame(packet);
+        self.send_frame(&frame);
+    }
+
+    /// A frame arrives, and the stack answers.
+    pub fn send_frame(&mut self, frame: &[u8]) {
+        self.stack.handle_frame(self.now, self.iface, Frame::new(frame.to_vec()));
+        self.settle();
+    }
+
+    /// A segment of a connection arrives.
+    pub fn send_segment(&mut self, domain: Domain, segment: &TcpSegment) {
+        let packet = self.packet(domain).tcp(segment);
+        self.send_packet(&packet);
+    }
+
+    /// What the stack has sent since this was last called, ARP and neighbour discovery included.
+    pub fn take_sent(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// The TCP segments among what the stack has sent since anything was last taken.
+    pub fn take_segments(&mut self) -> Vec<TcpSegment> {
+        let medium = self.medium;
+        self.take_sent().iter().filter_map(|frame| tcp_segment(medium, frame)).collect()
+    }
+
+    /// Lets time pass, from timer to timer.
+    pub fn pass(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        let mut steps = 0;
+        while let Some(deadline) = self.stack.poll_timeout().filter(|deadline| deadline.at <= end) {
+            steps += 1;
+            assert!(steps < 100_000, "too many timers: {deadline:?} at {}", self.now);
+            self.now = self.now.max(deadline.at);
+            self.stack.handle_timeout(self.now);
+            self.settle();
+        }
+        self.now = end;
+        self.stack.handle_timeout(self.now);
+        self.settle();
+    }
+
+    /// Opens a connection to a listener of the stack, without options.
+    pub fn open(&mut self, domain: Domain, peer_port: u16, stack_port: u16) -> RawConnection {
+        self.take_sent();
+        let isn = 1_000_000;
+        let syn = TcpSegment { seq: isn, flags: TcpSegment::SYN, ..TcpSegment::new(peer_port, stack_port) };
+        self.send_segment(domain, &syn);
+        let segments = self.take_segments();
+        let syn_ack = segments
+            .iter()
+            .find(|segment| {
+                segment.flags == TcpSegment::SYN | TcpSegment::ACK && segment.dst_port == peer_port
+            })
+            .unwrap_or_else(|| panic!("no SYN-ACK but {segments:?}"));
+        assert_eq!(syn_ack.ack, isn + 1);
+        let rcv_nxt = syn_ack.seq.wrapping_add(1);
+        let connection = RawConnection { domain, peer_port, stack_port, snd_nxt: isn + 1, rcv_nxt };
+        self.send_segment(domain, &connection.segment(TcpSegment::ACK, &[]));
+        connection
+    }
+
+    /// Takes what the stack sends, answers its questions for the peer's addresses, and forgets its events.
+    ///
+    /// # Panics
+    ///
+    /// If the stack sends without end or holds more memory than its limit.
+    pub fn settle(&mut self) {
+        let mut burst = 0;
+        while let Some(transmit) = self.stack.poll_transmit(self.now) {
+            burst += 1;
+            assert!(burst < MAX_BURST, "the stack sends without end");
+            let frame = transmit.to_vec();
+            if self.medium != Medium::Ip
+                && let Some(answer) = resolution_answer(&frame)
+            {
+                self.stack.handle_frame(self.now, self.iface, Frame::new(answer));
+            }
+            self.sent.push(frame);
+        }
+        while self.stack.poll_event().is_some() {}
+        let memory = self.stack.memory_bytes();
+        assert!(
+            memory <= self.memory_limit_bytes,
+            "{memory} bytes, the limit is {}",
+            self.memory_limit_bytes
+        );
+    }
+}
+
+/// The answer to an ARP request or a neighbour solicitation for the peer.
+fn resolution_answer(frame: &[u8]) -> Option<Vec<u8>> {
+    let (mac, v4, v6) = (RawPeer::PEER_MAC, RawPeer::PEER_V4, RawPeer::PEER_V6);
+    let parsed = SlicedPacket::from_ethernet(frame).ok()?;
+    match (parsed.net?, parsed.transport) {
+        (NetSlice::Arp(arp), _) => {
+            let asked = arp.target_protocol_addr() == v4.octets();
+            // A sender of zero is a probe of duplicate address detection, and not for us to answer.
+            let probe = arp.sender_protocol_addr() == [0; 4];
+            (asked && !probe).then(|| arp_reply(mac, v4, RawPeer::STACK_MAC, RawPeer::STACK_V4))
+        }
+        (NetSlice::Ipv6(ip), Some(TransportSlice::Icmpv6(icmp))) if icmp.type_u8() == 135 => {
+            let target = icmp.slice().get(8..24)?;
+            let asked = target == v6.octets() && ip.header().source() != [0; 16];
+            asked.then(|| neighbor_advertisement(mac, v6, RawPeer::STACK_MAC, ip.header().source_addr()))
+        }
+        _ => None,
+    }
+}
+
+fn tcp_segment(medium: Medium, frame: &[u8]) -> Option<TcpSegment> {
+    let parsed = match medium {
+        Medium::Ethernet(_) => SlicedPacket::from_ethernet(frame).ok()?,
+        Medium::Ip => SlicedPacket::from_ip(frame).ok()?,
+    };
+    let Some(TransportSlice::Tcp(tcp)) = parsed.transport else { return None };
+    let flags = tcp.header_slice().get(13).copied()?;
+    Some(TcpSegment {
+        src_port: tcp.source_port(),
+        dst_port: tcp.destination_port(),
+        seq: tcp.sequence_number(),
+        ack: tcp.acknowledgment_number(),
+        flags,
+        window: tcp.window_size(),
+        urgent: tcp.urgent_pointer(),
+        options: tcp.options().to_vec(),
+        payload: tcp.payload().to_vec(),
+    })
+}

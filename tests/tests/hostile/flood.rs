@@ -1,0 +1,203 @@
+//! Floods: bounded memory, and those who were there before go on.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use portolan::testing::{PacketBuilder, Pair, PairConfig, Side, TcpSegment, ethernet};
+use portolan::{Domain, Medium, SocketKind};
+use portolan_tests::data;
+
+use crate::FAMILIES;
+
+const LIMIT_BYTES: usize = 4 << 20;
+
+/// A pair with a listener of B on port 80 and an open connection.
+struct Flooded {
+    pair: Pair,
+    client: portolan::Descriptor,
+    server: portolan::Descriptor,
+    listener: portolan::Descriptor,
+    domain: Domain,
+}
+
+impl Flooded {
+    fn new(domain: Domain) -> Flooded {
+        let mut config = PairConfig::seeded(9);
+        config.b.memory_limit_bytes = LIMIT_BYTES;
+        let mut pair = Pair::new(config);
+        let listener = pair.listener(domain, 80);
+        let (client, server) = pair.connect_to(domain, listener, 80);
+        Flooded { pair, client, server, listener, domain }
+    }
+
+    fn inject(&mut self, packet: &[u8]) {
+        let (Medium::Ethernet(a), Medium::Ethernet(b)) = (self.pair.a.medium, self.pair.b.medium) else {
+            panic!("an Ethernet link")
+        };
+        self.pair.inject(Side::B, ethernet(a, b, packet));
+        assert!(self.pair.b.stack.memory_bytes() <= LIMIT_BYTES);
+    }
+
+    /// A packet builder from a host of the network that is not there.
+    fn from_stranger(&self, number: u32) -> PacketBuilder {
+        let [_, b, c, d] = number.to_be_bytes();
+        let src: IpAddr = match self.domain {
+            Domain::V4 => Ipv4Addr::new(10, 0, 0, 3 + d % 250).into(),
+            Domain::V6 => Ipv6Addr::new(0xfd00, 0, 0, 0, 7, u16::from(b), u16::from(c), u16::from(d)).into(),
+        };
+        PacketBuilder::new(src, self.pair.b.addr(self.domain))
+    }
+
+    /// The connection that was there carries data in both directions.
+    fn connection_goes_on(&mut self) {
+        let bytes = data(9, 100_000);
+        let (client, server) = (self.client, self.server);
+        for (from, to) in [((Side::A, client), (Side::B, server)), ((Side::B, server), (Side::A, client))] {
+            let (mut sent, mut received) = (0, Vec::new());
+            let whole = self.pair.drive(Duration::from_secs(60), |pair| {
+                let now = pair.now();
+                sent += pair.host(from.0).stack.send(now, from.1, &bytes[sent..]).unwrap_or(0);
+                while let Ok(slice) = pair.host(to.0).stack.recv_bytes(now, to.1, usize::MAX) {
+                    received.extend_from_slice(&slice);
+                }
+                received.len() == bytes.len()
+            });
+            assert!(whole && received == bytes, "{} bytes: {:?}", received.len(), self.pair.b.stack.stats());
+        }
+    }
+}
+
+#[test]
+fn syns_from_strangers() {
+    for domain in FAMILIES {
+        let mut flooded = Flooded::new(domain);
+        for number in 0..50_000u32 {
+            let syn = TcpSegment {
+                seq: number.wrapping_mul(0x9e37_79b9),
+                flags: TcpSegment::SYN,
+                options: vec![2, 4, 5, 0xb4, 4, 2, 1, 3, 3, 7],
+                ..TcpSegment::new((1024 + number % 60_000) as u16, 80)
+            };
+            let packet = flooded.from_stranger(number).tcp(&syn);
+            flooded.inject(&packet);
+            if number % 500 == 0 {
+                flooded.pair.run_for(Duration::from_millis(1));
+            }
+        }
+        // The listener's backlog bounds what waits; the rest was counted.
+        let stats = flooded.pair.b.stack.stats();
+        assert!(stats.all_drops() > 40_000, "{stats:?}");
+        assert!(flooded.pair.b.stack.sockets().len() < 5_000);
+        flooded.connection_goes_on();
+        // When the flood is over, the listener takes connections again.
+        flooded.pair.run_for(Duration::from_secs(300));
+        flooded.pair.connect_to(domain, flooded.listener, 80);
+    }
+}
+
+/// Whole handshakes that nobody accepts.
+#[test]
+fn connections_that_nobody_accepts() {
+    let mut flooded = Flooded::new(Domain::V4);
+    let addr = SocketAddr::new(flooded.pair.b.addr(Domain::V4), 80);
+    for _ in 0..300 {
+        let stack = &mut flooded.pair.a.stack;
+        let client = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+        let now = flooded.pair.now();
+        let _ = flooded.pair.a.stack.connect(now, client, addr);
+    }
+    flooded.pair.run_for(Duration::from_secs(10));
+    assert!(flooded.pair.b.stack.memory_bytes() <= LIMIT_BYTES);
+    flooded.connection_goes_on();
+    let mut accepted = 0;
+    while flooded.pair.b.stack.accept(flooded.listener).is_ok() {
+        accepted += 1;
+    }
+    assert!((100..=140).contains(&accepted), "{accepted} with a backlog of 128");
+}
+
+/// Segments for the connection, none of them right.
+#[test]
+fn segments_guessed_by_a_stranger() {
+    for domain in FAMILIES {
+        let mut flooded = Flooded::new(domain);
+        let client = flooded.pair.a.stack.local_addr(flooded.client).unwrap();
+        let builder = PacketBuilder::new(flooded.pair.a.addr(domain), flooded.pair.b.addr(domain));
+        for number in 0..20_000u32 {
+            let flags = [
+                TcpSegment::RST,
+                TcpSegment::SYN,
+                TcpSegment::RST | TcpSegment::ACK,
+                TcpSegment::FIN | TcpSegment::ACK,
+                TcpSegment::ACK,
+            ];
+            let segment = TcpSegment {
+                // Over the whole space: some fall into the window, none on RCV.NXT but by a great chance.
+                seq: number.wrapping_mul(214_748),
+                ack: number.wrapping_mul(0x9e37_79b9),
+                flags: flags[number as usize % flags.len()],
+                payload: vec![0xbd; 10],
+                ..TcpSegment::new(client.port(), 80)
+            };
+            let packet = builder.tcp(&segment);
+            flooded.inject(&packet);
+        }
+        flooded.pair.run_for(Duration::from_secs(1));
+        flooded.connection_goes_on();
+        // RFC 5961 §7: the answers are limited.
+        assert!(flooded.pair.b.stack.stats().tcp_challenge_acks <= 2_500);
+    }
+}
+
+#[test]
+fn fragments_that_never_become_whole() {
+    for domain in FAMILIES {
+        let mut flooded = Flooded::new(domain);
+        for number in 0..30_000u32 {
+            let mut builder = flooded.from_stranger(number);
+            builder.identification = number;
+            let packet = builder.fragment(17, 800, &[0; 1400], true);
+            flooded.inject(&packet);
+        }
+        flooded.connection_goes_on();
+        flooded.pair.run_for(Duration::from_secs(120));
+        flooded.connection_goes_on();
+    }
+}
+
+/// Datagrams that make us look for hosts that are not there.
+#[test]
+fn datagrams_from_strangers_to_closed_ports() {
+    for domain in FAMILIES {
+        let mut flooded = Flooded::new(domain);
+        for number in 0..20_000u32 {
+            let packet = flooded.from_stranger(number).udp(5, 4000, &[0; 100]);
+            flooded.inject(&packet);
+            if number % 100 == 0 {
+                flooded.pair.run_for(Duration::from_micros(100));
+            }
+        }
+        flooded.connection_goes_on();
+        let stats = flooded.pair.b.stack.stats();
+        assert!(stats.icmp_errors_sent < 3_000, "{stats:?}");
+    }
+}
+
+/// A receiver that nobody reads: the memory limit holds although each connection may offer a window.
+#[test]
+fn many_connections_with_data_that_nobody_reads() {
+    let mut flooded = Flooded::new(Domain::V4);
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(flooded.pair.connect_to(Domain::V4, flooded.listener, 80).0);
+    }
+    let bytes = vec![7; 1 << 20];
+    flooded.pair.drive(Duration::from_secs(120), |pair| {
+        for &client in &clients {
+            let now = pair.now();
+            let _ = pair.a.stack.send(now, client, &bytes);
+        }
+        assert!(pair.b.stack.memory_bytes() <= LIMIT_BYTES);
+        false
+    });
+}

@@ -1,0 +1,106 @@
+//! Every byte from the wire is hostile, and so are the calls of programs: the stack never panics, keeps within its memory,
+//! counts what it drops, and goes on.
+//!
+//! `inputs` says what is thrown at it, `flood` and `strangers` are particular attacks and particular frames.
+
+mod flood;
+mod inputs;
+mod strangers;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use inputs::{Call, Input, Sut, frames, input};
+use portolan::{Config, Domain, SocketKind, Stats};
+use portolan_tests::RawPeer;
+use proptest::prelude::*;
+use proptest::test_runner::Config as Cases;
+
+const FAMILIES: [Domain; 2] = [Domain::V4, Domain::V6];
+
+/// Small enough that a run of a few hundred inputs meets the limit.
+const MEMORY_LIMIT_BYTES: usize = 300_000;
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.memory_limit_bytes = MEMORY_LIMIT_BYTES;
+    config.max_descriptors = 24;
+    config
+}
+
+/// A stack with listeners, datagram sockets, an echo socket and a connection in each family.
+fn busy_stack(ethernet: bool) -> Sut {
+    let mut peer = RawPeer::new(ethernet, config(), 1);
+    let mut descriptors = Vec::new();
+    let mut connections = Vec::new();
+    for domain in FAMILIES {
+        let any: SocketAddr = match domain {
+            Domain::V4 => "0.0.0.0:80".parse().unwrap(),
+            Domain::V6 => "[::]:81".parse().unwrap(),
+        };
+        let listener = peer.stack.socket(domain, SocketKind::Stream).unwrap();
+        peer.stack.bind(listener, any).unwrap();
+        peer.stack.listen(listener, 4).unwrap();
+        connections.push(peer.open(domain, 5000, any.port()));
+        let (connection, _) = peer.stack.accept(listener).expect("the handshake is done");
+        let datagrams = peer.stack.socket(domain, SocketKind::Datagram).unwrap();
+        peer.stack.bind(datagrams, SocketAddr::new(any.ip(), 53)).unwrap();
+        let echo = peer.stack.socket(domain, SocketKind::Echo).unwrap();
+        descriptors.extend([listener, connection, datagrams, echo]);
+    }
+    Sut { peer, descriptors, connections }
+}
+
+/// What tells that something became of a frame, besides drops: every counter but those of frames and bytes.
+fn useful(stats: &Stats) -> u64 {
+    let of_frames = ["frames_in", "bytes_in", "frames_out", "bytes_out"];
+    stats.counters().iter().filter(|(name, _)| !of_frames.contains(name)).map(|(_, count)| count).sum()
+}
+
+proptest! {
+    #![proptest_config(Cases { cases: 96, max_shrink_iters: 2_000, ..Cases::default() })]
+
+    #[test]
+    fn frames_calls_and_time_in_any_order(
+        ethernet: bool,
+        inputs in proptest::collection::vec(input(), 1..120),
+    ) {
+        let mut sut = busy_stack(ethernet);
+        for input in &inputs {
+            sut.apply(input);
+        }
+        // What waits for time is over at last, whatever it was.
+        sut.peer.pass(Duration::from_secs(600));
+        sut.apply(&Input::Call(Call::CloseAll));
+        sut.peer.pass(Duration::from_secs(2_000));
+        prop_assert_eq!(sut.peer.stack.sockets().len(), 0, "{:?}", sut.peer.stack.sockets());
+    }
+
+    #[test]
+    fn every_frame_is_of_use_or_counted_as_a_drop(
+        ethernet: bool,
+        inputs in proptest::collection::vec(frames(), 1..60),
+    ) {
+        let mut sut = busy_stack(ethernet);
+        for input in &inputs {
+            let before = sut.peer.stack.stats().clone();
+            let frame = sut.frame(input);
+            sut.peer.send_frame(&frame);
+            let after = sut.peer.stack.stats();
+            prop_assert!(after.frames_in > before.frames_in);
+            let drops = after.all_drops() - before.all_drops();
+            let of_use = useful(after) - useful(&before);
+            prop_assert!(drops + of_use > 0, "nothing became of {input:?}\n{frame:02x?}");
+        }
+    }
+
+    #[test]
+    fn garbage(ethernet: bool, garbage in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..50)) {
+        let mut sut = busy_stack(ethernet);
+        for frame in &garbage {
+            let drops = sut.peer.stack.stats().all_drops();
+            sut.peer.send_frame(frame);
+            prop_assert!(sut.peer.stack.stats().all_drops() > drops);
+        }
+    }
+}

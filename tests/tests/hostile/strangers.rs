@@ -1,0 +1,193 @@
+//! Frames that a real link brings and that are not for us, or not as they should be: reception goes on.
+
+use portolan::testing::{Fault, PacketBuilder};
+use portolan::{Config, DropReason, Frame, InterfaceConfig, Medium, Stack};
+use portolan_tests::RawPeer;
+
+use crate::FAMILIES;
+
+/// The stack still answers an echo request.
+fn answers(peer: &mut RawPeer) {
+    for domain in FAMILIES {
+        let replies = peer.stack.stats().echo_replies_sent;
+        let request = peer.packet(domain).echo_request(1, 1, b"still there?");
+        peer.send_packet(&request);
+        assert_eq!(peer.stack.stats().echo_replies_sent, replies + 1, "{domain:?}");
+    }
+}
+
+/// Sends one frame; it must be dropped for this reason, once, and the stack must go on.
+fn is_dropped(peer: &mut RawPeer, frame: &[u8], reason: DropReason) {
+    let (all, this) = (peer.stack.stats().all_drops(), peer.stack.stats().drops(reason));
+    peer.send_frame(frame);
+    let stats = peer.stack.stats();
+    assert_eq!(stats.drops(reason), this + 1, "not {reason:?} but {stats:?}");
+    assert_eq!(stats.all_drops(), all + 1, "{stats:?}");
+    answers(peer);
+}
+
+#[test]
+fn runts() {
+    for len in 0..14 {
+        let mut peer = RawPeer::new(true, Config::default(), 1);
+        is_dropped(&mut peer, &vec![0; len], DropReason::RuntFrame);
+    }
+}
+
+#[test]
+fn oversized_frames() {
+    let mut peer = RawPeer::new(true, Config::default(), 1);
+    for domain in FAMILIES {
+        let request = peer.packet(domain).echo_request(1, 1, &[0; 2000]);
+        let frame = peer.frame(&request);
+        is_dropped(&mut peer, &frame, DropReason::OversizedFrame);
+        let huge = peer.packet(domain).echo_request(1, 1, &[0; 60_000]);
+        let frame = peer.frame(&huge);
+        is_dropped(&mut peer, &frame, DropReason::OversizedFrame);
+    }
+}
+
+/// One such frame makes gVisor's TAP reader stop for good.
+#[test]
+fn a_unicast_frame_for_another_station() {
+    let mut peer = RawPeer::new(true, Config::default(), 1);
+    for domain in FAMILIES {
+        let request = peer.packet(domain).echo_request(1, 1, b"x");
+        let mut frame = peer.frame(&request);
+        frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 99]);
+        for _ in 0..3 {
+            is_dropped(&mut peer, &frame, DropReason::OtherStation);
+        }
+    }
+}
+
+#[test]
+fn vlan_tags_and_unknown_types() {
+    let mut peer = RawPeer::new(true, Config::default(), 1);
+    let request = peer.packet(FAMILIES[0]).echo_request(1, 1, b"x");
+    let frame = peer.frame(&request);
+    let mut tagged = frame[..12].to_vec();
+    tagged.extend_from_slice(&[0x81, 0, 0, 5]);
+    tagged.extend_from_slice(&frame[12..]);
+    is_dropped(&mut peer, &tagged, DropReason::UnknownEtherType);
+    // 802.3: a length instead of a type.
+    for ethertype in [[0u8, 46], [0x88, 0xcc], [0x88, 0x47], [0xff, 0xff]] {
+        let mut other = frame.clone();
+        other[12..14].copy_from_slice(&ethertype);
+        is_dropped(&mut peer, &other, DropReason::UnknownEtherType);
+    }
+}
+
+#[test]
+fn frames_from_group_addresses() {
+    let mut peer = RawPeer::new(true, Config::default(), 1);
+    let request = peer.packet(FAMILIES[0]).echo_request(1, 1, b"x");
+    let mut frame = peer.frame(&request);
+    frame[6..12].fill(0xff);
+    is_dropped(&mut peer, &frame, DropReason::BadLinkSource);
+}
+
+#[test]
+fn packets_with_a_fault() {
+    for ethernet in [true, false] {
+        let mut peer = RawPeer::new(ethernet, Config::default(), 1);
+        for domain in FAMILIES {
+            let cases = [
+                (Fault::IpChecksum, DropReason::BadIpChecksum),
+                (Fault::IpVersion, DropReason::BadIpHeader),
+                (Fault::HeaderLength, DropReason::BadIpHeader),
+                (Fault::LengthTooLong, DropReason::BadIpHeader),
+                (Fault::TransportChecksum, DropReason::BadUdpChecksum),
+            ];
+            for (fault, reason) in cases {
+                let only_v4 = matches!(fault, Fault::IpChecksum | Fault::HeaderLength);
+                if domain == portolan::Domain::V6 && only_v4 {
+                    continue;
+                }
+                let packet = peer.packet(domain).fault(fault).udp(1, 2, b"data");
+                let frame = peer.frame(&packet);
+                is_dropped(&mut peer, &frame, reason);
+            }
+        }
+    }
+}
+
+// RFC 1122 §3.2.1.3, RFC 4291 §2.5: addresses that must not be on the wire.
+#[test]
+fn martians() {
+    let mut peer = RawPeer::new(true, Config::default(), 1);
+    let cases = [
+        ("127.0.0.1", "10.0.0.1"),
+        ("224.0.0.1", "10.0.0.1"),
+        ("255.255.255.255", "10.0.0.1"),
+        ("10.0.0.2", "127.0.0.1"),
+        ("::1", "fd00::1"),
+        ("ff02::1", "fd00::1"),
+        ("fd00::2", "::1"),
+    ];
+    for (src, dst) in cases {
+        let packet = PacketBuilder::new(src.parse().unwrap(), dst.parse().unwrap()).echo_request(1, 1, b"x");
+        let frame = peer.frame(&packet);
+        is_dropped(&mut peer, &frame, DropReason::Martian);
+    }
+}
+
+#[test]
+fn packets_for_other_hosts() {
+    for ethernet in [true, false] {
+        let mut peer = RawPeer::new(ethernet, Config::default(), 1);
+        for (src, dst) in [("10.0.0.2", "10.0.0.9"), ("fd00::2", "fd00::9"), ("10.0.0.2", "192.0.2.1")] {
+            let packet =
+                PacketBuilder::new(src.parse().unwrap(), dst.parse().unwrap()).echo_request(1, 1, b"x");
+            let frame = peer.frame(&packet);
+            is_dropped(&mut peer, &frame, DropReason::NotForUs);
+        }
+    }
+}
+
+/// Ethernet pads short frames: what follows the packet is no part of it.
+#[test]
+fn padding_is_cut_off() {
+    let mut peer = RawPeer::new(true, Config::default(), 1);
+    for domain in FAMILIES {
+        let socket = peer.stack.socket(domain, portolan::SocketKind::Datagram).unwrap();
+        let addr = std::net::SocketAddr::new(peer.stack_addr(domain), 53);
+        peer.stack.bind(socket, addr).unwrap();
+        let packet = peer.packet(domain).udp(9, 53, b"abc");
+        let mut frame = peer.frame(&packet);
+        frame.resize(80, 0xaa);
+        peer.send_frame(&frame);
+        let (received, _) = peer.stack.recv_bytes_from(peer.now, socket).unwrap();
+        assert_eq!(&received[..], b"abc");
+    }
+}
+
+/// Frames come faster than anything takes what the stack has to send.
+#[test]
+fn a_burst_beyond_the_queue() {
+    let mut peer = RawPeer::new(true, Config::default(), 1);
+    let request = peer.packet(FAMILIES[0]).echo_request(1, 1, &[0; 1000]);
+    // The neighbour is known, so that replies are ready to be sent.
+    peer.send_packet(&request);
+    let frame = peer.frame(&request);
+    for _ in 0..10_000 {
+        peer.stack.handle_frame(peer.now, peer.iface, Frame::new(frame.clone()));
+    }
+    assert!(peer.stack.memory_bytes() <= Config::default().memory_limit_bytes);
+    let stats = peer.stack.stats();
+    assert!(stats.drops(DropReason::TransmitQueueFull) > 8_000, "{stats:?}");
+    peer.settle();
+    assert!(peer.take_sent().len() <= 2 * Config::default().ip.max_queued_frames);
+    answers(&mut peer);
+}
+
+#[test]
+fn an_interface_that_is_not_there() {
+    let now = portolan::Instant::ZERO;
+    let mut with_two = Stack::new(Config::default(), [0; 32], now);
+    with_two.add_interface(now, InterfaceConfig::new(Medium::Ip)).unwrap();
+    let second = with_two.add_interface(now, InterfaceConfig::new(Medium::Ip)).unwrap();
+    let mut stack = Stack::new(Config::default(), [0; 32], now);
+    stack.handle_frame(now, second, Frame::new(vec![0; 60]));
+    assert_eq!(stack.stats().drops(DropReason::NoInterface), 1);
+}
