@@ -144,6 +144,7 @@ fn a_peer_that_vanishes_times_out() {
         let error = pair.a.stack.recv(pair.now(), a, &mut [0; 10]).unwrap_err();
         assert!(matches!(error, Error::TimedOut | Error::HostUnreachable), "{error:?}");
         pair.a.stack.close(pair.now(), a).unwrap();
+        pair.run_for(Duration::ZERO);
         assert!(pair.a.stack.sockets().is_empty());
         // The other side has nothing to send and no keepalive: it never learns of it (RFC 9293 §3.8.4).
         assert_eq!(pair.b.stack.recv(pair.now(), b, &mut [0; 10]), Err(Error::WouldBlock));

@@ -101,6 +101,15 @@ pub(super) struct RttProbe {
     pub(super) sent_at: Instant,
 }
 
+/// The last time-out: what was in flight then is sent twice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimedOut {
+    /// Behind what was in flight.
+    pub(super) end: SeqNumber,
+    /// Our timestamp when the second sending began.
+    pub(super) clock: u32,
+}
+
 /// A connection from SYN-SENT, or from the end of a passive handshake, on.
 ///
 /// After every call that takes a `Ctx`, drain [`poll_transmit`](Connection::poll_transmit), then look at
@@ -117,6 +126,7 @@ pub(crate) struct Connection {
     pub(super) path_mss: u16,
     pub(super) rtt: RttEstimator,
     pub(super) rtt_probe: Option<RttProbe>,
+    pub(super) timed_out: Option<TimedOut>,
     pub(super) congestion: Congestion,
     pub(super) recovery: Recovery,
     pub(super) timers: Timers,
@@ -154,6 +164,7 @@ impl Connection {
             path_mss,
             rtt: RttEstimator::new(config),
             rtt_probe: None,
+            timed_out: None,
             congestion: Congestion::new(u32::from(path_mss), config.initial_window_segs),
             recovery: Recovery::new(isn),
             timers: Timers::new(),

@@ -283,7 +283,6 @@ impl Connection {
         self.sample_rtt(ctx.now, header);
         let cwnd_limited = self.is_cwnd_limited(flight);
         let acked_bytes = self.snd.on_ack(header.ack);
-        self.rtt.clear_back_off();
         self.retries.timeouts = 0;
         self.retries.probes = 0;
         self.ending.soft_error = None;
@@ -326,12 +325,29 @@ impl Connection {
     /// A round trip for the RTO: of the segment that is timed if this acknowledges it, otherwise from the
     /// timestamp that comes back (RFC 7323 §4.1: only from segments that acknowledge new data).
     fn sample_rtt(&mut self, now: Instant, header: &Header) {
-        if let Some(probe) = self.rtt_probe.filter(|probe| header.ack.after_eq(probe.end)) {
+        let measured = if let Some(probe) = self.rtt_probe.filter(|probe| header.ack.after_eq(probe.end)) {
             self.rtt_probe = None;
-            self.rtt.on_sample(now.duration_since(probe.sent_at));
-        } else if let Some(round_trip) = self.timestamps.round_trip(now, header) {
+            Some(now.duration_since(probe.sent_at))
+        } else if self.is_ambiguous(header) {
+            None
+        } else {
+            self.timestamps.round_trip(now, header)
+        };
+        if let Some(round_trip) = measured {
             self.rtt.on_sample(round_trip);
         }
+    }
+
+    /// Karn's problem (RFC 6298 §3) in spite of timestamps: what timed out was sent twice, and the echo is older than
+    /// the second sending. If the acknowledgement of the first was lost, the peer, to which the second is a duplicate
+    /// that does not touch TS.Recent, repeats the old echo: the "round trip" would hold the whole time-out.
+    fn is_ambiguous(&mut self, header: &Header) -> bool {
+        let Some(timed_out) = self.timed_out else { return false };
+        if header.ack.after(timed_out.end) {
+            self.timed_out = None;
+            return false;
+        }
+        self.timestamps.echoes_before(header, timed_out.clock)
     }
 
     /// RFC 5681 §2. One that names data beyond a hole counts whatever its window (RFC 6675 §2).

@@ -40,8 +40,9 @@ impl RttEstimator {
     }
 
     /// A round trip was measured: from a timestamp, or from a segment that was not retransmitted (Karn's algorithm,
-    /// RFC 6298 §3). Does not end the back-off: that is for the caller, who knows what was acknowledged.
+    /// RFC 6298 §3). It ends the back-off; until there is one the longer RTO stays (RFC 6298 §5, after 5.7).
     pub(crate) fn on_sample(&mut self, rtt: Duration) {
+        self.back_off = 0;
         // A clock may be too coarse to see the time at all.
         let rtt = nanos(rtt).max(1);
         self.min_rtt = self.min_rtt.min(rtt);
@@ -73,11 +74,6 @@ impl RttEstimator {
     /// The timer has fired: RFC 6298 §5.5, twice as long next time.
     pub(crate) fn back_off(&mut self) {
         self.back_off = (self.back_off + 1).min(63);
-    }
-
-    /// New data was acknowledged: the path works again (RFC 6298 §5.3; Linux ends the back-off at the same point).
-    pub(crate) fn clear_back_off(&mut self) {
-        self.back_off = 0;
     }
 
     /// RFC 6298 §5.7: the SYN had to be repeated and gave no measurement, so begin with at least 3 s.
@@ -152,7 +148,7 @@ mod tests {
             rtt.back_off();
         }
         assert_eq!(rtt.rto(), Duration::from_secs(120));
-        rtt.clear_back_off();
+        rtt.on_sample(Duration::from_micros(50));
         assert_eq!(rtt.rto(), rto);
     }
 

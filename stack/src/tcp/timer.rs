@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::connection::TimedOut;
 use super::{Connection, State};
 use crate::Ctx;
 use crate::error::CloseReason;
@@ -139,6 +140,7 @@ impl Connection {
         }
         // Karn's algorithm: what is sent again can no longer be timed.
         self.rtt_probe = None;
+        self.timed_out = Some(TimedOut { end: self.snd.max, clock: self.timestamps.clock(ctx.now) });
         self.pending.retransmit = false;
         self.arm_retransmit(ctx.now);
     }

@@ -96,6 +96,11 @@ impl TimestampState {
         }
     }
 
+    /// Whether what comes back was sent before our clock stood at `clock`.
+    pub(super) fn echoes_before(&self, header: &Header, clock: u32) -> bool {
+        header.options.timestamps.is_some_and(|timestamps| is_before(timestamps.echo, clock))
+    }
+
     /// The round trip of a segment whose timestamp came back (RFC 7323 §4.1). A millisecond where the clock saw nothing.
     pub(super) fn round_trip(&self, now: Instant, header: &Header) -> Option<Duration> {
         let timestamps = header.options.timestamps.filter(|_| self.enabled)?;
