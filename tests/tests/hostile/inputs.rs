@@ -512,7 +512,7 @@ fn cidr() -> impl Strategy<Value = Cidr> {
 }
 
 fn port() -> impl Strategy<Value = u16> {
-    prop_oneof![3 => proptest::sample::select(vec![80u16, 81, 53, 5000, 9, 0]), 1 => any::<u16>()]
+    prop_oneof![3 => proptest::sample::select(vec![80u16, 81, 53, 54, 5000, 9, 0]), 1 => any::<u16>()]
 }
 
 /// TCP, UDP, ICMP, IGMP, IPv6's extension headers, anything.

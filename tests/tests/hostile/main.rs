@@ -44,7 +44,8 @@ fn busy_stack(ethernet: bool) -> Sut {
         connections.push(peer.open(domain, 5000, any.port()));
         let (connection, _) = peer.stack.accept(listener).expect("the handshake is done");
         let datagrams = peer.stack.socket(domain, SocketKind::Datagram).unwrap();
-        peer.stack.bind(datagrams, SocketAddr::new(any.ip(), 53)).unwrap();
+        // Port 53 and 54: both would be one port to a dual-stack socket.
+        peer.stack.bind(datagrams, SocketAddr::new(any.ip(), any.port() - 27)).unwrap();
         let echo = peer.stack.socket(domain, SocketKind::Echo).unwrap();
         descriptors.extend([listener, connection, datagrams, echo]);
     }
