@@ -95,10 +95,36 @@ pub(super) struct Retries {
 }
 
 /// One segment that is timed, with nanoseconds where timestamps have milliseconds (RFC 6298 §3: once per round trip).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RttProbe {
-    pub(super) end: SeqNumber,
-    pub(super) sent_at: Instant,
+    is_running: bool,
+    end: SeqNumber,
+    sent_at: Instant,
+}
+
+impl RttProbe {
+    /// Times the segment that ends here, unless another one is being timed.
+    pub(super) fn start(&mut self, end: SeqNumber, sent_at: Instant) {
+        if !self.is_running {
+            *self = RttProbe { is_running: true, end, sent_at };
+        }
+    }
+
+    /// Karn's algorithm (RFC 6298 §3): what begins at `seq` is sent again, and can no longer be timed.
+    pub(super) fn on_resent(&mut self, seq: SeqNumber) {
+        if seq.before(self.end) {
+            self.is_running = false;
+        }
+    }
+
+    /// The time that it took, if `ack` acknowledges it.
+    pub(super) fn on_ack(&mut self, now: Instant, ack: SeqNumber) -> Option<Duration> {
+        if !self.is_running || ack.before(self.end) {
+            return None;
+        }
+        self.is_running = false;
+        Some(now.duration_since(self.sent_at))
+    }
 }
 
 /// The last time-out: what was in flight then is sent twice.
@@ -125,7 +151,7 @@ pub(crate) struct Connection {
     pub(super) announced_mss: u16,
     pub(super) path_mss: u16,
     pub(super) rtt: RttEstimator,
-    pub(super) rtt_probe: Option<RttProbe>,
+    pub(super) rtt_probe: RttProbe,
     pub(super) timed_out: Option<TimedOut>,
     pub(super) congestion: Congestion,
     pub(super) recovery: Recovery,
@@ -136,8 +162,8 @@ pub(crate) struct Connection {
     pub(super) settings: Settings,
     pub(super) last_heard_at: Instant,
     pub(super) last_data_sent_at: Instant,
-    /// When a segment that made no sense was last answered: answers are rate-limited.
-    pub(super) last_challenge_at: Option<Instant>,
+    /// Before this no segment that makes no sense is answered: the rate of such answers is limited.
+    pub(super) next_challenge_at: Instant,
     pub(super) progress: bool,
 }
 
@@ -163,7 +189,7 @@ impl Connection {
             announced_mss,
             path_mss,
             rtt: RttEstimator::new(config),
-            rtt_probe: None,
+            rtt_probe: RttProbe::default(),
             timed_out: None,
             congestion: Congestion::new(u32::from(path_mss), config.initial_window_segs),
             recovery: Recovery::new(isn),
@@ -174,7 +200,7 @@ impl Connection {
             settings,
             last_heard_at: ctx.now,
             last_data_sent_at: ctx.now,
-            last_challenge_at: None,
+            next_challenge_at: Instant::ZERO,
             progress: false,
         }
     }
@@ -188,7 +214,7 @@ impl Connection {
             State::FinWait2 => self.linger(ctx),
             State::TimeWait => {
                 self.timers.stop_all();
-                self.timers.arm(Timer::TimeWait, ctx.now + ctx.config.tcp.time_wait);
+                self.timers.arm(Timer::Ending, ctx.now + ctx.config.tcp.time_wait);
             }
             State::Closed => self.timers.stop_all(),
             _ => {}
@@ -198,7 +224,7 @@ impl Connection {
     /// FIN-WAIT-2 without anybody who waits for the peer's FIN does not last for ever (Linux's tcp_fin_timeout).
     pub(super) fn linger(&mut self, ctx: &Ctx<'_>) {
         if self.state == State::FinWait2 && self.ending.orphaned {
-            self.timers.arm(Timer::Linger, ctx.now + ctx.config.tcp.fin_wait_2);
+            self.timers.arm(Timer::Ending, ctx.now + ctx.config.tcp.fin_wait_2);
         }
     }
 
@@ -213,7 +239,7 @@ impl Connection {
             self.rtt.on_syn_repeated();
         }
         self.retries = Retries::default();
-        self.rtt_probe = None;
+        self.rtt_probe = RttProbe::default();
         self.pending.syn = false;
         self.timers.stop(Timer::Retransmit);
         self.progress = true;
@@ -312,7 +338,7 @@ impl Connection {
 
     /// The TIME-WAIT record, once in that state. Drain `poll_transmit` first: it has the acknowledgement of the peer's FIN.
     pub(crate) fn time_wait(&self, ctx: &mut Ctx<'_>) -> TimeWait {
-        let expires_at = self.timers.deadline(Timer::TimeWait).unwrap_or(ctx.now + ctx.config.tcp.time_wait);
+        let expires_at = self.timers.deadline(Timer::Ending).unwrap_or(ctx.now + ctx.config.tcp.time_wait);
         TimeWait::new(self, expires_at)
     }
 

@@ -2,7 +2,6 @@
 
 use core::time::Duration;
 
-use super::connection::RttProbe;
 use super::input::CHALLENGE_INTERVAL;
 use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;
@@ -47,7 +46,7 @@ pub(crate) struct SynReceived {
     retries: u8,
     sent_at: Instant,
     deadline: Instant,
-    last_reply_at: Option<Instant>,
+    next_reply_at: Instant,
 }
 
 impl SynReceived {
@@ -72,7 +71,7 @@ impl SynReceived {
             retries: 0,
             sent_at: ctx.now,
             deadline: ctx.now + ctx.config.tcp.initial_rto,
-            last_reply_at: None,
+            next_reply_at: Instant::ZERO,
         }
     }
 
@@ -189,10 +188,10 @@ impl SynReceived {
 
     /// An answer, unless there was one a moment ago (RFC 5961 §7): whoever forges segments makes us send no flood.
     fn reply(&mut self, ctx: &Ctx<'_>, answer: Header) -> HandshakeStep {
-        if self.last_reply_at.is_some_and(|last| ctx.now.duration_since(last) < CHALLENGE_INTERVAL) {
+        if ctx.now < self.next_reply_at {
             return HandshakeStep::Ignored;
         }
-        self.last_reply_at = Some(ctx.now);
+        self.next_reply_at = ctx.now + CHALLENGE_INTERVAL;
         HandshakeStep::Reply(answer)
     }
 
@@ -244,7 +243,7 @@ impl SynReceived {
         connection.snd.on_syn_sent();
         connection.retries.timeouts = self.retries;
         if self.retries == 0 {
-            connection.rtt_probe = Some(RttProbe { end: self.iss + 1, sent_at: self.sent_at });
+            connection.rtt_probe.start(self.iss + 1, self.sent_at);
         }
         // The transition was counted when the record was made.
         connection.state = State::SynReceived;

@@ -170,9 +170,9 @@ impl Connection {
 
     /// Whether an answer to a segment that makes no sense is due; it counts as given.
     fn may_challenge(&mut self, now: Instant) -> bool {
-        let due = self.last_challenge_at.is_none_or(|last| now.duration_since(last) >= CHALLENGE_INTERVAL);
+        let due = now >= self.next_challenge_at;
         if due {
-            self.last_challenge_at = Some(now);
+            self.next_challenge_at = now + CHALLENGE_INTERVAL;
         }
         due
     }
@@ -325,13 +325,10 @@ impl Connection {
     /// A round trip for the RTO: of the segment that is timed if this acknowledges it, otherwise from the
     /// timestamp that comes back (RFC 7323 §4.1: only from segments that acknowledge new data).
     fn sample_rtt(&mut self, now: Instant, header: &Header) {
-        let measured = if let Some(probe) = self.rtt_probe.filter(|probe| header.ack.after_eq(probe.end)) {
-            self.rtt_probe = None;
-            Some(now.duration_since(probe.sent_at))
-        } else if self.is_ambiguous(header) {
-            None
-        } else {
-            self.timestamps.round_trip(now, header)
+        let measured = match self.rtt_probe.on_ack(now, header.ack) {
+            Some(round_trip) => Some(round_trip),
+            None if self.is_ambiguous(header) => None,
+            None => self.timestamps.round_trip(now, header),
         };
         if let Some(round_trip) = measured {
             self.rtt.on_sample(round_trip);
@@ -504,15 +501,15 @@ impl Connection {
     /// TIME-WAIT is a record of its own; until the socket layer has made it, it is asked here.
     fn on_segment_in_time_wait(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) -> Step {
         let mut record = self.time_wait(ctx);
-        record.last_reply_at = self.last_challenge_at;
+        record.next_reply_at = self.next_challenge_at;
         match record.handle_segment(ctx, header, payload_len) {
             TimeWaitStep::Ignored => {}
             TimeWaitStep::Reply(_) => self.rcv.acknowledge_now(),
             // Only the record can be given up for a new connection.
             TimeWaitStep::Reopen { .. } => ctx.stats.count_drop(DropReason::UnexpectedSegment),
         }
-        self.last_challenge_at = record.last_reply_at;
-        self.timers.arm(Timer::TimeWait, record.expires_at);
+        self.next_challenge_at = record.next_reply_at;
+        self.timers.arm(Timer::Ending, record.expires_at);
         Break(None)
     }
 }

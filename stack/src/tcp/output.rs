@@ -1,6 +1,6 @@
 //! What to send next, one segment a call.
 
-use super::connection::{Reset, RttProbe};
+use super::connection::Reset;
 use super::sender::{Freshness, Plan};
 use super::timer::Timer;
 use super::{Connection, Flags, Header, Options, SeqNumber, State};
@@ -82,10 +82,9 @@ impl Connection {
             self.rcv.on_ack_sent();
         }
         if self.snd.outstanding() == 0 {
-            self.rtt_probe = Some(RttProbe { end: self.snd.una + 1, sent_at: ctx.now });
+            self.rtt_probe.start(self.snd.una + 1, ctx.now);
         } else {
-            ctx.stats.tcp_retransmits += 1;
-            self.rtt_probe = None;
+            self.on_resent(ctx, self.snd.una);
         }
         self.snd.on_syn_sent();
         self.arm_retransmit(ctx.now);
@@ -151,11 +150,7 @@ impl Connection {
         let is_full = len == mss as usize;
         let segment = self.data_segment(ctx, seq, len, fin);
         match self.snd.on_sent(len, fin, is_full) {
-            Freshness::New => {
-                if self.rtt_probe.is_none() {
-                    self.rtt_probe = Some(RttProbe { end: self.snd.nxt, sent_at: ctx.now });
-                }
-            }
+            Freshness::New => self.rtt_probe.start(self.snd.nxt, ctx.now),
             Freshness::Repeated => self.on_resent(ctx, seq),
         }
         self.timers.stop(Timer::Persist);
@@ -180,12 +175,9 @@ impl Connection {
         segment
     }
 
-    /// Karn's algorithm (RFC 6298 §3): a segment that was sent twice is not timed.
     fn on_resent(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber) {
         ctx.stats.tcp_retransmits += 1;
-        if self.rtt_probe.is_some_and(|probe| seq.before(probe.end)) {
-            self.rtt_probe = None;
-        }
+        self.rtt_probe.on_resent(seq);
     }
 
     /// The window is closed: its next octet as a probe, or the FIN if that is all (RFC 9293 §3.8.6.1). It is open but small:
@@ -202,7 +194,6 @@ impl Connection {
         let len = self.snd.unsent().min(1);
         let segment = self.data_segment(ctx, self.snd.una, len, len == 0);
         self.snd.on_probe_sent();
-        self.rtt_probe = None;
         self.arm_persist(ctx);
         segment
     }

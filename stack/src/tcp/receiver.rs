@@ -304,11 +304,6 @@ impl Receiver {
         self.ack == AckDue::Now || self.duplicates_owed > 0
     }
 
-    /// Whether a delayed acknowledgement waits for the timer.
-    pub(super) fn is_ack_delayed(&self) -> bool {
-        self.ack == AckDue::Later
-    }
-
     /// A segment with this acknowledgement goes out.
     pub(super) fn on_ack_sent(&mut self) {
         self.last_ack_sent = self.nxt;

@@ -31,7 +31,7 @@ pub(crate) struct TimeWait {
     /// As the header carries it.
     window: u16,
     timestamps: TimestampState,
-    pub(super) last_reply_at: Option<Instant>,
+    pub(super) next_reply_at: Instant,
 }
 
 impl TimeWait {
@@ -42,7 +42,7 @@ impl TimeWait {
             rcv_nxt: connection.rcv.nxt,
             window: connection.rcv.last_window(),
             timestamps: connection.timestamps.clone(),
-            last_reply_at: None,
+            next_reply_at: Instant::ZERO,
         }
     }
 
@@ -99,10 +99,10 @@ impl TimeWait {
     fn reply(&mut self, ctx: &Ctx<'_>, header: &Header, payload_len: usize) -> TimeWaitStep {
         let has_text = payload_len > 0 || header.flags.contains(Flags::FIN);
         if !has_text || header.flags.contains(Flags::SYN) {
-            if self.last_reply_at.is_some_and(|last| ctx.now.duration_since(last) < CHALLENGE_INTERVAL) {
+            if ctx.now < self.next_reply_at {
                 return TimeWaitStep::Ignored;
             }
-            self.last_reply_at = Some(ctx.now);
+            self.next_reply_at = ctx.now + CHALLENGE_INTERVAL;
         }
         let mut reply = Header {
             seq: self.snd_nxt,

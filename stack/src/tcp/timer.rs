@@ -18,30 +18,22 @@ pub(super) enum Timer {
     Persist,
     DelayedAck,
     KeepAlive,
-    /// FIN-WAIT-2 of a connection that nobody holds.
-    Linger,
-    /// 2 MSL.
-    TimeWait,
+    /// The end of FIN-WAIT-2 of a connection that nobody holds, or of TIME-WAIT.
+    Ending,
 }
 
 impl Timer {
-    const ALL: [Timer; 6] = [
-        Timer::Retransmit,
-        Timer::Persist,
-        Timer::DelayedAck,
-        Timer::KeepAlive,
-        Timer::Linger,
-        Timer::TimeWait,
-    ];
+    const ALL: [Timer; 5] =
+        [Timer::Retransmit, Timer::Persist, Timer::DelayedAck, Timer::KeepAlive, Timer::Ending];
 
-    fn kind(self) -> DeadlineKind {
+    fn kind(self, state: State) -> DeadlineKind {
         match self {
             Timer::Retransmit => DeadlineKind::Retransmit,
             Timer::Persist => DeadlineKind::Persist,
             Timer::DelayedAck => DeadlineKind::DelayedAck,
             Timer::KeepAlive => DeadlineKind::KeepAlive,
-            Timer::Linger => DeadlineKind::Linger,
-            Timer::TimeWait => DeadlineKind::TimeWait,
+            Timer::Ending if state == State::TimeWait => DeadlineKind::TimeWait,
+            Timer::Ending => DeadlineKind::Linger,
         }
     }
 }
@@ -96,7 +88,7 @@ impl Timers {
 impl Connection {
     /// When [`Connection::handle_timeout`] is due, and for which timer.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, DeadlineKind)> {
-        self.timers.next().map(|(at, timer)| (at, timer.kind()))
+        self.timers.next().map(|(at, timer)| (at, timer.kind(self.state)))
     }
 
     /// Time has passed; a call before the deadline does nothing.
@@ -113,8 +105,7 @@ impl Connection {
                 // RFC 9293 §3.8.6.3 (MUST-40): an acknowledgement has waited long enough.
                 Timer::DelayedAck => self.rcv.acknowledge_now(),
                 Timer::KeepAlive => self.on_keepalive_timer(ctx),
-                Timer::Linger => self.end(ctx, CloseReason::Finished, "FIN-WAIT-2 time-out"),
-                Timer::TimeWait => self.end(ctx, CloseReason::Finished, "2 MSL time-out"),
+                Timer::Ending => self.end(ctx, CloseReason::Finished, "waited long enough"),
             }
         }
     }
@@ -139,7 +130,7 @@ impl Connection {
             self.snd.go_back();
         }
         // Karn's algorithm: what is sent again can no longer be timed.
-        self.rtt_probe = None;
+        self.rtt_probe.on_resent(self.snd.una);
         self.timed_out = Some(TimedOut { end: self.snd.max, clock: self.timestamps.clock(ctx.now) });
         self.pending.retransmit = false;
         self.arm_retransmit(ctx.now);

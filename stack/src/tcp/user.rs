@@ -227,7 +227,7 @@ impl Connection {
         self.congestion.set_mss(self.effective_mss(ctx));
         if self.state.may_have_unsent() && self.snd.flight() > 0 {
             // What was in flight was too big and is lost; the network is not congested for all that (RFC 8201 §5.4).
-            self.rtt_probe = None;
+            self.rtt_probe.on_resent(self.snd.una);
             self.recovery.on_timeout(self.snd.max);
             self.snd.go_back();
         }

@@ -1,8 +1,12 @@
 //! Tests of the engine as a whole: two connections, or one and a peer made by hand, on one virtual clock.
 
 mod bench;
+mod closing;
+mod hostile;
 mod opening;
 mod peer;
 mod receiving;
+mod records;
+mod sending;
 mod states;
 mod transfer;

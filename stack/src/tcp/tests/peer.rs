@@ -274,6 +274,17 @@ impl Peer {
         self.wait(Duration::from_millis(millis))
     }
 
+    /// Lets time pass until something is sent.
+    pub(super) fn wait_for_segment(&mut self) -> Sent {
+        loop {
+            let (at, _) = self.connection.poll_timeout().expect("a timer that will send something");
+            let sent = self.wait(at - self.host.now);
+            if let Some(first) = sent.into_iter().next() {
+                return first;
+            }
+        }
+    }
+
     /// Where a segment of ours lies: bytes from the first.
     pub(super) fn offset(sent: &Sent) -> u32 {
         sent.header.seq - (ISS + 1)

@@ -1,0 +1,276 @@
+//! The small records: handshakes in a listener's SYN queue, and TIME-WAIT.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::bench::Host;
+use super::peer::Peer;
+use crate::stats::DropReason;
+use crate::tcp::{
+    Connection, Flags, HandshakeStep, Header, Options, SeqNumber, State, SynReceived, TimeWait, TimeWaitStep,
+    Timestamps,
+};
+
+const IRS: SeqNumber = SeqNumber(u32::MAX);
+const ISS: SeqNumber = SeqNumber(5000);
+
+fn syn() -> Header {
+    Header {
+        seq: IRS,
+        flags: Flags::SYN,
+        window: 1000,
+        options: Options {
+            mss: Some(900),
+            window_scale: Some(4),
+            sack_permitted: true,
+            timestamps: Some(Timestamps { value: 700, echo: 0 }),
+            ..Options::default()
+        },
+        ..Header::default()
+    }
+}
+
+fn bare_syn() -> Header {
+    Header { options: Options::default(), ..syn() }
+}
+
+fn record(host: &mut Host, syn: &Header) -> SynReceived {
+    let params = host.params(ISS.0);
+    SynReceived::new(&mut host.ctx(), syn, &params)
+}
+
+/// What the peer sends next.
+fn next(flags: Flags, ack: SeqNumber) -> Header {
+    let timestamps = Some(Timestamps { value: 701, echo: 0 });
+    Header {
+        seq: IRS + 1,
+        ack,
+        flags,
+        window: 100,
+        options: Options { timestamps, ..Options::default() },
+        ..Header::default()
+    }
+}
+
+fn without_timestamps(header: Header) -> Header {
+    Header { options: Options::default(), ..header }
+}
+
+/// MUST-14, SHLD-5: and only what the SYN offered.
+#[test]
+fn the_syn_ack_answers_the_options_of_the_syn() {
+    let mut host = Host::new();
+    let answer = record(&mut host, &syn()).syn_ack(host.now);
+    assert_eq!((answer.seq, answer.ack, answer.flags), (ISS, SeqNumber(0), Flags::SYN_ACK));
+    assert_eq!(answer.window, u16::MAX);
+    let options = answer.options;
+    assert_eq!((options.mss, options.window_scale, options.sack_permitted), (Some(1460), Some(7), true));
+    assert_eq!(options.timestamps.map(|timestamps| timestamps.echo), Some(700));
+    let plain = record(&mut host, &bare_syn()).syn_ack(host.now);
+    assert_eq!(plain.options, Options { mss: Some(1460), ..Options::default() });
+}
+
+#[test]
+fn the_last_ack_makes_a_connection_with_what_was_agreed() {
+    let mut host = Host::new();
+    let mut handshake = record(&mut host, &syn());
+    host.now += Duration::from_millis(30);
+    let ack = Header { flags: Flags::PSH_ACK, ..next(Flags::ACK, ISS + 1) };
+    assert!(matches!(handshake.handle_segment(&mut host.ctx(), &ack, 3), HandshakeStep::Complete));
+    let settings = host.settings();
+    let mut connection = handshake.into_connection(&mut host.ctx(), settings, 1460);
+    connection.handle_segment(&mut host.ctx(), &ack, bytes::Bytes::from_static(b"GET"));
+    assert_eq!(connection.state(), State::Established);
+    assert_eq!(connection.queued().0, 3);
+    let taken = connection.send(&mut host.ctx(), &[0; 20_000]);
+    assert_eq!(taken, Ok(20_000));
+    let (header, payload) = connection.poll_transmit(&mut host.ctx()).expect("data");
+    // The peer's window of 100 is scaled by 4 and thus 1,600.
+    assert_eq!(crate::frame::payload_len(&payload), 900 - 12);
+    assert_eq!(header.ack, IRS + 4);
+    assert_eq!(u32::from(header.window) << 7, (1 << 20) - 128, "three bytes wait in the buffer");
+    assert_eq!(header.options.timestamps.map(|timestamps| timestamps.echo), Some(701));
+    assert!(connection.poll_transmit(&mut host.ctx()).is_none(), "what is left of the window is silly");
+    // The round trip of the handshake.
+    let (at, _) = connection.poll_timeout().expect("a retransmission");
+    assert_eq!(at - host.now, Duration::from_millis(230));
+}
+
+#[test]
+fn syn_acks_are_repeated_with_back_off_and_given_up() {
+    let mut host = Host::new();
+    let mut handshake = record(&mut host, &syn());
+    let start = host.now;
+    let mut seconds = Vec::new();
+    loop {
+        host.now = handshake.deadline();
+        seconds.push((host.now - start).as_secs());
+        if handshake.handle_timeout(&mut host.ctx()).is_none() {
+            break;
+        }
+    }
+    assert_eq!(seconds, [1, 3, 7, 15, 31, 63]);
+    assert_eq!(host.stats.tcp_retransmits, 5);
+}
+
+fn step(host: &mut Host, handshake: &mut SynReceived, header: &Header, len: usize) -> HandshakeStep {
+    let drops = host.stats.all_drops();
+    let step = handshake.handle_segment(&mut host.ctx(), header, len);
+    let is_drop = !matches!(step, HandshakeStep::Complete | HandshakeStep::Aborted);
+    assert_eq!(host.stats.all_drops(), drops + u64::from(is_drop), "every drop once: {step:?}");
+    step
+}
+
+#[test]
+fn the_syn_again_gets_the_syn_ack_again_at_a_bounded_rate() {
+    let mut host = Host::new();
+    let mut handshake = record(&mut host, &syn());
+    let HandshakeStep::Reply(reply) = step(&mut host, &mut handshake, &syn(), 0) else { panic!() };
+    assert_eq!(reply.flags, Flags::SYN_ACK);
+    assert!(matches!(step(&mut host, &mut handshake, &syn(), 0), HandshakeStep::Ignored));
+    host.now += Duration::from_millis(500);
+    assert!(matches!(step(&mut host, &mut handshake, &syn(), 0), HandshakeStep::Reply(_)));
+}
+
+/// RFC 9293 §3.10.7.4, with RFC 5961 and RFC 7323.
+#[test]
+fn what_does_not_fit_is_answered_and_changes_nothing() {
+    let cases: Vec<(&str, Header, &str, DropReason)> = Vec::from([
+        ("a bad ACK", next(Flags::ACK, ISS + 2), "RST", DropReason::BadAck),
+        ("no ACK", next(Flags::PSH, SeqNumber(0)), "", DropReason::UnexpectedSegment),
+        ("another SYN", next(Flags::SYN, SeqNumber(0)), "ACK", DropReason::ChallengeAck),
+        (
+            "beyond the window",
+            Header { seq: IRS + 70_000, ..next(Flags::ACK, ISS + 1) },
+            "ACK",
+            DropReason::OutOfWindow,
+        ),
+        (
+            "RST in the window",
+            Header { seq: IRS + 2, ..next(Flags::RST, SeqNumber(0)) },
+            "ACK",
+            DropReason::ChallengeAck,
+        ),
+        (
+            "RST beyond it",
+            Header { seq: IRS + 70_000, ..next(Flags::RST, SeqNumber(0)) },
+            "",
+            DropReason::OutOfWindow,
+        ),
+        ("no timestamp", without_timestamps(next(Flags::ACK, ISS + 1)), "", DropReason::Paws),
+        (
+            "an old timestamp",
+            Header {
+                options: Options { timestamps: Some(Timestamps { value: 1, echo: 0 }), ..Options::default() },
+                ..next(Flags::ACK, ISS + 1)
+            },
+            "ACK",
+            DropReason::Paws,
+        ),
+    ]);
+    for (name, header, expected, reason) in cases {
+        let mut host = Host::new();
+        let mut handshake = record(&mut host, &syn());
+        let answer = match step(&mut host, &mut handshake, &header, 0) {
+            HandshakeStep::Ignored => "",
+            HandshakeStep::Reply(reply) => {
+                assert_eq!((reply.seq, reply.ack, reply.flags), (ISS + 1, IRS + 1, Flags::ACK), "{name}");
+                "ACK"
+            }
+            HandshakeStep::Reset(reset) => {
+                assert_eq!((reset.seq, reset.flags), (header.ack, Flags::RST), "{name}");
+                "RST"
+            }
+            other => panic!("{name}: {other:?}"),
+        };
+        assert_eq!(answer, expected, "{name}");
+        assert_eq!(host.stats.drops(reason), 1, "{name}: {:?}", host.stats);
+        let good = step(&mut host, &mut handshake, &next(Flags::ACK, ISS + 1), 0);
+        assert!(matches!(good, HandshakeStep::Complete), "{name}");
+    }
+}
+
+/// MUST-11: it goes back to LISTEN.
+#[test]
+fn a_reset_in_place_ends_the_handshake() {
+    let mut host = Host::new();
+    let mut handshake = record(&mut host, &syn());
+    let reset = without_timestamps(next(Flags::RST, SeqNumber(0)));
+    assert!(matches!(step(&mut host, &mut handshake, &reset, 0), HandshakeStep::Aborted));
+}
+
+/// The two ends of an orderly close; the record, and the peer that it remembers.
+fn time_wait(with_timestamps: bool) -> (Peer, TimeWait) {
+    let mut peer = if with_timestamps { Peer::established() } else { Peer::plain() };
+    let _ = peer.wait_millis(50);
+    let _ = peer.shutdown();
+    let _ = peer.ack_bytes(1);
+    let _ = peer.fin();
+    let record = Connection::time_wait(&peer.connection, &mut peer.host.ctx());
+    (peer, record)
+}
+
+fn time_wait_step(peer: &mut Peer, record: &mut TimeWait, header: &Header, len: usize) -> TimeWaitStep {
+    let drops = peer.host.stats.all_drops();
+    let step = record.handle_segment(&mut peer.host.ctx(), header, len);
+    let is_drop = !matches!(step, TimeWaitStep::Reopen { .. });
+    assert_eq!(peer.host.stats.all_drops(), drops + u64::from(is_drop));
+    step
+}
+
+#[test]
+fn time_wait_acknowledges_the_fin_again_and_starts_anew() {
+    let (mut peer, mut record) = time_wait(true);
+    assert_eq!(record.expires_at, peer.host.now + Duration::from_secs(60));
+    peer.host.now += Duration::from_secs(20);
+    let fin = Header { seq: peer.seq - 1, ..peer.header(Flags::FIN.with(Flags::ACK)) };
+    for _ in 0..3 {
+        let TimeWaitStep::Reply(reply) = time_wait_step(&mut peer, &mut record, &fin, 0) else { panic!() };
+        assert_eq!((reply.seq, reply.ack, reply.flags), (peer.ack, peer.seq, Flags::ACK));
+        assert!(reply.options.timestamps.is_some());
+    }
+    assert_eq!(record.expires_at, peer.host.now + Duration::from_secs(60));
+}
+
+/// RFC 1337.
+#[test]
+fn time_wait_ignores_resets_and_answers_others_at_a_bounded_rate() {
+    let (mut peer, mut record) = time_wait(false);
+    let expires_at = record.expires_at;
+    let reset = peer.header(Flags::RST);
+    assert!(matches!(time_wait_step(&mut peer, &mut record, &reset, 0), TimeWaitStep::Ignored));
+    let ack = peer.header(Flags::ACK);
+    assert!(matches!(time_wait_step(&mut peer, &mut record, &ack, 0), TimeWaitStep::Ignored));
+    let stale = Header { seq: peer.seq - 100, ..ack };
+    assert!(matches!(time_wait_step(&mut peer, &mut record, &stale, 0), TimeWaitStep::Reply(_)));
+    assert!(matches!(time_wait_step(&mut peer, &mut record, &stale, 0), TimeWaitStep::Ignored));
+    peer.host.now += Duration::from_millis(500);
+    assert!(matches!(time_wait_step(&mut peer, &mut record, &stale, 0), TimeWaitStep::Reply(_)));
+    assert_eq!(record.expires_at, expires_at);
+}
+
+/// MAY-2, SHLD-4, RFC 6191.
+#[test]
+fn a_later_syn_reopens_and_an_earlier_one_does_not() {
+    let reopens = |timestamps_before: bool, seq_offset: i32, clock_offset: Option<i32>| {
+        let (mut peer, mut record) = time_wait(timestamps_before);
+        let mut syn = peer.header(Flags::SYN);
+        syn.seq = SeqNumber(peer.seq.0.wrapping_add_signed(seq_offset));
+        syn.options.timestamps = clock_offset
+            .map(|offset| Timestamps { value: peer.clock().wrapping_add_signed(offset), echo: 0 });
+        match time_wait_step(&mut peer, &mut record, &syn, 0) {
+            TimeWaitStep::Reopen { isn_after } => {
+                assert!(isn_after.after(peer.ack + 65_535), "beyond what the old one could send");
+                true
+            }
+            _ => false,
+        }
+    };
+    assert!(reopens(false, 1, None), "a later number");
+    assert!(!reopens(false, -1, None));
+    assert!(reopens(true, -1000, Some(1)), "a later timestamp");
+    assert!(reopens(true, 1, Some(0)), "the same timestamp and a later number");
+    assert!(!reopens(true, -1, Some(0)));
+    assert!(!reopens(true, 1, Some(-1)), "an earlier timestamp");
+    assert!(reopens(true, 1, None), "the new one has no timestamps");
+}

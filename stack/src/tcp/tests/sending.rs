@@ -1,0 +1,382 @@
+//! What goes out: segments, windows, Nagle, retransmission, recovery, probes, keepalives.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::peer::{ISS, Offer, Peer, Sent};
+use crate::error::CloseReason;
+use crate::event::DeadlineKind;
+use crate::tcp::{Flags, State};
+
+fn offsets(sent: &[Sent]) -> Vec<u32> {
+    sent.iter().map(Peer::offset).collect()
+}
+
+fn total(sent: &[Sent]) -> usize {
+    sent.iter().map(|sent| sent.data.len()).sum()
+}
+
+/// RFC 6928; SHLD-28, MUST-61: PSH where the queue ends.
+#[test]
+fn ten_full_segments_go_out_at_first_and_slow_start_doubles_them() {
+    let mut peer = Peer::plain();
+    let sent = peer.send(&[5; 100_000]);
+    assert_eq!(sent.iter().map(|sent| sent.data.len()).collect::<Vec<_>>(), [1000; 10]);
+    assert!(sent.iter().all(|sent| sent.header.flags == Flags::ACK));
+    let mut bytes = 0;
+    let mut round = 10;
+    for expected in [20, 40] {
+        // The window grows by what is acknowledged.
+        bytes += round * 1000;
+        let sent = peer.ack_bytes(bytes);
+        assert_eq!(sent.len(), expected, "after {bytes}");
+        round = sent.len() as u32;
+    }
+    let rest = 100_000 - bytes - round * 1000;
+    bytes += round * 1000;
+    let sent = peer.ack_bytes(bytes);
+    assert_eq!(total(&sent), rest as usize);
+    let last = sent.last().expect("the last one");
+    assert_eq!(last.header.flags, Flags::PSH_ACK);
+}
+
+#[test]
+fn what_several_calls_wrote_shares_segments() {
+    let mut peer = Peer::plain();
+    for _ in 0..30 {
+        let (taken, _) = (peer.connection.send(&mut peer.host.ctx(), &[1; 100]), ());
+        assert_eq!(taken, Ok(100));
+    }
+    let sent = peer.drain();
+    assert_eq!(sent.iter().map(|sent| sent.data.len()).collect::<Vec<_>>(), [1000; 3]);
+    assert_eq!(sent.iter().filter(|sent| sent.header.flags.contains(Flags::PSH)).count(), 1);
+}
+
+/// SHLD-7, MUST-17, MUST-60.
+#[test]
+fn nagle_holds_back_a_second_small_segment_unless_told_not_to() {
+    let mut peer = Peer::plain();
+    assert_eq!(peer.send(b"a").len(), 1);
+    assert!(peer.send(b"b").is_empty());
+    assert!(peer.send(b"c").is_empty());
+    let sent = peer.ack_bytes(1);
+    assert_eq!(&sent[0].data[..], b"bc");
+    let mut peer = Peer::established_with(Offer::plain(), |_, params| params.settings.nodelay = true);
+    assert_eq!(peer.send(b"a").len(), 1);
+    assert_eq!(peer.send(b"b").len(), 1);
+}
+
+/// Minshall's form: a full segment in flight does not hold a small one back.
+#[test]
+fn the_end_of_a_large_write_does_not_wait() {
+    let mut peer = Peer::plain();
+    let sent = peer.send(&[0; 1500]);
+    assert_eq!(sent.iter().map(|sent| sent.data.len()).collect::<Vec<_>>(), [1000, 500]);
+    assert!(peer.send(&[0; 500]).is_empty(), "a small one is in flight now");
+    assert_eq!(peer.send(&[0; 500]).len(), 1, "a full one goes");
+}
+
+/// MUST-38.
+#[test]
+fn a_window_that_opens_a_little_is_not_used_until_the_override_fires() {
+    let mut peer = Peer::established_with(Offer { window: 4000, ..Offer::plain() }, |_, _| {});
+    assert_eq!(total(&peer.send(&[0; 20_000])), 4000);
+    peer.window = 300;
+    assert!(peer.ack_bytes(4000).is_empty(), "300 bytes are silly");
+    assert_eq!(peer.wait_for_segment().data.len(), 300);
+    peer.window = 2000;
+    let sent = peer.ack_bytes(4300);
+    assert_eq!(total(&sent), 2000);
+}
+
+/// MUST-36, SHLD-29, SHLD-30, MUST-37.
+#[test]
+fn a_closed_window_is_probed_with_back_off_for_as_long_as_the_peer_answers() {
+    let mut peer = Peer::established_with(Offer { window: 1000, ..Offer::plain() }, |_, _| {});
+    assert_eq!(total(&peer.send(&[7; 3000])), 1000);
+    peer.window = 0;
+    assert!(peer.ack_bytes(1000).is_empty());
+    assert_eq!(peer.connection.poll_timeout().map(|(_, kind)| kind), Some(DeadlineKind::Persist));
+    let start = peer.host.now;
+    let mut delays = Vec::new();
+    let mut last = start;
+    for _ in 0..40 {
+        let probe = peer.wait_for_segment();
+        assert_eq!((probe.data.len(), Peer::offset(&probe)), (1, 1000));
+        delays.push((probe.at - last).as_millis());
+        last = probe.at;
+        assert!(peer.ack_bytes(1000).is_empty());
+    }
+    assert_eq!(peer.host.stats.tcp_window_probes, 40);
+    assert_eq!(peer.connection.state(), State::Established, "more probes than retries, all answered");
+    assert!(delays[0] >= 200 && delays[1] >= delays[0] * 2 - 1 && delays[2] >= delays[1] * 2 - 1);
+    assert!(*delays.last().expect("many") <= 120_000);
+    peer.window = 10_000;
+    let sent = peer.ack_bytes(1000);
+    assert_eq!(total(&sent), 2000);
+    assert_eq!(sent[0].data[0], 7);
+}
+
+#[test]
+fn an_octet_that_the_probe_carried_may_be_taken() {
+    let mut peer = Peer::established_with(Offer { window: 1000, ..Offer::plain() }, |_, _| {});
+    let data: Vec<u8> = (0..3000u32).map(|byte| byte as u8).collect();
+    let _ = peer.send(&data);
+    peer.window = 0;
+    let _ = peer.ack_bytes(1000);
+    assert_eq!(peer.wait_millis(1500)[0].data[0], data[1000]);
+    peer.window = 5000;
+    let sent = peer.ack_bytes(1001);
+    assert_eq!(offsets(&sent), [1001, 2001]);
+    assert_eq!(sent[0].data, data[1001..2001]);
+}
+
+#[test]
+fn probes_that_nobody_answers_end_the_connection() {
+    let mut peer = Peer::established_with(Offer { window: 1000, ..Offer::plain() }, |_, _| {});
+    let _ = peer.send(&[7; 3000]);
+    peer.window = 0;
+    let _ = peer.ack_bytes(1000);
+    let _ = peer.wait(Duration::from_secs(7200));
+    assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
+    assert_eq!(peer.host.stats.tcp_window_probes, 15);
+}
+
+#[test]
+fn a_fin_behind_a_closed_window_is_probed_with() {
+    let mut peer = Peer::established_with(Offer { window: 1000, ..Offer::plain() }, |_, _| {});
+    let _ = peer.send(&[7; 1000]);
+    peer.window = 0;
+    assert!(peer.shutdown().is_empty(), "the window is full");
+    assert!(peer.ack_bytes(1000).is_empty());
+    let probes = peer.wait_millis(1500);
+    assert_eq!((probes[0].flags().as_str(), Peer::offset(&probes[0])), ("FIN,ACK", 1000));
+    let _ = peer.ack_bytes(1001);
+    assert_eq!(peer.connection.state(), State::FinWait2);
+}
+
+/// MUST-34, SHLD-15, SHLD-16, SHLD-17, MUST-35.
+#[test]
+fn a_window_that_shrinks_is_survived() {
+    let mut peer = Peer::plain();
+    assert_eq!(total(&peer.send(&[7; 20_000])), 10_000);
+    // Two segments arrived; the right edge moves left, into what is in flight.
+    peer.window = 3000;
+    assert!(peer.ack_bytes(2000).is_empty());
+    let repeated = peer.wait_millis(1500);
+    assert!(!repeated.is_empty());
+    assert!(repeated.iter().all(|sent| Peer::offset(sent) + sent.data.len() as u32 <= 5000));
+    peer.window = 0;
+    let _ = peer.ack_bytes(5000);
+    let probes = peer.wait(Duration::from_secs(10));
+    assert!(probes.iter().all(|probe| probe.data.len() == 1 && Peer::offset(probe) == 5000));
+    assert!(!probes.is_empty());
+    peer.window = 60_000;
+    let sent = peer.ack_bytes(5000);
+    assert_eq!(Peer::offset(&sent[0]), 5000);
+    assert_eq!(peer.connection.state(), State::Established);
+}
+
+/// RFC 6298 §5.4 to §5.6, RFC 5681 §3.1: one segment, twice the time each time; go-back-N when it is acknowledged.
+#[test]
+fn a_time_out_sends_the_first_segment_again_and_backs_off() {
+    let mut peer = Peer::plain();
+    let sent = peer.send(&[7; 5000]);
+    assert_eq!(sent.len(), 5);
+    let start = peer.host.now;
+    let repeated = peer.wait(Duration::from_secs(3));
+    assert!(repeated.iter().all(|sent| Peer::offset(sent) == 0 && sent.data.len() == 1000));
+    let delays: Vec<u128> = repeated.iter().map(|sent| (sent.at - start).as_millis()).collect();
+    // The round trip was 10 ms: SRTT 10 ms and the floor of 200 ms.
+    assert_eq!(delays, [210, 630, 1470]);
+    assert_eq!(peer.host.stats.tcp_timeouts, 3);
+    let sent = peer.ack_bytes(1000);
+    assert_eq!(offsets(&sent), [1000, 2000], "slow start from one segment");
+    // The rest had arrived: what is acknowledged is not sent again.
+    assert!(peer.ack_bytes(5000).is_empty());
+    assert_eq!(peer.connection.poll_timeout(), None);
+    assert_eq!(peer.host.stats.tcp_retransmits, 5);
+}
+
+/// MUST-20, SHLD-11: R2.
+#[test]
+fn data_that_is_never_acknowledged_ends_the_connection() {
+    let mut peer = Peer::plain();
+    let _ = peer.send(b"lost");
+    let start = peer.host.now;
+    let repeated = peer.wait(Duration::from_secs(3600));
+    assert_eq!(repeated.len(), 15);
+    assert!(repeated[14].at - start > Duration::from_secs(100));
+    assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
+    assert_eq!(peer.connection.queued(), (0, 0));
+}
+
+/// MUST-18: Karn. Without timestamps the time of something that was sent twice says nothing.
+#[test]
+fn a_repeated_segment_is_not_timed_without_timestamps() {
+    let rto_after_slow_ack = |offer: Offer| {
+        let mut peer = Peer::established_with(offer, |_, _| {});
+        let _ = peer.send(&[0; 500]);
+        assert_eq!(peer.wait_millis(300).len(), 1);
+        let _ = peer.wait_millis(50);
+        let _ = peer.ack_bytes(500);
+        let _ = peer.send(&[0; 500]);
+        let start = peer.host.now;
+        peer.connection.poll_timeout().expect("armed").0 - start
+    };
+    // The longer RTO stays until something is timed again (RFC 6298 §5, the note behind 5.7).
+    assert_eq!(rto_after_slow_ack(Offer::plain()), Duration::from_millis(420));
+    let with_timestamps = rto_after_slow_ack(Offer::all());
+    assert!(with_timestamps < Duration::from_millis(300), "the echo says which: {with_timestamps:?}");
+}
+
+/// RFC 5681 §3.2, RFC 3042, RFC 6582.
+#[test]
+fn three_duplicates_retransmit_and_partial_acknowledgements_go_on() {
+    let mut peer = Peer::plain();
+    let sent = peer.send(&[7; 40_000]);
+    assert_eq!(sent.len(), 10);
+    let sent = peer.ack_bytes(10_000);
+    assert_eq!(sent.len(), 20);
+    // 10,000..30,000 is in flight; 10,000 and 12,000 are lost.
+    let first = peer.ack_bytes(10_000);
+    assert_eq!(offsets(&first), [30_000], "limited transmit");
+    let second = peer.ack_bytes(10_000);
+    assert_eq!(offsets(&second), [31_000]);
+    let third = peer.ack_bytes(10_000);
+    assert_eq!(offsets(&third), [10_000], "fast retransmit");
+    assert_eq!(peer.host.stats.tcp_fast_retransmits, 1);
+    // Half of what was in flight, and one more for each further duplicate.
+    let mut more = Vec::new();
+    for _ in 0..16 {
+        more.extend(peer.ack_bytes(10_000));
+    }
+    assert!(!more.is_empty() && more.len() < 9, "{}", more.len());
+    assert_eq!(Peer::offset(&more[0]), 32_000);
+    // Up to the second hole.
+    let partial = peer.ack_bytes(12_000);
+    assert_eq!(Peer::offset(&partial[0]), 12_000);
+    assert_eq!(peer.host.stats.tcp_fast_retransmits, 2);
+    let full = peer.ack_bytes(32_000 + more.len() as u32 * 1000);
+    assert!(full.iter().all(|sent| Peer::offset(sent) >= 32_000));
+    assert_eq!(peer.host.stats.tcp_retransmits, 2);
+    assert_eq!(peer.host.stats.tcp_timeouts, 0);
+}
+
+#[test]
+fn duplicates_are_only_what_rfc_5681_calls_so() {
+    let mut peer = Peer::plain();
+    let _ = peer.send(&[7; 9500]);
+    for window in [60_000, 50_000, 40_000, 30_000] {
+        peer.window = window;
+        let _ = peer.ack_bytes(0);
+    }
+    for _ in 0..4 {
+        let _ = peer.data(b"data");
+    }
+    assert_eq!(peer.host.stats.tcp_fast_retransmits, 0);
+    // With SACK a changed window is no matter: the blocks tell of a hole.
+    let mut peer = Peer::established();
+    let _ = peer.send(&[7; 9000]);
+    for (window, end) in [(60_000, 2000), (50_000, 3000), (40_000, 4000)] {
+        peer.window = window;
+        let _ = peer.sack_bytes(0, &[(988, end)]);
+    }
+    assert_eq!(peer.host.stats.tcp_fast_retransmits, 1);
+}
+
+/// RFC 5681 §4.1.
+#[test]
+fn after_a_pause_the_window_starts_again() {
+    let mut peer = Peer::plain();
+    let mut sent = peer.send(&[0; 40_000]);
+    let mut acked = 0;
+    while !sent.is_empty() {
+        acked += total(&sent) as u32;
+        sent = peer.ack_bytes(acked);
+    }
+    assert!(peer.connection.congestion.cwnd() > 10_000);
+    let _ = peer.wait_millis(1000);
+    assert_eq!(peer.send(&[0; 40_000]).len(), 10);
+}
+
+#[test]
+fn a_smaller_path_is_learned_and_what_was_in_flight_sent_again() {
+    let mut peer = Peer::plain();
+    let _ = peer.send(&[7; 3000]);
+    let (_, sent) = peer.call(|connection, ctx| connection.on_path_mss(ctx, ISS + 5000, 600));
+    assert!(sent.is_empty(), "not about something in flight");
+    let (_, sent) = peer.call(|connection, ctx| connection.on_path_mss(ctx, ISS + 1001, 600));
+    assert_eq!(sent.iter().map(|sent| sent.data.len()).collect::<Vec<_>>(), [600; 5]);
+    let (_, sent) = peer.call(|connection, ctx| connection.on_path_mss(ctx, ISS + 1001, 1400));
+    assert!(sent.is_empty(), "paths do not get wider this way");
+    assert_eq!(peer.connection.congestion.cwnd(), 6000, "no congestion");
+}
+
+/// MUST-24 to MUST-29, MAY-5, SHLD-12.
+#[test]
+fn keepalives_probe_an_idle_peer_and_give_up_at_last() {
+    let configure = |_: &mut super::bench::Host, params: &mut crate::tcp::OpenParams| {
+        params.settings.keepalive = true;
+        params.settings.keepalive_idle = Duration::from_secs(10);
+        params.settings.keepalive_interval = Duration::from_secs(2);
+        params.settings.keepalive_probes = 3;
+    };
+    let mut peer = Peer::established_with(Offer::plain(), configure);
+    assert!(peer.wait(Duration::from_secs(9)).is_empty());
+    let _ = peer.data(b"x");
+    assert!(peer.wait(Duration::from_secs(9)).is_empty(), "ten seconds from the last segment");
+    let probes = peer.wait(Duration::from_secs(2));
+    assert_eq!(probes.len(), 1);
+    assert!(probes[0].is_pure_ack());
+    assert_eq!(probes[0].header.seq, ISS, "SND.NXT - 1");
+    let _ = peer.ack_bytes(0);
+    assert!(peer.wait(Duration::from_secs(9)).is_empty(), "an answer starts the idle time anew");
+    let sent = peer.wait(Duration::from_secs(60));
+    assert_eq!(sent.iter().map(Sent::flags).collect::<Vec<_>>(), ["ACK", "ACK", "ACK", "RST,ACK"]);
+    assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
+    assert_eq!(peer.host.stats.tcp_keepalive_probes, 4);
+}
+
+/// MUST-26.
+#[test]
+fn keepalives_wait_while_something_is_outstanding_and_can_be_switched() {
+    let mut peer = Peer::plain();
+    assert_eq!(peer.connection.poll_timeout(), None, "MUST-25: off at first");
+    let mut settings = peer.host.settings();
+    settings.keepalive = true;
+    settings.keepalive_idle = Duration::from_millis(300);
+    let _ = peer.call(|connection, ctx| connection.set_settings(ctx, settings.clone()));
+    let _ = peer.send(b"x");
+    let sent = peer.wait_millis(700);
+    assert!(sent.iter().all(|sent| sent.data.len() == 1), "retransmissions: {sent:?}");
+    let _ = peer.ack_bytes(1);
+    settings.keepalive = false;
+    let _ = peer.call(|connection, ctx| connection.set_settings(ctx, settings));
+    assert!(peer.wait(Duration::from_secs(9)).is_empty());
+    assert_eq!(peer.connection.poll_timeout(), None);
+}
+
+#[test]
+fn early_time_outs_do_nothing() {
+    let mut peer = Peer::plain();
+    let _ = peer.send(b"x");
+    let (at, _) = peer.connection.poll_timeout().expect("a retransmission");
+    for _ in 0..3 {
+        peer.connection.handle_timeout(&mut peer.host.ctx());
+        assert!(peer.drain().is_empty());
+    }
+    assert_eq!(peer.connection.poll_timeout(), Some((at, DeadlineKind::Retransmit)));
+}
+
+#[test]
+fn progress_is_told_once() {
+    let mut peer = Peer::plain();
+    assert!(peer.connection.take_progress(), "the SYN was acknowledged");
+    assert!(!peer.connection.take_progress());
+    let _ = peer.send(b"x");
+    let _ = peer.data(b"not an acknowledgement of anything new");
+    assert!(!peer.connection.take_progress());
+    let _ = peer.ack_bytes(1);
+    assert!(peer.connection.take_progress());
+}
