@@ -8,6 +8,8 @@ use core::time::Duration;
 pub struct Config {
     /// All bytes that sockets, reassembly and resolution may hold together. At the limit new connections and
     /// new data are refused (and counted) before anything else suffers. 256 MiB: a quarter of a small server.
+    /// A quarter of it is for what waits in the network layer, an eighth is slack for the lists behind the queues, which
+    /// grow by steps; less than 256 KiB in all is not enough to work with.
     pub memory_limit_bytes: usize,
     /// The most descriptors at once. 1,048,576, Linux's `fs.nr_open`.
     pub max_descriptors: usize,
@@ -35,6 +37,19 @@ impl Default for Config {
             udp: UdpConfig::default(),
             tcp: TcpConfig::default(),
         }
+    }
+}
+
+impl Config {
+    /// What sockets are admitted to: the limit less the network layer's quarter and the slack.
+    pub(crate) fn socket_limit_bytes(&self) -> usize {
+        self.memory_limit_bytes - self.memory_limit_bytes / 4 - self.memory_limit_bytes / 8
+    }
+
+    /// The share of each of the four parts of the network layer that hold packets: resolution, reassembly, the queue for
+    /// the device, the loopback.
+    pub(crate) fn packet_queue_limit_bytes(&self) -> usize {
+        self.memory_limit_bytes / 16
     }
 }
 

@@ -129,13 +129,13 @@ pub(crate) struct Reassembler {
 }
 
 impl Reassembler {
-    pub(crate) fn new(config: &IpConfig, rng: &mut Rng) -> Self {
+    pub(crate) fn new(config: &IpConfig, share_bytes: usize, rng: &mut Rng) -> Self {
         Reassembler {
             packets: hash_map(rng),
             deadlines: VecDeque::new(),
             next_serial: 0,
             bytes: 0,
-            max_bytes: config.reassembly_limit_bytes,
+            max_bytes: config.reassembly_limit_bytes.min(share_bytes),
             max_packets: config.max_reassemblies,
             timeout: config.reassembly_timeout,
         }

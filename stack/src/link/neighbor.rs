@@ -63,7 +63,7 @@ pub(crate) struct IpPacket {
 }
 
 impl IpPacket {
-    fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<IpPacket>() + payload_len(&self.payload)
     }
 }
@@ -322,6 +322,11 @@ impl NeighborCache {
             NeighborInfo { addr, mac, state }
         };
         self.entries.iter().map(info).collect()
+    }
+
+    /// Bytes of the packets that wait.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

@@ -65,11 +65,11 @@ impl Network {
             interfaces: Vec::new(),
             routes: RouteTable::default(),
             identifications: Identifications::new(rng),
-            reassembler: Reassembler::new(ip, rng),
+            reassembler: Reassembler::new(ip, config.packet_queue_limit_bytes(), rng),
             path_mtus: PathMtus::new(ip, rng),
             icmp_limit: TokenBucket::new(ip.icmp_errors_per_second, ip.icmp_error_burst, Instant::ZERO),
-            transmits: TransmitQueue::new(ip.max_queued_frames),
-            loopback: LoopbackQueue::new(ip.max_queued_frames),
+            transmits: TransmitQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
+            loopback: LoopbackQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             errors: VecDeque::new(),
         }
     }

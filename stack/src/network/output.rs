@@ -286,6 +286,13 @@ impl Network {
             ethernet::prepend(&mut packet.header, own, mac, ethertype_of(hop.next));
             return Some(Transmit::new(hop.iface, packet.header, packet.payload));
         }
+        let waiting: usize =
+            self.interfaces.iter().map(|interface| interface.neighbors.pending_bytes()).sum();
+        if waiting + packet.memory_bytes() > ctx.config.packet_queue_limit_bytes() {
+            ctx.stats.count_drop(DropReason::MemoryLimit);
+            return None;
+        }
+        let interface = self.interfaces.get_mut(hop.iface.index())?;
         match interface.neighbors.enqueue(ctx.now, hop.next, packet) {
             Enqueued::Waits { solicit, dropped } => {
                 (0..dropped).for_each(|_| ctx.stats.count_drop(DropReason::NeighborQueueFull));

@@ -13,12 +13,13 @@ use crate::stats::{DropReason, Stats};
 pub(crate) struct TransmitQueue {
     frames: VecDeque<Transmit>,
     max: usize,
+    max_bytes: usize,
     bytes: usize,
 }
 
 impl TransmitQueue {
-    pub(crate) fn new(max: usize) -> Self {
-        TransmitQueue { frames: VecDeque::new(), max, bytes: 0 }
+    pub(crate) fn new(max: usize, max_bytes: usize) -> Self {
+        TransmitQueue { frames: VecDeque::new(), max, max_bytes, bytes: 0 }
     }
 
     /// Takes a frame in, or drops and counts it when the queue is full.
@@ -27,7 +28,12 @@ impl TransmitQueue {
             stats.count_drop(DropReason::TransmitQueueFull);
             return;
         }
-        self.bytes += size_of::<Transmit>() + frame.len();
+        let cost = size_of::<Transmit>() + frame.len();
+        if self.bytes + cost > self.max_bytes {
+            stats.count_drop(DropReason::MemoryLimit);
+            return;
+        }
+        self.bytes += cost;
         self.frames.push_back(frame);
     }
 
@@ -52,18 +58,23 @@ impl TransmitQueue {
 pub(crate) struct LoopbackQueue {
     packets: VecDeque<(InterfaceId, Bytes)>,
     max: usize,
+    max_bytes: usize,
     bytes: usize,
 }
 
 impl LoopbackQueue {
-    pub(crate) fn new(max: usize) -> Self {
-        LoopbackQueue { packets: VecDeque::new(), max, bytes: 0 }
+    pub(crate) fn new(max: usize, max_bytes: usize) -> Self {
+        LoopbackQueue { packets: VecDeque::new(), max, max_bytes, bytes: 0 }
     }
 
     /// Takes a packet in, or drops and counts it when the queue is full.
     pub(crate) fn push(&mut self, stats: &mut Stats, iface: InterfaceId, packet: Bytes) {
         if self.packets.len() >= self.max {
             stats.count_drop(DropReason::TransmitQueueFull);
+            return;
+        }
+        if self.bytes + packet.len() > self.max_bytes {
+            stats.count_drop(DropReason::MemoryLimit);
             return;
         }
         stats.loopback_packets += 1;

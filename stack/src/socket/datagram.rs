@@ -139,13 +139,13 @@ impl Sockets {
                 ctx.stats.count_drop(DropReason::NoUdpSocket);
             }
             for id in ids {
-                self.deliver(ctx, network, id, flow.remote, scope, udp.payload.clone());
+                self.deliver(ctx, id, flow.remote, scope, udp.payload.clone());
             }
             return;
         }
         let found = self.udp_connected.get(&flow).copied().or_else(|| self.udp_bound.find(&flow));
         match found {
-            Some(id) => self.deliver(ctx, network, id, flow.remote, scope, udp.payload),
+            Some(id) => self.deliver(ctx, id, flow.remote, scope, udp.payload),
             None => {
                 ctx.stats.count_drop(DropReason::NoUdpSocket);
                 network.send_unreachable(ctx, &datagram, NetworkErrorKind::PortUnreachable);
@@ -164,12 +164,7 @@ impl Sockets {
     }
 
     /// An echo reply goes to the socket whose identifier it bears, whole.
-    pub(super) fn handle_echo_reply(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        network: &Network,
-        datagram: network::Datagram,
-    ) {
+    pub(super) fn handle_echo_reply(&mut self, ctx: &mut Ctx<'_>, datagram: network::Datagram) {
         let Some(&[high, low]) = datagram.transport.get(4..6) else {
             return ctx.stats.count_drop(DropReason::BadIcmp);
         };
@@ -185,22 +180,14 @@ impl Sockets {
             _ => false,
         };
         match id.filter(is_from_peer) {
-            Some(id) => self.deliver(ctx, network, id, remote, scope, datagram.transport),
+            Some(id) => self.deliver(ctx, id, remote, scope, datagram.transport),
             None => ctx.stats.count_drop(DropReason::UnknownIcmp),
         }
     }
 
-    fn deliver(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        network: &Network,
-        id: SocketId,
-        from: Endpoint,
-        scope: u16,
-        data: Bytes,
-    ) {
+    fn deliver(&mut self, ctx: &mut Ctx<'_>, id: SocketId, from: Endpoint, scope: u16, data: Bytes) {
         let cost = data.len() + OVERHEAD_BYTES;
-        let is_short = self.is_short_of_memory(ctx.config, network, cost);
+        let is_short = self.is_short_of_memory(ctx.config, cost);
         let Some(socket) = self.slots.get_mut(id) else { return };
         let limit = socket.options.receive_buffer;
         let Role::Datagram(datagram) = &mut socket.role else { return };
@@ -322,7 +309,7 @@ impl Sockets {
         if queued >= socket.options.send_buffer {
             return Err(Error::WouldBlock);
         }
-        if self.is_short_of_memory(ctx.config, network, cost) {
+        if self.is_short_of_memory(ctx.config, cost) {
             return Err(Error::NoBufferSpace);
         }
         let len = data.len();

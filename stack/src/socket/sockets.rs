@@ -96,7 +96,7 @@ impl Sockets {
                 super::datagram::UDP => self.handle_udp(ctx, network, datagram),
                 _ => self.handle_unknown_protocol(ctx, network, datagram),
             },
-            Delivery::EchoReply(datagram) => self.handle_echo_reply(ctx, network, datagram),
+            Delivery::EchoReply(datagram) => self.handle_echo_reply(ctx, datagram),
             Delivery::Error(error) => self.handle_network_error(ctx, network, error),
         }
     }
@@ -208,9 +208,14 @@ impl Sockets {
         Ok((id, self.slots.get_mut(id).ok_or(Error::BadDescriptor)?))
     }
 
-    /// Whether `bytes` more would exceed the stack's memory limit.
-    pub(super) fn is_short_of_memory(&self, config: &Config, network: &Network, bytes: usize) -> bool {
-        self.memory_bytes + network.memory_bytes() + bytes > config.memory_limit_bytes
+    /// How many bytes more sockets may hold.
+    pub(super) fn memory_room(&self, config: &Config) -> usize {
+        config.socket_limit_bytes().saturating_sub(self.memory_bytes)
+    }
+
+    /// Whether `bytes` more would exceed what sockets may hold.
+    pub(super) fn is_short_of_memory(&self, config: &Config, bytes: usize) -> bool {
+        bytes > self.memory_room(config)
     }
 
     /// The socket may have something to send.

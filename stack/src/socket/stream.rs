@@ -128,7 +128,7 @@ impl Sockets {
         }
         let tuple = self.choose_tuple(ctx, network, id, addr)?;
         let base = mem::size_of::<Socket>() + mem::size_of::<Stream>();
-        if self.is_short_of_memory(ctx.config, network, base) {
+        if self.is_short_of_memory(ctx.config, base) {
             return Err(Error::NoBufferSpace);
         }
         let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
@@ -251,7 +251,7 @@ impl Sockets {
         d: Descriptor,
         data: Outgoing<'_>,
     ) -> Result<usize> {
-        let room = ctx.config.memory_limit_bytes.saturating_sub(self.memory_bytes + network.memory_bytes());
+        let room = self.memory_room(ctx.config);
         let (id, socket) = self.socket_mut(d)?;
         let Role::Stream(stream) = &mut socket.role else {
             // Linux: EPIPE for a stream that was never connected.

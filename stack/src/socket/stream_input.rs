@@ -37,7 +37,7 @@ impl Sockets {
         }
         ctx.stats.tcp_segments_in += 1;
         let payload = datagram.transport.slice(header_len..);
-        if !payload.is_empty() && self.is_short_of_memory(ctx.config, network, payload.len()) {
+        if !payload.is_empty() && self.is_short_of_memory(ctx.config, payload.len()) {
             return ctx.stats.count_drop(DropReason::MemoryLimit);
         }
         let tuple = FourTuple {
@@ -103,7 +103,7 @@ impl Sockets {
         isn_after: Option<SeqNumber>,
     ) {
         let base = mem::size_of::<Handshake>();
-        let is_short = self.is_short_of_memory(ctx.config, network, base + mem::size_of::<Stream>());
+        let is_short = self.is_short_of_memory(ctx.config, base + mem::size_of::<Stream>());
         let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
             return;
         };

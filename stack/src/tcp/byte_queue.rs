@@ -103,7 +103,7 @@ impl ByteQueue {
         let start = self.end();
         self.len += bytes.len();
         self.alloc_bytes += alloc;
-        self.chunks.push_back(Chunk { start, bytes, alloc });
+        self.push_chunk(Chunk { start, bytes, alloc });
     }
 
     /// The bytes from `offset` on, at most `len` and at most what is there, in as few slices as they are stored in.
@@ -212,6 +212,15 @@ impl ByteQueue {
         self.chunks.partition_point(|chunk| chunk.start <= position).saturating_sub(1)
     }
 
+    /// The list grows by an eighth, not to its double: callers admit data by its size, and what the list takes beside it
+    /// must stay small.
+    fn push_chunk(&mut self, chunk: Chunk) {
+        if self.chunks.len() == self.chunks.capacity() {
+            self.chunks.reserve_exact((self.chunks.len() / 8).max(KEPT_CHUNKS));
+        }
+        self.chunks.push_back(chunk);
+    }
+
     /// The tail's bytes become a chunk, and share their allocation with what is appended later.
     fn freeze_tail(&mut self) {
         if self.tail.is_empty() {
@@ -219,7 +228,7 @@ impl ByteQueue {
         }
         let start = self.end() - self.tail.len() as u64;
         let bytes = self.tail.split().freeze();
-        self.chunks.push_back(Chunk { start, bytes, alloc: 0 });
+        self.push_chunk(Chunk { start, bytes, alloc: 0 });
         self.tail_is_shared = true;
     }
 

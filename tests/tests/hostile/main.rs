@@ -59,7 +59,7 @@ fn useful(stats: &Stats) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(Cases { cases: 96, max_shrink_iters: 2_000, ..Cases::default() })]
+    #![proptest_config(Cases { max_shrink_iters: 2_000, ..Cases::default() })]
 
     #[test]
     fn frames_calls_and_time_in_any_order(

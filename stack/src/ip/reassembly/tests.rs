@@ -13,7 +13,7 @@ struct Bench {
 
 impl Bench {
     fn with(config: IpConfig) -> Bench {
-        let reassembler = Reassembler::new(&config, &mut Rng::new([0; 32]));
+        let reassembler = Reassembler::new(&config, usize::MAX, &mut Rng::new([0; 32]));
         Bench { reassembler, stats: Stats::new(), now: Instant::ZERO }
     }
 

@@ -156,6 +156,17 @@ fn many_pieces_are_copied_into_one() {
 }
 
 #[test]
+fn memory_grows_by_little_more_than_the_data() {
+    let mut queue = ByteQueue::new();
+    for n in 0..20_000 {
+        let before = queue.memory_bytes();
+        queue.push_bytes(Bytes::from_static(&[0; 128]), 128);
+        let grown = queue.memory_bytes() - before;
+        assert!(grown <= 128 + KEPT_CHUNKS * size_of::<Chunk>() + before / 8, "{grown} for chunk {n}");
+    }
+}
+
+#[test]
 fn nothing_is_held_after_much_passed_through() {
     let mut queue = ByteQueue::new();
     for _ in 0..10 {
