@@ -199,9 +199,10 @@ pub struct TcpConfig {
     pub keepalive_probes: u8,
     /// Handshakes that one listener may have under way, at most its backlog. 4,096 (Linux's `somaxconn`).
     pub max_syn_backlog: usize,
-    /// Challenge ACKs a second, all connections together (RFC 5961 §7). 1,000, Linux's default before it became
-    /// unlimited.
-    pub challenge_acks_per_second: u32,
+    /// Between two answers of one connection to segments that make no sense (RFC 5961 §7). 500 ms, Linux's
+    /// `tcp_invalid_ratelimit`. Not counted over all connections: a shared budget tells strangers what other connections
+    /// do (CVE-2016-5696).
+    pub challenge_interval: Duration,
     /// Ranges of out-of-order data one connection keeps. 64.
     pub max_out_of_order_ranges: usize,
     /// The smallest MSS that a peer can make us use; a smaller one costs us more than it costs the peer. 48,
@@ -232,7 +233,7 @@ impl Default for TcpConfig {
             keepalive_interval: Duration::from_secs(75),
             keepalive_probes: 9,
             max_syn_backlog: 4096,
-            challenge_acks_per_second: 1000,
+            challenge_interval: Duration::from_millis(500),
             max_out_of_order_ranges: 64,
             min_mss: 48,
         }

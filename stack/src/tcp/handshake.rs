@@ -2,7 +2,6 @@
 
 use core::time::Duration;
 
-use super::input::CHALLENGE_INTERVAL;
 use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;
 use super::{Connection, Flags, Header, OpenParams, Options, SeqNumber, State};
@@ -191,7 +190,7 @@ impl SynReceived {
         if ctx.now < self.next_reply_at {
             return HandshakeStep::Ignored;
         }
-        self.next_reply_at = ctx.now + CHALLENGE_INTERVAL;
+        self.next_reply_at = ctx.now + ctx.config.tcp.challenge_interval;
         HandshakeStep::Reply(answer)
     }
 

@@ -4,7 +4,6 @@
 //! the segment has done its work. Drops are counted in one place, [`Connection::handle_segment`].
 
 use core::ops::ControlFlow::{self, Break, Continue};
-use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -19,10 +18,6 @@ use crate::Ctx;
 use crate::error::{CloseReason, Error};
 use crate::stats::DropReason;
 use crate::time::Instant;
-
-/// The shortest time between two answers of one connection to segments that make no sense: what RFC 5961 §7 asks for,
-/// and the end of loops in which two ends answer each other's answers. Linux's `tcp_invalid_ratelimit`.
-pub(super) const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a step decides.
 type Step = ControlFlow<Option<DropReason>>;
@@ -147,7 +142,7 @@ impl Connection {
         let is_first_syn = header.flags.contains(Flags::SYN) && !header.flags.contains(Flags::ACK);
         if self.state == State::SynReceived && is_first_syn && header.seq + 1 == self.rcv.nxt {
             // The peer's SYN again: our SYN-ACK was lost.
-            if self.may_challenge(ctx.now) {
+            if self.may_challenge(ctx) {
                 self.pending.syn = true;
             }
             return Break(Some(reason));
@@ -163,23 +158,24 @@ impl Connection {
         if header.flags.contains(Flags::SYN) {
             // RFC 5961 §4.2: a SYN is challenged wherever it lies.
             self.challenge(ctx);
-        } else if has_text || self.may_challenge(ctx.now) {
+        } else if has_text || self.may_challenge(ctx) {
             self.rcv.owe_duplicate();
         }
     }
 
-    /// Whether an answer to a segment that makes no sense is due; it counts as given.
-    fn may_challenge(&mut self, now: Instant) -> bool {
-        let due = now >= self.next_challenge_at;
+    /// Whether an answer to a segment that makes no sense is due; it counts as given. The rate is limited (RFC 5961 §7),
+    /// which also ends loops in which two ends answer each other's answers.
+    fn may_challenge(&mut self, ctx: &Ctx<'_>) -> bool {
+        let due = ctx.now >= self.next_challenge_at;
         if due {
-            self.next_challenge_at = now + CHALLENGE_INTERVAL;
+            self.next_challenge_at = ctx.now + ctx.config.tcp.challenge_interval;
         }
         due
     }
 
     /// A challenge ACK (RFC 5961 §3.2, §4.2, §5.2), within the rate.
     fn challenge(&mut self, ctx: &mut Ctx<'_>) {
-        if self.may_challenge(ctx.now) {
+        if self.may_challenge(ctx) {
             ctx.stats.tcp_challenge_acks += 1;
             self.rcv.acknowledge_now();
         }

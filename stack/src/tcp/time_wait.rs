@@ -1,6 +1,5 @@
 //! TIME-WAIT as a small record (RFC 9293 §3.10.7.4, RFC 6191, RFC 1337).
 
-use super::input::CHALLENGE_INTERVAL;
 use super::timestamps::{TimestampCheck, TimestampState};
 use super::{Connection, Flags, Header, SeqNumber};
 use crate::Ctx;
@@ -102,7 +101,7 @@ impl TimeWait {
             if ctx.now < self.next_reply_at {
                 return TimeWaitStep::Ignored;
             }
-            self.next_reply_at = ctx.now + CHALLENGE_INTERVAL;
+            self.next_reply_at = ctx.now + ctx.config.tcp.challenge_interval;
         }
         let mut reply = Header {
             seq: self.snd_nxt,

@@ -157,8 +157,16 @@ impl Connection {
         if self.snd.flight() > 0 || !self.snd.has_unsent() {
             return;
         }
-        if self.retries.unanswered_probes >= self.max_retries(ctx) {
+        let max_retries = self.max_retries(ctx);
+        if self.retries.unanswered_probes >= max_retries {
             return self.give_up(ctx, "window probes unanswered");
+        }
+        // MUST-37 is for programs that wait. What nobody holds would otherwise stay for as long as a peer likes, and so
+        // would its memory: Linux ends it, too, when the back-off is at its longest.
+        let is_slowest = self.persist_delay(ctx) >= ctx.config.tcp.max_rto;
+        if self.ending.orphaned && is_slowest && self.retries.probes >= max_retries {
+            self.reset_peer();
+            return self.give_up(ctx, "window closed too long, and nobody waits");
         }
         self.pending.probe = true;
     }
@@ -169,9 +177,12 @@ impl Connection {
         if self.timers.is_armed(Timer::Persist) {
             return;
         }
+        self.timers.arm(Timer::Persist, ctx.now + self.persist_delay(ctx));
+    }
+
+    fn persist_delay(&self, ctx: &Ctx<'_>) -> Duration {
         let back_off = 1u32 << self.retries.probes.min(16);
-        let delay = self.rtt.rto().saturating_mul(back_off).min(ctx.config.tcp.max_rto);
-        self.timers.arm(Timer::Persist, ctx.now + delay);
+        self.rtt.rto().saturating_mul(back_off).min(ctx.config.tcp.max_rto)
     }
 
     /// RFC 9293 §3.8.4 (MAY-5): is the peer still there? The timer is not moved by each segment: it looks here how

@@ -139,6 +139,24 @@ fn a_connection_that_nobody_holds_is_retried_less() {
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
 }
 
+#[test]
+fn a_window_closed_on_a_connection_that_nobody_holds_is_not_waited_for_for_ever() {
+    let mut peer = Peer::established_with(Offer { window: 1000, ..Offer::plain() }, |_, _| {});
+    let _ = peer.send(&[0; 3000]);
+    let _ = peer.close();
+    peer.window = 0;
+    let _ = peer.ack_bytes(1000);
+    let start = peer.host.now;
+    let mut last = peer.wait_for_segment();
+    while peer.connection.state() != State::Closed {
+        let _ = peer.ack_bytes(1000);
+        last = peer.wait_for_segment();
+    }
+    assert_eq!(last.flags(), "RST,ACK");
+    assert!(last.at - start > Duration::from_secs(100));
+    assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
+}
+
 /// RFC 9293 §3.10.5.
 #[test]
 fn abort_resets_only_where_the_peer_has_a_connection() {
