@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::event::{Deadline, DeadlineKind, Event};
 use crate::frame::{Frame, Transmit};
-use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, Network, Route};
+use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, NeighborInfo, Network, Route};
 use crate::rng::Rng;
 use crate::socket::Sockets;
 use crate::stats::Stats;
@@ -89,6 +89,11 @@ impl Stack {
     /// The interfaces as they are now, with the state of their addresses.
     pub fn interfaces(&self) -> Vec<InterfaceInfo> {
         self.network.interfaces()
+    }
+
+    /// The neighbours of an interface, by address: what ARP and NDP found.
+    pub fn neighbors(&self, iface: InterfaceId) -> Vec<NeighborInfo> {
+        self.network.neighbors(self.core.now, iface)
     }
 
     /// Adds a route. Routes to the networks of an interface's addresses are there by themselves.

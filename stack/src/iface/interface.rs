@@ -26,6 +26,8 @@ pub(crate) struct Interface {
     pub(crate) mtu: usize,
     pub(crate) neighbors: NeighborCache,
     addresses: Vec<Address>,
+    /// The first timer of an address.
+    next_address_at: Option<Instant>,
 }
 
 impl Interface {
@@ -49,6 +51,7 @@ impl Interface {
             mtu: config.mtu,
             neighbors: NeighborCache::new(&tunables.neighbor, tunables.ip.max_queued_frames, rng),
             addresses: Vec::new(),
+            next_address_at: None,
         })
     }
 
@@ -80,13 +83,16 @@ impl Interface {
         }
         let detect = matches!(self.medium, Medium::Ethernet(_));
         self.addresses.push(Address::new(now, cidr, config, detect));
+        self.rearm();
         Ok(())
     }
 
     pub(crate) fn remove_address(&mut self, addr: IpAddr) -> Result<Cidr> {
         let found = self.addresses.iter().position(|address| address.cidr.addr == addr);
         let at = found.ok_or(Error::AddressNotAvailable)?;
-        Ok(self.addresses.remove(at).cidr)
+        let cidr = self.addresses.remove(at).cidr;
+        self.rearm();
+        Ok(cidr)
     }
 
     pub(crate) fn addresses(&self) -> &[Address] {
@@ -98,9 +104,11 @@ impl Interface {
         self.addresses.iter().filter(|address| address.is_preferred()).map(|address| address.cidr)
     }
 
-    /// The address in whatever state.
-    pub(crate) fn address_mut(&mut self, addr: IpAddr) -> Option<&mut Address> {
-        self.addresses.iter_mut().find(|address| address.cidr.addr == addr)
+    /// Another station claims this address of ours.
+    pub(crate) fn on_conflict(&mut self, now: Instant, addr: IpAddr) -> Option<AddressEvent> {
+        let event = self.addresses.iter_mut().find(|address| address.cidr.addr == addr)?.on_conflict(now);
+        self.rearm();
+        event
     }
 
     pub(crate) fn address_state(&self, addr: IpAddr) -> Option<AddressState> {
@@ -153,12 +161,21 @@ impl Interface {
         now: Instant,
         config: &NeighborConfig,
     ) -> Vec<AddressEvent> {
-        self.addresses.iter_mut().filter_map(|address| address.handle_timeout(now, config)).collect()
+        if self.next_address_at.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        let due = self.addresses.iter_mut().filter_map(|address| address.handle_timeout(now, config));
+        let events = due.collect();
+        self.rearm();
+        events
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let addresses = self.addresses.iter().filter_map(Address::poll_timeout);
-        addresses.chain(self.neighbors.poll_timeout()).min()
+        self.next_address_at.into_iter().chain(self.neighbors.poll_timeout()).min()
+    }
+
+    fn rearm(&mut self) {
+        self.next_address_at = self.addresses.iter().filter_map(Address::poll_timeout).min();
     }
 
     pub(crate) fn info(&self) -> InterfaceInfo {

@@ -18,7 +18,7 @@ pub(crate) const HEADER_LEN: usize = 20;
 pub(crate) const MAX_PACKET_LEN: usize = 65535;
 
 /// Reads the header, and cuts off what the link padded the packet with.
-pub(crate) fn parse(bytes: &Bytes) -> Result<(IpHeader, Bytes), DropReason> {
+pub(crate) fn parse(mut bytes: Bytes) -> Result<(IpHeader, Bytes), DropReason> {
     // The version, the lengths of header and packet, and the bytes that are there fit together.
     let packet = Ipv4Packet::new_checked(&bytes[..]).map_err(|_| DropReason::BadIpHeader)?;
     let header_len = usize::from(packet.header_len());
@@ -40,7 +40,9 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<(IpHeader, Bytes), DropReason> {
         header_len,
         fragment,
     };
-    Ok((header, bytes.slice(..usize::from(packet.total_len()))))
+    let total_len = usize::from(packet.total_len());
+    bytes.truncate(total_len);
+    Ok((header, bytes))
 }
 
 /// What an IPv4 header is built of; it never has options.
@@ -151,13 +153,13 @@ mod tests {
         assert_eq!((other.identification, other.total_len, rest), (0x1234, 23, &[1, 2, 3][..]));
 
         packet.extend([0; 23]); // Ethernet pads.
-        let (header, packet) = parse(&packet.into()).unwrap();
+        let (header, packet) = parse(packet.into()).unwrap();
         assert_eq!(packet.len(), 23);
         assert_eq!((header.protocol, header.hop_limit, header.traffic_class), (17, 64, 0xb9));
         assert_eq!((header.header_len, header.fragment), (20, None));
 
         let fragment = Ipv4Fields { offset: 1480, more: true, dont_fragment: false, ..fields() };
-        let (header, _) = parse(&emit(fragment, &[0; 8]).into()).unwrap();
+        let (header, _) = parse(emit(fragment, &[0; 8]).into()).unwrap();
         assert_eq!(header.fragment, Some(Fragment { id: 0x1234, offset: 1480, more: true }));
     }
 
@@ -167,7 +169,7 @@ mod tests {
         let parse_with = |at: usize, value: u8| {
             let mut bad = good.clone();
             bad[at] = value;
-            parse(&bad.into()).err()
+            parse(bad.into()).err()
         };
         assert_eq!(parse_with(0, 0x65), Some(DropReason::BadIpHeader)); // version 6
         assert_eq!(parse_with(0, 0x44), Some(DropReason::BadIpHeader)); // header of 16 bytes
@@ -175,8 +177,8 @@ mod tests {
         assert_eq!(parse_with(3, 19), Some(DropReason::BadIpHeader)); // shorter than its header
         assert_eq!(parse_with(3, 33), Some(DropReason::BadIpHeader)); // longer than what came
         assert_eq!(parse_with(8, 63), Some(DropReason::BadIpChecksum));
-        assert_eq!(parse(&good[..19].to_vec().into()).err(), Some(DropReason::BadIpHeader));
-        assert_eq!(parse(&Bytes::new()).err(), Some(DropReason::BadIpHeader));
+        assert_eq!(parse(good[..19].to_vec().into()).err(), Some(DropReason::BadIpHeader));
+        assert_eq!(parse(Bytes::new()).err(), Some(DropReason::BadIpHeader));
     }
 
     #[test]

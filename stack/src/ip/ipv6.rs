@@ -15,7 +15,7 @@ pub(crate) const HEADER_LEN: usize = 40;
 pub(crate) const MAX_PACKET_LEN: usize = HEADER_LEN + 65535;
 
 /// Reads the header, and cuts off what the link padded the packet with.
-pub(crate) fn parse(bytes: &Bytes) -> Result<(IpHeader, Bytes), DropReason> {
+pub(crate) fn parse(mut bytes: Bytes) -> Result<(IpHeader, Bytes), DropReason> {
     let packet = Ipv6Packet::new_checked(&bytes[..]).map_err(|_| DropReason::BadIpHeader)?;
     if packet.version() != 6 {
         return Err(DropReason::BadIpHeader);
@@ -29,7 +29,9 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<(IpHeader, Bytes), DropReason> {
         header_len: HEADER_LEN,
         fragment: None,
     };
-    Ok((header, bytes.slice(..packet.total_len())))
+    let total_len = packet.total_len();
+    bytes.truncate(total_len);
+    Ok((header, bytes))
 }
 
 /// What an IPv6 header is built of.
@@ -85,7 +87,7 @@ mod tests {
         assert_eq!(rest, [1, 2, 3]);
 
         packet.extend([0; 3]);
-        let (header, packet) = parse(&packet.into()).unwrap();
+        let (header, packet) = parse(packet.into()).unwrap();
         assert_eq!(packet.len(), 43);
         assert_eq!((header.protocol, header.hop_limit, header.traffic_class), (58, 255, 0xb9));
         assert_eq!(header.src, "fd00::1".parse::<IpAddr>().unwrap());
@@ -94,7 +96,7 @@ mod tests {
     #[test]
     fn malformed_headers_are_refused() {
         let good = emit(&[0; 8]);
-        let parse = |bytes: &[u8]| parse(&Bytes::copy_from_slice(bytes)).err();
+        let parse = |bytes: &[u8]| parse(Bytes::copy_from_slice(bytes)).err();
         assert_eq!(parse(&good[..39]), Some(DropReason::BadIpHeader));
         assert_eq!(parse(&good[..47]), Some(DropReason::BadIpHeader));
         let mut version = good.clone();

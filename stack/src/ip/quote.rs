@@ -53,31 +53,25 @@ impl Quote {
             total_len: super::ipv6::HEADER_LEN + usize::from(read_u16(bytes, 4)?),
             is_later_fragment: false,
         };
-        // Each header moves us on by 8 bytes at least, so the walk ends.
-        loop {
-            let at = quote.transport_at;
-            let len = match quote.protocol {
-                protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
-                    (usize::from(read_u8(bytes, at + 1)?) + 1) * 8
-                }
-                protocol::FRAGMENT => {
-                    quote.is_later_fragment |= read_u16(bytes, at + 2)? & 0xfff8 != 0;
-                    super::extension::FRAGMENT_HEADER_LEN
-                }
-                _ => return Some(quote),
-            };
-            quote.protocol = read_u8(bytes, at)?;
-            quote.transport_at = at + len;
+        // Each header moves us on by 8 bytes at least, so the walk ends. Where the chain is cut off, so is the quote.
+        while let Some((next, len)) = next_header(bytes, quote.protocol, quote.transport_at) {
+            if quote.protocol == protocol::FRAGMENT {
+                let place = read_u16(bytes, quote.transport_at + 2).unwrap_or(0);
+                quote.is_later_fragment = place & 0xfff8 != 0;
+            }
+            quote.protocol = next;
+            quote.transport_at += len;
             if quote.is_later_fragment {
-                return Some(quote);
+                break;
             }
         }
+        Some(quote)
     }
 
     /// Whether the packet is an ICMP error or redirect itself, which no error may answer (RFC 1122 §3.2.2, RFC 4443
-    /// §2.4 (e.1) and (e.2)). So is one whose type cannot be read.
+    /// §2.4 (e.1) and (e.2)). So is one whose type cannot be read, a later fragment's for instance.
     pub(crate) fn is_icmp_error(&self, packet: &[u8]) -> bool {
-        let kind = read_u8(packet, self.transport_at);
+        let kind = read_u8(packet, self.transport_at).filter(|_| !self.is_later_fragment);
         match self.protocol {
             // Echo, router discovery, timestamp, information, address mask and extended echo ask or answer.
             protocol::ICMP => !matches!(kind, Some(0 | 8 | 9 | 10 | 13..=18 | 42 | 43)),
@@ -85,6 +79,18 @@ impl Quote {
             _ => false,
         }
     }
+}
+
+/// What follows an extension header, and its length; none if it is not an extension header, or not there.
+fn next_header(bytes: &[u8], header: u8, at: usize) -> Option<(u8, usize)> {
+    let len = match header {
+        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
+            (usize::from(read_u8(bytes, at + 1)?) + 1) * 8
+        }
+        protocol::FRAGMENT => super::extension::FRAGMENT_HEADER_LEN,
+        _ => return None,
+    };
+    Some((read_u8(bytes, at)?, len))
 }
 
 #[cfg(test)]
@@ -133,8 +139,10 @@ mod tests {
         assert!(!quote.is_icmp_error(&bytes));
         assert!(quote.is_icmp_error(&bytes[..56]));
         bytes[51] = 8;
-        assert!(Quote::parse(&bytes).unwrap().is_later_fragment);
-        assert_eq!(Quote::parse(&bytes[..50]), None);
+        let later = Quote::parse(&bytes).unwrap();
+        assert!(later.is_later_fragment && later.is_icmp_error(&bytes));
+        assert_eq!(Quote::parse(&bytes[..40]).unwrap().protocol, 60);
+        assert_eq!(Quote::parse(&bytes[..39]), None);
         assert_eq!(Quote::parse(&[]), None);
     }
 }

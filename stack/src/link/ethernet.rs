@@ -1,6 +1,6 @@
 //! Ethernet II frames (RFC 894, RFC 2464).
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use smoltcp::wire;
 
 use super::mac::MacAddr;
@@ -22,7 +22,6 @@ pub(crate) enum EtherType {
 /// A frame that is for us.
 #[derive(Clone, Debug)]
 pub(crate) struct EthernetFrame {
-    pub(crate) src: MacAddr,
     pub(crate) cast: Cast,
     pub(crate) ethertype: EtherType,
     /// What follows the header, padding included.
@@ -30,7 +29,7 @@ pub(crate) struct EthernetFrame {
 }
 
 /// Takes a frame apart, and says why if it is not for the station `own` on a link of this MTU.
-pub(crate) fn parse(bytes: &Bytes, own: MacAddr, mtu: usize) -> Result<EthernetFrame, DropReason> {
+pub(crate) fn parse(mut bytes: Bytes, own: MacAddr, mtu: usize) -> Result<EthernetFrame, DropReason> {
     let frame = wire::EthernetFrame::new_checked(&bytes[..]).map_err(|_| DropReason::RuntFrame)?;
     if bytes.len() > mtu + HEADER_LEN {
         return Err(DropReason::OversizedFrame);
@@ -56,7 +55,8 @@ pub(crate) fn parse(bytes: &Bytes, own: MacAddr, mtu: usize) -> Result<EthernetF
         wire::EthernetProtocol::Arp => EtherType::Arp,
         _ => return Err(DropReason::UnknownEtherType),
     };
-    Ok(EthernetFrame { src, cast, ethertype, payload: bytes.slice(HEADER_LEN..) })
+    bytes.advance(HEADER_LEN);
+    Ok(EthernetFrame { cast, ethertype, payload: bytes })
 }
 
 /// Puts the Ethernet header in front of a packet.
@@ -91,13 +91,13 @@ mod tests {
 
     #[test]
     fn frames_for_us_are_taken_and_the_others_have_their_reasons() {
-        let reason = |bytes: Bytes| parse(&bytes, OWN, 1500).err();
+        let reason = |bytes: Bytes| parse(bytes, OWN, 1500).err();
         let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
         assert_eq!(reason(frame(OWN, PEER, 0x0800, 1500)), None);
-        assert_eq!(parse(&frame(OWN, PEER, 0x0800, 46), OWN, 1500).unwrap().cast, Cast::Unicast);
-        assert_eq!(parse(&frame(group, PEER, 0x86dd, 46), OWN, 1500).unwrap().cast, Cast::Multicast);
-        let arp = parse(&frame(MacAddr::BROADCAST, PEER, 0x0806, 46), OWN, 1500).unwrap();
-        assert_eq!((arp.cast, arp.ethertype, arp.src), (Cast::Broadcast, EtherType::Arp, PEER));
+        assert_eq!(parse(frame(OWN, PEER, 0x0800, 46), OWN, 1500).unwrap().cast, Cast::Unicast);
+        assert_eq!(parse(frame(group, PEER, 0x86dd, 46), OWN, 1500).unwrap().cast, Cast::Multicast);
+        let arp = parse(frame(MacAddr::BROADCAST, PEER, 0x0806, 46), OWN, 1500).unwrap();
+        assert_eq!((arp.cast, arp.ethertype), (Cast::Broadcast, EtherType::Arp));
         assert_eq!(arp.payload.len(), 46);
 
         assert_eq!(reason(Bytes::new()), Some(DropReason::RuntFrame));

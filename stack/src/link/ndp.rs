@@ -2,6 +2,7 @@
 //! autoconfiguration speaks.
 
 use core::net::{IpAddr, Ipv6Addr};
+use core::ops::RangeInclusive;
 
 use smoltcp::wire::{EthernetAddress, Icmpv6Packet, NdiscNeighborFlags, NdiscRepr, RawHardwareAddress};
 
@@ -11,9 +12,8 @@ use crate::ip::checksum::transport_checksum;
 use crate::ip::protocol;
 use crate::stats::DropReason;
 
-/// ICMPv6 types of NDP.
-pub(crate) const ROUTER_SOLICITATION: u8 = 133;
-pub(crate) const ROUTER_ADVERTISEMENT: u8 = 134;
+/// ICMPv6 types of NDP: router solicitations and advertisements, then these.
+pub(crate) const TYPES: RangeInclusive<u8> = 133..=137;
 pub(crate) const NEIGHBOR_SOLICITATION: u8 = 135;
 pub(crate) const NEIGHBOR_ADVERTISEMENT: u8 = 136;
 pub(crate) const REDIRECT: u8 = 137;
@@ -94,7 +94,8 @@ impl NdpMessage {
                 !target.is_multicast() && (!src.is_unspecified() || probe_is_right)
             }
             NdpMessage::Advertisement { target, flags, .. } => {
-                !target.is_multicast() && !src.is_unspecified() && !(dst.is_multicast() && flags.solicited)
+                let answers_a_group = dst.is_multicast() && flags.solicited;
+                !target.is_multicast() && !src.is_unspecified() && !answers_a_group
             }
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use core::net::IpAddr;
 
 use super::Network;
-use super::control::Offender;
+use super::icmp::Offender;
 use super::types::{Cast, Datagram, Delivery, InterfaceId, Medium};
 use crate::Ctx;
 use crate::frame::Frame;
@@ -44,9 +44,9 @@ impl Network {
                 return None;
             }
             let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: false };
-            return self.handle_bare_ip(ctx, arrival, &bytes);
+            return self.handle_bare_ip(ctx, arrival, bytes);
         };
-        let frame = match ethernet::parse(&bytes, own, interface.mtu) {
+        let frame = match ethernet::parse(bytes, own, interface.mtu) {
             Ok(frame) => frame,
             Err(reason) => {
                 ctx.stats.count_drop(reason);
@@ -55,8 +55,8 @@ impl Network {
         };
         let arrival = Arrival { iface, link_cast: frame.cast, looped: false };
         match frame.ethertype {
-            EtherType::Ipv4 => self.handle_ip(ctx, arrival, &frame.payload, true),
-            EtherType::Ipv6 => self.handle_ip(ctx, arrival, &frame.payload, false),
+            EtherType::Ipv4 => self.handle_ip(ctx, arrival, frame.payload, true),
+            EtherType::Ipv6 => self.handle_ip(ctx, arrival, frame.payload, false),
             EtherType::Arp => {
                 self.handle_arp(ctx, iface, &frame);
                 None
@@ -73,7 +73,7 @@ impl Network {
         // Answers to what loops (echo replies) loop, too, but errors answer no errors: the queue runs dry.
         while let Some((iface, packet)) = self.loopback.pop() {
             let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true };
-            if let Some(delivery) = self.handle_bare_ip(ctx, arrival, &packet) {
+            if let Some(delivery) = self.handle_bare_ip(ctx, arrival, packet) {
                 return Some(delivery);
             }
         }
@@ -81,7 +81,7 @@ impl Network {
     }
 
     /// A packet from a link without link headers, which says itself of which version it is.
-    fn handle_bare_ip(&mut self, ctx: &mut Ctx<'_>, arrival: Arrival, bytes: &Bytes) -> Option<Delivery> {
+    fn handle_bare_ip(&mut self, ctx: &mut Ctx<'_>, arrival: Arrival, bytes: Bytes) -> Option<Delivery> {
         match bytes.first().map(|first| first >> 4) {
             Some(4) => self.handle_ip(ctx, arrival, bytes, true),
             Some(6) => self.handle_ip(ctx, arrival, bytes, false),
@@ -100,7 +100,7 @@ impl Network {
         &mut self,
         ctx: &mut Ctx<'_>,
         arrival: Arrival,
-        bytes: &Bytes,
+        bytes: Bytes,
         is_v4: bool,
     ) -> Option<Delivery> {
         match self.receive_ip(ctx, arrival, bytes, is_v4) {
@@ -117,7 +117,7 @@ impl Network {
         &mut self,
         ctx: &mut Ctx<'_>,
         arrival: Arrival,
-        bytes: &Bytes,
+        bytes: Bytes,
         is_v4: bool,
     ) -> Result<Option<Datagram>, DropReason> {
         let (header, packet) = if is_v4 { ipv4::parse(bytes)? } else { ipv6::parse(bytes)? };
@@ -133,7 +133,7 @@ impl Network {
             return Ok(None);
         };
         // Once more from the top: the options are those of the first fragment, the extension headers are whole.
-        let (header, packet) = if is_v4 { ipv4::parse(&packet)? } else { ipv6::parse(&packet)? };
+        let (header, packet) = if is_v4 { ipv4::parse(packet)? } else { ipv6::parse(packet)? };
         let received = Received { header, cast, packet };
         match chain_of(&received) {
             Ok(chain) if chain.fragment.is_none() => {
@@ -285,7 +285,7 @@ fn check_fragment(piece: &Piece, is_v4: bool) -> Result<(), Refusal> {
         return Err(bad);
     }
     // RFC 8200 §4.5: all but the last are multiples of 8 bytes long; the error points at the payload length.
-    if piece.more && piece.data.len() % 8 != 0 {
+    if piece.more && !piece.data.len().is_multiple_of(8) {
         return Err(if is_v4 { bad } else { problem(extension::ERRONEOUS_FIELD, 4) });
     }
     let end = piece.offset + piece.data.len();
@@ -323,7 +323,7 @@ fn has_whole_chain(piece: &Piece) -> bool {
 
 fn is_ndp(packet: &[u8], transport_at: usize) -> bool {
     let kind = read_u8(packet, transport_at);
-    kind.is_some_and(|kind| (ndp::ROUTER_SOLICITATION..=ndp::REDIRECT).contains(&kind))
+    kind.is_some_and(|kind| ndp::TYPES.contains(&kind))
 }
 
 /// Walks through the options or extension headers.

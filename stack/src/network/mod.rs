@@ -5,12 +5,13 @@
 //!
 //! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them; the rules are
 //! theirs. Read `types` first, then this file (what is set up, and the timers), `input` (a frame's way in), `output`
-//! (a packet's way out), `control` (ICMP, ARP and NDP).
+//! (a packet's way out), `icmp`, and `resolution` (ARP, NDP).
 
-mod control;
+mod icmp;
 mod input;
 mod output;
 mod queue;
+mod resolution;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -19,7 +20,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-pub(crate) use types::{Cast, Datagram, Delivery, IpMeta, NetworkError, NetworkErrorKind, unspecified_like};
+pub(crate) use types::{Cast, Datagram, Delivery, IpMeta, NetworkError, NetworkErrorKind};
 pub use types::{InterfaceConfig, InterfaceId, InterfaceInfo, Medium, Route};
 
 pub use crate::iface::address::AddressState;
@@ -136,7 +137,10 @@ impl Network {
         }
         if let Some(gateway) = route.gateway {
             let is_host = !gateway.is_unspecified() && !gateway.is_multicast() && !gateway.is_loopback();
-            if gateway.is_ipv4() != route.destination.addr.is_ipv4() || !is_host || interface.owns(gateway) {
+            if gateway.is_ipv4() != route.destination.addr.is_ipv4()
+                || !is_host
+                || interface.address_state(gateway).is_some()
+            {
                 return Err(Error::InvalidArgument);
             }
             // A gateway is a neighbour. Without link addresses there is but one, whatever its name.

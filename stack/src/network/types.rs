@@ -1,7 +1,7 @@
 //! The types that the network layer shares with the transports, the sockets and the users of the stack.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::IpAddr;
 
 use bytes::Bytes;
 
@@ -50,7 +50,7 @@ pub struct InterfaceConfig {
     pub medium: Medium,
     /// The largest IP packet in bytes, link header not counted. At least 1,280 for IPv6.
     pub mtu: usize,
-    /// Its addresses. An IPv6 link-local address is added by itself where the MTU allows IPv6.
+    /// Its addresses. On Ethernet an IPv6 link-local address is added by itself where the MTU allows IPv6.
     pub addresses: Vec<Cidr>,
 }
 
@@ -177,12 +177,4 @@ pub(crate) struct IpMeta {
     pub(crate) dont_fragment: bool,
     /// For link-local and multicast destinations: through this interface.
     pub(crate) iface: Option<InterfaceId>,
-}
-
-/// The address that means "any" in the family of `addr`.
-pub(crate) fn unspecified_like(addr: IpAddr) -> IpAddr {
-    match addr {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    }
 }

@@ -1,7 +1,12 @@
 //! Tests of the network layer as a whole: hosts on a link, and a link that a test plays itself.
 
 mod ethernet;
+mod fragments;
+mod hostile;
+mod icmp;
 mod loopback;
+mod resolution;
+mod routing;
 
 use alloc::vec;
 use alloc::vec::Vec;

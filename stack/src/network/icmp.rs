@@ -1,0 +1,196 @@
+//! ICMP: echo, errors that concern us, errors that we send.
+
+use core::net::IpAddr;
+
+use bytes::Bytes;
+
+use super::Network;
+use super::output::Path;
+use super::types::{Cast, Datagram, Delivery, InterfaceId, IpMeta, NetworkErrorKind};
+use crate::Ctx;
+use crate::icmp::{self, IcmpError, MessageClass, classify_v4, classify_v6, echo, errors};
+use crate::ip::checksum::{verify_internet_checksum, verify_transport_checksum};
+use crate::ip::extension;
+use crate::ip::input::Arrival;
+use crate::ip::quote::Quote;
+use crate::ip::{is_link_local, protocol, read_u8};
+use crate::stats::DropReason;
+
+/// A packet that an ICMP error is about.
+pub(super) struct Offender<'a> {
+    pub(super) iface: InterfaceId,
+    pub(super) src: IpAddr,
+    pub(super) dst: IpAddr,
+    pub(super) traffic_class: u8,
+    pub(super) cast: Cast,
+    pub(super) packet: &'a Bytes,
+}
+
+impl Network {
+    pub(super) fn handle_icmp_v4(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram) -> Option<Delivery> {
+        let message = &datagram.transport;
+        let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
+        let Some(kind) = kind.filter(|_| verify_internet_checksum(message)) else {
+            ctx.stats.count_drop(DropReason::BadIcmp);
+            return None;
+        };
+        self.handle_icmp(ctx, classify_v4(kind), datagram)
+    }
+
+    pub(super) fn handle_icmp_v6(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        arrival: Arrival,
+        datagram: Datagram,
+    ) -> Option<Delivery> {
+        let message = &datagram.transport;
+        let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
+        let is_right = verify_transport_checksum(datagram.src, datagram.dst, protocol::ICMPV6, message);
+        let Some(kind) = kind.filter(|_| is_right) else {
+            ctx.stats.count_drop(DropReason::BadIcmp);
+            return None;
+        };
+        match classify_v6(kind) {
+            MessageClass::Neighbor => {
+                self.handle_ndp(ctx, arrival, &datagram);
+                None
+            }
+            // RFC 4291 §2.5.2.
+            _ if datagram.src.is_unspecified() => {
+                ctx.stats.count_drop(DropReason::Martian);
+                None
+            }
+            class => self.handle_icmp(ctx, class, datagram),
+        }
+    }
+
+    /// What both families have in common.
+    fn handle_icmp(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        class: MessageClass,
+        datagram: Datagram,
+    ) -> Option<Delivery> {
+        let reason = match class {
+            MessageClass::EchoReply => return Some(Delivery::EchoReply(datagram)),
+            MessageClass::EchoRequest => {
+                self.answer_echo(ctx, &datagram);
+                return None;
+            }
+            MessageClass::Error => {
+                match errors::parse(datagram.iface, &datagram.transport, datagram.src.is_ipv4()) {
+                    Ok(error) if self.is_local(error.local) => return Some(Delivery::Error(error)),
+                    Ok(_) => DropReason::UnmatchedIcmpError,
+                    Err(reason) => reason,
+                }
+            }
+            // RFC 1122 §3.2.2.2 lets hosts act on redirects; whoever is on the link can forge them, and our routes
+            // are configured.
+            MessageClass::Redirect => DropReason::RedirectIgnored,
+            MessageClass::Neighbor | MessageClass::Unknown => DropReason::UnknownIcmp,
+        };
+        ctx.stats.count_drop(reason);
+        None
+    }
+
+    fn answer_echo(&mut self, ctx: &mut Ctx<'_>, request: &Datagram) {
+        // RFC 1122 §3.2.2.6: requests to an IPv4 group may be ignored, and Linux does: they make amplifiers.
+        let to_group_v4 = request.cast != Cast::Unicast && request.src.is_ipv4();
+        if !ctx.config.ip.answer_echo || to_group_v4 {
+            ctx.stats.count_drop(DropReason::EchoIgnored);
+            return;
+        }
+        let iface = is_link_local(request.src).then_some(request.iface);
+        // RFC 4443 §4.2: a request to a group is answered from an address of the interface that it came through.
+        let src = if request.dst.is_multicast() {
+            self.source_for(request.src, Some(request.iface))
+        } else {
+            Ok(request.dst)
+        };
+        let Ok(src) = src else { return ctx.stats.count_drop(DropReason::NoRoute) };
+        let Some((header, payload)) = echo::reply(src, request.src, &request.transport) else {
+            return ctx.stats.count_drop(DropReason::BadIcmp);
+        };
+        ctx.stats.echo_replies_sent += 1;
+        let meta = IpMeta {
+            src,
+            dst: request.src,
+            protocol: request.protocol,
+            hop_limit: None,
+            traffic_class: request.traffic_class,
+            dont_fragment: false,
+            iface,
+        };
+        self.output_own(ctx, meta, header, payload);
+    }
+
+    /// Answers a datagram that no socket wanted with "port unreachable" or "protocol unreachable", within the rate limit.
+    pub(crate) fn send_unreachable(&mut self, ctx: &mut Ctx<'_>, about: &Datagram, why: NetworkErrorKind) {
+        let error = match why {
+            NetworkErrorKind::NetUnreachable => IcmpError::NetUnreachable,
+            NetworkErrorKind::HostUnreachable => IcmpError::HostUnreachable,
+            NetworkErrorKind::Prohibited => IcmpError::Prohibited,
+            NetworkErrorKind::PortUnreachable => IcmpError::PortUnreachable,
+            NetworkErrorKind::ProtocolUnreachable => {
+                let named_at = match about.src {
+                    IpAddr::V4(_) => 9,
+                    IpAddr::V6(_) => extension::walk(&about.packet, false).map_or(6, |chain| chain.named_at),
+                };
+                IcmpError::ProtocolUnreachable { pointer: named_at as u32 }
+            }
+            // Not ours to say: we forward nothing.
+            NetworkErrorKind::PacketTooBig { .. }
+            | NetworkErrorKind::TimeExceeded
+            | NetworkErrorKind::ParameterProblem => return,
+        };
+        let offender = Offender {
+            iface: about.iface,
+            src: about.src,
+            dst: about.dst,
+            traffic_class: about.traffic_class,
+            cast: about.cast,
+            packet: &about.packet,
+        };
+        self.send_icmp_error(ctx, &offender, error);
+    }
+
+    /// Tells the sender of a packet what is wrong with it, where RFC 1122 §3.2.2 and RFC 4443 §2.4 (e) allow it and
+    /// the rate limit has room.
+    pub(super) fn send_icmp_error(&mut self, ctx: &mut Ctx<'_>, offender: &Offender<'_>, error: IcmpError) {
+        let (src, dst) = (offender.src, offender.dst);
+        let to_nobody = src.is_unspecified() || src.is_multicast() || self.is_broadcast(src);
+        if offender.cast != Cast::Unicast || to_nobody {
+            return;
+        }
+        let Some(quote) = Quote::parse(offender.packet) else { return };
+        // IPv6 has errors about later fragments, IPv4 has none.
+        if quote.is_icmp_error(offender.packet) || (quote.is_later_fragment && src.is_ipv4()) {
+            return;
+        }
+        let iface = is_link_local(src).then_some(offender.iface);
+        let Ok(path) = self.path(src, iface) else { return };
+        if matches!(path, Path::Link(_)) && !self.icmp_limit.take(ctx.now) {
+            ctx.stats.count_drop(DropReason::IcmpRateLimit);
+            return;
+        }
+        let own = if self.is_local(dst) { Ok(dst) } else { self.source_for(src, iface) };
+        let Ok(own) = own else { return };
+        let (header, payload) = error.emit(own, src, offender.packet);
+        ctx.stats.icmp_errors_sent += 1;
+        let (protocol, traffic_class) = match own {
+            // RFC 1812 §4.3.2.5: the type of service of the packet, and the precedence of control traffic.
+            IpAddr::V4(_) => (protocol::ICMP, offender.traffic_class & 0x1e | 0xc0),
+            IpAddr::V6(_) => (protocol::ICMPV6, 0),
+        };
+        let meta = IpMeta {
+            src: own,
+            dst: src,
+            protocol,
+            hop_limit: None,
+            traffic_class,
+            dont_fragment: false,
+            iface,
+        };
+        self.output_own(ctx, meta, header, payload);
+    }
+}

@@ -1,0 +1,308 @@
+//! ICMP as RFC 1122 §3.2.2 and RFC 4443 §2.4 want it, on links without link headers.
+
+use super::*;
+use crate::icmp::IcmpError;
+use crate::ip::checksum::{internet_checksum, transport_checksum};
+
+/// Two hosts on a link without link headers: us, and whom we talk to.
+fn hosts() -> (Host, Host) {
+    (Host::ip_medium(&["10.0.0.1/24", "fd00::1/64"]), Host::ip_medium(&["10.0.0.2/24", "fd00::2/64"]))
+}
+
+/// Writes a right checksum into the IPv4 header.
+fn fix(packet: &mut [u8]) {
+    packet[10..12].fill(0);
+    let header_len = usize::from(packet[0] & 15) * 4;
+    let sum = internet_checksum(&packet[..header_len]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+fn echo(from: &mut Host, src: &str, dst: &str, data: &[u8]) -> Vec<u8> {
+    let (meta, message) = echo_request(ip(src), ip(dst), data);
+    from.output(meta, &message[..8], &message[8..]).unwrap().expect("no resolution")
+}
+
+/// An IPv6 packet with extension headers put between its header and its payload.
+fn extended(packet: &[u8], first: u8, headers: &[u8]) -> Vec<u8> {
+    let mut packet = [&packet[..40], headers, &packet[40..]].concat();
+    packet[6] = first;
+    let len = (packet.len() - 40) as u16;
+    packet[4..6].copy_from_slice(&len.to_be_bytes());
+    packet
+}
+
+#[test]
+fn port_and_protocol_unreachable_come_back_to_the_sender() {
+    for dst in ["10.0.0.2", "fd00::2"] {
+        for kind in [
+            NetworkErrorKind::PortUnreachable,
+            NetworkErrorKind::ProtocolUnreachable,
+            NetworkErrorKind::HostUnreachable,
+            NetworkErrorKind::NetUnreachable,
+            NetworkErrorKind::Prohibited,
+        ] {
+            let (mut a, mut b) = hosts();
+            let packet = a.send_udp(dst, b"hello").unwrap().unwrap();
+            b.receive(packet.clone());
+            let datagram = b.datagram();
+            b.with(|network, ctx| network.send_unreachable(ctx, &datagram, kind));
+            let frames = b.frames();
+            a.receive(frames[0].clone());
+            let error = a.error();
+            assert_eq!((error.kind, error.local, error.remote), (kind, datagram.src, ip(dst)));
+            assert_eq!((error.protocol, error.iface), (17, Some(IFACE)));
+            assert_eq!(&error.transport[..], &packet[packet.len() - 13..]);
+            assert_eq!((b.stats.icmp_errors_sent, a.stats.all_drops() + b.stats.all_drops()), (1, 0));
+        }
+    }
+}
+
+#[test]
+fn rfc_1122_3_2_2_no_error_about_groups_errors_fragments_or_strange_sources() {
+    let (mut a, mut b) = hosts();
+    let packet = a.send_udp("10.0.0.2", b"hello").unwrap().unwrap();
+    b.receive(packet);
+    let good = b.datagram();
+    let mut tell = |datagram: &Datagram| {
+        b.with(|network, ctx| network.send_unreachable(ctx, datagram, NetworkErrorKind::PortUnreachable));
+        b.frames().len()
+    };
+    assert_eq!(tell(&good), 1);
+    for cast in [Cast::Broadcast, Cast::Multicast] {
+        assert_eq!(tell(&Datagram { cast, ..good.clone() }), 0);
+    }
+    for src in ["0.0.0.0", "10.0.0.255", "224.0.0.9", "255.255.255.255"] {
+        assert_eq!(tell(&Datagram { src: ip(src), ..good.clone() }), 0, "{src}");
+    }
+    let mut fragment = good.packet.to_vec();
+    fragment[7] = 1;
+    assert_eq!(tell(&Datagram { packet: fragment.into(), ..good.clone() }), 0);
+    let mut icmp = good.packet.to_vec();
+    (icmp[9], icmp[20]) = (1, 3);
+    assert_eq!(tell(&Datagram { packet: icmp.into(), ..good.clone() }), 0);
+    assert_eq!(tell(&good), 1);
+}
+
+#[test]
+fn errors_are_sent_under_a_rate_limit() {
+    let mut config = Config::default();
+    config.ip.icmp_errors_per_second = 10;
+    config.ip.icmp_error_burst = 5;
+    let mut b = Host::with_config(0, config);
+    b.add_interface(Medium::Ip, 1500, &["10.0.0.2/24"]);
+    let (mut a, _) = hosts();
+    let packet = a.send_udp("10.0.0.2", b"x").unwrap().unwrap();
+    b.receive(packet);
+    let datagram = b.datagram();
+    let flood = |host: &mut Host| {
+        for _ in 0..20 {
+            host.with(|network, ctx| {
+                network.send_unreachable(ctx, &datagram, NetworkErrorKind::PortUnreachable)
+            });
+        }
+        host.frames().len()
+    };
+    assert_eq!(flood(&mut b), 5);
+    assert_eq!(b.drops(DropReason::IcmpRateLimit), 15);
+    b.advance(Duration::from_millis(200));
+    assert_eq!(flood(&mut b), 2);
+    // Not on the loopback.
+    for _ in 0..20 {
+        b.send_udp("127.0.0.1", b"x").unwrap();
+        let datagram = b.datagram();
+        b.with(|network, ctx| network.send_unreachable(ctx, &datagram, NetworkErrorKind::PortUnreachable));
+        b.advance(Duration::ZERO);
+        assert_eq!(b.error().kind, NetworkErrorKind::PortUnreachable);
+    }
+}
+
+#[test]
+fn echo_requests_to_groups() {
+    // RFC 1122 §3.2.2.6: not in IPv4. RFC 4443 §4.2: in IPv6 from an address of the interface.
+    let (mut a, mut b) = hosts();
+    let broadcast = echo(&mut a, "10.0.0.1", "10.0.0.255", b"x");
+    b.receive(broadcast);
+    assert_eq!((b.frames().len(), b.drops(DropReason::EchoIgnored)), (0, 1));
+    let to_all = echo(&mut a, "fd00::1", "ff02::1", b"x");
+    b.receive(to_all);
+    let reply = b.frames().remove(0);
+    a.receive(reply);
+    let [Delivery::EchoReply(reply)] = &a.delivered[..] else { panic!("{:?}", a.delivered) };
+    assert_eq!((reply.src, reply.dst), (ip("fd00::2"), ip("fd00::1")));
+}
+
+#[test]
+fn echo_can_be_switched_off_and_wrong_checksums_are_not_answered() {
+    for (src, dst, at) in [("10.0.0.1", "10.0.0.2", 28), ("fd00::1", "fd00::2", 48)] {
+        let (mut a, mut b) = hosts();
+        let mut packet = echo(&mut a, src, dst, b"xy");
+        packet[at] ^= 1;
+        b.receive(packet.clone());
+        assert_eq!((b.frames().len(), b.drops(DropReason::BadIcmp)), (0, 1));
+        packet[at] ^= 1;
+        b.config.ip.answer_echo = false;
+        b.receive(packet);
+        assert_eq!((b.frames().len(), b.drops(DropReason::EchoIgnored)), (0, 1));
+    }
+}
+
+#[test]
+fn replies_keep_the_class_of_the_request() {
+    let (mut a, mut b) = hosts();
+    let (meta, message) = echo_request(ip("10.0.0.1"), ip("10.0.0.2"), b"");
+    let meta = IpMeta { traffic_class: 0xb8, ..meta };
+    let packet = a.output(meta, &message, b"").unwrap().unwrap();
+    b.receive(packet);
+    assert_eq!(b.frames()[0][1], 0xb8);
+}
+
+#[test]
+fn errors_that_do_not_concern_us_are_counted() {
+    let (mut a, mut b) = hosts();
+    // About a packet that was never ours.
+    let packet = b.send_udp("10.0.0.1", b"hello").unwrap().unwrap();
+    let (header, payload) = IcmpError::PortUnreachable.emit(ip("10.0.0.2"), ip("10.0.0.1"), &packet.into());
+    let meta = IpMeta { protocol: protocol::ICMP, ..meta(ip("10.0.0.2"), ip("10.0.0.1")) };
+    let error = b.output(meta, header.as_slice(), &payload.concat()).unwrap().unwrap();
+    a.receive(error);
+    assert_eq!(a.drops(DropReason::UnmatchedIcmpError), 1);
+    // A redirect, a timestamp request, a router advertisement.
+    for (kind, reason) in
+        [(5, DropReason::RedirectIgnored), (13, DropReason::UnknownIcmp), (4, DropReason::UnknownIcmp)]
+    {
+        let mut message = vec![kind, 0, 0, 0, 10, 0, 0, 9, 0, 0, 0, 0];
+        let sum = internet_checksum(&message);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let before = a.drops(reason);
+        let packet = b.output(meta, &message, b"").unwrap().unwrap();
+        a.receive(packet);
+        assert_eq!(a.drops(reason), before + 1);
+    }
+    let (src, dst) = (ip("fd00::2"), ip("fd00::1"));
+    for (kind, reason) in
+        [(137, DropReason::RedirectIgnored), (134, DropReason::UnknownIcmp), (143, DropReason::UnknownIcmp)]
+    {
+        let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+        let sum = transport_checksum(src, dst, protocol::ICMPV6, &message, &[]);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let before = a.drops(reason);
+        let packet = b
+            .output(IpMeta { protocol: protocol::ICMPV6, src, dst, ..meta }, &message, b"")
+            .unwrap()
+            .unwrap();
+        a.receive(packet);
+        assert_eq!(a.drops(reason), before + 1);
+    }
+    assert!(a.delivered.is_empty() && a.frames().is_empty());
+}
+
+#[test]
+fn rfc_8201_a_validated_too_big_message_shrinks_the_path() {
+    for (src, dst, floor) in [("10.0.0.1", "10.0.0.2", 552), ("fd00::1", "fd00::2", 1280)] {
+        let (mut a, mut b) = hosts();
+        let packet = a.send_udp(dst, &[0; 1400]).unwrap().unwrap();
+        let message = if dst.contains(':') {
+            let mut message = [&[2, 0, 0, 0, 0, 0, 0x05, 0x14][..], &packet[..100]].concat();
+            let sum = transport_checksum(ip(dst), ip(src), protocol::ICMPV6, &message, &[]);
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+            message
+        } else {
+            let mut message = [&[3, 4, 0, 0, 0, 0, 0x05, 0x14][..], &packet[..28]].concat();
+            let sum = internet_checksum(&message);
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+            message
+        };
+        let icmp = if dst.contains(':') { protocol::ICMPV6 } else { protocol::ICMP };
+        let error = b
+            .output(IpMeta { protocol: icmp, ..meta(ip(dst), ip(src)) }, &message[..8], &message[8..])
+            .unwrap()
+            .unwrap();
+        a.receive(error);
+        assert_eq!(a.error().kind, NetworkErrorKind::PacketTooBig { mtu: 1300 });
+        // Nothing is believed before the transport has looked at it.
+        let path_mtu = |host: &Host| host.network.path_mtu(host.now, ip(dst), None);
+        assert_eq!(path_mtu(&a), 1500);
+        a.network.learn_path_mtu(a.now, ip(dst), None, 1300);
+        assert_eq!(path_mtu(&a), 1300);
+        // What must not be fragmented is refused now; the rest is.
+        let whole = IpMeta { dont_fragment: true, ..meta(ip(src), ip(dst)) };
+        assert_eq!(a.output(whole, &udp_header(1300), &[0; 1300]), Err(Error::MessageTooLong));
+        assert_eq!(a.send_udp(dst, &[0; 1300]), Ok(None));
+        assert!(a.frames().iter().all(|frame| frame.len() <= 1300));
+        a.network.learn_path_mtu(a.now, ip(dst), None, 100);
+        assert_eq!(path_mtu(&a), floor);
+        a.advance(Duration::from_secs(600));
+        assert_eq!(path_mtu(&a), 1500);
+    }
+}
+
+#[test]
+fn rfc_7126_source_routes_are_refused_and_other_options_skipped() {
+    let (mut a, mut b) = hosts();
+    let packet = a.send_udp("10.0.0.2", b"hello").unwrap().unwrap();
+    let with = |options: &[u8]| {
+        let mut packet = [&packet[..20], options, &packet[20..]].concat();
+        packet[0] = 0x45 + (options.len() / 4) as u8;
+        let len = packet.len() as u16;
+        packet[2..4].copy_from_slice(&len.to_be_bytes());
+        fix(&mut packet);
+        packet
+    };
+    b.receive(with(&[148, 4, 0, 0]));
+    assert_eq!(&b.datagram().transport[8..], b"hello");
+    b.receive(with(&[131, 7, 4, 10, 0, 0, 9, 0]));
+    assert_eq!(b.drops(DropReason::BadIpOption), 1);
+    let error = b.frames().remove(0);
+    assert_eq!(error[20..22], [3, 5]);
+    a.receive(error);
+    assert_eq!(a.error().kind, NetworkErrorKind::HostUnreachable);
+    b.receive(with(&[7, 9, 0, 0]));
+    let error = b.frames().remove(0);
+    assert_eq!((&error[20..22], error[24]), (&[12, 0][..], 21));
+    a.receive(error);
+    assert_eq!(a.error().kind, NetworkErrorKind::ParameterProblem);
+}
+
+#[test]
+fn rfc_8200_4_extension_headers_are_skipped_or_answered() {
+    let (mut a, mut b) = hosts();
+    let packet = a.send_udp("fd00::2", b"hello").unwrap().unwrap();
+    b.receive(extended(&packet, 0, &[60, 0, 1, 4, 0, 0, 0, 0, 17, 0, 1, 4, 0, 0, 0, 0]));
+    assert_eq!(&b.datagram().transport[8..], b"hello");
+    // An option that must be known; a routing header of type 0 (RFC 5095).
+    for (first, header, code, pointer) in
+        [(60, [17, 0, 0x9e, 4, 0, 0, 0, 0], 2, 42), (43, [17, 0, 0, 1, 0, 0, 0, 0], 0, 42)]
+    {
+        b.receive(extended(&packet, first, &header));
+        let error = b.frames().remove(0);
+        assert_eq!((&error[40..42], &error[44..48]), (&[4, code][..], &[0, 0, 0, pointer][..]));
+        a.receive(error);
+        assert_eq!(a.error().kind, NetworkErrorKind::ParameterProblem);
+    }
+    assert_eq!(b.drops(DropReason::BadExtensionHeader), 2);
+    // Nothing follows: nothing is wrong, and nobody is told.
+    let mut none = packet.clone();
+    none[6] = 59;
+    b.receive(none);
+    assert_eq!((b.drops(DropReason::UnknownProtocol), b.frames().len()), (1, 0));
+    // RFC 4443 §3.4: an unknown protocol is an unknown next header; the pointer says where it is named.
+    let mut unknown = extended(&packet, 60, &[253, 0, 1, 4, 0, 0, 0, 0]);
+    unknown[40] = 253;
+    b.receive(unknown);
+    let datagram = b.datagram();
+    b.with(|network, ctx| network.send_unreachable(ctx, &datagram, NetworkErrorKind::ProtocolUnreachable));
+    let error = b.frames().remove(0);
+    assert_eq!((&error[40..42], &error[44..48]), (&[4, 1][..], &[0, 0, 0, 40][..]));
+}
+
+#[test]
+fn rfc_4443_2_4_e_an_unknown_option_is_answered_even_to_a_group() {
+    let (mut a, mut b) = hosts();
+    let packet = a.send_udp("ff02::1", b"hello").unwrap().unwrap();
+    b.receive(extended(&packet, 60, &[17, 0, 0x9e, 4, 0, 0, 0, 0]));
+    let error = b.frames().remove(0);
+    assert_eq!(error[40..42], [4, 2]);
+    assert_eq!(error[8..24], "fd00::2".parse::<core::net::Ipv6Addr>().unwrap().octets());
+    b.receive(extended(&packet, 60, &[17, 0, 0xde, 4, 0, 0, 0, 0]));
+    assert_eq!((b.frames().len(), b.drops(DropReason::BadExtensionHeader)), (0, 2));
+}
