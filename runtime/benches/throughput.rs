@@ -1,6 +1,6 @@
 //! What two runtimes on one wire in memory do: bytes a second in bulk, and round trips of one byte.
 //!
-//! `cargo bench -p portolan-runtime`. Nothing is judged here: the figures are for comparing two builds on one machine.
+//! `cargo bench -p portolan-runtime [-- bulk | round_trips]`. Nothing is judged here: the figures are for comparing two builds on one machine.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -15,8 +15,15 @@ const ROUND_TRIPS: u32 = 50_000;
 fn main() -> io::Result<()> {
     let (left, right) = memory_pair()?;
     let (server, client) = (host(1, left)?, host(2, right)?);
-    bulk(&server, &client)?;
-    round_trips(&server, &client)
+    let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| wanted == name);
+    if is_wanted("bulk") {
+        bulk(&server, &client)?;
+    }
+    if is_wanted("round_trips") {
+        round_trips(&server, &client)?;
+    }
+    Ok(())
 }
 
 fn host(number: u8, device: MemoryDevice) -> io::Result<Runtime> {

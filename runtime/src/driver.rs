@@ -61,7 +61,7 @@ pub(crate) struct Shared {
     transmit_wanted: AtomicBool,
     /// Ends the driving thread's sleep.
     wake: Signal,
-    /// Notified, with `core`, after the stack has seen frames or the time, while [`Core::watchers`] is not zero.
+    /// Notified after anything was done with the stack, while [`Core::watchers`] is not zero.
     progress: Condvar,
     /// The devices' names, by interface.
     pub(crate) names: Vec<(InterfaceId, String)>,
@@ -166,6 +166,7 @@ impl Core {
         while let Some(event) = self.stack.poll_event() {
             self.waiters.on_event(event, wakes);
         }
+        wakes.watchers |= self.watchers > 0;
         if let Some(known) = self.sleeps_until
             && self.stack.poll_timeout().is_some_and(|deadline| deadline.at < known)
         {
@@ -315,13 +316,24 @@ impl Shared {
         let result = f(&mut core, now, &mut wakes);
         core.settle(io.as_deref_mut(), now, &mut wakes);
         drop(core);
-        wakes.notify(&self.wake);
+        self.notify(wakes);
         match io {
             Some(mut io) => self.send(&mut io),
             None => self.transmit_wanted.store(true, Ordering::Release),
         }
         self.transmit_for_others();
         result
+    }
+
+    /// Wakes whom `settle` and the others found, with no lock held.
+    fn notify(&self, wakes: Wakes) {
+        if wakes.driver {
+            self.wake.raise();
+        }
+        if wakes.watchers {
+            self.progress.notify_all();
+        }
+        wakes.notify_parked();
     }
 
     /// Looks at the stack without changing it.
@@ -355,7 +367,7 @@ impl Shared {
             let Ok(mut core) = self.lock_core() else { return };
             core.settle(Some(&mut io), Clock::now(), &mut wakes);
             drop(core);
-            wakes.notify(&self.wake);
+            self.notify(wakes);
             self.send(&mut io);
         }
         self.wake.raise();
@@ -420,7 +432,7 @@ impl Shared {
         }
     }
 
-    /// Waits until `is_done`, which is asked whenever the stack has seen frames or the time.
+    /// Waits until `is_done`, which is asked whenever something was done with the stack.
     pub(crate) fn wait_until(
         &self,
         timeout: Duration,
@@ -456,9 +468,9 @@ impl Shared {
             core.ended = Some(ended);
         }
         core.waiters.wake_everybody(&mut wakes);
+        wakes.watchers = true;
         drop(core);
-        self.progress.notify_all();
-        wakes.notify(&self.wake);
+        self.notify(wakes);
     }
 
     pub(crate) fn ended(&self) -> Option<Ended> {
@@ -578,12 +590,8 @@ impl Driver {
             core.stack.handle_timeout(now);
         }
         core.settle(Some(io), now, &mut wakes);
-        let has_watchers = core.watchers > 0;
         drop(core);
-        wakes.notify(&shared.wake);
-        if has_watchers {
-            shared.progress.notify_all();
-        }
+        shared.notify(wakes);
         shared.send(io);
         drop(guard);
         shared.transmit_for_others();

@@ -199,7 +199,7 @@ impl Handle {
     }
 
     /// Does something with the stack itself, and then what is to be done after any call: transmits, wakes. The stack
-    /// is locked meanwhile, so be brief. Leave its `poll_transmit` and `poll_event` to the runtime, and take the time
+    /// is locked meanwhile: be brief, and use no socket of the runtime in there, not even to drop it. Leave its `poll_transmit` and `poll_event` to the runtime, and take the time
     /// from [`Clock::now`].
     pub fn with_stack<R>(&self, f: impl FnOnce(&mut Stack) -> R) -> R {
         self.shared.enter(|core, _, _| f(&mut core.stack))

@@ -67,9 +67,8 @@ impl UdpSocket {
         self.socket.write(data)
     }
 
-    /// Waits for a datagram from the connected peer.
+    /// Waits for a datagram from the connected peer; as on Linux, from anybody if there is none.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.peer_addr()?;
         self.socket.recv_from(buf).map(|(len, _)| len)
     }
 

@@ -10,8 +10,6 @@ use std::sync::{Arc, Condvar};
 use portolan::{Descriptor, Error, Event, Readiness, Stack};
 use smallvec::SmallVec;
 
-use crate::signal::Signal;
-
 /// What a caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
@@ -92,19 +90,19 @@ pub(crate) enum HowMany {
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     parked: SmallVec<[(Arc<Parking>, Interest, HowMany); 4]>,
+    /// The driving thread.
     pub(crate) driver: bool,
+    /// Those who watch the stack's progress.
+    pub(crate) watchers: bool,
 }
 
 impl Wakes {
-    pub(crate) fn notify(&mut self, driver: &Signal) {
-        for (parking, interest, how_many) in self.parked.drain(..) {
+    pub(crate) fn notify_parked(self) {
+        for (parking, interest, how_many) in self.parked {
             match how_many {
                 HowMany::One => parking.condvar(interest).notify_one(),
                 HowMany::All => parking.condvar(interest).notify_all(),
             }
-        }
-        if std::mem::take(&mut self.driver) {
-            driver.raise();
         }
     }
 }

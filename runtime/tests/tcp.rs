@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{addr, connection, impaired_pair, pair, pattern, within_time};
+use common::{addr, connection, impaired_pair, pair, pattern, start, within_time};
 use portolan::SocketOption;
+use portolan_runtime::device::MemoryPair;
 use portolan_runtime::{Keepalive, TcpListener, TcpStream};
 
 fn echo_server(listener: TcpListener) {
@@ -233,6 +234,56 @@ fn a_peer_that_does_not_read_stops_the_sender_and_loses_nothing() {
         far.read_to_end(&mut received).unwrap();
         assert!(received == data);
         writing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_device_with_room_for_one_frame_holds_everybody_up_and_loses_nothing() {
+    within_time(|| {
+        let (a, b) = MemoryPair::new().capacity(1).build().unwrap();
+        let (server, client) = (start(1, a), start(2, b));
+        echo_server(TcpListener::bind(&server, addr(1, 7)).unwrap());
+        let clients: Vec<_> = (0..8)
+            .map(|salt| {
+                let stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+                std::thread::spawn(move || {
+                    let data = pattern(200_000, salt);
+                    assert!(echo_round_trip(stream, data.clone()) == data);
+                })
+            })
+            .collect();
+        for client in clients {
+            client.join().unwrap();
+        }
+        // Back-pressure is not loss.
+        assert_eq!(client.stats().tcp_timeouts, 0);
+    });
+}
+
+#[test]
+fn lingering_over_the_loopback_ends_when_the_reader_has_read() {
+    within_time(|| {
+        let (host, _other) = pair();
+        let listener = TcpListener::bind(&host, ([127, 0, 0, 1], 7)).unwrap();
+        let mut near = TcpStream::connect(&host, ([127, 0, 0, 1], 7)).unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while let Ok(len) = near.write(&[7; 1 << 16]) {
+            sent += len;
+        }
+        near.set_nonblocking(false).unwrap();
+        near.set_linger(Some(Duration::from_secs(20))).unwrap();
+        let reading = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            let mut received = Vec::new();
+            far.read_to_end(&mut received).unwrap();
+            received.len()
+        });
+        let start = Instant::now();
+        drop(near);
+        assert!(start.elapsed() >= Duration::from_millis(90) && start.elapsed() < Duration::from_secs(10));
+        assert_eq!(reading.join().unwrap(), sent);
     });
 }
 
