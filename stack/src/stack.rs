@@ -10,7 +10,7 @@ use crate::event::{Deadline, DeadlineKind, Event};
 use crate::frame::{Frame, Transmit};
 use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, NeighborInfo, Network, Route};
 use crate::rng::Rng;
-use crate::socket::Sockets;
+use crate::socket::{Sent, Sockets};
 use crate::stats::Stats;
 use crate::time::Instant;
 
@@ -137,15 +137,22 @@ impl Stack {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
         loop {
-            let transmit =
-                network.poll_transmit(&mut ctx).or_else(|| sockets.poll_transmit(&mut ctx, network));
-            if let Some(transmit) = transmit {
+            // The network layer's own queue is emptied first, also of what a socket's packet has put there (a
+            // question for a neighbour, fragments), and so is the loopback: neither grows while sockets have more.
+            let transmit = match network.poll_transmit(&mut ctx) {
+                Some(transmit) => Sent::Frame(transmit),
+                None => sockets.poll_transmit(&mut ctx, network),
+            };
+            if let Sent::Frame(transmit) = transmit {
                 ctx.stats.frames_out += 1;
                 ctx.stats.bytes_out += transmit.len() as u64;
                 return Some(transmit);
             }
-            let delivery = network.poll_delivery(&mut ctx)?;
-            sockets.handle_delivery(&mut ctx, network, delivery);
+            match network.poll_delivery(&mut ctx) {
+                Some(delivery) => sockets.handle_delivery(&mut ctx, network, delivery),
+                None if matches!(transmit, Sent::Nothing) => return None,
+                None => {}
+            }
         }
     }
 
@@ -172,5 +179,55 @@ impl Stack {
     /// Bytes held by sockets and by the network layer.
     pub fn memory_bytes(&self) -> usize {
         self.network.memory_bytes() + self.sockets.memory_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{MacAddr, Medium};
+    use crate::{Domain, DropReason, Error, SocketKind};
+    use bytes::Bytes;
+    use std::vec;
+
+    /// A stack that is 10.0.0.1 on an Ethernet, its announcements sent.
+    fn stack() -> Stack {
+        let mut config = Config::default();
+        config.neighbor.duplicate_address_probes = 0;
+        let mut stack = Stack::new(config, [1; 32], Instant::ZERO);
+        let ethernet = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, 1]));
+        let interface = InterfaceConfig::new(ethernet).address("10.0.0.1/24".parse().unwrap());
+        stack.add_interface(Instant::ZERO, interface).unwrap();
+        while stack.poll_transmit(Instant::ZERO).is_some() {}
+        stack
+    }
+
+    #[test]
+    fn the_question_for_a_neighbour_comes_out_of_the_poll_that_causes_it() {
+        let mut stack = stack();
+        let d = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+        let connecting = stack.connect(Instant::ZERO, d, ([10, 0, 0, 2], 7).into());
+        assert_eq!(connecting, Err(Error::InProgress));
+        let frame = stack.poll_transmit(Instant::ZERO).expect("an ARP request").to_vec();
+        assert_eq!(frame[12..14], [8, 6]);
+        assert!(stack.poll_transmit(Instant::ZERO).is_none());
+    }
+
+    #[test]
+    fn datagrams_wait_in_their_socket_and_not_as_fragments() {
+        let mut stack = stack();
+        let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+        stack.set_option(Instant::ZERO, d, crate::SocketOption::SendBuffer(4 << 20)).unwrap();
+        stack.set_option(Instant::ZERO, d, crate::SocketOption::Broadcast(true)).unwrap();
+        let data = Bytes::from(vec![7; 60_000]);
+        for _ in 0..50 {
+            stack.send_bytes_to(Instant::ZERO, d, data.clone(), ([10, 0, 0, 255], 9).into()).unwrap();
+        }
+        let mut frames = 0;
+        while stack.poll_transmit(Instant::ZERO).is_some() {
+            frames += 1;
+        }
+        assert_eq!(frames, 50 * 41);
+        assert_eq!(stack.stats().drops(DropReason::TransmitQueueFull), 0);
     }
 }

@@ -19,7 +19,7 @@ mod time_waits;
 
 pub use options::{SocketOption, SocketOptions};
 pub(crate) use record::Socket;
-pub(crate) use sockets::Sockets;
+pub(crate) use sockets::{Sent, Sockets};
 pub use table::Descriptor;
 
 /// Finds a socket, whoever holds it.

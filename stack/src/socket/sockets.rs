@@ -101,8 +101,8 @@ impl Sockets {
         }
     }
 
-    /// The next packet of the sockets, each in its turn. `None`: nobody has anything to send now.
-    pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) -> Option<Transmit> {
+    /// The next packet of the sockets, each in its turn. `Nothing`: nobody has anything to send now.
+    pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) -> Sent {
         while let Some(id) = self.transmit_queue.pop_front() {
             let Some(socket) = self.slots.get_mut(id) else { continue };
             socket.in_transmit_queue = false;
@@ -111,16 +111,14 @@ impl Sockets {
                 Role::Datagram(_) => self.transmit_datagram(ctx, network, id),
                 Role::Idle | Role::Listener(_) => Sent::Nothing,
             };
-            match sent {
-                Sent::Nothing => self.free_if_ended(id),
-                Sent::Elsewhere => self.queue_transmit(id),
-                Sent::Frame(transmit) => {
-                    self.queue_transmit(id);
-                    return Some(transmit);
-                }
+            if matches!(sent, Sent::Nothing) {
+                self.free_if_ended(id);
+            } else {
+                self.queue_transmit(id);
+                return sent;
             }
         }
-        None
+        Sent::Nothing
     }
 
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) {
@@ -397,10 +395,11 @@ impl Sockets {
 /// What came of a socket's turn to send.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "lives for one call, on the hot path: a box would cost more")]
-pub(super) enum Sent {
+pub(crate) enum Sent {
     /// It has nothing to send.
     Nothing,
-    /// It sent a packet that is not for a device now: round the loopback, or to wait for a neighbour.
+    /// It sent a packet that is not for a device now: it goes round the loopback, waits for a neighbour, or became
+    /// fragments that the network layer gives out.
     Elsewhere,
     /// A frame for the device.
     Frame(Transmit),
