@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 
-use rustix::process::{getegid, geteuid};
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, WaitOptions, getegid, geteuid};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::Error;
@@ -12,7 +14,8 @@ use crate::netlink::Netlink;
 /// What [`isolate`] got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// A user namespace, in which this user is root, and a network namespace that belongs to it.
+    /// A user namespace, in which this user is root, and a network namespace that belongs to it. If this user was root
+    /// before, all users and groups are the same inside; else there is only root.
     UserAndNetwork,
     /// A network namespace only: this system lets root make no user namespace, as in most containers.
     NetworkOnly,
@@ -29,12 +32,20 @@ pub enum Isolation {
 /// [`Error::Isolation`], with the setting of this system that stands in the way where it can be told.
 pub fn isolate() -> Result<Isolation, Error> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    // Only root may take other users along, and only a process that stays outside can do it.
+    let mapper = if uid == 0 { Mapper::start().ok() } else { None };
     let isolation = match unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) {
         Ok(()) => {
-            become_root(uid, gid).map_err(|source| refused(&source))?;
+            if mapper.is_none_or(|mapper| mapper.map_everybody().is_err()) {
+                become_root(uid, gid).map_err(|source| refused(&source))?;
+            }
             Isolation::UserAndNetwork
         }
         Err(error) if uid == 0 => {
+            if let Some(mapper) = mapper {
+                // It finds nothing that it may map; this waits for it to be gone.
+                let _ = mapper.map_everybody();
+            }
             log::debug!("no user namespace ({error}); trying a network namespace alone");
             unshare(UnshareFlags::NEWNET).map_err(|_| refused(&error))?;
             Isolation::NetworkOnly
@@ -65,6 +76,71 @@ fn become_root(uid: u32, gid: u32) -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("0 {uid} 1\n"))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1\n"))
+}
+
+/// A process that stays outside the new user namespace and maps every user and group into it. Without that, root
+/// inside could not touch the files of anybody else, not even enter their folders.
+struct Mapper {
+    pid: Pid,
+    /// Closing it lets the process go on.
+    start: OwnedFd,
+}
+
+impl Mapper {
+    fn start() -> io::Result<Mapper> {
+        let maps = ["uid_map", "gid_map"].map(|map| fs::read_to_string(format!("/proc/self/{map}")));
+        let [users, groups] = maps;
+        let (users, groups) = (same_inside(&users?), same_inside(&groups?));
+        let isolated = std::process::id();
+        let (wait, start) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        // SAFETY: this process has one thread (`isolate` says so, and `unshare` refuses several), so the child may
+        // allocate and use std; it leaves with `_exit` and drops nothing of the parent's.
+        #[allow(unsafe_code)]
+        let pid = unsafe { libc::fork() };
+        match Pid::from_raw(pid) {
+            None if pid == 0 => {
+                drop(start);
+                // The end of the pipe: the parent is in its namespace, or gone.
+                let _ = rustix::io::read(&wait, &mut [0; 1]);
+                let mapped = fs::write(format!("/proc/{isolated}/uid_map"), users)
+                    .and_then(|()| fs::write(format!("/proc/{isolated}/gid_map"), groups));
+                // SAFETY: nothing that this process shares needs an end in order.
+                #[allow(unsafe_code)]
+                unsafe {
+                    libc::_exit(i32::from(mapped.is_err()))
+                }
+            }
+            Some(pid) if pid.as_raw_nonzero().get() > 0 => Ok(Mapper { pid, start }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Waits until it is done.
+    fn map_everybody(self) -> io::Result<()> {
+        let Mapper { pid, start } = self;
+        drop(start);
+        let status = loop {
+            match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => break result?,
+            }
+        };
+        match status.and_then(|(_, status)| status.exit_status()) {
+            Some(0) => Ok(()),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+}
+
+/// From the map of the namespace that we are in to one in which every id stays what it is: `0 100000 65536` there
+/// means that we have 0 to 65535, so `0 0 65536`.
+fn same_inside(map: &str) -> String {
+    let line = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (first, _, count) = (fields.next()?, fields.next()?, fields.next()?);
+        Some(format!("{first} {first} {count}\n"))
+    };
+    map.lines().filter_map(line).collect()
 }
 
 /// Settings of the new network namespace. None is needed: without them a ping without privileges is refused, or the
@@ -118,6 +194,12 @@ fn obstacle(setting: impl Fn(&str) -> Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everybody_stays_who_they_are() {
+        assert_eq!(same_inside("         0          0 4294967295\n"), "0 0 4294967295\n");
+        assert_eq!(same_inside("0 100000 65536\n70000 5 1\n"), "0 0 65536\n70000 70000 1\n");
+    }
 
     #[test]
     fn the_obstacle_is_named() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portolan::{AddressState, Cidr, Config, MacAddr};
-use portolan_runtime::device::{Device, Impair, Impairment, PcapWriter};
+use portolan_runtime::device::{Device, Impair, ImpairCounters, Impairment, PcapWriter};
 use portolan_runtime::{Builder, Handle, Runtime};
 use portolan_tap::addresses::{AddressPlan, overlap};
 use portolan_tap::services::{Services, serve};
@@ -35,6 +35,8 @@ pub(crate) struct Session {
     runtime: Runtime,
     pub(crate) name: String,
     pub(crate) plan: AddressPlan,
+    /// What the fault injector did, if there is one.
+    impaired: Option<ImpairCounters>,
 }
 
 impl Session {
@@ -50,7 +52,7 @@ impl Session {
         }
         let tap = plan.host.iter().fold(builder, |builder, &cidr| builder.host_address(cidr)).open()?;
         let name = tap.name().to_owned();
-        let device = wrap(tap, pcap.as_deref(), impairment)?;
+        let (device, impaired) = wrap(tap, pcap.as_deref(), impairment)?;
         let mut config = Config::default();
         if isolated {
             // RFC 4862 §5.4: detection may be switched off where it is known that nobody else has the address.
@@ -63,7 +65,7 @@ impl Session {
             .fold(builder, |builder, &gateway| builder.gateway(gateway))
             .start()
             .map_err(|error| Failure::failed(format!("cannot start the stack on {name}: {error}")))?;
-        Ok(Session { runtime, name, plan })
+        Ok(Session { runtime, name, plan, impaired })
     }
 
     /// A function that waits until the stack answers on the wire and then starts the services. It may be called on
@@ -102,6 +104,10 @@ impl Session {
     pub(crate) fn stop(self) {
         let stats = self.runtime.stats();
         log::info!("{}: {stats:?}", self.name);
+        if let Some(counters) = &self.impaired {
+            log::info!("{}: to the kernel: {:?}", self.name, counters.outgoing());
+            log::info!("{}: to the stack: {:?}", self.name, counters.incoming());
+        }
         if let Err(error) = self.runtime.shutdown() {
             log::warn!("{}: {error}", self.name);
         }
@@ -115,10 +121,17 @@ fn show_all(cidrs: &[Cidr]) -> String {
 
 /// Puts the fault injector and the recorder around a device. The recorder is next to the stack: it shows what the
 /// stack sends and sees.
-fn wrap(tap: Tap, pcap: Option<&Path>, impairment: Option<Impairment>) -> Result<Box<dyn Device>, Failure> {
+fn wrap(
+    tap: Tap,
+    pcap: Option<&Path>,
+    impairment: Option<Impairment>,
+) -> Result<(Box<dyn Device>, Option<ImpairCounters>), Failure> {
     let mut device: Box<dyn Device> = Box::new(tap);
+    let mut counters = None;
     if let Some(impairment) = impairment {
-        device = Box::new(Impair::new(impairment, device));
+        let impair = Impair::new(impairment, device);
+        counters = Some(impair.counters());
+        device = Box::new(impair);
     }
     if let Some(path) = pcap {
         let recorder = PcapWriter::create(path, device).map_err(|error| {
@@ -128,7 +141,7 @@ fn wrap(tap: Tap, pcap: Option<&Path>, impairment: Option<Impairment>) -> Result
         })?;
         device = Box::new(recorder);
     }
-    Ok(device)
+    Ok((device, counters))
 }
 
 /// Warns of addresses that somebody else has. Fails if none is left.

@@ -1,6 +1,6 @@
 //! Runs the services on a stack: a listener for each, a thread for each connection.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,6 +46,7 @@ pub fn serve(handle: &Handle, device: &str, services: &Services) -> io::Result<(
         device: device.to_owned(),
         started_at: Instant::now(),
         connections: AtomicUsize::new(0),
+        refused: AtomicUsize::new(0),
     });
     for service in services.iter() {
         let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
@@ -103,6 +104,8 @@ struct Server {
     device: String,
     started_at: Instant,
     connections: AtomicUsize,
+    /// Connections that there was no room for.
+    refused: AtomicUsize,
 }
 
 /// One of the connections that there may be; gives its place back when it is dropped.
@@ -126,7 +129,7 @@ impl Server {
     fn accept_loop(self: &Arc<Self>, service: Service, listener: &TcpListener) {
         while self.handle.is_running() {
             match listener.accept() {
-                Ok((stream, peer)) => self.begin(service, stream, peer),
+                Ok((stream, peer)) => self.begin(service, stream, canonical(peer)),
                 Err(error) => self.pause(service, &error),
             }
         }
@@ -134,8 +137,7 @@ impl Server {
 
     fn begin(self: &Arc<Self>, service: Service, stream: TcpStream, peer: SocketAddr) {
         let Some(place) = Place::take(self) else {
-            log::warn!("{service}: {peer} is refused: {MAX_CONNECTIONS} connections are open");
-            return refuse(service, &stream);
+            return self.refuse(service, &stream, peer, "too many connections are open");
         };
         let spare = stream.try_clone();
         let started = spawn(format!("{service} {}", peer.port()), move || {
@@ -146,8 +148,22 @@ impl Server {
             );
         });
         if let (Err(error), Ok(stream)) = (started, spare) {
-            log::warn!("{service}: {peer} is refused: no thread for it: {error}");
-            refuse(service, &stream);
+            self.refuse(service, &stream, peer, &format!("no thread for it: {error}"));
+        }
+    }
+
+    /// Tells a peer that there is no room: in words where the protocol has them, else with a reset.
+    fn refuse(&self, service: Service, mut stream: &TcpStream, peer: SocketAddr, why: &str) {
+        let total = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        // Not a line for each, as whoever floods us would flood the log too.
+        let level = if total.is_power_of_two() { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "{service}: {peer} is refused ({total} so far): {why}");
+        let told = match service {
+            Service::Http => stream.write_all(&http::busy()),
+            _ => stream.set_linger(Some(Duration::ZERO)),
+        };
+        if let Err(error) = told {
+            log::debug!("{service}: {peer} does not hear the refusal: {error}");
         }
     }
 
@@ -210,15 +226,9 @@ impl Server {
     }
 }
 
-/// Tells a peer that there is no room: in words where the protocol has them, else with a reset.
-fn refuse(service: Service, mut stream: &TcpStream) {
-    let told = match service {
-        Service::Http => io::Write::write_all(&mut stream, &http::busy()),
-        _ => stream.set_linger(Some(Duration::ZERO)),
-    };
-    if let Err(error) = told {
-        log::debug!("{service}: a refusal is not heard: {error}");
-    }
+/// An IPv4 peer by its IPv4 address, for the log.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 /// Ends a connection after its last answer, in order although the peer may still be sending: closing with data that
