@@ -62,7 +62,7 @@ pub(crate) struct Header {
     pub(crate) seq: SeqNumber,
     pub(crate) ack: SeqNumber,
     pub(crate) flags: Flags,
-    /// As on the wire: not scaled.
+    /// As on the wire: not scaled, an unsigned number (MUST-1).
     pub(crate) window: u16,
     pub(crate) urgent: u16,
     pub(crate) options: Options,
@@ -114,7 +114,8 @@ impl Header {
         Some((header, header_len))
     }
 
-    /// Prepends the header, options in Linux's order (MSS, SACK-permitted, timestamps, NOP, window scale), checksum zero.
+    /// Prepends the header, options in Linux's order (MSS, SACK-permitted, timestamps, NOP, window scale). NOPs align them,
+    /// so that nothing is left to pad (RFC 9293 §3.1, MUST-69). The checksum is zero: who knows the addresses fills it in.
     pub(crate) fn emit(&self, out: &mut HeaderBuf) {
         let header_len = self.wire_len();
         let mut writer = Writer { rest: out.prepend(header_len) };
@@ -185,8 +186,9 @@ impl Options {
         Options::parse_list(bytes, syn)
     }
 
-    /// RFC 9293 §3.1: options one after the other. As Linux, one of a known kind with a wrong length is skipped, and a
-    /// length that cannot be ends the list (MUST-7).
+    /// RFC 9293 §3.2 (MUST-4, MUST-5, MUST-64, MUST-68): options one after the other, in any segment, on any boundary,
+    /// each with its length; unknown ones are skipped (MUST-6). As Linux, one of a known kind with a wrong length is skipped,
+    /// and a length that cannot be ends the list (MUST-7).
     fn parse_list(mut bytes: &[u8], syn: bool) -> Options {
         let mut options = Options::default();
         while let [option_kind, rest @ ..] = bytes {

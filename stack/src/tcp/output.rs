@@ -161,7 +161,8 @@ impl Connection {
         segment
     }
 
-    /// The segment at SND.UNA once more; SND.NXT stays (RFC 5681 §3.2 step 2, RFC 6582 §3.2 step 3).
+    /// The segment at SND.UNA once more; SND.NXT stays (RFC 5681 §3.2 step 2, RFC 6582 §3.2 step 3). Also beyond the edge of
+    /// a window that shrank meanwhile (RFC 9293 §3.8.6, MAY-7).
     fn retransmit_first(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> (Header, Payload) {
         let seq = self.snd.una;
         let flight = self.snd.flight() as usize;

@@ -1,4 +1,4 @@
-//! The retransmission time-out (RFC 6298): smoothed round-trip time, its variation, back-off.
+//! The retransmission time-out (RFC 6298; RFC 9293 §3.8.1, MUST-18): smoothed round-trip time, its variation, back-off.
 
 use core::time::Duration;
 

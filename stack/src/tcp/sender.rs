@@ -199,7 +199,8 @@ impl Sender {
     }
 
     /// How much the peer's window takes from SND.NXT on. A window that shrank takes nothing (RFC 9293 §3.8.6, MUST-34,
-    /// SHLD-15), and what lies inside is still sent again (SHLD-16).
+    /// SHLD-15), and what lies inside is still sent again (SHLD-16). What lies beyond waits for probes, which do not give
+    /// the connection up (SHLD-17).
     pub(super) fn usable_window(&self) -> u32 {
         let edge = self.window_edge();
         if edge.after(self.nxt) { edge - self.nxt } else { 0 }

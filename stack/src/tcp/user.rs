@@ -194,8 +194,8 @@ impl Connection {
     }
 
     /// An ICMP error about our segment with sequence number `seq`. In SYN-SENT it ends the attempt; later it is remembered
-    /// as the reason should the connection time out (RFC 9293 §3.9.2.2, MUST-56, SHLD-25; RFC 5461 §4.1 on why everybody
-    /// gives up in SYN-SENT). Ignored unless `seq` is in flight, so that a stranger has to guess it (RFC 5927 §4).
+    /// as the reason should the connection time out (RFC 9293 §3.9.2.2, MUST-56, SHLD-25, MUST-47; before that nothing is
+    /// reported, so there is nothing to switch off, SHLD-20; RFC 5461 §4.1 on why everybody gives up in SYN-SENT). Ignored unless `seq` is in flight, so that a stranger has to guess it (RFC 5927 §4).
     pub(crate) fn on_unreachable(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, error: Error) {
         if !self.is_in_flight(seq) {
             return;

@@ -42,7 +42,7 @@ impl UnscaledWindow {
     }
 }
 
-/// A window in bytes.
+/// A window in bytes: 32 bits (RFC 9293 §3.1, REC-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Window(pub(crate) u32);
 

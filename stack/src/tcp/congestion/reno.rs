@@ -1,4 +1,5 @@
-//! Reno: one segment more for each window that is acknowledged, half after a loss (RFC 5681 §3.1).
+//! Reno: one segment more for each window that is acknowledged, half after a loss (RFC 5681 §3.1; RFC 9293 §3.8.2,
+//! MUST-19).
 
 /// The state of congestion avoidance.
 #[derive(Clone, Debug)]
