@@ -81,6 +81,11 @@ impl Network {
         }
     }
 
+    /// Whether there is a way to this destination at all: all that a socket bound to an address has to ask.
+    pub(crate) fn check_route(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<()> {
+        self.path(dst, iface).map(|_| ())
+    }
+
     /// The largest IP packet that can go to this destination: the link's MTU, or a smaller path MTU that was learned.
     /// Without a path the smallest MTU that a link has.
     pub(crate) fn path_mtu(&self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) -> usize {

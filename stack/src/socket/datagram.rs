@@ -358,6 +358,7 @@ impl Sockets {
             _ => network.source_for(remote.addr, iface_of(scope))?,
         };
         let scope = flow_scope(local, remote.addr, scope, Some(bound))?;
+        network.check_route(remote.addr, iface_of(scope))?;
         Ok(FourTuple { local: Endpoint::new(local, bound.port), remote, scope })
     }
 

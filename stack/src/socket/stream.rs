@@ -137,6 +137,7 @@ impl Sockets {
         let params = OpenParams {
             isn: self.isn.isn(ctx.now, tuple.local_addr(), tuple.remote_addr()),
             timestamp_offset: self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr),
+            default_mss: default_mss(tuple.remote.addr),
             announced_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
             path_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
             settings: options.tcp_settings(),
@@ -176,6 +177,7 @@ impl Sockets {
             _ => network.source_for(remote.addr, iface_of(scope))?,
         };
         let scope = flow_scope(local_addr, remote.addr, scope, bound)?;
+        network.check_route(remote.addr, iface_of(scope))?;
         let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
         let is_free = |tuple: &FourTuple| !self.connections.contains_key(tuple);
         let port = match bound {
@@ -382,6 +384,11 @@ impl Outgoing<'_> {
 pub(super) fn path_mss(ctx: &Ctx<'_>, network: &Network, tuple: &FourTuple) -> u16 {
     let mtu = network.path_mtu(ctx.now, tuple.remote.addr, iface_of(tuple.scope));
     mss_for_mtu(mtu, tuple.remote.addr)
+}
+
+/// The MSS of a peer that names none (RFC 9293 §3.7.1, MUST-15).
+pub(super) fn default_mss(remote: IpAddr) -> u16 {
+    if remote.is_ipv4() { 536 } else { 1220 }
 }
 
 pub(super) fn mss_for_mtu(mtu: usize, remote: IpAddr) -> u16 {

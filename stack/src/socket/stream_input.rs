@@ -6,7 +6,7 @@ use super::SocketId;
 use super::listener::{Handshake, HandshakeId};
 use super::record::{Holder, Role, Socket, iface_of, scope_of};
 use super::sockets::{Owner, Sockets, Target, stream_role};
-use super::stream::{Stream, path_mss};
+use super::stream::{Stream, default_mss, path_mss};
 use super::time_waits::TimeWaitId;
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
@@ -130,6 +130,7 @@ impl Sockets {
         let params = OpenParams {
             isn,
             timestamp_offset: self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr),
+            default_mss: default_mss(tuple.remote.addr),
             announced_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
             path_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
             settings: options.tcp_settings(),

@@ -41,6 +41,8 @@ pub(crate) struct OpenParams {
     pub(crate) timestamp_offset: u32,
     /// The MSS that we announce: what our link takes, or TCP_MAXSEG.
     pub(crate) announced_mss: u16,
+    /// The MSS of a peer that names none: 536 over IPv4, 1,220 over IPv6 (RFC 9293 §3.7.1, MUST-15).
+    pub(crate) default_mss: u16,
     /// The largest MSS that we send with: the path MTU less the IP and TCP headers without options.
     pub(crate) path_mss: u16,
     pub(crate) settings: Settings,
@@ -178,11 +180,11 @@ impl Connection {
 
     /// In CLOSED; the constructors go on from there.
     pub(super) fn new(ctx: &Ctx<'_>, params: OpenParams) -> Connection {
-        let OpenParams { isn, timestamp_offset, announced_mss, path_mss, settings } = params;
+        let OpenParams { isn, timestamp_offset, announced_mss, default_mss, path_mss, settings } = params;
         let config = &ctx.config.tcp;
         Connection {
             state: State::Closed,
-            snd: Sender::new(isn),
+            snd: Sender::new(isn, default_mss),
             rcv: Receiver::new(settings.receive_buffer_bytes, announced_mss, config.quick_acks),
             timestamps: TimestampState::new(timestamp_offset),
             sack_permitted: false,

@@ -34,7 +34,7 @@ pub(crate) struct SynReceived {
     irs: SeqNumber,
     timestamps: TimestampState,
     /// What the SYN offered.
-    peer_mss: Option<u16>,
+    peer_mss: u16,
     peer_window: u16,
     peer_scale: Option<u8>,
     sack_permitted: bool,
@@ -60,7 +60,7 @@ impl SynReceived {
             iss: params.isn,
             irs: syn.seq,
             timestamps,
-            peer_mss: options.mss,
+            peer_mss: options.mss.unwrap_or(params.default_mss),
             peer_window: syn.window,
             peer_scale: options.window_scale,
             sack_permitted: options.sack_permitted,
@@ -228,12 +228,13 @@ impl SynReceived {
             isn: self.iss,
             timestamp_offset: self.timestamps.offset,
             announced_mss: self.announced_mss,
+            default_mss: self.peer_mss,
             path_mss,
             settings,
         };
         let mut connection = Connection::new(ctx, params);
         let mut syn = Header { seq: self.irs, window: self.peer_window, ..Header::default() };
-        syn.options.mss = self.peer_mss;
+        syn.options.mss = Some(self.peer_mss);
         syn.options.window_scale = self.peer_scale;
         syn.options.sack_permitted = self.sack_permitted;
         connection.negotiate(ctx, &syn);

@@ -18,6 +18,10 @@ use super::window::{Window, WindowScale};
 use super::{SackBlocks, SeqNumber};
 use crate::time::Instant;
 
+/// What the peer's segments are taken to hold before any has come (Linux's TCP_MSS_DEFAULT): with too large a guess small
+/// ones would be acknowledged late.
+const SMALLEST_USUAL_MSS: u16 = 536;
+
 /// How a segment lies to the window (RFC 9293 §3.10.7.4, first step).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -107,7 +111,7 @@ impl Receiver {
             assembler: None,
             fin_at: None,
             fin_received: false,
-            mss: announced_mss.min(super::sender::DEFAULT_MSS),
+            mss: announced_mss.min(SMALLEST_USUAL_MSS),
             announced_mss,
             ack: AckDue::No,
             duplicates_owed: 0,

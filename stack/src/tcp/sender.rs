@@ -14,9 +14,6 @@ use super::SeqNumber;
 use super::send_queue::SendQueue;
 use super::window::WindowScale;
 
-/// RFC 9293 §3.7.1 (MUST-15): the MSS of a peer that did not send the option, over IPv4.
-pub(super) const DEFAULT_MSS: u16 = 536;
-
 /// The FIN, which takes the place in the sequence space behind the queue's last byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fin {
@@ -68,7 +65,7 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Before the SYN is sent.
-    pub(super) fn new(iss: SeqNumber) -> Sender {
+    pub(super) fn new(iss: SeqNumber, default_mss: u16) -> Sender {
         Sender {
             una: iss,
             nxt: iss,
@@ -80,7 +77,7 @@ impl Sender {
             scale: None,
             queue: SendQueue::new(),
             fin: Fin::None,
-            peer_mss: DEFAULT_MSS,
+            peer_mss: default_mss,
             small_end: iss,
         }
     }
@@ -93,7 +90,7 @@ impl Sender {
 
     /// What the peer's SYN says. Its window is not scaled (RFC 7323 §2.2).
     pub(super) fn on_peer_syn(&mut self, seq: SeqNumber, window: u16, mss: Option<u16>, scale: Option<u8>) {
-        self.peer_mss = mss.unwrap_or(DEFAULT_MSS);
+        self.peer_mss = mss.unwrap_or(self.peer_mss);
         self.scale = scale.map(WindowScale::new);
         self.wnd = u32::from(window);
         self.max_wnd = self.wnd;
@@ -204,6 +201,11 @@ impl Sender {
     pub(super) fn usable_window(&self) -> u32 {
         let edge = self.window_edge();
         if edge.after(self.nxt) { edge - self.nxt } else { 0 }
+    }
+
+    /// Whether the peer takes nothing at all.
+    pub(super) fn is_window_closed(&self) -> bool {
+        self.wnd == 0
     }
 
     /// SND.NXT for segments without data. If the peer's window shrank behind it, the window's edge: the peer

@@ -112,6 +112,9 @@ impl Connection {
 
     /// RFC 6298 §5.4 to §5.7: repeat the earliest segment, wait twice as long for its acknowledgement.
     fn on_retransmit_timer(&mut self, ctx: &mut Ctx<'_>) {
+        if self.snd.is_window_closed() && self.state.is_synchronized() {
+            return self.on_timeout_behind_closed_window();
+        }
         // RFC 9293 §3.8.3 (MUST-20, MUST-22, SHLD-11): R2, in retransmissions.
         if self.retries.timeouts >= self.max_retries(ctx) {
             return self.give_up(ctx, "retransmissions unanswered");
@@ -134,6 +137,17 @@ impl Connection {
         self.timed_out = Some(TimedOut { end: self.snd.max, clock: self.timestamps.clock(ctx.now) });
         self.pending.retransmit = false;
         self.arm_retransmit(ctx.now);
+    }
+
+    /// The peer has taken its window back, and what was in flight with it. That is probed for as if it were to be sent for
+    /// the first time, and R2 does not count while the peer answers (RFC 9293 §3.8.6, SHLD-17, MUST-35; Linux's
+    /// tcp_retransmit_timer has the same exception).
+    fn on_timeout_behind_closed_window(&mut self) {
+        self.recovery.on_timeout(self.snd.max);
+        self.snd.go_back();
+        self.rtt_probe.on_resent(self.snd.una);
+        self.pending.retransmit = false;
+        self.pending.probe = true;
     }
 
     /// How often something is repeated before the connection is given up.

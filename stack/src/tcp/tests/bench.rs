@@ -55,6 +55,7 @@ impl Host {
             isn: SeqNumber(isn),
             timestamp_offset: isn.wrapping_mul(3),
             announced_mss: 1460,
+            default_mss: 536,
             path_mss: 1460,
             settings: self.settings(),
         }
