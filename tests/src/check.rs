@@ -108,7 +108,7 @@ fn check_tcp(tcp: &etherparse::TcpSlice<'_>) -> Result<(), String> {
         let option = option.map_err(|error| format!("a malformed TCP option: {error}"))?;
         mss |= matches!(option, TcpOptionElement::MaximumSegmentSize(_));
     }
-    // RFC 9293 §3.7.1 (MUST-5, SHLD-5), and the option in no other segment.
+    // RFC 9293 §3.7.1 (MUST-14, SHLD-5), and the option in no other segment (MUST-65).
     ensure(mss == tcp.syn(), || "the MSS option belongs in every SYN and nowhere else".into())?;
     ensure(tcp.source_port() != 0 && tcp.destination_port() != 0, || "a TCP port of zero".into())?;
     ensure(tcp.ack() || tcp.syn() || tcp.rst(), || "neither ACK nor SYN nor RST".into())?;

@@ -11,6 +11,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("tests/run", ".ci/run", "step tests/run"),
     (".ci/run", ".ci/run", "#!/usr/bin/env bash"),
     ("cargo run --release -- demo", "tests/run", "cargo run --quiet --release -- demo"),
+    (
+        "cargo run --release -- up --isolated -- ping -c 3 10.0.0.2",
+        "tests/tests/kernel_peer/command.rs",
+        "up --isolated -- ping -c 3 10.0.0.2",
+    ),
 ];
 
 #[test]
