@@ -136,11 +136,17 @@ impl Transmit {
     /// The frame in one piece: one allocation, one copy.
     pub fn to_frame(&self) -> Frame {
         let mut bytes = BytesMut::with_capacity(self.len());
-        bytes.extend_from_slice(self.header());
-        for slice in &self.payload {
-            bytes.extend_from_slice(slice);
-        }
+        self.append_to(&mut bytes);
         Frame::new(bytes.freeze())
+    }
+
+    /// Copies the frame behind what is in `buf`. With a large buffer and [`BytesMut::split`] many frames take one
+    /// allocation.
+    pub fn append_to(&self, buf: &mut BytesMut) {
+        buf.extend_from_slice(self.header());
+        for slice in &self.payload {
+            buf.extend_from_slice(slice);
+        }
     }
 
     /// The frame in one piece, as a vector.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use portolan::{
     Cidr, Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium,
     SocketKind, SocketOption, Stack,
@@ -14,7 +15,11 @@ struct Side {
     stack: Stack,
     iface: InterfaceId,
     inbox: VecDeque<Frame>,
+    /// Where frames are put together: as in a device, many of them share an allocation.
+    frames: BytesMut,
 }
+
+const FRAMES_BYTES: usize = 64 << 10;
 
 pub struct Pair {
     client: Side,
@@ -38,7 +43,17 @@ impl Side {
         let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, last]));
         let cidr = Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };
         let iface = stack.add_interface(now, InterfaceConfig::new(medium).address(cidr)).unwrap();
-        Side { stack, iface, inbox: VecDeque::new() }
+        Side { stack, iface, inbox: VecDeque::new(), frames: BytesMut::new() }
+    }
+
+    /// The next frame that the stack sends, if any.
+    fn transmit(&mut self, now: Instant) -> Option<Frame> {
+        let transmit = self.stack.poll_transmit(now)?;
+        if self.frames.capacity() < transmit.len() {
+            self.frames = BytesMut::with_capacity(FRAMES_BYTES);
+        }
+        transmit.append_to(&mut self.frames);
+        Some(Frame::new(self.frames.split().freeze()))
     }
 
     /// Takes in what waits, and sends what comes of it.
@@ -48,8 +63,8 @@ impl Side {
             self.stack.handle_frame(now, self.iface, frame);
             is_busy = true;
         }
-        while let Some(transmit) = self.stack.poll_transmit(now) {
-            peer.push_back(transmit.to_frame());
+        while let Some(frame) = self.transmit(now) {
+            peer.push_back(frame);
             is_busy = true;
         }
         while self.stack.poll_event().is_some() {}
@@ -136,8 +151,8 @@ impl Pair {
             }
             let (client, server) = self.connections[self.next];
             self.client.stack.send(self.now, client, &self.buf[..100]).unwrap();
-            while let Some(transmit) = self.client.stack.poll_transmit(self.now) {
-                self.server.inbox.push_back(transmit.to_frame());
+            while let Some(frame) = self.client.transmit(self.now) {
+                self.server.inbox.push_back(frame);
             }
             servers.push(server);
         }
@@ -146,8 +161,8 @@ impl Pair {
         for server in servers {
             let frame = self.server.inbox.pop_front().unwrap();
             self.server.stack.handle_frame(self.now, self.server.iface, frame);
-            while let Some(transmit) = self.server.stack.poll_transmit(self.now) {
-                self.client.inbox.push_back(transmit.to_frame());
+            while let Some(frame) = self.server.transmit(self.now) {
+                self.client.inbox.push_back(frame);
             }
             while self.server.stack.poll_event().is_some() {}
             let received = self.server.stack.recv(self.now, server, &mut self.buf);

@@ -69,10 +69,14 @@ impl Timers {
         self.deadline(timer).is_some()
     }
 
-    /// The next to fire.
+    /// The next to fire. Asked for after every segment.
     fn next(&self) -> Option<(Instant, Timer)> {
-        let armed = Timer::ALL.iter().filter_map(|&timer| Some((self.deadline(timer)?, timer)));
-        armed.min_by_key(|&(at, _)| at)
+        let first = self.at.iter().copied().fold(Instant::FAR_FUTURE, Instant::min);
+        if first == Instant::FAR_FUTURE {
+            return None;
+        }
+        let timer = Timer::ALL.into_iter().find(|&timer| self.at[timer as usize] == first)?;
+        Some((first, timer))
     }
 
     /// Whether the timer has fired; it is not armed any more then.
