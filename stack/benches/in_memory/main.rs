@@ -3,7 +3,8 @@
 //! `cargo bench -p portolan --bench in_memory` prints
 //!
 //! - `bulk`: the time to move 16 MiB between two stacks over one link, MTU 1,500, no offloads: every checksum is
-//!   computed and verified, and every frame is copied once, as a device would;
+//!   computed and verified, and every frame is copied once, as a device would. Both have socket buffers of 256 KiB and
+//!   a device that takes 64 frames before it is full;
 //! - `segment`: the time that a stack takes for one received segment of 100 bytes (to take it in, to hand its data to
 //!   the program, to let the acknowledgement go when it is due) with so and so many other sockets open.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
@@ -16,6 +17,10 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const BULK_BYTES: usize = 16 << 20;
+/// SO_SNDBUF and SO_RCVBUF of both.
+const SOCKET_BUFFER: usize = 256 << 10;
+/// Frames that wait in one direction of the link.
+const LINK_FRAMES: usize = 64;
 
 fn bulk(c: &mut Criterion) {
     let mut group = c.benchmark_group("bulk");

@@ -10,6 +10,8 @@ use portolan::{
     SocketKind, SocketOption, Stack,
 };
 
+use crate::{LINK_FRAMES, SOCKET_BUFFER};
+
 /// A stack, its interface, and the frames that wait for it.
 struct Side {
     stack: Stack,
@@ -39,6 +41,8 @@ impl Side {
         let mut config = Config::default();
         config.neighbor.duplicate_address_probes = 0;
         config.memory_limit_bytes = 1 << 30;
+        config.tcp.send_buffer_bytes = SOCKET_BUFFER;
+        config.tcp.receive_buffer_bytes = SOCKET_BUFFER;
         let mut stack = Stack::new(config, [last; 32], now);
         let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, last]));
         let cidr = Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };
@@ -63,7 +67,9 @@ impl Side {
             self.stack.handle_frame(now, self.iface, frame);
             is_busy = true;
         }
-        while let Some(frame) = self.transmit(now) {
+        while peer.len() < LINK_FRAMES
+            && let Some(frame) = self.transmit(now)
+        {
             peer.push_back(frame);
             is_busy = true;
         }

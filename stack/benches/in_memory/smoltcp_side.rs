@@ -9,6 +9,8 @@ use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
+use crate::{LINK_FRAMES, SOCKET_BUFFER};
+
 /// One end of a link.
 #[derive(Default)]
 struct End {
@@ -39,11 +41,14 @@ impl Device for End {
     type TxToken<'a> = Tx<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(Rx, Tx<'_>)> {
+        if self.outbox.len() >= LINK_FRAMES {
+            return None;
+        }
         Some((Rx(self.inbox.pop_front()?), Tx(&mut self.outbox)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Tx<'_>> {
-        Some(Tx(&mut self.outbox))
+        (self.outbox.len() < LINK_FRAMES).then_some(Tx(&mut self.outbox))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -103,8 +108,8 @@ impl Pair {
     /// As many sockets on the server, one of them connected. Its buffers are as large as Portolan's.
     pub fn new(sockets: usize) -> Self {
         let now = Instant::from_secs(1);
-        let buffer = 1 << 20;
-        let (client, server) = (Side::new(1, now, 0, buffer), Side::new(2, now, sockets - 1, buffer));
+        let (client, server) =
+            (Side::new(1, now, 0, SOCKET_BUFFER), Side::new(2, now, sockets - 1, SOCKET_BUFFER));
         let mut pair = Pair { client, server, now, buf: vec![0; 64 << 10] };
         pair.server.socket().listen(80).unwrap();
         let context = pair.client.iface.context();
