@@ -1,5 +1,4 @@
-//! Two stacks in one thread: no device, no runtime, no clock. This is the whole of what drives a stack.
-//!
+//! Two stacks in one thread, without device, runtime or clock: the whole of what drives a stack.
 //! `cargo run -p portolan-examples --example sans_io_loop`
 
 use portolan::{

@@ -5,7 +5,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | `runtime` | [`Builder`], [`Runtime`], [`Handle`]: from a device and an address to a running stack |
-//! | `driver` | the driving thread, the two locks, who sends and who sleeps |
+//! | `driver` | the two locks, who sends and who sleeps; the driving thread |
+//! | `shared`, `attached` | the stack behind its lock and how callers use it; the devices behind theirs |
 //! | `waiters` | who waits for which descriptor |
 //! | `socket` | what all blocking sockets share: waiting, timeouts, closing |
 //! | `tcp`, `udp`, `echo` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`] |
@@ -38,12 +39,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attached;
 mod clock;
 pub mod device;
 mod driver;
 mod echo;
 mod ended;
 mod runtime;
+mod shared;
 mod signal;
 mod socket;
 mod tcp;

@@ -13,8 +13,9 @@ use portolan::{
 
 use crate::Clock;
 use crate::device::Device;
-use crate::driver::{Driver, Shared, Waited, to_io_error};
+use crate::driver::Driver;
 use crate::ended::Ended;
+use crate::shared::{Shared, Waited, to_io_error};
 
 /// Puts a stack together and starts it.
 pub struct Builder {

@@ -11,7 +11,7 @@ use portolan::{Descriptor, Domain, Instant, Shutdown, SocketKind, SocketOption, 
 use smallvec::SmallVec;
 
 use crate::Handle;
-use crate::driver::{Core, Patience, Shared, to_io_error};
+use crate::shared::{Core, Patience, Shared, to_io_error};
 use crate::waiters::Interest;
 
 /// Up to this length a copy under the lock is cheaper than the allocation that would avoid it.
