@@ -10,6 +10,24 @@
 //! | [`isolate`] | a network of one's own, without privileges |
 //! | [`services`] | echo, discard, daytime, chargen, and a status page over HTTP |
 //! | [`Error`] | what can go wrong, and what to do about it |
+//!
+//! A host of one's own, in a network of its own, with a page on port 80:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use portolan_runtime::Builder;
+//! use portolan_tap::{TapBuilder, isolate, services};
+//!
+//! isolate()?; // before any thread is started; leave it out to be on this host's network, with CAP_NET_ADMIN
+//! let tap = TapBuilder::new().host_address("10.0.0.1/24".parse()?).open()?;
+//! let name = tap.name().to_owned();
+//! let runtime = Builder::new().interface(tap, ["10.0.0.2/24".parse()?]).start()?;
+//! runtime.wait_ready(Duration::from_secs(10))?;
+//! services::serve(&runtime, &name, &"http".parse()?)?;
+//! std::process::Command::new("curl").arg("http://10.0.0.2/").status()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod addresses;
 mod error;

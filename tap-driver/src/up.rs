@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use portolan_tap::addresses::AddressPlan;
 use portolan_tap::services::Services;
@@ -17,6 +18,8 @@ use crate::happenings::{Happening, Happenings};
 use crate::session::{Session, Settings, check_host_networks, kernel_has_ipv6};
 
 const DEFAULT_MTU: usize = 1500;
+/// How long a command may take to end after SIGTERM.
+const TERM_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until it is told to stop.
 pub(crate) fn run(options: &UpOptions) -> Result<ExitCode, Failure> {
@@ -128,9 +131,7 @@ impl Supervisor<'_> {
     fn check_runtime(&mut self) -> Result<(), Failure> {
         let Some(error) = self.session.handle().error() else { return Ok(()) };
         if let Some(child) = &mut self.child {
-            forward(child, Signal::TERM, false);
-            // Whatever its status is, ours is that of the failure.
-            let _ = child.wait();
+            end(child);
         }
         Err(Failure::failed(error.to_string()))
     }
@@ -139,6 +140,18 @@ impl Supervisor<'_> {
         let Some(child) = &mut self.child else { return Ok(None) };
         child.try_wait().map_err(|error| Failure::failed(format!("cannot wait for the command: {error}")))
     }
+}
+
+/// Ends a command that lost its network; whatever its status is, ours is that of the failure.
+fn end(child: &mut Child) {
+    forward(child, Signal::TERM, false);
+    let asked_at = Instant::now();
+    while asked_at.elapsed() < TERM_PATIENCE && matches!(child.try_wait(), Ok(None)) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    // Both fail only for a child that is gone.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Prints a line for whoever waits for it. If nobody reads, the stack serves all the same.

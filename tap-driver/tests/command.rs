@@ -294,7 +294,7 @@ fn signals_reach_the_command_whose_status_counts() {
 
 #[test]
 fn a_device_that_is_taken_away_ends_it_with_a_message() {
-    let output = isolated(&[], "ip link delete portolan0; exec sleep 60");
+    let output = isolated(&[], "trap '' TERM; ip link delete portolan0; exec sleep 60");
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(
         stderr(&output).contains("portolan0: the interface was removed from outside"),
