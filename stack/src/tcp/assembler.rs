@@ -36,6 +36,7 @@ pub(crate) enum Insert {
 #[derive(Debug)]
 pub(crate) struct Assembler {
     ranges: Vec<Range>,
+    /// The bytes of data that wait.
     buffered_bytes: usize,
     /// Counts the insertions: the ranges' order for SACK.
     insertions: u32,
@@ -58,11 +59,6 @@ impl Assembler {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
-    }
-
-    /// The bytes of data that wait.
-    pub(crate) fn buffered_bytes(&self) -> usize {
-        self.buffered_bytes
     }
 
     /// All memory behind them.

@@ -39,7 +39,7 @@ impl Flooded {
     }
 
     /// A packet builder from a host of the network that is not there.
-    fn from_stranger(&self, number: u32) -> PacketBuilder {
+    fn stranger(&self, number: u32) -> PacketBuilder {
         let [_, b, c, d] = number.to_be_bytes();
         let src: IpAddr = match self.domain {
             Domain::V4 => Ipv4Addr::new(10, 0, 0, 3 + d % 250).into(),
@@ -78,7 +78,7 @@ fn syns_from_strangers() {
                 options: vec![2, 4, 5, 0xb4, 4, 2, 1, 3, 3, 7],
                 ..TcpSegment::new((1024 + number % 60_000) as u16, 80)
             };
-            let packet = flooded.from_stranger(number).tcp(&syn);
+            let packet = flooded.stranger(number).tcp(&syn);
             flooded.inject(&packet);
             if number % 500 == 0 {
                 flooded.pair.run_for(Duration::from_millis(1));
@@ -154,7 +154,7 @@ fn fragments_that_never_become_whole() {
     for domain in FAMILIES {
         let mut flooded = Flooded::new(domain);
         for number in 0..30_000u32 {
-            let mut builder = flooded.from_stranger(number);
+            let mut builder = flooded.stranger(number);
             builder.identification = number;
             let packet = builder.fragment(17, 800, &[0; 1400], true);
             flooded.inject(&packet);
@@ -171,7 +171,7 @@ fn datagrams_from_strangers_to_closed_ports() {
     for domain in FAMILIES {
         let mut flooded = Flooded::new(domain);
         for number in 0..20_000u32 {
-            let packet = flooded.from_stranger(number).udp(5, 4000, &[0; 100]);
+            let packet = flooded.stranger(number).udp(5, 4000, &[0; 100]);
             flooded.inject(&packet);
             if number % 100 == 0 {
                 flooded.pair.run_for(Duration::from_micros(100));
