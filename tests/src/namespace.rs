@@ -31,7 +31,7 @@ pub const STACK_MAC: [u8; 6] = [0x02, 0x00, 0x5e, 0x10, 0x00, 0x02];
 /// Names the test whose inner half is to run.
 const INSIDE: &str = "PORTOLAN_TEST_INSIDE";
 /// No test takes so long; one that does hangs.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Runs `inside` in a new network namespace beside `portolan up` with these further arguments. `test` is the name of the
 /// test that calls this, as `cargo test` prints it.

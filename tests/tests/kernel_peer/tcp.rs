@@ -137,6 +137,29 @@ fn a_peer_that_vanishes() {
     });
 }
 
+/// The kernel's side of the link is down for a while: what the stack sends then is refused by the device. A connection over
+/// it goes on afterwards.
+#[test]
+fn a_link_that_goes_down_and_comes_back() {
+    beside_portolan("tcp::a_link_that_goes_down_and_comes_back", &[], || {
+        let mut connection = connect(SocketAddr::new(STACK4, ECHO)).expect("the echo service");
+        round_trip(&mut connection, 1);
+        let mut chargen = connect(SocketAddr::new(STACK4, CHARGEN)).expect("the chargen service");
+        let mut lines = vec![0; 74 * 95];
+        chargen.read_exact(&mut lines).expect("characters");
+
+        tool(&format!("ip link set {TAP} down"));
+        thread::sleep(Duration::from_secs(2));
+        tool(&format!("ip link set {TAP} up"));
+        round_trip(&mut connection, 2);
+        lines.resize(74 * 95 * 100, 0);
+        chargen.read_exact(&mut lines[74 * 95..]).expect("characters");
+        check_chargen(&lines);
+        let mut fresh = connect(SocketAddr::new(STACK4, ECHO)).expect("the echo service");
+        round_trip(&mut fresh, 3);
+    });
+}
+
 /// A peer that takes nothing: the window closes and stays closed, others go on, and when it reads again it finds everything
 /// in order.
 #[test]
