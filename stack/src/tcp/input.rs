@@ -69,31 +69,20 @@ impl Connection {
     }
 
     /// RFC 9293 §3.10.7.4, from SYN-RECEIVED on.
-    fn on_segment(&mut self, ctx: &mut Ctx<'_>, header: &Header, mut payload: Bytes) -> Step {
-        let mut fin = header.flags.contains(Flags::FIN);
+    fn on_segment(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) -> Step {
         if self.is_crossing_syn_ack(header, payload.len()) {
             // Simultaneous open (MUST-10): both ends have answered the other's SYN, and the two SYN-ACKs cross.
             // The SYN in it is known; its ACK is what counts (Linux does the same).
             return self.check_ack(ctx, header, 0);
         }
-        match self.check_sequence(ctx, header, payload.len())? {
-            Placement::ClosedWindow => {
-                // The data cannot be taken; a bare FIN needs no room.
-                fin = fin && payload.is_empty();
-                if !payload.is_empty() {
-                    payload = Bytes::new();
-                    self.rcv.acknowledge_now();
-                }
-            }
-            Placement::Inside | Placement::Old | Placement::Outside => {}
-        }
+        self.check_sequence(ctx, header, payload.len())?;
         self.check_reset(ctx, header)?;
         // Third step, security: there are no compartments.
         self.check_syn(ctx, header)?;
         self.on_acceptable(ctx, header);
         self.check_ack(ctx, header, payload.len())?;
         // Sixth step, urgent data: it is delivered in line and unmarked (RFC 6093 §6; SHLD-13 has programs avoid it).
-        self.process_text(ctx, header, header.seq, payload, fin)
+        self.process_text(ctx, header, header.seq, payload, header.flags.contains(Flags::FIN))
     }
 
     /// A SYN-ACK that answers our SYN while we have answered the peer's.
@@ -107,12 +96,7 @@ impl Connection {
     }
 
     /// First step: the sequence number, and before it the timestamp (RFC 7323 §5.3).
-    fn check_sequence(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        header: &Header,
-        payload_len: usize,
-    ) -> ControlFlow<Option<DropReason>, Placement> {
+    fn check_sequence(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) -> Step {
         let is_reset = header.flags.contains(Flags::RST);
         match self.timestamps.check(ctx.now, header.options.timestamps) {
             TimestampCheck::Fine => {}
@@ -126,7 +110,7 @@ impl Connection {
         }
         let len = header.segment_len(payload_len);
         let reason = match self.rcv.place(header.seq, len) {
-            placement @ (Placement::Inside | Placement::ClosedWindow) => return Continue(placement),
+            Placement::Inside => return Continue(()),
             Placement::Old if payload_len > 0 => DropReason::DuplicateData,
             Placement::Old | Placement::Outside => DropReason::OutOfWindow,
         };
@@ -283,15 +267,11 @@ impl Connection {
         self.retries.probes = 0;
         self.ending.soft_error = None;
         self.progress = true;
-        let mut restart_timer = true;
         match self.recovery.on_new_ack(header.ack) {
             OnNewAck::Ordinary => self.congestion.on_ack(acked_bytes, cwnd_limited),
-            OnNewAck::Partial { is_first } => {
+            OnNewAck::Partial => {
                 self.congestion.on_partial_ack(acked_bytes);
                 self.pending.retransmit = true;
-                // RFC 6582 §3.2 step 3, the impatient variant: many losses end in a time-out rather than in many
-                // round trips.
-                restart_timer = is_first;
             }
             OnNewAck::Full => {
                 log::debug!("tcp recovery is over at {:?}", header.ack);
@@ -301,8 +281,8 @@ impl Connection {
         if self.snd.flight() == 0 {
             // RFC 6298 §5.2. Whatever is to be sent again arms it anew.
             self.timers.stop(Timer::Retransmit);
-        } else if restart_timer {
-            // RFC 6298 §5.3.
+        } else {
+            // RFC 6298 §5.3; for partial acknowledgements, too: RFC 6582's slow but steady variant, as on Linux.
             self.arm_retransmit(ctx.now);
         }
     }
@@ -421,7 +401,9 @@ impl Connection {
         let stored = self.rcv.on_text(ctx.now, seq, payload, fin, config.max_out_of_order_ranges);
         match stored {
             Stored::InOrder => self.on_in_order(ctx, was_in_order),
-            Stored::OutOfOrder | Stored::Duplicate | Stored::Full => self.rcv.owe_duplicate(),
+            Stored::OutOfOrder | Stored::Duplicate | Stored::Refused | Stored::Full => {
+                self.rcv.owe_duplicate();
+            }
         }
         if self.rcv.is_fin_received() {
             self.on_fin(ctx);
@@ -429,6 +411,7 @@ impl Connection {
         match stored {
             Stored::InOrder | Stored::OutOfOrder => Continue(()),
             Stored::Duplicate => Break(Some(DropReason::DuplicateData)),
+            Stored::Refused => Break(Some(DropReason::OutOfWindow)),
             Stored::Full => {
                 log::debug!("tcp keeps no more islands: {:?} refused", header.seq);
                 Break(Some(DropReason::ReassemblyQueueFull))

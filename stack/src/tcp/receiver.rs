@@ -26,10 +26,9 @@ const SMALLEST_USUAL_MSS: u16 = 536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Placement {
-    /// At least a part of it is inside.
+    /// At least a part of it is inside. Also what begins at RCV.NXT while the window is closed: its data will be refused,
+    /// yet ACK, RST and URG are looked at (MUST-66), and a FIN needs no room.
     Inside,
-    /// It begins at RCV.NXT and the window is closed: the data is refused, ACK, RST and URG are looked at (MUST-66).
-    ClosedWindow,
     /// All of it was received before.
     Old,
     /// Beyond the right edge, or far off.
@@ -46,6 +45,8 @@ pub(super) enum Stored {
     OutOfOrder,
     /// It was there already.
     Duplicate,
+    /// The window is closed.
+    Refused,
     /// Too many islands.
     Full,
 }
@@ -161,13 +162,10 @@ impl Receiver {
     pub(super) fn place(&self, seq: SeqNumber, len: u32) -> Placement {
         let window = self.window();
         let from_nxt = seq - self.nxt;
-        if from_nxt < window || (len == 0 && from_nxt == window) {
+        if from_nxt < window || from_nxt == 0 || (len == 0 && from_nxt == window) {
             // A segment without data right at the edge comes from a peer that has filled the window: as on
             // Linux its ACK counts.
             return Placement::Inside;
-        }
-        if seq == self.nxt {
-            return Placement::ClosedWindow;
         }
         if seq.after(self.nxt) {
             return Placement::Outside;
@@ -200,6 +198,9 @@ impl Receiver {
         if data.len() > room {
             data.truncate(room);
             fin = false;
+            if data.is_empty() {
+                return Stored::Refused;
+            }
         }
         // A payload is at most 64 KiB.
         let end = seq + data.len() as u32;

@@ -11,9 +11,7 @@ const DUPLICATE_ACK_THRESHOLD: u8 = 3;
 enum Phase {
     Open,
     /// Fast recovery, until `recover` is acknowledged.
-    FastRecovery {
-        partial_ack_seen: bool,
-    },
+    FastRecovery,
 }
 
 /// What a duplicate acknowledgement asks for.
@@ -34,9 +32,7 @@ pub(super) enum OnDuplicate {
 pub(super) enum OnNewAck {
     Ordinary,
     /// In recovery, and not all is acknowledged that was in flight when it began: the next hole begins here.
-    Partial {
-        is_first: bool,
-    },
+    Partial,
     /// The end of recovery.
     Full,
 }
@@ -62,7 +58,7 @@ impl Recovery {
     pub(super) fn extra_segments(&self) -> u32 {
         match self.phase {
             Phase::Open => u32::from(self.duplicates.min(DUPLICATE_ACK_THRESHOLD - 1)),
-            Phase::FastRecovery { .. } => 0,
+            Phase::FastRecovery => 0,
         }
     }
 
@@ -79,7 +75,7 @@ impl Recovery {
             return OnDuplicate::Counted;
         }
         self.recover = max;
-        self.phase = Phase::FastRecovery { partial_ack_seen: false };
+        self.phase = Phase::FastRecovery;
         OnDuplicate::EnterRecovery
     }
 
@@ -94,14 +90,11 @@ impl Recovery {
                 }
                 OnNewAck::Ordinary
             }
-            Phase::FastRecovery { .. } if ack.after_eq(self.recover) => {
+            Phase::FastRecovery if ack.after_eq(self.recover) => {
                 self.phase = Phase::Open;
                 OnNewAck::Full
             }
-            Phase::FastRecovery { partial_ack_seen } => {
-                self.phase = Phase::FastRecovery { partial_ack_seen: true };
-                OnNewAck::Partial { is_first: !partial_ack_seen }
-            }
+            Phase::FastRecovery => OnNewAck::Partial,
         }
     }
 
@@ -136,8 +129,8 @@ mod tests {
         assert_eq!(duplicates(&mut recovery, una, max, 1), OnDuplicate::EnterRecovery);
         assert_eq!(recovery.extra_segments(), 0);
         assert_eq!(duplicates(&mut recovery, una, max, 1), OnDuplicate::Inflate);
-        assert_eq!(recovery.on_new_ack(una + 1000), OnNewAck::Partial { is_first: true });
-        assert_eq!(recovery.on_new_ack(una + 2000), OnNewAck::Partial { is_first: false });
+        assert_eq!(recovery.on_new_ack(una + 1000), OnNewAck::Partial);
+        assert_eq!(recovery.on_new_ack(una + 2000), OnNewAck::Partial);
         assert_eq!(recovery.on_new_ack(max), OnNewAck::Full);
         assert!(!recovery.in_recovery());
         assert_eq!(recovery.on_new_ack(max + 1), OnNewAck::Ordinary);

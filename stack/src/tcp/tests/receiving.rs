@@ -186,11 +186,13 @@ fn a_closed_window_takes_acknowledgements_resets_and_a_bare_fin() {
     let mut peer = closed();
     peer.ack += 4;
     let probe = peer.header(Flags::ACK);
-    let sent = peer.deliver(probe, b"p");
+    let sent = peer.deliver_dropped(probe, b"p", DropReason::OutOfWindow);
+    assert_eq!(sent.len(), 1);
     assert_eq!((sent[0].header.ack, sent[0].header.window), (peer.seq, 0));
     assert_eq!(peer.connection.queued(), (1000, 0), "the data is refused, the acknowledgement counts");
-    let _ = peer.fin();
+    let sent = peer.fin();
     assert_eq!(peer.connection.state(), State::CloseWait);
+    assert_eq!((sent[0].header.ack, sent[0].header.window), (peer.seq, 0));
 
     let mut peer = closed();
     let reset = peer.header(Flags::RST);
@@ -209,6 +211,8 @@ fn the_window_opens_in_worthwhile_steps() {
     }
     let (_, sent) = peer.call(|connection, ctx| connection.recv(ctx, &mut [0; 1000]));
     assert!(sent.is_empty(), "1,000 bytes are less than a segment of 1,460");
+    let probe = peer.header(Flags::ACK);
+    assert_eq!(peer.deliver(probe, b"p")[0].header.window, 0, "not even when asked");
     let (_, sent) = peer.call(|connection, ctx| connection.recv(ctx, &mut [0; 1000]));
     assert_eq!(sent.len(), 1, "an update");
     assert_eq!(sent[0].header.window, 2000);

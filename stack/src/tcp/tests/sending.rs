@@ -108,6 +108,7 @@ fn a_closed_window_is_probed_with_back_off_for_as_long_as_the_peer_answers() {
         assert!(peer.ack_bytes(1000).is_empty());
     }
     assert_eq!(peer.host.stats.tcp_window_probes, 40);
+    assert!(!peer.connection.recovery.in_recovery(), "answers to probes are no duplicates");
     assert_eq!(peer.connection.state(), State::Established, "more probes than retries, all answered");
     assert!(delays[0] >= 200 && delays[1] >= delays[0] * 2 - 1 && delays[2] >= delays[1] * 2 - 1);
     assert!(*delays.last().expect("many") <= 120_000);
@@ -153,6 +154,31 @@ fn a_fin_behind_a_closed_window_is_probed_with() {
     assert_eq!((probes[0].flags().as_str(), Peer::offset(&probes[0])), ("FIN,ACK", 1000));
     let _ = peer.ack_bytes(1001);
     assert_eq!(peer.connection.state(), State::FinWait2);
+}
+
+#[test]
+fn a_fin_that_the_window_has_no_number_for_waits() {
+    let mut peer = Peer::established_with(Offer { window: 1000, ..Offer::plain() }, |_, _| {});
+    assert_eq!(peer.connection.send(&mut peer.host.ctx(), &[7; 1000]), Ok(1000));
+    let sent = peer.shutdown();
+    assert_eq!(sent.iter().map(Sent::flags).collect::<Vec<_>>(), ["ACK"]);
+    let sent = peer.ack_bytes(1000);
+    assert_eq!(sent.iter().map(Sent::flags).collect::<Vec<_>>(), ["FIN,ACK"]);
+}
+
+/// RFC 9293 §3.10.7.4, SND.WL1 and SND.WL2.
+#[test]
+fn an_older_segment_does_not_set_the_window() {
+    let mut peer = Peer::plain();
+    peer.window = 30_000;
+    let _ = peer.data_at(100, b"later");
+    assert_eq!(peer.connection.snd.wnd, 30_000);
+    peer.window = 10;
+    let _ = peer.data(&[0; 100]);
+    assert_eq!(peer.connection.snd.wnd, 30_000, "it was sent before the other");
+    peer.window = 20_000;
+    let _ = peer.data_at(5, b"on");
+    assert_eq!(peer.connection.snd.wnd, 20_000);
 }
 
 /// MUST-34, SHLD-15, SHLD-16, SHLD-17, MUST-35.
@@ -261,6 +287,33 @@ fn three_duplicates_retransmit_and_partial_acknowledgements_go_on() {
     assert!(full.iter().all(|sent| Peer::offset(sent) >= 32_000));
     assert_eq!(peer.host.stats.tcp_retransmits, 2);
     assert_eq!(peer.host.stats.tcp_timeouts, 0);
+}
+
+#[test]
+fn what_is_retransmitted_was_sent_before() {
+    let mut peer = Peer::plain();
+    let _ = peer.send(&[1; 500]);
+    assert!(peer.send(&[2; 100]).is_empty(), "Nagle holds it back");
+    let _ = peer.ack_bytes(0);
+    let _ = peer.ack_bytes(0);
+    let sent = peer.ack_bytes(0);
+    assert_eq!(sent.iter().map(|sent| sent.data.len()).collect::<Vec<_>>(), [500]);
+}
+
+/// RFC 6582 §3.2 step 4.
+#[test]
+fn duplicates_after_a_time_out_begin_no_recovery() {
+    let mut peer = Peer::plain();
+    let _ = peer.send(&[1; 10_000]);
+    let _ = peer.wait_for_segment();
+    for _ in 0..9 {
+        let _ = peer.ack_bytes(0);
+    }
+    let _ = peer.ack_bytes(5000);
+    for _ in 0..9 {
+        let _ = peer.ack_bytes(5000);
+    }
+    assert_eq!(peer.host.stats.tcp_fast_retransmits, 0);
 }
 
 #[test]
