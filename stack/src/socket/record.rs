@@ -177,7 +177,9 @@ impl Socket {
     pub(super) fn info(&self) -> SocketInfo {
         let (state, (receive_queue, send_queue)) = match &self.role {
             Role::Idle => ("CLOSED", (0, 0)),
-            Role::Listener(listener) => ("LISTEN", (listener.queue.len(), listener.backlog)),
+            Role::Listener(listener) => {
+                (crate::tcp::State::Listen.name(), (listener.queue.len(), listener.backlog))
+            }
             Role::Stream(stream) => (stream.connection.state().name(), stream.connection.queued()),
             Role::Datagram(datagram) => {
                 let state = match (datagram.connected, self.bound) {

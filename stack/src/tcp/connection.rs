@@ -242,7 +242,6 @@ impl Connection {
         }
         self.retries = Retries::default();
         self.rtt_probe = RttProbe::default();
-        self.pending.syn = false;
         self.timers.stop(Timer::Retransmit);
         self.progress = true;
         self.set_state(ctx, State::Established, cause);

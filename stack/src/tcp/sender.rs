@@ -61,6 +61,8 @@ pub(super) struct Sender {
     peer_mss: u16,
     /// The end of the last segment that was sent although it was not full (Minshall's form of Nagle's algorithm).
     small_end: SeqNumber,
+    /// The number before `max` was sent as a window probe and nothing else was.
+    probed: bool,
 }
 
 impl Sender {
@@ -79,6 +81,7 @@ impl Sender {
             fin: Fin::None,
             peer_mss: default_mss,
             small_end: iss,
+            probed: false,
         }
     }
 
@@ -169,6 +172,7 @@ impl Sender {
         }
         self.una = ack;
         self.nxt = self.nxt.max(ack);
+        self.probed = false;
         data
     }
 
@@ -219,9 +223,9 @@ impl Sender {
         self.nxt = self.una;
     }
 
-    /// Whether SND.NXT is at something that was sent before.
-    pub(super) fn is_resending(&self) -> bool {
-        self.nxt.before(self.max)
+    /// Whether SND.NXT is at something that was sent before. A probe into a closed window does not count: it was refused.
+    fn is_resending(&self) -> bool {
+        self.nxt.before(self.max) && !self.probed
     }
 
     /// What may be sent now in one segment of at most `mss` bytes (its options already counted), with `cwnd` bytes in
@@ -271,7 +275,9 @@ impl Sender {
     pub(super) fn on_sent(&mut self, len: usize, fin: bool, full: bool) -> Freshness {
         // A segment is at most 64 KiB.
         let end = self.nxt + len as u32 + u32::from(fin);
-        let freshness = if self.nxt.before(self.max) { Freshness::Repeated } else { Freshness::New };
+        let is_new = end.after(self.max) && !self.is_resending();
+        let freshness = if is_new { Freshness::New } else { Freshness::Repeated };
+        self.probed = false;
         if !full && len > 0 {
             self.small_end = end;
         }
@@ -283,7 +289,10 @@ impl Sender {
     /// A window probe takes one number from SND.UNA on: it may be acknowledged, yet SND.NXT stays, for most
     /// likely the peer did not take it.
     pub(super) fn on_probe_sent(&mut self) {
-        self.max = self.max.max(self.una + 1);
+        if self.max == self.una {
+            self.max += 1;
+            self.probed = true;
+        }
     }
 
     /// Whether the FIN was ever sent: it lies between SND.UNA and `max`.

@@ -7,8 +7,8 @@ use super::bench::Host;
 use super::peer::Peer;
 use crate::stats::DropReason;
 use crate::tcp::{
-    Connection, Flags, HandshakeStep, Header, Options, SeqNumber, State, SynReceived, TimeWait, TimeWaitStep,
-    Timestamps,
+    Connection, Flags, HandshakeStep, Header, Options, SeqNumber, Settings, State, SynReceived, TimeWait,
+    TimeWaitStep, Timestamps,
 };
 
 const IRS: SeqNumber = SeqNumber(u32::MAX);
@@ -94,6 +94,17 @@ fn the_last_ack_makes_a_connection_with_what_was_agreed() {
     // The round trip of the handshake.
     let (at, _) = connection.poll_timeout().expect("a retransmission");
     assert_eq!(at - host.now, Duration::from_millis(230));
+}
+
+#[test]
+fn what_the_syn_ack_offered_is_taken_though_the_buffer_became_smaller() {
+    let mut host = Host::new();
+    let handshake = record(&mut host, &syn());
+    let settings = Settings { receive_buffer_bytes: 100, ..host.settings() };
+    let mut connection = handshake.into_connection(&mut host.ctx(), settings, 1460);
+    let data = bytes::Bytes::from_static(&[1; 1000]);
+    connection.handle_segment(&mut host.ctx(), &next(Flags::PSH_ACK, ISS + 1), data);
+    assert_eq!(connection.queued().0, 1000);
 }
 
 #[test]

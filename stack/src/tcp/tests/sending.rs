@@ -89,6 +89,24 @@ fn a_window_that_opens_a_little_is_not_used_until_the_override_fires() {
     assert_eq!(total(&sent), 2000);
 }
 
+#[test]
+fn a_small_opening_after_a_long_closure_is_used_after_one_rto() {
+    let mut peer = Peer::established_with(Offer { window: 4000, ..Offer::plain() }, |_, _| {});
+    let _ = peer.send(&[0; 20_000]);
+    peer.window = 0;
+    let _ = peer.ack_bytes(4000);
+    for _ in 0..8 {
+        let _ = peer.wait_for_segment();
+        let _ = peer.ack_bytes(4000);
+    }
+    peer.window = 300;
+    assert!(peer.ack_bytes(4000).is_empty());
+    let start = peer.host.now;
+    let sent = peer.wait_for_segment();
+    assert_eq!(sent.data.len(), 300);
+    assert!(sent.at - start <= Duration::from_millis(210), "not the back-off of the probes");
+}
+
 /// MUST-36, SHLD-29, SHLD-30, MUST-37.
 #[test]
 fn a_closed_window_is_probed_with_back_off_for_as_long_as_the_peer_answers() {
