@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use portolan::Stats;
 use portolan_tap::addresses::AddressPlan;
 use portolan_tap::services::{Service, Services};
 use portolan_tap::{Isolation, isolate};
@@ -54,15 +55,19 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
     if let Some(session) = session {
         steps(&session, &mut report);
         let stats = session.handle().stats();
-        report.say(&format!(
-            "\nThe stack took {} frames in, sent {} out, and dropped {}.",
-            stats.frames_in,
-            stats.frames_out,
-            stats.all_drops()
-        ));
+        report.say(&format!("\n{}", traffic(&stats)));
         session.stop();
     }
     Ok(conclude(&mut report))
+}
+
+/// How many frames there were, and for which reasons any were dropped.
+fn traffic(stats: &Stats) -> String {
+    let reasons: Vec<String> =
+        stats.drop_counts().map(|(reason, count)| format!("{reason:?} {count}")).collect();
+    let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let (taken, sent, dropped) = (stats.frames_in, stats.frames_out, stats.all_drops());
+    format!("The stack took {taken} frames in, sent {sent} out, and dropped {dropped}{why}.")
 }
 
 fn conclude(report: &mut Report) -> ExitCode {
