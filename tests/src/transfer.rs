@@ -31,6 +31,8 @@ pub struct Transfer {
     pub domain: Domain,
     /// Ethernet or bare IP.
     pub ethernet: bool,
+    /// The largest IP packet.
+    pub mtu: usize,
     /// What the link does.
     pub faults: LinkFaults,
     /// Bytes from A to B.
@@ -45,10 +47,10 @@ impl Transfer {
         let config = PairConfig {
             faults: self.faults,
             ethernet: self.ethernet,
+            mtu: self.mtu,
             record: true,
             ..PairConfig::seeded(self.seed)
         };
-        let mtu = config.mtu;
         let mut pair = Pair::new(config);
         let (a, b) = pair.connected_streams(self.domain);
         let mut programs = [
@@ -70,7 +72,7 @@ impl Transfer {
         let result = match failure {
             Some(failure) => Err(failure),
             None if !done => Err(format!("not done after an hour: {programs:?}")),
-            None => check_frames(medium, mtu, &frames),
+            None => check_frames(medium, self.mtu, &frames),
         };
         result.map_err(|error| {
             let pcap = keep_pcap(&format!("transfer-{}", self.seed), medium, &frames);

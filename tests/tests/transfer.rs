@@ -10,7 +10,8 @@ const FAMILIES: [Domain; 2] = [Domain::V4, Domain::V6];
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn transfer(seed: u64, domain: Domain, faults: LinkFaults) -> Transfer {
-    Transfer { seed, domain, ethernet: !seed.is_multiple_of(3), faults, a_to_b: 200_000, b_to_a: 60_000 }
+    let ethernet = !seed.is_multiple_of(3);
+    Transfer { seed, domain, ethernet, mtu: 1500, faults, a_to_b: 200_000, b_to_a: 60_000 }
 }
 
 fn run(transfers: impl Iterator<Item = Transfer>) {
@@ -30,6 +31,14 @@ fn over_a_good_link() {
     let large =
         Transfer { a_to_b: 5_000_000, b_to_a: 5_000_000, ..transfer(4, Domain::V4, LinkFaults::default()) };
     run([large].into_iter());
+}
+
+#[test]
+fn over_links_of_other_sizes() {
+    let faults = LinkFaults { loss: 0.02, ..LinkFaults::default() };
+    for mtu in [1280, 1499, 9000, 65_535] {
+        run(each(50..53, faults).map(|transfer| Transfer { mtu, ..transfer }));
+    }
 }
 
 #[test]
@@ -118,7 +127,7 @@ fn half_close() {
         assert!(pair.drive(MINUTE, |pair| pair.a.stack.recv(pair.now(), a, &mut [0; 1]) == Ok(0)));
         pair.a.stack.close(pair.now(), a).unwrap();
         // Nothing is left but TIME-WAIT, and then not that.
-        pair.run_for(2 * MINUTE);
+        assert!(pair.run_until_idle(10 * MINUTE), "{:?}", pair.a.stack.poll_timeout());
         assert_eq!((pair.a.stack.sockets().len(), pair.b.stack.sockets().len()), (0, 0));
         assert_eq!(pair.a.stack.stats().tcp_resets_sent + pair.b.stack.stats().tcp_resets_sent, 0);
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use portolan::testing::{PacketBuilder, Pair, PairConfig, Side, TcpSegment, ethernet};
-use portolan::{Domain, Medium, SocketKind};
+use portolan::{Domain, DropReason, Medium, SocketKind};
 use portolan_tests::data;
 
 use crate::FAMILIES;
@@ -183,21 +183,36 @@ fn datagrams_from_strangers_to_closed_ports() {
     }
 }
 
-/// A receiver that nobody reads: the memory limit holds although each connection may offer a window.
+/// The memory limit holds although each of many connections may offer a window; and when the programs read at last, all
+/// of it arrives.
 #[test]
 fn many_connections_with_data_that_nobody_reads() {
     let mut flooded = Flooded::new(Domain::V4);
-    let mut clients = Vec::new();
-    for _ in 0..20 {
-        clients.push(flooded.pair.connect_to(Domain::V4, flooded.listener, 80).0);
-    }
-    let bytes = vec![7; 1 << 20];
+    let streams: Vec<_> =
+        (0..20).map(|_| flooded.pair.connect_to(Domain::V4, flooded.listener, 80)).collect();
+    let bytes = data(9, 1 << 20);
+    let mut sent = vec![0; streams.len()];
     flooded.pair.drive(Duration::from_secs(120), |pair| {
-        for &client in &clients {
-            let now = pair.now();
-            let _ = pair.a.stack.send(now, client, &bytes);
+        let now = pair.now();
+        for (&(client, _), sent) in streams.iter().zip(&mut sent) {
+            *sent += pair.a.stack.send(now, client, &bytes[*sent..]).unwrap_or(0);
         }
         assert!(pair.b.stack.memory_bytes() <= LIMIT_BYTES);
         false
     });
+    assert!(flooded.pair.b.stack.stats().drops(DropReason::MemoryLimit) > 0);
+    let mut received = vec![Vec::new(); streams.len()];
+    let whole = flooded.pair.drive(Duration::from_secs(3600), |pair| {
+        let now = pair.now();
+        for (&(_, server), received) in streams.iter().zip(&mut received) {
+            while let Ok(slice) = pair.b.stack.recv_bytes(now, server, usize::MAX) {
+                received.extend_from_slice(&slice);
+            }
+        }
+        received.iter().zip(&sent).all(|(received, &sent)| received.len() >= sent)
+    });
+    assert!(whole, "{sent:?}");
+    for (received, sent) in received.iter().zip(sent) {
+        assert!(received[..] == bytes[..sent]);
+    }
 }
