@@ -17,12 +17,12 @@ pub(crate) fn hash_map<K, V>(rng: &mut Rng) -> HashMap<K, V> {
 /// Builds SipHash-1-3 hashers under one secret key.
 #[derive(Clone, Debug)]
 pub(crate) struct Keyed {
-    key: [u8; 16],
+    key: (u64, u64),
 }
 
 impl Keyed {
     pub(crate) fn new(rng: &mut Rng) -> Self {
-        Keyed { key: rng.key() }
+        Keyed { key: SipHasher13::new_with_key(&rng.key()).keys() }
     }
 
     /// The hash of some bytes under this key.
@@ -36,6 +36,6 @@ impl Keyed {
 impl BuildHasher for Keyed {
     type Hasher = SipHasher13;
     fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_key(&self.key)
+        SipHasher13::new_with_keys(self.key.0, self.key.1)
     }
 }

@@ -7,44 +7,58 @@ use bytes::Bytes;
 /// A checksum being computed over slices that follow each other, of any length, odd ones included.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Checksum {
-    /// The sum of 32-bit words in the byte order of the machine; RFC 1071 §2(B) shows that the order does not
-    /// matter as long as the result is stored in the same one. 2^32 words fit: 16 GiB.
+    /// The ones' complement sum of 64-bit words in the byte order of the machine: RFC 1071 §2(B) shows that the order
+    /// does not matter as long as the result is stored in the same one, and §2(C) that wide words are as good as
+    /// narrow ones, for they fold into each other.
     sum: u64,
     /// An odd number of bytes was added so far.
     odd: bool,
 }
 
+/// So many words are added side by side: each to a sum of its own, the carry of one into the next.
+const LANES: usize = 8;
+
 impl Checksum {
     /// Adds the bytes that follow those added before.
     pub(crate) fn add(&mut self, data: &[u8]) {
-        let mut sum = 0u64;
-        let (words, tail) = data.as_chunks::<4>();
+        let (blocks, rest) = data.as_chunks::<{ 8 * LANES }>();
+        let mut sum = if blocks.is_empty() { 0 } else { sum_blocks(blocks) };
+        let (words, rest) = rest.as_chunks::<8>();
         for word in words {
-            sum += u64::from(u32::from_ne_bytes(*word));
+            sum = plus(sum, u64::from_ne_bytes(*word));
         }
-        if !tail.is_empty() {
-            let mut last = [0; 4];
-            for (to, from) in last.iter_mut().zip(tail) {
-                *to = *from;
-            }
-            sum += u64::from(u32::from_ne_bytes(last));
+        let (words, rest) = rest.as_chunks::<4>();
+        for word in words {
+            sum = plus(sum, u64::from(u32::from_ne_bytes(*word)));
+        }
+        let (words, rest) = rest.as_chunks::<2>();
+        for word in words {
+            sum = plus(sum, u64::from(u16::from_ne_bytes(*word)));
+        }
+        if let &[last] = rest {
+            sum = plus(sum, u64::from(u16::from_ne_bytes([last, 0])));
         }
         // RFC 1071 §2(B): bytes at odd places count in the other half of their word.
-        self.sum += if self.odd { u64::from(fold(sum).swap_bytes()) } else { sum };
+        self.sum = plus(self.sum, if self.odd { u64::from(fold(sum).swap_bytes()) } else { sum });
         self.odd ^= data.len() % 2 == 1;
     }
 
     /// Adds the pseudo-header of RFC 9293 §3.1 (IPv4) or RFC 8200 §8.1 (IPv6). Before any odd slice.
     pub(crate) fn add_pseudo_header(&mut self, src: IpAddr, dst: IpAddr, protocol: u8, len: usize) {
         for addr in [src, dst] {
-            match addr {
-                IpAddr::V4(addr) => self.add(&addr.octets()),
-                IpAddr::V6(addr) => self.add(&addr.octets()),
-            }
+            let sum = match addr {
+                IpAddr::V4(addr) => u64::from(u32::from_ne_bytes(addr.octets())),
+                IpAddr::V6(addr) => {
+                    let octets = u128::from_ne_bytes(addr.octets());
+                    plus(octets as u64, (octets >> 64) as u64)
+                }
+            };
+            self.sum = plus(self.sum, sum);
         }
         // The two families differ only in where the zeros stand.
-        let [a, b, c, d] = (len as u32).to_be_bytes();
-        self.add(&[a, b, c, d, 0, protocol]);
+        let len = u32::from_ne_bytes((len as u32).to_be_bytes());
+        let protocol = u16::from_ne_bytes([0, protocol]);
+        self.sum = plus(self.sum, u64::from(len) + u64::from(protocol));
     }
 
     /// The value for the checksum field.
@@ -58,7 +72,34 @@ impl Checksum {
     }
 }
 
-/// Folds the carries back in: ones' complement addition.
+/// Ones' complement addition: the carry comes round to the other end.
+fn plus(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    // After a carry the sum is below the largest number.
+    sum + u64::from(carry)
+}
+
+/// The sum of whole blocks. Most of what a packet costs is spent here: one chain of additions with carry, without a
+/// branch, in which the processor finds eight sums that do not wait for each other.
+fn sum_blocks(blocks: &[[u8; 8 * LANES]]) -> u64 {
+    let mut sums = [0u64; LANES];
+    // Those of the last lane; fewer than there are blocks.
+    let mut carries = 0u64;
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        let mut carry = false;
+        for (sum, word) in sums.iter_mut().zip(words) {
+            let (partial, first) = sum.overflowing_add(u64::from_ne_bytes(*word));
+            let (total, second) = partial.overflowing_add(u64::from(carry));
+            *sum = total;
+            carry = first | second;
+        }
+        carries += u64::from(carry);
+    }
+    sums.into_iter().fold(carries, plus)
+}
+
+/// Folds a sum into 16 bits.
 fn fold(sum: u64) -> u16 {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
@@ -144,6 +185,19 @@ mod tests {
     }
 
     #[test]
+    fn no_carry_is_lost() {
+        for len in 0..400 {
+            // Words that all overflow, and some that just do not.
+            for fill in [0xff, 0x80, 0x7f] {
+                let mut data = alloc::vec![fill; len];
+                assert_eq!(internet_checksum(&data), naive(&data), "{len} of {fill:#x}");
+                data.iter_mut().step_by(16).for_each(|byte| *byte = 1);
+                assert_eq!(internet_checksum(&data), naive(&data), "{len} of {fill:#x}");
+            }
+        }
+    }
+
+    #[test]
     fn pseudo_headers_of_both_families() {
         // A UDP datagram 10.0.0.1:1 -> 10.0.0.2:2 with no data.
         let mut udp = [0, 1, 0, 2, 0, 8, 0, 0];
@@ -164,7 +218,7 @@ mod tests {
     proptest! {
         #[test]
         fn slices_of_any_length_sum_as_the_whole(
-            slices in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..70), 0..6)
+            slices in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..6)
         ) {
             let whole: Vec<u8> = slices.concat();
             let mut checksum = Checksum::default();
