@@ -18,7 +18,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 
 use super::mac::MacAddr;
@@ -86,7 +86,7 @@ pub(crate) enum NeighborEvent {
 pub(crate) enum Enqueued {
     /// It waits. `solicit`: it is the first, and the neighbour is to be asked for. `dropped`: packets that gave way.
     Waits { solicit: bool, dropped: usize },
-    /// It was dropped: too much waits on this interface.
+    /// It was dropped: nothing may wait on this interface.
     Dropped,
 }
 
@@ -98,6 +98,20 @@ pub(crate) struct Advertised {
     pub(crate) solicited: bool,
     /// It may replace a MAC address that we have.
     pub(crate) override_: bool,
+}
+
+/// An address as one number, an IPv4 address as an IPv4-mapped one: hashed in one go, once per packet sent.
+type Key = u128;
+
+fn key(addr: IpAddr) -> Key {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(addr) => addr.to_bits(),
+    }
+}
+
+fn addr_of(key: Key) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from_bits(key)).to_canonical()
 }
 
 #[derive(Debug)]
@@ -133,7 +147,7 @@ impl Entry {
 /// The neighbours of one interface.
 #[derive(Debug)]
 pub(crate) struct NeighborCache {
-    entries: HashMap<IpAddr, Entry>,
+    entries: HashMap<Key, Entry>,
     config: NeighborConfig,
     /// REACHABLE_TIME of RFC 4861 §6.3.2: the configured time, spread so that hosts do not ask in step.
     reachable_delay: Duration,
@@ -163,7 +177,7 @@ impl NeighborCache {
 
     /// The MAC address to send a packet to. None if it must wait ([`NeighborCache::enqueue`]).
     pub(crate) fn resolve(&mut self, now: Instant, addr: IpAddr) -> Option<MacAddr> {
-        let entry = self.entries.get_mut(&addr)?;
+        let entry = self.entries.get_mut(&key(addr))?;
         entry.used_at = now;
         match entry.state {
             NeighborState::Incomplete => return None,
@@ -182,11 +196,15 @@ impl NeighborCache {
 
     /// Keeps a packet until its neighbour is found (RFC 4861 §7.2.2).
     pub(crate) fn enqueue(&mut self, now: Instant, addr: IpAddr, packet: IpPacket) -> Enqueued {
-        if self.pending_packets >= self.max_pending {
+        if self.max_pending == 0 {
             return Enqueued::Dropped;
         }
         let (mut solicit, mut dropped) = (false, 0);
-        if !self.entries.contains_key(&addr) {
+        while self.pending_packets >= self.max_pending {
+            // Whoever waits longest will hardly be answered any more; those who are, are within milliseconds.
+            dropped += self.evict();
+        }
+        if !self.entries.contains_key(&key(addr)) {
             while self.entries.len() >= self.config.max_entries.max(1) {
                 dropped += self.evict();
             }
@@ -194,7 +212,7 @@ impl NeighborCache {
             self.insert(now, addr, NeighborState::Incomplete, MacAddr([0; 6]), timer_at);
             solicit = true;
         }
-        let Some(entry) = self.entries.get_mut(&addr) else { return Enqueued::Dropped };
+        let Some(entry) = self.entries.get_mut(&key(addr)) else { return Enqueued::Dropped };
         if entry.pending.len() >= self.config.max_pending_packets.max(1)
             && let Some(oldest) = entry.pending.pop_front()
         {
@@ -213,7 +231,7 @@ impl NeighborCache {
     ///
     /// This is the only way in which a stranger makes an entry, so it takes no room from others.
     pub(crate) fn on_solicited_by(&mut self, now: Instant, addr: IpAddr, mac: MacAddr) -> Pending {
-        let Some(entry) = self.entries.get_mut(&addr) else {
+        let Some(entry) = self.entries.get_mut(&key(addr)) else {
             if self.entries.len() < self.config.max_entries {
                 self.insert(now, addr, NeighborState::Stale, mac, now);
             }
@@ -231,7 +249,7 @@ impl NeighborCache {
     /// nothing if nobody here knows the neighbour: nobody asked, so no entry is made.
     pub(crate) fn on_advertised(&mut self, now: Instant, addr: IpAddr, said: Advertised) -> Option<Pending> {
         let reachable_until = now + self.reachable_delay;
-        let entry = self.entries.get_mut(&addr)?;
+        let entry = self.entries.get_mut(&key(addr))?;
         if entry.state == NeighborState::Incomplete {
             // Without a link address there is nothing to learn.
             let Some(mac) = said.mac else { return Some(Pending::new()) };
@@ -260,7 +278,7 @@ impl NeighborCache {
 
     /// An upper layer made progress with this neighbour (RFC 4861 §7.3.1).
     pub(crate) fn confirm(&mut self, now: Instant, addr: IpAddr) {
-        if let Some(entry) = self.entries.get_mut(&addr)
+        if let Some(entry) = self.entries.get_mut(&key(addr))
             && entry.state != NeighborState::Incomplete
         {
             entry.state = NeighborState::Reachable;
@@ -276,7 +294,8 @@ impl NeighborCache {
         }
         let mut failed = Vec::new();
         let mut next = None;
-        for (&addr, entry) in &mut self.entries {
+        for (&key, entry) in &mut self.entries {
+            let addr = addr_of(key);
             if entry.has_timer() && entry.timer_at <= now {
                 match entry.state {
                     // RFC 4861 §7.3.3: nobody confirmed it; it is asked by itself.
@@ -302,7 +321,7 @@ impl NeighborCache {
         self.next_timer_at = next;
         for addr in failed {
             let pending = self.take_pending(addr);
-            self.entries.remove(&addr);
+            self.entries.remove(&key(addr));
             events.push(NeighborEvent::Unreachable { pending });
         }
         events
@@ -315,11 +334,11 @@ impl NeighborCache {
 
     /// The entries as they are now, in no order.
     pub(crate) fn infos(&self, now: Instant) -> Vec<NeighborInfo> {
-        let info = |(&addr, entry): (&IpAddr, &Entry)| {
+        let info = |(&key, entry): (&Key, &Entry)| {
             let expired = entry.state == NeighborState::Reachable && now >= entry.timer_at;
             let state = if expired { NeighborState::Stale } else { entry.state };
             let mac = (state != NeighborState::Incomplete).then_some(entry.mac);
-            NeighborInfo { addr, mac, state }
+            NeighborInfo { addr: addr_of(key), mac, state }
         };
         self.entries.iter().map(info).collect()
     }
@@ -330,7 +349,7 @@ impl NeighborCache {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<(IpAddr, Entry)>() + self.pending_bytes
+        self.entries.capacity() * size_of::<(Key, Entry)>() + self.pending_bytes
     }
 
     fn insert(&mut self, now: Instant, addr: IpAddr, state: NeighborState, mac: MacAddr, timer_at: Instant) {
@@ -339,11 +358,11 @@ impl NeighborCache {
         if entry.has_timer() {
             arm(&mut self.next_timer_at, timer_at);
         }
-        self.entries.insert(addr, entry);
+        self.entries.insert(key(addr), entry);
     }
 
     fn take_pending(&mut self, addr: IpAddr) -> Pending {
-        let Some(entry) = self.entries.get_mut(&addr) else { return Pending::new() };
+        let Some(entry) = self.entries.get_mut(&key(addr)) else { return Pending::new() };
         let pending = core::mem::take(&mut entry.pending);
         self.pending_packets -= pending.len();
         self.pending_bytes -= pending.iter().map(IpPacket::memory_bytes).sum::<usize>();
@@ -354,9 +373,9 @@ impl NeighborCache {
     /// Strangers can make us ask (by spoofed packets that we answer): what they crowd out is their own.
     fn evict(&mut self) -> usize {
         let first = self.entries.iter().min_by_key(|(_, entry)| entry.eviction_rank());
-        let Some(addr) = first.map(|(&addr, _)| addr) else { return 0 };
+        let Some(addr) = first.map(|(&key, _)| addr_of(key)) else { return 0 };
         let pending = self.take_pending(addr);
-        self.entries.remove(&addr);
+        self.entries.remove(&key(addr));
         pending.len()
     }
 }

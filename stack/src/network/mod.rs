@@ -191,7 +191,8 @@ impl Network {
     pub(crate) fn memory_bytes(&self) -> usize {
         let neighbors: usize = self.interfaces.iter().map(|i| i.neighbors.memory_bytes()).sum();
         let tables = neighbors + self.reassembler.memory_bytes() + self.path_mtus.memory_bytes();
-        tables + self.transmits.memory_bytes() + self.loopback.memory_bytes()
+        let errors: usize = self.errors.iter().map(|error| size_of_val(error) + error.transport.len()).sum();
+        tables + errors + self.transmits.memory_bytes() + self.loopback.memory_bytes()
     }
 
     fn interface(&self, id: InterfaceId) -> Option<&Interface> {

@@ -195,8 +195,13 @@ fn what_waits_is_bounded() {
     for last in 0..100 {
         assert_eq!(cache.enqueue(at(0), ip(last), packet(last)), SOLICIT);
     }
-    assert_eq!(cache.enqueue(at(0), ip(200), packet(0)), Enqueued::Dropped);
-    assert_eq!(state(&cache, at(0), 200), None);
+    // The one that waits longest gives way, not the new one.
+    assert_eq!(cache.resolve(at(1), ip(0)), None);
+    assert_eq!(cache.enqueue(at(1), ip(200), packet(0)), Enqueued::Waits { solicit: true, dropped: 1 });
+    assert_eq!(cache.pending_packets, 100);
+    assert_eq!(state(&cache, at(1), 0), Some(NeighborState::Incomplete));
+    let mut none = NeighborCache::new(&NeighborConfig::default(), 0, &mut Rng::new([0; 32]));
+    assert_eq!(none.enqueue(at(0), ip(1), packet(0)), Enqueued::Dropped);
 }
 
 #[test]
