@@ -1,5 +1,7 @@
 //! What an idle established connection costs in memory, everything counted: descriptors, tables, records, queues.
-//! `cargo test --release -p portolan-tests --test idle_memory -- --nocapture` prints the figure.
+//!
+//! `CONNECTIONS=100000 cargo test --release -p portolan-tests --test idle_memory -- --nocapture` prints the figure for
+//! 100,000 connections; without, the test opens 10,000.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -32,20 +34,20 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const CONNECTIONS: usize = 100_000;
 /// One address and port has 28,232 ephemeral ports to connect from.
-const PER_PORT: usize = 20_000;
+const PER_PORT: usize = 10_000;
 const LIMIT: usize = 1536;
 
 #[test]
 fn an_idle_connection_takes_at_most_a_kibibyte_and_a_half() {
+    let count = std::env::var("CONNECTIONS").map_or(PER_PORT, |text| text.parse().expect("a number"));
     let mut config = PairConfig::seeded(1);
     config.a.memory_limit_bytes = 1 << 30;
     config.b.memory_limit_bytes = 1 << 30;
     let mut pair = Pair::new(config);
-    let mut held = Vec::with_capacity(2 * CONNECTIONS);
+    let mut held = Vec::with_capacity(2 * count);
     let before = LIVE.load(Ordering::Relaxed);
-    for index in 0..CONNECTIONS / PER_PORT {
+    for index in 0..count.div_ceil(PER_PORT) {
         let port = 80 + index as u16;
         let listener = pair.listener(Domain::V4, port);
         let to = SocketAddr::new(pair.b.addr(Domain::V4), port);
@@ -70,9 +72,9 @@ fn an_idle_connection_takes_at_most_a_kibibyte_and_a_half() {
     pair.run_for(Duration::from_secs(5));
     pair.take_events(portolan::testing::Side::A);
     pair.take_events(portolan::testing::Side::B);
-    let ends = 2 * CONNECTIONS;
+    let ends = held.len();
     let each = (LIVE.load(Ordering::Relaxed) - before) / ends;
     println!("an idle established connection takes {each} bytes, everything counted ({ends} ends)");
-    assert_eq!(held.len(), ends);
+    assert!(ends >= 2 * count);
     assert!(each <= LIMIT, "{each} bytes, more than {LIMIT}");
 }
