@@ -158,10 +158,6 @@ impl Transmit {
         }
         bytes
     }
-
-    pub(crate) fn header_mut(&mut self) -> &mut HeaderBuf {
-        &mut self.header
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use portolan::testing::{LinkFaults, Pair, PairConfig, Side};
-use portolan::{Descriptor, Domain, DropReason, Error, Readiness, Shutdown, SocketKind, SocketOption};
+use portolan::{
+    CloseReason, Descriptor, Domain, DropReason, Error, Readiness, Shutdown, SocketKind, SocketOption,
+};
 
 const BOTH: [Domain; 2] = [Domain::V4, Domain::V6];
 const MINUTE: Duration = Duration::from_secs(60);
@@ -152,6 +154,7 @@ fn a_closed_port_refuses_and_the_socket_can_try_again() {
         assert!(pair.drive(MINUTE, |pair| readiness(pair, s).error));
         assert_eq!(pair.a.stack.take_error(s), Ok(Some(Error::ConnectionRefused)));
         assert_eq!(pair.a.stack.take_error(s), Ok(None));
+        assert_eq!(pair.a.stack.close_reason(s), Ok(Some(CloseReason::Refused)));
     }
 }
 
@@ -249,6 +252,7 @@ fn unread_data_and_linger_zero_make_close_a_reset() {
         assert!(pair.drive(MINUTE, |pair| readiness(pair, client).error));
         let now = pair.now();
         let mut buf = [0; 8];
+        assert_eq!(pair.a.stack.close_reason(client), Ok(Some(CloseReason::PeerReset)));
         assert_eq!(pair.a.stack.recv(now, client, &mut buf), Err(Error::ConnectionReset));
         assert_eq!(pair.a.stack.recv(now, client, &mut buf), Ok(0));
         assert_eq!(pair.a.stack.send(now, client, b"x"), Err(Error::BrokenPipe));

@@ -13,7 +13,7 @@ use super::stream::Outgoing;
 use super::{Descriptor, Domain, Shutdown, SocketId, SocketInfo, SocketKind, SocketOption, SocketOptions};
 use crate::Ctx;
 use crate::demux::BoundAddr;
-use crate::error::{Error, Result};
+use crate::error::{CloseReason, Error, Result};
 use crate::event::Readiness;
 use crate::network::Network;
 use crate::ports::Binding;
@@ -255,6 +255,15 @@ impl Stack {
     /// has none.
     pub fn queued_bytes(&self, d: Descriptor) -> Result<(usize, usize)> {
         Ok(self.sockets.socket(d)?.1.queued_bytes())
+    }
+
+    /// Why the connection ended; none while it has not, and on sockets without one. Unlike
+    /// [`take_error`](Stack::take_error) it can be asked again.
+    pub fn close_reason(&self, d: Descriptor) -> Result<Option<CloseReason>> {
+        match &self.sockets.socket(d)?.1.role {
+            Role::Stream(stream) => Ok(stream.connection.close_reason()),
+            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Ok(None),
+        }
     }
 
     /// What can be done without [`Error::WouldBlock`].
