@@ -23,7 +23,7 @@ struct Side {
 
 const FRAMES_BYTES: usize = 64 << 10;
 
-pub struct Pair {
+pub(crate) struct Pair {
     client: Side,
     server: Side,
     now: Instant,
@@ -79,7 +79,7 @@ impl Side {
 }
 
 impl Pair {
-    pub fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let now = Instant::from_secs(1);
         let (client, server) = (Side::new(1, now), Side::new(2, now));
         let buf = vec![0; 64 << 10];
@@ -117,7 +117,7 @@ impl Pair {
     }
 
     /// Moves so many bytes over the first connection.
-    pub fn transfer(&mut self, bytes: usize) {
+    pub(crate) fn transfer(&mut self, bytes: usize) {
         let (client, server) = *self.connections.iter().find(|(a, b)| a != b).unwrap();
         let (mut sent, mut received) = (0, 0);
         while received < bytes {
@@ -146,7 +146,7 @@ impl Pair {
     }
 
     /// The client sends `count` segments; the time that the server takes for them.
-    pub fn receive_batch(&mut self, count: usize, all_busy: bool) -> Duration {
+    pub(crate) fn receive_batch(&mut self, count: usize, all_busy: bool) -> Duration {
         self.now += Duration::from_millis(1);
         let mut servers = Vec::with_capacity(count);
         for _ in 0..count {

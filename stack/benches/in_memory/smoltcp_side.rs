@@ -66,7 +66,7 @@ struct Side {
     handle: SocketHandle,
 }
 
-pub struct Pair {
+pub(crate) struct Pair {
     client: Side,
     server: Side,
     now: Instant,
@@ -106,7 +106,7 @@ impl Side {
 
 impl Pair {
     /// As many sockets on the server, one of them connected. Its buffers are as large as Portolan's.
-    pub fn new(sockets: usize) -> Self {
+    pub(crate) fn new(sockets: usize) -> Self {
         let now = Instant::from_secs(1);
         let (client, server) =
             (Side::new(1, now, 0, SOCKET_BUFFER), Side::new(2, now, sockets - 1, SOCKET_BUFFER));
@@ -128,7 +128,7 @@ impl Pair {
         self.server.poll(self.now, &mut self.client.end.inbox);
     }
 
-    pub fn transfer(&mut self, bytes: usize) {
+    pub(crate) fn transfer(&mut self, bytes: usize) {
         let (mut sent, mut received) = (0, 0);
         while received < bytes {
             while sent < bytes && self.client.sockets.get_mut::<tcp::Socket>(self.client.handle).can_send() {
@@ -154,7 +154,7 @@ impl Pair {
         self.step();
     }
 
-    pub fn receive_batch(&mut self, count: usize) -> Duration {
+    pub(crate) fn receive_batch(&mut self, count: usize) -> Duration {
         for _ in 0..count {
             self.client.socket().send_slice(&[0; 100]).unwrap();
             self.now += smoltcp::time::Duration::from_micros(50);
