@@ -15,17 +15,19 @@ impl Connection {
     /// The next segment to send, of at most the effective MSS; ports are filled in by the caller. `None` when there is
     /// nothing more to send now.
     pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
-        let (header, payload) = self.next_segment(ctx)?;
-        log::trace!(
-            "tcp in {} -> {:?} seq {:?} ack {:?} win {} len {}",
-            self.state.name(),
-            header.flags,
-            header.seq,
-            header.ack,
-            header.window,
-            crate::frame::payload_len(&payload)
-        );
-        Some((header, payload))
+        let segment = self.next_segment(ctx);
+        if let Some((header, payload)) = &segment {
+            log::trace!(
+                "tcp in {} -> {:?} seq {:?} ack {:?} win {} len {}",
+                self.state.name(),
+                header.flags,
+                header.seq,
+                header.ack,
+                header.window,
+                crate::frame::payload_len(payload)
+            );
+        }
+        segment
     }
 
     fn next_segment(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
