@@ -37,7 +37,7 @@ fn breakpoints_exist() {
 fn commands_are_run_somewhere() {
     let mut count = 0;
     for (path, text) in documents() {
-        for (number, command) in shell_lines(&text) {
+        for (number, command) in shell_lines(&text).into_iter().chain(inline_commands(&text)) {
             count += 1;
             if let Err(why) = check_command(command) {
                 panic!("{}:{number}: `{command}`: {why}", relative(&path));
@@ -220,6 +220,15 @@ fn shell_lines(text: &str) -> Vec<(usize, &str)> {
         }
     }
     lines
+}
+
+/// Commands in running text and in tables, with the numbers of their lines.
+fn inline_commands(text: &str) -> Vec<(usize, &str)> {
+    text.lines()
+        .enumerate()
+        .flat_map(|(index, line)| line.split('`').skip(1).step_by(2).map(move |code| (index + 1, code)))
+        .filter(|(_, code)| code.starts_with("cargo test ") || code.starts_with("cargo run "))
+        .collect()
 }
 
 /// The targets of `[text](target)`, outside code.
