@@ -28,7 +28,7 @@ pub(super) struct Offender<'a> {
 
 impl Network {
     pub(super) fn handle_icmp_v4(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram) -> Option<Delivery> {
-        let message = &datagram.transport;
+        let message = datagram.transport();
         let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
         let Some(kind) = kind.filter(|_| verify_internet_checksum(message)) else {
             ctx.stats.count_drop(DropReason::BadIcmp);
@@ -43,7 +43,7 @@ impl Network {
         arrival: Arrival,
         datagram: Datagram,
     ) -> Option<Delivery> {
-        let message = &datagram.transport;
+        let message = datagram.transport();
         let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
         let is_right = verify_transport_checksum(datagram.src, datagram.dst, protocol::ICMPV6, message);
         let Some(kind) = kind.filter(|_| is_right) else {
@@ -78,7 +78,7 @@ impl Network {
                 return None;
             }
             MessageClass::Error => {
-                match errors::parse(datagram.iface, &datagram.transport, datagram.src.is_ipv4()) {
+                match errors::parse(datagram.iface, &datagram.share_transport(), datagram.src.is_ipv4()) {
                     Ok(error) if self.is_local(error.local) => return Some(Delivery::Error(error)),
                     Ok(_) => DropReason::UnmatchedIcmpError,
                     Err(reason) => reason,
@@ -108,7 +108,7 @@ impl Network {
             Ok(request.dst)
         };
         let Ok(src) = src else { return ctx.stats.count_drop(DropReason::NoRoute) };
-        let Some((header, payload)) = echo::reply(src, request.src, &request.transport) else {
+        let Some((header, payload)) = echo::reply(src, request.src, &request.share_transport()) else {
             return ctx.stats.count_drop(DropReason::BadIcmp);
         };
         ctx.stats.echo_replies_sent += 1;

@@ -348,7 +348,7 @@ fn datagram(arrival: Arrival, received: Received, chain: Chain) -> Datagram {
         hop_limit: header.hop_limit,
         traffic_class: header.traffic_class,
         cast,
-        transport: packet.slice(chain.offset.min(packet.len())..),
         packet,
+        transport_at: chain.offset,
     }
 }

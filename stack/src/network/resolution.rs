@@ -71,7 +71,7 @@ impl Network {
             // There are no neighbours on the loopback, nor on a link without link addresses.
             return ctx.stats.count_drop(DropReason::BadNdp);
         };
-        match NdpMessage::parse(src, dst, datagram.hop_limit, &datagram.transport) {
+        match NdpMessage::parse(src, dst, datagram.hop_limit, datagram.transport()) {
             Ok(NdpMessage::Solicitation { target, source_mac }) => {
                 self.handle_solicitation(ctx, iface, own, src, target, source_mac);
             }

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::iface::address::AddressState;
 use crate::iface::cidr::Cidr;
@@ -114,8 +115,29 @@ pub(crate) struct Datagram {
     pub(crate) cast: Cast,
     /// The whole IP packet, for ICMP errors to quote.
     pub(crate) packet: Bytes,
+    /// Where in it the transport header begins.
+    pub(super) transport_at: usize,
+}
+
+impl Datagram {
     /// The transport header and what follows it, without link padding.
-    pub(crate) transport: Bytes,
+    pub(crate) fn transport(&self) -> &[u8] {
+        self.packet.get(self.transport_at..).unwrap_or_default()
+    }
+
+    /// A part of [`transport`](Datagram::transport), cut to what is there. It is the packet itself that shrinks to it:
+    /// counting one more reference, and one less soon after, costs more than all else that is done here.
+    pub(crate) fn into_transport(self, range: Range<usize>) -> Bytes {
+        let mut bytes = self.packet;
+        bytes.truncate(self.transport_at.saturating_add(range.end));
+        bytes.advance(self.transport_at.saturating_add(range.start).min(bytes.len()));
+        bytes
+    }
+
+    /// The transport header and what follows it, beside the packet.
+    pub(crate) fn share_transport(&self) -> Bytes {
+        self.packet.slice(self.transport_at.min(self.packet.len())..)
+    }
 }
 
 /// To whom a packet was addressed.
@@ -159,7 +181,7 @@ pub(crate) enum NetworkErrorKind {
 #[derive(Clone, Debug)]
 pub(crate) enum Delivery {
     Datagram(Datagram),
-    /// An echo reply, for the socket that sent the request: `transport` is the ICMP message.
+    /// An echo reply, for the socket that sent the request: its transport part is the ICMP message.
     EchoReply(Datagram),
     Error(NetworkError),
 }

@@ -111,14 +111,14 @@ impl Sockets {
         network: &mut Network,
         datagram: network::Datagram,
     ) {
-        let Some(udp) = parse_udp(&datagram.transport) else {
+        let Some(udp) = parse_udp(datagram.transport()) else {
             return ctx.stats.count_drop(DropReason::BadUdp);
         };
         // RFC 768: over IPv4 a checksum of zero means none; RFC 8200 §8.1: over IPv6 there must be one.
         let is_without_checksum = udp.checksum == 0 && datagram.src.is_ipv4();
-        let covered = datagram.transport.slice(..UDP_HEADER_LEN + udp.payload.len());
+        let covered = datagram.transport().get(..udp.len).unwrap_or_default();
         if !is_without_checksum
-            && (udp.checksum == 0 || !verify_transport_checksum(datagram.src, datagram.dst, UDP, &covered))
+            && (udp.checksum == 0 || !verify_transport_checksum(datagram.src, datagram.dst, UDP, covered))
         {
             return ctx.stats.count_drop(DropReason::BadUdpChecksum);
         }
@@ -138,14 +138,18 @@ impl Sockets {
             if ids.is_empty() {
                 ctx.stats.count_drop(DropReason::NoUdpSocket);
             }
+            let payload = datagram.into_transport(UDP_HEADER_LEN..udp.len);
             for id in ids {
-                self.deliver(ctx, id, flow.remote, scope, udp.payload.clone());
+                self.deliver(ctx, id, flow.remote, scope, payload.clone());
             }
             return;
         }
         let found = self.udp_connected.get(&flow).copied().or_else(|| self.udp_bound.find(&flow));
         match found {
-            Some(id) => self.deliver(ctx, id, flow.remote, scope, udp.payload),
+            Some(id) => {
+                let payload = datagram.into_transport(UDP_HEADER_LEN..udp.len);
+                self.deliver(ctx, id, flow.remote, scope, payload);
+            }
             None => {
                 ctx.stats.count_drop(DropReason::NoUdpSocket);
                 network.send_unreachable(ctx, &datagram, NetworkErrorKind::PortUnreachable);
@@ -165,7 +169,7 @@ impl Sockets {
 
     /// An echo reply goes to the socket whose identifier it bears, whole.
     pub(super) fn handle_echo_reply(&mut self, ctx: &mut Ctx<'_>, datagram: network::Datagram) {
-        let Some(&[high, low]) = datagram.transport.get(4..6) else {
+        let Some(&[high, low]) = datagram.transport().get(4..6) else {
             return ctx.stats.count_drop(DropReason::BadIcmp);
         };
         let identifier = u16::from_be_bytes([high, low]);
@@ -180,7 +184,7 @@ impl Sockets {
             _ => false,
         };
         match id.filter(is_from_peer) {
-            Some(id) => self.deliver(ctx, id, remote, scope, datagram.transport),
+            Some(id) => self.deliver(ctx, id, remote, scope, datagram.into_transport(0..usize::MAX)),
             None => ctx.stats.count_drop(DropReason::UnknownIcmp),
         }
     }
@@ -490,22 +494,18 @@ struct Udp {
     src_port: u16,
     dst_port: u16,
     checksum: u16,
-    payload: Bytes,
+    /// Header and payload.
+    len: usize,
 }
 
 /// `None` if the header is cut off or its length field lies.
-fn parse_udp(transport: &Bytes) -> Option<Udp> {
+fn parse_udp(transport: &[u8]) -> Option<Udp> {
     let field = |at: usize| Some(u16::from_be_bytes([*transport.get(at)?, *transport.get(at + 1)?]));
     let len = usize::from(field(4)?);
     if len < UDP_HEADER_LEN || len > transport.len() {
         return None;
     }
-    Some(Udp {
-        src_port: field(0)?,
-        dst_port: field(2)?,
-        checksum: field(6)?,
-        payload: transport.slice(UDP_HEADER_LEN..len),
-    })
+    Some(Udp { src_port: field(0)?, dst_port: field(2)?, checksum: field(6)?, len })
 }
 
 fn udp_packet(flow: &FourTuple, data: Bytes) -> (u8, HeaderBuf, Payload) {

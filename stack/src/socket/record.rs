@@ -107,6 +107,17 @@ impl Socket {
         }
     }
 
+    /// Looks at the readiness anew. Whether something rose since it was last looked at: events are edges.
+    pub(super) fn renew_readiness(&mut self) -> bool {
+        let (now, seen) = (self.readiness(), self.seen);
+        self.seen = now;
+        (now.readable && !seen.readable)
+            || (now.writable && !seen.writable)
+            || (now.peer_closed && !seen.peer_closed)
+            || (now.hung_up && !seen.hung_up)
+            || (now.error && !seen.error)
+    }
+
     /// An address as this socket shows it to its program: IPv4 on an IPv6 socket is `::ffff:a.b.c.d`.
     pub(super) fn present(&self, addr: SocketAddr) -> SocketAddr {
         match (self.domain, addr.ip()) {

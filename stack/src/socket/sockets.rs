@@ -239,16 +239,7 @@ impl Sockets {
     /// Looks at the readiness anew; an event is due when something rose, or when news came beside.
     pub(super) fn note_readiness(&mut self, id: SocketId, news: bool) {
         let Some(socket) = self.slots.get_mut(id) else { return };
-        let (now, seen) = (socket.readiness(), socket.seen);
-        socket.seen = now;
-        let rose = |now: bool, seen: bool| now && !seen;
-        let is_edge = news
-            || rose(now.readable, seen.readable)
-            || rose(now.writable, seen.writable)
-            || rose(now.peer_closed, seen.peer_closed)
-            || rose(now.hung_up, seen.hung_up)
-            || rose(now.error, seen.error);
-        if is_edge {
+        if socket.renew_readiness() || news {
             self.queue_event(id);
         }
     }
@@ -262,28 +253,38 @@ impl Sockets {
 
     /// What follows every call into a connection: its timer, its packets, its events, the account, its end.
     pub(super) fn settle_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
+        // Every segment comes through here: the socket is looked up once.
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Stream(stream) = &mut socket.role else { return };
         if stream.connection.take_progress() {
             network.confirm_reachable(ctx.now, stream.tuple.remote.addr, stream.iface());
         }
-        let connection = &mut stream.connection;
-        let deadline = connection.poll_timeout().map(|(at, _)| at);
-        let readable = connection.queued().0;
+        let deadline = stream.connection.deadline();
+        let readable = stream.connection.queued().0;
         let has_new_data = readable > stream.seen_readable;
         stream.seen_readable = readable;
-        let state = connection.state();
         let bytes = stream.charge();
-        let is_parted = stream.is_parted;
+        let ended = Some(stream.connection.state())
+            .filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
         self.timers.arm(&mut socket.armed, Owner::Socket(id), deadline);
-        self.charge(id, bytes);
-        match state {
-            State::TimeWait if !is_parted => self.enter_time_wait(ctx, id),
-            State::Closed if !is_parted => self.part(id),
-            _ => {}
+        self.memory_bytes = self.memory_bytes - socket.charged_bytes + bytes;
+        socket.charged_bytes = bytes;
+        if (socket.renew_readiness() || has_new_data)
+            && !socket.event_pending
+            && socket.descriptor().is_some()
+        {
+            socket.event_pending = true;
+            self.events.push_back(id);
         }
-        self.note_readiness(id, has_new_data);
-        self.queue_transmit(id);
+        if !socket.in_transmit_queue {
+            socket.in_transmit_queue = true;
+            self.transmit_queue.push_back(id);
+        }
+        match ended {
+            Some(State::TimeWait) => self.enter_time_wait(ctx, id),
+            Some(_) => self.part(id),
+            None => {}
+        }
     }
 
     /// The connection has left the tables: no segment finds it any more.

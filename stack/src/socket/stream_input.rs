@@ -29,22 +29,22 @@ impl Sockets {
         if datagram.cast != Cast::Unicast || datagram.src.is_multicast() {
             return ctx.stats.count_drop(DropReason::TcpNotUnicast);
         }
-        let Some((header, header_len)) = Header::parse(&datagram.transport) else {
+        let Some((header, header_len)) = Header::parse(datagram.transport()) else {
             return ctx.stats.count_drop(DropReason::BadTcp);
         };
-        if !verify_transport_checksum(datagram.src, datagram.dst, TCP, &datagram.transport) {
+        if !verify_transport_checksum(datagram.src, datagram.dst, TCP, datagram.transport()) {
             return ctx.stats.count_drop(DropReason::BadTcpChecksum);
         }
         ctx.stats.tcp_segments_in += 1;
-        let payload = datagram.transport.slice(header_len..);
-        if !payload.is_empty() && self.is_short_of_memory(ctx.config, payload.len()) {
-            return ctx.stats.count_drop(DropReason::MemoryLimit);
-        }
         let tuple = FourTuple {
             local: Endpoint::new(datagram.dst, header.dst_port),
             remote: Endpoint::new(datagram.src, header.src_port),
             scope: scope_of([datagram.src, datagram.dst], datagram.iface),
         };
+        let payload = datagram.into_transport(header_len..usize::MAX);
+        if !payload.is_empty() && self.is_short_of_memory(ctx.config, payload.len()) {
+            return ctx.stats.count_drop(DropReason::MemoryLimit);
+        }
         match self.connections.get(&tuple).copied() {
             Some(Target::Connection(id)) => {
                 if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {

@@ -99,7 +99,9 @@ impl ByteQueue {
         if bytes.is_empty() {
             return;
         }
-        self.retire_tail();
+        if self.tail_alloc > 0 {
+            self.retire_tail();
+        }
         let start = self.end();
         self.len += bytes.len();
         self.alloc_bytes += alloc;
@@ -212,11 +214,14 @@ impl ByteQueue {
         self.chunks.partition_point(|chunk| chunk.start <= position).saturating_sub(1)
     }
 
-    /// The list grows by an eighth, not to its double: callers admit data by its size, and what the list takes beside it
-    /// must stay small.
+    /// Callers admit data by its size, and what the list takes beside it must stay small: it grows to its double only
+    /// where that is little against the data, as it is with whole segments, and otherwise by an eighth.
     fn push_chunk(&mut self, chunk: Chunk) {
-        if self.chunks.len() == self.chunks.capacity() {
-            self.chunks.reserve_exact((self.chunks.len() / 8).max(KEPT_CHUNKS));
+        let count = self.chunks.len();
+        if count == self.chunks.capacity() {
+            let is_little = 2 * count * mem::size_of::<Chunk>() <= self.alloc_bytes / 8;
+            let more = if is_little { count } else { count / 8 };
+            self.chunks.reserve_exact(more.max(KEPT_CHUNKS));
         }
         self.chunks.push_back(chunk);
     }

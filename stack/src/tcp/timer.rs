@@ -69,12 +69,15 @@ impl Timers {
         self.deadline(timer).is_some()
     }
 
-    /// The next to fire. Asked for after every segment.
-    fn next(&self) -> Option<(Instant, Timer)> {
+    /// When the next fires. Asked for after every segment.
+    fn first_at(&self) -> Option<Instant> {
         let first = self.at.iter().copied().fold(Instant::FAR_FUTURE, Instant::min);
-        if first == Instant::FAR_FUTURE {
-            return None;
-        }
+        Some(first).filter(|&at| at != Instant::FAR_FUTURE)
+    }
+
+    /// The next to fire.
+    fn next(&self) -> Option<(Instant, Timer)> {
+        let first = self.first_at()?;
         let timer = Timer::ALL.into_iter().find(|&timer| self.at[timer as usize] == first)?;
         Some((first, timer))
     }
@@ -93,6 +96,11 @@ impl Connection {
     /// When [`Connection::handle_timeout`] is due, and for which timer.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, DeadlineKind)> {
         self.timers.next().map(|(at, timer)| (at, timer.kind(self.state)))
+    }
+
+    /// The same without the timer.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timers.first_at()
     }
 
     /// Time has passed; a call before the deadline does nothing.

@@ -10,12 +10,12 @@ fn hosts_find_each_other_and_datagrams_arrive() {
         settle(&mut a, &mut b);
         let datagram = b.datagram();
         assert_eq!((datagram.dst, datagram.protocol, datagram.cast), (ip(dst), 17, Cast::Unicast));
-        assert_eq!(&datagram.transport[8..], b"hello");
+        assert_eq!(&datagram.transport()[8..], b"hello");
         assert_eq!(datagram.hop_limit, 64);
         // From now on it goes out at once, both ways.
         let frame = a.send_udp(dst, b"again").unwrap().expect("resolved");
         b.receive(frame);
-        assert_eq!(&b.datagram().transport[8..], b"again");
+        assert_eq!(&b.datagram().transport()[8..], b"again");
         let src = datagram.src;
         let back = b.output(meta(ip(dst), src), &udp_header(4), b"back").unwrap();
         a.receive(back.expect("the asker's address was learned from its question"));
@@ -32,7 +32,7 @@ fn echo_is_answered_over_both_families() {
         assert_eq!(a.output(meta, &message[..8], &message[8..]).unwrap(), None);
         settle(&mut a, &mut b);
         let [Delivery::EchoReply(reply)] = &a.delivered[..] else { panic!("{:?}", a.delivered) };
-        assert_eq!((reply.src, &reply.transport[4..]), (ip(dst), &message[4..]));
+        assert_eq!((reply.src, &reply.transport()[4..]), (ip(dst), &message[4..]));
         assert_eq!(b.stats.echo_replies_sent, 1);
         assert_eq!((a.stats.all_drops(), b.stats.all_drops()), (0, 0));
     }
@@ -70,12 +70,12 @@ fn every_other_frame_is_counted_and_reception_goes_on() {
         assert_eq!(host.drops(reason), before + 1, "{reason:?}");
         assert!(host.delivered.is_empty());
         host.receive(good.clone());
-        assert_eq!(&host.datagram().transport[8..], b"x");
+        assert_eq!(&host.datagram().transport()[8..], b"x");
     }
     // Ethernet pads to 60 bytes; the packet ends where IP says.
     let padded = [&good[..], &[0xee; 17]].concat();
     host.receive(padded);
-    assert_eq!(host.datagram().transport.len(), 9);
+    assert_eq!(host.datagram().transport().len(), 9);
     host.receive_on(InterfaceId(7), good);
     assert_eq!(host.drops(DropReason::NoInterface), 1);
 }

@@ -29,7 +29,7 @@ fn ping_with_8000_bytes_goes_both_ways_from_the_first_packet_on() {
         assert_eq!(a.output(meta, &message[..8], &message[8..]).unwrap(), None);
         settle(&mut a, &mut b);
         let [Delivery::EchoReply(reply)] = &a.delivered[..] else { panic!("{:?}", a.delivered) };
-        assert_eq!(reply.transport[8..], [0xa5; 8000]);
+        assert_eq!(reply.transport()[8..], [0xa5; 8000]);
         assert_eq!((a.stats.fragmented, a.stats.fragments_out, b.stats.fragments_in), (1, 6, 6));
         assert_eq!((a.stats.reassembled, b.stats.reassembled), (1, 1));
         assert_eq!((a.stats.all_drops(), b.stats.all_drops()), (0, 0));
@@ -42,7 +42,7 @@ fn the_largest_datagram_gets_through_and_a_larger_one_is_refused() {
         let (mut a, mut b) = hosts(1500);
         assert_eq!(a.send_udp(dst, &vec![7; largest]).unwrap(), None);
         settle(&mut a, &mut b);
-        assert_eq!(b.datagram().transport.len(), largest + 8);
+        assert_eq!(b.datagram().transport().len(), largest + 8);
         let too_long = vec![7; largest + 1];
         let dst = ip(dst);
         let src = a.network.source_for(dst, None).unwrap();
@@ -61,8 +61,8 @@ fn order_does_not_matter_and_duplicates_do_no_harm() {
         }
         b.receive(last);
         let datagram = b.datagram();
-        assert_eq!((datagram.transport.len(), datagram.cast), (5008, Cast::Unicast));
-        assert!(datagram.transport[8..].iter().enumerate().all(|(at, &byte)| byte == (at % 251) as u8));
+        assert_eq!((datagram.transport().len(), datagram.cast), (5008, Cast::Unicast));
+        assert!(datagram.transport()[8..].iter().enumerate().all(|(at, &byte)| byte == (at % 251) as u8));
         assert_eq!(b.drops(DropReason::DuplicateFragment), frames.len() as u64);
         assert_eq!(b.network.poll_timeout().is_some(), b.network.interfaces[0].poll_timeout().is_some());
     }
@@ -168,7 +168,7 @@ fn rfc_6946_atomic_fragments_wait_for_nothing() {
     for _ in 0..2 {
         b.receive(atomic.clone());
         let datagram = b.datagram();
-        assert_eq!((&datagram.transport[8..], datagram.protocol), (&b"hello"[..], 17));
+        assert_eq!((&datagram.transport()[8..], datagram.protocol), (&b"hello"[..], 17));
         assert_eq!(&datagram.packet[..], &packet[..]);
     }
     // A fragment header in a fragment.

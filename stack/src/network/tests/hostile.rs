@@ -161,7 +161,7 @@ proptest! {
             }
         }
         let datagram = b.datagram();
-        prop_assert_eq!(&datagram.transport[8..], &data[..]);
-        prop_assert_eq!(&datagram.transport[..8], &udp_header(len));
+        prop_assert_eq!(&datagram.transport()[8..], &data[..]);
+        prop_assert_eq!(&datagram.transport()[..8], &udp_header(len));
     }
 }

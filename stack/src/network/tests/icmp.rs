@@ -249,7 +249,7 @@ fn rfc_7126_source_routes_are_refused_and_other_options_skipped() {
         packet
     };
     b.receive(with(&[148, 4, 0, 0]));
-    assert_eq!(&b.datagram().transport[8..], b"hello");
+    assert_eq!(&b.datagram().transport()[8..], b"hello");
     b.receive(with(&[131, 7, 4, 10, 0, 0, 9, 0]));
     assert_eq!(b.drops(DropReason::BadIpOption), 1);
     let error = b.frames().remove(0);
@@ -268,7 +268,7 @@ fn rfc_8200_4_extension_headers_are_skipped_or_answered() {
     let (mut a, mut b) = hosts();
     let packet = a.send_udp("fd00::2", b"hello").unwrap().unwrap();
     b.receive(extended(&packet, 0, &[60, 0, 1, 4, 0, 0, 0, 0, 17, 0, 1, 4, 0, 0, 0, 0]));
-    assert_eq!(&b.datagram().transport[8..], b"hello");
+    assert_eq!(&b.datagram().transport()[8..], b"hello");
     // An option that must be known; a routing header of type 0 (RFC 5095).
     for (first, header, code, pointer) in
         [(60, [17, 0, 0x9e, 4, 0, 0, 0, 0], 2, 42), (43, [17, 0, 0, 1, 0, 0, 0, 0], 0, 42)]

@@ -16,7 +16,7 @@ fn loopback_and_own_addresses_come_back() {
         let datagram = host.datagram();
         assert_eq!((datagram.src, datagram.dst, datagram.iface), (ip(src), ip(dst), InterfaceId::LOOPBACK));
         assert_eq!(datagram.cast, Cast::Unicast);
-        assert_eq!(&datagram.transport[8..], b"me");
+        assert_eq!(&datagram.transport()[8..], b"me");
     }
     let link_local = IpAddr::V6(mac(1).link_local());
     assert_eq!(host.send_udp(&alloc::format!("{link_local}"), b"me").unwrap(), None);
@@ -34,7 +34,7 @@ fn it_works_without_any_interface_and_pings_itself() {
         assert_eq!(host.output(meta, &message[..8], &message[8..]).unwrap(), None);
         let delivered = core::mem::take(&mut host.delivered);
         let [Delivery::EchoReply(reply)] = &delivered[..] else { panic!("{delivered:?}") };
-        assert_eq!(reply.transport.len(), 3008);
+        assert_eq!(reply.transport().len(), 3008);
     }
     assert_eq!(host.send_udp("10.0.0.1", b"x"), Err(Error::NetworkUnreachable));
     assert_eq!(host.stats.all_drops(), 0);
