@@ -1,7 +1,7 @@
 //! Buffers: what comes from a device ([`Frame`]) and what goes to one ([`Transmit`]).
 
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, mem};
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -87,6 +87,46 @@ pub(crate) fn payload_len(payload: &[Bytes]) -> usize {
     payload.iter().map(Bytes::len).sum()
 }
 
+/// A payload that is taken from the front, a part for each frame.
+#[derive(Debug)]
+pub(crate) struct PayloadCursor {
+    slices: Payload,
+    /// Those before it are taken.
+    next: usize,
+    len: usize,
+}
+
+impl PayloadCursor {
+    pub(crate) fn new(slices: Payload) -> Self {
+        let len = payload_len(&slices);
+        PayloadCursor { slices, next: 0, len }
+    }
+
+    /// What is left.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The next `len` bytes, or what is left of them.
+    pub(crate) fn take(&mut self, len: usize) -> Payload {
+        let mut wanted = len.min(self.len);
+        self.len -= wanted;
+        let mut taken = Payload::new();
+        while wanted > 0
+            && let Some(slice) = self.slices.get_mut(self.next)
+        {
+            if slice.len() > wanted {
+                taken.push(slice.split_to(wanted));
+                break;
+            }
+            wanted -= slice.len();
+            taken.push(mem::take(slice));
+            self.next += 1;
+        }
+        taken
+    }
+}
+
 /// One frame for a device to send: the headers, and the payload as slices that were not copied. A device that
 /// can gather (`writev`) sends it as it is; another calls [`Transmit::to_frame`].
 #[derive(Clone, Debug)]
@@ -158,11 +198,32 @@ impl Transmit {
         }
         bytes
     }
+
+    pub(crate) fn header_buf(&self) -> &HeaderBuf {
+        &self.header
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_payload_is_taken_from_the_front() {
+        let slices = [&b"abc"[..], b"", b"defg", b"h"].map(Bytes::from_static);
+        for part in 1..10 {
+            let mut cursor = PayloadCursor::new(slices.iter().cloned().collect());
+            let mut whole = Vec::new();
+            while cursor.len() > 0 {
+                let left = cursor.len();
+                let taken = cursor.take(part).concat();
+                assert_eq!((taken.len(), cursor.len()), (part.min(left), left - taken.len()));
+                whole.extend(taken);
+            }
+            assert_eq!(whole, b"abcdefgh");
+            assert!(cursor.take(1).is_empty());
+        }
+    }
 
     #[test]
     fn layers_prepend_and_the_payload_follows() {

@@ -1,7 +1,7 @@
 //! Sockets: descriptors, options, readiness, and the Berkeley calls.
 //!
 //! Read `table` and `slab` (what a descriptor leads to), then `record` (a socket) and `sockets` (all of them, and what
-//! follows every change), then `stream` and `stream_input` for TCP, `datagram` for UDP and echo, `errors` for what the
+//! follows every change), then `stream`, `stream_input` and `segmentation` for TCP, `datagram` for UDP and echo, `errors` for what the
 //! network reports, and `calls` for the public face.
 
 mod calls;
@@ -10,6 +10,7 @@ mod errors;
 mod listener;
 mod options;
 mod record;
+mod segmentation;
 mod slab;
 mod sockets;
 mod stream;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::listener::{Handshake, HandshakeId};
 use super::record::{Bound, Holder, Role, Socket};
+use super::segmentation::Segmentation;
 use super::slab::Slab;
 use super::stream::Stream;
 use super::table::DescriptorTable;
@@ -61,6 +62,8 @@ pub(crate) struct Sockets {
     pub(super) timers: Timers<Owner>,
     /// Sockets that may have something to send, each once, in turn.
     transmit_queue: VecDeque<SocketId>,
+    /// The run whose turn it is: it goes on before any other socket has its turn.
+    pub(super) run: Option<Segmentation>,
     events: VecDeque<SocketId>,
     /// What all sockets and handshakes hold, in bytes.
     pub(super) memory_bytes: usize,
@@ -84,6 +87,7 @@ impl Sockets {
             isn: IsnGenerator::new(rng),
             timers: Timers::new(),
             transmit_queue: VecDeque::new(),
+            run: None,
             events: VecDeque::new(),
             memory_bytes: 0,
         }
@@ -103,6 +107,13 @@ impl Sockets {
 
     /// The next packet of the sockets, each in its turn. `Nothing`: nobody has anything to send now.
     pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) -> Sent {
+        if let Some(run) = &mut self.run {
+            if let Some(transmit) = run.next() {
+                ctx.stats.tcp_segments_out += 1;
+                return Sent::Frame(transmit);
+            }
+            self.run = None;
+        }
         while let Some(id) = self.transmit_queue.pop_front() {
             let Some(socket) = self.slots.get_mut(id) else { continue };
             socket.in_transmit_queue = false;

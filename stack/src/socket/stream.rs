@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::listener::Listener;
 use super::record::{Bound, Holder, Role, Socket, flow_scope, iface_of};
+use super::segmentation::Segmentation;
 use super::sockets::{Sent, Sockets, Target, stream_role};
 use super::stream_input::segment_packet;
 use super::{Descriptor, Shutdown, SocketId};
@@ -15,7 +16,7 @@ use crate::Ctx;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::error::{Error, Result};
 use crate::network::{InterfaceId, Network};
-use crate::tcp::{Connection, OpenParams, State};
+use crate::tcp::{Connection, OpenParams, Run, SeqNumber, State};
 
 /// A socket with a connection.
 #[derive(Debug)]
@@ -204,35 +205,60 @@ impl Sockets {
         }
     }
 
-    /// A connection's turn to send.
+    /// A connection's turn to send: a segment, or a run of them. Of a run the first frame is returned, and the others
+    /// follow as [`Sockets::poll_transmit`] is called again.
     pub(super) fn transmit_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) -> Sent {
         let Some(socket) = self.slots.get_mut(id) else { return Sent::Nothing };
         let ttl = socket.options.ttl;
         let Role::Stream(stream) = &mut socket.role else { return Sent::Nothing };
-        let Some((header, payload)) = stream.connection.poll_transmit(ctx) else {
-            self.settle_after_transmit(id);
-            return Sent::Nothing;
-        };
         let tuple = stream.tuple;
-        let seq = header.seq;
-        let (meta, header) = segment_packet(ctx, &tuple, header, &payload, ttl);
-        let sent = match network.output(ctx, meta, header, payload) {
-            Ok(Some(transmit)) => Sent::Frame(transmit),
-            Ok(None) => Sent::Elsewhere,
-            Err(error) => {
-                let path_mss = path_mss(ctx, network, &tuple);
-                if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
-                    match error {
-                        // The path got narrower since the segment was cut: it is cut anew.
-                        Error::MessageTooLong => stream.connection.on_path_mss(ctx, seq, path_mss),
-                        error => stream.connection.on_unreachable(ctx, seq, error),
-                    }
+        let mut run = stream.connection.poll_transmit(ctx);
+        let mut sent = Sent::Nothing;
+        while let Some((header, payload)) = run.as_mut().and_then(Run::next) {
+            let seq = header.seq;
+            let (meta, header) = segment_packet(ctx, &tuple, header, &payload, ttl);
+            match network.output(ctx, meta, header, payload) {
+                Ok(Some(transmit)) if matches!(sent, Sent::Nothing) => {
+                    self.run = run.take().and_then(|run| Segmentation::new(&transmit, &tuple, run));
+                    sent = Sent::Frame(transmit);
                 }
-                Sent::Elsewhere
+                // A neighbour or the loopback takes them one by one, all that a run has.
+                Ok(transmit) => {
+                    if let Some(transmit) = transmit {
+                        network.queue(ctx, transmit);
+                    }
+                    sent = Sent::Elsewhere;
+                }
+                Err(error) => {
+                    // What is left of the run would fare the same: like this one it counts as in flight.
+                    run = None;
+                    sent = Sent::Elsewhere;
+                    self.on_output_error(ctx, network, id, seq, error);
+                }
             }
-        };
+        }
         self.settle_after_transmit(id);
         sent
+    }
+
+    /// The network layer did not take the segment that begins at `seq`.
+    fn on_output_error(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        id: SocketId,
+        seq: SeqNumber,
+        error: Error,
+    ) {
+        let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) else { return };
+        match error {
+            // The path got narrower since the segment was cut: it is cut anew.
+            Error::MessageTooLong => {
+                let path_mss = path_mss(ctx, network, &stream.tuple);
+                stream.connection.on_path_mss(ctx, seq, path_mss);
+            }
+            error => stream.connection.on_unreachable(ctx, seq, error),
+        }
     }
 
     /// Sending changes a connection's timer, and may end it (its last acknowledgement, a reset).

@@ -21,7 +21,7 @@ use crate::timers::Armed;
 pub(super) const TCP: u8 = 6;
 
 /// Where the checksum stands in a TCP header.
-const CHECKSUM_AT: core::ops::Range<usize> = 16..18;
+pub(super) const CHECKSUM_AT: core::ops::Range<usize> = 16..18;
 
 impl Sockets {
     pub(super) fn handle_segment(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, datagram: Datagram) {

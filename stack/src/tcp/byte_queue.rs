@@ -25,6 +25,8 @@ const KEPT_CHUNKS: usize = 4;
 /// More pieces than this are copied into one: devices take a limited number of them (IOV_MAX is 1,024), and many
 /// tiny ones cost more than the copy.
 const MAX_SLICES: usize = 16;
+/// Unless they are larger than this: what many segments are cut from may well lie in more.
+const MIN_SLICE_BYTES: usize = 128;
 
 /// See the module's page.
 pub(super) struct ByteQueue {
@@ -121,8 +123,9 @@ impl ByteQueue {
         let position = self.start + offset as u64;
         let first = self.find(position);
         let mut pieces = Pieces { chunks: self.chunks.range(first..), position, left: len };
-        let count = pieces.clone().take(MAX_SLICES + 1).count();
-        if count <= MAX_SLICES {
+        let max_slices = MAX_SLICES.max(len / MIN_SLICE_BYTES);
+        let count = pieces.clone().take(max_slices + 1).count();
+        if count <= max_slices {
             for (bytes, from, to) in pieces.by_ref() {
                 take(bytes.slice(from..to));
             }

@@ -1,9 +1,9 @@
-//! What to send next, one segment a call.
+//! What to send next: one segment a call, or a run of full ones.
 
 use super::connection::Reset;
 use super::sender::{Freshness, Plan};
 use super::timer::Timer;
-use super::{Connection, Flags, Header, Options, SeqNumber, State};
+use super::{Connection, Flags, Header, Options, Run, SeqNumber, State};
 use crate::Ctx;
 use crate::frame::Payload;
 
@@ -11,12 +11,15 @@ use crate::frame::Payload;
 const SACK_BLOCKS_WITH_TIMESTAMPS: usize = 3;
 const SACK_BLOCKS: usize = 4;
 
+/// With the headers of either family this is the largest IP packet.
+const MAX_RUN_BYTES: usize = 65_535 - 40 - 60;
+
 impl Connection {
-    /// The next segment to send, of at most the effective MSS; ports are filled in by the caller. `None` when there is
-    /// nothing more to send now.
-    pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
-        let segment = self.next_segment(ctx);
-        if let Some((header, payload)) = &segment {
+    /// What to send next; ports are filled in by the caller. `None` when there is nothing more to send now.
+    pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
+        let run = self.next_run(ctx);
+        if let Some(run) = &run {
+            let header = run.header();
             log::trace!(
                 "tcp in {} -> {:?} seq {:?} ack {:?} win {} len {}",
                 self.state.name(),
@@ -24,13 +27,13 @@ impl Connection {
                 header.seq,
                 header.ack,
                 header.window,
-                crate::frame::payload_len(payload)
+                run.payload_len()
             );
         }
-        segment
+        run
     }
 
-    fn next_segment(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+    fn next_run(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         if let Some(reset) = self.pending.reset.take() {
             return Some(self.reset_segment(ctx, reset));
         }
@@ -45,18 +48,18 @@ impl Connection {
         }
     }
 
-    fn reset_segment(&mut self, ctx: &mut Ctx<'_>, reset: Reset) -> (Header, Payload) {
+    fn reset_segment(&mut self, ctx: &mut Ctx<'_>, reset: Reset) -> Run {
         let mut header = Header { seq: reset.seq, flags: Flags::RST, ..Header::default() };
         if reset.with_ack {
             header.flags = Flags::RST_ACK;
             header.ack = self.rcv.nxt;
             header.options.timestamps = self.timestamps.option(ctx.now);
         }
-        (header, Payload::new())
+        Run::one(header, Payload::new())
     }
 
     /// The SYN of SYN-SENT, the SYN-ACK of SYN-RECEIVED (simultaneous open, or an ACK of a handshake that made no sense).
-    fn poll_syn(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+    fn poll_syn(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         if !core::mem::take(&mut self.pending.syn) {
             return None;
         }
@@ -90,11 +93,11 @@ impl Connection {
         }
         self.snd.on_syn_sent();
         self.arm_retransmit(ctx.now);
-        Some((header, Payload::new()))
+        Some(Run::one(header, Payload::new()))
     }
 
     /// Data and FIN: the segment that is lost, a window probe, or what is next.
-    fn poll_data(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+    fn poll_data(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         let retransmit = core::mem::take(&mut self.pending.retransmit) && self.snd.flight() > 0;
         if !retransmit && !self.snd.has_unsent() {
             return None;
@@ -108,7 +111,7 @@ impl Connection {
         let cwnd = self.congestion.cwnd().saturating_add(extra);
         let probe = core::mem::take(&mut self.pending.probe);
         match self.snd.plan(mss, cwnd, self.settings.nodelay) {
-            Plan::Send { len, fin } => Some(self.send_next(ctx, mss, len, fin)),
+            Plan::Send { len, fin } => Some(self.send_run(ctx, mss, cwnd, len, fin)),
             Plan::WaitForWindow if self.snd.flight() == 0 => {
                 // RFC 9293 §3.8.6.1 (MUST-35, MUST-36): nobody else would speak; the peer's window update
                 // may have been lost.
@@ -146,12 +149,39 @@ impl Connection {
         self.rcv.sack_blocks(limit)
     }
 
-    /// A segment from SND.NXT on.
-    fn send_next(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool) -> (Header, Payload) {
+    /// The planned segment from SND.NXT on and, if it is new and full, those that may follow it. What is sent again goes
+    /// segment by segment: an acknowledgement may come in between and save the rest.
+    fn send_run(&mut self, ctx: &mut Ctx<'_>, mss: u32, cwnd: u32, len: usize, fin: bool) -> Run {
         let seq = self.snd.nxt;
-        let is_full = len == mss as usize;
-        let segment = self.data_segment(ctx, seq, len, fin);
-        match self.snd.on_sent(len, fin, is_full) {
+        let max_segs = if self.snd.is_resending() { 1 } else { ctx.config.tcp.max_run_segs };
+        let full = mss as usize;
+        let (mut len, mut fin, mut last, mut segs) = (len, fin, len, 1);
+        self.on_next_sent(ctx, mss, len, fin);
+        while segs < max_segs && last == full && !fin {
+            match self.snd.plan(mss, cwnd, self.settings.nodelay) {
+                Plan::Send { len: more, fin: ends } if len + more <= MAX_RUN_BYTES => {
+                    let _new = self.snd.on_sent(more, ends, more == full);
+                    len += more;
+                    (fin, last) = (ends, more);
+                    segs += 1;
+                }
+                _ => break,
+            }
+        }
+        self.data_run(ctx, seq, len, fin, full)
+    }
+
+    /// One segment from SND.NXT on.
+    fn send_next(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool) -> Run {
+        let seq = self.snd.nxt;
+        self.on_next_sent(ctx, mss, len, fin);
+        self.data_run(ctx, seq, len, fin, mss as usize)
+    }
+
+    /// A segment goes out from SND.NXT on.
+    fn on_next_sent(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool) {
+        let seq = self.snd.nxt;
+        match self.snd.on_sent(len, fin, len == mss as usize) {
             Freshness::New => self.rtt_probe.start(self.snd.nxt, ctx.now),
             Freshness::Repeated => self.on_resent(ctx, seq),
         }
@@ -160,18 +190,17 @@ impl Connection {
         if !self.timers.is_armed(Timer::Retransmit) {
             self.arm_retransmit(ctx.now);
         }
-        segment
     }
 
     /// The segment at SND.UNA once more; SND.NXT stays (RFC 5681 §3.2 step 2, RFC 6582 §3.2 step 3). Also beyond the edge of
     /// a window that shrank meanwhile (RFC 9293 §3.8.6, MAY-7).
-    fn retransmit_first(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> (Header, Payload) {
+    fn retransmit_first(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Run {
         let seq = self.snd.una;
         let flight = self.snd.flight() as usize;
         let queued = self.snd.queue.len();
         let len = queued.min(flight).min(mss as usize);
         let fin = len == queued && self.snd.is_fin_outstanding();
-        let segment = self.data_segment(ctx, seq, len, fin);
+        let segment = self.data_run(ctx, seq, len, fin, mss as usize);
         self.on_resent(ctx, seq);
         ctx.stats.tcp_fast_retransmits += 1;
         self.arm_retransmit(ctx.now);
@@ -185,7 +214,7 @@ impl Connection {
 
     /// The window is closed: its next octet as a probe, or the FIN if that is all (RFC 9293 §3.8.6.1). It is open but small:
     /// that much, now that the peer has had its time to open it (§3.8.6.2.1).
-    fn send_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> (Header, Payload) {
+    fn send_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Run {
         self.retries.probes = self.retries.probes.saturating_add(1);
         self.retries.unanswered_probes = self.retries.unanswered_probes.saturating_add(1);
         ctx.stats.tcp_window_probes += 1;
@@ -195,19 +224,21 @@ impl Connection {
             return self.send_next(ctx, mss, len, false);
         }
         let len = self.snd.unsent().min(1);
-        let segment = self.data_segment(ctx, self.snd.una, len, len == 0);
+        let segment = self.data_run(ctx, self.snd.una, len, len == 0, mss as usize);
         self.snd.on_probe_sent();
         self.arm_persist(ctx);
         segment
     }
 
-    fn data_segment(
+    /// `len` bytes from `seq` on, in segments of `segment_len`, and then the FIN or not.
+    fn data_run(
         &mut self,
         ctx: &mut Ctx<'_>,
         seq: SeqNumber,
         len: usize,
         fin: bool,
-    ) -> (Header, Payload) {
+        segment_len: usize,
+    ) -> Run {
         self.rcv.on_data_sent(ctx.now, ctx.config.tcp.delayed_ack);
         let mut header = self.ack_header(ctx, seq);
         let offset = (seq - self.snd.una) as usize;
@@ -220,24 +251,24 @@ impl Connection {
             header.flags = header.flags.with(Flags::FIN);
         }
         self.last_data_sent_at = ctx.now;
-        (header, payload)
+        Run::new(header, payload, segment_len)
     }
 
     /// RFC 9293 §3.8.4 (SHLD-12): no data, and a number that was acknowledged already, so that the peer answers.
-    fn poll_keepalive(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+    fn poll_keepalive(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         if !core::mem::take(&mut self.pending.keepalive) {
             return None;
         }
         ctx.stats.tcp_keepalive_probes += 1;
-        Some((self.ack_header(ctx, self.snd.una - 1), Payload::new()))
+        Some(Run::one(self.ack_header(ctx, self.snd.una - 1), Payload::new()))
     }
 
-    fn poll_ack(&mut self, ctx: &mut Ctx<'_>) -> Option<(Header, Payload)> {
+    fn poll_ack(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         if !self.rcv.is_ack_due_now() {
             return None;
         }
         self.rcv.on_pure_ack_sent();
-        Some((self.ack_header(ctx, self.snd.ack_seq()), Payload::new()))
+        Some(Run::one(self.ack_header(ctx, self.snd.ack_seq()), Payload::new()))
     }
 
     /// A header that acknowledges everything received, with the window, the timestamps and what came out of order.

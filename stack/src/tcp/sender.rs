@@ -224,7 +224,7 @@ impl Sender {
     }
 
     /// Whether SND.NXT is at something that was sent before. A probe into a closed window does not count: it was refused.
-    fn is_resending(&self) -> bool {
+    pub(super) fn is_resending(&self) -> bool {
         self.nxt.before(self.max) && !self.probed
     }
 

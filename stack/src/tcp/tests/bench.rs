@@ -211,12 +211,11 @@ impl Pair {
     pub(super) fn flush(&mut self) {
         for end in [End::Client, End::Server] {
             while end == End::Client || self.server.is_some() {
-                let Some((header, payload)) = self.at(end, |connection, ctx| connection.poll_transmit(ctx))
-                else {
-                    break;
-                };
-                assert!(payload_len(&payload) <= 1460);
-                self.put_on_the_wire(end, header, flatten(&payload));
+                let Some(run) = self.at(end, |connection, ctx| connection.poll_transmit(ctx)) else { break };
+                for (header, payload) in run {
+                    assert!(payload_len(&payload) <= 1460);
+                    self.put_on_the_wire(end, header, flatten(&payload));
+                }
             }
         }
     }

@@ -210,15 +210,17 @@ impl Peer {
     pub(super) fn drain(&mut self) -> Vec<Sent> {
         let mut all = Vec::new();
         let at = self.host.now;
-        while let Some((header, payload)) = self.connection.poll_transmit(&mut self.host.ctx()) {
-            let header = over_the_wire(&header);
-            if let Some(timestamps) = header.options.timestamps
-                && self.echo.is_some()
-            {
-                self.echo = Some(timestamps.value);
+        while let Some(run) = self.connection.poll_transmit(&mut self.host.ctx()) {
+            for (header, payload) in run {
+                let header = over_the_wire(&header);
+                if let Some(timestamps) = header.options.timestamps
+                    && self.echo.is_some()
+                {
+                    self.echo = Some(timestamps.value);
+                }
+                all.push(Sent { at, header, data: flatten(&payload) });
+                assert!(all.len() < 10_000, "no end: {:?}", all.last());
             }
-            all.push(Sent { at, header, data: flatten(&payload) });
-            assert!(all.len() < 10_000, "no end: {:?}", all.last());
         }
         all
     }

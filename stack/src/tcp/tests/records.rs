@@ -84,7 +84,8 @@ fn the_last_ack_makes_a_connection_with_what_was_agreed() {
     assert_eq!(connection.queued().0, 3);
     let taken = connection.send(&mut host.ctx(), &[0; 20_000]);
     assert_eq!(taken, Ok(20_000));
-    let (header, payload) = connection.poll_transmit(&mut host.ctx()).expect("data");
+    let run = connection.poll_transmit(&mut host.ctx()).expect("data");
+    let [(header, payload)] = run.collect::<Vec<_>>().try_into().expect("one segment");
     // The peer's window of 100 is scaled by 4 and thus 1,600.
     assert_eq!(crate::frame::payload_len(&payload), 900 - 12);
     assert_eq!(header.ack, IRS + 4);

@@ -1,0 +1,94 @@
+//! What a connection sends in one go.
+
+use super::{Flags, Header};
+use crate::frame::{Payload, PayloadCursor};
+
+/// Consecutive segments under one header, for the socket layer to cut. Most often it is one segment.
+///
+/// All but the last hold [`segment_len`](Run::segment_len) bytes, and the last alone has the PSH and the FIN of the
+/// header. As an iterator it gives the segments one by one.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Of all segments that are left; its sequence number is that of the first.
+    header: Header,
+    payload: PayloadCursor,
+    segment_len: usize,
+    is_over: bool,
+}
+
+impl Run {
+    /// One segment.
+    pub(crate) fn one(header: Header, payload: Payload) -> Run {
+        Run::new(header, payload, usize::MAX)
+    }
+
+    /// Segments of `segment_len` bytes; the last may have fewer.
+    pub(crate) fn new(header: Header, payload: Payload, segment_len: usize) -> Run {
+        Run { header, payload: PayloadCursor::new(payload), segment_len, is_over: false }
+    }
+
+    /// The header of all segments that are left.
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The bytes in all segments that are left.
+    pub(crate) fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// The bytes in each segment but the last.
+    pub(crate) fn segment_len(&self) -> usize {
+        self.segment_len
+    }
+
+    /// What is left, in one piece; `None` if all segments were taken.
+    pub(crate) fn rest(self) -> Option<(Header, PayloadCursor)> {
+        (!self.is_over).then_some((self.header, self.payload))
+    }
+}
+
+impl Iterator for Run {
+    type Item = (Header, Payload);
+
+    fn next(&mut self) -> Option<(Header, Payload)> {
+        if self.is_over {
+            return None;
+        }
+        let len = self.payload.len().min(self.segment_len);
+        let mut header = self.header.clone();
+        self.is_over = len == self.payload.len();
+        if !self.is_over {
+            header.flags = header.flags.without(Flags::PSH.with(Flags::FIN));
+            // Not the last, so it is full, and a full segment is far smaller than 2^32 bytes.
+            self.header.seq += len as u32;
+        }
+        Some((header, self.payload.take(len)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::SeqNumber;
+    use bytes::Bytes;
+    use std::vec::Vec;
+
+    fn run(len: usize, segment_len: usize) -> Vec<(u32, Flags, usize)> {
+        let flags = Flags::PSH_ACK.with(Flags::FIN);
+        let header = Header { seq: SeqNumber(u32::MAX), flags, ..Header::default() };
+        let payload = Payload::from_iter([Bytes::from(std::vec![7; len])]);
+        let segments = Run::new(header, payload, segment_len);
+        segments.map(|(header, payload)| (header.seq.0, header.flags, payload.concat().len())).collect()
+    }
+
+    #[test]
+    fn only_the_last_segment_is_pushed_and_ends_the_stream() {
+        let last = Flags::PSH_ACK.with(Flags::FIN);
+        assert_eq!(run(0, 10), [(u32::MAX, last, 0)]);
+        assert_eq!(run(10, 10), [(u32::MAX, last, 10)]);
+        assert_eq!(run(11, 10), [(u32::MAX, Flags::ACK, 10), (9, last, 1)]);
+        assert_eq!(run(20, 10), [(u32::MAX, Flags::ACK, 10), (9, last, 10)]);
+        assert_eq!(run(1000, usize::MAX), [(u32::MAX, last, 1000)]);
+    }
+}
