@@ -125,3 +125,78 @@ impl Segmentation {
         &mut self.headers.as_mut_slice()[at..]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demux::Endpoint;
+    use crate::frame::{Payload, payload_len};
+    use crate::ip::output::OutgoingHeader;
+    use crate::link::ethernet::{self, EtherType};
+    use crate::network::MacAddr;
+    use crate::socket::stream_input::segment_packet;
+    use crate::stats::Stats;
+    use crate::tcp::{Header, Options, Timestamps};
+    use crate::{Config, Ctx, Instant, rng::Rng};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    /// One segment made by itself.
+    fn frame(tuple: &FourTuple, has_link: bool, header: Header, payload: Payload) -> Transmit {
+        let (config, mut stats, mut rng) = (Config::default(), Stats::new(), Rng::new([1; 32]));
+        let now = Instant::ZERO;
+        let mut ctx = Ctx { now, config: &config, stats: &mut stats, rng: &mut rng };
+        let (meta, mut headers) = segment_packet(&mut ctx, tuple, header, &payload, None);
+        let len = headers.len() + payload_len(&payload);
+        OutgoingHeader::new(&meta, 64).unwrap().prepend(&mut headers, len);
+        if has_link {
+            let (own, peer) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]));
+            ethernet::prepend(&mut headers, own, peer, EtherType::Ipv4);
+        }
+        Transmit::new(InterfaceId::from_index(3), headers, payload)
+    }
+
+    fn options() -> impl Strategy<Value = Options> {
+        let timestamps = any::<Option<(u32, u32)>>();
+        let sack = prop::collection::vec(any::<(u32, u32)>(), 0..4);
+        (timestamps, sack).prop_map(|(timestamps, sack)| Options {
+            timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
+            sack: sack.into_iter().map(|(left, right)| (SeqNumber(left), SeqNumber(right))).collect(),
+            ..Options::default()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn frames_are_those_of_single_segments(
+            is_ipv4: bool, has_link: bool, seq: u32, ack: u32, window: u16, ends: bool, options in options(),
+            slices in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..400), 1..20),
+            segment_len in 1usize..1461,
+        ) {
+            let addrs = if is_ipv4 { ["10.0.0.1", "10.0.0.2"] } else { ["fd00::1", "fd00::2"] };
+            let [local, remote] = addrs.map(|addr| Endpoint::new(addr.parse().unwrap(), 40_000));
+            let tuple = FourTuple { local, remote, scope: 0 };
+            let flags = if ends { Flags::PSH_ACK.with(Flags::FIN) } else { Flags::ACK };
+            let (src_port, dst_port) = (local.port, remote.port);
+            let (seq, ack) = (SeqNumber(seq), SeqNumber(ack));
+            let header = Header { src_port, dst_port, seq, ack, flags, window, urgent: 0, options };
+            let payload: Payload = slices.into_iter().map(Bytes::from).collect();
+            let single = Run::new(header.clone(), payload.clone(), segment_len);
+            let single: Vec<_> = single.map(|(header, payload)| frame(&tuple, has_link, header, payload)).collect();
+
+            let mut run = Run::new(header, payload, segment_len);
+            let (header, payload) = run.next().unwrap();
+            let first = frame(&tuple, has_link, header, payload);
+            let mut rest = Segmentation::new(&first, &tuple, run);
+            prop_assert_eq!(rest.is_some(), single.len() > 1);
+            let rest = core::iter::from_fn(|| rest.as_mut().and_then(Segmentation::next));
+            let frames: Vec<_> = core::iter::once(first.clone()).chain(rest).collect();
+            prop_assert_eq!(frames.len(), single.len());
+            for (frame, single) in frames.iter().zip(&single) {
+                prop_assert_eq!(frame.to_vec(), single.to_vec());
+                prop_assert_eq!(frame.iface(), single.iface());
+            }
+        }
+    }
+}
