@@ -17,7 +17,7 @@ pub enum DropReason {
     BadLinkSource,
     /// An EtherType that we do not speak, VLAN tags and 802.3 length fields included.
     UnknownEtherType,
-    /// ARP of another hardware or protocol type, malformed, or about nobody we know.
+    /// ARP of another hardware or protocol type, or malformed.
     BadArp,
     /// An NDP message that fails the checks of RFC 4861 §6.1 and §7.1, or about nobody we know.
     BadNdp,
@@ -109,6 +109,9 @@ pub enum DropReason {
     EchoIgnored,
     /// A fragment that was there already.
     DuplicateFragment,
+    /// An ARP or NDP message that is right but says nothing that we need: an announcement of a neighbour that we do not
+    /// speak with, a question for an address that is not ours. Every healthy link has them.
+    UnneededNeighbor,
 }
 
 impl DropReason {
@@ -165,6 +168,7 @@ impl DropReason {
         DropReason::RedirectIgnored,
         DropReason::EchoIgnored,
         DropReason::DuplicateFragment,
+        DropReason::UnneededNeighbor,
     ];
 
     const COUNT: usize = DropReason::ALL.len();

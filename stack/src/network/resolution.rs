@@ -56,7 +56,7 @@ impl Network {
         let said = Advertised { mac: Some(arp.sender_mac), solicited, override_: true };
         match interface.neighbors.on_advertised(ctx.now, sender, said) {
             Some(pending) => self.send_pending(ctx, iface, sender, pending),
-            None => ctx.stats.count_drop(DropReason::BadArp),
+            None => ctx.stats.count_drop(DropReason::UnneededNeighbor),
         }
     }
 }
@@ -98,7 +98,7 @@ impl Network {
             Some(AddressState::Tentative) if src.is_unspecified() => {
                 return self.on_address_conflict(ctx, iface, IpAddr::V6(target));
             }
-            _ => return ctx.stats.count_drop(DropReason::BadNdp),
+            _ => return ctx.stats.count_drop(DropReason::UnneededNeighbor),
         }
         let solicited = !src.is_unspecified();
         let answer = NdpMessage::Advertisement {
@@ -133,7 +133,7 @@ impl Network {
         let said = Advertised { mac: target_mac, solicited: flags.solicited, override_: flags.override_ };
         match interface.neighbors.on_advertised(ctx.now, target, said) {
             Some(pending) => self.send_pending(ctx, iface, target, pending),
-            None => ctx.stats.count_drop(DropReason::BadNdp),
+            None => ctx.stats.count_drop(DropReason::UnneededNeighbor),
         }
     }
 

@@ -4,7 +4,10 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use portolan::{AddressState, Cidr, Descriptor, InterfaceInfo, Medium, SocketInfo, SocketKind};
+use portolan::{
+    AddressState, Cidr, Descriptor, InterfaceInfo, Medium, NeighborInfo, NeighborState, SocketInfo,
+    SocketKind,
+};
 use portolan_runtime::Handle;
 use serde_json::{Value, json};
 
@@ -34,6 +37,8 @@ pub struct InterfaceStatus {
     pub mtu: usize,
     /// Its addresses with their prefix lengths and states.
     pub addresses: Vec<(String, &'static str)>,
+    /// Its neighbours: IP address, MAC address where known, state.
+    pub neighbors: Vec<(String, Option<String>, &'static str)>,
 }
 
 /// A socket.
@@ -63,7 +68,17 @@ table{border-collapse:collapse;margin:.5em 0}td,th{text-align:left;padding:.1em 
 border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums}.n{text-align:right}";
 
 impl InterfaceStatus {
-    fn of(info: &InterfaceInfo) -> Self {
+    fn of(info: &InterfaceInfo, neighbors: &[NeighborInfo]) -> Self {
+        let neighbor = |neighbor: &NeighborInfo| {
+            let state = match neighbor.state {
+                NeighborState::Incomplete => "incomplete",
+                NeighborState::Reachable => "reachable",
+                NeighborState::Stale => "stale",
+                NeighborState::Delay => "delay",
+                NeighborState::Probe => "probe",
+            };
+            (neighbor.addr.to_string(), neighbor.mac.map(|mac| mac.to_string()), state)
+        };
         let address = |(cidr, state): &(Cidr, AddressState)| {
             let state = match state {
                 AddressState::Tentative => "tentative",
@@ -79,6 +94,7 @@ impl InterfaceStatus {
             },
             mtu: info.mtu,
             addresses: info.addresses.iter().map(address).collect(),
+            neighbors: neighbors.iter().map(neighbor).collect(),
         }
     }
 }
@@ -116,7 +132,10 @@ impl Status {
         Status {
             device: device.to_owned(),
             uptime,
-            interfaces: handle.interfaces().iter().map(InterfaceStatus::of).collect(),
+            interfaces: handle.with_stack(|stack| {
+                let of = |info: &InterfaceInfo| InterfaceStatus::of(info, &stack.neighbors(info.id));
+                stack.interfaces().iter().map(of).collect()
+            }),
             sockets: handle.sockets().iter().map(SocketStatus::of).collect(),
             counters: stats.counters().iter().map(|&(name, count)| (name.to_owned(), count)).collect(),
             drops: stats.drop_counts().map(|(reason, count)| (format!("{reason:?}"), count)).collect(),
@@ -172,6 +191,10 @@ impl Status {
             write_row(page, &[("MTU", ""), (&interface.mtu.to_string(), "")]);
             for (address, state) in &interface.addresses {
                 write_row(page, &[("Address", ""), (address, ""), (state, "")]);
+            }
+            for (address, mac, state) in &interface.neighbors {
+                let mac = mac.as_deref().unwrap_or("-");
+                write_row(page, &[("Neighbour", ""), (address, ""), (state, ""), (mac, "")]);
             }
             page.push_str("</table>\n");
         }
@@ -265,6 +288,7 @@ mod tests {
                 mac: Some("02:00:00:00:00:01".to_owned()),
                 mtu: 1500,
                 addresses: vec![("10.0.0.2/24".to_owned(), "preferred")],
+                neighbors: vec![("10.0.0.1".to_owned(), Some("02:00:00:00:00:09".to_owned()), "reachable")],
             }],
             sockets: vec![
                 SocketStatus {
@@ -291,6 +315,7 @@ mod tests {
             "Up for 1 min 1 s",
             "02:00:00:00:00:01",
             "10.0.0.2/24<td>preferred",
+            "10.0.0.1<td>reachable<td>02:00:00:00:00:09",
             "<td>ESTABLISHED<td>10.0.0.2:80<td>[fd10::1]:40000<td class=\"n\">5<td class=\"n\">6",
             "<td>TIME-WAIT<td>-<td>-",
             "frames_in<td class=\"n\">42",

@@ -194,7 +194,7 @@ fn arp_requests_for_us_are_answered_and_others_make_no_entry() {
         host.receive(arp_frame(dst, arp));
     }
     assert_eq!(neighbor(&host, "10.0.0.3"), None);
-    assert_eq!((host.drops(DropReason::BadArp), host.stats.all_drops()), (3, 3));
+    assert_eq!((host.drops(DropReason::UnneededNeighbor), host.stats.all_drops()), (3, 3));
     assert!(host.frames().is_empty());
     // But what is known is brought up to date: it has a new card.
     host.receive(arp_frame(MacAddr::BROADCAST, ArpPacket::announcement(mac(8), v4("10.0.0.1"))));
@@ -225,7 +225,7 @@ fn rfc_4861_7_2_3_solicitations_are_answered() {
     far[14 + 7] = 254;
     host.receive(far);
     host.receive(ndp_frame(group_mac, mac(1), "fd00::1", "ff02::1:ff00:2", solicitation("fd00::1:2", None)));
-    assert_eq!(host.drops(DropReason::BadNdp), 2);
+    assert_eq!((host.drops(DropReason::BadNdp), host.drops(DropReason::UnneededNeighbor)), (1, 1));
     let mut mangled = bytes;
     mangled[14 + 40 + 2] ^= 1;
     host.receive(mangled);
@@ -238,7 +238,7 @@ fn rfc_4861_7_2_6_unsolicited_advertisements_make_no_entry() {
     let mut host = Host::ethernet(2, &["fd00::2/64"]);
     let all = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
     host.receive(ndp_frame(all, mac(1), "fd00::1", "ff02::1", advertisement("fd00::1", mac(1), false)));
-    assert_eq!((neighbor(&host, "fd00::1"), host.drops(DropReason::BadNdp)), (None, 1));
+    assert_eq!((neighbor(&host, "fd00::1"), host.drops(DropReason::UnneededNeighbor)), (None, 1));
 }
 
 #[test]
