@@ -82,6 +82,8 @@ pub(super) struct Receiver {
     /// Of the windows that we send.
     pub(super) scale: WindowScale,
     buffer_bytes: u32,
+    /// The window of our SYN or SYN-ACK, which is never scaled (RFC 7323 §2.2); repetitions offer the same.
+    syn_window: u16,
     queue: RecvQueue,
     assembler: Option<Box<Assembler>>,
     /// Where the peer's FIN lies, when it came before the data in front of it.
@@ -108,6 +110,7 @@ impl Receiver {
             last_ack_sent: SeqNumber(0),
             scale: WindowScale::NONE,
             buffer_bytes: clamp_buffer(buffer_bytes),
+            syn_window: u16::try_from(buffer_bytes).unwrap_or(u16::MAX),
             queue: RecvQueue::new(),
             assembler: None,
             fin_at: None,
@@ -125,17 +128,17 @@ impl Receiver {
     pub(super) fn on_peer_syn(&mut self, irs: SeqNumber, scale: WindowScale) {
         self.nxt = irs + 1;
         self.last_ack_sent = self.nxt;
-        self.set_syn_window(self.syn_window());
+        self.set_syn_window(self.syn_window);
         self.scale = scale;
     }
 
-    /// The window of a SYN or SYN-ACK, which is never scaled (RFC 7323 §2.2).
     pub(super) fn syn_window(&self) -> u16 {
-        u16::try_from(self.buffer_bytes).unwrap_or(u16::MAX)
+        self.syn_window
     }
 
     /// The window that the SYN-ACK of a passive open offered.
     pub(super) fn set_syn_window(&mut self, window: u16) {
+        self.syn_window = window;
         self.edge = self.nxt + u32::from(window);
         self.opened_to = self.edge;
     }

@@ -149,7 +149,7 @@ fn happen(peer: &mut Peer, what: Happening) -> Vec<Sent> {
 }
 
 /// What holds whenever nothing is left to send.
-fn check(peer: &Peer, sent: &[Sent], right_edge: &mut SeqNumber, scale: u8) -> Result<(), TestCaseError> {
+fn check(peer: &Peer, sent: &[Sent], right_edge: &mut SeqNumber) -> Result<(), TestCaseError> {
     let connection = &peer.connection;
     let snd = &connection.snd;
     prop_assert!(snd.una.before_eq(snd.nxt) && snd.nxt.before_eq(snd.max));
@@ -174,7 +174,7 @@ fn check(peer: &Peer, sent: &[Sent], right_edge: &mut SeqNumber, scale: u8) -> R
         if !header.flags.contains(Flags::ACK) || header.flags.contains(Flags::RST) {
             continue;
         }
-        let scale = if header.flags.contains(Flags::SYN) { 0 } else { scale };
+        let scale = if header.flags.contains(Flags::SYN) { 0 } else { connection.rcv.scale.shift() };
         let edge = header.ack + (u32::from(header.window) << scale);
         // A unit of slack: see Receiver::advertise.
         prop_assert!((edge + (1 << scale)).after(*right_edge), "{:?} then {:?}", right_edge, sent);
@@ -185,7 +185,7 @@ fn check(peer: &Peer, sent: &[Sent], right_edge: &mut SeqNumber, scale: u8) -> R
     Ok(())
 }
 
-fn torture(mut peer: Peer, scale: u8, happenings: Vec<Happening>) -> Result<(), TestCaseError> {
+fn torture(mut peer: Peer, happenings: Vec<Happening>) -> Result<(), TestCaseError> {
     let mut right_edge = peer.connection.rcv.nxt;
     for what in happenings {
         let was_synchronized = peer.connection.state().is_synchronized();
@@ -195,7 +195,7 @@ fn torture(mut peer: Peer, scale: u8, happenings: Vec<Happening>) -> Result<(), 
             right_edge = peer.connection.rcv.nxt;
         }
         prop_assert!(peer.connection.snd.una.before_eq(peer.connection.snd.max.max(max)));
-        check(&peer, &sent, &mut right_edge, scale)?;
+        check(&peer, &sent, &mut right_edge)?;
     }
     // Left alone, it comes to rest: no timer fires for ever, except towards a peer that would be probed.
     let _ = peer.wait(Duration::from_secs(10));
@@ -210,15 +210,15 @@ proptest! {
         happenings in proptest::collection::vec(happening(), 1..80),
         plain: bool,
     ) {
-        let (offer, scale) = if plain { (Offer::plain(), 0) } else { (Offer::all(), 7) };
-        torture(Peer::established_with(offer, |_, _| {}), scale, happenings)?;
+        let offer = if plain { Offer::plain() } else { Offer::all() };
+        torture(Peer::established_with(offer, |_, _| {}), happenings)?;
     }
 
     #[test]
     fn an_opening_connection_survives_anything(
         happenings in proptest::collection::vec(happening(), 1..40),
     ) {
-        torture(Peer::syn_sent(|_, _| {}), 7, happenings)?;
+        torture(Peer::syn_sent(|_, _| {}), happenings)?;
     }
 
     /// With buffers of a few bytes, and a peer with odd ones.
@@ -235,6 +235,6 @@ proptest! {
             params.settings.receive_buffer_bytes = receive;
             params.settings.send_buffer_bytes = send;
         });
-        torture(peer, 7, happenings)?;
+        torture(peer, happenings)?;
     }
 }

@@ -216,3 +216,17 @@ fn refused_by_icmp_is_refused() {
     let _ = peer.call(|connection, ctx| connection.on_unreachable(ctx, ISS, Error::ConnectionRefused));
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::Refused));
 }
+
+/// SHLD-14.
+#[test]
+fn a_buffer_made_smaller_before_it_is_open_keeps_what_the_syn_offered() {
+    let mut peer = Peer::syn_sent(|_, _| {});
+    let mut settings = peer.host.settings();
+    settings.receive_buffer_bytes = 100;
+    let (_, sent) = peer.call(|connection, ctx| connection.set_settings(ctx, settings));
+    assert!(sent.is_empty(), "nothing is acknowledged in SYN-SENT");
+    let header = peer.syn(&Offer::plain(), Flags::SYN_ACK);
+    peer.seq = IRS + 1;
+    let sent = peer.deliver(header, &[]);
+    assert_eq!(sent[0].header.window, u16::MAX);
+}
