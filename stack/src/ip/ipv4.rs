@@ -2,7 +2,6 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use bytes::Bytes;
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
 
 use super::checksum::{internet_checksum, verify_internet_checksum};
@@ -17,10 +16,10 @@ pub(crate) const HEADER_LEN: usize = 20;
 /// The largest packet.
 pub(crate) const MAX_PACKET_LEN: usize = 65535;
 
-/// Reads the header, and cuts off what the link padded the packet with.
-pub(crate) fn parse(mut bytes: Bytes) -> Result<(IpHeader, Bytes), DropReason> {
+/// Reads the header. The packet is not longer than `bytes`.
+pub(crate) fn parse(bytes: &[u8]) -> Result<IpHeader, DropReason> {
     // The version, the lengths of header and packet, and the bytes that are there fit together.
-    let packet = Ipv4Packet::new_checked(&bytes[..]).map_err(|_| DropReason::BadIpHeader)?;
+    let packet = Ipv4Packet::new_checked(bytes).map_err(|_| DropReason::BadIpHeader)?;
     let header_len = usize::from(packet.header_len());
     if packet.version() != 4 {
         return Err(DropReason::BadIpHeader);
@@ -31,18 +30,16 @@ pub(crate) fn parse(mut bytes: Bytes) -> Result<(IpHeader, Bytes), DropReason> {
     }
     let (more, offset) = (packet.more_frags(), usize::from(packet.frag_offset()));
     let fragment = (more || offset > 0).then(|| Fragment { id: u32::from(packet.ident()), offset, more });
-    let header = IpHeader {
+    Ok(IpHeader {
         src: IpAddr::V4(packet.src_addr()),
         dst: IpAddr::V4(packet.dst_addr()),
         protocol: packet.next_header().into(),
         hop_limit: packet.hop_limit(),
         traffic_class: packet.dscp() << 2 | packet.ecn(),
         header_len,
+        total_len: usize::from(packet.total_len()),
         fragment,
-    };
-    let total_len = usize::from(packet.total_len());
-    bytes.truncate(total_len);
-    Ok((header, bytes))
+    })
 }
 
 /// What an IPv4 header is built of; it never has options.
@@ -153,13 +150,13 @@ mod tests {
         assert_eq!((other.identification, other.total_len, rest), (0x1234, 23, &[1, 2, 3][..]));
 
         packet.extend([0; 23]); // Ethernet pads.
-        let (header, packet) = parse(packet.into()).unwrap();
-        assert_eq!(packet.len(), 23);
+        let header = parse(&packet).unwrap();
+        assert_eq!(header.total_len, 23);
         assert_eq!((header.protocol, header.hop_limit, header.traffic_class), (17, 64, 0xb9));
         assert_eq!((header.header_len, header.fragment), (20, None));
 
         let fragment = Ipv4Fields { offset: 1480, more: true, dont_fragment: false, ..fields() };
-        let (header, _) = parse(emit(fragment, &[0; 8]).into()).unwrap();
+        let header = parse(&emit(fragment, &[0; 8])).unwrap();
         assert_eq!(header.fragment, Some(Fragment { id: 0x1234, offset: 1480, more: true }));
     }
 
@@ -169,7 +166,7 @@ mod tests {
         let parse_with = |at: usize, value: u8| {
             let mut bad = good.clone();
             bad[at] = value;
-            parse(bad.into()).err()
+            parse(&bad).err()
         };
         assert_eq!(parse_with(0, 0x65), Some(DropReason::BadIpHeader)); // version 6
         assert_eq!(parse_with(0, 0x44), Some(DropReason::BadIpHeader)); // header of 16 bytes
@@ -177,8 +174,8 @@ mod tests {
         assert_eq!(parse_with(3, 19), Some(DropReason::BadIpHeader)); // shorter than its header
         assert_eq!(parse_with(3, 33), Some(DropReason::BadIpHeader)); // longer than what came
         assert_eq!(parse_with(8, 63), Some(DropReason::BadIpChecksum));
-        assert_eq!(parse(good[..19].to_vec().into()).err(), Some(DropReason::BadIpHeader));
-        assert_eq!(parse(Bytes::new()).err(), Some(DropReason::BadIpHeader));
+        assert_eq!(parse(&good[..19]).err(), Some(DropReason::BadIpHeader));
+        assert_eq!(parse(&[]).err(), Some(DropReason::BadIpHeader));
     }
 
     #[test]

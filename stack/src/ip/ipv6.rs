@@ -2,7 +2,6 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
-use bytes::Bytes;
 use smoltcp::wire::{IpProtocol, Ipv6Packet};
 
 use super::IpHeader;
@@ -14,24 +13,22 @@ pub(crate) const HEADER_LEN: usize = 40;
 /// The largest packet; jumbograms (RFC 2675) are none of ours.
 pub(crate) const MAX_PACKET_LEN: usize = HEADER_LEN + 65535;
 
-/// Reads the header, and cuts off what the link padded the packet with.
-pub(crate) fn parse(mut bytes: Bytes) -> Result<(IpHeader, Bytes), DropReason> {
-    let packet = Ipv6Packet::new_checked(&bytes[..]).map_err(|_| DropReason::BadIpHeader)?;
+/// Reads the header. The packet is not longer than `bytes`.
+pub(crate) fn parse(bytes: &[u8]) -> Result<IpHeader, DropReason> {
+    let packet = Ipv6Packet::new_checked(bytes).map_err(|_| DropReason::BadIpHeader)?;
     if packet.version() != 6 {
         return Err(DropReason::BadIpHeader);
     }
-    let header = IpHeader {
+    Ok(IpHeader {
         src: IpAddr::V6(packet.src_addr()),
         dst: IpAddr::V6(packet.dst_addr()),
         protocol: packet.next_header().into(),
         hop_limit: packet.hop_limit(),
         traffic_class: packet.traffic_class(),
         header_len: HEADER_LEN,
+        total_len: packet.total_len(),
         fragment: None,
-    };
-    let total_len = packet.total_len();
-    bytes.truncate(total_len);
-    Ok((header, bytes))
+    })
 }
 
 /// What an IPv6 header is built of.
@@ -87,8 +84,8 @@ mod tests {
         assert_eq!(rest, [1, 2, 3]);
 
         packet.extend([0; 3]);
-        let (header, packet) = parse(packet.into()).unwrap();
-        assert_eq!(packet.len(), 43);
+        let header = parse(&packet).unwrap();
+        assert_eq!(header.total_len, 43);
         assert_eq!((header.protocol, header.hop_limit, header.traffic_class), (58, 255, 0xb9));
         assert_eq!(header.src, "fd00::1".parse::<IpAddr>().unwrap());
     }
@@ -96,7 +93,7 @@ mod tests {
     #[test]
     fn malformed_headers_are_refused() {
         let good = emit(&[0; 8]);
-        let parse = |bytes: &[u8]| parse(Bytes::copy_from_slice(bytes)).err();
+        let parse = |bytes: &[u8]| parse(bytes).err();
         assert_eq!(parse(&good[..39]), Some(DropReason::BadIpHeader));
         assert_eq!(parse(&good[..47]), Some(DropReason::BadIpHeader));
         let mut version = good.clone();

@@ -41,6 +41,8 @@ pub(crate) struct IpHeader {
     pub(crate) traffic_class: u8,
     /// The header with its options, without IPv6 extension headers.
     pub(crate) header_len: usize,
+    /// The whole packet; what follows is padding of the link.
+    pub(crate) total_len: usize,
     /// Where the packet is a part of a larger one. IPv6 says so in an extension header.
     pub(crate) fragment: Option<Fragment>,
 }

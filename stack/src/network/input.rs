@@ -17,12 +17,12 @@ use crate::link::ethernet::{self, EtherType};
 use crate::link::ndp;
 use crate::stats::DropReason;
 
-/// A packet whose header and addresses were found right.
-struct Received {
-    header: IpHeader,
+/// A packet whose header and addresses were found right. Lent: moving addresses about costs more than reading them.
+struct Received<'a> {
+    header: &'a IpHeader,
     cast: Cast,
     /// Without link padding.
-    packet: Bytes,
+    packet: &'a Bytes,
 }
 
 impl Network {
@@ -117,29 +117,38 @@ impl Network {
         &mut self,
         ctx: &mut Ctx<'_>,
         arrival: Arrival,
-        bytes: Bytes,
+        mut packet: Bytes,
         is_v4: bool,
     ) -> Result<Option<Datagram>, DropReason> {
-        let (header, packet) = if is_v4 { ipv4::parse(bytes)? } else { ipv6::parse(bytes)? };
-        let cast = self.admit(arrival, &header)?;
-        let received = Received { header, cast, packet };
+        let parsed = parse_ip(&packet, is_v4);
+        let header = parsed.as_ref().map_err(|&reason| reason)?;
+        packet.truncate(header.total_len);
+        let cast = self.admit(arrival, header)?;
+        let received = Received { header, cast, packet: &packet };
         let chain = match chain_of(&received) {
             Ok(chain) => chain,
             Err(refusal) => return Err(self.refuse(ctx, arrival, &received, refusal)),
         };
-        let Some(fragment) = chain.fragment else { return Ok(Some(datagram(arrival, received, chain))) };
+        let Some(fragment) = chain.fragment else {
+            return Ok(Some(datagram(arrival, header, cast, &chain, packet)));
+        };
         ctx.stats.fragments_in += 1;
-        let Some((packet, cast)) = self.reassemble(ctx, arrival, &received, chain, fragment)? else {
+        let Some((mut packet, cast)) = self.reassemble(ctx, arrival, &received, chain, fragment)? else {
             return Ok(None);
         };
         // Once more from the top: the options are those of the first fragment, the extension headers are whole.
-        let (header, packet) = if is_v4 { ipv4::parse(packet)? } else { ipv6::parse(packet)? };
-        let received = Received { header, cast, packet };
+        let parsed = parse_ip(&packet, is_v4);
+        let header = parsed.as_ref().map_err(|&reason| reason)?;
+        packet.truncate(header.total_len);
+        let received = Received { header, cast, packet: &packet };
         match chain_of(&received) {
             Ok(chain) if chain.fragment.is_none() => {
                 // RFC 6980 §5: nobody needs to fragment NDP.
-                let is_ndp = chain.protocol == protocol::ICMPV6 && is_ndp(&received.packet, chain.offset);
-                if is_ndp { Err(DropReason::BadNdp) } else { Ok(Some(datagram(arrival, received, chain))) }
+                let is_ndp = chain.protocol == protocol::ICMPV6 && is_ndp(&packet, chain.offset);
+                if is_ndp {
+                    return Err(DropReason::BadNdp);
+                }
+                Ok(Some(datagram(arrival, header, cast, &chain, packet)))
             }
             // A fragment of a fragment.
             Ok(_) => Err(DropReason::BadExtensionHeader),
@@ -152,11 +161,11 @@ impl Network {
         &mut self,
         ctx: &mut Ctx<'_>,
         arrival: Arrival,
-        received: &Received,
+        received: &Received<'_>,
         chain: Chain,
         fragment: Fragment,
     ) -> Result<Option<(Bytes, Cast)>, DropReason> {
-        let Received { header, cast, packet } = received;
+        let &Received { header, cast, packet } = received;
         let at = chain.offset.min(packet.len());
         let piece = Piece {
             header: packet.slice(..at),
@@ -166,7 +175,7 @@ impl Network {
             protocol: chain.protocol,
             named_at: chain.named_at,
             iface: arrival.iface,
-            cast: *cast,
+            cast,
             ecn: header.traffic_class & 3,
         };
         if let Err(refusal) = check_fragment(&piece, header.src.is_ipv4()) {
@@ -174,7 +183,7 @@ impl Network {
         }
         if piece.offset == 0 && !piece.more {
             let whole = join_atomic(&piece).ok_or(DropReason::BadFragment)?;
-            return Ok(Some((whole, *cast)));
+            return Ok(Some((whole, cast)));
         }
         let key = PacketKey {
             src: header.src,
@@ -239,7 +248,7 @@ impl Network {
         &mut self,
         ctx: &mut Ctx<'_>,
         arrival: Arrival,
-        received: &Received,
+        received: &Received<'_>,
         refusal: Refusal,
     ) -> DropReason {
         if let Some(error) = refusal.error {
@@ -250,7 +259,7 @@ impl Network {
                 dst: received.header.dst,
                 traffic_class: received.header.traffic_class,
                 cast,
-                packet: &received.packet,
+                packet: received.packet,
             };
             self.send_icmp_error(ctx, &offender, error);
         }
@@ -326,11 +335,15 @@ fn is_ndp(packet: &[u8], transport_at: usize) -> bool {
     kind.is_some_and(|kind| ndp::TYPES.contains(&kind))
 }
 
+fn parse_ip(bytes: &[u8], is_v4: bool) -> Result<IpHeader, DropReason> {
+    if is_v4 { ipv4::parse(bytes) } else { ipv6::parse(bytes) }
+}
+
 /// Walks through the options or extension headers.
-fn chain_of(received: &Received) -> Result<Chain, Refusal> {
-    let header = &received.header;
+fn chain_of(received: &Received<'_>) -> Result<Chain, Refusal> {
+    let header = received.header;
     if header.src.is_ipv6() {
-        return extension::walk(&received.packet, header.dst.is_multicast());
+        return extension::walk(received.packet, header.dst.is_multicast());
     }
     if header.header_len > ipv4::HEADER_LEN {
         ipv4::check_options(received.packet.get(..header.header_len).unwrap_or_default())?;
@@ -338,8 +351,7 @@ fn chain_of(received: &Received) -> Result<Chain, Refusal> {
     Ok(Chain { protocol: header.protocol, offset: header.header_len, named_at: 9, fragment: header.fragment })
 }
 
-fn datagram(arrival: Arrival, received: Received, chain: Chain) -> Datagram {
-    let Received { header, cast, packet } = received;
+fn datagram(arrival: Arrival, header: &IpHeader, cast: Cast, chain: &Chain, packet: Bytes) -> Datagram {
     Datagram {
         iface: arrival.iface,
         src: header.src,

@@ -29,7 +29,9 @@ impl Sockets {
         if datagram.cast != Cast::Unicast || datagram.src.is_multicast() {
             return ctx.stats.count_drop(DropReason::TcpNotUnicast);
         }
-        let Some((header, header_len)) = Header::parse(datagram.transport()) else {
+        // Lent, not moved: every segment comes through here.
+        let parsed = Header::parse(datagram.transport());
+        let Some((header, header_len)) = &parsed else {
             return ctx.stats.count_drop(DropReason::BadTcp);
         };
         if !verify_transport_checksum(datagram.src, datagram.dst, TCP, datagram.transport()) {
@@ -41,24 +43,24 @@ impl Sockets {
             remote: Endpoint::new(datagram.src, header.src_port),
             scope: scope_of([datagram.src, datagram.dst], datagram.iface),
         };
-        let payload = datagram.into_transport(header_len..usize::MAX);
+        let payload = datagram.into_transport(*header_len..usize::MAX);
         if !payload.is_empty() && self.is_short_of_memory(ctx.config, payload.len()) {
             return ctx.stats.count_drop(DropReason::MemoryLimit);
         }
         match self.connections.get(&tuple).copied() {
             Some(Target::Connection(id)) => {
                 if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
-                    stream.connection.handle_segment(ctx, &header, payload);
+                    stream.connection.handle_segment(ctx, header, payload);
                 }
                 self.settle_stream(ctx, network, id);
             }
             Some(Target::Handshake(id)) => {
-                self.handle_handshake_segment(ctx, network, id, &header, payload);
+                self.handle_handshake_segment(ctx, network, id, header, payload);
             }
             Some(Target::TimeWait(id)) => {
-                self.handle_time_wait_segment(ctx, network, id, &header, payload.len());
+                self.handle_time_wait_segment(ctx, network, id, header, payload.len());
             }
-            None => self.handle_stray(ctx, network, tuple, &header, payload.len(), None),
+            None => self.handle_stray(ctx, network, tuple, header, payload.len(), None),
         }
     }
 

@@ -91,9 +91,9 @@ fn fragments_in_any_order_make_the_packet() {
     assert!(matches!(bench.insert(1, piece(16, &[3; 5], false)), Outcome::Held));
     assert!(matches!(bench.insert(1, piece(0, &[1; 8], true)), Outcome::Held));
     let Outcome::Complete { packet, .. } = bench.insert(1, piece(8, &[2; 8], true)) else { panic!() };
-    let (header, packet) = ipv4::parse(packet.clone()).unwrap();
+    let header = ipv4::parse(&packet).unwrap();
     assert_eq!(header.fragment, None);
-    assert_eq!(packet.len(), 41);
+    assert_eq!((header.total_len, packet.len()), (41, 41));
     assert_eq!(&packet[20..], [&[1; 8][..], &[2; 8], &[3; 5]].concat());
     assert_eq!(bench.reassembler.bytes, 0);
     assert_eq!(bench.reassembler.poll_timeout(), None);
@@ -211,7 +211,7 @@ fn rfc_3168_5_3_congestion_of_a_part_is_congestion_of_all() {
     let mut bench = Bench::new();
     bench.insert_counted(1, with_ecn(piece(0, &[0; 8], true), 2));
     let packet = bench.insert_counted(1, with_ecn(piece(8, &[0; 8], false), 3)).unwrap();
-    assert_eq!(ipv4::parse(packet.clone()).unwrap().0.traffic_class & 3, 3);
+    assert_eq!(ipv4::parse(&packet).unwrap().traffic_class & 3, 3);
     bench.insert_counted(2, with_ecn(piece(0, &[0; 8], true), 0));
     assert!(bench.insert_counted(2, with_ecn(piece(8, &[0; 8], false), 3)).is_none());
     assert_eq!(bench.stats.drops(DropReason::BadFragment), 2);
@@ -232,7 +232,7 @@ proptest! {
         for packet in &cut {
             let (place, twice) = order.pop().unwrap_or((0, false));
             let bytes = Bytes::from([packet.header.as_slice(), &packet.payload.concat()].concat());
-            let (header, bytes) = ipv4::parse(bytes).unwrap();
+            let header = ipv4::parse(&bytes).unwrap();
             let fragment = header.fragment.unwrap();
             let piece = piece(fragment.offset, &bytes[20..], fragment.more);
             if twice {
