@@ -136,24 +136,12 @@ impl Stack {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
-        loop {
-            // The network layer's own queue is emptied first, also of what a socket's packet has put there (a
-            // question for a neighbour, fragments), and so is the loopback: neither grows while sockets have more.
-            let transmit = match network.poll_transmit(&mut ctx) {
-                Some(transmit) => Sent::Frame(transmit),
-                None => sockets.poll_transmit(&mut ctx, network),
-            };
-            if let Sent::Frame(transmit) = transmit {
-                ctx.stats.frames_out += 1;
-                ctx.stats.bytes_out += transmit.len() as u64;
-                return Some(transmit);
-            }
-            match network.poll_delivery(&mut ctx) {
-                Some(delivery) => sockets.handle_delivery(&mut ctx, network, delivery),
-                None if matches!(transmit, Sent::Nothing) => return None,
-                None => {}
-            }
+        let transmit = next_transmit(&mut ctx, network, sockets);
+        if let Some(transmit) = &transmit {
+            ctx.stats.frames_out += 1;
+            ctx.stats.bytes_out += transmit.len() as u64;
         }
+        transmit
     }
 
     /// What became of a descriptor.
@@ -179,6 +167,27 @@ impl Stack {
     /// Bytes held by sockets and by the network layer.
     pub fn memory_bytes(&self) -> usize {
         self.network.memory_bytes() + self.sockets.memory_bytes()
+    }
+}
+
+/// The next frame, of the network layer or of a socket.
+fn next_transmit(ctx: &mut Ctx<'_>, network: &mut Network, sockets: &mut Sockets) -> Option<Transmit> {
+    loop {
+        // The network layer's own queue is emptied first, also of what a socket's packet has put there (a question
+        // for a neighbour, fragments), and so is the loopback: neither grows while sockets have more.
+        let ready = if network.has_transmits() { network.poll_transmit(ctx) } else { sockets.poll_run(ctx) };
+        if ready.is_some() {
+            return ready;
+        }
+        let sent = sockets.poll_transmit(ctx, network);
+        if let Sent::Frame(transmit) = sent {
+            return Some(transmit);
+        }
+        match network.poll_delivery(ctx) {
+            Some(delivery) => sockets.handle_delivery(ctx, network, delivery),
+            None if matches!(sent, Sent::Nothing) => return None,
+            None => {}
+        }
     }
 }
 

@@ -168,6 +168,11 @@ impl Network {
         self.transmits.pop()
     }
 
+    /// Whether [`Network::poll_transmit`] has a frame.
+    pub(crate) fn has_transmits(&self) -> bool {
+        !self.transmits.is_empty()
+    }
+
     /// Queues a ready frame behind those of [`Network::poll_transmit`]; drops and counts it when the queue is full.
     pub(crate) fn queue(&mut self, ctx: &mut Ctx<'_>, transmit: Transmit) {
         self.transmits.push(ctx.stats, transmit);

@@ -43,6 +43,10 @@ impl TransmitQueue {
         Some(frame)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     /// How many more fit.
     pub(crate) fn room(&self) -> usize {
         self.max.saturating_sub(self.frames.len())

@@ -105,15 +105,19 @@ impl Sockets {
         }
     }
 
-    /// The next packet of the sockets, each in its turn. `Nothing`: nobody has anything to send now.
-    pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) -> Sent {
-        if let Some(run) = &mut self.run {
-            if let Some(transmit) = run.next() {
-                ctx.stats.tcp_segments_out += 1;
-                return Sent::Frame(transmit);
-            }
+    /// The next frame of the run whose turn it is. It comes before [`Sockets::poll_transmit`].
+    pub(crate) fn poll_run(&mut self, ctx: &mut Ctx<'_>) -> Option<Transmit> {
+        let transmit = self.run.as_mut()?.next();
+        if transmit.is_some() {
+            ctx.stats.tcp_segments_out += 1;
+        } else {
             self.run = None;
         }
+        transmit
+    }
+
+    /// The next packet of the sockets, each in its turn. `Nothing`: nobody has anything to send now.
+    pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) -> Sent {
         while let Some(id) = self.transmit_queue.pop_front() {
             let Some(socket) = self.slots.get_mut(id) else { continue };
             socket.in_transmit_queue = false;

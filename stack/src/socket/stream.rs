@@ -206,7 +206,7 @@ impl Sockets {
     }
 
     /// A connection's turn to send: a segment, or a run of them. Of a run the first frame is returned, and the others
-    /// follow as [`Sockets::poll_transmit`] is called again.
+    /// follow out of [`Sockets::poll_run`].
     pub(super) fn transmit_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) -> Sent {
         let Some(socket) = self.slots.get_mut(id) else { return Sent::Nothing };
         let ttl = socket.options.ttl;
