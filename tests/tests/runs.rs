@@ -30,7 +30,7 @@ fn wire(
             let now = pair.now();
             // In parts of every kind, copied and not.
             while let Some((part, _)) = left.split_at_checked(left.len().min(777)) {
-                let taken = if left.len() % 2 == 0 {
+                let taken = if left.len().is_multiple_of(2) {
                     pair.a.stack.send(now, a, part)
                 } else {
                     pair.a.stack.send_bytes(now, a, part.to_vec().into())
@@ -129,7 +129,7 @@ fn a_reset_follows_the_run_and_nothing_follows_the_reset() {
 }
 
 #[test]
-fn a_socket_that_is_gone_leaves_nothing_of_its_run() {
+fn what_was_cut_outlives_its_connection_and_comes_before_the_next() {
     let (mut pair, streams) = pair_with_data(1);
     let (a, b) = streams[0];
     let now = pair.now();
