@@ -49,6 +49,7 @@ mod tcp;
 pub mod testing;
 mod time;
 mod timers;
+mod udp;
 
 pub use config::{Config, IpConfig, NeighborConfig, TcpConfig, UdpConfig};
 pub use error::{CloseReason, Error, Result};

@@ -1,10 +1,11 @@
-//! Echo replies (RFC 792, RFC 4443 §4.2).
+//! Echo messages (RFC 792, RFC 4443 §4).
 
 use core::net::IpAddr;
 
 use bytes::Bytes;
 
 use super::HEADER_LEN;
+use crate::demux::Endpoint;
 use crate::frame::{HeaderBuf, Payload};
 use crate::ip::checksum::{internet_checksum_of, transport_checksum};
 use crate::ip::protocol;
@@ -14,19 +15,34 @@ pub(crate) fn reply(src: IpAddr, dst: IpAddr, request: &Bytes) -> Option<(Header
     let identity: [u8; 4] = *request.get(4..)?.first_chunk()?;
     let mut payload = Payload::new();
     payload.push(request.slice(HEADER_LEN..));
+    let kind = if src.is_ipv4() { 0 } else { 129 };
+    Some((header(kind, identity, src, dst, &payload), payload))
+}
+
+/// An echo request from a program's message: its sequence number and data; type, identifier and checksum are ours.
+pub(crate) fn request(src: Endpoint, dst: IpAddr, message: &Bytes) -> (HeaderBuf, Payload) {
+    let [high, low] = src.port.to_be_bytes();
+    let sequence =
+        message.get(6..HEADER_LEN).and_then(|bytes| bytes.first_chunk()).copied().unwrap_or([0; 2]);
+    let data = message.slice(HEADER_LEN.min(message.len())..);
+    let payload: Payload = core::iter::once(data).filter(|data| !data.is_empty()).collect();
+    let kind = if dst.is_ipv4() { 8 } else { 128 };
+    (header(kind, [high, low, sequence[0], sequence[1]], src.addr, dst, &payload), payload)
+}
+
+/// `identity` is identifier and sequence number.
+fn header(kind: u8, identity: [u8; 4], src: IpAddr, dst: IpAddr, payload: &[Bytes]) -> HeaderBuf {
     let mut header = HeaderBuf::new();
     let bytes = header.prepend(HEADER_LEN);
-    let [kind, _, check_high, check_low, rest @ ..] = bytes else { return None };
-    *kind = if src.is_ipv4() { 0 } else { 129 };
-    rest.copy_from_slice(&identity);
-    (*check_high, *check_low) = (0, 0);
+    bytes[0] = kind;
+    bytes[4..].copy_from_slice(&identity);
     let sum = if src.is_ipv4() {
-        internet_checksum_of(bytes, &payload)
+        internet_checksum_of(bytes, payload)
     } else {
-        transport_checksum(src, dst, protocol::ICMPV6, bytes, &payload)
+        transport_checksum(src, dst, protocol::ICMPV6, bytes, payload)
     };
     super::set_checksum(bytes, sum);
-    Some((header, payload))
+    header
 }
 
 #[cfg(test)]
@@ -54,5 +70,16 @@ mod tests {
         let other = etherparse::Icmpv6Slice::from_slice(&bytes).unwrap();
         assert!(other.is_checksum_valid(src.octets(), dst.octets()));
         assert!(reply(IpAddr::V6(src), IpAddr::V6(dst), &request.slice(..7)).is_none());
+    }
+
+    #[test]
+    fn a_request_takes_sequence_number_and_data_from_the_message() {
+        let message = Bytes::from_static(&[99, 99, 99, 99, 99, 99, 0, 7, b'd', b'a', b't']);
+        let (src, dst) = ("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
+        let bytes = flat(request(Endpoint::new(src, 0x0102), dst, &message));
+        let other = etherparse::Icmpv4Slice::from_slice(&bytes).unwrap();
+        let etherparse::Icmpv4Type::EchoRequest(echo) = other.icmp_type() else { panic!("{bytes:?}") };
+        assert_eq!((echo.id, echo.seq, other.payload()), (0x0102, 7, &b"dat"[..]));
+        assert_eq!(other.icmp_type().calc_checksum(other.payload()), other.checksum());
     }
 }

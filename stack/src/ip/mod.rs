@@ -26,6 +26,11 @@ pub(crate) mod protocol {
     pub(crate) const ICMPV6: u8 = 58;
     pub(crate) const NO_NEXT_HEADER: u8 = 59;
     pub(crate) const DESTINATION_OPTIONS: u8 = 60;
+
+    /// The ICMP of an address's family.
+    pub(crate) fn icmp_for(addr: core::net::IpAddr) -> u8 {
+        if addr.is_ipv4() { ICMP } else { ICMPV6 }
+    }
 }
 
 use core::net::IpAddr;

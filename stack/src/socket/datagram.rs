@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 use core::mem;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use bytes::Bytes;
 
@@ -14,19 +14,12 @@ use crate::Ctx;
 use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
 use crate::error::{Error, Result};
 use crate::event::Readiness;
-use crate::frame::{HeaderBuf, Payload};
-use crate::ip::checksum::{Checksum, transport_checksum, verify_transport_checksum};
+use crate::icmp::{self, echo};
+use crate::ip::protocol;
 use crate::network::{self, Cast, IpMeta, Network, NetworkErrorKind};
 use crate::stats::DropReason;
+use crate::udp;
 
-/// The protocol numbers.
-pub(super) const UDP: u8 = 17;
-pub(super) const ICMP: u8 = 1;
-pub(super) const ICMPV6: u8 = 58;
-
-const UDP_HEADER_LEN: usize = 8;
-/// Type, code, checksum, identifier, sequence number.
-const ECHO_HEADER_LEN: usize = 8;
 /// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame that it pins.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -111,34 +104,27 @@ impl Sockets {
         network: &mut Network,
         datagram: network::Datagram,
     ) {
-        let Some(udp) = parse_udp(datagram.transport()) else {
-            return ctx.stats.count_drop(DropReason::BadUdp);
+        let header = match udp::parse(datagram.src, datagram.dst, datagram.transport()) {
+            Ok(header) => header,
+            Err(reason) => return ctx.stats.count_drop(reason),
         };
-        // RFC 768: over IPv4 a checksum of zero means none; RFC 8200 §8.1: over IPv6 there must be one.
-        let is_without_checksum = udp.checksum == 0 && datagram.src.is_ipv4();
-        let covered = datagram.transport().get(..udp.len).unwrap_or_default();
-        if !is_without_checksum
-            && (udp.checksum == 0 || !verify_transport_checksum(datagram.src, datagram.dst, UDP, covered))
-        {
-            return ctx.stats.count_drop(DropReason::BadUdpChecksum);
-        }
         let scope = match datagram.cast {
             Cast::Unicast => scope_of([datagram.src, datagram.dst], datagram.iface),
             Cast::Broadcast | Cast::Multicast => scope_of([datagram.src, datagram.src], datagram.iface),
         };
         let flow = FourTuple {
-            local: Endpoint::new(datagram.dst, udp.dst_port),
-            remote: Endpoint::new(datagram.src, udp.src_port),
+            local: Endpoint::new(datagram.dst, header.dst_port),
+            remote: Endpoint::new(datagram.src, header.src_port),
             scope,
         };
         if datagram.cast != Cast::Unicast {
             // A group's packet concerns every socket on the port.
             let ids: smallvec::SmallVec<[SocketId; 4]> =
-                self.udp_bound.all(datagram.dst, udp.dst_port).collect();
+                self.udp_bound.all(datagram.dst, header.dst_port).collect();
             if ids.is_empty() {
                 ctx.stats.count_drop(DropReason::NoUdpSocket);
             }
-            let payload = datagram.into_transport(UDP_HEADER_LEN..udp.len);
+            let payload = datagram.into_transport(udp::HEADER_LEN..header.len);
             for id in ids {
                 self.deliver(ctx, id, flow.remote, scope, payload.clone());
             }
@@ -147,7 +133,7 @@ impl Sockets {
         let found = self.udp_connected.get(&flow).copied().or_else(|| self.udp_bound.find(&flow));
         match found {
             Some(id) => {
-                let payload = datagram.into_transport(UDP_HEADER_LEN..udp.len);
+                let payload = datagram.into_transport(udp::HEADER_LEN..header.len);
                 self.deliver(ctx, id, flow.remote, scope, payload);
             }
             None => {
@@ -240,10 +226,14 @@ impl Sockets {
         self.charge(id, bytes);
         self.note_readiness(id, false);
         let (protocol, header, payload) = match kind {
-            SocketKind::Echo => echo_packet(&flow, &data),
+            SocketKind::Echo => {
+                let (header, payload) = echo::request(flow.local, flow.remote.addr, &data);
+                (protocol::icmp_for(flow.remote.addr), header, payload)
+            }
             SocketKind::Datagram | SocketKind::Stream => {
                 ctx.stats.udp_sent += 1;
-                udp_packet(&flow, data)
+                let payload = udp::payload_of(data);
+                (protocol::UDP, udp::header(flow.local, flow.remote, &payload), payload)
             }
         };
         let dst = flow.remote.addr;
@@ -301,12 +291,12 @@ impl Sockets {
         }
         // The IPv4 limit counts the IP header, the IPv6 limit does not (RFC 8200 §3).
         let limit = if flow.remote.addr.is_ipv4() { 65_535 - 20 } else { 65_535 };
-        let header_len = if kind == SocketKind::Echo { 0 } else { UDP_HEADER_LEN };
+        let header_len = if kind == SocketKind::Echo { 0 } else { udp::HEADER_LEN };
         let cost = data.len() + OVERHEAD_BYTES;
         if data.len() + header_len > limit || cost > socket.options.send_buffer.max(MIN_QUEUE) {
             return Err(Error::MessageTooLong);
         }
-        if kind == SocketKind::Echo && data.len() < ECHO_HEADER_LEN {
+        if kind == SocketKind::Echo && data.len() < icmp::HEADER_LEN {
             return Err(Error::InvalidArgument);
         }
         // Linux's rule, and the same as readiness: what begins below the limit may end above it.
@@ -488,72 +478,6 @@ pub(super) fn copy_prefix(data: &[u8], buf: &mut [u8]) -> usize {
     let len = data.len().min(buf.len());
     buf[..len].copy_from_slice(&data[..len]);
     len
-}
-
-struct Udp {
-    src_port: u16,
-    dst_port: u16,
-    checksum: u16,
-    /// Header and payload.
-    len: usize,
-}
-
-/// `None` if the header is cut off or its length field lies.
-fn parse_udp(transport: &[u8]) -> Option<Udp> {
-    let field = |at: usize| Some(u16::from_be_bytes([*transport.get(at)?, *transport.get(at + 1)?]));
-    let len = usize::from(field(4)?);
-    if len < UDP_HEADER_LEN || len > transport.len() {
-        return None;
-    }
-    Some(Udp { src_port: field(0)?, dst_port: field(2)?, checksum: field(6)?, len })
-}
-
-fn udp_packet(flow: &FourTuple, data: Bytes) -> (u8, HeaderBuf, Payload) {
-    let mut header = HeaderBuf::new();
-    let payload: Payload = core::iter::once(data).filter(|data| !data.is_empty()).collect();
-    let len = (UDP_HEADER_LEN + crate::frame::payload_len(&payload)) as u16;
-    let place = header.prepend(UDP_HEADER_LEN);
-    place[0..2].copy_from_slice(&flow.local.port.to_be_bytes());
-    place[2..4].copy_from_slice(&flow.remote.port.to_be_bytes());
-    place[4..6].copy_from_slice(&len.to_be_bytes());
-    let checksum = transport_checksum(flow.local.addr, flow.remote.addr, UDP, header.as_slice(), &payload);
-    // RFC 768: zero means "none", so a sum of zero is sent as its complement.
-    let checksum = if checksum == 0 { 0xffff } else { checksum };
-    header.as_mut_slice()[6..8].copy_from_slice(&checksum.to_be_bytes());
-    (UDP, header, payload)
-}
-
-/// An echo request: the program's sequence number and data, our type, identifier and checksum.
-fn echo_packet(flow: &FourTuple, message: &Bytes) -> (u8, HeaderBuf, Payload) {
-    let (protocol, kind) = if flow.remote.addr.is_ipv4() { (ICMP, 8) } else { (ICMPV6, 128) };
-    let mut header = HeaderBuf::new();
-    let payload: Payload = core::iter::once(message.slice(ECHO_HEADER_LEN.min(message.len())..))
-        .filter(|data| !data.is_empty())
-        .collect();
-    let place = header.prepend(ECHO_HEADER_LEN);
-    place[0] = kind;
-    place[4..6].copy_from_slice(&flow.local.port.to_be_bytes());
-    if let Some(sequence) = message.get(6..8) {
-        place[6..8].copy_from_slice(sequence);
-    }
-    let checksum = match flow.remote.addr {
-        IpAddr::V4(_) => icmp_checksum(header.as_slice(), &payload),
-        IpAddr::V6(_) => {
-            transport_checksum(flow.local.addr, flow.remote.addr, ICMPV6, header.as_slice(), &payload)
-        }
-    };
-    header.as_mut_slice()[2..4].copy_from_slice(&checksum.to_be_bytes());
-    (protocol, header, payload)
-}
-
-/// ICMPv4 sums the message alone.
-fn icmp_checksum(header: &[u8], payload: &[Bytes]) -> u16 {
-    let mut sum = Checksum::default();
-    sum.add(header);
-    for slice in payload {
-        sum.add(slice);
-    }
-    sum.finish()
 }
 
 /// What a datagram socket of this domain is bound to when nobody says.

@@ -1,12 +1,13 @@
 //! What the network reports about packets that we sent, brought to the socket that sent them.
 
+use super::SocketId;
 use super::record::{Role, Socket, iface_of, scope_of};
 use super::sockets::{Sockets, Target};
 use super::stream::mss_for_mtu;
-use super::{SocketId, datagram, stream_input};
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
 use crate::error::Error;
+use crate::ip::protocol;
 use crate::network::{Network, NetworkError, NetworkErrorKind};
 use crate::stats::DropReason;
 use crate::tcp::SeqNumber;
@@ -32,9 +33,9 @@ impl Sockets {
             scope: error.scope(),
         };
         let is_taken = match error.protocol {
-            stream_input::TCP => self.handle_tcp_error(ctx, network, &flow, &error),
-            datagram::UDP => self.handle_udp_error(ctx, network, &flow, error.kind),
-            datagram::ICMP | datagram::ICMPV6 => self.handle_echo_error(&flow, &error),
+            protocol::TCP => self.handle_tcp_error(ctx, network, &flow, &error),
+            protocol::UDP => self.handle_udp_error(ctx, network, &flow, error.kind),
+            protocol::ICMP | protocol::ICMPV6 => self.handle_echo_error(&flow, &error),
             _ => false,
         };
         if is_taken {

@@ -7,10 +7,11 @@
 use core::net::IpAddr;
 use core::ops::Range;
 
-use super::stream_input::{CHECKSUM_AT, TCP};
+use super::stream_input::CHECKSUM_AT;
 use crate::demux::FourTuple;
 use crate::frame::{HeaderBuf, PayloadCursor, Transmit};
 use crate::ip::checksum::{Checksum, internet_checksum};
+use crate::ip::protocol;
 use crate::ip::{ipv4, ipv6};
 use crate::network::InterfaceId;
 use crate::tcp::{Flags, Run, SeqNumber};
@@ -115,7 +116,7 @@ impl Segmentation {
         tcp[CHECKSUM_AT].fill(0);
         let mut checksum = Checksum::default();
         checksum.add(tcp);
-        checksum.add_pseudo_header(self.src, self.dst, TCP, self.tcp_len + len);
+        checksum.add_pseudo_header(self.src, self.dst, protocol::TCP, self.tcp_len + len);
         self.constant = checksum;
     }
 

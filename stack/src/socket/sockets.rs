@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::event::{Deadline, DeadlineKind, Event};
 use crate::frame::Transmit;
 use crate::hash::{HashMap, hash_map};
+use crate::ip::protocol;
 use crate::network::{Delivery, Network};
 use crate::ports::PortTable;
 use crate::rng::Rng;
@@ -96,8 +97,8 @@ impl Sockets {
     pub(crate) fn handle_delivery(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, delivery: Delivery) {
         match delivery {
             Delivery::Datagram(datagram) => match datagram.protocol {
-                super::stream_input::TCP => self.handle_segment(ctx, network, datagram),
-                super::datagram::UDP => self.handle_udp(ctx, network, datagram),
+                protocol::TCP => self.handle_segment(ctx, network, datagram),
+                protocol::UDP => self.handle_udp(ctx, network, datagram),
                 _ => self.handle_unknown_protocol(ctx, network, datagram),
             },
             Delivery::EchoReply(datagram) => self.handle_echo_reply(ctx, datagram),

@@ -12,13 +12,11 @@ use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
 use crate::frame::{HeaderBuf, Payload};
 use crate::ip::checksum::{transport_checksum, verify_transport_checksum};
+use crate::ip::protocol;
 use crate::network::{Cast, Datagram, IpMeta, Network};
 use crate::stats::DropReason;
 use crate::tcp::{Flags, HandshakeStep, Header, OpenParams, SeqNumber, SynReceived, TimeWaitStep, reset_for};
 use crate::timers::Armed;
-
-/// The protocol number.
-pub(super) const TCP: u8 = 6;
 
 /// Where the checksum stands in a TCP header.
 pub(super) const CHECKSUM_AT: core::ops::Range<usize> = 16..18;
@@ -34,7 +32,7 @@ impl Sockets {
         let Some((header, header_len)) = &parsed else {
             return ctx.stats.count_drop(DropReason::BadTcp);
         };
-        if !verify_transport_checksum(datagram.src, datagram.dst, TCP, datagram.transport()) {
+        if !verify_transport_checksum(datagram.src, datagram.dst, protocol::TCP, datagram.transport()) {
             return ctx.stats.count_drop(DropReason::BadTcpChecksum);
         }
         ctx.stats.tcp_segments_in += 1;
@@ -305,12 +303,12 @@ pub(super) fn segment_packet(
     }
     let mut buf = HeaderBuf::new();
     header.emit(&mut buf);
-    let checksum = transport_checksum(src, dst, TCP, buf.as_slice(), payload);
+    let checksum = transport_checksum(src, dst, protocol::TCP, buf.as_slice(), payload);
     buf.as_mut_slice()[CHECKSUM_AT].copy_from_slice(&checksum.to_be_bytes());
     let meta = IpMeta {
         src,
         dst,
-        protocol: TCP,
+        protocol: protocol::TCP,
         hop_limit: ttl,
         traffic_class: 0,
         dont_fragment: true,

@@ -3,13 +3,15 @@
 //! Read and written by hand: every segment passes here, most carry timestamps alone in the layout that RFC 7323
 //! Appendix A recommends, and that case should cost a few loads.
 
+use core::fmt;
+
 use smallvec::SmallVec;
 
 use super::seq::SeqNumber;
 use crate::frame::HeaderBuf;
 
 /// The control bits.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Flags(pub(crate) u8);
 
 impl Flags {
@@ -35,6 +37,28 @@ impl Flags {
 
     pub(crate) const fn without(self, other: Flags) -> Flags {
         Flags(self.0 & !other.0)
+    }
+}
+
+/// The names of the bits that are set: `SYN|ACK`.
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (Flags::FIN, "FIN"),
+            (Flags::SYN, "SYN"),
+            (Flags::RST, "RST"),
+            (Flags::PSH, "PSH"),
+            (Flags::ACK, "ACK"),
+            (Flags::URG, "URG"),
+            (Flags::ECE, "ECE"),
+            (Flags::CWR, "CWR"),
+        ];
+        let mut separator = "";
+        for (_, name) in names.into_iter().filter(|&(flag, _)| self.contains(flag)) {
+            write!(f, "{separator}{name}")?;
+            separator = "|";
+        }
+        if separator.is_empty() { f.write_str("none") } else { Ok(()) }
     }
 }
 
