@@ -260,7 +260,7 @@ fn stops(text: &str) -> Vec<(&str, Vec<&str>)> {
 /// Runs one test of this file under gdb. Which breakpoints it does not know or does not pass.
 fn missed_by_gdb<'a>(test: &str, breakpoints: &[&'a str]) -> Vec<&'a str> {
     let mut gdb = Command::new("gdb");
-    gdb.args(["--batch", "-nx", "-ex", "set breakpoint pending off"]);
+    gdb.args(["--batch", "-nx", "-ex", "set breakpoint pending off", "-ex", "set print thread-events off"]);
     for (index, place) in breakpoints.iter().enumerate() {
         // If one is unknown the numbers of the later ones are off, and the run stops early; that is a failure, too.
         gdb.args(["-ex", &format!("break {place}"), "-ex", &format!("ignore {} 1000000", index + 1)]);
@@ -271,7 +271,10 @@ fn missed_by_gdb<'a>(test: &str, breakpoints: &[&'a str]) -> Vec<&'a str> {
     let output = gdb.output().unwrap_or_else(|error| panic!("gdb: {error}; tests/run installs it"));
     let printed =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(printed.contains("test result: ok. 1 passed"), "{test} did not pass under gdb:\n{printed}");
+    assert!(
+        printed.contains("exited normally]") && printed.contains("running 1 test"),
+        "{test} did not pass under gdb:\n{printed}"
+    );
 
     // "2   breakpoint  keep y  0x0123 in portolan::... at ...", and in the next lines "breakpoint already hit 3 times".
     let mut passed = String::new();
