@@ -4,7 +4,8 @@
 //!
 //! - `bulk`: the time to move 16 MiB between two stacks over one link, MTU 1,500, no offloads: every checksum is
 //!   computed and verified, and every frame is copied once, as a device would. Both have socket buffers of 256 KiB and
-//!   a device that takes 64 frames before it is full;
+//!   a device that takes 64 frames before it is full. `copied`: the programs hand buffers in and get them filled;
+//!   `lent`: they hand over and take what the stack holds, without a copy;
 //! - `segment`: the time that a stack takes for one received segment of 100 bytes (to take it in, to hand its data to
 //!   the program, to let the acknowledgement go when it is due) with so and so many other sockets open.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
@@ -17,6 +18,16 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const BULK_BYTES: usize = 16 << 20;
+/// Whether the programs at both ends have their data copied.
+#[derive(Clone, Copy, PartialEq)]
+enum Copies {
+    /// `send` and `recv` with buffers of 64 KiB.
+    Both,
+    /// Portolan's `send_bytes` and `recv_bytes`; smoltcp's `send` and `recv` with closures that look at nothing, as in
+    /// its own loopback benchmark.
+    None,
+}
+
 /// SO_SNDBUF and SO_RCVBUF of both.
 const SOCKET_BUFFER: usize = 256 << 10;
 /// Frames that wait in one direction of the link.
@@ -26,9 +37,15 @@ fn bulk(c: &mut Criterion) {
     let mut group = c.benchmark_group("bulk");
     group.throughput(Throughput::Bytes(BULK_BYTES as u64)).sample_size(20);
     let mut portolan = portolan_side::Pair::new(1);
-    group.bench_function("portolan", |b| b.iter(|| portolan.transfer(BULK_BYTES)));
     let mut smoltcp = smoltcp_side::Pair::new(1);
-    group.bench_function("smoltcp", |b| b.iter(|| smoltcp.transfer(BULK_BYTES)));
+    for (name, copies) in [("copied", Copies::Both), ("lent", Copies::None)] {
+        group.bench_function(BenchmarkId::new("portolan", name), |b| {
+            b.iter(|| portolan.transfer(BULK_BYTES, copies));
+        });
+        group.bench_function(BenchmarkId::new("smoltcp", name), |b| {
+            b.iter(|| smoltcp.transfer(BULK_BYTES, copies));
+        });
+    }
     group.finish();
 }
 

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use portolan::{
     Cidr, Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium,
     SocketKind, SocketOption, Stack,
 };
 
-use crate::{LINK_FRAMES, SOCKET_BUFFER};
+use crate::{Copies, LINK_FRAMES, SOCKET_BUFFER};
 
 /// A stack, its interface, and the frames that wait for it.
 struct Side {
@@ -31,6 +31,7 @@ pub(crate) struct Pair {
     connections: Vec<(Descriptor, Descriptor)>,
     next: usize,
     buf: Vec<u8>,
+    lent: Bytes,
 }
 
 /// One address and port has 28,000 ephemeral ports to connect from.
@@ -82,8 +83,8 @@ impl Pair {
     pub(crate) fn new(count: usize) -> Self {
         let now = Instant::from_secs(1);
         let (client, server) = (Side::new(1, now), Side::new(2, now));
-        let buf = vec![0; 64 << 10];
-        let mut pair = Pair { client, server, now, connections: Vec::new(), next: 0, buf };
+        let (buf, lent) = (vec![0; 64 << 10], Bytes::from(vec![0; 64 << 10]));
+        let mut pair = Pair { client, server, now, connections: Vec::new(), next: 0, buf, lent };
         for index in 0..count {
             pair.connect(80 + (index / CONNECTIONS_PER_PORT) as u16, index % CONNECTIONS_PER_PORT == 0);
         }
@@ -117,14 +118,18 @@ impl Pair {
     }
 
     /// Moves so many bytes over the first connection.
-    pub(crate) fn transfer(&mut self, bytes: usize) {
+    pub(crate) fn transfer(&mut self, bytes: usize, copies: Copies) {
         let (client, server) = *self.connections.iter().find(|(a, b)| a != b).unwrap();
         let (mut sent, mut received) = (0, 0);
         while received < bytes {
             self.now += Duration::from_micros(50);
             while sent < bytes {
                 let chunk = self.buf.len().min(bytes - sent);
-                match self.client.stack.send(self.now, client, &self.buf[..chunk]) {
+                let taken = match copies {
+                    Copies::Both => self.client.stack.send(self.now, client, &self.buf[..chunk]),
+                    Copies::None => self.client.stack.send_bytes(self.now, client, self.lent.slice(..chunk)),
+                };
+                match taken {
                     Ok(count) => sent += count,
                     Err(Error::WouldBlock) => break,
                     Err(error) => panic!("{error}"),
@@ -132,7 +137,13 @@ impl Pair {
             }
             self.client.exchange(self.now, &mut self.server.inbox);
             self.server.exchange(self.now, &mut self.client.inbox);
-            while let Ok(count) = self.server.stack.recv(self.now, server, &mut self.buf) {
+            while let Ok(count) = match copies {
+                Copies::Both => self.server.stack.recv(self.now, server, &mut self.buf),
+                Copies::None => {
+                    let bytes = self.server.stack.recv_bytes(self.now, server, usize::MAX);
+                    bytes.map(|bytes| bytes.len())
+                }
+            } {
                 received += count;
             }
             self.server.exchange(self.now, &mut self.client.inbox);

@@ -9,7 +9,7 @@ use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
-use crate::{LINK_FRAMES, SOCKET_BUFFER};
+use crate::{Copies, LINK_FRAMES, SOCKET_BUFFER};
 
 /// One end of a link.
 #[derive(Default)]
@@ -128,26 +128,29 @@ impl Pair {
         self.server.poll(self.now, &mut self.client.end.inbox);
     }
 
-    pub(crate) fn transfer(&mut self, bytes: usize) {
+    pub(crate) fn transfer(&mut self, bytes: usize, copies: Copies) {
         let (mut sent, mut received) = (0, 0);
         while received < bytes {
-            while sent < bytes && self.client.sockets.get_mut::<tcp::Socket>(self.client.handle).can_send() {
+            let client = self.client.sockets.get_mut::<tcp::Socket>(self.client.handle);
+            while sent < bytes && client.can_send() {
                 let chunk = self.buf.len().min(bytes - sent);
-                sent += self
-                    .client
-                    .sockets
-                    .get_mut::<tcp::Socket>(self.client.handle)
-                    .send_slice(&self.buf[..chunk])
-                    .unwrap();
+                sent += match copies {
+                    Copies::Both => client.send_slice(&self.buf[..chunk]).unwrap(),
+                    Copies::None => client
+                        .send(|room| {
+                            let taken = room.len().min(chunk);
+                            (taken, taken)
+                        })
+                        .unwrap(),
+                };
             }
             self.step();
-            while self.server.sockets.get_mut::<tcp::Socket>(self.server.handle).can_recv() {
-                received += self
-                    .server
-                    .sockets
-                    .get_mut::<tcp::Socket>(self.server.handle)
-                    .recv_slice(&mut self.buf)
-                    .unwrap();
+            let server = self.server.sockets.get_mut::<tcp::Socket>(self.server.handle);
+            while server.can_recv() {
+                received += match copies {
+                    Copies::Both => server.recv_slice(&mut self.buf).unwrap(),
+                    Copies::None => server.recv(|data| (data.len(), data.len())).unwrap(),
+                };
             }
         }
         self.step();
