@@ -6,8 +6,8 @@
 //!   computed and verified, and every frame is copied once, as a device would. Both have socket buffers of 256 KiB and
 //!   a device that takes 64 frames before it is full. `copied`: the programs hand buffers in and get them filled;
 //!   `lent`: they hand over and take what the stack holds, without a copy;
-//! - `segment`: the time that a stack takes for one received segment of 100 bytes (to take it in, to hand its data to
-//!   the program, to let the acknowledgement go when it is due) with so and so many other sockets open.
+//! - `segment`: the time that a stack takes for one received segment of 100 bytes out of a burst of 64 (to take it in, to
+//!   hand its data to the program, to send the acknowledgements that are due) with so and so many other sockets open.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 mod portolan_side;
