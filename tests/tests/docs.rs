@@ -10,6 +10,11 @@ use portolan_tests::sources::{defines_function, files_under, read, relative, roo
 const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("tests/run", ".ci/run", "step tests/run"),
     (".ci/run", ".ci/run", "#!/usr/bin/env bash"),
+    (
+        "cargo bench -p portolan --bench in_memory",
+        "tests/run",
+        "cargo bench --quiet -p portolan --bench in_memory",
+    ),
     ("cargo run --release -- demo", "tests/run", "cargo run --quiet --release -- demo"),
     (
         "cargo run --release -- up --isolated -- ping -c 3 10.0.0.2",
