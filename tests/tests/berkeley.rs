@@ -621,3 +621,19 @@ fn link_local_peers_need_the_scope_of_their_link() {
     let SocketAddr::V6(peer) = peer else { panic!("{peer}") };
     assert!(peer.ip().is_unicast_link_local() && peer.scope_id() != 0);
 }
+
+#[test]
+fn keepalive_waits_a_whole_idle_time_after_it_was_switched_on() {
+    let mut pair = pair();
+    let (client, _server) = pair.connected_streams(Domain::V4);
+    pair.run_for(Duration::from_secs(3 * 3600));
+    let now = pair.now();
+    pair.a.stack.set_option(now, client, SocketOption::KeepIdle(Duration::from_secs(10))).unwrap();
+    pair.a.stack.set_option(now, client, SocketOption::KeepAlive(true)).unwrap();
+    pair.run_for(Duration::from_secs(9));
+    assert_eq!(pair.a.stack.stats().tcp_keepalive_probes, 0);
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.a.stack.stats().tcp_keepalive_probes, 1);
+    pair.run_for(Duration::from_secs(60));
+    assert!(!readiness(&pair, client).error, "the peer answers");
+}

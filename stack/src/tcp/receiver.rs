@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes};
 
 use super::assembler::{Assembler, Insert};
 use super::recv_queue::RecvQueue;
-use super::window::{Window, WindowScale};
+use super::window::{UnscaledWindow, Window, WindowScale};
 use super::{SackBlocks, SeqNumber};
 use crate::time::Instant;
 
@@ -370,8 +370,10 @@ impl Receiver {
 
     /// How far the right edge could move.
     fn opening(&self) -> u32 {
-        // Down to a whole unit: less cannot be said.
-        let free = self.free() >> self.scale.shift() << self.scale.shift();
+        // Down to a whole unit: less cannot be said. Nor can more than the field holds: to a peer without window scaling
+        // a larger buffer would be news after every read.
+        let most = UnscaledWindow(u16::MAX).scale(self.scale).0;
+        let free = self.free().min(most) >> self.scale.shift() << self.scale.shift();
         free.saturating_sub(self.window())
     }
 

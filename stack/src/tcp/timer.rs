@@ -249,6 +249,13 @@ impl Connection {
         }
     }
 
+    /// Keepalive was switched on: as on Linux the first probe is a whole idle time away, however long it was silent before.
+    pub(super) fn postpone_keepalive(&mut self, now: Instant) {
+        if self.timers.is_armed(Timer::KeepAlive) {
+            self.timers.arm(Timer::KeepAlive, now + at_least_a_tick(self.settings.keepalive_idle));
+        }
+    }
+
     /// The peer does not answer. What the network said about it, if anything, is the reason.
     fn give_up(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
         let reason = self.ending.soft_error.map_or(CloseReason::TimedOut, CloseReason::Unreachable);

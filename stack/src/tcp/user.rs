@@ -180,12 +180,16 @@ impl Connection {
     /// The program has changed an option.
     pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, settings: Settings) {
         self.rcv.set_buffer(settings.receive_buffer_bytes);
+        let keepalive_begins = settings.keepalive && !self.settings.keepalive;
         let keepalive_changed = settings.keepalive != self.settings.keepalive
             || settings.keepalive_idle != self.settings.keepalive_idle;
         self.settings = settings;
         if keepalive_changed {
             self.retries.keepalives = 0;
             self.update_keepalive(ctx.now);
+        }
+        if keepalive_begins {
+            self.postpone_keepalive(ctx.now);
         }
         if self.state.can_receive() {
             // A larger buffer opens the window.

@@ -223,6 +223,21 @@ fn the_window_opens_in_worthwhile_steps() {
 }
 
 #[test]
+fn a_buffer_beyond_what_an_unscaled_window_can_say_makes_no_updates() {
+    let mut peer = Peer::established_with(Offer::plain(), |_, params| {
+        params.settings.receive_buffer_bytes = 1 << 20;
+    });
+    for _ in 0..50 {
+        // It opens by whole segments.
+        for sent in peer.data(&[7; 1000]) {
+            assert!(sent.header.window >= u16::MAX - 2 * 1460, "{sent:?}");
+        }
+        let (_, sent) = peer.call(|connection, ctx| connection.recv(ctx, &mut [0; 1000]));
+        assert!(sent.is_empty(), "the peer knows all that it can be told");
+    }
+}
+
+#[test]
 fn a_larger_buffer_opens_the_window_a_smaller_one_never_shrinks_it() {
     let mut peer = Peer::established_with(Offer { scale: Some(0), ..Offer::plain() }, |_, params| {
         params.settings.receive_buffer_bytes = 100_000;
