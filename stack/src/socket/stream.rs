@@ -11,12 +11,12 @@ use super::record::{Bound, Holder, Role, Socket, flow_scope, iface_of};
 use super::segmentation::Segmentation;
 use super::sockets::{Sent, Sockets, Target, stream_role};
 use super::stream_input::segment_packet;
-use super::{Descriptor, Shutdown, SocketId};
+use super::{Descriptor, Shutdown, SocketId, SocketOptions};
 use crate::Ctx;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::error::{Error, Result};
 use crate::network::{InterfaceId, Network};
-use crate::tcp::{Connection, OpenParams, Run, SeqNumber, State};
+use crate::tcp::{Connection, IsnGenerator, OpenParams, Run, SeqNumber, State};
 
 /// A socket with a connection.
 #[derive(Debug)]
@@ -134,15 +134,7 @@ impl Sockets {
         }
         let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
         let options = &socket.options;
-        let path_mss = path_mss(ctx, network, &tuple);
-        let params = OpenParams {
-            isn: self.isn.isn(ctx.now, tuple.local_addr(), tuple.remote_addr()),
-            timestamp_offset: self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr),
-            default_mss: default_mss(tuple.remote.addr),
-            announced_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
-            path_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
-            settings: options.tcp_settings(),
-        };
+        let params = open_params(&self.isn, ctx, network, options, &tuple);
         let shares_port = if socket.bound.is_none() { Some(options.reuse_addr) } else { None };
         socket.role = stream_role(Stream::new(Connection::connect(ctx, params), tuple, shares_port));
         socket.seen = socket.readiness();
@@ -180,15 +172,12 @@ impl Sockets {
         let scope = flow_scope(local_addr, remote.addr, scope, bound)?;
         network.check_route(remote.addr, iface_of(scope))?;
         let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
-        let is_free = |tuple: &FourTuple| !self.connections.contains_key(tuple);
+        let connections = &self.connections;
+        let is_free = |port| !connections.contains_key(&tuple_from(port));
         let port = match bound {
-            Some(Bound { port, .. }) if is_free(&tuple_from(port)) => port,
+            Some(Bound { port, .. }) if is_free(port) => port,
             Some(_) => return Err(Error::AddressNotAvailable),
-            None => {
-                let connections = &self.connections;
-                let is_free = |port| !connections.contains_key(&tuple_from(port));
-                self.tcp_ports.ephemeral(local_addr, (remote.addr, remote.port), is_free)?
-            }
+            None => self.tcp_ports.ephemeral(local_addr, (remote.addr, remote.port), is_free)?,
         };
         log::trace!("connect from {local_addr} port {port} to {remote:?} at {}", ctx.now);
         Ok(tuple_from(port))
@@ -406,14 +395,44 @@ impl Outgoing<'_> {
     }
 }
 
+/// What a connection begins with, opened from either side.
+pub(super) fn open_params(
+    isn: &IsnGenerator,
+    ctx: &Ctx<'_>,
+    network: &Network,
+    options: &SocketOptions,
+    tuple: &FourTuple,
+) -> OpenParams {
+    let mss = allowed_mss(ctx, network, options, tuple);
+    OpenParams {
+        isn: isn.isn(ctx.now, tuple.local_addr(), tuple.remote_addr()),
+        timestamp_offset: isn.timestamp_offset(tuple.local.addr, tuple.remote.addr),
+        default_mss: default_mss(tuple.remote.addr),
+        announced_mss: mss,
+        path_mss: mss,
+        settings: options.tcp_settings(),
+    }
+}
+
+/// The MSS that fits the path, or TCP_MAXSEG if that is less.
+pub(super) fn allowed_mss(
+    ctx: &Ctx<'_>,
+    network: &Network,
+    options: &SocketOptions,
+    tuple: &FourTuple,
+) -> u16 {
+    let path_mss = path_mss(ctx, network, tuple);
+    options.max_segment.map_or(path_mss, |mss| mss.min(path_mss))
+}
+
 /// The MSS that fits the path: its MTU less the IP and TCP headers without options (RFC 9293 §3.7.1, MUST-67).
-pub(super) fn path_mss(ctx: &Ctx<'_>, network: &Network, tuple: &FourTuple) -> u16 {
+fn path_mss(ctx: &Ctx<'_>, network: &Network, tuple: &FourTuple) -> u16 {
     let mtu = network.path_mtu(ctx.now, tuple.remote.addr, iface_of(tuple.scope));
     mss_for_mtu(mtu, tuple.remote.addr)
 }
 
 /// The MSS of a peer that names none (RFC 9293 §3.7.1, MUST-15).
-pub(super) fn default_mss(remote: IpAddr) -> u16 {
+fn default_mss(remote: IpAddr) -> u16 {
     if remote.is_ipv4() { 536 } else { 1220 }
 }
 

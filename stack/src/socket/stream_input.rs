@@ -6,7 +6,7 @@ use super::SocketId;
 use super::listener::{Handshake, HandshakeId};
 use super::record::{Holder, Role, Socket, iface_of, scope_of};
 use super::sockets::{Owner, Sockets, Target, stream_role};
-use super::stream::{Stream, default_mss, path_mss};
+use super::stream::{Stream, allowed_mss, open_params};
 use super::time_waits::TimeWaitId;
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
@@ -15,7 +15,7 @@ use crate::ip::checksum::{transport_checksum, verify_transport_checksum};
 use crate::ip::protocol;
 use crate::network::{Cast, Datagram, IpMeta, Network};
 use crate::stats::DropReason;
-use crate::tcp::{Flags, HandshakeStep, Header, OpenParams, SeqNumber, SynReceived, TimeWaitStep, reset_for};
+use crate::tcp::{Flags, HandshakeStep, Header, SeqNumber, SynReceived, TimeWaitStep, reset_for};
 use crate::timers::Armed;
 
 /// Where the checksum stands in a TCP header.
@@ -120,21 +120,12 @@ impl Sockets {
             return ctx.stats.count_drop(reason);
         }
         listener.handshakes += 1;
-        let path_mss = path_mss(ctx, network, &tuple);
-        let mut isn = self.isn.isn(ctx.now, tuple.local_addr(), tuple.remote_addr());
+        let mut params = open_params(&self.isn, ctx, network, options, &tuple);
         if let Some(after) = isn_after
-            && isn.before_eq(after)
+            && params.isn.before_eq(after)
         {
-            isn = after + 1;
+            params.isn = after + 1;
         }
-        let params = OpenParams {
-            isn,
-            timestamp_offset: self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr),
-            default_mss: default_mss(tuple.remote.addr),
-            announced_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
-            path_mss: options.max_segment.map_or(path_mss, |mss| mss.min(path_mss)),
-            settings: options.tcp_settings(),
-        };
         let ttl = options.ttl;
         let record = SynReceived::new(ctx, syn, &params);
         let syn_ack = record.syn_ack(ctx.now);
@@ -199,8 +190,7 @@ impl Sockets {
         let Handshake { record, listener, tuple, .. } = handshake;
         let Some(parent) = self.slots.get(listener) else { return };
         let options = parent.options.clone();
-        let path_mss = path_mss(ctx, network, &tuple);
-        let path_mss = options.max_segment.map_or(path_mss, |mss| mss.min(path_mss));
+        let path_mss = allowed_mss(ctx, network, &options, &tuple);
         let connection = record.into_connection(ctx, options.tcp_settings(), path_mss);
         let reuse_addr = options.reuse_addr;
         let role = stream_role(Stream::new(connection, tuple, Some(reuse_addr)));

@@ -239,20 +239,13 @@ impl Connection {
         self.settings.keepalive && self.state.is_synchronized() && self.state != State::TimeWait
     }
 
-    /// Starts or stops keepalives, as the settings say (MUST-24).
-    pub(super) fn update_keepalive(&mut self, now: Instant) {
+    /// Starts or stops keepalives, as the settings say (MUST-24). The idle time counts from `since`.
+    pub(super) fn update_keepalive(&mut self, now: Instant, since: Instant) {
         if !self.wants_keepalive() {
             self.timers.stop(Timer::KeepAlive);
         } else {
-            let silent_until = (self.last_heard_at + self.settings.keepalive_idle).max(now);
+            let silent_until = (since + self.settings.keepalive_idle).max(now);
             self.timers.arm(Timer::KeepAlive, silent_until);
-        }
-    }
-
-    /// Keepalive was switched on: as on Linux the first probe is a whole idle time away, however long it was silent before.
-    pub(super) fn postpone_keepalive(&mut self, now: Instant) {
-        if self.timers.is_armed(Timer::KeepAlive) {
-            self.timers.arm(Timer::KeepAlive, now + at_least_a_tick(self.settings.keepalive_idle));
         }
     }
 

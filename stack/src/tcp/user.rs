@@ -186,10 +186,9 @@ impl Connection {
         self.settings = settings;
         if keepalive_changed {
             self.retries.keepalives = 0;
-            self.update_keepalive(ctx.now);
-        }
-        if keepalive_begins {
-            self.postpone_keepalive(ctx.now);
+            // Linux: after it is switched on, however long it was silent before, the first probe is a whole idle time away.
+            let since = if keepalive_begins { ctx.now } else { self.last_heard_at };
+            self.update_keepalive(ctx.now, since);
         }
         if self.state.can_receive() {
             // A larger buffer opens the window.
