@@ -13,8 +13,8 @@ use crate::Clock;
 /// flood of frames that are all lost must not keep the driver here. The device's descriptor stays readable.
 const RECEIVE_BURST: usize = 64;
 
-/// A device behind a bad network: loss, duplication, reordering, delay, jitter, corruption and a limited rate, in
-/// both directions.
+/// A device behind a bad network: loss, outages, duplication, reordering, delay, jitter, corruption and a limited rate,
+/// in both directions.
 #[derive(Debug)]
 pub struct Impair<D> {
     device: D,
@@ -52,10 +52,11 @@ impl ImpairCounters {
 impl<D: Device> Impair<D> {
     /// Puts a bad network between the stack and the device.
     pub fn new(impairment: Impairment, device: D) -> Self {
+        let now = Clock::now();
         Impair {
             device,
-            outgoing: ImpairQueue::new(impairment, 0),
-            incoming: ImpairQueue::new(impairment, 1),
+            outgoing: ImpairQueue::new(impairment, 0, now),
+            incoming: ImpairQueue::new(impairment, 1, now),
             kept: None,
             counters: ImpairCounters::default(),
         }

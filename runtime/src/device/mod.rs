@@ -10,7 +10,7 @@ mod memory;
 mod pcap;
 
 pub use impair::{Impair, ImpairCounters};
-pub use impairment::{ImpairCounts, ImpairQueue, Impairable, Impairment, ParseImpairmentError};
+pub use impairment::{ImpairCounts, ImpairQueue, Impairable, Impairment, Outage, ParseImpairmentError};
 pub use memory::{MemoryDevice, MemoryPair, memory_pair};
 pub use pcap::PcapWriter;
 

@@ -13,7 +13,7 @@ fn number_of(frame: &Frame) -> u32 {
 
 /// Sends `count` frames, one a millisecond, and returns the number and arrival of those that came out.
 fn run(settings: &str, count: u32) -> (Vec<(u32, Instant)>, ImpairCounts) {
-    let mut queue = ImpairQueue::new(settings.parse().unwrap(), 0);
+    let mut queue = ImpairQueue::new(settings.parse().unwrap(), 0, Instant::ZERO);
     let mut arrived = Vec::new();
     let mut now = Instant::ZERO;
     for number in 0..count {
@@ -79,7 +79,7 @@ fn losses_stay_the_same_when_a_delay_is_added() {
 fn the_two_directions_differ() {
     let impairment: Impairment = "loss=50%".parse().unwrap();
     let lost = |direction| {
-        let mut queue = ImpairQueue::new(impairment, direction);
+        let mut queue = ImpairQueue::new(impairment, direction, Instant::ZERO);
         (0..64)
             .map(|number| {
                 queue.push(Instant::ZERO, numbered(number));
@@ -127,7 +127,7 @@ fn a_held_frame_goes_on_alone_when_no_other_follows() {
 
 #[test]
 fn corruption_flips_one_bit() {
-    let mut queue = ImpairQueue::new("corrupt=100%".parse().unwrap(), 0);
+    let mut queue = ImpairQueue::new("corrupt=100%".parse().unwrap(), 0, Instant::ZERO);
     for _ in 0..100 {
         queue.push(Instant::ZERO, Frame::new(vec![0; 100]));
         let frame = queue.pop(Instant::ZERO).unwrap();
@@ -140,7 +140,7 @@ fn corruption_flips_one_bit() {
 #[test]
 fn the_rate_spaces_frames_out() {
     // 100 bytes at 800 kbit/s take one millisecond.
-    let mut queue = ImpairQueue::new("rate=800kbit,delay=10ms".parse().unwrap(), 0);
+    let mut queue = ImpairQueue::new("rate=800kbit,delay=10ms".parse().unwrap(), 0, Instant::ZERO);
     for number in 0..5 {
         queue.push(Instant::ZERO, numbered(number));
     }
@@ -157,7 +157,7 @@ fn the_rate_spaces_frames_out() {
 
 #[test]
 fn a_full_queue_drops_and_counts() {
-    let mut queue = ImpairQueue::new("delay=1s,limit=10,reorder=10%".parse().unwrap(), 0);
+    let mut queue = ImpairQueue::new("delay=1s,limit=10,reorder=10%".parse().unwrap(), 0, Instant::ZERO);
     for number in 0..100 {
         queue.push(Instant::ZERO, numbered(number));
         assert!(queue.len() <= 10);
@@ -167,18 +167,87 @@ fn a_full_queue_drops_and_counts() {
 }
 
 #[test]
+fn losses_come_in_bursts_and_their_share_stays() {
+    let (arrived, counts) = run("loss=2%,burst=5,seed=3", 100_000);
+    // A burst's length varies: its losses are not independent, so the share is looser than a binomial one.
+    let share = counts.lost as f64 / counts.seen as f64;
+    assert!((0.016..0.024).contains(&share), "{share}");
+    let bursts = arrived.windows(2).filter(|pair| pair[1].0 - pair[0].0 > 1).count();
+    let mean = counts.lost as f64 / bursts as f64;
+    assert!((4.0..6.0).contains(&mean), "{mean}");
+    assert_eq!(run("loss=100%,burst=5", 100).1.lost, 100);
+}
+
+#[test]
+fn nothing_gets_through_in_an_outage() {
+    let (arrived, counts) = run("outage=200ms@300ms,delay=20ms", 1000);
+    let numbers: Vec<u32> = arrived.iter().map(|&(number, _)| number).collect();
+    assert_eq!(numbers, (0..300).chain(500..1000).collect::<Vec<_>>());
+    assert_eq!((counts.cut_off, counts.lost), (200, 0));
+}
+
+#[test]
+fn losses_outside_an_outage_are_those_without_it() {
+    let lost = |settings| {
+        let arrived = run(settings, 1000).0;
+        (0..1000u32).filter(|number| !arrived.iter().any(|(n, _)| n == number)).collect::<Vec<_>>()
+    };
+    let mut expected = lost("loss=5%,seed=3");
+    expected.retain(|number| !(300..400).contains(number));
+    let mut with_outage = lost("loss=5%,seed=3,outage=100ms@300ms");
+    with_outage.retain(|number| !(300..400).contains(number));
+    assert_eq!(with_outage, expected);
+}
+
+#[test]
+fn reordered_frames_arrive_late_by_what_was_asked_for_and_hold_up_no_other() {
+    let (arrived, counts) = run("reorder=2%,reorder_by=5ms,delay=10ms,seed=4", 5000);
+    let late = |&&(number, at): &&(u32, Instant)| {
+        let delay = at - Instant::from_millis(u64::from(number));
+        assert!([10, 15].map(Duration::from_millis).contains(&delay), "{delay:?}");
+        delay == Duration::from_millis(15)
+    };
+    assert_eq!(arrived.iter().filter(late).count() as u64, counts.reordered);
+    assert_share(counts.reordered, counts.seen, 0.02);
+    assert_eq!(arrived.len(), 5000);
+}
+
+#[test]
+fn the_queue_is_counted_in_bytes_without_what_is_under_way() {
+    // 100 bytes at 800 kbit/s take one millisecond; ten fit, the one that is being sent included.
+    let mut queue = ImpairQueue::new("rate=800kbit,delay=1s,queue=1kB".parse().unwrap(), 0, Instant::ZERO);
+    for number in 0..30 {
+        queue.push(Instant::ZERO, numbered(number));
+    }
+    assert_eq!((queue.len(), queue.counts().overflowed), (10, 20));
+    for number in 0..30 {
+        queue.push(Instant::from_millis(5), numbered(number));
+    }
+    assert_eq!((queue.len(), queue.counts().overflowed), (15, 45));
+    // A frame that is longer than the queue passes an idle link: else nothing would.
+    let mut queue = ImpairQueue::new("rate=800kbit,queue=50B".parse().unwrap(), 0, Instant::ZERO);
+    queue.push(Instant::ZERO, numbered(0));
+    queue.push(Instant::ZERO, numbered(1));
+    assert_eq!((queue.len(), queue.counts().overflowed), (1, 1));
+}
+
+#[test]
 fn settings_are_parsed_and_printed() {
-    let text =
-        "loss=3%, dup=0.01,reorder=1%,corrupt=0.1%,delay=20ms,jitter=500us,rate=1.5mbit,limit=50,seed=7";
+    let text = "loss=3%,burst=2.5,outage=200ms@5s, dup=0.01,reorder=1%,reorder_by=3ms,corrupt=0.1%,delay=20ms,\
+                jitter=500us,rate=1.5mbit,queue=64kB,limit=50,seed=7";
     let impairment: Impairment = text.parse().unwrap();
     let expected = Impairment {
         loss: 0.03,
+        loss_burst: 2.5,
+        outage: Some(Outage { begins_after: Duration::from_secs(5), lasts: Duration::from_millis(200) }),
         duplication: 0.01,
         reordering: 0.01,
+        reorder_delay: Some(Duration::from_millis(3)),
         corruption: 0.001,
         delay: Duration::from_millis(20),
         jitter: Duration::from_micros(500),
         bits_per_second: Some(1_500_000),
+        queue_bytes: Some(64_000),
         limit: 50,
         seed: 7,
     };
@@ -204,9 +273,13 @@ fn mistakes_say_what_to_write() {
         ("rate=fast", "`rate=100mbit`"),
         ("rate=0mbit", "`rate=100mbit`"),
         ("rate=1e5mbit", "`rate=100mbit`"),
+        ("burst=0", "`burst=4`"),
+        ("outage=200ms", "`outage=200ms@5s`"),
+        ("reorder_by=5", "`reorder_by=5ms`"),
+        ("queue=64", "`queue=625kB`"),
         ("limit=0", "`limit=1000`"),
         ("seed=-1", "`seed=7`"),
-        ("speed=1mbit", "loss, dup, reorder"),
+        ("speed=1mbit", "loss, burst, outage, dup, reorder"),
     ] {
         let error = text.parse::<Impairment>().unwrap_err().to_string();
         assert!(error.contains(hint), "{text}: {error}");

@@ -1,0 +1,240 @@
+//! What a bad network is told to do, as a value and as text.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What a network does to frames, the same in both directions.
+///
+/// It is written `loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,seed=7`, any of
+/// these in any order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Impairment {
+    /// The share of frames that are lost, 0 to 1.
+    pub loss: f64,
+    /// How many frames in a row a loss takes, on average (a Gilbert model; `loss` stays the share of all frames). 1: each
+    /// frame is lost or not for itself.
+    pub loss_burst: f64,
+    /// When the link is down.
+    pub outage: Option<Outage>,
+    /// The share that arrive twice.
+    pub duplication: f64,
+    /// The share that are overtaken by later frames.
+    pub reordering: f64,
+    /// By how much those arrive late. If none, each is overtaken by one to three frames (or arrives 5 ms late, where no
+    /// frame follows).
+    pub reorder_delay: Option<Duration>,
+    /// The share in which one bit is flipped.
+    pub corruption: f64,
+    /// How long a frame is under way.
+    pub delay: Duration,
+    /// By how much that varies, up and down, evenly spread. Frames keep their order.
+    pub jitter: Duration,
+    /// The bits that the link takes a second; frames queue for it. Unlimited if none.
+    pub bits_per_second: Option<u64>,
+    /// The bytes that may queue for the link, if it has a rate; a frame for which there is no room is dropped (and
+    /// counted). If none, only `limit` bounds the queue.
+    pub queue_bytes: Option<usize>,
+    /// The frames that may be under way or queued in each direction; further ones are dropped (and counted). 1,000.
+    pub limit: usize,
+    /// The same seed makes the same decisions about the same frames.
+    pub seed: u64,
+}
+
+impl Default for Impairment {
+    /// A perfect network.
+    fn default() -> Self {
+        Impairment {
+            loss: 0.0,
+            loss_burst: 1.0,
+            outage: None,
+            duplication: 0.0,
+            reordering: 0.0,
+            reorder_delay: None,
+            corruption: 0.0,
+            delay: Duration::ZERO,
+            jitter: Duration::ZERO,
+            bits_per_second: None,
+            queue_bytes: None,
+            limit: 1000,
+            seed: 0,
+        }
+    }
+}
+
+/// A time in which nothing gets through; what is under way by then arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// When it begins, counted from the start of the network.
+    pub begins_after: Duration,
+    /// How long it lasts.
+    pub lasts: Duration,
+}
+
+/// A setting of [`Impairment`] that could not be read; says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseImpairmentError(String);
+
+impl fmt::Display for ParseImpairmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ParseImpairmentError {}
+
+impl FromStr for Impairment {
+    type Err = ParseImpairmentError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut impairment = Impairment::default();
+        for setting in text.split(',').map(str::trim).filter(|setting| !setting.is_empty()) {
+            let (key, value) = setting.split_once('=').ok_or_else(|| {
+                ParseImpairmentError(format!("`{setting}` has no value; write it like `loss=3%`"))
+            })?;
+            let (key, value) = (key.trim(), value.trim());
+            let wrong =
+                |example: &str| ParseImpairmentError(format!("`{setting}`: write it like `{key}={example}`"));
+            match key {
+                "loss" => impairment.loss = parse_share(value).ok_or_else(|| wrong("3%"))?,
+                "burst" => impairment.loss_burst = parse_burst(value).ok_or_else(|| wrong("4"))?,
+                "outage" => {
+                    impairment.outage = Some(parse_outage(value).ok_or_else(|| wrong("200ms@5s"))?);
+                }
+                "dup" => impairment.duplication = parse_share(value).ok_or_else(|| wrong("1%"))?,
+                "reorder" => impairment.reordering = parse_share(value).ok_or_else(|| wrong("1%"))?,
+                "reorder_by" => {
+                    impairment.reorder_delay = Some(parse_delay(value).ok_or_else(|| wrong("5ms"))?);
+                }
+                "corrupt" => impairment.corruption = parse_share(value).ok_or_else(|| wrong("0.1%"))?,
+                "delay" => impairment.delay = parse_delay(value).ok_or_else(|| wrong("20ms"))?,
+                "jitter" => impairment.jitter = parse_delay(value).ok_or_else(|| wrong("5ms"))?,
+                "rate" => {
+                    impairment.bits_per_second = Some(parse_rate(value).ok_or_else(|| wrong("100mbit"))?);
+                }
+                "queue" => {
+                    impairment.queue_bytes = Some(parse_size(value).ok_or_else(|| wrong("625kB"))?);
+                }
+                "limit" => {
+                    impairment.limit =
+                        value.parse().ok().filter(|&limit| limit > 0).ok_or_else(|| wrong("1000"))?;
+                }
+                "seed" => impairment.seed = value.parse().map_err(|_| wrong("7"))?,
+                _ => {
+                    return Err(ParseImpairmentError(format!(
+                        "there is no setting `{key}`; the settings are loss, burst, outage, dup, reorder, \
+                         reorder_by, corrupt, delay, jitter, rate, queue, limit and seed, as in `loss=3%,delay=20ms,rate=100mbit`"
+                    )));
+                }
+            }
+        }
+        Ok(impairment)
+    }
+}
+
+/// `3%`, or `0.03`.
+fn parse_share(text: &str) -> Option<f64> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().ok()? / 100.0,
+        None => text.parse::<f64>().ok()?,
+    };
+    (0.0..=1.0).contains(&share).then_some(share)
+}
+
+/// `20ms`, `1.5s`, `250us`; at most a minute.
+fn parse_delay(text: &str) -> Option<Duration> {
+    let (number, unit) = split_unit(text)?;
+    let seconds = match unit {
+        "s" => number,
+        "ms" => number / 1e3,
+        "us" | "µs" => number / 1e6,
+        _ => return None,
+    };
+    (0.0..=60.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// `100mbit`, `1.5gbit`, `64kbit`, `9600bit`.
+fn parse_rate(text: &str) -> Option<u64> {
+    let (number, unit) = split_unit(text)?;
+    let bits = match unit {
+        "bit" => number,
+        "kbit" => number * 1e3,
+        "mbit" => number * 1e6,
+        "gbit" => number * 1e9,
+        _ => return None,
+    };
+    (1.0..=1e15).contains(&bits).then_some(bits as u64)
+}
+
+/// `625kB`, `1.5MB`, `9000B`: powers of ten, as for rates.
+fn parse_size(text: &str) -> Option<usize> {
+    let (number, unit) = split_unit(text)?;
+    let bytes = match unit {
+        "B" => number,
+        "kB" => number * 1e3,
+        "MB" => number * 1e6,
+        _ => return None,
+    };
+    (1.0..=1e12).contains(&bytes).then_some(bytes as usize)
+}
+
+/// Frames: 1 to 1,000.
+fn parse_burst(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|frames| (1.0..=1000.0).contains(frames))
+}
+
+/// `200ms@5s`: for how long, and when, counted from the start.
+fn parse_outage(text: &str) -> Option<Outage> {
+    let (lasts, begins_after) = text.split_once('@')?;
+    Some(Outage { begins_after: parse_delay(begins_after)?, lasts: parse_delay(lasts)? })
+}
+
+fn split_unit(text: &str) -> Option<(f64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(end);
+    Some((number.parse().ok()?, unit.trim()))
+}
+
+/// As it is parsed; only what is not the default.
+impl fmt::Display for Impairment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut settings = Vec::new();
+        for (key, share) in [
+            ("loss", self.loss),
+            ("dup", self.duplication),
+            ("reorder", self.reordering),
+            ("corrupt", self.corruption),
+        ] {
+            if share > 0.0 {
+                settings.push(format!("{key}={}%", share * 100.0));
+            }
+        }
+        if self.loss_burst > 1.0 {
+            settings.push(format!("burst={}", self.loss_burst));
+        }
+        let millis = |delay: Duration| format!("{}ms", delay.as_secs_f64() * 1e3);
+        if let Some(Outage { begins_after, lasts }) = self.outage {
+            settings.push(format!("outage={}@{}", millis(lasts), millis(begins_after)));
+        }
+        if let Some(delay) = self.reorder_delay {
+            settings.push(format!("reorder_by={}", millis(delay)));
+        }
+        for (key, delay) in [("delay", self.delay), ("jitter", self.jitter)] {
+            if !delay.is_zero() {
+                settings.push(format!("{key}={}", millis(delay)));
+            }
+        }
+        if let Some(bits) = self.bits_per_second {
+            settings.push(format!("rate={bits}bit"));
+        }
+        if let Some(bytes) = self.queue_bytes {
+            settings.push(format!("queue={bytes}B"));
+        }
+        if self.limit != Impairment::default().limit {
+            settings.push(format!("limit={}", self.limit));
+        }
+        settings.push(format!("seed={}", self.seed));
+        f.write_str(&settings.join(","))
+    }
+}
