@@ -10,6 +10,7 @@ pub mod packet_socket;
 pub mod pattern;
 mod pcap;
 mod raw_peer;
+pub mod rfc_table;
 pub mod sources;
 pub mod transcript;
 mod transfer;

@@ -1,104 +1,107 @@
-//! Holds the RFC tables of `docs/rfc/` against the code and the tests: no requirement is missing, none is invented, and
-//! what is said to be done is cited where the table says.
+//! Holds the RFC tables of `docs/rfc/` against the code and the tests: no requirement of RFC 9293 is missing,
+//! none is invented, each stands in one table once, and what is said to be done is cited where the table says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_tests::sources::{defines_function, is_word, read, relative, root, rust_files};
+use portolan_tests::rfc_table::{Row, State, Table, all_citations, check_place, is_section, own_id, tables};
+use portolan_tests::sources::{read, relative, root};
 
 /// The requirements of RFC 9293, Appendix B: kind and the highest number. Each kind is numbered from 1 without a gap.
 const RFC_9293: [(&str, u32); 4] = [("MUST", 69), ("SHLD", 31), ("MAY", 18), ("REC", 1)];
 
-/// One row of a table.
-#[derive(Debug)]
-struct Row {
-    id: String,
-    section: String,
-    requirement: String,
-    state: State,
-    places: Vec<Place>,
-    line: usize,
-}
-
-/// The three kinds of state.
-#[derive(Debug, PartialEq)]
-enum State {
-    Done,
-    Deviates(String),
-    Absent(String),
-}
-
-/// Where a row says that its requirement is met.
-#[derive(Debug)]
-struct Place {
-    file: String,
-    function: Option<String>,
-}
-
 #[test]
-fn every_requirement_stands_in_the_table_once() {
-    let rows = rows();
-    let mut lines: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for row in &rows {
-        lines.entry(&row.id).or_default().push(row.line);
-    }
+fn every_requirement_of_rfc_9293_stands_in_its_table() {
+    let tables = tables();
+    let table = tables.iter().find(|table| table.rfc == 9293).expect("docs/rfc/9293.md");
+    let mut ids: BTreeSet<&str> = table.rows.iter().map(|row| row.id.as_str()).collect();
     for (kind, highest) in RFC_9293 {
         for number in 1..=highest {
             let id = format!("{kind}-{number}");
-            match lines.remove(id.as_str()).as_deref() {
-                Some([_]) => {}
-                Some(lines) => panic!("{id} stands in lines {lines:?} of the table"),
-                None => panic!("{id} is missing from the table"),
+            assert!(ids.remove(id.as_str()), "{id} is missing from the table");
+        }
+    }
+    assert!(ids.is_empty(), "not in RFC 9293, Appendix B: {ids:?}");
+}
+
+#[test]
+fn an_id_stands_in_one_table_once() {
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    for (table, row) in tables().iter().flat_map(|table| table.rows.iter().map(move |row| (table, row))) {
+        let at = at(table, row);
+        if let Some(before) = seen.insert(row.id.clone(), at.clone()) {
+            panic!("{} stands in {before} and again in {at}", row.id);
+        }
+    }
+}
+
+/// The name, heading and ids of each page belong together, and the index leads to it.
+#[test]
+fn pages_are_of_the_rfc_that_they_name() {
+    let index = read(&root().join("docs/rfc/README.md"));
+    for table in tables() {
+        let page = relative(&table.path);
+        assert!(!table.rows.is_empty(), "{page} has no table");
+        assert!(
+            table.heading.starts_with(&format!("# RFC {}, ", table.rfc)),
+            "{page} begins with `# RFC {}, TITLE`, not `{}`",
+            table.rfc,
+            table.heading
+        );
+        assert!(index.contains(&format!("({}.md)", table.rfc)), "docs/rfc/README.md does not link to {page}");
+        for row in &table.rows {
+            let at = at(&table, row);
+            assert!(is_section(&row.section), "{at}: `{}` is no section", row.section);
+            if table.rfc == 9293 {
+                assert!(row.section.starts_with('3'), "{at}: the requirements stand in section 3");
+            } else {
+                assert_eq!(
+                    own_id(&row.id),
+                    Some((table.rfc, row.section.as_str())),
+                    "{at}: the id of section {} is RFC{}-{}, with -a, -b if there are several",
+                    row.section,
+                    table.rfc,
+                    row.section
+                );
             }
         }
     }
-    assert!(lines.is_empty(), "not in RFC 9293, Appendix B: {lines:?}");
 }
 
 #[test]
 fn what_is_cited_exists() {
-    let known: Vec<String> = rows().into_iter().map(|row| row.id).collect();
-    let mut cited = 0;
-    for path in rust_files() {
-        // This file holds examples of ids that do not exist.
-        if path.ends_with("tests/tests/rfc_tables.rs") {
-            continue;
-        }
-        for (line, text) in read(&path).lines().enumerate() {
-            for id in citations(text) {
-                cited += 1;
-                assert!(known.contains(&id), "{}:{}: RFC 9293 has no {id}", relative(&path), line + 1);
-            }
-        }
-    }
-    assert!(cited > 0, "nothing in the code cites a requirement");
+    let tables = tables();
+    let known: BTreeSet<&str> =
+        tables.iter().flat_map(|table| &table.rows).map(|row| row.id.as_str()).collect();
+    let citations = all_citations();
+    let unknown: Vec<String> = citations
+        .iter()
+        .filter(|citation| !known.contains(citation.id.as_str()))
+        .map(|citation| format!("{}: no table has {}", citation.at, citation.id))
+        .collect();
+    assert!(unknown.is_empty(), "{}", unknown.join("\n"));
+    assert!(!citations.is_empty(), "nothing in the code cites a requirement");
 }
 
 #[test]
 fn what_is_done_is_where_the_table_says() {
     let mut wrong = Vec::new();
-    for row in rows() {
+    for (table, row) in tables().iter().flat_map(|table| table.rows.iter().map(move |row| (table, row))) {
         if row.state == State::Done && row.places.is_empty() {
-            wrong.push(format!("line {}: {} is done, but where?", row.line, row.id));
+            wrong.push(format!("{}: done, but where?", at(table, row)));
         }
         for place in &row.places {
             if let Err(why) = check_place(&row.id, place) {
-                wrong.push(format!("line {}: {}: {why}", row.line, row.id));
+                wrong.push(format!("{}: {why}", at(table, row)));
             }
         }
     }
-    assert!(wrong.is_empty(), "docs/rfc/9293.md:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn departures_have_reasons_and_rows_have_words() {
-    for row in rows() {
-        let at = format!("docs/rfc/9293.md:{}: {}", row.line, row.id);
-        assert!(
-            row.section.split('.').all(|part| part.parse::<u8>().is_ok()),
-            "{at}: section {}",
-            row.section
-        );
-        assert!(row.section.starts_with('3'), "{at}: the requirements stand in section 3");
+    for (table, row) in tables().iter().flat_map(|table| table.rows.iter().map(move |row| (table, row))) {
+        let at = at(table, row);
         assert!(row.requirement.len() >= 10, "{at}: what is required?");
         if let State::Deviates(reason) | State::Absent(reason) = &row.state {
             assert!(reason.split_whitespace().count() >= 2, "{at}: no reason for the departure");
@@ -106,101 +109,7 @@ fn departures_have_reasons_and_rows_have_words() {
     }
 }
 
-#[test]
-fn ids_are_read_as_words() {
-    assert_eq!(citations("(MUST-1, SHLD-29) and MAY-7."), ["MUST-1", "SHLD-29", "MAY-7"]);
-    assert_eq!(citations("MUST-123"), ["MUST-123"]);
-    assert!(citations("XMUST-1 MUST-1a MUST- MUST MUSTY-1").is_empty());
-}
-
-#[test]
-fn a_bad_row_is_found() {
-    assert!(parse_row("| MUST-1 | 3.1 | words | perhaps | |", 1).is_err());
-    assert!(parse_row("| MUST-1 | 3.1 | words | done |", 1).is_err(), "a column is missing");
-    assert!(parse_row("| MUST-1 | 3.1 | words | deviates | |", 1).is_err(), "a reason is missing");
-    let row = parse_row("| MUST-1 | 3.1 | words | done | `a.rs`, `b.rs::c` |", 1).expect("a good row");
-    assert_eq!(row.places.len(), 2);
-    assert_eq!(row.places[1].function.as_deref(), Some("c"));
-    let nowhere = Place { file: "no/such/file.rs".into(), function: None };
-    assert!(check_place("MUST-1", &nowhere).is_err());
-    let no_function =
-        Place { file: "tests/src/sources.rs".into(), function: Some("no_such_function".into()) };
-    assert!(check_place("MUST-1", &no_function).is_err());
-    let not_cited = Place { file: "tests/src/sources.rs".into(), function: None };
-    assert!(check_place("MUST-1", &not_cited).is_err());
-}
-
-/// The file must cite the requirement, or must have the function.
-fn check_place(id: &str, place: &Place) -> Result<(), String> {
-    let path = root().join(&place.file);
-    if !path.is_file() {
-        return Err(format!("there is no file {}", place.file));
-    }
-    let source = read(&path);
-    match &place.function {
-        Some(function) if !defines_function(&source, function) => {
-            Err(format!("{} has no function {function}", place.file))
-        }
-        None if !citations(&source).iter().any(|cited| cited == id) => {
-            Err(format!("{} does not cite it", place.file))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The rows of `docs/rfc/9293.md`.
-fn rows() -> Vec<Row> {
-    let text = read(&root().join("docs/rfc/9293.md"));
-    let rows: Vec<Row> = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| line.starts_with("| ") && !line.starts_with("| id |"))
-        .map(|(index, line)| parse_row(line, index + 1).unwrap_or_else(|why| panic!("{why}: {line}")))
-        .collect();
-    assert!(!rows.is_empty(), "the table is empty");
-    rows
-}
-
-fn parse_row(line: &str, number: usize) -> Result<Row, String> {
-    let cells: Vec<&str> = line.trim().trim_start_matches('|').split('|').map(str::trim).collect();
-    let [id, section, requirement, state, places, ""] = cells[..] else {
-        return Err(format!("line {number} does not have five columns"));
-    };
-    let state = match state.split_once(": ") {
-        None if state == "done" => State::Done,
-        Some(("deviates", reason)) => State::Deviates(reason.to_string()),
-        Some(("absent", reason)) => State::Absent(reason.to_string()),
-        _ => return Err(format!("line {number}: the state is done, deviates: why, or absent: why")),
-    };
-    let places = places
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(|place| match place.split_once("::") {
-            Some((file, function)) => Place { file: file.into(), function: Some(function.into()) },
-            None => Place { file: place.into(), function: None },
-        })
-        .collect();
-    Ok(Row {
-        id: id.into(),
-        section: section.into(),
-        requirement: requirement.into(),
-        state,
-        places,
-        line: number,
-    })
-}
-
-/// The ids of requirements in a text: `MUST-1` as a word of its own.
-fn citations(text: &str) -> Vec<String> {
-    text.split(|c: char| !is_word(c) && c != '-')
-        .filter(|word| {
-            word.split_once('-').is_some_and(|(kind, number)| {
-                RFC_9293.iter().any(|&(known, _)| known == kind)
-                    && !number.is_empty()
-                    && number.chars().all(|c| c.is_ascii_digit())
-            })
-        })
-        .map(str::to_string)
-        .collect()
+/// `docs/rfc/9293.md:21: MUST-1`
+fn at(table: &Table, row: &Row) -> String {
+    format!("{}:{}: {}", relative(&table.path), row.line, row.id)
 }
