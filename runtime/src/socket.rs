@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use portolan::{Descriptor, Domain, Instant, Shutdown, SocketKind, SocketOption, SocketOptions, Stack};
 use smallvec::SmallVec;
 
@@ -194,10 +194,34 @@ impl Socket {
         self.write_bytes(Bytes::copy_from_slice(data))
     }
 
-    fn write_bytes(&self, bytes: Bytes) -> io::Result<usize> {
-        self.call_blocking(Interest::Write, |core, now| {
-            core.stack.send_bytes(now, self.descriptor, bytes.clone())
-        })
+    /// Takes everything, however small the send buffer is, unless the socket is nonblocking, its patience ends or the
+    /// connection does: it was copied once, and is not copied again for what did not fit at first.
+    fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
+        let len = bytes.len();
+        let sent = self.call_blocking(Interest::Write, |core, now| {
+            take_deferred_error(core, self.descriptor)?;
+            loop {
+                match core.stack.send_bytes(now, self.descriptor, bytes.clone()) {
+                    Ok(count) => bytes.advance(count),
+                    Err(error @ portolan::Error::WouldBlock) => return Err(error),
+                    Err(error) if bytes.len() == len => return Err(error),
+                    Err(error) => {
+                        // The stack tells an error once: it is for the next call, this one has sent something.
+                        if let Some(waiters) = core.waiters.of(self.descriptor) {
+                            waiters.deferred_error = Some(error);
+                        }
+                        return Ok(());
+                    }
+                }
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+            }
+        });
+        match len - bytes.len() {
+            0 => sent.map(|()| 0),
+            count => Ok(count),
+        }
     }
 
     pub(crate) fn write_stream(&self, data: &[u8]) -> io::Result<usize> {
@@ -343,11 +367,15 @@ impl Drop for Socket {
     }
 }
 
+/// The error that came behind data which the last call had to return.
+fn take_deferred_error(core: &mut Core, d: Descriptor) -> portolan::Result<()> {
+    let error = core.waiters.of(d).and_then(|waiters| waiters.deferred_error.take());
+    error.map_or(Ok(()), Err)
+}
+
 /// Takes what is there, at most `max` bytes; nothing at the end of the stream.
 fn take_slices(core: &mut Core, now: Instant, d: Descriptor, max: usize) -> portolan::Result<Slices> {
-    if let Some(error) = core.waiters.of(d).and_then(|waiters| waiters.deferred_error.take()) {
-        return Err(error);
-    }
+    take_deferred_error(core, d)?;
     let mut slices = Slices::new();
     let mut left = max;
     while left > 0 && slices.len() < READ_SLICES {

@@ -267,12 +267,11 @@ fn lingering_over_the_loopback_ends_when_the_reader_has_read() {
         let listener = TcpListener::bind(&host, ([127, 0, 0, 1], 7)).unwrap();
         let mut near = TcpStream::connect(&host, ([127, 0, 0, 1], 7)).unwrap();
         let (mut far, _) = listener.accept().unwrap();
-        near.set_nonblocking(true).unwrap();
+        near.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
         let mut sent = 0;
         while let Ok(len) = near.write(&[7; 1 << 16]) {
             sent += len;
         }
-        near.set_nonblocking(false).unwrap();
         near.set_linger(Some(Duration::from_secs(20))).unwrap();
         let reading = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(100));

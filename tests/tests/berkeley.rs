@@ -568,7 +568,7 @@ fn options_have_their_ranges_and_pass_from_listener_to_connection() {
     let options = pair.b.stack.options(server).unwrap();
     assert_eq!((options.ttl, options.max_segment), (Some(9), Some(500)));
     assert!(options.keepalive && options.nodelay);
-    assert_eq!((options.receive_buffer, options.send_buffer), (6 << 20, 4096));
+    assert_eq!((options.receive_buffer, options.send_buffer), (32 << 20, 4096));
 }
 
 #[test]

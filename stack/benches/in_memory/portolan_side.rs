@@ -44,6 +44,7 @@ impl Side {
         config.memory_limit_bytes = 1 << 30;
         config.tcp.send_buffer_bytes = SOCKET_BUFFER;
         config.tcp.receive_buffer_bytes = SOCKET_BUFFER;
+        config.tcp.auto_tune_buffers = false;
         let mut stack = Stack::new(config, [last; 32], now);
         let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, last]));
         let cidr = Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };

@@ -236,7 +236,12 @@ impl Stack {
 
     /// The options as they are.
     pub fn options(&self, d: Descriptor) -> Result<SocketOptions> {
-        Ok(self.sockets.socket(d)?.1.options.clone())
+        let (_, socket) = self.sockets.socket(d)?;
+        let mut options = socket.options.clone();
+        if let Role::Stream(stream) = &socket.role {
+            (options.receive_buffer, options.send_buffer) = stream.connection.buffers();
+        }
+        Ok(options)
     }
 
     /// SO_ERROR: the error that waits, which this clears.

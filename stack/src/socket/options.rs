@@ -15,9 +15,9 @@ pub enum SocketOption {
     ReuseAddr(bool),
     /// SO_REUSEPORT: several sockets share an address and port; each flow sticks to one of them.
     ReusePort(bool),
-    /// SO_RCVBUF in bytes (not doubled, unlike Linux).
+    /// SO_RCVBUF in bytes (not doubled, unlike Linux). A stream's does not grow by itself any more then.
     ReceiveBuffer(usize),
-    /// SO_SNDBUF in bytes (not doubled, unlike Linux).
+    /// SO_SNDBUF in bytes (not doubled, unlike Linux). A stream's does not grow by itself any more then.
     SendBuffer(usize),
     /// SO_KEEPALIVE.
     KeepAlive(bool),
@@ -50,10 +50,14 @@ pub struct SocketOptions {
     pub reuse_addr: bool,
     /// SO_REUSEPORT.
     pub reuse_port: bool,
-    /// SO_RCVBUF.
+    /// SO_RCVBUF. A stream's grows with what it is used for, unless it was set.
     pub receive_buffer: usize,
-    /// SO_SNDBUF.
+    /// SO_SNDBUF. A stream's grows with what it is used for, unless it was set.
     pub send_buffer: usize,
+    /// Nobody has set SO_RCVBUF.
+    pub(crate) auto_receive_buffer: bool,
+    /// Nobody has set SO_SNDBUF.
+    pub(crate) auto_send_buffer: bool,
     /// SO_KEEPALIVE.
     pub keepalive: bool,
     /// TCP_KEEPIDLE.
@@ -93,6 +97,8 @@ impl SocketOptions {
             reuse_port: false,
             receive_buffer,
             send_buffer,
+            auto_receive_buffer: config.tcp.auto_tune_buffers,
+            auto_send_buffer: config.tcp.auto_tune_buffers,
             keepalive: false,
             keepalive_idle: config.tcp.keepalive_idle,
             keepalive_interval: config.tcp.keepalive_interval,
@@ -113,8 +119,14 @@ impl SocketOptions {
         match option {
             SocketOption::ReuseAddr(on) => self.reuse_addr = on,
             SocketOption::ReusePort(on) => self.reuse_port = on,
-            SocketOption::ReceiveBuffer(size) => self.receive_buffer = buffer(size),
-            SocketOption::SendBuffer(size) => self.send_buffer = buffer(size),
+            SocketOption::ReceiveBuffer(size) => {
+                self.receive_buffer = buffer(size);
+                self.auto_receive_buffer = false;
+            }
+            SocketOption::SendBuffer(size) => {
+                self.send_buffer = buffer(size);
+                self.auto_send_buffer = false;
+            }
             SocketOption::KeepAlive(on) => self.keepalive = on,
             SocketOption::KeepIdle(idle) => {
                 check(!idle.is_zero())?;
@@ -149,6 +161,8 @@ impl SocketOptions {
         Settings {
             receive_buffer_bytes: self.receive_buffer,
             send_buffer_bytes: self.send_buffer,
+            auto_receive_buffer: self.auto_receive_buffer,
+            auto_send_buffer: self.auto_send_buffer,
             nodelay: self.nodelay,
             keepalive: self.keepalive,
             keepalive_idle: self.keepalive_idle,

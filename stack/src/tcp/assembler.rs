@@ -61,6 +61,11 @@ impl Assembler {
         self.ranges.is_empty()
     }
 
+    /// Behind the last of them.
+    pub(crate) fn end(&self) -> Option<SeqNumber> {
+        self.ranges.last().map(|range| range.end)
+    }
+
     /// All memory behind them.
     pub(crate) fn memory_bytes(&self) -> usize {
         let lists: usize = self.ranges.iter().map(|range| range.pieces.capacity()).sum();

@@ -22,8 +22,14 @@ use crate::time::Instant;
 /// What a program has set on the socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// What the receive buffer has, or begins with.
     pub(crate) receive_buffer_bytes: usize,
+    /// What the send buffer has.
     pub(crate) send_buffer_bytes: usize,
+    /// Whether the receive buffer grows with the path: nobody has set SO_RCVBUF.
+    pub(crate) auto_receive_buffer: bool,
+    /// Whether the send buffer does: nobody has set SO_SNDBUF.
+    pub(crate) auto_send_buffer: bool,
     /// TCP_NODELAY.
     pub(crate) nodelay: bool,
     /// SO_KEEPALIVE.
@@ -185,7 +191,7 @@ impl Connection {
         Connection {
             state: State::Closed,
             snd: Sender::new(isn, default_mss),
-            rcv: Receiver::new(settings.receive_buffer_bytes, announced_mss, config.quick_acks),
+            rcv: Receiver::new(&settings, announced_mss, config.quick_acks),
             timestamps: TimestampState::new(timestamp_offset),
             sack_permitted: false,
             announced_mss,
@@ -322,7 +328,7 @@ impl Connection {
     }
 
     /// Room for at least half of what is queued: as on Linux, a writer is not woken for every acknowledgement.
-    fn has_send_room(&self) -> bool {
+    pub(super) fn has_send_room(&self) -> bool {
         let queued = self.snd.queue.len();
         self.settings.send_buffer_bytes.saturating_sub(queued) >= (queued / 2).max(1)
     }
@@ -346,6 +352,11 @@ impl Connection {
     /// Bytes that wait to be read, bytes that are not acknowledged or not sent.
     pub(crate) fn queued(&self) -> (usize, usize) {
         (self.rcv.queue().len(), self.snd.queue.len())
+    }
+
+    /// SO_RCVBUF and SO_SNDBUF as they are now.
+    pub(crate) fn buffers(&self) -> (usize, usize) {
+        (self.rcv.buffer_bytes() as usize, self.settings.send_buffer_bytes)
     }
 
     /// All memory that the queues hold.

@@ -45,6 +45,7 @@ impl Connection {
                 _ => self.on_segment(ctx, header, payload),
             }
         };
+        self.tune_send_buffer(ctx);
         if let Break(Some(reason)) = step {
             ctx.stats.count_drop(reason);
         }
@@ -398,7 +399,9 @@ impl Connection {
         let config = &ctx.config.tcp;
         self.rcv.renew_quick_acks(ctx.now, self.rtt.rto(), config.quick_acks);
         let was_in_order = self.rcv.is_in_order();
+        let len = payload.len();
         let stored = self.rcv.on_text(ctx.now, seq, payload, fin, config.max_out_of_order_ranges);
+        self.tune_receiver(ctx, header, len, stored);
         match stored {
             Stored::InOrder => self.on_in_order(ctx, was_in_order),
             Stored::OutOfOrder | Stored::Duplicate | Stored::Refused | Stored::Full => {

@@ -4,6 +4,7 @@
 //! deadline come out.
 
 mod assembler;
+mod autotune;
 mod byte_queue;
 mod congestion;
 mod connection;

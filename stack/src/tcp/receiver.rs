@@ -13,9 +13,10 @@ use core::time::Duration;
 use bytes::{Buf, Bytes};
 
 use super::assembler::{Assembler, Insert};
+use super::autotune::{INITIAL_SSTHRESH, RightSizing};
 use super::recv_queue::RecvQueue;
 use super::window::{UnscaledWindow, Window, WindowScale};
-use super::{SackBlocks, SeqNumber};
+use super::{SackBlocks, SeqNumber, Settings};
 use crate::time::Instant;
 
 /// What the peer's segments are taken to hold before any has come (Linux's TCP_MSS_DEFAULT): with too large a guess small
@@ -82,6 +83,12 @@ pub(super) struct Receiver {
     /// Of the windows that we send.
     pub(super) scale: WindowScale,
     buffer_bytes: u32,
+    /// Whether `buffer_bytes` follows what the program reads.
+    auto: bool,
+    /// Linux's rcv_ssthresh: the largest window that is offered now, however large the buffer is.
+    ssthresh: u32,
+    /// Once full segments have come.
+    sizing: Option<Box<RightSizing>>,
     /// The window of our SYN or SYN-ACK, which is never scaled (RFC 7323 §2.2); repetitions offer the same.
     syn_window: u16,
     queue: RecvQueue,
@@ -102,14 +109,18 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// Before the peer's SYN has come.
-    pub(super) fn new(buffer_bytes: usize, announced_mss: u16, quick_acks: u8) -> Receiver {
-        Receiver {
+    pub(super) fn new(settings: &Settings, announced_mss: u16, quick_acks: u8) -> Receiver {
+        let buffer_bytes = settings.receive_buffer_bytes;
+        let mut receiver = Receiver {
             nxt: SeqNumber(0),
             edge: SeqNumber(0),
             opened_to: SeqNumber(0),
             last_ack_sent: SeqNumber(0),
             scale: WindowScale::NONE,
             buffer_bytes: clamp_buffer(buffer_bytes),
+            auto: settings.auto_receive_buffer,
+            ssthresh: 0,
+            sizing: None,
             syn_window: u16::try_from(buffer_bytes).unwrap_or(u16::MAX),
             queue: RecvQueue::new(),
             assembler: None,
@@ -121,7 +132,14 @@ impl Receiver {
             duplicates_owed: 0,
             quick_acks,
             last_data_at: Instant::ZERO,
-        }
+        };
+        receiver.ssthresh = receiver.initial_ssthresh();
+        receiver
+    }
+
+    /// What a program has asked for is offered at once.
+    fn initial_ssthresh(&self) -> u32 {
+        if self.auto { self.buffer_bytes.min(INITIAL_SSTHRESH) } else { self.buffer_bytes }
     }
 
     /// The peer's SYN: RCV.NXT is one after it, and our SYN offered a window that is not scaled.
@@ -143,8 +161,61 @@ impl Receiver {
         self.opened_to = self.edge;
     }
 
-    pub(super) fn set_buffer(&mut self, buffer_bytes: usize) {
-        self.buffer_bytes = clamp_buffer(buffer_bytes);
+    /// The program has set options; one of them may be SO_RCVBUF.
+    pub(super) fn set_buffer(&mut self, settings: &Settings) {
+        self.auto = settings.auto_receive_buffer;
+        if !self.auto {
+            self.buffer_bytes = clamp_buffer(settings.receive_buffer_bytes);
+            self.ssthresh = self.buffer_bytes;
+        }
+    }
+
+    /// SO_RCVBUF as it is now.
+    pub(super) fn buffer_bytes(&self) -> u32 {
+        self.buffer_bytes
+    }
+
+    /// Whether a segment is as large as any before it: what says something about the path.
+    pub(super) fn is_full(&self, len: usize) -> bool {
+        len >= usize::from(self.mss)
+    }
+
+    /// What is measured while data flows; `begin` it if that was not done yet.
+    pub(super) fn right_sizing(&mut self, now: Instant, begin: bool) -> Option<&mut RightSizing> {
+        if self.sizing.is_none() && begin {
+            let sizing = RightSizing::new(now, self.edge, self.read_to(), self.announced_mss);
+            self.sizing = Some(Box::new(sizing));
+        }
+        self.sizing.as_deref_mut()
+    }
+
+    /// The program has read everything before this.
+    fn read_to(&self) -> SeqNumber {
+        // A receive queue is far smaller than 2^32 bytes.
+        self.nxt - self.queue.len() as u32
+    }
+
+    /// Data has come in order: the window opens by two segments towards what the buffer allows (Linux's
+    /// tcp_grow_window).
+    pub(super) fn grow_window(&mut self) {
+        let room = self.buffer().saturating_sub(self.ssthresh);
+        self.ssthresh += room.min(2 * u32::from(self.announced_mss));
+    }
+
+    /// What waits behind a gap must not close the window before the gap is filled.
+    pub(super) fn make_room_for_gaps(&mut self, max_bytes: usize) {
+        if let (Some(sizing), Some(assembler)) = (&self.sizing, &self.assembler) {
+            let behind = assembler.end().map_or(0, |end| end - self.nxt);
+            let wanted = sizing.wanted(sizing.space()).saturating_add(u64::from(behind));
+            self.grow_buffer(wanted, max_bytes);
+        }
+    }
+
+    fn grow_buffer(&mut self, wanted: u64, max_bytes: usize) {
+        if self.auto {
+            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(max_bytes);
+            self.buffer_bytes = self.buffer_bytes.max(clamp_buffer(wanted));
+        }
     }
 
     /// RCV.WND, as the peer knows it.
@@ -365,7 +436,7 @@ impl Receiver {
     /// What the buffer takes from RCV.NXT on.
     fn free(&self) -> u32 {
         // A receive queue is far smaller than 2^32 bytes.
-        self.buffer().saturating_sub(self.queue.len() as u32)
+        self.buffer().saturating_sub(self.queue.len() as u32).min(self.ssthresh.max(2 << self.scale.shift()))
     }
 
     /// How far the right edge could move.
@@ -381,9 +452,20 @@ impl Receiver {
         u32::from(self.announced_mss).min(self.buffer() / 2).max(1)
     }
 
-    /// The program has read. An acknowledgement is due if the peer should know: the window can at least double
+    /// The program has read: the buffer grows if that was more in a round trip than ever before.
+    pub(super) fn on_read(&mut self, now: Instant, max_bytes: usize) {
+        let (read_to, queued) = (self.read_to(), self.queue.len() as u32);
+        if let Some(sizing) = &mut self.sizing
+            && let Some(wanted) = sizing.on_read(now, read_to, queued)
+        {
+            self.grow_buffer(wanted, max_bytes);
+        }
+        self.update_window();
+    }
+
+    /// There may be more room. An acknowledgement is due if the peer should know: the window can at least double
     /// (Linux's tcp_cleanup_rbuf has the same measure).
-    pub(super) fn on_read(&mut self) {
+    pub(super) fn update_window(&mut self) {
         let opening = self.opening();
         if !self.fin_received && opening >= self.worthwhile_opening() && opening >= self.window() {
             self.ack = AckDue::Now;

@@ -52,22 +52,22 @@ impl Connection {
     }
 
     /// Takes data out of the receive queue; `Ok(0)` is the end of the stream.
-    pub(crate) fn recv(&mut self, _ctx: &mut Ctx<'_>, buf: &mut [u8]) -> Result<usize> {
+    pub(crate) fn recv(&mut self, ctx: &mut Ctx<'_>, buf: &mut [u8]) -> Result<usize> {
         if self.rcv.queue().is_empty() {
             return self.end_of_stream().map(|()| 0);
         }
         let len = self.rcv.queue_mut().read(buf);
-        self.rcv.on_read();
+        self.rcv.on_read(ctx.now, ctx.config.tcp.max_buffer_bytes);
         Ok(len)
     }
 
     /// One slice of the receive queue without a copy; an empty one is the end of the stream.
-    pub(crate) fn recv_bytes(&mut self, _ctx: &mut Ctx<'_>, max: usize) -> Result<Bytes> {
+    pub(crate) fn recv_bytes(&mut self, ctx: &mut Ctx<'_>, max: usize) -> Result<Bytes> {
         if self.rcv.queue().is_empty() {
             return self.end_of_stream().map(|()| Bytes::new());
         }
         let data = self.rcv.queue_mut().read_bytes(max);
-        self.rcv.on_read();
+        self.rcv.on_read(ctx.now, ctx.config.tcp.max_buffer_bytes);
         Ok(data)
     }
 
@@ -178,8 +178,11 @@ impl Connection {
     }
 
     /// The program has changed an option.
-    pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, settings: Settings) {
-        self.rcv.set_buffer(settings.receive_buffer_bytes);
+    pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, mut settings: Settings) {
+        self.rcv.set_buffer(&settings);
+        if settings.auto_send_buffer {
+            settings.send_buffer_bytes = self.settings.send_buffer_bytes;
+        }
         let keepalive_begins = settings.keepalive && !self.settings.keepalive;
         let keepalive_changed = settings.keepalive != self.settings.keepalive
             || settings.keepalive_idle != self.settings.keepalive_idle;
@@ -192,7 +195,7 @@ impl Connection {
         }
         if self.state.can_receive() {
             // A larger buffer opens the window.
-            self.rcv.on_read();
+            self.rcv.update_window();
         }
     }
 

@@ -25,12 +25,13 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new() -> Host {
-        Host {
-            now: Instant::from_secs(100),
-            config: Config::default(),
-            stats: Stats::new(),
-            rng: Rng::new([7; 32]),
-        }
+        let mut config = Config::default();
+        // Buffers that stay as they are, and a window scale of 7.
+        config.tcp.receive_buffer_bytes = 1 << 20;
+        config.tcp.send_buffer_bytes = 1 << 20;
+        config.tcp.max_buffer_bytes = 6 << 20;
+        config.tcp.auto_tune_buffers = false;
+        Host { now: Instant::from_secs(100), config, stats: Stats::new(), rng: Rng::new([7; 32]) }
     }
 
     pub(super) fn ctx(&mut self) -> Ctx<'_> {
@@ -42,6 +43,8 @@ impl Host {
         Settings {
             receive_buffer_bytes: tcp.receive_buffer_bytes,
             send_buffer_bytes: tcp.send_buffer_bytes,
+            auto_receive_buffer: tcp.auto_tune_buffers,
+            auto_send_buffer: tcp.auto_tune_buffers,
             nodelay: false,
             keepalive: false,
             keepalive_idle: tcp.keepalive_idle,

@@ -1,6 +1,7 @@
 //! Tests of the engine as a whole: two connections, or one and a peer made by hand, on one virtual clock.
 
 mod bench;
+mod buffers;
 mod closing;
 mod hostile;
 mod opening;

@@ -261,11 +261,13 @@ proptest! {
         buffer in 1usize..200_000,
         steps in proptest::collection::vec((1usize..3000, 0usize..4000), 1..200),
         scaled: bool,
+        auto: bool,
     ) {
         let offer = Offer { scale: scaled.then_some(2), ..Offer::plain() };
         let scale = if scaled { 7 } else { 0 };
         let mut peer = Peer::established_with(offer, |_, params| {
             params.settings.receive_buffer_bytes = buffer;
+            params.settings.auto_receive_buffer = auto;
         });
         let mut right = IRS + 1;
         let mut given = 0;
@@ -287,6 +289,7 @@ proptest! {
                 right = edge(&sent.header, scale);
             }
             prop_assert_eq!(peer.connection.queued().0, given);
+            let buffer = peer.connection.buffers().0;
             prop_assert!(given <= buffer.max(256) + buffer / 8 + 256);
         }
     }
