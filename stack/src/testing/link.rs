@@ -1,11 +1,10 @@
 //! One direction of a simulated link.
 
-use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
 
+use super::path::{HoldBack, Path, PathConfig};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -34,78 +33,54 @@ impl Default for LinkFaults {
 /// What a frame has before the part that [`LinkFaults::corrupt`] damages.
 const UNDAMAGED_BYTES: usize = 14;
 
+impl From<LinkFaults> for PathConfig {
+    fn from(faults: LinkFaults) -> PathConfig {
+        let LinkFaults { delay, loss, duplicate, reorder, corrupt } = faults;
+        let reorder_by = HoldBack::UpTo(delay * 4);
+        PathConfig { delay, loss, duplicate, reorder, reorder_by, corrupt, ..PathConfig::default() }
+    }
+}
+
 /// The frames on their way in one direction.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) faults: LinkFaults,
-    rng: Rng,
-    /// By arrival, then in the order in which they were sent.
-    in_flight: BTreeMap<(Instant, u64), Bytes>,
-    sent: u64,
+    path: Path,
 }
 
 impl Link {
     pub(super) fn new(faults: LinkFaults, rng: Rng) -> Link {
-        Link { faults, rng, in_flight: BTreeMap::new(), sent: 0 }
+        Link { path: Path::new(faults.into(), UNDAMAGED_BYTES, rng) }
+    }
+
+    pub(super) fn set_faults(&mut self, faults: LinkFaults) {
+        self.path.set_config(faults.into());
     }
 
     /// A frame goes in.
     pub(super) fn send(&mut self, now: Instant, frame: Bytes) {
-        if self.happens(self.faults.loss) {
-            return;
-        }
-        let copies = if self.happens(self.faults.duplicate) { 2 } else { 1 };
-        for _ in 0..copies {
-            let mut arrives_at = now + self.faults.delay;
-            if self.happens(self.faults.reorder) {
-                let longest = self.faults.delay.as_nanos() as u64 * 4;
-                arrives_at += Duration::from_nanos(1 + self.rng.below(longest.max(1)));
-            }
-            let mut frame = frame.clone();
-            if self.happens(self.faults.corrupt) {
-                frame = self.damage(&frame);
-            }
-            self.sent += 1;
-            self.in_flight.insert((arrives_at, self.sent), frame);
-        }
+        self.path.send(now, frame);
     }
 
     /// When the next frame comes out.
     pub(super) fn next_arrival(&self) -> Option<Instant> {
-        self.in_flight.keys().next().map(|&(arrives_at, _)| arrives_at)
+        self.path.next_arrival()
     }
 
     /// The next frame, if it has arrived by now.
     pub(super) fn receive(&mut self, now: Instant) -> Option<Bytes> {
-        let first = self.in_flight.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        self.path.receive(now).map(|arrived| arrived.packet)
     }
 
     /// Everything in flight is lost.
     pub(super) fn cut(&mut self) {
-        self.in_flight.clear();
-    }
-
-    fn happens(&mut self, probability: f64) -> bool {
-        // Drawn even when it cannot happen: changing one fault leaves the others where they were.
-        let drawn = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        drawn < probability
-    }
-
-    fn damage(&mut self, frame: &[u8]) -> Bytes {
-        let mut frame = Vec::from(frame);
-        let damageable = frame.len().saturating_sub(UNDAMAGED_BYTES) as u64;
-        if damageable > 0 {
-            let place = UNDAMAGED_BYTES + self.rng.below(damageable) as usize;
-            frame[place] ^= 1 << self.rng.below(8);
-        }
-        frame.into()
+        self.path.cut();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn arrivals(faults: LinkFaults, seed: u8) -> Vec<(Instant, Bytes)> {
         let mut link = Link::new(faults, Rng::new([seed; 32]));

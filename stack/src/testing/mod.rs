@@ -4,6 +4,7 @@
 //!   damages frames as its seed says. A run is the same again for the same seed.
 //! - [`PacketBuilder`], [`TcpSegment`] and the functions beside them: frames byte by byte, right or with a chosen
 //!   [`Fault`], for what no well-behaved stack would send.
+//! - [`sim`]: any number of stacks, joined by links and routers, with programs on them.
 //! - [`describe`]: a frame as one line for people.
 //!
 //! ```
@@ -27,6 +28,9 @@ mod build;
 mod decode;
 mod link;
 mod pair;
+mod path;
+mod queue;
+pub mod sim;
 
 pub use build::{
     Fault, PacketBuilder, TcpSegment, arp_reply, arp_request, ethernet, internet_checksum,
@@ -35,3 +39,7 @@ pub use build::{
 pub use decode::{describe, describe_packet};
 pub use link::LinkFaults;
 pub use pair::{Host, Pair, PairConfig, Recorded, Side};
+pub use path::{
+    GilbertElliott, HoldBack, JitterOrder, Loss, Outage, PathConfig, PathStats, TooBig, bdp_bytes,
+};
+pub use queue::{Discipline, QueueConfig};

@@ -183,13 +183,13 @@ impl Pair {
     /// From now on the link does this, in both directions.
     pub fn set_faults(&mut self, faults: LinkFaults) {
         for link in &mut self.links {
-            link.faults = faults;
+            link.set_faults(faults);
         }
     }
 
     /// From now on the link does this to what `from` sends.
     pub fn set_faults_from(&mut self, from: Side, faults: LinkFaults) {
-        self.links[from as usize].faults = faults;
+        self.links[from as usize].set_faults(faults);
     }
 
     /// What is in flight is lost.
@@ -401,7 +401,7 @@ fn host(config: Config, rng: &mut Rng, now: Instant, number: u8, ethernet: bool,
     Host { stack, iface, medium, v4, v6, events: VecDeque::new() }
 }
 
-fn seed_of(rng: &mut Rng) -> [u8; 32] {
+pub(super) fn seed_of(rng: &mut Rng) -> [u8; 32] {
     let mut seed = [0; 32];
     let (first, second) = seed.split_at_mut(16);
     first.copy_from_slice(&rng.key());

@@ -1,0 +1,95 @@
+//! What happens next.
+
+use alloc::collections::BinaryHeap;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use crate::time::Instant;
+
+/// Something that wants its turn at a moment. The order is that of things at the same moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Happening {
+    /// Packets come out of a path.
+    Arrival(usize),
+    /// A stack's timer.
+    Timer(usize),
+    /// A program asked to be called.
+    Program(usize),
+}
+
+/// The first of many moments, each of which moves often and mostly to later: then nothing is done until the earlier one has
+/// come, which is cheaper than to keep the heap exact.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    heap: BinaryHeap<Reverse<(Instant, Happening)>>,
+    /// The entry of the heap that counts, of arrivals, timers and programs.
+    entered: [Vec<Option<Instant>>; 3],
+}
+
+impl Agenda {
+    /// Its turn comes at `at` or sooner; whoever has it asks again.
+    pub(super) fn enter(&mut self, what: Happening, at: Instant) {
+        let entered = self.entry(what);
+        if entered.is_none_or(|before| at < before) {
+            *entered = Some(at);
+            self.heap.push(Reverse((at, what)));
+        }
+    }
+
+    /// When the next turn is.
+    pub(super) fn next_at(&mut self) -> Option<Instant> {
+        while let Some(&Reverse((at, what))) = self.heap.peek() {
+            if *self.entry(what) == Some(at) {
+                return Some(at);
+            }
+            self.heap.pop();
+        }
+        None
+    }
+
+    /// Takes the next turn, if it has come by now.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Happening> {
+        if self.next_at()? > now {
+            return None;
+        }
+        let Reverse((_, what)) = self.heap.pop()?;
+        *self.entry(what) = None;
+        Some(what)
+    }
+
+    fn entry(&mut self, what: Happening) -> &mut Option<Instant> {
+        let (kind, index) = match what {
+            Happening::Arrival(index) => (0, index),
+            Happening::Timer(index) => (1, index),
+            Happening::Program(index) => (2, index),
+        };
+        let entries = &mut self.entered[kind];
+        if entries.len() <= index {
+            entries.resize(index + 1, None);
+        }
+        &mut entries[index]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_entry_counts_and_ties_have_an_order() {
+        let at = Instant::from_millis;
+        let mut agenda = Agenda::default();
+        agenda.enter(Happening::Timer(0), at(5));
+        agenda.enter(Happening::Timer(0), at(3));
+        agenda.enter(Happening::Timer(0), at(9));
+        agenda.enter(Happening::Arrival(4), at(3));
+        assert_eq!(agenda.next_at(), Some(at(3)));
+        assert_eq!(agenda.pop(at(2)), None);
+        assert_eq!(agenda.pop(at(3)), Some(Happening::Arrival(4)));
+        assert_eq!(agenda.pop(at(3)), Some(Happening::Timer(0)));
+        assert_eq!(agenda.pop(at(100)), None, "the later entries do not count");
+        agenda.enter(Happening::Timer(0), at(9));
+        assert_eq!(agenda.pop(at(9)), Some(Happening::Timer(0)));
+        assert_eq!((agenda.pop(at(100)), agenda.next_at()), (None, None));
+    }
+}

@@ -1,0 +1,662 @@
+//! The network: nodes, links, one clock.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::agenda::{Agenda, Happening};
+use super::packet;
+use super::program::{Next, OnHost, Program, ProgramId};
+use super::record::{Record, Sight, Sighting};
+use crate::config::Config;
+use crate::frame::Frame;
+use crate::network::{Cidr, InterfaceConfig, InterfaceId, Medium, Route};
+use crate::rng::Rng;
+use crate::socket::Domain;
+use crate::stack::Stack;
+use crate::testing::pair::seed_of;
+use crate::testing::path::{Loss, Path, PathConfig, PathStats, TooBig};
+use crate::time::Instant;
+
+/// How often something may happen at one moment before time is said to stand still.
+const MAX_STEPS_AT_ONE_TIME: u32 = 200_000;
+/// Packets that stay in a panic's message.
+const LINES_IN_A_PANIC: usize = 40;
+
+/// A host or a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub(super) usize);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {}", self.0)
+    }
+}
+
+/// A link between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(usize);
+
+/// A direction of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// From the node that was named first to the other.
+    There,
+    /// From the other to the first.
+    Back,
+}
+
+/// A link as it is made.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// From the first node to the second.
+    pub there: PathConfig,
+    /// From the second node to the first.
+    pub back: PathConfig,
+    /// The MTU of the interfaces that hosts have on it. 1,500. That of the paths is their own.
+    pub interface_mtu: usize,
+}
+
+/// The same in both directions.
+impl From<PathConfig> for LinkConfig {
+    fn from(path: PathConfig) -> LinkConfig {
+        LinkConfig { there: path.clone(), back: path, interface_mtu: 1500 }
+    }
+}
+
+/// Whether something that must not be ends the program, or waits to be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The run panics, with the seed and the last packets.
+    Panic,
+    /// The run ends, and [`SimNet::failure`] says why.
+    Keep,
+}
+
+/// Any number of stacks, joined by links and routers, under one virtual clock. See the [module's page](super).
+pub struct SimNet {
+    seed: u64,
+    rng: Rng,
+    now: Instant,
+    nodes: Vec<Node>,
+    /// Two of each link.
+    wires: Vec<Wire>,
+    programs: Vec<Running>,
+    agenda: Agenda,
+    /// Nodes whose stacks were called.
+    touched: Vec<usize>,
+    routes_are_stale: bool,
+    pub(super) record: Record,
+    failure: Option<String>,
+    on_failure: OnFailure,
+    steps_at_now: u32,
+}
+
+struct Node {
+    kind: Kind,
+    /// To every address of a host, the wire that leads there.
+    routes: BTreeMap<IpAddr, usize>,
+    is_touched: bool,
+}
+
+enum Kind {
+    Host(Box<HostNode>),
+    Router,
+}
+
+struct HostNode {
+    stack: Stack,
+    /// By interface.
+    attachments: Vec<Attachment>,
+    programs: Vec<usize>,
+}
+
+#[derive(Clone, Copy)]
+struct Attachment {
+    v4: Ipv4Addr,
+    v6: Ipv6Addr,
+    /// What leaves through it, and what comes in.
+    out: usize,
+    into: usize,
+}
+
+struct Wire {
+    path: Path,
+    from: usize,
+    to: usize,
+    /// Of the host that it leads to.
+    iface: InterfaceId,
+}
+
+struct Running {
+    program: Option<Box<dyn Program>>,
+    node: usize,
+    is_done: bool,
+}
+
+impl SimNet {
+    /// A network of nothing, at second 1.
+    pub fn new(seed: u64) -> SimNet {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        SimNet {
+            seed,
+            rng: Rng::new(bytes),
+            now: Instant::from_secs(1),
+            nodes: Vec::new(),
+            wires: Vec::new(),
+            programs: Vec::new(),
+            agenda: Agenda::default(),
+            touched: Vec::new(),
+            routes_are_stale: false,
+            record: Record::default(),
+            failure: None,
+            on_failure: OnFailure::Panic,
+            steps_at_now: 0,
+        }
+    }
+
+    /// A stack.
+    pub fn add_host(&mut self, config: Config) -> NodeId {
+        let stack = Stack::new(config, seed_of(&mut self.rng), self.now);
+        let (attachments, programs) = Default::default();
+        self.add_node(Kind::Host(Box::new(HostNode { stack, attachments, programs })))
+    }
+
+    /// A node that only forwards, by the way with the fewest links.
+    pub fn add_router(&mut self) -> NodeId {
+        self.add_node(Kind::Router)
+    }
+
+    fn add_node(&mut self, kind: Kind) -> NodeId {
+        self.nodes.push(Node { kind, routes: BTreeMap::new(), is_touched: false });
+        NodeId(self.nodes.len() - 1)
+    }
+
+    /// Joins two nodes. A host gets an interface on the link, with an address of each family.
+    ///
+    /// # Panics
+    ///
+    /// If a host's interface cannot be: its MTU is out of range.
+    pub fn connect(&mut self, one: NodeId, other: NodeId, config: impl Into<LinkConfig>) -> LinkId {
+        let LinkConfig { there, back, interface_mtu } = config.into();
+        let link = LinkId(self.wires.len() / 2);
+        for (from, to, path) in [(one, other, there), (other, one, back)] {
+            let rng = Rng::new(seed_of(&mut self.rng));
+            let mut path = Path::new(path, 0, rng);
+            if self.record.is_kept() {
+                path.keep_losses();
+            }
+            self.wires.push(Wire { path, from: from.0, to: to.0, iface: InterfaceId::from_index(0) });
+        }
+        let (there, back) = (link.0 * 2, link.0 * 2 + 1);
+        self.attach(one, there, back, interface_mtu);
+        self.attach(other, back, there, interface_mtu);
+        self.routes_are_stale = true;
+        link
+    }
+
+    fn attach(&mut self, node: NodeId, out: usize, into: usize, mtu: usize) {
+        let now = self.now;
+        // One number for each end of each link: the addresses tell where they are.
+        let number = out as u16 + 1;
+        let Kind::Host(host) = &mut self.nodes[node.0].kind else { return };
+        let v4 = Ipv4Addr::from(0x0a00_0000 + u32::from(number));
+        let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number);
+        let mut interface =
+            InterfaceConfig::new(Medium::Ip).mtu(mtu).address(Cidr { addr: v4.into(), prefix_len: 8 });
+        if mtu >= 1280 {
+            interface = interface.address(Cidr { addr: v6.into(), prefix_len: 64 });
+        }
+        let iface = host.stack.add_interface(now, interface).expect("a possible interface");
+        host.attachments.push(Attachment { v4, v6, out, into });
+        self.wires[into].iface = iface;
+        self.touch(node.0);
+    }
+
+    /// The seed that it was made with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The stack of a host, to call as any program would, with [`now`](SimNet::now) as the time.
+    ///
+    /// # Panics
+    ///
+    /// If the node is a router.
+    pub fn stack(&mut self, node: NodeId) -> &mut Stack {
+        self.touch(node.0);
+        match &mut self.nodes[node.0].kind {
+            Kind::Host(host) => &mut host.stack,
+            Kind::Router => panic!("{node} is a router"),
+        }
+    }
+
+    /// The stack of a host, to look at; none of a router.
+    pub fn peek(&self, node: NodeId) -> Option<&Stack> {
+        match &self.nodes[node.0].kind {
+            Kind::Host(host) => Some(&host.stack),
+            Kind::Router => None,
+        }
+    }
+
+    /// All hosts.
+    pub fn hosts(&self) -> impl Iterator<Item = NodeId> + '_ {
+        (0..self.nodes.len()).map(NodeId).filter(|&node| self.peek(node).is_some())
+    }
+
+    /// A host's address on its first link.
+    ///
+    /// # Panics
+    ///
+    /// If it has no link, or is a router.
+    pub fn addr(&self, node: NodeId, domain: Domain) -> IpAddr {
+        let Kind::Host(host) = &self.nodes[node.0].kind else { panic!("{node} is a router") };
+        let attachment = host.attachments.first().expect("a host with a link");
+        match domain {
+            Domain::V4 => attachment.v4.into(),
+            Domain::V6 => attachment.v6.into(),
+        }
+    }
+
+    /// What one direction of a link does, to change it with [`set_path`](SimNet::set_path).
+    pub fn path(&self, link: LinkId, way: Way) -> &PathConfig {
+        self.wires[wire(link, way)].path.config()
+    }
+
+    /// From now on one direction of a link does this.
+    pub fn set_path(&mut self, link: LinkId, way: Way, config: PathConfig) {
+        self.wires[wire(link, way)].path.set_config(config);
+    }
+
+    /// What one direction of a link did.
+    pub fn path_stats(&self, link: LinkId, way: Way) -> &PathStats {
+        self.wires[wire(link, way)].path.stats()
+    }
+
+    /// Starts a program on a host.
+    pub fn spawn<P: Program>(&mut self, node: NodeId, program: P) -> ProgramId<P> {
+        let index = self.programs.len();
+        self.programs.push(Running { program: Some(Box::new(program)), node: node.0, is_done: false });
+        if let Kind::Host(host) = &mut self.nodes[node.0].kind {
+            host.programs.push(index);
+        }
+        self.agenda.enter(Happening::Program(index), self.now);
+        ProgramId::new(index)
+    }
+
+    /// A program, to ask it what it did.
+    ///
+    /// # Panics
+    ///
+    /// If the program asks for itself.
+    pub fn program<P: Program>(&self, id: ProgramId<P>) -> &P {
+        let program = self.programs[id.index].program.as_deref().expect("it is not running now");
+        let program: &dyn Any = program;
+        program.downcast_ref().expect("the id has the type")
+    }
+
+    /// Keeps the last packets that are seen, for [`transcript`](SimNet::transcript) and [`sightings`](SimNet::sightings).
+    pub fn keep_record(&mut self, last: usize) {
+        self.record.keep(last);
+        for wire in &mut self.wires {
+            wire.path.keep_losses();
+        }
+    }
+
+    /// The packets that were kept, oldest first.
+    pub fn sightings(&self) -> impl DoubleEndedIterator<Item = &Sighting> + '_ {
+        self.record.sightings()
+    }
+
+    /// The same as lines for people.
+    pub fn transcript(&self) -> String {
+        self.record.transcript()
+    }
+
+    /// A sum over all that the hosts sent, and when. Two runs with the same are the same.
+    pub fn digest(&self) -> u64 {
+        self.record.digest
+    }
+
+    /// What happens when something goes wrong that must not. [`OnFailure::Panic`] unless this is called.
+    pub fn on_failure(&mut self, on_failure: OnFailure) {
+        self.on_failure = on_failure;
+    }
+
+    /// What went wrong first; nothing more has happened since.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Something went wrong.
+    pub(super) fn fail(&mut self, what: impl Into<String>) {
+        let now = self.now;
+        self.failure.get_or_insert_with(|| format!("{now} {}", what.into()));
+    }
+
+    /// Lets this much time pass.
+    pub fn run_for(&mut self, duration: Duration) {
+        self.run_until(duration, |_| false);
+    }
+
+    /// Runs until no packet is on its way and no stack and no program waits for a time, at most `limit`. Whether that came
+    /// about: TIME-WAIT and keepalives take their time.
+    pub fn run_until_idle(&mut self, limit: Duration) -> bool {
+        self.run_until(limit, |net| net.agenda.next_at().is_none())
+    }
+
+    /// Whether no packet is on its way.
+    pub fn is_silent(&self) -> bool {
+        self.wires.iter().all(|wire| wire.path.is_empty())
+    }
+
+    /// Runs until `done` says so, at most `limit`; whether it did. `done` is asked after everything that happens, and may
+    /// call the stacks.
+    ///
+    /// # Panics
+    ///
+    /// If something goes wrong that must not, unless [`on_failure`](SimNet::on_failure) was told otherwise.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&mut SimNet) -> bool) -> bool {
+        let end = self.now + limit;
+        self.find_routes();
+        loop {
+            self.settle();
+            if self.failure.is_some() {
+                self.report_failure();
+                return false;
+            }
+            if done(self) {
+                return true;
+            }
+            self.settle();
+            match self.agenda.next_at() {
+                Some(at) if at <= end => self.advance(at),
+                _ => {
+                    self.now = end;
+                    return done(self);
+                }
+            }
+        }
+    }
+
+    fn report_failure(&self) {
+        let Some(failure) = self.failure.as_deref().filter(|_| self.on_failure == OnFailure::Panic) else {
+            return;
+        };
+        let transcript = self.transcript();
+        let skipped = transcript.lines().count().saturating_sub(LINES_IN_A_PANIC);
+        let last: Vec<&str> = transcript.lines().skip(skipped).collect();
+        panic!("seed {}: {failure}\n{}", self.seed, last.join("\n"));
+    }
+
+    /// Moves the clock and does one thing.
+    fn advance(&mut self, at: Instant) {
+        if at > self.now {
+            self.now = at;
+            self.steps_at_now = 0;
+        }
+        self.steps_at_now += 1;
+        let what = self.agenda.pop(self.now);
+        if self.steps_at_now > MAX_STEPS_AT_ONE_TIME {
+            return self.fail(format!("time stands still: {what:?}"));
+        }
+        match what {
+            Some(Happening::Arrival(wire)) => self.arrive(wire),
+            Some(Happening::Timer(node)) => {
+                let now = self.now;
+                if let Kind::Host(host) = &mut self.nodes[node].kind {
+                    // The timer may have moved since.
+                    if host.stack.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+                        host.stack.handle_timeout(now);
+                    }
+                    self.touch(node);
+                }
+            }
+            Some(Happening::Program(index)) => {
+                self.step_program(index);
+                self.touch(self.programs[index].node);
+            }
+            None => {}
+        }
+    }
+
+    fn arrive(&mut self, wire: usize) {
+        while let Some(arrived) = self.wires[wire].path.receive(self.now) {
+            let Wire { to, iface, .. } = self.wires[wire];
+            match self.nodes[to].kind {
+                Kind::Host(_) => {
+                    if arrived.is_damaged && self.record.is_kept() {
+                        self.record.note(self.now, Sight::Damaged(NodeId(to)), &arrived.packet);
+                    }
+                    self.deliver(to, iface, arrived.packet);
+                }
+                Kind::Router => match packet::hop(&arrived.packet) {
+                    Some(packet) => self.forward(to, packet),
+                    None => self.lose(to, arrived.packet),
+                },
+            }
+        }
+        self.after_path_work(wire);
+    }
+
+    fn deliver(&mut self, node: usize, iface: InterfaceId, packet: Bytes) {
+        let now = self.now;
+        if self.record.is_kept() {
+            self.record.note(now, Sight::Received(NodeId(node)), &packet);
+        }
+        if let Kind::Host(host) = &mut self.nodes[node].kind {
+            host.stack.handle_frame(now, iface, Frame::new(packet));
+        }
+        self.touch(node);
+    }
+
+    fn forward(&mut self, node: usize, packet: Bytes) {
+        let wire = packet::destination(&packet).and_then(|addr| self.nodes[node].routes.get(&addr));
+        match wire {
+            Some(&wire) => self.offer(wire, packet),
+            None => self.lose(node, packet),
+        }
+    }
+
+    fn lose(&mut self, node: usize, packet: Bytes) {
+        if self.record.is_kept() {
+            self.record.note(self.now, Sight::Lost(NodeId(node), Loss::Unroutable), &packet);
+        }
+    }
+
+    /// Hands a packet to a path.
+    fn offer(&mut self, wire: usize, packet: Bytes) {
+        let Wire { path, from, .. } = &mut self.wires[wire];
+        let from = *from;
+        let mtu = path.config().mtu.filter(|&mtu| packet.len() > mtu);
+        let answer = mtu
+            .filter(|_| path.config().too_big == TooBig::Answered)
+            .and_then(|mtu| packet::too_big(&packet, mtu, router_addrs(wire)));
+        path.send(self.now, packet);
+        self.after_path_work(wire);
+        let Some(answer) = answer else { return };
+        match self.nodes[from].kind {
+            // The router would be right before it.
+            Kind::Host(_) => self.deliver(from, self.wires[wire ^ 1].iface, answer),
+            Kind::Router => self.forward(from, answer),
+        }
+    }
+
+    fn after_path_work(&mut self, wire: usize) {
+        let Wire { path, from, .. } = &mut self.wires[wire];
+        if self.record.is_kept() {
+            for (at, loss, packet) in path.take_losses() {
+                self.record.note(at, Sight::Lost(NodeId(*from), loss), &packet);
+            }
+        }
+        if let Some(at) = path.next_arrival() {
+            self.agenda.enter(Happening::Arrival(wire), at.max(self.now));
+        }
+    }
+
+    fn touch(&mut self, node: usize) {
+        if !self.nodes[node].is_touched {
+            self.nodes[node].is_touched = true;
+            self.touched.push(node);
+        }
+    }
+
+    /// Drains every stack that was called.
+    fn settle(&mut self) {
+        while let Some(node) = self.touched.pop() {
+            self.nodes[node].is_touched = false;
+            self.settle_host(node);
+        }
+    }
+
+    fn settle_host(&mut self, node: usize) {
+        for _ in 0..MAX_STEPS_AT_ONE_TIME {
+            self.transmit_all(node);
+            let Kind::Host(host) = &mut self.nodes[node].kind else { return };
+            let mut has_events = false;
+            while host.stack.poll_event().is_some() {
+                has_events = true;
+            }
+            if !has_events || self.failure.is_some() {
+                if let Some(deadline) = host.stack.poll_timeout() {
+                    self.agenda.enter(Happening::Timer(node), deadline.at.max(self.now));
+                }
+                return;
+            }
+            for place in 0..host.programs.len() {
+                if let Kind::Host(host) = &self.nodes[node].kind {
+                    let program = host.programs[place];
+                    self.step_program(program);
+                }
+            }
+        }
+        self.fail(format!("{} and its programs go on for ever", NodeId(node)));
+    }
+
+    fn transmit_all(&mut self, node: usize) {
+        let now = self.now;
+        for _ in 0..MAX_STEPS_AT_ONE_TIME {
+            let Kind::Host(host) = &mut self.nodes[node].kind else { return };
+            let Some(transmit) = host.stack.poll_transmit(now) else { return };
+            let Some(&Attachment { out, .. }) = host.attachments.get(transmit.iface().index()) else {
+                continue;
+            };
+            let packet = transmit.to_frame().bytes;
+            self.record.note(now, Sight::Sent(NodeId(node)), &packet);
+            self.offer(out, packet);
+        }
+        self.fail(format!("{} sends without end", NodeId(node)));
+    }
+
+    fn step_program(&mut self, index: usize) {
+        let Running { program, node, is_done } = &mut self.programs[index];
+        if *is_done {
+            return;
+        }
+        let (Some(mut program), Kind::Host(host)) = (program.take(), &mut self.nodes[*node].kind) else {
+            return;
+        };
+        let mut failure = None;
+        let next = program.step(&mut OnHost { now: self.now, stack: &mut host.stack, failure: &mut failure });
+        self.programs[index].program = Some(program);
+        match next {
+            Next::Event => {}
+            Next::At(at) => self.agenda.enter(Happening::Program(index), at.max(self.now)),
+            Next::Done => self.programs[index].is_done = true,
+        }
+        if let Some(failure) = failure {
+            let node = NodeId(self.programs[index].node);
+            self.fail(format!("a program on {node}: {failure}"));
+        }
+    }
+
+    /// The shortest ways to every address, on every node.
+    fn find_routes(&mut self) {
+        if !core::mem::take(&mut self.routes_are_stale) {
+            return;
+        }
+        let mut destinations = Vec::new();
+        for node in &self.nodes {
+            if let Kind::Host(host) = &node.kind {
+                destinations.extend(host.attachments.iter().copied());
+            }
+        }
+        for Attachment { v4, v6, into, .. } in destinations {
+            // Backwards from the last link.
+            let mut next_wire: Vec<Option<usize>> = alloc::vec![None; self.nodes.len()];
+            next_wire[self.wires[into].from] = Some(into);
+            let mut reached = VecDeque::from([self.wires[into].from]);
+            while let Some(node) = reached.pop_front() {
+                if matches!(self.nodes[node].kind, Kind::Host(_)) {
+                    continue;
+                }
+                for (index, wire) in self.wires.iter().enumerate() {
+                    if wire.to == node && next_wire[wire.from].is_none() && wire.from != self.wires[into].to {
+                        next_wire[wire.from] = Some(index);
+                        reached.push_back(wire.from);
+                    }
+                }
+            }
+            for (node, wire) in next_wire.into_iter().enumerate() {
+                if let Some(wire) = wire {
+                    self.add_routes(node, wire, [v4.into(), v6.into()]);
+                }
+            }
+        }
+    }
+
+    fn add_routes(&mut self, node: usize, wire: usize, addrs: [IpAddr; 2]) {
+        for addr in addrs {
+            self.nodes[node].routes.insert(addr, wire);
+            let Kind::Host(host) = &mut self.nodes[node].kind else { continue };
+            if host.attachments.len() < 2 {
+                // Its one interface leads everywhere.
+                continue;
+            }
+            let place = host.attachments.iter().position(|attachment| attachment.out == wire);
+            let iface = InterfaceId::from_index(place.unwrap_or_default() as u16);
+            let prefix_len = if addr.is_ipv4() { 32 } else { 128 };
+            let destination = Cidr { addr, prefix_len };
+            // It may be there already, or not fit an interface without IPv6.
+            let _ = host.stack.add_route(Route { destination, gateway: None, iface, metric: 0 });
+        }
+    }
+}
+
+fn wire(link: LinkId, way: Way) -> usize {
+    link.0 * 2 + way as usize
+}
+
+/// The addresses of the router at the beginning of a wire, as an ICMP message has them.
+fn router_addrs(wire: usize) -> [IpAddr; 2] {
+    [
+        Ipv4Addr::from(0x0aff_0000 + wire as u32 + 1).into(),
+        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0xffff, wire as u16 + 1).into(),
+    ]
+}
+
+impl fmt::Debug for SimNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimNet")
+            .field("seed", &self.seed)
+            .field("now", &self.now)
+            .field("nodes", &self.nodes.len())
+            .field("links", &(self.wires.len() / 2))
+            .field("failure", &self.failure)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,152 @@
+//! Networks that are often needed, and transfers over them.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::net::{LinkConfig, LinkId, NodeId, SimNet};
+use super::pattern::bits_per_second;
+use super::program::ProgramId;
+use super::stream::{Client, Phase, Server, Stream, Talk};
+use crate::config::Config;
+use crate::socket::Domain;
+use crate::testing::path::PathConfig;
+use crate::time::Instant;
+
+/// Pairs of hosts, left and right, that share one link in the middle:
+///
+/// ```text
+/// left[0] --.                                      .-- right[0]
+/// left[1] ---- left router ==== bottleneck ==== right router ---- right[1]
+/// ```
+///
+/// `bottleneck` runs [`Way::There`](super::Way::There) from left to right.
+#[derive(Debug)]
+pub struct Dumbbell {
+    /// The network.
+    pub net: SimNet,
+    /// The hosts on the left.
+    pub left: Vec<NodeId>,
+    /// The hosts on the right.
+    pub right: Vec<NodeId>,
+    /// The link that they share.
+    pub bottleneck: LinkId,
+    next_port: u16,
+}
+
+impl Dumbbell {
+    /// With a pair for each delay: that of each of its two access links, which do nothing else.
+    pub fn new(
+        seed: u64,
+        config: &Config,
+        delays: &[Duration],
+        bottleneck: impl Into<LinkConfig>,
+    ) -> Dumbbell {
+        Dumbbell::with_configs(seed, delays.iter().map(|&delay| (config.clone(), delay)), bottleneck)
+    }
+
+    /// With a pair for each configuration, and the delay of its access links.
+    pub fn with_configs(
+        seed: u64,
+        pairs: impl IntoIterator<Item = (Config, Duration)>,
+        bottleneck: impl Into<LinkConfig>,
+    ) -> Dumbbell {
+        let mut net = SimNet::new(seed);
+        let routers = [net.add_router(), net.add_router()];
+        let bottleneck = net.connect(routers[0], routers[1], bottleneck);
+        let mut sides = [Vec::new(), Vec::new()];
+        for (config, delay) in pairs {
+            for (side, router) in sides.iter_mut().zip(routers) {
+                let host = net.add_host(config.clone());
+                net.connect(host, router, PathConfig::delayed(delay));
+                side.push(host);
+            }
+        }
+        let [left, right] = sides;
+        Dumbbell { net, left, right, bottleneck, next_port: 5001 }
+    }
+
+    /// Starts a bulk transfer of `bytes` from the left host of a pair to the right one.
+    pub fn start_bulk(&mut self, pair: usize, bytes: u64) -> Flow {
+        let port = self.next_port;
+        self.next_port += 1;
+        Flow::start(&mut self.net, self.left[pair], self.right[pair], Domain::V4, port, bytes)
+    }
+}
+
+/// A bulk transfer: every byte is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// Where it comes from.
+    pub from: NodeId,
+    /// Where it goes.
+    pub to: NodeId,
+    /// The program that sends.
+    pub sender: ProgramId<Client>,
+    /// The program that receives.
+    pub receiver: ProgramId<Server>,
+    bytes: u64,
+    started_at: Instant,
+}
+
+impl Flow {
+    /// Starts one; `u64::MAX` bytes never end.
+    pub fn start(net: &mut SimNet, from: NodeId, to: NodeId, domain: Domain, port: u16, bytes: u64) -> Flow {
+        Flow::start_as(net, from, to, SocketAddr::new(net.addr(to, domain), port), {
+            let seed = u64::from(port);
+            [Talk::sender(seed, bytes), Talk::receiver(seed)]
+        })
+    }
+
+    /// Starts one in which the two ends do as they are told: what `talks[0]` does on `from`, and `talks[1]` on `to`.
+    pub fn start_as(net: &mut SimNet, from: NodeId, to: NodeId, addr: SocketAddr, talks: [Talk; 2]) -> Flow {
+        let domain = if addr.is_ipv4() { Domain::V4 } else { Domain::V6 };
+        let [sender, receiver] = talks;
+        let bytes = sender.send.bytes;
+        let receiver = net.spawn(to, Server::new(domain, addr.port(), receiver));
+        let sender = net.spawn(from, Client::new(addr, sender));
+        Flow { from, to, sender, receiver, bytes, started_at: net.now() }
+    }
+
+    /// The receiving end of the connection, once there is one.
+    pub fn received(self, net: &SimNet) -> Option<&Stream> {
+        net.program(self.receiver).streams().first()
+    }
+
+    /// The sending end of the connection, once there is one.
+    pub fn sent(self, net: &SimNet) -> Option<&Stream> {
+        net.program(self.sender).stream()
+    }
+
+    /// Bytes that arrived so far, all of them right.
+    pub fn bytes(self, net: &SimNet) -> u64 {
+        self.received(net).map_or(0, Stream::received)
+    }
+
+    /// Whether everything has arrived, or the connection is gone.
+    pub fn is_over(self, net: &SimNet) -> bool {
+        let is_broken = |stream: Option<&Stream>| {
+            stream.is_some_and(|stream| matches!(stream.phase(), Phase::Failed(..)))
+        };
+        self.bytes(net) >= self.bytes || is_broken(self.sent(net)) || is_broken(self.received(net))
+    }
+
+    /// Runs until it is over, at most `limit`; bits a second from the start (the handshake included) until the last byte.
+    pub fn run(self, net: &mut SimNet, limit: Duration) -> f64 {
+        net.run_until(limit, |net| self.is_over(net));
+        self.goodput(net)
+    }
+
+    /// Bits a second from the start (the handshake included) until the last byte that arrived.
+    pub fn goodput(self, net: &SimNet) -> f64 {
+        let last = self.received(net).and_then(Stream::received_between);
+        last.map_or(0.0, |(_, last)| bits_per_second(self.bytes(net), self.started_at, last))
+    }
+}
+
+/// Jain's index of fairness: 1 if all are the same, 1 / n if one has all.
+pub fn jain_index(shares: &[f64]) -> f64 {
+    let sum: f64 = shares.iter().sum();
+    let squares: f64 = shares.iter().map(|share| share * share).sum();
+    if squares > 0.0 { sum * sum / (shares.len() as f64 * squares) } else { 1.0 }
+}
