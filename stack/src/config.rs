@@ -150,6 +150,19 @@ impl Default for UdpConfig {
     }
 }
 
+/// When a listener answers SYNs with cookies (RFC 4987 §3.6) instead of remembering them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SynCookieMode {
+    /// Never: a SYN beyond the queue is dropped.
+    Off,
+    /// When the queue of handshakes is full. What a cookie cannot carry (a lost SYN-ACK is not repeated; a peer without
+    /// timestamps loses window scale and SACK) then concerns only those that would have been dropped.
+    WhenFull,
+    /// Always: nothing is kept of any SYN. For tests, or under a flood that does not end.
+    Always,
+}
+
 /// TCP.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -210,8 +223,12 @@ pub struct TcpConfig {
     pub keepalive_interval: Duration,
     /// Unanswered keepalive probes before the connection is given up. 9 (Linux's `tcp_keepalive_probes`).
     pub keepalive_probes: u8,
-    /// Handshakes that one listener may have under way, at most its backlog. 4,096 (Linux's `somaxconn`).
-    pub max_syn_backlog: usize,
+    /// The largest backlog that `listen` gives: connections that wait to be accepted, and as many handshakes under way.
+    /// 4,096 (Linux's `somaxconn`).
+    pub max_backlog: usize,
+    /// What answers a SYN for which the listener's queue of handshakes has no room. Cookies when it is full (Linux's
+    /// `tcp_syncookies` of 1).
+    pub syn_cookies: SynCookieMode,
     /// Between two answers of one connection to segments that make no sense (RFC 5961 §7). 500 ms, Linux's
     /// `tcp_invalid_ratelimit`. Not counted over all connections: a shared budget tells strangers what other connections
     /// do (CVE-2016-5696).
@@ -247,7 +264,8 @@ impl Default for TcpConfig {
             keepalive_idle: Duration::from_secs(7200),
             keepalive_interval: Duration::from_secs(75),
             keepalive_probes: 9,
-            max_syn_backlog: 4096,
+            max_backlog: 4096,
+            syn_cookies: SynCookieMode::WhenFull,
             challenge_interval: Duration::from_millis(500),
             max_out_of_order_ranges: 64,
             min_mss: 48,

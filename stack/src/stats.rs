@@ -234,6 +234,12 @@ pub struct Stats {
     pub tcp_active_opens: u64,
     /// Connections that a listener accepted into its queue.
     pub tcp_passive_opens: u64,
+    /// SYNs answered with a cookie (Linux's SyncookiesSent).
+    pub syn_cookies_sent: u64,
+    /// Cookies that came back and were good (Linux's SyncookiesRecv).
+    pub syn_cookies_received: u64,
+    /// ACKs for a listener that had sent cookies, without a good one (Linux's SyncookiesFailed).
+    pub syn_cookies_failed: u64,
     /// Transitions between the states of a connection, all together.
     pub tcp_state_changes: u64,
     drops: [u64; DropReason::COUNT],
@@ -270,6 +276,9 @@ impl Stats {
             tcp_keepalive_probes: 0,
             tcp_active_opens: 0,
             tcp_passive_opens: 0,
+            syn_cookies_sent: 0,
+            syn_cookies_received: 0,
+            syn_cookies_failed: 0,
             tcp_state_changes: 0,
             drops: [0; DropReason::COUNT],
         }
@@ -291,7 +300,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 29] {
+    pub fn counters(&self) -> [(&'static str, u64); 32] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -321,6 +330,9 @@ impl Stats {
             ("tcp_keepalive_probes", self.tcp_keepalive_probes),
             ("tcp_active_opens", self.tcp_active_opens),
             ("tcp_passive_opens", self.tcp_passive_opens),
+            ("syn_cookies_sent", self.syn_cookies_sent),
+            ("syn_cookies_received", self.syn_cookies_received),
+            ("syn_cookies_failed", self.syn_cookies_failed),
             ("tcp_state_changes", self.tcp_state_changes),
         ]
     }

@@ -55,7 +55,8 @@ impl Stack {
     }
 
     /// Makes a stream socket accept connections; `backlog` of them and one may wait to be taken. A socket that is not
-    /// bound gets an ephemeral port. Another call changes the backlog.
+    /// bound gets an ephemeral port. Another call changes the backlog. It is at most
+    /// [`TcpConfig::max_backlog`](crate::TcpConfig::max_backlog); as many handshakes may be under way.
     pub fn listen(&mut self, d: Descriptor, backlog: usize) -> Result<()> {
         let (mut ctx, _, sockets) = self.parts();
         sockets.listen(&mut ctx, d, backlog)

@@ -4,8 +4,11 @@ use alloc::collections::VecDeque;
 
 use super::SocketId;
 use super::slab::Key;
+use crate::config::SynCookieMode;
 use crate::demux::FourTuple;
-use crate::tcp::SynReceived;
+use crate::stats::DropReason;
+use crate::tcp::{SYN_COOKIE_VALID_FOR, SynReceived};
+use crate::time::Instant;
 use crate::timers::Armed;
 
 #[derive(Debug)]
@@ -15,14 +18,17 @@ pub(crate) struct Listener {
     /// Handshakes under way.
     pub(super) handshakes: usize,
     pub(super) backlog: usize,
+    /// When a cookie was last sent instead of an entry in the SYN queue.
+    pub(super) cookie_sent_at: Option<Instant>,
 }
 
-/// A backlog of less would refuse connections that merely come at once.
+/// A small backlog does not bound the SYN queue: a few that come at once are no flood, and a cookie serves them worse, for
+/// its SYN-ACK is not repeated. (Linux had the same least length before version 4.4.)
 const MIN_SYN_QUEUE: usize = 8;
 
 impl Listener {
     pub(super) fn new(backlog: usize) -> Self {
-        Listener { queue: VecDeque::new(), handshakes: 0, backlog }
+        Listener { queue: VecDeque::new(), handshakes: 0, backlog, cookie_sent_at: None }
     }
 
     /// As on Linux a backlog of n lets n + 1 wait.
@@ -30,9 +36,39 @@ impl Listener {
         self.queue.len() > self.backlog
     }
 
-    pub(super) fn is_syn_queue_full(&self, max_syn_backlog: usize) -> bool {
-        self.handshakes >= self.backlog.clamp(MIN_SYN_QUEUE, max_syn_backlog.max(MIN_SYN_QUEUE))
+    /// What becomes of a SYN (Linux's tcp_conn_request). The backlog bounds both queues, but for a small one. Nothing is as full as the accept
+    /// queue: whoever came in now would wait for those before him. A SYN that `reopens` a connection in TIME-WAIT needs a
+    /// number of its own and thus no cookie; there are no more of them than TIME-WAIT records.
+    pub(super) fn room_for_syn(&self, cookies: SynCookieMode, reopens: bool) -> SynRoom {
+        let is_full = self.handshakes > self.backlog.max(MIN_SYN_QUEUE);
+        if self.is_accept_queue_full() {
+            SynRoom::None(DropReason::AcceptQueueFull)
+        } else if reopens || !(is_full || cookies == SynCookieMode::Always) {
+            SynRoom::Queue
+        } else if cookies == SynCookieMode::Off {
+            SynRoom::None(DropReason::SynQueueFull)
+        } else {
+            SynRoom::Cookie
+        }
     }
+
+    /// Whether a cookie may come back. An ACK that cannot be one is not looked at, so that a flood of ACKs without a
+    /// flood of SYNs finds no cookie by chance (Linux's tcp_synq_no_recent_overflow).
+    pub(super) fn has_cookies_out(&self, now: Instant) -> bool {
+        self.cookie_sent_at.is_some_and(|at| now.duration_since(at) <= SYN_COOKIE_VALID_FOR)
+    }
+}
+
+/// Where there is room for a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum SynRoom {
+    /// In the SYN queue.
+    Queue,
+    /// In a cookie.
+    Cookie,
+    /// Nowhere: it is dropped.
+    None(DropReason),
 }
 
 /// An entry of a SYN queue: the record, and where it belongs.

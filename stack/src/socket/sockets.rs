@@ -23,7 +23,7 @@ use crate::ip::protocol;
 use crate::network::{Delivery, Network};
 use crate::ports::PortTable;
 use crate::rng::Rng;
-use crate::tcp::{IsnGenerator, State};
+use crate::tcp::{IsnGenerator, State, SynCookies};
 use crate::timers::Timers;
 
 /// What a TCP segment's four numbers lead to.
@@ -60,6 +60,7 @@ pub(crate) struct Sockets {
     pub(super) echo_bound: BoundTable<SocketId>,
     pub(super) echo_ports: PortTable<SocketId>,
     pub(super) isn: IsnGenerator,
+    pub(super) syn_cookies: SynCookies,
     pub(super) timers: Timers<Owner>,
     /// Sockets that may have something to send, each once, in turn.
     transmit_queue: VecDeque<SocketId>,
@@ -86,6 +87,7 @@ impl Sockets {
             echo_bound: BoundTable::new(rng),
             echo_ports: PortTable::new(config.ephemeral_ports, true, rng),
             isn: IsnGenerator::new(rng),
+            syn_cookies: SynCookies::new(rng),
             timers: Timers::new(),
             transmit_queue: VecDeque::new(),
             run: None,

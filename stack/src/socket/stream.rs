@@ -49,6 +49,7 @@ impl Stream {
 
 impl Sockets {
     pub(super) fn listen(&mut self, ctx: &mut Ctx<'_>, d: Descriptor, backlog: usize) -> Result<()> {
+        let backlog = backlog.min(ctx.config.tcp.max_backlog);
         let (id, socket) = self.socket_mut(d)?;
         match &mut socket.role {
             Role::Datagram(_) => return Err(Error::NotSupported),

@@ -3,7 +3,7 @@
 use core::mem;
 
 use super::SocketId;
-use super::listener::{Handshake, HandshakeId};
+use super::listener::{Handshake, HandshakeId, SynRoom};
 use super::record::{Holder, Role, Socket, iface_of, scope_of};
 use super::sockets::{Owner, Sockets, Target, stream_role};
 use super::stream::{Stream, allowed_mss, open_params};
@@ -58,7 +58,7 @@ impl Sockets {
             Some(Target::TimeWait(id)) => {
                 self.handle_time_wait_segment(ctx, network, id, header, payload.len());
             }
-            None => self.handle_stray(ctx, network, tuple, header, payload.len(), None),
+            None => self.handle_stray(ctx, network, tuple, header, payload),
         }
     }
 
@@ -69,23 +69,26 @@ impl Sockets {
         network: &mut Network,
         tuple: FourTuple,
         header: &Header,
-        payload_len: usize,
-        isn_after: Option<SeqNumber>,
+        payload: bytes::Bytes,
     ) {
         let flags = header.flags;
-        let is_syn = flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && !flags.contains(Flags::RST);
         let listener = self.listeners.find(&tuple);
+        if let Some(id) = listener
+            && let Some(mss) = self.mss_from_cookie(ctx, id, &tuple, header)
+        {
+            return self.accept_cookie(ctx, network, (id, mss), tuple, header, payload);
+        }
         match listener {
             // Linux, too, refuses a SYN with a FIN: no honest host sends one.
-            Some(_) if is_syn && flags.contains(Flags::FIN) => {
+            Some(_) if flags.is_first_syn() && flags.contains(Flags::FIN) => {
                 ctx.stats.count_drop(DropReason::UnexpectedSegment);
             }
-            Some(id) if is_syn => self.handle_syn(ctx, network, id, tuple, header, isn_after),
+            Some(id) if flags.is_first_syn() => self.handle_syn(ctx, network, id, tuple, header, None),
             // RFC 9293 §3.10.7.2: in LISTEN only an ACK is answered with a reset.
             Some(_) if !flags.contains(Flags::ACK) => ctx.stats.count_drop(DropReason::UnexpectedSegment),
             _ => {
                 ctx.stats.count_drop(DropReason::NoTcpSocket);
-                if let Some(reset) = reset_for(header, payload_len) {
+                if let Some(reset) = reset_for(header, payload.len()) {
                     reply(ctx, network, &tuple, reset, None);
                 }
             }
@@ -107,19 +110,14 @@ impl Sockets {
         let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
             return;
         };
-        let full = if listener.is_accept_queue_full() {
-            Some(DropReason::AcceptQueueFull)
-        } else if listener.is_syn_queue_full(ctx.config.tcp.max_syn_backlog) {
-            Some(DropReason::SynQueueFull)
-        } else if is_short {
-            Some(DropReason::MemoryLimit)
-        } else {
-            None
-        };
-        if let Some(reason) = full {
-            return ctx.stats.count_drop(reason);
+        match listener.room_for_syn(ctx.config.tcp.syn_cookies, isn_after.is_some()) {
+            SynRoom::None(reason) => return ctx.stats.count_drop(reason),
+            SynRoom::Queue | SynRoom::Cookie if is_short => {
+                return ctx.stats.count_drop(DropReason::MemoryLimit);
+            }
+            SynRoom::Cookie => return self.send_cookie(ctx, network, id, tuple, syn),
+            SynRoom::Queue => listener.handshakes += 1,
         }
-        listener.handshakes += 1;
         let mut params = open_params(&self.isn, ctx, network, options, &tuple);
         if let Some(after) = isn_after
             && params.isn.before_eq(after)
@@ -179,7 +177,7 @@ impl Sockets {
     }
 
     /// A finished handshake becomes a connection in its listener's accept queue.
-    fn establish(
+    pub(super) fn establish(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -255,19 +253,30 @@ impl Sockets {
             TimeWaitStep::Ignored => {}
             TimeWaitStep::Reply(answer) => reply(ctx, network, &tuple, answer, None),
             TimeWaitStep::Reopen { isn_after } => {
-                if self.listeners.find(&tuple).is_some()
-                    && let Some(entry) = self.time_waits.remove(id)
-                {
+                let Some(listener) = self.listeners.find(&tuple) else {
+                    ctx.stats.count_drop(DropReason::NoTcpSocket);
+                    if let Some(reset) = reset_for(header, payload_len) {
+                        reply(ctx, network, &tuple, reset, None);
+                    }
+                    return;
+                };
+                if let Some(entry) = self.time_waits.remove(id) {
                     self.forget_time_wait(&entry);
                 }
-                self.handle_stray(ctx, network, tuple, header, payload_len, Some(isn_after));
+                self.handle_syn(ctx, network, listener, tuple, header, Some(isn_after));
             }
         }
     }
 }
 
 /// Sends a segment that no connection's queue holds: of a handshake or a TIME-WAIT record, or a reset.
-fn reply(ctx: &mut Ctx<'_>, network: &mut Network, tuple: &FourTuple, header: Header, ttl: Option<u8>) {
+pub(super) fn reply(
+    ctx: &mut Ctx<'_>,
+    network: &mut Network,
+    tuple: &FourTuple,
+    header: Header,
+    ttl: Option<u8>,
+) {
     let (meta, header) = segment_packet(ctx, tuple, header, &Payload::new(), ttl);
     match network.output(ctx, meta, header, Payload::new()) {
         Ok(Some(transmit)) => network.queue(ctx, transmit),

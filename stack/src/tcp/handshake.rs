@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use super::connection::TimedOut;
+use super::syn_cookies::Remembered;
 use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;
 use super::{Connection, Flags, Header, OpenParams, Options, SeqNumber, State};
@@ -46,6 +48,8 @@ pub(crate) struct SynReceived {
     sent_at: Instant,
     deadline: Instant,
     next_reply_at: Instant,
+    /// Nothing was kept of the SYN: this was made from a cookie.
+    from_cookie: bool,
 }
 
 impl SynReceived {
@@ -71,7 +75,47 @@ impl SynReceived {
             sent_at: ctx.now,
             deadline: ctx.now + ctx.config.tcp.initial_rto,
             next_reply_at: Instant::ZERO,
+            from_cookie: false,
         }
+    }
+
+    /// As [`SynReceived::new`] for a SYN of which nothing is kept: the SYN-ACK whose number, `params.isn`, is a cookie.
+    /// It offers only what comes back with the cookie (RFC 4987 §3.6): without timestamps the MSS alone, as on Linux.
+    pub(crate) fn cookie_syn_ack(ctx: &mut Ctx<'_>, syn: &Header, params: &OpenParams) -> Header {
+        let mut record = SynReceived::new(ctx, syn, params);
+        let options = &syn.options;
+        let remembered =
+            if record.timestamps.enabled { Remembered::of_syn(options) } else { Remembered::NONE };
+        record.peer_scale = remembered.window_scale;
+        record.sack_permitted = remembered.sack_permitted;
+        let mut syn_ack = record.syn_ack(ctx.now);
+        syn_ack.options.timestamps = record.timestamps.cookie_option(ctx.now, remembered);
+        syn_ack
+    }
+
+    /// From the ACK that has brought a cookie back: `params.isn` is the cookie, and `peer_mss` what was hidden in it.
+    /// Like any handshake that is complete it becomes a connection with [`SynReceived::into_connection`].
+    pub(crate) fn from_cookie(
+        ctx: &mut Ctx<'_>,
+        ack: &Header,
+        params: &OpenParams,
+        peer_mss: u16,
+    ) -> SynReceived {
+        let remembered = TimestampState::new(params.timestamp_offset).remembered(ack.options.timestamps);
+        let syn = Header {
+            seq: ack.seq - 1,
+            flags: Flags::SYN,
+            window: ack.window,
+            options: Options {
+                mss: Some(peer_mss),
+                window_scale: remembered.window_scale,
+                sack_permitted: remembered.sack_permitted,
+                timestamps: ack.options.timestamps,
+                ..Options::default()
+            },
+            ..Header::default()
+        };
+        SynReceived { from_cookie: true, ..SynReceived::new(ctx, &syn, params) }
     }
 
     /// The SYN-ACK: MSS always (RFC 9293 §3.7.1, MUST-14, SHLD-5), the other options where the SYN had them.
@@ -242,7 +286,11 @@ impl SynReceived {
         connection.rcv.set_syn_window(self.window);
         connection.snd.on_syn_sent();
         connection.retries.timeouts = self.retries;
-        if self.retries == 0 {
+        if self.from_cookie {
+            // Nobody knows when the SYN-ACK was sent: what comes back in the timestamp is not quite a time.
+            let clock = connection.timestamps.clock(ctx.now);
+            connection.timed_out = Some(TimedOut { end: self.iss + 1, clock });
+        } else if self.retries == 0 {
             connection.rtt_probe.start(self.iss + 1, self.sent_at);
         }
         // The transition was counted when the record was made.

@@ -31,6 +31,11 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// Whether this is a SYN that opens a connection, not one that answers.
+    pub(crate) const fn is_first_syn(self) -> bool {
+        self.0 & Flags::SYN_ACK.with(Flags::RST).0 == Flags::SYN.0
+    }
+
     pub(crate) const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }

@@ -22,6 +22,7 @@ mod send_queue;
 mod sender;
 mod seq;
 mod state;
+mod syn_cookies;
 mod time_wait;
 mod timer;
 mod timestamps;
@@ -35,6 +36,7 @@ pub(crate) use isn::IsnGenerator;
 pub(crate) use run::Run;
 pub(crate) use seq::SeqNumber;
 pub(crate) use state::State;
+pub(crate) use syn_cookies::{SynCookies, VALID_FOR as SYN_COOKIE_VALID_FOR};
 pub(crate) use time_wait::{TimeWait, TimeWaitStep};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::syn_cookies::Remembered;
 use super::{Header, SeqNumber, Timestamps};
 use crate::time::Instant;
 
@@ -60,6 +61,19 @@ impl TimestampState {
     /// The option as every segment carries it once it is negotiated (RFC 7323 §3.2).
     pub(super) fn option(&self, now: Instant) -> Option<Timestamps> {
         self.enabled.then(|| self.offer(now))
+    }
+
+    /// The option of a SYN-ACK with a cookie: the lowest bits of the clock carry what is to be remembered.
+    pub(super) fn cookie_option(&self, now: Instant, remembered: Remembered) -> Option<Timestamps> {
+        let value = remembered.into_clock(now.as_millis() as u32).wrapping_add(self.offset);
+        self.enabled.then_some(Timestamps { value, echo: self.recent })
+    }
+
+    /// What the peer's timestamp brings back of that option.
+    pub(super) fn remembered(&self, returned: Option<Timestamps>) -> Remembered {
+        returned.map_or(Remembered::NONE, |timestamps| {
+            Remembered::from_clock(timestamps.echo.wrapping_sub(self.offset))
+        })
     }
 
     /// RFC 7323 §5.3, R1, and §3.2; a reset is exempt (§5.2).

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use portolan::testing::{PacketBuilder, Pair, PairConfig, Side, TcpSegment, ethernet};
-use portolan::{Domain, DropReason, Medium, SocketKind};
+use portolan::{Domain, DropReason, Medium, SocketKind, SynCookieMode};
 use portolan_tests::data;
 
 use crate::FAMILIES;
@@ -22,8 +22,13 @@ struct Flooded {
 
 impl Flooded {
     fn new(domain: Domain) -> Flooded {
+        Flooded::with_cookies(domain, SynCookieMode::WhenFull)
+    }
+
+    fn with_cookies(domain: Domain, mode: SynCookieMode) -> Flooded {
         let mut config = PairConfig::seeded(9);
         config.b.memory_limit_bytes = LIMIT_BYTES;
+        config.b.tcp.syn_cookies = mode;
         let mut pair = Pair::new(config);
         let listener = pair.listener(domain, 80);
         let (client, server) = pair.connect_to(domain, listener, 80);
@@ -67,18 +72,22 @@ impl Flooded {
     }
 }
 
+/// The SYN of one of many.
+fn syn_of(number: u32) -> TcpSegment {
+    TcpSegment {
+        seq: number.wrapping_mul(0x9e37_79b9),
+        flags: TcpSegment::SYN,
+        options: vec![2, 4, 5, 0xb4, 4, 2, 1, 3, 3, 7],
+        ..TcpSegment::new((1024 + number % 60_000) as u16, 80)
+    }
+}
+
 #[test]
-fn syns_from_strangers() {
+fn syns_from_strangers_without_cookies() {
     for domain in FAMILIES {
-        let mut flooded = Flooded::new(domain);
+        let mut flooded = Flooded::with_cookies(domain, SynCookieMode::Off);
         for number in 0..50_000u32 {
-            let syn = TcpSegment {
-                seq: number.wrapping_mul(0x9e37_79b9),
-                flags: TcpSegment::SYN,
-                options: vec![2, 4, 5, 0xb4, 4, 2, 1, 3, 3, 7],
-                ..TcpSegment::new((1024 + number % 60_000) as u16, 80)
-            };
-            let packet = flooded.stranger(number).tcp(&syn);
+            let packet = flooded.stranger(number).tcp(&syn_of(number));
             flooded.inject(&packet);
             if number % 500 == 0 {
                 flooded.pair.run_for(Duration::from_millis(1));
@@ -86,12 +95,69 @@ fn syns_from_strangers() {
         }
         // The listener's backlog bounds what waits; the rest was counted.
         let stats = flooded.pair.b.stack.stats();
-        assert!(stats.all_drops() > 40_000, "{stats:?}");
+        assert!(stats.drops(DropReason::SynQueueFull) > 40_000, "{stats:?}");
         assert!(flooded.pair.b.stack.sockets().len() < 5_000);
         flooded.connection_goes_on();
         // When the flood is over, the listener takes connections again.
         flooded.pair.run_for(Duration::from_secs(300));
         flooded.pair.connect_to(domain, flooded.listener, 80);
+    }
+}
+
+/// RFC 4987 §3.6: with cookies the listener takes honest connections while the flood goes on, and keeps no more than its
+/// backlog.
+#[test]
+fn syns_from_strangers_and_honest_clients_among_them() {
+    for domain in FAMILIES {
+        for mode in [SynCookieMode::WhenFull, SynCookieMode::Always] {
+            let mut flooded = Flooded::with_cookies(domain, mode);
+            let mut honest = Vec::new();
+            for number in 0..20_000u32 {
+                let packet = flooded.stranger(number).tcp(&syn_of(number));
+                flooded.inject(&packet);
+                if number % 500 == 0 {
+                    flooded.pair.run_for(Duration::from_millis(1));
+                }
+                if number % 2_000 == 1_999 {
+                    honest.push(flooded.pair.connect_to(domain, flooded.listener, 80));
+                }
+            }
+            let stats = flooded.pair.b.stack.stats();
+            assert!(stats.syn_cookies_sent > 18_000, "{stats:?}");
+            let by_cookie = honest.len() as u64 + u64::from(mode == SynCookieMode::Always);
+            assert_eq!((stats.syn_cookies_received, stats.syn_cookies_failed), (by_cookie, 0), "{stats:?}");
+            assert_eq!(stats.drops(DropReason::SynQueueFull), 0, "{stats:?}");
+            assert!(flooded.pair.b.stack.sockets().len() < 200);
+            // Those who came meanwhile have connections like any other: they carry a megabyte each way, scaled windows,
+            // SACK and all.
+            flooded.connection_goes_on();
+            for (client, server) in honest {
+                (flooded.client, flooded.server) = (client, server);
+                flooded.connection_goes_on();
+            }
+        }
+    }
+}
+
+/// ACKs that acknowledge nothing: without cookies out they are not even looked at, and with cookies out none is believed.
+#[test]
+fn acks_that_guess_a_cookie() {
+    for mode in [SynCookieMode::WhenFull, SynCookieMode::Always] {
+        let mut flooded = Flooded::with_cookies(Domain::V4, mode);
+        for number in 0..20_000u32 {
+            let ack = TcpSegment { ack: number, flags: TcpSegment::ACK, options: vec![], ..syn_of(number) };
+            let packet = flooded.stranger(number).tcp(&ack);
+            flooded.inject(&packet);
+            flooded.pair.run_for(Duration::ZERO);
+        }
+        let stats = flooded.pair.b.stack.stats();
+        let looked_at = if mode == SynCookieMode::Always { 20_000 } else { 0 };
+        assert_eq!(
+            (stats.syn_cookies_failed, stats.syn_cookies_received),
+            (looked_at, u64::from(looked_at > 0))
+        );
+        assert_eq!(stats.tcp_passive_opens, 1);
+        flooded.connection_goes_on();
     }
 }
 

@@ -111,8 +111,9 @@ fn a_burst_beyond_the_queue() {
     });
 }
 
-/// 20,000 SYNs from addresses that never answer. The listener's queue is bounded; a connection that is open goes on, and the
-/// listeners of other ports take new ones meanwhile.
+/// 40,000 SYNs from addresses that never answer. The listener's queue is bounded; a connection that is open goes on, the
+/// kernel's new ones come through by their cookies to the very port that is flooded, and they carry what they should:
+/// window scale and SACK, too (RFC 4987).
 #[test]
 fn a_flood_of_syns() {
     beside_portolan("hostile::a_flood_of_syns", &[], || {
@@ -122,18 +123,57 @@ fn a_flood_of_syns() {
         for round in 0..20_u8 {
             for index in 0..1000_u16 {
                 let [high, low] = index.to_be_bytes();
-                let _ = link.send(&syn_frame([10, 0, 0, 100], 1000 + index, HTTP));
-                let _ = link.send(&syn_frame([198, 18 + round % 2, high, low], 999, HTTP));
+                let _ = link.send(&syn_frame([10, 0, 0, 100 + round], 1000 + index, ECHO));
+                let _ = link.send(&syn_frame([198, 18 + round, high, low], 999, ECHO));
             }
             round_trip(&mut open, u64::from(round));
-            let mut fresh =
-                connect(stack_at(ECHO)[usize::from(round % 2)]).expect("another port is not flooded");
+            let flooded = SocketAddr::new(STACK4, ECHO);
+            let mut fresh = connect(flooded).expect("the cookie lets it in");
+            if round > 2 {
+                // As the kernel read it in our SYN-ACK, and as we read it in its ACK.
+                let us = fresh.local_addr().expect("our own socket").port();
+                let seen = tool(&format!("ss -tineH sport = :{us}"));
+                assert!(seen.contains("wscale:") && seen.contains(" ts sack "), "{seen}");
+            }
             round_trip(&mut fresh, u64::from(round));
         }
         let grown = resident_bytes().saturating_sub(before);
         assert!(grown < 64 << 20, "the flood took {} MiB", grown >> 20);
-        echo_through(SocketAddr::new(STACK4, ECHO), 1 << 20);
+        echo_through(SocketAddr::new(STACK4, ECHO), 8 << 20);
+        let counters = page("/");
+        assert!(counter(&counters, "syn_cookies_sent") > 10_000, "{counters}");
+        assert!(counter(&counters, "syn_cookies_received") > 10, "{counters}");
     });
+}
+
+/// Every connection by a cookie, as after hours of a flood: in either family, and from a kernel without timestamps, which
+/// is left with an MSS and nothing else.
+#[test]
+fn connections_by_cookie() {
+    beside_portolan("hostile::connections_by_cookie", &[], || {
+        let link = PacketSocket::open(TAP).expect("a packet socket");
+        // The backlog is 4,096.
+        for index in 0..6_000_u16 {
+            let [high, low] = index.to_be_bytes();
+            let _ = link.send(&syn_frame([198, 18, high, low], 999, ECHO));
+        }
+        let sent = || counter(&page("/"), "syn_cookies_received");
+        for (timestamps, expected) in [(1, 2), (0, 4)] {
+            fs::write("/proc/sys/net/ipv4/tcp_timestamps", timestamps.to_string())
+                .expect("our own namespace");
+            for addr in stack_at(ECHO) {
+                echo_through(addr, 1 << 20);
+            }
+            assert_eq!(sent(), expected);
+        }
+    });
+}
+
+/// A counter of the status page; 0 if it is not shown.
+fn counter(page: &str, name: &str) -> u64 {
+    let (_, behind) = page.split_once(name).unwrap_or_default();
+    let digits = behind.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// Sends strange frames between two proofs that everything works, and asks the status page whether they were counted.

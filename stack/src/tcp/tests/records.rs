@@ -202,6 +202,57 @@ fn what_does_not_fit_is_answered_and_changes_nothing() {
     }
 }
 
+/// RFC 4987 §3.6: of the SYN nothing is kept, and yet the connection has what the SYN offered.
+#[test]
+fn a_cookie_brings_the_options_back_through_the_timestamp() {
+    let mut host = Host::new();
+    let params = host.params(ISS.0);
+    let syn_ack = SynReceived::cookie_syn_ack(&mut host.ctx(), &syn(), &params);
+    assert_eq!((syn_ack.seq, syn_ack.ack, syn_ack.flags), (ISS, IRS + 1, Flags::SYN_ACK));
+    let options = syn_ack.options;
+    assert_eq!((options.mss, options.window_scale, options.sack_permitted), (Some(1460), Some(7), true));
+    let sent = options.timestamps.expect("the SYN had them");
+    assert_eq!(sent.echo, 700);
+
+    host.now += Duration::from_millis(30);
+    let mut ack = next(Flags::PSH_ACK, ISS + 1);
+    ack.options.timestamps = Some(Timestamps { value: 701, echo: sent.value });
+    let record = SynReceived::from_cookie(&mut host.ctx(), &ack, &params, 900);
+    let mut connection = record.into_connection(&mut host.ctx(), params.settings.clone(), 1460);
+    connection.handle_segment(&mut host.ctx(), &ack, bytes::Bytes::from_static(b"GET"));
+    assert_eq!((connection.state(), connection.queued().0), (State::Established, 3));
+    let taken = connection.send(&mut host.ctx(), &[0; 20_000]);
+    assert_eq!(taken, Ok(20_000));
+    let run = connection.poll_transmit(&mut host.ctx()).expect("data");
+    let [(header, payload)] = run.collect::<Vec<_>>().try_into().expect("one segment");
+    // The peer's window of 100 is scaled by 4 and thus 1,600.
+    assert_eq!(crate::frame::payload_len(&payload), 900 - 12);
+    assert_eq!((header.seq, header.ack), (ISS + 1, IRS + 4));
+    let clock = header.options.timestamps.expect("negotiated").value;
+    assert!(clock.wrapping_sub(sent.value) < 30 + 128, "the clock does not go back");
+    // Nothing was measured: the clock that came back was no time.
+    let (at, _) = connection.poll_timeout().expect("a retransmission");
+    assert_eq!(at - host.now, Duration::from_secs(1));
+}
+
+/// Linux's cookie_timestamp_decode: without timestamps nothing but the MSS is offered, for nothing else comes back.
+#[test]
+fn a_cookie_without_timestamps_carries_the_mss_alone() {
+    let mut host = Host::new();
+    let params = host.params(ISS.0);
+    let syn = Header { options: Options { timestamps: None, ..syn().options }, ..syn() };
+    let syn_ack = SynReceived::cookie_syn_ack(&mut host.ctx(), &syn, &params);
+    assert_eq!(syn_ack.options, Options { mss: Some(1460), ..Options::default() });
+    let ack = without_timestamps(next(Flags::ACK, ISS + 1));
+    let record = SynReceived::from_cookie(&mut host.ctx(), &ack, &params, 536);
+    let mut connection = record.into_connection(&mut host.ctx(), params.settings.clone(), 1460);
+    connection.handle_segment(&mut host.ctx(), &ack, bytes::Bytes::new());
+    assert_eq!(connection.send(&mut host.ctx(), &[0; 20_000]), Ok(20_000));
+    let run = connection.poll_transmit(&mut host.ctx()).expect("data");
+    let lens: Vec<usize> = run.map(|(_, payload)| crate::frame::payload_len(&payload)).collect();
+    assert_eq!(lens, [100], "the window is not scaled");
+}
+
 /// MUST-11: it goes back to LISTEN.
 #[test]
 fn a_reset_in_place_ends_the_handshake() {

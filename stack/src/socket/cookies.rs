@@ -1,0 +1,91 @@
+//! SYN cookies at a listener: SYNs that are answered without an entry in its SYN queue, and the ACKs that bring them back.
+
+use core::mem;
+
+use super::SocketId;
+use super::listener::Handshake;
+use super::record::{Role, Socket};
+use super::sockets::Sockets;
+use super::stream::{Stream, open_params};
+use super::stream_input::reply;
+use crate::Ctx;
+use crate::demux::FourTuple;
+use crate::network::Network;
+use crate::stats::DropReason;
+use crate::tcp::{Flags, Header, SynReceived};
+use crate::timers::Armed;
+
+impl Sockets {
+    /// Answers a SYN with a cookie. Nothing is kept but the time.
+    pub(super) fn send_cookie(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        id: SocketId,
+        tuple: FourTuple,
+        syn: &Header,
+    ) {
+        let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
+            return;
+        };
+        listener.cookie_sent_at = Some(ctx.now);
+        let ttl = options.ttl;
+        let mut params = open_params(&self.isn, ctx, network, options, &tuple);
+        let peer_mss = syn.options.mss.unwrap_or(params.default_mss);
+        params.isn = self.syn_cookies.isn(ctx.now, &tuple, syn.seq, peer_mss);
+        let syn_ack = SynReceived::cookie_syn_ack(ctx, syn, &params);
+        ctx.stats.syn_cookies_sent += 1;
+        reply(ctx, network, &tuple, syn_ack, ttl);
+    }
+
+    /// The MSS from the cookie that a segment for a listener acknowledges; none if it is not one, or if none was sent.
+    pub(super) fn mss_from_cookie(
+        &self,
+        ctx: &mut Ctx<'_>,
+        id: SocketId,
+        tuple: &FourTuple,
+        header: &Header,
+    ) -> Option<u16> {
+        let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get(id) else { return None };
+        let is_candidate = header.flags.contains(Flags::ACK)
+            && !header.flags.contains(Flags::SYN)
+            && !header.flags.contains(Flags::RST)
+            && listener.has_cookies_out(ctx.now);
+        if !is_candidate {
+            return None;
+        }
+        let mss = self.syn_cookies.check(ctx.now, tuple, header.seq - 1, header.ack - 1);
+        match mss {
+            Some(_) => ctx.stats.syn_cookies_received += 1,
+            None => ctx.stats.syn_cookies_failed += 1,
+        }
+        mss
+    }
+
+    /// A cookie has come back, and a connection is made of it. If the accept queue or memory is full the segment is
+    /// forgotten: the peer's next one brings the cookie again.
+    pub(super) fn accept_cookie(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        (id, peer_mss): (SocketId, u16),
+        tuple: FourTuple,
+        header: &Header,
+        payload: bytes::Bytes,
+    ) {
+        let base = mem::size_of::<Socket>() + mem::size_of::<Stream>();
+        let is_short = self.is_short_of_memory(ctx.config, base + payload.len());
+        let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get(id) else { return };
+        if listener.is_accept_queue_full() {
+            return ctx.stats.count_drop(DropReason::AcceptQueueFull);
+        }
+        if is_short {
+            return ctx.stats.count_drop(DropReason::MemoryLimit);
+        }
+        let mut params = open_params(&self.isn, ctx, network, options, &tuple);
+        params.isn = header.ack - 1;
+        let record = SynReceived::from_cookie(ctx, header, &params, peer_mss);
+        let handshake = Handshake { record, listener: id, tuple, armed: Armed::default() };
+        self.establish(ctx, network, handshake, header, payload);
+    }
+}

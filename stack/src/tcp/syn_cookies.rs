@@ -1,0 +1,243 @@
+//! SYN cookies (RFC 4987 §3.6): when a SYN queue is full, the SYN-ACK's own numbers carry what the queue would have held.
+//!
+//! The sequence number is a keyed hash of the connection, the peer's number and the minute, with the peer's MSS hidden in
+//! it, laid out as on Linux:
+//!
+//! ```text
+//!     31          24 23                               0
+//!    +--------------+----------------------------------+
+//!    |    minute    |   hash(SYN, minute) + the MSS    |   + hash(connection) + the peer's number
+//!    +--------------+----------------------------------+
+//! ```
+//!
+//! Window scale, SACK and the like have no room there. They stand in the lowest bits of our timestamp, which the peer
+//! returns; a peer without timestamps does without them, too.
+
+use core::hash::BuildHasher;
+use core::time::Duration;
+
+use super::{Options, SeqNumber};
+use crate::demux::FourTuple;
+use crate::hash::Keyed;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// Bits of the hash that covers the minute; the minute's own lowest bits stand above them.
+const HASH_BITS: u32 = 24;
+const HASH_MASK: u32 = (1 << HASH_BITS) - 1;
+
+/// A cookie of this minute or the last one is good: 60 s to 120 s (Linux's MAX_SYNCOOKIE_AGE).
+const MAX_AGE_MINUTES: u32 = 2;
+const SECONDS_PER_MINUTE: u64 = 60;
+
+/// The values of an MSS that a cookie tells apart, as Linux has chosen them: those that most hosts announce, and the least.
+const MSS_V4: [u16; 4] = [536, 1300, 1440, 1460];
+const MSS_V6: [u16; 4] = [1220, 1420, 1440, 8940];
+
+/// The bits of a timestamp that are not time while it carries options.
+const OPTION_BITS: u32 = 6;
+const OPTION_MASK: u32 = (1 << OPTION_BITS) - 1;
+/// The window scale; no peer has the largest value, which stands for none.
+const SCALE_MASK: u32 = 0xf;
+const SACK_PERMITTED: u32 = 1 << 4;
+
+/// Makes cookies and knows its own again.
+#[derive(Debug)]
+pub(crate) struct SynCookies {
+    /// Of the connection alone.
+    base_key: Keyed,
+    /// Of the connection in one minute.
+    minute_key: Keyed,
+}
+
+impl SynCookies {
+    pub(crate) fn new(rng: &mut Rng) -> SynCookies {
+        SynCookies { base_key: Keyed::new(rng), minute_key: Keyed::new(rng) }
+    }
+
+    /// The first sequence number of the SYN-ACK for a SYN with number `irs`, whose sender takes segments of `mss`.
+    pub(crate) fn isn(&self, now: Instant, tuple: &FourTuple, irs: SeqNumber, mss: u16) -> SeqNumber {
+        let minute = minute(now);
+        let table = mss_table(tuple);
+        // The largest that is not too large; a smaller one than any is used as the smallest.
+        let index = table.iter().rposition(|&known| known <= mss).unwrap_or(0) as u32;
+        let hidden = self.minute_hash(tuple, irs, minute).wrapping_add(index) & HASH_MASK;
+        irs + self.base_hash(tuple) + (minute << HASH_BITS) + hidden
+    }
+
+    /// The peer's MSS, if `cookie` is one of ours for this connection and this `irs`, and not too old.
+    pub(crate) fn check(
+        &self,
+        now: Instant,
+        tuple: &FourTuple,
+        irs: SeqNumber,
+        cookie: SeqNumber,
+    ) -> Option<u16> {
+        let bare = cookie - irs.0 - self.base_hash(tuple);
+        let now = minute(now);
+        // Of the minute's lowest eight bits.
+        let age = now.wrapping_sub(bare.0 >> HASH_BITS) & (u32::MAX >> HASH_BITS);
+        if age >= MAX_AGE_MINUTES {
+            return None;
+        }
+        let index = bare.0.wrapping_sub(self.minute_hash(tuple, irs, now.wrapping_sub(age))) & HASH_MASK;
+        mss_table(tuple).get(index as usize).copied()
+    }
+
+    fn base_hash(&self, tuple: &FourTuple) -> u32 {
+        // Sequence numbers keep the low 32 bits.
+        self.base_key.hash_one(tuple) as u32
+    }
+
+    /// The peer's number is under the hash: were it only added, as on Linux, the cookie would also be good for the numbers
+    /// beside it (with another MSS), and a second segment of one byte could pass for the first.
+    fn minute_hash(&self, tuple: &FourTuple, irs: SeqNumber, minute: u32) -> u32 {
+        self.minute_key.hash_one((tuple, irs.0, minute)) as u32
+    }
+}
+
+/// How long after the last cookie was sent one may come back.
+pub(crate) const VALID_FOR: Duration = Duration::from_secs(MAX_AGE_MINUTES as u64 * SECONDS_PER_MINUTE);
+
+/// Minutes, counted on for ever: it wraps after 8,000 years, and a cookie keeps eight bits of it.
+fn minute(now: Instant) -> u32 {
+    (now.as_millis() / (1000 * SECONDS_PER_MINUTE)) as u32
+}
+
+fn mss_table(tuple: &FourTuple) -> &'static [u16; 4] {
+    if tuple.remote.addr.is_ipv4() { &MSS_V4 } else { &MSS_V6 }
+}
+
+/// The options of a SYN that are to be had again from the timestamp of the ACK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Remembered {
+    pub(super) window_scale: Option<u8>,
+    pub(super) sack_permitted: bool,
+}
+
+impl Remembered {
+    /// Nothing: what a peer without timestamps is left with.
+    pub(super) const NONE: Remembered = Remembered { window_scale: None, sack_permitted: false };
+
+    pub(super) fn of_syn(options: &Options) -> Remembered {
+        Remembered { window_scale: options.window_scale, sack_permitted: options.sack_permitted }
+    }
+
+    /// The latest reading of the clock, at or before `clock`, that has the options in its lowest bits.
+    pub(super) fn into_clock(self, clock: u32) -> u32 {
+        let scale = self.window_scale.map_or(SCALE_MASK, |shift| u32::from(shift) & SCALE_MASK);
+        let bits = scale | if self.sack_permitted { SACK_PERMITTED } else { 0 };
+        let marked = (clock & !OPTION_MASK) | bits;
+        if marked > clock { marked.wrapping_sub(1 << OPTION_BITS) } else { marked }
+    }
+
+    /// From a reading of the clock.
+    pub(super) fn from_clock(clock: u32) -> Remembered {
+        let scale = clock & SCALE_MASK;
+        Remembered {
+            // At most 14.
+            window_scale: (scale != SCALE_MASK).then_some(scale as u8),
+            sack_permitted: clock & SACK_PERMITTED != 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demux::Endpoint;
+    use proptest::{prop_assert, prop_assert_eq, proptest};
+
+    const START: Instant = Instant::from_secs(3600);
+
+    fn cookies(seed: u8) -> SynCookies {
+        SynCookies::new(&mut Rng::new([seed; 32]))
+    }
+
+    fn tuple(local: &str, remote: &str) -> FourTuple {
+        let end = |text: &str| {
+            let addr: core::net::SocketAddr = text.parse().unwrap();
+            Endpoint::new(addr.ip(), addr.port())
+        };
+        FourTuple { local: end(local), remote: end(remote), scope: 0 }
+    }
+
+    fn v4() -> FourTuple {
+        tuple("10.0.0.1:80", "10.0.0.2:5000")
+    }
+
+    #[test]
+    fn the_mss_comes_back_rounded_down() {
+        let cookies = cookies(1);
+        let v6 = tuple("[fd00::1]:80", "[fd00::2]:5000");
+        let cases = [
+            (v4(), [(100, 536), (536, 536), (1299, 536), (1300, 1300), (1460, 1460), (65_535, 1460)]),
+            (v6, [(100, 1220), (1220, 1220), (1419, 1220), (1440, 1440), (8939, 1440), (65_535, 8940)]),
+        ];
+        for (tuple, sizes) in cases {
+            for (announced, remembered) in sizes {
+                let irs = SeqNumber(u32::MAX);
+                let cookie = cookies.isn(START, &tuple, irs, announced);
+                assert_eq!(cookies.check(START, &tuple, irs, cookie), Some(remembered));
+            }
+        }
+    }
+
+    #[test]
+    fn a_cookie_lasts_one_minute_at_least_and_two_at_most() {
+        let cookies = cookies(1);
+        let irs = SeqNumber(7);
+        for into_minute in [0, 1, 59] {
+            let sent_at = START + Duration::from_secs(into_minute);
+            let cookie = cookies.isn(sent_at, &v4(), irs, 1460);
+            let is_good =
+                |after| cookies.check(sent_at + Duration::from_secs(after), &v4(), irs, cookie).is_some();
+            assert!(is_good(0) && is_good(60), "{into_minute}");
+            assert!(is_good(119 - into_minute));
+            assert!(!is_good(120 - into_minute) && !is_good(600));
+        }
+    }
+
+    #[test]
+    fn it_is_good_for_its_own_connection_and_key_alone() {
+        let irs = SeqNumber(7);
+        let cookie = cookies(1).isn(START, &v4(), irs, 1460);
+        assert_eq!(cookies(1).check(START, &v4(), irs, cookie), Some(1460));
+        assert_eq!(cookies(2).check(START, &v4(), irs, cookie), None);
+        for other in [irs + 1, irs + 2, irs - 1, irs - 3, irs + (1 << HASH_BITS)] {
+            assert_eq!(cookies(1).check(START, &v4(), other, cookie), None);
+        }
+        for (local, remote) in [
+            ("10.0.0.1:81", "10.0.0.2:5000"),
+            ("10.0.0.1:80", "10.0.0.2:5001"),
+            ("10.0.0.1:80", "10.0.0.3:5000"),
+            ("10.0.0.2:5000", "10.0.0.1:80"),
+        ] {
+            assert_eq!(cookies(1).check(START, &tuple(local, remote), irs, cookie), None);
+        }
+    }
+
+    /// Two minutes and four sizes are good among 2^32 numbers.
+    #[test]
+    fn a_guess_is_good_once_in_half_a_billion() {
+        let cookies = cookies(3);
+        let good = (0..2_000_000u32)
+            .filter(|number| {
+                let guess = SeqNumber(number.wrapping_mul(0x9e37_79b9));
+                cookies.check(START, &v4(), SeqNumber(*number), guess).is_some()
+            })
+            .count();
+        assert_eq!(good, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn options_come_back_from_the_clock(clock: u32, shift in 0..=14u8, scales: bool, sack_permitted: bool) {
+            let sent = Remembered { window_scale: scales.then_some(shift), sack_permitted };
+            let marked = sent.into_clock(clock);
+            prop_assert_eq!(Remembered::from_clock(marked), sent);
+            // Never later than the clock, for it must not go back afterwards.
+            prop_assert!(clock.wrapping_sub(marked) < 2 << OPTION_BITS);
+        }
+    }
+}
