@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::tcp::CongestionControl;
+
 /// The tunables of a stack. `Config::default()` suits a server on a LAN or the Internet.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -183,6 +185,8 @@ pub struct TcpConfig {
     /// scale of 10. A path of 1 Gbit/s and 100 ms holds 12.5 MB, and it takes twice that to keep it full over a loss.
     /// A program has to fill a buffer before it costs anything.
     pub max_buffer_bytes: usize,
+    /// TCP_CONGESTION of a new socket. CUBIC (Linux's `tcp_congestion_control`).
+    pub congestion: CongestionControl,
     /// Segments in the initial window. 10 (RFC 6928, Linux).
     pub initial_window_segs: u32,
     /// Full segments that a connection makes in one go, as far as its windows allow; at most 64 KiB. 16: the work that is
@@ -247,6 +251,7 @@ impl Default for TcpConfig {
             send_buffer_bytes: 64 << 10,
             auto_tune_buffers: true,
             max_buffer_bytes: 32 << 20,
+            congestion: CongestionControl::Cubic,
             initial_window_segs: 10,
             max_run_segs: 16,
             initial_rto: Duration::from_secs(1),

@@ -62,6 +62,7 @@ pub use network::{
 pub use socket::{Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions};
 pub use stack::Stack;
 pub use stats::{DropReason, Stats};
+pub use tcp::CongestionControl;
 pub use time::Instant;
 
 use rng::Rng;

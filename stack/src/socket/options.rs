@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::SocketKind;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::tcp::Settings;
+use crate::tcp::{CongestionControl, Settings};
 
 /// One option, to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum SocketOption {
     Broadcast(bool),
     /// TCP_NODELAY: no Nagle.
     NoDelay(bool),
+    /// TCP_CONGESTION: also in the middle of a connection, which keeps its window.
+    Congestion(CongestionControl),
     /// TCP_MAXSEG in bytes, 88 to 32,767, before the connection is opened.
     MaxSegment(u16),
     /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
@@ -72,6 +74,8 @@ pub struct SocketOptions {
     pub broadcast: bool,
     /// TCP_NODELAY.
     pub nodelay: bool,
+    /// TCP_CONGESTION.
+    pub congestion: CongestionControl,
     /// TCP_MAXSEG, if set.
     pub max_segment: Option<u16>,
     /// IP_TTL, if set.
@@ -106,6 +110,7 @@ impl SocketOptions {
             linger: None,
             broadcast: false,
             nodelay: false,
+            congestion: config.tcp.congestion,
             max_segment: None,
             ttl: None,
             v6_only: false,
@@ -143,6 +148,7 @@ impl SocketOptions {
             SocketOption::Linger(time) => self.linger = time,
             SocketOption::Broadcast(on) => self.broadcast = on,
             SocketOption::NoDelay(on) => self.nodelay = on,
+            SocketOption::Congestion(kind) => self.congestion = kind,
             SocketOption::MaxSegment(mss) => {
                 check((88..=32767).contains(&mss))?;
                 self.max_segment = Some(mss);
@@ -164,6 +170,7 @@ impl SocketOptions {
             auto_receive_buffer: self.auto_receive_buffer,
             auto_send_buffer: self.auto_send_buffer,
             nodelay: self.nodelay,
+            congestion: self.congestion,
             keepalive: self.keepalive,
             keepalive_idle: self.keepalive_idle,
             keepalive_interval: self.keepalive_interval,

@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use super::congestion::Congestion;
+use super::congestion::{Congestion, CongestionControl};
 use super::receiver::Receiver;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) auto_send_buffer: bool,
     /// TCP_NODELAY.
     pub(crate) nodelay: bool,
+    /// TCP_CONGESTION.
+    pub(crate) congestion: CongestionControl,
     /// SO_KEEPALIVE.
     pub(crate) keepalive: bool,
     pub(crate) keepalive_idle: Duration,
@@ -199,7 +201,12 @@ impl Connection {
             rtt: RttEstimator::new(config),
             rtt_probe: RttProbe::default(),
             timed_out: None,
-            congestion: Congestion::new(u32::from(path_mss), config.initial_window_segs),
+            congestion: Congestion::new(
+                settings.congestion,
+                u32::from(path_mss),
+                config.initial_window_segs,
+                ctx.now,
+            ),
             recovery: Recovery::new(isn),
             timers: Timers::new(),
             retries: Retries::default(),
@@ -241,7 +248,8 @@ impl Connection {
         let config = &ctx.config.tcp;
         // RFC 5681 §3.1 with Linux's leniency: a SYN that was lost twice speaks of a bad path.
         let window_segs = if self.retries.timeouts > 1 { 1 } else { config.initial_window_segs };
-        self.congestion = Congestion::new(self.effective_mss(ctx), window_segs);
+        self.congestion =
+            Congestion::new(self.settings.congestion, self.effective_mss(ctx), window_segs, ctx.now);
         if self.retries.timeouts > 0 && self.rtt.srtt().is_none() {
             // RFC 6298 §5.7.
             self.rtt.on_syn_repeated();

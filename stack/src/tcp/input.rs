@@ -4,9 +4,11 @@
 //! the segment has done its work. Drops are counted in one place, [`Connection::handle_segment`].
 
 use core::ops::ControlFlow::{self, Break, Continue};
+use core::time::Duration;
 
 use bytes::Bytes;
 
+use super::congestion::{Ack, Cause, Phase};
 use super::connection::Reset;
 use super::receiver::{AckTimer, Placement, Stored};
 use super::recovery::{OnDuplicate, OnNewAck};
@@ -233,7 +235,7 @@ impl Connection {
 
     /// Our SYN is acknowledged: the first round trip, and from now on windows are scaled.
     fn on_syn_acked(&mut self, ctx: &Ctx<'_>, header: &Header) {
-        self.sample_rtt(ctx.now, header);
+        let _measured = self.sample_rtt(ctx.now, header);
         self.snd.on_syn_acked(header.ack);
     }
 
@@ -247,7 +249,7 @@ impl Connection {
         if header.ack.after(self.snd.una) {
             self.on_new_ack(ctx, header);
         } else if self.is_duplicate_ack(header, payload_len, window) {
-            self.on_duplicate_ack(header);
+            self.on_duplicate_ack(ctx.now, header);
         }
         self.snd.update_window(header.seq, header.ack, window);
         // The peer answers (MUST-37): its window may stay closed for as long as it likes.
@@ -261,22 +263,25 @@ impl Connection {
     /// SND.UNA moves.
     fn on_new_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
         let flight = self.snd.flight();
-        self.sample_rtt(ctx.now, header);
-        let cwnd_limited = self.is_cwnd_limited(flight);
+        let rtt = self.sample_rtt(ctx.now, header);
         let acked_bytes = self.snd.on_ack(header.ack);
         self.retries.timeouts = 0;
         self.retries.probes = 0;
         self.ending.soft_error = None;
         self.progress = true;
         match self.recovery.on_new_ack(header.ack) {
-            OnNewAck::Ordinary => self.congestion.on_ack(acked_bytes, cwnd_limited),
+            OnNewAck::Ordinary => self.grow_window(ctx.now, flight, acked_bytes, rtt),
             OnNewAck::Partial => {
-                self.congestion.on_partial_ack(acked_bytes);
+                // Deflate by what was acknowledged, add one segment back (RFC 6582 §3.2 step 3).
+                let mss = self.congestion.mss();
+                let added = if acked_bytes >= mss { mss } else { 0 };
+                self.congestion
+                    .set_cwnd(self.congestion.cwnd().saturating_sub(acked_bytes).saturating_add(added));
                 self.pending.retransmit = true;
             }
             OnNewAck::Full => {
                 log::debug!("tcp recovery is over at {:?}", header.ack);
-                self.congestion.on_recovery_done(self.snd.flight());
+                self.congestion.on_recovery_done(Some(self.snd.flight()));
             }
         }
         if self.snd.flight() == 0 {
@@ -288,20 +293,29 @@ impl Connection {
         }
     }
 
-    /// Whether the congestion window is what held the sender back (Linux's tcp_is_cwnd_limited): half of it in use during
-    /// slow start, all of it later.
-    fn is_cwnd_limited(&self, flight: u32) -> bool {
-        let cwnd = self.congestion.cwnd();
-        if cwnd < self.congestion.ssthresh() {
-            flight.saturating_mul(2) >= cwnd
-        } else {
-            flight.saturating_add(u32::from(self.path_mss)) > cwnd
-        }
+    /// New data was acknowledged outside recovery.
+    fn grow_window(&mut self, now: Instant, prior_in_flight: u32, acked_bytes: u32, rtt: Option<Duration>) {
+        self.congestion.on_ack(&Ack {
+            now,
+            phase: Phase::Open,
+            acked_bytes,
+            delivered_bytes: acked_bytes,
+            lost_bytes: 0,
+            ce_bytes: 0,
+            prior_in_flight,
+            in_flight: self.snd.flight(),
+            rtt,
+            min_rtt: None,
+            srtt: self.rtt.srtt(),
+            una: self.snd.una,
+            nxt: self.snd.max,
+            rate: None,
+        });
     }
 
     /// A round trip for the RTO: of the segment that is timed if this acknowledges it, otherwise from the
     /// timestamp that comes back (RFC 7323 §4.1: only from segments that acknowledge new data).
-    fn sample_rtt(&mut self, now: Instant, header: &Header) {
+    fn sample_rtt(&mut self, now: Instant, header: &Header) -> Option<Duration> {
         let measured = match self.rtt_probe.on_ack(now, header.ack) {
             Some(round_trip) => Some(round_trip),
             None if self.is_ambiguous(header) => None,
@@ -310,6 +324,7 @@ impl Connection {
         if let Some(round_trip) = measured {
             self.rtt.on_sample(round_trip);
         }
+        measured
     }
 
     /// Karn's problem (RFC 6298 §3) in spite of timestamps: what timed out was sent twice, and the echo is older than
@@ -339,14 +354,23 @@ impl Connection {
         })
     }
 
-    fn on_duplicate_ack(&mut self, header: &Header) {
+    /// So many more segments have left the network (RFC 5681 §3.2 step 4).
+    fn inflate(&mut self, segs: u32) {
+        let more = segs * self.congestion.mss();
+        self.congestion.set_cwnd(self.congestion.cwnd().saturating_add(more));
+    }
+
+    fn on_duplicate_ack(&mut self, now: Instant, header: &Header) {
         let has_sack = self.names_a_hole(header);
         match self.recovery.on_duplicate(self.snd.una, self.snd.max, has_sack) {
             OnDuplicate::Counted => {}
-            OnDuplicate::Inflate => self.congestion.on_duplicate_ack_in_recovery(),
+            OnDuplicate::Inflate => self.inflate(1),
             OnDuplicate::EnterRecovery => {
                 log::debug!("tcp recovery begins at {:?}", self.snd.una);
-                self.congestion.on_loss_detected(self.snd.flight());
+                self.congestion.on_congestion(now, Cause::Loss, self.snd.flight());
+                self.congestion.set_cwnd(self.congestion.ssthresh());
+                // The three segments that have left the network (RFC 5681 §3.2 step 3).
+                self.inflate(3);
                 self.pending.retransmit = true;
             }
         }

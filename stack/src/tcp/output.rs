@@ -1,5 +1,6 @@
 //! What to send next: one segment a call, or a run of full ones.
 
+use super::congestion::Sent;
 use super::connection::Reset;
 use super::sender::{Freshness, Plan};
 use super::timer::Timer;
@@ -125,11 +126,11 @@ impl Connection {
         }
     }
 
-    /// RFC 5681 §4.1: after a pause longer than the RTO the window is no longer known to fit the path.
+    /// RFC 5681 §4.1: after a pause the window is perhaps no longer known to fit the path.
     fn restart_after_idle(&mut self, ctx: &Ctx<'_>) {
         let pause = ctx.now.duration_since(self.last_data_sent_at);
-        if self.snd.outstanding() == 0 && pause > self.rtt.rto() {
-            self.congestion.on_idle(ctx.config.tcp.initial_window_segs);
+        if self.snd.outstanding() == 0 && !pause.is_zero() {
+            self.congestion.on_idle(ctx.now, pause, self.rtt.rto(), ctx.config.tcp.initial_window_segs);
         }
     }
 
@@ -168,6 +169,14 @@ impl Connection {
                 _ => break,
             }
         }
+        self.congestion.on_sent(&Sent {
+            now: ctx.now,
+            una: self.snd.una,
+            nxt: self.snd.max,
+            in_flight: self.snd.flight(),
+            rto: self.rtt.rto(),
+            restart_segs: ctx.config.tcp.initial_window_segs,
+        });
         self.data_run(ctx, seq, len, fin, full)
     }
 

@@ -140,7 +140,7 @@ impl Connection {
         } else {
             // RFC 5681 §3.1 and RFC 6582 §4: everything in flight counts as lost. SND.NXT goes back, and the
             // acknowledgement of what did arrive moves it forward again.
-            self.congestion.on_timeout(self.snd.flight());
+            self.congestion.on_timeout(ctx.now, self.snd.flight());
             self.recovery.on_timeout(self.snd.max);
             self.snd.go_back();
         }

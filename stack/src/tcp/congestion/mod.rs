@@ -1,129 +1,345 @@
-//! Congestion control (RFC 5681, RFC 6582): how many bytes may be in flight.
+//! Congestion control (RFC 5681): how many bytes may be in flight, and how fast they may go out.
 //!
-//! [`Congestion`] holds what every loss-based algorithm shares: slow start, the inflated window of fast recovery, the loss
-//! window. [`reno`] holds the two questions that algorithms answer differently: how the window grows in congestion
-//! avoidance, and how far a loss takes it down.
+//! [`Congestion`] is what the rest of TCP sees. It holds what all algorithms share: cwnd and ssthresh (`window`), whether
+//! cwnd is in use at all (`usage`), the beginning, the end and the undoing of an episode. [`Control`] holds the questions
+//! that algorithms answer differently: [`reno`], [`cubic`] with [`hystart`].
+//!
+//! The order of calls is that of the events:
+//!
+//! - data goes out: [`on_idle`](Congestion::on_idle) first if nothing was in flight, [`on_sent`](Congestion::on_sent) after;
+//! - an acknowledgement delivers something: [`on_lost`](Congestion::on_lost) for each record that it shows to be lost;
+//!   [`on_congestion`](Congestion::on_congestion) if an episode begins, [`on_recovery_done`](Congestion::on_recovery_done)
+//!   or [`undo`](Congestion::undo) if one ends; then [`on_ack`](Congestion::on_ack), always;
+//! - the retransmission timer fires: [`on_timeout`](Congestion::on_timeout).
+//!
+//! From `on_congestion` to `on_recovery_done` cwnd belongs to proportional rate reduction, which sets it with
+//! [`set_cwnd`](Congestion::set_cwnd) unless the algorithm [`controls_recovery`](Congestion::controls_recovery) itself.
 
+mod ack;
+mod cubic;
+mod hystart;
+mod kind;
 mod reno;
+mod usage;
+mod window;
 
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use super::rate::Lost;
+use crate::time::Instant;
+
+pub(crate) use ack::{Ack, Cause, Phase, Sent};
+use cubic::Cubic;
+pub use kind::CongestionControl;
 use reno::Reno;
+use usage::Usage;
+use window::Window;
 
-/// RFC 7323 §2.3 allows windows of 1 GiB; a larger cwnd never matters.
-const MAX_CWND: u32 = 1 << 30;
+/// An episode begins.
+#[derive(Clone, Copy, Debug)]
+struct Onset {
+    now: Instant,
+    trigger: Trigger,
+    /// What is believed to be in the network.
+    in_flight: u32,
+}
 
-/// cwnd and ssthresh of one connection, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trigger {
+    Loss,
+    Ecn,
+    Timeout,
+}
+
+/// What an algorithm is.
+trait Control {
+    /// Every acknowledgement outside Recovery and Cwr, and there, too, if it [controls recovery](Control::controls_recovery).
+    /// `cwnd_limited`: whether the window was in use; one that was not says nothing about the path by being
+    /// acknowledged (RFC 7661 §4.2).
+    fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool);
+
+    /// Lowers ssthresh. After a time-out cwnd is lowered by the caller.
+    fn on_congestion(&mut self, window: &mut Window, onset: &Onset);
+
+    /// Itself, to go back to should the episode turn out to be a mistake; `None` if it keeps that itself.
+    fn snapshot(&self) -> Option<Algorithm>;
+
+    /// The mistake, where [`snapshot`](Control::snapshot) gave none.
+    fn undo(&mut self, _window: &mut Window) {}
+
+    /// A record is marked lost.
+    fn on_lost(&mut self, _window: &mut Window, _lost: &Lost) {}
+
+    /// Data goes out after nothing was in flight for `idle`.
+    fn on_idle(&mut self, _window: &mut Window, _now: Instant, _idle: Duration) {}
+
+    /// cwnd was lowered for want of use.
+    fn on_decayed(&mut self) {}
+
+    /// The MSS has changed.
+    fn on_mss(&mut self, _old: u32, _new: u32) {}
+
+    fn controls_recovery(&self) -> bool {
+        false
+    }
+
+    /// In bytes a second.
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
+}
+
 #[derive(Clone, Debug)]
-pub(crate) struct Congestion {
-    /// SMSS.
-    mss: u32,
+enum Algorithm {
+    Reno(Reno),
+    Cubic(Cubic),
+}
+
+impl Algorithm {
+    fn new(kind: CongestionControl) -> Algorithm {
+        match kind {
+            CongestionControl::Reno => Algorithm::Reno(Reno::new()),
+            CongestionControl::Cubic => Algorithm::Cubic(Cubic::new()),
+        }
+    }
+
+    fn kind(&self) -> CongestionControl {
+        match self {
+            Algorithm::Reno(_) => CongestionControl::Reno,
+            Algorithm::Cubic(_) => CongestionControl::Cubic,
+        }
+    }
+
+    fn control(&self) -> &dyn Control {
+        match self {
+            Algorithm::Reno(reno) => reno,
+            Algorithm::Cubic(cubic) => cubic,
+        }
+    }
+
+    fn control_mut(&mut self) -> &mut dyn Control {
+        match self {
+            Algorithm::Reno(reno) => reno,
+            Algorithm::Cubic(cubic) => cubic,
+        }
+    }
+}
+
+/// Where an episode stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Episode {
+    /// None is under way.
+    None,
+    /// ssthresh is lowered, and cwnd is on its way there.
+    Reducing,
+    /// The retransmission timer has fired. `progress`: something was delivered since.
+    TimedOut { progress: bool },
+}
+
+/// What an episode that was a mistake goes back to (RFC 4015 §3.3, RFC 9438 §4.9).
+#[derive(Clone, Debug)]
+struct Undo {
     cwnd: u32,
     ssthresh: u32,
-    /// Nothing was acknowledged since the retransmission timer fired.
-    timed_out: bool,
-    avoidance: Reno,
+    algorithm: Option<Algorithm>,
+}
+
+/// Congestion control of one connection. See the module's page.
+#[derive(Clone, Debug)]
+pub(crate) struct Congestion {
+    window: Window,
+    usage: Usage,
+    episode: Episode,
+    algorithm: Algorithm,
+    /// Of the last episode. Kept beyond its end: the proof of the mistake may come late.
+    undo: Option<Box<Undo>>,
 }
 
 impl Congestion {
-    /// RFC 6928's initial window, in segments as on Linux; ssthresh arbitrarily high (RFC 5681 §3.1).
-    pub(crate) fn new(mss: u32, initial_window_segs: u32) -> Congestion {
-        let mss = mss.max(1);
+    pub(crate) fn new(
+        kind: CongestionControl,
+        mss: u32,
+        initial_window_segs: u32,
+        now: Instant,
+    ) -> Congestion {
         Congestion {
-            mss,
-            cwnd: window(mss, initial_window_segs),
-            ssthresh: u32::MAX,
-            timed_out: false,
-            avoidance: Reno::new(),
+            window: Window::new(mss, initial_window_segs),
+            usage: Usage::new(now),
+            episode: Episode::None,
+            algorithm: Algorithm::new(kind),
+            undo: None,
         }
+    }
+
+    pub(crate) fn kind(&self) -> CongestionControl {
+        self.algorithm.kind()
+    }
+
+    /// Another algorithm takes over, in the middle of the connection perhaps: cwnd and ssthresh stay, what the former one
+    /// knew of the path is lost.
+    pub(crate) fn set_kind(&mut self, kind: CongestionControl) {
+        if kind != self.kind() {
+            self.algorithm = Algorithm::new(kind);
+            self.undo = None;
+        }
+    }
+
+    pub(crate) fn mss(&self) -> u32 {
+        self.window.mss
     }
 
     pub(crate) fn cwnd(&self) -> u32 {
-        self.cwnd
+        self.window.cwnd
     }
 
+    /// `u32::MAX` before the first episode.
     pub(crate) fn ssthresh(&self) -> u32 {
-        self.ssthresh
+        self.window.ssthresh
     }
 
-    /// New data was acknowledged outside recovery. The window grows only if it was what held the sender back
-    /// (RFC 7661 §4.2, Linux's `is_cwnd_limited`): otherwise it would say nothing about the path.
-    pub(crate) fn on_ack(&mut self, acked_bytes: u32, cwnd_limited: bool) {
-        self.timed_out = false;
-        if !cwnd_limited {
+    pub(crate) fn in_slow_start(&self) -> bool {
+        self.window.in_slow_start()
+    }
+
+    /// Whether cwnd, and not the program or the peer's window, held the sender back in the last window of data (Linux's
+    /// tcp_is_cwnd_limited).
+    pub(crate) fn is_cwnd_limited(&self) -> bool {
+        self.usage.is_limited(&self.window)
+    }
+
+    /// For recovery, between [`on_congestion`](Congestion::on_congestion) and
+    /// [`on_recovery_done`](Congestion::on_recovery_done). At least one segment.
+    pub(crate) fn set_cwnd(&mut self, cwnd: u32) {
+        self.window.set_cwnd(cwnd);
+    }
+
+    /// Whether the algorithm sets cwnd in recovery, too, with every acknowledgement: then nobody else does.
+    pub(crate) fn controls_recovery(&self) -> bool {
+        self.algorithm.control().controls_recovery()
+    }
+
+    /// Data or a retransmission went out.
+    pub(crate) fn on_sent(&mut self, sent: &Sent) {
+        self.usage.on_sent(&self.window, sent);
+        // As Linux, which leaves a window alone that its algorithm computes by itself.
+        let may_decay = self.episode == Episode::None && !self.controls_recovery();
+        if may_decay && self.usage.decay(&mut self.window, sent) {
+            self.algorithm.control_mut().on_decayed();
+        }
+    }
+
+    /// An acknowledgement that delivers something or tells of a loss, in every phase.
+    pub(crate) fn on_ack(&mut self, ack: &Ack) {
+        if let Episode::TimedOut { progress } = &mut self.episode {
+            *progress = true;
+        }
+        let reduces = matches!(ack.phase, Phase::Recovery | Phase::Cwr);
+        if reduces && !self.controls_recovery() {
             return;
         }
-        // Slow start counts bytes, not ACKs (RFC 3465 §2.2), without its limit L, as Linux: a receiver that
-        // acknowledges a burst of 64 KiB at once would never let the window grow.
-        let in_slow_start = acked_bytes.min(self.ssthresh.saturating_sub(self.cwnd));
-        self.cwnd = self.cwnd.saturating_add(in_slow_start).min(MAX_CWND);
-        // What is left of an ACK that crosses ssthresh counts as congestion avoidance.
-        let in_avoidance = acked_bytes - in_slow_start;
-        if in_avoidance > 0 {
-            let growth = self.avoidance.growth(self.cwnd, in_avoidance, self.mss);
-            self.cwnd = self.cwnd.saturating_add(growth).min(MAX_CWND);
+        let cwnd_limited = self.usage.is_limited(&self.window);
+        self.algorithm.control_mut().on_ack(&mut self.window, ack, cwnd_limited);
+    }
+
+    /// A record was marked lost: what [`RateSampler::on_lost`](super::rate::RateSampler::on_lost) made of it.
+    pub(crate) fn on_lost(&mut self, lost: &Lost) {
+        self.algorithm.control_mut().on_lost(&mut self.window, lost);
+    }
+
+    /// An episode begins: ssthresh is lowered (RFC 5681 §3.2 step 2, RFC 3168 §6.1.2), and cwnd stays for recovery to
+    /// lower.
+    pub(crate) fn on_congestion(&mut self, now: Instant, cause: Cause, in_flight: u32) {
+        let trigger = match cause {
+            Cause::Loss => Trigger::Loss,
+            Cause::Ecn => Trigger::Ecn,
+        };
+        self.begin(Onset { now, trigger, in_flight });
+        self.episode = Episode::Reducing;
+    }
+
+    /// The retransmission timer has fired (RFC 5681 §3.1, equation 4): the loss window is one segment. ssthresh stays
+    /// if this episode has lowered it already, be it that the same data timed out before, or that it was being repaired
+    /// (Linux's tcp_enter_loss).
+    pub(crate) fn on_timeout(&mut self, now: Instant, in_flight: u32) {
+        if matches!(self.episode, Episode::None | Episode::TimedOut { progress: true }) {
+            self.begin(Onset { now, trigger: Trigger::Timeout, in_flight });
+        }
+        self.episode = Episode::TimedOut { progress: false };
+        self.window.set_cwnd(self.window.mss);
+    }
+
+    fn begin(&mut self, onset: Onset) {
+        let algorithm = self.algorithm.control().snapshot();
+        self.undo =
+            Some(Box::new(Undo { cwnd: self.window.cwnd, ssthresh: self.window.ssthresh, algorithm }));
+        self.algorithm.control_mut().on_congestion(&mut self.window, &onset);
+        log::debug!(
+            "tcp {:?}: ssthresh {} from cwnd {}",
+            onset.trigger,
+            self.window.ssthresh,
+            self.window.cwnd
+        );
+    }
+
+    /// The episode is over. cwnd is what recovery was to take it to, or after a time-out wherever slow start has come to.
+    ///
+    /// `burst_guard`: FlightSize on a connection without SACK, where recovery has inflated cwnd and little may be in
+    /// flight now: no burst then (RFC 6582 §3.2 step 3, the first choice). `None` after proportional rate reduction.
+    pub(crate) fn on_recovery_done(&mut self, burst_guard: Option<u32>) {
+        let episode = core::mem::replace(&mut self.episode, Episode::None);
+        if episode != Episode::Reducing || self.controls_recovery() {
+            return;
+        }
+        let without_burst = burst_guard
+            .map_or(u32::MAX, |flight| flight.max(self.window.mss).saturating_add(self.window.mss));
+        self.window.set_cwnd(self.window.ssthresh.min(without_burst));
+    }
+
+    /// The last episode, which may be over, was a mistake: nothing was lost (RFC 4015 §3.3, RFC 9438 §4.9, Linux's
+    /// tcp_undo_cwnd_reduction). Ends it.
+    pub(crate) fn undo(&mut self) {
+        self.episode = Episode::None;
+        let Some(undo) = self.undo.take() else { return };
+        self.window.set_cwnd(self.window.cwnd.max(undo.cwnd));
+        self.window.set_ssthresh(self.window.ssthresh.max(undo.ssthresh));
+        match undo.algorithm {
+            Some(algorithm) => self.algorithm = algorithm,
+            None => self.algorithm.control_mut().undo(&mut self.window),
         }
     }
 
-    /// The third duplicate ACK: fast retransmit, and recovery begins (RFC 5681 §3.2 steps 2 and 3). The three segments
-    /// that have left the network are added.
-    pub(crate) fn on_loss_detected(&mut self, in_flight: u32) {
-        self.ssthresh = self.avoidance.ssthresh_after_loss(in_flight, self.mss);
-        self.cwnd = self.ssthresh.saturating_add(3 * self.mss).min(MAX_CWND);
-    }
-
-    /// One more segment has left the network (RFC 5681 §3.2 step 4).
-    pub(crate) fn on_duplicate_ack_in_recovery(&mut self) {
-        self.cwnd = self.cwnd.saturating_add(self.mss).min(MAX_CWND);
-    }
-
-    /// A partial acknowledgement: deflate by what was acknowledged, add one segment back (RFC 6582 §3.2 step 3).
-    pub(crate) fn on_partial_ack(&mut self, acked_bytes: u32) {
-        self.cwnd = self.cwnd.saturating_sub(acked_bytes);
-        if acked_bytes >= self.mss {
-            self.cwnd = self.cwnd.saturating_add(self.mss);
+    /// Data goes out after nothing was in flight for `idle`, however short. If that is longer than an RTO, what cwnd knew
+    /// of the path is old (RFC 5681 §4.1): it halves for each RTO, down to the restart window (RFC 2861, Linux's
+    /// tcp_cwnd_restart).
+    pub(crate) fn on_idle(&mut self, now: Instant, idle: Duration, rto: Duration, restart_segs: u32) {
+        self.algorithm.control_mut().on_idle(&mut self.window, now, idle);
+        if idle <= rto || self.controls_recovery() {
+            return;
         }
-        self.cwnd = self.cwnd.clamp(self.mss, MAX_CWND);
+        self.usage.on_restart(now);
+        let window = &mut self.window;
+        let restart = window.of(restart_segs).min(window.cwnd);
+        window.remember_in_ssthresh();
+        let rtos = idle.as_nanos() / rto.as_nanos().max(1);
+        let halved = window.cwnd.checked_shr(u32::try_from(rtos).unwrap_or(u32::MAX)).unwrap_or(0);
+        window.set_cwnd(halved.max(restart));
+        self.algorithm.control_mut().on_decayed();
     }
 
-    /// Everything that was in flight when recovery began is acknowledged. RFC 6582 §3.2 step 3, the first choice: no
-    /// burst if little is in flight now.
-    pub(crate) fn on_recovery_done(&mut self, in_flight: u32) {
-        let without_burst = in_flight.max(self.mss).saturating_add(self.mss);
-        self.cwnd = self.ssthresh.min(without_burst).min(MAX_CWND);
-    }
-
-    /// The retransmission timer has fired (RFC 5681 §3.1, equation 4): the loss window is one segment. If the same
-    /// data times out again, ssthresh stays.
-    pub(crate) fn on_timeout(&mut self, in_flight: u32) {
-        if !self.timed_out {
-            self.ssthresh = self.avoidance.ssthresh_after_loss(in_flight, self.mss);
-            self.timed_out = true;
-        }
-        self.cwnd = self.mss;
-    }
-
-    /// Nothing was sent for longer than the RTO: what cwnd knew of the path is old (RFC 5681 §4.1).
-    pub(crate) fn on_idle(&mut self, initial_window_segs: u32) {
-        self.cwnd = self.cwnd.min(window(self.mss, initial_window_segs));
-    }
-
-    /// The MSS has changed: the windows keep their number of segments, as on Linux, where they are counted in them.
+    /// The MSS has changed: the windows keep their number of segments.
     pub(crate) fn set_mss(&mut self, mss: u32) {
-        let mss = mss.max(1);
-        self.cwnd = rescale(self.cwnd, self.mss, mss).clamp(mss, MAX_CWND.max(mss));
-        if self.ssthresh != u32::MAX {
-            self.ssthresh = rescale(self.ssthresh, self.mss, mss).max(mss.saturating_mul(2));
-        }
-        self.mss = mss;
+        let (old, mss) = (self.window.mss, mss.max(1));
+        self.window.set_mss(mss);
+        self.algorithm.control_mut().on_mss(old, mss);
+        // In the old unit.
+        self.undo = None;
     }
-}
 
-fn window(mss: u32, segs: u32) -> u32 {
-    mss.saturating_mul(segs.max(1)).min(MAX_CWND)
-}
-
-fn rescale(bytes: u32, old_mss: u32, new_mss: u32) -> u32 {
-    let scaled = u64::from(bytes) * u64::from(new_mss) / u64::from(old_mss);
-    u32::try_from(scaled).unwrap_or(u32::MAX)
+    /// Bytes a second at which data may go out; `None` if the algorithm does not care.
+    pub(crate) fn pacing_rate(&self) -> Option<u64> {
+        self.algorithm.control().pacing_rate()
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Reno: one segment more for each window that is acknowledged, half after a loss (RFC 5681 §3.1; RFC 9293 §3.8.2,
 //! MUST-19).
 
+use super::{Ack, Algorithm, Control, Onset, Window};
+
 /// The state of congestion avoidance.
 #[derive(Clone, Debug)]
 pub(super) struct Reno {
@@ -12,21 +14,33 @@ impl Reno {
     pub(super) fn new() -> Reno {
         Reno { acked_bytes: 0 }
     }
+}
 
-    /// By how much the window grows for these acknowledged bytes: a segment for each window's worth.
-    pub(super) fn growth(&mut self, cwnd: u32, acked_bytes: u32, mss: u32) -> u32 {
-        self.acked_bytes = self.acked_bytes.saturating_add(acked_bytes);
-        if self.acked_bytes < cwnd {
-            return 0;
+impl Control for Reno {
+    fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool) {
+        if !cwnd_limited {
+            return;
         }
-        // At most one segment an ACK: an ACK of several windows at once says nothing new.
-        self.acked_bytes = (self.acked_bytes - cwnd).min(cwnd);
-        mss
+        let in_avoidance = window.slow_start(ack.delivered_bytes);
+        if in_avoidance == 0 {
+            return;
+        }
+        self.acked_bytes = self.acked_bytes.saturating_add(in_avoidance);
+        if self.acked_bytes >= window.cwnd {
+            // At most one segment an ACK: an ACK of several windows at once says nothing new.
+            self.acked_bytes = (self.acked_bytes - window.cwnd).min(window.cwnd);
+            window.grow(window.mss);
+        }
     }
 
-    /// RFC 5681 §3.1, equation 4.
-    pub(super) fn ssthresh_after_loss(&mut self, in_flight: u32, mss: u32) -> u32 {
+    /// Half of cwnd, where RFC 5681 §3.1, equation 4, has half of FlightSize: as on Linux, validation sees to it that
+    /// cwnd is what was in use.
+    fn on_congestion(&mut self, window: &mut Window, _onset: &Onset) {
         self.acked_bytes = 0;
-        (in_flight / 2).max(mss.saturating_mul(2))
+        window.set_ssthresh(window.cwnd / 2);
+    }
+
+    fn snapshot(&self) -> Option<Algorithm> {
+        Some(Algorithm::Reno(self.clone()))
     }
 }

@@ -2,139 +2,349 @@ use super::*;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-const MSS: u32 = 1000;
+use crate::tcp::SeqNumber;
 
-fn congestion() -> Congestion {
-    Congestion::new(MSS, 10)
+const MSS: u32 = 1000;
+const RTT: Duration = Duration::from_millis(100);
+const RTO: Duration = Duration::from_millis(300);
+
+fn new(kind: CongestionControl) -> Congestion {
+    Congestion::new(kind, MSS, 10, Instant::ZERO)
 }
 
+fn reno() -> Congestion {
+    new(CongestionControl::Reno)
+}
+
+/// Everything that cwnd allows goes out.
+fn fill(cc: &mut Congestion, now: Instant, una: SeqNumber) {
+    send(cc, now, una, cc.cwnd());
+}
+
+fn send(cc: &mut Congestion, now: Instant, una: SeqNumber, in_flight: u32) {
+    let nxt = una + in_flight;
+    cc.on_sent(&Sent { now, una, nxt, in_flight, rto: RTO, restart_segs: 10 });
+}
+
+pub(super) fn ack(now: Instant, una: u32, bytes: u32) -> Ack {
+    Ack {
+        now,
+        phase: Phase::Open,
+        acked_bytes: bytes,
+        delivered_bytes: bytes,
+        lost_bytes: 0,
+        ce_bytes: 0,
+        prior_in_flight: bytes,
+        in_flight: 0,
+        rtt: Some(RTT),
+        min_rtt: Some(RTT),
+        srtt: Some(RTT),
+        una: SeqNumber(una),
+        nxt: SeqNumber(una + 1_000_000),
+        rate: None,
+    }
+}
+
+/// An acknowledgement of this many bytes of a full window.
+fn grow(cc: &mut Congestion, bytes: u32) {
+    fill(cc, Instant::ZERO, SeqNumber(0));
+    cc.on_ack(&ack(Instant::ZERO, 0, bytes));
+}
+
+// RFC 5681 §3.1.
 #[test]
 fn slow_start_doubles_each_round_trip() {
-    let mut cc = congestion();
-    assert_eq!((cc.cwnd(), cc.ssthresh()), (10_000, u32::MAX));
-    for _ in 0..10 {
-        cc.on_ack(MSS, true);
+    for kind in CongestionControl::ALL {
+        let mut cc = new(kind);
+        assert_eq!((cc.cwnd(), cc.ssthresh()), (10_000, u32::MAX));
+        fill(&mut cc, Instant::ZERO, SeqNumber(0));
+        for _ in 0..10 {
+            cc.on_ack(&ack(Instant::ZERO, 0, MSS));
+        }
+        assert_eq!(cc.cwnd(), 20_000, "{kind}");
+        // One ACK of everything does the same.
+        grow(&mut cc, 20_000);
+        assert_eq!(cc.cwnd(), 40_000, "{kind}");
     }
-    assert_eq!(cc.cwnd(), 20_000);
-    // One ACK of everything does the same.
-    cc.on_ack(20_000, true);
-    assert_eq!(cc.cwnd(), 40_000);
 }
 
 #[test]
 fn does_not_grow_when_the_application_holds_back() {
-    let mut cc = congestion();
-    cc.on_ack(10_000, false);
-    assert_eq!(cc.cwnd(), 10_000);
+    for kind in CongestionControl::ALL {
+        let mut cc = new(kind);
+        send(&mut cc, Instant::ZERO, SeqNumber(0), 4_000);
+        cc.on_ack(&ack(Instant::ZERO, 4_000, 4_000));
+        assert_eq!(cc.cwnd(), 10_000, "{kind}");
+        // Half the window is enough in slow start: it was sent when cwnd was half.
+        send(&mut cc, Instant::ZERO, SeqNumber(4_000), 6_000);
+        cc.on_ack(&ack(Instant::ZERO, 10_000, 6_000));
+        assert_eq!(cc.cwnd(), 16_000, "{kind}");
+        // But not in congestion avoidance.
+        cc.on_congestion(Instant::ZERO, Cause::Loss, 16_000);
+        cc.on_recovery_done(None);
+        let cwnd = cc.cwnd();
+        for una in 0..100 {
+            send(&mut cc, Instant::ZERO, SeqNumber(una * 10_000), cwnd - 2 * MSS);
+            cc.on_ack(&ack(Instant::ZERO, una * 10_000, 6_000));
+        }
+        assert_eq!(cc.cwnd(), cwnd, "{kind}");
+    }
 }
 
 // RFC 5681 §3.1: one segment a round trip.
 #[test]
-fn avoidance_adds_one_segment_a_window() {
-    let mut cc = congestion();
-    cc.on_timeout(20_000);
-    cc.on_ack(9_000, true);
+fn reno_adds_one_segment_a_window() {
+    let mut cc = reno();
+    grow(&mut cc, 10_000);
+    cc.on_timeout(Instant::ZERO, 20_000);
+    grow(&mut cc, 9_000);
     assert_eq!(cc.cwnd(), 10_000);
     for _ in 0..9 {
-        cc.on_ack(MSS, true);
+        grow(&mut cc, MSS);
         assert_eq!(cc.cwnd(), 10_000);
     }
-    cc.on_ack(MSS, true);
+    grow(&mut cc, MSS);
     assert_eq!(cc.cwnd(), 11_000);
     // Many small ACKs do not grow it faster (RFC 3465 §2.1).
     for _ in 0..11_000 {
-        cc.on_ack(1, true);
+        grow(&mut cc, 1);
     }
     assert_eq!(cc.cwnd(), 12_000);
 }
 
 #[test]
 fn an_ack_that_crosses_ssthresh_counts_for_both() {
-    let mut cc = congestion();
-    cc.on_timeout(20_000);
-    cc.on_ack(9_000 + 10_000, true);
+    let mut cc = reno();
+    grow(&mut cc, 10_000);
+    cc.on_timeout(Instant::ZERO, 20_000);
+    grow(&mut cc, 9_000 + 10_000);
     assert_eq!(cc.cwnd(), 11_000);
 }
 
-// RFC 5681 §3.2, RFC 6582 §3.2.
+// RFC 5681 §3.2, RFC 6582 §3.2, RFC 9438 §4.6.
 #[test]
-fn fast_recovery() {
-    let mut cc = congestion();
-    cc.on_loss_detected(20_000);
-    assert_eq!((cc.ssthresh(), cc.cwnd()), (10_000, 13_000));
-    cc.on_duplicate_ack_in_recovery();
-    assert_eq!(cc.cwnd(), 14_000);
-    cc.on_partial_ack(5_000);
-    assert_eq!(cc.cwnd(), 14_000 - 5_000 + MSS);
-    cc.on_partial_ack(500);
-    assert_eq!(cc.cwnd(), 9_500);
-    cc.on_recovery_done(30_000);
-    assert_eq!(cc.cwnd(), 10_000);
-    // With little in flight there is no burst.
-    cc.on_loss_detected(20_000);
-    cc.on_recovery_done(3_000);
-    assert_eq!(cc.cwnd(), 4_000);
-    // Never less than two segments.
-    cc.on_loss_detected(1_000);
-    assert_eq!(cc.ssthresh(), 2 * MSS);
+fn an_episode_lowers_the_window_by_the_factor_of_its_algorithm() {
+    for (kind, after) in [(CongestionControl::Reno, 10_000), (CongestionControl::Cubic, 14_003)] {
+        for cause in [Cause::Loss, Cause::Ecn] {
+            let mut cc = new(kind);
+            grow(&mut cc, 10_000);
+            cc.on_congestion(Instant::ZERO, cause, 20_000);
+            assert_eq!((cc.ssthresh(), cc.cwnd()), (after, 20_000), "cwnd is for recovery to lower");
+            // Recovery's affair.
+            let mut during = ack(Instant::ZERO, 0, 5_000);
+            during.phase = Phase::Recovery;
+            cc.on_ack(&during);
+            assert_eq!(cc.cwnd(), 20_000);
+            cc.set_cwnd(17_000);
+            cc.on_recovery_done(None);
+            assert_eq!(cc.cwnd(), after);
+        }
+    }
+}
+
+// RFC 6582 §3.2 step 3.
+#[test]
+fn without_sack_the_end_of_recovery_is_no_burst() {
+    let mut cc = reno();
+    grow(&mut cc, 10_000);
+    cc.on_congestion(Instant::ZERO, Cause::Loss, 20_000);
+    cc.on_recovery_done(Some(3_000));
+    assert_eq!((cc.cwnd(), cc.ssthresh()), (4_000, 10_000));
 }
 
 // RFC 5681 §3.1: ssthresh is held when the same data times out again.
 #[test]
 fn a_second_timeout_keeps_ssthresh() {
-    let mut cc = congestion();
-    cc.on_timeout(20_000);
+    let mut cc = reno();
+    grow(&mut cc, 10_000);
+    cc.on_timeout(Instant::ZERO, 20_000);
     assert_eq!((cc.cwnd(), cc.ssthresh()), (MSS, 10_000));
-    cc.on_timeout(1_000);
+    cc.on_timeout(Instant::ZERO, 1_000);
     assert_eq!((cc.cwnd(), cc.ssthresh()), (MSS, 10_000));
-    cc.on_ack(MSS, true);
-    cc.on_timeout(8_000);
+    grow(&mut cc, 7_000);
+    cc.on_timeout(Instant::ZERO, 8_000);
     assert_eq!((cc.cwnd(), cc.ssthresh()), (MSS, 4_000));
 }
 
-// RFC 5681 §4.1.
+// Linux's tcp_enter_loss: one reduction for one window of data.
 #[test]
-fn idling_returns_to_the_initial_window() {
-    let mut cc = congestion();
-    cc.on_ack(50_000, true);
-    cc.on_idle(10);
-    assert_eq!(cc.cwnd(), 10_000);
-    cc.on_timeout(10_000);
-    cc.on_idle(10);
-    assert_eq!(cc.cwnd(), MSS);
+fn a_timeout_in_recovery_does_not_lower_ssthresh_again() {
+    let mut cc = reno();
+    grow(&mut cc, 10_000);
+    cc.on_congestion(Instant::ZERO, Cause::Loss, 20_000);
+    cc.set_cwnd(12_000);
+    cc.on_timeout(Instant::ZERO, 10_000);
+    assert_eq!((cc.cwnd(), cc.ssthresh()), (MSS, 10_000));
+    // Slow start goes on from wherever it is when the episode is over.
+    grow(&mut cc, 3_000);
+    cc.on_recovery_done(None);
+    assert_eq!(cc.cwnd(), 4_000);
+}
+
+// RFC 4015 §3.3, RFC 9438 §4.9.
+#[test]
+fn a_mistake_is_undone_even_when_it_is_over() {
+    for kind in CongestionControl::ALL {
+        let mut cc = new(kind);
+        grow(&mut cc, 10_000);
+        cc.on_congestion(Instant::ZERO, Cause::Loss, 20_000);
+        cc.on_recovery_done(None);
+        cc.undo();
+        assert_eq!((cc.cwnd(), cc.ssthresh()), (20_000, u32::MAX), "{kind}");
+        // Once.
+        cc.set_cwnd(5_000);
+        cc.undo();
+        assert_eq!(cc.cwnd(), 5_000);
+        // A time-out goes back to what was before the recovery that it interrupted.
+        cc.set_cwnd(20_000);
+        cc.on_congestion(Instant::ZERO, Cause::Loss, 20_000);
+        cc.set_cwnd(15_000);
+        cc.on_timeout(Instant::ZERO, 10_000);
+        cc.undo();
+        assert_eq!((cc.cwnd(), cc.ssthresh()), (20_000, u32::MAX), "{kind}");
+    }
+}
+
+// RFC 5681 §4.1, by the means of Linux's tcp_cwnd_restart.
+#[test]
+fn idling_halves_the_window_for_each_rto_down_to_the_restart_window() {
+    let idle = |rtos: u32| {
+        let mut cc = reno();
+        grow(&mut cc, 10_000);
+        grow(&mut cc, 20_000);
+        cc.on_idle(Instant::from_secs(9), RTO * rtos + Duration::from_millis(1), RTO, 10);
+        (cc.cwnd(), cc.ssthresh())
+    };
+    assert_eq!(idle(1), (20_000, u32::MAX));
+    assert_eq!(idle(2), (10_000, u32::MAX));
+    assert_eq!(idle(3), (10_000, u32::MAX));
+    assert_eq!(idle(200), (10_000, u32::MAX));
+    let mut cc = reno();
+    grow(&mut cc, 10_000);
+    cc.on_idle(Instant::from_secs(9), RTO, RTO, 10);
+    assert_eq!(cc.cwnd(), 20_000, "not longer than the RTO");
+    // ssthresh remembers three quarters, and no window becomes larger by idling.
+    cc.on_congestion(Instant::ZERO, Cause::Loss, 20_000);
+    cc.on_recovery_done(None);
+    grow(&mut cc, 10_000);
+    grow(&mut cc, 11_000);
+    cc.set_cwnd(40_000);
+    cc.on_idle(Instant::from_secs(9), RTO * 9, RTO, 10);
+    assert_eq!((cc.cwnd(), cc.ssthresh()), (10_000, 30_000));
+    cc.set_cwnd(3_000);
+    cc.on_idle(Instant::from_secs(9), RTO * 9, RTO, 10);
+    assert_eq!((cc.cwnd(), cc.ssthresh()), (3_000, 30_000));
+}
+
+// RFC 7661 §4.4's aim, by the means of Linux's tcp_cwnd_application_limited.
+#[test]
+fn a_window_that_is_not_used_for_an_rto_goes_halfway_to_what_is_used() {
+    let mut cc = reno();
+    for bytes in [10_000, 20_000] {
+        grow(&mut cc, bytes);
+    }
+    assert_eq!(cc.cwnd(), 40_000);
+    let mut now = Instant::ZERO;
+    let mut una = SeqNumber(1_000_000);
+    let mut cwnds = Vec::new();
+    for _ in 0..40 {
+        now += Duration::from_millis(100);
+        una += 12_000;
+        send(&mut cc, now, una, 12_000);
+        cwnds.push(cc.cwnd());
+    }
+    cwnds.dedup();
+    // Half of a window in slow start is use enough.
+    assert_eq!(cwnds, [40_000, 26_000, 19_000]);
 }
 
 #[test]
 fn another_mss_keeps_the_number_of_segments() {
-    let mut cc = congestion();
+    let mut cc = reno();
     cc.set_mss(500);
     assert_eq!((cc.cwnd(), cc.ssthresh()), (5_000, u32::MAX));
-    cc.on_loss_detected(10_000);
+    cc.on_congestion(Instant::ZERO, Cause::Loss, 10_000);
+    cc.on_recovery_done(None);
     cc.set_mss(1_000);
-    assert_eq!((cc.cwnd(), cc.ssthresh()), (13_000, 10_000));
+    assert_eq!((cc.cwnd(), cc.ssthresh()), (5_000, 5_000));
+}
+
+#[test]
+fn another_algorithm_takes_over_where_the_former_was() {
+    let mut cc = reno();
+    grow(&mut cc, 10_000);
+    cc.set_kind(CongestionControl::Cubic);
+    assert_eq!((cc.kind(), cc.cwnd()), (CongestionControl::Cubic, 20_000));
+}
+
+#[test]
+fn names_are_those_of_linux() {
+    for kind in CongestionControl::ALL {
+        assert_eq!(kind.name().parse(), Ok(kind));
+    }
+    assert!("vegas".parse::<CongestionControl>().is_err());
+    assert_eq!(CongestionControl::default().name(), "cubic");
+}
+
+#[derive(Clone, Debug)]
+enum Call {
+    Ack(u32, Option<u64>),
+    Send(u32),
+    Congestion(bool, u32),
+    Timeout(u32),
+    Done(Option<u32>),
+    Undo,
+    Idle(u64),
+    SetCwnd(u32),
+    Mss(u32),
+    Kind(CongestionControl),
+}
+
+fn calls() -> impl Strategy<Value = Vec<Call>> {
+    let bytes = prop_oneof![0u32..100_000, any::<u32>()];
+    let call = prop_oneof![
+        8 => (bytes.clone(), any::<Option<u64>>()).prop_map(|(bytes, rtt)| Call::Ack(bytes, rtt)),
+        8 => bytes.clone().prop_map(Call::Send),
+        1 => (any::<bool>(), bytes.clone()).prop_map(|(loss, flight)| Call::Congestion(loss, flight)),
+        1 => bytes.clone().prop_map(Call::Timeout),
+        1 => proptest::option::of(bytes.clone()).prop_map(Call::Done),
+        1 => Just(Call::Undo),
+        1 => (0u64..1 << 40).prop_map(Call::Idle),
+        1 => bytes.prop_map(Call::SetCwnd),
+        1 => (1u32..70_000).prop_map(Call::Mss),
+        1 => proptest::sample::select(&CongestionControl::ALL[..]).prop_map(Call::Kind),
+    ];
+    proptest::collection::vec((0u64..1 << 32, call), 0..200)
+        .prop_map(|calls| calls.into_iter().map(|(_, call)| call).collect())
 }
 
 proptest! {
     #[test]
-    fn the_window_is_never_below_a_segment(mss in 1u32..70_000, calls: Vec<(u8, u32)>) {
-        let mut cc = Congestion::new(mss, 10);
-        let mut mss = mss;
-        for (call, bytes) in calls {
-            match call % 8 {
-                0 => cc.on_ack(bytes, true),
-                1 => cc.on_loss_detected(bytes),
-                2 => cc.on_duplicate_ack_in_recovery(),
-                3 => cc.on_partial_ack(bytes),
-                4 => cc.on_recovery_done(bytes),
-                5 => cc.on_timeout(bytes),
-                6 => cc.on_idle(bytes),
-                _ => {
-                    mss = bytes % 70_000 + 1;
-                    cc.set_mss(mss);
+    fn the_windows_keep_their_bounds_whatever_happens(mss in 1u32..70_000, calls in calls(), step in 0u64..1 << 36) {
+        let mut cc = Congestion::new(CongestionControl::Cubic, mss, 10, Instant::ZERO);
+        let (mut now, mut una) = (Instant::ZERO, SeqNumber(0));
+        for call in calls {
+            now += Duration::from_nanos(step);
+            match call {
+                Call::Ack(bytes, rtt) => {
+                    una += bytes;
+                    let mut ack = ack(now, una.0 % (1 << 31), bytes);
+                    (ack.rtt, ack.srtt) = (rtt.map(Duration::from_nanos), rtt.map(Duration::from_nanos));
+                    cc.on_ack(&ack);
                 }
+                Call::Send(in_flight) => send(&mut cc, now, una, in_flight),
+                Call::Congestion(true, flight) => cc.on_congestion(now, Cause::Loss, flight),
+                Call::Congestion(false, flight) => cc.on_congestion(now, Cause::Ecn, flight),
+                Call::Timeout(flight) => cc.on_timeout(now, flight),
+                Call::Done(guard) => cc.on_recovery_done(guard),
+                Call::Undo => cc.undo(),
+                Call::Idle(nanos) => cc.on_idle(now, Duration::from_nanos(nanos), RTO, 10),
+                Call::SetCwnd(cwnd) => cc.set_cwnd(cwnd),
+                Call::Mss(mss) => cc.set_mss(mss),
+                Call::Kind(kind) => cc.set_kind(kind),
             }
-            prop_assert!(cc.cwnd() >= mss && cc.cwnd() <= MAX_CWND);
-            prop_assert!(cc.ssthresh() >= 2 * mss);
+            prop_assert!(cc.cwnd() >= cc.mss() && cc.cwnd() <= window::MAX_CWND);
+            prop_assert!(cc.ssthresh() >= 2 * cc.mss());
         }
     }
 }

@@ -46,6 +46,7 @@ impl Host {
             auto_receive_buffer: tcp.auto_tune_buffers,
             auto_send_buffer: tcp.auto_tune_buffers,
             nodelay: false,
+            congestion: tcp.congestion,
             keepalive: false,
             keepalive_idle: tcp.keepalive_idle,
             keepalive_interval: tcp.keepalive_interval,

@@ -1,0 +1,72 @@
+//! Congestion window validation: whether cwnd is what holds the sender back, and what becomes of a window that is not
+//! used (RFC 5681 §4.1; RFC 7661's aim by the means of Linux's tcp_cwnd_validate).
+
+use super::{Sent, Window};
+use crate::tcp::SeqNumber;
+use crate::time::Instant;
+
+/// How much of cwnd was in use.
+#[derive(Clone, Debug)]
+pub(super) struct Usage {
+    /// cwnd was full at some time during this window of data.
+    was_full: bool,
+    /// The most in flight during this window of data, as long as it was not full.
+    max_in_flight: u32,
+    /// Where this window of data ends.
+    end: SeqNumber,
+    /// The most in flight since `full_at`.
+    used: u32,
+    /// When cwnd was last the limit, or last lowered for not being it.
+    full_at: Instant,
+}
+
+impl Usage {
+    pub(super) fn new(now: Instant) -> Usage {
+        Usage { was_full: false, max_in_flight: 0, end: SeqNumber(0), used: 0, full_at: now }
+    }
+
+    /// Whether cwnd held the sender back in the last window of data. In slow start, half of it in use is enough: the
+    /// window that is being measured was sent with half the cwnd of now.
+    pub(super) fn is_limited(&self, window: &Window) -> bool {
+        self.was_full || (window.in_slow_start() && window.cwnd < self.max_in_flight.saturating_mul(2))
+    }
+
+    /// Data went out. Full is a window without room for one more segment.
+    pub(super) fn on_sent(&mut self, window: &Window, sent: &Sent) {
+        let is_full = sent.in_flight.saturating_add(window.mss) > window.cwnd;
+        // The window ends are compared only while they are near.
+        let is_over = sent.una.after_eq(self.end) || self.end.after(sent.nxt);
+        if is_over || is_full || (!self.was_full && sent.in_flight > self.max_in_flight) {
+            self.was_full = is_full;
+            self.max_in_flight = sent.in_flight;
+            self.end = sent.nxt;
+        }
+        if self.is_limited(window) {
+            self.used = 0;
+            self.full_at = sent.now;
+        } else {
+            self.used = self.used.max(sent.in_flight);
+        }
+    }
+
+    /// Whether cwnd has not been the limit for a whole RTO: it is then halfway to what was in use, at least the restart
+    /// window (RFC 7661's purpose, Linux's tcp_cwnd_application_limited). ssthresh keeps three quarters.
+    pub(super) fn decay(&mut self, window: &mut Window, sent: &Sent) -> bool {
+        if self.used == 0 || sent.now.duration_since(self.full_at) < sent.rto {
+            return false;
+        }
+        let used = self.used.max(window.of(sent.restart_segs));
+        (self.used, self.full_at) = (0, sent.now);
+        if used >= window.cwnd {
+            return false;
+        }
+        window.remember_in_ssthresh();
+        window.set_cwnd(window.cwnd / 2 + used / 2);
+        true
+    }
+
+    /// Nothing was in use for a while.
+    pub(super) fn on_restart(&mut self, now: Instant) {
+        (self.used, self.full_at) = (0, now);
+    }
+}
