@@ -15,6 +15,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/run",
         "cargo bench --quiet -p portolan --bench in_memory",
     ),
+    (
+        "cargo bench -p portolan-tap --bench paths",
+        "tests/run",
+        "cargo bench --quiet -p portolan-tap --bench paths",
+    ),
     ("cargo run --release -- demo", "tests/run", "cargo run --quiet --release -- demo"),
     (
         "cargo run --release -- up --isolated -- ping -c 3 10.0.0.2",
