@@ -11,6 +11,7 @@ pub mod pattern;
 mod pcap;
 mod raw_peer;
 pub mod rfc_table;
+pub mod script;
 pub mod sources;
 pub mod transcript;
 mod transfer;

@@ -231,7 +231,17 @@ fn resolution_answer(frame: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-fn tcp_segment(medium: Medium, frame: &[u8]) -> Option<TcpSegment> {
+/// TOS or traffic class of an IP packet: the ECN field is its two lowest bits.
+pub(crate) fn traffic_class(packet: &[u8]) -> u8 {
+    match packet {
+        [first, second, ..] if first >> 4 == 6 => first << 4 | second >> 4,
+        [_, second, ..] => *second,
+        _ => 0,
+    }
+}
+
+/// The TCP segment in a frame.
+pub(crate) fn tcp_segment(medium: Medium, frame: &[u8]) -> Option<TcpSegment> {
     let parsed = match medium {
         Medium::Ethernet(_) => SlicedPacket::from_ethernet(frame).ok()?,
         Medium::Ip => SlicedPacket::from_ip(frame).ok()?,

@@ -57,7 +57,7 @@ pub struct Place {
     pub function: Option<String>,
 }
 
-/// An id in code or in a test.
+/// An id in code, in a test or in a script.
 #[derive(Debug)]
 pub struct Citation {
     /// The id.
@@ -87,10 +87,12 @@ pub fn tables() -> Vec<Table> {
     tables
 }
 
-/// Everything in Rust sources that cites an id.
+/// Everything that cites an id: Rust sources and the scripts.
 pub fn all_citations() -> Vec<Citation> {
+    let mut files = rust_files();
+    files.extend(files_under("tests/scripts", ".txt"));
     let mut found = Vec::new();
-    for path in rust_files() {
+    for path in files {
         // These two hold examples of ids that do not exist.
         if path.ends_with("tests/src/rfc_table.rs") || path.ends_with("tests/tests/rfc_tables.rs") {
             continue;

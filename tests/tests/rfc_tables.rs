@@ -1,4 +1,4 @@
-//! Holds the RFC tables of `docs/rfc/` against the code and the tests: no requirement of RFC 9293 is missing,
+//! Holds the RFC tables of `docs/rfc/` against the code, the tests and the scripts: no requirement of RFC 9293 is missing,
 //! none is invented, each stands in one table once, and what is said to be done is cited where the table says.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,125 @@
+//! Settings and socket options by the names that scripts use.
+
+use std::time::Duration;
+
+use portolan::{Config, CongestionControl, SocketOption, SynCookieMode};
+
+use super::syntax::duration;
+
+/// One line `config NAME VALUE`, ready to be applied.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Setting {
+    Time(fn(&mut Config, Duration), Duration),
+    Number(fn(&mut Config, usize), usize),
+    Switch(fn(&mut Config, bool), bool),
+    Congestion(CongestionControl),
+    SynCookies(SynCookieMode),
+}
+
+impl Setting {
+    pub(super) fn apply(self, config: &mut Config) {
+        match self {
+            Setting::Time(apply, time) => apply(config, time),
+            Setting::Number(apply, number) => apply(config, number),
+            Setting::Switch(apply, on) => apply(config, on),
+            Setting::Congestion(kind) => config.tcp.congestion = kind,
+            Setting::SynCookies(mode) => config.tcp.syn_cookies = mode,
+        }
+    }
+}
+
+/// Settings of one type: the names are those of [`portolan::TcpConfig`].
+type List<T> = &'static [(&'static str, fn(&mut Config, T))];
+
+/// What is measured in time.
+const TIMES: List<Duration> = &[
+    ("initial_rto", |config, value| config.tcp.initial_rto = value),
+    ("min_rto", |config, value| config.tcp.min_rto = value),
+    ("max_rto", |config, value| config.tcp.max_rto = value),
+    ("delayed_ack", |config, value| config.tcp.delayed_ack = value),
+    ("time_wait", |config, value| config.tcp.time_wait = value),
+    ("fin_wait_2", |config, value| config.tcp.fin_wait_2 = value),
+    ("keepalive_idle", |config, value| config.tcp.keepalive_idle = value),
+    ("keepalive_interval", |config, value| config.tcp.keepalive_interval = value),
+    ("challenge_interval", |config, value| config.tcp.challenge_interval = value),
+];
+
+/// What is counted.
+const NUMBERS: List<usize> = &[
+    ("receive_buffer_bytes", |config, value| config.tcp.receive_buffer_bytes = value),
+    ("send_buffer_bytes", |config, value| config.tcp.send_buffer_bytes = value),
+    ("max_buffer_bytes", |config, value| config.tcp.max_buffer_bytes = value),
+    ("initial_window_segs", |config, value| config.tcp.initial_window_segs = value as u32),
+    ("max_run_segs", |config, value| config.tcp.max_run_segs = value),
+    ("quick_acks", |config, value| config.tcp.quick_acks = value as u8),
+    ("syn_retries", |config, value| config.tcp.syn_retries = value as u8),
+    ("syn_ack_retries", |config, value| config.tcp.syn_ack_retries = value as u8),
+    ("retries", |config, value| config.tcp.retries = value as u8),
+    ("orphan_retries", |config, value| config.tcp.orphan_retries = value as u8),
+    ("max_time_wait", |config, value| config.tcp.max_time_wait = value),
+    ("keepalive_probes", |config, value| config.tcp.keepalive_probes = value as u8),
+    ("max_backlog", |config, value| config.tcp.max_backlog = value),
+    ("max_out_of_order_ranges", |config, value| config.tcp.max_out_of_order_ranges = value),
+    ("min_mss", |config, value| config.tcp.min_mss = value as u16),
+];
+
+/// What is on or off.
+const SWITCHES: List<bool> = &[("auto_tune_buffers", |config, value| config.tcp.auto_tune_buffers = value)];
+
+fn find<T: 'static>(list: List<T>, name: &str) -> Option<fn(&mut Config, T)> {
+    list.iter().find(|(known, _)| *known == name).map(|&(_, apply)| apply)
+}
+
+pub(super) fn setting(name: &str, value: &str) -> Result<Setting, String> {
+    if let Some(apply) = find(TIMES, name) {
+        return Ok(Setting::Time(apply, duration(value)?));
+    }
+    if let Some(apply) = find(NUMBERS, name) {
+        return Ok(Setting::Number(apply, number(value)?));
+    }
+    if let Some(apply) = find(SWITCHES, name) {
+        return Ok(Setting::Switch(apply, on_or_off(name, value)?));
+    }
+    match (name, value) {
+        ("congestion", _) => Ok(Setting::Congestion(congestion(value)?)),
+        ("syn_cookies", "off") => Ok(Setting::SynCookies(SynCookieMode::Off)),
+        ("syn_cookies", "when_full") => Ok(Setting::SynCookies(SynCookieMode::WhenFull)),
+        ("syn_cookies", "always") => Ok(Setting::SynCookies(SynCookieMode::Always)),
+        _ => Err(format!("`{name} {value}` is no setting of TcpConfig that scripts know")),
+    }
+}
+
+/// An option of `setsockopt` under its Berkeley name.
+pub(super) fn socket_option(name: &str, value: &str) -> Result<SocketOption, String> {
+    let on = || on_or_off(name, value);
+    Ok(match name {
+        "SO_RCVBUF" => SocketOption::ReceiveBuffer(number(value)?),
+        "SO_SNDBUF" => SocketOption::SendBuffer(number(value)?),
+        "SO_KEEPALIVE" => SocketOption::KeepAlive(on()?),
+        "SO_LINGER" if value == "off" => SocketOption::Linger(None),
+        "SO_LINGER" => SocketOption::Linger(Some(duration(value)?)),
+        "TCP_NODELAY" => SocketOption::NoDelay(on()?),
+        "TCP_KEEPIDLE" => SocketOption::KeepIdle(duration(value)?),
+        "TCP_KEEPINTVL" => SocketOption::KeepInterval(duration(value)?),
+        "TCP_KEEPCNT" => SocketOption::KeepCount(number(value)? as u8),
+        "TCP_CONGESTION" => SocketOption::Congestion(congestion(value)?),
+        "TCP_MAXSEG" => SocketOption::MaxSegment(number(value)? as u16),
+        other => return Err(format!("`{other}` is no option that scripts know")),
+    })
+}
+
+fn on_or_off(name: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => Err(format!("{name} is on or off, not `{other}`")),
+    }
+}
+
+fn congestion(name: &str) -> Result<CongestionControl, String> {
+    name.parse().map_err(|_| format!("`{name}` is no congestion control"))
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number"))
+}
