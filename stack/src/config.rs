@@ -239,9 +239,29 @@ pub struct TcpConfig {
     pub challenge_interval: Duration,
     /// Ranges of out-of-order data one connection keeps. 64.
     pub max_out_of_order_ranges: usize,
+    /// Explicit congestion notification. [`Ecn::Accept`].
+    pub ecn: Ecn,
     /// The smallest MSS that a peer can make us use; a smaller one costs us more than it costs the peer. 48,
     /// Linux's `tcp_min_snd_mss`.
     pub min_mss: u16,
+}
+
+/// Explicit congestion notification: whether connections ask for it, and agree to it (Linux's `tcp_ecn`). Where it is
+/// agreed on, congested routers mark packets instead of dropping them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ecn {
+    /// Neither (0).
+    Off,
+    /// A listener agrees to RFC 3168 and RFC 9768 alike (5); what connects asks for nothing. The default, as Linux's of 2,
+    /// since here and there a SYN that asks is still thrown away, and costs a second.
+    #[default]
+    Accept,
+    /// As [`Ecn::Accept`], and what connects asks for RFC 3168 (4).
+    Request,
+    /// As [`Ecn::Accept`], and what connects asks for accurate ECN, RFC 9768 (3). Who does not speak it answers with
+    /// RFC 3168.
+    RequestAccurate,
 }
 
 impl Default for TcpConfig {
@@ -273,6 +293,7 @@ impl Default for TcpConfig {
             syn_cookies: SynCookieMode::WhenFull,
             challenge_interval: Duration::from_millis(500),
             max_out_of_order_ranges: 64,
+            ecn: Ecn::Accept,
             min_mss: 48,
         }
     }

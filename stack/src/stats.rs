@@ -242,6 +242,14 @@ pub struct Stats {
     pub syn_cookies_failed: u64,
     /// Transitions between the states of a connection, all together.
     pub tcp_state_changes: u64,
+    /// Connections that agreed on ECN as of RFC 3168.
+    pub tcp_ecn_connections: u64,
+    /// Connections that agreed on accurate ECN, RFC 9768.
+    pub tcp_accecn_connections: u64,
+    /// Packets marked CE (congestion experienced) that came for connections with ECN.
+    pub tcp_ce_received: u64,
+    /// Congestion windows that were reduced because the peer reported CE.
+    pub tcp_ecn_reductions: u64,
     drops: [u64; DropReason::COUNT],
 }
 
@@ -280,6 +288,10 @@ impl Stats {
             syn_cookies_received: 0,
             syn_cookies_failed: 0,
             tcp_state_changes: 0,
+            tcp_ecn_connections: 0,
+            tcp_accecn_connections: 0,
+            tcp_ce_received: 0,
+            tcp_ecn_reductions: 0,
             drops: [0; DropReason::COUNT],
         }
     }
@@ -300,7 +312,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 32] {
+    pub fn counters(&self) -> [(&'static str, u64); 36] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -334,6 +346,10 @@ impl Stats {
             ("syn_cookies_received", self.syn_cookies_received),
             ("syn_cookies_failed", self.syn_cookies_failed),
             ("tcp_state_changes", self.tcp_state_changes),
+            ("tcp_ecn_connections", self.tcp_ecn_connections),
+            ("tcp_accecn_connections", self.tcp_accecn_connections),
+            ("tcp_ce_received", self.tcp_ce_received),
+            ("tcp_ecn_reductions", self.tcp_ecn_reductions),
         ]
     }
 

@@ -105,7 +105,8 @@ impl Segmentation {
         } else {
             ip[V6_LEN_AT].copy_from_slice(&(transport_len as u16).to_be_bytes());
         }
-        self.tcp()[FLAGS_AT] = self.last_flags.0;
+        // AE stands in another byte, and is that of all segments.
+        self.tcp()[FLAGS_AT] = self.last_flags.0 as u8;
         self.sum_headers(len);
     }
 
@@ -137,7 +138,7 @@ mod tests {
     use crate::network::MacAddr;
     use crate::socket::stream_input::segment_packet;
     use crate::stats::Stats;
-    use crate::tcp::{Header, Options, Timestamps};
+    use crate::tcp::{Header, IpEcn, Options, Timestamps};
     use crate::{Config, Ctx, Instant, rng::Rng};
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -171,7 +172,7 @@ mod tests {
     proptest! {
         #[test]
         fn frames_are_those_of_single_segments(
-            is_ipv4: bool, has_link: bool, seq: u32, ack: u32, window: u16, ends: bool, options in options(),
+            is_ipv4: bool, has_link: bool, seq: u32, ack: u32, window: u16, ends: bool, is_ect: bool, options in options(),
             slices in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..400), 1..20),
             segment_len in 1usize..1461,
         ) {
@@ -179,9 +180,14 @@ mod tests {
             let [local, remote] = addrs.map(|addr| Endpoint::new(addr.parse().unwrap(), 40_000));
             let tuple = FourTuple { local, remote, scope: 0 };
             let flags = if ends { Flags::PSH_ACK.with(Flags::FIN) } else { Flags::ACK };
+            // As in AccECN, where the three bits count.
+            let (flags, ip_ecn) = match is_ect {
+                true => (flags.with(Flags::ECN), IpEcn::Ect0),
+                false => (flags, IpEcn::NotEct),
+            };
             let (src_port, dst_port) = (local.port, remote.port);
             let (seq, ack) = (SeqNumber(seq), SeqNumber(ack));
-            let header = Header { src_port, dst_port, seq, ack, flags, window, urgent: 0, options };
+            let header = Header { src_port, dst_port, seq, ack, flags, window, urgent: 0, ip_ecn, options };
             let payload: Payload = slices.into_iter().map(Bytes::from).collect();
             let single = Run::new(header.clone(), payload.clone(), segment_len);
             let single: Vec<_> = single.map(|(header, payload)| frame(&tuple, has_link, header, payload)).collect();

@@ -15,7 +15,7 @@ use crate::ip::checksum::{transport_checksum, verify_transport_checksum};
 use crate::ip::protocol;
 use crate::network::{Cast, Datagram, IpMeta, Network};
 use crate::stats::DropReason;
-use crate::tcp::{Flags, HandshakeStep, Header, SeqNumber, SynReceived, TimeWaitStep, reset_for};
+use crate::tcp::{Flags, HandshakeStep, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep, reset_for};
 use crate::timers::Armed;
 
 /// Where the checksum stands in a TCP header.
@@ -28,10 +28,12 @@ impl Sockets {
             return ctx.stats.count_drop(DropReason::TcpNotUnicast);
         }
         // Lent, not moved: every segment comes through here.
-        let parsed = Header::parse(datagram.transport());
-        let Some((header, header_len)) = &parsed else {
+        let mut parsed = Header::parse(datagram.transport());
+        let Some((header, header_len)) = &mut parsed else {
             return ctx.stats.count_drop(DropReason::BadTcp);
         };
+        header.ip_ecn = IpEcn::of_traffic_class(datagram.traffic_class);
+        let (header, header_len) = (&*header, *header_len);
         if !verify_transport_checksum(datagram.src, datagram.dst, protocol::TCP, datagram.transport()) {
             return ctx.stats.count_drop(DropReason::BadTcpChecksum);
         }
@@ -41,7 +43,7 @@ impl Sockets {
             remote: Endpoint::new(datagram.src, header.src_port),
             scope: scope_of([datagram.src, datagram.dst], datagram.iface),
         };
-        let payload = datagram.into_transport(*header_len..usize::MAX);
+        let payload = datagram.into_transport(header_len..usize::MAX);
         if !payload.is_empty() && self.is_short_of_memory(ctx.config, payload.len()) {
             return ctx.stats.count_drop(DropReason::MemoryLimit);
         }
@@ -309,7 +311,7 @@ pub(super) fn segment_packet(
         dst,
         protocol: protocol::TCP,
         hop_limit: ttl,
-        traffic_class: 0,
+        traffic_class: header.ip_ecn.bits(),
         dont_fragment: true,
         iface: iface_of(tuple.scope),
     };

@@ -6,6 +6,7 @@
 use core::time::Duration;
 
 use super::congestion::{Congestion, CongestionControl};
+use super::ecn::{EcnMode, EcnState};
 use super::receiver::Receiver;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
@@ -165,6 +166,7 @@ pub(crate) struct Connection {
     pub(super) timed_out: Option<TimedOut>,
     pub(super) congestion: Congestion,
     pub(super) recovery: Recovery,
+    pub(super) ecn: EcnState,
     pub(super) timers: Timers,
     pub(super) retries: Retries,
     pub(super) pending: Pending,
@@ -208,6 +210,7 @@ impl Connection {
                 ctx.now,
             ),
             recovery: Recovery::new(isn),
+            ecn: EcnState::asking(config.ecn),
             timers: Timers::new(),
             retries: Retries::default(),
             pending: Pending::default(),
@@ -258,6 +261,12 @@ impl Connection {
         self.rtt_probe = RttProbe::default();
         self.timers.stop(Timer::Retransmit);
         self.progress = true;
+        self.ecn.on_established(self.snd.una);
+        match self.ecn.mode() {
+            EcnMode::Off => {}
+            EcnMode::Rfc3168 => ctx.stats.tcp_ecn_connections += 1,
+            EcnMode::AccEcn => ctx.stats.tcp_accecn_connections += 1,
+        }
         self.set_state(ctx, State::Established, cause);
         if self.snd.is_fin_queued() {
             self.set_state(ctx, State::FinWait1, "closed before it was open");

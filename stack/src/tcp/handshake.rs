@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::connection::TimedOut;
+use super::ecn::{EcnAnswer, EcnState};
 use super::syn_cookies::Remembered;
 use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;
@@ -40,6 +41,7 @@ pub(crate) struct SynReceived {
     peer_window: u16,
     peer_scale: Option<u8>,
     sack_permitted: bool,
+    ecn: EcnAnswer,
     /// What the SYN-ACK offers.
     announced_mss: u16,
     window: u16,
@@ -68,6 +70,7 @@ impl SynReceived {
             peer_window: syn.window,
             peer_scale: options.window_scale,
             sack_permitted: options.sack_permitted,
+            ecn: EcnAnswer::new(ctx.config.tcp.ecn, syn),
             announced_mss: params.announced_mss,
             window: u16::try_from(params.settings.receive_buffer_bytes).unwrap_or(u16::MAX),
             scale: Connection::offered_scale(ctx),
@@ -84,10 +87,14 @@ impl SynReceived {
     pub(crate) fn cookie_syn_ack(ctx: &mut Ctx<'_>, syn: &Header, params: &OpenParams) -> Header {
         let mut record = SynReceived::new(ctx, syn, params);
         let options = &syn.options;
-        let remembered =
-            if record.timestamps.enabled { Remembered::of_syn(options) } else { Remembered::NONE };
+        let remembered = if record.timestamps.enabled {
+            Remembered::of_syn(options, record.ecn.is_rfc3168())
+        } else {
+            Remembered::NONE
+        };
         record.peer_scale = remembered.window_scale;
         record.sack_permitted = remembered.sack_permitted;
+        record.ecn.limit_to_cookie(remembered.ecn);
         let mut syn_ack = record.syn_ack(ctx.now);
         syn_ack.options.timestamps = record.timestamps.cookie_option(ctx.now, remembered);
         syn_ack
@@ -115,7 +122,8 @@ impl SynReceived {
             },
             ..Header::default()
         };
-        SynReceived { from_cookie: true, ..SynReceived::new(ctx, &syn, params) }
+        let ecn = EcnAnswer::from_cookie(ctx.config.tcp.ecn, remembered.ecn, ack);
+        SynReceived { from_cookie: true, ecn, ..SynReceived::new(ctx, &syn, params) }
     }
 
     /// The SYN-ACK: MSS always (RFC 9293 §3.7.1, MUST-14, SHLD-5), the other options where the SYN had them.
@@ -123,13 +131,14 @@ impl SynReceived {
         Header {
             seq: self.iss,
             ack: self.irs + 1,
-            flags: Flags::SYN_ACK,
+            flags: Flags::SYN_ACK.with(self.ecn.syn_ack_flags(self.retries)),
             window: self.window,
             options: Options {
                 mss: Some(self.announced_mss),
                 window_scale: self.peer_scale.map(|_| self.scale.shift()),
                 sack_permitted: self.sack_permitted,
                 timestamps: self.timestamps.option(now),
+                accecn: self.ecn.syn_ack_option(self.retries),
                 ..Options::default()
             },
             ..Header::default()
@@ -160,6 +169,11 @@ impl SynReceived {
         // The SYN again: the SYN-ACK was lost.
         if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && !is_reset && header.seq == self.irs {
             ctx.stats.count_drop(DropReason::UnexpectedSegment);
+            if self.ecn.on_repeated_syn(header) {
+                // RFC 9768 §3.1.5: nobody could tell any more what the flags of this connection mean.
+                let flags = Flags::RST_ACK;
+                return HandshakeStep::Reset(Header { ack: self.rcv_nxt(), flags, ..Header::default() });
+            }
             return self.reply(ctx, self.syn_ack(ctx.now));
         }
         // First: the sequence number.
@@ -214,7 +228,7 @@ impl SynReceived {
         Header {
             seq: self.iss + 1,
             ack: self.rcv_nxt(),
-            flags: Flags::ACK,
+            flags: Flags::ACK.with(self.ecn.ack_flags()),
             window: if self.peer_scale.is_some() { self.window >> self.scale.shift() } else { self.window },
             options: Options { timestamps: self.timestamps.option(now), ..Options::default() },
             ..Header::default()
@@ -283,6 +297,7 @@ impl SynReceived {
         syn.options.sack_permitted = self.sack_permitted;
         connection.negotiate(ctx, &syn);
         connection.timestamps = self.timestamps;
+        connection.ecn = EcnState::accepted(self.ecn, self.retries);
         connection.rcv.set_syn_window(self.window);
         connection.snd.on_syn_sent();
         connection.retries.timeouts = self.retries;

@@ -7,12 +7,13 @@ use core::fmt;
 
 use smallvec::SmallVec;
 
+use super::ecn::IpEcn;
 use super::seq::SeqNumber;
 use crate::frame::HeaderBuf;
 
-/// The control bits.
+/// The control bits; AE, the latest of them, stands in the byte before the others.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Flags(pub(crate) u8);
+pub(crate) struct Flags(pub(crate) u16);
 
 impl Flags {
     pub(crate) const FIN: Flags = Flags(0x01);
@@ -23,6 +24,10 @@ impl Flags {
     pub(crate) const URG: Flags = Flags(0x20);
     pub(crate) const ECE: Flags = Flags(0x40);
     pub(crate) const CWR: Flags = Flags(0x80);
+    /// Accurate ECN (RFC 9768 §3.1); it was the nonce sum of RFC 3540.
+    pub(crate) const AE: Flags = Flags(0x100);
+    /// The bits that speak of congestion, once ECN is agreed on.
+    pub(crate) const ECN: Flags = Flags::AE.with(Flags::CWR).with(Flags::ECE);
     pub(crate) const SYN_ACK: Flags = Flags::SYN.with(Flags::ACK);
     pub(crate) const PSH_ACK: Flags = Flags::PSH.with(Flags::ACK);
     pub(crate) const RST_ACK: Flags = Flags::RST.with(Flags::ACK);
@@ -57,6 +62,7 @@ impl fmt::Debug for Flags {
             (Flags::URG, "URG"),
             (Flags::ECE, "ECE"),
             (Flags::CWR, "CWR"),
+            (Flags::AE, "AE"),
         ];
         let mut separator = "";
         for (_, name) in names.into_iter().filter(|&(flag, _)| self.contains(flag)) {
@@ -85,6 +91,71 @@ pub(crate) struct Options {
     pub(crate) sack_permitted: bool,
     pub(crate) timestamps: Option<Timestamps>,
     pub(crate) sack: SackBlocks,
+    pub(crate) accecn: Option<AccEcnOption>,
+}
+
+/// Which counter an [`AccEcnOption`] begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AccEcnOrder {
+    /// Kind 172: ECT(0), CE, ECT(1).
+    Ect0First,
+    /// Kind 174: ECT(1), CE, ECT(0).
+    Ect1First,
+}
+
+/// RFC 9768 §3.2.3: the low 24 bits of up to three counters of bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct AccEcnOption {
+    pub(crate) order: AccEcnOrder,
+    /// How many of the counters are there.
+    len: u8,
+    counters: [[u8; 3]; 3],
+}
+
+impl AccEcnOption {
+    /// With these counters, three at most; what is beyond 24 bits is cut off.
+    pub(crate) fn new(order: AccEcnOrder, counters: &[u32]) -> AccEcnOption {
+        let mut option = AccEcnOption { order, len: 0, counters: [[0; 3]; 3] };
+        for (place, counter) in option.counters.iter_mut().zip(counters) {
+            let [_, high, middle, low] = counter.to_be_bytes();
+            *place = [high, middle, low];
+            option.len += 1;
+        }
+        option
+    }
+
+    /// The counters that are there, in the option's order.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = u32> + '_ {
+        let present = self.counters.iter().take(usize::from(self.len));
+        present.map(|&[high, middle, low]| u32::from_be_bytes([0, high, middle, low]))
+    }
+
+    /// §3.2.3: the whole fields of three bytes count, and what is left over is padding.
+    fn parse(order: AccEcnOrder, value: &[u8]) -> AccEcnOption {
+        let mut option = AccEcnOption::new(order, &[]);
+        for (place, field) in option.counters.iter_mut().zip(value.as_chunks::<3>().0) {
+            *place = *field;
+            option.len += 1;
+        }
+        option
+    }
+
+    /// On the wire, without the NOPs that align it.
+    pub(crate) fn len_with(counters: usize) -> usize {
+        2 + 3 * counters
+    }
+
+    fn emit(&self, writer: &mut Writer<'_>) {
+        let len = AccEcnOption::len_with(usize::from(self.len));
+        (len..len.next_multiple_of(4)).for_each(|_| writer.put([kind::NOP]));
+        let option_kind = match self.order {
+            AccEcnOrder::Ect0First => kind::ACCECN0,
+            AccEcnOrder::Ect1First => kind::ACCECN1,
+        };
+        // At most 11.
+        writer.put([option_kind, len as u8]);
+        self.counters.iter().take(usize::from(self.len)).for_each(|&counter| writer.put(counter));
+    }
 }
 
 /// A TCP header.
@@ -98,6 +169,8 @@ pub(crate) struct Header {
     /// As on the wire: not scaled, an unsigned number (MUST-1).
     pub(crate) window: u16,
     pub(crate) urgent: u16,
+    /// Not of the TCP header, but it travels with each: how the IP packet was marked, or is to be.
+    pub(crate) ip_ecn: IpEcn,
     pub(crate) options: Options,
 }
 
@@ -117,6 +190,8 @@ mod kind {
     pub(super) const SACK_PERMITTED: u8 = 4;
     pub(super) const SACK: u8 = 5;
     pub(super) const TIMESTAMPS: u8 = 8;
+    pub(super) const ACCECN0: u8 = 172;
+    pub(super) const ACCECN1: u8 = 174;
 
     pub(super) const MSS_LEN: u8 = 4;
     pub(super) const WINDOW_SCALE_LEN: u8 = 3;
@@ -133,7 +208,7 @@ impl Header {
         let header_len = usize::from(offset >> 4) * 4;
         // An offset below five words makes this range empty of sense, and `get` refuses it.
         let options = segment.get(FIXED_LEN..header_len)?;
-        let flags = Flags(flags);
+        let flags = Flags(u16::from(offset & 1) << 8 | u16::from(flags));
         let header = Header {
             src_port: u16::from_be_bytes([s0, s1]),
             dst_port: u16::from_be_bytes([d0, d1]),
@@ -142,6 +217,7 @@ impl Header {
             flags,
             window: u16::from_be_bytes([w0, w1]),
             urgent: u16::from_be_bytes([u0, u1]),
+            ip_ecn: IpEcn::NotEct,
             options: Options::parse(options, flags.contains(Flags::SYN)),
         };
         Some((header, header_len))
@@ -157,7 +233,8 @@ impl Header {
         writer.put(self.seq.0.to_be_bytes());
         writer.put(self.ack.0.to_be_bytes());
         // At most 60 / 4 = 15 words, so the shift keeps them all.
-        writer.put([((header_len / 4) << 4) as u8, self.flags.0]);
+        let [ae, flags] = self.flags.0.to_be_bytes();
+        writer.put([((header_len / 4) << 4) as u8 | ae, flags]);
         writer.put(self.window.to_be_bytes());
         writer.put([0, 0]);
         writer.put(self.urgent.to_be_bytes());
@@ -185,6 +262,11 @@ impl Options {
         self.len_without_sack() + if sack_blocks > 0 { 4 + 8 * sack_blocks } else { 0 }
     }
 
+    /// What is left for an option beside these.
+    pub(crate) fn room(&self) -> usize {
+        MAX_OPTIONS_LEN.saturating_sub(self.wire_len())
+    }
+
     fn len_without_sack(&self) -> usize {
         let mut len = 0;
         if self.mss.is_some() {
@@ -199,12 +281,15 @@ impl Options {
         if self.window_scale.is_some() {
             len += 4;
         }
+        if let Some(accecn) = &self.accecn {
+            len += AccEcnOption::len_with(usize::from(accecn.len)).next_multiple_of(4);
+        }
         len
     }
 
     /// Three beside timestamps, otherwise four (RFC 2018 §3).
     fn sack_blocks_that_fit(&self) -> usize {
-        let room = MAX_OPTIONS_LEN - self.len_without_sack();
+        let room = MAX_OPTIONS_LEN.saturating_sub(self.len_without_sack());
         self.sack.len().min(room.saturating_sub(4) / 8)
     }
 
@@ -259,6 +344,8 @@ impl Options {
                     self.sack.push((left, right));
                 }
             }
+            (kind::ACCECN0, value) => self.accecn = Some(AccEcnOption::parse(AccEcnOrder::Ect0First, value)),
+            (kind::ACCECN1, value) => self.accecn = Some(AccEcnOption::parse(AccEcnOrder::Ect1First, value)),
             _ => {}
         }
     }
@@ -295,6 +382,9 @@ impl Options {
                 writer.put(left.0.to_be_bytes());
                 writer.put(right.0.to_be_bytes());
             }
+        }
+        if let Some(accecn) = &self.accecn {
+            accecn.emit(writer);
         }
     }
 }

@@ -56,7 +56,7 @@ impl Connection {
     /// The next segment of an undisturbed transfer (Van Jacobson's header prediction): it cannot fail a check of the steps.
     fn is_predicted(&self, now: Instant, header: &Header, len: usize) -> bool {
         self.state == State::Established
-            && matches!(header.flags, Flags::ACK | Flags::PSH_ACK)
+            && matches!(header.flags.without(Flags::ECN), Flags::ACK | Flags::PSH_ACK)
             && header.seq == self.rcv.nxt
             && len <= self.rcv.window() as usize
             && self.rcv.is_in_order()
@@ -66,8 +66,10 @@ impl Connection {
     }
 
     fn on_predicted(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) -> Step {
-        self.on_acceptable(ctx, header);
+        self.on_acceptable(ctx, header, payload.len());
+        let una = self.snd.una;
         self.process_ack(ctx, header, payload.len());
+        self.on_ecn_feedback(ctx, header, payload.len(), una);
         self.process_text(ctx, header, header.seq, payload, false)
     }
 
@@ -82,7 +84,7 @@ impl Connection {
         self.check_reset(ctx, header)?;
         // Third step, security: there are no compartments.
         self.check_syn(ctx, header)?;
-        self.on_acceptable(ctx, header);
+        self.on_acceptable(ctx, header, payload.len());
         self.check_ack(ctx, header, payload.len())?;
         // Sixth step, urgent data: it is delivered in line and unmarked (RFC 6093 §6; SHLD-13 has programs avoid it).
         self.process_text(ctx, header, header.seq, payload, header.flags.contains(Flags::FIN))
@@ -199,6 +201,7 @@ impl Connection {
     /// Fourth step: SYN. RFC 5961 §4.2: never believed, always challenged.
     fn check_syn(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
         if header.flags.contains(Flags::SYN) {
+            self.ecn.on_repeated_syn_ack(header);
             self.challenge(ctx);
             return Break(Some(DropReason::ChallengeAck));
         }
@@ -206,10 +209,11 @@ impl Connection {
     }
 
     /// The segment has passed the checks that strangers fail: the peer is alive.
-    fn on_acceptable(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
+    fn on_acceptable(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
         self.timestamps.on_segment(ctx.now, header, self.rcv.last_ack_sent);
         self.last_heard_at = ctx.now;
         self.retries.keepalives = 0;
+        self.on_marking(ctx, header, payload_len);
     }
 
     /// Fifth step: ACK.
@@ -229,7 +233,9 @@ impl Connection {
             self.challenge(ctx);
             return Break(Some(DropReason::BadAck));
         }
+        let una = self.snd.una;
         self.process_ack(ctx, header, payload_len);
+        self.on_ecn_feedback(ctx, header, payload_len, una);
         self.after_fin_acked(ctx)
     }
 
@@ -494,10 +500,12 @@ impl Connection {
         if !has_ack {
             // Simultaneous open (MUST-10): the peer's SYN has crossed ours.
             self.retries.timeouts = 0;
+            self.ecn.on_crossing_syn(ctx.config.tcp.ecn, header);
             self.pending.syn = true;
             self.set_state(ctx, State::SynReceived, "SYN without ACK");
             return Continue(());
         }
+        self.ecn.on_syn_ack(header);
         self.on_syn_acked(ctx, header);
         self.establish(ctx, "SYN-ACK");
         self.rcv.acknowledge_now();

@@ -3,12 +3,14 @@
 //! [`Connection`] knows nothing of IP, sockets or devices: segments, user calls and time go in; segments and a
 //! deadline come out.
 
+mod accecn;
 mod assembler;
 mod autotune;
 mod byte_queue;
 #[allow(dead_code, reason = "the loss recovery that asks for all of it follows")]
 mod congestion;
 mod connection;
+mod ecn;
 mod handshake;
 mod header;
 mod input;
@@ -34,6 +36,7 @@ mod window;
 
 pub use congestion::CongestionControl;
 pub(crate) use connection::{Connection, OpenParams, Settings};
+pub(crate) use ecn::IpEcn;
 pub(crate) use handshake::{HandshakeStep, SynReceived};
 pub(crate) use header::{Flags, Header, Options, SackBlocks, Timestamps, reset_for};
 pub(crate) use isn::IsnGenerator;

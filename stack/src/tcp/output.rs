@@ -11,6 +11,8 @@ use crate::frame::Payload;
 /// Three blocks fit beside timestamps, four without (RFC 2018 §3).
 const SACK_BLOCKS_WITH_TIMESTAMPS: usize = 3;
 const SACK_BLOCKS: usize = 4;
+/// More than these give way to what AccECN has to report (RFC 9768 §3.2.3.3).
+const SACK_BLOCKS_BESIDE_ACCECN: usize = 2;
 
 /// With the headers of either family this is the largest IP packet.
 const MAX_RUN_BYTES: usize = 65_535 - 40 - 60;
@@ -43,7 +45,9 @@ impl Connection {
             State::SynSent => self.poll_syn(ctx),
             State::SynReceived => self.poll_syn(ctx).or_else(|| self.poll_ack(ctx)),
             _ => {
-                let data = if self.state.may_have_unsent() { self.poll_data(ctx) } else { None };
+                let pure_ack = if self.ecn.owes_pure_ack() { self.poll_ack(ctx) } else { None };
+                let may_send_data = pure_ack.is_none() && self.state.may_have_unsent();
+                let data = if may_send_data { self.poll_data(ctx) } else { pure_ack };
                 data.or_else(|| self.poll_keepalive(ctx)).or_else(|| self.poll_ack(ctx))
             }
         }
@@ -85,7 +89,10 @@ impl Connection {
             header.options.sack_permitted = self.sack_permitted;
             header.options.timestamps = self.timestamps.option(ctx.now);
             header.options.window_scale = self.snd.is_scaled().then_some(self.rcv.scale.shift());
+            header.flags = header.flags.with(self.ecn.crossing_flags(self.retries.timeouts));
             self.rcv.on_ack_sent();
+        } else {
+            header.flags = header.flags.with(self.ecn.syn_flags(self.retries.timeouts));
         }
         if self.snd.outstanding() == 0 {
             self.rtt_probe.start(self.snd.una + 1, ctx.now);
@@ -136,10 +143,21 @@ impl Connection {
 
     /// Eff.snd.MSS (RFC 9293 §3.7.1, MUST-16; SHLD-28): what peer and path take, less the options of the next segment.
     pub(super) fn effective_mss(&self, ctx: &Ctx<'_>) -> u32 {
-        let timestamps = self.timestamps.option(ctx.now);
-        let options = Options { timestamps, sack: self.sack_blocks(), ..Options::default() };
         // At most 40 bytes.
-        u32::from(self.send_mss(ctx)).saturating_sub(options.wire_len() as u32).max(1)
+        u32::from(self.send_mss(ctx)).saturating_sub(self.next_options(ctx).wire_len() as u32).max(1)
+    }
+
+    /// The options of the next segment without SYN.
+    fn next_options(&self, ctx: &Ctx<'_>) -> Options {
+        let timestamps = self.timestamps.option(ctx.now);
+        let mut options = Options { timestamps, sack: self.sack_blocks(), ..Options::default() };
+        if let Some(accurate) = self.ecn.accurate() {
+            if accurate.has_news_of_ce() {
+                options.sack.truncate(SACK_BLOCKS_BESIDE_ACCECN);
+            }
+            options.accecn = accurate.option(options.room());
+        }
+        options
     }
 
     fn sack_blocks(&self) -> super::SackBlocks {
@@ -154,7 +172,8 @@ impl Connection {
     /// segment by segment: an acknowledgement may come in between and save the rest.
     fn send_run(&mut self, ctx: &mut Ctx<'_>, mss: u32, cwnd: u32, len: usize, fin: bool) -> Run {
         let seq = self.snd.nxt;
-        let max_segs = if self.snd.is_resending() { 1 } else { ctx.config.tcp.max_run_segs };
+        let goes_alone = self.snd.is_resending() || self.ecn.owes_cwr();
+        let max_segs = if goes_alone { 1 } else { ctx.config.tcp.max_run_segs };
         let full = mss as usize;
         let (mut len, mut fin, mut last, mut segs) = (len, fin, len, 1);
         self.on_next_sent(ctx, mss, len, fin);
@@ -259,6 +278,10 @@ impl Connection {
         if fin {
             header.flags = header.flags.with(Flags::FIN);
         }
+        // A probe of a closed window does not move SND.NXT.
+        if len > 0 && seq.before(self.snd.nxt) {
+            self.ecn.write_data(&mut header, len as u32);
+        }
         self.last_data_sent_at = ctx.now;
         Run::new(header, payload, segment_len)
     }
@@ -277,7 +300,9 @@ impl Connection {
             return None;
         }
         self.rcv.on_pure_ack_sent();
-        Some(Run::one(self.ack_header(ctx, self.snd.ack_seq()), Payload::new()))
+        let mut header = self.ack_header(ctx, self.snd.ack_seq());
+        self.ecn.write_pure_ack(&mut header);
+        Some(Run::one(header, Payload::new()))
     }
 
     /// A header that acknowledges everything received, with the window, the timestamps and what came out of order.
@@ -289,8 +314,8 @@ impl Connection {
             window: self.rcv.advertise(),
             ..Header::default()
         };
-        header.options.timestamps = self.timestamps.option(ctx.now);
-        header.options.sack = self.sack_blocks();
+        header.options = self.next_options(ctx);
+        self.ecn.write(&mut header);
         self.rcv.on_ack_sent();
         self.timers.stop(Timer::DelayedAck);
         header

@@ -356,6 +356,17 @@ impl Receiver {
         timer
     }
 
+    /// At once, and so are the acknowledgements of the next segments (Linux's tcp_enter_quickack_mode).
+    pub(super) fn acknowledge_quickly(&mut self, segments: u8) {
+        self.quick_acks = self.quick_acks.max(segments);
+        self.acknowledge_now();
+    }
+
+    /// Whether something was received that no acknowledgement has named.
+    pub(super) fn has_unacknowledged(&self) -> bool {
+        self.nxt != self.last_ack_sent
+    }
+
     /// A segment that did not move RCV.NXT: a duplicate acknowledgement at once (RFC 5681 §4.2, MAY-13), one for each.
     pub(super) fn owe_duplicate(&mut self) {
         self.duplicates_owed = self.duplicates_owed.saturating_add(1);

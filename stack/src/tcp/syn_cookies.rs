@@ -40,6 +40,8 @@ const OPTION_MASK: u32 = (1 << OPTION_BITS) - 1;
 /// The window scale; no peer has the largest value, which stands for none.
 const SCALE_MASK: u32 = 0xf;
 const SACK_PERMITTED: u32 = 1 << 4;
+/// As of RFC 3168; of accurate ECN the ACK itself speaks.
+const ECN: u32 = 1 << 5;
 
 /// Makes cookies and knows its own again.
 #[derive(Debug)]
@@ -113,20 +115,22 @@ fn mss_table(tuple: &FourTuple) -> &'static [u16; 4] {
 pub(super) struct Remembered {
     pub(super) window_scale: Option<u8>,
     pub(super) sack_permitted: bool,
+    pub(super) ecn: bool,
 }
 
 impl Remembered {
     /// Nothing: what a peer without timestamps is left with.
-    pub(super) const NONE: Remembered = Remembered { window_scale: None, sack_permitted: false };
+    pub(super) const NONE: Remembered = Remembered { window_scale: None, sack_permitted: false, ecn: false };
 
-    pub(super) fn of_syn(options: &Options) -> Remembered {
-        Remembered { window_scale: options.window_scale, sack_permitted: options.sack_permitted }
+    pub(super) fn of_syn(options: &Options, ecn: bool) -> Remembered {
+        Remembered { window_scale: options.window_scale, sack_permitted: options.sack_permitted, ecn }
     }
 
     /// The latest reading of the clock, at or before `clock`, that has the options in its lowest bits.
     pub(super) fn into_clock(self, clock: u32) -> u32 {
         let scale = self.window_scale.map_or(SCALE_MASK, |shift| u32::from(shift) & SCALE_MASK);
-        let bits = scale | if self.sack_permitted { SACK_PERMITTED } else { 0 };
+        let sack_permitted = if self.sack_permitted { SACK_PERMITTED } else { 0 };
+        let bits = scale | sack_permitted | if self.ecn { ECN } else { 0 };
         let marked = (clock & !OPTION_MASK) | bits;
         if marked > clock { marked.wrapping_sub(1 << OPTION_BITS) } else { marked }
     }
@@ -138,6 +142,7 @@ impl Remembered {
             // At most 14.
             window_scale: (scale != SCALE_MASK).then_some(scale as u8),
             sack_permitted: clock & SACK_PERMITTED != 0,
+            ecn: clock & ECN != 0,
         }
     }
 }
@@ -232,8 +237,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn options_come_back_from_the_clock(clock: u32, shift in 0..=14u8, scales: bool, sack_permitted: bool) {
-            let sent = Remembered { window_scale: scales.then_some(shift), sack_permitted };
+        fn options_come_back_from_the_clock(
+            clock: u32, shift in 0..=14u8, scales: bool, sack_permitted: bool, ecn: bool,
+        ) {
+            let sent = Remembered { window_scale: scales.then_some(shift), sack_permitted, ecn };
             let marked = sent.into_clock(clock);
             prop_assert_eq!(Remembered::from_clock(marked), sent);
             // Never later than the clock, for it must not go back afterwards.

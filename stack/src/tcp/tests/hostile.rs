@@ -13,7 +13,7 @@ use crate::tcp::{Flags, Header, SackBlocks, SeqNumber, State, Timestamps};
 #[derive(Clone, Debug)]
 enum Happening {
     Segment {
-        flags: u8,
+        flags: u16,
         /// From what the connection expects.
         seq: i32,
         /// From SND.UNA.
@@ -45,9 +45,9 @@ fn offset() -> impl Strategy<Value = i32> {
     prop_oneof![4 => -3i32..4, 2 => -3000i32..3000, 1 => -100_000i32..100_000, 1 => any::<i32>()]
 }
 
-fn flags() -> impl Strategy<Value = u8> {
-    let usual = prop_oneof![Just(0x10u8), Just(0x18), Just(0x11), Just(0x02), Just(0x12), Just(0x04)];
-    prop_oneof![6 => usual, 1 => any::<u8>()]
+fn flags() -> impl Strategy<Value = u16> {
+    let usual = prop_oneof![Just(0x10u16), Just(0x18), Just(0x11), Just(0x02), Just(0x12), Just(0x04)];
+    prop_oneof![6 => usual, 1 => 0u16..0x200]
 }
 
 fn segment() -> impl Strategy<Value = Happening> {

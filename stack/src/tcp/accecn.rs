@@ -1,0 +1,352 @@
+//! Accurate ECN (RFC 9768): every segment carries the low three bits of how many packets came marked CE, and an option
+//! how many bytes came with each marking. Names of counters are those of the RFC: `r` counts what we received, `s` is
+//! what we know of the peer's.
+
+use super::ecn::{AckDemand, IpEcn, ace, ace_flags, handshake_encoding};
+use super::header::{AccEcnOption, AccEcnOrder};
+use super::{Flags, Header};
+
+/// §3.2.1: not zero, so that zeroed fields can be told.
+const CEP_AT_FIRST: u32 = 5;
+const BYTES_AT_FIRST: Bytes = Bytes { e0b: 1, ceb: 0, e1b: 1 };
+/// What the three bits hold.
+const ACE_MAX: u32 = 7;
+/// What a field of the option holds.
+const FIELD_MASK: u32 = 0xff_ffff;
+/// §3.2.2.5.1: CE marks that are acknowledged at the latest, while data waits for it or none does.
+const CE_PER_ACK: u8 = 2;
+const CE_PER_ACK_OF_ACKS: u8 = 3;
+
+/// Bytes of payload by their marking; they wrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bytes {
+    e0b: u32,
+    ceb: u32,
+    e1b: u32,
+}
+
+impl Bytes {
+    /// In the option's order.
+    fn in_order(self, order: AccEcnOrder) -> [u32; 3] {
+        match order {
+            AccEcnOrder::Ect0First => [self.e0b, self.ceb, self.e1b],
+            AccEcnOrder::Ect1First => [self.e1b, self.ceb, self.e0b],
+        }
+    }
+
+    fn from_order(order: AccEcnOrder, [first, ceb, last]: [u32; 3]) -> Bytes {
+        match order {
+            AccEcnOrder::Ect0First => Bytes { e0b: first, ceb, e1b: last },
+            AccEcnOrder::Ect1First => Bytes { e0b: last, ceb, e1b: first },
+        }
+    }
+}
+
+/// What an acknowledgement has newly delivered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivered {
+    pub(super) bytes: u32,
+    pub(super) segs: u32,
+    pub(super) mss: u32,
+}
+
+/// What the peer's next segment without SYN is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaits {
+    /// At the server: a pure ACK has the encoding of the handshake (§3.2.2.1).
+    HandshakeAck,
+    /// The first counter (§3.2.2.4).
+    FirstCounter,
+    Counter,
+}
+
+/// Whether the peer's options are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// None has come yet.
+    Unknown,
+    Believed,
+    /// Somebody on the way sets them to zero (§3.2.3.2.4).
+    Ignored,
+}
+
+/// One connection's; only those that agreed on AccECN have it.
+#[derive(Debug)]
+pub(super) struct AccEcn {
+    r_cep: u32,
+    r: Bytes,
+    /// What the last option said.
+    reported: Bytes,
+    /// Marks since an acknowledgement went out.
+    ce_since_ack: u8,
+    /// How the packet before was marked.
+    last: IpEcn,
+    /// Options with all counters that are still to go out: they show whether the path lets them through.
+    whole_options: u8,
+    /// What the last option said once more: it may have been lost.
+    repeats: bool,
+    /// Cleared when a SYN-ACK with one was lost.
+    sends_options: bool,
+    /// The next pure ACK says how a packet of the handshake came.
+    reflection: Option<IpEcn>,
+    /// How a SYN that crossed ours came.
+    syn_ecn: IpEcn,
+
+    s_cep: u32,
+    s: Bytes,
+    awaits: Awaits,
+    trust: Trust,
+    /// Of the last segment whose feedback counted.
+    timestamp: u32,
+    /// Whether our data may be ECN-capable.
+    may_mark: bool,
+    /// Whether what the peer counts means anything.
+    heeds: bool,
+}
+
+impl AccEcn {
+    fn new(awaits: Awaits) -> AccEcn {
+        AccEcn {
+            r_cep: CEP_AT_FIRST,
+            r: BYTES_AT_FIRST,
+            reported: BYTES_AT_FIRST,
+            ce_since_ack: 0,
+            last: IpEcn::NotEct,
+            whole_options: 0,
+            repeats: false,
+            sends_options: true,
+            reflection: None,
+            syn_ecn: IpEcn::NotEct,
+            s_cep: CEP_AT_FIRST,
+            s: BYTES_AT_FIRST,
+            awaits,
+            trust: Trust::Unknown,
+            timestamp: 0,
+            may_mark: true,
+            heeds: true,
+        }
+    }
+
+    /// This SYN-ACK agrees. Its flags say how our SYN came, which was not ECN-capable: had that changed on the way, the
+    /// path would not be fit for marks (§3.2.2.3).
+    pub(super) fn of_client(syn_ack: &Header) -> AccEcn {
+        let mut accurate = AccEcn::new(Awaits::FirstCounter);
+        // 101 is reserved, and read as if nothing had changed (§3.1.3).
+        accurate.may_mark = matches!(ace(syn_ack.flags), 0b010 | 0b101);
+        accurate.reflect(syn_ack.ip_ecn);
+        // §3.2.3.2.1: the ACK of the SYN-ACK, and the first data.
+        accurate.whole_options = 2;
+        accurate.read_option(syn_ack);
+        accurate
+    }
+
+    /// After a passive handshake, whose SYN-ACK was repeated so often. If one had no flags, as the third, or a SYN had
+    /// none, the client may be in another mode (§3.1.5). The first had an option, and was lost (§3.2.3.2.2).
+    pub(super) fn of_server(repeated: u8, is_doubtful: bool) -> AccEcn {
+        let mut accurate = AccEcn::new(Awaits::HandshakeAck);
+        accurate.may_mark = repeated <= 1 && !is_doubtful;
+        accurate.sends_options = repeated == 0;
+        accurate
+    }
+
+    /// Both SYNs asked, and crossed.
+    pub(super) fn of_crossing(syn_ecn: IpEcn) -> AccEcn {
+        AccEcn { syn_ecn, ..AccEcn::new(Awaits::FirstCounter) }
+    }
+
+    pub(super) fn syn_ecn(&self) -> IpEcn {
+        self.syn_ecn
+    }
+
+    /// The option of the first SYN-ACK.
+    pub(super) fn first_option() -> AccEcnOption {
+        AccEcnOption::new(AccEcnOrder::Ect0First, &BYTES_AT_FIRST.in_order(AccEcnOrder::Ect0First))
+    }
+
+    /// The ACE field before anything was marked.
+    pub(super) fn first_ace() -> Flags {
+        ace_flags(CEP_AT_FIRST as u8)
+    }
+
+    pub(super) fn reflects(&self) -> bool {
+        self.reflection.is_some()
+    }
+
+    /// A SYN-ACK came so. The mark of one is counted, those of others are not (§3.2.2.2).
+    pub(super) fn reflect(&mut self, syn_ack_ecn: IpEcn) {
+        self.reflection = Some(syn_ack_ecn);
+        if syn_ack_ecn == IpEcn::Ce && self.r_cep == CEP_AT_FIRST {
+            self.r_cep += 1;
+        }
+    }
+
+    /// An acceptable packet came so marked (§3.2, §3.2.2.5.1).
+    pub(super) fn on_packet(
+        &mut self,
+        ecn: IpEcn,
+        payload_len: usize,
+        has_unacknowledged: bool,
+    ) -> AckDemand {
+        // A segment is at most 64 KiB.
+        let bytes = payload_len as u32;
+        match ecn {
+            IpEcn::NotEct => {}
+            IpEcn::Ect0 => self.r.e0b = self.r.e0b.wrapping_add(bytes),
+            IpEcn::Ect1 => self.r.e1b = self.r.e1b.wrapping_add(bytes),
+            IpEcn::Ce => {
+                self.r.ceb = self.r.ceb.wrapping_add(bytes);
+                self.r_cep = self.r_cep.wrapping_add(1);
+                self.ce_since_ack = self.ce_since_ack.saturating_add(1);
+            }
+        }
+        let has_changed = ecn == IpEcn::Ce && self.last != IpEcn::Ce && bytes > 0;
+        self.last = ecn;
+        let limit = if bytes > 0 || has_unacknowledged { CE_PER_ACK } else { CE_PER_ACK_OF_ACKS };
+        let is_due = has_changed || (ecn == IpEcn::Ce && self.ce_since_ack >= limit);
+        if is_due { AckDemand::Now } else { AckDemand::Ordinary }
+    }
+
+    /// The ACE field of a segment without SYN, whose option is filled in already.
+    pub(super) fn write(&mut self, header: &mut Header) {
+        // The low three bits.
+        header.flags = header.flags.without(Flags::ECN).with(ace_flags(self.r_cep as u8));
+        self.ce_since_ack = 0;
+        if header.options.accecn.is_some() {
+            self.repeats = self.reported != self.r;
+            self.reported = self.r;
+            self.whole_options = self.whole_options.saturating_sub(1);
+        }
+    }
+
+    /// The pure ACK of a SYN-ACK (§3.2.2.1).
+    pub(super) fn write_reflection(&mut self, header: &mut Header) {
+        if let Some(ecn) = self.reflection.take() {
+            header.flags = header.flags.without(Flags::ECN).with(ace_flags(handshake_encoding(ecn)));
+        }
+    }
+
+    /// Whether bytes came marked CE that no option has named yet. It then goes before a third SACK block.
+    pub(super) fn has_news_of_ce(&self) -> bool {
+        self.sends_options && self.r.ceb != self.reported.ceb
+    }
+
+    /// The option for the next segment, in at most `room` bytes (§3.2.3.3, the simple scheme): while counters change, and
+    /// once more. It names all that ever changed, if need be only those that did since the last one.
+    pub(super) fn option(&self, room: usize) -> Option<AccEcnOption> {
+        let is_due = self.whole_options > 0 || self.repeats || self.r != self.reported;
+        if !is_due || !self.sends_options {
+            return None;
+        }
+        let never_ect0 = self.r.e0b == BYTES_AT_FIRST.e0b && self.r.e1b != BYTES_AT_FIRST.e1b;
+        let order = if never_ect0 { AccEcnOrder::Ect1First } else { AccEcnOrder::Ect0First };
+        let now = self.r.in_order(order);
+        let fields_other_than = |then: Bytes| {
+            let differs = now.into_iter().zip(then.in_order(order)).rposition(|(now, then)| now != then);
+            differs.map_or(0, |last| last + 1)
+        };
+        let least = fields_other_than(self.reported);
+        let wanted = if self.whole_options > 0 { 3 } else { fields_other_than(BYTES_AT_FIRST) };
+        let fits = |&count: &usize| AccEcnOption::len_with(count).next_multiple_of(4) <= room;
+        let count = (least..=wanted).rev().find(fits)?;
+        now.get(..count).map(|counters| AccEcnOption::new(order, counters))
+    }
+
+    /// What the peer counts, from an acceptable segment without SYN: how many packets more came marked CE.
+    pub(super) fn on_feedback(&mut self, header: &Header, payload_len: usize, delivered: Delivered) -> u32 {
+        // §3.2.2.2, Appendix A.1: feedback that may be older than what we know counts for nothing.
+        let timestamp = header.options.timestamps.map(|timestamps| timestamps.value);
+        let is_later = timestamp.is_some_and(|value| (value.wrapping_sub(self.timestamp) as i32) > 0);
+        let is_first = self.awaits != Awaits::Counter;
+        if delivered.bytes == 0 && !is_later && !is_first {
+            return 0;
+        }
+        self.timestamp = timestamp.unwrap_or(self.timestamp);
+        let ce_bytes = self.read_option(header);
+        let number = ace(header.flags);
+        let is_pure_ack = payload_len == 0 && header.options.sack.is_empty();
+        match core::mem::replace(&mut self.awaits, Awaits::Counter) {
+            Awaits::HandshakeAck if is_pure_ack => return self.on_handshake_ack(number),
+            // §3.2.2.4.
+            Awaits::HandshakeAck | Awaits::FirstCounter if number == 0 => self.distrust(),
+            _ => {}
+        }
+        let ce_segs = self.new_ce_segs(number, delivered, ce_bytes);
+        self.s_cep = self.s_cep.wrapping_add(ce_segs);
+        if ce_segs == 0 && ce_bytes.is_some_and(|bytes| bytes > 0) && delivered.segs <= ACE_MAX {
+            // §3.2.3.2.5: bytes were marked and no packets: somebody writes into one of the two.
+            self.may_mark = false;
+        }
+        if self.heeds { ce_segs } else { 0 }
+    }
+
+    /// Table 4: how our SYN-ACK came, which was not ECN-capable.
+    fn on_handshake_ack(&mut self, number: u8) -> u32 {
+        match number {
+            0b000 => self.distrust(),
+            0b001 | 0b010 | 0b101 | 0b111 => {}
+            // §3.2.2.3: the path changes marks.
+            0b110 => {
+                self.may_mark = false;
+                self.s_cep = CEP_AT_FIRST + 1;
+                return 1;
+            }
+            _ => self.may_mark = false,
+        }
+        0
+    }
+
+    /// The three flags are zero where they cannot be: the peer is in no such mode, or somebody clears them.
+    fn distrust(&mut self) {
+        self.may_mark = false;
+        self.heeds = false;
+    }
+
+    /// By how much s.cep grows. The three bits may have gone round where an ACK covers many segments: then the most that
+    /// is possible counts, unless an option shows that it was less (§3.2.2.5.2, Appendix A.2).
+    fn new_ce_segs(&self, number: u8, delivered: Delivered, ce_bytes: Option<u32>) -> u32 {
+        let least = u32::from(number).wrapping_sub(self.s_cep) & ACE_MAX;
+        if delivered.segs <= ACE_MAX {
+            return least;
+        }
+        let most = delivered.segs - ((delivered.segs - least) & ACE_MAX);
+        let Some(ce_bytes) = ce_bytes else { return most };
+        let likely = ce_bytes.min(delivered.bytes).div_ceil(delivered.mss.max(1));
+        (least + likely.saturating_sub(least).next_multiple_of(ACE_MAX + 1)).min(most)
+    }
+
+    /// The bytes that the option newly reports as marked, if there is one to be believed (§3.2.3.1). A peer whose options
+    /// get here leaves them out where nothing has changed, or other options leave no room.
+    fn read_option(&mut self, header: &Header) -> Option<u32> {
+        let has_room = header.options.room() >= AccEcnOption::len_with(2);
+        let option = match &header.options.accecn {
+            None if self.trust == Trust::Believed && has_room => return Some(0),
+            option => option.as_ref().filter(|_| self.trust != Trust::Ignored)?,
+        };
+        let known = self.s.in_order(option.order);
+        let is_zeroed = |at: usize, field: u32| at != 1 && field == 0;
+        if self.trust == Trust::Unknown {
+            let has_zero = option.counters().enumerate().any(|(at, field)| is_zeroed(at, field));
+            self.trust = if has_zero { Trust::Ignored } else { Trust::Believed };
+        }
+        let mut counters = known;
+        for (counter, field) in counters.iter_mut().zip(option.counters()) {
+            let growth = field.wrapping_sub(*counter) & FIELD_MASK;
+            // More than half round is backwards: an older segment.
+            if self.trust == Trust::Ignored || growth > FIELD_MASK / 2 {
+                return None;
+            }
+            *counter = counter.wrapping_add(growth);
+        }
+        let before = self.s.ceb;
+        self.s = Bytes::from_order(option.order, counters);
+        // An option that ends before ECEB says that it did not change (§3.2.3).
+        Some(self.s.ceb.wrapping_sub(before))
+    }
+
+    pub(super) fn may_mark(&self) -> bool {
+        self.may_mark
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,434 @@
+//! Explicit congestion notification: what the handshake agrees on, and RFC 3168's feedback. The feedback of RFC 9768
+//! is in [`accecn`](super::accecn).
+//!
+//! A router that would drop a packet marks it CE instead, if it is ECN-capable. The receiver says so in its
+//! acknowledgements, and the sender slows down as for a loss, with nothing to send again.
+
+use alloc::boxed::Box;
+
+use super::accecn::{AccEcn, Delivered};
+use super::congestion::Cause;
+use super::header::AccEcnOption;
+use super::{Connection, Flags, Header, SeqNumber};
+use crate::Ctx;
+use crate::config::Ecn;
+
+/// The ECN field of an IP packet (RFC 3168 §5), the low two bits of the traffic class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum IpEcn {
+    /// Whoever sent it does not take part: congested routers drop it.
+    #[default]
+    NotEct = 0,
+    Ect1 = 1,
+    /// ECN-capable; what we send (RFC 8311 §4.2).
+    Ect0 = 2,
+    /// Congestion experienced.
+    Ce = 3,
+}
+
+impl IpEcn {
+    pub(crate) fn of_traffic_class(traffic_class: u8) -> IpEcn {
+        match traffic_class & 3 {
+            0 => IpEcn::NotEct,
+            1 => IpEcn::Ect1,
+            2 => IpEcn::Ect0,
+            _ => IpEcn::Ce,
+        }
+    }
+
+    pub(crate) fn bits(self) -> u8 {
+        self as u8
+    }
+}
+
+/// How the two ends of a connection speak of congestion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum EcnMode {
+    #[default]
+    Off,
+    /// RFC 3168: ECE until CWR, one signal a round trip.
+    Rfc3168,
+    /// RFC 9768: a counter in every segment.
+    AccEcn,
+}
+
+impl EcnMode {
+    /// What a listener answers to this SYN (RFC 9768 §3.1, table 2).
+    pub(crate) fn for_syn(policy: Ecn, syn: &Header) -> EcnMode {
+        match ace(syn.flags) {
+            _ if policy == Ecn::Off => EcnMode::Off,
+            0b000 => EcnMode::Off,
+            // Linux's tcp_ecn_create_request: no SYN of RFC 3168 is ECN-capable, so somebody on the way writes there.
+            0b011 if syn.ip_ecn != IpEcn::NotEct => EcnMode::Off,
+            0b011 => EcnMode::Rfc3168,
+            // §3.1.3: also what is reserved today.
+            _ => EcnMode::AccEcn,
+        }
+    }
+
+    /// What a SYN that asked for `asked` has got with this SYN-ACK (RFC 9768 §3.1.2, RFC 3168 §6.1.1).
+    fn for_syn_ack(asked: EcnMode, flags: Flags) -> EcnMode {
+        match (asked, ace(flags)) {
+            (EcnMode::Off, _) | (EcnMode::AccEcn, 0b000) => EcnMode::Off,
+            // Both flags come from a host that mirrors what it does not know.
+            (EcnMode::AccEcn, 0b111) => EcnMode::Off,
+            (EcnMode::AccEcn, 0b001) => EcnMode::Rfc3168,
+            (EcnMode::AccEcn, _) => EcnMode::AccEcn,
+            (EcnMode::Rfc3168, bits) if bits & 0b011 == 0b001 => EcnMode::Rfc3168,
+            (EcnMode::Rfc3168, _) => EcnMode::Off,
+        }
+    }
+
+    /// The flags of a SYN-ACK. That of AccECN says how the SYN came. After two that were lost it is sent as of old
+    /// (RFC 9768 §3.2.3.2.2).
+    pub(crate) fn syn_ack_flags(self, syn_ecn: IpEcn, repeated: u8) -> Flags {
+        match self {
+            EcnMode::Off => Flags::default(),
+            EcnMode::Rfc3168 => Flags::ECE,
+            EcnMode::AccEcn if repeated > 1 => Flags::default(),
+            EcnMode::AccEcn => ace_flags(handshake_encoding(syn_ecn)),
+        }
+    }
+}
+
+/// What a listener's record of a handshake keeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EcnAnswer {
+    mode: EcnMode,
+    /// How the packet of the latest SYN was marked.
+    syn_ecn: IpEcn,
+    /// A SYN came that asked for nothing: the client may have given up asking.
+    is_doubtful: bool,
+}
+
+impl EcnAnswer {
+    pub(super) fn new(policy: Ecn, syn: &Header) -> EcnAnswer {
+        EcnAnswer { mode: EcnMode::for_syn(policy, syn), syn_ecn: syn.ip_ecn, is_doubtful: false }
+    }
+
+    /// The SYN again. The mode stays that of the first, and the next SYN-ACK speaks of the latest (RFC 9768 §3.1.5).
+    /// Whether the two asked for things that cannot both be meant.
+    pub(super) fn on_repeated_syn(&mut self, syn: &Header) -> bool {
+        self.syn_ecn = syn.ip_ecn;
+        self.is_doubtful |= ace(syn.flags) == 0b000;
+        let asks_rfc3168 = ace(syn.flags) == 0b011;
+        match self.mode {
+            EcnMode::Off => false,
+            EcnMode::AccEcn => asks_rfc3168,
+            EcnMode::Rfc3168 => !asks_rfc3168 && ace(syn.flags) != 0b000,
+        }
+    }
+
+    pub(super) fn is_rfc3168(&self) -> bool {
+        self.mode == EcnMode::Rfc3168
+    }
+
+    /// The SYN-ACK is a cookie, and this is whether RFC 3168 comes back with it.
+    pub(super) fn limit_to_cookie(&mut self, comes_back: bool) {
+        if self.is_rfc3168() && !comes_back {
+            self.mode = EcnMode::Off;
+        }
+    }
+
+    /// A cookie has come back, and this with it. An ACK of accurate ECN shows that it is one (RFC 9768 §5.1).
+    pub(super) fn from_cookie(policy: Ecn, is_rfc3168: bool, ack: &Header) -> EcnAnswer {
+        let mode = match ace(ack.flags) {
+            _ if policy == Ecn::Off => EcnMode::Off,
+            0b010.. => EcnMode::AccEcn,
+            _ if is_rfc3168 => EcnMode::Rfc3168,
+            _ => EcnMode::Off,
+        };
+        EcnAnswer { mode, syn_ecn: IpEcn::NotEct, is_doubtful: false }
+    }
+
+    /// The flags of a SYN-ACK that was repeated so often.
+    pub(super) fn syn_ack_flags(&self, repeated: u8) -> Flags {
+        self.mode.syn_ack_flags(self.syn_ecn, repeated)
+    }
+
+    /// It tries whether the path lets the option through, and if it is lost, not again (RFC 9768 §3.2.3.2).
+    pub(super) fn syn_ack_option(&self, repeated: u8) -> Option<AccEcnOption> {
+        (self.mode == EcnMode::AccEcn && repeated == 0).then(AccEcn::first_option)
+    }
+
+    /// The flags of an acknowledgement before the handshake is over.
+    pub(super) fn ack_flags(&self) -> Flags {
+        if self.mode == EcnMode::AccEcn { AccEcn::first_ace() } else { Flags::default() }
+    }
+}
+
+/// The three flags as a number (RFC 9768 §3.2.2).
+pub(super) fn ace(flags: Flags) -> u8 {
+    u8::from(flags.contains(Flags::AE)) << 2
+        | u8::from(flags.contains(Flags::CWR)) << 1
+        | u8::from(flags.contains(Flags::ECE))
+}
+
+/// The low three bits of a number as flags.
+pub(super) fn ace_flags(number: u8) -> Flags {
+    let bits = [(0b100, Flags::AE), (0b010, Flags::CWR), (0b001, Flags::ECE)];
+    let set = bits.into_iter().filter(|(bit, _)| number & bit != 0);
+    set.fold(Flags::default(), |all, (_, flag)| all.with(flag))
+}
+
+/// RFC 9768 tables 2 and 3: how a packet of the handshake was marked.
+pub(super) fn handshake_encoding(ecn: IpEcn) -> u8 {
+    match ecn {
+        IpEcn::NotEct => 0b010,
+        IpEcn::Ect1 => 0b011,
+        IpEcn::Ect0 => 0b100,
+        IpEcn::Ce => 0b110,
+    }
+}
+
+/// The ECN of one connection.
+#[derive(Debug, Default)]
+pub(super) struct EcnState {
+    mode: EcnMode,
+    /// What our SYN asks for.
+    asked: EcnMode,
+    /// RFC 3168 §6.1.3: CE has come, and ECE goes out until the peer says CWR.
+    echoes: bool,
+    /// RFC 3168 §6.1.2: the window was reduced, and the next new data says so.
+    owes_cwr: bool,
+    /// The peer's data was ECN-capable: what is not is sent twice.
+    has_seen_ect: bool,
+    /// What lies before this was sent before the window was last reduced.
+    reduced_at: SeqNumber,
+    /// What lies before this was sent, and is not ECN-capable when it is sent again.
+    sent_to: SeqNumber,
+    accurate: Option<Box<AccEcn>>,
+}
+
+impl EcnState {
+    /// Before our SYN.
+    pub(super) fn asking(policy: Ecn) -> EcnState {
+        let asked = match policy {
+            Ecn::Off | Ecn::Accept => EcnMode::Off,
+            Ecn::Request => EcnMode::Rfc3168,
+            Ecn::RequestAccurate => EcnMode::AccEcn,
+        };
+        EcnState { asked, ..EcnState::default() }
+    }
+
+    /// After a passive handshake, whose SYN-ACK was repeated so often.
+    pub(super) fn accepted(answer: EcnAnswer, repeated: u8) -> EcnState {
+        let mut state = EcnState { mode: answer.mode, ..EcnState::default() };
+        if answer.mode == EcnMode::AccEcn {
+            state.accurate = Some(Box::new(AccEcn::of_server(repeated, answer.is_doubtful)));
+        }
+        state
+    }
+
+    /// Our SYN is acknowledged: our data begins here.
+    pub(super) fn on_established(&mut self, data_at: SeqNumber) {
+        self.reduced_at = data_at;
+        self.sent_to = data_at;
+    }
+
+    pub(super) fn mode(&self) -> EcnMode {
+        self.mode
+    }
+
+    /// The flags of our SYN. One that gets no answer may have met somebody who throws such SYNs away: RFC 3168
+    /// §6.1.1.1 asks no more (as Linux), RFC 9768 §3.1.4.1 once more.
+    pub(super) fn syn_flags(&self, repeated: u8) -> Flags {
+        match self.asked {
+            EcnMode::Rfc3168 if repeated == 0 => Flags::ECE.with(Flags::CWR),
+            EcnMode::AccEcn if repeated <= 1 => Flags::ECN,
+            _ => Flags::default(),
+        }
+    }
+
+    /// The peer's answer to our SYN.
+    pub(super) fn on_syn_ack(&mut self, header: &Header) {
+        self.mode = EcnMode::for_syn_ack(self.asked, header.flags);
+        if self.mode == EcnMode::AccEcn {
+            self.accurate = Some(Box::new(AccEcn::of_client(header)));
+        }
+    }
+
+    /// A SYN that crossed ours; our SYN-ACK answers it. What we did not ask for we do not agree to.
+    pub(super) fn on_crossing_syn(&mut self, policy: Ecn, header: &Header) {
+        self.mode = match (self.asked, EcnMode::for_syn(policy, header)) {
+            (EcnMode::Off, _) | (_, EcnMode::Off) => EcnMode::Off,
+            (EcnMode::AccEcn, EcnMode::AccEcn) => EcnMode::AccEcn,
+            _ => EcnMode::Rfc3168,
+        };
+        if self.mode == EcnMode::AccEcn {
+            self.accurate = Some(Box::new(AccEcn::of_crossing(header.ip_ecn)));
+        }
+    }
+
+    /// The flags of the SYN-ACK that answers a crossing SYN.
+    pub(super) fn crossing_flags(&self, repeated: u8) -> Flags {
+        let syn_ecn = self.accurate.as_ref().map_or(IpEcn::NotEct, |accurate| accurate.syn_ecn());
+        self.mode.syn_ack_flags(syn_ecn, repeated)
+    }
+
+    pub(super) fn accurate(&self) -> Option<&AccEcn> {
+        self.accurate.as_deref()
+    }
+
+    /// Whether a pure acknowledgement is to go out before any data (RFC 9768 §3.2.2.1).
+    pub(super) fn owes_pure_ack(&self) -> bool {
+        self.accurate.as_ref().is_some_and(|accurate| accurate.reflects())
+    }
+
+    /// The SYN-ACK once more: its acknowledgement says again how it came.
+    pub(super) fn on_repeated_syn_ack(&mut self, header: &Header) {
+        if let Some(accurate) = &mut self.accurate
+            && header.flags.contains(Flags::SYN_ACK)
+        {
+            accurate.reflect(header.ip_ecn);
+        }
+    }
+
+    /// Whether the next new data carries CWR. It goes alone, for all segments of a run would have it.
+    pub(super) fn owes_cwr(&self) -> bool {
+        self.owes_cwr
+    }
+
+    /// `len` bytes of data in this segment or run, no window probe. New data is ECN-capable, and nothing else is (RFC
+    /// 3168 §6.1.4 to §6.1.6): what is lost unmarked would not be noticed otherwise.
+    pub(super) fn write_data(&mut self, header: &mut Header, len: u32) {
+        if header.seq.before(self.sent_to) {
+            return;
+        }
+        self.sent_to = header.seq + len;
+        let may_mark = match &self.accurate {
+            Some(accurate) => accurate.may_mark(),
+            None => self.mode == EcnMode::Rfc3168,
+        };
+        if may_mark {
+            header.ip_ecn = IpEcn::Ect0;
+        }
+        if core::mem::take(&mut self.owes_cwr) {
+            header.flags = header.flags.with(Flags::CWR);
+        }
+    }
+
+    /// Fills in what a segment without SYN says of congestion.
+    pub(super) fn write(&mut self, header: &mut Header) {
+        match &mut self.accurate {
+            Some(accurate) => accurate.write(header),
+            None if self.echoes => header.flags = header.flags.with(Flags::ECE),
+            None => {}
+        }
+    }
+
+    /// The same for a pure acknowledgement.
+    pub(super) fn write_pure_ack(&mut self, header: &mut Header) {
+        if let Some(accurate) = &mut self.accurate {
+            accurate.write_reflection(header);
+        }
+    }
+}
+
+/// What the receiver is to do about its acknowledgements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum AckDemand {
+    Ordinary,
+    /// This one, now.
+    Now,
+    /// And the next ones, too.
+    Quick,
+}
+
+/// Linux's tcp_enter_quickack_mode after CE: so many acknowledgements are not delayed.
+const QUICK_ACKS: u8 = 2;
+
+impl Connection {
+    /// An acceptable segment, and how its packet was marked: the receiver's side.
+    pub(super) fn on_marking(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
+        if self.ecn.mode == EcnMode::Off {
+            return;
+        }
+        ctx.stats.tcp_ce_received += u64::from(header.ip_ecn == IpEcn::Ce);
+        let demand = match &mut self.ecn.accurate {
+            Some(accurate) => accurate.on_packet(header.ip_ecn, payload_len, self.rcv.has_unacknowledged()),
+            None => self.ecn.on_packet(header, payload_len),
+        };
+        match demand {
+            AckDemand::Ordinary => {}
+            AckDemand::Now => self.rcv.acknowledge_now(),
+            AckDemand::Quick => self.rcv.acknowledge_quickly(QUICK_ACKS),
+        }
+    }
+
+    /// An acceptable acknowledgement that has been processed; before it SND.UNA was `una`. The sender's side.
+    pub(super) fn on_ecn_feedback(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        header: &Header,
+        payload_len: usize,
+        una: SeqNumber,
+    ) {
+        match (&mut self.ecn.accurate, self.ecn.mode) {
+            _ if header.flags.contains(Flags::SYN) => {}
+            (Some(accurate), _) => {
+                let bytes = self.snd.una - una;
+                let mss = u32::from(self.snd.mss(self.path_mss, ctx.config.tcp.min_mss));
+                let delivered = Delivered { bytes, segs: bytes.div_ceil(mss), mss };
+                let ce_segs = accurate.on_feedback(header, payload_len, delivered);
+                if ce_segs > 0 {
+                    self.on_congestion_experienced(ctx, ce_segs.saturating_mul(mss));
+                }
+            }
+            (None, EcnMode::Rfc3168) if header.flags.contains(Flags::ECE) => {
+                let mss = self.effective_mss(ctx);
+                self.on_congestion_experienced(ctx, mss);
+            }
+            _ => {}
+        }
+    }
+
+    /// The network is congested, and has said so before it had to drop: as for a loss the window is reduced, once a
+    /// round trip (RFC 3168 §6.1.2), and nothing is sent again.
+    fn on_congestion_experienced(&mut self, ctx: &mut Ctx<'_>, ce_bytes: u32) {
+        let in_flight = self.snd.flight();
+        if in_flight == 0 || self.snd.una.before(self.ecn.reduced_at) || self.recovery.in_recovery() {
+            return;
+        }
+        log::debug!("tcp congestion experienced by {ce_bytes} bytes at {:?}", self.snd.una);
+        ctx.stats.tcp_ecn_reductions += 1;
+        self.congestion.on_congestion(ctx.now, Cause::Ecn, in_flight);
+        self.congestion.on_recovery_done(None);
+        self.ecn.reduced_at = self.snd.max;
+        self.ecn.owes_cwr = self.ecn.mode == EcnMode::Rfc3168;
+    }
+}
+
+impl EcnState {
+    /// RFC 3168 §6.1.3.
+    fn on_packet(&mut self, header: &Header, payload_len: usize) -> AckDemand {
+        if payload_len == 0 {
+            return AckDemand::Ordinary;
+        }
+        let mut demand = AckDemand::Ordinary;
+        if header.flags.contains(Flags::CWR) {
+            self.echoes = false;
+            // The peer's window may be down to this one segment (Linux's tcp_ecn_accept_cwr).
+            demand = AckDemand::Now;
+        }
+        match header.ip_ecn {
+            IpEcn::Ce => {
+                if !self.echoes {
+                    demand = AckDemand::Quick;
+                }
+                self.echoes = true;
+                self.has_seen_ect = true;
+            }
+            // New data is ECN-capable, so this was sent twice: the peer is recovering (Linux's tcp_data_ecn_check).
+            IpEcn::NotEct if self.has_seen_ect => demand = AckDemand::Quick,
+            IpEcn::NotEct => {}
+            IpEcn::Ect0 | IpEcn::Ect1 => self.has_seen_ect = true,
+        }
+        demand
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+use super::*;
+
+fn header(flags: u8, ip_ecn: IpEcn) -> Header {
+    Header { flags: ace_flags(flags), ip_ecn, ..Header::default() }
+}
+
+#[test]
+fn the_three_flags_are_a_number() {
+    for number in 0..8 {
+        assert_eq!(ace(ace_flags(number)), number);
+    }
+    assert_eq!(ace_flags(0b100), Flags::AE);
+    assert_eq!(ace_flags(0b011), Flags::CWR.with(Flags::ECE));
+}
+
+/// RFC 9768 §3.1.2, table 2, and §3.1.3.
+#[test]
+fn what_a_listener_answers() {
+    use EcnMode::{AccEcn, Off, Rfc3168};
+    let modes = [Off, AccEcn, AccEcn, Rfc3168, AccEcn, AccEcn, AccEcn, AccEcn];
+    for (flags, mode) in (0..8).zip(modes) {
+        let syn = header(flags, IpEcn::NotEct);
+        assert_eq!(EcnMode::for_syn(Ecn::Off, &syn), Off);
+        for policy in [Ecn::Accept, Ecn::Request, Ecn::RequestAccurate] {
+            assert_eq!(EcnMode::for_syn(policy, &syn), mode, "{flags:#b}");
+        }
+    }
+    // Linux: a SYN of RFC 3168 that is ECN-capable was written to on the way.
+    assert_eq!(EcnMode::for_syn(Ecn::Accept, &header(0b011, IpEcn::Ect0)), Off);
+    assert_eq!(EcnMode::for_syn(Ecn::Accept, &header(0b111, IpEcn::Ce)), AccEcn);
+}
+
+/// RFC 9768 §3.1.1 to §3.1.3, table 2; RFC 3168 §6.1.1.
+#[test]
+fn what_a_syn_ack_means() {
+    use EcnMode::{AccEcn, Off, Rfc3168};
+    let accurate = [Off, Rfc3168, AccEcn, AccEcn, AccEcn, AccEcn, AccEcn, Off];
+    let classic = [Off, Rfc3168, Off, Off, Off, Rfc3168, Off, Off];
+    for flags in 0..8 {
+        let index = usize::from(flags);
+        let flags = ace_flags(flags);
+        assert_eq!(EcnMode::for_syn_ack(Off, flags), Off);
+        assert_eq!(EcnMode::for_syn_ack(Rfc3168, flags), classic[index], "{flags:?}");
+        assert_eq!(EcnMode::for_syn_ack(AccEcn, flags), accurate[index], "{flags:?}");
+    }
+}
+
+/// RFC 9768 table 2: the SYN-ACK says how the SYN came, and the third one asks for nothing more.
+#[test]
+fn the_flags_of_a_syn_ack() {
+    let markings = [IpEcn::NotEct, IpEcn::Ect1, IpEcn::Ect0, IpEcn::Ce];
+    for (marking, number) in markings.into_iter().zip([0b010, 0b011, 0b100, 0b110]) {
+        assert_eq!(EcnMode::AccEcn.syn_ack_flags(marking, 0), ace_flags(number));
+        assert_eq!(EcnMode::AccEcn.syn_ack_flags(marking, 1), ace_flags(number));
+        assert_eq!(EcnMode::AccEcn.syn_ack_flags(marking, 2), Flags::default());
+        assert_eq!(EcnMode::Rfc3168.syn_ack_flags(marking, 3), Flags::ECE);
+        assert_eq!(EcnMode::Off.syn_ack_flags(marking, 0), Flags::default());
+    }
+}
+
+/// RFC 9768 §3.1.5: the first SYN decides, the latest is spoken of, and the two kinds do not mix.
+#[test]
+fn syns_that_change_their_mind() {
+    let syn = |flags, ecn| header(flags, ecn);
+    let mut accurate = EcnAnswer::new(Ecn::Accept, &syn(0b111, IpEcn::NotEct));
+    assert!(!accurate.on_repeated_syn(&syn(0b111, IpEcn::Ce)));
+    assert_eq!(accurate.syn_ack_flags(0), ace_flags(0b110));
+    assert!(!accurate.is_doubtful);
+    assert!(!accurate.on_repeated_syn(&syn(0, IpEcn::NotEct)));
+    assert!(accurate.is_doubtful);
+    assert_eq!(accurate.syn_ack_flags(0), ace_flags(0b010));
+    assert!(accurate.on_repeated_syn(&syn(0b011, IpEcn::NotEct)));
+
+    let mut classic = EcnAnswer::new(Ecn::Accept, &syn(0b011, IpEcn::NotEct));
+    assert!(!classic.on_repeated_syn(&syn(0b011, IpEcn::NotEct)));
+    assert!(!classic.on_repeated_syn(&syn(0, IpEcn::NotEct)));
+    assert!(classic.on_repeated_syn(&syn(0b111, IpEcn::NotEct)));
+
+    let mut none = EcnAnswer::new(Ecn::Accept, &syn(0, IpEcn::NotEct));
+    assert!(!none.on_repeated_syn(&syn(0b111, IpEcn::NotEct)));
+    assert_eq!(none.syn_ack_flags(0), Flags::default());
+}
+
+fn data(state: &mut EcnState, ecn: IpEcn, flags: Flags) -> AckDemand {
+    state.on_packet(&Header { flags, ip_ecn: ecn, ..Header::default() }, 1000)
+}
+
+fn classic() -> EcnState {
+    EcnState { mode: EcnMode::Rfc3168, ..EcnState::default() }
+}
+
+/// RFC 3168 §6.1.3: ECE from CE until CWR; CE in the segment with CWR begins anew.
+#[test]
+fn ece_until_cwr() {
+    let mut state = classic();
+    let echoes = |state: &mut EcnState| {
+        let mut header = Header::default();
+        state.write(&mut header);
+        header.flags.contains(Flags::ECE)
+    };
+    assert_eq!(data(&mut state, IpEcn::Ect0, Flags::ACK), AckDemand::Ordinary);
+    assert!(!echoes(&mut state));
+    assert_eq!(data(&mut state, IpEcn::Ce, Flags::ACK), AckDemand::Quick);
+    assert_eq!(data(&mut state, IpEcn::Ce, Flags::ACK), AckDemand::Ordinary);
+    assert_eq!(data(&mut state, IpEcn::Ect0, Flags::ACK), AckDemand::Ordinary);
+    assert!(echoes(&mut state) && echoes(&mut state));
+    let cwr = Flags::ACK.with(Flags::CWR);
+    assert_eq!(state.on_packet(&Header { flags: cwr, ..Header::default() }, 0), AckDemand::Ordinary);
+    assert!(echoes(&mut state), "CWR is said with data");
+    assert_eq!(data(&mut state, IpEcn::Ce, cwr), AckDemand::Quick);
+    assert!(echoes(&mut state));
+    assert_eq!(data(&mut state, IpEcn::Ect0, cwr), AckDemand::Now);
+    assert!(!echoes(&mut state));
+    // What is not ECN-capable any more was sent twice.
+    assert_eq!(data(&mut state, IpEcn::NotEct, Flags::ACK), AckDemand::Quick);
+}
+
+/// RFC 3168 §6.1.1, §6.1.2, §6.1.5: new data is ECN-capable and says CWR once.
+#[test]
+fn new_data_is_marked_and_old_is_not() {
+    let mut state = classic();
+    state.on_established(SeqNumber(u32::MAX - 999));
+    state.owes_cwr = true;
+    let mut send = |seq: u32, len| {
+        let mut header = Header { seq: SeqNumber(seq), ..Header::default() };
+        state.write_data(&mut header, len);
+        (header.ip_ecn, header.flags)
+    };
+    assert_eq!(send(u32::MAX - 999, 1000), (IpEcn::Ect0, Flags::CWR));
+    assert_eq!(send(0, 500), (IpEcn::Ect0, Flags::default()));
+    assert_eq!(send(u32::MAX - 999, 1000), (IpEcn::NotEct, Flags::default()));
+    assert_eq!(send(0, 500), (IpEcn::NotEct, Flags::default()));
+    assert_eq!(send(500, 1), (IpEcn::Ect0, Flags::default()));
+}
