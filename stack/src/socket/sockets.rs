@@ -10,7 +10,7 @@ use super::segmentation::Segmentation;
 use super::slab::Slab;
 use super::stream::Stream;
 use super::table::DescriptorTable;
-use super::time_waits::{TimeWaitEntry, TimeWaitId, TimeWaits};
+use super::time_waits::{Due, TimeWaitEntry, TimeWaitId, TimeWaits};
 use super::{Descriptor, SocketId, SocketInfo, SocketKind};
 use crate::Ctx;
 use crate::config::Config;
@@ -153,8 +153,13 @@ impl Sockets {
                 Owner::Handshake(id) => self.handle_handshake_timeout(ctx, network, id),
             }
         }
-        while let Some(entry) = self.time_waits.pop_expired(ctx.now) {
-            self.forget_time_wait(&entry);
+        while let Some(due) = self.time_waits.pop_due(ctx) {
+            match due {
+                Due::Expired(entry) => self.forget_time_wait(&entry.tuple(), entry.reuse_addr),
+                Due::Moved(tuple, id) => {
+                    self.connections.insert(tuple, Target::TimeWait(id));
+                }
+            }
         }
     }
 
@@ -208,7 +213,7 @@ impl Sockets {
         };
         let mut infos: Vec<SocketInfo> = self.slots.iter().map(Socket::info).collect();
         infos.extend(self.handshakes.iter().map(|h| record(State::SynReceived.name(), &h.tuple)));
-        infos.extend(self.time_waits.iter().map(|entry| record(State::TimeWait.name(), &entry.tuple)));
+        infos.extend(self.time_waits.iter().map(|entry| record(State::TimeWait.name(), &entry.tuple())));
         infos
     }
 
@@ -322,21 +327,17 @@ impl Sockets {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Stream(stream) = &mut socket.role else { return };
         stream.is_parted = true;
-        let entry = TimeWaitEntry {
-            record: stream.connection.time_wait(ctx),
-            tuple: stream.tuple,
-            reuse_addr: socket.options.reuse_addr,
-        };
-        let tuple = stream.tuple;
-        self.tcp_ports.add_connection(tuple.local.port, entry.reuse_addr);
-        let record = self.time_waits.insert(entry);
+        let (tuple, reuse_addr) = (stream.tuple, socket.options.reuse_addr);
+        let entry = TimeWaitEntry::new(stream.connection.time_wait(ctx), &tuple, reuse_addr);
+        self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
+        let record = self.time_waits.insert(ctx, entry);
         self.connections.insert(tuple, Target::TimeWait(record));
     }
 
     /// The record has been taken out; its tuple and its share of the port follow.
-    pub(super) fn forget_time_wait(&mut self, entry: &TimeWaitEntry) {
-        self.connections.remove(&entry.tuple);
-        self.tcp_ports.remove_connection(entry.tuple.local.port, entry.reuse_addr);
+    pub(super) fn forget_time_wait(&mut self, tuple: &FourTuple, reuse_addr: bool) {
+        self.connections.remove(tuple);
+        self.tcp_ports.remove_connection(tuple.local.port, reuse_addr);
     }
 
     /// A socket that nobody holds goes when its connection has ended and its last packet is out.

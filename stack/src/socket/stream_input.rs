@@ -250,23 +250,26 @@ impl Sockets {
         payload_len: usize,
     ) {
         let Some(entry) = self.time_waits.get_mut(id) else { return };
-        let tuple = entry.tuple;
-        match entry.record.handle_segment(ctx, header, payload_len) {
+        let (tuple, reuse_addr) = (entry.tuple(), entry.reuse_addr);
+        let offset = self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr);
+        let listener = self.listeners.find(&tuple);
+        match entry.record.handle_segment(ctx, header, payload_len, offset) {
             TimeWaitStep::Ignored => {}
             TimeWaitStep::Reply(answer) => reply(ctx, network, &tuple, answer, None),
-            TimeWaitStep::Reopen { isn_after } => {
-                let Some(listener) = self.listeners.find(&tuple) else {
-                    ctx.stats.count_drop(DropReason::NoTcpSocket);
-                    if let Some(reset) = reset_for(header, payload_len) {
-                        reply(ctx, network, &tuple, reset, None);
-                    }
-                    return;
-                };
-                if let Some(entry) = self.time_waits.remove(id) {
-                    self.forget_time_wait(&entry);
+            TimeWaitStep::Reopen { isn_after } => match listener {
+                Some(listener) => {
+                    self.time_waits.give_up(id);
+                    self.forget_time_wait(&tuple, reuse_addr);
+                    self.handle_syn(ctx, network, listener, tuple, header, Some(isn_after));
                 }
-                self.handle_syn(ctx, network, listener, tuple, header, Some(isn_after));
-            }
+                // Nobody would take it: it is answered like any other segment (Linux's tcp_v4_rcv).
+                None => {
+                    ctx.stats.count_drop(DropReason::NoTcpSocket);
+                    if let Some(answer) = entry.record.answer_syn(ctx, offset) {
+                        reply(ctx, network, &tuple, answer, None);
+                    }
+                }
+            },
         }
     }
 }

@@ -1,84 +1,295 @@
 //! The TIME-WAIT records: what is left of connections whose addresses must rest.
 
 use alloc::collections::VecDeque;
+use core::net::{IpAddr, Ipv6Addr};
 
-use super::slab::{Key, Slab};
-use crate::demux::FourTuple;
+use crate::Ctx;
+use crate::demux::{Endpoint, FourTuple};
 use crate::tcp::TimeWait;
 use crate::time::Instant;
 
+/// One record: 64 bytes, and nothing else is kept of a connection in TIME-WAIT but its place in the table of connections,
+/// whose key holds the addresses once more (56 bytes, and a byte of control).
 #[derive(Debug)]
 pub(crate) struct TimeWaitEntry {
     pub(super) record: TimeWait,
-    pub(super) tuple: FourTuple,
+    /// IPv4 addresses as IPv4-mapped ones: those are on no wire, so that they cannot be mistaken.
+    local: [u8; 16],
+    remote: [u8; 16],
+    local_port: u16,
+    remote_port: u16,
+    scope: u16,
     /// SO_REUSEADDR of the socket, under which its port is counted.
     pub(super) reuse_addr: bool,
+    /// Another connection took its addresses; it stands in the queue until its turn.
+    is_gone: bool,
 }
 
-pub(crate) type TimeWaitId = Key<TimeWaitEntry>;
+const _: () = assert!(core::mem::size_of::<TimeWaitEntry>() <= 64);
+
+impl TimeWaitEntry {
+    pub(super) fn new(record: TimeWait, tuple: &FourTuple, reuse_addr: bool) -> Self {
+        TimeWaitEntry {
+            record,
+            local: octets(tuple.local.addr),
+            remote: octets(tuple.remote.addr),
+            local_port: tuple.local.port,
+            remote_port: tuple.remote.port,
+            scope: tuple.scope,
+            reuse_addr,
+            is_gone: false,
+        }
+    }
+
+    pub(super) fn tuple(&self) -> FourTuple {
+        FourTuple {
+            local: Endpoint::new(Ipv6Addr::from(self.local).to_canonical(), self.local_port),
+            remote: Endpoint::new(Ipv6Addr::from(self.remote).to_canonical(), self.remote_port),
+            scope: self.scope,
+        }
+    }
+}
+
+fn octets(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),
+        IpAddr::V6(addr) => addr.octets(),
+    }
+}
+
+/// Finds a record: its number in the order in which they came, which wraps. There are fewer at once than numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimeWaitId(u32);
+
+/// What came of the record whose turn it was.
+#[derive(Debug)]
+#[must_use]
+pub(super) enum Due {
+    /// Its time is over.
+    Expired(TimeWaitEntry),
+    /// It was prolonged meanwhile and has gone to the back, where it has another number.
+    Moved(FourTuple, TimeWaitId),
+}
 
 /// All records wait equally long, so they expire in the order in which they came: a queue will do. A record that was
-/// prolonged (by a repeated FIN) goes to the back when its turn comes.
+/// prolonged (by a repeated FIN) goes to the back when its turn comes, and waits once more as long.
 #[derive(Debug)]
 pub(super) struct TimeWaits {
-    entries: Slab<TimeWaitEntry>,
-    order: VecDeque<(Instant, TimeWaitId)>,
+    queue: VecDeque<TimeWaitEntry>,
+    /// The number of the one in front.
+    first: u32,
+    /// When records were last looked at: they keep their times in few bits, which count from about here.
+    looked_at: Instant,
 }
+
+/// A queue that became this small gives memory back.
+const SHRINK_BELOW: usize = 4;
 
 impl TimeWaits {
     pub(super) fn new() -> Self {
-        TimeWaits { entries: Slab::new(), order: VecDeque::new() }
+        TimeWaits { queue: VecDeque::new(), first: 0, looked_at: Instant::ZERO }
     }
 
-    pub(super) fn insert(&mut self, entry: TimeWaitEntry) -> TimeWaitId {
-        let expires_at = entry.record.expires_at;
-        let id = self.entries.insert(entry);
-        self.order.push_back((expires_at, id));
-        id
+    pub(super) fn insert(&mut self, ctx: &Ctx<'_>, entry: TimeWaitEntry) -> TimeWaitId {
+        self.looked_at = ctx.now;
+        // `max_time_wait` is far below 2^32.
+        let id = self.first.wrapping_add(self.queue.len() as u32);
+        self.queue.push_back(entry);
+        TimeWaitId(id)
     }
 
     pub(super) fn get_mut(&mut self, id: TimeWaitId) -> Option<&mut TimeWaitEntry> {
-        self.entries.get_mut(id)
+        let place = id.0.wrapping_sub(self.first) as usize;
+        self.queue.get_mut(place).filter(|entry| !entry.is_gone)
     }
 
-    pub(super) fn remove(&mut self, id: TimeWaitId) -> Option<TimeWaitEntry> {
-        let entry = self.entries.remove(id);
-        // Records that were reopened leave their place in the queue behind; it is bounded by giving up what is stale.
-        while self.order.front().is_some_and(|&(_, first)| self.entries.get(first).is_none()) {
-            self.order.pop_front();
+    /// Another connection takes the record's addresses.
+    pub(super) fn give_up(&mut self, id: TimeWaitId) {
+        if let Some(entry) = self.get_mut(id) {
+            entry.is_gone = true;
         }
-        entry
     }
 
     pub(super) fn len(&self) -> usize {
-        // Stale places count too: they hold memory.
-        self.order.len()
+        // Those that are gone count, too: they hold memory.
+        self.queue.len()
     }
 
     /// When the first may expire.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.order.front().map(|&(at, _)| at)
+        self.queue.front().map(|entry| entry.record.expires_at(self.looked_at))
     }
 
-    /// Takes out the first record whose time is over.
-    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<TimeWaitEntry> {
-        while let Some(&(at, id)) = self.order.front() {
-            if at > now {
+    /// The first record, if its turn has come.
+    pub(super) fn pop_due(&mut self, ctx: &Ctx<'_>) -> Option<Due> {
+        loop {
+            if self.deadline()? > ctx.now && !self.queue.front()?.is_gone {
                 return None;
             }
-            self.order.pop_front();
-            match self.entries.get(id) {
-                Some(entry) if entry.record.expires_at > now => {
-                    self.order.push_back((entry.record.expires_at, id));
-                }
-                Some(_) => return self.entries.remove(id),
-                None => {}
+            let mut entry = self.queue.pop_front()?;
+            self.first = self.first.wrapping_add(1);
+            if self.queue.len() < self.queue.capacity() / SHRINK_BELOW {
+                self.queue.shrink_to(self.queue.len() * 2);
             }
+            if entry.is_gone {
+                continue;
+            }
+            if entry.record.take_prolonged(ctx) {
+                let tuple = entry.tuple();
+                return Some(Due::Moved(tuple, self.insert(ctx, entry)));
+            }
+            return Some(Due::Expired(entry));
         }
-        None
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &TimeWaitEntry> {
-        self.entries.iter()
+        self.queue.iter().filter(|entry| !entry.is_gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::rng::Rng;
+    use crate::stats::Stats;
+    use crate::tcp::{Connection, Flags, Header, OpenParams, SeqNumber};
+    use core::net::SocketAddr;
+    use core::time::Duration;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    struct World {
+        config: Config,
+        stats: Stats,
+        rng: Rng,
+        now: Instant,
+    }
+
+    impl World {
+        fn new() -> World {
+            World {
+                config: Config::default(),
+                stats: Stats::new(),
+                rng: Rng::new([4; 32]),
+                now: Instant::from_secs(5),
+            }
+        }
+
+        fn ctx(&mut self) -> Ctx<'_> {
+            Ctx { now: self.now, config: &self.config, stats: &mut self.stats, rng: &mut self.rng }
+        }
+
+        fn record(&mut self) -> TimeWait {
+            let options = crate::socket::SocketOptions::new(&self.config, crate::socket::SocketKind::Stream);
+            let params = OpenParams {
+                isn: SeqNumber(0),
+                timestamp_offset: 0,
+                announced_mss: 1460,
+                default_mss: 536,
+                path_mss: 1460,
+                settings: options.tcp_settings(),
+            };
+            let connection = Connection::connect(&mut self.ctx(), params);
+            connection.time_wait(&mut self.ctx())
+        }
+    }
+
+    fn tuple(remote: &str) -> FourTuple {
+        let remote: SocketAddr = remote.parse().unwrap();
+        let local = if remote.is_ipv4() { "10.0.0.1:80" } else { "[fd00::1]:80" };
+        let local: SocketAddr = local.parse().unwrap();
+        FourTuple {
+            local: Endpoint::new(local.ip(), local.port()),
+            remote: Endpoint::new(remote.ip(), remote.port()),
+            scope: 3,
+        }
+    }
+
+    #[test]
+    fn the_addresses_come_back_as_they_were() {
+        let mut world = World::new();
+        for remote in ["10.0.0.2:5000", "[fd00::2]:5000", "[::1]:1", "[::10.0.0.2]:9"] {
+            let entry = TimeWaitEntry::new(world.record(), &tuple(remote), true);
+            assert_eq!(entry.tuple(), tuple(remote));
+        }
+    }
+
+    /// Against a map: records come, go to other connections, are prolonged, and time passes, for longer than the clock of 32
+    /// bits takes to go round.
+    #[test]
+    fn each_expires_in_its_time_and_none_gets_lost() {
+        let mut world = World::new();
+        let mut dice = Rng::new([8; 32]);
+        let mut records = TimeWaits::new();
+        let mut model: BTreeMap<u16, (TimeWaitId, Instant, bool)> = BTreeMap::new();
+        let wait = world.config.tcp.time_wait;
+        let fin =
+            Header { flags: Flags::FIN.with(Flags::ACK), seq: SeqNumber(u32::MAX), ..Header::default() };
+        for step in 0..30_000u32 {
+            let port = (dice.below(500) + 1) as u16;
+            match dice.below(10) {
+                0..5 if !model.contains_key(&port) => {
+                    let mut of = tuple("10.0.0.2:1");
+                    of.remote.port = port;
+                    let entry = TimeWaitEntry::new(world.record(), &of, false);
+                    let id = records.insert(&world.ctx(), entry);
+                    model.insert(port, (id, world.now + wait, false));
+                }
+                5 => {
+                    if let Some((id, ..)) = model.remove(&port) {
+                        records.give_up(id);
+                        assert!(records.get_mut(id).is_none());
+                    }
+                }
+                6 => {
+                    if let Some((id, _, prolonged)) = model.get_mut(&port) {
+                        let entry = records.get_mut(*id).expect("it waits");
+                        assert_eq!(entry.tuple().remote.port, port);
+                        let _ = entry.record.handle_segment(&mut world.ctx(), &fin, 0, 0);
+                        *prolonged = true;
+                    }
+                }
+                _ => world.now += Duration::from_millis(dice.below(600)),
+            }
+            if step % 5_000 == 4_999 {
+                world.now += Duration::from_secs(20 * 24 * 3600);
+            }
+            let now = world.now;
+            while let Some(due) = records.pop_due(&world.ctx()) {
+                match due {
+                    Due::Expired(entry) => {
+                        let (_, at, prolonged) = model.remove(&entry.tuple().remote.port).expect("it waited");
+                        assert!(at <= now && !prolonged);
+                    }
+                    Due::Moved(of, id) => {
+                        let waiting = model.get_mut(&of.remote.port).expect("it waited");
+                        assert!(waiting.1 <= now && waiting.2);
+                        *waiting = (id, now + wait, false);
+                    }
+                }
+            }
+            assert!(model.values().all(|&(_, at, _)| at > now), "{step}: an end is overdue");
+            assert_eq!(records.iter().count(), model.len());
+            assert!(
+                records.deadline().is_none_or(|at| at > now && at <= now + wait + Duration::from_millis(1))
+            );
+        }
+        world.now += wait * 3;
+        let left: Vec<Due> = core::iter::from_fn(|| records.pop_due(&world.ctx())).collect();
+        assert!(left.len() >= model.len());
+    }
+
+    #[test]
+    fn a_flood_that_is_over_gives_its_memory_back() {
+        let mut world = World::new();
+        let mut records = TimeWaits::new();
+        for _ in 0..10_000 {
+            let entry = TimeWaitEntry::new(world.record(), &tuple("10.0.0.2:1"), false);
+            let _ = records.insert(&world.ctx(), entry);
+        }
+        world.now += Duration::from_secs(61);
+        while records.pop_due(&world.ctx()).is_some() {}
+        assert!(records.queue.capacity() < 100, "{}", records.queue.capacity());
     }
 }

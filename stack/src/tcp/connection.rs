@@ -362,8 +362,7 @@ impl Connection {
 
     /// The TIME-WAIT record, once in that state. Drain `poll_transmit` first: it has the acknowledgement of the peer's FIN.
     pub(crate) fn time_wait(&self, ctx: &mut Ctx<'_>) -> TimeWait {
-        let expires_at = self.timers.deadline(Timer::Ending).unwrap_or(ctx.now + ctx.config.tcp.time_wait);
-        TimeWait::new(self, expires_at)
+        TimeWait::new(ctx, self)
     }
 
     /// Bytes that wait to be read, bytes that are not acknowledged or not sent.

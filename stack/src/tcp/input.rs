@@ -515,15 +515,16 @@ impl Connection {
     /// TIME-WAIT is a record of its own; until the socket layer has made it, it is asked here.
     fn on_segment_in_time_wait(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) -> Step {
         let mut record = self.time_wait(ctx);
-        record.next_reply_at = self.next_challenge_at;
-        match record.handle_segment(ctx, header, payload_len) {
+        match record.handle_segment(ctx, header, payload_len, self.timestamps.offset) {
             TimeWaitStep::Ignored => {}
             TimeWaitStep::Reply(_) => self.rcv.acknowledge_now(),
             // Only the record can be given up for a new connection.
             TimeWaitStep::Reopen { .. } => ctx.stats.count_drop(DropReason::UnexpectedSegment),
         }
-        self.next_challenge_at = record.next_reply_at;
-        self.timers.arm(Timer::Ending, record.expires_at);
+        self.next_challenge_at = record.next_reply_at(ctx.now);
+        if record.is_prolonged() {
+            self.timers.arm(Timer::Ending, ctx.now + ctx.config.tcp.time_wait);
+        }
         Break(None)
     }
 }

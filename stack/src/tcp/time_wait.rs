@@ -1,7 +1,9 @@
 //! TIME-WAIT as a small record (RFC 9293 §3.10.7.4, RFC 6191, RFC 1337).
 
+use core::time::Duration;
+
 use super::timestamps::{TimestampCheck, TimestampState};
-use super::{Connection, Flags, Header, SeqNumber};
+use super::{Connection, Flags, Header, Options, SeqNumber};
 use crate::Ctx;
 use crate::stats::DropReason;
 use crate::time::Instant;
@@ -22,50 +24,88 @@ pub(crate) enum TimeWaitStep {
 /// How far a reopened connection's ISN lies beyond what the old one sent: more than an unscaled window, as on Linux.
 const ISN_DISTANCE: u32 = 65_537;
 
+/// What is left of a connection. There may be very many: moments are kept as the low 32 bits of a clock of milliseconds,
+/// and the offset of its timestamps comes from outside.
 #[derive(Debug, Clone)]
 pub(crate) struct TimeWait {
-    pub(crate) expires_at: Instant,
     snd_nxt: SeqNumber,
     rcv_nxt: SeqNumber,
+    /// TS.Recent. It came with the peer's FIN, and cannot grow too old here.
+    ts_recent: u32,
+    expires_millis: u32,
+    next_reply_millis: u32,
     /// As the header carries it.
     window: u16,
-    timestamps: TimestampState,
-    pub(super) next_reply_at: Instant,
+    /// Both SYNs carried timestamps.
+    has_timestamps: bool,
+    /// The FIN came again: when the time is over it begins anew.
+    is_prolonged: bool,
 }
 
+/// The record lasts no longer than 12 days, so that half the range of the clock tells before from after.
+const MAX_MILLIS: u32 = 1 << 30;
+
 impl TimeWait {
-    pub(super) fn new(connection: &Connection, expires_at: Instant) -> TimeWait {
+    pub(super) fn new(ctx: &Ctx<'_>, connection: &Connection) -> TimeWait {
+        let (has_timestamps, ts_recent) = connection.timestamps.recent();
         TimeWait {
-            expires_at,
             snd_nxt: connection.snd.max,
             rcv_nxt: connection.rcv.nxt,
+            ts_recent,
+            expires_millis: end_of_wait(ctx),
+            next_reply_millis: clock(connection.next_challenge_at.max(ctx.now)),
             window: connection.rcv.last_window(),
-            timestamps: connection.timestamps.clone(),
-            next_reply_at: Instant::ZERO,
+            has_timestamps,
+            is_prolonged: false,
         }
     }
 
+    /// When it is over; `around` is a moment at most days away.
+    pub(crate) fn expires_at(&self, around: Instant) -> Instant {
+        moment(self.expires_millis, around)
+    }
+
+    /// Before this no segment that makes no sense is answered.
+    pub(super) fn next_reply_at(&self, around: Instant) -> Instant {
+        moment(self.next_reply_millis, around)
+    }
+
+    /// Whether the FIN came again, so that the time is to begin anew.
+    pub(super) fn is_prolonged(&self) -> bool {
+        self.is_prolonged
+    }
+
+    /// Whether it is to wait once more, as it does then.
+    pub(crate) fn take_prolonged(&mut self, ctx: &Ctx<'_>) -> bool {
+        self.expires_millis = end_of_wait(ctx);
+        core::mem::take(&mut self.is_prolonged)
+    }
+
     /// RFC 9293 §3.10.7.4. A FIN that comes again is acknowledged and the time starts anew; everything else that
-    /// lies outside is acknowledged at a bounded rate.
+    /// lies outside is acknowledged at a bounded rate. `timestamp_offset` is that of the connection.
     pub(crate) fn handle_segment(
         &mut self,
         ctx: &mut Ctx<'_>,
         header: &Header,
         payload_len: usize,
+        timestamp_offset: u32,
     ) -> TimeWaitStep {
         let flags = header.flags;
         // RFC 1337 §2: a reset would end TIME-WAIT too early, and old segments could then do harm.
         if flags.contains(Flags::RST) {
             return ignore(ctx, DropReason::UnexpectedSegment);
         }
-        let timestamp = self.timestamps.check(ctx.now, header.options.timestamps);
-        if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && self.may_reopen(header, timestamp) {
+        let timestamps = self.timestamps(ctx.now, timestamp_offset);
+        let timestamp = timestamps.check(ctx.now, header.options.timestamps);
+        // A SYN with a FIN opens nothing (and thus ends nothing).
+        let may_open = flags.is_first_syn() && !flags.contains(Flags::FIN);
+        if may_open && self.may_reopen(header, &timestamps, timestamp) {
             return TimeWaitStep::Reopen { isn_after: self.snd_nxt + ISN_DISTANCE };
         }
         match timestamp {
             TimestampCheck::Old => {
                 ctx.stats.count_drop(DropReason::Paws);
-                return self.reply(ctx, header, payload_len);
+                return self.reply(ctx, header, payload_len, &timestamps);
             }
             TimestampCheck::Missing if !flags.contains(Flags::SYN) => return ignore(ctx, DropReason::Paws),
             TimestampCheck::Missing | TimestampCheck::Fine => {}
@@ -76,43 +116,88 @@ impl TimeWait {
             return ignore(ctx, DropReason::UnexpectedSegment);
         }
         if flags.contains(Flags::FIN) && header.seq + len == self.rcv_nxt {
-            self.expires_at = ctx.now + ctx.config.tcp.time_wait;
+            self.is_prolonged = true;
         }
         ctx.stats.count_drop(DropReason::OutOfWindow);
-        self.reply(ctx, header, payload_len)
+        self.reply(ctx, header, payload_len, &timestamps)
     }
 
     /// RFC 6191 §2 (RFC 9293 §3.6.1: MAY-2, SHLD-4): a later timestamp, or, where that cannot be told, a later number.
-    fn may_reopen(&self, header: &Header, timestamp: TimestampCheck) -> bool {
+    fn may_reopen(&self, header: &Header, timestamps: &TimestampState, timestamp: TimestampCheck) -> bool {
         let later_number = header.seq.after(self.rcv_nxt);
         match header.options.timestamps {
-            Some(timestamps) if self.timestamps.enabled => {
-                timestamp == TimestampCheck::Fine
-                    && (self.timestamps.is_newer(timestamps.value) || later_number)
+            Some(new) if self.has_timestamps => {
+                timestamp == TimestampCheck::Fine && (timestamps.is_newer(new.value) || later_number)
             }
             _ => later_number,
         }
     }
 
     /// As in the other states: segments with data or FIN are always answered, others at a bounded rate (RFC 5961 §7).
-    fn reply(&mut self, ctx: &Ctx<'_>, header: &Header, payload_len: usize) -> TimeWaitStep {
+    fn reply(
+        &mut self,
+        ctx: &Ctx<'_>,
+        header: &Header,
+        payload_len: usize,
+        timestamps: &TimestampState,
+    ) -> TimeWaitStep {
         let has_text = payload_len > 0 || header.flags.contains(Flags::FIN);
-        if !has_text || header.flags.contains(Flags::SYN) {
-            if ctx.now < self.next_reply_at {
-                return TimeWaitStep::Ignored;
-            }
-            self.next_reply_at = ctx.now + ctx.config.tcp.challenge_interval;
+        let is_limited = !has_text || header.flags.contains(Flags::SYN);
+        if is_limited && !self.may_reply(ctx) {
+            return TimeWaitStep::Ignored;
         }
-        let mut reply = Header {
+        TimeWaitStep::Reply(self.acknowledgement(ctx.now, timestamps))
+    }
+
+    /// The answer to a SYN that could reopen the connection, had it found a listener; within the rate.
+    pub(crate) fn answer_syn(&mut self, ctx: &Ctx<'_>, timestamp_offset: u32) -> Option<Header> {
+        let timestamps = self.timestamps(ctx.now, timestamp_offset);
+        self.may_reply(ctx).then(|| self.acknowledgement(ctx.now, &timestamps))
+    }
+
+    fn may_reply(&mut self, ctx: &Ctx<'_>) -> bool {
+        let now = clock(ctx.now);
+        let due = (now.wrapping_sub(self.next_reply_millis) as i32) >= 0;
+        if due {
+            self.next_reply_millis = now.wrapping_add(millis(ctx.config.tcp.challenge_interval));
+        }
+        due
+    }
+
+    fn acknowledgement(&self, now: Instant, timestamps: &TimestampState) -> Header {
+        Header {
             seq: self.snd_nxt,
             ack: self.rcv_nxt,
             flags: Flags::ACK,
             window: self.window,
+            options: Options { timestamps: timestamps.option(now), ..Options::default() },
             ..Header::default()
-        };
-        reply.options.timestamps = self.timestamps.option(ctx.now);
-        TimeWaitStep::Reply(reply)
+        }
     }
+
+    fn timestamps(&self, now: Instant, offset: u32) -> TimestampState {
+        TimestampState::restored(self.has_timestamps, offset, self.ts_recent, now)
+    }
+}
+
+fn clock(now: Instant) -> u32 {
+    // The low 32 bits: it wraps.
+    now.as_millis() as u32
+}
+
+/// What the clock's reading meant, `around` being at most days away.
+fn moment(reading: u32, around: Instant) -> Instant {
+    let distance = reading.wrapping_sub(clock(around)) as i32;
+    Instant::from_millis(around.as_millis().saturating_add_signed(i64::from(distance)))
+}
+
+/// The end of a wait that begins now; the clock's fraction of a millisecond counts as a whole one.
+fn end_of_wait(ctx: &Ctx<'_>) -> u32 {
+    clock(ctx.now + Duration::from_nanos(999_999)).wrapping_add(millis(ctx.config.tcp.time_wait))
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).min(MAX_MILLIS)
 }
 
 fn ignore(ctx: &mut Ctx<'_>, reason: DropReason) -> TimeWaitStep {

@@ -38,6 +38,16 @@ impl TimestampState {
         TimestampState { enabled: false, offset, recent: 0, recent_at: Instant::ZERO }
     }
 
+    /// From what a TIME-WAIT record keeps.
+    pub(super) fn restored(enabled: bool, offset: u32, recent: u32, now: Instant) -> TimestampState {
+        TimestampState { enabled, offset, recent, recent_at: now }
+    }
+
+    /// What a TIME-WAIT record keeps: whether timestamps were negotiated, and TS.Recent.
+    pub(super) fn recent(&self) -> (bool, u32) {
+        (self.enabled, self.recent)
+    }
+
     /// The peer's SYN carried this, or nothing.
     pub(super) fn negotiate(&mut self, now: Instant, from_syn: Option<Timestamps>) {
         self.enabled = from_syn.is_some();

@@ -304,7 +304,7 @@ fn a_reset_with_the_number_of_the_fin_is_believed_after_it() {
 fn an_idle_connection_is_small_and_holds_no_buffers() {
     assert!(size_of::<crate::tcp::Connection>() <= 720, "{}", size_of::<crate::tcp::Connection>());
     assert!(size_of::<crate::tcp::SynReceived>() <= 128, "{}", size_of::<crate::tcp::SynReceived>());
-    assert!(size_of::<crate::tcp::TimeWait>() <= 64, "{}", size_of::<crate::tcp::TimeWait>());
+    assert!(size_of::<crate::tcp::TimeWait>() <= 24, "{}", size_of::<crate::tcp::TimeWait>());
     let mut pair = Pair::established();
     assert_eq!(pair.client.memory_bytes(), 0);
     let data = alloc::vec![3; 100_000];

@@ -275,7 +275,7 @@ fn time_wait(with_timestamps: bool) -> (Peer, TimeWait) {
 
 fn time_wait_step(peer: &mut Peer, record: &mut TimeWait, header: &Header, len: usize) -> TimeWaitStep {
     let drops = peer.host.stats.all_drops();
-    let step = record.handle_segment(&mut peer.host.ctx(), header, len);
+    let step = record.handle_segment(&mut peer.host.ctx(), header, len, peer.connection.timestamps.offset);
     let is_drop = !matches!(step, TimeWaitStep::Reopen { .. });
     assert_eq!(peer.host.stats.all_drops(), drops + u64::from(is_drop));
     step
@@ -284,7 +284,8 @@ fn time_wait_step(peer: &mut Peer, record: &mut TimeWait, header: &Header, len: 
 #[test]
 fn time_wait_acknowledges_the_fin_again_and_starts_anew() {
     let (mut peer, mut record) = time_wait(true);
-    assert_eq!(record.expires_at, peer.host.now + Duration::from_secs(60));
+    let expires_at = record.expires_at(peer.host.now);
+    assert_eq!(expires_at, peer.host.now + Duration::from_secs(60));
     peer.host.now += Duration::from_secs(20);
     let fin = Header { seq: peer.seq - 1, ..peer.header(Flags::FIN.with(Flags::ACK)) };
     for _ in 0..3 {
@@ -292,14 +293,19 @@ fn time_wait_acknowledges_the_fin_again_and_starts_anew() {
         assert_eq!((reply.seq, reply.ack, reply.flags), (peer.ack, peer.seq, Flags::ACK));
         assert!(reply.options.timestamps.is_some());
     }
-    assert_eq!(record.expires_at, peer.host.now + Duration::from_secs(60));
+    // It is over when its turn comes, and then waits once more.
+    assert_eq!(record.expires_at(peer.host.now), expires_at);
+    peer.host.now = expires_at;
+    assert!(record.take_prolonged(&peer.host.ctx()));
+    assert_eq!(record.expires_at(peer.host.now), expires_at + Duration::from_secs(60));
+    assert!(!record.take_prolonged(&peer.host.ctx()));
 }
 
 /// RFC 1337.
 #[test]
 fn time_wait_ignores_resets_and_answers_others_at_a_bounded_rate() {
     let (mut peer, mut record) = time_wait(false);
-    let expires_at = record.expires_at;
+    let expires_at = record.expires_at(peer.host.now);
     let reset = peer.header(Flags::RST);
     assert!(matches!(time_wait_step(&mut peer, &mut record, &reset, 0), TimeWaitStep::Ignored));
     let ack = peer.header(Flags::ACK);
@@ -309,7 +315,8 @@ fn time_wait_ignores_resets_and_answers_others_at_a_bounded_rate() {
     assert!(matches!(time_wait_step(&mut peer, &mut record, &stale, 0), TimeWaitStep::Ignored));
     peer.host.now += Duration::from_millis(500);
     assert!(matches!(time_wait_step(&mut peer, &mut record, &stale, 0), TimeWaitStep::Reply(_)));
-    assert_eq!(record.expires_at, expires_at);
+    assert_eq!(record.expires_at(peer.host.now), expires_at);
+    assert!(!record.is_prolonged());
 }
 
 /// MAY-2, SHLD-4, RFC 6191.
