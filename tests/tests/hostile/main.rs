@@ -1,8 +1,9 @@
 //! Every byte from the wire is hostile, and so are the calls of programs: the stack never panics, keeps within its memory,
 //! counts what it drops, and goes on.
 //!
-//! `inputs` says what is thrown at it, `flood` and `strangers` are particular attacks and particular frames.
+//! `inputs` says what is thrown at it, `blind`, `flood` and `strangers` are particular attacks and particular frames.
 
+mod blind;
 mod flood;
 mod inputs;
 mod strangers;
