@@ -8,11 +8,18 @@ use crate::tcp::CongestionControl;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// All bytes that sockets, reassembly and resolution may hold together. At the limit new connections and
-    /// new data are refused (and counted) before anything else suffers. 256 MiB: a quarter of a small server.
+    /// All bytes that sockets, reassembly and resolution may hold together. Near the limit new connections are refused and
+    /// windows shrink, at the limit new data is refused (and counted). 256 MiB: a quarter of a small server.
     /// A quarter of it is for what waits in the network layer, an eighth is slack for the lists behind the queues, which
     /// grow by steps; less than 256 KiB in all is not enough to work with.
     pub memory_limit_bytes: usize,
+    /// How full the sockets' share of it may be before they are under pressure: windows shrink, buffers stop growing, new
+    /// connections are refused, nobody takes more than an even share, until a quarter of it is free again. 66: Linux's
+    /// `tcp_mem[1]` is two thirds of `tcp_mem[2]`, and `tcp_mem[0]` three quarters of that.
+    pub memory_pressure_percent: u8,
+    /// What every connection may hold in each direction although the sockets' share is used up, out of a sixteenth of
+    /// the limit that is kept for it: so that everybody gets on, if slowly. 4 KiB, Linux's `tcp_rmem[0]` and `tcp_wmem[0]`.
+    pub memory_reserve_bytes: usize,
     /// The most descriptors at once. 1,048,576, Linux's `fs.nr_open`.
     pub max_descriptors: usize,
     /// The range that ephemeral ports are drawn from: RFC 6335's dynamic ports, 49152..=65535, are fewer than a
@@ -32,6 +39,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             memory_limit_bytes: 256 << 20,
+            memory_pressure_percent: 66,
+            memory_reserve_bytes: 4096,
             max_descriptors: 1 << 20,
             ephemeral_ports: (32768, 60999),
             neighbor: NeighborConfig::default(),

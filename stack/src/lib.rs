@@ -38,6 +38,7 @@ mod icmp;
 mod iface;
 mod ip;
 mod link;
+mod memory;
 mod network;
 mod ports;
 mod rng;
@@ -65,6 +66,7 @@ pub use stats::{DropReason, Stats};
 pub use tcp::CongestionControl;
 pub use time::Instant;
 
+use memory::Budget;
 use rng::Rng;
 
 /// What every part gets from the stack when it is called: the time, the tunables, the counters, the
@@ -74,4 +76,6 @@ pub(crate) struct Ctx<'a> {
     pub(crate) config: &'a Config,
     pub(crate) stats: &'a mut Stats,
     pub(crate) rng: &'a mut Rng,
+    /// What the account of all sockets has left.
+    pub(crate) memory: Budget,
 }

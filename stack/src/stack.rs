@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::event::{Deadline, DeadlineKind, Event};
 use crate::frame::{Frame, Transmit};
+use crate::memory::Budget;
 use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, NeighborInfo, Network, Route};
 use crate::rng::Rng;
 use crate::socket::{Sent, Sockets};
@@ -50,8 +51,8 @@ impl Core {
         self.now = self.now.max(now);
     }
 
-    fn ctx(&mut self) -> Ctx<'_> {
-        Ctx { now: self.now, config: &self.config, stats: &mut self.stats, rng: &mut self.rng }
+    fn ctx(&mut self, memory: Budget) -> Ctx<'_> {
+        Ctx { now: self.now, config: &self.config, stats: &mut self.stats, rng: &mut self.rng, memory }
     }
 }
 
@@ -66,19 +67,21 @@ impl Stack {
     }
 
     pub(crate) fn parts(&mut self) -> (Ctx<'_>, &mut Network, &mut Sockets) {
-        (self.core.ctx(), &mut self.network, &mut self.sockets)
+        let memory = self.sockets.budget();
+        self.core.stats.memory_pressures = self.sockets.account.pressures();
+        (self.core.ctx(memory), &mut self.network, &mut self.sockets)
     }
 
     /// Adds an interface; its addresses are probed first (duplicate address detection).
     pub fn add_interface(&mut self, now: Instant, config: InterfaceConfig) -> Result<InterfaceId> {
         self.core.advance(now);
-        self.network.add_interface(&mut self.core.ctx(), config)
+        self.network.add_interface(&mut self.core.ctx(Budget::UNLIMITED), config)
     }
 
     /// Adds an address to an interface; it is probed first.
     pub fn add_address(&mut self, now: Instant, iface: InterfaceId, cidr: Cidr) -> Result<()> {
         self.core.advance(now);
-        self.network.add_address(&mut self.core.ctx(), iface, cidr)
+        self.network.add_address(&mut self.core.ctx(Budget::UNLIMITED), iface, cidr)
     }
 
     /// Takes an address from an interface. Connections that use it go on until they time out.

@@ -250,6 +250,10 @@ pub struct Stats {
     pub tcp_ce_received: u64,
     /// Congestion windows that were reduced because the peer reported CE.
     pub tcp_ecn_reductions: u64,
+    /// Times that the sockets came under memory pressure.
+    pub memory_pressures: u64,
+    /// Bytes that had come out of order and were forgotten because the memory was short.
+    pub tcp_pruned_bytes: u64,
     drops: [u64; DropReason::COUNT],
 }
 
@@ -292,6 +296,8 @@ impl Stats {
             tcp_accecn_connections: 0,
             tcp_ce_received: 0,
             tcp_ecn_reductions: 0,
+            memory_pressures: 0,
+            tcp_pruned_bytes: 0,
             drops: [0; DropReason::COUNT],
         }
     }
@@ -312,7 +318,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 36] {
+    pub fn counters(&self) -> [(&'static str, u64); 38] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -350,6 +356,8 @@ impl Stats {
             ("tcp_accecn_connections", self.tcp_accecn_connections),
             ("tcp_ce_received", self.tcp_ce_received),
             ("tcp_ecn_reductions", self.tcp_ecn_reductions),
+            ("memory_pressures", self.memory_pressures),
+            ("tcp_pruned_bytes", self.tcp_pruned_bytes),
         ]
     }
 

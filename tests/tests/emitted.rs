@@ -151,7 +151,7 @@ fn resets_probes_and_retransmissions() {
             assert!(pair.a.stack.stats().tcp_window_probes > 0);
             assert!(pair.a.stack.stats().tcp_retransmits > 0);
             assert!(pair.a.stack.stats().tcp_resets_sent > 0 && pair.b.stack.stats().tcp_resets_sent > 0);
-            check(&mut pair, 200);
+            check(&mut pair, 150);
         }
     }
 }

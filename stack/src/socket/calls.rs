@@ -33,7 +33,7 @@ impl Stack {
             SocketKind::Datagram | SocketKind::Echo => Role::Datagram(Box::default()),
         };
         let base = core::mem::size_of::<Socket>() + core::mem::size_of::<Datagram>();
-        if sockets.is_short_of_memory(&self.core.config, base) {
+        if sockets.is_short_of_memory(base) {
             return Err(Error::NoBufferSpace);
         }
         let options = SocketOptions::new(&self.core.config, kind);

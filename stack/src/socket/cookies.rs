@@ -74,7 +74,7 @@ impl Sockets {
         payload: bytes::Bytes,
     ) {
         let base = mem::size_of::<Socket>() + mem::size_of::<Stream>();
-        let is_short = self.is_short_of_memory(ctx.config, base + payload.len());
+        let is_short = self.account.is_pressed() || self.is_short_of_memory(base);
         let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get(id) else { return };
         if listener.is_accept_queue_full() {
             return ctx.stats.count_drop(DropReason::AcceptQueueFull);

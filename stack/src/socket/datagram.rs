@@ -177,7 +177,7 @@ impl Sockets {
 
     fn deliver(&mut self, ctx: &mut Ctx<'_>, id: SocketId, from: Endpoint, scope: u16, data: Bytes) {
         let cost = data.len() + OVERHEAD_BYTES;
-        let is_short = self.is_short_of_memory(ctx.config, cost);
+        let is_short = self.is_short_of_memory(cost);
         let Some(socket) = self.slots.get_mut(id) else { return };
         let limit = socket.options.receive_buffer;
         let Role::Datagram(datagram) = &mut socket.role else { return };
@@ -303,7 +303,7 @@ impl Sockets {
         if queued >= socket.options.send_buffer {
             return Err(Error::WouldBlock);
         }
-        if self.is_short_of_memory(ctx.config, cost) {
+        if self.is_short_of_memory(cost) {
             return Err(Error::NoBufferSpace);
         }
         let len = data.len();

@@ -148,7 +148,13 @@ mod tests {
     fn frame(tuple: &FourTuple, has_link: bool, header: Header, payload: Payload) -> Transmit {
         let (config, mut stats, mut rng) = (Config::default(), Stats::new(), Rng::new([1; 32]));
         let now = Instant::ZERO;
-        let mut ctx = Ctx { now, config: &config, stats: &mut stats, rng: &mut rng };
+        let mut ctx = Ctx {
+            now,
+            config: &config,
+            stats: &mut stats,
+            rng: &mut rng,
+            memory: crate::memory::Budget::UNLIMITED,
+        };
         let (meta, mut headers) = segment_packet(&mut ctx, tuple, header, &payload, None);
         let len = headers.len() + payload_len(&payload);
         OutgoingHeader::new(&meta, 64).unwrap().prepend(&mut headers, len);

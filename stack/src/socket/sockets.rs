@@ -20,6 +20,7 @@ use crate::event::{Deadline, DeadlineKind, Event};
 use crate::frame::Transmit;
 use crate::hash::{HashMap, hash_map};
 use crate::ip::protocol;
+use crate::memory::{Account, Budget};
 use crate::network::{Delivery, Network};
 use crate::ports::PortTable;
 use crate::rng::Rng;
@@ -67,8 +68,8 @@ pub(crate) struct Sockets {
     /// The run whose turn it is: it goes on before any other socket has its turn.
     pub(super) run: Option<Segmentation>,
     events: VecDeque<SocketId>,
-    /// What all sockets and handshakes hold, in bytes.
-    pub(super) memory_bytes: usize,
+    /// What all sockets and handshakes hold.
+    pub(crate) account: Account,
 }
 
 impl Sockets {
@@ -92,7 +93,7 @@ impl Sockets {
             transmit_queue: VecDeque::new(),
             run: None,
             events: VecDeque::new(),
-            memory_bytes: 0,
+            account: Account::new(config),
         }
     }
 
@@ -198,7 +199,12 @@ impl Sockets {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.memory_bytes
+        self.account.bytes()
+    }
+
+    /// What a call may take from the account.
+    pub(crate) fn budget(&self) -> Budget {
+        self.account.budget(self.slots.len())
     }
 
     pub(crate) fn infos(&self) -> Vec<SocketInfo> {
@@ -229,14 +235,9 @@ impl Sockets {
         Ok((id, self.slots.get_mut(id).ok_or(Error::BadDescriptor)?))
     }
 
-    /// How many bytes more sockets may hold.
-    pub(super) fn memory_room(&self, config: &Config) -> usize {
-        config.socket_limit_bytes().saturating_sub(self.memory_bytes)
-    }
-
     /// Whether `bytes` more would exceed what sockets may hold.
-    pub(super) fn is_short_of_memory(&self, config: &Config, bytes: usize) -> bool {
-        bytes > self.memory_room(config)
+    pub(super) fn is_short_of_memory(&self, bytes: usize) -> bool {
+        bytes > self.account.room()
     }
 
     /// The socket may have something to send.
@@ -270,7 +271,7 @@ impl Sockets {
     /// Brings the account up to date with what a socket holds now.
     pub(super) fn charge(&mut self, id: SocketId, bytes: usize) {
         let Some(socket) = self.slots.get_mut(id) else { return };
-        self.memory_bytes = self.memory_bytes - socket.charged_bytes + bytes;
+        self.account.change(socket.charged_bytes, bytes);
         socket.charged_bytes = bytes;
     }
 
@@ -290,7 +291,7 @@ impl Sockets {
         let ended = Some(stream.connection.state())
             .filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
         self.timers.arm(&mut socket.armed, Owner::Socket(id), deadline);
-        self.memory_bytes = self.memory_bytes - socket.charged_bytes + bytes;
+        self.account.change(socket.charged_bytes, bytes);
         socket.charged_bytes = bytes;
         if (socket.renew_readiness() || has_new_data)
             && !socket.event_pending

@@ -130,7 +130,7 @@ impl Sockets {
         }
         let tuple = self.choose_tuple(ctx, network, id, addr)?;
         let base = mem::size_of::<Socket>() + mem::size_of::<Stream>();
-        if self.is_short_of_memory(ctx.config, base) {
+        if self.account.is_pressed() || self.is_short_of_memory(base) {
             return Err(Error::NoBufferSpace);
         }
         let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
@@ -269,16 +269,18 @@ impl Sockets {
         d: Descriptor,
         data: Outgoing<'_>,
     ) -> Result<usize> {
-        let room = self.memory_room(ctx.config);
         let (id, socket) = self.socket_mut(d)?;
         let Role::Stream(stream) = &mut socket.role else {
             // Linux: EPIPE for a stream that was never connected.
             return Err(Error::BrokenPipe);
         };
         let connection = &mut stream.connection;
-        let is_cut = data.len() > room;
-        if is_cut && room == 0 && connection.state() != State::Closed {
-            return Err(Error::NoBufferSpace);
+        let room = if ctx.memory.is_plenty(data.len()) { data.len() } else { connection.memory_to_send(ctx) };
+        if room == 0 && data.len() > 0 && connection.state() != State::Closed {
+            let error =
+                if connection.shrink_send_buffer() { Error::WouldBlock } else { Error::NoBufferSpace };
+            self.note_readiness(id, false);
+            return Err(error);
         }
         let sent = match data {
             Outgoing::Slice(slice) => connection.send(ctx, &slice[..slice.len().min(room)]),

@@ -44,9 +44,7 @@ impl Sockets {
             scope: scope_of([datagram.src, datagram.dst], datagram.iface),
         };
         let payload = datagram.into_transport(header_len..usize::MAX);
-        if !payload.is_empty() && self.is_short_of_memory(ctx.config, payload.len()) {
-            return ctx.stats.count_drop(DropReason::MemoryLimit);
-        }
+        ctx.memory = self.budget();
         match self.connections.get(&tuple).copied() {
             Some(Target::Connection(id)) => {
                 if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
@@ -108,7 +106,8 @@ impl Sockets {
         isn_after: Option<SeqNumber>,
     ) {
         let base = mem::size_of::<Handshake>();
-        let is_short = self.is_short_of_memory(ctx.config, base + mem::size_of::<Stream>());
+        // Those who are here come first.
+        let is_short = self.account.is_pressed() || self.is_short_of_memory(base + mem::size_of::<Stream>());
         let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
             return;
         };
@@ -136,7 +135,7 @@ impl Sockets {
             self.timers.arm(&mut entry.armed, Owner::Handshake(handshake), Some(deadline));
         }
         self.connections.insert(tuple, Target::Handshake(handshake));
-        self.memory_bytes += base;
+        self.account.change(0, base);
         reply(ctx, network, &tuple, syn_ack, ttl);
     }
 
@@ -234,7 +233,7 @@ impl Sockets {
         let mut handshake = self.handshakes.remove(id)?;
         self.timers.arm(&mut handshake.armed, Owner::Handshake(id), None);
         self.connections.remove(&handshake.tuple);
-        self.memory_bytes -= mem::size_of::<Handshake>();
+        self.account.change(mem::size_of::<Handshake>(), 0);
         if let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(handshake.listener) {
             listener.handshakes -= 1;
         }

@@ -102,6 +102,29 @@ impl Assembler {
         Insert::Stored
     }
 
+    /// Forgets whole pieces that begin at `seq` or behind it, the last first, until `wanted` bytes are free. How many bytes
+    /// that were.
+    pub(crate) fn prune(&mut self, seq: SeqNumber, wanted: usize) -> usize {
+        let mut pruned = 0;
+        while pruned < wanted
+            && let Some(range) = self.ranges.last_mut()
+            && let Some(last) = range.pieces.back()
+            && (range.end - last.len() as u32).after_eq(seq)
+        {
+            pruned += last.len();
+            range.end = range.end - last.len() as u32;
+            range.pieces.pop_back();
+            if range.pieces.is_empty() {
+                self.ranges.pop();
+            }
+        }
+        self.buffered_bytes -= pruned;
+        if self.ranges.is_empty() {
+            self.ranges = Vec::new();
+        }
+        pruned
+    }
+
     /// The next piece of data that continues at `rcv_nxt`, without what was received by now; call again, with RCV.NXT
     /// moved on, until there is none.
     pub(crate) fn take_ready(&mut self, rcv_nxt: SeqNumber) -> Option<Bytes> {

@@ -136,7 +136,7 @@ impl Connection {
                 if let Some(sizing) = self.rcv.right_sizing(ctx.now, false) {
                     sizing.on_data(ctx.now, nxt, edge);
                 }
-                if len >= MIN_GROWING_BYTES {
+                if len >= MIN_GROWING_BYTES && !ctx.memory.is_pressed() {
                     self.rcv.grow_window();
                 }
             }
@@ -148,7 +148,7 @@ impl Connection {
     /// An acknowledgement came. A program that keeps its send buffer full gets one for two congestion windows: one is in
     /// flight, and what follows it waits in the other.
     pub(super) fn tune_send_buffer(&mut self, ctx: &Ctx<'_>) {
-        if !self.settings.auto_send_buffer || self.has_send_room() {
+        if !self.settings.auto_send_buffer || ctx.memory.is_pressed() || self.has_send_room() {
             return;
         }
         let cwnd = self.congestion.cwnd() as usize;

@@ -426,6 +426,10 @@ impl Connection {
             self.end(ctx, CloseReason::Aborted, "data after close");
             return Break(Some(DropReason::ReceiverClosed));
         }
+        if !payload.is_empty() && !self.has_memory_for(ctx, seq, payload.len()) {
+            self.rcv.owe_duplicate();
+            return Break(Some(DropReason::MemoryLimit));
+        }
         let config = &ctx.config.tcp;
         self.rcv.renew_quick_acks(ctx.now, self.rtt.rto(), config.quick_acks);
         let was_in_order = self.rcv.is_in_order();

@@ -16,6 +16,7 @@ mod header;
 mod input;
 mod isn;
 mod output;
+mod pressure;
 #[allow(dead_code, reason = "the loss recovery that asks for it follows")]
 mod rate;
 mod receiver;

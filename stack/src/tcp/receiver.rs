@@ -202,6 +202,23 @@ impl Receiver {
         self.ssthresh += room.min(2 * u32::from(self.announced_mss));
     }
 
+    /// The memory is short: the window shrinks to a few segments as the peer uses up what it was promised (Linux's
+    /// tcp_adjust_rcv_ssthresh), and grows again afterwards.
+    pub(super) fn narrow_window(&mut self) {
+        self.ssthresh = self.ssthresh.min(4 * u32::from(self.announced_mss));
+    }
+
+    /// Forgets what waits behind `seq`, the last first, until `wanted` bytes or an eighth of the buffer are free. How many
+    /// bytes that were.
+    pub(super) fn prune(&mut self, seq: SeqNumber, wanted: usize) -> usize {
+        let Some(assembler) = &mut self.assembler else { return 0 };
+        let pruned = assembler.prune(seq, wanted.max(self.buffer_bytes as usize / 8));
+        if assembler.is_empty() {
+            self.assembler = None;
+        }
+        pruned
+    }
+
     /// What waits behind a gap must not close the window before the gap is filled.
     pub(super) fn make_room_for_gaps(&mut self, max_bytes: usize) {
         if let (Some(sizing), Some(assembler)) = (&self.sizing, &self.assembler) {

@@ -87,7 +87,7 @@ impl Host {
 
     pub(super) fn with<R>(&mut self, f: impl FnOnce(&mut Network, &mut Ctx<'_>) -> R) -> R {
         let Host { network, config, stats, rng, now, .. } = self;
-        f(network, &mut Ctx { now: *now, config, stats, rng })
+        f(network, &mut Ctx { now: *now, config, stats, rng, memory: crate::memory::Budget::UNLIMITED })
     }
 
     /// Lets time pass, with every timer at its time.

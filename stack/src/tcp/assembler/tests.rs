@@ -152,3 +152,21 @@ fn one_byte_segments_cost_little_memory() {
         assert!(assembler.memory_bytes() < 2 * assembler.buffered_bytes + MAX * 256, "{assembler:?}");
     }
 }
+
+#[test]
+fn pruning_takes_the_last_first_and_leaves_what_lies_before() {
+    let mut assembler = Assembler::new();
+    let piece = |byte: u8| Bytes::from(std::vec![byte; 1000]);
+    for n in [1u32, 2, 3, 5, 6] {
+        assert_eq!(assembler.insert(SeqNumber(n * 1000), piece(n as u8), 10), Insert::Stored);
+    }
+    assert_eq!(assembler.prune(SeqNumber(0), 500), 1000, "whole pieces");
+    assert_eq!(assembler.end(), Some(SeqNumber(6000)));
+    assert_eq!(assembler.prune(SeqNumber(2500), 10_000), 2000, "not what the new data lies behind");
+    assert_eq!(assembler.sack_blocks().collect::<Vec<_>>(), [(SeqNumber(1000), SeqNumber(3000))]);
+    assert_eq!(assembler.insert(SeqNumber(2500), piece(9), 10), Insert::Stored);
+    assert_eq!(assembler.take_ready(SeqNumber(1000)).map(|bytes| bytes[0]), Some(1));
+    assert_eq!(assembler.prune(SeqNumber(0), usize::MAX), 1500);
+    assert!(assembler.is_empty());
+    assert_eq!(assembler.memory_bytes(), 0);
+}

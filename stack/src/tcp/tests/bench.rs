@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::Ctx;
 use crate::config::Config;
 use crate::frame::{HeaderBuf, payload_len};
+use crate::memory::Budget;
 use crate::rng::Rng;
 use crate::stats::Stats;
 use crate::tcp::{Connection, HandshakeStep, Header, OpenParams, SeqNumber, Settings, State, SynReceived};
@@ -21,6 +22,7 @@ pub(super) struct Host {
     pub(super) config: Config,
     pub(super) stats: Stats,
     pub(super) rng: Rng,
+    pub(super) memory: Budget,
 }
 
 impl Host {
@@ -31,11 +33,23 @@ impl Host {
         config.tcp.send_buffer_bytes = 1 << 20;
         config.tcp.max_buffer_bytes = 6 << 20;
         config.tcp.auto_tune_buffers = false;
-        Host { now: Instant::from_secs(100), config, stats: Stats::new(), rng: Rng::new([7; 32]) }
+        Host {
+            now: Instant::from_secs(100),
+            config,
+            stats: Stats::new(),
+            rng: Rng::new([7; 32]),
+            memory: Budget::UNLIMITED,
+        }
     }
 
     pub(super) fn ctx(&mut self) -> Ctx<'_> {
-        Ctx { now: self.now, config: &self.config, stats: &mut self.stats, rng: &mut self.rng }
+        Ctx {
+            now: self.now,
+            config: &self.config,
+            stats: &mut self.stats,
+            rng: &mut self.rng,
+            memory: self.memory,
+        }
     }
 
     pub(super) fn settings(&self) -> Settings {
@@ -183,6 +197,7 @@ impl Pair {
             config: &self.host.config,
             stats: &mut self.host.stats,
             rng: &mut self.host.rng,
+            memory: self.host.memory,
         };
         match end {
             End::Client => call(&mut self.client, ctx),
@@ -294,6 +309,7 @@ impl Pair {
                 config: &self.host.config,
                 stats: &mut self.host.stats,
                 rng: &mut self.host.rng,
+                memory: self.host.memory,
             };
             match record.handle_timeout(ctx) {
                 Some(syn_ack) => self.put_on_the_wire(End::Server, syn_ack, Bytes::new()),

@@ -4,6 +4,7 @@ mod bench;
 mod buffers;
 mod closing;
 mod hostile;
+mod memory;
 mod opening;
 mod peer;
 mod receiving;

@@ -1,0 +1,128 @@
+//! A connection when the stack runs out of memory.
+
+use super::peer::{IRS, Offer, Peer};
+use crate::config::Config;
+use crate::memory::{Account, Budget};
+use crate::stats::DropReason;
+use crate::tcp::{Flags, Header, SeqNumber};
+
+/// What is left to each of a hundred sockets of an account that has this much room.
+fn pressed(room: usize) -> Budget {
+    let config = Config { memory_limit_bytes: 16 << 20, ..Config::default() };
+    let mut account = Account::new(&config);
+    account.change(0, account.room() - room);
+    assert!(account.is_pressed());
+    account.budget(100)
+}
+
+fn edge(header: &Header) -> SeqNumber {
+    header.ack + (u32::from(header.window) << 7)
+}
+
+/// Its window is scaled, its segments have 1,000 bytes.
+fn peer() -> Peer {
+    Peer::established_with(Offer { scale: Some(0), sack: true, ..Offer::plain() }, |_, _| {})
+}
+
+#[test]
+fn data_is_refused_and_what_it_acknowledges_counts() {
+    let mut peer = peer();
+    let _ = peer.data(&[1; 5000]);
+    let sent = peer.send(b"ours");
+    let before = edge(&sent[0].header);
+    peer.host.memory = pressed(0);
+    peer.ack += 4;
+    let header = peer.header(Flags::ACK);
+    let sent = peer.deliver_dropped(header, &[2; 1000], DropReason::MemoryLimit);
+    assert_eq!(peer.connection.queued(), (5000, 0));
+    assert_eq!((sent.len(), sent[0].header.ack), (1, peer.seq), "a duplicate acknowledgement");
+    assert!(edge(&sent[0].header).after_eq(before), "what was promised is not taken back");
+    // Once the program has read, there is room again, and nothing was lost.
+    assert_eq!(peer.recv(10_000).len(), 5000);
+    let _ = peer.data(&[2; 1000]);
+    assert_eq!(peer.recv(10_000), [2; 1000]);
+}
+
+#[test]
+fn whoever_holds_nothing_gets_something() {
+    let mut peer = peer();
+    peer.host.memory = pressed(0);
+    // The first whatever its size, then what is kept for everybody.
+    for segment in 1..=4 {
+        let _ = peer.data(&[7; 1000]);
+        let taken = peer.connection.queued().0;
+        assert_eq!(taken, if segment < 4 { segment * 1000 } else { 3000 }, "segment {segment}");
+    }
+    assert_eq!(peer.host.stats.drops(DropReason::MemoryLimit), 1);
+}
+
+#[test]
+fn what_came_out_of_order_gives_way_to_what_is_next() {
+    let mut peer = peer();
+    let _ = peer.data(&[0; 1000]);
+    for n in 1..=20 {
+        let _ = peer.data_at(n * 1000, &[n as u8; 1000]);
+    }
+    peer.host.memory = pressed(0);
+    // What lies behind the others is itself the first to go.
+    let behind = Header { seq: peer.seq + 21_000, ..peer.header(Flags::ACK) };
+    let _ = peer.deliver_dropped(behind, &[9; 1000], DropReason::MemoryLimit);
+    assert_eq!(peer.host.stats.tcp_pruned_bytes, 0);
+    let sent = peer.data(&[0; 1000]);
+    assert_eq!(peer.host.stats.tcp_pruned_bytes, 20_000);
+    assert_eq!((sent[0].header.ack, sent[0].header.options.sack.len()), (peer.seq, 0));
+    assert_eq!(peer.connection.queued().0, 2000);
+}
+
+#[test]
+fn the_window_narrows_as_it_is_used_and_opens_again() {
+    let mut peer = peer();
+    let mut right = IRS;
+    let mut last = 0;
+    let start = peer.host.memory;
+    peer.host.memory = pressed(3 << 20);
+    for _ in 0..2000 {
+        for sent in peer.data(&[7; 1000]) {
+            assert!(edge(&sent.header).after_eq(right));
+            right = edge(&sent.header);
+            last = right - sent.header.ack;
+        }
+        let _ = peer.recv(1000);
+    }
+    assert!((4000..=5840).contains(&last), "{last}");
+    peer.host.memory = start;
+    for _ in 0..2000 {
+        for sent in peer.data(&[7; 1000]) {
+            last = edge(&sent.header) - sent.header.ack;
+        }
+        let _ = peer.recv(1000);
+    }
+    assert!(last > 1_000_000, "{last}");
+}
+
+#[test]
+fn a_send_buffer_shrinks_so_that_its_writer_can_wait() {
+    let mut peer = Peer::established_with(Offer::plain(), |host, params| {
+        params.settings.auto_send_buffer = true;
+        host.config.tcp.auto_tune_buffers = true;
+    });
+    let _ = peer.send(&[1; 60_000]);
+    peer.host.memory = pressed(0);
+    let memory = peer.call(|connection, ctx| connection.memory_to_send(ctx)).0;
+    assert_eq!(memory, 0);
+    assert!(peer.connection.readiness().writable);
+    assert!(peer.connection.shrink_send_buffer());
+    assert!(!peer.connection.readiness().writable);
+    let _ = peer.ack_bytes(10_000);
+    assert!(!peer.connection.readiness().writable);
+    let mut acked = 10_000;
+    while !peer.connection.readiness().writable {
+        acked += 10_000;
+        let _ = peer.ack_bytes(acked);
+    }
+    assert_eq!(acked, 40_000);
+    let _ = peer.ack_bytes(60_000);
+    assert!(peer.call(|connection, ctx| connection.memory_to_send(ctx)).0 > 3000);
+    assert!(!peer.connection.shrink_send_buffer(), "there is nothing to wait for");
+    assert_eq!(peer.call(|connection, ctx| connection.send(ctx, b"x")).0, Ok(1));
+}
