@@ -177,7 +177,13 @@ mod tests {
         }
 
         fn ctx(&mut self) -> Ctx<'_> {
-            Ctx { now: self.now, config: &self.config, stats: &mut self.stats, rng: &mut self.rng }
+            Ctx {
+                now: self.now,
+                config: &self.config,
+                stats: &mut self.stats,
+                rng: &mut self.rng,
+                memory: crate::memory::Budget::UNLIMITED,
+            }
         }
 
         fn record(&mut self) -> TimeWait {
