@@ -444,10 +444,12 @@ impl Engine<'_> {
     /// The state of a connection, whoever holds it; `none` if the stack has none.
     fn state(&self, name: &str) -> String {
         let Some(connection) = self.connections.get(name) else { return "none".into() };
+        let held = self.sockets.get(name).map(|socket| socket.descriptor);
         let infos = self.peer.stack.sockets();
         let info = infos.iter().find(|info| {
-            info.local.is_some_and(|local| local.port() == connection.stack_port)
-                && info.peer.is_some_and(|peer| peer.port() == connection.peer_port)
+            let has_ports = info.local.is_some_and(|local| local.port() == connection.stack_port)
+                && info.peer.is_some_and(|peer| peer.port() == connection.peer_port);
+            has_ports || (held.is_some() && info.descriptor == held)
         });
         info.map_or("none".into(), |info| info.state.into())
     }
