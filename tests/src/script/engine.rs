@@ -15,8 +15,6 @@ use crate::raw_peer::{RawPeer, tcp_segment, traffic_class};
 
 /// The seed of every script: the ISN, ports and timestamps are the same in each run.
 const SEED: u8 = 7;
-/// The peer's timestamp clock when the script begins; it counts milliseconds.
-const PEER_CLOCK: u32 = 1000;
 /// The peer's port of the first connection to the stack.
 const FIRST_PEER_PORT: u16 = 5000;
 const MTU: usize = 1500;
@@ -218,7 +216,8 @@ impl Engine<'_> {
     }
 
     fn send_one(&mut self, name: &str, notation: &Notation) -> Result<(), String> {
-        let clock = PEER_CLOCK.wrapping_add(self.peer.now.duration_since(self.started_at).as_millis() as u32);
+        let elapsed = self.peer.now.duration_since(self.started_at).as_millis();
+        let clock = self.script.peer_clock.wrapping_add(elapsed as u32);
         let names = std::mem::take(&mut self.names);
         let built = self.connection(name).build(notation, clock, &names);
         self.names = names;

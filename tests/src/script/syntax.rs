@@ -19,6 +19,8 @@ pub struct Script {
     pub(super) settings: Vec<Setting>,
     /// The peer's initial sequence number.
     pub(super) peer_isn: u32,
+    /// The peer's timestamp clock when the script begins.
+    pub(super) peer_clock: u32,
     pub(super) lines: Vec<Line>,
     /// The last line, for what is found at the end.
     pub(super) last_line: usize,
@@ -148,6 +150,7 @@ impl Script {
             families: vec![Domain::V4, Domain::V6],
             settings: Vec::new(),
             peer_isn: 1_000_000,
+            peer_clock: 1000,
             lines: Vec::new(),
             last_line: text.lines().count(),
         };
@@ -199,6 +202,10 @@ impl Script {
             Some("peer-isn") => {
                 let text = words.value("peer-isn")?;
                 self.peer_isn = text.parse().map_err(|_| format!("`{text}` is no sequence number"))?;
+            }
+            Some("peer-clock") => {
+                let text = words.value("peer-clock")?;
+                self.peer_clock = text.parse().map_err(|_| format!("`{text}` is no timestamp"))?;
             }
             Some("tolerance") => *tolerance = duration(words.value("tolerance")?)?,
             _ => return Ok(false),
