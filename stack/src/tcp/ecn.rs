@@ -277,9 +277,10 @@ impl EcnState {
     }
 
     /// The SYN-ACK once more: its acknowledgement says again how it came.
-    pub(super) fn on_repeated_syn_ack(&mut self, header: &Header) {
+    pub(super) fn on_repeated_syn_ack(&mut self, header: &Header, rcv_nxt: SeqNumber) {
         if let Some(accurate) = &mut self.accurate
             && header.flags.contains(Flags::SYN_ACK)
+            && header.seq + 1 == rcv_nxt
         {
             accurate.reflect(header.ip_ecn);
         }
@@ -374,12 +375,12 @@ impl Connection {
                 let delivered = Delivered { bytes, segs: bytes.div_ceil(mss), mss };
                 let ce_segs = accurate.on_feedback(header, payload_len, delivered);
                 if ce_segs > 0 {
-                    self.on_congestion_experienced(ctx, ce_segs.saturating_mul(mss));
+                    self.on_congestion_experienced(ctx, ce_segs.saturating_mul(mss), una);
                 }
             }
             (None, EcnMode::Rfc3168) if header.flags.contains(Flags::ECE) => {
                 let mss = self.effective_mss(ctx);
-                self.on_congestion_experienced(ctx, mss);
+                self.on_congestion_experienced(ctx, mss, una);
             }
             _ => {}
         }
@@ -387,9 +388,11 @@ impl Connection {
 
     /// The network is congested, and has said so before it had to drop: as for a loss the window is reduced, once a
     /// round trip (RFC 3168 §6.1.2), and nothing is sent again.
-    fn on_congestion_experienced(&mut self, ctx: &mut Ctx<'_>, ce_bytes: u32) {
-        let in_flight = self.snd.flight();
-        if in_flight == 0 || self.snd.una.before(self.ecn.reduced_at) || self.recovery.in_recovery() {
+    fn on_congestion_experienced(&mut self, ctx: &mut Ctx<'_>, ce_bytes: u32, una: SeqNumber) {
+        let in_flight = self.snd.max - una;
+        // As on Linux something sent after the reduction has to be acknowledged.
+        let is_reduced = self.snd.una.before_eq(self.ecn.reduced_at);
+        if in_flight == 0 || is_reduced || self.recovery.in_recovery() {
             return;
         }
         log::debug!("tcp congestion experienced by {ce_bytes} bytes at {:?}", self.snd.una);

@@ -146,6 +146,7 @@ impl Connection {
         let has_text = payload_len > 0 || header.flags.contains(Flags::FIN);
         if header.flags.contains(Flags::SYN) {
             // RFC 5961 §4.2: a SYN is challenged wherever it lies.
+            self.ecn.on_repeated_syn_ack(header, self.rcv.nxt);
             self.challenge(ctx);
         } else if has_text || self.may_challenge(ctx) {
             self.rcv.owe_duplicate();
@@ -201,7 +202,6 @@ impl Connection {
     /// Fourth step: SYN. RFC 5961 §4.2: never believed, always challenged.
     fn check_syn(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
         if header.flags.contains(Flags::SYN) {
-            self.ecn.on_repeated_syn_ack(header);
             self.challenge(ctx);
             return Break(Some(DropReason::ChallengeAck));
         }

@@ -4,6 +4,7 @@
 //! Needs Linux with /dev/net/tun; no privileges where user namespaces are allowed.
 
 mod command;
+mod ecn;
 mod hostile;
 mod impaired;
 mod ping;

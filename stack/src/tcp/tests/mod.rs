@@ -3,6 +3,7 @@
 mod bench;
 mod buffers;
 mod closing;
+mod ecn;
 mod hostile;
 mod memory;
 mod opening;
