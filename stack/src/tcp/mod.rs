@@ -16,6 +16,8 @@ mod header;
 mod input;
 mod isn;
 mod output;
+#[allow(dead_code, reason = "the output that asks for it follows")]
+mod pacing;
 mod pressure;
 #[allow(dead_code, reason = "the loss recovery that asks for it follows")]
 mod rate;

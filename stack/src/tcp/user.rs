@@ -186,7 +186,7 @@ impl Connection {
         let keepalive_begins = settings.keepalive && !self.settings.keepalive;
         let keepalive_changed = settings.keepalive != self.settings.keepalive
             || settings.keepalive_idle != self.settings.keepalive_idle;
-        self.congestion.set_kind(settings.congestion);
+        self.congestion.set_kind(settings.congestion, ctx.now);
         self.settings = settings;
         if keepalive_changed {
             self.retries.keepalives = 0;

@@ -15,17 +15,21 @@ pub enum CongestionControl {
     /// `cubic`: RFC 9438, with HyStart++ (RFC 9406).
     #[default]
     Cubic,
+    /// `bbr`: version 3 (draft-ietf-ccwg-bbr). Always paced.
+    Bbr,
 }
 
 impl CongestionControl {
     /// All that there are.
-    pub const ALL: [CongestionControl; 2] = [CongestionControl::Reno, CongestionControl::Cubic];
+    pub const ALL: [CongestionControl; 3] =
+        [CongestionControl::Reno, CongestionControl::Cubic, CongestionControl::Bbr];
 
     /// The name under which Linux has it (`net.ipv4.tcp_available_congestion_control`).
     pub const fn name(self) -> &'static str {
         match self {
             CongestionControl::Reno => "reno",
             CongestionControl::Cubic => "cubic",
+            CongestionControl::Bbr => "bbr",
         }
     }
 }

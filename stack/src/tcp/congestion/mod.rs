@@ -2,7 +2,7 @@
 //!
 //! [`Congestion`] is what the rest of TCP sees. It holds what all algorithms share: cwnd and ssthresh (`window`), whether
 //! cwnd is in use at all (`usage`), the beginning, the end and the undoing of an episode. [`Control`] holds the questions
-//! that algorithms answer differently: [`reno`], [`cubic`] with [`hystart`].
+//! that algorithms answer differently: [`reno`], [`cubic`] with [`hystart`], [`bbr`].
 //!
 //! The order of calls is that of the events:
 //!
@@ -16,6 +16,7 @@
 //! [`set_cwnd`](Congestion::set_cwnd) unless the algorithm [`controls_recovery`](Congestion::controls_recovery) itself.
 
 mod ack;
+mod bbr;
 mod cubic;
 mod hystart;
 mod kind;
@@ -30,6 +31,7 @@ use super::rate::Lost;
 use crate::time::Instant;
 
 pub(crate) use ack::{Ack, Cause, Phase, Sent};
+use bbr::Bbr;
 use cubic::Cubic;
 pub use kind::CongestionControl;
 use reno::Reno;
@@ -88,19 +90,27 @@ trait Control {
     fn pacing_rate(&self) -> Option<u64> {
         None
     }
+
+    /// Whether little is sent on purpose just now.
+    fn wants_limited_samples(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Algorithm {
     Reno(Reno),
     Cubic(Cubic),
+    /// In a box: it knows a lot.
+    Bbr(Box<Bbr>),
 }
 
 impl Algorithm {
-    fn new(kind: CongestionControl) -> Algorithm {
+    fn new(kind: CongestionControl, window: &Window, now: Instant) -> Algorithm {
         match kind {
             CongestionControl::Reno => Algorithm::Reno(Reno::new()),
             CongestionControl::Cubic => Algorithm::Cubic(Cubic::new()),
+            CongestionControl::Bbr => Algorithm::Bbr(Box::new(Bbr::new(window, now))),
         }
     }
 
@@ -108,6 +118,7 @@ impl Algorithm {
         match self {
             Algorithm::Reno(_) => CongestionControl::Reno,
             Algorithm::Cubic(_) => CongestionControl::Cubic,
+            Algorithm::Bbr(_) => CongestionControl::Bbr,
         }
     }
 
@@ -115,6 +126,7 @@ impl Algorithm {
         match self {
             Algorithm::Reno(reno) => reno,
             Algorithm::Cubic(cubic) => cubic,
+            Algorithm::Bbr(bbr) => &**bbr,
         }
     }
 
@@ -122,6 +134,7 @@ impl Algorithm {
         match self {
             Algorithm::Reno(reno) => reno,
             Algorithm::Cubic(cubic) => cubic,
+            Algorithm::Bbr(bbr) => &mut **bbr,
         }
     }
 }
@@ -163,11 +176,12 @@ impl Congestion {
         initial_window_segs: u32,
         now: Instant,
     ) -> Congestion {
+        let window = Window::new(mss, initial_window_segs);
         Congestion {
-            window: Window::new(mss, initial_window_segs),
+            window,
             usage: Usage::new(now),
             episode: Episode::None,
-            algorithm: Algorithm::new(kind),
+            algorithm: Algorithm::new(kind, &window, now),
             undo: None,
         }
     }
@@ -178,10 +192,18 @@ impl Congestion {
 
     /// Another algorithm takes over, in the middle of the connection perhaps: cwnd and ssthresh stay, what the former one
     /// knew of the path is lost.
-    pub(crate) fn set_kind(&mut self, kind: CongestionControl) {
+    pub(crate) fn set_kind(&mut self, kind: CongestionControl, now: Instant) {
         if kind != self.kind() {
-            self.algorithm = Algorithm::new(kind);
+            self.algorithm = Algorithm::new(kind, &self.window, now);
             self.undo = None;
+        }
+    }
+
+    #[cfg(test)]
+    fn bbr(&self) -> Option<&Bbr> {
+        match &self.algorithm {
+            Algorithm::Bbr(bbr) => Some(bbr),
+            _ => None,
         }
     }
 
@@ -336,11 +358,20 @@ impl Congestion {
         self.undo = None;
     }
 
+    /// Whether little is sent on purpose just now: what is in flight is then to count as application-limited
+    /// ([`RateSampler::on_application_limited`](super::rate::RateSampler::on_application_limited), after each
+    /// acknowledgement).
+    pub(crate) fn wants_limited_samples(&self) -> bool {
+        self.algorithm.control().wants_limited_samples()
+    }
+
     /// Bytes a second at which data may go out; `None` if the algorithm does not care.
     pub(crate) fn pacing_rate(&self) -> Option<u64> {
         self.algorithm.control().pacing_rate()
     }
 }
 
+#[cfg(test)]
+mod path;
 #[cfg(test)]
 mod tests;

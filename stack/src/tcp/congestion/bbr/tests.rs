@@ -1,0 +1,207 @@
+use super::super::path::{Bottleneck, MSS, Net, fairness};
+use super::*;
+use crate::tcp::congestion::CongestionControl::{self, Bbr as BbrKind, Cubic, Reno};
+use crate::tcp::congestion::{Cause, Congestion};
+use std::vec::Vec;
+
+const SEC: fn(u64) -> Duration = Duration::from_secs;
+
+fn bbr(net: &Net, flow: usize) -> &Bbr {
+    net.flows[flow].cc.bbr().expect("a flow with BBR")
+}
+
+/// Goodput of one flow in percent of the line, after its start.
+fn goodput(net: &mut Net, time: Duration) -> u64 {
+    let _start = net.take_rates();
+    net.run(time);
+    net.take_rates().iter().sum::<u64>() * 100 / Bottleneck::usual().rate
+}
+
+#[test]
+fn fills_the_path_and_keeps_the_queue_short() {
+    let mut net = Net::new(Bottleneck::usual(), &[BbrKind]);
+    net.run(SEC(2));
+    let _start = net.take_rates();
+    net.run(SEC(5));
+    let wait = net.mean_wait();
+    let percent = net.take_rates()[0] * 100 / 12_500_000;
+    // The queue takes 50 ms; loss-based algorithms keep 30 to 40 in it.
+    assert!(percent >= 93, "{percent} %");
+    assert!(wait < Duration::from_millis(10), "{wait:?}");
+    assert!(net.flows[0].lost * 1000 < net.flows[0].sent * 5, "{} lost", net.flows[0].lost);
+    let rate = bbr(&net, 0).max_bw.get();
+    assert!(rate.abs_diff(12_500_000) < 250_000, "{rate}");
+    assert!(bbr(&net, 0).min_rtt.get().unwrap() < Duration::from_millis(51));
+}
+
+#[test]
+fn cubic_fills_the_path() {
+    let mut net = Net::new(Bottleneck::usual(), &[Cubic]);
+    net.run(SEC(2));
+    assert!(goodput(&mut net, SEC(6)) >= 99);
+}
+
+/// One in a hundred is lost at random: BBR goes on, where one that takes each loss for congestion stands still.
+#[test]
+fn random_loss_below_its_threshold_is_survived() {
+    let path = Bottleneck { loss_ppm: 10_000, ..Bottleneck::usual() };
+    let mut net = Net::new(path, &[BbrKind]);
+    net.run(SEC(2));
+    assert!(goodput(&mut net, SEC(6)) >= 70);
+    let mut net = Net::new(path, &[Cubic]);
+    net.run(SEC(2));
+    assert!(goodput(&mut net, SEC(5)) <= 20);
+}
+
+/// What version 1 did not do: more loss than the threshold makes it slower.
+#[test]
+fn loss_above_the_threshold_is_answered() {
+    let mut net = Net::new(Bottleneck { loss_ppm: 80_000, ..Bottleneck::usual() }, &[BbrKind]);
+    net.run(SEC(5));
+    assert!(goodput(&mut net, SEC(5)) <= 40);
+}
+
+/// A queue of a tenth of the path: the losses of probing stay few, and the path is used.
+#[test]
+fn a_shallow_queue_is_not_overrun() {
+    let path = Bottleneck { queue: Bottleneck::usual().queue / 10, ..Bottleneck::usual() };
+    let mut net = Net::new(path, &[BbrKind]);
+    net.run(SEC(3));
+    let (lost, sent) = (net.flows[0].lost, net.flows[0].sent);
+    assert!(goodput(&mut net, SEC(8)) >= 80);
+    let (lost, sent) = (net.flows[0].lost - lost, net.flows[0].sent - sent);
+    assert!(lost * 100 <= sent * 2, "{lost} of {sent}");
+    assert!(bbr(&net, 0).bounds.inflight_hi != u32::MAX);
+}
+
+/// Marks instead of losses: the queue stays near the threshold, and nothing is lost.
+#[test]
+fn marks_are_obeyed() {
+    let path = Bottleneck { mark_above: Bottleneck::usual().queue / 10, ..Bottleneck::usual() };
+    for kind in [BbrKind, Cubic, Reno] {
+        let mut net = Net::new(path, &[kind]);
+        net.run(SEC(3));
+        let lost = net.flows[0].lost;
+        net.take_rates();
+        net.run(SEC(5));
+        assert_eq!(net.flows[0].lost, lost, "{kind}");
+        assert!(net.mean_wait() < Duration::from_millis(15), "{kind}: {:?}", net.mean_wait());
+        let percent = net.take_rates()[0] * 100 / path.rate;
+        assert!(percent >= 50, "{kind}: {percent} %");
+    }
+}
+
+fn shares(kinds: &[CongestionControl], secs: u64) -> Vec<u64> {
+    // A quarter of the usual rate, for the sake of time.
+    let (rate, queue) = (Bottleneck::usual().rate / 4, Bottleneck::usual().queue / 4);
+    let mut net = Net::new(Bottleneck { rate, queue, ..Bottleneck::usual() }, kinds);
+    net.run(SEC(10));
+    net.take_rates();
+    net.run(SEC(secs));
+    let rates = net.take_rates();
+    std::println!("{kinds:?}: {rates:?}, index {:.3}", fairness(&rates));
+    rates
+}
+
+#[test]
+fn two_flows_of_a_kind_share_fairly() {
+    assert!(fairness(&shares(&[Cubic, Cubic], 20)) >= 0.95);
+    assert!(fairness(&shares(&[BbrKind, BbrKind], 20)) >= 0.95);
+}
+
+#[test]
+fn beside_cubic_both_live() {
+    let rates = shares(&[BbrKind, Cubic], 30);
+    // In a queue of one bandwidth-delay product BBR has the upper hand, as Linux's has.
+    assert!(rates[1] * 100 >= rates[0] * 15, "{rates:?}");
+    assert!(rates[0] * 100 >= rates[1] * 50, "{rates:?}");
+}
+
+/// §5.3.4: every five seconds, for 200 ms, half of what the path holds.
+#[test]
+fn probe_rtt_comes_every_five_seconds_and_does_not_last() {
+    let mut net = Net::new(Bottleneck::usual(), &[BbrKind]);
+    let mut probes = Vec::new();
+    for _ in 0..1300 {
+        let before = bbr(&net, 0).mode;
+        net.run(Duration::from_millis(10));
+        match (before, bbr(&net, 0).mode) {
+            (before, Mode::ProbeRtt) if before != Mode::ProbeRtt => probes.push((net.now, None)),
+            (Mode::ProbeRtt, after) if after != Mode::ProbeRtt => {
+                probes.last_mut().unwrap().1 = Some(net.now)
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(probes.len(), 2, "{probes:?}");
+    for &(begin, end) in &probes {
+        let length = end.unwrap() - begin;
+        assert!(length >= Duration::from_millis(200) && length < Duration::from_millis(400), "{length:?}");
+    }
+    let apart = probes[1].0 - probes[0].0;
+    assert!(apart >= SEC(5) && apart < Duration::from_millis(5_800), "{apart:?}");
+}
+
+/// The path becomes wider, and narrower.
+#[test]
+fn it_follows_the_path() {
+    let mut net = Net::new(Bottleneck { rate: 2_500_000, queue: 125_000, ..Bottleneck::usual() }, &[BbrKind]);
+    net.run(SEC(4));
+    net.path.rate = 7_500_000;
+    net.path.queue = 375_000;
+    net.run(SEC(8));
+    net.take_rates();
+    net.run(SEC(2));
+    let wide = net.take_rates()[0];
+    assert!(wide * 100 >= 7_500_000 * 75, "{wide}");
+    net.path.rate = 2_500_000;
+    net.path.queue = 125_000;
+    net.run(SEC(6));
+    let lost = net.flows[0].lost;
+    let sent = net.flows[0].sent;
+    net.take_rates();
+    net.run(SEC(4));
+    let narrow = net.take_rates()[0];
+    assert!(narrow * 100 >= 2_500_000 * 75, "{narrow}");
+    let (lost, sent) = (net.flows[0].lost - lost, net.flows[0].sent - sent);
+    assert!(lost * 100 <= sent * 5, "{lost} of {sent}");
+}
+
+/// A program that sends little: the model keeps what it knew, and a burst later goes out at the rate of the path.
+#[test]
+fn an_application_that_rests_does_not_shrink_the_model() {
+    let mut net = Net::new(Bottleneck::usual(), &[BbrKind]);
+    net.run(SEC(2));
+    net.flows[0].is_active = false;
+    net.run(SEC(3));
+    net.flows[0].is_active = true;
+    net.run(SEC(1));
+    assert!(net.take_rates()[0] > 0);
+    assert!(bbr(&net, 0).max_bw.get() > 11_000_000, "{}", bbr(&net, 0).max_bw.get());
+}
+
+/// §5.5.11.2.
+#[test]
+fn a_spurious_episode_gives_the_bounds_back() {
+    let mut net = Net::new(Bottleneck::usual(), &[BbrKind]);
+    net.run(SEC(3));
+    let cc: &mut Congestion = &mut net.flows[0].cc;
+    let cwnd = cc.cwnd();
+    cc.on_timeout(Instant::from_secs(4), cwnd);
+    assert_eq!(cc.cwnd(), MSS);
+    cc.undo();
+    assert_eq!(cc.cwnd(), cwnd);
+    cc.on_congestion(Instant::from_secs(4), Cause::Loss, cwnd);
+    assert_eq!(cc.cwnd(), cwnd, "losses are answered round by round, not by the episode");
+}
+
+#[test]
+fn the_cwnd_is_never_below_four_segments_but_for_a_timeout() {
+    let mut net = Net::new(Bottleneck { rate: 20_000, queue: 15_000, ..Bottleneck::usual() }, &[BbrKind]);
+    for _ in 0..300 {
+        net.run(Duration::from_millis(100));
+        assert!(net.flows[0].cc.cwnd() >= 4 * MSS);
+    }
+    let rate = net.take_rates()[0];
+    assert!(rate >= 14_000, "{rate}");
+}
