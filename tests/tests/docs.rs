@@ -105,6 +105,9 @@ fn faults_are_found() {
     assert!(check_command("cargo test -p portolan-tests --test docs no_such_test").is_err());
     assert!(check_command("cargo test -p portolan-tests --test no_such_file faults_are_found").is_err());
     assert!(check_command("cargo test -p no-such-package faults_are_found").is_err());
+    assert!(check_command("cargo test -p portolan-tests --test docs").is_ok());
+    assert!(check_command("cargo test -p portolan-tests --test no_such_file").is_err());
+    assert!(check_command("cargo test -p portolan-tests").is_err());
     assert!(check_command("rm -r /").is_err());
     let here = root().join("docs/README.md");
     assert!(check_link(&here, "", "no-such-file.md").is_err());
@@ -176,7 +179,7 @@ fn check_command(command: &str) -> Result<(), String> {
     if read(&root().join(file)).contains(needle) { Ok(()) } else { Err(format!("{file} does not run it")) }
 }
 
-/// `-p PACKAGE [--test FILE] TEST [-- ...]`: the package, the file and the test exist.
+/// `-p PACKAGE [--test FILE] TEST [-- ...]`, or a whole FILE: the package, the file and the test exist.
 fn check_cargo_test(arguments: &str) -> Result<(), String> {
     let mut words = arguments.split_whitespace().take_while(|word| *word != "--");
     let (mut dir, mut file, mut name) = (None, None, None);
@@ -197,7 +200,13 @@ fn check_cargo_test(arguments: &str) -> Result<(), String> {
         }
     }
     let dir = dir.ok_or("say which package with -p")?;
-    let name = name.ok_or("say which test")?;
+    let Some(name) = name else {
+        // All of a file's tests.
+        let file = file.ok_or("say which test")?;
+        let target = root().join(dir).join("tests").join(file);
+        let exists = target.is_dir() || target.with_extension("rs").is_file();
+        return if exists { Ok(()) } else { Err(format!("there is no test file {file}")) };
+    };
     let function = name.rsplit("::").next().unwrap_or(name);
     let under = match file {
         None => root().join(dir),
