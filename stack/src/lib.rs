@@ -42,6 +42,7 @@ mod memory;
 mod network;
 mod ports;
 mod rng;
+mod shared;
 mod socket;
 mod stack;
 mod stats;

@@ -36,7 +36,7 @@ impl Stack {
         if sockets.is_short_of_memory(base) {
             return Err(Error::NoBufferSpace);
         }
-        let options = SocketOptions::new(&self.core.config, kind);
+        let options = sockets.default_options(kind);
         let id = sockets.insert(Socket::new(domain, kind, options, role));
         sockets.charge(id, base);
         let descriptor = sockets.descriptors.open(id)?;
@@ -238,7 +238,7 @@ impl Stack {
     /// The options as they are.
     pub fn options(&self, d: Descriptor) -> Result<SocketOptions> {
         let (_, socket) = self.sockets.socket(d)?;
-        let mut options = socket.options.clone();
+        let mut options = SocketOptions::clone(&socket.options);
         if let Role::Stream(stream) = &socket.role {
             (options.receive_buffer, options.send_buffer) = stream.connection.buffers();
         }

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::SocketKind;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::shared::Shared;
 use crate::tcp::{CongestionControl, Settings};
 
 /// One option, to set.
@@ -82,6 +83,8 @@ pub struct SocketOptions {
     pub ttl: Option<u8>,
     /// IPV6_V6ONLY.
     pub v6_only: bool,
+    /// What a connection wants to know of all this.
+    tcp: Shared<Settings>,
 }
 
 /// The smallest buffer that SO_RCVBUF and SO_SNDBUF give: one full segment and its neighbour (Linux's SOCK_MIN_RCVBUF
@@ -96,24 +99,37 @@ impl SocketOptions {
                 (config.udp.receive_buffer_bytes, config.udp.send_buffer_bytes)
             }
         };
+        let tcp = Settings {
+            receive_buffer_bytes: receive_buffer,
+            send_buffer_bytes: send_buffer,
+            auto_receive_buffer: config.tcp.auto_tune_buffers,
+            auto_send_buffer: config.tcp.auto_tune_buffers,
+            nodelay: false,
+            congestion: config.tcp.congestion,
+            keepalive: false,
+            keepalive_idle: config.tcp.keepalive_idle,
+            keepalive_interval: config.tcp.keepalive_interval,
+            keepalive_probes: config.tcp.keepalive_probes,
+        };
         SocketOptions {
             reuse_addr: false,
             reuse_port: false,
             receive_buffer,
             send_buffer,
-            auto_receive_buffer: config.tcp.auto_tune_buffers,
-            auto_send_buffer: config.tcp.auto_tune_buffers,
-            keepalive: false,
-            keepalive_idle: config.tcp.keepalive_idle,
-            keepalive_interval: config.tcp.keepalive_interval,
-            keepalive_count: config.tcp.keepalive_probes,
+            auto_receive_buffer: tcp.auto_receive_buffer,
+            auto_send_buffer: tcp.auto_send_buffer,
+            keepalive: tcp.keepalive,
+            keepalive_idle: tcp.keepalive_idle,
+            keepalive_interval: tcp.keepalive_interval,
+            keepalive_count: tcp.keepalive_probes,
             linger: None,
             broadcast: false,
-            nodelay: false,
-            congestion: config.tcp.congestion,
+            nodelay: tcp.nodelay,
+            congestion: tcp.congestion,
             max_segment: None,
             ttl: None,
             v6_only: false,
+            tcp: tcp.into(),
         }
     }
 
@@ -159,11 +175,19 @@ impl SocketOptions {
             }
             SocketOption::V6Only(on) => self.v6_only = on,
         }
+        let settings = self.to_settings();
+        if *self.tcp != settings {
+            *self.tcp = settings;
+        }
         Ok(())
     }
 
     /// What of it a connection wants to know.
-    pub(crate) fn tcp_settings(&self) -> Settings {
+    pub(crate) fn tcp_settings(&self) -> Shared<Settings> {
+        self.tcp.clone()
+    }
+
+    fn to_settings(&self) -> Settings {
         Settings {
             receive_buffer_bytes: self.receive_buffer,
             send_buffer_bytes: self.send_buffer,

@@ -11,6 +11,7 @@ use crate::demux::{BoundAddr, Endpoint, with_scope};
 use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::network::InterfaceId;
+use crate::shared::Shared;
 use crate::timers::Armed;
 
 /// What the stack keeps of a socket.
@@ -19,7 +20,8 @@ pub(crate) struct Socket {
     pub(super) holder: Holder,
     pub(super) domain: Domain,
     pub(super) kind: SocketKind,
-    pub(super) options: SocketOptions,
+    /// Its own once it differs from what sockets begin with, or from its listener's.
+    pub(super) options: Shared<SocketOptions>,
     /// Where `bind` put it, explicitly or by itself.
     pub(super) bound: Option<Bound>,
     pub(super) role: Role,
@@ -66,7 +68,7 @@ pub(super) enum Role {
 }
 
 impl Socket {
-    pub(super) fn new(domain: Domain, kind: SocketKind, options: SocketOptions, role: Role) -> Self {
+    pub(super) fn new(domain: Domain, kind: SocketKind, options: Shared<SocketOptions>, role: Role) -> Self {
         Socket {
             holder: Holder::Nobody,
             domain,
@@ -85,7 +87,7 @@ impl Socket {
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
         let options = SocketOptions::new(&crate::Config::default(), SocketKind::Stream);
-        Socket::new(Domain::V4, SocketKind::Stream, options, Role::Idle)
+        Socket::new(Domain::V4, SocketKind::Stream, options.into(), Role::Idle)
     }
 
     pub(super) fn descriptor(&self) -> Option<Descriptor> {

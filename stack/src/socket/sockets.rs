@@ -11,7 +11,7 @@ use super::slab::Slab;
 use super::stream::Stream;
 use super::table::DescriptorTable;
 use super::time_waits::{Due, TimeWaitEntry, TimeWaitId, TimeWaits};
-use super::{Descriptor, SocketId, SocketInfo, SocketKind};
+use super::{Descriptor, SocketId, SocketInfo, SocketKind, SocketOptions};
 use crate::Ctx;
 use crate::config::Config;
 use crate::demux::{BoundTable, FourTuple};
@@ -24,6 +24,7 @@ use crate::memory::{Account, Budget};
 use crate::network::{Delivery, Network};
 use crate::ports::PortTable;
 use crate::rng::Rng;
+use crate::shared::Shared;
 use crate::tcp::{IsnGenerator, State, SynCookies};
 use crate::timers::Timers;
 
@@ -68,6 +69,8 @@ pub(crate) struct Sockets {
     /// The run whose turn it is: it goes on before any other socket has its turn.
     pub(super) run: Option<Segmentation>,
     events: VecDeque<SocketId>,
+    /// What sockets begin with: streams, and the others.
+    default_options: [Shared<SocketOptions>; 2],
     /// What all sockets and handshakes hold.
     pub(crate) account: Account,
 }
@@ -93,6 +96,8 @@ impl Sockets {
             transmit_queue: VecDeque::new(),
             run: None,
             events: VecDeque::new(),
+            default_options: [SocketKind::Stream, SocketKind::Datagram]
+                .map(|kind| SocketOptions::new(config, kind).into()),
             account: Account::new(config),
         }
     }
@@ -202,6 +207,15 @@ impl Sockets {
         self.account.bytes()
     }
 
+    /// What a new socket of this kind begins with.
+    pub(super) fn default_options(&self, kind: SocketKind) -> Shared<SocketOptions> {
+        let [stream, others] = &self.default_options;
+        match kind {
+            SocketKind::Stream => stream.clone(),
+            SocketKind::Datagram | SocketKind::Echo => others.clone(),
+        }
+    }
+
     /// What a call may take from the account.
     pub(crate) fn budget(&self) -> Budget {
         self.account.budget(self.slots.len())
@@ -287,7 +301,7 @@ impl Sockets {
         let readable = stream.connection.queued().0;
         let has_new_data = readable > stream.seen_readable;
         stream.seen_readable = readable;
-        let bytes = stream.charge();
+        let bytes = stream.charge(&socket.options);
         let ended = Some(stream.connection.state())
             .filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
         self.timers.arm(&mut socket.armed, Owner::Socket(id), deadline);

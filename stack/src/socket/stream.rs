@@ -16,6 +16,7 @@ use crate::Ctx;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::error::{Error, Result};
 use crate::network::{InterfaceId, Network};
+use crate::shared::Shared;
 use crate::tcp::{Connection, IsnGenerator, OpenParams, Run, SeqNumber, State};
 
 /// A socket with a connection.
@@ -41,9 +42,12 @@ impl Stream {
         iface_of(self.tuple.scope)
     }
 
-    /// What the account holds for it: the records and the queues.
-    pub(super) fn charge(&self) -> usize {
-        mem::size_of::<Socket>() + mem::size_of::<Stream>() + self.connection.memory_bytes()
+    /// What the account holds for it: the records, options that it shares with nobody, and the queues.
+    pub(super) fn charge(&self, options: &Shared<SocketOptions>) -> usize {
+        mem::size_of::<Socket>()
+            + options.own_bytes()
+            + mem::size_of::<Stream>()
+            + self.connection.memory_bytes()
     }
 }
 
@@ -257,7 +261,7 @@ impl Sockets {
         let Role::Stream(stream) = &mut socket.role else { return };
         let deadline = stream.connection.poll_timeout().map(|(at, _)| at);
         self.timers.arm(&mut socket.armed, super::sockets::Owner::Socket(id), deadline);
-        let bytes = stream.charge();
+        let bytes = stream.charge(&socket.options);
         self.charge(id, bytes);
         self.note_readiness(id, false);
     }

@@ -5,6 +5,7 @@
 
 use core::time::Duration;
 
+use super::connection::clamp_send_buffer;
 use super::receiver::Stored;
 use super::{Connection, Header, SeqNumber};
 use crate::Ctx;
@@ -153,9 +154,7 @@ impl Connection {
         }
         let cwnd = self.congestion.cwnd() as usize;
         let wanted = cwnd.saturating_mul(2).min(ctx.config.tcp.max_buffer_bytes);
-        if wanted > self.settings.send_buffer_bytes {
-            self.settings.send_buffer_bytes = wanted;
-        }
+        self.send_buffer_bytes = self.send_buffer_bytes.max(clamp_send_buffer(wanted));
     }
 }
 

@@ -18,14 +18,15 @@ use super::{Header, SeqNumber, State, TimeWait};
 use crate::Ctx;
 use crate::error::{CloseReason, Error};
 use crate::event::Readiness;
+use crate::shared::Shared;
 use crate::time::Instant;
 
 /// What a program has set on the socket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// What the receive buffer has, or begins with.
     pub(crate) receive_buffer_bytes: usize,
-    /// What the send buffer has.
+    /// What the send buffer has, or begins with.
     pub(crate) send_buffer_bytes: usize,
     /// Whether the receive buffer grows with the path: nobody has set SO_RCVBUF.
     pub(crate) auto_receive_buffer: bool,
@@ -54,7 +55,7 @@ pub(crate) struct OpenParams {
     pub(crate) default_mss: u16,
     /// The largest MSS that we send with: the path MTU less the IP and TCP headers without options.
     pub(crate) path_mss: u16,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Shared<Settings>,
 }
 
 /// How the connection ended or is about to, and who still cares.
@@ -171,7 +172,10 @@ pub(crate) struct Connection {
     pub(super) retries: Retries,
     pub(super) pending: Pending,
     pub(super) ending: Ending,
-    pub(super) settings: Settings,
+    /// Of the socket, and of all that began with the same.
+    pub(super) settings: Shared<Settings>,
+    /// SO_SNDBUF as it is now.
+    pub(super) send_buffer_bytes: u32,
     pub(super) last_heard_at: Instant,
     pub(super) last_data_sent_at: Instant,
     /// Before this no segment that makes no sense is answered: the rate of such answers is limited.
@@ -215,6 +219,7 @@ impl Connection {
             retries: Retries::default(),
             pending: Pending::default(),
             ending: Ending::default(),
+            send_buffer_bytes: clamp_send_buffer(settings.send_buffer_bytes),
             settings,
             last_heard_at: ctx.now,
             last_data_sent_at: ctx.now,
@@ -347,7 +352,7 @@ impl Connection {
     /// Room for at least half of what is queued: as on Linux, a writer is not woken for every acknowledgement.
     pub(super) fn has_send_room(&self) -> bool {
         let queued = self.snd.queue.len();
-        self.settings.send_buffer_bytes.saturating_sub(queued) >= (queued / 2).max(1)
+        (self.send_buffer_bytes as usize).saturating_sub(queued) >= (queued / 2).max(1)
     }
 
     /// SO_ERROR: returned once.
@@ -372,7 +377,7 @@ impl Connection {
 
     /// SO_RCVBUF and SO_SNDBUF as they are now.
     pub(crate) fn buffers(&self) -> (usize, usize) {
-        (self.rcv.buffer_bytes() as usize, self.settings.send_buffer_bytes)
+        (self.rcv.buffer_bytes() as usize, self.send_buffer_bytes as usize)
     }
 
     /// All memory that the queues hold.
@@ -384,4 +389,9 @@ impl Connection {
     pub(crate) fn is_connected(&self) -> bool {
         self.state.is_synchronized()
     }
+}
+
+/// A buffer of 4 GiB is as good as any larger one.
+pub(super) fn clamp_send_buffer(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -9,6 +9,7 @@ use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;
 use super::{Connection, Flags, Header, OpenParams, Options, SeqNumber, State};
 use crate::Ctx;
+use crate::shared::Shared;
 use crate::stats::DropReason;
 use crate::time::Instant;
 
@@ -279,7 +280,7 @@ impl SynReceived {
     pub(crate) fn into_connection(
         self,
         ctx: &mut Ctx<'_>,
-        settings: super::Settings,
+        settings: impl Into<Shared<super::Settings>>,
         path_mss: u16,
     ) -> Connection {
         let params = OpenParams {
@@ -288,7 +289,7 @@ impl SynReceived {
             announced_mss: self.announced_mss,
             default_mss: self.peer_mss,
             path_mss,
-            settings,
+            settings: settings.into(),
         };
         let mut connection = Connection::new(ctx, params);
         let mut syn = Header { seq: self.irs, window: self.peer_window, ..Header::default() };

@@ -1,6 +1,7 @@
 //! What a connection does when the stack runs out of memory: nothing that it has promised is taken back, yet it promises
 //! less, and gives up first what the peer has to send again anyway.
 
+use super::connection::clamp_send_buffer;
 use super::{Connection, SeqNumber};
 use crate::Ctx;
 use crate::memory::Held;
@@ -55,7 +56,7 @@ impl Connection {
             return false;
         }
         let most = (queued / 2).max(MIN_SEND_BUFFER);
-        self.settings.send_buffer_bytes = self.settings.send_buffer_bytes.min(most);
+        self.send_buffer_bytes = self.send_buffer_bytes.min(clamp_send_buffer(most));
         !self.has_send_room()
     }
 }

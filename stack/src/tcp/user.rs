@@ -3,10 +3,11 @@
 
 use bytes::Bytes;
 
-use super::connection::Settings;
+use super::connection::{Settings, clamp_send_buffer};
 use super::{Connection, SeqNumber, State};
 use crate::Ctx;
 use crate::error::{CloseReason, Error, Result};
+use crate::shared::Shared;
 
 impl Connection {
     /// Copies into the send queue; how many bytes it took.
@@ -45,7 +46,7 @@ impl Connection {
                 Err(Error::WouldBlock)
             }
             state if state.can_send() && self.ending.error.is_none() => {
-                Ok(self.settings.send_buffer_bytes.saturating_sub(self.snd.queue.len()))
+                Ok((self.send_buffer_bytes as usize).saturating_sub(self.snd.queue.len()))
             }
             _ => Err(self.ending.error.take().unwrap_or(Error::BrokenPipe)),
         }
@@ -178,10 +179,11 @@ impl Connection {
     }
 
     /// The program has changed an option.
-    pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, mut settings: Settings) {
+    pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, settings: impl Into<Shared<Settings>>) {
+        let settings = settings.into();
         self.rcv.set_buffer(&settings);
-        if settings.auto_send_buffer {
-            settings.send_buffer_bytes = self.settings.send_buffer_bytes;
+        if !settings.auto_send_buffer {
+            self.send_buffer_bytes = clamp_send_buffer(settings.send_buffer_bytes);
         }
         let keepalive_begins = settings.keepalive && !self.settings.keepalive;
         let keepalive_changed = settings.keepalive != self.settings.keepalive

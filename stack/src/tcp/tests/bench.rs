@@ -75,7 +75,7 @@ impl Host {
             announced_mss: 1460,
             default_mss: 536,
             path_mss: 1460,
-            settings: self.settings(),
+            settings: self.settings().into(),
         }
     }
 }
@@ -161,7 +161,7 @@ impl Pair {
         client_settings: Settings,
         server_settings: Settings,
     ) -> Pair {
-        let params = OpenParams { settings: client_settings, ..host.params(CLIENT_ISN) };
+        let params = OpenParams { settings: client_settings.into(), ..host.params(CLIENT_ISN) };
         let client = Connection::connect(&mut host.ctx(), params);
         Pair {
             client,
@@ -247,7 +247,7 @@ impl Pair {
         }
         let Some(mut record) = self.handshake.take() else {
             let params =
-                OpenParams { settings: self.server_settings.clone(), ..self.host.params(SERVER_ISN) };
+                OpenParams { settings: self.server_settings.clone().into(), ..self.host.params(SERVER_ISN) };
             let record = SynReceived::new(&mut self.host.ctx(), &header, &params);
             let syn_ack = record.syn_ack(self.host.now);
             self.handshake = Some(record);

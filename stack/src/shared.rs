@@ -1,0 +1,54 @@
+//! Values that many hold and few change: a copy is a count until somebody writes to it.
+
+use alloc::sync::Arc;
+use core::mem::size_of;
+use core::ops::{Deref, DerefMut};
+
+/// Copied when it is written to, unless nobody else holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shared<T>(Arc<T>);
+
+impl<T> Shared<T> {
+    /// What its holder answers for: nothing while others hold it, too.
+    pub(crate) fn own_bytes(&self) -> usize {
+        if Arc::strong_count(&self.0) > 1 { 0 } else { size_of::<T>() + 2 * size_of::<usize>() }
+    }
+}
+
+impl<T> From<T> for Shared<T> {
+    fn from(value: T) -> Self {
+        Shared(Arc::new(value))
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_seen_by_its_writer_only() {
+        let mut one = Shared::from([1, 2, 3]);
+        assert!(one.own_bytes() > 0);
+        let mut other = one.clone();
+        assert_eq!(one.own_bytes(), 0);
+        other[0] = 9;
+        assert_eq!((one[0], other[0]), (1, 9));
+        let place = &raw const *one;
+        one[1] = 8;
+        assert_eq!(place, &raw const *one, "it was its own by then");
+    }
+}
