@@ -50,6 +50,10 @@ pub enum DeadlineKind {
     Network,
     /// TCP retransmission (RFC 6298).
     Retransmit,
+    /// TCP: the end of a flight is probed (RFC 8985 §7).
+    LossProbe,
+    /// TCP: what may have been reordered counts as lost (RFC 8985 §6).
+    Reorder,
     /// TCP zero-window probe (RFC 9293 §3.8.6.1).
     Persist,
     /// A delayed acknowledgement is due (RFC 9293 §3.8.6.3).

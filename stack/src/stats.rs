@@ -216,10 +216,34 @@ pub struct Stats {
     pub tcp_segments_out: u64,
     /// TCP segments retransmitted.
     pub tcp_retransmits: u64,
-    /// Of these, because the retransmission timer fired.
-    pub tcp_timeouts: u64,
-    /// Of these, fast retransmits.
+    /// Of these, SYNs and SYN-ACKs of connections; those of handshakes under way count in `tcp_retransmits` alone.
+    pub tcp_syn_retransmits: u64,
+    /// Of these, what acknowledgements showed to be lost (RFC 6675, RFC 8985).
     pub tcp_fast_retransmits: u64,
+    /// Of these, what counted as lost after a time-out.
+    pub tcp_timeout_retransmits: u64,
+    /// Of these, what a tail loss probe repeated (RFC 8985 §7).
+    pub tcp_loss_probe_retransmits: u64,
+    /// Of these, what was too big for the path.
+    pub tcp_path_mtu_retransmits: u64,
+    /// Times that a retransmission timer fired.
+    pub tcp_timeouts: u64,
+    /// Tail loss probes sent, with new data or old.
+    pub tcp_loss_probes: u64,
+    /// Losses that a tail loss probe repaired.
+    pub tcp_loss_probe_recoveries: u64,
+    /// Fast recoveries begun.
+    pub tcp_recoveries: u64,
+    /// Of these, those that turned out to be needless and were undone (RFC 3522, RFC 2883).
+    pub tcp_spurious_recoveries: u64,
+    /// Time-outs that turned out to be needless and were undone (RFC 5682, RFC 3522).
+    pub tcp_spurious_timeouts: u64,
+    /// Duplicates that peers reported (RFC 2883).
+    pub tcp_dsacks_received: u64,
+    /// Duplicates reported to peers.
+    pub tcp_dsacks_sent: u64,
+    /// Peers that discarded what they had acknowledged selectively (RFC 2018 §8).
+    pub tcp_sack_reneging: u64,
     /// Resets sent.
     pub tcp_resets_sent: u64,
     /// Resets received that ended a connection.
@@ -279,8 +303,20 @@ impl Stats {
             tcp_segments_in: 0,
             tcp_segments_out: 0,
             tcp_retransmits: 0,
-            tcp_timeouts: 0,
+            tcp_syn_retransmits: 0,
             tcp_fast_retransmits: 0,
+            tcp_timeout_retransmits: 0,
+            tcp_loss_probe_retransmits: 0,
+            tcp_path_mtu_retransmits: 0,
+            tcp_timeouts: 0,
+            tcp_loss_probes: 0,
+            tcp_loss_probe_recoveries: 0,
+            tcp_recoveries: 0,
+            tcp_spurious_recoveries: 0,
+            tcp_spurious_timeouts: 0,
+            tcp_dsacks_received: 0,
+            tcp_dsacks_sent: 0,
+            tcp_sack_reneging: 0,
             tcp_resets_sent: 0,
             tcp_resets_received: 0,
             tcp_challenge_acks: 0,
@@ -318,7 +354,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 38] {
+    pub fn counters(&self) -> [(&'static str, u64); 50] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -339,8 +375,20 @@ impl Stats {
             ("tcp_segments_in", self.tcp_segments_in),
             ("tcp_segments_out", self.tcp_segments_out),
             ("tcp_retransmits", self.tcp_retransmits),
-            ("tcp_timeouts", self.tcp_timeouts),
+            ("tcp_syn_retransmits", self.tcp_syn_retransmits),
             ("tcp_fast_retransmits", self.tcp_fast_retransmits),
+            ("tcp_timeout_retransmits", self.tcp_timeout_retransmits),
+            ("tcp_loss_probe_retransmits", self.tcp_loss_probe_retransmits),
+            ("tcp_path_mtu_retransmits", self.tcp_path_mtu_retransmits),
+            ("tcp_timeouts", self.tcp_timeouts),
+            ("tcp_loss_probes", self.tcp_loss_probes),
+            ("tcp_loss_probe_recoveries", self.tcp_loss_probe_recoveries),
+            ("tcp_recoveries", self.tcp_recoveries),
+            ("tcp_spurious_recoveries", self.tcp_spurious_recoveries),
+            ("tcp_spurious_timeouts", self.tcp_spurious_timeouts),
+            ("tcp_dsacks_received", self.tcp_dsacks_received),
+            ("tcp_dsacks_sent", self.tcp_dsacks_sent),
+            ("tcp_sack_reneging", self.tcp_sack_reneging),
             ("tcp_resets_sent", self.tcp_resets_sent),
             ("tcp_resets_received", self.tcp_resets_received),
             ("tcp_challenge_acks", self.tcp_challenge_acks),

@@ -7,9 +7,12 @@ use core::time::Duration;
 
 use super::congestion::{Congestion, CongestionControl};
 use super::ecn::{EcnMode, EcnState};
+use super::rack::Rack;
+use super::rate::RateSampler;
 use super::receiver::Receiver;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
+use super::scoreboard::Scoreboard;
 use super::sender::Sender;
 use super::timer::{Timer, Timers};
 use super::timestamps::TimestampState;
@@ -87,8 +90,8 @@ pub(super) struct Pending {
     pub(super) reset: Option<Reset>,
     /// The SYN, or in SYN-RECEIVED the SYN-ACK.
     pub(super) syn: bool,
-    /// The segment at SND.UNA once more (fast retransmit).
-    pub(super) retransmit: bool,
+    /// A tail loss probe (RFC 8985 §7).
+    pub(super) loss_probe: bool,
     /// A zero-window probe.
     pub(super) probe: bool,
     pub(super) keepalive: bool,
@@ -104,39 +107,6 @@ pub(super) struct Retries {
     /// Of these, since the peer last answered.
     pub(super) unanswered_probes: u8,
     pub(super) keepalives: u8,
-}
-
-/// One segment that is timed, with nanoseconds where timestamps have milliseconds (RFC 6298 §3: once per round trip).
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RttProbe {
-    is_running: bool,
-    end: SeqNumber,
-    sent_at: Instant,
-}
-
-impl RttProbe {
-    /// Times the segment that ends here, unless another one is being timed.
-    pub(super) fn start(&mut self, end: SeqNumber, sent_at: Instant) {
-        if !self.is_running {
-            *self = RttProbe { is_running: true, end, sent_at };
-        }
-    }
-
-    /// Karn's algorithm (RFC 6298 §3): what begins at `seq` is sent again, and can no longer be timed.
-    pub(super) fn on_resent(&mut self, seq: SeqNumber) {
-        if seq.before(self.end) {
-            self.is_running = false;
-        }
-    }
-
-    /// The time that it took, if `ack` acknowledges it.
-    pub(super) fn on_ack(&mut self, now: Instant, ack: SeqNumber) -> Option<Duration> {
-        if !self.is_running || ack.before(self.end) {
-            return None;
-        }
-        self.is_running = false;
-        Some(now.duration_since(self.sent_at))
-    }
 }
 
 /// The last time-out: what was in flight then is sent twice.
@@ -163,11 +133,15 @@ pub(crate) struct Connection {
     pub(super) announced_mss: u16,
     pub(super) path_mss: u16,
     pub(super) rtt: RttEstimator,
-    pub(super) rtt_probe: RttProbe,
+    /// When our SYN or SYN-ACK was sent, if once only.
+    pub(super) syn_sent_at: Option<Instant>,
     pub(super) timed_out: Option<TimedOut>,
     pub(super) congestion: Congestion,
     pub(super) recovery: Recovery,
     pub(super) ecn: EcnState,
+    pub(super) scoreboard: Scoreboard,
+    pub(super) rack: Rack,
+    pub(super) rate: RateSampler,
     pub(super) timers: Timers,
     pub(super) retries: Retries,
     pub(super) pending: Pending,
@@ -205,7 +179,7 @@ impl Connection {
             announced_mss,
             path_mss,
             rtt: RttEstimator::new(config),
-            rtt_probe: RttProbe::default(),
+            syn_sent_at: None,
             timed_out: None,
             congestion: Congestion::new(
                 settings.congestion,
@@ -215,6 +189,9 @@ impl Connection {
             ),
             recovery: Recovery::new(isn),
             ecn: EcnState::asking(config.ecn),
+            scoreboard: Scoreboard::default(),
+            rack: Rack::new(isn),
+            rate: RateSampler::new(ctx.now),
             timers: Timers::new(),
             retries: Retries::default(),
             pending: Pending::default(),
@@ -263,7 +240,8 @@ impl Connection {
             self.rtt.on_syn_repeated();
         }
         self.retries = Retries::default();
-        self.rtt_probe = RttProbe::default();
+        self.syn_sent_at = None;
+        self.timed_out = None;
         self.timers.stop(Timer::Retransmit);
         self.progress = true;
         self.ecn.on_established(self.snd.una);
@@ -288,6 +266,7 @@ impl Connection {
         self.ending.error = reason.error();
         self.pending = Pending { reset: self.pending.reset, ..Pending::default() };
         self.snd.queue = super::send_queue::SendQueue::new();
+        self.scoreboard = Scoreboard::default();
         self.rcv.forget_gaps();
         self.set_state(ctx, State::Closed, cause);
     }
@@ -382,7 +361,7 @@ impl Connection {
 
     /// All memory that the queues hold.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.snd.queue.memory_bytes() + self.rcv.memory_bytes()
+        self.snd.queue.memory_bytes() + self.rcv.memory_bytes() + self.scoreboard.memory_bytes()
     }
 
     /// Whether the connection is open or was: both SYNs were acknowledged, and it is not CLOSED.

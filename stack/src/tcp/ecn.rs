@@ -7,7 +7,7 @@
 use alloc::boxed::Box;
 
 use super::accecn::{AccEcn, Delivered};
-use super::congestion::Cause;
+use super::congestion::{Cause, Phase};
 use super::header::AccEcnOption;
 use super::{Connection, Flags, Header, SeqNumber};
 use crate::Ctx;
@@ -389,17 +389,15 @@ impl Connection {
     /// The network is congested, and has said so before it had to drop: as for a loss the window is reduced, once a
     /// round trip (RFC 3168 §6.1.2), and nothing is sent again.
     fn on_congestion_experienced(&mut self, ctx: &mut Ctx<'_>, ce_bytes: u32, una: SeqNumber) {
-        let in_flight = self.snd.max - una;
         // As on Linux something sent after the reduction has to be acknowledged.
         let is_reduced = self.snd.una.before_eq(self.ecn.reduced_at);
-        if in_flight == 0 || is_reduced || self.recovery.in_recovery() {
+        if self.snd.max == una || is_reduced || self.recovery.phase() != Phase::Open {
             return;
         }
         log::debug!("tcp congestion experienced by {ce_bytes} bytes at {:?}", self.snd.una);
         ctx.stats.tcp_ecn_reductions += 1;
-        self.congestion.on_congestion(ctx.now, Cause::Ecn, in_flight);
-        self.congestion.on_recovery_done(None);
-        self.ecn.reduced_at = self.snd.max;
+        self.reduce(ctx, Phase::Cwr, Cause::Ecn);
+        self.ecn.reduced_at = self.snd.nxt;
         self.ecn.owes_cwr = self.ecn.mode == EcnMode::Rfc3168;
     }
 }

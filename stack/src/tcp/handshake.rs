@@ -307,7 +307,7 @@ impl SynReceived {
             let clock = connection.timestamps.clock(ctx.now);
             connection.timed_out = Some(TimedOut { end: self.iss + 1, clock });
         } else if self.retries == 0 {
-            connection.rtt_probe.start(self.iss + 1, self.sent_at);
+            connection.syn_sent_at = Some(self.sent_at);
         }
         // The transition was counted when the record was made.
         connection.state = State::SynReceived;

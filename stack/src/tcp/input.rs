@@ -4,17 +4,13 @@
 //! the segment has done its work. Drops are counted in one place, [`Connection::handle_segment`].
 
 use core::ops::ControlFlow::{self, Break, Continue};
-use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::congestion::{Ack, Cause, Phase};
 use super::connection::Reset;
 use super::receiver::{AckTimer, Placement, Stored};
-use super::recovery::{OnDuplicate, OnNewAck};
 use super::timer::Timer;
 use super::timestamps::TimestampCheck;
-use super::window::{UnscaledWindow, WindowScale};
 use super::{Connection, Flags, Header, SeqNumber, State, TimeWaitStep};
 use crate::Ctx;
 use crate::error::{CloseReason, Error};
@@ -136,6 +132,9 @@ impl Connection {
             }
             return Break(Some(reason));
         }
+        if reason == DropReason::DuplicateData {
+            self.rcv.note_duplicate(header.seq, payload_len);
+        }
         self.answer_unacceptable(ctx, header, payload_len);
         Break(Some(reason))
     }
@@ -241,145 +240,17 @@ impl Connection {
 
     /// Our SYN is acknowledged: the first round trip, and from now on windows are scaled.
     fn on_syn_acked(&mut self, ctx: &Ctx<'_>, header: &Header) {
-        let _measured = self.sample_rtt(ctx.now, header);
-        self.snd.on_syn_acked(header.ack);
-    }
-
-    /// An acceptable acknowledgement: SND.UNA, round trips, congestion, the window.
-    fn process_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
-        // RFC 7323 §2.2: the window of a SYN is never scaled.
-        let is_syn = header.flags.contains(Flags::SYN);
-        let scale = if is_syn { WindowScale::NONE } else { self.snd.scale() };
-        let window = UnscaledWindow(header.window).scale(scale).0;
-        let was_closed = self.snd.usable_window() == 0;
-        if header.ack.after(self.snd.una) {
-            self.on_new_ack(ctx, header);
-        } else if self.is_duplicate_ack(header, payload_len, window) {
-            self.on_duplicate_ack(ctx.now, header);
-        }
-        self.snd.update_window(header.seq, header.ack, window);
-        // The peer answers (MUST-37): its window may stay closed for as long as it likes.
-        self.retries.unanswered_probes = 0;
-        if was_closed && self.snd.usable_window() > 0 {
-            self.retries.probes = 0;
-            self.timers.stop(Timer::Persist);
-        }
-    }
-
-    /// SND.UNA moves.
-    fn on_new_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
-        let flight = self.snd.flight();
-        let rtt = self.sample_rtt(ctx.now, header);
-        let acked_bytes = self.snd.on_ack(header.ack);
-        self.retries.timeouts = 0;
-        self.retries.probes = 0;
-        self.ending.soft_error = None;
-        self.progress = true;
-        match self.recovery.on_new_ack(header.ack) {
-            OnNewAck::Ordinary => self.grow_window(ctx.now, flight, acked_bytes, rtt),
-            OnNewAck::Partial => {
-                // Deflate by what was acknowledged, add one segment back (RFC 6582 §3.2 step 3).
-                let mss = self.congestion.mss();
-                let added = if acked_bytes >= mss { mss } else { 0 };
-                self.congestion
-                    .set_cwnd(self.congestion.cwnd().saturating_sub(acked_bytes).saturating_add(added));
-                self.pending.retransmit = true;
-            }
-            OnNewAck::Full => {
-                log::debug!("tcp recovery is over at {:?}", header.ack);
-                self.congestion.on_recovery_done(Some(self.snd.flight()));
-            }
-        }
-        if self.snd.flight() == 0 {
-            // RFC 6298 §5.2. Whatever is to be sent again arms it anew.
-            self.timers.stop(Timer::Retransmit);
-        } else {
-            // RFC 6298 §5.3; for partial acknowledgements, too: RFC 6582's slow but steady variant, as on Linux.
-            self.arm_retransmit(ctx.now);
-        }
-    }
-
-    /// New data was acknowledged outside recovery.
-    fn grow_window(&mut self, now: Instant, prior_in_flight: u32, acked_bytes: u32, rtt: Option<Duration>) {
-        self.congestion.on_ack(&Ack {
-            now,
-            phase: Phase::Open,
-            acked_bytes,
-            delivered_bytes: acked_bytes,
-            lost_bytes: 0,
-            ce_bytes: 0,
-            prior_in_flight,
-            in_flight: self.snd.flight(),
-            rtt,
-            min_rtt: None,
-            srtt: self.rtt.srtt(),
-            una: self.snd.una,
-            nxt: self.snd.max,
-            rate: None,
-        });
-    }
-
-    /// A round trip for the RTO: of the segment that is timed if this acknowledges it, otherwise from the
-    /// timestamp that comes back (RFC 7323 §4.1: only from segments that acknowledge new data).
-    fn sample_rtt(&mut self, now: Instant, header: &Header) -> Option<Duration> {
-        let measured = match self.rtt_probe.on_ack(now, header.ack) {
-            Some(round_trip) => Some(round_trip),
+        // Karn's algorithm (RFC 6298 §3): not if the SYN was repeated; the echoed timestamp says which it was.
+        let measured = match self.syn_sent_at {
+            Some(sent_at) => Some(ctx.now.duration_since(sent_at)),
             None if self.is_ambiguous(header) => None,
-            None => self.timestamps.round_trip(now, header),
+            None => self.timestamps.round_trip(ctx.now, header),
         };
         if let Some(round_trip) = measured {
             self.rtt.on_sample(round_trip);
+            self.rtt.on_min_sample(ctx.now, round_trip);
         }
-        measured
-    }
-
-    /// Karn's problem (RFC 6298 §3) in spite of timestamps: what timed out was sent twice, and the echo is older than
-    /// the second sending. If the acknowledgement of the first was lost, the peer, to which the second is a duplicate
-    /// that does not touch TS.Recent, repeats the old echo: the "round trip" would hold the whole time-out.
-    fn is_ambiguous(&mut self, header: &Header) -> bool {
-        let Some(timed_out) = self.timed_out else { return false };
-        if header.ack.after(timed_out.end) {
-            self.timed_out = None;
-            return false;
-        }
-        self.timestamps.echoes_before(header, timed_out.clock)
-    }
-
-    /// RFC 5681 §2. One that names data beyond a hole counts whatever its window (RFC 6675 §2).
-    fn is_duplicate_ack(&self, header: &Header, payload_len: usize, window: u32) -> bool {
-        header.ack == self.snd.una
-            && payload_len == 0
-            && !header.flags.contains(Flags::FIN)
-            && self.snd.flight() > 0
-            && (window == self.snd.wnd || self.names_a_hole(header))
-    }
-
-    fn names_a_hole(&self, header: &Header) -> bool {
-        header.options.sack.first().is_some_and(|&(left, right)| {
-            left.after(self.snd.una) && right.after(left) && right.before_eq(self.snd.max)
-        })
-    }
-
-    /// So many more segments have left the network (RFC 5681 §3.2 step 4).
-    fn inflate(&mut self, segs: u32) {
-        let more = segs * self.congestion.mss();
-        self.congestion.set_cwnd(self.congestion.cwnd().saturating_add(more));
-    }
-
-    fn on_duplicate_ack(&mut self, now: Instant, header: &Header) {
-        let has_sack = self.names_a_hole(header);
-        match self.recovery.on_duplicate(self.snd.una, self.snd.max, has_sack) {
-            OnDuplicate::Counted => {}
-            OnDuplicate::Inflate => self.inflate(1),
-            OnDuplicate::EnterRecovery => {
-                log::debug!("tcp recovery begins at {:?}", self.snd.una);
-                self.congestion.on_congestion(now, Cause::Loss, self.snd.flight());
-                self.congestion.set_cwnd(self.congestion.ssthresh());
-                // The three segments that have left the network (RFC 5681 §3.2 step 3).
-                self.inflate(3);
-                self.pending.retransmit = true;
-            }
-        }
+        self.snd.on_syn_acked(header.ack);
     }
 
     /// The rest of the fifth step: what follows when our FIN is acknowledged.

@@ -4,10 +4,11 @@
 //! deadline come out.
 
 mod accecn;
+mod ack;
 mod assembler;
 mod autotune;
 mod byte_queue;
-#[allow(dead_code, reason = "the loss recovery that asks for all of it follows")]
+#[allow(dead_code, reason = "BBR, pacing and ECN ask for the rest of it")]
 mod congestion;
 mod connection;
 mod ecn;
@@ -19,13 +20,18 @@ mod output;
 #[allow(dead_code, reason = "the output that asks for it follows")]
 mod pacing;
 mod pressure;
-#[allow(dead_code, reason = "the loss recovery that asks for it follows")]
+mod prr;
+#[allow(dead_code, reason = "the report on a connection asks for the rest of it")]
+mod rack;
+#[allow(dead_code, reason = "the report on a connection asks for the rest of it")]
 mod rate;
 mod receiver;
 mod recovery;
 mod recv_queue;
+mod retransmit;
 mod rtt;
 mod run;
+mod scoreboard;
 mod send_queue;
 mod sender;
 mod seq;

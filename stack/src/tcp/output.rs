@@ -2,7 +2,7 @@
 
 use super::congestion::Sent;
 use super::connection::Reset;
-use super::sender::{Freshness, Plan};
+use super::sender::Plan;
 use super::timer::Timer;
 use super::{Connection, Flags, Header, Options, Run, SeqNumber, State};
 use crate::Ctx;
@@ -15,7 +15,7 @@ const SACK_BLOCKS: usize = 4;
 const SACK_BLOCKS_BESIDE_ACCECN: usize = 2;
 
 /// With the headers of either family this is the largest IP packet.
-const MAX_RUN_BYTES: usize = 65_535 - 40 - 60;
+const MAX_RUN_BYTES: u32 = 65_535 - 40 - 60;
 
 impl Connection {
     /// What to send next; ports are filled in by the caller. `None` when there is nothing more to send now.
@@ -95,32 +95,43 @@ impl Connection {
             header.flags = header.flags.with(self.ecn.syn_flags(self.retries.timeouts));
         }
         if self.snd.outstanding() == 0 {
-            self.rtt_probe.start(self.snd.una + 1, ctx.now);
+            self.syn_sent_at = Some(ctx.now);
         } else {
-            self.on_resent(ctx, self.snd.una);
+            ctx.stats.tcp_retransmits += 1;
+            ctx.stats.tcp_syn_retransmits += 1;
+            self.syn_sent_at = None;
         }
         self.snd.on_syn_sent();
         self.arm_retransmit(ctx.now);
         Some(Run::one(header, Payload::new()))
     }
 
-    /// Data and FIN: the segment that is lost, a window probe, or what is next.
+    /// Data and FIN: what is lost, a loss probe, a window probe, or what is next.
     fn poll_data(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
-        let retransmit = core::mem::take(&mut self.pending.retransmit) && self.snd.flight() > 0;
-        if !retransmit && !self.snd.has_unsent() {
+        let loss_probe = core::mem::take(&mut self.pending.loss_probe);
+        let is_losing = self.wants_to_resend();
+        if !is_losing && !loss_probe && !self.snd.has_unsent() {
             return None;
         }
         let mss = self.effective_mss(ctx);
-        if retransmit {
-            return Some(self.retransmit_first(ctx, mss));
+        if loss_probe && let Some(run) = self.send_loss_probe(ctx, mss) {
+            return Some(run);
+        }
+        let in_flight = self.in_flight();
+        if is_losing {
+            let run = self.resend(ctx, mss);
+            if run.is_some() || in_flight > 0 {
+                return run;
+            }
         }
         self.restart_after_idle(ctx);
-        let extra = self.recovery.extra_segments() * mss;
-        let cwnd = self.congestion.cwnd().saturating_add(extra);
+        let room = (in_flight > 0).then(|| self.congestion.cwnd().saturating_sub(in_flight));
         let probe = core::mem::take(&mut self.pending.probe);
-        match self.snd.plan(mss, cwnd, self.settings.nodelay) {
-            Plan::Send { len, fin } => Some(self.send_run(ctx, mss, cwnd, len, fin)),
-            Plan::WaitForWindow if self.snd.flight() == 0 => {
+        let plan =
+            if is_losing { Plan::WaitForWindow } else { self.snd.plan(mss, room, self.settings.nodelay) };
+        match plan {
+            Plan::Send { len, fin } => Some(self.send_run(ctx, mss, len, fin)),
+            Plan::WaitForWindow if in_flight == 0 => {
                 // RFC 9293 §3.8.6.1 (MUST-35, MUST-36): nobody else would speak; the peer's window update
                 // may have been lost.
                 if probe {
@@ -161,26 +172,28 @@ impl Connection {
     }
 
     fn sack_blocks(&self) -> super::SackBlocks {
-        if !self.sack_permitted || !self.rcv.has_gaps() {
+        if !self.sack_permitted || !self.rcv.has_sack_blocks() {
             return super::SackBlocks::new();
         }
         let limit = if self.timestamps.enabled { SACK_BLOCKS_WITH_TIMESTAMPS } else { SACK_BLOCKS };
         self.rcv.sack_blocks(limit)
     }
 
-    /// The planned segment from SND.NXT on and, if it is new and full, those that may follow it. What is sent again goes
-    /// segment by segment: an acknowledgement may come in between and save the rest.
-    fn send_run(&mut self, ctx: &mut Ctx<'_>, mss: u32, cwnd: u32, len: usize, fin: bool) -> Run {
+    /// The planned segment from SND.NXT on and, if it is full, those that may follow it.
+    fn send_run(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool) -> Run {
+        let in_flight = self.in_flight();
         let seq = self.snd.nxt;
-        let goes_alone = self.snd.is_resending() || self.ecn.owes_cwr();
-        let max_segs = if goes_alone { 1 } else { ctx.config.tcp.max_run_segs };
+        // RFC 3168 §6.1.2: CWR is in one segment only.
+        let max_segs = if self.ecn.owes_cwr() { 1 } else { self.max_run_segs(ctx, mss) };
         let full = mss as usize;
         let (mut len, mut fin, mut last, mut segs) = (len, fin, len, 1);
-        self.on_next_sent(ctx, mss, len, fin);
+        self.snd.on_sent(len, fin, len == full);
         while segs < max_segs && last == full && !fin {
-            match self.snd.plan(mss, cwnd, self.settings.nodelay) {
-                Plan::Send { len: more, fin: ends } if len + more <= MAX_RUN_BYTES => {
-                    let _new = self.snd.on_sent(more, ends, more == full);
+            // A run is at most 64 KiB.
+            let room = self.congestion.cwnd().saturating_sub(in_flight).saturating_sub(len as u32);
+            match self.snd.plan(mss, Some(room), self.settings.nodelay) {
+                Plan::Send { len: more, fin: ends } => {
+                    self.snd.on_sent(more, ends, more == full);
                     len += more;
                     (fin, last) = (ends, more);
                     segs += 1;
@@ -188,56 +201,62 @@ impl Connection {
                 _ => break,
             }
         }
-        self.congestion.on_sent(&Sent {
-            now: ctx.now,
-            una: self.snd.una,
-            nxt: self.snd.max,
-            in_flight: self.snd.flight(),
-            rto: self.rtt.rto(),
-            restart_segs: ctx.config.tcp.initial_window_segs,
-        });
+        self.on_new_sent(ctx, mss, in_flight, seq);
         self.data_run(ctx, seq, len, fin, full)
     }
 
     /// One segment from SND.NXT on.
-    fn send_next(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool) -> Run {
+    pub(super) fn send_next(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool) -> Run {
+        let in_flight = self.in_flight();
         let seq = self.snd.nxt;
-        self.on_next_sent(ctx, mss, len, fin);
+        self.snd.on_sent(len, fin, len == mss as usize);
+        self.on_new_sent(ctx, mss, in_flight, seq);
         self.data_run(ctx, seq, len, fin, mss as usize)
     }
 
-    /// A segment goes out from SND.NXT on.
-    fn on_next_sent(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool) {
-        let seq = self.snd.nxt;
-        match self.snd.on_sent(len, fin, len == mss as usize) {
-            Freshness::New => self.rtt_probe.start(self.snd.nxt, ctx.now),
-            Freshness::Repeated => self.on_resent(ctx, seq),
+    /// Segments in one run: at most what fits into an IP packet.
+    pub(super) fn max_run_segs(&self, ctx: &Ctx<'_>, mss: u32) -> u32 {
+        let most = MAX_RUN_BYTES / mss;
+        u32::try_from(ctx.config.tcp.max_run_segs).unwrap_or(u32::MAX).min(most).max(1)
+    }
+
+    /// New data is on its way, from `seq` to SND.NXT.
+    fn on_new_sent(&mut self, ctx: &Ctx<'_>, mss: u32, in_flight: u32, seq: SeqNumber) {
+        let end = self.snd.nxt;
+        let stamp = self.rate.stamp(ctx.now, in_flight, end - seq);
+        // An MSS is at most 65,535.
+        let data_end = self.snd.una + self.snd.queue.len() as u32;
+        if end.after(data_end) && seq.before(data_end) {
+            // Some peers do not count the FIN when they tell what they have out of order: it has a record of its own.
+            self.scoreboard.on_sent(ctx.now, seq, data_end, mss as u16, stamp);
+            self.scoreboard.on_sent(ctx.now, data_end, end, mss as u16, stamp);
+        } else {
+            self.scoreboard.on_sent(ctx.now, seq, end, mss as u16, stamp);
         }
+        if self.recovery.is_reducing() {
+            self.recovery.prr.on_sent(end - seq);
+        }
+        self.tell_congestion_of_sending(ctx);
         self.timers.stop(Timer::Persist);
         // RFC 6298 §5.1.
         if !self.timers.is_armed(Timer::Retransmit) {
             self.arm_retransmit(ctx.now);
         }
+        self.arm_loss_probe(ctx.now);
+        if !self.snd.has_unsent() && self.scoreboard.lost() == 0 {
+            self.rate.on_application_limited(self.in_flight());
+        }
     }
 
-    /// The segment at SND.UNA once more; SND.NXT stays (RFC 5681 §3.2 step 2, RFC 6582 §3.2 step 3). Also beyond the edge of
-    /// a window that shrank meanwhile (RFC 9293 §3.8.6, MAY-7).
-    fn retransmit_first(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Run {
-        let seq = self.snd.una;
-        let flight = self.snd.flight() as usize;
-        let queued = self.snd.queue.len();
-        let len = queued.min(flight).min(mss as usize);
-        let fin = len == queued && self.snd.is_fin_outstanding();
-        let segment = self.data_run(ctx, seq, len, fin, mss as usize);
-        self.on_resent(ctx, seq);
-        ctx.stats.tcp_fast_retransmits += 1;
-        self.arm_retransmit(ctx.now);
-        segment
-    }
-
-    fn on_resent(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber) {
-        ctx.stats.tcp_retransmits += 1;
-        self.rtt_probe.on_resent(seq);
+    pub(super) fn tell_congestion_of_sending(&mut self, ctx: &Ctx<'_>) {
+        self.congestion.on_sent(&Sent {
+            now: ctx.now,
+            una: self.snd.una,
+            nxt: self.snd.nxt,
+            in_flight: self.in_flight(),
+            rto: self.rtt.rto(),
+            restart_segs: ctx.config.tcp.initial_window_segs,
+        });
     }
 
     /// The window is closed: its next octet as a probe, or the FIN if that is all (RFC 9293 §3.8.6.1). It is open but small:
@@ -251,7 +270,7 @@ impl Connection {
             let len = self.snd.unsent().min(window).min(mss as usize);
             return self.send_next(ctx, mss, len, false);
         }
-        let len = self.snd.unsent().min(1);
+        let len = self.snd.queue.len().min(1);
         let segment = self.data_run(ctx, self.snd.una, len, len == 0, mss as usize);
         self.snd.on_probe_sent();
         self.arm_persist(ctx);
@@ -259,7 +278,7 @@ impl Connection {
     }
 
     /// `len` bytes from `seq` on, in segments of `segment_len`, and then the FIN or not.
-    fn data_run(
+    pub(super) fn data_run(
         &mut self,
         ctx: &mut Ctx<'_>,
         seq: SeqNumber,
@@ -306,7 +325,7 @@ impl Connection {
     }
 
     /// A header that acknowledges everything received, with the window, the timestamps and what came out of order.
-    fn ack_header(&mut self, ctx: &Ctx<'_>, seq: SeqNumber) -> Header {
+    fn ack_header(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber) -> Header {
         let mut header = Header {
             seq,
             ack: self.rcv.nxt,
@@ -316,6 +335,9 @@ impl Connection {
         };
         header.options = self.next_options(ctx);
         self.ecn.write(&mut header);
+        if self.sack_permitted && self.rcv.has_duplicate() {
+            ctx.stats.tcp_dsacks_sent += 1;
+        }
         self.rcv.on_ack_sent();
         self.timers.stop(Timer::DelayedAck);
         header

@@ -78,11 +78,8 @@ pub(crate) struct Lost {
 }
 
 /// The newest of the records that an acknowledgement delivers: the sample is about it.
-#[derive(Clone, Copy, Debug)]
-struct Newest {
-    stamp: Stamp,
-    sent_at: Instant,
-}
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Newest(Option<(Stamp, Instant)>);
 
 /// The counts of one connection. Call it in the order of its methods.
 #[derive(Clone, Debug)]
@@ -94,7 +91,6 @@ pub(crate) struct RateSampler {
     lost: u32,
     /// Samples are application-limited until `delivered` is beyond this; 0 if they are not.
     application_limited_until: u64,
-    newest: Option<Newest>,
 }
 
 impl RateSampler {
@@ -106,7 +102,6 @@ impl RateSampler {
             delivered_ce: 0,
             lost: 0,
             application_limited_until: 0,
-            newest: None,
         }
     }
 
@@ -135,15 +130,22 @@ impl RateSampler {
     }
 
     /// A record, last sent at `sent_at`, is acknowledged for the first time, cumulatively or selectively.
-    pub(crate) fn on_delivered(&mut self, now: Instant, bytes: u32, sent_at: Instant, stamp: &Stamp) {
+    pub(crate) fn on_delivered(
+        &mut self,
+        newest: &mut Newest,
+        now: Instant,
+        bytes: u32,
+        sent_at: Instant,
+        stamp: &Stamp,
+    ) {
         self.delivered += u64::from(bytes);
         self.delivered_at = now;
-        let is_newest = self.newest.is_none_or(|newest| {
-            let before = newest.stamp.delivered;
-            stamp.delivered > before || (stamp.delivered == before && sent_at >= newest.sent_at)
+        let is_newest = newest.0.is_none_or(|(newest, newest_sent_at)| {
+            let before = newest.delivered;
+            stamp.delivered > before || (stamp.delivered == before && sent_at >= newest_sent_at)
         });
         if is_newest {
-            self.newest = Some(Newest { stamp: *stamp, sent_at });
+            newest.0 = Some((*stamp, sent_at));
         }
     }
 
@@ -166,11 +168,11 @@ impl RateSampler {
     /// The sample of an acknowledgement, once all its records are told. `None` if it delivered none, and if the time is
     /// shorter than any round trip was: then it acknowledges something else than what it seems to (a retransmission
     /// that was not needed), and the rate would be too high.
-    pub(crate) fn take_sample(&mut self, min_rtt: Option<Duration>) -> Option<RateSample> {
+    pub(crate) fn take_sample(&mut self, newest: Newest, min_rtt: Option<Duration>) -> Option<RateSample> {
         if self.delivered > self.application_limited_until {
             self.application_limited_until = 0;
         }
-        let Newest { stamp, sent_at } = self.newest.take()?;
+        let (stamp, sent_at) = newest.0?;
         self.first_sent_at = self.first_sent_at.max(sent_at);
         let send_elapsed = sent_at.duration_since(stamp.first_sent_at);
         let ack_elapsed = self.delivered_at.duration_since(stamp.delivered_at);

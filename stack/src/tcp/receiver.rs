@@ -93,6 +93,8 @@ pub(super) struct Receiver {
     syn_window: u16,
     queue: RecvQueue,
     assembler: Option<Box<Assembler>>,
+    /// What came a second time, to be reported with the next acknowledgement (RFC 2883).
+    duplicate: Option<(SeqNumber, SeqNumber)>,
     /// Where the peer's FIN lies, when it came before the data in front of it.
     fin_at: Option<SeqNumber>,
     fin_received: bool,
@@ -124,6 +126,7 @@ impl Receiver {
             syn_window: u16::try_from(buffer_bytes).unwrap_or(u16::MAX),
             queue: RecvQueue::new(),
             assembler: None,
+            duplicate: None,
             fin_at: None,
             fin_received: false,
             mss: announced_mss.min(SMALLEST_USUAL_MSS),
@@ -281,6 +284,7 @@ impl Receiver {
         self.mss = self.mss.max(u16::try_from(data.len()).unwrap_or(u16::MAX)).min(self.announced_mss.max(1));
         if seq.before(self.nxt) {
             let old = ((self.nxt - seq) as usize).min(data.len());
+            self.note_duplicate(seq, old);
             data.advance(old);
             seq = self.nxt;
         }
@@ -329,6 +333,7 @@ impl Receiver {
             return if fin { Stored::OutOfOrder } else { Stored::Duplicate };
         }
         // RFC 9293 §3.10.7.4 (SHLD-31): what comes out of order is kept.
+        let len = data.len();
         let assembler = self.assembler.get_or_insert_with(|| Box::new(Assembler::new()));
         let stored = match assembler.insert(seq, data, max_ranges) {
             Insert::Stored => Stored::OutOfOrder,
@@ -338,7 +343,18 @@ impl Receiver {
         if assembler.is_empty() {
             self.assembler = None;
         }
+        if stored == Stored::Duplicate {
+            self.note_duplicate(seq, len);
+        }
         stored
+    }
+
+    /// RFC 2883 §4: the next acknowledgement reports that `len` bytes from `seq` on came a second time.
+    pub(super) fn note_duplicate(&mut self, seq: SeqNumber, len: usize) {
+        if len > 0 {
+            // A segment is at most 64 KiB.
+            self.duplicate = Some((seq, seq + len as u32));
+        }
     }
 
     /// A gap is filled: moves what waited behind it.
@@ -415,6 +431,7 @@ impl Receiver {
     pub(super) fn on_ack_sent(&mut self) {
         self.last_ack_sent = self.nxt;
         self.ack = AckDue::No;
+        self.duplicate = None;
     }
 
     /// One that carries nothing else: the peer counts it as a duplicate, if it is one.
@@ -500,12 +517,21 @@ impl Receiver {
         }
     }
 
-    /// The ranges that wait, the latest first (RFC 2018 §4).
+    /// What came twice (RFC 2883 §4), then the ranges that wait, the latest first (RFC 2018 §4).
     pub(super) fn sack_blocks(&self, limit: usize) -> SackBlocks {
-        match &self.assembler {
-            None => SackBlocks::new(),
-            Some(assembler) => assembler.sack_blocks().take(limit).collect(),
-        }
+        // A FIN that waits has come, too.
+        let with_fin = |(left, right)| (left, if self.fin_at == Some(right) { right + 1 } else { right });
+        let waiting = self.assembler.iter().flat_map(|assembler| assembler.sack_blocks()).map(with_fin);
+        self.duplicate.into_iter().chain(waiting).take(limit).collect()
+    }
+
+    /// Whether an acknowledgement has anything to say beside RCV.NXT.
+    pub(super) fn has_sack_blocks(&self) -> bool {
+        self.has_gaps() || self.has_duplicate()
+    }
+
+    pub(super) fn has_duplicate(&self) -> bool {
+        self.duplicate.is_some()
     }
 
     pub(super) fn has_gaps(&self) -> bool {

@@ -1,157 +1,205 @@
-//! Episodes of loss recovery: duplicate acknowledgements, fast retransmit, and NewReno's way through several losses in
-//! one window (RFC 5681 §3.2, RFC 6582). How many bytes may be in flight meanwhile is the business of
-//! [`congestion`](super::congestion).
+//! Episodes: from the first sign of loss or congestion until everything is acknowledged that was in flight then, and the
+//! ways in which one turns out to have been a mistake (RFC 3522, RFC 4015, RFC 5682, RFC 2883).
+//!
+//! What is lost is found by [`rack`](super::rack), how much may be in flight is said by
+//! [`congestion`](super::congestion) and [`prr`](super::prr); here is when one episode ends and the next may begin.
 
 use super::SeqNumber;
+pub(super) use super::congestion::Phase;
+use super::prr::Prr;
+use super::rack::LossProbe;
 
 /// RFC 5681 §3.2.
 const DUPLICATE_ACK_THRESHOLD: u8 = 3;
 
+/// Why something is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Fast recovery, until `recover` is acknowledged.
-    FastRecovery,
+pub(super) enum RepeatCause {
+    FastRetransmit,
+    Timeout,
+    LossProbe,
+    /// The path takes only smaller packets.
+    PathMtu,
 }
 
-/// What a duplicate acknowledgement asks for.
+/// Where F-RTO stands (RFC 5682 §3.1, with SACK as in Linux's tcp_process_loss).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum OnDuplicate {
-    /// It was counted: perhaps reordering.
-    Counted,
-    /// Recovery begins: retransmit the first segment.
-    EnterRecovery,
-    /// In recovery: one more segment has left the network.
-    Inflate,
+pub(super) enum Frto {
+    /// The time-out counts as real.
+    Off,
+    /// Step 2: the first segment was repeated; what will the next acknowledgement say?
+    Waiting,
+    /// Step 2b: new data is sent instead of what counts as lost.
+    Probing,
 }
 
-/// What an acknowledgement of new data means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum OnNewAck {
-    Ordinary,
-    /// In recovery, and not all is acknowledged that was in flight when it began: the next hole begins here.
-    Partial,
-    /// The end of recovery.
-    Full,
+/// What an undone episode needs to be told from a real one.
+#[derive(Clone, Copy, Debug)]
+struct Undo {
+    /// SND.UNA when the episode began (Linux's undo_marker).
+    from: SeqNumber,
+    /// Bytes that were sent again and that the peer has not reported as duplicates; none while nothing was sent again.
+    unconfirmed: Option<u32>,
+    /// Our timestamp clock at the first retransmission (RFC 3522).
+    repeated_at: Option<u32>,
 }
 
+/// See the module's page.
 #[derive(Clone, Debug)]
 pub(super) struct Recovery {
-    /// RFC 6582's `recover`, plus one: SND.NXT when recovery, or the last time-out, began.
-    recover: SeqNumber,
-    duplicates: u8,
     phase: Phase,
+    /// Linux's high_seq: SND.NXT when the episode began. It ends when this is acknowledged.
+    recover: SeqNumber,
+    undo: Option<Undo>,
+    pub(super) frto: Frto,
+    pub(super) prr: Prr,
+    /// Why what is lost is sent again.
+    pub(super) cause: RepeatCause,
+    pub(super) probe: Option<LossProbe>,
+    /// Without SACK: duplicate acknowledgements, and the bytes that they stand for (RFC 5681 §3.2; Linux's
+    /// tcp_add_reno_sack).
+    duplicates: u8,
+    duplicate_bytes: u32,
 }
 
 impl Recovery {
     pub(super) fn new(iss: SeqNumber) -> Recovery {
-        Recovery { recover: iss, duplicates: 0, phase: Phase::Open }
-    }
-
-    pub(super) fn in_recovery(&self) -> bool {
-        self.phase != Phase::Open
-    }
-
-    /// Limited transmit (RFC 3042): the first two duplicates each allow one segment beyond the congestion window.
-    pub(super) fn extra_segments(&self) -> u32 {
-        match self.phase {
-            Phase::Open => u32::from(self.duplicates.min(DUPLICATE_ACK_THRESHOLD - 1)),
-            Phase::FastRecovery => 0,
+        Recovery {
+            phase: Phase::Open,
+            recover: iss,
+            undo: None,
+            frto: Frto::Off,
+            prr: Prr::default(),
+            cause: RepeatCause::FastRetransmit,
+            probe: None,
+            duplicates: 0,
+            duplicate_bytes: 0,
         }
     }
 
-    /// A duplicate acknowledgement of `una`. `has_sack`: it names data beyond a hole, so it cannot come from something
-    /// that we sent twice.
-    pub(super) fn on_duplicate(&mut self, una: SeqNumber, max: SeqNumber, has_sack: bool) -> OnDuplicate {
-        if self.in_recovery() {
-            return OnDuplicate::Inflate;
-        }
-        self.duplicates = self.duplicates.saturating_add(1);
-        // RFC 6582 §3.2 step 1: after a time-out, what was sent twice causes duplicate acknowledgements, too.
-        let beyond_last_episode = una.after(self.recover) || (has_sack && una == self.recover);
-        if self.duplicates < DUPLICATE_ACK_THRESHOLD || !beyond_last_episode {
-            return OnDuplicate::Counted;
-        }
-        self.recover = max;
-        self.phase = Phase::FastRecovery;
-        OnDuplicate::EnterRecovery
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
     }
 
-    /// New data was acknowledged, up to `ack`.
-    pub(super) fn on_new_ack(&mut self, ack: SeqNumber) -> OnNewAck {
-        self.duplicates = 0;
-        match self.phase {
-            Phase::Open => {
-                // Kept near, so that it stays comparable however long the connection lasts.
-                if ack.after(self.recover) {
-                    self.recover = ack - 1;
-                }
-                OnNewAck::Ordinary
-            }
-            Phase::FastRecovery if ack.after_eq(self.recover) => {
-                self.phase = Phase::Open;
-                OnNewAck::Full
-            }
-            Phase::FastRecovery => OnNewAck::Partial,
-        }
+    /// Whether losses are being repaired.
+    pub(super) fn is_repairing(&self) -> bool {
+        matches!(self.phase, Phase::Recovery | Phase::Loss)
     }
 
-    /// RFC 6582 §3.2 step 4: a time-out ends recovery, and none begins for what was sent before it.
-    pub(super) fn on_timeout(&mut self, max: SeqNumber) {
-        self.recover = max;
-        self.duplicates = 0;
+    /// Whether the window is being taken down by [`Prr`].
+    pub(super) fn is_reducing(&self) -> bool {
+        matches!(self.phase, Phase::Recovery | Phase::Cwr)
+    }
+
+    /// Whether everything is acknowledged that was in flight when the episode began.
+    pub(super) fn is_over_at(&self, una: SeqNumber) -> bool {
+        una.after_eq(self.recover)
+    }
+
+    /// SND.NXT when the episode began.
+    pub(super) fn recover(&self) -> SeqNumber {
+        self.recover
+    }
+
+    /// The window is to go down; losses are repaired or not. What a reduction that is under way has sent still counts.
+    pub(super) fn enter_reduction(&mut self, phase: Phase, una: SeqNumber, nxt: SeqNumber, cwnd: u32) {
+        if self.phase == Phase::Open {
+            self.prr = Prr::new(cwnd);
+        }
+        self.phase = phase;
+        self.recover = nxt;
+        self.cause = RepeatCause::FastRetransmit;
+        self.undo =
+            (phase == Phase::Recovery).then_some(Undo { from: una, unconfirmed: None, repeated_at: None });
+    }
+
+    /// The retransmission timer has fired. `is_first`: it has not fired before for the same data.
+    pub(super) fn enter_loss(&mut self, una: SeqNumber, nxt: SeqNumber, cause: RepeatCause) {
+        let is_new = !self.is_repairing() || self.is_over_at(una);
+        if is_new {
+            self.undo = Some(Undo { from: una, unconfirmed: None, repeated_at: None });
+        }
+        self.phase = Phase::Loss;
+        self.recover = nxt;
+        self.cause = cause;
+        self.frto = if cause == RepeatCause::Timeout { Frto::Waiting } else { Frto::Off };
+        self.probe = None;
+        self.forget_duplicates();
+    }
+
+    pub(super) fn end(&mut self) {
         self.phase = Phase::Open;
+        self.undo = None;
+        self.frto = Frto::Off;
+        self.duplicates = 0;
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ISS: SeqNumber = SeqNumber(u32::MAX - 10);
-
-    fn duplicates(recovery: &mut Recovery, una: SeqNumber, max: SeqNumber, count: usize) -> OnDuplicate {
-        let mut last = OnDuplicate::Counted;
-        for _ in 0..count {
-            last = recovery.on_duplicate(una, max, false);
+    /// Kept near, so that it stays comparable however long the connection lasts.
+    pub(super) fn keep_near(&mut self, una: SeqNumber) {
+        if self.phase == Phase::Open && una.after(self.recover) {
+            self.recover = una - 1;
         }
-        last
     }
 
-    #[test]
-    fn the_third_duplicate_begins_recovery_and_a_full_ack_ends_it() {
-        let mut recovery = Recovery::new(ISS);
-        let (una, max) = (ISS + 1, ISS + 10_001);
-        assert_eq!(duplicates(&mut recovery, una, max, 2), OnDuplicate::Counted);
-        assert_eq!(recovery.extra_segments(), 2);
-        assert_eq!(duplicates(&mut recovery, una, max, 1), OnDuplicate::EnterRecovery);
-        assert_eq!(recovery.extra_segments(), 0);
-        assert_eq!(duplicates(&mut recovery, una, max, 1), OnDuplicate::Inflate);
-        assert_eq!(recovery.on_new_ack(una + 1000), OnNewAck::Partial);
-        assert_eq!(recovery.on_new_ack(una + 2000), OnNewAck::Partial);
-        assert_eq!(recovery.on_new_ack(max), OnNewAck::Full);
-        assert!(!recovery.in_recovery());
-        assert_eq!(recovery.on_new_ack(max + 1), OnNewAck::Ordinary);
+    /// Step 2b of F-RTO: what is sent from now on tells whether the time-out was spurious.
+    pub(super) fn probe_with_new_data(&mut self, nxt: SeqNumber) {
+        self.frto = Frto::Probing;
+        self.recover = nxt;
     }
 
-    #[test]
-    fn an_ack_of_new_data_starts_the_count_again() {
-        let mut recovery = Recovery::new(ISS);
-        assert_eq!(duplicates(&mut recovery, ISS + 1, ISS + 9000, 2), OnDuplicate::Counted);
-        assert_eq!(recovery.on_new_ack(ISS + 1001), OnNewAck::Ordinary);
-        assert_eq!(duplicates(&mut recovery, ISS + 1001, ISS + 9000, 2), OnDuplicate::Counted);
+    /// Bytes were sent again.
+    pub(super) fn on_repeated(&mut self, bytes: u32, clock: u32) {
+        if let Some(undo) = &mut self.undo {
+            undo.unconfirmed = Some(undo.unconfirmed.unwrap_or(0).saturating_add(bytes));
+            undo.repeated_at.get_or_insert(clock);
+        }
     }
 
-    #[test]
-    fn after_a_time_out_duplicates_of_what_was_sent_twice_begin_nothing() {
-        let mut recovery = Recovery::new(ISS);
-        let max = ISS + 10_001;
-        recovery.on_timeout(max);
-        assert_eq!(duplicates(&mut recovery, ISS + 5000, max, 9), OnDuplicate::Counted);
-        assert_eq!(recovery.on_new_ack(max), OnNewAck::Ordinary);
-        assert_eq!(duplicates(&mut recovery, max, max + 5000, 9), OnDuplicate::Counted);
-        assert_eq!(recovery.on_duplicate(max, max + 5000, true), OnDuplicate::EnterRecovery);
+    /// The peer reports a duplicate (RFC 2883) of these numbers.
+    pub(super) fn on_dsack(&mut self, left: SeqNumber, right: SeqNumber) {
+        if let Some(Undo { from, unconfirmed: Some(unconfirmed), .. }) = &mut self.undo
+            && right.after(*from)
+        {
+            *unconfirmed = unconfirmed.saturating_sub(right - left);
+        }
+    }
+
+    /// Our timestamp clock when the episode first sent something again.
+    pub(super) fn repeated_at(&self) -> Option<u32> {
+        self.undo.and_then(|undo| undo.repeated_at)
+    }
+
+    /// Whether there is an episode that can be undone at all.
+    pub(super) fn may_undo(&self) -> bool {
+        self.undo.is_some()
+    }
+
+    /// Whether all that was sent again was needless: the peer has had everything twice.
+    pub(super) fn is_all_duplicate(&self) -> bool {
+        self.undo.is_some_and(|undo| undo.unconfirmed == Some(0))
+    }
+
+    /// Without SACK, a duplicate acknowledgement: a segment has left the network. Whether the first segment is lost by now.
+    pub(super) fn on_duplicate(&mut self, una: SeqNumber, mss: u32, in_flight: u32) -> bool {
+        self.duplicates = self.duplicates.saturating_add(1);
+        self.duplicate_bytes = self.duplicate_bytes.saturating_add(mss).min(in_flight.saturating_sub(mss));
+        // RFC 6582 §3.2 step 1 and §4: what was sent twice causes duplicates, too.
+        self.phase == Phase::Open && self.duplicates >= DUPLICATE_ACK_THRESHOLD && una.after(self.recover)
+    }
+
+    /// Without SACK: this much was acknowledged, one segment of which the duplicates did not stand for.
+    pub(super) fn on_acked_without_sack(&mut self, acked: u32, mss: u32) {
+        self.duplicates = 0;
+        self.duplicate_bytes = self.duplicate_bytes.saturating_sub(acked.saturating_sub(mss));
+    }
+
+    pub(super) fn forget_duplicates(&mut self) {
+        self.duplicates = 0;
+        self.duplicate_bytes = 0;
+    }
+
+    /// Without SACK: bytes that have arrived behind a hole.
+    pub(super) fn duplicate_bytes(&self) -> u32 {
+        self.duplicate_bytes
     }
 }

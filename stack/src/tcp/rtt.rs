@@ -3,9 +3,13 @@
 use core::time::Duration;
 
 use crate::config::TcpConfig;
+use crate::time::Instant;
 
 /// RFC 6298 §5.7: an RTO of data that follows a SYN which had to be repeated.
 const RTO_AFTER_SYN_LOSS: Duration = Duration::from_secs(3);
+
+/// For how long the shortest round trip counts (Linux's tcp_min_rtt_wlen).
+const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
 
 /// SRTT, RTTVAR and RTO of one connection. In nanoseconds, so that the eighths and quarters lose nothing.
 #[derive(Clone, Debug)]
@@ -17,6 +21,14 @@ pub(crate) struct RttEstimator {
     max_rto: u64,
     /// How often the RTO was doubled (RFC 6298 §5.5).
     back_off: u8,
+    min: Option<MinRtt>,
+}
+
+/// The shortest round trip of late.
+#[derive(Clone, Copy, Debug)]
+struct MinRtt {
+    nanos: u64,
+    at: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +46,16 @@ impl RttEstimator {
             min_rto: nanos(config.min_rto).min(max_rto),
             max_rto,
             back_off: 0,
+            min: None,
+        }
+    }
+
+    /// The round trip of the last of what an acknowledgement delivered: without the time that the peer may have held back an
+    /// acknowledgement of the first. The shortest counts for some minutes; paths change.
+    pub(crate) fn on_min_sample(&mut self, now: Instant, rtt: Duration) {
+        let nanos = nanos(rtt).max(1);
+        if self.min.is_none_or(|min| nanos <= min.nanos || now.duration_since(min.at) > MIN_RTT_WINDOW) {
+            self.min = Some(MinRtt { nanos, at: now });
         }
     }
 
@@ -77,6 +99,11 @@ impl RttEstimator {
     pub(crate) fn on_syn_repeated(&mut self) {
         self.initial_rto = self.initial_rto.max(nanos(RTO_AFTER_SYN_LOSS));
         self.back_off = 0;
+    }
+
+    /// Once there is a measurement.
+    pub(crate) fn min_rtt(&self) -> Option<Duration> {
+        self.min.map(|min| Duration::from_nanos(min.nanos))
     }
 
     pub(crate) fn srtt(&self) -> Option<Duration> {

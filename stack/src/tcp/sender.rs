@@ -7,8 +7,7 @@
 //!                   |<---------- the queue, then the FIN ------------ ...
 //! ```
 //!
-//! After a time-out SND.NXT goes back to SND.UNA and everything is sent again from there; `max` remembers how far we had
-//! come, for that is what the peer may acknowledge.
+//! SND.NXT never goes back: what is to be sent again, and why, is in the [`scoreboard`](super::scoreboard).
 
 use super::SeqNumber;
 use super::send_queue::SendQueue;
@@ -43,7 +42,7 @@ pub(super) enum Plan {
 pub(super) struct Sender {
     pub(super) una: SeqNumber,
     pub(super) nxt: SeqNumber,
-    /// The highest SND.NXT ever: what the peer may acknowledge. RFC 9293's SND.NXT, where SND.NXT never goes back.
+    /// What the peer may acknowledge: SND.NXT, and the octet of a window probe.
     pub(super) max: SeqNumber,
     /// SND.WND, in bytes.
     pub(super) wnd: u32,
@@ -61,8 +60,6 @@ pub(super) struct Sender {
     peer_mss: u16,
     /// The end of the last segment that was sent although it was not full (Minshall's form of Nagle's algorithm).
     small_end: SeqNumber,
-    /// The number before `max` was sent as a window probe and nothing else was.
-    probed: bool,
 }
 
 impl Sender {
@@ -81,7 +78,6 @@ impl Sender {
             fin: Fin::None,
             peer_mss: default_mss,
             small_end: iss,
-            probed: false,
         }
     }
 
@@ -121,7 +117,7 @@ impl Sender {
         self.nxt - self.una
     }
 
-    /// As [`flight`](Sender::flight), and what a time-out took back is counted, too.
+    /// As [`flight`](Sender::flight), and the octet of a window probe is counted, too.
     pub(super) fn outstanding(&self) -> u32 {
         self.max - self.una
     }
@@ -136,7 +132,7 @@ impl Sender {
         self.fin == Fin::Queued && self.flight() as usize <= self.queue.len()
     }
 
-    /// Whether data or a FIN is to be sent, or sent again.
+    /// Whether data or a FIN is to be sent for the first time.
     pub(super) fn has_unsent(&self) -> bool {
         self.unsent() > 0 || self.is_fin_unsent()
     }
@@ -172,7 +168,6 @@ impl Sender {
         }
         self.una = ack;
         self.nxt = self.nxt.max(ack);
-        self.probed = false;
         data
     }
 
@@ -195,7 +190,7 @@ impl Sender {
     }
 
     /// The right edge of the peer's window.
-    fn window_edge(&self) -> SeqNumber {
+    pub(super) fn window_edge(&self) -> SeqNumber {
         self.una + self.wnd
     }
 
@@ -218,23 +213,13 @@ impl Sender {
         if self.window_edge().before(self.max) { self.window_edge().max(self.una) } else { self.max }
     }
 
-    /// A time-out: everything from SND.UNA on is to be sent again.
-    pub(super) fn go_back(&mut self) {
-        self.nxt = self.una;
-    }
-
-    /// Whether SND.NXT is at something that was sent before. A probe into a closed window does not count: it was refused.
-    pub(super) fn is_resending(&self) -> bool {
-        self.nxt.before(self.max) && !self.probed
-    }
-
-    /// What may be sent now in one segment of at most `mss` bytes (its options already counted), with `cwnd` bytes in
-    /// flight.
+    /// What may be sent now in one segment of at most `mss` bytes (its options already counted), if the congestion window
+    /// takes `room` more, or `None` for any: nothing is in flight.
     ///
     /// RFC 9293 §3.8.6.2.1 (MUST-38), the sender's side of silly-window avoidance, joined with Nagle's algorithm
     /// (§3.7.4, SHLD-7, MUST-17) in Minshall's form as on Linux: a segment that is not full waits only while an earlier
     /// one that was not full is on its way. All data counts as pushed (MUST-60): no call says otherwise.
-    pub(super) fn plan(&self, mss: u32, cwnd: u32, nodelay: bool) -> Plan {
+    pub(super) fn plan(&self, mss: u32, room: Option<u32>, nodelay: bool) -> Plan {
         let unsent = self.unsent();
         let fin = self.is_fin_unsent();
         if unsent == 0 && !fin {
@@ -245,14 +230,13 @@ impl Sender {
             return Plan::WaitForWindow;
         }
         let len = unsent.min(window).min(mss as usize);
-        let cwnd_room = cwnd.saturating_sub(self.flight()) as usize;
-        if cwnd_room < len && self.flight() > 0 {
+        if room.is_some_and(|room| (room as usize) < len) {
             return Plan::WaitForAck;
         }
         // The FIN takes one number of the window.
         let fin = fin && len == unsent && len < window;
         let is_full = len == mss as usize;
-        if is_full || self.is_resending() {
+        if is_full {
             return Plan::Send { len, fin };
         }
         if len < unsent {
@@ -271,19 +255,15 @@ impl Sender {
         self.small_end.after(self.una) && self.small_end.before_eq(self.nxt)
     }
 
-    /// A segment with this many bytes, and the FIN or not, goes out from SND.NXT. Whether all of it is new.
-    pub(super) fn on_sent(&mut self, len: usize, fin: bool, full: bool) -> Freshness {
+    /// A segment with this many bytes, and the FIN or not, goes out from SND.NXT.
+    pub(super) fn on_sent(&mut self, len: usize, fin: bool, full: bool) {
         // A segment is at most 64 KiB.
         let end = self.nxt + len as u32 + u32::from(fin);
-        let is_new = end.after(self.max) && !self.is_resending();
-        let freshness = if is_new { Freshness::New } else { Freshness::Repeated };
-        self.probed = false;
         if !full && len > 0 {
             self.small_end = end;
         }
         self.nxt = end;
         self.max = self.max.max(end);
-        freshness
     }
 
     /// A window probe takes one number from SND.UNA on: it may be acknowledged, yet SND.NXT stays, for most
@@ -291,20 +271,6 @@ impl Sender {
     pub(super) fn on_probe_sent(&mut self) {
         if self.max == self.una {
             self.max += 1;
-            self.probed = true;
         }
     }
-
-    /// Whether the FIN was ever sent: it lies between SND.UNA and `max`.
-    pub(super) fn is_fin_outstanding(&self) -> bool {
-        self.fin == Fin::Queued && self.outstanding() as usize > self.queue.len()
-    }
-}
-
-/// Whether a segment was sent before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum Freshness {
-    New,
-    Repeated,
 }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::connection::TimedOut;
+use super::recovery::{Frto, RepeatCause};
 use super::{Connection, State};
 use crate::Ctx;
 use crate::error::CloseReason;
@@ -12,6 +12,10 @@ use crate::time::Instant;
 /// A timer; its number is its place in [`Timers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
+    /// The last of what is in flight is not acknowledged (RFC 8985 §7.2).
+    LossProbe,
+    /// Something may count as lost then (RFC 8985 §6.3).
+    Reorder,
     /// Something in flight is not acknowledged (RFC 6298 §5).
     Retransmit,
     /// Nothing is in flight and the peer's window is in the way (RFC 9293 §3.8.6.1).
@@ -23,11 +27,21 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Timer; 5] =
-        [Timer::Retransmit, Timer::Persist, Timer::DelayedAck, Timer::KeepAlive, Timer::Ending];
+    /// In the order in which they fire at one time: a loss probe puts off the time-out.
+    const ALL: [Timer; 7] = [
+        Timer::LossProbe,
+        Timer::Reorder,
+        Timer::Retransmit,
+        Timer::Persist,
+        Timer::DelayedAck,
+        Timer::KeepAlive,
+        Timer::Ending,
+    ];
 
     fn kind(self, state: State) -> DeadlineKind {
         match self {
+            Timer::LossProbe => DeadlineKind::LossProbe,
+            Timer::Reorder => DeadlineKind::Reorder,
             Timer::Retransmit => DeadlineKind::Retransmit,
             Timer::Persist => DeadlineKind::Persist,
             Timer::DelayedAck => DeadlineKind::DelayedAck,
@@ -112,6 +126,8 @@ impl Connection {
             }
             log::trace!("tcp timer {timer:?} fired in {}", self.state.name());
             match timer {
+                Timer::LossProbe => self.on_loss_probe_timer(ctx),
+                Timer::Reorder => self.on_reorder_timer(ctx),
                 Timer::Retransmit => self.on_retransmit_timer(ctx),
                 Timer::Persist => self.on_persist_timer(ctx),
                 // RFC 9293 §3.8.6.3 (MUST-40): an acknowledgement has waited long enough.
@@ -138,16 +154,8 @@ impl Connection {
             // The SYN or SYN-ACK again.
             self.pending.syn = true;
         } else {
-            // RFC 5681 §3.1 and RFC 6582 §4: everything in flight counts as lost. SND.NXT goes back, and the
-            // acknowledgement of what did arrive moves it forward again.
-            self.congestion.on_timeout(ctx.now, self.snd.flight());
-            self.recovery.on_timeout(self.snd.max);
-            self.snd.go_back();
+            self.enter_loss(ctx);
         }
-        // Karn's algorithm: what is sent again can no longer be timed.
-        self.rtt_probe.on_resent(self.snd.una);
-        self.timed_out = Some(TimedOut { end: self.snd.max, clock: self.timestamps.clock(ctx.now) });
-        self.pending.retransmit = false;
         self.arm_retransmit(ctx.now);
     }
 
@@ -155,10 +163,8 @@ impl Connection {
     /// the first time, and R2 does not count while the peer answers (RFC 9293 §3.8.6, SHLD-17, MUST-35; Linux's
     /// tcp_retransmit_timer has the same exception).
     fn on_timeout_behind_closed_window(&mut self) {
-        self.recovery.on_timeout(self.snd.max);
-        self.snd.go_back();
-        self.rtt_probe.on_resent(self.snd.una);
-        self.pending.retransmit = false;
+        self.lose_all(RepeatCause::Timeout);
+        self.recovery.frto = Frto::Off;
         self.pending.probe = true;
     }
 
@@ -180,7 +186,7 @@ impl Connection {
     /// RFC 9293 §3.8.6.1 (MUST-36, MUST-37): a probe, for as long as the peer answers them. The same timer is the
     /// override of the silly-window rule (§3.8.6.2.1): a small window is used at last.
     fn on_persist_timer(&mut self, ctx: &mut Ctx<'_>) {
-        if self.snd.flight() > 0 || !self.snd.has_unsent() {
+        if self.in_flight() > 0 || !(self.snd.has_unsent() || self.scoreboard.lost() > 0) {
             return;
         }
         let max_retries = self.max_retries(ctx);

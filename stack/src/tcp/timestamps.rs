@@ -120,9 +120,15 @@ impl TimestampState {
         }
     }
 
-    /// Whether what comes back was sent before our clock stood at `clock`.
+    /// Whether what comes back was sent before our clock stood at `clock`. Zero comes back where there is nothing to echo.
     pub(super) fn echoes_before(&self, header: &Header, clock: u32) -> bool {
-        header.options.timestamps.is_some_and(|timestamps| is_before(timestamps.echo, clock))
+        let timestamps = header.options.timestamps.filter(|timestamps| self.enabled && timestamps.echo != 0);
+        timestamps.is_some_and(|timestamps| is_before(timestamps.echo, clock))
+    }
+
+    /// Whether what comes back was sent before `at`.
+    pub(super) fn echoes_earlier(&self, header: &Header, at: Instant) -> bool {
+        self.echoes_before(header, self.clock(at))
     }
 
     /// The round trip of a segment whose timestamp came back (RFC 7323 §4.1). A millisecond where the clock saw nothing.

@@ -234,12 +234,7 @@ impl Connection {
         log::debug!("tcp path MSS {} -> {path_mss}", self.path_mss);
         self.path_mss = path_mss;
         self.congestion.set_mss(self.effective_mss(ctx));
-        if self.state.may_have_unsent() && self.snd.flight() > 0 {
-            // What was in flight was too big and is lost; the network is not congested for all that (RFC 8201 §5.4).
-            self.rtt_probe.on_resent(self.snd.una);
-            self.recovery.on_timeout(self.snd.max);
-            self.snd.go_back();
-        }
+        self.lose_oversized(self.effective_mss(ctx));
     }
 
     /// Whether a segment that began at `seq` may be in flight: SND.UNA <= seq < SND.NXT (RFC 5927 §4.1).

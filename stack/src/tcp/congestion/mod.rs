@@ -257,7 +257,8 @@ impl Congestion {
             *progress = true;
         }
         let reduces = matches!(ack.phase, Phase::Recovery | Phase::Cwr);
-        if reduces && !self.controls_recovery() {
+        // What is only sacked may be behind a loss: windows grow when SND.UNA moves (Linux's tcp_may_raise_cwnd).
+        if (reduces || ack.acked_bytes == 0) && !self.controls_recovery() {
             return;
         }
         let cwnd_limited = self.usage.is_limited(&self.window);

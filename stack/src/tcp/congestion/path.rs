@@ -10,7 +10,7 @@ use core::time::Duration;
 use super::{Ack, Cause, Congestion, CongestionControl, Phase, Sent};
 use crate::tcp::SeqNumber;
 use crate::tcp::pacing::{Pacer, quantum};
-use crate::tcp::rate::{RateSampler, Stamp};
+use crate::tcp::rate::{Newest, RateSampler, Stamp};
 use crate::time::Instant;
 
 pub(super) const MSS: u32 = 1448;
@@ -238,7 +238,8 @@ impl Net {
         if ce {
             flow.rates.on_ce(MSS);
         }
-        flow.rates.on_delivered(now, MSS, record.sent_at, &record.stamp);
+        let mut newest = Newest::default();
+        flow.rates.on_delivered(&mut newest, now, MSS, record.sent_at, &record.stamp);
         let lost: Vec<u64> =
             flow.records.range(..number.saturating_sub(2)).map(|(&number, _)| number).collect();
         for number in &lost {
@@ -276,7 +277,7 @@ impl Net {
             srtt: flow.srtt,
             una: flow.una(),
             nxt: SeqNumber(flow.next as u32 * MSS),
-            rate: flow.rates.take_sample(flow.min_rtt),
+            rate: flow.rates.take_sample(newest, flow.min_rtt),
         };
         flow.cc.on_ack(&ack);
         if flow.cc.wants_limited_samples() {

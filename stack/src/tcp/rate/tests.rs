@@ -11,12 +11,13 @@ fn a_stamp_is_small() {
 #[test]
 fn the_rate_is_that_of_the_path_not_of_the_burst() {
     let mut rates = RateSampler::new(MS(0));
+    let mut newest = Newest::default();
     let stamps: std::vec::Vec<Stamp> = (0..10).map(|n| rates.stamp(MS(0), n * 1000, 1000)).collect();
     let mut last = None;
     for (n, stamp) in stamps.iter().enumerate() {
         let now = MS(50 + n as u64);
-        rates.on_delivered(now, 1000, MS(0), stamp);
-        last = rates.take_sample(None);
+        rates.on_delivered(&mut newest, now, 1000, MS(0), stamp);
+        last = rates.take_sample(core::mem::take(&mut newest), None);
     }
     // 10,000 bytes in the 59 ms from the moment when nothing was in flight.
     let sample = last.unwrap();
@@ -27,10 +28,10 @@ fn the_rate_is_that_of_the_path_not_of_the_burst() {
     assert_eq!(stamp.tx_in_flight(), 10_000);
     let others = [rates.stamp(MS(59), 9_000, 1000); 9];
     for (n, other) in others.iter().enumerate() {
-        rates.on_delivered(MS(110 + n as u64), 1000, MS(59), other);
+        rates.on_delivered(&mut newest, MS(110 + n as u64), 1000, MS(59), other);
     }
-    rates.on_delivered(MS(119), 1000, MS(59), &stamp);
-    let sample = rates.take_sample(None).unwrap();
+    rates.on_delivered(&mut newest, MS(119), 1000, MS(59), &stamp);
+    let sample = rates.take_sample(core::mem::take(&mut newest), None).unwrap();
     assert_eq!((sample.delivered, sample.interval), (10_000, Duration::from_millis(60)));
 }
 
@@ -38,14 +39,15 @@ fn the_rate_is_that_of_the_path_not_of_the_burst() {
 #[test]
 fn compressed_acks_do_not_make_the_path_faster() {
     let mut rates = RateSampler::new(MS(0));
+    let mut newest = Newest::default();
     let first = rates.stamp(MS(0), 0, 1000);
     let second = rates.stamp(MS(20), 1000, 1000);
-    rates.on_delivered(MS(50), 1000, MS(0), &first);
-    let _ = rates.take_sample(None);
+    rates.on_delivered(&mut newest, MS(50), 1000, MS(0), &first);
+    let _ = rates.take_sample(core::mem::take(&mut newest), None);
     let third = rates.stamp(MS(70), 1000, 1000);
-    rates.on_delivered(MS(71), 1000, MS(20), &second);
-    rates.on_delivered(MS(71), 1000, MS(70), &third);
-    let sample = rates.take_sample(None).unwrap();
+    rates.on_delivered(&mut newest, MS(71), 1000, MS(20), &second);
+    rates.on_delivered(&mut newest, MS(71), 1000, MS(70), &third);
+    let sample = rates.take_sample(core::mem::take(&mut newest), None).unwrap();
     // From the sending of the first to that of the third are 70 ms; the acknowledgements took 21 ms.
     assert_eq!((sample.delivered, sample.interval), (2000, Duration::from_millis(70)));
 }
@@ -53,38 +55,41 @@ fn compressed_acks_do_not_make_the_path_faster() {
 #[test]
 fn a_sample_shorter_than_any_round_trip_is_none() {
     let mut rates = RateSampler::new(MS(0));
+    let mut newest = Newest::default();
     let stamp = rates.stamp(MS(0), 0, 1000);
-    rates.on_delivered(MS(3), 1000, MS(0), &stamp);
-    assert_eq!(rates.take_sample(Some(Duration::from_millis(10))), None);
-    assert_eq!(rates.take_sample(None), None, "taken once");
+    rates.on_delivered(&mut newest, MS(3), 1000, MS(0), &stamp);
+    assert_eq!(rates.take_sample(core::mem::take(&mut newest), Some(Duration::from_millis(10))), None);
+    assert_eq!(rates.take_sample(core::mem::take(&mut newest), None), None, "taken once");
 }
 
 #[test]
 fn what_was_sent_while_nothing_waited_is_application_limited() {
     let mut rates = RateSampler::new(MS(0));
+    let mut newest = Newest::default();
     let before = rates.stamp(MS(0), 0, 1000);
     rates.on_application_limited(1000);
     let during = rates.stamp(MS(1), 1000, 1000);
-    rates.on_delivered(MS(10), 1000, MS(0), &before);
-    assert!(!rates.take_sample(None).unwrap().is_application_limited);
+    rates.on_delivered(&mut newest, MS(10), 1000, MS(0), &before);
+    assert!(!rates.take_sample(core::mem::take(&mut newest), None).unwrap().is_application_limited);
     assert!(rates.is_application_limited(), "until more than that is delivered");
-    rates.on_delivered(MS(11), 1000, MS(1), &during);
-    assert!(rates.take_sample(None).unwrap().is_application_limited);
+    rates.on_delivered(&mut newest, MS(11), 1000, MS(1), &during);
+    assert!(rates.take_sample(core::mem::take(&mut newest), None).unwrap().is_application_limited);
     assert!(!rates.is_application_limited());
 }
 
 #[test]
 fn losses_and_marks_are_counted_from_the_sending() {
     let mut rates = RateSampler::new(MS(0));
+    let mut newest = Newest::default();
     let lost = rates.stamp(MS(0), 0, 1000);
     let delivered = rates.stamp(MS(1), 1000, 1000);
     assert_eq!(
         rates.on_lost(1000, &lost),
         Lost { bytes: 1000, tx_in_flight: 1000, lost: 1000, is_application_limited: false }
     );
-    rates.on_delivered(MS(10), 1000, MS(1), &delivered);
+    rates.on_delivered(&mut newest, MS(10), 1000, MS(1), &delivered);
     rates.on_ce(400);
-    let sample = rates.take_sample(None).unwrap();
+    let sample = rates.take_sample(core::mem::take(&mut newest), None).unwrap();
     assert_eq!((sample.lost, sample.delivered_ce, sample.tx_in_flight), (1000, 400, 2000));
     assert_eq!((sample.prior_delivered, sample.total_delivered), (0, 1000));
 }

@@ -1,0 +1,474 @@
+//! What an acknowledgement does to the sender: what is delivered, what is lost, and what follows for the congestion window.
+//!
+//! Read it from [`Connection::process_ack`] down. The steps are those of Linux's tcp_ack: take the acknowledged records
+//! out, mark the sacked ones, time the round trip, look for losses, move between the phases of [`recovery`](super::recovery),
+//! set the window, arm the timers.
+
+use core::time::Duration;
+
+use super::congestion::{Ack, Cause};
+use super::prr::Progress;
+use super::rack::PathTimes;
+use super::rate::Newest;
+use super::recovery::{Frto, Phase};
+use super::scoreboard::Sent;
+use super::timer::Timer;
+use super::window::{UnscaledWindow, WindowScale};
+use super::{Connection, Flags, Header, SackBlocks, SeqNumber};
+use crate::Ctx;
+use crate::time::Instant;
+
+/// As it was before the acknowledgement.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    una: SeqNumber,
+    in_flight: u32,
+}
+
+/// What one acknowledgement brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct News {
+    /// SND.UNA moved.
+    advanced: bool,
+    /// By so many bytes of data.
+    acked_bytes: u32,
+    /// Bytes that arrived, by all that we know, acknowledged or sacked.
+    delivered_bytes: u32,
+    newly_sacked: bool,
+    /// A duplicate acknowledgement in the sense of RFC 5681 §2.
+    is_duplicate: bool,
+    /// The peer reports a duplicate (RFC 2883).
+    has_dsack: bool,
+    /// Of what was sent only once and is acknowledged now: the first and the last sending.
+    oldest_sent_at: Option<Instant>,
+    newest_sent_at: Option<Instant>,
+    /// Something that was sent more than once was acknowledged.
+    has_repeated: bool,
+    /// Something that was sent only once, before the episode began, has arrived.
+    has_original: bool,
+    lost_bytes: u32,
+    newest: Newest,
+}
+
+impl News {
+    /// `len` bytes of `sent` have arrived.
+    fn on_delivered(&mut self, sent: &Sent, len: u32, recover: SeqNumber) {
+        self.delivered_bytes += len;
+        if sent.is_repeated {
+            self.has_repeated = true;
+            return;
+        }
+        self.oldest_sent_at.get_or_insert(sent.sent_at);
+        self.newest_sent_at = Some(sent.sent_at);
+        self.has_original |= sent.end.before_eq(recover);
+    }
+}
+
+impl Connection {
+    /// Bytes that are in the network, by all that we know (RFC 6675's pipe).
+    pub(super) fn in_flight(&self) -> u32 {
+        let gone = self.scoreboard.sacked() + self.scoreboard.lost() + self.recovery.duplicate_bytes();
+        self.snd.flight().saturating_sub(gone)
+    }
+
+    /// An acceptable acknowledgement: SND.UNA, round trips, congestion, the window.
+    pub(super) fn process_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
+        // RFC 7323 §2.2: the window of a SYN is never scaled.
+        let is_syn = header.flags.contains(Flags::SYN);
+        let scale = if is_syn { WindowScale::NONE } else { self.snd.scale() };
+        let window = UnscaledWindow(header.window).scale(scale).0;
+        let was_closed = self.snd.usable_window() == 0;
+        let news = News {
+            advanced: header.ack.after(self.snd.una),
+            is_duplicate: self.is_duplicate_ack(header, payload_len, window),
+            ..News::default()
+        };
+        if news.advanced || news.is_duplicate || !header.options.sack.is_empty() {
+            self.on_acknowledgement(ctx, header, news);
+        }
+        self.snd.update_window(header.seq, header.ack, window);
+        // The peer answers (MUST-37): its window may stay closed for as long as it likes.
+        self.retries.unanswered_probes = 0;
+        if was_closed && self.snd.usable_window() > 0 {
+            self.retries.probes = 0;
+            self.timers.stop(Timer::Persist);
+        }
+    }
+
+    /// RFC 5681 §2.
+    fn is_duplicate_ack(&self, header: &Header, payload_len: usize, window: u32) -> bool {
+        header.ack == self.snd.una
+            && payload_len == 0
+            && !header.flags.contains(Flags::FIN)
+            && self.snd.flight() > 0
+            && window == self.snd.wnd
+    }
+
+    fn on_acknowledgement(&mut self, ctx: &mut Ctx<'_>, header: &Header, mut news: News) {
+        let before = Before { una: self.snd.una, in_flight: self.in_flight() };
+        if news.advanced {
+            self.take_acked(ctx, header, &mut news);
+        }
+        if self.sack_permitted {
+            if !header.options.sack.is_empty() {
+                self.take_sacked(ctx, header, &mut news);
+            }
+        } else {
+            self.guess_sacked(&mut news, before);
+        }
+        self.sample_rtt(ctx.now, header, &news);
+        self.detect_losses(ctx, &mut news);
+        self.check_loss_probe(ctx, header.ack, &news);
+        self.update_phase(ctx, header, &mut news);
+        self.update_window_of_congestion(ctx, &news, before);
+        self.renew_timers(ctx, &news);
+    }
+
+    /// SND.UNA moves.
+    fn take_acked(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
+        news.acked_bytes = self.snd.on_ack(header.ack);
+        if self.timed_out.is_some_and(|timed_out| header.ack.after(timed_out.end)) {
+            self.timed_out = None;
+        }
+        self.retries.timeouts = 0;
+        self.retries.probes = 0;
+        self.ending.soft_error = None;
+        self.progress = true;
+        let Connection { scoreboard, rack, rate, rtt, timestamps, recovery, .. } = self;
+        let recover = recovery.recover();
+        let min_rtt = rtt.min_rtt();
+        scoreboard.acknowledge(header.ack, |sent, len| {
+            news.on_delivered(sent, len, recover);
+            let is_current = !sent.is_repeated || !timestamps.echoes_earlier(header, sent.sent_at);
+            rack.on_delivered(ctx.now, sent, min_rtt, is_current);
+            rate.on_delivered(&mut news.newest, ctx.now, len, sent.sent_at, &sent.stamp);
+        });
+        self.recovery.keep_near(self.snd.una);
+    }
+
+    /// SACK blocks, and a duplicate that the first may report.
+    fn take_sacked(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
+        let blocks = &header.options.sack;
+        let dsack = self.dsack(header);
+        if let Some((left, right)) = dsack {
+            self.on_dsack(ctx, left, right);
+            news.has_dsack = true;
+        }
+        // RFC 2018 §3: only what lies in what is in flight, and is not empty, can be true.
+        let (una, nxt) = (self.snd.una, self.snd.nxt);
+        let is_true = |&(left, right): &(SeqNumber, SeqNumber)| {
+            left.after_eq(una) && left.before(right) && right.before_eq(nxt)
+        };
+        let blocks: SackBlocks =
+            blocks.iter().skip(usize::from(dsack.is_some())).copied().filter(is_true).collect();
+        if blocks.is_empty() {
+            return;
+        }
+        let Connection { scoreboard, rack, rate, rtt, timestamps, recovery, .. } = self;
+        let recover = recovery.recover();
+        let min_rtt = rtt.min_rtt();
+        let delivered_before = news.delivered_bytes;
+        scoreboard.on_sack(blocks, |sent, len| {
+            news.on_delivered(sent, len, recover);
+            let is_current = !sent.is_repeated || !timestamps.echoes_earlier(header, sent.sent_at);
+            rack.on_delivered(ctx.now, sent, min_rtt, is_current);
+            rate.on_delivered(&mut news.newest, ctx.now, len, sent.sent_at, &sent.stamp);
+        });
+        news.newly_sacked = news.delivered_bytes > delivered_before;
+    }
+
+    /// RFC 2883 §4: the first block reports a duplicate if it is acknowledged already, or lies in the second.
+    fn dsack(&self, header: &Header) -> Option<(SeqNumber, SeqNumber)> {
+        let &(left, right) = header.options.sack.first()?;
+        let is_acked = right.before_eq(header.ack);
+        let is_inside = header.options.sack.get(1).is_some_and(|&(outer_left, outer_right)| {
+            left.after_eq(outer_left) && right.before_eq(outer_right)
+        });
+        // Only what we sent not long ago can be a duplicate of ours.
+        let is_possible = left.before(right)
+            && right.before_eq(self.snd.nxt)
+            && left.after_eq(self.snd.una - self.snd.max_wnd.max(1));
+        ((is_acked || is_inside) && is_possible).then_some((left, right))
+    }
+
+    fn on_dsack(&mut self, ctx: &mut Ctx<'_>, left: SeqNumber, right: SeqNumber) {
+        ctx.stats.tcp_dsacks_received += 1;
+        self.recovery.on_dsack(left, right);
+        // What the loss probe repeated says nothing about reordering (RFC 8985 §7.4).
+        if !self.recovery.probe.is_some_and(|probe| probe.is_repeated && right == probe.end) {
+            self.rack.on_dsack(self.snd.una, self.snd.nxt);
+        }
+    }
+
+    /// RFC 2018 §8: a receiver may discard what it has sacked. As on Linux it gets a moment in case its acknowledgement is on
+    /// the way; then the time-out does what is to be done.
+    fn on_reneging(&mut self, ctx: &Ctx<'_>) {
+        let patience = self.rtt.srtt().unwrap_or_default() / 2;
+        self.timers.arm(Timer::Retransmit, ctx.now + patience.max(Duration::from_millis(10)));
+    }
+
+    /// Without SACK, duplicates tell how many segments have arrived behind a hole, but not which (RFC 5681 §3.2, RFC 6582).
+    fn guess_sacked(&mut self, news: &mut News, before: Before) {
+        let mss = self.congestion.mss();
+        if news.advanced {
+            // RFC 5681 §3.2: none of it was counted as delivered twice.
+            let counted = self.recovery.duplicate_bytes().min(news.delivered_bytes);
+            self.recovery.on_acked_without_sack(self.snd.una - before.una, mss);
+            news.delivered_bytes -= counted - self.recovery.duplicate_bytes().min(counted);
+            if news.has_repeated {
+                // Whatever came with the repeated segment may have waited for it all the time.
+                news.has_original = false;
+            }
+            if self.recovery.phase() == Phase::Recovery && !self.recovery.is_over_at(self.snd.una) {
+                // RFC 6582 §3.2 step 3: the next hole begins here.
+                news.lost_bytes += self.mark_first_lost();
+            }
+        } else if news.is_duplicate {
+            let counted = self.recovery.duplicate_bytes();
+            if self.recovery.on_duplicate(self.snd.una, mss, self.snd.flight()) {
+                news.lost_bytes += self.mark_first_lost();
+            }
+            news.delivered_bytes += self.recovery.duplicate_bytes().saturating_sub(counted);
+        }
+    }
+
+    fn mark_first_lost(&mut self) -> u32 {
+        let Connection { scoreboard, rate, congestion, .. } = self;
+        let mut bytes = 0;
+        scoreboard.mark_first_lost(&mut |sent| {
+            bytes += sent.len();
+            congestion.on_lost(&rate.on_lost(sent.len(), &sent.stamp));
+        });
+        bytes
+    }
+
+    /// A round trip for the RTO: of the earliest that was sent only once (Karn's algorithm), otherwise from the timestamp that
+    /// comes back (RFC 7323 §4.1: only from segments that acknowledge new data).
+    fn sample_rtt(&mut self, now: Instant, header: &Header, news: &News) {
+        let measured = match (news.oldest_sent_at, news.newest_sent_at) {
+            // What was sent only once may have waited behind what was sent again.
+            (Some(oldest), Some(newest)) if !news.has_repeated => {
+                self.rtt.on_min_sample(now, now.duration_since(newest));
+                Some(now.duration_since(oldest))
+            }
+            _ if !news.advanced || self.is_ambiguous(header) => None,
+            _ => self.timestamps.round_trip(now, header),
+        };
+        if let Some(round_trip) = measured {
+            self.rtt.on_sample(round_trip);
+        }
+    }
+
+    /// Karn's problem (RFC 6298 §3) in spite of timestamps: what timed out was sent twice, and the echo is older than
+    /// the second sending. If the acknowledgement of the first was lost, the peer, to which the second is a duplicate
+    /// that does not touch TS.Recent, repeats the old echo: the "round trip" would hold the whole time-out.
+    pub(super) fn is_ambiguous(&self, header: &Header) -> bool {
+        self.timed_out.is_some_and(|timed_out| {
+            !header.ack.after(timed_out.end) && self.timestamps.echoes_before(header, timed_out.clock)
+        })
+    }
+
+    /// RFC 8985 §6.2: what is lost by now, and when to look again.
+    pub(super) fn mark_overdue(&mut self, ctx: &Ctx<'_>) -> u32 {
+        let Connection { scoreboard, rack, rtt, recovery, timers, rate, congestion, .. } = self;
+        if rack.is_first(scoreboard.first_sending_at()) && scoreboard.sacked() == 0 {
+            // Nothing that was sent later has arrived.
+            timers.stop(Timer::Reorder);
+            return 0;
+        }
+        let srtt = rtt.srtt().unwrap_or_default();
+        let path = PathTimes { min_rtt: rtt.min_rtt().unwrap_or(srtt), srtt };
+        let sacked_segs = scoreboard.sacked() / congestion.mss().max(1);
+        let window = rack.reordering_window(recovery.is_repairing(), sacked_segs, path);
+        let mut bytes = 0;
+        let mut lost = |sent: &Sent| {
+            bytes += sent.len();
+            congestion.on_lost(&rate.on_lost(sent.len(), &sent.stamp));
+        };
+        let next =
+            scoreboard.mark_overdue(|sent_at, end| rack.judge(ctx.now, window, sent_at, end), &mut lost);
+        match next {
+            Some(at) => timers.arm(Timer::Reorder, at),
+            None => timers.stop(Timer::Reorder),
+        }
+        bytes
+    }
+
+    fn detect_losses(&mut self, ctx: &mut Ctx<'_>, news: &mut News) {
+        if self.sack_permitted {
+            news.lost_bytes += self.mark_overdue(ctx);
+        }
+    }
+
+    /// RFC 8985 §7.4: did the loss probe repair a loss? Then that was congestion.
+    fn check_loss_probe(&mut self, ctx: &mut Ctx<'_>, ack: SeqNumber, news: &News) {
+        let Some(probe) = self.recovery.probe.filter(|probe| ack.after_eq(probe.end)) else { return };
+        if probe.is_repeated && !news.has_dsack && ack.after(probe.end) {
+            self.recovery.probe = None;
+            if self.recovery.phase() == Phase::Open {
+                log::debug!("tcp the loss probe repaired a loss at {:?}", probe.end);
+                ctx.stats.tcp_loss_probe_recoveries += 1;
+                self.congestion.on_congestion(ctx.now, Cause::Loss, self.in_flight());
+                self.congestion.on_recovery_done(None);
+            }
+        } else if !probe.is_repeated || news.has_dsack || (news.is_duplicate && !news.newly_sacked) {
+            // It was new data, or the peer had the last segment twice: nothing was lost.
+            self.recovery.probe = None;
+        }
+    }
+
+    /// From one phase to another.
+    fn update_phase(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
+        match self.recovery.phase() {
+            Phase::Open => {}
+            Phase::Cwr if self.recovery.is_over_at(self.snd.una) => {
+                self.recovery.end();
+                self.congestion.on_recovery_done(None);
+            }
+            Phase::Cwr => {}
+            Phase::Recovery => self.on_ack_in_recovery(ctx, header, news),
+            Phase::Loss => self.on_ack_in_loss(ctx, header, news),
+        }
+        if self.scoreboard.lost() > 0 {
+            self.begin_recovery(ctx);
+        }
+    }
+
+    /// Something is lost: fast recovery, unless losses are being repaired already.
+    pub(super) fn begin_recovery(&mut self, ctx: &mut Ctx<'_>) {
+        if self.recovery.is_repairing() {
+            return;
+        }
+        log::debug!("tcp recovery begins at {:?}", self.snd.una);
+        ctx.stats.tcp_recoveries += 1;
+        self.reduce(ctx, Phase::Recovery, Cause::Loss);
+    }
+
+    /// An episode begins, for this cause.
+    pub(super) fn reduce(&mut self, ctx: &mut Ctx<'_>, phase: Phase, cause: Cause) {
+        let was_open = self.recovery.phase() == Phase::Open;
+        self.recovery.enter_reduction(phase, self.snd.una, self.snd.nxt, self.congestion.cwnd());
+        if was_open {
+            self.congestion.on_congestion(ctx.now, cause, self.in_flight());
+        }
+        self.recovery.probe = None;
+        self.timers.stop(Timer::LossProbe);
+    }
+
+    fn on_ack_in_recovery(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &News) {
+        let is_over = self.recovery.is_over_at(self.snd.una);
+        let is_original = news.advanced && self.echoes_original(header);
+        if self.recovery.is_all_duplicate() || (is_original && (is_over || self.scoreboard.repeated() == 0)) {
+            ctx.stats.tcp_spurious_recoveries += 1;
+            return self.undo("recovery");
+        }
+        if is_over {
+            log::debug!("tcp recovery is over at {:?}", self.snd.una);
+            self.recovery.end();
+            self.recovery.forget_duplicates();
+            self.rack.on_recovery_done();
+            let burst_guard = (!self.sack_permitted).then_some(self.snd.flight());
+            self.congestion.on_recovery_done(burst_guard);
+        }
+    }
+
+    /// Linux's tcp_process_loss.
+    fn on_ack_in_loss(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &News) {
+        let frto = self.recovery.frto;
+        // RFC 5682 §3.1 step 3b: what was not sent again has arrived.
+        let is_spurious = frto != Frto::Off && news.has_original;
+        if is_spurious || self.recovery.is_all_duplicate() || (news.advanced && self.echoes_original(header))
+        {
+            if self.recovery.may_undo() {
+                ctx.stats.tcp_spurious_timeouts += 1;
+                return self.undo("time-out");
+            }
+        }
+        match frto {
+            Frto::Off => {}
+            Frto::Waiting if news.advanced && self.may_send_new() => {
+                self.recovery.probe_with_new_data(self.snd.nxt);
+                return;
+            }
+            // Step 2a or 3a: the loss was real.
+            Frto::Waiting => self.recovery.frto = Frto::Off,
+            Frto::Probing if news.newly_sacked || news.is_duplicate => self.recovery.frto = Frto::Off,
+            Frto::Probing => {}
+        }
+        if self.recovery.is_over_at(self.snd.una) {
+            log::debug!("tcp what timed out is repaired at {:?}", self.snd.una);
+            self.recovery.end();
+            self.recovery.forget_duplicates();
+            self.rack.on_recovery_done();
+            self.congestion.on_recovery_done(None);
+        }
+    }
+
+    /// Whether there is data that was never sent and that the peer's window takes.
+    fn may_send_new(&self) -> bool {
+        self.snd.has_unsent() && self.snd.usable_window() > 0
+    }
+
+    /// Eifel detection (RFC 3522 §3.2): the acknowledgement answers the first sending, not the one that this episode made.
+    fn echoes_original(&self, header: &Header) -> bool {
+        self.recovery.repeated_at().is_some_and(|clock| self.timestamps.echoes_before(header, clock))
+    }
+
+    /// Nothing was lost after all: the windows are what they were (RFC 4015 §3.2).
+    fn undo(&mut self, what: &'static str) {
+        log::debug!("tcp {what} was spurious, undone at {:?}", self.snd.una);
+        self.congestion.undo();
+        self.scoreboard.unmark_lost();
+        self.recovery.end();
+        self.recovery.forget_duplicates();
+        self.rack.on_recovery_done();
+    }
+
+    fn update_window_of_congestion(&mut self, ctx: &Ctx<'_>, news: &News, before: Before) {
+        let in_flight = self.in_flight();
+        let phase = self.recovery.phase();
+        let rtt =
+            news.newest_sent_at.filter(|_| !news.has_repeated).map(|sent_at| ctx.now.duration_since(sent_at));
+        if news.delivered_bytes > 0 || news.lost_bytes > 0 {
+            let min_rtt = self.rtt.min_rtt();
+            self.congestion.on_ack(&Ack {
+                now: ctx.now,
+                phase,
+                acked_bytes: news.acked_bytes,
+                delivered_bytes: news.delivered_bytes,
+                lost_bytes: news.lost_bytes,
+                ce_bytes: 0,
+                prior_in_flight: before.in_flight,
+                in_flight,
+                rtt,
+                min_rtt,
+                srtt: self.rtt.srtt(),
+                una: self.snd.una,
+                nxt: self.snd.nxt,
+                rate: self.rate.take_sample(news.newest, min_rtt),
+            });
+        }
+        if self.recovery.is_reducing() && !self.congestion.controls_recovery() {
+            let is_safe = news.advanced && news.lost_bytes == 0;
+            let progress = Progress { delivered: news.delivered_bytes, is_safe, in_flight };
+            let (ssthresh, mss) = (self.congestion.ssthresh(), self.congestion.mss());
+            let cwnd = self.recovery.prr.cwnd(progress, ssthresh, mss);
+            self.congestion.set_cwnd(cwnd);
+        }
+    }
+
+    fn renew_timers(&mut self, ctx: &Ctx<'_>, news: &News) {
+        if self.snd.flight() == 0 {
+            // RFC 6298 §5.2.
+            self.timers.stop(Timer::Retransmit);
+            self.timers.stop(Timer::LossProbe);
+            self.timers.stop(Timer::Reorder);
+        } else if self.scoreboard.first().is_some_and(Sent::is_sacked) {
+            self.on_reneging(ctx);
+        } else if news.advanced {
+            // RFC 6298 §5.3.
+            self.arm_retransmit(ctx.now);
+            self.arm_loss_probe(ctx.now);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! RACK (RFC 8985 §5, §6): a segment is lost when one that was sent sufficiently later has arrived. And its tail loss probe
+//! (§7): the last segments of a flight have nothing behind them, so one is sent.
+
+use core::time::Duration;
+
+use super::SeqNumber;
+use super::scoreboard::{Overdue, Sent};
+use crate::time::Instant;
+
+/// RFC 8985 §6.2 step 4: recoveries after which a widened reordering window is narrow again.
+const WIDE_FOR_RECOVERIES: u8 = 16;
+/// RFC 8985 §6.2 step 4, DupThresh: while no reordering was seen, this many sacked segments leave no doubt.
+const DUPLICATE_THRESHOLD: u32 = 3;
+/// The least that a probe waits, beside twice the round trip: Linux's TCP_TIMEOUT_MIN, two jiffies.
+const MIN_PROBE_DELAY: Duration = Duration::from_millis(2);
+/// RFC 8985 §7.2, WCDelAckT: the peer may hold the acknowledgement of a single segment back for so long.
+const WORST_DELAYED_ACK: Duration = Duration::from_millis(200);
+
+/// See the module's page. Names are those of RFC 8985 §5.2 and §5.3.
+#[derive(Clone, Debug)]
+pub(super) struct Rack {
+    /// RACK.xmit_ts and RACK.end_seq: of all that was delivered, what was sent last.
+    xmit_at: Instant,
+    end_seq: SeqNumber,
+    /// RACK.rtt: its round trip.
+    rtt: Duration,
+    /// RACK.fack: the highest number delivered.
+    fack: SeqNumber,
+    /// RACK.reordering_seen.
+    reordering_seen: bool,
+    /// RACK.reo_wnd_mult and RACK.reo_wnd_persist.
+    reo_wnd_mult: u8,
+    reo_wnd_persist: u8,
+    /// RACK.dsack_round, if there is one: the window is widened once a round trip.
+    dsack_round: Option<SeqNumber>,
+}
+
+impl Rack {
+    pub(super) fn new(iss: SeqNumber) -> Rack {
+        Rack {
+            xmit_at: Instant::ZERO,
+            end_seq: iss,
+            rtt: Duration::ZERO,
+            fack: iss,
+            reordering_seen: false,
+            reo_wnd_mult: 1,
+            reo_wnd_persist: WIDE_FOR_RECOVERIES,
+            dsack_round: None,
+        }
+    }
+
+    pub(super) fn is_reordering_seen(&self) -> bool {
+        self.reordering_seen
+    }
+
+    /// RFC 8985 §6.2, steps 2 and 3: `sent` is delivered. `is_current`: the echoed timestamp does not say that it was an
+    /// earlier sending than the last which arrived.
+    pub(super) fn on_delivered(
+        &mut self,
+        now: Instant,
+        sent: &Sent,
+        min_rtt: Option<Duration>,
+        is_current: bool,
+    ) {
+        if sent.end.after(self.fack) {
+            self.fack = sent.end;
+        } else if !sent.is_repeated && sent.end.before(self.fack) {
+            self.reordering_seen = true;
+        }
+        let rtt = now.duration_since(sent.sent_at);
+        if sent.is_repeated && (!is_current || min_rtt.is_some_and(|min_rtt| rtt < min_rtt)) {
+            // An earlier sending was acknowledged.
+            return;
+        }
+        if is_sent_after(sent.sent_at, sent.end, self.xmit_at, self.end_seq) {
+            self.xmit_at = sent.sent_at;
+            self.end_seq = sent.end;
+            self.rtt = rtt;
+        }
+    }
+
+    /// Whether nothing that was sent after `first_sending_at`, the earliest sending of what is in flight, has arrived.
+    pub(super) fn is_first(&self, first_sending_at: Option<Instant>) -> bool {
+        first_sending_at.is_none_or(|at| at >= self.xmit_at)
+    }
+
+    /// RFC 8985 §6.2, step 4: the peer has had something twice, so something was repeated too early.
+    pub(super) fn on_dsack(&mut self, una: SeqNumber, nxt: SeqNumber) {
+        if self.dsack_round.is_some_and(|round| una.before(round)) {
+            return;
+        }
+        self.dsack_round = Some(nxt);
+        self.reo_wnd_mult = self.reo_wnd_mult.saturating_add(1);
+        self.reo_wnd_persist = WIDE_FOR_RECOVERIES;
+    }
+
+    /// RFC 8985 §6.2, step 4: a recovery is over.
+    pub(super) fn on_recovery_done(&mut self) {
+        self.reo_wnd_persist = self.reo_wnd_persist.saturating_sub(1);
+        if self.reo_wnd_persist == 0 {
+            self.reo_wnd_mult = 1;
+        }
+    }
+
+    /// RACK.reo_wnd, as RFC 8985 §6.2, step 4 has it.
+    pub(super) fn reordering_window(&self, in_recovery: bool, sacked_segs: u32, path: PathTimes) -> Duration {
+        if !self.reordering_seen && (in_recovery || sacked_segs >= DUPLICATE_THRESHOLD) {
+            return Duration::ZERO;
+        }
+        (path.min_rtt / 4).saturating_mul(u32::from(self.reo_wnd_mult)).min(path.srtt)
+    }
+
+    /// RFC 8985 §6.2, step 5.
+    pub(super) fn judge(
+        &self,
+        now: Instant,
+        reordering_window: Duration,
+        sent_at: Instant,
+        end: SeqNumber,
+    ) -> Overdue {
+        if !is_sent_after(self.xmit_at, self.end_seq, sent_at, end) {
+            return Overdue::No;
+        }
+        let lost_at = sent_at + self.rtt + reordering_window;
+        if lost_at <= now { Overdue::Lost } else { Overdue::At(lost_at) }
+    }
+}
+
+/// What is known of the path's round trip.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PathTimes {
+    pub(super) min_rtt: Duration,
+    pub(super) srtt: Duration,
+}
+
+/// RFC 8985 §6.2, RACK_sent_after: what went out together is in the order of its numbers.
+fn is_sent_after(at: Instant, end: SeqNumber, other_at: Instant, other_end: SeqNumber) -> bool {
+    at > other_at || (at == other_at && end.after(other_end))
+}
+
+/// RFC 8985 §7.2: when a probe is due after the last segment went out or SND.UNA moved; `in_flight_segs` are unanswered.
+/// Without a measurement of the round trip, one second.
+pub(super) fn probe_delay(srtt: Option<Duration>, in_flight_segs: u32) -> Duration {
+    let Some(srtt) = srtt else { return Duration::from_secs(1) };
+    // Linux has the margin beside the round trip where the RFC has none: timers are coarse.
+    let extra = if in_flight_segs <= 1 { WORST_DELAYED_ACK } else { MIN_PROBE_DELAY };
+    srtt.saturating_mul(2) + extra
+}
+
+/// A tail loss probe that is out (RFC 8985 §7.1).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LossProbe {
+    /// TLP.end_seq: SND.NXT when it went out.
+    pub(super) end: SeqNumber,
+    /// TLP.is_retrans: it repeated the last segment; otherwise it was new data.
+    pub(super) is_repeated: bool,
+}
+
+#[cfg(test)]
+mod tests;

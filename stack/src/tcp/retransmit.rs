@@ -1,0 +1,174 @@
+//! Sending again what is lost, and the tail loss probe.
+
+use super::connection::TimedOut;
+use super::rack::{self, LossProbe};
+use super::recovery::{Frto, Phase, RepeatCause};
+use super::scoreboard::Sent;
+use super::sender::Plan;
+use super::timer::Timer;
+use super::{Connection, Run, SeqNumber};
+use crate::Ctx;
+use crate::time::Instant;
+
+impl Connection {
+    /// Whether something is lost and its turn has come.
+    pub(super) fn wants_to_resend(&self) -> bool {
+        // RFC 5682 §3.1 step 2b: first it is to be seen whether it was lost at all.
+        self.scoreboard.lost() > 0 && self.recovery.frto != Frto::Probing
+    }
+
+    /// What is lost, from the front on, as far as the windows allow: a segment, or a run of them. The segment at SND.UNA goes
+    /// out beyond the edge of a window that shrank meanwhile, too (RFC 9293 §3.8.6, MAY-7; RFC 6675 §5, RFC 6582 §3.2).
+    pub(super) fn resend(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Option<Run> {
+        let in_flight = self.in_flight();
+        let room = self.congestion.cwnd().saturating_sub(in_flight);
+        let segs = (room / mss).min(self.max_run_segs(ctx, mss));
+        let max = match segs {
+            0 if in_flight == 0 => mss,
+            0 => room,
+            segs => segs * mss,
+        };
+        let (seq, end) = self.scoreboard.next_lost(max)?;
+        if max == 0 || (end - seq >= max && max < mss) {
+            return None;
+        }
+        let end = self.cut_to_window(seq, end, mss)?;
+        let cause = self.recovery.cause;
+        self.recovery.prr.on_sent(end - seq);
+        Some(self.send_again(ctx, seq, end, mss, cause))
+    }
+
+    /// The end of a repetition of `seq..end` that stays inside the peer's window.
+    fn cut_to_window(&self, seq: SeqNumber, end: SeqNumber, mss: u32) -> Option<SeqNumber> {
+        let edge = self.snd.window_edge();
+        if end.before_eq(edge) {
+            return Some(end);
+        }
+        if edge.before_eq(seq) {
+            return (seq == self.snd.una && !self.snd.is_window_closed()).then(|| end.min(seq + mss));
+        }
+        let fits = edge - seq;
+        Some(seq + if fits >= mss { fits / mss * mss } else { fits })
+    }
+
+    /// `seq..end` goes out once more.
+    fn send_again(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        seq: SeqNumber,
+        end: SeqNumber,
+        mss: u32,
+        cause: RepeatCause,
+    ) -> Run {
+        let bytes = end - seq;
+        let stamp = self.rate.stamp(ctx.now, self.in_flight(), bytes);
+        // An MSS is at most 65,535.
+        self.scoreboard.on_resent(ctx.now, seq, end, mss as u16, stamp);
+        self.recovery.on_repeated(bytes, self.timestamps.clock(ctx.now));
+        let segs = u64::from(bytes.div_ceil(mss));
+        let stats = &mut ctx.stats;
+        stats.tcp_retransmits += segs;
+        match cause {
+            RepeatCause::FastRetransmit => stats.tcp_fast_retransmits += segs,
+            RepeatCause::Timeout => stats.tcp_timeout_retransmits += segs,
+            RepeatCause::LossProbe => stats.tcp_loss_probe_retransmits += segs,
+            RepeatCause::PathMtu => stats.tcp_path_mtu_retransmits += segs,
+        }
+        // RFC 6298 §5.1; and the first segment has its time from now on, as on Linux.
+        if seq == self.snd.una || !self.timers.is_armed(Timer::Retransmit) {
+            self.arm_retransmit(ctx.now);
+        }
+        self.tell_congestion_of_sending(ctx);
+        let queue_end = self.snd.una + self.snd.queue.len() as u32;
+        let fin = end.after(queue_end);
+        let len = (bytes - u32::from(fin)) as usize;
+        self.data_run(ctx, seq, len, fin, mss as usize)
+    }
+
+    /// RFC 8985 §7.2: a probe is due if neither an acknowledgement nor new data comes before. Only while all is well: with
+    /// losses to repair there are other timers, and without SACK the answer would tell nothing.
+    pub(super) fn arm_loss_probe(&mut self, now: Instant) {
+        let is_calm = matches!(self.recovery.phase(), Phase::Open | Phase::Cwr)
+            && self.scoreboard.sacked() == 0
+            && self.scoreboard.lost() == 0;
+        if !self.sack_permitted || !is_calm || self.recovery.probe.is_some() {
+            return self.timers.stop(Timer::LossProbe);
+        }
+        let segs = self.snd.flight().div_ceil(self.congestion.mss().max(1));
+        let at = now + rack::probe_delay(self.rtt.srtt(), segs);
+        let expires_at = self.timers.deadline(Timer::Retransmit).unwrap_or(at);
+        self.timers.arm(Timer::LossProbe, at.min(expires_at));
+    }
+
+    /// RFC 8985 §7.3.
+    pub(super) fn on_loss_probe_timer(&mut self, ctx: &Ctx<'_>) {
+        if self.in_flight() == 0 || self.snd.is_window_closed() {
+            return;
+        }
+        self.pending.loss_probe = true;
+        self.arm_retransmit(ctx.now);
+    }
+
+    /// One segment of new data beyond the congestion window if there is any, otherwise the last one again.
+    pub(super) fn send_loss_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Option<Run> {
+        if self.recovery.probe.is_some() || self.recovery.is_repairing() {
+            return None;
+        }
+        if let Plan::Send { len, fin } = self.snd.plan(mss, None, true) {
+            let run = self.send_next(ctx, mss, len, fin);
+            ctx.stats.tcp_loss_probes += 1;
+            self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: false });
+            return Some(run);
+        }
+        let (seq, end) = self.scoreboard.last_segment()?;
+        ctx.stats.tcp_loss_probes += 1;
+        let run = self.send_again(ctx, seq, end, mss.max(end - seq), RepeatCause::LossProbe);
+        self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: true });
+        Some(run)
+    }
+
+    /// RFC 8985 §6.3: the reordering window of something is over.
+    pub(super) fn on_reorder_timer(&mut self, ctx: &mut Ctx<'_>) {
+        if self.mark_overdue(ctx) > 0 {
+            self.begin_recovery(ctx);
+        }
+    }
+
+    /// RFC 5681 §3.1, RFC 6675 §5.1: the timer has fired, and everything that the peer does not have counts as lost.
+    pub(super) fn enter_loss(&mut self, ctx: &mut Ctx<'_>) {
+        if self.scoreboard.first().is_some_and(Sent::is_sacked) {
+            // RFC 2018 §8: the peer no longer has what it said to have.
+            ctx.stats.tcp_sack_reneging += 1;
+            self.scoreboard.forget_sacks();
+        }
+        self.congestion.on_timeout(ctx.now, self.snd.flight());
+        self.lose_all(RepeatCause::Timeout);
+        // Karn's algorithm: what is sent again can no longer be timed.
+        self.timed_out = Some(TimedOut { end: self.snd.max, clock: self.timestamps.clock(ctx.now) });
+    }
+
+    /// Everything in flight counts as lost, without a word on congestion.
+    pub(super) fn lose_all(&mut self, cause: RepeatCause) {
+        self.recovery.enter_loss(self.snd.una, self.snd.nxt, cause);
+        let Connection { scoreboard, rate, congestion, .. } = self;
+        scoreboard.mark_all_lost(&mut |sent| congestion.on_lost(&rate.on_lost(sent.len(), &sent.stamp)));
+        self.pending.loss_probe = false;
+        self.timers.stop(Timer::LossProbe);
+        self.timers.stop(Timer::Reorder);
+    }
+
+    /// The path takes segments of at most `mss` bytes: larger ones are lost, though not to congestion (RFC 8201 §5.4; Linux's
+    /// tcp_simple_retransmit).
+    pub(super) fn lose_oversized(&mut self, mss: u32) {
+        // An MSS is at most 65,535.
+        let mss = mss as u16;
+        let Connection { scoreboard, rate, .. } = self;
+        scoreboard.mark_oversized_lost(mss, &mut |sent| {
+            let _not_congestion = rate.on_lost(sent.len(), &sent.stamp);
+        });
+        if self.scoreboard.lost() > 0 && !self.recovery.is_repairing() {
+            self.recovery.enter_loss(self.snd.una, self.snd.nxt, RepeatCause::PathMtu);
+            self.timers.stop(Timer::LossProbe);
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! What is in flight, piece by piece: when each was last sent, and what has become of it (RFC 6675 §3, RFC 8985 §5.2).
+//!
+//! ```text
+//!       SND.UNA                                                          SND.NXT
+//!          |  lost  | in flight | sacked | in flight (again) |  sacked  |  in flight  |
+//! ```
+//!
+//! A record covers what went out in one go, up to a whole run of segments; it is split where a SACK block or a loss ends,
+//! always between segments. All but what is lost or sacked is taken to be in the network: RFC 6675's pipe.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+use super::rate::Stamp;
+use super::{SackBlocks, SeqNumber};
+use crate::time::Instant;
+
+/// Lists that have grown beyond this are given back when nothing is in flight any more: an idle connection holds little.
+const KEPT_RECORDS: usize = 2;
+
+/// What we know of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    InFlight,
+    /// To be sent again.
+    Lost,
+    /// The peer has it (RFC 2018); it may still change its mind.
+    Sacked,
+}
+
+/// Consecutive numbers that were last sent together.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) seq: SeqNumber,
+    pub(super) end: SeqNumber,
+    /// When they were last sent.
+    pub(super) sent_at: Instant,
+    pub(super) stamp: Stamp,
+    /// The segments in it begin this far apart, counted from `seq`.
+    segment_len: u16,
+    pub(super) fate: Fate,
+    /// It was sent more than once.
+    pub(super) is_repeated: bool,
+}
+
+impl Sent {
+    pub(super) fn len(&self) -> u32 {
+        self.end - self.seq
+    }
+
+    pub(super) fn is_sacked(&self) -> bool {
+        self.fate == Fate::Sacked
+    }
+
+    /// The first boundary between segments at or after `seq`, at most the end.
+    fn boundary_from(&self, seq: SeqNumber) -> SeqNumber {
+        let step = u32::from(self.segment_len.max(1));
+        if seq.before_eq(self.seq) {
+            return self.seq;
+        }
+        if seq.after_eq(self.end) {
+            return self.end;
+        }
+        (self.seq + (seq - self.seq).div_ceil(step) * step).min(self.end)
+    }
+
+    /// The last boundary between segments at or before `seq`, at least the start.
+    fn boundary_to(&self, seq: SeqNumber) -> SeqNumber {
+        let step = u32::from(self.segment_len.max(1));
+        if seq.after_eq(self.end) {
+            return self.end;
+        }
+        if seq.before_eq(self.seq) {
+            return self.seq;
+        }
+        self.seq + (seq - self.seq) / step * step
+    }
+}
+
+/// What RACK says of a record that is in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Overdue {
+    /// What was sent after it has arrived, and more than the reordering window has passed.
+    Lost,
+    /// What was sent after it has arrived: it will count as lost then.
+    At(Instant),
+    /// Nothing that was sent after it has arrived.
+    No,
+}
+
+/// One sending, in the order of time.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    at: Instant,
+    seq: SeqNumber,
+    end: SeqNumber,
+}
+
+/// The records, and sums over them in bytes of the sequence space.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scoreboard {
+    /// In the order of sequence numbers, without gaps.
+    records: VecDeque<Sent>,
+    /// In the order in which they were sent. Those that were overtaken (acknowledged, sent again, lost) go when they come to
+    /// the front.
+    sendings: VecDeque<Sending>,
+    sacked: u32,
+    lost: u32,
+    /// In flight for the second time or more.
+    repeated: u32,
+    /// No record before this is lost.
+    lost_from: SeqNumber,
+    /// The SACK blocks of the last acknowledgement: most of the next one's are the same.
+    seen: Option<Box<SackBlocks>>,
+}
+
+impl Scoreboard {
+    /// Bytes that the peer has beyond a hole.
+    pub(super) fn sacked(&self) -> u32 {
+        self.sacked
+    }
+
+    /// Bytes that are lost and were not sent again.
+    pub(super) fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    /// Bytes that were sent again and are in flight.
+    pub(super) fn repeated(&self) -> u32 {
+        self.repeated
+    }
+
+    /// The first: what begins at SND.UNA.
+    pub(super) fn first(&self) -> Option<&Sent> {
+        self.records.front()
+    }
+
+    /// When the earliest went out of what may be in flight.
+    pub(super) fn first_sending_at(&self) -> Option<Instant> {
+        self.sendings.front().map(|sending| sending.at)
+    }
+
+    /// All memory behind it.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.records.capacity() * mem::size_of::<Sent>()
+            + self.sendings.capacity() * mem::size_of::<Sending>()
+    }
+
+    /// New data, or a FIN, goes out behind all that is in flight.
+    pub(super) fn on_sent(
+        &mut self,
+        now: Instant,
+        seq: SeqNumber,
+        end: SeqNumber,
+        segment_len: u16,
+        stamp: Stamp,
+    ) {
+        let record =
+            Sent { seq, end, sent_at: now, stamp, segment_len, fate: Fate::InFlight, is_repeated: false };
+        self.records.push_back(record);
+        self.sendings.push_back(Sending { at: now, seq, end });
+    }
+
+    /// Everything before `una` is acknowledged. `delivered` hears of what that newly delivers, and how much of each record.
+    pub(super) fn acknowledge(&mut self, una: SeqNumber, mut delivered: impl FnMut(&Sent, u32)) {
+        while let Some(first) = self.records.front_mut() {
+            if first.seq.after_eq(una) {
+                break;
+            }
+            let len = first.end.min(una) - first.seq;
+            match first.fate {
+                Fate::InFlight => {
+                    if first.is_repeated {
+                        self.repeated -= len;
+                    }
+                    delivered(first, len);
+                }
+                Fate::Lost => {
+                    self.lost -= len;
+                    delivered(first, len);
+                }
+                Fate::Sacked => self.sacked -= len,
+            }
+            if first.end.after(una) {
+                first.seq = una;
+                break;
+            }
+            self.records.pop_front();
+        }
+        if self.records.is_empty() {
+            return self.reset();
+        }
+        while self.sendings.front().is_some_and(|sending| sending.end.before_eq(una)) {
+            self.sendings.pop_front();
+        }
+    }
+
+    /// Nothing is in flight.
+    fn reset(&mut self) {
+        if self.records.capacity() > KEPT_RECORDS {
+            self.records = VecDeque::new();
+        }
+        self.sendings.clear();
+        if self.sendings.capacity() > KEPT_RECORDS {
+            self.sendings = VecDeque::new();
+        }
+        self.seen = None;
+    }
+
+    /// The peer has these blocks, too: each inside what is in flight. `delivered` hears of what is news.
+    pub(super) fn on_sack(&mut self, blocks: SackBlocks, mut delivered: impl FnMut(&Sent, u32)) {
+        let mut seen = self.seen.take().unwrap_or_default();
+        for &block in &blocks {
+            self.select_unseen(block, block, &seen, &mut delivered);
+        }
+        *seen = blocks;
+        self.seen = Some(seen);
+    }
+
+    /// Marks what of `part`, a part of `block`, lies in no block of the last acknowledgement.
+    fn select_unseen(
+        &mut self,
+        part: (SeqNumber, SeqNumber),
+        block: (SeqNumber, SeqNumber),
+        seen: &[(SeqNumber, SeqNumber)],
+        delivered: &mut impl FnMut(&Sent, u32),
+    ) {
+        let (left, right) = part;
+        let Some((&(seen_left, seen_right), rest)) = seen.split_first() else {
+            return self.select(part, block, delivered);
+        };
+        if seen_right.before_eq(left) || seen_left.after_eq(right) {
+            return self.select_unseen(part, block, rest, delivered);
+        }
+        if left.before(seen_left) {
+            self.select_unseen((left, seen_left), block, rest, delivered);
+        }
+        if seen_right.before(right) {
+            self.select_unseen((seen_right, right), block, rest, delivered);
+        }
+    }
+
+    /// Marks the segments that touch `part` and lie in `block` as sacked. A segment of which the block covers only a part does
+    /// not count (as on Linux): otherwise a peer could cut the records into bytes.
+    fn select(
+        &mut self,
+        part: (SeqNumber, SeqNumber),
+        block: (SeqNumber, SeqNumber),
+        delivered: &mut impl FnMut(&Sent, u32),
+    ) {
+        let mut index = self.find(part.0);
+        while let Some(record) = self.records.get(index) {
+            if record.seq.after_eq(part.1) {
+                return;
+            }
+            let (left, right) = (record.boundary_from(block.0), record.boundary_to(block.1));
+            if record.fate == Fate::Sacked || left.after_eq(right) {
+                index += 1;
+                continue;
+            }
+            if left.after(record.seq) {
+                self.split(index, left);
+                index += 1;
+            }
+            self.split(index, right);
+            let Some(record) = self.records.get_mut(index) else { return };
+            let len = record.len();
+            match record.fate {
+                Fate::InFlight if record.is_repeated => self.repeated -= len,
+                Fate::Lost => self.lost -= len,
+                Fate::InFlight | Fate::Sacked => {}
+            }
+            delivered(record, len);
+            record.fate = Fate::Sacked;
+            self.sacked += len;
+            index += 1;
+        }
+    }
+
+    /// Marks as lost what `judge` says, from the earliest sending on. When the next may be lost. `lost` hears of each
+    /// record, as in the methods below.
+    pub(super) fn mark_overdue(
+        &mut self,
+        judge: impl Fn(Instant, SeqNumber) -> Overdue,
+        lost: &mut impl FnMut(&Sent),
+    ) -> Option<Instant> {
+        while let Some(&sending) = self.sendings.front() {
+            let mut index = self.find(sending.seq);
+            while let Some(record) = self.records.get_mut(index) {
+                if record.seq.after_eq(sending.end) {
+                    break;
+                }
+                if record.fate == Fate::InFlight && record.sent_at == sending.at {
+                    match judge(record.sent_at, record.end) {
+                        Overdue::Lost => self.mark_lost(index, lost),
+                        Overdue::At(at) => return Some(at),
+                        Overdue::No => return None,
+                    }
+                }
+                index += 1;
+            }
+            self.sendings.pop_front();
+        }
+        None
+    }
+
+    /// The first segment counts as lost, if it is in flight.
+    pub(super) fn mark_first_lost(&mut self, lost: &mut impl FnMut(&Sent)) {
+        let Some(first) = self.records.front() else { return };
+        if first.fate == Fate::InFlight {
+            let end = first.boundary_from(first.seq + 1);
+            self.split(0, end);
+            self.mark_lost(0, lost);
+        }
+    }
+
+    /// Everything that the peer does not have counts as lost.
+    pub(super) fn mark_all_lost(&mut self, lost: &mut impl FnMut(&Sent)) {
+        self.sendings.clear();
+        self.mark_where(|_| true, lost);
+    }
+
+    /// Segments of more than this many bytes do not get through.
+    pub(super) fn mark_oversized_lost(&mut self, mss: u16, lost: &mut impl FnMut(&Sent)) {
+        self.mark_where(|record| record.segment_len > mss && record.len() > u32::from(mss), lost);
+    }
+
+    fn mark_where(&mut self, is_lost: impl Fn(&Sent) -> bool, lost: &mut impl FnMut(&Sent)) {
+        for index in 0..self.records.len() {
+            if self.records[index].fate == Fate::InFlight && is_lost(&self.records[index]) {
+                self.mark_lost(index, lost);
+            }
+        }
+    }
+
+    fn mark_lost(&mut self, index: usize, lost: &mut impl FnMut(&Sent)) {
+        let Some(record) = self.records.get_mut(index) else { return };
+        lost(record);
+        let len = record.len();
+        if record.is_repeated {
+            self.repeated -= len;
+        }
+        if self.lost == 0 || record.seq.before(self.lost_from) {
+            self.lost_from = record.seq;
+        }
+        record.fate = Fate::Lost;
+        self.lost += len;
+    }
+
+    /// What was marked as lost was not, after all (RFC 4015 §3.2): it is in flight as it was.
+    pub(super) fn unmark_lost(&mut self) {
+        for record in &mut self.records {
+            if record.fate == Fate::Lost {
+                record.fate = Fate::InFlight;
+                if record.is_repeated {
+                    self.repeated += record.len();
+                }
+            }
+        }
+        self.lost = 0;
+        // Their sendings may have gone from the list.
+        let in_flight = self.records.iter().filter(|record| record.fate == Fate::InFlight);
+        let mut sendings: Vec<Sending> = in_flight
+            .map(|record| Sending { at: record.sent_at, seq: record.seq, end: record.end })
+            .collect();
+        sendings.sort_by_key(|sending| sending.at);
+        self.sendings = sendings.into();
+    }
+
+    /// The peer has given up what it had said to have (RFC 2018 §8): all SACK information is void.
+    pub(super) fn forget_sacks(&mut self) {
+        for record in &mut self.records {
+            if record.fate == Fate::Sacked {
+                record.fate = Fate::InFlight;
+                if record.is_repeated {
+                    self.repeated += record.len();
+                }
+            }
+        }
+        self.sacked = 0;
+        self.seen = None;
+    }
+
+    /// The first lost numbers: `max` of them, or fewer if what follows is not lost.
+    pub(super) fn next_lost(&mut self, max: u32) -> Option<(SeqNumber, SeqNumber)> {
+        if self.lost == 0 {
+            return None;
+        }
+        let mut index = self.find(self.lost_from);
+        while self.records.get(index)?.fate != Fate::Lost {
+            index += 1;
+        }
+        let first = &self.records[index];
+        self.lost_from = first.seq;
+        let (seq, limit) = (first.seq, first.seq + max);
+        // Lost records that follow each other were perhaps sent one by one, and can go together now.
+        let lost = |record: &&Sent| record.fate == Fate::Lost && record.seq.before(limit);
+        let end = self.records.range(index..).take_while(lost).last()?.end;
+        Some((seq, end.min(limit)))
+    }
+
+    /// `seq..end`, all of it lost or all of it in flight, goes out again, in segments of `segment_len`.
+    pub(super) fn on_resent(
+        &mut self,
+        now: Instant,
+        seq: SeqNumber,
+        end: SeqNumber,
+        segment_len: u16,
+        stamp: Stamp,
+    ) {
+        let mut index = self.find(seq);
+        if self.records.get(index).is_some_and(|record| record.seq.before(seq)) {
+            self.split(index, seq);
+            index += 1;
+        }
+        // The records from here on become one.
+        let mut count = 0;
+        while let Some(record) = self.records.get(index + count)
+            && record.seq.before(end)
+        {
+            if record.end.after(end) {
+                self.split(index + count, end);
+            }
+            count += 1;
+        }
+        if count > 1 {
+            self.records.drain(index + 1..index + count);
+        }
+        let Some(record) = self.records.get_mut(index) else { return };
+        match record.fate {
+            Fate::Lost => self.lost -= end - seq,
+            Fate::InFlight if record.is_repeated => self.repeated -= end - seq,
+            Fate::InFlight | Fate::Sacked => {}
+        }
+        *record =
+            Sent { seq, end, sent_at: now, stamp, segment_len, fate: Fate::InFlight, is_repeated: true };
+        self.repeated += end - seq;
+        self.sendings.push_back(Sending { at: now, seq, end });
+    }
+
+    /// The last segment: what a loss probe repeats. `None` if it is not in flight.
+    pub(super) fn last_segment(&self) -> Option<(SeqNumber, SeqNumber)> {
+        let last = self.records.back().filter(|last| last.fate == Fate::InFlight)?;
+        Some((last.boundary_to(last.end - 1), last.end))
+    }
+
+    /// The record that holds `seq`, or the first behind it.
+    fn find(&self, seq: SeqNumber) -> usize {
+        self.records.partition_point(|record| record.end.before_eq(seq))
+    }
+
+    /// Splits a record at a number inside it.
+    fn split(&mut self, index: usize, at: SeqNumber) {
+        let Some(record) = self.records.get_mut(index) else { return };
+        if at.before_eq(record.seq) || at.after_eq(record.end) {
+            return;
+        }
+        let behind = Sent { seq: at, ..record.clone() };
+        record.end = at;
+        self.records.insert(index + 1, behind);
+    }
+}
+
+#[cfg(test)]
+mod tests;
