@@ -77,4 +77,6 @@ pub struct SocketInfo {
     pub receive_queue: usize,
     /// Bytes that wait to be sent or acknowledged; of a listener: its backlog.
     pub send_queue: usize,
+    /// The timer of a connection that fires next (`ss -o`). A handshake's and TIME-WAIT's are not shown.
+    pub timer: Option<(crate::time::Instant, crate::event::DeadlineKind)>,
 }

@@ -211,6 +211,10 @@ impl Socket {
             peer: self.peer_addr().ok(),
             receive_queue,
             send_queue,
+            timer: match &self.role {
+                Role::Stream(stream) => stream.connection.poll_timeout(),
+                Role::Idle | Role::Listener(_) | Role::Datagram(_) => None,
+            },
         }
     }
 }

@@ -230,6 +230,7 @@ impl Sockets {
             peer: Some(tuple.remote_addr()),
             receive_queue: 0,
             send_queue: 0,
+            timer: None,
         };
         let mut infos: Vec<SocketInfo> = self.slots.iter().map(Socket::info).collect();
         infos.extend(self.handshakes.iter().map(|h| record(State::SynReceived.name(), &h.tuple)));

@@ -45,25 +45,33 @@
 //! assert!(jain_index(&shares) > 0.6, "{shares:?}");
 //! ```
 //!
-//! When something goes wrong that must not (a byte differs, a program calls [`OnHost::fail`], time stands still) the run
+//! Every run is checked ([`SimNet::set_checks`]). Who watches the packets at a host's door knows what it may say: no
+//! number is left out, nothing goes beyond the peer's window but a probe, nothing that was acknowledged is sent again, there
+//! is one FIN; only what came is acknowledged or reported in a SACK block, and neither the acknowledgement nor the window's
+//! right edge goes back. And while nothing is on its way, whoever waits for an answer has a timer, and who waits for
+//! nothing has none.
+//!
+//! When something goes wrong that must not (an invariant is broken, a byte differs, a program calls [`OnHost::fail`], time stands still) the run
 //! panics with the seed, or ends if [`SimNet::on_failure`] says so. With [`SimNet::keep_record`] the last packets are
 //! kept, as lines ([`SimNet::transcript`]) and as they were ([`SimNet::sightings`]).
 //!
 //! Read `agenda` (what happens next), `net` (the network), then `program` and `stream` (who calls the stacks),
-//! `topology`, `record`, `packet`.
+//! `topology`, then `observer` and `rest` (what must hold), `record`, `packet`.
 
 mod agenda;
 mod net;
+mod observer;
 mod packet;
 mod pattern;
 mod program;
 mod record;
+mod rest;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod topology;
 
-pub use net::{LinkConfig, LinkId, NodeId, OnFailure, SimNet, Way};
+pub use net::{Checks, LinkConfig, LinkId, NodeId, OnFailure, SimNet, Way};
 pub use pattern::Pattern;
 pub use program::{Next, OnHost, Program, ProgramId};
 pub use record::{Sight, Sighting};

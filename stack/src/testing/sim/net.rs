@@ -13,15 +13,18 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::agenda::{Agenda, Happening};
+use super::observer::Observer;
 use super::packet;
 use super::program::{Next, OnHost, Program, ProgramId};
 use super::record::{Record, Sight, Sighting};
+use super::rest;
 use crate::config::Config;
 use crate::frame::Frame;
 use crate::network::{Cidr, InterfaceConfig, InterfaceId, Medium, Route};
 use crate::rng::Rng;
 use crate::socket::Domain;
 use crate::stack::Stack;
+use crate::testing::decode::describe_packet;
 use crate::testing::pair::seed_of;
 use crate::testing::path::{Loss, Path, PathConfig, PathStats, TooBig};
 use crate::time::Instant;
@@ -81,6 +84,15 @@ pub enum OnFailure {
     Keep,
 }
 
+/// Whether the invariants of TCP are checked while a network runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    /// They are: see the [module's page](super).
+    On,
+    /// To measure the stacks alone.
+    Off,
+}
+
 /// Any number of stacks, joined by links and routers, under one virtual clock. See the [module's page](super).
 pub struct SimNet {
     seed: u64,
@@ -98,6 +110,12 @@ pub struct SimNet {
     failure: Option<String>,
     on_failure: OnFailure,
     steps_at_now: u32,
+    checks: Checks,
+    observer: Observer,
+    /// Paths with something in them.
+    busy_wires: usize,
+    /// Since when there is none.
+    quiet_since: Instant,
 }
 
 struct Node {
@@ -134,6 +152,7 @@ struct Wire {
     to: usize,
     /// Of the host that it leads to.
     iface: InterfaceId,
+    is_busy: bool,
 }
 
 struct Running {
@@ -161,6 +180,10 @@ impl SimNet {
             failure: None,
             on_failure: OnFailure::Panic,
             steps_at_now: 0,
+            checks: Checks::On,
+            observer: Observer::default(),
+            busy_wires: 0,
+            quiet_since: Instant::ZERO,
         }
     }
 
@@ -195,7 +218,9 @@ impl SimNet {
             if self.record.is_kept() {
                 path.keep_losses();
             }
-            self.wires.push(Wire { path, from: from.0, to: to.0, iface: InterfaceId::from_index(0) });
+            let iface = InterfaceId::from_index(0);
+            self.observer.has_damage |= path.config().corrupt > 0.0;
+            self.wires.push(Wire { path, from: from.0, to: to.0, iface, is_busy: false });
         }
         let (there, back) = (link.0 * 2, link.0 * 2 + 1);
         self.attach(one, there, back, interface_mtu);
@@ -279,6 +304,7 @@ impl SimNet {
 
     /// From now on one direction of a link does this.
     pub fn set_path(&mut self, link: LinkId, way: Way, config: PathConfig) {
+        self.observer.has_damage |= config.corrupt > 0.0;
         self.wires[wire(link, way)].path.set_config(config);
     }
 
@@ -332,6 +358,11 @@ impl SimNet {
         self.record.digest
     }
 
+    /// Whether invariants are checked. [`Checks::On`] unless this is called.
+    pub fn set_checks(&mut self, checks: Checks) {
+        self.checks = checks;
+    }
+
     /// What happens when something goes wrong that must not. [`OnFailure::Panic`] unless this is called.
     pub fn on_failure(&mut self, on_failure: OnFailure) {
         self.on_failure = on_failure;
@@ -361,7 +392,7 @@ impl SimNet {
 
     /// Whether no packet is on its way.
     pub fn is_silent(&self) -> bool {
-        self.wires.iter().all(|wire| wire.path.is_empty())
+        self.busy_wires == 0
     }
 
     /// Runs until `done` says so, at most `limit`; whether it did. `done` is asked after everything that happens, and may
@@ -383,12 +414,30 @@ impl SimNet {
                 return true;
             }
             self.settle();
-            match self.agenda.next_at() {
+            let next_at = self.agenda.next_at();
+            if self.is_silent() && next_at.is_none_or(|at| at > self.now) {
+                self.check_rest();
+            }
+            match next_at {
+                _ if self.failure.is_some() => {}
                 Some(at) if at <= end => self.advance(at),
                 _ => {
                     self.now = end;
                     return done(self);
                 }
+            }
+        }
+    }
+
+    /// Nothing is on its way, and nothing more happens now.
+    fn check_rest(&mut self) {
+        if self.checks == Checks::Off {
+            return;
+        }
+        for node in 0..self.nodes.len() {
+            let Kind::Host(host) = &self.nodes[node].kind else { continue };
+            if let Err(error) = rest::check(self.now, &host.stack, self.now - self.quiet_since) {
+                return self.fail(format!("{}: {error}", NodeId(node)));
             }
         }
     }
@@ -458,6 +507,9 @@ impl SimNet {
         if self.record.is_kept() {
             self.record.note(now, Sight::Received(NodeId(node)), &packet);
         }
+        if self.checks == Checks::On {
+            self.observer.on_received(node, &packet);
+        }
         if let Kind::Host(host) = &mut self.nodes[node].kind {
             host.stack.handle_frame(now, iface, Frame::new(packet));
         }
@@ -497,11 +549,16 @@ impl SimNet {
     }
 
     fn after_path_work(&mut self, wire: usize) {
-        let Wire { path, from, .. } = &mut self.wires[wire];
+        let Wire { path, from, is_busy: is_busy_before, .. } = &mut self.wires[wire];
         if self.record.is_kept() {
             for (at, loss, packet) in path.take_losses() {
                 self.record.note(at, Sight::Lost(NodeId(*from), loss), &packet);
             }
+        }
+        let is_busy = !path.is_empty();
+        if is_busy != core::mem::replace(is_busy_before, is_busy) {
+            self.busy_wires = if is_busy { self.busy_wires + 1 } else { self.busy_wires - 1 };
+            self.quiet_since = self.now;
         }
         if let Some(at) = path.next_arrival() {
             self.agenda.enter(Happening::Arrival(wire), at.max(self.now));
@@ -557,6 +614,12 @@ impl SimNet {
             };
             let packet = transmit.to_frame().bytes;
             self.record.note(now, Sight::Sent(NodeId(node)), &packet);
+            if self.checks == Checks::On
+                && let Err(error) = self.observer.on_sent(node, &packet)
+            {
+                let line = describe_packet(&packet);
+                return self.fail(format!("{} sends {line}: {error}", NodeId(node)));
+            }
             self.offer(out, packet);
         }
         self.fail(format!("{} sends without end", NodeId(node)));
