@@ -2,6 +2,7 @@
 //!
 //! - [`check_frame`] is the second opinion: `etherparse` reads what a stack sent, and recomputes its checksums;
 //! - [`Transfer`] is two programs that send each other data and compare it;
+//! - [`soak`] is random networks by the thousand;
 //! - [`RawPeer`] is a host that is not a stack: a test that says byte by byte what it sends.
 
 mod check;
@@ -12,6 +13,7 @@ mod pcap;
 mod raw_peer;
 pub mod rfc_table;
 pub mod script;
+pub mod soak;
 pub mod sources;
 pub mod transcript;
 mod transfer;

@@ -13,7 +13,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::agenda::{Agenda, Happening};
-use super::observer::Observer;
+use super::observer::{Observer, Skips};
 use super::packet;
 use super::program::{Next, OnHost, Program, ProgramId};
 use super::record::{Record, Sight, Sighting};
@@ -24,6 +24,7 @@ use crate::network::{Cidr, InterfaceConfig, InterfaceId, Medium, Route};
 use crate::rng::Rng;
 use crate::socket::Domain;
 use crate::stack::Stack;
+use crate::stats::DropReason;
 use crate::testing::decode::describe_packet;
 use crate::testing::pair::seed_of;
 use crate::testing::path::{Loss, Path, PathConfig, PathStats, TooBig};
@@ -614,8 +615,11 @@ impl SimNet {
             };
             let packet = transmit.to_frame().bytes;
             self.record.note(now, Sight::Sent(NodeId(node)), &packet);
+            let stats = host.stack.stats();
+            let too_big = stats.drops(DropReason::PacketTooBig) + stats.icmp_errors_received;
+            let skips = if too_big > 0 { Skips::Some } else { Skips::None };
             if self.checks == Checks::On
-                && let Err(error) = self.observer.on_sent(node, &packet)
+                && let Err(error) = self.observer.on_sent(node, &packet, skips)
             {
                 let line = describe_packet(&packet);
                 return self.fail(format!("{} sends {line}: {error}", NodeId(node)));

@@ -22,6 +22,13 @@ pub(super) struct Observer {
     pub(super) has_damage: bool,
 }
 
+/// Whether a host may have dropped packets of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Skips {
+    None,
+    Some,
+}
+
 /// A host, and the connection as it sees it: its own port first.
 type Key = (usize, IpAddr, u16, IpAddr, u16);
 
@@ -41,8 +48,9 @@ struct End {
     /// The last acknowledgement that it sent, and the right edge that it offered.
     ack: Option<SeqNumber>,
     offered_edge: Option<SeqNumber>,
-    /// What it received.
+    /// What it received, and where the peer's FIN was.
     got: Ranges,
+    got_fin: Option<SeqNumber>,
     /// What it was told that the peer has, and the right edge that it was offered.
     una: Option<SeqNumber>,
     edge: Option<SeqNumber>,
@@ -75,14 +83,18 @@ impl Segment {
 }
 
 impl Observer {
-    /// A host sends a packet. The error says what is wrong with it.
-    pub(super) fn on_sent(&mut self, host: usize, packet: &[u8]) -> Result<(), String> {
+    /// A host sends a packet. The error says what is wrong with it. `skips` tells whether it dropped some itself, which count
+    /// as sent.
+    pub(super) fn on_sent(&mut self, host: usize, packet: &[u8], skips: Skips) -> Result<(), String> {
         let Some((src, dst, segment)) = parse(packet) else { return Ok(()) };
         let key = (host, src, segment.header.src_port, dst, segment.header.dst_port);
         if segment.has(Flags::SYN) {
             return self.on_syn_sent(key, &segment);
         }
         let Some(end) = self.ends.get_mut(&key) else { return Ok(()) };
+        if skips == Skips::Some {
+            end.sent_end = end.sent_end.max(segment.header.seq);
+        }
         end.on_sent(&segment).map_err(|error| format!("{error}: {end:?}"))
     }
 
@@ -164,6 +176,9 @@ impl End {
         }
         let is_in_order = header.seq == self.got.next;
         self.got.insert(header.seq, segment.end());
+        if segment.has(Flags::FIN) {
+            self.got_fin = Some(segment.end());
+        }
         if !segment.has(Flags::ACK) || header.ack.after(self.sent_end) {
             return;
         }
@@ -233,11 +248,15 @@ impl End {
             return Err(format!("the acknowledgement goes back from {before:?} to {ack:?}"));
         }
         self.ack = Some(ack);
-        let edge = ack + (u32::from(header.window) << self.shifts().0);
-        if let Some(before) = self.offered_edge.filter(|&before| edge.before(before)) {
+        let shift = self.shifts().0;
+        let edge = ack + (u32::from(header.window) << shift);
+        // RFC 7323 §2.4: it may seem to move by less than a unit. Behind the FIN it means nothing.
+        let slack = (1 << shift) - 1;
+        let is_meant = self.got_fin != Some(ack);
+        if let Some(before) = self.offered_edge.filter(|&before| is_meant && (edge + slack).before(before)) {
             return Err(format!("the window's edge moves left, from {before:?} to {edge:?}"));
         }
-        self.offered_edge = Some(edge);
+        self.offered_edge = Some(self.offered_edge.map_or(edge, |before| before.max(edge)));
         for &(left, right) in &header.options.sack {
             if !left.before(right) || !self.got.has(left, right) {
                 return Err(format!("a SACK block {left:?}-{right:?} of what was not received"));
@@ -258,7 +277,7 @@ struct Ranges {
 
 impl Ranges {
     fn insert(&mut self, left: SeqNumber, right: SeqNumber) {
-        if right.before_eq(self.next) {
+        if right.before_eq(self.next) || left == right {
             return;
         }
         if left.before_eq(self.next) && self.above.is_empty() {
@@ -351,7 +370,7 @@ mod tests {
 
         fn sends(&mut self, segment: TcpSegment) -> Result<(), String> {
             let builder = PacketBuilder::new(A.parse().unwrap(), B.parse().unwrap());
-            self.observer.on_sent(0, &builder.tcp(&segment))
+            self.observer.on_sent(0, &builder.tcp(&segment), Skips::None)
         }
 
         fn gets(&mut self, segment: TcpSegment) {

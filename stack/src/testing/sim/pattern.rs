@@ -1,6 +1,7 @@
 //! Data that both ends can make for themselves.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use bytes::Bytes;
 
@@ -8,7 +9,7 @@ use crate::time::Instant;
 
 /// A stream of bytes without end, the same for the same seed. It repeats itself after a prime number of bytes, so that a byte
 /// that is lost, repeated or moved is found; and it costs nothing to make or to compare.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Pattern {
     seed: u64,
     period: Bytes,
@@ -57,6 +58,12 @@ impl Pattern {
             data = rest;
         }
         None
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({})", self.seed)
     }
 }
 

@@ -11,6 +11,9 @@ use crate::error::{CloseReason, Error};
 use crate::socket::{Descriptor, Domain, Shutdown, SocketKind, SocketOption};
 use crate::time::Instant;
 
+/// How often a program that has nothing more to do looks whether the peer has everything.
+const ACKNOWLEDGED_CHECK: Duration = Duration::from_millis(100);
+
 /// What one end of a connection does.
 #[derive(Clone, Debug)]
 pub struct Talk {
@@ -76,11 +79,11 @@ pub struct Reading {
 /// How a connection is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// When all is sent its half is shut; when the peer's is too, it is closed.
+    /// When all is sent its half is shut; when the peer's is too, and the peer has everything, it is closed.
     Orderly,
     /// It is closed when all is sent, whatever comes.
     Close,
-    /// It is reset when so many bytes were sent or received.
+    /// It is reset when so many bytes were sent or received, or there are no more.
     Abort {
         /// Bytes of both directions together.
         after: u64,
@@ -249,12 +252,7 @@ impl Stream {
             self.read(host)?;
             self.send(host)?;
             if self.must_abort() {
-                let _ = host.stack.set_option(
-                    host.now,
-                    self.descriptor,
-                    SocketOption::Linger(Some(Duration::ZERO)),
-                );
-                return Ok(self.close(host));
+                return Ok(self.abort(host));
             }
             if before == (self.sent, self.received, self.has_ended) {
                 break;
@@ -267,10 +265,20 @@ impl Stream {
                 self.is_shut = true;
             }
             Ending::Close if all_sent => return Ok(self.close(host)),
+            Ending::Abort { .. } if self.has_ended || (all_sent && self.sent > 0) => {
+                return Ok(self.abort(host));
+            }
             _ => {}
         }
         if self.is_shut && self.has_ended {
-            return Ok(self.close(host));
+            // Closed sooner, it would be nobody's, and given up sooner. No event tells when all is acknowledged.
+            let (_, unacknowledged) = host.stack.queued_bytes(self.descriptor)?;
+            let reason = host.stack.close_reason(self.descriptor)?;
+            return match reason.and_then(CloseReason::error) {
+                Some(error) => Err(error),
+                None if unacknowledged == 0 || reason.is_some() => Ok(self.close(host)),
+                None => Ok(Next::At(host.now + ACKNOWLEDGED_CHECK)),
+            };
         }
         let later = [self.send_again_at, self.read_again_at];
         let waits = later.into_iter().filter(|&at| at > host.now).map(Next::At);
@@ -339,6 +347,12 @@ impl Stream {
         Ok(())
     }
 
+    fn abort(&mut self, host: &mut OnHost<'_>) -> Next {
+        let linger = SocketOption::Linger(Some(Duration::ZERO));
+        let _ = host.stack.set_option(host.now, self.descriptor, linger);
+        self.close(host)
+    }
+
     fn close(&mut self, host: &mut OnHost<'_>) -> Next {
         self.phase = Phase::Ended;
         let _ = host.stack.close(host.now, self.descriptor);
@@ -373,6 +387,11 @@ impl Client {
         self.stream.as_ref()
     }
 
+    /// Why there is no connection, if it could not even begin.
+    pub fn refused(&self) -> Option<Error> {
+        self.refused
+    }
+
     /// Whether it has nothing more to do.
     pub fn is_done(&self) -> bool {
         self.refused.is_some() || self.stream.as_ref().is_some_and(Stream::is_done)
@@ -381,14 +400,26 @@ impl Client {
     fn open(&mut self, host: &mut OnHost<'_>) -> Result<Stream, Error> {
         let domain = if self.to.is_ipv4() { Domain::V4 } else { Domain::V6 };
         let descriptor = host.stack.socket(domain, SocketKind::Stream)?;
-        for &option in &self.talk.options {
-            host.stack.set_option(host.now, descriptor, option)?;
-        }
-        match host.stack.connect(host.now, descriptor, self.to) {
+        match connect(host, descriptor, &self.talk.options, self.to) {
             Ok(()) | Err(Error::InProgress) => Ok(Stream::new(descriptor, self.talk.clone(), Phase::Opening)),
-            Err(error) => Err(error),
+            Err(error) => {
+                host.stack.close(host.now, descriptor)?;
+                Err(error)
+            }
         }
     }
+}
+
+fn connect(
+    host: &mut OnHost<'_>,
+    descriptor: Descriptor,
+    options: &[SocketOption],
+    to: SocketAddr,
+) -> Result<(), Error> {
+    for &option in options {
+        host.stack.set_option(host.now, descriptor, option)?;
+    }
+    host.stack.connect(host.now, descriptor, to)
 }
 
 impl Program for Client {

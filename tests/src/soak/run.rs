@@ -1,0 +1,279 @@
+//! One seed, from the first packet to the last.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use portolan::testing::sim::{
+    Client, Ending, NodeId, OnFailure, Phase, ProgramId, Server, Sight, SimNet, Stream,
+};
+use portolan::{Config, Error, Instant, Stack};
+
+use super::scenario::{FlowPlan, Scenario, Topology};
+
+/// No connection of a scenario takes longer, unless it hangs: a stack gives up after 15 minutes or so.
+const LIMIT: Duration = Duration::from_secs(6 * 3600);
+/// TIME-WAIT, FIN-WAIT-2 and orphans.
+const AFTERMATH: Duration = Duration::from_secs(1800);
+
+/// How a run went.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What was wrong first.
+    pub failure: Option<String>,
+    /// Counts.
+    pub summary: Summary,
+    /// All that was sent, as a number.
+    pub digest: u64,
+    /// The last packets, if they were to be kept.
+    pub transcript: String,
+    /// The same, as they were sent and received.
+    pub packets: Vec<(Instant, Bytes)>,
+}
+
+/// Counts of a run, or of many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Runs.
+    pub runs: u64,
+    /// Connections that ended in order.
+    pub ended: u64,
+    /// Connections that were closed early or reset by one of their programs.
+    pub cut_off: u64,
+    /// Connections that broke because the path was too bad.
+    pub broken: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Segments sent again.
+    pub retransmits: u64,
+    /// Time in the networks.
+    pub virtual_time: Duration,
+}
+
+impl Summary {
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Summary) {
+        let Summary { runs, ended, cut_off, broken, bytes, retransmits, virtual_time } = other;
+        self.runs += runs;
+        self.ended += ended;
+        self.cut_off += cut_off;
+        self.broken += broken;
+        self.bytes += bytes;
+        self.retransmits += retransmits;
+        self.virtual_time += *virtual_time;
+    }
+}
+
+impl Outcome {
+    /// The run panicked.
+    pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Outcome {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Outcome { failure: Some(format!("panic: {text}")), ..Outcome::default() }
+    }
+}
+
+struct Running {
+    plan: FlowPlan,
+    client: Option<ProgramId<Client>>,
+    server: ProgramId<Server>,
+    port: u16,
+}
+
+/// Runs the scenario of a seed. The last `keep` packets are in the outcome.
+pub fn run_seed(seed: u64, keep: usize) -> Outcome {
+    let scenario = Scenario::new(seed);
+    let mut net = SimNet::new(seed);
+    net.on_failure(OnFailure::Keep);
+    if keep > 0 {
+        net.keep_record(keep);
+    }
+    let hosts = build(&mut net, &scenario);
+    let begun_at = net.now();
+    let memory: Vec<usize> = hosts.iter().map(|&host| memory_bytes(&net, host)).collect();
+    let mut flows = Vec::new();
+    for (index, plan) in scenario.flows.iter().enumerate() {
+        let port = 5001 + index as u16;
+        let server = net.spawn(hosts[plan.to], Server::new(plan.domain, port, plan.talks[1].clone()));
+        flows.push(Running { plan: plan.clone(), client: None, server, port });
+    }
+    start_clients(&mut net, &hosts, &mut flows);
+    net.run_until(LIMIT, |net| flows.iter().all(|flow| is_over(net, &scenario, flow)));
+    let mut outcome = Outcome::default();
+    outcome.summary.runs = 1;
+    let mut failure = net.failure().map(str::to_owned);
+    for flow in &flows {
+        let result = judge(&net, &scenario, flow, &mut outcome.summary);
+        failure = failure.or(result.err());
+    }
+    if failure.is_none() {
+        failure = clean_up(&mut net, &hosts, &flows, &memory).err();
+    }
+    outcome.failure = failure.map(|failure| format!("{failure} (at {})", net.now()));
+    outcome.summary.virtual_time = net.now() - begun_at;
+    outcome.summary.retransmits =
+        hosts.iter().filter_map(|&host| Some(net.peek(host)?.stats().tcp_retransmits)).sum();
+    outcome.digest = net.digest();
+    if keep > 0 {
+        outcome.transcript = net.transcript();
+        let packets = net.sightings().filter(|sighting| matches!(sighting.sight, Sight::Sent(_)));
+        outcome.packets = packets.map(|sighting| (sighting.at, sighting.packet.clone())).collect();
+    }
+    outcome
+}
+
+fn build(net: &mut SimNet, scenario: &Scenario) -> Vec<NodeId> {
+    let add = |net: &mut SimNet, config: &Config| net.add_host(config.clone());
+    let hosts: Vec<NodeId> = scenario.configs.iter().map(|config| add(net, config)).collect();
+    match scenario.topology {
+        Topology::Direct => {
+            net.connect(hosts[0], hosts[1], scenario.middle.clone());
+        }
+        Topology::Dumbbell => {
+            let routers = [net.add_router(), net.add_router()];
+            net.connect(routers[0], routers[1], scenario.middle.clone());
+            for (index, (&host, access)) in hosts.iter().zip(&scenario.access).enumerate() {
+                net.connect(host, routers[index % 2], access.clone());
+            }
+        }
+    }
+    hosts
+}
+
+fn start_clients(net: &mut SimNet, hosts: &[NodeId], flows: &mut [Running]) {
+    let begun_at = net.now();
+    let mut order: Vec<usize> = (0..flows.len()).collect();
+    order.sort_by_key(|&index| flows[index].plan.starts_after);
+    for index in order {
+        let flow = &mut flows[index];
+        net.run_for((begun_at + flow.plan.starts_after) - net.now());
+        let addr = SocketAddr::new(net.addr(hosts[flow.plan.to], flow.plan.domain), flow.port);
+        flow.client = Some(net.spawn(hosts[flow.plan.from], Client::new(addr, flow.plan.talks[0].clone())));
+    }
+}
+
+fn ends<'a>(net: &'a SimNet, flow: &Running) -> [Option<&'a Stream>; 2] {
+    let client = flow.client.and_then(|client| net.program(client).stream());
+    [client, net.program(flow.server).streams().first()]
+}
+
+/// Neither end has anything more to do, or one of them waits for one that is gone (which without keepalives it may do for
+/// ever).
+fn is_over(net: &SimNet, scenario: &Scenario, flow: &Running) -> bool {
+    let [client, server] = ends(net, flow);
+    let Some(client) = client else { return flow.client.is_some_and(|id| net.program(id).is_done()) };
+    let is_broken = |end: &Stream| matches!(end.phase(), Phase::Failed(..));
+    match server {
+        Some(server) if server.is_done() && client.is_done() => true,
+        Some(server) => {
+            let waits_for_ever = |one: &Stream, other: &Stream, plan: usize| {
+                let cut = !matches!(flow.plan.talks[plan].ending, Ending::Orderly);
+                one.is_done() && !other.is_done() && (is_broken(one) || cut || !scenario.is_fair())
+            };
+            waits_for_ever(client, server, 0) && !is_kept_alive(flow, 1)
+                || waits_for_ever(server, client, 1) && !is_kept_alive(flow, 0)
+        }
+        None => client.is_done(),
+    }
+}
+
+fn is_kept_alive(flow: &Running, end: usize) -> bool {
+    flow.plan.talks[end]
+        .options
+        .iter()
+        .any(|option| matches!(option, portolan::SocketOption::KeepAlive(true)))
+}
+
+/// Whether a connection ended as it must.
+fn judge(net: &SimNet, scenario: &Scenario, flow: &Running, summary: &mut Summary) -> Result<(), String> {
+    let is_orderly = flow.plan.talks.iter().all(|talk| talk.ending == Ending::Orderly);
+    let [client, server] = ends(net, flow);
+    let port = flow.port;
+    summary.bytes += client.map_or(0, Stream::received) + server.map_or(0, Stream::received);
+    if net.failure().is_some() {
+        return Ok(());
+    }
+    // On a path that is bad enough a transfer takes for ever, but it must get on.
+    let last_read =
+        [client, server].into_iter().flatten().filter_map(Stream::received_between).map(|(_, at)| at).max();
+    let gets_on =
+        !scenario.is_fair() && last_read.is_some_and(|at| net.now() - at < Duration::from_secs(3600));
+    if !is_over(net, scenario, flow) && !gets_on {
+        return Err(format!("port {port}: not over after {LIMIT:?}: {client:?}\n{server:?}"));
+    }
+    if let (Some(client), Some(server)) = (client, server) {
+        for (one, other) in [(client, server), (server, client)] {
+            if one.received() > other.sent() {
+                return Err(format!("port {port}: more was read than sent: {one:?}\n{other:?}"));
+            }
+        }
+        if is_orderly && client.phase() == Phase::Ended && server.phase() == Phase::Ended {
+            summary.ended += 1;
+            let is_all = client.sent() == server.received() && server.sent() == client.received();
+            return is_all
+                .then_some(())
+                .ok_or_else(|| format!("port {port}: bytes are missing: {client:?}\n{server:?}"));
+        }
+    }
+    if !is_orderly {
+        summary.cut_off += 1;
+        return Ok(());
+    }
+    summary.broken += 1;
+    if scenario.is_fair() {
+        let refused = flow.client.and_then(|client| net.program(client).refused());
+        return Err(format!("port {port}: it broke on a fair path: {refused:?}\n{client:?}\n{server:?}"));
+    }
+    Ok(())
+}
+
+/// All that is left is closed; then each stack must be as it was.
+fn clean_up(net: &mut SimNet, hosts: &[NodeId], flows: &[Running], memory: &[usize]) -> Result<(), String> {
+    for flow in flows {
+        let left: Vec<_> = ends(net, flow)
+            .into_iter()
+            .zip([flow.plan.from, flow.plan.to])
+            .filter_map(|(end, host)| {
+                end.filter(|end| !end.is_done()).map(|end| (hosts[host], end.descriptor()))
+            })
+            .collect();
+        let listener = net.program(flow.server).listener().map(|listener| (hosts[flow.plan.to], listener));
+        let now = net.now();
+        for (host, descriptor) in left.into_iter().chain(listener) {
+            let closed: Result<(), Error> = net.stack(host).close(now, descriptor);
+            closed.map_err(|error| format!("{descriptor:?} cannot be closed: {error}"))?;
+        }
+    }
+    let is_idle = net.run_until_idle(AFTERMATH);
+    if let Some(failure) = net.failure() {
+        return Err(failure.to_owned());
+    }
+    for (&host, &memory) in hosts.iter().zip(memory) {
+        let stack = net.peek(host).ok_or("a host")?;
+        if !stack.sockets().is_empty() {
+            return Err(format!("{host} still has {:?}", stack.sockets()));
+        }
+        // What was learned of the paths is kept.
+        let learned = if stack.stats().icmp_errors_received > 0 { 2048 } else { 0 };
+        if !(memory..=memory + learned).contains(&stack.memory_bytes()) {
+            return Err(format!("{host} holds {} bytes, and held {memory} at first", stack.memory_bytes()));
+        }
+        check_accounts(stack).map_err(|error| format!("{host}: {error}"))?;
+    }
+    is_idle.then_some(()).ok_or_else(|| "a stack without sockets still asks to be called".into())
+}
+
+/// Each frame that came in is counted as what it was, or as dropped.
+fn check_accounts(stack: &Stack) -> Result<(), String> {
+    let stats = stack.stats();
+    let counted = stats.tcp_segments_in + stats.icmp_errors_received + stats.fragments_in + stats.all_drops();
+    if counted < stats.frames_in {
+        return Err(format!("{} frames in, {counted} accounted for: {stats:?}", stats.frames_in));
+    }
+    Ok(())
+}
+
+fn memory_bytes(net: &SimNet, host: NodeId) -> usize {
+    net.peek(host).map_or(0, Stack::memory_bytes)
+}

@@ -1,0 +1,280 @@
+//! What a seed stands for: a network, its faults, its hosts, what their programs do.
+
+use std::time::Duration;
+
+use portolan::testing::sim::{Ending, Gate, LinkConfig, Talk};
+use portolan::testing::{
+    Discipline, GilbertElliott, HoldBack, JitterOrder, Outage, PathConfig, QueueConfig, TooBig, bdp_bytes,
+};
+use portolan::{Config, Domain, Instant, SocketOption};
+
+use super::dice::Dice;
+
+/// A random network and what goes on in it.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// All of it follows from this.
+    pub seed: u64,
+    /// How the hosts are joined.
+    pub topology: Topology,
+    /// Of each host.
+    pub configs: Vec<Config>,
+    /// The link that everything passes.
+    pub middle: LinkConfig,
+    /// The link of each host.
+    pub access: Vec<LinkConfig>,
+    /// The connections.
+    pub flows: Vec<FlowPlan>,
+}
+
+/// How hosts are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// Two hosts and the middle link.
+    Direct,
+    /// Hosts on both sides of two routers, with the middle link between these.
+    Dumbbell,
+}
+
+/// A connection.
+#[derive(Clone, Debug)]
+pub struct FlowPlan {
+    /// The host that opens it.
+    pub from: usize,
+    /// The host that it goes to.
+    pub to: usize,
+    /// The family.
+    pub domain: Domain,
+    /// How long after the start.
+    pub starts_after: Duration,
+    /// What both ends do: who opens it, who accepts it.
+    pub talks: [Talk; 2],
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn new(seed: u64) -> Scenario {
+        let mut dice = Dice::new(seed, "topology", 0);
+        let topology = if dice.one_in(2) { Topology::Direct } else { Topology::Dumbbell };
+        let hosts = if topology == Topology::Direct { 2 } else { 2 * dice.within(1, 4) as usize };
+        let flows = dice.scaled(1, 8) as usize;
+        let middle = link(&mut Dice::new(seed, "middle", 0), Severity::Full);
+        let access = (0..hosts).map(|host| link(&mut Dice::new(seed, "access", host), Severity::Slight));
+        let mut scenario = Scenario {
+            seed,
+            topology,
+            access: access.collect(),
+            configs: (0..hosts).map(|host| config(&mut Dice::new(seed, "config", host))).collect(),
+            flows: (0..flows)
+                .map(|index| flow(&mut Dice::new(seed, "flow", index), hosts, &middle))
+                .collect(),
+            middle,
+        };
+        if scenario.is_too_narrow_for_v6() {
+            scenario.flows.iter_mut().for_each(|flow| flow.domain = Domain::V4);
+        }
+        scenario
+    }
+
+    /// IPv6 needs 1,280 bytes everywhere.
+    fn is_too_narrow_for_v6(&self) -> bool {
+        let is_narrow = |link: &LinkConfig| {
+            let paths = [&link.there, &link.back];
+            link.interface_mtu < 1280 || paths.iter().any(|path| path.mtu.is_some_and(|mtu| mtu < 1280))
+        };
+        is_narrow(&self.middle) || self.access.iter().any(is_narrow)
+    }
+
+    /// Whether every connection that is to end in order must: no link is so bad that a stack may give up.
+    pub fn is_fair(&self) -> bool {
+        let paths = [&self.middle.there, &self.middle.back];
+        let access = self.access.iter().flat_map(|link| [&link.there, &link.back]);
+        paths.into_iter().chain(access.filter(|_| self.topology == Topology::Dumbbell)).all(is_fair)
+    }
+}
+
+fn is_fair(path: &PathConfig) -> bool {
+    // A link that is bad stays so for some packets, however long they take: nine probes may be too few.
+    let bursts = path.burst_loss.is_none_or(|bursts| bursts.leave >= 0.5);
+    let black_hole = path.mtu.is_some() && path.too_big == TooBig::Silent;
+    let queue = path.rate.is_none() || path.queue.limit_bytes >= 6000 && path.queue.limit_packets >= 5;
+    path.loss + path.corrupt <= 0.06 && bursts && !black_hole && queue
+}
+
+/// How bad a link may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Severity {
+    Full,
+    Slight,
+}
+
+fn link(dice: &mut Dice, severity: Severity) -> LinkConfig {
+    let there = path(dice, severity);
+    let back = match dice.within(0, 3) {
+        // The way back is often the same, or good.
+        0 => PathConfig { delay: there.delay, ..PathConfig::default() },
+        1 => path(dice, severity),
+        _ => there.clone(),
+    };
+    LinkConfig { interface_mtu: dice.pick(&[1500, 1500, 1500, 1280, 9000, 576, 4000]), there, back }
+}
+
+fn path(dice: &mut Dice, severity: Severity) -> PathConfig {
+    let ms = Duration::from_millis;
+    let delay = dice.duration(Duration::from_micros(50), ms(200));
+    if severity == Severity::Slight {
+        let jitter = if dice.one_in(4) { delay / 4 } else { Duration::ZERO };
+        return PathConfig { delay: delay / 10, jitter, ..PathConfig::default() };
+    }
+    let rate = dice.scaled(100_000, 1_000_000_000);
+    let mut path = PathConfig { delay, rate: (!dice.one_in(4)).then_some(rate), ..PathConfig::default() };
+    let bdp = bdp_bytes(rate, delay * 2) as u64;
+    path.queue = QueueConfig::bytes(dice.scaled((bdp / 8).max(3000), (bdp * 4).max(20_000)) as usize);
+    if dice.one_in(3) {
+        path.queue.discipline = Discipline::codel(dice.one_in(2));
+    } else if dice.one_in(4) {
+        path.queue.mark_above_bytes = Some(path.queue.limit_bytes / 4);
+    }
+    if dice.one_in(2) {
+        path.loss = dice.pick(&[0.001, 0.01, 0.01, 0.03, 0.05, 0.15, 0.3]);
+    }
+    if dice.one_in(6) {
+        let leave = dice.pick(&[0.1, 0.3, 0.5]);
+        path.burst_loss = Some(GilbertElliott { enter: 0.005, leave, loss: dice.pick(&[0.5, 1.0]) });
+    }
+    if dice.one_in(3) {
+        path.reorder = dice.pick(&[0.01, 0.01, 0.1, 0.4]);
+        let by = dice.duration(Duration::from_micros(100), ms(60));
+        path.reorder_by = if dice.one_in(2) { HoldBack::Exactly(by) } else { HoldBack::UpTo(by) };
+    }
+    if dice.one_in(4) {
+        path.jitter = dice.duration(Duration::from_micros(100), delay.max(ms(1)));
+        path.jitter_order = dice.pick(&[JitterOrder::Kept, JitterOrder::Free]);
+    }
+    if dice.one_in(5) {
+        path.duplicate = dice.pick(&[0.01, 0.1, 0.5]);
+    }
+    if dice.one_in(6) {
+        path.corrupt = dice.pick(&[0.001, 0.01, 0.05]);
+    }
+    if dice.one_in(6) {
+        path.mark = dice.pick(&[0.01, 0.1]);
+    }
+    if dice.one_in(5) {
+        path.mtu = Some(dice.pick(&[1280, 1400, 1492, 600, 1006]));
+        path.too_big = if dice.one_in(4) { TooBig::Silent } else { TooBig::Answered };
+    }
+    if dice.one_in(4) {
+        path.outages = outages(dice);
+    }
+    path
+}
+
+fn outages(dice: &mut Dice) -> Vec<Outage> {
+    let mut at = Instant::from_secs(1);
+    let count = dice.within(1, 3);
+    let mut outages = Vec::new();
+    for _ in 0..count {
+        let from = at + dice.duration(Duration::from_millis(5), Duration::from_secs(20));
+        let until = from + dice.duration(Duration::from_millis(20), Duration::from_secs(15));
+        outages.push(Outage { from, until });
+        at = until;
+    }
+    outages
+}
+
+fn config(dice: &mut Dice) -> Config {
+    let mut config = Config::default();
+    if dice.one_in(3) {
+        config.tcp.receive_buffer_bytes = dice.scaled(4096, 1 << 21) as usize;
+    }
+    if dice.one_in(3) {
+        config.tcp.send_buffer_bytes = dice.scaled(4096, 1 << 21) as usize;
+    }
+    config.tcp.max_run_segs = dice.pick(&[1, 4, 16, 16, 44]);
+    config.tcp.initial_window_segs = dice.pick(&[10, 10, 10, 2, 1, 40]);
+    config.tcp.max_out_of_order_ranges = dice.pick(&[64, 64, 4, 1]);
+    config
+}
+
+/// As many bytes as the link takes in a while.
+fn amount(dice: &mut Dice, middle: &LinkConfig) -> u64 {
+    let rate = middle.there.rate.unwrap_or(100_000_000).min(middle.back.rate.unwrap_or(u64::MAX));
+    dice.scaled(1, (rate / 8 * 5).clamp(20_000, 1_500_000))
+}
+
+fn flow(dice: &mut Dice, hosts: usize, middle: &LinkConfig) -> FlowPlan {
+    let from = dice.within(0, hosts as u64 - 1) as usize;
+    let to = (from + dice.within(1, hosts as u64 - 1) as usize) % hosts;
+    let seeds = [dice.within(1, 1 << 20), dice.within(1, 1 << 20)];
+    let bytes = amount(dice, middle);
+    let mut talks = match dice.within(0, 5) {
+        0 => [Talk::sender(seeds[0], bytes), Talk::echo(seeds[0])],
+        1 => {
+            let (request, response) = (dice.scaled(1, 20_000), dice.scaled(1, 50_000));
+            let count = (bytes / (request + response)).clamp(1, 40);
+            [
+                Talk::client(seeds[0], seeds[1], count, request, response),
+                Talk::server(seeds[0], seeds[1], request, response),
+            ]
+        }
+        2 => [Talk::receiver(seeds[0]), Talk::sender(seeds[0], bytes)],
+        3 => {
+            // Both at once.
+            let mut both = [Talk::sender(seeds[0], bytes), Talk::sender(seeds[1], bytes)];
+            (both[0].read.seed, both[1].read.seed) = (seeds[1], seeds[0]);
+            both
+        }
+        _ => [Talk::sender(seeds[0], bytes), Talk::receiver(seeds[0])],
+    };
+    for talk in &mut talks {
+        temper(dice, talk, bytes);
+    }
+    let domain = dice.pick(&[Domain::V4, Domain::V6]);
+    let starts_after = Duration::from_micros(dice.scaled(1, 3_000_000));
+    FlowPlan { from, to, domain, starts_after, talks }
+}
+
+/// The habits of one end.
+fn temper(dice: &mut Dice, talk: &mut Talk, bytes: u64) {
+    if dice.one_in(3) {
+        talk.send.chunk = dice.scaled(1.max(bytes / 5000), 100_000) as usize;
+    }
+    if dice.one_in(6) && talk.send.gate == Gate::Open {
+        talk.send.chunk = talk.send.chunk.max(bytes as usize / 300);
+        talk.send.pause = dice.duration(Duration::from_micros(100), Duration::from_secs(1));
+    }
+    if dice.one_in(5) {
+        talk.read.chunk = dice.scaled(1.max(bytes / 5000), 100_000) as usize;
+        talk.read.pause = dice.duration(Duration::from_micros(100), Duration::from_millis(30));
+    }
+    if dice.one_in(5) {
+        let at = dice.scaled(1, bytes.max(2));
+        talk.read.stalls = vec![(at, dice.duration(Duration::from_millis(10), Duration::from_secs(100)))];
+    }
+    talk.ending = match dice.within(0, 11) {
+        0 => Ending::Close,
+        1 => Ending::Abort { after: dice.scaled(1, bytes.max(2)) },
+        _ => Ending::Orderly,
+    };
+    if dice.one_in(3) {
+        talk.options.push(SocketOption::NoDelay(true));
+    }
+    if dice.one_in(6) {
+        talk.options.push(SocketOption::MaxSegment(dice.scaled(88, 3000) as u16));
+    }
+    if dice.one_in(8) {
+        talk.options.push(SocketOption::ReceiveBuffer(dice.scaled(4096, 1 << 20) as usize));
+    }
+    if dice.one_in(8) {
+        talk.options.push(SocketOption::SendBuffer(dice.scaled(4096, 1 << 20) as usize));
+    }
+    if dice.one_in(2) {
+        talk.options.extend([
+            SocketOption::KeepAlive(true),
+            SocketOption::KeepIdle(dice.duration(Duration::from_secs(1), Duration::from_secs(60))),
+            SocketOption::KeepInterval(dice.duration(Duration::from_secs(1), Duration::from_secs(20))),
+            SocketOption::KeepCount(9),
+        ]);
+    }
+}
