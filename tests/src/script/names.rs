@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan::{Config, CongestionControl, SocketOption, SynCookieMode};
+use portolan::{Config, CongestionControl, Ecn, SocketOption, SynCookieMode};
 
 use super::syntax::duration;
 
@@ -14,6 +14,7 @@ pub(super) enum Setting {
     Switch(fn(&mut Config, bool), bool),
     Congestion(CongestionControl),
     SynCookies(SynCookieMode),
+    Ecn(Ecn),
 }
 
 impl Setting {
@@ -24,6 +25,7 @@ impl Setting {
             Setting::Switch(apply, on) => apply(config, on),
             Setting::Congestion(kind) => config.tcp.congestion = kind,
             Setting::SynCookies(mode) => config.tcp.syn_cookies = mode,
+            Setting::Ecn(ecn) => config.tcp.ecn = ecn,
         }
     }
 }
@@ -82,6 +84,10 @@ pub(super) fn setting(name: &str, value: &str) -> Result<Setting, String> {
     }
     match (name, value) {
         ("congestion", _) => Ok(Setting::Congestion(congestion(value)?)),
+        ("ecn", "off") => Ok(Setting::Ecn(Ecn::Off)),
+        ("ecn", "accept") => Ok(Setting::Ecn(Ecn::Accept)),
+        ("ecn", "request") => Ok(Setting::Ecn(Ecn::Request)),
+        ("ecn", "request_accurate") => Ok(Setting::Ecn(Ecn::RequestAccurate)),
         ("syn_cookies", "off") => Ok(Setting::SynCookies(SynCookieMode::Off)),
         ("syn_cookies", "when_full") => Ok(Setting::SynCookies(SynCookieMode::WhenFull)),
         ("syn_cookies", "always") => Ok(Setting::SynCookies(SynCookieMode::Always)),
