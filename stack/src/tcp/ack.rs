@@ -47,6 +47,9 @@ struct News {
     /// Something that was sent only once, before the episode began, has arrived.
     has_original: bool,
     lost_bytes: u32,
+    /// The peer reports CE (RFC 3168, RFC 9768), and of the delivered bytes these, by all that can be told.
+    met_congestion: bool,
+    ce_bytes: u32,
     newest: Newest,
 }
 
@@ -84,7 +87,9 @@ impl Connection {
             ..News::default()
         };
         if news.advanced || news.is_duplicate || !header.options.sack.is_empty() {
-            self.on_acknowledgement(ctx, header, news);
+            self.on_acknowledgement(ctx, header, payload_len, news);
+        } else if self.read_ecn(header, payload_len, 0).is_some() {
+            self.on_congestion_experienced(ctx);
         }
         self.snd.update_window(header.seq, header.ack, window);
         // The peer answers (MUST-37): its window may stay closed for as long as it likes.
@@ -104,7 +109,7 @@ impl Connection {
             && window == self.snd.wnd
     }
 
-    fn on_acknowledgement(&mut self, ctx: &mut Ctx<'_>, header: &Header, mut news: News) {
+    fn on_acknowledgement(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize, mut news: News) {
         let before = Before { una: self.snd.una, in_flight: self.in_flight() };
         if news.advanced {
             self.take_acked(ctx, header, &mut news);
@@ -115,6 +120,11 @@ impl Connection {
             }
         } else {
             self.guess_sacked(&mut news, before);
+        }
+        if let Some(ce_bytes) = self.read_ecn(header, payload_len, news.delivered_bytes) {
+            news.met_congestion = true;
+            news.ce_bytes = ce_bytes;
+            self.rate.on_ce(ce_bytes);
         }
         self.sample_rtt(ctx.now, header, &news);
         self.detect_losses(ctx, &mut news);
@@ -332,6 +342,9 @@ impl Connection {
         if self.scoreboard.lost() > 0 {
             self.begin_recovery(ctx);
         }
+        if news.met_congestion {
+            self.on_congestion_experienced(ctx);
+        }
     }
 
     /// Something is lost: fast recovery, unless losses are being repaired already.
@@ -351,6 +364,7 @@ impl Connection {
         if was_open {
             self.congestion.on_congestion(ctx.now, cause, self.in_flight());
         }
+        self.ecn.on_reduced(self.snd.nxt);
         self.recovery.probe = None;
         self.timers.stop(Timer::LossProbe);
     }
@@ -418,6 +432,7 @@ impl Connection {
     fn undo(&mut self, what: &'static str) {
         log::debug!("tcp {what} was spurious, undone at {:?}", self.snd.una);
         self.congestion.undo();
+        self.ecn.withdraw_cwr();
         self.scoreboard.unmark_lost();
         self.recovery.end();
         self.recovery.forget_duplicates();
@@ -437,7 +452,7 @@ impl Connection {
                 acked_bytes: news.acked_bytes,
                 delivered_bytes: news.delivered_bytes,
                 lost_bytes: news.lost_bytes,
-                ce_bytes: 0,
+                ce_bytes: news.ce_bytes,
                 prior_in_flight: before.in_flight,
                 in_flight,
                 rtt,

@@ -286,6 +286,17 @@ impl EcnState {
         }
     }
 
+    /// The congestion window was reduced, for whatever reason (RFC 3168 §6.1.2); SND.NXT was `nxt`.
+    pub(super) fn on_reduced(&mut self, nxt: SeqNumber) {
+        self.reduced_at = nxt;
+        self.owes_cwr = self.mode == EcnMode::Rfc3168;
+    }
+
+    /// Without need, as it turned out.
+    pub(super) fn withdraw_cwr(&mut self) {
+        self.owes_cwr = false;
+    }
+
     /// Whether the next new data carries CWR. It goes alone, for all segments of a run would have it.
     pub(super) fn owes_cwr(&self) -> bool {
         self.owes_cwr
@@ -359,46 +370,32 @@ impl Connection {
         }
     }
 
-    /// An acceptable acknowledgement that has been processed; before it SND.UNA was `una`. The sender's side.
-    pub(super) fn on_ecn_feedback(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        header: &Header,
-        payload_len: usize,
-        una: SeqNumber,
-    ) {
-        match (&mut self.ecn.accurate, self.ecn.mode) {
-            _ if header.flags.contains(Flags::SYN) => {}
-            (Some(accurate), _) => {
-                let bytes = self.snd.una - una;
-                let mss = u32::from(self.snd.mss(self.path_mss, ctx.config.tcp.min_mss));
-                let delivered = Delivered { bytes, segs: bytes.div_ceil(mss), mss };
-                let ce_segs = accurate.on_feedback(header, payload_len, delivered);
-                if ce_segs > 0 {
-                    self.on_congestion_experienced(ctx, ce_segs.saturating_mul(mss), una);
-                }
-            }
-            (None, EcnMode::Rfc3168) if header.flags.contains(Flags::ECE) => {
-                let mss = self.effective_mss(ctx);
-                self.on_congestion_experienced(ctx, mss, una);
-            }
-            _ => {}
+    /// An acceptable acknowledgement that has delivered so many bytes: the sender's side. `None` if it reports no CE, otherwise
+    /// how many of the bytes met congestion. ECE does not say; as on Linux it stands for all of them.
+    pub(super) fn read_ecn(&mut self, header: &Header, payload_len: usize, bytes: u32) -> Option<u32> {
+        if self.ecn.mode == EcnMode::Off || header.flags.contains(Flags::SYN) {
+            return None;
         }
+        let Some(accurate) = &mut self.ecn.accurate else {
+            return header.flags.contains(Flags::ECE).then_some(bytes);
+        };
+        let mss = self.congestion.mss().max(1);
+        let delivered = Delivered { bytes, segs: bytes.div_ceil(mss), mss };
+        let ce_segs = accurate.on_feedback(header, payload_len, delivered);
+        (ce_segs > 0).then(|| ce_segs.saturating_mul(mss).min(bytes))
     }
 
     /// The network is congested, and has said so before it had to drop: as for a loss the window is reduced, once a
     /// round trip (RFC 3168 §6.1.2), and nothing is sent again.
-    fn on_congestion_experienced(&mut self, ctx: &mut Ctx<'_>, ce_bytes: u32, una: SeqNumber) {
-        // As on Linux something sent after the reduction has to be acknowledged.
+    pub(super) fn on_congestion_experienced(&mut self, ctx: &mut Ctx<'_>) {
+        // As on Linux something that was sent after the last reduction has to be acknowledged.
         let is_reduced = self.snd.una.before_eq(self.ecn.reduced_at);
-        if self.snd.max == una || is_reduced || self.recovery.phase() != Phase::Open {
+        if is_reduced || self.recovery.phase() != Phase::Open {
             return;
         }
-        log::debug!("tcp congestion experienced by {ce_bytes} bytes at {:?}", self.snd.una);
+        log::debug!("tcp congestion experienced at {:?}", self.snd.una);
         ctx.stats.tcp_ecn_reductions += 1;
         self.reduce(ctx, Phase::Cwr, Cause::Ecn);
-        self.ecn.reduced_at = self.snd.nxt;
-        self.ecn.owes_cwr = self.ecn.mode == EcnMode::Rfc3168;
     }
 }
 

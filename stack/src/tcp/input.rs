@@ -63,9 +63,7 @@ impl Connection {
 
     fn on_predicted(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) -> Step {
         self.on_acceptable(ctx, header, payload.len());
-        let una = self.snd.una;
         self.process_ack(ctx, header, payload.len());
-        self.on_ecn_feedback(ctx, header, payload.len(), una);
         self.process_text(ctx, header, header.seq, payload, false)
     }
 
@@ -232,9 +230,7 @@ impl Connection {
             self.challenge(ctx);
             return Break(Some(DropReason::BadAck));
         }
-        let una = self.snd.una;
         self.process_ack(ctx, header, payload_len);
-        self.on_ecn_feedback(ctx, header, payload_len, una);
         self.after_fin_acked(ctx)
     }
 
