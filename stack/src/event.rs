@@ -16,6 +16,8 @@ pub struct Readiness {
     pub hung_up: bool,
     /// An error waits in SO_ERROR (EPOLLERR).
     pub error: bool,
+    /// A byte of urgent data waits for [`recv_oob`](crate::Stack::recv_oob) (EPOLLPRI).
+    pub urgent: bool,
 }
 
 /// Something happened to a descriptor: the readiness that it has now.

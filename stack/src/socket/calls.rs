@@ -117,6 +117,23 @@ impl Stack {
         }
     }
 
+    /// MSG_OOB: the byte of urgent data that the peer sent last. `InvalidArgument` if there is none, if it was taken or
+    /// read past, or with SO_OOBINLINE; [`Readiness::urgent`] says when there is one.
+    pub fn recv_oob(&mut self, now: Instant, d: Descriptor) -> Result<u8> {
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        sockets.with_readable(&mut ctx, network, d, |connection, _| connection.recv_oob())
+    }
+
+    /// SIOCATMARK: whether the next byte of the stream is the urgent one. No read goes across it: one that comes to it
+    /// ends there, and the next begins with it (SO_OOBINLINE) or behind it.
+    pub fn at_mark(&self, d: Descriptor) -> Result<bool> {
+        match &self.sockets.socket(d)?.1.role {
+            Role::Stream(stream) => Ok(stream.connection.is_at_mark()),
+            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Err(Error::NotConnected),
+        }
+    }
+
     /// As [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the end of the stream.
     pub fn recv_bytes(&mut self, now: Instant, d: Descriptor, max: usize) -> Result<Bytes> {
         self.core.advance(now);
@@ -241,6 +258,7 @@ impl Stack {
         let mut options = SocketOptions::clone(&socket.options);
         if let Role::Stream(stream) = &socket.role {
             (options.receive_buffer, options.send_buffer) = stream.connection.buffers();
+            options.quick_ack = stream.connection.is_quick_ack();
         }
         Ok(options)
     }
@@ -360,6 +378,13 @@ impl Sockets {
         let is_bound = socket.bound.is_some() || matches!(socket.role, Role::Stream(_));
         if is_bound && matches!(option, SocketOption::V6Only(_)) {
             return Err(Error::InvalidArgument);
+        }
+        if let SocketOption::QuickAck(on) = option {
+            if let Role::Stream(stream) = &mut socket.role {
+                stream.connection.set_quick_ack(ctx, on);
+                self.settle_stream(ctx, network, id);
+            }
+            return Ok(());
         }
         socket.options.set(ctx.config, option)?;
         let settings = socket.options.tcp_settings();

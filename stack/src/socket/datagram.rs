@@ -60,6 +60,7 @@ impl Datagram {
             peer_closed: self.is_read_shut,
             hung_up: self.is_read_shut && self.is_write_shut,
             error,
+            urgent: false,
         }
     }
 

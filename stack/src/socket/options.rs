@@ -33,6 +33,19 @@ pub enum SocketOption {
     Linger(Option<Duration>),
     /// SO_BROADCAST.
     Broadcast(bool),
+    /// SO_RCVLOWAT in bytes: a stream is readable once this many wait, or its end, or as many as its window lets come. At
+    /// least 1 and at most half of what the receive buffer is, or can grow to.
+    ReceiveLowWater(usize),
+    /// TCP_NOTSENT_LOWAT in bytes: `send` takes no more than this beyond what is sent, and the stream is writable while less
+    /// than half of it waits. `usize::MAX`, the default, is no limit but the send buffer. At least 1.
+    UnsentLowWater(usize),
+    /// SO_OOBINLINE: urgent data is read as the rest, and [`Stack::at_mark`](crate::Stack::at_mark) tells when it is next
+    /// (RFC 6093 §4 advises it). Otherwise its last byte is taken out of the stream, for
+    /// [`Stack::recv_oob`](crate::Stack::recv_oob).
+    OobInline(bool),
+    /// TCP_QUICKACK: acknowledge at once for a while, or from now on late. As on Linux it does not stay: the stack goes on
+    /// adapting, and it is not inherited.
+    QuickAck(bool),
     /// TCP_NODELAY: no Nagle.
     NoDelay(bool),
     /// TCP_CONGESTION: also in the middle of a connection, which keeps its window.
@@ -73,6 +86,14 @@ pub struct SocketOptions {
     pub linger: Option<Duration>,
     /// SO_BROADCAST.
     pub broadcast: bool,
+    /// SO_RCVLOWAT.
+    pub receive_low_water: usize,
+    /// TCP_NOTSENT_LOWAT.
+    pub unsent_low_water: usize,
+    /// SO_OOBINLINE.
+    pub oob_inline: bool,
+    /// TCP_QUICKACK: whether the next segment will be acknowledged at once.
+    pub quick_ack: bool,
     /// TCP_NODELAY.
     pub nodelay: bool,
     /// TCP_CONGESTION.
@@ -104,6 +125,9 @@ impl SocketOptions {
             send_buffer_bytes: send_buffer,
             auto_receive_buffer: config.tcp.auto_tune_buffers,
             auto_send_buffer: config.tcp.auto_tune_buffers,
+            receive_low_water: 1,
+            unsent_low_water: usize::MAX,
+            oob_inline: false,
             nodelay: false,
             congestion: config.tcp.congestion,
             keepalive: false,
@@ -124,6 +148,10 @@ impl SocketOptions {
             keepalive_count: tcp.keepalive_probes,
             linger: None,
             broadcast: false,
+            receive_low_water: tcp.receive_low_water,
+            unsent_low_water: tcp.unsent_low_water,
+            oob_inline: tcp.oob_inline,
+            quick_ack: true,
             nodelay: tcp.nodelay,
             congestion: tcp.congestion,
             max_segment: None,
@@ -163,6 +191,18 @@ impl SocketOptions {
             }
             SocketOption::Linger(time) => self.linger = time,
             SocketOption::Broadcast(on) => self.broadcast = on,
+            SocketOption::ReceiveLowWater(bytes) => {
+                let most =
+                    if self.auto_receive_buffer { config.tcp.max_buffer_bytes } else { self.receive_buffer };
+                self.receive_low_water = bytes.clamp(1, (most / 2).max(1));
+            }
+            SocketOption::UnsentLowWater(bytes) => {
+                check(bytes > 0)?;
+                self.unsent_low_water = bytes;
+            }
+            SocketOption::OobInline(on) => self.oob_inline = on,
+            // Of the connection, if there is one.
+            SocketOption::QuickAck(_) => {}
             SocketOption::NoDelay(on) => self.nodelay = on,
             SocketOption::Congestion(kind) => self.congestion = kind,
             SocketOption::MaxSegment(mss) => {
@@ -193,6 +233,9 @@ impl SocketOptions {
             send_buffer_bytes: self.send_buffer,
             auto_receive_buffer: self.auto_receive_buffer,
             auto_send_buffer: self.auto_send_buffer,
+            receive_low_water: self.receive_low_water,
+            unsent_low_water: self.unsent_low_water,
+            oob_inline: self.oob_inline,
             nodelay: self.nodelay,
             congestion: self.congestion,
             keepalive: self.keepalive,

@@ -118,6 +118,7 @@ impl Socket {
             || (now.peer_closed && !seen.peer_closed)
             || (now.hung_up && !seen.hung_up)
             || (now.error && !seen.error)
+            || (now.urgent && !seen.urgent)
     }
 
     /// An address as this socket shows it to its program: IPv4 on an IPv6 socket is `::ffff:a.b.c.d`.

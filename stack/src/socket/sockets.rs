@@ -301,6 +301,7 @@ impl Sockets {
         let deadline = stream.connection.deadline();
         let readable = stream.connection.queued().0;
         let has_new_data = readable > stream.seen_readable;
+        let has_urgent_news = stream.connection.take_urgent_news();
         stream.seen_readable = readable;
         let bytes = stream.charge(&socket.options);
         let ended = Some(stream.connection.state())
@@ -308,7 +309,7 @@ impl Sockets {
         self.timers.arm(&mut socket.armed, Owner::Socket(id), deadline);
         self.account.change(socket.charged_bytes, bytes);
         socket.charged_bytes = bytes;
-        if (socket.renew_readiness() || has_new_data)
+        if (socket.renew_readiness() || (has_new_data && socket.seen.readable) || has_urgent_news)
             && !socket.event_pending
             && socket.descriptor().is_some()
         {

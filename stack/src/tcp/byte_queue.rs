@@ -142,11 +142,14 @@ impl ByteQueue {
         }
     }
 
-    /// Copies from the front without consuming. How many bytes it copied.
-    pub(super) fn peek(&self, buf: &mut [u8]) -> usize {
+    /// Copies without consuming from behind the first `skip` bytes on. How many bytes it copied.
+    pub(super) fn peek(&self, mut skip: usize, buf: &mut [u8]) -> usize {
         let mut done = 0;
         let stored = self.chunks.iter().map(|chunk| &chunk.bytes[..]).chain([&self.tail[..]]);
         for bytes in stored {
+            let skipped = skip.min(bytes.len());
+            skip -= skipped;
+            let bytes = &bytes[skipped..];
             let rest = buf.get_mut(done..).unwrap_or_default();
             let count = rest.len().min(bytes.len());
             if count == 0 && !bytes.is_empty() {

@@ -35,6 +35,12 @@ pub(crate) struct Settings {
     pub(crate) auto_receive_buffer: bool,
     /// Whether the send buffer does: nobody has set SO_SNDBUF.
     pub(crate) auto_send_buffer: bool,
+    /// SO_RCVLOWAT: what must wait before it is worth a wake-up.
+    pub(crate) receive_low_water: usize,
+    /// TCP_NOTSENT_LOWAT: what may wait to be sent.
+    pub(crate) unsent_low_water: usize,
+    /// SO_OOBINLINE: urgent data is read as the rest.
+    pub(crate) oob_inline: bool,
     /// TCP_NODELAY.
     pub(crate) nodelay: bool,
     /// TCP_CONGESTION.
@@ -320,18 +326,27 @@ impl Connection {
         let no_more_input = closed || self.rcv.is_fin_received() || self.ending.read_shut;
         let no_more_output = closed || self.snd.is_fin_queued();
         Readiness {
-            readable: no_more_input || !self.rcv.queue().is_empty(),
+            readable: no_more_input || self.has_enough_to_read(),
             writable: no_more_output || (!opening && self.has_send_room()),
             peer_closed: no_more_input,
             hung_up: no_more_input && no_more_output,
             error: self.ending.error.is_some(),
+            urgent: self.rcv.has_urgent_byte(),
         }
     }
 
-    /// Room for at least half of what is queued: as on Linux, a writer is not woken for every acknowledgement.
+    /// Whether SO_RCVLOWAT is reached, or never will be: the window is used up (Linux's tcp_stream_is_readable).
+    fn has_enough_to_read(&self) -> bool {
+        let queued = self.rcv.queue().len() - self.rcv.hidden(self.settings.oob_inline);
+        queued > 0 && (queued >= self.settings.receive_low_water || self.rcv.is_window_nearly_closed())
+    }
+
+    /// Room for at least half of what is queued: as on Linux, a writer is not woken for every acknowledgement. And less
+    /// than half of what may wait unsent.
     pub(super) fn has_send_room(&self) -> bool {
         let queued = self.snd.queue.len();
         (self.send_buffer_bytes as usize).saturating_sub(queued) >= (queued / 2).max(1)
+            && self.snd.unsent() < self.settings.unsent_low_water.div_ceil(2)
     }
 
     /// SO_ERROR: returned once.

@@ -80,7 +80,7 @@ impl Connection {
         self.check_syn(ctx, header)?;
         self.on_acceptable(ctx, header, payload.len());
         self.check_ack(ctx, header, payload.len())?;
-        // Sixth step, urgent data: it is delivered in line and unmarked (RFC 6093 §6; SHLD-13 has programs avoid it).
+        // Sixth step, urgent data (SHLD-13 has programs avoid it), and the seventh and eighth.
         self.process_text(ctx, header, header.seq, payload, header.flags.contains(Flags::FIN))
     }
 
@@ -275,6 +275,9 @@ impl Connection {
         payload: Bytes,
         fin: bool,
     ) -> Step {
+        if header.flags.contains(Flags::URG) || self.rcv.urgent.is_some() {
+            self.process_urgent(header, seq, &payload);
+        }
         if payload.is_empty() && !fin {
             return Continue(());
         }

@@ -40,6 +40,7 @@ mod syn_cookies;
 mod time_wait;
 mod timer;
 mod timestamps;
+mod urgent;
 mod user;
 mod window;
 

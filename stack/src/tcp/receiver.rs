@@ -15,6 +15,7 @@ use bytes::{Buf, Bytes};
 use super::assembler::{Assembler, Insert};
 use super::autotune::{INITIAL_SSTHRESH, RightSizing};
 use super::recv_queue::RecvQueue;
+use super::urgent::Urgent;
 use super::window::{UnscaledWindow, Window, WindowScale};
 use super::{SackBlocks, SeqNumber, Settings};
 use crate::time::Instant;
@@ -98,6 +99,8 @@ pub(super) struct Receiver {
     /// Where the peer's FIN lies, when it came before the data in front of it.
     fin_at: Option<SeqNumber>,
     fin_received: bool,
+    /// Where the peer's urgent data lies, if it has sent any.
+    pub(super) urgent: Option<Box<Urgent>>,
     /// The largest segment seen: what counts as full when every second is acknowledged.
     mss: u16,
     announced_mss: u16,
@@ -129,6 +132,7 @@ impl Receiver {
             duplicate: None,
             fin_at: None,
             fin_received: false,
+            urgent: None,
             mss: announced_mss.min(SMALLEST_USUAL_MSS),
             announced_mss,
             ack: AckDue::No,
@@ -193,9 +197,9 @@ impl Receiver {
     }
 
     /// The program has read everything before this.
-    fn read_to(&self) -> SeqNumber {
+    pub(super) fn read_to(&self) -> SeqNumber {
         // A receive queue is far smaller than 2^32 bytes.
-        self.nxt - self.queue.len() as u32
+        self.nxt - self.queue.len() as u32 - u32::from(self.fin_received)
     }
 
     /// Data has come in order: the window opens by two segments towards what the buffer allows (Linux's
@@ -220,6 +224,19 @@ impl Receiver {
             self.assembler = None;
         }
         pruned
+    }
+
+    /// SO_RCVLOWAT: a buffer that holds twice this, unless the program has chosen (Linux's tcp_set_rcvlowat).
+    pub(super) fn make_room_for_low_water(&mut self, low_water: usize, max_bytes: usize) {
+        if low_water > self.buffer_bytes as usize / 2 {
+            self.grow_buffer(2 * low_water as u64, max_bytes);
+            self.ssthresh = self.ssthresh.max(self.buffer_bytes);
+        }
+    }
+
+    /// Whether the peer can send hardly more: a program that waits for more will wait for ever.
+    pub(super) fn is_window_nearly_closed(&self) -> bool {
+        self.window() <= u32::from(self.mss)
     }
 
     /// What waits behind a gap must not close the window before the gap is filled.
@@ -416,6 +433,19 @@ impl Receiver {
         }
     }
 
+    /// TCP_QUICKACK: how many segments are acknowledged at once from now on.
+    pub(super) fn set_quick_acks(&mut self, quick_acks: u8) {
+        self.quick_acks = quick_acks;
+        if quick_acks > 0 && self.ack == AckDue::Later {
+            self.ack = AckDue::Now;
+        }
+    }
+
+    /// TCP_QUICKACK: whether the next segment is acknowledged at once.
+    pub(super) fn is_quick(&self) -> bool {
+        self.quick_acks > 0
+    }
+
     /// Data goes out: if it answers what just came, this is a dialogue, and acknowledgements ride on the answers.
     pub(super) fn on_data_sent(&mut self, now: Instant, delayed_ack: Duration) {
         if self.quick_acks > 0 && now.duration_since(self.last_data_at) < delayed_ack {
@@ -504,6 +534,9 @@ impl Receiver {
             && let Some(wanted) = sizing.on_read(now, read_to, queued)
         {
             self.grow_buffer(wanted, max_bytes);
+        }
+        if self.urgent.is_some() {
+            self.pass_mark();
         }
         self.update_window();
     }

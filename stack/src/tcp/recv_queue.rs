@@ -40,7 +40,7 @@ impl RecvQueue {
 
     /// Moves bytes from the front to `buf`, as many as there are or fit.
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> usize {
-        let count = self.queue.peek(buf);
+        let count = self.queue.peek(0, buf);
         self.queue.advance(count);
         count
     }
@@ -50,9 +50,14 @@ impl RecvQueue {
         self.queue.pop(max)
     }
 
-    /// As [`read`](RecvQueue::read), and leaves the bytes there.
-    pub(crate) fn peek(&self, buf: &mut [u8]) -> usize {
-        self.queue.peek(buf)
+    /// As [`read`](RecvQueue::read) behind the first `skip` bytes, and leaves the bytes there.
+    pub(crate) fn peek(&self, skip: usize, buf: &mut [u8]) -> usize {
+        self.queue.peek(skip, buf)
+    }
+
+    /// Forgets this many bytes at the front.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.queue.advance(count);
     }
 
     /// Nobody will read it.
@@ -92,7 +97,7 @@ mod tests {
             queue.push(Bytes::from(vec![n; 100 * usize::from(n)]));
         }
         let mut buf = [0; 1000];
-        assert_eq!(queue.peek(&mut buf), 1000);
+        assert_eq!(queue.peek(0, &mut buf), 1000);
         assert_eq!((buf[0], buf[99], buf[100], buf[999]), (1, 1, 2, 4));
         assert_eq!(queue.read(&mut buf), 1000);
         assert_eq!(queue.len(), 3500);

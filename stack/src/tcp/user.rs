@@ -46,7 +46,8 @@ impl Connection {
                 Err(Error::WouldBlock)
             }
             state if state.can_send() && self.ending.error.is_none() => {
-                Ok((self.send_buffer_bytes as usize).saturating_sub(self.snd.queue.len()))
+                let room = (self.send_buffer_bytes as usize).saturating_sub(self.snd.queue.len());
+                Ok(room.min(self.settings.unsent_low_water.saturating_sub(self.snd.unsent())))
             }
             _ => Err(self.ending.error.take().unwrap_or(Error::BrokenPipe)),
         }
@@ -54,28 +55,43 @@ impl Connection {
 
     /// Takes data out of the receive queue; `Ok(0)` is the end of the stream.
     pub(crate) fn recv(&mut self, ctx: &mut Ctx<'_>, buf: &mut [u8]) -> Result<usize> {
+        let reach = self.approach_mark();
         if self.rcv.queue().is_empty() {
             return self.end_of_stream().map(|()| 0);
         }
-        let len = self.rcv.queue_mut().read(buf);
+        let reach = reach.min(buf.len());
+        let len = self.rcv.queue_mut().read(&mut buf[..reach]);
         self.rcv.on_read(ctx.now, ctx.config.tcp.max_buffer_bytes);
         Ok(len)
     }
 
     /// One slice of the receive queue without a copy; an empty one is the end of the stream.
     pub(crate) fn recv_bytes(&mut self, ctx: &mut Ctx<'_>, max: usize) -> Result<Bytes> {
+        let reach = self.approach_mark();
         if self.rcv.queue().is_empty() {
             return self.end_of_stream().map(|()| Bytes::new());
         }
-        let data = self.rcv.queue_mut().read_bytes(max);
+        let data = self.rcv.queue_mut().read_bytes(max.min(reach));
         self.rcv.on_read(ctx.now, ctx.config.tcp.max_buffer_bytes);
         Ok(data)
     }
 
+    /// Before a read: how far it may go for the sake of urgent data.
+    fn approach_mark(&mut self) -> usize {
+        if self.rcv.urgent.is_none() {
+            return usize::MAX;
+        }
+        self.rcv.pass_hidden(self.settings.oob_inline);
+        self.rcv.before_mark()
+    }
+
     /// As `recv`, and leaves the data in the queue.
     pub(crate) fn peek(&self, buf: &mut [u8]) -> Result<usize> {
-        if !self.rcv.queue().is_empty() {
-            return Ok(self.rcv.queue().peek(buf));
+        let hidden = self.rcv.hidden(self.settings.oob_inline);
+        if self.rcv.queue().len() > hidden {
+            let reach = if hidden > 0 { usize::MAX } else { self.rcv.before_mark() };
+            let reach = reach.min(buf.len());
+            return Ok(self.rcv.queue().peek(hidden, &mut buf[..reach]));
         }
         if self.rcv.is_fin_received() {
             return Ok(0);
@@ -196,10 +212,21 @@ impl Connection {
             let since = if keepalive_begins { ctx.now } else { self.last_heard_at };
             self.update_keepalive(ctx.now, since);
         }
+        self.rcv.make_room_for_low_water(self.settings.receive_low_water, ctx.config.tcp.max_buffer_bytes);
         if self.state.can_receive() {
             // A larger buffer opens the window.
             self.rcv.update_window();
         }
+    }
+
+    /// TCP_QUICKACK: acknowledgements go at once, beginning with the one that waits, until the next dialogue shows that
+    /// they may ride on answers; or from now on they wait. As on Linux it is no setting that stays.
+    pub(crate) fn set_quick_ack(&mut self, ctx: &Ctx<'_>, on: bool) {
+        self.rcv.set_quick_acks(if on { ctx.config.tcp.quick_acks } else { 0 });
+    }
+
+    pub(crate) fn is_quick_ack(&self) -> bool {
+        self.rcv.is_quick()
     }
 
     /// An ICMP error about our segment with sequence number `seq`. In SYN-SENT it ends the attempt; later it is remembered

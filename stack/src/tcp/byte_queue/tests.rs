@@ -82,7 +82,7 @@ proptest! {
                 }
                 Op::Peek(len) => {
                     let mut buf = std::vec![0; len];
-                    let count = queue.peek(&mut buf);
+                    let count = queue.peek(0, &mut buf);
                     prop_assert_eq!(count, len.min(model.len()));
                     prop_assert_eq!(&buf[..count], &model[..count]);
                 }

@@ -252,7 +252,14 @@ fn readiness_is_that_of_epoll() {
     let mut peer = Peer::plain();
     let reset = peer.header(Flags::RST);
     let _ = peer.deliver(reset, &[]);
-    let all = Readiness { readable: true, writable: true, peer_closed: true, hung_up: true, error: true };
+    let all = Readiness {
+        readable: true,
+        writable: true,
+        peer_closed: true,
+        hung_up: true,
+        error: true,
+        urgent: false,
+    };
     assert_eq!(peer.connection.readiness(), all);
     let _ = peer.connection.take_error();
     assert_eq!(peer.connection.readiness(), Readiness { error: false, ..all });

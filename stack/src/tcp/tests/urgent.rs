@@ -1,0 +1,134 @@
+//! Urgent data, in both directions (RFC 9293 §3.8.5, RFC 6093).
+
+use alloc::vec::Vec;
+
+use super::peer::{Offer, Peer};
+use crate::error::Error;
+use crate::tcp::{Flags, Header};
+
+fn inline(on: bool) -> Peer {
+    Peer::established_with(Offer::plain(), |_, params| params.settings.oob_inline = on)
+}
+
+/// The peer's next data; its pointer names the place `pointer` bytes behind the first.
+fn urgent(peer: &mut Peer, pointer: u16, data: &[u8]) {
+    let header = Header { urgent: pointer, ..peer.header(Flags::ACK.with(Flags::URG)) };
+    peer.seq += data.len() as u32;
+    let _ = peer.deliver(header, data);
+}
+
+fn oob(peer: &mut Peer) -> Result<u8, Error> {
+    peer.connection.recv_oob()
+}
+
+fn read(peer: &mut Peer) -> Result<Vec<u8>, Error> {
+    let mut buf = [0; 100];
+    let read = peer.call(|connection, ctx| connection.recv(ctx, &mut buf)).0;
+    read.map(|len| buf[..len].to_vec())
+}
+
+/// MUST-30, MUST-62: the byte before the one that the pointer names.
+#[test]
+fn the_last_urgent_byte_is_taken_out_of_the_stream() {
+    let mut peer = inline(false);
+    assert_eq!(oob(&mut peer), Err(Error::InvalidArgument));
+    urgent(&mut peer, 3, b"abcde");
+    assert!(peer.connection.readiness().urgent && peer.connection.take_urgent_news());
+    assert!(!peer.connection.take_urgent_news());
+    assert!(!peer.connection.is_at_mark());
+    let mut buf = [0; 9];
+    assert_eq!(peer.connection.peek(&mut buf), Ok(2));
+    assert_eq!(read(&mut peer).as_deref(), Ok(&b"ab"[..]), "up to the mark");
+    assert!(peer.connection.is_at_mark());
+    assert_eq!(peer.connection.peek(&mut buf), Ok(2));
+    assert_eq!(&buf[..2], b"de", "behind the hidden byte");
+    assert_eq!(oob(&mut peer), Ok(b'c'));
+    assert_eq!(oob(&mut peer), Err(Error::InvalidArgument), "it is there once");
+    assert!(!peer.connection.readiness().urgent);
+    assert!(peer.connection.is_at_mark(), "still");
+    assert_eq!(read(&mut peer).as_deref(), Ok(&b"de"[..]));
+    assert!(!peer.connection.is_at_mark());
+    assert!(peer.connection.rcv.urgent.is_none());
+}
+
+#[test]
+fn in_line_the_mark_is_all_that_tells_urgent_data() {
+    let mut peer = inline(true);
+    urgent(&mut peer, 3, b"abcde");
+    assert!(peer.connection.readiness().urgent);
+    assert_eq!(oob(&mut peer), Err(Error::InvalidArgument));
+    assert_eq!(read(&mut peer).as_deref(), Ok(&b"ab"[..]));
+    assert!(peer.connection.is_at_mark());
+    assert_eq!(read(&mut peer).as_deref(), Ok(&b"cde"[..]));
+    assert!(!peer.connection.is_at_mark() && !peer.connection.readiness().urgent);
+}
+
+/// MUST-31, MUST-32: urgent data of many segments; the pointer goes ahead of it.
+#[test]
+fn a_pointer_goes_ahead_of_its_data() {
+    let mut peer = inline(false);
+    urgent(&mut peer, 2005, &[1; 1000]);
+    assert!(peer.connection.take_urgent_news());
+    assert_eq!(oob(&mut peer), Err(Error::WouldBlock), "it is announced");
+    assert!(!peer.connection.readiness().urgent);
+    let _ = peer.data(&[2; 1000]);
+    let mut last = [3; 10];
+    last[4] = b'!';
+    // The rest comes without URG, and first out of order.
+    let _ = peer.data_at(1, &last[1..]);
+    assert!(peer.connection.readiness().urgent, "as soon as it is here");
+    let _ = peer.data(&last);
+    let mut all = Vec::new();
+    while !peer.connection.is_at_mark() {
+        all.extend(read(&mut peer).expect("up to the mark"));
+    }
+    assert_eq!(all.len(), 2004);
+    assert_eq!(oob(&mut peer), Ok(b'!'));
+    assert_eq!(read(&mut peer).as_deref(), Ok(&[3; 5][..]));
+}
+
+/// RFC 6093 §3: a second one replaces the first, which is then lost, or read in line.
+#[test]
+fn a_later_pointer_replaces_an_earlier_one() {
+    let mut peer = inline(false);
+    urgent(&mut peer, 1, b"a");
+    assert!(peer.connection.is_at_mark());
+    assert!(!peer.connection.readiness().readable, "there is nothing but the urgent byte");
+    assert_eq!(read(&mut peer), Err(Error::WouldBlock));
+    urgent(&mut peer, 2, b"bc");
+    urgent(&mut peer, 3, b"def");
+    assert_eq!(oob(&mut peer), Ok(b'f'));
+    assert_eq!(read(&mut peer).as_deref(), Ok(&b"bcde"[..]), "c was not read past, a was");
+    // An old pointer again changes nothing.
+    let old = Header { urgent: 1, seq: peer.seq - 3, ..peer.header(Flags::ACK.with(Flags::URG)) };
+    let _ = peer.deliver(old, b"def");
+    assert!(peer.connection.is_at_mark() && !peer.connection.readiness().urgent);
+    let _ = peer.data(b"g");
+    assert_eq!(read(&mut peer).as_deref(), Ok(&b"g"[..]));
+}
+
+#[test]
+fn a_pointer_of_zero_and_one_without_data_do_no_harm() {
+    let mut peer = inline(false);
+    urgent(&mut peer, 0, b"xy");
+    assert_eq!(oob(&mut peer), Ok(b'x'));
+    assert_eq!(read(&mut peer).as_deref(), Ok(&b"y"[..]));
+    urgent(&mut peer, 60_000, b"");
+    assert!(peer.connection.take_urgent_news());
+    let _ = peer.data(b"plain");
+    assert_eq!(read(&mut peer).as_deref(), Ok(&b"plain"[..]));
+    let _ = peer.fin();
+    assert_eq!(read(&mut peer).as_deref(), Ok(&b""[..]));
+    assert_eq!(oob(&mut peer), Err(Error::WouldBlock));
+}
+
+#[test]
+fn without_copies_the_mark_is_kept_too() {
+    let mut peer = inline(false);
+    urgent(&mut peer, 3, b"abcde");
+    let slice = peer.call(|connection, ctx| connection.recv_bytes(ctx, 100)).0;
+    assert_eq!(slice.as_deref(), Ok(&b"ab"[..]));
+    let slice = peer.call(|connection, ctx| connection.recv_bytes(ctx, 100)).0;
+    assert_eq!(slice.as_deref(), Ok(&b"de"[..]));
+    assert_eq!(oob(&mut peer), Err(Error::InvalidArgument), "read past");
+}

@@ -1,0 +1,146 @@
+//! Urgent data as programs know it (RFC 9293 §3.8.5, RFC 6093, and what Linux makes of them): one byte, the last before
+//! the place that the urgent pointer names, and a mark in the stream in front of it.
+//!
+//! ```text
+//!     read      |   in the queue   |u|   in the queue
+//!  -------------+------------------+-+----------------> sequence numbers
+//!                                  ^ the mark: no read goes across it
+//! ```
+//!
+//! Without SO_OOBINLINE the byte is taken out of the stream and waits beside it; only the last one does.
+
+use alloc::boxed::Box;
+
+use super::receiver::Receiver;
+use super::{Connection, Flags, Header, SeqNumber};
+use crate::error::{Error, Result};
+
+/// Urgent data that the program has not read past.
+#[derive(Debug)]
+pub(super) struct Urgent {
+    /// Of the urgent byte.
+    seq: SeqNumber,
+    byte: UrgentByte,
+    /// The program was not told of it.
+    is_news: bool,
+}
+
+/// What has become of the urgent byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UrgentByte {
+    Awaited,
+    Here(u8),
+    Taken,
+}
+
+impl Receiver {
+    /// Sixth step (MUST-30, MUST-31, MUST-62): the pointer of a segment with URG; Linux's tcp_check_urg.
+    fn on_urgent_pointer(&mut self, header: &Header, inline: bool) {
+        // The pointer names the byte behind the urgent one. Linux takes a zero for the segment's first byte.
+        let seq = header.seq + u32::from(header.urgent.saturating_sub(1));
+        if self.read_to().after(seq) || seq.before(self.nxt) {
+            // Read or received before it was called urgent, or a segment that came twice.
+            return;
+        }
+        if self.urgent.as_ref().is_some_and(|urgent| !seq.after(urgent.seq)) {
+            return;
+        }
+        if self.is_at_mark() && !inline {
+            // The byte that was urgent until now must not be read as an ordinary one.
+            self.queue_mut().skip(1);
+        }
+        log::debug!("tcp urgent data up to {seq:?}");
+        // MUST-32: a pointer that moves on is news.
+        self.urgent = Some(Box::new(Urgent { seq, byte: UrgentByte::Awaited, is_news: true }));
+    }
+
+    /// A segment's data, in order or not: the urgent byte may be in it.
+    fn find_urgent(&mut self, seq: SeqNumber, data: &[u8]) {
+        if let Some(urgent) = &mut self.urgent
+            && urgent.byte == UrgentByte::Awaited
+            && let Some(&byte) = data.get((urgent.seq - seq) as usize)
+        {
+            urgent.byte = UrgentByte::Here(byte);
+        }
+    }
+
+    /// Whether the next byte to be read is the urgent one (SIOCATMARK; MUST-33).
+    pub(super) fn is_at_mark(&self) -> bool {
+        self.urgent.as_ref().is_some_and(|urgent| urgent.seq == self.read_to())
+    }
+
+    /// Whether the urgent byte can be taken (EPOLLPRI).
+    pub(super) fn has_urgent_byte(&self) -> bool {
+        self.urgent.as_ref().is_some_and(|urgent| matches!(urgent.byte, UrgentByte::Here(_)))
+    }
+
+    /// How many bytes of the queue no read gives out: the urgent one, if it is the next.
+    pub(super) fn hidden(&self, inline: bool) -> usize {
+        usize::from(!inline && self.is_at_mark() && !self.queue().is_empty())
+    }
+
+    /// Bytes that one read may take behind those that are hidden: up to the mark.
+    pub(super) fn before_mark(&self) -> usize {
+        match &self.urgent {
+            Some(urgent) if !self.is_at_mark() => (urgent.seq - self.read_to()) as usize,
+            _ => usize::MAX,
+        }
+    }
+
+    /// Before a read: what is hidden is behind us now.
+    pub(super) fn pass_hidden(&mut self, inline: bool) {
+        let hidden = self.hidden(inline);
+        if hidden > 0 {
+            self.queue_mut().skip(hidden);
+            self.pass_mark();
+        }
+    }
+
+    /// After a read: urgent data that it went past is history, and so is its byte.
+    pub(super) fn pass_mark(&mut self) {
+        if self.urgent.as_ref().is_some_and(|urgent| urgent.seq.before(self.read_to())) {
+            self.urgent = None;
+        }
+    }
+}
+
+impl Connection {
+    /// Sixth step: URG. Before the data is taken in.
+    pub(super) fn process_urgent(&mut self, header: &Header, seq: SeqNumber, data: &[u8]) {
+        if header.flags.contains(Flags::URG) && self.state.can_receive() {
+            self.rcv.on_urgent_pointer(header, self.settings.oob_inline);
+        }
+        if self.rcv.urgent.is_some() {
+            self.rcv.find_urgent(seq, data);
+        }
+    }
+
+    /// MSG_OOB: takes the urgent byte. EINVAL if there is none, if it was taken, or if it is read in line; Linux's
+    /// tcp_recv_urg.
+    pub(crate) fn recv_oob(&mut self) -> Result<u8> {
+        let Some(urgent) = self.rcv.urgent.as_mut().filter(|_| !self.settings.oob_inline) else {
+            return Err(Error::InvalidArgument);
+        };
+        match urgent.byte {
+            UrgentByte::Here(byte) => {
+                urgent.byte = UrgentByte::Taken;
+                Ok(byte)
+            }
+            UrgentByte::Awaited => Err(Error::WouldBlock),
+            UrgentByte::Taken => Err(Error::InvalidArgument),
+        }
+    }
+
+    /// SIOCATMARK: whether the next byte that is read is the urgent one, or the first behind it.
+    pub(crate) fn is_at_mark(&self) -> bool {
+        self.rcv.is_at_mark()
+    }
+
+    /// Whether the peer has announced urgent data since this was last asked.
+    pub(crate) fn take_urgent_news(&mut self) -> bool {
+        match &mut self.rcv.urgent {
+            None => false,
+            Some(urgent) => core::mem::take(&mut urgent.is_news),
+        }
+    }
+}
