@@ -397,18 +397,29 @@ fn a_shrunk_window_does_not_end_the_connection() {
     assert!(arrived, "the window is open and nothing comes");
 }
 
-/// MUST-30 and its kin are not met, but urgent data is not lost: it arrives in line (RFC 6093 §5).
+/// MUST-30, MUST-31, MUST-32, MUST-33, MUST-62: the pointer names the byte behind the urgent data, the program is told, and
+/// can learn where it is.
 #[test]
-fn urgent_data_arrives_in_line() {
-    let (mut peer, listener) = listening();
-    let connection = peer.open(Domain::V4, 5000, 80);
-    let (server, _) = peer.stack.accept(listener).expect("a connection waits");
-    let mut segment = connection.segment(PSH_ACK | TcpSegment::URG, b"urgent");
-    segment.urgent = 6;
-    peer.send_segment(Domain::V4, &segment);
-    let mut data = [0; 16];
-    assert_eq!(peer.stack.recv(peer.now, server, &mut data), Ok(6));
-    assert_eq!(&data[..6], b"urgent");
+fn urgent_data_is_told_and_marked() {
+    for inline in [false, true] {
+        let (mut peer, listener) = listening();
+        peer.stack.set_option(peer.now, listener, SocketOption::OobInline(inline)).unwrap();
+        let connection = peer.open(Domain::V4, 5000, 80);
+        let (server, _) = peer.stack.accept(listener).expect("a connection waits");
+        let mut segment = connection.segment(PSH_ACK | TcpSegment::URG, b"urgent, not");
+        segment.urgent = 6;
+        peer.send_segment(Domain::V4, &segment);
+        assert!(peer.stack.readiness(server).is_ok_and(|readiness| readiness.urgent));
+        let mut data = [0; 16];
+        assert_eq!(peer.stack.recv(peer.now, server, &mut data), Ok(5));
+        assert_eq!(peer.stack.at_mark(server), Ok(true));
+        let oob = peer.stack.recv_oob(peer.now, server);
+        assert_eq!(oob, if inline { Err(Error::InvalidArgument) } else { Ok(b't') });
+        let rest: &[u8] = if inline { b"t, not" } else { b", not" };
+        assert_eq!(peer.stack.recv(peer.now, server, &mut data), Ok(rest.len()));
+        assert_eq!(&data[..rest.len()], rest);
+        assert_eq!(peer.stack.at_mark(server), Ok(false));
+    }
 }
 
 fn raw_peer() -> RawPeer {
