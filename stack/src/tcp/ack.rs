@@ -68,7 +68,7 @@ impl News {
 }
 
 impl Connection {
-    /// Bytes that are in the network, by all that we know (RFC 6675's pipe).
+    /// Bytes that are in the network, by all that we know: RFC 6675's pipe (RFC6675-4-c).
     pub(super) fn in_flight(&self) -> u32 {
         let gone = self.scoreboard.sacked() + self.scoreboard.lost() + self.recovery.duplicate_bytes();
         self.snd.flight().saturating_sub(gone)
@@ -164,7 +164,7 @@ impl Connection {
             self.on_dsack(ctx, left, right);
             news.has_dsack = true;
         }
-        // RFC 2018 §3: only what lies in what is in flight, and is not empty, can be true.
+        // RFC 2018 §3 (RFC2018-3-c): only what lies in what is in flight, and is not empty, can be true.
         let (una, nxt) = (self.snd.una, self.snd.nxt);
         let is_true = |&(left, right): &(SeqNumber, SeqNumber)| {
             left.after_eq(una) && left.before(right) && right.before_eq(nxt)
@@ -187,7 +187,7 @@ impl Connection {
         news.newly_sacked = news.delivered_bytes > delivered_before;
     }
 
-    /// RFC 2883 §4: the first block reports a duplicate if it is acknowledged already, or lies in the second.
+    /// RFC 2883 §4 (RFC2883-5-a): the first block reports a duplicate if it is acknowledged already, or lies in the second.
     fn dsack(&self, header: &Header) -> Option<(SeqNumber, SeqNumber)> {
         let &(left, right) = header.options.sack.first()?;
         let is_acked = right.before_eq(header.ack);
@@ -210,7 +210,7 @@ impl Connection {
         }
     }
 
-    /// RFC 2018 §8: a receiver may discard what it has sacked. As on Linux it gets a moment in case its acknowledgement is on
+    /// RFC 2018 §8 (RFC2018-8-b): a receiver may discard what it has sacked. As on Linux it gets a moment in case its acknowledgement is on
     /// the way; then the time-out does what is to be done.
     fn on_reneging(&mut self, ctx: &Ctx<'_>) {
         let patience = self.rtt.srtt().unwrap_or_default() / 2;
@@ -230,7 +230,7 @@ impl Connection {
                 news.has_original = false;
             }
             if self.recovery.phase() == Phase::Recovery && !self.recovery.is_over_at(self.snd.una) {
-                // RFC 6582 §3.2 step 3: the next hole begins here.
+                // RFC 6582 §3.2 step 3 (RFC6582-3.2-d): the next hole begins here.
                 news.lost_bytes += self.mark_first_lost();
             }
         } else if news.is_duplicate {
@@ -252,7 +252,7 @@ impl Connection {
         bytes
     }
 
-    /// A round trip for the RTO: of the earliest that was sent only once (Karn's algorithm), otherwise from the timestamp that
+    /// A round trip for the RTO: of the earliest that was sent only once (Karn's algorithm, RFC6298-3-a), otherwise from the timestamp that
     /// comes back (RFC 7323 §4.1: only from segments that acknowledge new data).
     fn sample_rtt(&mut self, now: Instant, header: &Header, news: &News) {
         let measured = match (news.oldest_sent_at, news.newest_sent_at) {
@@ -310,7 +310,7 @@ impl Connection {
         }
     }
 
-    /// RFC 8985 §7.4: did the loss probe repair a loss? Then that was congestion.
+    /// RFC 8985 §7.4 (RFC8985-7.4-a, RFC8985-7.4-b): did the loss probe repair a loss? Then that was congestion.
     fn check_loss_probe(&mut self, ctx: &mut Ctx<'_>, ack: SeqNumber, news: &News) {
         let Some(probe) = self.recovery.probe.filter(|probe| ack.after_eq(probe.end)) else { return };
         if probe.is_repeated && !news.has_dsack && ack.after(probe.end) {
@@ -389,7 +389,7 @@ impl Connection {
     /// Linux's tcp_process_loss.
     fn on_ack_in_loss(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &News) {
         let frto = self.recovery.frto;
-        // RFC 5682 §3.1 step 3b: what was not sent again has arrived.
+        // RFC 5682 §3.1 step 3b (RFC5682-3.1-a, RFC5682-2.1-g): what was not sent again has arrived.
         let is_spurious = frto != Frto::Off && news.has_original;
         if is_spurious || self.recovery.is_all_duplicate() || (news.advanced && self.echoes_original(header))
         {
@@ -400,11 +400,12 @@ impl Connection {
         }
         match frto {
             Frto::Off => {}
+            // Step 2b (RFC5682-2.1-d).
             Frto::Waiting if news.advanced && self.may_send_new() => {
                 self.recovery.probe_with_new_data(self.snd.nxt);
                 return;
             }
-            // Step 2a or 3a: the loss was real.
+            // Step 2a or 3a (RFC5682-2.1-f): the loss was real.
             Frto::Waiting => self.recovery.frto = Frto::Off,
             Frto::Probing if news.newly_sacked || news.is_duplicate => self.recovery.frto = Frto::Off,
             Frto::Probing => {}
@@ -474,14 +475,14 @@ impl Connection {
 
     fn renew_timers(&mut self, ctx: &Ctx<'_>, news: &News) {
         if self.snd.flight() == 0 {
-            // RFC 6298 §5.2.
+            // RFC 6298 §5.2 (RFC6298-5.2).
             self.timers.stop(Timer::Retransmit);
             self.timers.stop(Timer::LossProbe);
             self.timers.stop(Timer::Reorder);
         } else if self.scoreboard.first().is_some_and(Sent::is_sacked) {
             self.on_reneging(ctx);
         } else if news.advanced {
-            // RFC 6298 §5.3.
+            // RFC 6298 §5.3 (RFC6298-5.3).
             self.arm_retransmit(ctx.now);
             self.arm_loss_probe(ctx.now);
         }

@@ -147,7 +147,8 @@ impl Assembler {
         None
     }
 
-    /// The ranges that wait, as left and right edges, the most recently changed first (RFC 2018 §4): at most four.
+    /// The ranges that wait, as left and right edges, the most recently changed first (RFC 2018 §4,
+    /// RFC2018-4-c): at most four.
     /// Correct once [`take_ready`](Assembler::take_ready) has returned `None` for the current RCV.NXT.
     pub(crate) fn sack_blocks(&self) -> impl Iterator<Item = (SeqNumber, SeqNumber)> {
         // An insertion sort of the few ranges that are wanted; `age` is zero for the range touched last.

@@ -8,7 +8,7 @@ use super::{Connection, Flags, Header, Options, Run, SeqNumber, State};
 use crate::Ctx;
 use crate::frame::Payload;
 
-/// Three blocks fit beside timestamps, four without (RFC 2018 §3).
+/// Three blocks fit beside timestamps, four without (RFC 2018 §3, RFC2018-3-a).
 const SACK_BLOCKS_WITH_TIMESTAMPS: usize = 3;
 const SACK_BLOCKS: usize = 4;
 /// More than these give way to what AccECN has to report (RFC 9768 §3.2.3.3).
@@ -84,7 +84,7 @@ impl Connection {
             ..Options::default()
         };
         if is_answer {
-            // A SYN-ACK offers only what the SYN did (RFC 7323 §2.2, §3.2; RFC 2018 §2).
+            // A SYN-ACK offers only what the SYN did (RFC 7323 §2.2, §3.2; RFC 2018 §2, RFC2018-2-b).
             header.ack = self.rcv.nxt;
             header.options.sack_permitted = self.sack_permitted;
             header.options.timestamps = self.timestamps.option(ctx.now);
@@ -238,7 +238,7 @@ impl Connection {
         }
         self.tell_congestion_of_sending(ctx);
         self.timers.stop(Timer::Persist);
-        // RFC 6298 §5.1.
+        // RFC 6298 §5.1 (RFC6298-5.1).
         if !self.timers.is_armed(Timer::Retransmit) {
             self.arm_retransmit(ctx.now);
         }

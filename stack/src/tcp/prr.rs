@@ -1,5 +1,5 @@
 //! Proportional rate reduction (RFC 9937, which succeeds RFC 6937): the window goes down to ssthresh over one round trip,
-//! by sending a share of what is delivered, rather than at once.
+//! by sending a share of what is delivered, rather than at once. RFC 8985 §9.3 recommends it (RFC8985-9.3).
 
 /// An episode in which the window is reduced.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct Progress {
 }
 
 impl Prr {
-    /// An episode begins. As on Linux RecoverFS is cwnd, which a sender that has enough to send has in flight.
+    /// An episode begins. As on Linux RecoverFS is cwnd (RFC6937-3-a), which a sender that has enough to send has in flight.
     pub(super) fn new(cwnd: u32) -> Prr {
         Prr { recover_fs: cwnd.max(1), delivered: 0, out: 0 }
     }
@@ -38,16 +38,16 @@ impl Prr {
         self.delivered += u64::from(delivered);
         let unsent = self.delivered.saturating_sub(self.out);
         let send = if in_flight > ssthresh {
-            // Proportionally.
+            // Proportionally (RFC6937-3-c).
             let share = (self.delivered * u64::from(ssthresh)).div_ceil(u64::from(self.recover_fs));
             share.saturating_sub(self.out)
         } else {
-            // Too little is in flight: slow start up to ssthresh if all is well (PRR-SSRB), otherwise as much as was
-            // delivered (PRR-CRB).
+            // Too little is in flight: slow start up to ssthresh if all is well (PRR-SSRB, RFC6937-3-d), otherwise as
+            // much as was delivered (PRR-CRB, RFC6937-3-e).
             let allowed = unsent.max(u64::from(delivered)) + if is_safe { u64::from(mss) } else { 0 };
             allowed.min(u64::from(ssthresh - in_flight))
         };
-        // The first retransmission is not held back (RFC 9937 §6: "force a fast retransmit").
+        // The first retransmission is not held back (RFC 9937 §6: RFC6937-3-f, RFC6675-5-e).
         let least = if self.out == 0 { u64::from(mss) } else { 0 };
         let send = u32::try_from(send.max(least)).unwrap_or(u32::MAX);
         in_flight.saturating_add(send)

@@ -16,7 +16,7 @@ const MIN_PROBE_DELAY: Duration = Duration::from_millis(2);
 /// RFC 8985 §7.2, WCDelAckT: the peer may hold the acknowledgement of a single segment back for so long.
 const WORST_DELAYED_ACK: Duration = Duration::from_millis(200);
 
-/// See the module's page. Names are those of RFC 8985 §5.2 and §5.3.
+/// See the module's page. Names are those of RFC 8985 §5.2 and §5.3 (RFC8985-5.3).
 #[derive(Clone, Debug)]
 pub(super) struct Rack {
     /// RACK.xmit_ts and RACK.end_seq: of all that was delivered, what was sent last.
@@ -69,7 +69,7 @@ impl Rack {
         }
         let rtt = now.duration_since(sent.sent_at);
         if sent.is_repeated && (!is_current || min_rtt.is_some_and(|min_rtt| rtt < min_rtt)) {
-            // An earlier sending was acknowledged.
+            // An earlier sending was acknowledged (RFC8985-6.2-b).
             return;
         }
         if is_sent_after(sent.sent_at, sent.end, self.xmit_at, self.end_seq) {
@@ -84,7 +84,7 @@ impl Rack {
         first_sending_at.is_none_or(|at| at >= self.xmit_at)
     }
 
-    /// RFC 8985 §6.2, step 4: the peer has had something twice, so something was repeated too early.
+    /// RFC 8985 §6.2, step 4 (RFC8985-6.2-f): the peer has had something twice, so something was repeated too early.
     pub(super) fn on_dsack(&mut self, una: SeqNumber, nxt: SeqNumber) {
         if self.dsack_round.is_some_and(|round| una.before(round)) {
             return;
@@ -102,7 +102,7 @@ impl Rack {
         }
     }
 
-    /// RACK.reo_wnd, as RFC 8985 §6.2, step 4 has it.
+    /// RACK.reo_wnd, as RFC 8985 §6.2, step 4 has it (RFC8985-6.2-d, RFC8985-6.2-e).
     pub(super) fn reordering_window(&self, in_recovery: bool, sacked_segs: u32, path: PathTimes) -> Duration {
         if !self.reordering_seen && (in_recovery || sacked_segs >= DUPLICATE_THRESHOLD) {
             return Duration::ZERO;
@@ -110,7 +110,7 @@ impl Rack {
         (path.min_rtt / 4).saturating_mul(u32::from(self.reo_wnd_mult)).min(path.srtt)
     }
 
-    /// RFC 8985 §6.2, step 5.
+    /// RFC 8985 §6.2, step 5 (RFC8985-6.2-g).
     pub(super) fn judge(
         &self,
         now: Instant,
@@ -138,7 +138,7 @@ fn is_sent_after(at: Instant, end: SeqNumber, other_at: Instant, other_end: SeqN
     at > other_at || (at == other_at && end.after(other_end))
 }
 
-/// RFC 8985 §7.2: when a probe is due after the last segment went out or SND.UNA moved; `in_flight_segs` are unanswered.
+/// RFC 8985 §7.2 (RFC8985-7.2-b): when a probe is due after the last segment went out or SND.UNA moved; `in_flight_segs` are unanswered.
 /// Without a measurement of the round trip, one second.
 pub(super) fn probe_delay(srtt: Option<Duration>, in_flight_segs: u32) -> Duration {
     let Some(srtt) = srtt else { return Duration::from_secs(1) };

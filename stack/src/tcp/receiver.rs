@@ -366,7 +366,7 @@ impl Receiver {
         stored
     }
 
-    /// RFC 2883 §4: the next acknowledgement reports that `len` bytes from `seq` on came a second time.
+    /// RFC 2883 §4 (RFC2883-4-a): the next acknowledgement reports that `len` bytes from `seq` on came a second time.
     pub(super) fn note_duplicate(&mut self, seq: SeqNumber, len: usize) {
         if len > 0 {
             // A segment is at most 64 KiB.
@@ -550,7 +550,7 @@ impl Receiver {
         }
     }
 
-    /// What came twice (RFC 2883 §4), then the ranges that wait, the latest first (RFC 2018 §4).
+    /// What came twice (RFC 2883 §4), then the ranges that wait, the latest first (RFC 2018 §4, RFC2018-4-c).
     pub(super) fn sack_blocks(&self, limit: usize) -> SackBlocks {
         // A FIN that waits has come, too.
         let with_fin = |(left, right)| (left, if self.fin_at == Some(right) { right + 1 } else { right });

@@ -27,9 +27,9 @@ pub(super) enum RepeatCause {
 pub(super) enum Frto {
     /// The time-out counts as real.
     Off,
-    /// Step 2: the first segment was repeated; what will the next acknowledgement say?
+    /// Steps 1 and 2 (RFC5682-2.1-a): the first segment was repeated; what will the next acknowledgement say?
     Waiting,
-    /// Step 2b: new data is sent instead of what counts as lost.
+    /// Step 2b (RFC5682-2.1-d): new data is sent instead of what counts as lost.
     Probing,
 }
 
@@ -155,7 +155,7 @@ impl Recovery {
         }
     }
 
-    /// The peer reports a duplicate (RFC 2883) of these numbers.
+    /// The peer reports a duplicate (RFC 2883, RFC2883-5-c) of these numbers.
     pub(super) fn on_dsack(&mut self, left: SeqNumber, right: SeqNumber) {
         if let Some(Undo { from, unconfirmed: Some(unconfirmed), .. }) = &mut self.undo
             && right.after(*from)
@@ -183,7 +183,7 @@ impl Recovery {
     pub(super) fn on_duplicate(&mut self, una: SeqNumber, mss: u32, in_flight: u32) -> bool {
         self.duplicates = self.duplicates.saturating_add(1);
         self.duplicate_bytes = self.duplicate_bytes.saturating_add(mss).min(in_flight.saturating_sub(mss));
-        // RFC 6582 §3.2 step 1 and §4: what was sent twice causes duplicates, too.
+        // RFC 6582 §3.2 step 2 (RFC6582-3.2-b): what was sent twice causes duplicates, too.
         self.phase == Phase::Open && self.duplicates >= DUPLICATE_ACK_THRESHOLD && una.after(self.recover)
     }
 

@@ -74,7 +74,7 @@ impl Connection {
             RepeatCause::LossProbe => stats.tcp_loss_probe_retransmits += segs,
             RepeatCause::PathMtu => stats.tcp_path_mtu_retransmits += segs,
         }
-        // RFC 6298 §5.1; and the first segment has its time from now on, as on Linux.
+        // RFC 6298 §5.1 (RFC6298-5.1); and the first segment has its time from now on, as on Linux.
         if seq == self.snd.una || !self.timers.is_armed(Timer::Retransmit) {
             self.arm_retransmit(ctx.now);
         }
@@ -85,7 +85,7 @@ impl Connection {
         self.data_run(ctx, seq, len, fin, mss as usize)
     }
 
-    /// RFC 8985 §7.2: a probe is due if neither an acknowledgement nor new data comes before. Only while all is well: with
+    /// RFC 8985 §7.2 (RFC8985-7.2-a): a probe is due if neither an acknowledgement nor new data comes before. Only while all is well: with
     /// losses to repair there are other timers, and without SACK the answer would tell nothing.
     pub(super) fn arm_loss_probe(&mut self, now: Instant) {
         let is_calm = matches!(self.recovery.phase(), Phase::Open | Phase::Cwr)
@@ -109,7 +109,7 @@ impl Connection {
         self.arm_retransmit(ctx.now);
     }
 
-    /// One segment of new data beyond the congestion window if there is any, otherwise the last one again.
+    /// One segment of new data beyond the congestion window if there is any (RFC8985-7.3-a), otherwise the last one again.
     pub(super) fn send_loss_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Option<Run> {
         if self.recovery.probe.is_some() || self.recovery.is_repairing() {
             return None;
@@ -127,14 +127,14 @@ impl Connection {
         Some(run)
     }
 
-    /// RFC 8985 §6.3: the reordering window of something is over.
+    /// RFC 8985 §6.2 step 5 (RFC8985-6.2-h): the reordering window of something is over.
     pub(super) fn on_reorder_timer(&mut self, ctx: &mut Ctx<'_>) {
         if self.mark_overdue(ctx) > 0 {
             self.begin_recovery(ctx);
         }
     }
 
-    /// RFC 5681 §3.1, RFC 6675 §5.1: the timer has fired, and everything that the peer does not have counts as lost.
+    /// RFC 5681 §3.1, RFC 6675 §5.1 (RFC6675-5.1-b): the timer has fired, and everything that the peer does not have counts as lost.
     pub(super) fn enter_loss(&mut self, ctx: &mut Ctx<'_>) {
         if self.scoreboard.first().is_some_and(Sent::is_sacked) {
             // RFC 2018 §8: the peer no longer has what it said to have.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::config::TcpConfig;
 use crate::time::Instant;
 
-/// RFC 6298 §5.7: an RTO of data that follows a SYN which had to be repeated.
+/// RFC 6298 §5.7 (RFC6298-5.7-a): an RTO of data that follows a SYN which had to be repeated.
 const RTO_AFTER_SYN_LOSS: Duration = Duration::from_secs(3);
 
 /// For how long the shortest round trip counts (Linux's tcp_min_rtt_wlen).
@@ -60,15 +60,16 @@ impl RttEstimator {
     }
 
     /// A round trip was measured: from a timestamp, or from a segment that was not retransmitted (Karn's algorithm,
-    /// RFC 6298 §3). It ends the back-off; until there is one the longer RTO stays (RFC 6298 §5, after 5.7).
+    /// RFC 6298 §3). It ends the back-off; until there is one the longer RTO stays (RFC6298-5.7-b).
     pub(crate) fn on_sample(&mut self, rtt: Duration) {
         self.back_off = 0;
         // A clock may be too coarse to see the time at all.
         let rtt = nanos(rtt).max(1);
         self.smoothed = Some(match self.smoothed {
-            // RFC 6298 §2.2.
+            // RFC 6298 §2.2 (RFC6298-2.2).
             None => Smoothed { srtt: rtt, rttvar: rtt / 2 },
-            // RFC 6298 §2.3: beta 1/4 and, with the SRTT of before, alpha 1/8. Divided first: nothing overflows.
+            // RFC 6298 §2.3 (RFC6298-2.3-a, RFC6298-2.3-b): beta 1/4 and, with the SRTT of before, alpha 1/8. Divided
+            // first: nothing overflows.
             Some(Smoothed { srtt, rttvar }) => Smoothed {
                 srtt: srtt - srtt / 8 + rtt / 8,
                 rttvar: rttvar - rttvar / 4 + srtt.abs_diff(rtt) / 4,
@@ -79,8 +80,9 @@ impl RttEstimator {
     /// The time-out as it is now, with the back-off, between the configured bounds.
     pub(crate) fn rto(&self) -> Duration {
         let rto = match self.smoothed {
+            // RFC 6298 §2.1 (RFC6298-2.1).
             None => self.initial_rto,
-            // RFC 6298 §2.3 with Linux's floor under K * RTTVAR instead of under the sum (§2.4): a path with a steady
+            // RFC 6298 §2.3 with Linux's floor under K * RTTVAR instead of under the sum (RFC6298-2.4): a path with a steady
             // 300 ms keeps a margin. It is coarser than any clock, so G needs no term.
             Some(Smoothed { srtt, rttvar }) => {
                 srtt.saturating_add(rttvar.saturating_mul(4).max(self.min_rto))
@@ -90,7 +92,7 @@ impl RttEstimator {
         Duration::from_nanos(backed_off.min(self.max_rto))
     }
 
-    /// The timer has fired: RFC 6298 §5.5, twice as long next time.
+    /// The timer has fired: RFC 6298 §5.5 (RFC6298-5.5), twice as long next time.
     pub(crate) fn back_off(&mut self) {
         self.back_off = (self.back_off + 1).min(63);
     }

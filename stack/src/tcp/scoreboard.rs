@@ -1,4 +1,5 @@
-//! What is in flight, piece by piece: when each was last sent, and what has become of it (RFC 6675 §3, RFC 8985 §5.2).
+//! What is in flight, piece by piece: when each was last sent, and what has become of it (RFC 6675 §3: RFC6675-3;
+//! RFC 8985 §5.2: RFC8985-5.2).
 //!
 //! ```text
 //!       SND.UNA                                                          SND.NXT
@@ -35,7 +36,7 @@ pub(super) enum Fate {
 pub(super) struct Sent {
     pub(super) seq: SeqNumber,
     pub(super) end: SeqNumber,
-    /// When they were last sent.
+    /// When they were last sent (RFC8985-4-b).
     pub(super) sent_at: Instant,
     pub(super) stamp: Stamp,
     /// The segments in it begin this far apart, counted from `seq`.

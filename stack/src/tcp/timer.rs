@@ -138,7 +138,7 @@ impl Connection {
         }
     }
 
-    /// RFC 6298 §5.4 to §5.7: repeat the earliest segment, wait twice as long for its acknowledgement.
+    /// RFC 6298 §5.4 to §5.7 (RFC6298-5.4): repeat the earliest segment, wait twice as long for its acknowledgement.
     fn on_retransmit_timer(&mut self, ctx: &mut Ctx<'_>) {
         if self.snd.is_window_closed() && self.state.is_synchronized() {
             return self.on_timeout_behind_closed_window();
