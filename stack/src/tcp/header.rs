@@ -3,6 +3,7 @@
 //! Read and written by hand: every segment passes here, most carry timestamps alone in the layout that RFC 7323
 //! Appendix A recommends, and that case should cost a few loads.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use smallvec::SmallVec;
@@ -83,6 +84,13 @@ pub(crate) struct Timestamps {
 /// Up to four SACK blocks (RFC 2018): left edge, right edge.
 pub(crate) type SackBlocks = SmallVec<[(SeqNumber, SeqNumber); 4]>;
 
+/// A TCP Fast Open cookie (RFC 7413 §4.1.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct FastOpenCookie {
+    len: u8,
+    bytes: [u8; FastOpenCookie::MAX_LEN],
+}
+
 /// The options that we understand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -92,6 +100,8 @@ pub(crate) struct Options {
     pub(crate) timestamps: Option<Timestamps>,
     pub(crate) sack: SackBlocks,
     pub(crate) accecn: Option<AccEcnOption>,
+    /// RFC 7413 §4.1.1: a cookie, or an empty one that asks for it. In SYNs only, and there rare.
+    pub(crate) fast_open: Option<Box<FastOpenCookie>>,
 }
 
 /// Which counter an [`AccEcnOption`] begins with.
@@ -190,6 +200,7 @@ mod kind {
     pub(super) const SACK_PERMITTED: u8 = 4;
     pub(super) const SACK: u8 = 5;
     pub(super) const TIMESTAMPS: u8 = 8;
+    pub(super) const FAST_OPEN: u8 = 34;
     pub(super) const ACCECN0: u8 = 172;
     pub(super) const ACCECN1: u8 = 174;
 
@@ -284,6 +295,9 @@ impl Options {
         if let Some(accecn) = &self.accecn {
             len += AccEcnOption::len_with(usize::from(accecn.len)).next_multiple_of(4);
         }
+        if let Some(cookie) = &self.fast_open {
+            len += (2 + cookie.as_bytes().len()).next_multiple_of(4);
+        }
         len
     }
 
@@ -334,6 +348,9 @@ impl Options {
             }
             (kind::WINDOW_SCALE, &[shift]) if syn => self.window_scale = Some(shift.min(MAX_WINDOW_SHIFT)),
             (kind::SACK_PERMITTED, []) if syn => self.sack_permitted = true,
+            (kind::FAST_OPEN, cookie) if syn => {
+                self.fast_open = FastOpenCookie::from_wire(cookie).map(Box::new);
+            }
             (kind::TIMESTAMPS, value) if value.len() == 8 => self.timestamps = Timestamps::parse(value),
             (kind::SACK, blocks) if blocks.len().is_multiple_of(8) => {
                 self.sack.clear();
@@ -375,6 +392,9 @@ impl Options {
             let shift = shift.min(MAX_WINDOW_SHIFT);
             writer.put([kind::NOP, kind::WINDOW_SCALE, kind::WINDOW_SCALE_LEN, shift]);
         }
+        if let Some(cookie) = &self.fast_open {
+            cookie.emit(writer);
+        }
         let sack_blocks = self.sack_blocks_that_fit();
         if sack_blocks > 0 {
             writer.put([kind::NOP, kind::NOP, kind::SACK, (2 + 8 * sack_blocks) as u8]);
@@ -400,6 +420,49 @@ impl Timestamps {
     }
 }
 
+impl FastOpenCookie {
+    /// The longest that fits beside the other options of a SYN (RFC 7413 §4.1.1).
+    const MAX_LEN: usize = 16;
+
+    /// The empty one, which asks for a cookie.
+    pub(crate) const REQUEST: FastOpenCookie = FastOpenCookie { len: 0, bytes: [0; Self::MAX_LEN] };
+
+    /// One of eight bytes, as our own are.
+    pub(crate) fn new(value: [u8; 8]) -> FastOpenCookie {
+        let mut cookie = FastOpenCookie { len: 8, ..FastOpenCookie::REQUEST };
+        cookie.bytes[..8].copy_from_slice(&value);
+        cookie
+    }
+
+    /// Nothing, or 4 to 16 bytes, an even number (RFC 7413 §4.1.1); anything else is as if it were not there.
+    fn from_wire(value: &[u8]) -> Option<FastOpenCookie> {
+        if !matches!(value.len(), 0 | 4..=Self::MAX_LEN) || !value.len().is_multiple_of(2) {
+            return None;
+        }
+        // At most 16.
+        let mut cookie = FastOpenCookie { len: value.len() as u8, ..FastOpenCookie::REQUEST };
+        cookie.bytes[..value.len()].copy_from_slice(value);
+        Some(cookie)
+    }
+
+    pub(crate) fn is_request(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The option, and NOPs behind it up to a whole word, as Linux pads it.
+    fn emit(&self, writer: &mut Writer<'_>) {
+        writer.put([kind::FAST_OPEN, 2 + self.len]);
+        writer.put_slice(self.as_bytes());
+        if self.len.is_multiple_of(4) {
+            writer.put([kind::NOP, kind::NOP]);
+        }
+    }
+}
+
 /// Fills a header from the front.
 struct Writer<'a> {
     rest: &'a mut [u8],
@@ -408,8 +471,12 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// The room was reckoned by `wire_len`, from the same fields that are written.
     fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        let (place, rest) = core::mem::take(&mut self.rest).split_at_mut(N);
-        place.copy_from_slice(&bytes);
+        self.put_slice(&bytes);
+    }
+
+    fn put_slice(&mut self, bytes: &[u8]) {
+        let (place, rest) = core::mem::take(&mut self.rest).split_at_mut(bytes.len());
+        place.copy_from_slice(bytes);
         self.rest = rest;
     }
 }

@@ -48,7 +48,7 @@ pub use congestion::CongestionControl;
 pub(crate) use connection::{Connection, OpenParams, Settings};
 pub(crate) use ecn::IpEcn;
 pub(crate) use handshake::{HandshakeStep, SynReceived};
-pub(crate) use header::{Flags, Header, Options, SackBlocks, Timestamps, reset_for};
+pub(crate) use header::{FastOpenCookie, Flags, Header, Options, SackBlocks, Timestamps, reset_for};
 pub(crate) use isn::IsnGenerator;
 pub(crate) use run::Run;
 pub(crate) use seq::SeqNumber;

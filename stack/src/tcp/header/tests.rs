@@ -1,6 +1,7 @@
 use etherparse::{TcpOptionElement, TcpOptionReadError, TcpSlice};
 use proptest::prelude::*;
 use smallvec::smallvec;
+use std::vec;
 use std::vec::Vec;
 
 use super::*;
@@ -16,7 +17,10 @@ fn arbitrary_header() -> impl Strategy<Value = Header> {
     let accecn = proptest::option::of((any::<bool>(), proptest::collection::vec(0u32..1 << 24, 0..=3)));
     let timestamps = proptest::option::of(any::<(u32, u32)>());
     let sack = proptest::collection::vec(any::<(u32, u32)>(), 0..=4);
-    let syn_options = (proptest::option::of(1u16..), proptest::option::of(0u8..=14), any::<bool>());
+    let fast_open =
+        proptest::option::of((0usize..=8).prop_map(|words| if words == 1 { 0 } else { 2 * words }));
+    let syn_options =
+        (proptest::option::of(1u16..), proptest::option::of(0u8..=14), any::<bool>(), fast_open);
     (fixed, timestamps, sack, syn_options, accecn).prop_map(
         |(fixed, timestamps, sack, syn_options, accecn)| {
             let ([src_port, dst_port, window, urgent], [seq, ack], flags) = fixed;
@@ -36,9 +40,14 @@ fn arbitrary_header() -> impl Strategy<Value = Header> {
                 },
             };
             if header.flags.contains(Flags::SYN) {
-                (header.options.mss, header.options.window_scale, header.options.sack_permitted) =
-                    syn_options;
+                let (mss, window_scale, sack_permitted, fast_open) = syn_options;
+                (header.options.mss, header.options.window_scale) = (mss, window_scale);
+                header.options.sack_permitted = sack_permitted;
+                let cookie = fast_open.and_then(|len| FastOpenCookie::from_wire(&[0xc0; 16][..len]));
+                header.options.fast_open = cookie.map(Box::new);
             }
+            // There is no room for both beside the rest.
+            let accecn = accecn.filter(|_| header.options.fast_open.is_none());
             header.options.accecn = accecn.map(|(first, counters)| {
                 let order = if first { AccEcnOrder::Ect0First } else { AccEcnOrder::Ect1First };
                 AccEcnOption::new(order, &counters)
@@ -131,6 +140,40 @@ proptest! {
             prop_assert!(!header.options.sack_permitted);
         }
     }
+}
+
+/// RFC 7413 §4.1.1: nothing, or 4 to 16 bytes and an even number, and in SYNs only.
+#[test]
+fn fast_open_cookies_of_every_length() {
+    for len in 0..=20u8 {
+        let mut bytes = vec![34, 2 + len];
+        bytes.resize(2 + usize::from(len), 7);
+        let is_good = len == 0 || (4..=16).contains(&len) && len % 2 == 0;
+        let parsed = Options::parse(&bytes, true).fast_open;
+        assert_eq!(
+            parsed.as_ref().map(|cookie| cookie.as_bytes().len()),
+            is_good.then_some(usize::from(len))
+        );
+        assert_eq!(parsed.is_some_and(|cookie| cookie.is_request()), len == 0);
+        assert_eq!(Options::parse(&bytes, false).fast_open, None);
+    }
+}
+
+#[test]
+fn the_longest_fast_open_cookie_fits_beside_what_a_syn_carries() {
+    let cookie = FastOpenCookie::from_wire(&[5; 16]).map(Box::new);
+    let options = Options {
+        mss: Some(1460),
+        window_scale: Some(7),
+        sack_permitted: true,
+        timestamps: Some(Timestamps { value: 1, echo: 0 }),
+        fast_open: cookie,
+        ..Options::default()
+    };
+    assert_eq!(options.wire_len(), MAX_OPTIONS_LEN);
+    let bytes = emitted(&Header { flags: Flags::SYN, options, ..Header::default() });
+    assert_eq!(bytes[40..44], [34, 18, 5, 5]);
+    assert_eq!(bytes[58..], [1, 1], "padded with NOPs");
 }
 
 #[test]
