@@ -239,6 +239,9 @@ pub struct TcpConfig {
     /// The largest backlog that `listen` gives: connections that wait to be accepted, and as many handshakes under way.
     /// 4,096 (Linux's `somaxconn`).
     pub max_backlog: usize,
+    /// For how long a server makes its Fast Open cookies under one key (RFC 7413 §4.1.2 has it changed now and then); those
+    /// of the key before stay good. 1 day. Linux leaves this to its administrator.
+    pub fast_open_key_lifetime: Duration,
     /// What answers a SYN for which the listener's queue of handshakes has no room. Cookies when it is full (Linux's
     /// `tcp_syncookies` of 1).
     pub syn_cookies: SynCookieMode,
@@ -300,6 +303,7 @@ impl Default for TcpConfig {
             keepalive_probes: 9,
             max_backlog: 4096,
             syn_cookies: SynCookieMode::WhenFull,
+            fast_open_key_lifetime: Duration::from_secs(24 * 3600),
             challenge_interval: Duration::from_millis(500),
             max_out_of_order_ranges: 64,
             ecn: Ecn::Accept,

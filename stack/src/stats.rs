@@ -264,6 +264,15 @@ pub struct Stats {
     pub syn_cookies_received: u64,
     /// ACKs for a listener that had sent cookies, without a good one (Linux's SyncookiesFailed).
     pub syn_cookies_failed: u64,
+    /// SYNs that asked a listener for a Fast Open cookie (Linux's TCPFastOpenCookieReqd).
+    pub fast_open_requests: u64,
+    /// Connections made by a SYN with a good Fast Open cookie (Linux's TCPFastOpenPassive).
+    pub fast_open_passive: u64,
+    /// SYNs with a bad Fast Open cookie: the handshake took its usual course (Linux's TCPFastOpenPassiveFail).
+    pub fast_open_passive_failed: u64,
+    /// SYNs whose Fast Open option was ignored, for the limit of such connections was reached (Linux's
+    /// TCPFastOpenListenOverflow).
+    pub fast_open_overflows: u64,
     /// Transitions between the states of a connection, all together.
     pub tcp_state_changes: u64,
     /// Connections that agreed on ECN as of RFC 3168.
@@ -327,6 +336,10 @@ impl Stats {
             syn_cookies_sent: 0,
             syn_cookies_received: 0,
             syn_cookies_failed: 0,
+            fast_open_requests: 0,
+            fast_open_passive: 0,
+            fast_open_passive_failed: 0,
+            fast_open_overflows: 0,
             tcp_state_changes: 0,
             tcp_ecn_connections: 0,
             tcp_accecn_connections: 0,
@@ -354,7 +367,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 50] {
+    pub fn counters(&self) -> [(&'static str, u64); 54] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -399,6 +412,10 @@ impl Stats {
             ("syn_cookies_sent", self.syn_cookies_sent),
             ("syn_cookies_received", self.syn_cookies_received),
             ("syn_cookies_failed", self.syn_cookies_failed),
+            ("fast_open_requests", self.fast_open_requests),
+            ("fast_open_passive", self.fast_open_passive),
+            ("fast_open_passive_failed", self.fast_open_passive_failed),
+            ("fast_open_overflows", self.fast_open_overflows),
             ("tcp_state_changes", self.tcp_state_changes),
             ("tcp_ecn_connections", self.tcp_ecn_connections),
             ("tcp_accecn_connections", self.tcp_accecn_connections),

@@ -1,6 +1,7 @@
 //! A listener: its SYN queue is a count of the handshakes that lead to it, its accept queue holds sockets.
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 use super::SocketId;
 use super::slab::Key;
@@ -20,6 +21,7 @@ pub(crate) struct Listener {
     pub(super) backlog: usize,
     /// When a cookie was last sent instead of an entry in the SYN queue.
     pub(super) cookie_sent_at: Option<Instant>,
+    pub(super) fast_opens: FastOpenQueue,
 }
 
 /// A small backlog does not bound the SYN queue: a few that come at once are no flood, and a cookie serves them worse, for
@@ -28,7 +30,13 @@ const MIN_SYN_QUEUE: usize = 8;
 
 impl Listener {
     pub(super) fn new(backlog: usize) -> Self {
-        Listener { queue: VecDeque::new(), handshakes: 0, backlog, cookie_sent_at: None }
+        Listener {
+            queue: VecDeque::new(),
+            handshakes: 0,
+            backlog,
+            cookie_sent_at: None,
+            fast_opens: FastOpenQueue::default(),
+        }
     }
 
     /// As on Linux a backlog of n lets n + 1 wait.
@@ -56,6 +64,32 @@ impl Listener {
     /// flood of SYNs finds no cookie by chance (Linux's tcp_synq_no_recent_overflow).
     pub(super) fn has_cookies_out(&self, now: Instant) -> bool {
         self.cookie_sent_at.is_some_and(|at| now.duration_since(at) <= SYN_COOKIE_VALID_FOR)
+    }
+}
+
+/// Connections that were opened fast and wait for the end of their handshake: SYNs with stolen cookies would fill memory
+/// with them, so their number is bounded (RFC 7413 §5.1).
+#[derive(Debug, Default)]
+pub(super) struct FastOpenQueue {
+    pub(super) pending: usize,
+    /// Until when those that were reset count: otherwise a stranger who sends SYN and RST in turn would make a program work
+    /// on as many requests as it likes.
+    resets: VecDeque<Instant>,
+}
+
+/// Linux's reqsk_fastopen_remove.
+const RESET_COUNTS_FOR: Duration = Duration::from_secs(60);
+
+impl FastOpenQueue {
+    pub(super) fn has_room(&mut self, now: Instant, limit: usize) -> bool {
+        while self.resets.front().is_some_and(|&until| until <= now) {
+            self.resets.pop_front();
+        }
+        self.pending + self.resets.len() < limit
+    }
+
+    pub(super) fn on_reset(&mut self, now: Instant) {
+        self.resets.push_back(now + RESET_COUNTS_FOR);
     }
 }
 

@@ -50,6 +50,9 @@ pub enum SocketOption {
     NoDelay(bool),
     /// TCP_CONGESTION: also in the middle of a connection, which keeps its window.
     Congestion(CongestionControl),
+    /// TCP_FASTOPEN on a listener: SYNs with a cookie may carry data (RFC 7413), and so many connections that began so may
+    /// wait for their handshake to end. 0, as from the start: none.
+    FastOpen(usize),
     /// TCP_MAXSEG in bytes, 88 to 32,767, before the connection is opened.
     MaxSegment(u16),
     /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
@@ -98,6 +101,8 @@ pub struct SocketOptions {
     pub nodelay: bool,
     /// TCP_CONGESTION.
     pub congestion: CongestionControl,
+    /// TCP_FASTOPEN: connections that may be opened fast at once.
+    pub fast_open: usize,
     /// TCP_MAXSEG, if set.
     pub max_segment: Option<u16>,
     /// IP_TTL, if set.
@@ -154,6 +159,7 @@ impl SocketOptions {
             quick_ack: true,
             nodelay: tcp.nodelay,
             congestion: tcp.congestion,
+            fast_open: 0,
             max_segment: None,
             ttl: None,
             v6_only: false,
@@ -205,6 +211,7 @@ impl SocketOptions {
             SocketOption::QuickAck(_) => {}
             SocketOption::NoDelay(on) => self.nodelay = on,
             SocketOption::Congestion(kind) => self.congestion = kind,
+            SocketOption::FastOpen(limit) => self.fast_open = limit,
             SocketOption::MaxSegment(mss) => {
                 check((88..=32767).contains(&mss))?;
                 self.max_segment = Some(mss);

@@ -1,7 +1,7 @@
 //! All sockets of a stack, and what follows every change to one: timers, events, the account, its end.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::listener::{Handshake, HandshakeId};
@@ -25,7 +25,7 @@ use crate::network::{Delivery, Network};
 use crate::ports::PortTable;
 use crate::rng::Rng;
 use crate::shared::Shared;
-use crate::tcp::{IsnGenerator, State, SynCookies};
+use crate::tcp::{FastOpenKeys, IsnGenerator, State, SynCookies};
 use crate::timers::Timers;
 
 /// What a TCP segment's four numbers lead to.
@@ -63,6 +63,9 @@ pub(crate) struct Sockets {
     pub(super) echo_ports: PortTable<SocketId>,
     pub(super) isn: IsnGenerator,
     pub(super) syn_cookies: SynCookies,
+    pub(super) fast_open_keys: FastOpenKeys,
+    /// Connections that were opened fast and are in SYN-RECEIVED, and their listeners.
+    pub(super) fast_opens: BTreeMap<SocketId, SocketId>,
     pub(super) timers: Timers<Owner>,
     /// Sockets that may have something to send, each once, in turn.
     transmit_queue: VecDeque<SocketId>,
@@ -92,6 +95,8 @@ impl Sockets {
             echo_ports: PortTable::new(config.ephemeral_ports, true, rng),
             isn: IsnGenerator::new(rng),
             syn_cookies: SynCookies::new(rng),
+            fast_open_keys: FastOpenKeys::new(rng),
+            fast_opens: BTreeMap::new(),
             timers: Timers::new(),
             transmit_queue: VecDeque::new(),
             run: None,
@@ -303,6 +308,7 @@ impl Sockets {
         let has_new_data = readable > stream.seen_readable;
         let has_urgent_news = stream.connection.take_urgent_news();
         stream.seen_readable = readable;
+        let fast_open_end = stream.connection.take_fast_open_end();
         let bytes = stream.charge(&socket.options);
         let ended = Some(stream.connection.state())
             .filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
@@ -324,6 +330,9 @@ impl Sockets {
             Some(State::TimeWait) => self.enter_time_wait(ctx, id),
             Some(_) => self.part(id),
             None => {}
+        }
+        if let Some(end) = fast_open_end {
+            self.on_fast_open_end(ctx, id, end);
         }
     }
 

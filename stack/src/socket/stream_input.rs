@@ -3,6 +3,7 @@
 use core::mem;
 
 use super::SocketId;
+use super::fast_open::{FastOpenAnswer, Opening};
 use super::listener::{Handshake, HandshakeId, SynRoom};
 use super::record::{Holder, Role, Socket, iface_of, scope_of};
 use super::sockets::{Owner, Sockets, Target, stream_role};
@@ -15,8 +16,20 @@ use crate::ip::checksum::{transport_checksum, verify_transport_checksum};
 use crate::ip::protocol;
 use crate::network::{Cast, Datagram, IpMeta, Network};
 use crate::stats::DropReason;
-use crate::tcp::{Flags, HandshakeStep, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep, reset_for};
+use crate::tcp::{
+    Connection, Flags, HandshakeStep, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep, reset_for,
+};
 use crate::timers::Armed;
+
+/// A SYN for a listener.
+#[derive(Debug)]
+pub(super) struct Syn<'a> {
+    pub(super) header: &'a Header,
+    /// Data that came with it.
+    pub(super) payload: bytes::Bytes,
+    /// It reopens a connection in TIME-WAIT; our number must lie behind this.
+    isn_after: Option<SeqNumber>,
+}
 
 /// Where the checksum stands in a TCP header.
 pub(super) const CHECKSUM_AT: core::ops::Range<usize> = 16..18;
@@ -56,7 +69,7 @@ impl Sockets {
                 self.handle_handshake_segment(ctx, network, id, header, payload);
             }
             Some(Target::TimeWait(id)) => {
-                self.handle_time_wait_segment(ctx, network, id, header, payload.len());
+                self.handle_time_wait_segment(ctx, network, id, header, payload);
             }
             None => self.handle_stray(ctx, network, tuple, header, payload),
         }
@@ -83,7 +96,10 @@ impl Sockets {
             Some(_) if flags.is_first_syn() && flags.contains(Flags::FIN) => {
                 ctx.stats.count_drop(DropReason::UnexpectedSegment);
             }
-            Some(id) if flags.is_first_syn() => self.handle_syn(ctx, network, id, tuple, header, None),
+            Some(id) if flags.is_first_syn() => {
+                let syn = Syn { header, payload, isn_after: None };
+                self.handle_syn(ctx, network, id, tuple, syn);
+            }
             // RFC 9293 §3.10.7.2: in LISTEN only an ACK is answered with a reset.
             Some(_) if !flags.contains(Flags::ACK) => ctx.stats.count_drop(DropReason::UnexpectedSegment),
             _ => {
@@ -102,8 +118,7 @@ impl Sockets {
         network: &mut Network,
         id: SocketId,
         tuple: FourTuple,
-        syn: &Header,
-        isn_after: Option<SeqNumber>,
+        syn: Syn<'_>,
     ) {
         let base = mem::size_of::<Handshake>();
         // Those who are here come first.
@@ -111,28 +126,41 @@ impl Sockets {
         let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
             return;
         };
-        match listener.room_for_syn(ctx.config.tcp.syn_cookies, isn_after.is_some()) {
+        match listener.room_for_syn(ctx.config.tcp.syn_cookies, syn.isn_after.is_some()) {
             SynRoom::None(reason) => return ctx.stats.count_drop(reason),
             SynRoom::Queue | SynRoom::Cookie if is_short => {
                 return ctx.stats.count_drop(DropReason::MemoryLimit);
             }
-            SynRoom::Cookie => return self.send_cookie(ctx, network, id, tuple, syn),
-            SynRoom::Queue => listener.handshakes += 1,
+            SynRoom::Cookie => return self.send_cookie(ctx, network, id, tuple, syn.header),
+            SynRoom::Queue => {}
         }
         let mut params = open_params(&self.isn, ctx, network, options, &tuple);
-        if let Some(after) = isn_after
+        if let Some(after) = syn.isn_after
             && params.isn.before_eq(after)
         {
             params.isn = after + 1;
         }
         let ttl = options.ttl;
-        let record = SynReceived::new(ctx, syn, &params);
+        let cookie = match self.answer_fast_open(ctx, id, &tuple, syn.header) {
+            FastOpenAnswer::Nothing => None,
+            FastOpenAnswer::Cookie(cookie) => Some(cookie),
+            FastOpenAnswer::Open(cookie) => {
+                return self.open_fast(ctx, network, Opening { listener: id, tuple, params, cookie }, syn);
+            }
+        };
+        let mut record = SynReceived::new(ctx, syn.header, &params);
+        if let Some(cookie) = cookie {
+            record.give_cookie(cookie);
+        }
         let syn_ack = record.syn_ack(ctx.now);
         let deadline = record.deadline();
         let handshake =
             self.handshakes.insert(Handshake { record, listener: id, tuple, armed: Armed::default() });
         if let Some(entry) = self.handshakes.get_mut(handshake) {
             self.timers.arm(&mut entry.armed, Owner::Handshake(handshake), Some(deadline));
+        }
+        if let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(id) {
+            listener.handshakes += 1;
         }
         self.connections.insert(tuple, Target::Handshake(handshake));
         self.account.change(0, base);
@@ -188,9 +216,23 @@ impl Sockets {
     ) {
         let Handshake { record, listener, tuple, .. } = handshake;
         let Some(parent) = self.slots.get(listener) else { return };
+        let path_mss = allowed_mss(ctx, network, &parent.options, &tuple);
+        let mut connection = record.into_connection(ctx, parent.options.tcp_settings(), path_mss);
+        connection.handle_segment(ctx, header, payload);
+        self.queue_for_accept(ctx, network, listener, tuple, connection);
+    }
+
+    /// A connection that came in stands in its listener's accept queue from now on.
+    pub(super) fn queue_for_accept(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        listener: SocketId,
+        tuple: FourTuple,
+        connection: Connection,
+    ) -> Option<SocketId> {
+        let parent = self.slots.get(listener)?;
         let options = parent.options.clone();
-        let path_mss = allowed_mss(ctx, network, &options, &tuple);
-        let connection = record.into_connection(ctx, options.tcp_settings(), path_mss);
         let reuse_addr = options.reuse_addr;
         let role = stream_role(Stream::new(connection, tuple, Some(reuse_addr)));
         let mut socket = Socket::new(parent.domain, parent.kind, options, role);
@@ -198,14 +240,12 @@ impl Sockets {
         let id = self.insert_stream(socket, tuple);
         self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
         ctx.stats.tcp_passive_opens += 1;
-        if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
-            stream.connection.handle_segment(ctx, header, payload);
-        }
         if let Some(Socket { role: Role::Listener(parent), .. }) = self.slots.get_mut(listener) {
             parent.queue.push_back(id);
         }
         self.settle_stream(ctx, network, id);
         self.note_readiness(listener, true);
+        Some(id)
     }
 
     pub(super) fn handle_handshake_timeout(
@@ -246,20 +286,21 @@ impl Sockets {
         network: &mut Network,
         id: TimeWaitId,
         header: &Header,
-        payload_len: usize,
+        payload: bytes::Bytes,
     ) {
         let Some(entry) = self.time_waits.get_mut(id) else { return };
         let (tuple, reuse_addr) = (entry.tuple(), entry.reuse_addr);
         let offset = self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr);
         let listener = self.listeners.find(&tuple);
-        match entry.record.handle_segment(ctx, header, payload_len, offset) {
+        match entry.record.handle_segment(ctx, header, payload.len(), offset) {
             TimeWaitStep::Ignored => {}
             TimeWaitStep::Reply(answer) => reply(ctx, network, &tuple, answer, None),
             TimeWaitStep::Reopen { isn_after } => match listener {
                 Some(listener) => {
                     self.time_waits.give_up(id);
                     self.forget_time_wait(&tuple, reuse_addr);
-                    self.handle_syn(ctx, network, listener, tuple, header, Some(isn_after));
+                    let syn = Syn { header, payload, isn_after: Some(isn_after) };
+                    self.handle_syn(ctx, network, listener, tuple, syn);
                 }
                 // Nobody would take it: it is answered like any other segment (Linux's tcp_v4_rcv).
                 None => {

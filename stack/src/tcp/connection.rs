@@ -3,10 +3,12 @@
 //! What a segment does is in [`input`](super::input), what is sent in [`output`](super::output), what the program's calls
 //! do in [`user`](super::user), what time does in [`timer`](super::timer).
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::congestion::{Congestion, CongestionControl};
 use super::ecn::{EcnMode, EcnState};
+use super::fast_open::FastOpen;
 use super::rack::Rack;
 use super::rate::RateSampler;
 use super::receiver::Receiver;
@@ -161,6 +163,8 @@ pub(crate) struct Connection {
     /// Before this no segment that makes no sense is answered: the rate of such answers is limited.
     pub(super) next_challenge_at: Instant,
     pub(super) progress: bool,
+    /// Until the handshake is over, if it carried data or was about to.
+    pub(super) fast_open: Option<Box<FastOpen>>,
 }
 
 impl Connection {
@@ -208,6 +212,7 @@ impl Connection {
             last_data_sent_at: ctx.now,
             next_challenge_at: Instant::ZERO,
             progress: false,
+            fast_open: None,
         }
     }
 
@@ -322,7 +327,8 @@ impl Connection {
     /// What calls would return without `WouldBlock`: Linux's tcp_poll.
     pub(crate) fn readiness(&self) -> Readiness {
         let closed = self.state == State::Closed;
-        let opening = matches!(self.state, State::SynSent | State::SynReceived | State::Listen);
+        let opening = matches!(self.state, State::SynSent | State::SynReceived | State::Listen)
+            && !self.is_fast_server();
         let no_more_input = closed || self.rcv.is_fin_received() || self.ending.read_shut;
         let no_more_output = closed || self.snd.is_fin_queued();
         Readiness {
@@ -381,7 +387,7 @@ impl Connection {
 
     /// Whether the connection is open or was: both SYNs were acknowledged, and it is not CLOSED.
     pub(crate) fn is_connected(&self) -> bool {
-        self.state.is_synchronized()
+        self.state.is_synchronized() || self.is_fast_server()
     }
 }
 

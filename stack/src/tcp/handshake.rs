@@ -1,9 +1,11 @@
 //! Passive opens as small records: SYN-RECEIVED in a listener's SYN queue.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::connection::TimedOut;
 use super::ecn::{EcnAnswer, EcnState};
+use super::header::FastOpenCookie;
 use super::syn_cookies::Remembered;
 use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;
@@ -53,6 +55,8 @@ pub(crate) struct SynReceived {
     next_reply_at: Instant,
     /// Nothing was kept of the SYN: this was made from a cookie.
     from_cookie: bool,
+    /// What the SYN-ACK gives the client for its next connection (RFC 7413 §4.2.1).
+    fast_open: Option<Box<FastOpenCookie>>,
 }
 
 impl SynReceived {
@@ -80,7 +84,13 @@ impl SynReceived {
             deadline: ctx.now + ctx.config.tcp.initial_rto,
             next_reply_at: Instant::ZERO,
             from_cookie: false,
+            fast_open: None,
         }
+    }
+
+    /// The SYN-ACK is to give the client a Fast Open cookie.
+    pub(crate) fn give_cookie(&mut self, cookie: FastOpenCookie) {
+        self.fast_open = Some(Box::new(cookie));
     }
 
     /// As [`SynReceived::new`] for a SYN of which nothing is kept: the SYN-ACK whose number, `params.isn`, is a cookie.
@@ -139,7 +149,9 @@ impl SynReceived {
                 window_scale: self.peer_scale.map(|_| self.scale.shift()),
                 sack_permitted: self.sack_permitted,
                 timestamps: self.timestamps.option(now),
-                accecn: self.ecn.syn_ack_option(self.retries),
+                // There is no room for both.
+                accecn: self.ecn.syn_ack_option(self.retries).filter(|_| self.fast_open.is_none()),
+                fast_open: self.fast_open.clone().filter(|_| self.retries == 0),
                 ..Options::default()
             },
             ..Header::default()

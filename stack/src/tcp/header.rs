@@ -392,9 +392,6 @@ impl Options {
             let shift = shift.min(MAX_WINDOW_SHIFT);
             writer.put([kind::NOP, kind::WINDOW_SCALE, kind::WINDOW_SCALE_LEN, shift]);
         }
-        if let Some(cookie) = &self.fast_open {
-            cookie.emit(writer);
-        }
         let sack_blocks = self.sack_blocks_that_fit();
         if sack_blocks > 0 {
             writer.put([kind::NOP, kind::NOP, kind::SACK, (2 + 8 * sack_blocks) as u8]);
@@ -405,6 +402,9 @@ impl Options {
         }
         if let Some(accecn) = &self.accecn {
             accecn.emit(writer);
+        }
+        if let Some(cookie) = &self.fast_open {
+            cookie.emit(writer);
         }
     }
 }

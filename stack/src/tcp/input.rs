@@ -18,7 +18,7 @@ use crate::stats::DropReason;
 use crate::time::Instant;
 
 /// What a step decides.
-type Step = ControlFlow<Option<DropReason>>;
+pub(super) type Step = ControlFlow<Option<DropReason>>;
 
 impl Connection {
     /// One segment in. All that follows from it (replies, resets, acknowledgements) comes out of `poll_transmit`;
@@ -123,7 +123,8 @@ impl Connection {
             return Break(Some(reason));
         }
         let is_first_syn = header.flags.contains(Flags::SYN) && !header.flags.contains(Flags::ACK);
-        if self.state == State::SynReceived && is_first_syn && header.seq + 1 == self.rcv.nxt {
+        let is_the_syn = header.seq + 1 == self.rcv.nxt || self.is_syn_of_fast_open(header);
+        if self.state == State::SynReceived && is_first_syn && is_the_syn {
             // The peer's SYN again: our SYN-ACK was lost.
             if self.may_challenge(ctx) {
                 self.pending.syn = true;
@@ -186,7 +187,7 @@ impl Connection {
         ctx.stats.tcp_resets_received += 1;
         match self.state {
             // Simultaneous open (MUST-11): a listener's handshakes are records of their own.
-            State::SynReceived => self.end(ctx, CloseReason::Refused, "RST"),
+            State::SynReceived if !self.is_fast_server() => self.end(ctx, CloseReason::Refused, "RST"),
             State::CloseWait => {
                 self.end(ctx, CloseReason::PeerReset, "RST");
                 // The peer had said that it would send nothing more: only sending is broken (Linux's tcp_reset).
@@ -218,7 +219,9 @@ impl Connection {
         if !header.flags.contains(Flags::ACK) {
             return Break(Some(DropReason::UnexpectedSegment));
         }
-        if self.state == State::SynReceived {
+        if self.is_fast_server() {
+            self.check_ack_of_fast_open(ctx, header)?;
+        } else if self.state == State::SynReceived {
             if !(header.ack.after(self.snd.una) && header.ack.before_eq(self.snd.max)) {
                 self.pending.reset = Some(Reset { seq: header.ack, with_ack: false });
                 return Break(Some(DropReason::BadAck));
@@ -236,6 +239,12 @@ impl Connection {
 
     /// Our SYN is acknowledged: the first round trip, and from now on windows are scaled.
     fn on_syn_acked(&mut self, ctx: &Ctx<'_>, header: &Header) {
+        self.time_syn(ctx, header);
+        self.snd.on_syn_acked(header.ack);
+    }
+
+    /// The round trip of our SYN.
+    pub(super) fn time_syn(&mut self, ctx: &Ctx<'_>, header: &Header) {
         // Karn's algorithm (RFC 6298 §3): not if the SYN was repeated; the echoed timestamp says which it was.
         let measured = match self.syn_sent_at {
             Some(sent_at) => Some(ctx.now.duration_since(sent_at)),
@@ -246,7 +255,6 @@ impl Connection {
             self.rtt.on_sample(round_trip);
             self.rtt.on_min_sample(ctx.now, round_trip);
         }
-        self.snd.on_syn_acked(header.ack);
     }
 
     /// The rest of the fifth step: what follows when our FIN is acknowledged.

@@ -43,7 +43,11 @@ impl Connection {
         match self.state {
             State::Closed | State::Listen => None,
             State::SynSent => self.poll_syn(ctx),
-            State::SynReceived => self.poll_syn(ctx).or_else(|| self.poll_ack(ctx)),
+            State::SynReceived => {
+                let first = self.poll_syn(ctx);
+                let data = if first.is_none() && self.is_fast_server() { self.poll_data(ctx) } else { first };
+                data.or_else(|| self.poll_ack(ctx))
+            }
             _ => {
                 let pure_ack = if self.ecn.owes_pure_ack() { self.poll_ack(ctx) } else { None };
                 let may_send_data = pure_ack.is_none() && self.state.may_have_unsent();
@@ -90,9 +94,13 @@ impl Connection {
             header.options.timestamps = self.timestamps.option(ctx.now);
             header.options.window_scale = self.snd.is_scaled().then_some(self.rcv.scale.shift());
             header.flags = header.flags.with(self.ecn.crossing_flags(self.retries.timeouts));
+            header.options.fast_open = self.cookie_to_give();
             self.rcv.on_ack_sent();
         } else {
             header.flags = header.flags.with(self.ecn.syn_flags(self.retries.timeouts));
+        }
+        if self.is_fast_server() {
+            return Some(self.repeatable_syn_ack(ctx, header));
         }
         if self.snd.outstanding() == 0 {
             self.syn_sent_at = Some(ctx.now);

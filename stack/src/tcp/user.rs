@@ -42,15 +42,19 @@ impl Connection {
     /// What SO_SNDBUF leaves, or the error of a connection that does not take data: SO_ERROR first, then EPIPE.
     fn send_room(&mut self) -> Result<usize> {
         match self.state {
-            State::SynSent | State::SynReceived | State::Listen if !self.snd.is_fin_queued() => {
-                Err(Error::WouldBlock)
-            }
-            state if state.can_send() && self.ending.error.is_none() => {
+            state if self.ending.error.is_none() && self.may_send_in(state) => {
                 let room = (self.send_buffer_bytes as usize).saturating_sub(self.snd.queue.len());
                 Ok(room.min(self.settings.unsent_low_water.saturating_sub(self.snd.unsent())))
             }
+            State::SynSent | State::SynReceived | State::Listen if !self.snd.is_fin_queued() => {
+                Err(Error::WouldBlock)
+            }
             _ => Err(self.ending.error.take().unwrap_or(Error::BrokenPipe)),
         }
+    }
+
+    fn may_send_in(&self, state: State) -> bool {
+        state.can_send() || (self.is_fast_server() && !self.snd.is_fin_queued())
     }
 
     /// Takes data out of the receive queue; `Ok(0)` is the end of the stream.

@@ -1,0 +1,104 @@
+//! TCP Fast Open at a listener (RFC 7413 §4.2.2): SYNs whose data is delivered before the handshake is over.
+
+use core::mem;
+
+use super::SocketId;
+use super::record::{Role, Socket};
+use super::sockets::Sockets;
+use super::stream::Stream;
+use super::stream_input::Syn;
+use crate::Ctx;
+use crate::demux::FourTuple;
+use crate::network::Network;
+use crate::tcp::{Connection, CookieCheck, FastOpenCookie, FastOpenEnd, Header, OpenParams};
+
+/// What a SYN's Fast Open option leads to.
+#[derive(Debug)]
+#[must_use]
+pub(super) enum FastOpenAnswer {
+    /// It has none, or the listener wants none.
+    Nothing,
+    /// The handshake takes its course, and the SYN-ACK gives this cookie.
+    Cookie(FastOpenCookie),
+    /// A connection at once; its SYN-ACK gives this cookie, if the client's is out of date.
+    Open(Option<FastOpenCookie>),
+}
+
+/// What a connection that is opened fast begins with.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) listener: SocketId,
+    pub(super) tuple: FourTuple,
+    pub(super) params: OpenParams,
+    pub(super) cookie: Option<FastOpenCookie>,
+}
+
+impl Sockets {
+    /// Linux's tcp_try_fastopen. A cookie is good with or without data behind it.
+    pub(super) fn answer_fast_open(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: SocketId,
+        tuple: &FourTuple,
+        syn: &Header,
+    ) -> FastOpenAnswer {
+        let Some(cookie) = &syn.options.fast_open else { return FastOpenAnswer::Nothing };
+        let is_short = self.is_short_of_memory(mem::size_of::<Socket>() + mem::size_of::<Stream>());
+        let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
+            return FastOpenAnswer::Nothing;
+        };
+        if options.fast_open == 0 {
+            return FastOpenAnswer::Nothing;
+        }
+        if is_short || !listener.fast_opens.has_room(ctx.now, options.fast_open) {
+            ctx.stats.fast_open_overflows += 1;
+            return FastOpenAnswer::Nothing;
+        }
+        let (local, remote) = (tuple.local.addr, tuple.remote.addr);
+        let keys = &mut self.fast_open_keys;
+        if cookie.is_request() {
+            ctx.stats.fast_open_requests += 1;
+            return FastOpenAnswer::Cookie(keys.cookie(ctx, local, remote));
+        }
+        match keys.check(ctx, local, remote, cookie) {
+            CookieCheck::Good => FastOpenAnswer::Open(None),
+            CookieCheck::Aging => FastOpenAnswer::Open(Some(keys.cookie(ctx, local, remote))),
+            CookieCheck::Bad => {
+                ctx.stats.fast_open_passive_failed += 1;
+                FastOpenAnswer::Cookie(keys.cookie(ctx, local, remote))
+            }
+        }
+    }
+
+    /// The connection stands in the accept queue at once, and the program may answer what the SYN said.
+    pub(super) fn open_fast(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        opening: Opening,
+        syn: Syn<'_>,
+    ) {
+        let Opening { listener, tuple, params, cookie } = opening;
+        ctx.stats.fast_open_passive += 1;
+        let connection = Connection::fast_open(ctx, syn.header, params, cookie, syn.payload);
+        let Some(id) = self.queue_for_accept(ctx, network, listener, tuple, connection) else { return };
+        self.fast_opens.insert(id, listener);
+        if let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(listener) {
+            listener.fast_opens.pending += 1;
+        }
+    }
+
+    /// The handshake of such a connection is over.
+    pub(super) fn on_fast_open_end(&mut self, ctx: &Ctx<'_>, id: SocketId, end: FastOpenEnd) {
+        let Some(listener) = self.fast_opens.remove(&id) else { return };
+        // The listener may be gone.
+        let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(listener) else {
+            return;
+        };
+        // Saturating: it may have begun to listen anew.
+        listener.fast_opens.pending = listener.fast_opens.pending.saturating_sub(1);
+        if end == FastOpenEnd::Reset {
+            listener.fast_opens.on_reset(ctx.now);
+        }
+    }
+}

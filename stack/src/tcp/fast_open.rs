@@ -1,0 +1,205 @@
+//! TCP Fast Open (RFC 7413): data in the SYN, delivered before the handshake is over.
+//!
+//! A server gives a client a cookie that proves, in later SYNs, that the client's address is its own. A SYN that brings the
+//! cookie back makes a connection at once: [`Connection::fast_open`]. Such a connection is in SYN-RECEIVED, and for its
+//! sender the SYN is out of the way already (as in Linux's tcp_fastopen_create_child), so that it answers before the
+//! client has said anything else; only the SYN-ACK is repeated until then.
+
+use alloc::boxed::Box;
+use core::net::IpAddr;
+use core::ops::ControlFlow::{Break, Continue};
+
+use bytes::Bytes;
+
+use super::connection::Reset;
+use super::header::FastOpenCookie;
+use super::input::Step;
+use super::{Connection, Header, OpenParams, Run, SeqNumber, State, SynReceived};
+use crate::Ctx;
+use crate::error::CloseReason;
+use crate::frame::Payload;
+use crate::hash::Keyed;
+use crate::rng::Rng;
+use crate::stats::DropReason;
+use crate::time::Instant;
+
+/// The keys under which a server makes its cookies.
+#[derive(Debug)]
+pub(crate) struct FastOpenKeys {
+    current: Keyed,
+    /// The key before, whose cookies are still good.
+    previous: Option<Keyed>,
+    /// When the current one is replaced; from its first use on.
+    rotate_at: Option<Instant>,
+}
+
+/// What a server thinks of a client's cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum CookieCheck {
+    Good,
+    /// Good, but of the key before: the client should have a new one.
+    Aging,
+    Bad,
+}
+
+impl FastOpenKeys {
+    pub(crate) fn new(rng: &mut Rng) -> FastOpenKeys {
+        FastOpenKeys { current: Keyed::new(rng), previous: None, rotate_at: None }
+    }
+
+    /// RFC 7413 §4.1.2: the keyed hash of both addresses. Ports do not count: it is the client that is known again.
+    pub(crate) fn cookie(&mut self, ctx: &mut Ctx<'_>, local: IpAddr, remote: IpAddr) -> FastOpenCookie {
+        self.rotate(ctx);
+        made_with(&self.current, local, remote)
+    }
+
+    pub(crate) fn check(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        local: IpAddr,
+        remote: IpAddr,
+        cookie: &FastOpenCookie,
+    ) -> CookieCheck {
+        self.rotate(ctx);
+        if *cookie == made_with(&self.current, local, remote) {
+            return CookieCheck::Good;
+        }
+        match &self.previous {
+            Some(previous) if *cookie == made_with(previous, local, remote) => CookieCheck::Aging,
+            _ => CookieCheck::Bad,
+        }
+    }
+
+    /// RFC 7413 §4.1.2: a cookie that was stolen is of use for two lifetimes at most.
+    fn rotate(&mut self, ctx: &mut Ctx<'_>) {
+        let lifetime = ctx.config.tcp.fast_open_key_lifetime;
+        let rotate_at = *self.rotate_at.get_or_insert(ctx.now + lifetime);
+        if ctx.now < rotate_at {
+            return;
+        }
+        let is_previous_good = ctx.now < rotate_at + lifetime;
+        let old = core::mem::replace(&mut self.current, Keyed::new(ctx.rng));
+        self.previous = is_previous_good.then_some(old);
+        self.rotate_at = Some(ctx.now + lifetime);
+    }
+}
+
+fn made_with(key: &Keyed, local: IpAddr, remote: IpAddr) -> FastOpenCookie {
+    FastOpenCookie::new(core::hash::BuildHasher::hash_one(key, (local, remote)).to_be_bytes())
+}
+
+/// What a connection that is opened fast keeps until it is open.
+#[derive(Debug)]
+pub(super) enum FastOpen {
+    /// SYN-RECEIVED, and what came with the SYN may be read.
+    Server {
+        irs: SeqNumber,
+        /// What the SYN-ACK gives the client.
+        cookie: Option<Box<FastOpenCookie>>,
+    },
+}
+
+/// How a fast open ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FastOpenEnd {
+    /// The client has acknowledged our SYN.
+    Opened,
+    /// The client reset it.
+    Reset,
+    /// It ended otherwise.
+    Failed,
+}
+
+impl Connection {
+    /// A connection in SYN-RECEIVED, made of a SYN with a good cookie; the data that came with it can be read, and
+    /// `poll_transmit` gives the SYN-ACK, with this cookie if there is one (RFC 7413 §4.2.2).
+    pub(crate) fn fast_open(
+        ctx: &mut Ctx<'_>,
+        syn: &Header,
+        params: OpenParams,
+        cookie: Option<FastOpenCookie>,
+        payload: Bytes,
+    ) -> Connection {
+        let record = SynReceived::new(ctx, syn, &params);
+        let OpenParams { isn, path_mss, settings, .. } = params;
+        let mut connection = record.into_connection(ctx, settings, path_mss);
+        connection.snd.on_syn_acked(isn + 1);
+        connection.fast_open =
+            Some(Box::new(FastOpen::Server { irs: syn.seq, cookie: cookie.map(Box::new) }));
+        connection.pending.syn = true;
+        connection.take_text_of_syn(ctx, syn, payload);
+        connection
+    }
+
+    /// Whether the program may read and send although the handshake is not over.
+    pub(super) fn is_fast_server(&self) -> bool {
+        self.state == State::SynReceived && matches!(self.fast_open.as_deref(), Some(FastOpen::Server { .. }))
+    }
+
+    /// The SYN of such a connection.
+    pub(super) fn is_syn_of_fast_open(&self, header: &Header) -> bool {
+        match self.fast_open.as_deref() {
+            Some(&FastOpen::Server { irs, .. }) => header.seq == irs,
+            None => false,
+        }
+    }
+
+    /// What came with the SYN goes to the program; a FIN with it was refused.
+    fn take_text_of_syn(&mut self, ctx: &Ctx<'_>, syn: &Header, payload: Bytes) {
+        if payload.is_empty() {
+            return;
+        }
+        // What does not fit the window is not acknowledged, and comes again.
+        let max_ranges = ctx.config.tcp.max_out_of_order_ranges;
+        let _stored = self.rcv.on_text(ctx.now, syn.seq + 1, payload, false, max_ranges);
+    }
+
+    /// The SYN-ACK of such a connection. It takes part in nothing that concerns data.
+    pub(super) fn repeatable_syn_ack(&mut self, ctx: &mut Ctx<'_>, mut header: Header) -> Run {
+        header.seq = self.snd.una - 1;
+        if self.retries.timeouts > 0 {
+            ctx.stats.tcp_retransmits += 1;
+            ctx.stats.tcp_syn_retransmits += 1;
+            self.syn_sent_at = None;
+        }
+        self.arm_retransmit(ctx.now);
+        Run::one(header, Payload::new())
+    }
+
+    /// The first acknowledgement: of the SYN, and perhaps of data.
+    pub(super) fn check_ack_of_fast_open(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
+        if header.ack.before(self.snd.una) || header.ack.after(self.snd.max) {
+            self.pending.reset = Some(Reset { seq: header.ack, with_ack: false });
+            return Break(Some(DropReason::BadAck));
+        }
+        self.time_syn(ctx, header);
+        self.establish(ctx, "ACK of our SYN");
+        if self.snd.flight() > 0 {
+            // Data that went out before.
+            self.arm_retransmit(ctx.now);
+        }
+        Continue(())
+    }
+
+    /// The cookie for the SYN-ACK; as on Linux one that is repeated has none.
+    pub(super) fn cookie_to_give(&self) -> Option<Box<FastOpenCookie>> {
+        match self.fast_open.as_deref() {
+            Some(FastOpen::Server { cookie, .. }) if self.retries.timeouts == 0 => cookie.clone(),
+            _ => None,
+        }
+    }
+
+    /// How the fast open ended, once.
+    pub(crate) fn take_fast_open_end(&mut self) -> Option<FastOpenEnd> {
+        self.fast_open.as_ref()?;
+        let end = match (self.state, self.close_reason()) {
+            (State::SynReceived, _) => return None,
+            (State::Closed, Some(CloseReason::PeerReset)) => FastOpenEnd::Reset,
+            (State::Closed, _) => FastOpenEnd::Failed,
+            _ => FastOpenEnd::Opened,
+        };
+        self.fast_open = None;
+        Some(end)
+    }
+}
