@@ -158,6 +158,13 @@ pub fn page(path: &str) -> String {
     tool(&format!("curl --silent --show-error --fail --max-time 10 http://{STACK4}{path}"))
 }
 
+/// A counter of the status page; 0 if it is not shown.
+pub fn counter(page: &str, name: &str) -> u64 {
+    let (_, behind) = page.split_once(name).unwrap_or_default();
+    let digits = behind.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
 /// `02:00:5e:10:00:02`.
 pub fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")

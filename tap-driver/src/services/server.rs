@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portolan::AddressState;
+use portolan::{AddressState, SocketOption};
 use portolan_runtime::{Handle, TcpListener, TcpStream, UdpSocket};
 
 use super::status::Status;
@@ -19,6 +19,8 @@ const MAX_CONNECTIONS: usize = 4096;
 const THREAD_STACK_BYTES: usize = 128 << 10;
 /// Connections that may wait to be taken: a thousand clients that begin at once.
 const BACKLOG: usize = 4096;
+/// Connections that data in a SYN opened and whose handshake is not over.
+const FAST_OPENS: usize = 256;
 /// A peer that sends nothing for so long is given up.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A peer that reads nothing for so long is given up.
@@ -50,7 +52,9 @@ pub fn serve(handle: &Handle, device: &str, services: &Services) -> io::Result<(
     });
     for service in services.iter() {
         let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
-        let listener = TcpListener::bind_with(handle, any, BACKLOG, &[])
+        // A request that a lost SYN-ACK repeats does no harm here (RFC 7413 §2.1).
+        let fast_open = SocketOption::FastOpen(FAST_OPENS);
+        let listener = TcpListener::bind_with(handle, any, BACKLOG, &[fast_open])
             .map_err(|error| taken(service, "tcp", &error))?;
         let this = server.clone();
         spawn(format!("{service} tcp"), move || this.accept_loop(service, &listener))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use etherparse::PacketBuilder;
 use portolan_tests::namespace::{
-    HOST4, STACK_MAC, STACK4, STACK6, TAP, beside_portolan, page, stack_at, tool,
+    HOST4, STACK_MAC, STACK4, STACK6, TAP, beside_portolan, counter, page, stack_at, tool,
 };
 use portolan_tests::packet_socket::PacketSocket;
 use portolan_tests::pattern::Pattern;
@@ -167,13 +167,6 @@ fn connections_by_cookie() {
             assert_eq!(sent(), expected);
         }
     });
-}
-
-/// A counter of the status page; 0 if it is not shown.
-fn counter(page: &str, name: &str) -> u64 {
-    let (_, behind) = page.split_once(name).unwrap_or_default();
-    let digits = behind.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// Sends strange frames between two proofs that everything works, and asks the status page whether they were counted.

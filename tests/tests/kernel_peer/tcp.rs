@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portolan_tests::namespace::{
-    HOST4, STACK4, STACK6, TAP, beside_portolan, page, stack_at, tool, tool_output,
+    HOST4, STACK4, STACK6, TAP, beside_portolan, counter, page, stack_at, tool, tool_output,
 };
 use portolan_tests::pattern::Pattern;
 
@@ -44,6 +44,25 @@ fn a_thousand_connections_at_once() {
             connection.read_exact(&mut data).unwrap_or_else(|error| panic!("connection {index}: {error}"));
             Pattern::new(index as u64).check(&data);
         }
+    });
+}
+
+/// RFC 7413: the kernel's first request brings it a cookie, and the next ones go with the SYN.
+#[test]
+fn the_kernel_opens_fast() {
+    beside_portolan("tcp::the_kernel_opens_fast", &[], || {
+        let request = |host: &str| {
+            tool(&format!("curl --silent --show-error --fail --max-time 10 --tcp-fastopen http://{host}/"))
+        };
+        for host in [STACK4.to_string(), format!("[{STACK6}]")] {
+            assert!((0..4).all(|_| request(&host).contains("Portolan")));
+        }
+        let counters = page("/");
+        assert_eq!(counter(&counters, "fast_open_requests"), 2, "{counters}");
+        assert_eq!(counter(&counters, "fast_open_passive<"), 6, "{counters}");
+        // The kernel saw its data acknowledged by the SYN-ACK.
+        let seen = tool("nstat -az TcpExtTCPFastOpenActive");
+        assert!(seen.split_whitespace().any(|word| word == "6"), "{seen}");
     });
 }
 
