@@ -134,8 +134,22 @@ impl Connection {
         if reason == DropReason::DuplicateData {
             self.rcv.note_duplicate(header.seq, payload_len);
         }
+        if self.is_news_one_behind(header) {
+            self.check_ack(ctx, header, 0)?;
+        }
         self.answer_unacceptable(ctx, header, payload_len);
         Break(Some(reason))
+    }
+
+    /// An acknowledgement of more, from a peer that stands one number before RCV.NXT: it does not know that its probe of our
+    /// window was taken. If ours was, too, each end would find the other's answers old, for ever (RFC 9293 §3.10.7.4: valid
+    /// ACKs deserve special allowance). A stranger gains one number in 2^32 by it.
+    fn is_news_one_behind(&self, header: &Header) -> bool {
+        header.seq + 1 == self.rcv.nxt
+            && self.state.is_synchronized()
+            && header.flags.without(Flags::PSH) == Flags::ACK
+            && header.ack.after(self.snd.una)
+            && header.ack.before_eq(self.snd.max)
     }
 
     /// "Send an acknowledgment in reply". As on Linux (tcp_oow_rate_limited), segments with data are always answered:

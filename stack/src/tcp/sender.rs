@@ -180,7 +180,10 @@ impl Sender {
 
     /// RFC 9293 §3.10.7.4, fifth step: newer segments update the window, older ones do not.
     pub(super) fn update_window(&mut self, seq: SeqNumber, ack: SeqNumber, window: u32) {
-        let newer = self.wl1.before(seq) || (self.wl1 == seq && self.wl2.before_eq(ack));
+        // Data that is sent again has an old number: what it acknowledges anew comes with the window that goes with it. Linux's
+        // tcp_may_update_window does the same; without it the edge would move right with SND.UNA.
+        let acks_more = self.wl2.before(ack);
+        let newer = self.wl1.before(seq) || acks_more || (self.wl1 == seq && self.wl2 == ack);
         if newer && ack.after_eq(self.una) {
             self.wnd = window;
             self.max_wnd = self.max_wnd.max(window);
@@ -208,9 +211,19 @@ impl Sender {
     }
 
     /// SND.NXT for segments without data. If the peer's window shrank behind it, the window's edge: the peer
-    /// would not look at anything beyond (Linux's tcp_acceptable_seq).
+    /// would not look at anything beyond (Linux's tcp_acceptable_seq). As there, less than a unit of a scaled window is a matter of
+    /// rounding (RFC 7323 §2.4): the peer still takes that.
     pub(super) fn ack_seq(&self) -> SeqNumber {
-        if self.window_edge().before(self.max) { self.window_edge().max(self.una) } else { self.max }
+        let edge = self.window_edge();
+        if edge.before(self.nxt) && self.nxt - edge < self.window_unit() {
+            return self.nxt;
+        }
+        if edge.before(self.max) { edge.max(self.una) } else { self.max }
+    }
+
+    /// What the peer's window field counts.
+    fn window_unit(&self) -> u32 {
+        1 << self.scale.map_or(0, WindowScale::shift)
     }
 
     /// What may be sent now in one segment of at most `mss` bytes (its options already counted), if the congestion window

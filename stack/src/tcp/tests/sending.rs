@@ -184,6 +184,52 @@ fn a_fin_that_the_window_has_no_number_for_waits() {
     assert_eq!(sent.iter().map(Sent::flags).collect::<Vec<_>>(), ["FIN,ACK"]);
 }
 
+/// Its number is older than SND.WL1, yet what it acknowledges is news: the window goes with that.
+#[test]
+fn data_that_is_sent_again_brings_the_window_of_what_it_acknowledges() {
+    let mut peer = Peer::plain();
+    let _ = peer.data_at(100, b"later");
+    assert_eq!(total(&peer.send(&[7; 2000])), 2000);
+    peer.ack = ISS + 1 + 1500;
+    peer.window = 1500;
+    let _ = peer.data(&[1; 100]);
+    assert_eq!((peer.connection.snd.una, peer.connection.snd.wnd), (ISS + 1 + 1500, 1500));
+    assert_eq!(total(&peer.send(&[7; 3000])), 1000, "the window ends 1,500 bytes behind the acknowledgement");
+}
+
+/// Both have probed a closed window, both probes were taken, and no answer has arrived: each stands one number before what the
+/// other expects.
+#[test]
+fn probes_that_cross_do_not_lock_both_ends_out() {
+    let mut peer = Peer::established_with(Offer { window: 1000, ..Offer::plain() }, |_, _| {});
+    let _ = peer.send(&[7; 3000]);
+    peer.window = 0;
+    let _ = peer.ack_bytes(1000);
+    let _probe = peer.wait_for_segment();
+    let probe = peer.header(Flags::ACK);
+    let answer = peer.deliver(probe.clone(), b"p");
+    assert_eq!(answer[0].header.ack, probe.seq + 1);
+    assert_eq!(Peer::offset(&answer[0]), 1000, "it may have been refused: the window ends here");
+    // The peer has not seen that answer.
+    let update = crate::tcp::Header { ack: ISS + 1 + 1001, window: 5000, ..probe };
+    let sent = peer.deliver(update, &[]);
+    assert_eq!(offsets(&sent)[..2], [1001, 2001], "{sent:?}");
+}
+
+/// RFC 7323 §2.4: a scaled window seems to shrink by less than a unit; what lies there is acknowledged under its own number.
+#[test]
+fn a_window_that_shrinks_by_rounding_leaves_the_number_of_acknowledgements() {
+    let offer = Offer { scale: Some(10), window: 4096, ..Offer::plain() };
+    let mut peer = Peer::established_with(offer, |_, _| {});
+    assert_eq!(total(&peer.send(&[7; 4000])), 4000);
+    for (window, seq) in [(4, 4000), (3, 4000), (2, 2048)] {
+        peer.window = window;
+        let _ = peer.ack_bytes(0);
+        let acks = peer.data_at(5000, b"behind a hole");
+        assert_eq!(acks.iter().map(Peer::offset).collect::<Vec<_>>(), [seq], "{window}");
+    }
+}
+
 /// RFC 9293 §3.10.7.4, SND.WL1 and SND.WL2.
 #[test]
 fn an_older_segment_does_not_set_the_window() {
