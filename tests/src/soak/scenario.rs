@@ -274,7 +274,7 @@ fn temper(dice: &mut Dice, talk: &mut Talk, bytes: u64) {
             SocketOption::KeepAlive(true),
             SocketOption::KeepIdle(dice.duration(Duration::from_secs(1), Duration::from_secs(60))),
             SocketOption::KeepInterval(dice.duration(Duration::from_secs(1), Duration::from_secs(20))),
-            SocketOption::KeepCount(9),
+            SocketOption::KeepCount(60),
         ]);
     }
 }
