@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use etherparse::{NetSlice, SlicedPacket, TcpSlice, TransportSlice};
+use etherparse::{NetSlice, SlicedPacket, TcpOptionElement, TcpSlice, TransportSlice};
 use portolan::testing::Recorded;
 
 /// What is remembered from one frame to the next.
@@ -92,6 +92,18 @@ impl Transcript {
         }
         if !tcp.payload().is_empty() {
             let _ = write!(line, ", {} bytes", tcp.payload().len());
+        }
+        for option in tcp.options_iterator().flatten() {
+            if let TcpOptionElement::SelectiveAcknowledgement(first, others) = option {
+                for (left, right) in std::iter::once(first).chain(others.into_iter().flatten()) {
+                    let _ = write!(
+                        line,
+                        ", SACK {}..{}",
+                        relative((to, from), left),
+                        relative((to, from), right)
+                    );
+                }
+            }
         }
         line
     }

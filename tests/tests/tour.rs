@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use portolan::testing::{Host, Pair, PairConfig};
+use portolan::testing::{Host, LinkFaults, Pair, PairConfig, Side};
 use portolan::{Descriptor, Domain, Error, Shutdown, SocketKind};
 use portolan_tests::sources::{files_under, read, relative, root};
 use portolan_tests::transcript::Transcript;
@@ -15,6 +15,9 @@ const RUN: &str = "cargo test -p portolan-tests --test tour ";
 
 /// Long enough for what is under way on a link of a millisecond, too short for a delayed acknowledgement.
 const A_MOMENT: Duration = Duration::from_millis(20);
+
+/// What the link takes.
+const A_MILLISECOND: Duration = Duration::from_millis(1);
 
 /// The story of a chapter: two hosts, and what has passed between them.
 struct Tour {
@@ -223,6 +226,62 @@ fn closing_with_a_reset() {
     assert_eq!(tour.pair.a.stack.recv(tour.pair.now(), client, &mut [0; 16]), Err(Error::ConnectionReset));
     assert_eq!(tour.pair.a.stack.send(tour.pair.now(), client, b"more"), Err(Error::BrokenPipe));
     tour.assert_told_in("06-closing.md", "closing_with_a_reset");
+}
+
+/// Chapter 7. Of four segments the first is lost; what arrives behind it tells.
+#[test]
+fn a_loss() {
+    let mut tour = Tour::new();
+    let listener = tour.pair.listener(Domain::V4, 80);
+    let client = connect(&mut tour, 40000, 80);
+    tour.a_moment();
+    let (server, _) = tour.pair.b.stack.accept(listener).expect("a connection waits");
+    tour.begins_here();
+
+    let lost = LinkFaults { loss: 1.0, delay: A_MILLISECOND, ..LinkFaults::default() };
+    let good = LinkFaults { delay: A_MILLISECOND, ..LinkFaults::default() };
+    tour.pair.set_faults_from(Side::A, lost);
+    tour.pair.a.stack.send(tour.pair.now(), client, &[b'1'; 1448]).expect("connected");
+    tour.pair.run_for(Duration::from_micros(100));
+    tour.pair.set_faults_from(Side::A, good);
+    tour.pair.a.stack.send(tour.pair.now(), client, &[b'2'; 3 * 1448]).expect("connected");
+    tour.a_moment();
+
+    let mut data = [0; 8000];
+    assert_eq!(tour.pair.b.stack.recv(tour.pair.now(), server, &mut data), Ok(4 * 1448));
+    assert_eq!((data[1447], data[1448]), (b'1', b'2'));
+    let stats = tour.pair.a.stack.stats();
+    assert_eq!((stats.tcp_recoveries, stats.tcp_fast_retransmits, stats.tcp_timeouts), (1, 1, 0));
+    tour.assert_told_in("07-a-loss.md", "a_loss");
+}
+
+/// Chapter 7. The last segment is lost: nothing arrives behind it.
+#[test]
+fn a_loss_at_the_end() {
+    let mut tour = Tour::new();
+    let listener = tour.pair.listener(Domain::V4, 80);
+    let client = connect(&mut tour, 40000, 80);
+    tour.a_moment();
+    let (server, _) = tour.pair.b.stack.accept(listener).expect("a connection waits");
+    tour.pair.a.stack.send(tour.pair.now(), client, b"a round trip is measured").expect("connected");
+    tour.a_moment();
+    tour.begins_here();
+
+    let lost = LinkFaults { loss: 1.0, delay: A_MILLISECOND, ..LinkFaults::default() };
+    let good = LinkFaults { delay: A_MILLISECOND, ..LinkFaults::default() };
+    tour.pair.a.stack.send(tour.pair.now(), client, &[b'1'; 1448]).expect("connected");
+    tour.pair.run_for(Duration::from_micros(100));
+    tour.pair.set_faults_from(Side::A, lost);
+    tour.pair.a.stack.send(tour.pair.now(), client, &[b'2'; 1448]).expect("connected");
+    tour.pair.run_for(Duration::from_micros(100));
+    tour.pair.set_faults_from(Side::A, good);
+    tour.pair.run_for(Duration::from_secs(1));
+    tour.a_moment();
+
+    assert_eq!(tour.pair.b.stack.queued_bytes(server), Ok((24 + 2 * 1448, 0)));
+    let stats = tour.pair.a.stack.stats();
+    assert_eq!((stats.tcp_loss_probes, stats.tcp_recoveries, stats.tcp_timeouts), (1, 0, 0));
+    tour.assert_told_in("07-a-loss.md", "a_loss_at_the_end");
 }
 
 /// Every breakpoint of the documents is where they say, and is passed when the test before it runs: asked of a real debugger.

@@ -251,8 +251,10 @@ impl Connection {
             self.arm_retransmit(ctx.now);
         }
         self.arm_loss_probe(ctx.now);
-        if !self.snd.has_unsent() && self.scoreboard.lost() == 0 {
-            self.rate.on_application_limited(self.in_flight());
+        let in_flight = self.in_flight();
+        let may_send = in_flight < self.congestion.cwnd() && self.scoreboard.lost() == 0;
+        if may_send && !self.snd.has_unsent() {
+            self.rate.on_application_limited(in_flight);
         }
     }
 

@@ -94,8 +94,8 @@ impl Connection {
         if !self.sack_permitted || !is_calm || self.recovery.probe.is_some() {
             return self.timers.stop(Timer::LossProbe);
         }
-        let segs = self.snd.flight().div_ceil(self.congestion.mss().max(1));
-        let at = now + rack::probe_delay(self.rtt.srtt(), segs);
+        let is_single = self.snd.flight() <= self.congestion.mss();
+        let at = now + rack::probe_delay(self.rtt.srtt(), is_single);
         let expires_at = self.timers.deadline(Timer::Retransmit).unwrap_or(at);
         self.timers.arm(Timer::LossProbe, at.min(expires_at));
     }

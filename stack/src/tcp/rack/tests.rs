@@ -90,7 +90,7 @@ fn duplicates_widen_the_window_once_a_round_trip_and_sixteen_recoveries_narrow_i
 /// RFC 8985 §7.2.
 #[test]
 fn a_probe_waits_two_round_trips_and_for_a_delayed_acknowledgement_of_a_single_segment() {
-    assert_eq!(probe_delay(Some(MS(50)), 5), MS(102));
-    assert_eq!(probe_delay(Some(MS(50)), 1), MS(300));
-    assert_eq!(probe_delay(None, 5), Duration::from_secs(1));
+    assert_eq!(probe_delay(Some(MS(50)), false), MS(102));
+    assert_eq!(probe_delay(Some(MS(50)), true), MS(300));
+    assert_eq!(probe_delay(None, false), Duration::from_secs(1));
 }
