@@ -15,6 +15,7 @@ mod flow;
 mod hosts;
 mod report;
 mod run;
+mod virtual_time;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use cases::{Case, Pair, Scale, parse_pair};
+use cases::{Case, Measures, Pair, Scale, parse_pair};
 use hosts::{Kind, Options};
 use report::Row;
 use run::Outcome;
@@ -66,6 +67,9 @@ struct Arguments {
     /// Seconds that a run of one flow takes [default: 10]
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
+    /// Portolan to Portolan alone, one flow, in virtual time
+    #[arg(long = "virtual")]
+    is_virtual: bool,
     /// TCP_CONGESTION of the kernel
     #[arg(long, value_name = "NAME", default_value = "cubic")]
     kernel_congestion: String,
@@ -108,10 +112,14 @@ impl Arguments {
 
     /// The pairs of a case. Fairness is Portolan against Linux, beside Linux alone.
     fn pairs(&self, case: &Case) -> Vec<Pair> {
+        if self.is_virtual {
+            let is_single = matches!(case.measures, Measures::Goodput);
+            return if is_single { vec![(Kind::Portolan, Kind::Portolan)] } else { Vec::new() };
+        }
         let pairs = if self.pairs.is_empty() { PAIRS.to_vec() } else { self.pairs.clone() };
         let makes_sense = |&(sender, receiver): &Pair| match case.measures {
-            cases::Measures::Goodput => true,
-            cases::Measures::Fairness { .. } => receiver == Kind::Linux && sender != Kind::Smoltcp,
+            Measures::Goodput => true,
+            Measures::Fairness { .. } => receiver == Kind::Linux && sender != Kind::Smoltcp,
         };
         pairs.into_iter().filter(makes_sense).collect()
     }
@@ -153,7 +161,11 @@ fn measure(case: Case, seeds: u64, arguments: &Arguments) -> Result<Row, Box<dyn
                 .pcap
                 .as_ref()
                 .map(|folder| format!("{}/{}-{sender}-{receiver}-{seed}", folder.display(), case.name));
-            let outcome = run::run(&case, *pair, seed, &options, prefix.as_deref())
+            let outcome = match arguments.is_virtual {
+                true => virtual_time::run(&case, seed),
+                false => run::run(&case, *pair, seed, &options, prefix.as_deref()),
+            };
+            let outcome = outcome
                 .map_err(|error| format!("{}, {sender} to {receiver}, seed {seed}: {error}", case.name))?;
             narrate(&case, *pair, seed, &outcome);
             outcomes.push(outcome);

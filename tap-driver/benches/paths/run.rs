@@ -30,6 +30,23 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// From what the receivers noted.
+    pub(crate) fn of(
+        case: &Case,
+        diaries: &[Diary],
+        started_at: Instant,
+        notes: Vec<String>,
+        path: PathCounts,
+    ) -> Outcome {
+        let goodputs = diaries.iter().map(|diary| diary.goodput(started_at, case.from, case.to)).collect();
+        let in_second = |second| {
+            let (from, to) = (Duration::from_secs(second), Duration::from_secs(second + 1));
+            diaries.iter().map(|diary| diary.goodput(started_at, from, to)).sum()
+        };
+        let by_second = (0..case.to.as_secs()).map(in_second).collect();
+        Outcome { goodputs, by_second, notes, path }
+    }
+
     /// Jain's index: 1 if all have the same, 1/n if one has all.
     pub(crate) fn fairness(&self) -> f64 {
         let sum: f64 = self.goodputs.iter().sum();
@@ -111,15 +128,8 @@ pub(crate) fn run(
         (None, Ok(_)) => return Err(io::Error::new(io::ErrorKind::TimedOut, "no byte arrived")),
     };
     let diaries: Vec<Diary> = shared.iter().map(|shared| shared.diary()).collect();
-    let goodputs = diaries.iter().map(|diary| diary.goodput(started_at, case.from, case.to)).collect();
-    let by_second = (0..case.to.as_secs())
-        .map(|second| {
-            let (from, to) = (Duration::from_secs(second), Duration::from_secs(second + 1));
-            diaries.iter().map(|diary| diary.goodput(started_at, from, to)).sum()
-        })
-        .collect();
     let notes = ended?.into_iter().filter(|note| !note.is_empty()).collect();
-    Ok(Outcome { goodputs, by_second, notes, path })
+    Ok(Outcome::of(case, &diaries, started_at, notes, path))
 }
 
 /// When the last flow had begun; none if a program gave up before, or nothing came.

@@ -57,7 +57,7 @@ impl Place {
         SocketAddrV4::new(self.addr(), port).into()
     }
 
-    fn mac(self) -> MacAddr {
+    pub(crate) fn mac(self) -> MacAddr {
         MacAddr([2, 0, 0, 0, 0, self.number()])
     }
 }
