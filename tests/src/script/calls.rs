@@ -69,6 +69,20 @@ impl Engine<'_> {
                 Ok(result.map(|len| len.to_string()))
             }
             Verb::Recv(len) => self.receive(name, *len),
+            Verb::RecvOob => {
+                let socket = self.socket(name)?;
+                let result = self.peer.stack.recv_oob(self.peer.now, socket.descriptor);
+                if result.is_ok_and(|byte| byte != peer_byte(socket.received)) {
+                    return Err(format!(
+                        "byte {} of the peer's stream came out as another one",
+                        socket.received
+                    ));
+                }
+                if let (Ok(_), Some(socket)) = (result, self.sockets.get_mut(name)) {
+                    socket.received = socket.received.wrapping_add(1);
+                }
+                done(result.map(|_| ()))
+            }
             Verb::Shutdown(how) => {
                 let socket = self.socket(name)?;
                 done(self.peer.stack.shutdown(self.peer.now, socket.descriptor, *how))

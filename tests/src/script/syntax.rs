@@ -74,6 +74,7 @@ pub(super) enum Verb {
     Connect,
     Send(usize),
     Recv(usize),
+    RecvOob,
     Shutdown(portolan::Shutdown),
     Close,
     SetOption(portolan::SocketOption),
@@ -294,6 +295,7 @@ fn parse_call(words: &mut Words<'_>) -> Result<Call, String> {
         "connect" => Verb::Connect,
         "send" => Verb::Send(count(words.value("send")?)?),
         "recv" => Verb::Recv(count(words.value("recv")?)?),
+        "recvoob" => Verb::RecvOob,
         "shutdown" => Verb::Shutdown(match words.value("shutdown")? {
             "read" => portolan::Shutdown::Read,
             "write" => portolan::Shutdown::Write,
