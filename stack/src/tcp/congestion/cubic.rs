@@ -20,11 +20,11 @@ use super::window::{MAX_CWND, rescale};
 use super::{Ack, Algorithm, Control, Onset, Trigger, Window};
 use crate::time::Instant;
 
-/// RFC 9438 §4.6: beta_cubic = 0.7, in 1/1024.
+/// RFC 9438 §4.6 (RFC9438-5): beta_cubic = 0.7, in 1/1024.
 const BETA: u64 = 717;
-/// RFC 9438 §4.7: (1 + beta_cubic) / 2, in 1/1024.
+/// RFC 9438 §4.7 (RFC9438-4.7): (1 + beta_cubic) / 2, in 1/1024.
 const FAST_CONVERGENCE: u64 = 870;
-/// RFC 9438 §5: C = 0.4, in 2^-16.
+/// RFC 9438 §5 (RFC9438-5): C = 0.4, in 2^-16.
 const C: u128 = 26_214;
 /// Times on the curve are this many to the second, as a shift.
 const TICKS: u32 = 10;
@@ -46,7 +46,7 @@ pub(super) struct Cubic {
 
 #[derive(Clone, Debug)]
 enum Stage {
-    /// The first slow start.
+    /// The first slow start (RFC9438-4.10-a, RFC9406-4.3-b).
     Probing(HyStart),
     /// Slow start up to a known ssthresh, or congestion avoidance that has not begun.
     Waiting,
@@ -74,7 +74,7 @@ impl Control for Cubic {
             }
         }
         if !cwnd_limited {
-            // RFC 9438 §5.8: the curve stands still.
+            // RFC 9438 §5.8 (RFC9438-5.8): the curve stands still.
             if let Stage::Avoiding(curve) = &mut self.stage {
                 curve.pause(ack.now);
             }
@@ -98,13 +98,14 @@ impl Control for Cubic {
         let cwnd = window.cwnd;
         self.cwnd_prior = cwnd;
         self.w_max = match onset.trigger {
-            // RFC 9438 §4.8: after a time-out the curve begins where slow start will end.
+            // RFC 9438 §4.8 (RFC9438-4.8-b): after a time-out the curve begins where slow start will end.
             Trigger::Timeout => 0,
-            // RFC 9438 §4.7: less than last time, so there is somebody new: make room.
+            // RFC 9438 §4.7 (RFC9438-4.7): less than last time, so there is somebody new: make room.
             _ if cwnd < self.w_max => portion(cwnd, FAST_CONVERGENCE),
             _ => cwnd,
         };
-        // RFC 9438 §4.6, of cwnd as on Linux: validation sees to it that it is in use.
+        // RFC 9438 §4.6 (RFC9438-4.6-a), of cwnd as on Linux: validation sees to it that it is in use. The first slow start
+        // is over, however far it has come (RFC9406-4.2-g).
         window.set_ssthresh(portion(cwnd, BETA));
         self.stage = Stage::Waiting;
     }
@@ -133,7 +134,8 @@ impl Control for Cubic {
     }
 }
 
-/// One stage of congestion avoidance (RFC 9438 §4.2).
+/// One stage of congestion avoidance (RFC 9438 §4.2, RFC9438-4.2-a). Without a loss before it, it begins on its plateau
+/// (RFC9438-4.10-b).
 #[derive(Clone, Debug)]
 struct Curve {
     /// t_epoch, moved by the time that does not count.
@@ -209,13 +211,13 @@ impl Curve {
             self.est_credit %= self.est_slope;
             self.w_est = self.w_est.saturating_add(window.of(segs)).min(MAX_CWND);
         }
-        // RFC 9438 §4.3: the Reno-friendly region.
+        // RFC 9438 §4.3 (RFC9438-4.3-a): the Reno-friendly region.
         if self.w_est > window.cwnd {
             window.set_cwnd(self.w_est);
         }
     }
 
-    /// RFC 9438 §4.4 and §4.5: (target - cwnd) / cwnd of a segment for each one acknowledged, where target is the curve one
+    /// RFC 9438 §4.4 and §4.5 (RFC9438-4.4, RFC9438-4.5, RFC9438-4.2-c): (target - cwnd) / cwnd of a segment for each one acknowledged, where target is the curve one
     /// round trip from now, at most 1.5 cwnd; turned round, so that an acknowledgement costs no division.
     fn update_slopes(&mut self, now: Instant, rtt: Duration, window: &Window) {
         let cwnd = window.cwnd;
@@ -230,7 +232,7 @@ impl Curve {
             slope = slope.min(20 * u64::from(window.mss));
         }
         self.slope = u32::try_from(slope).unwrap_or(u32::MAX).max(1);
-        // alpha_cubic = 3 (1 - beta) / (1 + beta) = 9/17, and 1 once it is where it was (RFC 9438 §4.3).
+        // alpha_cubic = 3 (1 - beta) / (1 + beta) = 9/17, and 1 once it is where it was (RFC9438-4.3-b).
         let est_slope = if self.w_est < self.cwnd_prior { u64::from(cwnd) * 17 / 9 } else { u64::from(cwnd) };
         self.est_slope = u32::try_from(est_slope).unwrap_or(u32::MAX).max(1);
     }
@@ -250,7 +252,7 @@ impl Curve {
     }
 }
 
-/// K (RFC 9438 §4.2, equation 2): how long the curve takes to rise by so many bytes to its plateau, the cube root of
+/// K (RFC 9438 §4.2, equation 2, RFC9438-4.2-b): how long the curve takes to rise by so many bytes to its plateau, the cube root of
 /// segments / C.
 fn time_to_rise(bytes: u32, mss: u32) -> u32 {
     // At most 2^30 * 2^30 * 5 / 2.

@@ -9,7 +9,7 @@ use core::time::Duration;
 use super::{Ack, Window};
 use crate::tcp::SeqNumber;
 
-/// RFC 9406 §4.3, for all of these.
+/// RFC 9406 §4.3 (RFC9406-4.3-a), for all of these.
 const MIN_RTT_THRESH: u32 = 4_000;
 const MAX_RTT_THRESH: u32 = 16_000;
 const MIN_RTT_DIVISOR: u32 = 8;
@@ -62,7 +62,8 @@ impl HyStart {
         }
     }
 
-    /// An acknowledgement in slow start: cwnd grows if it is in use, and the round trip is looked at in any case.
+    /// An acknowledgement in slow start: cwnd grows if it is in use, and the round trip is looked at in any case
+    /// (RFC9406-4.2-a for the rounds, RFC9406-4.2-f for the end).
     pub(super) fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool) -> SlowStart {
         if cwnd_limited {
             self.grow(window, ack.delivered_bytes);
@@ -87,7 +88,7 @@ impl HyStart {
         }
     }
 
-    /// RFC 9406 §4.2, with L infinite as on Linux, paced or not: a receiver that gathers 64 KiB into one
+    /// RFC 9406 §4.2 (RFC9406-4.2-d), with L infinite (RFC9406-4.2-b) as on Linux, paced or not: a receiver that gathers 64 KiB into one
     /// acknowledgement would never let a window of L segments an ACK grow.
     fn grow(&mut self, window: &mut Window, delivered_bytes: u32) {
         match &mut self.css {
@@ -102,6 +103,7 @@ impl HyStart {
         }
     }
 
+    /// RFC9406-4.2-c and RFC9406-4.2-e.
     fn on_rtt(&mut self, rtt: Duration) {
         let rtt = u32::try_from(rtt.as_micros()).unwrap_or(INFINITE - 1);
         self.current_round_min_rtt = self.current_round_min_rtt.min(rtt);
@@ -127,3 +129,6 @@ impl HyStart {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -271,7 +271,7 @@ impl Congestion {
     }
 
     /// An episode begins: ssthresh is lowered (RFC 5681 §3.2 step 2, RFC 3168 §6.1.2), and cwnd stays for recovery to
-    /// lower.
+    /// lower (RFC9438-4.6-b).
     pub(crate) fn on_congestion(&mut self, now: Instant, cause: Cause, in_flight: u32) {
         let trigger = match cause {
             Cause::Loss => Trigger::Loss,
@@ -281,7 +281,7 @@ impl Congestion {
         self.episode = Episode::Reducing;
     }
 
-    /// The retransmission timer has fired (RFC 5681 §3.1, equation 4): the loss window is one segment. ssthresh stays
+    /// The retransmission timer has fired (RFC 5681 §3.1, equation 4; RFC9438-4.8-a): the loss window is one segment. ssthresh stays
     /// if this episode has lowered it already, be it that the same data timed out before, or that it was being repaired
     /// (Linux's tcp_enter_loss).
     pub(crate) fn on_timeout(&mut self, now: Instant, in_flight: u32) {
@@ -319,7 +319,7 @@ impl Congestion {
         self.window.set_cwnd(self.window.ssthresh.min(without_burst));
     }
 
-    /// The last episode, which may be over, was a mistake: nothing was lost (RFC 4015 §3.3, RFC 9438 §4.9, Linux's
+    /// The last episode, which may be over, was a mistake: nothing was lost (RFC 4015 §3.3, RFC9438-4.9.1, RFC9438-4.9.2, Linux's
     /// tcp_undo_cwnd_reduction). Ends it.
     pub(crate) fn undo(&mut self) {
         self.episode = Episode::None;

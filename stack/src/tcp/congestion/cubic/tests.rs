@@ -121,6 +121,31 @@ fn after_a_timeout_the_curve_begins_anew() {
     assert!(curve.plateau.abs_diff(700 * MSS) <= MSS);
 }
 
+/// RFC9438-4.10-b.
+#[test]
+fn slow_start_that_ends_by_delay_leaves_a_plateau() {
+    let mut flow = Flow::new(10 * MSS);
+    let mut una = 0;
+    let mut rtt = 50;
+    while flow.window.ssthresh == u32::MAX {
+        let (end, cwnd) = (una + flow.window.cwnd, flow.window.cwnd);
+        while una < end {
+            una += MSS;
+            let mut ack = ack(flow.now, una, MSS);
+            ack.rtt = Some(Duration::from_millis(rtt));
+            ack.nxt = crate::tcp::SeqNumber(end + (flow.window.cwnd - cwnd));
+            flow.cubic.on_ack(&mut flow.window, &ack, true);
+        }
+        rtt += 10;
+        assert!(rtt < 1000);
+    }
+    let cwnd = flow.window.cwnd;
+    flow.round();
+    let Stage::Avoiding(curve) = &flow.cubic.stage else { panic!("not in congestion avoidance") };
+    assert_eq!((curve.k, curve.is_plateau_known), (0, false));
+    assert!(curve.plateau.abs_diff(cwnd) <= 2 * MSS);
+}
+
 // RFC 9438 §5.8.
 #[test]
 fn time_without_use_does_not_count() {
