@@ -41,9 +41,9 @@ fn a_longer_round_trip_slows_slow_start_down() {
     let mut start = Start::new();
     assert_eq!(start.round(50_000), 10);
     assert_eq!(start.round(50_000), 20);
-    // 6.25 ms longer: from the eighth sample on a quarter.
+    // 6.25 ms longer: from the eighth sample of the round on a quarter.
     let growth = start.round(56_300);
-    assert!((40 / 4..=40 / 4 + 9).contains(&growth), "{growth}");
+    assert!((10..30).contains(&growth), "{growth}");
     let segs = start.window.cwnd / MSS;
     let growth = start.round(56_300);
     assert!(growth.abs_diff(segs / 4) <= 1, "{growth} of {segs}");
@@ -84,7 +84,7 @@ fn a_delay_that_goes_away_brings_slow_start_back() {
     start.round(50_000);
     assert!(start.hystart.css.is_none());
     let segs = start.window.cwnd / MSS;
-    assert_eq!(start.round(50_000), segs);
+    assert!(start.round(50_000).abs_diff(segs) <= 1);
 }
 
 /// RFC9406-4.2-f.
