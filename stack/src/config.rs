@@ -196,6 +196,11 @@ pub struct TcpConfig {
     pub max_buffer_bytes: usize,
     /// TCP_CONGESTION of a new socket. CUBIC (Linux's `tcp_congestion_control`).
     pub congestion: CongestionControl,
+    /// Whether data is paced for every algorithm, as with Linux's `fq` queueing discipline: in bursts of a millisecond, at
+    /// twice cwnd a round trip in slow start and 1.2 times later (Linux's `tcp_pacing_ss_ratio` and
+    /// `tcp_pacing_ca_ratio`). BBR is always paced, and so is a socket with SO_MAX_PACING_RATE. Off: it needs a timer for
+    /// each burst.
+    pub pacing: bool,
     /// Segments in the initial window. 10 (RFC 6928, Linux).
     pub initial_window_segs: u32,
     /// Full segments that a connection makes in one go, as far as its windows allow; at most 64 KiB. 16: the work that is
@@ -284,6 +289,7 @@ impl Default for TcpConfig {
             auto_tune_buffers: true,
             max_buffer_bytes: 32 << 20,
             congestion: CongestionControl::Cubic,
+            pacing: false,
             initial_window_segs: 10,
             max_run_segs: 16,
             initial_rto: Duration::from_secs(1),

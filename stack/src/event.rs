@@ -50,6 +50,8 @@ pub struct Deadline {
 pub enum DeadlineKind {
     /// Neighbour resolution, duplicate address detection, reassembly, expiry of path MTUs.
     Network,
+    /// The next burst of a TCP connection that is paced.
+    Pacing,
     /// TCP retransmission (RFC 6298).
     Retransmit,
     /// TCP: the end of a flight is probed (RFC 8985 §7).

@@ -53,6 +53,10 @@ pub enum SocketOption {
     /// TCP_FASTOPEN on a listener: SYNs with a cookie may carry data (RFC 7413), and so many connections that began so may
     /// wait for their handshake to end. 0, as from the start: none.
     FastOpen(usize),
+    /// SO_MAX_PACING_RATE in bytes a second: data goes out at no more than this, and never in bursts of more than a
+    /// millisecond. `None` takes the limit away, and with it the pacing, unless the algorithm or
+    /// [`TcpConfig::pacing`](crate::TcpConfig::pacing) asks for it.
+    MaxPacingRate(Option<u64>),
     /// TCP_MAXSEG in bytes, 88 to 32,767, before the connection is opened.
     MaxSegment(u16),
     /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
@@ -103,6 +107,8 @@ pub struct SocketOptions {
     pub congestion: CongestionControl,
     /// TCP_FASTOPEN: connections that may be opened fast at once.
     pub fast_open: usize,
+    /// SO_MAX_PACING_RATE, if set.
+    pub max_pacing_rate: Option<u64>,
     /// TCP_MAXSEG, if set.
     pub max_segment: Option<u16>,
     /// IP_TTL, if set.
@@ -135,6 +141,7 @@ impl SocketOptions {
             oob_inline: false,
             nodelay: false,
             congestion: config.tcp.congestion,
+            max_pacing_rate: None,
             keepalive: false,
             keepalive_idle: config.tcp.keepalive_idle,
             keepalive_interval: config.tcp.keepalive_interval,
@@ -160,6 +167,7 @@ impl SocketOptions {
             nodelay: tcp.nodelay,
             congestion: tcp.congestion,
             fast_open: 0,
+            max_pacing_rate: tcp.max_pacing_rate,
             max_segment: None,
             ttl: None,
             v6_only: false,
@@ -212,6 +220,10 @@ impl SocketOptions {
             SocketOption::NoDelay(on) => self.nodelay = on,
             SocketOption::Congestion(kind) => self.congestion = kind,
             SocketOption::FastOpen(limit) => self.fast_open = limit,
+            SocketOption::MaxPacingRate(rate) => {
+                check(rate != Some(0))?;
+                self.max_pacing_rate = rate;
+            }
             SocketOption::MaxSegment(mss) => {
                 check((88..=32767).contains(&mss))?;
                 self.max_segment = Some(mss);
@@ -245,6 +257,7 @@ impl SocketOptions {
             oob_inline: self.oob_inline,
             nodelay: self.nodelay,
             congestion: self.congestion,
+            max_pacing_rate: self.max_pacing_rate,
             keepalive: self.keepalive,
             keepalive_idle: self.keepalive_idle,
             keepalive_interval: self.keepalive_interval,

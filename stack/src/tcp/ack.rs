@@ -464,6 +464,9 @@ impl Connection {
                 rate: self.rate.take_sample(news.newest, min_rtt),
             });
         }
+        if self.congestion.wants_limited_samples() {
+            self.rate.on_application_limited(in_flight);
+        }
         if self.recovery.is_reducing() && !self.congestion.controls_recovery() {
             let is_safe = news.advanced && news.lost_bytes == 0;
             let progress = Progress { delivered: news.delivered_bytes, is_safe, in_flight };

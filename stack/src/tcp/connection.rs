@@ -9,6 +9,7 @@ use core::time::Duration;
 use super::congestion::{Congestion, CongestionControl};
 use super::ecn::{EcnMode, EcnState};
 use super::fast_open::FastOpen;
+use super::pacing::Pacer;
 use super::rack::Rack;
 use super::rate::RateSampler;
 use super::receiver::Receiver;
@@ -47,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) nodelay: bool,
     /// TCP_CONGESTION.
     pub(crate) congestion: CongestionControl,
+    /// SO_MAX_PACING_RATE, in bytes a second.
+    pub(crate) max_pacing_rate: Option<u64>,
     /// SO_KEEPALIVE.
     pub(crate) keepalive: bool,
     pub(crate) keepalive_idle: Duration,
@@ -145,6 +148,7 @@ pub(crate) struct Connection {
     pub(super) syn_sent_at: Option<Instant>,
     pub(super) timed_out: Option<TimedOut>,
     pub(super) congestion: Congestion,
+    pub(super) pacer: Pacer,
     pub(super) recovery: Recovery,
     pub(super) ecn: EcnState,
     pub(super) scoreboard: Scoreboard,
@@ -202,6 +206,7 @@ impl Connection {
             scoreboard: Scoreboard::default(),
             rack: Rack::new(isn),
             rate: RateSampler::new(ctx.now),
+            pacer: Pacer::new(ctx.now),
             timers: Timers::new(),
             retries: Retries::default(),
             pending: Pending::default(),

@@ -18,7 +18,6 @@ mod header;
 mod input;
 mod isn;
 mod output;
-#[allow(dead_code, reason = "the output that asks for it follows")]
 mod pacing;
 mod pressure;
 mod prr;

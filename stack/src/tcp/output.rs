@@ -51,7 +51,7 @@ impl Connection {
             _ => {
                 let pure_ack = if self.ecn.owes_pure_ack() { self.poll_ack(ctx) } else { None };
                 let may_send_data = pure_ack.is_none() && self.state.may_have_unsent();
-                let data = if may_send_data { self.poll_data(ctx) } else { pure_ack };
+                let data = if may_send_data { self.poll_paced_data(ctx) } else { pure_ack };
                 data.or_else(|| self.poll_keepalive(ctx)).or_else(|| self.poll_ack(ctx))
             }
         }
@@ -114,20 +114,25 @@ impl Connection {
         Some(Run::one(header, Payload::new()))
     }
 
-    /// Data and FIN: what is lost, a loss probe, a window probe, or what is next.
-    fn poll_data(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
-        let loss_probe = core::mem::take(&mut self.pending.loss_probe);
-        let is_losing = self.wants_to_resend();
-        if !is_losing && !loss_probe && !self.snd.has_unsent() {
+    pub(super) fn has_data_to_send(&self) -> bool {
+        self.pending.loss_probe || self.snd.has_unsent() || self.wants_to_resend()
+    }
+
+    /// Data and FIN: what is lost, a loss probe, a window probe, or what is next. `burst`: what the pace allows; a segment
+    /// in any case.
+    pub(super) fn poll_data(&mut self, ctx: &mut Ctx<'_>, burst: u32) -> Option<Run> {
+        if !self.has_data_to_send() {
             return None;
         }
+        let loss_probe = core::mem::take(&mut self.pending.loss_probe);
+        let is_losing = self.wants_to_resend();
         let mss = self.effective_mss(ctx);
         if loss_probe && let Some(run) = self.send_loss_probe(ctx, mss) {
             return Some(run);
         }
         let in_flight = self.in_flight();
         if is_losing {
-            let run = self.resend(ctx, mss);
+            let run = self.resend(ctx, mss, burst);
             if run.is_some() || in_flight > 0 {
                 return run;
             }
@@ -138,7 +143,7 @@ impl Connection {
         let plan =
             if is_losing { Plan::WaitForWindow } else { self.snd.plan(mss, room, self.settings.nodelay) };
         match plan {
-            Plan::Send { len, fin } => Some(self.send_run(ctx, mss, len, fin)),
+            Plan::Send { len, fin } => Some(self.send_run(ctx, mss, len, fin, burst)),
             Plan::WaitForWindow if in_flight == 0 => {
                 // RFC 9293 §3.8.6.1 (MUST-35, MUST-36): nobody else would speak; the peer's window update
                 // may have been lost.
@@ -188,11 +193,11 @@ impl Connection {
     }
 
     /// The planned segment from SND.NXT on and, if it is full, those that may follow it.
-    fn send_run(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool) -> Run {
+    fn send_run(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool, burst: u32) -> Run {
         let in_flight = self.in_flight();
         let seq = self.snd.nxt;
         // RFC 3168 §6.1.2: CWR is in one segment only.
-        let max_segs = if self.ecn.owes_cwr() { 1 } else { self.max_run_segs(ctx, mss) };
+        let max_segs = if self.ecn.owes_cwr() { 1 } else { self.max_run_segs(ctx, mss, burst) };
         let full = mss as usize;
         let (mut len, mut fin, mut last, mut segs) = (len, fin, len, 1);
         self.snd.on_sent(len, fin, len == full);
@@ -222,9 +227,9 @@ impl Connection {
         self.data_run(ctx, seq, len, fin, mss as usize)
     }
 
-    /// Segments in one run: at most what fits into an IP packet.
-    pub(super) fn max_run_segs(&self, ctx: &Ctx<'_>, mss: u32) -> u32 {
-        let most = MAX_RUN_BYTES / mss;
+    /// Segments in one run: at most what fits into an IP packet and into the burst that the pace allows.
+    pub(super) fn max_run_segs(&self, ctx: &Ctx<'_>, mss: u32, burst: u32) -> u32 {
+        let most = MAX_RUN_BYTES.min(burst) / mss;
         u32::try_from(ctx.config.tcp.max_run_segs).unwrap_or(u32::MAX).min(most).max(1)
     }
 

@@ -1,7 +1,14 @@
 //! Pacing: data goes out at a rate, in bursts of about a millisecond, instead of as fast as the windows allow.
+//!
+//! BBR is always paced, at the rate that its model gives. The other algorithms are if SO_MAX_PACING_RATE or
+//! [`TcpConfig::pacing`](crate::TcpConfig::pacing) asks for it, at a multiple of a window a round trip.
 
 use core::time::Duration;
 
+use super::rate::per_second;
+use super::timer::Timer;
+use super::{Connection, Run};
+use crate::Ctx;
 use crate::time::Instant;
 
 /// The most that one burst holds, whatever the rate: one super-segment.
@@ -10,6 +17,10 @@ const MAX_QUANTUM: u32 = 64 << 10;
 const QUANTUM_SHIFT: u32 = 10;
 /// Below this many bytes a second even two segments at once would be a burst (draft-ietf-ccwg-bbr §5.6.3: 1.2 Mbit/s).
 const SLOW: u64 = 150_000;
+/// In percent of a window a round trip: Linux's tcp_pacing_ss_ratio, while cwnd is less than half of ssthresh, and
+/// tcp_pacing_ca_ratio. More than one window, so that cwnd, not the pace, decides.
+const SLOW_START_RATIO: u64 = 200;
+const AVOIDANCE_RATIO: u64 = 120;
 
 /// How many bytes go out together at this rate (bytes a second): about a millisecond of them, at least two segments as
 /// Linux's tcp_tso_autosize has it, one on a slow path.
@@ -23,25 +34,80 @@ pub(crate) fn quantum(rate: u64, mss: u32) -> u32 {
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     next_at: Instant,
+    /// Bytes of a burst that has begun.
+    burst: u32,
 }
 
 impl Pacer {
     pub(crate) fn new(now: Instant) -> Pacer {
-        Pacer { next_at: now }
+        Pacer { next_at: now, burst: 0 }
     }
 
-    /// When something may go out; `None` if that is now. One that comes late by no more than a burst has its
-    /// loss made good by [`on_sent`](Pacer::on_sent).
+    /// When something may go out; `None` if that is now.
     pub(crate) fn wait_until(&self, now: Instant) -> Option<Instant> {
         (self.next_at > now).then_some(self.next_at)
     }
 
-    /// `bytes` went out at `rate` bytes a second. A timer that fired late is made good, up to half of what this burst
-    /// takes (Linux's tcp_update_skb_after_send): not more, for then it was not the timer that was late.
-    pub(crate) fn on_sent(&mut self, now: Instant, bytes: u32, rate: u64) {
-        let nanos = u64::from(bytes).saturating_mul(1_000_000_000) / rate.max(1);
+    /// What is left of the burst of `quantum` bytes that may go out now.
+    fn room(&self, quantum: u32) -> u32 {
+        quantum.saturating_sub(self.burst)
+    }
+
+    /// `bytes` go out at `rate` bytes a second; once a burst of `quantum` is out, there is a pause. A timer that fired
+    /// late is made good, up to half of what the burst takes (Linux's tcp_update_skb_after_send): not more, for then
+    /// it was not the timer that was late.
+    pub(crate) fn on_sent(&mut self, now: Instant, bytes: u32, rate: u64, quantum: u32) {
+        self.burst = self.burst.saturating_add(bytes);
+        if self.burst < quantum {
+            return;
+        }
+        let nanos = u64::from(core::mem::take(&mut self.burst)).saturating_mul(1_000_000_000) / rate.max(1);
         let late = now.duration_since(self.next_at).min(Duration::from_nanos(nanos / 2));
         self.next_at = now + Duration::from_nanos(nanos) - late;
+    }
+}
+
+impl Connection {
+    /// The rate at which data goes out, in bytes a second; `None` for as fast as the windows allow.
+    pub(super) fn pacing_rate(&self, ctx: &Ctx<'_>) -> Option<u64> {
+        let limit = self.settings.max_pacing_rate;
+        let rate = match self.congestion.pacing_rate() {
+            Some(rate) => Some(rate),
+            None if limit.is_some() || ctx.config.tcp.pacing => self.window_rate(),
+            None => return None,
+        };
+        match (rate, limit) {
+            (Some(rate), Some(limit)) => Some(rate.min(limit)),
+            (rate, limit) => rate.or(limit),
+        }
+    }
+
+    /// Linux's tcp_update_pacing_rate. None before there is a round trip.
+    fn window_rate(&self) -> Option<u64> {
+        let srtt = self.rtt.srtt()?;
+        let cwnd = self.congestion.cwnd();
+        let ratio = if cwnd < self.congestion.ssthresh() / 2 { SLOW_START_RATIO } else { AVOIDANCE_RATIO };
+        Some(per_second(cwnd, srtt).saturating_mul(ratio) / 100)
+    }
+
+    /// Data and FIN, at the pace.
+    pub(super) fn poll_paced_data(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
+        let Some(rate) = self.pacing_rate(ctx) else { return self.poll_data(ctx, u32::MAX) };
+        if !self.has_data_to_send() {
+            self.timers.stop(Timer::Pacing);
+            return None;
+        }
+        if let Some(at) = self.pacer.wait_until(ctx.now)
+            && !self.pending.loss_probe
+        {
+            self.timers.arm(Timer::Pacing, at);
+            return None;
+        }
+        let quantum = quantum(rate, self.congestion.mss());
+        let run = self.poll_data(ctx, self.pacer.room(quantum))?;
+        // A run is at most 64 KiB.
+        self.pacer.on_sent(ctx.now, run.payload_len() as u32, rate, quantum);
+        Some(run)
     }
 }
 
@@ -63,7 +129,7 @@ mod tests {
         let mut now = Instant::ZERO;
         let mut bytes = 0;
         while now < Instant::from_secs(10) {
-            pacer.on_sent(now, 10_000, 1_000_000);
+            pacer.on_sent(now, 10_000, 1_000_000, 10_000);
             bytes += 10_000;
             // 3 ms late each time, of 10.
             now = pacer.wait_until(now).unwrap() + Duration::from_millis(3);
@@ -74,7 +140,16 @@ mod tests {
     #[test]
     fn a_pause_earns_nothing() {
         let mut pacer = Pacer::new(Instant::ZERO);
-        pacer.on_sent(Instant::from_secs(5), 10_000, 1_000_000);
+        pacer.on_sent(Instant::from_secs(5), 10_000, 1_000_000, 10_000);
         assert_eq!(pacer.wait_until(Instant::from_secs(5)), Some(Instant::from_millis(5_005)));
+    }
+
+    #[test]
+    fn a_burst_may_go_out_in_parts() {
+        let mut pacer = Pacer::new(Instant::ZERO);
+        pacer.on_sent(Instant::ZERO, 3000, 10_000_000, 10_000);
+        assert_eq!((pacer.wait_until(Instant::ZERO), pacer.room(10_000)), (None, 7000));
+        pacer.on_sent(Instant::ZERO, 7000, 10_000_000, 10_000);
+        assert_eq!(pacer.wait_until(Instant::ZERO), Some(Instant::from_millis(1)));
     }
 }

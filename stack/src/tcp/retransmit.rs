@@ -19,10 +19,10 @@ impl Connection {
 
     /// What is lost, from the front on, as far as the windows allow: a segment, or a run of them. The segment at SND.UNA goes
     /// out beyond the edge of a window that shrank meanwhile, too (RFC 9293 §3.8.6, MAY-7; RFC 6675 §5, RFC 6582 §3.2).
-    pub(super) fn resend(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Option<Run> {
+    pub(super) fn resend(&mut self, ctx: &mut Ctx<'_>, mss: u32, burst: u32) -> Option<Run> {
         let in_flight = self.in_flight();
         let room = self.congestion.cwnd().saturating_sub(in_flight);
-        let segs = (room / mss).min(self.max_run_segs(ctx, mss));
+        let segs = (room / mss).min(self.max_run_segs(ctx, mss, burst));
         let max = match segs {
             0 if in_flight == 0 => mss,
             0 => room,

@@ -16,6 +16,8 @@ pub(super) enum Timer {
     LossProbe,
     /// Something may count as lost then (RFC 8985 §6.3).
     Reorder,
+    /// The next burst is due.
+    Pacing,
     /// Something in flight is not acknowledged (RFC 6298 §5).
     Retransmit,
     /// Nothing is in flight and the peer's window is in the way (RFC 9293 §3.8.6.1).
@@ -28,9 +30,10 @@ pub(super) enum Timer {
 
 impl Timer {
     /// In the order in which they fire at one time: a loss probe puts off the time-out.
-    const ALL: [Timer; 7] = [
+    const ALL: [Timer; 8] = [
         Timer::LossProbe,
         Timer::Reorder,
+        Timer::Pacing,
         Timer::Retransmit,
         Timer::Persist,
         Timer::DelayedAck,
@@ -42,6 +45,7 @@ impl Timer {
         match self {
             Timer::LossProbe => DeadlineKind::LossProbe,
             Timer::Reorder => DeadlineKind::Reorder,
+            Timer::Pacing => DeadlineKind::Pacing,
             Timer::Retransmit => DeadlineKind::Retransmit,
             Timer::Persist => DeadlineKind::Persist,
             Timer::DelayedAck => DeadlineKind::DelayedAck,
@@ -128,6 +132,8 @@ impl Connection {
             match timer {
                 Timer::LossProbe => self.on_loss_probe_timer(ctx),
                 Timer::Reorder => self.on_reorder_timer(ctx),
+                // What is next goes out when it is asked for.
+                Timer::Pacing => {}
                 Timer::Retransmit => self.on_retransmit_timer(ctx),
                 Timer::Persist => self.on_persist_timer(ctx),
                 // RFC 9293 §3.8.6.3 (MUST-40): an acknowledgement has waited long enough.

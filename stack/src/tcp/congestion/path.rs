@@ -190,7 +190,7 @@ impl Net {
         let flow = &mut self.flows[index];
         if bytes > 0 {
             if let Some(rate) = rate {
-                flow.pacer.on_sent(now, bytes, rate);
+                flow.pacer.on_sent(now, bytes, rate, bytes);
             }
             flow.cc.on_sent(&Sent {
                 now,

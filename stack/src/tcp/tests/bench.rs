@@ -64,6 +64,7 @@ impl Host {
             oob_inline: false,
             nodelay: false,
             congestion: tcp.congestion,
+            max_pacing_rate: None,
             keepalive: false,
             keepalive_idle: tcp.keepalive_idle,
             keepalive_interval: tcp.keepalive_interval,
