@@ -45,7 +45,8 @@ impl Connection {
             State::SynSent => self.poll_syn(ctx),
             State::SynReceived => {
                 let first = self.poll_syn(ctx);
-                let data = if first.is_none() && self.is_fast_server() { self.poll_data(ctx) } else { first };
+                let data =
+                    if first.is_none() && self.is_fast_server() { self.poll_paced_data(ctx) } else { first };
                 data.or_else(|| self.poll_ack(ctx))
             }
             _ => {
