@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan::{SocketKind, SocketOption};
+use portolan::{SocketKind, SocketOption, TcpInfo};
 
 use crate::Handle;
 use crate::socket::{Socket, domain_of};
@@ -280,6 +280,11 @@ impl TcpStream {
     /// Any other option.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.socket.set_option(option)
+    }
+
+    /// What can be known of the connection: round trips, windows, losses, rates (TCP_INFO).
+    pub fn info(&self) -> io::Result<TcpInfo> {
+        self.socket.call(|stack, now, d| stack.info(now, d))
     }
 
     /// The stack that it belongs to.

@@ -65,6 +65,7 @@ pub use socket::{Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOpt
 pub use stack::Stack;
 pub use stats::{DropReason, Stats};
 pub use tcp::CongestionControl;
+pub use tcp::{CongestionState, TcpInfo};
 pub use time::Instant;
 
 use memory::Budget;

@@ -18,6 +18,7 @@ use crate::event::Readiness;
 use crate::network::Network;
 use crate::ports::Binding;
 use crate::stack::Stack;
+use crate::tcp::TcpInfo;
 use crate::time::Instant;
 
 /// The descriptor calls. They never block: they return [`Error::WouldBlock`], and an event says when to try again.
@@ -261,6 +262,14 @@ impl Stack {
             options.quick_ack = stream.connection.is_quick_ack();
         }
         Ok(options)
+    }
+
+    /// What can be known of a stream's connection (TCP_INFO). `NotConnected` if there is none and was none.
+    pub fn info(&self, now: Instant, d: Descriptor) -> Result<TcpInfo> {
+        match &self.sockets.socket(d)?.1.role {
+            Role::Stream(stream) => Ok(stream.info(now, &self.core.config)),
+            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Err(Error::NotConnected),
+        }
     }
 
     /// SO_ERROR: the error that waits, which this clears.

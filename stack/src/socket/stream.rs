@@ -13,11 +13,13 @@ use super::sockets::{Sent, Sockets, Target, stream_role};
 use super::stream_input::segment_packet;
 use super::{Descriptor, Shutdown, SocketId, SocketOptions};
 use crate::Ctx;
+use crate::config::Config;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::error::{Error, Result};
 use crate::network::{InterfaceId, Network};
 use crate::shared::Shared;
-use crate::tcp::{Connection, IsnGenerator, OpenParams, Run, SeqNumber, State};
+use crate::tcp::{Connection, IsnGenerator, OpenParams, Run, SeqNumber, State, TcpInfo};
+use crate::time::Instant;
 
 /// A socket with a connection.
 #[derive(Debug)]
@@ -40,6 +42,11 @@ impl Stream {
     /// The link that its link-local addresses are on.
     pub(super) fn iface(&self) -> Option<InterfaceId> {
         iface_of(self.tuple.scope)
+    }
+
+    /// What can be known of the connection.
+    pub(super) fn info(&self, now: Instant, config: &Config) -> TcpInfo {
+        self.connection.info(now, config, header_bytes(self.tuple.remote.addr))
     }
 
     /// What the account holds for it: the records, options that it shares with nobody, and the queues.
@@ -444,8 +451,12 @@ fn default_mss(remote: IpAddr) -> u16 {
 }
 
 pub(super) fn mss_for_mtu(mtu: usize, remote: IpAddr) -> u16 {
-    let headers = if remote.is_ipv4() { 40 } else { 60 };
-    u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX)
+    u16::try_from(mtu.saturating_sub(header_bytes(remote) as usize)).unwrap_or(u16::MAX)
+}
+
+/// The headers of IP and TCP without options.
+fn header_bytes(remote: IpAddr) -> u32 {
+    if remote.is_ipv4() { 40 } else { 60 }
 }
 
 /// Linux: 0.0.0.0 and `::` as destinations mean this host.

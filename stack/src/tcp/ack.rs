@@ -137,6 +137,7 @@ impl Connection {
     /// SND.UNA moves.
     fn take_acked(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
         news.acked_bytes = self.snd.on_ack(header.ack);
+        self.counters.on_acked(news.acked_bytes);
         if self.timed_out.is_some_and(|timed_out| header.ack.after(timed_out.end)) {
             self.timed_out = None;
         }
@@ -203,6 +204,7 @@ impl Connection {
 
     fn on_dsack(&mut self, ctx: &mut Ctx<'_>, left: SeqNumber, right: SeqNumber) {
         ctx.stats.tcp_dsacks_received += 1;
+        self.counters.on_dsack();
         self.recovery.on_dsack(left, right);
         // What the loss probe repeated says nothing about reordering (RFC 8985 §7.4).
         if !self.recovery.probe.is_some_and(|probe| probe.is_repeated && right == probe.end) {
@@ -278,18 +280,23 @@ impl Connection {
         })
     }
 
+    /// RFC 8985 §6.2 step 4: how long a loss waits for proof that it is no reordering.
+    pub(super) fn reordering_window(&self) -> Duration {
+        let srtt = self.rtt.srtt().unwrap_or_default();
+        let path = PathTimes { min_rtt: self.rtt.min_rtt().unwrap_or(srtt), srtt };
+        let sacked_segs = self.scoreboard.sacked() / self.congestion.mss().max(1);
+        self.rack.reordering_window(self.recovery.is_repairing(), sacked_segs, path)
+    }
+
     /// RFC 8985 §6.2: what is lost by now, and when to look again.
     pub(super) fn mark_overdue(&mut self, ctx: &Ctx<'_>) -> u32 {
-        let Connection { scoreboard, rack, rtt, recovery, timers, rate, congestion, .. } = self;
-        if rack.is_first(scoreboard.first_sending_at()) && scoreboard.sacked() == 0 {
+        if self.rack.is_first(self.scoreboard.first_sending_at()) && self.scoreboard.sacked() == 0 {
             // Nothing that was sent later has arrived.
-            timers.stop(Timer::Reorder);
+            self.timers.stop(Timer::Reorder);
             return 0;
         }
-        let srtt = rtt.srtt().unwrap_or_default();
-        let path = PathTimes { min_rtt: rtt.min_rtt().unwrap_or(srtt), srtt };
-        let sacked_segs = scoreboard.sacked() / congestion.mss().max(1);
-        let window = rack.reordering_window(recovery.is_repairing(), sacked_segs, path);
+        let window = self.reordering_window();
+        let Connection { scoreboard, rack, timers, rate, congestion, .. } = self;
         let mut bytes = 0;
         let mut lost = |sent: &Sent| {
             bytes += sent.len();
@@ -447,6 +454,10 @@ impl Connection {
             news.newest_sent_at.filter(|_| !news.has_repeated).map(|sent_at| ctx.now.duration_since(sent_at));
         if news.delivered_bytes > 0 || news.lost_bytes > 0 {
             let min_rtt = self.rtt.min_rtt();
+            let rate = self.rate.take_sample(news.newest, min_rtt);
+            if let Some(sample) = &rate {
+                self.counters.on_rate(sample);
+            }
             self.congestion.on_ack(&Ack {
                 now: ctx.now,
                 phase,
@@ -461,7 +472,7 @@ impl Connection {
                 srtt: self.rtt.srtt(),
                 una: self.snd.una,
                 nxt: self.snd.nxt,
-                rate: self.rate.take_sample(news.newest, min_rtt),
+                rate,
             });
         }
         if self.congestion.wants_limited_samples() {

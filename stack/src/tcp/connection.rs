@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::congestion::{Congestion, CongestionControl};
+use super::counters::Counters;
 use super::ecn::{EcnMode, EcnState};
 use super::fast_open::FastOpen;
 use super::pacing::Pacer;
@@ -169,6 +170,7 @@ pub(crate) struct Connection {
     pub(super) progress: bool,
     /// Until the handshake is over, if it carried data or was about to.
     pub(super) fast_open: Option<Box<FastOpen>>,
+    pub(super) counters: Counters,
 }
 
 impl Connection {
@@ -218,6 +220,7 @@ impl Connection {
             next_challenge_at: Instant::ZERO,
             progress: false,
             fast_open: None,
+            counters: Counters::default(),
         }
     }
 

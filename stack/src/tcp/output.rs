@@ -32,6 +32,9 @@ impl Connection {
                 header.window,
                 run.payload_len()
             );
+            self.counters.on_sent(run);
+        } else {
+            self.note_activity(ctx.now);
         }
         run
     }

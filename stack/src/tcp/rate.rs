@@ -197,6 +197,11 @@ impl RateSampler {
         self.delivered
     }
 
+    /// Of this, what met congestion; it wraps.
+    pub(crate) fn delivered_ce(&self) -> u32 {
+        self.delivered_ce
+    }
+
     pub(crate) fn is_application_limited(&self) -> bool {
         self.application_limited_until > 0
     }

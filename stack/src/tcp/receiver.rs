@@ -89,7 +89,7 @@ pub(super) struct Receiver {
     /// Linux's rcv_ssthresh: the largest window that is offered now, however large the buffer is.
     ssthresh: u32,
     /// Once full segments have come.
-    sizing: Option<Box<RightSizing>>,
+    pub(super) sizing: Option<Box<RightSizing>>,
     /// The window of our SYN or SYN-ACK, which is never scaled (RFC 7323 §2.2); repetitions offer the same.
     syn_window: u16,
     queue: RecvQueue,
@@ -175,6 +175,21 @@ impl Receiver {
             self.buffer_bytes = clamp_buffer(settings.receive_buffer_bytes);
             self.ssthresh = self.buffer_bytes;
         }
+    }
+
+    /// The largest payload that came.
+    pub(super) fn mss(&self) -> u16 {
+        self.mss
+    }
+
+    /// When data last came; [`Instant::ZERO`] if none has.
+    pub(super) fn last_data_at(&self) -> Instant {
+        self.last_data_at
+    }
+
+    /// The largest window that is offered now.
+    pub(super) fn ssthresh(&self) -> u32 {
+        self.ssthresh
     }
 
     /// SO_RCVBUF as it is now.

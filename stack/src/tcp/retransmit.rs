@@ -65,6 +65,7 @@ impl Connection {
         // An MSS is at most 65,535.
         self.scoreboard.on_resent(ctx.now, seq, end, mss as u16, stamp);
         self.recovery.on_repeated(bytes, self.timestamps.clock(ctx.now));
+        self.counters.on_resent(bytes.div_ceil(mss), bytes);
         let segs = u64::from(bytes.div_ceil(mss));
         let stats = &mut ctx.stats;
         stats.tcp_retransmits += segs;

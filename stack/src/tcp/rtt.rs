@@ -103,6 +103,15 @@ impl RttEstimator {
         self.back_off = 0;
     }
 
+    /// How often the RTO was doubled.
+    pub(crate) fn backed_off(&self) -> u8 {
+        self.back_off
+    }
+
+    pub(crate) fn rttvar(&self) -> Option<Duration> {
+        self.smoothed.map(|smoothed| Duration::from_nanos(smoothed.rttvar))
+    }
+
     /// Once there is a measurement.
     pub(crate) fn min_rtt(&self) -> Option<Duration> {
         self.min.map(|min| Duration::from_nanos(min.nanos))

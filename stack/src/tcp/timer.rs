@@ -160,6 +160,7 @@ impl Connection {
             // The SYN or SYN-ACK again.
             self.pending.syn = true;
         } else {
+            self.counters.on_timeout();
             self.enter_loss(ctx);
         }
         self.arm_retransmit(ctx.now);

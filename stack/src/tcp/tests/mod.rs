@@ -5,6 +5,7 @@ mod buffers;
 mod closing;
 mod ecn;
 mod hostile;
+mod info;
 mod low_water;
 mod memory;
 mod opening;

@@ -1,0 +1,191 @@
+//! What a connection counts for [`TcpInfo`](super::TcpInfo), and the times that it was held back.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use super::rate::RateSample;
+use super::receiver::Stored;
+use super::{Connection, Run, SeqNumber};
+use crate::time::Instant;
+
+/// Counts of one connection. What only data can move is made with the first data.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// These two wrap.
+    pub(super) segs_in: u32,
+    pub(super) segs_out: u32,
+    pub(super) flow: Option<Box<Flow>>,
+}
+
+/// What there is to count once data flows. Names are those of Linux's tcp_sock.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    pub(super) data_segs_in: u32,
+    pub(super) data_segs_out: u32,
+    pub(super) bytes_received: u64,
+    pub(super) bytes_acked: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_retrans: u64,
+    pub(super) total_retrans: u32,
+    pub(super) rcv_ooopack: u32,
+    pub(super) dsack_dups: u32,
+    pub(super) total_rto: u32,
+    /// Bytes a second.
+    pub(super) delivery_rate: u64,
+    pub(super) delivery_rate_app_limited: bool,
+    pub(super) chrono: Chrono,
+}
+
+/// What the sender is doing (Linux's tcp_chrono).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// Nothing is queued or in flight.
+    #[default]
+    Idle,
+    /// The path, the congestion window or the program decides.
+    Busy,
+    /// The peer's window is in the way.
+    WindowLimited,
+    /// Everything is sent, and the program may not write more.
+    BufferLimited,
+}
+
+/// How long the sender has done what.
+#[derive(Debug, Default)]
+pub(super) struct Chrono {
+    activity: Activity,
+    since: Instant,
+    busy: Duration,
+    window_limited: Duration,
+    buffer_limited: Duration,
+}
+
+impl Chrono {
+    fn set(&mut self, now: Instant, activity: Activity) {
+        if activity == self.activity {
+            return;
+        }
+        let elapsed = now.duration_since(self.since);
+        match self.activity {
+            Activity::Idle => {}
+            Activity::Busy => self.busy += elapsed,
+            Activity::WindowLimited => self.window_limited += elapsed,
+            Activity::BufferLimited => self.buffer_limited += elapsed,
+        }
+        self.activity = activity;
+        self.since = now;
+    }
+
+    /// Busy in any way, limited by the window, limited by the buffer; up to now.
+    pub(super) fn times(&self, now: Instant) -> (Duration, Duration, Duration) {
+        let current = |activity| {
+            if self.activity == activity { now.duration_since(self.since) } else { Duration::ZERO }
+        };
+        let window_limited = self.window_limited + current(Activity::WindowLimited);
+        let buffer_limited = self.buffer_limited + current(Activity::BufferLimited);
+        let busy = self.busy + current(Activity::Busy);
+        (busy + window_limited + buffer_limited, window_limited, buffer_limited)
+    }
+}
+
+impl Counters {
+    /// For data, in either direction.
+    fn flow(&mut self) -> &mut Flow {
+        self.flow.get_or_insert_default()
+    }
+
+    /// A segment has come in.
+    pub(super) fn on_segment(&mut self) {
+        self.segs_in = self.segs_in.wrapping_add(1);
+    }
+
+    /// Segments go out.
+    pub(super) fn on_sent(&mut self, run: &Run) {
+        let bytes = run.payload_len();
+        if bytes == 0 {
+            self.segs_out = self.segs_out.wrapping_add(1);
+            return;
+        }
+        // A run is at most 64 KiB.
+        let segs = bytes.div_ceil(run.segment_len()) as u32;
+        self.segs_out = self.segs_out.wrapping_add(segs);
+        let flow = self.flow();
+        flow.data_segs_out = flow.data_segs_out.wrapping_add(segs);
+        flow.bytes_sent += bytes as u64;
+    }
+
+    /// They were sent before.
+    pub(super) fn on_resent(&mut self, segs: u32, bytes: u32) {
+        let flow = self.flow();
+        flow.total_retrans = flow.total_retrans.wrapping_add(segs);
+        flow.bytes_retrans += u64::from(bytes);
+    }
+
+    /// Data was acknowledged; a SYN and a FIN are none.
+    pub(super) fn on_acked(&mut self, bytes: u32) {
+        if let Some(flow) = &mut self.flow {
+            flow.bytes_acked += u64::from(bytes);
+        }
+    }
+
+    pub(super) fn on_dsack(&mut self) {
+        let flow = self.flow();
+        flow.dsack_dups = flow.dsack_dups.wrapping_add(1);
+    }
+
+    pub(super) fn on_timeout(&mut self) {
+        let flow = self.flow();
+        flow.total_rto = flow.total_rto.wrapping_add(1);
+    }
+
+    /// A program that holds the path back does not make it slower (Linux's tcp_rate_gen).
+    pub(super) fn on_rate(&mut self, sample: &RateSample) {
+        let flow = self.flow();
+        let rate = sample.bytes_per_second();
+        if !sample.is_application_limited || rate >= flow.delivery_rate {
+            flow.delivery_rate = rate;
+            flow.delivery_rate_app_limited = sample.is_application_limited;
+        }
+    }
+}
+
+impl Connection {
+    /// A segment with `len` bytes was taken in; RCV.NXT was `nxt` before.
+    pub(super) fn count_data(&mut self, len: usize, nxt: SeqNumber, stored: Stored) {
+        if len == 0 {
+            return;
+        }
+        let flow = self.counters.flow();
+        flow.data_segs_in = flow.data_segs_in.wrapping_add(1);
+        match stored {
+            Stored::InOrder => {
+                // The FIN is no byte.
+                let fin = u32::from(self.rcv.is_fin_received());
+                flow.bytes_received += u64::from((self.rcv.nxt - nxt).saturating_sub(fin));
+            }
+            Stored::OutOfOrder => flow.rcv_ooopack = flow.rcv_ooopack.wrapping_add(1),
+            Stored::Duplicate | Stored::Refused | Stored::Full => {}
+        }
+    }
+
+    /// All that could be sent is: what holds the rest back?
+    pub(super) fn note_activity(&mut self, now: Instant) {
+        if self.counters.flow.is_none() {
+            return;
+        }
+        let activity = if self.snd.queue.len() == 0 && self.snd.outstanding() == 0 {
+            Activity::Idle
+        } else if self.snd.unsent() > 0 {
+            let is_narrow = self.snd.usable_window() < self.congestion.mss().min(self.snd.unsent() as u32);
+            let has_room = self.in_flight() < self.congestion.cwnd();
+            if is_narrow && has_room { Activity::WindowLimited } else { Activity::Busy }
+        } else if !self.has_send_room() && self.in_flight() < self.congestion.cwnd() {
+            Activity::BufferLimited
+        } else {
+            Activity::Busy
+        };
+        if let Some(flow) = &mut self.counters.flow {
+            flow.chrono.set(now, activity);
+        }
+    }
+}

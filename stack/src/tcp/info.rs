@@ -1,0 +1,239 @@
+//! What can be known of a connection: Linux's `tcp_info`.
+
+use core::time::Duration;
+
+use super::congestion::{CongestionControl, Phase};
+use super::counters::Flow;
+use super::ecn::EcnMode;
+use super::{Connection, State};
+use crate::config::Config;
+use crate::time::Instant;
+
+/// Where congestion control stands (tcpi_ca_state).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CongestionState {
+    /// All is well.
+    Open,
+    /// The peer has something beyond a hole; it may be reordering.
+    Disorder,
+    /// The window is being reduced because of ECN.
+    Cwr,
+    /// Losses are being repaired.
+    Recovery,
+    /// The retransmission timer has fired.
+    Loss,
+}
+
+/// What can be known of a connection. Fields have the names of Linux's `tcp_info` without `tcpi_`, its meanings and its
+/// units (segments, bytes), but that times are [`Duration`]s. What Linux counts in segments and the stack in bytes is the
+/// number of full segments that hold those bytes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TcpInfo {
+    /// `ESTABLISHED`, `FIN-WAIT-1`, ...
+    pub state: &'static str,
+    /// Where congestion control stands.
+    pub ca_state: CongestionState,
+    /// TCP_CONGESTION.
+    pub congestion: CongestionControl,
+    /// Time-outs in a row.
+    pub retransmits: u8,
+    /// Probes of a closed window or of a silent peer that were not answered.
+    pub probes: u8,
+    /// How often the RTO was doubled.
+    pub backoff: u8,
+    /// Both ends use timestamps (RFC 7323).
+    pub timestamps: bool,
+    /// Both ends use selective acknowledgements (RFC 2018).
+    pub sack: bool,
+    /// Shift of the windows that the peer sends, if windows are scaled.
+    pub snd_wscale: Option<u8>,
+    /// Shift of the windows that we send, if windows are scaled.
+    pub rcv_wscale: Option<u8>,
+    /// ECN was negotiated, as of RFC 3168 or RFC 9768.
+    pub ecn: bool,
+    /// The last sample of the delivery rate was limited by the program.
+    pub delivery_rate_app_limited: bool,
+    /// The retransmission time-out, back-off included.
+    pub rto: Duration,
+    /// How long an acknowledgement may wait.
+    pub ato: Duration,
+    /// The payload of a full segment that we send now.
+    pub snd_mss: u32,
+    /// The largest payload that came.
+    pub rcv_mss: u32,
+    /// The MSS that we announced.
+    pub advmss: u32,
+    /// The path MTU that the MSS comes from.
+    pub pmtu: u32,
+    /// Segments in flight.
+    pub unacked: u32,
+    /// Of these, those that the peer has beyond a hole.
+    pub sacked: u32,
+    /// Of these, those that count as lost and were not sent again.
+    pub lost: u32,
+    /// Of these, those that were sent again.
+    pub retrans: u32,
+    /// Since data was last sent.
+    pub last_data_sent: Duration,
+    /// Since data last came.
+    pub last_data_recv: Duration,
+    /// Since an acceptable segment, and with it an acknowledgement, last came.
+    pub last_ack_recv: Duration,
+    /// How far the receive window may open now.
+    pub rcv_ssthresh: u32,
+    /// The smoothed round trip; zero before it is measured.
+    pub rtt: Duration,
+    /// Its mean deviation.
+    pub rttvar: Duration,
+    /// The shortest round trip of the last minutes; zero before it is measured.
+    pub min_rtt: Duration,
+    /// The slow-start threshold in segments; `u32::MAX` before there was a loss.
+    pub snd_ssthresh: u32,
+    /// The congestion window in segments.
+    pub snd_cwnd: u32,
+    /// The same in bytes, as the stack counts it.
+    pub snd_cwnd_bytes: u32,
+    /// The peer's window.
+    pub snd_wnd: u32,
+    /// What the peer may still send.
+    pub rcv_wnd: u32,
+    /// How long a loss waits for proof that it is no reordering (RFC 8985); Linux's `reordering` is of the same kind, in
+    /// segments.
+    pub reordering_window: Duration,
+    /// Whether the path was seen to reorder; Linux's `reord_seen` counts it.
+    pub reord_seen: bool,
+    /// The round trip as the receiver sees it; zero unless data flows in.
+    pub rcv_rtt: Duration,
+    /// The most that the program has read in one.
+    pub rcv_space: u32,
+    /// Segments sent again since the connection was opened.
+    pub total_retrans: u32,
+    /// Bytes a second that pacing allows; `u64::MAX` without pacing.
+    pub pacing_rate: u64,
+    /// Bytes of data acknowledged.
+    pub bytes_acked: u64,
+    /// Bytes of data that came in order.
+    pub bytes_received: u64,
+    /// Segments sent.
+    pub segs_out: u32,
+    /// Segments that came.
+    pub segs_in: u32,
+    /// Bytes that wait to be sent for the first time.
+    pub notsent_bytes: u32,
+    /// Segments with data that came.
+    pub data_segs_in: u32,
+    /// Segments with data that were sent, also again.
+    pub data_segs_out: u32,
+    /// Bytes a second that the path last delivered.
+    pub delivery_rate: u64,
+    /// Time in which there was something to send or to be acknowledged.
+    pub busy_time: Duration,
+    /// Of this, with the peer's window in the way.
+    pub rwnd_limited: Duration,
+    /// Of this, with everything sent and a send buffer that took no more.
+    pub sndbuf_limited: Duration,
+    /// Segments delivered.
+    pub delivered: u32,
+    /// Of these, marked CE.
+    pub delivered_ce: u32,
+    /// Bytes of data sent, also again.
+    pub bytes_sent: u64,
+    /// Of these, again.
+    pub bytes_retrans: u64,
+    /// Duplicates that the peer has reported (RFC 2883).
+    pub dsack_dups: u32,
+    /// Segments that came out of order.
+    pub rcv_ooopack: u32,
+    /// Time-outs of data.
+    pub total_rto: u32,
+}
+
+impl Connection {
+    /// What can be known of it now. `header_bytes`: of IP and TCP without options.
+    pub(crate) fn info(&self, now: Instant, config: &Config, header_bytes: u32) -> TcpInfo {
+        let none = Flow::default();
+        let flow = self.counters.flow.as_deref().unwrap_or(&none);
+        let mss = self.congestion.mss().max(1);
+        let segs = |bytes: u32| bytes.div_ceil(mss);
+        let ssthresh = self.congestion.ssthresh();
+        let is_scaled = self.snd.is_scaled() && self.state != State::SynSent;
+        let (busy_time, rwnd_limited, sndbuf_limited) = flow.chrono.times(now);
+        let sizing = self.rcv.sizing.as_deref();
+        TcpInfo {
+            state: self.state.name(),
+            ca_state: self.congestion_state(),
+            congestion: self.congestion.kind(),
+            retransmits: self.retries.timeouts,
+            probes: self.retries.unanswered_probes.max(self.retries.keepalives),
+            backoff: self.rtt.backed_off().max(self.retries.probes),
+            timestamps: self.timestamps.enabled,
+            sack: self.sack_permitted,
+            snd_wscale: is_scaled.then(|| self.snd.scale().shift()),
+            rcv_wscale: is_scaled.then(|| self.rcv.scale.shift()),
+            ecn: self.ecn.mode() != EcnMode::Off,
+            delivery_rate_app_limited: flow.delivery_rate_app_limited,
+            rto: self.rtt.rto(),
+            ato: config.tcp.delayed_ack,
+            snd_mss: mss,
+            rcv_mss: u32::from(self.rcv.mss()),
+            advmss: u32::from(self.announced_mss),
+            pmtu: u32::from(self.path_mss) + header_bytes,
+            unacked: segs(self.snd.flight()),
+            sacked: segs(self.scoreboard.sacked()),
+            lost: segs(self.scoreboard.lost()),
+            retrans: segs(self.scoreboard.repeated()),
+            last_data_sent: now.duration_since(self.last_data_sent_at),
+            last_data_recv: now.duration_since(if flow.data_segs_in > 0 {
+                self.rcv.last_data_at()
+            } else {
+                self.last_heard_at
+            }),
+            last_ack_recv: now.duration_since(self.last_heard_at),
+            rcv_ssthresh: self.rcv.ssthresh(),
+            rtt: self.rtt.srtt().unwrap_or_default(),
+            rttvar: self.rtt.rttvar().unwrap_or_default(),
+            min_rtt: self.rtt.min_rtt().unwrap_or_default(),
+            snd_ssthresh: if ssthresh == u32::MAX { ssthresh } else { segs(ssthresh) },
+            snd_cwnd: self.congestion.cwnd() / mss,
+            snd_cwnd_bytes: self.congestion.cwnd(),
+            snd_wnd: self.snd.wnd,
+            rcv_wnd: self.rcv.window(),
+            reordering_window: self.reordering_window(),
+            reord_seen: self.rack.is_reordering_seen(),
+            rcv_rtt: sizing.map_or(Duration::ZERO, |sizing| Duration::from_nanos(sizing.rtt)),
+            rcv_space: sizing.map_or(0, |sizing| sizing.space()),
+            total_retrans: flow.total_retrans,
+            pacing_rate: self.congestion.pacing_rate().unwrap_or(u64::MAX),
+            bytes_acked: flow.bytes_acked,
+            bytes_received: flow.bytes_received,
+            segs_out: self.counters.segs_out,
+            segs_in: self.counters.segs_in,
+            notsent_bytes: u32::try_from(self.snd.unsent()).unwrap_or(u32::MAX),
+            data_segs_in: flow.data_segs_in,
+            data_segs_out: flow.data_segs_out,
+            delivery_rate: flow.delivery_rate,
+            busy_time,
+            rwnd_limited,
+            sndbuf_limited,
+            delivered: u32::try_from(self.rate.delivered().div_ceil(u64::from(mss))).unwrap_or(u32::MAX),
+            delivered_ce: segs(self.rate.delivered_ce()),
+            bytes_sent: flow.bytes_sent,
+            bytes_retrans: flow.bytes_retrans,
+            dsack_dups: flow.dsack_dups,
+            rcv_ooopack: flow.rcv_ooopack,
+            total_rto: flow.total_rto,
+        }
+    }
+
+    fn congestion_state(&self) -> CongestionState {
+        match self.recovery.phase() {
+            Phase::Open if self.scoreboard.sacked() > 0 => CongestionState::Disorder,
+            Phase::Open => CongestionState::Open,
+            Phase::Cwr => CongestionState::Cwr,
+            Phase::Recovery => CongestionState::Recovery,
+            Phase::Loss => CongestionState::Loss,
+        }
+    }
+}
