@@ -121,7 +121,8 @@ impl Connection {
             self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: false });
             return Some(run);
         }
-        let (seq, end) = self.scoreboard.last_segment()?;
+        let fin_at = self.snd.una + self.snd.queue.len() as u32;
+        let (seq, end) = self.scoreboard.last_segment(fin_at)?;
         ctx.stats.tcp_loss_probes += 1;
         let run = self.send_again(ctx, seq, end, mss.max(end - seq), RepeatCause::LossProbe);
         self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: true });

@@ -442,10 +442,21 @@ impl Scoreboard {
         self.sendings.push_back(Sending { at: now, seq, end });
     }
 
-    /// The last segment: what a loss probe repeats. `None` if it is not in flight.
-    pub(super) fn last_segment(&self) -> Option<(SeqNumber, SeqNumber)> {
-        let last = self.records.back().filter(|last| last.fate == Fate::InFlight)?;
-        Some((last.boundary_to(last.end - 1), last.end))
+    /// The last segment: what a loss probe repeats. `None` if it is not in flight. A FIN has a record of its own; at `fin_at`
+    /// it takes the data with it that it went out with.
+    pub(super) fn last_segment(&self, fin_at: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
+        let mut records = self.records.iter().rev();
+        let last = records.next().filter(|last| last.fate == Fate::InFlight)?;
+        let is_with_last = |record: &&Sent| {
+            record.fate == Fate::InFlight
+                && record.sent_at == last.sent_at
+                && record.is_repeated == last.is_repeated
+        };
+        let first = match records.next().filter(is_with_last) {
+            Some(data) if last.seq == fin_at => data,
+            _ => last,
+        };
+        Some((first.boundary_to(first.end - 1), last.end))
     }
 
     /// The record that holds `seq`, or the first behind it.

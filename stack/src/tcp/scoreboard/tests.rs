@@ -94,10 +94,22 @@ fn neighbours_that_are_lost_go_out_together() {
 #[test]
 fn the_last_segment_of_a_run_is_cut_out() {
     let mut board = board(&[250]);
-    assert_eq!(board.last_segment(), Some((ISS + 200, ISS + 250)));
+    assert_eq!(board.last_segment(ISS + 250), Some((ISS + 200, ISS + 250)));
     board.on_resent(at(9), ISS + 200, ISS + 250, MSS, stamp());
     assert_eq!(fates(&board).len(), 2);
     assert_eq!(board.repeated(), 50);
+}
+
+#[test]
+fn a_fin_takes_its_data_with_it() {
+    let mut board = board(&[250]);
+    board.on_sent(at(0), ISS + 250, ISS + 251, MSS, stamp());
+    assert_eq!(board.last_segment(ISS + 250), Some((ISS + 200, ISS + 251)));
+    // It went out later than the data, or is no FIN.
+    board.on_resent(at(9), ISS + 250, ISS + 251, MSS, stamp());
+    assert_eq!(board.last_segment(ISS + 250), Some((ISS + 250, ISS + 251)));
+    board.on_resent(at(9), ISS + 200, ISS + 250, MSS, stamp());
+    assert_eq!(board.last_segment(ISS + 251), Some((ISS + 250, ISS + 251)));
 }
 
 #[test]
@@ -181,7 +193,7 @@ proptest! {
                     }
                 }
                 Step::RepeatLast => {
-                    if let Some((seq, end)) = board.last_segment() {
+                    if let Some((seq, end)) = board.last_segment(ISS - 1) {
                         prop_assert!(end - seq <= u32::from(MSS));
                         board.on_resent(at(now), seq, end, MSS, stamp());
                     }
