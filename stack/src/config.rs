@@ -258,9 +258,37 @@ pub struct TcpConfig {
     pub max_out_of_order_ranges: usize,
     /// Explicit congestion notification. [`Ecn::Accept`].
     pub ecn: Ecn,
+    /// Packetization-layer path MTU discovery. [`MtuProbing::BlackHole`]: it costs nothing before segments time out several
+    /// times in a row, and without it a path that drops large packets in silence would end the connection.
+    pub mtu_probing: MtuProbing,
+    /// Time-outs in a row after which a path is suspected to be a black hole. 3 (Linux's `tcp_retries1`). After twice as
+    /// many it may take even less than `mtu_probe_base`.
+    pub mtu_probe_timeouts: u8,
+    /// The MSS with which the search begins. 1,024 (Linux's `tcp_base_mss`); over IPv6 at least 1,220.
+    pub mtu_probe_base: u16,
+    /// The smallest MSS that time-outs alone bring about, halving it. 512, which leaves packets of 552 bytes, as Linux's
+    /// `min_pmtu`: links in use take them, and an outage must not cut segments to pieces. (Linux's `tcp_mtu_probe_floor`
+    /// is 48.)
+    pub mtu_probe_floor: u16,
+    /// When a search is over, or a router has said what the path takes: how long until more is tried. 10 minutes (Linux's
+    /// `tcp_probe_interval`, RFC 4821 §7.5, RFC 8201 §4).
+    pub mtu_probe_interval: Duration,
     /// The smallest MSS that a peer can make us use; a smaller one costs us more than it costs the peer. 48,
     /// Linux's `tcp_min_snd_mss`.
     pub min_mss: u16,
+}
+
+/// When TCP looks for the path's MTU by itself (RFC 4821; Linux's `tcp_mtu_probing`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MtuProbing {
+    /// Never: routers say it, or nobody does (0).
+    Off,
+    /// Once a path seems to drop large segments (1), and when what a router said is old.
+    #[default]
+    BlackHole,
+    /// From the start of every connection (2).
+    Always,
 }
 
 /// Explicit congestion notification: whether connections ask for it, and agree to it (Linux's `tcp_ecn`). Where it is
@@ -313,6 +341,11 @@ impl Default for TcpConfig {
             challenge_interval: Duration::from_millis(500),
             max_out_of_order_ranges: 64,
             ecn: Ecn::Accept,
+            mtu_probing: MtuProbing::BlackHole,
+            mtu_probe_timeouts: 3,
+            mtu_probe_base: 1024,
+            mtu_probe_floor: 512,
+            mtu_probe_interval: Duration::from_secs(600),
             min_mss: 48,
         }
     }

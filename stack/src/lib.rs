@@ -53,7 +53,7 @@ mod time;
 mod timers;
 mod udp;
 
-pub use config::{Config, Ecn, IpConfig, NeighborConfig, SynCookieMode, TcpConfig, UdpConfig};
+pub use config::{Config, Ecn, IpConfig, MtuProbing, NeighborConfig, SynCookieMode, TcpConfig, UdpConfig};
 pub use error::{CloseReason, Error, Result};
 pub use event::{Deadline, DeadlineKind, Event, Readiness};
 pub use frame::{Frame, Transmit};

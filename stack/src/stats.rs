@@ -283,6 +283,14 @@ pub struct Stats {
     pub tcp_ce_received: u64,
     /// Congestion windows that were reduced because the peer reported CE.
     pub tcp_ecn_reductions: u64,
+    /// Paths that seemed to drop large segments in silence: segments were made smaller.
+    pub tcp_mtu_black_holes: u64,
+    /// Segments that were sent to find out whether the path takes their size (Linux's TCPMTUP counters).
+    pub tcp_mtu_probes: u64,
+    /// Of these, those that arrived, and segments became as large.
+    pub tcp_mtu_probe_successes: u64,
+    /// Of these, those that alone were lost.
+    pub tcp_mtu_probe_failures: u64,
     /// Times that the sockets came under memory pressure.
     pub memory_pressures: u64,
     /// Bytes that had come out of order and were forgotten because the memory was short.
@@ -345,6 +353,10 @@ impl Stats {
             tcp_accecn_connections: 0,
             tcp_ce_received: 0,
             tcp_ecn_reductions: 0,
+            tcp_mtu_black_holes: 0,
+            tcp_mtu_probes: 0,
+            tcp_mtu_probe_successes: 0,
+            tcp_mtu_probe_failures: 0,
             memory_pressures: 0,
             tcp_pruned_bytes: 0,
             drops: [0; DropReason::COUNT],
@@ -367,7 +379,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 54] {
+    pub fn counters(&self) -> [(&'static str, u64); 58] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -421,6 +433,10 @@ impl Stats {
             ("tcp_accecn_connections", self.tcp_accecn_connections),
             ("tcp_ce_received", self.tcp_ce_received),
             ("tcp_ecn_reductions", self.tcp_ecn_reductions),
+            ("tcp_mtu_black_holes", self.tcp_mtu_black_holes),
+            ("tcp_mtu_probes", self.tcp_mtu_probes),
+            ("tcp_mtu_probe_successes", self.tcp_mtu_probe_successes),
+            ("tcp_mtu_probe_failures", self.tcp_mtu_probe_failures),
             ("memory_pressures", self.memory_pressures),
             ("tcp_pruned_bytes", self.tcp_pruned_bytes),
         ]

@@ -92,6 +92,11 @@ impl Network {
         self.path(dst, iface).map_or(IPV6_MIN_MTU, |path| self.mtu_of(now, dst, path))
     }
 
+    /// The largest IP packet that the link takes on which a path to this destination begins, and that may come in there.
+    pub(crate) fn link_mtu(&self, dst: IpAddr, iface: Option<InterfaceId>) -> usize {
+        self.path(dst, iface).map_or(IPV6_MIN_MTU, |path| self.link_mtu_of(path))
+    }
+
     /// A transport has validated a "packet too big": packets to `dst` are at most `mtu` bytes for a while.
     pub(crate) fn learn_path_mtu(
         &mut self,
@@ -256,9 +261,14 @@ impl Network {
     }
 
     fn mtu_of(&self, now: Instant, dst: IpAddr, path: Path) -> usize {
-        let Path::Link(hop) = path else { return LOOPBACK_MTU };
-        let link = self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu);
+        let link = self.link_mtu_of(path);
+        let Path::Link(hop) = path else { return link };
         self.path_mtus.lookup(now, dst, hop.iface).map_or(link, |mtu| mtu.min(link))
+    }
+
+    fn link_mtu_of(&self, path: Path) -> usize {
+        let Path::Link(hop) = path else { return LOOPBACK_MTU };
+        self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu)
     }
 
     /// Puts a packet to ourselves where [`Network::poll_delivery`] finds it.

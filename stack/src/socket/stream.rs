@@ -16,6 +16,7 @@ use crate::Ctx;
 use crate::config::Config;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::error::{Error, Result};
+use crate::iface::interface::IPV6_MIN_MTU;
 use crate::network::{InterfaceId, Network};
 use crate::shared::Shared;
 use crate::tcp::{Connection, IsnGenerator, OpenParams, Run, SeqNumber, State, TcpInfo};
@@ -148,7 +149,9 @@ impl Sockets {
         let options = &socket.options;
         let params = open_params(&self.isn, ctx, network, options, &tuple);
         let shares_port = if socket.bound.is_none() { Some(options.reuse_addr) } else { None };
-        socket.role = stream_role(Stream::new(Connection::connect(ctx, params), tuple, shares_port));
+        let mut connection = Connection::connect(ctx, params);
+        connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
+        socket.role = stream_role(Stream::new(connection, tuple, shares_port));
         socket.seen = socket.readiness();
         if let Some(reuse_addr) = shares_port {
             self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
@@ -417,15 +420,22 @@ pub(super) fn open_params(
     options: &SocketOptions,
     tuple: &FourTuple,
 ) -> OpenParams {
-    let mss = allowed_mss(ctx, network, options, tuple);
     OpenParams {
         isn: isn.isn(ctx.now, tuple.local_addr(), tuple.remote_addr()),
         timestamp_offset: isn.timestamp_offset(tuple.local.addr, tuple.remote.addr),
         default_mss: default_mss(tuple.remote.addr),
-        announced_mss: mss,
-        path_mss: mss,
+        announced_mss: announced_mss(network, options, tuple),
+        path_mss: allowed_mss(ctx, network, options, tuple),
         settings: options.tcp_settings(),
     }
+}
+
+/// The MSS that we announce: what our link takes, or TCP_MAXSEG if that is less (RFC 9293 §3.7.1, MUST-67). What a path
+/// takes that was learned does not matter: it is about what we send, and the way back may be another (RFC 1191 §3.1).
+fn announced_mss(network: &Network, options: &SocketOptions, tuple: &FourTuple) -> u16 {
+    let mtu = network.link_mtu(tuple.remote.addr, iface_of(tuple.scope));
+    let link_mss = mss_for_mtu(mtu, tuple.remote.addr);
+    options.max_segment.map_or(link_mss, |mss| mss.min(link_mss))
 }
 
 /// The MSS that fits the path, or TCP_MAXSEG if that is less.
@@ -439,7 +449,7 @@ pub(super) fn allowed_mss(
     options.max_segment.map_or(path_mss, |mss| mss.min(path_mss))
 }
 
-/// The MSS that fits the path: its MTU less the IP and TCP headers without options (RFC 9293 §3.7.1, MUST-67).
+/// The MSS that fits the path: its MTU less the IP and TCP headers without options.
 fn path_mss(ctx: &Ctx<'_>, network: &Network, tuple: &FourTuple) -> u16 {
     let mtu = network.path_mtu(ctx.now, tuple.remote.addr, iface_of(tuple.scope));
     mss_for_mtu(mtu, tuple.remote.addr)
@@ -448,6 +458,11 @@ fn path_mss(ctx: &Ctx<'_>, network: &Network, tuple: &FourTuple) -> u16 {
 /// The MSS of a peer that names none (RFC 9293 §3.7.1, MUST-15).
 fn default_mss(remote: IpAddr) -> u16 {
     if remote.is_ipv4() { 536 } else { 1220 }
+}
+
+/// What every path takes: RFC 8200 §5. IPv4 promises too little to be of use (RFC 791 §3.2).
+pub(super) fn least_path_mss(remote: IpAddr) -> u16 {
+    if remote.is_ipv4() { 0 } else { mss_for_mtu(IPV6_MIN_MTU, remote) }
 }
 
 pub(super) fn mss_for_mtu(mtu: usize, remote: IpAddr) -> u16 {

@@ -7,7 +7,7 @@ use super::fast_open::{FastOpenAnswer, Opening};
 use super::listener::{Handshake, HandshakeId, SynRoom};
 use super::record::{Holder, Role, Socket, iface_of, scope_of};
 use super::sockets::{Owner, Sockets, Target, stream_role};
-use super::stream::{Stream, allowed_mss, open_params};
+use super::stream::{Stream, allowed_mss, least_path_mss, open_params};
 use super::time_waits::TimeWaitId;
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
@@ -229,10 +229,11 @@ impl Sockets {
         network: &mut Network,
         listener: SocketId,
         tuple: FourTuple,
-        connection: Connection,
+        mut connection: Connection,
     ) -> Option<SocketId> {
         let parent = self.slots.get(listener)?;
         let options = parent.options.clone();
+        connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
         let reuse_addr = options.reuse_addr;
         let role = stream_role(Stream::new(connection, tuple, Some(reuse_addr)));
         let mut socket = Socket::new(parent.domain, parent.kind, options, role);

@@ -155,6 +155,7 @@ impl Connection {
             rate.on_delivered(&mut news.newest, ctx.now, len, sent.sent_at, &sent.stamp);
         });
         self.recovery.keep_near(self.snd.una);
+        self.check_mtu_probe(ctx);
     }
 
     /// SACK blocks, and a duplicate that the first may report.
@@ -356,7 +357,7 @@ impl Connection {
 
     /// Something is lost: fast recovery, unless losses are being repaired already.
     pub(super) fn begin_recovery(&mut self, ctx: &mut Ctx<'_>) {
-        if self.recovery.is_repairing() {
+        if self.recovery.is_repairing() || self.is_mtu_probe_lost(ctx) {
             return;
         }
         log::debug!("tcp recovery begins at {:?}", self.snd.una);

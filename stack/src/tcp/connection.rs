@@ -10,6 +10,7 @@ use super::congestion::{Congestion, CongestionControl};
 use super::counters::Counters;
 use super::ecn::{EcnMode, EcnState};
 use super::fast_open::FastOpen;
+use super::mtu_probe::MtuSearch;
 use super::pacing::Pacer;
 use super::rack::Rack;
 use super::rate::RateSampler;
@@ -144,6 +145,10 @@ pub(crate) struct Connection {
     pub(super) sack_permitted: bool,
     pub(super) announced_mss: u16,
     pub(super) path_mss: u16,
+    /// What every path takes, by the rules of the address family.
+    pub(super) least_path_mss: u16,
+    /// While more than `path_mss` may get through, or may later.
+    pub(super) mtu_search: Option<Box<MtuSearch>>,
     pub(super) rtt: RttEstimator,
     /// When our SYN or SYN-ACK was sent, if once only.
     pub(super) syn_sent_at: Option<Instant>,
@@ -194,6 +199,8 @@ impl Connection {
             sack_permitted: false,
             announced_mss,
             path_mss,
+            least_path_mss: 0,
+            mtu_search: None,
             rtt: RttEstimator::new(config),
             syn_sent_at: None,
             timed_out: None,
@@ -252,6 +259,7 @@ impl Connection {
         let config = &ctx.config.tcp;
         // RFC 5681 §3.1 with Linux's leniency: a SYN that was lost twice speaks of a bad path.
         let window_segs = if self.retries.timeouts > 1 { 1 } else { config.initial_window_segs };
+        self.begin_mtu_search(ctx);
         self.congestion =
             Congestion::new(self.settings.congestion, self.effective_mss(ctx), window_segs, ctx.now);
         if self.retries.timeouts > 0 && self.rtt.srtt().is_none() {

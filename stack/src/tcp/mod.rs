@@ -19,6 +19,7 @@ mod header;
 mod info;
 mod input;
 mod isn;
+mod mtu_probe;
 mod output;
 mod pacing;
 mod pressure;

@@ -2,6 +2,7 @@
 
 use super::congestion::Sent;
 use super::connection::Reset;
+use super::mtu_probe::MtuProbe;
 use super::sender::Plan;
 use super::timer::Timer;
 use super::{Connection, Flags, Header, Options, Run, SeqNumber, State};
@@ -142,6 +143,13 @@ impl Connection {
             }
         }
         self.restart_after_idle(ctx);
+        if !is_losing && self.mtu_search.is_some() {
+            match self.poll_mtu_probe(ctx, mss, in_flight) {
+                MtuProbe::Send(run) => return Some(run),
+                MtuProbe::Wait => return None,
+                MtuProbe::Pass => {}
+            }
+        }
         let room = (in_flight > 0).then(|| self.congestion.cwnd().saturating_sub(in_flight));
         let probe = core::mem::take(&mut self.pending.probe);
         let plan =

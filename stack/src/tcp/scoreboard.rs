@@ -55,6 +55,11 @@ impl Sent {
         self.fate == Fate::Sacked
     }
 
+    /// Bytes in the largest of its segments.
+    pub(super) fn largest_segment(&self) -> u32 {
+        self.len().min(u32::from(self.segment_len))
+    }
+
     /// The first boundary between segments at or after `seq`, at most the end.
     fn boundary_from(&self, seq: SeqNumber) -> SeqNumber {
         let step = u32::from(self.segment_len.max(1));
@@ -137,6 +142,11 @@ impl Scoreboard {
     /// The first: what begins at SND.UNA.
     pub(super) fn first(&self) -> Option<&Sent> {
         self.records.front()
+    }
+
+    /// Whether what begins at this number is lost.
+    pub(super) fn is_lost_at(&self, seq: SeqNumber) -> bool {
+        self.records.get(self.find(seq)).is_some_and(|record| record.seq == seq && record.fate == Fate::Lost)
     }
 
     /// When the earliest went out of what may be in flight.

@@ -161,6 +161,7 @@ impl Connection {
             self.pending.syn = true;
         } else {
             self.counters.on_timeout();
+            self.suspect_black_hole(ctx);
             self.enter_loss(ctx);
         }
         self.arm_retransmit(ctx.now);

@@ -259,12 +259,15 @@ impl Connection {
     /// "Packet too big" about our segment with sequence number `seq`; ignored unless that is in flight.
     pub(crate) fn on_path_mss(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, path_mss: u16) {
         let path_mss = path_mss.max(ctx.config.tcp.min_mss);
-        if path_mss >= self.path_mss || !self.is_in_flight(seq) {
+        if !self.is_in_flight(seq) {
             return;
         }
+        if path_mss >= self.path_mss {
+            return self.limit_mtu_search(seq, path_mss);
+        }
         log::debug!("tcp path MSS {} -> {path_mss}", self.path_mss);
-        self.path_mss = path_mss;
-        self.congestion.set_mss(self.effective_mss(ctx));
+        self.set_path_mss(ctx, path_mss);
+        self.on_mtu_message(ctx, path_mss);
         self.lose_oversized(self.effective_mss(ctx));
     }
 
