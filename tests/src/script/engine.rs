@@ -409,6 +409,7 @@ impl Engine<'_> {
                 let got = self.peer.stack.queued_bytes(descriptor).map_err(|error| error.to_string())?;
                 (format!("{received} {unsent}"), format!("{} {}", got.0, got.1))
             }
+            Check::Info { socket, fields } => self.info(socket, fields)?,
             Check::Counter { name, count } => {
                 let counters = self.peer.stack.stats().counters();
                 let found = counters.iter().find(|(known, _)| known == name);
@@ -433,6 +434,24 @@ impl Engine<'_> {
             }
         };
         if expected == got { Ok(()) } else { Err(format!("expected {expected}\ngot      {got}")) }
+    }
+
+    /// The fields that a script asks for, as it has them and as they are.
+    fn info(&self, socket: &str, fields: &[(String, String)]) -> Result<(String, String), String> {
+        let descriptor = self.socket(socket)?.descriptor;
+        let info = self.peer.stack.info(self.peer.now, descriptor).map_err(|error| error.to_string())?;
+        // `TcpInfo { state: "ESTABLISHED", ..., rtt: 100ms, ... }`: whatever fields there will be.
+        let told = format!("{info:?}");
+        let (mut expected, mut got) = (String::new(), String::new());
+        for (name, value) in fields {
+            let (_, after) = told
+                .split_once(&format!(" {name}: "))
+                .ok_or_else(|| format!("TcpInfo has no field {name}"))?;
+            let end = after.find([',', '}']).unwrap_or(after.len());
+            expected += &format!("{name} {value} ");
+            got += &format!("{name} {} ", after[..end].trim().trim_matches('"'));
+        }
+        Ok((expected, got))
     }
 
     fn readiness(&self, socket: &str) -> Result<portolan::Readiness, String> {

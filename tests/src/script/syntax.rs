@@ -96,14 +96,45 @@ pub(super) enum IcmpKind {
 
 #[derive(Debug)]
 pub(super) enum Check {
-    State { connection: String, state: String },
-    Readiness { socket: String, what: String, wanted: bool },
-    Error { socket: String, error: String },
-    Reason { socket: String, reason: String },
-    Queued { socket: String, received: usize, unsent: usize },
-    Counter { name: String, count: u64 },
-    Drops { reason: String, count: u64 },
-    Timer { kind: String, after: Option<Duration> },
+    State {
+        connection: String,
+        state: String,
+    },
+    Readiness {
+        socket: String,
+        what: String,
+        wanted: bool,
+    },
+    Error {
+        socket: String,
+        error: String,
+    },
+    Reason {
+        socket: String,
+        reason: String,
+    },
+    Queued {
+        socket: String,
+        received: usize,
+        unsent: usize,
+    },
+    /// Fields of `TcpInfo` and their values.
+    Info {
+        socket: String,
+        fields: Vec<(String, String)>,
+    },
+    Counter {
+        name: String,
+        count: u64,
+    },
+    Drops {
+        reason: String,
+        count: u64,
+    },
+    Timer {
+        kind: String,
+        after: Option<Duration>,
+    },
 }
 
 /// The words of a line.
@@ -353,6 +384,13 @@ fn parse_check(words: &mut Words<'_>) -> Result<Check, String> {
         "queued" => {
             let received = count(words.value("queued")?)?;
             Check::Queued { socket, received, unsent: count(words.value("queued")?)? }
+        }
+        "info" => {
+            let mut fields = Vec::new();
+            while let Some(name) = words.next() {
+                fields.push((name.to_string(), words.value(name)?.to_string()));
+            }
+            Check::Info { socket, fields }
         }
         "counter" => {
             let name = words.value("counter")?.to_string();

@@ -15,6 +15,7 @@ stack ACK PSH seq 1001..1501
 call recv 1 = EAGAIN
 check state ESTABLISHED
 check timer none
+check info state ESTABLISHED snd_mss 1000
 ";
 
 fn run(text: &str) -> Result<Vec<String>, Failure> {
@@ -53,6 +54,8 @@ fn what_is_not_as_written_is_found() {
         ("stack ACK PSH seq 1001..1501", "", "a.txt:12", "nothing more of the stack"),
         ("ESTABLISHED", "CLOSE-WAIT", "a.txt:14", "expected CLOSE-WAIT\ngot      ESTABLISHED"),
         ("timer none", "timer Retransmit 1s", "a.txt:15", "got      none"),
+        ("snd_mss 1000", "snd_mss 999", "a.txt:16", "got      state ESTABLISHED snd_mss 1000"),
+        ("snd_mss", "tea", "a.txt:16", "TcpInfo has no field tea"),
         ("check timer none", "stack ACK", "a.txt:15", "got      nothing by 0.020000"),
     ] {
         assert!(GOOD.contains(right), "{right}");
