@@ -1,0 +1,130 @@
+//! Congestion control over simulated paths: whole stacks, one bottleneck.
+
+use std::time::Duration;
+
+use portolan::testing::sim::{Dumbbell, Flow, SimNet, Stream, Way, jain_index};
+use portolan::testing::{PathConfig, bdp_bytes};
+use portolan::{Config, CongestionControl, SocketOption};
+
+const SEC: fn(u64) -> Duration = Duration::from_secs;
+const RATE: u64 = 100_000_000;
+const RTT: Duration = Duration::from_millis(50);
+/// What is left of the line for payload: 1,448 bytes of 1,500.
+const PAYLOAD: f64 = 1448.0 / 1500.0;
+
+fn config(kind: CongestionControl) -> Config {
+    let mut config = Config::default();
+    config.tcp.congestion = kind;
+    config
+}
+
+/// A queue of one bandwidth-delay product.
+fn path(rate: u64) -> PathConfig {
+    PathConfig::rated(rate, RTT / 2, bdp_bytes(rate, RTT))
+}
+
+fn bell(kinds: &[CongestionControl], path: PathConfig) -> (Dumbbell, Vec<Flow>) {
+    let pairs = kinds.iter().map(|&kind| (config(kind), Duration::ZERO));
+    let mut bell = Dumbbell::with_configs(1, pairs, path);
+    let flows = (0..kinds.len()).map(|pair| bell.start_bulk(pair, u64::MAX)).collect();
+    (bell, flows)
+}
+
+/// Megabits a second that a flow gets in the next `time`.
+fn goodput(net: &mut SimNet, flows: &[Flow], time: Duration) -> Vec<f64> {
+    let before: Vec<u64> = flows.iter().map(|flow| flow.bytes(net)).collect();
+    net.run_for(time);
+    let bytes = flows.iter().zip(before).map(|(flow, before)| flow.bytes(net) - before);
+    bytes.map(|bytes| bytes as f64 * 8e-6 / time.as_secs_f64()).collect()
+}
+
+#[test]
+fn each_algorithm_fills_the_path() {
+    for (kind, share) in [(CongestionControl::Cubic, 0.99), (CongestionControl::Bbr, 0.95)] {
+        let (mut bell, flows) = bell(&[kind], path(RATE));
+        bell.net.run_for(SEC(2));
+        let rate = goodput(&mut bell.net, &flows, SEC(2))[0];
+        assert!(rate >= 100.0 * PAYLOAD * share, "{kind}: {rate:.1} Mbit/s");
+        let drops = bell.net.path_stats(bell.bottleneck, Way::There).queue_full;
+        assert!(drops < 700, "{kind}: {drops} dropped");
+    }
+}
+
+/// One packet in a hundred is lost at random.
+#[test]
+fn bbr_survives_random_loss_where_cubic_stands_still() {
+    let path = PathConfig { loss: 0.01, ..path(RATE) };
+    let (mut lossy, flows) = bell(&[CongestionControl::Bbr], path.clone());
+    lossy.net.run_for(SEC(2));
+    let bbr = goodput(&mut lossy.net, &flows, SEC(3))[0];
+    let (mut lossy, flows) = bell(&[CongestionControl::Cubic], path);
+    lossy.net.run_for(SEC(2));
+    let cubic = goodput(&mut lossy.net, &flows, SEC(3))[0];
+    assert!(bbr >= 60.0 && cubic <= 20.0, "BBR {bbr:.1}, CUBIC {cubic:.1} Mbit/s");
+}
+
+#[test]
+fn flows_share_a_bottleneck() {
+    use CongestionControl::{Bbr, Cubic};
+    for (kinds, index) in [([Cubic, Cubic], 0.95), ([Bbr, Bbr], 0.85), ([Bbr, Cubic], 0.8)] {
+        let (mut bell, flows) = bell(&kinds, path(RATE / 5));
+        bell.net.run_for(SEC(4));
+        let rates = goodput(&mut bell.net, &flows, SEC(10));
+        assert!(jain_index(&rates) >= index, "{kinds:?}: {rates:.1?}");
+        assert!(rates.iter().sum::<f64>() >= 20.0 * PAYLOAD * 0.9, "{kinds:?}: {rates:.1?}");
+    }
+}
+
+/// The sender's socket of a flow.
+fn set_option(net: &mut SimNet, flow: Flow, option: SocketOption) {
+    let descriptor = flow.sent(net).map(Stream::descriptor).expect("a connection");
+    let now = net.now();
+    net.stack(flow.from).set_option(now, descriptor, option).unwrap();
+}
+
+/// SO_MAX_PACING_RATE: the rate is kept, and there is never a burst that waits in the queue.
+#[test]
+fn a_paced_flow_keeps_to_its_rate() {
+    for kind in CongestionControl::ALL {
+        let (mut bell, flows) = bell(&[kind], PathConfig::rated(RATE / 2, RTT / 2, 6_000));
+        bell.net.run_for(Duration::from_millis(55));
+        set_option(&mut bell.net, flows[0], SocketOption::MaxPacingRate(Some(500_000)));
+        bell.net.run_for(SEC(1));
+        let drops = bell.net.path_stats(bell.bottleneck, Way::There).queue_full;
+        let rate = goodput(&mut bell.net, &flows, SEC(4))[0];
+        assert!((3.8..=4.1).contains(&rate), "{kind}: {rate:.2} Mbit/s");
+        assert_eq!(bell.net.path_stats(bell.bottleneck, Way::There).queue_full, drops, "{kind}");
+    }
+}
+
+/// `TcpConfig::pacing`: the first window does not go out in one burst, nor do later ones, and the path is filled all the same.
+#[test]
+fn pacing_by_configuration_spreads_the_window() {
+    let queue_at_start = |pacing| {
+        let mut config = config(CongestionControl::Cubic);
+        config.tcp.pacing = pacing;
+        let mut bell = Dumbbell::with_configs(1, [(config, Duration::ZERO)], path(RATE / 2));
+        let flow = bell.start_bulk(0, u64::MAX);
+        bell.net.run_for(Duration::from_millis(55));
+        let queued = bell.net.path_stats(bell.bottleneck, Way::There).max_queued_bytes;
+        bell.net.run_for(SEC(2));
+        let rate = goodput(&mut bell.net, &[flow], SEC(1))[0];
+        assert!(rate >= 50.0 * PAYLOAD * 0.97, "{rate:.1} Mbit/s");
+        queued
+    };
+    let (burst, paced) = (queue_at_start(false), queue_at_start(true));
+    assert!(burst >= 8 * 1500 && paced <= 3 * 1500, "{burst} and {paced} bytes");
+}
+
+/// TCP_CONGESTION in the middle of a connection.
+#[test]
+fn the_algorithm_can_be_changed_on_the_way() {
+    let (mut bell, flows) = bell(&[CongestionControl::Reno], path(RATE / 5));
+    bell.net.run_for(SEC(1));
+    for kind in [CongestionControl::Bbr, CongestionControl::Cubic, CongestionControl::Reno] {
+        set_option(&mut bell.net, flows[0], SocketOption::Congestion(kind));
+        bell.net.run_for(SEC(1));
+        let rate = goodput(&mut bell.net, &flows, SEC(2))[0];
+        assert!(rate >= 20.0 * PAYLOAD * 0.9, "{kind}: {rate:.1} Mbit/s");
+    }
+}
