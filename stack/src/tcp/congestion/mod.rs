@@ -281,8 +281,8 @@ impl Congestion {
         self.episode = Episode::Reducing;
     }
 
-    /// The retransmission timer has fired (RFC 5681 §3.1, equation 4; RFC9438-4.8-a): the loss window is one segment. ssthresh stays
-    /// if this episode has lowered it already, be it that the same data timed out before, or that it was being repaired
+    /// The retransmission timer has fired (RFC 5681 §3.1, equation 4; RFC5681-3.1-i, RFC9438-4.8-a): the loss window is one segment. ssthresh stays
+    /// if this episode has lowered it already, be it that the same data timed out before (RFC5681-3.1-h), or that it was being repaired
     /// (Linux's tcp_enter_loss).
     pub(crate) fn on_timeout(&mut self, now: Instant, in_flight: u32) {
         if matches!(self.episode, Episode::None | Episode::TimedOut { progress: true }) {
@@ -333,7 +333,7 @@ impl Congestion {
     }
 
     /// Data goes out after nothing was in flight for `idle`, however short. If that is longer than an RTO, what cwnd knew
-    /// of the path is old (RFC 5681 §4.1): it halves for each RTO, down to the restart window (RFC 2861, Linux's
+    /// of the path is old (RFC5681-4.1): it halves for each RTO, down to the restart window (RFC 2861, Linux's
     /// tcp_cwnd_restart).
     pub(crate) fn on_idle(&mut self, now: Instant, idle: Duration, rto: Duration, restart_segs: u32) {
         self.algorithm.control_mut().on_idle(&mut self.window, now, idle);

@@ -12,7 +12,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// RFC 6928's initial window, in segments as on Linux; ssthresh arbitrarily high (RFC 5681 §3.1).
+    /// RFC 6928's initial window, in segments as on Linux; ssthresh arbitrarily high (RFC5681-3.1-a, RFC5681-3.1-c).
     pub(super) fn new(mss: u32, initial_window_segs: u32) -> Window {
         let mut window = Window { mss: mss.max(1), cwnd: 0, ssthresh: u32::MAX };
         window.set_cwnd(window.of(initial_window_segs));
@@ -42,7 +42,7 @@ impl Window {
         self.set_cwnd(self.cwnd.saturating_add(bytes));
     }
 
-    /// Slow start for these delivered bytes. It counts bytes, not ACKs (RFC 3465 §2.2), without its limit L, as Linux: a
+    /// Slow start for these delivered bytes (RFC5681-3.1-e). It counts bytes, not ACKs (RFC 3465 §2.2), without its limit L, as Linux: a
     /// receiver that acknowledges a burst of 64 KiB at once would never let the window grow. What is left of an ACK
     /// that crosses ssthresh is for congestion avoidance.
     pub(super) fn slow_start(&mut self, delivered_bytes: u32) -> u32 {
