@@ -233,6 +233,9 @@ pub struct TcpConfig {
     /// TIME-WAIT records at once; at the limit a closing connection is dropped at once. 65,536 (near Linux's
     /// `tcp_max_tw_buckets`).
     pub max_time_wait: usize,
+    /// Connections that no descriptor holds and that are not over (TIME-WAIT does not count); beyond, `close` resets. 16,384,
+    /// Linux's `tcp_max_orphans` where memory is a gigabyte or two: each may hold what its program left in its buffers.
+    pub max_orphans: usize,
     /// How long a connection that nobody holds waits for the peer's FIN. 60 s (Linux's `tcp_fin_timeout`).
     pub fin_wait_2: Duration,
     /// SO_KEEPALIVE: idle time before the first probe. 2 h (RFC 9293 §3.8.4 KLDN, Linux's `tcp_keepalive_time`).
@@ -331,6 +334,7 @@ impl Default for TcpConfig {
             orphan_retries: 8,
             time_wait: Duration::from_secs(60),
             max_time_wait: 65536,
+            max_orphans: 16384,
             fin_wait_2: Duration::from_secs(60),
             keepalive_idle: Duration::from_secs(7200),
             keepalive_interval: Duration::from_secs(75),

@@ -91,6 +91,8 @@ pub enum DropReason {
     AcceptQueueFull,
     /// A handshake that the peer never finished.
     HandshakeTimeout,
+    /// A handshake's last ACK without data, for a listener that waits for data (TCP_DEFER_ACCEPT).
+    AcceptDeferred,
     /// The neighbour did not answer, and packets waited for it.
     NeighborUnreachable,
     /// Too many packets waited for a neighbour: the oldest was dropped.
@@ -159,6 +161,7 @@ impl DropReason {
         DropReason::SynQueueFull,
         DropReason::AcceptQueueFull,
         DropReason::HandshakeTimeout,
+        DropReason::AcceptDeferred,
         DropReason::NeighborUnreachable,
         DropReason::NeighborQueueFull,
         DropReason::NoRoute,
@@ -273,6 +276,9 @@ pub struct Stats {
     /// SYNs whose Fast Open option was ignored, for the limit of such connections was reached (Linux's
     /// TCPFastOpenListenOverflow).
     pub fast_open_overflows: u64,
+    /// Connections that were reset because too many were held by no descriptor, or memory was out (Linux's
+    /// TCPAbortOnMemory).
+    pub tcp_orphans_reset: u64,
     /// Transitions between the states of a connection, all together.
     pub tcp_state_changes: u64,
     /// Connections that agreed on ECN as of RFC 3168.
@@ -348,6 +354,7 @@ impl Stats {
             fast_open_passive: 0,
             fast_open_passive_failed: 0,
             fast_open_overflows: 0,
+            tcp_orphans_reset: 0,
             tcp_state_changes: 0,
             tcp_ecn_connections: 0,
             tcp_accecn_connections: 0,
@@ -379,7 +386,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 58] {
+    pub fn counters(&self) -> [(&'static str, u64); 59] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -428,6 +435,7 @@ impl Stats {
             ("fast_open_passive", self.fast_open_passive),
             ("fast_open_passive_failed", self.fast_open_passive_failed),
             ("fast_open_overflows", self.fast_open_overflows),
+            ("tcp_orphans_reset", self.tcp_orphans_reset),
             ("tcp_state_changes", self.tcp_state_changes),
             ("tcp_ecn_connections", self.tcp_ecn_connections),
             ("tcp_accecn_connections", self.tcp_accecn_connections),

@@ -11,6 +11,7 @@ mod errors;
 mod fast_open;
 mod listener;
 mod options;
+mod orphans;
 mod record;
 mod segmentation;
 mod slab;

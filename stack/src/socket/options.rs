@@ -57,6 +57,9 @@ pub enum SocketOption {
     /// millisecond. `None` takes the limit away, and with it the pacing, unless the algorithm or
     /// [`TcpConfig::pacing`](crate::TcpConfig::pacing) asks for it.
     MaxPacingRate(Option<u64>),
+    /// TCP_DEFER_ACCEPT on a listener: a connection is there to be accepted when its first data is; without data after about
+    /// this time. Zero, as from the start: at once.
+    DeferAccept(Duration),
     /// TCP_MAXSEG in bytes, 88 to 32,767, before the connection is opened.
     MaxSegment(u16),
     /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
@@ -109,6 +112,8 @@ pub struct SocketOptions {
     pub fast_open: usize,
     /// SO_MAX_PACING_RATE, if set.
     pub max_pacing_rate: Option<u64>,
+    /// TCP_DEFER_ACCEPT.
+    pub defer_accept: Duration,
     /// TCP_MAXSEG, if set.
     pub max_segment: Option<u16>,
     /// IP_TTL, if set.
@@ -168,6 +173,7 @@ impl SocketOptions {
             congestion: tcp.congestion,
             fast_open: 0,
             max_pacing_rate: tcp.max_pacing_rate,
+            defer_accept: Duration::ZERO,
             max_segment: None,
             ttl: None,
             v6_only: false,
@@ -224,6 +230,7 @@ impl SocketOptions {
                 check(rate != Some(0))?;
                 self.max_pacing_rate = rate;
             }
+            SocketOption::DeferAccept(delay) => self.defer_accept = delay,
             SocketOption::MaxSegment(mss) => {
                 check((88..=32767).contains(&mss))?;
                 self.max_segment = Some(mss);

@@ -64,6 +64,8 @@ pub(crate) struct Sockets {
     pub(super) isn: IsnGenerator,
     pub(super) syn_cookies: SynCookies,
     pub(super) fast_open_keys: FastOpenKeys,
+    /// Connections that no descriptor holds and that are not over.
+    pub(super) orphans: usize,
     /// Connections that were opened fast and are in SYN-RECEIVED, and their listeners.
     pub(super) fast_opens: BTreeMap<SocketId, SocketId>,
     pub(super) timers: Timers<Owner>,
@@ -96,6 +98,7 @@ impl Sockets {
             isn: IsnGenerator::new(rng),
             syn_cookies: SynCookies::new(rng),
             fast_open_keys: FastOpenKeys::new(rng),
+            orphans: 0,
             fast_opens: BTreeMap::new(),
             timers: Timers::new(),
             transmit_queue: VecDeque::new(),
@@ -160,6 +163,7 @@ impl Sockets {
                         stream.connection.handle_timeout(ctx);
                     }
                     self.settle_stream(ctx, network, id);
+                    self.look_after_orphan(ctx, network, id);
                 }
                 Owner::Handshake(id) => self.handle_handshake_timeout(ctx, network, id),
             }
@@ -340,6 +344,7 @@ impl Sockets {
     fn part(&mut self, id: SocketId) {
         if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
             stream.is_parted = true;
+            self.orphans -= usize::from(core::mem::take(&mut stream.is_orphan));
             self.connections.remove(&stream.tuple);
         }
     }
@@ -353,6 +358,7 @@ impl Sockets {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Stream(stream) = &mut socket.role else { return };
         stream.is_parted = true;
+        self.orphans -= usize::from(core::mem::take(&mut stream.is_orphan));
         let (tuple, reuse_addr) = (stream.tuple, socket.options.reuse_addr);
         let entry = TimeWaitEntry::new(stream.connection.time_wait(ctx), &tuple, reuse_addr);
         self.tcp_ports.add_connection(tuple.local.port, reuse_addr);

@@ -31,13 +31,15 @@ pub(crate) struct Stream {
     pub(super) shares_port: Option<bool>,
     /// It has left the table of connections: it ended, or a TIME-WAIT record took its place.
     pub(super) is_parted: bool,
+    /// It counts among those that no descriptor holds.
+    pub(super) is_orphan: bool,
     /// Bytes that could be read when that was last looked at.
     pub(super) seen_readable: usize,
 }
 
 impl Stream {
     pub(super) fn new(connection: Connection, tuple: FourTuple, shares_port: Option<bool>) -> Self {
-        Stream { connection, tuple, shares_port, is_parted: false, seen_readable: 0 }
+        Stream { connection, tuple, shares_port, is_parted: false, is_orphan: false, seen_readable: 0 }
     }
 
     /// The link that its link-local addresses are on.
@@ -365,7 +367,7 @@ impl Sockets {
     }
 
     /// Ends a connection that nobody will hold with a reset.
-    fn abort_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
+    pub(super) fn abort_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
         if let Some(socket) = self.slots.get_mut(id) {
             socket.holder = Holder::Nobody;
             if let Role::Stream(stream) = &mut socket.role {
@@ -390,6 +392,7 @@ impl Sockets {
             Role::Stream(stream) => {
                 stream.connection.close(ctx);
                 self.settle_stream(ctx, network, id);
+                self.on_orphaned(ctx, network, id);
             }
             Role::Datagram(_) => {}
         }

@@ -17,7 +17,8 @@ use crate::ip::protocol;
 use crate::network::{Cast, Datagram, IpMeta, Network};
 use crate::stats::DropReason;
 use crate::tcp::{
-    Connection, Flags, HandshakeStep, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep, reset_for,
+    Connection, Flags, HandshakeStep, HandshakeTimeout, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep,
+    reset_for,
 };
 use crate::timers::Armed;
 
@@ -140,7 +141,7 @@ impl Sockets {
         {
             params.isn = after + 1;
         }
-        let ttl = options.ttl;
+        let (ttl, defer_accept) = (options.ttl, options.defer_accept);
         let cookie = match self.answer_fast_open(ctx, id, &tuple, syn.header) {
             FastOpenAnswer::Nothing => None,
             FastOpenAnswer::Cookie(cookie) => Some(cookie),
@@ -152,6 +153,7 @@ impl Sockets {
         if let Some(cookie) = cookie {
             record.give_cookie(cookie);
         }
+        record.defer(ctx, defer_accept);
         let syn_ack = record.syn_ack(ctx.now);
         let deadline = record.deadline();
         let handshake =
@@ -259,14 +261,16 @@ impl Sockets {
         handshake.armed.fired();
         let is_orphan =
             !matches!(self.slots.get(handshake.listener), Some(Socket { role: Role::Listener(_), .. }));
-        let again = if is_orphan { None } else { handshake.record.handle_timeout(ctx) };
-        let Some(syn_ack) = again else {
+        let next = if is_orphan { HandshakeTimeout::GiveUp } else { handshake.record.handle_timeout(ctx) };
+        if matches!(next, HandshakeTimeout::GiveUp) {
             self.forget_handshake(id);
             return ctx.stats.count_drop(DropReason::HandshakeTimeout);
-        };
+        }
         let (deadline, tuple) = (handshake.record.deadline(), handshake.tuple);
         self.timers.arm(&mut handshake.armed, Owner::Handshake(id), Some(deadline));
-        reply(ctx, network, &tuple, syn_ack, None);
+        if let HandshakeTimeout::Repeat(syn_ack) = next {
+            reply(ctx, network, &tuple, syn_ack, None);
+        }
     }
 
     /// Takes a handshake out of every table.

@@ -396,6 +396,11 @@ impl Connection {
         (self.rcv.buffer_bytes() as usize, self.send_buffer_bytes as usize)
     }
 
+    /// Whether what was sent, probes included, waits for an answer and was sent again already.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.retries.timeouts > 0 || self.retries.unanswered_probes > 0
+    }
+
     /// All memory that the queues hold.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.snd.queue.memory_bytes() + self.rcv.memory_bytes() + self.scoreboard.memory_bytes()

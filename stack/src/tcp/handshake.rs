@@ -1,6 +1,7 @@
 //! Passive opens as small records: SYN-RECEIVED in a listener's SYN queue.
 
 use alloc::boxed::Box;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use super::connection::TimedOut;
@@ -32,6 +33,17 @@ pub(crate) enum HandshakeStep {
     Reset(Header),
 }
 
+/// What becomes of a handshake whose time was over.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum HandshakeTimeout {
+    /// The SYN-ACK once more.
+    Repeat(Header),
+    /// The peer has acknowledged it, and its data is waited for.
+    Wait,
+    GiveUp,
+}
+
 /// What a listener remembers of a SYN until the peer has answered the SYN-ACK. It came from LISTEN, so a reset takes it
 /// back there (RFC 9293 §3.5, MUST-11); a [`Connection`] in SYN-RECEIVED came from SYN-SENT.
 #[derive(Debug)]
@@ -49,7 +61,14 @@ pub(crate) struct SynReceived {
     announced_mss: u16,
     window: u16,
     scale: WindowScale,
+    /// How often the SYN-ACK was repeated.
     retries: u8,
+    /// How often its time was over: more often, if data is waited for.
+    timeouts: u8,
+    /// TCP_DEFER_ACCEPT: until so many time-outs an ACK without data is not enough.
+    deferred_timeouts: u8,
+    /// The round trip in microseconds, once such an ACK has come.
+    acked_after_micros: Option<NonZeroU32>,
     sent_at: Instant,
     deadline: Instant,
     next_reply_at: Instant,
@@ -80,6 +99,9 @@ impl SynReceived {
             window: u16::try_from(params.settings.receive_buffer_bytes).unwrap_or(u16::MAX),
             scale: Connection::offered_scale(ctx),
             retries: 0,
+            timeouts: 0,
+            deferred_timeouts: 0,
+            acked_after_micros: None,
             sent_at: ctx.now,
             deadline: ctx.now + ctx.config.tcp.initial_rto,
             next_reply_at: Instant::ZERO,
@@ -91,6 +113,17 @@ impl SynReceived {
     /// The SYN-ACK is to give the client a Fast Open cookie.
     pub(crate) fn give_cookie(&mut self, cookie: FastOpenCookie) {
         self.fast_open = Some(Box::new(cookie));
+    }
+
+    /// TCP_DEFER_ACCEPT: the handshake is complete when data comes, or after so long. Counted in time-outs, as on Linux
+    /// (secs_to_retrans).
+    pub(crate) fn defer(&mut self, ctx: &Ctx<'_>, delay: Duration) {
+        let config = &ctx.config.tcp;
+        let mut covered = Duration::ZERO;
+        while covered < delay && self.deferred_timeouts < u8::MAX {
+            covered += retry_delay(self.deferred_timeouts, config.initial_rto, config.max_rto);
+            self.deferred_timeouts += 1;
+        }
     }
 
     /// As [`SynReceived::new`] for a SYN of which nothing is kept: the SYN-ACK whose number, `params.isn`, is a cookie.
@@ -221,6 +254,14 @@ impl SynReceived {
             ctx.stats.count_drop(DropReason::BadAck);
             return HandshakeStep::Reset(Header { seq: header.ack, flags: Flags::RST, ..Header::default() });
         }
+        // Linux's tcp_check_req.
+        if self.timeouts < self.deferred_timeouts && header.segment_len(payload_len) == 0 {
+            let micros =
+                u32::try_from((ctx.now.duration_since(self.sent_at)).as_micros()).unwrap_or(u32::MAX);
+            self.acked_after_micros = self.acked_after_micros.or(NonZeroU32::new(micros.max(1)));
+            ctx.stats.count_drop(DropReason::AcceptDeferred);
+            return HandshakeStep::Ignored;
+        }
         HandshakeStep::Complete
     }
 
@@ -265,22 +306,25 @@ impl SynReceived {
         HandshakeStep::Reply(answer)
     }
 
-    /// The SYN-ACK to repeat, or `None` when it is to be given up.
-    pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) -> Option<Header> {
+    /// Time is over. While data is waited for after an ACK the SYN-ACK is repeated only at the end, so that the peer's
+    /// answer to it completes the handshake (Linux's syn_ack_recalc).
+    pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) -> HandshakeTimeout {
         let config = &ctx.config.tcp;
-        if self.retries >= config.syn_ack_retries {
-            return None;
+        let is_acked = self.acked_after_micros.is_some();
+        let waits = is_acked && self.timeouts < self.deferred_timeouts;
+        if self.timeouts >= config.syn_ack_retries && !waits {
+            return HandshakeTimeout::GiveUp;
         }
-        self.retries += 1;
-        self.deadline = ctx.now + self.retry_delay(config.initial_rto, config.max_rto);
+        let repeats = !is_acked || self.timeouts.saturating_add(1) >= self.deferred_timeouts;
+        self.timeouts = self.timeouts.saturating_add(1);
+        self.deadline = ctx.now + retry_delay(self.timeouts, config.initial_rto, config.max_rto);
+        if !repeats {
+            return HandshakeTimeout::Wait;
+        }
+        self.retries = self.retries.saturating_add(1);
         ctx.stats.tcp_retransmits += 1;
         ctx.stats.tcp_timeouts += 1;
-        Some(self.syn_ack(ctx.now))
-    }
-
-    /// RFC 6298 §5.5.
-    fn retry_delay(&self, initial_rto: Duration, max_rto: Duration) -> Duration {
-        initial_rto.saturating_mul(1 << self.retries.min(16)).min(max_rto)
+        HandshakeTimeout::Repeat(self.syn_ack(ctx.now))
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -319,11 +363,18 @@ impl SynReceived {
             let clock = connection.timestamps.clock(ctx.now);
             connection.timed_out = Some(TimedOut { end: self.iss + 1, clock });
         } else if self.retries == 0 {
-            connection.syn_sent_at = Some(self.sent_at);
+            let acked_after =
+                self.acked_after_micros.map(|micros| Duration::from_micros(micros.get().into()));
+            connection.syn_sent_at = Some(acked_after.map_or(self.sent_at, |after| ctx.now - after));
         }
         // The transition was counted when the record was made.
         connection.state = State::SynReceived;
         connection.timers.arm(super::timer::Timer::Retransmit, self.deadline);
         connection
     }
+}
+
+/// RFC 6298 §5.5: before the next repetition after so many.
+fn retry_delay(retries: u8, initial_rto: Duration, max_rto: Duration) -> Duration {
+    initial_rto.saturating_mul(1 << retries.min(16)).min(max_rto)
 }

@@ -13,7 +13,9 @@ use crate::frame::{HeaderBuf, payload_len};
 use crate::memory::Budget;
 use crate::rng::Rng;
 use crate::stats::Stats;
-use crate::tcp::{Connection, HandshakeStep, Header, OpenParams, SeqNumber, Settings, State, SynReceived};
+use crate::tcp::{
+    Connection, HandshakeStep, HandshakeTimeout, Header, OpenParams, SeqNumber, Settings, State, SynReceived,
+};
 use crate::time::Instant;
 
 /// What a connection needs from outside.
@@ -316,8 +318,9 @@ impl Pair {
                 memory: self.host.memory,
             };
             match record.handle_timeout(ctx) {
-                Some(syn_ack) => self.put_on_the_wire(End::Server, syn_ack, Bytes::new()),
-                None => self.handshake = None,
+                HandshakeTimeout::Repeat(syn_ack) => self.put_on_the_wire(End::Server, syn_ack, Bytes::new()),
+                HandshakeTimeout::Wait => {}
+                HandshakeTimeout::GiveUp => self.handshake = None,
             }
         }
     }

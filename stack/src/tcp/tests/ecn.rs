@@ -8,7 +8,8 @@ use super::peer::{IRS, ISS, Offer, Peer, Sent};
 use crate::config::Ecn;
 use crate::tcp::header::{AccEcnOption, AccEcnOrder};
 use crate::tcp::{
-    Connection, Flags, HandshakeStep, Header, IpEcn, Options, SeqNumber, State, SynReceived, Timestamps,
+    Connection, Flags, HandshakeStep, HandshakeTimeout, Header, IpEcn, Options, SeqNumber, State,
+    SynReceived, Timestamps,
 };
 
 const ECN_SETUP: Flags = Flags::ECE.with(Flags::CWR);
@@ -307,7 +308,8 @@ fn syn_acks_that_are_lost_promise_less() {
     let mut answers = Vec::from([record.syn_ack(host.now)]);
     for _ in 0..2 {
         host.now = record.deadline();
-        answers.push(record.handle_timeout(&mut host.ctx()).expect("again"));
+        let HandshakeTimeout::Repeat(again) = record.handle_timeout(&mut host.ctx()) else { panic!() };
+        answers.push(again);
     }
     let said: Vec<_> = answers
         .iter()

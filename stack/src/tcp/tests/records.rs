@@ -7,8 +7,8 @@ use super::bench::Host;
 use super::peer::Peer;
 use crate::stats::DropReason;
 use crate::tcp::{
-    Connection, Flags, HandshakeStep, Header, Options, SeqNumber, Settings, State, SynReceived, TimeWait,
-    TimeWaitStep, Timestamps,
+    Connection, Flags, HandshakeStep, HandshakeTimeout, Header, Options, SeqNumber, Settings, State,
+    SynReceived, TimeWait, TimeWaitStep, Timestamps,
 };
 
 const IRS: SeqNumber = SeqNumber(u32::MAX);
@@ -117,7 +117,7 @@ fn syn_acks_are_repeated_with_back_off_and_given_up() {
     loop {
         host.now = handshake.deadline();
         seconds.push((host.now - start).as_secs());
-        if handshake.handle_timeout(&mut host.ctx()).is_none() {
+        if matches!(handshake.handle_timeout(&mut host.ctx()), HandshakeTimeout::GiveUp) {
             break;
         }
     }

@@ -1,0 +1,119 @@
+//! Connections that no descriptor holds any more: they end by themselves, and there are not too many of them.
+
+use std::time::Duration;
+
+use portolan::testing::TcpSegment;
+use portolan::{Config, Descriptor, Domain, SocketKind, SocketOption};
+use portolan_tests::{RawConnection, RawPeer};
+
+const MAX_ORPHANS: usize = 6;
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.tcp.max_orphans = MAX_ORPHANS;
+    config
+}
+
+/// A stack with so many connections from the raw peer.
+fn connected(config: Config, count: u16) -> (RawPeer, Vec<(RawConnection, Descriptor)>) {
+    let mut peer = RawPeer::new(true, config, 3);
+    let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    peer.stack.bind(listener, "0.0.0.0:80".parse().unwrap()).unwrap();
+    peer.stack.listen(listener, 64).unwrap();
+    let connections = (0..count)
+        .map(|index| {
+            let connection = peer.open(Domain::V4, 5000 + index, 80);
+            (connection, peer.stack.accept(listener).unwrap().0)
+        })
+        .collect();
+    (peer, connections)
+}
+
+fn states(peer: &RawPeer) -> Vec<&'static str> {
+    peer.stack.sockets().iter().map(|socket| socket.state).filter(|&state| state != "LISTEN").collect()
+}
+
+fn resets(peer: &mut RawPeer) -> usize {
+    peer.take_segments().iter().filter(|segment| segment.flags & TcpSegment::RST != 0).count()
+}
+
+/// Linux's tcp_max_orphans: `close` beyond the limit is a reset.
+#[test]
+fn beyond_the_limit_closing_is_a_reset() {
+    let (mut peer, connections) = connected(config(), 10);
+    for &(_, server) in &connections {
+        let now = peer.now;
+        peer.stack.send(now, server, b"last words").unwrap();
+        peer.stack.close(now, server).unwrap();
+        peer.settle();
+    }
+    assert_eq!(resets(&mut peer), 4);
+    assert_eq!(peer.stack.stats().tcp_orphans_reset, 4);
+    assert_eq!(states(&peer), ["FIN-WAIT-1"; MAX_ORPHANS]);
+    // Those that end make room.
+    for (connection, _) in &connections[..2] {
+        let mut fin = connection.segment(TcpSegment::FIN | TcpSegment::ACK, b"");
+        fin.ack = fin.ack.wrapping_add(11);
+        peer.send_segment(Domain::V4, &fin);
+    }
+    let mut waiting = states(&peer);
+    waiting.sort_unstable();
+    assert_eq!(waiting, ["FIN-WAIT-1", "FIN-WAIT-1", "FIN-WAIT-1", "FIN-WAIT-1", "TIME-WAIT", "TIME-WAIT"]);
+    let connection = peer.open(Domain::V4, 6000, 80);
+    assert_eq!(connection.peer_port, 6000);
+}
+
+/// Linux's tcp_out_of_resources: one whose peer is silent gives way when half of the room is taken.
+#[test]
+fn a_silent_peer_loses_its_place_first() {
+    for (count, expected) in [(MAX_ORPHANS as u16 / 2, 0), (MAX_ORPHANS as u16, 3)] {
+        let (mut peer, connections) = connected(config(), count);
+        for &(_, server) in &connections {
+            let now = peer.now;
+            peer.stack.send(now, server, b"last words").unwrap();
+            peer.stack.close(now, server).unwrap();
+        }
+        peer.settle();
+        peer.pass(Duration::from_secs(2));
+        assert_eq!(peer.stack.stats().tcp_orphans_reset, expected);
+        assert_eq!(states(&peer).len(), usize::from(count) - expected as usize);
+    }
+}
+
+/// Nobody is left once every orphan has ended, whichever way: the count does not drift.
+#[test]
+fn orphans_are_counted_off_when_they_end() {
+    let (mut peer, connections) = connected(config(), 6);
+    let now = peer.now;
+    for (index, (connection, server)) in connections.into_iter().enumerate() {
+        match index {
+            // With a reset of our own, which is no orphan.
+            0 => peer.stack.set_option(now, server, SocketOption::Linger(Some(Duration::ZERO))).unwrap(),
+            1 => {
+                peer.stack.close(now, server).unwrap();
+                peer.settle();
+                let mut reset = connection.segment(TcpSegment::RST, b"");
+                reset.ack = 0;
+                peer.send_segment(Domain::V4, &reset);
+                continue;
+            }
+            _ => {}
+        }
+        peer.stack.close(now, server).unwrap();
+    }
+    peer.settle();
+    peer.pass(Duration::from_secs(600));
+    assert_eq!(states(&peer), [""; 0]);
+    // As many fit as at first. (Of the four silent ones one lost its place.)
+    assert_eq!(peer.stack.stats().tcp_orphans_reset, 1);
+    let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    peer.stack.bind(listener, "0.0.0.0:81".parse().unwrap()).unwrap();
+    peer.stack.listen(listener, 64).unwrap();
+    for index in 0..MAX_ORPHANS as u16 {
+        peer.open(Domain::V4, 7000 + index, 81);
+        let (server, _) = peer.stack.accept(listener).unwrap();
+        let now = peer.now;
+        peer.stack.close(now, server).unwrap();
+    }
+    assert_eq!(peer.stack.stats().tcp_orphans_reset, 1);
+}
