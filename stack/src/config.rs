@@ -257,7 +257,9 @@ pub struct TcpConfig {
     /// `tcp_invalid_ratelimit`. Not counted over all connections: a shared budget tells strangers what other connections
     /// do (CVE-2016-5696).
     pub challenge_interval: Duration,
-    /// Ranges of out-of-order data one connection keeps. 64.
+    /// Ranges of out-of-order data one connection keeps. 8,192: when slow start overshoots, every other segment of the
+    /// window is lost, and each range that is refused then is sent again in vain. The receive buffer bounds them too;
+    /// this bounds how many a stranger's tiny segments make.
     pub max_out_of_order_ranges: usize,
     /// Explicit congestion notification. [`Ecn::Accept`].
     pub ecn: Ecn,
@@ -343,7 +345,7 @@ impl Default for TcpConfig {
             syn_cookies: SynCookieMode::WhenFull,
             fast_open_key_lifetime: Duration::from_secs(24 * 3600),
             challenge_interval: Duration::from_millis(500),
-            max_out_of_order_ranges: 64,
+            max_out_of_order_ranges: 8192,
             ecn: Ecn::Accept,
             mtu_probing: MtuProbing::BlackHole,
             mtu_probe_timeouts: 3,

@@ -4,7 +4,6 @@
 //! it only fills holes, so a stranger's guess cannot replace data.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::mem;
 
 use bytes::{Bytes, BytesMut};
@@ -35,26 +34,26 @@ pub(crate) enum Insert {
 /// All sequence numbers that it sees must lie within one receive window, less than 2^31 apart.
 #[derive(Debug)]
 pub(crate) struct Assembler {
-    ranges: Vec<Range>,
+    ranges: VecDeque<Range>,
     /// The bytes of data that wait.
     buffered_bytes: usize,
-    /// Counts the insertions: the ranges' order for SACK.
-    insertions: u32,
+    /// The capacity of all ranges' lists of pieces.
+    list_entries: usize,
+    /// A sequence number in each of the ranges that were touched last, the latest first.
+    recent: SmallVec<[SeqNumber; MAX_SACK_BLOCKS + 1]>,
 }
 
 /// Contiguous data.
 struct Range {
     start: SeqNumber,
     end: SeqNumber,
-    /// The insertion that last touched it.
-    touched: u32,
     /// In order, without gaps, from `start` to `end`. No two neighbours are small.
     pieces: VecDeque<Bytes>,
 }
 
 impl Assembler {
     pub(crate) fn new() -> Assembler {
-        Assembler { ranges: Vec::new(), buffered_bytes: 0, insertions: 0 }
+        Assembler { ranges: VecDeque::new(), buffered_bytes: 0, list_entries: 0, recent: SmallVec::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -63,14 +62,13 @@ impl Assembler {
 
     /// Behind the last of them.
     pub(crate) fn end(&self) -> Option<SeqNumber> {
-        self.ranges.last().map(|range| range.end)
+        self.ranges.back().map(|range| range.end)
     }
 
     /// All memory behind them.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let lists: usize = self.ranges.iter().map(|range| range.pieces.capacity()).sum();
         self.buffered_bytes
-            + lists * mem::size_of::<Bytes>()
+            + self.list_entries * mem::size_of::<Bytes>()
             + self.ranges.capacity() * mem::size_of::<Range>()
     }
 
@@ -84,22 +82,33 @@ impl Assembler {
         if first == after && self.ranges.len() >= max_ranges {
             return Insert::Full;
         }
-        self.insertions = self.insertions.wrapping_add(1);
         if let Some(range) = self.ranges.get_mut(first)
             && first + 1 == after
             && seq.after_eq(range.start)
         {
             // The usual cases: the next segment behind a loss, or one that came twice.
-            range.touched = self.insertions;
-            if end.before_eq(range.end) {
-                return Insert::Duplicate;
+            let is_new = end.after(range.end);
+            if is_new {
+                let entries = range.pieces.capacity();
+                self.buffered_bytes += range.append(seq, &data);
+                self.list_entries += range.pieces.capacity() - entries;
             }
-            self.buffered_bytes += range.append(seq, &data);
-            return Insert::Stored;
+            let (start, end) = (range.start, range.end);
+            self.note_touched(seq, start, end);
+            return if is_new { Insert::Stored } else { Insert::Duplicate };
         }
         let joined = self.join(first, after, seq, &data);
+        self.note_touched(seq, joined.start, joined.end);
+        self.list_entries += joined.pieces.capacity();
         self.ranges.insert(first, joined);
         Insert::Stored
+    }
+
+    /// The range `start..end` has just been touched, at `seq`.
+    fn note_touched(&mut self, seq: SeqNumber, start: SeqNumber, end: SeqNumber) {
+        self.recent.retain(|other| other.before(start) || other.after_eq(end));
+        self.recent.insert(0, seq);
+        self.recent.truncate(MAX_SACK_BLOCKS);
     }
 
     /// Forgets whole pieces that begin at `seq` or behind it, the last first, until `wanted` bytes are free. How many bytes
@@ -107,7 +116,7 @@ impl Assembler {
     pub(crate) fn prune(&mut self, seq: SeqNumber, wanted: usize) -> usize {
         let mut pruned = 0;
         while pruned < wanted
-            && let Some(range) = self.ranges.last_mut()
+            && let Some(range) = self.ranges.back_mut()
             && let Some(last) = range.pieces.back()
             && (range.end - last.len() as u32).after_eq(seq)
         {
@@ -115,20 +124,19 @@ impl Assembler {
             range.end = range.end - last.len() as u32;
             range.pieces.pop_back();
             if range.pieces.is_empty() {
-                self.ranges.pop();
+                self.list_entries -= range.pieces.capacity();
+                self.ranges.pop_back();
             }
         }
         self.buffered_bytes -= pruned;
-        if self.ranges.is_empty() {
-            self.ranges = Vec::new();
-        }
+        self.free_if_empty();
         pruned
     }
 
     /// The next piece of data that continues at `rcv_nxt`, without what was received by now; call again, with RCV.NXT
     /// moved on, until there is none.
     pub(crate) fn take_ready(&mut self, rcv_nxt: SeqNumber) -> Option<Bytes> {
-        while let Some(range) = self.ranges.first_mut() {
+        while let Some(range) = self.ranges.front_mut() {
             if range.start.after(rcv_nxt) {
                 return None;
             }
@@ -148,37 +156,44 @@ impl Assembler {
     }
 
     /// The ranges that wait, as left and right edges, the most recently changed first (RFC 2018 §4,
-    /// RFC2018-4-c): at most four.
+    /// RFC2018-4-c), then the hindmost: at most four. There may be thousands: none is looked at but those.
     /// Correct once [`take_ready`](Assembler::take_ready) has returned `None` for the current RCV.NXT.
     pub(crate) fn sack_blocks(&self) -> impl Iterator<Item = (SeqNumber, SeqNumber)> {
-        // An insertion sort of the few ranges that are wanted; `age` is zero for the range touched last.
-        let mut latest: SmallVec<[(u32, SeqNumber, SeqNumber); MAX_SACK_BLOCKS + 1]> = SmallVec::new();
-        for range in &self.ranges {
-            let age = self.insertions.wrapping_sub(range.touched);
-            let place = latest.partition_point(|&(other, ..)| other <= age);
-            if place < MAX_SACK_BLOCKS {
-                latest.insert(place, (age, range.start, range.end));
-                latest.truncate(MAX_SACK_BLOCKS);
+        let mut blocks: SmallVec<[(SeqNumber, SeqNumber); MAX_SACK_BLOCKS]> =
+            self.recent.iter().filter_map(|&seq| self.containing(seq)).collect();
+        for range in self.ranges.iter().rev() {
+            if blocks.len() == MAX_SACK_BLOCKS {
+                break;
+            }
+            let block = (range.start, range.end);
+            if !blocks.contains(&block) {
+                blocks.push(block);
             }
         }
-        latest.into_iter().map(|(_, start, end)| (start, end))
+        blocks.into_iter()
+    }
+
+    /// The range that a sequence number lies in, if any.
+    fn containing(&self, seq: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
+        let range = self.ranges.get(self.ranges.partition_point(|range| range.end.before_eq(seq)))?;
+        range.start.before_eq(seq).then_some((range.start, range.end))
     }
 
     /// The ranges that overlap or touch `seq..end`: the first, and one behind the last. If there are none, both say
     /// where a new range belongs.
     fn touching(&self, seq: SeqNumber, end: SeqNumber) -> (usize, usize) {
         let first = self.ranges.partition_point(|range| range.end.before(seq));
-        let behind = self.ranges.get(first..).unwrap_or_default();
-        (first, first + behind.partition_point(|range| range.start.before_eq(end)))
+        (first, self.ranges.partition_point(|range| range.start.before_eq(end)).max(first))
     }
 
     /// Takes the ranges `first..after` out and makes one of them, with `data` in the holes.
     fn join(&mut self, first: usize, after: usize, seq: SeqNumber, data: &Bytes) -> Range {
-        let mut joined = Range { start: seq, end: seq, touched: self.insertions, pieces: VecDeque::new() };
+        let mut joined = Range { start: seq, end: seq, pieces: VecDeque::new() };
         for range in self.ranges.drain(first..after) {
+            self.list_entries -= range.pieces.capacity();
             if range.start.before(joined.start) {
                 // Only the first can begin before the data.
-                joined = Range { touched: self.insertions, ..range };
+                joined = range;
                 continue;
             }
             // The hole before this range, which the data fills.
@@ -203,11 +218,16 @@ impl Assembler {
     }
 
     fn drop_first_if_empty(&mut self) {
-        if self.ranges.first().is_some_and(|range| range.pieces.is_empty()) {
-            self.ranges.remove(0);
+        if let Some(range) = self.ranges.pop_front_if(|range| range.pieces.is_empty()) {
+            self.list_entries -= range.pieces.capacity();
         }
+        self.free_if_empty();
+    }
+
+    /// One that is empty holds no memory.
+    fn free_if_empty(&mut self) {
         if self.ranges.is_empty() {
-            self.ranges = Vec::new();
+            self.ranges = VecDeque::new();
         }
     }
 }

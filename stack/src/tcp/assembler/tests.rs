@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::vec;
+use std::vec::Vec;
 
 const MAX: usize = 64;
 
@@ -93,6 +94,8 @@ proptest! {
             prop_assert_eq!(assembler.buffered_bytes, buffered);
             prop_assert_eq!(assembler.is_empty(), ranges.is_empty());
             prop_assert!(assembler.memory_bytes() >= buffered);
+            let entries: usize = assembler.ranges.iter().map(|range| range.pieces.capacity()).sum();
+            prop_assert_eq!(assembler.list_entries, entries);
             let kept: Vec<_> = assembler.ranges.iter().map(|range| (range.start, range.end)).collect();
             let wanted: Vec<_> = ranges.iter().map(|&(start, end)| (at(start), at(end))).collect();
             prop_assert_eq!(kept, wanted);
