@@ -20,6 +20,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/run",
         "cargo bench --quiet -p portolan-tap --bench paths",
     ),
+    (
+        "cargo run --release -p portolan-tests --bin soak -- --seeds 10000",
+        "tests/tests/soak.rs",
+        "env!(\"CARGO_BIN_EXE_soak\")",
+    ),
     ("cargo run --release -- demo", "tests/run", "cargo run --quiet --release -- demo"),
     (
         "cargo run --release -- up --isolated -- ping -c 3 10.0.0.2",

@@ -98,7 +98,12 @@ fn is_fair(path: &PathConfig) -> bool {
     let bursts = path.burst_loss.is_none_or(|bursts| bursts.leave >= 0.5);
     let black_hole = path.mtu.is_some() && path.too_big == TooBig::Silent;
     let queue = path.rate.is_none() || path.queue.limit_bytes >= 6000 && path.queue.limit_packets >= 5;
-    path.loss + path.corrupt <= 0.06 && bursts && !black_hole && queue
+    // An outage leaves few attempts to a handshake.
+    let down: Duration = path.outages.iter().map(|outage| outage.until - outage.from).sum();
+    let most_loss = if path.outages.is_empty() { 0.06 } else { 0.011 };
+    let after_outages =
+        path.outages.is_empty() || down < Duration::from_secs(20) && path.burst_loss.is_none();
+    path.loss + path.corrupt <= most_loss && bursts && !black_hole && queue && after_outages
 }
 
 /// How bad a link may be.
