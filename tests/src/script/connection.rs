@@ -11,8 +11,13 @@ use super::segment::{
 
 const TS: u8 = 8;
 
-/// Timestamps by name.
-pub(super) type Names = BTreeMap<String, u32>;
+/// What the stack has sent and scripts have given names to.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    stamps: BTreeMap<String, u32>,
+    /// Of Fast Open.
+    cookies: BTreeMap<String, Vec<u8>>,
+}
 
 /// A segment of the stack.
 #[derive(Clone, Debug)]
@@ -143,6 +148,7 @@ impl Connection {
         let stamp = |stamp: &Stamp| match stamp {
             Stamp::Number(number) => Ok(*number),
             Stamp::Named(name, distance) => names
+                .stamps
                 .get(name)
                 .map(|value| value.wrapping_add(*distance as u32))
                 .ok_or_else(|| format!("no segment of the stack was called ${name}")),
@@ -154,6 +160,14 @@ impl Connection {
         } else {
             None
         };
+        let cookie = match &notation.cookie {
+            None => None,
+            Some(None) => Some(Vec::new()),
+            Some(Some(name)) => {
+                let cookie = names.cookies.get(name);
+                Some(cookie.cloned().ok_or_else(|| format!("no cookie of the stack was called ${name}"))?)
+            }
+        };
         let absolute = |&(from, to): &(u32, u32)| {
             (self.stack_isn().wrapping_add(from), self.stack_isn().wrapping_add(to))
         };
@@ -163,6 +177,7 @@ impl Connection {
             sack_permitted: notation.sack_permitted,
             timestamps,
             sack: notation.sack.iter().map(absolute).collect(),
+            cookie,
             ..Options::default()
         })
     }
@@ -273,6 +288,16 @@ impl Connection {
         for kind in wanted.without.iter().filter(|&kind| options.kinds.contains(kind)) {
             found.push(format!("no option {}, but there is one", kind_names(&[*kind])));
         }
+        if let Some(name) = &wanted.cookie {
+            let got = options.cookie.clone().unwrap_or_default();
+            let expected = match name {
+                Some(name) if !got.is_empty() => names.cookies.entry(name.clone()).or_insert(got.clone()),
+                _ => &Vec::new(),
+            };
+            if options.cookie.is_none() || *expected != got || (name.is_some() && got.is_empty()) {
+                found.push(format!("another Fast Open cookie than {:02x?}", options.cookie));
+            }
+        }
         self.compare_timestamps(wanted, &options, segment.flags, names, &mut found);
         found
     }
@@ -345,7 +370,7 @@ impl Connection {
                 Some(Stamp::Number(number)) => number,
                 Some(Stamp::Named(name, distance)) => {
                     let distance = distance as u32;
-                    names.entry(name).or_insert(got.wrapping_sub(distance)).wrapping_add(distance)
+                    names.stamps.entry(name).or_insert(got.wrapping_sub(distance)).wrapping_add(distance)
                 }
             };
             if wanted != got {

@@ -47,7 +47,7 @@ pub(super) fn run(script: &Script, domain: Domain) -> Result<Vec<String>, Failur
         connections: BTreeMap::new(),
         sockets: BTreeMap::new(),
         pending: VecDeque::new(),
-        names: Names::new(),
+        names: Names::default(),
         transcript: Vec::new(),
     };
     let mut at = (script.last_line, "the end of the script");

@@ -107,6 +107,7 @@ pub(super) fn socket_option(name: &str, value: &str) -> Result<SocketOption, Str
         "SO_OOBINLINE" => SocketOption::OobInline(on()?),
         "SO_RCVLOWAT" => SocketOption::ReceiveLowWater(number(value)?),
         "TCP_NOTSENT_LOWAT" => SocketOption::UnsentLowWater(number(value)?),
+        "TCP_FASTOPEN" => SocketOption::FastOpen(number(value)?),
         "TCP_QUICKACK" => SocketOption::QuickAck(on()?),
         "TCP_NODELAY" => SocketOption::NoDelay(on()?),
         "TCP_KEEPIDLE" => SocketOption::KeepIdle(duration(value)?),

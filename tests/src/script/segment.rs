@@ -47,6 +47,8 @@ pub(super) struct Notation {
     pub(super) timestamp: Option<Option<Stamp>>,
     pub(super) echo: Option<Stamp>,
     pub(super) sack: Vec<(u32, u32)>,
+    /// `fastopen` alone (a request for a cookie), or with the name of a cookie.
+    pub(super) cookie: Option<Option<String>>,
     /// Options byte by byte.
     pub(super) raw_options: Vec<u8>,
     /// Kinds that must not be there.
@@ -140,6 +142,10 @@ fn parse_field(it: &mut Notation, word: &str, words: &mut Words<'_>) -> Result<(
                 return Err("`sack` needs stretches: sack 2001..3001".into());
             }
         }
+        "fastopen" => {
+            let name = words.next_if(|word| word.starts_with('$'));
+            it.cookie = Some(name.map(|name| name[1..].to_string()));
+        }
         "raw" => it.raw_options = hex(words.value("raw")?)?,
         "no" => it.without.push(kind(words.value("no")?)?),
         "options" => {
@@ -205,6 +211,8 @@ pub(super) struct Options {
     pub(super) timestamps: Option<(u32, u32)>,
     /// As on the wire: not relative.
     pub(super) sack: Vec<(u32, u32)>,
+    /// Fast Open (RFC 7413): a cookie, or nothing to ask for one.
+    pub(super) cookie: Option<Vec<u8>>,
 }
 
 impl Options {
@@ -238,6 +246,7 @@ impl Options {
                 (3, 3) => options.scale = Some(option[2]),
                 (4, 2) => options.sack_permitted = true,
                 (5, _) => options.sack = (2..len - 7).step_by(8).map(|at| (word(at), word(at + 4))).collect(),
+                (34, _) => options.cookie = Some(option[2..].to_vec()),
                 (8, 10) => options.timestamps = Some((word(2), word(6))),
                 _ => {}
             }
@@ -273,6 +282,11 @@ impl Options {
                 bytes.extend_from_slice(&from.to_be_bytes());
                 bytes.extend_from_slice(&to.to_be_bytes());
             }
+        }
+        if let Some(cookie) = &self.cookie {
+            bytes.extend_from_slice(&[34, (2 + cookie.len()) as u8]);
+            bytes.extend_from_slice(cookie);
+            bytes.resize(bytes.len().next_multiple_of(4), 1);
         }
         bytes
     }
@@ -338,6 +352,9 @@ pub(super) fn describe(segment: &TcpSegment, ecn: u8, own: u32, other: u32, shif
     }
     for (from, to) in &options.sack {
         let _ = write!(line, " {}..{}", signed(from.wrapping_sub(other)), signed(to.wrapping_sub(other)));
+    }
+    if let Some(cookie) = &options.cookie {
+        let _ = write!(line, " fastopen ({} bytes)", cookie.len());
     }
     if ecn != 0 {
         let _ = write!(line, " {}", ecn_name(ecn));
