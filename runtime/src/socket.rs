@@ -174,8 +174,19 @@ impl Socket {
         if buf.is_empty() {
             return Ok(0);
         }
-        let slices = self
-            .call_blocking(Interest::Read, |core, now| take_slices(core, now, self.descriptor, buf.len()))?;
+        let (d, len) = (self.descriptor, buf.len());
+        let slices = match self.call_blocking(Interest::Read, |core, now| {
+            if core.stack.is_below_low_water(d, len)? {
+                return Err(portolan::Error::WouldBlock);
+            }
+            take_slices(core, now, d, len)
+        }) {
+            // No more will come in time, or it is not worth waiting for: what there is.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.shared.call(|core, now, _| take_slices(core, now, d, len))?.map_err(to_io_error)?
+            }
+            slices => slices?,
+        };
         let mut filled = 0;
         for slice in slices {
             // `take_slices` takes at most `buf.len()` bytes together.
@@ -222,6 +233,10 @@ impl Socket {
             0 => sent.map(|()| 0),
             count => Ok(count),
         }
+    }
+
+    pub(crate) fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
+        self.call_blocking(Interest::Write, |core, now| core.stack.send_oob(now, self.descriptor, data))
     }
 
     pub(crate) fn write_stream(&self, data: &[u8]) -> io::Result<usize> {
@@ -385,6 +400,9 @@ fn take_slices(core: &mut Core, now: Instant, d: Descriptor, max: usize) -> port
             Ok(slice) => {
                 left -= slice.len().min(left);
                 slices.push(slice);
+                if core.stack.at_mark(d)? {
+                    break;
+                }
             }
             Err(error) if slices.is_empty() => return Err(error),
             Err(portolan::Error::WouldBlock) => break,

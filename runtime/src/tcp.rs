@@ -282,6 +282,67 @@ impl TcpStream {
         self.socket.set_option(option)
     }
 
+    /// TCP_CORK: only full segments are sent until it is taken off, or for a moment (200 ms or a little more).
+    pub fn set_cork(&self, cork: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::Cork(cork))
+    }
+
+    /// TCP_CORK.
+    pub fn cork(&self) -> io::Result<bool> {
+        Ok(self.socket.options()?.cork)
+    }
+
+    /// TCP_QUICKACK: acknowledge at once for a while, or from now on late. It does not stay.
+    pub fn set_quick_ack(&self, quick: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::QuickAck(quick))
+    }
+
+    /// TCP_USER_TIMEOUT: how long data may stay unacknowledged before the connection ends as timed out.
+    pub fn set_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_option(SocketOption::UserTimeout(timeout))
+    }
+
+    /// TCP_USER_TIMEOUT, if set.
+    pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.options()?.user_timeout)
+    }
+
+    /// TCP_NOTSENT_LOWAT: how much `write` takes beyond what is sent; `usize::MAX` for as much as the send buffer.
+    pub fn set_unsent_low_water(&self, bytes: usize) -> io::Result<()> {
+        self.socket.set_option(SocketOption::UnsentLowWater(bytes))
+    }
+
+    /// SO_RCVLOWAT: `read` waits until this much is there, or all it was asked for, or the end.
+    pub fn set_receive_low_water(&self, bytes: usize) -> io::Result<()> {
+        self.socket.set_option(SocketOption::ReceiveLowWater(bytes))
+    }
+
+    /// SO_OOBINLINE: urgent data is read as the rest.
+    pub fn set_oob_inline(&self, inline: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::OobInline(inline))
+    }
+
+    /// SO_OOBINLINE.
+    pub fn oob_inline(&self) -> io::Result<bool> {
+        Ok(self.socket.options()?.oob_inline)
+    }
+
+    /// MSG_OOB: as `write`, and the last byte that is taken is urgent.
+    pub fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
+        self.socket.send_oob(data)
+    }
+
+    /// MSG_OOB: the byte of urgent data that the peer sent last. It never waits: `WouldBlock` while the byte is announced
+    /// and not here, `InvalidInput` if there is none.
+    pub fn recv_oob(&self) -> io::Result<u8> {
+        self.socket.call(|stack, now, d| stack.recv_oob(now, d))
+    }
+
+    /// SIOCATMARK: whether the next byte is the urgent one. No `read` goes across it.
+    pub fn at_mark(&self) -> io::Result<bool> {
+        self.socket.call(|stack, _, d| stack.at_mark(d))
+    }
+
     /// What can be known of the connection: round trips, windows, losses, rates (TCP_INFO).
     pub fn info(&self) -> io::Result<TcpInfo> {
         self.socket.call(|stack, now, d| stack.info(now, d))

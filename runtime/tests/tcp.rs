@@ -424,3 +424,51 @@ fn a_stack_talks_to_itself() {
         assert!(echo_round_trip(stream, data.clone()) == data);
     });
 }
+
+#[test]
+fn urgent_data_low_water_and_what_is_known_of_a_connection() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, mut near) = connection(&server, &client);
+        near.write_all(b"before").unwrap();
+        assert_eq!(near.send_oob(b"!").unwrap(), 1);
+        near.write_all(b"after").unwrap();
+        let mut buf = [0; 64];
+        let mut before = Vec::new();
+        while before.len() < 6 {
+            let len = far.read(&mut buf).unwrap();
+            before.extend_from_slice(&buf[..len]);
+        }
+        assert_eq!(before, b"before", "no read goes across the mark");
+        while !far.at_mark().unwrap() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(far.recv_oob().unwrap(), b'!');
+        assert_eq!(far.recv_oob().unwrap_err().kind(), ErrorKind::InvalidInput);
+        far.read_exact(&mut buf[..5]).unwrap();
+        assert_eq!(&buf[..5], b"after");
+        // A read waits for the low-water mark, not longer than its time-out.
+        far.set_receive_low_water(20).unwrap();
+        far.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        near.write_all(b"little").unwrap();
+        let start = Instant::now();
+        assert_eq!(far.read(&mut buf).unwrap(), 6);
+        assert!(start.elapsed() >= Duration::from_millis(100));
+        far.set_read_timeout(None).unwrap();
+        let writer = std::thread::spawn(move || {
+            near.set_cork(true).unwrap();
+            near.set_user_timeout(Some(Duration::from_secs(5))).unwrap();
+            near.write_all(b"ten bytes.").unwrap();
+            near.write_all(b"and ten more").unwrap();
+            near.set_cork(false).unwrap();
+            near
+        });
+        assert_eq!(far.read(&mut buf).unwrap(), 22, "both, in one segment");
+        let near = writer.join().unwrap();
+        assert!(!near.cork().unwrap());
+        assert_eq!(near.user_timeout().unwrap(), Some(Duration::from_secs(5)));
+        let (sent, received) = (near.info().unwrap(), far.info().unwrap());
+        assert_eq!((sent.state, sent.bytes_sent, received.bytes_received), ("ESTABLISHED", 40, 40));
+        assert!(sent.rtt > Duration::ZERO && sent.snd_cwnd >= 10);
+    });
+}

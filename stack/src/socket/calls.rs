@@ -118,6 +118,16 @@ impl Stack {
         }
     }
 
+    /// MSG_OOB: as [`send`](Stack::send), and the last byte that is taken is urgent: the peer's program is told of it at once.
+    pub fn send_oob(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        match sockets.socket(d)?.1.kind {
+            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Urgent(data)),
+            SocketKind::Datagram | SocketKind::Echo => Err(Error::NotSupported),
+        }
+    }
+
     /// MSG_OOB: the byte of urgent data that the peer sent last. `InvalidArgument` if there is none, if it was taken or
     /// read past, or with SO_OOBINLINE; [`Readiness::urgent`] says when there is one.
     pub fn recv_oob(&mut self, now: Instant, d: Descriptor) -> Result<u8> {
@@ -132,6 +142,14 @@ impl Stack {
         match &self.sockets.socket(d)?.1.role {
             Role::Stream(stream) => Ok(stream.connection.is_at_mark()),
             Role::Idle | Role::Listener(_) | Role::Datagram(_) => Err(Error::NotConnected),
+        }
+    }
+
+    /// Whether a read of `len` bytes that can wait should wait for more (SO_RCVLOWAT). The calls of the stack never do.
+    pub fn is_below_low_water(&self, d: Descriptor, len: usize) -> Result<bool> {
+        match &self.sockets.socket(d)?.1.role {
+            Role::Stream(stream) => Ok(stream.connection.is_below_low_water(len)),
+            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Ok(false),
         }
     }
 

@@ -39,6 +39,13 @@ pub enum SocketOption {
     /// TCP_NOTSENT_LOWAT in bytes: `send` takes no more than this beyond what is sent, and the stream is writable while less
     /// than half of it waits. `usize::MAX`, the default, is no limit but the send buffer. At least 1.
     UnsentLowWater(usize),
+    /// TCP_USER_TIMEOUT (RFC 5482): how long data may stay unacknowledged, or wait before a closed window, counted from the
+    /// first retransmission or probe; the connection then ends as timed out. It also bounds how long keepalives may stay
+    /// unanswered. `None`, or zero: the numbers of retries decide.
+    UserTimeout(Option<Duration>),
+    /// TCP_CORK: only full segments are sent until it is taken off, the stream is ended, or what waits has waited for one
+    /// RTO, at least 200 ms. It outdoes TCP_NODELAY.
+    Cork(bool),
     /// SO_OOBINLINE: urgent data is read as the rest, and [`Stack::at_mark`](crate::Stack::at_mark) tells when it is next
     /// (RFC 6093 §4 advises it). Otherwise its last byte is taken out of the stream, for
     /// [`Stack::recv_oob`](crate::Stack::recv_oob).
@@ -100,6 +107,10 @@ pub struct SocketOptions {
     pub receive_low_water: usize,
     /// TCP_NOTSENT_LOWAT.
     pub unsent_low_water: usize,
+    /// TCP_USER_TIMEOUT, if set.
+    pub user_timeout: Option<Duration>,
+    /// TCP_CORK.
+    pub cork: bool,
     /// SO_OOBINLINE.
     pub oob_inline: bool,
     /// TCP_QUICKACK: whether the next segment will be acknowledged at once.
@@ -143,6 +154,8 @@ impl SocketOptions {
             auto_send_buffer: config.tcp.auto_tune_buffers,
             receive_low_water: 1,
             unsent_low_water: usize::MAX,
+            user_timeout: None,
+            cork: false,
             oob_inline: false,
             nodelay: false,
             congestion: config.tcp.congestion,
@@ -167,6 +180,8 @@ impl SocketOptions {
             broadcast: false,
             receive_low_water: tcp.receive_low_water,
             unsent_low_water: tcp.unsent_low_water,
+            user_timeout: tcp.user_timeout,
+            cork: tcp.cork,
             oob_inline: tcp.oob_inline,
             quick_ack: true,
             nodelay: tcp.nodelay,
@@ -220,6 +235,8 @@ impl SocketOptions {
                 check(bytes > 0)?;
                 self.unsent_low_water = bytes;
             }
+            SocketOption::UserTimeout(limit) => self.user_timeout = limit.filter(|limit| !limit.is_zero()),
+            SocketOption::Cork(on) => self.cork = on,
             SocketOption::OobInline(on) => self.oob_inline = on,
             // Of the connection, if there is one.
             SocketOption::QuickAck(_) => {}
@@ -261,6 +278,8 @@ impl SocketOptions {
             auto_send_buffer: self.auto_send_buffer,
             receive_low_water: self.receive_low_water,
             unsent_low_water: self.unsent_low_water,
+            user_timeout: self.user_timeout,
+            cork: self.cork,
             oob_inline: self.oob_inline,
             nodelay: self.nodelay,
             congestion: self.congestion,

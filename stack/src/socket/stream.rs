@@ -300,6 +300,7 @@ impl Sockets {
         }
         let sent = match data {
             Outgoing::Slice(slice) => connection.send(ctx, &slice[..slice.len().min(room)]),
+            Outgoing::Urgent(slice) => connection.send_oob(ctx, &slice[..slice.len().min(room)]),
             Outgoing::Bytes(bytes) => connection.send_bytes(ctx, bytes.slice(..bytes.len().min(room))),
         };
         self.settle_stream(ctx, network, id);
@@ -404,12 +405,14 @@ impl Sockets {
 pub(super) enum Outgoing<'a> {
     Slice(&'a [u8]),
     Bytes(Bytes),
+    /// MSG_OOB.
+    Urgent(&'a [u8]),
 }
 
 impl Outgoing<'_> {
     pub(super) fn len(&self) -> usize {
         match self {
-            Outgoing::Slice(slice) => slice.len(),
+            Outgoing::Slice(slice) | Outgoing::Urgent(slice) => slice.len(),
             Outgoing::Bytes(bytes) => bytes.len(),
         }
     }

@@ -44,6 +44,10 @@ pub(crate) struct Settings {
     pub(crate) receive_low_water: usize,
     /// TCP_NOTSENT_LOWAT: what may wait to be sent.
     pub(crate) unsent_low_water: usize,
+    /// TCP_USER_TIMEOUT.
+    pub(crate) user_timeout: Option<Duration>,
+    /// TCP_CORK: only full segments.
+    pub(crate) cork: bool,
     /// SO_OOBINLINE: urgent data is read as the rest.
     pub(crate) oob_inline: bool,
     /// TCP_NODELAY.
@@ -120,6 +124,8 @@ pub(super) struct Retries {
     /// Of these, since the peer last answered.
     pub(super) unanswered_probes: u8,
     pub(super) keepalives: u8,
+    /// When the first of these time-outs or probes was.
+    pub(super) unanswered_since: Instant,
 }
 
 /// The last time-out: what was in flight then is sent twice.
@@ -173,6 +179,8 @@ pub(crate) struct Connection {
     /// Before this no segment that makes no sense is answered: the rate of such answers is limited.
     pub(super) next_challenge_at: Instant,
     pub(super) progress: bool,
+    /// SND.UP: behind the last byte that the program has sent as urgent, until that is acknowledged.
+    pub(super) urgent_end: Option<SeqNumber>,
     /// Until the handshake is over, if it carried data or was about to.
     pub(super) fast_open: Option<Box<FastOpen>>,
     pub(super) counters: Counters,
@@ -226,6 +234,7 @@ impl Connection {
             last_data_sent_at: ctx.now,
             next_challenge_at: Instant::ZERO,
             progress: false,
+            urgent_end: None,
             fast_open: None,
             counters: Counters::default(),
         }
@@ -355,6 +364,13 @@ impl Connection {
             error: self.ending.error.is_some(),
             urgent: self.rcv.has_urgent_byte(),
         }
+    }
+
+    /// Whether there is less to read than SO_RCVLOWAT, more may come, and `len` bytes would take it.
+    pub(crate) fn is_below_low_water(&self, len: usize) -> bool {
+        let queued = self.rcv.queue().len();
+        let low_water = self.settings.receive_low_water;
+        queued > 0 && queued < low_water && low_water <= len && !self.readiness().readable
     }
 
     /// Whether SO_RCVLOWAT is reached, or never will be: the window is used up (Linux's tcp_stream_is_readable).

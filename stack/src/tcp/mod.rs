@@ -45,6 +45,7 @@ mod timer;
 mod timestamps;
 mod urgent;
 mod user;
+mod user_timeout;
 mod window;
 
 pub use congestion::CongestionControl;

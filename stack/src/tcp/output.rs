@@ -3,7 +3,7 @@
 use super::congestion::Sent;
 use super::connection::Reset;
 use super::mtu_probe::MtuProbe;
-use super::sender::Plan;
+use super::sender::{Patience, Plan};
 use super::timer::Timer;
 use super::{Connection, Flags, Header, Options, Run, SeqNumber, State};
 use crate::Ctx;
@@ -152,8 +152,7 @@ impl Connection {
         }
         let room = (in_flight > 0).then(|| self.congestion.cwnd().saturating_sub(in_flight));
         let probe = core::mem::take(&mut self.pending.probe);
-        let plan =
-            if is_losing { Plan::WaitForWindow } else { self.snd.plan(mss, room, self.settings.nodelay) };
+        let plan = if is_losing { Plan::WaitForWindow } else { self.snd.plan(mss, room, self.patience()) };
         match plan {
             Plan::Send { len, fin } => Some(self.send_run(ctx, mss, len, fin, burst)),
             Plan::WaitForWindow if in_flight == 0 => {
@@ -216,7 +215,7 @@ impl Connection {
         while segs < max_segs && last == full && !fin {
             // A run is at most 64 KiB.
             let room = self.congestion.cwnd().saturating_sub(in_flight).saturating_sub(len as u32);
-            match self.snd.plan(mss, Some(room), self.settings.nodelay) {
+            match self.snd.plan(mss, Some(room), self.patience()) {
                 Plan::Send { len: more, fin: ends } => {
                     self.snd.on_sent(more, ends, more == full);
                     len += more;
@@ -241,8 +240,22 @@ impl Connection {
 
     /// Segments in one run: at most what fits into an IP packet and into the burst that the pace allows.
     pub(super) fn max_run_segs(&self, ctx: &Ctx<'_>, mss: u32, burst: u32) -> u32 {
+        if self.is_urgent() {
+            // Each has its own pointer.
+            return 1;
+        }
         let most = MAX_RUN_BYTES.min(burst) / mss;
         u32::try_from(ctx.config.tcp.max_run_segs).unwrap_or(u32::MAX).min(most).max(1)
+    }
+
+    /// What a segment that is not full waits for. Linux, too, lets TCP_CORK outdo TCP_NODELAY, and urgent data both.
+    fn patience(&self) -> Patience {
+        match &*self.settings {
+            _ if self.is_urgent() => Patience::None,
+            settings if settings.cork => Patience::Corked,
+            settings if settings.nodelay => Patience::None,
+            _ => Patience::Nagle,
+        }
     }
 
     /// New data is on its way, from `seq` to SND.NXT.
@@ -289,6 +302,7 @@ impl Connection {
     /// The window is closed: its next octet as a probe, or the FIN if that is all (RFC 9293 §3.8.6.1). It is open but small:
     /// that much, now that the peer has had its time to open it (§3.8.6.2.1).
     fn send_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Run {
+        self.note_unanswered(ctx.now);
         self.retries.probes = self.retries.probes.saturating_add(1);
         self.retries.unanswered_probes = self.retries.unanswered_probes.saturating_add(1);
         ctx.stats.tcp_window_probes += 1;
@@ -328,6 +342,7 @@ impl Connection {
         if len > 0 && seq.before(self.snd.nxt) {
             self.ecn.write_data(&mut header, len as u32);
         }
+        self.mark_urgent(&mut header);
         self.last_data_sent_at = ctx.now;
         Run::new(header, payload, segment_len)
     }

@@ -4,7 +4,7 @@ use super::connection::TimedOut;
 use super::rack::{self, LossProbe};
 use super::recovery::{Frto, Phase, RepeatCause};
 use super::scoreboard::Sent;
-use super::sender::Plan;
+use super::sender::{Patience, Plan};
 use super::timer::Timer;
 use super::{Connection, Run, SeqNumber};
 use crate::Ctx;
@@ -115,7 +115,7 @@ impl Connection {
         if self.recovery.probe.is_some() || self.recovery.is_repairing() {
             return None;
         }
-        if let Plan::Send { len, fin } = self.snd.plan(mss, None, true) {
+        if let Plan::Send { len, fin } = self.snd.plan(mss, None, Patience::None) {
             let run = self.send_next(ctx, mss, len, fin);
             ctx.stats.tcp_loss_probes += 1;
             self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: false });

@@ -37,6 +37,16 @@ pub(super) enum Plan {
     WaitForAck,
 }
 
+/// How long data waits for more that would fill its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// TCP_NODELAY.
+    None,
+    Nagle,
+    /// TCP_CORK: until the cork is drawn.
+    Corked,
+}
+
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Sender {
@@ -232,7 +242,7 @@ impl Sender {
     /// RFC 9293 §3.8.6.2.1 (MUST-38), the sender's side of silly-window avoidance, joined with Nagle's algorithm
     /// (§3.7.4, SHLD-7, MUST-17) in Minshall's form as on Linux: a segment that is not full waits only while an earlier
     /// one that was not full is on its way. All data counts as pushed (MUST-60): no call says otherwise.
-    pub(super) fn plan(&self, mss: u32, room: Option<u32>, nodelay: bool) -> Plan {
+    pub(super) fn plan(&self, mss: u32, room: Option<u32>, patience: Patience) -> Plan {
         let unsent = self.unsent();
         let fin = self.is_fin_unsent();
         if unsent == 0 && !fin {
@@ -257,10 +267,14 @@ impl Sender {
             let worthwhile = len as u32 >= self.max_wnd / 2;
             return if worthwhile { Plan::Send { len, fin } } else { Plan::WaitForWindow };
         }
-        if fin || nodelay || !self.is_small_in_flight() {
-            return Plan::Send { len, fin };
+        match patience {
+            _ if fin => Plan::Send { len, fin },
+            Patience::None => Plan::Send { len, fin },
+            Patience::Nagle if self.is_small_in_flight() => Plan::WaitForAck,
+            Patience::Nagle => Plan::Send { len, fin },
+            // As on Linux, at most for as long as a window probe would wait.
+            Patience::Corked => Plan::WaitForWindow,
         }
-        Plan::WaitForAck
     }
 
     /// A segment that was not full is not acknowledged yet.

@@ -149,11 +149,18 @@ impl Connection {
         if self.snd.is_window_closed() && self.state.is_synchronized() {
             return self.on_timeout_behind_closed_window();
         }
-        // RFC 9293 §3.8.3 (MUST-20, MUST-22, SHLD-11): R2, in retransmissions.
-        if self.retries.timeouts >= self.max_retries(ctx) {
+        // RFC 9293 §3.8.3 (MUST-20, MUST-22, SHLD-11): R2, in retransmissions, or in time if the program has said so.
+        let is_exhausted = self.retries.timeouts >= self.max_retries(ctx);
+        let is_over = match self.is_user_timeout_over(ctx.now) {
+            Some(is_over) if self.state.is_synchronized() => is_over,
+            Some(is_over) => is_over || is_exhausted,
+            None => is_exhausted,
+        };
+        if is_over {
             return self.give_up(ctx, "retransmissions unanswered");
         }
-        self.retries.timeouts += 1;
+        self.note_unanswered(ctx.now);
+        self.retries.timeouts = self.retries.timeouts.saturating_add(1);
         self.rtt.back_off();
         ctx.stats.tcp_timeouts += 1;
         if matches!(self.state, State::SynSent | State::SynReceived) {
@@ -188,7 +195,7 @@ impl Connection {
     }
 
     pub(super) fn arm_retransmit(&mut self, now: Instant) {
-        self.timers.arm(Timer::Retransmit, now + self.rtt.rto());
+        self.timers.arm(Timer::Retransmit, now + self.within_user_timeout(now, self.rtt.rto()));
     }
 
     /// RFC 9293 §3.8.6.1 (MUST-36, MUST-37): a probe, for as long as the peer answers them. The same timer is the
@@ -198,7 +205,7 @@ impl Connection {
             return;
         }
         let max_retries = self.max_retries(ctx);
-        if self.retries.unanswered_probes >= max_retries {
+        if self.retries.unanswered_probes >= max_retries || self.is_user_timeout_over(ctx.now) == Some(true) {
             return self.give_up(ctx, "window probes unanswered");
         }
         // MUST-37 is for programs that wait. What nobody holds would otherwise stay for as long as a peer likes, and so
@@ -217,7 +224,8 @@ impl Connection {
         if self.timers.is_armed(Timer::Persist) {
             return;
         }
-        self.timers.arm(Timer::Persist, ctx.now + self.persist_delay(ctx));
+        let delay = self.within_user_timeout(ctx.now, self.persist_delay(ctx));
+        self.timers.arm(Timer::Persist, ctx.now + delay);
     }
 
     fn persist_delay(&self, ctx: &Ctx<'_>) -> Duration {
@@ -238,12 +246,12 @@ impl Connection {
             self.timers.arm(Timer::KeepAlive, ctx.now + at_least_a_tick(self.settings.keepalive_idle));
         } else if ctx.now < idle_until {
             self.timers.arm(Timer::KeepAlive, idle_until);
-        } else if self.retries.keepalives >= self.settings.keepalive_probes {
+        } else if self.is_keepalive_over(ctx.now) {
             // MUST-29: only after several probes without an answer. Linux resets the peer, too, should it be there.
             self.reset_peer();
             self.give_up(ctx, "keepalive probes unanswered");
         } else {
-            self.retries.keepalives += 1;
+            self.retries.keepalives = self.retries.keepalives.saturating_add(1);
             self.pending.keepalive = true;
             self.timers.arm(Timer::KeepAlive, ctx.now + at_least_a_tick(self.settings.keepalive_interval));
         }

@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 
 use super::receiver::Receiver;
 use super::{Connection, Flags, Header, SeqNumber};
+use crate::Ctx;
 use crate::error::{Error, Result};
 
 /// Urgent data that the program has not read past.
@@ -112,6 +113,35 @@ impl Connection {
         }
         if self.rcv.urgent.is_some() {
             self.rcv.find_urgent(seq, data);
+        }
+    }
+
+    /// MSG_OOB: sends data whose last byte is urgent, as far as there is room (MUST-30).
+    pub(crate) fn send_oob(&mut self, ctx: &mut Ctx<'_>, data: &[u8]) -> Result<usize> {
+        let len = self.send(ctx, data)?;
+        if len > 0 {
+            // A send queue is far smaller than 2^32 bytes.
+            self.urgent_end = Some(self.snd.una + self.snd.queue.len() as u32);
+        }
+        Ok(len)
+    }
+
+    /// Whether urgent data is to be sent, or not acknowledged (Linux's tcp_urg_mode).
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent_end.is_some_and(|end| end.after(self.snd.una))
+    }
+
+    /// The urgent pointer of a segment with data, if there is urgent data in it or behind it (MUST-62: the byte behind it).
+    pub(super) fn mark_urgent(&mut self, header: &mut Header) {
+        let Some(end) = self.urgent_end else { return };
+        if !self.is_urgent() {
+            self.urgent_end = None;
+            return;
+        }
+        let last = header.seq + u32::from(u16::MAX);
+        if end.after(header.seq) && (end.before_eq(last) || last.after(self.snd.nxt)) {
+            header.flags = header.flags.with(Flags::URG);
+            header.urgent = (end - header.seq).min(u32::from(u16::MAX)) as u16;
         }
     }
 

@@ -63,6 +63,8 @@ impl Host {
             auto_send_buffer: tcp.auto_tune_buffers,
             receive_low_water: 1,
             unsent_low_water: usize::MAX,
+            user_timeout: None,
+            cork: false,
             oob_inline: false,
             nodelay: false,
             congestion: tcp.congestion,

@@ -9,6 +9,7 @@ mod info;
 mod low_water;
 mod memory;
 mod opening;
+mod options;
 mod peer;
 mod receiving;
 mod records;

@@ -132,3 +132,50 @@ fn without_copies_the_mark_is_kept_too() {
     assert_eq!(slice.as_deref(), Ok(&b"de"[..]));
     assert_eq!(oob(&mut peer), Err(Error::InvalidArgument), "read past");
 }
+
+/// MUST-62: the pointer names the byte behind the urgent one, in every segment before it, and Nagle does not hold it.
+#[test]
+fn what_is_sent_as_urgent_is_announced() {
+    let mut peer = inline(false);
+    let _ = peer.send(b"first");
+    let (_, sent) = peer.call(|connection, ctx| connection.send_oob(ctx, b"ur!"));
+    assert_eq!(&sent[0].data[..], b"ur!", "at once");
+    assert!(sent[0].header.flags.contains(Flags::URG));
+    assert_eq!(sent[0].header.urgent, 3);
+    let plain = peer.send(b"more");
+    assert!(!plain[0].header.flags.contains(Flags::URG), "it lies behind");
+    let _ = peer.ack_bytes(12);
+    let last = peer.send(b"x");
+    assert!(!last[0].header.flags.contains(Flags::URG));
+    assert!(peer.connection.urgent_end.is_none());
+}
+
+#[test]
+fn a_pointer_reaches_over_many_segments_and_is_repeated_with_them() {
+    let mut peer = inline(false);
+    let (_, sent) = peer.call(|connection, ctx| connection.send_oob(ctx, &[7; 3500]));
+    let pointers: Vec<u16> = sent.iter().map(|sent| sent.header.urgent).collect();
+    assert_eq!(pointers, [3500, 2500, 1500, 500]);
+    let again = peer.wait_for_segment();
+    assert!(again.header.flags.contains(Flags::URG));
+    assert_eq!(again.header.urgent, 3500);
+}
+
+#[test]
+fn a_pointer_too_far_ahead_says_as_much_as_it_can() {
+    let mut peer = Peer::established_with(Offer { scale: Some(4), ..Offer::plain() }, |_, _| {});
+    let (_, sent) = peer.call(|connection, ctx| connection.send_oob(ctx, &[7; 100_000]));
+    assert!(sent.iter().all(|sent| sent.header.urgent == u16::MAX && sent.header.flags.contains(Flags::URG)));
+}
+
+#[test]
+fn what_one_end_sends_as_urgent_the_other_finds() {
+    use super::bench::{End, Pair};
+    let mut pair = Pair::established();
+    pair.at(End::Client, |connection, ctx| connection.send_oob(ctx, b"interrupt!")).expect("room");
+    let _ = pair.send(End::Client, b"and on");
+    pair.run_until(|pair| pair.server().readiness().urgent);
+    assert_eq!(pair.server().recv_oob(), Ok(b'!'));
+    pair.run_for(core::time::Duration::from_secs(1));
+    assert_eq!(pair.recv(End::Server), b"interruptand on");
+}
