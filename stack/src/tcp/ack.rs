@@ -399,12 +399,12 @@ impl Connection {
         let frto = self.recovery.frto;
         // RFC 5682 §3.1 step 3b (RFC5682-3.1-a, RFC5682-2.1-g): what was not sent again has arrived.
         let is_spurious = frto != Frto::Off && news.has_original;
-        if is_spurious || self.recovery.is_all_duplicate() || (news.advanced && self.echoes_original(header))
-        {
-            if self.recovery.may_undo() {
-                ctx.stats.tcp_spurious_timeouts += 1;
-                return self.undo("time-out");
-            }
+        let is_needless = is_spurious
+            || self.recovery.is_all_duplicate()
+            || (news.advanced && self.echoes_original(header));
+        if is_needless && self.recovery.may_undo() {
+            ctx.stats.tcp_spurious_timeouts += 1;
+            return self.undo("time-out");
         }
         match frto {
             Frto::Off => {}

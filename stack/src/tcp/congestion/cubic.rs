@@ -280,7 +280,7 @@ fn cube_root(n: u64) -> u32 {
 /// So many 1024ths.
 fn portion(bytes: u32, of_1024: u64) -> u32 {
     // At most `bytes`.
-    (u64::from(bytes) * of_1024 >> 10) as u32
+    ((u64::from(bytes) * of_1024) >> 10) as u32
 }
 
 #[cfg(test)]
