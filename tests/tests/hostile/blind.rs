@@ -151,9 +151,7 @@ fn data_with_acknowledgements_over_the_whole_space() {
 fn data_over_the_whole_sequence_space() {
     for domain in FAMILIES {
         let mut attacked = Attacked::new(domain);
-        for distance in
-            distances(&[WINDOW]).filter(|distance| (WINDOW..u32::MAX - 10).contains(distance))
-        {
+        for distance in distances(&[WINDOW]).filter(|distance| (WINDOW..u32::MAX - 10).contains(distance)) {
             let mut data = attacked.connection.segment(TcpSegment::PSH | TcpSegment::ACK, b"injected");
             data.seq = data.seq.wrapping_add(distance);
             attacked.peer.now += Duration::from_secs(1);
