@@ -218,6 +218,12 @@ impl AccEcn {
         }
     }
 
+    /// Nothing has come since the handshake, and the timer has fired: somebody may drop segments with the option
+    /// (§3.2.3.2.2).
+    pub(super) fn on_timeout(&mut self) {
+        self.sends_options &= self.awaits == Awaits::Counter;
+    }
+
     /// The pure ACK of a SYN-ACK (§3.2.2.1).
     pub(super) fn write_reflection(&mut self, header: &mut Header) {
         if let Some(ecn) = self.reflection.take() {

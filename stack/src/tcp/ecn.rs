@@ -286,10 +286,18 @@ impl EcnState {
         }
     }
 
-    /// The congestion window was reduced, for whatever reason (RFC 3168 §6.1.2); SND.NXT was `nxt`.
+    /// The congestion window was reduced, for whatever reason (RFC 3168 §6.1.2, RFC3168-6.1.2-d); SND.NXT was `nxt`.
     pub(super) fn on_reduced(&mut self, nxt: SeqNumber) {
         self.reduced_at = nxt;
         self.owes_cwr = self.mode == EcnMode::Rfc3168;
+    }
+
+    /// The retransmission timer has fired.
+    pub(super) fn on_timeout(&mut self, nxt: SeqNumber) {
+        self.on_reduced(nxt);
+        if let Some(accurate) = &mut self.accurate {
+            accurate.on_timeout();
+        }
     }
 
     /// Without need, as it turned out.

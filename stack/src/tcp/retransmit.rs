@@ -144,7 +144,7 @@ impl Connection {
             self.scoreboard.forget_sacks();
         }
         self.congestion.on_timeout(ctx.now, self.snd.flight());
-        self.ecn.on_reduced(self.snd.nxt);
+        self.ecn.on_timeout(self.snd.nxt);
         self.lose_all(RepeatCause::Timeout);
         // Karn's algorithm: what is sent again can no longer be timed.
         self.timed_out = Some(TimedOut { end: self.snd.max, clock: self.timestamps.clock(ctx.now) });

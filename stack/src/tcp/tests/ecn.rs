@@ -462,3 +462,79 @@ fn a_simultaneous_open_agrees() {
         assert_eq!((sent[0].flags().as_str(), ace(&sent[0])), ("SYN,ACK", expected), "{policy:?} {flags:#b}");
     }
 }
+
+/// RFC 3168 §6.1.2 (RFC3168-6.1.2-d): whatever the window was reduced for, the next new data says so, and it says so once.
+#[test]
+fn a_loss_is_told_with_cwr_too() {
+    let cwr_at = |sent: &[Sent]| -> Vec<u32> {
+        sent.iter().filter(|sent| sent.header.flags.contains(Flags::CWR)).map(Peer::offset).collect()
+    };
+    let offer = Offer { sack: true, ..Offer::plain() };
+    let (mut peer, _) = open(Ecn::Request, Flags::ECE, &offer);
+    let _ = peer.send(&[0; 30_000]);
+    let mut sent = Vec::new();
+    for sacked in 2..=9 {
+        sent.extend(peer.sack_bytes(0, &[(1000, sacked * 1000)]));
+    }
+    sent.extend(peer.wait_millis(20));
+    sent.extend(peer.ack_bytes(10_000));
+    let resent: Vec<&Sent> = sent.iter().filter(|sent| Peer::offset(sent) == 0).collect();
+    assert!(!resent.is_empty() && resent.iter().all(|sent| !sent.header.flags.contains(Flags::CWR)));
+    assert_eq!(cwr_at(&sent), [10_000]);
+    // A loss in the window that was reduced already reduces it no further (RFC3168-6.1.2-e).
+    assert_eq!(peer.host.stats.tcp_ecn_reductions, 0);
+
+    let mut peer = classic();
+    let _ = peer.send(&[0; 30_000]);
+    let resent = peer.wait_for_segment();
+    assert_eq!((Peer::offset(&resent), resent.header.ip_ecn), (0, IpEcn::NotEct));
+    let mut sent = peer.ack_bytes(10_000);
+    sent.extend(peer.ack_bytes(11_000));
+    assert_eq!(cwr_at(&sent), [10_000]);
+}
+
+/// RFC 3168 §6.1.2 (RFC3168-6.1.2-e): a loss and ECE in one window of data reduce it once.
+#[test]
+fn a_loss_and_ece_in_one_window_reduce_it_once() {
+    let offer = Offer { sack: true, ..Offer::plain() };
+    let (mut peer, _) = open(Ecn::Request, Flags::ECE, &offer);
+    let _ = peer.send(&[0; 30_000]);
+    let _ = ack_with_ece(&mut peer, 1000);
+    let ssthresh = peer.connection.congestion.ssthresh();
+    for sacked in 3..=9 {
+        let _ = peer.sack_bytes(1000, &[(2000, sacked * 1000)]);
+    }
+    let _ = peer.wait_millis(20);
+    assert_eq!(peer.connection.congestion.ssthresh(), ssthresh);
+    assert_eq!((peer.host.stats.tcp_ecn_reductions, peer.host.stats.tcp_recoveries), (1, 1));
+}
+
+/// RFC 3168 §6.1.5: whoever guesses addresses and ports cannot make us say ECE; nor can what was received before.
+#[test]
+fn marks_outside_the_window_are_ignored() {
+    let mut peer = classic();
+    let _ = data(&mut peer, IpEcn::Ect0, Flags::default(), 100);
+    for seq in [peer.seq + 10_000_000, peer.seq - 100, peer.seq - 100_000] {
+        peer.host.now += Duration::from_secs(1);
+        let header = Header { seq, ip_ecn: IpEcn::Ce, ..peer.header(Flags::ACK) };
+        let sent = peer.deliver(header, &[0; 100]);
+        assert!(sent.iter().all(|sent| ecn_flags(sent) == Flags::default()), "{seq:?}");
+    }
+    assert_eq!(peer.host.stats.tcp_ce_received, 0);
+}
+
+/// RFC 9768 §3.2.3.2.2: a path may drop what has an option that it does not know.
+#[test]
+fn options_that_seem_to_be_dropped_are_sent_no_more() {
+    let (mut peer, first) = open(Ecn::RequestAccurate, Flags::CWR, &Offer::plain());
+    assert!(first.header.options.accecn.is_some());
+    assert!(peer.send(&[0; 100])[0].header.options.accecn.is_some());
+    let again = peer.wait_for_segment();
+    assert_eq!((again.header.options.accecn, again.header.ip_ecn), (None, IpEcn::NotEct));
+    // Later a time-out is a time-out.
+    let mut peer = accurate();
+    let _ = peer.send(&[0; 100]);
+    let _ = peer.wait_for_segment();
+    let sent = data(&mut peer, IpEcn::Ect0, Flags::default(), 100);
+    assert!(sent[0].header.options.accecn.is_some());
+}
