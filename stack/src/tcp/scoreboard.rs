@@ -20,6 +20,8 @@ use crate::time::Instant;
 
 /// Lists that have grown beyond this are given back when nothing is in flight any more: an idle connection holds little.
 const KEPT_RECORDS: usize = 2;
+/// So many sendings beyond two for each record, and those that were overtaken go.
+const OVERTAKEN_SENDINGS: usize = 64;
 
 /// What we know of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,13 @@ impl Sent {
     /// Bytes in the largest of its segments.
     pub(super) fn largest_segment(&self) -> u32 {
         self.len().min(u32::from(self.segment_len))
+    }
+
+    /// What follows, sacked like this, becomes a part of it.
+    fn absorb(&mut self, next: &Sent) {
+        self.end = next.end;
+        self.segment_len = self.segment_len.max(next.segment_len);
+        self.is_repeated |= next.is_repeated;
     }
 
     /// The first boundary between segments at or after `seq`, at most the end.
@@ -262,32 +271,66 @@ impl Scoreboard {
         block: (SeqNumber, SeqNumber),
         delivered: &mut impl FnMut(&Sent, u32),
     ) {
-        let mut index = self.find(part.0);
+        let first = self.find(part.0);
+        let mut index = first;
         while let Some(record) = self.records.get(index) {
             if record.seq.after_eq(part.1) {
-                return;
+                break;
             }
             let (left, right) = (record.boundary_from(block.0), record.boundary_to(block.1));
             if record.fate == Fate::Sacked || left.after_eq(right) {
                 index += 1;
                 continue;
             }
-            if left.after(record.seq) {
-                self.split(index, left);
-                index += 1;
-            }
-            self.split(index, right);
-            let Some(record) = self.records.get_mut(index) else { return };
-            let len = record.len();
-            match record.fate {
-                Fate::InFlight if record.is_repeated => self.repeated -= len,
+            let piece = Sent { seq: left, end: right, ..record.clone() };
+            let len = piece.len();
+            match piece.fate {
+                Fate::InFlight if piece.is_repeated => self.repeated -= len,
                 Fate::Lost => self.lost -= len,
                 Fate::InFlight | Fate::Sacked => {}
             }
-            delivered(record, len);
-            record.fate = Fate::Sacked;
+            delivered(&piece, len);
             self.sacked += len;
-            index += 1;
+            index = self.place_sacked(index, &piece);
+        }
+        self.merge_sacked(first, index);
+    }
+
+    /// `piece`, a part of a record, is sacked now. The first record behind it.
+    fn place_sacked(&mut self, index: usize, piece: &Sent) -> usize {
+        let [previous, record] = [index.wrapping_sub(1), index].map(|index| self.records.get(index));
+        let is_front = record.is_some_and(|record| record.seq == piece.seq && piece.end.before(record.end));
+        if is_front && previous.is_some_and(Sent::is_sacked) {
+            // The usual case: a block that grows. Nothing has to move.
+            self.records[index - 1].absorb(piece);
+            self.records[index].seq = piece.end;
+            return index;
+        }
+        self.split(index, piece.seq);
+        let index = self.find(piece.seq);
+        self.split(index, piece.end);
+        if let Some(record) = self.records.get_mut(index) {
+            record.fate = Fate::Sacked;
+        }
+        index + 1
+    }
+
+    /// Sacked neighbours among the records `first..behind` and those beside them become one (as on Linux): however often a
+    /// peer names the same numbers, what it has named once is passed over in one step.
+    fn merge_sacked(&mut self, first: usize, behind: usize) {
+        let mut kept = first.saturating_sub(1);
+        let behind = (behind + 1).min(self.records.len());
+        for index in kept + 1..behind {
+            if self.records[kept].is_sacked() && self.records[index].is_sacked() {
+                let next = self.records[index].clone();
+                self.records[kept].absorb(&next);
+            } else {
+                kept += 1;
+                self.records.swap(kept, index);
+            }
+        }
+        if kept + 1 < behind {
+            self.records.drain(kept + 1..behind);
         }
     }
 
@@ -381,7 +424,8 @@ impl Scoreboard {
         self.sendings = sendings.into();
     }
 
-    /// The peer has given up what it had said to have (RFC 2018 §8): all SACK information is void.
+    /// The peer has given up what it had said to have (RFC 2018 §8): all SACK information is void. When it was sent is
+    /// no longer known: all of it counts as lost next.
     pub(super) fn forget_sacks(&mut self) {
         for record in &mut self.records {
             if record.fate == Fate::Sacked {
@@ -450,6 +494,19 @@ impl Scoreboard {
             Sent { seq, end, sent_at: now, stamp, segment_len, fate: Fate::InFlight, is_repeated: true };
         self.repeated += end - seq;
         self.sendings.push_back(Sending { at: now, seq, end });
+        if self.sendings.len() > OVERTAKEN_SENDINGS + 2 * self.records.len() {
+            self.forget_overtaken();
+        }
+    }
+
+    /// Sendings of which nothing is in flight any more: they come to the front late if the first one stays.
+    fn forget_overtaken(&mut self) {
+        let Scoreboard { records, sendings, .. } = self;
+        sendings.retain(|sending| {
+            let first = records.partition_point(|record| record.end.before_eq(sending.seq));
+            let covered = records.range(first..).take_while(|record| record.seq.before(sending.end));
+            covered.clone().any(|record| record.fate == Fate::InFlight && record.sent_at == sending.at)
+        });
     }
 
     /// The last segment: what a loss probe repeats. `None` if it is not in flight. A FIN has a record of its own; at `fin_at`
