@@ -60,6 +60,11 @@ impl Assembler {
         self.ranges.is_empty()
     }
 
+    /// Where the first of them begins.
+    pub(crate) fn start(&self) -> Option<SeqNumber> {
+        self.ranges.first().map(|range| range.start)
+    }
+
     /// Behind the last of them.
     pub(crate) fn end(&self) -> Option<SeqNumber> {
         self.ranges.back().map(|range| range.end)

@@ -339,8 +339,7 @@ impl Receiver {
             return self.store_out_of_order(seq, data, fin, max_ranges);
         }
         if !is_empty {
-            self.queue.push(data);
-            self.nxt = end;
+            self.take_in_order(data, end, max_ranges);
             self.take_reassembled();
         }
         if self.fin_at.is_some_and(|fin_at| fin_at.before(self.nxt)) {
@@ -358,6 +357,19 @@ impl Receiver {
             return Stored::InOrder;
         }
         if is_empty { Stored::Duplicate } else { Stored::InOrder }
+    }
+
+    /// Data from RCV.NXT on. Where it overlaps what waits, what came first stays.
+    fn take_in_order(&mut self, data: Bytes, end: SeqNumber, max_ranges: usize) {
+        if let Some(assembler) = &mut self.assembler
+            && assembler.start().is_some_and(|start| start.before(end))
+        {
+            // It touches a range, so there is room for it.
+            let _stored = assembler.insert(self.nxt, data, max_ranges);
+        } else {
+            self.queue.push(data);
+            self.nxt = end;
+        }
     }
 
     fn store_out_of_order(&mut self, seq: SeqNumber, data: Bytes, fin: bool, max_ranges: usize) -> Stored {
