@@ -163,8 +163,7 @@ impl Connection {
         let blocks = &header.options.sack;
         let dsack = self.dsack(header);
         if let Some((left, right)) = dsack {
-            self.on_dsack(ctx, left, right);
-            news.has_dsack = true;
+            news.has_dsack = self.on_dsack(ctx, left, right);
         }
         // RFC 2018 §3 (RFC2018-3-c): only what lies in what is in flight, and is not empty, can be true.
         let (una, nxt) = (self.snd.una, self.snd.nxt);
@@ -203,14 +202,18 @@ impl Connection {
         ((is_acked || is_inside) && is_possible).then_some((left, right))
     }
 
-    fn on_dsack(&mut self, ctx: &mut Ctx<'_>, left: SeqNumber, right: SeqNumber) {
+    /// Whether it is credible.
+    fn on_dsack(&mut self, ctx: &mut Ctx<'_>, left: SeqNumber, right: SeqNumber) -> bool {
         ctx.stats.tcp_dsacks_received += 1;
         self.counters.on_dsack();
-        self.recovery.on_dsack(left, right);
+        if !self.recovery.on_dsack(left, right) {
+            return false;
+        }
         // What the loss probe repeated says nothing about reordering (RFC 8985 §7.4).
         if !self.recovery.probe.is_some_and(|probe| probe.is_repeated && right == probe.end) {
             self.rack.on_dsack(self.snd.una, self.snd.nxt);
         }
+        true
     }
 
     /// RFC 2018 §8 (RFC2018-8-b): a receiver may discard what it has sacked. As on Linux it gets a moment in case its acknowledgement is on
@@ -494,9 +497,11 @@ impl Connection {
             self.timers.stop(Timer::Retransmit);
             self.timers.stop(Timer::LossProbe);
             self.timers.stop(Timer::Reorder);
+        } else if !news.advanced {
+            // A peer that only repeats itself does not put the time-out off.
         } else if self.scoreboard.first().is_some_and(Sent::is_sacked) {
             self.on_reneging(ctx);
-        } else if news.advanced {
+        } else {
             // RFC 6298 §5.3 (RFC6298-5.3).
             self.arm_retransmit(ctx.now);
             self.arm_loss_probe(ctx.now);

@@ -56,6 +56,8 @@ pub(super) struct Recovery {
     /// Why what is lost is sent again.
     pub(super) cause: RepeatCause,
     pub(super) probe: Option<LossProbe>,
+    /// Bytes that were sent again and that the peer has not reported as duplicates, in all episodes.
+    unreported: u32,
     /// Without SACK: duplicate acknowledgements, and the bytes that they stand for (RFC 5681 §3.2; Linux's
     /// tcp_add_reno_sack).
     duplicates: u8,
@@ -72,6 +74,7 @@ impl Recovery {
             prr: Prr::default(),
             cause: RepeatCause::FastRetransmit,
             probe: None,
+            unreported: 0,
             duplicates: 0,
             duplicate_bytes: 0,
         }
@@ -149,19 +152,26 @@ impl Recovery {
 
     /// Bytes were sent again.
     pub(super) fn on_repeated(&mut self, bytes: u32, clock: u32) {
+        self.unreported = self.unreported.saturating_add(bytes);
         if let Some(undo) = &mut self.undo {
             undo.unconfirmed = Some(undo.unconfirmed.unwrap_or(0).saturating_add(bytes));
             undo.repeated_at.get_or_insert(clock);
         }
     }
 
-    /// The peer reports a duplicate (RFC 2883, RFC2883-5-c) of these numbers.
-    pub(super) fn on_dsack(&mut self, left: SeqNumber, right: SeqNumber) {
+    /// The peer reports a duplicate (RFC 2883, RFC2883-5-c) of these numbers. Whether it can be one of ours: more than was sent again
+    /// comes from the network, or is not true, and says nothing about reordering (Linux's tcp_dsack_seen).
+    pub(super) fn on_dsack(&mut self, left: SeqNumber, right: SeqNumber) -> bool {
+        if self.unreported == 0 {
+            return false;
+        }
+        self.unreported = self.unreported.saturating_sub(right - left);
         if let Some(Undo { from, unconfirmed: Some(unconfirmed), .. }) = &mut self.undo
             && right.after(*from)
         {
             *unconfirmed = unconfirmed.saturating_sub(right - left);
         }
+        true
     }
 
     /// Our timestamp clock when the episode first sent something again.
