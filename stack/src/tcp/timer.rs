@@ -146,7 +146,7 @@ impl Connection {
 
     /// RFC 6298 §5.4 to §5.7 (RFC6298-5.4): repeat the earliest segment, wait twice as long for its acknowledgement.
     fn on_retransmit_timer(&mut self, ctx: &mut Ctx<'_>) {
-        if self.snd.is_window_closed() && self.state.is_synchronized() {
+        if self.snd.is_window_closed() && self.state.is_synchronized() && !self.ending.orphaned {
             return self.on_timeout_behind_closed_window();
         }
         // RFC 9293 §3.8.3 (MUST-20, MUST-22, SHLD-11): R2, in retransmissions, or in time if the program has said so.
@@ -176,7 +176,8 @@ impl Connection {
 
     /// The peer has taken its window back, and what was in flight with it. That is probed for as if it were to be sent for
     /// the first time, and R2 does not count while the peer answers (RFC 9293 §3.8.6, SHLD-17, MUST-35; Linux's
-    /// tcp_retransmit_timer has the same exception).
+    /// tcp_retransmit_timer has the same exception, and makes it only while a program waits, too: otherwise a peer that
+    /// opens and closes its window would keep the connection for ever).
     fn on_timeout_behind_closed_window(&mut self) {
         self.lose_all(RepeatCause::Timeout);
         self.recovery.frto = Frto::Off;
