@@ -281,6 +281,10 @@ pub struct TcpConfig {
     /// The smallest MSS that a peer can make us use; a smaller one costs us more than it costs the peer. 48,
     /// Linux's `tcp_min_snd_mss`.
     pub min_mss: u16,
+    /// Segments that may be in flight on one connection. Each may need a record of its own, which acknowledgements
+    /// search: a peer with a tiny MSS must not make them many. The default fills the largest buffer with
+    /// segments of 1,024 bytes; Linux counts what each segment costs against SO_SNDBUF instead.
+    pub max_flight_segs: u32,
 }
 
 /// When TCP looks for the path's MTU by itself (RFC 4821; Linux's `tcp_mtu_probing`).
@@ -353,6 +357,7 @@ impl Default for TcpConfig {
             mtu_probe_floor: 512,
             mtu_probe_interval: Duration::from_secs(600),
             min_mss: 48,
+            max_flight_segs: 32_768,
         }
     }
 }

@@ -150,7 +150,7 @@ impl Connection {
                 MtuProbe::Pass => {}
             }
         }
-        let room = (in_flight > 0).then(|| self.congestion.cwnd().saturating_sub(in_flight));
+        let room = (in_flight > 0).then(|| self.room_for_new(ctx, mss, in_flight));
         let probe = core::mem::take(&mut self.pending.probe);
         let plan = if is_losing { Plan::WaitForWindow } else { self.snd.plan(mss, room, self.patience()) };
         match plan {
@@ -203,6 +203,13 @@ impl Connection {
         self.rcv.sack_blocks(limit)
     }
 
+    /// What the congestion window takes beside `in_flight`, as long as not too many segments are to be remembered.
+    fn room_for_new(&self, ctx: &Ctx<'_>, mss: u32, in_flight: u32) -> u32 {
+        let most = ctx.config.tcp.max_flight_segs.saturating_mul(mss);
+        let room = self.congestion.cwnd().saturating_sub(in_flight);
+        room.min(most.saturating_sub(self.snd.flight()))
+    }
+
     /// The planned segment from SND.NXT on and, if it is full, those that may follow it.
     fn send_run(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool, burst: u32) -> Run {
         let in_flight = self.in_flight();
@@ -214,7 +221,7 @@ impl Connection {
         self.snd.on_sent(len, fin, len == full);
         while segs < max_segs && last == full && !fin {
             // A run is at most 64 KiB.
-            let room = self.congestion.cwnd().saturating_sub(in_flight).saturating_sub(len as u32);
+            let room = self.room_for_new(ctx, mss, in_flight + len as u32);
             match self.snd.plan(mss, Some(room), self.patience()) {
                 Plan::Send { len: more, fin: ends } => {
                     self.snd.on_sent(more, ends, more == full);

@@ -6,6 +6,7 @@ mod closing;
 mod ecn;
 mod hostile;
 mod info;
+mod lies;
 mod low_water;
 mod memory;
 mod opening;
