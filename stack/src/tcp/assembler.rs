@@ -62,7 +62,7 @@ impl Assembler {
 
     /// Where the first of them begins.
     pub(crate) fn start(&self) -> Option<SeqNumber> {
-        self.ranges.first().map(|range| range.start)
+        self.ranges.front().map(|range| range.start)
     }
 
     /// Behind the last of them.
