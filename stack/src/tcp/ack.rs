@@ -329,7 +329,7 @@ impl Connection {
             if self.recovery.phase() == Phase::Open {
                 log::debug!("tcp the loss probe repaired a loss at {:?}", probe.end);
                 ctx.stats.tcp_loss_probe_recoveries += 1;
-                self.congestion.on_congestion(ctx.now, Cause::Loss, self.in_flight());
+                self.congestion.on_congestion(Cause::Loss);
                 self.congestion.on_recovery_done(None);
             }
         } else if !probe.is_repeated || news.has_dsack || (news.is_duplicate && !news.newly_sacked) {
@@ -365,15 +365,15 @@ impl Connection {
         }
         log::debug!("tcp recovery begins at {:?}", self.snd.una);
         ctx.stats.tcp_recoveries += 1;
-        self.reduce(ctx, Phase::Recovery, Cause::Loss);
+        self.reduce(Phase::Recovery, Cause::Loss);
     }
 
     /// An episode begins, for this cause.
-    pub(super) fn reduce(&mut self, ctx: &mut Ctx<'_>, phase: Phase, cause: Cause) {
+    pub(super) fn reduce(&mut self, phase: Phase, cause: Cause) {
         let was_open = self.recovery.phase() == Phase::Open;
         self.recovery.enter_reduction(phase, self.snd.una, self.snd.nxt, self.congestion.cwnd());
         if was_open {
-            self.congestion.on_congestion(ctx.now, cause, self.in_flight());
+            self.congestion.on_congestion(cause);
         }
         self.ecn.on_reduced(self.snd.nxt);
         self.recovery.probe = None;

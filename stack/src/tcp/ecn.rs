@@ -403,7 +403,7 @@ impl Connection {
         }
         log::debug!("tcp congestion experienced at {:?}", self.snd.una);
         ctx.stats.tcp_ecn_reductions += 1;
-        self.reduce(ctx, Phase::Cwr, Cause::Ecn);
+        self.reduce(Phase::Cwr, Cause::Ecn);
     }
 }
 

@@ -205,7 +205,7 @@ impl Connection {
             rcv_rtt: sizing.map_or(Duration::ZERO, |sizing| Duration::from_nanos(sizing.rtt)),
             rcv_space: sizing.map_or(0, |sizing| sizing.space()),
             total_retrans: flow.total_retrans,
-            pacing_rate: self.congestion.pacing_rate().unwrap_or(u64::MAX),
+            pacing_rate: self.pacing_rate(config).unwrap_or(u64::MAX),
             bytes_acked: flow.bytes_acked,
             bytes_received: flow.bytes_received,
             segs_out: self.counters.segs_out,

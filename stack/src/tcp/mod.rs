@@ -8,7 +8,6 @@ mod ack;
 mod assembler;
 mod autotune;
 mod byte_queue;
-#[allow(dead_code, reason = "BBR, pacing and ECN ask for the rest of it")]
 mod congestion;
 mod connection;
 mod counters;
@@ -26,7 +25,6 @@ mod pressure;
 mod prr;
 #[allow(dead_code, reason = "the report on a connection asks for the rest of it")]
 mod rack;
-#[allow(dead_code, reason = "the report on a connection asks for the rest of it")]
 mod rate;
 mod receiver;
 mod recovery;

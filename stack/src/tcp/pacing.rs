@@ -9,6 +9,7 @@ use super::rate::per_second;
 use super::timer::Timer;
 use super::{Connection, Run};
 use crate::Ctx;
+use crate::config::Config;
 use crate::time::Instant;
 
 /// The most that one burst holds, whatever the rate: one super-segment.
@@ -69,11 +70,11 @@ impl Pacer {
 
 impl Connection {
     /// The rate at which data goes out, in bytes a second; `None` for as fast as the windows allow.
-    pub(super) fn pacing_rate(&self, ctx: &Ctx<'_>) -> Option<u64> {
+    pub(super) fn pacing_rate(&self, config: &Config) -> Option<u64> {
         let limit = self.settings.max_pacing_rate;
         let rate = match self.congestion.pacing_rate() {
             Some(rate) => Some(rate),
-            None if limit.is_some() || ctx.config.tcp.pacing => self.window_rate(),
+            None if limit.is_some() || config.tcp.pacing => self.window_rate(),
             None => return None,
         };
         match (rate, limit) {
@@ -92,7 +93,7 @@ impl Connection {
 
     /// Data and FIN, at the pace.
     pub(super) fn poll_paced_data(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
-        let Some(rate) = self.pacing_rate(ctx) else { return self.poll_data(ctx, u32::MAX) };
+        let Some(rate) = self.pacing_rate(ctx.config) else { return self.poll_data(ctx, u32::MAX) };
         if !self.has_data_to_send() {
             self.timers.stop(Timer::Pacing);
             return None;

@@ -201,10 +201,6 @@ impl RateSampler {
     pub(crate) fn delivered_ce(&self) -> u32 {
         self.delivered_ce
     }
-
-    pub(crate) fn is_application_limited(&self) -> bool {
-        self.application_limited_until > 0
-    }
 }
 
 #[cfg(test)]

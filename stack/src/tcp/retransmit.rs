@@ -143,7 +143,7 @@ impl Connection {
             ctx.stats.tcp_sack_reneging += 1;
             self.scoreboard.forget_sacks();
         }
-        self.congestion.on_timeout(ctx.now, self.snd.flight());
+        self.congestion.on_timeout();
         self.ecn.on_timeout(self.snd.nxt);
         self.lose_all(RepeatCause::Timeout);
         // Karn's algorithm: what is sent again can no longer be timed.

@@ -17,7 +17,7 @@ use core::time::Duration;
 
 use super::hystart::{HyStart, SlowStart};
 use super::window::{MAX_CWND, rescale};
-use super::{Ack, Algorithm, Control, Onset, Trigger, Window};
+use super::{Ack, Algorithm, Control, Trigger, Window};
 use crate::time::Instant;
 
 /// RFC 9438 §4.6 (RFC9438-5): beta_cubic = 0.7, in 1/1024.
@@ -94,10 +94,10 @@ impl Control for Cubic {
         }
     }
 
-    fn on_congestion(&mut self, window: &mut Window, onset: &Onset) {
+    fn on_congestion(&mut self, window: &mut Window, trigger: Trigger) {
         let cwnd = window.cwnd;
         self.cwnd_prior = cwnd;
-        self.w_max = match onset.trigger {
+        self.w_max = match trigger {
             // RFC 9438 §4.8 (RFC9438-4.8-b): after a time-out the curve begins where slow start will end.
             Trigger::Timeout => 0,
             // RFC 9438 §4.7 (RFC9438-4.7): less than last time, so there is somebody new: make room.

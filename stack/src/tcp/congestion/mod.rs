@@ -38,15 +38,7 @@ use reno::Reno;
 use usage::Usage;
 use window::Window;
 
-/// An episode begins.
-#[derive(Clone, Copy, Debug)]
-struct Onset {
-    now: Instant,
-    trigger: Trigger,
-    /// What is believed to be in the network.
-    in_flight: u32,
-}
-
+/// What an episode begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trigger {
     Loss,
@@ -62,7 +54,7 @@ trait Control {
     fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool);
 
     /// Lowers ssthresh. After a time-out cwnd is lowered by the caller.
-    fn on_congestion(&mut self, window: &mut Window, onset: &Onset);
+    fn on_congestion(&mut self, window: &mut Window, trigger: Trigger);
 
     /// Itself, to go back to should the episode turn out to be a mistake; `None` if it keeps that itself.
     fn snapshot(&self) -> Option<Algorithm>;
@@ -220,16 +212,6 @@ impl Congestion {
         self.window.ssthresh
     }
 
-    pub(crate) fn in_slow_start(&self) -> bool {
-        self.window.in_slow_start()
-    }
-
-    /// Whether cwnd, and not the program or the peer's window, held the sender back in the last window of data (Linux's
-    /// tcp_is_cwnd_limited).
-    pub(crate) fn is_cwnd_limited(&self) -> bool {
-        self.usage.is_limited(&self.window)
-    }
-
     /// For recovery, between [`on_congestion`](Congestion::on_congestion) and
     /// [`on_recovery_done`](Congestion::on_recovery_done). At least one segment.
     pub(crate) fn set_cwnd(&mut self, cwnd: u32) {
@@ -272,37 +254,31 @@ impl Congestion {
 
     /// An episode begins: ssthresh is lowered (RFC 5681 §3.2 step 2, RFC 3168 §6.1.2), and cwnd stays for recovery to
     /// lower (RFC9438-4.6-b).
-    pub(crate) fn on_congestion(&mut self, now: Instant, cause: Cause, in_flight: u32) {
-        let trigger = match cause {
+    pub(crate) fn on_congestion(&mut self, cause: Cause) {
+        self.begin(match cause {
             Cause::Loss => Trigger::Loss,
             Cause::Ecn => Trigger::Ecn,
-        };
-        self.begin(Onset { now, trigger, in_flight });
+        });
         self.episode = Episode::Reducing;
     }
 
     /// The retransmission timer has fired (RFC 5681 §3.1, equation 4; RFC5681-3.1-i, RFC9438-4.8-a): the loss window is one segment. ssthresh stays
     /// if this episode has lowered it already, be it that the same data timed out before (RFC5681-3.1-h), or that it was being repaired
     /// (Linux's tcp_enter_loss).
-    pub(crate) fn on_timeout(&mut self, now: Instant, in_flight: u32) {
+    pub(crate) fn on_timeout(&mut self) {
         if matches!(self.episode, Episode::None | Episode::TimedOut { progress: true }) {
-            self.begin(Onset { now, trigger: Trigger::Timeout, in_flight });
+            self.begin(Trigger::Timeout);
         }
         self.episode = Episode::TimedOut { progress: false };
         self.window.set_cwnd(self.window.mss);
     }
 
-    fn begin(&mut self, onset: Onset) {
+    fn begin(&mut self, trigger: Trigger) {
         let algorithm = self.algorithm.control().snapshot();
         self.undo =
             Some(Box::new(Undo { cwnd: self.window.cwnd, ssthresh: self.window.ssthresh, algorithm }));
-        self.algorithm.control_mut().on_congestion(&mut self.window, &onset);
-        log::debug!(
-            "tcp {:?}: ssthresh {} from cwnd {}",
-            onset.trigger,
-            self.window.ssthresh,
-            self.window.cwnd
-        );
+        self.algorithm.control_mut().on_congestion(&mut self.window, trigger);
+        log::debug!("tcp {:?}: ssthresh {} from cwnd {}", trigger, self.window.ssthresh, self.window.cwnd);
     }
 
     /// The episode is over. cwnd is what recovery was to take it to, or after a time-out wherever slow start has come to.

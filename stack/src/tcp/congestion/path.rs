@@ -257,7 +257,7 @@ impl Net {
             && flow.recovery_until.is_none()
         {
             let cause = if lost.is_empty() { Cause::Ecn } else { Cause::Loss };
-            flow.cc.on_congestion(now, cause, flow.in_flight);
+            flow.cc.on_congestion(cause);
             flow.recovery_until = Some(flow.next);
             if !flow.cc.controls_recovery() {
                 flow.cc.set_cwnd(flow.cc.ssthresh());

@@ -71,10 +71,11 @@ fn what_was_sent_while_nothing_waited_is_application_limited() {
     let during = rates.stamp(MS(1), 1000, 1000);
     rates.on_delivered(&mut newest, MS(10), 1000, MS(0), &before);
     assert!(!rates.take_sample(core::mem::take(&mut newest), None).unwrap().is_application_limited);
-    assert!(rates.is_application_limited(), "until more than that is delivered");
+    // Until more than that is delivered.
+    assert!(rates.stamp(MS(10), 1000, 1000).is_application_limited());
     rates.on_delivered(&mut newest, MS(11), 1000, MS(1), &during);
     assert!(rates.take_sample(core::mem::take(&mut newest), None).unwrap().is_application_limited);
-    assert!(!rates.is_application_limited());
+    assert!(!rates.stamp(MS(12), 1000, 1000).is_application_limited());
 }
 
 #[test]

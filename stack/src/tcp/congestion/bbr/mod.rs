@@ -17,7 +17,7 @@ mod probe;
 
 use core::time::Duration;
 
-use super::{Ack, Algorithm, Control, Onset, Phase, Trigger, Window};
+use super::{Ack, Algorithm, Control, Phase, Trigger, Window};
 use crate::tcp::pacing;
 use crate::tcp::rate::{Lost, RateSample, per_second};
 use crate::time::Instant;
@@ -293,10 +293,10 @@ impl Control for Bbr {
     }
 
     /// §5.5.11.1, BBRSaveStateUponLoss. The reaction is to the losses themselves, in [`Bbr::on_lost`] and round by round.
-    fn on_congestion(&mut self, window: &mut Window, onset: &Onset) {
+    fn on_congestion(&mut self, window: &mut Window, trigger: Trigger) {
         self.save_cwnd(window);
         self.saved = Some(Saved { bounds: self.bounds });
-        match onset.trigger {
+        match trigger {
             Trigger::Loss => {}
             Trigger::Ecn => self.on_mark(window),
             Trigger::Timeout => {

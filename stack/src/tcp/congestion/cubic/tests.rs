@@ -25,8 +25,7 @@ impl Flow {
     }
 
     fn congest(&mut self, trigger: Trigger) {
-        let onset = Onset { now: self.now, trigger, in_flight: self.window.cwnd };
-        self.cubic.on_congestion(&mut self.window, &onset);
+        self.cubic.on_congestion(&mut self.window, trigger);
     }
 
     /// A round trip in which the window is delivered, two segments an ACK.

@@ -2,7 +2,7 @@
 
 use super::super::tests::ack;
 use super::*;
-use crate::tcp::congestion::{Control, Onset, Trigger, cubic::Cubic};
+use crate::tcp::congestion::{Control, Trigger, cubic::Cubic};
 use crate::time::Instant;
 
 const MSS: u32 = 1000;
@@ -109,8 +109,7 @@ fn a_loss_ends_it() {
     for trigger in [Trigger::Loss, Trigger::Ecn, Trigger::Timeout] {
         let mut window = Window::new(MSS, 100);
         let mut cubic = Cubic::new();
-        let onset = Onset { now: Instant::ZERO, trigger, in_flight: 100 * MSS };
-        cubic.on_congestion(&mut window, &onset);
+        cubic.on_congestion(&mut window, trigger);
         assert!(window.ssthresh < 100 * MSS);
         window.set_cwnd(MSS);
         for una in 0..40 {
