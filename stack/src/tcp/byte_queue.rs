@@ -72,13 +72,19 @@ impl ByteQueue {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// All memory behind the queue, whether the bytes in it are consumed or not.
     pub(super) fn memory_bytes(&self) -> usize {
         self.alloc_bytes + self.chunks.capacity() * mem::size_of::<Chunk>()
+    }
+
+    /// The same with the queue's own record.
+    pub(super) fn all_memory_bytes(&self) -> usize {
+        mem::size_of::<ByteQueue>() + self.memory_bytes()
+    }
+
+    /// Whether there is neither data nor memory for it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.len == 0 && self.memory_bytes() == 0
     }
 
     /// Appends a copy.
@@ -194,12 +200,6 @@ impl ByteQueue {
         if self.len == 0 {
             self.shrink_empty();
         }
-    }
-
-    /// Drops everything.
-    pub(super) fn clear(&mut self) {
-        let start = self.end();
-        *self = ByteQueue { start, ..ByteQueue::new() };
     }
 
     /// The position behind the last byte.

@@ -1,5 +1,7 @@
 //! What has arrived in order and the program has not read yet.
 
+use alloc::boxed::Box;
+
 use bytes::Bytes;
 
 use super::byte_queue::ByteQueue;
@@ -12,62 +14,76 @@ const FRAME_OVERHEAD_BYTES: usize = 96;
 
 #[derive(Debug)]
 pub(crate) struct RecvQueue {
-    queue: ByteQueue,
+    /// Only while it holds bytes, or memory for them: most connections wait.
+    queue: Option<Box<ByteQueue>>,
 }
 
 impl RecvQueue {
     pub(crate) fn new() -> RecvQueue {
-        RecvQueue { queue: ByteQueue::new() }
+        RecvQueue { queue: None }
     }
 
     /// Appends the payload of a segment.
     pub(crate) fn push(&mut self, data: Bytes) {
+        let queue = self.queue.get_or_insert_with(|| Box::new(ByteQueue::new()));
         if data.len() < KEEP_FROM_BYTES {
-            self.queue.push_copy(&data);
+            queue.push_copy(&data);
         } else {
             let held = data.len() + FRAME_OVERHEAD_BYTES;
-            self.queue.push_bytes(data, held);
+            queue.push_bytes(data, held);
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.len() == 0
     }
 
     /// Moves bytes from the front to `buf`, as many as there are or fit.
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> usize {
-        let count = self.queue.peek(0, buf);
-        self.queue.advance(count);
+        let count = self.peek(0, buf);
+        self.skip(count);
         count
     }
 
     /// Takes the first slice out without a copy, at most `max` bytes of it; empty if there is nothing.
     pub(crate) fn read_bytes(&mut self, max: usize) -> Bytes {
-        self.queue.pop(max)
+        let Some(queue) = &mut self.queue else { return Bytes::new() };
+        let data = queue.pop(max);
+        self.forget_if_idle();
+        data
     }
 
     /// As [`read`](RecvQueue::read) behind the first `skip` bytes, and leaves the bytes there.
     pub(crate) fn peek(&self, skip: usize, buf: &mut [u8]) -> usize {
-        self.queue.peek(skip, buf)
+        self.queue.as_ref().map_or(0, |queue| queue.peek(skip, buf))
     }
 
     /// Forgets this many bytes at the front.
     pub(crate) fn skip(&mut self, count: usize) {
-        self.queue.advance(count);
+        if let Some(queue) = &mut self.queue {
+            queue.advance(count);
+            self.forget_if_idle();
+        }
     }
 
     /// Nobody will read it.
     pub(crate) fn clear(&mut self) {
-        self.queue.clear();
+        self.queue = None;
     }
 
     /// All memory behind the queue, the headers beside kept payloads included.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.queue.memory_bytes()
+        self.queue.as_ref().map_or(0, |queue| queue.all_memory_bytes())
+    }
+
+    fn forget_if_idle(&mut self) {
+        if self.queue.as_ref().is_some_and(|queue| queue.is_idle()) {
+            self.queue = None;
+        }
     }
 }
 

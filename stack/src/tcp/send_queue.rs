@@ -1,5 +1,7 @@
 //! What the program has sent and the peer has not acknowledged: all bytes from SND.UNA on.
 
+use alloc::boxed::Box;
+
 use bytes::Bytes;
 
 use super::byte_queue::ByteQueue;
@@ -11,49 +13,61 @@ const COPY_BELOW_BYTES: usize = 128;
 /// Bytes are found by their offset from SND.UNA, which [`advance`](SendQueue::advance) moves.
 #[derive(Debug)]
 pub(crate) struct SendQueue {
-    queue: ByteQueue,
+    /// Only while it holds bytes, or memory for them: most connections wait.
+    queue: Option<Box<ByteQueue>>,
 }
 
 impl SendQueue {
     pub(crate) fn new() -> SendQueue {
-        SendQueue { queue: ByteQueue::new() }
+        SendQueue { queue: None }
     }
 
     /// Appends a copy. Small pieces share allocations.
     pub(crate) fn push_copy(&mut self, data: &[u8]) {
-        self.queue.push_copy(data);
+        self.queue_mut().push_copy(data);
+    }
+
+    fn queue_mut(&mut self) -> &mut ByteQueue {
+        self.queue.get_or_insert_with(|| Box::new(ByteQueue::new()))
     }
 
     /// Appends a slice without copying it, unless it is very small.
     pub(crate) fn push_bytes(&mut self, data: Bytes) {
         if data.len() < COPY_BELOW_BYTES {
-            self.queue.push_copy(&data);
+            self.queue_mut().push_copy(&data);
         } else {
             let held = data.len();
-            self.queue.push_bytes(data, held);
+            self.queue_mut().push_bytes(data, held);
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
     /// The bytes from SND.UNA + `offset` on: `len` of them, or as many as there are. Refcounted, and copied only when
     /// they lie in a great many small pieces.
     pub(crate) fn slice(&mut self, offset: usize, len: usize) -> Payload {
         let mut payload = Payload::new();
-        self.queue.slice(offset, len, |bytes| payload.push(bytes));
+        if let Some(queue) = &mut self.queue {
+            queue.slice(offset, len, |bytes| payload.push(bytes));
+        }
         payload
     }
 
     /// The first `count` bytes are acknowledged.
     pub(crate) fn advance(&mut self, count: usize) {
-        self.queue.advance(count);
+        if let Some(queue) = &mut self.queue {
+            queue.advance(count);
+            if queue.is_idle() {
+                self.queue = None;
+            }
+        }
     }
 
     /// All memory behind the queue.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.queue.memory_bytes()
+        self.queue.as_ref().map_or(0, |queue| queue.all_memory_bytes())
     }
 }
 
