@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan::{Config, CongestionControl, Ecn, SocketOption, SynCookieMode};
+use portolan::{Config, CongestionControl, Ecn, MtuProbing, SocketOption, SynCookieMode};
 
 use super::syntax::duration;
 
@@ -15,6 +15,7 @@ pub(super) enum Setting {
     Congestion(CongestionControl),
     SynCookies(SynCookieMode),
     Ecn(Ecn),
+    MtuProbing(MtuProbing),
 }
 
 impl Setting {
@@ -25,6 +26,7 @@ impl Setting {
             Setting::Switch(apply, on) => apply(config, on),
             Setting::Congestion(kind) => config.tcp.congestion = kind,
             Setting::SynCookies(mode) => config.tcp.syn_cookies = mode,
+            Setting::MtuProbing(when) => config.tcp.mtu_probing = when,
             Setting::Ecn(ecn) => config.tcp.ecn = ecn,
         }
     }
@@ -43,6 +45,7 @@ const TIMES: List<Duration> = &[
     ("fin_wait_2", |config, value| config.tcp.fin_wait_2 = value),
     ("keepalive_idle", |config, value| config.tcp.keepalive_idle = value),
     ("keepalive_interval", |config, value| config.tcp.keepalive_interval = value),
+    ("mtu_probe_interval", |config, value| config.tcp.mtu_probe_interval = value),
     ("challenge_interval", |config, value| config.tcp.challenge_interval = value),
 ];
 
@@ -63,6 +66,9 @@ const NUMBERS: List<usize> = &[
     ("keepalive_probes", |config, value| config.tcp.keepalive_probes = value as u8),
     ("max_backlog", |config, value| config.tcp.max_backlog = value),
     ("max_out_of_order_ranges", |config, value| config.tcp.max_out_of_order_ranges = value),
+    ("mtu_probe_timeouts", |config, value| config.tcp.mtu_probe_timeouts = value as u8),
+    ("mtu_probe_base", |config, value| config.tcp.mtu_probe_base = value as u16),
+    ("mtu_probe_floor", |config, value| config.tcp.mtu_probe_floor = value as u16),
     ("min_mss", |config, value| config.tcp.min_mss = value as u16),
 ];
 
@@ -85,6 +91,9 @@ pub(super) fn setting(name: &str, value: &str) -> Result<Setting, String> {
     }
     match (name, value) {
         ("congestion", _) => Ok(Setting::Congestion(congestion(value)?)),
+        ("mtu_probing", "off") => Ok(Setting::MtuProbing(MtuProbing::Off)),
+        ("mtu_probing", "black_hole") => Ok(Setting::MtuProbing(MtuProbing::BlackHole)),
+        ("mtu_probing", "always") => Ok(Setting::MtuProbing(MtuProbing::Always)),
         ("ecn", "off") => Ok(Setting::Ecn(Ecn::Off)),
         ("ecn", "accept") => Ok(Setting::Ecn(Ecn::Accept)),
         ("ecn", "request") => Ok(Setting::Ecn(Ecn::Request)),
