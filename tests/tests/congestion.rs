@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use portolan::testing::sim::{Dumbbell, Flow, SimNet, Stream, Way, jain_index};
-use portolan::testing::{PathConfig, bdp_bytes};
-use portolan::{Config, CongestionControl, SocketOption};
+use portolan::testing::{Discipline, PathConfig, QueueConfig, bdp_bytes};
+use portolan::{Config, CongestionControl, Ecn, SocketOption};
 
 const SEC: fn(u64) -> Duration = Duration::from_secs;
 const RATE: u64 = 100_000_000;
@@ -72,6 +72,29 @@ fn flows_share_a_bottleneck() {
         let rates = goodput(&mut bell.net, &flows, SEC(10));
         assert!(jain_index(&rates) >= index, "{kinds:?}: {rates:.1?}");
         assert!(rates.iter().sum::<f64>() >= 20.0 * PAYLOAD * 0.9, "{kinds:?}: {rates:.1?}");
+    }
+}
+
+/// A bottleneck that marks instead of dropping (CoDel): nothing is lost, the queue stays short, and the path is used. With
+/// the one mark a round trip of RFC 3168 as with the exact counts of RFC 9768.
+#[test]
+fn marks_are_obeyed() {
+    for ecn in [Ecn::Request, Ecn::RequestAccurate] {
+        for kind in CongestionControl::ALL {
+            let mut path = path(RATE / 5);
+            path.queue = QueueConfig::bytes(4 * bdp_bytes(RATE / 5, RTT));
+            path.queue.discipline = Discipline::codel(true);
+            let mut config = config(kind);
+            config.tcp.ecn = ecn;
+            let mut bell = Dumbbell::with_configs(1, [(config, Duration::ZERO)], path);
+            let flow = bell.start_bulk(0, u64::MAX);
+            bell.net.run_for(SEC(3));
+            let rate = goodput(&mut bell.net, &[flow], SEC(5))[0];
+            let stats = bell.net.path_stats(bell.bottleneck, Way::There);
+            println!("{kind} {ecn:?} {rate:.1} {stats:?}");
+            assert!(rate >= 20.0 * PAYLOAD * 0.75, "{kind}: {rate:.1} Mbit/s");
+            assert!(stats.marked > 0 && stats.queue_full == 0 && stats.codel_drops == 0, "{kind}: {stats:?}");
+        }
     }
 }
 
