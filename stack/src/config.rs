@@ -250,6 +250,8 @@ pub struct TcpConfig {
     /// For how long a server makes its Fast Open cookies under one key (RFC 7413 §4.1.2 has it changed now and then); those
     /// of the key before stay good. 1 day. Linux leaves this to its administrator.
     pub fast_open_key_lifetime: Duration,
+    /// Servers of which a client remembers the Fast Open cookie; the oldest gives way. 1,024.
+    pub fast_open_cookies: usize,
     /// What answers a SYN for which the listener's queue of handshakes has no room. Cookies when it is full (Linux's
     /// `tcp_syncookies` of 1).
     pub syn_cookies: SynCookieMode,
@@ -347,6 +349,7 @@ impl Default for TcpConfig {
             keepalive_probes: 9,
             max_backlog: 4096,
             syn_cookies: SynCookieMode::WhenFull,
+            fast_open_cookies: 1024,
             fast_open_key_lifetime: Duration::from_secs(24 * 3600),
             challenge_interval: Duration::from_millis(500),
             max_out_of_order_ranges: 8192,

@@ -276,6 +276,10 @@ pub struct Stats {
     /// SYNs whose Fast Open option was ignored, for the limit of such connections was reached (Linux's
     /// TCPFastOpenListenOverflow).
     pub fast_open_overflows: u64,
+    /// Connections whose SYN carried data that the SYN-ACK acknowledged (Linux's TCPFastOpenActive).
+    pub fast_open_active: u64,
+    /// Connections whose SYN carried data that was not acknowledged (Linux's TCPFastOpenActiveFail).
+    pub fast_open_active_failed: u64,
     /// Connections that were reset because too many were held by no descriptor, or memory was out (Linux's
     /// TCPAbortOnMemory).
     pub tcp_orphans_reset: u64,
@@ -354,6 +358,8 @@ impl Stats {
             fast_open_passive: 0,
             fast_open_passive_failed: 0,
             fast_open_overflows: 0,
+            fast_open_active: 0,
+            fast_open_active_failed: 0,
             tcp_orphans_reset: 0,
             tcp_state_changes: 0,
             tcp_ecn_connections: 0,
@@ -386,7 +392,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 59] {
+    pub fn counters(&self) -> [(&'static str, u64); 61] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -435,6 +441,8 @@ impl Stats {
             ("fast_open_passive", self.fast_open_passive),
             ("fast_open_passive_failed", self.fast_open_passive_failed),
             ("fast_open_overflows", self.fast_open_overflows),
+            ("fast_open_active", self.fast_open_active),
+            ("fast_open_active_failed", self.fast_open_active_failed),
             ("tcp_orphans_reset", self.tcp_orphans_reset),
             ("tcp_state_changes", self.tcp_state_changes),
             ("tcp_ecn_connections", self.tcp_ecn_connections),

@@ -1,8 +1,11 @@
-//! TCP Fast Open (RFC 7413), the server against a peer that the test plays.
+//! TCP Fast Open (RFC 7413): the server against a peer that the test plays, the client against a server of our own and
+//! against a peer that the test plays.
 
 use std::time::Duration;
 
-use portolan::testing::TcpSegment;
+use std::net::SocketAddr;
+
+use portolan::testing::{Pair, PairConfig, TcpSegment};
 use portolan::{Config, Descriptor, Domain, DropReason, Error, SocketKind, SocketOption};
 use portolan_tests::RawPeer;
 
@@ -298,4 +301,231 @@ fn a_whole_exchange_before_the_handshake_is_over() {
     let states: Vec<_> = server.peer.stack.sockets().iter().map(|socket| socket.state).collect();
     assert_eq!(states, ["LISTEN", "TIME-WAIT"]);
     assert_eq!(server.stats().drops(DropReason::NoTcpSocket), 0);
+}
+
+/// Two stacks; B listens on port 80 and allows fast opens. A millisecond each way.
+fn pair(domain: Domain) -> (Pair, Descriptor, SocketAddr) {
+    let mut pair = Pair::new(PairConfig::seeded(3));
+    let listener = pair.listener(domain, PORT);
+    let now = pair.now();
+    pair.b.stack.set_option(now, listener, SocketOption::FastOpen(10)).unwrap();
+    let addr = SocketAddr::new(pair.b.addr(domain), PORT);
+    (pair, listener, addr)
+}
+
+/// A connection opened the usual way brings the client a cookie.
+fn fetch_cookie(pair: &mut Pair, domain: Domain, listener: Descriptor, addr: SocketAddr) {
+    let d = pair.a.stack.socket(domain, SocketKind::Stream).unwrap();
+    let now = pair.now();
+    assert_eq!(pair.a.stack.connect_with(now, d, addr, b"GET /"), Err(Error::InProgress));
+    pair.run_for(Duration::from_millis(100));
+    let (server, _) = pair.b.stack.accept(listener).unwrap();
+    assert!(pair.a.stack.readiness(d).unwrap().writable);
+    for (stack, d) in [(&mut pair.a.stack, d), (&mut pair.b.stack, server)] {
+        stack.close(now, d).unwrap();
+    }
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.b.stack.stats().fast_open_requests, 1);
+}
+
+/// RFC 7413 §4.2: the first connection fetches the cookie, the second one's request goes with the SYN, and the answer is here
+/// after one round trip.
+#[test]
+fn a_request_and_its_answer_take_one_round_trip() {
+    for domain in FAMILIES {
+        let (mut pair, listener, addr) = pair(domain);
+        fetch_cookie(&mut pair, domain, listener, addr);
+        let d = pair.a.stack.socket(domain, SocketKind::Stream).unwrap();
+        let started_at = pair.now();
+        let request = vec![7; 3000];
+        let sent = pair.a.stack.connect_with(started_at, d, addr, &request).unwrap();
+        assert!((1300..=1460).contains(&sent), "what one segment takes, {sent}");
+        let (mut server, mut answered_at) = (None, None);
+        let mut buf = vec![0; 10_000];
+        pair.drive(Duration::from_secs(1), |pair| {
+            let now = pair.now();
+            if server.is_none()
+                && let Ok((d, _)) = pair.b.stack.accept(listener)
+            {
+                assert_eq!(pair.b.stack.recv(now, d, &mut buf), Ok(sent));
+                assert_eq!(buf[..sent], request[..sent]);
+                pair.b.stack.send(now, d, b"200 OK").unwrap();
+                server = Some(d);
+            }
+            if answered_at.is_none() && pair.a.stack.recv(now, d, &mut buf) == Ok(6) {
+                answered_at = Some(now);
+            }
+            answered_at.is_some()
+        });
+        let ping = {
+            let started_at = pair.now();
+            let rest = pair.a.stack.send(started_at, d, &request[sent..]).unwrap();
+            assert_eq!(rest, request.len() - sent);
+            let mut whole = 0;
+            pair.drive(Duration::from_secs(1), |pair| {
+                whole += pair.b.stack.recv(pair.now(), server.unwrap(), &mut buf).unwrap_or(0);
+                whole == rest
+            });
+            pair.now() - started_at
+        };
+        let took = answered_at.expect("an answer") - started_at;
+        assert!(took < ping * 3, "one round trip, but {took:?} where one way takes {ping:?}");
+        assert_eq!(pair.a.stack.stats().fast_open_active, 1);
+        assert_eq!(pair.b.stack.stats().fast_open_passive, 1);
+        assert_eq!(pair.a.stack.stats().tcp_retransmits, 0);
+    }
+}
+
+/// TCP_FASTOPEN_CONNECT: `connect` returns at once, and nothing is sent before there is data.
+#[test]
+fn connect_is_put_off_until_there_is_data() {
+    let (mut pair, listener, addr) = pair(Domain::V4);
+    fetch_cookie(&mut pair, Domain::V4, listener, addr);
+    let d = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    let now = pair.now();
+    pair.a.stack.set_option(now, d, SocketOption::FastOpenConnect(true)).unwrap();
+    assert_eq!(pair.a.stack.connect(now, d, addr), Ok(()));
+    assert_eq!(pair.a.stack.connect(now, d, addr), Err(Error::IsConnected));
+    assert!(pair.a.stack.readiness(d).unwrap().writable);
+    assert_eq!(pair.a.stack.recv(now, d, &mut [0; 9]), Err(Error::WouldBlock));
+    pair.run_for(Duration::from_secs(10));
+    assert!(pair.b.stack.accept(listener).is_err());
+    let now = pair.now();
+    assert_eq!(pair.a.stack.send(now, d, b"GET /"), Ok(5));
+    pair.run_for(Duration::from_millis(100));
+    let (server, _) = pair.b.stack.accept(listener).unwrap();
+    let now = pair.now();
+    assert_eq!(pair.b.stack.recv(now, server, &mut [0; 9]), Ok(5));
+    // One that never sends leaves nothing behind.
+    let idle = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    pair.a.stack.set_option(now, idle, SocketOption::FastOpenConnect(true)).unwrap();
+    assert_eq!(pair.a.stack.connect(now, idle, addr), Ok(()));
+    let sockets = pair.a.stack.sockets().len();
+    pair.a.stack.close(now, idle).unwrap();
+    pair.run_for(Duration::from_millis(1));
+    assert_eq!(pair.a.stack.sockets().len(), sockets - 1);
+}
+
+/// A server that has forgotten its keys (it was started anew): the data is sent again after the handshake.
+#[test]
+fn a_cookie_that_is_not_good_any_more_costs_a_round_trip() {
+    let (mut pair, listener, addr) = pair(Domain::V4);
+    fetch_cookie(&mut pair, Domain::V4, listener, addr);
+    // Two lifetimes of a key.
+    pair.run_for(Duration::from_secs(3 * 24 * 3600));
+    let d = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    let now = pair.now();
+    assert_eq!(pair.a.stack.connect_with(now, d, addr, b"GET /"), Ok(5));
+    pair.run_for(Duration::from_millis(200));
+    let (server, _) = pair.b.stack.accept(listener).unwrap();
+    let mut buf = [0; 9];
+    let now = pair.now();
+    assert_eq!(pair.b.stack.recv(now, server, &mut buf), Ok(5));
+    assert_eq!(&buf[..5], b"GET /");
+    assert_eq!(pair.b.stack.recv(now, server, &mut buf), Err(Error::WouldBlock), "once");
+    assert_eq!(pair.b.stack.stats().fast_open_passive_failed, 1);
+    assert_eq!(pair.a.stack.stats().fast_open_active_failed, 1);
+    // The new cookie is good.
+    let d = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    assert_eq!(pair.a.stack.connect_with(now, d, addr, b"GET /"), Ok(5));
+    pair.run_for(Duration::from_millis(200));
+    assert_eq!(pair.a.stack.stats().fast_open_active, 1);
+}
+
+/// A client of the stack and a server that the test plays.
+struct Client {
+    peer: RawPeer,
+    next_port: u16,
+}
+
+impl Client {
+    fn new() -> Client {
+        let mut client = Client { peer: RawPeer::new(true, Config::default(), 5), next_port: 80 };
+        let (_, syn) = client.connect(Err(Error::InProgress));
+        assert_eq!(cookie_in(&syn), Some(vec![]), "a request");
+        client.answer(&syn, 0, &[34, 6, 1, 2, 3, 4, 1, 1]);
+        client
+    }
+
+    /// Opens with data, and returns the SYN.
+    fn connect(&mut self, expected: Result<usize, Error>) -> (Descriptor, TcpSegment) {
+        let d = self.peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+        self.next_port += 1;
+        let addr = SocketAddr::new(RawPeer::PEER_V4.into(), self.next_port);
+        self.peer.take_segments();
+        let now = self.peer.now;
+        assert_eq!(self.peer.stack.connect_with(now, d, addr, b"hello"), expected);
+        self.peer.settle();
+        let mut segments = self.peer.take_segments();
+        assert_eq!(segments.len(), 1, "{segments:?}");
+        (d, segments.remove(0))
+    }
+
+    /// A SYN-ACK that acknowledges so much data; what the stack says to it.
+    fn answer(&mut self, syn: &TcpSegment, acked: u32, options: &[u8]) -> Vec<TcpSegment> {
+        let syn_ack = TcpSegment {
+            seq: 9_000,
+            ack: syn.seq.wrapping_add(1 + acked),
+            flags: TcpSegment::SYN | TcpSegment::ACK,
+            options: options.to_vec(),
+            ..TcpSegment::new(syn.dst_port, syn.src_port)
+        };
+        self.peer.take_segments();
+        self.peer.send_segment(Domain::V4, &syn_ack);
+        self.peer.take_segments()
+    }
+}
+
+/// What the SYN-ACK does not acknowledge is sent again, from where it stopped; more than was sent is not believed.
+#[test]
+fn a_server_that_takes_less_or_claims_more() {
+    for (acked, rest) in [(0, &b"hello"[..]), (2, b"llo"), (5, b"")] {
+        let mut client = Client::new();
+        let (_, syn) = client.connect(Ok(5));
+        assert_eq!((cookie_in(&syn), &syn.payload[..]), (Some(vec![1, 2, 3, 4]), &b"hello"[..]));
+        let answers = client.answer(&syn, acked, &[]);
+        let [answer] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!((answer.seq, answer.ack), (syn.seq.wrapping_add(1 + acked), 9_001));
+        assert_eq!(answer.payload, rest);
+    }
+    let mut client = Client::new();
+    let (_, syn) = client.connect(Ok(5));
+    let answers = client.answer(&syn, 6, &[]);
+    assert_eq!(answers[0].flags, TcpSegment::RST);
+    assert_eq!(client.answer(&syn, 5, &[])[0].flags, TcpSegment::ACK);
+}
+
+/// RFC 7413 §4.2.1: the SYN is repeated without option and data. When that has been the only way twice, no more is tried
+/// for a time.
+#[test]
+fn a_path_that_loses_syns_with_data() {
+    let mut client = Client::new();
+    for _ in 0..2 {
+        let (_, _syn) = client.connect(Ok(5));
+        client.peer.take_segments();
+        client.peer.pass(Duration::from_millis(1_100));
+        let repeated = client.peer.take_segments();
+        let [again] = &repeated[..] else { panic!("{repeated:?}") };
+        assert_eq!((cookie_in(again), again.payload.len(), again.flags & 0x3f), (None, 0, TcpSegment::SYN));
+        let answers = client.answer(again, 0, &[]);
+        assert_eq!(answers[0].payload, b"hello");
+    }
+    let (_, syn) = client.connect(Err(Error::InProgress));
+    assert_eq!((cookie_in(&syn), syn.payload.len()), (None, 0));
+    client.peer.now += Duration::from_secs(241);
+    let (_, syn) = client.connect(Ok(5));
+    assert_eq!(syn.payload, b"hello");
+}
+
+/// The SYN with data arrived and its SYN-ACK was lost: the SYN-ACK that answers the repeated SYN acknowledges the data.
+#[test]
+fn a_lost_syn_ack_does_not_make_the_data_come_twice() {
+    let mut client = Client::new();
+    let (_, _syn) = client.connect(Ok(5));
+    client.peer.pass(Duration::from_millis(1_100));
+    let repeated = client.peer.take_segments();
+    let again = repeated.last().expect("the SYN again").clone();
+    let answers = client.answer(&again, 5, &[]);
+    let [ack] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((ack.payload.len(), ack.seq), (0, again.seq.wrapping_add(6)));
 }

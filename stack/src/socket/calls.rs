@@ -69,7 +69,8 @@ impl Stack {
     }
 
     /// Streams: begins to open a connection and returns [`Error::InProgress`]; when the descriptor is writable it is
-    /// open, or [`take_error`](Stack::take_error) has the reason. Datagrams: fixes the peer.
+    /// open, or [`take_error`](Stack::take_error) has the reason. With TCP_FASTOPEN_CONNECT it may return `Ok`: the
+    /// connection is opened by the first `send`. Datagrams: fixes the peer.
     pub fn connect(&mut self, now: Instant, d: Descriptor, addr: SocketAddr) -> Result<()> {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
@@ -77,6 +78,27 @@ impl Stack {
             SocketKind::Stream => sockets.connect_stream(&mut ctx, network, d, addr),
             SocketKind::Datagram | SocketKind::Echo => sockets.connect_datagram(&mut ctx, network, d, addr),
         }
+    }
+
+    /// Opens a connection with data in its SYN (`sendto` with MSG_FASTOPEN; RFC 7413). If the server's cookie is known the SYN
+    /// takes the front of `data`, and this returns how much; what follows is for [`send`](Stack::send) when the descriptor
+    /// is writable. Otherwise it is [`connect`](Stack::connect) with a request for a cookie, and returns
+    /// [`Error::InProgress`]. The server may see the data twice, if the SYN is repeated on its way: only for requests that
+    /// this does not harm.
+    pub fn connect_with(
+        &mut self,
+        now: Instant,
+        d: Descriptor,
+        addr: SocketAddr,
+        data: &[u8],
+    ) -> Result<usize> {
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        if sockets.socket(d)?.1.kind != SocketKind::Stream {
+            return Err(Error::NotSupported);
+        }
+        sockets.open_stream(&mut ctx, network, d, addr, true)?;
+        sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data))
     }
 
     /// Takes as much of `data` as there is room for (a stream) or all of it (a datagram to the connected peer).

@@ -1,8 +1,10 @@
-//! TCP Fast Open at a listener (RFC 7413 §4.2.2): SYNs whose data is delivered before the handshake is over.
+//! TCP Fast Open: at a listener SYNs whose data is delivered before the handshake is over (RFC 7413 §4.2.2), and at a client
+//! what its SYN carries.
 
 use core::mem;
 
 use super::SocketId;
+use super::fast_open_cache::FirstSyn;
 use super::record::{Role, Socket};
 use super::sockets::Sockets;
 use super::stream::Stream;
@@ -88,8 +90,37 @@ impl Sockets {
         }
     }
 
+    /// A client's connection that is to be opened fast, as far as what is known of the server allows (Linux's
+    /// tcp_fastopen_defer_connect).
+    pub(super) fn connect_fast(
+        &self,
+        ctx: &mut Ctx<'_>,
+        tuple: &FourTuple,
+        params: OpenParams,
+    ) -> Connection {
+        match self.fast_open_cache.first_syn(ctx.now, tuple.local.addr, tuple.remote.addr) {
+            FirstSyn::Plain => Connection::connect(ctx, params),
+            FirstSyn::Request => Connection::connect_fast(ctx, params, FastOpenCookie::REQUEST, 0),
+            FirstSyn::Data(cookie, mss) => {
+                let mss = mss.unwrap_or(params.default_mss);
+                Connection::connect_fast(ctx, params, cookie, mss)
+            }
+        }
+    }
+
     /// The handshake of such a connection is over.
     pub(super) fn on_fast_open_end(&mut self, ctx: &Ctx<'_>, id: SocketId, end: FastOpenEnd) {
+        if let FastOpenEnd::Learned(lesson) = end {
+            let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get(id) else { return };
+            let (local, remote) = (stream.tuple.local.addr, stream.tuple.remote.addr);
+            return self.fast_open_cache.learn(
+                ctx.now,
+                local,
+                remote,
+                lesson,
+                ctx.config.tcp.fast_open_cookies,
+            );
+        }
         let Some(listener) = self.fast_opens.remove(&id) else { return };
         // The listener may be gone.
         let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(listener) else {
@@ -97,7 +128,7 @@ impl Sockets {
         };
         // Saturating: it may have begun to listen anew.
         listener.fast_opens.pending = listener.fast_opens.pending.saturating_sub(1);
-        if end == FastOpenEnd::Reset {
+        if matches!(end, FastOpenEnd::Reset) {
             listener.fast_opens.on_reset(ctx.now);
         }
     }

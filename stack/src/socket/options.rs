@@ -64,6 +64,9 @@ pub enum SocketOption {
     /// millisecond. `None` takes the limit away, and with it the pacing, unless the algorithm or
     /// [`TcpConfig::pacing`](crate::TcpConfig::pacing) asks for it.
     MaxPacingRate(Option<u64>),
+    /// TCP_FASTOPEN_CONNECT: `connect` to a server whose cookie is known returns at once, and the first `send` goes with the
+    /// SYN; otherwise the SYN asks for a cookie.
+    FastOpenConnect(bool),
     /// TCP_DEFER_ACCEPT on a listener: a connection is there to be accepted when its first data is; without data after about
     /// this time. Zero, as from the start: at once.
     DeferAccept(Duration),
@@ -123,6 +126,8 @@ pub struct SocketOptions {
     pub fast_open: usize,
     /// SO_MAX_PACING_RATE, if set.
     pub max_pacing_rate: Option<u64>,
+    /// TCP_FASTOPEN_CONNECT.
+    pub fast_open_connect: bool,
     /// TCP_DEFER_ACCEPT.
     pub defer_accept: Duration,
     /// TCP_MAXSEG, if set.
@@ -188,6 +193,7 @@ impl SocketOptions {
             congestion: tcp.congestion,
             fast_open: 0,
             max_pacing_rate: tcp.max_pacing_rate,
+            fast_open_connect: false,
             defer_accept: Duration::ZERO,
             max_segment: None,
             ttl: None,
@@ -247,6 +253,7 @@ impl SocketOptions {
                 check(rate != Some(0))?;
                 self.max_pacing_rate = rate;
             }
+            SocketOption::FastOpenConnect(on) => self.fast_open_connect = on,
             SocketOption::DeferAccept(delay) => self.defer_accept = delay,
             SocketOption::MaxSegment(mss) => {
                 check((88..=32767).contains(&mss))?;

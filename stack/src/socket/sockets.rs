@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use super::fast_open_cache::FastOpenCache;
 use super::listener::{Handshake, HandshakeId};
 use super::record::{Bound, Holder, Role, Socket};
 use super::segmentation::Segmentation;
@@ -64,6 +65,7 @@ pub(crate) struct Sockets {
     pub(super) isn: IsnGenerator,
     pub(super) syn_cookies: SynCookies,
     pub(super) fast_open_keys: FastOpenKeys,
+    pub(super) fast_open_cache: FastOpenCache,
     /// Connections that no descriptor holds and that are not over.
     pub(super) orphans: usize,
     /// Connections that were opened fast and are in SYN-RECEIVED, and their listeners.
@@ -98,6 +100,7 @@ impl Sockets {
             isn: IsnGenerator::new(rng),
             syn_cookies: SynCookies::new(rng),
             fast_open_keys: FastOpenKeys::new(rng),
+            fast_open_cache: FastOpenCache::new(rng),
             orphans: 0,
             fast_opens: BTreeMap::new(),
             timers: Timers::new(),

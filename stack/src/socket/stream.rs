@@ -125,10 +125,24 @@ impl Sockets {
         d: Descriptor,
         addr: SocketAddr,
     ) -> Result<()> {
+        let is_fast = self.socket(d)?.1.options.fast_open_connect;
+        self.open_stream(ctx, network, d, addr, is_fast)
+    }
+
+    /// `connect`, with or without Fast Open. `Ok` if the SYN waits for data.
+    pub(super) fn open_stream(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        d: Descriptor,
+        addr: SocketAddr,
+        is_fast: bool,
+    ) -> Result<()> {
         let (id, socket) = self.socket_mut(d)?;
         match &mut socket.role {
             Role::Listener(_) => return Err(Error::IsConnected),
             Role::Stream(stream) => match stream.connection.state() {
+                State::SynSent if stream.connection.is_deferred() => return Err(Error::IsConnected),
                 State::SynSent | State::SynReceived => return Err(Error::Already),
                 State::Closed => {
                     // As on Linux: the call after a failed attempt returns its error, the next one tries anew.
@@ -151,8 +165,11 @@ impl Sockets {
         let options = &socket.options;
         let params = open_params(&self.isn, ctx, network, options, &tuple);
         let shares_port = if socket.bound.is_none() { Some(options.reuse_addr) } else { None };
-        let mut connection = Connection::connect(ctx, params);
+        let mut connection =
+            if is_fast { self.connect_fast(ctx, &tuple, params) } else { Connection::connect(ctx, params) };
         connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
+        let is_deferred = connection.is_deferred();
+        let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
         socket.role = stream_role(Stream::new(connection, tuple, shares_port));
         socket.seen = socket.readiness();
         if let Some(reuse_addr) = shares_port {
@@ -161,7 +178,7 @@ impl Sockets {
         self.connections.insert(tuple, Target::Connection(id));
         ctx.stats.tcp_active_opens += 1;
         self.settle_stream(ctx, network, id);
-        Err(Error::InProgress)
+        if is_deferred { Ok(()) } else { Err(Error::InProgress) }
     }
 
     /// The four numbers of a connection that is to be opened.

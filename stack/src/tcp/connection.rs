@@ -353,7 +353,8 @@ impl Connection {
     pub(crate) fn readiness(&self) -> Readiness {
         let closed = self.state == State::Closed;
         let opening = matches!(self.state, State::SynSent | State::SynReceived | State::Listen)
-            && !self.is_fast_server();
+            && !self.is_fast_server()
+            && !self.is_deferred();
         let no_more_input = closed || self.rcv.is_fin_received() || self.ending.read_shut;
         let no_more_output = closed || self.snd.is_fin_queued();
         Readiness {

@@ -12,7 +12,7 @@ use core::ops::ControlFlow::{Break, Continue};
 use bytes::Bytes;
 
 use super::connection::Reset;
-use super::header::FastOpenCookie;
+use super::header::{FastOpenCookie, MAX_OPTIONS_LEN};
 use super::input::Step;
 use super::{Connection, Header, OpenParams, Run, SeqNumber, State, SynReceived};
 use crate::Ctx;
@@ -98,11 +98,39 @@ pub(super) enum FastOpen {
         /// What the SYN-ACK gives the client.
         cookie: Option<Box<FastOpenCookie>>,
     },
+    /// SYN-SENT.
+    Client(FastClient),
+}
+
+/// A client's fast open.
+#[derive(Debug)]
+pub(super) struct FastClient {
+    /// What the first SYN carries: the server's cookie, or a request for one.
+    cookie: Box<FastOpenCookie>,
+    /// The SYN waits for data (TCP_FASTOPEN_CONNECT).
+    is_deferred: bool,
+    /// How much data the SYN takes.
+    room: u16,
+    /// How much it took.
+    syn_data: u16,
+    lesson: Option<Lesson>,
+}
+
+/// What a client has learned of a server (RFC 7413 §4.1.3).
+#[derive(Debug)]
+pub(crate) struct Lesson {
+    /// A new cookie.
+    pub(crate) cookie: Option<Box<FastOpenCookie>>,
+    pub(crate) mss: Option<u16>,
+    /// Only the SYN that was sent again, without data, was answered: the path or the server may drop the other kind.
+    pub(crate) lost_syn: bool,
 }
 
 /// How a fast open ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum FastOpenEnd {
+    /// The server has answered our SYN.
+    Learned(Lesson),
     /// The client has acknowledged our SYN.
     Opened,
     /// The client reset it.
@@ -139,10 +167,7 @@ impl Connection {
 
     /// The SYN of such a connection.
     pub(super) fn is_syn_of_fast_open(&self, header: &Header) -> bool {
-        match self.fast_open.as_deref() {
-            Some(&FastOpen::Server { irs, .. }) => header.seq == irs,
-            None => false,
-        }
+        matches!(self.fast_open.as_deref(), Some(&FastOpen::Server { irs, .. }) if header.seq == irs)
     }
 
     /// What came with the SYN goes to the program; a FIN with it was refused.
@@ -192,14 +217,103 @@ impl Connection {
 
     /// How the fast open ended, once.
     pub(crate) fn take_fast_open_end(&mut self) -> Option<FastOpenEnd> {
-        self.fast_open.as_ref()?;
+        let lesson = match self.fast_open.as_deref_mut()? {
+            FastOpen::Client(client) => client.lesson.take(),
+            FastOpen::Server { .. } => None,
+        };
         let end = match (self.state, self.close_reason()) {
-            (State::SynReceived, _) => return None,
+            (State::SynSent | State::SynReceived, _) => return None,
+            (_, _) if lesson.is_some() => FastOpenEnd::Learned(lesson?),
             (State::Closed, Some(CloseReason::PeerReset)) => FastOpenEnd::Reset,
             (State::Closed, _) => FastOpenEnd::Failed,
             _ => FastOpenEnd::Opened,
         };
         self.fast_open = None;
         Some(end)
+    }
+
+    /// SYN-SENT with a cookie, or with a request for one. With a cookie the SYN waits for the first data, of which it takes
+    /// what a segment of `mss` holds beside the longest options (RFC 7413 §4.2.1; Linux's tcp_send_syn_data).
+    pub(crate) fn connect_fast(
+        ctx: &mut Ctx<'_>,
+        params: OpenParams,
+        cookie: FastOpenCookie,
+        mss: u16,
+    ) -> Connection {
+        let room = mss.min(params.path_mss).saturating_sub(MAX_OPTIONS_LEN as u16);
+        let mut connection = Connection::connect(ctx, params);
+        let is_deferred = !cookie.is_request() && room > 0;
+        connection.pending.syn = !is_deferred;
+        let cookie = Box::new(cookie);
+        let client = FastClient { cookie, is_deferred, room, syn_data: 0, lesson: None };
+        connection.fast_open = Some(Box::new(FastOpen::Client(client)));
+        connection
+    }
+
+    fn fast_client(&self) -> Option<&FastClient> {
+        match self.fast_open.as_deref()? {
+            FastOpen::Client(client) => Some(client),
+            FastOpen::Server { .. } => None,
+        }
+    }
+
+    /// Whether the SYN waits for data.
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.state == State::SynSent && self.fast_client().is_some_and(|client| client.is_deferred)
+    }
+
+    /// What `send` may still put into the SYN.
+    pub(super) fn syn_room(&self) -> usize {
+        let room = self.fast_client().map_or(0, |client| usize::from(client.room));
+        room.saturating_sub(self.snd.queue.len())
+    }
+
+    /// The SYN has waited for this data.
+    pub(super) fn open_with_data(&mut self) {
+        if let Some(FastOpen::Client(client)) = self.fast_open.as_deref_mut()
+            && client.is_deferred
+            && self.snd.queue.len() > 0
+        {
+            client.is_deferred = false;
+            self.pending.syn = true;
+        }
+    }
+
+    /// Puts cookie and data into the first SYN. Those that are sent again have neither (RFC 7413 §4.2.1).
+    pub(super) fn fill_syn(&mut self, header: &mut Header) -> Payload {
+        let is_first = self.snd.outstanding() == 0;
+        match self.fast_open.as_deref_mut() {
+            Some(FastOpen::Client(client)) if is_first && self.state == State::SynSent => {
+                header.options.fast_open = Some(client.cookie.clone());
+                let len = if client.cookie.is_request() { 0 } else { self.snd.queue.len() };
+                // At most `room`.
+                client.syn_data = u16::try_from(len).unwrap_or(u16::MAX).min(client.room);
+                self.snd.queue.slice(0, usize::from(client.syn_data))
+            }
+            _ => Payload::new(),
+        }
+    }
+
+    /// Whether a SYN-ACK may acknowledge so much: our SYN, and at most the data with it.
+    pub(super) fn is_syn_ack_acceptable(&self, ack: SeqNumber) -> bool {
+        let syn_data = self.fast_client().map_or(0, |client| u32::from(client.syn_data));
+        self.snd.outstanding() > 0 && ack.after(self.snd.una) && ack.before_eq(self.snd.max + syn_data)
+    }
+
+    /// The SYN-ACK is here; SND.UNA is not moved yet. What it did not acknowledge is sent again as if it were new.
+    pub(super) fn learn_from_syn_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
+        let acked = header.ack - self.snd.una - 1;
+        let was_repeated = self.retries.timeouts > 0;
+        let Some(FastOpen::Client(client)) = self.fast_open.as_deref_mut() else { return };
+        let cookie = header.options.fast_open.clone().filter(|cookie| !cookie.is_request());
+        let is_refused = client.syn_data > 0 && acked == 0;
+        // Linux's tcp_rcv_fastopen_synack.
+        let lost_syn = was_repeated && is_refused && cookie.is_none();
+        if acked > 0 {
+            ctx.stats.fast_open_active += 1;
+        } else if is_refused {
+            ctx.stats.fast_open_active_failed += 1;
+        }
+        client.lesson = Some(Lesson { cookie, mss: header.options.mss, lost_syn });
     }
 }

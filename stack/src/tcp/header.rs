@@ -187,7 +187,7 @@ pub(crate) struct Header {
 /// The header without options.
 const FIXED_LEN: usize = 20;
 /// What the data offset field leaves for options.
-const MAX_OPTIONS_LEN: usize = 40;
+pub(super) const MAX_OPTIONS_LEN: usize = 40;
 /// RFC 7323 §2.3: a larger shift count is used as 14.
 const MAX_WINDOW_SHIFT: u8 = 14;
 

@@ -373,8 +373,8 @@ impl Connection {
     fn on_segment_in_syn_sent(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) -> Step {
         let flags = header.flags;
         let has_ack = flags.contains(Flags::ACK);
-        // First: ACK. Only the SYN was sent.
-        if has_ack && (header.ack != self.snd.max || self.snd.outstanding() == 0) {
+        // First: ACK. Only the SYN was sent, and data with it perhaps.
+        if has_ack && !self.is_syn_ack_acceptable(header.ack) {
             if !flags.contains(Flags::RST) {
                 self.pending.reset = Some(Reset { seq: header.ack, with_ack: false });
             }
@@ -403,6 +403,7 @@ impl Connection {
             self.set_state(ctx, State::SynReceived, "SYN without ACK");
             return Continue(());
         }
+        self.learn_from_syn_ack(ctx, header);
         self.ecn.on_syn_ack(header);
         self.on_syn_acked(ctx, header);
         self.establish(ctx, "SYN-ACK");

@@ -49,7 +49,7 @@ mod window;
 pub use congestion::CongestionControl;
 pub(crate) use connection::{Connection, OpenParams, Settings};
 pub(crate) use ecn::IpEcn;
-pub(crate) use fast_open::{CookieCheck, FastOpenEnd, FastOpenKeys};
+pub(crate) use fast_open::{CookieCheck, FastOpenEnd, FastOpenKeys, Lesson};
 pub(crate) use handshake::{HandshakeStep, HandshakeTimeout, SynReceived};
 pub(crate) use header::{FastOpenCookie, Flags, Header, Options, SackBlocks, Timestamps, reset_for};
 pub use info::{CongestionState, TcpInfo};

@@ -74,6 +74,7 @@ impl Connection {
 
     /// The SYN of SYN-SENT, the SYN-ACK of SYN-RECEIVED (simultaneous open, or an ACK of a handshake that made no sense).
     fn poll_syn(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
+        self.open_with_data();
         if !core::mem::take(&mut self.pending.syn) {
             return None;
         }
@@ -107,6 +108,7 @@ impl Connection {
         if self.is_fast_server() {
             return Some(self.repeatable_syn_ack(ctx, header));
         }
+        let payload = self.fill_syn(&mut header);
         if self.snd.outstanding() == 0 {
             self.syn_sent_at = Some(ctx.now);
         } else {
@@ -116,7 +118,7 @@ impl Connection {
         }
         self.snd.on_syn_sent();
         self.arm_retransmit(ctx.now);
-        Some(Run::one(header, Payload::new()))
+        Some(Run::one(header, payload))
     }
 
     pub(super) fn has_data_to_send(&self) -> bool {

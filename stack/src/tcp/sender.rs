@@ -181,8 +181,10 @@ impl Sender {
         data
     }
 
-    /// The SYN is acknowledged; it was the only thing in flight.
+    /// The SYN is acknowledged, and perhaps data that went with it; nothing else was in flight.
     pub(super) fn on_syn_acked(&mut self, ack: SeqNumber) {
+        self.queue.advance((ack - self.una - 1) as usize);
+        self.max = self.max.max(ack);
         self.una = ack;
         self.nxt = ack;
         self.small_end = ack;

@@ -46,6 +46,7 @@ impl Connection {
                 let room = (self.send_buffer_bytes as usize).saturating_sub(self.snd.queue.len());
                 Ok(room.min(self.settings.unsent_low_water.saturating_sub(self.snd.unsent())))
             }
+            State::SynSent if self.is_deferred() => Ok(self.syn_room()),
             State::SynSent | State::SynReceived | State::Listen if !self.snd.is_fin_queued() => {
                 Err(Error::WouldBlock)
             }

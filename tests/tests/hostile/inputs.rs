@@ -468,6 +468,9 @@ fn option() -> impl Strategy<Value = SocketOption> {
         any::<u16>().prop_map(SocketOption::MaxSegment),
         any::<u8>().prop_map(SocketOption::Ttl),
         any::<bool>().prop_map(SocketOption::V6Only),
+        (0usize..5).prop_map(SocketOption::FastOpen),
+        any::<bool>().prop_map(SocketOption::FastOpenConnect),
+        time().prop_map(SocketOption::DeferAccept),
     ]
 }
 
