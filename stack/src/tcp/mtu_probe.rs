@@ -70,11 +70,11 @@ impl MtuSearch {
 }
 
 /// What becomes of a probe whose turn it might be.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum MtuProbe {
-    /// This one goes out.
-    Send(Run),
+    /// It goes out, with an MSS of so much.
+    Send(u16),
     /// It waits for room, and everything else behind it.
     Wait,
     /// Not now.
@@ -173,7 +173,7 @@ impl Connection {
     }
 
     /// New data may go out: perhaps as a probe (RFC 4821 §7.4, Linux's tcp_mtu_probe).
-    pub(super) fn poll_mtu_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32, in_flight: u32) -> MtuProbe {
+    pub(super) fn plan_mtu_probe(&mut self, ctx: &Ctx<'_>, mss: u32, in_flight: u32) -> MtuProbe {
         let limit = self.mss_limit(&ctx.config.tcp);
         let Some(search) = &mut self.mtu_search else { return MtuProbe::Pass };
         if search.probe.is_some() || ctx.now < search.next_at {
@@ -188,8 +188,7 @@ impl Connection {
             }
             return MtuProbe::Pass;
         };
-        let options = u32::from(self.send_mss(ctx)).saturating_sub(mss);
-        let len = u32::from(size).saturating_sub(options);
+        let len = self.mtu_probe_len(ctx, mss, size);
         let needed = len + FOLLOWING_SEGS * mss;
         let cwnd = self.congestion.cwnd();
         let is_calm = self.recovery.phase() == Phase::Open && self.scoreboard.sacked() == 0;
@@ -202,6 +201,18 @@ impl Connection {
         if cwnd.saturating_sub(in_flight) < len && in_flight > 0 {
             return MtuProbe::Wait;
         }
+        MtuProbe::Send(size)
+    }
+
+    /// Bytes of data in a probe of this size, where other segments have `mss`.
+    fn mtu_probe_len(&self, ctx: &Ctx<'_>, mss: u32, size: u16) -> u32 {
+        let options = u32::from(self.send_mss(ctx)).saturating_sub(mss);
+        u32::from(size).saturating_sub(options)
+    }
+
+    /// The planned probe.
+    pub(super) fn send_mtu_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32, size: u16) -> Run {
+        let len = self.mtu_probe_len(ctx, mss, size);
         let seq = self.snd.nxt;
         let run = self.send_next(ctx, len, len as usize, false);
         log::debug!("tcp a probe of the path with a segment of {size}");
@@ -209,7 +220,7 @@ impl Connection {
         if let Some(search) = &mut self.mtu_search {
             search.probe = Some(Probe { seq, end: self.snd.nxt, mss: size });
         }
-        MtuProbe::Send(run)
+        run
     }
 
     /// SND.UNA has moved: did the probe get through?

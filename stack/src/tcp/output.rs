@@ -146,8 +146,8 @@ impl Connection {
         }
         self.restart_after_idle(ctx);
         if !is_losing && self.mtu_search.is_some() {
-            match self.poll_mtu_probe(ctx, mss, in_flight) {
-                MtuProbe::Send(run) => return Some(run),
+            match self.plan_mtu_probe(ctx, mss, in_flight) {
+                MtuProbe::Send(size) => return Some(self.send_mtu_probe(ctx, mss, size)),
                 MtuProbe::Wait => return None,
                 MtuProbe::Pass => {}
             }
