@@ -82,7 +82,7 @@ pub(crate) struct UpOptions {
     pub(crate) pcap: Option<PathBuf>,
 
     /// Make the network bad, in both directions; any of loss=3%,burst=4,outage=200ms@5s,dup=1%,reorder=1%,
-    /// reorder_by=5ms,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,seed=7
+    /// reorder_by=5ms,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,mark=1%,seed=7
     #[arg(long, value_name = "SETTINGS")]
     pub(crate) impair: Option<Impairment>,
 

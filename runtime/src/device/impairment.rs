@@ -28,6 +28,8 @@ pub struct ImpairCounts {
     pub reordered: u64,
     /// Of these: with a bit flipped.
     pub corrupted: u64,
+    /// Of these: marked "congestion experienced".
+    pub marked: u64,
     /// Frames (copies included) for which the queue had no room.
     pub overflowed: u64,
     /// Frames (copies included) that came out.
@@ -41,6 +43,9 @@ pub trait Impairable: Clone {
 
     /// The same frame with bit `bit` flipped, counted from the first byte's highest.
     fn with_bit_flipped(&self, bit: usize) -> Self;
+
+    /// The same frame marked "congestion experienced" (RFC 3168 §5); `None` unless it holds an IP packet that is ECN-capable.
+    fn with_congestion_experienced(&self) -> Option<Self>;
 }
 
 impl Impairable for Frame {
@@ -55,6 +60,46 @@ impl Impairable for Frame {
         }
         Frame::new(bytes.freeze())
     }
+
+    fn with_congestion_experienced(&self) -> Option<Self> {
+        let mut bytes = BytesMut::from(&self.bytes[..]);
+        let at = ip_header_at(&bytes)?;
+        mark(bytes.get_mut(at..)?).then(|| Frame::new(bytes.freeze()))
+    }
+}
+
+/// Where the IP header begins: behind an Ethernet header, or at once if the length in it is that of the frame.
+fn ip_header_at(frame: &[u8]) -> Option<usize> {
+    const ETHERNET_LEN: usize = 14;
+    let version_at = |at: usize| frame.get(at).map(|byte| byte >> 4);
+    let field = |at: usize| Some(usize::from(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?])));
+    match (field(12)?, version_at(ETHERNET_LEN)) {
+        (0x0800, Some(4)) | (0x86dd, Some(6)) => Some(ETHERNET_LEN),
+        _ if version_at(0) == Some(4) && field(2) == Some(frame.len()) => Some(0),
+        _ if version_at(0) == Some(6) && field(4)? + 40 == frame.len() => Some(0),
+        _ => None,
+    }
+}
+
+/// Marks an IP packet whose ECN field says ECT(0) or ECT(1); whether it was marked.
+fn mark(packet: &mut [u8]) -> bool {
+    match packet {
+        [first, tos, _, _, _, _, _, _, _, _, high, low, ..]
+            if *first >> 4 == 4 && matches!(*tos & 3, 1 | 2) =>
+        {
+            // RFC 1624: the checksum changes as the word does.
+            let grown = u16::from(3 - (*tos & 3));
+            *tos |= 3;
+            let (sum, carry) = (!u16::from_be_bytes([*high, *low])).overflowing_add(grown);
+            [*high, *low] = (!(sum + u16::from(carry))).to_be_bytes();
+            true
+        }
+        [first, second, ..] if *first >> 4 == 6 && matches!(*second >> 4 & 3, 1 | 2) => {
+            *second |= 0x30;
+            true
+        }
+        _ => false,
+    }
 }
 
 impl Impairable for Transmit {
@@ -64,6 +109,11 @@ impl Impairable for Transmit {
 
     fn with_bit_flipped(&self, bit: usize) -> Self {
         Transmit::from_frame(self.iface(), self.to_frame().with_bit_flipped(bit))
+    }
+
+    fn with_congestion_experienced(&self) -> Option<Self> {
+        let frame = self.to_frame().with_congestion_experienced()?;
+        Some(Transmit::from_frame(self.iface(), frame))
     }
 }
 
@@ -138,6 +188,12 @@ impl<T: Impairable> ImpairQueue<T> {
         if dice.corruption < self.impairment.corruption && frame.len_bytes() > 0 {
             self.counts.corrupted += 1;
             frame = frame.with_bit_flipped((dice.bit % (frame.len_bytes() as u64 * 8)) as usize);
+        }
+        if dice.marking() < self.impairment.marking
+            && let Some(marked) = frame.with_congestion_experienced()
+        {
+            self.counts.marked += 1;
+            frame = marked;
         }
         if dice.duplication < self.impairment.duplication {
             self.counts.duplicated += 1;
@@ -282,6 +338,11 @@ struct Dice {
 }
 
 impl Dice {
+    /// From the half of `bit` that nothing else looks at, so that the others are what they were before there were marks.
+    fn marking(&self) -> f64 {
+        f64::from((self.bit >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
+    }
+
     fn throw(rng: &mut ChaCha8Rng) -> Self {
         let mut share = || f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0);
         Dice {

@@ -42,3 +42,28 @@ fn the_kernel_asks_and_gets_ecn() {
         assert!(status.contains("tcp_ecn_connections"), "{status}");
     });
 }
+
+/// Both ends send over a network that marks, and both slow down, with nothing lost.
+#[test]
+fn the_kernel_and_we_heed_each_others_marks() {
+    let impair = ["--impair", "mark=5%,delay=2ms,seed=9"];
+    beside_portolan("ecn::the_kernel_and_we_heed_each_others_marks", &impair, || {
+        ask_for_ecn();
+        for addr in stack_at(ECHO) {
+            let mut connection = connect(addr).expect("the echo service");
+            for seed in 0..100 {
+                round_trip(&mut connection, seed);
+            }
+            // What we told the kernel.
+            let view = kernel_view(&connection);
+            assert!(view.contains("delivered_ce:"), "{view}");
+            echo_through(addr, 1 << 20);
+        }
+        // What the kernel told us.
+        let status = page("/");
+        for counter in ["tcp_ce_received", "tcp_ecn_reductions"] {
+            assert!(status.contains(counter), "{counter}\n{status}");
+        }
+        assert!(!status.contains("tcp_retransmits"), "{status}");
+    });
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What a network does to frames, the same in both directions.
 ///
-/// It is written `loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,seed=7`, any of
+/// It is written `loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,mark=1%,seed=7`, any of
 /// these in any order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -27,6 +27,8 @@ pub struct Impairment {
     pub reorder_delay: Option<Duration>,
     /// The share in which one bit is flipped.
     pub corruption: f64,
+    /// The share of ECN-capable packets that are marked "congestion experienced" (RFC 3168).
+    pub marking: f64,
     /// How long a frame is under way.
     pub delay: Duration,
     /// By how much that varies, up and down, evenly spread. Frames keep their order.
@@ -53,6 +55,7 @@ impl Default for Impairment {
             reordering: 0.0,
             reorder_delay: None,
             corruption: 0.0,
+            marking: 0.0,
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
             bits_per_second: None,
@@ -108,6 +111,7 @@ impl FromStr for Impairment {
                     impairment.reorder_delay = Some(parse_delay(value).ok_or_else(|| wrong("5ms"))?);
                 }
                 "corrupt" => impairment.corruption = parse_share(value).ok_or_else(|| wrong("0.1%"))?,
+                "mark" => impairment.marking = parse_share(value).ok_or_else(|| wrong("1%"))?,
                 "delay" => impairment.delay = parse_delay(value).ok_or_else(|| wrong("20ms"))?,
                 "jitter" => impairment.jitter = parse_delay(value).ok_or_else(|| wrong("5ms"))?,
                 "rate" => {
@@ -124,7 +128,7 @@ impl FromStr for Impairment {
                 _ => {
                     return Err(ParseImpairmentError(format!(
                         "there is no setting `{key}`; the settings are loss, burst, outage, dup, reorder, \
-                         reorder_by, corrupt, delay, jitter, rate, queue, limit and seed, as in `loss=3%,delay=20ms,rate=100mbit`"
+                         reorder_by, corrupt, mark, delay, jitter, rate, queue, limit and seed, as in `loss=3%,delay=20ms,rate=100mbit`"
                     )));
                 }
             }
@@ -205,6 +209,7 @@ impl fmt::Display for Impairment {
             ("dup", self.duplication),
             ("reorder", self.reordering),
             ("corrupt", self.corruption),
+            ("mark", self.marking),
         ] {
             if share > 0.0 {
                 settings.push(format!("{key}={}%", share * 100.0));

@@ -233,8 +233,8 @@ fn the_queue_is_counted_in_bytes_without_what_is_under_way() {
 
 #[test]
 fn settings_are_parsed_and_printed() {
-    let text = "loss=3%,burst=2.5,outage=200ms@5s, dup=0.01,reorder=1%,reorder_by=3ms,corrupt=0.1%,delay=20ms,\
-                jitter=500us,rate=1.5mbit,queue=64kB,limit=50,seed=7";
+    let text = "loss=3%,burst=2.5,outage=200ms@5s, dup=0.01,reorder=1%,reorder_by=3ms,corrupt=0.1%,mark=5%,\
+                delay=20ms,jitter=500us,rate=1.5mbit,queue=64kB,limit=50,seed=7";
     let impairment: Impairment = text.parse().unwrap();
     let expected = Impairment {
         loss: 0.03,
@@ -244,6 +244,7 @@ fn settings_are_parsed_and_printed() {
         reordering: 0.01,
         reorder_delay: Some(Duration::from_millis(3)),
         corruption: 0.001,
+        marking: 0.05,
         delay: Duration::from_millis(20),
         jitter: Duration::from_micros(500),
         bits_per_second: Some(1_500_000),
@@ -284,4 +285,39 @@ fn mistakes_say_what_to_write() {
         let error = text.parse::<Impairment>().unwrap_err().to_string();
         assert!(error.contains(hint), "{text}: {error}");
     }
+}
+
+/// RFC 3168 §5: only what is ECN-capable is marked, and an IPv4 header stays sound.
+#[test]
+fn ecn_capable_packets_are_marked() {
+    let v4 = |tos: u8| {
+        let mut header = [0x45, tos, 0, 28, 7, 7, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let checksum = sum(&header);
+        header[10..12].copy_from_slice(&(!checksum).to_be_bytes());
+        [&header[..], &[0; 8]].concat()
+    };
+    let v6 = |second: u8| [&[0x60, second, 0, 0, 0, 8][..], &[0; 42]].concat();
+    let ethernet =
+        |ethertype: u16, packet: Vec<u8>| [&[0x45; 12][..], &ethertype.to_be_bytes(), &packet].concat();
+    let marked = |bytes: Vec<u8>| {
+        let frame = Frame::new(bytes).with_congestion_experienced()?;
+        Some(frame.bytes.to_vec())
+    };
+    for ect in [1, 2] {
+        for tos in [0, 0xb8, 0xfc] {
+            assert_eq!(marked(v4(tos | ect)), Some(v4(tos | 3)), "{tos:#x}");
+            assert_eq!(marked(ethernet(0x0800, v4(tos | ect))), Some(ethernet(0x0800, v4(tos | 3))));
+        }
+        assert_eq!(marked(v6(ect << 4)), Some(v6(0x30)));
+        assert_eq!(marked(ethernet(0x86dd, v6(0x8f | ect << 4))), Some(ethernet(0x86dd, v6(0xbf))));
+    }
+    for other in [v4(0), v4(3), v6(0), v6(0x30), ethernet(0x0806, vec![0; 28]), vec![], vec![0x45, 1]] {
+        assert_eq!(marked(other), None);
+    }
+}
+
+fn sum(words: &[u8]) -> u16 {
+    let sum: u32 = words.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (sum + (sum >> 16)) as u16
 }
