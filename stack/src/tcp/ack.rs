@@ -76,7 +76,7 @@ impl Connection {
 
     /// An acceptable acknowledgement: SND.UNA, round trips, congestion, the window.
     pub(super) fn process_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
-        // RFC 7323 §2.2: the window of a SYN is never scaled.
+        // RFC 7323 §2.2 (RFC7323-2.2-d): the window of a SYN is never scaled.
         let is_syn = header.flags.contains(Flags::SYN);
         let scale = if is_syn { WindowScale::NONE } else { self.snd.scale() };
         let window = UnscaledWindow(header.window).scale(scale).0;
@@ -188,7 +188,8 @@ impl Connection {
         news.newly_sacked = news.delivered_bytes > delivered_before;
     }
 
-    /// RFC 2883 §4 (RFC2883-5-a): the first block reports a duplicate if it is acknowledged already, or lies in the second.
+    /// RFC 2883 §4 (RFC2883-5-a): the first block reports a duplicate if it is acknowledged already, or lies in the
+    /// second.
     fn dsack(&self, header: &Header) -> Option<(SeqNumber, SeqNumber)> {
         let &(left, right) = header.options.sack.first()?;
         let is_acked = right.before_eq(header.ack);
@@ -216,8 +217,8 @@ impl Connection {
         true
     }
 
-    /// RFC 2018 §8 (RFC2018-8-b): a receiver may discard what it has sacked. As on Linux it gets a moment in case its acknowledgement is on
-    /// the way; then the time-out does what is to be done.
+    /// RFC 2018 §8 (RFC2018-8-b): a receiver may discard what it has sacked. As on Linux it gets a moment in case its
+    /// acknowledgement is on the way; then the time-out does what is to be done.
     fn on_reneging(&mut self, ctx: &Ctx<'_>) {
         let patience = self.rtt.srtt().unwrap_or_default() / 2;
         self.timers.arm(Timer::Retransmit, ctx.now + patience.max(Duration::from_millis(10)));
@@ -258,8 +259,8 @@ impl Connection {
         bytes
     }
 
-    /// A round trip for the RTO: of the earliest that was sent only once (Karn's algorithm, RFC6298-3-a), otherwise from the timestamp that
-    /// comes back (RFC 7323 §4.1: only from segments that acknowledge new data).
+    /// A round trip for the RTO: of the earliest that was sent only once (Karn's algorithm, RFC6298-3-a), otherwise
+    /// from the timestamp that comes back (RFC 7323 §4.1, RFC7323-4.1: only from segments that acknowledge new data).
     fn sample_rtt(&mut self, now: Instant, header: &Header, news: &News) {
         let measured = match (news.oldest_sent_at, news.newest_sent_at) {
             // What was sent only once may have waited behind what was sent again.

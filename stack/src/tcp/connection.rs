@@ -332,7 +332,7 @@ impl Connection {
     /// What both SYNs agree on. `syn` is the peer's.
     pub(super) fn negotiate(&mut self, ctx: &Ctx<'_>, syn: &Header) {
         let options = &syn.options;
-        // RFC 7323 §2.2: windows are scaled in both directions or in none.
+        // RFC 7323 §2.2 (RFC7323-2.2-c): windows are scaled in both directions or in none.
         let scale = options.window_scale.map_or(WindowScale::NONE, |_| Connection::offered_scale(ctx));
         self.rcv.on_peer_syn(syn.seq, scale);
         self.snd.on_peer_syn(syn.seq, syn.window, options.mss, options.window_scale);

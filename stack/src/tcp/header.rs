@@ -339,7 +339,8 @@ impl Options {
         options
     }
 
-    /// MSS, window scale and SACK-permitted mean something in a SYN only (RFC 9293 §3.7.1, RFC 7323 §2.2, RFC 2018 §2).
+    /// MSS, window scale and SACK-permitted mean something in a SYN only (RFC 9293 §3.7.1, RFC 7323 §2.2: RFC7323-2.2-b,
+    /// RFC 2018 §2).
     fn parse_one(&mut self, option_kind: u8, value: &[u8], syn: bool) {
         match (option_kind, value) {
             // An MSS of zero cannot be meant; Linux ignores it too.

@@ -100,7 +100,7 @@ impl Connection {
         let is_reset = header.flags.contains(Flags::RST);
         match self.timestamps.check(ctx.now, header.options.timestamps) {
             TimestampCheck::Fine => {}
-            // RFC 7323 §5.2 and §3.2: a reset is let through.
+            // RFC 7323 §5.2 and §3.2 (RFC7323-5.3-b): a reset is let through.
             TimestampCheck::Old | TimestampCheck::Missing if is_reset => {}
             TimestampCheck::Old => {
                 self.answer_unacceptable(ctx, header, payload_len);
@@ -166,8 +166,8 @@ impl Connection {
         }
     }
 
-    /// Whether an answer to a segment that makes no sense is due; it counts as given. The rate is limited (RFC 5961 §7),
-    /// which also ends loops in which two ends answer each other's answers.
+    /// Whether an answer to a segment that makes no sense is due; it counts as given. The rate is limited (RFC 5961
+    /// §7, RFC5961-7-a), which also ends loops in which two ends answer each other's answers.
     fn may_challenge(&mut self, ctx: &Ctx<'_>) -> bool {
         let due = ctx.now >= self.next_challenge_at;
         if due {
@@ -184,7 +184,7 @@ impl Connection {
         }
     }
 
-    /// Second step: RST. RFC 5961 §3.2: only one exactly at RCV.NXT is believed.
+    /// Second step: RST. RFC 5961 §3.2 (RFC5961-3.2-b): only one exactly at RCV.NXT is believed.
     fn check_reset(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
         if !header.flags.contains(Flags::RST) {
             return Continue(());
@@ -212,7 +212,7 @@ impl Connection {
         }
     }
 
-    /// Fourth step: SYN. RFC 5961 §4.2: never believed, always challenged.
+    /// Fourth step: SYN. RFC 5961 §4.2 (RFC5961-4.2): never believed, always challenged.
     fn check_syn(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
         if header.flags.contains(Flags::SYN) {
             self.challenge(ctx);

@@ -13,8 +13,8 @@ use crate::time::Instant;
 /// after what an old one between the same ends has left in the network.
 const TICK_SHIFT: u32 = 6;
 
-/// ISN = M + F(local, remote, secret): a clock (RFC 9293 §3.4.1, MUST-8) and a keyed pseudo-random function of both ends
-/// (SHLD-1), which nobody without the key can compute (MUST-9).
+/// ISN = M + F(local, remote, secret), RFC6528-3-a: a clock (RFC 9293 §3.4.1, MUST-8) and a keyed pseudo-random
+/// function of both ends (SHLD-1), which nobody without the key can compute (MUST-9).
 #[derive(Debug)]
 pub(crate) struct IsnGenerator {
     isn_key: Keyed,

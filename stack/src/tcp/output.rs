@@ -94,7 +94,7 @@ impl Connection {
             ..Options::default()
         };
         if is_answer {
-            // A SYN-ACK offers only what the SYN did (RFC 7323 §2.2, §3.2; RFC 2018 §2, RFC2018-2-b).
+            // A SYN-ACK offers only what the SYN did (RFC7323-2.2-a, RFC7323-3.2-a; RFC 2018 §2, RFC2018-2-b).
             header.ack = self.rcv.nxt;
             header.options.sack_permitted = self.sack_permitted;
             header.options.timestamps = self.timestamps.option(ctx.now);

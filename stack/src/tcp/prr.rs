@@ -23,7 +23,8 @@ pub(super) struct Progress {
 }
 
 impl Prr {
-    /// An episode begins. As on Linux RecoverFS is cwnd (RFC6937-3-a), which a sender that has enough to send has in flight.
+    /// An episode begins. As on Linux RecoverFS is cwnd (RFC6937-3-a), which a sender that has enough to send has in
+    /// flight.
     pub(super) fn new(cwnd: u32) -> Prr {
         Prr { recover_fs: cwnd.max(1), delivered: 0, out: 0 }
     }

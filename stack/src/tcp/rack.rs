@@ -138,8 +138,8 @@ fn is_sent_after(at: Instant, end: SeqNumber, other_at: Instant, other_end: SeqN
     at > other_at || (at == other_at && end.after(other_end))
 }
 
-/// RFC 8985 §7.2 (RFC8985-7.2-b): when a probe is due after the last segment went out or SND.UNA moved; `is_single`: only
-/// one segment is unanswered. Without a measurement of the round trip, one second.
+/// RFC 8985 §7.2 (RFC8985-7.2-b): when a probe is due after the last segment went out or SND.UNA moved; `is_single`:
+/// only one segment is unanswered. Without a measurement of the round trip, one second.
 pub(super) fn probe_delay(srtt: Option<Duration>, is_single: bool) -> Duration {
     let Some(srtt) = srtt else { return Duration::from_secs(1) };
     // Linux has the margin beside the round trip where the RFC has none: timers are coarse.

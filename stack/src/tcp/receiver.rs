@@ -516,8 +516,8 @@ impl Receiver {
             self.opened_to = edge;
             return header.0;
         }
-        // Rounded up so that the edge stays (RFC 7323 §2.4). Each time gives away less than a unit; a peer that
-        // sends single bytes could add that up, so not beyond an eighth of the buffer.
+        // Rounded up so that the edge stays (RFC 7323 §2.4, RFC7323-2.4). Each time gives away less than a unit; a
+        // peer that sends single bytes could add that up, so not beyond an eighth of the buffer.
         if edge.before_eq(self.opened_to + self.buffer() / 8) {
             self.edge = edge;
             return header.0;

@@ -159,8 +159,9 @@ impl Recovery {
         }
     }
 
-    /// The peer reports a duplicate (RFC 2883, RFC2883-5-c) of these numbers. Whether it can be one of ours: more than was sent again
-    /// comes from the network, or is not true, and says nothing about reordering (Linux's tcp_dsack_seen).
+    /// The peer reports a duplicate (RFC 2883, RFC2883-5-c) of these numbers. Whether it can be one of ours: more than
+    /// was sent again comes from the network, or is not true, and says nothing about reordering (Linux's
+    /// tcp_dsack_seen).
     pub(super) fn on_dsack(&mut self, left: SeqNumber, right: SeqNumber) -> bool {
         if self.unreported == 0 {
             return false;

@@ -86,8 +86,9 @@ impl Connection {
         self.data_run(ctx, seq, len, fin, mss as usize)
     }
 
-    /// RFC 8985 §7.2 (RFC8985-7.2-a): a probe is due if neither an acknowledgement nor new data comes before. Only while all is well: with
-    /// losses to repair there are other timers, and without SACK the answer would tell nothing.
+    /// RFC 8985 §7.2 (RFC8985-7.2-a): a probe is due if neither an acknowledgement nor new data comes before. Only
+    /// while all is well: with losses to repair there are other timers, and without SACK the answer would tell
+    /// nothing.
     pub(super) fn arm_loss_probe(&mut self, now: Instant) {
         let is_calm = matches!(self.recovery.phase(), Phase::Open | Phase::Cwr)
             && self.scoreboard.sacked() == 0
@@ -110,7 +111,8 @@ impl Connection {
         self.arm_retransmit(ctx.now);
     }
 
-    /// One segment of new data beyond the congestion window if there is any (RFC8985-7.3-a), otherwise the last one again.
+    /// One segment of new data beyond the congestion window if there is any (RFC8985-7.3-a), otherwise the last one
+    /// again.
     pub(super) fn send_loss_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Option<Run> {
         if self.recovery.probe.is_some() || self.recovery.is_repairing() {
             return None;
@@ -136,7 +138,8 @@ impl Connection {
         }
     }
 
-    /// RFC 5681 §3.1, RFC 6675 §5.1 (RFC6675-5.1-b): the timer has fired, and everything that the peer does not have counts as lost.
+    /// RFC 5681 §3.1, RFC 6675 §5.1 (RFC6675-5.1-b): the timer has fired, and everything that the peer does not have
+    /// counts as lost.
     pub(super) fn enter_loss(&mut self, ctx: &mut Ctx<'_>) {
         if self.scoreboard.first().is_some_and(Sent::is_sacked) {
             // RFC 2018 §8: the peer no longer has what it said to have.

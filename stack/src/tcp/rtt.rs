@@ -82,8 +82,8 @@ impl RttEstimator {
         let rto = match self.smoothed {
             // RFC 6298 §2.1 (RFC6298-2.1).
             None => self.initial_rto,
-            // RFC 6298 §2.3 with Linux's floor under K * RTTVAR instead of under the sum (RFC6298-2.4): a path with a steady
-            // 300 ms keeps a margin. It is coarser than any clock, so G needs no term.
+            // RFC 6298 §2.3 with Linux's floor under K * RTTVAR instead of under the sum (RFC6298-2.4): a path with a
+            // steady 300 ms keeps a margin. It is coarser than any clock, so G needs no term.
             Some(Smoothed { srtt, rttvar }) => {
                 srtt.saturating_add(rttvar.saturating_mul(4).max(self.min_rto))
             }

@@ -161,7 +161,7 @@ impl Sender {
         self.fin == Fin::Acked
     }
 
-    /// RFC 5961 §5.2 (MAY-12): an acknowledgement is believed only near what is in flight.
+    /// RFC 5961 §5.2 (MAY-12, RFC5961-5.2-a): an acknowledgement is believed only near what is in flight.
     pub(super) fn is_ack_acceptable(&self, ack: SeqNumber) -> bool {
         ack.before_eq(self.max) && ack.after_eq(self.una - self.max_wnd)
     }

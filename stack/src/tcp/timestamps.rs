@@ -6,7 +6,8 @@ use super::syn_cookies::Remembered;
 use super::{Header, SeqNumber, Timestamps};
 use crate::time::Instant;
 
-/// RFC 7323 §5.5: after 24 days without a segment the peer's clock may have gone half round, and TS.Recent says nothing.
+/// RFC 7323 §5.5 (RFC7323-5.5): after 24 days without a segment the peer's clock may have gone half round, and
+/// TS.Recent says nothing.
 const OUTDATED_AFTER: Duration = Duration::from_secs(24 * 24 * 3600);
 
 /// What a segment's timestamp says about the segment.
@@ -14,9 +15,9 @@ const OUTDATED_AFTER: Duration = Duration::from_secs(24 * 24 * 3600);
 #[must_use]
 pub(super) enum TimestampCheck {
     Fine,
-    /// Older than TS.Recent (RFC 7323 §5.3, R1).
+    /// Older than TS.Recent (RFC 7323 §5.3, R1: RFC7323-5.3-a).
     Old,
-    /// Negotiated, and not there (RFC 7323 §3.2).
+    /// Negotiated, and not there (RFC 7323 §3.2, RFC7323-3.2-c).
     Missing,
 }
 
@@ -57,7 +58,7 @@ impl TimestampState {
         }
     }
 
-    /// The timestamp clock: milliseconds (RFC 7323 §5.4 wants 1 ms to 1 s), and the connection's offset.
+    /// The timestamp clock: milliseconds (RFC 7323 §5.4 wants 1 ms to 1 s: RFC7323-5.4), and the connection's offset.
     pub(super) fn clock(&self, now: Instant) -> u32 {
         // Only the low 32 bits: the clock wraps.
         (now.as_millis() as u32).wrapping_add(self.offset)
@@ -68,7 +69,7 @@ impl TimestampState {
         Timestamps { value: self.clock(now), echo: self.recent }
     }
 
-    /// The option as every segment carries it once it is negotiated (RFC 7323 §3.2).
+    /// The option as every segment carries it once it is negotiated (RFC 7323 §3.2, RFC7323-3.2-b).
     pub(super) fn option(&self, now: Instant) -> Option<Timestamps> {
         self.enabled.then(|| self.offer(now))
     }
@@ -108,7 +109,8 @@ impl TimestampState {
         is_before(self.recent, value)
     }
 
-    /// RFC 7323 §4.3 (2): an acceptable segment that begins at or before the last acknowledgement sent sets TS.Recent.
+    /// RFC 7323 §4.3 (2), RFC7323-4.3-a: an acceptable segment that begins at or before the last acknowledgement sent
+    /// sets TS.Recent.
     pub(super) fn on_segment(&mut self, now: Instant, header: &Header, last_ack_sent: SeqNumber) {
         if let Some(timestamps) = header.options.timestamps
             && self.enabled

@@ -10,7 +10,7 @@ impl WindowScale {
     /// RFC 7323 §2.3: the largest, which makes windows of 1 GiB.
     pub(crate) const MAX: WindowScale = WindowScale(14);
 
-    /// RFC 7323 §2.3: a shift count above 14 is used as 14.
+    /// RFC 7323 §2.3 (RFC7323-2.3-a): a shift count above 14 is used as 14.
     pub(crate) const fn new(shift: u8) -> WindowScale {
         if shift > Self::MAX.0 { Self::MAX } else { WindowScale(shift) }
     }
