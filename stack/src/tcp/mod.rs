@@ -23,7 +23,6 @@ mod output;
 mod pacing;
 mod pressure;
 mod prr;
-#[allow(dead_code, reason = "the report on a connection asks for the rest of it")]
 mod rack;
 mod rate;
 mod receiver;
