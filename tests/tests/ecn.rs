@@ -39,11 +39,11 @@ fn a_router_that_marks_needs_to_drop_nothing() {
     for policy in [Ecn::Request, Ecn::RequestAccurate] {
         for domain in [Domain::V4, Domain::V6] {
             let (mut net, a, b, link) = two_hosts(policy, Ecn::Accept, marking_bottleneck());
-            let flow = Flow::start(&mut net, a, b, domain, 5001, 20_000_000);
+            let flow = Flow::start(&mut net, a, b, domain, 5001, 6_000_000);
             let goodput = flow.run(&mut net, Duration::from_secs(60));
             let path = *net.path_stats(link, Way::There);
             let (sender, receiver) = (stats(&net, a), stats(&net, b));
-            assert_eq!(flow.bytes(&net), 20_000_000);
+            assert_eq!(flow.bytes(&net), 6_000_000);
             assert_eq!(
                 (path.codel_drops, path.queue_full, sender.tcp_retransmits),
                 (0, 0, 0),
@@ -52,7 +52,7 @@ fn a_router_that_marks_needs_to_drop_nothing() {
             assert!(path.marked > 0 && receiver.tcp_ce_received == path.marked, "{policy:?} {path:?}");
             assert!(sender.tcp_ecn_reductions > 0, "{policy:?}");
             assert!(sender.tcp_ecn_reductions <= path.marked, "{policy:?}");
-            assert!(goodput > 0.8 * RATE as f64, "{policy:?} {domain:?}: {goodput}");
+            assert!(goodput > 0.7 * RATE as f64, "{policy:?} {domain:?}: {goodput}");
             assert!(net.run_until_idle(Duration::from_secs(200)));
         }
     }
