@@ -136,7 +136,7 @@ impl Engine<'_> {
             Domain::V6 => (RawPeer::PEER_V6, SERVICE_PORT).into(),
         };
         let result = self.peer.stack.connect(self.peer.now, socket.descriptor, remote);
-        if result == Err(Error::InProgress) && !self.connections.contains_key(name) {
+        if matches!(result, Ok(()) | Err(Error::InProgress)) && !self.connections.contains_key(name) {
             let port = self.peer.stack.local_addr(socket.descriptor)?.port();
             let connection = Connection::new(self.domain, SERVICE_PORT, port, self.script.peer_isn);
             self.connections.insert(name.into(), connection);

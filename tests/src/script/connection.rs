@@ -6,7 +6,7 @@ use portolan::Domain;
 use portolan::testing::TcpSegment;
 
 use super::segment::{
-    Mss, Notation, Options, Stamp, WindowNotation, describe, ecn_name, flag_names, kind_names, signed,
+    Cookie, Mss, Notation, Options, Stamp, WindowNotation, describe, ecn_name, flag_names, kind_names, signed,
 };
 
 const TS: u8 = 8;
@@ -162,8 +162,8 @@ impl Connection {
         };
         let cookie = match &notation.cookie {
             None => None,
-            Some(None) => Some(Vec::new()),
-            Some(Some(name)) => {
+            Some(Cookie::Bytes(bytes)) => Some(bytes.clone()),
+            Some(Cookie::Named(name)) => {
                 let cookie = names.cookies.get(name);
                 Some(cookie.cloned().ok_or_else(|| format!("no cookie of the stack was called ${name}"))?)
             }
@@ -288,14 +288,17 @@ impl Connection {
         for kind in wanted.without.iter().filter(|&kind| options.kinds.contains(kind)) {
             found.push(format!("no option {}, but there is one", kind_names(&[*kind])));
         }
-        if let Some(name) = &wanted.cookie {
-            let got = options.cookie.clone().unwrap_or_default();
-            let expected = match name {
-                Some(name) if !got.is_empty() => names.cookies.entry(name.clone()).or_insert(got.clone()),
-                _ => &Vec::new(),
+        if let Some(cookie) = &wanted.cookie {
+            let got = options.cookie.as_ref();
+            let is_right = match (cookie, got) {
+                (_, None) => false,
+                (Cookie::Bytes(bytes), Some(got)) => bytes == got,
+                (Cookie::Named(name), Some(got)) => {
+                    !got.is_empty() && names.cookies.entry(name.clone()).or_insert(got.clone()) == got
+                }
             };
-            if options.cookie.is_none() || *expected != got || (name.is_some() && got.is_empty()) {
-                found.push(format!("another Fast Open cookie than {:02x?}", options.cookie));
+            if !is_right {
+                found.push(format!("{cookie:?}, not {got:02x?}"));
             }
         }
         self.compare_timestamps(wanted, &options, segment.flags, names, &mut found);

@@ -121,6 +121,7 @@ pub(super) fn socket_option(name: &str, value: &str) -> Result<SocketOption, Str
         "TCP_CORK" => SocketOption::Cork(on()?),
         "TCP_USER_TIMEOUT" => SocketOption::UserTimeout(Some(duration(value)?)),
         "TCP_DEFER_ACCEPT" => SocketOption::DeferAccept(duration(value)?),
+        "TCP_FASTOPEN_CONNECT" => SocketOption::FastOpenConnect(on()?),
         "TCP_FASTOPEN" => SocketOption::FastOpen(number(value)?),
         "TCP_QUICKACK" => SocketOption::QuickAck(on()?),
         "TCP_NODELAY" => SocketOption::NoDelay(on()?),

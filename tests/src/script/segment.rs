@@ -47,8 +47,7 @@ pub(super) struct Notation {
     pub(super) timestamp: Option<Option<Stamp>>,
     pub(super) echo: Option<Stamp>,
     pub(super) sack: Vec<(u32, u32)>,
-    /// `fastopen` alone (a request for a cookie), or with the name of a cookie.
-    pub(super) cookie: Option<Option<String>>,
+    pub(super) cookie: Option<Cookie>,
     /// Options byte by byte.
     pub(super) raw_options: Vec<u8>,
     /// Kinds that must not be there.
@@ -76,6 +75,13 @@ pub(super) enum Mss {
     Bytes(u16),
     /// What the link takes: 1,460 over IPv4, 1,440 over IPv6.
     Link,
+}
+
+/// A Fast Open cookie; no bytes ask for one.
+#[derive(Clone, Debug)]
+pub(super) enum Cookie {
+    Named(String),
+    Bytes(Vec<u8>),
 }
 
 /// A timestamp: a number, or a name for what the stack sent, and a distance from it.
@@ -143,8 +149,14 @@ fn parse_field(it: &mut Notation, word: &str, words: &mut Words<'_>) -> Result<(
             }
         }
         "fastopen" => {
-            let name = words.next_if(|word| word.starts_with('$'));
-            it.cookie = Some(name.map(|name| name[1..].to_string()));
+            let is_cookie = |word: &str| word.starts_with('$') || (word.len() >= 8 && hex(word).is_ok());
+            it.cookie = Some(match words.next_if(is_cookie) {
+                None => Cookie::Bytes(Vec::new()),
+                Some(word) => match word.strip_prefix('$') {
+                    Some(name) => Cookie::Named(name.into()),
+                    None => Cookie::Bytes(hex(word)?),
+                },
+            });
         }
         "raw" => it.raw_options = hex(words.value("raw")?)?,
         "no" => it.without.push(kind(words.value("no")?)?),
