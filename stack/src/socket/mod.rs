@@ -80,6 +80,10 @@ pub struct SocketInfo {
     pub receive_queue: usize,
     /// Bytes that wait to be sent or acknowledged; of a listener: its backlog.
     pub send_queue: usize,
+    /// Of a connection: the smoothed round trip, once it is measured.
+    pub rtt: Option<core::time::Duration>,
+    /// Of a connection: the congestion window in bytes.
+    pub cwnd: Option<u32>,
     /// The timer of a connection that fires next (`ss -o`). A handshake's and TIME-WAIT's are not shown.
     pub timer: Option<(crate::time::Instant, crate::event::DeadlineKind)>,
 }

@@ -205,6 +205,10 @@ impl Socket {
                 (state, datagram.queued())
             }
         };
+        let (rtt, cwnd) = match &self.role {
+            Role::Stream(stream) => stream.connection.path(),
+            Role::Idle | Role::Listener(_) | Role::Datagram(_) => (None, None),
+        };
         SocketInfo {
             descriptor: self.descriptor(),
             kind: self.kind,
@@ -213,6 +217,8 @@ impl Socket {
             peer: self.peer_addr().ok(),
             receive_queue,
             send_queue,
+            rtt,
+            cwnd,
             timer: match &self.role {
                 Role::Stream(stream) => stream.connection.poll_timeout(),
                 Role::Idle | Role::Listener(_) | Role::Datagram(_) => None,

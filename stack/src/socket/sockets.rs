@@ -242,6 +242,8 @@ impl Sockets {
             peer: Some(tuple.remote_addr()),
             receive_queue: 0,
             send_queue: 0,
+            rtt: None,
+            cwnd: None,
             timer: None,
         };
         let mut infos: Vec<SocketInfo> = self.slots.iter().map(Socket::info).collect();

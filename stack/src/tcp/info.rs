@@ -227,6 +227,11 @@ impl Connection {
         }
     }
 
+    /// The smoothed round trip, once it is measured, and the congestion window in bytes, while there is a connection.
+    pub(crate) fn path(&self) -> (Option<Duration>, Option<u32>) {
+        (self.rtt.srtt(), self.is_connected().then(|| self.congestion.cwnd()))
+    }
+
     fn congestion_state(&self) -> CongestionState {
         match self.recovery.phase() {
             Phase::Open if self.scoreboard.sacked() > 0 => CongestionState::Disorder,

@@ -58,6 +58,10 @@ pub struct SocketStatus {
     pub receive_queue: usize,
     /// Bytes that wait to be sent or acknowledged; a listener's backlog.
     pub send_queue: usize,
+    /// Of a connection: the smoothed round trip.
+    pub rtt: Option<Duration>,
+    /// Of a connection: the congestion window in bytes.
+    pub cwnd: Option<u32>,
 }
 
 /// The page shows so many sockets; the JSON has all.
@@ -113,6 +117,8 @@ impl SocketStatus {
             peer: info.peer.map(shown),
             receive_queue: info.receive_queue,
             send_queue: info.send_queue,
+            rtt: info.rtt,
+            cwnd: info.cwnd,
         }
     }
 }
@@ -175,6 +181,8 @@ impl Status {
                     "peer": socket.peer,
                     "receive_queue": socket.receive_queue,
                     "send_queue": socket.send_queue,
+                    "rtt_us": socket.rtt.map(|rtt| rtt.as_micros() as u64),
+                    "cwnd": socket.cwnd,
                 })
             })
             .collect();
@@ -204,7 +212,8 @@ impl Status {
         let _ = write!(
             page,
             "<h2>Sockets</h2>\n<p>{} sockets. All of them: <a href=\"/socket-table.json\">socket-table.json</a>.</p>\n\
-             <table>\n<tr><th>Protocol<th>State<th>Local<th>Peer<th class=\"n\">To read<th class=\"n\">To send</tr>\n",
+             <table>\n<tr><th>Protocol<th>State<th>Local<th>Peer<th class=\"n\">To read<th class=\"n\">To send\
+             <th class=\"n\">RTT<th class=\"n\">cwnd</tr>\n",
             self.sockets.len()
         );
         for socket in self.sockets.iter().take(MAX_SHOWN_SOCKETS) {
@@ -217,6 +226,8 @@ impl Status {
                     (socket.peer.as_deref().unwrap_or("-"), ""),
                     (&socket.receive_queue.to_string(), "n"),
                     (&socket.send_queue.to_string(), "n"),
+                    (&socket.rtt.map_or(String::new(), |rtt| format!("{} µs", rtt.as_micros())), "n"),
+                    (&socket.cwnd.map_or(String::new(), |cwnd| cwnd.to_string()), "n"),
                 ],
             );
         }
@@ -299,6 +310,8 @@ mod tests {
                     peer: Some("[fd10::1]:40000".to_owned()),
                     receive_queue: 5,
                     send_queue: 6,
+                    rtt: Some(Duration::from_micros(1500)),
+                    cwnd: Some(14_480),
                 },
                 SocketStatus { protocol: "tcp", state: "TIME-WAIT", ..SocketStatus::default() },
             ],
@@ -316,7 +329,7 @@ mod tests {
             "02:00:00:00:00:01",
             "10.0.0.2/24<td>preferred",
             "10.0.0.1<td>reachable<td>02:00:00:00:00:09",
-            "<td>ESTABLISHED<td>10.0.0.2:80<td>[fd10::1]:40000<td class=\"n\">5<td class=\"n\">6",
+            "<td>ESTABLISHED<td>10.0.0.2:80<td>[fd10::1]:40000<td class=\"n\">5<td class=\"n\">6<td class=\"n\">1500 µs<td class=\"n\">14480",
             "<td>TIME-WAIT<td>-<td>-",
             "frames_in<td class=\"n\">42",
             "<h2>Dropped packets</h2>\n<p>None.</p>",
@@ -349,7 +362,7 @@ mod tests {
         assert_eq!(
             parsed["sockets"][0],
             json!({"descriptor": 3, "protocol": "tcp", "state": "ESTABLISHED", "local": "10.0.0.2:80",
-                   "peer": "[fd10::1]:40000", "receive_queue": 5, "send_queue": 6})
+                   "peer": "[fd10::1]:40000", "receive_queue": 5, "send_queue": 6, "rtt_us": 1500, "cwnd": 14_480})
         );
         assert_eq!(parsed["sockets"][1]["local"], Value::Null);
     }

@@ -320,6 +320,40 @@ pub(crate) fn echo_through(addr: SocketAddr, bytes: usize) {
     assert_eq!(pattern.position(), bytes as u64, "the stream ended early");
 }
 
+/// What the stack says of a connection agrees with what the kernel says of its other end.
+#[test]
+fn both_ends_see_the_same_path() {
+    beside_portolan("tcp::both_ends_see_the_same_path", &[], || {
+        for addr in stack_at(ECHO) {
+            let mut connection = connect(addr).expect("the echo service");
+            for seed in 0..20 {
+                round_trip(&mut connection, seed);
+            }
+            let port = connection.local_addr().expect("connected").port();
+            let table = page("/socket-table.json");
+            let row = table
+                .split('{')
+                .find(|row| row.contains(&format!(":{port}\"")))
+                .unwrap_or_else(|| panic!("port {port} is not in {table}"));
+            let kernel = tool(&format!("ss --tcp --info --no-header sport = :{port}"));
+            // The kernel counts milliseconds and segments, and its round trips end with the delay of an echo, too.
+            let ours = number_behind(row, "\"rtt_us\":") / 1000.0;
+            let theirs = number_behind(&kernel, " rtt:");
+            assert!(ours > 0.0 && ours < 50.0 && theirs < 50.0, "{ours} ms here, {theirs} ms there");
+            let segs = number_behind(row, "\"cwnd\":") / number_behind(&kernel, " mss:");
+            let their_segs = number_behind(&kernel, " cwnd:");
+            assert!(segs >= 10.0 && their_segs >= 10.0, "{segs} segments here, {their_segs} there");
+        }
+    });
+}
+
+/// The number that follows a name.
+fn number_behind(text: &str, name: &str) -> f64 {
+    let (_, rest) = text.split_once(name).unwrap_or_else(|| panic!("no {name} in {text}"));
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+    rest[..end].parse().unwrap_or_else(|_| panic!("{name} has no number in {text}"))
+}
+
 /// A connection on which nothing waits for ever.
 pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     let connection = TcpStream::connect_timeout(&addr, Duration::from_secs(20))?;
