@@ -245,7 +245,7 @@ pub struct TcpConfig {
     /// Unanswered keepalive probes before the connection is given up. 9 (Linux's `tcp_keepalive_probes`).
     pub keepalive_probes: u8,
     /// The largest backlog that `listen` gives: connections that wait to be accepted, and as many handshakes under way.
-    /// 4,096 (Linux's `somaxconn`).
+    /// 4,096 (Linux's `somaxconn`; RFC 4987 §3.2, RFC4987-3.2).
     pub max_backlog: usize,
     /// For how long a server makes its Fast Open cookies under one key (RFC 7413 §4.1.2 has it changed now and then); those
     /// of the key before stay good. 1 day. Linux leaves this to its administrator.

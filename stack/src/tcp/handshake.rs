@@ -1,4 +1,4 @@
-//! Passive opens as small records: SYN-RECEIVED in a listener's SYN queue.
+//! Passive opens as small records: SYN-RECEIVED in a listener's SYN queue (RFC 4987 §3.5, RFC4987-3.5).
 
 use alloc::boxed::Box;
 use core::num::NonZeroU32;

@@ -22,6 +22,7 @@ pub(crate) struct IsnGenerator {
 }
 
 impl IsnGenerator {
+    /// With keys for as long as the stack lives.
     pub(crate) fn new(rng: &mut Rng) -> IsnGenerator {
         IsnGenerator { isn_key: Keyed::new(rng), timestamp_key: Keyed::new(rng) }
     }
