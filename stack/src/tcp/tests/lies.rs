@@ -1,7 +1,10 @@
 //! A peer with a connection of its own that lies: what that costs us, in records, timers and segments, has a bound.
 
 use alloc::vec;
+use alloc::vec::Vec;
 use core::time::Duration;
+
+use proptest::prelude::*;
 
 use super::peer::{ISS, Offer, Peer, Sent};
 use crate::error::CloseReason;
@@ -351,4 +354,85 @@ fn islands_without_end_are_bounded() {
     let most = 200 * peer.host.config.tcp.max_out_of_order_ranges;
     assert!(peer.connection.rcv.memory_bytes() <= most, "{}", peer.connection.rcv.memory_bytes());
     assert_eq!(peer.connection.rcv.nxt, peer.seq, "nothing was taken that was not in order");
+}
+
+/// An acknowledgement of a hostile peer in the middle of a transfer.
+#[derive(Clone, Debug)]
+struct Lie {
+    /// From SND.UNA.
+    ack: u32,
+    blocks: Vec<(u32, u32)>,
+    window: u16,
+    /// Of our clock, how long ago.
+    echo: u32,
+    flags: Flags,
+    /// Milliseconds before it comes.
+    after: u64,
+}
+
+/// Near the borders of segments, mostly.
+fn edge() -> impl Strategy<Value = u32> {
+    let near = (0u32..150, 0u32..5).prop_map(|(segs, off)| (segs * MSS + off).wrapping_sub(2));
+    prop_oneof![8 => near, 1 => any::<u32>()]
+}
+
+fn lie() -> impl Strategy<Value = Lie> {
+    let ack = prop_oneof![4 => Just(0), 2 => edge(), 1 => 0u32..3];
+    let blocks = proptest::collection::vec((edge(), edge()), 0..4);
+    let window = prop_oneof![4 => Just(u16::MAX), 1 => Just(0), 1 => 0u16..20, 1 => any::<u16>()];
+    let echo = prop_oneof![Just(0u32), 0u32..300, any::<u32>()];
+    let flags = prop_oneof![6 => Just(Flags::ACK), 1 => Just(Flags::ACK.with(Flags::ECE))];
+    let after = prop_oneof![3 => Just(0u64), 3 => 0u64..30, 1 => 0u64..3_000];
+    (ack, blocks, window, echo, flags, after).prop_map(|(ack, blocks, window, echo, flags, after)| Lie {
+        ack,
+        blocks,
+        window,
+        echo,
+        flags,
+        after,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Whatever a peer says while data is in flight: the records cover exactly that, there are no more of them than segments,
+    /// and an acknowledgement lets no more out than the congestion window, within the peer's window.
+    #[test]
+    fn whatever_is_acknowledged_in_the_middle_of_a_transfer(
+        lies in proptest::collection::vec(lie(), 1..100),
+        timestamps: bool,
+        sack: bool,
+    ) {
+        let offer = spacious(Offer { timestamps, sack, ..Offer::all() });
+        let (mut peer, _) = with_flight(Peer::established_with(offer, |_, _| {}), 100);
+        for lie in lies {
+            if peer.connection.state() == State::Closed {
+                return Ok(());
+            }
+            let mut sent = peer.wait_millis(lie.after);
+            let una = peer.connection.snd.una;
+            let clock = peer.connection.timestamps.clock(peer.host.now);
+            let mut header = Header { ack: una + lie.ack, window: lie.window, ..peer.header(lie.flags) };
+            if let Some(timestamps) = &mut header.options.timestamps {
+                timestamps.echo = clock.wrapping_sub(lie.echo);
+            }
+            let blocks = lie.blocks.iter().map(|&(left, right)| (una + left, una + right));
+            header.options.sack = blocks.collect();
+            let before = peer.connection.congestion.cwnd();
+            let upon = peer.deliver(header, &[]);
+            let bytes: usize = upon.iter().map(|sent| sent.data.len()).sum();
+            let cwnd = peer.connection.congestion.cwnd().max(before);
+            prop_assert!(bytes as u32 <= cwnd + MSS, "{} bytes with a window of {}", bytes, cwnd);
+            sent.extend(upon);
+            check(&peer);
+            let snd = &peer.connection.snd;
+            let most = snd.una + snd.max_wnd;
+            prop_assert!(sent.iter().all(|sent| (sent.header.seq + sent.data.len() as u32).before_eq(most)));
+            // Segments of any length that was in use, and the sacked ranges between them.
+            prop_assert!(records(&peer) as u32 <= 2 * (snd.flight() / (MSS - 12)) + 10);
+            prop_assert!(peer.connection.scoreboard.memory_bytes() < 1 << 20);
+            let _ = peer.call(|connection, ctx| connection.send(ctx, &vec![7; 1 << 14]));
+        }
+    }
 }
