@@ -20,7 +20,7 @@ mod transfer;
 
 pub use check::{check_frame, check_frames};
 pub use pcap::keep_pcap;
-pub use raw_peer::{RawConnection, RawPeer};
+pub use raw_peer::{RawConnection, RawPeer, tcp_segment};
 pub use transfer::{Transfer, data};
 
 /// The code in the README is compiled and run as a doc test.

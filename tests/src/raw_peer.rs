@@ -241,7 +241,7 @@ pub(crate) fn traffic_class(packet: &[u8]) -> u8 {
 }
 
 /// The TCP segment in a frame.
-pub(crate) fn tcp_segment(medium: Medium, frame: &[u8]) -> Option<TcpSegment> {
+pub fn tcp_segment(medium: Medium, frame: &[u8]) -> Option<TcpSegment> {
     let parsed = match medium {
         Medium::Ethernet(_) => SlicedPacket::from_ethernet(frame).ok()?,
         Medium::Ip => SlicedPacket::from_ip(frame).ok()?,

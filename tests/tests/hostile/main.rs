@@ -1,11 +1,14 @@
 //! Every byte from the wire is hostile, and so are the calls of programs: the stack never panics, keeps within its memory,
 //! counts what it drops, and goes on.
 //!
-//! `inputs` says what is thrown at it, `blind`, `flood` and `strangers` are particular attacks and particular frames.
+//! `inputs` says what is thrown at it, `blind`, `flood` and `strangers` are particular attacks and particular frames, `peers`
+//! those of a peer that has a connection, in the `arena` with an honest one.
 
+mod arena;
 mod blind;
 mod flood;
 mod inputs;
+mod peers;
 mod strangers;
 
 use std::net::SocketAddr;

@@ -308,7 +308,8 @@ fn congestion_reported_for_ever_leaves_a_window() {
 #[test]
 fn what_came_first_stays() {
     // What waits, as offset, length and letter, in the order in which it comes; then what is read.
-    let cases: [(&[(u32, usize, u8)], &[u8]); 5] = [
+    type Segment = (u32, usize, u8);
+    let cases: [(&[Segment], &[u8]); 5] = [
         (&[(2, 2, b'a'), (0, 6, b'b')], b"bbaabb"),
         (&[(2, 4, b'a'), (0, 4, b'b')], b"bbaaaa"),
         (&[(2, 2, b'a'), (6, 2, b'c'), (0, 7, b'b')], b"bbaabbcc"),

@@ -1,0 +1,219 @@
+//! A server with two peers: an honest one, whose connection carries data all the time, and one that attacks with a connection
+//! of its own.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use portolan::testing::{
+    PacketBuilder, Pair, PairConfig, Side, TcpSegment, arp_reply, ethernet, neighbor_advertisement,
+};
+use portolan::{Descriptor, Domain, MacAddr, Medium};
+use portolan_tests::{RawConnection, tcp_segment};
+
+const LIMIT_BYTES: usize = 16 << 20;
+const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x66]);
+/// What the honest programs send each other in a step.
+const HONEST_BYTES: usize = 5_000;
+/// What may be on its way between them when a step ends.
+const BACKLOG_BYTES: usize = 100_000;
+
+/// SYN options of a modern peer but for timestamps: MSS 1,000, SACK, windows in units of 128.
+pub(crate) const MODERN: [u8; 12] = [2, 4, 3, 0xe8, 4, 2, 3, 3, 7, 1, 1, 1];
+
+/// The server is B, the honest peer A.
+pub(crate) struct Arena {
+    pub(crate) pair: Pair,
+    /// The server's end of the attacker's connection.
+    pub(crate) victim: Descriptor,
+    /// The attacker's end.
+    pub(crate) attacker: RawConnection,
+    domain: Domain,
+    /// The honest connection's ends, and how far each direction has come.
+    honest: [Honest; 2],
+    /// Frames from the attacker and to it, and the bytes of them.
+    pub(crate) frames_in: usize,
+    pub(crate) frames_out: usize,
+    pub(crate) bytes_in: usize,
+    pub(crate) bytes_out: usize,
+}
+
+/// What the honest programs send at a place of the stream.
+fn honest_byte(place: usize) -> u8 {
+    (place ^ place >> 8) as u8
+}
+
+struct Honest {
+    from: (Side, Descriptor),
+    to: (Side, Descriptor),
+    sent: usize,
+    received: usize,
+}
+
+impl Arena {
+    /// The attacker's SYN has these options.
+    pub(crate) fn new(domain: Domain, options: &[u8]) -> Arena {
+        let mut config = PairConfig { record: true, ..PairConfig::seeded(11) };
+        config.b.memory_limit_bytes = LIMIT_BYTES;
+        let mut pair = Pair::new(config);
+        let listener = pair.listener(domain, 80);
+        let (client, server) = pair.connect_to(domain, listener, 80);
+        let [a, b] = [(Side::A, client), (Side::B, server)];
+        let honest = [(a, b), (b, a)].map(|(from, to)| Honest { from, to, sent: 0, received: 0 });
+        let isn = 1_000_000;
+        let attacker = RawConnection { domain, peer_port: 6_666, stack_port: 80, snd_nxt: isn, rcv_nxt: 0 };
+        let mut arena = Arena {
+            pair,
+            victim: server,
+            attacker,
+            domain,
+            honest,
+            frames_in: 0,
+            frames_out: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        let syn = TcpSegment { ack: 0, options: options.to_vec(), ..attacker.segment(TcpSegment::SYN, &[]) };
+        arena.send(&syn);
+        let answers = [arena.step(1), arena.step(1)].concat();
+        let [syn_ack, ..] = &answers[..] else { panic!("no SYN-ACK") };
+        arena.attacker.snd_nxt = isn + 1;
+        arena.attacker.rcv_nxt = syn_ack.seq.wrapping_add(1);
+        arena.send(&arena.attacker.segment(TcpSegment::ACK, &[]));
+        arena.victim = arena.pair.b.stack.accept(listener).expect("a whole handshake").0;
+        (arena.frames_in, arena.frames_out, arena.bytes_in, arena.bytes_out) = (0, 0, 0, 0);
+        arena
+    }
+
+    fn addr(&self) -> IpAddr {
+        match self.domain {
+            Domain::V4 => Ipv4Addr::new(10, 0, 0, 0x66).into(),
+            Domain::V6 => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x66).into(),
+        }
+    }
+
+    /// A packet from the attacker's address.
+    pub(crate) fn packet(&self) -> PacketBuilder {
+        PacketBuilder::new(self.addr(), self.pair.b.addr(self.domain))
+    }
+
+    fn server_mac(&self) -> MacAddr {
+        let Medium::Ethernet(mac) = self.pair.b.medium else { panic!("an Ethernet link") };
+        mac
+    }
+
+    /// A packet arrives at the server.
+    pub(crate) fn inject(&mut self, packet: &[u8]) {
+        let frame = ethernet(MAC, self.server_mac(), packet);
+        self.bytes_in += frame.len();
+        self.pair.inject(Side::B, frame);
+        self.frames_in += 1;
+    }
+
+    /// A segment of the attacker arrives.
+    pub(crate) fn send(&mut self, segment: &TcpSegment) {
+        let packet = self.packet().tcp(segment);
+        self.inject(&packet);
+    }
+
+    /// An acknowledgement of everything before `ack`, with this window and these options.
+    pub(crate) fn acknowledge(&mut self, ack: u32, window: u16, options: Vec<u8>) {
+        let ack = TcpSegment { ack, window, options, ..self.attacker.segment(TcpSegment::ACK, &[]) };
+        self.send(&ack);
+    }
+
+    /// Milliseconds pass, the honest connection goes on, and the server keeps within its memory. What the attacker gets.
+    pub(crate) fn step(&mut self, millis: u64) -> Vec<TcpSegment> {
+        for honest in &mut self.honest {
+            let now = self.pair.now();
+            let (side, descriptor) = honest.from;
+            let chunk: Vec<u8> = (honest.sent..honest.sent + HONEST_BYTES).map(honest_byte).collect();
+            honest.sent += self.pair.host(side).stack.send(now, descriptor, &chunk).unwrap_or(0);
+        }
+        self.tell_where_the_attacker_is();
+        self.pair.run_for(Duration::from_millis(millis));
+        self.tell_where_the_attacker_is();
+        self.pair.run_for(Duration::ZERO);
+        for honest in &mut self.honest {
+            let now = self.pair.now();
+            let (side, descriptor) = honest.to;
+            while let Ok(slice) = self.pair.host(side).stack.recv_bytes(now, descriptor, usize::MAX) {
+                assert!(!slice.is_empty(), "the connection has ended");
+                for byte in slice {
+                    assert_eq!(byte, honest_byte(honest.received));
+                    honest.received += 1;
+                }
+            }
+            assert!(honest.sent - honest.received <= BACKLOG_BYTES, "the honest connection stands still");
+        }
+        let memory = self.pair.b.stack.memory_bytes();
+        assert!(memory <= LIMIT_BYTES, "{memory} bytes");
+        self.take()
+    }
+
+    fn tell_where_the_attacker_is(&mut self) {
+        let server = self.server_mac();
+        let frame = match (self.addr(), self.pair.b.addr(self.domain)) {
+            (IpAddr::V4(addr), IpAddr::V4(to)) => arp_reply(MAC, addr, server, to),
+            (IpAddr::V6(addr), IpAddr::V6(to)) => neighbor_advertisement(MAC, addr, server, to),
+            _ => unreachable!("one family"),
+        };
+        self.pair.inject(Side::B, frame);
+    }
+
+    /// What the server has sent to the attacker since this was last called.
+    fn take(&mut self) -> Vec<TcpSegment> {
+        let medium = self.pair.b.medium;
+        let frames = self.pair.recorded();
+        let mut segments = Vec::new();
+        for recorded in frames.iter().filter(|recorded| recorded.from == Side::B) {
+            let segment = tcp_segment(medium, &recorded.frame);
+            if let Some(segment) = segment.filter(|segment| segment.dst_port == self.attacker.peer_port) {
+                self.frames_out += 1;
+                self.bytes_out += recorded.frame.len();
+                segments.push(segment);
+            }
+        }
+        segments
+    }
+
+    /// The victim's program writes as much as it may.
+    pub(crate) fn serve(&mut self) {
+        let now = self.pair.now();
+        while let Ok(1..) = self.pair.b.stack.send(now, self.victim, &[7; 100_000]) {}
+    }
+
+    /// What the victim's program reads.
+    pub(crate) fn read(&mut self) -> Vec<u8> {
+        let now = self.pair.now();
+        let mut all = Vec::new();
+        while let Ok(slice) = self.pair.b.stack.recv_bytes(now, self.victim, usize::MAX) {
+            if slice.is_empty() {
+                break;
+            }
+            all.extend_from_slice(&slice);
+        }
+        all
+    }
+
+    /// The honest connection has carried data all the time, and carries the rest now.
+    pub(crate) fn innocent_goes_on(&mut self) {
+        let before = self.honest[0].received;
+        for _ in 0..20 {
+            self.step(50);
+        }
+        for honest in &self.honest {
+            assert!(honest.received > 0 && honest.received + 2 * HONEST_BYTES >= honest.sent);
+        }
+        assert!(self.honest[0].received >= before + 10 * HONEST_BYTES);
+    }
+}
+
+/// SACK blocks as an option.
+pub(crate) fn sack(blocks: &[(u32, u32)]) -> Vec<u8> {
+    let mut option = vec![1, 1, 5, 2 + 8 * blocks.len() as u8];
+    for (left, right) in blocks {
+        option.extend_from_slice(&left.to_be_bytes());
+        option.extend_from_slice(&right.to_be_bytes());
+    }
+    option
+}
