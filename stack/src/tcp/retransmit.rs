@@ -65,7 +65,10 @@ impl Connection {
         // An MSS is at most 65,535.
         self.scoreboard.on_resent(ctx.now, seq, end, mss as u16, stamp);
         self.recovery.on_repeated(bytes, self.timestamps.clock(ctx.now));
-        self.counters.on_resent(bytes.div_ceil(mss), bytes);
+        let queue_end = self.snd.una + self.snd.queue.len() as u32;
+        let fin = end.after(queue_end);
+        let len = bytes - u32::from(fin);
+        self.counters.on_resent(bytes.div_ceil(mss), len);
         let segs = u64::from(bytes.div_ceil(mss));
         let stats = &mut ctx.stats;
         stats.tcp_retransmits += segs;
@@ -80,10 +83,7 @@ impl Connection {
             self.arm_retransmit(ctx.now);
         }
         self.tell_congestion_of_sending(ctx);
-        let queue_end = self.snd.una + self.snd.queue.len() as u32;
-        let fin = end.after(queue_end);
-        let len = (bytes - u32::from(fin)) as usize;
-        self.data_run(ctx, seq, len, fin, mss as usize)
+        self.data_run(ctx, seq, len as usize, fin, mss as usize)
     }
 
     /// RFC 8985 §7.2 (RFC8985-7.2-a): a probe is due if neither an acknowledgement nor new data comes before. Only

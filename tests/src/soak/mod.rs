@@ -5,6 +5,7 @@
 mod dice;
 mod run;
 mod scenario;
+mod watch;
 
 pub use run::{Outcome, Summary, run_seed};
 pub use scenario::{FlowPlan, Scenario, Topology};

@@ -11,9 +11,12 @@ use portolan::testing::sim::{
 use portolan::{Config, Error, Instant, Stack};
 
 use super::scenario::{FlowPlan, Scenario, Topology};
+use super::watch::Watch;
 
 /// No connection of a scenario takes longer, unless it hangs: a stack gives up after 15 minutes or so.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
+/// After so many happenings every connection is asked about itself.
+const WATCHED_EVERY: usize = 7;
 /// TIME-WAIT, FIN-WAIT-2 and orphans.
 const AFTERMATH: Duration = Duration::from_secs(1800);
 
@@ -99,13 +102,23 @@ pub fn run_seed(seed: u64, keep: usize) -> Outcome {
         flows.push(Running { plan: plan.clone(), client: None, server, port });
     }
     start_clients(&mut net, &hosts, &mut flows);
-    net.run_until(LIMIT, |net| flows.iter().all(|flow| is_over(net, flow)));
+    let mut watched = Ok(());
+    let mut watches: Vec<[Watch; 2]> = flows.iter().map(|_| Default::default()).collect();
+    let mut turn = 0usize;
+    net.run_until(LIMIT, |net| {
+        turn += 1;
+        if turn.is_multiple_of(WATCHED_EVERY) {
+            watched = look(net, &hosts, &flows, &mut watches);
+        }
+        watched.is_err() || flows.iter().all(|flow| is_over(net, flow))
+    });
     let mut outcome = Outcome::default();
     outcome.summary.runs = 1;
-    let mut failure = net.failure().map(str::to_owned);
+    let mut failure = net.failure().map(str::to_owned).or(watched.err());
     for flow in &flows {
-        let result = judge(&net, &scenario, flow, &mut outcome.summary);
-        failure = failure.or(result.err());
+        if failure.is_none() {
+            failure = judge(&net, &scenario, flow, &mut outcome.summary).err();
+        }
     }
     if failure.is_none() {
         failure = clean_up(&mut net, &hosts, &flows, &memory).err();
@@ -185,6 +198,19 @@ fn may_wait(net: &SimNet, scenario: &Scenario, flow: &Running) -> bool {
     waits_for_ever(0) || waits_for_ever(1) || gets_on && !scenario.is_fair()
 }
 
+/// Looks at all ends that are open.
+fn look(net: &SimNet, hosts: &[NodeId], flows: &[Running], watches: &mut [[Watch; 2]]) -> Result<(), String> {
+    for (flow, watches) in flows.iter().zip(watches) {
+        let places = [flow.plan.from, flow.plan.to];
+        for ((end, watch), host) in ends(net, flow).into_iter().zip(watches).zip(places) {
+            if let Some(end) = end.filter(|end| end.phase() == Phase::Open) {
+                watch.look(net, hosts[host], end)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn is_kept_alive(flow: &Running, end: usize) -> bool {
     flow.plan.talks[end]
         .options
@@ -198,9 +224,6 @@ fn judge(net: &SimNet, scenario: &Scenario, flow: &Running, summary: &mut Summar
     let [client, server] = ends(net, flow);
     let port = flow.port;
     summary.bytes += client.map_or(0, Stream::received) + server.map_or(0, Stream::received);
-    if net.failure().is_some() {
-        return Ok(());
-    }
     if !is_over(net, flow) && !may_wait(net, scenario, flow) {
         return Err(format!("port {port}: not over after {LIMIT:?}: {client:?}\n{server:?}"));
     }

@@ -6,7 +6,7 @@ use portolan::testing::sim::{Ending, Gate, LinkConfig, Talk};
 use portolan::testing::{
     Discipline, GilbertElliott, HoldBack, JitterOrder, Outage, PathConfig, QueueConfig, TooBig, bdp_bytes,
 };
-use portolan::{Config, Domain, Instant, SocketOption};
+use portolan::{Config, CongestionControl, Domain, Ecn, Instant, MtuProbing, SocketOption, SynCookieMode};
 
 use super::dice::Dice;
 
@@ -64,16 +64,33 @@ impl Scenario {
             seed,
             topology,
             access: access.collect(),
-            configs: (0..hosts).map(|host| config(&mut Dice::new(seed, "config", host))).collect(),
+            configs: (0..hosts).map(|host| config(seed, host)).collect(),
             flows: (0..flows)
-                .map(|index| flow(&mut Dice::new(seed, "flow", index), hosts, &middle))
+                .map(|index| {
+                    let plan = flow(&mut Dice::new(seed, "flow", index), hosts, &middle);
+                    with_manners(&mut Dice::new(seed, "manners", index), plan)
+                })
                 .collect(),
             middle,
         };
+        if !scenario.keeps_order() {
+            for config in &mut scenario.configs {
+                config.tcp.syn_cookies = SynCookieMode::WhenFull;
+            }
+        }
         if scenario.is_too_narrow_for_v6() {
             scenario.flows.iter_mut().for_each(|flow| flow.domain = Domain::V4);
         }
         scenario
+    }
+
+    /// No packet arrives twice or late. If one may, an old acknowledgement with a cookie brings a connection back that has
+    /// ended, as on Linux with `tcp_syncookies` of 2.
+    fn keeps_order(&self) -> bool {
+        let keeps_order = |path: &PathConfig| {
+            path.duplicate == 0.0 && path.reorder == 0.0 && path.jitter_order == JitterOrder::Kept
+        };
+        keeps_order(&self.middle.there) && keeps_order(&self.middle.back)
     }
 
     /// IPv6 needs 1,280 bytes everywhere.
@@ -89,7 +106,13 @@ impl Scenario {
     pub fn is_fair(&self) -> bool {
         let paths = [&self.middle.there, &self.middle.back];
         let access = self.access.iter().flat_map(|link| [&link.there, &link.back]);
-        paths.into_iter().chain(access.filter(|_| self.topology == Topology::Dumbbell)).all(is_fair)
+        // Who is short of memory may refuse connections. And a cookie is in the acknowledgement of the SYN-ACK alone: if that is
+        // lost or overtaken by data, nothing is known of the connection.
+        let is_able = |config: &Config| {
+            config.memory_limit_bytes > 8 << 20 && config.tcp.syn_cookies != SynCookieMode::Always
+        };
+        self.configs.iter().all(is_able)
+            && paths.into_iter().chain(access.filter(|_| self.topology == Topology::Dumbbell)).all(is_fair)
     }
 }
 
@@ -188,8 +211,9 @@ fn outages(dice: &mut Dice) -> Vec<Outage> {
     outages
 }
 
-fn config(dice: &mut Dice) -> Config {
+fn config(seed: u64, host: usize) -> Config {
     let mut config = Config::default();
+    let dice = &mut Dice::new(seed, "config", host);
     if dice.one_in(3) {
         config.tcp.receive_buffer_bytes = dice.scaled(4096, 1 << 21) as usize;
     }
@@ -199,7 +223,44 @@ fn config(dice: &mut Dice) -> Config {
     config.tcp.max_run_segs = dice.pick(&[1, 4, 16, 16, 44]);
     config.tcp.initial_window_segs = dice.pick(&[10, 10, 10, 2, 1, 40]);
     config.tcp.max_out_of_order_ranges = dice.pick(&[64, 64, 4, 1]);
+    let dice = &mut Dice::new(seed, "features", host);
+    config.tcp.congestion = any_congestion(dice);
+    config.tcp.pacing = dice.one_in(4);
+    config.tcp.ecn = dice.pick(&[Ecn::Off, Ecn::Accept, Ecn::Accept, Ecn::Request, Ecn::RequestAccurate]);
+    config.tcp.syn_cookies = dice.pick(&[SynCookieMode::Off, SynCookieMode::WhenFull]);
+    if dice.one_in(12) {
+        config.tcp.syn_cookies = SynCookieMode::Always;
+    }
+    config.tcp.mtu_probing = dice.pick(&[MtuProbing::Off, MtuProbing::BlackHole, MtuProbing::Always]);
+    config.tcp.auto_tune_buffers = !dice.one_in(5);
+    if dice.one_in(12) {
+        config.memory_limit_bytes = dice.scaled(1 << 20, 8 << 20) as usize;
+    }
     config
+}
+
+fn any_congestion(dice: &mut Dice) -> CongestionControl {
+    let (cubic, bbr) = (CongestionControl::Cubic, CongestionControl::Bbr);
+    dice.pick(&[cubic, cubic, bbr, bbr, CongestionControl::Reno])
+}
+
+/// Options that change how a connection is used, not what is asked of it.
+fn with_manners(dice: &mut Dice, mut plan: FlowPlan) -> FlowPlan {
+    for talk in &mut plan.talks {
+        if dice.one_in(4) {
+            talk.options.push(SocketOption::Congestion(any_congestion(dice)));
+        }
+        if dice.one_in(8) {
+            talk.options.push(SocketOption::QuickAck(dice.one_in(2)));
+        }
+        if dice.one_in(6) {
+            talk.options.push(SocketOption::UnsentLowWater(dice.scaled(3000, 100_000) as usize));
+        }
+        if dice.one_in(8) {
+            talk.options.push(SocketOption::MaxPacingRate(Some(dice.scaled(20_000, 100_000_000))));
+        }
+    }
+    plan
 }
 
 /// As many bytes as the link takes in a while.
