@@ -61,10 +61,13 @@ impl RateSample {
     }
 }
 
+const NANOS: u64 = 1_000_000_000;
+
 /// Bytes a second; nothing takes less than a microsecond.
 pub(crate) fn per_second(bytes: u32, interval: Duration) -> u64 {
-    let micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
-    u64::from(bytes) * 1_000_000 / micros
+    // In 64 bits: asked for with every acknowledgement.
+    let nanos = interval.as_secs().saturating_mul(NANOS).saturating_add(u64::from(interval.subsec_nanos()));
+    u64::from(bytes) * NANOS / nanos.max(1_000)
 }
 
 /// A record that was marked lost.
@@ -174,9 +177,10 @@ impl RateSampler {
         }
         let (stamp, sent_at) = newest.0?;
         self.first_sent_at = self.first_sent_at.max(sent_at);
-        let send_elapsed = sent_at.duration_since(stamp.first_sent_at);
-        let ack_elapsed = self.delivered_at.duration_since(stamp.delivered_at);
-        let interval = send_elapsed.max(ack_elapsed);
+        let nanos = |from: Instant, to: Instant| to.as_nanos().saturating_sub(from.as_nanos());
+        let send_elapsed = nanos(stamp.first_sent_at, sent_at);
+        let ack_elapsed = nanos(stamp.delivered_at, self.delivered_at);
+        let interval = Duration::from_nanos(send_elapsed.max(ack_elapsed));
         if interval.is_zero() || min_rtt.is_some_and(|min_rtt| interval < min_rtt) {
             return None;
         }
