@@ -138,6 +138,11 @@ impl Counters {
         flow.total_rto = flow.total_rto.wrapping_add(1);
     }
 
+    /// Whether the peer's window was in the way when last everything that could be sent was.
+    pub(super) fn has_waited_for_window(&self) -> bool {
+        self.flow.as_ref().is_some_and(|flow| flow.chrono.activity == Activity::WindowLimited)
+    }
+
     /// A program that holds the path back does not make it slower (Linux's tcp_rate_gen).
     pub(super) fn on_rate(&mut self, sample: &RateSample) {
         let flow = self.flow();

@@ -1,5 +1,7 @@
 //! What to send next: one segment a call, or a run of full ones.
 
+use core::time::Duration;
+
 use super::congestion::Sent;
 use super::connection::Reset;
 use super::mtu_probe::MtuProbe;
@@ -144,7 +146,7 @@ impl Connection {
                 return run;
             }
         }
-        self.restart_after_idle(ctx);
+        self.restart_after_idle(ctx, mss);
         if !is_losing && self.mtu_search.is_some() {
             match self.plan_mtu_probe(ctx, mss, in_flight) {
                 MtuProbe::Send(size) => return Some(self.send_mtu_probe(ctx, mss, size)),
@@ -170,12 +172,16 @@ impl Connection {
         }
     }
 
-    /// RFC 5681 §4.1: after a pause the window is perhaps no longer known to fit the path.
-    fn restart_after_idle(&mut self, ctx: &Ctx<'_>) {
+    /// RFC 5681 §4.1: after a pause the window is perhaps no longer known to fit the path. What waited for the peer's window
+    /// goes out by the old one, as in Linux, which looks when the program writes (tcp_slow_start_after_idle_check).
+    fn restart_after_idle(&mut self, ctx: &Ctx<'_>, mss: u32) {
         let pause = ctx.now.duration_since(self.last_data_sent_at);
-        if self.snd.outstanding() == 0 && !pause.is_zero() {
-            self.congestion.on_idle(ctx.now, pause, self.rtt.rto(), ctx.config.tcp.initial_window_segs);
+        let is_narrow = (self.snd.usable_window() as usize) < self.snd.unsent().min(mss as usize);
+        if self.snd.outstanding() > 0 || pause.is_zero() || is_narrow {
+            return;
         }
+        let too_long = if self.counters.has_waited_for_window() { Duration::MAX } else { self.rtt.rto() };
+        self.congestion.on_idle(ctx.now, pause, too_long, ctx.config.tcp.initial_window_segs);
     }
 
     /// Eff.snd.MSS (RFC 9293 §3.7.1, MUST-16; SHLD-28): what peer and path take, less the options of the next segment.

@@ -136,6 +136,40 @@ fn a_closed_window_is_probed_with_back_off_for_as_long_as_the_peer_answers() {
     assert_eq!(sent[0].data[0], 7);
 }
 
+/// RFC 5681 §4.1 is about programs that pause; Linux does not begin anew after a window that was in
+/// the way.
+#[test]
+fn the_congestion_window_outlasts_a_narrow_window_but_no_pause_of_the_program() {
+    let grown = || {
+        let mut peer = Peer::established_with(Offer { window: 65_000, ..Offer::plain() }, |_, _| {});
+        let initial = total(&peer.send(&[7; 60_000]));
+        let mut sent = initial;
+        while sent < 60_000 {
+            sent += total(&peer.ack_bytes(sent as u32));
+        }
+        assert!(peer.ack_bytes(60_000).is_empty());
+        assert!(peer.connection.congestion.cwnd() as usize >= 2 * initial);
+        (peer, initial)
+    };
+    let (mut peer, initial) = grown();
+    peer.window = 500;
+    let _ = peer.ack_bytes(60_000);
+    assert!(peer.send(&[7; 40_000]).is_empty(), "less than a segment fits: it may open further");
+    for probes in 1..=3 {
+        assert_eq!(peer.wait_for_segment().data.len(), 500);
+        // Later than an RTO after what was sent last, the next one goes out.
+        assert!(peer.wait_millis(100).is_empty());
+        assert!(peer.ack_bytes(60_000 + probes * 500).is_empty());
+    }
+    peer.window = 65_000;
+    // It was hardly used for a while, and is lower for that, but it does not begin anew.
+    assert!(total(&peer.ack_bytes(61_500)) >= initial * 3 / 2);
+
+    let (mut peer, initial) = grown();
+    assert!(peer.wait(Duration::from_secs(5)).is_empty());
+    assert_eq!(total(&peer.send(&[7; 60_000])), initial);
+}
+
 #[test]
 fn an_octet_that_the_probe_carried_may_be_taken() {
     let mut peer = Peer::established_with(Offer { window: 1000, ..Offer::plain() }, |_, _| {});
