@@ -89,7 +89,7 @@ pub(super) struct AccEcn {
     sends_options: bool,
     /// The next pure ACK says how a packet of the handshake came.
     reflection: Option<IpEcn>,
-    /// How a SYN that crossed ours came.
+    /// How the SYN came that our SYN-ACK answers.
     syn_ecn: IpEcn,
 
     s_cep: u32,
@@ -142,8 +142,8 @@ impl AccEcn {
 
     /// After a passive handshake, whose SYN-ACK was repeated so often. If one had no flags, as the third, or a SYN had
     /// none, the client may be in another mode (§3.1.5). The first had an option, and was lost (§3.2.3.2.2).
-    pub(super) fn of_server(repeated: u8, is_doubtful: bool) -> AccEcn {
-        let mut accurate = AccEcn::new(Awaits::HandshakeAck);
+    pub(super) fn of_server(syn_ecn: IpEcn, repeated: u8, is_doubtful: bool) -> AccEcn {
+        let mut accurate = AccEcn { syn_ecn, ..AccEcn::new(Awaits::HandshakeAck) };
         accurate.may_mark = repeated <= 1 && !is_doubtful;
         accurate.sends_options = repeated == 0;
         accurate

@@ -216,7 +216,7 @@ impl EcnState {
     pub(super) fn accepted(answer: EcnAnswer, repeated: u8) -> EcnState {
         let mut state = EcnState { mode: answer.mode, ..EcnState::default() };
         if answer.mode == EcnMode::AccEcn {
-            state.accurate = Some(Box::new(AccEcn::of_server(repeated, answer.is_doubtful)));
+            state.accurate = Some(Box::new(AccEcn::of_server(answer.syn_ecn, repeated, answer.is_doubtful)));
         }
         state
     }

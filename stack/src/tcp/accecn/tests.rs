@@ -84,7 +84,7 @@ fn the_server_reads_the_ack_of_its_syn_ack() {
         (0b111, true, true, 0),
     ];
     for (number, may_mark, heeds, reported) in cases {
-        let mut accurate = AccEcn::of_server(0, false);
+        let mut accurate = AccEcn::of_server(IpEcn::NotEct, 0, false);
         assert_eq!(accurate.on_feedback(&ack(number, None), 0, delivered(0)), reported, "{number:#b}");
         assert_eq!((accurate.may_mark, accurate.heeds), (may_mark, heeds), "{number:#b}");
         let next = (accurate.s_cep + 2) as u8;
@@ -92,10 +92,10 @@ fn the_server_reads_the_ack_of_its_syn_ack() {
         assert_eq!(reported, if heeds { 2 } else { 0 }, "{number:#b}");
     }
     // With data it is a counter already.
-    let mut accurate = AccEcn::of_server(0, false);
+    let mut accurate = AccEcn::of_server(IpEcn::NotEct, 0, false);
     assert_eq!(accurate.on_feedback(&ack(0b110, None), 100, delivered(0)), 1);
     assert!(accurate.may_mark());
-    let mut zeroed = AccEcn::of_server(0, false);
+    let mut zeroed = AccEcn::of_server(IpEcn::NotEct, 0, false);
     assert_eq!(zeroed.on_feedback(&ack(0, None), 100, delivered(0)), 0);
     assert!(!zeroed.may_mark());
 }
@@ -103,11 +103,11 @@ fn the_server_reads_the_ack_of_its_syn_ack() {
 /// §3.1.5: a SYN or SYN-ACK without flags, sent or received, leaves it open what the client is in.
 #[test]
 fn a_doubtful_handshake_marks_nothing() {
-    assert!(AccEcn::of_server(1, false).may_mark());
-    assert!(!AccEcn::of_server(2, false).may_mark());
-    assert!(!AccEcn::of_server(0, true).may_mark());
+    assert!(AccEcn::of_server(IpEcn::NotEct, 1, false).may_mark());
+    assert!(!AccEcn::of_server(IpEcn::NotEct, 2, false).may_mark());
+    assert!(!AccEcn::of_server(IpEcn::NotEct, 0, true).may_mark());
     // §3.2.3.2.2: a SYN-ACK with an option was lost.
-    let mut repeated = AccEcn::of_server(1, false);
+    let mut repeated = AccEcn::of_server(IpEcn::NotEct, 1, false);
     assert_eq!(repeated.on_packet(IpEcn::Ect0, 100, false), AckDemand::Ordinary);
     assert_eq!(sent(&mut repeated, 40).options.accecn, None);
 }
@@ -285,7 +285,7 @@ proptest! {
         steps in prop::collection::vec((0u8..8, 0u32..70, prop::option::of(prop::collection::vec(any::<u32>(), 0..4))), 1..100),
         is_server: bool,
     ) {
-        let mut accurate = if is_server { AccEcn::of_server(0, false) } else { settled() };
+        let mut accurate = if is_server { AccEcn::of_server(IpEcn::NotEct, 0, false) } else { settled() };
         for (number, segs, fields) in steps {
             let option = fields.map(|fields| AccEcnOption::new(AccEcnOrder::Ect1First, &fields));
             let ce_segs = accurate.on_feedback(&ack(number, option), 0, delivered(segs));

@@ -6,8 +6,10 @@ use core::time::Duration;
 
 use proptest::prelude::*;
 
-use super::peer::{Offer, Peer, Sent};
-use crate::tcp::{Flags, Header, SackBlocks, SeqNumber, State, Timestamps};
+use super::peer::{IRS, Offer, Peer, Sent};
+use crate::config::{Ecn, MtuProbing};
+use crate::tcp::header::{AccEcnOption, AccEcnOrder};
+use crate::tcp::{Flags, Header, IpEcn, SackBlocks, SeqNumber, State, Timestamps};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -108,6 +110,11 @@ fn happen(peer: &mut Peer, what: Happening) -> Vec<Sent> {
                 .take(room)
                 .map(|&(left, right)| (shift(una, left), shift(una, right)))
                 .collect::<SackBlocks>();
+            header.ip_ecn = IpEcn::of_traffic_class(window as u8);
+            if len % 3 == 0 && header.options.room() >= 12 {
+                let counters = [u32::from(window), ack as u32 & 0xff_ffff, seq as u32 & 0xff_ffff];
+                header.options.accecn = Some(AccEcnOption::new(AccEcnOrder::Ect0First, &counters));
+            }
             peer.deliver(header, &alloc::vec![1; len])
         }
         Happening::AckAll { window } => {
@@ -213,6 +220,29 @@ proptest! {
     ) {
         let offer = if plain { Offer::plain() } else { Offer::all() };
         torture(Peer::established_with(offer, |_, _| {}), happenings)?;
+    }
+
+    /// With either kind of ECN agreed on, marks and counters that lie, and probes of the path.
+    #[test]
+    fn a_connection_with_ecn_survives_anything(
+        happenings in proptest::collection::vec(happening(), 1..80),
+        is_accurate: bool,
+        is_probing: bool,
+        how_the_syn_came in 0u8..4,
+    ) {
+        let mut peer = Peer::syn_sent(|host, _| {
+            host.config.tcp.ecn = if is_accurate { Ecn::RequestAccurate } else { Ecn::Request };
+            if is_probing {
+                host.config.tcp.mtu_probing = MtuProbing::Always;
+            }
+        });
+        let answer = if is_accurate { Flags::CWR } else { Flags::ECE };
+        let offer = Offer { mss: Some(1400), ..Offer::all() };
+        let mut syn_ack = peer.syn(&offer, Flags::SYN_ACK.with(answer));
+        syn_ack.ip_ecn = IpEcn::of_traffic_class(how_the_syn_came);
+        peer.seq = IRS + 1;
+        let _ = peer.deliver(syn_ack, &[]);
+        torture(peer, happenings)?;
     }
 
     #[test]
