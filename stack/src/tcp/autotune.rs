@@ -5,6 +5,7 @@
 
 use core::time::Duration;
 
+use super::congestion::CongestionControl;
 use super::connection::clamp_send_buffer;
 use super::receiver::Stored;
 use super::{Connection, Header, SeqNumber};
@@ -152,8 +153,10 @@ impl Connection {
         if !self.settings.auto_send_buffer || ctx.memory.is_pressed() || self.has_send_room() {
             return;
         }
+        // BBR lets cwnd fall to almost nothing for a moment, and then needs what it had (Linux's bbr_sndbuf_expand).
+        let windows = if self.congestion.kind() == CongestionControl::Bbr { 3 } else { 2 };
         let cwnd = self.congestion.cwnd() as usize;
-        let wanted = cwnd.saturating_mul(2).min(ctx.config.tcp.max_buffer_bytes);
+        let wanted = cwnd.saturating_mul(windows).min(ctx.config.tcp.max_buffer_bytes);
         self.send_buffer_bytes = self.send_buffer_bytes.max(clamp_send_buffer(wanted));
     }
 }
