@@ -66,7 +66,8 @@ proptest! {
                     let to = (from + len).min(model.len());
                     let (bytes, slices) = sliced(&mut queue, offset, len);
                     prop_assert_eq!(&bytes[..], &model[from..to]);
-                    prop_assert!(slices <= MAX_SLICES);
+                    // Of a long run there may be more, if they are not tiny.
+                    prop_assert!(slices <= MAX_SLICES.max(bytes.len() / MIN_SLICE_BYTES));
                     // Slices outlive what happens to the queue.
                     queue.slice(offset, len, |slice| kept.push((slice.to_vec(), slice)));
                 }
