@@ -53,6 +53,7 @@ fn many_under_pressure(faults: LinkFaults) {
             Flow { client, server, sent: 0, received: Vec::new() }
         })
         .collect();
+    let busy = pair.b.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     let at_start = pair.b.stack.memory_bytes();
     pair.drive(Duration::from_secs(30), |pair| {
         work(pair, &mut flows, &data, false);
@@ -72,7 +73,6 @@ fn many_under_pressure(faults: LinkFaults) {
     pair.run_for(Duration::from_millis(1500));
     assert!(pair.b.stack.stats().drops(DropReason::MemoryLimit) > refused);
     assert_eq!(pair.b.stack.accept(listener).map(|_| ()), Err(Error::WouldBlock));
-    let busy = pair.b.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     let back = SocketAddr::new(pair.a.addr(Domain::V4), 80);
     assert_eq!(pair.b.stack.connect(pair.now(), busy, back), Err(Error::NoBufferSpace));
     pair.b.stack.close(pair.now(), busy).unwrap();
