@@ -379,6 +379,14 @@ impl Scoreboard {
 
     /// Segments of more than this many bytes do not get through.
     pub(super) fn mark_oversized_lost(&mut self, mss: u16, lost: &mut impl FnMut(&Sent)) {
+        // The last segment of a run may be small enough.
+        for index in (0..self.records.len()).rev() {
+            let record = &self.records[index];
+            let last = record.boundary_to(record.end - 1);
+            if record.segment_len > mss && record.end - last <= u32::from(mss) {
+                self.split(index, last);
+            }
+        }
         self.mark_where(|record| record.segment_len > mss && record.len() > u32::from(mss), lost);
     }
 

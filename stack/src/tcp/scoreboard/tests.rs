@@ -143,6 +143,14 @@ fn the_last_segment_of_a_run_is_cut_out() {
 }
 
 #[test]
+fn of_a_run_only_the_segments_that_are_too_big_are_lost() {
+    let mut board = board(&[250, 200]);
+    board.mark_oversized_lost(60, &mut |_| {});
+    use Fate::{InFlight, Lost};
+    assert_eq!(fates(&board), [(0, 200, Lost), (200, 250, InFlight), (250, 450, Lost)]);
+}
+
+#[test]
 fn a_fin_takes_its_data_with_it() {
     let mut board = board(&[250]);
     board.on_sent(at(0), ISS + 250, ISS + 251, MSS, stamp());
