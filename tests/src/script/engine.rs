@@ -32,12 +32,19 @@ pub(super) struct Engine<'s> {
     transcript: Vec<String>,
 }
 
-/// Runs a script over one family.
+/// Runs a script over one family. The frames must be the same whether the stack makes segments one by one or in runs.
 pub(super) fn run(script: &Script, domain: Domain) -> Result<Vec<String>, Failure> {
     let mut config = Config::default();
     for setting in &script.settings {
         setting.apply(&mut config);
     }
+    let mut one_by_one = config.clone();
+    one_by_one.tcp.max_run_segs = 1;
+    run_with(script, domain, one_by_one)?;
+    run_with(script, domain, config)
+}
+
+fn run_with(script: &Script, domain: Domain, config: Config) -> Result<Vec<String>, Failure> {
     let peer = RawPeer::new(false, config, SEED);
     let mut engine = Engine {
         script,
