@@ -17,12 +17,17 @@ const HONEST_BYTES: usize = 5_000;
 /// What may be on its way between them when a step ends.
 const BACKLOG_BYTES: usize = 100_000;
 
+/// An honest peer's ephemeral ports begin here; the attacker's are smaller.
+const HONEST_PORTS: u16 = 32_768;
+
 /// SYN options of a modern peer but for timestamps: MSS 1,000, SACK, windows in units of 128.
 pub(crate) const MODERN: [u8; 12] = [2, 4, 3, 0xe8, 4, 2, 3, 3, 7, 1, 1, 1];
 
 /// The server is B, the honest peer A.
 pub(crate) struct Arena {
     pub(crate) pair: Pair,
+    /// The server's, on port 80.
+    pub(crate) listener: Descriptor,
     /// The server's end of the attacker's connection.
     pub(crate) victim: Descriptor,
     /// The attacker's end.
@@ -63,6 +68,7 @@ impl Arena {
         let attacker = RawConnection { domain, peer_port: 6_666, stack_port: 80, snd_nxt: isn, rcv_nxt: 0 };
         let mut arena = Arena {
             pair,
+            listener,
             victim: server,
             attacker,
             domain,
@@ -167,7 +173,7 @@ impl Arena {
         let mut segments = Vec::new();
         for recorded in frames.iter().filter(|recorded| recorded.from == Side::B) {
             let segment = tcp_segment(medium, &recorded.frame);
-            if let Some(segment) = segment.filter(|segment| segment.dst_port == self.attacker.peer_port) {
+            if let Some(segment) = segment.filter(|segment| segment.dst_port < HONEST_PORTS) {
                 self.frames_out += 1;
                 self.bytes_out += recorded.frame.len();
                 segments.push(segment);

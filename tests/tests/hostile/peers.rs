@@ -1,5 +1,6 @@
 //! Attacks of a peer that has a connection: what each costs the server has a bound, and others do not notice.
 
+use portolan::SocketOption;
 use portolan::testing::TcpSegment;
 
 use crate::FAMILIES;
@@ -293,5 +294,42 @@ fn lies_about_the_path() {
     }
     // What was in flight, once more for each size that was believed, in segments of the smallest.
     assert!(got > 0 && got <= 2_000, "{got}");
+    arena.innocent_goes_on();
+}
+
+/// Data in SYNs with a cookie that is good, and no handshake ever ends: so many connections wait, the other SYNs take the usual
+/// course (RFC 7413 §5.1).
+#[test]
+fn floods_of_data_in_syns() {
+    const LIMIT: usize = 16;
+    let mut arena = Arena::new(portolan::Domain::V4, &MODERN);
+    let (now, listener) = (arena.pair.now(), arena.listener);
+    arena.pair.b.stack.set_option(now, listener, SocketOption::FastOpen(LIMIT)).unwrap();
+    let syn = |port: u16, cookie: &[u8]| TcpSegment {
+        flags: TcpSegment::SYN,
+        seq: u32::from(port) << 16,
+        options: [&[34, 2 + cookie.len() as u8], cookie].concat(),
+        payload: if cookie.is_empty() { Vec::new() } else { vec![b'?'; 500] },
+        ..TcpSegment::new(port, 80)
+    };
+    arena.send(&syn(9_999, &[]));
+    let answers = arena.step(1);
+    let options = &answers[0].options;
+    let at = options.windows(2).position(|pair| pair == [34, 10]).expect("a cookie of eight bytes");
+    let cookie = options[at + 2..at + 10].to_vec();
+    let sockets = arena.pair.b.stack.sockets().len();
+    for number in 0..5_000u16 {
+        arena.send(&syn(10_000 + number, &cookie));
+        if number % 100 == 0 {
+            arena.step(1);
+        }
+    }
+    let stats = arena.pair.b.stack.stats();
+    assert_eq!(stats.fast_open_passive, LIMIT as u64);
+    assert!(stats.syn_cookies_sent > 4_000, "what has no room is a cookie: {stats:?}");
+    let waiting = arena.pair.b.stack.sockets().len() - sockets;
+    assert!((LIMIT..=LIMIT + 140).contains(&waiting), "{waiting} with a backlog of 128");
+    arena.step(1);
+    assert!(arena.frames_out <= arena.frames_in, "{} for {}", arena.frames_out, arena.frames_in);
     arena.innocent_goes_on();
 }

@@ -174,6 +174,18 @@ fn reneging_and_undoing_bring_everything_back_into_flight() {
     assert_eq!(board.first_sending_at(), Some(at(0)));
 }
 
+/// The first segment stays in flight while others are sent again and again.
+#[test]
+fn overtaken_sendings_do_not_pile_up() {
+    let mut board = board(&[100; 3]);
+    for n in 0..1000 {
+        board.on_resent(at(10 + n), ISS + 200, ISS + 300, MSS, stamp());
+        board.assert_covers(ISS, ISS + 300);
+        assert!(board.sendings.len() <= OVERTAKEN_SENDINGS + 6, "{}", board.sendings.len());
+    }
+    assert_eq!(board.first_sending_at(), Some(at(0)));
+}
+
 /// One thing that happens to a scoreboard.
 #[derive(Clone, Debug)]
 enum Step {

@@ -113,10 +113,10 @@ fn duplicates_of_what_was_sent_once_say_nothing() {
     assert_eq!(reordering_window(&peer), 25);
 }
 
-/// Acknowledgements of a byte each, in a recovery without SACK (RFC 6582: each sends the first segment again): one segment
-/// each, and no memory of the former ones.
+/// Acknowledgements of a byte each, in a recovery without SACK, where each may send the first segment again (RFC 6582): at
+/// most a segment each, and no memory of the former ones.
 #[test]
-fn divided_acknowledgements_in_recovery_send_one_segment_each() {
+fn divided_acknowledgements_in_recovery_send_at_most_one_segment_each() {
     let (mut peer, una) = plain(200);
     for _ in 0..3 {
         let _ = peer.ack_bytes(una);
