@@ -9,6 +9,17 @@ use portolan_tests::sources::{read, relative, root};
 /// The requirements of RFC 9293, Appendix B: kind and the highest number. Each kind is numbered from 1 without a gap.
 const RFC_9293: [(&str, u32); 4] = [("MUST", 69), ("SHLD", 31), ("MAY", 18), ("REC", 1)];
 
+/// The RFCs that TCP is made of: each has its page.
+const PAGES: [u32; 17] =
+    [2018, 2883, 3168, 5681, 5682, 5961, 6298, 6528, 6582, 6675, 6937, 7323, 7413, 8985, 9293, 9406, 9438];
+
+#[test]
+fn no_page_is_missing() {
+    let pages: BTreeSet<u32> = tables().iter().map(|table| table.rfc).collect();
+    let missing: Vec<u32> = PAGES.into_iter().filter(|rfc| !pages.contains(rfc)).collect();
+    assert!(missing.is_empty(), "docs/rfc/ has no page for {missing:?}");
+}
+
 #[test]
 fn every_requirement_of_rfc_9293_stands_in_its_table() {
     let tables = tables();
