@@ -93,6 +93,8 @@ pub(super) struct AccEcn {
     syn_ecn: IpEcn,
 
     s_cep: u32,
+    /// Bytes that marked packets may have held and that no option has told of.
+    untold_ce_bytes: u32,
     s: Bytes,
     awaits: Awaits,
     trust: Trust,
@@ -118,6 +120,7 @@ impl AccEcn {
             reflection: None,
             syn_ecn: IpEcn::NotEct,
             s_cep: CEP_AT_FIRST,
+            untold_ce_bytes: 0,
             s: BYTES_AT_FIRST,
             awaits,
             trust: Trust::Unknown,
@@ -278,10 +281,14 @@ impl AccEcn {
         }
         let ce_segs = self.new_ce_segs(number, delivered, ce_bytes);
         self.s_cep = self.s_cep.wrapping_add(ce_segs);
-        if ce_segs == 0 && ce_bytes.is_some_and(|bytes| bytes > 0) && delivered.segs <= ACE_MAX {
+        // An option may come later than the counter: the ACK that had it was lost.
+        self.untold_ce_bytes = self.untold_ce_bytes.saturating_add(ce_segs.saturating_mul(delivered.mss));
+        let told = ce_bytes.unwrap_or(0);
+        if told > self.untold_ce_bytes && ce_segs == 0 && delivered.segs <= ACE_MAX {
             // §3.2.3.2.5: bytes were marked and no packets: somebody writes into one of the two.
             self.may_mark = false;
         }
+        self.untold_ce_bytes = self.untold_ce_bytes.saturating_sub(told);
         if self.heeds { ce_segs } else { 0 }
     }
 
