@@ -73,7 +73,7 @@ impl Connection {
     pub(super) fn pacing_rate(&self, config: &Config) -> Option<u64> {
         let limit = self.settings.max_pacing_rate;
         let rate = match self.congestion.pacing_rate() {
-            Some(rate) => Some(rate),
+            Some(rate) => Some(rate.max(self.least_rate())),
             None if limit.is_some() || config.tcp.pacing => self.window_rate(),
             None => return None,
         };
@@ -81,6 +81,12 @@ impl Connection {
             (Some(rate), Some(limit)) => Some(rate.min(limit)),
             (rate, limit) => rate.or(limit),
         }
+    }
+
+    /// A segment a round trip, which the smallest window allows: whatever an algorithm believes of the path, and a burst of
+    /// marks can take its estimate down to nothing, a pause between two segments must not outlast the connection.
+    fn least_rate(&self) -> u64 {
+        per_second(self.congestion.mss(), self.rtt.srtt().unwrap_or(Duration::from_secs(1)))
     }
 
     /// Linux's tcp_update_pacing_rate. None before there is a round trip.
