@@ -538,7 +538,12 @@ impl Receiver {
     /// What the buffer takes from RCV.NXT on.
     fn free(&self) -> u32 {
         // A receive queue is far smaller than 2^32 bytes.
-        self.buffer().saturating_sub(self.queue.len() as u32).min(self.ssthresh.max(2 << self.scale.shift()))
+        self.buffer().saturating_sub(self.queue.len() as u32).min(self.most())
+    }
+
+    /// The largest window that is offered now.
+    fn most(&self) -> u32 {
+        self.buffer().min(self.ssthresh.max(2 << self.scale.shift()))
     }
 
     /// How far the right edge could move.
@@ -551,7 +556,8 @@ impl Receiver {
     }
 
     fn worthwhile_opening(&self) -> u32 {
-        u32::from(self.announced_mss).min(self.buffer() / 2).max(1)
+        // Half of what is ever offered: of a buffer that is much larger it might never be reached.
+        u32::from(self.announced_mss).min(self.most() / 2).max(1)
     }
 
     /// The program has read: the buffer grows if that was more in a round trip than ever before.
