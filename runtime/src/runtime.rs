@@ -81,7 +81,7 @@ impl Builder {
         let mut stack = Stack::new(self.config, seed, now);
         let mut devices = Vec::new();
         for PlannedInterface { device, addresses, gateways } in self.interfaces {
-            let config = InterfaceConfig::new(device.medium()).mtu(device.mtu());
+            let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());
             let config = addresses.into_iter().fold(config, InterfaceConfig::address);
             let iface = stack.add_interface(now, config).map_err(to_io_error)?;
             for router in gateways {

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::network::InterfaceId;
+use crate::offload::{ChecksumState, PartialChecksum, Segments};
 
 /// One frame as a device received it: refcounted, so that its payload reaches the application without a copy.
 ///
@@ -17,18 +18,38 @@ use crate::network::InterfaceId;
 pub struct Frame {
     /// The bytes, all of them.
     pub bytes: Bytes,
+    /// What the device knows of its transport checksum.
+    pub checksum: ChecksumState,
+    /// If the device joined it from several packets of one flow: how. It may be longer than the MTU then.
+    pub segments: Option<Segments>,
 }
 
 impl Frame {
-    /// A frame of these bytes.
+    /// A frame of these bytes, as it was on the wire.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Frame { bytes: bytes.into() }
+        Frame { bytes: bytes.into(), checksum: ChecksumState::Unknown, segments: None }
+    }
+
+    /// The same with what the device knows of its checksum.
+    pub fn with_checksum(mut self, checksum: ChecksumState) -> Self {
+        self.checksum = checksum;
+        self
+    }
+
+    /// The same, joined from several packets.
+    pub fn with_segments(mut self, segments: Option<Segments>) -> Self {
+        self.segments = segments;
+        self
     }
 }
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame({} bytes)", self.bytes.len())
+        write!(f, "Frame({} bytes", self.bytes.len())?;
+        if let Some(segments) = self.segments {
+            write!(f, " in segments of {}", segments.len)?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -107,6 +128,14 @@ impl PayloadCursor {
         self.len
     }
 
+    /// All that is left.
+    pub(crate) fn into_slices(mut self) -> Payload {
+        if self.next > 0 {
+            self.slices.drain(..self.next);
+        }
+        self.slices
+    }
+
     /// The next `len` bytes, or what is left of them.
     pub(crate) fn take(&mut self, len: usize) -> Payload {
         let mut wanted = len.min(self.len);
@@ -129,23 +158,43 @@ impl PayloadCursor {
 
 /// One frame for a device to send: the headers, and the payload as slices that were not copied. A device that
 /// can gather (`writev`) sends it as it is; another calls [`Transmit::to_frame`].
+///
+/// On an interface with [`Offloads`](crate::Offloads) a frame may have a checksum to be completed, and may be a run of
+/// segments to be cut.
 #[derive(Clone, Debug)]
 pub struct Transmit {
     iface: InterfaceId,
     header: HeaderBuf,
     payload: Payload,
+    checksum: Option<PartialChecksum>,
+    segments: Option<Segments>,
 }
 
 impl Transmit {
     pub(crate) fn new(iface: InterfaceId, header: HeaderBuf, payload: Payload) -> Self {
-        Transmit { iface, header, payload }
+        Transmit { iface, header, payload, checksum: None, segments: None }
+    }
+
+    /// The same with work for the device.
+    pub(crate) fn with_offload(
+        mut self,
+        checksum: Option<PartialChecksum>,
+        segments: Option<Segments>,
+    ) -> Self {
+        self.checksum = checksum;
+        self.segments = segments;
+        self
     }
 
     /// A frame that is whole already: a wrapper around a device changed it, or a program made it itself.
     pub fn from_frame(iface: InterfaceId, frame: Frame) -> Self {
+        let checksum = match frame.checksum {
+            ChecksumState::Partial(checksum) => Some(checksum),
+            ChecksumState::Unknown | ChecksumState::Verified => None,
+        };
         let mut payload = Payload::new();
         payload.push(frame.bytes);
-        Transmit { iface, header: HeaderBuf::new(), payload }
+        Transmit { iface, header: HeaderBuf::new(), payload, checksum, segments: frame.segments }
     }
 
     /// The interface that it leaves through.
@@ -163,6 +212,17 @@ impl Transmit {
         &self.payload
     }
 
+    /// The checksum that the device has to complete; only where the interface says that it does.
+    pub fn checksum(&self) -> Option<PartialChecksum> {
+        self.checksum
+    }
+
+    /// How the device has to cut it; only where the interface says that it does. [`header`](Transmit::header) then goes
+    /// in front of each segment, with lengths, identification, sequence number, flags and checksum of its own.
+    pub fn segments(&self) -> Option<Segments> {
+        self.segments
+    }
+
     /// All its bytes, headers included.
     pub fn len(&self) -> usize {
         self.header.len() + payload_len(&self.payload)
@@ -173,11 +233,12 @@ impl Transmit {
         self.len() == 0
     }
 
-    /// The frame in one piece: one allocation, one copy.
+    /// The frame in one piece: one allocation, one copy. What a device was to do is still to be done.
     pub fn to_frame(&self) -> Frame {
         let mut bytes = BytesMut::with_capacity(self.len());
         self.append_to(&mut bytes);
-        Frame::new(bytes.freeze())
+        let checksum = self.checksum.map_or(ChecksumState::Unknown, ChecksumState::Partial);
+        Frame::new(bytes.freeze()).with_checksum(checksum).with_segments(self.segments)
     }
 
     /// Copies the frame behind what is in `buf`. With a large buffer and [`BytesMut::split`] many frames take one

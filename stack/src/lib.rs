@@ -40,6 +40,7 @@ mod ip;
 mod link;
 mod memory;
 mod network;
+mod offload;
 mod ports;
 mod rng;
 mod shared;
@@ -61,6 +62,7 @@ pub use network::{
     AddressState, Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium, NeighborInfo,
     NeighborState, ParseCidrError, ParseMacAddrError, Route,
 };
+pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions};
 pub use stack::Stack;
 pub use stats::{DropReason, Stats};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::demux::Endpoint;
 use crate::frame::{HeaderBuf, Payload, payload_len};
-use crate::ip::checksum::{transport_checksum, verify_transport_checksum};
+use crate::ip::checksum::verify_transport_checksum;
 use crate::ip::protocol;
 use crate::stats::DropReason;
 
@@ -22,8 +22,16 @@ pub(crate) struct UdpHeader {
     pub(crate) len: usize,
 }
 
-/// Reads the header and checks lengths and checksum.
-pub(crate) fn parse(src: IpAddr, dst: IpAddr, datagram: &[u8]) -> Result<UdpHeader, DropReason> {
+/// Where the checksum stands.
+pub(crate) const CHECKSUM_AT: u8 = 6;
+
+/// Reads the header and checks lengths and, unless that is known to be right, the checksum.
+pub(crate) fn parse(
+    src: IpAddr,
+    dst: IpAddr,
+    datagram: &[u8],
+    is_checked: bool,
+) -> Result<UdpHeader, DropReason> {
     let Some((&[a, b, c, d, e, f, g, h], _)) = datagram.split_first_chunk() else {
         return Err(DropReason::BadUdp);
     };
@@ -31,6 +39,7 @@ pub(crate) fn parse(src: IpAddr, dst: IpAddr, datagram: &[u8]) -> Result<UdpHead
     let covered = datagram.get(..len).filter(|_| len >= HEADER_LEN).ok_or(DropReason::BadUdp)?;
     // RFC 768: over IPv4 a checksum of zero means none; RFC 8200 §8.1: over IPv6 there must be one.
     let is_right = match u16::from_be_bytes([g, h]) {
+        _ if is_checked => true,
         0 => src.is_ipv4(),
         _ => verify_transport_checksum(src, dst, protocol::UDP, covered),
     };
@@ -41,7 +50,7 @@ pub(crate) fn parse(src: IpAddr, dst: IpAddr, datagram: &[u8]) -> Result<UdpHead
     Ok(UdpHeader { src_port, dst_port, len })
 }
 
-/// The header for some data, which must be short enough for the length field.
+/// The header for some data, which must be short enough for the length field. Its checksum is zero.
 pub(crate) fn header(local: Endpoint, remote: Endpoint, payload: &Payload) -> HeaderBuf {
     let mut header = HeaderBuf::new();
     let len = (HEADER_LEN + payload_len(payload)) as u16;
@@ -49,10 +58,6 @@ pub(crate) fn header(local: Endpoint, remote: Endpoint, payload: &Payload) -> He
     place[0..2].copy_from_slice(&local.port.to_be_bytes());
     place[2..4].copy_from_slice(&remote.port.to_be_bytes());
     place[4..6].copy_from_slice(&len.to_be_bytes());
-    let sum = transport_checksum(local.addr, remote.addr, protocol::UDP, header.as_slice(), payload);
-    // RFC 768: zero means "none", so a sum of zero is sent as its complement.
-    let sum = if sum == 0 { 0xffff } else { sum };
-    header.as_mut_slice()[6..8].copy_from_slice(&sum.to_be_bytes());
     header
 }
 
@@ -64,13 +69,18 @@ pub(crate) fn payload_of(data: Bytes) -> Payload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ip::checksum::transport_checksum;
     use alloc::vec::Vec;
 
     fn datagram(src: &str, dst: &str, data: &'static [u8]) -> (IpAddr, IpAddr, Vec<u8>) {
         let (src, dst) = (src.parse().unwrap(), dst.parse().unwrap());
         let payload = payload_of(Bytes::from_static(data));
         let header = header(Endpoint::new(src, 1000), Endpoint::new(dst, 53), &payload);
-        (src, dst, [header.as_slice(), &payload.concat()].concat())
+        let mut bytes = [header.as_slice(), &payload.concat()].concat();
+        let sum = transport_checksum(src, dst, protocol::UDP, &bytes, &[]);
+        let at = usize::from(CHECKSUM_AT);
+        bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        (src, dst, bytes)
     }
 
     #[test]
@@ -79,7 +89,7 @@ mod tests {
             for data in [&b""[..], b"odd", b"even"] {
                 let (src, dst, bytes) = datagram(src, dst, data);
                 let expected = UdpHeader { src_port: 1000, dst_port: 53, len: HEADER_LEN + data.len() };
-                assert_eq!(parse(src, dst, &bytes), Ok(expected));
+                assert_eq!(parse(src, dst, &bytes, false), Ok(expected));
                 let (other, rest) = etherparse::UdpHeader::from_slice(&bytes).unwrap();
                 let sum = match (src, dst) {
                     (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -101,14 +111,23 @@ mod tests {
         let with = |at: usize, value: u8| {
             let mut bytes = good.clone();
             bytes[at] = value;
-            parse(src, dst, &bytes)
+            parse(src, dst, &bytes, false)
         };
-        assert_eq!(parse(src, dst, &good[..7]), Err(DropReason::BadUdp));
+        assert_eq!(parse(src, dst, &good[..7], false), Err(DropReason::BadUdp));
         assert_eq!(with(5, 7), Err(DropReason::BadUdp));
         assert_eq!(with(5, 13), Err(DropReason::BadUdp));
         assert_eq!(with(8, b'D'), Err(DropReason::BadUdpChecksum));
         // Trailing bytes are not the datagram's.
-        assert!(parse(src, dst, &[&good[..], &[1, 2, 3]].concat()).is_ok());
+        assert!(parse(src, dst, &[&good[..], &[1, 2, 3]].concat(), false).is_ok());
+    }
+
+    #[test]
+    fn what_the_device_has_checked_is_not_looked_at() {
+        let (src, dst, mut bytes) = datagram("fd00::1", "fd00::2", b"data");
+        for sum in [[0, 0], [1, 2]] {
+            bytes[6..8].copy_from_slice(&sum);
+            assert!(parse(src, dst, &bytes, true).is_ok());
+        }
     }
 
     #[test]
@@ -118,7 +137,7 @@ mod tests {
         {
             let (src, dst, mut bytes) = datagram(src, dst, b"data");
             bytes[6..8].fill(0);
-            assert_eq!(parse(src, dst, &bytes).err(), expected);
+            assert_eq!(parse(src, dst, &bytes, false).err(), expected);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use portolan::{Cidr, MacAddr};
 use portolan_runtime::device::Impairment;
+use portolan_tap::Offload;
 use portolan_tap::addresses::parse_mac;
 use portolan_tap::services::Services;
 
@@ -72,6 +73,11 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "N")]
     pub(crate) mtu: Option<usize>,
 
+    /// auto: let the kernel hand over and take up to 64 KiB of segments in one piece, with checksums left out, as far as it
+    /// can; off: packets as they would be on a wire [default: auto, and off with --impair, which is about packets]
+    #[arg(long, value_name = "MODE", value_parser = parse_offload)]
+    pub(crate) offload: Option<Offload>,
+
     /// Which services to offer, separated by commas: echo (port 7), discard (9), daytime (13), chargen (19), http
     /// (80); or all, or none
     #[arg(long, value_name = "LIST", default_value = "all")]
@@ -93,6 +99,14 @@ pub(crate) struct UpOptions {
     /// Run this in the same network namespace once the stack is ready, then stop and exit with its status
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+fn parse_offload(text: &str) -> Result<Offload, String> {
+    match text {
+        "auto" => Ok(Offload::Auto),
+        "off" => Ok(Offload::Off),
+        _ => Err("choose auto or off".to_owned()),
+    }
 }
 
 fn parse_gateway(text: &str) -> Result<IpAddr, String> {

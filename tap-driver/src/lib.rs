@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`addresses`] | addresses as people write them, and whether a set of them can work |
 //! | [`Tap`], [`TapBuilder`] | the device, and the kernel's side of it |
+//! | `vnet` | runs of segments in one piece, and checksums left out |
 //! | `netlink` | how the kernel's side is set up |
 //! | [`isolate`] | a network of one's own, without privileges |
 //! | [`services`] | echo, discard, daytime, chargen, and a status page over HTTP |
@@ -35,9 +36,11 @@ mod namespace;
 mod netlink;
 pub mod services;
 mod tap;
+mod vnet;
 
 pub use error::Error;
 pub use namespace::{Isolation, isolate};
 pub use tap::{
-    DEFAULT_NAME, MAX_MTU, MIN_IPV6_MTU, MIN_MTU, Tap, TapBuilder, check_mtu, check_name, kernel_addresses,
+    DEFAULT_NAME, MAX_MTU, MIN_IPV6_MTU, MIN_MTU, Offload, Tap, TapBuilder, check_mtu, check_name,
+    kernel_addresses,
 };

@@ -10,7 +10,7 @@ use portolan_runtime::device::{Device, Impair, ImpairCounters, Impairment, PcapW
 use portolan_runtime::{Builder, Handle, Runtime};
 use portolan_tap::addresses::{AddressPlan, overlap};
 use portolan_tap::services::{Services, serve};
-use portolan_tap::{Tap, TapBuilder, kernel_addresses};
+use portolan_tap::{Offload, Tap, TapBuilder, kernel_addresses};
 
 use crate::failure::Failure;
 
@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) mtu: usize,
     pub(crate) pcap: Option<PathBuf>,
     pub(crate) impairment: Option<Impairment>,
+    pub(crate) offload: Offload,
     /// Nobody but the kernel and this stack is on the network.
     pub(crate) isolated: bool,
 }
@@ -42,8 +43,8 @@ pub(crate) struct Session {
 impl Session {
     /// Makes the device and starts the stack on it. Its addresses are still being probed.
     pub(crate) fn start(settings: Settings) -> Result<Session, Failure> {
-        let Settings { name, plan, mac, mtu, pcap, impairment, isolated } = settings;
-        let mut builder = TapBuilder::new().mtu(mtu);
+        let Settings { name, plan, mac, mtu, pcap, impairment, offload, isolated } = settings;
+        let mut builder = TapBuilder::new().mtu(mtu).offload(offload);
         if let Some(name) = name {
             builder = builder.name(name);
         }

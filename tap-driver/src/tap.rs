@@ -4,12 +4,13 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
-use portolan::{Cidr, Frame, MacAddr, Medium, Transmit};
+use portolan::{Cidr, Frame, MacAddr, Medium, Offloads, Transmit};
 use portolan_runtime::device::{Device, ReceiveBuffer, Sent, write_vectored};
 use tun_tap::{Iface, Mode};
 
 use crate::Error;
 use crate::netlink::Netlink;
+use crate::vnet;
 
 /// The largest MTU of a TAP device: 65,535 less the Ethernet header.
 pub const MAX_MTU: usize = 65_521;
@@ -23,6 +24,8 @@ pub const DEFAULT_NAME: &str = "portolan%d";
 /// IFNAMSIZ less the terminating zero.
 const MAX_NAME_LEN: usize = 15;
 const ETHERNET_HEADER_LEN: usize = 14;
+/// The longest packet that is joined from several: what an IP header can say.
+const MAX_JOINED_LEN: usize = 65_575;
 /// Above what a frame may have, so that one that is too long arrives too long, and is counted as that. An 802.1Q
 /// tag is in it.
 const OVERSIZE_LEN: usize = 64;
@@ -52,12 +55,30 @@ pub struct TapBuilder {
     mac: Option<MacAddr>,
     mtu: usize,
     host_addresses: Vec<Cidr>,
+    offload: Offload,
+}
+
+/// How a TAP device takes frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offload {
+    /// Runs of segments in one piece and checksums left out, as far as the kernel can do it: it does mostly without
+    /// either. Where it can do nothing of the kind, as [`Off`](Offload::Off).
+    #[default]
+    Auto,
+    /// Each packet as it would be on a wire.
+    Off,
 }
 
 impl TapBuilder {
     /// A device with a free name, `portolan0` or the next number, and an MTU of 1,500.
     pub fn new() -> Self {
-        TapBuilder { name: DEFAULT_NAME.to_owned(), mac: None, mtu: 1500, host_addresses: Vec::new() }
+        TapBuilder {
+            name: DEFAULT_NAME.to_owned(),
+            mac: None,
+            mtu: 1500,
+            host_addresses: Vec::new(),
+            offload: Offload::default(),
+        }
     }
 
     /// The name of the interface: 1 to 15 bytes. `%d` in it becomes the lowest number that is free.
@@ -85,6 +106,13 @@ impl TapBuilder {
         self
     }
 
+    /// Whether the kernel may hand over and take runs of segments with checksums left out. [`Tap::offloads`] says what came
+    /// of it.
+    pub fn offload(mut self, offload: Offload) -> Self {
+        self.offload = offload;
+        self
+    }
+
     /// Makes the device, gives the kernel's side its MTU and addresses, and brings it up.
     ///
     /// Needs CAP_NET_ADMIN in the network namespace, which [`isolate`](crate::isolate) gives.
@@ -103,7 +131,7 @@ impl TapBuilder {
         if existing.is_some() {
             return Err(Error::NameTaken { name: self.name });
         }
-        let (fd, name) = create(&self.name)?;
+        let Created { fd, name, offloads } = create(&self.name, self.offload)?;
         let link = netlink
             .link(&name)
             .and_then(|link| link.ok_or_else(|| io::ErrorKind::NotFound.into()))
@@ -111,10 +139,12 @@ impl TapBuilder {
         let host_mac = link.mac.unwrap_or(MacAddr([0; 6]));
         self.configure(&mut netlink, link.index, &name)?;
         let mac = self.mac.unwrap_or_else(|| derive_mac(&name, &self.host_addresses, host_mac));
-        log::info!("{name}: up, MTU {}, kernel {host_mac}, stack {mac}", self.mtu);
+        log::info!("{name}: up, MTU {}, kernel {host_mac}, stack {mac}, {}", self.mtu, describe(offloads));
+        let packet_len = if offloads.is_some() { MAX_JOINED_LEN } else { self.mtu };
         Ok(Tap {
-            buffer: ReceiveBuffer::new(self.mtu + ETHERNET_HEADER_LEN + OVERSIZE_LEN),
+            buffer: ReceiveBuffer::new(packet_len + ETHERNET_HEADER_LEN + OVERSIZE_LEN),
             fd,
+            offloads,
             name,
             mac,
             mtu: self.mtu,
@@ -153,6 +183,8 @@ impl Default for TapBuilder {
 #[derive(Debug)]
 pub struct Tap {
     fd: OwnedFd,
+    /// What the kernel does, if frames have a virtio-net header.
+    offloads: Option<Offloads>,
     buffer: ReceiveBuffer,
     name: String,
     mac: MacAddr,
@@ -182,6 +214,11 @@ impl Tap {
         self.index
     }
 
+    /// What the kernel does for the frames that the stack sends.
+    pub fn offloads(&self) -> Offloads {
+        self.offloads.unwrap_or(Offloads::NONE)
+    }
+
     /// Whether the kernel has taken the device away (`ip link delete`, or its namespace is gone): then nothing can
     /// be sent or received any more. Every other error concerns one frame.
     fn is_gone(error: &io::Error) -> bool {
@@ -209,8 +246,16 @@ impl Device for Tap {
         self.mtu
     }
 
+    fn offloads(&self) -> Offloads {
+        Tap::offloads(self)
+    }
+
     fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        match write_vectored(&self.fd, transmit) {
+        let written = match self.offloads {
+            Some(_) => write_vectored(&self.fd, &vnet::header_for(transmit), transmit),
+            None => write_vectored(&self.fd, &[], transmit),
+        };
+        match written {
             Ok(sent) => Ok(sent),
             Err(error) if Tap::is_gone(&error) => Err(self.gone()),
             // EIO while the kernel's side is down, ENOBUFS or ENOMEM when it is short of memory, EINVAL for a frame
@@ -224,7 +269,8 @@ impl Device for Tap {
 
     fn recv(&mut self) -> io::Result<Option<Frame>> {
         match self.buffer.read_frame(|room| Ok(rustix::io::read(&self.fd, room)?)) {
-            Ok(frame) => Ok(frame),
+            Ok(Some(bytes)) if self.offloads.is_some() => Ok(vnet::frame_from(bytes)),
+            Ok(bytes) => Ok(bytes.map(Frame::new)),
             Err(error) if Tap::is_gone(&error) => Err(self.gone()),
             // The frame that it was about is gone from the queue; the next is for the next call.
             Err(error) => {
@@ -268,15 +314,44 @@ pub fn kernel_addresses() -> Result<Vec<(String, Cidr)>, Error> {
     list().map_err(|source| Error::Io { doing: "list the addresses of this host".into(), source })
 }
 
-/// Makes the device: its descriptor, non-blocking, and its name.
-fn create(name: &str) -> Result<(OwnedFd, String), Error> {
+/// What the kernel gave us.
+struct Created {
+    /// Non-blocking.
+    fd: OwnedFd,
+    name: String,
+    /// None for plain frames.
+    offloads: Option<Offloads>,
+}
+
+/// Makes the device.
+fn create(name: &str, offload: Offload) -> Result<Created, Error> {
     // `Iface` opens the file and makes the device in one call, and an EPERM can come from either: try the file alone
     // first.
     OpenOptions::new().read(true).write(true).open("/dev/net/tun").map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => Error::TunForbidden(source),
         _ => Error::NoTunDevice(source),
     })?;
-    let iface = Iface::without_packet_info(name, Mode::Tap).map_err(|source| match source.kind() {
+    if offload == Offload::Auto {
+        match vnet::create(name) {
+            Ok((fd, name, offloads)) => return Ok(Created { fd, name, offloads: Some(offloads) }),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                log::info!("this kernel's TAP devices take plain frames only");
+            }
+            Err(error) => return Err(refused_device(name, error)),
+        }
+    }
+    let iface = Iface::without_packet_info(name, Mode::Tap).map_err(|error| refused_device(name, error))?;
+    let name = iface.name().to_owned();
+    // SAFETY: `into_raw_fd` gives up the descriptor, which is open and now belongs to nobody else.
+    #[allow(unsafe_code)]
+    let fd = unsafe { OwnedFd::from_raw_fd(iface.into_raw_fd()) };
+    rustix::io::ioctl_fionbio(&fd, true)
+        .map_err(|errno| Error::Io { doing: format!("make {name} non-blocking"), source: errno.into() })?;
+    Ok(Created { fd, name, offloads: None })
+}
+
+fn refused_device(name: &str, source: io::Error) -> Error {
+    match source.kind() {
         io::ErrorKind::PermissionDenied => {
             let shown = if name == DEFAULT_NAME { "" } else { name };
             Error::NotPermitted { doing: format!("create the TAP device {shown}").trim_end().to_owned() }
@@ -286,14 +361,20 @@ fn create(name: &str) -> Result<(OwnedFd, String), Error> {
             Error::NameTaken { name: name.to_owned() }
         }
         _ => Error::Io { doing: format!("create the TAP device {name}"), source },
-    })?;
-    let name = iface.name().to_owned();
-    // SAFETY: `into_raw_fd` gives up the descriptor, which is open and now belongs to nobody else.
-    #[allow(unsafe_code)]
-    let fd = unsafe { OwnedFd::from_raw_fd(iface.into_raw_fd()) };
-    rustix::io::ioctl_fionbio(&fd, true)
-        .map_err(|errno| Error::Io { doing: format!("make {name} non-blocking"), source: errno.into() })?;
-    Ok((fd, name))
+    }
+}
+
+/// What the kernel does, for the log.
+fn describe(offloads: Option<Offloads>) -> String {
+    let Some(offloads) = offloads else { return "plain frames".to_owned() };
+    let all = [
+        (offloads.checksum, "checksums"),
+        (offloads.tcp4, "TSO"),
+        (offloads.tcp6, "TSO6"),
+        (offloads.udp, "USO"),
+    ];
+    let granted: Vec<&str> = all.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
+    if granted.is_empty() { "no offloads".to_owned() } else { format!("offloads: {}", granted.join(", ")) }
 }
 
 /// Checks that the kernel takes this as the name of an interface (`dev_valid_name`), with one `%d` at most.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use portolan_tap::addresses::AddressPlan;
 use portolan_tap::services::Services;
-use portolan_tap::{check_mtu, check_name, isolate};
+use portolan_tap::{Offload, check_mtu, check_name, isolate};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::UpOptions;
@@ -72,8 +72,15 @@ fn settings(options: &UpOptions) -> Result<Settings, Failure> {
         mtu: options.mtu.unwrap_or(DEFAULT_MTU),
         pcap: options.pcap.clone(),
         impairment: options.impair,
+        offload: offload(options),
         isolated: options.isolated,
     })
+}
+
+/// What is lost, damaged or late on a bad network is packets, not runs of them.
+fn offload(options: &UpOptions) -> Offload {
+    let default = if options.impair.is_some() { Offload::Off } else { Offload::Auto };
+    options.offload.unwrap_or(default)
 }
 
 /// Waits for the stack on a thread of its own, so that signals are heard meanwhile.

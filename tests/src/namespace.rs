@@ -50,6 +50,7 @@ pub fn beside_portolan(test: &str, up_args: &[&str], inside: impl FnOnce()) {
         .args(["up", "--isolated", "--tap", TAP, "--mac", &mac_text(STACK_MAC)])
         .args(["--host", &format!("{HOST4}/24"), "--host", &format!("{HOST6}/64")])
         .args(["--addr", &format!("{STACK4}/24"), "--addr", &format!("{STACK6}/64")])
+        .args(if is_plain() { &["--offload", "off"][..] } else { &[] })
         .args(up_args)
         .arg("--")
         .arg(env::current_exe().expect("a test has a path"))
@@ -59,6 +60,12 @@ pub fn beside_portolan(test: &str, up_args: &[&str], inside: impl FnOnce()) {
     // Without the line, no test of that name ran, and nothing was tested.
     let finished = output.contains(&finished_line(test));
     assert!(status.success() && finished, "inside the namespace ({status}):\n{}", indented(&output));
+}
+
+/// Whether this is the test binary that is for plain frames: `kernel_peer_plain` is the same program under another name.
+fn is_plain() -> bool {
+    let exe = env::current_exe().expect("a test has a path");
+    exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kernel_peer_plain"))
 }
 
 /// The command `portolan`, built as this test was.

@@ -23,6 +23,8 @@ fn pair(faults: LinkFaults) -> Pair {
     let mut config = PairConfig::seeded(11);
     config.faults = faults;
     config.b.memory_limit_bytes = LIMIT_BYTES;
+    // A longer run is more than one connection's share of that memory.
+    config.a.tcp.max_run_segs = 16;
     Pair::new(config)
 }
 

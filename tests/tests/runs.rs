@@ -85,6 +85,7 @@ fn segment(transmit: &Transmit) -> (u16, u32, usize, bool) {
 fn pair_with_data(connections: usize) -> (Pair, Vec<(Descriptor, Descriptor)>) {
     let mut config = PairConfig::seeded(3);
     config.a.tcp.initial_window_segs = 50;
+    config.a.tcp.max_run_segs = 16;
     let mut pair = Pair::new(config);
     let streams: Vec<_> = (0..connections).map(|_| pair.connected_streams(Domain::V4)).collect();
     for &(a, _) in &streams {

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portolan::{Frame, Instant, Medium, Transmit};
+use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use super::{Device, ImpairCounts, ImpairQueue, Impairment, Room, Sent};
 use crate::Clock;
@@ -96,6 +96,11 @@ impl<D: Device> Device for Impair<D> {
 
     fn mtu(&self) -> usize {
         self.device.mtu()
+    }
+
+    /// Those of the device, unless this one damages frames: nobody would notice in one without a checksum.
+    fn offloads(&self) -> Offloads {
+        if self.outgoing.damages() { Offloads::NONE } else { self.device.offloads() }
     }
 
     fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {

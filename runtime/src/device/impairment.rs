@@ -58,13 +58,16 @@ impl Impairable for Frame {
         if let Some(byte) = bytes.get_mut(bit / 8) {
             *byte ^= 0x80 >> (bit % 8);
         }
-        Frame::new(bytes.freeze())
+        // Whoever vouched for it saw another frame.
+        Frame::new(bytes.freeze()).with_segments(self.segments)
     }
 
     fn with_congestion_experienced(&self) -> Option<Self> {
         let mut bytes = BytesMut::from(&self.bytes[..]);
         let at = ip_header_at(&bytes)?;
-        mark(bytes.get_mut(at..)?).then(|| Frame::new(bytes.freeze()))
+        let is_marked = mark(bytes.get_mut(at..)?);
+        let (checksum, segments) = (self.checksum, self.segments);
+        is_marked.then(|| Frame::new(bytes.freeze()).with_checksum(checksum).with_segments(segments))
     }
 }
 
@@ -169,6 +172,11 @@ impl<T: Impairable> ImpairQueue<T> {
             link_free_at: Instant::ZERO,
             last_arrival_at: Instant::ZERO,
         }
+    }
+
+    /// Whether frames may come out other than they went in.
+    pub fn damages(&self) -> bool {
+        self.impairment.corruption > 0.0
     }
 
     /// A frame enters the network.

@@ -8,17 +8,18 @@ mod impair;
 mod impairment;
 mod memory;
 mod pcap;
+mod receive_buffer;
 
 pub use impair::{Impair, ImpairCounters};
 pub use impairment::{ImpairCounts, ImpairQueue, Impairable, Impairment, Outage, ParseImpairmentError};
 pub use memory::{MemoryDevice, MemoryPair, memory_pair};
 pub use pcap::PcapWriter;
+pub use receive_buffer::ReceiveBuffer;
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use bytes::{Bytes, BytesMut};
-use portolan::{Frame, Instant, Medium, Transmit};
+use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 use rustix::event::PollFlags;
 use smallvec::SmallVec;
 
@@ -57,8 +58,14 @@ pub trait Device: Send {
     /// The largest IP packet in bytes, link header not counted.
     fn mtu(&self) -> usize;
 
+    /// What it does for the frames that are sent to it. A wrapper says what the device in it does only if it hands frames
+    /// on as they are.
+    fn offloads(&self) -> Offloads {
+        Offloads::NONE
+    }
+
     /// Sends one frame: the header and then the slices, without copying them where the device can gather
-    /// ([`write_vectored`]).
+    /// ([`write_vectored`]). Only with [`offloads`](Device::offloads) has it work for the device.
     fn send(&mut self, transmit: &Transmit) -> io::Result<Sent>;
 
     /// The next frame that came in, or `None` if there is none now.
@@ -109,6 +116,9 @@ impl<D: Device + ?Sized> Device for Box<D> {
     fn mtu(&self) -> usize {
         (**self).mtu()
     }
+    fn offloads(&self) -> Offloads {
+        (**self).offloads()
+    }
     fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
         (**self).send(transmit)
     }
@@ -135,13 +145,17 @@ impl<D: Device + ?Sized> Device for Box<D> {
 /// The most slices that Linux gathers in one call (UIO_MAXIOV).
 const MAX_SLICES: usize = 1024;
 
-/// Writes a frame to a descriptor that takes one frame per `writev`, such as a TAP device, without copying it.
+/// Writes a frame to a descriptor that takes one frame per `writev`, such as a TAP device, without copying it; `prefix` in
+/// front of it is the device's own.
 ///
 /// `WouldBlock` is [`Sent::Full`]; every other error is the caller's to judge.
-pub fn write_vectored(fd: impl AsFd, transmit: &Transmit) -> io::Result<Sent> {
+pub fn write_vectored(fd: impl AsFd, prefix: &[u8], transmit: &Transmit) -> io::Result<Sent> {
     let contiguous;
     let mut slices: SmallVec<[IoSlice<'_>; 8]> = SmallVec::new();
-    if transmit.payload().len() < MAX_SLICES {
+    if !prefix.is_empty() {
+        slices.push(IoSlice::new(prefix));
+    }
+    if transmit.payload().len() < MAX_SLICES - 1 {
         slices.push(IoSlice::new(transmit.header()));
         slices.extend(transmit.payload().iter().map(|slice| IoSlice::new(slice)));
     } else {
@@ -155,73 +169,5 @@ pub fn write_vectored(fd: impl AsFd, transmit: &Transmit) -> io::Result<Sent> {
             Err(rustix::io::Errno::AGAIN) => Ok(Sent::Full),
             Err(errno) => Err(errno.into()),
         };
-    }
-}
-
-/// Frames up to this length are copied out of the receive buffer into an allocation of their own size.
-const COPY_BELOW: usize = 2048;
-const CHUNK_BYTES: usize = 64 << 10;
-
-/// Turns the bytes that a device reads into refcounted frames, at most one allocation each.
-///
-/// A short frame is copied into an allocation of just its size, so that a byte that waits in a receive queue does
-/// not hold a whole read buffer. A long one is split off the buffer without a copy.
-#[derive(Debug)]
-pub struct ReceiveBuffer {
-    chunk: BytesMut,
-    max_frame_len: usize,
-}
-
-impl ReceiveBuffer {
-    /// For frames of at most this many bytes, link header included.
-    pub fn new(max_frame_len: usize) -> Self {
-        ReceiveBuffer { chunk: BytesMut::new(), max_frame_len }
-    }
-
-    /// Calls `read` with room for the longest frame; it returns the length of what it read. `WouldBlock` means that
-    /// nothing is there. EINTR is tried again.
-    pub fn read_frame(
-        &mut self,
-        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<Option<Frame>> {
-        if self.chunk.len() < self.max_frame_len {
-            self.chunk = BytesMut::zeroed(CHUNK_BYTES.max(self.max_frame_len));
-        }
-        let len = loop {
-            match read(&mut self.chunk[..self.max_frame_len]) {
-                Ok(len) => break len.min(self.max_frame_len),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(error),
-            }
-        };
-        if len <= COPY_BELOW {
-            return Ok(Some(Frame::new(Bytes::copy_from_slice(&self.chunk[..len]))));
-        }
-        Ok(Some(Frame::new(self.chunk.split_to(len).freeze())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn short_frames_share_the_buffer_and_long_ones_take_their_part_of_it() {
-        let mut buffer = ReceiveBuffer::new(9014);
-        for len in [60, 9014, 1514, 3000, 9014, 9014, 9014, 9014, 9014, 9014, 1] {
-            let frame = buffer
-                .read_frame(|room| {
-                    assert_eq!(room.len(), 9014);
-                    room[..len].fill(len as u8);
-                    Ok(len)
-                })
-                .unwrap()
-                .unwrap();
-            assert_eq!(frame.bytes.len(), len);
-            assert!(frame.bytes.iter().all(|&byte| byte == len as u8));
-        }
-        assert!(buffer.read_frame(|_| Err(io::ErrorKind::WouldBlock.into())).unwrap().is_none());
-        assert!(buffer.read_frame(|_| Err(io::ErrorKind::NotFound.into())).is_err());
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pcap_file::pcap::{PcapHeader, PcapPacket};
 use pcap_file::{DataLink, PcapError, TsResolution};
-use portolan::{Frame, Instant, Medium, Transmit};
+use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use super::{Device, Room, Sent};
 use crate::Clock;
@@ -111,6 +111,11 @@ impl<D: Device> Device for PcapWriter<D> {
 
     fn mtu(&self) -> usize {
         self.device.mtu()
+    }
+
+    /// A recording shows what the device is given: runs that are not cut yet, checksums that are not complete.
+    fn offloads(&self) -> Offloads {
+        self.device.offloads()
     }
 
     fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::link::ndp;
 use crate::link::neighbor::NeighborCache;
 use crate::network::{Cast, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium};
+use crate::offload::Offloads;
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -24,6 +25,8 @@ pub(crate) struct Interface {
     pub(crate) id: InterfaceId,
     pub(crate) medium: Medium,
     pub(crate) mtu: usize,
+    /// What its device does for what is sent.
+    pub(crate) offloads: Offloads,
     pub(crate) neighbors: NeighborCache,
     addresses: Vec<Address>,
     /// The first timer of an address.
@@ -49,6 +52,7 @@ impl Interface {
             id,
             medium: config.medium,
             mtu: config.mtu,
+            offloads: config.offloads,
             neighbors: NeighborCache::new(&tunables.neighbor, tunables.ip.max_queued_frames, rng),
             addresses: Vec::new(),
             next_address_at: None,

@@ -66,6 +66,11 @@ impl Checksum {
         u16::from_be(!fold(self.sum))
     }
 
+    /// The value for the checksum field of a packet that somebody else sums up: the sum so far, not its complement.
+    pub(crate) fn unfinished(self) -> u16 {
+        u16::from_be(fold(self.sum))
+    }
+
     /// Whether the bytes, a right checksum among them, sum up to nothing.
     pub(crate) fn is_right(self) -> bool {
         fold(self.sum) == 0xffff

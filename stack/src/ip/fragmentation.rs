@@ -31,7 +31,7 @@ pub(crate) fn fragments(
     let fragment = |offset: usize| {
         let len = step.min(total - offset);
         let header = fragment_header(ip, id, offset, len, offset + len < total);
-        IpPacket { header, payload: cut(transport, offset, len) }
+        IpPacket::new(header, cut(transport, offset, len))
     };
     Some((0..total).step_by(step).map(fragment).collect())
 }

@@ -4,7 +4,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::icmp::IcmpError;
 use crate::iface::interface::is_class_e;
+use crate::ip::protocol;
 use crate::network::{Cast, InterfaceId};
+use crate::offload::{ChecksumState, SegmentKind, Segments};
 use crate::stats::DropReason;
 
 /// Where a packet came from.
@@ -15,6 +17,39 @@ pub(crate) struct Arrival {
     pub(crate) link_cast: Cast,
     /// Not from a link: one of our own packets to one of our own addresses.
     pub(crate) looped: bool,
+    /// What the device did to the packet.
+    pub(crate) offload: ReceiveOffload,
+}
+
+/// What a device did to a packet that came in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ReceiveOffload {
+    /// Offsets are counted from the IP header.
+    pub(crate) checksum: ChecksumState,
+    pub(crate) segments: Option<Segments>,
+}
+
+impl ReceiveOffload {
+    /// What it says of a packet whose transport header begins here: whether its checksum needs no look, and how long
+    /// the segments are that it was joined from (0: it was not).
+    pub(crate) fn of_transport(&self, transport_at: usize, protocol: u8) -> (bool, u16) {
+        let is_checked = match self.checksum {
+            ChecksumState::Unknown => false,
+            ChecksumState::Verified => true,
+            // One that stands further inside is a tunnel's, and says nothing of ours.
+            ChecksumState::Partial(partial) => usize::from(partial.start) == transport_at,
+        };
+        let segment_len = match self.segments {
+            Some(Segments { kind: SegmentKind::Udp, len }) if protocol == protocol::UDP => len,
+            Some(Segments { kind: SegmentKind::TcpV4 | SegmentKind::TcpV6, len })
+                if protocol == protocol::TCP =>
+            {
+                len
+            }
+            _ => 0,
+        };
+        (is_checked, segment_len)
+    }
 }
 
 /// Why a packet is not taken, and what its sender is told.

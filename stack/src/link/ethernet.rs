@@ -28,10 +28,14 @@ pub(crate) struct EthernetFrame {
     pub(crate) payload: Bytes,
 }
 
-/// Takes a frame apart, and says why if it is not for the station `own` on a link of this MTU.
-pub(crate) fn parse(mut bytes: Bytes, own: MacAddr, mtu: usize) -> Result<EthernetFrame, DropReason> {
+/// Takes a frame apart, and says why if it is not for the station `own`, or longer than a packet may be.
+pub(crate) fn parse(
+    mut bytes: Bytes,
+    own: MacAddr,
+    max_packet_len: usize,
+) -> Result<EthernetFrame, DropReason> {
     let frame = wire::EthernetFrame::new_checked(&bytes[..]).map_err(|_| DropReason::RuntFrame)?;
-    if bytes.len() > mtu + HEADER_LEN {
+    if bytes.len() > max_packet_len + HEADER_LEN {
         return Err(DropReason::OversizedFrame);
     }
     let dst = MacAddr(frame.dst_addr().0);

@@ -120,6 +120,8 @@ impl Network {
             traffic_class: request.traffic_class,
             dont_fragment: false,
             iface,
+            checksum_at: None,
+            run: None,
         };
         self.output_own(ctx, meta, header, payload);
     }
@@ -190,6 +192,8 @@ impl Network {
             traffic_class,
             dont_fragment: false,
             iface,
+            checksum_at: None,
+            run: None,
         };
         self.output_own(ctx, meta, header, payload);
     }

@@ -10,12 +10,16 @@ use crate::Ctx;
 use crate::frame::Frame;
 use crate::icmp::IcmpError;
 use crate::ip::extension::{self, Chain};
-use crate::ip::input::{Arrival, Refusal, is_martian};
+use crate::ip::input::{Arrival, ReceiveOffload, Refusal, is_martian};
 use crate::ip::reassembly::{Expired, Outcome, PacketKey, Piece, join_atomic};
 use crate::ip::{Fragment, IpHeader, ipv4, ipv6, is_link_local, protocol, read_u8};
 use crate::link::ethernet::{self, EtherType};
 use crate::link::ndp;
+use crate::offload::{ChecksumState, PartialChecksum};
 use crate::stats::DropReason;
+
+/// The longest packet of either family: what a device joined.
+const MAX_JOINED_LEN: usize = ipv6::MAX_PACKET_LEN;
 
 /// A packet whose header and addresses were found right. Lent: moving addresses about costs more than reading them.
 struct Received<'a> {
@@ -37,23 +41,27 @@ impl Network {
             ctx.stats.count_drop(DropReason::NoInterface);
             return None;
         };
-        let bytes = frame.bytes;
+        let Frame { bytes, checksum, segments } = frame;
+        // What a device joined is as long as the header can say.
+        let max_packet_len = if segments.is_some() { MAX_JOINED_LEN } else { interface.mtu };
         let Medium::Ethernet(own) = interface.medium else {
-            if bytes.len() > interface.mtu {
+            if bytes.len() > max_packet_len {
                 ctx.stats.count_drop(DropReason::OversizedFrame);
                 return None;
             }
-            let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: false };
+            let offload = ReceiveOffload { checksum, segments };
+            let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: false, offload };
             return self.handle_bare_ip(ctx, arrival, bytes);
         };
-        let frame = match ethernet::parse(bytes, own, interface.mtu) {
+        let frame = match ethernet::parse(bytes, own, max_packet_len) {
             Ok(frame) => frame,
             Err(reason) => {
                 ctx.stats.count_drop(reason);
                 return None;
             }
         };
-        let arrival = Arrival { iface, link_cast: frame.cast, looped: false };
+        let offload = ReceiveOffload { checksum: behind_link_header(checksum), segments };
+        let arrival = Arrival { iface, link_cast: frame.cast, looped: false, offload };
         match frame.ethertype {
             EtherType::Ipv4 => self.handle_ip(ctx, arrival, frame.payload, true),
             EtherType::Ipv6 => self.handle_ip(ctx, arrival, frame.payload, false),
@@ -72,7 +80,8 @@ impl Network {
         }
         // Answers to what loops (echo replies) loop, too, but errors answer no errors: the queue runs dry.
         while let Some((iface, packet)) = self.loopback.pop() {
-            let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true };
+            let offload = ReceiveOffload::default();
+            let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true, offload };
             if let Some(delivery) = self.handle_bare_ip(ctx, arrival, packet) {
                 return Some(delivery);
             }
@@ -148,6 +157,8 @@ impl Network {
                 if is_ndp {
                     return Err(DropReason::BadNdp);
                 }
+                // What was said of a fragment does not hold for the whole.
+                let arrival = Arrival { offload: ReceiveOffload::default(), ..arrival };
                 Ok(Some(datagram(arrival, header, cast, &chain, packet)))
             }
             // A fragment of a fragment.
@@ -351,8 +362,22 @@ fn chain_of(received: &Received<'_>) -> Result<Chain, Refusal> {
     Ok(Chain { protocol: header.protocol, offset: header.header_len, named_at: 9, fragment: header.fragment })
 }
 
+/// Offsets in the packet instead of the frame. One that lies in the link header fits nothing.
+fn behind_link_header(checksum: ChecksumState) -> ChecksumState {
+    match checksum {
+        ChecksumState::Partial(partial) => ChecksumState::Partial(PartialChecksum {
+            start: partial.start.saturating_sub(ethernet::HEADER_LEN as u16),
+            ..partial
+        }),
+        known => known,
+    }
+}
+
 fn datagram(arrival: Arrival, header: &IpHeader, cast: Cast, chain: &Chain, packet: Bytes) -> Datagram {
+    let (is_checked, segment_len) = arrival.offload.of_transport(chain.offset, chain.protocol);
     Datagram {
+        is_checked,
+        segment_len,
         iface: arrival.iface,
         src: header.src,
         dst: header.dst,

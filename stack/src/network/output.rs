@@ -11,12 +11,15 @@ use crate::error::{Error, Result};
 use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
 use crate::iface::interface::IPV6_MIN_MTU;
 use crate::iface::source::{self, Candidate};
+use crate::ip::checksum::{Checksum, transport_checksum};
 use crate::ip::fragmentation::fragments;
 use crate::ip::is_link_local;
 use crate::ip::output::OutgoingHeader;
+use crate::ip::protocol;
 use crate::link::ethernet::{self, EtherType};
 use crate::link::mac::MacAddr;
 use crate::link::neighbor::{Enqueued, IpPacket};
+use crate::offload::{Offloads, PartialChecksum, SegmentKind};
 use crate::stats::DropReason;
 use crate::time::Instant;
 
@@ -120,9 +123,21 @@ impl Network {
         }
     }
 
-    /// Sends a transport packet: `header` holds the transport header with its checksum, the network layer prepends
-    /// its own. `Ok(None)`: it went round the loopback, or waits for a neighbour, or was cut into fragments that
-    /// [`Network::poll_transmit`] gives out.
+    /// Whether the device on the way to this destination cuts runs of this protocol's segments.
+    pub(crate) fn can_cut(&self, dst: IpAddr, iface: Option<InterfaceId>, kind: SegmentKind) -> bool {
+        match self.path(dst, iface) {
+            Ok(Path::Link(hop)) => self.offloads_of(hop.iface).cuts(kind),
+            Ok(Path::Local(_)) | Err(_) => false,
+        }
+    }
+
+    fn offloads_of(&self, iface: InterfaceId) -> Offloads {
+        self.interface(iface).map_or(Offloads::NONE, |interface| interface.offloads)
+    }
+
+    /// Sends a transport packet: `header` holds the transport header, the network layer prepends its own. `Ok(None)`: it
+    /// went round the loopback, or waits for a neighbour, or was cut into fragments that [`Network::poll_transmit`] gives
+    /// out.
     ///
     /// An error is the caller's to count or return; the packet has not been counted as dropped.
     pub(crate) fn output(
@@ -142,15 +157,18 @@ impl Network {
             return Err(Error::MessageTooLong);
         }
         let Path::Link(hop) = path else {
+            fill_checksum(&meta, &mut header, &payload);
             ip.prepend(&mut header, len);
-            self.loop_back(ctx, path, meta.src, IpPacket { header, payload });
+            self.loop_back(ctx, path, meta.src, IpPacket::new(header, payload));
             return Ok(None);
         };
         let mtu = self.mtu_of(ctx.now, meta.dst, path);
-        if ip.len() + len > mtu {
+        let longest = meta.run.map_or(len, |run| len.min(header.len() + usize::from(run.len)));
+        if ip.len() + longest > mtu {
             if meta.dont_fragment {
                 return Err(Error::MessageTooLong);
             }
+            fill_checksum(&meta, &mut header, &payload);
             let mut transport = Payload::from_iter([Bytes::copy_from_slice(header.as_slice())]);
             transport.extend(payload);
             return self.output_fragments(ctx, hop, ip, mtu, &transport);
@@ -161,8 +179,19 @@ impl Network {
         {
             fields.ident = self.identifications.next(meta.src, meta.dst, meta.protocol) as u16;
         }
+        let checksum = match meta.checksum_at {
+            Some(at) if self.offloads_of(hop.iface).checksum => {
+                begin_checksum(&meta, at, &mut header, len);
+                // 20 or 40.
+                Some(PartialChecksum { start: ip.len() as u16, offset: u16::from(at) })
+            }
+            _ => {
+                fill_checksum(&meta, &mut header, &payload);
+                None
+            }
+        };
         ip.prepend(&mut header, len);
-        Ok(self.transmit_through(ctx, hop, IpPacket { header, payload }))
+        Ok(self.transmit_through(ctx, hop, IpPacket { header, payload, checksum, segments: meta.run }))
     }
 
     /// Sends a packet in fragments of at most `mtu` bytes: all of them or none.
@@ -291,7 +320,7 @@ impl Network {
     ) -> Option<Transmit> {
         let interface = self.interfaces.get_mut(hop.iface.index())?;
         let Medium::Ethernet(own) = interface.medium else {
-            return Some(Transmit::new(hop.iface, packet.header, packet.payload));
+            return Some(packet.into_transmit(hop.iface, 0));
         };
         let known = match hop.station {
             Station::Group(mac) => Some(mac),
@@ -299,7 +328,7 @@ impl Network {
         };
         if let Some(mac) = known {
             ethernet::prepend(&mut packet.header, own, mac, ethertype_of(hop.next));
-            return Some(Transmit::new(hop.iface, packet.header, packet.payload));
+            return Some(packet.into_transmit(hop.iface, ethernet::HEADER_LEN));
         }
         let waiting: usize =
             self.interfaces.iter().map(|interface| interface.neighbors.pending_bytes()).sum();
@@ -334,6 +363,27 @@ impl Network {
             self.queue(ctx, Transmit::new(iface, header, Payload::new()));
         }
     }
+}
+
+/// Computes the transport's checksum, unless the transport has done that.
+fn fill_checksum(meta: &IpMeta, header: &mut HeaderBuf, payload: &Payload) {
+    let Some(at) = meta.checksum_at else { return };
+    let sum = transport_checksum(meta.src, meta.dst, meta.protocol, header.as_slice(), payload);
+    // RFC 768: zero means "none", so a sum of zero is sent as its complement.
+    let sum = if sum == 0 && meta.protocol == protocol::UDP { 0xffff } else { sum };
+    set_checksum(header, at, sum);
+}
+
+/// Leaves the checksum of `len` bytes to the device.
+fn begin_checksum(meta: &IpMeta, at: u8, header: &mut HeaderBuf, len: usize) {
+    let mut checksum = Checksum::default();
+    checksum.add_pseudo_header(meta.src, meta.dst, meta.protocol, len);
+    set_checksum(header, at, checksum.unfinished());
+}
+
+fn set_checksum(transport: &mut HeaderBuf, at: u8, sum: u16) {
+    let at = usize::from(at);
+    transport.as_mut_slice()[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// The MAC address of multicast groups and of 255.255.255.255, which need no route.

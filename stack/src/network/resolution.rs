@@ -156,7 +156,7 @@ impl Network {
             Some(mac) => self.transmit_to(ctx, iface, mac, EtherType::Ipv6, header),
             None => {
                 let hop = Hop { iface, next: IpAddr::V6(dst), station: Station::Neighbor };
-                let packet = IpPacket { header, payload: Payload::new() };
+                let packet = IpPacket::new(header, Payload::new());
                 if let Some(transmit) = self.transmit_through(ctx, hop, packet) {
                     self.queue(ctx, transmit);
                 }

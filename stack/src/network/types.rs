@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use crate::iface::address::AddressState;
 use crate::iface::cidr::Cidr;
 use crate::link::mac::MacAddr;
+use crate::offload::{Offloads, Segments};
 
 /// An interface of a stack, in the order in which they were added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,17 +54,26 @@ pub struct InterfaceConfig {
     pub mtu: usize,
     /// Its addresses. On Ethernet an IPv6 link-local address is added by itself where the MTU allows IPv6.
     pub addresses: Vec<Cidr>,
+    /// What the device does for the frames that are sent to it.
+    pub offloads: Offloads,
 }
 
 impl InterfaceConfig {
-    /// An interface on this medium with an MTU of 1,500 and no addresses but the link-local one.
+    /// An interface on this medium with an MTU of 1,500 and no addresses but the link-local one, whose device sends frames
+    /// as they are.
     pub fn new(medium: Medium) -> Self {
-        InterfaceConfig { medium, mtu: 1500, addresses: Vec::new() }
+        InterfaceConfig { medium, mtu: 1500, addresses: Vec::new(), offloads: Offloads::NONE }
     }
 
     /// The same with another MTU.
     pub fn mtu(mut self, mtu: usize) -> Self {
         self.mtu = mtu;
+        self
+    }
+
+    /// The same with a device that does this much.
+    pub fn offloads(mut self, offloads: Offloads) -> Self {
+        self.offloads = offloads;
         self
     }
 
@@ -113,6 +123,10 @@ pub(crate) struct Datagram {
     pub(crate) traffic_class: u8,
     /// How it was addressed, by IP and by link address: no error or reset answers a group.
     pub(crate) cast: Cast,
+    /// Its transport checksum is known to be right, or was never needed.
+    pub(crate) is_checked: bool,
+    /// The payload of each of the segments that a device joined, but the last; 0 if it is one packet as it was sent.
+    pub(crate) segment_len: u16,
     /// The whole IP packet, for ICMP errors to quote.
     pub(crate) packet: Bytes,
     /// Where in it the transport header begins.
@@ -199,4 +213,9 @@ pub(crate) struct IpMeta {
     pub(crate) dont_fragment: bool,
     /// For link-local and multicast destinations: through this interface.
     pub(crate) iface: Option<InterfaceId>,
+    /// Where in the transport header the checksum is missing that the network layer fills in, or leaves to the device.
+    /// None: the transport has done that.
+    pub(crate) checksum_at: Option<u8>,
+    /// It is a run of segments of so many bytes, for a device that cuts it ([`Network::can_cut`](super::Network::can_cut)).
+    pub(crate) run: Option<Segments>,
 }

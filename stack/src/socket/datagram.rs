@@ -105,7 +105,7 @@ impl Sockets {
         network: &mut Network,
         datagram: network::Datagram,
     ) {
-        let header = match udp::parse(datagram.src, datagram.dst, datagram.transport()) {
+        let header = match udp::parse(datagram.src, datagram.dst, datagram.transport(), datagram.is_checked) {
             Ok(header) => header,
             Err(reason) => return ctx.stats.count_drop(reason),
         };
@@ -251,6 +251,9 @@ impl Sockets {
             // what does not fit is fragmented here.
             dont_fragment: packet_len <= network.path_mtu(ctx.now, dst, iface),
             iface,
+            // An echo request has its own already.
+            checksum_at: (protocol == protocol::UDP).then_some(udp::CHECKSUM_AT),
+            run: None,
         };
         match network.output(ctx, meta, header, payload) {
             Ok(Some(transmit)) => Sent::Frame(transmit),

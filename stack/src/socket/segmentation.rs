@@ -14,6 +14,7 @@ use crate::ip::checksum::{Checksum, internet_checksum};
 use crate::ip::protocol;
 use crate::ip::{ipv4, ipv6};
 use crate::network::InterfaceId;
+use crate::offload::PartialChecksum;
 use crate::tcp::{Flags, Run, SeqNumber};
 
 /// Fields of the TCP header.
@@ -42,6 +43,8 @@ pub(super) struct Segmentation {
     segment_len: usize,
     /// The sum over pseudo-header and TCP header, the sequence number not counted.
     constant: Checksum,
+    /// If the device completes the checksums: where.
+    partial: Option<PartialChecksum>,
 }
 
 impl Segmentation {
@@ -60,6 +63,7 @@ impl Segmentation {
             payload,
             segment_len,
             constant: Checksum::default(),
+            partial: first.checksum(),
         };
         segmentation.sum_headers(segment_len);
         Some(segmentation)
@@ -77,16 +81,21 @@ impl Segmentation {
         let payload = self.payload.take(self.segment_len);
         let seq = self.seq.0.to_be_bytes();
         let mut checksum = self.constant;
-        checksum.add(&seq);
-        for slice in &payload {
-            checksum.add(slice);
-        }
+        let sum = if self.partial.is_some() {
+            checksum.unfinished()
+        } else {
+            checksum.add(&seq);
+            for slice in &payload {
+                checksum.add(slice);
+            }
+            checksum.finish()
+        };
         let tcp = self.tcp();
         tcp[SEQ_AT].copy_from_slice(&seq);
-        tcp[CHECKSUM_AT].copy_from_slice(&checksum.finish().to_be_bytes());
+        tcp[CHECKSUM_AT].copy_from_slice(&sum.to_be_bytes());
         // A run is at most 64 KiB.
         self.seq += self.segment_len as u32;
-        Some(Transmit::new(self.iface, self.headers.clone(), payload))
+        Some(Transmit::new(self.iface, self.headers.clone(), payload).with_offload(self.partial, None))
     }
 
     /// The headers become those of the last frame, with `len` bytes of payload.
@@ -110,13 +119,16 @@ impl Segmentation {
         self.sum_headers(len);
     }
 
-    /// Sums up what stays the same in frames with `len` bytes of payload.
+    /// Sums up what stays the same in frames with `len` bytes of payload; for a device that does the rest, the
+    /// pseudo-header.
     fn sum_headers(&mut self, len: usize) {
-        let tcp = self.tcp();
-        tcp[SEQ_AT].fill(0);
-        tcp[CHECKSUM_AT].fill(0);
         let mut checksum = Checksum::default();
-        checksum.add(tcp);
+        if self.partial.is_none() {
+            let tcp = self.tcp();
+            tcp[SEQ_AT].fill(0);
+            tcp[CHECKSUM_AT].fill(0);
+            checksum.add(tcp);
+        }
         checksum.add_pseudo_header(self.src, self.dst, protocol::TCP, self.tcp_len + len);
         self.constant = checksum;
     }
@@ -133,6 +145,7 @@ mod tests {
     use super::*;
     use crate::demux::Endpoint;
     use crate::frame::{Payload, payload_len};
+    use crate::ip::checksum::transport_checksum;
     use crate::ip::output::OutgoingHeader;
     use crate::link::ethernet::{self, EtherType};
     use crate::network::MacAddr;
@@ -145,7 +158,7 @@ mod tests {
     use std::vec::Vec;
 
     /// One segment made by itself.
-    fn frame(tuple: &FourTuple, has_link: bool, header: Header, payload: Payload) -> Transmit {
+    fn frame(tuple: &FourTuple, link: Link, header: Header, payload: Payload) -> Transmit {
         let (config, mut stats, mut rng) = (Config::default(), Stats::new(), Rng::new([1; 32]));
         let now = Instant::ZERO;
         let mut ctx = Ctx {
@@ -155,14 +168,31 @@ mod tests {
             rng: &mut rng,
             memory: crate::memory::Budget::UNLIMITED,
         };
-        let (meta, mut headers) = segment_packet(&mut ctx, tuple, header, &payload, None);
+        let (meta, mut headers) = segment_packet(&mut ctx, tuple, header, None);
         let len = headers.len() + payload_len(&payload);
-        OutgoingHeader::new(&meta, 64).unwrap().prepend(&mut headers, len);
-        if has_link {
+        let sum = if link.completes_checksums {
+            let mut checksum = Checksum::default();
+            checksum.add_pseudo_header(meta.src, meta.dst, protocol::TCP, len);
+            checksum.unfinished()
+        } else {
+            transport_checksum(meta.src, meta.dst, protocol::TCP, headers.as_slice(), &payload)
+        };
+        headers.as_mut_slice()[CHECKSUM_AT].copy_from_slice(&sum.to_be_bytes());
+        let ip = OutgoingHeader::new(&meta, 64).unwrap();
+        ip.prepend(&mut headers, len);
+        if link.has_header {
             let (own, peer) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]));
             ethernet::prepend(&mut headers, own, peer, EtherType::Ipv4);
         }
-        Transmit::new(InterfaceId::from_index(3), headers, payload)
+        let start = ip.len() as u16 + if link.has_header { 14 } else { 0 };
+        let partial = link.completes_checksums.then_some(PartialChecksum { start, offset: 16 });
+        Transmit::new(InterfaceId::from_index(3), headers, payload).with_offload(partial, None)
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    struct Link {
+        has_header: bool,
+        completes_checksums: bool,
     }
 
     fn options() -> impl Strategy<Value = Options> {
@@ -178,10 +208,11 @@ mod tests {
     proptest! {
         #[test]
         fn frames_are_those_of_single_segments(
-            is_ipv4: bool, has_link: bool, seq: u32, ack: u32, window: u16, ends: bool, is_ect: bool, options in options(),
+            is_ipv4: bool, link: (bool, bool), seq: u32, ack: u32, window: u16, ends: bool, is_ect: bool, options in options(),
             slices in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..400), 1..20),
             segment_len in 1usize..1461,
         ) {
+            let link = Link { has_header: link.0, completes_checksums: link.1 };
             let addrs = if is_ipv4 { ["10.0.0.1", "10.0.0.2"] } else { ["fd00::1", "fd00::2"] };
             let [local, remote] = addrs.map(|addr| Endpoint::new(addr.parse().unwrap(), 40_000));
             let tuple = FourTuple { local, remote, scope: 0 };
@@ -193,14 +224,16 @@ mod tests {
             };
             let (src_port, dst_port) = (local.port, remote.port);
             let (seq, ack) = (SeqNumber(seq), SeqNumber(ack));
-            let header = Header { src_port, dst_port, seq, ack, flags, window, urgent: 0, ip_ecn, options };
+            let header = Header {
+                src_port, dst_port, seq, ack, flags, window, urgent: 0, ip_ecn, joined_len: 0, options,
+            };
             let payload: Payload = slices.into_iter().map(Bytes::from).collect();
             let single = Run::new(header.clone(), payload.clone(), segment_len);
-            let single: Vec<_> = single.map(|(header, payload)| frame(&tuple, has_link, header, payload)).collect();
+            let single: Vec<_> = single.map(|(header, payload)| frame(&tuple, link, header, payload)).collect();
 
             let mut run = Run::new(header, payload, segment_len);
             let (header, payload) = run.next().unwrap();
-            let first = frame(&tuple, has_link, header, payload);
+            let first = frame(&tuple, link, header, payload);
             let mut rest = Segmentation::new(&first, &tuple, run);
             prop_assert_eq!(rest.is_some(), single.len() > 1);
             let rest = core::iter::from_fn(|| rest.as_mut().and_then(Segmentation::next));
@@ -209,6 +242,7 @@ mod tests {
             for (frame, single) in frames.iter().zip(&single) {
                 prop_assert_eq!(frame.to_vec(), single.to_vec());
                 prop_assert_eq!(frame.iface(), single.iface());
+                prop_assert_eq!(frame.checksum(), single.checksum());
             }
         }
     }

@@ -16,10 +16,12 @@ use crate::Ctx;
 use crate::config::Config;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::error::{Error, Result};
+use crate::frame::{Payload, payload_len};
 use crate::iface::interface::IPV6_MIN_MTU;
-use crate::network::{InterfaceId, Network};
+use crate::network::{InterfaceId, IpMeta, Network};
+use crate::offload::{SegmentKind, Segments};
 use crate::shared::Shared;
-use crate::tcp::{Connection, IsnGenerator, OpenParams, Run, SeqNumber, State, TcpInfo};
+use crate::tcp::{Connection, Flags, Header, IsnGenerator, OpenParams, Run, SeqNumber, State, TcpInfo};
 use crate::time::Instant;
 
 /// A socket with a connection.
@@ -237,9 +239,14 @@ impl Sockets {
         let tuple = stream.tuple;
         let mut run = stream.connection.poll_transmit(ctx);
         let mut sent = Sent::Nothing;
+        if let Some(segments) = run.as_ref().and_then(|run| run_for_device(run, network, &tuple))
+            && let Some((header, payload)) = run.take().and_then(Run::rest)
+        {
+            sent = self.transmit_run(ctx, network, id, header, payload.into_slices(), segments);
+        }
         while let Some((header, payload)) = run.as_mut().and_then(Run::next) {
             let seq = header.seq;
-            let (meta, header) = segment_packet(ctx, &tuple, header, &payload, ttl);
+            let (meta, header) = segment_packet(ctx, &tuple, header, ttl);
             match network.output(ctx, meta, header, payload) {
                 Ok(Some(transmit)) if matches!(sent, Sent::Nothing) => {
                     self.run = run.take().and_then(|run| Segmentation::new(&transmit, &tuple, run));
@@ -262,6 +269,33 @@ impl Sockets {
         }
         self.settle_after_transmit(id);
         sent
+    }
+
+    /// A whole run in one frame, for the device to cut.
+    fn transmit_run(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        id: SocketId,
+        header: Header,
+        payload: Payload,
+        segments: Segments,
+    ) -> Sent {
+        let Some(Socket { role: Role::Stream(stream), options, .. }) = self.slots.get(id) else {
+            return Sent::Nothing;
+        };
+        let seq = header.seq;
+        let count = payload_len(&payload).div_ceil(usize::from(segments.len));
+        let (meta, header) = segment_packet(ctx, &stream.tuple, header, options.ttl);
+        ctx.stats.tcp_segments_out += count.saturating_sub(1) as u64;
+        match network.output(ctx, IpMeta { run: Some(segments), ..meta }, header, payload) {
+            Ok(Some(transmit)) => Sent::Frame(transmit),
+            Ok(None) => Sent::Elsewhere,
+            Err(error) => {
+                self.on_output_error(ctx, network, id, seq, error);
+                Sent::Elsewhere
+            }
+        }
     }
 
     /// The network layer did not take the segment that begins at `seq`.
@@ -415,6 +449,21 @@ impl Sockets {
             Role::Datagram(_) => {}
         }
     }
+}
+
+/// How the device shall cut a run; none if it is one segment, or the device cannot do it.
+fn run_for_device(run: &Run, network: &Network, tuple: &FourTuple) -> Option<Segments> {
+    let len = u16::try_from(run.segment_len()).ok()?;
+    if run.payload_len() <= usize::from(len) || run.header().flags.contains(Flags::CWR) {
+        // Devices leave CWR on the first segment alone (RFC 3168 §6.1.2); in accurate ECN it is part of a number that
+        // stands on each.
+        return None;
+    }
+    let kind = match tuple.remote.addr {
+        IpAddr::V4(_) => SegmentKind::TcpV4,
+        IpAddr::V6(_) => SegmentKind::TcpV6,
+    };
+    network.can_cut(tuple.remote.addr, iface_of(tuple.scope), kind).then_some(Segments { kind, len })
 }
 
 /// What `send` and `send_bytes` hand in.

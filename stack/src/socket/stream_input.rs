@@ -12,7 +12,7 @@ use super::time_waits::TimeWaitId;
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
 use crate::frame::{HeaderBuf, Payload};
-use crate::ip::checksum::{transport_checksum, verify_transport_checksum};
+use crate::ip::checksum::verify_transport_checksum;
 use crate::ip::protocol;
 use crate::network::{Cast, Datagram, IpMeta, Network};
 use crate::stats::DropReason;
@@ -47,17 +47,20 @@ impl Sockets {
             return ctx.stats.count_drop(DropReason::BadTcp);
         };
         header.ip_ecn = IpEcn::of_traffic_class(datagram.traffic_class);
+        header.joined_len = datagram.segment_len;
         let (header, header_len) = (&*header, *header_len);
-        if !verify_transport_checksum(datagram.src, datagram.dst, protocol::TCP, datagram.transport()) {
+        if !datagram.is_checked
+            && !verify_transport_checksum(datagram.src, datagram.dst, protocol::TCP, datagram.transport())
+        {
             return ctx.stats.count_drop(DropReason::BadTcpChecksum);
         }
-        ctx.stats.tcp_segments_in += 1;
         let tuple = FourTuple {
             local: Endpoint::new(datagram.dst, header.dst_port),
             remote: Endpoint::new(datagram.src, header.src_port),
             scope: scope_of([datagram.src, datagram.dst], datagram.iface),
         };
         let payload = datagram.into_transport(header_len..usize::MAX);
+        ctx.stats.tcp_segments_in += u64::from(header.segments(payload.len()));
         ctx.memory = self.budget();
         match self.connections.get(&tuple).copied() {
             Some(Target::Connection(id)) => {
@@ -327,7 +330,7 @@ pub(super) fn reply(
     header: Header,
     ttl: Option<u8>,
 ) {
-    let (meta, header) = segment_packet(ctx, tuple, header, &Payload::new(), ttl);
+    let (meta, header) = segment_packet(ctx, tuple, header, ttl);
     match network.output(ctx, meta, header, Payload::new()) {
         Ok(Some(transmit)) => network.queue(ctx, transmit),
         Ok(None) => {}
@@ -335,15 +338,13 @@ pub(super) fn reply(
     }
 }
 
-/// The TCP header in wire form, with ports and checksum, and what the network layer has to know.
+/// The TCP header in wire form, its checksum still missing, and what the network layer has to know.
 pub(super) fn segment_packet(
     ctx: &mut Ctx<'_>,
     tuple: &FourTuple,
     mut header: Header,
-    payload: &Payload,
     ttl: Option<u8>,
 ) -> (IpMeta, HeaderBuf) {
-    let (src, dst) = (tuple.local.addr, tuple.remote.addr);
     header.src_port = tuple.local.port;
     header.dst_port = tuple.remote.port;
     ctx.stats.tcp_segments_out += 1;
@@ -352,16 +353,16 @@ pub(super) fn segment_packet(
     }
     let mut buf = HeaderBuf::new();
     header.emit(&mut buf);
-    let checksum = transport_checksum(src, dst, protocol::TCP, buf.as_slice(), payload);
-    buf.as_mut_slice()[CHECKSUM_AT].copy_from_slice(&checksum.to_be_bytes());
     let meta = IpMeta {
-        src,
-        dst,
+        src: tuple.local.addr,
+        dst: tuple.remote.addr,
         protocol: protocol::TCP,
         hop_limit: ttl,
         traffic_class: header.ip_ecn.bits(),
         dont_fragment: true,
         iface: iface_of(tuple.scope),
+        checksum_at: Some(CHECKSUM_AT.start as u8),
+        run: None,
     };
     (meta, buf)
 }

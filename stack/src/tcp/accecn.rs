@@ -183,10 +183,11 @@ impl AccEcn {
         }
     }
 
-    /// An acceptable packet came so marked (§3.2, §3.2.2.5.1).
-    pub(super) fn on_packet(
+    /// Acceptable packets came so marked (§3.2, §3.2.2.5.1): as many as a device joined, with so much payload in all.
+    pub(super) fn on_packets(
         &mut self,
         ecn: IpEcn,
+        count: u32,
         payload_len: usize,
         has_unacknowledged: bool,
     ) -> AckDemand {
@@ -198,8 +199,8 @@ impl AccEcn {
             IpEcn::Ect1 => self.r.e1b = self.r.e1b.wrapping_add(bytes),
             IpEcn::Ce => {
                 self.r.ceb = self.r.ceb.wrapping_add(bytes);
-                self.r_cep = self.r_cep.wrapping_add(1);
-                self.ce_since_ack = self.ce_since_ack.saturating_add(1);
+                self.r_cep = self.r_cep.wrapping_add(count);
+                self.ce_since_ack = self.ce_since_ack.saturating_add(u8::try_from(count).unwrap_or(u8::MAX));
             }
         }
         let has_changed = ecn == IpEcn::Ce && self.last != IpEcn::Ce && bytes > 0;

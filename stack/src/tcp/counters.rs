@@ -94,9 +94,9 @@ impl Counters {
         self.flow.get_or_insert_default()
     }
 
-    /// A segment has come in.
-    pub(super) fn on_segment(&mut self) {
-        self.segs_in = self.segs_in.wrapping_add(1);
+    /// Segments have come in.
+    pub(super) fn on_segments(&mut self, segs: u32) {
+        self.segs_in = self.segs_in.wrapping_add(segs);
     }
 
     /// Segments go out.
@@ -155,20 +155,20 @@ impl Counters {
 }
 
 impl Connection {
-    /// A segment with `len` bytes was taken in; RCV.NXT was `nxt` before.
-    pub(super) fn count_data(&mut self, len: usize, nxt: SeqNumber, stored: Stored) {
+    /// Segments with `len` bytes in all were taken in; RCV.NXT was `nxt` before.
+    pub(super) fn count_data(&mut self, len: usize, segs: u32, nxt: SeqNumber, stored: Stored) {
         if len == 0 {
             return;
         }
         let flow = self.counters.flow();
-        flow.data_segs_in = flow.data_segs_in.wrapping_add(1);
+        flow.data_segs_in = flow.data_segs_in.wrapping_add(segs);
         match stored {
             Stored::InOrder => {
                 // The FIN is no byte.
                 let fin = u32::from(self.rcv.is_fin_received());
                 flow.bytes_received += u64::from((self.rcv.nxt - nxt).saturating_sub(fin));
             }
-            Stored::OutOfOrder => flow.rcv_ooopack = flow.rcv_ooopack.wrapping_add(1),
+            Stored::OutOfOrder => flow.rcv_ooopack = flow.rcv_ooopack.wrapping_add(segs),
             Stored::Duplicate | Stored::Refused | Stored::Full => {}
         }
     }

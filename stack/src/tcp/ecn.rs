@@ -366,9 +366,12 @@ impl Connection {
         if self.ecn.mode == EcnMode::Off {
             return;
         }
-        ctx.stats.tcp_ce_received += u64::from(header.ip_ecn == IpEcn::Ce);
+        let segs = header.segments(payload_len);
+        ctx.stats.tcp_ce_received += if header.ip_ecn == IpEcn::Ce { u64::from(segs) } else { 0 };
         let demand = match &mut self.ecn.accurate {
-            Some(accurate) => accurate.on_packet(header.ip_ecn, payload_len, self.rcv.has_unacknowledged()),
+            Some(accurate) => {
+                accurate.on_packets(header.ip_ecn, segs, payload_len, self.rcv.has_unacknowledged())
+            }
             None => self.ecn.on_packet(header, payload_len),
         };
         match demand {

@@ -177,7 +177,8 @@ impl Connection {
         }
         // What does not fit the window is not acknowledged, and comes again.
         let max_ranges = ctx.config.tcp.max_out_of_order_ranges;
-        let _stored = self.rcv.on_text(ctx.now, syn.seq + 1, payload, false, max_ranges);
+        self.rcv.note_segment(ctx.now, payload.len());
+        let _stored = self.rcv.on_text(syn.seq + 1, payload, false, max_ranges);
     }
 
     /// The SYN-ACK of such a connection. It takes part in nothing that concerns data.

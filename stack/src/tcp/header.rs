@@ -181,6 +181,9 @@ pub(crate) struct Header {
     pub(crate) urgent: u16,
     /// Not of the TCP header, but it travels with each: how the IP packet was marked, or is to be.
     pub(crate) ip_ecn: IpEcn,
+    /// Nor is this: a device joined what came in from segments of so many bytes (the last may have had fewer); 0 if it
+    /// is one segment.
+    pub(crate) joined_len: u16,
     pub(crate) options: Options,
 }
 
@@ -211,6 +214,23 @@ mod kind {
 }
 
 impl Header {
+    /// How many segments came in under this header, with so many bytes in all.
+    pub(crate) fn segments(&self, payload_len: usize) -> u32 {
+        match usize::from(self.joined_len) {
+            0 => 1,
+            // A frame is at most 64 KiB.
+            joined_len => payload_len.div_ceil(joined_len).max(1) as u32,
+        }
+    }
+
+    /// The bytes in the longest of them.
+    pub(super) fn longest(&self, payload_len: usize) -> usize {
+        match usize::from(self.joined_len) {
+            0 => payload_len,
+            joined_len => payload_len.min(joined_len),
+        }
+    }
+
     /// Parses the header at the front of a segment, and says how long it is. `None` if it is malformed. Unknown
     /// options are skipped; a malformed option ends the list.
     pub(crate) fn parse(segment: &[u8]) -> Option<(Header, usize)> {
@@ -229,6 +249,7 @@ impl Header {
             window: u16::from_be_bytes([w0, w1]),
             urgent: u16::from_be_bytes([u0, u1]),
             ip_ecn: IpEcn::NotEct,
+            joined_len: 0,
             options: Options::parse(options, flags.contains(Flags::SYN)),
         };
         Some((header, header_len))

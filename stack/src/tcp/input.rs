@@ -33,7 +33,7 @@ impl Connection {
             header.window,
             payload.len()
         );
-        self.counters.on_segment();
+        self.counters.on_segments(header.segments(payload.len()));
         let step = if self.is_predicted(ctx.now, header, payload.len()) {
             self.on_predicted(ctx, header, payload)
         } else {
@@ -327,9 +327,10 @@ impl Connection {
         self.rcv.renew_quick_acks(ctx.now, self.rtt.rto(), config.quick_acks);
         let was_in_order = self.rcv.is_in_order();
         let (len, nxt) = (payload.len(), self.rcv.nxt);
-        let stored = self.rcv.on_text(ctx.now, seq, payload, fin, config.max_out_of_order_ranges);
+        self.rcv.note_segment(ctx.now, header.longest(len));
+        let stored = self.rcv.on_text(seq, payload, fin, config.max_out_of_order_ranges);
         self.tune_receiver(ctx, header, len, stored);
-        self.count_data(len, nxt, stored);
+        self.count_data(len, header.segments(len), nxt, stored);
         match stored {
             Stored::InOrder => self.on_in_order(ctx, was_in_order),
             Stored::OutOfOrder | Stored::Duplicate | Stored::Refused | Stored::Full => {

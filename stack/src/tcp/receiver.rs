@@ -303,17 +303,20 @@ impl Receiver {
         }
     }
 
+    /// A segment has come, with data of this length: the longest is taken for the peer's MSS.
+    pub(super) fn note_segment(&mut self, now: Instant, len: usize) {
+        self.last_data_at = now;
+        self.mss = self.mss.max(u16::try_from(len).unwrap_or(u16::MAX)).min(self.announced_mss.max(1));
+    }
+
     /// Takes a segment's data and FIN; what is outside the window is cut off.
     pub(super) fn on_text(
         &mut self,
-        now: Instant,
         mut seq: SeqNumber,
         mut data: Bytes,
         mut fin: bool,
         max_ranges: usize,
     ) -> Stored {
-        self.last_data_at = now;
-        self.mss = self.mss.max(u16::try_from(data.len()).unwrap_or(u16::MAX)).min(self.announced_mss.max(1));
         if seq.before(self.nxt) {
             let old = ((self.nxt - seq) as usize).min(data.len());
             self.note_duplicate(seq, old);

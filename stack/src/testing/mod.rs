@@ -26,6 +26,7 @@
 
 mod build;
 mod decode;
+mod device;
 mod link;
 mod pair;
 mod path;
@@ -37,6 +38,7 @@ pub use build::{
     neighbor_advertisement,
 };
 pub use decode::{describe, describe_packet};
+pub use device::cut;
 pub use link::LinkFaults;
 pub use pair::{Host, Pair, PairConfig, Recorded, Side};
 pub use path::{

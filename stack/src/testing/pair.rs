@@ -10,12 +10,14 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::decode::describe;
+use super::device::cut;
 use super::link::{Link, LinkFaults};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::{Deadline, Event};
 use crate::frame::Frame;
 use crate::network::{AddressState, Cidr, InterfaceConfig, InterfaceId, MacAddr, Medium};
+use crate::offload::Offloads;
 use crate::rng::Rng;
 use crate::socket::{Descriptor, Domain, SocketKind};
 use crate::stack::Stack;
@@ -58,6 +60,8 @@ pub struct PairConfig {
     pub mtu: usize,
     /// An Ethernet link, or one of bare IP packets.
     pub ethernet: bool,
+    /// What the device of the first stack does for it; the link carries what comes out of the device.
+    pub offloads: Offloads,
     /// What the link does to frames in both directions; it begins after the addresses are settled.
     pub faults: LinkFaults,
     /// Whether every frame that is sent is kept for [`Pair::recorded`].
@@ -73,6 +77,7 @@ impl PairConfig {
             b: Config::default(),
             mtu: 1500,
             ethernet: true,
+            offloads: Offloads::NONE,
             faults: LinkFaults::default(),
             record: false,
         }
@@ -147,8 +152,8 @@ impl Pair {
         seed[..8].copy_from_slice(&config.seed.to_le_bytes());
         let mut rng = Rng::new(seed);
         let now = Instant::from_secs(1);
-        let a = host(config.a, &mut rng, now, 1, config.ethernet, config.mtu);
-        let b = host(config.b, &mut rng, now, 2, config.ethernet, config.mtu);
+        let a = host(config.a, &mut rng, now, 1, config.ethernet, config.mtu, config.offloads);
+        let b = host(config.b, &mut rng, now, 2, config.ethernet, config.mtu, Offloads::NONE);
         let quiet = LinkFaults { delay: config.faults.delay, ..LinkFaults::default() };
         let mut link = || Link::new(quiet, Rng::new(seed_of(&mut rng)));
         let mut pair = Pair {
@@ -325,11 +330,12 @@ impl Pair {
             let now = self.now;
             let mut burst = 0;
             while let Some(transmit) = self.host(side).stack.poll_transmit(now) {
-                let frame = transmit.to_frame().bytes;
-                if self.record {
-                    self.recorded.push(Recorded { at: now, from: side, frame: frame.clone() });
+                for frame in cut(self.a.medium, &transmit.to_frame()) {
+                    if self.record {
+                        self.recorded.push(Recorded { at: now, from: side, frame: frame.clone() });
+                    }
+                    self.links[side as usize].send(now, frame);
                 }
-                self.links[side as usize].send(now, frame);
                 burst += 1;
                 assert!(burst < MAX_STEPS_AT_ONE_TIME, "{side:?} sends without end at {now}");
             }
@@ -388,12 +394,21 @@ impl Host {
     }
 }
 
-fn host(config: Config, rng: &mut Rng, now: Instant, number: u8, ethernet: bool, mtu: usize) -> Host {
+fn host(
+    config: Config,
+    rng: &mut Rng,
+    now: Instant,
+    number: u8,
+    ethernet: bool,
+    mtu: usize,
+    offloads: Offloads,
+) -> Host {
     let medium = if ethernet { Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, number])) } else { Medium::Ip };
     let v4 = Ipv4Addr::new(10, 0, 0, number);
     let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(number));
     let interface = InterfaceConfig::new(medium)
         .mtu(mtu)
+        .offloads(offloads)
         .address(Cidr { addr: v4.into(), prefix_len: 24 })
         .address(Cidr { addr: v6.into(), prefix_len: 64 });
     let mut stack = Stack::new(config, seed_of(rng), now);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use portolan::Stats;
 use portolan_tap::addresses::AddressPlan;
 use portolan_tap::services::{Service, Services};
-use portolan_tap::{Isolation, isolate};
+use portolan_tap::{Isolation, Offload, isolate};
 
 use crate::failure::Failure;
 use crate::session::{Session, Settings, kernel_has_ipv6};
@@ -89,8 +89,16 @@ fn conclude(report: &mut Report) -> ExitCode {
 
 fn start(plan: AddressPlan) -> io::Result<(Session, Outcome)> {
     let begin = Instant::now();
-    let settings =
-        Settings { name: None, plan, mac: None, mtu: 1500, pcap: None, impairment: None, isolated: true };
+    let settings = Settings {
+        name: None,
+        plan,
+        mac: None,
+        mtu: 1500,
+        pcap: None,
+        impairment: None,
+        offload: Offload::Auto,
+        isolated: true,
+    };
     let session = Session::start(settings).map_err(|failure| io::Error::other(failure.to_string()))?;
     session.finish_start(Services::all())()?;
     let show = |cidrs: &[portolan::Cidr]| {

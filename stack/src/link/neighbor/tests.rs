@@ -14,7 +14,7 @@ fn ip(last: u8) -> IpAddr {
 fn packet(tag: u8) -> IpPacket {
     let mut payload = Payload::new();
     payload.push(Bytes::copy_from_slice(&[tag]));
-    IpPacket { header: HeaderBuf::new(), payload }
+    IpPacket::new(HeaderBuf::new(), payload)
 }
 
 fn tags(pending: &Pending) -> Vec<u8> {

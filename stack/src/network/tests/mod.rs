@@ -181,6 +181,8 @@ pub(super) fn meta(src: IpAddr, dst: IpAddr) -> IpMeta {
         traffic_class: 0,
         dont_fragment: false,
         iface: None,
+        checksum_at: None,
+        run: None,
     }
 }
 

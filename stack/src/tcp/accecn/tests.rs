@@ -108,7 +108,7 @@ fn a_doubtful_handshake_marks_nothing() {
     assert!(!AccEcn::of_server(IpEcn::NotEct, 0, true).may_mark());
     // §3.2.3.2.2: a SYN-ACK with an option was lost.
     let mut repeated = AccEcn::of_server(IpEcn::NotEct, 1, false);
-    assert_eq!(repeated.on_packet(IpEcn::Ect0, 100, false), AckDemand::Ordinary);
+    assert_eq!(repeated.on_packets(IpEcn::Ect0, 1, 100, false), AckDemand::Ordinary);
     assert_eq!(sent(&mut repeated, 40).options.accecn, None);
 }
 
@@ -129,9 +129,9 @@ fn a_client_whose_first_counter_is_zero_marks_and_heeds_nothing() {
 #[test]
 fn marks_are_counted_and_reported() {
     let mut accurate = settled();
-    assert_eq!(accurate.on_packet(IpEcn::NotEct, 100, false), AckDemand::Ordinary);
+    assert_eq!(accurate.on_packets(IpEcn::NotEct, 1, 100, false), AckDemand::Ordinary);
     assert_eq!(counters(&sent(&mut accurate, 40)), None, "nothing has changed");
-    assert_eq!(accurate.on_packet(IpEcn::Ect0, 1000, false), AckDemand::Ordinary);
+    assert_eq!(accurate.on_packets(IpEcn::Ect0, 1, 1000, false), AckDemand::Ordinary);
     // §3.2.3.3: only what ever changed, and a second time in case the first is lost.
     for _ in 0..2 {
         let header = sent(&mut accurate, 40);
@@ -141,8 +141,8 @@ fn marks_are_counted_and_reported() {
         );
     }
     assert_eq!(counters(&sent(&mut accurate, 40)), None);
-    let _ = accurate.on_packet(IpEcn::Ce, 500, false);
-    let _ = accurate.on_packet(IpEcn::Ce, 0, false);
+    let _ = accurate.on_packets(IpEcn::Ce, 1, 500, false);
+    let _ = accurate.on_packets(IpEcn::Ce, 1, 0, false);
     assert!(accurate.has_news_of_ce());
     let header = sent(&mut accurate, 40);
     assert_eq!(
@@ -151,7 +151,7 @@ fn marks_are_counted_and_reported() {
     );
     assert!(!accurate.has_news_of_ce());
     for _ in 0..3 {
-        let _ = accurate.on_packet(IpEcn::Ce, 0, false);
+        let _ = accurate.on_packets(IpEcn::Ce, 1, 0, false);
     }
     assert_eq!(ace(sent(&mut accurate, 40).flags), 2, "10, of which three bits");
 }
@@ -160,16 +160,16 @@ fn marks_are_counted_and_reported() {
 #[test]
 fn options_shrink_to_the_room() {
     let mut accurate = settled();
-    let _ = accurate.on_packet(IpEcn::Ect0, 10, false);
-    let _ = accurate.on_packet(IpEcn::Ce, 10, false);
+    let _ = accurate.on_packets(IpEcn::Ect0, 1, 10, false);
+    let _ = accurate.on_packets(IpEcn::Ce, 1, 10, false);
     let fields = |accurate: &AccEcn, room| accurate.option(room).map(|option| option.counters().count());
     assert_eq!((fields(&accurate, 12), fields(&accurate, 8), fields(&accurate, 7)), (Some(2), Some(2), None));
     let _ = sent(&mut accurate, 8);
-    let _ = accurate.on_packet(IpEcn::Ect1, 10, false);
+    let _ = accurate.on_packets(IpEcn::Ect1, 1, 10, false);
     assert_eq!((fields(&accurate, 12), fields(&accurate, 8)), (Some(3), None));
     // ECT(1) alone: the other order begins with it.
     let mut accurate = settled();
-    let _ = accurate.on_packet(IpEcn::Ect1, 10, false);
+    let _ = accurate.on_packets(IpEcn::Ect1, 1, 10, false);
     assert_eq!(counters(&sent(&mut accurate, 8)), Some((AccEcnOrder::Ect1First, [11].to_vec())));
 }
 
@@ -177,13 +177,13 @@ fn options_shrink_to_the_room() {
 #[test]
 fn marks_bring_acknowledgements() {
     let mut accurate = settled();
-    assert_eq!(accurate.on_packet(IpEcn::Ce, 100, false), AckDemand::Now, "the change");
+    assert_eq!(accurate.on_packets(IpEcn::Ce, 1, 100, false), AckDemand::Now, "the change");
     let _ = sent(&mut accurate, 40);
-    assert_eq!(accurate.on_packet(IpEcn::Ce, 100, true), AckDemand::Ordinary);
-    assert_eq!(accurate.on_packet(IpEcn::Ce, 100, true), AckDemand::Now, "the second");
+    assert_eq!(accurate.on_packets(IpEcn::Ce, 1, 100, true), AckDemand::Ordinary);
+    assert_eq!(accurate.on_packets(IpEcn::Ce, 1, 100, true), AckDemand::Now, "the second");
     let _ = sent(&mut accurate, 40);
     for demand in [AckDemand::Ordinary, AckDemand::Ordinary, AckDemand::Now] {
-        assert_eq!(accurate.on_packet(IpEcn::Ce, 0, false), demand, "acknowledgements that are marked");
+        assert_eq!(accurate.on_packets(IpEcn::Ce, 1, 0, false), demand, "acknowledgements that are marked");
     }
 }
 
@@ -260,7 +260,7 @@ proptest! {
         for (packets, is_lost) in rounds {
             for ecn in &packets {
                 let ecn = IpEcn::of_traffic_class(*ecn);
-                let _ = receiver.on_packet(ecn, MSS as usize, true);
+                let _ = receiver.on_packets(ecn, 1, MSS as usize, true);
                 marked += u32::from(ecn == IpEcn::Ce);
             }
             unacknowledged += packets.len() as u32;

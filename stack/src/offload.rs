@@ -1,0 +1,84 @@
+//! What a device does in the stack's stead: checksums, and cutting a run of segments into packets.
+//!
+//! ```text
+//!            stack                                    device
+//!   out      one header, up to 64 KiB of payload  ->  cut into packets, headers copied, checksums filled in
+//!   in       one header, up to 64 KiB of payload  <-  joined from packets of one flow, checksums verified
+//! ```
+//!
+//! A TAP device with virtio-net headers does all of it, and mostly by doing nothing: what never leaves the machine is
+//! neither cut nor summed up.
+
+/// What a device does for the frames that are sent to it. What it does not do, the stack does.
+///
+/// What a device may do to frames that come in needs no promise: each [`Frame`](crate::Frame) says what was done to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// It completes the checksums of TCP and UDP.
+    pub checksum: bool,
+    /// It cuts runs of TCP segments over IPv4 (TSO). Only together with `checksum`.
+    pub tcp4: bool,
+    /// It cuts runs of TCP segments over IPv6 (TSO6). Only together with `checksum`.
+    pub tcp6: bool,
+    /// It cuts runs of UDP datagrams, over both families (USO). Only together with `checksum`.
+    pub udp: bool,
+}
+
+impl Offloads {
+    /// The device sends frames as they are.
+    pub const NONE: Offloads = Offloads { checksum: false, tcp4: false, tcp6: false, udp: false };
+    /// The device does all that there is.
+    pub const ALL: Offloads = Offloads { checksum: true, tcp4: true, tcp6: true, udp: true };
+
+    /// Whether it cuts runs of this kind.
+    pub const fn cuts(self, kind: SegmentKind) -> bool {
+        self.checksum
+            && match kind {
+                SegmentKind::TcpV4 => self.tcp4,
+                SegmentKind::TcpV6 => self.tcp6,
+                SegmentKind::Udp => self.udp,
+            }
+    }
+}
+
+/// A checksum that is still to be computed: over everything from `start` on, into the two bytes at `offset` behind it.
+/// Until then these hold the sum of the pseudo-header, so that nobody has to know the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartialChecksum {
+    /// Where the transport header begins, in bytes from the start of the frame.
+    pub start: u16,
+    /// Where in the transport header the checksum stands: 16 in TCP's, 6 in UDP's.
+    pub offset: u16,
+}
+
+/// What is known of the transport checksum of a frame that came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChecksumState {
+    /// Nothing: the stack verifies it.
+    #[default]
+    Unknown,
+    /// The device has verified it.
+    Verified,
+    /// It was never computed, as the frame was on no wire that could have damaged it.
+    Partial(PartialChecksum),
+}
+
+/// How a run of segments is cut, or was joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segments {
+    /// Of which protocol they are.
+    pub kind: SegmentKind,
+    /// The payload of each but the last, which may have less: 1 to 65,535 bytes.
+    pub len: u16,
+}
+
+/// Which protocol's segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentKind {
+    /// TCP over IPv4.
+    TcpV4,
+    /// TCP over IPv6.
+    TcpV6,
+    /// UDP datagrams, over either.
+    Udp,
+}

@@ -1,0 +1,286 @@
+//! Devices that cut runs, join segments and compute checksums: on the wire nobody can tell, and every byte arrives.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use portolan::testing::{LinkFaults, Pair, PairConfig, Recorded};
+use portolan::{
+    Config, Descriptor, Domain, Ecn, Error, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium,
+    Offloads, SegmentKind, Shutdown, SocketKind, Stack,
+};
+use portolan_runtime::device::Impairable;
+use portolan_tests::pattern::Pattern;
+use portolan_tests::{check_frames, data};
+
+const CHECKSUM: Offloads = Offloads { checksum: true, ..Offloads::NONE };
+const TCP4: Offloads = Offloads { tcp4: true, ..CHECKSUM };
+const TCP6: Offloads = Offloads { tcp6: true, ..CHECKSUM };
+
+/// What one transfer from A to B puts on the wire.
+fn wire(offloads: Offloads, domain: Domain, ethernet: bool, loss: f64) -> (Medium, Vec<Recorded>, u64) {
+    let faults = LinkFaults { loss, ..LinkFaults::default() };
+    let config = PairConfig { ethernet, offloads, faults, record: true, ..PairConfig::seeded(7) };
+    let mut pair = Pair::new(config);
+    let (a, b) = pair.connected_streams(domain);
+    for size in [1, 1448, 1449, 2 * 1448, 14_481, 100_003, 400_000] {
+        let sent = data(size as u64, size);
+        let mut left = &sent[..];
+        let mut received = Vec::new();
+        let is_through = pair.drive(Duration::from_secs(600), |pair| {
+            let now = pair.now();
+            while let Ok(taken @ 1..) = pair.a.stack.send(now, a, left) {
+                left = &left[taken..];
+            }
+            while let Ok(bytes) = pair.b.stack.recv_bytes(now, b, usize::MAX) {
+                received.extend_from_slice(&bytes);
+            }
+            received.len() == size
+        });
+        assert!(is_through && received == sent, "{size} bytes over {domain:?}");
+    }
+    let now = pair.now();
+    pair.a.stack.send(now, a, &data(9, 5001)).unwrap();
+    pair.a.stack.shutdown(now, a, Shutdown::Write).unwrap();
+    pair.run_for(Duration::from_secs(60));
+    let frames_out = pair.a.stack.stats().frames_out;
+    (pair.a.medium, pair.recorded(), frames_out)
+}
+
+#[test]
+fn what_a_device_cuts_is_what_the_stack_would_have_cut() {
+    for domain in [Domain::V4, Domain::V6] {
+        for (ethernet, loss) in [(true, 0.0), (true, 0.03), (false, 0.0)] {
+            let (medium, plain, frames) = wire(Offloads::NONE, domain, ethernet, loss);
+            for offloads in [CHECKSUM, TCP4, TCP6, Offloads::ALL] {
+                let (_, cut, cut_frames) = wire(offloads, domain, ethernet, loss);
+                if let Err(error) = check_frames(medium, 1500, &cut) {
+                    panic!("{error}");
+                }
+                let differs = plain.iter().zip(&cut).position(|(plain, cut)| plain != cut);
+                assert_eq!(differs, None, "{domain:?}, {offloads:?}, loss {loss}");
+                assert_eq!(plain.len(), cut.len());
+                let kind = if domain == Domain::V4 { SegmentKind::TcpV4 } else { SegmentKind::TcpV6 };
+                assert_eq!(2 * cut_frames < frames, offloads.cuts(kind), "{cut_frames} of {frames}");
+            }
+        }
+    }
+}
+
+/// Two stacks joined as by a TAP device: what one leaves undone, the other does not miss.
+struct Joined {
+    hosts: [(Stack, InterfaceId); 2],
+    under_way: [VecDeque<(Instant, Frame)>; 2],
+    now: Instant,
+    loss_percent: u64,
+    dice: u64,
+    lost: usize,
+    /// What this side sends is marked now and then, and kept in `sent`.
+    ecn: Option<usize>,
+    sent: Vec<Frame>,
+}
+
+const DELAY: Duration = Duration::from_micros(50);
+
+fn addr(domain: Domain, number: u8) -> IpAddr {
+    match domain {
+        Domain::V4 => IpAddr::from([10, 0, 0, number]),
+        Domain::V6 => format!("fd00::{number}").parse().unwrap(),
+    }
+}
+
+impl Joined {
+    fn new(offloads: [Offloads; 2], mtus: [usize; 2], loss_percent: u64) -> Joined {
+        let now = Instant::from_secs(1);
+        let hosts = [0, 1].map(|index| {
+            let mut config = Config::default();
+            config.neighbor.duplicate_address_probes = 0;
+            config.tcp.ecn = Ecn::Request;
+            let number = index as u8 + 1;
+            let mut stack = Stack::new(config, [number; 32], now);
+            let interface = InterfaceConfig::new(Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, number])))
+                .mtu(mtus[index])
+                .offloads(offloads[index])
+                .address(format!("10.0.0.{number}/24").parse().unwrap())
+                .address(format!("fd00::{number}/64").parse().unwrap());
+            let iface = stack.add_interface(now, interface).unwrap();
+            (stack, iface)
+        });
+        Joined {
+            hosts,
+            under_way: Default::default(),
+            now,
+            loss_percent,
+            dice: 1,
+            lost: 0,
+            ecn: None,
+            sent: Vec::new(),
+        }
+    }
+
+    fn stack(&mut self, side: usize) -> &mut Stack {
+        &mut self.hosts[side].0
+    }
+
+    fn is_lost(&mut self) -> bool {
+        // Knuth's MMIX generator; only its upper half is any good.
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.dice >> 33) % 100 < self.loss_percent
+    }
+
+    /// Until `step` says that it is done.
+    fn drive(&mut self, mut step: impl FnMut(&mut Joined) -> bool) {
+        let end = self.now + Duration::from_secs(600);
+        loop {
+            let is_done = step(self);
+            for side in [0, 1] {
+                while let Some(transmit) = self.hosts[side].0.poll_transmit(self.now) {
+                    if self.is_lost() {
+                        self.lost += 1;
+                        continue;
+                    }
+                    let arrives_at = self.now + DELAY;
+                    let mut frame = transmit.to_frame();
+                    if self.ecn == Some(side) {
+                        let is_run = frame.segments.is_some();
+                        if is_run && self.sent.iter().filter(|sent| sent.segments.is_some()).count() % 10 == 9
+                        {
+                            frame = frame.with_congestion_experienced().expect("data may be marked");
+                        }
+                        self.sent.push(frame.clone());
+                    }
+                    self.under_way[1 - side].push_back((arrives_at, frame));
+                }
+                while self.hosts[side].0.poll_event().is_some() {}
+            }
+            if is_done {
+                return;
+            }
+            let arrivals = self.under_way.iter().filter_map(|queue| Some(queue.front()?.0));
+            let timers = self.hosts.iter().filter_map(|(stack, _)| Some(stack.poll_timeout()?.at));
+            let next = arrivals.chain(timers).min().expect("something is to happen");
+            self.now = self.now.max(next);
+            assert!(self.now < end, "{:?}", self.hosts[0].0.stats());
+            for side in [0, 1] {
+                while self.under_way[side].front().is_some_and(|(at, _)| *at <= self.now) {
+                    let (_, frame) = self.under_way[side].pop_front().unwrap();
+                    let (stack, iface) = &mut self.hosts[side];
+                    stack.handle_frame(self.now, *iface, frame);
+                }
+                self.hosts[side].0.handle_timeout(self.now);
+            }
+        }
+    }
+
+    /// A connection from 0 to 1.
+    fn connect(&mut self, domain: Domain) -> (Descriptor, Descriptor) {
+        let now = self.now;
+        let to = SocketAddr::new(addr(domain, 2), 80);
+        let server = self.stack(1);
+        let listener = server.socket(domain, SocketKind::Stream).unwrap();
+        server.bind(listener, to).unwrap();
+        server.listen(listener, 8).unwrap();
+        let client = self.stack(0).socket(domain, SocketKind::Stream).unwrap();
+        assert_eq!(self.stack(0).connect(now, client, to), Err(Error::InProgress));
+        let mut accepted = None;
+        self.drive(|joined| {
+            accepted = accepted.or_else(|| Some(joined.stack(1).accept(listener).ok()?.0));
+            accepted.is_some() && joined.stack(0).readiness(client).unwrap().writable
+        });
+        (client, accepted.unwrap())
+    }
+
+    /// So many bytes from `from` to the other side, in writes of these sizes, checked byte by byte.
+    fn transfer(&mut self, from: usize, ends: (Descriptor, Descriptor), total: usize, sizes: &[usize]) {
+        let (sender, receiver) = if from == 0 { ends } else { (ends.1, ends.0) };
+        let (mut to_send, mut to_check) = (Pattern::new(total as u64), Pattern::new(total as u64));
+        let (mut sent, mut received, mut turn) = (0, 0, 0);
+        let mut waiting: Vec<u8> = Vec::new();
+        self.drive(|joined| {
+            let now = joined.now;
+            loop {
+                if waiting.is_empty() && sent < total {
+                    waiting = to_send.take(sizes[turn % sizes.len()].min(total - sent));
+                    sent += waiting.len();
+                    turn += 1;
+                }
+                match joined.stack(from).send(now, sender, &waiting) {
+                    Ok(taken @ 1..) => drop(waiting.drain(..taken)),
+                    _ => break,
+                }
+            }
+            while let Ok(bytes) = joined.stack(1 - from).recv_bytes(now, receiver, usize::MAX) {
+                to_check.check(&bytes);
+                received += bytes.len();
+            }
+            received == total
+        });
+    }
+}
+
+#[test]
+fn every_byte_arrives_whatever_both_devices_do() {
+    let all = [Offloads::NONE, CHECKSUM, TCP4, TCP6, Offloads::ALL];
+    for domain in [Domain::V4, Domain::V6] {
+        for (ours, theirs) in all.iter().flat_map(|&ours| all.map(|theirs| (ours, theirs))) {
+            let mut joined = Joined::new([ours, theirs], [1500, 1500], 0);
+            let ends = joined.connect(domain);
+            for from in [0, 1] {
+                joined.transfer(from, ends, 300_000, &[1, 1447, 1448, 1449, 65_535, 3]);
+                joined.transfer(from, ends, 1_000_000, &[100_000]);
+            }
+            for side in [0, 1] {
+                let stats = joined.stack(side).stats();
+                assert_eq!(stats.tcp_retransmits, 0, "{domain:?} {ours:?} {theirs:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whole_runs_are_lost_and_come_again() {
+    for domain in [Domain::V4, Domain::V6] {
+        for (loss, total) in [(1, 4_000_000), (5, 1_000_000), (20, 200_000)] {
+            let mut joined = Joined::new([Offloads::ALL; 2], [1500, 1500], loss);
+            let ends = joined.connect(domain);
+            joined.transfer(0, ends, total, &[65_535, 1, 20_000]);
+            joined.transfer(1, ends, total, &[777]);
+            assert!(joined.lost > 0);
+        }
+    }
+}
+
+/// The peer's MSS is smaller than ours, so that runs are cut into smaller segments than the link would take.
+#[test]
+fn a_run_is_cut_as_the_peer_announced() {
+    for (mtus, mss) in [([1500, 1280], 1228), ([9000, 1500], 1448), ([65_521, 65_521], 0)] {
+        let mut joined = Joined::new([Offloads::ALL; 2], mtus, 0);
+        let ends = joined.connect(Domain::V4);
+        joined.transfer(0, ends, 500_000, &[500_000]);
+        joined.transfer(1, ends, 500_000, &[500_000]);
+        let now = joined.now;
+        let info = joined.stack(0).info(now, ends.0).unwrap();
+        if mss > 0 {
+            assert_eq!(info.snd_mss, mss);
+        }
+        // Segments, not frames, are what is counted.
+        let least = 500_000 / info.snd_mss;
+        assert!(info.data_segs_out >= least && info.data_segs_in >= least, "{info:?}");
+    }
+}
+
+/// RFC 3168 §6.1.2: CWR is in one segment. A device would put it on the first of a run, so it goes alone.
+#[test]
+fn a_run_never_has_cwr() {
+    let mut joined = Joined::new([Offloads::ALL; 2], [1500, 1500], 0);
+    joined.ecn = Some(0);
+    let ends = joined.connect(Domain::V4);
+    joined.transfer(0, ends, 5_000_000, &[500_000]);
+    let (cwr_frames, runs) = joined.sent.iter().fold((0, 0), |(cwr, runs), frame| {
+        // An ARP message ends before it.
+        let has_cwr = frame.bytes.get(14 + 20 + 13).is_some_and(|flags| flags & 0x80 != 0);
+        assert!(!(has_cwr && frame.segments.is_some()), "a run with CWR");
+        (cwr + u32::from(has_cwr), runs + u32::from(frame.segments.is_some()))
+    });
+    assert!(cwr_frames > 3 && runs > 20, "{cwr_frames} {runs}");
+}
