@@ -175,18 +175,7 @@ impl Socket {
             return Ok(0);
         }
         let (d, len) = (self.descriptor, buf.len());
-        let slices = match self.call_blocking(Interest::Read, |core, now| {
-            if core.stack.is_below_low_water(d, len)? {
-                return Err(portolan::Error::WouldBlock);
-            }
-            take_slices(core, now, d, len)
-        }) {
-            // No more will come in time, or it is not worth waiting for: what there is.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.shared.call(|core, now, _| take_slices(core, now, d, len))?.map_err(to_io_error)?
-            }
-            slices => slices?,
-        };
+        let slices = self.receive(len, |core, now| take_slices(core, now, d, len))?;
         let mut filled = 0;
         for slice in slices {
             // `take_slices` takes at most `buf.len()` bytes together.
@@ -194,6 +183,39 @@ impl Socket {
             filled += slice.len();
         }
         Ok(filled)
+    }
+
+    /// One slice of a stream's receive queue.
+    pub(crate) fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
+        if max == 0 {
+            return Ok(Bytes::new());
+        }
+        let d = self.descriptor;
+        self.receive(max, |core, now| {
+            take_deferred_error(core, d)?;
+            core.stack.recv_bytes(now, d, max)
+        })
+    }
+
+    /// Does `take` as soon as there is what a read of `len` bytes waits for (SO_RCVLOWAT). When no more comes in time,
+    /// or is not worth waiting for, it takes what there is.
+    fn receive<R>(
+        &self,
+        len: usize,
+        mut take: impl FnMut(&mut Core, Instant) -> portolan::Result<R>,
+    ) -> io::Result<R> {
+        let waited = self.call_blocking(Interest::Read, |core, now| {
+            if core.stack.is_below_low_water(self.descriptor, len)? {
+                return Err(portolan::Error::WouldBlock);
+            }
+            take(core, now)
+        });
+        match waited {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.shared.call(|core, now, _| take(core, now))?.map_err(to_io_error)
+            }
+            taken => taken,
+        }
     }
 
     /// Sends on a stream or to a datagram socket's peer: fills a slice before it takes the lock.
@@ -206,8 +228,8 @@ impl Socket {
     }
 
     /// Takes everything, however small the send buffer is, unless the socket is nonblocking, its patience ends or the
-    /// connection does: it was copied once, and is not copied again for what did not fit at first.
-    fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
+    /// connection does: what `write` has copied once is not copied again for what did not fit at first.
+    pub(crate) fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
         let len = bytes.len();
         let sent = self.call_blocking(Interest::Write, |core, now| {
             take_deferred_error(core, self.descriptor)?;
@@ -273,7 +295,10 @@ impl Socket {
     }
 
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
-        let bytes = Bytes::copy_from_slice(data);
+        self.send_bytes_to(Bytes::copy_from_slice(data), addr)
+    }
+
+    pub(crate) fn send_bytes_to(&self, bytes: Bytes, addr: SocketAddr) -> io::Result<usize> {
         self.call_blocking(Interest::Write, |core, now| {
             core.stack.send_bytes_to(now, self.descriptor, bytes.clone(), addr)
         })

@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use portolan::{SocketKind, SocketOption, TcpInfo};
 
 use crate::Handle;
@@ -212,6 +213,26 @@ impl TcpStream {
     /// As `read`, and leaves the data there.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.peek(buf)
+    }
+
+    /// As `read`, without a copy: waits, and takes the next slice of what was received, at most `max` bytes; an empty one
+    /// is the end of the stream.
+    ///
+    /// A slice is what arrived in one frame, or a part of it, so it may be shorter than what could be read; and it holds
+    /// the buffer of that frame in memory. The read time-out, [`set_nonblocking`](TcpStream::set_nonblocking) and
+    /// SO_RCVLOWAT mean what they mean for `read`.
+    pub fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
+        self.socket.recv_bytes(max)
+    }
+
+    /// As `write`, without a copy: the stream shares the bytes until the peer has acknowledged them. Returns how many it
+    /// took.
+    ///
+    /// It waits until the send buffer has taken all of them, as `send` does on a blocking socket of Linux. Fewer are
+    /// taken only when the stream is nonblocking, its write time-out passes, or the connection ends; what ended it is
+    /// told by the next call.
+    pub fn send_bytes(&self, bytes: Bytes) -> io::Result<usize> {
+        self.socket.write_bytes(bytes)
     }
 
     /// Whether calls return `WouldBlock` instead of waiting. Shared by all clones.

@@ -56,6 +56,11 @@ impl UdpSocket {
         self.socket.send_to(data, addr.into())
     }
 
+    /// As [`send_to`](UdpSocket::send_to), without a copy.
+    pub fn send_bytes_to(&self, bytes: Bytes, addr: impl Into<SocketAddr>) -> io::Result<usize> {
+        self.socket.send_bytes_to(bytes, addr.into())
+    }
+
     /// Fixes the peer: `send` goes there and `recv` takes only what comes from there.
     pub fn connect(&self, addr: impl Into<SocketAddr>) -> io::Result<()> {
         let addr = addr.into();

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{addr, pair, pattern, within_time};
 use portolan_runtime::{EchoSocket, UdpSocket};
 
@@ -27,6 +28,22 @@ fn datagrams_go_there_and_back_whole_or_in_fragments() {
             assert_eq!(near.recv_from(&mut buf).unwrap(), (len, addr(1, 7)));
         }
         assert_eq!(near.send_to(&vec![0; 65_508], addr(1, 7)).unwrap_err().raw_os_error(), Some(90));
+    });
+}
+
+#[test]
+fn datagrams_are_lent_in_both_directions() {
+    within_time(|| {
+        let (server, client) = pair();
+        let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
+        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        for len in [0, 1, 1472, 20_000] {
+            let data = Bytes::from(pattern(len, 2));
+            assert_eq!(near.send_bytes_to(data.clone(), addr(1, 7)).unwrap(), len);
+            let (received, sender) = far.recv_bytes_from().unwrap();
+            assert!(received == data);
+            assert_eq!(sender, near.local_addr().map(|local| addr(2, local.port())).unwrap());
+        }
     });
 }
 

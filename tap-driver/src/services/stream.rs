@@ -2,29 +2,63 @@
 
 use std::io::{self, Read, Write};
 
-use super::pattern::CharacterGenerator;
+use bytes::{Buf, Bytes};
+use portolan_runtime::TcpStream;
+
+use super::pattern::whole_periods;
 
 /// What is read or written at once.
 const BUFFER_BYTES: usize = 16 << 10;
+
+/// A stream that lends what it received.
+pub trait LendingRead {
+    /// Waits for at most `max` bytes; none is the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Read::read`].
+    fn recv_bytes(&mut self, max: usize) -> io::Result<Bytes>;
+}
+
+/// A stream that sends what it is lent.
+pub trait LendingWrite {
+    /// Sends at least some of it; how many bytes it took.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Write::write`].
+    fn send_bytes(&mut self, bytes: Bytes) -> io::Result<usize>;
+}
+
+impl LendingRead for &TcpStream {
+    fn recv_bytes(&mut self, max: usize) -> io::Result<Bytes> {
+        TcpStream::recv_bytes(self, max)
+    }
+}
+
+impl LendingWrite for &TcpStream {
+    fn send_bytes(&mut self, bytes: Bytes) -> io::Result<usize> {
+        TcpStream::send_bytes(self, bytes)
+    }
+}
 
 /// RFC 862: everything comes back, until the peer closes its half. Returns the number of bytes.
 pub fn echo(mut stream: impl Read + Write) -> io::Result<u64> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut total = 0;
     loop {
-        let len = read_some(&mut stream, &mut buffer)?;
+        let len = retry(|| stream.read(&mut buffer))?;
         let Some(data) = buffer.get(..len).filter(|data| !data.is_empty()) else { return Ok(total) };
         stream.write_all(data)?;
         total += len as u64;
     }
 }
 
-/// RFC 863: everything is thrown away, until the peer closes its half. Returns the number of bytes.
-pub fn discard(mut stream: impl Read) -> io::Result<u64> {
-    let mut buffer = vec![0; BUFFER_BYTES];
+/// RFC 863: everything is thrown away, until the peer closes its half; it is not even copied. Returns the number of bytes.
+pub fn discard(mut stream: impl LendingRead) -> io::Result<u64> {
     let mut total = 0;
     loop {
-        match read_some(&mut stream, &mut buffer)? {
+        match retry(|| stream.recv_bytes(usize::MAX))?.len() {
             0 => return Ok(total),
             len => total += len as u64,
         }
@@ -36,19 +70,22 @@ pub fn daytime(mut stream: impl Write, line: &str) -> io::Result<()> {
     stream.write_all(line.as_bytes())
 }
 
-/// RFC 864: lines of printing characters, as fast as the peer reads them, until it closes the connection.
-pub fn chargen(mut stream: impl Write) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let mut generator = CharacterGenerator::new();
+/// RFC 864: lines of printing characters, as fast as the peer reads them, until it closes the connection. All
+/// connections send the same bytes of memory.
+pub fn chargen(mut stream: impl LendingWrite) -> io::Result<()> {
+    let periods = whole_periods();
     loop {
-        generator.fill(&mut buffer);
-        stream.write_all(&buffer)?;
+        let mut left = periods.clone();
+        while left.has_remaining() {
+            let len = retry(|| stream.send_bytes(left.clone()))?;
+            left.advance(len);
+        }
     }
 }
 
-fn read_some(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
-        match stream.read(buffer) {
+        match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
@@ -58,6 +95,7 @@ fn read_some(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services::CharacterGenerator;
     use crate::services::testing::Script;
 
     #[test]
@@ -73,14 +111,21 @@ mod tests {
         let mut script = Script::new(&[7; 50_000]).pieces(333);
         assert_eq!(discard(&mut script).expect("an end in order"), 50_000);
         assert!(script.written.is_empty());
+        let error =
+            discard(Script::new(&[7; 100]).fails_at_end(io::ErrorKind::TimedOut)).expect_err("a time-out");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]
     fn chargen_goes_on_until_the_peer_is_gone() {
-        let mut script = Script::new(&[]).write_limit(200_000);
+        // More than is lent at once, in pieces that end nowhere in particular.
+        let mut script = Script::new(&[]).pieces(7777).write_limit(1_000_000);
         let error = chargen(&mut script).expect_err("the peer is gone");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(script.written.len(), 200_000);
+        assert_eq!(script.written.len(), 1_000_000);
+        let mut expected = vec![0; 1_000_000];
+        CharacterGenerator::new().fill(&mut expected);
+        assert!(script.written == expected, "the pattern goes on where a buffer ends");
         for (index, line) in script.written.chunks_exact(74).enumerate() {
             assert_eq!(line.get(72..), Some(&b"\r\n"[..]), "line {index}");
         }

@@ -2,6 +2,10 @@
 
 use std::io::{self, Read, Write};
 
+use bytes::Bytes;
+
+use super::stream::{LendingRead, LendingWrite};
+
 /// Gives what is in the script, a piece at a time, then the end (or a time-out); keeps what is written.
 pub(crate) struct Script {
     input: io::Cursor<Vec<u8>>,
@@ -64,5 +68,26 @@ impl Write for Script {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl LendingRead for Script {
+    fn recv_bytes(&mut self, max: usize) -> io::Result<Bytes> {
+        let mut buffer = vec![0; max.min(self.piece).min(1 << 16)];
+        let len = self.read(&mut buffer)?;
+        buffer.truncate(len);
+        Ok(buffer.into())
+    }
+}
+
+impl LendingRead for &mut Script {
+    fn recv_bytes(&mut self, max: usize) -> io::Result<Bytes> {
+        (**self).recv_bytes(max)
+    }
+}
+
+impl LendingWrite for &mut Script {
+    fn send_bytes(&mut self, bytes: Bytes) -> io::Result<usize> {
+        self.write(&bytes)
     }
 }

@@ -1,0 +1,238 @@
+//! `send_bytes` and `recv_bytes`: streams whose data is lent, not copied.
+
+mod common;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use common::{addr, connection, pair, pattern, start, within_time};
+use portolan::{Frame, Medium, Transmit};
+use portolan_runtime::device::{Device, MemoryDevice, Room, memory_pair};
+use portolan_runtime::{Sent, TcpListener, TcpStream};
+
+/// Takes everything to the end of the stream, at most `max` bytes at once.
+fn recv_all(stream: &TcpStream, max: usize) -> Vec<u8> {
+    let mut received = Vec::new();
+    loop {
+        let slice = stream.recv_bytes(max).unwrap();
+        assert!(slice.len() <= max);
+        if slice.is_empty() {
+            return received;
+        }
+        received.extend_from_slice(&slice);
+    }
+}
+
+#[test]
+fn what_is_lent_arrives_whole() {
+    within_time(|| {
+        let (server, client) = pair();
+        for (len, max) in
+            [(1, 1), (511, 7), (512, 100), (1460, 1 << 20), (3_000_000, 1000), (9_000_000, usize::MAX)]
+        {
+            let (far, near) = connection(&server, &client);
+            let data = Bytes::from(pattern(len, 1));
+            let sending = std::thread::spawn({
+                let data = data.clone();
+                move || {
+                    // More than any send buffer holds at first, and it takes all of it.
+                    assert_eq!(near.send_bytes(data).unwrap(), len);
+                    near.shutdown(Shutdown::Write).unwrap();
+                    near
+                }
+            });
+            assert!(recv_all(&far, max) == data, "{len} by {max}");
+            sending.join().unwrap();
+            // It stays at the end.
+            assert!(far.recv_bytes(max).unwrap().is_empty());
+        }
+    });
+}
+
+#[test]
+fn nothing_is_sent_and_received_at_once() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (far, near) = connection(&server, &client);
+        assert_eq!(near.send_bytes(Bytes::new()).unwrap(), 0);
+        assert!(far.recv_bytes(0).unwrap().is_empty());
+        near.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(near.send_bytes(Bytes::from_static(b"x")).unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn lending_mixes_with_copying() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, mut near) = connection(&server, &client);
+        near.write_all(b"one ").unwrap();
+        near.send_bytes(Bytes::from_static(b"two ")).unwrap();
+        near.write_all(b"three").unwrap();
+        let mut received = vec![0; 3];
+        far.read_exact(&mut received).unwrap();
+        while received.len() < 13 {
+            received.extend_from_slice(&far.recv_bytes(2).unwrap());
+        }
+        assert_eq!(received, b"one two three");
+    });
+}
+
+#[test]
+fn time_outs_nonblocking_and_the_low_water_mark_are_those_of_read() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (far, near) = connection(&server, &client);
+        far.set_nonblocking(true).unwrap();
+        assert_eq!(far.recv_bytes(10).unwrap_err().kind(), ErrorKind::WouldBlock);
+        far.set_nonblocking(false).unwrap();
+        let patience = Duration::from_millis(60);
+        far.set_read_timeout(Some(patience)).unwrap();
+        let begin = Instant::now();
+        assert_eq!(far.recv_bytes(10).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(begin.elapsed() >= patience);
+        // It waits for the mark, and when that is not reached in time it takes what there is.
+        far.set_receive_low_water(20).unwrap();
+        near.send_bytes(Bytes::from_static(b"little")).unwrap();
+        let begin = Instant::now();
+        assert_eq!(far.recv_bytes(100).unwrap(), &b"little"[..]);
+        assert!(begin.elapsed() >= patience);
+
+        // A sender whose peer does not read.
+        near.set_write_timeout(Some(patience)).unwrap();
+        let mut data = Bytes::from(pattern(40_000_000, 3));
+        let begin = Instant::now();
+        let mut sent = near.send_bytes(data.clone()).unwrap();
+        assert!(begin.elapsed() >= patience);
+        assert!(sent > 0 && sent < data.len(), "both buffers together are smaller");
+        near.set_nonblocking(true).unwrap();
+        loop {
+            match near.send_bytes(data.slice(sent..)) {
+                Ok(count) => sent += count,
+                Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+        near.shutdown(Shutdown::Write).unwrap();
+        data.truncate(sent);
+        far.set_receive_low_water(1).unwrap();
+        far.set_read_timeout(None).unwrap();
+        assert!(recv_all(&far, usize::MAX) == data);
+    });
+}
+
+#[test]
+fn an_error_behind_data_is_told_by_the_next_call() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, near) = connection(&server, &client);
+        // Unread data at the far end makes its close a reset.
+        near.send_bytes(Bytes::from_static(b"never read")).unwrap();
+        far.peek(&mut [0; 1]).unwrap();
+        far.write_all(b"x").unwrap();
+        drop(far);
+        let mut received = Vec::new();
+        let error = loop {
+            match near.recv_bytes(100) {
+                Ok(slice) => received.extend_from_slice(&slice),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert!(received.is_empty() || received == b"x");
+        assert!(near.send_bytes(Bytes::from_static(b"x")).is_err());
+    });
+}
+
+/// Where payload lies in memory: what a device was given, and what it brought.
+#[derive(Debug, Default)]
+struct Places {
+    sent: Vec<(usize, usize)>,
+    received: Vec<Bytes>,
+}
+
+/// A device that notes where payload lies.
+struct Noting {
+    device: MemoryDevice,
+    places: Arc<Mutex<Places>>,
+}
+
+impl Device for Noting {
+    fn name(&self) -> &str {
+        self.device.name()
+    }
+    fn medium(&self) -> Medium {
+        self.device.medium()
+    }
+    fn mtu(&self) -> usize {
+        self.device.mtu()
+    }
+    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+        let slices = transmit.payload().iter().map(|slice| (slice.as_ptr() as usize, slice.len()));
+        self.places.lock().unwrap().sent.extend(slices);
+        self.device.send(transmit)
+    }
+    fn recv(&mut self) -> io::Result<Option<Frame>> {
+        let frame = self.device.recv()?;
+        // The clone keeps the memory, so that no other data can come to lie there.
+        self.places.lock().unwrap().received.extend(frame.iter().map(|frame| frame.bytes.clone()));
+        Ok(frame)
+    }
+    fn receive_fd(&self) -> BorrowedFd<'_> {
+        self.device.receive_fd()
+    }
+    fn room(&self) -> Room<'_> {
+        self.device.room()
+    }
+}
+
+#[test]
+fn payload_is_copied_neither_on_its_way_out_nor_on_its_way_in() {
+    within_time(|| {
+        let (a, b) = memory_pair().unwrap();
+        let [sender, receiver] = [(); 2].map(|()| Arc::new(Mutex::new(Places::default())));
+        let server = start(1, Noting { device: a, places: receiver.clone() });
+        let client = start(2, Noting { device: b, places: sender.clone() });
+        let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
+        let near = TcpStream::connect(&client, addr(1, 7)).unwrap();
+        let (far, _) = listener.accept().unwrap();
+
+        let data = Bytes::from(pattern(200_000, 4));
+        let sending = std::thread::spawn({
+            let data = data.clone();
+            move || {
+                near.send_bytes(data).unwrap();
+                near.shutdown(Shutdown::Write).unwrap();
+                near
+            }
+        });
+        let is_within = |outer: &[u8], start: usize, len: usize| {
+            let range = outer.as_ptr_range();
+            start >= range.start as usize && start + len <= range.end as usize
+        };
+        let mut left = data.clone();
+        loop {
+            let slice = far.recv_bytes(usize::MAX).unwrap();
+            if slice.is_empty() {
+                break;
+            }
+            assert!(left.starts_with(&slice));
+            left.advance(slice.len());
+            // Only what is small is copied, so that a few bytes do not hold a frame.
+            if slice.len() >= 512 {
+                let places = receiver.lock().unwrap();
+                let start = slice.as_ptr() as usize;
+                assert!(places.received.iter().any(|frame| is_within(frame, start, slice.len())));
+            }
+        }
+        assert!(left.is_empty());
+        sending.join().unwrap();
+        let places = sender.lock().unwrap();
+        assert!(places.sent.iter().all(|&(start, len)| is_within(&data, start, len)));
+        // More if something was sent again.
+        assert!(places.sent.iter().map(|(_, len)| len).sum::<usize>() >= data.len());
+    });
+}
