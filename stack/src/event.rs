@@ -20,6 +20,22 @@ pub struct Readiness {
     pub urgent: bool,
 }
 
+impl Readiness {
+    /// Those that [`bits`](Readiness::bits) may have.
+    pub(crate) const ALL_BITS: u8 = 0b11_1111;
+
+    /// A bit for each. Asked for after every segment: without branches.
+    pub(crate) fn bits(self) -> u8 {
+        let Readiness { readable, writable, peer_closed, hung_up, error, urgent } = self;
+        u8::from(readable)
+            | u8::from(writable) << 1
+            | u8::from(peer_closed) << 2
+            | u8::from(hung_up) << 3
+            | u8::from(error) << 4
+            | u8::from(urgent) << 5
+    }
+}
+
 /// Something happened to a descriptor: the readiness that it has now.
 ///
 /// Events are edges: one is queued when something new happens (data arrived, room was made, a connection was

@@ -353,7 +353,7 @@ impl Stack {
 impl Sockets {
     fn bind(&mut self, ctx: &mut Ctx<'_>, network: &Network, id: SocketId, addr: SocketAddr) -> Result<()> {
         let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
-        if socket.bound.is_some() || !matches!(socket.role, Role::Idle | Role::Datagram(_)) {
+        if socket.bound().is_some() || !matches!(socket.role, Role::Idle | Role::Datagram(_)) {
             return Err(Error::InvalidArgument);
         }
         let (endpoint, scope) = socket.accept_addr(addr)?;
@@ -403,7 +403,7 @@ impl Sockets {
             SocketKind::Echo => self.echo_bound.insert(addr, port, id, reuse_port),
         }
         if let Some(socket) = self.slots.get_mut(id) {
-            socket.bound = Some(Bound { addr, port, scope });
+            socket.set_bound(Bound { addr, port, scope });
         }
         Ok(())
     }
@@ -424,7 +424,7 @@ impl Sockets {
         option: SocketOption,
     ) -> Result<()> {
         let (id, socket) = self.socket_mut(d)?;
-        let is_bound = socket.bound.is_some() || matches!(socket.role, Role::Stream(_));
+        let is_bound = socket.bound().is_some() || matches!(socket.role, Role::Stream(_));
         if is_bound && matches!(option, SocketOption::V6Only(_)) {
             return Err(Error::InvalidArgument);
         }
@@ -438,7 +438,7 @@ impl Sockets {
         socket.options.set(ctx.config, option)?;
         let settings = socket.options.tcp_settings();
         let (reuse_addr, reuse_port) = (socket.options.reuse_addr, socket.options.reuse_port);
-        let (kind, bound) = (socket.kind, socket.bound);
+        let (kind, bound) = (socket.kind, socket.bound());
         if let Role::Stream(stream) = &mut socket.role {
             stream.connection.set_settings(ctx, settings);
             self.settle_stream(ctx, network, id);

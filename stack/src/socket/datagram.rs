@@ -340,11 +340,11 @@ impl Sockets {
             remote.port = 0;
         }
         remote.addr = loopback_if_unspecified(remote.addr);
-        if socket.bound.is_none() {
+        if socket.bound().is_none() {
             self.bind_any(ctx, id)?;
         }
         let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
-        let bound = socket.bound.ok_or(Error::InvalidArgument)?;
+        let bound = socket.bound().ok_or(Error::InvalidArgument)?;
         let fixed = match (connected, bound.addr) {
             (Some(connected), _) => Some(connected.local.addr),
             (None, BoundAddr::One(addr)) if !addr.is_multicast() && !network.is_broadcast(addr) => Some(addr),
@@ -380,7 +380,7 @@ impl Sockets {
                 return Err(Error::AddressInUse);
             }
             // A connected socket hears its peer only.
-            match (datagram_peer(socket), socket.bound) {
+            match (datagram_peer(socket), socket.bound()) {
                 (Some(old), _) => {
                     self.udp_connected.remove(&old);
                 }
@@ -445,7 +445,7 @@ impl Sockets {
     /// Takes a datagram socket out of the tables: no packet finds it any more.
     pub(super) fn unregister_datagram(&mut self, id: SocketId) {
         let Some(socket) = self.slots.get_mut(id) else { return };
-        let (kind, bound) = (socket.kind, socket.bound.take());
+        let (kind, bound) = (socket.kind, socket.take_bound());
         let connected = match &mut socket.role {
             Role::Datagram(datagram) => datagram.connected.take(),
             _ => None,

@@ -1,8 +1,9 @@
 //! What the network reports about packets that we sent, brought to the socket that sent them.
 
 use super::SocketId;
+use super::connections::Target;
 use super::record::{Role, Socket, iface_of, scope_of};
-use super::sockets::{Sockets, Target};
+use super::sockets::Sockets;
 use super::stream::mss_for_mtu;
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
@@ -56,7 +57,7 @@ impl Sockets {
         let Some(&[a, b, c, d]) = error.transport.get(4..8) else { return false };
         let seq = SeqNumber(u32::from_be_bytes([a, b, c, d]));
         // Handshakes and TIME-WAIT records live on; they have time-outs of their own.
-        let Some(Target::Connection(id)) = self.connections.get(flow).copied() else { return false };
+        let Some(Target::Connection(id)) = self.find_record(flow) else { return false };
         let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) else { return false };
         if !stream.connection.is_in_flight(seq) {
             return false;

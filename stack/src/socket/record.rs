@@ -7,14 +7,13 @@ use super::datagram::Datagram;
 use super::listener::Listener;
 use super::stream::Stream;
 use super::{Descriptor, Domain, SocketId, SocketInfo, SocketKind, SocketOptions};
-use crate::demux::{BoundAddr, Endpoint, with_scope};
+use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
 use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::network::InterfaceId;
 use crate::shared::Shared;
-use crate::timers::Armed;
 
-/// What the stack keeps of a socket.
+/// What the stack keeps of a socket. Every segment comes through it: with the slab's generation it is a cache line.
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(super) holder: Holder,
@@ -22,20 +21,15 @@ pub(crate) struct Socket {
     pub(super) kind: SocketKind,
     /// Its own once it differs from what sockets begin with, or from its listener's.
     pub(super) options: Shared<SocketOptions>,
-    /// Where `bind` put it, explicitly or by itself.
-    pub(super) bound: Option<Bound>,
+    /// Where `bind` put it, explicitly or by itself. Most were accepted and have none.
+    bound: Option<Box<Bound>>,
     pub(super) role: Role,
-    /// Its entry among the timers.
-    pub(super) armed: Armed,
-    /// It stands in the queue of those that may have something to send.
-    pub(super) in_transmit_queue: bool,
-    /// It stands in the queue of events.
-    pub(super) event_pending: bool,
-    /// The readiness when that was last looked at: events are edges.
-    pub(super) seen: Readiness,
+    pub(super) marks: Marks,
     /// What the stack's account holds for it, in bytes.
     pub(super) charged_bytes: usize,
 }
+
+const _: () = assert!(core::mem::size_of::<Socket>() <= 56);
 
 /// Who will close it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +41,49 @@ pub(super) enum Holder {
     /// Nobody: it goes when its connection has ended.
     Nobody,
 }
+
+/// The queues in which a socket stands, and its readiness when that was last looked at: events are edges.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    const TRANSMIT_QUEUE: u8 = 1 << 6;
+    const EVENT_QUEUE: u8 = 1 << 7;
+    const READINESS: u8 = Readiness::ALL_BITS;
+
+    /// It goes into the queue of those that may have something to send; whether it does not stand there already.
+    pub(super) fn enter_transmit_queue(&mut self) -> bool {
+        self.enter(Marks::TRANSMIT_QUEUE)
+    }
+
+    pub(super) fn leave_transmit_queue(&mut self) {
+        self.0 &= !Marks::TRANSMIT_QUEUE;
+    }
+
+    /// As [`enter_transmit_queue`](Marks::enter_transmit_queue) with the queue of events.
+    pub(super) fn enter_event_queue(&mut self) -> bool {
+        self.enter(Marks::EVENT_QUEUE)
+    }
+
+    pub(super) fn leave_event_queue(&mut self) {
+        self.0 &= !Marks::EVENT_QUEUE;
+    }
+
+    fn enter(&mut self, queue: u8) -> bool {
+        let is_new = self.0 & queue == 0;
+        self.0 |= queue;
+        is_new
+    }
+
+    /// The readiness is looked at anew. Whether something rose.
+    pub(super) fn see(&mut self, now: Readiness) -> bool {
+        let (now, seen) = (now.bits(), self.0 & Marks::READINESS);
+        self.0 = self.0 & !Marks::READINESS | now;
+        now & !seen != 0
+    }
+}
+
+const _: () = assert!(Marks::READINESS & (Marks::TRANSMIT_QUEUE | Marks::EVENT_QUEUE) == 0);
 
 /// A local address and port that `bind` gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +113,7 @@ impl Socket {
             options,
             bound: None,
             role,
-            armed: Armed::default(),
-            in_transmit_queue: false,
-            event_pending: false,
-            seen: Readiness::default(),
+            marks: Marks::default(),
             charged_bytes: 0,
         }
     }
@@ -88,6 +122,23 @@ impl Socket {
     pub(super) fn for_tests() -> Self {
         let options = SocketOptions::new(&crate::Config::default(), SocketKind::Stream);
         Socket::new(Domain::V4, SocketKind::Stream, options.into(), Role::Idle)
+    }
+
+    /// Whether it is a connection with these four numbers.
+    pub(super) fn is_of(&self, tuple: &FourTuple) -> bool {
+        matches!(&self.role, Role::Stream(stream) if stream.tuple == *tuple)
+    }
+
+    pub(super) fn bound(&self) -> Option<Bound> {
+        self.bound.as_deref().copied()
+    }
+
+    pub(super) fn set_bound(&mut self, bound: Bound) {
+        self.bound = Some(Box::new(bound));
+    }
+
+    pub(super) fn take_bound(&mut self) -> Option<Bound> {
+        self.bound.take().map(|bound| *bound)
     }
 
     pub(super) fn descriptor(&self) -> Option<Descriptor> {
@@ -111,15 +162,8 @@ impl Socket {
 
     /// Looks at the readiness anew. Whether something rose since it was last looked at: events are edges.
     pub(super) fn renew_readiness(&mut self) -> bool {
-        let (now, seen) = (self.readiness(), self.seen);
-        self.seen = now;
-        // Asked after every segment: without branches.
-        (now.readable & !seen.readable)
-            | (now.writable & !seen.writable)
-            | (now.peer_closed & !seen.peer_closed)
-            | (now.hung_up & !seen.hung_up)
-            | (now.error & !seen.error)
-            | (now.urgent & !seen.urgent)
+        let now = self.readiness();
+        self.marks.see(now)
     }
 
     /// An address as this socket shows it to its program: IPv4 on an IPv6 socket is `::ffff:a.b.c.d`.
@@ -162,7 +206,7 @@ impl Socket {
             Domain::V4 => IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),
             Domain::V6 => IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED),
         };
-        match self.bound {
+        match self.bound() {
             None => SocketAddr::new(any, 0),
             Some(Bound { addr: BoundAddr::One(addr), port, scope }) => {
                 self.present(with_scope(Endpoint::new(addr, port), scope))
@@ -197,7 +241,7 @@ impl Socket {
             }
             Role::Stream(stream) => (stream.connection.state().name(), stream.connection.queued()),
             Role::Datagram(datagram) => {
-                let state = match (datagram.connected, self.bound) {
+                let state = match (datagram.connected, &self.bound) {
                     (Some(_), _) => "CONNECTED",
                     (None, Some(_)) => "BOUND",
                     (None, None) => "UNBOUND",

@@ -1,6 +1,8 @@
 //! A slab: values under small keys that are used again, with a generation so that a stale key finds nothing.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::array;
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -11,11 +13,22 @@ pub(crate) struct Key<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// Values of one kind. Insert, look up and remove take constant time.
+/// Values of one kind. Insert, look up and remove take constant time, also when it grows: it does so by a chunk, and nothing
+/// that is there moves.
 pub(crate) struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    chunks: Vec<Box<Chunk<T>>>,
+    /// Slots that were used once and are free.
     free: Vec<u32>,
+    /// Slots that were ever used; those behind are free, too.
+    used: u32,
 }
+
+/// A chunk is small beside the stack that holds it, and large beside its place in the list.
+const CHUNK_SLOTS: usize = 64;
+
+/// On the border of a cache line: slots whose size divides it touch one line each, others as few as can be.
+#[repr(align(64))]
+struct Chunk<T>([Slot<T>; CHUNK_SLOTS]);
 
 struct Slot<T> {
     generation: u32,
@@ -24,35 +37,48 @@ struct Slot<T> {
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Self {
-        Slab { slots: Vec::new(), free: Vec::new() }
+        Slab { chunks: Vec::new(), free: Vec::new(), used: 0 }
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Key<T> {
-        if let Some(index) = self.free.pop() {
-            let slot = &mut self.slots[index as usize];
-            slot.value = Some(value);
-            return Key { index, generation: slot.generation, of: PhantomData };
+        let index = self.free.pop().unwrap_or_else(|| self.next_unused());
+        let (chunk, place) = place_of(index);
+        // It is there: it was used, or was just made.
+        let slot = &mut self.chunks[chunk].0[place];
+        slot.value = Some(value);
+        Key { index, generation: slot.generation, of: PhantomData }
+    }
+
+    fn next_unused(&mut self) -> u32 {
+        let index = self.used;
+        self.used += 1;
+        if place_of(index).0 == self.chunks.len() {
+            let slots = array::from_fn(|_| Slot { generation: 0, value: None });
+            self.chunks.push(Box::new(Chunk(slots)));
         }
-        let index = self.slots.len() as u32;
-        self.slots.push(Slot { generation: 0, value: Some(value) });
-        Key { index, generation: 0, of: PhantomData }
+        index
     }
 
     pub(crate) fn get(&self, key: Key<T>) -> Option<&T> {
-        let slot = self.slots.get(key.index as usize)?;
+        let (chunk, place) = place_of(key.index);
+        let slot = &self.chunks.get(chunk)?.0[place];
         if slot.generation == key.generation { slot.value.as_ref() } else { None }
     }
 
     pub(crate) fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        if slot.generation == key.generation { slot.value.as_mut() } else { None }
+        let slot = self.slot_mut(key)?;
+        slot.value.as_mut()
+    }
+
+    /// The slot of a key that is not stale.
+    fn slot_mut(&mut self, key: Key<T>) -> Option<&mut Slot<T>> {
+        let (chunk, place) = place_of(key.index);
+        let slot = &mut self.chunks.get_mut(chunk)?.0[place];
+        (slot.generation == key.generation).then_some(slot)
     }
 
     pub(crate) fn remove(&mut self, key: Key<T>) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        if slot.generation != key.generation {
-            return None;
-        }
+        let slot = self.slot_mut(key)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.index);
@@ -60,13 +86,18 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.used as usize - self.free.len()
     }
 
     /// All values, in the order of their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().filter_map(|slot| slot.value.as_ref())
+        self.chunks.iter().flat_map(|chunk| chunk.0.iter()).filter_map(|slot| slot.value.as_ref())
     }
+}
+
+/// Chunk and place in it.
+fn place_of(index: u32) -> (usize, usize) {
+    (index as usize / CHUNK_SLOTS, index as usize % CHUNK_SLOTS)
 }
 
 impl<T> Clone for Key<T> {
@@ -105,7 +136,7 @@ impl<T> fmt::Debug for Key<T> {
 
 impl<T> fmt::Debug for Slab<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Slab({} of {})", self.len(), self.slots.len())
+        write!(f, "Slab({} of {})", self.len(), self.used)
     }
 }
 
@@ -123,5 +154,21 @@ mod tests {
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&'b')));
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn chunk_after_chunk_is_filled_and_freed_places_come_first() {
+        let mut slab = Slab::new();
+        let keys: Vec<_> = (0..1000u32).map(|number| slab.insert(number)).collect();
+        assert!(slab.iter().copied().eq(0..1000));
+        for key in keys.iter().step_by(3) {
+            slab.remove(*key);
+        }
+        assert_eq!(slab.len(), 666);
+        for number in 0..334 {
+            assert!(slab.insert(number).index < 1000);
+        }
+        assert_eq!((slab.len(), slab.insert(7).index), (1000, 1000));
+        assert_eq!(slab.chunks.len(), 1001usize.div_ceil(CHUNK_SLOTS));
     }
 }

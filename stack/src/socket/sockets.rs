@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use super::connections::{Connections, Target};
 use super::fast_open_cache::FastOpenCache;
 use super::listener::{Handshake, HandshakeId};
 use super::record::{Bound, Holder, Role, Socket};
@@ -29,14 +30,6 @@ use crate::shared::Shared;
 use crate::tcp::{FastOpenKeys, IsnGenerator, State, SynCookies};
 use crate::timers::Timers;
 
-/// What a TCP segment's four numbers lead to.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Target {
-    Connection(SocketId),
-    Handshake(HandshakeId),
-    TimeWait(TimeWaitId),
-}
-
 /// Whose timer it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
@@ -52,7 +45,7 @@ pub(crate) struct Sockets {
     pub(super) handshakes: Slab<Handshake>,
     pub(super) time_waits: TimeWaits,
     /// TCP by four numbers.
-    pub(super) connections: HashMap<FourTuple, Target>,
+    pub(super) connections: Connections,
     pub(super) listeners: BoundTable<SocketId>,
     pub(super) tcp_ports: PortTable<SocketId>,
     /// Connected UDP sockets.
@@ -89,7 +82,7 @@ impl Sockets {
             slots: Slab::new(),
             handshakes: Slab::new(),
             time_waits: TimeWaits::new(),
-            connections: hash_map(rng),
+            connections: Connections::new(rng),
             listeners: BoundTable::new(rng),
             tcp_ports: PortTable::new(config.ephemeral_ports, false, rng),
             udp_connected: hash_map(rng),
@@ -140,7 +133,7 @@ impl Sockets {
     pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) -> Sent {
         while let Some(id) = self.transmit_queue.pop_front() {
             let Some(socket) = self.slots.get_mut(id) else { continue };
-            socket.in_transmit_queue = false;
+            socket.marks.leave_transmit_queue();
             let sent = match socket.role {
                 Role::Stream(_) => self.transmit_stream(ctx, network, id),
                 Role::Datagram(_) => self.transmit_datagram(ctx, network, id),
@@ -160,11 +153,17 @@ impl Sockets {
         while let Some(owner) = self.timers.pop_due(ctx.now) {
             match owner {
                 Owner::Socket(id) => {
-                    let Some(socket) = self.slots.get_mut(id) else { continue };
-                    socket.armed.fired();
-                    if let Role::Stream(stream) = &mut socket.role {
-                        stream.connection.handle_timeout(ctx);
+                    let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) else {
+                        continue;
+                    };
+                    stream.armed.fired();
+                    let deadline = stream.connection.deadline();
+                    if deadline.is_none_or(|at| at > ctx.now) {
+                        // It was put off since, or called off.
+                        self.timers.arm(&mut stream.armed, owner, deadline);
+                        continue;
                     }
+                    stream.connection.handle_timeout(ctx);
                     self.settle_stream(ctx, network, id);
                     self.look_after_orphan(ctx, network, id);
                 }
@@ -173,9 +172,9 @@ impl Sockets {
         }
         while let Some(due) = self.time_waits.pop_due(ctx) {
             match due {
-                Due::Expired(entry) => self.forget_time_wait(&entry.tuple(), entry.reuse_addr),
-                Due::Moved(tuple, id) => {
-                    self.connections.insert(tuple, Target::TimeWait(id));
+                Due::Expired(id, entry) => self.forget_time_wait(id, &entry.tuple(), entry.reuse_addr),
+                Due::Moved { tuple, from, to } => {
+                    self.connections.replace(&tuple, Target::TimeWait(from), Target::TimeWait(to));
                 }
             }
         }
@@ -207,7 +206,7 @@ impl Sockets {
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         while let Some(id) = self.events.pop_front() {
             let Some(socket) = self.slots.get_mut(id) else { continue };
-            socket.event_pending = false;
+            socket.marks.leave_event_queue();
             if let Some(descriptor) = socket.descriptor() {
                 return Some(Event { descriptor, readiness: socket.readiness() });
             }
@@ -252,6 +251,23 @@ impl Sockets {
         infos
     }
 
+    /// The record that a TCP segment with these four numbers is for.
+    pub(super) fn find_record(&self, tuple: &FourTuple) -> Option<Target> {
+        let Sockets { connections, slots, handshakes, time_waits, .. } = self;
+        connections.find(tuple, |target| is_of(slots, handshakes, time_waits, target, tuple))
+    }
+
+    /// An ephemeral port for a connection whose other three numbers `tuple_from` knows. EADDRNOTAVAIL.
+    pub(super) fn ephemeral_port(&mut self, tuple_from: impl Fn(u16) -> FourTuple) -> Result<u16> {
+        let Sockets { connections, slots, handshakes, time_waits, tcp_ports, .. } = self;
+        let FourTuple { local, remote, .. } = tuple_from(0);
+        tcp_ports.ephemeral(local.addr, (remote.addr, remote.port), |port| {
+            let tuple = tuple_from(port);
+            let is_it = |target| is_of(slots, handshakes, time_waits, target, &tuple);
+            connections.find(&tuple, is_it).is_none()
+        })
+    }
+
     /// EBADF.
     pub(super) fn socket(&self, d: Descriptor) -> Result<(SocketId, &Socket)> {
         let id = self.descriptors.socket(d)?;
@@ -272,19 +288,17 @@ impl Sockets {
     /// The socket may have something to send.
     pub(super) fn queue_transmit(&mut self, id: SocketId) {
         if let Some(socket) = self.slots.get_mut(id)
-            && !socket.in_transmit_queue
+            && socket.marks.enter_transmit_queue()
         {
-            socket.in_transmit_queue = true;
             self.transmit_queue.push_back(id);
         }
     }
 
     pub(super) fn queue_event(&mut self, id: SocketId) {
         if let Some(socket) = self.slots.get_mut(id)
-            && !socket.event_pending
             && socket.descriptor().is_some()
+            && socket.marks.enter_event_queue()
         {
-            socket.event_pending = true;
             self.events.push_back(id);
         }
     }
@@ -321,18 +335,17 @@ impl Sockets {
         let bytes = stream.charge(&socket.options);
         let ended = Some(stream.connection.state())
             .filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
-        self.timers.arm(&mut socket.armed, Owner::Socket(id), deadline);
+        self.timers.arm(&mut stream.armed, Owner::Socket(id), deadline);
         self.account.change(socket.charged_bytes, bytes);
         socket.charged_bytes = bytes;
-        if (socket.renew_readiness() || (has_new_data && socket.seen.readable) || has_urgent_news)
-            && !socket.event_pending
+        let readiness = socket.readiness();
+        if (socket.marks.see(readiness) || (has_new_data && readiness.readable) || has_urgent_news)
             && socket.descriptor().is_some()
+            && socket.marks.enter_event_queue()
         {
-            socket.event_pending = true;
             self.events.push_back(id);
         }
-        if !socket.in_transmit_queue {
-            socket.in_transmit_queue = true;
+        if socket.marks.enter_transmit_queue() {
             self.transmit_queue.push_back(id);
         }
         match ended {
@@ -350,7 +363,7 @@ impl Sockets {
         if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
             stream.is_parted = true;
             self.orphans -= usize::from(core::mem::take(&mut stream.is_orphan));
-            self.connections.remove(&stream.tuple);
+            self.connections.remove(&stream.tuple, Target::Connection(id));
         }
     }
 
@@ -368,12 +381,12 @@ impl Sockets {
         let entry = TimeWaitEntry::new(stream.connection.time_wait(ctx), &tuple, reuse_addr);
         self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
         let record = self.time_waits.insert(ctx, entry);
-        self.connections.insert(tuple, Target::TimeWait(record));
+        self.connections.replace(&tuple, Target::Connection(id), Target::TimeWait(record));
     }
 
     /// The record has been taken out; its tuple and its share of the port follow.
-    pub(super) fn forget_time_wait(&mut self, tuple: &FourTuple, reuse_addr: bool) {
-        self.connections.remove(tuple);
+    pub(super) fn forget_time_wait(&mut self, id: TimeWaitId, tuple: &FourTuple, reuse_addr: bool) {
+        self.connections.remove(tuple, Target::TimeWait(id));
         self.tcp_ports.remove_connection(tuple.local.port, reuse_addr);
     }
 
@@ -398,26 +411,27 @@ impl Sockets {
         if matches!(self.slots.get(id), Some(Socket { role: Role::Datagram(_), .. })) {
             self.unregister_datagram(id);
         }
-        let Some(mut socket) = self.slots.remove(id) else { return };
-        self.timers.arm(&mut socket.armed, Owner::Socket(id), None);
-        match &socket.role {
+        let Some(socket) = self.slots.remove(id) else { return };
+        let bound = socket.bound();
+        match socket.role {
             Role::Idle | Role::Datagram(_) => {}
             Role::Listener(_) => {
-                if let Some(Bound { addr, port, .. }) = socket.bound {
+                if let Some(Bound { addr, port, .. }) = bound {
                     self.listeners.remove(addr, port, id);
                 }
             }
-            Role::Stream(stream) => self.forget_stream(stream),
+            Role::Stream(stream) => self.forget_stream(id, stream),
         }
-        if let Some(Bound { port, .. }) = socket.bound {
+        if let Some(Bound { port, .. }) = bound {
             self.ports_of(socket.kind).unbind(port, id);
         }
     }
 
     /// Takes a connection out of the tables that its socket's end would leave it in.
-    pub(super) fn forget_stream(&mut self, stream: &Stream) {
+    pub(super) fn forget_stream(&mut self, id: SocketId, mut stream: Box<Stream>) {
+        self.timers.disarm(&mut stream.armed);
         if !stream.is_parted {
-            self.connections.remove(&stream.tuple);
+            self.connections.remove(&stream.tuple, Target::Connection(id));
         }
         if let Some(reuse_addr) = stream.shares_port {
             self.tcp_ports.remove_connection(stream.tuple.local.port, reuse_addr);
@@ -433,19 +447,30 @@ impl Sockets {
     }
 
     /// A new record for a socket, under no table yet. ENOBUFS.
-    pub(super) fn insert(&mut self, socket: Socket) -> SocketId {
-        let readiness = socket.readiness();
-        let id = self.slots.insert(socket);
-        if let Some(socket) = self.slots.get_mut(id) {
-            socket.seen = readiness;
-        }
-        id
+    pub(super) fn insert(&mut self, mut socket: Socket) -> SocketId {
+        socket.renew_readiness();
+        self.slots.insert(socket)
     }
 
-    pub(super) fn insert_stream(&mut self, socket: Socket, target: FourTuple) -> SocketId {
+    pub(super) fn insert_stream(&mut self, socket: Socket, tuple: &FourTuple) -> SocketId {
         let id = self.insert(socket);
-        self.connections.insert(target, Target::Connection(id));
+        self.connections.insert(tuple, Target::Connection(id));
         id
+    }
+}
+
+/// Whether this record has these four numbers.
+fn is_of(
+    slots: &Slab<Socket>,
+    handshakes: &Slab<Handshake>,
+    time_waits: &TimeWaits,
+    target: Target,
+    tuple: &FourTuple,
+) -> bool {
+    match target {
+        Target::Connection(id) => slots.get(id).is_some_and(|socket| socket.is_of(tuple)),
+        Target::Handshake(id) => handshakes.get(id).is_some_and(|entry| entry.tuple == *tuple),
+        Target::TimeWait(id) => time_waits.get(id).is_some_and(|entry| entry.is_of(tuple)),
     }
 }
 

@@ -6,10 +6,11 @@ use core::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
+use super::connections::Target;
 use super::listener::Listener;
 use super::record::{Bound, Holder, Role, Socket, flow_scope, iface_of};
 use super::segmentation::Segmentation;
-use super::sockets::{Sent, Sockets, Target, stream_role};
+use super::sockets::{Sent, Sockets, stream_role};
 use super::stream_input::segment_packet;
 use super::{Descriptor, Shutdown, SocketId, SocketOptions};
 use crate::Ctx;
@@ -23,6 +24,7 @@ use crate::offload::{SegmentKind, Segments};
 use crate::shared::Shared;
 use crate::tcp::{Connection, Flags, Header, IsnGenerator, OpenParams, Run, SeqNumber, State, TcpInfo};
 use crate::time::Instant;
+use crate::timers::Armed;
 
 /// A socket with a connection.
 #[derive(Debug)]
@@ -37,11 +39,21 @@ pub(crate) struct Stream {
     pub(super) is_orphan: bool,
     /// Bytes that could be read when that was last looked at.
     pub(super) seen_readable: usize,
+    /// Its entry among the timers.
+    pub(super) armed: Armed,
 }
 
 impl Stream {
     pub(super) fn new(connection: Connection, tuple: FourTuple, shares_port: Option<bool>) -> Self {
-        Stream { connection, tuple, shares_port, is_parted: false, is_orphan: false, seen_readable: 0 }
+        Stream {
+            connection,
+            tuple,
+            shares_port,
+            is_parted: false,
+            is_orphan: false,
+            seen_readable: 0,
+            armed: Armed::default(),
+        }
     }
 
     /// The link that its link-local addresses are on.
@@ -76,17 +88,17 @@ impl Sockets {
             }
             Role::Idle => {}
         }
-        if socket.bound.is_none() {
+        if socket.bound().is_none() {
             self.bind_any(ctx, id)?;
         }
         let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
-        let Bound { addr, port, .. } = socket.bound.ok_or(Error::InvalidArgument)?;
+        let Bound { addr, port, .. } = socket.bound().ok_or(Error::InvalidArgument)?;
         let reuse_port = socket.options.reuse_port;
         self.tcp_ports.listen(port, id)?;
         self.listeners.insert(addr, port, id, reuse_port);
         if let Some(socket) = self.slots.get_mut(id) {
             socket.role = Role::Listener(Box::new(Listener::new(backlog)));
-            socket.seen = socket.readiness();
+            socket.renew_readiness();
         }
         Ok(())
     }
@@ -166,18 +178,18 @@ impl Sockets {
         let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
         let options = &socket.options;
         let params = open_params(&self.isn, ctx, network, options, &tuple);
-        let shares_port = if socket.bound.is_none() { Some(options.reuse_addr) } else { None };
+        let shares_port = if socket.bound().is_none() { Some(options.reuse_addr) } else { None };
         let mut connection =
             if is_fast { self.connect_fast(ctx, &tuple, params) } else { Connection::connect(ctx, params) };
         connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
         let is_deferred = connection.is_deferred();
         let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
         socket.role = stream_role(Stream::new(connection, tuple, shares_port));
-        socket.seen = socket.readiness();
+        socket.renew_readiness();
         if let Some(reuse_addr) = shares_port {
             self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
         }
-        self.connections.insert(tuple, Target::Connection(id));
+        self.connections.insert(&tuple, Target::Connection(id));
         ctx.stats.tcp_active_opens += 1;
         self.settle_stream(ctx, network, id);
         if is_deferred { Ok(()) } else { Err(Error::InProgress) }
@@ -192,7 +204,7 @@ impl Sockets {
         addr: SocketAddr,
     ) -> Result<FourTuple> {
         let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
-        let bound = socket.bound;
+        let bound = socket.bound();
         let (mut remote, scope) = socket.accept_addr(addr)?;
         remote.addr = loopback_if_unspecified(remote.addr);
         if remote.addr.is_multicast() || network.is_broadcast(remote.addr) {
@@ -208,12 +220,10 @@ impl Sockets {
         let scope = flow_scope(local_addr, remote.addr, scope, bound)?;
         network.check_route(remote.addr, iface_of(scope))?;
         let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
-        let connections = &self.connections;
-        let is_free = |port| !connections.contains_key(&tuple_from(port));
         let port = match bound {
-            Some(Bound { port, .. }) if is_free(port) => port,
+            Some(Bound { port, .. }) if self.find_record(&tuple_from(port)).is_none() => port,
             Some(_) => return Err(Error::AddressNotAvailable),
-            None => self.tcp_ports.ephemeral(local_addr, (remote.addr, remote.port), is_free)?,
+            None => self.ephemeral_port(tuple_from)?,
         };
         log::trace!("connect from {local_addr} port {port} to {remote:?} at {}", ctx.now);
         Ok(tuple_from(port))
@@ -223,10 +233,9 @@ impl Sockets {
     fn return_to_idle(&mut self, id: SocketId) {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let role = mem::replace(&mut socket.role, Role::Idle);
-        self.timers.arm(&mut socket.armed, super::sockets::Owner::Socket(id), None);
         self.charge(id, 0);
         if let Role::Stream(stream) = role {
-            self.forget_stream(&stream);
+            self.forget_stream(id, stream);
         }
     }
 
@@ -323,7 +332,7 @@ impl Sockets {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Stream(stream) = &mut socket.role else { return };
         let deadline = stream.connection.poll_timeout().map(|(at, _)| at);
-        self.timers.arm(&mut socket.armed, super::sockets::Owner::Socket(id), deadline);
+        self.timers.arm(&mut stream.armed, super::sockets::Owner::Socket(id), deadline);
         let bytes = stream.charge(&socket.options);
         self.charge(id, bytes);
         self.note_readiness(id, false);
@@ -407,7 +416,7 @@ impl Sockets {
     fn stop_listening(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Listener(listener) = mem::replace(&mut socket.role, Role::Idle) else { return };
-        let bound = socket.bound;
+        let bound = socket.bound();
         if let Some(Bound { addr, port, .. }) = bound {
             self.listeners.remove(addr, port, id);
             self.tcp_ports.change(port, id, |binding| binding.listening = false);

@@ -3,10 +3,11 @@
 use core::mem;
 
 use super::SocketId;
+use super::connections::Target;
 use super::fast_open::{FastOpenAnswer, Opening};
 use super::listener::{Handshake, HandshakeId, SynRoom};
 use super::record::{Holder, Role, Socket, iface_of, scope_of};
-use super::sockets::{Owner, Sockets, Target, stream_role};
+use super::sockets::{Owner, Sockets, stream_role};
 use super::stream::{Stream, allowed_mss, least_path_mss, open_params};
 use super::time_waits::TimeWaitId;
 use crate::Ctx;
@@ -62,7 +63,7 @@ impl Sockets {
         let payload = datagram.into_transport(header_len..usize::MAX);
         ctx.stats.tcp_segments_in += u64::from(header.segments(payload.len()));
         ctx.memory = self.budget();
-        match self.connections.get(&tuple).copied() {
+        match self.find_record(&tuple) {
             Some(Target::Connection(id)) => {
                 if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
                     stream.connection.handle_segment(ctx, header, payload);
@@ -167,7 +168,7 @@ impl Sockets {
         if let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(id) {
             listener.handshakes += 1;
         }
-        self.connections.insert(tuple, Target::Handshake(handshake));
+        self.connections.insert(&tuple, Target::Handshake(handshake));
         self.account.change(0, base);
         reply(ctx, network, &tuple, syn_ack, ttl);
     }
@@ -243,7 +244,7 @@ impl Sockets {
         let role = stream_role(Stream::new(connection, tuple, Some(reuse_addr)));
         let mut socket = Socket::new(parent.domain, parent.kind, options, role);
         socket.holder = Holder::Listener(listener);
-        let id = self.insert_stream(socket, tuple);
+        let id = self.insert_stream(socket, &tuple);
         self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
         ctx.stats.tcp_passive_opens += 1;
         if let Some(Socket { role: Role::Listener(parent), .. }) = self.slots.get_mut(listener) {
@@ -279,8 +280,8 @@ impl Sockets {
     /// Takes a handshake out of every table.
     fn forget_handshake(&mut self, id: HandshakeId) -> Option<Handshake> {
         let mut handshake = self.handshakes.remove(id)?;
-        self.timers.arm(&mut handshake.armed, Owner::Handshake(id), None);
-        self.connections.remove(&handshake.tuple);
+        self.timers.disarm(&mut handshake.armed);
+        self.connections.remove(&handshake.tuple, Target::Handshake(id));
         self.account.change(mem::size_of::<Handshake>(), 0);
         if let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(handshake.listener) {
             listener.handshakes -= 1;
@@ -306,7 +307,7 @@ impl Sockets {
             TimeWaitStep::Reopen { isn_after } => match listener {
                 Some(listener) => {
                     self.time_waits.give_up(id);
-                    self.forget_time_wait(&tuple, reuse_addr);
+                    self.forget_time_wait(id, &tuple, reuse_addr);
                     let syn = Syn { header, payload, isn_after: Some(isn_after) };
                     self.handle_syn(ctx, network, listener, tuple, syn);
                 }

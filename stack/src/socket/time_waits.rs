@@ -8,8 +8,8 @@ use crate::demux::{Endpoint, FourTuple};
 use crate::tcp::TimeWait;
 use crate::time::Instant;
 
-/// One record: 64 bytes, and nothing else is kept of a connection in TIME-WAIT but its place in the table of connections,
-/// whose key holds the addresses once more (56 bytes, and a byte of control).
+/// One record: 64 bytes, and nothing else is kept of a connection in TIME-WAIT but its place in the table of connections (16
+/// bytes, and one of control).
 #[derive(Debug)]
 pub(crate) struct TimeWaitEntry {
     pub(super) record: TimeWait,
@@ -41,6 +41,11 @@ impl TimeWaitEntry {
         }
     }
 
+    /// Whether it has these four numbers.
+    pub(super) fn is_of(&self, tuple: &FourTuple) -> bool {
+        self.tuple() == *tuple
+    }
+
     pub(super) fn tuple(&self) -> FourTuple {
         FourTuple {
             local: Endpoint::new(Ipv6Addr::from(self.local).to_canonical(), self.local_port),
@@ -61,14 +66,21 @@ fn octets(addr: IpAddr) -> [u8; 16] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimeWaitId(u32);
 
+#[cfg(test)]
+impl TimeWaitId {
+    pub(super) fn for_tests(number: u32) -> Self {
+        TimeWaitId(number)
+    }
+}
+
 /// What came of the record whose turn it was.
 #[derive(Debug)]
 #[must_use]
 pub(super) enum Due {
     /// Its time is over.
-    Expired(TimeWaitEntry),
+    Expired(TimeWaitId, TimeWaitEntry),
     /// It was prolonged meanwhile and has gone to the back, where it has another number.
-    Moved(FourTuple, TimeWaitId),
+    Moved { tuple: FourTuple, from: TimeWaitId, to: TimeWaitId },
 }
 
 /// All records wait equally long, so they expire in the order in which they came: a queue will do. A record that was
@@ -98,9 +110,17 @@ impl TimeWaits {
         TimeWaitId(id)
     }
 
+    pub(super) fn get(&self, id: TimeWaitId) -> Option<&TimeWaitEntry> {
+        self.queue.get(self.place(id)).filter(|entry| !entry.is_gone)
+    }
+
     pub(super) fn get_mut(&mut self, id: TimeWaitId) -> Option<&mut TimeWaitEntry> {
-        let place = id.0.wrapping_sub(self.first) as usize;
+        let place = self.place(id);
         self.queue.get_mut(place).filter(|entry| !entry.is_gone)
+    }
+
+    fn place(&self, id: TimeWaitId) -> usize {
+        id.0.wrapping_sub(self.first) as usize
     }
 
     /// Another connection takes the record's addresses.
@@ -127,6 +147,7 @@ impl TimeWaits {
                 return None;
             }
             let mut entry = self.queue.pop_front()?;
+            let id = TimeWaitId(self.first);
             self.first = self.first.wrapping_add(1);
             if self.queue.len() < self.queue.capacity() / SHRINK_BELOW {
                 self.queue.shrink_to(self.queue.len() * 2);
@@ -136,9 +157,9 @@ impl TimeWaits {
             }
             if entry.record.take_prolonged(ctx) {
                 let tuple = entry.tuple();
-                return Some(Due::Moved(tuple, self.insert(ctx, entry)));
+                return Some(Due::Moved { tuple, from: id, to: self.insert(ctx, entry) });
             }
-            return Some(Due::Expired(entry));
+            return Some(Due::Expired(id, entry));
         }
     }
 
@@ -264,14 +285,14 @@ mod tests {
             let now = world.now;
             while let Some(due) = records.pop_due(&world.ctx()) {
                 match due {
-                    Due::Expired(entry) => {
+                    Due::Expired(_, entry) => {
                         let (_, at, prolonged) = model.remove(&entry.tuple().remote.port).expect("it waited");
                         assert!(at <= now && !prolonged);
                     }
-                    Due::Moved(of, id) => {
+                    Due::Moved { tuple: of, from, to } => {
                         let waiting = model.get_mut(&of.remote.port).expect("it waited");
-                        assert!(waiting.1 <= now && waiting.2);
-                        *waiting = (id, now + wait, false);
+                        assert!(waiting.0 == from && waiting.1 <= now && waiting.2);
+                        *waiting = (to, now + wait, false);
                     }
                 }
             }

@@ -1,0 +1,130 @@
+//! TCP by four numbers: which record a segment is for.
+//!
+//! The table holds no four numbers: those stand in the records that it leads to, and are compared there. So an entry
+//! takes 16 bytes instead of 56, and what a look-up reads beside it, whoever handles the segment reads anyway.
+
+use core::hash::BuildHasher;
+
+use hashbrown::HashTable;
+
+use super::SocketId;
+use super::listener::HandshakeId;
+use super::time_waits::TimeWaitId;
+use crate::demux::FourTuple;
+use crate::hash::Keyed;
+use crate::rng::Rng;
+
+/// What a TCP segment's four numbers lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Connection(SocketId),
+    Handshake(HandshakeId),
+    TimeWait(TimeWaitId),
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Kept so that a table that grows need not read all records again.
+    hash: u32,
+    target: Target,
+}
+
+const _: () = assert!(core::mem::size_of::<Entry>() <= 16);
+
+/// See the module's page. Each record stands in it once, under the four numbers that it holds.
+#[derive(Debug)]
+pub(super) struct Connections {
+    entries: HashTable<Entry>,
+    key: Keyed,
+}
+
+impl Connections {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        Connections { entries: HashTable::new(), key: Keyed::new(rng) }
+    }
+
+    /// What stands under these numbers: `is_it` says whether a record has them. It is asked about others hardly ever, one time
+    /// in 2^32.
+    pub(super) fn find(&self, tuple: &FourTuple, mut is_it: impl FnMut(Target) -> bool) -> Option<Target> {
+        let hash = self.hash(tuple);
+        let found = self.entries.find(spread(hash), |entry| entry.hash == hash && is_it(entry.target));
+        found.map(|entry| entry.target)
+    }
+
+    /// Nothing stands under these numbers.
+    pub(super) fn insert(&mut self, tuple: &FourTuple, target: Target) {
+        let hash = self.hash(tuple);
+        self.entries.insert_unique(spread(hash), Entry { hash, target }, |entry| spread(entry.hash));
+    }
+
+    /// Another record takes over.
+    pub(super) fn replace(&mut self, tuple: &FourTuple, old: Target, new: Target) {
+        let hash = self.hash(tuple);
+        match self.entries.find_mut(spread(hash), |entry| entry.target == old) {
+            Some(entry) => entry.target = new,
+            None => debug_assert!(false, "{old:?} does not stand under {tuple:?}"),
+        }
+    }
+
+    pub(super) fn remove(&mut self, tuple: &FourTuple, target: Target) {
+        let hash = self.hash(tuple);
+        if let Ok(entry) = self.entries.find_entry(spread(hash), |entry| entry.target == target) {
+            entry.remove();
+        }
+    }
+
+    fn hash(&self, tuple: &FourTuple) -> u32 {
+        self.key.hash_one(tuple) as u32
+    }
+}
+
+/// The table takes the place from the low bits and a tag from the high ones.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demux::Endpoint;
+    use std::vec::Vec;
+
+    fn tuple(number: u32) -> FourTuple {
+        FourTuple {
+            local: Endpoint::new([10, 0, 0, 1].into(), 80),
+            remote: Endpoint::new(core::net::Ipv4Addr::from_bits(number).into(), number as u16),
+            scope: 0,
+        }
+    }
+
+    #[test]
+    fn each_is_found_by_its_numbers_while_the_table_grows_and_shrinks() {
+        let mut table = Connections::new(&mut Rng::new([7; 32]));
+        let mut records = Vec::new();
+        let target = |index: usize| Target::TimeWait(TimeWaitId::for_tests(index as u32));
+        for index in 0..5_000 {
+            records.push(Some(tuple(index as u32)));
+            table.insert(&tuple(index as u32), target(index));
+        }
+        let find = |table: &Connections, records: &[Option<FourTuple>], numbers: FourTuple| {
+            let is_it = |found: Target| {
+                (0..records.len()).any(|at| target(at) == found && records[at] == Some(numbers))
+            };
+            table.find(&numbers, is_it)
+        };
+        for index in (0..5_000).step_by(2) {
+            table.remove(&tuple(index as u32), target(index));
+            records[index] = None;
+        }
+        for index in (0..5_000).step_by(17) {
+            let expected = (index % 2 == 1).then(|| target(index));
+            assert_eq!(find(&table, &records, tuple(index as u32)), expected);
+        }
+        table.replace(&tuple(1), target(1), target(0));
+        records.swap(0, 1);
+        assert_eq!(find(&table, &records, tuple(1)), Some(target(0)));
+        // One that stands there no more takes nobody with it.
+        table.remove(&tuple(1), target(1));
+        assert_eq!(find(&table, &records, tuple(1)), Some(target(0)));
+    }
+}
