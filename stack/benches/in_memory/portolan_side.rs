@@ -10,7 +10,7 @@ use portolan::{
     SocketKind, SocketOption, Stack,
 };
 
-use crate::{Copies, LINK_FRAMES, SOCKET_BUFFER};
+use super::{Copies, LINK_FRAMES, SOCKET_BUFFER};
 
 /// A stack, its interface, and the frames that wait for it.
 struct Side {

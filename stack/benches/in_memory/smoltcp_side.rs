@@ -9,7 +9,7 @@ use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
-use crate::{Copies, LINK_FRAMES, SOCKET_BUFFER};
+use super::{Copies, LINK_FRAMES, SOCKET_BUFFER};
 
 /// One end of a link.
 #[derive(Default)]

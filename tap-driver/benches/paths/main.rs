@@ -13,8 +13,12 @@ mod cases;
 mod emulator;
 mod flow;
 mod hosts;
+#[path = "../common/kernel_sockets.rs"]
+mod kernel_sockets;
 mod report;
 mod run;
+#[path = "../common/spread.rs"]
+mod spread;
 mod virtual_time;
 
 use std::error::Error;

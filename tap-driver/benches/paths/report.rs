@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::cases::{Case, Measures, Pair};
 use crate::hosts::Kind;
 use crate::run::Outcome;
+use crate::spread::Spread;
 
 /// Linux to Linux: what the others are held against.
 const REFERENCE: Pair = (Kind::Linux, Kind::Linux);
@@ -15,25 +16,6 @@ const REFERENCE: Pair = (Kind::Linux, Kind::Linux);
 pub(crate) struct Row {
     pub(crate) case: Case,
     pub(crate) runs: Vec<(Pair, Vec<Outcome>)>,
-}
-
-/// The median, the least and the most.
-#[derive(Clone, Copy)]
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Spread> {
-        values.sort_by(f64::total_cmp);
-        let (&least, &most) = (values.first()?, values.last()?);
-        let middle = values.len() / 2;
-        let median =
-            if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
-        Some(Spread { median, least, most })
-    }
 }
 
 /// The figure of a run: Mbit/s, or Jain's index.

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -11,12 +11,11 @@ use std::thread::JoinHandle;
 use portolan::Cidr;
 use portolan_runtime::device::Device;
 use portolan_tap::{Tap, TapBuilder};
-use rustix::net::sockopt::{Timeout, set_socket_timeout, set_tcp_congestion, tcp_congestion};
-use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::{CONNECT_TIMEOUT, Host, Options, Place, Program};
 use crate::flow::{self, CALL_TIMEOUT, Shared, Stall};
+use crate::kernel_sockets;
 
 /// What a machine may have set otherwise is put back to the kernel's own defaults (tcp(7), ip-sysctl).
 const SETTINGS: [(&str, &str); 4] = [
@@ -90,42 +89,11 @@ fn enter_and_open(place: Place) -> io::Result<Tap> {
     TapBuilder::new().host_address(cidr).open().map_err(io::Error::other)
 }
 
-/// A socket with the congestion control that is wanted. It has that before it is connected: BBR, the default of some
-/// machines, would leave its pacing behind. (The namespace's default cannot be set where it is not "allowed".)
-fn socket(congestion: &str) -> io::Result<OwnedFd> {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    set_tcp_congestion(&socket, congestion).map_err(|errno| {
-        io::Error::other(format!("the kernel does not take {congestion} for TCP_CONGESTION: {errno}"))
-    })?;
-    Ok(socket)
-}
-
-fn listen(addr: SocketAddr, congestion: &str) -> io::Result<TcpListener> {
-    let socket = socket(congestion)?;
-    rustix::net::bind(&socket, &addr)?;
-    rustix::net::listen(&socket, 1)?;
-    Ok(socket.into())
-}
-
-fn connect(addr: SocketAddr, congestion: &str) -> io::Result<TcpStream> {
-    let socket = socket(congestion)?;
-    // SO_SNDTIMEO is for connect too.
-    set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_TIMEOUT))?;
-    rustix::net::connect(&socket, &addr)?;
-    Ok(socket.into())
-}
-
-/// What it runs with shall not hang on anybody's belief.
-fn check(stream: &TcpStream, congestion: &str) -> io::Result<()> {
-    let is = tcp_congestion(stream)?;
-    if is == congestion { Ok(()) } else { Err(io::Error::other(format!("TCP_CONGESTION is {is}"))) }
-}
-
 impl Host for LinuxHost {
     fn receive(&self, port: u16, stall: Option<Stall>, shared: Arc<Shared>) -> io::Result<Program> {
         let addr = self.place.socket_addr(port);
         let congestion = self.congestion.clone();
-        let listener = self.inside(move || listen(addr, &congestion))??;
+        let listener = self.inside(move || kernel_sockets::listen(addr, &congestion, 1))??;
         Ok(std::thread::spawn(move || {
             let (stream, _) = listener.accept()?;
             stream.set_read_timeout(Some(CALL_TIMEOUT))?;
@@ -138,8 +106,7 @@ impl Host for LinuxHost {
         let congestion = self.congestion.clone();
         self.inside(move || {
             std::thread::spawn(move || {
-                let stream = connect(to, &congestion)?;
-                check(&stream, &congestion)?;
+                let stream = kernel_sockets::connect(to, &congestion, CONNECT_TIMEOUT)?;
                 stream.set_write_timeout(Some(CALL_TIMEOUT))?;
                 flow::send(&stream, &shared)?;
                 describe(&stream)

@@ -1,0 +1,113 @@
+//! The client of every measurement: plain sockets of the kernel, in a network namespace of its own with nothing in it but the
+//! cable to what is measured. Each measurement has a process and a namespace, so that none finds what another left behind.
+
+mod bulk;
+mod connect;
+mod datagrams;
+mod idle;
+mod latency;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::peers::Peer;
+use crate::rows::{Direction, Row};
+use crate::server::services::Service;
+use crate::server::{self, Purpose};
+use crate::{CONGESTION, arithmetic, kernel_sockets, link};
+
+pub(crate) use idle::hold;
+
+/// A call that takes so long will never return.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a measurement is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) row: Row,
+    pub(crate) peer: Peer,
+    pub(crate) time: Duration,
+    /// How many idle connections, one after the other.
+    pub(crate) idle: Vec<usize>,
+}
+
+impl Plan {
+    pub(crate) fn to_arguments(&self) -> Vec<String> {
+        let idle = self.idle.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let (row, peer) = (self.row.name().to_owned(), self.peer.name().to_owned());
+        vec![row, peer, self.time.as_millis().to_string(), idle]
+    }
+
+    pub(crate) fn from_arguments(row: &str, peer: &str, millis: &str, idle: &str) -> Result<Plan, String> {
+        let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
+        Ok(Plan {
+            row: Row::parse(row)?,
+            peer: Peer::parse(peer)?,
+            time: Duration::from_millis(number(millis)?),
+            idle: idle.split(',').map(|text| number(text).map(|n| n as usize)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Figures by the part of their name behind the row's; nothing for a row of one figure.
+pub(crate) type Figures = BTreeMap<String, f64>;
+
+/// What came of a measurement: figures, and what the server said of itself.
+pub(crate) struct Measured {
+    pub(crate) figures: Figures,
+    pub(crate) note: String,
+}
+
+/// Measures. To be called before any thread is started.
+pub(crate) fn run(plan: &Plan) -> io::Result<Measured> {
+    portolan_tap::isolate().map_err(io::Error::other)?;
+    link::settle_namespace()?;
+    let purpose = |service, streams| Purpose { service, streams, idle: 0 };
+    let purpose = match plan.row {
+        Row::Bulk { direction: Direction::To, streams } => purpose(Service::Discard, streams),
+        Row::Bulk { direction: Direction::From, streams } => purpose(Service::Chargen, streams),
+        Row::Latency { .. } => purpose(Service::Echo, 1),
+        Row::DatagramLatency { .. } | Row::DatagramRate => purpose(Service::Datagrams, 1),
+        Row::Connect { .. } => purpose(Service::Brief, 1),
+        Row::Idle => {
+            Purpose { service: Service::Echo, streams: 1, idle: plan.idle.iter().copied().max().unwrap_or(0) }
+        }
+        Row::InMemory | Row::Segment | Row::Memory | Row::Instructions => {
+            return Err(io::Error::other("what is in memory needs no client"));
+        }
+    };
+    let server = server::start(plan.peer, purpose)?;
+    let figures = match plan.row {
+        Row::Bulk { direction, streams } => only(bulk::measure(direction, streams, plan.time)?),
+        Row::Latency { .. } => percentiles(latency::measure(plan.time)?)?,
+        Row::DatagramLatency { .. } => percentiles(datagrams::latency(plan.time)?)?,
+        Row::DatagramRate => only(datagrams::rate(plan.time)?),
+        Row::Connect { with_byte } => only(connect::measure(with_byte, plan.time)?),
+        Row::Idle => idle::measure(&plan.idle, plan.time)?,
+        Row::InMemory | Row::Segment | Row::Memory | Row::Instructions => Figures::new(),
+    };
+    Ok(Measured { figures, note: server.note().to_owned() })
+}
+
+fn only(figure: f64) -> Figures {
+    Figures::from([(String::new(), figure)])
+}
+
+/// From round trips in nanoseconds, in any order, to microseconds.
+fn percentiles(mut round_trips: Vec<u64>) -> io::Result<Figures> {
+    round_trips.sort_unstable();
+    let percentile = |percent: f64| {
+        let nanos = arithmetic::percentile(&round_trips, percent).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok((format!("p{percent}"), nanos as f64 / 1e3))
+    };
+    [50.0, 99.0, 99.9].into_iter().map(percentile).collect()
+}
+
+fn connect(service: Service) -> io::Result<TcpStream> {
+    let stream = kernel_sockets::connect(link::server(service.port()), CONGESTION, CALL_TIMEOUT)?;
+    stream.set_read_timeout(Some(CALL_TIMEOUT))?;
+    stream.set_write_timeout(Some(CALL_TIMEOUT))?;
+    Ok(stream)
+}

@@ -1,0 +1,251 @@
+//! Portolan through a TAP device, beside two kernels, smoltcp, and what the device itself can do.
+//!
+//! `cargo bench --bench tap` measures bulk, latency, datagrams, connections and what many idle ones cost. The client is always
+//! the kernel with plain sockets; what is measured stands at the other end of a cable: a TAP device, or for the kernel a veth
+//! pair. All of it is in namespaces of its own and needs no privileges, only a `/dev/net/tun` that may be opened.
+//!
+//! For each row all peers are measured in turn, several rounds of that, so that what else happens on the machine happens to
+//! all. Each measurement has its own processes and namespaces. `-- --help` has the options; `-- --quick` takes two minutes;
+//! `-- --test` only shows that it works.
+//!
+//! In the order in which to read it:
+//!
+//! | file | what it has |
+//! |---|---|
+//! | `rows`, `peers` | what is measured, and who |
+//! | `run`, `child` | a measurement and its processes |
+//! | `client` | what the client does in each row |
+//! | `link` | the cable |
+//! | `server` | what is measured, the limit among it |
+//! | `in_memory` | rows without a device |
+//! | `arithmetic`, `goals`, `report`, `chart` | what comes of it |
+
+mod arithmetic;
+mod awake;
+mod chart;
+mod child;
+mod client;
+mod counting;
+mod goals;
+mod in_memory;
+#[path = "../common/kernel_sockets.rs"]
+mod kernel_sockets;
+mod link;
+mod peers;
+mod report;
+mod rows;
+mod run;
+mod server;
+#[path = "../common/spread.rs"]
+mod spread;
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use serde_json::{Value, json};
+
+use client::{Measured, Plan};
+use peers::Peer;
+use report::Results;
+use rows::Row;
+use server::Purpose;
+use server::services::Service;
+
+/// TCP_CONGESTION of every kernel. The default of some machines is BBR, whose pacing is not what is measured here.
+const CONGESTION: &str = "cubic";
+
+/// Portolan through a TAP device, beside two kernels, smoltcp, and what the device itself can do
+#[derive(Parser)]
+struct Arguments {
+    /// Fewer and shorter rounds, to get an idea in two minutes
+    #[arg(long)]
+    quick: bool,
+    /// A moment of each: that it works
+    #[arg(long)]
+    test: bool,
+    /// Only these rows; one that is not known lists them
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = Row::parse)]
+    rows: Vec<Row>,
+    /// Only these peers; one that is not known lists them
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = Peer::parse)]
+    peers: Vec<Peer>,
+    /// How many times all peers have their turn [default: 5]
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Milliseconds that one measurement takes, after its start [default: 1000]
+    #[arg(long, value_name = "N")]
+    millis: Option<u64>,
+    /// Write everything there
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the bar chart there
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Cargo says so
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How much is measured.
+struct Scale {
+    rounds: usize,
+    millis: u64,
+    /// Idle connections: of the row and of the goals.
+    idle: [usize; 2],
+}
+
+const WHOLE: Scale = Scale { rounds: 5, millis: 1000, idle: [10_000, 100_000] };
+const QUICK: Scale = Scale { rounds: 1, millis: 300, idle: [10_000, 100_000] };
+const TEST: Scale = Scale { rounds: 1, millis: 30, idle: [20, 200] };
+
+impl Arguments {
+    fn scale(&self) -> Scale {
+        let scale = match (self.test, self.quick) {
+            (true, _) => TEST,
+            (false, true) => QUICK,
+            (false, false) => WHOLE,
+        };
+        Scale {
+            rounds: self.rounds.unwrap_or(scale.rounds),
+            millis: self.millis.unwrap_or(scale.millis),
+            idle: scale.idle,
+        }
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        rows::ALL.into_iter().filter(|row| self.rows.is_empty() || self.rows.contains(row)).collect()
+    }
+
+    fn peers(&self, row: Row) -> Vec<Peer> {
+        let wanted = |peer: &Peer| self.peers.is_empty() || self.peers.contains(peer);
+        row.peers().iter().copied().filter(wanted).collect()
+    }
+}
+
+fn main() -> ExitCode {
+    env_logger::init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.split_first() {
+        Some((mark, role)) if mark == child::MARK => play(role),
+        _ => measure_all(&Arguments::parse()),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// In a process that the benchmark started itself.
+fn play(role: &[String]) -> Result<bool, Box<dyn Error>> {
+    let role: Vec<&str> = role.iter().map(String::as_str).collect();
+    match role[..] {
+        ["client", row, peer, millis, idle] => {
+            let plan = Plan::from_arguments(row, peer, millis, idle)?;
+            return Ok(run::tell(client::run(&plan)));
+        }
+        ["memory", row, peer, millis, idle] => {
+            let plan = Plan::from_arguments(row, peer, millis, idle)?;
+            let measured = in_memory::run(&plan).map(|figures| Measured { figures, note: String::new() });
+            return Ok(run::tell(measured));
+        }
+        ["server", peer, service, streams, idle] => {
+            let (streams, idle) = (streams.parse()?, idle.parse()?);
+            server::run(Peer::parse(peer)?, Purpose { service: Service::parse(service)?, streams, idle })?;
+        }
+        ["keeper", port, count] => server::kernel::keep(port.parse()?, count.parse()?)?,
+        ["holder", port, count] => client::hold(port.parse()?, count.parse()?)?,
+        ["awake"] => awake::run()?,
+        ["transfer", peer] => in_memory::transfer(Peer::parse(peer)?)?,
+        _ => return Err(format!("there is no role {role:?}").into()),
+    }
+    Ok(true)
+}
+
+fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
+    let scale = arguments.scale();
+    let mut results = Results::default();
+    for row in arguments.rows() {
+        if row == Row::Instructions && !in_memory::can_count_instructions() {
+            eprintln!("{}: left out: callgrind is missing; it comes with valgrind", row.name());
+            continue;
+        }
+        results.announce(row, &scale.idle);
+        for round in 1..=if row.is_exact() { 1 } else { scale.rounds } {
+            for peer in arguments.peers(row) {
+                let time = Duration::from_millis(scale.millis);
+                let plan = Plan { row, peer, time, idle: scale.idle.to_vec() };
+                match run::run(&plan) {
+                    Ok(measured) => {
+                        narrate(&plan, round, &measured);
+                        results.add(row, peer, &measured);
+                    }
+                    Err(error) => {
+                        eprintln!("{} {} #{round}: FAILED: {error}", row.name(), peer.name());
+                        results.fail(row, peer, error.to_string());
+                    }
+                }
+            }
+        }
+    }
+    let goals = goals::all(scale.idle[1]);
+    let judged = goals.iter().filter_map(|goal| goal.judge(&results));
+    // A moment is no measurement.
+    let verdicts: Vec<_> = if arguments.test { Vec::new() } else { judged.collect() };
+    report::print(&results, &verdicts)?;
+    if let Some(path) = &arguments.json {
+        let json = report::json(&results, &verdicts, &settings(&scale));
+        std::fs::write(path, format!("{json:#}\n"))?;
+    }
+    if let Some(path) = &arguments.svg {
+        chart::draw(path, &results)?;
+    }
+    Ok(results.failures() == 0)
+}
+
+/// A line a measurement on standard error, for those who wait.
+fn narrate(plan: &Plan, round: usize, measured: &Measured) {
+    let figures: Vec<String> =
+        measured.figures.iter().map(|(part, value)| format!("{part} {value:.2}").trim().to_owned()).collect();
+    eprintln!("{} {} #{round}: {}", plan.row.name(), plan.peer.name(), figures.join(", "));
+}
+
+fn settings(scale: &Scale) -> Value {
+    let read =
+        |path: &str| std::fs::read_to_string(path).map_or(String::new(), |text| text.trim().to_owned());
+    let cpu = read("/proc/cpuinfo");
+    let cpu =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    json!({
+        "rounds": scale.rounds,
+        "millis": scale.millis,
+        "idle": scale.idle,
+        "kernel": read("/proc/sys/kernel/osrelease"),
+        "cpu": cpu,
+        "cpus": std::thread::available_parallelism().map_or(0, usize::from),
+        "congestion": CONGESTION,
+        "tcp_rmem": read("/proc/sys/net/ipv4/tcp_rmem"),
+        "tcp_wmem": read("/proc/sys/net/ipv4/tcp_wmem"),
+    })
+}
+
+/// So that a process can have so many descriptors, and some more for itself.
+fn raise_descriptor_limit(count: usize) -> io::Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    match limit.current {
+        Some(current) if current < count as u64 => Err(io::Error::other(format!(
+            "{count} connections need more descriptors than {current} (ulimit -Hn)"
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,79 @@
+//! Who is measured.
+
+/// What stands at the other end of the cable from the kernel's client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Peer {
+    /// Another network namespace, over veth with all its offloads.
+    Kernel,
+    /// The same with segmentation and checksum offloads off at both ends.
+    KernelPlain,
+    /// A program that reads and writes the TAP device and has no TCP: what the device itself can do.
+    Limit,
+    /// The same over plain frames.
+    LimitPlain,
+    /// Portolan, through what lends instead of copying.
+    Portolan,
+    /// Portolan, through `Read` and `Write` with buffers of 128 KiB.
+    PortolanCopies,
+    /// Portolan over plain frames, through what lends.
+    PortolanPlain,
+    /// smoltcp on a TAP device, through its own phy.
+    Smoltcp,
+}
+
+pub(crate) const ALL: [Peer; 8] = [
+    Peer::Kernel,
+    Peer::Limit,
+    Peer::Portolan,
+    Peer::PortolanCopies,
+    Peer::KernelPlain,
+    Peer::LimitPlain,
+    Peer::PortolanPlain,
+    Peer::Smoltcp,
+];
+
+impl Peer {
+    /// In arguments and in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Peer::Kernel => "kernel",
+            Peer::KernelPlain => "kernel-plain",
+            Peer::Limit => "limit",
+            Peer::LimitPlain => "limit-plain",
+            Peer::Portolan => "portolan",
+            Peer::PortolanCopies => "portolan-copies",
+            Peer::PortolanPlain => "portolan-plain",
+            Peer::Smoltcp => "smoltcp",
+        }
+    }
+
+    /// For people.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Peer::Kernel => "two kernels",
+            Peer::KernelPlain => "two kernels, no offloads",
+            Peer::Limit => "TAP limit",
+            Peer::LimitPlain => "TAP limit, no offloads",
+            Peer::Portolan => "Portolan",
+            Peer::PortolanCopies => "Portolan, Read/Write",
+            Peer::PortolanPlain => "Portolan, no offloads",
+            Peer::Smoltcp => "smoltcp",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Result<Peer, String> {
+        let names = || ALL.map(Peer::name).join(", ");
+        ALL.into_iter()
+            .find(|peer| peer.name() == name)
+            .ok_or_else(|| format!("there is no peer {name}; they are {}", names()))
+    }
+
+    /// Whether frames go one by one, with checksums.
+    pub(crate) fn is_plain(self) -> bool {
+        matches!(self, Peer::KernelPlain | Peer::LimitPlain | Peer::PortolanPlain | Peer::Smoltcp)
+    }
+
+    pub(crate) fn is_kernel(self) -> bool {
+        matches!(self, Peer::Kernel | Peer::KernelPlain)
+    }
+}

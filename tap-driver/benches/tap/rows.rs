@@ -1,0 +1,231 @@
+//! What is measured.
+
+use crate::peers::Peer;
+
+/// A row of the report: one measurement, of which several figures may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    Bulk {
+        direction: Direction,
+        streams: usize,
+    },
+    /// TCP, one byte there and back.
+    Latency {
+        is_awake: bool,
+    },
+    /// UDP, 64 bytes there and back.
+    DatagramLatency {
+        is_awake: bool,
+    },
+    /// UDP, 64 bytes, several under way.
+    DatagramRate,
+    Connect {
+        with_byte: bool,
+    },
+    /// Bulk and latency beside idle connections.
+    Idle,
+    /// Bulk between two stacks in memory.
+    InMemory,
+    /// A received segment beside idle sockets, in memory.
+    Segment,
+    /// Memory of what is idle.
+    Memory,
+    Instructions,
+}
+
+/// Seen from the stack that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    To,
+    From,
+}
+
+pub(crate) const ALL: [Row; 16] = [
+    Row::Bulk { direction: Direction::To, streams: 1 },
+    Row::Bulk { direction: Direction::From, streams: 1 },
+    Row::Bulk { direction: Direction::To, streams: 8 },
+    Row::Bulk { direction: Direction::From, streams: 8 },
+    Row::DatagramRate,
+    Row::DatagramLatency { is_awake: false },
+    Row::DatagramLatency { is_awake: true },
+    Row::Latency { is_awake: false },
+    Row::Latency { is_awake: true },
+    Row::Connect { with_byte: false },
+    Row::Connect { with_byte: true },
+    Row::Idle,
+    Row::InMemory,
+    Row::Segment,
+    Row::Memory,
+    Row::Instructions,
+];
+
+/// One number of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Figure {
+    /// In JSON; none of another row has it too.
+    pub(crate) name: String,
+    /// For people.
+    pub(crate) title: String,
+    pub(crate) unit: &'static str,
+    /// Digits behind the point.
+    pub(crate) digits: usize,
+}
+
+impl Row {
+    /// In arguments and in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Row::Bulk { direction: Direction::To, streams: 1 } => "to-1",
+            Row::Bulk { direction: Direction::From, streams: 1 } => "from-1",
+            Row::Bulk { direction: Direction::To, .. } => "to-8",
+            Row::Bulk { direction: Direction::From, .. } => "from-8",
+            Row::DatagramRate => "udp-rate",
+            Row::DatagramLatency { is_awake: false } => "udp-latency",
+            Row::DatagramLatency { is_awake: true } => "udp-latency-awake",
+            Row::Latency { is_awake: false } => "latency",
+            Row::Latency { is_awake: true } => "latency-awake",
+            Row::Connect { with_byte: false } => "connect",
+            Row::Connect { with_byte: true } => "connect-byte",
+            Row::Idle => "idle",
+            Row::InMemory => "in-memory",
+            Row::Segment => "segment",
+            Row::Memory => "memory",
+            Row::Instructions => "instructions",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Result<Row, String> {
+        let names = || ALL.map(Row::name).join(", ");
+        ALL.into_iter()
+            .find(|row| row.name() == name)
+            .ok_or_else(|| format!("there is no row {name}; they are {}", names()))
+    }
+
+    /// Whether it is measured over a device and not in memory.
+    pub(crate) fn has_device(self) -> bool {
+        !matches!(self, Row::InMemory | Row::Segment | Row::Memory | Row::Instructions)
+    }
+
+    /// Whether a thread that does nothing, at the lowest priority, keeps each CPU awake.
+    pub(crate) fn is_awake(self) -> bool {
+        matches!(self, Row::Latency { is_awake: true } | Row::DatagramLatency { is_awake: true })
+    }
+
+    /// Whether it comes out the same each time, so that once is enough.
+    pub(crate) fn is_exact(self) -> bool {
+        matches!(self, Row::Memory | Row::Instructions)
+    }
+
+    /// Whom it is measured with.
+    pub(crate) fn peers(self) -> &'static [Peer] {
+        match self {
+            Row::Bulk { .. } => &crate::peers::ALL,
+            // Nothing is lent or copied that would be worth a row of its own.
+            Row::Latency { .. } | Row::DatagramLatency { .. } | Row::DatagramRate | Row::Connect { .. } => &[
+                Peer::Kernel,
+                Peer::Limit,
+                Peer::Portolan,
+                Peer::KernelPlain,
+                Peer::LimitPlain,
+                Peer::PortolanPlain,
+                Peer::Smoltcp,
+            ],
+            // The limit has no connections, and smoltcp scans them all for every packet.
+            Row::Idle => &[Peer::Kernel, Peer::Portolan],
+            Row::InMemory | Row::Instructions | Row::Segment => &[Peer::Portolan, Peer::Smoltcp],
+            Row::Memory => &[Peer::Portolan],
+        }
+    }
+
+    /// What comes of it; `idle` is how many idle connections there are, in the rows where they matter.
+    pub(crate) fn figures(self, idle: &[usize]) -> Vec<Figure> {
+        let figure = |part: &str, title: String, unit, digits| {
+            let name =
+                if part.is_empty() { self.name().to_owned() } else { format!("{}/{part}", self.name()) };
+            Figure { name, title, unit, digits }
+        };
+        let percentiles = |what: &str, is_awake: bool| {
+            let how = if is_awake { ", CPUs kept awake" } else { "" };
+            [("p50", "p50"), ("p99", "p99"), ("p99.9", "p99.9")]
+                .map(|(part, title)| figure(part, format!("{what}, {title}{how}"), "µs", 1))
+                .to_vec()
+        };
+        match self {
+            Row::Bulk { direction, streams } => {
+                let direction = match direction {
+                    Direction::To => "towards the stack",
+                    Direction::From => "from the stack",
+                };
+                let streams =
+                    if streams == 1 { "one stream".to_owned() } else { format!("{streams} streams") };
+                vec![figure("", format!("{direction}, {streams}"), "Gbit/s", 1)]
+            }
+            Row::DatagramRate => vec![figure("", "UDP echo, 64 bytes".into(), "1/s", 0)],
+            Row::DatagramLatency { is_awake } => percentiles("UDP, 64 bytes", is_awake),
+            Row::Latency { is_awake } => percentiles("TCP, 1 byte", is_awake),
+            Row::Connect { with_byte: false } => vec![figure("", "connect, close".into(), "1/s", 0)],
+            Row::Connect { with_byte: true } => vec![figure("", "connect, 1 byte, close".into(), "1/s", 0)],
+            Row::Idle => {
+                let counts = [0].into_iter().chain(idle.iter().copied());
+                let beside = |count: usize| match count {
+                    0 => "none idle".to_owned(),
+                    count => format!("{} idle", thousands(count)),
+                };
+                let parts = |count: usize| {
+                    [
+                        figure(&format!("to/{count}"), format!("towards, {}", beside(count)), "Gbit/s", 1),
+                        figure(&format!("from/{count}"), format!("from, {}", beside(count)), "Gbit/s", 1),
+                        figure(
+                            &format!("p50/{count}"),
+                            format!("TCP, 1 byte, p50, {}", beside(count)),
+                            "µs",
+                            1,
+                        ),
+                        figure(
+                            &format!("p99/{count}"),
+                            format!("TCP, 1 byte, p99, {}", beside(count)),
+                            "µs",
+                            1,
+                        ),
+                    ]
+                };
+                counts.flat_map(parts).collect()
+            }
+            Row::InMemory => vec![
+                figure("copied", "in memory, copied".into(), "Gbit/s", 1),
+                figure("lent", "in memory, lent".into(), "Gbit/s", 1),
+            ],
+            Row::Segment => [10]
+                .iter()
+                .chain(idle.last())
+                .map(|&count| {
+                    figure(
+                        &count.to_string(),
+                        format!("a received segment, {} sockets", thousands(count)),
+                        "ns",
+                        0,
+                    )
+                })
+                .collect(),
+            Row::Memory => vec![
+                figure("stack", "idle connection, the stack alone".into(), "bytes", 0),
+                figure("runtime", "idle connection, with its TcpStream".into(), "bytes", 0),
+                figure("time-wait", "TIME-WAIT".into(), "bytes", 0),
+            ],
+            Row::Instructions => vec![figure("", "instructions a segment, both ends, copied".into(), "", 0)],
+        }
+    }
+}
+
+/// `100,000`.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

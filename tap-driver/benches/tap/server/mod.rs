@@ -1,0 +1,55 @@
+//! What is measured, in a process of its own that the client's process starts in its network namespace.
+//!
+//! | file | who serves |
+//! |---|---|
+//! | `services` | what all of them do |
+//! | `kernel` | the kernel in a namespace of its own |
+//! | `portolan` | Portolan |
+//! | `smoltcp` | smoltcp |
+//! | `limit` | nobody: a pump without TCP |
+
+pub(crate) mod kernel;
+mod limit;
+mod portolan;
+pub(crate) mod services;
+mod smoltcp;
+
+use std::io;
+
+use self::services::Service;
+use crate::child::{self, Child};
+use crate::link;
+use crate::peers::Peer;
+
+/// What a server is started for. Only smoltcp, which has to be told, does not serve everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purpose {
+    pub(crate) service: Service,
+    pub(crate) streams: usize,
+    /// Connections that will be open beside those that are measured.
+    pub(crate) idle: usize,
+}
+
+/// In the client: starts a server, and sets up the client's end of the cable to it.
+pub(crate) fn start(peer: Peer, purpose: Purpose) -> io::Result<Child> {
+    let (streams, idle) = (purpose.streams.to_string(), purpose.idle.to_string());
+    let child = Child::start(&["server", peer.name(), purpose.service.name(), &streams, &idle])?;
+    if peer.is_kernel() {
+        if peer.is_plain() {
+            link::switch_offloads_off(link::CLIENT_DEVICE)?;
+        }
+        link::bring_up(link::CLIENT_DEVICE, link::CLIENT)?;
+    }
+    Ok(child)
+}
+
+/// In the server's process.
+pub(crate) fn run(peer: Peer, purpose: Purpose) -> io::Result<()> {
+    let note = match peer {
+        Peer::Kernel | Peer::KernelPlain => kernel::start(peer.is_plain(), purpose.idle)?,
+        Peer::Limit | Peer::LimitPlain => limit::start(peer.is_plain())?,
+        Peer::Portolan | Peer::PortolanCopies | Peer::PortolanPlain => portolan::start(peer, purpose.idle)?,
+        Peer::Smoltcp => smoltcp::start(purpose.service, purpose.streams)?,
+    };
+    child::ready(&note)
+}

@@ -1,0 +1,60 @@
+//! Portolan: its runtime with blocking sockets on its TAP device, every tunable at its default.
+
+use std::io;
+use std::net::SocketAddr;
+
+use portolan::{Cidr, Config};
+use portolan_runtime::{Builder, TcpListener, TcpStream, UdpSocket};
+use portolan_tap::TapBuilder;
+
+use super::services::{self, Service};
+use crate::link;
+use crate::peers::Peer;
+
+/// What 100,000 connections may hold together; the default of 256 MiB is for fewer.
+const MEMORY_LIMIT_BYTES: usize = 1 << 30;
+
+pub(super) fn start(_peer: Peer, idle: usize) -> io::Result<String> {
+    let host = Cidr { addr: link::CLIENT.into(), prefix_len: 24 };
+    let tap =
+        TapBuilder::new().name(link::CLIENT_DEVICE).host_address(host).open().map_err(io::Error::other)?;
+    let mut config = Config::default();
+    // There is nobody who could have its address.
+    config.neighbor.duplicate_address_probes = 0;
+    config.memory_limit_bytes = MEMORY_LIMIT_BYTES;
+    let stack = Cidr { addr: link::SERVER.into(), prefix_len: 24 };
+    let runtime = Builder::new().config(config).interface(tap, [stack]).start()?;
+
+    let listener = |port: u16| TcpListener::bind(&runtime, any(port));
+    let accept = |listener: TcpListener| move || listener.accept().map(|(stream, _)| stream);
+    services::serve_each(accept(listener(Service::Discard.port())?), |stream: TcpStream| {
+        services::discard(stream)
+    });
+    services::serve_each(accept(listener(Service::Chargen.port())?), |stream: TcpStream| {
+        services::chargen(stream)
+    });
+    services::serve_each(accept(listener(Service::Echo.port())?), |stream: TcpStream| {
+        stream.set_nodelay(true)?;
+        services::echo(stream)
+    });
+    services::serve_in_turn(accept(listener(Service::Brief.port())?), |stream: TcpStream| {
+        services::echo(stream)
+    });
+    let socket = UdpSocket::bind(&runtime, any(Service::Datagrams.port()))?;
+    std::thread::spawn(move || {
+        loop {
+            let answered = socket.recv_bytes_from().and_then(|(data, from)| socket.send_to(&data, from));
+            answered.unwrap_or_else(|error| services::end("UDP echo", &error));
+        }
+    });
+    for (port, _) in (services::FIRST_IDLE_PORT..).zip(services::idle_shares(idle)?) {
+        services::keep_all(accept(listener(port)?));
+    }
+    // It serves until the process ends.
+    std::mem::forget(runtime);
+    Ok(String::new())
+}
+
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], port))
+}
