@@ -294,6 +294,10 @@ impl Socket {
         self.call_blocking(Interest::Read, |core, now| core.stack.recv_bytes_from(now, self.descriptor))
     }
 
+    pub(crate) fn recv_run_from(&self) -> io::Result<(Bytes, SocketAddr, usize)> {
+        self.call_blocking(Interest::Read, |core, now| core.stack.recv_run_from(now, self.descriptor))
+    }
+
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
         self.send_bytes_to(Bytes::copy_from_slice(data), addr)
     }

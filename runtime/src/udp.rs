@@ -61,6 +61,23 @@ impl UdpSocket {
         self.socket.send_bytes_to(bytes, addr.into())
     }
 
+    /// UDP_SEGMENT: what one call sends goes out as datagrams of this many bytes; 0 for one datagram a call.
+    pub fn set_segment_len(&self, bytes: u16) -> io::Result<()> {
+        self.socket.set_option(SocketOption::UdpSegment(bytes))
+    }
+
+    /// UDP_GRO: datagrams of one sender that the device has joined are received together, by
+    /// [`recv_run_from`](UdpSocket::recv_run_from).
+    pub fn set_gro(&self, gro: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::UdpGro(gro))
+    }
+
+    /// As [`recv_bytes_from`](UdpSocket::recv_bytes_from); with [`set_gro`](UdpSocket::set_gro) it may be several datagrams.
+    /// The third is the length of each of them, but the last, which may have less.
+    pub fn recv_run_from(&self) -> io::Result<(Bytes, SocketAddr, usize)> {
+        self.socket.recv_run_from()
+    }
+
     /// Fixes the peer: `send` goes there and `recv` takes only what comes from there.
     pub fn connect(&self, addr: impl Into<SocketAddr>) -> io::Result<()> {
         let addr = addr.into();

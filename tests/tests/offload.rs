@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use portolan::testing::{LinkFaults, Pair, PairConfig, Recorded};
+use bytes::Bytes;
+use portolan::testing::{LinkFaults, Pair, PairConfig, Recorded, Side};
 use portolan::{
     Config, Descriptor, Domain, Ecn, Error, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium,
-    Offloads, SegmentKind, Shutdown, SocketKind, Stack,
+    Offloads, SegmentKind, Shutdown, SocketKind, SocketOption, Stack,
 };
 use portolan_runtime::device::Impairable;
 use portolan_tests::pattern::Pattern;
@@ -283,4 +284,123 @@ fn a_run_never_has_cwr() {
         (cwr + u32::from(has_cwr), runs + u32::from(frame.segments.is_some()))
     });
     assert!(cwr_frames > 3 && runs > 20, "{cwr_frames} {runs}");
+}
+
+/// What arrives at a socket of 1 of a call of 0 that sends `data` with UDP_SEGMENT: the datagrams, and in how many pieces
+/// they came.
+fn send_run(
+    joined: &mut Joined,
+    domain: Domain,
+    data: &[u8],
+    segment: u16,
+    gro: bool,
+) -> (Vec<Vec<u8>>, usize) {
+    let to = SocketAddr::new(addr(domain, 2), 4000);
+    let now = joined.now;
+    let receiver = joined.stack(1).socket(domain, SocketKind::Datagram).unwrap();
+    joined.stack(1).bind(receiver, to).unwrap();
+    joined.stack(1).set_option(now, receiver, SocketOption::UdpGro(gro)).unwrap();
+    let sender = joined.stack(0).socket(domain, SocketKind::Datagram).unwrap();
+    joined.stack(0).set_option(now, sender, SocketOption::UdpSegment(segment)).unwrap();
+    assert_eq!(joined.stack(0).send_to(now, sender, data, to), Ok(data.len()));
+    let (mut datagrams, mut pieces, mut total) = (Vec::new(), 0, 0);
+    joined.drive(|joined| {
+        let now = joined.now;
+        while let Ok((run, _, each)) = joined.stack(1).recv_run_from(now, receiver) {
+            datagrams.extend(run.chunks(each).map(<[u8]>::to_vec));
+            total += run.len();
+            pieces += 1;
+        }
+        total == data.len()
+    });
+    let now = joined.now;
+    joined.stack(0).close(now, sender).unwrap();
+    joined.stack(1).close(now, receiver).unwrap();
+    (datagrams, pieces)
+}
+
+#[test]
+fn one_call_sends_many_datagrams() {
+    for domain in [Domain::V4, Domain::V6] {
+        for offloads in [Offloads::NONE, CHECKSUM, Offloads::ALL] {
+            let mut joined = Joined::new([offloads; 2], [1500, 1500], 0);
+            for (len, segment) in
+                [(1, 1000), (1000, 1000), (1001, 1000), (20_000, 1000), (60_000, 1452), (100, 1)]
+            {
+                let sent = data(len as u64, len);
+                let expected: Vec<Vec<u8>> = sent.chunks(segment).map(<[u8]>::to_vec).collect();
+                for gro in [false, true] {
+                    let (received, pieces) = send_run(&mut joined, domain, &sent, segment as u16, gro);
+                    assert_eq!(received, expected, "{domain:?} {offloads:?} {len} in {segment}");
+                    let whole = gro && offloads == Offloads::ALL;
+                    assert_eq!(pieces, if whole { 1 } else { expected.len() });
+                }
+            }
+            let (sender, receiver) = (joined.stack(0).stats().udp_sent, joined.stack(1).stats().udp_received);
+            assert_eq!(sender, receiver);
+        }
+    }
+}
+
+/// What A puts on the wire for calls with UDP_SEGMENT.
+fn datagrams_on_the_wire(offloads: Offloads, segment: u16, calls: &[&[u8]]) -> Vec<Bytes> {
+    let mut pair = Pair::new(PairConfig { offloads, record: true, ..PairConfig::seeded(5) });
+    let mut frames = Vec::new();
+    for domain in [Domain::V4, Domain::V6] {
+        let now = pair.now();
+        let to = SocketAddr::new(pair.b.addr(domain), 9);
+        let sender = pair.a.stack.socket(domain, SocketKind::Datagram).unwrap();
+        pair.a.stack.set_option(now, sender, SocketOption::UdpSegment(segment)).unwrap();
+        // So that both know their neighbour.
+        pair.a.stack.send_to(now, sender, b"first", to).unwrap();
+        pair.run_for(Duration::from_secs(1));
+        pair.recorded();
+        for call in calls {
+            pair.a.stack.send_to(pair.now(), sender, call, to).unwrap();
+        }
+        pair.run_for(Duration::from_millis(1));
+        let recorded = pair.recorded();
+        check_frames(pair.a.medium, 1500, &recorded).unwrap();
+        // The other side answers "port unreachable", some of the time.
+        frames.extend(recorded.into_iter().filter(|frame| frame.from == Side::A).map(|frame| frame.frame));
+    }
+    frames
+}
+
+#[test]
+fn runs_of_datagrams_are_on_the_wire_those_of_single_calls() {
+    let sent = data(1, 10_100);
+    let single: Vec<&[u8]> = sent.chunks(1000).collect();
+    let expected = datagrams_on_the_wire(Offloads::NONE, 0, &single);
+    assert_eq!(expected.len(), 2 * single.len());
+    for offloads in [Offloads::NONE, CHECKSUM, Offloads::ALL] {
+        let frames = datagrams_on_the_wire(offloads, 1000, &[&sent]);
+        assert_eq!(frames.len(), expected.len(), "{offloads:?}");
+        let differs = frames.iter().zip(&expected).position(|(frame, expected)| frame != expected);
+        assert_eq!(differs, None, "{offloads:?}");
+    }
+}
+
+#[test]
+fn a_run_of_datagrams_that_cannot_go_as_such_is_refused() {
+    let mut joined = Joined::new([Offloads::ALL; 2], [1500, 1500], 0);
+    let to = SocketAddr::new(addr(Domain::V4, 2), 4000);
+    let now = joined.now;
+    let stack = joined.stack(0);
+    let sender = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    for (segment, len, expected) in [
+        // Each would have to be fragmented.
+        (1473, 3000, Err(Error::InvalidArgument)),
+        (1472, 3000, Ok(3000)),
+        // One alone may be.
+        (1473, 1473, Ok(1473)),
+        // More than 128.
+        (1, 129, Err(Error::InvalidArgument)),
+        (1, 128, Ok(128)),
+        (0, 3000, Ok(3000)),
+    ] {
+        stack.set_option(now, sender, SocketOption::UdpSegment(segment)).unwrap();
+        let sent = stack.send_to(now, sender, &vec![1; len], to);
+        assert_eq!(sent, expected, "{len} in {segment}");
+    }
 }

@@ -134,7 +134,7 @@ impl Stack {
                 sockets.with_readable(&mut ctx, network, d, |connection, ctx| connection.recv(ctx, buf))
             }
             SocketKind::Datagram | SocketKind::Echo => {
-                let (data, _) = sockets.receive_datagram(d)?;
+                let (data, ..) = sockets.receive_datagram(d)?;
                 Ok(copy_prefix(&data, buf))
             }
         }
@@ -184,7 +184,7 @@ impl Stack {
                 sockets.with_readable(&mut ctx, network, d, |connection, ctx| connection.recv_bytes(ctx, max))
             }
             SocketKind::Datagram | SocketKind::Echo => {
-                let (mut data, _) = sockets.receive_datagram(d)?;
+                let (mut data, ..) = sockets.receive_datagram(d)?;
                 data.truncate(max);
                 Ok(data)
             }
@@ -248,6 +248,13 @@ impl Stack {
 
     /// One datagram whole, without a copy, and who sent it. `NotSupported` on a stream.
     pub fn recv_bytes_from(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, SocketAddr)> {
+        self.recv_run_from(now, d).map(|(data, from, _)| (data, from))
+    }
+
+    /// As [`recv_bytes_from`](Stack::recv_bytes_from); with [`SocketOption::UdpGro`](super::SocketOption::UdpGro) it may be
+    /// several datagrams of one sender. The third is the length of each of them, but the last, which may have less; if it
+    /// is one datagram, its length.
+    pub fn recv_run_from(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, SocketAddr, usize)> {
         self.core.advance(now);
         self.sockets.receive_datagram(d)
     }

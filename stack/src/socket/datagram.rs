@@ -17,6 +17,7 @@ use crate::event::Readiness;
 use crate::icmp::{self, echo};
 use crate::ip::protocol;
 use crate::network::{self, Cast, IpMeta, Network, NetworkErrorKind};
+use crate::offload::{SegmentKind, Segments};
 use crate::stats::DropReason;
 use crate::udp;
 
@@ -36,19 +37,23 @@ pub(crate) struct Datagram {
     is_write_shut: bool,
 }
 
-/// A datagram that waits for `recv`.
+/// A datagram that waits for `recv`, or a run of them.
 #[derive(Debug)]
 struct Received {
     from: Endpoint,
     scope: u16,
     data: Bytes,
+    /// How long each datagram of a run is, but the last; 0 if it is one.
+    segment_len: u16,
 }
 
-/// A datagram that waits for the device.
+/// A datagram that waits for the device, or a run of them.
 #[derive(Debug)]
 struct Outgoing {
     flow: FourTuple,
     data: Bytes,
+    /// How long each datagram of a run is, but the last; 0 if it is one.
+    segment_len: u16,
 }
 
 impl Datagram {
@@ -74,9 +79,9 @@ impl Datagram {
         mem::size_of::<Socket>() + mem::size_of::<Datagram>() + self.received_bytes + self.outgoing_bytes
     }
 
-    fn push_received(&mut self, from: Endpoint, scope: u16, data: Bytes) {
-        self.received_bytes += data.len() + OVERHEAD_BYTES;
-        self.received.push_back(Received { from, scope, data });
+    fn push_received(&mut self, received: Received) {
+        self.received_bytes += received.data.len() + OVERHEAD_BYTES;
+        self.received.push_back(received);
     }
 
     fn pop_received(&mut self) -> Option<Received> {
@@ -85,7 +90,14 @@ impl Datagram {
         Some(received)
     }
 
-    fn pop_outgoing(&mut self) -> Option<Outgoing> {
+    /// The next datagram; a run in one piece if `whole` says so of it.
+    fn pop_outgoing(&mut self, whole: impl FnOnce(&Outgoing) -> bool) -> Option<Outgoing> {
+        let next = self.outgoing.front_mut()?;
+        let segment_len = usize::from(next.segment_len);
+        if segment_len > 0 && next.data.len() > segment_len && !whole(next) {
+            self.outgoing_bytes -= segment_len;
+            return Some(Outgoing { flow: next.flow, data: next.data.split_to(segment_len), segment_len: 0 });
+        }
         let outgoing = self.outgoing.pop_front()?;
         self.outgoing_bytes -= outgoing.data.len() + OVERHEAD_BYTES;
         Some(outgoing)
@@ -125,17 +137,19 @@ impl Sockets {
             if ids.is_empty() {
                 ctx.stats.count_drop(DropReason::NoUdpSocket);
             }
+            let segment_len = datagram.segment_len;
             let payload = datagram.into_transport(udp::HEADER_LEN..header.len);
             for id in ids {
-                self.deliver(ctx, id, flow.remote, scope, payload.clone());
+                self.deliver_run(ctx, id, flow.remote, scope, payload.clone(), segment_len);
             }
             return;
         }
         let found = self.udp_connected.get(&flow).copied().or_else(|| self.udp_bound.find(&flow));
         match found {
             Some(id) => {
+                let segment_len = datagram.segment_len;
                 let payload = datagram.into_transport(udp::HEADER_LEN..header.len);
-                self.deliver(ctx, id, flow.remote, scope, payload);
+                self.deliver_run(ctx, id, flow.remote, scope, payload, segment_len);
             }
             None => {
                 ctx.stats.count_drop(DropReason::NoUdpSocket);
@@ -171,13 +185,35 @@ impl Sockets {
             _ => false,
         };
         match id.filter(is_from_peer) {
-            Some(id) => self.deliver(ctx, id, remote, scope, datagram.into_transport(0..usize::MAX)),
+            Some(id) => {
+                let data = datagram.into_transport(0..usize::MAX);
+                self.deliver(ctx, id, Received { from: remote, scope, data, segment_len: 0 });
+            }
             None => ctx.stats.count_drop(DropReason::UnknownIcmp),
         }
     }
 
-    fn deliver(&mut self, ctx: &mut Ctx<'_>, id: SocketId, from: Endpoint, scope: u16, data: Bytes) {
-        let cost = data.len() + OVERHEAD_BYTES;
+    /// What the device joined from several datagrams is taken apart again, unless the program wants it whole.
+    fn deliver_run(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: SocketId,
+        from: Endpoint,
+        scope: u16,
+        mut data: Bytes,
+        segment_len: u16,
+    ) {
+        let wants_runs = self.slots.get(id).is_some_and(|socket| socket.options.udp_gro);
+        let each = usize::from(segment_len);
+        while each > 0 && data.len() > each && !wants_runs {
+            let data = data.split_to(each);
+            self.deliver(ctx, id, Received { from, scope, data, segment_len: 0 });
+        }
+        self.deliver(ctx, id, Received { from, scope, data, segment_len });
+    }
+
+    fn deliver(&mut self, ctx: &mut Ctx<'_>, id: SocketId, received: Received) {
+        let cost = received.data.len() + OVERHEAD_BYTES;
         let is_short = self.is_short_of_memory(cost);
         let Some(socket) = self.slots.get_mut(id) else { return };
         let limit = socket.options.receive_buffer;
@@ -193,9 +229,9 @@ impl Sockets {
             return ctx.stats.count_drop(DropReason::ReceiveBufferFull);
         }
         if socket.kind == SocketKind::Datagram {
-            ctx.stats.udp_received += 1;
+            ctx.stats.udp_received += count(received.data.len(), received.segment_len);
         }
-        datagram.push_received(from, scope, data);
+        datagram.push_received(received);
         let bytes = datagram.charge();
         self.charge(id, bytes);
         self.note_readiness(id, true);
@@ -222,7 +258,16 @@ impl Sockets {
         let Some(socket) = self.slots.get_mut(id) else { return Sent::Nothing };
         let (kind, ttl) = (socket.kind, socket.options.ttl);
         let Role::Datagram(datagram) = &mut socket.role else { return Sent::Nothing };
-        let Some(Outgoing { flow, data }) = datagram.pop_outgoing() else { return Sent::Nothing };
+        let whole = |next: &Outgoing| {
+            let (dst, iface) = (next.flow.remote.addr, iface_of(next.flow.scope));
+            // What would have to be fragmented is sent datagram by datagram.
+            packet_len(dst, udp::HEADER_LEN + usize::from(next.segment_len))
+                <= network.path_mtu(ctx.now, dst, iface)
+                && network.can_cut(dst, iface, SegmentKind::Udp)
+        };
+        let Some(Outgoing { flow, data, segment_len }) = datagram.pop_outgoing(whole) else {
+            return Sent::Nothing;
+        };
         let bytes = datagram.charge();
         self.charge(id, bytes);
         self.note_readiness(id, false);
@@ -232,14 +277,16 @@ impl Sockets {
                 (protocol::icmp_for(flow.remote.addr), header, payload)
             }
             SocketKind::Datagram | SocketKind::Stream => {
-                ctx.stats.udp_sent += 1;
+                ctx.stats.udp_sent += count(data.len(), segment_len);
                 let payload = udp::payload_of(data);
                 (protocol::UDP, udp::header(flow.local, flow.remote, &payload), payload)
             }
         };
         let dst = flow.remote.addr;
-        let ip_header_len = if dst.is_ipv4() { 20 } else { 40 };
-        let packet_len = ip_header_len + header.len() + crate::frame::payload_len(&payload);
+        let len = crate::frame::payload_len(&payload);
+        let run = (segment_len > 0 && len > usize::from(segment_len))
+            .then_some(Segments { kind: SegmentKind::Udp, len: segment_len });
+        let longest = packet_len(dst, header.len() + run.map_or(len, |run| usize::from(run.len)));
         let iface = iface_of(flow.scope);
         let meta = IpMeta {
             src: flow.local.addr,
@@ -249,11 +296,11 @@ impl Sockets {
             traffic_class: 0,
             // Linux's IP_PMTUDISC_WANT: what fits must not be fragmented on the way, so that the path MTU is learned;
             // what does not fit is fragmented here.
-            dont_fragment: packet_len <= network.path_mtu(ctx.now, dst, iface),
+            dont_fragment: longest <= network.path_mtu(ctx.now, dst, iface),
             iface,
             // An echo request has its own already.
             checksum_at: (protocol == protocol::UDP).then_some(udp::CHECKSUM_AT),
-            run: None,
+            run,
         };
         match network.output(ctx, meta, header, payload) {
             Ok(Some(transmit)) => Sent::Frame(transmit),
@@ -303,6 +350,17 @@ impl Sockets {
         if kind == SocketKind::Echo && data.len() < icmp::HEADER_LEN {
             return Err(Error::InvalidArgument);
         }
+        let segment_len = if kind == SocketKind::Datagram { socket.options.udp_segment } else { 0 };
+        if segment_len > 0 && data.len() > usize::from(segment_len) {
+            // As on Linux.
+            let iface = iface_of(flow.scope);
+            let longest = packet_len(flow.remote.addr, udp::HEADER_LEN + usize::from(segment_len));
+            if count(data.len(), segment_len) > MAX_SEGMENTS
+                || longest > network.path_mtu(ctx.now, flow.remote.addr, iface)
+            {
+                return Err(Error::InvalidArgument);
+            }
+        }
         // Linux's rule, and the same as readiness: what begins below the limit may end above it.
         if queued >= socket.options.send_buffer {
             return Err(Error::WouldBlock);
@@ -313,7 +371,7 @@ impl Sockets {
         let len = data.len();
         if let Some(Socket { role: Role::Datagram(datagram), .. }) = self.slots.get_mut(id) {
             datagram.outgoing_bytes += cost;
-            datagram.outgoing.push_back(Outgoing { flow, data });
+            datagram.outgoing.push_back(Outgoing { flow, data, segment_len });
             let bytes = datagram.charge();
             self.charge(id, bytes);
         }
@@ -407,8 +465,9 @@ impl Sockets {
         Ok(())
     }
 
-    /// One datagram, whole, and its sender.
-    pub(super) fn receive_datagram(&mut self, d: Descriptor) -> Result<(Bytes, SocketAddr)> {
+    /// One datagram, whole, and its sender; with UDP_GRO perhaps a run of them, each but the last of the length that comes
+    /// third.
+    pub(super) fn receive_datagram(&mut self, d: Descriptor) -> Result<(Bytes, SocketAddr, usize)> {
         let (id, socket) = self.socket_mut(d)?;
         let Role::Datagram(datagram) = &mut socket.role else { return Err(Error::NotSupported) };
         if let Some(error) = datagram.take_error() {
@@ -417,7 +476,7 @@ impl Sockets {
         let Some(received) = datagram.pop_received() else {
             if datagram.is_read_shut {
                 let from = socket.peer_addr()?;
-                return Ok((Bytes::new(), from));
+                return Ok((Bytes::new(), from, 0));
             }
             return Err(Error::WouldBlock);
         };
@@ -425,7 +484,11 @@ impl Sockets {
         let from = socket.present(with_scope(received.from, received.scope));
         self.charge(id, bytes);
         self.note_readiness(id, false);
-        Ok((received.data, from))
+        let each = match usize::from(received.segment_len) {
+            0 => received.data.len(),
+            segment_len => segment_len.min(received.data.len()),
+        };
+        Ok((received.data, from, each))
     }
 
     pub(super) fn peek_datagram(&self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
@@ -464,6 +527,22 @@ impl Sockets {
             self.ports_of(kind).unbind(port, id);
         }
     }
+}
+
+/// UDP_MAX_SEGMENTS of Linux.
+const MAX_SEGMENTS: u64 = 128;
+
+/// How many datagrams there are in a run of so many bytes.
+fn count(len: usize, segment_len: u16) -> u64 {
+    match usize::from(segment_len) {
+        0 => 1,
+        segment_len => len.div_ceil(segment_len).max(1) as u64,
+    }
+}
+
+/// The length of an IP packet with so much in it.
+fn packet_len(dst: core::net::IpAddr, len: usize) -> usize {
+    len + if dst.is_ipv4() { 20 } else { 40 }
 }
 
 /// The flow of a connected datagram socket.

@@ -76,6 +76,13 @@ pub enum SocketOption {
     Ttl(u8),
     /// IPV6_V6ONLY, before `bind`.
     V6Only(bool),
+    /// UDP_SEGMENT: what one call sends goes out as datagrams of this many bytes, the last with what is left; at most 128
+    /// of them, each small enough not to be fragmented. A device that cuts runs is handed all of it at once. 0, as from
+    /// the start: each call sends one datagram.
+    UdpSegment(u16),
+    /// UDP_GRO: datagrams of one sender that the device has joined are received together;
+    /// [`Stack::recv_run_from`](crate::Stack::recv_run_from) says how long each is.
+    UdpGro(bool),
 }
 
 /// All options of a socket.
@@ -136,6 +143,10 @@ pub struct SocketOptions {
     pub ttl: Option<u8>,
     /// IPV6_V6ONLY.
     pub v6_only: bool,
+    /// UDP_SEGMENT; 0 if it is off.
+    pub udp_segment: u16,
+    /// UDP_GRO.
+    pub udp_gro: bool,
     /// What a connection wants to know of all this.
     tcp: Shared<Settings>,
 }
@@ -198,6 +209,8 @@ impl SocketOptions {
             max_segment: None,
             ttl: None,
             v6_only: false,
+            udp_segment: 0,
+            udp_gro: false,
             tcp: tcp.into(),
         }
     }
@@ -264,6 +277,8 @@ impl SocketOptions {
                 self.ttl = Some(ttl);
             }
             SocketOption::V6Only(on) => self.v6_only = on,
+            SocketOption::UdpSegment(len) => self.udp_segment = len,
+            SocketOption::UdpGro(on) => self.udp_gro = on,
         }
         let settings = self.to_settings();
         if *self.tcp != settings {

@@ -7,6 +7,7 @@ mod command;
 mod ecn;
 mod hostile;
 mod impaired;
+mod offload;
 mod ping;
 mod tcp;
 mod udp;
