@@ -212,7 +212,7 @@ pub struct TcpConfig {
     pub initial_rto: Duration,
     /// The smallest RTO. 200 ms (Linux's TCP_RTO_MIN; RFC 6298 §2.4 says 1 s, which was for coarse clocks).
     pub min_rto: Duration,
-    /// The largest RTO. 120 s (Linux's TCP_RTO_MAX; RFC 6298 §2.5 allows 60 s and more).
+    /// The largest RTO, at most 71 minutes. 120 s (Linux's TCP_RTO_MAX; RFC 6298 §2.5 allows 60 s and more).
     pub max_rto: Duration,
     /// How long an acknowledgement may wait for a second segment or for data. 40 ms (Linux's TCP_DELACK_MIN;
     /// RFC 9293 §3.8.6.3 allows up to 500 ms).

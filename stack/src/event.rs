@@ -54,7 +54,7 @@ pub struct Event {
 pub struct Deadline {
     /// Not later than this, if it can be helped.
     pub at: Instant,
-    /// Which timer.
+    /// Which timer, as far as that is known: one that was called off meanwhile shows as another.
     pub kind: DeadlineKind,
     /// Whose timer, where a program still holds the socket.
     pub descriptor: Option<Descriptor>,

@@ -72,6 +72,7 @@ pub use time::Instant;
 
 use memory::Budget;
 use rng::Rng;
+use tcp::Spares;
 
 /// What every part gets from the stack when it is called: the time, the tunables, the counters, the
 /// randomness. Parts take this and their own arguments, never a pointer to the part that holds them.
@@ -82,4 +83,6 @@ pub(crate) struct Ctx<'a> {
     pub(crate) rng: &'a mut Rng,
     /// What the account of all sockets has left.
     pub(crate) memory: Budget,
+    /// What connections at rest have given up.
+    pub(crate) spares: &'a mut Spares,
 }

@@ -21,18 +21,13 @@ pub(crate) struct Binding<Id> {
     pub(crate) listening: bool,
 }
 
-/// What one port is used for.
-#[derive(Debug)]
-struct PortUse<Id> {
-    bindings: SmallVec<[Binding<Id>; 1]>,
-    /// Connections (accepted, or opened from an ephemeral port, or in TIME-WAIT) without SO_REUSEADDR, and with it.
-    connections: [u32; 2],
-}
-
 /// The ports of one transport protocol.
 #[derive(Debug)]
 pub(crate) struct PortTable<Id> {
-    ports: HashMap<u16, PortUse<Id>>,
+    /// Few ports are bound to, but each connection to one server has a port of its own: that table's entries are small.
+    bindings: HashMap<u16, SmallVec<[Binding<Id>; 1]>>,
+    /// Connections (accepted, or opened from an ephemeral port, or in TIME-WAIT) without SO_REUSEADDR, and with it.
+    connections: HashMap<u16, [u32; 2]>,
     range: (u16, u16),
     offset_key: Keyed,
     /// RFC 6056 §3.3.4 (double-hash selection): one counter for each group of destinations, so that what one peer sees
@@ -47,17 +42,18 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         let (low, high) = (range.0.min(range.1).max(1), range.0.max(range.1).max(1));
         let mut counters = [0; 64];
         counters.fill_with(|| rng.next_u32());
-        PortTable { ports: hash_map(rng), range: (low, high), offset_key: Keyed::new(rng), counters, is_udp }
+        let bindings = hash_map(rng);
+        let connections = HashMap::with_hasher(bindings.hasher().clone());
+        PortTable { bindings, connections, range: (low, high), offset_key: Keyed::new(rng), counters, is_udp }
     }
 
     /// Whether `new` can have the port beside what is there, by Linux's rules.
     fn conflicts(&self, port: u16, new: &Binding<Id>) -> bool {
-        let Some(used) = self.ports.get(&port) else { return false };
-        let [without_reuse, with_reuse] = used.connections;
+        let [without_reuse, with_reuse] = self.connections.get(&port).copied().unwrap_or_default();
         if without_reuse > 0 && !new.reuse_port || with_reuse > 0 && !(new.reuse_addr || new.reuse_port) {
             return true;
         }
-        used.bindings.iter().any(|old| {
+        self.bindings.get(&port).into_iter().flatten().any(|old| {
             let share_addr =
                 old.reuse_addr && new.reuse_addr && (self.is_udp || !(old.listening || new.listening));
             let share_port = old.reuse_port && new.reuse_port;
@@ -75,18 +71,18 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
             port if self.conflicts(port, &new) => return Err(Error::AddressInUse),
             port => port,
         };
-        self.entry(port).bindings.push(new);
+        self.bindings.entry(port).or_default().push(new);
         Ok(port)
     }
 
     /// The binding becomes a listener's, which may conflict with others. EADDRINUSE.
     pub(crate) fn listen(&mut self, port: u16, id: Id) -> Result<()> {
-        let Some(used) = self.ports.get(&port) else { return Err(Error::InvalidArgument) };
-        let Some(mine) = used.bindings.iter().find(|binding| binding.id == id) else {
+        let Some(bindings) = self.bindings.get(&port) else { return Err(Error::InvalidArgument) };
+        let Some(mine) = bindings.iter().find(|binding| binding.id == id) else {
             return Err(Error::InvalidArgument);
         };
         let mine = Binding { listening: true, ..*mine };
-        let conflict = used.bindings.iter().any(|old| {
+        let conflict = bindings.iter().any(|old| {
             old.id != id
                 && old.listening
                 && old.addr.overlaps(mine.addr)
@@ -101,31 +97,35 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
 
     /// Adjusts the binding of a socket whose options changed.
     pub(crate) fn change(&mut self, port: u16, id: Id, how: impl FnOnce(&mut Binding<Id>)) {
-        if let Some(used) = self.ports.get_mut(&port)
-            && let Some(binding) = used.bindings.iter_mut().find(|binding| binding.id == id)
+        if let Some(bindings) = self.bindings.get_mut(&port)
+            && let Some(binding) = bindings.iter_mut().find(|binding| binding.id == id)
         {
             how(binding);
         }
     }
 
     pub(crate) fn unbind(&mut self, port: u16, id: Id) {
-        if let Some(used) = self.ports.get_mut(&port) {
-            used.bindings.retain(|binding| binding.id != id);
+        if let Some(bindings) = self.bindings.get_mut(&port) {
+            bindings.retain(|binding| binding.id != id);
+            if bindings.is_empty() {
+                self.bindings.remove(&port);
+            }
         }
-        self.forget_if_unused(port);
     }
 
     /// A connection shares the port without a binding of its own.
     pub(crate) fn add_connection(&mut self, port: u16, reuse_addr: bool) {
-        self.entry(port).connections[usize::from(reuse_addr)] += 1;
+        self.connections.entry(port).or_default()[usize::from(reuse_addr)] += 1;
     }
 
     pub(crate) fn remove_connection(&mut self, port: u16, reuse_addr: bool) {
-        if let Some(used) = self.ports.get_mut(&port) {
-            let count = &mut used.connections[usize::from(reuse_addr)];
+        if let Some(counts) = self.connections.get_mut(&port) {
+            let count = &mut counts[usize::from(reuse_addr)];
             *count = count.saturating_sub(1);
+            if *counts == [0; 2] {
+                self.connections.remove(&port);
+            }
         }
-        self.forget_if_unused(port);
     }
 
     /// An ephemeral port for a connection from `local` to `remote` (RFC 6056 §3.3.4). `is_free` says whether the
@@ -140,10 +140,8 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         let hash = self.offset_key.hash_one((local, remote));
         let counter = (hash >> 32) as usize % self.counters.len();
         let start = (hash as u32).wrapping_add(self.counters[counter]);
-        let (found, tried) = self.draw(start, |table, port| {
-            let bound = table.ports.get(&port).is_some_and(|used| !used.bindings.is_empty());
-            !bound && is_free(port)
-        });
+        let (found, tried) =
+            self.draw(start, |table, port| !table.bindings.contains_key(&port) && is_free(port));
         // The counter moves on past the ports that were taken, too: otherwise the next call would try them again, and a
         // client with thousands of connections to one server would walk past all of them for each.
         self.counters[counter] = self.counters[counter].wrapping_add(tried);
@@ -162,16 +160,6 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
             }
         }
         (None, count)
-    }
-
-    fn entry(&mut self, port: u16) -> &mut PortUse<Id> {
-        self.ports.entry(port).or_insert_with(|| PortUse { bindings: SmallVec::new(), connections: [0; 2] })
-    }
-
-    fn forget_if_unused(&mut self, port: u16) {
-        if self.ports.get(&port).is_some_and(|used| used.bindings.is_empty() && used.connections == [0; 2]) {
-            self.ports.remove(&port);
-        }
     }
 }
 
@@ -215,7 +203,7 @@ mod tests {
         assert_eq!(t.bind(&mut rng, 80, Binding { reuse_addr: true, ..plain }), Ok(80));
         t.unbind(80, 1);
         t.remove_connection(80, true);
-        assert!(t.ports.is_empty());
+        assert!(t.bindings.is_empty() && t.connections.is_empty());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, Neighbor
 use crate::rng::Rng;
 use crate::socket::{Sent, Sockets};
 use crate::stats::Stats;
+use crate::tcp::Spares;
 use crate::time::Instant;
 
 /// A TCP/IP stack: frames in, frames out, sockets behind descriptors.
@@ -42,6 +43,7 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     stats: Stats,
     rng: Rng,
+    spares: Spares,
     now: Instant,
 }
 
@@ -52,7 +54,14 @@ impl Core {
     }
 
     fn ctx(&mut self, memory: Budget) -> Ctx<'_> {
-        Ctx { now: self.now, config: &self.config, stats: &mut self.stats, rng: &mut self.rng, memory }
+        Ctx {
+            now: self.now,
+            config: &self.config,
+            stats: &mut self.stats,
+            rng: &mut self.rng,
+            memory,
+            spares: &mut self.spares,
+        }
     }
 }
 
@@ -63,7 +72,8 @@ impl Stack {
         let mut rng = Rng::new(seed);
         let network = Network::new(&config, &mut rng);
         let sockets = Sockets::new(&config, &mut rng);
-        Stack { core: Core { config, stats: Stats::new(), rng, now }, network, sockets }
+        let core = Core { config, stats: Stats::new(), rng, spares: Spares::default(), now };
+        Stack { core, network, sockets }
     }
 
     pub(crate) fn parts(&mut self) -> (Ctx<'_>, &mut Network, &mut Sockets) {
@@ -152,7 +162,8 @@ impl Stack {
         self.sockets.poll_event()
     }
 
-    /// When to call [`handle_timeout`](Stack::handle_timeout) next.
+    /// When to call [`handle_timeout`](Stack::handle_timeout) next: at the first deadline, or a little earlier. A timer that was
+    /// put off or called off may still be named here; the call finds nothing to do then.
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let network = self.network.poll_timeout().map(|at| Deadline {
             at,

@@ -1,16 +1,18 @@
-//! What an idle established connection costs in memory, everything counted: descriptors, tables, records, queues.
+//! What an idle established connection costs in memory, everything counted: descriptors, tables, records, queues, and what is
+//! left of having been used.
 //!
 //! `CONNECTIONS=100000 cargo test --release -p portolan-tests --test idle_memory -- --nocapture` prints the figure for
 //! 100,000 connections; without, the test opens 10,000.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use portolan::testing::{Pair, PairConfig};
-use portolan::{Domain, Error, SocketKind};
+use portolan::testing::{Pair, PairConfig, Side};
+use portolan::{Descriptor, Domain, Error, SocketKind};
 
 struct Counting;
 
@@ -36,45 +38,107 @@ static ALLOCATOR: Counting = Counting;
 
 /// One address and port has 28,232 ephemeral ports to connect from.
 const PER_PORT: usize = 10_000;
-const LIMIT: usize = 1536;
+/// Connections that are opened, or used, at one time.
+const AT_ONCE: usize = 100;
+const LIMIT: usize = 1024;
 
-#[test]
-fn an_idle_connection_takes_at_most_a_kibibyte_and_a_half() {
-    let count = std::env::var("CONNECTIONS").map_or(PER_PORT, |text| text.parse().expect("a number"));
-    let mut config = PairConfig::seeded(1);
-    config.a.memory_limit_bytes = 1 << 30;
-    config.b.memory_limit_bytes = 1 << 30;
-    let mut pair = Pair::new(config);
-    let mut held = Vec::with_capacity(2 * count);
-    let before = LIVE.load(Ordering::Relaxed);
-    for index in 0..count.div_ceil(PER_PORT) {
-        let port = 80 + index as u16;
-        let listener = pair.listener(Domain::V4, port);
+/// The connections of two stacks, all idle.
+struct Idle {
+    pair: Pair,
+    /// Client and server of each.
+    ends: Vec<(Descriptor, Descriptor)>,
+    /// What was allocated before there were any.
+    before: usize,
+}
+
+impl Idle {
+    fn open(count: usize) -> Idle {
+        let mut config = PairConfig::seeded(1);
+        config.a.memory_limit_bytes = 1 << 30;
+        config.b.memory_limit_bytes = 1 << 30;
+        let pair = Pair::new(config);
+        let ends = Vec::with_capacity(count);
+        let mut idle = Idle { pair, ends, before: LIVE.load(Ordering::Relaxed) };
+        for index in 0..count.div_ceil(PER_PORT) {
+            let listener = idle.pair.listener(Domain::V4, 80 + index as u16);
+            for _ in 0..PER_PORT.min(count - index * PER_PORT) / AT_ONCE {
+                idle.open_some(listener, 80 + index as u16);
+            }
+        }
+        assert_eq!(idle.ends.len(), count);
+        idle.rest();
+        idle
+    }
+
+    fn open_some(&mut self, listener: Descriptor, port: u16) {
+        let Idle { pair, ends, .. } = self;
         let to = SocketAddr::new(pair.b.addr(Domain::V4), port);
-        for _ in 0..PER_PORT / 100 {
-            for _ in 0..100 {
+        let clients: Vec<Descriptor> = (0..AT_ONCE)
+            .map(|_| {
                 let client = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
                 assert_eq!(pair.a.stack.connect(pair.now(), client, to), Err(Error::InProgress));
-                held.push(client);
-            }
-            let mut accepted = 0;
-            let all_are_open = pair.drive(Duration::from_secs(10), |pair| {
-                while let Ok((server, _)) = pair.b.stack.accept(listener) {
-                    held.push(server);
-                    accepted += 1;
-                }
-                accepted == 100
-            });
-            assert!(all_are_open, "{:?}", pair.b.stack.stats());
-        }
+                client
+            })
+            .collect();
+        let mut servers = Vec::new();
+        let all_are_open = pair.drive(Duration::from_secs(10), |pair| {
+            servers.extend(std::iter::from_fn(|| pair.b.stack.accept(listener).ok()));
+            servers.len() == AT_ONCE
+        });
+        assert!(all_are_open, "{:?}", pair.b.stack.stats());
+        let addr_of = |client: &Descriptor| pair.a.stack.local_addr(*client).unwrap();
+        let by_addr: HashMap<SocketAddr, Descriptor> =
+            servers.into_iter().map(|(server, peer)| (peer, server)).collect();
+        ends.extend(clients.into_iter().map(|client| (client, by_addr[&addr_of(&client)])));
     }
-    // What the handshakes left behind goes.
-    pair.run_for(Duration::from_secs(5));
-    pair.take_events(portolan::testing::Side::A);
-    pair.take_events(portolan::testing::Side::B);
-    let ends = held.len();
-    let each = (LIVE.load(Ordering::Relaxed) - before) / ends;
-    println!("an idle established connection takes {each} bytes, everything counted ({ends} ends)");
-    assert!(ends >= 2 * count);
-    assert!(each <= LIMIT, "{each} bytes, more than {LIMIT}");
+
+    /// A question of `len` bytes and an answer, over every connection.
+    fn use_all(&mut self, len: usize) {
+        let Idle { pair, ends, .. } = self;
+        let mut buf = vec![7; len];
+        for some in ends.chunks(AT_ONCE) {
+            let now = pair.now();
+            for &(client, _) in some {
+                assert_eq!(pair.a.stack.send(now, client, &buf), Ok(len));
+            }
+            pair.run_for(Duration::from_millis(100));
+            let now = pair.now();
+            for &(_, server) in some {
+                assert_eq!(pair.b.stack.recv(now, server, &mut buf), Ok(len));
+                assert_eq!(pair.b.stack.send(now, server, &buf), Ok(len));
+            }
+            pair.run_for(Duration::from_millis(100));
+            let now = pair.now();
+            for &(client, _) in some {
+                assert_eq!(pair.a.stack.recv(now, client, &mut buf), Ok(len));
+            }
+        }
+        self.rest();
+    }
+
+    /// Until what they left behind has gone.
+    fn rest(&mut self) {
+        self.pair.run_for(Duration::from_secs(5));
+        self.pair.take_events(Side::A);
+        self.pair.take_events(Side::B);
+    }
+
+    /// Bytes that each end takes.
+    fn each(&self) -> usize {
+        (LIVE.load(Ordering::Relaxed) - self.before) / (2 * self.ends.len())
+    }
+}
+
+#[test]
+fn an_idle_connection_takes_at_most_a_kibibyte() {
+    let count = std::env::var("CONNECTIONS").map_or(PER_PORT, |text| text.parse().expect("a number"));
+    let mut idle = Idle::open(count / AT_ONCE * AT_ONCE);
+    let fresh = idle.each();
+    println!(
+        "{count} idle connections that were never used: each end takes {fresh} bytes, everything counted"
+    );
+    idle.use_all(1000);
+    let used = idle.each();
+    println!("the same after a question and an answer of 1,000 bytes each: {used} bytes");
+    assert!(fresh <= LIMIT && used <= LIMIT, "{fresh} and {used} bytes, more than {LIMIT}");
 }

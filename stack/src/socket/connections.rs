@@ -1,7 +1,7 @@
 //! TCP by four numbers: which record a segment is for.
 //!
 //! The table holds no four numbers: those stand in the records that it leads to, and are compared there. So an entry
-//! takes 16 bytes instead of 56, and what a look-up reads beside it, whoever handles the segment reads anyway.
+//! takes 12 bytes instead of 56, and what a look-up reads beside it, whoever handles the segment reads anyway.
 
 use core::hash::BuildHasher;
 
@@ -22,14 +22,37 @@ pub(super) enum Target {
     TimeWait(TimeWaitId),
 }
 
+/// A target packed, and its hash: a table that grows need not read all records again.
 #[derive(Debug)]
 struct Entry {
-    /// Kept so that a table that grows need not read all records again.
     hash: u32,
-    target: Target,
+    /// The kind in the upper two bits, the slot in the others.
+    kind_and_slot: u32,
+    number: u32,
 }
 
-const _: () = assert!(core::mem::size_of::<Entry>() <= 16);
+const SLOT_BITS: u32 = 30;
+
+impl Entry {
+    fn new(hash: u32, target: Target) -> Entry {
+        let (kind, (slot, number)) = match target {
+            Target::Connection(id) => (0, id.into_numbers()),
+            Target::Handshake(id) => (1, id.into_numbers()),
+            Target::TimeWait(id) => (2, (0, id.0)),
+        };
+        // Memory for 2^30 sockets is out of reach.
+        Entry { hash, kind_and_slot: kind << SLOT_BITS | slot, number }
+    }
+
+    fn target(&self) -> Target {
+        let numbers = (self.kind_and_slot & ((1 << SLOT_BITS) - 1), self.number);
+        match self.kind_and_slot >> SLOT_BITS {
+            0 => Target::Connection(SocketId::from_numbers(numbers)),
+            1 => Target::Handshake(HandshakeId::from_numbers(numbers)),
+            _ => Target::TimeWait(TimeWaitId(self.number)),
+        }
+    }
+}
 
 /// See the module's page. Each record stands in it once, under the four numbers that it holds.
 #[derive(Debug)]
@@ -47,28 +70,28 @@ impl Connections {
     /// in 2^32.
     pub(super) fn find(&self, tuple: &FourTuple, mut is_it: impl FnMut(Target) -> bool) -> Option<Target> {
         let hash = self.hash(tuple);
-        let found = self.entries.find(spread(hash), |entry| entry.hash == hash && is_it(entry.target));
-        found.map(|entry| entry.target)
+        let found = self.entries.find(spread(hash), |entry| entry.hash == hash && is_it(entry.target()));
+        found.map(Entry::target)
     }
 
     /// Nothing stands under these numbers.
     pub(super) fn insert(&mut self, tuple: &FourTuple, target: Target) {
         let hash = self.hash(tuple);
-        self.entries.insert_unique(spread(hash), Entry { hash, target }, |entry| spread(entry.hash));
+        self.entries.insert_unique(spread(hash), Entry::new(hash, target), |entry| spread(entry.hash));
     }
 
     /// Another record takes over.
     pub(super) fn replace(&mut self, tuple: &FourTuple, old: Target, new: Target) {
         let hash = self.hash(tuple);
-        match self.entries.find_mut(spread(hash), |entry| entry.target == old) {
-            Some(entry) => entry.target = new,
+        match self.entries.find_mut(spread(hash), |entry| entry.target() == old) {
+            Some(entry) => *entry = Entry::new(hash, new),
             None => debug_assert!(false, "{old:?} does not stand under {tuple:?}"),
         }
     }
 
     pub(super) fn remove(&mut self, tuple: &FourTuple, target: Target) {
         let hash = self.hash(tuple);
-        if let Ok(entry) = self.entries.find_entry(spread(hash), |entry| entry.target == target) {
+        if let Ok(entry) = self.entries.find_entry(spread(hash), |entry| entry.target() == target) {
             entry.remove();
         }
     }
@@ -101,7 +124,7 @@ mod tests {
     fn each_is_found_by_its_numbers_while_the_table_grows_and_shrinks() {
         let mut table = Connections::new(&mut Rng::new([7; 32]));
         let mut records = Vec::new();
-        let target = |index: usize| Target::TimeWait(TimeWaitId::for_tests(index as u32));
+        let target = |index: usize| Target::TimeWait(TimeWaitId(index as u32));
         for index in 0..5_000 {
             records.push(Some(tuple(index as u32)));
             table.insert(&tuple(index as u32), target(index));

@@ -167,6 +167,7 @@ mod tests {
             stats: &mut stats,
             rng: &mut rng,
             memory: crate::memory::Budget::UNLIMITED,
+            spares: &mut crate::tcp::Spares::default(),
         };
         let (meta, mut headers) = segment_packet(&mut ctx, tuple, header, None);
         let len = headers.len() + payload_len(&payload);

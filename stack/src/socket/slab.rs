@@ -5,10 +5,12 @@ use alloc::vec::Vec;
 use core::array;
 use core::fmt;
 use core::marker::PhantomData;
+use core::num::NonZeroU32;
 
 /// Finds a `T` in its [`Slab`]. Ordered only so that it can stand in a sorted set.
 pub(crate) struct Key<T> {
-    index: u32,
+    /// And one, so that an `Option` of it is no larger.
+    index: NonZeroU32,
     generation: u32,
     of: PhantomData<fn() -> T>,
 }
@@ -46,7 +48,7 @@ impl<T> Slab<T> {
         // It is there: it was used, or was just made.
         let slot = &mut self.chunks[chunk].0[place];
         slot.value = Some(value);
-        Key { index, generation: slot.generation, of: PhantomData }
+        Key::new(index, slot.generation)
     }
 
     fn next_unused(&mut self) -> u32 {
@@ -60,7 +62,7 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn get(&self, key: Key<T>) -> Option<&T> {
-        let (chunk, place) = place_of(key.index);
+        let (chunk, place) = place_of(key.index());
         let slot = &self.chunks.get(chunk)?.0[place];
         if slot.generation == key.generation { slot.value.as_ref() } else { None }
     }
@@ -72,7 +74,7 @@ impl<T> Slab<T> {
 
     /// The slot of a key that is not stale.
     fn slot_mut(&mut self, key: Key<T>) -> Option<&mut Slot<T>> {
-        let (chunk, place) = place_of(key.index);
+        let (chunk, place) = place_of(key.index());
         let slot = &mut self.chunks.get_mut(chunk)?.0[place];
         (slot.generation == key.generation).then_some(slot)
     }
@@ -81,7 +83,7 @@ impl<T> Slab<T> {
         let slot = self.slot_mut(key)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(key.index);
+        self.free.push(key.index());
         Some(value)
     }
 
@@ -98,6 +100,25 @@ impl<T> Slab<T> {
 /// Chunk and place in it.
 fn place_of(index: u32) -> (usize, usize) {
     (index as usize / CHUNK_SLOTS, index as usize % CHUNK_SLOTS)
+}
+
+impl<T> Key<T> {
+    fn new(index: u32, generation: u32) -> Self {
+        Key { index: NonZeroU32::MIN.saturating_add(index), generation, of: PhantomData }
+    }
+
+    fn index(self) -> u32 {
+        self.index.get() - 1
+    }
+
+    /// As numbers; the first is less than the number of slots ever used.
+    pub(super) fn into_numbers(self) -> (u32, u32) {
+        (self.index(), self.generation)
+    }
+
+    pub(super) fn from_numbers((index, generation): (u32, u32)) -> Self {
+        Key::new(index, generation)
+    }
 }
 
 impl<T> Clone for Key<T> {
@@ -130,7 +151,7 @@ impl<T> Ord for Key<T> {
 
 impl<T> fmt::Debug for Key<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}.{}", self.index, self.generation)
+        write!(f, "#{}.{}", self.index(), self.generation)
     }
 }
 
@@ -166,9 +187,9 @@ mod tests {
         }
         assert_eq!(slab.len(), 666);
         for number in 0..334 {
-            assert!(slab.insert(number).index < 1000);
+            assert!(slab.insert(number).index() < 1000);
         }
-        assert_eq!((slab.len(), slab.insert(7).index), (1000, 1000));
+        assert_eq!((slab.len(), slab.insert(7).index()), (1000, 1000));
         assert_eq!(slab.chunks.len(), 1001usize.div_ceil(CHUNK_SLOTS));
     }
 }

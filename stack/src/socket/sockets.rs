@@ -327,7 +327,8 @@ impl Sockets {
             network.confirm_reachable(ctx.now, stream.tuple.remote.addr, stream.iface());
         }
         let deadline = stream.connection.deadline();
-        let readable = stream.connection.queued().0;
+        // A receive queue is far smaller than 2^32 bytes.
+        let readable = stream.connection.queued().0 as u32;
         let has_new_data = readable > stream.seen_readable;
         let has_urgent_news = stream.connection.take_urgent_news();
         stream.seen_readable = readable;

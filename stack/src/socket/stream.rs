@@ -38,7 +38,7 @@ pub(crate) struct Stream {
     /// It counts among those that no descriptor holds.
     pub(super) is_orphan: bool,
     /// Bytes that could be read when that was last looked at.
-    pub(super) seen_readable: usize,
+    pub(super) seen_readable: u32,
     /// Its entry among the timers.
     pub(super) armed: Armed,
 }

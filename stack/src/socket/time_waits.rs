@@ -8,7 +8,7 @@ use crate::demux::{Endpoint, FourTuple};
 use crate::tcp::TimeWait;
 use crate::time::Instant;
 
-/// One record: 64 bytes, and nothing else is kept of a connection in TIME-WAIT but its place in the table of connections (16
+/// One record: 64 bytes, and nothing else is kept of a connection in TIME-WAIT but its place in the table of connections (12
 /// bytes, and one of control).
 #[derive(Debug)]
 pub(crate) struct TimeWaitEntry {
@@ -64,14 +64,7 @@ fn octets(addr: IpAddr) -> [u8; 16] {
 
 /// Finds a record: its number in the order in which they came, which wraps. There are fewer at once than numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TimeWaitId(u32);
-
-#[cfg(test)]
-impl TimeWaitId {
-    pub(super) fn for_tests(number: u32) -> Self {
-        TimeWaitId(number)
-    }
-}
+pub(super) struct TimeWaitId(pub(super) u32);
 
 /// What came of the record whose turn it was.
 #[derive(Debug)]
@@ -185,6 +178,7 @@ mod tests {
         stats: Stats,
         rng: Rng,
         now: Instant,
+        spares: crate::tcp::Spares,
     }
 
     impl World {
@@ -194,6 +188,7 @@ mod tests {
                 stats: Stats::new(),
                 rng: Rng::new([4; 32]),
                 now: Instant::from_secs(5),
+                spares: crate::tcp::Spares::default(),
             }
         }
 
@@ -204,6 +199,7 @@ mod tests {
                 stats: &mut self.stats,
                 rng: &mut self.rng,
                 memory: crate::memory::Budget::UNLIMITED,
+                spares: &mut self.spares,
             }
         }
 

@@ -487,7 +487,7 @@ impl Connection {
             let is_safe = news.advanced && news.lost_bytes == 0;
             let progress = Progress { delivered: news.delivered_bytes, is_safe, in_flight };
             let (ssthresh, mss) = (self.congestion.ssthresh(), self.congestion.mss());
-            let cwnd = self.recovery.prr.cwnd(progress, ssthresh, mss);
+            let cwnd = self.recovery.reduced_cwnd(progress, ssthresh, mss);
             self.congestion.set_cwnd(cwnd);
         }
     }

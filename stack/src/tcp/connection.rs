@@ -17,7 +17,7 @@ use super::rate::RateSampler;
 use super::receiver::Receiver;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
-use super::scoreboard::Scoreboard;
+use super::scoreboard::LazyScoreboard;
 use super::sender::Sender;
 use super::timer::{Timer, Timers};
 use super::timestamps::TimestampState;
@@ -163,7 +163,7 @@ pub(crate) struct Connection {
     pub(super) pacer: Pacer,
     pub(super) recovery: Recovery,
     pub(super) ecn: EcnState,
-    pub(super) scoreboard: Scoreboard,
+    pub(super) scoreboard: LazyScoreboard,
     pub(super) rack: Rack,
     pub(super) rate: RateSampler,
     pub(super) timers: Timers,
@@ -220,7 +220,7 @@ impl Connection {
             ),
             recovery: Recovery::new(isn),
             ecn: EcnState::asking(config.ecn),
-            scoreboard: Scoreboard::default(),
+            scoreboard: LazyScoreboard::default(),
             rack: Rack::new(isn),
             rate: RateSampler::new(ctx.now),
             pacer: Pacer::new(ctx.now),
@@ -302,7 +302,7 @@ impl Connection {
         self.ending.error = reason.error();
         self.pending = Pending { reset: self.pending.reset, ..Pending::default() };
         self.snd.queue = super::send_queue::SendQueue::new();
-        self.scoreboard = Scoreboard::default();
+        self.scoreboard = LazyScoreboard::default();
         self.rcv.forget_gaps();
         self.set_state(ctx, State::Closed, cause);
     }

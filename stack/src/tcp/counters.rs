@@ -25,15 +25,31 @@ pub(super) struct Flow {
     pub(super) bytes_received: u64,
     pub(super) bytes_acked: u64,
     pub(super) bytes_sent: u64,
+    /// Bytes a second.
+    pub(super) delivery_rate: u64,
+    pub(super) delivery_rate_app_limited: bool,
+    pub(super) chrono: Chrono,
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What there is to count once something was lost or came twice or in another order: most connections never see it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Trouble {
     pub(super) bytes_retrans: u64,
     pub(super) total_retrans: u32,
     pub(super) rcv_ooopack: u32,
     pub(super) dsack_dups: u32,
     pub(super) total_rto: u32,
-    /// Bytes a second.
-    pub(super) delivery_rate: u64,
-    pub(super) delivery_rate_app_limited: bool,
-    pub(super) chrono: Chrono,
+}
+
+impl Flow {
+    pub(super) fn trouble(&self) -> Trouble {
+        self.trouble.as_deref().copied().unwrap_or_default()
+    }
+
+    fn trouble_mut(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
 }
 
 /// What the sender is doing (Linux's tcp_chrono).
@@ -55,9 +71,10 @@ pub(super) enum Activity {
 pub(super) struct Chrono {
     activity: Activity,
     since: Instant,
-    busy: Duration,
-    window_limited: Duration,
-    buffer_limited: Duration,
+    /// These in nanoseconds.
+    busy: u64,
+    window_limited: u64,
+    buffer_limited: u64,
 }
 
 impl Chrono {
@@ -65,7 +82,7 @@ impl Chrono {
         if activity == self.activity {
             return;
         }
-        let elapsed = now.duration_since(self.since);
+        let elapsed = now.as_nanos().saturating_sub(self.since.as_nanos());
         match self.activity {
             Activity::Idle => {}
             Activity::Busy => self.busy += elapsed,
@@ -81,9 +98,9 @@ impl Chrono {
         let current = |activity| {
             if self.activity == activity { now.duration_since(self.since) } else { Duration::ZERO }
         };
-        let window_limited = self.window_limited + current(Activity::WindowLimited);
-        let buffer_limited = self.buffer_limited + current(Activity::BufferLimited);
-        let busy = self.busy + current(Activity::Busy);
+        let window_limited = Duration::from_nanos(self.window_limited) + current(Activity::WindowLimited);
+        let buffer_limited = Duration::from_nanos(self.buffer_limited) + current(Activity::BufferLimited);
+        let busy = Duration::from_nanos(self.busy) + current(Activity::Busy);
         (busy + window_limited + buffer_limited, window_limited, buffer_limited)
     }
 }
@@ -116,9 +133,9 @@ impl Counters {
 
     /// They were sent before.
     pub(super) fn on_resent(&mut self, segs: u32, bytes: u32) {
-        let flow = self.flow();
-        flow.total_retrans = flow.total_retrans.wrapping_add(segs);
-        flow.bytes_retrans += u64::from(bytes);
+        let trouble = self.flow().trouble_mut();
+        trouble.total_retrans = trouble.total_retrans.wrapping_add(segs);
+        trouble.bytes_retrans += u64::from(bytes);
     }
 
     /// Data was acknowledged; a SYN and a FIN are none.
@@ -129,13 +146,13 @@ impl Counters {
     }
 
     pub(super) fn on_dsack(&mut self) {
-        let flow = self.flow();
-        flow.dsack_dups = flow.dsack_dups.wrapping_add(1);
+        let trouble = self.flow().trouble_mut();
+        trouble.dsack_dups = trouble.dsack_dups.wrapping_add(1);
     }
 
     pub(super) fn on_timeout(&mut self) {
-        let flow = self.flow();
-        flow.total_rto = flow.total_rto.wrapping_add(1);
+        let trouble = self.flow().trouble_mut();
+        trouble.total_rto = trouble.total_rto.wrapping_add(1);
     }
 
     /// Whether the peer's window was in the way when last everything that could be sent was.
@@ -168,7 +185,10 @@ impl Connection {
                 let fin = u32::from(self.rcv.is_fin_received());
                 flow.bytes_received += u64::from((self.rcv.nxt - nxt).saturating_sub(fin));
             }
-            Stored::OutOfOrder => flow.rcv_ooopack = flow.rcv_ooopack.wrapping_add(segs),
+            Stored::OutOfOrder => {
+                let trouble = flow.trouble_mut();
+                trouble.rcv_ooopack = trouble.rcv_ooopack.wrapping_add(segs);
+            }
             Stored::Duplicate | Stored::Refused | Stored::Full => {}
         }
     }

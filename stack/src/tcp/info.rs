@@ -155,6 +155,7 @@ impl Connection {
     pub(crate) fn info(&self, now: Instant, config: &Config, header_bytes: u32) -> TcpInfo {
         let none = Flow::default();
         let flow = self.counters.flow.as_deref().unwrap_or(&none);
+        let trouble = flow.trouble();
         let mss = self.congestion.mss().max(1);
         let segs = |bytes: u32| bytes.div_ceil(mss);
         let ssthresh = self.congestion.ssthresh();
@@ -204,7 +205,7 @@ impl Connection {
             reord_seen: self.rack.is_reordering_seen(),
             rcv_rtt: sizing.map_or(Duration::ZERO, |sizing| Duration::from_nanos(sizing.rtt)),
             rcv_space: sizing.map_or(0, |sizing| sizing.space()),
-            total_retrans: flow.total_retrans,
+            total_retrans: trouble.total_retrans,
             pacing_rate: self.pacing_rate(config).unwrap_or(u64::MAX),
             bytes_acked: flow.bytes_acked,
             bytes_received: flow.bytes_received,
@@ -220,10 +221,10 @@ impl Connection {
             delivered: u32::try_from(self.rate.delivered().div_ceil(u64::from(mss))).unwrap_or(u32::MAX),
             delivered_ce: segs(self.rate.delivered_ce()),
             bytes_sent: flow.bytes_sent,
-            bytes_retrans: flow.bytes_retrans,
-            dsack_dups: flow.dsack_dups,
-            rcv_ooopack: flow.rcv_ooopack,
-            total_rto: flow.total_rto,
+            bytes_retrans: trouble.bytes_retrans,
+            dsack_dups: trouble.dsack_dups,
+            rcv_ooopack: trouble.rcv_ooopack,
+            total_rto: trouble.total_rto,
         }
     }
 

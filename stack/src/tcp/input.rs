@@ -45,6 +45,7 @@ impl Connection {
             }
         };
         self.tune_send_buffer(ctx);
+        self.give_spares(ctx.spares);
         if let Break(Some(reason)) = step {
             ctx.stats.count_drop(reason);
         }
@@ -326,6 +327,9 @@ impl Connection {
         let config = &ctx.config.tcp;
         self.rcv.renew_quick_acks(ctx.now, self.rtt.rto(), config.quick_acks);
         let was_in_order = self.rcv.is_in_order();
+        if !payload.is_empty() {
+            self.rcv.queue_mut().prepare(ctx.spares);
+        }
         let (len, nxt) = (payload.len(), self.rcv.nxt);
         self.rcv.note_segment(ctx.now, header.longest(len));
         let stored = self.rcv.on_text(seq, payload, fin, config.max_out_of_order_ranges);

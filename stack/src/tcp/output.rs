@@ -133,6 +133,7 @@ impl Connection {
         if !self.has_data_to_send() {
             return None;
         }
+        self.scoreboard.prepare(ctx.spares);
         let loss_probe = core::mem::take(&mut self.pending.loss_probe);
         let is_losing = self.wants_to_resend();
         let mss = self.effective_mss(ctx);
@@ -287,7 +288,7 @@ impl Connection {
             self.scoreboard.on_sent(ctx.now, seq, end, mss as u16, stamp);
         }
         if self.recovery.is_reducing() {
-            self.recovery.prr.on_sent(end - seq);
+            self.recovery.on_sent(end - seq);
         }
         self.tell_congestion_of_sending(ctx);
         self.timers.stop(Timer::Persist);

@@ -22,8 +22,8 @@ pub(super) struct Rack {
     /// RACK.xmit_ts and RACK.end_seq: of all that was delivered, what was sent last.
     xmit_at: Instant,
     end_seq: SeqNumber,
-    /// RACK.rtt: its round trip.
-    rtt: Duration,
+    /// RACK.rtt: its round trip, in nanoseconds.
+    rtt: u64,
     /// RACK.fack: the highest number delivered.
     fack: SeqNumber,
     /// RACK.reordering_seen.
@@ -40,7 +40,7 @@ impl Rack {
         Rack {
             xmit_at: Instant::ZERO,
             end_seq: iss,
-            rtt: Duration::ZERO,
+            rtt: 0,
             fack: iss,
             reordering_seen: false,
             reo_wnd_mult: 1,
@@ -75,7 +75,7 @@ impl Rack {
         if is_sent_after(sent.sent_at, sent.end, self.xmit_at, self.end_seq) {
             self.xmit_at = sent.sent_at;
             self.end_seq = sent.end;
-            self.rtt = rtt;
+            self.rtt = now.as_nanos().saturating_sub(sent.sent_at.as_nanos());
         }
     }
 
@@ -121,7 +121,7 @@ impl Rack {
         if !is_sent_after(self.xmit_at, self.end_seq, sent_at, end) {
             return Overdue::No;
         }
-        let lost_at = sent_at + self.rtt + reordering_window;
+        let lost_at = sent_at + Duration::from_nanos(self.rtt) + reordering_window;
         if lost_at <= now { Overdue::Lost } else { Overdue::At(lost_at) }
     }
 }

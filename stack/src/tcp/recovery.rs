@@ -4,9 +4,11 @@
 //! What is lost is found by [`rack`](super::rack), how much may be in flight is said by
 //! [`congestion`](super::congestion) and [`prr`](super::prr); here is when one episode ends and the next may begin.
 
+use alloc::boxed::Box;
+
 use super::SeqNumber;
 pub(super) use super::congestion::Phase;
-use super::prr::Prr;
+use super::prr::{Progress, Prr};
 use super::rack::LossProbe;
 
 /// RFC 5681 §3.2.
@@ -44,15 +46,28 @@ struct Undo {
     repeated_at: Option<u32>,
 }
 
+impl Undo {
+    fn new(una: SeqNumber) -> Undo {
+        Undo { from: una, unconfirmed: None, repeated_at: None }
+    }
+}
+
+/// What only lasts as long as an episode.
+#[derive(Clone, Debug, Default)]
+struct Episode {
+    undo: Option<Undo>,
+    prr: Prr,
+}
+
 /// See the module's page.
 #[derive(Clone, Debug)]
 pub(super) struct Recovery {
     phase: Phase,
     /// Linux's high_seq: SND.NXT when the episode began. It ends when this is acknowledged.
     recover: SeqNumber,
-    undo: Option<Undo>,
+    /// While one is under way: most connections hardly ever have one.
+    episode: Option<Box<Episode>>,
     pub(super) frto: Frto,
-    pub(super) prr: Prr,
     /// Why what is lost is sent again.
     pub(super) cause: RepeatCause,
     pub(super) probe: Option<LossProbe>,
@@ -69,9 +84,8 @@ impl Recovery {
         Recovery {
             phase: Phase::Open,
             recover: iss,
-            undo: None,
+            episode: None,
             frto: Frto::Off,
-            prr: Prr::default(),
             cause: RepeatCause::FastRetransmit,
             probe: None,
             unreported: 0,
@@ -106,21 +120,22 @@ impl Recovery {
 
     /// The window is to go down; losses are repaired or not. What a reduction that is under way has sent still counts.
     pub(super) fn enter_reduction(&mut self, phase: Phase, una: SeqNumber, nxt: SeqNumber, cwnd: u32) {
-        if self.phase == Phase::Open {
-            self.prr = Prr::new(cwnd);
+        let goes_on = self.is_reducing();
+        let episode = self.episode.get_or_insert_default();
+        if !goes_on {
+            episode.prr = Prr::new(cwnd);
         }
+        episode.undo = (phase == Phase::Recovery).then_some(Undo::new(una));
         self.phase = phase;
         self.recover = nxt;
         self.cause = RepeatCause::FastRetransmit;
-        self.undo =
-            (phase == Phase::Recovery).then_some(Undo { from: una, unconfirmed: None, repeated_at: None });
     }
 
     /// The retransmission timer has fired. `is_first`: it has not fired before for the same data.
     pub(super) fn enter_loss(&mut self, una: SeqNumber, nxt: SeqNumber, cause: RepeatCause) {
         let is_new = !self.is_repairing() || self.is_over_at(una);
         if is_new {
-            self.undo = Some(Undo { from: una, unconfirmed: None, repeated_at: None });
+            self.episode.get_or_insert_default().undo = Some(Undo::new(una));
         }
         self.phase = Phase::Loss;
         self.recover = nxt;
@@ -132,7 +147,7 @@ impl Recovery {
 
     pub(super) fn end(&mut self) {
         self.phase = Phase::Open;
-        self.undo = None;
+        self.episode = None;
         self.frto = Frto::Off;
         self.duplicates = 0;
     }
@@ -153,7 +168,7 @@ impl Recovery {
     /// Bytes were sent again.
     pub(super) fn on_repeated(&mut self, bytes: u32, clock: u32) {
         self.unreported = self.unreported.saturating_add(bytes);
-        if let Some(undo) = &mut self.undo {
+        if let Some(undo) = self.episode.as_mut().and_then(|episode| episode.undo.as_mut()) {
             undo.unconfirmed = Some(undo.unconfirmed.unwrap_or(0).saturating_add(bytes));
             undo.repeated_at.get_or_insert(clock);
         }
@@ -167,7 +182,8 @@ impl Recovery {
             return false;
         }
         self.unreported = self.unreported.saturating_sub(right - left);
-        if let Some(Undo { from, unconfirmed: Some(unconfirmed), .. }) = &mut self.undo
+        if let Some(episode) = &mut self.episode
+            && let Some(Undo { from, unconfirmed: Some(unconfirmed), .. }) = &mut episode.undo
             && right.after(*from)
         {
             *unconfirmed = unconfirmed.saturating_sub(right - left);
@@ -177,17 +193,33 @@ impl Recovery {
 
     /// Our timestamp clock when the episode first sent something again.
     pub(super) fn repeated_at(&self) -> Option<u32> {
-        self.undo.and_then(|undo| undo.repeated_at)
+        self.undo().and_then(|undo| undo.repeated_at)
     }
 
     /// Whether there is an episode that can be undone at all.
     pub(super) fn may_undo(&self) -> bool {
-        self.undo.is_some()
+        self.undo().is_some()
     }
 
     /// Whether all that was sent again was needless: the peer has had everything twice.
     pub(super) fn is_all_duplicate(&self) -> bool {
-        self.undo.is_some_and(|undo| undo.unconfirmed == Some(0))
+        self.undo().is_some_and(|undo| undo.unconfirmed == Some(0))
+    }
+
+    fn undo(&self) -> Option<Undo> {
+        self.episode.as_ref()?.undo
+    }
+
+    /// Data goes out. It counts while the window is being taken down, or lost data repeated.
+    pub(super) fn on_sent(&mut self, bytes: u32) {
+        if let Some(episode) = &mut self.episode {
+            episode.prr.on_sent(bytes);
+        }
+    }
+
+    /// What [`Prr`] makes of the window.
+    pub(super) fn reduced_cwnd(&mut self, progress: Progress, ssthresh: u32, mss: u32) -> u32 {
+        self.episode.get_or_insert_default().prr.cwnd(progress, ssthresh, mss)
     }
 
     /// Without SACK, a duplicate acknowledgement: a segment has left the network. Whether the first segment is lost by now.

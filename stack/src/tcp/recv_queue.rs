@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
+use super::Spares;
 use super::byte_queue::ByteQueue;
 
 /// A payload of at least this many bytes stays where it is, in the frame that brought it. A smaller one would keep a
@@ -13,7 +14,7 @@ const KEEP_FROM_BYTES: usize = 512;
 const FRAME_OVERHEAD_BYTES: usize = 96;
 
 #[derive(Debug)]
-pub(crate) struct RecvQueue {
+pub(super) struct RecvQueue {
     /// Only while it holds bytes, or memory for them: most connections wait.
     queue: Option<Box<ByteQueue>>,
 }
@@ -21,6 +22,16 @@ pub(crate) struct RecvQueue {
 impl RecvQueue {
     pub(crate) fn new() -> RecvQueue {
         RecvQueue { queue: None }
+    }
+
+    /// Something is about to be appended.
+    pub(super) fn prepare(&mut self, spares: &mut Spares) {
+        self.queue.get_or_insert_with(|| spares.take_queue());
+    }
+
+    /// What nothing is in.
+    pub(super) fn take_idle(&mut self) -> Option<Box<ByteQueue>> {
+        self.queue.take_if(|queue| queue.len() == 0)
     }
 
     /// Appends the payload of a segment.

@@ -34,7 +34,7 @@ impl Connection {
         }
         let end = self.cut_to_window(seq, end, mss)?;
         let cause = self.recovery.cause;
-        self.recovery.prr.on_sent(end - seq);
+        self.recovery.on_sent(end - seq);
         Some(self.send_again(ctx, seq, end, mss, cause))
     }
 

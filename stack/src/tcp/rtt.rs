@@ -1,5 +1,6 @@
 //! The retransmission time-out (RFC 6298; RFC 9293 §3.8.1, MUST-18): smoothed round-trip time, its variation, back-off.
 
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 use crate::config::TcpConfig;
@@ -16,9 +17,10 @@ const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
 pub(crate) struct RttEstimator {
     /// SRTT and RTTVAR, once there is a measurement.
     smoothed: Option<Smoothed>,
-    initial_rto: u64,
-    min_rto: u64,
-    max_rto: u64,
+    /// The bounds, in microseconds: at most 71 minutes.
+    initial_rto: u32,
+    min_rto: u32,
+    max_rto: u32,
     /// How often the RTO was doubled (RFC 6298 §5.5).
     back_off: u8,
     min: Option<MinRtt>,
@@ -27,23 +29,24 @@ pub(crate) struct RttEstimator {
 /// The shortest round trip of late.
 #[derive(Clone, Copy, Debug)]
 struct MinRtt {
-    nanos: u64,
+    nanos: NonZeroU64,
     at: Instant,
 }
 
+/// SRTT is at least a nanosecond: a smaller record without it.
 #[derive(Clone, Copy, Debug)]
 struct Smoothed {
-    srtt: u64,
+    srtt: NonZeroU64,
     rttvar: u64,
 }
 
 impl RttEstimator {
     pub(crate) fn new(config: &TcpConfig) -> RttEstimator {
-        let max_rto = nanos(config.max_rto);
+        let max_rto = micros(config.max_rto);
         RttEstimator {
             smoothed: None,
-            initial_rto: nanos(config.initial_rto),
-            min_rto: nanos(config.min_rto).min(max_rto),
+            initial_rto: micros(config.initial_rto),
+            min_rto: micros(config.min_rto).min(max_rto),
             max_rto,
             back_off: 0,
             min: None,
@@ -53,7 +56,7 @@ impl RttEstimator {
     /// The round trip of the last of what an acknowledgement delivered: without the time that the peer may have held back an
     /// acknowledgement of the first. The shortest counts for some minutes; paths change.
     pub(crate) fn on_min_sample(&mut self, now: Instant, rtt: Duration) {
-        let nanos = nanos(rtt).max(1);
+        let nanos = at_least_one(nanos(rtt));
         if self.min.is_none_or(|min| nanos <= min.nanos || now.duration_since(min.at) > MIN_RTT_WINDOW) {
             self.min = Some(MinRtt { nanos, at: now });
         }
@@ -67,29 +70,30 @@ impl RttEstimator {
         let rtt = nanos(rtt).max(1);
         self.smoothed = Some(match self.smoothed {
             // RFC 6298 §2.2 (RFC6298-2.2).
-            None => Smoothed { srtt: rtt, rttvar: rtt / 2 },
+            None => Smoothed { srtt: at_least_one(rtt), rttvar: rtt / 2 },
             // RFC 6298 §2.3 (RFC6298-2.3-a, RFC6298-2.3-b): beta 1/4 and, with the SRTT of before, alpha 1/8. Divided
             // first: nothing overflows.
             Some(Smoothed { srtt, rttvar }) => Smoothed {
-                srtt: srtt - srtt / 8 + rtt / 8,
-                rttvar: rttvar - rttvar / 4 + srtt.abs_diff(rtt) / 4,
+                srtt: at_least_one(srtt.get() - srtt.get() / 8 + rtt / 8),
+                rttvar: rttvar - rttvar / 4 + srtt.get().abs_diff(rtt) / 4,
             },
         });
     }
 
     /// The time-out as it is now, with the back-off, between the configured bounds.
     pub(crate) fn rto(&self) -> Duration {
+        let min_rto = in_nanos(self.min_rto);
         let rto = match self.smoothed {
             // RFC 6298 §2.1 (RFC6298-2.1).
-            None => self.initial_rto,
+            None => in_nanos(self.initial_rto),
             // RFC 6298 §2.3 with Linux's floor under K * RTTVAR instead of under the sum (RFC6298-2.4): a path with a
             // steady 300 ms keeps a margin. It is coarser than any clock, so G needs no term.
             Some(Smoothed { srtt, rttvar }) => {
-                srtt.saturating_add(rttvar.saturating_mul(4).max(self.min_rto))
+                srtt.get().saturating_add(rttvar.saturating_mul(4).max(min_rto))
             }
         };
-        let backed_off = rto.max(self.min_rto).saturating_mul(1 << self.back_off);
-        Duration::from_nanos(backed_off.min(self.max_rto))
+        let backed_off = rto.max(min_rto).saturating_mul(1 << self.back_off);
+        Duration::from_nanos(backed_off.min(in_nanos(self.max_rto)))
     }
 
     /// The timer has fired: RFC 6298 §5.5 (RFC6298-5.5), twice as long next time.
@@ -99,7 +103,7 @@ impl RttEstimator {
 
     /// RFC 6298 §5.7: the SYN had to be repeated and gave no measurement, so begin with at least 3 s.
     pub(crate) fn on_syn_repeated(&mut self) {
-        self.initial_rto = self.initial_rto.max(nanos(RTO_AFTER_SYN_LOSS));
+        self.initial_rto = self.initial_rto.max(micros(RTO_AFTER_SYN_LOSS));
         self.back_off = 0;
     }
 
@@ -114,12 +118,24 @@ impl RttEstimator {
 
     /// Once there is a measurement.
     pub(crate) fn min_rtt(&self) -> Option<Duration> {
-        self.min.map(|min| Duration::from_nanos(min.nanos))
+        self.min.map(|min| Duration::from_nanos(min.nanos.get()))
     }
 
     pub(crate) fn srtt(&self) -> Option<Duration> {
-        self.smoothed.map(|smoothed| Duration::from_nanos(smoothed.srtt))
+        self.smoothed.map(|smoothed| Duration::from_nanos(smoothed.srtt.get()))
     }
+}
+
+fn at_least_one(nanos: u64) -> NonZeroU64 {
+    NonZeroU64::new(nanos).unwrap_or(NonZeroU64::MIN)
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+fn in_nanos(micros: u32) -> u64 {
+    u64::from(micros) * 1_000
 }
 
 fn nanos(duration: Duration) -> u64 {

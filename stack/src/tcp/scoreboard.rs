@@ -13,13 +13,14 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
+use core::ops::{Deref, DerefMut};
 
 use super::rate::Stamp;
-use super::{SackBlocks, SeqNumber};
+use super::{SackBlocks, SeqNumber, Spares};
 use crate::time::Instant;
 
-/// Lists that have grown beyond this are given back when nothing is in flight any more: an idle connection holds little.
-const KEPT_RECORDS: usize = 2;
+/// Lists that have grown beyond this are given back when nothing is in flight any more: then it is a spare of little size.
+const KEPT_RECORDS: usize = 16;
 /// So many sendings beyond two for each record, and those that were overtaken go.
 const OVERTAKEN_SENDINGS: usize = 64;
 
@@ -132,6 +133,51 @@ pub(super) struct Scoreboard {
     seen: Option<Box<SackBlocks>>,
 }
 
+/// A scoreboard only while something is in flight: most connections wait. In between it reads as an empty one.
+#[derive(Debug, Default)]
+pub(super) struct LazyScoreboard(Option<Box<Scoreboard>>);
+
+static EMPTY: Scoreboard = Scoreboard {
+    records: VecDeque::new(),
+    sendings: VecDeque::new(),
+    sacked: 0,
+    lost: 0,
+    repeated: 0,
+    lost_from: SeqNumber(0),
+    seen: None,
+};
+
+impl LazyScoreboard {
+    /// Something is about to be sent.
+    pub(super) fn prepare(&mut self, spares: &mut Spares) {
+        self.0.get_or_insert_with(|| spares.take_scoreboard());
+    }
+
+    /// What nothing is in.
+    pub(super) fn take_idle(&mut self) -> Option<Box<Scoreboard>> {
+        self.0.take_if(|scoreboard| scoreboard.records.is_empty())
+    }
+
+    /// All memory behind it.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |scoreboard| scoreboard.memory_bytes())
+    }
+}
+
+impl Deref for LazyScoreboard {
+    type Target = Scoreboard;
+
+    fn deref(&self) -> &Scoreboard {
+        self.0.as_deref().unwrap_or(&EMPTY)
+    }
+}
+
+impl DerefMut for LazyScoreboard {
+    fn deref_mut(&mut self) -> &mut Scoreboard {
+        self.0.get_or_insert_default()
+    }
+}
+
 impl Scoreboard {
     /// Bytes that the peer has beyond a hole.
     pub(super) fn sacked(&self) -> u32 {
@@ -163,9 +209,10 @@ impl Scoreboard {
         self.sendings.front().map(|sending| sending.at)
     }
 
-    /// All memory behind it.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.records.capacity() * mem::size_of::<Sent>()
+    /// All its memory.
+    fn memory_bytes(&self) -> usize {
+        mem::size_of::<Scoreboard>()
+            + self.records.capacity() * mem::size_of::<Sent>()
             + self.sendings.capacity() * mem::size_of::<Sending>()
     }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
+use super::Spares;
 use super::byte_queue::ByteQueue;
 use crate::frame::Payload;
 
@@ -12,7 +13,7 @@ const COPY_BELOW_BYTES: usize = 128;
 
 /// Bytes are found by their offset from SND.UNA, which [`advance`](SendQueue::advance) moves.
 #[derive(Debug)]
-pub(crate) struct SendQueue {
+pub(super) struct SendQueue {
     /// Only while it holds bytes, or memory for them: most connections wait.
     queue: Option<Box<ByteQueue>>,
 }
@@ -20,6 +21,16 @@ pub(crate) struct SendQueue {
 impl SendQueue {
     pub(crate) fn new() -> SendQueue {
         SendQueue { queue: None }
+    }
+
+    /// Something is about to be appended.
+    pub(super) fn prepare(&mut self, spares: &mut Spares) {
+        self.queue.get_or_insert_with(|| spares.take_queue());
+    }
+
+    /// What nothing is in.
+    pub(super) fn take_idle(&mut self) -> Option<Box<ByteQueue>> {
+        self.queue.take_if(|queue| queue.len() == 0)
     }
 
     /// Appends a copy. Small pieces share allocations.

@@ -11,7 +11,7 @@ use crate::shared::Shared;
 
 impl Connection {
     /// Copies into the send queue; how many bytes it took.
-    pub(crate) fn send(&mut self, _ctx: &mut Ctx<'_>, data: &[u8]) -> Result<usize> {
+    pub(crate) fn send(&mut self, ctx: &mut Ctx<'_>, data: &[u8]) -> Result<usize> {
         let room = self.send_room()?;
         if data.is_empty() {
             return Ok(0);
@@ -20,12 +20,13 @@ impl Connection {
         if now.is_empty() {
             return Err(Error::WouldBlock);
         }
+        self.snd.queue.prepare(ctx.spares);
         self.snd.queue.push_copy(now);
         Ok(now.len())
     }
 
     /// Takes the front of `data` into the send queue without a copy; how many bytes it took.
-    pub(crate) fn send_bytes(&mut self, _ctx: &mut Ctx<'_>, data: Bytes) -> Result<usize> {
+    pub(crate) fn send_bytes(&mut self, ctx: &mut Ctx<'_>, data: Bytes) -> Result<usize> {
         let room = self.send_room()?;
         if data.is_empty() {
             return Ok(0);
@@ -35,6 +36,7 @@ impl Connection {
             return Err(Error::WouldBlock);
         }
         let len = now.len();
+        self.snd.queue.prepare(ctx.spares);
         self.snd.queue.push_bytes(now);
         Ok(len)
     }
@@ -67,6 +69,7 @@ impl Connection {
         let reach = reach.min(buf.len());
         let len = self.rcv.queue_mut().read(&mut buf[..reach]);
         self.rcv.on_read(ctx.now, ctx.config.tcp.max_buffer_bytes);
+        self.give_spares(ctx.spares);
         Ok(len)
     }
 
@@ -78,6 +81,7 @@ impl Connection {
         }
         let data = self.rcv.queue_mut().read_bytes(max.min(reach));
         self.rcv.on_read(ctx.now, ctx.config.tcp.max_buffer_bytes);
+        self.give_spares(ctx.spares);
         Ok(data)
     }
 

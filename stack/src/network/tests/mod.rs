@@ -87,7 +87,8 @@ impl Host {
 
     pub(super) fn with<R>(&mut self, f: impl FnOnce(&mut Network, &mut Ctx<'_>) -> R) -> R {
         let Host { network, config, stats, rng, now, .. } = self;
-        f(network, &mut Ctx { now: *now, config, stats, rng, memory: crate::memory::Budget::UNLIMITED })
+        let (memory, spares) = (crate::memory::Budget::UNLIMITED, &mut crate::tcp::Spares::default());
+        f(network, &mut Ctx { now: *now, config, stats, rng, memory, spares })
     }
 
     /// Lets time pass, with every timer at its time.

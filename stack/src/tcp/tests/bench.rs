@@ -13,6 +13,7 @@ use crate::frame::{HeaderBuf, payload_len};
 use crate::memory::Budget;
 use crate::rng::Rng;
 use crate::stats::Stats;
+use crate::tcp::Spares;
 use crate::tcp::{
     Connection, HandshakeStep, HandshakeTimeout, Header, OpenParams, SeqNumber, Settings, State, SynReceived,
 };
@@ -25,6 +26,7 @@ pub(super) struct Host {
     pub(super) stats: Stats,
     pub(super) rng: Rng,
     pub(super) memory: Budget,
+    pub(super) spares: Spares,
 }
 
 impl Host {
@@ -41,6 +43,7 @@ impl Host {
             stats: Stats::new(),
             rng: Rng::new([7; 32]),
             memory: Budget::UNLIMITED,
+            spares: Spares::default(),
         }
     }
 
@@ -51,6 +54,7 @@ impl Host {
             stats: &mut self.stats,
             rng: &mut self.rng,
             memory: self.memory,
+            spares: &mut self.spares,
         }
     }
 
@@ -206,6 +210,7 @@ impl Pair {
             stats: &mut self.host.stats,
             rng: &mut self.host.rng,
             memory: self.host.memory,
+            spares: &mut self.host.spares,
         };
         match end {
             End::Client => call(&mut self.client, ctx),
@@ -318,6 +323,7 @@ impl Pair {
                 stats: &mut self.host.stats,
                 rng: &mut self.host.rng,
                 memory: self.host.memory,
+                spares: &mut self.host.spares,
             };
             match record.handle_timeout(ctx) {
                 HandshakeTimeout::Repeat(syn_ack) => self.put_on_the_wire(End::Server, syn_ack, Bytes::new()),

@@ -1,0 +1,60 @@
+//! Memory that connections at rest have given up, for those that begin to move.
+//!
+//! A connection that waits holds no queues, and one that sends a question and reads the answer would allocate them each
+//! time. So what comes to rest goes here, and what moves takes it from here: as many as are on the move at once.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::byte_queue::ByteQueue;
+use super::scoreboard::Scoreboard;
+
+/// Of each kind. They are small, so what a stack may hold unused is a few dozen KiB.
+const MOST: usize = 64;
+
+/// See the module's page.
+#[derive(Debug, Default)]
+pub(crate) struct Spares {
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is handed on")]
+    queues: Vec<Box<ByteQueue>>,
+    #[expect(clippy::vec_box, reason = "as above")]
+    scoreboards: Vec<Box<Scoreboard>>,
+}
+
+impl Spares {
+    /// An empty queue.
+    pub(super) fn take_queue(&mut self) -> Box<ByteQueue> {
+        self.queues.pop().unwrap_or_else(|| Box::new(ByteQueue::new()))
+    }
+
+    /// A queue that is empty again.
+    pub(super) fn give_queue(&mut self, queue: Box<ByteQueue>) {
+        if self.queues.len() < MOST {
+            self.queues.push(queue);
+        }
+    }
+
+    /// A scoreboard with nothing in flight.
+    pub(super) fn take_scoreboard(&mut self) -> Box<Scoreboard> {
+        self.scoreboards.pop().unwrap_or_default()
+    }
+
+    /// A scoreboard with nothing in flight any more.
+    pub(super) fn give_scoreboard(&mut self, scoreboard: Box<Scoreboard>) {
+        if self.scoreboards.len() < MOST {
+            self.scoreboards.push(scoreboard);
+        }
+    }
+}
+
+impl super::Connection {
+    /// What has come to rest goes to whoever moves next.
+    pub(super) fn give_spares(&mut self, spares: &mut Spares) {
+        if let Some(scoreboard) = self.scoreboard.take_idle() {
+            spares.give_scoreboard(scoreboard);
+        }
+        for queue in [self.snd.queue.take_idle(), self.rcv.queue_mut().take_idle()].into_iter().flatten() {
+            spares.give_queue(queue);
+        }
+    }
+}
