@@ -5,7 +5,8 @@
 //! - `bulk`: the time to move 16 MiB between two stacks over one link, MTU 1,500, no offloads: every checksum is
 //!   computed and verified, and every frame is copied once, as a device would. Both have socket buffers of 256 KiB and
 //!   a device that takes 64 frames before it is full. `copied`: the programs hand buffers in and get them filled;
-//!   `lent`: they hand over and take what the stack holds, without a copy;
+//!   `lent`: they hand over and take what the stack holds, without a copy; `offloads`: the link takes runs of segments
+//!   under one header, as a TAP device with virtio-net headers does, and nobody computes a checksum;
 //! - `segment`: the time that a stack takes for one received segment of 100 bytes out of a burst of 64 (to take it in, to
 //!   hand its data to the program, to send the acknowledgements that are due) with so and so many other sockets open.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
@@ -37,10 +38,14 @@ fn bulk(c: &mut Criterion) {
     let mut group = c.benchmark_group("bulk");
     group.throughput(Throughput::Bytes(BULK_BYTES as u64)).sample_size(20);
     let mut portolan = portolan_side::Pair::new(1);
+    let mut offloads = portolan_side::Pair::with_offloads(1);
     let mut smoltcp = smoltcp_side::Pair::new(1);
     for (name, copies) in [("copied", Copies::Both), ("lent", Copies::None)] {
         group.bench_function(BenchmarkId::new("portolan", name), |b| {
             b.iter(|| portolan.transfer(BULK_BYTES, copies));
+        });
+        group.bench_function(BenchmarkId::new("portolan, offloads", name), |b| {
+            b.iter(|| offloads.transfer(BULK_BYTES, copies));
         });
         group.bench_function(BenchmarkId::new("smoltcp", name), |b| {
             b.iter(|| smoltcp.transfer(BULK_BYTES, copies));

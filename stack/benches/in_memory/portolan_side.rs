@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use portolan::{
-    Cidr, Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium,
-    SocketKind, SocketOption, Stack,
+    ChecksumState, Cidr, Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId,
+    MacAddr, Medium, Offloads, SocketKind, SocketOption, Stack,
 };
 
 use super::{Copies, LINK_FRAMES, SOCKET_BUFFER};
@@ -38,7 +38,7 @@ pub(crate) struct Pair {
 const CONNECTIONS_PER_PORT: usize = 20_000;
 
 impl Side {
-    fn new(last: u8, now: Instant) -> Self {
+    fn new(last: u8, now: Instant, offloads: Offloads) -> Self {
         let mut config = Config::default();
         config.neighbor.duplicate_address_probes = 0;
         config.memory_limit_bytes = 1 << 30;
@@ -48,7 +48,8 @@ impl Side {
         let mut stack = Stack::new(config, [last; 32], now);
         let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, last]));
         let cidr = Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };
-        let iface = stack.add_interface(now, InterfaceConfig::new(medium).address(cidr)).unwrap();
+        let iface =
+            stack.add_interface(now, InterfaceConfig::new(medium).address(cidr).offloads(offloads)).unwrap();
         Side { stack, iface, inbox: VecDeque::new(), frames: BytesMut::new() }
     }
 
@@ -59,7 +60,9 @@ impl Side {
             self.frames = BytesMut::with_capacity(FRAMES_BYTES);
         }
         transmit.append_to(&mut self.frames);
-        Some(Frame::new(self.frames.split().freeze()))
+        let checksum = transmit.checksum().map_or(ChecksumState::Unknown, ChecksumState::Partial);
+        let frame = Frame::new(self.frames.split().freeze());
+        Some(frame.with_checksum(checksum).with_segments(transmit.segments()))
     }
 
     /// Takes in what waits, and sends what comes of it.
@@ -81,9 +84,19 @@ impl Side {
 }
 
 impl Pair {
+    /// So many connections over a link that takes frames as they are on the wire.
     pub(crate) fn new(count: usize) -> Self {
+        Pair::over(Offloads::NONE, count)
+    }
+
+    /// Over a link that takes runs of segments, and leaves out checksums.
+    pub(crate) fn with_offloads(count: usize) -> Self {
+        Pair::over(Offloads::ALL, count)
+    }
+
+    fn over(offloads: Offloads, count: usize) -> Self {
         let now = Instant::from_secs(1);
-        let (client, server) = (Side::new(1, now), Side::new(2, now));
+        let (client, server) = (Side::new(1, now, offloads), Side::new(2, now, offloads));
         let (buf, lent) = (vec![0; 64 << 10], Bytes::from(vec![0; 64 << 10]));
         let mut pair = Pair { client, server, now, connections: Vec::new(), next: 0, buf, lent };
         for index in 0..count {

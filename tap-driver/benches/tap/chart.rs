@@ -42,7 +42,7 @@ const MARGIN: i32 = 16;
 const TITLE_HEIGHT: i32 = 28;
 const BAR_HEIGHT: i32 = 16;
 const BAR_STEP: i32 = 21;
-const LABEL_WIDTH: i32 = 160;
+const LABEL_WIDTH: i32 = 170;
 /// For the number behind the longest bar.
 const NUMBER_WIDTH: i32 = 50;
 const FONT: &str = "sans-serif";
@@ -84,12 +84,12 @@ fn draw_panel(
     (left, top): (i32, i32),
     width: i32,
 ) -> Result<(), Box<dyn Error>> {
-    let bold = FontDesc::new(FontFamily::Name(FONT), 15.0, FontStyle::Bold);
+    let bold = FontDesc::new(FontFamily::Name(FONT), 17.0, FontStyle::Bold);
     root.draw(&Text::new(panel.title, (left, top), bold))?;
     let most = bars.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
     let room = f64::from(width - LABEL_WIDTH - NUMBER_WIDTH);
     let at = |horizontal| {
-        TextStyle::from((FONT, 13.0).into_font()).pos(Pos::new(horizontal, VPos::Center)).color(&BLACK)
+        TextStyle::from((FONT, 15.0).into_font()).pos(Pos::new(horizontal, VPos::Center)).color(&BLACK)
     };
     let begin = left + LABEL_WIDTH;
     for (index, (peer, value)) in bars.iter().enumerate() {

@@ -66,7 +66,7 @@ pub(crate) fn all(idle: usize) -> Vec<Goal> {
     }
     goals.push(goal("memory/runtime", Peer::Portolan, Against::Nothing, AtMost(1024.0)));
     let figure = format!("segment/{idle}");
-    goals.push(goal(&figure, Peer::Portolan, Against::Figure("segment/10".into()), AtMost(1.15)));
+    goals.push(goal(&figure, Peer::PortolanPlain, Against::Figure("segment/10".into()), AtMost(1.15)));
     goals
 }
 

@@ -132,7 +132,8 @@ impl Row {
             ],
             // The limit has no connections, and smoltcp scans them all for every packet.
             Row::Idle => &[Peer::Kernel, Peer::Portolan],
-            Row::InMemory | Row::Instructions | Row::Segment => &[Peer::Portolan, Peer::Smoltcp],
+            Row::InMemory | Row::Instructions => &[Peer::Portolan, Peer::PortolanPlain, Peer::Smoltcp],
+            Row::Segment => &[Peer::PortolanPlain, Peer::Smoltcp],
             Row::Memory => &[Peer::Portolan],
         }
     }

@@ -17,9 +17,21 @@ const WINDOW: usize = 64;
 /// If none of them came back for so long, they are lost.
 const LOSS_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// A socket to the service, which has answered.
 fn socket(read_timeout: Duration) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(link::server(Service::Datagrams.port()))?;
+    socket.set_read_timeout(Some(LOSS_TIMEOUT))?;
+    // A link that has just come up is not yet ready for frames.
+    let began_at = Instant::now();
+    loop {
+        socket.send(&DATAGRAM)?;
+        match socket.recv(&mut [0; 2048]) {
+            Ok(_) => break,
+            Err(error) if began_at.elapsed() > CALL_TIMEOUT => return Err(error),
+            Err(_) => {}
+        }
+    }
     socket.set_read_timeout(Some(read_timeout))?;
     Ok(socket)
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use portolan::{Cidr, Config};
 use portolan_runtime::{Builder, TcpListener, TcpStream, UdpSocket};
-use portolan_tap::TapBuilder;
+use portolan_tap::services::stream as lending;
+use portolan_tap::{Offload, TapBuilder};
 
 use super::services::{self, Service};
 use crate::link;
@@ -14,10 +15,12 @@ use crate::peers::Peer;
 /// What 100,000 connections may hold together; the default of 256 MiB is for fewer.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 
-pub(super) fn start(_peer: Peer, idle: usize) -> io::Result<String> {
+pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     let host = Cidr { addr: link::CLIENT.into(), prefix_len: 24 };
-    let tap =
-        TapBuilder::new().name(link::CLIENT_DEVICE).host_address(host).open().map_err(io::Error::other)?;
+    let offload = if peer.is_plain() { Offload::Off } else { Offload::Auto };
+    let tap = TapBuilder::new().name(link::CLIENT_DEVICE).host_address(host).offload(offload).open();
+    let tap = tap.map_err(io::Error::other)?;
+    let note = format!("{:?}", tap.offloads());
     let mut config = Config::default();
     // There is nobody who could have its address.
     config.neighbor.duplicate_address_probes = 0;
@@ -27,12 +30,21 @@ pub(super) fn start(_peer: Peer, idle: usize) -> io::Result<String> {
 
     let listener = |port: u16| TcpListener::bind(&runtime, any(port));
     let accept = |listener: TcpListener| move || listener.accept().map(|(stream, _)| stream);
-    services::serve_each(accept(listener(Service::Discard.port())?), |stream: TcpStream| {
-        services::discard(stream)
-    });
-    services::serve_each(accept(listener(Service::Chargen.port())?), |stream: TcpStream| {
-        services::chargen(stream)
-    });
+    let is_copied = peer == Peer::PortolanCopies;
+    services::serve_each(
+        accept(listener(Service::Discard.port())?),
+        move |stream: TcpStream| match is_copied {
+            true => services::discard(stream),
+            false => lending::discard(&stream).map(drop),
+        },
+    );
+    services::serve_each(
+        accept(listener(Service::Chargen.port())?),
+        move |stream: TcpStream| match is_copied {
+            true => services::chargen(stream),
+            false => lending::chargen(&stream),
+        },
+    );
     services::serve_each(accept(listener(Service::Echo.port())?), |stream: TcpStream| {
         stream.set_nodelay(true)?;
         services::echo(stream)
@@ -52,7 +64,7 @@ pub(super) fn start(_peer: Peer, idle: usize) -> io::Result<String> {
     }
     // It serves until the process ends.
     std::mem::forget(runtime);
-    Ok(String::new())
+    Ok(note)
 }
 
 fn any(port: u16) -> SocketAddr {

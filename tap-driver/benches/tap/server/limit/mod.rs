@@ -26,9 +26,9 @@ use crate::link;
 /// A frame of 64 KiB with all headers.
 const BUFFER_LEN: usize = 1 << 17;
 /// Frames that are read before acknowledgements go out: more wait longer for them, fewer have more of them.
-const READS_IN_A_ROW: usize = 8;
+const READS_IN_A_ROW: usize = 16;
 /// Super-segments that a connection writes before acknowledgements are read.
-const WRITES_IN_A_ROW: usize = 4;
+const WRITES_IN_A_ROW: usize = 8;
 /// Where nothing moves for so long although data is under way, it was lost.
 const LOSS_TIMEOUT: Duration = Duration::from_millis(20);
 const FIRST_SEQ: u32 = 0x1000_0000;
