@@ -135,6 +135,27 @@ impl Stack {
         }
     }
 
+    /// Frames that came in a burst: as [`handle_frame`](Stack::handle_frame) for each, and what belongs together is worked
+    /// off together. Segments of one connection that follow each other are joined on the way, as a device with offloads
+    /// does it.
+    pub fn handle_frames(
+        &mut self,
+        now: Instant,
+        iface: InterfaceId,
+        frames: impl IntoIterator<Item = Frame>,
+    ) {
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        for frame in frames {
+            ctx.stats.frames_in += 1;
+            ctx.stats.bytes_in += frame.bytes.len() as u64;
+            if let Some(delivery) = network.handle_frame(&mut ctx, iface, frame) {
+                sockets.join_delivery(&mut ctx, network, delivery);
+            }
+        }
+        sockets.finish_joining(&mut ctx, network);
+    }
+
     /// Time has passed. Early or repeated calls are no-ops.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.core.advance(now);

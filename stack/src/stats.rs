@@ -215,6 +215,8 @@ pub struct Stats {
     pub udp_sent: u64,
     /// TCP segments received with a right checksum.
     pub tcp_segments_in: u64,
+    /// Of these: joined to the one before it, out of a batch of frames.
+    pub tcp_segments_joined: u64,
     /// TCP segments sent, retransmissions included.
     pub tcp_segments_out: u64,
     /// TCP segments retransmitted.
@@ -328,6 +330,7 @@ impl Stats {
             udp_received: 0,
             udp_sent: 0,
             tcp_segments_in: 0,
+            tcp_segments_joined: 0,
             tcp_segments_out: 0,
             tcp_retransmits: 0,
             tcp_syn_retransmits: 0,
@@ -392,7 +395,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 61] {
+    pub fn counters(&self) -> [(&'static str, u64); 62] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -411,6 +414,7 @@ impl Stats {
             ("udp_received", self.udp_received),
             ("udp_sent", self.udp_sent),
             ("tcp_segments_in", self.tcp_segments_in),
+            ("tcp_segments_joined", self.tcp_segments_joined),
             ("tcp_segments_out", self.tcp_segments_out),
             ("tcp_retransmits", self.tcp_retransmits),
             ("tcp_syn_retransmits", self.tcp_syn_retransmits),

@@ -1,7 +1,7 @@
 //! Sockets: descriptors, options, readiness, and the Berkeley calls.
 //!
 //! Read `table` and `slab` (what a descriptor leads to), then `record` (a socket) and `sockets` (all of them, and what
-//! follows every change), `connections` (which of them a segment is for), then `stream`, `stream_input`, `cookies`, `fast_open`, `fast_open_cache` and `segmentation` for TCP, `datagram` for UDP and echo, `errors` for what the
+//! follows every change), `connections` (which of them a segment is for), then `stream`, `stream_input`, `joining`, `cookies`, `fast_open`, `fast_open_cache` and `segmentation` for TCP, `datagram` for UDP and echo, `errors` for what the
 //! network reports, and `calls` for the public face.
 
 mod calls;
@@ -11,6 +11,7 @@ mod datagram;
 mod errors;
 mod fast_open;
 mod fast_open_cache;
+mod joining;
 mod listener;
 mod options;
 mod orphans;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::connections::{Connections, Target};
 use super::fast_open_cache::FastOpenCache;
+use super::joining::Joining;
 use super::listener::{Handshake, HandshakeId};
 use super::record::{Bound, Holder, Role, Socket};
 use super::segmentation::Segmentation;
@@ -68,6 +69,8 @@ pub(crate) struct Sockets {
     transmit_queue: VecDeque<SocketId>,
     /// The run whose turn it is: it goes on before any other socket has its turn.
     pub(super) run: Option<Segmentation>,
+    /// Segments of the batch that is being handled.
+    pub(super) joining: Joining,
     events: VecDeque<SocketId>,
     /// What sockets begin with: streams, and the others.
     default_options: [Shared<SocketOptions>; 2],
@@ -99,6 +102,7 @@ impl Sockets {
             timers: Timers::new(),
             transmit_queue: VecDeque::new(),
             run: None,
+            joining: Joining::default(),
             events: VecDeque::new(),
             default_options: [SocketKind::Stream, SocketKind::Datagram]
                 .map(|kind| SocketOptions::new(config, kind).into()),

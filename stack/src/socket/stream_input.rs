@@ -15,7 +15,7 @@ use crate::demux::{Endpoint, FourTuple};
 use crate::frame::{HeaderBuf, Payload};
 use crate::ip::checksum::verify_transport_checksum;
 use crate::ip::protocol;
-use crate::network::{Cast, Datagram, IpMeta, Network};
+use crate::network::{Cast, Datagram, Delivery, IpMeta, Network};
 use crate::stats::DropReason;
 use crate::tcp::{
     Connection, Flags, HandshakeStep, HandshakeTimeout, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep,
@@ -33,35 +33,110 @@ pub(super) struct Syn<'a> {
     isn_after: Option<SeqNumber>,
 }
 
+/// Checks a segment: its four numbers, its header with what the packet says beside it, and its data. Counts it if it is
+/// dropped.
+fn admit<'a>(
+    ctx: &mut Ctx<'_>,
+    parsed: &'a mut Option<(Header, usize)>,
+    datagram: Datagram,
+) -> Option<(FourTuple, &'a Header, bytes::Bytes)> {
+    // RFC 9293 §3.9.2.3 (MUST-57): segments to or from groups are dropped silently.
+    if datagram.cast != Cast::Unicast || datagram.src.is_multicast() {
+        ctx.stats.count_drop(DropReason::TcpNotUnicast);
+        return None;
+    }
+    let Some((header, header_len)) = parsed else {
+        ctx.stats.count_drop(DropReason::BadTcp);
+        return None;
+    };
+    header.ip_ecn = IpEcn::of_traffic_class(datagram.traffic_class);
+    header.joined_len = datagram.segment_len;
+    if !datagram.is_checked
+        && !verify_transport_checksum(datagram.src, datagram.dst, protocol::TCP, datagram.transport())
+    {
+        ctx.stats.count_drop(DropReason::BadTcpChecksum);
+        return None;
+    }
+    let tuple = FourTuple {
+        local: Endpoint::new(datagram.dst, header.dst_port),
+        remote: Endpoint::new(datagram.src, header.src_port),
+        scope: scope_of([datagram.src, datagram.dst], datagram.iface),
+    };
+    let payload = datagram.into_transport(*header_len..usize::MAX);
+    ctx.stats.tcp_segments_in += u64::from(header.segments(payload.len()));
+    Some((tuple, header, payload))
+}
+
 /// Where the checksum stands in a TCP header.
 pub(super) const CHECKSUM_AT: core::ops::Range<usize> = 16..18;
 
 impl Sockets {
     pub(super) fn handle_segment(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, datagram: Datagram) {
-        // RFC 9293 §3.9.2.3 (MUST-57): segments to or from groups are dropped silently.
-        if datagram.cast != Cast::Unicast || datagram.src.is_multicast() {
-            return ctx.stats.count_drop(DropReason::TcpNotUnicast);
-        }
         // Lent, not moved: every segment comes through here.
         let mut parsed = Header::parse(datagram.transport());
-        let Some((header, header_len)) = &mut parsed else {
-            return ctx.stats.count_drop(DropReason::BadTcp);
-        };
-        header.ip_ecn = IpEcn::of_traffic_class(datagram.traffic_class);
-        header.joined_len = datagram.segment_len;
-        let (header, header_len) = (&*header, *header_len);
-        if !datagram.is_checked
-            && !verify_transport_checksum(datagram.src, datagram.dst, protocol::TCP, datagram.transport())
-        {
-            return ctx.stats.count_drop(DropReason::BadTcpChecksum);
+        if let Some((tuple, header, payload)) = admit(ctx, &mut parsed, datagram) {
+            self.deliver_segment(ctx, network, tuple, header, payload);
         }
-        let tuple = FourTuple {
-            local: Endpoint::new(datagram.dst, header.dst_port),
-            remote: Endpoint::new(datagram.src, header.src_port),
-            scope: scope_of([datagram.src, datagram.dst], datagram.iface),
-        };
-        let payload = datagram.into_transport(header_len..usize::MAX);
-        ctx.stats.tcp_segments_in += u64::from(header.segments(payload.len()));
+    }
+
+    /// As [`handle_segment`](Sockets::handle_segment), but what may be one of a run waits for the next; see
+    /// [`Joining`](super::joining::Joining).
+    fn join_segment(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, datagram: Datagram) {
+        let mut parsed = Header::parse(datagram.transport());
+        let Some((tuple, header, payload)) = admit(ctx, &mut parsed, datagram) else { return };
+        let Some(payload) = self.joining.extend(&tuple, header, payload) else { return };
+        self.finish_joining(ctx, network);
+        if let Some(payload) = self.joining.begin(&tuple, header, payload) {
+            self.deliver_segment(ctx, network, tuple, header, payload);
+        }
+    }
+
+    /// As [`handle_delivery`](Sockets::handle_delivery), out of a batch that ends with
+    /// [`finish_joining`](Sockets::finish_joining).
+    pub(crate) fn join_delivery(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, delivery: Delivery) {
+        match delivery {
+            Delivery::Datagram(datagram) if datagram.protocol == protocol::TCP => {
+                self.join_segment(ctx, network, datagram);
+            }
+            other => {
+                self.finish_joining(ctx, network);
+                self.handle_delivery(ctx, network, other);
+            }
+        }
+    }
+
+    /// Delivers the run that was joined so far.
+    pub(crate) fn finish_joining(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) {
+        let Some((tuple, mut header, mut pieces)) = self.joining.take() else { return };
+        ctx.memory = self.budget();
+        match self.find_record(&tuple) {
+            Some(Target::Connection(id)) if pieces.len() > 1 => {
+                ctx.stats.tcp_segments_joined += pieces.len() as u64 - 1;
+                if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
+                    stream.connection.handle_run(ctx, &mut header, &mut pieces);
+                }
+                self.settle_stream(ctx, network, id);
+            }
+            _ => {
+                for payload in pieces.drain(..) {
+                    // A segment is at most 64 KiB.
+                    let next = header.seq + payload.len() as u32;
+                    self.deliver_segment(ctx, network, tuple, &header, payload);
+                    header.seq = next;
+                }
+            }
+        }
+        self.joining.give_back(pieces);
+    }
+
+    fn deliver_segment(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        tuple: FourTuple,
+        header: &Header,
+        payload: bytes::Bytes,
+    ) {
         ctx.memory = self.budget();
         match self.find_record(&tuple) {
             Some(Target::Connection(id)) => {

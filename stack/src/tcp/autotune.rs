@@ -139,7 +139,7 @@ impl Connection {
                     sizing.on_data(ctx.now, nxt, edge);
                 }
                 if len >= MIN_GROWING_BYTES && !ctx.memory.is_pressed() {
-                    self.rcv.grow_window();
+                    self.rcv.grow_window(len);
                 }
             }
             Stored::OutOfOrder => self.rcv.make_room_for_gaps(ctx.config.tcp.max_buffer_bytes),

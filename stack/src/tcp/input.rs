@@ -3,6 +3,7 @@
 //! A step returns `Continue` to go on to the next one, `Break(Some(reason))` to drop the segment, and `Break(None)` if
 //! the segment has done its work. Drops are counted in one place, [`Connection::handle_segment`].
 
+use alloc::vec::Vec;
 use core::ops::ControlFlow::{self, Break, Continue};
 
 use bytes::Bytes;
@@ -49,6 +50,46 @@ impl Connection {
         if let Break(Some(reason)) = step {
             ctx.stats.count_drop(reason);
         }
+    }
+
+    /// Segments that follow each other, as if one had brought all their data: `header` is the first one's, with the PSH of
+    /// the last. All but the last are as long as the first. `pieces` is empty afterwards.
+    ///
+    /// What is not the ordinary case goes through the steps segment by segment.
+    pub(crate) fn handle_run(&mut self, ctx: &mut Ctx<'_>, header: &mut Header, pieces: &mut Vec<Bytes>) {
+        let len: usize = pieces.iter().map(Bytes::len).sum();
+        let (count, before) = (pieces.len(), self.rcv.nxt);
+        let is_ordinary = count > 1
+            && self.rcv.urgent.is_none()
+            && self.is_predicted(ctx.now, header, len)
+            && self.has_memory_for(ctx, header.seq, len);
+        if !is_ordinary {
+            for piece in pieces.drain(..) {
+                // A segment is at most 64 KiB.
+                let next = header.seq + piece.len() as u32;
+                self.handle_segment(ctx, header, piece);
+                header.seq = next;
+            }
+            return;
+        }
+        log::trace!("tcp in {} <- {count} segments seq {:?} len {len}", self.state.name(), header.seq);
+        header.joined_len = pieces.first().map_or(0, |first| u16::try_from(first.len()).unwrap_or(u16::MAX));
+        // As many as are in a run of the device's: at most 64 KiB.
+        self.counters.on_segments(count as u32);
+        self.on_acceptable(ctx, header, len);
+        self.process_ack(ctx, header, len);
+        self.rcv.queue_mut().prepare(ctx.spares);
+        let last = pieces.pop().unwrap_or_default();
+        for piece in pieces.drain(..) {
+            let _in_order =
+                self.rcv.on_text(self.rcv.nxt, piece, false, ctx.config.tcp.max_out_of_order_ranges);
+        }
+        self.count_data(len - last.len(), count as u32 - 1, before, Stored::InOrder);
+        header.joined_len = 0;
+        let step = self.process_text(ctx, header, self.rcv.nxt, last, false);
+        debug_assert!(step.is_continue(), "a predicted run is in order");
+        self.tune_send_buffer(ctx);
+        self.give_spares(ctx.spares);
     }
 
     /// The next segment of an undisturbed transfer (Van Jacobson's header prediction): it cannot fail a check of the steps.

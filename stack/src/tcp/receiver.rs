@@ -217,11 +217,12 @@ impl Receiver {
         self.nxt - self.queue.len() as u32 - u32::from(self.fin_received)
     }
 
-    /// Data has come in order: the window opens by two segments towards what the buffer allows (Linux's
-    /// tcp_grow_window).
-    pub(super) fn grow_window(&mut self) {
+    /// So much data has come in order: the window opens by twice that, at least by two segments, towards what the buffer
+    /// allows (Linux's tcp_grow_window).
+    pub(super) fn grow_window(&mut self, len: usize) {
         let room = self.buffer().saturating_sub(self.ssthresh);
-        self.ssthresh += room.min(2 * u32::from(self.announced_mss));
+        // What comes under one header is at most 64 KiB.
+        self.ssthresh += room.min(2 * (len as u32).max(u32::from(self.announced_mss)));
     }
 
     /// The memory is short: the window shrinks to a few segments as the peer uses up what it was promised (Linux's

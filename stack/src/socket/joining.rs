@@ -1,0 +1,106 @@
+//! Joins segments that come in a burst: a run of them walks up once.
+//!
+//! What a device with offloads does with a super-segment, this does for a plain one, out of frames that were read
+//! together. Nothing waits longer than the batch in which it came.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::Bytes;
+
+use crate::demux::FourTuple;
+use crate::tcp::{Flags, Header, SeqNumber};
+
+/// As much as a device joins: what an IP packet holds.
+const MAX_BYTES: usize = 65_535;
+
+/// The run that is being joined, if any.
+#[derive(Debug, Default)]
+pub(super) struct Joining {
+    run: Option<Run>,
+    /// The pieces of the run. The list is kept when it is empty.
+    pieces: Vec<Bytes>,
+}
+
+#[derive(Debug)]
+struct Run {
+    tuple: FourTuple,
+    /// The first one's.
+    header: Header,
+    /// Of the segment that would follow.
+    next_seq: SeqNumber,
+    /// All but the last have this length; 0 once the last is there.
+    segment_len: usize,
+    total_len: usize,
+}
+
+impl Joining {
+    /// Puts a segment to the run if it follows it; otherwise gives its data back.
+    pub(super) fn extend(&mut self, tuple: &FourTuple, header: &Header, payload: Bytes) -> Option<Bytes> {
+        match &mut self.run {
+            Some(run) if run.is_followed_by(tuple, header, &payload) => {
+                run.total_len += payload.len();
+                // A segment is at most 64 KiB.
+                run.next_seq += payload.len() as u32;
+                run.header.flags = run.header.flags.with(header.flags);
+                if header.flags.contains(Flags::PSH) || payload.len() < run.segment_len {
+                    // It is the last: none fits behind it.
+                    run.segment_len = 0;
+                }
+                self.pieces.push(payload);
+                None
+            }
+            _ => Some(payload),
+        }
+    }
+
+    /// Begins a run with a segment; gives its data back if it cannot be the first of one.
+    pub(super) fn begin(&mut self, tuple: &FourTuple, header: &Header, payload: Bytes) -> Option<Bytes> {
+        if !is_plain(header, &payload) || header.flags.contains(Flags::PSH) {
+            return Some(payload);
+        }
+        let segment_len = payload.len();
+        // A segment is at most 64 KiB.
+        let next_seq = header.seq + segment_len as u32;
+        let (tuple, header) = (*tuple, header.clone());
+        self.run = Some(Run { tuple, header, next_seq, segment_len, total_len: segment_len });
+        self.pieces.push(payload);
+        None
+    }
+
+    /// What was joined, one segment or more.
+    pub(super) fn take(&mut self) -> Option<(FourTuple, Header, Vec<Bytes>)> {
+        let Run { tuple, header, .. } = self.run.take()?;
+        Some((tuple, header, mem::take(&mut self.pieces)))
+    }
+
+    /// Keeps the list for the next run.
+    pub(super) fn give_back(&mut self, pieces: Vec<Bytes>) {
+        self.pieces = pieces;
+    }
+}
+
+impl Run {
+    /// The rules are those of Linux's tcp_gro_receive: the same flow, the same acknowledgement, options and ECN mark, in
+    /// order, and none longer than the first.
+    fn is_followed_by(&self, tuple: &FourTuple, header: &Header, payload: &Bytes) -> bool {
+        header.seq == self.next_seq
+            && payload.len() <= self.segment_len
+            && self.total_len + payload.len() <= MAX_BYTES
+            && header.ack == self.header.ack
+            && header.window == self.header.window
+            && header.ip_ecn == self.header.ip_ecn
+            && header.options.timestamps == self.header.options.timestamps
+            && *tuple == self.tuple
+            && is_plain(header, payload)
+    }
+}
+
+/// Data and an acknowledgement, with no option but timestamps.
+fn is_plain(header: &Header, payload: &Bytes) -> bool {
+    !payload.is_empty()
+        && header.joined_len == 0
+        && matches!(header.flags, Flags::ACK | Flags::PSH_ACK)
+        && header.options.sack.is_empty()
+        && header.options.accecn.is_none()
+}
