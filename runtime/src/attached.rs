@@ -5,13 +5,14 @@ use std::io;
 
 use portolan::{Frame, Instant, InterfaceId, Transmit};
 
+use crate::Clock;
+use crate::budget::{Budget, MAX_BYTES, MAX_FRAMES};
 use crate::device::{Device, Sent};
 use crate::ended::Ended;
+use crate::lead::Seat;
 
 /// Frames that are polled from the stack under one hold of `core`.
 pub(crate) const TRANSMIT_BATCH: usize = 16;
-/// Frames that are read from one device before the stack gets them.
-const RECEIVE_BATCH: usize = 32;
 /// Frames kept for a full device; beyond it the stack is not polled any more. A stack does not say for which device
 /// its next frame is, so one device that stays full holds up the others.
 const KEPT_FRAMES: usize = 16;
@@ -24,7 +25,8 @@ pub(crate) struct Io {
     pub(crate) batch: Vec<Transmit>,
     /// Read from the devices, not yet handed to the stack.
     pub(crate) received: Vec<(InterfaceId, Frame)>,
-    pub(crate) driver_sleeps: bool,
+    /// Who sleeps until something happens to the devices, and knows of them what stands in [`Attached`].
+    pub(crate) sleeper: Option<Seat>,
 }
 
 /// A device and what belongs to it.
@@ -33,7 +35,10 @@ pub(crate) struct Attached {
     pub(crate) device: Box<dyn Device>,
     /// Offered and refused (the first), or behind one that was refused.
     kept: VecDeque<Transmit>,
-    /// While the driving thread sleeps: whether it polls for room, and the device's deadline that it knows of.
+    budget: Budget,
+    /// The last read left something behind.
+    pub(crate) has_more: bool,
+    /// What the leader knows that sleeps: whether it polls for room, and the device's deadline.
     pub(crate) polls_room: bool,
     pub(crate) sleeps_until: Option<Instant>,
 }
@@ -82,14 +87,16 @@ impl Io {
             iface,
             device,
             kept: VecDeque::new(),
+            budget: Budget::new(),
+            has_more: false,
             polls_room: false,
             sleeps_until: None,
         };
         Io {
             devices: devices.into_iter().map(attach).collect(),
             batch: Vec::with_capacity(TRANSMIT_BATCH),
-            received: Vec::with_capacity(RECEIVE_BATCH),
-            driver_sleeps: false,
+            received: Vec::with_capacity(MAX_FRAMES),
+            sleeper: None,
         }
     }
 
@@ -109,39 +116,48 @@ impl Io {
         Ok(was_full && self.has_room())
     }
 
-    /// Whether the driving thread sleeps and does not know of something that the devices wait for.
-    pub(crate) fn driver_must_know(&self) -> bool {
-        self.driver_sleeps
-            && self.devices.iter().any(|attached| {
-                (attached.wants_room() && !attached.polls_room)
-                    || attached
-                        .device
-                        .deadline()
-                        .is_some_and(|at| attached.sleeps_until.is_none_or(|known| at < known))
-            })
+    /// Who sleeps and does not know of something that the devices wait for.
+    pub(crate) fn who_must_know(&self) -> Option<Seat> {
+        let is_news = |attached: &Attached| {
+            let deadline = attached.device.deadline();
+            (attached.wants_room() && !attached.polls_room)
+                || deadline.is_some_and(|at| attached.sleeps_until.is_none_or(|known| at < known))
+        };
+        self.sleeper.filter(|_| self.devices.iter().any(is_news))
     }
 
-    /// Lets the devices do what is due, offers what was kept, and reads frames. Says whether there may be more.
-    pub(crate) fn receive(&mut self) -> Result<bool, Ended> {
-        let mut may_have_more = false;
-        for attached in &mut self.devices {
-            let count = read_device(attached, &mut self.received).map_err(|error| attached.ended(&error))?;
-            may_have_more |= count == RECEIVE_BATCH;
+    /// Lets the devices do what is due, offers what was kept, and reads frames from those that are `ready` (by index) or
+    /// whose time has come.
+    pub(crate) fn receive(&mut self, ready: &[bool]) -> Result<(), Ended> {
+        for (index, attached) in self.devices.iter_mut().enumerate() {
+            let is_ready = ready.get(index).is_some_and(|&ready| ready);
+            attached.receive(is_ready, &mut self.received).map_err(|error| attached.ended(&error))?;
         }
-        Ok(may_have_more)
+        Ok(())
     }
 }
 
-fn read_device(attached: &mut Attached, received: &mut Vec<(InterfaceId, Frame)>) -> io::Result<usize> {
-    if attached.device.deadline().is_some() || attached.device.wants_room() {
-        attached.device.service()?;
-    }
-    attached.send_kept()?;
-    for count in 0..RECEIVE_BATCH {
-        match attached.device.recv()? {
-            Some(frame) => received.push((attached.iface, frame)),
-            None => return Ok(count),
+impl Attached {
+    fn receive(&mut self, is_ready: bool, received: &mut Vec<(InterfaceId, Frame)>) -> io::Result<()> {
+        let deadline = self.device.deadline();
+        if deadline.is_some() || self.device.wants_room() {
+            self.device.service()?;
         }
+        self.send_kept()?;
+        if !is_ready && deadline.is_none_or(|at| at > Clock::now()) {
+            return Ok(());
+        }
+        let frames = self.budget.frames();
+        let (mut count, mut bytes) = (0, 0);
+        while count < frames && bytes < MAX_BYTES {
+            let Some(frame) = self.device.recv()? else { break };
+            count += 1;
+            bytes += frame.bytes.len();
+            received.push((self.iface, frame));
+        }
+        self.has_more = self.budget.expects_more(count) || bytes >= MAX_BYTES;
+        // What ends for its bytes was as good as filled.
+        self.budget.on_read(if bytes >= MAX_BYTES { frames } else { count });
+        Ok(())
     }
-    Ok(RECEIVE_BATCH)
 }

@@ -1,77 +1,90 @@
-//! The driving loop: one mutex around the stack, one around the devices, and a thread that waits for both.
+//! Who drives a stack: threads that wait, in turn, and the driving thread when nobody does.
 //!
 //! # Locks
 //!
-//! There are two. `core` guards the stack and the table of waiters; nothing under it copies payload, makes a system
-//! call or waits. `io` guards the devices and what is on its way to them; under it frames are written and read.
-//! **`io` is taken before `core`, never the other way round**: whoever polls frames out of the stack holds `io` from
-//! before the poll until the device has them, so frames leave in the order in which the stack made them.
+//! There are two. `core` guards the stack, the table of waiters, and who leads; nothing under it copies payload, makes a
+//! system call or waits. `io` guards the devices and what is on its way to them; under it frames are written and read.
+//! **Whoever waits for both takes `io` first**; with `core` held, `io` is only tried. Whoever polls frames out of the
+//! stack holds `io` from before the poll until the device has them, so frames leave in the order in which the stack
+//! made them.
 //!
-//! Nobody waits for `io` but the driving thread. A caller tries it; when somebody else has it, the caller leaves a
-//! note (`transmit_wanted`) and goes: the holder looks for the note *after* it has released `io`, and sends for
-//! both. Note and lock are the two flags of Dekker's algorithm, so a full fence stands between setting the one and
-//! looking at the other on both sides: either the caller gets the lock or the holder sees the note.
+//! Nobody waits for `io` but the leader. A caller that has something to send tries it; when somebody else has it, the
+//! caller leaves a note (`transmit_wanted`) and goes: the holder looks for the note *after* it has released `io`, and
+//! sends for both. Note and lock are the two flags of Dekker's algorithm, so a full fence stands between setting the one
+//! and looking at the other on both sides: either the caller gets the lock or the holder sees the note.
 //!
-//! # Who sends, who wakes
+//! # Leader and followers
 //!
-//! A call transmits what it caused from its own thread ([`Shared::enter`]), as a kernel does. The driving thread
-//! reads the devices, runs the timers, and sends what the others could not: frames that a full device made us keep,
-//! and frames left behind with a note. Before it sleeps it publishes, under each lock, what it sleeps for: under
-//! `core` the stack's next deadline, under `io` the devices' deadlines and whether it polls for room. Whoever
-//! creates an earlier deadline or fills a device sees, under the same lock, that the thread does not know of it, and
-//! raises `wake`, which stays readable until the thread has looked. So it does not matter whether the thread is
-//! already asleep by then.
+//! At most one thread *leads* ([`lead`](crate::lead)): it reads the devices, runs the timers, sends what callers could
+//! not, and sleeps in `poll` on the devices. `io` is free while it sleeps: a call transmits what it caused from its own
+//! thread ([`Shared::enter`]), as in a kernel.
 //!
-//! A caller that must wait sleeps on a condition variable that belongs to `core`; see [`waiters`](crate::waiters).
+//! A call that must wait leads if nobody else does ([`wait`](crate::wait)). So the thread that waits for an answer reads it
+//! from the device itself: request and answer cost one `poll`, one `read` and one `writev`, and no thread wakes another.
+//! After each turn it looks at what it waits for, while it still holds `core`, and when that has come it stops leading
+//! and returns. A call that must wait while another caller leads *follows*: it parks on a condition variable, and is woken
+//! when a turn, or any call, brings something for it.
+//!
+//! When a leader has served a follower and got nothing itself, it follows, too: the next frame is likely for the one that
+//! was just served, and that one will be back in a moment, leads, and gets it without a hand-over. That is good only as
+//! long as threads *are* back in a moment, as meanwhile nobody reads. So how long they stay away is measured
+//! ([`Leadership::is_soon_back`]). When they compute for longer than a hand-over costs, it is the other way round: a
+//! leader that served others goes on leading, and one that leaves asks a follower to lead. Either is only a matter of
+//! speed.
+//!
+//! # The driving thread
+//!
+//! It leads when nobody waits. When a call must wait meanwhile, that takes the lead over at once and tells the driving
+//! thread to step back. Then the thread *watches*: it looks now and then, less and less often, whether somebody leads, and
+//! takes the lead when nobody has for [`GRACE`]. Leaders come and go a hundred thousand times a second without a word to
+//! it. When the same caller leads from one look to the next, it *rests*, until a leader that goes finds it resting and wakes
+//! it. So an idle runtime wakes nobody, whether a thread waits in `accept` or none does.
+//!
+//! # Why no wake-up is lost
+//!
+//! 1. *Somebody drives.* The leader changes only under `core`. When nobody leads any more ([`Lead::resign`]), the driving
+//!    thread is awake, or asleep for at most [`LONGEST_LOOK`], or is woken; and what wakes it stays readable until it has
+//!    looked. Nothing else is needed for that: whether followers are asked to lead, or come back, does not matter.
+//! 2. *The leader knows what it sleeps for.* From before it looks at the stack for the last time (`core` held) it counts
+//!    as asleep, and from then on everybody who creates an earlier deadline or makes happen what it waits for raises its
+//!    signal ([`Core::settle`]). The same goes for `io`: room that is wanted and deadlines of devices
+//!    ([`Io::who_must_know`](crate::attached::Io::who_must_know)). The signal stays readable until the leader has looked,
+//!    so it does not matter whether it is already asleep by then. A lead that is taken over begins with both of these
+//!    looks, so what the signal of the predecessor said is known. The driving thread that was overtaken in the middle of
+//!    a turn, when it has made `io` forget the new leader, wakes that.
+//! 3. *A follower is told.* It parks only while, `core` held, nothing has happened to its descriptor since it tried; each
+//!    happening is counted and wakes one who is parked there, the leader if it waits for the same, or all at the end of
+//!    something. Whoever is woken alone and takes what there is looks whether there is more, and passes it on; whoever
+//!    gives up tries a last time, so that a wake-up that came too late for it is passed on, too.
 
-use std::io;
-use std::num::NonZeroU64;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
-
-use portolan::Instant;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::time::Duration;
 
 use crate::Clock;
 use crate::ended::Ended;
+use crate::lead::{Lead, Seat, set_timer_slack};
 use crate::shared::Shared;
 use crate::waiters::Wakes;
 
-/// The driving thread and what it polls.
+/// Nobody has led for so long: the driving thread does.
+pub(crate) const GRACE: Duration = Duration::from_micros(50);
+/// From one look to the next at most. They double up to that as long as somebody leads.
+const LONGEST_LOOK: Duration = Duration::from_micros(400);
+/// While it waits for a caller to step back at the end; that wakes it, and this is for want of anything better to do.
+const LAST_LOOKS: Duration = Duration::from_millis(10);
+
+/// The driving thread.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
-    /// In the order of the devices.
-    polled: Vec<PolledDevice>,
-}
-
-/// Duplicates of a device's descriptors, so that they can be polled while another thread has the device.
-struct PolledDevice {
-    receive: OwnedFd,
-    room: OwnedFd,
-    room_flags: PollFlags,
-    polls_room: bool,
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>) -> io::Result<Self> {
-        let mut polled = Vec::new();
-        if let Some(io) = shared.try_lock_io() {
-            for attached in &io.devices {
-                let room = attached.device.room();
-                polled.push(PolledDevice {
-                    receive: attached.device.receive_fd().try_clone_to_owned()?,
-                    room: room.fd.try_clone_to_owned()?,
-                    room_flags: room.flags,
-                    polls_room: false,
-                });
-            }
-        }
-        Ok(Driver { shared, polled })
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Driver { shared }
     }
 
     /// The thread's whole life.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(self) {
         struct OnPanic(Arc<Shared>);
         impl Drop for OnPanic {
             fn drop(&mut self) {
@@ -82,107 +95,77 @@ impl Driver {
         }
         let on_panic = OnPanic(self.shared.clone());
         // By default Linux may wake us 50 us late to save wake-ups; our timers are meant to the microsecond.
-        if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(1)) {
-            log::debug!("the timer slack stays as it is: {error}");
-        }
+        set_timer_slack(1);
         let ended = loop {
-            if let Err(ended) = self.turn() {
+            if let Err(ended) = self.watch().and_then(drive) {
                 break ended;
             }
         };
-        self.shared.end(ended);
-        // The devices go now, not when the last socket does: a TAP device disappears, a recording is written out.
-        if let Ok(mut io) = self.shared.io.lock() {
-            io.devices.clear();
-        }
+        self.finish(ended);
         drop(on_panic);
     }
 
-    /// Once around: read, let the stack work, send, and sleep if nothing is left to do.
-    fn turn(&mut self) -> Result<(), Ended> {
-        let shared = &*self.shared;
-        let mut wakes = Wakes::default();
-        let mut guard = shared.io.lock().map_err(|_| Ended::Panicked)?;
-        let io = &mut *guard;
-        io.driver_sleeps = false;
-        let may_have_more = io.receive()?;
-        let mut core = shared.core.lock().map_err(|_| Ended::Panicked)?;
-        if let Some(ended) = &core.ended {
-            return Err(ended.clone());
+    /// Until nobody has led for the grace: leads then.
+    fn watch(&self) -> Result<Lead<'_>, Ended> {
+        let mut interval = GRACE;
+        let mut callers_before = None;
+        loop {
+            let mut core = self.shared.core.lock().map_err(|_| Ended::Panicked)?;
+            if let Some(ended) = &core.ended {
+                return Err(ended.clone());
+            }
+            let next_look = if core.leadership.leader().is_some() {
+                let callers = Some(core.leadership.callers());
+                let is_settled = interval >= LONGEST_LOOK && callers == callers_before;
+                callers_before = callers;
+                core.leadership.driver_rests = is_settled;
+                interval = (2 * interval).min(LONGEST_LOOK);
+                (!is_settled).then_some(interval)
+            } else {
+                core.leadership.driver_rests = false;
+                let vacant_for = Clock::now() - core.leadership.vacant_since();
+                if vacant_for >= GRACE {
+                    core.leadership.on_absence(vacant_for);
+                    // Nobody leads, so there is nobody to wake.
+                    if let Some(lead) = core.try_lead(&self.shared, None, &mut Wakes::default()) {
+                        return Ok(lead);
+                    }
+                }
+                interval = GRACE;
+                Some(GRACE - vacant_for.min(GRACE))
+            };
+            drop(core);
+            self.shared.wake(Seat::Driver).wait(next_look);
         }
-        core.sleeps_until = None;
-        let now = Clock::now();
-        for (iface, frame) in io.received.drain(..) {
-            core.stack.handle_frame(now, iface, frame);
-        }
-        if core.is_due(now) {
-            core.stack.handle_timeout(now);
-        }
-        core.settle(Some(io), now, &mut wakes);
-        drop(core);
-        shared.notify(wakes);
-        shared.send(io);
-        drop(guard);
-        shared.transmit_for_others();
-        if may_have_more { Ok(()) } else { self.sleep() }
     }
 
-    /// Sleeps until a frame, room, a deadline, or `wake`.
-    fn sleep(&mut self) -> Result<(), Ended> {
-        let Some(until) = self.prepare_sleep()? else { return Ok(()) };
-        let timeout = until.map(|at| {
-            let left = Clock::until(at);
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
-        });
-        let mut fds = Vec::with_capacity(1 + 2 * self.polled.len());
-        fds.push(PollFd::from_borrowed_fd(self.shared.wake.as_fd(), PollFlags::IN));
-        for device in &self.polled {
-            fds.push(PollFd::from_borrowed_fd(device.receive.as_fd(), PollFlags::IN));
-            if device.polls_room {
-                fds.push(PollFd::from_borrowed_fd(device.room.as_fd(), device.room_flags));
+    /// The runtime is over: everybody learns of it, and the devices go. They go now, not when the last socket does: a TAP
+    /// device disappears, a recording is written out.
+    fn finish(&self, ended: Ended) {
+        self.shared.end(ended);
+        loop {
+            let mut core = self.shared.lock_core_anyway();
+            if core.leadership.leader() != Some(Seat::Caller) {
+                core.leadership.close();
+                break;
             }
+            // It was woken, and wakes us when it steps back.
+            drop(core);
+            self.shared.wake(Seat::Driver).wait(Some(LAST_LOOKS));
         }
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Ended::device_failed("poll", &errno.into())),
+        if let Ok(mut io) = self.shared.io.lock() {
+            io.devices.clear();
         }
-        if fds.first().is_some_and(|wake| !wake.revents().is_empty()) {
-            self.shared.wake.clear();
-        }
-        Ok(())
-    }
-
-    /// Publishes what the thread will sleep for. `None`: there is something to do, do not sleep. `Some(None)`: sleep
-    /// without a deadline.
-    fn prepare_sleep(&mut self) -> Result<Option<Option<Instant>>, Ended> {
-        let shared = &*self.shared;
-        let mut until: Option<Instant> = None;
-        {
-            let mut io = shared.io.lock().map_err(|_| Ended::Panicked)?;
-            io.driver_sleeps = true;
-            for (attached, polled) in io.devices.iter_mut().zip(&mut self.polled) {
-                attached.polls_room = attached.wants_room();
-                attached.sleeps_until = attached.device.deadline();
-                polled.polls_room = attached.polls_room;
-                until = earlier(until, attached.sleeps_until);
-            }
-        }
-        fence(Ordering::SeqCst);
-        if shared.transmit_wanted.load(Ordering::Acquire) {
-            return Ok(None);
-        }
-        let mut core = shared.core.lock().map_err(|_| Ended::Panicked)?;
-        let deadline = core.stack.poll_timeout().map(|deadline| deadline.at);
-        core.sleeps_until = Some(deadline.unwrap_or(Instant::FAR_FUTURE));
-        drop(core);
-        until = earlier(until, deadline);
-        if until.is_some_and(|at| at <= Clock::now()) {
-            return Ok(None);
-        }
-        Ok(Some(until))
     }
 }
 
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    [a, b].into_iter().flatten().min()
+/// Leads until a caller takes over.
+fn drive(mut lead: Lead<'_>) -> Result<(), Ended> {
+    while lead.is_held() {
+        lead.turn(|_, _, _, _| ())?;
+        if lead.is_held() {
+            lead.sleep(None)?;
+        }
+    }
+    Ok(())
 }

@@ -5,9 +5,10 @@
 //! | module | what it does |
 //! |---|---|
 //! | `runtime` | [`Builder`], [`Runtime`], [`Handle`]: from a device and an address to a running stack |
-//! | `driver` | the two locks, who sends and who sleeps; the driving thread |
+//! | `driver` | the two locks, who sends, who leads and who sleeps; the driving thread |
 //! | `shared`, `attached` | the stack behind its lock and how callers use it; the devices behind theirs |
-//! | `waiters` | who waits for which descriptor |
+//! | `lead`, `wait`, `waiters` | how a thread drives the devices; how a call waits, leading or parked; who waits for which descriptor |
+//! | `budget`, `spin` | how many frames are read at once; how long is asked before sleeping |
 //! | `socket` | what all blocking sockets share: waiting, timeouts, closing |
 //! | `tcp`, `udp`, `echo` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`] |
 //! | [`device`] | where frames come from and go to; an in-memory pair; a pcap writer; a fault injector |
@@ -40,17 +41,21 @@
 //! ```
 
 mod attached;
+mod budget;
 mod clock;
 pub mod device;
 mod driver;
 mod echo;
 mod ended;
+mod lead;
 mod runtime;
 mod shared;
 mod signal;
 mod socket;
+mod spin;
 mod tcp;
 mod udp;
+mod wait;
 mod waiters;
 
 pub use clock::Clock;

@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portolan::{Descriptor, Instant, InterfaceId, Stack};
+use portolan::{Instant, InterfaceId, Stack};
 
 use crate::Clock;
 use crate::attached::{Io, TRANSMIT_BATCH};
 use crate::device::Device;
 use crate::ended::Ended;
+use crate::lead::{Leadership, PolledDevice, Seat};
 use crate::signal::Signal;
-use crate::waiters::{Interest, WaiterTable, Wakes};
+use crate::spin::Spin;
+use crate::wait::Waited;
+use crate::waiters::{WaiterTable, Wakes};
 
-/// How often a caller goes on transmitting, for itself and for those who left notes, before the driving thread
-/// takes over.
+/// How often a caller goes on transmitting, for itself and for those who left notes, before the leader takes over.
 const TRANSMIT_ROUNDS: usize = 64;
 
 /// What a runtime, its handles and its sockets share.
@@ -25,8 +27,11 @@ pub(crate) struct Shared {
     pub(crate) io: Mutex<Io>,
     /// Somebody has frames to send and could not get `io`.
     pub(crate) transmit_wanted: AtomicBool,
-    /// Ends the driving thread's sleep.
-    pub(crate) wake: Signal,
+    /// Ends the sleep of the driving thread, whether it leads, watches or rests.
+    driver_wake: Signal,
+    /// Ends the sleep of a caller that leads.
+    caller_wake: Signal,
+    pub(crate) spin: Spin,
     /// Notified after anything was done with the stack, while [`Core::watchers`] is not zero.
     progress: Condvar,
     /// The devices' names, by interface.
@@ -38,27 +43,10 @@ pub(crate) struct Shared {
 pub(crate) struct Core {
     pub(crate) stack: Stack,
     pub(crate) waiters: WaiterTable,
-    /// While the driving thread sleeps: the deadline that it knows of.
-    pub(crate) sleeps_until: Option<Instant>,
+    pub(crate) leadership: Leadership,
     /// Threads that wait for `progress`.
     pub(crate) watchers: usize,
     pub(crate) ended: Option<Ended>,
-}
-
-/// How a wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waited {
-    Woken,
-    TimedOut,
-}
-
-/// How long a call may wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// Not at all.
-    None,
-    For(Duration),
-    Forever,
 }
 
 /// The stack's error under std's name for it.
@@ -71,8 +59,15 @@ impl Core {
         self.stack.poll_timeout().is_some_and(|deadline| deadline.at <= now)
     }
 
+    /// Finds whom the stack's events wake.
+    pub(crate) fn take_events(&mut self, wakes: &mut Wakes) {
+        while let Some(event) = self.stack.poll_event() {
+            self.waiters.on_event(event, wakes);
+        }
+    }
+
     /// After anything was handed to the stack: takes frames out of it (for the holder of `io`), finds who is to be
-    /// woken, and whether the driving thread must know of an earlier deadline.
+    /// woken, and whether the leader must know of what happened or of an earlier deadline.
     pub(crate) fn settle(&mut self, io: Option<&mut Io>, now: Instant, wakes: &mut Wakes) {
         if let Some(io) = io
             && io.has_room()
@@ -83,31 +78,28 @@ impl Core {
                 io.batch.push(transmit);
             }
         }
-        while let Some(event) = self.stack.poll_event() {
-            self.waiters.on_event(event, wakes);
-        }
+        self.take_events(wakes);
         wakes.watchers |= self.watchers > 0;
-        if let Some(known) = self.sleeps_until
-            && self.stack.poll_timeout().is_some_and(|deadline| deadline.at < known)
-        {
-            self.sleeps_until = None;
-            wakes.driver = true;
+        let deadline = self.stack.poll_timeout().map(|deadline| deadline.at);
+        let leadership = &mut self.leadership;
+        if leadership.must_know_of(deadline) || (wakes.leader_is_met && leadership.must_be_woken()) {
+            wakes.add_leader(leadership.leader());
         }
     }
 
     /// Whether the runtime is over, as the error for callers.
-    fn check_running(&self) -> io::Result<()> {
+    pub(crate) fn check_running(&self) -> io::Result<()> {
         self.ended.as_ref().map_or(Ok(()), |ended| Err(ended.to_error()))
     }
 }
 
-/// Raises the signal when its holder panics, so that the driving thread finds the poisoned lock and tells everybody.
-struct PanicAlarm<'a>(&'a Signal);
+/// Wakes the driving thread and the leader when its holder panics, so that they find the poisoned lock and tell everybody.
+struct PanicAlarm<'a>(&'a Shared);
 
 impl Drop for PanicAlarm<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.raise();
+            self.0.wake_all_leaders();
         }
     }
 }
@@ -117,34 +109,52 @@ impl Shared {
         stack: Stack,
         devices: Vec<(InterfaceId, Box<dyn Device>)>,
         names: Vec<(InterfaceId, String)>,
+        busy_poll: Duration,
     ) -> io::Result<Self> {
+        let io = Io::new(devices);
+        let polled = io.devices.iter().map(PolledDevice::of).collect::<io::Result<_>>()?;
         Ok(Shared {
             core: Mutex::new(Core {
                 stack,
                 waiters: WaiterTable::default(),
-                sleeps_until: None,
+                leadership: Leadership::new(polled),
                 watchers: 0,
                 ended: None,
             }),
-            io: Mutex::new(Io::new(devices)),
+            io: Mutex::new(io),
             transmit_wanted: AtomicBool::new(false),
-            wake: Signal::new()?,
+            driver_wake: Signal::new()?,
+            caller_wake: Signal::new()?,
+            spin: Spin::new(busy_poll),
             progress: Condvar::new(),
             names,
         })
     }
 
-    fn lock_core(&self) -> io::Result<MutexGuard<'_, Core>> {
+    /// What ends the sleep of whoever sits there.
+    pub(crate) fn wake(&self, seat: Seat) -> &Signal {
+        match seat {
+            Seat::Driver => &self.driver_wake,
+            Seat::Caller => &self.caller_wake,
+        }
+    }
+
+    fn wake_all_leaders(&self) {
+        self.driver_wake.raise();
+        self.caller_wake.raise();
+    }
+
+    pub(crate) fn lock_core(&self) -> io::Result<MutexGuard<'_, Core>> {
         self.core.lock().map_err(|_| Ended::Panicked.to_error())
     }
 
     /// The stack whatever became of the runtime, for those who look at its counters.
-    fn lock_core_anyway(&self) -> MutexGuard<'_, Core> {
+    pub(crate) fn lock_core_anyway(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn try_lock_io(&self) -> Option<MutexGuard<'_, Io>> {
-        // A poisoned one cannot be had either: the driving thread will find it so and end the runtime.
+        // A poisoned one cannot be had either: whoever leads will find it so and end the runtime.
         self.io.try_lock().ok()
     }
 
@@ -162,15 +172,20 @@ impl Shared {
 
     /// Does something with the stack, then transmits what came of it and wakes whom it concerns.
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&mut Core, Instant, &mut Wakes) -> R) -> R {
-        let _alarm = PanicAlarm(&self.wake);
+        let _alarm = PanicAlarm(self);
         let mut wakes = Wakes::default();
-        let mut io = self.try_lock_io();
         let mut core = self.lock_core_anyway();
         let now = Clock::now();
         let result = f(&mut core, now, &mut wakes);
+        // Most calls that receive have nothing to send, and need no devices for it.
+        let wants_io = core.stack.has_transmits();
+        let mut io = if wants_io { self.try_lock_io() } else { None };
         core.settle(io.as_deref_mut(), now, &mut wakes);
         drop(core);
         self.notify(wakes);
+        if !wants_io {
+            return result;
+        }
         match io {
             Some(mut io) => self.send(&mut io),
             None => self.transmit_wanted.store(true, Ordering::Release),
@@ -179,10 +194,13 @@ impl Shared {
         result
     }
 
-    /// Wakes whom `settle` and the others found, with no lock held.
+    /// Wakes whom `settle` and the others found, with `core` released.
     pub(crate) fn notify(&self, wakes: Wakes) {
         if wakes.driver {
-            self.wake.raise();
+            self.driver_wake.raise();
+        }
+        if wakes.caller {
+            self.caller_wake.raise();
         }
         if wakes.watchers {
             self.progress.notify_all();
@@ -202,9 +220,9 @@ impl Shared {
             Ok(false) => {}
             Err(ended) => return self.end(ended),
         }
-        if io.driver_must_know() {
-            io.driver_sleeps = false;
-            self.wake.raise();
+        if let Some(seat) = io.who_must_know() {
+            io.sleeper = None;
+            self.wake(seat).raise();
         }
     }
 
@@ -224,66 +242,8 @@ impl Shared {
             self.notify(wakes);
             self.send(&mut io);
         }
-        self.wake.raise();
-    }
-
-    /// Does `op` until it is not `WouldBlock`, and sleeps in between until the descriptor is ready. `WouldBlock` when
-    /// patience ended first, as with SO_RCVTIMEO.
-    pub(crate) fn call_blocking<R>(
-        &self,
-        descriptor: Descriptor,
-        interest: Interest,
-        patience: Patience,
-        mut op: impl FnMut(&mut Core, Instant) -> portolan::Result<R>,
-    ) -> io::Result<R> {
-        let mut give_up_at = None;
-        let mut is_last_try = patience == Patience::None;
-        loop {
-            let (result, happenings) = self.call(|core, now, wakes| {
-                let result = op(core, now);
-                core.waiters.pass_on(descriptor, interest, &core.stack, wakes);
-                let happenings = core.waiters.of(descriptor).map(|waiters| waiters.side(interest).happenings);
-                (result, happenings)
-            })?;
-            match (result, happenings) {
-                (Err(portolan::Error::WouldBlock), Some(happenings)) if !is_last_try => {
-                    if let Patience::For(timeout) = patience {
-                        give_up_at.get_or_insert_with(|| std::time::Instant::now() + timeout);
-                    }
-                    let waited = self.park(descriptor, interest, happenings, give_up_at)?;
-                    is_last_try = waited == Waited::TimedOut;
-                }
-                (result, _) => return result.map_err(to_io_error),
-            }
-        }
-    }
-
-    /// Sleeps until something happened to the descriptor since `happenings` was noted.
-    fn park(
-        &self,
-        descriptor: Descriptor,
-        interest: Interest,
-        happenings: u64,
-        give_up_at: Option<std::time::Instant>,
-    ) -> io::Result<Waited> {
-        let mut core = self.lock_core()?;
-        loop {
-            core.check_running()?;
-            let Some(waiters) = core.waiters.of(descriptor) else { return Ok(Waited::Woken) };
-            if waiters.side(interest).happenings != happenings {
-                return Ok(Waited::Woken);
-            }
-            let left = give_up_at.map(|at| at.saturating_duration_since(std::time::Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(Waited::TimedOut);
-            }
-            waiters.side(interest).sleepers += 1;
-            let parking = waiters.parking.clone();
-            core = wait(parking.condvar(interest), core, left)?;
-            if let Some(waiters) = core.waiters.of(descriptor) {
-                waiters.side(interest).sleepers -= 1;
-            }
-        }
+        // If nobody leads now, the next leader begins with it.
+        self.wake_all_leaders();
     }
 
     /// Waits until `is_done`, which is asked whenever something was done with the stack.
@@ -312,7 +272,6 @@ impl Shared {
     /// The runtime is over: the first reason stays, and everybody who waits gets it.
     pub(crate) fn end(&self, ended: Ended) {
         let mut wakes = Wakes::default();
-        wakes.driver = true;
         let mut core = self.lock_core_anyway();
         if core.ended.is_none() {
             match &ended {
@@ -322,7 +281,7 @@ impl Shared {
             core.ended = Some(ended);
         }
         core.waiters.wake_everybody(&mut wakes);
-        wakes.watchers = true;
+        (wakes.driver, wakes.caller, wakes.watchers) = (true, true, true);
         drop(core);
         self.notify(wakes);
     }
@@ -336,7 +295,7 @@ impl Shared {
     }
 }
 
-fn wait<'a>(
+pub(crate) fn wait<'a>(
     condvar: &Condvar,
     core: MutexGuard<'a, Core>,
     timeout: Option<Duration>,

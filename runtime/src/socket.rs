@@ -11,7 +11,8 @@ use portolan::{Descriptor, Domain, Instant, Shutdown, SocketKind, SocketOption, 
 use smallvec::SmallVec;
 
 use crate::Handle;
-use crate::shared::{Core, Patience, Shared, to_io_error};
+use crate::shared::{Core, Shared, to_io_error};
+use crate::wait::Patience;
 use crate::waiters::Interest;
 
 /// Up to this length a copy under the lock is cheaper than the allocation that would avoid it.

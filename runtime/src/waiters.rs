@@ -4,11 +4,17 @@
 //! write. An event wakes one of them; whoever ends a call while the descriptor is still ready wakes the next
 //! ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up a connection, and none is
 //! forgotten although several happenings may be one event.
+//!
+//! The thread that leads ([`lead`](crate::lead)) waits, too, but not on a condition variable: the table knows what for
+//! ([`WaiterTable::leading`]), and an event for it is the leader's before it is anybody's who is parked.
 
 use std::sync::{Arc, Condvar};
 
-use portolan::{Descriptor, Error, Event, Readiness, Stack};
+use portolan::{Descriptor, Error, Event, Instant, Readiness, Stack};
 use smallvec::SmallVec;
+
+/// How many of those who parked last are remembered.
+const REMEMBERED: usize = 8;
 
 /// What a caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +55,10 @@ pub(crate) struct Side {
     /// Counts what happened. A caller notes it when a call says `WouldBlock` and sleeps only while it is the same: an
     /// event between the call and the sleep is not lost.
     pub(crate) happenings: u64,
+    /// Those who are parked.
     pub(crate) sleepers: usize,
+    /// When a call got what it wanted, until somebody waits again.
+    pub(crate) served_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -69,15 +78,6 @@ impl Waiters {
             Interest::Write => &mut self.write,
         }
     }
-
-    fn wake(&mut self, interest: Interest, how_many: HowMany, wakes: &mut Wakes) {
-        let parking = self.parking.clone();
-        let side = self.side(interest);
-        side.happenings += 1;
-        if side.sleepers > 0 {
-            wakes.parked.push((parking, interest, how_many));
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,13 +90,22 @@ pub(crate) enum HowMany {
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     parked: SmallVec<[(Arc<Parking>, Interest, HowMany); 4]>,
-    /// The driving thread.
+    /// The driving thread, whether it leads, watches or rests.
     pub(crate) driver: bool,
+    /// The caller that leads.
+    pub(crate) caller: bool,
+    /// What the leader waits for has happened. It is to be woken if it sleeps.
+    pub(crate) leader_is_met: bool,
     /// Those who watch the stack's progress.
     pub(crate) watchers: bool,
 }
 
 impl Wakes {
+    /// Whether somebody who is parked will be woken.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
     pub(crate) fn notify_parked(self) {
         for (parking, interest, how_many) in self.parked {
             match how_many {
@@ -112,6 +121,10 @@ impl Wakes {
 pub(crate) struct WaiterTable {
     /// By the number of the descriptor: the stack gives out the lowest free one.
     records: Vec<Option<Waiters>>,
+    /// What the caller waits for that leads.
+    pub(crate) leading: Option<(Descriptor, Interest)>,
+    /// Who parked last, the last one at the end. Some may have gone since.
+    parked_last: SmallVec<[(Descriptor, Interest); REMEMBERED]>,
 }
 
 impl WaiterTable {
@@ -145,19 +158,35 @@ impl WaiterTable {
         (waiters.descriptor == descriptor).then_some(waiters)
     }
 
+    /// Counts a happening, and finds whom it wakes: if only one, then the leader first.
+    fn wake(&mut self, descriptor: Descriptor, interest: Interest, how_many: HowMany, wakes: &mut Wakes) {
+        let leads = self.leading == Some((descriptor, interest));
+        let Some(waiters) = self.of(descriptor) else { return };
+        let parking = &waiters.parking;
+        let side = match interest {
+            Interest::Read => &mut waiters.read,
+            Interest::Write => &mut waiters.write,
+        };
+        side.happenings += 1;
+        wakes.leader_is_met |= leads;
+        if side.sleepers > 0 && !(leads && matches!(how_many, HowMany::One)) {
+            wakes.parked.push((parking.clone(), interest, how_many));
+        }
+    }
+
     pub(crate) fn on_event(&mut self, event: Event, wakes: &mut Wakes) {
-        let Some(waiters) = self.of(event.descriptor) else { return };
         // What ended concerns everybody; data, a connection or room only one.
         let ended = event.readiness.hung_up || event.readiness.error;
         let how_many = if ended { HowMany::All } else { HowMany::One };
         for interest in [Interest::Read, Interest::Write] {
             if interest.is_met_by(event.readiness) {
-                waiters.wake(interest, how_many, wakes);
+                self.wake(event.descriptor, interest, how_many, wakes);
             }
         }
     }
 
-    /// A call on this descriptor is over: if others wait for the same and it is still ready, the next may try.
+    /// A call on this descriptor got what it wanted, or an error: if others wait for the same and it is still ready, the
+    /// next may try.
     pub(crate) fn pass_on(
         &mut self,
         descriptor: Descriptor,
@@ -165,26 +194,46 @@ impl WaiterTable {
         stack: &Stack,
         wakes: &mut Wakes,
     ) {
+        let leads = self.leading == Some((descriptor, interest));
         let Some(waiters) = self.of(descriptor) else { return };
-        if waiters.side(interest).sleepers > 0
+        if (leads || waiters.side(interest).sleepers > 0)
             && stack.readiness(descriptor).is_ok_and(|readiness| interest.is_met_by(readiness))
         {
-            waiters.wake(interest, HowMany::One, wakes);
+            self.wake(descriptor, interest, HowMany::One, wakes);
         }
     }
 
     pub(crate) fn wake_all(&mut self, descriptor: Descriptor, wakes: &mut Wakes) {
-        if let Some(waiters) = self.of(descriptor) {
-            waiters.wake(Interest::Read, HowMany::All, wakes);
-            waiters.wake(Interest::Write, HowMany::All, wakes);
+        for interest in [Interest::Read, Interest::Write] {
+            self.wake(descriptor, interest, HowMany::All, wakes);
         }
     }
 
     /// The runtime is over.
     pub(crate) fn wake_everybody(&mut self, wakes: &mut Wakes) {
-        for waiters in self.records.iter_mut().flatten() {
-            waiters.wake(Interest::Read, HowMany::All, wakes);
-            waiters.wake(Interest::Write, HowMany::All, wakes);
+        let all: Vec<Descriptor> = self.records.iter().flatten().map(|waiters| waiters.descriptor).collect();
+        for descriptor in all {
+            self.wake_all(descriptor, wakes);
+        }
+    }
+
+    /// Somebody parks who may be asked to lead.
+    pub(crate) fn on_parked(&mut self, descriptor: Descriptor, interest: Interest) {
+        if self.parked_last.len() == REMEMBERED {
+            self.parked_last.remove(0);
+        }
+        self.parked_last.push((descriptor, interest));
+    }
+
+    /// Nobody leads, and nobody will soon: wakes one of those who parked last, whose memory is still warm. It finds that
+    /// nothing has happened to its descriptor, and leads.
+    pub(crate) fn promote(&mut self, wakes: &mut Wakes) {
+        while let Some((descriptor, interest)) = self.parked_last.pop() {
+            let Some(waiters) = self.of(descriptor) else { continue };
+            if waiters.side(interest).sleepers > 0 {
+                wakes.parked.push((waiters.parking.clone(), interest, HowMany::One));
+                return;
+            }
         }
     }
 }

@@ -169,13 +169,21 @@ impl Stack {
     /// Packets to the stack's own addresses go round in here, so it is to be called even where there is no device.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.core.advance(now);
+        let may_have = self.has_transmits();
         let (mut ctx, network, sockets) = self.parts();
         let transmit = next_transmit(&mut ctx, network, sockets);
+        debug_assert!(may_have || transmit.is_none(), "whoever asked first would not have polled");
         if let Some(transmit) = &transmit {
             ctx.stats.frames_out += 1;
             ctx.stats.bytes_out += transmit.len() as u64;
         }
         transmit
+    }
+
+    /// Whether [`poll_transmit`](Stack::poll_transmit) may have something to do, to find out cheaply. It may turn out that there
+    /// is nothing to send; but when this says no, there is nothing.
+    pub fn has_transmits(&self) -> bool {
+        self.network.has_output() || self.sockets.has_transmits()
     }
 
     /// What became of a descriptor.
@@ -255,6 +263,20 @@ mod tests {
         let frame = stack.poll_transmit(Instant::ZERO).expect("an ARP request").to_vec();
         assert_eq!(frame[12..14], [8, 6]);
         assert!(stack.poll_transmit(Instant::ZERO).is_none());
+    }
+
+    #[test]
+    fn there_is_something_to_send_until_it_was_sent() {
+        let mut stack = stack();
+        assert!(!stack.has_transmits());
+        // To a neighbour that must be asked for first, and round the loopback.
+        for addr in [[10, 0, 0, 2], [127, 0, 0, 1]] {
+            let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+            stack.send_to(Instant::ZERO, d, b"x", (addr, 7).into()).unwrap();
+            assert!(stack.has_transmits());
+            while stack.poll_transmit(Instant::ZERO).is_some() {}
+            assert!(!stack.has_transmits());
+        }
     }
 
     #[test]

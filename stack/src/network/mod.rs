@@ -173,6 +173,11 @@ impl Network {
         !self.transmits.is_empty()
     }
 
+    /// Whether there is a frame, or something that goes round in the stack itself.
+    pub(crate) fn has_output(&self) -> bool {
+        self.has_transmits() || !self.errors.is_empty() || !self.loopback.is_empty()
+    }
+
     /// Queues a ready frame behind those of [`Network::poll_transmit`]; drops and counts it when the queue is full.
     pub(crate) fn queue(&mut self, ctx: &mut Ctx<'_>, transmit: Transmit) {
         self.transmits.push(ctx.stats, transmit);

@@ -92,6 +92,10 @@ impl LoopbackQueue {
         Some((iface, packet))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.bytes
     }

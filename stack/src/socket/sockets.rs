@@ -122,6 +122,11 @@ impl Sockets {
         }
     }
 
+    /// Whether [`Sockets::poll_run`] or [`Sockets::poll_transmit`] may have something.
+    pub(crate) fn has_transmits(&self) -> bool {
+        self.run.is_some() || !self.transmit_queue.is_empty()
+    }
+
     /// The next frame of the run whose turn it is. It comes before [`Sockets::poll_transmit`].
     pub(crate) fn poll_run(&mut self, ctx: &mut Ctx<'_>) -> Option<Transmit> {
         let transmit = self.run.as_mut()?.next();

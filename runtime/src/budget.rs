@@ -1,0 +1,109 @@
+//! How many frames are read from a device at once.
+
+/// The most frames that the stack gets at once. The lock on it is held meanwhile.
+pub(crate) const MAX_FRAMES: usize = 32;
+/// After so many bytes nothing more is read, as the peers wait for their acknowledgements.
+pub(crate) const MAX_BYTES: usize = 512 << 10;
+/// Fills in a row before more is tried: at first, and at most.
+const PATIENCE: [u32; 2] = [2, 64];
+
+/// How many frames are read from a device before the stack gets them: from one, where they come one at a time, to
+/// [`MAX_FRAMES`], where they come in trains.
+///
+/// To read until nothing is left costs a system call that says so. Where requests come one at a time that would be one
+/// for each; so only one frame is read, and now and then a second one is tried, the less often the more often in vain.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    frames: usize,
+    /// Reads in a row that were filled.
+    filled: u32,
+    patience: u32,
+}
+
+impl Budget {
+    pub(crate) fn new() -> Self {
+        Budget { frames: 1, filled: 0, patience: PATIENCE[0] }
+    }
+
+    pub(crate) fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// So many frames were read. With fewer than the budget allows, nothing is left.
+    pub(crate) fn on_read(&mut self, count: usize) {
+        if count >= self.frames {
+            if self.frames > 1 {
+                self.patience = PATIENCE[0];
+            }
+            self.filled += 1;
+            if self.filled >= self.patience && self.frames < MAX_FRAMES {
+                self.frames *= 2;
+                self.filled = 0;
+            }
+            return;
+        }
+        self.filled = 0;
+        if self.frames == 2 {
+            self.patience = (self.patience * 2).min(PATIENCE[1]);
+        }
+        if count * 2 <= self.frames {
+            self.frames = (self.frames / 2).max(1);
+        }
+    }
+
+    /// Whether the last read says that more is there, so that nobody need ask.
+    pub(crate) fn expects_more(&self, last_count: usize) -> bool {
+        self.frames > 1 && last_count >= self.frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads of trains of this length; how many of the system calls brought nothing, and how many reads there were.
+    fn read_trains(budget: &mut Budget, len: usize, trains: usize) -> (usize, usize) {
+        let (mut in_vain, mut reads) = (0, 0);
+        for _ in 0..trains {
+            let mut left = len;
+            while left > 0 {
+                let count = left.min(budget.frames());
+                left -= count;
+                in_vain += usize::from(count < budget.frames());
+                reads += 1;
+                budget.on_read(count);
+            }
+        }
+        (in_vain, reads)
+    }
+
+    #[test]
+    fn frames_that_come_one_at_a_time_are_read_one_at_a_time() {
+        let (in_vain, reads) = read_trains(&mut Budget::new(), 1, 10_000);
+        assert_eq!(reads, 10_000);
+        assert!(in_vain < 200, "{in_vain} calls in vain");
+    }
+
+    #[test]
+    fn a_flood_is_read_in_large_batches_and_soon() {
+        let mut budget = Budget::new();
+        let (_, reads) = read_trains(&mut budget, 10_000, 1);
+        assert!(reads < 10_000 / MAX_FRAMES + 20, "{reads} reads");
+        // When it is over, single frames are soon read one at a time again.
+        let (in_vain, _) = read_trains(&mut budget, 1, 1000);
+        assert!(in_vain < 50, "{in_vain} calls in vain");
+        // And another flood does not wait for long.
+        let (_, reads) = read_trains(&mut budget, 10_000, 1);
+        assert!(reads < 10_000 / MAX_FRAMES + 80, "{reads} reads");
+    }
+
+    #[test]
+    fn trains_of_one_length_are_read_whole() {
+        for len in [2, 3, 5, 8, 13, 21, 32] {
+            let mut budget = Budget::new();
+            read_trains(&mut budget, len, 1000);
+            let (_, reads) = read_trains(&mut budget, len, 1000);
+            assert!(reads <= 3000, "{reads} reads of 1000 trains of {len} frames");
+        }
+    }
+}

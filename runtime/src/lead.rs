@@ -1,0 +1,490 @@
+//! Leading: the right to read the devices and to sleep until something happens to them, which one thread has at a time.
+//!
+//! [`driver`](crate::driver) has the whole picture. A [`Lead`] is that right. Whoever has it alternates
+//! [`turn`](Lead::turn) and [`sleep`](Lead::sleep), and gives it back with [`resign`](Lead::resign) or by dropping it.
+//! [`Leadership`] is the record of who has it, and what others must know of the leader while it sleeps.
+
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan::{Descriptor, Instant};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use smallvec::SmallVec;
+
+use crate::Clock;
+use crate::attached::{Attached, Io};
+use crate::ended::Ended;
+use crate::shared::{Core, Shared};
+use crate::waiters::{Interest, WaiterTable, Wakes};
+
+/// Threads that are back to wait within this time, on average, lead in turn; see [`Away`]. About what it costs to wake
+/// another thread and to wait until it runs.
+const SOON: Duration = Duration::from_micros(25);
+/// A longer absence counts as this, so that one exception does not count for many.
+const LONG: Duration = Duration::from_micros(100);
+/// A deadline so near is met to the microsecond: it may be that of a paced sender.
+const NEAR: Duration = Duration::from_millis(1);
+
+/// Who leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seat {
+    /// The driving thread.
+    Driver,
+    /// A thread that waits in a call.
+    Caller,
+}
+
+/// What a caller waits for while it leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) interest: Interest,
+    /// [`Side::happenings`](crate::waiters::Side::happenings) when it was looked at last.
+    pub(crate) seen: u64,
+}
+
+impl Waiting {
+    fn has_happened(&self, waiters: &mut WaiterTable) -> bool {
+        waiters.of(self.descriptor).is_none_or(|waiters| waiters.side(self.interest).happenings != self.seen)
+    }
+}
+
+/// Duplicates of a device's descriptors, so that they can be polled while another thread has the device.
+#[derive(Debug)]
+pub(crate) struct PolledDevice {
+    receive: OwnedFd,
+    room: OwnedFd,
+    room_flags: PollFlags,
+}
+
+impl PolledDevice {
+    pub(crate) fn of(attached: &Attached) -> std::io::Result<Self> {
+        let room = attached.device.room();
+        Ok(PolledDevice {
+            receive: attached.device.receive_fd().try_clone_to_owned()?,
+            room: room.fd.try_clone_to_owned()?,
+            room_flags: room.flags,
+        })
+    }
+}
+
+/// How long threads are away between a call that got what it wanted and the next that waits for the same: a moving
+/// average.
+#[derive(Debug, Default)]
+struct Away {
+    nanos: u64,
+}
+
+impl Away {
+    const LONG_NANOS: u64 = LONG.as_nanos() as u64;
+    const SOON_NANOS: u64 = SOON.as_nanos() as u64;
+
+    fn add(&mut self, absence: Duration) {
+        let nanos = u64::try_from(absence.as_nanos()).unwrap_or(u64::MAX).min(Away::LONG_NANOS);
+        self.nanos = (self.nanos * 7 + nanos) / 8;
+    }
+
+    fn is_short(&self) -> bool {
+        self.nanos <= Away::SOON_NANOS
+    }
+}
+
+/// Who leads. `core` guards it.
+#[derive(Debug)]
+pub(crate) struct Leadership {
+    leader: Option<Seat>,
+    /// From when the leader goes to sleep until it works again or is told to: the deadline of the stack that it knows of.
+    sleeps_until: Option<Instant>,
+    /// When the last leader went.
+    vacant_since: Instant,
+    /// How many times a caller took the lead.
+    callers: u64,
+    /// The driving thread sleeps until it is told that nobody leads any more.
+    pub(crate) driver_rests: bool,
+    away: Away,
+    /// What a leader polls. Empty when the runtime is over.
+    polled: Arc<[PolledDevice]>,
+}
+
+impl Leadership {
+    pub(crate) fn new(polled: Vec<PolledDevice>) -> Self {
+        Leadership {
+            leader: None,
+            sleeps_until: None,
+            vacant_since: Instant::ZERO,
+            callers: 0,
+            driver_rests: false,
+            away: Away::default(),
+            polled: polled.into(),
+        }
+    }
+
+    pub(crate) fn leader(&self) -> Option<Seat> {
+        self.leader
+    }
+
+    pub(crate) fn vacant_since(&self) -> Instant {
+        self.vacant_since
+    }
+
+    /// Changes whenever a caller takes the lead.
+    pub(crate) fn callers(&self) -> u64 {
+        self.callers
+    }
+
+    /// Whether threads that got what they waited for are soon back.
+    pub(crate) fn is_soon_back(&self) -> bool {
+        self.away.is_short()
+    }
+
+    /// A thread was away for so long between two waits.
+    pub(crate) fn on_absence(&mut self, absence: Duration) {
+        self.away.add(absence);
+    }
+
+    /// The runtime is over and nobody leads: nobody shall poll the devices any more, not even their duplicates stay.
+    pub(crate) fn close(&mut self) {
+        self.polled = Arc::default();
+    }
+
+    /// Whether the leader sleeps and counts on a deadline later than this. It counts as told by that.
+    pub(crate) fn must_know_of(&mut self, deadline: Option<Instant>) -> bool {
+        let must = self.sleeps_until.is_some_and(|known| deadline.is_some_and(|at| at < known));
+        must && self.sleeps_until.take().is_some()
+    }
+
+    /// Whether the leader sleeps. It counts as told by that.
+    pub(crate) fn must_be_woken(&mut self) -> bool {
+        self.sleeps_until.take().is_some()
+    }
+}
+
+impl Wakes {
+    /// Wakes whoever leads.
+    pub(crate) fn add_leader(&mut self, leader: Option<Seat>) {
+        match leader {
+            Some(Seat::Driver) => self.driver = true,
+            Some(Seat::Caller) => self.caller = true,
+            None => {}
+        }
+    }
+}
+
+impl Core {
+    /// Takes the lead if nobody has it. A caller, with what it waits for, takes it from the driving thread, too.
+    ///
+    /// From here on the leader counts as asleep: whoever changes what it must know wakes it.
+    pub(crate) fn try_lead<'a>(
+        &mut self,
+        shared: &'a Shared,
+        waiting: Option<Waiting>,
+        wakes: &mut Wakes,
+    ) -> Option<Lead<'a>> {
+        let seat = if waiting.is_some() { Seat::Caller } else { Seat::Driver };
+        match (self.leadership.leader, seat) {
+            (None, _) => {}
+            // It sleeps on the devices, and would get up with us for the next frame.
+            (Some(Seat::Driver), Seat::Caller) => wakes.driver = true,
+            (Some(_), _) => return None,
+        }
+        self.leadership.leader = Some(seat);
+        self.leadership.callers += u64::from(seat == Seat::Caller);
+        self.waiters.leading = waiting.map(|waiting| (waiting.descriptor, waiting.interest));
+        let polled = self.leadership.polled.clone();
+        let mut lead = Lead {
+            shared,
+            seat,
+            is_held: true,
+            waiting,
+            ready: SmallVec::from_elem(false, polled.len()),
+            polls_room: SmallVec::from_elem(false, polled.len()),
+            polled,
+            is_announced: false,
+            may_sleep: true,
+            core_deadline: None,
+            io_deadline: None,
+            timer_slack: None,
+        };
+        lead.plan(self);
+        Some(lead)
+    }
+}
+
+/// The right to drive the devices. See the module's page.
+#[derive(Debug)]
+pub(crate) struct Lead<'a> {
+    shared: &'a Shared,
+    seat: Seat,
+    /// False once it was given back, or taken away by a caller.
+    is_held: bool,
+    waiting: Option<Waiting>,
+    polled: Arc<[PolledDevice]>,
+    /// By device: whether there is something to read.
+    ready: SmallVec<[bool; 4]>,
+    polls_room: SmallVec<[bool; 4]>,
+    /// `io` knows that this thread sleeps.
+    is_announced: bool,
+    may_sleep: bool,
+    core_deadline: Option<Instant>,
+    io_deadline: Option<Instant>,
+    /// What this thread's timer slack was before it was made small.
+    timer_slack: Option<u64>,
+}
+
+impl Lead<'_> {
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Whether something happened to what it waits for since it looked at it last.
+    pub(crate) fn has_happened(&self, core: &mut Core) -> bool {
+        self.waiting.is_some_and(|waiting| waiting.has_happened(&mut core.waiters))
+    }
+
+    /// The count of happenings when it looked last at what it waits for.
+    pub(crate) fn seen(&self) -> u64 {
+        self.waiting.map_or(0, |waiting| waiting.seen)
+    }
+
+    /// It has looked and must go on waiting. False: what it waits for is gone.
+    pub(crate) fn look_again(&mut self, core: &mut Core) -> bool {
+        let Some(waiting) = &mut self.waiting else { return false };
+        let Some(waiters) = core.waiters.of(waiting.descriptor) else { return false };
+        waiting.seen = waiters.side(waiting.interest).happenings;
+        true
+    }
+
+    /// Once around: reads what is ready, lets the stack work, and sends. In between `then` sees the stack with all that
+    /// came in, before anything leaves it.
+    pub(crate) fn turn<R>(
+        &mut self,
+        then: impl FnOnce(&mut Self, &mut Core, Instant, &mut Wakes) -> R,
+    ) -> Result<R, Ended> {
+        let shared = self.shared;
+        let mut wakes = Wakes::default();
+        let mut guard = shared.io.lock().map_err(|_| Ended::Panicked)?;
+        let io = &mut *guard;
+        io.sleeper = None;
+        io.receive(&self.ready)?;
+        self.ready.fill(false);
+        let mut core = shared.core.lock().map_err(|_| Ended::Panicked)?;
+        if let Some(ended) = &core.ended {
+            return Err(ended.clone());
+        }
+        self.wake_up(&mut core, &mut wakes);
+        let now = Clock::now();
+        for (iface, frame) in io.received.drain(..) {
+            core.stack.handle_frame(now, iface, frame);
+        }
+        if core.is_due(now) {
+            core.stack.handle_timeout(now);
+        }
+        core.take_events(&mut wakes);
+        let result = then(self, &mut core, now, &mut wakes);
+        core.settle(Some(io), now, &mut wakes);
+        if self.is_held {
+            self.plan(&mut core);
+        }
+        drop(core);
+        shared.notify(wakes);
+        shared.send(io);
+        if self.is_held {
+            self.announce(io);
+        }
+        drop(guard);
+        shared.transmit_for_others();
+        Ok(result)
+    }
+
+    /// The leader works, and nobody need wake it. Finds out whether it still is the leader.
+    fn wake_up(&mut self, core: &mut Core, wakes: &mut Wakes) {
+        if core.leadership.leader == Some(self.seat) {
+            core.leadership.sleeps_until = None;
+        } else {
+            // A caller has taken the lead. It may sleep, and this turn has made `io` forget it.
+            self.is_held = false;
+            wakes.add_leader(core.leadership.leader);
+        }
+    }
+
+    /// Publishes what the leader will sleep for, as far as `core` knows. From here on it counts as asleep.
+    fn plan(&mut self, core: &mut Core) {
+        self.may_sleep = !self.has_happened(core);
+        self.core_deadline = core.stack.poll_timeout().map(|deadline| deadline.at);
+        core.leadership.sleeps_until = Some(self.core_deadline.unwrap_or(Instant::FAR_FUTURE));
+    }
+
+    /// The same for what `io` knows.
+    fn announce(&mut self, io: &mut Io) {
+        io.sleeper = Some(self.seat);
+        self.io_deadline = None;
+        for (attached, polls_room) in io.devices.iter_mut().zip(&mut self.polls_room) {
+            attached.polls_room = attached.wants_room();
+            attached.sleeps_until = attached.device.deadline();
+            *polls_room = attached.polls_room;
+            self.io_deadline = earlier(self.io_deadline, attached.sleeps_until);
+            if attached.has_more {
+                self.may_sleep = false;
+            }
+        }
+        self.is_announced = true;
+        if !self.may_sleep {
+            // What goes on without polling must not forget the devices that would be polled.
+            self.ready.fill(true);
+        }
+    }
+
+    /// Sleeps until a frame, room, a deadline, this moment, or until somebody wakes the leader.
+    pub(crate) fn sleep(&mut self, give_up_at: Option<Instant>) -> Result<(), Ended> {
+        if !self.is_announced {
+            let mut io = self.shared.io.lock().map_err(|_| Ended::Panicked)?;
+            self.announce(&mut io);
+            drop(io);
+            self.shared.transmit_for_others();
+        }
+        self.is_announced = false;
+        if !self.may_sleep {
+            return Ok(());
+        }
+        let deadline = earlier(self.core_deadline, self.io_deadline);
+        let until = earlier(deadline, give_up_at);
+        let now = if until.is_some() || self.spins() { Clock::now() } else { Instant::ZERO };
+        if deadline.is_some_and(|at| at > now && at - now < NEAR) {
+            self.be_exact();
+        }
+        let failed = |errno: rustix::io::Errno| Ended::device_failed("poll", &errno.into());
+        let was_woken =
+            if self.spins() { self.spin(now, until) } else { self.poll(until.map(|at| at - now)) };
+        if was_woken.map_err(failed)? {
+            self.shared.wake(self.seat).clear();
+            if self.seat == Seat::Driver {
+                // Perhaps to step back: a turn would only disturb the new leader.
+                let core = self.shared.core.lock().map_err(|_| Ended::Panicked)?;
+                self.is_held = core.leadership.leader == Some(self.seat);
+            }
+        }
+        Ok(())
+    }
+
+    /// What to poll to know when a turn has something to do: first what wakes the leader, then each device, for frames
+    /// and, where something waits for it, for room.
+    pub(crate) fn fds(&self) -> SmallVec<[PollFd<'_>; 8]> {
+        let mut fds = SmallVec::new();
+        fds.push(PollFd::from_borrowed_fd(self.shared.wake(self.seat).as_fd(), PollFlags::IN));
+        for (device, polls_room) in self.polled.iter().zip(&self.polls_room) {
+            fds.push(PollFd::from_borrowed_fd(device.receive.as_fd(), PollFlags::IN));
+            if *polls_room {
+                fds.push(PollFd::from_borrowed_fd(device.room.as_fd(), device.room_flags));
+            }
+        }
+        fds
+    }
+
+    /// Polls, and notes which devices are ready. Whether the leader was woken.
+    fn poll(&mut self, timeout: Option<Duration>) -> Result<bool, rustix::io::Errno> {
+        let timeout = timeout.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
+        let mut fds = self.fds();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(false),
+            Ok(_) => {}
+            Err(errno) => return Err(errno),
+        }
+        let mut happened = fds.iter().map(|fd| !fd.revents().is_empty());
+        let was_woken = happened.next() == Some(true);
+        let mut ready: SmallVec<[bool; 4]> = SmallVec::new();
+        for polls_room in &self.polls_room {
+            ready.push(happened.next() == Some(true));
+            if *polls_room {
+                happened.next();
+            }
+        }
+        drop(fds);
+        self.ready = ready;
+        Ok(was_woken)
+    }
+
+    /// Only callers spin: while nobody waits, nobody pays for latency.
+    fn spins(&self) -> bool {
+        self.seat == Seat::Caller && self.shared.spin.is_on()
+    }
+
+    /// Polls again and again for as long as that has paid lately, and then sleeps.
+    fn spin(&mut self, begin: Instant, until: Option<Instant>) -> Result<bool, rustix::io::Errno> {
+        let spin = &self.shared.spin;
+        let end = begin + spin.duration();
+        let mut now = begin;
+        while now < end {
+            let was_woken = self.poll(Some(Duration::ZERO))?;
+            if was_woken || self.ready.contains(&true) {
+                spin.on_found();
+                return Ok(was_woken);
+            }
+            now = Clock::now();
+            if until.is_some_and(|at| at <= now) {
+                return Ok(false);
+            }
+        }
+        let was_woken = self.poll(until.map(|at| at - now))?;
+        spin.on_slept(Clock::now() - begin);
+        Ok(was_woken)
+    }
+
+    /// By default Linux may wake us 50 us late to save wake-ups. The driving thread's slack is always small, a caller's
+    /// only while it leads and a deadline is near.
+    fn be_exact(&mut self) {
+        if self.seat == Seat::Caller && self.timer_slack.is_none() {
+            self.timer_slack = rustix::thread::current_timer_slack().ok();
+            set_timer_slack(1);
+        }
+    }
+
+    /// Gives the lead back: from here on nobody leads. The driving thread looks after that, and is told if it rests.
+    pub(crate) fn resign(&mut self, core: &mut Core, now: Instant, wakes: &mut Wakes) {
+        self.is_held = false;
+        if core.leadership.leader != Some(self.seat) {
+            return;
+        }
+        // Not later, so that nothing keeps the devices when the runtime ends.
+        self.polled = Arc::default();
+        let leadership = &mut core.leadership;
+        leadership.leader = None;
+        leadership.sleeps_until = None;
+        leadership.vacant_since = now;
+        core.waiters.leading = None;
+        if leadership.driver_rests || core.ended.is_some() {
+            leadership.driver_rests = false;
+            wakes.driver = true;
+        }
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        if let Some(slack) = self.timer_slack {
+            set_timer_slack(slack);
+        }
+        if self.is_held {
+            let mut wakes = Wakes::default();
+            let mut core = self.shared.lock_core_anyway();
+            self.resign(&mut core, Clock::now(), &mut wakes);
+            drop(core);
+            self.shared.notify(wakes);
+        }
+    }
+}
+
+/// In nanoseconds.
+pub(crate) fn set_timer_slack(nanos: u64) {
+    if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(nanos)) {
+        log::debug!("the timer slack stays as it is: {error}");
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    [a, b].into_iter().flatten().min()
+}

@@ -1,0 +1,90 @@
+//! Busy-polling: how long a leader asks again and again before it sleeps.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A step of growth from nothing is this part of the limit, and so is the least that is worth trying.
+const PARTS: u32 = 8;
+
+/// The time that a leader spins, from nothing to a limit: as long as it pays.
+///
+/// When something came while it span, the time is the limit again. When it span in vain the time is halved, down to
+/// nothing. When it slept, but only for so short that spinning for the limit would have met the frame, the time grows.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    limit: Duration,
+    /// Nanoseconds. Only whoever leads changes it.
+    current: AtomicU64,
+}
+
+impl Spin {
+    /// A limit of zero: nobody spins.
+    pub(crate) fn new(limit: Duration) -> Self {
+        let spin = Spin { limit, current: AtomicU64::new(0) };
+        spin.set(limit);
+        spin
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        !self.limit.is_zero()
+    }
+
+    pub(crate) fn duration(&self) -> Duration {
+        Duration::from_nanos(self.current.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.current.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Something came while it span.
+    pub(crate) fn on_found(&self) {
+        self.set(self.limit);
+    }
+
+    /// It slept, after it span or without; `waited` is both together.
+    pub(crate) fn on_slept(&self, waited: Duration) {
+        let current = self.duration();
+        let step = self.limit / PARTS;
+        let next = if waited <= self.limit { (current * 2).clamp(step, self.limit) } else { current / 2 };
+        self.set(if next < step { Duration::ZERO } else { next });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_micros(80);
+
+    #[test]
+    fn it_stops_when_it_does_not_pay_and_begins_again_when_it_would() {
+        let spin = Spin::new(LIMIT);
+        assert_eq!(spin.duration(), LIMIT);
+        for _ in 0..4 {
+            spin.on_slept(Duration::from_millis(1));
+        }
+        assert_eq!(spin.duration(), Duration::ZERO);
+        spin.on_slept(Duration::from_millis(1));
+        assert_eq!(spin.duration(), Duration::ZERO);
+        for _ in 0..4 {
+            spin.on_slept(Duration::from_micros(30));
+        }
+        assert_eq!(spin.duration(), LIMIT);
+        spin.on_slept(Duration::from_millis(1));
+        assert_eq!(spin.duration(), LIMIT / 2);
+        spin.on_found();
+        assert_eq!(spin.duration(), LIMIT);
+    }
+
+    #[test]
+    fn without_a_limit_it_never_begins() {
+        let spin = Spin::new(Duration::ZERO);
+        assert!(!spin.is_on());
+        for waited in [Duration::ZERO, Duration::from_micros(1), Duration::from_secs(1)] {
+            spin.on_slept(waited);
+            assert_eq!(spin.duration(), Duration::ZERO);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Waiting for a descriptor: as the leader, or parked as a follower. [`driver`](crate::driver) has the whole picture.
+
+use std::io;
+use std::time::Duration;
+
+use portolan::{Descriptor, Instant};
+
+use crate::Clock;
+use crate::ended::Ended;
+use crate::lead::{Lead, Waiting};
+use crate::shared::{Core, Shared, to_io_error, wait};
+use crate::waiters::{Interest, Wakes};
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    Woken,
+    TimedOut,
+}
+
+/// How long a call may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    For(Duration),
+    Forever,
+}
+
+/// What became of a try.
+enum Tried<'a, R> {
+    Done(portolan::Result<R>),
+    /// Nobody else leads: wait by leading.
+    Lead(Lead<'a>),
+    /// Somebody leads: park while the count of happenings is this.
+    Follow(u64),
+}
+
+/// How leading ended.
+enum Led<R> {
+    Done(portolan::Result<R>),
+    /// Others were served, and it is better that they lead.
+    Follow(u64),
+}
+
+fn would_block<R>(result: &portolan::Result<R>) -> bool {
+    matches!(result, Err(portolan::Error::WouldBlock))
+}
+
+/// A descriptor and what is wanted of it.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    descriptor: Descriptor,
+    interest: Interest,
+}
+
+impl Core {
+    /// A try is over. When it got something, or an error, the next may try who waits for the same.
+    fn on_tried<R>(
+        &mut self,
+        Wanted { descriptor, interest }: Wanted,
+        result: &portolan::Result<R>,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) {
+        if would_block(result) {
+            return;
+        }
+        if let Some(waiters) = self.waiters.of(descriptor) {
+            waiters.side(interest).served_at = Some(now);
+        }
+        self.waiters.pass_on(descriptor, interest, &self.stack, wakes);
+    }
+
+    /// A caller must wait: it leads if nobody else does. `None`: the descriptor is closed.
+    fn begin_wait<'a, R>(
+        &mut self,
+        shared: &'a Shared,
+        Wanted { descriptor, interest }: Wanted,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) -> Option<Tried<'a, R>> {
+        let side = self.waiters.of(descriptor)?.side(interest);
+        let seen = side.happenings;
+        if let Some(served_at) = side.served_at.take() {
+            self.leadership.on_absence(now - served_at);
+        }
+        let lead = self.try_lead(shared, Some(Waiting { descriptor, interest, seen }), wakes);
+        Some(lead.map_or(Tried::Follow(seen), Tried::Lead))
+    }
+}
+
+impl Shared {
+    /// Does `op` until it is not `WouldBlock`, and waits in between until the descriptor is ready. `WouldBlock` when
+    /// patience ended first, as with SO_RCVTIMEO.
+    pub(crate) fn call_blocking<R>(
+        &self,
+        descriptor: Descriptor,
+        interest: Interest,
+        patience: Patience,
+        mut op: impl FnMut(&mut Core, Instant) -> portolan::Result<R>,
+    ) -> io::Result<R> {
+        let wanted = Wanted { descriptor, interest };
+        let mut give_up_at = None;
+        let mut may_wait = patience != Patience::None;
+        loop {
+            let tried = self.call(|core, now, wakes| {
+                let result = op(core, now);
+                core.on_tried(wanted, &result, now, wakes);
+                if !may_wait || !would_block(&result) {
+                    return Tried::Done(result);
+                }
+                if let Patience::For(timeout) = patience {
+                    give_up_at.get_or_insert(now + timeout);
+                }
+                core.begin_wait(self, wanted, now, wakes).unwrap_or(Tried::Done(result))
+            })?;
+            let seen = match tried {
+                Tried::Done(result) => return result.map_err(to_io_error),
+                Tried::Follow(seen) => seen,
+                Tried::Lead(lead) => match lead_until(lead, wanted, give_up_at, &mut op) {
+                    Ok(Led::Done(result)) => return result.map_err(to_io_error),
+                    Ok(Led::Follow(seen)) => seen,
+                    Err(ended) => {
+                        self.end(ended.clone());
+                        return Err(ended.to_error());
+                    }
+                },
+            };
+            may_wait = self.park(wanted, seen, give_up_at)? == Waited::Woken;
+        }
+    }
+
+    /// Sleeps until something happened to the descriptor since `seen` was noted, or until it is asked to lead.
+    fn park(
+        &self,
+        Wanted { descriptor, interest }: Wanted,
+        seen: u64,
+        give_up_at: Option<Instant>,
+    ) -> io::Result<Waited> {
+        let mut core = self.lock_core()?;
+        loop {
+            core.check_running()?;
+            let Some(waiters) = core.waiters.of(descriptor) else { return Ok(Waited::Woken) };
+            if waiters.side(interest).happenings != seen {
+                return Ok(Waited::Woken);
+            }
+            let left = give_up_at.map(Clock::until);
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Waited::TimedOut);
+            }
+            waiters.side(interest).sleepers += 1;
+            let parking = waiters.parking.clone();
+            core.waiters.on_parked(descriptor, interest);
+            core = wait(parking.condvar(interest), core, left)?;
+            if let Some(waiters) = core.waiters.of(descriptor) {
+                waiters.side(interest).sleepers -= 1;
+            }
+            if core.leadership.leader().is_none() {
+                return Ok(Waited::Woken);
+            }
+        }
+    }
+}
+
+/// Leads until `op` is not `WouldBlock`, until it is time to give up, or until others should lead.
+fn lead_until<R>(
+    mut lead: Lead<'_>,
+    wanted: Wanted,
+    give_up_at: Option<Instant>,
+    op: &mut impl FnMut(&mut Core, Instant) -> portolan::Result<R>,
+) -> Result<Led<R>, Ended> {
+    loop {
+        lead.sleep(give_up_at)?;
+        let led = lead.turn(|lead, core, now, wakes| {
+            let is_over = give_up_at.is_some_and(|at| at <= now);
+            if is_over || lead.has_happened(core) {
+                let result = op(core, now);
+                if is_over || !would_block(&result) || !lead.look_again(core) {
+                    lead.resign(core, now, wakes);
+                    if !core.leadership.is_soon_back() {
+                        core.waiters.promote(wakes);
+                    }
+                    core.on_tried(wanted, &result, now, wakes);
+                    return Some(Led::Done(result));
+                }
+            }
+            // Those who were served are soon back, and the next frame is likely theirs again.
+            if wakes.has_parked() && core.leadership.is_soon_back() {
+                let seen = lead.seen();
+                lead.resign(core, now, wakes);
+                return Some(Led::Follow(seen));
+            }
+            None
+        })?;
+        if let Some(led) = led {
+            return Ok(led);
+        }
+    }
+}
