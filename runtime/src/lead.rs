@@ -275,9 +275,7 @@ impl Lead<'_> {
         }
         self.wake_up(&mut core, &mut wakes);
         let now = Clock::now();
-        for (iface, frame) in io.received.drain(..) {
-            core.stack.handle_frame(now, iface, frame);
-        }
+        core.stack.handle_frames(now, io.received.drain(..));
         if core.is_due(now) {
             core.stack.handle_timeout(now);
         }

@@ -48,6 +48,7 @@ mod driver;
 mod echo;
 mod ended;
 mod lead;
+mod pool;
 mod runtime;
 mod shared;
 mod signal;

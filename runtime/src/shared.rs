@@ -12,7 +12,9 @@ use crate::attached::{Io, TRANSMIT_BATCH};
 use crate::device::Device;
 use crate::ended::Ended;
 use crate::lead::{Leadership, PolledDevice, Seat};
+use crate::pool::Pool;
 use crate::signal::Signal;
+use crate::socket::WRITE_CHUNK;
 use crate::spin::Spin;
 use crate::wait::Waited;
 use crate::waiters::{WaiterTable, Wakes};
@@ -34,6 +36,9 @@ pub(crate) struct Shared {
     pub(crate) spin: Spin,
     /// Notified after anything was done with the stack, while [`Core::watchers`] is not zero.
     progress: Condvar,
+    /// Memory for what callers send: they copy it there, and it stays until the peer has acknowledged it. Not held together
+    /// with any other lock.
+    pub(crate) send_pool: Mutex<Pool>,
     /// The devices' names, by interface.
     pub(crate) names: Vec<(InterfaceId, String)>,
 }
@@ -127,6 +132,7 @@ impl Shared {
             caller_wake: Signal::new()?,
             spin: Spin::new(busy_poll),
             progress: Condvar::new(),
+            send_pool: Mutex::new(Pool::new(WRITE_CHUNK)),
             names,
         })
     }

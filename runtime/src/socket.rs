@@ -2,8 +2,8 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -18,7 +18,7 @@ use crate::waiters::Interest;
 /// Up to this length a copy under the lock is cheaper than the allocation that would avoid it.
 const COPY_BELOW: usize = 512;
 /// What one `write` takes at most: it is copied before the stack says how much it takes.
-const WRITE_CHUNK: usize = 128 << 10;
+pub(crate) const WRITE_CHUNK: usize = 128 << 10;
 /// Slices that one `read` takes at most: the lock is held meanwhile.
 const READ_SLICES: usize = 128;
 
@@ -225,7 +225,24 @@ impl Socket {
             return self
                 .call_blocking(Interest::Write, |core, now| core.stack.send(now, self.descriptor, data));
         }
-        self.write_bytes(Bytes::copy_from_slice(data))
+        self.write_bytes(self.copy_of(&[IoSlice::new(data)], data.len()))
+    }
+
+    /// A copy of what is to be sent, the first `len` bytes of the slices together, in memory that is used again.
+    fn copy_of(&self, slices: &[IoSlice<'_>], len: usize) -> Bytes {
+        let pool = || self.shared.send_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if len > WRITE_CHUNK {
+            // A datagram, then, and it is too long.
+            return slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat().into();
+        }
+        let mut piece = pool().fitting(len).take();
+        let mut filled = 0;
+        for slice in slices {
+            let count = slice.len().min(len - filled);
+            piece[filled..filled + count].copy_from_slice(&slice[..count]);
+            filled += count;
+        }
+        pool().fitting(len).share(piece, len)
     }
 
     /// Takes everything, however small the send buffer is, unless the socket is nonblocking, its patience ends or the
@@ -275,12 +292,7 @@ impl Socket {
         if len == 0 {
             return Ok(0);
         }
-        let mut gathered = Vec::with_capacity(len);
-        for slice in slices {
-            let room = len - gathered.len();
-            gathered.extend_from_slice(&slice[..slice.len().min(room)]);
-        }
-        self.write_bytes(Bytes::from(gathered))
+        self.write_bytes(self.copy_of(slices, len))
     }
 
     /// One datagram and its sender, cut to the buffer.
@@ -300,7 +312,7 @@ impl Socket {
     }
 
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
-        self.send_bytes_to(Bytes::copy_from_slice(data), addr)
+        self.send_bytes_to(self.copy_of(&[IoSlice::new(data)], data.len()), addr)
     }
 
     pub(crate) fn send_bytes_to(&self, bytes: Bytes, addr: SocketAddr) -> io::Result<usize> {

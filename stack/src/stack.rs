@@ -138,15 +138,10 @@ impl Stack {
     /// Frames that came in a burst: as [`handle_frame`](Stack::handle_frame) for each, and what belongs together is worked
     /// off together. Segments of one connection that follow each other are joined on the way, as a device with offloads
     /// does it.
-    pub fn handle_frames(
-        &mut self,
-        now: Instant,
-        iface: InterfaceId,
-        frames: impl IntoIterator<Item = Frame>,
-    ) {
+    pub fn handle_frames(&mut self, now: Instant, frames: impl IntoIterator<Item = (InterfaceId, Frame)>) {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
-        for frame in frames {
+        for (iface, frame) in frames {
             ctx.stats.frames_in += 1;
             ctx.stats.bytes_in += frame.bytes.len() as u64;
             if let Some(delivery) = network.handle_frame(&mut ctx, iface, frame) {

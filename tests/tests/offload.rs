@@ -167,12 +167,12 @@ impl Joined {
             assert!(self.now < end, "{:?}", self.hosts[0].0.stats());
             for side in [0, 1] {
                 let arrived = self.under_way[side].iter().take_while(|(at, _)| *at <= self.now).count();
-                let frames = self.under_way[side].drain(..arrived).map(|(_, frame)| frame);
                 let (stack, iface) = &mut self.hosts[side];
+                let frames = self.under_way[side].drain(..arrived).map(|(_, frame)| (*iface, frame));
                 if self.in_batches {
-                    stack.handle_frames(self.now, *iface, frames);
+                    stack.handle_frames(self.now, frames);
                 } else {
-                    frames.for_each(|frame| stack.handle_frame(self.now, *iface, frame));
+                    frames.for_each(|(iface, frame)| stack.handle_frame(self.now, iface, frame));
                 }
                 self.hosts[side].0.handle_timeout(self.now);
             }

@@ -1,0 +1,134 @@
+//! Memory that is used again and again, for frames that come in and for data that is sent.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// The smallest piece of memory that is given out.
+const SMALLEST: usize = 256;
+/// Pieces of one size that are kept to be used again: so many, or so many bytes. What is held beyond it is freed when
+/// its last user is done.
+const MAX_KEPT: usize = 256;
+const MAX_KEPT_BYTES: usize = 8 << 20;
+/// Pieces that are asked whether they are free before a new one is allocated.
+const MAX_ASKED: usize = 2;
+
+/// Pieces of memory of 256 bytes and its doubles: what is put into one takes at least half of it.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    sizes: Vec<Pieces>,
+}
+
+impl Pool {
+    /// For up to `max_len` bytes at once.
+    pub(crate) fn new(max_len: usize) -> Self {
+        let doubles = std::iter::successors(Some(SMALLEST), |size| size.checked_mul(2));
+        let last = max_len.next_power_of_two();
+        Pool { sizes: doubles.take_while(|&size| size <= last).map(Pieces::new).collect() }
+    }
+
+    /// The smallest pieces that hold so much.
+    ///
+    /// # Panics
+    ///
+    /// If it is more than the pool is for.
+    pub(crate) fn fitting(&mut self, len: usize) -> &mut Pieces {
+        let place = self.sizes.partition_point(|pieces| pieces.size < len);
+        &mut self.sizes[place]
+    }
+}
+
+/// Pieces of memory of one size.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    size: usize,
+    max_kept: usize,
+    /// Those that were given out, the one that was given out first in front. Each is whole; who else holds a part of it
+    /// shows in its reference count.
+    given: VecDeque<Bytes>,
+}
+
+impl Pieces {
+    pub(crate) fn new(size: usize) -> Self {
+        Pieces { size, max_kept: MAX_KEPT.min(MAX_KEPT_BYTES / size).max(1), given: VecDeque::new() }
+    }
+
+    /// One that nobody else holds, full of whatever was in it.
+    pub(crate) fn take(&mut self) -> BytesMut {
+        for _ in 0..MAX_ASKED {
+            let Some(oldest) = self.given.pop_front() else { break };
+            match oldest.try_into_mut() {
+                Ok(piece) => return piece,
+                // Somebody keeps it for long; its turn comes again.
+                Err(held) => self.given.push_back(held),
+            }
+        }
+        let mut piece = BytesMut::zeroed(self.size);
+        // Split and joined, it counts its references in a record of its own from now on, and needs no other each time
+        // that it is shared.
+        let rest = piece.split_off(self.size / 2);
+        piece.unsplit(rest);
+        piece
+    }
+
+    /// The first `len` bytes of a piece. It comes back when they are gone.
+    pub(crate) fn share(&mut self, piece: BytesMut, len: usize) -> Bytes {
+        let whole = piece.freeze();
+        let part = whole.slice(..len);
+        if self.given.len() < self.max_kept {
+            self.given.push_back(whole);
+        }
+        part
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(pool: &mut Pool, len: usize, fill: u8) -> Bytes {
+        let pieces = pool.fitting(len);
+        let mut piece = pieces.take();
+        piece[..len].fill(fill);
+        pieces.share(piece, len)
+    }
+
+    #[test]
+    fn memory_is_used_again_once_it_is_free() {
+        let mut pool = Pool::new(4096);
+        for len in [1, 256, 257, 4096] {
+            let held = put(&mut pool, len, 1);
+            let place = held.as_ptr();
+            for _ in 0..2 * MAX_KEPT {
+                assert_ne!(put(&mut pool, len, 2).as_ptr(), place);
+            }
+            assert!(held.iter().all(|&byte| byte == 1) && held.len() == len);
+            drop(held);
+            assert!((0..MAX_KEPT).any(|_| put(&mut pool, len, 3).as_ptr() == place), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_hold_the_room_for_many() {
+        let mut pool = Pool::new(30_000);
+        for len in [0, 1, 256, 257, 1000, 30_000] {
+            let size = pool.fitting(len).size;
+            assert!(size >= len && size <= SMALLEST.max(2 * len), "{len} in {size}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut pieces = Pieces::new(1 << 20);
+        let held: Vec<Bytes> = (0..20)
+            .map(|_| {
+                let piece = pieces.take();
+                pieces.share(piece, 10)
+            })
+            .collect();
+        assert_eq!(pieces.given.len(), 8);
+        drop(held);
+        let piece = pieces.take();
+        assert_eq!((piece.len(), pieces.given.len()), (1 << 20, 7));
+    }
+}
