@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::testing::{LinkFaults, Pair, PairConfig, Recorded, Side};
+use portolan::testing::{LinkFaults, PacketBuilder, Pair, PairConfig, Recorded, Side, ethernet};
 use portolan::{
-    Config, Descriptor, Domain, Ecn, Error, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium,
-    Offloads, SegmentKind, Shutdown, SocketKind, SocketOption, Stack,
+    ChecksumState, Config, Descriptor, Domain, Ecn, Error, Frame, Instant, InterfaceConfig, InterfaceId,
+    MacAddr, Medium, Offloads, SegmentKind, Shutdown, SocketKind, SocketOption, Stack,
 };
 use portolan_runtime::device::Impairable;
 use portolan_tests::pattern::Pattern;
@@ -81,6 +81,8 @@ struct Joined {
     sent: Vec<Frame>,
     /// What has arrived together is handed over together.
     in_batches: bool,
+    /// Somewhere on the way from 0 is a link of this MTU, with a router before it that says so.
+    narrow: Option<usize>,
 }
 
 const DELAY: Duration = Duration::from_micros(50);
@@ -119,6 +121,7 @@ impl Joined {
             ecn: None,
             sent: Vec::new(),
             in_batches: false,
+            narrow: None,
         }
     }
 
@@ -153,7 +156,12 @@ impl Joined {
                         }
                         self.sent.push(frame.clone());
                     }
-                    self.under_way[1 - side].push_back((arrives_at, frame));
+                    match self.narrow.filter(|&mtu| side == 0 && longest_packet(&frame) > mtu) {
+                        Some(mtu) => {
+                            self.under_way[0].push_back((arrives_at, Frame::new(too_big(&frame, mtu))))
+                        }
+                        None => self.under_way[1 - side].push_back((arrives_at, frame)),
+                    }
                 }
                 while self.hosts[side].0.poll_event().is_some() {}
             }
@@ -222,6 +230,50 @@ impl Joined {
             }
             received == total
         });
+    }
+}
+
+/// The longest IP packet that a frame is cut into.
+fn longest_packet(frame: &Frame) -> usize {
+    match (frame.segments, frame.checksum) {
+        (Some(segments), ChecksumState::Partial(checksum)) => {
+            let tcp = usize::from(checksum.start);
+            tcp - 14 + usize::from(frame.bytes[tcp + 12] >> 4) * 4 + usize::from(segments.len)
+        }
+        _ => frame.bytes.len() - 14,
+    }
+}
+
+/// RFC 1191 §4, RFC 4443 §3.2: a router's answer to a frame of 0.
+fn too_big(frame: &Frame, mtu: usize) -> Vec<u8> {
+    let packet = &frame.bytes[14..];
+    let is_v4 = packet[0] >> 4 == 4;
+    let domain = if is_v4 { Domain::V4 } else { Domain::V6 };
+    let router = PacketBuilder::new(addr(domain, 9), addr(domain, 1));
+    let quoted = &packet[..60.min(packet.len())];
+    let rest = [&(mtu as u32).to_be_bytes()[..], quoted].concat();
+    let (kind, code) = if is_v4 { (3, 4) } else { (2, 0) };
+    let [ours, theirs] = [1, 9].map(|number| MacAddr([2, 0, 0, 0, 0, number]));
+    ethernet(theirs, ours, &router.icmp(kind, code, &rest))
+}
+
+/// RFC 9293 §3.7.1: what the path takes changes in the middle of a transfer.
+#[test]
+fn runs_are_cut_smaller_when_the_path_gets_narrower() {
+    for domain in [Domain::V4, Domain::V6] {
+        for offloads in [Offloads::NONE, Offloads::ALL] {
+            let mut joined = Joined::new([offloads; 2], [9000, 9000], 0);
+            let ends = joined.connect(domain);
+            joined.transfer(0, ends, 1_000_000, &[100_000]);
+            for mtu in [4000, 1500, 1280] {
+                joined.narrow = Some(mtu);
+                joined.transfer(0, ends, 500_000, &[65_535, 1]);
+                let headers = if domain == Domain::V4 { 40 + 12 } else { 60 + 12 };
+                let now = joined.now;
+                let info = joined.stack(0).info(now, ends.0).unwrap();
+                assert_eq!(info.snd_mss as usize, mtu - headers, "{domain:?} {offloads:?}");
+            }
+        }
     }
 }
 

@@ -20,8 +20,10 @@ const MIN_TAIL_BYTES: usize = 256;
 const MAX_TAIL_BYTES: usize = 16 << 10;
 /// The largest allocation for one large piece: memory is given back allocation by allocation.
 const MAX_COPY_BYTES: usize = 64 << 10;
-/// What an empty queue keeps: the smallest that `VecDeque` allocates for.
-const KEPT_CHUNKS: usize = 4;
+/// The smallest list of chunks: the smallest that `VecDeque` allocates for.
+const MIN_CHUNKS: usize = 4;
+/// What an empty queue keeps of its list: what comes in bursts fills it again at once.
+const KEPT_CHUNKS: usize = 128;
 /// More pieces than this are copied into one: devices take a limited number of them (IOV_MAX is 1,024), and many
 /// tiny ones cost more than the copy.
 const MAX_SLICES: usize = 16;
@@ -227,7 +229,7 @@ impl ByteQueue {
         if count == self.chunks.capacity() {
             let is_little = 2 * count * mem::size_of::<Chunk>() <= self.alloc_bytes / 8;
             let more = if is_little { count } else { count / 8 };
-            self.chunks.reserve_exact(more.max(KEPT_CHUNKS));
+            self.chunks.reserve_exact(more.max(MIN_CHUNKS));
         }
         self.chunks.push_back(chunk);
     }

@@ -5,6 +5,7 @@ mod fragments;
 mod hostile;
 mod icmp;
 mod loopback;
+mod offload;
 mod resolution;
 mod routing;
 
