@@ -1,13 +1,13 @@
 //! Two stacks and the link between them.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use portolan::{
-    Cidr, Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium,
-    SocketKind, SocketOption, Stack,
+    ChecksumState, Cidr, Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId,
+    MacAddr, Medium, Offloads, SocketKind, SocketOption, Stack,
 };
 
 use super::{Copies, LINK_FRAMES, SOCKET_BUFFER};
@@ -21,7 +21,7 @@ struct Side {
     frames: BytesMut,
 }
 
-const FRAMES_BYTES: usize = 64 << 10;
+const FRAMES_BYTES: usize = 256 << 10;
 
 pub(crate) struct Pair {
     client: Side,
@@ -30,6 +30,8 @@ pub(crate) struct Pair {
     /// Connections: the client's and the server's descriptor.
     connections: Vec<(Descriptor, Descriptor)>,
     next: usize,
+    /// A listener for connections that come and go.
+    listener: Descriptor,
     buf: Vec<u8>,
     lent: Bytes,
 }
@@ -37,8 +39,13 @@ pub(crate) struct Pair {
 /// One address and port has 28,000 ephemeral ports to connect from.
 const CONNECTIONS_PER_PORT: usize = 20_000;
 
+/// Where connections come and go.
+const CYCLE_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 7);
+/// So much time passes with each: a minute of them are in TIME-WAIT at once.
+const CYCLE_TIME: Duration = Duration::from_millis(10);
+
 impl Side {
-    fn new(last: u8, now: Instant) -> Self {
+    fn new(last: u8, now: Instant, offloads: Offloads) -> Self {
         let mut config = Config::default();
         config.neighbor.duplicate_address_probes = 0;
         config.memory_limit_bytes = 1 << 30;
@@ -48,7 +55,8 @@ impl Side {
         let mut stack = Stack::new(config, [last; 32], now);
         let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, last]));
         let cidr = Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };
-        let iface = stack.add_interface(now, InterfaceConfig::new(medium).address(cidr)).unwrap();
+        let config = InterfaceConfig::new(medium).address(cidr).offloads(offloads);
+        let iface = stack.add_interface(now, config).unwrap();
         Side { stack, iface, inbox: VecDeque::new(), frames: BytesMut::new() }
     }
 
@@ -59,7 +67,10 @@ impl Side {
             self.frames = BytesMut::with_capacity(FRAMES_BYTES);
         }
         transmit.append_to(&mut self.frames);
-        Some(Frame::new(self.frames.split().freeze()))
+        // As a device with virtio-net headers hands it to the other end.
+        let checksum = transmit.checksum().map_or(ChecksumState::Unknown, ChecksumState::Partial);
+        let bytes = self.frames.split().freeze();
+        Some(Frame::new(bytes).with_checksum(checksum).with_segments(transmit.segments()))
     }
 
     /// Takes in what waits, and sends what comes of it.
@@ -81,11 +92,14 @@ impl Side {
 }
 
 impl Pair {
-    pub(crate) fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize, offloads: Offloads) -> Self {
         let now = Instant::from_secs(1);
-        let (client, server) = (Side::new(1, now), Side::new(2, now));
+        let (client, mut server) = (Side::new(1, now, offloads), Side::new(2, now, offloads));
         let (buf, lent) = (vec![0; 64 << 10], Bytes::from(vec![0; 64 << 10]));
-        let mut pair = Pair { client, server, now, connections: Vec::new(), next: 0, buf, lent };
+        let listener = server.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+        server.stack.bind(listener, CYCLE_ADDR).unwrap();
+        server.stack.listen(listener, 16).unwrap();
+        let mut pair = Pair { client, server, now, connections: Vec::new(), next: 0, listener, buf, lent };
         for index in 0..count {
             pair.connect(80 + (index / CONNECTIONS_PER_PORT) as u16, index % CONNECTIONS_PER_PORT == 0);
         }
@@ -190,5 +204,29 @@ impl Pair {
         self.server.stack.handle_timeout(self.now);
         self.settle();
         time
+    }
+
+    /// Connections are opened, carry a byte, and are closed by both ends, the client's first, one after the other.
+    pub(crate) fn cycle(&mut self, count: u64) {
+        for _ in 0..count {
+            self.now += CYCLE_TIME;
+            let client = self.client.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+            let opened = self.client.stack.connect(self.now, client, CYCLE_ADDR);
+            assert_eq!(opened, Err(Error::InProgress));
+            self.settle();
+            let (server, _) = self.server.stack.accept(self.listener).expect("the handshake took no time");
+            assert_eq!(self.client.stack.send(self.now, client, &[7]), Ok(1));
+            self.settle();
+            assert_eq!(self.server.stack.recv(self.now, server, &mut self.buf), Ok(1));
+            self.client.stack.close(self.now, client).unwrap();
+            self.settle();
+            self.server.stack.close(self.now, server).unwrap();
+            self.settle();
+            for side in [&mut self.client, &mut self.server] {
+                if side.stack.poll_timeout().is_some_and(|deadline| deadline.at <= self.now) {
+                    side.stack.handle_timeout(self.now);
+                }
+            }
+        }
     }
 }
