@@ -101,7 +101,7 @@ impl fmt::Debug for HeaderBuf {
 }
 
 /// The payload of an outgoing packet: slices of a send queue, in order, none of them copied.
-pub(crate) type Payload = SmallVec<[Bytes; 2]>;
+pub(crate) type Payload = SmallVec<[Bytes; 3]>;
 
 /// The bytes in a payload.
 pub(crate) fn payload_len(payload: &[Bytes]) -> usize {

@@ -1,7 +1,7 @@
 //! Two stacks and the link between them.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +21,7 @@ struct Side {
     frames: BytesMut,
 }
 
-const FRAMES_BYTES: usize = 64 << 10;
+const FRAMES_BYTES: usize = 256 << 10;
 
 pub(crate) struct Pair {
     client: Side,
@@ -30,12 +30,19 @@ pub(crate) struct Pair {
     /// Connections: the client's and the server's descriptor.
     connections: Vec<(Descriptor, Descriptor)>,
     next: usize,
+    /// A listener for connections that come and go.
+    listener: Descriptor,
     buf: Vec<u8>,
     lent: Bytes,
 }
 
 /// One address and port has 28,000 ephemeral ports to connect from.
 const CONNECTIONS_PER_PORT: usize = 20_000;
+
+/// Where connections come and go.
+const CYCLE_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 7);
+/// So much time passes with each: a minute of them are in TIME-WAIT at once.
+const CYCLE_TIME: Duration = Duration::from_millis(10);
 
 impl Side {
     fn new(last: u8, now: Instant, offloads: Offloads) -> Self {
@@ -48,8 +55,8 @@ impl Side {
         let mut stack = Stack::new(config, [last; 32], now);
         let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, last]));
         let cidr = Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };
-        let iface =
-            stack.add_interface(now, InterfaceConfig::new(medium).address(cidr).offloads(offloads)).unwrap();
+        let config = InterfaceConfig::new(medium).address(cidr).offloads(offloads);
+        let iface = stack.add_interface(now, config).unwrap();
         Side { stack, iface, inbox: VecDeque::new(), frames: BytesMut::new() }
     }
 
@@ -60,9 +67,10 @@ impl Side {
             self.frames = BytesMut::with_capacity(FRAMES_BYTES);
         }
         transmit.append_to(&mut self.frames);
+        // As a device with virtio-net headers hands it to the other end.
         let checksum = transmit.checksum().map_or(ChecksumState::Unknown, ChecksumState::Partial);
-        let frame = Frame::new(self.frames.split().freeze());
-        Some(frame.with_checksum(checksum).with_segments(transmit.segments()))
+        let bytes = self.frames.split().freeze();
+        Some(Frame::new(bytes).with_checksum(checksum).with_segments(transmit.segments()))
     }
 
     /// Takes in what waits, and sends what comes of it.
@@ -84,21 +92,14 @@ impl Side {
 }
 
 impl Pair {
-    /// So many connections over a link that takes frames as they are on the wire.
-    pub(crate) fn new(count: usize) -> Self {
-        Pair::over(Offloads::NONE, count)
-    }
-
-    /// Over a link that takes runs of segments, and leaves out checksums.
-    pub(crate) fn with_offloads(count: usize) -> Self {
-        Pair::over(Offloads::ALL, count)
-    }
-
-    fn over(offloads: Offloads, count: usize) -> Self {
+    pub(crate) fn new(count: usize, offloads: Offloads) -> Self {
         let now = Instant::from_secs(1);
-        let (client, server) = (Side::new(1, now, offloads), Side::new(2, now, offloads));
+        let (client, mut server) = (Side::new(1, now, offloads), Side::new(2, now, offloads));
         let (buf, lent) = (vec![0; 64 << 10], Bytes::from(vec![0; 64 << 10]));
-        let mut pair = Pair { client, server, now, connections: Vec::new(), next: 0, buf, lent };
+        let listener = server.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+        server.stack.bind(listener, CYCLE_ADDR).unwrap();
+        server.stack.listen(listener, 16).unwrap();
+        let mut pair = Pair { client, server, now, connections: Vec::new(), next: 0, listener, buf, lent };
         for index in 0..count {
             pair.connect(80 + (index / CONNECTIONS_PER_PORT) as u16, index % CONNECTIONS_PER_PORT == 0);
         }
@@ -203,5 +204,29 @@ impl Pair {
         self.server.stack.handle_timeout(self.now);
         self.settle();
         time
+    }
+
+    /// Connections are opened, carry a byte, and are closed by both ends, the client's first, one after the other.
+    pub(crate) fn cycle(&mut self, count: u64) {
+        for _ in 0..count {
+            self.now += CYCLE_TIME;
+            let client = self.client.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+            let opened = self.client.stack.connect(self.now, client, CYCLE_ADDR);
+            assert_eq!(opened, Err(Error::InProgress));
+            self.settle();
+            let (server, _) = self.server.stack.accept(self.listener).expect("the handshake took no time");
+            assert_eq!(self.client.stack.send(self.now, client, &[7]), Ok(1));
+            self.settle();
+            assert_eq!(self.server.stack.recv(self.now, server, &mut self.buf), Ok(1));
+            self.client.stack.close(self.now, client).unwrap();
+            self.settle();
+            self.server.stack.close(self.now, server).unwrap();
+            self.settle();
+            for side in [&mut self.client, &mut self.server] {
+                if side.stack.poll_timeout().is_some_and(|deadline| deadline.at <= self.now) {
+                    side.stack.handle_timeout(self.now);
+                }
+            }
+        }
     }
 }
