@@ -20,7 +20,7 @@ use super::{SackBlocks, SeqNumber, Spares};
 use crate::time::Instant;
 
 /// Lists that have grown beyond this are given back when nothing is in flight any more: then it is a spare of little size.
-const KEPT_RECORDS: usize = 16;
+const KEPT_RECORDS: usize = 64;
 /// So many sendings beyond two for each record, and those that were overtaken go.
 const OVERTAKEN_SENDINGS: usize = 64;
 

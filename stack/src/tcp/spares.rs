@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use super::byte_queue::ByteQueue;
 use super::scoreboard::Scoreboard;
 
-/// Of each kind. They are small, so what a stack may hold unused is a few dozen KiB.
+/// Of each kind. Each is a few KiB at most, so what a stack may hold unused is well below a MiB.
 const MOST: usize = 64;
 
 /// See the module's page.

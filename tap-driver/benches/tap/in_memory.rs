@@ -11,7 +11,7 @@ use std::net::Shutdown;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use portolan::Config;
+use portolan::{Config, Offloads};
 use portolan_runtime::device::{MemoryDevice, memory_pair};
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream};
 
@@ -87,7 +87,7 @@ fn segment(plan: &Plan) -> Figures {
         timed.push((FEW_SOCKETS, Box::new(move || pair.receive_batch(BATCH))));
     } else {
         for count in [FEW_SOCKETS].into_iter().chain(plan.idle.last().copied()) {
-            let mut pair = portolan_side::Pair::new(count);
+            let mut pair = portolan_side::Pair::new(count, Offloads::NONE);
             timed.push((count, Box::new(move || pair.receive_batch(BATCH, false))));
         }
     }
@@ -111,7 +111,7 @@ type Batch = Box<dyn FnMut() -> Duration>;
 fn memory(count: usize) -> io::Result<Figures> {
     counting::begin();
     let before = counting::live();
-    let mut pair = portolan_side::Pair::new(count);
+    let mut pair = portolan_side::Pair::new(count, Offloads::NONE);
     // Each takes 42 ms of the pair's time: what the handshakes left behind goes.
     for _ in 0..RESTS {
         pair.receive_batch(0, false);
@@ -222,8 +222,7 @@ fn transfer_of(peer: Peer) -> Box<dyn FnMut(Copies)> {
         let mut pair = smoltcp_side::Pair::new(1);
         return Box::new(move |copies| pair.transfer(BULK_BYTES, copies));
     }
-    let mut pair =
-        if peer.is_plain() { portolan_side::Pair::new(1) } else { portolan_side::Pair::with_offloads(1) };
+    let mut pair = portolan_side::Pair::new(1, if peer.is_plain() { Offloads::NONE } else { Offloads::ALL });
     Box::new(move |copies| pair.transfer(BULK_BYTES, copies))
 }
 
