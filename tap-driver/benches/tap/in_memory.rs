@@ -1,6 +1,7 @@
 //! Rows without a device: the pairs of stacks in memory of `cargo bench -p portolan --bench in_memory`, run from here so that
 //! one report has them all.
 
+#[allow(dead_code, reason = "not all of it is run from here")]
 #[path = "../../../stack/benches/in_memory/portolan_side.rs"]
 mod portolan_side;
 #[path = "../../../stack/benches/in_memory/smoltcp_side.rs"]
