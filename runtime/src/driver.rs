@@ -26,17 +26,17 @@
 //! when a turn, or any call, brings something for it.
 //!
 //! When a leader has served a follower and got nothing itself, it follows, too: the next frame is likely for the one that
-//! was just served, and that one will be back in a moment, leads, and gets it without a hand-over. That is good only as
-//! long as threads *are* back in a moment, as meanwhile nobody reads. So how long they stay away is measured
-//! ([`Leadership::is_soon_back`]). When they compute for longer than a hand-over costs, it is the other way round: a
-//! leader that served others goes on leading, and one that leaves asks a follower to lead. Either is only a matter of
-//! speed.
+//! was just served, and that one will be back in a moment, leads, and gets it without a hand-over. While it is away nobody
+//! reads. That is good where threads are back in a moment, or where all frames are for one of them. Both are measured
+//! ([`Leadership::is_next_for_the_served`]). Where many threads compute for longer than a hand-over costs, it is the other
+//! way round: a leader that served others goes on leading, and one that leaves asks a follower to lead. Either is only a
+//! matter of speed.
 //!
 //! # The driving thread
 //!
 //! It leads when nobody waits. When a call must wait meanwhile, that takes the lead over at once and tells the driving
 //! thread to step back. Then the thread *watches*: it looks now and then, less and less often, whether somebody leads, and
-//! takes the lead when nobody has for [`GRACE`]. Leaders come and go a hundred thousand times a second without a word to
+//! takes the lead when it finds that nobody has for [`GRACE`]. Leaders come and go a hundred thousand times a second without a word to
 //! it. When the same caller leads from one look to the next, it *rests*, until a leader that goes finds it resting and wakes
 //! it. So an idle runtime wakes nobody, whether a thread waits in `accept` or none does.
 //!
@@ -67,9 +67,10 @@ use crate::shared::Shared;
 use crate::waiters::Wakes;
 
 /// Nobody has led for so long: the driving thread does.
-pub(crate) const GRACE: Duration = Duration::from_micros(50);
-/// From one look to the next at most. They double up to that as long as somebody leads.
-const LONGEST_LOOK: Duration = Duration::from_micros(400);
+const GRACE: Duration = Duration::from_micros(100);
+/// From one look to the next at most. The time doubles up to that as long as somebody leads, or did a moment ago: the
+/// longer callers have been at it, the likelier it is that they go on.
+const LONGEST_LOOK: Duration = Duration::from_millis(1);
 /// While it waits for a caller to step back at the end; that wakes it, and this is for want of anything better to do.
 const LAST_LOOKS: Duration = Duration::from_millis(10);
 
@@ -114,26 +115,21 @@ impl Driver {
             if let Some(ended) = &core.ended {
                 return Err(ended.clone());
             }
-            let next_look = if core.leadership.leader().is_some() {
-                let callers = Some(core.leadership.callers());
-                let is_settled = interval >= LONGEST_LOOK && callers == callers_before;
-                callers_before = callers;
-                core.leadership.driver_rests = is_settled;
-                interval = (2 * interval).min(LONGEST_LOOK);
-                (!is_settled).then_some(interval)
-            } else {
-                core.leadership.driver_rests = false;
-                let vacant_for = Clock::now() - core.leadership.vacant_since();
-                if vacant_for >= GRACE {
-                    core.leadership.on_absence(vacant_for);
-                    // Nobody leads, so there is nobody to wake.
-                    if let Some(lead) = core.try_lead(&self.shared, None, &mut Wakes::default()) {
-                        return Ok(lead);
-                    }
+            let leadership = &mut core.leadership;
+            let callers = Some(leadership.callers());
+            // The same caller leads as at the last look, long ago.
+            let is_settled =
+                leadership.leader().is_some() && callers == callers_before && interval == LONGEST_LOOK;
+            leadership.driver_rests = is_settled;
+            if leadership.leader().is_none() && Clock::now() - leadership.vacant_since() >= GRACE {
+                // Nobody leads, so there is nobody to wake.
+                if let Some(lead) = core.try_lead(&self.shared, None, &mut Wakes::default()) {
+                    return Ok(lead);
                 }
-                interval = GRACE;
-                Some(GRACE - vacant_for.min(GRACE))
-            };
+            }
+            let next_look = (!is_settled).then_some(interval);
+            callers_before = callers;
+            interval = (2 * interval).min(LONGEST_LOOK);
             drop(core);
             self.shared.wake(Seat::Driver).wait(next_look);
         }

@@ -19,8 +19,8 @@ use crate::ended::Ended;
 use crate::shared::{Core, Shared};
 use crate::waiters::{Interest, WaiterTable, Wakes};
 
-/// Threads that are back to wait within this time, on average, lead in turn; see [`Away`]. About what it costs to wake
-/// another thread and to wait until it runs.
+/// Threads that are back to wait within this time, on average, may lead in turn. About what it costs to wake another
+/// thread and to wait until it runs.
 const SOON: Duration = Duration::from_micros(25);
 /// A longer absence counts as this, so that one exception does not count for many.
 const LONG: Duration = Duration::from_micros(100);
@@ -70,24 +70,34 @@ impl PolledDevice {
     }
 }
 
-/// How long threads are away between a call that got what it wanted and the next that waits for the same: a moving
-/// average.
+/// What is known of the threads that wait, to decide who should lead: moving averages.
 #[derive(Debug, Default)]
-struct Away {
-    nanos: u64,
+struct Habits {
+    /// How long a thread is away between a call that got what it wanted and the next that waits for the same.
+    away_nanos: u64,
+    /// How often another descriptor was served than the time before: from 0, never, to [`ALWAYS`](Habits::ALWAYS).
+    changes: u32,
+    last_served: Option<Descriptor>,
 }
 
-impl Away {
-    const LONG_NANOS: u64 = LONG.as_nanos() as u64;
-    const SOON_NANOS: u64 = SOON.as_nanos() as u64;
+impl Habits {
+    const ALWAYS: u32 = 1024;
+    /// One of eight.
+    const OFTEN: u32 = Habits::ALWAYS / 8;
 
-    fn add(&mut self, absence: Duration) {
-        let nanos = u64::try_from(absence.as_nanos()).unwrap_or(u64::MAX).min(Away::LONG_NANOS);
-        self.nanos = (self.nanos * 7 + nanos) / 8;
+    fn on_absence(&mut self, absence: Duration) {
+        let nanos = absence.min(LONG).as_nanos() as u64;
+        self.away_nanos = (self.away_nanos * 7 + nanos) / 8;
     }
 
-    fn is_short(&self) -> bool {
-        self.nanos <= Away::SOON_NANOS
+    fn on_served(&mut self, descriptor: Descriptor) {
+        let is_other = self.last_served.replace(descriptor) != Some(descriptor);
+        let change = if is_other { Habits::ALWAYS } else { 0 };
+        self.changes = (self.changes * 15 + change) / 16;
+    }
+
+    fn is_away_for_long(&self) -> bool {
+        self.away_nanos > SOON.as_nanos() as u64
     }
 }
 
@@ -103,7 +113,7 @@ pub(crate) struct Leadership {
     callers: u64,
     /// The driving thread sleeps until it is told that nobody leads any more.
     pub(crate) driver_rests: bool,
-    away: Away,
+    habits: Habits,
     /// What a leader polls. Empty when the runtime is over.
     polled: Arc<[PolledDevice]>,
 }
@@ -116,7 +126,7 @@ impl Leadership {
             vacant_since: Instant::ZERO,
             callers: 0,
             driver_rests: false,
-            away: Away::default(),
+            habits: Habits::default(),
             polled: polled.into(),
         }
     }
@@ -134,14 +144,20 @@ impl Leadership {
         self.callers
     }
 
-    /// Whether threads that got what they waited for are soon back.
-    pub(crate) fn is_soon_back(&self) -> bool {
-        self.away.is_short()
+    /// Whether the one that was served last is the best to lead next: it is soon back, or what comes is for it anyhow.
+    /// Otherwise it is one that waits now.
+    pub(crate) fn is_next_for_the_served(&self) -> bool {
+        !self.habits.is_away_for_long() || self.habits.changes < Habits::OFTEN
     }
 
     /// A thread was away for so long between two waits.
     pub(crate) fn on_absence(&mut self, absence: Duration) {
-        self.away.add(absence);
+        self.habits.on_absence(absence);
+    }
+
+    /// A call got what it wanted of this descriptor.
+    pub(crate) fn on_served(&mut self, descriptor: Descriptor) {
+        self.habits.on_served(descriptor);
     }
 
     /// The runtime is over and nobody leads: nobody shall poll the devices any more, not even their duplicates stay.

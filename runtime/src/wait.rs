@@ -68,6 +68,7 @@ impl Core {
         }
         if let Some(waiters) = self.waiters.of(descriptor) {
             waiters.side(interest).served_at = Some(now);
+            self.leadership.on_served(descriptor);
         }
         self.waiters.pass_on(descriptor, interest, &self.stack, wakes);
     }
@@ -178,15 +179,15 @@ fn lead_until<R>(
                 let result = op(core, now);
                 if is_over || !would_block(&result) || !lead.look_again(core) {
                     lead.resign(core, now, wakes);
-                    if !core.leadership.is_soon_back() {
+                    if !core.leadership.is_next_for_the_served() {
                         core.waiters.promote(wakes);
                     }
                     core.on_tried(wanted, &result, now, wakes);
                     return Some(Led::Done(result));
                 }
             }
-            // Those who were served are soon back, and the next frame is likely theirs again.
-            if wakes.has_parked() && core.leadership.is_soon_back() {
+            // Others were served.
+            if wakes.has_parked() && core.leadership.is_next_for_the_served() {
                 let seen = lead.seen();
                 lead.resign(core, now, wakes);
                 return Some(Led::Follow(seen));
