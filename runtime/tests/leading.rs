@@ -1,0 +1,509 @@
+//! Threads that wait drive the stack themselves, in turn, with others and with the driving thread: nobody is forgotten.
+
+mod common;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use common::{addr, config, connection, impaired_pair, pair, pattern, start, within_time};
+use portolan::{Frame, Medium, Transmit};
+use portolan_runtime::device::{Device, MemoryDevice, MemoryPair, Room, memory_pair};
+use portolan_runtime::{Builder, EchoSocket, Runtime, Sent, TcpListener, TcpStream, UdpSocket};
+
+/// Sends back what comes, in a thread for each connection, until the runtime is over.
+fn echo_server(runtime: &Runtime, port: u16) -> JoinHandle<()> {
+    let listener = TcpListener::bind(runtime, addr(1, port)).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { return };
+            std::thread::spawn(move || io::copy(&mut &stream, &mut &stream));
+        }
+    })
+}
+
+/// One byte there and back, so many times.
+fn ask(stream: &mut TcpStream, times: usize) {
+    for count in 0..times {
+        stream.write_all(&[count as u8]).unwrap();
+        let mut answer = [0];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [count as u8]);
+    }
+}
+
+#[test]
+fn many_threads_on_many_sockets_lead_in_turn() {
+    within_time(|| {
+        let (server, client) = pair();
+        echo_server(&server, 7);
+        let threads: Vec<_> = (0..16)
+            .map(|_| {
+                let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+                stream.set_nodelay(true).unwrap();
+                std::thread::spawn(move || ask(&mut stream, 300))
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn threads_that_compute_for_long_leave_the_others_served() {
+    within_time(|| {
+        let (server, client) = pair();
+        // An echo that thinks for longer than a hand-over takes: followers are asked to lead meanwhile.
+        let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                std::thread::spawn(move || {
+                    let mut byte = [0];
+                    while stream.read(&mut byte).is_ok_and(|len| len > 0) {
+                        let begin = Instant::now();
+                        while begin.elapsed() < Duration::from_micros(60) {
+                            std::hint::spin_loop();
+                        }
+                        stream.write_all(&byte).unwrap();
+                    }
+                });
+            }
+        });
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+                stream.set_nodelay(true).unwrap();
+                std::thread::spawn(move || ask(&mut stream, 300))
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn accepting_and_receiving_are_two_threads() {
+    within_time(|| {
+        let (server, client) = pair();
+        echo_server(&server, 7);
+        let mut steady = TcpStream::connect(&client, addr(1, 7)).unwrap();
+        let asking = std::thread::spawn(move || ask(&mut steady, 500));
+        for _ in 0..100 {
+            let mut brief = TcpStream::connect(&client, addr(1, 7)).unwrap();
+            ask(&mut brief, 3);
+        }
+        asking.join().unwrap();
+    });
+}
+
+#[test]
+fn both_directions_of_one_stream_wait_at_once() {
+    within_time(|| {
+        let (server, client) = pair();
+        echo_server(&server, 7);
+        let stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+        let data = pattern(4_000_000, 1);
+        let mut writer = stream.try_clone().unwrap();
+        let sent = data.clone();
+        let writing = std::thread::spawn(move || {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut received = Vec::new();
+        (&stream).read_to_end(&mut received).unwrap();
+        assert!(received == data);
+        writing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_thread_that_comes_and_goes_takes_over_from_the_driving_thread() {
+    within_time(|| {
+        let (server, client) = pair();
+        echo_server(&server, 7);
+        let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+        // Around the grace, within it, and far beyond it.
+        for micros in [0, 20, 90, 100, 110, 200, 1500, 3000] {
+            for _ in 0..30 {
+                ask(&mut stream, 1);
+                std::thread::sleep(Duration::from_micros(micros));
+            }
+        }
+    });
+}
+
+/// Whoever pings is answered by the stack itself, if somebody drives it.
+fn assert_is_driven(client: &Runtime, host: u8) {
+    let to = addr(host, 0).ip();
+    let socket = EchoSocket::for_addr(client, to).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    for sequence in 0..10 {
+        let begin = Instant::now();
+        socket.send_request(to, sequence, b"are you there?").unwrap();
+        assert_eq!(socket.recv_reply().unwrap().sequence, sequence);
+        // Much for a round trip in memory; a busy machine may need it.
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn a_leader_that_leaves_leaves_the_device_served() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, mut near) = connection(&server, &client);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let computing = std::thread::spawn({
+            let is_over = is_over.clone();
+            move || {
+                // It leads until the byte comes; then nobody waits any more.
+                far.read_exact(&mut [0]).unwrap();
+                while !is_over.load(Ordering::SeqCst) {
+                    std::hint::spin_loop();
+                }
+                far
+            }
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        near.write_all(b"x").unwrap();
+        assert_is_driven(&client, 1);
+        // Timers, too: data that nobody reads is acknowledged, late.
+        near.write_all(b"y").unwrap();
+        let begin = Instant::now();
+        while near.info().unwrap().unacked > 0 {
+            assert!(begin.elapsed() < Duration::from_secs(5));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        is_over.store(true, Ordering::SeqCst);
+        computing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_leader_that_gives_up_leaves_the_device_served() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, near) = connection(&server, &client);
+        for _ in 0..20 {
+            far.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+            assert_eq!(far.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert_is_driven(&client, 1);
+        }
+        drop(near);
+    });
+}
+
+#[test]
+fn the_time_out_of_a_leader_is_kept_whatever_else_comes() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, _near) = connection(&server, &client);
+        // Others keep whoever leads busy.
+        echo_server(&server, 7);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let busy: Vec<_> = (0..2)
+            .map(|_| {
+                let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+                let is_over = is_over.clone();
+                std::thread::spawn(move || {
+                    while !is_over.load(Ordering::SeqCst) {
+                        ask(&mut stream, 10);
+                    }
+                })
+            })
+            .collect();
+        for millis in [1, 20, 100] {
+            let timeout = Duration::from_millis(millis);
+            far.set_read_timeout(Some(timeout)).unwrap();
+            let begin = Instant::now();
+            assert_eq!(far.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            let elapsed = begin.elapsed();
+            assert!(elapsed >= timeout && elapsed < timeout + Duration::from_secs(2), "{elapsed:?}");
+        }
+        is_over.store(true, Ordering::SeqCst);
+        for thread in busy {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_other_threads_do_wakes_a_leader_that_sleeps() {
+    within_time(|| {
+        let (host, _other) = pair();
+        let listener = TcpListener::bind(&host, ([127, 0, 0, 1], 7)).unwrap();
+        let to = listener.local_addr().unwrap();
+        let pause = || std::thread::sleep(Duration::from_millis(20));
+
+        // A connection over the loopback: no frame wakes the leader in `accept`.
+        let accepting = std::thread::spawn(move || (listener.accept().unwrap().0, listener));
+        pause();
+        let mut near = TcpStream::connect(&host, to).unwrap();
+        let (mut far, listener) = accepting.join().unwrap();
+        // Data.
+        let reading = std::thread::spawn(move || far.read_exact(&mut [0]).map(|()| far).unwrap());
+        pause();
+        near.write_all(b"x").unwrap();
+        let mut far = reading.join().unwrap();
+        // The end of reading, by a call of another thread.
+        let other = far.try_clone().unwrap();
+        let reading = std::thread::spawn(move || far.read(&mut [0]).unwrap());
+        pause();
+        other.shutdown(Shutdown::Both).unwrap();
+        assert_eq!(reading.join().unwrap(), 0);
+        // A datagram.
+        let socket = UdpSocket::bind(&host, ([127, 0, 0, 1], 0)).unwrap();
+        let to = socket.local_addr().unwrap();
+        let receiving = std::thread::spawn(move || socket.recv_from(&mut [0; 10]).unwrap().0);
+        pause();
+        UdpSocket::bind(&host, ([127, 0, 0, 1], 0)).unwrap().send_to(b"four", to).unwrap();
+        assert_eq!(receiving.join().unwrap(), 4);
+        // Closing.
+        let other = listener.try_clone().unwrap();
+        let accepting = std::thread::spawn(move || other.accept().unwrap_err());
+        pause();
+        listener.close().unwrap();
+        assert_eq!(accepting.join().unwrap().raw_os_error(), Some(9));
+    });
+}
+
+#[test]
+fn several_threads_that_accept_on_one_socket_get_each_their_connection() {
+    within_time(|| {
+        let (server, client) = pair();
+        let listener = Arc::new(TcpListener::bind(&server, addr(1, 7)).unwrap());
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let listener = listener.clone();
+                std::thread::spawn(move || {
+                    for _ in 0..50 {
+                        let (mut stream, _) = listener.accept().unwrap();
+                        stream.write_all(b"x").unwrap();
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..200 {
+            let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_deadline_that_comes_up_while_a_thread_leads_is_kept() {
+    within_time(|| {
+        // Delay and loss are deadlines: of the device, and of retransmissions.
+        let (server, client) = impaired_pair("delay=300us,jitter=100us,loss=1%,seed=5");
+        echo_server(&server, 7);
+        let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        ask(&mut stream, 300);
+    });
+}
+
+/// What a device of the tests is told to do.
+#[derive(Default)]
+struct Orders {
+    fails: AtomicBool,
+    panics: AtomicBool,
+    reads: AtomicUsize,
+}
+
+struct Obedient {
+    device: MemoryDevice,
+    orders: Arc<Orders>,
+}
+
+impl Device for Obedient {
+    fn name(&self) -> &str {
+        "cable0"
+    }
+    fn medium(&self) -> Medium {
+        self.device.medium()
+    }
+    fn mtu(&self) -> usize {
+        self.device.mtu()
+    }
+    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+        self.device.send(transmit)
+    }
+    fn recv(&mut self) -> io::Result<Option<Frame>> {
+        self.orders.reads.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.orders.panics.load(Ordering::SeqCst), "on purpose, by the test");
+        if self.orders.fails.load(Ordering::SeqCst) {
+            return Err(io::Error::new(ErrorKind::NotFound, "the cable is cut"));
+        }
+        self.device.recv()
+    }
+    fn receive_fd(&self) -> BorrowedFd<'_> {
+        self.device.receive_fd()
+    }
+    fn room(&self) -> Room<'_> {
+        self.device.room()
+    }
+}
+
+/// Ten threads that wait, one of which leads, and a way to send one of them a byte.
+fn ten_waiting(orders: &Arc<Orders>) -> (Runtime, Runtime, Vec<JoinHandle<io::Error>>, TcpStream) {
+    let (a, b) = memory_pair().unwrap();
+    let server = start(1, a);
+    let client = start(2, Obedient { device: b, orders: orders.clone() });
+    let mut far_ends = Vec::new();
+    let waiting = (0..10)
+        .map(|_| {
+            let (far, mut near) = connection(&server, &client);
+            far_ends.push(far);
+            std::thread::spawn(move || near.read(&mut [0]).unwrap_err())
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(50));
+    (server, client, waiting, far_ends.swap_remove(3))
+}
+
+#[test]
+fn a_device_that_goes_away_while_a_thread_leads_is_everybodys_error_and_nobody_spins() {
+    within_time(|| {
+        let orders = Arc::new(Orders::default());
+        let (_server, client, waiting, mut far) = ten_waiting(&orders);
+        orders.fails.store(true, Ordering::SeqCst);
+        far.write_all(b"x").unwrap();
+        for thread in waiting {
+            let error = thread.join().unwrap();
+            assert_eq!(
+                (error.kind(), error.to_string().as_str()),
+                (ErrorKind::NotFound, "cable0: the cable is cut")
+            );
+        }
+        assert_eq!(client.error().unwrap().kind(), ErrorKind::NotFound);
+        std::thread::sleep(Duration::from_millis(20));
+        let reads = orders.reads.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(orders.reads.load(Ordering::SeqCst), reads, "the device is left alone");
+        assert_eq!(Arc::strong_count(&orders), 1, "and dropped");
+        let error = TcpStream::connect(&client, addr(1, 7)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_panic_in_a_device_while_a_thread_leads_is_told_to_everybody() {
+    within_time(|| {
+        let orders = Arc::new(Orders::default());
+        let (_server, client, waiting, mut far) = ten_waiting(&orders);
+        orders.panics.store(true, Ordering::SeqCst);
+        far.write_all(b"x").unwrap();
+        let mut panicked = 0;
+        for thread in waiting {
+            match thread.join() {
+                Ok(error) => assert!(error.to_string().contains("panicked"), "{error}"),
+                Err(_) => panicked += 1,
+            }
+        }
+        // The one that led, or the driving thread in its stead.
+        assert!(panicked <= 1);
+        assert!(client.error().unwrap().to_string().contains("panicked"));
+    });
+}
+
+#[test]
+fn a_runtime_that_ends_while_threads_change_the_lead_ends_every_wait_and_its_device() {
+    within_time(|| {
+        for round in 0..20 {
+            let (a, b) = memory_pair().unwrap();
+            let server = start(1, a);
+            let orders = Arc::new(Orders::default());
+            let client = start(2, Obedient { device: b, orders: orders.clone() });
+            echo_server(&server, 7);
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+                    std::thread::spawn(move || {
+                        loop {
+                            let mut answer = [0];
+                            let asked =
+                                stream.write_all(&answer).and_then(|()| stream.read_exact(&mut answer));
+                            if let Err(error) = asked {
+                                return error;
+                            }
+                        }
+                    })
+                })
+                .collect();
+            std::thread::sleep(Duration::from_micros(500 * round));
+            client.shutdown().unwrap();
+            assert_eq!(Arc::strong_count(&orders), 1, "the device is gone when shutdown returns");
+            for thread in threads {
+                assert_eq!(thread.join().unwrap().kind(), ErrorKind::NetworkDown);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_leader_waits_for_room_in_a_full_device() {
+    within_time(|| {
+        let (a, b) = MemoryPair::new().capacity(2).build().unwrap();
+        let (server, client) = (start(1, a), start(2, b));
+        echo_server(&server, 7);
+        // Both wait: the one that sends leads when the device is full, or the one that reads.
+        let stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+        let data = pattern(1_000_000, 2);
+        let mut writer = stream.try_clone().unwrap();
+        let sent = data.clone();
+        let writing = std::thread::spawn(move || {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut received = Vec::new();
+        (&stream).read_to_end(&mut received).unwrap();
+        assert!(received == data);
+        writing.join().unwrap();
+        assert_eq!(client.stats().tcp_timeouts, 0, "back-pressure is not loss");
+    });
+}
+
+#[test]
+fn spinning_leaders_are_as_correct_as_others() {
+    within_time(|| {
+        let (a, b) = memory_pair().unwrap();
+        let spinning = |host: u8, device| {
+            Builder::new()
+                .config(config())
+                .busy_poll(Duration::from_micros(50))
+                .interface(device, common::addresses(host))
+                .start()
+                .unwrap()
+        };
+        let (server, client) = (spinning(1, a), spinning(2, b));
+        echo_server(&server, 7);
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+                std::thread::spawn(move || {
+                    ask(&mut stream, 200);
+                    stream
+                })
+            })
+            .collect();
+        for thread in threads {
+            let mut stream = thread.join().unwrap();
+            let timeout = Duration::from_millis(30);
+            stream.set_read_timeout(Some(timeout)).unwrap();
+            let begin = Instant::now();
+            assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert!(begin.elapsed() >= timeout);
+            stream.shutdown(Shutdown::Both).unwrap();
+        }
+        assert_is_driven(&client, 1);
+    });
+}
