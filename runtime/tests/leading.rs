@@ -353,8 +353,8 @@ impl Device for Obedient {
     }
 }
 
-/// Ten threads that wait, one of which leads, and a way to send one of them a byte.
-fn ten_waiting(orders: &Arc<Orders>) -> (Runtime, Runtime, Vec<JoinHandle<io::Error>>, TcpStream) {
+/// Ten threads that wait, one of which leads, and the far ends of their connections.
+fn ten_waiting(orders: &Arc<Orders>) -> (Runtime, Runtime, Vec<JoinHandle<io::Error>>, Vec<TcpStream>) {
     let (a, b) = memory_pair().unwrap();
     let server = start(1, a);
     let client = start(2, Obedient { device: b, orders: orders.clone() });
@@ -367,16 +367,16 @@ fn ten_waiting(orders: &Arc<Orders>) -> (Runtime, Runtime, Vec<JoinHandle<io::Er
         })
         .collect();
     std::thread::sleep(Duration::from_millis(50));
-    (server, client, waiting, far_ends.swap_remove(3))
+    (server, client, waiting, far_ends)
 }
 
 #[test]
 fn a_device_that_goes_away_while_a_thread_leads_is_everybodys_error_and_nobody_spins() {
     within_time(|| {
         let orders = Arc::new(Orders::default());
-        let (_server, client, waiting, mut far) = ten_waiting(&orders);
+        let (_server, client, waiting, mut far_ends) = ten_waiting(&orders);
         orders.fails.store(true, Ordering::SeqCst);
-        far.write_all(b"x").unwrap();
+        far_ends[3].write_all(b"x").unwrap();
         for thread in waiting {
             let error = thread.join().unwrap();
             assert_eq!(
@@ -399,9 +399,9 @@ fn a_device_that_goes_away_while_a_thread_leads_is_everybodys_error_and_nobody_s
 fn a_panic_in_a_device_while_a_thread_leads_is_told_to_everybody() {
     within_time(|| {
         let orders = Arc::new(Orders::default());
-        let (_server, client, waiting, mut far) = ten_waiting(&orders);
+        let (_server, client, waiting, mut far_ends) = ten_waiting(&orders);
         orders.panics.store(true, Ordering::SeqCst);
-        far.write_all(b"x").unwrap();
+        far_ends[3].write_all(b"x").unwrap();
         let mut panicked = 0;
         for thread in waiting {
             match thread.join() {
