@@ -64,7 +64,9 @@ pub(crate) fn all(idle: usize) -> Vec<Goal> {
         let figure = format!("idle/{part}/{idle}");
         goals.push(goal(&figure, Peer::Portolan, Against::Figure(format!("idle/{part}/0")), bound));
     }
-    goals.push(goal("memory/runtime", Peer::Portolan, Against::Nothing, AtMost(1024.0)));
+    for figure in ["memory/unused", "memory/used"] {
+        goals.push(goal(figure, Peer::Portolan, Against::Nothing, AtMost(1024.0)));
+    }
     let figure = format!("segment/{idle}");
     goals.push(goal(&figure, Peer::PortolanPlain, Against::Figure("segment/10".into()), AtMost(1.15)));
     goals

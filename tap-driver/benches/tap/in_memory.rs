@@ -7,7 +7,7 @@ mod portolan_side;
 #[path = "../../../stack/benches/in_memory/smoltcp_side.rs"]
 mod smoltcp_side;
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ const BATCH: usize = 64;
 const FEW_SOCKETS: usize = 10;
 /// Connections from one stack to one port of another.
 const PER_PORT: usize = 10_000;
+/// What goes through an idle connection in each direction before it is idle again.
+const MESSAGE_BYTES: usize = 1000;
 /// It takes less than a minute to get them.
 const MAX_TIME_WAITS: usize = 20_000;
 /// How long what handshakes leave behind may stay.
@@ -119,21 +121,36 @@ fn memory(count: usize) -> io::Result<Figures> {
     }
     let stack = (counting::live() - before) as f64 / (2 * count) as f64;
     drop(pair);
-    let runtime = of_idle(count)?;
+    let (unused, used) = of_idle(count)?;
     let time_waits = count.min(MAX_TIME_WAITS);
     // Closed connections leave room behind that is used again, with TIME-WAITs and without.
     let time_wait = (of_closed(time_waits, time_waits)? - of_closed(time_waits, 0)?) / time_waits as f64;
-    Ok(Figures::from([("stack".into(), stack), ("runtime".into(), runtime), ("time-wait".into(), time_wait)]))
+    Ok(Figures::from([
+        ("stack".into(), stack),
+        ("unused".into(), unused),
+        ("used".into(), used),
+        ("time-wait".into(), time_wait),
+    ]))
 }
 
-/// Bytes of one end of an idle connection between two runtimes.
-fn of_idle(count: usize) -> io::Result<f64> {
+/// Bytes of one end of an idle connection between two runtimes: of one that was never used, and of one that was.
+fn of_idle(count: usize) -> io::Result<(f64, f64)> {
     let (server, client) = hosts(0)?;
     let before = counting::live();
     let held = connections(&server, &client, count)?;
-    std::thread::sleep(SETTLE);
-    let bytes = (counting::live() - before) as f64 / (2 * held.len()) as f64;
-    Ok(bytes)
+    let each = || {
+        std::thread::sleep(SETTLE);
+        (counting::live() - before) as f64 / (2 * held.len()) as f64
+    };
+    let unused = each();
+    let mut message = [0; MESSAGE_BYTES];
+    for (mut near, mut far) in held.iter().map(|(near, far)| (near, far)) {
+        near.write_all(&message)?;
+        far.read_exact(&mut message)?;
+        far.write_all(&message)?;
+        near.read_exact(&mut message)?;
+    }
+    Ok((unused, each()))
 }
 
 /// Bytes that two runtimes hold when all connections between them are closed, and at most so many TIME-WAITs are left.

@@ -210,7 +210,8 @@ impl Row {
                 .collect(),
             Row::Memory => vec![
                 figure("stack", "idle connection, the stack alone".into(), "bytes", 0),
-                figure("runtime", "idle connection, with its TcpStream".into(), "bytes", 0),
+                figure("unused", "idle connection, with its TcpStream".into(), "bytes", 0),
+                figure("used", "the same, after 1,000 bytes there and back".into(), "bytes", 0),
                 figure("time-wait", "TIME-WAIT".into(), "bytes", 0),
             ],
             Row::Instructions => vec![figure("", "instructions a segment, both ends, copied".into(), "", 0)],
