@@ -43,6 +43,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use clap::Parser;
@@ -100,7 +101,9 @@ struct Scale {
 
 const WHOLE: Scale = Scale { rounds: 5, millis: 1000, idle: [10_000, 100_000] };
 const QUICK: Scale = Scale { rounds: 1, millis: 300, idle: [10_000, 100_000] };
-const TEST: Scale = Scale { rounds: 1, millis: 30, idle: [20, 200] };
+const TEST: Scale = Scale { rounds: 1, millis: 20, idle: [20, 200] };
+/// Measurements at once: they wait for processes and devices more than they work.
+const TEST_WORKERS: usize = 4;
 
 impl Arguments {
     fn scale(&self) -> Scale {
@@ -179,6 +182,7 @@ fn play(role: &[String]) -> Result<bool, Box<dyn Error>> {
 fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let scale = arguments.scale();
     let mut results = Results::default();
+    let mut plans = Vec::new();
     for row in arguments.rows() {
         if row == Row::Instructions && !in_memory::can_count_instructions() {
             eprintln!("{}: left out: callgrind is missing; it comes with valgrind", row.name());
@@ -188,20 +192,33 @@ fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
         for round in 1..=if row.is_exact() { 1 } else { scale.rounds } {
             for peer in arguments.peers(row) {
                 let time = Duration::from_millis(scale.millis);
-                let plan = Plan { row, peer, time, idle: arguments.idle(row) };
-                match run::run(&plan) {
-                    Ok(measured) => {
-                        narrate(&plan, round, &measured);
-                        results.add(row, peer, &measured);
-                    }
-                    Err(error) => {
-                        eprintln!("{} {} #{round}: FAILED: {error}", row.name(), peer.name());
-                        results.fail(row, peer, error.to_string());
-                    }
-                }
+                plans.push((Plan { row, peer, time, idle: arguments.idle(row) }, round));
             }
         }
     }
+    let results = Mutex::new(results);
+    let plans = Mutex::new(plans.into_iter());
+    let work = || {
+        let next = || plans.lock().expect("nobody panics with it").next();
+        while let Some((plan, round)) = next() {
+            let measured = run::run(&plan);
+            let mut results = results.lock().expect("nobody panics with it");
+            match measured {
+                Ok(measured) => {
+                    narrate(&plan, round, &measured);
+                    results.add(plan.row, plan.peer, &measured);
+                }
+                Err(error) => {
+                    eprintln!("{} {} #{round}: FAILED: {error}", plan.row.name(), plan.peer.name());
+                    results.fail(plan.row, plan.peer, error.to_string());
+                }
+            }
+        }
+    };
+    // Only what is not timed may run beside something else.
+    let workers = if arguments.test { TEST_WORKERS } else { 1 };
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    let results = results.into_inner()?;
     let goals = goals::all(scale.idle[1]);
     let judged = goals.iter().filter_map(|goal| goal.judge(&results));
     // A moment is no measurement.
