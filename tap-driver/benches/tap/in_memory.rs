@@ -50,6 +50,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// Of the pair, which has a clock of its own: two seconds too.
 const RESTS: usize = 50;
 const VALGRIND: &str = "valgrind";
+/// Copies in glibc are loops, as callgrind counts a string instruction once for each byte that it moves.
+const NO_STRING_INSTRUCTIONS: &str = "glibc.cpu.x86_rep_movsb_threshold=1073741824";
 
 /// In a process of its own. No thread is started before, so that nothing else is counted.
 pub(crate) fn run(plan: &Plan) -> io::Result<Figures> {
@@ -204,6 +206,7 @@ fn instructions(peer: Peer) -> io::Result<Figures> {
     let out = folder.join(format!("portolan-callgrind-{}", std::process::id()));
     let ours = child::command(&["transfer", peer.name()])?;
     let output = Command::new(VALGRIND)
+        .env("GLIBC_TUNABLES", NO_STRING_INSTRUCTIONS)
         .args(["--tool=callgrind", "--toggle-collect=*in_memory::counted*"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(ours.get_program())
