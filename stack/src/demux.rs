@@ -52,7 +52,37 @@ pub(crate) fn with_scope(endpoint: Endpoint, scope: u16) -> SocketAddr {
     }
 }
 
-/// Whole words for the hasher, two for an IPv4 connection: every segment comes through here.
+impl FourTuple {
+    /// Its hash under this key. Every segment comes through here.
+    pub(crate) fn hash_with(&self, key: &Keyed) -> u64 {
+        match (self.local.addr, self.remote.addr) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                let addrs = u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits());
+                key.hash_words([addrs, self.other_bits()])
+            }
+            (local, remote) => {
+                let [[a, b], [c, d]] = [local, remote].map(words_of);
+                key.hash_words([a, b, c, d, self.other_bits()])
+            }
+        }
+    }
+
+    /// All but the addresses.
+    fn other_bits(&self) -> u64 {
+        let [local, remote, scope] = [self.local.port, self.remote.port, self.scope].map(u64::from);
+        local << 32 | remote << 16 | scope
+    }
+}
+
+fn words_of(addr: IpAddr) -> [u64; 2] {
+    let bits = match addr {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    [(bits >> 64) as u64, bits as u64]
+}
+
+/// Whole words for the hasher, two for an IPv4 connection.
 impl Hash for FourTuple {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match (self.local.addr, self.remote.addr) {
@@ -60,18 +90,10 @@ impl Hash for FourTuple {
                 state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
             }
             (local, remote) => {
-                for addr in [local, remote] {
-                    let bits = match addr {
-                        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-                        IpAddr::V6(v6) => v6.to_bits(),
-                    };
-                    state.write_u64((bits >> 64) as u64);
-                    state.write_u64(bits as u64);
-                }
+                [local, remote].map(words_of).as_flattened().iter().for_each(|&word| state.write_u64(word))
             }
         }
-        let [local, remote, scope] = [self.local.port, self.remote.port, self.scope].map(u64::from);
-        state.write_u64(local << 32 | remote << 16 | scope);
+        state.write_u64(self.other_bits());
     }
 }
 

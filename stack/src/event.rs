@@ -23,6 +23,7 @@ pub struct Readiness {
 impl Readiness {
     /// Those that [`bits`](Readiness::bits) may have.
     pub(crate) const ALL_BITS: u8 = 0b11_1111;
+    pub(crate) const WRITABLE_BIT: u8 = 1 << 1;
 
     /// A bit for each. Asked for after every segment: without branches.
     pub(crate) fn bits(self) -> u8 {

@@ -81,7 +81,8 @@ impl Account {
         Budget {
             is_pressed: self.is_pressed,
             room: self.room(),
-            share: self.high / sockets.max(1),
+            high: self.high,
+            sockets,
             reserve: self.reserve.min(self.top.saturating_sub(self.bytes)),
             reserve_room: self.top.saturating_sub(self.bytes),
         }
@@ -93,7 +94,9 @@ impl Account {
 pub(crate) struct Budget {
     is_pressed: bool,
     room: usize,
-    share: usize,
+    /// These make an even share, which is asked for only under pressure.
+    high: usize,
+    sockets: usize,
     reserve: usize,
     reserve_room: usize,
 }
@@ -111,7 +114,8 @@ impl Budget {
     pub(crate) const UNLIMITED: Budget = Budget {
         is_pressed: false,
         room: usize::MAX,
-        share: usize::MAX,
+        high: usize::MAX,
+        sockets: 1,
         reserve: usize::MAX,
         reserve_room: usize::MAX,
     };
@@ -130,7 +134,8 @@ impl Budget {
         if !self.is_pressed {
             return self.room;
         }
-        let share = self.room.min(self.share.saturating_sub(held.in_all));
+        let even = self.high / self.sockets.max(1);
+        let share = self.room.min(even.saturating_sub(held.in_all));
         share.max(self.reserve.saturating_sub(held.here))
     }
 

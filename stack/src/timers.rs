@@ -84,9 +84,17 @@ impl<Owner: Copy> Timers<Owner> {
     ///
     /// An entry that stands earlier is left there: the owner is called early, finds nothing to do, and arms anew. So a
     /// deadline that moves on with every segment, or comes and goes with every question and answer, costs nothing.
+    #[inline]
     pub(crate) fn arm(&mut self, armed: &mut Armed, owner: Owner, at: Option<Instant>) {
         // Not armed is far in the future.
-        let Some(at) = at.filter(|&at| at < armed.at) else { return };
+        if let Some(at) = at
+            && at < armed.at
+        {
+            self.bring_forward(armed, owner, at);
+        }
+    }
+
+    fn bring_forward(&mut self, armed: &mut Armed, owner: Owner, at: Instant) {
         if armed.entry == NONE {
             armed.entry = self.take_entry(at, owner);
         } else {

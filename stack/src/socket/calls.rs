@@ -128,10 +128,10 @@ impl Stack {
     /// Streams: what is there, `Ok(0)` at the end of the stream. Datagrams: one, cut to the buffer.
     pub fn recv(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
+        let (mut ctx, _, sockets) = self.parts();
         match sockets.socket(d)?.1.kind {
             SocketKind::Stream => {
-                sockets.with_readable(&mut ctx, network, d, |connection, ctx| connection.recv(ctx, buf))
+                sockets.with_readable(&mut ctx, d, |connection, ctx| connection.recv(ctx, buf))
             }
             SocketKind::Datagram | SocketKind::Echo => {
                 let (data, ..) = sockets.receive_datagram(d)?;
@@ -154,8 +154,8 @@ impl Stack {
     /// read past, or with SO_OOBINLINE; [`Readiness::urgent`] says when there is one.
     pub fn recv_oob(&mut self, now: Instant, d: Descriptor) -> Result<u8> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        sockets.with_readable(&mut ctx, network, d, |connection, _| connection.recv_oob())
+        let (mut ctx, _, sockets) = self.parts();
+        sockets.with_readable(&mut ctx, d, |connection, _| connection.recv_oob())
     }
 
     /// SIOCATMARK: whether the next byte of the stream is the urgent one. No read goes across it: one that comes to it
@@ -178,10 +178,10 @@ impl Stack {
     /// As [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the end of the stream.
     pub fn recv_bytes(&mut self, now: Instant, d: Descriptor, max: usize) -> Result<Bytes> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
+        let (mut ctx, _, sockets) = self.parts();
         match sockets.socket(d)?.1.kind {
             SocketKind::Stream => {
-                sockets.with_readable(&mut ctx, network, d, |connection, ctx| connection.recv_bytes(ctx, max))
+                sockets.with_readable(&mut ctx, d, |connection, ctx| connection.recv_bytes(ctx, max))
             }
             SocketKind::Datagram | SocketKind::Echo => {
                 let (mut data, ..) = sockets.receive_datagram(d)?;

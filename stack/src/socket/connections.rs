@@ -3,8 +3,6 @@
 //! The table holds no four numbers: those stand in the records that it leads to, and are compared there. So an entry
 //! takes 12 bytes instead of 56, and what a look-up reads beside it, whoever handles the segment reads anyway.
 
-use core::hash::BuildHasher;
-
 use hashbrown::HashTable;
 
 use super::SocketId;
@@ -97,7 +95,7 @@ impl Connections {
     }
 
     fn hash(&self, tuple: &FourTuple) -> u32 {
-        self.key.hash_one(tuple) as u32
+        tuple.hash_with(&self.key) as u32
     }
 }
 

@@ -69,6 +69,11 @@ impl Marks {
         self.0 &= !Marks::EVENT_QUEUE;
     }
 
+    /// Whether it was writable.
+    pub(super) fn is_writable(self) -> bool {
+        self.0 & Readiness::WRITABLE_BIT != 0
+    }
+
     fn enter(&mut self, queue: u8) -> bool {
         let is_new = self.0 & queue == 0;
         self.0 |= queue;

@@ -348,14 +348,18 @@ impl Sockets {
         self.timers.arm(&mut stream.armed, Owner::Socket(id), deadline);
         self.account.change(socket.charged_bytes, bytes);
         socket.charged_bytes = bytes;
-        let readiness = socket.readiness();
+        let readiness = stream.connection.readiness();
+        let is_quiet = socket.holder != Holder::Nobody && stream.connection.is_quiet();
+        if is_quiet {
+            stream.connection.note_activity(ctx.now);
+        }
         if (socket.marks.see(readiness) || (has_new_data && readiness.readable) || has_urgent_news)
             && socket.descriptor().is_some()
             && socket.marks.enter_event_queue()
         {
             self.events.push_back(id);
         }
-        if socket.marks.enter_transmit_queue() {
+        if !is_quiet && socket.marks.enter_transmit_queue() {
             self.transmit_queue.push_back(id);
         }
         match ended {

@@ -276,7 +276,7 @@ impl Sockets {
                 }
             }
         }
-        self.settle_after_transmit(id);
+        self.settle_after_transmit(id, !matches!(sent, Sent::Nothing));
         sent
     }
 
@@ -325,17 +325,41 @@ impl Sockets {
             }
             error => stream.connection.on_unreachable(ctx, seq, error),
         }
+        self.note_readiness(id, false);
     }
 
-    /// Sending changes a connection's timer, and may end it (its last acknowledgement, a reset).
-    fn settle_after_transmit(&mut self, id: SocketId) {
+    /// Sending changes a connection's timer and what it holds, and may make room for the program.
+    fn settle_after_transmit(&mut self, id: SocketId, has_sent: bool) {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Stream(stream) = &mut socket.role else { return };
-        let deadline = stream.connection.poll_timeout().map(|(at, _)| at);
+        let deadline = stream.connection.deadline();
         self.timers.arm(&mut stream.armed, super::sockets::Owner::Socket(id), deadline);
+        if !has_sent {
+            return;
+        }
         let bytes = stream.charge(&socket.options);
-        self.charge(id, bytes);
-        self.note_readiness(id, false);
+        self.account.change(socket.charged_bytes, bytes);
+        socket.charged_bytes = bytes;
+        if !socket.marks.is_writable() {
+            self.note_readiness(id, false);
+        }
+    }
+
+    /// Reading changes what a connection holds and what it has to tell the peer, but neither its timers nor its state; nothing
+    /// gets ready by it.
+    fn settle_after_read(&mut self, id: SocketId) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let Role::Stream(stream) = &mut socket.role else { return };
+        let bytes = stream.charge(&socket.options);
+        self.account.change(socket.charged_bytes, bytes);
+        socket.charged_bytes = bytes;
+        // A receive queue is far smaller than 2^32 bytes.
+        stream.seen_readable = stream.connection.queued().0 as u32;
+        let is_quiet = stream.connection.is_quiet();
+        socket.renew_readiness();
+        if !is_quiet {
+            self.queue_transmit(id);
+        }
     }
 
     pub(super) fn send_stream(
@@ -370,7 +394,6 @@ impl Sockets {
     pub(super) fn with_readable<T>(
         &mut self,
         ctx: &mut Ctx<'_>,
-        network: &mut Network,
         d: Descriptor,
         read: impl FnOnce(&mut Connection, &mut Ctx<'_>) -> Result<T>,
     ) -> Result<T> {
@@ -378,7 +401,7 @@ impl Sockets {
         let Role::Stream(stream) = &mut socket.role else { return Err(Error::NotConnected) };
         let result = read(&mut stream.connection, ctx);
         if !matches!(result, Err(Error::WouldBlock)) {
-            self.settle_stream(ctx, network, id);
+            self.settle_after_read(id);
         }
         result
     }

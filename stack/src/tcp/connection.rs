@@ -114,6 +114,13 @@ pub(super) struct Pending {
     pub(super) keepalive: bool,
 }
 
+impl Pending {
+    pub(super) fn is_empty(&self) -> bool {
+        let Pending { reset, syn, loss_probe, probe, keepalive } = self;
+        reset.is_none() & !(syn | loss_probe | probe | keepalive)
+    }
+}
+
 /// How often things went unanswered.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
@@ -352,9 +359,8 @@ impl Connection {
     /// What calls would return without `WouldBlock`: Linux's tcp_poll.
     pub(crate) fn readiness(&self) -> Readiness {
         let closed = self.state == State::Closed;
-        let opening = matches!(self.state, State::SynSent | State::SynReceived | State::Listen)
-            && !self.is_fast_server()
-            && !self.is_deferred();
+        let opening =
+            !self.state.is_synchronized() && !closed && !self.is_fast_server() && !self.is_deferred();
         let no_more_input = closed || self.rcv.is_fin_received() || self.ending.read_shut;
         let no_more_output = closed || self.snd.is_fin_queued();
         Readiness {
@@ -376,7 +382,8 @@ impl Connection {
 
     /// Whether SO_RCVLOWAT is reached, or never will be: the window is used up (Linux's tcp_stream_is_readable).
     fn has_enough_to_read(&self) -> bool {
-        let queued = self.rcv.queue().len() - self.rcv.hidden(self.settings.oob_inline);
+        let hidden = if self.rcv.urgent.is_some() { self.rcv.hidden(self.settings.oob_inline) } else { 0 };
+        let queued = self.rcv.queue().len() - hidden;
         queued > 0 && (queued >= self.settings.receive_low_water || self.rcv.is_window_nearly_closed())
     }
 

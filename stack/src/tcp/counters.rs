@@ -194,7 +194,7 @@ impl Connection {
     }
 
     /// All that could be sent is: what holds the rest back?
-    pub(super) fn note_activity(&mut self, now: Instant) {
+    pub(crate) fn note_activity(&mut self, now: Instant) {
         if self.counters.flow.is_none() {
             return;
         }

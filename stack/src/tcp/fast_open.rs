@@ -217,7 +217,13 @@ impl Connection {
     }
 
     /// How the fast open ended, once.
+    #[inline]
     pub(crate) fn take_fast_open_end(&mut self) -> Option<FastOpenEnd> {
+        // Asked after every segment.
+        if self.fast_open.is_none() { None } else { self.end_fast_open() }
+    }
+
+    fn end_fast_open(&mut self) -> Option<FastOpenEnd> {
         let lesson = match self.fast_open.as_deref_mut()? {
             FastOpen::Client(client) => client.lesson.take(),
             FastOpen::Server { .. } => None,

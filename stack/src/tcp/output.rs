@@ -42,6 +42,18 @@ impl Connection {
         run
     }
 
+    /// Whether there is certainly nothing to send: most segments that come in ask for no answer at once. All that
+    /// [`poll_transmit`](Connection::poll_transmit) would do then is to [note that](Connection::note_activity).
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.state.is_synchronized()
+            && self.pending.is_empty()
+            && !self.rcv.is_ack_due_now()
+            && !self.snd.has_unsent()
+            && self.scoreboard.lost() == 0
+            && !self.ecn.owes_pure_ack()
+            && !self.timers.is_armed(Timer::Pacing)
+    }
+
     fn next_run(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         if let Some(reset) = self.pending.reset.take() {
             return Some(self.reset_segment(ctx, reset));

@@ -53,7 +53,10 @@ impl super::Connection {
         if let Some(scoreboard) = self.scoreboard.take_idle() {
             spares.give_scoreboard(scoreboard);
         }
-        for queue in [self.snd.queue.take_idle(), self.rcv.queue_mut().take_idle()].into_iter().flatten() {
+        if let Some(queue) = self.snd.queue.take_idle() {
+            spares.give_queue(queue);
+        }
+        if let Some(queue) = self.rcv.queue_mut().take_idle() {
             spares.give_queue(queue);
         }
     }
