@@ -37,21 +37,40 @@ const SOCKET_BUFFER: usize = 256 << 10;
 /// Frames that wait in one direction of the link.
 const LINK_FRAMES: usize = 64;
 
+/// Made when it is first used: a filter on the command line passes over most.
+struct Lazy<T, F> {
+    made: Option<T>,
+    make: F,
+}
+
+impl<T, F: FnMut() -> T> Lazy<T, F> {
+    fn new(make: F) -> Self {
+        Lazy { made: None, make }
+    }
+
+    fn get(&mut self) -> &mut T {
+        self.made.get_or_insert_with(&mut self.make)
+    }
+}
+
 fn bulk(c: &mut Criterion) {
     let mut group = c.benchmark_group("bulk");
     group.throughput(Throughput::Bytes(BULK_BYTES as u64)).sample_size(20);
-    let mut portolan = portolan_side::Pair::new(1, Offloads::NONE);
-    let mut offloading = portolan_side::Pair::new(1, Offloads::ALL);
-    let mut smoltcp = smoltcp_side::Pair::new(1);
+    let mut portolan = Lazy::new(|| portolan_side::Pair::new(1, Offloads::NONE));
+    let mut offloading = Lazy::new(|| portolan_side::Pair::new(1, Offloads::ALL));
+    let mut smoltcp = Lazy::new(|| smoltcp_side::Pair::new(1));
     for (name, copies) in [("copied", Copies::Both), ("lent", Copies::None)] {
         group.bench_function(BenchmarkId::new("portolan", name), |b| {
-            b.iter(|| portolan.transfer(BULK_BYTES, copies));
+            let pair = portolan.get();
+            b.iter(|| pair.transfer(BULK_BYTES, copies));
         });
         group.bench_function(BenchmarkId::new("portolan offload", name), |b| {
-            b.iter(|| offloading.transfer(BULK_BYTES, copies));
+            let pair = offloading.get();
+            b.iter(|| pair.transfer(BULK_BYTES, copies));
         });
         group.bench_function(BenchmarkId::new("smoltcp", name), |b| {
-            b.iter(|| smoltcp.transfer(BULK_BYTES, copies));
+            let pair = smoltcp.get();
+            b.iter(|| pair.transfer(BULK_BYTES, copies));
         });
     }
     group.finish();
@@ -64,32 +83,42 @@ fn segment(c: &mut Criterion) {
     let mut group = c.benchmark_group("segment");
     group.throughput(Throughput::Elements(1)).measurement_time(Duration::from_secs(3));
     for sockets in [10, 1_000, 100_000] {
-        let mut pair = portolan_side::Pair::new(sockets, Offloads::NONE);
-        group.bench_function(BenchmarkId::new("portolan/one busy", sockets), |b| {
-            b.iter_custom(|count| per_segment(count, || pair.receive_batch(BATCH, false)));
-        });
-        group.bench_function(BenchmarkId::new("portolan/all busy", sockets), |b| {
-            b.iter_custom(|count| per_segment(count, || pair.receive_batch(BATCH, true)));
-        });
+        let mut pair = Lazy::new(|| portolan_side::Pair::new(sockets, Offloads::NONE));
+        for (name, all_busy) in [("portolan/one busy", false), ("portolan/all busy", true)] {
+            group.bench_function(BenchmarkId::new(name, sockets), |b| {
+                let pair = pair.get();
+                b.iter_custom(|count| per_segment(count, || pair.receive_batch(BATCH, all_busy)));
+            });
+        }
     }
     // smoltcp scans every socket: 100,000 of them take minutes.
     for sockets in [10, 1_000] {
-        let mut pair = smoltcp_side::Pair::new(sockets);
+        let mut pair = Lazy::new(|| smoltcp_side::Pair::new(sockets));
         group.bench_function(BenchmarkId::new("smoltcp/one busy", sockets), |b| {
+            let pair = pair.get();
             b.iter_custom(|count| per_segment(count, || pair.receive_batch(BATCH)));
         });
     }
     group.finish();
 }
 
+/// Connections that come and go in one measurement.
+const CYCLES: u64 = 100;
+
 fn cycle(c: &mut Criterion) {
     let mut group = c.benchmark_group("cycle");
-    group.throughput(Throughput::Elements(100)).measurement_time(Duration::from_secs(3));
+    group.throughput(Throughput::Elements(CYCLES)).measurement_time(Duration::from_secs(3));
     for sockets in [10, 100_000] {
-        let mut pair = portolan_side::Pair::new(sockets, Offloads::NONE);
-        // Until what the handshakes have left behind is gone, and as many leave TIME-WAIT as enter it.
-        pair.warm_up();
-        group.bench_function(BenchmarkId::new("portolan", sockets), |b| b.iter(|| pair.cycle(100)));
+        let mut pair = Lazy::new(|| {
+            let mut pair = portolan_side::Pair::new(sockets, Offloads::NONE);
+            // Until what the handshakes have left behind is gone, and as many leave TIME-WAIT as enter it.
+            pair.warm_up();
+            pair
+        });
+        group.bench_function(BenchmarkId::new("portolan", sockets), |b| {
+            let pair = pair.get();
+            b.iter(|| pair.cycle(CYCLES));
+        });
     }
     group.finish();
 }
