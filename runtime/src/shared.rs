@@ -180,9 +180,11 @@ impl Shared {
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&mut Core, Instant, &mut Wakes) -> R) -> R {
         let _alarm = PanicAlarm(self);
         let mut wakes = Wakes::default();
+        // Before `core`, so that it is dropped after it should the stack panic: a lead in it takes that lock to resign.
+        let result;
         let mut core = self.lock_core_anyway();
         let now = Clock::now();
-        let result = f(&mut core, now, &mut wakes);
+        result = f(&mut core, now, &mut wakes);
         // Most calls that receive have nothing to send, and need no devices for it.
         let wants_io = core.stack.has_transmits();
         let mut io = if wants_io { self.try_lock_io() } else { None };
