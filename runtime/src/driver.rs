@@ -68,9 +68,9 @@ use crate::waiters::Wakes;
 
 /// Nobody has led for so long: the driving thread does.
 const GRACE: Duration = Duration::from_micros(100);
-/// From one look to the next at most. The time doubles up to that as long as somebody leads, or did a moment ago: the
-/// longer callers have been at it, the likelier it is that they go on.
-const LONGEST_LOOK: Duration = Duration::from_millis(1);
+/// From one look to the next at most. The time doubles up to that as long as callers lead, or did a moment ago: the longer
+/// they have been at it, the likelier it is that they go on, and each look may cost one of them its processor for a moment.
+const LONGEST_LOOK: Duration = Duration::from_millis(4);
 /// While it waits for a caller to step back at the end; that wakes it, and this is for want of anything better to do.
 const LAST_LOOKS: Duration = Duration::from_millis(10);
 
@@ -116,22 +116,26 @@ impl Driver {
                 return Err(ended.clone());
             }
             let leadership = &mut core.leadership;
-            let callers = Some(leadership.callers());
-            // The same caller leads as at the last look, long ago.
-            let is_settled =
-                leadership.leader().is_some() && callers == callers_before && interval == LONGEST_LOOK;
-            leadership.driver_rests = is_settled;
             if leadership.leader().is_none() && Clock::now() - leadership.vacant_since() >= GRACE {
                 // Nobody leads, so there is nobody to wake.
                 if let Some(lead) = core.try_lead(&self.shared, None, &mut Wakes::default()) {
                     return Ok(lead);
                 }
+                continue;
             }
-            let next_look = (!is_settled).then_some(interval);
-            callers_before = callers;
-            interval = (2 * interval).min(LONGEST_LOOK);
+            let callers = Some(leadership.callers());
+            let is_settled =
+                leadership.leader().is_some() && callers == callers_before && interval == LONGEST_LOOK;
+            leadership.driver_rests = is_settled;
             drop(core);
-            self.shared.wake(Seat::Driver).wait(next_look);
+            let wake = self.shared.wake(Seat::Driver);
+            if is_settled {
+                wake.wait(None);
+                (interval, callers_before) = (GRACE, None);
+            } else {
+                wake.wait(Some(interval));
+                (interval, callers_before) = ((2 * interval).min(LONGEST_LOOK), callers);
+            }
         }
     }
 

@@ -165,15 +165,15 @@ impl Leadership {
         self.polled = Arc::default();
     }
 
-    /// Whether the leader sleeps and counts on a deadline later than this. It counts as told by that.
-    pub(crate) fn must_know_of(&mut self, deadline: Option<Instant>) -> bool {
-        let must = self.sleeps_until.is_some_and(|known| deadline.is_some_and(|at| at < known));
-        must && self.sleeps_until.take().is_some()
+    /// While the leader sleeps and has not been told anything new: the deadline of the stack that it counts on.
+    pub(crate) fn sleeps_until(&self) -> Option<Instant> {
+        self.sleeps_until
     }
 
-    /// Whether the leader sleeps. It counts as told by that.
-    pub(crate) fn must_be_woken(&mut self) -> bool {
-        self.sleeps_until.take().is_some()
+    /// The leader is told that there is something new. Returns who is to be woken.
+    pub(crate) fn tell(&mut self) -> Option<Seat> {
+        self.sleeps_until = None;
+        self.leader
     }
 }
 

@@ -75,6 +75,7 @@ impl Core {
     /// woken, and whether the leader must know of what happened or of an earlier deadline.
     pub(crate) fn settle(&mut self, io: Option<&mut Io>, now: Instant, wakes: &mut Wakes) {
         if let Some(io) = io
+            && self.stack.has_transmits()
             && io.has_room()
         {
             while io.batch.len() < TRANSMIT_BATCH
@@ -85,10 +86,9 @@ impl Core {
         }
         self.take_events(wakes);
         wakes.watchers |= self.watchers > 0;
-        let deadline = self.stack.poll_timeout().map(|deadline| deadline.at);
-        let leadership = &mut self.leadership;
-        if leadership.must_know_of(deadline) || (wakes.leader_is_met && leadership.must_be_woken()) {
-            wakes.add_leader(leadership.leader());
+        let Some(known) = self.leadership.sleeps_until() else { return };
+        if wakes.leader_is_met || self.stack.poll_timeout().is_some_and(|deadline| deadline.at < known) {
+            wakes.add_leader(self.leadership.tell());
         }
     }
 
@@ -180,9 +180,11 @@ impl Shared {
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&mut Core, Instant, &mut Wakes) -> R) -> R {
         let _alarm = PanicAlarm(self);
         let mut wakes = Wakes::default();
+        // Before `core`, so that it is dropped after it should the stack panic: a lead in it takes that lock to resign.
+        let result;
         let mut core = self.lock_core_anyway();
         let now = Clock::now();
-        let result = f(&mut core, now, &mut wakes);
+        result = f(&mut core, now, &mut wakes);
         // Most calls that receive have nothing to send, and need no devices for it.
         let wants_io = core.stack.has_transmits();
         let mut io = if wants_io { self.try_lock_io() } else { None };
