@@ -48,6 +48,8 @@ impl Listening {
             }
         }
         let listening = result?;
+        // The backlog is that of the whole; connections come to all stacks alike.
+        let backlog = backlog.div_ceil(1 + listening.others.len());
         for socket in listening.all() {
             socket.call(|stack, _, d| stack.listen(d, backlog))?;
         }

@@ -19,7 +19,7 @@ const BACKLOG: usize = 4096;
 /// A socket that accepts connections, as `std::net::TcpListener`.
 ///
 /// It may be shared between threads that all `accept`: each connection wakes one of them. In a runtime with several stacks
-/// it listens on all of them, with a backlog on each.
+/// it listens on all of them, each with its part of the backlog.
 #[derive(Debug)]
 pub struct TcpListener {
     sockets: Arc<Listening>,
