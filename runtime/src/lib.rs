@@ -8,8 +8,10 @@
 //! | `driver` | the two locks, who sends, who leads and who sleeps; the driving thread |
 //! | `shared`, `attached` | the stack behind its lock and how callers use it; the devices behind theirs |
 //! | `lead`, `wait`, `waiters` | how a thread drives the devices; how a call waits, leading or parked; who waits for which descriptor |
+//! | `stacks`, `exchange` | several stacks, one for each queue of the interfaces, and what they hand to each other |
 //! | `budget`, `spin` | how many frames are read at once; how long is asked before sleeping |
 //! | `socket` | what all blocking sockets share: waiting, timeouts, closing |
+//! | `listening`, `bell` | a listener on all stacks, and how it waits for all of them |
 //! | `tcp`, `udp`, `echo` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`] |
 //! | [`device`] | where frames come from and go to; an in-memory pair; a pcap writer; a fault injector |
 //! | `clock` | the real time, as a stack wants it |
@@ -41,19 +43,23 @@
 //! ```
 
 mod attached;
+mod bell;
 mod budget;
 mod clock;
 pub mod device;
 mod driver;
 mod echo;
 mod ended;
+mod exchange;
 mod lead;
+mod listening;
 mod pool;
 mod runtime;
 mod shared;
 mod signal;
 mod socket;
 mod spin;
+mod stacks;
 mod tcp;
 mod udp;
 mod wait;
@@ -62,6 +68,7 @@ mod waiters;
 pub use clock::Clock;
 pub use device::{Device, Sent};
 pub use echo::{EchoReply, EchoSocket};
+pub use exchange::Handovers;
 pub use runtime::{Builder, Handle, Runtime};
 pub use tcp::{Incoming, Keepalive, TcpListener, TcpStream};
 pub use udp::UdpSocket;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use portolan::steering::{Share, Steering};
 use portolan::{
     AddressState, Cidr, Config, InterfaceConfig, InterfaceId, InterfaceInfo, Route, SocketInfo, Stack, Stats,
 };
@@ -15,7 +16,9 @@ use crate::Clock;
 use crate::device::Device;
 use crate::driver::Driver;
 use crate::ended::Ended;
+use crate::exchange::{Exchange, Handovers, InboxDevice, QueueDevice};
 use crate::shared::{Shared, to_io_error};
+use crate::stacks::Stacks;
 use crate::wait::Waited;
 
 /// Puts a stack together and starts it.
@@ -27,7 +30,8 @@ pub struct Builder {
 }
 
 struct PlannedInterface {
-    device: Box<dyn Device>,
+    /// One for each queue.
+    devices: Vec<Box<dyn Device>>,
     addresses: Vec<Cidr>,
     gateways: Vec<IpAddr>,
 }
@@ -57,9 +61,31 @@ impl Builder {
         device: impl Device + 'static,
         addresses: impl IntoIterator<Item = Cidr>,
     ) -> Self {
-        let addresses = addresses.into_iter().collect();
-        self.interfaces.push(PlannedInterface { device: Box::new(device), addresses, gateways: Vec::new() });
+        self.add(vec![Box::new(device)], addresses);
         self
+    }
+
+    /// One more interface with several queues, each a device: a multi-queue TAP, for example. There will be as many stacks,
+    /// all with these addresses, each with a queue, sockets and a driving thread of its own; so every interface must have
+    /// the same number of them. With one queue this is [`interface`](Builder::interface).
+    ///
+    /// Sockets are used as ever. A connection is on one stack always: one that is accepted on the stack that a hash of
+    /// addresses and ports says, one that is opened on each in turn. [`TcpListener`](crate::TcpListener)s listen on all of
+    /// them. A UDP socket is on the stack that its port says, so programs with much to receive over UDP use several ports.
+    /// Limits of the configuration that are meant for the whole are divided among the stacks ([`Config::for_share`]).
+    pub fn interface_with_queues<D: Device + 'static>(
+        mut self,
+        queues: impl IntoIterator<Item = D>,
+        addresses: impl IntoIterator<Item = Cidr>,
+    ) -> Self {
+        let queues = queues.into_iter().map(|device| Box::new(device) as Box<dyn Device>);
+        self.add(queues.collect(), addresses);
+        self
+    }
+
+    fn add(&mut self, devices: Vec<Box<dyn Device>>, addresses: impl IntoIterator<Item = Cidr>) {
+        let addresses = addresses.into_iter().collect();
+        self.interfaces.push(PlannedInterface { devices, addresses, gateways: Vec::new() });
     }
 
     /// A default route through this router on the interface that was added last; ignored if there is none.
@@ -81,29 +107,121 @@ impl Builder {
         self
     }
 
-    /// Makes the stack and starts its driving thread.
+    /// Makes the stack and starts its driving thread; or the stacks and their threads, if interfaces have several queues.
     ///
     /// Errors are those of the addresses and routes (EINVAL and the like), and of the operating system when it has
-    /// no thread or descriptor to give.
+    /// no thread or descriptor to give; `InvalidInput` if interfaces differ in the number of their queues, or the queues
+    /// of an interface in medium or MTU.
     pub fn start(self) -> io::Result<Runtime> {
+        let count = self.check_queues()?;
         let seed = match self.seed {
             Some(seed) => seed,
             None => random_seed()?,
         };
-        let now = Clock::now();
-        let mut stack = Stack::new(self.config, seed, now);
-        let mut devices = Vec::new();
-        for PlannedInterface { device, addresses, gateways } in self.interfaces {
-            let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());
-            let config = addresses.into_iter().fold(config, InterfaceConfig::address);
-            let iface = stack.add_interface(now, config).map_err(to_io_error)?;
-            for router in gateways {
-                stack.add_route(default_route(iface, router)).map_err(to_io_error)?;
-            }
-            devices.push((iface, device));
+        if count > 1 {
+            return self.start_several(count, seed);
         }
+        let plan = self.interfaces.into_iter().flat_map(|interface| {
+            let PlannedInterface { devices, addresses, gateways } = interface;
+            devices.into_iter().map(move |device| (device, addresses.clone(), gateways.clone()))
+        });
+        let (stack, devices) = make_stack(self.config, seed, plan)?;
         Runtime::start_with(stack, devices, self.busy_poll)
     }
+
+    /// How many queues each interface has.
+    fn check_queues(&self) -> io::Result<u16> {
+        let mut counts = self.interfaces.iter().map(|interface| interface.devices.len());
+        let count = counts.next().unwrap_or(1);
+        let invalid = |message: &str| io::Error::new(io::ErrorKind::InvalidInput, message);
+        if count == 0 || counts.any(|other| other != count) {
+            return Err(invalid(
+                "all interfaces of a runtime must have the same number of queues, at least one",
+            ));
+        }
+        for interface in &self.interfaces {
+            let mut kinds = interface.devices.iter().map(|device| (device.medium(), device.mtu()));
+            let first = kinds.next();
+            if kinds.any(|kind| Some(kind) != first) {
+                return Err(invalid(
+                    "the queues of an interface must have the same medium, MAC address and MTU",
+                ));
+            }
+        }
+        u16::try_from(count).map_err(|_| invalid("more than 65,535 queues"))
+    }
+
+    fn start_several(self, count: u16, seed: [u8; 32]) -> io::Result<Runtime> {
+        let key = match self.seed {
+            Some(seed) => first_half(seed),
+            None => first_half(random_seed()?),
+        };
+        let steering = Steering::new(count, key);
+        let exchange = |_: &PlannedInterface| Exchange::new(steering.clone()).map(Arc::new);
+        let mut exchanges = self.interfaces.iter().map(exchange).collect::<io::Result<Vec<_>>>()?;
+        let loopback = Arc::new(Exchange::new(steering.clone())?);
+        let mut interfaces: Vec<_> = self
+            .interfaces
+            .into_iter()
+            .map(|interface| (interface.devices.into_iter(), interface.addresses, interface.gateways))
+            .collect();
+        let mut all = Vec::new();
+        for index in 0..count {
+            let (mut plan, mut inboxes) = (Vec::new(), Vec::new());
+            for ((devices, addresses, gateways), exchange) in interfaces.iter_mut().zip(&exchanges) {
+                // `check_queues` has counted them.
+                let Some(device) = devices.next() else { continue };
+                inboxes.push(InboxDevice::beside(&device, index, exchange.clone()));
+                let device: Box<dyn Device> = Box::new(QueueDevice::new(device, index, exchange.clone()));
+                plan.push((device, addresses.clone(), gateways.clone()));
+            }
+            let config = self.config.for_share(Share::new(steering.clone(), index));
+            // Each has a generator of its own: what one stack draws tells nothing of the others.
+            let mut seed = seed;
+            for (byte, index) in seed.iter_mut().zip(index.to_be_bytes()) {
+                *byte ^= index;
+            }
+            let (stack, mut devices) = make_stack(config, seed, plan)?;
+            for (at, inbox) in inboxes.into_iter().enumerate() {
+                devices.push((InterfaceId::from_index(at as u16), Box::new(inbox)));
+            }
+            devices.push((InterfaceId::LOOPBACK, Box::new(InboxDevice::loopback(index, loopback.clone()))));
+            all.push(Runtime::share(stack, devices, self.busy_poll)?);
+        }
+        exchanges.push(loopback);
+        let mut all = all.into_iter();
+        let Some(first) = all.next() else { return Err(io::ErrorKind::InvalidInput.into()) };
+        Runtime::start_all(Stacks::new(first, all.collect(), Some(steering), exchanges))
+    }
+}
+
+type Devices = Vec<(InterfaceId, Box<dyn Device>)>;
+
+/// A stack with an interface for each device.
+fn make_stack(
+    config: Config,
+    seed: [u8; 32],
+    interfaces: impl IntoIterator<Item = (Box<dyn Device>, Vec<Cidr>, Vec<IpAddr>)>,
+) -> io::Result<(Stack, Devices)> {
+    let now = Clock::now();
+    let mut stack = Stack::new(config, seed, now);
+    let mut devices = Vec::new();
+    for (device, addresses, gateways) in interfaces {
+        let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());
+        let config = addresses.into_iter().fold(config, InterfaceConfig::address);
+        let iface = stack.add_interface(now, config).map_err(to_io_error)?;
+        for router in gateways {
+            stack.add_route(default_route(iface, router)).map_err(to_io_error)?;
+        }
+        devices.push((iface, device));
+    }
+    Ok((stack, devices))
+}
+
+fn first_half(seed: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&seed[..16]);
+    half
 }
 
 impl Default for Builder {
@@ -130,15 +248,15 @@ fn random_seed() -> io::Result<[u8; 32]> {
 }
 
 /// A stack, and the thread that drives it when no other does: a thread that waits in a call of a socket drives the stack
-/// itself.
+/// itself. Or several of both, one for each queue of the interfaces ([`Builder::interface_with_queues`]).
 ///
-/// It is a [`Handle`] too. When it is dropped the thread ends and the devices are closed; sockets that are still
+/// It is a [`Handle`] too. When it is dropped the threads end and the devices are closed; sockets that are still
 /// there get an error of kind `NetworkDown` from every call. Connections are not closed in order by that: shut
 /// them down and read to their end first.
 #[derive(Debug)]
 pub struct Runtime {
     handle: Handle,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Runtime {
@@ -148,16 +266,30 @@ impl Runtime {
         Runtime::start_with(stack, devices, Duration::ZERO)
     }
 
-    fn start_with(
-        stack: Stack,
-        devices: Vec<(InterfaceId, Box<dyn Device>)>,
-        busy_poll: Duration,
-    ) -> io::Result<Runtime> {
+    fn start_with(stack: Stack, devices: Devices, busy_poll: Duration) -> io::Result<Runtime> {
+        let shared = Runtime::share(stack, devices, busy_poll)?;
+        Runtime::start_all(Stacks::new(shared, Vec::new(), None, Vec::new()))
+    }
+
+    fn share(stack: Stack, devices: Devices, busy_poll: Duration) -> io::Result<Arc<Shared>> {
         let names = devices.iter().map(|(iface, device)| (*iface, device.name().to_owned())).collect();
-        let shared = Arc::new(Shared::new(stack, devices, names, busy_poll)?);
-        let driver = Driver::new(shared.clone());
-        let thread = std::thread::Builder::new().name("portolan".into()).spawn(move || driver.run())?;
-        Ok(Runtime { handle: Handle { shared }, thread: Some(thread) })
+        Ok(Arc::new(Shared::new(stack, devices, names, busy_poll)?))
+    }
+
+    fn start_all(stacks: Arc<Stacks>) -> io::Result<Runtime> {
+        // If a thread cannot be had, dropping this ends those that run.
+        let mut runtime = Runtime { handle: Handle { stacks: stacks.clone() }, threads: Vec::new() };
+        for (index, shared) in stacks.all().enumerate() {
+            let name = if stacks.count() == 1 { "portolan".into() } else { format!("portolan-{index}") };
+            let driver = Driver::new(shared.clone());
+            let guard = EndTogether { stacks: stacks.clone(), shared: shared.clone() };
+            let body = move || {
+                let _guard = guard;
+                driver.run();
+            };
+            runtime.threads.push(std::thread::Builder::new().name(name).spawn(body)?);
+        }
+        Ok(runtime)
     }
 
     /// A handle for others.
@@ -165,18 +297,30 @@ impl Runtime {
         self.handle.clone()
     }
 
-    /// Ends the thread and closes the devices. The error is the one that ended the runtime before, if any.
+    /// Ends the threads and closes the devices. The error is the one that ended the runtime before, if any.
     pub fn shutdown(mut self) -> io::Result<()> {
         self.stop();
         self.handle.error().map_or(Ok(()), Err)
     }
 
     fn stop(&mut self) {
-        self.handle.shared.end(Ended::Shutdown);
-        if let Some(thread) = self.thread.take() {
+        self.handle.stacks.end(&Ended::Shutdown);
+        for thread in self.threads.drain(..) {
             // A panic in it was logged by std and is told by `Handle::error`.
             let _ = thread.join();
         }
+    }
+}
+
+/// When one stack's thread ends, whatever the reason, so do the others: half a host is worse than none.
+struct EndTogether {
+    stacks: Arc<Stacks>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for EndTogether {
+    fn drop(&mut self) {
+        self.stacks.end(&self.shared.ended().unwrap_or(Ended::Panicked));
     }
 }
 
@@ -194,56 +338,79 @@ impl Deref for Runtime {
     }
 }
 
-/// A running stack, to make sockets with and to look at. Cheap to clone; it does not keep the runtime alive.
+/// A running stack, to make sockets with and to look at; or several that are one host. Cheap to clone; it does not keep the
+/// runtime alive.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) stacks: Arc<Stacks>,
 }
 
 impl Handle {
     /// The interfaces with their addresses and the state of these.
     pub fn interfaces(&self) -> Vec<InterfaceInfo> {
-        self.shared.inspect(Stack::interfaces)
+        self.stacks.first().inspect(Stack::interfaces)
     }
 
     /// The name of the device behind an interface.
     pub fn device_name(&self, iface: InterfaceId) -> Option<&str> {
-        self.shared.names.iter().find(|(other, _)| *other == iface).map(|(_, name)| name.as_str())
+        let names = &self.stacks.first().names;
+        names.iter().find(|(other, _)| *other == iface).map(|(_, name)| name.as_str())
     }
 
-    /// The stack's counters.
+    /// The counters, those of several stacks added up.
     pub fn stats(&self) -> Stats {
-        self.shared.inspect(|stack| stack.stats().clone())
+        self.stacks.stats()
     }
 
-    /// Every socket, handshakes and TIME-WAIT included.
+    /// Every socket, handshakes and TIME-WAIT included. A listener that spans several stacks is one, with the queues of all.
     pub fn sockets(&self) -> Vec<SocketInfo> {
-        self.shared.inspect(Stack::sockets)
+        self.stacks.sockets()
+    }
+
+    /// How many stacks there are: one, or as many as the interfaces have queues.
+    pub fn stacks(&self) -> usize {
+        self.stacks.count()
+    }
+
+    /// What the stacks handed to each other, if there are several: frames that came to the queue of another.
+    pub fn handovers(&self) -> Handovers {
+        self.stacks.handovers()
     }
 
     /// Does something with the stack itself, and then what is to be done after any call: transmits, wakes. The stack
-    /// is locked meanwhile: be brief, and use no socket of the runtime in there, not even to drop it. Leave its `poll_transmit` and `poll_event` to the runtime, and take the time
-    /// from [`Clock::now`].
+    /// is locked meanwhile: be brief, and use no socket of the runtime in there, not even to drop it. Leave its `poll_transmit`
+    /// and `poll_event` to the runtime, and take the time from [`Clock::now`].
+    ///
+    /// Of several stacks it is the first. What is to hold for all, such as a route, needs
+    /// [`with_each_stack`](Handle::with_each_stack).
     pub fn with_stack<R>(&self, f: impl FnOnce(&mut Stack) -> R) -> R {
-        self.shared.enter(|core, _, _| f(&mut core.stack))
+        self.stacks.first().enter(|core, _, _| f(&mut core.stack))
+    }
+
+    /// As [`with_stack`](Handle::with_stack), with one stack after the other.
+    pub fn with_each_stack<R>(&self, mut f: impl FnMut(&mut Stack) -> R) -> Vec<R> {
+        self.stacks.all().map(|shared| shared.enter(|core, _, _| f(&mut core.stack))).collect()
     }
 
     /// Waits until no address of the stack is tentative any more: duplicate address detection takes a second or so.
     /// `TimedOut` if that takes longer than `timeout`.
     pub fn wait_ready(&self, timeout: Duration) -> io::Result<()> {
-        let waited = self.shared.wait_until(timeout, |stack| {
-            let mut addresses = stack.interfaces().into_iter().flat_map(|interface| interface.addresses);
-            !addresses.any(|(_, state)| state == AddressState::Tentative)
-        })?;
-        match waited {
-            Waited::Woken => Ok(()),
-            Waited::TimedOut => Err(io::ErrorKind::TimedOut.into()),
+        let give_up_at = Clock::now() + timeout;
+        for shared in self.stacks.all() {
+            let waited = shared.wait_until(Clock::until(give_up_at), |stack| {
+                let mut addresses = stack.interfaces().into_iter().flat_map(|interface| interface.addresses);
+                !addresses.any(|(_, state)| state == AddressState::Tentative)
+            })?;
+            if waited == Waited::TimedOut {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
         }
+        Ok(())
     }
 
     /// What ended the runtime: an error of a device, or a panic. `None` while it runs and after an ordinary shutdown.
     pub fn error(&self) -> Option<io::Error> {
-        match self.shared.ended() {
+        match self.stacks.ended() {
             None | Some(Ended::Shutdown) => None,
             Some(ended) => Some(ended.to_error()),
         }
@@ -251,6 +418,6 @@ impl Handle {
 
     /// Whether the runtime still drives the stack.
     pub fn is_running(&self) -> bool {
-        self.shared.ended().is_none()
+        self.stacks.ended().is_none()
     }
 }

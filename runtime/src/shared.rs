@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use portolan::{Instant, InterfaceId, Stack};
@@ -16,6 +16,7 @@ use crate::pool::Pool;
 use crate::signal::Signal;
 use crate::socket::WRITE_CHUNK;
 use crate::spin::Spin;
+use crate::stacks::Stacks;
 use crate::wait::Waited;
 use crate::waiters::{WaiterTable, Wakes};
 
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     /// Memory for what callers send: they copy it there, and it stays until the peer has acknowledged it. Not held together
     /// with any other lock.
     pub(crate) send_pool: Mutex<Pool>,
+    /// The stacks of this runtime, this one among them; gone with the runtime and its handles.
+    stacks: OnceLock<Weak<Stacks>>,
     /// The devices' names, by interface.
     pub(crate) names: Vec<(InterfaceId, String)>,
 }
@@ -133,8 +136,21 @@ impl Shared {
             spin: Spin::new(busy_poll),
             progress: Condvar::new(),
             send_pool: Mutex::new(Pool::new(WRITE_CHUNK)),
+            stacks: OnceLock::new(),
             names,
         })
+    }
+
+    /// It is one of these from now on.
+    pub(crate) fn join(&self, stacks: &Arc<Stacks>) {
+        // Said once, when the runtime is put together.
+        let _ = self.stacks.set(Arc::downgrade(stacks));
+    }
+
+    /// All stacks of its runtime.
+    pub(crate) fn stacks(self: &Arc<Self>) -> Arc<Stacks> {
+        let stacks = self.stacks.get().and_then(Weak::upgrade);
+        stacks.unwrap_or_else(|| Stacks::alone(self.clone()))
     }
 
     /// What ends the sleep of whoever sits there.

@@ -11,6 +11,7 @@ use portolan::{Descriptor, Domain, Instant, Shutdown, SocketKind, SocketOption, 
 use smallvec::SmallVec;
 
 use crate::Handle;
+use crate::bell::Bell;
 use crate::shared::{Core, Shared, to_io_error};
 use crate::wait::Patience;
 use crate::waiters::Interest;
@@ -68,22 +69,21 @@ pub(crate) fn domain_of(addr: SocketAddr) -> Domain {
 }
 
 impl Socket {
-    /// A new socket with these options set.
+    /// A new socket of this stack with these options set.
     pub(crate) fn new(
-        handle: &Handle,
+        shared: &Arc<Shared>,
         domain: Domain,
         kind: SocketKind,
         options: &[SocketOption],
     ) -> io::Result<Socket> {
-        let descriptor = handle
-            .shared
+        let descriptor = shared
             .call(|core, _, _| {
                 let descriptor = core.stack.socket(domain, kind)?;
                 core.waiters.insert(descriptor);
                 Ok(descriptor)
             })?
             .map_err(to_io_error)?;
-        let socket = Socket::of(handle.shared.clone(), descriptor);
+        let socket = Socket::of(shared.clone(), descriptor);
         for &option in options {
             socket.set_option(option)?;
         }
@@ -101,7 +101,7 @@ impl Socket {
     }
 
     pub(crate) fn handle(&self) -> Handle {
-        Handle { shared: self.shared.clone() }
+        Handle { stacks: self.shared.stacks() }
     }
 
     /// A call that does not wait.
@@ -143,6 +143,27 @@ impl Socket {
             Ok((descriptor, peer))
         })?;
         Ok((Socket::of(self.shared.clone(), descriptor), peer))
+    }
+
+    /// As `accept`, without waiting.
+    pub(crate) fn try_accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        let accepted = self.shared.call(|core, _, _| {
+            let (descriptor, peer) = core.stack.accept(self.descriptor)?;
+            core.waiters.insert(descriptor);
+            Ok((descriptor, peer))
+        })?;
+        let (descriptor, peer) = accepted.map_err(to_io_error)?;
+        Ok((Socket::of(self.shared.clone(), descriptor), peer))
+    }
+
+    /// Rings this bell, too, when something happens that a reader waits for.
+    pub(crate) fn ring_on_read(&self, bell: &Arc<Bell>) {
+        // A runtime that is over has woken everybody, and tells whoever calls.
+        let _ = self.shared.call(|core, _, _| {
+            if let Some(waiters) = core.waiters.of(self.descriptor) {
+                waiters.bell = Some(bell.clone());
+            }
+        });
     }
 
     /// Opens a connection and waits until it is open, at most `timeout`.
@@ -364,6 +385,10 @@ impl Socket {
 
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         Ok(self.call(|stack, _, d| stack.take_error(d))?.map(to_io_error))
+    }
+
+    pub(crate) fn is_nonblocking(&self) -> bool {
+        self.nonblocking.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {

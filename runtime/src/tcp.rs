@@ -10,6 +10,7 @@ use bytes::Bytes;
 use portolan::{SocketKind, SocketOption, TcpInfo};
 
 use crate::Handle;
+use crate::listening::Listening;
 use crate::socket::{Socket, domain_of};
 
 /// How many connections may wait for `accept`: Linux's `somaxconn`.
@@ -17,10 +18,11 @@ const BACKLOG: usize = 4096;
 
 /// A socket that accepts connections, as `std::net::TcpListener`.
 ///
-/// It may be shared between threads that all `accept`: each connection wakes one of them.
+/// It may be shared between threads that all `accept`: each connection wakes one of them. In a runtime with several stacks
+/// it listens on all of them, each with its part of the backlog.
 #[derive(Debug)]
 pub struct TcpListener {
-    socket: Arc<Socket>,
+    sockets: Arc<Listening>,
 }
 
 impl TcpListener {
@@ -37,20 +39,13 @@ impl TcpListener {
         backlog: usize,
         options: &[SocketOption],
     ) -> io::Result<TcpListener> {
-        let addr = addr.into();
-        let socket =
-            Socket::new(handle, domain_of(addr), SocketKind::Stream, &[SocketOption::ReuseAddr(true)])?;
-        for &option in options {
-            socket.set_option(option)?;
-        }
-        socket.bind(addr)?;
-        socket.call(|stack, _, d| stack.listen(d, backlog))?;
-        Ok(TcpListener { socket: Arc::new(socket) })
+        let listening = Listening::bind(handle, addr.into(), backlog, options)?;
+        Ok(TcpListener { sockets: Arc::new(listening) })
     }
 
     /// The next connection and its peer; waits for one.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (socket, peer) = self.socket.accept()?;
+        let (socket, peer) = self.sockets.accept()?;
         Ok((TcpStream { socket: Arc::new(socket) }, peer))
     }
 
@@ -61,44 +56,44 @@ impl TcpListener {
 
     /// Where it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.sockets.first().local_addr()
     }
 
     /// Another handle to the same socket.
     pub fn try_clone(&self) -> io::Result<TcpListener> {
-        Ok(TcpListener { socket: self.socket.clone() })
+        Ok(TcpListener { sockets: self.sockets.clone() })
     }
 
     /// Whether `accept` returns `WouldBlock` instead of waiting.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking);
+        self.sockets.first().set_nonblocking(nonblocking);
         Ok(())
     }
 
     /// IP_TTL of the connections that it accepts.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        set_ttl(&self.socket, ttl)
+        self.sockets.set_option(ttl_option(ttl)?)
     }
 
     /// IP_TTL if it was set; otherwise the stack's default is used.
     pub fn ttl(&self) -> io::Result<Option<u32>> {
-        Ok(self.socket.options()?.ttl.map(u32::from))
+        Ok(self.sockets.first().options()?.ttl.map(u32::from))
     }
 
     /// SO_ERROR, which this clears.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
+        self.sockets.take_error()
     }
 
     /// Stops listening, for all clones, although others may be in `accept`: they get EBADF. Connections that wait
     /// to be accepted are reset.
     pub fn close(&self) -> io::Result<()> {
-        self.socket.close()
+        self.sockets.close()
     }
 
     /// Any other option.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
+        self.sockets.set_option(option)
     }
 }
 
@@ -165,7 +160,7 @@ impl TcpStream {
         options: &[SocketOption],
     ) -> io::Result<TcpStream> {
         let addr = addr.into();
-        let socket = Socket::new(handle, domain_of(addr), SocketKind::Stream, options)?;
+        let socket = Socket::new(handle.stacks.any(), domain_of(addr), SocketKind::Stream, options)?;
         socket.connect_stream(addr, timeout)?;
         Ok(TcpStream { socket: Arc::new(socket) })
     }
@@ -418,6 +413,10 @@ impl Write for TcpStream {
 }
 
 pub(crate) fn set_ttl(socket: &Socket, ttl: u32) -> io::Result<()> {
+    socket.set_option(ttl_option(ttl)?)
+}
+
+fn ttl_option(ttl: u32) -> io::Result<SocketOption> {
     let ttl = u8::try_from(ttl).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    socket.set_option(SocketOption::Ttl(ttl))
+    Ok(SocketOption::Ttl(ttl))
 }

@@ -31,7 +31,8 @@ impl UdpSocket {
         options: &[SocketOption],
     ) -> io::Result<UdpSocket> {
         let addr = addr.into();
-        let socket = Socket::new(handle, domain_of(addr), SocketKind::Datagram, options)?;
+        let socket =
+            Socket::new(handle.stacks.for_port(addr.port()), domain_of(addr), SocketKind::Datagram, options)?;
         socket.bind(addr)?;
         Ok(UdpSocket { socket: Arc::new(socket) })
     }

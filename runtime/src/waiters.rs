@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar};
 use portolan::{Descriptor, Error, Event, Instant, Readiness, Stack};
 use smallvec::SmallVec;
 
+use crate::bell::Bell;
+
 /// How many of those who parked last are remembered.
 const REMEMBERED: usize = 8;
 
@@ -69,6 +71,8 @@ pub(crate) struct Waiters {
     write: Side,
     /// An error that ended a call which had taken data before it: the next call returns it.
     pub(crate) deferred_error: Option<Error>,
+    /// Rung for readers who wait for sockets of several stacks.
+    pub(crate) bell: Option<Arc<Bell>>,
 }
 
 impl Waiters {
@@ -90,6 +94,8 @@ pub(crate) enum HowMany {
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     parked: SmallVec<[(Arc<Parking>, Interest, HowMany); 4]>,
+    /// With whether everybody is meant who listens.
+    bells: Vec<(Arc<Bell>, bool)>,
     /// The driving thread, whether it leads, watches or rests.
     pub(crate) driver: bool,
     /// The caller that leads.
@@ -112,6 +118,9 @@ impl Wakes {
                 HowMany::One => parking.condvar(interest).notify_one(),
                 HowMany::All => parking.condvar(interest).notify_all(),
             }
+        }
+        for (bell, all) in self.bells {
+            bell.ring(all);
         }
     }
 }
@@ -139,6 +148,7 @@ impl WaiterTable {
             read: Side::default(),
             write: Side::default(),
             deferred_error: None,
+            bell: None,
         });
     }
 
@@ -168,6 +178,11 @@ impl WaiterTable {
             Interest::Write => &mut waiters.write,
         };
         side.happenings += 1;
+        if interest == Interest::Read
+            && let Some(bell) = &waiters.bell
+        {
+            wakes.bells.push((bell.clone(), matches!(how_many, HowMany::All)));
+        }
         wakes.leader_is_met |= leads;
         if side.sleepers > 0 && !(leads && matches!(how_many, HowMany::One)) {
             wakes.parked.push((parking.clone(), interest, how_many));

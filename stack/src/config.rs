@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::steering::Share;
 use crate::tcp::CongestionControl;
 
 /// The tunables of a stack. `Config::default()` suits a server on a LAN or the Internet.
@@ -33,6 +34,8 @@ pub struct Config {
     pub udp: UdpConfig,
     /// TCP.
     pub tcp: TcpConfig,
+    /// This stack's part, where several stacks serve the queues of the same interfaces. None: it is the only one.
+    pub share: Option<Share>,
 }
 
 impl Default for Config {
@@ -47,11 +50,32 @@ impl Default for Config {
             ip: IpConfig::default(),
             udp: UdpConfig::default(),
             tcp: TcpConfig::default(),
+            share: None,
         }
     }
 }
 
 impl Config {
+    /// The configuration of one of several stacks that together shall behave as this says: it has its part of what is limited
+    /// for the whole (memory, ICMP errors a second, connections in TIME-WAIT and without a descriptor).
+    pub fn for_share(&self, share: Share) -> Config {
+        let stacks = share.steering().stacks();
+        let part = |whole: usize| whole.div_ceil(usize::from(stacks));
+        let mut config = self.clone();
+        config.memory_limit_bytes = part(self.memory_limit_bytes);
+        config.ip.icmp_errors_per_second = self.ip.icmp_errors_per_second.div_ceil(u32::from(stacks));
+        config.ip.icmp_error_burst = self.ip.icmp_error_burst.div_ceil(u32::from(stacks));
+        config.tcp.max_time_wait = part(self.tcp.max_time_wait);
+        config.tcp.max_orphans = part(self.tcp.max_orphans);
+        config.share = Some(share);
+        config
+    }
+
+    /// Whether this stack does what only one of several is to do.
+    pub(crate) fn is_first_share(&self) -> bool {
+        self.share.as_ref().is_none_or(Share::is_first)
+    }
+
     /// What sockets are admitted to: the limit less the network layer's quarter and the slack.
     pub(crate) fn socket_limit_bytes(&self) -> usize {
         self.memory_limit_bytes - self.memory_limit_bytes / 4 - self.memory_limit_bytes / 8

@@ -48,6 +48,16 @@ impl Keyed {
         state.into_iter().fold(0, |hash, word| hash ^ word)
     }
 
+    /// Under a key that others have, too.
+    pub(crate) fn from_key(key: [u8; 16]) -> Self {
+        Keyed { key: SipHasher13::new_with_key(&key).keys() }
+    }
+
+    /// Another key, the same for the same label.
+    pub(crate) fn derive(&self, label: u64) -> Self {
+        Keyed { key: (self.hash_words([label, 0]), self.hash_words([label, 1])) }
+    }
+
     /// The hash of some bytes under this key.
     pub(crate) fn hash_bytes(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.build_hasher();

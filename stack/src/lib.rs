@@ -47,6 +47,7 @@ mod shared;
 mod socket;
 mod stack;
 mod stats;
+pub mod steering;
 mod tcp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -66,6 +67,7 @@ pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segment
 pub use socket::{Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions};
 pub use stack::Stack;
 pub use stats::{DropReason, Stats};
+pub use steering::Steering;
 pub use tcp::CongestionControl;
 pub use tcp::{CongestionState, TcpInfo};
 pub use time::Instant;

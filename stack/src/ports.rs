@@ -9,6 +9,7 @@ use crate::demux::BoundAddr;
 use crate::error::{Error, Result};
 use crate::hash::{HashMap, Keyed, hash_map};
 use crate::rng::Rng;
+use crate::steering::Share;
 
 /// How a socket holds a port that it was bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(crate) struct PortTable<Id> {
     /// RFC 6056 §3.3.4 (double-hash selection): one counter for each group of destinations, so that what one peer sees
     /// tells it little about what another sees.
     counters: [u32; 64],
+    /// The part of the ports that is this stack's, where there are several stacks.
+    share: Option<Share>,
     /// UDP lets sockets share an address when all have SO_REUSEADDR; TCP only when none of them listens.
     is_udp: bool,
 }
@@ -44,7 +47,25 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         counters.fill_with(|| rng.next_u32());
         let bindings = hash_map(rng);
         let connections = HashMap::with_hasher(bindings.hasher().clone());
-        PortTable { bindings, connections, range: (low, high), offset_key: Keyed::new(rng), counters, is_udp }
+        PortTable {
+            bindings,
+            connections,
+            range: (low, high),
+            offset_key: Keyed::new(rng),
+            counters,
+            share: None,
+            is_udp,
+        }
+    }
+
+    /// The same for one of several stacks that divide the ports among them.
+    pub(crate) fn with_share(mut self, share: Option<Share>) -> Self {
+        self.share = share;
+        self
+    }
+
+    fn is_ours(&self, port: u16) -> bool {
+        self.share.as_ref().is_none_or(|share| share.has_port(port))
     }
 
     /// Whether `new` can have the port beside what is there, by Linux's rules.
@@ -61,13 +82,14 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         })
     }
 
-    /// Takes a port; 0 draws one from the ephemeral range. EADDRINUSE.
+    /// Takes a port; 0 draws one from the ephemeral range. EADDRINUSE; EADDRNOTAVAIL for a port that is another stack's.
     pub(crate) fn bind(&mut self, rng: &mut Rng, port: u16, new: Binding<Id>) -> Result<u16> {
         let port = match port {
             0 => self
-                .draw(rng.next_u32(), |table, port| !table.conflicts(port, &new))
+                .draw(rng.next_u32(), |table, port| table.is_ours(port) && !table.conflicts(port, &new))
                 .0
                 .ok_or(Error::AddressInUse)?,
+            port if !self.is_ours(port) => return Err(Error::AddressNotAvailable),
             port if self.conflicts(port, &new) => return Err(Error::AddressInUse),
             port => port,
         };
@@ -166,6 +188,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::steering::Steering;
 
     fn binding(id: u32, addr: BoundAddr) -> Binding<u32> {
         Binding { id, addr, reuse_addr: false, reuse_port: false, listening: false }
@@ -192,6 +215,26 @@ mod tests {
         t.listen(81, 4).unwrap();
         assert_eq!(t.listen(81, 5), Err(Error::AddressInUse));
         assert_eq!(t.bind(&mut rng, 81, reusing(6)), Err(Error::AddressInUse));
+    }
+
+    #[test]
+    fn stacks_that_divide_the_ports_never_draw_the_same() {
+        let steering = Steering::new(3, [1; 16]);
+        let mut taken = std::collections::BTreeSet::new();
+        for index in 0..3 {
+            let (t, mut rng) = table((1000, 1010), true);
+            let mut t = t.with_share(Some(Share::new(steering.clone(), index)));
+            while let Ok(port) = t.bind(&mut rng, 0, binding(taken.len() as u32, BoundAddr::AnyV4)) {
+                assert_eq!(port % 3, index);
+                assert!(taken.insert(port));
+            }
+            let of_another = 2000 + (index + 1) % 3 + (3 - 2000 % 3);
+            assert_eq!(
+                t.bind(&mut rng, of_another, binding(99, BoundAddr::AnyV4)),
+                Err(Error::AddressNotAvailable)
+            );
+        }
+        assert_eq!(taken.len(), 11);
     }
 
     #[test]

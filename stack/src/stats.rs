@@ -114,6 +114,9 @@ pub enum DropReason {
     /// An ARP or NDP message that is right but says nothing that we need: an announcement of a neighbour that we do not
     /// speak with, a question for an address that is not ours. Every healthy link has them.
     UnneededNeighbor,
+    /// A packet that is another stack's, of several on the same interfaces: fragments go to all of them, as only the whole
+    /// packet shows whose it is (see [`steering`](crate::steering)).
+    OtherStack,
 }
 
 impl DropReason {
@@ -172,6 +175,7 @@ impl DropReason {
         DropReason::EchoIgnored,
         DropReason::DuplicateFragment,
         DropReason::UnneededNeighbor,
+        DropReason::OtherStack,
     ];
 
     const COUNT: usize = DropReason::ALL.len();
@@ -462,6 +466,84 @@ impl Stats {
         ]
     }
 
+    /// The same counters in the same order, to be changed.
+    fn counters_mut(&mut self) -> [&mut u64; 62] {
+        [
+            &mut self.frames_in,
+            &mut self.bytes_in,
+            &mut self.frames_out,
+            &mut self.bytes_out,
+            &mut self.loopback_packets,
+            &mut self.solicitations_sent,
+            &mut self.address_conflicts,
+            &mut self.fragments_in,
+            &mut self.reassembled,
+            &mut self.fragmented,
+            &mut self.fragments_out,
+            &mut self.echo_replies_sent,
+            &mut self.icmp_errors_sent,
+            &mut self.icmp_errors_received,
+            &mut self.udp_received,
+            &mut self.udp_sent,
+            &mut self.tcp_segments_in,
+            &mut self.tcp_segments_joined,
+            &mut self.tcp_segments_out,
+            &mut self.tcp_retransmits,
+            &mut self.tcp_syn_retransmits,
+            &mut self.tcp_fast_retransmits,
+            &mut self.tcp_timeout_retransmits,
+            &mut self.tcp_loss_probe_retransmits,
+            &mut self.tcp_path_mtu_retransmits,
+            &mut self.tcp_timeouts,
+            &mut self.tcp_loss_probes,
+            &mut self.tcp_loss_probe_recoveries,
+            &mut self.tcp_recoveries,
+            &mut self.tcp_spurious_recoveries,
+            &mut self.tcp_spurious_timeouts,
+            &mut self.tcp_dsacks_received,
+            &mut self.tcp_dsacks_sent,
+            &mut self.tcp_sack_reneging,
+            &mut self.tcp_resets_sent,
+            &mut self.tcp_resets_received,
+            &mut self.tcp_challenge_acks,
+            &mut self.tcp_window_probes,
+            &mut self.tcp_keepalive_probes,
+            &mut self.tcp_active_opens,
+            &mut self.tcp_passive_opens,
+            &mut self.syn_cookies_sent,
+            &mut self.syn_cookies_received,
+            &mut self.syn_cookies_failed,
+            &mut self.fast_open_requests,
+            &mut self.fast_open_passive,
+            &mut self.fast_open_passive_failed,
+            &mut self.fast_open_overflows,
+            &mut self.fast_open_active,
+            &mut self.fast_open_active_failed,
+            &mut self.tcp_orphans_reset,
+            &mut self.tcp_state_changes,
+            &mut self.tcp_ecn_connections,
+            &mut self.tcp_accecn_connections,
+            &mut self.tcp_ce_received,
+            &mut self.tcp_ecn_reductions,
+            &mut self.tcp_mtu_black_holes,
+            &mut self.tcp_mtu_probes,
+            &mut self.tcp_mtu_probe_successes,
+            &mut self.tcp_mtu_probe_failures,
+            &mut self.memory_pressures,
+            &mut self.tcp_pruned_bytes,
+        ]
+    }
+
+    /// Counts what another stack has counted as well.
+    pub fn add(&mut self, other: &Stats) {
+        for (sum, (_, count)) in self.counters_mut().into_iter().zip(other.counters()) {
+            *sum += count;
+        }
+        for (sum, count) in self.drops.iter_mut().zip(other.drops) {
+            *sum += count;
+        }
+    }
+
     /// Counts a drop. The one place where packets end: a good breakpoint.
     pub(crate) fn count_drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;
@@ -486,6 +568,23 @@ impl fmt::Debug for Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counters_of_several_stacks_add_up_each_under_its_name() {
+        let mut stats = Stats::new();
+        for (value, counter) in stats.counters_mut().into_iter().enumerate() {
+            *counter = value as u64;
+        }
+        stats.count_drop(DropReason::BadTcp);
+        let mut sum = stats.clone();
+        sum.add(&stats);
+        assert!(sum.counters().iter().enumerate().all(|(index, &(_, value))| value == 2 * index as u64));
+        assert_eq!(
+            (sum.frames_in, sum.bytes_in, sum.tcp_pruned_bytes),
+            (0, 2, 2 * (sum.counters().len() as u64 - 1))
+        );
+        assert_eq!((sum.drops(DropReason::BadTcp), sum.all_drops()), (2, 2));
+    }
 
     #[test]
     fn all_lists_every_reason_at_its_own_place() {

@@ -78,6 +78,11 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "MODE", value_parser = parse_offload)]
     pub(crate) offload: Option<Offload>,
 
+    /// Give the device so many queues, 1 to 256, each with a stack and a thread of its own: for many connections and more
+    /// than one processor [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) queues: Option<usize>,
+
     /// Which services to offer, separated by commas: echo (port 7), discard (9), daytime (13), chargen (19), http
     /// (80); or all, or none
     #[arg(long, value_name = "LIST", default_value = "all")]
@@ -153,6 +158,8 @@ mod tests {
             "02:00:00:00:00:07",
             "--mtu",
             "9000",
+            "--queues",
+            "4",
             "--services",
             "echo,http",
             "--pcap",
@@ -169,7 +176,7 @@ mod tests {
         ])
         .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(options.host.len(), 2);
-        assert_eq!(options.mtu, Some(9000));
+        assert_eq!((options.mtu, options.queues), (Some(9000), Some(4)));
         assert_eq!(options.services.as_ref().map(Services::to_string).as_deref(), Some("echo,http"));
         assert!(options.isolated);
         assert_eq!(options.command, ["ping", "-c", "3", "10.9.0.2"]);

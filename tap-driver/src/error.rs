@@ -35,6 +35,11 @@ pub enum Error {
         /// The smallest that the addresses allow.
         smallest: usize,
     },
+    /// No device has so many queues.
+    InvalidQueues {
+        /// How many were asked for.
+        queues: usize,
+    },
     /// The kernel does no IPv6 on the device.
     NoIpv6 {
         /// The address that it refused.
@@ -101,6 +106,11 @@ impl fmt::Display for Error {
                 f,
                 "an MTU of {mtu} does not work: it is {smallest} to {MAX_MTU}; choose another with --mtu",
                 MAX_MTU = crate::MAX_MTU
+            ),
+            Error::InvalidQueues { queues } => write!(
+                f,
+                "a TAP device cannot have {queues} queues: it has 1 to {MAX_QUEUES}; choose another number with --queues",
+                MAX_QUEUES = crate::MAX_QUEUES
             ),
             Error::NoIpv6 { address } => write!(
                 f,

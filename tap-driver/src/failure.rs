@@ -44,9 +44,9 @@ impl fmt::Display for Failure {
 impl From<portolan_tap::Error> for Failure {
     fn from(error: portolan_tap::Error) -> Self {
         match error {
-            portolan_tap::Error::InvalidName { .. } | portolan_tap::Error::InvalidMtu { .. } => {
-                Failure::usage(error.to_string())
-            }
+            portolan_tap::Error::InvalidName { .. }
+            | portolan_tap::Error::InvalidMtu { .. }
+            | portolan_tap::Error::InvalidQueues { .. } => Failure::usage(error.to_string()),
             error => Failure::failed(error.to_string()),
         }
     }

@@ -41,6 +41,6 @@ mod vnet;
 pub use error::Error;
 pub use namespace::{Isolation, isolate};
 pub use tap::{
-    DEFAULT_NAME, MAX_MTU, MIN_IPV6_MTU, MIN_MTU, Offload, Tap, TapBuilder, check_mtu, check_name,
-    kernel_addresses,
+    DEFAULT_NAME, MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU, Offload, Tap, TapBuilder, check_mtu,
+    check_name, check_queues, kernel_addresses,
 };

@@ -27,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) pcap: Option<PathBuf>,
     pub(crate) impairment: Option<Impairment>,
     pub(crate) offload: Offload,
+    pub(crate) queues: usize,
     /// Nobody but the kernel and this stack is on the network.
     pub(crate) isolated: bool,
 }
@@ -36,14 +37,14 @@ pub(crate) struct Session {
     runtime: Runtime,
     pub(crate) name: String,
     pub(crate) plan: AddressPlan,
-    /// What the fault injector did, if there is one.
-    impaired: Option<ImpairCounters>,
+    /// What the fault injectors did, if there are any: one for each queue.
+    impaired: Vec<ImpairCounters>,
 }
 
 impl Session {
     /// Makes the device and starts the stack on it. Its addresses are still being probed.
     pub(crate) fn start(settings: Settings) -> Result<Session, Failure> {
-        let Settings { name, plan, mac, mtu, pcap, impairment, offload, isolated } = settings;
+        let Settings { name, plan, mac, mtu, pcap, impairment, offload, queues, isolated } = settings;
         let mut builder = TapBuilder::new().mtu(mtu).offload(offload);
         if let Some(name) = name {
             builder = builder.name(name);
@@ -51,15 +52,18 @@ impl Session {
         if let Some(mac) = mac {
             builder = builder.mac(mac);
         }
-        let tap = plan.host.iter().fold(builder, |builder, &cidr| builder.host_address(cidr)).open()?;
-        let name = tap.name().to_owned();
-        let (device, impaired) = wrap(tap, pcap.as_deref(), impairment)?;
+        let builder = plan.host.iter().fold(builder, |builder, &cidr| builder.host_address(cidr));
+        let taps = builder.open_queues(queues)?;
+        let name = taps.first().map(|tap| tap.name().to_owned()).unwrap_or_default();
+        let (devices, impaired) = impair(taps, impairment);
+        let devices = record(devices, pcap.as_deref())?;
         let mut config = Config::default();
         if isolated {
             // RFC 4862 §5.4: detection may be switched off where it is known that nobody else has the address.
             config.neighbor.duplicate_address_probes = 0;
         }
-        let builder = Builder::new().config(config).interface(device, plan.stack.iter().copied());
+        let addresses = plan.stack.iter().copied();
+        let builder = Builder::new().config(config).interface_with_queues(devices, addresses);
         let runtime = plan
             .gateways
             .iter()
@@ -105,7 +109,15 @@ impl Session {
     pub(crate) fn stop(self) {
         let stats = self.runtime.stats();
         log::info!("{}: {stats:?}", self.name);
-        if let Some(counters) = &self.impaired {
+        if self.runtime.stacks() > 1 {
+            log::info!(
+                "{}: between {} stacks: {:?}",
+                self.name,
+                self.runtime.stacks(),
+                self.runtime.handovers()
+            );
+        }
+        for counters in &self.impaired {
             log::info!("{}: to the kernel: {:?}", self.name, counters.outgoing());
             log::info!("{}: to the stack: {:?}", self.name, counters.incoming());
         }
@@ -120,29 +132,32 @@ fn show_all(cidrs: &[Cidr]) -> String {
     cidrs.iter().map(Cidr::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// Puts the fault injector and the recorder around a device. The recorder is next to the stack: it shows what the
-/// stack sends and sees.
-fn wrap(
-    tap: Tap,
-    pcap: Option<&Path>,
-    impairment: Option<Impairment>,
-) -> Result<(Box<dyn Device>, Option<ImpairCounters>), Failure> {
-    let mut device: Box<dyn Device> = Box::new(tap);
-    let mut counters = None;
-    if let Some(impairment) = impairment {
-        let impair = Impair::new(impairment, device);
-        counters = Some(impair.counters());
-        device = Box::new(impair);
+/// Puts a fault injector around each queue: each is a bad network of its own.
+fn impair(taps: Vec<Tap>, impairment: Option<Impairment>) -> (Vec<Box<dyn Device>>, Vec<ImpairCounters>) {
+    let mut counters = Vec::new();
+    let devices = taps.into_iter().map(|tap| -> Box<dyn Device> {
+        let Some(impairment) = impairment else { return Box::new(tap) };
+        let impair = Impair::new(impairment, tap);
+        counters.push(impair.counters());
+        Box::new(impair)
+    });
+    (devices.collect(), counters)
+}
+
+/// Puts a recorder around each queue, all for one file. It is next to the stack: it shows what the stack sends and sees.
+fn record(devices: Vec<Box<dyn Device>>, path: Option<&Path>) -> Result<Vec<Box<dyn Device>>, Failure> {
+    let Some(path) = path else { return Ok(devices) };
+    let mut devices = devices.into_iter();
+    let Some(first) = devices.next() else { return Ok(Vec::new()) };
+    let first = PcapWriter::create(path, first).map_err(|error| {
+        Failure::failed(format!("cannot record to {error}; choose a file that can be written, with --pcap"))
+    })?;
+    let mut recorders: Vec<Box<dyn Device>> = Vec::new();
+    for device in devices {
+        recorders.push(Box::new(first.beside(device)));
     }
-    if let Some(path) = pcap {
-        let recorder = PcapWriter::create(path, device).map_err(|error| {
-            Failure::failed(format!(
-                "cannot record to {error}; choose a file that can be written, with --pcap"
-            ))
-        })?;
-        device = Box::new(recorder);
-    }
-    Ok((device, counters))
+    recorders.insert(0, Box::new(first));
+    Ok(recorders)
 }
 
 /// Warns of addresses that somebody else has. Fails if none is left.

@@ -10,7 +10,7 @@ use tun_tap::{Iface, Mode};
 
 use crate::Error;
 use crate::netlink::Netlink;
-use crate::vnet;
+use crate::vnet::{self, Queues};
 
 /// The largest MTU of a TAP device: 65,535 less the Ethernet header.
 pub const MAX_MTU: usize = 65_521;
@@ -18,6 +18,8 @@ pub const MAX_MTU: usize = 65_521;
 pub const MIN_MTU: usize = 576;
 /// The smallest MTU for IPv6 (RFC 8200 §5).
 pub const MIN_IPV6_MTU: usize = 1280;
+/// The most queues that the kernel gives a device (MAX_TAP_QUEUES).
+pub const MAX_QUEUES: usize = 256;
 /// The name that is asked for when none is given; the kernel puts a number in place of `%d`.
 pub const DEFAULT_NAME: &str = "portolan%d";
 
@@ -121,6 +123,27 @@ impl TapBuilder {
     ///
     /// See [`Error`]. Nothing is left behind.
     pub fn open(self) -> Result<Tap, Error> {
+        let (first, _) = self.open_all(1)?;
+        Ok(first)
+    }
+
+    /// As [`open`](TapBuilder::open), a device with several queues: one interface, and so many devices on it, each of which
+    /// sends and receives by itself. The kernel lets a flow come to the queue that its answers go to, as long as it does not
+    /// pause for more than three seconds; otherwise it chooses a queue by a hash. The interface is there until the last of them
+    /// is dropped.
+    ///
+    /// They are for [`Builder::interface_with_queues`](portolan_runtime::Builder::interface_with_queues).
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. Nothing is left behind.
+    pub fn open_queues(self, queues: usize) -> Result<Vec<Tap>, Error> {
+        check_queues(queues)?;
+        let (first, others) = self.open_all(queues)?;
+        Ok([first].into_iter().chain(others).collect())
+    }
+
+    fn open_all(self, queues: usize) -> Result<(Tap, Vec<Tap>), Error> {
         check_name(&self.name)?;
         self.check_mtu()?;
         let mut netlink =
@@ -131,7 +154,11 @@ impl TapBuilder {
         if existing.is_some() {
             return Err(Error::NameTaken { name: self.name });
         }
-        let Created { fd, name, offloads } = create(&self.name, self.offload)?;
+        let Created { fd, name, offloads } = create(&self.name, self.offload, queues)?;
+        let others = (1..queues).map(|_| vnet::add_queue(&name, offloads.is_some()));
+        let others = others
+            .collect::<io::Result<Vec<OwnedFd>>>()
+            .map_err(|source| Error::Io { doing: format!("give {name} {queues} queues"), source })?;
         let link = netlink
             .link(&name)
             .and_then(|link| link.ok_or_else(|| io::ErrorKind::NotFound.into()))
@@ -139,18 +166,21 @@ impl TapBuilder {
         let host_mac = link.mac.unwrap_or(MacAddr([0; 6]));
         self.configure(&mut netlink, link.index, &name)?;
         let mac = self.mac.unwrap_or_else(|| derive_mac(&name, &self.host_addresses, host_mac));
-        log::info!("{name}: up, MTU {}, kernel {host_mac}, stack {mac}, {}", self.mtu, describe(offloads));
-        let packet_len = if offloads.is_some() { MAX_JOINED_LEN } else { self.mtu };
-        Ok(Tap {
+        let mtu = self.mtu;
+        let number = if queues == 1 { String::new() } else { format!(", {queues} queues") };
+        log::info!("{name}: up, MTU {mtu}, kernel {host_mac}, stack {mac}, {}{number}", describe(offloads));
+        let packet_len = if offloads.is_some() { MAX_JOINED_LEN } else { mtu };
+        let tap = |fd| Tap {
             buffer: ReceiveBuffer::new(packet_len + ETHERNET_HEADER_LEN + OVERSIZE_LEN),
             fd,
             offloads,
-            name,
+            name: name.clone(),
             mac,
-            mtu: self.mtu,
+            mtu,
             host_mac,
             index: link.index,
-        })
+        };
+        Ok((tap(fd), others.into_iter().map(tap).collect()))
     }
 
     fn check_mtu(&self) -> Result<(), Error> {
@@ -176,9 +206,9 @@ impl Default for TapBuilder {
     }
 }
 
-/// A TAP device: an Ethernet link with the kernel at the other end.
+/// A TAP device: an Ethernet link with the kernel at the other end. Or one queue of it.
 ///
-/// The device lasts as long as this value: when it is dropped, or the process ends in whatever way, the kernel
+/// The device lasts as long as this value, or as long as one of its queues: when it is dropped, or the process ends in whatever way, the kernel
 /// removes the interface, its addresses and routes.
 #[derive(Debug)]
 pub struct Tap {
@@ -298,6 +328,18 @@ pub fn check_mtu(mtu: usize, with_ipv6: bool) -> Result<(), Error> {
     }
 }
 
+/// Checks how many queues a device shall have.
+///
+/// # Errors
+///
+/// [`Error::InvalidQueues`].
+pub fn check_queues(queues: usize) -> Result<(), Error> {
+    match (1..=MAX_QUEUES).contains(&queues) {
+        true => Ok(()),
+        false => Err(Error::InvalidQueues { queues }),
+    }
+}
+
 /// The addresses of the kernel's interfaces in this network namespace, each with the name of its interface.
 ///
 /// # Errors
@@ -323,8 +365,9 @@ struct Created {
     offloads: Option<Offloads>,
 }
 
-/// Makes the device.
-fn create(name: &str, offload: Offload) -> Result<Created, Error> {
+/// Makes the device, with its only queue or the first of several.
+fn create(name: &str, offload: Offload, queues: usize) -> Result<Created, Error> {
+    let several = if queues > 1 { Queues::Several } else { Queues::One };
     // `Iface` opens the file and makes the device in one call, and an EPERM can come from either: try the file alone
     // first.
     OpenOptions::new().read(true).write(true).open("/dev/net/tun").map_err(|source| match source.kind() {
@@ -332,13 +375,18 @@ fn create(name: &str, offload: Offload) -> Result<Created, Error> {
         _ => Error::NoTunDevice(source),
     })?;
     if offload == Offload::Auto {
-        match vnet::create(name) {
+        match vnet::create(name, several) {
             Ok((fd, name, offloads)) => return Ok(Created { fd, name, offloads: Some(offloads) }),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 log::info!("this kernel's TAP devices take plain frames only");
             }
             Err(error) => return Err(refused_device(name, error)),
         }
+    }
+    if several == Queues::Several {
+        // `tun-tap` cannot ask for them.
+        let (fd, name) = vnet::create_plain_queue(name).map_err(|error| refused_device(name, error))?;
+        return Ok(Created { fd, name, offloads: None });
     }
     let iface = Iface::without_packet_info(name, Mode::Tap).map_err(|error| refused_device(name, error))?;
     let name = iface.name().to_owned();
@@ -453,6 +501,13 @@ mod tests {
             (0, false, false),
         ] {
             assert_eq!(check_mtu(mtu, ipv6).is_ok(), good, "{mtu} {ipv6}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_queues_is_the_kernels() {
+        for (queues, good) in [(0, false), (1, true), (256, true), (257, false)] {
+            assert_eq!(check_queues(queues).is_ok(), good, "{queues}");
         }
     }
 

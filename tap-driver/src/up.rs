@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use portolan_tap::addresses::AddressPlan;
 use portolan_tap::services::Services;
-use portolan_tap::{Offload, check_mtu, check_name, isolate};
+use portolan_tap::{Offload, check_mtu, check_name, check_queues, isolate};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::UpOptions;
@@ -44,6 +44,7 @@ fn check_plausible(options: &UpOptions) -> Result<(), Failure> {
     if let Some(name) = &options.tap {
         check_name(name)?;
     }
+    check_queues(options.queues.unwrap_or(1))?;
     plan(options, true).map(drop)
 }
 
@@ -73,6 +74,7 @@ fn settings(options: &UpOptions) -> Result<Settings, Failure> {
         pcap: options.pcap.clone(),
         impairment: options.impair,
         offload: offload(options),
+        queues: options.queues.unwrap_or(1),
         isolated: options.isolated,
     })
 }

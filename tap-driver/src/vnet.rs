@@ -30,25 +30,59 @@ const WISHES: [c_uint; 4] = {
     [TSO | libc::TUN_F_TSO_ECN | libc::TUN_F_USO4 | libc::TUN_F_USO6, TSO | libc::TUN_F_TSO_ECN, TSO, CSUM]
 };
 
+/// How many queues a TAP device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queues {
+    One,
+    /// As many as are opened under its name.
+    Several,
+}
+
+impl Queues {
+    fn flag(self) -> libc::c_int {
+        match self {
+            Queues::One => 0,
+            Queues::Several => libc::IFF_MULTI_QUEUE,
+        }
+    }
+}
+
 /// Opens a TAP device with virtio-net headers, non-blocking. Its descriptor, its name, and what it does.
 ///
 /// # Errors
 ///
 /// Those of the system calls; `Unsupported` if the kernel has no such headers.
-pub(crate) fn create(name: &str) -> io::Result<(OwnedFd, String, Offloads)> {
-    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::open("/dev/net/tun", flags, Mode::empty())?;
+pub(crate) fn create(name: &str, queues: Queues) -> io::Result<(OwnedFd, String, Offloads)> {
+    let (fd, name) = attach(name, queues.flag() | libc::IFF_VNET_HDR)?;
+    ioctl(&fd, libc::TUNSETVNETHDRSZ, &mut (HEADER_LEN as libc::c_int))?;
+    let granted = WISHES.into_iter().find(|&wish| set_offload(&fd, wish).is_ok()).unwrap_or(0);
+    Ok((fd, name, offloads(granted)))
+}
+
+/// Opens a TAP device with several queues for plain frames, non-blocking. Its first queue, and its name.
+pub(crate) fn create_plain_queue(name: &str) -> io::Result<(OwnedFd, String)> {
+    attach(name, Queues::Several.flag())
+}
+
+/// Opens one more queue of a device that [`create`] or [`create_plain_queue`] made; what was agreed on there holds for all.
+pub(crate) fn add_queue(name: &str, has_headers: bool) -> io::Result<OwnedFd> {
+    let headers = if has_headers { libc::IFF_VNET_HDR } else { 0 };
+    attach(name, Queues::Several.flag() | headers).map(|(fd, _)| fd)
+}
+
+/// Makes a device of this name with these flags, or attaches to it; `Unsupported` if the kernel does not know one of them.
+fn attach(name: &str, flags: libc::c_int) -> io::Result<(OwnedFd, String)> {
+    let open_flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::open("/dev/net/tun", open_flags, Mode::empty())?;
     let mut features: c_uint = 0;
     ioctl(&fd, libc::TUNGETFEATURES, &mut features)?;
-    if features & libc::IFF_VNET_HDR as c_uint == 0 {
+    if flags as c_uint & !features != 0 {
         return Err(io::ErrorKind::Unsupported.into());
     }
     let mut request = request_for(name);
-    request.flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as i16;
+    request.flags = (libc::IFF_TAP | libc::IFF_NO_PI | flags) as i16;
     ioctl(&fd, libc::TUNSETIFF, &mut request)?;
-    ioctl(&fd, libc::TUNSETVNETHDRSZ, &mut (HEADER_LEN as libc::c_int))?;
-    let granted = WISHES.into_iter().find(|&wish| set_offload(&fd, wish).is_ok()).unwrap_or(0);
-    Ok((fd, request.name(), offloads(granted)))
+    Ok((fd, request.name()))
 }
 
 /// `struct ifreq` as TUNSETIFF uses it.

@@ -50,7 +50,7 @@ pub fn beside_portolan(test: &str, up_args: &[&str], inside: impl FnOnce()) {
         .args(["up", "--isolated", "--tap", TAP, "--mac", &mac_text(STACK_MAC)])
         .args(["--host", &format!("{HOST4}/24"), "--host", &format!("{HOST6}/64")])
         .args(["--addr", &format!("{STACK4}/24"), "--addr", &format!("{STACK6}/64")])
-        .args(if is_plain() { &["--offload", "off"][..] } else { &[] })
+        .args(device_args())
         .args(up_args)
         .arg("--")
         .arg(env::current_exe().expect("a test has a path"))
@@ -62,10 +62,18 @@ pub fn beside_portolan(test: &str, up_args: &[&str], inside: impl FnOnce()) {
     assert!(status.success() && finished, "inside the namespace ({status}):\n{}", indented(&output));
 }
 
-/// Whether this is the test binary that is for plain frames: `kernel_peer_plain` is the same program under another name.
-fn is_plain() -> bool {
+/// What the name of the test binary says of the device: `kernel_peer_plain` and `kernel_peer_queues` are `kernel_peer` under
+/// other names.
+fn device_args() -> &'static [&'static str] {
     let exe = env::current_exe().expect("a test has a path");
-    exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kernel_peer_plain"))
+    let name = exe.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with("kernel_peer_plain") {
+        &["--offload", "off"]
+    } else if name.starts_with("kernel_peer_queues") {
+        &["--queues", "3"]
+    } else {
+        &[]
+    }
 }
 
 /// The command `portolan`, built as this test was.

@@ -28,7 +28,8 @@ const FLUSH_DELAY: Duration = Duration::from_millis(500);
 /// the recording; the device goes on.
 pub struct PcapWriter<D> {
     device: D,
-    recording: Option<Recording>,
+    /// Together with the writers beside this one.
+    recording: Option<Arc<Mutex<Recording>>>,
     flush_at: Option<Instant>,
 }
 
@@ -61,24 +62,32 @@ impl<D: Device> PcapWriter<D> {
         let file = SharedWriter::new(Box::new(writer));
         let encoder =
             pcap_file::pcap::PcapWriter::with_header(file.clone(), header).map_err(into_io_error)?;
-        let mut recorder =
-            PcapWriter { device, recording: Some(Recording { encoder, file }), flush_at: None };
+        let recording = Arc::new(Mutex::new(Recording { encoder, file }));
+        let mut recorder = PcapWriter { device, recording: Some(recording), flush_at: None };
         recorder.flush();
         Ok(recorder)
     }
 
+    /// Records another device to the same file: another queue of an interface. The device must be of the same medium.
+    pub fn beside<E: Device>(&self, device: E) -> PcapWriter<E> {
+        PcapWriter { device, recording: self.recording.clone(), flush_at: None }
+    }
+
     fn record(&mut self, frame: Cow<'_, [u8]>) {
-        let Some(recording) = &mut self.recording else { return };
+        let Some(recording) = &self.recording else { return };
         let packet = PcapPacket {
             timestamp: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             orig_len: u32::try_from(frame.len()).unwrap_or(u32::MAX),
             data: frame,
         };
-        match recording.encoder.write_packet(&packet) {
-            Ok(_) => {
+        let written = lock(recording).and_then(|mut recording| {
+            recording.encoder.write_packet(&packet).map(|_| ()).map_err(into_io_error)
+        });
+        match written {
+            Ok(()) => {
                 self.flush_at.get_or_insert_with(|| Clock::now() + FLUSH_DELAY);
             }
-            Err(error) => self.stop_recording(&into_io_error(error)),
+            Err(error) => self.stop_recording(&error),
         }
     }
 }
@@ -86,9 +95,8 @@ impl<D: Device> PcapWriter<D> {
 impl<D> PcapWriter<D> {
     fn flush(&mut self) {
         self.flush_at = None;
-        if let Some(recording) = &mut self.recording
-            && let Err(error) = recording.file.flush()
-        {
+        let Some(recording) = &self.recording else { return };
+        if let Err(error) = lock(recording).and_then(|mut recording| recording.file.flush()) {
             self.stop_recording(&error);
         }
     }
@@ -173,6 +181,10 @@ impl<D: fmt::Debug> fmt::Debug for PcapWriter<D> {
     }
 }
 
+fn lock(recording: &Mutex<Recording>) -> io::Result<MutexGuard<'_, Recording>> {
+    recording.lock().map_err(|_| io::Error::other("an earlier write panicked"))
+}
+
 /// A buffered writer that the encoder and its owner both hold. Never contended: a device is called by one thread at
 /// a time.
 #[derive(Clone)]
@@ -255,6 +267,22 @@ mod tests {
         assert_eq!(frames, [&b"first"[..], b"answer", b"second"]);
         assert_eq!(header.datalink, DataLink::ETHERNET);
         assert_eq!(header.ts_resolution, TsResolution::NanoSecond);
+    }
+
+    #[test]
+    fn several_queues_are_recorded_to_one_file() {
+        let file = File::default();
+        let ((a, mut far_a), (b, mut far_b)) = (memory_pair().unwrap(), memory_pair().unwrap());
+        let mut a = PcapWriter::new(file.clone(), a).unwrap();
+        let mut b = a.beside(b);
+        assert_eq!(a.send(&transmit(b"one")).unwrap(), Sent::Taken);
+        assert_eq!(far_b.send(&transmit(b"two")).unwrap(), Sent::Taken);
+        assert!(b.recv().unwrap().is_some());
+        drop(a);
+        assert_eq!(b.send(&transmit(b"three")).unwrap(), Sent::Taken);
+        drop(b);
+        assert_eq!(records(&file).1, [&b"one"[..], b"two", b"three"]);
+        assert!(far_a.recv().unwrap().is_some());
     }
 
     #[test]

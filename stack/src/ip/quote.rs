@@ -14,6 +14,8 @@ pub(crate) struct Quote {
     pub(crate) transport_at: usize,
     /// The length of the packet by its own account.
     pub(crate) total_len: usize,
+    /// A fragment, the first or another, or the only one (RFC 6946).
+    pub(crate) is_fragment: bool,
     /// A fragment other than the first: what stands at `transport_at` is no header.
     pub(crate) is_later_fragment: bool,
 }
@@ -38,6 +40,7 @@ impl Quote {
             protocol: read_u8(bytes, 9)?,
             transport_at,
             total_len: usize::from(read_u16(bytes, 2)?),
+            is_fragment: read_u16(bytes, 6)? & 0x3fff != 0,
             is_later_fragment: read_u16(bytes, 6)? & 0x1fff != 0,
         })
     }
@@ -51,12 +54,14 @@ impl Quote {
             protocol: read_u8(bytes, 6)?,
             transport_at: super::ipv6::HEADER_LEN,
             total_len: super::ipv6::HEADER_LEN + usize::from(read_u16(bytes, 4)?),
+            is_fragment: false,
             is_later_fragment: false,
         };
         // Each header moves us on by 8 bytes at least, so the walk ends. Where the chain is cut off, so is the quote.
         while let Some((next, len)) = next_header(bytes, quote.protocol, quote.transport_at) {
             if quote.protocol == protocol::FRAGMENT {
                 let place = read_u16(bytes, quote.transport_at + 2).unwrap_or(0);
+                quote.is_fragment = true;
                 quote.is_later_fragment = place & 0xfff8 != 0;
             }
             quote.protocol = next;
@@ -114,7 +119,11 @@ mod tests {
         let quote = Quote::parse(&v4(8)).unwrap();
         assert_eq!((quote.transport_at, quote.protocol, quote.total_len), (28, 17, 1500));
         assert_eq!(quote.src, "10.0.0.1".parse::<IpAddr>().unwrap());
-        assert!(!quote.is_later_fragment);
+        assert!(!quote.is_fragment && !quote.is_later_fragment);
+        let mut first = v4(0);
+        first[6] = 0x20;
+        let quote = Quote::parse(&first).unwrap();
+        assert!(quote.is_fragment && !quote.is_later_fragment);
         let mut later = v4(0);
         later[7] = 1;
         assert!(Quote::parse(&later).unwrap().is_later_fragment);
@@ -134,7 +143,7 @@ mod tests {
         bytes.push(1);
         let quote = Quote::parse(&bytes).unwrap();
         assert_eq!((quote.transport_at, quote.protocol, quote.is_later_fragment), (56, 58, false));
-        assert!(quote.is_icmp_error(&bytes));
+        assert!(quote.is_fragment && quote.is_icmp_error(&bytes));
         bytes[56] = 128;
         assert!(!quote.is_icmp_error(&bytes));
         assert!(quote.is_icmp_error(&bytes[..56]));

@@ -11,6 +11,7 @@ use crate::frame::Frame;
 use crate::icmp::IcmpError;
 use crate::ip::extension::{self, Chain};
 use crate::ip::input::{Arrival, ReceiveOffload, Refusal, is_martian};
+use crate::ip::quote::Quote;
 use crate::ip::reassembly::{Expired, Outcome, PacketKey, Piece, join_atomic};
 use crate::ip::{Fragment, IpHeader, ipv4, ipv6, is_link_local, protocol, read_u8};
 use crate::link::ethernet::{self, EtherType};
@@ -37,6 +38,9 @@ impl Network {
         iface: InterfaceId,
         frame: Frame,
     ) -> Option<Delivery> {
+        if iface == InterfaceId::LOOPBACK && ctx.config.share.is_some() {
+            return self.handle_looped(ctx, frame.bytes);
+        }
         let Some(interface) = self.interface(iface) else {
             ctx.stats.count_drop(DropReason::NoInterface);
             return None;
@@ -87,6 +91,19 @@ impl Network {
             }
         }
         None
+    }
+
+    /// A packet to ourselves from another stack with our addresses.
+    fn handle_looped(&mut self, ctx: &mut Ctx<'_>, packet: Bytes) -> Option<Delivery> {
+        let Some(quote) = Quote::parse(&packet) else {
+            ctx.stats.count_drop(DropReason::BadIpHeader);
+            return None;
+        };
+        ctx.stats.loopback_packets += 1;
+        let iface = self.looped_through(quote.src, quote.dst);
+        let offload = ReceiveOffload::default();
+        let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true, offload };
+        self.handle_bare_ip(ctx, arrival, packet)
     }
 
     /// A packet from a link without link headers, which says itself of which version it is.
@@ -149,6 +166,9 @@ impl Network {
         let parsed = parse_ip(&packet, is_v4);
         let header = parsed.as_ref().map_err(|&reason| reason)?;
         packet.truncate(header.total_len);
+        if ctx.config.share.as_ref().is_some_and(|share| !share.acts_on(&packet)) {
+            return Err(DropReason::OtherStack);
+        }
         let received = Received { header, cast, packet: &packet };
         match chain_of(&received) {
             Ok(chain) if chain.fragment.is_none() => {
@@ -212,6 +232,9 @@ impl Network {
 
     /// RFC 792, RFC 8200 §4.5: time exceeded, code 1.
     pub(super) fn on_reassembly_timeout(&mut self, ctx: &mut Ctx<'_>, expired: &Expired) {
+        if !ctx.config.is_first_share() {
+            return;
+        }
         let offender = Offender {
             iface: expired.iface,
             src: expired.src,
@@ -262,7 +285,9 @@ impl Network {
         received: &Received<'_>,
         refusal: Refusal,
     ) -> DropReason {
-        if let Some(error) = refusal.error {
+        // A fragment that is wrong has come to all stacks, if there are several.
+        let is_ours = ctx.config.share.as_ref().is_none_or(|share| share.answers(received.packet));
+        if let Some(error) = refusal.error.filter(|_| is_ours) {
             let cast = if refusal.even_to_group { Cast::Unicast } else { received.cast };
             let offender = Offender {
                 iface: arrival.iface,

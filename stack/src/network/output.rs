@@ -8,7 +8,7 @@ use super::Network;
 use super::types::{InterfaceId, IpMeta, Medium};
 use crate::Ctx;
 use crate::error::{Error, Result};
-use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
+use crate::frame::{Frame, HeaderBuf, Payload, Transmit, payload_len};
 use crate::iface::interface::IPV6_MIN_MTU;
 use crate::iface::source::{self, Candidate};
 use crate::ip::checksum::{Checksum, transport_checksum};
@@ -300,6 +300,12 @@ impl Network {
         self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu)
     }
 
+    /// The interface that a packet from us to us seems to come in through.
+    pub(super) fn looped_through(&self, src: IpAddr, dst: IpAddr) -> InterfaceId {
+        let scoped = [src, dst].into_iter().find(|&addr| is_link_local(addr));
+        scoped.and_then(|addr| self.local_interface(addr, None)).unwrap_or(InterfaceId::LOOPBACK)
+    }
+
     /// Puts a packet to ourselves where [`Network::poll_delivery`] finds it.
     fn loop_back(&mut self, ctx: &mut Ctx<'_>, path: Path, src: IpAddr, packet: IpPacket) {
         if let Path::Local(mut iface) = path {
@@ -307,6 +313,9 @@ impl Network {
                 iface = self.local_interface(src, None).unwrap_or(iface);
             }
             let whole = Transmit::new(iface, packet.header, packet.payload).to_frame().bytes;
+            if ctx.config.share.as_ref().is_some_and(|share| share.is_elsewhere(&whole)) {
+                return self.queue(ctx, Transmit::from_frame(InterfaceId::LOOPBACK, Frame::new(whole)));
+            }
             self.loopback.push(ctx.stats, iface, whole);
         }
     }

@@ -48,8 +48,11 @@ impl Network {
                 let pending = interface.neighbors.on_solicited_by(ctx.now, sender, arp.sender_mac);
                 self.send_pending(ctx, iface, sender, pending);
             }
-            let reply = arp.reply(own).emit();
-            return self.transmit_to(ctx, iface, arp.sender_mac, EtherType::Arp, reply);
+            if ctx.config.is_first_share() {
+                let reply = arp.reply(own).emit();
+                self.transmit_to(ctx, iface, arp.sender_mac, EtherType::Arp, reply);
+            }
+            return;
         }
         // RFC 826: an entry that is there is brought up to date by whatever comes; only an answer to us confirms it.
         let solicited = arp.operation == Operation::Reply && frame.cast == Cast::Unicast;
@@ -106,14 +109,20 @@ impl Network {
             target_mac: Some(own),
             flags: Flags { router: false, solicited, override_: true },
         };
+        let answers = ctx.config.is_first_share();
         if !solicited {
-            return self.send_ndp(ctx, iface, answer, target, ndp::ALL_NODES, None);
+            if answers {
+                self.send_ndp(ctx, iface, answer, target, ndp::ALL_NODES, None);
+            }
+            return;
         }
         if let Some(mac) = source_mac {
             let pending = interface.neighbors.on_solicited_by(ctx.now, IpAddr::V6(src), mac);
             self.send_pending(ctx, iface, IpAddr::V6(src), pending);
         }
-        self.send_ndp(ctx, iface, answer, target, src, source_mac);
+        if answers {
+            self.send_ndp(ctx, iface, answer, target, src, source_mac);
+        }
     }
 
     /// RFC 4861 §7.2.5, RFC 4862 §5.4.4.
@@ -233,6 +242,10 @@ impl Network {
     }
 
     fn run_address_event(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, event: AddressEvent) {
+        // What the first of several stacks asks and says, it does for all; who has the address answers all of them.
+        if !ctx.config.is_first_share() {
+            return;
+        }
         let Some(own) = self.interface(iface).and_then(|interface| interface.mac()) else { return };
         match event {
             AddressEvent::Probe(IpAddr::V4(addr)) => {

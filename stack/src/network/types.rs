@@ -16,8 +16,10 @@ use crate::offload::{Offloads, Segments};
 pub struct InterfaceId(pub(crate) u16);
 
 impl InterfaceId {
-    /// What came round the loopback, and has no link-local address of an interface. Its scope id fits 16 bits, too.
-    pub(crate) const LOOPBACK: InterfaceId = InterfaceId(u16::MAX - 1);
+    /// What came round the loopback, and has no link-local address of an interface. Where several stacks serve the same
+    /// interfaces ([`Config::share`](crate::Config::share)), packets between them leave and come through it.
+    // Its scope id fits 16 bits, too.
+    pub const LOOPBACK: InterfaceId = InterfaceId(u16::MAX - 1);
 
     /// The interface that was added as number `index`, from 0. A stack ignores one that it does not have.
     pub const fn from_index(index: u16) -> Self {

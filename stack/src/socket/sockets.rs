@@ -28,6 +28,7 @@ use crate::network::{Delivery, Network};
 use crate::ports::PortTable;
 use crate::rng::Rng;
 use crate::shared::Shared;
+use crate::steering::Share;
 use crate::tcp::{FastOpenKeys, IsnGenerator, State, SynCookies};
 use crate::timers::Timers;
 
@@ -90,12 +91,12 @@ impl Sockets {
             tcp_ports: PortTable::new(config.ephemeral_ports, false, rng),
             udp_connected: hash_map(rng),
             udp_bound: BoundTable::new(rng),
-            udp_ports: PortTable::new(config.ephemeral_ports, true, rng),
+            udp_ports: PortTable::new(config.ephemeral_ports, true, rng).with_share(config.share.clone()),
             echo_bound: BoundTable::new(rng),
-            echo_ports: PortTable::new(config.ephemeral_ports, true, rng),
+            echo_ports: PortTable::new(config.ephemeral_ports, true, rng).with_share(config.share.clone()),
             isn: IsnGenerator::new(rng),
             syn_cookies: SynCookies::new(rng),
-            fast_open_keys: FastOpenKeys::new(rng),
+            fast_open_keys: FastOpenKeys::new(rng, config.share.as_ref()),
             fast_open_cache: FastOpenCache::new(rng),
             orphans: 0,
             fast_opens: BTreeMap::new(),
@@ -266,12 +267,20 @@ impl Sockets {
         connections.find(tuple, |target| is_of(slots, handshakes, time_waits, target, tuple))
     }
 
-    /// An ephemeral port for a connection whose other three numbers `tuple_from` knows. EADDRNOTAVAIL.
-    pub(super) fn ephemeral_port(&mut self, tuple_from: impl Fn(u16) -> FourTuple) -> Result<u16> {
+    /// An ephemeral port for a connection whose other three numbers `tuple_from` knows; of several stacks on an interface
+    /// each draws those whose answers are its own. EADDRNOTAVAIL.
+    pub(super) fn ephemeral_port(
+        &mut self,
+        share: Option<&Share>,
+        tuple_from: impl Fn(u16) -> FourTuple,
+    ) -> Result<u16> {
         let Sockets { connections, slots, handshakes, time_waits, tcp_ports, .. } = self;
         let FourTuple { local, remote, .. } = tuple_from(0);
         tcp_ports.ephemeral(local.addr, (remote.addr, remote.port), |port| {
             let tuple = tuple_from(port);
+            if share.is_some_and(|share| !share.has_connection(&tuple)) {
+                return false;
+            }
             let is_it = |target| is_of(slots, handshakes, time_waits, target, &tuple);
             connections.find(&tuple, is_it).is_none()
         })

@@ -220,10 +220,17 @@ impl Sockets {
         let scope = flow_scope(local_addr, remote.addr, scope, bound)?;
         network.check_route(remote.addr, iface_of(scope))?;
         let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
+        let share = ctx.config.share.as_ref();
         let port = match bound {
-            Some(Bound { port, .. }) if self.find_record(&tuple_from(port)).is_none() => port,
+            Some(Bound { port, .. })
+                if self.find_record(&tuple_from(port)).is_none()
+                    && (network.is_local(remote.addr)
+                        || share.is_none_or(|share| share.has_connection(&tuple_from(port)))) =>
+            {
+                port
+            }
             Some(_) => return Err(Error::AddressNotAvailable),
-            None => self.ephemeral_port(tuple_from)?,
+            None => self.ephemeral_port(share, tuple_from)?,
         };
         log::trace!("connect from {local_addr} port {port} to {remote:?} at {}", ctx.now);
         Ok(tuple_from(port))

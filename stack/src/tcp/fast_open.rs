@@ -21,6 +21,7 @@ use crate::frame::Payload;
 use crate::hash::Keyed;
 use crate::rng::Rng;
 use crate::stats::DropReason;
+use crate::steering::{Share, Steering};
 use crate::time::Instant;
 
 /// The keys under which a server makes its cookies.
@@ -31,6 +32,16 @@ pub(crate) struct FastOpenKeys {
     previous: Option<Keyed>,
     /// When the current one is replaced; from its first use on.
     rotate_at: Option<Instant>,
+    /// Where several stacks serve the same addresses a client comes to any of them, so all have the same keys.
+    common: Option<CommonKeys>,
+}
+
+/// Keys that follow from the time and what the stacks agree on.
+#[derive(Debug)]
+struct CommonKeys {
+    steering: Steering,
+    /// Lifetimes of keys since the epoch.
+    generation: Option<u64>,
 }
 
 /// What a server thinks of a client's cookie.
@@ -44,8 +55,9 @@ pub(crate) enum CookieCheck {
 }
 
 impl FastOpenKeys {
-    pub(crate) fn new(rng: &mut Rng) -> FastOpenKeys {
-        FastOpenKeys { current: Keyed::new(rng), previous: None, rotate_at: None }
+    pub(crate) fn new(rng: &mut Rng, share: Option<&Share>) -> FastOpenKeys {
+        let common = share.map(|share| CommonKeys { steering: share.steering().clone(), generation: None });
+        FastOpenKeys { current: Keyed::new(rng), previous: None, rotate_at: None, common }
     }
 
     /// RFC 7413 §4.1.2: the keyed hash of both addresses. Ports do not count: it is the client that is known again.
@@ -74,6 +86,15 @@ impl FastOpenKeys {
     /// RFC 7413 §4.1.2: a cookie that was stolen is of use for two lifetimes at most.
     fn rotate(&mut self, ctx: &mut Ctx<'_>) {
         let lifetime = ctx.config.tcp.fast_open_key_lifetime;
+        if let Some(CommonKeys { steering, generation }) = &mut self.common {
+            let now = (ctx.now.as_nanos() as u128 / lifetime.as_nanos().max(1)) as u64;
+            if *generation != Some(now) {
+                *generation = Some(now);
+                self.current = steering.derive_key(now);
+                self.previous = now.checked_sub(1).map(|before| steering.derive_key(before));
+            }
+            return;
+        }
         let rotate_at = *self.rotate_at.get_or_insert(ctx.now + lifetime);
         if ctx.now < rotate_at {
             return;

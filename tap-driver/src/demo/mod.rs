@@ -97,6 +97,7 @@ fn start(plan: AddressPlan) -> io::Result<(Session, Outcome)> {
         pcap: None,
         impairment: None,
         offload: Offload::Auto,
+        queues: 1,
         isolated: true,
     };
     let session = Session::start(settings).map_err(|failure| io::Error::other(failure.to_string()))?;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use portolan::{
     AddressState, Cidr, Descriptor, InterfaceInfo, Medium, NeighborInfo, NeighborState, SocketInfo,
-    SocketKind,
+    SocketKind, Stats,
 };
-use portolan_runtime::Handle;
+use portolan_runtime::{Handle, Handovers};
 use serde_json::{Value, json};
 
 /// What the status page shows: a picture of a stack at one moment.
@@ -131,6 +131,20 @@ fn shown(addr: SocketAddr) -> String {
     }
 }
 
+/// The counters of the stack, or the sums of several stacks and what they handed to each other.
+fn counters(handle: &Handle, stats: &Stats) -> Vec<(String, u64)> {
+    let mut counters: Vec<(String, u64)> =
+        stats.counters().iter().map(|&(name, count)| (name.to_owned(), count)).collect();
+    if handle.stacks() > 1 {
+        let Handovers { frames, lost } = handle.handovers();
+        let stacks = handle.stacks() as u64;
+        let between =
+            [("stacks", stacks), ("frames_handed_over", frames), ("frames_lost_between_stacks", lost)];
+        counters.extend(between.map(|(name, count)| (name.to_owned(), count)));
+    }
+    counters
+}
+
 impl Status {
     /// A picture of a running stack.
     pub fn of(handle: &Handle, device: &str, uptime: Duration) -> Self {
@@ -143,7 +157,7 @@ impl Status {
                 stack.interfaces().iter().map(of).collect()
             }),
             sockets: handle.sockets().iter().map(SocketStatus::of).collect(),
-            counters: stats.counters().iter().map(|&(name, count)| (name.to_owned(), count)).collect(),
+            counters: counters(handle, &stats),
             drops: stats.drop_counts().map(|(reason, count)| (format!("{reason:?}"), count)).collect(),
         }
     }

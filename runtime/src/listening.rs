@@ -1,0 +1,145 @@
+//! [`Listening`]: a socket on each of a runtime's stacks, all on one address and port, that accept together.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use portolan::{SocketKind, SocketOption};
+
+use crate::Handle;
+use crate::bell::Bell;
+use crate::shared::Shared;
+use crate::socket::{Socket, domain_of};
+
+/// How often a port is drawn that turns out to be taken on another stack.
+const DRAWS: usize = 32;
+
+/// See the module's page.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    first: Socket,
+    /// On the other stacks; empty if there is only one.
+    others: Vec<Socket>,
+    /// Rung for all of the sockets, if there are several.
+    bell: Arc<Bell>,
+    /// With which socket the next accept begins, so that none waits for the others to be empty.
+    turn: AtomicUsize,
+}
+
+impl Listening {
+    /// Binds on all stacks, then listens on all.
+    ///
+    /// The first stack decides who gets a port: what is bound on the others is bound there, too, from before till after.
+    pub(crate) fn bind(
+        handle: &Handle,
+        addr: SocketAddr,
+        backlog: usize,
+        options: &[SocketOption],
+    ) -> io::Result<Listening> {
+        let draws = if addr.port() == 0 { DRAWS } else { 1 };
+        let mut result = Listening::bind_once(handle, addr, options);
+        for _ in 1..draws {
+            match &result {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    result = Listening::bind_once(handle, addr, options);
+                }
+                _ => break,
+            }
+        }
+        let listening = result?;
+        // The backlog is that of the whole; connections come to all stacks alike.
+        let backlog = backlog.div_ceil(1 + listening.others.len());
+        for socket in listening.all() {
+            socket.call(|stack, _, d| stack.listen(d, backlog))?;
+        }
+        Ok(listening)
+    }
+
+    fn bind_once(handle: &Handle, addr: SocketAddr, options: &[SocketOption]) -> io::Result<Listening> {
+        let bind = |shared: &Arc<Shared>, addr: SocketAddr| -> io::Result<Socket> {
+            let always = [SocketOption::ReuseAddr(true)];
+            let socket = Socket::new(shared, domain_of(addr), SocketKind::Stream, &always)?;
+            for &option in options {
+                socket.set_option(option)?;
+            }
+            socket.bind(addr)?;
+            Ok(socket)
+        };
+        let stacks = &handle.stacks;
+        let first = bind(stacks.first(), addr)?;
+        let mut addr = addr;
+        if !stacks.others().is_empty() {
+            addr.set_port(first.local_addr()?.port());
+        }
+        let bind_there = |shared| bind(shared, addr);
+        let others = stacks.others().iter().map(bind_there).collect::<io::Result<Vec<_>>>()?;
+        let bell = Arc::new(Bell::default());
+        let listening = Listening { first, others, bell, turn: AtomicUsize::new(0) };
+        if !listening.others.is_empty() {
+            listening.all().for_each(|socket| socket.ring_on_read(&listening.bell));
+        }
+        Ok(listening)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Socket> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    pub(crate) fn first(&self) -> &Socket {
+        &self.first
+    }
+
+    /// The next connection of any stack.
+    pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        if self.others.is_empty() {
+            return self.first.accept();
+        }
+        if self.first.is_nonblocking() {
+            return self.try_accept();
+        }
+        self.bell.wait_for(|| self.try_accept())
+    }
+
+    fn try_accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        let count = 1 + self.others.len();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
+        let mut nothing = io::Error::from(io::ErrorKind::WouldBlock);
+        for socket in self.all().skip(turn).chain(self.all().take(turn)) {
+            match socket.try_accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => nothing = error,
+                result => return result,
+            }
+        }
+        Err(nothing)
+    }
+
+    pub(crate) fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.all().try_for_each(|socket| socket.set_option(option))
+    }
+
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        for socket in self.all() {
+            if let Some(error) = socket.take_error()? {
+                return Ok(Some(error));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Closes all of them, the first one last.
+    pub(crate) fn close(&self) -> io::Result<()> {
+        let mut result = Ok(());
+        for socket in self.others.iter().chain([&self.first]) {
+            result = result.and(socket.close());
+        }
+        result
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // The order of the fields would close the first one first.
+        self.others.clear();
+    }
+}

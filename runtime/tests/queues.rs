@@ -1,0 +1,284 @@
+//! Several stacks behind one interface, as one host: the frames come to whichever queue is read first, which is as wrong
+//! as a choice can be.
+
+mod common;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use common::{addr, addresses, config, pattern, start, within_time};
+use portolan::{DropReason, Frame, Medium, Transmit};
+use portolan_runtime::device::{Device, MemoryDevice, MemoryPair, Room, memory_pair};
+use portolan_runtime::{Builder, EchoSocket, Runtime, Sent, TcpListener, TcpStream, UdpSocket};
+
+/// One of several queues of a device: whoever reads gets the next frame.
+struct Queue {
+    device: Arc<Mutex<MemoryDevice>>,
+    medium: Medium,
+    mtu: usize,
+    receive: OwnedFd,
+    room: (OwnedFd, rustix::event::PollFlags),
+}
+
+fn queues(device: MemoryDevice, count: usize) -> Vec<Queue> {
+    let shared = Arc::new(Mutex::new(device));
+    let queue = |_| {
+        let device = shared.lock().unwrap();
+        let (medium, mtu) = (device.medium(), device.mtu());
+        let receive = device.receive_fd().try_clone_to_owned().unwrap();
+        let room = device.room();
+        let room = (room.fd.try_clone_to_owned().unwrap(), room.flags);
+        Queue { device: shared.clone(), medium, mtu, receive, room }
+    };
+    (0..count).map(queue).collect()
+}
+
+impl Device for Queue {
+    fn name(&self) -> &str {
+        "queue"
+    }
+    fn medium(&self) -> Medium {
+        self.medium
+    }
+    fn mtu(&self) -> usize {
+        self.mtu
+    }
+    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+        self.device.lock().unwrap().send(transmit)
+    }
+    fn recv(&mut self) -> io::Result<Option<Frame>> {
+        self.device.lock().unwrap().recv()
+    }
+    fn receive_fd(&self) -> BorrowedFd<'_> {
+        self.receive.as_fd()
+    }
+    fn room(&self) -> Room<'_> {
+        Room { fd: self.room.0.as_fd(), flags: self.room.1 }
+    }
+}
+
+/// A host with several stacks (10.0.0.1) and one with one (10.0.0.2).
+fn hosts(stacks: usize) -> (Runtime, Runtime) {
+    let (a, b) = MemoryPair::new().capacity(4096).build().unwrap();
+    let several = Builder::new().config(config()).seed([1; 32]);
+    let several = several.interface_with_queues(queues(a, stacks), addresses(1)).start().unwrap();
+    assert_eq!(several.stacks(), stacks);
+    (several, start(2, b))
+}
+
+fn assert_nothing_went_wrong(runtimes: [&Runtime; 2]) {
+    for runtime in runtimes {
+        let stats = runtime.stats();
+        assert_eq!((stats.tcp_resets_sent, stats.icmp_errors_sent), (0, 0), "{stats:?}");
+        assert_eq!(stats.drops(DropReason::NoTcpSocket) + stats.drops(DropReason::NoUdpSocket), 0);
+        assert_eq!(runtime.handovers().lost, 0);
+    }
+}
+
+fn serve_echo(listener: TcpListener) {
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            thread::spawn(move || {
+                let mut data = Vec::new();
+                stream.read_to_end(&mut data).unwrap();
+                stream.write_all(&data).unwrap();
+            });
+        }
+    });
+}
+
+#[test]
+fn connections_both_ways_over_all_stacks() {
+    for stacks in [2, 3, 4] {
+        within_time(move || {
+            let (several, single) = hosts(stacks);
+            serve_echo(TcpListener::bind(&several, addr(1, 7)).unwrap());
+            serve_echo(TcpListener::bind(&single, addr(2, 7)).unwrap());
+            let sockets = several.sockets();
+            assert_eq!(sockets.len(), 1, "one listener, whatever it is made of: {sockets:?}");
+            let clients: Vec<_> = (0..40u8)
+                .map(|n| {
+                    let (from, to) = if n % 2 == 0 { (&several, addr(2, 7)) } else { (&single, addr(1, 7)) };
+                    let from = from.handle();
+                    thread::spawn(move || {
+                        let mut stream = TcpStream::connect(&from, to).unwrap();
+                        let data = pattern(50_000, n);
+                        stream.write_all(&data).unwrap();
+                        stream.shutdown(Shutdown::Write).unwrap();
+                        let mut echo = Vec::new();
+                        stream.read_to_end(&mut echo).unwrap();
+                        assert_eq!(echo, data);
+                    })
+                })
+                .collect();
+            for client in clients {
+                client.join().unwrap();
+            }
+            let used = several.with_each_stack(|stack| stack.stats().tcp_passive_opens);
+            assert_eq!(used.iter().sum::<u64>(), 20);
+            let opened = several.with_each_stack(|stack| stack.stats().tcp_active_opens);
+            assert!(opened.iter().all(|&count| count >= 20 / stacks as u64), "{opened:?}");
+            assert!(several.handovers().frames > 0);
+            // The queues put segments out of order, and one that comes late may find its connection closed; but no reset
+            // came to a connection that was there.
+            for runtime in [&several, &single] {
+                assert_eq!(runtime.stats().tcp_resets_received, 0, "{:?}", runtime.stats());
+            }
+        });
+    }
+}
+
+#[test]
+fn datagrams_and_pings_both_ways_with_fragments_and_to_ourselves() {
+    within_time(|| {
+        let (several, single) = hosts(3);
+        for n in 0..12u16 {
+            let socket = UdpSocket::bind(&several, addr(1, if n < 6 { 5000 + n } else { 0 })).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            let peer = UdpSocket::bind(&single, addr(2, 0)).unwrap();
+            for len in [1, 5000] {
+                let data = pattern(len, n as u8);
+                peer.send_to(&data, addr(1, port)).unwrap();
+                let (bytes, from) = socket.recv_bytes_from().unwrap();
+                assert_eq!(bytes, data);
+                socket.send_to(&bytes, from).unwrap();
+                assert_eq!(peer.recv_bytes_from().unwrap().0, data);
+            }
+            let own = UdpSocket::bind(&several, addr(1, 0)).unwrap();
+            own.send_to(b"self", addr(1, port)).unwrap();
+            let (bytes, from) = socket.recv_bytes_from().unwrap();
+            assert_eq!((&bytes[..], from), (&b"self"[..], own.local_addr().unwrap()));
+            for (runtime, to) in [(&several, 2), (&single, 1)] {
+                let echo = EchoSocket::for_addr(runtime, addr(to, 0).ip()).unwrap();
+                for size in [10, 4000] {
+                    echo.send_request(addr(to, 0).ip(), n, &pattern(size, 9)).unwrap();
+                    assert_eq!(echo.recv_reply().unwrap().payload, pattern(size, 9));
+                }
+            }
+        }
+        assert_nothing_went_wrong([&several, &single]);
+        // Nobody is there: the one who asked learns it.
+        let socket = UdpSocket::bind(&several, addr(1, 0)).unwrap();
+        socket.connect(addr(2, 9)).unwrap();
+        socket.send(b"?").unwrap();
+        assert_eq!(socket.recv(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn every_thread_in_accept_gets_connections_and_closing_ends_all() {
+    within_time(|| {
+        let (several, single) = hosts(2);
+        let listener = TcpListener::bind(&several, addr(1, 80)).unwrap();
+        let acceptors: Vec<_> = (0..4)
+            .map(|_| {
+                let listener = listener.try_clone().unwrap();
+                thread::spawn(move || {
+                    let mut streams = Vec::new();
+                    loop {
+                        match listener.accept() {
+                            Ok((stream, _)) => streams.push(stream),
+                            Err(error) => return (streams.len(), error),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let streams: Vec<_> = (0..200).map(|_| TcpStream::connect(&single, addr(1, 80)).unwrap()).collect();
+        while several.stats().tcp_passive_opens < 200
+            || several.sockets().iter().any(|socket| socket.state == "LISTEN" && socket.receive_queue > 0)
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+        listener.close().unwrap();
+        let results: Vec<_> = acceptors.into_iter().map(|acceptor| acceptor.join().unwrap()).collect();
+        assert_eq!(results.iter().map(|(count, _)| count).sum::<usize>(), 200);
+        // The port is free on all stacks.
+        drop(streams);
+        let listener = TcpListener::bind(&several, addr(1, 81)).unwrap();
+        let taken = TcpListener::bind(&several, addr(1, 81)).unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
+        drop(listener);
+        TcpListener::bind(&several, addr(1, 81)).unwrap();
+        let drawn = TcpListener::bind(&several, addr(1, 0)).unwrap();
+        drawn.set_nonblocking(true).unwrap();
+        assert_eq!(drawn.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let handle = several.handle();
+        let waiting = thread::spawn(move || {
+            drawn.set_nonblocking(false).unwrap();
+            drawn.accept().unwrap_err()
+        });
+        thread::sleep(Duration::from_millis(50));
+        several.shutdown().unwrap();
+        assert_eq!(waiting.join().unwrap().kind(), ErrorKind::NetworkDown);
+        assert!(!handle.is_running());
+    });
+}
+
+#[test]
+fn a_queue_that_fails_ends_all_stacks() {
+    struct Failing(Queue);
+    impl Device for Failing {
+        fn name(&self) -> &str {
+            "broken0"
+        }
+        fn medium(&self) -> Medium {
+            self.0.medium()
+        }
+        fn mtu(&self) -> usize {
+            self.0.mtu()
+        }
+        fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+            self.0.send(transmit)
+        }
+        fn recv(&mut self) -> io::Result<Option<Frame>> {
+            match self.0.recv()? {
+                Some(frame) if frame.bytes.ends_with(b"fail now") => Err(io::Error::other("out of order")),
+                other => Ok(other),
+            }
+        }
+        fn receive_fd(&self) -> BorrowedFd<'_> {
+            self.0.receive_fd()
+        }
+        fn room(&self) -> Room<'_> {
+            self.0.room()
+        }
+    }
+    within_time(|| {
+        let (a, b) = memory_pair().unwrap();
+        let several = Builder::new().config(config());
+        let queues = queues(a, 2).into_iter().map(Failing);
+        let several = several.interface_with_queues(queues, addresses(1)).start().unwrap();
+        let single = start(2, b);
+        let waits: Vec<_> = [6000, 6001]
+            .map(|port| UdpSocket::bind(&several, addr(1, port)).unwrap())
+            .into_iter()
+            .map(|socket| thread::spawn(move || socket.recv_bytes_from().unwrap_err().to_string()))
+            .collect();
+        let socket = UdpSocket::bind(&single, addr(2, 0)).unwrap();
+        socket.send_to(b"fail now", addr(1, 6000)).unwrap();
+        for wait in waits {
+            assert_eq!(wait.join().unwrap(), "broken0: out of order");
+        }
+        assert_eq!(several.error().unwrap().to_string(), "broken0: out of order");
+    });
+}
+
+#[test]
+fn queues_that_do_not_fit_together_are_refused() {
+    let (a, b) = memory_pair().unwrap();
+    let (c, _d) = memory_pair().unwrap();
+    let uneven = Builder::new().interface_with_queues(queues(a, 2), addresses(1)).interface(c, addresses(3));
+    assert_eq!(uneven.start().unwrap_err().kind(), ErrorKind::InvalidInput);
+    let none = Builder::new().interface_with_queues(Vec::<Queue>::new(), addresses(1));
+    assert_eq!(none.start().unwrap_err().kind(), ErrorKind::InvalidInput);
+    let (e, _f) = memory_pair().unwrap();
+    let strangers = Builder::new().interface_with_queues([b, e], addresses(1));
+    let error = strangers.start().unwrap_err();
+    assert!(error.to_string().contains("MAC address"), "{error}");
+}
