@@ -106,7 +106,9 @@ fn draw_panel(
 
 fn color(peer: Peer) -> RGBColor {
     match peer {
-        Peer::Portolan | Peer::PortolanCopies | Peer::PortolanPlain => RGBColor(0x1f, 0x6f, 0xb4),
+        Peer::Portolan | Peer::PortolanCopies | Peer::PortolanPlain | Peer::PortolanQueues => {
+            RGBColor(0x1f, 0x6f, 0xb4)
+        }
         Peer::Limit | Peer::LimitPlain => RGBColor(0xb8, 0xb8, 0xb8),
         Peer::Kernel | Peer::KernelPlain => RGBColor(0x7a, 0x7a, 0x7a),
         Peer::Smoltcp => RGBColor(0xd9, 0x8b, 0x3a),

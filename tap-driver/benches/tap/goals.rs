@@ -48,6 +48,9 @@ pub(crate) fn all(idle: usize) -> Vec<Goal> {
             goal(row, Peer::PortolanPlain, Against::Peer(Peer::KernelPlain), AtLeast(0.8)),
         ]);
     }
+    for row in ["to-8", "from-8"] {
+        goals.push(goal(row, Peer::PortolanQueues, Against::Peer(Peer::Portolan), AtLeast(1.0)));
+    }
     for part in ["copied", "lent"] {
         let figure = format!("in-memory/{part}");
         goals.push(goal(&figure, Peer::Portolan, Against::Peer(Peer::Smoltcp), AtLeast(4.0)));

@@ -17,15 +17,18 @@ pub(crate) enum Peer {
     PortolanCopies,
     /// Portolan over plain frames, through what lends.
     PortolanPlain,
+    /// Portolan with two queues and a stack for each, through what lends.
+    PortolanQueues,
     /// smoltcp on a TAP device, through its own phy.
     Smoltcp,
 }
 
-pub(crate) const ALL: [Peer; 8] = [
+pub(crate) const ALL: [Peer; 9] = [
     Peer::Kernel,
     Peer::Limit,
     Peer::Portolan,
     Peer::PortolanCopies,
+    Peer::PortolanQueues,
     Peer::KernelPlain,
     Peer::LimitPlain,
     Peer::PortolanPlain,
@@ -43,6 +46,7 @@ impl Peer {
             Peer::Portolan => "portolan",
             Peer::PortolanCopies => "portolan-copies",
             Peer::PortolanPlain => "portolan-plain",
+            Peer::PortolanQueues => "portolan-queues",
             Peer::Smoltcp => "smoltcp",
         }
     }
@@ -57,6 +61,7 @@ impl Peer {
             Peer::Portolan => "Portolan",
             Peer::PortolanCopies => "Portolan, Read/Write",
             Peer::PortolanPlain => "Portolan, no offloads",
+            Peer::PortolanQueues => "Portolan, two queues",
             Peer::Smoltcp => "smoltcp",
         }
     }

@@ -119,6 +119,17 @@ impl Row {
     /// Whom it is measured with.
     pub(crate) fn peers(self) -> &'static [Peer] {
         match self {
+            // A second stack has nothing to do for one stream.
+            Row::Bulk { streams: 1, .. } => &[
+                Peer::Kernel,
+                Peer::Limit,
+                Peer::Portolan,
+                Peer::PortolanCopies,
+                Peer::KernelPlain,
+                Peer::LimitPlain,
+                Peer::PortolanPlain,
+                Peer::Smoltcp,
+            ],
             Row::Bulk { .. } => &crate::peers::ALL,
             // Nothing is lent or copied that would be worth a row of its own.
             Row::Latency { .. } | Row::DatagramLatency { .. } | Row::DatagramRate | Row::Connect { .. } => &[

@@ -48,7 +48,9 @@ pub(crate) fn run(peer: Peer, purpose: Purpose) -> io::Result<()> {
     let note = match peer {
         Peer::Kernel | Peer::KernelPlain => kernel::start(peer.is_plain(), purpose.idle)?,
         Peer::Limit | Peer::LimitPlain => limit::start(peer.is_plain())?,
-        Peer::Portolan | Peer::PortolanCopies | Peer::PortolanPlain => portolan::start(peer, purpose.idle)?,
+        Peer::Portolan | Peer::PortolanCopies | Peer::PortolanPlain | Peer::PortolanQueues => {
+            portolan::start(peer, purpose.idle)?
+        }
         Peer::Smoltcp => smoltcp::start(purpose.service, purpose.streams)?,
     };
     child::ready(&note)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use portolan::{Cidr, Config};
 use portolan_runtime::{Builder, TcpListener, TcpStream, UdpSocket};
 use portolan_tap::services::stream as lending;
-use portolan_tap::{Offload, TapBuilder};
+use portolan_tap::{Offload, Tap, TapBuilder};
 
 use super::services::{self, Service};
 use crate::link;
@@ -18,15 +18,16 @@ const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     let host = Cidr { addr: link::CLIENT.into(), prefix_len: 24 };
     let offload = if peer.is_plain() { Offload::Off } else { Offload::Auto };
-    let tap = TapBuilder::new().name(link::CLIENT_DEVICE).host_address(host).offload(offload).open();
-    let tap = tap.map_err(io::Error::other)?;
-    let note = format!("{:?}", tap.offloads());
+    let queues = if peer == Peer::PortolanQueues { 2 } else { 1 };
+    let tap = TapBuilder::new().name(link::CLIENT_DEVICE).host_address(host).offload(offload);
+    let taps = tap.open_queues(queues).map_err(io::Error::other)?;
+    let note = format!("{:?}", taps.first().map(Tap::offloads).unwrap_or_default());
     let mut config = Config::default();
     // There is nobody who could have its address.
     config.neighbor.duplicate_address_probes = 0;
     config.memory_limit_bytes = MEMORY_LIMIT_BYTES;
     let stack = Cidr { addr: link::SERVER.into(), prefix_len: 24 };
-    let runtime = Builder::new().config(config).interface(tap, [stack]).start()?;
+    let runtime = Builder::new().config(config).interface_with_queues(taps, [stack]).start()?;
 
     let listener = |port: u16| TcpListener::bind(&runtime, any(port));
     let accept = |listener: TcpListener| move || listener.accept().map(|(stream, _)| stream);
