@@ -19,6 +19,7 @@
 //! | `icmp` | echo, errors and their rate limit |
 //! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
 //! | `socket` | descriptors, options, readiness; the Berkeley calls |
+//! | [`steering`] | several stacks that are one host: which of them has which flow |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
 //! | `time`, `event`, `stats`, `rng`, `frame`, `error`, `config`, `hash` | what they all share |
 #![no_std]
