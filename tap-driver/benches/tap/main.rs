@@ -100,7 +100,7 @@ struct Scale {
 }
 
 const WHOLE: Scale = Scale { rounds: 5, millis: 1000, idle: [10_000, 100_000] };
-const QUICK: Scale = Scale { rounds: 1, millis: 300, idle: [10_000, 100_000] };
+const QUICK: Scale = Scale { rounds: 1, millis: 200, idle: [10_000, 100_000] };
 const TEST: Scale = Scale { rounds: 1, millis: 20, idle: [20, 200] };
 /// Measurements at once: they wait for processes and devices more than they work.
 const TEST_WORKERS: usize = 4;
