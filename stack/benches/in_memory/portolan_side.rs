@@ -1,6 +1,7 @@
 //! Two stacks and the link between them.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub(crate) struct Pair {
     /// Connections: the client's and the server's descriptor.
     connections: Vec<(Descriptor, Descriptor)>,
     next: usize,
+    is_no_delay: bool,
     /// A listener for connections that come and go.
     listener: Descriptor,
     buf: Vec<u8>,
@@ -97,7 +99,17 @@ impl Pair {
         let listener = server.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
         server.stack.bind(listener, CYCLE_ADDR).unwrap();
         server.stack.listen(listener, 16).unwrap();
-        let mut pair = Pair { client, server, now, connections: Vec::new(), next: 0, listener, buf, lent };
+        let mut pair = Pair {
+            client,
+            server,
+            now,
+            connections: Vec::new(),
+            next: 0,
+            is_no_delay: false,
+            listener,
+            buf,
+            lent,
+        };
         for index in 0..count {
             pair.connect(80 + (index / CONNECTIONS_PER_PORT) as u16, index % CONNECTIONS_PER_PORT == 0);
         }
@@ -119,8 +131,18 @@ impl Pair {
         assert_eq!(opened, Err(Error::InProgress));
         self.settle();
         let (accepted, _) = self.server.stack.accept(listener).expect("the handshake took no time");
-        self.client.stack.set_option(now, client, SocketOption::NoDelay(true)).unwrap();
         self.connections.push((client, accepted));
+    }
+
+    /// Small segments go at once. Before the first is sent and not before: what idle connections take is counted too, and
+    /// options that differ from the default take memory.
+    fn set_no_delay(&mut self) {
+        if !mem::replace(&mut self.is_no_delay, true) {
+            // A listener stands on both sides of its entry.
+            for &(client, _) in self.connections.iter().filter(|(client, server)| client != server) {
+                self.client.stack.set_option(self.now, client, SocketOption::NoDelay(true)).unwrap();
+            }
+        }
     }
 
     /// Exchanges frames until both are silent.
@@ -133,6 +155,7 @@ impl Pair {
     /// Moves so many bytes over the first connection.
     pub(crate) fn transfer(&mut self, bytes: usize, copies: Copies) {
         let (client, server) = *self.connections.iter().find(|(a, b)| a != b).unwrap();
+        self.set_no_delay();
         let (mut sent, mut received) = (0, 0);
         while received < bytes {
             self.now += Duration::from_micros(50);
@@ -172,6 +195,9 @@ impl Pair {
     /// The client sends `count` segments; the time that the server takes for them.
     pub(crate) fn receive_batch(&mut self, count: usize, all_busy: bool) -> Duration {
         self.now += Duration::from_millis(1);
+        if count > 0 {
+            self.set_no_delay();
+        }
         for _ in 0..count {
             // A large prime step: neighbours in memory do not follow each other.
             self.next = if all_busy { (self.next + 7_919) % self.connections.len() } else { 1 };
