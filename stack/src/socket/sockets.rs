@@ -452,7 +452,7 @@ impl Sockets {
 
     /// Takes a connection out of the tables that its socket's end would leave it in.
     pub(super) fn forget_stream(&mut self, id: SocketId, mut stream: Box<Stream>) {
-        self.timers.disarm(&mut stream.armed);
+        self.timers.disarm(&mut stream.armed, Owner::Socket(id));
         if !stream.is_parted {
             self.connections.remove(&stream.tuple, Target::Connection(id));
         }

@@ -355,7 +355,7 @@ impl Sockets {
     /// Takes a handshake out of every table.
     fn forget_handshake(&mut self, id: HandshakeId) -> Option<Handshake> {
         let mut handshake = self.handshakes.remove(id)?;
-        self.timers.disarm(&mut handshake.armed);
+        self.timers.disarm(&mut handshake.armed, Owner::Handshake(id));
         self.connections.remove(&handshake.tuple, Target::Handshake(id));
         self.account.change(mem::size_of::<Handshake>(), 0);
         if let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(handshake.listener) {
