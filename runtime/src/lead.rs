@@ -302,7 +302,7 @@ impl Lead<'_> {
             self.plan(&mut core);
         }
         drop(core);
-        shared.notify(wakes);
+        shared.notify(&mut wakes);
         shared.send(io);
         if self.is_held {
             self.announce(io);
@@ -326,7 +326,7 @@ impl Lead<'_> {
     /// Publishes what the leader will sleep for, as far as `core` knows. From here on it counts as asleep.
     fn plan(&mut self, core: &mut Core) {
         self.may_sleep = !self.has_happened(core);
-        self.core_deadline = core.stack.poll_timeout().map(|deadline| deadline.at);
+        self.core_deadline = core.stack.next_timeout_at();
         core.leadership.sleeps_until = Some(self.core_deadline.unwrap_or(Instant::FAR_FUTURE));
     }
 

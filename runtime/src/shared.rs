@@ -64,7 +64,7 @@ pub(crate) fn to_io_error(error: portolan::Error) -> io::Error {
 
 impl Core {
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.stack.poll_timeout().is_some_and(|deadline| deadline.at <= now)
+        self.stack.next_timeout_at().is_some_and(|at| at <= now)
     }
 
     /// Finds whom the stack's events wake.
@@ -90,7 +90,7 @@ impl Core {
         self.take_events(wakes);
         wakes.watchers |= self.watchers > 0;
         let Some(known) = self.leadership.sleeps_until() else { return };
-        if wakes.leader_is_met || self.stack.poll_timeout().is_some_and(|deadline| deadline.at < known) {
+        if wakes.leader_is_met || self.stack.next_timeout_at().is_some_and(|at| at < known) {
             wakes.add_leader(self.leadership.tell());
         }
     }
@@ -206,7 +206,7 @@ impl Shared {
         let mut io = if wants_io { self.try_lock_io() } else { None };
         core.settle(io.as_deref_mut(), now, &mut wakes);
         drop(core);
-        self.notify(wakes);
+        self.notify(&mut wakes);
         if !wants_io {
             return result;
         }
@@ -219,7 +219,7 @@ impl Shared {
     }
 
     /// Wakes whom `settle` and the others found, with `core` released.
-    pub(crate) fn notify(&self, wakes: Wakes) {
+    pub(crate) fn notify(&self, wakes: &mut Wakes) {
         if wakes.driver {
             self.driver_wake.raise();
         }
@@ -263,7 +263,7 @@ impl Shared {
             let Ok(mut core) = self.lock_core() else { return };
             core.settle(Some(&mut io), Clock::now(), &mut wakes);
             drop(core);
-            self.notify(wakes);
+            self.notify(&mut wakes);
             self.send(&mut io);
         }
         // If nobody leads now, the next leader begins with it.
@@ -307,7 +307,7 @@ impl Shared {
         core.waiters.wake_everybody(&mut wakes);
         (wakes.driver, wakes.caller, wakes.watchers) = (true, true, true);
         drop(core);
-        self.notify(wakes);
+        self.notify(&mut wakes);
     }
 
     pub(crate) fn ended(&self) -> Option<Ended> {

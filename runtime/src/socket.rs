@@ -24,7 +24,7 @@ pub(crate) const WRITE_CHUNK: usize = 128 << 10;
 const READ_SLICES: usize = 128;
 
 /// What was taken from a receive queue, to be copied outside the lock.
-type Slices = SmallVec<[Bytes; 8]>;
+type Slices = SmallVec<[Bytes; 4]>;
 
 /// A descriptor of a runtime's stack. Its clones (`Arc`) are what `dup` is to a file: they share everything, and the
 /// last one closes it.

@@ -112,14 +112,14 @@ impl Wakes {
         !self.parked.is_empty()
     }
 
-    pub(crate) fn notify_parked(self) {
-        for (parking, interest, how_many) in self.parked {
+    pub(crate) fn notify_parked(&mut self) {
+        for (parking, interest, how_many) in self.parked.drain(..) {
             match how_many {
                 HowMany::One => parking.condvar(interest).notify_one(),
                 HowMany::All => parking.condvar(interest).notify_all(),
             }
         }
-        for (bell, all) in self.bells {
+        for (bell, all) in self.bells.drain(..) {
             bell.ring(all);
         }
     }

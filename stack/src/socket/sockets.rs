@@ -30,6 +30,7 @@ use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::steering::Share;
 use crate::tcp::{FastOpenKeys, IsnGenerator, State, SynCookies};
+use crate::time::Instant;
 use crate::timers::Timers;
 
 /// Whose timer it is.
@@ -188,6 +189,11 @@ impl Sockets {
                 }
             }
         }
+    }
+
+    /// The moment of [`Sockets::poll_timeout`].
+    pub(crate) fn next_timeout_at(&self) -> Option<Instant> {
+        [self.timers.first().map(|(at, _)| at), self.time_waits.deadline()].into_iter().flatten().min()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
