@@ -6,7 +6,7 @@ use std::io;
 use portolan::{Frame, Instant, InterfaceId, Transmit};
 
 use crate::Clock;
-use crate::budget::{Budget, MAX_BYTES, MAX_FRAMES};
+use crate::budget::{Budget, Haste, MAX_BYTES, MAX_FRAMES};
 use crate::device::{Device, Sent};
 use crate::ended::Ended;
 use crate::lead::Seat;
@@ -36,6 +36,7 @@ pub(crate) struct Attached {
     /// Offered and refused (the first), or behind one that was refused.
     kept: VecDeque<Transmit>,
     budget: Budget,
+    pub(crate) haste: Haste,
     /// The last read left something behind.
     pub(crate) has_more: bool,
     /// What the leader knows that sleeps: whether it polls for room, and the device's deadline.
@@ -88,6 +89,7 @@ impl Io {
             device,
             kept: VecDeque::new(),
             budget: Budget::new(),
+            haste: Haste::new(),
             has_more: false,
             polls_room: false,
             sleeps_until: None,
@@ -156,6 +158,7 @@ impl Attached {
             received.push((self.iface, frame));
         }
         self.has_more = self.budget.expects_more(count) || bytes >= MAX_BYTES;
+        self.haste.on_read(count);
         // What ends for its bytes was as good as filled.
         self.budget.on_read(if bytes >= MAX_BYTES { frames } else { count });
         Ok(())

@@ -1,4 +1,4 @@
-//! How many frames are read from a device at once.
+//! How many frames are read from a device at once, and when it is read without being asked first.
 
 /// The most frames that the stack gets at once. The lock on it is held meanwhile.
 pub(crate) const MAX_FRAMES: usize = 32;
@@ -57,6 +57,48 @@ impl Budget {
     }
 }
 
+/// The most sleeps between two attempts to do without.
+const MAX_SKIPPED: u32 = 64;
+
+/// Whether a leader reads the device before it goes to sleep on it.
+///
+/// Where the next frame is there already when the last has been dealt with, to ask for it first costs a system call for
+/// nothing. Where it is not, to read first does. So the leader does what has proved good: after a read that found something
+/// it reads again, after one in vain it sleeps, once at first, and the more often the more often it was in vain.
+#[derive(Debug)]
+pub(crate) struct Haste {
+    /// Sleeps until it is tried again.
+    skip: u32,
+    next_skip: u32,
+    is_trying: bool,
+}
+
+impl Haste {
+    pub(crate) fn new() -> Self {
+        Haste { skip: 1, next_skip: 2, is_trying: false }
+    }
+
+    /// Before a sleep: whether to read instead.
+    pub(crate) fn reads_first(&mut self) -> bool {
+        self.is_trying = self.skip == 0;
+        self.skip = self.skip.saturating_sub(1);
+        self.is_trying
+    }
+
+    /// So many frames were read, for whatever reason.
+    pub(crate) fn on_read(&mut self, count: usize) {
+        if !std::mem::take(&mut self.is_trying) {
+            return;
+        }
+        if count > 0 {
+            self.next_skip = 1;
+        } else {
+            self.skip = self.next_skip;
+            self.next_skip = (self.next_skip * 2).min(MAX_SKIPPED);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,5 +147,40 @@ mod tests {
             let (_, reads) = read_trains(&mut budget, len, 1000);
             assert!(reads <= 3000, "{reads} reads of 1000 trains of {len} frames");
         }
+    }
+
+    /// The sleeps and the reads in vain for so many frames, which are there when the leader would go to sleep, or not.
+    fn sleep_or_read(haste: &mut Haste, is_there: bool, frames: usize) -> (usize, usize) {
+        let (mut sleeps, mut in_vain) = (0, 0);
+        for _ in 0..frames {
+            loop {
+                if !haste.reads_first() {
+                    sleeps += 1;
+                    haste.on_read(1);
+                    break;
+                }
+                haste.on_read(usize::from(is_there));
+                if is_there {
+                    break;
+                }
+                in_vain += 1;
+            }
+        }
+        (sleeps, in_vain)
+    }
+
+    #[test]
+    fn a_device_is_read_first_where_that_pays() {
+        let (sleeps, in_vain) = sleep_or_read(&mut Haste::new(), true, 10_000);
+        assert!(sleeps < 5 && in_vain == 0, "{sleeps} sleeps, {in_vain} reads in vain");
+        let (sleeps, in_vain) = sleep_or_read(&mut Haste::new(), false, 10_000);
+        assert!(sleeps == 10_000 && in_vain < 200, "{sleeps} sleeps, {in_vain} reads in vain");
+        // From one to the other, there and back.
+        let mut haste = Haste::new();
+        sleep_or_read(&mut haste, false, 1000);
+        let (sleeps, _) = sleep_or_read(&mut haste, true, 1000);
+        assert!(sleeps <= 65, "{sleeps}");
+        let (_, in_vain) = sleep_or_read(&mut haste, false, 1000);
+        assert!(in_vain < 30, "{in_vain}");
     }
 }

@@ -334,12 +334,14 @@ impl Lead<'_> {
     fn announce(&mut self, io: &mut Io) {
         io.sleeper = Some(self.seat);
         self.io_deadline = None;
+        // With several devices, each attempt would be one at all of them.
+        let may_hasten = io.devices.len() == 1;
         for (attached, polls_room) in io.devices.iter_mut().zip(&mut self.polls_room) {
             attached.polls_room = attached.wants_room();
             attached.sleeps_until = attached.device.deadline();
             *polls_room = attached.polls_room;
             self.io_deadline = earlier(self.io_deadline, attached.sleeps_until);
-            if attached.has_more {
+            if attached.has_more || (may_hasten && self.may_sleep && attached.haste.reads_first()) {
                 self.may_sleep = false;
             }
         }
@@ -487,7 +489,7 @@ impl Drop for Lead<'_> {
             let mut core = self.shared.lock_core_anyway();
             self.resign(&mut core, Clock::now(), &mut wakes);
             drop(core);
-            self.shared.notify(wakes);
+            self.shared.notify(&mut wakes);
         }
     }
 }
