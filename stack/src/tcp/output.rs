@@ -243,6 +243,14 @@ impl Connection {
         while segs < max_segs && last == full && !fin {
             // A run is at most 64 KiB.
             let room = self.room_for_new(ctx, mss, in_flight + len as u32);
+            let certain = self.snd.certain_segs(mss, room).min(max_segs - segs);
+            if certain > 0 {
+                let more = certain as usize * full;
+                self.snd.on_sent(more, false, true);
+                len += more;
+                segs += certain;
+                continue;
+            }
             match self.snd.plan(mss, Some(room), self.patience()) {
                 Plan::Send { len: more, fin: ends } => {
                     self.snd.on_sent(more, ends, more == full);

@@ -279,6 +279,13 @@ impl Sender {
         }
     }
 
+    /// So many segments would be planned one after the other, all of them full and none the last: what follows them needs
+    /// a plan.
+    pub(super) fn certain_segs(&self, mss: u32, room: u32) -> u32 {
+        let before_the_last = u32::try_from(self.unsent().saturating_sub(1)).unwrap_or(u32::MAX);
+        before_the_last.min(self.usable_window()).min(room) / mss
+    }
+
     /// A segment that was not full is not acknowledged yet.
     fn is_small_in_flight(&self) -> bool {
         self.small_end.after(self.una) && self.small_end.before_eq(self.nxt)
@@ -303,3 +310,6 @@ impl Sender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
