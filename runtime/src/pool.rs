@@ -10,7 +10,7 @@ const SMALLEST: usize = 256;
 /// its last user is done.
 const MAX_KEPT: usize = 256;
 const MAX_KEPT_BYTES: usize = 8 << 20;
-/// Pieces that are asked whether they are free before a new one is allocated.
+/// Pieces that are still held and asked whether they are before others are used.
 const MAX_ASKED: usize = 2;
 
 /// Pieces of memory of 256 bytes and its doubles: what is put into one takes at least half of it.
@@ -46,23 +46,41 @@ pub(crate) struct Pieces {
     /// Those that were given out, the one that was given out first in front. Each is whole; who else holds a part of it
     /// shows in its reference count.
     given: VecDeque<Bytes>,
+    /// Those that were found free, the one that was in use last at the end: it is the likeliest to be in a cache. However
+    /// many there are, only as many as are in use at a time are touched.
+    free: Vec<BytesMut>,
 }
 
 impl Pieces {
     pub(crate) fn new(size: usize) -> Self {
-        Pieces { size, max_kept: MAX_KEPT.min(MAX_KEPT_BYTES / size).max(1), given: VecDeque::new() }
+        let max_kept = MAX_KEPT.min(MAX_KEPT_BYTES / size).max(1);
+        Pieces { size, max_kept, given: VecDeque::new(), free: Vec::new() }
     }
 
     /// One that nobody else holds, full of whatever was in it.
     pub(crate) fn take(&mut self) -> BytesMut {
-        for _ in 0..MAX_ASKED {
-            let Some(oldest) = self.given.pop_front() else { break };
+        self.find_free();
+        self.free.pop().unwrap_or_else(|| self.allocate())
+    }
+
+    /// Looks which of those that were given out first are free.
+    fn find_free(&mut self) {
+        let mut asked = 0;
+        while asked < MAX_ASKED
+            && let Some(oldest) = self.given.pop_front()
+        {
             match oldest.try_into_mut() {
-                Ok(piece) => return piece,
+                Ok(piece) => self.free.push(piece),
                 // Somebody keeps it for long; its turn comes again.
-                Err(held) => self.given.push_back(held),
+                Err(held) => {
+                    self.given.push_back(held);
+                    asked += 1;
+                }
             }
         }
+    }
+
+    fn allocate(&self) -> BytesMut {
         let mut piece = BytesMut::zeroed(self.size);
         // Split and joined, it counts its references in a record of its own from now on, and needs no other each time
         // that it is shared.
@@ -75,7 +93,7 @@ impl Pieces {
     pub(crate) fn share(&mut self, piece: BytesMut, len: usize) -> Bytes {
         let whole = piece.freeze();
         let part = whole.slice(..len);
-        if self.given.len() < self.max_kept {
+        if self.given.len() + self.free.len() < self.max_kept {
             self.given.push_back(whole);
         }
         part
@@ -104,7 +122,8 @@ mod tests {
             }
             assert!(held.iter().all(|&byte| byte == 1) && held.len() == len);
             drop(held);
-            assert!((0..MAX_KEPT).any(|_| put(&mut pool, len, 3).as_ptr() == place), "{len}");
+            let two = [put(&mut pool, len, 3), put(&mut pool, len, 3)];
+            assert!(two.iter().any(|bytes| bytes.as_ptr() == place), "{len}");
         }
     }
 
@@ -126,9 +145,34 @@ mod tests {
                 pieces.share(piece, 10)
             })
             .collect();
-        assert_eq!(pieces.given.len(), 8);
+        assert_eq!((pieces.given.len(), pieces.free.len()), (8, 0));
         drop(held);
         let piece = pieces.take();
-        assert_eq!((piece.len(), pieces.given.len()), (1 << 20, 7));
+        assert_eq!((piece.len(), pieces.given.len() + pieces.free.len()), (1 << 20, 7));
+    }
+
+    #[test]
+    fn what_was_in_use_last_is_used_next() {
+        let mut pool = Pool::new(4096);
+        let many: Vec<Bytes> = (0..100).map(|_| put(&mut pool, 4096, 1)).collect();
+        drop(many);
+        let mut places: Vec<_> = (0..1000).map(|_| put(&mut pool, 4096, 1).as_ptr()).collect();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), 1);
+        // A few of them in use at a time.
+        let mut held = VecDeque::new();
+        let mut places: Vec<_> = (0..1000)
+            .map(|_| {
+                held.push_back(put(&mut pool, 4096, 1));
+                if held.len() > 3 {
+                    held.pop_front();
+                }
+                held[0].as_ptr()
+            })
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        assert!(places.len() <= 3 + 1 + MAX_ASKED, "{}", places.len());
     }
 }
