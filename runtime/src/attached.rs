@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use portolan::{Frame, Instant, InterfaceId, Transmit};
+use portolan::{Frame, Instant, InterfaceId, Stack, Transmit};
 
 use crate::Clock;
 use crate::budget::{Budget, Haste, MAX_BYTES, MAX_FRAMES};
@@ -12,7 +12,9 @@ use crate::ended::Ended;
 use crate::lead::Seat;
 
 /// Frames that are polled from the stack under one hold of `core`.
-pub(crate) const TRANSMIT_BATCH: usize = 16;
+const BATCH_FRAMES: usize = 16;
+/// And bytes: so long nobody looks at what comes in.
+const BATCH_BYTES: usize = 256 << 10;
 /// Frames kept for a full device; beyond it the stack is not polled any more. A stack does not say for which device
 /// its next frame is, so one device that stays full holds up the others.
 const KEPT_FRAMES: usize = 16;
@@ -22,7 +24,9 @@ const KEPT_FRAMES: usize = 16;
 pub(crate) struct Io {
     pub(crate) devices: Vec<Attached>,
     /// Polled from the stack, not yet offered to a device.
-    pub(crate) batch: Vec<Transmit>,
+    batch: Vec<Transmit>,
+    /// The stack may have more than the batch was allowed to hold.
+    has_left_some: bool,
     /// Read from the devices, not yet handed to the stack.
     pub(crate) received: Vec<(InterfaceId, Frame)>,
     /// Who sleeps until something happens to the devices, and knows of them what stands in [`Attached`].
@@ -96,26 +100,43 @@ impl Io {
         };
         Io {
             devices: devices.into_iter().map(attach).collect(),
-            batch: Vec::with_capacity(TRANSMIT_BATCH),
+            batch: Vec::with_capacity(BATCH_FRAMES),
+            has_left_some: false,
             received: Vec::with_capacity(MAX_FRAMES),
             sleeper: None,
         }
     }
 
-    pub(crate) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.devices.iter().all(|attached| attached.kept.len() < KEPT_FRAMES)
+    }
+
+    /// Polls the stack for the next batch.
+    pub(crate) fn fill_batch(&mut self, stack: &mut Stack, now: Instant) {
+        self.has_left_some = false;
+        if !stack.has_transmits() || !self.has_room() {
+            return;
+        }
+        let mut bytes = 0;
+        while let Some(transmit) = stack.poll_transmit(now) {
+            bytes += transmit.len();
+            self.batch.push(transmit);
+            if self.batch.len() >= BATCH_FRAMES || bytes >= BATCH_BYTES {
+                self.has_left_some = true;
+                return;
+            }
+        }
     }
 
     /// Gives the batch to the devices. Says whether the stack may have more.
     pub(crate) fn send_batch(&mut self) -> Result<bool, Ended> {
-        let was_full = self.batch.len() >= TRANSMIT_BATCH;
         for transmit in self.batch.drain(..) {
             match self.devices.iter_mut().find(|attached| attached.iface == transmit.iface()) {
                 Some(attached) => attached.send(transmit).map_err(|error| attached.ended(&error))?,
                 None => log::debug!("a frame for {:?}, which has no device, is lost", transmit.iface()),
             }
         }
-        Ok(was_full && self.has_room())
+        Ok(std::mem::take(&mut self.has_left_some) && self.has_room())
     }
 
     /// Who sleeps and does not know of something that the devices wait for.
@@ -128,11 +149,11 @@ impl Io {
         self.sleeper.filter(|_| self.devices.iter().any(is_news))
     }
 
-    /// Lets the devices do what is due, offers what was kept, and reads frames from those that are `ready` (by index) or
-    /// whose time has come.
-    pub(crate) fn receive(&mut self, ready: &[bool]) -> Result<(), Ended> {
+    /// Lets the devices do what is due, offers what was kept, and reads frames from those that are `ready` (by index;
+    /// `None`: any may be) or whose time has come.
+    pub(crate) fn receive(&mut self, ready: Option<&[bool]>) -> Result<(), Ended> {
         for (index, attached) in self.devices.iter_mut().enumerate() {
-            let is_ready = ready.get(index).is_some_and(|&ready| ready);
+            let is_ready = ready.is_none_or(|ready| ready.get(index) == Some(&true));
             attached.receive(is_ready, &mut self.received).map_err(|error| attached.ended(&error))?;
         }
         Ok(())

@@ -27,18 +27,27 @@
 //!
 //! When a leader has served a follower and got nothing itself, it follows, too: the next frame is likely for the one that
 //! was just served, and that one will be back in a moment, leads, and gets it without a hand-over. While it is away nobody
-//! reads. That is good where threads are back in a moment, or where all frames are for one of them. Both are measured
-//! ([`Leadership::is_next_for_the_served`]). Where many threads compute for longer than a hand-over costs, it is the other
-//! way round: a leader that served others goes on leading, and one that leaves asks a follower to lead. Either is only a
-//! matter of speed.
+//! reads. That is good where threads are back in a moment, or before long where all frames are for one of them. Both are
+//! measured ([`Habits`](crate::habits::Habits)). Where many threads compute for longer than a hand-over costs, it is the
+//! other way round: a leader that served others goes on leading, and one that leaves asks a follower to lead. Either is
+//! only a matter of speed.
+//!
+//! # Reading in passing
+//!
+//! A thread that sends as much as it can hardly ever waits, and nearly every frame that comes in acknowledges what it sent.
+//! A leader beside it would be woken for each of them, would take the stack's memory to another processor, and compete for
+//! the lock. So a call that transmits while nobody leads reads the devices, too, when nobody has for a moment
+//! ([`Leadership::reads_in_passing`](crate::lead::Leadership::reads_in_passing)); and while calls transmit in a rush
+//! ([`Habits::is_rush`](crate::habits::Habits::is_rush)), a leader gives the lead back after its next turn.
 //!
 //! # The driving thread
 //!
 //! It leads when nobody waits. When a call must wait meanwhile, that takes the lead over at once and tells the driving
 //! thread to step back. Then the thread *watches*: it looks now and then, less and less often, whether somebody leads, and
-//! takes the lead when it finds that nobody has for [`GRACE`]. Leaders come and go a hundred thousand times a second without a word to
-//! it. When the same caller leads from one look to the next, it *rests*, until a leader that goes finds it resting and wakes
-//! it. So an idle runtime wakes nobody, whether a thread waits in `accept` or none does.
+//! takes the lead when it finds that nobody has, or has read in passing, for [`GRACE`]. Leaders come and go a hundred
+//! thousand times a second without a word to it. When the same caller leads from one look to the next, it *rests*, until
+//! a leader that goes finds it resting and wakes it. So an idle runtime wakes nobody, whether a thread waits in `accept` or
+//! none does.
 //!
 //! # Why no wake-up is lost
 //!
@@ -47,7 +56,7 @@
 //!    looked. Nothing else is needed for that: whether followers are asked to lead, or come back, does not matter.
 //! 2. *The leader knows what it sleeps for.* From before it looks at the stack for the last time (`core` held) it counts
 //!    as asleep, and from then on everybody who creates an earlier deadline or makes happen what it waits for raises its
-//!    signal ([`Core::settle`]). The same goes for `io`: room that is wanted and deadlines of devices
+//!    signal ([`Core::settle`](crate::shared::Core::settle)). The same goes for `io`: room that is wanted and deadlines of devices
 //!    ([`Io::who_must_know`](crate::attached::Io::who_must_know)). The signal stays readable until the leader has looked,
 //!    so it does not matter whether it is already asleep by then. A lead that is taken over begins with both of these
 //!    looks, so what the signal of the predecessor said is known. The driving thread that was overtaken in the middle of
@@ -66,8 +75,9 @@ use crate::lead::{Lead, Seat, set_timer_slack};
 use crate::shared::Shared;
 use crate::waiters::Wakes;
 
-/// Nobody has led for so long: the driving thread does.
-const GRACE: Duration = Duration::from_micros(100);
+/// Nobody has led for so long: the driving thread does. A thread that is about to lead or to read in passing may be without
+/// a processor for a moment, and is not helped by a second reader.
+const GRACE: Duration = Duration::from_millis(1);
 /// From one look to the next at most. The time doubles up to that as long as callers lead, or did a moment ago: the longer
 /// they have been at it, the likelier it is that they go on, and each look may cost one of them its processor for a moment.
 const LONGEST_LOOK: Duration = Duration::from_millis(4);
@@ -159,10 +169,14 @@ impl Driver {
     }
 }
 
-/// Leads until a caller takes over.
+/// Leads until a caller takes over, or until callers do the reading in passing.
 fn drive(mut lead: Lead<'_>) -> Result<(), Ended> {
     while lead.is_held() {
-        lead.turn(|_, _, _, _| ())?;
+        lead.turn(|lead, core, now, wakes| {
+            if core.leadership.habits.is_rush(now) {
+                lead.resign(core, now, wakes);
+            }
+        })?;
         if lead.is_held() {
             lead.sleep(None)?;
         }

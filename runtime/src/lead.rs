@@ -16,14 +16,12 @@ use smallvec::SmallVec;
 use crate::Clock;
 use crate::attached::{Attached, Io};
 use crate::ended::Ended;
+use crate::habits::Habits;
 use crate::shared::{Core, Shared};
 use crate::waiters::{Interest, WaiterTable, Wakes};
 
-/// Threads that are back to wait within this time, on average, may lead in turn. About what it costs to wake another
-/// thread and to wait until it runs.
-const SOON: Duration = Duration::from_micros(25);
-/// A longer absence counts as this, so that one exception does not count for many.
-const LONG: Duration = Duration::from_micros(100);
+/// A call that transmits reads, too, when nobody has for so long.
+const PASSING: Duration = Duration::from_micros(40);
 /// A deadline so near is met to the microsecond: it may be that of a paced sender.
 const NEAR: Duration = Duration::from_millis(1);
 
@@ -42,7 +40,7 @@ pub(crate) struct Waiting {
     pub(crate) descriptor: Descriptor,
     pub(crate) interest: Interest,
     /// [`Side::happenings`](crate::waiters::Side::happenings) when it was looked at last.
-    pub(crate) seen: u64,
+    pub(crate) seen: u32,
 }
 
 impl Waiting {
@@ -70,50 +68,19 @@ impl PolledDevice {
     }
 }
 
-/// What is known of the threads that wait, to decide who should lead: moving averages.
-#[derive(Debug, Default)]
-struct Habits {
-    /// How long a thread is away between a call that got what it wanted and the next that waits for the same.
-    away_nanos: u64,
-    /// How often another descriptor was served than the time before: from 0, never, to [`ALWAYS`](Habits::ALWAYS).
-    changes: u32,
-    last_served: Option<Descriptor>,
-}
-
-impl Habits {
-    const ALWAYS: u32 = 1024;
-    /// One of eight.
-    const OFTEN: u32 = Habits::ALWAYS / 8;
-
-    fn on_absence(&mut self, absence: Duration) {
-        let nanos = absence.min(LONG).as_nanos() as u64;
-        self.away_nanos = (self.away_nanos * 7 + nanos) / 8;
-    }
-
-    fn on_served(&mut self, descriptor: Descriptor) {
-        let is_other = self.last_served.replace(descriptor) != Some(descriptor);
-        let change = if is_other { Habits::ALWAYS } else { 0 };
-        self.changes = (self.changes * 15 + change) / 16;
-    }
-
-    fn is_away_for_long(&self) -> bool {
-        self.away_nanos > SOON.as_nanos() as u64
-    }
-}
-
 /// Who leads. `core` guards it.
 #[derive(Debug)]
 pub(crate) struct Leadership {
     leader: Option<Seat>,
     /// From when the leader goes to sleep until it works again or is told to: the deadline of the stack that it knows of.
     sleeps_until: Option<Instant>,
-    /// When the last leader went.
+    /// When the last leader went, or a call read the devices in passing after that.
     vacant_since: Instant,
     /// How many times a caller took the lead.
     callers: u64,
     /// The driving thread sleeps until it is told that nobody leads any more.
     pub(crate) driver_rests: bool,
-    habits: Habits,
+    pub(crate) habits: Habits,
     /// What a leader polls. Empty when the runtime is over.
     polled: Arc<[PolledDevice]>,
 }
@@ -144,20 +111,16 @@ impl Leadership {
         self.callers
     }
 
-    /// Whether the one that was served last is the best to lead next: it is soon back, or what comes is for it anyhow.
-    /// Otherwise it is one that waits now.
-    pub(crate) fn is_next_for_the_served(&self) -> bool {
-        !self.habits.is_away_for_long() || self.habits.changes < Habits::OFTEN
-    }
-
-    /// A thread was away for so long between two waits.
-    pub(crate) fn on_absence(&mut self, absence: Duration) {
-        self.habits.on_absence(absence);
-    }
-
-    /// A call got what it wanted of this descriptor.
-    pub(crate) fn on_served(&mut self, descriptor: Descriptor) {
-        self.habits.on_served(descriptor);
+    /// A call has something to transmit, and the devices for it. Says whether it shall read them, too: nobody leads, and
+    /// nobody has read them for a moment.
+    pub(crate) fn reads_in_passing(&mut self, now: Instant) -> bool {
+        self.habits.on_transmit(now);
+        let is_time = self.leader.is_none() && now - self.vacant_since >= PASSING;
+        if is_time {
+            self.vacant_since = now;
+            self.habits.on_read_in_passing(now);
+        }
+        is_time
     }
 
     /// The runtime is over and nobody leads: nobody shall poll the devices any more, not even their duplicates stay.
@@ -260,7 +223,7 @@ impl Lead<'_> {
     }
 
     /// The count of happenings when it looked last at what it waits for.
-    pub(crate) fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u32 {
         self.waiting.map_or(0, |waiting| waiting.seen)
     }
 
@@ -283,19 +246,14 @@ impl Lead<'_> {
         let mut guard = shared.io.lock().map_err(|_| Ended::Panicked)?;
         let io = &mut *guard;
         io.sleeper = None;
-        io.receive(&self.ready)?;
+        io.receive(Some(&self.ready))?;
         self.ready.fill(false);
         let mut core = shared.core.lock().map_err(|_| Ended::Panicked)?;
         if let Some(ended) = &core.ended {
             return Err(ended.clone());
         }
         self.wake_up(&mut core, &mut wakes);
-        let now = Clock::now();
-        core.stack.handle_frames(now, io.received.drain(..));
-        if core.is_due(now) {
-            core.stack.handle_timeout(now);
-        }
-        core.take_events(&mut wakes);
+        let now = core.take_in(io, &mut wakes);
         let result = then(self, &mut core, now, &mut wakes);
         core.settle(Some(io), now, &mut wakes);
         if self.is_held {
@@ -308,8 +266,23 @@ impl Lead<'_> {
             self.announce(io);
         }
         drop(guard);
-        shared.transmit_for_others();
+        self.transmit_for_others();
         Ok(result)
+    }
+
+    /// After it had `io`. A leader sends one batch more, and reads before it sends the next.
+    fn transmit_for_others(&mut self) {
+        if !self.is_held {
+            self.shared.transmit_for_others();
+        } else if !self.shared.transmit_wanted_for(1) {
+            self.go_on();
+        }
+    }
+
+    /// The next sleep is none. Whoever goes on without polling must not forget the devices that would be polled.
+    fn go_on(&mut self) {
+        self.may_sleep = false;
+        self.ready.fill(true);
     }
 
     /// The leader works, and nobody need wake it. Finds out whether it still is the leader.
@@ -347,8 +320,7 @@ impl Lead<'_> {
         }
         self.is_announced = true;
         if !self.may_sleep {
-            // What goes on without polling must not forget the devices that would be polled.
-            self.ready.fill(true);
+            self.go_on();
         }
     }
 
@@ -358,7 +330,7 @@ impl Lead<'_> {
             let mut io = self.shared.io.lock().map_err(|_| Ended::Panicked)?;
             self.announce(&mut io);
             drop(io);
-            self.shared.transmit_for_others();
+            self.transmit_for_others();
         }
         self.is_announced = false;
         if !self.may_sleep {
@@ -503,4 +475,21 @@ pub(crate) fn set_timer_slack(nanos: u64) {
 
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     [a, b].into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_transmits_reads_when_nobody_leads_and_nobody_has_for_a_moment() {
+        let start = Instant::from_secs(1);
+        let mut leadership = Leadership::new(Vec::new());
+        assert!(leadership.reads_in_passing(start));
+        assert!(!leadership.reads_in_passing(start + PASSING / 2));
+        assert!(leadership.reads_in_passing(start + PASSING));
+        assert_eq!(leadership.vacant_since(), start + PASSING, "the driving thread need not");
+        leadership.leader = Some(Seat::Caller);
+        assert!(!leadership.reads_in_passing(start + 2 * PASSING));
+    }
 }

@@ -51,6 +51,7 @@ mod driver;
 mod echo;
 mod ended;
 mod exchange;
+mod habits;
 mod lead;
 mod listening;
 mod pool;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use portolan::{Instant, InterfaceId, Stack};
 
 use crate::Clock;
-use crate::attached::{Io, TRANSMIT_BATCH};
+use crate::attached::Io;
 use crate::device::Device;
 use crate::ended::Ended;
 use crate::lead::{Leadership, PolledDevice, Seat};
@@ -67,6 +67,17 @@ impl Core {
         self.stack.next_timeout_at().is_some_and(|at| at <= now)
     }
 
+    /// Hands the stack what was read from the devices, and the time.
+    pub(crate) fn take_in(&mut self, io: &mut Io, wakes: &mut Wakes) -> Instant {
+        let now = Clock::now();
+        self.stack.handle_frames(now, io.received.drain(..));
+        if self.is_due(now) {
+            self.stack.handle_timeout(now);
+        }
+        self.take_events(wakes);
+        now
+    }
+
     /// Finds whom the stack's events wake.
     pub(crate) fn take_events(&mut self, wakes: &mut Wakes) {
         while let Some(event) = self.stack.poll_event() {
@@ -77,15 +88,8 @@ impl Core {
     /// After anything was handed to the stack: takes frames out of it (for the holder of `io`), finds who is to be
     /// woken, and whether the leader must know of what happened or of an earlier deadline.
     pub(crate) fn settle(&mut self, io: Option<&mut Io>, now: Instant, wakes: &mut Wakes) {
-        if let Some(io) = io
-            && self.stack.has_transmits()
-            && io.has_room()
-        {
-            while io.batch.len() < TRANSMIT_BATCH
-                && let Some(transmit) = self.stack.poll_transmit(now)
-            {
-                io.batch.push(transmit);
-            }
+        if let Some(io) = io {
+            io.fill_batch(&mut self.stack, now);
         }
         self.take_events(wakes);
         wakes.watchers |= self.watchers > 0;
@@ -205,13 +209,19 @@ impl Shared {
         let wants_io = core.stack.has_transmits();
         let mut io = if wants_io { self.try_lock_io() } else { None };
         core.settle(io.as_deref_mut(), now, &mut wakes);
+        let reads = io.is_some() && core.leadership.reads_in_passing(now);
         drop(core);
         self.notify(&mut wakes);
         if !wants_io {
             return result;
         }
         match io {
-            Some(mut io) => self.send(&mut io),
+            Some(mut io) => {
+                self.send(&mut io);
+                if reads {
+                    self.read_in_passing(&mut io);
+                }
+            }
             None => self.transmit_wanted.store(true, Ordering::Release),
         }
         self.transmit_for_others();
@@ -250,24 +260,50 @@ impl Shared {
         }
     }
 
+    /// Reads the devices with `io` held, as the leader would.
+    fn read_in_passing(&self, io: &mut Io) {
+        if let Err(ended) = io.receive(None) {
+            return self.end(ended);
+        }
+        let mut wakes = Wakes::default();
+        let Ok(mut core) = self.lock_core() else { return };
+        let now = core.take_in(io, &mut wakes);
+        core.settle(Some(io), now, &mut wakes);
+        drop(core);
+        self.notify(&mut wakes);
+        self.send(io);
+    }
+
     /// After `io` was released, or could not be had: looks for notes. See the module's page.
     pub(crate) fn transmit_for_others(&self) {
-        for _ in 0..TRANSMIT_ROUNDS {
+        if !self.transmit_wanted_for(TRANSMIT_ROUNDS) {
+            // If nobody leads now, the next leader begins with it.
+            self.wake_all_leaders();
+        }
+    }
+
+    /// The same, so many times at most. Says whether nothing was left for this thread to send.
+    pub(crate) fn transmit_wanted_for(&self, rounds: usize) -> bool {
+        for _ in 0..rounds {
             fence(Ordering::SeqCst);
             if !self.transmit_wanted.load(Ordering::Acquire) {
-                return;
+                return true;
             }
-            let Some(mut io) = self.try_lock_io() else { return };
+            let Some(mut io) = self.try_lock_io() else { return true };
             self.transmit_wanted.store(false, Ordering::Release);
             let mut wakes = Wakes::default();
-            let Ok(mut core) = self.lock_core() else { return };
-            core.settle(Some(&mut io), Clock::now(), &mut wakes);
+            let Ok(mut core) = self.lock_core() else { return true };
+            let now = Clock::now();
+            core.settle(Some(&mut io), now, &mut wakes);
+            let reads = core.leadership.reads_in_passing(now);
             drop(core);
             self.notify(&mut wakes);
             self.send(&mut io);
+            if reads {
+                self.read_in_passing(&mut io);
+            }
         }
-        // If nobody leads now, the next leader begins with it.
-        self.wake_all_leaders();
+        !self.transmit_wanted.load(Ordering::Acquire)
     }
 
     /// Waits until `is_done`, which is asked whenever something was done with the stack.

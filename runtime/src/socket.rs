@@ -14,7 +14,7 @@ use crate::Handle;
 use crate::bell::Bell;
 use crate::shared::{Core, Shared, to_io_error};
 use crate::wait::Patience;
-use crate::waiters::Interest;
+use crate::waiters::{Interest, Waiters};
 
 /// Up to this length a copy under the lock is cheaper than the allocation that would avoid it.
 const COPY_BELOW: usize = 512;
@@ -161,7 +161,7 @@ impl Socket {
         // A runtime that is over has woken everybody, and tells whoever calls.
         let _ = self.shared.call(|core, _, _| {
             if let Some(waiters) = core.waiters.of(self.descriptor) {
-                waiters.bell = Some(bell.clone());
+                waiters.rare().bell = Some(bell.clone());
             }
         });
     }
@@ -280,7 +280,7 @@ impl Socket {
                     Err(error) => {
                         // The stack tells an error once: it is for the next call, this one has sent something.
                         if let Some(waiters) = core.waiters.of(self.descriptor) {
-                            waiters.deferred_error = Some(error);
+                            waiters.rare().deferred_error = Some(error);
                         }
                         return Ok(());
                     }
@@ -451,7 +451,7 @@ impl Drop for Socket {
 
 /// The error that came behind data which the last call had to return.
 fn take_deferred_error(core: &mut Core, d: Descriptor) -> portolan::Result<()> {
-    let error = core.waiters.of(d).and_then(|waiters| waiters.deferred_error.take());
+    let error = core.waiters.of(d).and_then(Waiters::take_deferred_error);
     error.map_or(Ok(()), Err)
 }
 
@@ -476,7 +476,7 @@ fn take_slices(core: &mut Core, now: Instant, d: Descriptor, max: usize) -> port
             Err(error) => {
                 // The stack tells an error once: it is for the next call, this one has data to return.
                 if let Some(waiters) = core.waiters.of(d) {
-                    waiters.deferred_error = Some(error);
+                    waiters.rare().deferred_error = Some(error);
                 }
                 break;
             }

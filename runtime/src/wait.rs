@@ -33,14 +33,14 @@ enum Tried<'a, R> {
     /// Nobody else leads: wait by leading.
     Lead(Lead<'a>),
     /// Somebody leads: park while the count of happenings is this.
-    Follow(u64),
+    Follow(u32),
 }
 
 /// How leading ended.
 enum Led<R> {
     Done(portolan::Result<R>),
     /// Others were served, and it is better that they lead.
-    Follow(u64),
+    Follow(u32),
 }
 
 fn would_block<R>(result: &portolan::Result<R>) -> bool {
@@ -66,10 +66,7 @@ impl Core {
         if would_block(result) {
             return;
         }
-        if let Some(waiters) = self.waiters.of(descriptor) {
-            waiters.side(interest).served_at = Some(now);
-            self.leadership.on_served(descriptor);
-        }
+        self.leadership.habits.on_served(now);
         self.waiters.pass_on(descriptor, interest, &self.stack, wakes);
     }
 
@@ -81,11 +78,8 @@ impl Core {
         now: Instant,
         wakes: &mut Wakes,
     ) -> Option<Tried<'a, R>> {
-        let side = self.waiters.of(descriptor)?.side(interest);
-        let seen = side.happenings;
-        if let Some(served_at) = side.served_at.take() {
-            self.leadership.on_absence(now - served_at);
-        }
+        self.leadership.habits.on_wait(now);
+        let seen = self.waiters.of(descriptor)?.side(interest).happenings;
         let lead = self.try_lead(shared, Some(Waiting { descriptor, interest, seen }), wakes);
         Some(lead.map_or(Tried::Follow(seen), Tried::Lead))
     }
@@ -136,7 +130,7 @@ impl Shared {
     fn park(
         &self,
         Wanted { descriptor, interest }: Wanted,
-        seen: u64,
+        seen: u32,
         give_up_at: Option<Instant>,
     ) -> io::Result<Waited> {
         let mut core = self.lock_core()?;
@@ -150,12 +144,10 @@ impl Shared {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Waited::TimedOut);
             }
-            waiters.side(interest).sleepers += 1;
-            let parking = waiters.parking.clone();
-            core.waiters.on_parked(descriptor, interest);
+            let Some(parking) = core.waiters.park(descriptor, interest) else { return Ok(Waited::Woken) };
             core = wait(parking.condvar(interest), core, left)?;
             if let Some(waiters) = core.waiters.of(descriptor) {
-                waiters.side(interest).sleepers -= 1;
+                waiters.unpark(interest);
             }
             if core.leadership.leader().is_none() {
                 return Ok(Waited::Woken);
@@ -179,15 +171,16 @@ fn lead_until<R>(
                 let result = op(core, now);
                 if is_over || !would_block(&result) || !lead.look_again(core) {
                     lead.resign(core, now, wakes);
-                    if !core.leadership.is_next_for_the_served() {
+                    if !core.leadership.habits.is_next_for_the_served() {
                         core.waiters.promote(wakes);
                     }
                     core.on_tried(wanted, &result, now, wakes);
                     return Some(Led::Done(result));
                 }
             }
-            // Others were served.
-            if wakes.has_parked() && core.leadership.is_next_for_the_served() {
+            // Others were served, or serve themselves.
+            let others_lead = wakes.has_parked() && core.leadership.habits.is_next_for_the_served();
+            if others_lead || core.leadership.habits.is_rush(now) {
                 let seen = lead.seen();
                 lead.resign(core, now, wakes);
                 return Some(Led::Follow(seen));

@@ -1,8 +1,8 @@
 //! Who waits for which descriptor.
 //!
-//! One record per descriptor, with a condition variable for those who want to read and one for those who want to
-//! write. An event wakes one of them; whoever ends a call while the descriptor is still ready wakes the next
-//! ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up a connection, and none is
+//! One record per descriptor; while somebody is parked there, with a condition variable for those who want to read and one
+//! for those who want to write. An event wakes one of them; whoever ends a call while the descriptor is still ready wakes
+//! the next ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up a connection, and none is
 //! forgotten although several happenings may be one event.
 //!
 //! The thread that leads ([`lead`](crate::lead)) waits, too, but not on a condition variable: the table knows what for
@@ -10,7 +10,7 @@
 
 use std::sync::{Arc, Condvar};
 
-use portolan::{Descriptor, Error, Event, Instant, Readiness, Stack};
+use portolan::{Descriptor, Error, Event, Readiness, Stack};
 use smallvec::SmallVec;
 
 use crate::bell::Bell;
@@ -56,19 +56,25 @@ impl Parking {
 pub(crate) struct Side {
     /// Counts what happened. A caller notes it when a call says `WouldBlock` and sleeps only while it is the same: an
     /// event between the call and the sleep is not lost.
-    pub(crate) happenings: u64,
+    pub(crate) happenings: u32,
     /// Those who are parked.
-    pub(crate) sleepers: usize,
-    /// When a call got what it wanted, until somebody waits again.
-    pub(crate) served_at: Option<Instant>,
+    sleepers: u32,
 }
 
+/// All that most descriptors have most of the time is 32 bytes: there may be many.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     descriptor: Descriptor,
-    pub(crate) parking: Arc<Parking>,
     read: Side,
     write: Side,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few descriptors have.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// While somebody sleeps there.
+    parking: Option<Arc<Parking>>,
     /// An error that ended a call which had taken data before it: the next call returns it.
     pub(crate) deferred_error: Option<Error>,
     /// Rung for readers who wait for sockets of several stacks.
@@ -76,11 +82,58 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
+    fn new(descriptor: Descriptor) -> Self {
+        Waiters { descriptor, read: Side::default(), write: Side::default(), rare: None }
+    }
+
     pub(crate) fn side(&mut self, interest: Interest) -> &mut Side {
         match interest {
             Interest::Read => &mut self.read,
             Interest::Write => &mut self.write,
         }
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn take_deferred_error(&mut self) -> Option<Error> {
+        let error = self.rare.as_mut()?.deferred_error.take();
+        self.forget_nothing();
+        error
+    }
+
+    /// Somebody is about to park: where.
+    fn park(&mut self, interest: Interest) -> Arc<Parking> {
+        self.side(interest).sleepers += 1;
+        self.rare().parking.get_or_insert_default().clone()
+    }
+
+    /// Somebody was parked and is awake.
+    pub(crate) fn unpark(&mut self, interest: Interest) {
+        self.side(interest).sleepers -= 1;
+        if self.read.sleepers == 0
+            && self.write.sleepers == 0
+            && let Some(rare) = &mut self.rare
+        {
+            rare.parking = None;
+            self.forget_nothing();
+        }
+    }
+
+    /// The record of what is rare goes when there is nothing in it.
+    fn forget_nothing(&mut self) {
+        self.rare
+            .take_if(|rare| rare.parking.is_none() && rare.deferred_error.is_none() && rare.bell.is_none());
+    }
+
+    /// What those sleep on who are parked and want this.
+    fn parking(&self, interest: Interest) -> Option<&Arc<Parking>> {
+        let sleepers = match interest {
+            Interest::Read => self.read.sleepers,
+            Interest::Write => self.write.sleepers,
+        };
+        self.rare.as_ref().filter(|_| sleepers > 0)?.parking.as_ref()
     }
 }
 
@@ -125,11 +178,20 @@ impl Wakes {
     }
 }
 
+const CHUNK_RECORDS: usize = 64;
+
+/// Chunk and place in it.
+fn place_of(descriptor: Descriptor) -> (usize, usize) {
+    let number = descriptor.number() as usize;
+    (number / CHUNK_RECORDS, number % CHUNK_RECORDS)
+}
+
 /// The records of all descriptors that sockets of this runtime hold.
 #[derive(Debug, Default)]
 pub(crate) struct WaiterTable {
-    /// By the number of the descriptor: the stack gives out the lowest free one.
-    records: Vec<Option<Waiters>>,
+    /// By the number of the descriptor: the stack gives out the lowest free one. In chunks, so that a table that grows has
+    /// hardly any room to spare.
+    chunks: Vec<Box<[Option<Waiters>]>>,
     /// What the caller waits for that leads.
     pub(crate) leading: Option<(Descriptor, Interest)>,
     /// Who parked last, the last one at the end. Some may have gone since.
@@ -138,33 +200,28 @@ pub(crate) struct WaiterTable {
 
 impl WaiterTable {
     pub(crate) fn insert(&mut self, descriptor: Descriptor) {
-        let index = descriptor.number() as usize;
-        if self.records.len() <= index {
-            self.records.resize_with(index + 1, || None);
+        let (chunk, place) = place_of(descriptor);
+        while self.chunks.len() <= chunk {
+            self.chunks.push((0..CHUNK_RECORDS).map(|_| None).collect());
         }
-        self.records[index] = Some(Waiters {
-            descriptor,
-            parking: Arc::default(),
-            read: Side::default(),
-            write: Side::default(),
-            deferred_error: None,
-            bell: None,
-        });
+        self.chunks[chunk][place] = Some(Waiters::new(descriptor));
     }
 
     /// Forgets a descriptor and wakes all who wait for it; they find it closed.
     pub(crate) fn remove(&mut self, descriptor: Descriptor, wakes: &mut Wakes) {
         self.wake_all(descriptor, wakes);
-        let index = descriptor.number() as usize;
-        if let Some(record) = self.records.get_mut(index)
-            && record.as_ref().is_some_and(|waiters| waiters.descriptor == descriptor)
-        {
-            *record = None;
+        if let Some(record) = self.record(descriptor) {
+            record.take_if(|waiters| waiters.descriptor == descriptor);
         }
     }
 
+    fn record(&mut self, descriptor: Descriptor) -> Option<&mut Option<Waiters>> {
+        let (chunk, place) = place_of(descriptor);
+        self.chunks.get_mut(chunk)?.get_mut(place)
+    }
+
     pub(crate) fn of(&mut self, descriptor: Descriptor) -> Option<&mut Waiters> {
-        let waiters = self.records.get_mut(descriptor.number() as usize)?.as_mut()?;
+        let waiters = self.record(descriptor)?.as_mut()?;
         (waiters.descriptor == descriptor).then_some(waiters)
     }
 
@@ -172,19 +229,17 @@ impl WaiterTable {
     fn wake(&mut self, descriptor: Descriptor, interest: Interest, how_many: HowMany, wakes: &mut Wakes) {
         let leads = self.leading == Some((descriptor, interest));
         let Some(waiters) = self.of(descriptor) else { return };
-        let parking = &waiters.parking;
-        let side = match interest {
-            Interest::Read => &mut waiters.read,
-            Interest::Write => &mut waiters.write,
-        };
-        side.happenings += 1;
+        let side = waiters.side(interest);
+        side.happenings = side.happenings.wrapping_add(1);
         if interest == Interest::Read
-            && let Some(bell) = &waiters.bell
+            && let Some(bell) = waiters.rare.as_ref().and_then(|rare| rare.bell.as_ref())
         {
             wakes.bells.push((bell.clone(), matches!(how_many, HowMany::All)));
         }
         wakes.leader_is_met |= leads;
-        if side.sleepers > 0 && !(leads && matches!(how_many, HowMany::One)) {
+        if !(leads && matches!(how_many, HowMany::One))
+            && let Some(parking) = waiters.parking(interest)
+        {
             wakes.parked.push((parking.clone(), interest, how_many));
         }
     }
@@ -211,7 +266,7 @@ impl WaiterTable {
     ) {
         let leads = self.leading == Some((descriptor, interest));
         let Some(waiters) = self.of(descriptor) else { return };
-        if (leads || waiters.side(interest).sleepers > 0)
+        if (leads || waiters.parking(interest).is_some())
             && stack.readiness(descriptor).is_ok_and(|readiness| interest.is_met_by(readiness))
         {
             self.wake(descriptor, interest, HowMany::One, wakes);
@@ -226,27 +281,30 @@ impl WaiterTable {
 
     /// The runtime is over.
     pub(crate) fn wake_everybody(&mut self, wakes: &mut Wakes) {
-        let all: Vec<Descriptor> = self.records.iter().flatten().map(|waiters| waiters.descriptor).collect();
+        let records = self.chunks.iter().flat_map(|chunk| chunk.iter()).flatten();
+        let all: Vec<Descriptor> = records.map(|waiters| waiters.descriptor).collect();
         for descriptor in all {
             self.wake_all(descriptor, wakes);
         }
     }
 
-    /// Somebody parks who may be asked to lead.
-    pub(crate) fn on_parked(&mut self, descriptor: Descriptor, interest: Interest) {
+    /// Somebody is about to park, who may be asked to lead: where. `None`: the descriptor is closed.
+    pub(crate) fn park(&mut self, descriptor: Descriptor, interest: Interest) -> Option<Arc<Parking>> {
+        let parking = self.of(descriptor)?.park(interest);
         if self.parked_last.len() == REMEMBERED {
             self.parked_last.remove(0);
         }
         self.parked_last.push((descriptor, interest));
+        Some(parking)
     }
 
     /// Nobody leads, and nobody will soon: wakes one of those who parked last, whose memory is still warm. It finds that
     /// nothing has happened to its descriptor, and leads.
     pub(crate) fn promote(&mut self, wakes: &mut Wakes) {
         while let Some((descriptor, interest)) = self.parked_last.pop() {
-            let Some(waiters) = self.of(descriptor) else { continue };
-            if waiters.side(interest).sleepers > 0 {
-                wakes.parked.push((waiters.parking.clone(), interest, HowMany::One));
+            let parking = self.of(descriptor).and_then(|waiters| waiters.parking(interest));
+            if let Some(parking) = parking.cloned() {
+                wakes.parked.push((parking, interest, HowMany::One));
                 return;
             }
         }
