@@ -136,7 +136,7 @@ impl Io {
                 None => log::debug!("a frame for {:?}, which has no device, is lost", transmit.iface()),
             }
         }
-        Ok(std::mem::take(&mut self.has_left_some) && self.has_room())
+        Ok(self.has_left_some && self.has_room())
     }
 
     /// Who sleeps and does not know of something that the devices wait for.

@@ -56,9 +56,9 @@
 //!    looked. Nothing else is needed for that: whether followers are asked to lead, or come back, does not matter.
 //! 2. *The leader knows what it sleeps for.* From before it looks at the stack for the last time (`core` held) it counts
 //!    as asleep, and from then on everybody who creates an earlier deadline or makes happen what it waits for raises its
-//!    signal ([`Core::settle`](crate::shared::Core::settle)). The same goes for `io`: room that is wanted and deadlines of devices
-//!    ([`Io::who_must_know`](crate::attached::Io::who_must_know)). The signal stays readable until the leader has looked,
-//!    so it does not matter whether it is already asleep by then. A lead that is taken over begins with both of these
+//!    signal ([`Core::settle`](crate::shared::Core::settle)). The same goes for `io`: room that is wanted and deadlines of
+//!    devices ([`Io::who_must_know`](crate::attached::Io::who_must_know)). The signal stays readable until the leader has
+//!    looked, so it does not matter whether it is already asleep by then. A lead that is taken over begins with both of these
 //!    looks, so what the signal of the predecessor said is known. The driving thread that was overtaken in the middle of
 //!    a turn, when it has made `io` forget the new leader, wakes that.
 //! 3. *A follower is told.* It parks only while, `core` held, nothing has happened to its descriptor since it tried; each

@@ -270,11 +270,11 @@ impl Lead<'_> {
         Ok(result)
     }
 
-    /// After it had `io`. A leader sends one batch more, and reads before it sends the next.
+    /// After it had `io`. A leader sends one batch more, and reads before it sends the next. It is no call that transmits.
     fn transmit_for_others(&mut self) {
         if !self.is_held {
             self.shared.transmit_for_others();
-        } else if !self.shared.transmit_wanted_for(1) {
+        } else if self.shared.transmit_batch_for_others(|_, _| false) && self.shared.is_transmit_wanted() {
             self.go_on();
         }
     }

@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) core: Mutex<Core>,
     pub(crate) io: Mutex<Io>,
     /// Somebody has frames to send and could not get `io`.
-    pub(crate) transmit_wanted: AtomicBool,
+    transmit_wanted: AtomicBool,
     /// Ends the sleep of the driving thread, whether it leads, watches or rests.
     driver_wake: Signal,
     /// Ends the sleep of a caller that leads.
@@ -209,20 +209,16 @@ impl Shared {
         let wants_io = core.stack.has_transmits();
         let mut io = if wants_io { self.try_lock_io() } else { None };
         core.settle(io.as_deref_mut(), now, &mut wakes);
-        let reads = io.is_some() && core.leadership.reads_in_passing(now);
-        drop(core);
-        self.notify(&mut wakes);
-        if !wants_io {
-            return result;
-        }
-        match io {
-            Some(mut io) => {
-                self.send(&mut io);
-                if reads {
-                    self.read_in_passing(&mut io);
-                }
+        if let Some(mut io) = io {
+            let reads = core.leadership.reads_in_passing(now);
+            self.send_and_read(&mut io, core, wakes, reads);
+        } else {
+            drop(core);
+            self.notify(&mut wakes);
+            if !wants_io {
+                return result;
             }
-            None => self.transmit_wanted.store(true, Ordering::Release),
+            self.transmit_wanted.store(true, Ordering::Release);
         }
         self.transmit_for_others();
         result
@@ -260,6 +256,16 @@ impl Shared {
         }
     }
 
+    /// After the stack was settled for a call that has `io`: releases `core`, sends, and reads in passing if it is time.
+    fn send_and_read(&self, io: &mut Io, core: MutexGuard<'_, Core>, mut wakes: Wakes, reads: bool) {
+        drop(core);
+        self.notify(&mut wakes);
+        self.send(io);
+        if reads {
+            self.read_in_passing(io);
+        }
+    }
+
     /// Reads the devices with `io` held, as the leader would.
     fn read_in_passing(&self, io: &mut Io) {
         if let Err(ended) = io.receive(None) {
@@ -274,36 +280,40 @@ impl Shared {
         self.send(io);
     }
 
-    /// After `io` was released, or could not be had: looks for notes. See the module's page.
-    pub(crate) fn transmit_for_others(&self) {
-        if !self.transmit_wanted_for(TRANSMIT_ROUNDS) {
-            // If nobody leads now, the next leader begins with it.
-            self.wake_all_leaders();
-        }
+    /// Whether somebody left a note. Asked after `io` was released, or could not be had; see the module's page for the fence.
+    pub(crate) fn is_transmit_wanted(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.transmit_wanted.load(Ordering::Acquire)
     }
 
-    /// The same, so many times at most. Says whether nothing was left for this thread to send.
-    pub(crate) fn transmit_wanted_for(&self, rounds: usize) -> bool {
-        for _ in 0..rounds {
-            fence(Ordering::SeqCst);
-            if !self.transmit_wanted.load(Ordering::Acquire) {
-                return true;
-            }
-            let Some(mut io) = self.try_lock_io() else { return true };
-            self.transmit_wanted.store(false, Ordering::Release);
-            let mut wakes = Wakes::default();
-            let Ok(mut core) = self.lock_core() else { return true };
-            let now = Clock::now();
-            core.settle(Some(&mut io), now, &mut wakes);
-            let reads = core.leadership.reads_in_passing(now);
-            drop(core);
-            self.notify(&mut wakes);
-            self.send(&mut io);
-            if reads {
-                self.read_in_passing(&mut io);
+    /// A call had `io`, or could not have it: does what notes ask for. See the module's page.
+    pub(crate) fn transmit_for_others(&self) {
+        for _ in 0..TRANSMIT_ROUNDS {
+            if !self.transmit_batch_for_others(Leadership::reads_in_passing) {
+                return;
             }
         }
-        !self.transmit_wanted.load(Ordering::Acquire)
+        // If nobody leads now, the next leader begins with it.
+        self.wake_all_leaders();
+    }
+
+    /// One batch of it; `reads` says whether this thread reads after that. False: there is nothing for this thread to do.
+    pub(crate) fn transmit_batch_for_others(
+        &self,
+        reads: impl FnOnce(&mut Leadership, Instant) -> bool,
+    ) -> bool {
+        if !self.is_transmit_wanted() {
+            return false;
+        }
+        let Some(mut io) = self.try_lock_io() else { return false };
+        self.transmit_wanted.store(false, Ordering::Release);
+        let mut wakes = Wakes::default();
+        let Ok(mut core) = self.lock_core() else { return false };
+        let now = Clock::now();
+        core.settle(Some(&mut io), now, &mut wakes);
+        let reads = reads(&mut core.leadership, now);
+        self.send_and_read(&mut io, core, wakes, reads);
+        true
     }
 
     /// Waits until `is_done`, which is asked whenever something was done with the stack.

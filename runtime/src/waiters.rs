@@ -61,7 +61,7 @@ pub(crate) struct Side {
     sleepers: u32,
 }
 
-/// All that most descriptors have most of the time is 32 bytes: there may be many.
+/// All that most descriptors have most of the time is 40 bytes: there may be many.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     descriptor: Descriptor,
@@ -99,7 +99,7 @@ impl Waiters {
 
     pub(crate) fn take_deferred_error(&mut self) -> Option<Error> {
         let error = self.rare.as_mut()?.deferred_error.take();
-        self.forget_nothing();
+        self.drop_rare_if_empty();
         error
     }
 
@@ -117,23 +117,21 @@ impl Waiters {
             && let Some(rare) = &mut self.rare
         {
             rare.parking = None;
-            self.forget_nothing();
+            self.drop_rare_if_empty();
         }
     }
 
-    /// The record of what is rare goes when there is nothing in it.
-    fn forget_nothing(&mut self) {
+    fn drop_rare_if_empty(&mut self) {
         self.rare
             .take_if(|rare| rare.parking.is_none() && rare.deferred_error.is_none() && rare.bell.is_none());
     }
 
     /// What those sleep on who are parked and want this.
-    fn parking(&self, interest: Interest) -> Option<&Arc<Parking>> {
-        let sleepers = match interest {
-            Interest::Read => self.read.sleepers,
-            Interest::Write => self.write.sleepers,
-        };
-        self.rare.as_ref().filter(|_| sleepers > 0)?.parking.as_ref()
+    fn parking(&mut self, interest: Interest) -> Option<&Arc<Parking>> {
+        if self.side(interest).sleepers == 0 {
+            return None;
+        }
+        self.rare.as_ref()?.parking.as_ref()
     }
 }
 
@@ -308,5 +306,15 @@ impl WaiterTable {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_nobody_waits_for_takes_40_bytes() {
+        assert_eq!(size_of::<Option<Waiters>>(), 40);
     }
 }
