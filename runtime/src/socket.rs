@@ -328,11 +328,26 @@ impl Socket {
         self.call_blocking(Interest::Read, |core, now| core.stack.recv_bytes_from(now, self.descriptor))
     }
 
+    /// At least one datagram, and at most `max` of those that are there then.
+    pub(crate) fn recv_batch_from(
+        &self,
+        batch: &mut Vec<(Bytes, SocketAddr)>,
+        max: usize,
+    ) -> io::Result<usize> {
+        let d = self.descriptor;
+        self.call_blocking(Interest::Read, |core, now| core.stack.recv_batch_from(now, d, batch, max))
+    }
+
     pub(crate) fn recv_run_from(&self) -> io::Result<(Bytes, SocketAddr, usize)> {
         self.call_blocking(Interest::Read, |core, now| core.stack.recv_run_from(now, self.descriptor))
     }
 
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        if data.len() < COPY_BELOW {
+            return self.call_blocking(Interest::Write, |core, now| {
+                core.stack.send_to(now, self.descriptor, data, addr)
+            });
+        }
         self.send_bytes_to(self.copy_of(&[IoSlice::new(data)], data.len()), addr)
     }
 
@@ -340,6 +355,27 @@ impl Socket {
         self.call_blocking(Interest::Write, |core, now| {
             core.stack.send_bytes_to(now, self.descriptor, bytes.clone(), addr)
         })
+    }
+
+    /// All of them, in order, unless the socket is nonblocking, its patience ends or there is an error: then those before
+    /// it, and the error is for the next call.
+    pub(crate) fn send_batch_to(&self, batch: &[(Bytes, SocketAddr)]) -> io::Result<usize> {
+        let mut count = 0;
+        let sent = self.call_blocking(Interest::Write, |core, now| {
+            // The stack tells an error that waits once: not to a call that has sent something.
+            if count > 0 && core.stack.readiness(self.descriptor)?.error {
+                return Ok(());
+            }
+            while let Some((data, addr)) = batch.get(count) {
+                core.stack.send_bytes_to(now, self.descriptor, data.clone(), *addr)?;
+                count += 1;
+            }
+            Ok(())
+        });
+        match count {
+            0 => sent.map(|()| 0),
+            count => Ok(count),
+        }
     }
 
     /// Peeking alone copies under the lock: what is peeked at stays in the queue.

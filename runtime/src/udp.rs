@@ -62,6 +62,18 @@ impl UdpSocket {
         self.socket.send_bytes_to(bytes, addr.into())
     }
 
+    /// Waits for a datagram and takes it with all that are there then, at most `max`, whole and without copies (recvmmsg with
+    /// MSG_WAITFORONE). They are put at the end of `batch`; returns how many. What a call costs is paid once for all of them.
+    pub fn recv_batch_from(&self, batch: &mut Vec<(Bytes, SocketAddr)>, max: usize) -> io::Result<usize> {
+        self.socket.recv_batch_from(batch, max)
+    }
+
+    /// Sends these datagrams in their order, without copies (sendmmsg); returns how many, which is all of them if the socket
+    /// may wait as long as it takes. An error ends it: when some were sent before, it is for the next call.
+    pub fn send_batch_to(&self, batch: &[(Bytes, SocketAddr)]) -> io::Result<usize> {
+        self.socket.send_batch_to(batch)
+    }
+
     /// UDP_SEGMENT: what one call sends goes out as datagrams of this many bytes; 0 for one datagram a call.
     pub fn set_segment_len(&self, bytes: u16) -> io::Result<()> {
         self.socket.set_option(SocketOption::UdpSegment(bytes))

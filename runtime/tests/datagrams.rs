@@ -48,6 +48,65 @@ fn datagrams_are_lent_in_both_directions() {
 }
 
 #[test]
+fn batches_go_there_and_back_in_order() {
+    within_time(|| {
+        let (server, client) = pair();
+        let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
+        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        for socket in [&far, &near] {
+            socket.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
+        }
+        // More than the send buffer takes at once, and of all lengths; the first finds the neighbour.
+        near.send_to(b"first", addr(1, 7)).unwrap();
+        assert_eq!(far.recv_bytes_from().unwrap().0, "first");
+        let data: Vec<Bytes> = (0..300).map(|n| Bytes::from(pattern(n * 7, n as u8))).collect();
+        let batch: Vec<_> = data.iter().map(|data| (data.clone(), addr(1, 7))).collect();
+        let echo = std::thread::spawn(move || {
+            let (mut batch, mut count) = (Vec::new(), 0);
+            while count < 300 {
+                let received = far.recv_batch_from(&mut batch, 50).unwrap();
+                assert!((1..=50).contains(&received) && batch.len() == received);
+                assert_eq!(far.send_batch_to(&batch).unwrap(), received);
+                count += received;
+                batch.clear();
+            }
+        });
+        assert_eq!(near.send_batch_to(&batch).unwrap(), 300);
+        let mut answers = Vec::new();
+        while answers.len() < 300 {
+            near.recv_batch_from(&mut answers, usize::MAX).unwrap();
+        }
+        assert!(answers == batch);
+        echo.join().unwrap();
+    });
+}
+
+#[test]
+fn a_batch_ends_before_what_cannot_be_sent() {
+    within_time(|| {
+        let (server, client) = pair();
+        let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
+        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        let too_long = Bytes::from(vec![0; 65_508]);
+        let batch = ["a", "b"].map(|text| (Bytes::from(text), addr(1, 7)));
+        let batch = [&batch[..], &[(too_long, addr(1, 7)), ("c".into(), addr(1, 7))]].concat();
+        assert_eq!(near.send_batch_to(&batch).unwrap(), 2);
+        assert_eq!(near.send_batch_to(&batch[2..]).unwrap_err().raw_os_error(), Some(90));
+        assert_eq!(near.send_batch_to(&batch[3..]).unwrap(), 1);
+        assert_eq!(near.send_batch_to(&[]).unwrap(), 0);
+        let mut received = Vec::new();
+        while received.len() < 3 {
+            far.recv_batch_from(&mut received, 8).unwrap();
+        }
+        assert_eq!(received.iter().map(|(data, _)| &data[..]).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+        assert_eq!(far.recv_batch_from(&mut received, 0).unwrap(), 0);
+        far.set_nonblocking(true).unwrap();
+        assert_eq!(far.recv_batch_from(&mut received, 8).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(received.len(), 3);
+    });
+}
+
+#[test]
 fn a_datagram_is_cut_to_the_buffer() {
     within_time(|| {
         let (server, client) = pair();

@@ -143,19 +143,21 @@ struct Group<Id> {
 #[derive(Debug)]
 pub(crate) struct BoundTable<Id> {
     groups: HashMap<(BoundAddr, u16), Group<Id>>,
+    /// Groups bound to one address. There often is none, and then nobody need look for it.
+    ones: usize,
     flow_key: Keyed,
 }
 
 impl<Id: Copy + PartialEq> BoundTable<Id> {
     pub(crate) fn new(rng: &mut Rng) -> Self {
-        BoundTable { groups: hash_map(rng), flow_key: Keyed::new(rng) }
+        BoundTable { groups: hash_map(rng), ones: 0, flow_key: Keyed::new(rng) }
     }
 
     pub(crate) fn insert(&mut self, addr: BoundAddr, port: u16, id: Id, reuse_port: bool) {
-        let group = self
-            .groups
-            .entry((addr, port))
-            .or_insert_with(|| Group { members: SmallVec::new(), spread: true });
+        let group = self.groups.entry((addr, port)).or_insert_with(|| {
+            self.ones += usize::from(matches!(addr, BoundAddr::One(_)));
+            Group { members: SmallVec::new(), spread: true }
+        });
         group.members.push(id);
         group.spread &= reuse_port;
     }
@@ -165,15 +167,14 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
             group.members.retain(|&mut member| member != id);
             if group.members.is_empty() {
                 self.groups.remove(&(addr, port));
+                self.ones -= usize::from(matches!(addr, BoundAddr::One(_)));
             }
         }
     }
 
     /// The socket for a packet of this flow. In a group with SO_REUSEPORT a flow sticks to one socket.
     pub(crate) fn find(&self, flow: &FourTuple) -> Option<Id> {
-        let group = BoundAddr::candidates(flow.local.addr)
-            .into_iter()
-            .find_map(|addr| self.groups.get(&(addr, flow.local.port)))?;
+        let group = self.candidates(flow.local.addr, flow.local.port).next()?;
         match group.members.as_slice() {
             [one] => Some(*one),
             many if group.spread => {
@@ -187,10 +188,14 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
 
     /// Every socket that a packet to `dst` concerns: a broadcast or multicast goes to all of them.
     pub(crate) fn all(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = Id> + '_ {
-        BoundAddr::candidates(dst)
-            .into_iter()
-            .filter_map(move |addr| self.groups.get(&(addr, port)))
-            .flat_map(|group| group.members.iter().copied())
+        self.candidates(dst, port).flat_map(|group| group.members.iter().copied())
+    }
+
+    /// The groups that a packet to `dst` could be for, the most specific first.
+    fn candidates(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = &Group<Id>> {
+        let skipped = usize::from(self.ones == 0);
+        let addrs = BoundAddr::candidates(dst).into_iter().skip(skipped);
+        addrs.filter_map(move |addr| self.groups.get(&(addr, port)))
     }
 }
 
@@ -222,6 +227,10 @@ mod tests {
         assert_eq!(t.find(&tuple("[fd00::2]:80", "[fd00::1]:5")), Some(1));
         t.remove(BoundAddr::AnyV4, 80, 2);
         assert_eq!(t.find(&tuple("10.0.0.9:80", "10.0.0.1:5")), Some(1));
+        t.remove(BoundAddr::One("10.0.0.2".parse().unwrap()), 80, 3);
+        assert_eq!(t.find(&tuple("10.0.0.2:80", "10.0.0.1:5")), Some(1));
+        t.insert(BoundAddr::One("10.0.0.2".parse().unwrap()), 80, 4, false);
+        assert_eq!(t.find(&tuple("10.0.0.2:80", "10.0.0.1:5")), Some(4));
         assert_eq!(t.find(&tuple("10.0.0.9:81", "10.0.0.1:5")), None);
     }
 

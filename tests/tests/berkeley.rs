@@ -379,6 +379,34 @@ fn datagrams_keep_their_borders_and_name_their_sender() {
 }
 
 #[test]
+fn a_batch_of_datagrams_leaves_what_it_does_not_take() {
+    for domain in BOTH {
+        let mut pair = pair();
+        let (a, b) = (datagram(&mut pair, Side::A, domain), datagram(&mut pair, Side::B, domain));
+        let to = SocketAddr::new(pair.b.addr(domain), 53);
+        pair.b.stack.bind(b, to).unwrap();
+        let now = pair.now();
+        for number in 0..5u8 {
+            pair.a.stack.send_to(now, a, &[number; 8], to).unwrap();
+        }
+        pair.run_for(Duration::from_millis(50));
+        let now = pair.now();
+        let from = SocketAddr::new(pair.a.addr(domain), pair.a.stack.local_addr(a).unwrap().port());
+        let mut batch = Vec::new();
+        assert_eq!(pair.b.stack.recv_batch_from(now, b, &mut batch, 0), Ok(0));
+        assert_eq!(pair.b.stack.recv_batch_from(now, b, &mut batch, 3), Ok(3));
+        assert_eq!(pair.b.stack.queued_bytes(b), Ok((16, 0)));
+        assert!(pair.b.stack.readiness(b).unwrap().readable);
+        assert_eq!(pair.b.stack.recv_batch_from(now, b, &mut batch, 3), Ok(2));
+        assert!(!pair.b.stack.readiness(b).unwrap().readable);
+        let expected: Vec<_> = (0..5u8).map(|number| (vec![number; 8].into(), from)).collect();
+        assert_eq!(batch, expected);
+        assert_eq!(pair.b.stack.recv_batch_from(now, b, &mut batch, 3), Err(Error::WouldBlock));
+        assert_eq!(batch.len(), 5);
+    }
+}
+
+#[test]
 fn a_connected_datagram_socket_hears_its_peer_only_and_learns_of_a_closed_port() {
     for domain in BOTH {
         let mut pair = pair();

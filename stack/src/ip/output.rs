@@ -20,7 +20,8 @@ pub(crate) enum OutgoingHeader {
 }
 
 impl OutgoingHeader {
-    /// The header for a packet of a transport; `default_hop_limit` where it names none. The identification is zero.
+    /// The header for a packet of a transport; `default_hop_limit` where it names none. It may be
+    /// fragmented, and its identification is zero.
     pub(crate) fn new(meta: &IpMeta, default_hop_limit: u8) -> Result<Self> {
         let hop_limit = meta.hop_limit.unwrap_or(default_hop_limit);
         match (meta.src, meta.dst) {
@@ -31,7 +32,7 @@ impl OutgoingHeader {
                 hop_limit,
                 traffic_class: meta.traffic_class,
                 ident: 0,
-                dont_fragment: meta.dont_fragment,
+                dont_fragment: false,
                 offset: 0,
                 more: false,
             })),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Network;
 use super::output::Path;
-use super::types::{Cast, Datagram, Delivery, InterfaceId, IpMeta, NetworkErrorKind};
+use super::types::{Cast, Datagram, Delivery, InterfaceId, IpMeta, MtuDiscovery, NetworkErrorKind};
 use crate::Ctx;
 use crate::icmp::{self, IcmpError, MessageClass, classify_v4, classify_v6, echo, errors};
 use crate::ip::checksum::{verify_internet_checksum, verify_transport_checksum};
@@ -118,7 +118,7 @@ impl Network {
             protocol: request.protocol,
             hop_limit: None,
             traffic_class: request.traffic_class,
-            dont_fragment: false,
+            mtu_discovery: MtuDiscovery::Dont,
             iface,
             checksum_at: None,
             run: None,
@@ -190,7 +190,7 @@ impl Network {
             protocol,
             hop_limit: None,
             traffic_class,
-            dont_fragment: false,
+            mtu_discovery: MtuDiscovery::Dont,
             iface,
             checksum_at: None,
             run: None,

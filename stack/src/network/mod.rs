@@ -20,7 +20,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-pub(crate) use types::{Cast, Datagram, Delivery, IpMeta, NetworkError, NetworkErrorKind};
+pub(crate) use types::{Cast, Datagram, Delivery, IpMeta, MtuDiscovery, NetworkError, NetworkErrorKind};
 pub use types::{InterfaceConfig, InterfaceId, InterfaceInfo, Medium, Route};
 
 pub use crate::iface::address::AddressState;

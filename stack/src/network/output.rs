@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use bytes::Bytes;
 
 use super::Network;
-use super::types::{InterfaceId, IpMeta, Medium};
+use super::types::{InterfaceId, IpMeta, Medium, MtuDiscovery};
 use crate::Ctx;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, HeaderBuf, Payload, Transmit, payload_len};
@@ -156,16 +156,24 @@ impl Network {
         if ip.len() + len > ip.max_packet_len() {
             return Err(Error::MessageTooLong);
         }
+        let mtu = self.mtu_of(ctx.now, meta.dst, path);
+        let longest = meta.run.map_or(len, |run| len.min(header.len() + usize::from(run.len)));
+        let fits = ip.len() + longest <= mtu;
+        if let OutgoingHeader::V4(fields) = &mut ip {
+            fields.dont_fragment = match meta.mtu_discovery {
+                MtuDiscovery::Dont => false,
+                MtuDiscovery::Want => fits,
+                MtuDiscovery::Do => true,
+            };
+        }
         let Path::Link(hop) = path else {
             fill_checksum(&meta, &mut header, &payload);
             ip.prepend(&mut header, len);
             self.loop_back(ctx, path, meta.src, IpPacket::new(header, payload));
             return Ok(None);
         };
-        let mtu = self.mtu_of(ctx.now, meta.dst, path);
-        let longest = meta.run.map_or(len, |run| len.min(header.len() + usize::from(run.len)));
-        if ip.len() + longest > mtu {
-            if meta.dont_fragment {
+        if !fits {
+            if meta.mtu_discovery == MtuDiscovery::Do {
                 return Err(Error::MessageTooLong);
             }
             fill_checksum(&meta, &mut header, &payload);

@@ -202,6 +202,17 @@ pub(crate) enum Delivery {
     Error(NetworkError),
 }
 
+/// What becomes of packets that are too long for a link, as with Linux's IP_MTU_DISCOVER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MtuDiscovery {
+    /// They are fragmented, here or on the way.
+    Dont,
+    /// What does not fit is fragmented here; what fits must not be fragmented on the way, so that the path MTU is learned.
+    Want,
+    /// They are never fragmented: the transport makes no longer ones.
+    Do,
+}
+
 /// Where a transport's packet goes and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IpMeta {
@@ -211,8 +222,7 @@ pub(crate) struct IpMeta {
     /// Config's, if none.
     pub(crate) hop_limit: Option<u8>,
     pub(crate) traffic_class: u8,
-    /// Set for TCP (it does path MTU discovery); UDP lets the network layer fragment.
-    pub(crate) dont_fragment: bool,
+    pub(crate) mtu_discovery: MtuDiscovery,
     /// For link-local and multicast destinations: through this interface.
     pub(crate) iface: Option<InterfaceId>,
     /// Where in the transport header the checksum is missing that the network layer fills in, or leaves to the device.

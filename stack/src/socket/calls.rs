@@ -251,6 +251,19 @@ impl Stack {
         self.recv_run_from(now, d).map(|(data, from, _)| (data, from))
     }
 
+    /// As [`recv_bytes_from`](Stack::recv_bytes_from) for as many datagrams as are there, at most `max`; they are put at
+    /// the end of `batch`, and their number is returned (recvmmsg).
+    pub fn recv_batch_from(
+        &mut self,
+        now: Instant,
+        d: Descriptor,
+        batch: &mut Vec<(Bytes, SocketAddr)>,
+        max: usize,
+    ) -> Result<usize> {
+        self.core.advance(now);
+        self.sockets.receive_datagrams(d, batch, max)
+    }
+
     /// As [`recv_bytes_from`](Stack::recv_bytes_from); with [`SocketOption::UdpGro`](super::SocketOption::UdpGro) it may be
     /// several datagrams of one sender. The third is the length of each of them, but the last, which may have less; if it
     /// is one datagram, its length.

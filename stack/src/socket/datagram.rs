@@ -1,6 +1,7 @@
 //! Datagram sockets: UDP (RFC 768), and echo sockets, whose messages are ICMP echo messages.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::mem;
 use core::net::SocketAddr;
 
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::icmp::{self, echo};
 use crate::ip::protocol;
-use crate::network::{self, Cast, IpMeta, Network, NetworkErrorKind};
+use crate::network::{self, Cast, IpMeta, MtuDiscovery, Network, NetworkErrorKind};
 use crate::offload::{SegmentKind, Segments};
 use crate::stats::DropReason;
 use crate::udp;
@@ -232,9 +233,17 @@ impl Sockets {
             ctx.stats.udp_received += count(received.data.len(), received.segment_len);
         }
         datagram.push_received(received);
+        self.settle_datagram(id, true);
+    }
+
+    /// What follows every change of the queues: the account and the events.
+    fn settle_datagram(&mut self, id: SocketId, news: bool) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let Role::Datagram(datagram) = &socket.role else { return };
         let bytes = datagram.charge();
-        self.charge(id, bytes);
-        self.note_readiness(id, true);
+        self.account.change(socket.charged_bytes, bytes);
+        socket.charged_bytes = bytes;
+        self.note_readiness(id, news);
     }
 
     /// An error that an ICMP message brought.
@@ -268,9 +277,7 @@ impl Sockets {
         let Some(Outgoing { flow, data, segment_len }) = datagram.pop_outgoing(whole) else {
             return Sent::Nothing;
         };
-        let bytes = datagram.charge();
-        self.charge(id, bytes);
-        self.note_readiness(id, false);
+        self.settle_datagram(id, false);
         let (protocol, header, payload) = match kind {
             SocketKind::Echo => {
                 let (header, payload) = echo::request(flow.local, flow.remote.addr, &data);
@@ -286,18 +293,14 @@ impl Sockets {
         let len = crate::frame::payload_len(&payload);
         let run = (segment_len > 0 && len > usize::from(segment_len))
             .then_some(Segments { kind: SegmentKind::Udp, len: segment_len });
-        let longest = packet_len(dst, header.len() + run.map_or(len, |run| usize::from(run.len)));
-        let iface = iface_of(flow.scope);
         let meta = IpMeta {
             src: flow.local.addr,
             dst,
             protocol,
             hop_limit: ttl.or(if dst.is_multicast() { Some(1) } else { None }),
             traffic_class: 0,
-            // Linux's IP_PMTUDISC_WANT: what fits must not be fragmented on the way, so that the path MTU is learned;
-            // what does not fit is fragmented here.
-            dont_fragment: longest <= network.path_mtu(ctx.now, dst, iface),
-            iface,
+            mtu_discovery: MtuDiscovery::Want,
+            iface: iface_of(flow.scope),
             // An echo request has its own already.
             checksum_at: (protocol == protocol::UDP).then_some(udp::CHECKSUM_AT),
             run,
@@ -372,10 +375,8 @@ impl Sockets {
         if let Some(Socket { role: Role::Datagram(datagram), .. }) = self.slots.get_mut(id) {
             datagram.outgoing_bytes += cost;
             datagram.outgoing.push_back(Outgoing { flow, data, segment_len });
-            let bytes = datagram.charge();
-            self.charge(id, bytes);
         }
-        self.note_readiness(id, false);
+        self.settle_datagram(id, false);
         self.queue_transmit(id);
         Ok(len)
     }
@@ -413,8 +414,12 @@ impl Sockets {
             Some(_) if connected.is_none() => return Err(Error::NetworkUnreachable),
             _ => network.source_for(remote.addr, iface_of(scope))?,
         };
-        let scope = flow_scope(local, remote.addr, scope, Some(bound))?;
-        network.check_route(remote.addr, iface_of(scope))?;
+        let named = scope;
+        let scope = flow_scope(local, remote.addr, named, Some(bound))?;
+        // Who found a source has found a route.
+        if fixed == Some(local) || scope != named {
+            network.check_route(remote.addr, iface_of(scope))?;
+        }
         Ok(FourTuple { local: Endpoint::new(local, bound.port), remote, scope })
     }
 
@@ -480,15 +485,39 @@ impl Sockets {
             }
             return Err(Error::WouldBlock);
         };
-        let bytes = datagram.charge();
         let from = socket.present(with_scope(received.from, received.scope));
-        self.charge(id, bytes);
-        self.note_readiness(id, false);
+        self.settle_datagram(id, false);
         let each = match usize::from(received.segment_len) {
             0 => received.data.len(),
             segment_len => segment_len.min(received.data.len()),
         };
         Ok((received.data, from, each))
+    }
+
+    /// As many as are there, at most `max`.
+    pub(super) fn receive_datagrams(
+        &mut self,
+        d: Descriptor,
+        batch: &mut Vec<(Bytes, SocketAddr)>,
+        max: usize,
+    ) -> Result<usize> {
+        if max == 0 {
+            return Ok(0);
+        }
+        let (data, from, _) = self.receive_datagram(d)?;
+        batch.push((data, from));
+        let mut count = 1;
+        let (id, socket) = self.socket_mut(d)?;
+        while count < max
+            && let Role::Datagram(datagram) = &mut socket.role
+            && let Some(received) = datagram.pop_received()
+        {
+            let from = socket.present(with_scope(received.from, received.scope));
+            batch.push((received.data, from));
+            count += 1;
+        }
+        self.settle_datagram(id, false);
+        Ok(count)
     }
 
     pub(super) fn peek_datagram(&self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {

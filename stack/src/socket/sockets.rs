@@ -330,8 +330,9 @@ impl Sockets {
     /// Looks at the readiness anew; an event is due when something rose, or when news came beside.
     pub(super) fn note_readiness(&mut self, id: SocketId, news: bool) {
         let Some(socket) = self.slots.get_mut(id) else { return };
-        if socket.renew_readiness() || news {
-            self.queue_event(id);
+        let is_due = socket.renew_readiness() || news;
+        if is_due && socket.descriptor().is_some() && socket.marks.enter_event_queue() {
+            self.events.push_back(id);
         }
     }
 

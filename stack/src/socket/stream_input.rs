@@ -15,7 +15,7 @@ use crate::demux::{Endpoint, FourTuple};
 use crate::frame::{HeaderBuf, Payload};
 use crate::ip::checksum::verify_transport_checksum;
 use crate::ip::protocol;
-use crate::network::{Cast, Datagram, Delivery, IpMeta, Network};
+use crate::network::{Cast, Datagram, Delivery, IpMeta, MtuDiscovery, Network};
 use crate::stats::DropReason;
 use crate::tcp::{
     Connection, Flags, HandshakeStep, HandshakeTimeout, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep,
@@ -435,7 +435,7 @@ pub(super) fn segment_packet(
         protocol: protocol::TCP,
         hop_limit: ttl,
         traffic_class: header.ip_ecn.bits(),
-        dont_fragment: true,
+        mtu_discovery: MtuDiscovery::Do,
         iface: iface_of(tuple.scope),
         checksum_at: Some(CHECKSUM_AT.start as u8),
         run: None,

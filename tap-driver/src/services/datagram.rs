@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+
 use super::Service;
 use super::pattern::CharacterGenerator;
 
@@ -18,20 +20,20 @@ const ANSWERING_PORTS: [u16; 5] = [7, 13, 17, 19, 37];
 /// what an attacker sends.
 pub fn answer(
     service: Service,
-    request: &[u8],
+    request: &Bytes,
     from: SocketAddr,
     daytime: impl Fn() -> String,
-) -> Option<Vec<u8>> {
+) -> Option<Bytes> {
     if from.port() == 0 || ANSWERING_PORTS.contains(&from.port()) {
         return None;
     }
     match service {
-        Service::Echo => Some(request.to_vec()),
-        Service::Daytime => Some(daytime().into_bytes()),
+        Service::Echo => Some(request.clone()),
+        Service::Daytime => Some(daytime().into()),
         Service::Chargen => {
             let mut characters = vec![0; request.len().min(MAX_GENERATED)];
             CharacterGenerator::new().fill(&mut characters);
-            Some(characters)
+            Some(characters.into())
         }
         Service::Discard | Service::Http => None,
     }
@@ -41,8 +43,10 @@ pub fn answer(
 mod tests {
     use super::*;
 
-    fn ask(service: Service, request: &[u8], port: u16) -> Option<Vec<u8>> {
-        answer(service, request, SocketAddr::new([10, 0, 0, 1].into(), port), || "now\r\n".to_owned())
+    fn ask(service: Service, request: &[u8], port: u16) -> Option<Bytes> {
+        answer(service, &Bytes::copy_from_slice(request), SocketAddr::new([10, 0, 0, 1].into(), port), || {
+            "now\r\n".to_owned()
+        })
     }
 
     #[test]

@@ -30,6 +30,8 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
 /// For how long, and how much, is read of a peer that still sends after its last answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_BYTES: usize = 256 << 10;
+/// Datagrams that are answered together at most.
+const MAX_DATAGRAMS: usize = 64;
 /// After an error of `accept` or `recv_from` that is not the end, such as a lack of memory.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
 
@@ -206,19 +208,25 @@ impl Server {
     }
 
     fn datagram_loop(&self, service: Service, socket: &UdpSocket) {
+        let (mut requests, mut answers) = (Vec::new(), Vec::new());
         while self.handle.is_running() {
-            let (request, from) = match socket.recv_bytes_from() {
-                Ok(received) => received,
-                Err(error) => {
-                    self.pause(service, &error);
-                    continue;
-                }
-            };
-            if let Some(answer) = datagram::answer(service, &request, from, daytime_line)
-                && let Err(error) = socket.send_to(&answer, from)
-            {
-                log::debug!("{service}: {from} gets no answer: {error}");
+            if let Err(error) = socket.recv_batch_from(&mut requests, MAX_DATAGRAMS) {
+                self.pause(service, &error);
+                continue;
             }
+            for (request, from) in requests.drain(..) {
+                let answer = datagram::answer(service, &request, from, daytime_line);
+                answers.extend(answer.map(|answer| (answer, from)));
+            }
+            let mut left = &answers[..];
+            while let Some((_, to)) = left.first() {
+                let count = socket.send_batch_to(left).unwrap_or_else(|error| {
+                    log::debug!("{service}: {to} gets no answer: {error}");
+                    1
+                });
+                left = &left[count..];
+            }
+            answers.clear();
         }
     }
 

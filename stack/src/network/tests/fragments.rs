@@ -197,7 +197,7 @@ fn rfc_6864_identifications_of_fragments_differ() {
     let _ = a.send_udp("10.0.0.2", &[0; 3000]);
     assert_ne!(a.frames()[0][18..20], first[0][18..20]);
     // What must not be fragmented needs none.
-    let whole = IpMeta { dont_fragment: true, ..meta(ip("10.0.0.1"), ip("10.0.0.2")) };
+    let whole = IpMeta { mtu_discovery: MtuDiscovery::Do, ..meta(ip("10.0.0.1"), ip("10.0.0.2")) };
     let frame = a.output(whole, &udp_header(0), &[]).unwrap().unwrap();
     assert_eq!((&frame[18..20], frame[20] & 0x40), (&[0, 0][..], 0x40));
 }

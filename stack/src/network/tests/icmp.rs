@@ -225,7 +225,7 @@ fn rfc_8201_a_validated_too_big_message_shrinks_the_path() {
         a.network.learn_path_mtu(a.now, ip(dst), None, 1300);
         assert_eq!(path_mtu(&a), 1300);
         // What must not be fragmented is refused now; the rest is.
-        let whole = IpMeta { dont_fragment: true, ..meta(ip(src), ip(dst)) };
+        let whole = IpMeta { mtu_discovery: MtuDiscovery::Do, ..meta(ip(src), ip(dst)) };
         assert_eq!(a.output(whole, &udp_header(1300), &[0; 1300]), Err(Error::MessageTooLong));
         assert_eq!(a.send_udp(dst, &[0; 1300]), Ok(None));
         assert!(a.frames().iter().all(|frame| frame.len() <= 1300));

@@ -181,7 +181,7 @@ pub(super) fn meta(src: IpAddr, dst: IpAddr) -> IpMeta {
         protocol: protocol::UDP,
         hop_limit: None,
         traffic_class: 0,
-        dont_fragment: false,
+        mtu_discovery: MtuDiscovery::Dont,
         iface: None,
         checksum_at: None,
         run: None,

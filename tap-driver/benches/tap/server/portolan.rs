@@ -14,6 +14,8 @@ use crate::peers::Peer;
 
 /// What 100,000 connections may hold together; the default of 256 MiB is for fewer.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
+/// Datagrams that one call takes at most.
+const MAX_DATAGRAMS: usize = 64;
 
 pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     let host = Cidr { addr: link::CLIENT.into(), prefix_len: 24 };
@@ -55,9 +57,12 @@ pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     });
     let socket = UdpSocket::bind(&runtime, any(Service::Datagrams.port()))?;
     std::thread::spawn(move || {
+        let mut batch = Vec::new();
         loop {
-            let answered = socket.recv_bytes_from().and_then(|(data, from)| socket.send_to(&data, from));
+            let received = socket.recv_batch_from(&mut batch, MAX_DATAGRAMS);
+            let answered = received.and_then(|_| socket.send_batch_to(&batch));
             answered.unwrap_or_else(|error| services::end("UDP echo", &error));
+            batch.clear();
         }
     });
     for (port, _) in (services::FIRST_IDLE_PORT..).zip(services::idle_shares(idle)?) {
