@@ -45,7 +45,10 @@
 //! It leads when nobody waits. When a call must wait meanwhile, that takes the lead over at once and tells the driving
 //! thread to step back. Then the thread *watches*: it looks now and then, less and less often, whether somebody leads, and
 //! takes the lead when it finds that nobody has, or has read in passing, for [`GRACE`]. Leaders come and go a hundred
-//! thousand times a second without a word to it. When the same caller leads from one look to the next, it *rests*, until
+//! thousand times a second without a word to it. But when frames came in a vacancy that was long
+//! ([`Leadership::needs_driver`](crate::lead::Leadership::needs_driver)), those who leave call it at once from then on, until
+//! that has been for nothing many times: a program that computes between its calls, or serves something else, delays
+//! nobody's frames but once. When the same caller leads from one look to the next, it *rests*, until
 //! a leader that goes finds it resting and wakes it. So an idle runtime wakes nobody, whether a thread waits in `accept` or
 //! none does.
 //!
@@ -125,14 +128,15 @@ impl Driver {
             if let Some(ended) = &core.ended {
                 return Err(ended.clone());
             }
-            let leadership = &mut core.leadership;
-            if leadership.leader().is_none() && Clock::now() - leadership.vacant_since() >= GRACE {
+            let now = Clock::now();
+            if core.leadership.needs_driver(now, GRACE) {
                 // Nobody leads, so there is nobody to wake.
-                if let Some(lead) = core.try_lead(&self.shared, None, &mut Wakes::default()) {
+                if let Some(lead) = core.try_lead(&self.shared, None, now, &mut Wakes::default()) {
                     return Ok(lead);
                 }
                 continue;
             }
+            let leadership = &mut core.leadership;
             let callers = Some(leadership.callers());
             let is_settled =
                 leadership.leader().is_some() && callers == callers_before && interval == LONGEST_LOOK;

@@ -22,6 +22,10 @@ use crate::waiters::{Interest, WaiterTable, Wakes};
 
 /// A call that transmits reads, too, when nobody has for so long.
 const PASSING: Duration = Duration::from_micros(40);
+/// Frames that came while nobody but the driving thread led for so long would have waited without it ...
+const LONG_VACANCY: Duration = Duration::from_micros(200);
+/// ... and so it is called at once for so many vacancies after that.
+const COVERED: u32 = 64;
 /// A deadline so near is met to the microsecond: it may be that of a paced sender.
 const NEAR: Duration = Duration::from_millis(1);
 
@@ -80,6 +84,12 @@ pub(crate) struct Leadership {
     callers: u64,
     /// The driving thread sleeps until it is told that nobody leads any more.
     pub(crate) driver_rests: bool,
+    /// Vacancies that the driving thread is still called for.
+    covered: u32,
+    /// It is called, and nobody leads since then.
+    driver_is_called: bool,
+    /// It has read frames since it leads.
+    driver_has_read: bool,
     pub(crate) habits: Habits,
     /// What a leader polls. Empty when the runtime is over.
     polled: Arc<[PolledDevice]>,
@@ -93,6 +103,9 @@ impl Leadership {
             vacant_since: Instant::ZERO,
             callers: 0,
             driver_rests: false,
+            covered: 0,
+            driver_is_called: false,
+            driver_has_read: false,
             habits: Habits::default(),
             polled: polled.into(),
         }
@@ -102,8 +115,20 @@ impl Leadership {
         self.leader
     }
 
-    pub(crate) fn vacant_since(&self) -> Instant {
-        self.vacant_since
+    /// Whether the driving thread shall lead: nobody does, and it is called, or nobody has for the `grace`.
+    pub(crate) fn needs_driver(&self, now: Instant, grace: Duration) -> bool {
+        self.leader.is_none() && (self.driver_is_called || now - self.vacant_since >= grace)
+    }
+
+    /// A vacancy ends, as a caller leads again. Finds out what it was good for that the driving thread was called, or that it
+    /// came by itself.
+    fn on_vacancy_end(&mut self, now: Instant) {
+        let has_driven = self.leader == Some(Seat::Driver);
+        if has_driven && self.driver_has_read && now - self.vacant_since >= LONG_VACANCY {
+            self.covered = COVERED;
+        } else if has_driven || self.driver_is_called {
+            self.covered = self.covered.saturating_sub(1);
+        }
     }
 
     /// Changes whenever a caller takes the lead.
@@ -159,6 +184,7 @@ impl Core {
         &mut self,
         shared: &'a Shared,
         waiting: Option<Waiting>,
+        now: Instant,
         wakes: &mut Wakes,
     ) -> Option<Lead<'a>> {
         let seat = if waiting.is_some() { Seat::Caller } else { Seat::Driver };
@@ -168,6 +194,11 @@ impl Core {
             (Some(Seat::Driver), Seat::Caller) => wakes.driver = true,
             (Some(_), _) => return None,
         }
+        if seat == Seat::Caller {
+            self.leadership.on_vacancy_end(now);
+        }
+        self.leadership.driver_is_called = false;
+        self.leadership.driver_has_read = false;
         self.leadership.leader = Some(seat);
         self.leadership.callers += u64::from(seat == Seat::Caller);
         self.waiters.leading = waiting.map(|waiting| (waiting.descriptor, waiting.interest));
@@ -253,6 +284,7 @@ impl Lead<'_> {
             return Err(ended.clone());
         }
         self.wake_up(&mut core, &mut wakes);
+        core.leadership.driver_has_read |= self.seat == Seat::Driver && !io.received.is_empty();
         let now = core.take_in(io, &mut wakes);
         let result = then(self, &mut core, now, &mut wakes);
         core.settle(Some(io), now, &mut wakes);
@@ -444,7 +476,8 @@ impl Lead<'_> {
         leadership.sleeps_until = None;
         leadership.vacant_since = now;
         core.waiters.leading = None;
-        if leadership.driver_rests || core.ended.is_some() {
+        leadership.driver_is_called = self.seat == Seat::Caller && leadership.covered > 0;
+        if leadership.driver_rests || leadership.driver_is_called || core.ended.is_some() {
             leadership.driver_rests = false;
             wakes.driver = true;
         }
@@ -481,6 +514,8 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 mod tests {
     use super::*;
 
+    const GRACE: Duration = Duration::from_millis(1);
+
     #[test]
     fn a_call_that_transmits_reads_when_nobody_leads_and_nobody_has_for_a_moment() {
         let start = Instant::from_secs(1);
@@ -488,8 +523,43 @@ mod tests {
         assert!(leadership.reads_in_passing(start));
         assert!(!leadership.reads_in_passing(start + PASSING / 2));
         assert!(leadership.reads_in_passing(start + PASSING));
-        assert_eq!(leadership.vacant_since(), start + PASSING, "the driving thread need not");
+        assert!(!leadership.needs_driver(start + PASSING + GRACE / 2, GRACE), "the driving thread need not");
+        assert!(leadership.needs_driver(start + PASSING + GRACE, GRACE));
         leadership.leader = Some(Seat::Caller);
         assert!(!leadership.reads_in_passing(start + 2 * PASSING));
+    }
+
+    /// A vacancy from here on, in which the driving thread leads and reads or not, or does not lead at all.
+    fn vacancy(leadership: &mut Leadership, begin: Instant, len: Duration, has_read: Option<bool>) {
+        leadership.vacant_since = begin;
+        leadership.driver_is_called = leadership.covered > 0;
+        leadership.leader = has_read.map(|_| Seat::Driver);
+        leadership.driver_has_read = has_read == Some(true);
+        leadership.on_vacancy_end(begin + len);
+        leadership.leader = None;
+        leadership.driver_is_called = false;
+    }
+
+    #[test]
+    fn the_driving_thread_is_called_at_once_while_that_is_good_for_something() {
+        let mut leadership = Leadership::new(Vec::new());
+        let start = Instant::from_secs(1);
+        let (short, long) = (LONG_VACANCY / 2, LONG_VACANCY);
+        for (len, has_read) in [(short, None), (long, None), (long, Some(false)), (short, Some(true))] {
+            vacancy(&mut leadership, start, len, has_read);
+            assert_eq!(leadership.covered, 0, "nothing had waited long");
+        }
+        vacancy(&mut leadership, start, long, Some(true));
+        assert_eq!(leadership.covered, COVERED);
+        for left in (0..COVERED).rev() {
+            vacancy(&mut leadership, start, short, [None, Some(true), Some(false)][left as usize % 3]);
+            assert_eq!(leadership.covered, left);
+        }
+        leadership.vacant_since = start;
+        assert!(!leadership.needs_driver(start + short, GRACE));
+        leadership.driver_is_called = true;
+        assert!(leadership.needs_driver(start + short, GRACE));
+        leadership.leader = Some(Seat::Caller);
+        assert!(!leadership.needs_driver(start + GRACE, GRACE));
     }
 }

@@ -80,7 +80,7 @@ impl Core {
     ) -> Option<Tried<'a, R>> {
         self.leadership.habits.on_wait(now);
         let seen = self.waiters.of(descriptor)?.side(interest).happenings;
-        let lead = self.try_lead(shared, Some(Waiting { descriptor, interest, seen }), wakes);
+        let lead = self.try_lead(shared, Some(Waiting { descriptor, interest, seen }), now, wakes);
         Some(lead.map_or(Tried::Follow(seen), Tried::Lead))
     }
 }
