@@ -21,7 +21,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "cargo bench --quiet -p portolan-tap --bench paths",
     ),
     ("cargo bench --bench tap", "tests/run", "cargo bench --quiet --bench tap --profile dev -- --test"),
-    ("cargo bench --bench tap -- --quick", "tests/run", "cargo bench --quiet --bench tap --profile dev -- --test"),
+    (
+        "cargo bench --bench tap -- --quick",
+        "tests/run",
+        "cargo bench --quiet --bench tap --profile dev -- --test",
+    ),
     (
         "cargo run --release -p portolan-tests --bin soak -- --seeds 10000",
         "tests/tests/soak.rs",

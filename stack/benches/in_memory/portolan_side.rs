@@ -184,7 +184,7 @@ impl Pair {
             }
             self.server.exchange(self.now, &mut self.client.inbox);
             for side in [&mut self.client, &mut self.server] {
-                if side.stack.poll_timeout().is_some_and(|deadline| deadline.at <= self.now) {
+                if side.stack.next_timeout_at().is_some_and(|at| at <= self.now) {
                     side.stack.handle_timeout(self.now);
                 }
             }
@@ -257,7 +257,7 @@ impl Pair {
             self.server.stack.close(self.now, server).unwrap();
             self.settle();
             for side in [&mut self.client, &mut self.server] {
-                if side.stack.poll_timeout().is_some_and(|deadline| deadline.at <= self.now) {
+                if side.stack.next_timeout_at().is_some_and(|at| at <= self.now) {
                     side.stack.handle_timeout(self.now);
                 }
             }

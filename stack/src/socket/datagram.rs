@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::record::{Bound, Role, Socket, flow_scope, iface_of, scope_of};
+use super::record::{Bound, Role, Socket, flow_scope, iface_of};
 use super::sockets::{Sent, Sockets};
 use super::stream::loopback_if_unspecified;
 use super::{Descriptor, Domain, Shutdown, SocketId, SocketKind, SocketOptions};
@@ -17,13 +17,13 @@ use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::icmp::{self, echo};
 use crate::ip::protocol;
-use crate::network::{self, Cast, IpMeta, MtuDiscovery, Network, NetworkErrorKind};
+use crate::network::{IpMeta, MtuDiscovery, Network};
 use crate::offload::{SegmentKind, Segments};
 use crate::stats::DropReason;
 use crate::udp;
 
 /// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame that it pins.
-const OVERHEAD_BYTES: usize = 256;
+pub(super) const OVERHEAD_BYTES: usize = 256;
 
 #[derive(Debug, Default)]
 pub(crate) struct Datagram {
@@ -40,12 +40,12 @@ pub(crate) struct Datagram {
 
 /// A datagram that waits for `recv`, or a run of them.
 #[derive(Debug)]
-struct Received {
-    from: Endpoint,
-    scope: u16,
-    data: Bytes,
+pub(super) struct Received {
+    pub(super) from: Endpoint,
+    pub(super) scope: u16,
+    pub(super) data: Bytes,
     /// How long each datagram of a run is, but the last; 0 if it is one.
-    segment_len: u16,
+    pub(super) segment_len: u16,
 }
 
 /// A datagram that waits for the device, or a run of them.
@@ -80,9 +80,23 @@ impl Datagram {
         mem::size_of::<Socket>() + mem::size_of::<Datagram>() + self.received_bytes + self.outgoing_bytes
     }
 
-    fn push_received(&mut self, received: Received) {
-        self.received_bytes += received.data.len() + OVERHEAD_BYTES;
+    /// Takes what came in, if there is room for it below `limit`.
+    pub(super) fn push_received(
+        &mut self,
+        received: Received,
+        limit: usize,
+    ) -> core::result::Result<(), DropReason> {
+        if self.is_read_shut {
+            return Err(DropReason::ReceiverClosed);
+        }
+        let cost = received.data.len() + OVERHEAD_BYTES;
+        // As on Linux one datagram of any size finds room in an empty queue.
+        if !self.received.is_empty() && self.received_bytes + cost > limit {
+            return Err(DropReason::ReceiveBufferFull);
+        }
+        self.received_bytes += cost;
         self.received.push_back(received);
+        Ok(())
     }
 
     fn pop_received(&mut self) -> Option<Received> {
@@ -104,140 +118,20 @@ impl Datagram {
         Some(outgoing)
     }
 
+    pub(super) fn set_error(&mut self, error: Error) {
+        self.error = Some(error);
+    }
+
     /// SO_ERROR: returned once.
     pub(super) fn take_error(&mut self) -> Option<Error> {
         self.error.take()
     }
 }
 
-/// Input.
+/// Output, and the calls of the program.
 impl Sockets {
-    pub(super) fn handle_udp(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        network: &mut Network,
-        datagram: network::Datagram,
-    ) {
-        let header = match udp::parse(datagram.src, datagram.dst, datagram.transport(), datagram.is_checked) {
-            Ok(header) => header,
-            Err(reason) => return ctx.stats.count_drop(reason),
-        };
-        let scope = match datagram.cast {
-            Cast::Unicast => scope_of([datagram.src, datagram.dst], datagram.iface),
-            Cast::Broadcast | Cast::Multicast => scope_of([datagram.src, datagram.src], datagram.iface),
-        };
-        let flow = FourTuple {
-            local: Endpoint::new(datagram.dst, header.dst_port),
-            remote: Endpoint::new(datagram.src, header.src_port),
-            scope,
-        };
-        if datagram.cast != Cast::Unicast {
-            // A group's packet concerns every socket on the port.
-            let ids: smallvec::SmallVec<[SocketId; 4]> =
-                self.udp_bound.all(datagram.dst, header.dst_port).collect();
-            if ids.is_empty() {
-                ctx.stats.count_drop(DropReason::NoUdpSocket);
-            }
-            let segment_len = datagram.segment_len;
-            let payload = datagram.into_transport(udp::HEADER_LEN..header.len);
-            for id in ids {
-                self.deliver_run(ctx, id, flow.remote, scope, payload.clone(), segment_len);
-            }
-            return;
-        }
-        let found = self.udp_connected.get(&flow).copied().or_else(|| self.udp_bound.find(&flow));
-        match found {
-            Some(id) => {
-                let segment_len = datagram.segment_len;
-                let payload = datagram.into_transport(udp::HEADER_LEN..header.len);
-                self.deliver_run(ctx, id, flow.remote, scope, payload, segment_len);
-            }
-            None => {
-                ctx.stats.count_drop(DropReason::NoUdpSocket);
-                network.send_unreachable(ctx, &datagram, NetworkErrorKind::PortUnreachable);
-            }
-        }
-    }
-
-    pub(super) fn handle_unknown_protocol(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        network: &mut Network,
-        datagram: network::Datagram,
-    ) {
-        ctx.stats.count_drop(DropReason::UnknownProtocol);
-        network.send_unreachable(ctx, &datagram, NetworkErrorKind::ProtocolUnreachable);
-    }
-
-    /// An echo reply goes to the socket whose identifier it bears, whole.
-    pub(super) fn handle_echo_reply(&mut self, ctx: &mut Ctx<'_>, datagram: network::Datagram) {
-        let Some(&[high, low]) = datagram.transport().get(4..6) else {
-            return ctx.stats.count_drop(DropReason::BadIcmp);
-        };
-        let identifier = u16::from_be_bytes([high, low]);
-        let scope = scope_of([datagram.src, datagram.dst], datagram.iface);
-        let remote = Endpoint::new(datagram.src, 0);
-        let flow = FourTuple { local: Endpoint::new(datagram.dst, identifier), remote, scope };
-        let id = self.echo_bound.find(&flow);
-        let is_from_peer = |id: &SocketId| match self.slots.get(*id).map(|socket| &socket.role) {
-            Some(Role::Datagram(echo)) => {
-                echo.connected.is_none_or(|connected| connected.remote.addr == datagram.src)
-            }
-            _ => false,
-        };
-        match id.filter(is_from_peer) {
-            Some(id) => {
-                let data = datagram.into_transport(0..usize::MAX);
-                self.deliver(ctx, id, Received { from: remote, scope, data, segment_len: 0 });
-            }
-            None => ctx.stats.count_drop(DropReason::UnknownIcmp),
-        }
-    }
-
-    /// What the device joined from several datagrams is taken apart again, unless the program wants it whole.
-    fn deliver_run(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        id: SocketId,
-        from: Endpoint,
-        scope: u16,
-        mut data: Bytes,
-        segment_len: u16,
-    ) {
-        let wants_runs = self.slots.get(id).is_some_and(|socket| socket.options.udp_gro);
-        let each = usize::from(segment_len);
-        while each > 0 && data.len() > each && !wants_runs {
-            let data = data.split_to(each);
-            self.deliver(ctx, id, Received { from, scope, data, segment_len: 0 });
-        }
-        self.deliver(ctx, id, Received { from, scope, data, segment_len });
-    }
-
-    fn deliver(&mut self, ctx: &mut Ctx<'_>, id: SocketId, received: Received) {
-        let cost = received.data.len() + OVERHEAD_BYTES;
-        let is_short = self.is_short_of_memory(cost);
-        let Some(socket) = self.slots.get_mut(id) else { return };
-        let limit = socket.options.receive_buffer;
-        let Role::Datagram(datagram) = &mut socket.role else { return };
-        if datagram.is_read_shut {
-            return ctx.stats.count_drop(DropReason::ReceiverClosed);
-        }
-        if is_short {
-            return ctx.stats.count_drop(DropReason::MemoryLimit);
-        }
-        // As on Linux one datagram of any size finds room in an empty queue.
-        if !datagram.received.is_empty() && datagram.received_bytes + cost > limit {
-            return ctx.stats.count_drop(DropReason::ReceiveBufferFull);
-        }
-        if socket.kind == SocketKind::Datagram {
-            ctx.stats.udp_received += count(received.data.len(), received.segment_len);
-        }
-        datagram.push_received(received);
-        self.settle_datagram(id, true);
-    }
-
     /// What follows every change of the queues: the account and the events.
-    fn settle_datagram(&mut self, id: SocketId, news: bool) {
+    pub(super) fn settle_datagram(&mut self, id: SocketId, news: bool) {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Datagram(datagram) = &socket.role else { return };
         let bytes = datagram.charge();
@@ -246,17 +140,6 @@ impl Sockets {
         self.note_readiness(id, news);
     }
 
-    /// An error that an ICMP message brought.
-    pub(super) fn set_datagram_error(&mut self, id: SocketId, error: Error) {
-        if let Some(Socket { role: Role::Datagram(datagram), .. }) = self.slots.get_mut(id) {
-            datagram.error = Some(error);
-            self.note_readiness(id, true);
-        }
-    }
-}
-
-/// Output.
-impl Sockets {
     /// A datagram socket's turn to send.
     pub(super) fn transmit_datagram(
         &mut self,
@@ -562,7 +445,7 @@ impl Sockets {
 const MAX_SEGMENTS: u64 = 128;
 
 /// How many datagrams there are in a run of so many bytes.
-fn count(len: usize, segment_len: u16) -> u64 {
+pub(super) fn count(len: usize, segment_len: u16) -> u64 {
     match usize::from(segment_len) {
         0 => 1,
         segment_len => len.div_ceil(segment_len).max(1) as u64,

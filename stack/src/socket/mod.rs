@@ -8,6 +8,7 @@ mod calls;
 mod connections;
 mod cookies;
 mod datagram;
+mod datagram_input;
 mod errors;
 mod fast_open;
 mod fast_open_cache;

@@ -1,4 +1,5 @@
-//! The receive sequence space: RCV.NXT, RCV.WND, what came out of order, and when to acknowledge.
+//! The receive sequence space: RCV.NXT, RCV.WND, what came out of order. [`windows`] says how much may come, [`acks`] when to
+//! acknowledge it.
 //!
 //! ```text
 //!     in the queue,   |  may come: the window   |
@@ -7,16 +8,22 @@
 //!                 RCV.NXT                     edge = RCV.NXT + RCV.WND as last advertised
 //! ```
 
+mod acks;
+mod windows;
+
+pub(super) use acks::AckTimer;
+
 use alloc::boxed::Box;
-use core::time::Duration;
 
 use bytes::{Buf, Bytes};
 
+use self::acks::AckDue;
+use self::windows::clamp_buffer;
 use super::assembler::{Assembler, Insert};
-use super::autotune::{INITIAL_SSTHRESH, RightSizing};
+use super::autotune::RightSizing;
 use super::recv_queue::RecvQueue;
 use super::urgent::Urgent;
-use super::window::{UnscaledWindow, Window, WindowScale};
+use super::window::WindowScale;
 use super::{SackBlocks, SeqNumber, Settings};
 use crate::time::Instant;
 
@@ -51,24 +58,6 @@ pub(super) enum Stored {
     Refused,
     /// Too many islands.
     Full,
-}
-
-/// When an acknowledgement goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AckDue {
-    /// Nothing to acknowledge.
-    No,
-    /// When the delayed-ACK timer fires, or with the next segment.
-    Later,
-    Now,
-}
-
-/// The timer that the receiver wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum AckTimer {
-    Leave,
-    Arm,
 }
 
 /// See the module's page.
@@ -144,37 +133,12 @@ impl Receiver {
         receiver
     }
 
-    /// What a program has asked for is offered at once.
-    fn initial_ssthresh(&self) -> u32 {
-        if self.auto { self.buffer_bytes.min(INITIAL_SSTHRESH) } else { self.buffer_bytes }
-    }
-
     /// The peer's SYN: RCV.NXT is one after it, and our SYN offered a window that is not scaled.
     pub(super) fn on_peer_syn(&mut self, irs: SeqNumber, scale: WindowScale) {
         self.nxt = irs + 1;
         self.last_ack_sent = self.nxt;
         self.set_syn_window(self.syn_window);
         self.scale = scale;
-    }
-
-    pub(super) fn syn_window(&self) -> u16 {
-        self.syn_window
-    }
-
-    /// The window that the SYN-ACK of a passive open offered.
-    pub(super) fn set_syn_window(&mut self, window: u16) {
-        self.syn_window = window;
-        self.edge = self.nxt + u32::from(window);
-        self.opened_to = self.edge;
-    }
-
-    /// The program has set options; one of them may be SO_RCVBUF.
-    pub(super) fn set_buffer(&mut self, settings: &Settings) {
-        self.auto = settings.auto_receive_buffer;
-        if !self.auto {
-            self.buffer_bytes = clamp_buffer(settings.receive_buffer_bytes);
-            self.ssthresh = self.buffer_bytes;
-        }
     }
 
     /// The largest payload that came.
@@ -187,48 +151,15 @@ impl Receiver {
         self.last_data_at
     }
 
-    /// The largest window that is offered now.
-    pub(super) fn ssthresh(&self) -> u32 {
-        self.ssthresh
-    }
-
-    /// SO_RCVBUF as it is now.
-    pub(super) fn buffer_bytes(&self) -> u32 {
-        self.buffer_bytes
-    }
-
     /// Whether a segment is as large as any before it: what says something about the path.
     pub(super) fn is_full(&self, len: usize) -> bool {
         len >= usize::from(self.mss)
-    }
-
-    /// What is measured while data flows; `begin` it if that was not done yet.
-    pub(super) fn right_sizing(&mut self, now: Instant, begin: bool) -> Option<&mut RightSizing> {
-        if self.sizing.is_none() && begin {
-            let sizing = RightSizing::new(now, self.edge, self.read_to(), self.announced_mss);
-            self.sizing = Some(Box::new(sizing));
-        }
-        self.sizing.as_deref_mut()
     }
 
     /// The program has read everything before this.
     pub(super) fn read_to(&self) -> SeqNumber {
         // A receive queue is far smaller than 2^32 bytes.
         self.nxt - self.queue.len() as u32 - u32::from(self.fin_received)
-    }
-
-    /// So much data has come in order: the window opens by twice that, at least by two segments, towards what the buffer
-    /// allows (Linux's tcp_grow_window).
-    pub(super) fn grow_window(&mut self, len: usize) {
-        let room = self.buffer().saturating_sub(self.ssthresh);
-        // What comes under one header is at most 64 KiB.
-        self.ssthresh += room.min(2 * (len as u32).max(u32::from(self.announced_mss)));
-    }
-
-    /// The memory is short: the window shrinks to a few segments as the peer uses up what it was promised (Linux's
-    /// tcp_adjust_rcv_ssthresh), and grows again afterwards.
-    pub(super) fn narrow_window(&mut self) {
-        self.ssthresh = self.ssthresh.min(4 * u32::from(self.announced_mss));
     }
 
     /// Forgets what waits behind `seq`, the last first, until `wanted` bytes or an eighth of the buffer are free. How many
@@ -240,40 +171,6 @@ impl Receiver {
             self.assembler = None;
         }
         pruned
-    }
-
-    /// SO_RCVLOWAT: a buffer that holds twice this, unless the program has chosen (Linux's tcp_set_rcvlowat).
-    pub(super) fn make_room_for_low_water(&mut self, low_water: usize, max_bytes: usize) {
-        if low_water > self.buffer_bytes as usize / 2 {
-            self.grow_buffer(2 * low_water as u64, max_bytes);
-            self.ssthresh = self.ssthresh.max(self.buffer_bytes);
-        }
-    }
-
-    /// Whether the peer can send hardly more: a program that waits for more will wait for ever.
-    pub(super) fn is_window_nearly_closed(&self) -> bool {
-        self.window() <= u32::from(self.mss)
-    }
-
-    /// What waits behind a gap must not close the window before the gap is filled.
-    pub(super) fn make_room_for_gaps(&mut self, max_bytes: usize) {
-        if let (Some(sizing), Some(assembler)) = (&self.sizing, &self.assembler) {
-            let behind = assembler.end().map_or(0, |end| end - self.nxt);
-            let wanted = sizing.wanted(sizing.space()).saturating_add(u64::from(behind));
-            self.grow_buffer(wanted, max_bytes);
-        }
-    }
-
-    fn grow_buffer(&mut self, wanted: u64, max_bytes: usize) {
-        if self.auto {
-            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(max_bytes);
-            self.buffer_bytes = self.buffer_bytes.max(clamp_buffer(wanted));
-        }
-    }
-
-    /// RCV.WND, as the peer knows it.
-    pub(super) fn window(&self) -> u32 {
-        self.edge - self.nxt
     }
 
     /// Whether everything up to here came in order.
@@ -417,176 +314,6 @@ impl Receiver {
         }
     }
 
-    /// RFC 9293 §3.8.6.3 (SHLD-18, SHLD-19) and §3.10.7.4 (MUST-58, MUST-59): after data in order. What is due goes out
-    /// when the segments that are at hand are processed. At once if more than one full segment waits for it, at the start of the connection (the peer's slow start counts on it), and while there are gaps, or one was
-    /// just filled (RFC 5681 §4.2); otherwise when the delayed-ACK timer fires (MUST-40: less than half a second).
-    pub(super) fn on_in_order(&mut self, was_in_order: bool) -> AckTimer {
-        let unacknowledged = self.nxt - self.last_ack_sent;
-        if self.quick_acks > 0 {
-            self.quick_acks -= 1;
-            self.ack = AckDue::Now;
-        }
-        if unacknowledged > u32::from(self.mss) || !was_in_order || !self.is_in_order() || self.fin_received {
-            self.ack = AckDue::Now;
-        }
-        if self.ack == AckDue::Now {
-            return AckTimer::Leave;
-        }
-        let timer = if self.ack == AckDue::No { AckTimer::Arm } else { AckTimer::Leave };
-        self.ack = AckDue::Later;
-        timer
-    }
-
-    /// At once, and so are the acknowledgements of the next segments (Linux's tcp_enter_quickack_mode).
-    pub(super) fn acknowledge_quickly(&mut self, segments: u8) {
-        self.quick_acks = self.quick_acks.max(segments);
-        self.acknowledge_now();
-    }
-
-    /// Whether something was received that no acknowledgement has named.
-    pub(super) fn has_unacknowledged(&self) -> bool {
-        self.nxt != self.last_ack_sent
-    }
-
-    /// A segment that did not move RCV.NXT: a duplicate acknowledgement at once (RFC 5681 §4.2, MAY-13), one for each.
-    pub(super) fn owe_duplicate(&mut self) {
-        self.duplicates_owed = self.duplicates_owed.saturating_add(1);
-    }
-
-    pub(super) fn acknowledge_now(&mut self) {
-        self.ack = AckDue::Now;
-    }
-
-    /// The peer was silent for longer than an RTO: it may start slowly again, as after the handshake.
-    pub(super) fn renew_quick_acks(&mut self, now: Instant, rto: Duration, quick_acks: u8) {
-        if now.duration_since(self.last_data_at) > rto {
-            self.quick_acks = quick_acks;
-        }
-    }
-
-    /// TCP_QUICKACK: how many segments are acknowledged at once from now on.
-    pub(super) fn set_quick_acks(&mut self, quick_acks: u8) {
-        self.quick_acks = quick_acks;
-        if quick_acks > 0 && self.ack == AckDue::Later {
-            self.ack = AckDue::Now;
-        }
-    }
-
-    /// TCP_QUICKACK: whether the next segment is acknowledged at once.
-    pub(super) fn is_quick(&self) -> bool {
-        self.quick_acks > 0
-    }
-
-    /// Data goes out: if it answers what just came, this is a dialogue, and acknowledgements ride on the answers.
-    pub(super) fn on_data_sent(&mut self, now: Instant, delayed_ack: Duration) {
-        if self.quick_acks > 0 && now.duration_since(self.last_data_at) < delayed_ack {
-            self.quick_acks = 0;
-        }
-    }
-
-    pub(super) fn is_ack_due_now(&self) -> bool {
-        self.ack == AckDue::Now || self.duplicates_owed > 0
-    }
-
-    /// A segment with this acknowledgement goes out.
-    pub(super) fn on_ack_sent(&mut self) {
-        self.last_ack_sent = self.nxt;
-        self.ack = AckDue::No;
-        self.duplicate = None;
-    }
-
-    /// One that carries nothing else: the peer counts it as a duplicate, if it is one.
-    pub(super) fn on_pure_ack_sent(&mut self) {
-        self.duplicates_owed = self.duplicates_owed.saturating_sub(1);
-    }
-
-    /// The window for the next segment's header; from now on the peer may use it.
-    pub(super) fn advertise(&mut self) -> u16 {
-        let current = self.window();
-        let opening = self.opening();
-        // RFC 9293 §3.8.6.2.2 (MUST-39): the window opens in steps worth it, and until then stays where it was (MAY-8:
-        // closed, if need be).
-        let wanted = if opening >= self.worthwhile_opening() { current + opening } else { current };
-        let header = Window(wanted).unscale(self.scale);
-        let offered = header.scale(self.scale).0;
-        if offered <= current {
-            // What the header cannot express of a larger window is no loss: it is at most a unit, except
-            // where the buffer was made larger than the scale can say.
-            return header.0;
-        }
-        let edge = self.nxt + offered;
-        if wanted > current {
-            self.edge = edge;
-            self.opened_to = edge;
-            return header.0;
-        }
-        // Rounded up so that the edge stays (RFC 7323 §2.4, RFC7323-2.4). Each time gives away less than a unit; a
-        // peer that sends single bytes could add that up, so not beyond an eighth of the buffer.
-        if edge.before_eq(self.opened_to + self.buffer() / 8) {
-            self.edge = edge;
-            return header.0;
-        }
-        header.0.saturating_sub(1)
-    }
-
-    /// SO_RCVBUF, or the least that a scaled window can open to in two steps.
-    fn buffer(&self) -> u32 {
-        self.buffer_bytes.max(2 << self.scale.shift())
-    }
-
-    /// The window as a header would carry it, without moving it.
-    pub(super) fn last_window(&self) -> u16 {
-        Window(self.window()).unscale(self.scale).0
-    }
-
-    /// What the buffer takes from RCV.NXT on.
-    fn free(&self) -> u32 {
-        // A receive queue is far smaller than 2^32 bytes.
-        self.buffer().saturating_sub(self.queue.len() as u32).min(self.most())
-    }
-
-    /// The largest window that is offered now.
-    fn most(&self) -> u32 {
-        self.buffer().min(self.ssthresh.max(2 << self.scale.shift()))
-    }
-
-    /// How far the right edge could move.
-    fn opening(&self) -> u32 {
-        // Down to a whole unit: less cannot be said. Nor can more than the field holds: to a peer without window scaling
-        // a larger buffer would be news after every read.
-        let most = UnscaledWindow(u16::MAX).scale(self.scale).0;
-        let free = self.free().min(most) >> self.scale.shift() << self.scale.shift();
-        free.saturating_sub(self.window())
-    }
-
-    fn worthwhile_opening(&self) -> u32 {
-        // Half of what is ever offered: of a buffer that is much larger it might never be reached.
-        u32::from(self.announced_mss).min(self.most() / 2).max(1)
-    }
-
-    /// The program has read: the buffer grows if that was more in a round trip than ever before.
-    pub(super) fn on_read(&mut self, now: Instant, max_bytes: usize) {
-        let (read_to, queued) = (self.read_to(), self.queue.len() as u32);
-        if let Some(sizing) = &mut self.sizing
-            && let Some(wanted) = sizing.on_read(now, read_to, queued)
-        {
-            self.grow_buffer(wanted, max_bytes);
-        }
-        if self.urgent.is_some() {
-            self.pass_mark();
-        }
-        self.update_window();
-    }
-
-    /// There may be more room. An acknowledgement is due if the peer should know: the window can at least double
-    /// (Linux's tcp_cleanup_rbuf has the same measure).
-    pub(super) fn update_window(&mut self) {
-        let opening = self.opening();
-        if !self.fin_received && opening >= self.worthwhile_opening() && opening >= self.window() {
-            self.ack = AckDue::Now;
-        }
-    }
-
     /// What came twice (RFC 2883 §4), then the ranges that wait, the latest first (RFC 2018 §4, RFC2018-4-c).
     pub(super) fn sack_blocks(&self, limit: usize) -> SackBlocks {
         // A FIN that waits has come, too.
@@ -625,9 +352,4 @@ impl Receiver {
     pub(super) fn memory_bytes(&self) -> usize {
         self.queue.memory_bytes() + self.assembler.as_ref().map_or(0, |assembler| assembler.memory_bytes())
     }
-}
-
-/// At least one byte, and at most the largest window (RFC 7323 §2.3).
-fn clamp_buffer(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, 1 << 30)
 }

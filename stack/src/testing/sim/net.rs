@@ -1,7 +1,10 @@
 //! The network: nodes, links, one clock.
 
+mod motion;
+mod routes;
+
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,24 +13,18 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use super::agenda::{Agenda, Happening};
-use super::observer::{Observer, Skips};
-use super::packet;
-use super::program::{Next, OnHost, Program, ProgramId};
-use super::record::{Record, Sight, Sighting};
+use super::observer::Observer;
+use super::program::{Program, ProgramId};
+use super::record::{Record, Sighting};
 use super::rest;
 use crate::config::Config;
-use crate::frame::Frame;
-use crate::network::{Cidr, InterfaceConfig, InterfaceId, Medium, Route};
+use crate::network::{Cidr, InterfaceConfig, InterfaceId, Medium};
 use crate::rng::Rng;
 use crate::socket::Domain;
 use crate::stack::Stack;
-use crate::stats::DropReason;
-use crate::testing::decode::describe_packet;
 use crate::testing::pair::seed_of;
-use crate::testing::path::{Loss, Path, PathConfig, PathStats, TooBig};
+use crate::testing::path::{Path, PathConfig, PathStats};
 use crate::time::Instant;
 
 /// How often something may happen at one moment before time is said to stand still.
@@ -452,268 +449,10 @@ impl SimNet {
         let last: Vec<&str> = transcript.lines().skip(skipped).collect();
         panic!("seed {}: {failure}\n{}", self.seed, last.join("\n"));
     }
-
-    /// Moves the clock and does one thing.
-    fn advance(&mut self, at: Instant) {
-        if at > self.now {
-            self.now = at;
-            self.steps_at_now = 0;
-        }
-        self.steps_at_now += 1;
-        let what = self.agenda.pop(self.now);
-        if self.steps_at_now > MAX_STEPS_AT_ONE_TIME {
-            return self.fail(format!("time stands still: {what:?}"));
-        }
-        match what {
-            Some(Happening::Arrival(wire)) => self.arrive(wire),
-            Some(Happening::Timer(node)) => {
-                let now = self.now;
-                if let Kind::Host(host) = &mut self.nodes[node].kind {
-                    // The timer may have moved since.
-                    if host.stack.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
-                        host.stack.handle_timeout(now);
-                    }
-                    self.touch(node);
-                }
-            }
-            Some(Happening::Program(index)) => {
-                self.step_program(index);
-                self.touch(self.programs[index].node);
-            }
-            None => {}
-        }
-    }
-
-    fn arrive(&mut self, wire: usize) {
-        while let Some(arrived) = self.wires[wire].path.receive(self.now) {
-            let Wire { to, iface, .. } = self.wires[wire];
-            match self.nodes[to].kind {
-                Kind::Host(_) => {
-                    if arrived.is_damaged && self.record.is_kept() {
-                        self.record.note(self.now, Sight::Damaged(NodeId(to)), &arrived.packet);
-                    }
-                    self.deliver(to, iface, arrived.packet);
-                }
-                Kind::Router => match packet::hop(&arrived.packet) {
-                    Some(packet) => self.forward(to, packet),
-                    None => self.lose(to, arrived.packet),
-                },
-            }
-        }
-        self.after_path_work(wire);
-    }
-
-    fn deliver(&mut self, node: usize, iface: InterfaceId, packet: Bytes) {
-        let now = self.now;
-        if self.record.is_kept() {
-            self.record.note(now, Sight::Received(NodeId(node)), &packet);
-        }
-        if self.checks == Checks::On {
-            self.observer.on_received(node, &packet);
-        }
-        if let Kind::Host(host) = &mut self.nodes[node].kind {
-            host.stack.handle_frame(now, iface, Frame::new(packet));
-        }
-        self.touch(node);
-    }
-
-    fn forward(&mut self, node: usize, packet: Bytes) {
-        let wire = packet::destination(&packet).and_then(|addr| self.nodes[node].routes.get(&addr));
-        match wire {
-            Some(&wire) => self.offer(wire, packet),
-            None => self.lose(node, packet),
-        }
-    }
-
-    fn lose(&mut self, node: usize, packet: Bytes) {
-        if self.record.is_kept() {
-            self.record.note(self.now, Sight::Lost(NodeId(node), Loss::Unroutable), &packet);
-        }
-    }
-
-    /// Hands a packet to a path.
-    fn offer(&mut self, wire: usize, packet: Bytes) {
-        let Wire { path, from, .. } = &mut self.wires[wire];
-        let from = *from;
-        let mtu = path.config().mtu.filter(|&mtu| packet.len() > mtu);
-        let answer = mtu
-            .filter(|_| path.config().too_big == TooBig::Answered)
-            .and_then(|mtu| packet::too_big(&packet, mtu, router_addrs(wire)));
-        path.send(self.now, packet);
-        self.after_path_work(wire);
-        let Some(answer) = answer else { return };
-        match self.nodes[from].kind {
-            // The router would be right before it.
-            Kind::Host(_) => self.deliver(from, self.wires[wire ^ 1].iface, answer),
-            Kind::Router => self.forward(from, answer),
-        }
-    }
-
-    fn after_path_work(&mut self, wire: usize) {
-        let Wire { path, from, is_busy: is_busy_before, .. } = &mut self.wires[wire];
-        if self.record.is_kept() {
-            for (at, loss, packet) in path.take_losses() {
-                self.record.note(at, Sight::Lost(NodeId(*from), loss), &packet);
-            }
-        }
-        let is_busy = !path.is_empty();
-        if is_busy != core::mem::replace(is_busy_before, is_busy) {
-            self.busy_wires = if is_busy { self.busy_wires + 1 } else { self.busy_wires - 1 };
-            self.quiet_since = self.now;
-        }
-        if let Some(at) = path.next_arrival() {
-            self.agenda.enter(Happening::Arrival(wire), at.max(self.now));
-        }
-    }
-
-    fn touch(&mut self, node: usize) {
-        if !self.nodes[node].is_touched {
-            self.nodes[node].is_touched = true;
-            self.touched.push(node);
-        }
-    }
-
-    /// Drains every stack that was called.
-    fn settle(&mut self) {
-        while let Some(node) = self.touched.pop() {
-            self.nodes[node].is_touched = false;
-            self.settle_host(node);
-        }
-    }
-
-    fn settle_host(&mut self, node: usize) {
-        for _ in 0..MAX_STEPS_AT_ONE_TIME {
-            self.transmit_all(node);
-            let Kind::Host(host) = &mut self.nodes[node].kind else { return };
-            let mut has_events = false;
-            while host.stack.poll_event().is_some() {
-                has_events = true;
-            }
-            if !has_events || self.failure.is_some() {
-                if let Some(deadline) = host.stack.poll_timeout() {
-                    self.agenda.enter(Happening::Timer(node), deadline.at.max(self.now));
-                }
-                return;
-            }
-            for place in 0..host.programs.len() {
-                if let Kind::Host(host) = &self.nodes[node].kind {
-                    let program = host.programs[place];
-                    self.step_program(program);
-                }
-            }
-        }
-        self.fail(format!("{} and its programs go on for ever", NodeId(node)));
-    }
-
-    fn transmit_all(&mut self, node: usize) {
-        let now = self.now;
-        for _ in 0..MAX_STEPS_AT_ONE_TIME {
-            let Kind::Host(host) = &mut self.nodes[node].kind else { return };
-            let Some(transmit) = host.stack.poll_transmit(now) else { return };
-            let Some(&Attachment { out, .. }) = host.attachments.get(transmit.iface().index()) else {
-                continue;
-            };
-            let packet = transmit.to_frame().bytes;
-            self.record.note(now, Sight::Sent(NodeId(node)), &packet);
-            let stats = host.stack.stats();
-            let too_big = stats.drops(DropReason::PacketTooBig) + stats.icmp_errors_received;
-            let skips = if too_big > 0 { Skips::Some } else { Skips::None };
-            if self.checks == Checks::On
-                && let Err(error) = self.observer.on_sent(node, &packet, skips)
-            {
-                let line = describe_packet(&packet);
-                return self.fail(format!("{} sends {line}: {error}", NodeId(node)));
-            }
-            self.offer(out, packet);
-        }
-        self.fail(format!("{} sends without end", NodeId(node)));
-    }
-
-    fn step_program(&mut self, index: usize) {
-        let Running { program, node, is_done } = &mut self.programs[index];
-        if *is_done {
-            return;
-        }
-        let (Some(mut program), Kind::Host(host)) = (program.take(), &mut self.nodes[*node].kind) else {
-            return;
-        };
-        let mut failure = None;
-        let next = program.step(&mut OnHost { now: self.now, stack: &mut host.stack, failure: &mut failure });
-        self.programs[index].program = Some(program);
-        match next {
-            Next::Event => {}
-            Next::At(at) => self.agenda.enter(Happening::Program(index), at.max(self.now)),
-            Next::Done => self.programs[index].is_done = true,
-        }
-        if let Some(failure) = failure {
-            let node = NodeId(self.programs[index].node);
-            self.fail(format!("a program on {node}: {failure}"));
-        }
-    }
-
-    /// The shortest ways to every address, on every node.
-    fn find_routes(&mut self) {
-        if !core::mem::take(&mut self.routes_are_stale) {
-            return;
-        }
-        let mut destinations = Vec::new();
-        for node in &self.nodes {
-            if let Kind::Host(host) = &node.kind {
-                destinations.extend(host.attachments.iter().copied());
-            }
-        }
-        for Attachment { v4, v6, into, .. } in destinations {
-            // Backwards from the last link.
-            let mut next_wire: Vec<Option<usize>> = alloc::vec![None; self.nodes.len()];
-            next_wire[self.wires[into].from] = Some(into);
-            let mut reached = VecDeque::from([self.wires[into].from]);
-            while let Some(node) = reached.pop_front() {
-                if matches!(self.nodes[node].kind, Kind::Host(_)) {
-                    continue;
-                }
-                for (index, wire) in self.wires.iter().enumerate() {
-                    if wire.to == node && next_wire[wire.from].is_none() && wire.from != self.wires[into].to {
-                        next_wire[wire.from] = Some(index);
-                        reached.push_back(wire.from);
-                    }
-                }
-            }
-            for (node, wire) in next_wire.into_iter().enumerate() {
-                if let Some(wire) = wire {
-                    self.add_routes(node, wire, [v4.into(), v6.into()]);
-                }
-            }
-        }
-    }
-
-    fn add_routes(&mut self, node: usize, wire: usize, addrs: [IpAddr; 2]) {
-        for addr in addrs {
-            self.nodes[node].routes.insert(addr, wire);
-            let Kind::Host(host) = &mut self.nodes[node].kind else { continue };
-            if host.attachments.len() < 2 {
-                // Its one interface leads everywhere.
-                continue;
-            }
-            let place = host.attachments.iter().position(|attachment| attachment.out == wire);
-            let iface = InterfaceId::from_index(place.unwrap_or_default() as u16);
-            let prefix_len = if addr.is_ipv4() { 32 } else { 128 };
-            let destination = Cidr { addr, prefix_len };
-            // It may be there already, or not fit an interface without IPv6.
-            let _ = host.stack.add_route(Route { destination, gateway: None, iface, metric: 0 });
-        }
-    }
 }
 
 fn wire(link: LinkId, way: Way) -> usize {
     link.0 * 2 + way as usize
-}
-
-/// The addresses of the router at the beginning of a wire, as an ICMP message has them.
-fn router_addrs(wire: usize) -> [IpAddr; 2] {
-    [
-        Ipv4Addr::from(0x0aff_0000 + wire as u32 + 1).into(),
-        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0xffff, wire as u16 + 1).into(),
-    ]
 }
 
 impl fmt::Debug for SimNet {

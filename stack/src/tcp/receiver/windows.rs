@@ -1,0 +1,196 @@
+//! How much the peer may send: the buffer, what of it is offered, and when the peer hears of more.
+
+use alloc::boxed::Box;
+
+use super::Receiver;
+use super::acks::AckDue;
+use crate::tcp::Settings;
+use crate::tcp::autotune::{INITIAL_SSTHRESH, RightSizing};
+use crate::tcp::window::{UnscaledWindow, Window};
+use crate::time::Instant;
+
+impl Receiver {
+    /// What a program has asked for is offered at once.
+    pub(super) fn initial_ssthresh(&self) -> u32 {
+        if self.auto { self.buffer_bytes.min(INITIAL_SSTHRESH) } else { self.buffer_bytes }
+    }
+
+    pub(in crate::tcp) fn syn_window(&self) -> u16 {
+        self.syn_window
+    }
+
+    /// The window that the SYN-ACK of a passive open offered.
+    pub(in crate::tcp) fn set_syn_window(&mut self, window: u16) {
+        self.syn_window = window;
+        self.edge = self.nxt + u32::from(window);
+        self.opened_to = self.edge;
+    }
+
+    /// The program has set options; one of them may be SO_RCVBUF.
+    pub(in crate::tcp) fn set_buffer(&mut self, settings: &Settings) {
+        self.auto = settings.auto_receive_buffer;
+        if !self.auto {
+            self.buffer_bytes = clamp_buffer(settings.receive_buffer_bytes);
+            self.ssthresh = self.buffer_bytes;
+        }
+    }
+
+    /// The largest window that is offered now.
+    pub(in crate::tcp) fn ssthresh(&self) -> u32 {
+        self.ssthresh
+    }
+
+    /// SO_RCVBUF as it is now.
+    pub(in crate::tcp) fn buffer_bytes(&self) -> u32 {
+        self.buffer_bytes
+    }
+
+    /// What is measured while data flows; `begin` it if that was not done yet.
+    pub(in crate::tcp) fn right_sizing(&mut self, now: Instant, begin: bool) -> Option<&mut RightSizing> {
+        if self.sizing.is_none() && begin {
+            let sizing = RightSizing::new(now, self.edge, self.read_to(), self.announced_mss);
+            self.sizing = Some(Box::new(sizing));
+        }
+        self.sizing.as_deref_mut()
+    }
+
+    /// So much data has come in order: the window opens by twice that, at least by two segments, towards what the buffer
+    /// allows (Linux's tcp_grow_window).
+    pub(in crate::tcp) fn grow_window(&mut self, len: usize) {
+        let room = self.buffer().saturating_sub(self.ssthresh);
+        // What comes under one header is at most 64 KiB.
+        self.ssthresh += room.min(2 * (len as u32).max(u32::from(self.announced_mss)));
+    }
+
+    /// The memory is short: the window shrinks to a few segments as the peer uses up what it was promised (Linux's
+    /// tcp_adjust_rcv_ssthresh), and grows again afterwards.
+    pub(in crate::tcp) fn narrow_window(&mut self) {
+        self.ssthresh = self.ssthresh.min(4 * u32::from(self.announced_mss));
+    }
+
+    /// SO_RCVLOWAT: a buffer that holds twice this, unless the program has chosen (Linux's tcp_set_rcvlowat).
+    pub(in crate::tcp) fn make_room_for_low_water(&mut self, low_water: usize, max_bytes: usize) {
+        if low_water > self.buffer_bytes as usize / 2 {
+            self.grow_buffer(2 * low_water as u64, max_bytes);
+            self.ssthresh = self.ssthresh.max(self.buffer_bytes);
+        }
+    }
+
+    /// Whether the peer can send hardly more: a program that waits for more will wait for ever.
+    pub(in crate::tcp) fn is_window_nearly_closed(&self) -> bool {
+        self.window() <= u32::from(self.mss)
+    }
+
+    /// What waits behind a gap must not close the window before the gap is filled.
+    pub(in crate::tcp) fn make_room_for_gaps(&mut self, max_bytes: usize) {
+        if let (Some(sizing), Some(assembler)) = (&self.sizing, &self.assembler) {
+            let behind = assembler.end().map_or(0, |end| end - self.nxt);
+            let wanted = sizing.wanted(sizing.space()).saturating_add(u64::from(behind));
+            self.grow_buffer(wanted, max_bytes);
+        }
+    }
+
+    fn grow_buffer(&mut self, wanted: u64, max_bytes: usize) {
+        if self.auto {
+            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(max_bytes);
+            self.buffer_bytes = self.buffer_bytes.max(clamp_buffer(wanted));
+        }
+    }
+
+    /// RCV.WND, as the peer knows it.
+    pub(in crate::tcp) fn window(&self) -> u32 {
+        self.edge - self.nxt
+    }
+
+    /// The window for the next segment's header; from now on the peer may use it.
+    pub(in crate::tcp) fn advertise(&mut self) -> u16 {
+        let current = self.window();
+        let opening = self.opening();
+        // RFC 9293 §3.8.6.2.2 (MUST-39): the window opens in steps worth it, and until then stays where it was (MAY-8:
+        // closed, if need be).
+        let wanted = if opening >= self.worthwhile_opening() { current + opening } else { current };
+        let header = Window(wanted).unscale(self.scale);
+        let offered = header.scale(self.scale).0;
+        if offered <= current {
+            // What the header cannot express of a larger window is no loss: it is at most a unit, except
+            // where the buffer was made larger than the scale can say.
+            return header.0;
+        }
+        let edge = self.nxt + offered;
+        if wanted > current {
+            self.edge = edge;
+            self.opened_to = edge;
+            return header.0;
+        }
+        // Rounded up so that the edge stays (RFC 7323 §2.4, RFC7323-2.4). Each time gives away less than a unit; a
+        // peer that sends single bytes could add that up, so not beyond an eighth of the buffer.
+        if edge.before_eq(self.opened_to + self.buffer() / 8) {
+            self.edge = edge;
+            return header.0;
+        }
+        header.0.saturating_sub(1)
+    }
+
+    /// SO_RCVBUF, or the least that a scaled window can open to in two steps.
+    fn buffer(&self) -> u32 {
+        self.buffer_bytes.max(2 << self.scale.shift())
+    }
+
+    /// The window as a header would carry it, without moving it.
+    pub(in crate::tcp) fn last_window(&self) -> u16 {
+        Window(self.window()).unscale(self.scale).0
+    }
+
+    /// What the buffer takes from RCV.NXT on.
+    fn free(&self) -> u32 {
+        // A receive queue is far smaller than 2^32 bytes.
+        self.buffer().saturating_sub(self.queue.len() as u32).min(self.most())
+    }
+
+    /// The largest window that is offered now.
+    fn most(&self) -> u32 {
+        self.buffer().min(self.ssthresh.max(2 << self.scale.shift()))
+    }
+
+    /// How far the right edge could move.
+    fn opening(&self) -> u32 {
+        // Down to a whole unit: less cannot be said. Nor can more than the field holds: to a peer without window scaling
+        // a larger buffer would be news after every read.
+        let most = UnscaledWindow(u16::MAX).scale(self.scale).0;
+        let free = self.free().min(most) >> self.scale.shift() << self.scale.shift();
+        free.saturating_sub(self.window())
+    }
+
+    fn worthwhile_opening(&self) -> u32 {
+        // Half of what is ever offered: of a buffer that is much larger it might never be reached.
+        u32::from(self.announced_mss).min(self.most() / 2).max(1)
+    }
+
+    /// The program has read: the buffer grows if that was more in a round trip than ever before.
+    pub(in crate::tcp) fn on_read(&mut self, now: Instant, max_bytes: usize) {
+        let (read_to, queued) = (self.read_to(), self.queue.len() as u32);
+        if let Some(sizing) = &mut self.sizing
+            && let Some(wanted) = sizing.on_read(now, read_to, queued)
+        {
+            self.grow_buffer(wanted, max_bytes);
+        }
+        if self.urgent.is_some() {
+            self.pass_mark();
+        }
+        self.update_window();
+    }
+
+    /// There may be more room. An acknowledgement is due if the peer should know: the window can at least double
+    /// (Linux's tcp_cleanup_rbuf has the same measure).
+    pub(in crate::tcp) fn update_window(&mut self) {
+        let opening = self.opening();
+        if !self.fin_received && opening >= self.worthwhile_opening() && opening >= self.window() {
+            self.ack = AckDue::Now;
+        }
+    }
+}
+
+/// At least one byte, and at most the largest window (RFC 7323 §2.3).
+pub(super) fn clamp_buffer(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, 1 << 30)
+}
