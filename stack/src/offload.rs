@@ -9,6 +9,8 @@
 //! A TAP device with virtio-net headers does all of it, and mostly by doing nothing: what never leaves the machine is
 //! neither cut nor summed up.
 
+use core::fmt;
+
 /// What a device does for the frames that are sent to it. What it does not do, the stack does.
 ///
 /// What a device may do to frames that come in needs no promise: each [`Frame`](crate::Frame) says what was done to it.
@@ -38,6 +40,16 @@ impl Offloads {
                 SegmentKind::TcpV6 => self.tcp6,
                 SegmentKind::Udp => self.udp,
             }
+    }
+}
+
+/// `checksums, TSO, TSO6, USO`, or `none`.
+impl fmt::Display for Offloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [(self.checksum, "checksums"), (self.tcp4, "TSO"), (self.tcp6, "TSO6"), (self.udp, "USO")];
+        let mut names = all.iter().filter(|(has, _)| *has).map(|(_, name)| name);
+        f.write_str(names.next().unwrap_or(&"none"))?;
+        names.try_for_each(|name| write!(f, ", {name}"))
     }
 }
 
@@ -81,4 +93,18 @@ pub enum SegmentKind {
     TcpV6,
     /// UDP datagrams, over either.
     Udp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn offloads_are_named() {
+        assert_eq!(Offloads::ALL.to_string(), "checksums, TSO, TSO6, USO");
+        assert_eq!(Offloads { tcp6: false, ..Offloads::ALL }.to_string(), "checksums, TSO, USO");
+        assert_eq!(Offloads { checksum: true, ..Offloads::NONE }.to_string(), "checksums");
+        assert_eq!(Offloads::NONE.to_string(), "none");
+    }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portolan::{AddressState, Cidr, Config, MacAddr};
+use portolan::{AddressState, Cidr, Config, InterfaceId, MacAddr};
 use portolan_runtime::device::{Device, Impair, ImpairCounters, Impairment, PcapWriter};
 use portolan_runtime::{Builder, Handle, Runtime};
 use portolan_tap::addresses::{AddressPlan, overlap};
@@ -91,7 +91,8 @@ impl Session {
         &self.runtime
     }
 
-    /// The line that says that the stack answers: `ready portolan0: 10.0.0.2/24 fd10::2/64 (kernel 10.0.0.1/24)`.
+    /// The line that says that the stack answers:
+    /// `ready portolan0: 10.0.0.2/24 fd10::2/64 (kernel 10.0.0.1/24), offloads: checksums, TSO, TSO6, USO`.
     pub(crate) fn ready_line(&self) -> String {
         let interfaces = self.runtime.interfaces();
         let mut in_use: Vec<Cidr> = interfaces
@@ -102,7 +103,10 @@ impl Session {
             .collect();
         // What was asked for before what came by itself.
         in_use.sort_by_key(|cidr| !self.plan.stack.contains(cidr));
-        format!("ready {}: {} (kernel {})", self.name, show_all(&in_use), show_all(&self.plan.host))
+        let offloads = interfaces.iter().find(|interface| interface.id != InterfaceId::LOOPBACK);
+        let offloads = offloads.map(|interface| interface.offloads).unwrap_or_default();
+        let (in_use, host) = (show_all(&in_use), show_all(&self.plan.host));
+        format!("ready {}: {in_use} (kernel {host}), offloads: {offloads}", self.name)
     }
 
     /// Logs what was counted, and stops.

@@ -414,15 +414,7 @@ fn refused_device(name: &str, source: io::Error) -> Error {
 
 /// What the kernel does, for the log.
 fn describe(offloads: Option<Offloads>) -> String {
-    let Some(offloads) = offloads else { return "plain frames".to_owned() };
-    let all = [
-        (offloads.checksum, "checksums"),
-        (offloads.tcp4, "TSO"),
-        (offloads.tcp6, "TSO6"),
-        (offloads.udp, "USO"),
-    ];
-    let granted: Vec<&str> = all.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
-    if granted.is_empty() { "no offloads".to_owned() } else { format!("offloads: {}", granted.join(", ")) }
+    offloads.map_or_else(|| "plain frames".to_owned(), |offloads| format!("offloads: {offloads}"))
 }
 
 /// Checks that the kernel takes this as the name of an interface (`dev_valid_name`), with one `%d` at most.

@@ -164,8 +164,10 @@ fn the_ready_line_comes_first_and_names_device_and_addresses() {
     let lines: Vec<&str> = printed.lines().collect();
     let [ready, "then the command"] = lines.as_slice() else { panic!("{printed}") };
     assert!(ready.starts_with("ready quay7: 192.0.2.2/24 fd09::2/64 "), "{ready}");
-    assert!(ready.ends_with(" (kernel 192.0.2.1/24 fd09::1/64)"), "{ready}");
+    assert!(ready.contains(" (kernel 192.0.2.1/24 fd09::1/64), offloads: checksums, TSO, "), "{ready}");
     assert_eq!(stderr(&output), "");
+    let plain = isolated(&["--offload", "off"], "true");
+    assert!(stdout(&plain).trim_end().ends_with(", offloads: none"), "{}", stdout(&plain));
 }
 
 #[test]

@@ -187,6 +187,7 @@ impl Interface {
             id: self.id,
             medium: self.medium,
             mtu: self.mtu,
+            offloads: self.offloads,
             addresses: self.addresses.iter().map(|address| (address.cidr, address.state)).collect(),
         }
     }

@@ -96,6 +96,8 @@ pub struct InterfaceInfo {
     pub medium: Medium,
     /// The largest IP packet in bytes.
     pub mtu: usize,
+    /// What its device does for the frames that leave.
+    pub offloads: Offloads,
     /// Its addresses, the link-local one included.
     pub addresses: Vec<(Cidr, AddressState)>,
 }

@@ -23,7 +23,7 @@ pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     let queues = if peer == Peer::PortolanQueues { 2 } else { 1 };
     let tap = TapBuilder::new().name(link::CLIENT_DEVICE).host_address(host).offload(offload);
     let taps = tap.open_queues(queues).map_err(io::Error::other)?;
-    let note = format!("{:?}", taps.first().map(Tap::offloads).unwrap_or_default());
+    let note = format!("offloads: {}", taps.first().map(Tap::offloads).unwrap_or_default());
     let mut config = Config::default();
     // There is nobody who could have its address.
     config.neighbor.duplicate_address_probes = 0;
