@@ -45,8 +45,8 @@
 //! It leads when nobody waits. When a call must wait meanwhile, that takes the lead over at once and tells the driving
 //! thread to step back. Then the thread *watches*: it looks now and then, less and less often, whether somebody leads, and
 //! takes the lead when it finds that nobody has, or has read in passing, for [`GRACE`]. Leaders come and go a hundred
-//! thousand times a second without a word to it. But when frames came in a vacancy that was long
-//! ([`Leadership::needs_driver`](crate::lead::Leadership::needs_driver)), those who leave call it at once from then on, until
+//! thousand times a second without a word to it. But when frames have waited in a vacancy that was long,
+//! those who leave call it at once from then on ([`Leadership::needs_driver`](crate::lead::Leadership::needs_driver)), until
 //! that has been for nothing many times: a program that computes between its calls, or serves something else, delays
 //! nobody's frames but once. When the same caller leads from one look to the next, it *rests*, until
 //! a leader that goes finds it resting and wakes it. So an idle runtime wakes nobody, whether a thread waits in `accept` or

@@ -22,9 +22,12 @@ use crate::waiters::{Interest, WaiterTable, Wakes};
 
 /// A call that transmits reads, too, when nobody has for so long.
 const PASSING: Duration = Duration::from_micros(40);
-/// Frames that came while nobody but the driving thread led for so long would have waited without it ...
+/// Frames that come while no caller leads for so long wait, unless the driving thread is called.
 const LONG_VACANCY: Duration = Duration::from_micros(200);
-/// ... and so it is called at once for so many vacancies after that.
+/// It is called at once for so many vacancies after one in which frames had waited. That may be an exception: the thread had
+/// no processor.
+const COVERED_AFTER_WAIT: u32 = 16;
+/// And after one in which it was good that it led.
 const COVERED: u32 = 64;
 /// A deadline so near is met to the microsecond: it may be that of a paced sender.
 const NEAR: Duration = Duration::from_millis(1);
@@ -86,6 +89,8 @@ pub(crate) struct Leadership {
     pub(crate) driver_rests: bool,
     /// Vacancies that the driving thread is still called for.
     covered: u32,
+    /// Who reads in passing does so after a long vacancy.
+    passes_late: bool,
     /// It is called, and nobody leads since then.
     driver_is_called: bool,
     /// It has read frames since it leads.
@@ -104,6 +109,7 @@ impl Leadership {
             callers: 0,
             driver_rests: false,
             covered: 0,
+            passes_late: false,
             driver_is_called: false,
             driver_has_read: false,
             habits: Habits::default(),
@@ -120,11 +126,27 @@ impl Leadership {
         self.leader.is_none() && (self.driver_is_called || now - self.vacant_since >= grace)
     }
 
+    fn is_vacancy_long(&self, now: Instant) -> bool {
+        now - self.vacant_since >= LONG_VACANCY
+    }
+
+    /// A caller that leads after a long vacancy has found frames.
+    fn on_frames_waited(&mut self) {
+        self.covered = self.covered.max(COVERED_AFTER_WAIT);
+    }
+
+    /// Frames were read in passing.
+    pub(crate) fn on_read_in_passing(&mut self) {
+        if std::mem::take(&mut self.passes_late) {
+            self.on_frames_waited();
+        }
+    }
+
     /// A vacancy ends, as a caller leads again. Finds out what it was good for that the driving thread was called, or that it
     /// came by itself.
     fn on_vacancy_end(&mut self, now: Instant) {
         let has_driven = self.leader == Some(Seat::Driver);
-        if has_driven && self.driver_has_read && now - self.vacant_since >= LONG_VACANCY {
+        if has_driven && self.driver_has_read && self.is_vacancy_long(now) {
             self.covered = COVERED;
         } else if has_driven || self.driver_is_called {
             self.covered = self.covered.saturating_sub(1);
@@ -142,6 +164,7 @@ impl Leadership {
         self.habits.on_transmit(now);
         let is_time = self.leader.is_none() && now - self.vacant_since >= PASSING;
         if is_time {
+            self.passes_late = self.is_vacancy_long(now);
             self.vacant_since = now;
             self.habits.on_read_in_passing(now);
         }
@@ -194,6 +217,8 @@ impl Core {
             (Some(Seat::Driver), Seat::Caller) => wakes.driver = true,
             (Some(_), _) => return None,
         }
+        let is_unattended = self.leadership.leader.is_none();
+        let comes_late = seat == Seat::Caller && is_unattended && self.leadership.is_vacancy_long(now);
         if seat == Seat::Caller {
             self.leadership.on_vacancy_end(now);
         }
@@ -212,6 +237,7 @@ impl Core {
             polls_room: SmallVec::from_elem(false, polled.len()),
             polled,
             is_announced: false,
+            comes_late,
             may_sleep: true,
             core_deadline: None,
             io_deadline: None,
@@ -236,6 +262,8 @@ pub(crate) struct Lead<'a> {
     polls_room: SmallVec<[bool; 4]>,
     /// `io` knows that this thread sleeps.
     is_announced: bool,
+    /// Nobody had led for long when it began: what is there already has waited.
+    comes_late: bool,
     may_sleep: bool,
     core_deadline: Option<Instant>,
     io_deadline: Option<Instant>,
@@ -284,7 +312,11 @@ impl Lead<'_> {
             return Err(ended.clone());
         }
         self.wake_up(&mut core, &mut wakes);
-        core.leadership.driver_has_read |= self.seat == Seat::Driver && !io.received.is_empty();
+        let has_read = !io.received.is_empty();
+        core.leadership.driver_has_read |= has_read && self.seat == Seat::Driver;
+        if std::mem::take(&mut self.comes_late) && has_read {
+            core.leadership.on_frames_waited();
+        }
         let now = core.take_in(io, &mut wakes);
         let result = then(self, &mut core, now, &mut wakes);
         core.settle(Some(io), now, &mut wakes);
@@ -375,9 +407,17 @@ impl Lead<'_> {
             self.be_exact();
         }
         let failed = |errno: rustix::io::Errno| Ended::device_failed("poll", &errno.into());
-        let was_woken =
-            if self.spins() { self.spin(now, until) } else { self.poll(until.map(|at| at - now)) };
-        if was_woken.map_err(failed)? {
+        let mut was_woken = false;
+        if self.comes_late {
+            was_woken = self.poll(Some(Duration::ZERO)).map_err(failed)?;
+            self.comes_late = self.ready.contains(&true);
+        }
+        if !was_woken && !self.comes_late {
+            let slept =
+                if self.spins() { self.spin(now, until) } else { self.poll(until.map(|at| at - now)) };
+            was_woken = slept.map_err(failed)?;
+        }
+        if was_woken {
             self.shared.wake(self.seat).clear();
             if self.seat == Seat::Driver {
                 // Perhaps to step back: a turn would only disturb the new leader.
@@ -555,6 +595,11 @@ mod tests {
             vacancy(&mut leadership, start, short, [None, Some(true), Some(false)][left as usize % 3]);
             assert_eq!(leadership.covered, left);
         }
+        leadership.on_frames_waited();
+        assert_eq!(leadership.covered, COVERED_AFTER_WAIT);
+        vacancy(&mut leadership, start, long, Some(true));
+        leadership.on_frames_waited();
+        assert_eq!(leadership.covered, COVERED);
         leadership.vacant_since = start;
         assert!(!leadership.needs_driver(start + short, GRACE));
         leadership.driver_is_called = true;

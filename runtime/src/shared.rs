@@ -273,6 +273,9 @@ impl Shared {
         }
         let mut wakes = Wakes::default();
         let Ok(mut core) = self.lock_core() else { return };
+        if !io.received.is_empty() {
+            core.leadership.on_read_in_passing();
+        }
         let now = core.take_in(io, &mut wakes);
         core.settle(Some(io), now, &mut wakes);
         drop(core);
