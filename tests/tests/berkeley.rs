@@ -386,6 +386,11 @@ fn a_batch_of_datagrams_leaves_what_it_does_not_take() {
         let to = SocketAddr::new(pair.b.addr(domain), 53);
         pair.b.stack.bind(b, to).unwrap();
         let now = pair.now();
+        pair.a.stack.send_to(now, a, b"first", to).unwrap();
+        pair.run_for(Duration::from_millis(50));
+        let now = pair.now();
+        pair.b.stack.recv_bytes_from(now, b).unwrap();
+        let memory = pair.b.stack.memory_bytes();
         for number in 0..5u8 {
             pair.a.stack.send_to(now, a, &[number; 8], to).unwrap();
         }
@@ -399,6 +404,7 @@ fn a_batch_of_datagrams_leaves_what_it_does_not_take() {
         assert!(pair.b.stack.readiness(b).unwrap().readable);
         assert_eq!(pair.b.stack.recv_batch_from(now, b, &mut batch, 3), Ok(2));
         assert!(!pair.b.stack.readiness(b).unwrap().readable);
+        assert_eq!(pair.b.stack.memory_bytes(), memory, "what was taken is nobody's any more");
         let expected: Vec<_> = (0..5u8).map(|number| (vec![number; 8].into(), from)).collect();
         assert_eq!(batch, expected);
         assert_eq!(pair.b.stack.recv_batch_from(now, b, &mut batch, 3), Err(Error::WouldBlock));
