@@ -553,6 +553,8 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::{MemoryDevice, memory_pair};
+    use crate::{Builder, Runtime, UdpSocket};
 
     const GRACE: Duration = Duration::from_millis(1);
 
@@ -606,5 +608,52 @@ mod tests {
         assert!(leadership.needs_driver(start + short, GRACE));
         leadership.leader = Some(Seat::Caller);
         assert!(!leadership.needs_driver(start + GRACE, GRACE));
+    }
+
+    /// A runtime that is 10.0.0.`last`.
+    fn host(last: u8, device: MemoryDevice) -> Runtime {
+        let mut config = portolan::Config::default();
+        config.neighbor.duplicate_address_probes = 0;
+        let address = format!("10.0.0.{last}/24").parse().unwrap();
+        Builder::new().config(config).interface(device, [address]).start().unwrap()
+    }
+
+    #[test]
+    fn who_leaves_calls_the_driving_thread_after_it_had_to_come_by_itself() {
+        let (near, far) = memory_pair().unwrap();
+        let (server, client) = (host(1, near), host(2, far));
+        let socket = UdpSocket::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let peer = UdpSocket::bind(&client, ([10, 0, 0, 2], 0)).unwrap();
+        let shared = server.handle().stacks.any().clone();
+        let leader = || shared.lock_core_anyway().leadership.leader;
+        let wait_for = |seat| {
+            while leader() != Some(seat) {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        };
+        let send = || peer.send_to(b"x", ([10, 0, 0, 1], 7)).unwrap();
+        // Waits as the leader until it is sent something. Whether the driving thread is called when it goes.
+        let lead_once = || {
+            std::thread::scope(|scope| {
+                let receiver = scope.spawn(|| {
+                    socket.recv_bytes_from().unwrap();
+                    let core = shared.lock_core_anyway();
+                    core.leadership.driver_is_called || core.leadership.leader == Some(Seat::Driver)
+                });
+                wait_for(Seat::Caller);
+                send();
+                receiver.join().unwrap()
+            })
+        };
+        lead_once();
+        // Nobody is there for long, and something comes: the driving thread reads it.
+        wait_for(Seat::Driver);
+        send();
+        while !shared.lock_core_anyway().leadership.driver_has_read {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        socket.recv_bytes_from().unwrap();
+        assert!(lead_once());
+        assert!(shared.lock_core_anyway().leadership.covered > 0);
     }
 }
