@@ -143,14 +143,15 @@ impl Leadership {
     }
 
     /// A vacancy ends, as a caller leads again. Finds out what it was good for that the driving thread was called, or that it
-    /// came by itself.
-    fn on_vacancy_end(&mut self, now: Instant) {
+    /// came by itself. Says whether nobody at all has led for long.
+    fn on_vacancy_end(&mut self, now: Instant) -> bool {
         let has_driven = self.leader == Some(Seat::Driver);
         if has_driven && self.driver_has_read && self.is_vacancy_long(now) {
             self.covered = COVERED;
         } else if has_driven || self.driver_is_called {
             self.covered = self.covered.saturating_sub(1);
         }
+        self.leader.is_none() && self.is_vacancy_long(now)
     }
 
     /// Changes whenever a caller takes the lead.
@@ -217,11 +218,7 @@ impl Core {
             (Some(Seat::Driver), Seat::Caller) => wakes.driver = true,
             (Some(_), _) => return None,
         }
-        let is_unattended = self.leadership.leader.is_none();
-        let comes_late = seat == Seat::Caller && is_unattended && self.leadership.is_vacancy_long(now);
-        if seat == Seat::Caller {
-            self.leadership.on_vacancy_end(now);
-        }
+        let comes_late = seat == Seat::Caller && self.leadership.on_vacancy_end(now);
         self.leadership.driver_is_called = false;
         self.leadership.driver_has_read = false;
         self.leadership.leader = Some(seat);
@@ -577,7 +574,8 @@ mod tests {
         leadership.driver_is_called = leadership.covered > 0;
         leadership.leader = has_read.map(|_| Seat::Driver);
         leadership.driver_has_read = has_read == Some(true);
-        leadership.on_vacancy_end(begin + len);
+        let is_late = leadership.on_vacancy_end(begin + len);
+        assert_eq!(is_late, has_read.is_none() && len >= LONG_VACANCY);
         leadership.leader = None;
         leadership.driver_is_called = false;
     }

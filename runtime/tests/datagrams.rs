@@ -8,7 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{addr, pair, pattern, within_time};
-use portolan_runtime::{EchoSocket, UdpSocket};
+use portolan_runtime::{EchoSocket, Handle, UdpSocket};
+
+/// One on port 7 of the server, one on any port of the client.
+fn sockets(server: &Handle, client: &Handle) -> (UdpSocket, UdpSocket) {
+    (UdpSocket::bind(server, addr(1, 7)).unwrap(), UdpSocket::bind(client, addr(2, 0)).unwrap())
+}
 
 #[test]
 fn datagrams_go_there_and_back_whole_or_in_fragments() {
@@ -35,8 +40,7 @@ fn datagrams_go_there_and_back_whole_or_in_fragments() {
 fn datagrams_are_lent_in_both_directions() {
     within_time(|| {
         let (server, client) = pair();
-        let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
-        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        let (far, near) = sockets(&server, &client);
         for len in [0, 1, 1472, 20_000] {
             let data = Bytes::from(pattern(len, 2));
             assert_eq!(near.send_bytes_to(data.clone(), addr(1, 7)).unwrap(), len);
@@ -51,8 +55,7 @@ fn datagrams_are_lent_in_both_directions() {
 fn batches_go_there_and_back_in_order() {
     within_time(|| {
         let (server, client) = pair();
-        let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
-        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        let (far, near) = sockets(&server, &client);
         for socket in [&far, &near] {
             socket.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
         }
@@ -85,8 +88,7 @@ fn batches_go_there_and_back_in_order() {
 fn a_batch_ends_before_what_cannot_be_sent() {
     within_time(|| {
         let (server, client) = pair();
-        let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
-        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        let (far, near) = sockets(&server, &client);
         let too_long = Bytes::from(vec![0; 65_508]);
         let batch = ["a", "b"].map(|text| (Bytes::from(text), addr(1, 7)));
         let batch = [&batch[..], &[(too_long, addr(1, 7)), ("c".into(), addr(1, 7))]].concat();
@@ -110,8 +112,7 @@ fn a_batch_ends_before_what_cannot_be_sent() {
 fn a_datagram_is_cut_to_the_buffer() {
     within_time(|| {
         let (server, client) = pair();
-        let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
-        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        let (far, near) = sockets(&server, &client);
         near.send_to(b"abcdef", addr(1, 7)).unwrap();
         near.send_to(b"next", addr(1, 7)).unwrap();
         let mut buf = [0; 3];
@@ -166,9 +167,8 @@ fn broadcast_needs_permission_and_reaches_everybody() {
 fn a_burst_of_datagrams_waits_for_room_and_loses_nothing_on_the_way_out() {
     within_time(|| {
         let (server, client) = pair();
-        let far = UdpSocket::bind(&server, addr(1, 7)).unwrap();
+        let (far, near) = sockets(&server, &client);
         far.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
-        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
         // The first one finds the neighbour; only a few packets may wait for that.
         near.send_to(b"first", addr(1, 7)).unwrap();
         far.recv_bytes_from().unwrap();

@@ -71,6 +71,12 @@ impl Account {
         }
     }
 
+    /// The same, where the record of what is held is at hand.
+    pub(crate) fn renew(&mut self, held: &mut usize, now: usize) {
+        self.change(*held, now);
+        *held = now;
+    }
+
     /// How many bytes more there may be at all.
     pub(crate) fn room(&self) -> usize {
         self.high.saturating_sub(self.bytes)

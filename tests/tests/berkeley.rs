@@ -31,6 +31,15 @@ fn datagram(pair: &mut Pair, side: Side, domain: Domain) -> Descriptor {
     pair.host(side).stack.socket(domain, SocketKind::Datagram).unwrap()
 }
 
+/// A datagram socket on each side; B's is bound to the address that comes last.
+fn bound_datagrams(domain: Domain) -> (Pair, Descriptor, Descriptor, SocketAddr) {
+    let mut pair = pair();
+    let (a, b) = (datagram(&mut pair, Side::A, domain), datagram(&mut pair, Side::B, domain));
+    let to = SocketAddr::new(pair.b.addr(domain), 53);
+    pair.b.stack.bind(b, to).unwrap();
+    (pair, a, b, to)
+}
+
 #[test]
 fn descriptors_are_the_lowest_free_numbers_and_stale_ones_are_errors() {
     let mut pair = pair();
@@ -356,10 +365,7 @@ fn reuse_port_spreads_connections_over_listeners() {
 #[test]
 fn datagrams_keep_their_borders_and_name_their_sender() {
     for domain in BOTH {
-        let mut pair = pair();
-        let (a, b) = (datagram(&mut pair, Side::A, domain), datagram(&mut pair, Side::B, domain));
-        let to = SocketAddr::new(pair.b.addr(domain), 53);
-        pair.b.stack.bind(b, to).unwrap();
+        let (mut pair, a, b, to) = bound_datagrams(domain);
         let now = pair.now();
         for message in [&b"one"[..], b"", &[7; 8000]] {
             assert_eq!(pair.a.stack.send_to(now, a, message, to), Ok(message.len()));
@@ -381,10 +387,7 @@ fn datagrams_keep_their_borders_and_name_their_sender() {
 #[test]
 fn a_batch_of_datagrams_leaves_what_it_does_not_take() {
     for domain in BOTH {
-        let mut pair = pair();
-        let (a, b) = (datagram(&mut pair, Side::A, domain), datagram(&mut pair, Side::B, domain));
-        let to = SocketAddr::new(pair.b.addr(domain), 53);
-        pair.b.stack.bind(b, to).unwrap();
+        let (mut pair, a, b, to) = bound_datagrams(domain);
         let now = pair.now();
         pair.a.stack.send_to(now, a, b"first", to).unwrap();
         pair.run_for(Duration::from_millis(50));

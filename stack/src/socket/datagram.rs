@@ -23,7 +23,7 @@ use crate::stats::DropReason;
 use crate::udp;
 
 /// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame that it pins.
-pub(super) const OVERHEAD_BYTES: usize = 256;
+const OVERHEAD_BYTES: usize = 256;
 
 #[derive(Debug, Default)]
 pub(crate) struct Datagram {
@@ -80,16 +80,20 @@ impl Datagram {
         mem::size_of::<Socket>() + mem::size_of::<Datagram>() + self.received_bytes + self.outgoing_bytes
     }
 
-    /// Takes what came in, if there is room for it below `limit`.
+    /// Takes what came in, if its queue stays below `limit` by that and the stack's memory has `room` for it.
     pub(super) fn push_received(
         &mut self,
         received: Received,
         limit: usize,
+        room: usize,
     ) -> core::result::Result<(), DropReason> {
         if self.is_read_shut {
             return Err(DropReason::ReceiverClosed);
         }
         let cost = received.data.len() + OVERHEAD_BYTES;
+        if cost > room {
+            return Err(DropReason::MemoryLimit);
+        }
         // As on Linux one datagram of any size finds room in an empty queue.
         if !self.received.is_empty() && self.received_bytes + cost > limit {
             return Err(DropReason::ReceiveBufferFull);
@@ -128,6 +132,16 @@ impl Datagram {
     }
 }
 
+impl Socket {
+    /// The next datagram for the program, and its sender as the program sees it.
+    fn pop_received(&mut self) -> Option<(Received, SocketAddr)> {
+        let Role::Datagram(datagram) = &mut self.role else { return None };
+        let received = datagram.pop_received()?;
+        let from = self.present(with_scope(received.from, received.scope));
+        Some((received, from))
+    }
+}
+
 /// Output, and the calls of the program.
 impl Sockets {
     /// What follows every change of the queues: the account and the events.
@@ -135,8 +149,7 @@ impl Sockets {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Datagram(datagram) = &socket.role else { return };
         let bytes = datagram.charge();
-        self.account.change(socket.charged_bytes, bytes);
-        socket.charged_bytes = bytes;
+        self.account.renew(&mut socket.charged_bytes, bytes);
         self.note_readiness(id, news);
     }
 
@@ -361,14 +374,10 @@ impl Sockets {
         if let Some(error) = datagram.take_error() {
             return Err(error);
         }
-        let Some(received) = datagram.pop_received() else {
-            if datagram.is_read_shut {
-                let from = socket.peer_addr()?;
-                return Ok((Bytes::new(), from, 0));
-            }
-            return Err(Error::WouldBlock);
+        let is_shut = datagram.is_read_shut;
+        let Some((received, from)) = socket.pop_received() else {
+            return if is_shut { Ok((Bytes::new(), socket.peer_addr()?, 0)) } else { Err(Error::WouldBlock) };
         };
-        let from = socket.present(with_scope(received.from, received.scope));
         self.settle_datagram(id, false);
         let each = match usize::from(received.segment_len) {
             0 => received.data.len(),
@@ -389,17 +398,17 @@ impl Sockets {
         }
         let (data, from, _) = self.receive_datagram(d)?;
         batch.push((data, from));
-        let mut count = 1;
         let (id, socket) = self.socket_mut(d)?;
+        let mut count = 1;
         while count < max
-            && let Role::Datagram(datagram) = &mut socket.role
-            && let Some(received) = datagram.pop_received()
+            && let Some((received, from)) = socket.pop_received()
         {
-            let from = socket.present(with_scope(received.from, received.scope));
             batch.push((received.data, from));
             count += 1;
         }
-        self.settle_datagram(id, false);
+        if count > 1 {
+            self.settle_datagram(id, false);
+        }
         Ok(count)
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::datagram::{OVERHEAD_BYTES, Received, count};
+use super::datagram::{Received, count};
 use super::record::{Role, Socket, scope_of};
 use super::sockets::Sockets;
 use super::{SocketId, SocketKind};
@@ -116,15 +116,11 @@ impl Sockets {
     }
 
     fn deliver(&mut self, ctx: &mut Ctx<'_>, id: SocketId, received: Received) {
-        let cost = received.data.len() + OVERHEAD_BYTES;
-        let is_short = self.is_short_of_memory(cost);
+        let room = self.account.room();
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Datagram(datagram) = &mut socket.role else { return };
-        if is_short {
-            return ctx.stats.count_drop(DropReason::MemoryLimit);
-        }
         let datagrams = count(received.data.len(), received.segment_len);
-        if let Err(reason) = datagram.push_received(received, socket.options.receive_buffer) {
+        if let Err(reason) = datagram.push_received(received, socket.options.receive_buffer, room) {
             return ctx.stats.count_drop(reason);
         }
         if socket.kind == SocketKind::Datagram {

@@ -171,6 +171,12 @@ impl Socket {
         self.marks.see(now)
     }
 
+    /// Something is to be told of it: whether it goes into the queue of events. Nobody is told of what no program holds, and
+    /// what stands there already is told once.
+    pub(super) fn enter_event_queue(&mut self) -> bool {
+        self.descriptor().is_some() && self.marks.enter_event_queue()
+    }
+
     /// An address as this socket shows it to its program: IPv4 on an IPv6 socket is `::ffff:a.b.c.d`.
     pub(super) fn present(&self, addr: SocketAddr) -> SocketAddr {
         match (self.domain, addr.ip()) {

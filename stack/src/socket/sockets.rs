@@ -320,8 +320,7 @@ impl Sockets {
 
     pub(super) fn queue_event(&mut self, id: SocketId) {
         if let Some(socket) = self.slots.get_mut(id)
-            && socket.descriptor().is_some()
-            && socket.marks.enter_event_queue()
+            && socket.enter_event_queue()
         {
             self.events.push_back(id);
         }
@@ -331,7 +330,7 @@ impl Sockets {
     pub(super) fn note_readiness(&mut self, id: SocketId, news: bool) {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let is_due = socket.renew_readiness() || news;
-        if is_due && socket.descriptor().is_some() && socket.marks.enter_event_queue() {
+        if is_due && socket.enter_event_queue() {
             self.events.push_back(id);
         }
     }
@@ -339,8 +338,7 @@ impl Sockets {
     /// Brings the account up to date with what a socket holds now.
     pub(super) fn charge(&mut self, id: SocketId, bytes: usize) {
         let Some(socket) = self.slots.get_mut(id) else { return };
-        self.account.change(socket.charged_bytes, bytes);
-        socket.charged_bytes = bytes;
+        self.account.renew(&mut socket.charged_bytes, bytes);
     }
 
     /// What follows every call into a connection: its timer, its packets, its events, the account, its end.
@@ -362,16 +360,14 @@ impl Sockets {
         let ended = Some(stream.connection.state())
             .filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
         self.timers.arm(&mut stream.armed, Owner::Socket(id), deadline);
-        self.account.change(socket.charged_bytes, bytes);
-        socket.charged_bytes = bytes;
+        self.account.renew(&mut socket.charged_bytes, bytes);
         let readiness = stream.connection.readiness();
         let is_quiet = socket.holder != Holder::Nobody && stream.connection.is_quiet();
         if is_quiet {
             stream.connection.note_activity(ctx.now);
         }
         if (socket.marks.see(readiness) || (has_new_data && readiness.readable) || has_urgent_news)
-            && socket.descriptor().is_some()
-            && socket.marks.enter_event_queue()
+            && socket.enter_event_queue()
         {
             self.events.push_back(id);
         }

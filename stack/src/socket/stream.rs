@@ -345,8 +345,7 @@ impl Sockets {
             return;
         }
         let bytes = stream.charge(&socket.options);
-        self.account.change(socket.charged_bytes, bytes);
-        socket.charged_bytes = bytes;
+        self.account.renew(&mut socket.charged_bytes, bytes);
         if !socket.marks.is_writable() {
             self.note_readiness(id, false);
         }
@@ -358,8 +357,7 @@ impl Sockets {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Stream(stream) = &mut socket.role else { return };
         let bytes = stream.charge(&socket.options);
-        self.account.change(socket.charged_bytes, bytes);
-        socket.charged_bytes = bytes;
+        self.account.renew(&mut socket.charged_bytes, bytes);
         // A receive queue is far smaller than 2^32 bytes.
         stream.seen_readable = stream.connection.queued().0 as u32;
         let is_quiet = stream.connection.is_quiet();
