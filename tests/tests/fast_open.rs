@@ -257,6 +257,31 @@ fn pending_fast_opens_are_bounded_and_resets_count() {
 }
 
 /// RFC 7413 §4.1.2: the key changes. A cookie of the key before is good and is replaced; an older one is not.
+/// What was opened fast and accepted goes on when its listener stops, and counts when that listens again.
+#[test]
+fn pending_fast_opens_count_when_the_listener_begins_anew() {
+    for domain in FAMILIES {
+        let mut server = Server::new(domain, 1);
+        let cookie = server.cookie();
+        let syn_ack = server.syn(5000, &cookie, b"GET");
+        assert_eq!(syn_ack.ack, ISN + 4);
+        server.peer.stack.accept(server.listener).unwrap();
+        let now = server.peer.now;
+        server.peer.stack.shutdown(now, server.listener, portolan::Shutdown::Read).unwrap();
+        server.peer.stack.listen(server.listener, 64).unwrap();
+        assert_eq!(server.syn(5001, &cookie, b"GET").ack, ISN + 1, "one is pending");
+        let ack = TcpSegment {
+            seq: ISN + 4,
+            ack: syn_ack.seq + 1,
+            flags: TcpSegment::ACK,
+            ..TcpSegment::new(5000, PORT)
+        };
+        server.peer.send_segment(domain, &ack);
+        assert_eq!(server.syn(5002, &cookie, b"GET").ack, ISN + 4, "none is pending");
+        assert_eq!(server.syn(5003, &cookie, b"GET").ack, ISN + 1, "one is pending again");
+    }
+}
+
 #[test]
 fn keys_change_and_the_one_before_is_good() {
     let day = Duration::from_secs(24 * 3600);

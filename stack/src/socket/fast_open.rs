@@ -52,7 +52,7 @@ impl Sockets {
         if options.fast_open == 0 {
             return FastOpenAnswer::Nothing;
         }
-        if is_short || !listener.fast_opens.has_room(ctx.now, options.fast_open) {
+        if is_short || !listener.fast_opens.has_room(ctx.now, self.half_open.of(id).fast, options.fast_open) {
             ctx.stats.fast_open_overflows += 1;
             return FastOpenAnswer::Nothing;
         }
@@ -85,9 +85,7 @@ impl Sockets {
         let connection = Connection::fast_open(ctx, syn.header, params, cookie, syn.payload);
         let Some(id) = self.queue_for_accept(ctx, network, listener, tuple, connection) else { return };
         self.fast_opens.insert(id, listener);
-        if let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(listener) {
-            listener.fast_opens.pending += 1;
-        }
+        self.half_open.change(listener, |counts| counts.fast += 1);
     }
 
     /// A client's connection that is to be opened fast, as far as what is known of the server allows (Linux's
@@ -122,13 +120,11 @@ impl Sockets {
             );
         }
         let Some(listener) = self.fast_opens.remove(&id) else { return };
-        // The listener may be gone.
-        let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(listener) else {
-            return;
-        };
-        // Saturating: it may have begun to listen anew.
-        listener.fast_opens.pending = listener.fast_opens.pending.saturating_sub(1);
-        if matches!(end, FastOpenEnd::Reset) {
+        // It was counted when it began.
+        self.half_open.change(listener, |counts| counts.fast -= 1);
+        if matches!(end, FastOpenEnd::Reset)
+            && let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(listener)
+        {
             listener.fast_opens.on_reset(ctx.now);
         }
     }

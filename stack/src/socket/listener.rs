@@ -1,6 +1,6 @@
 //! A listener: its SYN queue is a count of the handshakes that lead to it, its accept queue holds sockets.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
 use super::SocketId;
@@ -16,8 +16,6 @@ use crate::timers::Armed;
 pub(crate) struct Listener {
     /// Established connections that nobody has accepted yet.
     pub(super) queue: VecDeque<SocketId>,
-    /// Handshakes under way.
-    pub(super) handshakes: usize,
     pub(super) backlog: usize,
     /// When a cookie was last sent instead of an entry in the SYN queue.
     pub(super) cookie_sent_at: Option<Instant>,
@@ -32,7 +30,6 @@ impl Listener {
     pub(super) fn new(backlog: usize) -> Self {
         Listener {
             queue: VecDeque::new(),
-            handshakes: 0,
             backlog,
             cookie_sent_at: None,
             fast_opens: FastOpenQueue::default(),
@@ -47,8 +44,8 @@ impl Listener {
     /// What becomes of a SYN (Linux's tcp_conn_request). The backlog bounds both queues, but for a small one. Nothing is as full as the accept
     /// queue: whoever came in now would wait for those before him. A SYN that `reopens` a connection in TIME-WAIT needs a
     /// number of its own and thus no cookie; there are no more of them than TIME-WAIT records.
-    pub(super) fn room_for_syn(&self, cookies: SynCookieMode, reopens: bool) -> SynRoom {
-        let is_full = self.handshakes > self.backlog.max(MIN_SYN_QUEUE);
+    pub(super) fn room_for_syn(&self, handshakes: usize, cookies: SynCookieMode, reopens: bool) -> SynRoom {
+        let is_full = handshakes > self.backlog.max(MIN_SYN_QUEUE);
         if self.is_accept_queue_full() {
             SynRoom::None(DropReason::AcceptQueueFull)
         } else if reopens || !(is_full || cookies == SynCookieMode::Always) {
@@ -67,11 +64,37 @@ impl Listener {
     }
 }
 
-/// Connections that were opened fast and wait for the end of their handshake: SYNs with stolen cookies would fill memory
-/// with them, so their number is bounded (RFC 7413 §5.1).
+/// How many connections each listener has that are not open yet. A listener may stop and listen again meanwhile; as on Linux
+/// its handshakes go on then. So the counts are kept beside the sockets, not in the [`Listener`].
+#[derive(Debug, Default)]
+pub(super) struct HalfOpens(BTreeMap<SocketId, HalfOpen>);
+
+/// The counts of one listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HalfOpen {
+    /// Entries of its SYN queue.
+    pub(super) handshakes: usize,
+    /// Connections that were opened fast and wait for the end of their handshake.
+    pub(super) fast: usize,
+}
+
+impl HalfOpens {
+    pub(super) fn of(&self, listener: SocketId) -> HalfOpen {
+        self.0.get(&listener).copied().unwrap_or_default()
+    }
+
+    pub(super) fn change(&mut self, listener: SocketId, how: impl FnOnce(&mut HalfOpen)) {
+        let counts = self.0.entry(listener).or_default();
+        how(counts);
+        if *counts == HalfOpen::default() {
+            self.0.remove(&listener);
+        }
+    }
+}
+
+/// Bounds the connections that are opened fast: SYNs with stolen cookies would fill memory with them (RFC 7413 §5.1).
 #[derive(Debug, Default)]
 pub(super) struct FastOpenQueue {
-    pub(super) pending: usize,
     /// Until when those that were reset count: otherwise a stranger who sends SYN and RST in turn would make a program work
     /// on as many requests as it likes.
     resets: VecDeque<Instant>,
@@ -81,11 +104,12 @@ pub(super) struct FastOpenQueue {
 const RESET_COUNTS_FOR: Duration = Duration::from_secs(60);
 
 impl FastOpenQueue {
-    pub(super) fn has_room(&mut self, now: Instant, limit: usize) -> bool {
+    /// Whether one more may begin beside the `pending` ones.
+    pub(super) fn has_room(&mut self, now: Instant, pending: usize, limit: usize) -> bool {
         while self.resets.front().is_some_and(|&until| until <= now) {
             self.resets.pop_front();
         }
-        self.pending + self.resets.len() < limit
+        pending + self.resets.len() < limit
     }
 
     pub(super) fn on_reset(&mut self, now: Instant) {

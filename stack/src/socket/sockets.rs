@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::connections::{Connections, Target};
 use super::fast_open_cache::FastOpenCache;
 use super::joining::Joining;
-use super::listener::{Handshake, HandshakeId};
+use super::listener::{HalfOpens, Handshake, HandshakeId};
 use super::record::{Bound, Holder, Role, Socket};
 use super::segmentation::Segmentation;
 use super::slab::Slab;
@@ -47,6 +47,7 @@ pub(crate) struct Sockets {
     pub(super) slots: Slab<Socket>,
     pub(super) handshakes: Slab<Handshake>,
     pub(super) time_waits: TimeWaits,
+    pub(super) half_open: HalfOpens,
     /// TCP by four numbers.
     pub(super) connections: Connections,
     pub(super) listeners: BoundTable<SocketId>,
@@ -87,6 +88,7 @@ impl Sockets {
             slots: Slab::new(),
             handshakes: Slab::new(),
             time_waits: TimeWaits::new(),
+            half_open: HalfOpens::default(),
             connections: Connections::new(rng),
             listeners: BoundTable::new(rng),
             tcp_ports: PortTable::new(config.ephemeral_ports, false, rng),

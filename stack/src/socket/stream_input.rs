@@ -206,7 +206,8 @@ impl Sockets {
         let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
             return;
         };
-        match listener.room_for_syn(ctx.config.tcp.syn_cookies, syn.isn_after.is_some()) {
+        let handshakes = self.half_open.of(id).handshakes;
+        match listener.room_for_syn(handshakes, ctx.config.tcp.syn_cookies, syn.isn_after.is_some()) {
             SynRoom::None(reason) => return ctx.stats.count_drop(reason),
             SynRoom::Queue | SynRoom::Cookie if is_short => {
                 return ctx.stats.count_drop(DropReason::MemoryLimit);
@@ -240,9 +241,7 @@ impl Sockets {
         if let Some(entry) = self.handshakes.get_mut(handshake) {
             self.timers.arm(&mut entry.armed, Owner::Handshake(handshake), Some(deadline));
         }
-        if let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(id) {
-            listener.handshakes += 1;
-        }
+        self.half_open.change(id, |counts| counts.handshakes += 1);
         self.connections.insert(&tuple, Target::Handshake(handshake));
         self.account.change(0, base);
         reply(ctx, network, &tuple, syn_ack, ttl);
@@ -358,9 +357,8 @@ impl Sockets {
         self.timers.disarm(&mut handshake.armed, Owner::Handshake(id));
         self.connections.remove(&handshake.tuple, Target::Handshake(id));
         self.account.change(mem::size_of::<Handshake>(), 0);
-        if let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(handshake.listener) {
-            listener.handshakes -= 1;
-        }
+        // It was counted when it began.
+        self.half_open.change(handshake.listener, |counts| counts.handshakes -= 1);
         Some(handshake)
     }
 
