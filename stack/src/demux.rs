@@ -1,6 +1,6 @@
 //! From the addresses and ports of a packet to the socket that it is for: one hash look-up a step, never a scan.
 
-use core::hash::{Hash, Hasher};
+use core::hash::{BuildHasher, Hash, Hasher};
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use smallvec::SmallVec;
@@ -134,9 +134,32 @@ impl BoundAddr {
 /// Sockets that share a bound address and port (SO_REUSEPORT, or SO_REUSEADDR with UDP), in the order of binding.
 #[derive(Clone, Debug)]
 struct Group<Id> {
-    members: SmallVec<[Id; 2]>,
-    /// Set while all members have SO_REUSEPORT: flows are spread over them. Otherwise the newest gets everything.
-    spread: bool,
+    members: SmallVec<[Member<Id>; 2]>,
+    /// How many of them have SO_REUSEPORT.
+    sharing: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member<Id> {
+    id: Id,
+    reuse_port: bool,
+}
+
+impl<Id: Copy> Group<Id> {
+    /// Measured on Linux 6.18: the newest member gets everything, unless it has SO_REUSEPORT. Then flows are spread over
+    /// those that have it.
+    fn pick(&self, flow: impl FnOnce() -> u64) -> Option<Id> {
+        let newest = self.members.last()?;
+        if !newest.reuse_port || self.sharing == 1 {
+            return Some(newest.id);
+        }
+        let nth = (flow() % self.sharing as u64) as usize;
+        if self.sharing == self.members.len() {
+            return self.members.get(nth).map(|member| member.id);
+        }
+        let mut sharing = self.members.iter().filter(|member| member.reuse_port);
+        sharing.nth(nth).map(|member| member.id)
+    }
 }
 
 /// Sockets by bound address and port.
@@ -156,15 +179,19 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
     pub(crate) fn insert(&mut self, addr: BoundAddr, port: u16, id: Id, reuse_port: bool) {
         let group = self.groups.entry((addr, port)).or_insert_with(|| {
             self.ones += usize::from(matches!(addr, BoundAddr::One(_)));
-            Group { members: SmallVec::new(), spread: true }
+            Group { members: SmallVec::new(), sharing: 0 }
         });
-        group.members.push(id);
-        group.spread &= reuse_port;
+        group.members.push(Member { id, reuse_port });
+        group.sharing += usize::from(reuse_port);
     }
 
     pub(crate) fn remove(&mut self, addr: BoundAddr, port: u16, id: Id) {
         if let Some(group) = self.groups.get_mut(&(addr, port)) {
-            group.members.retain(|&mut member| member != id);
+            let Group { members, sharing } = group;
+            members.retain(|member| {
+                *sharing -= usize::from(member.id == id && member.reuse_port);
+                member.id != id
+            });
             if group.members.is_empty() {
                 self.groups.remove(&(addr, port));
                 self.ones -= usize::from(matches!(addr, BoundAddr::One(_)));
@@ -175,20 +202,12 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
     /// The socket for a packet of this flow. In a group with SO_REUSEPORT a flow sticks to one socket.
     pub(crate) fn find(&self, flow: &FourTuple) -> Option<Id> {
         let group = self.candidates(flow.local.addr, flow.local.port).next()?;
-        match group.members.as_slice() {
-            [one] => Some(*one),
-            many if group.spread => {
-                use core::hash::BuildHasher;
-                let hash = self.flow_key.hash_one(flow);
-                many.get((hash % many.len() as u64) as usize).copied()
-            }
-            many => many.last().copied(),
-        }
+        group.pick(|| self.flow_key.hash_one(flow))
     }
 
     /// Every socket that a packet to `dst` concerns: a broadcast or multicast goes to all of them.
     pub(crate) fn all(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = Id> + '_ {
-        self.candidates(dst, port).flat_map(|group| group.members.iter().copied())
+        self.candidates(dst, port).flat_map(|group| group.members.iter().map(|member| member.id))
     }
 
     /// The groups that a packet to `dst` could be for, the most specific first.
@@ -248,6 +267,36 @@ mod tests {
             seen[id as usize] += 1;
         }
         assert!(seen.iter().all(|&count| count > 50), "{seen:?}");
+    }
+
+    /// As measured on Linux 6.18, where `true` is a member with SO_REUSEPORT beside SO_REUSEADDR.
+    #[test]
+    fn the_newest_member_decides_whether_flows_are_spread() {
+        let cases: [(&[bool], &[u32]); 6] = [
+            (&[true, false, true], &[0, 2]),
+            (&[false, true, true], &[1, 2]),
+            (&[true, true, false], &[2]),
+            (&[false, false, true], &[2]),
+            (&[false, false, false], &[2]),
+            (&[true, false, false], &[2]),
+        ];
+        for (members, expected) in cases {
+            let mut t = table();
+            let used = |t: &BoundTable<u32>| {
+                let flow = |port: u32| tuple("10.0.0.2:53", &std::format!("10.0.0.1:{port}"));
+                let ids: std::collections::BTreeSet<u32> =
+                    (1..=100).filter_map(|port| t.find(&flow(port))).collect();
+                std::vec::Vec::from_iter(ids)
+            };
+            for (id, &reuse_port) in (0..).zip(members) {
+                t.insert(BoundAddr::AnyV4, 53, id, reuse_port);
+            }
+            assert_eq!(used(&t), expected, "{members:?}");
+            if members == [true, true, false] {
+                t.remove(BoundAddr::AnyV4, 53, 2);
+                assert_eq!(used(&t), [0, 1], "when the one without it has left");
+            }
+        }
     }
 
     #[test]
