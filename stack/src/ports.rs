@@ -1,11 +1,12 @@
 //! Which ports are taken, by whom, and which to give out next.
 
+use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use crate::demux::BoundAddr;
+use crate::demux::{BoundAddr, Endpoint};
 use crate::error::{Error, Result};
 use crate::hash::{HashMap, Keyed, hash_map};
 use crate::rng::Rng;
@@ -16,19 +17,125 @@ use crate::steering::Share;
 pub(crate) struct Binding<Id> {
     pub(crate) id: Id,
     pub(crate) addr: BoundAddr,
-    pub(crate) reuse_addr: bool,
-    pub(crate) reuse_port: bool,
+    pub(crate) reuse: Reuse,
     /// A TCP listener: SO_REUSEADDR does not let another socket in beside it.
     pub(crate) listening: bool,
+}
+
+/// With whom a socket shares its port: SO_REUSEADDR, SO_REUSEPORT. One byte: each connection and TIME-WAIT record has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    No,
+    Addr,
+    Port,
+    Both,
+}
+
+impl Reuse {
+    const ALL: [Reuse; 4] = [Reuse::No, Reuse::Addr, Reuse::Port, Reuse::Both];
+
+    pub(crate) fn new(reuse_addr: bool, reuse_port: bool) -> Reuse {
+        match (reuse_addr, reuse_port) {
+            (false, false) => Reuse::No,
+            (true, false) => Reuse::Addr,
+            (false, true) => Reuse::Port,
+            (true, true) => Reuse::Both,
+        }
+    }
+
+    /// SO_REUSEADDR.
+    fn has_addr(self) -> bool {
+        matches!(self, Reuse::Addr | Reuse::Both)
+    }
+
+    /// SO_REUSEPORT.
+    pub(crate) fn has_port(self) -> bool {
+        matches!(self, Reuse::Port | Reuse::Both)
+    }
+
+    /// Linux: both have SO_REUSEPORT, or both have SO_REUSEADDR and `may_share_addr`.
+    fn allows(self, other: Reuse, may_share_addr: bool) -> bool {
+        self.has_port() && other.has_port() || may_share_addr && self.has_addr() && other.has_addr()
+    }
+}
+
+/// Connections by local port, local address and [`Reuse`]. Each connection to one server has a port of its own, so an entry is
+/// small: the address stands in it as a number.
+#[derive(Debug)]
+struct Occupied {
+    /// How many connections, by [`Occupied::key`].
+    counts: HashMap<u32, u32>,
+    /// Local addresses that connections have, their number and how many connections that are.
+    numbers: HashMap<IpAddr, (u16, usize)>,
+    /// Numbers that were used once and are free.
+    free: Vec<u16>,
+}
+
+/// Behind the port and the two bits of [`Reuse`] there is room for so many addresses; all others share the last number, and
+/// count as one.
+const MAX_ADDR_NUMBER: u16 = (1 << 14) - 1;
+
+impl Occupied {
+    fn key(port: u16, number: u16, reuse: Reuse) -> u32 {
+        u32::from(port) << 16 | u32::from(number) << 2 | reuse as u32
+    }
+
+    fn add(&mut self, port: u16, addr: IpAddr, reuse: Reuse) {
+        let number = match self.numbers.get_mut(&addr) {
+            Some((number, connections)) => {
+                *connections += 1;
+                *number
+            }
+            None => {
+                let unused = u16::try_from(self.numbers.len()).unwrap_or(u16::MAX).min(MAX_ADDR_NUMBER);
+                let number = self.free.pop().unwrap_or(unused);
+                self.numbers.insert(addr, (number, 1));
+                number
+            }
+        };
+        *self.counts.entry(Occupied::key(port, number, reuse)).or_default() += 1;
+    }
+
+    fn remove(&mut self, port: u16, addr: IpAddr, reuse: Reuse) {
+        let Some((number, connections)) = self.numbers.get_mut(&addr) else { return };
+        let key = Occupied::key(port, *number, reuse);
+        *connections -= 1;
+        if *connections == 0 {
+            if *number < MAX_ADDR_NUMBER {
+                self.free.push(*number);
+            }
+            self.numbers.remove(&addr);
+        }
+        if let Some(count) = self.counts.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&key);
+            }
+        }
+    }
+
+    /// Whether a connection on this port does not let a socket in beside it.
+    fn conflicts(&self, port: u16, addr: BoundAddr, reuse: Reuse) -> bool {
+        let is_refused = |number: u16| {
+            let others = Reuse::ALL.into_iter().filter(|other| !other.allows(reuse, true));
+            others.into_iter().any(|other| self.counts.contains_key(&Occupied::key(port, number, other)))
+        };
+        match addr {
+            BoundAddr::One(one) => self.numbers.get(&one).is_some_and(|&(number, _)| is_refused(number)),
+            any => {
+                let mut addrs = self.numbers.iter().filter(|&(&one, _)| any.overlaps(BoundAddr::One(one)));
+                addrs.any(|(_, &(number, _))| is_refused(number))
+            }
+        }
+    }
 }
 
 /// The ports of one transport protocol.
 #[derive(Debug)]
 pub(crate) struct PortTable<Id> {
-    /// Few ports are bound to, but each connection to one server has a port of its own: that table's entries are small.
     bindings: HashMap<u16, SmallVec<[Binding<Id>; 1]>>,
-    /// Connections (accepted, or opened from an ephemeral port, or in TIME-WAIT) without SO_REUSEADDR, and with it.
-    connections: HashMap<u16, [u32; 2]>,
+    /// Connections that were accepted, or opened from an ephemeral port, or are in TIME-WAIT.
+    connections: Occupied,
     range: (u16, u16),
     offset_key: Keyed,
     /// RFC 6056 §3.3.4 (double-hash selection): one counter for each group of destinations, so that what one peer sees
@@ -46,7 +153,11 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         let mut counters = [0; 64];
         counters.fill_with(|| rng.next_u32());
         let bindings = hash_map(rng);
-        let connections = HashMap::with_hasher(bindings.hasher().clone());
+        let connections = Occupied {
+            counts: HashMap::with_hasher(bindings.hasher().clone()),
+            numbers: HashMap::with_hasher(bindings.hasher().clone()),
+            free: Vec::new(),
+        };
         PortTable {
             bindings,
             connections,
@@ -70,15 +181,12 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
 
     /// Whether `new` can have the port beside what is there, by Linux's rules.
     fn conflicts(&self, port: u16, new: &Binding<Id>) -> bool {
-        let [without_reuse, with_reuse] = self.connections.get(&port).copied().unwrap_or_default();
-        if without_reuse > 0 && !new.reuse_port || with_reuse > 0 && !(new.reuse_addr || new.reuse_port) {
+        if self.connections.conflicts(port, new.addr, new.reuse) {
             return true;
         }
         self.bindings.get(&port).into_iter().flatten().any(|old| {
-            let share_addr =
-                old.reuse_addr && new.reuse_addr && (self.is_udp || !(old.listening || new.listening));
-            let share_port = old.reuse_port && new.reuse_port;
-            old.id != new.id && old.addr.overlaps(new.addr) && !share_addr && !share_port
+            let may_share_addr = self.is_udp || !(old.listening || new.listening);
+            old.id != new.id && old.addr.overlaps(new.addr) && !old.reuse.allows(new.reuse, may_share_addr)
         })
     }
 
@@ -108,7 +216,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
             old.id != id
                 && old.listening
                 && old.addr.overlaps(mine.addr)
-                && !(old.reuse_port && mine.reuse_port)
+                && !old.reuse.allows(mine.reuse, false)
         });
         if conflict {
             return Err(Error::AddressInUse);
@@ -135,19 +243,14 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         }
     }
 
-    /// A connection shares the port without a binding of its own.
-    pub(crate) fn add_connection(&mut self, port: u16, reuse_addr: bool) {
-        self.connections.entry(port).or_default()[usize::from(reuse_addr)] += 1;
+    /// A connection has this local end without a binding of its own.
+    pub(crate) fn add_connection(&mut self, local: Endpoint, reuse: Reuse) {
+        self.connections.add(local.port, local.addr, reuse);
     }
 
-    pub(crate) fn remove_connection(&mut self, port: u16, reuse_addr: bool) {
-        if let Some(counts) = self.connections.get_mut(&port) {
-            let count = &mut counts[usize::from(reuse_addr)];
-            *count = count.saturating_sub(1);
-            if *counts == [0; 2] {
-                self.connections.remove(&port);
-            }
-        }
+    /// It was added with the same.
+    pub(crate) fn remove_connection(&mut self, local: Endpoint, reuse: Reuse) {
+        self.connections.remove(local.port, local.addr, reuse);
     }
 
     /// An ephemeral port for a connection from `local` to `remote` (RFC 6056 §3.3.4). `is_free` says whether the
@@ -191,7 +294,7 @@ mod tests {
     use crate::steering::Steering;
 
     fn binding(id: u32, addr: BoundAddr) -> Binding<u32> {
-        Binding { id, addr, reuse_addr: false, reuse_port: false, listening: false }
+        Binding { id, addr, reuse: Reuse::No, listening: false }
     }
 
     fn table(range: (u16, u16), is_udp: bool) -> (PortTable<u32>, Rng) {
@@ -209,7 +312,7 @@ mod tests {
         t.unbind(80, 1);
         assert_eq!(t.bind(&mut rng, 80, binding(3, one)), Ok(80));
 
-        let reusing = |id| Binding { reuse_addr: true, ..binding(id, BoundAddr::AnyV4) };
+        let reusing = |id| Binding { reuse: Reuse::Addr, ..binding(id, BoundAddr::AnyV4) };
         t.bind(&mut rng, 81, reusing(4)).unwrap();
         t.bind(&mut rng, 81, reusing(5)).unwrap();
         t.listen(81, 4).unwrap();
@@ -240,13 +343,61 @@ mod tests {
     #[test]
     fn connections_of_an_earlier_listener_give_way_to_reuse_addr_only() {
         let (mut t, mut rng) = table((1000, 1010), false);
-        t.add_connection(80, true);
+        let local = Endpoint::new("10.0.0.2".parse().unwrap(), 80);
+        t.add_connection(local, Reuse::Addr);
         let plain = binding(1, BoundAddr::AnyV4);
         assert_eq!(t.bind(&mut rng, 80, plain), Err(Error::AddressInUse));
-        assert_eq!(t.bind(&mut rng, 80, Binding { reuse_addr: true, ..plain }), Ok(80));
+        assert_eq!(t.bind(&mut rng, 80, Binding { reuse: Reuse::Addr, ..plain }), Ok(80));
         t.unbind(80, 1);
-        t.remove_connection(80, true);
-        assert!(t.bindings.is_empty() && t.connections.is_empty());
+        t.remove_connection(local, Reuse::Addr);
+        assert!(t.bindings.is_empty() && t.connections.counts.is_empty() && t.connections.numbers.is_empty());
+    }
+
+    /// Measured on Linux 6.18, for connections that were accepted, opened from a drawn or a bound port, or are in TIME-WAIT.
+    #[test]
+    fn a_connection_is_in_the_way_on_its_own_address_unless_both_share() {
+        let at = |addr: &str| BoundAddr::One(addr.parse().unwrap());
+        let share = |old: Reuse, new: Reuse| match (old, new) {
+            (Reuse::No, _) | (_, Reuse::No) => false,
+            (Reuse::Both, _) | (_, Reuse::Both) => true,
+            (old, new) => old == new,
+        };
+        for old in Reuse::ALL {
+            for new in Reuse::ALL {
+                let (mut t, mut rng) = table((1000, 1010), false);
+                t.add_connection(Endpoint::new("10.0.0.2".parse().unwrap(), 80), old);
+                t.add_connection(Endpoint::new("fd00::2".parse().unwrap(), 81), old);
+                for (addr, overlaps) in [
+                    (at("10.0.0.2"), true),
+                    (at("10.0.0.9"), false),
+                    (BoundAddr::AnyV4, true),
+                    (BoundAddr::AnyV6, false),
+                    (BoundAddr::AnyDual, true),
+                ] {
+                    let bound = t.bind(&mut rng, 80, Binding { reuse: new, ..binding(1, addr) });
+                    assert_eq!(bound.is_ok(), !overlaps || share(old, new), "{old:?} {new:?} {addr:?}");
+                    t.unbind(80, 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn local_addresses_get_numbers_while_connections_have_them() {
+        let (mut t, mut rng) = table((1000, 1010), false);
+        let local = |number: u32| Endpoint::new(core::net::Ipv4Addr::from_bits(number).into(), 80);
+        let addr_count = u32::from(MAX_ADDR_NUMBER) + 10;
+        for _ in 0..2 {
+            (0..addr_count).for_each(|number| t.add_connection(local(number), Reuse::No));
+            for number in [0, addr_count - 1] {
+                let addr = BoundAddr::One(local(number).addr);
+                assert_eq!(t.bind(&mut rng, 80, binding(1, addr)), Err(Error::AddressInUse));
+                assert_eq!(t.bind(&mut rng, 80, binding(1, BoundAddr::AnyV6)), Ok(80));
+                t.unbind(80, 1);
+            }
+            (0..addr_count).for_each(|number| t.remove_connection(local(number), Reuse::No));
+            assert!(t.connections.counts.is_empty() && t.connections.numbers.is_empty());
+        }
     }
 
     #[test]

@@ -414,8 +414,8 @@ impl Sockets {
     ) -> Result<()> {
         let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
         let (kind, options) = (socket.kind, &socket.options);
-        let (reuse_addr, reuse_port) = (options.reuse_addr, options.reuse_port);
-        let binding = Binding { id, addr, reuse_addr, reuse_port, listening: false };
+        let (reuse, reuse_port) = (options.reuse(), options.reuse_port);
+        let binding = Binding { id, addr, reuse, listening: false };
         let port = self.ports_of(kind).bind(ctx.rng, port, binding)?;
         match kind {
             SocketKind::Stream => {}
@@ -457,21 +457,29 @@ impl Sockets {
         }
         socket.options.set(ctx.config, option)?;
         let settings = socket.options.tcp_settings();
-        let (reuse_addr, reuse_port) = (socket.options.reuse_addr, socket.options.reuse_port);
-        let (kind, bound) = (socket.kind, socket.bound());
         if let Role::Stream(stream) = &mut socket.role {
             stream.connection.set_settings(ctx, settings);
             self.settle_stream(ctx, network, id);
         }
-        if let (Some(Bound { port, .. }), SocketOption::ReuseAddr(_) | SocketOption::ReusePort(_)) =
-            (bound, option)
-        {
-            self.ports_of(kind).change(port, id, |binding| {
-                binding.reuse_addr = reuse_addr;
-                binding.reuse_port = reuse_port;
-            });
+        if matches!(option, SocketOption::ReuseAddr(_) | SocketOption::ReusePort(_)) {
+            self.on_reuse_changed(id);
         }
         self.note_readiness(id, false);
         Ok(())
+    }
+
+    /// Linux, too, asks for SO_REUSEADDR and SO_REUSEPORT as they are now, and not as they were when the port was taken.
+    fn on_reuse_changed(&mut self, id: SocketId) {
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let (reuse, kind) = (socket.options.reuse(), socket.kind);
+        if let Some(Bound { port, .. }) = socket.bound() {
+            self.ports_of(kind).change(port, id, |binding| binding.reuse = reuse);
+        } else if let Role::Stream(stream) = &mut socket.role
+            && let Some(shared) = &mut stream.shares_port
+        {
+            let old = core::mem::replace(shared, reuse);
+            self.tcp_ports.remove_connection(stream.tuple.local, old);
+            self.tcp_ports.add_connection(stream.tuple.local, reuse);
+        }
     }
 }

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::SocketKind;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::ports::Reuse;
 use crate::shared::Shared;
 use crate::tcp::{CongestionControl, Settings};
 
@@ -285,6 +286,11 @@ impl SocketOptions {
             *self.tcp = settings;
         }
         Ok(())
+    }
+
+    /// With whom the socket shares its port.
+    pub(crate) fn reuse(&self) -> Reuse {
+        Reuse::new(self.reuse_addr, self.reuse_port)
     }
 
     /// What of it a connection wants to know.

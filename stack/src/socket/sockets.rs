@@ -25,7 +25,7 @@ use crate::hash::{HashMap, hash_map};
 use crate::ip::protocol;
 use crate::memory::{Account, Budget};
 use crate::network::{Delivery, Network};
-use crate::ports::PortTable;
+use crate::ports::{PortTable, Reuse};
 use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::steering::Share;
@@ -185,7 +185,7 @@ impl Sockets {
         }
         while let Some(due) = self.time_waits.pop_due(ctx) {
             match due {
-                Due::Expired(id, entry) => self.forget_time_wait(id, &entry.tuple(), entry.reuse_addr),
+                Due::Expired(id, entry) => self.forget_time_wait(id, &entry.tuple(), entry.reuse),
                 Due::Moved { tuple, from, to } => {
                     self.connections.replace(&tuple, Target::TimeWait(from), Target::TimeWait(to));
                 }
@@ -405,17 +405,17 @@ impl Sockets {
         let Role::Stream(stream) = &mut socket.role else { return };
         stream.is_parted = true;
         self.orphans -= usize::from(core::mem::take(&mut stream.is_orphan));
-        let (tuple, reuse_addr) = (stream.tuple, socket.options.reuse_addr);
-        let entry = TimeWaitEntry::new(stream.connection.time_wait(ctx), &tuple, reuse_addr);
-        self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
+        let (tuple, reuse) = (stream.tuple, socket.options.reuse());
+        let entry = TimeWaitEntry::new(stream.connection.time_wait(ctx), &tuple, reuse);
+        self.tcp_ports.add_connection(tuple.local, reuse);
         let record = self.time_waits.insert(ctx, entry);
         self.connections.replace(&tuple, Target::Connection(id), Target::TimeWait(record));
     }
 
     /// The record has been taken out; its tuple and its share of the port follow.
-    pub(super) fn forget_time_wait(&mut self, id: TimeWaitId, tuple: &FourTuple, reuse_addr: bool) {
+    pub(super) fn forget_time_wait(&mut self, id: TimeWaitId, tuple: &FourTuple, reuse: Reuse) {
         self.connections.remove(tuple, Target::TimeWait(id));
-        self.tcp_ports.remove_connection(tuple.local.port, reuse_addr);
+        self.tcp_ports.remove_connection(tuple.local, reuse);
     }
 
     /// A socket that nobody holds goes when its connection has ended and its last packet is out.
@@ -461,8 +461,8 @@ impl Sockets {
         if !stream.is_parted {
             self.connections.remove(&stream.tuple, Target::Connection(id));
         }
-        if let Some(reuse_addr) = stream.shares_port {
-            self.tcp_ports.remove_connection(stream.tuple.local.port, reuse_addr);
+        if let Some(reuse) = stream.shares_port {
+            self.tcp_ports.remove_connection(stream.tuple.local, reuse);
         }
     }
 

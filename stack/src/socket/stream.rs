@@ -21,6 +21,7 @@ use crate::frame::{Payload, payload_len};
 use crate::iface::interface::IPV6_MIN_MTU;
 use crate::network::{InterfaceId, IpMeta, Network};
 use crate::offload::{SegmentKind, Segments};
+use crate::ports::Reuse;
 use crate::shared::Shared;
 use crate::tcp::{Connection, Flags, Header, IsnGenerator, OpenParams, Run, SeqNumber, State, TcpInfo};
 use crate::time::Instant;
@@ -31,8 +32,8 @@ use crate::timers::Armed;
 pub(crate) struct Stream {
     pub(super) connection: Connection,
     pub(super) tuple: FourTuple,
-    /// It stands in the port table as a connection, under this SO_REUSEADDR; otherwise `bind` put it there.
-    pub(super) shares_port: Option<bool>,
+    /// It stands in the port table as a connection, under this; otherwise `bind` put it there.
+    pub(super) shares_port: Option<Reuse>,
     /// It has left the table of connections: it ended, or a TIME-WAIT record took its place.
     pub(super) is_parted: bool,
     /// It counts among those that no descriptor holds.
@@ -44,7 +45,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(connection: Connection, tuple: FourTuple, shares_port: Option<bool>) -> Self {
+    pub(super) fn new(connection: Connection, tuple: FourTuple, shares_port: Option<Reuse>) -> Self {
         Stream {
             connection,
             tuple,
@@ -178,7 +179,7 @@ impl Sockets {
         let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
         let options = &socket.options;
         let params = open_params(&self.isn, ctx, network, options, &tuple);
-        let shares_port = if socket.bound().is_none() { Some(options.reuse_addr) } else { None };
+        let shares_port = if socket.bound().is_none() { Some(options.reuse()) } else { None };
         let mut connection =
             if is_fast { self.connect_fast(ctx, &tuple, params) } else { Connection::connect(ctx, params) };
         connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
@@ -186,8 +187,10 @@ impl Sockets {
         let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
         socket.role = stream_role(Stream::new(connection, tuple, shares_port));
         socket.renew_readiness();
-        if let Some(reuse_addr) = shares_port {
-            self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
+        match shares_port {
+            Some(reuse) => self.tcp_ports.add_connection(tuple.local, reuse),
+            // From now on it is in nobody's way on other addresses.
+            None => self.rebind(id, tuple.local.port, BoundAddr::One(tuple.local.addr)),
         }
         self.connections.insert(&tuple, Target::Connection(id));
         ctx.stats.tcp_active_opens += 1;
@@ -239,11 +242,19 @@ impl Sockets {
     /// A stream socket whose attempt to connect failed can be used for another.
     fn return_to_idle(&mut self, id: SocketId) {
         let Some(socket) = self.slots.get_mut(id) else { return };
-        let role = mem::replace(&mut socket.role, Role::Idle);
+        let (role, bound) = (mem::replace(&mut socket.role, Role::Idle), socket.bound());
         self.charge(id, 0);
         if let Role::Stream(stream) = role {
             self.forget_stream(id, stream);
         }
+        if let Some(Bound { addr, port, .. }) = bound {
+            self.rebind(id, port, addr);
+        }
+    }
+
+    /// The address on which a socket that `bind` gave its port stands in others' way.
+    fn rebind(&mut self, id: SocketId, port: u16, addr: BoundAddr) {
+        self.tcp_ports.change(port, id, |binding| binding.addr = addr);
     }
 
     /// A connection's turn to send: a segment, or a run of them. Of a run the first frame is returned, and the others

@@ -314,12 +314,12 @@ impl Sockets {
         let parent = self.slots.get(listener)?;
         let options = parent.options.clone();
         connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
-        let reuse_addr = options.reuse_addr;
-        let role = stream_role(Stream::new(connection, tuple, Some(reuse_addr)));
+        let reuse = options.reuse();
+        let role = stream_role(Stream::new(connection, tuple, Some(reuse)));
         let mut socket = Socket::new(parent.domain, parent.kind, options, role);
         socket.holder = Holder::Listener(listener);
         let id = self.insert_stream(socket, &tuple);
-        self.tcp_ports.add_connection(tuple.local.port, reuse_addr);
+        self.tcp_ports.add_connection(tuple.local, reuse);
         ctx.stats.tcp_passive_opens += 1;
         if let Some(Socket { role: Role::Listener(parent), .. }) = self.slots.get_mut(listener) {
             parent.queue.push_back(id);
@@ -371,7 +371,7 @@ impl Sockets {
         payload: bytes::Bytes,
     ) {
         let Some(entry) = self.time_waits.get_mut(id) else { return };
-        let (tuple, reuse_addr) = (entry.tuple(), entry.reuse_addr);
+        let (tuple, reuse) = (entry.tuple(), entry.reuse);
         let offset = self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr);
         let listener = self.listeners.find(&tuple);
         match entry.record.handle_segment(ctx, header, payload.len(), offset) {
@@ -380,7 +380,7 @@ impl Sockets {
             TimeWaitStep::Reopen { isn_after } => match listener {
                 Some(listener) => {
                     self.time_waits.give_up(id);
-                    self.forget_time_wait(id, &tuple, reuse_addr);
+                    self.forget_time_wait(id, &tuple, reuse);
                     let syn = Syn { header, payload, isn_after: Some(isn_after) };
                     self.handle_syn(ctx, network, listener, tuple, syn);
                 }

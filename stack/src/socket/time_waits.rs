@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
+use crate::ports::Reuse;
 use crate::tcp::TimeWait;
 use crate::time::Instant;
 
@@ -19,8 +20,8 @@ pub(crate) struct TimeWaitEntry {
     local_port: u16,
     remote_port: u16,
     scope: u16,
-    /// SO_REUSEADDR of the socket, under which its port is counted.
-    pub(super) reuse_addr: bool,
+    /// As its socket had it: its port is counted under this.
+    pub(super) reuse: Reuse,
     /// Another connection took its addresses; it stands in the queue until its turn.
     is_gone: bool,
 }
@@ -28,7 +29,7 @@ pub(crate) struct TimeWaitEntry {
 const _: () = assert!(core::mem::size_of::<TimeWaitEntry>() <= 64);
 
 impl TimeWaitEntry {
-    pub(super) fn new(record: TimeWait, tuple: &FourTuple, reuse_addr: bool) -> Self {
+    pub(super) fn new(record: TimeWait, tuple: &FourTuple, reuse: Reuse) -> Self {
         TimeWaitEntry {
             record,
             local: octets(tuple.local.addr),
@@ -36,7 +37,7 @@ impl TimeWaitEntry {
             local_port: tuple.local.port,
             remote_port: tuple.remote.port,
             scope: tuple.scope,
-            reuse_addr,
+            reuse,
             is_gone: false,
         }
     }
@@ -233,7 +234,7 @@ mod tests {
     fn the_addresses_come_back_as_they_were() {
         let mut world = World::new();
         for remote in ["10.0.0.2:5000", "[fd00::2]:5000", "[::1]:1", "[::10.0.0.2]:9"] {
-            let entry = TimeWaitEntry::new(world.record(), &tuple(remote), true);
+            let entry = TimeWaitEntry::new(world.record(), &tuple(remote), Reuse::Addr);
             assert_eq!(entry.tuple(), tuple(remote));
         }
     }
@@ -255,7 +256,7 @@ mod tests {
                 0..5 if !model.contains_key(&port) => {
                     let mut of = tuple("10.0.0.2:1");
                     of.remote.port = port;
-                    let entry = TimeWaitEntry::new(world.record(), &of, false);
+                    let entry = TimeWaitEntry::new(world.record(), &of, Reuse::No);
                     let id = records.insert(&world.ctx(), entry);
                     model.insert(port, (id, world.now + wait, false));
                 }
@@ -308,7 +309,7 @@ mod tests {
         let mut world = World::new();
         let mut records = TimeWaits::new();
         for _ in 0..10_000 {
-            let entry = TimeWaitEntry::new(world.record(), &tuple("10.0.0.2:1"), false);
+            let entry = TimeWaitEntry::new(world.record(), &tuple("10.0.0.2:1"), Reuse::No);
             let _ = records.insert(&world.ctx(), entry);
         }
         world.now += Duration::from_secs(61);
