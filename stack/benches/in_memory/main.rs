@@ -4,7 +4,8 @@
 //!
 //! - `bulk`: the time to move 16 MiB between two stacks over one link, MTU 1,500, no offloads: every checksum is
 //!   computed and verified, and every frame is copied once, as a device would. Both have socket buffers of 256 KiB and
-//!   a device that takes 64 frames before it is full. `copied`: the programs hand buffers in and get them filled;
+//!   a device that takes 64 frames before it is full. Both get the frames that wait as their own drivers hand them over:
+//!   Portolan in bursts of up to 32 (`Stack::handle_frames`, as the runtime does it), smoltcp in one `poll`. `copied`: the programs hand buffers in and get them filled;
 //!   `lent`: they hand over and take what the stack holds, without a copy. `offload`: the link does what a TAP device with
 //!   virtio-net headers does: it takes runs of up to 64 KiB as they are, and no checksum is computed;
 //! - `segment`: the time that a stack takes for one received segment of 100 bytes out of a burst of 64 (to take it in, to
@@ -13,29 +14,16 @@
 //!   many others open and 6,000 in TIME-WAIT.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
-mod portolan_side;
-mod smoltcp_side;
+#[allow(dead_code, reason = "not all of it is run from here")]
+#[path = "pairs.rs"]
+mod pairs;
 
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use portolan::Offloads;
 
-const BULK_BYTES: usize = 16 << 20;
-/// Whether the programs at both ends have their data copied.
-#[derive(Clone, Copy, PartialEq)]
-enum Copies {
-    /// `send` and `recv` with buffers of 64 KiB.
-    Both,
-    /// Portolan's `send_bytes` and `recv_bytes`; smoltcp's `send` and `recv` with closures that look at nothing, as in
-    /// its own loopback benchmark.
-    None,
-}
-
-/// SO_SNDBUF and SO_RCVBUF of both.
-const SOCKET_BUFFER: usize = 256 << 10;
-/// Frames that wait in one direction of the link.
-const LINK_FRAMES: usize = 64;
+use pairs::{BATCH, BULK_BYTES, Copies, portolan_side, smoltcp_side};
 
 /// Made when it is first used: a filter on the command line passes over most.
 struct Lazy<T, F> {
@@ -76,9 +64,6 @@ fn bulk(c: &mut Criterion) {
     group.finish();
 }
 
-/// Segments that are made before, and timed as one, so that reading the clock costs nothing.
-const BATCH: usize = 64;
-
 fn segment(c: &mut Criterion) {
     let mut group = c.benchmark_group("segment");
     group.throughput(Throughput::Elements(1)).measurement_time(Duration::from_secs(3));
@@ -117,7 +102,7 @@ fn cycle(c: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("portolan", sockets), |b| {
             let pair = pair.get();
-            b.iter(|| pair.cycle(CYCLES));
+            b.iter(|| pair.cycle(CYCLES, portolan_side::CYCLE_TIME));
         });
     }
     group.finish();

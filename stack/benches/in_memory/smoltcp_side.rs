@@ -1,6 +1,8 @@
 //! The same with smoltcp: two interfaces and the link between them, checksums computed and verified.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
@@ -11,27 +13,51 @@ use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
 use super::{Copies, LINK_FRAMES, SOCKET_BUFFER};
 
+/// With the Ethernet header.
+const MAX_FRAME_BYTES: usize = 1514;
+
+/// A buffer that is as long as the longest frame, and how much of it the frame takes.
+struct Packet {
+    buffer: Box<[u8; MAX_FRAME_BYTES]>,
+    len: usize,
+}
+
+/// Buffers that are free, for both ends: no frame costs an allocation, nor has to be zeroed, as in
+/// a device.
+type Pool = Rc<RefCell<Vec<Box<[u8; MAX_FRAME_BYTES]>>>>;
+
 /// One end of a link.
 #[derive(Default)]
 struct End {
-    inbox: VecDeque<Vec<u8>>,
-    outbox: VecDeque<Vec<u8>>,
+    inbox: VecDeque<Packet>,
+    outbox: VecDeque<Packet>,
+    pool: Pool,
 }
 
-struct Rx(Vec<u8>);
-struct Tx<'a>(&'a mut VecDeque<Vec<u8>>);
+struct Rx {
+    packet: Packet,
+    pool: Pool,
+}
+
+struct Tx<'a> {
+    outbox: &'a mut VecDeque<Packet>,
+    pool: Pool,
+}
 
 impl RxToken for Rx {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
+        let result = f(&self.packet.buffer[..self.packet.len]);
+        self.pool.borrow_mut().push(self.packet.buffer);
+        result
     }
 }
 
 impl TxToken for Tx<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut frame = vec![0; len];
-        let result = f(&mut frame);
-        self.0.push_back(frame);
+        let free = self.pool.borrow_mut().pop();
+        let mut buffer = free.unwrap_or_else(|| Box::new([0; MAX_FRAME_BYTES]));
+        let result = f(&mut buffer[..len]);
+        self.outbox.push_back(Packet { buffer, len });
         result
     }
 }
@@ -44,17 +70,18 @@ impl Device for End {
         if self.outbox.len() >= LINK_FRAMES {
             return None;
         }
-        Some((Rx(self.inbox.pop_front()?), Tx(&mut self.outbox)))
+        let rx = Rx { packet: self.inbox.pop_front()?, pool: self.pool.clone() };
+        Some((rx, Tx { outbox: &mut self.outbox, pool: self.pool.clone() }))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Tx<'_>> {
-        (self.outbox.len() < LINK_FRAMES).then_some(Tx(&mut self.outbox))
+        (self.outbox.len() < LINK_FRAMES).then_some(Tx { outbox: &mut self.outbox, pool: self.pool.clone() })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
+        capabilities.max_transmission_unit = MAX_FRAME_BYTES;
         capabilities
     }
 }
@@ -74,8 +101,8 @@ pub(crate) struct Pair {
 }
 
 impl Side {
-    fn new(last: u8, now: Instant, idle: usize, buffer: usize) -> Self {
-        let mut end = End::default();
+    fn new(last: u8, now: Instant, idle: usize, pool: &Pool) -> Self {
+        let mut end = End { pool: pool.clone(), ..End::default() };
         let config = Config::new(EthernetAddress([2, 0, 0, 0, 0, last]).into());
         let mut iface = Interface::new(config, &mut end, now);
         iface.update_ip_addrs(|addrs| addrs.push(IpCidr::new(IpAddress::v4(10, 0, 0, last), 24)).unwrap());
@@ -88,13 +115,13 @@ impl Side {
             listener.listen(1000 + index as u16).unwrap();
             sockets.add(listener);
         }
-        let mut busy = socket(buffer);
+        let mut busy = socket(SOCKET_BUFFER);
         busy.set_nagle_enabled(false);
         let handle = sockets.add(busy);
         Side { iface, end, sockets, handle }
     }
 
-    fn poll(&mut self, now: Instant, peer: &mut VecDeque<Vec<u8>>) {
+    fn poll(&mut self, now: Instant, peer: &mut VecDeque<Packet>) {
         self.iface.poll(now, &mut self.end, &mut self.sockets);
         peer.append(&mut self.end.outbox);
     }
@@ -108,8 +135,8 @@ impl Pair {
     /// As many sockets on the server, one of them connected. Its buffers are as large as Portolan's.
     pub(crate) fn new(sockets: usize) -> Self {
         let now = Instant::from_secs(1);
-        let (client, server) =
-            (Side::new(1, now, 0, SOCKET_BUFFER), Side::new(2, now, sockets - 1, SOCKET_BUFFER));
+        let pool = Pool::default();
+        let (client, server) = (Side::new(1, now, 0, &pool), Side::new(2, now, sockets - 1, &pool));
         let mut pair = Pair { client, server, now, buf: vec![0; 64 << 10] };
         pair.server.socket().listen(80).unwrap();
         let context = pair.client.iface.context();

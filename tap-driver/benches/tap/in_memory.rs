@@ -1,15 +1,14 @@
 //! Rows without a device: the pairs of stacks in memory of `cargo bench -p portolan --bench in_memory`, run from here so that
 //! one report has them all.
 
+#[path = "../../../stack/benches/in_memory/callgrind.rs"]
+pub(crate) mod callgrind;
 #[allow(dead_code, reason = "not all of it is run from here")]
-#[path = "../../../stack/benches/in_memory/portolan_side.rs"]
-mod portolan_side;
-#[path = "../../../stack/benches/in_memory/smoltcp_side.rs"]
-mod smoltcp_side;
+#[path = "../../../stack/benches/in_memory/pairs.rs"]
+mod pairs;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use portolan::{Config, Offloads};
@@ -20,24 +19,8 @@ use crate::client::{Figures, Plan};
 use crate::peers::Peer;
 use crate::rows::Row;
 use crate::{child, counting};
+use pairs::{BATCH, BULK_BYTES, Copies, SEGMENT_BYTES, portolan_side, smoltcp_side};
 
-/// Whether the programs at both ends have their data copied.
-#[derive(Clone, Copy, PartialEq)]
-enum Copies {
-    Both,
-    None,
-}
-
-/// SO_SNDBUF and SO_RCVBUF of both.
-const SOCKET_BUFFER: usize = 256 << 10;
-/// Frames that wait in one direction of the link.
-const LINK_FRAMES: usize = 64;
-
-const BULK_BYTES: usize = 16 << 20;
-/// Of a full segment with timestamps, at an MTU of 1,500.
-const SEGMENT_BYTES: usize = 1448;
-/// Segments that are timed as one.
-const BATCH: usize = 64;
 const FEW_SOCKETS: usize = 10;
 /// Connections from one stack to one port of another.
 const PER_PORT: usize = 10_000;
@@ -49,9 +32,6 @@ const MAX_TIME_WAITS: usize = 20_000;
 const SETTLE: Duration = Duration::from_secs(2);
 /// Of the pair, which has a clock of its own: two seconds too.
 const RESTS: usize = 50;
-const VALGRIND: &str = "valgrind";
-/// Copies in glibc are loops, as callgrind counts a string instruction once for each byte that it moves.
-const NO_STRING_INSTRUCTIONS: &str = "glibc.cpu.x86_rep_movsb_threshold=1073741824";
 
 /// In a process of its own. No thread is started before, so that nothing else is counted.
 pub(crate) fn run(plan: &Plan) -> io::Result<Figures> {
@@ -202,34 +182,8 @@ fn host(number: u8, device: MemoryDevice, max_time_wait: usize) -> io::Result<Ru
 
 /// Under callgrind, which counts what happens inside of [`counted`].
 fn instructions(peer: Peer) -> io::Result<Figures> {
-    let folder = std::env::temp_dir();
-    let out = folder.join(format!("portolan-callgrind-{}", std::process::id()));
-    let ours = child::command(&["transfer", peer.name()])?;
-    let output = Command::new(VALGRIND)
-        .env("GLIBC_TUNABLES", NO_STRING_INSTRUCTIONS)
-        .args(["--tool=callgrind", "--toggle-collect=*in_memory::counted*"])
-        .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(ours.get_program())
-        .args(ours.get_args())
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| {
-            let hint = "callgrind comes with valgrind (on Debian or Ubuntu: sudo apt-get install valgrind)";
-            io::Error::new(error.kind(), format!("cannot run {VALGRIND}: {error}; {hint}"))
-        })?;
-    let text = std::fs::read_to_string(&out).unwrap_or_default();
-    // There is nothing in it if it was not written.
-    let _ = std::fs::remove_file(&out);
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse::<f64>().ok());
-    match total {
-        Some(total) if output.status.success() && total > 0.0 => {
-            Ok(Figures::from([(String::new(), total / (BULK_BYTES / SEGMENT_BYTES) as f64)]))
-        }
-        _ => Err(io::Error::other(format!(
-            "callgrind counted nothing:\n{}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ))),
-    }
+    let total = callgrind::count(&child::command(&["transfer", peer.name()])?, "*in_memory::counted*")?;
+    Ok(Figures::from([(String::new(), total as f64 / (BULK_BYTES / SEGMENT_BYTES) as f64)]))
 }
 
 /// What callgrind counts: one transfer, copied.
@@ -253,9 +207,4 @@ fn transfer_of(peer: Peer) -> Box<dyn FnMut(Copies)> {
     }
     let mut pair = portolan_side::Pair::new(1, if peer.is_plain() { Offloads::NONE } else { Offloads::ALL });
     Box::new(move |copies| pair.transfer(BULK_BYTES, copies))
-}
-
-/// Whether there is callgrind.
-pub(crate) fn can_count_instructions() -> bool {
-    Command::new(VALGRIND).arg("--version").stdin(Stdio::null()).output().is_ok()
 }

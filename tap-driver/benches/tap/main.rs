@@ -184,7 +184,7 @@ fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let mut results = Results::default();
     let mut plans = Vec::new();
     for row in arguments.rows() {
-        if row == Row::Instructions && !in_memory::can_count_instructions() {
+        if row == Row::Instructions && !in_memory::callgrind::is_there() {
             eprintln!("{}: left out: callgrind is missing; it comes with valgrind", row.name());
             continue;
         }

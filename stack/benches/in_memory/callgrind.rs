@@ -1,0 +1,46 @@
+//! Instructions of a function, counted by callgrind.
+
+use std::io;
+use std::process::{Command, Stdio};
+
+const VALGRIND: &str = "valgrind";
+/// Callgrind counts a string instruction (`rep movsb`) once for each byte that it moves. With these
+/// thresholds glibc copies and fills in loops of vector instructions instead, whatever the
+/// processor advertises (ERMS, FSRM).
+const NO_STRING_INSTRUCTIONS: &str =
+    "glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824";
+
+/// Whether there is callgrind.
+pub(crate) fn is_there() -> bool {
+    Command::new(VALGRIND).arg("--version").stdin(Stdio::null()).output().is_ok()
+}
+
+/// How many instructions the program executes in the function whose name matches `function`, and in
+/// all that it calls. The function has to be `#[inline(never)]`, and end with something else than a
+/// call, as callgrind does not see the return of a jump.
+pub(crate) fn count(program: &Command, function: &str) -> io::Result<u64> {
+    let out = std::env::temp_dir().join(format!("portolan-callgrind-{}", std::process::id()));
+    let output = Command::new(VALGRIND)
+        .env("GLIBC_TUNABLES", NO_STRING_INSTRUCTIONS)
+        .args(["--tool=callgrind", &format!("--toggle-collect={function}")])
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(program.get_program())
+        .args(program.get_args())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| {
+            let hint = "callgrind comes with valgrind (on Debian or Ubuntu: sudo apt-get install valgrind)";
+            io::Error::new(error.kind(), format!("cannot run {VALGRIND}: {error}; {hint}"))
+        })?;
+    let text = std::fs::read_to_string(&out).unwrap_or_default();
+    // There is nothing to remove if it was not written.
+    let _ = std::fs::remove_file(&out);
+    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
+    match total {
+        Some(total) if output.status.success() && total > 0 => Ok(total),
+        _ => Err(io::Error::other(format!(
+            "callgrind counted nothing in {function}:\n{}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))),
+    }
+}
