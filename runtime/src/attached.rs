@@ -160,7 +160,39 @@ impl Io {
     }
 }
 
+impl Io {
+    /// Whether the last read of a device left frames behind, as far as it can tell.
+    pub(crate) fn has_more(&self) -> bool {
+        self.devices.iter().any(|attached| attached.has_more)
+    }
+
+    /// Reads the frames that wait in any device, at most [`MAX_FRAMES`] from each.
+    pub(crate) fn receive_waiting(&mut self) -> Result<(), Ended> {
+        for attached in &mut self.devices {
+            attached.receive_waiting(&mut self.received).map_err(|error| attached.ended(&error))?;
+        }
+        Ok(())
+    }
+}
+
 impl Attached {
+    /// Reads as much as can be handed over at once, without asking first whether there is anything. Unlike
+    /// [`receive`](Self::receive) this shows nothing of how frames usually come, so neither budget nor haste learn of it.
+    fn receive_waiting(&mut self, received: &mut Vec<(InterfaceId, Frame)>) -> io::Result<()> {
+        let (mut count, mut bytes) = (0, 0);
+        self.has_more = true;
+        while count < MAX_FRAMES && bytes < MAX_BYTES {
+            let Some(frame) = self.device.recv()? else {
+                self.has_more = false;
+                break;
+            };
+            count += 1;
+            bytes += frame.bytes.len();
+            received.push((self.iface, frame));
+        }
+        Ok(())
+    }
+
     fn receive(&mut self, is_ready: bool, received: &mut Vec<(InterfaceId, Frame)>) -> io::Result<()> {
         let deadline = self.device.deadline();
         if deadline.is_some() || self.device.wants_room() {

@@ -15,9 +15,9 @@
 //!
 //! # Leader and followers
 //!
-//! At most one thread *leads* ([`lead`](crate::lead)): it reads the devices, runs the timers, sends what callers could
-//! not, and sleeps in `poll` on the devices. `io` is free while it sleeps: a call transmits what it caused from its own
-//! thread ([`Shared::enter`]), as in a kernel.
+//! At most one thread *leads* ([`lead`](crate::lead)): it reads the devices, runs the timers (after the frames that wait, see
+//! [`Shared::take_in`]), sends what callers could not, and sleeps in `poll` on the devices. `io` is free while it sleeps: a
+//! call transmits what it caused from its own thread ([`Shared::enter`]), as in a kernel.
 //!
 //! A call that must wait leads if nobody else does ([`wait`](crate::wait)). So the thread that waits for an answer reads it
 //! from the device itself: request and answer cost one `poll`, one `read` and one `writev`, and no thread wakes another.

@@ -304,17 +304,19 @@ impl Lead<'_> {
         io.sleeper = None;
         io.receive(Some(&self.ready))?;
         self.ready.fill(false);
+        let has_read = !io.received.is_empty();
         let mut core = shared.core.lock().map_err(|_| Ended::Panicked)?;
         if let Some(ended) = &core.ended {
             return Err(ended.clone());
         }
         self.wake_up(&mut core, &mut wakes);
-        let has_read = !io.received.is_empty();
         core.leadership.driver_has_read |= has_read && self.seat == Seat::Driver;
         if std::mem::take(&mut self.comes_late) && has_read {
             core.leadership.on_frames_waited();
         }
-        let now = core.take_in(io, &mut wakes);
+        let (mut core, now) = shared.take_in(io, core, &mut wakes)?;
+        // `take_in` may have released `core`.
+        self.wake_up(&mut core, &mut wakes);
         let result = then(self, &mut core, now, &mut wakes);
         core.settle(Some(io), now, &mut wakes);
         if self.is_held {

@@ -9,6 +9,7 @@ use portolan::{Instant, InterfaceId, Stack};
 
 use crate::Clock;
 use crate::attached::Io;
+use crate::budget::WAITING_READS;
 use crate::device::Device;
 use crate::ended::Ended;
 use crate::lead::{Leadership, PolledDevice, Seat};
@@ -67,14 +68,10 @@ impl Core {
         self.stack.next_timeout_at().is_some_and(|at| at <= now)
     }
 
-    /// Hands the stack what was read from the devices, and the time.
-    pub(crate) fn take_in(&mut self, io: &mut Io, wakes: &mut Wakes) -> Instant {
+    /// Hands the stack what was read from the devices, and the time as it is now.
+    fn hand_over_received(&mut self, io: &mut Io) -> Instant {
         let now = Clock::now();
         self.stack.handle_frames(now, io.received.drain(..));
-        if self.is_due(now) {
-            self.stack.handle_timeout(now);
-        }
-        self.take_events(wakes);
         now
     }
 
@@ -266,17 +263,54 @@ impl Shared {
         }
     }
 
+    /// Hands the stack what was read from the devices, then lets it run the timers that are due.
+    ///
+    /// A thread that had no processor for a while finds both: timers that are due, and in the devices the acknowledgements
+    /// that would have stopped them. So the frames that wait are read before timers run, as far as
+    /// [`WAITING_READS`] allows: a flood must not put off the timers for ever.
+    pub(crate) fn take_in<'a>(
+        &'a self,
+        io: &mut Io,
+        mut core: MutexGuard<'a, Core>,
+        wakes: &mut Wakes,
+    ) -> Result<(MutexGuard<'a, Core>, Instant), Ended> {
+        let mut now = core.hand_over_received(io);
+        let due_at = now;
+        let mut reads = 0;
+        while core.is_due(due_at) {
+            if reads == WAITING_READS || (reads > 0 && !io.has_more()) {
+                core.stack.handle_timeout(now);
+                break;
+            }
+            reads += 1;
+            // No system call is made with `core` held.
+            drop(core);
+            io.receive_waiting()?;
+            core = self.core.lock().map_err(|_| Ended::Panicked)?;
+            if let Some(ended) = &core.ended {
+                return Err(ended.clone());
+            }
+            now = core.hand_over_received(io);
+        }
+        core.take_events(wakes);
+        Ok((core, now))
+    }
+
     /// Reads the devices with `io` held, as the leader would.
     fn read_in_passing(&self, io: &mut Io) {
         if let Err(ended) = io.receive(None) {
             return self.end(ended);
         }
         let mut wakes = Wakes::default();
+        let has_read = !io.received.is_empty();
         let Ok(mut core) = self.lock_core() else { return };
-        if !io.received.is_empty() {
+        if has_read {
             core.leadership.on_read_in_passing();
         }
-        let now = core.take_in(io, &mut wakes);
+        let (mut core, now) = match self.take_in(io, core, &mut wakes) {
+            Ok(taken) => taken,
+            Err(ended) => return self.end(ended),
+        };
         core.settle(Some(io), now, &mut wakes);
         drop(core);
         self.notify(&mut wakes);
@@ -380,3 +414,6 @@ pub(crate) fn wait<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,11 +22,15 @@ use crate::time::Instant;
 ///
 /// Whoever drives a stack
 ///
-/// 1. hands in what happened: frames ([`handle_frame`](Stack::handle_frame)), the time
-///    ([`handle_timeout`](Stack::handle_timeout)), and the calls of programs ([`send`](Stack::send) and its kin);
+/// 1. hands in what happened: first the frames that wait in the device ([`handle_frame`](Stack::handle_frame)), then the
+///    time ([`handle_timeout`](Stack::handle_timeout)); and the calls of programs ([`send`](Stack::send) and its kin);
 /// 2. then drains [`poll_transmit`](Stack::poll_transmit) into the device, as far as that has room;
 /// 3. drains [`poll_event`](Stack::poll_event) and wakes whoever waits;
 /// 4. waits for a frame, a call, or [`poll_timeout`](Stack::poll_timeout), whichever is first.
+///
+/// **Frames before timers**: after a pause (the thread had no processor for 10 ms) both wait, and among the frames may be the
+/// acknowledgements that stop the timers. Timers that run first send data again that has long arrived. But read no
+/// more than some hundred frames before each call of `handle_timeout`, or a flood keeps timers from running at all.
 ///
 /// Every call does bounded work. Time comes in as an argument and never goes back (a stack that is handed an
 /// earlier time keeps the later one). Randomness comes from the seed. Hence the same inputs give the same outputs.

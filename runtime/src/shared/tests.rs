@@ -1,0 +1,146 @@
+//! The order of frames and timers, with a peer that is driven by hand.
+
+use std::time::Duration;
+
+use portolan::testing::ethernet;
+use portolan::{Config, Descriptor, Domain, Error, Frame, InterfaceConfig, MacAddr, SocketKind, Transmit};
+
+use super::*;
+use crate::budget::MAX_FRAMES;
+use crate::device::{MemoryDevice, MemoryPair, Sent};
+
+/// Beyond every retransmission time-out that follows a round trip of microseconds (200 ms), and before the second one.
+const AWAY: Duration = Duration::from_millis(300);
+
+/// Frames that are read before timers.
+const MOST_WAITING: usize = WAITING_READS * MAX_FRAMES;
+
+/// A stack that is 10.0.0.`last`, with this end of a wire.
+struct Peer {
+    stack: Stack,
+    iface: InterfaceId,
+    device: MemoryDevice,
+}
+
+fn stack_on(device: &MemoryDevice, last: u8) -> (Stack, InterfaceId) {
+    let mut config = Config::default();
+    config.neighbor.duplicate_address_probes = 0;
+    // So that every segment is acknowledged at once.
+    config.tcp.delayed_ack = Duration::ZERO;
+    let now = Clock::now();
+    let mut stack = Stack::new(config, [last; 32], now);
+    let address = format!("10.0.0.{last}/24").parse().unwrap();
+    let interface = InterfaceConfig::new(device.medium()).address(address);
+    let iface = stack.add_interface(now, interface).unwrap();
+    (stack, iface)
+}
+
+impl Peer {
+    /// Takes in what came, and holds back what it has to say.
+    fn answers(&mut self) -> Vec<Transmit> {
+        while let Some(frame) = self.device.recv().unwrap() {
+            self.stack.handle_frame(Clock::now(), self.iface, frame);
+        }
+        std::iter::from_fn(|| self.stack.poll_transmit(Clock::now())).collect()
+    }
+
+    fn send(&mut self, transmit: &Transmit) {
+        assert_eq!(self.device.send(transmit).unwrap(), Sent::Taken);
+    }
+}
+
+/// A host whose thread is this one, with a connection to a peer that has everything it was sent but one segment's
+/// acknowledgement, which waits in the peer's hands.
+struct Bench {
+    shared: Shared,
+    peer: Peer,
+    acknowledgement: Vec<Transmit>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (near, far) = MemoryPair::new().capacity(4 * MOST_WAITING).build().unwrap();
+        let (stack, near_iface) = stack_on(&near, 1);
+        let devices: Vec<(InterfaceId, Box<dyn Device>)> = vec![(near_iface, Box::new(near))];
+        let shared = Shared::new(stack, devices, Vec::new(), Duration::ZERO).unwrap();
+        let (stack, iface) = stack_on(&far, 2);
+        let mut bench =
+            Bench { shared, peer: Peer { stack, iface, device: far }, acknowledgement: Vec::new() };
+        let listener = bench.peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+        bench.peer.stack.bind(listener, ([10, 0, 0, 2], 7).into()).unwrap();
+        bench.peer.stack.listen(listener, 1).unwrap();
+        let client = bench.call(|core, now| {
+            let client = core.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+            let connecting = core.stack.connect(now, client, ([10, 0, 0, 2], 7).into());
+            assert_eq!(connecting, Err(Error::InProgress));
+            client
+        });
+        while !bench.is_connected(client) {
+            for transmit in bench.peer.answers() {
+                bench.peer.send(&transmit);
+            }
+            bench.shared.read_in_passing(&mut bench.shared.io.lock().unwrap());
+        }
+        bench.peer.answers();
+        bench.call(|core, now| core.stack.send(now, client, b"hello").unwrap());
+        bench.acknowledgement = bench.peer.answers();
+        assert_eq!(bench.acknowledgement.len(), 1);
+        bench
+    }
+
+    fn call<R>(&self, f: impl FnOnce(&mut Core, Instant) -> R) -> R {
+        self.shared.call(|core, now, _| f(core, now)).unwrap()
+    }
+
+    fn is_connected(&self, client: Descriptor) -> bool {
+        self.shared.inspect(|stack| stack.peer_addr(client).is_ok())
+    }
+
+    /// This many frames of no interest, then the acknowledgement, come in; then the thread is away for so long that
+    /// timers of the connection are due, and reads. Says how many segments it sent again.
+    fn retransmissions_after(&mut self, others: usize, read: impl FnOnce(&Shared)) -> u64 {
+        let macs = [1, 2].map(|last| MacAddr([2, 0, 0, 0, 0, last]));
+        let other = ethernet(macs[1], macs[0], &[0; 46]);
+        for _ in 0..others {
+            let other = Transmit::from_frame(self.peer.iface, Frame::new(other.clone()));
+            self.peer.send(&other);
+        }
+        let acknowledgement = std::mem::take(&mut self.acknowledgement);
+        acknowledgement.iter().for_each(|transmit| self.peer.send(transmit));
+        std::thread::sleep(AWAY);
+        assert!(self.shared.lock_core_anyway().is_due(Clock::now()), "no timer is due");
+        let before = self.shared.inspect(|stack| stack.stats().tcp_retransmits);
+        read(&self.shared);
+        self.shared.inspect(|stack| stack.stats().tcp_retransmits) - before
+    }
+}
+
+fn turn_once(shared: &Shared) {
+    let mut core = shared.core.lock().unwrap();
+    let mut lead = core.try_lead(shared, None, Clock::now(), &mut Wakes::default()).unwrap();
+    drop(core);
+    // As after a sleep that ended with the deadline, before the frames came.
+    lead.turn(|_, _, _, _| ()).unwrap();
+}
+
+#[test]
+fn frames_that_wait_are_read_before_due_timers_run() {
+    // The budget of a device that has been quiet is one frame.
+    for others in [0, 1, MAX_FRAMES - 1, MAX_FRAMES, MOST_WAITING - 1] {
+        assert_eq!(Bench::new().retransmissions_after(others, turn_once), 0, "{others} other frames");
+    }
+}
+
+#[test]
+fn a_call_that_reads_in_passing_reads_what_waits_before_timers_run() {
+    let read = |shared: &Shared| shared.read_in_passing(&mut shared.io.lock().unwrap());
+    // One of them is read with the device's usual budget.
+    for others in [0, 1, MAX_FRAMES, MOST_WAITING] {
+        assert_eq!(Bench::new().retransmissions_after(others, read), 0, "{others} other frames");
+    }
+}
+
+#[test]
+fn a_flood_does_not_put_off_timers() {
+    assert_eq!(Bench::new().retransmissions_after(MOST_WAITING + 1, turn_once), 1);
+}
