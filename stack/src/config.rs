@@ -57,7 +57,7 @@ impl Default for Config {
 
 impl Config {
     /// The configuration of one of several stacks that together shall behave as this says: it has its part of what is limited
-    /// for the whole (memory, ICMP errors a second, connections in TIME-WAIT and without a descriptor).
+    /// for the whole (memory, ICMP errors, resets, connections in TIME-WAIT and without a descriptor).
     pub fn for_share(&self, share: Share) -> Config {
         let stacks = share.steering().stacks();
         let part = |whole: usize| whole.div_ceil(usize::from(stacks));
@@ -65,6 +65,10 @@ impl Config {
         config.memory_limit_bytes = part(self.memory_limit_bytes);
         config.ip.icmp_errors_per_second = self.ip.icmp_errors_per_second.div_ceil(u32::from(stacks));
         config.ip.icmp_error_burst = self.ip.icmp_error_burst.div_ceil(u32::from(stacks));
+        config.ip.icmp_error_interval_v4 = self.ip.icmp_error_interval_v4 * u32::from(stacks);
+        config.ip.icmp_error_interval_v6 = self.ip.icmp_error_interval_v6 * u32::from(stacks);
+        config.ip.icmp_peer_burst = self.ip.icmp_peer_burst.div_ceil(u32::from(stacks));
+        config.tcp.max_resets_per_second = self.tcp.max_resets_per_second.div_ceil(u32::from(stacks));
         config.tcp.max_time_wait = part(self.tcp.max_time_wait);
         config.tcp.max_orphans = part(self.tcp.max_orphans);
         config.share = Some(share);
@@ -105,6 +109,9 @@ pub struct NeighborConfig {
     pub reachable_delay: Duration,
     /// DELAY_FIRST_PROBE_TIME: for how long an upper layer may confirm a stale entry before it is probed. 5 s.
     pub delay_first_probe: Duration,
+    /// ARP requests and neighbour solicitations of one neighbour that are answered in a second. 1,000; Linux has no limit. A
+    /// neighbour asks at most once a second for each of our addresses, and a flood of questions in its name ends here.
+    pub max_answers_per_second: u32,
     /// DupAddrDetectTransmits: probes before an address is used; 0 switches detection off. 1.
     pub duplicate_address_probes: u8,
 }
@@ -118,6 +125,7 @@ impl Default for NeighborConfig {
             max_solicitations: 3,
             reachable_delay: Duration::from_secs(30),
             delay_first_probe: Duration::from_secs(5),
+            max_answers_per_second: 1000,
             duplicate_address_probes: 1,
         }
     }
@@ -136,11 +144,21 @@ pub struct IpConfig {
     /// For how long fragments wait. 30 s (Linux's `ipfrag_time`; RFC 8200 §4.5 says 60, RFC 1122 60 to 120, and
     /// both were written for slower networks).
     pub reassembly_timeout: Duration,
-    /// ICMP errors a second, all destinations together (RFC 4443 §2.4(f), RFC 1812 §4.3.2.8). 1,000, Linux's
-    /// `icmp_msgs_per_sec`.
+    /// ICMP errors a second, all destinations together (RFC 4443 §2.4(f), RFC 1812 §4.3.2.8), on average: each takes none, one
+    /// or two of this budget at random, so that nobody learns from it what others were sent (CVE-2020-25705). 1,000,
+    /// Linux's `icmp_msgs_per_sec`.
     pub icmp_errors_per_second: u32,
-    /// ICMP errors at once. 50, Linux's `icmp_msgs_burst`.
+    /// ICMP errors at once, all destinations together, on average. 50, Linux's `icmp_msgs_burst`.
     pub icmp_error_burst: u32,
+    /// Between two ICMP errors to one IPv4 host, once it has had [`icmp_peer_burst`](IpConfig::icmp_peer_burst) of them, so that
+    /// no host uses up what there is for all. Zero: only the limit for all holds. 1 s, Linux's `ipv4.icmp_ratelimit`:
+    /// port unreachables for 100 ports of one host take 94 s.
+    pub icmp_error_interval_v4: Duration,
+    /// The same to one IPv6 host, or to one network of 64 bits on another link, in which a host can have any address. 100 ms,
+    /// Linux's `ipv6.icmp.ratelimit` (measured on 6.18; it was 1 s, and less for hosts on other links).
+    pub icmp_error_interval_v6: Duration,
+    /// ICMP errors to one host at once. 6, Linux's XRLIM_BURST_FACTOR.
+    pub icmp_peer_burst: u32,
     /// Whether echo requests are answered.
     pub answer_echo: bool,
     /// For how long a learned path MTU is believed: RFC 8201 §4 says not to try a larger one within 10 minutes.
@@ -161,6 +179,9 @@ impl Default for IpConfig {
             reassembly_timeout: Duration::from_secs(30),
             icmp_errors_per_second: 1000,
             icmp_error_burst: 50,
+            icmp_error_interval_v4: Duration::from_secs(1),
+            icmp_error_interval_v6: Duration::from_millis(100),
+            icmp_peer_burst: 6,
             answer_echo: true,
             path_mtu_timeout: Duration::from_secs(600),
             max_path_mtus: 4096,
@@ -282,8 +303,14 @@ pub struct TcpConfig {
     pub syn_cookies: SynCookieMode,
     /// Between two answers of one connection to segments that make no sense (RFC 5961 §7). 500 ms, Linux's
     /// `tcp_invalid_ratelimit`. Not counted over all connections: a shared budget tells strangers what other connections
-    /// do (CVE-2016-5696).
+    /// do (CVE-2016-5696). Linux has no such budget any more either (`tcp_challenge_ack_limit` is 2,147,483,647, on 6.18).
     pub challenge_interval: Duration,
+    /// Resets a second to one host (or one IPv6 network of 64 bits on another link) for segments that belong to no
+    /// connection. 1,000, so that nobody is flooded with resets by us in somebody else's name; a host that has lost
+    /// more connections than that at once learns of the rest when it repeats. Linux has no limit, FreeBSD one of 200 for
+    /// all hosts together (`net.inet.icmp.icmplim`). There is none for all here: a reset is no larger than what it
+    /// answers, and a common budget would tell strangers what others are sent.
+    pub max_resets_per_second: u32,
     /// Ranges of out-of-order data one connection keeps. 8,192: when slow start overshoots, every other segment of the
     /// window is lost, and each range that is refused then is sent again in vain. The receive buffer bounds them too;
     /// this bounds how many a stranger's tiny segments make.
@@ -377,6 +404,7 @@ impl Default for TcpConfig {
             fast_open_cookies: 1024,
             fast_open_key_lifetime: Duration::from_secs(24 * 3600),
             challenge_interval: Duration::from_millis(500),
+            max_resets_per_second: 1000,
             max_out_of_order_ranges: 8192,
             ecn: Ecn::Accept,
             mtu_probing: MtuProbing::BlackHole,

@@ -16,12 +16,12 @@
 //! | `link` | Ethernet, ARP, NDP, the neighbour cache |
 //! | `iface` | interfaces, their addresses, source selection, routes |
 //! | `ip` | input, output, fragments, path MTU |
-//! | `icmp` | echo, errors and their rate limit |
+//! | `icmp` | echo, errors |
 //! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
 //! | `socket` | descriptors, options, readiness; the Berkeley calls |
 //! | [`steering`] | several stacks that are one host: which of them has which flow |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
-//! | `time`, `event`, `stats`, `rng`, `frame`, `error`, `config`, `hash` | what they all share |
+//! | `time`, `event`, `stats`, `rng`, `frame`, `error`, `config`, `hash`, `rate_limit` | what they all share |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -43,6 +43,7 @@ mod memory;
 mod network;
 mod offload;
 mod ports;
+mod rate_limit;
 mod rng;
 mod shared;
 mod socket;

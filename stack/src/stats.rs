@@ -117,6 +117,8 @@ pub enum DropReason {
     /// A packet that is another stack's, of several on the same interfaces: fragments go to all of them, as only the whole
     /// packet shows whose it is (see [`steering`](crate::steering)).
     OtherStack,
+    /// An ARP request or neighbour solicitation that was not answered: the rate limit.
+    NeighborRateLimit,
 }
 
 impl DropReason {
@@ -176,6 +178,7 @@ impl DropReason {
         DropReason::DuplicateFragment,
         DropReason::UnneededNeighbor,
         DropReason::OtherStack,
+        DropReason::NeighborRateLimit,
     ];
 
     const COUNT: usize = DropReason::ALL.len();
@@ -255,6 +258,8 @@ pub struct Stats {
     pub tcp_sack_reneging: u64,
     /// Resets sent.
     pub tcp_resets_sent: u64,
+    /// Segments for no connection that were not answered with a reset: the rate limit.
+    pub tcp_resets_limited: u64,
     /// Resets received that ended a connection.
     pub tcp_resets_received: u64,
     /// Challenge ACKs sent (RFC 5961).
@@ -352,6 +357,7 @@ impl Stats {
             tcp_dsacks_sent: 0,
             tcp_sack_reneging: 0,
             tcp_resets_sent: 0,
+            tcp_resets_limited: 0,
             tcp_resets_received: 0,
             tcp_challenge_acks: 0,
             tcp_window_probes: 0,
@@ -399,7 +405,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 62] {
+    pub fn counters(&self) -> [(&'static str, u64); 63] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -436,6 +442,7 @@ impl Stats {
             ("tcp_dsacks_sent", self.tcp_dsacks_sent),
             ("tcp_sack_reneging", self.tcp_sack_reneging),
             ("tcp_resets_sent", self.tcp_resets_sent),
+            ("tcp_resets_limited", self.tcp_resets_limited),
             ("tcp_resets_received", self.tcp_resets_received),
             ("tcp_challenge_acks", self.tcp_challenge_acks),
             ("tcp_window_probes", self.tcp_window_probes),
@@ -467,7 +474,7 @@ impl Stats {
     }
 
     /// The same counters in the same order, to be changed.
-    fn counters_mut(&mut self) -> [&mut u64; 62] {
+    fn counters_mut(&mut self) -> [&mut u64; 63] {
         [
             &mut self.frames_in,
             &mut self.bytes_in,
@@ -504,6 +511,7 @@ impl Stats {
             &mut self.tcp_dsacks_sent,
             &mut self.tcp_sack_reneging,
             &mut self.tcp_resets_sent,
+            &mut self.tcp_resets_limited,
             &mut self.tcp_resets_received,
             &mut self.tcp_challenge_acks,
             &mut self.tcp_window_probes,

@@ -1,8 +1,7 @@
-//! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors received, errors sent, and their rate limit.
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors received, errors sent.
 
 pub(crate) mod echo;
 pub(crate) mod errors;
-pub(crate) mod rate_limit;
 
 pub(crate) use errors::IcmpError;
 

@@ -13,6 +13,8 @@ const ANNOUNCEMENTS: u8 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 /// RFC 5227 §1.1, DEFEND_INTERVAL.
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two lines in the log about one address.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where an address stands in duplicate address detection (RFC 4862, RFC 5227).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +47,21 @@ pub(crate) struct Address {
     next_at: Option<Instant>,
     /// When it was last defended against another claim.
     defended_at: Option<Instant>,
+    /// When the log last said that another station uses it.
+    warned_at: Option<Instant>,
 }
 
 impl Address {
     /// An address as it begins. `detect`: the link has other stations that could have it.
     pub(crate) fn new(now: Instant, cidr: Cidr, config: &NeighborConfig, detect: bool) -> Self {
-        let mut address =
-            Address { cidr, state: AddressState::Preferred, left: 0, next_at: None, defended_at: None };
+        let mut address = Address {
+            cidr,
+            state: AddressState::Preferred,
+            left: 0,
+            next_at: None,
+            defended_at: None,
+            warned_at: None,
+        };
         if !detect {
             return address;
         }
@@ -111,7 +121,11 @@ impl Address {
                 None
             }
             AddressState::Preferred => {
-                log::warn!("another station on the link uses our address {addr}");
+                // Anybody on the link can send these as fast as it likes.
+                if self.warned_at.is_none_or(|at| now >= at + WARNING_INTERVAL) {
+                    self.warned_at = Some(now);
+                    log::warn!("another station on the link uses our address {addr}");
+                }
                 // RFC 5227 §2.4 (c): a host that others rely on keeps its address and defends it, not more often
                 // than every DEFEND_INTERVAL, lest two such hosts answer each other for ever.
                 if self.defended_at.is_some_and(|at| now < at + DEFEND_INTERVAL) {
@@ -197,5 +211,36 @@ mod tests {
         assert_eq!(v4.on_conflict(Instant::from_secs(29)), None);
         assert_eq!(v4.on_conflict(Instant::from_secs(30)), defence);
         assert!(v4.is_preferred());
+    }
+
+    /// Counts the lines about one address, which no other test has.
+    struct Lines(core::sync::atomic::AtomicUsize);
+
+    const WATCHED: &str = "10.99.98.97";
+
+    impl log::Log for Lines {
+        fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+            metadata.level() <= log::Level::Info
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            if self.enabled(record.metadata()) && std::format!("{}", record.args()).contains(WATCHED) {
+                self.0.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        fn flush(&self) {}
+    }
+
+    static LINES: Lines = Lines(core::sync::atomic::AtomicUsize::new(0));
+
+    #[test]
+    fn a_station_that_claims_our_address_again_and_again_does_not_fill_the_log() {
+        log::set_logger(&LINES).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
+        let cidr = std::format!("{WATCHED}/24").parse().unwrap();
+        let mut address = Address::new(Instant::ZERO, cidr, &NeighborConfig::default(), false);
+        for millis in 0..300_000 {
+            address.on_conflict(Instant::from_millis(millis));
+        }
+        assert_eq!(LINES.0.load(core::sync::atomic::Ordering::Relaxed), 5, "one a minute");
     }
 }

@@ -14,6 +14,7 @@ use crate::ip::extension;
 use crate::ip::input::Arrival;
 use crate::ip::quote::Quote;
 use crate::ip::{is_link_local, protocol, read_u8};
+use crate::rate_limit::{Peer, Rate};
 use crate::stats::DropReason;
 
 /// A packet that an ICMP error is about.
@@ -156,6 +157,19 @@ impl Network {
         self.send_icmp_error(ctx, &offender, error);
     }
 
+    /// Whether the limits (RFC 4443 §2.4 (f), RFC 1812 §4.3.2.8) leave room for an error to this peer, and takes it. What one
+    /// peer's share does not allow takes nothing from the others (Linux's order, too, since 6.12: they could tell).
+    fn may_send_icmp_error(&mut self, ctx: &mut Ctx<'_>, peer: Peer, is_v4: bool) -> bool {
+        let ip = &ctx.config.ip;
+        let interval = if is_v4 { ip.icmp_error_interval_v4 } else { ip.icmp_error_interval_v6 };
+        let rate = Rate { interval, burst: ip.icmp_peer_burst };
+        let is_allowed = self.icmp_budget.has_some(ctx.now) && self.icmp_shares.take(ctx.now, peer, rate);
+        if is_allowed {
+            self.icmp_budget.take(ctx.rng);
+        }
+        is_allowed
+    }
+
     /// Tells the sender of a packet what is wrong with it, where RFC 1122 §3.2.2 and RFC 4443 §2.4 (e) allow it and
     /// the rate limit has room.
     pub(super) fn send_icmp_error(&mut self, ctx: &mut Ctx<'_>, offender: &Offender<'_>, error: IcmpError) {
@@ -171,9 +185,10 @@ impl Network {
         }
         let iface = is_link_local(src).then_some(offender.iface);
         let Ok(path) = self.path(src, iface) else { return };
-        if matches!(path, Path::Link(_)) && !self.icmp_limit.take(ctx.now) {
-            ctx.stats.count_drop(DropReason::IcmpRateLimit);
-            return;
+        if let Path::Link(hop) = path
+            && !self.may_send_icmp_error(ctx, Peer::host(src, hop.next == src), src.is_ipv4())
+        {
+            return ctx.stats.count_drop(DropReason::IcmpRateLimit);
         }
         let own = if self.is_local(dst) { Ok(dst) } else { self.source_for(src, iface) };
         let Ok(own) = own else { return };

@@ -32,12 +32,12 @@ use crate::Ctx;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::frame::Transmit;
-use crate::icmp::rate_limit::TokenBucket;
 use crate::iface::interface::{IPV6_MIN_MTU, Interface};
 use crate::iface::routes::RouteTable;
 use crate::ip::output::Identifications;
 use crate::ip::pmtu::PathMtus;
 use crate::ip::reassembly::Reassembler;
+use crate::rate_limit::{PeerLimit, SharedBudget};
 use crate::rng::Rng;
 use crate::time::Instant;
 use queue::{LoopbackQueue, TransmitQueue};
@@ -50,7 +50,11 @@ pub(crate) struct Network {
     identifications: Identifications,
     reassembler: Reassembler,
     path_mtus: PathMtus,
-    icmp_limit: TokenBucket,
+    /// ICMP errors to one peer, and to all of them.
+    icmp_shares: PeerLimit,
+    icmp_budget: SharedBudget,
+    /// Answers to one neighbour's questions for our link addresses.
+    answer_shares: PeerLimit,
     /// Frames that wait for the device.
     transmits: TransmitQueue,
     /// Packets on their way from us to us.
@@ -68,7 +72,9 @@ impl Network {
             identifications: Identifications::new(rng),
             reassembler: Reassembler::new(ip, config.packet_queue_limit_bytes(), rng),
             path_mtus: PathMtus::new(ip, rng),
-            icmp_limit: TokenBucket::new(ip.icmp_errors_per_second, ip.icmp_error_burst, Instant::ZERO),
+            icmp_shares: PeerLimit::new(rng),
+            icmp_budget: SharedBudget::new(ip.icmp_errors_per_second, ip.icmp_error_burst, Instant::ZERO),
+            answer_shares: PeerLimit::new(rng),
             transmits: TransmitQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             loopback: LoopbackQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             errors: VecDeque::new(),

@@ -20,6 +20,7 @@ use crate::link::ethernet::{self, EtherType};
 use crate::link::mac::MacAddr;
 use crate::link::neighbor::{Enqueued, IpPacket};
 use crate::offload::{Offloads, PartialChecksum, SegmentKind};
+use crate::rate_limit::Peer;
 use crate::stats::DropReason;
 use crate::time::Instant;
 
@@ -120,6 +121,15 @@ impl Network {
             && let Some(interface) = self.interface_mut(iface)
         {
             interface.neighbors.confirm(now, next);
+        }
+    }
+
+    /// Whose share of a rate limit a packet to this address takes; none for ourselves, who have no limits.
+    pub(crate) fn peer(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<Peer> {
+        match self.path(dst, iface) {
+            Ok(Path::Link(hop)) => Some(Peer::host(dst, hop.next == dst)),
+            Ok(Path::Local(_)) => None,
+            Err(_) => Some(Peer::host(dst, false)),
         }
     }
 

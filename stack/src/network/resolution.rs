@@ -20,6 +20,7 @@ use crate::link::ethernet::{EtherType, EthernetFrame};
 use crate::link::mac::MacAddr;
 use crate::link::ndp::{self, Flags, NdpMessage};
 use crate::link::neighbor::{Advertised, IpPacket, NeighborEvent, Pending};
+use crate::rate_limit::{Peer, Rate};
 use crate::stats::DropReason;
 
 /// ARP.
@@ -48,7 +49,7 @@ impl Network {
                 let pending = interface.neighbors.on_solicited_by(ctx.now, sender, arp.sender_mac);
                 self.send_pending(ctx, iface, sender, pending);
             }
-            if ctx.config.is_first_share() {
+            if ctx.config.is_first_share() && self.may_answer(ctx, sender) {
                 let reply = arp.reply(own).emit();
                 self.transmit_to(ctx, iface, arp.sender_mac, EtherType::Arp, reply);
             }
@@ -109,19 +110,17 @@ impl Network {
             target_mac: Some(own),
             flags: Flags { router: false, solicited, override_: true },
         };
-        let answers = ctx.config.is_first_share();
-        if !solicited {
-            if answers {
-                self.send_ndp(ctx, iface, answer, target, ndp::ALL_NODES, None);
-            }
-            return;
-        }
-        if let Some(mac) = source_mac {
+        if let Some(mac) = source_mac.filter(|_| solicited) {
             let pending = interface.neighbors.on_solicited_by(ctx.now, IpAddr::V6(src), mac);
             self.send_pending(ctx, iface, IpAddr::V6(src), pending);
         }
-        if answers {
+        if !ctx.config.is_first_share() || !self.may_answer(ctx, IpAddr::V6(src)) {
+            return;
+        }
+        if solicited {
             self.send_ndp(ctx, iface, answer, target, src, source_mac);
+        } else {
+            self.send_ndp(ctx, iface, answer, target, ndp::ALL_NODES, None);
         }
     }
 
@@ -176,6 +175,17 @@ impl Network {
 
 /// What ARP and NDP have in common.
 impl Network {
+    /// Whether a question of this neighbour is answered now; counts it if it is not. Those who have no address yet and
+    /// probe for one count as one neighbour.
+    fn may_answer(&mut self, ctx: &mut Ctx<'_>, asker: IpAddr) -> bool {
+        let rate = Rate::per_second(ctx.config.neighbor.max_answers_per_second);
+        let is_allowed = self.answer_shares.take(ctx.now, Peer::host(asker, true), rate);
+        if !is_allowed {
+            ctx.stats.count_drop(DropReason::NeighborRateLimit);
+        }
+        is_allowed
+    }
+
     /// Asks who has `addr`: all, or the station that had it (RFC 4861 §7.2.2, §7.3.3; RFC 1122 §2.3.2.1).
     pub(super) fn solicit(
         &mut self,

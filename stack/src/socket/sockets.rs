@@ -26,6 +26,7 @@ use crate::ip::protocol;
 use crate::memory::{Account, Budget};
 use crate::network::{Delivery, Network};
 use crate::ports::{PortTable, Reuse};
+use crate::rate_limit::PeerLimit;
 use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::steering::Share;
@@ -60,6 +61,8 @@ pub(crate) struct Sockets {
     pub(super) echo_bound: BoundTable<SocketId>,
     pub(super) echo_ports: PortTable<SocketId>,
     pub(super) isn: IsnGenerator,
+    /// Resets to one host that no connection owes.
+    pub(super) reset_shares: PeerLimit,
     pub(super) syn_cookies: SynCookies,
     pub(super) fast_open_keys: FastOpenKeys,
     pub(super) fast_open_cache: FastOpenCache,
@@ -98,6 +101,7 @@ impl Sockets {
             echo_bound: BoundTable::new(rng),
             echo_ports: PortTable::new(config.ephemeral_ports, true, rng).with_share(config.share.clone()),
             isn: IsnGenerator::new(rng),
+            reset_shares: PeerLimit::new(rng),
             syn_cookies: SynCookies::new(rng),
             fast_open_keys: FastOpenKeys::new(rng, config.share.as_ref()),
             fast_open_cache: FastOpenCache::new(rng),

@@ -16,6 +16,7 @@ use crate::frame::{HeaderBuf, Payload};
 use crate::ip::checksum::verify_transport_checksum;
 use crate::ip::protocol;
 use crate::network::{Cast, Datagram, Delivery, IpMeta, MtuDiscovery, Network};
+use crate::rate_limit::Rate;
 use crate::stats::DropReason;
 use crate::tcp::{
     Connection, Flags, HandshakeStep, HandshakeTimeout, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep,
@@ -184,10 +185,24 @@ impl Sockets {
             Some(_) if !flags.contains(Flags::ACK) => ctx.stats.count_drop(DropReason::UnexpectedSegment),
             _ => {
                 ctx.stats.count_drop(DropReason::NoTcpSocket);
-                if let Some(reset) = reset_for(header, payload.len()) {
-                    reply(ctx, network, &tuple, reset, None);
-                }
+                self.refuse_stray(ctx, network, &tuple, reset_for(header, payload.len()));
             }
+        }
+    }
+
+    /// Sends a reset that no connection owes, within the limit for each host.
+    fn refuse_stray(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        tuple: &FourTuple,
+        reset: Option<Header>,
+    ) {
+        let Some(reset) = reset else { return };
+        let rate = Rate::per_second(ctx.config.tcp.max_resets_per_second);
+        match network.peer(tuple.remote.addr, iface_of(tuple.scope)) {
+            Some(peer) if !self.reset_shares.take(ctx.now, peer, rate) => ctx.stats.tcp_resets_limited += 1,
+            _ => reply(ctx, network, tuple, reset, None),
         }
     }
 
@@ -261,17 +276,13 @@ impl Sockets {
             // The listener was closed in the meantime.
             self.forget_handshake(id);
             ctx.stats.count_drop(DropReason::NoTcpSocket);
-            if let Some(reset) = reset_for(header, payload.len()) {
-                reply(ctx, network, &tuple, reset, None);
-            }
-            return;
+            return self.refuse_stray(ctx, network, &tuple, reset_for(header, payload.len()));
         };
         let is_full = listener.is_accept_queue_full();
         match handshake.record.handle_segment(ctx, header, payload.len()) {
             HandshakeStep::Ignored => {}
-            HandshakeStep::Reply(answer) | HandshakeStep::Reset(answer) => {
-                reply(ctx, network, &tuple, answer, None);
-            }
+            HandshakeStep::Reply(answer) => reply(ctx, network, &tuple, answer, None),
+            HandshakeStep::Reset(reset) => self.refuse_stray(ctx, network, &tuple, Some(reset)),
             HandshakeStep::Aborted => {
                 self.forget_handshake(id);
             }

@@ -83,30 +83,70 @@ fn rfc_1122_3_2_2_no_error_about_groups_errors_fragments_or_strange_sources() {
     assert_eq!(tell(&good), 1);
 }
 
-#[test]
-fn errors_are_sent_under_a_rate_limit() {
+/// A host that is 10.0.0.2 and fd00::2, and a closed port's complaints to this host about so many datagrams.
+fn complaints(b: &mut Host, to: &str, count: usize) -> usize {
+    let (src, dst) = (ip(to), ip(if to.contains(':') { "fd00::2" } else { "10.0.0.2" }));
+    let packet = crate::testing::PacketBuilder::new(src, dst).udp(5, 4000, b"x");
+    for _ in 0..count {
+        b.receive(packet.clone());
+        let datagram = b.datagram();
+        b.with(|network, ctx| network.send_unreachable(ctx, &datagram, NetworkErrorKind::PortUnreachable));
+    }
+    b.frames().len()
+}
+
+fn limited(change: impl FnOnce(&mut crate::config::IpConfig)) -> Host {
     let mut config = Config::default();
-    config.ip.icmp_errors_per_second = 10;
-    config.ip.icmp_error_burst = 5;
+    change(&mut config.ip);
     let mut b = Host::with_config(0, config);
-    b.add_interface(Medium::Ip, 1500, &["10.0.0.2/24"]);
-    let (mut a, _) = hosts();
-    let packet = a.send_udp("10.0.0.2", b"x").unwrap().unwrap();
-    b.receive(packet);
-    let datagram = b.datagram();
-    let flood = |host: &mut Host| {
-        for _ in 0..20 {
-            host.with(|network, ctx| {
-                network.send_unreachable(ctx, &datagram, NetworkErrorKind::PortUnreachable)
-            });
+    b.add_interface(Medium::Ip, 1500, &["10.0.0.2/24", "fd00::2/64"]);
+    b.with(|network, _| {
+        for destination in ["0.0.0.0/0", "::/0"] {
+            network
+                .add_route(Route { destination: cidr(destination), gateway: None, iface: IFACE, metric: 0 })
+                .unwrap();
         }
-        host.frames().len()
-    };
-    assert_eq!(flood(&mut b), 5);
-    assert_eq!(b.drops(DropReason::IcmpRateLimit), 15);
-    b.advance(Duration::from_millis(200));
-    assert_eq!(flood(&mut b), 2);
-    // Not on the loopback.
+    });
+    b
+}
+
+/// As Linux 6.18 does: 6 at once, then one a second (IPv4) or ten (IPv6), to each.
+#[test]
+fn rfc_4443_2_4_f_each_host_gets_a_few_errors_and_then_one_now_and_then() {
+    for (to, another, interval) in [("10.0.0.1", "10.0.0.9", 1000), ("fd00::1", "2001:db8::1", 100)] {
+        let mut b = limited(|_| {});
+        assert_eq!(complaints(&mut b, to, 20), 6);
+        assert_eq!(b.drops(DropReason::IcmpRateLimit), 14);
+        assert_eq!(complaints(&mut b, another, 20), 6);
+        b.advance(Duration::from_millis(interval - 1));
+        assert_eq!(complaints(&mut b, to, 20), 0);
+        b.advance(Duration::from_millis(1));
+        assert_eq!(complaints(&mut b, to, 20), 1);
+        b.advance(Duration::from_millis(3 * interval));
+        assert_eq!(complaints(&mut b, to, 20), 3);
+    }
+}
+
+#[test]
+fn errors_to_all_hosts_together_are_limited() {
+    let host = |number: usize| std::format!("172.20.{}.{}", number / 250 + 1, number % 250 + 1);
+    let mut b = limited(|_| {});
+    let burst: usize = (0..1000).map(|number| complaints(&mut b, &host(number), 1)).sum();
+    assert!((30..70).contains(&burst), "{burst}");
+    b.advance(Duration::from_secs(1));
+    let again: usize = (1000..2000).map(|number| complaints(&mut b, &host(number), 1)).sum();
+    assert!((30..70).contains(&again) && again != burst, "{burst}, {again}");
+    // What one host asks for beyond its share takes nothing from the others.
+    b.advance(Duration::from_secs(1));
+    assert_eq!(complaints(&mut b, "10.0.0.1", 1000), 6);
+    let others: usize = (2000..2020).map(|number| complaints(&mut b, &host(number), 1)).sum();
+    assert_eq!(others, 20);
+}
+
+#[test]
+fn errors_about_packets_from_ourselves_have_no_limit() {
+    let mut b = limited(|ip| ip.icmp_errors_per_second = 0);
+    assert_eq!(complaints(&mut b, "10.0.0.1", 1), 0);
     for _ in 0..20 {
         b.send_udp("127.0.0.1", b"x").unwrap();
         let datagram = b.datagram();
@@ -114,6 +154,16 @@ fn errors_are_sent_under_a_rate_limit() {
         b.advance(Duration::ZERO);
         assert_eq!(b.error().kind, NetworkErrorKind::PortUnreachable);
     }
+}
+
+#[test]
+fn the_limit_for_each_host_can_be_off() {
+    let mut b = limited(|ip| {
+        ip.icmp_error_interval_v4 = Duration::ZERO;
+        ip.icmp_errors_per_second = 1_000_000;
+        ip.icmp_error_burst = 1_000_000;
+    });
+    assert_eq!(complaints(&mut b, "10.0.0.1", 1000), 1000);
 }
 
 #[test]

@@ -1,0 +1,232 @@
+//! Rate limits of what strangers can make us send: a share for each peer ([`PeerLimit`]), and a budget for all of them
+//! together ([`SharedBudget`]).
+//!
+//! A limit must not become a source of knowledge. Where peers draw on one budget, whoever uses it up and looks at what is
+//! left learns how much others have taken; SAD DNS (CVE-2020-25705) found the port of a query in this way. So nobody gets more
+//! than a small share, what a message takes from the common budget is random, and which peers share a record of the
+//! table changes with time.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::hash::Keyed;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// Records of a table, a power of two. Peers whose hashes meet share one: with so many, a thousand peers that are
+/// at their limit leave two thirds of all others alone.
+const RECORDS: usize = 1024;
+
+/// For how long the same peers share a record. An attacker with many addresses can find one that shares the record of
+/// its victim, in seconds; then it can see when the victim's share is used. Soon after it has to search again.
+const SHUFFLE_INTERVAL: Duration = Duration::from_secs(64);
+
+/// Whose share a message takes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer([u64; 2]);
+
+impl Peer {
+    /// A host by its address. On another link an IPv6 host is its network of 64 bits, as it may have any address in it.
+    pub(crate) fn host(addr: IpAddr, is_on_link: bool) -> Peer {
+        match addr {
+            IpAddr::V4(addr) => Peer([4, u64::from(addr.to_bits())]),
+            IpAddr::V6(addr) => {
+                let bits = addr.to_bits();
+                Peer([(bits >> 64) as u64, if is_on_link { bits as u64 } else { 0 }])
+            }
+        }
+    }
+}
+
+/// How often one peer may have something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    /// Between two messages in the long run; zero: no limit.
+    pub(crate) interval: Duration,
+    /// Messages at once.
+    pub(crate) burst: u32,
+}
+
+impl Rate {
+    /// So many a second, and as many at once.
+    pub(crate) fn per_second(messages: u32) -> Rate {
+        Rate { interval: Duration::from_secs(1) / messages.max(1), burst: messages }
+    }
+}
+
+/// A limit that each peer has for itself, in a table whose size is fixed.
+#[derive(Debug)]
+pub(crate) struct PeerLimit {
+    key: Keyed,
+    /// By record, in nanoseconds: when the share is whole again. Each message moves it on by an interval.
+    whole_at: Vec<u64>,
+}
+
+impl PeerLimit {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        PeerLimit { key: Keyed::new(rng), whole_at: vec![0; RECORDS] }
+    }
+
+    /// Takes one message from a peer's share, if there is one left.
+    pub(crate) fn take(&mut self, now: Instant, peer: Peer, rate: Rate) -> bool {
+        let interval = rate.interval.as_nanos() as u64;
+        if interval == 0 {
+            return true;
+        }
+        let record = self.record_of(now, peer);
+        let Some(whole_at) = self.whole_at.get_mut(record) else { return false };
+        let now = now.as_nanos();
+        let next = (*whole_at).max(now).saturating_add(interval);
+        let has_some = next - now <= interval.saturating_mul(u64::from(rate.burst));
+        if has_some {
+            *whole_at = next;
+        }
+        has_some
+    }
+
+    fn record_of(&self, now: Instant, Peer([high, low]): Peer) -> usize {
+        let epoch = now.as_nanos() / SHUFFLE_INTERVAL.as_nanos() as u64;
+        self.key.hash_words([high, low, epoch]) as usize & (RECORDS - 1)
+    }
+}
+
+const SECOND: i64 = 1_000_000_000;
+
+/// A budget that all peers share: so many messages at once, so many a second, more or less.
+///
+/// A message takes nothing, or one token, or two, at random, and one on average (as Linux's `icmp_global_consume` does):
+/// whoever counts what is left does not learn how many others were sent.
+#[derive(Debug)]
+pub(crate) struct SharedBudget {
+    /// The nanoseconds in which a token grows; none: no token ever.
+    interval: Option<i64>,
+    /// In nanoseconds, as the credit, which may become negative.
+    full: i64,
+    credit: i64,
+    counted_at: Instant,
+}
+
+impl SharedBudget {
+    /// A full budget.
+    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+        let interval = SECOND.checked_div(i64::from(per_second)).map(|interval| interval.max(1));
+        let full = interval.unwrap_or(0).saturating_mul(i64::from(burst));
+        SharedBudget { interval, full, credit: full, counted_at: now }
+    }
+
+    /// Whether there is a token.
+    pub(crate) fn has_some(&mut self, now: Instant) -> bool {
+        let Some(interval) = self.interval else { return false };
+        let grown = i64::try_from(now.duration_since(self.counted_at).as_nanos()).unwrap_or(i64::MAX);
+        self.counted_at = now;
+        self.credit = self.credit.saturating_add(grown).min(self.full);
+        self.credit >= interval
+    }
+
+    /// A message is sent.
+    pub(crate) fn take(&mut self, rng: &mut Rng) {
+        let tokens = rng.below(3) as i64;
+        self.credit -= self.interval.unwrap_or(0) * tokens;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    const RATE: Rate = Rate { interval: Duration::from_millis(100), burst: 3 };
+
+    fn host(text: &str) -> Peer {
+        Peer::host(text.parse().unwrap(), false)
+    }
+
+    fn limit() -> PeerLimit {
+        PeerLimit::new(&mut Rng::new([7; 32]))
+    }
+
+    #[test]
+    fn a_burst_then_a_rate() {
+        let mut limit = limit();
+        let mut take_at = |millis| limit.take(Instant::from_millis(millis), host("10.0.0.1"), RATE);
+        assert_eq!(
+            [0, 0, 0, 0, 99, 100, 101, 250, 300].map(&mut take_at),
+            [true, true, true, false, false, true, false, true, true]
+        );
+        // An hour fills the share, and no more.
+        assert_eq!([3_600_000; 4].map(take_at), [true, true, true, false]);
+    }
+
+    #[test]
+    fn each_peer_has_a_share_and_an_ipv6_network_has_one() {
+        let mut limit = limit();
+        let mut burst_of = |peer| (0..10).filter(|_| limit.take(Instant::ZERO, peer, RATE)).count();
+        let on_link = |text: &str| Peer::host(text.parse().unwrap(), true);
+        for peer in [
+            host("10.0.0.1"),
+            host("10.0.0.2"),
+            host("2001:db8::1"),
+            host("2001:db8:0:1::1"),
+            on_link("fd00::1"),
+            on_link("fd00::2"),
+        ] {
+            assert_eq!(burst_of(peer), 3, "{peer:?}");
+        }
+        assert_eq!(burst_of(host("2001:db8::2")), 0, "the network of 2001:db8::1 has had its share");
+        assert_eq!(burst_of(on_link("fd00::1")), 0);
+    }
+
+    #[test]
+    fn no_interval_is_no_limit_and_no_burst_is_nothing() {
+        let mut limit = limit();
+        let mut takes = |rate| (0..10_000).all(|_| limit.take(Instant::ZERO, host("10.0.0.1"), rate));
+        assert!(takes(Rate { interval: Duration::ZERO, ..RATE }));
+        assert!(!takes(Rate { burst: 0, ..RATE }));
+    }
+
+    #[test]
+    fn who_shares_a_record_changes_with_time_and_seed() {
+        // The hosts that share the record of one.
+        let sharing = |limit: &PeerLimit, now: Instant| -> HashSet<u32> {
+            let host = |bits: u32| Peer::host(IpAddr::V4(core::net::Ipv4Addr::from_bits(bits)), false);
+            let record = limit.record_of(now, host(0x0a00_0001));
+            (0x0b00_0000..0x0b00_4000).filter(|&bits| limit.record_of(now, host(bits)) == record).collect()
+        };
+        let (limit, other) = (limit(), PeerLimit::new(&mut Rng::new([8; 32])));
+        let before = sharing(&limit, Instant::from_secs(1));
+        assert!((5..40).contains(&before.len()), "{} of 16,384 share one of 1,024", before.len());
+        assert_eq!(before, sharing(&limit, Instant::from_secs(60)), "for about a minute the same");
+        assert!(before.is_disjoint(&sharing(&limit, Instant::from_secs(70))));
+        assert!(before.is_disjoint(&sharing(&other, Instant::from_secs(1))));
+    }
+
+    #[test]
+    fn the_common_budget_is_kept_on_average_and_never_exact() {
+        let mut rng = Rng::new([7; 32]);
+        let mut budget = SharedBudget::new(1000, 50, Instant::ZERO);
+        let mut take_all = |budget: &mut SharedBudget, now: Instant| {
+            let mut count = 0;
+            while budget.has_some(now) {
+                budget.take(&mut rng);
+                count += 1;
+            }
+            count
+        };
+        let bursts: Vec<u32> =
+            (0..200).map(|second| take_all(&mut budget, Instant::from_secs(second))).collect();
+        let mean = bursts.iter().sum::<u32>() as f64 / 200.0;
+        assert!((48.0..52.0).contains(&mean), "{mean}");
+        assert!(bursts.iter().collect::<HashSet<_>>().len() > 10, "{bursts:?}");
+        // In the long run it is the rate that counts.
+        let sum: u32 = (0..10_000).map(|ms| take_all(&mut budget, Instant::from_millis(200_000 + ms))).sum();
+        assert!((9_500..10_500).contains(&sum), "{sum}");
+    }
+
+    #[test]
+    fn a_budget_of_zero_is_always_empty() {
+        assert!(!SharedBudget::new(0, 50, Instant::ZERO).has_some(Instant::from_secs(1)));
+        assert!(!SharedBudget::new(50, 0, Instant::ZERO).has_some(Instant::from_secs(1)));
+    }
+}

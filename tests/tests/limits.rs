@@ -1,0 +1,197 @@
+//! Limits that one host must not be able to use up for all, and that must not tell one host of others.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use portolan::testing::{PacketBuilder, TcpSegment, arp_request};
+use portolan::{Cidr, Config, Descriptor, Domain, DropReason, MacAddr, Route, SocketKind};
+use portolan_tests::RawPeer;
+
+const FAMILIES: [Domain; 2] = [Domain::V4, Domain::V6];
+
+/// A stack on a link without link addresses, with a route to everywhere.
+fn peer(config: Config, seed: u8) -> RawPeer {
+    let mut peer = RawPeer::new(false, config, seed);
+    for addr in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+        let destination = Cidr { addr, prefix_len: 0 };
+        peer.stack.add_route(Route { destination, gateway: None, iface: peer.iface, metric: 0 }).unwrap();
+    }
+    peer
+}
+
+/// A host somewhere else.
+fn host(domain: Domain, number: u32) -> IpAddr {
+    match domain {
+        Domain::V4 => Ipv4Addr::from_bits(0xc633_0000 + number).into(),
+        // Each in a network of its own.
+        Domain::V6 => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number) << 64 | 1).into(),
+    }
+}
+
+/// Packets to this host among what was sent.
+fn sent_to(peer: &mut RawPeer, addr: IpAddr) -> usize {
+    let is_to = |packet: &Vec<u8>| match addr {
+        IpAddr::V4(addr) => packet.get(16..20) == Some(&addr.octets()) && packet[0] >> 4 == 4,
+        IpAddr::V6(addr) => packet.get(24..40) == Some(&addr.octets()) && packet[0] >> 4 == 6,
+    };
+    peer.take_sent().iter().filter(|packet| is_to(packet)).count()
+}
+
+/// A socket that talks with port 53 of this resolver, and its port.
+fn resolver_socket(peer: &mut RawPeer, domain: Domain, resolver: IpAddr) -> (Descriptor, u16) {
+    let socket = peer.stack.socket(domain, SocketKind::Datagram).unwrap();
+    peer.stack.bind(socket, (peer.stack_addr(domain), 40_007).into()).unwrap();
+    peer.stack.connect(peer.now, socket, (resolver, 53).into()).unwrap();
+    (socket, 40_007)
+}
+
+/// SAD DNS (CVE-2020-25705): a stranger sends datagrams in the resolver's name to many ports, then one of its own to a
+/// closed port. Whether it hears of that one must not depend on whether one of the ports was open to the resolver.
+#[test]
+fn a_stranger_does_not_learn_which_port_is_open_to_somebody_else() {
+    for domain in FAMILIES {
+        let (resolver, stranger) = (host(domain, 53), host(domain, 666));
+        let mut heard = [0; 2];
+        for (has_socket, heard) in [false, true].into_iter().zip(&mut heard) {
+            for seed in 0..50 {
+                let mut peer = peer(Config::default(), seed);
+                let to = |src: IpAddr, port: u16| {
+                    PacketBuilder::new(src, peer.stack_addr(domain)).udp(53, port, b"x")
+                };
+                let guesses: Vec<_> = (39_980..40_030).map(|port| to(resolver, port)).collect();
+                let closed: Vec<_> = (1..=5).map(|port| to(stranger, port)).collect();
+                if has_socket {
+                    resolver_socket(&mut peer, domain, resolver);
+                }
+                guesses.iter().chain(&closed).for_each(|packet| peer.send_packet(packet));
+                *heard += sent_to(&mut peer, stranger);
+            }
+        }
+        assert_eq!(heard, [5 * 50; 2], "{domain:?}");
+    }
+}
+
+/// A host that sends more than its share leaves the others theirs.
+#[test]
+fn one_host_does_not_use_up_the_icmp_errors_of_all() {
+    for domain in FAMILIES {
+        let mut peer = peer(Config::default(), 1);
+        let stack = peer.stack_addr(domain);
+        let mut errors = 0;
+        for second in 0..10 {
+            for port in 0..1000 {
+                peer.send_packet(&PacketBuilder::new(host(domain, 1), stack).udp(5, 10_000 + port, b"x"));
+            }
+            peer.take_sent();
+            peer.send_packet(&PacketBuilder::new(host(domain, 100 + second), stack).udp(5, 9, b"x"));
+            errors += sent_to(&mut peer, host(domain, 100 + second));
+            peer.pass(Duration::from_secs(1));
+        }
+        assert_eq!(errors, 10, "{domain:?}");
+    }
+}
+
+/// The whole address space cannot make a stack send more than its limit, nor hold memory for each host.
+#[test]
+fn icmp_errors_to_all_hosts_have_a_limit_and_no_memory() {
+    for domain in FAMILIES {
+        let mut peer = peer(Config::default(), 1);
+        let stack = peer.stack_addr(domain);
+        let before = peer.stack.memory_bytes();
+        let mut errors = 0;
+        for number in 0..10_000 {
+            peer.send_packet(&PacketBuilder::new(host(domain, number), stack).udp(5, 9, b"x"));
+            errors += peer.take_sent().len();
+            peer.now += Duration::from_micros(100);
+        }
+        // One second: the burst of 50, and 1,000 a second.
+        assert!((900..1200).contains(&errors), "{domain:?}: {errors}");
+        assert_eq!(peer.stack.stats().drops(DropReason::IcmpRateLimit), 10_000 - errors as u64);
+        assert!(peer.stack.memory_bytes() <= before + 4096);
+    }
+}
+
+#[test]
+fn resets_to_one_host_are_limited_and_those_to_others_are_not() {
+    for domain in FAMILIES {
+        let mut config = Config::default();
+        config.tcp.max_resets_per_second = 20;
+        let mut peer = peer(config, 1);
+        let stack = peer.stack_addr(domain);
+        let stray = |number: u32, port: u16| {
+            let segment = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(port, 9) };
+            PacketBuilder::new(host(domain, number), stack).tcp(&segment)
+        };
+        (0..100).for_each(|port| peer.send_packet(&stray(1, 1000 + port)));
+        assert_eq!(sent_to(&mut peer, host(domain, 1)), 20);
+        (0..100).for_each(|number| peer.send_packet(&stray(2 + number, 1000)));
+        assert_eq!(peer.take_sent().len(), 100);
+        peer.pass(Duration::from_millis(500));
+        (0..100).for_each(|port| peer.send_packet(&stray(1, 1000 + port)));
+        assert_eq!(sent_to(&mut peer, host(domain, 1)), 10);
+        let stats = peer.stack.stats();
+        assert_eq!((stats.tcp_resets_sent, stats.tcp_resets_limited), (130, 170));
+        assert_eq!(stats.drops(DropReason::NoTcpSocket), 300, "each of them is dropped once");
+    }
+}
+
+/// A connection that ends with a reset sends it whatever others have used up.
+#[test]
+fn the_reset_of_a_connection_has_no_limit() {
+    let mut config = Config::default();
+    config.tcp.max_resets_per_second = 0;
+    let mut peer = peer(config, 1);
+    let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    peer.stack.bind(listener, "0.0.0.0:80".parse().unwrap()).unwrap();
+    peer.stack.listen(listener, 4).unwrap();
+    let connection = peer.open(Domain::V4, 5000, 80);
+    let (accepted, _) = peer.stack.accept(listener).unwrap();
+    peer.send_segment(Domain::V4, &connection.segment(TcpSegment::ACK, b"unread"));
+    peer.stack.close(peer.now, accepted).unwrap();
+    peer.take_sent();
+    peer.settle();
+    assert!(peer.take_segments().iter().any(|segment| segment.flags & TcpSegment::RST != 0));
+    assert_eq!(peer.stack.stats().tcp_resets_limited, 0);
+}
+
+#[test]
+fn questions_for_our_link_address_are_answered_within_a_limit_for_each_neighbour() {
+    let mut config = Config::default();
+    config.neighbor.max_answers_per_second = 10;
+    let mut peer = RawPeer::new(true, config, 1);
+    let asker = |last: u8| (MacAddr([2, 0, 0, 0, 1, last]), Ipv4Addr::new(10, 0, 0, last));
+    let answers_to = |peer: &mut RawPeer, last: u8, questions: usize| {
+        let (mac, ip) = asker(last);
+        for _ in 0..questions {
+            peer.send_frame(&arp_request(mac, ip, RawPeer::STACK_V4));
+        }
+        peer.take_sent().len()
+    };
+    assert_eq!(answers_to(&mut peer, 50, 100), 10);
+    assert_eq!(answers_to(&mut peer, 51, 5), 5, "another neighbour");
+    peer.pass(Duration::from_millis(300));
+    assert_eq!(answers_to(&mut peer, 50, 100), 3);
+    assert_eq!(peer.stack.stats().drops(DropReason::NeighborRateLimit), 187);
+}
+
+#[test]
+fn neighbour_solicitations_are_answered_within_a_limit_for_each_neighbour() {
+    let mut config = Config::default();
+    config.neighbor.max_answers_per_second = 10;
+    let mut peer = RawPeer::new(true, config, 1);
+    let solicitation = |last: u16| {
+        let asker = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, last);
+        let source_mac: &[u8] = &[1, 1, 2, 0, 0, 0, 1, last as u8];
+        let rest = [&[0; 4][..], &RawPeer::STACK_V6.octets(), source_mac].concat();
+        PacketBuilder::new(asker.into(), RawPeer::STACK_V6.into()).hop_limit(255).icmp(135, 0, &rest)
+    };
+    let answers_to = |peer: &mut RawPeer, last: u16, questions: usize| {
+        for _ in 0..questions {
+            peer.send_packet(&solicitation(last));
+        }
+        peer.take_sent().len()
+    };
+    assert_eq!(answers_to(&mut peer, 50, 100), 10);
+    assert_eq!(answers_to(&mut peer, 51, 5), 5, "another neighbour");
+    assert_eq!(peer.stack.stats().drops(DropReason::NeighborRateLimit), 90);
+}
