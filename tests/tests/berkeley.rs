@@ -187,6 +187,31 @@ fn a_host_that_is_not_there_is_unreachable_and_one_behind_a_dead_link_times_out(
     assert!(matches!(error, Error::TimedOut | Error::HostUnreachable), "{error:?}");
 }
 
+/// A connection in TIME-WAIT is a socket while its program holds it, and a record beside that.
+#[test]
+fn a_connection_in_time_wait_is_listed_once() {
+    for domain in BOTH {
+        let mut pair = pair();
+        let (client, server) = pair.connected_streams(domain);
+        let now = pair.now();
+        pair.a.stack.shutdown(now, client, Shutdown::Write).unwrap();
+        assert!(pair.drive(MINUTE, |pair| pair.b.stack.readiness(server).unwrap().peer_closed));
+        let now = pair.now();
+        pair.b.stack.close(now, server).unwrap();
+        assert!(pair.drive(MINUTE, |pair| readiness(pair, client).hung_up));
+        let listed = |pair: &Pair| -> Vec<Option<Descriptor>> {
+            let infos = pair.a.stack.sockets();
+            infos.iter().filter(|info| info.state == "TIME-WAIT").map(|info| info.descriptor).collect()
+        };
+        assert_eq!(listed(&pair), [Some(client)]);
+        let now = pair.now();
+        assert_eq!(pair.a.stack.shutdown(now, client, Shutdown::Both), Err(Error::NotConnected));
+        pair.a.stack.close(now, client).unwrap();
+        pair.run_for(Duration::from_secs(1));
+        assert_eq!(listed(&pair), [None], "the record is left");
+    }
+}
+
 #[test]
 fn data_flows_in_order_and_each_half_ends_by_itself() {
     for domain in BOTH {

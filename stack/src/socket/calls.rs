@@ -324,11 +324,17 @@ impl Stack {
         Ok(options)
     }
 
-    /// What can be known of a stream's connection (TCP_INFO). `NotConnected` if there is none and was none.
+    /// What can be known of a stream's connection, or of a listener (TCP_INFO). `NotConnected` if there is no connection and was
+    /// none.
     pub fn info(&self, now: Instant, d: Descriptor) -> Result<TcpInfo> {
-        match &self.sockets.socket(d)?.1.role {
-            Role::Stream(stream) => Ok(stream.info(now, &self.core.config)),
-            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Err(Error::NotConnected),
+        let (config, (_, socket)) = (&self.core.config, self.sockets.socket(d)?);
+        match &socket.role {
+            Role::Stream(stream) => Ok(stream.info(now, config)),
+            Role::Listener(listener) => {
+                let settings = socket.options.tcp_settings();
+                Ok(TcpInfo::of_listener(&settings, config, listener.queue.len(), listener.backlog))
+            }
+            Role::Idle | Role::Datagram(_) => Err(Error::NotConnected),
         }
     }
 

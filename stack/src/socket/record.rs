@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::network::InterfaceId;
 use crate::shared::Shared;
+use crate::tcp::State;
 
 /// What the stack keeps of a socket. Every segment comes through it: with the slab's generation it is a cache line.
 #[derive(Debug)]
@@ -134,6 +135,14 @@ impl Socket {
         matches!(&self.role, Role::Stream(stream) if stream.tuple == *tuple)
     }
 
+    /// The four numbers, if its connection is in TIME-WAIT.
+    pub(super) fn time_wait(&self) -> Option<&FourTuple> {
+        match &self.role {
+            Role::Stream(stream) if stream.connection.state() == State::TimeWait => Some(&stream.tuple),
+            _ => None,
+        }
+    }
+
     pub(super) fn bound(&self) -> Option<Bound> {
         self.bound.as_deref().copied()
     }
@@ -247,9 +256,7 @@ impl Socket {
     pub(super) fn info(&self) -> SocketInfo {
         let (state, (receive_queue, send_queue)) = match &self.role {
             Role::Idle => ("CLOSED", (0, 0)),
-            Role::Listener(listener) => {
-                (crate::tcp::State::Listen.name(), (listener.queue.len(), listener.backlog))
-            }
+            Role::Listener(listener) => (State::Listen.name(), (listener.queue.len(), listener.backlog)),
             Role::Stream(stream) => (stream.connection.state().name(), stream.connection.queued()),
             Role::Datagram(datagram) => {
                 let state = match (datagram.connected, &self.bound) {

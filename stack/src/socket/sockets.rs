@@ -1,7 +1,7 @@
 //! All sockets of a stack, and what follows every change to one: timers, events, the account, its end.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use super::connections::{Connections, Target};
@@ -269,7 +269,12 @@ impl Sockets {
         };
         let mut infos: Vec<SocketInfo> = self.slots.iter().map(Socket::info).collect();
         infos.extend(self.handshakes.iter().map(|h| record(State::SynReceived.name(), &h.tuple)));
-        infos.extend(self.time_waits.iter().map(|entry| record(State::TimeWait.name(), &entry.tuple())));
+        // A socket in TIME-WAIT that a program still holds has a record, too.
+        let ends = |tuple: &FourTuple| (tuple.local, tuple.remote, tuple.scope);
+        let held: BTreeSet<_> = self.slots.iter().filter_map(Socket::time_wait).map(ends).collect();
+        let time_waits = self.time_waits.iter().map(TimeWaitEntry::tuple);
+        let time_waits = time_waits.filter(|tuple| !held.contains(&ends(tuple)));
+        infos.extend(time_waits.map(|tuple| record(State::TimeWait.name(), &tuple)));
         infos
     }
 

@@ -5,15 +5,16 @@ use core::time::Duration;
 use super::congestion::{CongestionControl, Phase};
 use super::counters::Flow;
 use super::ecn::EcnMode;
-use super::{Connection, State};
+use super::{Connection, Settings, State};
 use crate::config::Config;
 use crate::time::Instant;
 
 /// Where congestion control stands (tcpi_ca_state).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CongestionState {
     /// All is well.
+    #[default]
     Open,
     /// The peer has something beyond a hole; it may be reordering.
     Disorder,
@@ -28,10 +29,10 @@ pub enum CongestionState {
 /// What can be known of a connection. Fields have the names of Linux's `tcp_info` without `tcpi_`, its meanings and its
 /// units (segments, bytes), but that times are [`Duration`]s. What Linux counts in segments and the stack in bytes is the
 /// number of full segments that hold those bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TcpInfo {
-    /// `ESTABLISHED`, `FIN-WAIT-1`, ...
+    /// `ESTABLISHED`, `FIN-WAIT-1`, ...; `LISTEN` of a listener, which has only the fields that name it and its options.
     pub state: &'static str,
     /// Where congestion control stands.
     pub ca_state: CongestionState,
@@ -67,9 +68,9 @@ pub struct TcpInfo {
     pub advmss: u32,
     /// The path MTU that the MSS comes from.
     pub pmtu: u32,
-    /// Segments in flight.
+    /// Segments in flight. Of a listener: connections that wait to be accepted.
     pub unacked: u32,
-    /// Of these, those that the peer has beyond a hole.
+    /// Of these, those that the peer has beyond a hole. Of a listener: its backlog.
     pub sacked: u32,
     /// Of these, those that count as lost and were not sent again.
     pub lost: u32,
@@ -148,6 +149,27 @@ pub struct TcpInfo {
     pub rcv_ooopack: u32,
     /// Time-outs of data.
     pub total_rto: u32,
+}
+
+impl TcpInfo {
+    /// What can be known of a listener: `waiting` connections to be accepted, and its backlog. The fields are those that Linux's
+    /// tcp_get_info fills in for one.
+    pub(crate) fn of_listener(
+        settings: &Settings,
+        config: &Config,
+        waiting: usize,
+        backlog: usize,
+    ) -> TcpInfo {
+        TcpInfo {
+            state: State::Listen.name(),
+            congestion: settings.congestion,
+            unacked: u32::try_from(waiting).unwrap_or(u32::MAX),
+            sacked: u32::try_from(backlog).unwrap_or(u32::MAX),
+            snd_cwnd: config.tcp.initial_window_segs,
+            pacing_rate: settings.max_pacing_rate.unwrap_or(u64::MAX),
+            ..TcpInfo::default()
+        }
+    }
 }
 
 impl Connection {

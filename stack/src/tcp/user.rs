@@ -126,13 +126,13 @@ impl Connection {
         if self.ending.read_shut || self.state == State::Closed { Ok(()) } else { Err(Error::WouldBlock) }
     }
 
-    /// SHUT_WR: a FIN after what is queued. ENOTCONN if there is no connection.
+    /// SHUT_WR: a FIN after what is queued. ENOTCONN if there is no connection, or, as on Linux, none any more.
     pub(crate) fn shutdown_write(&mut self, ctx: &mut Ctx<'_>) -> Result<()> {
         if self.state == State::SynSent {
             self.give_up_opening(ctx);
             return Ok(());
         }
-        if self.state == State::Closed {
+        if matches!(self.state, State::TimeWait | State::Closed) {
             return Err(Error::NotConnected);
         }
         self.queue_fin(ctx, "shutdown");
@@ -145,7 +145,7 @@ impl Connection {
             self.give_up_opening(ctx);
             return Ok(());
         }
-        if self.state == State::Closed {
+        if matches!(self.state, State::TimeWait | State::Closed) {
             return Err(Error::NotConnected);
         }
         self.ending.read_shut = true;
