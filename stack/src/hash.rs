@@ -53,6 +53,11 @@ impl Keyed {
         Keyed { key: SipHasher13::new_with_key(&key).keys() }
     }
 
+    /// The key's bytes, for another hash of the family.
+    pub(crate) fn to_key(&self) -> [u8; 16] {
+        (u128::from(self.key.1) << 64 | u128::from(self.key.0)).to_le_bytes()
+    }
+
     /// Another key, the same for the same label.
     pub(crate) fn derive(&self, label: u64) -> Self {
         Keyed { key: (self.hash_words([label, 0]), self.hash_words([label, 1])) }

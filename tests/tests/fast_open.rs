@@ -542,6 +542,15 @@ fn a_path_that_loses_syns_with_data() {
     assert_eq!(syn.payload, b"hello");
 }
 
+/// `ip tcp_metrics flush`.
+#[test]
+fn cookies_can_be_forgotten() {
+    let mut client = Client::new();
+    client.peer.stack.forget_fast_open_cookies();
+    let (_, syn) = client.connect(Err(Error::InProgress));
+    assert_eq!(cookie_in(&syn), Some(vec![]), "a request");
+}
+
 /// The SYN with data arrived and its SYN-ACK was lost: the SYN-ACK that answers the repeated SYN acknowledges the data.
 #[test]
 fn a_lost_syn_ack_does_not_make_the_data_come_twice() {

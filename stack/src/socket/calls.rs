@@ -82,7 +82,7 @@ impl Stack {
 
     /// Opens a connection with data in its SYN (`sendto` with MSG_FASTOPEN; RFC 7413). If the server's cookie is known the SYN
     /// takes the front of `data`, and this returns how much; what follows is for [`send`](Stack::send) when the descriptor
-    /// is writable. Otherwise it is [`connect`](Stack::connect) with a request for a cookie, and returns
+    /// is writable. If `data` is empty, the SYN has the cookie alone, and this returns [`Error::InProgress`]. Otherwise it is [`connect`](Stack::connect) with a request for a cookie, and returns
     /// [`Error::InProgress`]. The server may see the data twice, if the SYN is repeated on its way: only for requests that
     /// this does not harm.
     pub fn connect_with(
@@ -99,6 +99,11 @@ impl Stack {
         }
         sockets.open_stream(&mut ctx, network, d, addr, true)?;
         sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data))
+    }
+
+    /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN (`ip tcp_metrics flush`).
+    pub fn forget_fast_open_cookies(&mut self) {
+        self.sockets.fast_open_cache.clear();
     }
 
     /// Takes as much of `data` as there is room for (a stream) or all of it (a datagram to the connected peer).

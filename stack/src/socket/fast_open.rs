@@ -43,31 +43,41 @@ impl Sockets {
         id: SocketId,
         tuple: &FourTuple,
         syn: &Header,
+        has_data: bool,
     ) -> FastOpenAnswer {
-        let Some(cookie) = &syn.options.fast_open else { return FastOpenAnswer::Nothing };
         let is_short = self.is_short_of_memory(mem::size_of::<Socket>() + mem::size_of::<Stream>());
         let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
             return FastOpenAnswer::Nothing;
         };
-        if options.fast_open == 0 {
+        let is_meant = syn.options.fast_open.is_some() || (options.fast_open_without_cookie && has_data);
+        if options.fast_open == 0 || !is_meant {
             return FastOpenAnswer::Nothing;
         }
         if is_short || !listener.fast_opens.has_room(ctx.now, self.half_open.of(id).fast, options.fast_open) {
             ctx.stats.fast_open_overflows += 1;
             return FastOpenAnswer::Nothing;
         }
+        if options.fast_open_without_cookie {
+            return FastOpenAnswer::Open(None);
+        }
+        let Some(cookie) = &syn.options.fast_open else { return FastOpenAnswer::Nothing };
         let (local, remote) = (tuple.local.addr, tuple.remote.addr);
-        let keys = &mut self.fast_open_keys;
+        let keys = match &options.fast_open_key {
+            Some(keys) => **keys,
+            None => self.fast_open_keys.current(ctx),
+        };
+        // It is given in the option that the client used.
+        let new = || keys.cookie(local, remote).in_option(cookie.is_experimental());
         if cookie.is_request() {
             ctx.stats.fast_open_requests += 1;
-            return FastOpenAnswer::Cookie(keys.cookie(ctx, local, remote));
+            return FastOpenAnswer::Cookie(new());
         }
-        match keys.check(ctx, local, remote, cookie) {
+        match keys.check(local, remote, cookie) {
             CookieCheck::Good => FastOpenAnswer::Open(None),
-            CookieCheck::Aging => FastOpenAnswer::Open(Some(keys.cookie(ctx, local, remote))),
+            CookieCheck::Aging => FastOpenAnswer::Open(Some(new())),
             CookieCheck::Bad => {
                 ctx.stats.fast_open_passive_failed += 1;
-                FastOpenAnswer::Cookie(keys.cookie(ctx, local, remote))
+                FastOpenAnswer::Cookie(new())
             }
         }
     }
@@ -95,13 +105,22 @@ impl Sockets {
         ctx: &mut Ctx<'_>,
         tuple: &FourTuple,
         params: OpenParams,
+        without_cookie: bool,
     ) -> Connection {
-        match self.fast_open_cache.first_syn(ctx.now, tuple.local.addr, tuple.remote.addr) {
+        let (local, remote) = (tuple.local.addr, tuple.remote.addr);
+        match self.fast_open_cache.first_syn(ctx.now, local, remote) {
             FirstSyn::Plain => Connection::connect(ctx, params),
-            FirstSyn::Request => Connection::connect_fast(ctx, params, FastOpenCookie::REQUEST, 0),
+            FirstSyn::Request { .. } | FirstSyn::Data(..) if without_cookie => {
+                let mss = self.fast_open_cache.mss(local, remote).unwrap_or(params.announced_mss);
+                Connection::connect_fast(ctx, params, None, mss)
+            }
+            FirstSyn::Request { experimental } => {
+                let request = FastOpenCookie::REQUEST.in_option(experimental);
+                Connection::connect_fast(ctx, params, Some(request), 0)
+            }
             FirstSyn::Data(cookie, mss) => {
                 let mss = mss.unwrap_or(params.default_mss);
-                Connection::connect_fast(ctx, params, cookie, mss)
+                Connection::connect_fast(ctx, params, Some(cookie), mss)
             }
         }
     }

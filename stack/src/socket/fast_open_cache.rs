@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::hash::{HashMap, hash_map};
 use crate::rng::Rng;
-use crate::tcp::{FastOpenCookie, Lesson};
+use crate::tcp::{FastOpenCookie, Lesson, SynOutcome};
 use crate::time::Instant;
 
 /// Our address and the server's: the server's cookie is for the one, and its path may depend on it.
@@ -18,16 +18,32 @@ struct Entry {
     cookie: Option<FastOpenCookie>,
     /// What the server's SYN-ACK announced.
     mss: Option<u16>,
-    /// SYNs with data in a row of which only the repetition without was answered.
-    losses: u8,
-    lost_at: Instant,
+    /// SYNs with data in a row that were lost or refused.
+    failures: u8,
+    /// Until then nothing is tried.
+    paused_until: Option<Instant>,
+    /// Which option asks for a cookie. Linux's try_exp.
+    asking: Asking,
+}
+
+/// As Linux: if kind 34 brings no cookie the experimental option is tried next, and if that brings none, only kind 34.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Asking {
+    #[default]
+    Standard,
+    Experimental,
+    StandardOnly,
 }
 
 impl Entry {
-    /// Linux's tcp_fastopen_cookie_check: after a second loss nothing is tried for 4 minutes, then 8, and so on.
-    fn is_suspect(&self, now: Instant) -> bool {
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.losses.min(MAX_PAUSE_SHIFT));
-        self.losses > 1 && now < self.lost_at + pause
+    /// RFC 7413 §4.1.3.1: after a refusal nothing is tried for 2 minutes, after the next for 4, and so on. SYNs get lost for other
+    /// reasons, too: as in Linux's tcp_fastopen_cookie_check the first loss does not count.
+    fn on_failure(&mut self, now: Instant, outcome: SynOutcome) {
+        self.failures = self.failures.saturating_add(1);
+        if outcome == SynOutcome::Refused || self.failures > 1 {
+            let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(MAX_PAUSE_SHIFT));
+            self.paused_until = Some(now + pause);
+        }
     }
 }
 
@@ -42,7 +58,10 @@ pub(super) enum FirstSyn {
     /// Nothing: SYNs with a Fast Open option were lost on this path.
     Plain,
     /// A request for a cookie.
-    Request,
+    Request {
+        /// In the experimental option.
+        experimental: bool,
+    },
     /// This cookie, and data in a segment of the server's MSS, if that is known.
     Data(FastOpenCookie, Option<u16>),
 }
@@ -61,10 +80,22 @@ impl FastOpenCache {
 
     pub(super) fn first_syn(&self, now: Instant, local: IpAddr, remote: IpAddr) -> FirstSyn {
         match self.entries.get(&(local, remote)) {
-            Some(entry) if entry.is_suspect(now) => FirstSyn::Plain,
+            Some(entry) if entry.paused_until.is_some_and(|until| now < until) => FirstSyn::Plain,
             Some(Entry { cookie: Some(cookie), mss, .. }) => FirstSyn::Data(cookie.clone(), *mss),
-            _ => FirstSyn::Request,
+            Some(entry) => FirstSyn::Request { experimental: entry.asking == Asking::Experimental },
+            None => FirstSyn::Request { experimental: false },
         }
+    }
+
+    /// What the server announced last.
+    pub(super) fn mss(&self, local: IpAddr, remote: IpAddr) -> Option<u16> {
+        self.entries.get(&(local, remote))?.mss
+    }
+
+    /// Forgets all servers.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.order.clear();
     }
 
     pub(super) fn learn(
@@ -92,12 +123,15 @@ impl FastOpenCache {
         if let Some(cookie) = lesson.cookie {
             entry.cookie = Some(*cookie);
         }
-        if lesson.lost_syn {
-            entry.losses = entry.losses.saturating_add(1);
-            entry.lost_at = now;
-        } else {
-            entry.losses = 0;
+        match lesson.outcome {
+            outcome @ (SynOutcome::Lost | SynOutcome::Refused) => return entry.on_failure(now, outcome),
+            SynOutcome::NoCookie { experimental: false } if entry.asking == Asking::Standard => {
+                entry.asking = Asking::Experimental;
+            }
+            SynOutcome::NoCookie { experimental: true } => entry.asking = Asking::StandardOnly,
+            SynOutcome::NoCookie { .. } | SynOutcome::Fine => {}
         }
+        (entry.failures, entry.paused_until) = (0, None);
     }
 }
 
@@ -113,8 +147,10 @@ mod tests {
         Ipv4Addr::new(10, 0, 1, number).into()
     }
 
-    fn lesson(value: u8, lost_syn: bool) -> Lesson {
-        Lesson { cookie: Some(Box::new(FastOpenCookie::new([value; 8]))), mss: Some(1400), lost_syn }
+    const REQUEST: FirstSyn = FirstSyn::Request { experimental: false };
+
+    fn lesson(value: u8, outcome: SynOutcome) -> Lesson {
+        Lesson { cookie: Some(Box::new(FastOpenCookie::new([value; 8]))), mss: Some(1400), outcome }
     }
 
     #[test]
@@ -122,15 +158,15 @@ mod tests {
         let mut cache = FastOpenCache::new(&mut Rng::new([1; 32]));
         let now = Instant::from_secs(1);
         for number in 1..=4 {
-            assert_eq!(cache.first_syn(now, US, server(number)), FirstSyn::Request);
-            cache.learn(now, US, server(number), lesson(number, false), 3);
+            assert_eq!(cache.first_syn(now, US, server(number)), REQUEST);
+            cache.learn(now, US, server(number), lesson(number, SynOutcome::Fine), 3);
         }
-        cache.learn(now, US, server(4), lesson(9, false), 3);
-        cache.learn(now, US, server(4), Lesson { cookie: None, mss: None, lost_syn: false }, 3);
-        assert_eq!(cache.first_syn(now, US, server(1)), FirstSyn::Request);
+        cache.learn(now, US, server(4), lesson(9, SynOutcome::Fine), 3);
+        cache.learn(now, US, server(4), Lesson { cookie: None, mss: None, outcome: SynOutcome::Fine }, 3);
+        assert_eq!(cache.first_syn(now, US, server(1)), REQUEST);
         let expected = FirstSyn::Data(FastOpenCookie::new([9; 8]), Some(1400));
         assert_eq!(cache.first_syn(now, US, server(4)), expected);
-        assert_eq!(cache.first_syn(now, server(1), server(4)), FirstSyn::Request, "from another address");
+        assert_eq!(cache.first_syn(now, server(1), server(4)), REQUEST, "from another address");
         assert_eq!((cache.entries.len(), cache.order.len()), (3, 3));
     }
 
@@ -140,7 +176,7 @@ mod tests {
         let mut now = Instant::from_secs(1);
         let is_plain = |cache: &FastOpenCache, now| cache.first_syn(now, US, server(1)) == FirstSyn::Plain;
         for minutes in [0, 4, 8, 16] {
-            cache.learn(now, US, server(1), lesson(1, true), 10);
+            cache.learn(now, US, server(1), lesson(1, SynOutcome::Lost), 10);
             let pause = FIRST_PAUSE * minutes;
             assert_eq!(is_plain(&cache, now), minutes > 0);
             assert_eq!(is_plain(&cache, now + pause - Duration::from_nanos(1)), minutes > 0);
@@ -148,8 +184,43 @@ mod tests {
             assert!(!is_plain(&cache, now));
         }
         // Once it works, all is forgiven.
-        cache.learn(now, US, server(1), lesson(1, false), 10);
-        cache.learn(now, US, server(1), lesson(1, true), 10);
+        cache.learn(now, US, server(1), lesson(1, SynOutcome::Fine), 10);
+        cache.learn(now, US, server(1), lesson(1, SynOutcome::Lost), 10);
         assert!(!is_plain(&cache, now));
+    }
+
+    /// RFC 7413 §4.1.3.1 (RFC7413-4.1.3.1-b).
+    #[test]
+    fn a_server_that_refuses_is_left_alone_from_the_first_time_on() {
+        let mut cache = FastOpenCache::new(&mut Rng::new([1; 32]));
+        let mut now = Instant::from_secs(1);
+        cache.learn(now, US, server(1), lesson(1, SynOutcome::Fine), 10);
+        for minutes in [2, 4, 8] {
+            let refusal = Lesson { cookie: None, mss: None, outcome: SynOutcome::Refused };
+            cache.learn(now, US, server(1), refusal, 10);
+            let pause = FIRST_PAUSE * minutes;
+            assert_eq!(
+                cache.first_syn(now + pause - Duration::from_nanos(1), US, server(1)),
+                FirstSyn::Plain
+            );
+            now += pause;
+            let expected = FirstSyn::Data(FastOpenCookie::new([1; 8]), Some(1400));
+            assert_eq!(cache.first_syn(now, US, server(1)), expected);
+        }
+        cache.clear();
+        assert_eq!(cache.first_syn(now, US, server(1)), REQUEST);
+        assert_eq!((cache.entries.len(), cache.order.len()), (0, 0));
+    }
+
+    /// Measured on Linux 6.18: kind 34, then the experimental option, then kind 34 for good.
+    #[test]
+    fn a_request_without_an_answer_is_made_in_the_other_option_once() {
+        let mut cache = FastOpenCache::new(&mut Rng::new([1; 32]));
+        let now = Instant::from_secs(1);
+        for experimental in [false, true, false, false] {
+            assert_eq!(cache.first_syn(now, US, server(1)), FirstSyn::Request { experimental });
+            let outcome = SynOutcome::NoCookie { experimental };
+            cache.learn(now, US, server(1), Lesson { cookie: None, mss: None, outcome }, 10);
+        }
     }
 }

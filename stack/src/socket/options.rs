@@ -1,5 +1,6 @@
 //! Socket options, under their Berkeley names.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::SocketKind;
@@ -7,7 +8,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ports::Reuse;
 use crate::shared::Shared;
-use crate::tcp::{CongestionControl, Settings};
+use crate::tcp::{CongestionControl, FastOpenKey, Settings};
 
 /// One option, to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,12 @@ pub enum SocketOption {
     /// TCP_FASTOPEN_CONNECT: `connect` to a server whose cookie is known returns at once, and the first `send` goes with the
     /// SYN; otherwise the SYN asks for a cookie.
     FastOpenConnect(bool),
+    /// TCP_FASTOPEN_NO_COOKIE: the SYN carries data although no cookie of the server is known; a listener takes data from clients
+    /// without a cookie. For networks in which nobody forges addresses.
+    FastOpenWithoutCookie(bool),
+    /// TCP_FASTOPEN_KEY on a listener: cookies are made with this, and not with a key of the stack's own that changes
+    /// with time.
+    FastOpenKey(FastOpenKey),
     /// TCP_DEFER_ACCEPT on a listener: a connection is there to be accepted when its first data is; without data after about
     /// this time. Zero, as from the start: at once.
     DeferAccept(Duration),
@@ -136,6 +143,10 @@ pub struct SocketOptions {
     pub max_pacing_rate: Option<u64>,
     /// TCP_FASTOPEN_CONNECT.
     pub fast_open_connect: bool,
+    /// TCP_FASTOPEN_NO_COOKIE.
+    pub fast_open_without_cookie: bool,
+    /// TCP_FASTOPEN_KEY, if set.
+    pub fast_open_key: Option<Box<FastOpenKey>>,
     /// TCP_DEFER_ACCEPT.
     pub defer_accept: Duration,
     /// TCP_MAXSEG, if set.
@@ -206,6 +217,8 @@ impl SocketOptions {
             fast_open: 0,
             max_pacing_rate: tcp.max_pacing_rate,
             fast_open_connect: false,
+            fast_open_without_cookie: false,
+            fast_open_key: None,
             defer_accept: Duration::ZERO,
             max_segment: None,
             ttl: None,
@@ -268,6 +281,8 @@ impl SocketOptions {
                 self.max_pacing_rate = rate;
             }
             SocketOption::FastOpenConnect(on) => self.fast_open_connect = on,
+            SocketOption::FastOpenWithoutCookie(on) => self.fast_open_without_cookie = on,
+            SocketOption::FastOpenKey(key) => self.fast_open_key = Some(Box::new(key)),
             SocketOption::DeferAccept(delay) => self.defer_accept = delay,
             SocketOption::MaxSegment(mss) => {
                 check((88..=32767).contains(&mss))?;

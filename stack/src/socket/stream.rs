@@ -179,9 +179,13 @@ impl Sockets {
         let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
         let options = &socket.options;
         let params = open_params(&self.isn, ctx, network, options, &tuple);
+        let without_cookie = options.fast_open_without_cookie;
         let shares_port = if socket.bound().is_none() { Some(options.reuse()) } else { None };
-        let mut connection =
-            if is_fast { self.connect_fast(ctx, &tuple, params) } else { Connection::connect(ctx, params) };
+        let mut connection = if is_fast {
+            self.connect_fast(ctx, &tuple, params, without_cookie)
+        } else {
+            Connection::connect(ctx, params)
+        };
         connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
         let is_deferred = connection.is_deferred();
         let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;

@@ -237,7 +237,7 @@ impl Sockets {
             params.isn = after + 1;
         }
         let (ttl, defer_accept) = (options.ttl, options.defer_accept);
-        let cookie = match self.answer_fast_open(ctx, id, &tuple, syn.header) {
+        let cookie = match self.answer_fast_open(ctx, id, &tuple, syn.header, !syn.payload.is_empty()) {
             FastOpenAnswer::Nothing => None,
             FastOpenAnswer::Cookie(cookie) => Some(cookie),
             FastOpenAnswer::Open(cookie) => {

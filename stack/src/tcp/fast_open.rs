@@ -6,10 +6,13 @@
 //! client has said anything else; only the SYN-ACK is repeated until then.
 
 use alloc::boxed::Box;
+use core::fmt;
+use core::hash::Hasher;
 use core::net::IpAddr;
 use core::ops::ControlFlow::{Break, Continue};
 
 use bytes::Bytes;
+use siphasher::sip::SipHasher24;
 
 use super::connection::Reset;
 use super::header::{FastOpenCookie, MAX_OPTIONS_LEN};
@@ -18,18 +21,50 @@ use super::{Connection, Header, OpenParams, Run, SeqNumber, State, SynReceived};
 use crate::Ctx;
 use crate::error::CloseReason;
 use crate::frame::Payload;
-use crate::hash::Keyed;
 use crate::rng::Rng;
 use crate::stats::DropReason;
 use crate::steering::{Share, Steering};
 use crate::time::Instant;
 
-/// The keys under which a server makes its cookies.
+/// Keys for Fast Open cookies that the program has set (TCP_FASTOPEN_KEY). Servers with the same keys take each other's
+/// cookies: Linux makes the same ones.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FastOpenKey {
+    /// New cookies are made with this.
+    pub primary: [u8; 16],
+    /// Cookies made with this one are good, too; the client then gets a new one.
+    pub backup: Option<[u8; 16]>,
+}
+
+/// The keys are secret.
+impl fmt::Debug for FastOpenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FastOpenKey").field("has_backup", &self.backup.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl FastOpenKey {
+    /// RFC 7413 §4.1.2: the keyed hash of both addresses. Ports do not count: it is the client that is known again. As on Linux
+    /// (__tcp_fastopen_cookie_gen_cipher) it is SipHash-2-4 of the client's address and the server's.
+    pub(crate) fn cookie(&self, local: IpAddr, remote: IpAddr) -> FastOpenCookie {
+        made_with(&self.primary, local, remote)
+    }
+
+    pub(crate) fn check(&self, local: IpAddr, remote: IpAddr, cookie: &FastOpenCookie) -> CookieCheck {
+        let is_made_with = |key| made_with(key, local, remote).as_bytes() == cookie.as_bytes();
+        match &self.backup {
+            _ if is_made_with(&self.primary) => CookieCheck::Good,
+            Some(backup) if is_made_with(backup) => CookieCheck::Aging,
+            _ => CookieCheck::Bad,
+        }
+    }
+}
+
+/// The keys under which a server makes its cookies where the program has set none. They change with time.
 #[derive(Debug)]
 pub(crate) struct FastOpenKeys {
-    current: Keyed,
-    /// The key before, whose cookies are still good.
-    previous: Option<Keyed>,
+    /// Primary: the key of now. Backup: the key before, whose cookies are still good.
+    keys: FastOpenKey,
     /// When the current one is replaced; from its first use on.
     rotate_at: Option<Instant>,
     /// Where several stacks serve the same addresses a client comes to any of them, so all have the same keys.
@@ -57,30 +92,14 @@ pub(crate) enum CookieCheck {
 impl FastOpenKeys {
     pub(crate) fn new(rng: &mut Rng, share: Option<&Share>) -> FastOpenKeys {
         let common = share.map(|share| CommonKeys { steering: share.steering().clone(), generation: None });
-        FastOpenKeys { current: Keyed::new(rng), previous: None, rotate_at: None, common }
+        let keys = FastOpenKey { primary: rng.key(), backup: None };
+        FastOpenKeys { keys, rotate_at: None, common }
     }
 
-    /// RFC 7413 §4.1.2: the keyed hash of both addresses. Ports do not count: it is the client that is known again.
-    pub(crate) fn cookie(&mut self, ctx: &mut Ctx<'_>, local: IpAddr, remote: IpAddr) -> FastOpenCookie {
+    /// The keys of now.
+    pub(crate) fn current(&mut self, ctx: &mut Ctx<'_>) -> FastOpenKey {
         self.rotate(ctx);
-        made_with(&self.current, local, remote)
-    }
-
-    pub(crate) fn check(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        local: IpAddr,
-        remote: IpAddr,
-        cookie: &FastOpenCookie,
-    ) -> CookieCheck {
-        self.rotate(ctx);
-        if *cookie == made_with(&self.current, local, remote) {
-            return CookieCheck::Good;
-        }
-        match &self.previous {
-            Some(previous) if *cookie == made_with(previous, local, remote) => CookieCheck::Aging,
-            _ => CookieCheck::Bad,
-        }
+        self.keys
     }
 
     /// RFC 7413 §4.1.2: a cookie that was stolen is of use for two lifetimes at most.
@@ -90,8 +109,8 @@ impl FastOpenKeys {
             let now = (ctx.now.as_nanos() as u128 / lifetime.as_nanos().max(1)) as u64;
             if *generation != Some(now) {
                 *generation = Some(now);
-                self.current = steering.derive_key(now);
-                self.previous = now.checked_sub(1).map(|before| steering.derive_key(before));
+                self.keys.primary = steering.derive_key(now).to_key();
+                self.keys.backup = now.checked_sub(1).map(|before| steering.derive_key(before).to_key());
             }
             return;
         }
@@ -100,14 +119,21 @@ impl FastOpenKeys {
             return;
         }
         let is_previous_good = ctx.now < rotate_at + lifetime;
-        let old = core::mem::replace(&mut self.current, Keyed::new(ctx.rng));
-        self.previous = is_previous_good.then_some(old);
+        let old = core::mem::replace(&mut self.keys.primary, ctx.rng.key());
+        self.keys.backup = is_previous_good.then_some(old);
         self.rotate_at = Some(ctx.now + lifetime);
     }
 }
 
-fn made_with(key: &Keyed, local: IpAddr, remote: IpAddr) -> FastOpenCookie {
-    FastOpenCookie::new(core::hash::BuildHasher::hash_one(key, (local, remote)).to_be_bytes())
+fn made_with(key: &[u8; 16], local: IpAddr, remote: IpAddr) -> FastOpenCookie {
+    let mut hasher = SipHasher24::new_with_key(key);
+    for addr in [remote, local] {
+        match addr {
+            IpAddr::V4(addr) => hasher.write(&addr.octets()),
+            IpAddr::V6(addr) => hasher.write(&addr.octets()),
+        }
+    }
+    FastOpenCookie::new(hasher.finish().to_le_bytes())
 }
 
 /// What a connection that is opened fast keeps until it is open.
@@ -126,8 +152,8 @@ pub(super) enum FastOpen {
 /// A client's fast open.
 #[derive(Debug)]
 pub(super) struct FastClient {
-    /// What the first SYN carries: the server's cookie, or a request for one.
-    cookie: Box<FastOpenCookie>,
+    /// What the first SYN carries: the server's cookie, or a request for one; none with TCP_FASTOPEN_NO_COOKIE.
+    cookie: Option<Box<FastOpenCookie>>,
     /// The SYN waits for data (TCP_FASTOPEN_CONNECT).
     is_deferred: bool,
     /// How much data the SYN takes.
@@ -143,8 +169,20 @@ pub(crate) struct Lesson {
     /// A new cookie.
     pub(crate) cookie: Option<Box<FastOpenCookie>>,
     pub(crate) mss: Option<u16>,
+    pub(crate) outcome: SynOutcome,
+}
+
+/// What became of a SYN with data or with a request for a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SynOutcome {
+    /// Nothing speaks against Fast Open.
+    Fine,
+    /// A request was answered without a cookie. `experimental`: it stood in that option.
+    NoCookie { experimental: bool },
     /// Only the SYN that was sent again, without data, was answered: the path or the server may drop the other kind.
-    pub(crate) lost_syn: bool,
+    Lost,
+    /// The server left the data and gave no other cookie, or the attempt failed (RFC 7413 §4.1.3.1).
+    Refused,
 }
 
 /// How a fast open ended.
@@ -158,6 +196,12 @@ pub(crate) enum FastOpenEnd {
     Reset,
     /// It ended otherwise.
     Failed,
+}
+
+impl FastClient {
+    fn is_request(&self) -> bool {
+        self.cookie.as_ref().is_some_and(|cookie| cookie.is_request())
+    }
 }
 
 impl Connection {
@@ -245,7 +289,16 @@ impl Connection {
     }
 
     fn end_fast_open(&mut self) -> Option<FastOpenEnd> {
+        let has_failed = matches!(
+            (self.state, self.close_reason()),
+            (State::Closed, Some(CloseReason::TimedOut | CloseReason::Unreachable(_)))
+        );
         let lesson = match self.fast_open.as_deref_mut()? {
+            // RFC 7413 §4.1.3.1: no answer at all, and ICMP errors, speak against it, too.
+            FastOpen::Client(client) if has_failed && client.syn_data > 0 => client
+                .lesson
+                .take()
+                .or(Some(Lesson { cookie: None, mss: None, outcome: SynOutcome::Refused })),
             FastOpen::Client(client) => client.lesson.take(),
             FastOpen::Server { .. } => None,
         };
@@ -260,19 +313,20 @@ impl Connection {
         Some(end)
     }
 
-    /// SYN-SENT with a cookie, or with a request for one. With a cookie the SYN waits for the first data, of which it takes
-    /// what a segment of `mss` holds beside the longest options (RFC 7413 §4.2.1; Linux's tcp_send_syn_data).
+    /// SYN-SENT with a cookie, with a request for one, or without either. But with a request the SYN waits for the first data, of
+    /// which it takes what a segment of `mss` holds beside the longest options (RFC 7413 §4.2.1; Linux's tcp_send_syn_data).
     pub(crate) fn connect_fast(
         ctx: &mut Ctx<'_>,
         params: OpenParams,
-        cookie: FastOpenCookie,
+        cookie: Option<FastOpenCookie>,
         mss: u16,
     ) -> Connection {
         let room = mss.min(params.path_mss).saturating_sub(MAX_OPTIONS_LEN as u16);
         let mut connection = Connection::connect(ctx, params);
-        let is_deferred = !cookie.is_request() && room > 0;
+        let is_request = cookie.as_ref().is_some_and(FastOpenCookie::is_request);
+        let is_deferred = !is_request && room > 0;
         connection.pending.syn = !is_deferred;
-        let cookie = Box::new(cookie);
+        let cookie = cookie.map(Box::new);
         let client = FastClient { cookie, is_deferred, room, syn_data: 0, lesson: None };
         connection.fast_open = Some(Box::new(FastOpen::Client(client)));
         connection
@@ -296,6 +350,14 @@ impl Connection {
         room.saturating_sub(self.snd.queue.len())
     }
 
+    /// The program sends nothing: the SYN goes without data, and the cookie is shown all the same. As on Linux.
+    pub(super) fn open_without_data(&mut self) {
+        if let Some(FastOpen::Client(client)) = self.fast_open.as_deref_mut() {
+            client.is_deferred = false;
+            self.pending.syn = true;
+        }
+    }
+
     /// The SYN has waited for this data.
     pub(super) fn open_with_data(&mut self) {
         if let Some(FastOpen::Client(client)) = self.fast_open.as_deref_mut()
@@ -312,8 +374,8 @@ impl Connection {
         let is_first = self.snd.outstanding() == 0;
         match self.fast_open.as_deref_mut() {
             Some(FastOpen::Client(client)) if is_first && self.state == State::SynSent => {
-                header.options.fast_open = Some(client.cookie.clone());
-                let len = if client.cookie.is_request() { 0 } else { self.snd.queue.len() };
+                header.options.fast_open = client.cookie.clone();
+                let len = if client.is_request() { 0 } else { self.snd.queue.len() };
                 // At most `room`.
                 client.syn_data = u16::try_from(len).unwrap_or(u16::MAX).min(client.room);
                 self.snd.queue.slice(0, usize::from(client.syn_data))
@@ -331,17 +393,65 @@ impl Connection {
     /// The SYN-ACK is here; SND.UNA is not moved yet. What it did not acknowledge is sent again as if it were new.
     pub(super) fn learn_from_syn_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
         let acked = header.ack - self.snd.una - 1;
-        let was_repeated = self.retries.timeouts > 0;
+        // It went again without a time-out when the path did not take so large a SYN.
+        let (has_timed_out, was_sent_once) = (self.retries.timeouts > 0, self.syn_sent_at.is_some());
         let Some(FastOpen::Client(client)) = self.fast_open.as_deref_mut() else { return };
         let cookie = header.options.fast_open.clone().filter(|cookie| !cookie.is_request());
-        let is_refused = client.syn_data > 0 && acked == 0;
-        // Linux's tcp_rcv_fastopen_synack.
-        let lost_syn = was_repeated && is_refused && cookie.is_none();
+        let is_left = client.syn_data > 0 && acked == 0;
         if acked > 0 {
             ctx.stats.fast_open_active += 1;
-        } else if is_refused {
+        } else if is_left {
             ctx.stats.fast_open_active_failed += 1;
         }
-        client.lesson = Some(Lesson { cookie, mss: header.options.mss, lost_syn });
+        let outcome = match &client.cookie {
+            _ if cookie.is_some() => SynOutcome::Fine,
+            // Linux's tcp_rcv_fastopen_synack.
+            _ if is_left && has_timed_out => SynOutcome::Lost,
+            // RFC 7413 §4.1.3.1.
+            _ if is_left && was_sent_once => SynOutcome::Refused,
+            Some(asked) if asked.is_request() && !has_timed_out => {
+                SynOutcome::NoCookie { experimental: asked.is_experimental() }
+            }
+            _ => SynOutcome::Fine,
+        };
+        client.lesson = Some(Lesson { cookie, mss: header.options.mss, outcome });
+    }
+
+    /// The path takes only smaller packets. A SYN with data was too long then: it is sent again at once, without its data and with
+    /// the MSS that fits (Linux's tcp_simple_retransmit).
+    pub(super) fn shrink_syn(&mut self, path_mss: u16) {
+        let has_data = self.fast_client().is_some_and(|client| client.syn_data > 0);
+        if self.state == State::SynSent && has_data {
+            self.announced_mss = self.announced_mss.min(path_mss);
+            self.pending.syn = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Linux 6.18 gave these cookies to 192.0.2.2 and fd00:2::2, as 192.0.2.1 and fd00:2::1, under these keys.
+    #[test]
+    fn cookies_are_those_of_linux() {
+        let [first, second] = [0, 16].map(|from| core::array::from_fn(|at| from + at as u8));
+        let key = FastOpenKey { primary: first, backup: Some(second) };
+        let other = FastOpenKey { primary: second, backup: None };
+        let cases = [
+            ("192.0.2.1", "192.0.2.2", 0xdfd0_798e_5a20_8d57_u64, 0x9a3a_9ee7_1cd5_0951),
+            ("fd00:2::1", "fd00:2::2", 0xca5f_fa7f_d48a_4bdc, 0xcf06_7c10_b674_49c7),
+        ];
+        for (server, client, of_first, of_second) in cases {
+            let (server, client) = (server.parse().unwrap(), client.parse().unwrap());
+            let [of_first, of_second] =
+                [of_first, of_second].map(|cookie| FastOpenCookie::new(cookie.to_be_bytes()));
+            assert_eq!(key.cookie(server, client), of_first);
+            assert_eq!(key.check(server, client, &of_first.clone().in_option(true)), CookieCheck::Good);
+            assert_eq!(key.check(server, client, &of_second), CookieCheck::Aging);
+            assert_eq!(other.check(server, client, &of_second), CookieCheck::Good);
+            assert_eq!(other.check(server, client, &of_first), CookieCheck::Bad);
+            assert_eq!(key.check(client, server, &of_first), CookieCheck::Bad);
+        }
     }
 }

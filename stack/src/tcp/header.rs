@@ -89,6 +89,9 @@ pub(crate) type SackBlocks = SmallVec<[(SeqNumber, SeqNumber); 4]>;
 pub(crate) struct FastOpenCookie {
     len: u8,
     bytes: [u8; FastOpenCookie::MAX_LEN],
+    /// It stands in the experimental option (kind 254 with a magic number, RFC 6994) that came before kind 34. Some servers
+    /// know only that.
+    experimental: bool,
 }
 
 /// The options that we understand.
@@ -206,6 +209,7 @@ mod kind {
     pub(super) const FAST_OPEN: u8 = 34;
     pub(super) const ACCECN0: u8 = 172;
     pub(super) const ACCECN1: u8 = 174;
+    pub(super) const EXPERIMENTAL: u8 = 254;
 
     pub(super) const MSS_LEN: u8 = 4;
     pub(super) const WINDOW_SCALE_LEN: u8 = 3;
@@ -317,7 +321,7 @@ impl Options {
             len += AccEcnOption::len_with(usize::from(accecn.len)).next_multiple_of(4);
         }
         if let Some(cookie) = &self.fast_open {
-            len += (2 + cookie.as_bytes().len()).next_multiple_of(4);
+            len += cookie.len_with_kind().next_multiple_of(4);
         }
         len
     }
@@ -371,7 +375,12 @@ impl Options {
             (kind::WINDOW_SCALE, &[shift]) if syn => self.window_scale = Some(shift.min(MAX_WINDOW_SHIFT)),
             (kind::SACK_PERMITTED, []) if syn => self.sack_permitted = true,
             (kind::FAST_OPEN, cookie) if syn => {
-                self.fast_open = FastOpenCookie::from_wire(cookie).map(Box::new);
+                self.fast_open = FastOpenCookie::from_wire(cookie, false).map(Box::new);
+            }
+            (kind::EXPERIMENTAL, [high, low, cookie @ ..])
+                if syn && [*high, *low] == EXPERIMENTAL_FAST_OPEN =>
+            {
+                self.fast_open = FastOpenCookie::from_wire(cookie, true).map(Box::new);
             }
             (kind::TIMESTAMPS, value) if value.len() == 8 => self.timestamps = Timestamps::parse(value),
             (kind::SACK, blocks) if blocks.len().is_multiple_of(8) => {
@@ -442,12 +451,16 @@ impl Timestamps {
     }
 }
 
+/// The magic number of Fast Open's experimental option (IANA's registry of TCP ExIDs).
+const EXPERIMENTAL_FAST_OPEN: [u8; 2] = [0xf9, 0x89];
+
 impl FastOpenCookie {
     /// The longest that fits beside the other options of a SYN (RFC 7413 §4.1.1).
     const MAX_LEN: usize = 16;
 
     /// The empty one, which asks for a cookie.
-    pub(crate) const REQUEST: FastOpenCookie = FastOpenCookie { len: 0, bytes: [0; Self::MAX_LEN] };
+    pub(crate) const REQUEST: FastOpenCookie =
+        FastOpenCookie { len: 0, bytes: [0; Self::MAX_LEN], experimental: false };
 
     /// One of eight bytes, as our own are.
     pub(crate) fn new(value: [u8; 8]) -> FastOpenCookie {
@@ -457,29 +470,50 @@ impl FastOpenCookie {
     }
 
     /// Nothing, or 4 to 16 bytes, an even number (RFC 7413 §4.1.1); anything else is as if it were not there.
-    fn from_wire(value: &[u8]) -> Option<FastOpenCookie> {
+    fn from_wire(value: &[u8], experimental: bool) -> Option<FastOpenCookie> {
         if !matches!(value.len(), 0 | 4..=Self::MAX_LEN) || !value.len().is_multiple_of(2) {
             return None;
         }
         // At most 16.
-        let mut cookie = FastOpenCookie { len: value.len() as u8, ..FastOpenCookie::REQUEST };
+        let mut cookie = FastOpenCookie { len: value.len() as u8, experimental, ..FastOpenCookie::REQUEST };
         cookie.bytes[..value.len()].copy_from_slice(value);
         Some(cookie)
+    }
+
+    /// The same in the experimental option or in the other.
+    pub(crate) fn in_option(self, experimental: bool) -> FastOpenCookie {
+        FastOpenCookie { experimental, ..self }
     }
 
     pub(crate) fn is_request(&self) -> bool {
         self.len == 0
     }
 
+    pub(crate) fn is_experimental(&self) -> bool {
+        self.experimental
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// How long its option is, without the NOPs that align it.
+    fn len_with_kind(&self) -> usize {
+        usize::from(self.len) + if self.experimental { 4 } else { 2 }
+    }
+
     /// The option, and NOPs behind it up to a whole word, as Linux pads it.
     fn emit(&self, writer: &mut Writer<'_>) {
-        writer.put([kind::FAST_OPEN, 2 + self.len]);
+        // At most 20.
+        let len = self.len_with_kind() as u8;
+        if self.experimental {
+            let [high, low] = EXPERIMENTAL_FAST_OPEN;
+            writer.put([kind::EXPERIMENTAL, len, high, low]);
+        } else {
+            writer.put([kind::FAST_OPEN, len]);
+        }
         writer.put_slice(self.as_bytes());
-        if self.len.is_multiple_of(4) {
+        if !len.is_multiple_of(4) {
             writer.put([kind::NOP, kind::NOP]);
         }
     }

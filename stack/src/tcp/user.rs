@@ -14,7 +14,7 @@ impl Connection {
     pub(crate) fn send(&mut self, ctx: &mut Ctx<'_>, data: &[u8]) -> Result<usize> {
         let room = self.send_room()?;
         if data.is_empty() {
-            return Ok(0);
+            return self.send_nothing();
         }
         let (now, _later) = data.split_at(room.min(data.len()));
         if now.is_empty() {
@@ -29,7 +29,7 @@ impl Connection {
     pub(crate) fn send_bytes(&mut self, ctx: &mut Ctx<'_>, data: Bytes) -> Result<usize> {
         let room = self.send_room()?;
         if data.is_empty() {
-            return Ok(0);
+            return self.send_nothing();
         }
         let now = data.slice(..room.min(data.len()));
         if now.is_empty() {
@@ -39,6 +39,15 @@ impl Connection {
         self.snd.queue.prepare(ctx.spares);
         self.snd.queue.push_bytes(now);
         Ok(len)
+    }
+
+    /// Only a SYN that waits for data goes out for it.
+    fn send_nothing(&mut self) -> Result<usize> {
+        if self.is_deferred() && self.snd.queue.len() == 0 {
+            self.open_without_data();
+            return Err(Error::InProgress);
+        }
+        Ok(0)
     }
 
     /// What SO_SNDBUF leaves, or the error of a connection that does not take data: SO_ERROR first, then EPIPE.
@@ -273,6 +282,7 @@ impl Connection {
         log::debug!("tcp path MSS {} -> {path_mss}", self.path_mss);
         self.set_path_mss(ctx, path_mss);
         self.on_mtu_message(ctx, path_mss);
+        self.shrink_syn(path_mss);
         self.lose_oversized(self.effective_mss(ctx));
     }
 

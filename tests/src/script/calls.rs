@@ -21,6 +21,13 @@ pub(super) struct Socket {
     received: u32,
 }
 
+impl Socket {
+    /// What the program sends next.
+    fn next_bytes(&self, len: usize) -> Vec<u8> {
+        (0..len as u32).map(|at| stack_byte(self.sent.wrapping_add(at))).collect()
+    }
+}
+
 impl Engine<'_> {
     /// Does what the line says; an error is what the program got instead.
     pub(super) fn call(&mut self, call: &Call) -> Result<(), String> {
@@ -31,7 +38,7 @@ impl Engine<'_> {
         let expected = match (&call.expected, &call.verb) {
             (Some(expected), _) if expected == "EOF" => "0".into(),
             (Some(expected), _) => expected.clone(),
-            (None, Verb::Send(len) | Verb::Recv(len)) => len.to_string(),
+            (None, Verb::Send(len) | Verb::FastOpen(len) | Verb::Recv(len)) => len.to_string(),
             (None, Verb::Connect) => Error::InProgress.name().into(),
             (None, _) => "ok".into(),
         };
@@ -60,13 +67,17 @@ impl Engine<'_> {
             }
             Verb::Send(len) => {
                 let socket = self.socket(name)?;
-                let data: Vec<u8> =
-                    (0..*len as u32).map(|at| stack_byte(socket.sent.wrapping_add(at))).collect();
+                let data = socket.next_bytes(*len);
                 let result = self.peer.stack.send(self.peer.now, socket.descriptor, &data);
-                if let (Ok(len), Some(socket)) = (result, self.sockets.get_mut(name)) {
-                    socket.sent = socket.sent.wrapping_add(len as u32);
-                }
-                Ok(result.map(|len| len.to_string()))
+                Ok(self.note_sent(name, result))
+            }
+            Verb::FastOpen(len) => {
+                let socket = self.socket_or_new(name);
+                let (data, remote) = (socket.next_bytes(*len), self.remote());
+                let result = self.peer.stack.connect_with(self.peer.now, socket.descriptor, remote, &data);
+                let has_begun = result.map(|_| ());
+                self.note_connecting(name, socket, has_begun).map_err(|error| error.to_string())?;
+                Ok(self.note_sent(name, result))
             }
             Verb::Recv(len) => self.receive(name, *len),
             Verb::RecvOob => {
@@ -130,18 +141,41 @@ impl Engine<'_> {
         stack.listen(socket.descriptor, backlog)
     }
 
-    fn connect(&mut self, name: &str, socket: Socket) -> portolan::Result<()> {
-        let remote: SocketAddr = match self.domain {
+    /// The stream goes on behind what was taken.
+    fn note_sent(&mut self, name: &str, result: portolan::Result<usize>) -> portolan::Result<String> {
+        if let (Ok(len), Some(socket)) = (result, self.sockets.get_mut(name)) {
+            socket.sent = socket.sent.wrapping_add(len as u32);
+        }
+        result.map(|len| len.to_string())
+    }
+
+    /// Where the program connects to.
+    fn remote(&self) -> SocketAddr {
+        match self.domain {
             Domain::V4 => (RawPeer::PEER_V4, SERVICE_PORT).into(),
             Domain::V6 => (RawPeer::PEER_V6, SERVICE_PORT).into(),
-        };
-        let result = self.peer.stack.connect(self.peer.now, socket.descriptor, remote);
+        }
+    }
+
+    fn connect(&mut self, name: &str, socket: Socket) -> portolan::Result<()> {
+        let result = self.peer.stack.connect(self.peer.now, socket.descriptor, self.remote());
+        self.note_connecting(name, socket, result)?;
+        result
+    }
+
+    /// From now on segments of the new connection are known.
+    fn note_connecting(
+        &mut self,
+        name: &str,
+        socket: Socket,
+        result: portolan::Result<()>,
+    ) -> portolan::Result<()> {
         if matches!(result, Ok(()) | Err(Error::InProgress)) && !self.connections.contains_key(name) {
             let port = self.peer.stack.local_addr(socket.descriptor)?.port();
             let connection = Connection::new(self.domain, SERVICE_PORT, port, self.script.peer_isn);
             self.connections.insert(name.into(), connection);
         }
-        result
+        Ok(())
     }
 
     pub(super) fn socket(&self, name: &str) -> Result<Socket, String> {

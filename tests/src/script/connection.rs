@@ -25,6 +25,8 @@ pub(super) struct Seen {
     pub(super) at: portolan::Instant,
     pub(super) segment: TcpSegment,
     pub(super) ecn: u8,
+    /// The whole TOS or traffic class.
+    pub(super) tos: u8,
 }
 
 /// One end's offers and initial sequence number.
@@ -178,6 +180,7 @@ impl Connection {
             timestamps,
             sack: notation.sack.iter().map(absolute).collect(),
             cookie,
+            experimental: notation.experimental,
             ..Options::default()
         })
     }
@@ -292,13 +295,15 @@ impl Connection {
             let got = options.cookie.as_ref();
             let is_right = match (cookie, got) {
                 (_, None) => false,
+                _ if wanted.experimental != options.experimental => false,
                 (Cookie::Bytes(bytes), Some(got)) => bytes == got,
                 (Cookie::Named(name), Some(got)) => {
                     !got.is_empty() && names.cookies.entry(name.clone()).or_insert(got.clone()) == got
                 }
             };
             if !is_right {
-                found.push(format!("{cookie:?}, not {got:02x?}"));
+                let wanted = if wanted.experimental { "expfastopen" } else { "fastopen" };
+                found.push(format!("{wanted} {cookie:?}, not {got:02x?}"));
             }
         }
         self.compare_timestamps(wanted, &options, segment.flags, names, &mut found);
@@ -342,6 +347,9 @@ impl Connection {
         }
         if let Some(ecn) = wanted.ecn.filter(|&ecn| ecn != seen.ecn) {
             found.push(format!("{}, not {}", ecn_name(ecn), ecn_name(seen.ecn)));
+        }
+        if let Some(tos) = wanted.tos.filter(|&tos| tos != seen.tos) {
+            found.push(format!("tos {tos:#04x}, not {:#04x}", seen.tos));
         }
         let data_at = seq.wrapping_add(u32::from(segment.flags & TcpSegment::SYN != 0));
         let wrong =

@@ -159,7 +159,8 @@ impl Engine<'_> {
                 self.note(at, &format!("stack {}", describe(Medium::Ip, &frame)));
                 continue;
             };
-            let seen = Seen { at, ecn: traffic_class(&frame) & 3, segment };
+            let tos = traffic_class(&frame);
+            let seen = Seen { at, ecn: tos & 3, tos, segment };
             if let Some(connection) = self.connection_of(&seen.segment) {
                 connection.on_seen(&seen.segment);
             }
@@ -234,7 +235,7 @@ impl Engine<'_> {
         let suffix = if name == DEFAULT_NAME { String::new() } else { format!(":{name}") };
         self.note(self.peer.now, &format!("peer{suffix} {told}"));
         let mut packet = self.peer.packet(self.domain);
-        packet.traffic_class = ecn;
+        packet.traffic_class = notation.tos.unwrap_or(0) | ecn;
         if notation.bad_checksum {
             packet = packet.fault(Fault::TransportChecksum);
         }
@@ -263,6 +264,7 @@ impl Engine<'_> {
             (IcmpKind::HostUnreachable, Domain::V6) => (1, 3, 0),
             (IcmpKind::PortUnreachable, Domain::V6) => (1, 4, 0),
             (IcmpKind::TooBig { mtu }, Domain::V6) => (2, 0, mtu),
+            (IcmpKind::Raw { kind, code }, _) => (kind, code, 0),
         };
         let mut rest = word.to_be_bytes().to_vec();
         rest.extend_from_slice(&original);

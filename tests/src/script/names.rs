@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use portolan::{Config, CongestionControl, Ecn, MtuProbing, SocketOption, SynCookieMode};
+use portolan::{Config, CongestionControl, Ecn, FastOpenKey, MtuProbing, SocketOption, SynCookieMode};
 
+use super::segment::hex;
 use super::syntax::duration;
 
 /// One line `config NAME VALUE`, ready to be applied.
@@ -122,6 +123,8 @@ pub(super) fn socket_option(name: &str, value: &str) -> Result<SocketOption, Str
         "TCP_USER_TIMEOUT" => SocketOption::UserTimeout(Some(duration(value)?)),
         "TCP_DEFER_ACCEPT" => SocketOption::DeferAccept(duration(value)?),
         "TCP_FASTOPEN_CONNECT" => SocketOption::FastOpenConnect(on()?),
+        "TCP_FASTOPEN_NO_COOKIE" => SocketOption::FastOpenWithoutCookie(on()?),
+        "TCP_FASTOPEN_KEY" => SocketOption::FastOpenKey(fast_open_key(value)?),
         "TCP_FASTOPEN" => SocketOption::FastOpen(number(value)?),
         "TCP_QUICKACK" => SocketOption::QuickAck(on()?),
         "TCP_NODELAY" => SocketOption::NoDelay(on()?),
@@ -132,6 +135,16 @@ pub(super) fn socket_option(name: &str, value: &str) -> Result<SocketOption, Str
         "TCP_MAXSEG" => SocketOption::MaxSegment(number(value)? as u16),
         other => return Err(format!("`{other}` is no option that scripts know")),
     })
+}
+
+/// 16 bytes in hexadecimal, or 32 with the backup.
+fn fast_open_key(value: &str) -> Result<FastOpenKey, String> {
+    let bytes = hex(value)?;
+    match bytes.as_chunks::<16>() {
+        ([primary], []) => Ok(FastOpenKey { primary: *primary, backup: None }),
+        ([primary, backup], []) => Ok(FastOpenKey { primary: *primary, backup: Some(*backup) }),
+        _ => Err(format!("a key has 16 or 32 bytes, not {}", bytes.len())),
+    }
 }
 
 fn on_or_off(name: &str, value: &str) -> Result<bool, String> {

@@ -26,8 +26,16 @@ const FLAGS: [(&str, u8); 8] = [
 const ECN: [(&str, u8); 4] = [("not-ect", 0), ("ect1", 1), ("ect0", 2), ("ce", 3)];
 
 /// Kinds of options that can be named.
-const KINDS: [(&str, u8); 7] =
-    [("nop", 1), ("mss", 2), ("wscale", 3), ("sackOK", 4), ("sack", 5), ("ts", 8), ("fastopen", 34)];
+const KINDS: [(&str, u8); 8] = [
+    ("nop", 1),
+    ("mss", 2),
+    ("wscale", 3),
+    ("sackOK", 4),
+    ("sack", 5),
+    ("ts", 8),
+    ("fastopen", 34),
+    ("expfastopen", 254),
+];
 
 /// A segment as a script writes it: what is not written is either due (for the peer) or not compared (for the stack).
 #[derive(Clone, Debug, Default)]
@@ -48,6 +56,8 @@ pub(super) struct Notation {
     pub(super) echo: Option<Stamp>,
     pub(super) sack: Vec<(u32, u32)>,
     pub(super) cookie: Option<Cookie>,
+    /// The cookie stands in the experimental option.
+    pub(super) experimental: bool,
     /// Options byte by byte.
     pub(super) raw_options: Vec<u8>,
     /// Kinds that must not be there.
@@ -55,6 +65,8 @@ pub(super) struct Notation {
     /// The kinds in their order.
     pub(super) order: Option<Vec<u8>>,
     pub(super) ecn: Option<u8>,
+    /// The whole TOS or traffic class.
+    pub(super) tos: Option<u8>,
     /// The network loses it: the peer does not see it.
     pub(super) lost: bool,
     /// Other bytes than the stream's.
@@ -148,7 +160,8 @@ fn parse_field(it: &mut Notation, word: &str, words: &mut Words<'_>) -> Result<(
                 return Err("`sack` needs stretches: sack 2001..3001".into());
             }
         }
-        "fastopen" => {
+        "fastopen" | "expfastopen" => {
+            it.experimental = word == "expfastopen";
             let is_cookie = |word: &str| word.starts_with('$') || (word.len() >= 8 && hex(word).is_ok());
             it.cookie = Some(match words.next_if(is_cookie) {
                 None => Cookie::Bytes(Vec::new()),
@@ -157,6 +170,11 @@ fn parse_field(it: &mut Notation, word: &str, words: &mut Words<'_>) -> Result<(
                     None => Cookie::Bytes(hex(word)?),
                 },
             });
+        }
+        "tos" => {
+            let text = words.value("tos")?;
+            let digits = text.strip_prefix("0x").ok_or("a tos is written as 0x10")?;
+            it.tos = Some(u8::from_str_radix(digits, 16).map_err(|_| format!("`{text}` is no tos"))?);
         }
         "raw" => it.raw_options = hex(words.value("raw")?)?,
         "no" => it.without.push(kind(words.value("no")?)?),
@@ -201,7 +219,7 @@ fn kind(name: &str) -> Result<u8, String> {
     found.map(|&(_, kind)| kind).ok_or_else(|| format!("`{name}` is no option's name"))
 }
 
-fn hex(text: &str) -> Result<Vec<u8>, String> {
+pub(super) fn hex(text: &str) -> Result<Vec<u8>, String> {
     let wrong = || format!("`{text}` is not bytes in hexadecimal: fe0401");
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return Err(wrong());
@@ -225,7 +243,12 @@ pub(super) struct Options {
     pub(super) sack: Vec<(u32, u32)>,
     /// Fast Open (RFC 7413): a cookie, or nothing to ask for one.
     pub(super) cookie: Option<Vec<u8>>,
+    /// It stands in the experimental option.
+    pub(super) experimental: bool,
 }
+
+/// Kind 254 is Fast Open's experimental option if this number follows.
+const EXPERIMENTAL_FAST_OPEN: [u8; 2] = [0xf9, 0x89];
 
 impl Options {
     /// What stands in the header. Faults end the list.
@@ -259,6 +282,10 @@ impl Options {
                 (4, 2) => options.sack_permitted = true,
                 (5, _) => options.sack = (2..len - 7).step_by(8).map(|at| (word(at), word(at + 4))).collect(),
                 (34, _) => options.cookie = Some(option[2..].to_vec()),
+                (254, 4..) if option[2..4] == EXPERIMENTAL_FAST_OPEN => {
+                    options.cookie = Some(option[4..].to_vec());
+                    options.experimental = true;
+                }
                 (8, 10) => options.timestamps = Some((word(2), word(6))),
                 _ => {}
             }
@@ -296,7 +323,12 @@ impl Options {
             }
         }
         if let Some(cookie) = &self.cookie {
-            bytes.extend_from_slice(&[34, (2 + cookie.len()) as u8]);
+            if self.experimental {
+                bytes.extend_from_slice(&[254, (4 + cookie.len()) as u8]);
+                bytes.extend_from_slice(&EXPERIMENTAL_FAST_OPEN);
+            } else {
+                bytes.extend_from_slice(&[34, (2 + cookie.len()) as u8]);
+            }
             bytes.extend_from_slice(cookie);
             bytes.resize(bytes.len().next_multiple_of(4), 1);
         }
@@ -366,7 +398,8 @@ pub(super) fn describe(segment: &TcpSegment, ecn: u8, own: u32, other: u32, shif
         let _ = write!(line, " {}..{}", signed(from.wrapping_sub(other)), signed(to.wrapping_sub(other)));
     }
     if let Some(cookie) = &options.cookie {
-        let _ = write!(line, " fastopen ({} bytes)", cookie.len());
+        let name = if options.experimental { "expfastopen" } else { "fastopen" };
+        let _ = write!(line, " {name} ({} bytes)", cookie.len());
     }
     if ecn != 0 {
         let _ = write!(line, " {}", ecn_name(ecn));

@@ -69,10 +69,14 @@ pub(super) struct Call {
 
 #[derive(Debug)]
 pub(super) enum Verb {
-    Listen { backlog: usize },
+    Listen {
+        backlog: usize,
+    },
     Accept,
     Connect,
     Send(usize),
+    /// `sendto` with MSG_FASTOPEN.
+    FastOpen(usize),
     Recv(usize),
     RecvOob,
     Shutdown(portolan::Shutdown),
@@ -91,7 +95,14 @@ pub(super) enum IcmpKind {
     NetUnreachable,
     HostUnreachable,
     PortUnreachable,
-    TooBig { mtu: u32 },
+    TooBig {
+        mtu: u32,
+    },
+    /// By its numbers.
+    Raw {
+        kind: u8,
+        code: u8,
+    },
 }
 
 #[derive(Debug)]
@@ -325,6 +336,7 @@ fn parse_call(words: &mut Words<'_>) -> Result<Call, String> {
         "accept" => Verb::Accept,
         "connect" => Verb::Connect,
         "send" => Verb::Send(count(words.value("send")?)?),
+        "fastopen" => Verb::FastOpen(count(words.value("fastopen")?)?),
         "recv" => Verb::Recv(count(words.value("recv")?)?),
         "recvoob" => Verb::RecvOob,
         "shutdown" => Verb::Shutdown(match words.value("shutdown")? {
@@ -357,6 +369,15 @@ fn parse_icmp(words: &mut Words<'_>) -> Result<Icmp, String> {
             "mtu" => IcmpKind::TooBig { mtu: count(words.value("mtu")?)? as u32 },
             other => return Err(format!("`{other}`: too-big mtu N")),
         },
+        "type" => {
+            let kind = count(words.value("type")?)?;
+            let code = match words.next() {
+                Some("code") => count(words.value("code")?)?,
+                _ => return Err("which code? `type 3 code 9`".into()),
+            };
+            let small = |number| u8::try_from(number).map_err(|_| format!("{number} is no type or code"));
+            IcmpKind::Raw { kind: small(kind)?, code: small(code)? }
+        }
         other => return Err(format!("`{other}` is no ICMP error that a script can send")),
     };
     match (words.next(), words.next()) {

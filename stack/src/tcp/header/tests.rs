@@ -44,7 +44,8 @@ fn arbitrary_header() -> impl Strategy<Value = Header> {
                 let (mss, window_scale, sack_permitted, fast_open) = syn_options;
                 (header.options.mss, header.options.window_scale) = (mss, window_scale);
                 header.options.sack_permitted = sack_permitted;
-                let cookie = fast_open.and_then(|len| FastOpenCookie::from_wire(&[0xc0; 16][..len]));
+                let cookie =
+                    fast_open.and_then(|len| FastOpenCookie::from_wire(&[0xc0; 16][..len], len % 3 == 0));
                 header.options.fast_open = cookie.map(Box::new);
             }
             // There is no room for both beside the rest.
@@ -92,7 +93,7 @@ proptest! {
         for option in slice.options_iterator() {
             // It knows nothing of AccECN and Fast Open, which stand last.
             let option = match option {
-                Err(TcpOptionReadError::UnknownId(172 | 174 | 34)) => break,
+                Err(TcpOptionReadError::UnknownId(172 | 174 | 34 | 254)) => break,
                 option => option.unwrap(),
             };
             match option {
@@ -161,9 +162,41 @@ fn fast_open_cookies_of_every_length() {
     }
 }
 
+/// RFC 6994 §2.1: the experimental option has its magic number behind the length. Measured on Linux 6.18.
+#[test]
+fn fast_open_cookies_in_the_experimental_option() {
+    let parse = |bytes: &[u8], syn| Options::parse(bytes, syn).fast_open;
+    let cookie = parse(&[254, 12, 0xf9, 0x89, 1, 2, 3, 4, 5, 6, 7, 8], true).unwrap();
+    assert!(cookie.experimental && cookie.as_bytes() == [1, 2, 3, 4, 5, 6, 7, 8]);
+    let request = parse(&[254, 4, 0xf9, 0x89], true).unwrap();
+    assert!(request.experimental && request.is_request());
+    assert_eq!(parse(&[254, 4, 0xf9, 0x88], true), None, "another experiment");
+    assert_eq!(parse(&[254, 3, 0xf9], true), None, "no number");
+    assert_eq!(parse(&[254, 4, 0xf9, 0x89], false), None, "not in a SYN");
+    assert_eq!(parse(&[254, 7, 0xf9, 0x89, 1, 2, 3], true), None, "an odd length");
+    for (cookie, expected) in [
+        (request, &[254, 4, 0xf9, 0x89][..]),
+        (cookie, &[254, 12, 0xf9, 0x89, 1, 2, 3, 4, 5, 6, 7, 8]),
+        (
+            FastOpenCookie::from_wire(&[9; 6], true).map(Box::new).unwrap(),
+            &[254, 10, 0xf9, 0x89, 9, 9, 9, 9, 9, 9, 1, 1],
+        ),
+    ] {
+        let options = Options { fast_open: Some(cookie), ..Options::default() };
+        assert_eq!(emitted(&Header { flags: Flags::SYN, options, ..Header::default() })[20..], *expected);
+    }
+}
+
 #[test]
 fn the_longest_fast_open_cookie_fits_beside_what_a_syn_carries() {
-    let cookie = FastOpenCookie::from_wire(&[5; 16]).map(Box::new);
+    for experimental in [false, true] {
+        let cookie = FastOpenCookie::from_wire(&[5; 16], experimental).map(Box::new);
+        longest_cookie_fits(cookie);
+    }
+}
+
+fn longest_cookie_fits(cookie: Option<Box<FastOpenCookie>>) {
+    let experimental = cookie.as_ref().is_some_and(|cookie| cookie.experimental);
     let options = Options {
         mss: Some(1460),
         window_scale: Some(7),
@@ -174,8 +207,12 @@ fn the_longest_fast_open_cookie_fits_beside_what_a_syn_carries() {
     };
     assert_eq!(options.wire_len(), MAX_OPTIONS_LEN);
     let bytes = emitted(&Header { flags: Flags::SYN, options, ..Header::default() });
-    assert_eq!(bytes[40..44], [34, 18, 5, 5]);
-    assert_eq!(bytes[58..], [1, 1], "padded with NOPs");
+    if experimental {
+        assert_eq!(bytes[40..46], [254, 20, 0xf9, 0x89, 5, 5]);
+    } else {
+        assert_eq!(bytes[40..44], [34, 18, 5, 5]);
+        assert_eq!(bytes[58..], [1, 1], "padded with NOPs");
+    }
 }
 
 #[test]
