@@ -307,8 +307,7 @@ impl Connection {
             bytes += sent.len();
             congestion.on_lost(&rate.on_lost(sent.len(), &sent.stamp));
         };
-        let next =
-            scoreboard.mark_overdue(|sent_at, end| rack.judge(ctx.now, window, sent_at, end), &mut lost);
+        let next = scoreboard.mark_overdue(|sent| rack.judge(ctx.now, window, sent), &mut lost);
         match next {
             Some(at) => timers.arm(Timer::Reorder, at),
             None => timers.stop(Timer::Reorder),

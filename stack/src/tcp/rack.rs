@@ -111,17 +111,16 @@ impl Rack {
     }
 
     /// RFC 8985 §6.2, step 5 (RFC8985-6.2-g).
-    pub(super) fn judge(
-        &self,
-        now: Instant,
-        reordering_window: Duration,
-        sent_at: Instant,
-        end: SeqNumber,
-    ) -> Overdue {
-        if !is_sent_after(self.xmit_at, self.end_seq, sent_at, end) {
+    pub(super) fn judge(&self, now: Instant, reordering_window: Duration, sent: &Sent) -> Overdue {
+        if !is_sent_after(self.xmit_at, self.end_seq, sent.sent_at, sent.end) {
             return Overdue::No;
         }
-        let lost_at = sent_at + Duration::from_nanos(self.rtt) + reordering_window;
+        // Where the path takes no time (the loopback) and the peer has no memory for a segment, it would be sent again without
+        // end while time stands still.
+        if sent.is_repeated && sent.sent_at == now {
+            return Overdue::No;
+        }
+        let lost_at = sent.sent_at + Duration::from_nanos(self.rtt) + reordering_window;
         if lost_at <= now { Overdue::Lost } else { Overdue::At(lost_at) }
     }
 }

@@ -385,7 +385,7 @@ impl Scoreboard {
     /// record, as in the methods below.
     pub(super) fn mark_overdue(
         &mut self,
-        judge: impl Fn(Instant, SeqNumber) -> Overdue,
+        judge: impl Fn(&Sent) -> Overdue,
         lost: &mut impl FnMut(&Sent),
     ) -> Option<Instant> {
         while let Some(&sending) = self.sendings.front() {
@@ -395,7 +395,7 @@ impl Scoreboard {
                     break;
                 }
                 if record.fate == Fate::InFlight && record.sent_at == sending.at {
-                    match judge(record.sent_at, record.end) {
+                    match judge(record) {
                         Overdue::Lost => self.mark_lost(index, lost),
                         Overdue::At(at) => return Some(at),
                         Overdue::No => return None,

@@ -29,12 +29,22 @@ fn what_was_sent_earlier_is_lost_after_the_reordering_window() {
     let mut rack = Rack::new(ISS);
     rack.on_delivered(at(50), &sent(200, 300, 10, false), None, true);
     let window = MS(10);
-    assert_eq!(rack.judge(at(50), window, at(5), ISS + 100), Overdue::At(at(55)), "5 + 40 + 10");
-    assert_eq!(rack.judge(at(55), window, at(5), ISS + 100), Overdue::Lost);
-    assert_eq!(rack.judge(at(99), window, at(11), ISS + 100), Overdue::No, "it was sent later");
+    assert_eq!(rack.judge(at(50), window, &sent(0, 100, 5, false)), Overdue::At(at(55)), "5 + 40 + 10");
+    assert_eq!(rack.judge(at(55), window, &sent(0, 100, 5, false)), Overdue::Lost);
+    assert_eq!(rack.judge(at(99), window, &sent(0, 100, 11, false)), Overdue::No, "it was sent later");
     // What went out together is in the order of its numbers.
-    assert_eq!(rack.judge(at(99), window, at(10), ISS + 200), Overdue::Lost);
-    assert_eq!(rack.judge(at(99), window, at(10), ISS + 400), Overdue::No);
+    assert_eq!(rack.judge(at(99), window, &sent(100, 200, 10, false)), Overdue::Lost);
+    assert_eq!(rack.judge(at(99), window, &sent(300, 400, 10, false)), Overdue::No);
+}
+
+/// Where the path takes no time, what is sent again goes out at the moment at which it was sent first.
+#[test]
+fn what_is_sent_again_is_not_lost_at_that_moment() {
+    let mut rack = Rack::new(ISS);
+    rack.on_delivered(at(10), &sent(200, 300, 10, false), None, true);
+    assert_eq!(rack.judge(at(10), MS(0), &sent(0, 100, 10, false)), Overdue::Lost);
+    assert_eq!(rack.judge(at(10), MS(0), &sent(0, 100, 10, true)), Overdue::No);
+    assert_eq!(rack.judge(at(11), MS(0), &sent(0, 100, 10, true)), Overdue::Lost);
 }
 
 /// RFC 8985 §6.2, step 2: the acknowledgement may be that of an earlier sending.

@@ -124,7 +124,7 @@ fn what_was_sent_before_something_that_arrived_is_lost_in_the_order_of_time() {
     sack(&mut board, &[(400, 600)]);
     let mut lost = 0;
     // The first run is late; the second will be.
-    let judge = |sent_at, _| if sent_at == at(0) { Overdue::Lost } else { Overdue::At(at(50)) };
+    let judge = |sent: &Sent| if sent.sent_at == at(0) { Overdue::Lost } else { Overdue::At(at(50)) };
     let next = board.mark_overdue(judge, &mut |sent| lost += sent.len());
     assert_eq!((lost, next), (200, Some(at(50))));
     assert_eq!(board.next_lost(100), Some((ISS, ISS + 100)));
@@ -133,7 +133,7 @@ fn what_was_sent_before_something_that_arrived_is_lost_in_the_order_of_time() {
     assert_eq!(board.next_lost(1000), Some((ISS + 100, ISS + 200)));
     // What went out again is the latest now.
     let next = board
-        .mark_overdue(|sent_at, _| if sent_at < at(60) { Overdue::Lost } else { Overdue::No }, &mut |_| {});
+        .mark_overdue(|sent| if sent.sent_at < at(60) { Overdue::Lost } else { Overdue::No }, &mut |_| {});
     assert_eq!((board.lost(), board.repeated(), next), (300, 100, None));
 }
 
@@ -257,7 +257,7 @@ proptest! {
                     board.on_sack(blocks, |_, _| {});
                 }
                 Step::LoseBefore(millis) => {
-                    let judge = |sent_at, _| if sent_at < at(millis) { Overdue::Lost } else { Overdue::No };
+                    let judge = |sent: &Sent| if sent.sent_at < at(millis) { Overdue::Lost } else { Overdue::No };
                     let _ = board.mark_overdue(judge, &mut |_| {});
                 }
                 Step::LoseAll => board.mark_all_lost(&mut |_| {}),
