@@ -36,6 +36,8 @@ mod namespace;
 mod netlink;
 pub mod services;
 mod tap;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod vnet;
 
 pub use error::Error;

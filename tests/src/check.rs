@@ -1,6 +1,8 @@
 //! Reads frames with `etherparse`, which shares no code with the stack.
 
-use etherparse::{IpPayloadSlice, NetSlice, SlicedPacket, TcpOptionElement, TransportSlice};
+use etherparse::{
+    IpPayloadSlice, NetSlice, SlicedPacket, TcpOptionElement, TcpOptionReadError, TransportSlice,
+};
 use portolan::Medium;
 use portolan::testing::{Recorded, describe};
 
@@ -105,12 +107,18 @@ fn check_transport(
 fn check_tcp(tcp: &etherparse::TcpSlice<'_>) -> Result<(), String> {
     let mut mss = false;
     for option in tcp.options_iterator() {
-        let option = option.map_err(|error| format!("a malformed TCP option: {error}"))?;
-        mss |= matches!(option, TcpOptionElement::MaximumSegmentSize(_));
+        match option {
+            Ok(option) => mss |= matches!(option, TcpOptionElement::MaximumSegmentSize(_)),
+            // Fast Open and accurate ECN; the reader ends here, and these come behind the others.
+            Err(TcpOptionReadError::UnknownId(34 | 172 | 174)) => {}
+            Err(error) => return Err(format!("a malformed TCP option: {error}")),
+        }
     }
     // RFC 9293 §3.7.1 (MUST-14, SHLD-5), and the option in no other segment (MUST-65).
     ensure(mss == tcp.syn(), || "the MSS option belongs in every SYN and nowhere else".into())?;
-    ensure(tcp.source_port() != 0 && tcp.destination_port() != 0, || "a TCP port of zero".into())?;
+    // A reset answers to whatever port was named.
+    let has_ports = tcp.source_port() != 0 && tcp.destination_port() != 0;
+    ensure(has_ports || tcp.rst(), || "a TCP port of zero".into())?;
     ensure(tcp.ack() || tcp.syn() || tcp.rst(), || "neither ACK nor SYN nor RST".into())?;
     ensure(!(tcp.syn() && (tcp.fin() || tcp.rst())), || "SYN with FIN or RST".into())?;
     ensure(!tcp.rst() || tcp.payload().is_empty(), || "a reset with data".into())?;

@@ -3,9 +3,11 @@
 //! - [`check_frame`] is the second opinion: `etherparse` reads what a stack sent, and recomputes its checksums;
 //! - [`Transfer`] is two programs that send each other data and compare it;
 //! - [`soak`] is random networks by the thousand;
+//! - [`fuzz`] has the targets of the fuzzer, and runs their seeds;
 //! - [`RawPeer`] is a host that is not a stack: a test that says byte by byte what it sends.
 
 mod check;
+pub mod fuzz;
 pub mod namespace;
 pub mod packet_socket;
 pub mod pattern;

@@ -212,7 +212,7 @@ impl RawPeer {
 }
 
 /// The answer to an ARP request or a neighbour solicitation for the peer.
-fn resolution_answer(frame: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn resolution_answer(frame: &[u8]) -> Option<Vec<u8>> {
     let (mac, v4, v6) = (RawPeer::PEER_MAC, RawPeer::PEER_V4, RawPeer::PEER_V6);
     let parsed = SlicedPacket::from_ethernet(frame).ok()?;
     match (parsed.net?, parsed.transport) {

@@ -10,6 +10,14 @@ use portolan_tests::sources::{defines_function, files_under, read, relative, roo
 const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("tests/run", ".ci/run", "step tests/run"),
     (".ci/run", ".ci/run", "#!/usr/bin/env bash"),
+    ("fuzz/run", ".ci/run", "step fuzz/run 60"),
+    ("fuzz/run 30000", ".ci/run", "step fuzz/run 60"),
+    ("fuzz/run 600 calls", ".ci/run", "step fuzz/run 60"),
+    (
+        "cargo run -p portolan-tests --bin fuzz -- seeds",
+        "tests/tests/fuzz.rs",
+        "env!(\"CARGO_BIN_EXE_fuzz\")",
+    ),
     (
         "cargo bench -p portolan --bench in_memory",
         "tests/run",

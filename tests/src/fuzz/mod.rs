@@ -1,0 +1,97 @@
+//! Fuzz targets: each reads arbitrary bytes as a test, runs it, and checks what must hold whatever the bytes are.
+//!
+//! The targets are ordinary functions. `fuzz/` hands them to libFuzzer; `tests/tests/fuzz.rs` runs them over the seeds in
+//! `fuzz/seeds/`; the command `fuzz` (`tests/src/bin/fuzz.rs`) writes those seeds and runs a single file.
+//!
+//! Read `host` (a stack and the checks), then `machine` (calls, segments and time in any order), `packets` (one frame after
+//! another), `impairment`, and `seeds`.
+
+mod host;
+mod impairment;
+mod input;
+mod machine;
+mod packets;
+mod seeds;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::sources::root;
+
+pub use seeds::{Seed, generated_seeds};
+
+/// What a run sent and counted, in one number: the same input gives the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest(u64);
+
+/// One way to read bytes as a test. It panics when something that must hold does not.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The name of the target in `fuzz/` and of its folder of seeds.
+    pub name: &'static str,
+    /// Runs one input.
+    pub run: fn(&[u8]) -> Digest,
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target { name: "tcp_states", run: machine::run_states },
+    Target { name: "calls", run: machine::run_calls },
+    Target { name: "tcp_options", run: packets::run_tcp_options },
+    Target { name: "frames", run: packets::run_frames },
+    Target { name: "extension_headers", run: packets::run_extension_headers },
+    Target { name: "reassembly", run: packets::run_reassembly },
+    Target { name: "neighbors", run: packets::run_neighbors },
+    Target { name: "vnet", run: packets::run_vnet },
+    Target { name: "impairment", run: impairment::run },
+];
+
+/// With FUZZ_TRACE in the environment, says what happens.
+fn trace(what: std::fmt::Arguments<'_>) {
+    static IS_ON: OnceLock<bool> = OnceLock::new();
+    if *IS_ON.get_or_init(|| std::env::var_os("FUZZ_TRACE").is_some()) {
+        println!("{what}");
+    }
+}
+
+/// The target of this name.
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.iter().find(|target| target.name == name).copied()
+}
+
+/// Runs an input of the target of this name; libFuzzer's entry.
+///
+/// # Panics
+///
+/// If there is no such target, or if the input shows a mistake.
+pub fn run(name: &str, data: &[u8]) {
+    let target = target(name).unwrap_or_else(|| panic!("there is no fuzz target {name}"));
+    (target.run)(data);
+}
+
+impl Target {
+    /// Where its seeds are.
+    pub fn seed_dir(&self) -> PathBuf {
+        root().join("fuzz/seeds").join(self.name)
+    }
+
+    /// Its seeds, by file name.
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be read.
+    pub fn seeds(&self) -> Vec<(String, Vec<u8>)> {
+        let dir = self.seed_dir();
+        let entries = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        let mut seeds: Vec<_> = entries
+            .map(|entry| {
+                let path = entry.expect("a directory entry").path();
+                let data = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), data)
+            })
+            .collect();
+        seeds.sort();
+        seeds
+    }
+}
