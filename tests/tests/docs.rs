@@ -24,6 +24,21 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "cargo bench --quiet -p portolan --bench in_memory",
     ),
     (
+        "cargo bench -p portolan --bench instructions",
+        "tests/run",
+        "cargo bench --quiet -p portolan --bench instructions",
+    ),
+    (
+        "cargo bench -p portolan --bench instructions -- --against 3b09d04",
+        "tests/run",
+        "cargo bench --quiet -p portolan --bench instructions",
+    ),
+    (
+        "cargo bench -p portolan --bench instructions -- --against main",
+        "tests/run",
+        "cargo bench --quiet -p portolan --bench instructions",
+    ),
+    (
         "cargo bench -p portolan-tap --bench paths",
         "tests/run",
         "cargo bench --quiet -p portolan-tap --bench paths",
