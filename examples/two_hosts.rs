@@ -5,7 +5,6 @@
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::time::Duration;
 
 use portolan_runtime::device::{Impair, memory_pair};
 use portolan_runtime::{Builder, TcpListener, TcpStream};
@@ -16,11 +15,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let right = Impair::new("loss=1%,delay=1ms,seed=7".parse()?, right);
     let counters = right.counters();
 
+    // `start` returns when the address can be used: nobody on the link has answered that it is taken.
     let server = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
     let client = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
-    // Addresses are used when nobody on the link has answered that they are taken.
-    server.wait_ready(Duration::from_secs(10))?;
-    client.wait_ready(Duration::from_secs(10))?;
 
     let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 9000))?;
     let serving = std::thread::spawn(move || {

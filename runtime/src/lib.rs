@@ -5,6 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `runtime` | [`Builder`], [`Runtime`], [`Handle`]: from a device and an address to a running stack |
+//! | `plan` | whether what a builder was told can work |
 //! | `driver` | the two locks, who sends, who leads and who sleeps; the driving thread |
 //! | `shared`, `attached` | the stack behind its lock and how callers use it; the devices behind theirs |
 //! | `lead`, `wait`, `waiters` | how a thread drives the devices; how a call waits, leading or parked; who waits for which descriptor |
@@ -21,10 +22,8 @@
 //! use portolan_runtime::{Builder, TcpListener, TcpStream, device::memory_pair};
 //!
 //! let (left, right) = memory_pair()?;
-//! let mut config = portolan::Config::default();
-//! config.neighbor.duplicate_address_probes = 0; // nobody else is on this wire
-//! let server = Builder::new().config(config.clone()).interface(left, ["10.0.0.1/24".parse()?]).start()?;
-//! let client = Builder::new().config(config).interface(right, ["10.0.0.2/24".parse()?]).start()?;
+//! let server = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
+//! let client = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
 //!
 //! let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7))?;
 //! let echo = std::thread::spawn(move || {
@@ -54,6 +53,7 @@ mod exchange;
 mod habits;
 mod lead;
 mod listening;
+mod plan;
 mod pool;
 mod runtime;
 mod shared;

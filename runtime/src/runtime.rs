@@ -17,7 +17,8 @@ use crate::device::Device;
 use crate::driver::Driver;
 use crate::ended::Ended;
 use crate::exchange::{Exchange, Handovers, InboxDevice, QueueDevice};
-use crate::shared::{Shared, to_io_error};
+use crate::plan::{self, PlannedInterface, refused};
+use crate::shared::Shared;
 use crate::stacks::Stacks;
 use crate::wait::Waited;
 
@@ -26,20 +27,21 @@ pub struct Builder {
     config: Config,
     seed: Option<[u8; 32]>,
     interfaces: Vec<PlannedInterface>,
+    /// A gateway that was given before any interface.
+    stray_gateway: Option<IpAddr>,
     busy_poll: Duration,
 }
 
-struct PlannedInterface {
-    /// One for each queue.
-    devices: Vec<Box<dyn Device>>,
-    addresses: Vec<Cidr>,
-    gateways: Vec<IpAddr>,
-}
-
 impl Builder {
-    /// The default configuration, a seed from the operating system, no interface but the loopback.
+    /// The default configuration, a seed from the operating system, and no interface yet.
     pub fn new() -> Self {
-        Builder { config: Config::default(), seed: None, interfaces: Vec::new(), busy_poll: Duration::ZERO }
+        Builder {
+            config: Config::default(),
+            seed: None,
+            interfaces: Vec::new(),
+            stray_gateway: None,
+            busy_poll: Duration::ZERO,
+        }
     }
 
     /// Other tunables.
@@ -88,10 +90,11 @@ impl Builder {
         self.interfaces.push(PlannedInterface { devices, addresses, gateways: Vec::new() });
     }
 
-    /// A default route through this router on the interface that was added last; ignored if there is none.
+    /// A default route through this router on the interface that was added last.
     pub fn gateway(mut self, router: IpAddr) -> Self {
-        if let Some(interface) = self.interfaces.last_mut() {
-            interface.gateways.push(router);
+        match self.interfaces.last_mut() {
+            Some(interface) => interface.gateways.push(router),
+            None => self.stray_gateway = Some(router),
         }
         self
     }
@@ -107,13 +110,43 @@ impl Builder {
         self
     }
 
-    /// Makes the stack and starts its driving thread; or the stacks and their threads, if interfaces have several queues.
+    /// Makes the stack, starts its driving thread, and waits until the stack's addresses can be
+    /// used; or the stacks and their threads, if interfaces have several queues.
     ///
-    /// Errors are those of the addresses and routes (EINVAL and the like), and of the operating system when it has
-    /// no thread or descriptor to give; `InvalidInput` if interfaces differ in the number of their queues, or the queues
-    /// of an interface in medium or MTU.
+    /// On Ethernet a host asks the others whether one of them has its address already (duplicate
+    /// address detection, RFC 5227 and RFC 4862), which takes one to three seconds.
+    /// `duplicate_address_probes` of [`NeighborConfig`](portolan::NeighborConfig) switches it off,
+    /// for links on which nobody else can be, and
+    /// [`start_without_waiting`](Builder::start_without_waiting) does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a configuration that cannot work, saying what is wrong and what to write instead: no interface, an
+    /// interface without an address, an address that no host can have, a gateway that is not on the
+    /// link, queues that do not fit together, what [`Config::check`] refuses. `AddrInUse` if
+    /// another host on the link has one of the addresses. Those of the operating system when it has
+    /// no thread or descriptor to give, and of a device that fails.
     pub fn start(self) -> io::Result<Runtime> {
-        let count = self.check_queues()?;
+        let wanted: Vec<Cidr> =
+            self.interfaces.iter().flat_map(|interface| interface.addresses.iter().copied()).collect();
+        let runtime = self.start_without_waiting()?;
+        runtime.handle.wait_until_probed(None)?;
+        runtime.handle.check_unique(&wanted)?;
+        Ok(runtime)
+    }
+
+    /// As [`start`](Builder::start), and returns while addresses are still being probed. Until
+    /// [`Handle::wait_ready`] returns, calls that need such an address fail with
+    /// `AddrNotAvailable`; and whether another host has one of them is to be seen in
+    /// [`Handle::interfaces`].
+    pub fn start_without_waiting(self) -> io::Result<Runtime> {
+        let count = plan::check(&self.config, &self.interfaces)?;
+        if let Some(router) = self.stray_gateway {
+            return Err(refused(format!(
+                "the gateway {router} was given before any interface: call Builder::gateway after Builder::interface, as \
+                 it belongs to the interface that was added last"
+            )));
+        }
         let seed = match self.seed {
             Some(seed) => seed,
             None => random_seed()?,
@@ -129,34 +162,16 @@ impl Builder {
         Runtime::start_with(stack, devices, self.busy_poll)
     }
 
-    /// How many queues each interface has.
-    fn check_queues(&self) -> io::Result<u16> {
-        let mut counts = self.interfaces.iter().map(|interface| interface.devices.len());
-        let count = counts.next().unwrap_or(1);
-        let invalid = |message: &str| io::Error::new(io::ErrorKind::InvalidInput, message);
-        if count == 0 || counts.any(|other| other != count) {
-            return Err(invalid(
-                "all interfaces of a runtime must have the same number of queues, at least one",
-            ));
-        }
-        for interface in &self.interfaces {
-            let mut kinds = interface.devices.iter().map(|device| (device.medium(), device.mtu()));
-            let first = kinds.next();
-            if kinds.any(|kind| Some(kind) != first) {
-                return Err(invalid(
-                    "the queues of an interface must have the same medium, MAC address and MTU",
-                ));
-            }
-        }
-        u16::try_from(count).map_err(|_| invalid("more than 65,535 queues"))
-    }
-
     fn start_several(self, count: u16, seed: [u8; 32]) -> io::Result<Runtime> {
         let key = match self.seed {
             Some(seed) => first_half(seed),
             None => first_half(random_seed()?),
         };
         let steering = Steering::new(count, key);
+        let first_share = self.config.for_share(Share::new(steering.clone(), 0));
+        first_share.check().map_err(|error| {
+            refused(format!("each of {count} queues gets a stack with its part: {error}"))
+        })?;
         let exchange = |_: &PlannedInterface| Exchange::new(steering.clone()).map(Arc::new);
         let mut exchanges = self.interfaces.iter().map(exchange).collect::<io::Result<Vec<_>>>()?;
         let loopback = Arc::new(Exchange::new(steering.clone())?);
@@ -169,7 +184,7 @@ impl Builder {
         for index in 0..count {
             let (mut plan, mut inboxes) = (Vec::new(), Vec::new());
             for ((devices, addresses, gateways), exchange) in interfaces.iter_mut().zip(&exchanges) {
-                // `check_queues` has counted them.
+                // `plan::check` has counted them.
                 let Some(device) = devices.next() else { continue };
                 inboxes.push(InboxDevice::beside(&device, index, exchange.clone()));
                 let device: Box<dyn Device> = Box::new(QueueDevice::new(device, index, exchange.clone()));
@@ -195,6 +210,16 @@ impl Builder {
     }
 }
 
+/// For how long a wait without an end waits at a time: detection ends by itself.
+const PROBING_SPELL: Duration = Duration::from_secs(60);
+
+/// The addresses that are being probed, for people; empty if none is.
+fn tentative(stack: &Stack) -> String {
+    let addresses = stack.interfaces().into_iter().flat_map(|interface| interface.addresses);
+    let probed = addresses.filter(|(_, state)| *state == AddressState::Tentative);
+    probed.map(|(cidr, _)| cidr.addr.to_string()).collect::<Vec<_>>().join(" and ")
+}
+
 type Devices = Vec<(InterfaceId, Box<dyn Device>)>;
 
 /// A stack with an interface for each device.
@@ -209,9 +234,14 @@ fn make_stack(
     for (device, addresses, gateways) in interfaces {
         let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());
         let config = addresses.into_iter().fold(config, InterfaceConfig::address);
-        let iface = stack.add_interface(now, config).map_err(to_io_error)?;
+        let name = device.name();
+        let iface = stack
+            .add_interface(now, config)
+            .map_err(|error| refused(format!("the stack cannot take {name} as an interface: {error}")))?;
         for router in gateways {
-            stack.add_route(default_route(iface, router)).map_err(to_io_error)?;
+            stack.add_route(default_route(iface, router)).map_err(|error| {
+                refused(format!("the stack cannot take {router} as the gateway of {name}: {error}"))
+            })?;
         }
         devices.push((iface, device));
     }
@@ -392,20 +422,50 @@ impl Handle {
         self.stacks.all().map(|shared| shared.enter(|core, _, _| f(&mut core.stack))).collect()
     }
 
-    /// Waits until no address of the stack is tentative any more: duplicate address detection takes a second or so.
-    /// `TimedOut` if that takes longer than `timeout`.
+    /// Waits until no address of the stack is being probed any more, which [`Builder::start`] has
+    /// done already: duplicate address detection takes one to three seconds. `TimedOut` if that
+    /// takes longer than `timeout`. An address that another host turned out to have is
+    /// [`Duplicated`](AddressState::Duplicated) in [`interfaces`](Handle::interfaces).
     pub fn wait_ready(&self, timeout: Duration) -> io::Result<()> {
-        let give_up_at = Clock::now() + timeout;
+        self.wait_until_probed(Some(timeout))
+    }
+
+    fn wait_until_probed(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let give_up_at = timeout.map(|timeout| Clock::now() + timeout);
         for shared in self.stacks.all() {
-            let waited = shared.wait_until(Clock::until(give_up_at), |stack| {
-                let mut addresses = stack.interfaces().into_iter().flat_map(|interface| interface.addresses);
-                !addresses.any(|(_, state)| state == AddressState::Tentative)
-            })?;
-            if waited == Waited::TimedOut {
-                return Err(io::ErrorKind::TimedOut.into());
+            loop {
+                let left = give_up_at.map_or(PROBING_SPELL, Clock::until);
+                let waited = shared.wait_until(left, |stack| tentative(stack).is_empty())?;
+                match (waited, timeout) {
+                    (Waited::Woken, _) => break,
+                    (Waited::TimedOut, None) => {}
+                    (Waited::TimedOut, Some(timeout)) => {
+                        let left = shared.inspect(tentative);
+                        let message =
+                            format!("after {timeout:?} the stack still asks whether others have {left}");
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// Fails if another host has one of these.
+    fn check_unique(&self, wanted: &[Cidr]) -> io::Result<()> {
+        let addresses = self.interfaces().into_iter().flat_map(|interface| interface.addresses);
+        let taken: Vec<String> = addresses
+            .filter(|(cidr, state)| *state == AddressState::Duplicated && wanted.contains(cidr))
+            .map(|(cidr, _)| cidr.addr.to_string())
+            .collect();
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "another host on the link has {}: give the stack an address of its own",
+            taken.join(" and ")
+        );
+        Err(io::Error::new(io::ErrorKind::AddrInUse, message))
     }
 
     /// What ended the runtime: an error of a device, or a panic. `None` while it runs and after an ordinary shutdown.

@@ -1,17 +1,20 @@
 //! What all blocking sockets share: a descriptor, waiting, timeouts, closing.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use portolan::{Descriptor, Domain, Instant, Shutdown, SocketKind, SocketOption, SocketOptions, Stack};
+use portolan::{
+    AddressState, Cidr, Descriptor, Domain, Instant, Shutdown, SocketKind, SocketOption, SocketOptions, Stack,
+};
 use smallvec::SmallVec;
 
 use crate::Handle;
 use crate::bell::Bell;
+use crate::plan::refused;
 use crate::shared::{Core, Shared, to_io_error};
 use crate::wait::Patience;
 use crate::waiters::{Interest, Waiters};
@@ -46,7 +49,12 @@ impl Timeout {
         let nanos = match timeout {
             None => 0,
             // As std: a timeout of zero would mean "never" to setsockopt, and is refused.
-            Some(Duration::ZERO) => return Err(io::ErrorKind::InvalidInput.into()),
+            Some(Duration::ZERO) => {
+                return Err(refused(
+                    "a time-out of zero: give a longer one, None to wait as long as it takes, or use \
+                     set_nonblocking(true) not to wait",
+                ));
+            }
             Some(timeout) => u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
         };
         self.0.store(nanos, Ordering::Relaxed);
@@ -133,7 +141,25 @@ impl Socket {
     }
 
     pub(crate) fn bind(&self, addr: SocketAddr) -> io::Result<()> {
-        self.call(|stack, _, d| stack.bind(d, addr))
+        self.explained(addr.ip(), self.call(|stack, _, d| stack.bind(d, addr)))
+    }
+
+    /// Fixes the peer of a datagram socket.
+    pub(crate) fn connect_datagrams(&self, addr: SocketAddr) -> io::Result<()> {
+        self.explained(any_of(addr), self.call(|stack, now, d| stack.connect(now, d, addr)))
+    }
+
+    /// Puts in words why an address of the stack cannot be used: where the address is still being
+    /// probed, "cannot assign requested address" sends people the wrong way. `wanted` is
+    /// unspecified where any would do.
+    fn explained<R>(&self, wanted: IpAddr, result: io::Result<R>) -> io::Result<R> {
+        result.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrNotAvailable => {
+                let why = self.shared.inspect(|stack| why_not_available(stack, wanted.to_canonical()));
+                why.map_or(error, |why| io::Error::new(io::ErrorKind::AddrNotAvailable, why))
+            }
+            _ => error,
+        })
     }
 
     pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
@@ -172,7 +198,7 @@ impl Socket {
         match started {
             Ok(()) => return Ok(()),
             Err(portolan::Error::InProgress) => {}
-            Err(error) => return Err(to_io_error(error)),
+            Err(error) => return self.explained(any_of(addr), Err(to_io_error(error))),
         }
         let patience = timeout.map_or(Patience::Forever, Patience::For);
         self.shared
@@ -344,17 +370,19 @@ impl Socket {
 
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
         if data.len() < COPY_BELOW {
-            return self.call_blocking(Interest::Write, |core, now| {
+            let sent = self.call_blocking(Interest::Write, |core, now| {
                 core.stack.send_to(now, self.descriptor, data, addr)
             });
+            return self.explained(any_of(addr), sent);
         }
         self.send_bytes_to(self.copy_of(&[IoSlice::new(data)], data.len()), addr)
     }
 
     pub(crate) fn send_bytes_to(&self, bytes: Bytes, addr: SocketAddr) -> io::Result<usize> {
-        self.call_blocking(Interest::Write, |core, now| {
+        let sent = self.call_blocking(Interest::Write, |core, now| {
             core.stack.send_bytes_to(now, self.descriptor, bytes.clone(), addr)
-        })
+        });
+        self.explained(any_of(addr), sent)
     }
 
     /// All of them, in order, unless the socket is nonblocking, its patience ends or there is an error: then those before
@@ -372,9 +400,10 @@ impl Socket {
             }
             Ok(())
         });
-        match count {
-            0 => sent.map(|()| 0),
-            count => Ok(count),
+        match (count, batch.first()) {
+            (0, Some((_, addr))) => self.explained(any_of(*addr), sent.map(|()| 0)),
+            (0, None) => sent.map(|()| 0),
+            (count, _) => Ok(count),
         }
     }
 
@@ -483,6 +512,53 @@ impl Drop for Socket {
         // It may be closed already, or the runtime may be over: nothing is left to do then.
         let _ = self.close();
     }
+}
+
+/// The unspecified address of the same family: any of the stack's own.
+fn any_of(addr: SocketAddr) -> IpAddr {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// None where it is not for the address: no ephemeral port is free, for example.
+fn why_not_available(stack: &Stack, wanted: IpAddr) -> Option<String> {
+    let interfaces = stack.interfaces();
+    let addresses: Vec<(Cidr, AddressState)> =
+        interfaces.into_iter().flat_map(|interface| interface.addresses).collect();
+    if wanted.is_unspecified() {
+        let mut of_family = addresses.iter().filter(|(cidr, _)| cidr.addr.is_ipv4() == wanted.is_ipv4());
+        let probed = of_family.find(|(_, state)| *state == AddressState::Tentative)?;
+        return Some(format!(
+            "no address of the stack can be used for it yet: {}",
+            being_probed(probed.0.addr)
+        ));
+    }
+    match addresses.iter().find(|(cidr, _)| cidr.addr == wanted) {
+        Some((_, AddressState::Tentative)) => {
+            Some(format!("{wanted} cannot be used yet: {}", being_probed(wanted)))
+        }
+        Some((_, AddressState::Duplicated)) => Some(format!(
+            "{wanted} cannot be used: another host on the link has it; give the stack an address of its own"
+        )),
+        Some((_, AddressState::Preferred)) => None,
+        None => {
+            let own: Vec<String> = addresses.iter().map(|(cidr, _)| cidr.addr.to_string()).collect();
+            Some(format!(
+                "{wanted} is not an address of this stack, which has {}: bind to one of them, or to 0.0.0.0 or :: for \
+                 all",
+                own.join(", ")
+            ))
+        }
+    }
+}
+
+fn being_probed(addr: IpAddr) -> String {
+    format!(
+        "the stack is still asking whether another host on the link has {addr}; call Handle::wait_ready first, or start \
+         it with Builder::start, which waits for that"
+    )
 }
 
 /// The error that came behind data which the last call had to return.

@@ -11,6 +11,7 @@ use portolan::{SocketKind, SocketOption, TcpInfo};
 
 use crate::Handle;
 use crate::listening::Listening;
+use crate::plan::refused;
 use crate::socket::{Socket, domain_of};
 
 /// How many connections may wait for `accept`: Linux's `somaxconn`.
@@ -147,7 +148,9 @@ impl TcpStream {
         timeout: Duration,
     ) -> io::Result<TcpStream> {
         if timeout.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a timeout of zero"));
+            return Err(refused(
+                "a time-out of zero: give a longer one, or use TcpStream::connect to wait as long as the stack tries",
+            ));
         }
         TcpStream::connect_with(handle, addr, Some(timeout), &[])
     }
@@ -417,6 +420,8 @@ pub(crate) fn set_ttl(socket: &Socket, ttl: u32) -> io::Result<()> {
 }
 
 fn ttl_option(ttl: u32) -> io::Result<SocketOption> {
-    let ttl = u8::try_from(ttl).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    Ok(SocketOption::Ttl(ttl))
+    match u8::try_from(ttl) {
+        Ok(ttl @ 1..) => Ok(SocketOption::Ttl(ttl)),
+        _ => Err(refused(format!("a TTL of {ttl}: give 1 to 255"))),
+    }
 }

@@ -93,8 +93,7 @@ impl UdpSocket {
 
     /// Fixes the peer: `send` goes there and `recv` takes only what comes from there.
     pub fn connect(&self, addr: impl Into<SocketAddr>) -> io::Result<()> {
-        let addr = addr.into();
-        self.socket.call(|stack, now, d| stack.connect(now, d, addr))
+        self.socket.connect_datagrams(addr.into())
     }
 
     /// Sends a datagram to the connected peer.

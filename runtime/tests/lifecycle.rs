@@ -170,8 +170,13 @@ fn a_recording_holds_both_directions_and_is_whole_when_the_runtime_ends() {
 fn addresses_are_probed_and_then_ready() {
     within_time(|| {
         let (a, b) = memory_pair().unwrap();
-        let runtime = Builder::new().interface(a, addresses(1)).start().unwrap();
-        assert_eq!(runtime.wait_ready(Duration::from_millis(1)).unwrap_err().kind(), ErrorKind::TimedOut);
+        let runtime = Builder::new().interface(a, addresses(1)).start_without_waiting().unwrap();
+        let error = runtime.wait_ready(Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(
+            error.to_string().starts_with("after 1ms the stack still asks whether others have "),
+            "{error}"
+        );
         runtime.wait_ready(Duration::from_secs(20)).unwrap();
         let interfaces = runtime.interfaces();
         assert_eq!(interfaces.len(), 1);

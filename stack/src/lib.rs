@@ -57,7 +57,9 @@ mod time;
 mod timers;
 mod udp;
 
-pub use config::{Config, Ecn, IpConfig, MtuProbing, NeighborConfig, SynCookieMode, TcpConfig, UdpConfig};
+pub use config::{
+    Config, ConfigError, Ecn, IpConfig, MtuProbing, NeighborConfig, SynCookieMode, TcpConfig, UdpConfig,
+};
 pub use error::{CloseReason, Error, Result};
 pub use event::{Deadline, DeadlineKind, Event, Readiness};
 pub use frame::{Frame, Transmit};

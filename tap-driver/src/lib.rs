@@ -15,8 +15,6 @@
 //! A host of one's own, in a network of its own, with a page on port 80:
 //!
 //! ```no_run
-//! use std::time::Duration;
-//!
 //! use portolan_runtime::Builder;
 //! use portolan_tap::{TapBuilder, isolate, services};
 //!
@@ -24,7 +22,6 @@
 //! let tap = TapBuilder::new().host_address("10.0.0.1/24".parse()?).open()?;
 //! let name = tap.name().to_owned();
 //! let runtime = Builder::new().interface(tap, ["10.0.0.2/24".parse()?]).start()?;
-//! runtime.wait_ready(Duration::from_secs(10))?;
 //! services::serve(&runtime, &name, &"http".parse()?)?;
 //! std::process::Command::new("curl").arg("http://10.0.0.2/").status()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

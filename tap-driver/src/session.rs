@@ -68,7 +68,7 @@ impl Session {
             .gateways
             .iter()
             .fold(builder, |builder, &gateway| builder.gateway(gateway))
-            .start()
+            .start_without_waiting()
             .map_err(|error| Failure::failed(format!("cannot start the stack on {name}: {error}")))?;
         Ok(Session { runtime, name, plan, impaired })
     }
