@@ -151,7 +151,8 @@ impl Connection {
             TimestampCheck::Missing => return Break(Some(DropReason::Paws)),
         }
         let len = header.segment_len(payload_len);
-        let reason = match self.rcv.place(header.seq, len) {
+        let placement = self.rcv.place(header.seq, len);
+        let reason = match placement {
             Placement::Inside => return Continue(()),
             Placement::Old if payload_len > 0 => DropReason::DuplicateData,
             Placement::Old | Placement::Outside => DropReason::OutOfWindow,
@@ -177,22 +178,26 @@ impl Connection {
         if reason == DropReason::DuplicateData {
             self.rcv.note_duplicate(header.seq, payload_len);
         }
-        if self.is_news_one_behind(header) {
-            self.check_ack(ctx, header, 0)?;
+        if placement == Placement::Old && self.is_ack_of_old_text_valid(header, len) {
+            self.check_ack(ctx, header, payload_len)?;
         }
         self.answer_unacceptable(ctx, header, payload_len);
         Break(Some(reason))
     }
 
-    /// An acknowledgement of more, from a peer that stands one number before RCV.NXT: it does not know that its probe of our
-    /// window was taken. If ours was, too, each end would find the other's answers old, for ever (RFC 9293 §3.10.7.4: valid
-    /// ACKs deserve special allowance). A stranger gains one number in 2^32 by it.
-    fn is_news_one_behind(&self, header: &Header) -> bool {
-        header.seq + 1 == self.rcv.nxt
-            && self.state.is_synchronized()
-            && header.flags.without(Flags::PSH) == Flags::ACK
-            && header.ack.after(self.snd.una)
-            && header.ack.before_eq(self.snd.max)
+    /// Whether the ACK of a segment counts although its text was received before: the peer missed our last acknowledgement
+    /// and says anew what it knows (RFC 9293 §3.10.7.4: valid ACKs deserve special allowance; Linux and FreeBSD do so, too).
+    /// Without this two ends whose window probes have crossed would find each other's answers old, for ever.
+    ///
+    /// What a peer sends again lies at most one window before RCV.NXT. To believe older numbers would help only who guesses.
+    fn is_ack_of_old_text_valid(&self, header: &Header, len: u32) -> bool {
+        self.state.is_synchronized()
+            && header.flags.contains(Flags::ACK)
+            && !header.flags.contains(Flags::SYN)
+            && self.rcv.is_recent(header.seq)
+            // A keepalive is no duplicate ACK.
+            && (len > 0 || header.ack.after(self.snd.una))
+            && self.snd.is_ack_acceptable(header.ack)
     }
 
     /// "Send an acknowledgment in reply". As on Linux (tcp_oow_rate_limited), segments with data are always answered:

@@ -201,6 +201,11 @@ impl Receiver {
         }
     }
 
+    /// Whether a number before RCV.NXT is one that the peer may send again: at most one window back.
+    pub(super) fn is_recent(&self, seq: SeqNumber) -> bool {
+        self.nxt - seq <= self.buffer()
+    }
+
     /// A segment has come, with data of this length: the longest is taken for the peer's MSS.
     pub(super) fn note_segment(&mut self, now: Instant, len: usize) {
         self.last_data_at = now;

@@ -132,7 +132,7 @@ impl Receiver {
     }
 
     /// SO_RCVBUF, or the least that a scaled window can open to in two steps.
-    fn buffer(&self) -> u32 {
+    pub(super) fn buffer(&self) -> u32 {
         self.buffer_bytes.max(2 << self.scale.shift())
     }
 
