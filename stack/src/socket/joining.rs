@@ -81,8 +81,8 @@ impl Joining {
 }
 
 impl Run {
-    /// The rules are those of Linux's tcp_gro_receive: the same flow, the same acknowledgement, options and ECN mark, in
-    /// order, and none longer than the first.
+    /// The rules are those of Linux's tcp_gro_receive: the same flow, the same acknowledgement, options, ECN bits and mark,
+    /// in order, and none longer than the first.
     fn is_followed_by(&self, tuple: &FourTuple, header: &Header, payload: &Bytes) -> bool {
         header.seq == self.next_seq
             && payload.len() <= self.segment_len
@@ -90,6 +90,7 @@ impl Run {
             && header.ack == self.header.ack
             && header.window == self.header.window
             && header.ip_ecn == self.header.ip_ecn
+            && header.flags.without(Flags::PSH) == self.header.flags.without(Flags::PSH)
             && header.options.timestamps == self.header.options.timestamps
             && *tuple == self.tuple
             && is_plain(header, payload)
@@ -100,7 +101,51 @@ impl Run {
 fn is_plain(header: &Header, payload: &Bytes) -> bool {
     !payload.is_empty()
         && header.joined_len == 0
-        && matches!(header.flags, Flags::ACK | Flags::PSH_ACK)
+        && matches!(header.flags.without(Flags::ECN), Flags::ACK | Flags::PSH_ACK)
         && header.options.sack.is_empty()
         && header.options.accecn.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::demux::Endpoint;
+
+    /// Segments of three bytes with these flags, in order: how many of them were joined to the first.
+    fn joined(flags: &[Flags]) -> usize {
+        let end = |port| Endpoint::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        let tuple = FourTuple { local: end(1), remote: end(2), scope: 0 };
+        let segment =
+            |n: usize| Header { seq: SeqNumber(3 * n as u32), flags: flags[n], ..Header::default() };
+        let mut joining = Joining::default();
+        if joining.begin(&tuple, &segment(0), Bytes::from_static(b"abc")).is_some() {
+            return 0;
+        }
+        (1..flags.len())
+            .take_while(|&n| joining.extend(&tuple, &segment(n), Bytes::from_static(b"abc")).is_none())
+            .count()
+    }
+
+    #[test]
+    fn segments_with_the_same_bits_of_ecn_are_joined() {
+        let ece = Flags::ACK.with(Flags::ECE);
+        let ace = Flags::ACK.with(Flags::ECN);
+        assert_eq!(joined(&[Flags::ACK, Flags::ACK, Flags::PSH_ACK]), 2);
+        assert_eq!(joined(&[ece, ece, ece.with(Flags::PSH), ece]), 2);
+        assert_eq!(joined(&[ace, ace]), 1);
+        // They say something else: the count of marks has moved, or the window was reduced.
+        assert_eq!(joined(&[Flags::ACK, ece]), 0);
+        assert_eq!(joined(&[ace, ece]), 0);
+        assert_eq!(joined(&[Flags::ACK, Flags::ACK.with(Flags::CWR)]), 0);
+    }
+
+    #[test]
+    fn segments_with_other_flags_are_not_joined() {
+        for flag in [Flags::FIN, Flags::URG, Flags::RST, Flags::SYN] {
+            assert_eq!(joined(&[Flags::ACK, Flags::ACK.with(flag)]), 0, "{flag:?}");
+            assert_eq!(joined(&[Flags::ACK.with(flag), Flags::ACK.with(flag)]), 0, "{flag:?}");
+        }
+    }
 }
