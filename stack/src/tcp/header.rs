@@ -42,6 +42,12 @@ impl Flags {
         self.0 & Flags::SYN_ACK.with(Flags::RST).0 == Flags::SYN.0
     }
 
+    /// Neither ACK nor one of the flags that go without it. The fifth step of RFC 9293 §3.10.7.4 drops such a segment; as on
+    /// Linux that comes first, so that it draws no answer wherever it lies.
+    pub(crate) const fn lacks_ack(self) -> bool {
+        self.0 & Flags::ACK.with(Flags::SYN).with(Flags::RST).0 == 0
+    }
+
     pub(crate) const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }

@@ -117,6 +117,9 @@ impl Connection {
             // The SYN in it is known; its ACK is what counts (Linux does the same).
             return self.check_ack(ctx, header, 0);
         }
+        if header.flags.lacks_ack() {
+            return Break(Some(DropReason::UnexpectedSegment));
+        }
         self.check_sequence(ctx, header, payload.len())?;
         self.check_reset(ctx, header)?;
         // Third step, security: there are no compartments.
@@ -192,7 +195,6 @@ impl Connection {
     /// What a peer sends again lies at most one window before RCV.NXT. To believe older numbers would help only who guesses.
     fn is_ack_of_old_text_valid(&self, header: &Header, len: u32) -> bool {
         self.state.is_synchronized()
-            && header.flags.contains(Flags::ACK)
             && !header.flags.contains(Flags::SYN)
             && self.rcv.is_recent(header.seq)
             // A keepalive is no duplicate ACK.
@@ -276,11 +278,8 @@ impl Connection {
         self.on_marking(ctx, header, payload_len);
     }
 
-    /// Fifth step: ACK.
+    /// Fifth step: ACK. The segment has one.
     fn check_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) -> Step {
-        if !header.flags.contains(Flags::ACK) {
-            return Break(Some(DropReason::UnexpectedSegment));
-        }
         if self.is_fast_server() {
             self.check_ack_of_fast_open(ctx, header)?;
         } else if self.state == State::SynReceived {

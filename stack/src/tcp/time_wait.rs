@@ -92,7 +92,7 @@ impl TimeWait {
     ) -> TimeWaitStep {
         let flags = header.flags;
         // RFC 1337 §2: a reset would end TIME-WAIT too early, and old segments could then do harm.
-        if flags.contains(Flags::RST) {
+        if flags.contains(Flags::RST) || flags.lacks_ack() {
             return ignore(ctx, DropReason::UnexpectedSegment);
         }
         let timestamps = self.timestamps(ctx.now, timestamp_offset);
