@@ -297,7 +297,7 @@ impl Connection {
         if self.snd.is_fin_queued() {
             self.set_state(ctx, State::FinWait1, "closed before it was open");
         }
-        self.update_keepalive(ctx.now, self.last_heard_at);
+        self.update_keepalive(ctx.now, ctx.now);
     }
 
     /// CLOSED, for this reason: nothing more is sent but a reset that waits, and what was received may still be read.

@@ -76,7 +76,8 @@ impl Connection {
         header.joined_len = pieces.first().map_or(0, |first| u16::try_from(first.len()).unwrap_or(u16::MAX));
         // As many as are in a run of the device's: at most 64 KiB.
         self.counters.on_segments(count as u32);
-        self.on_acceptable(ctx, header, len);
+        self.on_acceptable(ctx, header);
+        self.on_marking(ctx, header, len);
         self.process_ack(ctx, header, len);
         self.rcv.queue_mut().prepare(ctx.spares);
         let last = pieces.pop().unwrap_or_default();
@@ -105,7 +106,8 @@ impl Connection {
     }
 
     fn on_predicted(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) -> Step {
-        self.on_acceptable(ctx, header, payload.len());
+        self.on_acceptable(ctx, header);
+        self.on_marking(ctx, header, payload.len());
         self.process_ack(ctx, header, payload.len());
         self.process_text(ctx, header, header.seq, payload, false)
     }
@@ -124,8 +126,9 @@ impl Connection {
         self.check_reset(ctx, header)?;
         // Third step, security: there are no compartments.
         self.check_syn(ctx, header)?;
-        self.on_acceptable(ctx, header, payload.len());
         self.check_ack(ctx, header, payload.len())?;
+        // RFC 3168 §6.1.5: marks outside of the window are ignored.
+        self.on_marking(ctx, header, payload.len());
         // Sixth step, urgent data (SHLD-13 has programs avoid it), and the seventh and eighth.
         self.process_text(ctx, header, header.seq, payload, header.flags.contains(Flags::FIN))
     }
@@ -270,12 +273,12 @@ impl Connection {
         Continue(())
     }
 
-    /// The segment has passed the checks that strangers fail: the peer is alive.
-    fn on_acceptable(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
+    /// The segment has passed the checks that strangers fail, that of its ACK included: the peer is alive. Nothing that a
+    /// segment changes may come before this, or one that is made up could do harm.
+    fn on_acceptable(&mut self, ctx: &Ctx<'_>, header: &Header) {
         self.timestamps.on_segment(ctx.now, header, self.rcv.last_ack_sent);
         self.last_heard_at = ctx.now;
         self.retries.keepalives = 0;
-        self.on_marking(ctx, header, payload_len);
     }
 
     /// Fifth step: ACK. The segment has one.
@@ -294,6 +297,7 @@ impl Connection {
             self.challenge(ctx);
             return Break(Some(DropReason::BadAck));
         }
+        self.on_acceptable(ctx, header);
         self.process_ack(ctx, header, payload_len);
         self.after_fin_acked(ctx)
     }
