@@ -76,10 +76,7 @@ impl Connection {
 
     /// An acceptable acknowledgement: SND.UNA, round trips, congestion, the window.
     pub(super) fn process_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
-        // RFC 7323 §2.2 (RFC7323-2.2-d): the window of a SYN is never scaled.
-        let is_syn = header.flags.contains(Flags::SYN);
-        let scale = if is_syn { WindowScale::NONE } else { self.snd.scale() };
-        let window = UnscaledWindow(header.window).scale(scale).0;
+        let window = self.window_of(header);
         let was_closed = self.snd.usable_window() == 0;
         let news = News {
             advanced: header.ack.after(self.snd.una),
@@ -100,8 +97,16 @@ impl Connection {
         }
     }
 
+    /// The window that a segment offers, in bytes.
+    pub(super) fn window_of(&self, header: &Header) -> u32 {
+        // RFC 7323 §2.2 (RFC7323-2.2-d): the window of a SYN is never scaled.
+        let is_syn = header.flags.contains(Flags::SYN);
+        let scale = if is_syn { WindowScale::NONE } else { self.snd.scale() };
+        UnscaledWindow(header.window).scale(scale).0
+    }
+
     /// RFC 5681 §2.
-    fn is_duplicate_ack(&self, header: &Header, payload_len: usize, window: u32) -> bool {
+    pub(super) fn is_duplicate_ack(&self, header: &Header, payload_len: usize, window: u32) -> bool {
         header.ack == self.snd.una
             && payload_len == 0
             && !header.flags.contains(Flags::FIN)

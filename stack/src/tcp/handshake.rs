@@ -200,17 +200,13 @@ impl SynReceived {
     ) -> HandshakeStep {
         let flags = header.flags;
         let is_reset = flags.contains(Flags::RST);
-        // Before the first step: timestamps (RFC 7323 §5.3, §3.2).
-        match self.timestamps.check(ctx.now, header.options.timestamps) {
+        // Before the first step: timestamps (RFC 7323 §5.3).
+        match self.timestamps.check(ctx.now, header.options.timestamps, 0) {
             TimestampCheck::Old if !is_reset => {
                 ctx.stats.count_drop(DropReason::Paws);
                 return self.reply(ctx, self.challenge_ack(ctx.now));
             }
-            TimestampCheck::Missing if !is_reset => {
-                ctx.stats.count_drop(DropReason::Paws);
-                return HandshakeStep::Ignored;
-            }
-            _ => {}
+            TimestampCheck::Old | TimestampCheck::Fine => {}
         }
         // The SYN again: the SYN-ACK was lost.
         if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && !is_reset && header.seq == self.irs {

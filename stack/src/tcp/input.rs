@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::connection::Reset;
 use super::receiver::{AckTimer, Placement, Stored};
 use super::timer::Timer;
-use super::timestamps::TimestampCheck;
+use super::timestamps::{PAWS_WINDOW, TimestampCheck};
 use super::{Connection, Flags, Header, SeqNumber, State, TimeWaitStep};
 use crate::Ctx;
 use crate::error::{CloseReason, Error};
@@ -102,7 +102,7 @@ impl Connection {
             && self.rcv.is_in_order()
             && header.ack.after_eq(self.snd.una)
             && header.ack.before_eq(self.snd.max)
-            && self.timestamps.check(now, header.options.timestamps) == TimestampCheck::Fine
+            && self.timestamps.check(now, header.options.timestamps, PAWS_WINDOW) == TimestampCheck::Fine
     }
 
     fn on_predicted(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) -> Step {
@@ -146,17 +146,19 @@ impl Connection {
     /// First step: the sequence number, and before it the timestamp (RFC 7323 §5.3).
     fn check_sequence(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) -> Step {
         let is_reset = header.flags.contains(Flags::RST);
-        match self.timestamps.check(ctx.now, header.options.timestamps) {
-            TimestampCheck::Fine => {}
-            // RFC 7323 §5.2 and §3.2 (RFC7323-5.3-b): a reset is let through.
-            TimestampCheck::Old | TimestampCheck::Missing if is_reset => {}
-            TimestampCheck::Old => {
-                self.answer_unacceptable(ctx, header, payload_len);
+        let len = header.segment_len(payload_len);
+        match self.timestamps.check(ctx.now, header.options.timestamps, PAWS_WINDOW) {
+            // RFC 7323 §5.2 (RFC7323-5.3-b): a reset is let through.
+            TimestampCheck::Old if !is_reset && !self.is_overtaken_duplicate_ack(ctx.now, header, len) => {
+                // An old ACK that was overtaken on the way is no news, and as on Linux (tcp_disordered_ack_check) not answered.
+                let is_overtaken_ack = len == 0 && header.seq.before(self.rcv.nxt);
+                if !is_overtaken_ack {
+                    self.answer_unacceptable(ctx, header, payload_len);
+                }
                 return Break(Some(DropReason::Paws));
             }
-            TimestampCheck::Missing => return Break(Some(DropReason::Paws)),
+            TimestampCheck::Old | TimestampCheck::Fine => {}
         }
-        let len = header.segment_len(payload_len);
         let placement = self.rcv.place(header.seq, len);
         let reason = match placement {
             Placement::Inside => return Continue(()),
@@ -189,6 +191,17 @@ impl Connection {
         }
         self.answer_unacceptable(ctx, header, payload_len);
         Break(Some(reason))
+    }
+
+    /// Whether this is a duplicate ACK that others have overtaken, for which its timestamp is too old: what it says about
+    /// losses counts, and nothing else can come of it. As on Linux (tcp_disordered_ack_check) it may be late by an RTO, for a
+    /// clock of at most 1,200 ticks a second.
+    fn is_overtaken_duplicate_ack(&self, now: Instant, header: &Header, len: u32) -> bool {
+        let replay_ticks = u32::try_from(self.rtt.rto().as_millis() * 6 / 5).unwrap_or(u32::MAX);
+        len == 0
+            && header.seq == self.rcv.nxt
+            && self.is_duplicate_ack(header, 0, self.window_of(header))
+            && self.timestamps.check(now, header.options.timestamps, replay_ticks) == TimestampCheck::Fine
     }
 
     /// Whether the ACK of a segment counts although its text was received before: the peer missed our last acknowledgement

@@ -96,19 +96,15 @@ impl TimeWait {
             return ignore(ctx, DropReason::UnexpectedSegment);
         }
         let timestamps = self.timestamps(ctx.now, timestamp_offset);
-        let timestamp = timestamps.check(ctx.now, header.options.timestamps);
+        let timestamp = timestamps.check(ctx.now, header.options.timestamps, 0);
         // A SYN with a FIN opens nothing (and thus ends nothing).
         let may_open = flags.is_first_syn() && !flags.contains(Flags::FIN);
         if may_open && self.may_reopen(header, &timestamps, timestamp) {
             return TimeWaitStep::Reopen { isn_after: self.snd_nxt + ISN_DISTANCE };
         }
-        match timestamp {
-            TimestampCheck::Old => {
-                ctx.stats.count_drop(DropReason::Paws);
-                return self.reply(ctx, header, payload_len, &timestamps);
-            }
-            TimestampCheck::Missing if !flags.contains(Flags::SYN) => return ignore(ctx, DropReason::Paws),
-            TimestampCheck::Missing | TimestampCheck::Fine => {}
+        if timestamp == TimestampCheck::Old {
+            ctx.stats.count_drop(DropReason::Paws);
+            return self.reply(ctx, header, payload_len, &timestamps);
         }
         let len = header.segment_len(payload_len);
         if len == 0 && header.seq == self.rcv_nxt {

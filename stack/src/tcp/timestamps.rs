@@ -17,9 +17,11 @@ pub(super) enum TimestampCheck {
     Fine,
     /// Older than TS.Recent (RFC 7323 §5.3, R1: RFC7323-5.3-a).
     Old,
-    /// Negotiated, and not there (RFC 7323 §3.2, RFC7323-3.2-c).
-    Missing,
 }
+
+/// How many ticks of the peer's clock a timestamp may lie behind TS.Recent on an open connection (Linux's TCP_PAWS_WINDOW):
+/// segments of a peer with several processors may leave in another order than the one in which their clocks were read.
+pub(super) const PAWS_WINDOW: u32 = 1;
 
 /// The timestamps of one connection.
 #[derive(Clone, Debug)]
@@ -87,13 +89,16 @@ impl TimestampState {
         })
     }
 
-    /// RFC 7323 §5.3, R1, and §3.2; a reset is exempt (§5.2).
-    pub(super) fn check(&self, now: Instant, timestamps: Option<Timestamps>) -> TimestampCheck {
+    /// RFC 7323 §5.3, R1; a reset is exempt (§5.2). `window` is what a timestamp may lie behind TS.Recent.
+    ///
+    /// A segment without the option passes, as on Linux: RFC 7323 §3.2 (RFC7323-3.2-c) would drop it, but there are
+    /// middleboxes that strip the option. Such a segment has no protection against wrapped numbers.
+    pub(super) fn check(&self, now: Instant, timestamps: Option<Timestamps>, window: u32) -> TimestampCheck {
         match timestamps {
-            _ if !self.enabled => TimestampCheck::Fine,
-            None => TimestampCheck::Missing,
-            Some(timestamps) if self.is_old(now, timestamps.value) => TimestampCheck::Old,
-            Some(_) => TimestampCheck::Fine,
+            Some(timestamps) if self.enabled && self.is_old(now, timestamps.value.wrapping_add(window)) => {
+                TimestampCheck::Old
+            }
+            _ => TimestampCheck::Fine,
         }
     }
 
@@ -168,7 +173,7 @@ mod tests {
     }
 
     fn check(state: &TimestampState, now: Instant, value: u32) -> TimestampCheck {
-        state.check(now, Some(Timestamps { value, echo: 0 }))
+        state.check(now, Some(Timestamps { value, echo: 0 }), 0)
     }
 
     #[test]
@@ -177,7 +182,11 @@ mod tests {
         assert_eq!(check(&state, Instant::ZERO, 4999), TimestampCheck::Old);
         assert_eq!(check(&state, Instant::ZERO, 5000), TimestampCheck::Fine);
         assert_eq!(check(&state, Instant::ZERO, 5001), TimestampCheck::Fine);
-        assert_eq!(state.check(Instant::ZERO, None), TimestampCheck::Missing);
+        assert_eq!(state.check(Instant::ZERO, None, 0), TimestampCheck::Fine);
+        let with_window =
+            |value| state.check(Instant::ZERO, Some(Timestamps { value, echo: 0 }), PAWS_WINDOW);
+        assert_eq!(with_window(4999), TimestampCheck::Fine);
+        assert_eq!(with_window(4998), TimestampCheck::Old);
         let later = Instant::ZERO + OUTDATED_AFTER + Duration::from_millis(1);
         assert_eq!(check(&state, later, 4999), TimestampCheck::Fine);
     }
@@ -187,7 +196,7 @@ mod tests {
         let mut state = TimestampState::new(7);
         state.negotiate(Instant::ZERO, None);
         assert_eq!(check(&state, Instant::ZERO, 0), TimestampCheck::Fine);
-        assert_eq!(state.check(Instant::ZERO, None), TimestampCheck::Fine);
+        assert_eq!(state.check(Instant::ZERO, None, 0), TimestampCheck::Fine);
         assert_eq!(state.option(Instant::ZERO), None);
     }
 

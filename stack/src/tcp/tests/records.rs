@@ -169,7 +169,12 @@ fn what_does_not_fit_is_answered_and_changes_nothing() {
             "",
             DropReason::OutOfWindow,
         ),
-        ("no timestamp", without_timestamps(next(Flags::ACK, ISS + 1)), "", DropReason::Paws),
+        (
+            "no ACK, outside",
+            Header { seq: IRS + 70_000, ..without_timestamps(next(Flags::PSH, ISS + 1)) },
+            "ACK",
+            DropReason::OutOfWindow,
+        ),
         (
             "an old timestamp",
             Header {
