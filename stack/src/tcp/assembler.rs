@@ -178,6 +178,13 @@ impl Assembler {
         blocks.into_iter()
     }
 
+    /// What of `seq..end` has come before: the first such stretch (RFC 2883 §4 reports no more than one).
+    pub(crate) fn first_overlap(&self, seq: SeqNumber, end: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
+        let range = self.ranges.get(self.ranges.partition_point(|range| range.end.before_eq(seq)))?;
+        let (left, right) = (range.start.max(seq), range.end.min(end));
+        left.before(right).then_some((left, right))
+    }
+
     /// The range that a sequence number lies in, if any.
     fn containing(&self, seq: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
         let range = self.ranges.get(self.ranges.partition_point(|range| range.end.before_eq(seq)))?;

@@ -220,7 +220,8 @@ impl Receiver {
         mut fin: bool,
         max_ranges: usize,
     ) -> Stored {
-        if seq.before(self.nxt) {
+        let has_old = seq.before(self.nxt);
+        if has_old {
             let old = ((self.nxt - seq) as usize).min(data.len());
             self.note_duplicate(seq, old);
             data.advance(old);
@@ -239,6 +240,9 @@ impl Receiver {
         let end = seq + data.len() as u32;
         if fin {
             self.fin_at = Some(end);
+        }
+        if !has_old {
+            self.note_overlap(seq, end);
         }
         let is_empty = data.is_empty();
         if seq != self.nxt {
@@ -283,7 +287,6 @@ impl Receiver {
             return if fin { Stored::OutOfOrder } else { Stored::Duplicate };
         }
         // RFC 9293 §3.10.7.4 (SHLD-31): what comes out of order is kept.
-        let len = data.len();
         let assembler = self.assembler.get_or_insert_with(|| Box::new(Assembler::new()));
         let stored = match assembler.insert(seq, data, max_ranges) {
             Insert::Stored => Stored::OutOfOrder,
@@ -293,9 +296,6 @@ impl Receiver {
         if assembler.is_empty() {
             self.assembler = None;
         }
-        if stored == Stored::Duplicate {
-            self.note_duplicate(seq, len);
-        }
         stored
     }
 
@@ -304,6 +304,15 @@ impl Receiver {
         if len > 0 {
             // A segment is at most 64 KiB.
             self.duplicate = Some((seq, seq + len as u32));
+        }
+    }
+
+    /// RFC 2883 §4.2: a segment may overlap what waits out of order. One stretch is reported, and what lies before RCV.NXT
+    /// comes first.
+    fn note_overlap(&mut self, seq: SeqNumber, end: SeqNumber) {
+        if let Some(overlap) = self.assembler.as_ref().and_then(|assembler| assembler.first_overlap(seq, end))
+        {
+            self.duplicate = Some(overlap);
         }
     }
 

@@ -58,6 +58,12 @@ proptest! {
                 continue;
             }
             let before = model.ranges();
+            // The first stretch of the segment that is there.
+            let is_here = |&index: &usize| model.window[index].is_some();
+            let left = (offset..offset + len).find(is_here);
+            let right = left.map(|left| (left..offset + len).find(|index| !is_here(index)).unwrap_or(offset + len));
+            let overlap = assembler.first_overlap(at(offset), at(offset + len));
+            prop_assert_eq!(overlap, left.zip(right).map(|(left, right)| (at(left), at(right))));
             let touches = before.iter().any(|&(start, end)| offset <= end && offset + len >= start);
             let covered = before.iter().any(|&(start, end)| offset >= start && offset + len <= end);
             let expected = if len == 0 || covered {
