@@ -161,6 +161,8 @@ impl Connection {
         }
         let placement = self.rcv.place(header.seq, len);
         let reason = match placement {
+            // RFC 5961 §3.2 (RFC5961-3.2-a): the right edge is outside for a reset. (Linux challenges it there.)
+            Placement::Inside if is_reset && self.rcv.is_at_edge(header.seq) => DropReason::OutOfWindow,
             Placement::Inside => return Continue(()),
             Placement::Old if payload_len > 0 => DropReason::DuplicateData,
             Placement::Old | Placement::Outside => DropReason::OutOfWindow,
@@ -249,12 +251,14 @@ impl Connection {
         }
     }
 
-    /// Second step: RST. RFC 5961 §3.2 (RFC5961-3.2-b): only one exactly at RCV.NXT is believed.
+    /// Second step: RST. RFC 5961 §3.2 (RFC5961-3.2-b): only one exactly at RCV.NXT is believed, and as on Linux one behind all
+    /// that came out of order: from there a peer resets whose lost data will never be sent again.
     fn check_reset(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
         if !header.flags.contains(Flags::RST) {
             return Continue(());
         }
-        if header.seq != self.rcv.nxt {
+        let is_behind_what_was_sacked = self.sack_permitted && self.rcv.sacked_end() == Some(header.seq);
+        if header.seq != self.rcv.nxt && !is_behind_what_was_sacked {
             self.challenge(ctx);
             return Break(Some(DropReason::ChallengeAck));
         }

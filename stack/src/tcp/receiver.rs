@@ -201,6 +201,11 @@ impl Receiver {
         }
     }
 
+    /// Whether a number lies right behind an open window.
+    pub(super) fn is_at_edge(&self, seq: SeqNumber) -> bool {
+        seq == self.edge && self.window() > 0
+    }
+
     /// Whether a number before RCV.NXT is one that the peer may send again: at most one window back.
     pub(super) fn is_recent(&self, seq: SeqNumber) -> bool {
         self.nxt - seq <= self.buffer()
@@ -334,6 +339,12 @@ impl Receiver {
         let with_fin = |(left, right)| (left, if self.fin_at == Some(right) { right + 1 } else { right });
         let waiting = self.assembler.iter().flat_map(|assembler| assembler.sack_blocks()).map(with_fin);
         self.duplicate.into_iter().chain(waiting).take(limit).collect()
+    }
+
+    /// Behind all that came out of order.
+    pub(super) fn sacked_end(&self) -> Option<SeqNumber> {
+        let end = self.assembler.as_ref()?.end()?;
+        Some(if self.fin_at == Some(end) { end + 1 } else { end })
     }
 
     /// Whether an acknowledgement has anything to say beside RCV.NXT.
