@@ -380,9 +380,12 @@ impl Connection {
             };
         }
         let is_unwanted = self.ending.orphaned || self.ending.read_shut;
-        if is_unwanted && self.state != State::Established && !payload.is_empty() {
-            // RFC 9293 §3.6.1 (SHLD-3), RFC 2525 §2.17: the program has closed and will not read it.
-            self.reset_peer();
+        // A segment is at most 64 KiB.
+        let brings_news = (seq + payload.len() as u32).after(self.rcv.nxt);
+        if is_unwanted && self.state != State::Established && brings_news {
+            // RFC 9293 §3.6.1 (SHLD-3), RFC 2525 §2.17: the program has closed and will not read it. The reset has the number
+            // that the peer waits for, as on Linux: after SND.NXT it would be challenged where our FIN was lost.
+            self.pending.reset = Some(Reset { seq: self.snd.una, with_ack: false });
             self.end(ctx, CloseReason::Aborted, "data after close");
             return Break(Some(DropReason::ReceiverClosed));
         }
