@@ -140,7 +140,7 @@ impl Connection {
             && !header.flags.contains(Flags::RST)
             && len == 0
             && header.seq + 1 == self.rcv.nxt
-            && header.ack == self.snd.nxt
+            && self.is_syn_ack_acceptable(header.ack)
     }
 
     /// First step: the sequence number, and before it the timestamp (RFC 7323 §5.3).
@@ -303,12 +303,15 @@ impl Connection {
         if self.is_fast_server() {
             self.check_ack_of_fast_open(ctx, header)?;
         } else if self.state == State::SynReceived {
-            if !(header.ack.after(self.snd.una) && header.ack.before_eq(self.snd.max)) {
+            if !self.is_syn_ack_acceptable(header.ack) {
                 self.pending.reset = Some(Reset { seq: header.ack, with_ack: false });
                 return Break(Some(DropReason::BadAck));
             }
             self.on_syn_acked(ctx, header);
             self.establish(ctx, "ACK of our SYN");
+            if self.rcv.take_kept() {
+                self.rcv.acknowledge_now();
+            }
         }
         if !self.snd.is_ack_acceptable(header.ack) {
             self.challenge(ctx);
@@ -475,6 +478,10 @@ impl Connection {
             self.ecn.on_crossing_syn(ctx.config.tcp.ecn, header);
             self.pending.syn = true;
             self.set_state(ctx, State::SynReceived, "SYN without ACK");
+            // RFC 9293 §3.10.7.3: data waits until the connection is open. It is acknowledged then.
+            if self.has_memory_for(ctx, self.rcv.nxt, payload.len()) {
+                self.rcv.keep(ctx.now, payload, ctx.config.tcp.max_out_of_order_ranges);
+            }
             return Continue(());
         }
         self.learn_from_syn_ack(ctx, header);

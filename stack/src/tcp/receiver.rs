@@ -321,6 +321,23 @@ impl Receiver {
         }
     }
 
+    /// Data that came with the peer's SYN, before the connection is open: it waits among what came out of order, and
+    /// RCV.NXT stays.
+    pub(super) fn keep(&mut self, now: Instant, mut data: Bytes, max_ranges: usize) {
+        data.truncate(self.window() as usize);
+        if !data.is_empty() {
+            self.note_segment(now, data.len());
+            let _stored = self.store_out_of_order(self.nxt, data, false, max_ranges);
+        }
+    }
+
+    /// The connection is open: what was kept may be read. Whether there was anything.
+    pub(super) fn take_kept(&mut self) -> bool {
+        let before = self.nxt;
+        self.take_reassembled();
+        self.nxt != before
+    }
+
     /// A gap is filled: moves what waited behind it.
     fn take_reassembled(&mut self) {
         let Some(assembler) = &mut self.assembler else { return };
@@ -338,6 +355,8 @@ impl Receiver {
         // A FIN that waits has come, too.
         let with_fin = |(left, right)| (left, if self.fin_at == Some(right) { right + 1 } else { right });
         let waiting = self.assembler.iter().flat_map(|assembler| assembler.sack_blocks()).map(with_fin);
+        // What begins at RCV.NXT waits for the connection to open.
+        let waiting = waiting.filter(|&(left, _)| left != self.nxt);
         self.duplicate.into_iter().chain(waiting).take(limit).collect()
     }
 

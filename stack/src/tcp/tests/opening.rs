@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::peer::{IRS, ISS, Offer, Peer};
 use crate::error::{CloseReason, Error};
 use crate::stats::DropReason;
-use crate::tcp::{Flags, Header, State};
+use crate::tcp::{Flags, Header, Settings, State};
 
 /// MUST-14, SHLD-5, MAY-3; the options are those of Linux.
 #[test]
@@ -174,6 +174,23 @@ fn a_reset_in_a_simultaneous_open_refuses() {
     let reset = peer.header(Flags::RST);
     let _ = peer.deliver(reset, &[]);
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::Refused));
+}
+
+/// RFC 9293 §3.10.7.3.
+#[test]
+fn a_crossing_syn_brings_at_most_a_window_of_data() {
+    let mut peer = Peer::syn_sent(|_, params| {
+        let settings = Settings { receive_buffer_bytes: 100, ..Settings::clone(&params.settings) };
+        params.settings = settings.into();
+    });
+    let syn = peer.syn(&Offer::plain(), Flags::SYN);
+    let sent = peer.deliver(syn, &[7; 200]);
+    assert_eq!((sent.len(), sent[0].flags().as_str(), sent[0].header.ack), (1, "SYN,ACK", IRS + 1));
+    assert_eq!(peer.connection.queued().0, 0);
+    peer.seq = IRS + 1;
+    let ack = peer.header(Flags::ACK);
+    let sent = peer.deliver(ack, &[]);
+    assert_eq!((sent.len(), sent[0].header.ack, peer.connection.queued().0), (1, IRS + 101, 100));
 }
 
 #[test]
