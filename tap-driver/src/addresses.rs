@@ -51,6 +51,7 @@ impl AddressPlan {
         plan.complete("--host", |plan| (&mut plan.host, &plan.stack))?;
         plan.complete("--addr", |plan| (&mut plan.stack, &plan.host))?;
         plan.check_overlaps()?;
+        plan.check_shared_networks()?;
         plan.choose_gateways(gateways)?;
         Ok(plan)
     }
@@ -116,6 +117,32 @@ impl AddressPlan {
                         other, one
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Of each family, the two sides have one network at least in common: else neither could find
+    /// the other.
+    fn check_shared_networks(&self) -> Result<(), String> {
+        for ipv6 in [false, true] {
+            let of_family = |cidrs: &[Cidr]| -> Vec<Cidr> {
+                cidrs.iter().copied().filter(|cidr| cidr.addr.is_ipv6() == ipv6).collect()
+            };
+            let (host, stack) = (of_family(&self.host), of_family(&self.stack));
+            let is_shared =
+                |host: &Cidr| stack.iter().any(|ours| ours.contains(host.addr) && host.contains(ours.addr));
+            if let (Some(first_host), Some(first_stack)) = (host.first(), stack.first())
+                && !host.iter().any(is_shared)
+            {
+                let advice = match first_free(*first_host, &[*first_host]) {
+                    Some(free) => format!("as in --host {first_host} --addr {free}"),
+                    None => "with a prefix that is shorter".to_owned(),
+                };
+                return Err(format!(
+                    "--host {first_host} and --addr {first_stack} share no network, so the kernel and the stack cannot \
+                     reach each other; give both an address in one network, {advice}"
+                ));
             }
         }
         Ok(())

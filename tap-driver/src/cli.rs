@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use portolan::{Cidr, MacAddr};
 use portolan_runtime::device::Impairment;
-use portolan_tap::Offload;
 use portolan_tap::addresses::parse_mac;
 use portolan_tap::services::Services;
+use portolan_tap::{MAX_MTU, MAX_QUEUES, MIN_MTU, Offload};
 
 /// Portolan: a TCP/IP stack in user space, on a Linux TAP device.
 #[derive(Debug, Parser)]
@@ -70,7 +71,7 @@ pub(crate) struct UpOptions {
     pub(crate) mac: Option<MacAddr>,
 
     /// The largest IP packet in bytes, for both sides: 576 to 65521, and at least 1280 for IPv6 [default: 1500]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_mtu, allow_negative_numbers = true)]
     pub(crate) mtu: Option<usize>,
 
     /// auto: let the kernel hand over and take up to 64 KiB of segments in one piece, with checksums left out, as far as it
@@ -80,7 +81,7 @@ pub(crate) struct UpOptions {
 
     /// Give the device so many queues, 1 to 256, each with a stack and a thread of its own: for many connections and more
     /// than one processor [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_queues, allow_negative_numbers = true)]
     pub(crate) queues: Option<usize>,
 
     /// Which services to offer, separated by commas: echo (port 7), discard (9), daytime (13), chargen (19), http
@@ -92,8 +93,9 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) pcap: Option<PathBuf>,
 
-    /// Make the network bad, in both directions; any of loss=3%,burst=4,outage=200ms@5s,dup=1%,reorder=1%,
-    /// reorder_by=5ms,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,mark=1%,seed=7
+    /// Make the network bad, in both directions; any of
+    /// loss=3%,burst=4,outage=200ms@5s,dup=1%,reorder=1%,
+    /// reorder_by=5ms,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,limit=1000,corrupt=0.1%,mark=1%,seed=7
     #[arg(long, value_name = "SETTINGS")]
     pub(crate) impair: Option<Impairment>,
 
@@ -112,6 +114,54 @@ fn parse_offload(text: &str) -> Result<Offload, String> {
         "off" => Ok(Offload::Off),
         _ => Err("choose auto or off".to_owned()),
     }
+}
+
+fn parse_mtu(text: &str) -> Result<usize, String> {
+    text.parse()
+        .map_err(|_| format!("the MTU is a number of bytes, {MIN_MTU} to {MAX_MTU}; write it like 1500"))
+}
+
+fn parse_queues(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("give a number of queues, 1 to {MAX_QUEUES}; write it like 2"))
+}
+
+/// The command line, or what is to be told instead: an error of clap's, or our own words where
+/// those of clap do not say what to write.
+pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Unread> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    Cli::try_parse_from(&arguments).map_err(|error| match without_dashes(&error, &arguments) {
+        Some(message) => Unread::Mistake(message),
+        None => Unread::Clap(error),
+    })
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// The help, the version, or a mistake in clap's words.
+    Clap(clap::Error),
+    /// A mistake in ours.
+    Mistake(String),
+}
+
+/// For a command that stands where options are expected: the line with `--` in front of it.
+fn without_dashes(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument || !arguments.iter().any(|argument| argument == "up") {
+        return None;
+    }
+    let Some(ContextValue::String(stray)) = error.get(ContextKind::InvalidArg) else { return None };
+    if stray.starts_with('-') {
+        return None;
+    }
+    let at = arguments.iter().position(|argument| argument == stray.as_str())?;
+    let shown = |arguments: &[OsString]| {
+        arguments.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    };
+    Some(format!(
+        "{stray} stands where an option is expected; a command to run stands behind `--`: `portolan {} -- {}`",
+        shown(arguments.get(1..at)?),
+        shown(arguments.get(at..)?)
+    ))
 }
 
 fn parse_gateway(text: &str) -> Result<IpAddr, String> {
@@ -198,7 +248,9 @@ mod tests {
             (["--gateway", "router"], ["--gateway <IP>", "write it like 10.0.0.1"]),
             (["--mac", "01:00:00:00:00:01"], ["--mac <MAC>", "group address"]),
             (["--services", "ftp"], ["--services <LIST>", "there is no service \"ftp\""]),
-            (["--mtu", "big"], ["--mtu <N>", "invalid digit"]),
+            (["--mtu", "big"], ["--mtu <N>", "a number of bytes, 576 to 65521; write it like 1500"]),
+            (["--mtu", "-1"], ["--mtu <N>", "a number of bytes, 576 to 65521; write it like 1500"]),
+            (["--queues", "-1"], ["--queues <N>", "a number of queues, 1 to 256; write it like 2"]),
             (["--impair", "loss=lots"], ["--impair <SETTINGS>", "loss"]),
         ] {
             let error = up(&arguments).expect_err("malformed").to_string();

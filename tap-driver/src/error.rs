@@ -27,6 +27,8 @@ pub enum Error {
     NameTaken {
         /// The name.
         name: String,
+        /// Whether that is a TUN or TAP device.
+        is_tun: bool,
     },
     /// The MTU is out of range.
     InvalidMtu {
@@ -91,10 +93,15 @@ impl fmt::Display for Error {
             Error::InvalidName { name, reason } => {
                 write!(f, "{name:?} cannot be an interface name: {reason}; choose another with --tap")
             }
-            Error::NameTaken { name } => write!(
+            Error::NameTaken { name, is_tun: true } => write!(
                 f,
-                "the name {name} is taken: an interface of that name exists; choose another with --tap, leave --tap \
+                "the name {name} is taken: a TAP device of that name exists; choose another with --tap, leave --tap \
                  out to get a free one, or remove it with `ip link delete {name}` if nobody uses it"
+            ),
+            Error::NameTaken { name, is_tun: false } => write!(
+                f,
+                "the name {name} is taken: an interface of that name exists; choose another with --tap, or leave --tap \
+                 out to get a free one"
             ),
             Error::InvalidMtu { mtu, smallest: 1280 } => write!(
                 f,

@@ -21,6 +21,11 @@ impl Failure {
         Failure { message: message.into(), code: 1 }
     }
 
+    /// What was to be said could not be written to stdout: 1.
+    pub(crate) fn unwritten(error: &std::io::Error) -> Self {
+        Failure::failed(format!("cannot write to standard output: {error}"))
+    }
+
     /// The command after `--` could not be started: 127 if it is not there, else 126, as with a shell.
     pub(crate) fn not_started(program: &std::ffi::OsStr, error: &std::io::Error) -> Self {
         let (code, advice) = match error.kind() {

@@ -13,22 +13,32 @@ mod up;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use cli::{Cli, Command};
+use cli::{Cli, Command, Unread};
+use failure::Failure;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    init_log(cli.verbose);
-    let result = match cli.command {
-        Command::Up(options) => up::run(&options),
-        Command::Demo => demo::run(),
+    let result = match cli::read(std::env::args_os()) {
+        Ok(cli) => run(cli),
+        Err(Unread::Mistake(message)) => Err(Failure::usage(message)),
+        // The help and the version go to stdout, mistakes to stderr.
+        Err(Unread::Clap(error)) => match error.print() {
+            Ok(()) => Ok(ExitCode::from(error.exit_code() as u8)),
+            Err(lost) => Err(Failure::unwritten(&lost)),
+        },
     };
     result.unwrap_or_else(|failure| {
         // Nobody is left to tell if stderr is gone too.
         let _ = writeln!(std::io::stderr(), "portolan: {failure}");
         failure.exit_code()
     })
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    init_log(cli.verbose);
+    match cli.command {
+        Command::Up(options) => up::run(&options),
+        Command::Demo => demo::run(),
+    }
 }
 
 /// Warnings always; -v and its repetitions more, RUST_LOG whatever it says.

@@ -7,7 +7,7 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) mac: Option<MacAddr>,
+    /// Whether it is a TUN or TAP device.
+    pub(crate) is_tun: bool,
 }
 
 /// A conversation with the kernel.
@@ -171,11 +173,12 @@ fn address(index: u32, cidr: Cidr) -> AddressMessage {
 
 fn as_link(message: RouteNetlinkMessage) -> Option<Link> {
     let RouteNetlinkMessage::NewLink(message) = message else { return None };
-    let mut link = Link { index: message.header.index, name: String::new(), mac: None };
+    let mut link = Link { index: message.header.index, name: String::new(), mac: None, is_tun: false };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(MacAddr),
+            LinkAttribute::LinkInfo(infos) => link.is_tun = infos.contains(&LinkInfo::Kind(InfoKind::Tun)),
             _ => {}
         }
     }
@@ -250,15 +253,17 @@ mod tests {
         let mut message = by_name("tap7");
         message.header.index = 4;
         message.attributes.push(LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Tun)]));
         let link = as_link(RouteNetlinkMessage::NewLink(message)).expect("a link");
-        assert_eq!(link, Link { index: 4, name: "tap7".into(), mac: Some(MacAddr([2, 0, 0, 0, 0, 1])) });
+        let mac = Some(MacAddr([2, 0, 0, 0, 0, 1]));
+        assert_eq!(link, Link { index: 4, name: "tap7".into(), mac, is_tun: true });
     }
 
     #[test]
     fn the_loopback_is_found_and_a_name_that_nobody_has_is_not() {
         let mut netlink = Netlink::open().expect("a netlink socket");
         let lo = netlink.link("lo").expect("an answer").expect("every namespace has lo");
-        assert_eq!(lo.name, "lo");
+        assert_eq!((lo.name.as_str(), lo.is_tun), ("lo", false));
         assert_eq!(netlink.link("no-such-link").expect("an answer"), None);
         assert!(netlink.links().expect("a dump").contains(&lo));
         netlink.addresses().expect("a dump");

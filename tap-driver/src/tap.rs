@@ -38,6 +38,8 @@ const QUEUE_LEN: u32 = 4000;
 
 const EBADFD: i32 = 77;
 const ENODEV: i32 = 19;
+/// Of an ioctl: the file is no TUN device.
+const ENOTTY: i32 = 25;
 
 /// What a TAP device is opened with.
 ///
@@ -151,8 +153,8 @@ impl TapBuilder {
         let existing = netlink
             .link(&self.name)
             .map_err(|source| Error::Io { doing: format!("ask for the interface {}", self.name), source })?;
-        if existing.is_some() {
-            return Err(Error::NameTaken { name: self.name });
+        if let Some(link) = existing {
+            return Err(Error::NameTaken { name: self.name, is_tun: link.is_tun });
         }
         let Created { fd, name, offloads } = create(&self.name, self.offload, queues)?;
         let others = (1..queues).map(|_| vnet::add_queue(&name, offloads.is_some()));
@@ -399,16 +401,18 @@ fn create(name: &str, offload: Offload, queues: usize) -> Result<Created, Error>
 }
 
 fn refused_device(name: &str, source: io::Error) -> Error {
+    // What `%d` would have become is known only to a kernel that made the device.
+    let is_pattern = name.contains('%');
+    let doing =
+        if is_pattern { "create a TAP device".into() } else { format!("create the TAP device {name}") };
     match source.kind() {
-        io::ErrorKind::PermissionDenied => {
-            let shown = if name == DEFAULT_NAME { "" } else { name };
-            Error::NotPermitted { doing: format!("create the TAP device {shown}").trim_end().to_owned() }
-        }
+        io::ErrorKind::PermissionDenied => Error::NotPermitted { doing },
+        _ if source.raw_os_error() == Some(ENOTTY) => Error::NoTunDevice(source),
         // EBUSY: a TAP device of that name that somebody else has; EINVAL: an interface that is no TAP device.
-        io::ErrorKind::ResourceBusy | io::ErrorKind::InvalidInput => {
-            Error::NameTaken { name: name.to_owned() }
+        kind @ (io::ErrorKind::ResourceBusy | io::ErrorKind::InvalidInput) if !is_pattern => {
+            Error::NameTaken { name: name.to_owned(), is_tun: kind == io::ErrorKind::ResourceBusy }
         }
-        _ => Error::Io { doing: format!("create the TAP device {name}"), source },
+        _ => Error::Io { doing, source },
     }
 }
 
@@ -511,6 +515,22 @@ mod tests {
         assert_eq!(mac.0[0] & 0b11, 0b10);
         assert_ne!(mac, derive_mac("tap1", &addresses, MacAddr([0; 6])));
         assert_ne!(mac, derive_mac("tap0", &addresses, mac));
+    }
+
+    #[test]
+    fn a_device_that_is_refused_is_named_as_it_was_asked_for() {
+        let refused = |name: &str, errno: i32| refused_device(name, io::Error::from_raw_os_error(errno));
+        let text = |name: &str, errno: i32| refused(name, errno).to_string();
+        assert!(matches!(refused(DEFAULT_NAME, ENOTTY), Error::NoTunDevice(_)));
+        assert!(text(DEFAULT_NAME, 1).starts_with("no permission to create a TAP device: "));
+        assert!(text("tap7", 1).starts_with("no permission to create the TAP device tap7: "));
+        assert_eq!(text(DEFAULT_NAME, 22), "cannot create a TAP device: Invalid argument (os error 22)");
+        assert_eq!(
+            text("tap7", 12),
+            "cannot create the TAP device tap7: Cannot allocate memory (os error 12)"
+        );
+        assert!(text("tap7", 16).contains("remove it with `ip link delete tap7` if nobody uses it"));
+        assert!(!text("eth0", 22).contains("ip link delete"), "it is no TAP device");
     }
 
     #[test]

@@ -50,6 +50,7 @@ fn help_explains_every_option() {
         "--services <LIST>",
         "--pcap <FILE>",
         "--impair <SETTINGS>",
+        "limit=1000",
         "--isolated",
         "--verbose",
         "[COMMAND]",
@@ -65,6 +66,9 @@ fn help_explains_every_option() {
 
 #[test]
 fn mistakes_on_the_command_line_exit_with_2_and_say_what_to_write() {
+    let mtu = "the MTU is a number of bytes, 576 to 65521; write it like 1500\n";
+    let choose =
+        "choose from echo, discard, daytime, chargen and http, separated by commas, or write all or none\n";
     for (arguments, message) in [
         (
             &["--addr", "10.0.0.2"][..],
@@ -104,18 +108,109 @@ fn mistakes_on_the_command_line_exit_with_2_and_say_what_to_write() {
             "portolan: an MTU of 1279 does not work: with IPv6 addresses it is 1280 to 65521 (RFC 8200); choose \
              another, or give only IPv4 addresses\n",
         ),
+        (&["--mtu", "abc"], &format!("error: invalid value 'abc' for '--mtu <N>': {mtu}")),
+        (&["--mtu", "-1"], &format!("error: invalid value '-1' for '--mtu <N>': {mtu}")),
+        (&["--mtu="], &format!("for '--mtu <N>': {mtu}")),
         (
-            &["--services", "ftp"],
-            "there is no service \"ftp\"; choose from echo, discard, daytime, chargen and http",
+            &["--queues", "-1"],
+            "error: invalid value '-1' for '--queues <N>': give a number of queues, 1 to 256; write it like 2\n",
         ),
-        (&["--impair", "loss=lots"], "error: invalid value 'loss=lots' for '--impair <SETTINGS>'"),
+        (
+            &["--queues", "0"],
+            "portolan: a TAP device cannot have 0 queues: it has 1 to 256; choose another number with --queues\n",
+        ),
+        (
+            &["--host", "192.168.1.1/24", "--addr", "10.0.0.2/24"],
+            "portolan: --host 192.168.1.1/24 and --addr 10.0.0.2/24 share no network, so the kernel and the stack \
+             cannot reach each other; give both an address in one network, as in --host 192.168.1.1/24 --addr \
+             192.168.1.2/24\n",
+        ),
+        (
+            &["--addr", "10.0.0.255/24"],
+            "portolan: --addr 10.0.0.255/24: that is the network's broadcast address; give a host's address, like \
+             10.0.0.2/24\n",
+        ),
+        (&["--gateway", "router"], "not an IPv4 or IPv6 address; write it like 10.0.0.1 or fd10::1\n"),
+        (&["--offload", "on"], "error: invalid value 'on' for '--offload <MODE>': choose auto or off\n"),
+        (&["--services", "ftp"], &format!("there is no service \"ftp\"; {choose}")),
+        (&["--services", ""], &format!("a name is empty; {choose}")),
+        (&["--services", "all,none"], &format!("all stands alone, with no other name beside it; {choose}")),
+        (
+            &["--impair", "loss=300%"],
+            "error: invalid value 'loss=300%' for '--impair <SETTINGS>': `loss=300%`: a share is 0% to 100%, or 0 to 1; \
+             write it like `loss=3%`\n",
+        ),
+        (
+            &["--impair", "rate=0mbit"],
+            "`rate=0mbit`: a rate is a number with bit, kbit, mbit or gbit, from 1bit to 1000000gbit; write it like \
+             `rate=100mbit`\n",
+        ),
+        (
+            &["--impair", ""],
+            "a setting is empty; write them like `loss=3%,delay=20ms`, without a comma at the end\n",
+        ),
+        (&["--impair", "loss=1%,loss=2%"], "`loss` is given twice; leave one out\n"),
+        (
+            &["--impair", "queue=1kB"],
+            "`queue` does nothing without `rate`; give that, too, or leave `queue` out\n",
+        ),
         (&["--mac", "ff:ff:ff:ff:ff:ff"], "a group address"),
+        (
+            &["--isolated", "ping", "-c", "3", "10.0.0.2"],
+            "portolan: ping stands where an option is expected; a command to run stands behind `--`: `portolan up \
+             --isolated -- ping -c 3 10.0.0.2`\n",
+        ),
         (&["--frobnicate"], "error: unexpected argument '--frobnicate' found"),
     ] {
         let output = output(&[&["up"], arguments].concat());
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(message), "{arguments:?}: {}", stderr(&output));
         assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+}
+
+/// Runs `portolan` with its standard output on a disk that is full.
+fn into_full(arguments: &[&str]) -> Output {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("every Linux has it");
+    let child = portolan(arguments).stdout(full).stderr(Stdio::piped()).spawn().expect("portolan starts");
+    child.wait_with_output().expect("portolan ends")
+}
+
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    for arguments in [&["demo"][..], &["--help"], &["--version"], &["up", "--help"]] {
+        let output = into_full(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
+        let message = "portolan: cannot write to standard output: No space left on device (os error 28)\n";
+        assert_eq!(stderr(&output), message, "{arguments:?}");
+    }
+    // The stack serves all the same; the line is not lost.
+    let output = into_full(&["up", "--isolated", "--", "sh", "-c", "exit 7"]);
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+    let errors = stderr(&output);
+    assert!(errors.contains("ready portolan0: ") && errors.contains("No space left on device"), "{errors}");
+}
+
+/// In a mount namespace in which another device stands in the place of /dev/net/tun.
+#[test]
+fn a_tun_device_that_is_none_is_told_from_a_name_that_is_taken() {
+    let script = "mount --bind /dev/null /dev/net/tun && exec \"$PORTOLAN\" up --isolated $OPTIONS -- true";
+    for options in ["", "--offload=off", "--queues=2"] {
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+            .envs([("PORTOLAN", PORTOLAN), ("OPTIONS", options)])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .output()
+            .expect("unshare starts");
+        assert_eq!(output.status.code(), Some(1), "{options}: {}", stderr(&output));
+        assert_eq!(
+            stderr(&output),
+            "portolan: there is no usable /dev/net/tun (Inappropriate ioctl for device (os error 25)), so no TAP device \
+             can be made; load the driver with `modprobe tun`, or, in a container, start it with `--device \
+             /dev/net/tun`\n",
+            "{options}"
+        );
     }
 }
 
@@ -176,8 +271,15 @@ fn a_name_that_is_taken_and_a_network_that_is_in_use_are_refused() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         stderr(&output),
-        "portolan: the name portolan0 is taken: an interface of that name exists; choose another with --tap, leave --tap \
+        "portolan: the name portolan0 is taken: a TAP device of that name exists; choose another with --tap, leave --tap \
          out to get a free one, or remove it with `ip link delete portolan0` if nobody uses it\n"
+    );
+    let output = isolated(&[], "$PORTOLAN up --tap lo --host 192.0.2.1/24");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        stderr(&output),
+        "portolan: the name lo is taken: an interface of that name exists; choose another with --tap, or leave --tap out \
+         to get a free one\n"
     );
     let output = isolated(&[], "$PORTOLAN up --host 10.0.0.9/28");
     assert_eq!(output.status.code(), Some(2));
@@ -197,6 +299,14 @@ fn a_recording_that_cannot_be_written_is_refused() {
         stderr(&output).starts_with("portolan: cannot record to /no/such/folder/x.pcap: No such file"),
         "{}",
         stderr(&output)
+    );
+    let output = portolan(&["up", "--isolated", "--pcap", "/dev/full", "--", "true"]).output();
+    let output = output.expect("portolan starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        stderr(&output),
+        "portolan: cannot record to /dev/full: No space left on device (os error 28); choose a file that can be written, \
+         with --pcap\n"
     );
 }
 

@@ -43,9 +43,9 @@ impl<D: Device> PcapWriter<D> {
     /// Records to a new file; one of that name is overwritten.
     pub fn create(path: impl AsRef<Path>, device: D) -> io::Result<Self> {
         let path = path.as_ref();
-        let file = File::create(path)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-        PcapWriter::new(file, device)
+        File::create(path)
+            .and_then(|file| PcapWriter::new(file, device))
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
     /// Records to a writer; it is buffered here.
@@ -63,9 +63,9 @@ impl<D: Device> PcapWriter<D> {
         let encoder =
             pcap_file::pcap::PcapWriter::with_header(file.clone(), header).map_err(into_io_error)?;
         let recording = Arc::new(Mutex::new(Recording { encoder, file }));
-        let mut recorder = PcapWriter { device, recording: Some(recording), flush_at: None };
-        recorder.flush();
-        Ok(recorder)
+        // A disk that is full is found now, and not with the first frame.
+        lock(&recording)?.file.flush()?;
+        Ok(PcapWriter { device, recording: Some(recording), flush_at: None })
     }
 
     /// Records another device to the same file: another queue of an interface. The device must be of the same medium.
@@ -332,6 +332,14 @@ mod tests {
         assert_eq!(a.send(&transmit(b"two")).unwrap(), Sent::Taken);
         assert_eq!(&b.recv().unwrap().unwrap().bytes[..], b"one");
         assert_eq!(&b.recv().unwrap().unwrap().bytes[..], b"two");
+    }
+
+    #[test]
+    fn a_file_that_takes_nothing_is_refused_at_once() {
+        let (a, _b) = memory_pair().unwrap();
+        let error = PcapWriter::create("/dev/full", a).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(error.to_string().contains("/dev/full"), "{error}");
     }
 
     #[test]

@@ -64,6 +64,22 @@ fn impossible_plans_say_why() {
         (&["10.0.0.1/24"], &["10.0.0.1/24"], &[], "given both as --host and as --addr"),
         (&["10.0.0.1/24"], &["10.0.0.2/24", "10.0.0.2/24"], &[], "--addr 10.0.0.2: given twice"),
         (&["10.0.0.1/24"], &["10.0.0.2/16"], &[], "10.0.0.1/24 and 10.0.0.2/16 overlap"),
+        (
+            &["192.168.1.1/24"],
+            &["10.0.0.2/24"],
+            &[],
+            "--host 192.168.1.1/24 and --addr 10.0.0.2/24 share no network, so the kernel and the stack cannot reach each \
+             other; give both an address in one network, as in --host 192.168.1.1/24 --addr 192.168.1.2/24",
+        ),
+        (
+            &["10.0.0.1/24", "fd09::1/64"],
+            &["10.0.0.2/24", "fd08::2/64"],
+            &[],
+            "--host fd09::1/64 and --addr fd08::2/64 share no network",
+        ),
+        // The kernel would find the stack, and the stack not the kernel.
+        (&["10.0.0.1/24"], &["10.0.0.2/32"], &[], "share no network"),
+        (&["10.0.0.1/32"], &["10.0.0.2/32"], &[], "with a prefix that is shorter"),
         (&["10.0.0.0/24"], &[], &[], "network's own address"),
         (&[], &["10.0.0.255/24"], &[], "broadcast"),
         (&[], &["127.0.0.2/8"], &[], "loopback"),

@@ -34,7 +34,7 @@ What to try next:
   sudo portolan up                           on this host's own network; then, elsewhere: ping 10.0.0.2
   portolan up --help                         everything else";
 
-/// Runs the demonstration. Exits with 1 if a step failed.
+/// Runs the demonstration. Exits with 1 if a step failed, or the report could not be written.
 pub(crate) fn run() -> Result<ExitCode, Failure> {
     let isolation = isolate()?;
     let mut report = Report::new(io::stdout());
@@ -58,7 +58,8 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
         report.say(&format!("\n{}", traffic(&stats)));
         session.stop();
     }
-    Ok(conclude(&mut report))
+    let code = conclude(&mut report);
+    report.lost().map_or(Ok(code), |error| Err(Failure::unwritten(error)))
 }
 
 /// How many frames there were, and for which reasons any were dropped.

@@ -12,16 +12,18 @@ pub(crate) enum Outcome {
     Skipped(String),
 }
 
-/// Prints as it goes, and counts. That nobody reads it is no reason to stop.
+/// Prints as it goes, and counts. That it cannot be printed is no reason to stop, and is kept.
 pub(crate) struct Report {
     out: Box<dyn Write>,
+    /// The first error of printing.
+    lost: Option<io::Error>,
     steps: usize,
     failures: usize,
 }
 
 impl Report {
     pub(crate) fn new(out: impl Write + 'static) -> Self {
-        Report { out: Box::new(out), steps: 0, failures: 0 }
+        Report { out: Box::new(out), lost: None, steps: 0, failures: 0 }
     }
 
     /// Prints a line, or several.
@@ -51,8 +53,15 @@ impl Report {
         self.failures
     }
 
+    /// Why something was not printed, if that is so.
+    pub(crate) fn lost(&self) -> Option<&io::Error> {
+        self.lost.as_ref()
+    }
+
     fn print(&mut self, text: &str) {
-        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        if let Err(error) = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
+            self.lost.get_or_insert(error);
+        }
     }
 }
 
@@ -92,6 +101,27 @@ mod tests {
         assert_eq!(show_rate(1_000_000_000, Duration::from_secs(4)), "2.00 Gbit/s");
         assert_eq!(show_bytes(1023), "1023 bytes");
         assert_eq!(show_bytes(3174), "3.1 KiB");
+    }
+
+    #[test]
+    fn what_cannot_be_printed_is_kept_and_the_steps_go_on() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut report = Report::new(Full);
+        let mut is_done = false;
+        report.step("one", || {
+            is_done = true;
+            Ok(Outcome::Done(String::new()))
+        });
+        assert!(is_done);
+        assert_eq!(report.lost().map(io::Error::kind), Some(io::ErrorKind::StorageFull));
     }
 
     #[test]

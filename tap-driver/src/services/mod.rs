@@ -108,12 +108,18 @@ impl FromStr for Services {
             "none" => return Ok(Services(Vec::new())),
             _ => {}
         }
+        let choose =
+            "choose from echo, discard, daytime, chargen and http, separated by commas, or write all or none";
         let mut chosen = Vec::new();
         for name in text.split(',').map(str::trim) {
-            let service = Service::ALL.into_iter().find(|service| service.name() == name).ok_or_else(|| {
-                format!("there is no service {name:?}; choose from echo, discard, daytime, chargen and http, separated by commas, or write all or none")
-            })?;
-            chosen.push(service);
+            match Service::ALL.into_iter().find(|service| service.name() == name) {
+                Some(service) => chosen.push(service),
+                None if matches!(name, "all" | "none") => {
+                    return Err(format!("{name} stands alone, with no other name beside it; {choose}"));
+                }
+                None if name.is_empty() => return Err(format!("a name is empty; {choose}")),
+                None => return Err(format!("there is no service {name:?}; {choose}")),
+            }
         }
         chosen.sort_unstable();
         chosen.dedup();
@@ -149,9 +155,23 @@ mod tests {
             let services: Services = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(services.to_string(), shown);
         }
-        for text in ["", "ftp", "echo,", "echo;http", "none,echo", "ECHO"] {
+        for (text, what) in [
+            ("", "a name is empty"),
+            ("echo,", "a name is empty"),
+            ("ftp", "there is no service \"ftp\""),
+            ("echo;http", "there is no service \"echo;http\""),
+            ("ECHO", "there is no service \"ECHO\""),
+            ("none,echo", "none stands alone, with no other name beside it"),
+            ("all,none", "all stands alone, with no other name beside it"),
+        ] {
             let error = text.parse::<Services>().expect_err(text);
-            assert!(error.contains("choose from echo"), "{error}");
+            assert_eq!(
+                error,
+                format!(
+                    "{what}; choose from echo, discard, daytime, chargen and http, separated by commas, or write all \
+                     or none"
+                )
+            );
         }
     }
 }

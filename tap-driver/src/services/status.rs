@@ -54,15 +54,20 @@ pub struct SocketStatus {
     pub local: Option<String>,
     /// The peer's.
     pub peer: Option<String>,
-    /// Bytes (connections, of a listener) that wait to be taken.
+    /// Bytes that wait to be taken; of a listener, connections that wait to be accepted.
     pub receive_queue: usize,
-    /// Bytes that wait to be sent or acknowledged; a listener's backlog.
+    /// Bytes that wait to be sent or acknowledged.
     pub send_queue: usize,
+    /// Of a listener: the connections that may wait to be accepted.
+    pub backlog: Option<usize>,
     /// Of a connection: the smoothed round trip.
     pub rtt: Option<Duration>,
     /// Of a connection: the congestion window in bytes.
     pub cwnd: Option<u32>,
 }
+
+/// The state of a listener.
+const LISTEN: &str = "LISTEN";
 
 /// The page shows so many sockets; the JSON has all.
 const MAX_SHOWN_SOCKETS: usize = 500;
@@ -105,6 +110,7 @@ impl InterfaceStatus {
 
 impl SocketStatus {
     fn of(info: &SocketInfo) -> Self {
+        let is_listener = info.state == LISTEN;
         SocketStatus {
             descriptor: info.descriptor.map(Descriptor::number),
             protocol: match info.kind {
@@ -116,7 +122,8 @@ impl SocketStatus {
             local: info.local.map(shown),
             peer: info.peer.map(shown),
             receive_queue: info.receive_queue,
-            send_queue: info.send_queue,
+            send_queue: if is_listener { 0 } else { info.send_queue },
+            backlog: is_listener.then_some(info.send_queue),
             rtt: info.rtt,
             cwnd: info.cwnd,
         }
@@ -195,6 +202,7 @@ impl Status {
                     "peer": socket.peer,
                     "receive_queue": socket.receive_queue,
                     "send_queue": socket.send_queue,
+                    "backlog": socket.backlog,
                     "rtt_us": socket.rtt.map(|rtt| rtt.as_micros() as u64),
                     "cwnd": socket.cwnd,
                 })
@@ -231,6 +239,10 @@ impl Status {
             self.sockets.len()
         );
         for socket in self.sockets.iter().take(MAX_SHOWN_SOCKETS) {
+            let (to_read, to_send) = match socket.backlog {
+                Some(backlog) => (format!("{} of {backlog} to accept", socket.receive_queue), String::new()),
+                None => (socket.receive_queue.to_string(), socket.send_queue.to_string()),
+            };
             write_row(
                 page,
                 &[
@@ -238,8 +250,8 @@ impl Status {
                     (socket.state, ""),
                     (socket.local.as_deref().unwrap_or("-"), ""),
                     (socket.peer.as_deref().unwrap_or("-"), ""),
-                    (&socket.receive_queue.to_string(), "n"),
-                    (&socket.send_queue.to_string(), "n"),
+                    (&to_read, "n"),
+                    (&to_send, "n"),
                     (&socket.rtt.map_or(String::new(), |rtt| format!("{} µs", rtt.as_micros())), "n"),
                     (&socket.cwnd.map_or(String::new(), |cwnd| cwnd.to_string()), "n"),
                 ],
@@ -324,10 +336,18 @@ mod tests {
                     peer: Some("[fd10::1]:40000".to_owned()),
                     receive_queue: 5,
                     send_queue: 6,
+                    backlog: None,
                     rtt: Some(Duration::from_micros(1500)),
                     cwnd: Some(14_480),
                 },
                 SocketStatus { protocol: "tcp", state: "TIME-WAIT", ..SocketStatus::default() },
+                SocketStatus {
+                    protocol: "tcp",
+                    state: LISTEN,
+                    receive_queue: 2,
+                    backlog: Some(4096),
+                    ..SocketStatus::default()
+                },
             ],
             counters: vec![("frames_in".to_owned(), 42), ("frames_out".to_owned(), 0)],
             drops: vec![],
@@ -345,6 +365,7 @@ mod tests {
             "10.0.0.1<td>reachable<td>02:00:00:00:00:09",
             "<td>ESTABLISHED<td>10.0.0.2:80<td>[fd10::1]:40000<td class=\"n\">5<td class=\"n\">6<td class=\"n\">1500 µs<td class=\"n\">14480",
             "<td>TIME-WAIT<td>-<td>-",
+            "<td>LISTEN<td>-<td>-<td class=\"n\">2 of 4096 to accept<td class=\"n\"><td",
             "frames_in<td class=\"n\">42",
             "<h2>Dropped packets</h2>\n<p>None.</p>",
         ] {
@@ -376,8 +397,12 @@ mod tests {
         assert_eq!(
             parsed["sockets"][0],
             json!({"descriptor": 3, "protocol": "tcp", "state": "ESTABLISHED", "local": "10.0.0.2:80",
-                   "peer": "[fd10::1]:40000", "receive_queue": 5, "send_queue": 6, "rtt_us": 1500, "cwnd": 14_480})
+                   "peer": "[fd10::1]:40000", "receive_queue": 5, "send_queue": 6, "backlog": null, "rtt_us": 1500, "cwnd": 14_480})
         );
         assert_eq!(parsed["sockets"][1]["local"], Value::Null);
+        assert_eq!(
+            (&parsed["sockets"][2]["send_queue"], &parsed["sockets"][2]["backlog"]),
+            (&json!(0), &json!(4096))
+        );
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 /// What a network does to frames, the same in both directions.
 ///
-/// It is written `loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,mark=1%,seed=7`, any of
-/// these in any order.
+/// It is written
+/// `loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,mark=1%,limit=1000,seed=7`,
+/// any of these once each and in any order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Impairment {
@@ -92,48 +93,99 @@ impl FromStr for Impairment {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut impairment = Impairment::default();
-        for setting in text.split(',').map(str::trim).filter(|setting| !setting.is_empty()) {
+        let mut seen: Vec<&str> = Vec::new();
+        for setting in text.split(',').map(str::trim) {
+            if setting.is_empty() {
+                return Err(ParseImpairmentError(
+                    "a setting is empty; write them like `loss=3%,delay=20ms`, without a comma at the end"
+                        .to_owned(),
+                ));
+            }
             let (key, value) = setting.split_once('=').ok_or_else(|| {
                 ParseImpairmentError(format!("`{setting}` has no value; write it like `loss=3%`"))
             })?;
             let (key, value) = (key.trim(), value.trim());
-            let wrong =
-                |example: &str| ParseImpairmentError(format!("`{setting}`: write it like `{key}={example}`"));
-            match key {
-                "loss" => impairment.loss = parse_share(value).ok_or_else(|| wrong("3%"))?,
-                "burst" => impairment.loss_burst = parse_burst(value).ok_or_else(|| wrong("4"))?,
-                "outage" => {
-                    impairment.outage = Some(parse_outage(value).ok_or_else(|| wrong("200ms@5s"))?);
-                }
-                "dup" => impairment.duplication = parse_share(value).ok_or_else(|| wrong("1%"))?,
-                "reorder" => impairment.reordering = parse_share(value).ok_or_else(|| wrong("1%"))?,
-                "reorder_by" => {
-                    impairment.reorder_delay = Some(parse_delay(value).ok_or_else(|| wrong("5ms"))?);
-                }
-                "corrupt" => impairment.corruption = parse_share(value).ok_or_else(|| wrong("0.1%"))?,
-                "mark" => impairment.marking = parse_share(value).ok_or_else(|| wrong("1%"))?,
-                "delay" => impairment.delay = parse_delay(value).ok_or_else(|| wrong("20ms"))?,
-                "jitter" => impairment.jitter = parse_delay(value).ok_or_else(|| wrong("5ms"))?,
-                "rate" => {
-                    impairment.bits_per_second = Some(parse_rate(value).ok_or_else(|| wrong("100mbit"))?);
-                }
-                "queue" => {
-                    impairment.queue_bytes = Some(parse_size(value).ok_or_else(|| wrong("625kB"))?);
-                }
-                "limit" => {
-                    impairment.limit =
-                        value.parse().ok().filter(|&limit| limit > 0).ok_or_else(|| wrong("1000"))?;
-                }
-                "seed" => impairment.seed = value.parse().map_err(|_| wrong("7"))?,
-                _ => {
-                    return Err(ParseImpairmentError(format!(
-                        "there is no setting `{key}`; the settings are loss, burst, outage, dup, reorder, \
-                         reorder_by, corrupt, mark, delay, jitter, rate, queue, limit and seed, as in `loss=3%,delay=20ms,rate=100mbit`"
-                    )));
-                }
+            if seen.contains(&key) {
+                return Err(ParseImpairmentError(format!("`{key}` is given twice; leave one out")));
+            }
+            seen.push(key);
+            impairment.set(key, value).map_err(|fault| fault.in_setting(setting, key))?;
+        }
+        for (key, needed) in [("burst", "loss"), ("reorder_by", "reorder"), ("queue", "rate")] {
+            if seen.contains(&key) && !seen.contains(&needed) {
+                return Err(ParseImpairmentError(format!(
+                    "`{key}` does nothing without `{needed}`; give that, too, or leave `{key}` out"
+                )));
             }
         }
         Ok(impairment)
+    }
+}
+
+/// What is wrong with a setting.
+enum Fault {
+    UnknownKey,
+    /// What a value is, and an example of one.
+    Value(&'static str, &'static str),
+}
+
+impl Fault {
+    fn in_setting(self, setting: &str, key: &str) -> ParseImpairmentError {
+        ParseImpairmentError(match self {
+            Fault::UnknownKey => format!(
+                "there is no setting `{key}`; the settings are loss, burst, outage, dup, reorder, reorder_by, corrupt, mark, \
+                 delay, jitter, rate, queue, limit and seed, as in `loss=3%,delay=20ms,rate=100mbit`"
+            ),
+            Fault::Value(what, example) => {
+                format!("`{setting}`: {what}; write it like `{key}={example}`")
+            }
+        })
+    }
+}
+
+const SHARE: &str = "a share is 0% to 100%, or 0 to 1";
+const DELAY: &str = "a time is a number with us, ms or s, at most 60s";
+
+impl Impairment {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
+        let share = |example| parse_share(value).ok_or(Fault::Value(SHARE, example));
+        let delay = |example| parse_delay(value).ok_or(Fault::Value(DELAY, example));
+        match key {
+            "loss" => self.loss = share("3%")?,
+            "burst" => {
+                let frames = "a burst is 1 to 1000 frames on average";
+                self.loss_burst = parse_burst(value).ok_or(Fault::Value(frames, "4"))?;
+            }
+            "outage" => {
+                let times = "an outage is two times of at most 60s with us, ms or s: for how long, and when";
+                self.outage = Some(parse_outage(value).ok_or(Fault::Value(times, "200ms@5s"))?);
+            }
+            "dup" => self.duplication = share("1%")?,
+            "reorder" => self.reordering = share("1%")?,
+            "reorder_by" => self.reorder_delay = Some(delay("5ms")?),
+            "corrupt" => self.corruption = share("0.1%")?,
+            "mark" => self.marking = share("1%")?,
+            "delay" => self.delay = delay("20ms")?,
+            "jitter" => self.jitter = delay("5ms")?,
+            "rate" => {
+                let rate = "a rate is a number with bit, kbit, mbit or gbit, from 1bit to 1000000gbit";
+                self.bits_per_second = Some(parse_rate(value).ok_or(Fault::Value(rate, "100mbit"))?);
+            }
+            "queue" => {
+                let size = "a size is a number with B, kB or MB, from 1B to 1000000MB";
+                self.queue_bytes = Some(parse_size(value).ok_or(Fault::Value(size, "625kB"))?);
+            }
+            "limit" => {
+                let limit = value.parse().ok().filter(|&limit| limit > 0);
+                self.limit =
+                    limit.ok_or(Fault::Value("the limit is a number of frames, at least 1", "1000"))?;
+            }
+            "seed" => {
+                self.seed = value.parse().map_err(|_| Fault::Value("the seed is a number from 0", "7"))?;
+            }
+            _ => return Err(Fault::UnknownKey),
+        }
+        Ok(())
     }
 }
 

@@ -40,7 +40,7 @@ fn assert_share(count: u64, of: u64, share: f64) {
 
 #[test]
 fn a_perfect_network_changes_nothing() {
-    let (arrived, counts) = run("", 1000);
+    let (arrived, counts) = run("seed=0", 1000);
     assert_eq!(arrived.len(), 1000);
     for (index, &(number, at)) in arrived.iter().enumerate() {
         assert_eq!((number as usize, at), (index, Instant::from_millis(index as u64)));
@@ -254,36 +254,65 @@ fn settings_are_parsed_and_printed() {
     };
     assert_eq!(impairment, expected);
     assert_eq!(impairment.to_string().parse::<Impairment>().unwrap(), expected);
-    assert_eq!("".parse::<Impairment>().unwrap(), Impairment::default());
+    let default = Impairment::default();
+    assert_eq!(default.to_string().parse::<Impairment>().unwrap(), default);
     assert_eq!("delay=1.5s".parse::<Impairment>().unwrap().delay, Duration::from_millis(1500));
 }
 
 #[test]
-fn mistakes_say_what_to_write() {
-    for (text, hint) in [
-        ("loss", "`loss=3%`"),
-        ("loss=120%", "`loss=3%`"),
-        ("loss=-1%", "`loss=3%`"),
-        ("loss=NaN", "`loss=3%`"),
-        ("dup=x", "`dup=1%`"),
-        ("reorder=", "`reorder=1%`"),
-        ("corrupt=2", "`corrupt=0.1%`"),
-        ("delay=20", "`delay=20ms`"),
-        ("delay=2000s", "`delay=20ms`"),
-        ("jitter=1h", "`jitter=5ms`"),
-        ("rate=fast", "`rate=100mbit`"),
-        ("rate=0mbit", "`rate=100mbit`"),
-        ("rate=1e5mbit", "`rate=100mbit`"),
-        ("burst=0", "`burst=4`"),
-        ("outage=200ms", "`outage=200ms@5s`"),
-        ("reorder_by=5", "`reorder_by=5ms`"),
-        ("queue=64", "`queue=625kB`"),
-        ("limit=0", "`limit=1000`"),
-        ("seed=-1", "`seed=7`"),
-        ("speed=1mbit", "loss, burst, outage, dup, reorder"),
+fn mistakes_say_what_is_wrong_and_what_to_write() {
+    let share = "a share is 0% to 100%, or 0 to 1";
+    let time = "a time is a number with us, ms or s, at most 60s";
+    let rate = "a rate is a number with bit, kbit, mbit or gbit, from 1bit to 1000000gbit";
+    let size = "a size is a number with B, kB or MB, from 1B to 1000000MB";
+    let outage = "an outage is two times of at most 60s with us, ms or s: for how long, and when";
+    for (setting, what, example) in [
+        ("loss=300%", share, "loss=3%"),
+        ("loss=-1%", share, "loss=3%"),
+        ("loss=NaN", share, "loss=3%"),
+        ("dup=x", share, "dup=1%"),
+        ("reorder=", share, "reorder=1%"),
+        ("corrupt=2", share, "corrupt=0.1%"),
+        ("mark=1000", share, "mark=1%"),
+        ("delay=20", time, "delay=20ms"),
+        ("delay=2000s", time, "delay=20ms"),
+        ("jitter=1h", time, "jitter=5ms"),
+        ("reorder_by=5", time, "reorder_by=5ms"),
+        ("rate=fast", rate, "rate=100mbit"),
+        ("rate=0mbit", rate, "rate=100mbit"),
+        ("rate=1e5mbit", rate, "rate=100mbit"),
+        ("burst=0", "a burst is 1 to 1000 frames on average", "burst=4"),
+        ("outage=200ms", outage, "outage=200ms@5s"),
+        ("queue=64", size, "queue=625kB"),
+        ("limit=0", "the limit is a number of frames, at least 1", "limit=1000"),
+        ("seed=-1", "the seed is a number from 0", "seed=7"),
     ] {
+        let error = setting.parse::<Impairment>().unwrap_err().to_string();
+        assert_eq!(error, format!("`{setting}`: {what}; write it like `{example}`"));
+    }
+}
+
+#[test]
+fn settings_that_are_empty_unknown_given_twice_or_without_effect_are_refused() {
+    let empty = "a setting is empty; write them like `loss=3%,delay=20ms`, without a comma at the end";
+    for (text, message) in [
+        ("", empty),
+        ("loss=3%,", empty),
+        ("loss=3%,,dup=1%", empty),
+        ("loss", "`loss` has no value; write it like `loss=3%`"),
+        ("loss=1%,delay=1ms,loss=2%", "`loss` is given twice; leave one out"),
+        ("burst=4", "`burst` does nothing without `loss`; give that, too, or leave `burst` out"),
+        ("queue=1kB", "`queue` does nothing without `rate`; give that, too, or leave `queue` out"),
+        (
+            "reorder_by=5ms",
+            "`reorder_by` does nothing without `reorder`; give that, too, or leave `reorder_by` out",
+        ),
+    ] {
+        assert_eq!(text.parse::<Impairment>().unwrap_err().to_string(), message, "{text}");
+    }
+    for text in ["speed=1mbit", "=3%"] {
         let error = text.parse::<Impairment>().unwrap_err().to_string();
-        assert!(error.contains(hint), "{text}: {error}");
+        assert!(error.contains("the settings are loss, burst, outage, dup, reorder"), "{error}");
     }
 }
 
