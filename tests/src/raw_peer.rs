@@ -240,6 +240,18 @@ pub(crate) fn traffic_class(packet: &[u8]) -> u8 {
     }
 }
 
+/// Whether routers must not fragment an IP packet: always over IPv6.
+pub(crate) fn must_not_be_fragmented(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first >> 4 == 6)
+        || packet.get(6).is_some_and(|flags| flags & 0x40 != 0)
+}
+
+/// The flow label of an IPv6 packet; none over IPv4.
+pub(crate) fn flow_label(packet: &[u8]) -> Option<u32> {
+    let word = u32::from_be_bytes(*packet.first_chunk()?);
+    (word >> 28 == 6).then_some(word & 0xf_ffff)
+}
+
 /// The TCP segment in a frame.
 pub fn tcp_segment(medium: Medium, frame: &[u8]) -> Option<TcpSegment> {
     let parsed = match medium {

@@ -3,6 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use super::ipv4::{self, Ipv4Fields};
 use super::ipv6::{self, Ipv6Fields};
@@ -11,6 +12,7 @@ use crate::frame::HeaderBuf;
 use crate::hash::Keyed;
 use crate::network::IpMeta;
 use crate::rng::Rng;
+use crate::time::Instant;
 
 /// The IP header of an outgoing packet, before it is known how it goes out.
 #[derive(Clone, Copy, Debug)]
@@ -86,13 +88,25 @@ impl OutgoingHeader {
 ///
 /// Counters, so that a number returns as late as possible (RFC 6864 §4.3), each for the destinations of one hash
 /// bucket, with an offset of each destination's own: from the numbers that one host sees it can tell neither those
-/// that another sees nor how much we send to others (RFC 7739 §5.3).
+/// that another sees nor how much we send to others (RFC 7739 §5.3). As destinations that share a bucket could still see each
+/// other's rate, a counter that was left alone also moves on at random, by at most one for each [`TICK`] (Linux's
+/// `ip_idents_reserve`).
 #[derive(Debug)]
 pub(crate) struct Identifications {
-    counters: Vec<u32>,
+    counters: Vec<Counter>,
     bucket_key: Keyed,
     offset_key: Keyed,
 }
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counter {
+    last: u32,
+    /// In ticks; wraps after half a year.
+    used_at: u32,
+}
+
+/// A jiffy of Linux at 250 Hz.
+const TICK: Duration = Duration::from_millis(4);
 
 /// A power of two.
 const BUCKETS: usize = 1024;
@@ -100,14 +114,25 @@ const BUCKETS: usize = 1024;
 impl Identifications {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         Identifications {
-            counters: vec![0; BUCKETS],
+            counters: vec![Counter::default(); BUCKETS],
             bucket_key: Keyed::new(rng),
             offset_key: Keyed::new(rng),
         }
     }
 
     /// The next number for this pair of hosts and protocol. IPv4 takes the lower half.
-    pub(crate) fn next(&mut self, src: IpAddr, dst: IpAddr, protocol: u8) -> u32 {
+    pub(crate) fn next(&mut self, now: Instant, rng: &mut Rng, flow: (IpAddr, IpAddr, u8)) -> u32 {
+        self.reserve(now, rng, flow, 1)
+    }
+
+    /// The first of so many numbers in a row.
+    pub(crate) fn reserve(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        (src, dst, protocol): (IpAddr, IpAddr, u8),
+        count: u32,
+    ) -> u32 {
         let mut flow = [0; 33];
         for (to, from) in flow.iter_mut().zip(octets(src).into_iter().chain(octets(dst)).chain([protocol])) {
             *to = from;
@@ -115,8 +140,12 @@ impl Identifications {
         let bucket = self.bucket_key.hash_bytes(&flow) as usize & (BUCKETS - 1);
         let offset = self.offset_key.hash_bytes(&flow) as u32;
         let Some(counter) = self.counters.get_mut(bucket) else { return offset };
-        *counter = counter.wrapping_add(1);
-        counter.wrapping_add(offset)
+        let ticks = (now.as_nanos() / TICK.as_nanos() as u64) as u32;
+        let idle_ticks = ticks.wrapping_sub(counter.used_at);
+        let step = if idle_ticks > 0 { rng.below(u64::from(idle_ticks)) as u32 } else { 0 };
+        let first = counter.last.wrapping_add(step).wrapping_add(1);
+        *counter = Counter { last: first.wrapping_add(count - 1), used_at: ticks };
+        first.wrapping_add(offset)
     }
 }
 
@@ -131,18 +160,50 @@ fn octets(addr: IpAddr) -> [u8; 16] {
 mod tests {
     use super::*;
 
+    fn flow(dst: &str) -> (IpAddr, IpAddr, u8) {
+        ("10.0.0.1".parse().unwrap(), dst.parse().unwrap(), 17)
+    }
+
     #[test]
     fn rfc_6864_numbers_do_not_return_and_differ_between_destinations() {
-        let mut ids = Identifications::new(&mut Rng::new([7; 32]));
-        let (src, a, b) = ("10.0.0.1", "10.0.0.2", "10.0.0.3");
-        let mut next = |dst: &str| ids.next(src.parse().unwrap(), dst.parse().unwrap(), 17) as u16;
-        let first = next(a);
-        assert_ne!(next(b), first.wrapping_add(1));
+        let mut rng = Rng::new([7; 32]);
+        let mut ids = Identifications::new(&mut rng);
+        let mut next = |dst: &str| ids.next(Instant::ZERO, &mut rng, flow(dst)) as u16;
+        let first = next("10.0.0.2");
+        assert_ne!(next("10.0.0.3"), first.wrapping_add(1));
         let mut seen = std::collections::HashSet::from([first]);
         for _ in 0..60_000 {
-            assert!(seen.insert(next(a)));
+            assert!(seen.insert(next("10.0.0.2")));
         }
-        let mut other = Identifications::new(&mut Rng::new([8; 32]));
-        assert_ne!(other.next(src.parse().unwrap(), a.parse().unwrap(), 17) as u16, first);
+        let mut rng = Rng::new([8; 32]);
+        let mut other = Identifications::new(&mut rng);
+        assert_ne!(other.next(Instant::ZERO, &mut rng, flow("10.0.0.2")) as u16, first);
+    }
+
+    /// What a host sees of its own numbers does not tell what another in its bucket was sent meanwhile.
+    #[test]
+    fn numbers_move_on_at_random_with_time() {
+        let mut rng = Rng::new([7; 32]);
+        let mut ids = Identifications::new(&mut rng);
+        let mut step_after = |now: &mut Instant, pause: Duration| {
+            let before = ids.next(*now, &mut rng, flow("10.0.0.2"));
+            *now += pause;
+            ids.next(*now, &mut rng, flow("10.0.0.2")).wrapping_sub(before)
+        };
+        let mut now = Instant::from_secs(1);
+        assert!((0..100).all(|_| step_after(&mut now, Duration::from_micros(10)) == 1), "within a tick");
+        let steps: Vec<u32> = (0..1000).map(|_| step_after(&mut now, 100 * TICK)).collect();
+        assert!(steps.iter().all(|step| (1..=100).contains(step)), "{steps:?}");
+        let mean = steps.iter().sum::<u32>() / 1000;
+        assert!((45..56).contains(&mean), "{mean}");
+        assert!(steps.iter().collect::<std::collections::HashSet<_>>().len() > 90);
+    }
+
+    #[test]
+    fn numbers_that_were_reserved_are_not_given_again() {
+        let mut rng = Rng::new([7; 32]);
+        let mut ids = Identifications::new(&mut rng);
+        let first = ids.reserve(Instant::ZERO, &mut rng, flow("10.0.0.2"), 10);
+        assert_eq!(ids.next(Instant::ZERO, &mut rng, flow("10.0.0.2")), first.wrapping_add(10));
     }
 }

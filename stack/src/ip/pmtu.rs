@@ -10,16 +10,27 @@ use crate::network::InterfaceId;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Nobody may make us send smaller packets than these: Linux's `min_pmtu`, and RFC 8201 §4.
+/// Nobody may make us send smaller packets than this (Linux's `min_pmtu`). Where a router wants smaller ones, it may fragment
+/// ours instead.
 const MIN_V4: usize = 552;
+/// What every IPv6 link takes (RFC 8200 §5).
 const MIN_V6: usize = 1280;
+
+/// What is known of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PathMtu {
+    pub(crate) mtu: usize,
+    /// The path takes less than our smallest packets: routers must be allowed to fragment them. Linux calls such an MTU
+    /// locked.
+    pub(crate) needs_fragments: bool,
+}
 
 /// A destination, and the link that it is on if its address does not say that.
 type Key = (IpAddr, Option<InterfaceId>);
 
 #[derive(Debug)]
 struct Entry {
-    mtu: usize,
+    path: PathMtu,
     expires_at: Instant,
 }
 
@@ -36,17 +47,18 @@ impl PathMtus {
         PathMtus { entries: hash_map(rng), max: config.max_path_mtus, timeout: config.path_mtu_timeout }
     }
 
-    /// The MTU of the path to `dst`, if one was learned; `iface` is where it leaves.
-    pub(crate) fn lookup(&self, now: Instant, dst: IpAddr, iface: InterfaceId) -> Option<usize> {
+    /// What was learned of the path to `dst`, if anything; `iface` is where it leaves.
+    pub(crate) fn lookup(&self, now: Instant, dst: IpAddr, iface: InterfaceId) -> Option<PathMtu> {
         if self.entries.is_empty() {
             return None;
         }
         let entry = self.entries.get(&key(dst, iface))?;
-        (now < entry.expires_at).then_some(entry.mtu)
+        (now < entry.expires_at).then_some(entry.path)
     }
 
     /// A router on the way takes packets of at most `mtu` bytes; `current` is what we have sent until now. A message
-    /// that asks for more is void: a larger MTU is found by trying (RFC 8201 §4).
+    /// that asks for more is void: a larger MTU is found by trying (RFC 8201 §4). So is one of an IPv6 path that takes less
+    /// than every link must (RFC 8201 §4).
     pub(crate) fn learn(
         &mut self,
         now: Instant,
@@ -55,16 +67,20 @@ impl PathMtus {
         mtu: usize,
         current: usize,
     ) {
-        let mtu = mtu.max(if dst.is_ipv4() { MIN_V4 } else { MIN_V6 });
-        if mtu >= current || self.max == 0 {
+        let needs_fragments = dst.is_ipv4() && mtu < MIN_V4;
+        let was_known = self.lookup(now, dst, iface).is_some_and(|path| path.needs_fragments);
+        let is_void = (mtu >= current && !needs_fragments) || (dst.is_ipv6() && mtu < MIN_V6) || was_known;
+        if is_void || self.max == 0 {
             return;
         }
+        let mtu = if needs_fragments { MIN_V4.min(current) } else { mtu };
         let key = key(dst, iface);
         if self.entries.len() >= self.max && !self.entries.contains_key(&key) {
             self.make_room(now);
         }
         log::debug!("path MTU to {dst}: {mtu} bytes");
-        self.entries.insert(key, Entry { mtu, expires_at: now + self.timeout });
+        self.entries
+            .insert(key, Entry { path: PathMtu { mtu, needs_fragments }, expires_at: now + self.timeout });
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -98,6 +114,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn whole(mtu: usize) -> Option<PathMtu> {
+        Some(PathMtu { mtu, needs_fragments: false })
+    }
+
     fn table(max: usize) -> PathMtus {
         let config = IpConfig { max_path_mtus: max, ..IpConfig::default() };
         PathMtus::new(&config, &mut Rng::new([0; 32]))
@@ -109,27 +129,48 @@ mod tests {
         let (dst, now) = (ip("10.0.0.1"), Instant::from_secs(1));
         assert_eq!(table.lookup(now, dst, A), None);
         table.learn(now, dst, A, 1400, 1500);
-        assert_eq!(table.lookup(now, dst, B), Some(1400));
+        assert_eq!(table.lookup(now, dst, B), whole(1400));
         table.learn(now, dst, A, 1450, 1400);
-        assert_eq!(table.lookup(now, dst, A), Some(1400));
+        assert_eq!(table.lookup(now, dst, A), whole(1400));
         assert_eq!(table.lookup(Instant::from_secs(601), dst, A), None);
         assert_eq!(table.lookup(now, ip("10.0.0.2"), A), None);
     }
 
     #[test]
-    fn never_below_the_floor() {
+    fn an_ipv4_path_below_the_floor_is_sent_what_may_be_fragmented() {
+        let (mut table, dst) = (table(8), ip("10.0.0.1"));
+        let locked = Some(PathMtu { mtu: 552, needs_fragments: true });
+        table.learn(Instant::ZERO, dst, A, 552, 1500);
+        assert_eq!(table.lookup(Instant::ZERO, dst, A), whole(552));
+        table.learn(Instant::from_secs(1), dst, A, 551, 552);
+        assert_eq!(table.lookup(Instant::from_secs(1), dst, A), locked);
+        // What comes later changes nothing, not even for how long.
+        table.learn(Instant::from_secs(2), dst, A, 300, 552);
+        table.learn(Instant::from_secs(2), dst, A, 560, 552);
+        assert_eq!(table.lookup(Instant::from_secs(600), dst, A), locked);
+        assert_eq!(table.lookup(Instant::from_secs(601), dst, A), None);
+        // A link of our own that takes less.
+        table.learn(Instant::from_secs(700), dst, A, 0, 300);
+        let small = Some(PathMtu { mtu: 300, needs_fragments: true });
+        assert_eq!(table.lookup(Instant::from_secs(700), dst, A), small);
+    }
+
+    #[test]
+    fn an_ipv6_path_below_what_every_link_takes_is_not_believed() {
         let (mut table, now) = (table(8), Instant::ZERO);
-        table.learn(now, ip("10.0.0.1"), A, 0, 1500);
-        assert_eq!(table.lookup(now, ip("10.0.0.1"), A), Some(552));
-        table.learn(now, ip("fd00::1"), A, 68, 1500);
-        assert_eq!(table.lookup(now, ip("fd00::1"), A), Some(1280));
+        for mtu in [0, 68, 1279] {
+            table.learn(now, ip("fd00::1"), A, mtu, 1500);
+            assert_eq!(table.lookup(now, ip("fd00::1"), A), None);
+        }
+        table.learn(now, ip("fd00::1"), A, 1280, 1500);
+        assert_eq!(table.lookup(now, ip("fd00::1"), A), whole(1280));
     }
 
     #[test]
     fn link_local_destinations_are_of_their_link() {
         let (mut table, now) = (table(8), Instant::ZERO);
         table.learn(now, ip("fe80::1"), A, 1400, 1500);
-        assert_eq!(table.lookup(now, ip("fe80::1"), A), Some(1400));
+        assert_eq!(table.lookup(now, ip("fe80::1"), A), whole(1400));
         assert_eq!(table.lookup(now, ip("fe80::1"), B), None);
     }
 
@@ -141,8 +182,8 @@ mod tests {
         }
         let now = Instant::from_secs(3);
         assert_eq!(table.lookup(now, ip("10.0.0.1"), A), None);
-        assert_eq!(table.lookup(now, ip("10.0.0.2"), A), Some(1400));
-        assert_eq!(table.lookup(now, ip("10.0.0.3"), A), Some(1400));
+        assert_eq!(table.lookup(now, ip("10.0.0.2"), A), whole(1400));
+        assert_eq!(table.lookup(now, ip("10.0.0.3"), A), whole(1400));
         assert_eq!(table.entries.len(), 2);
     }
 }

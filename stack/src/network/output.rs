@@ -15,6 +15,7 @@ use crate::ip::checksum::{Checksum, transport_checksum};
 use crate::ip::fragmentation::fragments;
 use crate::ip::is_link_local;
 use crate::ip::output::OutgoingHeader;
+use crate::ip::pmtu::PathMtu;
 use crate::ip::protocol;
 use crate::link::ethernet::{self, EtherType};
 use crate::link::mac::MacAddr;
@@ -166,14 +167,14 @@ impl Network {
         if ip.len() + len > ip.max_packet_len() {
             return Err(Error::MessageTooLong);
         }
-        let mtu = self.mtu_of(ctx.now, meta.dst, path);
+        let PathMtu { mtu, needs_fragments } = self.path_mtu_of(ctx.now, meta.dst, path);
         let longest = meta.run.map_or(len, |run| len.min(header.len() + usize::from(run.len)));
         let fits = ip.len() + longest <= mtu;
         if let OutgoingHeader::V4(fields) = &mut ip {
             fields.dont_fragment = match meta.mtu_discovery {
                 MtuDiscovery::Dont => false,
-                MtuDiscovery::Want => fits,
-                MtuDiscovery::Do => true,
+                MtuDiscovery::Want => fits && !needs_fragments,
+                MtuDiscovery::Do => !needs_fragments,
             };
         }
         let Path::Link(hop) = path else {
@@ -195,7 +196,9 @@ impl Network {
         if let OutgoingHeader::V4(fields) = &mut ip
             && !fields.dont_fragment
         {
-            fields.ident = self.identifications.next(meta.src, meta.dst, meta.protocol) as u16;
+            let count = meta.run.map_or(1, |run| (len - header.len()).div_ceil(usize::from(run.len)));
+            let flow = (meta.src, meta.dst, meta.protocol);
+            fields.ident = self.identifications.reserve(ctx.now, ctx.rng, flow, count as u32) as u16;
         }
         let checksum = match meta.checksum_at {
             Some(at) if self.offloads_of(hop.iface).checksum => {
@@ -212,6 +215,17 @@ impl Network {
         Ok(self.transmit_through(ctx, hop, IpPacket { header, payload, checksum, segments: meta.run }))
     }
 
+    /// Packets of these numbers follow one that was just sent, made of its headers by whoever calls.
+    pub(crate) fn reserve_identifications(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        src: IpAddr,
+        dst: IpAddr,
+        count: u32,
+    ) {
+        self.identifications.reserve(ctx.now, ctx.rng, (src, dst, protocol::TCP), count);
+    }
+
     /// Sends a packet in fragments of at most `mtu` bytes: all of them or none.
     fn output_fragments(
         &mut self,
@@ -221,8 +235,7 @@ impl Network {
         mtu: usize,
         transport: &[Bytes],
     ) -> Result<Option<Transmit>> {
-        let (src, dst, protocol) = ip.flow();
-        let id = self.identifications.next(src, dst, protocol);
+        let id = self.identifications.next(ctx.now, ctx.rng, ip.flow());
         let fragments = fragments(ip, id, mtu, transport).ok_or(Error::MessageTooLong)?;
         if fragments.len() > self.transmits.room() {
             ctx.stats.count_drop(DropReason::TransmitQueueFull);
@@ -308,9 +321,14 @@ impl Network {
     }
 
     fn mtu_of(&self, now: Instant, dst: IpAddr, path: Path) -> usize {
-        let link = self.link_mtu_of(path);
+        self.path_mtu_of(now, dst, path).mtu
+    }
+
+    fn path_mtu_of(&self, now: Instant, dst: IpAddr, path: Path) -> PathMtu {
+        let link = PathMtu { mtu: self.link_mtu_of(path), needs_fragments: false };
         let Path::Link(hop) = path else { return link };
-        self.path_mtus.lookup(now, dst, hop.iface).map_or(link, |mtu| mtu.min(link))
+        let learned = self.path_mtus.lookup(now, dst, hop.iface);
+        learned.map_or(link, |path| PathMtu { mtu: path.mtu.min(link.mtu), ..path })
     }
 
     fn link_mtu_of(&self, path: Path) -> usize {

@@ -211,7 +211,8 @@ pub(crate) enum MtuDiscovery {
     Dont,
     /// What does not fit is fragmented here; what fits must not be fragmented on the way, so that the path MTU is learned.
     Want,
-    /// They are never fragmented: the transport makes no longer ones.
+    /// They are not fragmented: the transport makes no longer ones. On the way they may be only where the path takes less than
+    /// the smallest that we make.
     Do,
 }
 

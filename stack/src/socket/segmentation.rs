@@ -20,8 +20,11 @@ use crate::tcp::{Flags, Run, SeqNumber};
 /// Fields of the TCP header.
 const SEQ_AT: Range<usize> = 4..8;
 const FLAGS_AT: usize = 13;
-/// Fields of the IP headers: total length and checksum in IPv4, payload length in IPv6.
+/// Fields of the IP headers: total length, identification, flags and checksum in IPv4, payload length in IPv6.
 const V4_LEN_AT: Range<usize> = 2..4;
+const V4_IDENT_AT: Range<usize> = 4..6;
+const V4_FLAGS_AT: usize = 6;
+const DONT_FRAGMENT: u8 = 0x40;
 const V4_CHECKSUM_AT: Range<usize> = 10..12;
 const V6_LEN_AT: Range<usize> = 4..6;
 
@@ -45,6 +48,8 @@ pub(super) struct Segmentation {
     constant: Checksum,
     /// If the device completes the checksums: where.
     partial: Option<PartialChecksum>,
+    /// IPv4 packets that may be fragmented on the way: each has a number of its own.
+    is_numbered: bool,
 }
 
 impl Segmentation {
@@ -64,9 +69,17 @@ impl Segmentation {
             segment_len,
             constant: Checksum::default(),
             partial: first.checksum(),
+            is_numbered: false,
         };
+        segmentation.is_numbered =
+            tuple.remote.addr.is_ipv4() && segmentation.ip()[V4_FLAGS_AT] & DONT_FRAGMENT == 0;
         segmentation.sum_headers(segment_len);
         Some(segmentation)
+    }
+
+    /// How many identifications of IPv4 its frames need, from the one behind the first frame's on.
+    pub(super) fn identifications(&self) -> u32 {
+        if self.is_numbered { self.payload.len().div_ceil(self.segment_len) as u32 } else { 0 }
     }
 
     /// The next frame.
@@ -77,6 +90,9 @@ impl Segmentation {
         }
         if left <= self.segment_len {
             self.make_last(left);
+        }
+        if self.is_numbered {
+            self.next_number();
         }
         let payload = self.payload.take(self.segment_len);
         let seq = self.seq.0.to_be_bytes();
@@ -102,15 +118,11 @@ impl Segmentation {
     fn make_last(&mut self, len: usize) {
         let transport_len = self.tcp_len + len;
         let is_ipv4 = self.src.is_ipv4();
-        let ip_len = if is_ipv4 { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
-        let ip_at = self.headers.len() - self.tcp_len - ip_len;
-        let ip = &mut self.headers.as_mut_slice()[ip_at..ip_at + ip_len];
+        let ip = self.ip();
         // It is no longer than the first, whose lengths fitted.
         if is_ipv4 {
-            ip[V4_LEN_AT].copy_from_slice(&((ip_len + transport_len) as u16).to_be_bytes());
-            ip[V4_CHECKSUM_AT].fill(0);
-            let checksum = internet_checksum(ip);
-            ip[V4_CHECKSUM_AT].copy_from_slice(&checksum.to_be_bytes());
+            ip[V4_LEN_AT].copy_from_slice(&((ipv4::HEADER_LEN + transport_len) as u16).to_be_bytes());
+            set_header_checksum(ip);
         } else {
             ip[V6_LEN_AT].copy_from_slice(&(transport_len as u16).to_be_bytes());
         }
@@ -133,11 +145,33 @@ impl Segmentation {
         self.constant = checksum;
     }
 
+    /// The identification behind that of the frame before.
+    fn next_number(&mut self) {
+        let ip = self.ip();
+        let [high, low] = [ip[V4_IDENT_AT.start], ip[V4_IDENT_AT.start + 1]];
+        let next = u16::from_be_bytes([high, low]).wrapping_add(1);
+        ip[V4_IDENT_AT].copy_from_slice(&next.to_be_bytes());
+        set_header_checksum(ip);
+    }
+
+    /// The IP header.
+    fn ip(&mut self) -> &mut [u8] {
+        let ip_len = if self.src.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
+        let ip_at = self.headers.len() - self.tcp_len - ip_len;
+        &mut self.headers.as_mut_slice()[ip_at..ip_at + ip_len]
+    }
+
     /// The TCP header: the last of the headers.
     fn tcp(&mut self) -> &mut [u8] {
         let at = self.headers.len() - self.tcp_len;
         &mut self.headers.as_mut_slice()[at..]
     }
+}
+
+fn set_header_checksum(ip: &mut [u8]) {
+    ip[V4_CHECKSUM_AT].fill(0);
+    let checksum = internet_checksum(ip);
+    ip[V4_CHECKSUM_AT].copy_from_slice(&checksum.to_be_bytes());
 }
 
 #[cfg(test)]
@@ -157,8 +191,8 @@ mod tests {
     use proptest::prelude::*;
     use std::vec::Vec;
 
-    /// One segment made by itself.
-    fn frame(tuple: &FourTuple, link: Link, header: Header, payload: Payload) -> Transmit {
+    /// One segment made by itself, with this identification if it is to have one.
+    fn frame(tuple: &FourTuple, link: Link, ident: u16, header: Header, payload: Payload) -> Transmit {
         let (config, mut stats, mut rng) = (Config::default(), Stats::new(), Rng::new([1; 32]));
         let now = Instant::ZERO;
         let mut ctx = Ctx {
@@ -179,7 +213,11 @@ mod tests {
             transport_checksum(meta.src, meta.dst, protocol::TCP, headers.as_slice(), &payload)
         };
         headers.as_mut_slice()[CHECKSUM_AT].copy_from_slice(&sum.to_be_bytes());
-        let ip = OutgoingHeader::new(&meta, 64).unwrap();
+        let mut ip = OutgoingHeader::new(&meta, 64).unwrap();
+        if let OutgoingHeader::V4(fields) = &mut ip {
+            fields.dont_fragment = !link.fragments;
+            fields.ident = if link.fragments { ident } else { 0 };
+        }
         ip.prepend(&mut headers, len);
         if link.has_header {
             let (own, peer) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]));
@@ -194,6 +232,8 @@ mod tests {
     struct Link {
         has_header: bool,
         completes_checksums: bool,
+        /// Packets may be fragmented on the way.
+        fragments: bool,
     }
 
     fn options() -> impl Strategy<Value = Options> {
@@ -209,11 +249,11 @@ mod tests {
     proptest! {
         #[test]
         fn frames_are_those_of_single_segments(
-            is_ipv4: bool, link: (bool, bool), seq: u32, ack: u32, window: u16, ends: bool, is_ect: bool, options in options(),
+            is_ipv4: bool, link: (bool, bool, bool), ident: u16, seq: u32, ack: u32, window: u16, ends: bool, is_ect: bool, options in options(),
             slices in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..400), 1..20),
             segment_len in 1usize..1461,
         ) {
-            let link = Link { has_header: link.0, completes_checksums: link.1 };
+            let link = Link { has_header: link.0, completes_checksums: link.1, fragments: link.2 };
             let addrs = if is_ipv4 { ["10.0.0.1", "10.0.0.2"] } else { ["fd00::1", "fd00::2"] };
             let [local, remote] = addrs.map(|addr| Endpoint::new(addr.parse().unwrap(), 40_000));
             let tuple = FourTuple { local, remote, scope: 0 };
@@ -230,13 +270,20 @@ mod tests {
             };
             let payload: Payload = slices.into_iter().map(Bytes::from).collect();
             let single = Run::new(header.clone(), payload.clone(), segment_len);
-            let single: Vec<_> = single.map(|(header, payload)| frame(&tuple, link, header, payload)).collect();
+            let single: Vec<_> = single
+                .enumerate()
+                .map(|(number, (header, payload))| {
+                    frame(&tuple, link, ident.wrapping_add(number as u16), header, payload)
+                })
+                .collect();
 
             let mut run = Run::new(header, payload, segment_len);
             let (header, payload) = run.next().unwrap();
-            let first = frame(&tuple, link, header, payload);
+            let first = frame(&tuple, link, ident, header, payload);
             let mut rest = Segmentation::new(&first, &tuple, run);
             prop_assert_eq!(rest.is_some(), single.len() > 1);
+            let numbers = rest.as_ref().map_or(0, Segmentation::identifications) as usize;
+            prop_assert_eq!(numbers, if is_ipv4 && link.fragments { single.len() - 1 } else { 0 });
             let rest = core::iter::from_fn(|| rest.as_mut().and_then(Segmentation::next));
             let frames: Vec<_> = core::iter::once(first.clone()).chain(rest).collect();
             prop_assert_eq!(frames.len(), single.len());

@@ -281,6 +281,10 @@ impl Sockets {
             match network.output(ctx, meta, header, payload) {
                 Ok(Some(transmit)) if matches!(sent, Sent::Nothing) => {
                     self.run = run.take().and_then(|run| Segmentation::new(&transmit, &tuple, run));
+                    let numbers = self.run.as_ref().map_or(0, Segmentation::identifications);
+                    if numbers > 0 {
+                        network.reserve_identifications(ctx, tuple.local.addr, tuple.remote.addr, numbers);
+                    }
                     sent = Sent::Frame(transmit);
                 }
                 // A neighbour or the loopback takes them one by one, all that a run has.

@@ -6,8 +6,11 @@ use portolan::Domain;
 use portolan::testing::TcpSegment;
 
 use super::segment::{
-    Cookie, Mss, Notation, Options, Stamp, WindowNotation, describe, ecn_name, flag_names, kind_names, signed,
+    Cookie, FlowNotation, Mss, Notation, Options, Stamp, WindowNotation, describe, ecn_name, flag_names,
+    kind_names, signed,
 };
+
+use crate::raw_peer::{flow_label, must_not_be_fragmented, traffic_class};
 
 const TS: u8 = 8;
 
@@ -17,6 +20,7 @@ pub(super) struct Names {
     stamps: BTreeMap<String, u32>,
     /// Of Fast Open.
     cookies: BTreeMap<String, Vec<u8>>,
+    flows: BTreeMap<String, u32>,
 }
 
 /// A segment of the stack.
@@ -27,6 +31,22 @@ pub(super) struct Seen {
     pub(super) ecn: u8,
     /// The whole TOS or traffic class.
     pub(super) tos: u8,
+    dont_fragment: bool,
+    flow_label: Option<u32>,
+}
+
+impl Seen {
+    /// The segment that came in this IP packet.
+    pub(super) fn new(at: portolan::Instant, packet: &[u8], segment: TcpSegment) -> Seen {
+        Seen {
+            at,
+            segment,
+            ecn: traffic_class(packet) & 3,
+            tos: traffic_class(packet),
+            dont_fragment: must_not_be_fragmented(packet),
+            flow_label: flow_label(packet),
+        }
+    }
 }
 
 /// One end's offers and initial sequence number.
@@ -291,6 +311,14 @@ impl Connection {
         for kind in wanted.without.iter().filter(|&kind| options.kinds.contains(kind)) {
             found.push(format!("no option {}, but there is one", kind_names(&[*kind])));
         }
+        if let Some(FlowNotation { name, differs }) = &wanted.flow {
+            let got = seen.flow_label.unwrap_or(0);
+            let known = *names.flows.entry(name.clone()).or_insert(got);
+            if got == 0 || (known == got) == *differs {
+                let which = if *differs { "another flow label than" } else { "flow label" };
+                found.push(format!("{which} {known:05x}, not {got:05x}"));
+            }
+        }
         if let Some(cookie) = &wanted.cookie {
             let got = options.cookie.as_ref();
             let is_right = match (cookie, got) {
@@ -344,6 +372,12 @@ impl Connection {
                 compare("win", Some(bytes), u32::from(segment.window) << shift);
             }
             None => {}
+        }
+        if wanted.dont_fragment.is_some_and(|wanted| wanted != seen.dont_fragment) {
+            found.push(format!(
+                "a packet that {}",
+                if seen.dont_fragment { "may be fragmented" } else { "must not be fragmented" }
+            ));
         }
         if let Some(ecn) = wanted.ecn.filter(|&ecn| ecn != seen.ecn) {
             found.push(format!("{}, not {}", ecn_name(ecn), ecn_name(seen.ecn)));

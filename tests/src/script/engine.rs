@@ -11,7 +11,7 @@ use super::connection::{Connection, Names, Seen};
 use super::segment::{Notation, WindowNotation};
 use super::syntax::{Call, Check, DEFAULT_NAME, Icmp, IcmpKind, Line, Script, Start, Step, Verb};
 use super::{Failure, segment};
-use crate::raw_peer::{RawPeer, tcp_segment, traffic_class};
+use crate::raw_peer::{RawPeer, tcp_segment};
 
 /// The seed of every script: the ISN, ports and timestamps are the same in each run.
 const SEED: u8 = 7;
@@ -159,8 +159,7 @@ impl Engine<'_> {
                 self.note(at, &format!("stack {}", describe(Medium::Ip, &frame)));
                 continue;
             };
-            let tos = traffic_class(&frame);
-            let seen = Seen { at, ecn: tos & 3, tos, segment };
+            let seen = Seen::new(at, &frame, segment);
             if let Some(connection) = self.connection_of(&seen.segment) {
                 connection.on_seen(&seen.segment);
             }

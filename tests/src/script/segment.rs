@@ -67,6 +67,9 @@ pub(super) struct Notation {
     pub(super) ecn: Option<u8>,
     /// The whole TOS or traffic class.
     pub(super) tos: Option<u8>,
+    /// Over IPv4: whether routers must not fragment it.
+    pub(super) dont_fragment: Option<bool>,
+    pub(super) flow: Option<FlowNotation>,
     /// The network loses it: the peer does not see it.
     pub(super) lost: bool,
     /// Other bytes than the stream's.
@@ -87,6 +90,14 @@ pub(super) enum Mss {
     Bytes(u16),
     /// What the link takes: 1,460 over IPv4, 1,440 over IPv6.
     Link,
+}
+
+/// An IPv6 flow label by name.
+#[derive(Clone, Debug)]
+pub(super) struct FlowNotation {
+    pub(super) name: String,
+    /// It is another one.
+    pub(super) differs: bool,
 }
 
 /// A Fast Open cookie; no bytes ask for one.
@@ -182,6 +193,13 @@ fn parse_field(it: &mut Notation, word: &str, words: &mut Words<'_>) -> Result<(
             let list = words.value("options")?;
             let kinds = if list == "none" { Ok(Vec::new()) } else { list.split(',').map(kind).collect() };
             it.order = Some(kinds?);
+        }
+        "df" => it.dont_fragment = Some(true),
+        "may-fragment" => it.dont_fragment = Some(false),
+        "flow" => {
+            let differs = words.next_if(|word| word == "not").is_some();
+            let name = words.value("flow")?.strip_prefix('$').ok_or("`flow` needs a name: flow $a")?.into();
+            it.flow = Some(FlowNotation { name, differs });
         }
         "lost" => it.lost = true,
         "junk" => it.junk = true,
