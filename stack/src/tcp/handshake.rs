@@ -265,11 +265,14 @@ impl SynReceived {
         self.irs + 1
     }
 
-    /// RFC 9293 §3.10.7.4, table 6. The window is open and not scaled.
+    /// RFC 9293 §3.10.7.4, table 6. The window is open and not scaled. As on Linux (tcp_in_window) an ACK may come from the right
+    /// edge, from a peer that has filled the window.
     fn is_in_window(&self, header: &Header, payload_len: usize) -> bool {
         let end = self.rcv_nxt() + u32::from(self.window);
         let len = header.segment_len(payload_len);
+        let is_ack_at_edge = len == 0 && header.seq == end && !header.flags.contains(Flags::RST);
         header.seq.within(self.rcv_nxt(), end)
+            || is_ack_at_edge
             || (len > 0 && (header.seq + (len - 1)).within(self.rcv_nxt(), end))
     }
 
