@@ -23,7 +23,7 @@ pub enum Error {
     BadDescriptor,
     /// EINVAL: the call makes no sense in this state or with these arguments.
     InvalidArgument,
-    /// EOPNOTSUPP: this kind of socket has no such call.
+    /// EOPNOTSUPP: this kind of socket has no such call; or a router did not follow a source route.
     NotSupported,
     /// EAFNOSUPPORT: an address of the other family.
     AddressFamilyNotSupported,
@@ -49,9 +49,15 @@ pub enum Error {
     HostUnreachable,
     /// ENETUNREACH: no route to the network.
     NetworkUnreachable,
+    /// EHOSTDOWN: a router does not know the host (ICMP code 7).
+    HostDown,
+    /// ENONET: a router says that the source host is isolated (ICMP code 8).
+    HostIsolated,
     /// ENOPROTOOPT: the peer's host does not speak the protocol, or the option is unknown.
     ProtocolNotAvailable,
-    /// EACCES: sending to a broadcast address needs SO_BROADCAST.
+    /// EPROTO: somebody on the way found an error in the header of a packet.
+    ProtocolError,
+    /// EACCES: sending to a broadcast address needs SO_BROADCAST; or a router forbids the way (IPv6).
     PermissionDenied,
     /// ENOBUFS: the stack's memory limit is reached.
     NoBufferSpace,
@@ -83,7 +89,10 @@ impl Error {
             Error::TimedOut => "ETIMEDOUT",
             Error::HostUnreachable => "EHOSTUNREACH",
             Error::NetworkUnreachable => "ENETUNREACH",
+            Error::HostDown => "EHOSTDOWN",
+            Error::HostIsolated => "ENONET",
             Error::ProtocolNotAvailable => "ENOPROTOOPT",
+            Error::ProtocolError => "EPROTO",
             Error::PermissionDenied => "EACCES",
             Error::NoBufferSpace => "ENOBUFS",
             Error::TooManyDescriptors => "EMFILE",
@@ -113,7 +122,10 @@ impl Error {
             Error::TimedOut => 110,
             Error::HostUnreachable => 113,
             Error::NetworkUnreachable => 101,
+            Error::HostDown => 112,
+            Error::HostIsolated => 64,
             Error::ProtocolNotAvailable => 92,
+            Error::ProtocolError => 71,
             Error::PermissionDenied => 13,
             Error::NoBufferSpace => 105,
             Error::TooManyDescriptors => 24,
@@ -150,8 +162,13 @@ impl Error {
             Error::TimedOut => "the peer did not answer in time",
             Error::HostUnreachable => "the host cannot be reached: it or a router on the way does not answer",
             Error::NetworkUnreachable => "no route to that network; add one, or a gateway",
+            Error::HostDown => "a router on the way does not know the host",
+            Error::HostIsolated => "a router on the way says that this host is isolated",
             Error::ProtocolNotAvailable => "the protocol or option is not available",
-            Error::PermissionDenied => "sending to a broadcast address needs SO_BROADCAST",
+            Error::ProtocolError => "a host on the way found an error in the header of a packet",
+            Error::PermissionDenied => {
+                "sending to a broadcast address needs SO_BROADCAST, or a router on the way forbids it"
+            }
             Error::NoBufferSpace => {
                 "the stack's memory limit is reached; close sockets or raise Config::memory_limit_bytes"
             }

@@ -121,14 +121,21 @@ pub(crate) fn parse(iface: InterfaceId, message: &Bytes, is_v4: bool) -> Result<
 /// RFC 792, RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1.
 fn kind_v4(kind: u8, code: u8, mtu: usize, quoted_len: usize) -> Option<NetworkErrorKind> {
     Some(match (kind, code) {
-        (3, 0 | 6 | 11) => NetworkErrorKind::NetUnreachable,
-        (3, 1 | 5 | 7 | 8 | 12) => NetworkErrorKind::HostUnreachable,
+        (3, 0) => NetworkErrorKind::NetUnreachable,
+        (3, 1) => NetworkErrorKind::HostUnreachable,
         (3, 2) => NetworkErrorKind::ProtocolUnreachable,
         (3, 3) => NetworkErrorKind::PortUnreachable,
         (3, 4) if mtu == 0 => NetworkErrorKind::PacketTooBig { mtu: plateau_below(quoted_len) },
         (3, 4) => NetworkErrorKind::PacketTooBig { mtu },
-        (3, 9 | 10 | 13 | 14 | 15) => NetworkErrorKind::Prohibited,
-        (11, 0 | 1) => NetworkErrorKind::TimeExceeded,
+        (3, 5) => NetworkErrorKind::SourceRouteFailed,
+        (3, 6 | 9) => NetworkErrorKind::NetRefused,
+        (3, 7) => NetworkErrorKind::HostUnknown,
+        (3, 8) => NetworkErrorKind::HostIsolated,
+        (3, 10 | 13 | 14 | 15) => NetworkErrorKind::Prohibited,
+        (3, 11) => NetworkErrorKind::NetUnreachableForTos,
+        (3, 12) => NetworkErrorKind::HostUnreachableForTos,
+        (11, 1) => NetworkErrorKind::ReassemblyTimeExceeded,
+        (11, _) => NetworkErrorKind::TimeExceeded,
         (12, _) => NetworkErrorKind::ParameterProblem,
         _ => return None,
     })
@@ -141,10 +148,13 @@ fn kind_v6(kind: u8, code: u8, mtu: usize) -> Option<NetworkErrorKind> {
         (1, 2 | 3) => NetworkErrorKind::HostUnreachable,
         (1, 4) => NetworkErrorKind::PortUnreachable,
         (1, 1 | 5 | 6) => NetworkErrorKind::Prohibited,
+        (1, _) => NetworkErrorKind::OtherUnreachable,
         (2, _) => NetworkErrorKind::PacketTooBig { mtu },
+        (3, 1) => NetworkErrorKind::ReassemblyTimeExceeded,
         (3, _) => NetworkErrorKind::TimeExceeded,
         (4, 1) => NetworkErrorKind::ProtocolUnreachable,
         (4, _) => NetworkErrorKind::ParameterProblem,
+        (5..=127, _) => NetworkErrorKind::Unknown,
         _ => return None,
     })
 }
@@ -207,8 +217,8 @@ mod tests {
             ),
             (
                 IcmpError::ReassemblyTimeExceeded,
-                NetworkErrorKind::TimeExceeded,
-                NetworkErrorKind::TimeExceeded,
+                NetworkErrorKind::ReassemblyTimeExceeded,
+                NetworkErrorKind::ReassemblyTimeExceeded,
             ),
             (
                 IcmpError::ParameterProblem { code: 0, pointer: 21 },

@@ -39,7 +39,8 @@ pub(crate) fn classify_v6(kind: u8) -> MessageClass {
     match kind {
         128 => MessageClass::EchoRequest,
         129 => MessageClass::EchoReply,
-        1..=4 => MessageClass::Error,
+        // RFC 4443 §2.1: below 128 all are errors.
+        1..=127 => MessageClass::Error,
         ndp::REDIRECT => MessageClass::Redirect,
         ndp::NEIGHBOR_SOLICITATION | ndp::NEIGHBOR_ADVERTISEMENT => MessageClass::Neighbor,
         // Router solicitations and advertisements (a host that does not configure itself needs neither), MLD.

@@ -142,9 +142,7 @@ impl Network {
                 IcmpError::ProtocolUnreachable { pointer: named_at as u32 }
             }
             // Not ours to say: we forward nothing.
-            NetworkErrorKind::PacketTooBig { .. }
-            | NetworkErrorKind::TimeExceeded
-            | NetworkErrorKind::ParameterProblem => return,
+            _ => return,
         };
         let offender = Offender {
             iface: about.iface,

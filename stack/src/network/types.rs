@@ -183,16 +183,32 @@ pub(crate) struct NetworkError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NetworkErrorKind {
     NetUnreachable,
+    /// The network is unknown, or the way to it prohibited.
+    NetRefused,
+    /// For this type of service.
+    NetUnreachableForTos,
     HostUnreachable,
+    /// For this type of service.
+    HostUnreachableForTos,
+    /// A router does not know the host.
+    HostUnknown,
+    /// The source host is isolated.
+    HostIsolated,
+    SourceRouteFailed,
     ProtocolUnreachable,
     PortUnreachable,
     Prohibited,
+    /// Unreachable for a reason that has no name yet (ICMPv6).
+    OtherUnreachable,
     /// The path takes IP packets of at most this many bytes.
     PacketTooBig {
         mtu: usize,
     },
     TimeExceeded,
+    ReassemblyTimeExceeded,
     ParameterProblem,
+    /// RFC 4443 §2.4 (a): an ICMPv6 error of a type that we do not know.
+    Unknown,
 }
 
 /// What the network layer hands to the transports.

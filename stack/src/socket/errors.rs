@@ -2,6 +2,7 @@
 
 use super::SocketId;
 use super::connections::Target;
+use super::listener::HandshakeId;
 use super::record::{Role, Socket, iface_of, scope_of};
 use super::sockets::Sockets;
 use super::stream::mss_for_mtu;
@@ -56,26 +57,52 @@ impl Sockets {
     ) -> bool {
         let Some(&[a, b, c, d]) = error.transport.get(4..8) else { return false };
         let seq = SeqNumber(u32::from_be_bytes([a, b, c, d]));
-        // Handshakes and TIME-WAIT records live on; they have time-outs of their own.
-        let Some(Target::Connection(id)) = self.find_record(flow) else { return false };
+        let report = report(error.kind, error.local.is_ipv4());
+        let id = match self.find_record(flow) {
+            Some(Target::Connection(id)) => id,
+            Some(Target::Handshake(id)) => return self.on_handshake_error(id, seq, error),
+            // TIME-WAIT records live on.
+            Some(Target::TimeWait(_)) | None => return false,
+        };
         let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) else { return false };
         if !stream.connection.is_in_flight(seq) {
             return false;
         }
-        match (error.kind, posix_error(error.kind)) {
+        match (error.kind, report) {
             (NetworkErrorKind::PacketTooBig { mtu }, _) => {
                 network.learn_path_mtu(ctx.now, flow.remote.addr, iface_of(flow.scope), mtu);
                 let mtu = network.path_mtu(ctx.now, flow.remote.addr, iface_of(flow.scope));
                 stream.connection.on_path_mss(ctx, seq, mss_for_mtu(mtu, flow.remote.addr));
             }
-            (_, Some(posix)) => stream.connection.on_unreachable(ctx, seq, posix),
+            (_, Some(report)) => stream.connection.on_unreachable(ctx, seq, report.error),
             (_, None) => return false,
         }
         self.settle_stream(ctx, network, id);
         true
     }
 
-    /// Linux: only a connected UDP socket hears of errors.
+    /// A handshake of a listener: as on Linux (tcp_req_err) it is given up, silently, for what POSIX does not let `accept` return.
+    fn on_handshake_error(&mut self, id: HandshakeId, seq: SeqNumber, error: &NetworkError) -> bool {
+        let is_about_it = self.handshakes.get(id).is_some_and(|handshake| handshake.record.is_syn_ack(seq));
+        let is_final = match error.kind {
+            NetworkErrorKind::NetUnreachable
+            | NetworkErrorKind::HostUnreachable
+            | NetworkErrorKind::TimeExceeded
+            | NetworkErrorKind::ParameterProblem
+                if error.local.is_ipv4() =>
+            {
+                true
+            }
+            kind => !error.local.is_ipv4() && report(kind, false).is_some_and(|report| report.is_hard),
+        };
+        if is_about_it && is_final {
+            log::debug!("tcp handshake given up: the network says {:?}", error.kind);
+            self.forget_handshake(id);
+        }
+        is_about_it
+    }
+
+    /// Linux: only a connected UDP socket hears of errors, and only of hard ones.
     fn handle_udp_error(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -89,29 +116,40 @@ impl Sockets {
             if is_ours {
                 network.learn_path_mtu(ctx.now, flow.remote.addr, iface_of(flow.scope), mtu);
             }
+            if let Some(id) = connected {
+                self.set_datagram_error(id, Error::MessageTooLong);
+            }
             return is_ours;
         }
-        match (connected, posix_error(kind)) {
-            (Some(id), Some(error)) => {
-                self.set_datagram_error(id, error);
-                true
-            }
-            _ => false,
+        let hard = report(kind, flow.remote.addr.is_ipv4()).filter(|report| report.is_hard);
+        if let (Some(id), Some(report)) = (connected, hard) {
+            self.set_datagram_error(id, report.error);
         }
+        connected.is_some()
     }
 
-    /// Echo requests carry their socket's identifier where other protocols carry the ports' second half.
+    /// Echo requests carry their socket's identifier where other protocols carry the ports' second half. As with UDP a connected
+    /// socket hears of hard errors; Linux tells it of a path MTU over IPv4 only.
     fn handle_echo_error(&mut self, flow: &FourTuple, error: &NetworkError) -> bool {
         let Some(&[high, low]) = error.transport.get(4..6) else { return false };
         let local = Endpoint::new(flow.local.addr, u16::from_be_bytes([high, low]));
         let found: Option<SocketId> = self.echo_bound.find(&FourTuple { local, ..*flow });
-        match (found, posix_error(error.kind)) {
-            (Some(id), Some(posix)) => {
-                self.set_datagram_error(id, posix);
-                true
+        let Some(id) = found else { return false };
+        let is_connected = self.slots.get(id).is_some_and(|socket| match &socket.role {
+            Role::Datagram(echo) => {
+                echo.connected.is_some_and(|connected| connected.remote.addr == flow.remote.addr)
             }
             _ => false,
+        });
+        let is_v4 = flow.remote.addr.is_ipv4();
+        let told = match error.kind {
+            NetworkErrorKind::PacketTooBig { .. } => is_v4.then_some(Error::MessageTooLong),
+            kind => report(kind, is_v4).filter(|report| report.is_hard).map(|report| report.error),
+        };
+        if let Some(error) = told.filter(|_| is_connected) {
+            self.set_datagram_error(id, error);
         }
+        true
     }
 }
 
@@ -122,17 +160,41 @@ impl NetworkError {
     }
 }
 
-/// Linux's `icmp_err_convert` and `icmpv6_err_convert`: what a program is told. Path MTU and protocol trouble on the way
-/// that a transport handles by itself have no error.
-fn posix_error(kind: NetworkErrorKind) -> Option<Error> {
-    match kind {
-        NetworkErrorKind::NetUnreachable => Some(Error::NetworkUnreachable),
-        NetworkErrorKind::HostUnreachable | NetworkErrorKind::Prohibited => Some(Error::HostUnreachable),
-        NetworkErrorKind::TimeExceeded => Some(Error::HostUnreachable),
-        NetworkErrorKind::ProtocolUnreachable | NetworkErrorKind::ParameterProblem => {
-            Some(Error::ProtocolNotAvailable)
+/// What a program is told of a network error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Report {
+    error: Error,
+    /// It does not pass by itself: datagram sockets are told only of such.
+    is_hard: bool,
+}
+
+/// Linux's `icmp_err_convert` and `icmpv6_err_convert`, as measured in `tests/tests/icmp_errors.rs`.
+fn report(kind: NetworkErrorKind, is_v4: bool) -> Option<Report> {
+    let (error, is_hard) = match kind {
+        NetworkErrorKind::NetUnreachable | NetworkErrorKind::NetUnreachableForTos => {
+            (Error::NetworkUnreachable, false)
         }
-        NetworkErrorKind::PortUnreachable => Some(Error::ConnectionRefused),
-        NetworkErrorKind::PacketTooBig { .. } => None,
-    }
+        NetworkErrorKind::NetRefused => (Error::NetworkUnreachable, true),
+        NetworkErrorKind::HostUnreachable | NetworkErrorKind::HostUnreachableForTos => {
+            (Error::HostUnreachable, false)
+        }
+        NetworkErrorKind::HostUnknown => (Error::HostDown, true),
+        NetworkErrorKind::HostIsolated => (Error::HostIsolated, true),
+        NetworkErrorKind::SourceRouteFailed => (Error::NotSupported, false),
+        NetworkErrorKind::Prohibited if is_v4 => (Error::HostUnreachable, true),
+        NetworkErrorKind::Prohibited => (Error::PermissionDenied, true),
+        NetworkErrorKind::ProtocolUnreachable if is_v4 => (Error::ProtocolNotAvailable, true),
+        NetworkErrorKind::PortUnreachable => (Error::ConnectionRefused, true),
+        NetworkErrorKind::TimeExceeded => (Error::HostUnreachable, false),
+        // The peer's host has lost a fragment: over IPv4 Linux takes that for nothing more.
+        NetworkErrorKind::ReassemblyTimeExceeded if is_v4 => return None,
+        NetworkErrorKind::ReassemblyTimeExceeded => (Error::HostUnreachable, false),
+        NetworkErrorKind::ProtocolUnreachable
+        | NetworkErrorKind::ParameterProblem
+        | NetworkErrorKind::OtherUnreachable => (Error::ProtocolError, true),
+        NetworkErrorKind::Unknown => (Error::ProtocolError, false),
+        // The transports handle it by themselves.
+        NetworkErrorKind::PacketTooBig { .. } => return None,
+    };
+    Some(Report { error, is_hard })
 }

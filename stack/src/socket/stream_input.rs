@@ -363,7 +363,7 @@ impl Sockets {
     }
 
     /// Takes a handshake out of every table.
-    fn forget_handshake(&mut self, id: HandshakeId) -> Option<Handshake> {
+    pub(super) fn forget_handshake(&mut self, id: HandshakeId) -> Option<Handshake> {
         let mut handshake = self.handshakes.remove(id)?;
         self.timers.disarm(&mut handshake.armed, Owner::Handshake(id));
         self.connections.remove(&handshake.tuple, Target::Handshake(id));

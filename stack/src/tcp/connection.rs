@@ -395,9 +395,10 @@ impl Connection {
             && self.snd.unsent() < self.settings.unsent_low_water.div_ceil(2)
     }
 
-    /// SO_ERROR: returned once.
+    /// SO_ERROR: returned once. As on Linux, if nothing has ended the connection, what the network last said about the path; should
+    /// the connection time out, that is the reason no more.
     pub(crate) fn take_error(&mut self) -> Option<Error> {
-        self.ending.error.take()
+        self.ending.error.take().or_else(|| self.ending.soft_error.take())
     }
 
     /// Whether new data was acknowledged since this was last asked: the path works in both directions.

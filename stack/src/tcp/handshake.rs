@@ -261,6 +261,11 @@ impl SynReceived {
         HandshakeStep::Complete
     }
 
+    /// Whether our SYN-ACK has this number.
+    pub(crate) fn is_syn_ack(&self, seq: SeqNumber) -> bool {
+        seq == self.iss
+    }
+
     fn rcv_nxt(&self) -> SeqNumber {
         self.irs + 1
     }

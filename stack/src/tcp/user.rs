@@ -256,7 +256,7 @@ impl Connection {
         }
         match self.state {
             State::Closed | State::Listen | State::TimeWait => {}
-            State::SynSent | State::SynReceived => {
+            State::SynSent | State::SynReceived if !self.is_fast_server() => {
                 let reason = match error {
                     Error::ConnectionRefused => CloseReason::Refused,
                     error => CloseReason::Unreachable(error),
@@ -288,6 +288,8 @@ impl Connection {
 
     /// Whether a segment that began at `seq` may be in flight: SND.UNA <= seq < SND.NXT (RFC 5927 §4.1).
     pub(crate) fn is_in_flight(&self, seq: SeqNumber) -> bool {
-        seq.within(self.snd.una, self.snd.max)
+        // For the sender of a server's fast open the SYN is out of the way.
+        let syn = u32::from(self.is_fast_server());
+        seq.within(self.snd.una - syn, self.snd.max)
     }
 }

@@ -109,7 +109,7 @@ fn a_missing_fragment_is_told_when_the_first_one_came() {
             settle(&mut a, &mut b);
             if first_came {
                 let error = a.error();
-                assert_eq!((error.kind, error.remote), (NetworkErrorKind::TimeExceeded, ip(dst)));
+                assert_eq!((error.kind, error.remote), (NetworkErrorKind::ReassemblyTimeExceeded, ip(dst)));
                 assert_eq!(&error.transport[..4], &[0x03, 0xe8, 0x07, 0xd0]);
             } else {
                 assert!(a.delivered.is_empty());

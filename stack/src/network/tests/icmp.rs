@@ -317,7 +317,7 @@ fn rfc_7126_source_routes_are_refused_and_other_options_skipped() {
     let error = b.frames().remove(0);
     assert_eq!(error[20..22], [3, 5]);
     a.receive(error);
-    assert_eq!(a.error().kind, NetworkErrorKind::HostUnreachable);
+    assert_eq!(a.error().kind, NetworkErrorKind::SourceRouteFailed);
     b.receive(with(&[7, 9, 0, 0]));
     let error = b.frames().remove(0);
     assert_eq!((&error[20..22], error[24]), (&[12, 0][..], 21));

@@ -222,9 +222,22 @@ fn unreachable_ends_an_attempt_and_is_remembered_later() {
     let _ = peer.send(b"lost");
     let _ = peer.call(|connection, ctx| connection.on_unreachable(ctx, ISS + 1, unreachable));
     assert_eq!(peer.connection.state(), State::Established);
-    assert_eq!(peer.connection.take_error(), None);
+    assert!(!peer.connection.readiness().error, "it goes on");
     let _ = peer.wait(Duration::from_secs(3600));
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::Unreachable(unreachable)));
+}
+
+/// Linux: SO_ERROR gives out what was remembered (sk_err_soft), and then it is the reason no more.
+#[test]
+fn what_is_remembered_can_be_asked_for_once() {
+    let unreachable = Error::HostUnreachable;
+    let mut peer = Peer::plain();
+    let _ = peer.send(b"lost");
+    let _ = peer.call(|connection, ctx| connection.on_unreachable(ctx, ISS + 1, unreachable));
+    assert_eq!(peer.connection.take_error(), Some(unreachable));
+    assert_eq!(peer.connection.take_error(), None);
+    let _ = peer.wait(Duration::from_secs(3600));
+    assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
 }
 
 #[test]
