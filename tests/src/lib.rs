@@ -8,6 +8,7 @@
 
 mod check;
 pub mod fuzz;
+pub mod host;
 pub mod namespace;
 pub mod packet_socket;
 pub mod pattern;

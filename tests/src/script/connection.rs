@@ -13,6 +13,8 @@ use super::segment::{
 use crate::raw_peer::{flow_label, must_not_be_fragmented, traffic_class};
 
 const TS: u8 = 8;
+/// By how much a timestamp may be off in real time: milliseconds, as Linux counts.
+const STAMP_SLACK: u32 = 100;
 
 /// What the stack has sent and scripts have given names to.
 #[derive(Debug, Default)]
@@ -72,6 +74,8 @@ pub(super) struct Connection {
     ts_recent: u32,
     /// In bytes.
     window: u32,
+    /// The peer's last segment had a FIN.
+    pub(super) peer_sent_fin: bool,
 }
 
 impl Connection {
@@ -87,6 +91,7 @@ impl Connection {
             last_ack_sent: 0,
             ts_recent: 0,
             window: u32::from(u16::MAX),
+            peer_sent_fin: false,
         }
     }
 
@@ -150,6 +155,7 @@ impl Connection {
             .collect();
         let takes = len + u32::from(is_syn) + u32::from(flags & TcpSegment::FIN != 0);
         let end = seq.wrapping_add(takes);
+        self.peer_sent_fin = flags & TcpSegment::FIN != 0;
         if takes > 0 && (end.wrapping_sub(self.snd_nxt) as i32) > 0 {
             self.snd_nxt = end;
         }
@@ -281,7 +287,14 @@ impl Connection {
     }
 
     /// What of a segment is not as the notation has it. Names that are new get their values.
-    pub(super) fn differences(&self, wanted: &Notation, seen: &Seen, names: &mut Names) -> Vec<String> {
+    /// In real time a timestamp that is compared with a name may be off.
+    pub(super) fn differences(
+        &self,
+        wanted: &Notation,
+        seen: &Seen,
+        names: &mut Names,
+        real_time: bool,
+    ) -> Vec<String> {
         let mut found = Vec::new();
         let segment = &seen.segment;
         let options = Options::read(&segment.options);
@@ -334,7 +347,8 @@ impl Connection {
                 found.push(format!("{wanted} {cookie:?}, not {got:02x?}"));
             }
         }
-        self.compare_timestamps(wanted, &options, segment.flags, names, &mut found);
+        let slack = if real_time { STAMP_SLACK } else { 0 };
+        self.compare_timestamps(wanted, &options, segment.flags, names, slack, &mut found);
         found
     }
 
@@ -399,6 +413,7 @@ impl Connection {
         options: &Options,
         flags: u8,
         names: &mut Names,
+        slack: u32,
         found: &mut Vec<String>,
     ) {
         let due = self.has_timestamps() && flags & TcpSegment::RST == 0 && !wanted.without.contains(&TS);
@@ -418,7 +433,8 @@ impl Connection {
                     names.stamps.entry(name).or_insert(got.wrapping_sub(distance)).wrapping_add(distance)
                 }
             };
-            if wanted != got {
+            let off = (got.wrapping_sub(wanted) as i32).unsigned_abs();
+            if off > if what == "ts" { slack } else { 0 } {
                 found.push(format!("{what} {wanted}, not {got}"));
             }
         }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use portolan::testing::{Fault, PacketBuilder, TcpSegment, describe};
-use portolan::{Config, Domain, DropReason, Instant, Medium};
+use portolan::{Config, Domain, Instant, Medium};
 
 use super::calls::{SERVICE_PORT, Socket};
 use super::connection::{Connection, Names, Seen};
 use super::segment::{Notation, WindowNotation};
-use super::syntax::{Call, Check, DEFAULT_NAME, Icmp, IcmpKind, Line, Script, Start, Step, Verb};
+use super::syntax::{Call, DEFAULT_NAME, Icmp, IcmpKind, Line, Script, Start, Step, Verb};
 use super::{Failure, segment};
+use crate::host::{self, Host, LinuxHost};
 use crate::raw_peer::{RawPeer, tcp_segment};
 
 /// The seed of every script: the ISN, ports and timestamps are the same in each run.
@@ -19,20 +20,41 @@ const SEED: u8 = 7;
 const FIRST_PEER_PORT: u16 = 5000;
 const MTU: usize = 1500;
 
-pub(super) struct Engine<'s> {
+/// In real time: how much too early a segment may come, as the kernel counts in jiffies and round trips are not exact.
+const EARLY: Duration = Duration::from_millis(8);
+/// In real time: how late a segment may be that is due at once, and one that is due later. A timer of Linux may be an eighth
+/// of its time late (the levels of its wheel) and waits for a processor.
+const LATE_AT_ONCE: Duration = Duration::from_millis(25);
+/// In real time: how late the answer to a FIN may be. Linux delays its ACK, for the program's own FIN to carry it.
+const LATE_AFTER_FIN: Duration = Duration::from_millis(250);
+const LATE: Duration = Duration::from_millis(50);
+/// In real time: beyond this the script itself was late, and what follows proves nothing.
+const TOO_LATE: Duration = Duration::from_millis(3);
+
+/// One script in play against one host.
+pub(super) struct Engine<'s, H: Host> {
     pub(super) script: &'s Script,
     pub(super) domain: Domain,
-    pub(super) peer: RawPeer,
+    pub(super) host: H,
     pub(super) connections: BTreeMap<String, Connection>,
-    pub(super) sockets: BTreeMap<String, Socket>,
+    pub(super) sockets: BTreeMap<String, Socket<H::Descriptor>>,
     started_at: Instant,
+    /// When the line before was done: delays count from there.
+    at: Instant,
+    /// What the peer's timestamp clock has counted since the beginning: in real time as if nothing had been late.
+    clock: Duration,
+    /// In real time: the most that the script itself was late.
+    late: Duration,
+    /// The line failed, but maybe only by its time.
+    is_off_by_time: bool,
     /// What the stack has sent and the script has not asked for yet.
     pending: VecDeque<Seen>,
     names: Names,
     transcript: Vec<String>,
 }
 
-/// Runs a script over one family. The frames must be the same whether the stack makes segments one by one or in runs.
+/// Runs a script on Portolan over one family. The frames must be the same whether the stack makes segments one by one or in
+/// runs.
 pub(super) fn run(script: &Script, domain: Domain) -> Result<Vec<String>, Failure> {
     let mut config = Config::default();
     for setting in &script.settings {
@@ -40,17 +62,34 @@ pub(super) fn run(script: &Script, domain: Domain) -> Result<Vec<String>, Failur
     }
     let mut one_by_one = config.clone();
     one_by_one.tcp.max_run_segs = 1;
-    run_with(script, domain, one_by_one)?;
-    run_with(script, domain, config)
+    play(script, domain, RawPeer::new(false, one_by_one, SEED))?;
+    play(script, domain, RawPeer::new(false, config, SEED))
 }
 
-fn run_with(script: &Script, domain: Domain, config: Config) -> Result<Vec<String>, Failure> {
-    let peer = RawPeer::new(false, config, SEED);
+/// Runs a script on the kernel over one family, in the settings that it asks for.
+pub(super) fn run_on_linux(script: &Script, domain: Domain) -> Result<Vec<String>, Failure> {
+    let failure = |why: String| Failure {
+        at: script.path.clone(),
+        line: "(the network namespace)".into(),
+        why,
+        transcript: Vec::new(),
+        is_timing: false,
+    };
+    let settings = script.kernel_settings().map_err(failure)?;
+    let host = LinuxHost::new(&settings).map_err(|error| failure(error.to_string()))?;
+    play(script, domain, host)
+}
+
+fn play<H: Host>(script: &Script, domain: Domain, host: H) -> Result<Vec<String>, Failure> {
     let mut engine = Engine {
         script,
         domain,
-        started_at: peer.now,
-        peer,
+        started_at: host.now(),
+        at: host.now(),
+        clock: Duration::ZERO,
+        late: Duration::ZERO,
+        is_off_by_time: false,
+        host,
         connections: BTreeMap::new(),
         sockets: BTreeMap::new(),
         pending: VecDeque::new(),
@@ -59,7 +98,7 @@ fn run_with(script: &Script, domain: Domain, config: Config) -> Result<Vec<Strin
     };
     let mut at = (script.last_line, "the end of the script");
     let mut result = Ok(());
-    for line in &script.lines {
+    for line in script.lines.iter().filter(|line| line.is_for(H::REAL_TIME)) {
         result = engine.step(line);
         if result.is_err() {
             at = (line.number, &line.text);
@@ -71,14 +110,21 @@ fn run_with(script: &Script, domain: Domain, config: Config) -> Result<Vec<Strin
         Err(why) => Err(Failure {
             at: format!("{}:{}", script.path, at.0),
             line: at.1.into(),
-            why,
+            why: if engine.late > TOO_LATE {
+                format!("{why}\n(but the script itself was up to {:.1?} late)", engine.late)
+            } else {
+                why
+            },
             transcript: engine.transcript,
+            is_timing: engine.is_off_by_time || engine.late > TOO_LATE,
         }),
     }
 }
 
-impl Engine<'_> {
+impl<H: Host> Engine<'_, H> {
     fn step(&mut self, line: &Line) -> Result<(), String> {
+        // The line before was done then.
+        self.late = self.late.max(self.host.now().duration_since(self.at));
         if !matches!(line.step, Step::Stack { .. }) {
             self.expect_quiet()?;
             self.pass_quietly(line.delay)?;
@@ -94,7 +140,6 @@ impl Engine<'_> {
             Step::Nothing(time) => self.pass_quietly(*time),
             Step::Skip(time) => {
                 self.pass(*time);
-                self.collect();
                 for seen in std::mem::take(&mut self.pending) {
                     if let Some(connection) = self.connection_of(&seen.segment) {
                         connection.on_received(&seen.segment);
@@ -110,36 +155,37 @@ impl Engine<'_> {
 
     /// Lets time pass, whatever comes.
     fn pass(&mut self, time: Duration) {
-        let end = self.peer.now + time;
-        while self.pass_to_next(end) {
+        let end = self.at + time;
+        while self.host.now() < end {
+            self.host.wait(end);
             self.collect();
         }
-    }
-
-    /// To the next timer, or to `end` if that is sooner; whether there was a timer.
-    fn pass_to_next(&mut self, end: Instant) -> bool {
-        match self.peer.stack.poll_timeout().filter(|deadline| deadline.at <= end) {
-            Some(deadline) => {
-                let step = deadline.at.duration_since(self.peer.now);
-                self.peer.pass(step);
-                true
-            }
-            None => {
-                self.peer.pass(end.duration_since(self.peer.now));
-                false
-            }
-        }
+        self.has_passed(time, end);
     }
 
     /// Lets time pass in which the stack must say nothing.
     fn pass_quietly(&mut self, time: Duration) -> Result<(), String> {
-        let end = self.peer.now + time;
-        while self.peer.now < end {
-            self.pass_to_next(end);
+        let end = self.at + time;
+        while self.host.now() < end {
+            self.host.wait(end);
             self.collect();
             self.expect_quiet()?;
         }
+        self.has_passed(time, end);
         Ok(())
+    }
+
+    fn has_passed(&mut self, time: Duration, end: Instant) {
+        self.clock += time;
+        self.at = end;
+        if !time.is_zero() {
+            self.late = self.late.max(self.host.now().duration_since(end));
+        }
+    }
+
+    /// Something happens now.
+    fn begin(&mut self) {
+        self.at = self.at.max(self.host.now());
     }
 
     fn expect_quiet(&mut self) -> Result<(), String> {
@@ -150,8 +196,7 @@ impl Engine<'_> {
 
     /// Takes what the stack has sent.
     fn collect(&mut self) {
-        for frame in self.peer.take_sent() {
-            let at = self.peer.now;
+        for (at, frame) in self.host.take_sent() {
             if let Err(why) = crate::check_frame(Medium::Ip, MTU, &frame) {
                 self.note(at, &format!("stack sent a wrong frame: {why}"));
             }
@@ -223,8 +268,8 @@ impl Engine<'_> {
     }
 
     fn send_one(&mut self, name: &str, notation: &Notation) -> Result<(), String> {
-        let elapsed = self.peer.now.duration_since(self.started_at).as_millis();
-        let clock = self.script.peer_clock.wrapping_add(elapsed as u32);
+        self.begin();
+        let clock = self.script.peer_clock.wrapping_add(self.clock.as_millis() as u32);
         let names = std::mem::take(&mut self.names);
         let built = self.connection(name).build(notation, clock, &names);
         self.names = names;
@@ -232,19 +277,20 @@ impl Engine<'_> {
         let ecn = notation.ecn.unwrap_or(0);
         let told = self.connection(name).tell_sent(&segment, ecn);
         let suffix = if name == DEFAULT_NAME { String::new() } else { format!(":{name}") };
-        self.note(self.peer.now, &format!("peer{suffix} {told}"));
-        let mut packet = self.peer.packet(self.domain);
+        self.note(self.at, &format!("peer{suffix} {told}"));
+        let mut packet = host::packet(self.domain);
         packet.traffic_class = notation.tos.unwrap_or(0) | ecn;
         if notation.bad_checksum {
             packet = packet.fault(Fault::TransportChecksum);
         }
-        self.peer.send_packet(&packet.tcp(&segment));
+        self.host.send_packet(&packet.tcp(&segment));
         self.collect();
         Ok(())
     }
 
     /// An ICMP error about a segment of the stack.
     fn send_icmp(&mut self, name: &str, icmp: &Icmp) -> Result<(), String> {
+        self.begin();
         let connection = self.connection(name);
         let about = TcpSegment {
             seq: connection.stack_isn().wrapping_add(icmp.seq),
@@ -252,7 +298,7 @@ impl Engine<'_> {
             flags: TcpSegment::ACK,
             ..TcpSegment::new(connection.stack_port, connection.peer_port)
         };
-        let to_stack = self.peer.packet(self.domain);
+        let to_stack = host::packet(self.domain);
         let original = PacketBuilder::new(to_stack.dst, to_stack.src).tcp(&about);
         let (kind, code, word) = match (icmp.kind, self.domain) {
             (IcmpKind::NetUnreachable, Domain::V4) => (3, 0, 0),
@@ -267,8 +313,8 @@ impl Engine<'_> {
         };
         let mut rest = word.to_be_bytes().to_vec();
         rest.extend_from_slice(&original);
-        self.note(self.peer.now, &format!("peer icmp {:?} about seq {}", icmp.kind, icmp.seq));
-        self.peer.send_packet(&to_stack.icmp(kind, code, &rest));
+        self.note(self.at, &format!("peer icmp {:?} about seq {}", icmp.kind, icmp.seq));
+        self.host.send_packet(&to_stack.icmp(kind, code, &rest));
         self.collect();
         Ok(())
     }
@@ -309,25 +355,35 @@ impl Engine<'_> {
     ) -> Result<(), String> {
         // Without a delay the segment is there already.
         let tolerance = if delay.is_zero() { Duration::ZERO } else { tolerance };
-        let earliest = self.peer.now + delay.saturating_sub(tolerance);
-        let latest = self.peer.now + delay + tolerance;
-        while self.pending.is_empty() && self.peer.now < latest {
-            self.pass_to_next(latest);
+        let (early, late) = match (H::REAL_TIME, delay.is_zero()) {
+            (false, _) => (Duration::ZERO, Duration::ZERO),
+            (true, true) if self.connection(name).peer_sent_fin => (EARLY, LATE_AFTER_FIN),
+            (true, true) => (EARLY, LATE_AT_ONCE),
+            (true, false) => (EARLY + delay / 50, LATE + delay / 7),
+        };
+        let due = self.at + delay;
+        let earliest = self.at + delay.saturating_sub(tolerance) - early;
+        let latest = due + tolerance + late;
+        while self.pending.is_empty() && self.host.now() < latest {
+            self.host.wait(latest);
             self.collect();
         }
-        let due = self.time(earliest + tolerance);
+        let due = self.time(due);
         let Some(seen) = self.pending.pop_front() else {
+            // A timer of the kernel may wait for a processor.
+            self.is_off_by_time = !delay.is_zero();
             return Err(format!("expected this segment at {due}\ngot      nothing by {}", self.time(latest)));
         };
         let mut names = std::mem::take(&mut self.names);
         let connection = self.connection(name);
         let mut wrong = if belongs(connection, &seen.segment) {
-            connection.differences(wanted, &seen, &mut names)
+            connection.differences(wanted, &seen, &mut names, H::REAL_TIME)
         } else {
             vec![format!("a segment of connection {name}")]
         };
         self.names = names;
         if seen.at < earliest || seen.at > latest {
+            self.is_off_by_time = wrong.is_empty();
             wrong.push(format!("at {due}, not at {}", self.time(seen.at)));
         }
         if !wrong.is_empty() {
@@ -338,8 +394,10 @@ impl Engine<'_> {
                 self.time(seen.at)
             ));
         }
+        self.clock += if H::REAL_TIME { delay } else { seen.at.duration_since(self.at) };
+        self.at = self.at.max(seen.at);
         if wanted.lost {
-            self.note(self.peer.now, "     ... which is lost");
+            self.note(self.at, "     ... which is lost");
         } else {
             self.connection(name).on_received(&seen.segment);
         }
@@ -349,9 +407,9 @@ impl Engine<'_> {
     // The program.
 
     fn do_call(&mut self, call: &Call, text: &str) -> Result<(), String> {
-        self.note(self.peer.now, text);
+        self.begin();
+        self.note(self.at, text);
         let result = self.call(call);
-        self.peer.settle();
         self.collect();
         result
     }
@@ -383,103 +441,6 @@ impl Engine<'_> {
         self.pass_quietly(start.round_trip)?;
         self.send(DEFAULT_NAME, &rest)?;
         self.do_call(&call(Verb::Accept), "call accept")
-    }
-
-    // What can be looked at.
-
-    fn check(&mut self, check: &Check) -> Result<(), String> {
-        let (expected, got) = match check {
-            Check::State { connection, state } => (state.clone(), self.state(connection)),
-            Check::Readiness { socket, what, wanted } => {
-                let readiness = self.readiness(socket)?;
-                let got = match what.as_str() {
-                    "readable" => readiness.readable,
-                    "writable" => readiness.writable,
-                    "peer-closed" => readiness.peer_closed,
-                    "hung-up" => readiness.hung_up,
-                    "error-waits" => readiness.error,
-                    other => return Err(format!("`{other}` is no readiness")),
-                };
-                (format!("{what}: {wanted}"), format!("{what}: {got}"))
-            }
-            Check::Error { socket, error } => {
-                let descriptor = self.socket(socket)?.descriptor;
-                let got = self.peer.stack.take_error(descriptor).map_err(|error| error.to_string())?;
-                (error.clone(), got.map_or("none".into(), |error| error.name().to_string()))
-            }
-            Check::Reason { socket, reason } => {
-                let descriptor = self.socket(socket)?.descriptor;
-                let got = self.peer.stack.close_reason(descriptor).map_err(|error| error.to_string())?;
-                (reason.clone(), got.map_or("none".into(), |reason| format!("{reason:?}")))
-            }
-            Check::Queued { socket, received, unsent } => {
-                let descriptor = self.socket(socket)?.descriptor;
-                let got = self.peer.stack.queued_bytes(descriptor).map_err(|error| error.to_string())?;
-                (format!("{received} {unsent}"), format!("{} {}", got.0, got.1))
-            }
-            Check::Info { socket, fields } => self.info(socket, fields)?,
-            Check::Counter { name, count } => {
-                let counters = self.peer.stack.stats().counters();
-                let found = counters.iter().find(|(known, _)| known == name);
-                let (_, got) = found.ok_or_else(|| format!("there is no counter {name}"))?;
-                (count.to_string(), got.to_string())
-            }
-            Check::Drops { reason, count } => {
-                let known = DropReason::ALL.iter().find(|known| format!("{known:?}") == *reason);
-                let reason = known.ok_or_else(|| format!("there is no DropReason::{reason}"))?;
-                (count.to_string(), self.peer.stack.stats().drops(*reason).to_string())
-            }
-            Check::Timer { kind, after } => {
-                let show = |kind: &str, after: Option<Duration>| match after {
-                    Some(after) => format!("{kind} in {:.3} s", after.as_secs_f64()),
-                    None => kind.to_string(),
-                };
-                // Not what the stack asks to be called for: it may ask early, and find nothing to do.
-                let sockets = self.peer.stack.sockets();
-                let next = sockets.iter().filter_map(|socket| socket.timer).min_by_key(|&(at, _)| at);
-                let got = next.map_or("none".into(), |(at, kind)| {
-                    show(&format!("{kind:?}"), Some(at.duration_since(self.peer.now)))
-                });
-                (show(kind, *after), got)
-            }
-        };
-        if expected == got { Ok(()) } else { Err(format!("expected {expected}\ngot      {got}")) }
-    }
-
-    /// The fields that a script asks for, as it has them and as they are.
-    fn info(&self, socket: &str, fields: &[(String, String)]) -> Result<(String, String), String> {
-        let descriptor = self.socket(socket)?.descriptor;
-        let info = self.peer.stack.info(self.peer.now, descriptor).map_err(|error| error.to_string())?;
-        // `TcpInfo { state: "ESTABLISHED", ..., rtt: 100ms, ... }`: whatever fields there will be.
-        let told = format!("{info:?}");
-        let (mut expected, mut got) = (String::new(), String::new());
-        for (name, value) in fields {
-            let (_, after) = told
-                .split_once(&format!(" {name}: "))
-                .ok_or_else(|| format!("TcpInfo has no field {name}"))?;
-            let end = after.find([',', '}']).unwrap_or(after.len());
-            expected += &format!("{name} {value} ");
-            got += &format!("{name} {} ", after[..end].trim().trim_matches('"'));
-        }
-        Ok((expected, got))
-    }
-
-    fn readiness(&self, socket: &str) -> Result<portolan::Readiness, String> {
-        let descriptor = self.socket(socket)?.descriptor;
-        self.peer.stack.readiness(descriptor).map_err(|error| error.to_string())
-    }
-
-    /// The state of a connection, whoever holds it; `none` if the stack has none.
-    fn state(&self, name: &str) -> String {
-        let Some(connection) = self.connections.get(name) else { return "none".into() };
-        let held = self.sockets.get(name).map(|socket| socket.descriptor);
-        let infos = self.peer.stack.sockets();
-        let info = infos.iter().find(|info| {
-            let has_ports = info.local.is_some_and(|local| local.port() == connection.stack_port)
-                && info.peer.is_some_and(|peer| peer.port() == connection.peer_port);
-            has_ports || (held.is_some() && info.descriptor == held)
-        });
-        info.map_or("none".into(), |info| info.state.into())
     }
 }
 

@@ -1,12 +1,15 @@
-//! Packet-by-packet scripts: a stack on one side, a peer that sends what the script says on the other, and virtual time.
-//! `tests/scripts/README.md` describes the notation.
+//! Packet-by-packet scripts: a peer that sends what the script says, and on the other side a stack in virtual time, or the
+//! kernel in real time. `tests/scripts/README.md` describes the notation.
 //!
 //! Read `syntax` (a file becomes steps), `segment` (the notation of a segment), `names` (settings and options by name),
-//! then `engine` (the steps are done), `connection` (what the script's peer knows) and `calls`.
+//! then `engine` (the steps are done), `connection` (what the script's peer knows), `calls` and `checks`, and at last
+//! `linux` (what is different when the kernel plays). The hosts are in [`host`](crate::host).
 
 mod calls;
+mod checks;
 mod connection;
 mod engine;
+mod linux;
 mod names;
 mod segment;
 mod syntax;
@@ -18,7 +21,9 @@ use portolan::Domain;
 
 use crate::sources::{read, relative};
 
+pub use linux::{Judgement, Mark};
 pub use syntax::Script;
+pub(crate) use syntax::duration;
 
 /// Why a script does not pass.
 #[derive(Debug)]
@@ -31,6 +36,9 @@ pub struct Failure {
     pub why: String,
     /// What happened before.
     pub transcript: Vec<String>,
+    /// Whether only the time was wrong, or the script itself was late: on a busy machine that happens, and the script may be
+    /// tried again.
+    pub is_timing: bool,
 }
 
 impl fmt::Display for Failure {

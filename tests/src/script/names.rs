@@ -7,9 +7,17 @@ use portolan::{Config, CongestionControl, Ecn, FastOpenKey, MtuProbing, SocketOp
 use super::segment::hex;
 use super::syntax::duration;
 
-/// One line `config NAME VALUE`, ready to be applied.
+/// One line `config NAME VALUE`.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub(super) name: String,
+    pub(super) value: String,
+    change: Change,
+}
+
+/// What it means for Portolan, ready to be applied.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Setting {
+enum Change {
     Time(fn(&mut Config, Duration), Duration),
     Number(fn(&mut Config, usize), usize),
     Switch(fn(&mut Config, bool), bool),
@@ -20,15 +28,15 @@ pub(super) enum Setting {
 }
 
 impl Setting {
-    pub(super) fn apply(self, config: &mut Config) {
-        match self {
-            Setting::Time(apply, time) => apply(config, time),
-            Setting::Number(apply, number) => apply(config, number),
-            Setting::Switch(apply, on) => apply(config, on),
-            Setting::Congestion(kind) => config.tcp.congestion = kind,
-            Setting::SynCookies(mode) => config.tcp.syn_cookies = mode,
-            Setting::MtuProbing(when) => config.tcp.mtu_probing = when,
-            Setting::Ecn(ecn) => config.tcp.ecn = ecn,
+    pub(super) fn apply(&self, config: &mut Config) {
+        match self.change {
+            Change::Time(apply, time) => apply(config, time),
+            Change::Number(apply, number) => apply(config, number),
+            Change::Switch(apply, on) => apply(config, on),
+            Change::Congestion(kind) => config.tcp.congestion = kind,
+            Change::SynCookies(mode) => config.tcp.syn_cookies = mode,
+            Change::MtuProbing(when) => config.tcp.mtu_probing = when,
+            Change::Ecn(ecn) => config.tcp.ecn = ecn,
         }
     }
 }
@@ -81,27 +89,31 @@ fn find<T: 'static>(list: List<T>, name: &str) -> Option<fn(&mut Config, T)> {
 }
 
 pub(super) fn setting(name: &str, value: &str) -> Result<Setting, String> {
+    Ok(Setting { name: name.into(), value: value.into(), change: change(name, value)? })
+}
+
+fn change(name: &str, value: &str) -> Result<Change, String> {
     if let Some(apply) = find(TIMES, name) {
-        return Ok(Setting::Time(apply, duration(value)?));
+        return Ok(Change::Time(apply, duration(value)?));
     }
     if let Some(apply) = find(NUMBERS, name) {
-        return Ok(Setting::Number(apply, number(value)?));
+        return Ok(Change::Number(apply, number(value)?));
     }
     if let Some(apply) = find(SWITCHES, name) {
-        return Ok(Setting::Switch(apply, on_or_off(name, value)?));
+        return Ok(Change::Switch(apply, on_or_off(name, value)?));
     }
     match (name, value) {
-        ("congestion", _) => Ok(Setting::Congestion(congestion(value)?)),
-        ("mtu_probing", "off") => Ok(Setting::MtuProbing(MtuProbing::Off)),
-        ("mtu_probing", "black_hole") => Ok(Setting::MtuProbing(MtuProbing::BlackHole)),
-        ("mtu_probing", "always") => Ok(Setting::MtuProbing(MtuProbing::Always)),
-        ("ecn", "off") => Ok(Setting::Ecn(Ecn::Off)),
-        ("ecn", "accept") => Ok(Setting::Ecn(Ecn::Accept)),
-        ("ecn", "request") => Ok(Setting::Ecn(Ecn::Request)),
-        ("ecn", "request_accurate") => Ok(Setting::Ecn(Ecn::RequestAccurate)),
-        ("syn_cookies", "off") => Ok(Setting::SynCookies(SynCookieMode::Off)),
-        ("syn_cookies", "when_full") => Ok(Setting::SynCookies(SynCookieMode::WhenFull)),
-        ("syn_cookies", "always") => Ok(Setting::SynCookies(SynCookieMode::Always)),
+        ("congestion", _) => Ok(Change::Congestion(congestion(value)?)),
+        ("mtu_probing", "off") => Ok(Change::MtuProbing(MtuProbing::Off)),
+        ("mtu_probing", "black_hole") => Ok(Change::MtuProbing(MtuProbing::BlackHole)),
+        ("mtu_probing", "always") => Ok(Change::MtuProbing(MtuProbing::Always)),
+        ("ecn", "off") => Ok(Change::Ecn(Ecn::Off)),
+        ("ecn", "accept") => Ok(Change::Ecn(Ecn::Accept)),
+        ("ecn", "request") => Ok(Change::Ecn(Ecn::Request)),
+        ("ecn", "request_accurate") => Ok(Change::Ecn(Ecn::RequestAccurate)),
+        ("syn_cookies", "off") => Ok(Change::SynCookies(SynCookieMode::Off)),
+        ("syn_cookies", "when_full") => Ok(Change::SynCookies(SynCookieMode::WhenFull)),
+        ("syn_cookies", "always") => Ok(Change::SynCookies(SynCookieMode::Always)),
         _ => Err(format!("`{name} {value}` is no setting of TcpConfig that scripts know")),
     }
 }

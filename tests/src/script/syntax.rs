@@ -5,6 +5,7 @@ use std::time::Duration;
 use portolan::Domain;
 
 use super::Failure;
+use super::linux::Mark;
 use super::names::{self, Setting};
 use super::segment::{self, Notation};
 
@@ -17,6 +18,10 @@ pub struct Script {
     pub(super) path: String,
     pub(super) families: Vec<Domain>,
     pub(super) settings: Vec<Setting>,
+    /// Sysctls of the kernel below `net/ipv4`, beside what the settings mean there.
+    pub(super) sysctls: Vec<(String, String)>,
+    /// Why it is not for the kernel.
+    pub(super) mark: Option<Mark>,
     /// The peer's initial sequence number.
     pub(super) peer_isn: u32,
     /// The peer's timestamp clock when the script begins.
@@ -31,11 +36,26 @@ pub struct Script {
 pub(super) struct Line {
     pub(super) number: usize,
     pub(super) text: String,
+    /// For one of the hosts only.
+    pub(super) only: Option<Only>,
     /// How long after the line before.
     pub(super) delay: Duration,
     /// How far the stack may be off.
     pub(super) tolerance: Duration,
     pub(super) step: Step,
+}
+
+/// The host that a line is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Only {
+    Linux,
+    Portolan,
+}
+
+impl Line {
+    pub(super) fn is_for(&self, linux: bool) -> bool {
+        self.only.is_none_or(|only| (only == Only::Linux) == linux)
+    }
 }
 
 #[derive(Debug)]
@@ -192,6 +212,8 @@ impl Script {
             path: path.into(),
             families: vec![Domain::V4, Domain::V6],
             settings: Vec::new(),
+            sysctls: Vec::new(),
+            mark: None,
             peer_isn: 1_000_000,
             peer_clock: 1000,
             lines: Vec::new(),
@@ -208,6 +230,7 @@ impl Script {
                 line: line.into(),
                 why,
                 transcript: Vec::new(),
+                is_timing: false,
             };
             if script.header_line(line, &mut tolerance).map_err(failure)? {
                 continue;
@@ -216,7 +239,13 @@ impl Script {
         }
         if script.lines.is_empty() {
             let why = "a script without a step".into();
-            return Err(Failure { at: path.into(), line: String::new(), why, transcript: Vec::new() });
+            return Err(Failure {
+                at: path.into(),
+                line: String::new(),
+                why,
+                transcript: Vec::new(),
+                is_timing: false,
+            });
         }
         Ok(script)
     }
@@ -228,8 +257,20 @@ impl Script {
 
     /// Whether the line belongs to the header; it is taken.
     fn header_line(&mut self, line: &str, tolerance: &mut Duration) -> Result<bool, String> {
+        if let Some((host, text)) = line.split_once(':')
+            && let Some(mark) = Mark::parse(host.trim(), text.trim())
+        {
+            if self.mark.replace(mark?).is_some() {
+                return Err("a script has one mark".into());
+            }
+            return self.is_still_header();
+        }
         let mut words = Words::new(line);
         match words.next() {
+            Some("sysctl") => {
+                let name = words.value("sysctl")?;
+                self.sysctls.push((name.into(), words.value(name)?.into()));
+            }
             Some("family") => {
                 self.families = match words.value("family")? {
                     "v4" => vec![Domain::V4],
@@ -254,6 +295,10 @@ impl Script {
             _ => return Ok(false),
         }
         words.done()?;
+        self.is_still_header()
+    }
+
+    fn is_still_header(&self) -> Result<bool, String> {
         if self.lines.is_empty() { Ok(true) } else { Err("the header stands before the first step".into()) }
     }
 }
@@ -263,9 +308,15 @@ fn parse_line(number: usize, text: &str, tolerance: Duration) -> Result<Line, St
     let mut line = Line {
         number,
         text: text.into(),
+        only: None,
         delay: Duration::ZERO,
         tolerance,
         step: Step::Nothing(Duration::ZERO),
+    };
+    line.only = match words.next_if(|word| matches!(word, "linux" | "portolan")) {
+        Some("linux") => Some(Only::Linux),
+        Some(_) => Some(Only::Portolan),
+        None => None,
     };
     if let Some(delay) = words.next_if(|word| word.starts_with('+')) {
         let (delay, off) = delay[1..].split_once('~').map_or((&delay[1..], None), |(d, off)| (d, Some(off)));
@@ -434,7 +485,7 @@ fn count(text: &str) -> Result<usize, String> {
 }
 
 /// `200ms`, `1.5s`, `2h`
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no time: 200ms, 1.5s, 40us, 2m or 2h");
     let at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
     let unit = match &text[at..] {

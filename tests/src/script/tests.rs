@@ -1,4 +1,5 @@
 use super::*;
+use crate::host::KernelSetting;
 
 const GOOD: &str = "
 # A passive open.
@@ -91,6 +92,10 @@ fn mistakes_in_the_notation_are_explained() {
     ] {
         fails(line, "a.txt:1", why);
     }
+    fails("linux: is different", "a.txt:1", "with which kernel?");
+    fails("kernel: is different", "a.txt:1", "too long");
+    fails("linux: A (6.18)\nkernel: too long\ncall listen", "a.txt:2", "one mark");
+    fails("call listen\nlinux: A (6.18)\n", "a.txt:2", "the header stands before the first step");
     fails("call listen\nfamily v6\n", "a.txt:2", "the header stands before the first step");
     fails("# nothing\n", "a.txt", "a script without a step");
     fails("call send 1\n", "a.txt:1", "there is no socket s");
@@ -113,4 +118,44 @@ fn the_example_of_the_readme_passes() {
     for &domain in script.families() {
         script.run(domain).unwrap_or_else(|failure| panic!("{failure}"));
     }
+}
+
+#[test]
+fn lines_for_one_host_are_not_played_on_the_other() {
+    let start = "start accepted mss 1000\npeer seq 1..11\n";
+    let lines = "linux +20ms stack ack 11\nportolan stack ack 11\n";
+    assert!(run(&format!("{start}{lines}")).is_ok());
+    fails(&format!("{start}linux stack ack 11\n"), "a.txt:3", "expected nothing more of the stack here");
+}
+
+#[test]
+fn marks_that_are_not_needed_are_found() {
+    let why = |text: &str| {
+        let script = Script::parse("a.txt", text).unwrap_or_else(|failure| panic!("{failure}"));
+        match script.is_not_for_the_kernel() {
+            Ok(why) => why.unwrap_or_default(),
+            Err(failure) => failure.why,
+        }
+    };
+    assert_eq!(why("call listen\nnothing for 20s\n"), "");
+    assert!(why("call listen\nnothing for 1h\n").contains("write `kernel: too long`"));
+    assert_eq!(why("kernel: too long\ncall listen\nnothing for 1h\n"), "it lasts 3600s");
+    assert!(why("kernel: too long\ncall listen\n+2s stack RST\n").contains("it lasts only 2s"));
+    assert!(why("kernel: too long\ncall listen\nportolan nothing for 1h\n").contains("it lasts only 0ns"));
+    let lacks = "kernel: lacks max_orphans\nconfig max_orphans 1\ncall listen\n";
+    assert_eq!(why(lacks), "the kernel has no setting `max_orphans`");
+    assert!(why(&lacks.replace("max_orphans 1", "retries 1")).contains("has no such `config`"));
+    assert!(why(&lacks.replace("max_orphans", "retries")).contains("or the kernel has that setting"));
+}
+
+#[test]
+fn settings_mean_sysctls() {
+    let script = Script::parse("a.txt", "config fin_wait_2 4s\nsysctl tcp_rfc1337 1\ncall listen\n");
+    let settings = script.map_err(|failure| failure.to_string()).and_then(|script| script.kernel_settings());
+    let sysctl = |name: &str, value: &str| KernelSetting::Sysctl { name: name.into(), value: value.into() };
+    let wanted = vec![sysctl("ipv4/tcp_fin_timeout", "4"), sysctl("ipv4/tcp_rfc1337", "1")];
+    assert_eq!(settings, Ok(wanted));
+    let script = Script::parse("a.txt", "config delayed_ack 4ms\ncall listen\n").expect("a good script");
+    let why = script.kernel_settings().expect_err("the kernel has no such setting");
+    assert!(why.contains("write `kernel: lacks delayed_ack`"), "{why}");
 }

@@ -1,0 +1,266 @@
+//! What can be looked at on the kernel: `poll`, SIOCINQ, TCP_INFO, the table of connections, the counters.
+
+use std::fs;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use portolan::Readiness;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::sockets::get_bytes;
+use crate::host::Found;
+
+pub(super) fn readiness(socket: BorrowedFd<'_>) -> rustix::io::Result<Readiness> {
+    let asked = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP | PollFlags::PRI;
+    let mut polled = [PollFd::from_borrowed_fd(socket, asked)];
+    poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    let events = polled[0].revents();
+    Ok(Readiness {
+        readable: events.contains(PollFlags::IN),
+        writable: events.contains(PollFlags::OUT),
+        peer_closed: events.contains(PollFlags::RDHUP),
+        hung_up: events.contains(PollFlags::HUP),
+        error: events.contains(PollFlags::ERR),
+        urgent: events.contains(PollFlags::PRI),
+    })
+}
+
+pub(super) fn queued_bytes(socket: BorrowedFd<'_>) -> rustix::io::Result<(usize, usize)> {
+    let received = rustix::io::ioctl_fionread(socket)?;
+    let mut unsent: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (tcp(7)) writes one int, and the pointer is to one.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unsent) };
+    if result != 0 {
+        return Err(rustix::io::Errno::INVAL);
+    }
+    Ok((received as usize, unsent as usize))
+}
+
+/// How a field of the kernel's `struct tcp_info` is read and told.
+#[derive(Clone, Copy)]
+enum Kind {
+    Count8,
+    Count16,
+    Count32,
+    Count64,
+    /// Microseconds in 32 bits.
+    Micros,
+    /// Microseconds in 64 bits.
+    Micros64,
+    /// Milliseconds in 32 bits.
+    Millis,
+    /// As `Micros`, and all ones before it is measured.
+    MinRtt,
+    State,
+    CongestionState,
+    /// A bit of the byte.
+    Bit(u8),
+    /// Whether the count is not zero.
+    Any32,
+    /// The lower four bits, if windows are scaled.
+    LowScale,
+    /// The upper four bits, if windows are scaled.
+    HighScale,
+}
+
+/// Fields of `portolan::TcpInfo`, and where they are in `struct tcp_info` (include/uapi/linux/tcp.h).
+const FIELDS: &[(&str, usize, Kind)] = &[
+    ("state", 0, Kind::State),
+    ("ca_state", 1, Kind::CongestionState),
+    ("retransmits", 2, Kind::Count8),
+    ("probes", 3, Kind::Count8),
+    ("backoff", 4, Kind::Count8),
+    ("timestamps", 5, Kind::Bit(0)),
+    ("sack", 5, Kind::Bit(1)),
+    ("ecn", 5, Kind::Bit(3)),
+    ("syn_data", 5, Kind::Bit(5)),
+    ("snd_wscale", 6, Kind::LowScale),
+    ("rcv_wscale", 6, Kind::HighScale),
+    ("delivery_rate_app_limited", 7, Kind::Bit(0)),
+    ("rto", 8, Kind::Micros),
+    ("ato", 12, Kind::Micros),
+    ("snd_mss", 16, Kind::Count32),
+    ("rcv_mss", 20, Kind::Count32),
+    ("unacked", 24, Kind::Count32),
+    ("sacked", 28, Kind::Count32),
+    ("lost", 32, Kind::Count32),
+    ("retrans", 36, Kind::Count32),
+    ("last_data_sent", 44, Kind::Millis),
+    ("last_data_recv", 52, Kind::Millis),
+    ("last_ack_recv", 56, Kind::Millis),
+    ("pmtu", 60, Kind::Count32),
+    ("rcv_ssthresh", 64, Kind::Count32),
+    ("rtt", 68, Kind::Micros),
+    ("rttvar", 72, Kind::Micros),
+    ("snd_ssthresh", 76, Kind::Count32),
+    ("snd_cwnd", 80, Kind::Count32),
+    ("advmss", 84, Kind::Count32),
+    ("reordering", 88, Kind::Count32),
+    ("rcv_rtt", 92, Kind::Micros),
+    ("rcv_space", 96, Kind::Count32),
+    ("total_retrans", 100, Kind::Count32),
+    ("pacing_rate", 104, Kind::Count64),
+    ("bytes_acked", 120, Kind::Count64),
+    ("bytes_received", 128, Kind::Count64),
+    ("segs_out", 136, Kind::Count32),
+    ("segs_in", 140, Kind::Count32),
+    ("notsent_bytes", 144, Kind::Count32),
+    ("min_rtt", 148, Kind::MinRtt),
+    ("data_segs_in", 152, Kind::Count32),
+    ("data_segs_out", 156, Kind::Count32),
+    ("delivery_rate", 160, Kind::Count64),
+    ("busy_time", 168, Kind::Micros64),
+    ("rwnd_limited", 176, Kind::Micros64),
+    ("sndbuf_limited", 184, Kind::Micros64),
+    ("delivered", 192, Kind::Count32),
+    ("delivered_ce", 196, Kind::Count32),
+    ("bytes_sent", 200, Kind::Count64),
+    ("bytes_retrans", 208, Kind::Count64),
+    ("dsack_dups", 216, Kind::Count32),
+    ("reord_seen", 220, Kind::Any32),
+    ("rcv_ooopack", 224, Kind::Count32),
+    ("snd_wnd", 228, Kind::Count32),
+    ("rcv_wnd", 232, Kind::Count32),
+    ("total_rto", 240, Kind::Count16),
+];
+
+/// Those that only Portolan has.
+const ONLY_PORTOLAN: [&str; 2] = ["snd_cwnd_bytes", "reordering_window"];
+
+/// A field of TCP_INFO under Portolan's name for it.
+pub(super) fn info(socket: BorrowedFd<'_>, field: &str) -> rustix::io::Result<Found> {
+    if ONLY_PORTOLAN.contains(&field) {
+        return Ok(Found::NotHere);
+    }
+    if field == "congestion" {
+        let mut name = [0; 16];
+        let len = get_bytes(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_CONGESTION, &mut name)?;
+        let name = String::from_utf8_lossy(&name[..len]);
+        let name = name.trim_end_matches('\0');
+        return Ok(Found::Value(name[..1].to_uppercase() + &name[1..]));
+    }
+    let Some(&(_, at, kind)) = FIELDS.iter().find(|(known, ..)| *known == field) else {
+        return Ok(Found::Unknown);
+    };
+    let mut bytes = [0; 512];
+    get_bytes(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut bytes)?;
+    Ok(Found::Value(tell(&bytes, at, kind)))
+}
+
+fn tell(bytes: &[u8; 512], at: usize, kind: Kind) -> String {
+    let number = |len: usize| {
+        let mut word = [0; 8];
+        word[..len].copy_from_slice(&bytes[at..at + len]);
+        u64::from_le_bytes(word)
+    };
+    let time = |time: Duration| format!("{time:?}");
+    let scale = |shift: u8| {
+        let is_scaled = bytes[5] & 1 << 2 != 0;
+        format!("{:?}", is_scaled.then_some(bytes[at] >> shift & 15))
+    };
+    match kind {
+        Kind::Count8 => number(1).to_string(),
+        Kind::Count16 => number(2).to_string(),
+        // 0x7fffffff: no threshold yet, which is u32::MAX with Portolan.
+        Kind::Count32 if number(4) == 0x7fff_ffff => u32::MAX.to_string(),
+        Kind::Count32 => number(4).to_string(),
+        Kind::Count64 => number(8).to_string(),
+        Kind::Micros => time(Duration::from_micros(number(4))),
+        Kind::Micros64 => time(Duration::from_micros(number(8))),
+        Kind::Millis => time(Duration::from_millis(number(4))),
+        Kind::MinRtt if number(4) == u64::from(u32::MAX) => time(Duration::ZERO),
+        Kind::MinRtt => time(Duration::from_micros(number(4))),
+        Kind::State => state_name(number(1)).into(),
+        Kind::CongestionState => ["Open", "Disorder", "Cwr", "Recovery", "Loss"]
+            .get(bytes[at] as usize)
+            .unwrap_or(&"?")
+            .to_string(),
+        Kind::Bit(bit) => (bytes[at] & 1 << bit != 0).to_string(),
+        Kind::Any32 => (number(4) != 0).to_string(),
+        Kind::LowScale => scale(0),
+        Kind::HighScale => scale(4),
+    }
+}
+
+/// The kernel's numbers of the states (include/net/tcp_states.h).
+fn state_name(number: u64) -> &'static str {
+    match number {
+        1 => "ESTABLISHED",
+        2 => "SYN-SENT",
+        3 | 12 => "SYN-RECEIVED",
+        4 => "FIN-WAIT-1",
+        5 => "FIN-WAIT-2",
+        6 => "TIME-WAIT",
+        7 => "CLOSED",
+        8 => "CLOSE-WAIT",
+        9 => "LAST-ACK",
+        10 => "LISTEN",
+        11 => "CLOSING",
+        _ => "?",
+    }
+}
+
+/// The state of a connection in the table of this thread's namespace, and otherwise of a socket.
+pub(super) fn state(local_port: u16, peer_port: u16, socket: Option<&OwnedFd>) -> String {
+    for table in ["tcp", "tcp6"] {
+        let table = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
+        for line in table.lines().skip(1) {
+            // `0: 0100000A:0050 0200000A:1388 01 ...`, in hexadecimal.
+            let mut fields = line.split_whitespace().skip(1);
+            let mut next = || fields.next().unwrap_or_default();
+            let hex = |text: &str| u64::from_str_radix(text, 16).unwrap_or(u64::MAX);
+            let port = |text: &str| text.rsplit_once(':').map_or(u64::MAX, |(_, port)| hex(port));
+            if port(next()) == u64::from(local_port) && port(next()) == u64::from(peer_port) {
+                return state_name(hex(next())).into();
+            }
+        }
+    }
+    let info = socket.map(|socket| info(std::os::fd::AsFd::as_fd(socket), "state"));
+    match info {
+        Some(Ok(Found::Value(state))) => state,
+        _ => "none".into(),
+    }
+}
+
+/// Portolan's counters, and those of the kernel that count the same; several are added up.
+const COUNTERS: &[(&str, &[&str])] = &[
+    ("tcp_active_opens", &["Tcp.ActiveOpens"]),
+    ("tcp_passive_opens", &["Tcp.PassiveOpens"]),
+    ("tcp_retransmits", &["Tcp.RetransSegs"]),
+    ("tcp_resets_sent", &["Tcp.OutRsts"]),
+    ("tcp_syn_retransmits", &["TcpExt.TCPSynRetrans"]),
+    ("tcp_fast_retransmits", &["TcpExt.TCPFastRetrans"]),
+    ("tcp_timeouts", &["TcpExt.TCPTimeouts"]),
+    ("tcp_loss_probes", &["TcpExt.TCPLossProbes"]),
+    ("tcp_loss_probe_recoveries", &["TcpExt.TCPLossProbeRecovery"]),
+    ("tcp_recoveries", &["TcpExt.TCPRenoRecovery", "TcpExt.TCPSackRecovery"]),
+    ("tcp_spurious_recoveries", &["TcpExt.TCPFullUndo", "TcpExt.TCPDSACKUndo"]),
+    ("tcp_spurious_timeouts", &["TcpExt.TCPLossUndo"]),
+    ("tcp_dsacks_received", &["TcpExt.TCPDSACKRecv", "TcpExt.TCPDSACKOfoRecv"]),
+    ("tcp_dsacks_sent", &["TcpExt.TCPDSACKOldSent", "TcpExt.TCPDSACKOfoSent"]),
+    ("tcp_sack_reneging", &["TcpExt.TCPSACKReneging"]),
+    ("tcp_challenge_acks", &["TcpExt.TCPChallengeACK"]),
+    ("tcp_window_probes", &["TcpExt.TCPWinProbe"]),
+    ("tcp_keepalive_probes", &["TcpExt.TCPKeepAlive"]),
+];
+
+pub(super) fn counter(name: &str) -> Found {
+    let Some((_, parts)) = COUNTERS.iter().find(|(known, _)| *known == name) else { return Found::NotHere };
+    let values = parts.iter().map(|part| mib(part));
+    values.sum::<Option<u64>>().map_or(Found::NotHere, |sum| Found::Value(sum.to_string()))
+}
+
+/// A counter by the name that `nstat` has for it, in the namespace of this thread.
+fn mib(name: &str) -> Option<u64> {
+    let (group, name) = name.split_once('.')?;
+    let text: String = ["snmp", "netstat"]
+        .iter()
+        .map(|file| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default())
+        .collect();
+    // Two lines a group: the names and the values.
+    let prefix = format!("{group}: ");
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(&prefix));
+    let names = lines.next()?.split_whitespace();
+    let values = lines.next()?.split_whitespace();
+    names.zip(values).find(|(known, _)| *known == name).and_then(|(_, value)| value.parse().ok())
+}

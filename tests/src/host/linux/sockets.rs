@@ -1,0 +1,289 @@
+//! The kernel's sockets as those of a host under test.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+
+use portolan::{CongestionControl, Domain, Instant, Readiness, Shutdown, SocketOption};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{
+    accept_with, bind, connect, getsockname, listen, recv, send, sendto, shutdown, socket_with,
+};
+
+use super::LinuxHost;
+use crate::host::{CallResult, Found, Host};
+
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+impl Host for LinuxHost {
+    type Descriptor = RawFd;
+
+    const REAL_TIME: bool = true;
+
+    fn now(&self) -> Instant {
+        self.time()
+    }
+
+    fn wait(&mut self, end: Instant) {
+        self.wait_until(end);
+    }
+
+    fn take_sent(&mut self) -> Vec<(Instant, Vec<u8>)> {
+        std::mem::take(&mut self.sent)
+    }
+
+    fn send_packet(&mut self, packet: &[u8]) {
+        self.write_packet(packet);
+    }
+
+    fn socket(&mut self, domain: Domain) -> CallResult<RawFd> {
+        let family = match domain {
+            Domain::V4 => AddressFamily::INET,
+            Domain::V6 => AddressFamily::INET6,
+        };
+        let socket = named(socket_with(family, SocketType::STREAM, FLAGS, None))?;
+        Ok(self.keep(socket))
+    }
+
+    fn bind(&mut self, d: RawFd, addr: SocketAddr) -> CallResult<()> {
+        self.after(d, |socket| bind(socket, &addr))
+    }
+
+    fn local_addr(&mut self, d: RawFd) -> CallResult<SocketAddr> {
+        let addr = self.after(d, |socket| getsockname(socket))?;
+        SocketAddr::try_from(addr).map_err(|_| "EAFNOSUPPORT")
+    }
+
+    fn listen(&mut self, d: RawFd, backlog: usize) -> CallResult<()> {
+        self.after(d, |socket| listen(socket, backlog as i32))
+    }
+
+    fn accept(&mut self, d: RawFd) -> CallResult<RawFd> {
+        let socket = self.after(d, |socket| accept_with(socket, FLAGS))?;
+        Ok(self.keep(socket))
+    }
+
+    fn connect(&mut self, d: RawFd, addr: SocketAddr) -> CallResult<()> {
+        self.after(d, |socket| connect(socket, &addr))
+    }
+
+    fn connect_with(&mut self, d: RawFd, addr: SocketAddr, data: &[u8]) -> CallResult<usize> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32);
+        self.after(d, |socket| sendto(socket, data, flags, &addr))
+    }
+
+    fn send(&mut self, d: RawFd, data: &[u8]) -> CallResult<usize> {
+        self.after(d, |socket| send(socket, data, SendFlags::NOSIGNAL))
+    }
+
+    fn recv(&mut self, d: RawFd, buf: &mut [u8]) -> CallResult<usize> {
+        self.after(d, |socket| recv(socket, buf, RecvFlags::empty()).map(|(len, _)| len))
+    }
+
+    fn recv_oob(&mut self, d: RawFd) -> CallResult<u8> {
+        let mut byte = [0];
+        self.after(d, |socket| recv(socket, &mut byte, RecvFlags::OOB))?;
+        Ok(byte[0])
+    }
+
+    fn shutdown(&mut self, d: RawFd, how: Shutdown) -> CallResult<()> {
+        let how = match how {
+            Shutdown::Read => rustix::net::Shutdown::Read,
+            Shutdown::Write => rustix::net::Shutdown::Write,
+            Shutdown::Both => rustix::net::Shutdown::Both,
+        };
+        self.after(d, |socket| shutdown(socket, how))
+    }
+
+    fn close(&mut self, d: RawFd) -> CallResult<()> {
+        let at = self.time();
+        let closed = self.sockets.remove(&d).ok_or("EBADF");
+        let result = closed.map(drop);
+        self.drain(at);
+        result
+    }
+
+    fn set_option(&mut self, d: RawFd, option: SocketOption) -> CallResult<()> {
+        self.after(d, |socket| set_option(socket.as_raw_fd(), option))
+    }
+
+    fn take_error(&mut self, d: RawFd) -> CallResult<Option<&'static str>> {
+        let error = self.after(d, |socket| rustix::net::sockopt::socket_error(socket))?;
+        Ok(error.err().map(errno_name))
+    }
+
+    fn readiness(&mut self, d: RawFd) -> CallResult<Readiness> {
+        self.after(d, super::look::readiness)
+    }
+
+    fn queued_bytes(&mut self, d: RawFd) -> CallResult<(usize, usize)> {
+        self.after(d, super::look::queued_bytes)
+    }
+
+    fn info(&mut self, d: RawFd, field: &str) -> CallResult<Found> {
+        self.after(d, |socket| super::look::info(socket, field))
+    }
+
+    fn state(&mut self, local_port: u16, peer_port: u16, socket: Option<RawFd>) -> String {
+        let socket = socket.and_then(|d| self.sockets.get(&d));
+        super::look::state(local_port, peer_port, socket)
+    }
+
+    fn close_reason(&mut self, _: RawFd) -> CallResult<Found> {
+        Ok(Found::NotHere)
+    }
+
+    fn counter(&mut self, name: &str) -> Found {
+        super::look::counter(name)
+    }
+
+    fn drops(&mut self, _: &str) -> Found {
+        Found::NotHere
+    }
+
+    fn timer(&mut self) -> Found {
+        Found::NotHere
+    }
+}
+
+impl LinuxHost {
+    fn keep(&mut self, socket: OwnedFd) -> RawFd {
+        let d = socket.as_raw_fd();
+        self.sockets.insert(d, socket);
+        d
+    }
+
+    /// A call, and then what the kernel has sent because of it.
+    fn after<T>(
+        &mut self,
+        d: RawFd,
+        call: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> CallResult<T> {
+        let at = self.time();
+        let socket = self.sockets.get(&d).ok_or("EBADF")?;
+        let result = named(call(std::os::fd::AsFd::as_fd(socket)));
+        self.drain(at);
+        result
+    }
+}
+
+/// What [`SocketOption`] is called here. Times are in the unit of the option.
+fn set_option(socket: RawFd, option: SocketOption) -> rustix::io::Result<()> {
+    use libc::{IPPROTO_TCP, SOL_SOCKET};
+    let (level, name, value) = match option {
+        SocketOption::ReuseAddr(on) => (SOL_SOCKET, libc::SO_REUSEADDR, i32::from(on)),
+        SocketOption::ReusePort(on) => (SOL_SOCKET, libc::SO_REUSEPORT, i32::from(on)),
+        SocketOption::ReceiveBuffer(bytes) => (SOL_SOCKET, libc::SO_RCVBUF, bytes as i32),
+        SocketOption::SendBuffer(bytes) => (SOL_SOCKET, libc::SO_SNDBUF, bytes as i32),
+        SocketOption::KeepAlive(on) => (SOL_SOCKET, libc::SO_KEEPALIVE, i32::from(on)),
+        SocketOption::KeepIdle(time) => (IPPROTO_TCP, libc::TCP_KEEPIDLE, time.as_secs() as i32),
+        SocketOption::KeepInterval(time) => (IPPROTO_TCP, libc::TCP_KEEPINTVL, time.as_secs() as i32),
+        SocketOption::KeepCount(count) => (IPPROTO_TCP, libc::TCP_KEEPCNT, i32::from(count)),
+        SocketOption::Linger(time) => {
+            // `struct linger`: whether, and how many seconds.
+            let linger = [i32::from(time.is_some()), time.unwrap_or_default().as_secs() as i32];
+            return set_bytes(socket, SOL_SOCKET, libc::SO_LINGER, &linger.map(i32::to_ne_bytes).concat());
+        }
+        SocketOption::ReceiveLowWater(bytes) => (SOL_SOCKET, libc::SO_RCVLOWAT, bytes as i32),
+        SocketOption::UnsentLowWater(bytes) => {
+            (IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes.min(u32::MAX as usize) as i32)
+        }
+        SocketOption::UserTimeout(time) => {
+            (IPPROTO_TCP, libc::TCP_USER_TIMEOUT, time.unwrap_or_default().as_millis() as i32)
+        }
+        SocketOption::Cork(on) => (IPPROTO_TCP, libc::TCP_CORK, i32::from(on)),
+        SocketOption::OobInline(on) => (SOL_SOCKET, libc::SO_OOBINLINE, i32::from(on)),
+        SocketOption::QuickAck(on) => (IPPROTO_TCP, libc::TCP_QUICKACK, i32::from(on)),
+        SocketOption::NoDelay(on) => (IPPROTO_TCP, libc::TCP_NODELAY, i32::from(on)),
+        SocketOption::Congestion(kind) => {
+            return set_bytes(socket, IPPROTO_TCP, libc::TCP_CONGESTION, congestion_name(kind)?.as_bytes());
+        }
+        SocketOption::FastOpen(queue) => (IPPROTO_TCP, libc::TCP_FASTOPEN, queue as i32),
+        SocketOption::FastOpenWithoutCookie(on) => (IPPROTO_TCP, libc::TCP_FASTOPEN_NO_COOKIE, i32::from(on)),
+        SocketOption::FastOpenKey(key) => {
+            let keys: Vec<[u8; 16]> = [key.primary].into_iter().chain(key.backup).collect();
+            let bytes = keys.concat();
+            return set_bytes(socket, IPPROTO_TCP, libc::TCP_FASTOPEN_KEY, &bytes);
+        }
+        SocketOption::MaxPacingRate(rate) => {
+            let rate = rate.unwrap_or(u64::MAX);
+            return set_bytes(socket, SOL_SOCKET, libc::SO_MAX_PACING_RATE, &rate.to_ne_bytes());
+        }
+        SocketOption::FastOpenConnect(on) => (IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, i32::from(on)),
+        SocketOption::DeferAccept(time) => (IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, time.as_secs() as i32),
+        SocketOption::MaxSegment(bytes) => (IPPROTO_TCP, libc::TCP_MAXSEG, i32::from(bytes)),
+        _ => return Err(Errno::NOPROTOOPT),
+    };
+    set_bytes(socket, level, name, &value.to_ne_bytes())
+}
+
+fn congestion_name(kind: CongestionControl) -> rustix::io::Result<&'static str> {
+    match kind {
+        CongestionControl::Reno => Ok("reno"),
+        CongestionControl::Cubic => Ok("cubic"),
+        CongestionControl::Bbr => Ok("bbr"),
+        _ => Err(Errno::NOENT),
+    }
+}
+
+fn set_bytes(socket: RawFd, level: i32, name: i32, value: &[u8]) -> rustix::io::Result<()> {
+    // SAFETY: the pointer and the length are those of `value`, which the kernel only reads.
+    let result = unsafe {
+        libc::setsockopt(socket, level, name, value.as_ptr().cast(), value.len() as libc::socklen_t)
+    };
+    if result == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// Reads an option into `value`; the length that the kernel has for it.
+pub(super) fn get_bytes(socket: RawFd, level: i32, name: i32, value: &mut [u8]) -> rustix::io::Result<usize> {
+    let mut len = value.len() as libc::socklen_t;
+    // SAFETY: the pointers are to `value` and to its length, beyond which the kernel does not write.
+    let result = unsafe { libc::getsockopt(socket, level, name, value.as_mut_ptr().cast(), &raw mut len) };
+    if result == 0 { Ok(len as usize) } else { Err(last_error()) }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+fn named<T>(result: rustix::io::Result<T>) -> CallResult<T> {
+    result.map_err(errno_name)
+}
+
+/// The name of an error.
+fn errno_name(error: Errno) -> &'static str {
+    match error {
+        Errno::AGAIN => "EAGAIN",
+        Errno::INPROGRESS => "EINPROGRESS",
+        Errno::ALREADY => "EALREADY",
+        Errno::ISCONN => "EISCONN",
+        Errno::NOTCONN => "ENOTCONN",
+        Errno::BADF => "EBADF",
+        Errno::INVAL => "EINVAL",
+        Errno::OPNOTSUPP => "EOPNOTSUPP",
+        Errno::AFNOSUPPORT => "EAFNOSUPPORT",
+        Errno::ADDRINUSE => "EADDRINUSE",
+        Errno::ADDRNOTAVAIL => "EADDRNOTAVAIL",
+        Errno::DESTADDRREQ => "EDESTADDRREQ",
+        Errno::MSGSIZE => "EMSGSIZE",
+        Errno::CONNREFUSED => "ECONNREFUSED",
+        Errno::CONNRESET => "ECONNRESET",
+        Errno::CONNABORTED => "ECONNABORTED",
+        Errno::PIPE => "EPIPE",
+        Errno::TIMEDOUT => "ETIMEDOUT",
+        Errno::HOSTUNREACH => "EHOSTUNREACH",
+        Errno::NETUNREACH => "ENETUNREACH",
+        Errno::HOSTDOWN => "EHOSTDOWN",
+        Errno::NONET => "ENONET",
+        Errno::PROTO => "EPROTO",
+        Errno::NOPROTOOPT => "ENOPROTOOPT",
+        Errno::ACCESS => "EACCES",
+        Errno::PERM => "EPERM",
+        Errno::NOBUFS => "ENOBUFS",
+        Errno::NOMEM => "ENOMEM",
+        Errno::NOENT => "ENOENT",
+        Errno::MFILE => "EMFILE",
+        _ => "another error",
+    }
+}

@@ -1,0 +1,128 @@
+//! Two hosts that a test drives in the same way: [`RawPeer`](crate::RawPeer) is Portolan in virtual time, [`LinuxHost`] is
+//! the kernel in real time. The test is the only neighbour of either: it sends and receives whole IP packets, and makes the
+//! calls of a program.
+
+mod linux;
+mod portolan_host;
+
+use std::fmt::Debug;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use portolan::testing::PacketBuilder;
+use portolan::{Domain, Instant, Readiness, Shutdown, SocketOption};
+
+use crate::RawPeer;
+
+pub use linux::{KernelSetting, LinuxHost, kernel_settings_of, kernel_version};
+
+/// What a call gives, or the name of its error: `EAGAIN`.
+pub type CallResult<T> = Result<T, &'static str>;
+
+/// What is found when something is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// What it is.
+    Value(String),
+    /// This host has nothing like it.
+    NotHere,
+    /// No host has it: the name is a mistake.
+    Unknown,
+}
+
+/// A host under test. Its addresses are those of the stack in [`RawPeer`].
+pub trait Host {
+    /// What a program holds.
+    type Descriptor: Copy + Debug;
+
+    /// Whether time is real: then things happen a little late, and nothing can be looked at between two of them.
+    const REAL_TIME: bool;
+
+    /// The time.
+    fn now(&self) -> Instant;
+
+    /// Lets time pass, to `end` or until the host has sent something if that is sooner.
+    fn wait(&mut self, end: Instant);
+
+    /// The IP packets that the host has sent since this was last called, and when.
+    fn take_sent(&mut self) -> Vec<(Instant, Vec<u8>)>;
+
+    /// An IP packet arrives at the host.
+    fn send_packet(&mut self, packet: &[u8]);
+
+    /// A new stream socket, which does not block.
+    fn socket(&mut self, domain: Domain) -> CallResult<Self::Descriptor>;
+    /// `bind`.
+    fn bind(&mut self, d: Self::Descriptor, addr: SocketAddr) -> CallResult<()>;
+    /// `getsockname`.
+    fn local_addr(&mut self, d: Self::Descriptor) -> CallResult<SocketAddr>;
+    /// `listen`.
+    fn listen(&mut self, d: Self::Descriptor, backlog: usize) -> CallResult<()>;
+    /// `accept`; the new socket does not block either.
+    fn accept(&mut self, d: Self::Descriptor) -> CallResult<Self::Descriptor>;
+    /// `connect`.
+    fn connect(&mut self, d: Self::Descriptor, addr: SocketAddr) -> CallResult<()>;
+    /// `sendto` with MSG_FASTOPEN: connects, and sends data with the SYN if it can.
+    fn connect_with(&mut self, d: Self::Descriptor, addr: SocketAddr, data: &[u8]) -> CallResult<usize>;
+    /// `send`.
+    fn send(&mut self, d: Self::Descriptor, data: &[u8]) -> CallResult<usize>;
+    /// `recv`.
+    fn recv(&mut self, d: Self::Descriptor, buf: &mut [u8]) -> CallResult<usize>;
+    /// `recv` with MSG_OOB, of one byte.
+    fn recv_oob(&mut self, d: Self::Descriptor) -> CallResult<u8>;
+    /// `shutdown`.
+    fn shutdown(&mut self, d: Self::Descriptor, how: Shutdown) -> CallResult<()>;
+    /// `close`.
+    fn close(&mut self, d: Self::Descriptor) -> CallResult<()>;
+    /// `setsockopt`.
+    fn set_option(&mut self, d: Self::Descriptor, option: SocketOption) -> CallResult<()>;
+
+    /// SO_ERROR, which this clears.
+    fn take_error(&mut self, d: Self::Descriptor) -> CallResult<Option<&'static str>>;
+    /// What `poll` says.
+    fn readiness(&mut self, d: Self::Descriptor) -> CallResult<Readiness>;
+    /// Bytes that wait to be read, and bytes that are not acknowledged yet.
+    fn queued_bytes(&mut self, d: Self::Descriptor) -> CallResult<(usize, usize)>;
+    /// A field of [`portolan::TcpInfo`], as its `Debug` shows it.
+    fn info(&mut self, d: Self::Descriptor, field: &str) -> CallResult<Found>;
+    /// The state of the connection between these ports, whoever holds it. Without one, that of the socket, if there is one,
+    /// and otherwise `none`.
+    fn state(&mut self, local_port: u16, peer_port: u16, socket: Option<Self::Descriptor>) -> String;
+    /// Why a connection ended: [`portolan::CloseReason`] or `none`.
+    fn close_reason(&mut self, d: Self::Descriptor) -> CallResult<Found>;
+    /// A counter by its name in [`portolan::Stats`].
+    fn counter(&mut self, name: &str) -> Found;
+    /// Packets dropped for a [`portolan::DropReason`].
+    fn drops(&mut self, reason: &str) -> Found;
+    /// The next timer of the host's connections, a [`portolan::DeadlineKind`] and in how long; `none`.
+    fn timer(&mut self) -> Found;
+}
+
+/// The host's address.
+pub fn host_addr(domain: Domain) -> IpAddr {
+    match domain {
+        Domain::V4 => RawPeer::STACK_V4.into(),
+        Domain::V6 => RawPeer::STACK_V6.into(),
+    }
+}
+
+/// The peer's address.
+pub fn peer_addr(domain: Domain) -> IpAddr {
+    match domain {
+        Domain::V4 => RawPeer::PEER_V4.into(),
+        Domain::V6 => RawPeer::PEER_V6.into(),
+    }
+}
+
+/// A builder for packets from the peer to the host.
+pub fn packet(domain: Domain) -> PacketBuilder {
+    PacketBuilder::new(peer_addr(domain), host_addr(domain))
+}
+
+/// `Retransmit in 0.200 s`: how a timer is told.
+pub fn timer_text(kind: &str, after: Option<Duration>) -> String {
+    match after {
+        Some(after) => format!("{kind} in {:.3} s", after.as_secs_f64()),
+        None => kind.to_string(),
+    }
+}

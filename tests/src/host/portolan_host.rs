@@ -1,0 +1,155 @@
+//! Portolan as a host under test: [`RawPeer`], which has a stack and its virtual time.
+
+use std::net::SocketAddr;
+
+use portolan::{
+    Descriptor, Domain, DropReason, Error, Instant, Readiness, Shutdown, SocketKind, SocketOption,
+};
+
+use super::{CallResult, Found, Host, timer_text};
+use crate::RawPeer;
+
+impl Host for RawPeer {
+    type Descriptor = Descriptor;
+
+    const REAL_TIME: bool = false;
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn wait(&mut self, end: Instant) {
+        let next = self.stack.poll_timeout().map(|deadline| deadline.at).filter(|&at| at <= end);
+        let step = next.unwrap_or(end).duration_since(self.now);
+        self.pass(step);
+    }
+
+    fn take_sent(&mut self) -> Vec<(Instant, Vec<u8>)> {
+        let now = self.now;
+        RawPeer::take_sent(self).into_iter().map(|frame| (now, frame)).collect()
+    }
+
+    fn send_packet(&mut self, packet: &[u8]) {
+        RawPeer::send_packet(self, packet);
+    }
+
+    fn socket(&mut self, domain: Domain) -> CallResult<Descriptor> {
+        self.after(|peer| peer.stack.socket(domain, SocketKind::Stream))
+    }
+
+    fn bind(&mut self, d: Descriptor, addr: SocketAddr) -> CallResult<()> {
+        self.after(|peer| peer.stack.bind(d, addr))
+    }
+
+    fn local_addr(&mut self, d: Descriptor) -> CallResult<SocketAddr> {
+        self.after(|peer| peer.stack.local_addr(d))
+    }
+
+    fn listen(&mut self, d: Descriptor, backlog: usize) -> CallResult<()> {
+        self.after(|peer| peer.stack.listen(d, backlog))
+    }
+
+    fn accept(&mut self, d: Descriptor) -> CallResult<Descriptor> {
+        self.after(|peer| peer.stack.accept(d).map(|(descriptor, _)| descriptor))
+    }
+
+    fn connect(&mut self, d: Descriptor, addr: SocketAddr) -> CallResult<()> {
+        self.after(|peer| peer.stack.connect(peer.now, d, addr))
+    }
+
+    fn connect_with(&mut self, d: Descriptor, addr: SocketAddr, data: &[u8]) -> CallResult<usize> {
+        self.after(|peer| peer.stack.connect_with(peer.now, d, addr, data))
+    }
+
+    fn send(&mut self, d: Descriptor, data: &[u8]) -> CallResult<usize> {
+        self.after(|peer| peer.stack.send(peer.now, d, data))
+    }
+
+    fn recv(&mut self, d: Descriptor, buf: &mut [u8]) -> CallResult<usize> {
+        self.after(|peer| peer.stack.recv(peer.now, d, buf))
+    }
+
+    fn recv_oob(&mut self, d: Descriptor) -> CallResult<u8> {
+        self.after(|peer| peer.stack.recv_oob(peer.now, d))
+    }
+
+    fn shutdown(&mut self, d: Descriptor, how: Shutdown) -> CallResult<()> {
+        self.after(|peer| peer.stack.shutdown(peer.now, d, how))
+    }
+
+    fn close(&mut self, d: Descriptor) -> CallResult<()> {
+        self.after(|peer| peer.stack.close(peer.now, d))
+    }
+
+    fn set_option(&mut self, d: Descriptor, option: SocketOption) -> CallResult<()> {
+        self.after(|peer| peer.stack.set_option(peer.now, d, option))
+    }
+
+    fn take_error(&mut self, d: Descriptor) -> CallResult<Option<&'static str>> {
+        named(self.stack.take_error(d)).map(|error| error.map(Error::name))
+    }
+
+    fn readiness(&mut self, d: Descriptor) -> CallResult<Readiness> {
+        named(self.stack.readiness(d))
+    }
+
+    fn queued_bytes(&mut self, d: Descriptor) -> CallResult<(usize, usize)> {
+        named(self.stack.queued_bytes(d))
+    }
+
+    fn info(&mut self, d: Descriptor, field: &str) -> CallResult<Found> {
+        // `TcpInfo { state: "ESTABLISHED", ..., rtt: 100ms, ... }`: whatever fields there will be.
+        let told = format!("{:?}", named(self.stack.info(self.now, d))?);
+        let Some((_, after)) = told.split_once(&format!(" {field}: ")) else { return Ok(Found::Unknown) };
+        let end = after.find([',', '}']).unwrap_or(after.len());
+        Ok(Found::Value(after[..end].trim().trim_matches('"').into()))
+    }
+
+    fn state(&mut self, local_port: u16, peer_port: u16, socket: Option<Descriptor>) -> String {
+        let infos = self.stack.sockets();
+        let info = infos.iter().find(|info| {
+            let has_ports = info.local.is_some_and(|local| local.port() == local_port)
+                && info.peer.is_some_and(|peer| peer.port() == peer_port);
+            has_ports || (socket.is_some() && info.descriptor == socket)
+        });
+        info.map_or("none".into(), |info| info.state.into())
+    }
+
+    fn close_reason(&mut self, d: Descriptor) -> CallResult<Found> {
+        let reason = named(self.stack.close_reason(d))?;
+        Ok(Found::Value(reason.map_or("none".into(), |reason| format!("{reason:?}"))))
+    }
+
+    fn counter(&mut self, name: &str) -> Found {
+        let counters = self.stack.stats().counters();
+        let found = counters.iter().find(|(known, _)| *known == name);
+        found.map_or(Found::Unknown, |(_, count)| Found::Value(count.to_string()))
+    }
+
+    fn drops(&mut self, reason: &str) -> Found {
+        let known = DropReason::ALL.iter().find(|known| format!("{known:?}") == reason);
+        known.map_or(Found::Unknown, |&reason| Found::Value(self.stack.stats().drops(reason).to_string()))
+    }
+
+    fn timer(&mut self) -> Found {
+        // Not what the stack asks to be called for: it may ask early, and find nothing to do.
+        let sockets = self.stack.sockets();
+        let next = sockets.iter().filter_map(|socket| socket.timer).min_by_key(|&(at, _)| at);
+        Found::Value(next.map_or("none".into(), |(at, kind)| {
+            timer_text(&format!("{kind:?}"), Some(at.duration_since(self.now)))
+        }))
+    }
+}
+
+impl RawPeer {
+    /// A call, after which the stack sends what it has to send.
+    fn after<T>(&mut self, call: impl FnOnce(&mut RawPeer) -> portolan::Result<T>) -> CallResult<T> {
+        let result = call(self);
+        self.settle();
+        named(result)
+    }
+}
+
+fn named<T>(result: portolan::Result<T>) -> CallResult<T> {
+    result.map_err(Error::name)
+}
