@@ -310,7 +310,7 @@ fn vnet(seeds: &mut Vec<Seed>) {
 
 fn impairment(seeds: &mut Vec<Seed>) {
     for (name, text) in [
-        ("perfect", ""),
+        ("perfect", "seed=0"),
         (
             "everything",
             "loss=3%,burst=4,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,seed=7",

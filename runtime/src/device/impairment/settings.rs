@@ -252,7 +252,7 @@ fn split_unit(text: &str) -> Option<(f64, &str)> {
     Some((number.parse().ok()?, unit.trim()))
 }
 
-/// As it is parsed; only what is not the default.
+/// As it is parsed; only what is not the default and has an effect.
 impl fmt::Display for Impairment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut settings = Vec::new();
@@ -267,14 +267,14 @@ impl fmt::Display for Impairment {
                 settings.push(format!("{key}={}%", share * 100.0));
             }
         }
-        if self.loss_burst > 1.0 {
+        if self.loss_burst > 1.0 && self.loss > 0.0 {
             settings.push(format!("burst={}", self.loss_burst));
         }
         let millis = |delay: Duration| format!("{}ms", delay.as_secs_f64() * 1e3);
         if let Some(Outage { begins_after, lasts }) = self.outage {
             settings.push(format!("outage={}@{}", millis(lasts), millis(begins_after)));
         }
-        if let Some(delay) = self.reorder_delay {
+        if let Some(delay) = self.reorder_delay.filter(|_| self.reordering > 0.0) {
             settings.push(format!("reorder_by={}", millis(delay)));
         }
         for (key, delay) in [("delay", self.delay), ("jitter", self.jitter)] {
@@ -285,7 +285,7 @@ impl fmt::Display for Impairment {
         if let Some(bits) = self.bits_per_second {
             settings.push(format!("rate={bits}bit"));
         }
-        if let Some(bytes) = self.queue_bytes {
+        if let Some(bytes) = self.queue_bytes.filter(|_| self.bits_per_second.is_some()) {
             settings.push(format!("queue={bytes}B"));
         }
         if self.limit != Impairment::default().limit {

@@ -256,6 +256,11 @@ fn settings_are_parsed_and_printed() {
     assert_eq!(impairment.to_string().parse::<Impairment>().unwrap(), expected);
     let default = Impairment::default();
     assert_eq!(default.to_string().parse::<Impairment>().unwrap(), default);
+    // What has no effect would be refused when it is read again.
+    for text in ["loss=0%,burst=4", "reorder=0%,reorder_by=5ms"] {
+        assert_eq!(text.parse::<Impairment>().unwrap().to_string(), "seed=0");
+    }
+    assert_eq!(Impairment { queue_bytes: Some(1000), ..default }.to_string(), "seed=0");
     assert_eq!("delay=1.5s".parse::<Impairment>().unwrap().delay, Duration::from_millis(1500));
 }
 
