@@ -44,6 +44,10 @@ impl Child {
         Ok(child)
     }
 
+    pub(crate) fn pid(&self) -> libc::pid_t {
+        self.process.id() as libc::pid_t
+    }
+
     /// What it said when it was ready.
     pub(crate) fn note(&self) -> &str {
         &self.note

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `rows`, `peers` | what is measured, and who |
 //! | `run`, `child` | a measurement and its processes |
+//! | `processor` | where they run, and what they take |
 //! | `client` | what the client does in each row |
 //! | `link` | the cable |
 //! | `server` | what is measured, the limit among it |
@@ -32,6 +33,7 @@ mod in_memory;
 mod kernel_sockets;
 mod link;
 mod peers;
+mod processor;
 mod report;
 mod rows;
 mod run;
@@ -80,6 +82,10 @@ struct Arguments {
     /// Milliseconds that one measurement takes, after its start [default: 1000]
     #[arg(long, value_name = "N")]
     millis: Option<u64>,
+    /// Bind both ends to one processor: rows repeat within 2 to 10 %, as the scheduler has no
+    /// choice. For comparing two commits
+    #[arg(long)]
+    one_cpu: bool,
     /// Write everything there
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -181,6 +187,8 @@ fn play(role: &[String]) -> Result<bool, Box<dyn Error>> {
 
 fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let scale = arguments.scale();
+    // Before any process or thread is started: they all stay there.
+    let only_cpu = if arguments.one_cpu { Some(processor::bind_to_one()?) } else { None };
     let mut results = Results::default();
     let mut plans = Vec::new();
     for row in arguments.rows() {
@@ -223,9 +231,12 @@ fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let judged = goals.iter().filter_map(|goal| goal.judge(&results));
     // A moment is no measurement.
     let verdicts: Vec<_> = if arguments.test { Vec::new() } else { judged.collect() };
+    if let Some(cpu) = only_cpu {
+        println!("\nEverything ran on processor {cpu}.");
+    }
     report::print(&results, &verdicts)?;
     if let Some(path) = &arguments.json {
-        let json = report::json(&results, &verdicts, &settings(&scale));
+        let json = report::json(&results, &verdicts, &settings(&scale, only_cpu));
         std::fs::write(path, format!("{json:#}\n"))?;
     }
     if let Some(path) = &arguments.svg {
@@ -241,7 +252,7 @@ fn narrate(plan: &Plan, round: usize, measured: &Measured) {
     eprintln!("{} {} #{round}: {}", plan.row.name(), plan.peer.name(), figures.join(", "));
 }
 
-fn settings(scale: &Scale) -> Value {
+fn settings(scale: &Scale, only_cpu: Option<usize>) -> Value {
     let read =
         |path: &str| std::fs::read_to_string(path).map_or(String::new(), |text| text.trim().to_owned());
     let cpu = read("/proc/cpuinfo");
@@ -251,6 +262,7 @@ fn settings(scale: &Scale) -> Value {
         "rounds": scale.rounds,
         "millis": scale.millis,
         "idle": scale.idle,
+        "only_cpu": only_cpu,
         "kernel": read("/proc/sys/kernel/osrelease"),
         "cpu": cpu,
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),

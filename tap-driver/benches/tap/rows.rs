@@ -59,6 +59,10 @@ pub(crate) const ALL: [Row; 16] = [
     Row::Instructions,
 ];
 
+/// Parts of a row of throughput: the processor time of both ends, and of the server alone.
+pub(crate) const CPU_BOTH: &str = "cpu";
+pub(crate) const CPU_SERVER: &str = "cpu-server";
+
 /// One number of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Figure {
@@ -162,6 +166,16 @@ impl Row {
                 .map(|(part, title)| figure(part, format!("{what}, {title}{how}"), "µs", 1))
                 .to_vec()
         };
+        // The rate, and the processor time of each thing that it counts.
+        let with_costs = |what: String, rate_unit, cost_unit, digits| {
+            let both = format!("{what}: CPU, both ends");
+            let server = format!("{what}: CPU, server");
+            vec![
+                figure("", what, rate_unit, digits),
+                figure(CPU_BOTH, both, cost_unit, 3),
+                figure(CPU_SERVER, server, cost_unit, 3),
+            ]
+        };
         match self {
             Row::Bulk { direction, streams } => {
                 let direction = match direction {
@@ -170,13 +184,15 @@ impl Row {
                 };
                 let streams =
                     if streams == 1 { "one stream".to_owned() } else { format!("{streams} streams") };
-                vec![figure("", format!("{direction}, {streams}"), "Gbit/s", 1)]
+                with_costs(format!("{direction}, {streams}"), "Gbit/s", "s/GB", 1)
             }
-            Row::DatagramRate => vec![figure("", "UDP echo, 64 bytes".into(), "1/s", 0)],
+            Row::DatagramRate => with_costs("UDP echo, 64 bytes".into(), "1/s", "µs each", 0),
             Row::DatagramLatency { is_awake } => percentiles("UDP, 64 bytes", is_awake),
             Row::Latency { is_awake } => percentiles("TCP, 1 byte", is_awake),
-            Row::Connect { with_byte: false } => vec![figure("", "connect, close".into(), "1/s", 0)],
-            Row::Connect { with_byte: true } => vec![figure("", "connect, 1 byte, close".into(), "1/s", 0)],
+            Row::Connect { with_byte: false } => with_costs("connect, close".into(), "1/s", "µs each", 0),
+            Row::Connect { with_byte: true } => {
+                with_costs("connect, 1 byte, close".into(), "1/s", "µs each", 0)
+            }
             Row::Idle => {
                 let counts = [0].into_iter().chain(idle.iter().copied());
                 let beside = |count: usize| match count {

@@ -13,10 +13,16 @@ use super::connect;
 use crate::rows::Direction;
 use crate::server::services::{CHUNK_BYTES, Service};
 
-/// Gbit/s of all streams together.
-pub(super) fn measure(direction: Direction, streams: usize, time: Duration) -> io::Result<f64> {
+/// What all streams together did.
+pub(super) struct Flowed {
+    pub(super) gbits_per_second: f64,
+    /// In all, from the start on.
+    pub(super) bytes: u64,
+}
+
+pub(super) fn measure(direction: Direction, streams: usize, time: Duration) -> io::Result<Flowed> {
     let barrier = Barrier::new(streams);
-    let rates: io::Result<Vec<f64>> = thread::scope(|scope| {
+    let flows: io::Result<Vec<(f64, u64)>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..streams)
             .map(|_| {
                 scope.spawn(|| {
@@ -26,12 +32,16 @@ pub(super) fn measure(direction: Direction, streams: usize, time: Duration) -> i
                 })
             })
             .collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, io::Result<f64>>| {
+        let join = |thread: thread::ScopedJoinHandle<'_, io::Result<(f64, u64)>>| {
             thread.join().map_err(|_| io::Error::other("a stream's thread panicked"))?
         };
         threads.into_iter().map(join).collect()
     });
-    Ok(rates?.iter().sum::<f64>() / 1e9)
+    let flows = flows?;
+    Ok(Flowed {
+        gbits_per_second: flows.iter().map(|(rate, _)| rate).sum::<f64>() / 1e9,
+        bytes: flows.iter().map(|(_, bytes)| bytes).sum(),
+    })
 }
 
 fn open(direction: Direction) -> io::Result<TcpStream> {
@@ -44,8 +54,8 @@ fn open(direction: Direction) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Bits a second, after a start that does not count.
-fn flow(mut stream: &TcpStream, direction: Direction, time: Duration) -> io::Result<f64> {
+/// Bits a second, after a start that does not count; and the bytes in all, which it is part of.
+fn flow(mut stream: &TcpStream, direction: Direction, time: Duration) -> io::Result<(f64, u64)> {
     let mut buffer = vec![b'x'; CHUNK_BYTES];
     let mut total = 0u64;
     let began_at = Instant::now();
@@ -60,8 +70,9 @@ fn flow(mut stream: &TcpStream, direction: Direction, time: Duration) -> io::Res
         match start {
             None if now - began_at >= warm_up => start = Some((now, delivered(stream, direction, total)?)),
             Some((started_at, before)) if now - started_at >= time => {
-                let bytes = delivered(stream, direction, total)?.saturating_sub(before);
-                return Ok(bytes as f64 * 8.0 / (now - started_at).as_secs_f64());
+                let bytes = delivered(stream, direction, total)?;
+                let rate = bytes.saturating_sub(before) as f64 * 8.0 / (now - started_at).as_secs_f64();
+                return Ok((rate, bytes));
             }
             _ => {}
         }

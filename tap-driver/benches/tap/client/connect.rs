@@ -12,8 +12,8 @@ use crate::server::services::Service;
 /// is an end before that is felt; the next measurement has a new namespace with all ports free.
 const MAX_CONNECTIONS: u64 = 20_000;
 
-/// Connections a second, one after the other. The client closes first.
-pub(super) fn measure(with_byte: bool, time: Duration) -> io::Result<f64> {
+/// Connections a second, one after the other, and how many there were. The client closes first.
+pub(super) fn measure(with_byte: bool, time: Duration) -> io::Result<(f64, u64)> {
     let to = link::server(Service::Brief.port());
     // The first may have to be tried again: a link that has just come up is not yet ready for frames.
     drop(TcpStream::connect(to)?);
@@ -28,5 +28,5 @@ pub(super) fn measure(with_byte: bool, time: Duration) -> io::Result<f64> {
         }
         count += 1;
     }
-    Ok(count as f64 / began_at.elapsed().as_secs_f64())
+    Ok((count as f64 / began_at.elapsed().as_secs_f64(), count))
 }

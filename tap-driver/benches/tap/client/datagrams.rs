@@ -59,8 +59,9 @@ pub(super) fn latency(time: Duration) -> io::Result<Vec<u64>> {
     Ok(round_trips)
 }
 
-/// Datagrams a second that come back, with a window of them under way.
-pub(super) fn rate(time: Duration) -> io::Result<f64> {
+/// Datagrams a second that come back, with a window of them under way; and how many did, with those
+/// of the start.
+pub(super) fn rate(time: Duration) -> io::Result<(f64, u64)> {
     let socket = socket(LOSS_TIMEOUT)?;
     let mut buffer = [0; 2048];
     let mut under_way = 0;
@@ -95,7 +96,7 @@ pub(super) fn rate(time: Duration) -> io::Result<f64> {
                 if count == before {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "no datagram came back"));
                 }
-                return Ok((count - before) as f64 / (now - started_at).as_secs_f64());
+                return Ok(((count - before) as f64 / (now - started_at).as_secs_f64(), count));
             }
             _ => {}
         }

@@ -28,8 +28,10 @@ pub(super) fn measure(counts: &[usize], time: Duration) -> io::Result<Figures> {
             *room -= more;
             open += more;
         }
-        figures.insert(format!("to/{count}"), bulk::measure(Direction::To, 1, time)?);
-        figures.insert(format!("from/{count}"), bulk::measure(Direction::From, 1, time)?);
+        for (part, direction) in [("to", Direction::To), ("from", Direction::From)] {
+            let flowed = bulk::measure(direction, 1, time)?;
+            figures.insert(format!("{part}/{count}"), flowed.gbits_per_second);
+        }
         let percentiles = percentiles(latency::measure(time)?)?;
         for part in ["p50", "p99"] {
             figures.insert(format!("{part}/{count}"), percentiles[part]);

@@ -13,7 +13,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::peers::Peer;
-use crate::rows::{Direction, Row};
+use crate::processor::Used;
+use crate::rows::{CPU_BOTH, CPU_SERVER, Direction, Row};
 use crate::server::services::Service;
 use crate::server::{self, Purpose};
 use crate::{CONGESTION, arithmetic, kernel_sockets, link};
@@ -79,20 +80,37 @@ pub(crate) fn run(plan: &Plan) -> io::Result<Measured> {
         }
     };
     let server = server::start(plan.peer, purpose)?;
+    let before = Used::so_far(&server)?;
+    // The rate, how many there were of what it counts (billions of bytes, or millions), and what
+    // they took.
+    let with_costs = |rate: f64, count: f64| -> io::Result<Figures> {
+        let used = Used::so_far(&server)? - before;
+        let each = |time: Duration| time.as_secs_f64() / count;
+        Ok(Figures::from([
+            (String::new(), rate),
+            (CPU_BOTH.to_owned(), each(used.both())),
+            (CPU_SERVER.to_owned(), each(used.server)),
+        ]))
+    };
     let figures = match plan.row {
-        Row::Bulk { direction, streams } => only(bulk::measure(direction, streams, plan.time)?),
+        Row::Bulk { direction, streams } => {
+            let flowed = bulk::measure(direction, streams, plan.time)?;
+            with_costs(flowed.gbits_per_second, flowed.bytes as f64 / 1e9)?
+        }
         Row::Latency { .. } => percentiles(latency::measure(plan.time)?)?,
         Row::DatagramLatency { .. } => percentiles(datagrams::latency(plan.time)?)?,
-        Row::DatagramRate => only(datagrams::rate(plan.time)?),
-        Row::Connect { with_byte } => only(connect::measure(with_byte, plan.time)?),
+        Row::DatagramRate => {
+            let (rate, count) = datagrams::rate(plan.time)?;
+            with_costs(rate, count as f64 / 1e6)?
+        }
+        Row::Connect { with_byte } => {
+            let (rate, count) = connect::measure(with_byte, plan.time)?;
+            with_costs(rate, count as f64 / 1e6)?
+        }
         Row::Idle => idle::measure(&plan.idle, plan.time)?,
         Row::InMemory | Row::Segment | Row::Memory | Row::Instructions => Figures::new(),
     };
     Ok(Measured { figures, note: server.note().to_owned() })
-}
-
-fn only(figure: f64) -> Figures {
-    Figures::from([(String::new(), figure)])
 }
 
 /// From round trips in nanoseconds, in any order, to microseconds.
