@@ -116,7 +116,9 @@ impl Connection {
     fn on_segment(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) -> Step {
         if self.is_crossing_syn_ack(header, payload.len()) {
             // Simultaneous open (MUST-10): both ends have answered the other's SYN, and the two SYN-ACKs cross.
-            // The SYN in it is known; its ACK is what counts (Linux does the same).
+            // The SYN in it is known; its ACK is what counts (Linux does the same). It is acknowledged, for our SYN-ACK may be
+            // lost.
+            self.rcv.acknowledge_now();
             return self.check_ack(ctx, header, 0);
         }
         if header.flags.lacks_ack() {
