@@ -187,8 +187,9 @@ impl Connection {
             }
             return Break(Some(reason));
         }
-        if reason == DropReason::DuplicateData {
-            self.rcv.note_duplicate(header.seq, payload_len);
+        if placement == Placement::Old && !header.flags.contains(Flags::SYN) {
+            // With the FIN: a peer that probes for a loss with it has to hear that there was none (RFC 8985 §7.4).
+            self.rcv.note_duplicate(header.seq, len);
         }
         if placement == Placement::Old && self.is_ack_of_old_text_valid(header, len) {
             self.check_ack(ctx, header, payload_len)?;

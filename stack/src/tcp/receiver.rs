@@ -227,9 +227,10 @@ impl Receiver {
     ) -> Stored {
         let has_old = seq.before(self.nxt);
         if has_old {
-            let old = ((self.nxt - seq) as usize).min(data.len());
+            // A segment is at most 64 KiB.
+            let old = (self.nxt - seq).min(data.len() as u32);
             self.note_duplicate(seq, old);
-            data.advance(old);
+            data.advance(old as usize);
             seq = self.nxt;
         }
         let edge = self.fin_at.map_or(self.edge, |fin_at| fin_at.min(self.edge));
@@ -304,11 +305,10 @@ impl Receiver {
         stored
     }
 
-    /// RFC 2883 §4 (RFC2883-4-a): the next acknowledgement reports that `len` bytes from `seq` on came a second time.
-    pub(super) fn note_duplicate(&mut self, seq: SeqNumber, len: usize) {
+    /// RFC 2883 §4 (RFC2883-4-a): the next acknowledgement reports that `len` numbers from `seq` on came a second time.
+    pub(super) fn note_duplicate(&mut self, seq: SeqNumber, len: u32) {
         if len > 0 {
-            // A segment is at most 64 KiB.
-            self.duplicate = Some((seq, seq + len as u32));
+            self.duplicate = Some((seq, seq + len));
         }
     }
 
