@@ -141,6 +141,7 @@ impl Connection {
 
     /// SND.UNA moves.
     fn take_acked(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
+        let before = self.snd.una;
         news.acked_bytes = self.snd.on_ack(header.ack);
         self.counters.on_acked(news.acked_bytes);
         if self.timed_out.is_some_and(|timed_out| header.ack.after(timed_out.end)) {
@@ -156,11 +157,26 @@ impl Connection {
         scoreboard.acknowledge(header.ack, |sent, len| {
             news.on_delivered(sent, len, recover);
             let is_current = !sent.is_repeated || !timestamps.echoes_earlier(header, sent.sent_at);
-            rack.on_delivered(ctx.now, sent, min_rtt, is_current);
+            let overtaken = rack.on_delivered(ctx.now, sent, min_rtt, is_current);
+            news.overtaken_bytes = news.overtaken_bytes.max(overtaken);
             rate.on_delivered(&mut news.newest, ctx.now, len, sent.sent_at, &sent.stamp);
         });
-        self.recovery.keep_near(self.snd.una);
+        if !before.is_in_quarter_of(header.ack) {
+            self.renew_marks();
+        }
         self.check_mtu_probe(ctx);
+    }
+
+    /// SND.UNA has entered another quarter of the sequence space. The numbers that stay where they are while data flows, for
+    /// as long as nothing happens to them, come along: after 2 GiB they would seem to lie ahead, and after 4 GiB they
+    /// would name data that is in flight.
+    fn renew_marks(&mut self) {
+        let una = self.snd.una;
+        self.snd.forget_before(una);
+        self.recovery.forget_before(una);
+        self.ecn.forget_before(una);
+        self.rack.forget_before(una);
+        self.scoreboard.forget_seen();
     }
 
     /// SACK blocks, and a duplicate that the first may report.

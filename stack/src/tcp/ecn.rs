@@ -292,6 +292,11 @@ impl EcnState {
         self.owes_cwr = self.mode == EcnMode::Rfc3168;
     }
 
+    /// What lies before SND.UNA need not be told apart any more.
+    pub(super) fn forget_before(&mut self, una: SeqNumber) {
+        self.reduced_at = self.reduced_at.max(una - 1);
+    }
+
     /// The retransmission timer has fired.
     pub(super) fn on_timeout(&mut self, nxt: SeqNumber) {
         self.on_reduced(nxt);

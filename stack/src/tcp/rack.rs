@@ -94,6 +94,16 @@ impl Rack {
         self.reo_wnd_persist = WIDE_FOR_RECOVERIES;
     }
 
+    /// The last recovery, which was counted, was none.
+    pub(super) fn on_recovery_undone(&mut self) {
+        self.reo_wnd_persist = (self.reo_wnd_persist + 1).min(WIDE_FOR_RECOVERIES);
+    }
+
+    /// What lies before SND.UNA need not be told apart any more.
+    pub(super) fn forget_before(&mut self, una: SeqNumber) {
+        self.dsack_round = self.dsack_round.filter(|round| una.before(*round));
+    }
+
     /// RFC 8985 §6.2, step 4: a recovery is over.
     pub(super) fn on_recovery_done(&mut self) {
         self.reo_wnd_persist = self.reo_wnd_persist.saturating_sub(1);

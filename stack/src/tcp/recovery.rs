@@ -145,17 +145,35 @@ impl Recovery {
         self.forget_duplicates();
     }
 
-    pub(super) fn end(&mut self) {
-        self.phase = Phase::Open;
-        self.episode = None;
+    /// What is lost went with a window that the peer has closed: that was no sign of congestion, and there is nothing to
+    /// undo.
+    pub(super) fn on_window_closed(&mut self) {
         self.frto = Frto::Off;
-        self.duplicates = 0;
+        self.episode = None;
     }
 
-    /// Kept near, so that it stays comparable however long the connection lasts.
-    pub(super) fn keep_near(&mut self, una: SeqNumber) {
-        if self.phase == Phase::Open && una.after(self.recover) {
-            self.recover = una - 1;
+    /// The episode is over. What it sent again may still turn out to have been needless (Linux keeps undo_marker, too).
+    pub(super) fn end(&mut self) {
+        self.phase = Phase::Open;
+        self.frto = Frto::Off;
+        self.duplicates = 0;
+        let may_undo = self.undo().is_some_and(|undo| undo.unconfirmed.is_some_and(|bytes| bytes > 0));
+        if !may_undo {
+            self.episode = None;
+        }
+    }
+
+    /// The episode is over for good.
+    pub(super) fn forget(&mut self) {
+        self.episode = None;
+        self.end();
+    }
+
+    /// What lies before SND.UNA need not be told apart any more, and is too old to be a mistake.
+    pub(super) fn forget_before(&mut self, una: SeqNumber) {
+        self.recover = self.recover.max(una - 1);
+        if self.phase == Phase::Open {
+            self.episode = None;
         }
     }
 

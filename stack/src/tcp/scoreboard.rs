@@ -287,6 +287,12 @@ impl Scoreboard {
         self.seen = Some(seen);
     }
 
+    /// The blocks of the last acknowledgement are looked at anew when they come again: it may have been long ago, and their
+    /// numbers may stand for other data by now.
+    pub(super) fn forget_seen(&mut self) {
+        self.seen = None;
+    }
+
     /// Marks what of `part`, a part of `block`, lies in no block of the last acknowledgement.
     fn select_unseen(
         &mut self,

@@ -286,6 +286,11 @@ impl Sender {
         before_the_last.min(self.usable_window()).min(room) / mss
     }
 
+    /// What lies before SND.UNA need not be told apart any more.
+    pub(super) fn forget_before(&mut self, una: SeqNumber) {
+        self.small_end = self.small_end.max(una);
+    }
+
     /// A segment that was not full is not acknowledged yet.
     fn is_small_in_flight(&self) -> bool {
         self.small_end.after(self.una) && self.small_end.before_eq(self.nxt)

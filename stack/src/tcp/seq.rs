@@ -34,6 +34,12 @@ impl SeqNumber {
         self.0.wrapping_sub(start.0) < end.0.wrapping_sub(start.0)
     }
 
+    /// Whether both lie in the same quarter of the sequence space. A number that is looked at each time the connection
+    /// enters another quarter is never so far behind that it seems to lie ahead.
+    pub(crate) fn is_in_quarter_of(self, other: SeqNumber) -> bool {
+        (self.0 ^ other.0) >> 30 == 0
+    }
+
     /// The later of the two.
     pub(crate) fn max(self, other: SeqNumber) -> SeqNumber {
         if self.before(other) { other } else { self }

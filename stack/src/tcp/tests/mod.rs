@@ -4,6 +4,7 @@ mod bench;
 mod buffers;
 mod closing;
 mod ecn;
+mod far;
 mod hostile;
 mod info;
 mod lies;
