@@ -10,7 +10,7 @@ use super::congestion::{Ack, Cause};
 use super::prr::Progress;
 use super::rack::PathTimes;
 use super::rate::Newest;
-use super::recovery::{Frto, Phase};
+use super::recovery::{Frto, Phase, RepeatCause};
 use super::scoreboard::Sent;
 use super::timer::Timer;
 use super::window::{UnscaledWindow, WindowScale};
@@ -362,7 +362,7 @@ impl Connection {
     /// From one phase to another.
     fn update_phase(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
         match self.recovery.phase() {
-            Phase::Open => {}
+            Phase::Open => self.check_late_dsack(ctx, news),
             Phase::Cwr if self.recovery.is_over_at(self.snd.una) => {
                 self.recovery.end();
                 self.congestion.on_recovery_done(None);
@@ -418,6 +418,25 @@ impl Connection {
         }
     }
 
+    /// The last episode is over, and only now does the peer report that everything sent again was needless (Linux's
+    /// tcp_try_undo_dsack in Open).
+    fn check_late_dsack(&mut self, ctx: &mut Ctx<'_>, news: &News) {
+        if !news.has_dsack || !self.recovery.is_all_duplicate() {
+            return;
+        }
+        match self.recovery.cause {
+            RepeatCause::Timeout => ctx.stats.tcp_spurious_timeouts += 1,
+            RepeatCause::FastRetransmit | RepeatCause::LossProbe | RepeatCause::PathMtu => {
+                ctx.stats.tcp_spurious_recoveries += 1;
+            }
+        }
+        log::debug!("tcp the last episode was spurious, undone at {:?}", self.snd.una);
+        self.congestion.undo();
+        self.ecn.withdraw_cwr();
+        self.recovery.forget();
+        self.rack.on_recovery_undone();
+    }
+
     /// Linux's tcp_process_loss.
     fn on_ack_in_loss(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &News) {
         let frto = self.recovery.frto;
@@ -467,7 +486,7 @@ impl Connection {
         self.congestion.undo();
         self.ecn.withdraw_cwr();
         self.scoreboard.unmark_lost();
-        self.recovery.end();
+        self.recovery.forget();
         self.recovery.forget_duplicates();
         self.rack.on_recovery_done();
     }

@@ -52,7 +52,7 @@ impl Undo {
     }
 }
 
-/// What only lasts as long as an episode.
+/// What belongs to an episode. It may outlive it: the proof that it was a mistake may come late.
 #[derive(Clone, Debug, Default)]
 struct Episode {
     undo: Option<Undo>,
@@ -65,7 +65,8 @@ pub(super) struct Recovery {
     phase: Phase,
     /// Linux's high_seq: SND.NXT when the episode began. It ends when this is acknowledged.
     recover: SeqNumber,
-    /// While one is under way: most connections hardly ever have one.
+    /// While one is under way, and afterwards as long as it may turn out to have been a mistake: most connections hardly
+    /// ever have one.
     episode: Option<Box<Episode>>,
     pub(super) frto: Frto,
     /// Why what is lost is sent again.
@@ -131,11 +132,12 @@ impl Recovery {
         self.cause = RepeatCause::FastRetransmit;
     }
 
-    /// The retransmission timer has fired. `is_first`: it has not fired before for the same data.
+    /// Everything in flight, or what is too large, counts as lost. Only a time-out can turn out to have been a mistake.
     pub(super) fn enter_loss(&mut self, una: SeqNumber, nxt: SeqNumber, cause: RepeatCause) {
         let is_new = !self.is_repairing() || self.is_over_at(una);
         if is_new {
-            self.episode.get_or_insert_default().undo = Some(Undo::new(una));
+            let undo = (cause == RepeatCause::Timeout).then(|| Undo::new(una));
+            self.episode.get_or_insert_default().undo = undo;
         }
         self.phase = Phase::Loss;
         self.recover = nxt;

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::recovery::{Frto, RepeatCause};
+use super::recovery::RepeatCause;
 use super::{Connection, State};
 use crate::Ctx;
 use crate::error::CloseReason;
@@ -180,7 +180,7 @@ impl Connection {
     /// opens and closes its window would keep the connection for ever).
     fn on_timeout_behind_closed_window(&mut self) {
         self.lose_all(RepeatCause::Timeout);
-        self.recovery.frto = Frto::Off;
+        self.recovery.on_window_closed();
         self.pending.probe = true;
     }
 
