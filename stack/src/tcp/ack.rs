@@ -522,9 +522,13 @@ impl Connection {
         if self.congestion.wants_limited_samples() {
             self.rate.on_application_limited(in_flight);
         }
+        let is_safe = news.advanced && news.lost_bytes == 0;
+        self.reduce_window(Progress { delivered: news.delivered_bytes, is_safe, in_flight });
+    }
+
+    /// Proportional rate reduction, while that sets the window.
+    pub(super) fn reduce_window(&mut self, progress: Progress) {
         if self.recovery.is_reducing() && !self.congestion.controls_recovery() {
-            let is_safe = news.advanced && news.lost_bytes == 0;
-            let progress = Progress { delivered: news.delivered_bytes, is_safe, in_flight };
             let (ssthresh, mss) = (self.congestion.ssthresh(), self.congestion.mss());
             let cwnd = self.recovery.reduced_cwnd(progress, ssthresh, mss);
             self.congestion.set_cwnd(cwnd);

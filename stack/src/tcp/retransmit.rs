@@ -1,6 +1,7 @@
 //! Sending again what is lost, and the tail loss probe.
 
 use super::connection::TimedOut;
+use super::prr::Progress;
 use super::rack::{self, LossProbe};
 use super::recovery::{Frto, Phase, RepeatCause};
 use super::scoreboard::Sent;
@@ -131,11 +132,16 @@ impl Connection {
         Some(run)
     }
 
-    /// RFC 8985 §6.2 step 5 (RFC8985-6.2-h): the reordering window of something is over.
+    /// RFC 8985 §6.2 step 5 (RFC8985-6.2-h): the reordering window of something is over. No acknowledgement came that would
+    /// say how much may be sent: as on Linux (tcp_rack_reo_timeout) the window goes down as if one segment had been
+    /// delivered.
     pub(super) fn on_reorder_timer(&mut self, ctx: &mut Ctx<'_>) {
-        if self.mark_overdue(ctx) > 0 {
-            self.begin_recovery(ctx);
+        if self.mark_overdue(ctx) == 0 || self.recovery.is_repairing() {
+            return;
         }
+        self.begin_recovery(ctx);
+        let delivered = self.congestion.mss();
+        self.reduce_window(Progress { delivered, is_safe: false, in_flight: self.in_flight() });
     }
 
     /// RFC 5681 §3.1, RFC 6675 §5.1 (RFC6675-5.1-b): the timer has fired, and everything that the peer does not have
