@@ -69,8 +69,9 @@ impl Connection {
         let queue_end = self.snd.una + self.snd.queue.len() as u32;
         let fin = end.after(queue_end);
         let len = bytes - u32::from(fin);
-        self.counters.on_resent(bytes.div_ceil(mss), len);
-        let segs = u64::from(bytes.div_ceil(mss));
+        let segs = len.div_ceil(mss).max(1);
+        self.counters.on_resent(segs, len);
+        let segs = u64::from(segs);
         let stats = &mut ctx.stats;
         stats.tcp_retransmits += segs;
         match cause {
@@ -126,8 +127,10 @@ impl Connection {
         }
         let fin_at = self.snd.una + self.snd.queue.len() as u32;
         let (seq, end) = self.scoreboard.last_segment(fin_at)?;
+        // There may be less room beside today's options than beside those that it first went out with.
+        let end = if end.min(fin_at) - seq > mss { seq + mss } else { end };
         ctx.stats.tcp_loss_probes += 1;
-        let run = self.send_again(ctx, seq, end, mss.max(end - seq), RepeatCause::LossProbe);
+        let run = self.send_again(ctx, seq, end, mss, RepeatCause::LossProbe);
         self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: true });
         Some(run)
     }
