@@ -357,6 +357,11 @@ impl AccEcn {
         Some(self.s.ceb.wrapping_sub(before))
     }
 
+    /// Whether a packet with data came that was ECN-capable.
+    pub(super) fn has_seen_ect(&self) -> bool {
+        self.r != BYTES_AT_FIRST
+    }
+
     pub(super) fn may_mark(&self) -> bool {
         self.may_mark
     }

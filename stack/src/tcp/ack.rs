@@ -47,6 +47,8 @@ struct News {
     /// Something that was sent only once, before the episode began, has arrived.
     has_original: bool,
     lost_bytes: u32,
+    /// By how much something was overtaken that has arrived now.
+    overtaken_bytes: u32,
     /// The peer reports CE (RFC 3168, RFC 9768), and of the delivered bytes these, by all that can be told.
     met_congestion: bool,
     ce_bytes: u32,
@@ -131,6 +133,9 @@ impl Connection {
             news.ce_bytes = ce_bytes;
             self.rate.on_ce(ce_bytes);
         }
+        if news.overtaken_bytes > 0 {
+            self.rack.on_reordering(news.overtaken_bytes, self.congestion.mss());
+        }
         self.sample_rtt(ctx.now, header, &news);
         self.detect_losses(ctx, &mut news);
         self.check_loss_probe(ctx, header.ack, &news);
@@ -191,11 +196,14 @@ impl Connection {
         let is_true = |&(left, right): &(SeqNumber, SeqNumber)| {
             left.after_eq(una) && left.before(right) && right.before_eq(nxt)
         };
-        let blocks: SackBlocks =
+        let mut blocks: SackBlocks =
             blocks.iter().skip(usize::from(dsack.is_some())).copied().filter(is_true).collect();
         if blocks.is_empty() {
             return;
         }
+        // Where acknowledgements were lost two blocks may be news, and the one that is named first lies behind the other:
+        // that is no reordering.
+        blocks.sort_unstable_by_key(|&(left, _)| left - una);
         let Connection { scoreboard, rack, rate, rtt, timestamps, recovery, .. } = self;
         let recover = recovery.recover();
         let min_rtt = rtt.min_rtt();
@@ -203,7 +211,8 @@ impl Connection {
         scoreboard.on_sack(blocks, |sent, len| {
             news.on_delivered(sent, len, recover);
             let is_current = !sent.is_repeated || !timestamps.echoes_earlier(header, sent.sent_at);
-            rack.on_delivered(ctx.now, sent, min_rtt, is_current);
+            let overtaken = rack.on_delivered(ctx.now, sent, min_rtt, is_current);
+            news.overtaken_bytes = news.overtaken_bytes.max(overtaken);
             rate.on_delivered(&mut news.newest, ctx.now, len, sent.sent_at, &sent.stamp);
         });
         news.newly_sacked = news.delivered_bytes > delivered_before;

@@ -186,6 +186,8 @@ pub(crate) struct Connection {
     /// Before this no segment that makes no sense is answered: the rate of such answers is limited.
     pub(super) next_challenge_at: Instant,
     pub(super) progress: bool,
+    /// Data in a SYN was taken, ours or the peer's.
+    pub(super) syn_data_taken: bool,
     /// SND.UP: behind the last byte that the program has sent as urgent, until that is acknowledged.
     pub(super) urgent_end: Option<SeqNumber>,
     /// Until the handshake is over, if it carried data or was about to.
@@ -241,6 +243,7 @@ impl Connection {
             last_data_sent_at: ctx.now,
             next_challenge_at: Instant::ZERO,
             progress: false,
+            syn_data_taken: false,
             urgent_end: None,
             fast_open: None,
             counters: Counters::default(),

@@ -231,6 +231,11 @@ impl EcnState {
         self.mode
     }
 
+    /// Whether an ECN-capable packet has come.
+    pub(super) fn has_seen_ect(&self) -> bool {
+        self.accurate.as_ref().map_or(self.has_seen_ect, |accurate| accurate.has_seen_ect())
+    }
+
     /// The flags of our SYN. One that gets no answer may have met somebody who throws such SYNs away: RFC 3168
     /// §6.1.1.1 asks no more (as Linux), RFC 9768 §3.1.4.1 once more.
     pub(super) fn syn_flags(&self, repeated: u8) -> Flags {

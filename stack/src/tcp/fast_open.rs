@@ -244,6 +244,7 @@ impl Connection {
         let max_ranges = ctx.config.tcp.max_out_of_order_ranges;
         self.rcv.note_segment(ctx.now, payload.len());
         let _stored = self.rcv.on_text(syn.seq + 1, payload, false, max_ranges);
+        self.syn_data_taken = true;
     }
 
     /// The SYN-ACK of such a connection. It takes part in nothing that concerns data.
@@ -399,6 +400,7 @@ impl Connection {
         let cookie = header.options.fast_open.clone().filter(|cookie| !cookie.is_request());
         let is_left = client.syn_data > 0 && acked == 0;
         if acked > 0 {
+            self.syn_data_taken = true;
             ctx.stats.fast_open_active += 1;
         } else if is_left {
             ctx.stats.fast_open_active_failed += 1;

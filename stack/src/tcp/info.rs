@@ -28,7 +28,7 @@ pub enum CongestionState {
 
 /// What can be known of a connection. Fields have the names of Linux's `tcp_info` without `tcpi_`, its meanings and its
 /// units (segments, bytes), but that times are [`Duration`]s. What Linux counts in segments and the stack in bytes is the
-/// number of full segments that hold those bytes.
+/// number of full segments that hold those bytes; windows are rounded down.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TcpInfo {
@@ -54,6 +54,10 @@ pub struct TcpInfo {
     pub rcv_wscale: Option<u8>,
     /// ECN was negotiated, as of RFC 3168 or RFC 9768.
     pub ecn: bool,
+    /// A packet that was ECN-capable has come.
+    pub ecn_seen: bool,
+    /// Data in a SYN was taken: ours by the peer, or the peer's by us (RFC 7413).
+    pub syn_data: bool,
     /// The last sample of the delivery rate was limited by the program.
     pub delivery_rate_app_limited: bool,
     /// The retransmission time-out, back-off included.
@@ -100,11 +104,12 @@ pub struct TcpInfo {
     pub snd_wnd: u32,
     /// What the peer may still send.
     pub rcv_wnd: u32,
-    /// How long a loss waits for proof that it is no reordering (RFC 8985); Linux's `reordering` is of the same kind, in
-    /// segments.
+    /// How long a loss waits for proof that it is no reordering (RFC 8985). Linux does not tell.
     pub reordering_window: Duration,
-    /// Whether the path was seen to reorder; Linux's `reord_seen` counts it.
-    pub reord_seen: bool,
+    /// The most segments by which one was seen to be overtaken; 3 before that.
+    pub reordering: u32,
+    /// How often the path was seen to reorder.
+    pub reord_seen: u32,
     /// The round trip as the receiver sees it; zero unless data flows in.
     pub rcv_rtt: Duration,
     /// The most that the program has read in one.
@@ -184,6 +189,7 @@ impl Connection {
         let is_scaled = self.snd.is_scaled() && self.state != State::SynSent;
         let (busy_time, rwnd_limited, sndbuf_limited) = flow.chrono.times(now);
         let sizing = self.rcv.sizing.as_deref();
+        let (reord_seen, reordering_segs) = self.rack.reordering();
         TcpInfo {
             state: self.state.name(),
             ca_state: self.congestion_state(),
@@ -196,6 +202,8 @@ impl Connection {
             snd_wscale: is_scaled.then(|| self.snd.scale().shift()),
             rcv_wscale: is_scaled.then(|| self.rcv.scale.shift()),
             ecn: self.ecn.mode() != EcnMode::Off,
+            ecn_seen: self.ecn.has_seen_ect(),
+            syn_data: self.syn_data_taken,
             delivery_rate_app_limited: flow.delivery_rate_app_limited,
             rto: self.rtt.rto(),
             ato: config.tcp.delayed_ack,
@@ -218,13 +226,14 @@ impl Connection {
             rtt: self.rtt.srtt().unwrap_or_default(),
             rttvar: self.rtt.rttvar().unwrap_or_default(),
             min_rtt: self.rtt.min_rtt().unwrap_or_default(),
-            snd_ssthresh: if ssthresh == u32::MAX { ssthresh } else { segs(ssthresh) },
+            snd_ssthresh: if ssthresh == u32::MAX { ssthresh } else { ssthresh / mss },
             snd_cwnd: self.congestion.cwnd() / mss,
             snd_cwnd_bytes: self.congestion.cwnd(),
             snd_wnd: self.snd.wnd,
             rcv_wnd: self.rcv.window(),
             reordering_window: self.reordering_window(),
-            reord_seen: self.rack.is_reordering_seen(),
+            reordering: u32::from(reordering_segs),
+            reord_seen: u32::from(reord_seen),
             rcv_rtt: sizing.map_or(Duration::ZERO, |sizing| Duration::from_nanos(sizing.rtt)),
             rcv_space: sizing.map_or(0, |sizing| sizing.space()),
             total_retrans: trouble.total_retrans,

@@ -11,6 +11,9 @@ use crate::time::Instant;
 const WIDE_FOR_RECOVERIES: u8 = 16;
 /// RFC 8985 §6.2 step 4, DupThresh: while no reordering was seen, this many sacked segments leave no doubt.
 const DUPLICATE_THRESHOLD: u32 = 3;
+/// Linux's tcp_reordering and tcp_max_reordering, in segments.
+const LEAST_REORDERING: u16 = 3;
+const MOST_REORDERING: u16 = 300;
 /// The least that a probe waits, beside twice the round trip: Linux's TCP_TIMEOUT_MIN, two jiffies.
 const MIN_PROBE_DELAY: Duration = Duration::from_millis(2);
 /// RFC 8985 §7.2, WCDelAckT: the peer may hold the acknowledgement of a single segment back for so long.
@@ -26,8 +29,10 @@ pub(super) struct Rack {
     rtt: u64,
     /// RACK.fack: the highest number delivered.
     fack: SeqNumber,
-    /// RACK.reordering_seen.
-    reordering_seen: bool,
+    /// How often something arrived behind what was sent after it: RACK.reordering_seen once it is not zero.
+    reordering_seen: u16,
+    /// The most segments by which something was overtaken, at least Linux's tcp_reordering (tcpi_reordering).
+    reordering_segs: u16,
     /// RACK.reo_wnd_mult and RACK.reo_wnd_persist.
     reo_wnd_mult: u8,
     reo_wnd_persist: u8,
@@ -42,41 +47,52 @@ impl Rack {
             end_seq: iss,
             rtt: 0,
             fack: iss,
-            reordering_seen: false,
+            reordering_seen: 0,
+            reordering_segs: LEAST_REORDERING,
             reo_wnd_mult: 1,
             reo_wnd_persist: WIDE_FOR_RECOVERIES,
             dsack_round: None,
         }
     }
 
-    pub(super) fn is_reordering_seen(&self) -> bool {
-        self.reordering_seen
+    /// How often reordering was seen, and by how many segments at the most.
+    pub(super) fn reordering(&self) -> (u16, u16) {
+        (self.reordering_seen, self.reordering_segs)
     }
 
     /// RFC 8985 §6.2, steps 2 and 3: `sent` is delivered. `is_current`: the echoed timestamp does not say that it was an
-    /// earlier sending than the last which arrived.
+    /// earlier sending than the last which arrived. The result says by how many bytes it was overtaken.
     pub(super) fn on_delivered(
         &mut self,
         now: Instant,
         sent: &Sent,
         min_rtt: Option<Duration>,
         is_current: bool,
-    ) {
+    ) -> u32 {
+        let mut overtaken = 0;
         if sent.end.after(self.fack) {
             self.fack = sent.end;
         } else if !sent.is_repeated && sent.end.before(self.fack) {
-            self.reordering_seen = true;
+            overtaken = self.fack - sent.seq;
         }
         let rtt = now.duration_since(sent.sent_at);
         if sent.is_repeated && (!is_current || min_rtt.is_some_and(|min_rtt| rtt < min_rtt)) {
             // An earlier sending was acknowledged (RFC8985-6.2-b).
-            return;
+            return overtaken;
         }
         if is_sent_after(sent.sent_at, sent.end, self.xmit_at, self.end_seq) {
             self.xmit_at = sent.sent_at;
             self.end_seq = sent.end;
             self.rtt = now.as_nanos().saturating_sub(sent.sent_at.as_nanos());
         }
+        overtaken
+    }
+
+    /// An acknowledgement has delivered something that was overtaken by so many bytes (Linux's tcp_check_sack_reordering).
+    pub(super) fn on_reordering(&mut self, bytes: u32, mss: u32) {
+        let segs = u16::try_from(bytes.div_ceil(mss.max(1))).unwrap_or(u16::MAX);
+        self.reordering_segs = self.reordering_segs.max(segs.min(MOST_REORDERING));
+        self.reordering_seen = self.reordering_seen.saturating_add(1);
     }
 
     /// Whether nothing that was sent after `first_sending_at`, the earliest sending of what is in flight, has arrived.
@@ -114,7 +130,7 @@ impl Rack {
 
     /// RACK.reo_wnd, as RFC 8985 §6.2, step 4 has it (RFC8985-6.2-d, RFC8985-6.2-e).
     pub(super) fn reordering_window(&self, in_recovery: bool, sacked_segs: u32, path: PathTimes) -> Duration {
-        if !self.reordering_seen && (in_recovery || sacked_segs >= DUPLICATE_THRESHOLD) {
+        if self.reordering_seen == 0 && (in_recovery || sacked_segs >= DUPLICATE_THRESHOLD) {
             return Duration::ZERO;
         }
         (path.min_rtt / 4).saturating_mul(u32::from(self.reo_wnd_mult)).min(path.srtt)

@@ -27,7 +27,7 @@ const PATH: PathTimes = PathTimes { min_rtt: Duration::from_millis(40), srtt: Du
 #[test]
 fn what_was_sent_earlier_is_lost_after_the_reordering_window() {
     let mut rack = Rack::new(ISS);
-    rack.on_delivered(at(50), &sent(200, 300, 10, false), None, true);
+    let _ = rack.on_delivered(at(50), &sent(200, 300, 10, false), None, true);
     let window = MS(10);
     assert_eq!(rack.judge(at(50), window, &sent(0, 100, 5, false)), Overdue::At(at(55)), "5 + 40 + 10");
     assert_eq!(rack.judge(at(55), window, &sent(0, 100, 5, false)), Overdue::Lost);
@@ -52,11 +52,11 @@ fn what_is_sent_again_is_not_lost_at_that_moment() {
 fn a_repetition_counts_only_if_it_can_have_been_it_that_arrived() {
     let mut rack = Rack::new(ISS);
     let repeated = sent(0, 100, 100, true);
-    rack.on_delivered(at(110), &repeated, Some(MS(40)), true);
+    let _ = rack.on_delivered(at(110), &repeated, Some(MS(40)), true);
     assert!(rack.is_first(Some(at(1))), "10 ms are less than any round trip was");
-    rack.on_delivered(at(150), &repeated, Some(MS(40)), false);
+    let _ = rack.on_delivered(at(150), &repeated, Some(MS(40)), false);
     assert!(rack.is_first(Some(at(1))), "the timestamp is that of the first sending");
-    rack.on_delivered(at(150), &repeated, Some(MS(40)), true);
+    let _ = rack.on_delivered(at(150), &repeated, Some(MS(40)), true);
     assert!(!rack.is_first(Some(at(99))));
 }
 
@@ -67,13 +67,17 @@ fn the_window_is_open_only_until_it_is_clear_that_there_is_no_reordering() {
     assert_eq!(rack.reordering_window(false, 2, PATH), MS(10), "a quarter of the shortest round trip");
     assert_eq!(rack.reordering_window(false, 3, PATH), MS(0));
     assert_eq!(rack.reordering_window(true, 0, PATH), MS(0));
-    rack.on_delivered(at(50), &sent(200, 300, 10, false), None, true);
-    assert!(!rack.is_reordering_seen());
-    rack.on_delivered(at(51), &sent(0, 100, 5, true), None, true);
-    assert!(!rack.is_reordering_seen(), "it was sent again");
-    rack.on_delivered(at(51), &sent(100, 200, 5, false), None, true);
-    assert!(rack.is_reordering_seen());
+    assert_eq!(rack.on_delivered(at(50), &sent(200, 300, 10, false), None, true), 0);
+    assert_eq!(rack.on_delivered(at(51), &sent(0, 100, 5, true), None, true), 0, "it was sent again");
+    assert_eq!(rack.on_delivered(at(51), &sent(100, 200, 5, false), None, true), 200);
+    assert_eq!(rack.reordering(), (0, 3));
+    rack.on_reordering(200, 100);
+    assert_eq!(rack.reordering(), (1, 3), "never less than what Linux takes for granted");
     assert_eq!(rack.reordering_window(true, 9, PATH), MS(10));
+    rack.on_reordering(501, 100);
+    assert_eq!(rack.reordering(), (2, 6));
+    rack.on_reordering(1 << 30, 100);
+    assert_eq!(rack.reordering(), (3, 300));
 }
 
 /// RFC 8985 §6.2, step 4.

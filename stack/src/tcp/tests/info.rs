@@ -82,7 +82,7 @@ fn of_a_sender_with_losses() {
     assert_eq!(repaired.ca_state, CongestionState::Recovery);
     assert_eq!((repaired.sacked, repaired.lost, repaired.retrans, repaired.total_retrans), (4, 0, 1, 1));
     assert_eq!((repaired.bytes_retrans, repaired.bytes_sent), (1000, 11_000));
-    assert!(repaired.snd_ssthresh < 10 && !repaired.reord_seen);
+    assert!(repaired.snd_ssthresh < 10 && repaired.reord_seen == 0);
     // The peer had it after all.
     let _ = peer.sack_bytes(5000, &[(0, 1000)]);
     assert_eq!(info(&peer).dsack_dups, 1);
