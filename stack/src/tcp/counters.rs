@@ -195,7 +195,7 @@ impl Connection {
 
     /// All that could be sent is: what holds the rest back?
     pub(crate) fn note_activity(&mut self, now: Instant) {
-        if self.counters.flow.is_none() {
+        if self.counters.flow.is_none() && self.snd.queue.len() == 0 {
             return;
         }
         let activity = if self.snd.queue.len() == 0 && self.snd.outstanding() == 0 {
@@ -209,8 +209,6 @@ impl Connection {
         } else {
             Activity::Busy
         };
-        if let Some(flow) = &mut self.counters.flow {
-            flow.chrono.set(now, activity);
-        }
+        self.counters.flow().chrono.set(now, activity);
     }
 }
