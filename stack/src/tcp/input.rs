@@ -455,6 +455,7 @@ impl Connection {
         let has_ack = flags.contains(Flags::ACK);
         // First: ACK. Only the SYN was sent, and data with it perhaps.
         if has_ack && !self.is_syn_ack_acceptable(header.ack) {
+            self.hasten_syn(ctx.now);
             if !flags.contains(Flags::RST) {
                 self.pending.reset = Some(Reset { seq: header.ack, with_ack: false });
             }

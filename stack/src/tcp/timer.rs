@@ -9,6 +9,9 @@ use crate::error::CloseReason;
 use crate::event::DeadlineKind;
 use crate::time::Instant;
 
+/// From the reset that answers an unacceptable acknowledgement to the next SYN.
+const SYN_AFTER_RESET: Duration = Duration::from_millis(10);
+
 /// A timer; its number is its place in [`Timers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
@@ -150,7 +153,11 @@ impl Connection {
             return self.on_timeout_behind_closed_window();
         }
         // RFC 9293 §3.8.3 (MUST-20, MUST-22, SHLD-11): R2, in retransmissions, or in time if the program has said so.
-        let is_exhausted = self.retries.timeouts >= self.max_retries(ctx);
+        let max_retries = self.max_retries(ctx);
+        let is_exhausted = match self.state {
+            State::SynSent => self.is_syn_given_up(ctx, max_retries),
+            _ => self.retries.timeouts >= max_retries,
+        };
         let is_over = match self.is_user_timeout_over(ctx.now) {
             Some(is_over) if self.state.is_synchronized() => is_over,
             Some(is_over) => is_over || is_exhausted,
@@ -161,7 +168,9 @@ impl Connection {
         }
         self.note_unanswered(ctx.now);
         self.retries.timeouts = self.retries.timeouts.saturating_add(1);
-        self.rtt.back_off();
+        if self.state != State::SynSent || self.retries.timeouts > ctx.config.tcp.syn_linear_timeouts {
+            self.rtt.back_off();
+        }
         ctx.stats.tcp_timeouts += 1;
         if matches!(self.state, State::SynSent | State::SynReceived) {
             // The SYN or SYN-ACK again.
@@ -172,6 +181,30 @@ impl Connection {
             self.enter_loss(ctx);
         }
         self.arm_retransmit(ctx.now);
+    }
+
+    /// The peer has an old connection, which our reset ends: the SYN goes out again soon, and once only (Linux's
+    /// tcp_rcv_synsent_state_process; 12 ms where the kernel counts 250 jiffies a second).
+    pub(super) fn hasten_syn(&mut self, now: Instant) {
+        if self.retries.timeouts == 0 && self.timers.is_armed(Timer::Retransmit) {
+            self.timers.arm(Timer::Retransmit, now + SYN_AFTER_RESET);
+        }
+    }
+
+    /// Whether the SYN was repeated often enough. As on Linux (tcp_write_timeout) the time-outs that are not doubled come on
+    /// top of the number, but not of the time that this number of doubled ones would take.
+    fn is_syn_given_up(&self, ctx: &Ctx<'_>, max_retries: u8) -> bool {
+        let config = &ctx.config.tcp;
+        if self.retries.timeouts == 0 {
+            return max_retries == 0;
+        }
+        let waited = ctx.now.duration_since(self.retries.unanswered_since) + config.initial_rto;
+        let mut limit = Duration::ZERO;
+        for retry in 0..=max_retries {
+            let delay = config.initial_rto.saturating_mul(1 << retry.min(31));
+            limit = limit.saturating_add(delay.min(config.max_rto));
+        }
+        self.retries.timeouts >= max_retries.saturating_add(config.syn_linear_timeouts) || waited >= limit
     }
 
     /// The peer has taken its window back, and what was in flight with it. That is probed for as if it were to be sent for

@@ -67,6 +67,7 @@ const NUMBERS: List<usize> = &[
     ("max_run_segs", |config, value| config.tcp.max_run_segs = value),
     ("quick_acks", |config, value| config.tcp.quick_acks = value as u8),
     ("syn_retries", |config, value| config.tcp.syn_retries = value as u8),
+    ("syn_linear_timeouts", |config, value| config.tcp.syn_linear_timeouts = value as u8),
     ("syn_ack_retries", |config, value| config.tcp.syn_ack_retries = value as u8),
     ("retries", |config, value| config.tcp.retries = value as u8),
     ("orphan_retries", |config, value| config.tcp.orphan_retries = value as u8),

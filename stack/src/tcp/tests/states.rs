@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::peer::{IRS, ISS, Offer, Peer};
+use crate::event::DeadlineKind;
 use crate::tcp::{Flags, Header, SeqNumber, State};
 
 /// A connection in this state, by the shortest way.
@@ -89,10 +90,10 @@ fn row(state: State, kind: usize) -> String {
     let (name, header, data) = segments(&peer)[kind].clone();
     let sent = peer.deliver(header, data);
     let mut answers: Vec<String> = sent.iter().map(|sent| sent.flags()).collect();
-    if let Some((at, _)) = peer.connection.poll_timeout()
+    if let Some((at, kind)) = peer.connection.poll_timeout()
         && at <= peer.host.now + peer.host.config.tcp.delayed_ack
     {
-        answers.push("(ACK soon)".into());
+        answers.push(if kind == DeadlineKind::Retransmit { "(SYN soon)" } else { "(ACK soon)" }.into());
     }
     let drops: Vec<String> =
         peer.host.stats.drop_counts().map(|(reason, _)| format!("dropped: {reason:?}")).collect();
