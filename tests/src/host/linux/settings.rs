@@ -142,6 +142,7 @@ pub fn kernel_settings_of(name: &str, value: &str) -> Option<Vec<KernelSetting>>
         "receive_buffer_bytes" => one("tcp_rmem", format!("4096 {value} 33554432")),
         "send_buffer_bytes" => one("tcp_wmem", format!("4096 {value} 4194304")),
         "syn_retries" => as_it_is("tcp_syn_retries"),
+        "syn_linear_timeouts" => as_it_is("tcp_syn_linear_timeouts"),
         "syn_ack_retries" => as_it_is("tcp_synack_retries"),
         "retries" => as_it_is("tcp_retries2"),
         "orphan_retries" => as_it_is("tcp_orphan_retries"),
