@@ -290,9 +290,30 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Drives a stack that was made elsewhere, with [`Clock::now`] as its time. Each device serves the interface beside
-    /// it; an interface without a device loses what it sends.
+    /// Drives a stack that was made elsewhere, with [`Clock::now`] as its time. Each device serves
+    /// the interface beside it; an interface without a device loses what it sends. It does not wait
+    /// for addresses that are being probed: [`Handle::wait_ready`] does.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a device of an interface that the stack does not have, and for a second device of one. Those of
+    /// the operating system when it has no thread or descriptor to give.
     pub fn start(stack: Stack, devices: Vec<(InterfaceId, Box<dyn Device>)>) -> io::Result<Runtime> {
+        let interfaces = stack.interfaces();
+        for (index, (iface, device)) in devices.iter().enumerate() {
+            let name = device.name();
+            if !interfaces.iter().any(|interface| interface.id == *iface) {
+                return Err(refused(format!(
+                    "{name} is for {iface:?}, which the stack does not have: add it with Stack::add_interface first"
+                )));
+            }
+            if devices.iter().take(index).any(|(earlier, _)| earlier == iface) {
+                return Err(refused(format!(
+                    "{name} is a second device for {iface:?}: an interface with several queues needs \
+                     Builder::interface_with_queues"
+                )));
+            }
+        }
         Runtime::start_with(stack, devices, Duration::ZERO)
     }
 

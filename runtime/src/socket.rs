@@ -141,7 +141,16 @@ impl Socket {
     }
 
     pub(crate) fn bind(&self, addr: SocketAddr) -> io::Result<()> {
-        self.explained(addr.ip(), self.call(|stack, _, d| stack.bind(d, addr)))
+        let bound = self.call(|stack, _, d| stack.bind(d, addr));
+        self.explained(addr.ip(), bound).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => io::Error::new(
+                io::ErrorKind::AddrInUse,
+                format!(
+                    "{addr} is in use by another socket of this stack; choose another port, or 0 for any"
+                ),
+            ),
+            _ => error,
+        })
     }
 
     /// Fixes the peer of a datagram socket.
@@ -433,7 +442,13 @@ impl Socket {
     }
 
     pub(crate) fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.call(|stack, now, d| stack.set_option(now, d, option))
+        self.call(|stack, now, d| stack.set_option(now, d, option)).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => refused(format!(
+                "{option:?} is out of its range, or not for this kind of socket in its state; SocketOption's documentation \
+                 has the ranges"
+            )),
+            _ => error,
+        })
     }
 
     pub(crate) fn options(&self) -> io::Result<SocketOptions> {

@@ -6,9 +6,11 @@ use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
 use common::{addr, addresses, config, pair, start, within_time};
-use portolan::{AddressState, Cidr, Config, MacAddr, Medium};
-use portolan_runtime::device::{MemoryPair, memory_pair};
-use portolan_runtime::{Builder, EchoSocket, TcpListener, TcpStream, UdpSocket};
+use portolan::{
+    AddressState, Cidr, Config, InterfaceConfig, InterfaceId, MacAddr, Medium, SocketOption, Stack,
+};
+use portolan_runtime::device::{Device, MemoryPair, memory_pair};
+use portolan_runtime::{Builder, Clock, EchoSocket, Runtime, TcpListener, TcpStream, UdpSocket};
 
 fn cidrs(texts: &[&str]) -> Vec<Cidr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -246,4 +248,54 @@ fn time_outs_of_zero_and_impossible_hop_limits_say_what_to_give() {
             assert_eq!(error.to_string(), format!("a TTL of {ttl}: give 1 to 255"));
         }
     });
+}
+
+#[test]
+fn a_port_that_is_taken_and_an_option_out_of_range_are_named() {
+    within_time(|| {
+        let (server, _client) = pair();
+        let _first = TcpListener::bind(&server, addr(1, 80)).unwrap();
+        let error = TcpListener::bind(&server, addr(1, 80)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        assert_eq!(
+            error.to_string(),
+            "10.0.0.1:80 is in use by another socket of this stack; choose another port, or 0 for any"
+        );
+        let socket = UdpSocket::bind(&server, addr(1, 7)).unwrap();
+        let error = socket.set_option(SocketOption::Ttl(0)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            error.to_string(),
+            "Ttl(0) is out of its range, or not for this kind of socket in its state; SocketOption's documentation has \
+             the ranges"
+        );
+    });
+}
+
+#[test]
+fn devices_that_do_not_fit_a_stack_are_refused() {
+    let made = || {
+        let (a, b) = memory_pair().unwrap();
+        let mut stack = Stack::new(config(), [7; 32], Clock::now());
+        let iface = stack.add_interface(Clock::now(), InterfaceConfig::new(a.medium())).unwrap();
+        (stack, iface, Box::new(a), Box::new(b))
+    };
+    let refused = |result: std::io::Result<Runtime>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        error.to_string()
+    };
+    let (stack, _, a, _) = made();
+    assert_eq!(
+        refused(Runtime::start(stack, vec![(InterfaceId::from_index(1), a)])),
+        "memory-a is for InterfaceId(1), which the stack does not have: add it with Stack::add_interface first"
+    );
+    let (stack, iface, a, b) = made();
+    assert_eq!(
+        refused(Runtime::start(stack, vec![(iface, a), (iface, b)])),
+        "memory-b is a second device for InterfaceId(0): an interface with several queues needs \
+         Builder::interface_with_queues"
+    );
+    let (stack, iface, a, _) = made();
+    assert!(Runtime::start(stack, vec![(iface, a)]).is_ok());
 }

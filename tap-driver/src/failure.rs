@@ -30,7 +30,7 @@ impl Failure {
     pub(crate) fn not_started(program: &std::ffi::OsStr, error: &std::io::Error) -> Self {
         let (code, advice) = match error.kind() {
             std::io::ErrorKind::NotFound => (127, "; is it installed, and in PATH?"),
-            _ => (126, ""),
+            _ => (126, "; is it a program, and may this user run it?"),
         };
         Failure { message: format!("cannot run {}: {error}{advice}", program.display()), code }
     }

@@ -251,6 +251,10 @@ fn it_exits_with_the_status_of_its_command() {
     assert!(stderr(&missing).starts_with("portolan: cannot run /no/such/program: "), "{}", stderr(&missing));
     let forbidden = output(&["up", "--isolated", "--", "/etc/passwd"]);
     assert_eq!(forbidden.status.code(), Some(126), "{}", stderr(&forbidden));
+    assert_eq!(
+        stderr(&forbidden),
+        "portolan: cannot run /etc/passwd: Permission denied (os error 13); is it a program, and may this user run it?\n"
+    );
 }
 
 #[test]
