@@ -45,6 +45,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("cargo bench --bench tap", "tests/run", "cargo bench --quiet --bench tap --profile dev -- --test"),
     (
+        "cargo bench --bench tap -- --one-cpu",
+        "tests/run",
+        "cargo bench --quiet --bench tap --profile dev -- --test",
+    ),
+    (
         "cargo bench --bench tap -- --quick",
         "tests/run",
         "cargo bench --quiet --bench tap --profile dev -- --test",
