@@ -10,6 +10,7 @@ use super::datagram::{Datagram, any_addr, copy_prefix};
 use super::record::{Bound, Holder, Role, Socket, is_link_local};
 use super::sockets::Sockets;
 use super::stream::Outgoing;
+use super::stream_input::ECN_FIELD;
 use super::{Descriptor, Domain, Shutdown, SocketId, SocketInfo, SocketKind, SocketOption, SocketOptions};
 use crate::Ctx;
 use crate::demux::BoundAddr;
@@ -466,6 +467,12 @@ impl Sockets {
             }
             return Ok(());
         }
+        let option = match option {
+            SocketOption::Tos(tos) if socket.kind == SocketKind::Stream => {
+                SocketOption::Tos(tos & !ECN_FIELD)
+            }
+            option => option,
+        };
         socket.options.set(ctx.config, option)?;
         let settings = socket.options.tcp_settings();
         if let Role::Stream(stream) = &mut socket.role {

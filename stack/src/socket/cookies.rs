@@ -29,13 +29,13 @@ impl Sockets {
             return;
         };
         listener.cookie_sent_at = Some(ctx.now);
-        let ttl = options.ttl;
+        let fields = options.ip_fields();
         let mut params = open_params(&self.isn, ctx, network, options, &tuple);
         let peer_mss = syn.options.mss.unwrap_or(params.default_mss);
         params.isn = self.syn_cookies.isn(ctx.now, &tuple, syn.seq, peer_mss);
         let syn_ack = SynReceived::cookie_syn_ack(ctx, syn, &params);
         ctx.stats.syn_cookies_sent += 1;
-        reply(ctx, network, &tuple, syn_ack, ttl);
+        reply(ctx, network, &tuple, syn_ack, fields);
     }
 
     /// The MSS from the cookie that a segment for a listener acknowledges; none if it is not one, or if none was sent.

@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::options::IpFields;
 use super::record::{Bound, Role, Socket, flow_scope, iface_of};
 use super::sockets::{Sent, Sockets};
 use super::stream::loopback_if_unspecified;
@@ -161,7 +162,7 @@ impl Sockets {
         id: SocketId,
     ) -> Sent {
         let Some(socket) = self.slots.get_mut(id) else { return Sent::Nothing };
-        let (kind, ttl) = (socket.kind, socket.options.ttl);
+        let (kind, IpFields { ttl, tos }) = (socket.kind, socket.options.ip_fields());
         let Role::Datagram(datagram) = &mut socket.role else { return Sent::Nothing };
         let whole = |next: &Outgoing| {
             let (dst, iface) = (next.flow.remote.addr, iface_of(next.flow.scope));
@@ -194,7 +195,7 @@ impl Sockets {
             dst,
             protocol,
             hop_limit: ttl.or(if dst.is_multicast() { Some(1) } else { None }),
-            traffic_class: 0,
+            traffic_class: tos,
             mtu_discovery: MtuDiscovery::Want,
             iface: iface_of(flow.scope),
             // An echo request has its own already.

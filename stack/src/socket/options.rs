@@ -82,6 +82,17 @@ pub enum SocketOption {
     MaxSegment(u16),
     /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
     Ttl(u8),
+    /// IP_TOS and IPV6_TCLASS: the DSCP in the upper six bits. Datagrams carry the lower two, the ECN field, as well; TCP keeps
+    /// those for itself, and they are not set on a stream.
+    Tos(u8),
+    /// TCP_SYNCNT, 1 to 127: how often the SYN is repeated before `connect` gives up; on a listener, the SYN-ACK. As from the
+    /// start: [`TcpConfig::syn_retries`](crate::TcpConfig::syn_retries) and
+    /// [`TcpConfig::syn_ack_retries`](crate::TcpConfig::syn_ack_retries).
+    SynCount(u8),
+    /// TCP_LINGER2: how long a connection that no descriptor holds waits in FIN-WAIT-2 for the peer's FIN, at most 2 minutes, and
+    /// at least 3.5 times its RTO. Zero: [`TcpConfig::fin_wait_2`](crate::TcpConfig::fin_wait_2), as from the start. `None`, a
+    /// negative number in C: not at all, the connection is reset.
+    Linger2(Option<Duration>),
     /// IPV6_V6ONLY, before `bind`.
     V6Only(bool),
     /// UDP_SEGMENT: what one call sends goes out as datagrams of this many bytes, the last with what is left; at most 128
@@ -153,6 +164,12 @@ pub struct SocketOptions {
     pub max_segment: Option<u16>,
     /// IP_TTL, if set.
     pub ttl: Option<u8>,
+    /// IP_TOS and IPV6_TCLASS.
+    pub tos: u8,
+    /// TCP_SYNCNT, if set.
+    pub syn_count: Option<u8>,
+    /// TCP_LINGER2; `None` if a connection does not wait in FIN-WAIT-2.
+    pub linger2: Option<Duration>,
     /// IPV6_V6ONLY.
     pub v6_only: bool,
     /// UDP_SEGMENT; 0 if it is off.
@@ -166,6 +183,20 @@ pub struct SocketOptions {
 /// The smallest buffer that SO_RCVBUF and SO_SNDBUF give: one full segment and its neighbour (Linux's SOCK_MIN_RCVBUF
 /// and SOCK_MIN_SNDBUF are near it).
 const MIN_BUFFER: usize = 4096;
+
+/// Linux's MAX_TCP_SYNCNT.
+const MAX_SYN_COUNT: u8 = 127;
+/// Linux's TCP_FIN_TIMEOUT_MAX.
+const MAX_LINGER2: Duration = Duration::from_secs(120);
+
+/// What a socket sets of the IP headers of its packets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IpFields {
+    /// Config's, if none.
+    pub(super) ttl: Option<u8>,
+    /// TOS or traffic class.
+    pub(super) tos: u8,
+}
 
 impl SocketOptions {
     pub(crate) fn new(config: &Config, kind: SocketKind) -> Self {
@@ -192,6 +223,8 @@ impl SocketOptions {
             keepalive_idle: config.tcp.keepalive_idle,
             keepalive_interval: config.tcp.keepalive_interval,
             keepalive_probes: config.tcp.keepalive_probes,
+            syn_retries: None,
+            fin_wait_2: Some(config.tcp.fin_wait_2),
         };
         SocketOptions {
             reuse_addr: false,
@@ -222,6 +255,9 @@ impl SocketOptions {
             defer_accept: Duration::ZERO,
             max_segment: None,
             ttl: None,
+            tos: 0,
+            syn_count: tcp.syn_retries,
+            linger2: tcp.fin_wait_2,
             v6_only: false,
             udp_segment: 0,
             udp_gro: false,
@@ -292,6 +328,15 @@ impl SocketOptions {
                 check(ttl > 0)?;
                 self.ttl = Some(ttl);
             }
+            SocketOption::Tos(tos) => self.tos = tos,
+            SocketOption::SynCount(count) => {
+                check((1..=MAX_SYN_COUNT).contains(&count))?;
+                self.syn_count = Some(count);
+            }
+            SocketOption::Linger2(time) => {
+                let or_default = |time: Duration| if time.is_zero() { config.tcp.fin_wait_2 } else { time };
+                self.linger2 = time.map(|time| or_default(time.min(MAX_LINGER2)));
+            }
             SocketOption::V6Only(on) => self.v6_only = on,
             SocketOption::UdpSegment(len) => self.udp_segment = len,
             SocketOption::UdpGro(on) => self.udp_gro = on,
@@ -301,6 +346,10 @@ impl SocketOptions {
             *self.tcp = settings;
         }
         Ok(())
+    }
+
+    pub(super) fn ip_fields(&self) -> IpFields {
+        IpFields { ttl: self.ttl, tos: self.tos }
     }
 
     /// With whom the socket shares its port.
@@ -331,6 +380,8 @@ impl SocketOptions {
             keepalive_idle: self.keepalive_idle,
             keepalive_interval: self.keepalive_interval,
             keepalive_probes: self.keepalive_count,
+            syn_retries: self.syn_count,
+            fin_wait_2: self.linger2,
         }
     }
 }

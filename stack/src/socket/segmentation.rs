@@ -183,6 +183,7 @@ mod tests {
     use crate::ip::output::OutgoingHeader;
     use crate::link::ethernet::{self, EtherType};
     use crate::network::MacAddr;
+    use crate::socket::options::IpFields;
     use crate::socket::stream_input::segment_packet;
     use crate::stats::Stats;
     use crate::tcp::{Header, IpEcn, Options, Timestamps};
@@ -203,7 +204,7 @@ mod tests {
             memory: crate::memory::Budget::UNLIMITED,
             spares: &mut crate::tcp::Spares::default(),
         };
-        let (meta, mut headers) = segment_packet(&mut ctx, tuple, header, None);
+        let (meta, mut headers) = segment_packet(&mut ctx, tuple, header, IpFields::default());
         let len = headers.len() + payload_len(&payload);
         let sum = if link.completes_checksums {
             let mut checksum = Checksum::default();

@@ -189,7 +189,7 @@ impl Sockets {
         }
         while let Some(due) = self.time_waits.pop_due(ctx) {
             match due {
-                Due::Expired(id, entry) => self.forget_time_wait(id, &entry.tuple(), entry.reuse),
+                Due::Expired(id, entry) => self.forget_time_wait(id, &entry.tuple(), entry.reuse()),
                 Due::Moved { tuple, from, to } => {
                     self.connections.replace(&tuple, Target::TimeWait(from), Target::TimeWait(to));
                 }
@@ -415,7 +415,8 @@ impl Sockets {
         stream.is_parted = true;
         self.orphans -= usize::from(core::mem::take(&mut stream.is_orphan));
         let (tuple, reuse) = (stream.tuple, socket.options.reuse());
-        let entry = TimeWaitEntry::new(stream.connection.time_wait(ctx), &tuple, reuse);
+        let tos = socket.options.tos;
+        let entry = TimeWaitEntry::new(stream.connection.time_wait(ctx), &tuple, reuse, tos);
         self.tcp_ports.add_connection(tuple.local, reuse);
         let record = self.time_waits.insert(ctx, entry);
         self.connections.replace(&tuple, Target::Connection(id), Target::TimeWait(record));

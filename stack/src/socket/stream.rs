@@ -265,7 +265,7 @@ impl Sockets {
     /// follow out of [`Sockets::poll_run`].
     pub(super) fn transmit_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) -> Sent {
         let Some(socket) = self.slots.get_mut(id) else { return Sent::Nothing };
-        let ttl = socket.options.ttl;
+        let fields = socket.options.ip_fields();
         let Role::Stream(stream) = &mut socket.role else { return Sent::Nothing };
         let tuple = stream.tuple;
         let mut run = stream.connection.poll_transmit(ctx);
@@ -277,7 +277,7 @@ impl Sockets {
         }
         while let Some((header, payload)) = run.as_mut().and_then(Run::next) {
             let seq = header.seq;
-            let (meta, header) = segment_packet(ctx, &tuple, header, ttl);
+            let (meta, header) = segment_packet(ctx, &tuple, header, fields);
             match network.output(ctx, meta, header, payload) {
                 Ok(Some(transmit)) if matches!(sent, Sent::Nothing) => {
                     self.run = run.take().and_then(|run| Segmentation::new(&transmit, &tuple, run));
@@ -321,7 +321,7 @@ impl Sockets {
         };
         let seq = header.seq;
         let count = payload_len(&payload).div_ceil(usize::from(segments.len));
-        let (meta, header) = segment_packet(ctx, &stream.tuple, header, options.ttl);
+        let (meta, header) = segment_packet(ctx, &stream.tuple, header, options.ip_fields());
         ctx.stats.tcp_segments_out += count.saturating_sub(1) as u64;
         match network.output(ctx, IpMeta { run: Some(segments), ..meta }, header, payload) {
             Ok(Some(transmit)) => Sent::Frame(transmit),

@@ -6,6 +6,7 @@ use super::SocketId;
 use super::connections::Target;
 use super::fast_open::{FastOpenAnswer, Opening};
 use super::listener::{Handshake, HandshakeId, SynRoom};
+use super::options::IpFields;
 use super::record::{Holder, Role, Socket, iface_of, scope_of};
 use super::sockets::{Owner, Sockets, stream_role};
 use super::stream::{Stream, allowed_mss, least_path_mss, open_params};
@@ -67,6 +68,9 @@ fn admit<'a>(
     ctx.stats.tcp_segments_in += u64::from(header.segments(payload.len()));
     Some((tuple, header, payload))
 }
+
+/// The bits of TOS and traffic class that are TCP's own (RFC 3168 §5).
+pub(super) const ECN_FIELD: u8 = 3;
 
 /// Where the checksum stands in a TCP header.
 pub(super) const CHECKSUM_AT: core::ops::Range<usize> = 16..18;
@@ -202,7 +206,7 @@ impl Sockets {
         let rate = Rate::per_second(ctx.config.tcp.max_resets_per_second);
         match network.peer(tuple.remote.addr, iface_of(tuple.scope)) {
             Some(peer) if !self.reset_shares.take(ctx.now, peer, rate) => ctx.stats.tcp_resets_limited += 1,
-            _ => reply(ctx, network, tuple, reset, None),
+            _ => reply(ctx, network, tuple, reset, IpFields::default()),
         }
     }
 
@@ -236,7 +240,7 @@ impl Sockets {
         {
             params.isn = after + 1;
         }
-        let (ttl, defer_accept) = (options.ttl, options.defer_accept);
+        let (fields, defer_accept) = (options.ip_fields(), options.defer_accept);
         let cookie = match self.answer_fast_open(ctx, id, &tuple, syn.header, !syn.payload.is_empty()) {
             FastOpenAnswer::Nothing => None,
             FastOpenAnswer::Cookie(cookie) => Some(cookie),
@@ -259,7 +263,7 @@ impl Sockets {
         self.half_open.change(id, |counts| counts.handshakes += 1);
         self.connections.insert(&tuple, Target::Handshake(handshake));
         self.account.change(0, base);
-        reply(ctx, network, &tuple, syn_ack, ttl);
+        reply(ctx, network, &tuple, syn_ack, fields);
     }
 
     fn handle_handshake_segment(
@@ -272,16 +276,16 @@ impl Sockets {
     ) {
         let Some(handshake) = self.handshakes.get_mut(id) else { return };
         let (listener_id, tuple) = (handshake.listener, handshake.tuple);
-        let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get(listener_id) else {
+        let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get(listener_id) else {
             // The listener was closed in the meantime.
             self.forget_handshake(id);
             ctx.stats.count_drop(DropReason::NoTcpSocket);
             return self.refuse_stray(ctx, network, &tuple, reset_for(header, payload.len()));
         };
-        let is_full = listener.is_accept_queue_full();
+        let (is_full, fields) = (listener.is_accept_queue_full(), options.ip_fields());
         match handshake.record.handle_segment(ctx, header, payload.len()) {
             HandshakeStep::Ignored => {}
-            HandshakeStep::Reply(answer) => reply(ctx, network, &tuple, answer, None),
+            HandshakeStep::Reply(answer) => reply(ctx, network, &tuple, answer, fields),
             HandshakeStep::Reset(reset) => self.refuse_stray(ctx, network, &tuple, Some(reset)),
             HandshakeStep::Aborted => {
                 self.forget_handshake(id);
@@ -348,9 +352,12 @@ impl Sockets {
     ) {
         let Some(handshake) = self.handshakes.get_mut(id) else { return };
         handshake.armed.fired();
-        let is_orphan =
-            !matches!(self.slots.get(handshake.listener), Some(Socket { role: Role::Listener(_), .. }));
-        let next = if is_orphan { HandshakeTimeout::GiveUp } else { handshake.record.handle_timeout(ctx) };
+        let (next, fields) = match self.slots.get(handshake.listener) {
+            Some(Socket { role: Role::Listener(_), options, .. }) => {
+                (handshake.record.handle_timeout(ctx), options.ip_fields())
+            }
+            _ => (HandshakeTimeout::GiveUp, IpFields::default()),
+        };
         if matches!(next, HandshakeTimeout::GiveUp) {
             self.forget_handshake(id);
             return ctx.stats.count_drop(DropReason::HandshakeTimeout);
@@ -358,7 +365,7 @@ impl Sockets {
         let (deadline, tuple) = (handshake.record.deadline(), handshake.tuple);
         self.timers.arm(&mut handshake.armed, Owner::Handshake(id), Some(deadline));
         if let HandshakeTimeout::Repeat(syn_ack) = next {
-            reply(ctx, network, &tuple, syn_ack, None);
+            reply(ctx, network, &tuple, syn_ack, fields);
         }
     }
 
@@ -382,12 +389,13 @@ impl Sockets {
         payload: bytes::Bytes,
     ) {
         let Some(entry) = self.time_waits.get_mut(id) else { return };
-        let (tuple, reuse) = (entry.tuple(), entry.reuse);
+        let (tuple, reuse) = (entry.tuple(), entry.reuse());
+        let fields = IpFields { tos: entry.tos, ..IpFields::default() };
         let offset = self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr);
         let listener = self.listeners.find(&tuple);
         match entry.record.handle_segment(ctx, header, payload.len(), offset) {
             TimeWaitStep::Ignored => {}
-            TimeWaitStep::Reply(answer) => reply(ctx, network, &tuple, answer, None),
+            TimeWaitStep::Reply(answer) => reply(ctx, network, &tuple, answer, fields),
             TimeWaitStep::Reopen { isn_after } => match listener {
                 Some(listener) => {
                     self.time_waits.give_up(id);
@@ -399,7 +407,7 @@ impl Sockets {
                 None => {
                     ctx.stats.count_drop(DropReason::NoTcpSocket);
                     if let Some(answer) = entry.record.answer_syn(ctx, offset) {
-                        reply(ctx, network, &tuple, answer, None);
+                        reply(ctx, network, &tuple, answer, fields);
                     }
                 }
             },
@@ -413,9 +421,9 @@ pub(super) fn reply(
     network: &mut Network,
     tuple: &FourTuple,
     header: Header,
-    ttl: Option<u8>,
+    fields: IpFields,
 ) {
-    let (meta, header) = segment_packet(ctx, tuple, header, ttl);
+    let (meta, header) = segment_packet(ctx, tuple, header, fields);
     match network.output(ctx, meta, header, Payload::new()) {
         Ok(Some(transmit)) => network.queue(ctx, transmit),
         Ok(None) => {}
@@ -428,7 +436,7 @@ pub(super) fn segment_packet(
     ctx: &mut Ctx<'_>,
     tuple: &FourTuple,
     mut header: Header,
-    ttl: Option<u8>,
+    fields: IpFields,
 ) -> (IpMeta, HeaderBuf) {
     header.src_port = tuple.local.port;
     header.dst_port = tuple.remote.port;
@@ -442,8 +450,8 @@ pub(super) fn segment_packet(
         src: tuple.local.addr,
         dst: tuple.remote.addr,
         protocol: protocol::TCP,
-        hop_limit: ttl,
-        traffic_class: header.ip_ecn.bits(),
+        hop_limit: fields.ttl,
+        traffic_class: fields.tos & !ECN_FIELD | header.ip_ecn.bits(),
         mtu_discovery: MtuDiscovery::Do,
         iface: iface_of(tuple.scope),
         checksum_at: Some(CHECKSUM_AT.start as u8),

@@ -20,16 +20,17 @@ pub(crate) struct TimeWaitEntry {
     local_port: u16,
     remote_port: u16,
     scope: u16,
-    /// As its socket had it: its port is counted under this.
-    pub(super) reuse: Reuse,
-    /// Another connection took its addresses; it stands in the queue until its turn.
-    is_gone: bool,
+    /// As its socket had it: its port is counted under this. None once another connection took its addresses; it stands in the
+    /// queue until its turn.
+    reuse: Option<Reuse>,
+    /// TOS or traffic class, as its socket had it.
+    pub(super) tos: u8,
 }
 
 const _: () = assert!(core::mem::size_of::<TimeWaitEntry>() <= 64);
 
 impl TimeWaitEntry {
-    pub(super) fn new(record: TimeWait, tuple: &FourTuple, reuse: Reuse) -> Self {
+    pub(super) fn new(record: TimeWait, tuple: &FourTuple, reuse: Reuse, tos: u8) -> Self {
         TimeWaitEntry {
             record,
             local: octets(tuple.local.addr),
@@ -37,9 +38,18 @@ impl TimeWaitEntry {
             local_port: tuple.local.port,
             remote_port: tuple.remote.port,
             scope: tuple.scope,
-            reuse,
-            is_gone: false,
+            reuse: Some(reuse),
+            tos,
         }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.reuse.is_none()
+    }
+
+    /// Under what its port is counted.
+    pub(super) fn reuse(&self) -> Reuse {
+        self.reuse.unwrap_or(Reuse::No)
     }
 
     /// Whether it has these four numbers.
@@ -105,12 +115,12 @@ impl TimeWaits {
     }
 
     pub(super) fn get(&self, id: TimeWaitId) -> Option<&TimeWaitEntry> {
-        self.queue.get(self.place(id)).filter(|entry| !entry.is_gone)
+        self.queue.get(self.place(id)).filter(|entry| !entry.is_gone())
     }
 
     pub(super) fn get_mut(&mut self, id: TimeWaitId) -> Option<&mut TimeWaitEntry> {
         let place = self.place(id);
-        self.queue.get_mut(place).filter(|entry| !entry.is_gone)
+        self.queue.get_mut(place).filter(|entry| !entry.is_gone())
     }
 
     fn place(&self, id: TimeWaitId) -> usize {
@@ -120,7 +130,7 @@ impl TimeWaits {
     /// Another connection takes the record's addresses.
     pub(super) fn give_up(&mut self, id: TimeWaitId) {
         if let Some(entry) = self.get_mut(id) {
-            entry.is_gone = true;
+            entry.reuse = None;
         }
     }
 
@@ -137,7 +147,7 @@ impl TimeWaits {
     /// The first record, if its turn has come.
     pub(super) fn pop_due(&mut self, ctx: &Ctx<'_>) -> Option<Due> {
         loop {
-            if self.deadline()? > ctx.now && !self.queue.front()?.is_gone {
+            if self.deadline()? > ctx.now && !self.queue.front()?.is_gone() {
                 return None;
             }
             let mut entry = self.queue.pop_front()?;
@@ -146,7 +156,7 @@ impl TimeWaits {
             if self.queue.len() < self.queue.capacity() / SHRINK_BELOW {
                 self.queue.shrink_to(self.queue.len() * 2);
             }
-            if entry.is_gone {
+            if entry.is_gone() {
                 continue;
             }
             if entry.record.take_prolonged(ctx) {
@@ -158,7 +168,7 @@ impl TimeWaits {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &TimeWaitEntry> {
-        self.queue.iter().filter(|entry| !entry.is_gone)
+        self.queue.iter().filter(|entry| !entry.is_gone())
     }
 }
 
@@ -234,7 +244,7 @@ mod tests {
     fn the_addresses_come_back_as_they_were() {
         let mut world = World::new();
         for remote in ["10.0.0.2:5000", "[fd00::2]:5000", "[::1]:1", "[::10.0.0.2]:9"] {
-            let entry = TimeWaitEntry::new(world.record(), &tuple(remote), Reuse::Addr);
+            let entry = TimeWaitEntry::new(world.record(), &tuple(remote), Reuse::Addr, 0);
             assert_eq!(entry.tuple(), tuple(remote));
         }
     }
@@ -256,7 +266,7 @@ mod tests {
                 0..5 if !model.contains_key(&port) => {
                     let mut of = tuple("10.0.0.2:1");
                     of.remote.port = port;
-                    let entry = TimeWaitEntry::new(world.record(), &of, Reuse::No);
+                    let entry = TimeWaitEntry::new(world.record(), &of, Reuse::No, 0);
                     let id = records.insert(&world.ctx(), entry);
                     model.insert(port, (id, world.now + wait, false));
                 }
@@ -309,7 +319,7 @@ mod tests {
         let mut world = World::new();
         let mut records = TimeWaits::new();
         for _ in 0..10_000 {
-            let entry = TimeWaitEntry::new(world.record(), &tuple("10.0.0.2:1"), Reuse::No);
+            let entry = TimeWaitEntry::new(world.record(), &tuple("10.0.0.2:1"), Reuse::No, 0);
             let _ = records.insert(&world.ctx(), entry);
         }
         world.now += Duration::from_secs(61);

@@ -61,6 +61,10 @@ pub(crate) struct Settings {
     pub(crate) keepalive_idle: Duration,
     pub(crate) keepalive_interval: Duration,
     pub(crate) keepalive_probes: u8,
+    /// TCP_SYNCNT, if set.
+    pub(crate) syn_retries: Option<u8>,
+    /// TCP_LINGER2; none: no wait at all.
+    pub(crate) fin_wait_2: Option<Duration>,
 }
 
 /// What the socket layer knows when a connection begins.
@@ -266,10 +270,17 @@ impl Connection {
         }
     }
 
-    /// FIN-WAIT-2 without anybody who waits for the peer's FIN does not last for ever (Linux's tcp_fin_timeout).
-    pub(super) fn linger(&mut self, ctx: &Ctx<'_>) {
-        if self.state == State::FinWait2 && self.ending.orphaned {
-            self.timers.arm(Timer::Ending, ctx.now + ctx.config.tcp.fin_wait_2);
+    /// FIN-WAIT-2 without anybody who waits for the peer's FIN does not last for ever (Linux's tcp_fin_time).
+    pub(super) fn linger(&mut self, ctx: &mut Ctx<'_>) {
+        if self.state != State::FinWait2 || !self.ending.orphaned {
+            return;
+        }
+        match self.settings.fin_wait_2 {
+            Some(wait) => self.timers.arm(Timer::Ending, ctx.now + wait.max(self.rtt.rto() * 7 / 2)),
+            None => {
+                self.reset_peer();
+                self.end(ctx, CloseReason::Aborted, "no wait for the peer's FIN");
+            }
         }
     }
 

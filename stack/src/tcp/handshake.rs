@@ -63,6 +63,8 @@ pub(crate) struct SynReceived {
     scale: WindowScale,
     /// How often the SYN-ACK was repeated.
     retries: u8,
+    /// How often it may be.
+    max_retries: u8,
     /// How often its time was over: more often, if data is waited for.
     timeouts: u8,
     /// TCP_DEFER_ACCEPT: until so many time-outs an ACK without data is not enough.
@@ -99,6 +101,7 @@ impl SynReceived {
             window: u16::try_from(params.settings.receive_buffer_bytes).unwrap_or(u16::MAX),
             scale: Connection::offered_scale(ctx),
             retries: 0,
+            max_retries: params.settings.syn_retries.unwrap_or(ctx.config.tcp.syn_ack_retries),
             timeouts: 0,
             deferred_timeouts: 0,
             acked_after_micros: None,
@@ -316,7 +319,7 @@ impl SynReceived {
         let config = &ctx.config.tcp;
         let is_acked = self.acked_after_micros.is_some();
         let waits = is_acked && self.timeouts < self.deferred_timeouts;
-        if self.timeouts >= config.syn_ack_retries && !waits {
+        if self.timeouts >= self.max_retries && !waits {
             return HandshakeTimeout::GiveUp;
         }
         let repeats = !is_acked || self.timeouts.saturating_add(1) >= self.deferred_timeouts;

@@ -351,7 +351,14 @@ impl Connection {
             return Continue(());
         }
         match self.state {
-            State::FinWait1 => self.set_state(ctx, State::FinWait2, "ACK of our FIN"),
+            State::FinWait1 => {
+                self.set_state(ctx, State::FinWait2, "ACK of our FIN");
+                if let Some(reset) = &mut self.pending.reset {
+                    // Nobody waits for the peer's FIN (TCP_LINGER2): as on Linux this answers the segment.
+                    *reset = Reset { seq: self.snd.una, with_ack: false };
+                    return Break(None);
+                }
+            }
             State::Closing => self.set_state(ctx, State::TimeWait, "ACK of our FIN"),
             State::LastAck => {
                 self.end(ctx, CloseReason::Finished, "ACK of our FIN");

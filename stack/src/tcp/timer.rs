@@ -221,8 +221,8 @@ impl Connection {
     fn max_retries(&self, ctx: &Ctx<'_>) -> u8 {
         let config = &ctx.config.tcp;
         match self.state {
-            State::SynSent => config.syn_retries,
-            State::SynReceived => config.syn_ack_retries,
+            State::SynSent => self.settings.syn_retries.unwrap_or(config.syn_retries),
+            State::SynReceived => self.settings.syn_retries.unwrap_or(config.syn_ack_retries),
             _ if self.ending.orphaned => config.orphan_retries,
             _ => config.retries,
         }

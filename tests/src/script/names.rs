@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portolan::{Config, CongestionControl, Ecn, FastOpenKey, MtuProbing, SocketOption, SynCookieMode};
 
-use super::segment::hex;
+use super::segment::{hex, tos};
 use super::syntax::duration;
 
 /// One line `config NAME VALUE`.
@@ -136,6 +136,10 @@ pub(super) fn socket_option(name: &str, value: &str) -> Result<SocketOption, Str
         "TCP_USER_TIMEOUT" => SocketOption::UserTimeout(Some(duration(value)?)),
         "TCP_DEFER_ACCEPT" => SocketOption::DeferAccept(duration(value)?),
         "TCP_FASTOPEN_CONNECT" => SocketOption::FastOpenConnect(on()?),
+        "IP_TOS" | "IPV6_TCLASS" => SocketOption::Tos(tos(value)?),
+        "TCP_SYNCNT" => SocketOption::SynCount(number(value)? as u8),
+        "TCP_LINGER2" if value == "-1" => SocketOption::Linger2(None),
+        "TCP_LINGER2" => SocketOption::Linger2(Some(duration(value)?)),
         "TCP_FASTOPEN_NO_COOKIE" => SocketOption::FastOpenWithoutCookie(on()?),
         "TCP_FASTOPEN_KEY" => SocketOption::FastOpenKey(fast_open_key(value)?),
         "TCP_FASTOPEN" => SocketOption::FastOpen(number(value)?),

@@ -183,9 +183,7 @@ fn parse_field(it: &mut Notation, word: &str, words: &mut Words<'_>) -> Result<(
             });
         }
         "tos" => {
-            let text = words.value("tos")?;
-            let digits = text.strip_prefix("0x").ok_or("a tos is written as 0x10")?;
-            it.tos = Some(u8::from_str_radix(digits, 16).map_err(|_| format!("`{text}` is no tos"))?);
+            it.tos = Some(tos(words.value("tos")?)?);
         }
         "raw" => it.raw_options = hex(words.value("raw")?)?,
         "no" => it.without.push(kind(words.value("no")?)?),
@@ -235,6 +233,12 @@ fn stamp(text: &str) -> Result<Stamp, String> {
 fn kind(name: &str) -> Result<u8, String> {
     let found = KINDS.iter().find(|(known, _)| *known == name);
     found.map(|&(_, kind)| kind).ok_or_else(|| format!("`{name}` is no option's name"))
+}
+
+/// `0x10`
+pub(super) fn tos(text: &str) -> Result<u8, String> {
+    let digits = text.strip_prefix("0x").ok_or_else(|| format!("`{text}`: a tos is written as 0x10"))?;
+    u8::from_str_radix(digits, 16).map_err(|_| format!("`{text}` is no tos"))
 }
 
 pub(super) fn hex(text: &str) -> Result<Vec<u8>, String> {

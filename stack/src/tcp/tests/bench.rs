@@ -77,6 +77,8 @@ impl Host {
             keepalive_idle: tcp.keepalive_idle,
             keepalive_interval: tcp.keepalive_interval,
             keepalive_probes: tcp.keepalive_probes,
+            syn_retries: None,
+            fin_wait_2: Some(self.config.tcp.fin_wait_2),
         }
     }
 
