@@ -210,6 +210,18 @@ fn set_option(socket: RawFd, option: SocketOption) -> rustix::io::Result<()> {
             let rate = rate.unwrap_or(u64::MAX);
             return set_bytes(socket, SOL_SOCKET, libc::SO_MAX_PACING_RATE, &rate.to_ne_bytes());
         }
+        SocketOption::Tos(tos) => {
+            let mut domain = [0; 4];
+            get_bytes(socket, SOL_SOCKET, libc::SO_DOMAIN, &mut domain)?;
+            match i32::from_ne_bytes(domain) {
+                libc::AF_INET6 => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, i32::from(tos)),
+                _ => (libc::IPPROTO_IP, libc::IP_TOS, i32::from(tos)),
+            }
+        }
+        SocketOption::SynCount(count) => (IPPROTO_TCP, libc::TCP_SYNCNT, i32::from(count)),
+        SocketOption::Linger2(time) => {
+            (IPPROTO_TCP, libc::TCP_LINGER2, time.map_or(-1, |time| time.as_secs() as i32))
+        }
         SocketOption::FastOpenConnect(on) => (IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, i32::from(on)),
         SocketOption::DeferAccept(time) => (IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, time.as_secs() as i32),
         SocketOption::MaxSegment(bytes) => (IPPROTO_TCP, libc::TCP_MAXSEG, i32::from(bytes)),
