@@ -105,6 +105,7 @@ mod tests {
             next_header: 17,
             hop_limit: 64,
             traffic_class: 0,
+            flow_label: 0,
         })
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Ipv6Fields {
     pub(crate) next_header: u8,
     pub(crate) hop_limit: u8,
     pub(crate) traffic_class: u8,
+    /// 0 for none.
+    pub(crate) flow_label: u32,
 }
 
 impl Ipv6Fields {
@@ -47,7 +49,7 @@ impl Ipv6Fields {
         let mut packet = Ipv6Packet::new_unchecked(header.prepend(HEADER_LEN));
         packet.set_version(6);
         packet.set_traffic_class(self.traffic_class);
-        packet.set_flow_label(0);
+        packet.set_flow_label(self.flow_label);
         packet.set_payload_len(payload_len as u16);
         packet.set_next_header(IpProtocol::from(self.next_header));
         packet.set_hop_limit(self.hop_limit);
@@ -68,6 +70,7 @@ mod tests {
             next_header: 58,
             hop_limit: 255,
             traffic_class: 0xb9,
+            flow_label: 0xabcde,
         };
         let mut header = HeaderBuf::new();
         fields.prepend(&mut header, payload.len());
@@ -78,7 +81,7 @@ mod tests {
     fn parses_what_it_emits_and_another_parser_agrees() {
         let mut packet = emit(&[1, 2, 3]);
         let (other, rest) = etherparse::Ipv6Header::from_slice(&packet).unwrap();
-        assert_eq!(other.traffic_class, 0xb9);
+        assert_eq!((other.traffic_class, other.flow_label.value()), (0xb9, 0xabcde));
         assert_eq!((other.payload_length, other.hop_limit, other.next_header.0), (3, 255, 58));
         assert_eq!(other.destination_addr(), "fd00::2".parse::<Ipv6Addr>().unwrap());
         assert_eq!(rest, [1, 2, 3]);

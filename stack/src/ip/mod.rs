@@ -1,11 +1,12 @@
 //! IPv4 and IPv6. Read `checksum` first, then `ipv4` and `ipv6` (the headers), `extension` (what may follow an IPv6
-//! header), then `input`, `reassembly`, `output`, `fragmentation` and `pmtu`.
+//! header), then `input`, `reassembly`, `output`, `flow_label`, `fragmentation` and `pmtu`.
 //!
 //! None of them sends or holds an interface: they parse, decide and build, and
 //! [`Network`](crate::network::Network) acts.
 
 pub(crate) mod checksum;
 pub(crate) mod extension;
+pub(crate) mod flow_label;
 pub(crate) mod fragmentation;
 pub(crate) mod input;
 pub(crate) mod ipv4;

@@ -44,6 +44,7 @@ impl OutgoingHeader {
                 next_header: meta.protocol,
                 hop_limit,
                 traffic_class: meta.traffic_class,
+                flow_label: 0,
             })),
             _ => Err(Error::InvalidArgument),
         }

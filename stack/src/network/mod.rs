@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::frame::Transmit;
 use crate::iface::interface::{IPV6_MIN_MTU, Interface};
 use crate::iface::routes::RouteTable;
+use crate::ip::flow_label::FlowLabels;
 use crate::ip::output::Identifications;
 use crate::ip::pmtu::PathMtus;
 use crate::ip::reassembly::Reassembler;
@@ -48,6 +49,7 @@ pub(crate) struct Network {
     interfaces: Vec<Interface>,
     routes: RouteTable,
     identifications: Identifications,
+    flow_labels: FlowLabels,
     reassembler: Reassembler,
     path_mtus: PathMtus,
     /// ICMP errors to one peer, and to all of them.
@@ -70,6 +72,7 @@ impl Network {
             interfaces: Vec::new(),
             routes: RouteTable::default(),
             identifications: Identifications::new(rng),
+            flow_labels: FlowLabels::new(rng),
             reassembler: Reassembler::new(ip, config.packet_queue_limit_bytes(), rng),
             path_mtus: PathMtus::new(ip, rng),
             icmp_shares: PeerLimit::new(rng),

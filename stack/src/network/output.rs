@@ -170,12 +170,19 @@ impl Network {
         let PathMtu { mtu, needs_fragments } = self.path_mtu_of(ctx.now, meta.dst, path);
         let longest = meta.run.map_or(len, |run| len.min(header.len() + usize::from(run.len)));
         let fits = ip.len() + longest <= mtu;
-        if let OutgoingHeader::V4(fields) = &mut ip {
-            fields.dont_fragment = match meta.mtu_discovery {
-                MtuDiscovery::Dont => false,
-                MtuDiscovery::Want => fits && !needs_fragments,
-                MtuDiscovery::Do => !needs_fragments,
-            };
+        match &mut ip {
+            OutgoingHeader::V4(fields) => {
+                fields.dont_fragment = match meta.mtu_discovery {
+                    MtuDiscovery::Dont => false,
+                    MtuDiscovery::Want => fits && !needs_fragments,
+                    MtuDiscovery::Do => !needs_fragments,
+                }
+            }
+            OutgoingHeader::V6(fields) => {
+                let ports = ports_of(meta.protocol, header.as_slice());
+                fields.flow_label =
+                    self.flow_labels.label(fields.src, fields.dst, ports, meta.protocol, meta.path_seed);
+            }
         }
         let Path::Link(hop) = path else {
             fill_checksum(&meta, &mut header, &payload);
@@ -407,6 +414,14 @@ impl Network {
             ethernet::prepend(&mut header, own, dst, ethertype);
             self.queue(ctx, Transmit::new(iface, header, Payload::new()));
         }
+    }
+}
+
+/// Both ports as one number; 0 for protocols without ports.
+fn ports_of(protocol: u8, transport: &[u8]) -> u32 {
+    match transport.first_chunk() {
+        Some(&ports) if matches!(protocol, protocol::TCP | protocol::UDP) => u32::from_be_bytes(ports),
+        _ => 0,
     }
 }
 

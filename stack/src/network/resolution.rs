@@ -159,7 +159,8 @@ impl Network {
         let len = header.len();
         let hop_limit = ndp::HOP_LIMIT;
         let next_header = protocol::ICMPV6;
-        Ipv6Fields { src, dst, next_header, hop_limit, traffic_class: 0 }.prepend(&mut header, len);
+        Ipv6Fields { src, dst, next_header, hop_limit, traffic_class: 0, flow_label: 0 }
+            .prepend(&mut header, len);
         match mac.or_else(|| MacAddr::for_group(IpAddr::V6(dst))) {
             Some(mac) => self.transmit_to(ctx, iface, mac, EtherType::Ipv6, header),
             None => {

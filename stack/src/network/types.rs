@@ -247,6 +247,8 @@ pub(crate) struct IpMeta {
     /// Where in the transport header the checksum is missing that the network layer fills in, or leaves to the device.
     /// None: the transport has done that.
     pub(crate) checksum_at: Option<u8>,
+    /// Over IPv6: another seed gives the flow another label, and perhaps another path.
+    pub(crate) path_seed: u8,
     /// It is a run of segments of so many bytes, for a device that cuts it ([`Network::can_cut`](super::Network::can_cut)).
     pub(crate) run: Option<Segments>,
 }

@@ -197,6 +197,7 @@ impl Sockets {
             hop_limit: ttl.or(if dst.is_multicast() { Some(1) } else { None }),
             traffic_class: tos,
             mtu_discovery: MtuDiscovery::Want,
+            path_seed: 0,
             iface: iface_of(flow.scope),
             // An echo request has its own already.
             checksum_at: (protocol == protocol::UDP).then_some(udp::CHECKSUM_AT),

@@ -453,6 +453,7 @@ pub(super) fn segment_packet(
         hop_limit: fields.ttl,
         traffic_class: fields.tos & !ECN_FIELD | header.ip_ecn.bits(),
         mtu_discovery: MtuDiscovery::Do,
+        path_seed: header.path_seed,
         iface: iface_of(tuple.scope),
         checksum_at: Some(CHECKSUM_AT.start as u8),
         run: None,

@@ -135,6 +135,8 @@ pub(super) struct Retries {
     /// Of these, since the peer last answered.
     pub(super) unanswered_probes: u8,
     pub(super) keepalives: u8,
+    /// Counts all time-outs: each lets an IPv6 flow take another path (RFC 6437; Linux's `sk_rethink_txhash`).
+    pub(super) path_seed: u8,
     /// When the first of these time-outs or probes was.
     pub(super) unanswered_since: Instant,
 }
@@ -296,7 +298,7 @@ impl Connection {
             // RFC 6298 §5.7.
             self.rtt.on_syn_repeated();
         }
-        self.retries = Retries::default();
+        self.retries = Retries { path_seed: self.retries.path_seed, ..Retries::default() };
         self.syn_sent_at = None;
         self.timed_out = None;
         self.timers.stop(Timer::Retransmit);

@@ -180,6 +180,7 @@ impl SynReceived {
             ack: self.irs + 1,
             flags: Flags::SYN_ACK.with(self.ecn.syn_ack_flags(self.retries)),
             window: self.window,
+            path_seed: self.retries,
             options: Options {
                 mss: Some(self.announced_mss),
                 window_scale: self.peer_scale.map(|_| self.scale.shift()),
@@ -291,6 +292,7 @@ impl SynReceived {
             ack: self.rcv_nxt(),
             flags: Flags::ACK.with(self.ecn.ack_flags()),
             window: if self.peer_scale.is_some() { self.window >> self.scale.shift() } else { self.window },
+            path_seed: self.retries,
             options: Options { timestamps: self.timestamps.option(now), ..Options::default() },
             ..Header::default()
         }
@@ -365,6 +367,7 @@ impl SynReceived {
         connection.rcv.set_syn_window(self.window);
         connection.snd.on_syn_sent();
         connection.retries.timeouts = self.retries;
+        connection.retries.path_seed = self.retries;
         if self.from_cookie {
             // Nobody knows when the SYN-ACK was sent: what comes back in the timestamp is not quite a time.
             let clock = connection.timestamps.clock(ctx.now);

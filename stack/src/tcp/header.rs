@@ -190,6 +190,8 @@ pub(crate) struct Header {
     pub(crate) urgent: u16,
     /// Not of the TCP header, but it travels with each: how the IP packet was marked, or is to be.
     pub(crate) ip_ecn: IpEcn,
+    /// Nor this: another number lets the IPv6 flow take another path.
+    pub(crate) path_seed: u8,
     /// Nor is this: a device joined what came in from segments of so many bytes (the last may have had fewer); 0 if it
     /// is one segment.
     pub(crate) joined_len: u16,
@@ -259,6 +261,7 @@ impl Header {
             window: u16::from_be_bytes([w0, w1]),
             urgent: u16::from_be_bytes([u0, u1]),
             ip_ecn: IpEcn::NotEct,
+            path_seed: 0,
             joined_len: 0,
             options: Options::parse(options, flags.contains(Flags::SYN)),
         };

@@ -78,6 +78,7 @@ impl Connection {
 
     fn reset_segment(&mut self, ctx: &mut Ctx<'_>, reset: Reset) -> Run {
         let mut header = Header { seq: reset.seq, flags: Flags::RST, ..Header::default() };
+        header.path_seed = self.retries.path_seed;
         if reset.with_ack {
             header.flags = Flags::RST_ACK;
             header.ack = self.rcv.nxt;
@@ -97,6 +98,7 @@ impl Connection {
             seq: self.snd.una,
             flags: if is_answer { Flags::SYN_ACK } else { Flags::SYN },
             window: self.rcv.syn_window(),
+            path_seed: self.retries.path_seed,
             ..Header::default()
         };
         // RFC 9293 §3.7.1 (MUST-14, SHLD-5, MAY-3): the MSS always; MUST-65: here, and in no other segment.
@@ -409,6 +411,7 @@ impl Connection {
             ack: self.rcv.nxt,
             flags: Flags::ACK,
             window: self.rcv.advertise(),
+            path_seed: self.retries.path_seed,
             ..Header::default()
         };
         header.options = self.next_options(ctx);

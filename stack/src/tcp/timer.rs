@@ -168,6 +168,7 @@ impl Connection {
         }
         self.note_unanswered(ctx.now);
         self.retries.timeouts = self.retries.timeouts.saturating_add(1);
+        self.retries.path_seed = self.retries.path_seed.wrapping_add(1);
         if self.state != State::SynSent || self.retries.timeouts > ctx.config.tcp.syn_linear_timeouts {
             self.rtt.back_off();
         }

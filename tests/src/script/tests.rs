@@ -111,6 +111,13 @@ fn timestamps_have_names() {
 }
 
 #[test]
+fn flow_labels_have_names() {
+    let text = "family v6\nstart accepted mss 1000\ncall send 10\nstack seq 1..11 flow $a\npeer ack 11\ncall send 10\nstack seq 11..21";
+    assert!(run(&format!("{text} flow $a\n")).is_ok(), "{:?}", run(&format!("{text} flow $a\n")));
+    fails(&format!("{text} flow not $a\n"), "a.txt:7", "another flow label than");
+}
+
+#[test]
 fn the_example_of_the_readme_passes() {
     let readme = crate::sources::read(&crate::sources::root().join("tests/scripts/README.md"));
     let example = readme.split("```").nth(1).expect("a block");

@@ -182,6 +182,7 @@ pub(super) fn meta(src: IpAddr, dst: IpAddr) -> IpMeta {
         hop_limit: None,
         traffic_class: 0,
         mtu_discovery: MtuDiscovery::Dont,
+        path_seed: 0,
         iface: None,
         checksum_at: None,
         run: None,

@@ -49,7 +49,8 @@ fn ndp_frame(dst_mac: MacAddr, src_mac: MacAddr, src: &str, dst: &str, message: 
     let (src, dst) = (v6(src), v6(dst));
     let mut header = message.emit(src, dst);
     let len = header.len();
-    Ipv6Fields { src, dst, next_header: 58, hop_limit: 255, traffic_class: 0 }.prepend(&mut header, len);
+    Ipv6Fields { src, dst, next_header: 58, hop_limit: 255, traffic_class: 0, flow_label: 0 }
+        .prepend(&mut header, len);
     frame(dst_mac, src_mac, IPV6, header.as_slice())
 }
 

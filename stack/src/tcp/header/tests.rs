@@ -33,6 +33,7 @@ fn arbitrary_header() -> impl Strategy<Value = Header> {
                 window,
                 urgent,
                 ip_ecn: IpEcn::NotEct,
+                path_seed: 0,
                 joined_len: 0,
                 options: Options {
                     timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),

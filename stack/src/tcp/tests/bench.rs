@@ -100,6 +100,7 @@ pub(super) fn over_the_wire(header: &Header) -> Header {
     header.emit(&mut wire);
     let (mut parsed, len) = Header::parse(wire.as_slice()).expect("a header that we emit parses");
     parsed.ip_ecn = header.ip_ecn;
+    parsed.path_seed = header.path_seed;
     assert_eq!(len, wire.len());
     assert_eq!(&parsed, header, "a header loses nothing on the wire");
     parsed
