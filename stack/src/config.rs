@@ -165,6 +165,9 @@ pub struct IpConfig {
     pub icmp_peer_burst: u32,
     /// Whether echo requests are answered.
     pub answer_echo: bool,
+    /// Whether ICMP timestamp requests are answered, as Linux does: with a clock that begins anywhere (RFC 792 has a bit for
+    /// that), so it tells nothing but that we are here.
+    pub answer_timestamps: bool,
     /// For how long a learned path MTU is believed: RFC 8201 §4 says not to try a larger one within 10 minutes.
     pub path_mtu_timeout: Duration,
     /// Destinations whose path MTU is kept. 4,096.
@@ -187,6 +190,7 @@ impl Default for IpConfig {
             icmp_error_interval_v6: Duration::from_millis(100),
             icmp_peer_burst: 6,
             answer_echo: true,
+            answer_timestamps: true,
             path_mtu_timeout: Duration::from_secs(600),
             max_path_mtus: 4096,
             max_queued_frames: 1024,

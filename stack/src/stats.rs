@@ -107,7 +107,7 @@ pub enum DropReason {
     MemoryLimit,
     /// An ICMP redirect: routes are configured, not learned.
     RedirectIgnored,
-    /// An echo request that is not answered: to an IPv4 group, or the answers are switched off.
+    /// An echo or timestamp request that is not answered: to an IPv4 group, or the answers are switched off.
     EchoIgnored,
     /// A fragment that was there already.
     DuplicateFragment,
@@ -212,6 +212,8 @@ pub struct Stats {
     pub fragments_out: u64,
     /// Echo requests answered.
     pub echo_replies_sent: u64,
+    /// ICMP timestamp requests answered.
+    pub timestamp_replies_sent: u64,
     /// ICMP errors sent.
     pub icmp_errors_sent: u64,
     /// ICMP errors received that concerned a socket of ours.
@@ -334,6 +336,7 @@ impl Stats {
             fragmented: 0,
             fragments_out: 0,
             echo_replies_sent: 0,
+            timestamp_replies_sent: 0,
             icmp_errors_sent: 0,
             icmp_errors_received: 0,
             udp_received: 0,
@@ -405,7 +408,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 63] {
+    pub fn counters(&self) -> [(&'static str, u64); 64] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -419,6 +422,7 @@ impl Stats {
             ("fragmented", self.fragmented),
             ("fragments_out", self.fragments_out),
             ("echo_replies_sent", self.echo_replies_sent),
+            ("timestamp_replies_sent", self.timestamp_replies_sent),
             ("icmp_errors_sent", self.icmp_errors_sent),
             ("icmp_errors_received", self.icmp_errors_received),
             ("udp_received", self.udp_received),
@@ -474,7 +478,7 @@ impl Stats {
     }
 
     /// The same counters in the same order, to be changed.
-    fn counters_mut(&mut self) -> [&mut u64; 63] {
+    fn counters_mut(&mut self) -> [&mut u64; 64] {
         [
             &mut self.frames_in,
             &mut self.bytes_in,
@@ -488,6 +492,7 @@ impl Stats {
             &mut self.fragmented,
             &mut self.fragments_out,
             &mut self.echo_replies_sent,
+            &mut self.timestamp_replies_sent,
             &mut self.icmp_errors_sent,
             &mut self.icmp_errors_received,
             &mut self.udp_received,

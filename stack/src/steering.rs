@@ -120,9 +120,13 @@ impl Steering {
             Some(MessageClass::EchoReply) => one(read_u16(message, 4).map(|id| self.of_port(id))),
             Some(MessageClass::Error) => self.of_quoted(message.get(icmp::HEADER_LEN..).unwrap_or_default()),
             Some(MessageClass::Neighbor) => Destination::All,
-            Some(MessageClass::EchoRequest | MessageClass::Redirect | MessageClass::Unknown) | None => {
-                Destination::Any
-            }
+            Some(
+                MessageClass::EchoRequest
+                | MessageClass::TimestampRequest
+                | MessageClass::Redirect
+                | MessageClass::Unknown,
+            )
+            | None => Destination::Any,
         }
     }
 

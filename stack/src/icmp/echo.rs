@@ -10,13 +10,15 @@ use crate::frame::{HeaderBuf, Payload};
 use crate::ip::checksum::{internet_checksum_of, transport_checksum};
 use crate::ip::protocol;
 
-/// The reply to an echo request: a new header, and the request's data as they came. `src` is ours.
+/// The reply to an echo request: a new header, and the request's data as they came. `src` is ours. The code, which means
+/// nothing, comes back as well (Linux).
 pub(crate) fn reply(src: IpAddr, dst: IpAddr, request: &Bytes) -> Option<(HeaderBuf, Payload)> {
     let identity: [u8; 4] = *request.get(4..)?.first_chunk()?;
+    let code = *request.get(1)?;
     let mut payload = Payload::new();
     payload.push(request.slice(HEADER_LEN..));
     let kind = if src.is_ipv4() { 0 } else { 129 };
-    Some((header(kind, identity, src, dst, &payload), payload))
+    Some((header([kind, code], identity, src, dst, &payload), payload))
 }
 
 /// An echo request from a program's message: its sequence number and data; type, identifier and checksum are ours.
@@ -27,14 +29,20 @@ pub(crate) fn request(src: Endpoint, dst: IpAddr, message: &Bytes) -> (HeaderBuf
     let data = message.slice(HEADER_LEN.min(message.len())..);
     let payload: Payload = core::iter::once(data).filter(|data| !data.is_empty()).collect();
     let kind = if dst.is_ipv4() { 8 } else { 128 };
-    (header(kind, [high, low, sequence[0], sequence[1]], src.addr, dst, &payload), payload)
+    (header([kind, 0], [high, low, sequence[0], sequence[1]], src.addr, dst, &payload), payload)
 }
 
 /// `identity` is identifier and sequence number.
-fn header(kind: u8, identity: [u8; 4], src: IpAddr, dst: IpAddr, payload: &[Bytes]) -> HeaderBuf {
+fn header(
+    kind_and_code: [u8; 2],
+    identity: [u8; 4],
+    src: IpAddr,
+    dst: IpAddr,
+    payload: &[Bytes],
+) -> HeaderBuf {
     let mut header = HeaderBuf::new();
     let bytes = header.prepend(HEADER_LEN);
-    bytes[0] = kind;
+    bytes[..2].copy_from_slice(&kind_and_code);
     bytes[4..].copy_from_slice(&identity);
     let sum = if src.is_ipv4() {
         internet_checksum_of(bytes, payload)
@@ -60,6 +68,8 @@ mod tests {
         let (src, dst) = ("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
         let bytes = flat(reply(src, dst, &request).unwrap());
         assert_eq!((&bytes[..2], &bytes[4..]), (&[0, 0][..], &request[4..]));
+        let coded = [&[8, 9][..], &request[2..]].concat().into();
+        assert_eq!(flat(reply(src, dst, &coded).unwrap())[..2], [0, 9]);
         let other = etherparse::Icmpv4Slice::from_slice(&bytes).unwrap();
         assert!(matches!(other.icmp_type(), etherparse::Icmpv4Type::EchoReply(echo) if echo.id == 0x0102));
         assert_eq!(other.icmp_type().calc_checksum(other.payload()), other.checksum());

@@ -1,7 +1,8 @@
-//! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, errors received, errors sent.
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, timestamps, errors received, errors sent.
 
 pub(crate) mod echo;
 pub(crate) mod errors;
+pub(crate) mod timestamp;
 
 pub(crate) use errors::IcmpError;
 
@@ -15,6 +16,7 @@ pub(crate) const HEADER_LEN: usize = 8;
 pub(crate) enum MessageClass {
     EchoRequest,
     EchoReply,
+    TimestampRequest,
     Error,
     Redirect,
     /// A neighbour solicitation or advertisement.
@@ -29,7 +31,8 @@ pub(crate) fn classify_v4(kind: u8) -> MessageClass {
         8 => MessageClass::EchoRequest,
         3 | 11 | 12 => MessageClass::Error,
         5 => MessageClass::Redirect,
-        // Source quench (4) is dead (RFC 6633), and nobody needs our clock (13) or our netmask (17).
+        timestamp::REQUEST => MessageClass::TimestampRequest,
+        // Source quench (4) is dead (RFC 6633), and nobody needs our netmask (17).
         _ => MessageClass::Unknown,
     }
 }

@@ -77,10 +77,13 @@ impl Quote {
     /// §2.4 (e.1) and (e.2)). So is one whose type cannot be read, a later fragment's for instance.
     pub(crate) fn is_icmp_error(&self, packet: &[u8]) -> bool {
         let kind = read_u8(packet, self.transport_at).filter(|_| !self.is_later_fragment);
+        // Each family has its own; the other's is a protocol like any that we do not speak.
         match self.protocol {
             // Echo, router discovery, timestamp, information, address mask and extended echo ask or answer.
-            protocol::ICMP => !matches!(kind, Some(0 | 8 | 9 | 10 | 13..=18 | 42 | 43)),
-            protocol::ICMPV6 => kind.is_none_or(|kind| kind < 128 || kind == crate::link::ndp::REDIRECT),
+            protocol::ICMP if self.src.is_ipv4() => !matches!(kind, Some(0 | 8 | 9 | 10 | 13..=18 | 42 | 43)),
+            protocol::ICMPV6 if self.src.is_ipv6() => {
+                kind.is_none_or(|kind| kind < 128 || kind == crate::link::ndp::REDIRECT)
+            }
             _ => false,
         }
     }

@@ -8,7 +8,8 @@ use super::Network;
 use super::output::Path;
 use super::types::{Cast, Datagram, Delivery, InterfaceId, IpMeta, MtuDiscovery, NetworkErrorKind};
 use crate::Ctx;
-use crate::icmp::{self, IcmpError, MessageClass, classify_v4, classify_v6, echo, errors};
+use crate::frame::Payload;
+use crate::icmp::{self, IcmpError, MessageClass, classify_v4, classify_v6, echo, errors, timestamp};
 use crate::ip::checksum::{verify_internet_checksum, verify_transport_checksum};
 use crate::ip::extension;
 use crate::ip::input::Arrival;
@@ -78,6 +79,10 @@ impl Network {
                 self.answer_echo(ctx, &datagram);
                 return None;
             }
+            MessageClass::TimestampRequest => {
+                self.answer_timestamp(ctx, &datagram);
+                return None;
+            }
             MessageClass::Error => {
                 match errors::parse(datagram.iface, &datagram.share_transport(), datagram.src.is_ipv4()) {
                     Ok(error) if self.is_local(error.local) => return Some(Delivery::Error(error)),
@@ -113,19 +118,20 @@ impl Network {
             return ctx.stats.count_drop(DropReason::BadIcmp);
         };
         ctx.stats.echo_replies_sent += 1;
-        let meta = IpMeta {
-            src,
-            dst: request.src,
-            protocol: request.protocol,
-            hop_limit: None,
-            traffic_class: request.traffic_class,
-            mtu_discovery: MtuDiscovery::Dont,
-            path_seed: 0,
-            iface,
-            checksum_at: None,
-            run: None,
+        self.output_own(ctx, reply_meta(request, src, iface), header, payload);
+    }
+
+    /// RFC 1122 §3.2.2.8: those to a group are ignored, as echo requests are.
+    fn answer_timestamp(&mut self, ctx: &mut Ctx<'_>, request: &Datagram) {
+        if !ctx.config.ip.answer_timestamps || request.cast != Cast::Unicast {
+            return ctx.stats.count_drop(DropReason::EchoIgnored);
+        }
+        let Some(header) = timestamp::reply(request.transport(), ctx.now, self.timestamp_offset) else {
+            return ctx.stats.count_drop(DropReason::BadIcmp);
         };
-        self.output_own(ctx, meta, header, payload);
+        ctx.stats.timestamp_replies_sent += 1;
+        let iface = is_link_local(request.src).then_some(request.iface);
+        self.output_own(ctx, reply_meta(request, request.dst, iface), header, Payload::new());
     }
 
     /// Answers a datagram that no socket wanted with "port unreachable" or "protocol unreachable", within the rate limit.
@@ -211,5 +217,21 @@ impl Network {
             run: None,
         };
         self.output_own(ctx, meta, header, payload);
+    }
+}
+
+/// The IP header of the answer to a message.
+fn reply_meta(request: &Datagram, src: IpAddr, iface: Option<InterfaceId>) -> IpMeta {
+    IpMeta {
+        src,
+        dst: request.src,
+        protocol: request.protocol,
+        hop_limit: None,
+        traffic_class: request.traffic_class,
+        mtu_discovery: MtuDiscovery::Dont,
+        path_seed: 0,
+        iface,
+        checksum_at: None,
+        run: None,
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Network {
     icmp_budget: SharedBudget,
     /// Answers to one neighbour's questions for our link addresses.
     answer_shares: PeerLimit,
+    /// Where the clock of ICMP timestamps begins.
+    timestamp_offset: u32,
     /// Frames that wait for the device.
     transmits: TransmitQueue,
     /// Packets on their way from us to us.
@@ -78,6 +80,7 @@ impl Network {
             icmp_shares: PeerLimit::new(rng),
             icmp_budget: SharedBudget::new(ip.icmp_errors_per_second, ip.icmp_error_burst, Instant::ZERO),
             answer_shares: PeerLimit::new(rng),
+            timestamp_offset: rng.next_u32(),
             transmits: TransmitQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             loopback: LoopbackQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             errors: VecDeque::new(),

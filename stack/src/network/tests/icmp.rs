@@ -197,6 +197,44 @@ fn echo_can_be_switched_off_and_wrong_checksums_are_not_answered() {
 }
 
 #[test]
+fn rfc_1122_3_2_2_8_timestamps_are_answered_but_not_to_groups() {
+    use crate::testing::PacketBuilder;
+    let (_, mut b) = hosts();
+    let (peer, data) = (ip("10.0.0.1"), [0, 7, 0, 1, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let request = |dst: &str, len: usize| PacketBuilder::new(peer, ip(dst)).icmp(13, 0, &data[..len]);
+    b.receive(request("10.0.0.2", 16));
+    let reply = b.frames().remove(0);
+    assert_eq!(
+        (&reply[16..20], reply.len(), reply[20], &reply[24..32]),
+        (&[10, 0, 0, 1][..], 40, 14, &data[..8])
+    );
+    assert_eq!(b.stats.timestamp_replies_sent, 1);
+    b.receive(request("10.0.0.255", 16));
+    b.receive(request("10.0.0.2", 7));
+    b.config.ip.answer_timestamps = false;
+    b.receive(request("10.0.0.2", 16));
+    assert_eq!((b.frames().len(), b.drops(DropReason::EchoIgnored), b.drops(DropReason::BadIcmp)), (0, 2, 1));
+}
+
+/// Each family has an ICMP of its own; the other's is unknown to it, and answered as Linux 6.18 does.
+#[test]
+fn the_other_familys_icmp_is_a_protocol_that_nobody_speaks() {
+    use crate::testing::PacketBuilder;
+    for (src, dst, foreign) in [("10.0.0.1", "10.0.0.2", 58), ("fd00::1", "fd00::2", 1)] {
+        let (mut a, mut b) = hosts();
+        // It looks like an error of that protocol.
+        b.receive(PacketBuilder::new(ip(src), ip(dst)).raw(foreign, &[3, 3, 0, 0, 0, 0, 0, 0]));
+        let datagram = b.datagram();
+        b.with(|network, ctx| {
+            network.send_unreachable(ctx, &datagram, NetworkErrorKind::ProtocolUnreachable);
+        });
+        let frames = b.frames();
+        a.receive(frames[0].clone());
+        assert_eq!((a.error().kind, frames.len()), (NetworkErrorKind::ProtocolUnreachable, 1));
+    }
+}
+
+#[test]
 fn replies_keep_the_class_of_the_request() {
     let (mut a, mut b) = hosts();
     let (meta, message) = echo_request(ip("10.0.0.1"), ip("10.0.0.2"), b"");
@@ -216,9 +254,9 @@ fn errors_that_do_not_concern_us_are_counted() {
     let error = b.output(meta, header.as_slice(), &payload.concat()).unwrap().unwrap();
     a.receive(error);
     assert_eq!(a.drops(DropReason::UnmatchedIcmpError), 1);
-    // A redirect, a timestamp request, a router advertisement.
+    // A redirect, a question for our netmask, a source quench.
     for (kind, reason) in
-        [(5, DropReason::RedirectIgnored), (13, DropReason::UnknownIcmp), (4, DropReason::UnknownIcmp)]
+        [(5, DropReason::RedirectIgnored), (17, DropReason::UnknownIcmp), (4, DropReason::UnknownIcmp)]
     {
         let mut message = vec![kind, 0, 0, 0, 10, 0, 0, 9, 0, 0, 0, 0];
         let sum = internet_checksum(&message);
