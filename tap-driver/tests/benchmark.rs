@@ -5,7 +5,7 @@ mod arithmetic;
 #[path = "../benches/common/spread.rs"]
 mod spread;
 
-use arithmetic::{Bound, percentile, ratio};
+use arithmetic::{Bound, change, percentile, ratio};
 use spread::Spread;
 
 #[test]
@@ -51,4 +51,23 @@ fn a_bound_belongs_to_what_it_allows() {
     assert!(!Bound::AtLeast(0.9).is_met(0.899));
     assert!(Bound::AtMost(1.25).is_met(1.25) && Bound::AtMost(1.25).is_met(0.1));
     assert!(!Bound::AtMost(1.25).is_met(1.251) && !Bound::AtMost(1.25).is_met(f64::NAN));
+}
+
+/// More than 5 %, or than the rounds before differ among themselves, whichever is larger.
+#[test]
+fn a_loss_is_larger_than_the_noise() {
+    let is_loss = |here: &[f64], there: &[f64], more_is_better| {
+        change(here, there, more_is_better).map(|change| change.is_loss)
+    };
+    let steady = [100.0, 100.0, 100.0];
+    assert_eq!(is_loss(&[94.0], &steady, true), Some(true));
+    assert_eq!(is_loss(&[96.0], &steady, true), Some(false));
+    assert_eq!(is_loss(&[106.0], &steady, true), Some(false));
+    assert_eq!(is_loss(&[106.0], &steady, false), Some(true));
+    assert_eq!(is_loss(&[104.0], &steady, false), Some(false));
+    assert_eq!(is_loss(&[94.0], &steady, false), Some(false));
+    let noisy = [90.0, 100.0, 110.0];
+    assert_eq!(is_loss(&[81.0], &noisy, true), Some(false));
+    assert_eq!(is_loss(&[79.0], &noisy, true), Some(true));
+    assert_eq!(is_loss(&[], &steady, true), None);
 }

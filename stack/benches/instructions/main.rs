@@ -13,6 +13,7 @@
 #[allow(dead_code, reason = "not all of it is used here")]
 #[path = "../in_memory/callgrind.rs"]
 mod callgrind;
+#[path = "../in_memory/other_commit.rs"]
 mod other_commit;
 #[allow(dead_code, reason = "not all of it is run from here")]
 #[path = "../in_memory/pairs.rs"]
@@ -238,7 +239,7 @@ fn count(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
         }
         return Ok(true);
     };
-    let there = other_commit::count(commit, &arguments.chosen)?;
+    let there = count_there(commit, &arguments.chosen)?;
     println!("| | per | {commit} | here | |\n|---|---|---|---|---|");
     let mut has_lost = false;
     for row in arguments.rows() {
@@ -250,4 +251,16 @@ fn count(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
         println!("| {} | {} | {there:.0} | {here:.0} | {:.3}{verdict} |", row.name, row.unit, here / there);
     }
     Ok(!has_lost)
+}
+
+/// The counts with the stack of another commit, by the names of the rows.
+fn count_there(commit: &str, rows: &[String]) -> Result<Vec<(String, f64)>, Box<dyn Error>> {
+    let folder = other_commit::unpack(commit)?;
+    let fixed = ["--package", "portolan", "--bench", "instructions", "--", "--raw"];
+    let counts = other_commit::bench(&folder, fixed.into_iter().chain(rows.iter().map(String::as_str)))?;
+    let line = |line: &str| {
+        let (name, count) = line.split_once('\t')?;
+        Some((name.to_owned(), count.parse().ok()?))
+    };
+    Ok(counts.lines().filter_map(line).collect())
 }

@@ -31,3 +31,24 @@ impl Bound {
         }
     }
 }
+
+/// The least that counts as a loss.
+const MIN_LOSS: f64 = 0.05;
+
+/// What became of a figure from one commit to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) ratio: Spread,
+    /// Whether it is worse by more than 5 % and by more than its rounds there differ among
+    /// themselves.
+    pub(crate) is_loss: bool,
+}
+
+/// None if not both were measured.
+pub(crate) fn change(here: &[f64], there: &[f64], more_is_better: bool) -> Option<Change> {
+    let ratio = ratio(here, there)?;
+    let before = Spread::of(there.to_vec())?;
+    let allowed = MIN_LOSS.max((before.most - before.least) / before.median);
+    let worse = if more_is_better { 1.0 - ratio.median } else { ratio.median - 1.0 };
+    Some(Change { ratio, is_loss: worse > allowed })
+}

@@ -5,6 +5,7 @@
 
 use std::env;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,9 +23,14 @@ pub(crate) struct Child {
 
 /// This program in the role that the arguments say.
 pub(crate) fn command(role: &[&str]) -> io::Result<Command> {
-    let mut command = Command::new(env::current_exe()?);
+    Ok(command_of(&env::current_exe()?, role))
+}
+
+/// A program that is one of these in a role.
+pub(crate) fn command_of(program: &Path, role: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.arg(MARK).args(role);
-    Ok(command)
+    command
 }
 
 impl Child {

@@ -20,18 +20,22 @@
 //! | `server` | what is measured, the limit among it |
 //! | `in_memory` | rows without a device |
 //! | `arithmetic`, `goals`, `report`, `chart` | what comes of it |
+//! | `comparison` | what comes of two commits |
 
 mod arithmetic;
 mod awake;
 mod chart;
 mod child;
 mod client;
+mod comparison;
 mod counting;
 mod goals;
 mod in_memory;
 #[path = "../common/kernel_sockets.rs"]
 mod kernel_sockets;
 mod link;
+#[path = "../../../stack/benches/in_memory/other_commit.rs"]
+mod other_commit;
 mod peers;
 mod processor;
 mod report;
@@ -86,6 +90,10 @@ struct Arguments {
     /// choice. For comparing two commits
     #[arg(long)]
     one_cpu: bool,
+    /// Measure the stack of this commit too, in turn with this one, and say which rows have lost.
+    /// Portolan alone, unless peers are named
+    #[arg(long, value_name = "COMMIT")]
+    against: Option<String>,
     /// Write everything there
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -137,7 +145,10 @@ impl Arguments {
     }
 
     fn peers(&self, row: Row) -> Vec<Peer> {
-        let wanted = |peer: &Peer| self.peers.is_empty() || self.peers.contains(peer);
+        let wanted = |peer: &Peer| match self.peers.is_empty() {
+            true => self.against.is_none() || peer.is_portolan(),
+            false => self.peers.contains(peer),
+        };
         row.peers().iter().copied().filter(wanted).collect()
     }
 }
@@ -187,16 +198,51 @@ fn play(role: &[String]) -> Result<bool, Box<dyn Error>> {
 
 fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let scale = arguments.scale();
-    // Before any process or thread is started: they all stay there.
+    let mut programs = vec![std::env::current_exe()?];
+    if let Some(commit) = &arguments.against {
+        programs.push(comparison::build(commit)?);
+    }
+    // Before any process or thread of a measurement is started: they all stay there.
     let only_cpu = if arguments.one_cpu { Some(processor::bind_to_one()?) } else { None };
-    let mut results = Results::default();
+    let measured = measure(arguments, &scale, &programs)?;
+    if let Some(cpu) = only_cpu {
+        println!("\nEverything ran on processor {cpu}.");
+    }
+    if let ([here, there], Some(commit)) = (&measured[..], &arguments.against) {
+        let has_lost = comparison::print(here, there, commit)?;
+        [here, there].into_iter().try_for_each(report::print_failures)?;
+        return Ok(!has_lost && here.failures() + there.failures() == 0);
+    }
+    let results = measured.into_iter().next().unwrap_or_default();
+    let goals = goals::all(scale.idle[1]);
+    let judged = goals.iter().filter_map(|goal| goal.judge(&results));
+    // A moment is no measurement.
+    let verdicts: Vec<_> = if arguments.test { Vec::new() } else { judged.collect() };
+    report::print(&results, &verdicts)?;
+    if let Some(path) = &arguments.json {
+        let json = report::json(&results, &verdicts, &settings(&scale, only_cpu));
+        std::fs::write(path, format!("{json:#}\n"))?;
+    }
+    if let Some(path) = &arguments.svg {
+        chart::draw(path, &results)?;
+    }
+    Ok(results.failures() == 0)
+}
+
+/// All rows and peers, round by round, with each of the programs in turn.
+fn measure(
+    arguments: &Arguments,
+    scale: &Scale,
+    programs: &[PathBuf],
+) -> Result<Vec<Results>, Box<dyn Error>> {
+    let mut results: Vec<Results> = programs.iter().map(|_| Results::default()).collect();
     let mut plans = Vec::new();
     for row in arguments.rows() {
         if row == Row::Instructions && !in_memory::callgrind::is_there() {
             eprintln!("{}: left out: callgrind is missing; it comes with valgrind", row.name());
             continue;
         }
-        results.announce(row, &scale.idle);
+        results.iter_mut().for_each(|results| results.announce(row, &scale.idle));
         for round in 1..=if row.is_exact() { 1 } else { scale.rounds } {
             for peer in arguments.peers(row) {
                 let time = Duration::from_millis(scale.millis);
@@ -209,16 +255,18 @@ fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let work = || {
         let next = || plans.lock().expect("nobody panics with it").next();
         while let Some((plan, round)) = next() {
-            let measured = run::run(&plan);
-            let mut results = results.lock().expect("nobody panics with it");
-            match measured {
-                Ok(measured) => {
-                    narrate(&plan, round, &measured);
-                    results.add(plan.row, plan.peer, &measured);
-                }
-                Err(error) => {
-                    eprintln!("{} {} #{round}: FAILED: {error}", plan.row.name(), plan.peer.name());
-                    results.fail(plan.row, plan.peer, error.to_string());
+            for (index, program) in programs.iter().enumerate() {
+                let measured = run::run(program, &plan);
+                let mut results = results.lock().expect("nobody panics with it");
+                match measured {
+                    Ok(measured) => {
+                        narrate(&plan, round, &measured);
+                        results[index].add(plan.row, plan.peer, &measured);
+                    }
+                    Err(error) => {
+                        eprintln!("{} {} #{round}: FAILED: {error}", plan.row.name(), plan.peer.name());
+                        results[index].fail(plan.row, plan.peer, error.to_string());
+                    }
                 }
             }
         }
@@ -226,23 +274,7 @@ fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     // Only what is not timed may run beside something else.
     let workers = if arguments.test { TEST_WORKERS } else { 1 };
     std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
-    let results = results.into_inner()?;
-    let goals = goals::all(scale.idle[1]);
-    let judged = goals.iter().filter_map(|goal| goal.judge(&results));
-    // A moment is no measurement.
-    let verdicts: Vec<_> = if arguments.test { Vec::new() } else { judged.collect() };
-    if let Some(cpu) = only_cpu {
-        println!("\nEverything ran on processor {cpu}.");
-    }
-    report::print(&results, &verdicts)?;
-    if let Some(path) = &arguments.json {
-        let json = report::json(&results, &verdicts, &settings(&scale, only_cpu));
-        std::fs::write(path, format!("{json:#}\n"))?;
-    }
-    if let Some(path) = &arguments.svg {
-        chart::draw(path, &results)?;
-    }
-    Ok(results.failures() == 0)
+    Ok(results.into_inner()?)
 }
 
 /// A line a measurement on standard error, for those who wait.

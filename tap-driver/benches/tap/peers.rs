@@ -78,6 +78,10 @@ impl Peer {
         matches!(self, Peer::KernelPlain | Peer::LimitPlain | Peer::PortolanPlain | Peer::Smoltcp)
     }
 
+    pub(crate) fn is_portolan(self) -> bool {
+        matches!(self, Peer::Portolan | Peer::PortolanCopies | Peer::PortolanPlain | Peer::PortolanQueues)
+    }
+
     pub(crate) fn is_kernel(self) -> bool {
         matches!(self, Peer::Kernel | Peer::KernelPlain)
     }

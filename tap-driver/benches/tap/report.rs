@@ -24,9 +24,9 @@ pub(crate) struct Results {
 }
 
 /// A figure with a value a round from each peer.
-struct Line {
-    figure: Figure,
-    values: BTreeMap<Peer, Vec<f64>>,
+pub(crate) struct Line {
+    pub(crate) figure: Figure,
+    pub(crate) values: BTreeMap<Peer, Vec<f64>>,
 }
 
 impl Results {
@@ -55,6 +55,10 @@ impl Results {
 
     pub(crate) fn failures(&self) -> usize {
         self.failures.len()
+    }
+
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.lines
     }
 
     fn line(&self, figure: &str) -> Option<&Line> {
@@ -103,13 +107,19 @@ pub(crate) fn print(results: &Results, verdicts: &[Verdict]) -> io::Result<()> {
             writeln!(out, "{}", line(verdict))?;
         }
     }
+    drop(out);
+    print_failures(results)
+}
+
+pub(crate) fn print_failures(results: &Results) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     for (row, peer, why) in &results.failures {
         writeln!(out, "\nFAILED: {} with {}: {why}", row.name(), peer.title())?;
     }
     Ok(())
 }
 
-fn cell(figure: &Figure, values: &[f64]) -> String {
+pub(crate) fn cell(figure: &Figure, values: &[f64]) -> String {
     let Some(Spread { median, least, most }) = Spread::of(values.to_vec()) else { return String::new() };
     let digits = figure.digits;
     match values.len() {

@@ -75,6 +75,13 @@ pub(crate) struct Figure {
     pub(crate) digits: usize,
 }
 
+impl Figure {
+    /// Whether more of it is better.
+    pub(crate) fn is_rate(&self) -> bool {
+        matches!(self.unit, "Gbit/s" | "1/s")
+    }
+}
+
 impl Row {
     /// In arguments and in JSON.
     pub(crate) fn name(self) -> &'static str {

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{ChildStdout, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -12,13 +13,14 @@ use crate::client::{Figures, Measured, Plan};
 /// A measurement that takes so much longer than its time hangs. 100,000 connections have to be opened in it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs a measurement in processes of its own.
-pub(crate) fn run(plan: &Plan) -> io::Result<Measured> {
+/// Runs a measurement in processes of its own, which are of this program or of its like of another
+/// commit.
+pub(crate) fn run(program: &Path, plan: &Plan) -> io::Result<Measured> {
     let awake = if plan.row.is_awake() { Some(Child::start(&["awake"])?) } else { None };
     let arguments = plan.to_arguments();
     let role = if plan.row.has_device() { "client" } else { "memory" };
     let arguments: Vec<&str> = [role].into_iter().chain(arguments.iter().map(String::as_str)).collect();
-    let mut process = child::command(&arguments)?
+    let mut process = child::command_of(program, &arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         // It and all that it starts can be ended at once.

@@ -1,19 +1,20 @@
-//! The same benchmark with the stack of another commit.
+//! The same benchmarks with the stack of another commit.
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// How a commit that has no such benchmark gets it.
+/// How a commit that has no benchmark of this name gets it.
 const TARGET: &str = "\n[[bench]]\nname = \"instructions\"\nharness = false\n";
+const PACKAGES: [&str; 2] = ["stack", "tap-driver"];
 
-/// Unpacks the commit under `target/tmp`, puts the benchmarks of this checkout into it, so that
-/// both do the same with what each has, and runs them. The counts, by the names of the rows.
-pub(crate) fn count(commit: &str, rows: &[String]) -> Result<Vec<(String, f64)>, Box<dyn Error>> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+/// Unpacks the commit under `target/tmp` and puts the benchmarks of this checkout into it, so that
+/// both do the same with what each has. Returns where.
+pub(crate) fn unpack(commit: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the package is in a workspace")?;
     let hash = Command::new("git")
         .args(["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{commit}^{{commit}}")])
         .current_dir(here)
@@ -22,32 +23,37 @@ pub(crate) fn count(commit: &str, rows: &[String]) -> Result<Vec<(String, f64)>,
         return Err(format!("git knows no commit {commit} here").into());
     }
     let hash = String::from_utf8(hash.stdout)?.trim().to_owned();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("instructions-{hash}"));
-    unpack(&hash, here.parent().ok_or("the package is in a workspace")?, &folder)?;
-    let stack = folder.join("stack");
-    copy_folder(&here.join("benches"), &stack.join("benches"))?;
-    let manifest = stack.join("Cargo.toml");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("commit-{hash}"));
+    unpack_into(&hash, here, &folder)?;
+    for package in PACKAGES {
+        copy_folder(&here.join(package).join("benches"), &folder.join(package).join("benches"))?;
+    }
+    let manifest = folder.join("stack/Cargo.toml");
     if !fs::read_to_string(&manifest)?.contains("name = \"instructions\"") {
         OpenOptions::new().append(true).open(&manifest)?.write_all(TARGET.as_bytes())?;
     }
+    Ok(folder)
+}
+
+/// Runs `cargo bench` there with these arguments; what it prints on stdout.
+pub(crate) fn bench<'a>(
+    folder: &Path,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> Result<String, Box<dyn Error>> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
-        .args(["bench", "--quiet", "--package", "portolan", "--bench", "instructions", "--", "--raw"])
-        .args(rows)
-        .current_dir(&folder)
+        .args(["bench", "--quiet"])
+        .args(arguments)
+        .current_dir(folder)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()?;
-    if !output.status.success() {
-        return Err(format!("the benchmark does not run with the stack of {commit}; see above").into());
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout)?),
+        false => Err(format!("the benchmark fails in {}; see above", folder.display()).into()),
     }
-    let line = |line: &str| {
-        let (name, count) = line.split_once('\t')?;
-        Some((name.to_owned(), count.parse().ok()?))
-    };
-    Ok(String::from_utf8(output.stdout)?.lines().filter_map(line).collect())
 }
 
-fn unpack(hash: &str, repository: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
+fn unpack_into(hash: &str, repository: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
     let mut git = Command::new("git")
         .args(["archive", "--format=tar", hash])
