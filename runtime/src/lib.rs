@@ -71,5 +71,5 @@ pub use device::{Device, Sent};
 pub use echo::{EchoReply, EchoSocket};
 pub use exchange::Handovers;
 pub use runtime::{Builder, Handle, Runtime};
-pub use tcp::{Incoming, Keepalive, TcpListener, TcpStream};
+pub use tcp::{Incoming, IntoIncoming, Keepalive, TcpListener, TcpStream};
 pub use udp::UdpSocket;

@@ -55,6 +55,11 @@ impl TcpListener {
         Incoming { listener: self }
     }
 
+    /// The connections as they come, from an iterator that owns the listener.
+    pub fn into_incoming(self) -> IntoIncoming {
+        IntoIncoming { listener: self }
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.sockets.first().local_addr()
@@ -76,9 +81,15 @@ impl TcpListener {
         self.sockets.set_option(ttl_option(ttl)?)
     }
 
-    /// IP_TTL if it was set; otherwise the stack's default is used.
-    pub fn ttl(&self) -> io::Result<Option<u32>> {
-        Ok(self.sockets.first().options()?.ttl.map(u32::from))
+    /// IP_TTL, as set or as the stack's default has it.
+    pub fn ttl(&self) -> io::Result<u32> {
+        ttl(self.sockets.first())
+    }
+
+    /// Whether it takes connections over IPv6 only (IPV6_V6ONLY). To set it, give it to
+    /// [`bind_with`](TcpListener::bind_with).
+    pub fn only_v6(&self) -> io::Result<bool> {
+        Ok(self.sockets.first().options()?.v6_only)
     }
 
     /// SO_ERROR, which this clears.
@@ -113,6 +124,22 @@ impl Iterator for Incoming<'_> {
 }
 
 impl FusedIterator for Incoming<'_> {}
+
+/// See [`TcpListener::into_incoming`].
+#[derive(Debug)]
+pub struct IntoIncoming {
+    listener: TcpListener,
+}
+
+impl Iterator for IntoIncoming {
+    type Item = io::Result<TcpStream>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}
+
+impl FusedIterator for IntoIncoming {}
 
 /// When a silent peer is asked whether it is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,9 +293,19 @@ impl TcpStream {
         set_ttl(&self.socket, ttl)
     }
 
-    /// IP_TTL if it was set; otherwise the stack's default is used.
-    pub fn ttl(&self) -> io::Result<Option<u32>> {
-        Ok(self.socket.options()?.ttl.map(u32::from))
+    /// IP_TTL, as set or as the stack's default has it.
+    pub fn ttl(&self) -> io::Result<u32> {
+        ttl(&self.socket)
+    }
+
+    /// IP_TOS and IPV6_TCLASS: the DSCP in the upper six bits. The lower two are TCP's own, and not set.
+    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        self.socket.set_option(SocketOption::Tos(tos))
+    }
+
+    /// IP_TOS and IPV6_TCLASS.
+    pub fn tos(&self) -> io::Result<u8> {
+        Ok(self.socket.options()?.tos)
     }
 
     /// SO_KEEPALIVE with its three times, or none.
@@ -413,6 +450,13 @@ impl Write for TcpStream {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// IP_TTL.
+pub(crate) fn ttl(socket: &Socket) -> io::Result<u32> {
+    let (set, default) =
+        socket.call(|stack, _, d| Ok((stack.options(d)?.ttl, stack.config().ip.hop_limit)))?;
+    Ok(u32::from(set.unwrap_or(default)))
 }
 
 pub(crate) fn set_ttl(socket: &Socket, ttl: u32) -> io::Result<()> {

@@ -167,9 +167,24 @@ impl UdpSocket {
         set_ttl(&self.socket, ttl)
     }
 
-    /// IP_TTL if it was set; otherwise the stack's default is used.
-    pub fn ttl(&self) -> io::Result<Option<u32>> {
-        Ok(self.socket.options()?.ttl.map(u32::from))
+    /// IP_TTL, as set or as the stack's default has it. Datagrams to a group have a TTL of 1 unless it was set.
+    pub fn ttl(&self) -> io::Result<u32> {
+        crate::tcp::ttl(&self.socket)
+    }
+
+    /// IP_TOS and IPV6_TCLASS: DSCP and the ECN field.
+    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        self.socket.set_option(SocketOption::Tos(tos))
+    }
+
+    /// IP_TOS and IPV6_TCLASS.
+    pub fn tos(&self) -> io::Result<u8> {
+        Ok(self.socket.options()?.tos)
+    }
+
+    /// Whether it is for IPv6 only (IPV6_V6ONLY).
+    pub fn only_v6(&self) -> io::Result<bool> {
+        Ok(self.socket.options()?.v6_only)
     }
 
     /// SO_ERROR, which this clears.

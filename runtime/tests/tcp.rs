@@ -316,14 +316,50 @@ fn a_listener_that_is_closed_tells_whoever_accepts() {
 }
 
 #[test]
+fn a_listener_becomes_the_connections_that_come() {
+    within_time(|| {
+        let (server, client) = pair();
+        let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
+        let _near: Vec<TcpStream> =
+            (0..3).map(|_| TcpStream::connect(&client, addr(1, 7)).unwrap()).collect();
+        let mut ports: Vec<u16> = listener
+            .into_incoming()
+            .take(3)
+            .map(|stream| stream.unwrap().peer_addr().unwrap().port())
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 3);
+        // The listener is gone with the iterator.
+        TcpListener::bind(&server, addr(1, 7)).unwrap();
+    });
+}
+
+#[test]
+fn a_listener_says_whether_it_is_for_ipv6_only() {
+    within_time(|| {
+        let (server, _client) = pair();
+        for only in [false, true] {
+            let options = [SocketOption::V6Only(only)];
+            let any = "[::]:9".parse::<std::net::SocketAddr>().unwrap();
+            let listener = TcpListener::bind_with(&server, any, 5, &options).unwrap();
+            assert_eq!(listener.only_v6().unwrap(), only);
+        }
+    });
+}
+
+#[test]
 fn options_are_what_was_set() {
     within_time(|| {
         let (server, client) = pair();
         let (_far, near) = connection(&server, &client);
         near.set_nodelay(true).unwrap();
         assert!(near.nodelay().unwrap());
+        assert_eq!(near.ttl().unwrap(), 64, "the stack's default");
         near.set_ttl(9).unwrap();
-        assert_eq!(near.ttl().unwrap(), Some(9));
+        assert_eq!(near.ttl().unwrap(), 9);
+        near.set_tos(0xff).unwrap();
+        assert_eq!(near.tos().unwrap(), 0xfc, "the rest is TCP's");
         assert_eq!(near.set_ttl(300).unwrap_err().kind(), ErrorKind::InvalidInput);
         let keepalive =
             Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(5), count: 4 };

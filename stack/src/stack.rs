@@ -207,6 +207,11 @@ impl Stack {
         [self.network.poll_timeout(), self.sockets.next_timeout_at()].into_iter().flatten().min()
     }
 
+    /// What it was made with.
+    pub fn config(&self) -> &Config {
+        &self.core.config
+    }
+
     /// The counters.
     pub fn stats(&self) -> &Stats {
         &self.core.stats
