@@ -216,8 +216,9 @@ fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let results = measured.into_iter().next().unwrap_or_default();
     let goals = goals::all(scale.idle[1]);
     let judged = goals.iter().filter_map(|goal| goal.judge(&results));
-    // A moment is no measurement.
-    let verdicts: Vec<_> = if arguments.test { Vec::new() } else { judged.collect() };
+    // A moment is no measurement, and the goals are for a processor at each end.
+    let has_goals = !arguments.test && !arguments.one_cpu;
+    let verdicts: Vec<_> = if has_goals { judged.collect() } else { Vec::new() };
     report::print(&results, &verdicts)?;
     if let Some(path) = &arguments.json {
         let json = report::json(&results, &verdicts, &settings(&scale, only_cpu));
