@@ -55,8 +55,6 @@ enum Kind {
     CongestionState,
     /// A bit of the byte.
     Bit(u8),
-    /// Whether the count is not zero.
-    Any32,
     /// The lower four bits, if windows are scaled.
     LowScale,
     /// The upper four bits, if windows are scaled.
@@ -117,7 +115,7 @@ const FIELDS: &[(&str, usize, Kind)] = &[
     ("bytes_sent", 200, Kind::Count64),
     ("bytes_retrans", 208, Kind::Count64),
     ("dsack_dups", 216, Kind::Count32),
-    ("reord_seen", 220, Kind::Any32),
+    ("reord_seen", 220, Kind::Count32),
     ("rcv_ooopack", 224, Kind::Count32),
     ("snd_wnd", 228, Kind::Count32),
     ("rcv_wnd", 232, Kind::Count32),
@@ -176,7 +174,6 @@ fn tell(bytes: &[u8; 512], at: usize, kind: Kind) -> String {
             .unwrap_or(&"?")
             .to_string(),
         Kind::Bit(bit) => (bytes[at] & 1 << bit != 0).to_string(),
-        Kind::Any32 => (number(4) != 0).to_string(),
         Kind::LowScale => scale(0),
         Kind::HighScale => scale(4),
     }
