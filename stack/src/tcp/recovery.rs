@@ -266,3 +266,20 @@ impl Recovery {
         self.duplicate_bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer may repeat itself more often than there are segments: what it has not is in flight all the same.
+    #[test]
+    fn duplicates_stand_for_all_but_the_first_segment() {
+        let mut recovery = Recovery::new(SeqNumber(0));
+        for expected in [1000, 2000, 2000, 2000] {
+            let _ = recovery.on_duplicate(SeqNumber(1), 1000, 3000);
+            assert_eq!(recovery.duplicate_bytes(), expected);
+        }
+        let _ = recovery.on_duplicate(SeqNumber(1), 1000, 500);
+        assert_eq!(recovery.duplicate_bytes(), 0, "less than a segment is in flight");
+    }
+}

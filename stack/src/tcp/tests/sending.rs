@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::peer::{ISS, Offer, Peer, Sent};
 use crate::error::CloseReason;
 use crate::event::DeadlineKind;
-use crate::tcp::{Flags, State};
+use crate::tcp::{Flags, State, Timestamps};
 
 fn offsets(sent: &[Sent]) -> Vec<u32> {
     sent.iter().map(Peer::offset).collect()
@@ -531,4 +531,22 @@ fn progress_is_told_once() {
     assert!(!peer.connection.take_progress());
     let _ = peer.ack_bytes(1);
     assert!(peer.connection.take_progress());
+}
+
+/// RFC 6298 §3 (RFC6298-3-a), in spite of timestamps: the acknowledgement of the first sending was lost, and the peer, which takes
+/// the second for a duplicate, repeats the old echo. The time from there holds the whole time-out.
+#[test]
+fn an_echo_from_before_a_time_out_is_no_round_trip() {
+    let mut peer = Peer::established_with(Offer { sack: false, ..Offer::all() }, |_, _| {});
+    let first = peer.send(&[0; 500]).remove(0);
+    let again = peer.wait_for_segment();
+    assert_eq!(again.header.seq, first.header.seq);
+    let _ = peer.wait_millis(10);
+    peer.ack = first.header.seq + 500;
+    let mut header = peer.header(Flags::ACK);
+    let echo = first.header.options.timestamps.map_or(0, |timestamps| timestamps.value);
+    header.options.timestamps = Some(Timestamps { value: peer.clock(), echo });
+    let _ = peer.deliver(header, &[]);
+    assert_eq!(peer.connection.snd.outstanding(), 0);
+    assert_eq!(peer.connection.rtt.srtt(), Some(Duration::from_millis(10)), "of the handshake");
 }
