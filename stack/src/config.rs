@@ -377,7 +377,8 @@ pub enum Ecn {
     /// since here and there a SYN that asks is still thrown away, and costs a second.
     #[default]
     Accept,
-    /// As [`Ecn::Accept`], and what connects asks for RFC 3168 (4).
+    /// RFC 3168 and nothing else: what connects asks for it, and a listener agrees to it (1). A SYN that asks for accurate
+    /// ECN is answered with it, too.
     Request,
     /// As [`Ecn::Accept`], and what connects asks for accurate ECN, RFC 9768 (3). Who does not speak it answers with
     /// RFC 3168.

@@ -56,12 +56,15 @@ pub(crate) enum EcnMode {
 impl EcnMode {
     /// What a listener answers to this SYN (RFC 9768 §3.1, table 2).
     pub(crate) fn for_syn(policy: Ecn, syn: &Header) -> EcnMode {
-        match ace(syn.flags) {
+        // Linux 6.18 with tcp_ecn of 1: a SYN that asks for accurate ECN has both flags of RFC 3168, and gets that.
+        let known = if policy == Ecn::Request { 0b011 } else { 0b111 };
+        match ace(syn.flags) & known {
             _ if policy == Ecn::Off => EcnMode::Off,
             0b000 => EcnMode::Off,
             // Linux's tcp_ecn_create_request: no SYN of RFC 3168 is ECN-capable, so somebody on the way writes there.
             0b011 if syn.ip_ecn != IpEcn::NotEct => EcnMode::Off,
             0b011 => EcnMode::Rfc3168,
+            _ if policy == Ecn::Request => EcnMode::Off,
             // §3.1.3: also what is reserved today.
             _ => EcnMode::AccEcn,
         }
