@@ -289,7 +289,7 @@ impl Connection {
     /// What a segment that is not full waits for. Linux, too, lets TCP_CORK outdo TCP_NODELAY, and urgent data both.
     fn patience(&self) -> Patience {
         match &*self.settings {
-            _ if self.is_urgent() => Patience::None,
+            _ if self.is_urgent() || self.snd.flushes => Patience::None,
             settings if settings.cork => Patience::Corked,
             settings if settings.nodelay => Patience::None,
             _ => Patience::Nagle,

@@ -70,6 +70,10 @@ pub(super) struct Sender {
     peer_mss: u16,
     /// The end of the last segment that was sent although it was not full (Minshall's form of Nagle's algorithm).
     small_end: SeqNumber,
+    /// What was written before TCP_NODELAY was set goes out, also in front of a cork (Linux's TCP_NAGLE_PUSH).
+    pub(super) flushes: bool,
+    /// Segments of a burst that is not over: they went out, and more may follow at once.
+    pub(super) burst_segs: u16,
 }
 
 impl Sender {
@@ -88,6 +92,8 @@ impl Sender {
             fin: Fin::None,
             peer_mss: default_mss,
             small_end: iss,
+            flushes: false,
+            burst_segs: 0,
         }
     }
 

@@ -20,6 +20,7 @@ impl Connection {
         if now.is_empty() {
             return Err(Error::WouldBlock);
         }
+        self.snd.flushes = false;
         self.snd.queue.prepare(ctx.spares);
         self.snd.queue.push_copy(now);
         Ok(now.len())
@@ -36,6 +37,7 @@ impl Connection {
             return Err(Error::WouldBlock);
         }
         let len = now.len();
+        self.snd.flushes = false;
         self.snd.queue.prepare(ctx.spares);
         self.snd.queue.push_bytes(now);
         Ok(len)
@@ -223,6 +225,11 @@ impl Connection {
         let keepalive_changed = settings.keepalive != self.settings.keepalive
             || settings.keepalive_idle != self.settings.keepalive_idle;
         self.congestion.set_kind(settings.congestion, ctx.now);
+        if !ctx.config.tcp.hystart {
+            self.congestion.switch_hystart_off();
+        }
+        // tcp(7): setting the option forces an explicit flush of pending output, even if TCP_CORK is set.
+        self.snd.flushes |= settings.nodelay && !self.settings.nodelay;
         self.settings = settings;
         if keepalive_changed {
             self.retries.keepalives = 0;
