@@ -20,6 +20,13 @@ const SACK_BLOCKS_BESIDE_ACCECN: usize = 2;
 /// With the headers of either family this is the largest IP packet.
 const MAX_RUN_BYTES: u32 = 65_535 - 40 - 60;
 
+/// A burst is this much of a second, as a shift: about a millisecond (Linux's sk_pacing_shift).
+const BURST_SHIFT: u32 = 10;
+/// Linux's tcp_min_tso_segs.
+const LEAST_BURST_SEGS: u32 = 2;
+/// Each 524 µs of round trip halve what a burst may hold beside that millisecond (Linux's tcp_tso_rtt_log of 9, in µs).
+const NEAR_SHIFT: u32 = 19;
+
 impl Connection {
     /// What to send next; ports are filled in by the caller. `None` when there is nothing more to send now.
     pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
@@ -170,10 +177,14 @@ impl Connection {
             }
         }
         let room = (in_flight > 0).then(|| self.room_for_new(ctx, mss, in_flight));
+        let burst_segs = core::mem::take(&mut self.snd.burst_segs);
         let probe = core::mem::take(&mut self.pending.probe);
         let plan = if is_losing { Plan::WaitForWindow } else { self.snd.plan(mss, room, self.patience()) };
         match plan {
-            Plan::Send { len, fin } => Some(self.send_run(ctx, mss, len, fin, burst)),
+            Plan::Send { len, fin } => {
+                self.snd.burst_segs = burst_segs;
+                Some(self.send_run(ctx, mss, len, fin, burst))
+            }
             Plan::WaitForWindow if in_flight == 0 => {
                 // RFC 9293 §3.8.6.1 (MUST-35, MUST-36): nobody else would speak; the peer's window update
                 // may have been lost.
@@ -237,10 +248,13 @@ impl Connection {
     fn send_run(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool, burst: u32) -> Run {
         let in_flight = self.in_flight();
         let seq = self.snd.nxt;
+        let before = u32::from(self.snd.burst_segs);
+        let allowed = self.burst_segs(mss).saturating_sub(before).min(burst / mss).max(1);
         // RFC 3168 §6.1.2: CWR is in one segment only.
-        let max_segs = if self.ecn.owes_cwr() { 1 } else { self.max_run_segs(ctx, mss, burst) };
+        let max_segs = if self.ecn.owes_cwr() { 1 } else { self.max_run_segs(ctx, mss, burst).min(allowed) };
         let full = mss as usize;
         let (mut len, mut fin, mut last, mut segs) = (len, fin, len, 1);
+        let mut is_over = false;
         self.snd.on_sent(len, fin, len == full);
         while segs < max_segs && last == full && !fin {
             // A run is at most 64 KiB.
@@ -260,11 +274,42 @@ impl Connection {
                     (fin, last) = (ends, more);
                     segs += 1;
                 }
-                _ => break,
+                _ => {
+                    is_over = true;
+                    break;
+                }
             }
         }
+        is_over |= segs >= allowed || last < full || fin;
+        if !is_over {
+            let room = self.room_for_new(ctx, mss, in_flight + len as u32);
+            is_over = !matches!(self.snd.plan(mss, Some(room), self.patience()), Plan::Send { .. });
+        }
+        let in_burst = before + segs;
+        // A burst is at most 64 KiB.
+        self.snd.burst_segs = if is_over { 0 } else { in_burst as u16 };
         self.on_new_sent(ctx, mss, in_flight, seq);
-        self.data_run(ctx, seq, len, fin, full)
+        let run = self.data_run(ctx, seq, len, fin, full);
+        // The receiver need not wait for more to join with it. What goes out alone may be the first of several (Linux's
+        // __tcp_transmit_skb).
+        if is_over && in_burst > 1 { run.pushed() } else { run }
+    }
+
+    /// Segments in one burst: what the path carries in a millisecond, at least two, and at most half of the congestion
+    /// window (Linux's tcp_tso_autosize and tcp_cwnd_test). On a path of less than half a millisecond, as many as go
+    /// into an IP packet.
+    fn burst_segs(&self, mss: u32) -> u32 {
+        let cwnd = self.congestion.cwnd();
+        let half_window = cwnd / (2 * mss);
+        let most = half_window.min(MAX_RUN_BYTES / mss).max(1);
+        let near = self.rtt.min_rtt().map_or(0, |rtt| rtt.as_nanos() as u64 >> NEAR_SHIFT);
+        let (Some(srtt), 1..) = (self.rtt.srtt(), near) else { return most };
+        let extra = MAX_RUN_BYTES.checked_shr(u32::try_from(near).unwrap_or(u32::MAX)).unwrap_or(0);
+        // cwnd is at most 2^30.
+        let nanos = (srtt.as_nanos() as u64).max(1).saturating_mul(1 << BURST_SHIFT);
+        let window = u64::from(cwnd) * self.congestion.window_ratio();
+        let bytes = (window * (1_000_000_000 / 100) / nanos).min(u64::from(MAX_RUN_BYTES)) as u32 + extra;
+        (bytes / mss).max(LEAST_BURST_SEGS).min(most)
     }
 
     /// One segment from SND.NXT on.
@@ -347,7 +392,8 @@ impl Connection {
         let window = self.snd.usable_window() as usize;
         if window > 0 {
             let len = self.snd.unsent().min(window).min(mss as usize);
-            return self.send_next(ctx, mss, len, false);
+            // Linux's tcp_write_wakeup pushes what it sends.
+            return self.send_next(ctx, mss, len, false).pushed();
         }
         let len = self.snd.queue.len().min(1);
         let segment = self.data_run(ctx, self.snd.una, len, len == 0, mss as usize);

@@ -18,10 +18,6 @@ const MAX_QUANTUM: u32 = 64 << 10;
 const QUANTUM_SHIFT: u32 = 10;
 /// Below this many bytes a second even two segments at once would be a burst (draft-ietf-ccwg-bbr §5.6.3: 1.2 Mbit/s).
 const SLOW: u64 = 150_000;
-/// In percent of a window a round trip: Linux's tcp_pacing_ss_ratio, while cwnd is less than half of ssthresh, and
-/// tcp_pacing_ca_ratio. More than one window, so that cwnd, not the pace, decides.
-const SLOW_START_RATIO: u64 = 200;
-const AVOIDANCE_RATIO: u64 = 120;
 
 /// How many bytes go out together at this rate (bytes a second): about a millisecond of them, at least two segments as
 /// Linux's tcp_tso_autosize has it, one on a slow path.
@@ -92,9 +88,8 @@ impl Connection {
     /// Linux's tcp_update_pacing_rate. None before there is a round trip.
     fn window_rate(&self) -> Option<u64> {
         let srtt = self.rtt.srtt()?;
-        let cwnd = self.congestion.cwnd();
-        let ratio = if cwnd < self.congestion.ssthresh() / 2 { SLOW_START_RATIO } else { AVOIDANCE_RATIO };
-        Some(per_second(cwnd, srtt).saturating_mul(ratio) / 100)
+        let ratio = self.congestion.window_ratio();
+        Some(per_second(self.congestion.cwnd(), srtt).saturating_mul(ratio) / 100)
     }
 
     /// Data and FIN, at the pace.

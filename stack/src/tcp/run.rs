@@ -27,6 +27,12 @@ impl Run {
         Run { header, payload: PayloadCursor::new(payload), segment_len, is_over: false }
     }
 
+    /// The same with PSH in its last segment.
+    pub(super) fn pushed(mut self) -> Run {
+        self.header.flags = self.header.flags.with(Flags::PSH);
+        self
+    }
+
     /// The header of all segments that are left.
     pub(crate) fn header(&self) -> &Header {
         &self.header

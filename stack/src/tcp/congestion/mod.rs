@@ -38,6 +38,11 @@ use reno::Reno;
 use usage::Usage;
 use window::Window;
 
+/// In percent of a window a round trip: Linux's tcp_pacing_ss_ratio, while cwnd is less than half of ssthresh, and
+/// tcp_pacing_ca_ratio. More than one window, so that cwnd, not the pace, decides.
+const SLOW_START_RATIO: u64 = 200;
+const AVOIDANCE_RATIO: u64 = 120;
+
 /// What an episode begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trigger {
@@ -210,6 +215,11 @@ impl Congestion {
     /// `u32::MAX` before the first episode.
     pub(crate) fn ssthresh(&self) -> u32 {
         self.window.ssthresh
+    }
+
+    /// How much may go out in a round trip, in percent of a window.
+    pub(crate) fn window_ratio(&self) -> u64 {
+        if self.window.cwnd < self.window.ssthresh / 2 { SLOW_START_RATIO } else { AVOIDANCE_RATIO }
     }
 
     /// For recovery, between [`on_congestion`](Congestion::on_congestion) and
