@@ -327,6 +327,24 @@ pub struct TcpConfig {
     /// window is lost, and each range that is refused then is sent again in vain. The receive buffer bounds them too;
     /// this bounds how many a stranger's tiny segments make.
     pub max_out_of_order_ranges: usize,
+    /// Timestamps (RFC 7323): whether SYNs offer them, and are taken at their offer. On (Linux's `tcp_timestamps`).
+    pub timestamps: bool,
+    /// Selective acknowledgements (RFC 2018), likewise; without them there are neither RACK nor loss probes. On (Linux's
+    /// `tcp_sack`).
+    pub sack: bool,
+    /// Window scaling (RFC 7323 §2), likewise; without it no window is larger than 64 KiB. On (Linux's
+    /// `tcp_window_scaling`).
+    pub window_scaling: bool,
+    /// Tail loss probes (RFC 8985 §7). On (Linux's `tcp_early_retrans` of 3).
+    pub loss_probes: bool,
+    /// F-RTO (RFC 5682): whether a time-out is looked at again before everything is sent again. On (Linux's `tcp_frto`).
+    pub frto: bool,
+    /// HyStart++ (RFC 9406): whether CUBIC's first slow start ends when round trips become longer. On (Linux's
+    /// `tcp_cubic.hystart`).
+    pub hystart: bool,
+    /// Whether cwnd shrinks while a connection is idle or does not use it (RFC 5681 §4.1, RFC 7661). On (Linux's
+    /// `tcp_slow_start_after_idle`).
+    pub slow_start_after_idle: bool,
     /// Explicit congestion notification. [`Ecn::Accept`].
     pub ecn: Ecn,
     /// Packetization-layer path MTU discovery. [`MtuProbing::BlackHole`]: it costs nothing before segments time out several
@@ -420,6 +438,13 @@ impl Default for TcpConfig {
             challenge_interval: Duration::from_millis(500),
             max_resets_per_second: 1000,
             max_out_of_order_ranges: 8192,
+            timestamps: true,
+            sack: true,
+            window_scaling: true,
+            loss_probes: true,
+            frto: true,
+            hystart: true,
+            slow_start_after_idle: true,
             ecn: Ecn::Accept,
             mtu_probing: MtuProbing::BlackHole,
             mtu_probe_timeouts: 3,

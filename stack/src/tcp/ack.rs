@@ -557,7 +557,7 @@ impl Connection {
         } else {
             // RFC 6298 §5.3 (RFC6298-5.3).
             self.arm_retransmit(ctx.now);
-            self.arm_loss_probe(ctx.now);
+            self.arm_loss_probe(ctx);
         }
     }
 }

@@ -293,7 +293,10 @@ impl Connection {
         let window_segs = if self.retries.timeouts > 1 { 1 } else { config.initial_window_segs };
         self.begin_mtu_search(ctx);
         self.congestion =
-            Congestion::new(self.settings.congestion, self.effective_mss(ctx), window_segs, ctx.now);
+            Congestion::new(self.settings.congestion, self.steady_mss(ctx), window_segs, ctx.now);
+        if !config.hystart {
+            self.congestion.switch_hystart_off();
+        }
         if self.retries.timeouts > 0 && self.rtt.srtt().is_none() {
             // RFC 6298 §5.7.
             self.rtt.on_syn_repeated();
@@ -354,13 +357,14 @@ impl Connection {
 
     /// What both SYNs agree on. `syn` is the peer's.
     pub(super) fn negotiate(&mut self, ctx: &Ctx<'_>, syn: &Header) {
-        let options = &syn.options;
+        let (options, config) = (&syn.options, &ctx.config.tcp);
+        let window_scale = options.window_scale.filter(|_| config.window_scaling);
         // RFC 7323 §2.2 (RFC7323-2.2-c): windows are scaled in both directions or in none.
-        let scale = options.window_scale.map_or(WindowScale::NONE, |_| Connection::offered_scale(ctx));
+        let scale = window_scale.map_or(WindowScale::NONE, |_| Connection::offered_scale(ctx));
         self.rcv.on_peer_syn(syn.seq, scale);
-        self.snd.on_peer_syn(syn.seq, syn.window, options.mss, options.window_scale);
-        self.timestamps.negotiate(ctx.now, options.timestamps);
-        self.sack_permitted = options.sack_permitted;
+        self.snd.on_peer_syn(syn.seq, syn.window, options.mss, window_scale);
+        self.timestamps.negotiate(ctx.now, options.timestamps.filter(|_| config.timestamps));
+        self.sack_permitted = options.sack_permitted && config.sack;
     }
 
     pub(crate) fn state(&self) -> State {

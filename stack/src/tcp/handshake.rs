@@ -85,7 +85,8 @@ impl SynReceived {
     pub(crate) fn new(ctx: &mut Ctx<'_>, syn: &Header, params: &OpenParams) -> SynReceived {
         let options = &syn.options;
         let mut timestamps = TimestampState::new(params.timestamp_offset);
-        timestamps.negotiate(ctx.now, options.timestamps);
+        let config = &ctx.config.tcp;
+        timestamps.negotiate(ctx.now, options.timestamps.filter(|_| config.timestamps));
         log::debug!("tcp LISTEN -> SYN-RECEIVED: SYN {:?}", syn.seq);
         ctx.stats.tcp_state_changes += 1;
         SynReceived {
@@ -94,8 +95,8 @@ impl SynReceived {
             timestamps,
             peer_mss: options.mss.unwrap_or(params.default_mss),
             peer_window: syn.window,
-            peer_scale: options.window_scale,
-            sack_permitted: options.sack_permitted,
+            peer_scale: options.window_scale.filter(|_| config.window_scaling),
+            sack_permitted: options.sack_permitted && config.sack,
             ecn: EcnAnswer::new(ctx.config.tcp.ecn, syn),
             announced_mss: params.announced_mss,
             window: u16::try_from(params.settings.receive_buffer_bytes).unwrap_or(u16::MAX),

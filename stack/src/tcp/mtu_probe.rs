@@ -169,7 +169,7 @@ impl Connection {
     /// Segments are of this size from now on.
     pub(super) fn set_path_mss(&mut self, ctx: &Ctx<'_>, path_mss: u16) {
         self.path_mss = path_mss;
-        self.congestion.set_mss(self.effective_mss(ctx));
+        self.congestion.set_mss(self.steady_mss(ctx));
     }
 
     /// New data may go out: perhaps as a probe (RFC 4821 §7.4, Linux's tcp_mtu_probe).

@@ -111,9 +111,9 @@ impl Connection {
         // RFC 9293 §3.7.1 (MUST-14, SHLD-5, MAY-3): the MSS always; MUST-65: here, and in no other segment.
         header.options = Options {
             mss: Some(self.announced_mss),
-            window_scale: Some(Connection::offered_scale(ctx).shift()),
-            sack_permitted: true,
-            timestamps: Some(self.timestamps.offer(ctx.now)),
+            window_scale: ctx.config.tcp.window_scaling.then(|| Connection::offered_scale(ctx).shift()),
+            sack_permitted: ctx.config.tcp.sack,
+            timestamps: ctx.config.tcp.timestamps.then(|| self.timestamps.offer(ctx.now)),
             ..Options::default()
         };
         if is_answer {
@@ -206,14 +206,23 @@ impl Connection {
         if self.snd.outstanding() > 0 || pause.is_zero() || is_narrow {
             return;
         }
-        let too_long = if self.counters.has_waited_for_window() { Duration::MAX } else { self.rtt.rto() };
-        self.congestion.on_idle(ctx.now, pause, too_long, ctx.config.tcp.initial_window_segs);
+        let config = &ctx.config.tcp;
+        let never = self.counters.has_waited_for_window() || !config.slow_start_after_idle;
+        let too_long = if never { Duration::MAX } else { self.rtt.rto() };
+        self.congestion.on_idle(ctx.now, pause, too_long, config.initial_window_segs);
     }
 
     /// Eff.snd.MSS (RFC 9293 §3.7.1, MUST-16; SHLD-28): what peer and path take, less the options of the next segment.
     pub(super) fn effective_mss(&self, ctx: &Ctx<'_>) -> u32 {
         // At most 40 bytes.
         u32::from(self.send_mss(ctx)).saturating_sub(self.next_options(ctx).wire_len() as u32).max(1)
+    }
+
+    /// The same beside the options that every segment has: what windows are counted in. SACK blocks and AccECN come and go.
+    pub(super) fn steady_mss(&self, ctx: &Ctx<'_>) -> u32 {
+        let options = Options { timestamps: self.timestamps.option(ctx.now), ..Options::default() };
+        // At most 40 bytes.
+        u32::from(self.send_mss(ctx)).saturating_sub(options.wire_len() as u32).max(1)
     }
 
     /// The options of the next segment without SYN.
@@ -363,7 +372,7 @@ impl Connection {
         if !self.timers.is_armed(Timer::Retransmit) {
             self.arm_retransmit(ctx.now);
         }
-        self.arm_loss_probe(ctx.now);
+        self.arm_loss_probe(ctx);
         let in_flight = self.in_flight();
         let may_send = in_flight < self.congestion.cwnd() && self.scoreboard.lost() == 0;
         if may_send && !self.snd.has_unsent() {
@@ -372,12 +381,14 @@ impl Connection {
     }
 
     pub(super) fn tell_congestion_of_sending(&mut self, ctx: &Ctx<'_>) {
+        // The same switch on Linux (tcp_cwnd_validate).
+        let is_decaying = ctx.config.tcp.slow_start_after_idle;
         self.congestion.on_sent(&Sent {
             now: ctx.now,
             una: self.snd.una,
             nxt: self.snd.nxt,
             in_flight: self.in_flight(),
-            rto: self.rtt.rto(),
+            rto: if is_decaying { self.rtt.rto() } else { Duration::MAX },
             restart_segs: ctx.config.tcp.initial_window_segs,
         });
     }

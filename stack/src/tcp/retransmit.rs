@@ -9,7 +9,6 @@ use super::sender::{Patience, Plan};
 use super::timer::Timer;
 use super::{Connection, Run, SeqNumber};
 use crate::Ctx;
-use crate::time::Instant;
 
 impl Connection {
     /// Whether something is lost and its turn has come.
@@ -91,15 +90,16 @@ impl Connection {
     /// RFC 8985 §7.2 (RFC8985-7.2-a): a probe is due if neither an acknowledgement nor new data comes before. Only
     /// while all is well: with losses to repair there are other timers, and without SACK the answer would tell
     /// nothing.
-    pub(super) fn arm_loss_probe(&mut self, now: Instant) {
+    pub(super) fn arm_loss_probe(&mut self, ctx: &Ctx<'_>) {
         let is_calm = matches!(self.recovery.phase(), Phase::Open | Phase::Cwr)
             && self.scoreboard.sacked() == 0
             && self.scoreboard.lost() == 0;
-        if !self.sack_permitted || !is_calm || self.recovery.probe.is_some() {
+        let may_probe = self.sack_permitted && ctx.config.tcp.loss_probes;
+        if !may_probe || !is_calm || self.recovery.probe.is_some() {
             return self.timers.stop(Timer::LossProbe);
         }
         let is_single = self.snd.flight() <= self.congestion.mss();
-        let at = now + rack::probe_delay(self.rtt.srtt(), is_single);
+        let at = ctx.now + rack::probe_delay(self.rtt.srtt(), is_single);
         let expires_at = self.timers.deadline(Timer::Retransmit).unwrap_or(at);
         self.timers.arm(Timer::LossProbe, at.min(expires_at));
     }
@@ -158,6 +158,9 @@ impl Connection {
         self.congestion.on_timeout();
         self.ecn.on_timeout(self.snd.nxt);
         self.lose_all(RepeatCause::Timeout);
+        if !ctx.config.tcp.frto {
+            self.recovery.frto = Frto::Off;
+        }
         // Karn's algorithm: what is sent again can no longer be timed.
         self.timed_out = Some(TimedOut { end: self.snd.max, clock: self.timestamps.clock(ctx.now) });
     }

@@ -83,7 +83,16 @@ const NUMBERS: List<usize> = &[
 ];
 
 /// What is on or off.
-const SWITCHES: List<bool> = &[("auto_tune_buffers", |config, value| config.tcp.auto_tune_buffers = value)];
+const SWITCHES: List<bool> = &[
+    ("auto_tune_buffers", |config, value| config.tcp.auto_tune_buffers = value),
+    ("timestamps", |config, value| config.tcp.timestamps = value),
+    ("sack", |config, value| config.tcp.sack = value),
+    ("window_scaling", |config, value| config.tcp.window_scaling = value),
+    ("loss_probes", |config, value| config.tcp.loss_probes = value),
+    ("frto", |config, value| config.tcp.frto = value),
+    ("hystart", |config, value| config.tcp.hystart = value),
+    ("slow_start_after_idle", |config, value| config.tcp.slow_start_after_idle = value),
+];
 
 fn find<T: 'static>(list: List<T>, name: &str) -> Option<fn(&mut Config, T)> {
     list.iter().find(|(known, _)| *known == name).map(|&(_, apply)| apply)

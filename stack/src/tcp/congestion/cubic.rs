@@ -58,6 +58,13 @@ impl Cubic {
     pub(super) fn new() -> Cubic {
         Cubic { w_max: 0, cwnd_prior: 0, stage: Stage::Probing(HyStart::new()) }
     }
+
+    /// Slow start ends at ssthresh or with a loss.
+    pub(super) fn switch_hystart_off(&mut self) {
+        if let Stage::Probing(_) = self.stage {
+            self.stage = Stage::Waiting;
+        }
+    }
 }
 
 impl Control for Cubic {

@@ -196,6 +196,13 @@ impl Congestion {
         }
     }
 
+    /// The first slow start does not look at round trips.
+    pub(crate) fn switch_hystart_off(&mut self) {
+        if let Algorithm::Cubic(cubic) = &mut self.algorithm {
+            cubic.switch_hystart_off();
+        }
+    }
+
     #[cfg(test)]
     fn bbr(&self) -> Option<&Bbr> {
         match &self.algorithm {

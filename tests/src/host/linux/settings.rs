@@ -150,7 +150,13 @@ pub fn kernel_settings_of(name: &str, value: &str) -> Option<Vec<KernelSetting>>
         "max_backlog" => {
             Some(vec![KernelSetting::Sysctl { name: "core/somaxconn".into(), value: value.into() }])
         }
-        "auto_tune_buffers" => one("tcp_moderate_rcvbuf", if value == "on" { "1" } else { "0" }.into()),
+        "auto_tune_buffers" => one("tcp_moderate_rcvbuf", index(&["off", "on"], value)?),
+        "timestamps" => one("tcp_timestamps", index(&["off", "on"], value)?),
+        "sack" => one("tcp_sack", index(&["off", "on"], value)?),
+        "window_scaling" => one("tcp_window_scaling", index(&["off", "on"], value)?),
+        "loss_probes" => one("tcp_early_retrans", index(&["off", "", "", "on"], value)?),
+        "frto" => one("tcp_frto", index(&["off", "", "on"], value)?),
+        "slow_start_after_idle" => one("tcp_slow_start_after_idle", index(&["off", "on"], value)?),
         "congestion" => Some(vec![KernelSetting::Congestion(value.into())]),
         "initial_window_segs" => Some(vec![KernelSetting::InitialWindow(value.parse().ok()?)]),
         // The kernel knows only "always", as a metric of the route.
