@@ -125,9 +125,13 @@ impl<H: Host> Engine<'_, H> {
     fn step(&mut self, line: &Line) -> Result<(), String> {
         // The line before was done then.
         self.late = self.late.max(self.host.now().duration_since(self.at));
-        if !matches!(line.step, Step::Stack { .. }) {
-            self.expect_quiet()?;
-            self.pass_quietly(line.delay)?;
+        match line.step {
+            Step::Stack { .. } => {}
+            Step::Skip(_) => self.pass(line.delay),
+            _ => {
+                self.expect_quiet()?;
+                self.pass_quietly(line.delay)?;
+            }
         }
         match &line.step {
             Step::Start(start) => self.start(start, line),
