@@ -12,7 +12,7 @@ use portolan_tests::script::{Judgement, Script};
 use portolan_tests::sources::{files_under, relative};
 
 /// The scripts mostly wait.
-const THREADS: usize = 48;
+const THREADS: usize = 32;
 /// The kernel that the scripts were compared with. Older ones do some things in other ways, and no script says which.
 const JUDGE: (u32, u32) = (6, 18);
 

@@ -27,7 +27,7 @@ const EARLY: Duration = Duration::from_millis(8);
 const LATE_AT_ONCE: Duration = Duration::from_millis(25);
 /// In real time: how late the answer to a FIN may be. Linux delays its ACK, for the program's own FIN to carry it.
 const LATE_AFTER_FIN: Duration = Duration::from_millis(250);
-const LATE: Duration = Duration::from_millis(50);
+const LATE: Duration = Duration::from_millis(100);
 /// In real time: beyond this the script itself was late, and what follows proves nothing.
 const TOO_LATE: Duration = Duration::from_millis(3);
 

@@ -1,5 +1,6 @@
 //! Scripts as the kernel plays them: what they ask of it, and the marks of those that it plays differently.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use portolan::Domain;
@@ -10,9 +11,11 @@ use crate::host::{KernelSetting, kernel_settings_of, kernel_version};
 
 /// A script that lasts longer is not for the kernel, whose time is real.
 const LONGEST: Duration = Duration::from_secs(20);
-/// How often a script is tried whose failure may be one of the machine's speed, and in how much time it is tried again.
-const ATTEMPTS: u32 = 5;
+/// How often a script is tried whose failure may be one of the machine's speed, in how much time it is tried again, and how
+/// much longer the pause is each time.
+const ATTEMPTS: u32 = 7;
 const RETRY_TIME: Duration = Duration::from_secs(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(300);
 
 /// Why a script does not pass on the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +124,7 @@ impl Script {
             if !is_timing || attempt == ATTEMPTS || started_at.elapsed() > RETRY_TIME {
                 return result;
             }
+            thread::sleep(RETRY_PAUSE * attempt);
             attempt += 1;
         }
     }
