@@ -4,11 +4,13 @@
 //! - [`Transfer`] is two programs that send each other data and compare it;
 //! - [`soak`] is random networks by the thousand;
 //! - [`fuzz`] has the targets of the fuzzer, and runs their seeds;
+//! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
 //! - [`RawPeer`] is a host that is not a stack: a test that says byte by byte what it sends.
 
 mod check;
 pub mod fuzz;
 pub mod host;
+pub mod matrix;
 pub mod namespace;
 pub mod packet_socket;
 pub mod pattern;

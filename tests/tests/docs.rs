@@ -59,6 +59,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/tests/soak.rs",
         "env!(\"CARGO_BIN_EXE_soak\")",
     ),
+    (
+        "cargo run --release -p portolan-tests --bin blind_matrix",
+        "tests/tests/blind_matrix.rs",
+        "env!(\"CARGO_BIN_EXE_blind_matrix\")",
+    ),
     ("cargo run --release -- demo", "tests/run", "cargo run --quiet --release -- demo"),
     (
         "cargo run --release -- up --isolated -- ping -c 3 10.0.0.2",

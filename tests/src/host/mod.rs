@@ -14,7 +14,7 @@ use portolan::{Domain, Instant, Readiness, Shutdown, SocketOption};
 
 use crate::RawPeer;
 
-pub use linux::{KernelSetting, LinuxHost, kernel_settings_of, kernel_version};
+pub use linux::{KernelSetting, LinuxHost, is_judge, kernel_settings_of, kernel_version};
 
 /// What a call gives, or the name of its error: `EAGAIN`.
 pub type CallResult<T> = Result<T, &'static str>;
@@ -43,6 +43,14 @@ pub trait Host {
 
     /// Lets time pass, to `end` or until the host has sent something if that is sooner.
     fn wait(&mut self, end: Instant);
+
+    /// Lets all of this time pass.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now() + time;
+        while self.now() < end {
+            self.wait(end);
+        }
+    }
 
     /// The IP packets that the host has sent since this was last called, and when.
     fn take_sent(&mut self) -> Vec<(Instant, Vec<u8>)>;
@@ -85,9 +93,18 @@ pub trait Host {
     fn queued_bytes(&mut self, d: Self::Descriptor) -> CallResult<(usize, usize)>;
     /// A field of [`portolan::TcpInfo`], as its `Debug` shows it.
     fn info(&mut self, d: Self::Descriptor, field: &str) -> CallResult<Found>;
-    /// The state of the connection between these ports, whoever holds it. Without one, that of the socket, if there is one,
-    /// and otherwise `none`.
-    fn state(&mut self, local_port: u16, peer_port: u16, socket: Option<Self::Descriptor>) -> String;
+    /// The host's connections, whoever holds them: its port, the peer's, and the state.
+    fn states(&mut self) -> Vec<(u16, u16, String)>;
+    /// The state of the connection between these ports. Without one, that of the socket, if there is one, and otherwise
+    /// `none`.
+    fn state(&mut self, local_port: u16, peer_port: u16, socket: Option<Self::Descriptor>) -> String {
+        let states = self.states();
+        let found = states.into_iter().find(|(local, peer, _)| (*local, *peer) == (local_port, peer_port));
+        match (found, socket.map(|socket| self.info(socket, "state"))) {
+            (Some((_, _, state)), _) | (None, Some(Ok(Found::Value(state)))) => state,
+            _ => "none".into(),
+        }
+    }
     /// Why a connection ended: [`portolan::CloseReason`] or `none`.
     fn close_reason(&mut self, d: Self::Descriptor) -> CallResult<Found>;
     /// A counter by its name in [`portolan::Stats`].

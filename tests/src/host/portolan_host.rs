@@ -105,14 +105,9 @@ impl Host for RawPeer {
         Ok(Found::Value(after[..end].trim().trim_matches('"').into()))
     }
 
-    fn state(&mut self, local_port: u16, peer_port: u16, socket: Option<Descriptor>) -> String {
-        let infos = self.stack.sockets();
-        let info = infos.iter().find(|info| {
-            let has_ports = info.local.is_some_and(|local| local.port() == local_port)
-                && info.peer.is_some_and(|peer| peer.port() == peer_port);
-            has_ports || (socket.is_some() && info.descriptor == socket)
-        });
-        info.map_or("none".into(), |info| info.state.into())
+    fn states(&mut self) -> Vec<(u16, u16, String)> {
+        let infos = self.stack.sockets().into_iter();
+        infos.filter_map(|info| Some((info.local?.port(), info.peer?.port(), info.state.into()))).collect()
     }
 
     fn close_reason(&mut self, d: Descriptor) -> CallResult<Found> {

@@ -1,7 +1,7 @@
 //! What can be looked at on the kernel: `poll`, SIOCINQ, TCP_INFO, the table of connections, the counters.
 
 use std::fs;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::Duration;
 
 use portolan::Readiness;
@@ -197,26 +197,19 @@ fn state_name(number: u64) -> &'static str {
     }
 }
 
-/// The state of a connection in the table of this thread's namespace, and otherwise of a socket.
-pub(super) fn state(local_port: u16, peer_port: u16, socket: Option<&OwnedFd>) -> String {
-    for table in ["tcp", "tcp6"] {
-        let table = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
-        for line in table.lines().skip(1) {
-            // `0: 0100000A:0050 0200000A:1388 01 ...`, in hexadecimal.
-            let mut fields = line.split_whitespace().skip(1);
-            let mut next = || fields.next().unwrap_or_default();
-            let hex = |text: &str| u64::from_str_radix(text, 16).unwrap_or(u64::MAX);
-            let port = |text: &str| text.rsplit_once(':').map_or(u64::MAX, |(_, port)| hex(port));
-            if port(next()) == u64::from(local_port) && port(next()) == u64::from(peer_port) {
-                return state_name(hex(next())).into();
-            }
-        }
-    }
-    let info = socket.map(|socket| info(std::os::fd::AsFd::as_fd(socket), "state"));
-    match info {
-        Some(Ok(Found::Value(state))) => state,
-        _ => "none".into(),
-    }
+/// The table of connections of this thread's namespace: local port, remote port, state.
+pub(super) fn states() -> Vec<(u16, u16, String)> {
+    let tables = ["tcp", "tcp6"]
+        .map(|table| fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default());
+    // `0: 0100000A:0050 0200000A:1388 01 ...`, in hexadecimal.
+    let port = |address: &str| u16::from_str_radix(address.rsplit_once(':')?.1, 16).ok();
+    let state = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, remote) = (port(fields.next()?)?, port(fields.next()?)?);
+        let number = u64::from_str_radix(fields.next()?, 16).ok()?;
+        Some((local, remote, state_name(number).to_string()))
+    };
+    tables.iter().flat_map(|table| table.lines()).filter_map(state).collect()
 }
 
 /// Portolan's counters, and those of the kernel that count the same; several are added up.

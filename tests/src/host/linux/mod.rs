@@ -141,6 +141,16 @@ fn device_of(tun: &Iface) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(tun.as_raw_fd()) }
 }
 
+/// The kernel that the scripts were compared with. Older ones do some things in other ways, and no script says which.
+const JUDGE: (u32, u32) = (6, 18);
+
+/// Whether this kernel is new enough to say what Linux does.
+pub fn is_judge() -> bool {
+    let version = kernel_version();
+    let (major, minor) = version.split_once('.').unwrap_or_default();
+    (major.parse().unwrap_or(0), minor.parse().unwrap_or(0)) >= JUDGE
+}
+
 /// `6.18`: the first two numbers of this kernel's version.
 pub fn kernel_version() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

@@ -125,9 +125,8 @@ impl Host for LinuxHost {
         self.after(d, |socket| super::look::info(socket, field))
     }
 
-    fn state(&mut self, local_port: u16, peer_port: u16, socket: Option<RawFd>) -> String {
-        let socket = socket.and_then(|d| self.sockets.get(&d));
-        super::look::state(local_port, peer_port, socket)
+    fn states(&mut self) -> Vec<(u16, u16, String)> {
+        super::look::states()
     }
 
     fn close_reason(&mut self, _: RawFd) -> CallResult<Found> {
