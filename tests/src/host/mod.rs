@@ -95,16 +95,21 @@ pub trait Host {
     fn info(&mut self, d: Self::Descriptor, field: &str) -> CallResult<Found>;
     /// The host's connections, whoever holds them: its port, the peer's, and the state.
     fn states(&mut self) -> Vec<(u16, u16, String)>;
-    /// The state of the connection between these ports. Without one, that of the socket, if there is one, and otherwise
-    /// `none`.
+    /// The state of the connection that the socket has, or that is between these ports; `CLOSED` if there is only a socket, and
+    /// otherwise `none`.
     fn state(&mut self, local_port: u16, peer_port: u16, socket: Option<Self::Descriptor>) -> String {
+        let own = socket.map(|socket| self.info(socket, "state"));
+        if let Some(Ok(Found::Value(state))) = own
+            && state != "CLOSED"
+        {
+            return state;
+        }
         let states = self.states();
         let found = states.into_iter().find(|(local, peer, _)| (*local, *peer) == (local_port, peer_port));
-        match (found, socket.map(|socket| self.info(socket, "state"))) {
-            (Some((_, _, state)), _) | (None, Some(Ok(Found::Value(state)))) => state,
-            _ => "none".into(),
-        }
+        let without = if socket.is_some() { "CLOSED" } else { "none" };
+        found.map_or(without.into(), |(_, _, state)| state)
     }
+
     /// Why a connection ended: [`portolan::CloseReason`] or `none`.
     fn close_reason(&mut self, d: Self::Descriptor) -> CallResult<Found>;
     /// A counter by its name in [`portolan::Stats`].
