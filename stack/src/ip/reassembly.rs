@@ -1,13 +1,15 @@
 //! Putting fragments together (RFC 791 §3.2, RFC 815, RFC 8200 §4.5).
 //!
 //! Everything here is what strangers send, so all of it is bounded: bytes and packets in all, fragments of one
-//! packet, and time. Under pressure the oldest packet gives way. A packet with fragments that overlap is dropped with
+//! packet, and time. Under pressure the oldest packet of the source that holds the most gives way, so that no source crowds
+//! out the others. A packet with fragments that overlap is dropped with
 //! all that still comes of it (RFC 5722), in IPv4, too: no honest host makes them, and hosts that differ in which
 //! byte of an overlap they believe let attackers past filters.
 //!
 //! Every fragment that is dropped is counted, also those that had waited.
 
 use alloc::collections::VecDeque;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -18,7 +20,7 @@ use super::checksum::internet_checksum;
 use super::extension::FRAGMENT_HEADER_LEN;
 use super::ipv6;
 use crate::config::IpConfig;
-use crate::hash::{HashMap, hash_map};
+use crate::hash::{HashMap, Keyed, hash_map};
 use crate::network::{Cast, InterfaceId};
 use crate::rng::Rng;
 use crate::stats::{DropReason, Stats};
@@ -29,6 +31,10 @@ const MAX_FRAGMENTS: usize = 256;
 /// What a fragment and a packet cost beside their bytes.
 const FRAGMENT_OVERHEAD: usize = 64;
 const PACKET_OVERHEAD: usize = 256;
+/// Shares of the memory. Sources whose hashes meet have one together.
+const SOURCES: usize = 256;
+/// A deadline whose packet is gone.
+const GONE: u16 = u16::MAX;
 
 /// Which packet a fragment is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,10 +93,28 @@ pub(crate) struct Expired {
     pub(crate) dst: IpAddr,
 }
 
+/// What the packets of one source hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
+    bytes: usize,
+    packets: usize,
+}
+
+/// When the time of a packet is over.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    at: Instant,
+    key: PacketKey,
+    serial: u64,
+    /// Whose share the packet is in; [`GONE`] if it is known to be no more.
+    source: u16,
+}
+
 #[derive(Debug)]
 struct Packet {
     /// Tells it from an earlier packet of the same key.
     serial: u64,
+    source: u16,
     /// In order, without overlaps.
     pieces: Vec<(usize, Bytes)>,
     /// The sum of their bytes.
@@ -119,10 +143,13 @@ struct First {
 #[derive(Debug)]
 pub(crate) struct Reassembler {
     packets: HashMap<PacketKey, Packet>,
-    /// When each packet's time is over, in order; some are gone already.
-    deadlines: VecDeque<(Instant, PacketKey, u64)>,
+    /// In order; some of the packets are gone already.
+    deadlines: VecDeque<Deadline>,
     next_serial: u64,
+    /// Of all shares.
     bytes: usize,
+    shares: Vec<Share>,
+    source_key: Keyed,
     max_bytes: usize,
     max_packets: usize,
     timeout: Duration,
@@ -135,6 +162,8 @@ impl Reassembler {
             deadlines: VecDeque::new(),
             next_serial: 0,
             bytes: 0,
+            shares: vec![Share::default(); SOURCES],
+            source_key: Keyed::new(rng),
             max_bytes: config.reassembly_limit_bytes.min(share_bytes),
             max_packets: config.max_reassemblies,
             timeout: config.reassembly_timeout,
@@ -154,8 +183,17 @@ impl Reassembler {
             return Outcome::Dropped(DropReason::ReassemblyLimit);
         }
         let is_new = !self.packets.contains_key(&key);
-        while self.bytes + cost > self.max_bytes || (is_new && self.packets.len() >= self.max_packets) {
-            self.drop_oldest(stats);
+        loop {
+            let has_room = if self.bytes + cost > self.max_bytes {
+                self.make_room(stats, |share| share.bytes)
+            } else if is_new && self.packets.len() >= self.max_packets {
+                self.make_room(stats, |share| share.packets)
+            } else {
+                break;
+            };
+            if !has_room {
+                return Outcome::Dropped(DropReason::ReassemblyLimit);
+            }
         }
         let serial = match self.packets.get(&key) {
             Some(packet) => packet.serial,
@@ -167,11 +205,14 @@ impl Reassembler {
         if packet.refused {
             return Outcome::Dropped(DropReason::FragmentOverlap);
         }
-        let before = packet.accounted_bytes;
+        let (source, before) = (packet.source, packet.accounted_bytes);
         let added = packet.add(piece);
-        self.bytes += packet.accounted_bytes - before;
+        let grown = packet.accounted_bytes - before;
+        let is_complete = packet.is_complete();
+        self.share_mut(source).bytes += grown;
+        self.bytes += grown;
         match added {
-            Ok(()) if packet.is_complete() => {}
+            Ok(()) if is_complete => {}
             Ok(()) => return Outcome::Held,
             Err(
                 reason
@@ -198,7 +239,9 @@ impl Reassembler {
     /// Gives up the packets whose time is over.
     pub(crate) fn handle_timeout(&mut self, now: Instant, stats: &mut Stats) -> Vec<Expired> {
         let mut expired = Vec::new();
-        while let Some(&(at, key, serial)) = self.deadlines.front().filter(|(at, ..)| *at <= now) {
+        while let Some(&Deadline { at, key, serial, .. }) =
+            self.deadlines.front().filter(|deadline| deadline.at <= now)
+        {
             log::trace!("reassembly over at {at}");
             self.deadlines.pop_front();
             let Some(packet) = self.remove(&key, serial) else { continue };
@@ -216,19 +259,21 @@ impl Reassembler {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.front().map(|&(at, ..)| at)
+        self.deadlines.front().map(|deadline| deadline.at)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes + self.deadlines.len() * size_of::<(Instant, PacketKey, u64)>()
+        self.bytes + self.deadlines.len() * size_of::<Deadline>()
     }
 
     /// A packet of which this is the first fragment to come.
     fn begin(&mut self, now: Instant, key: PacketKey, piece: &Piece) -> u64 {
         let serial = self.next_serial;
         self.next_serial += 1;
+        let source = self.source_of(key.src);
         let packet = Packet {
             serial,
+            source,
             pieces: Vec::new(),
             data_len: 0,
             total_len: None,
@@ -240,9 +285,25 @@ impl Reassembler {
             accounted_bytes: PACKET_OVERHEAD,
         };
         self.bytes += packet.accounted_bytes;
+        let share = self.share_mut(source);
+        share.bytes += packet.accounted_bytes;
+        share.packets += 1;
         self.packets.insert(key, packet);
-        self.deadlines.push_back((now + self.timeout, key, serial));
+        self.deadlines.push_back(Deadline { at: now + self.timeout, key, serial, source });
         serial
+    }
+
+    /// The share of a source. An IPv6 host is its network of 64 bits, in which it may have any address.
+    fn source_of(&self, src: IpAddr) -> u16 {
+        let words = match src {
+            IpAddr::V4(addr) => [4, u64::from(addr.to_bits())],
+            IpAddr::V6(addr) => [6, (addr.to_bits() >> 64) as u64],
+        };
+        (self.source_key.hash_words(words) as usize % SOURCES) as u16
+    }
+
+    fn share_mut(&mut self, source: u16) -> &mut Share {
+        &mut self.shares[usize::from(source)]
     }
 
     /// Drops what came of a packet, and remembers to drop what is still to come, until its time is over.
@@ -252,16 +313,28 @@ impl Reassembler {
         packet.pieces = Vec::new();
         packet.first = None;
         packet.refused = true;
-        self.bytes -= packet.accounted_bytes - PACKET_OVERHEAD;
+        let (source, freed) = (packet.source, packet.accounted_bytes - PACKET_OVERHEAD);
         packet.accounted_bytes = PACKET_OVERHEAD;
+        self.bytes -= freed;
+        self.share_mut(source).bytes -= freed;
     }
 
-    fn drop_oldest(&mut self, stats: &mut Stats) {
-        if let Some((_, key, serial)) = self.deadlines.pop_front()
-            && let Some(packet) = self.remove(&key, serial)
-        {
-            count(stats, packet.pieces.len(), DropReason::ReassemblyLimit);
+    /// Drops the oldest packet of the source that has the most of something. False: there is none.
+    fn make_room(&mut self, stats: &mut Stats, of: impl Fn(&Share) -> usize) -> bool {
+        let largest = self.shares.iter().enumerate().max_by_key(|(_, share)| of(share));
+        let Some((largest, _)) = largest else { return false };
+        let mut oldest = None;
+        for deadline in self.deadlines.iter_mut().filter(|deadline| usize::from(deadline.source) == largest) {
+            // It goes now, or went before: nobody looks at it again.
+            deadline.source = GONE;
+            if self.packets.get(&deadline.key).is_some_and(|packet| packet.serial == deadline.serial) {
+                oldest = Some((deadline.key, deadline.serial));
+                break;
+            }
         }
+        let Some(packet) = oldest.and_then(|(key, serial)| self.remove(&key, serial)) else { return false };
+        count(stats, packet.pieces.len(), DropReason::ReassemblyLimit);
+        true
     }
 
     /// Takes a packet out, if it is still this one.
@@ -271,6 +344,9 @@ impl Reassembler {
         }
         let packet = self.packets.remove(key)?;
         self.bytes -= packet.accounted_bytes;
+        let share = self.share_mut(packet.source);
+        share.bytes -= packet.accounted_bytes;
+        share.packets -= 1;
         self.drop_stale_deadlines();
         Some(packet)
     }
@@ -279,12 +355,15 @@ impl Reassembler {
     /// they are the most.
     fn drop_stale_deadlines(&mut self) {
         let packets = &self.packets;
-        let is_live = |key: &PacketKey, serial: u64| packets.get(key).is_some_and(|p| p.serial == serial);
-        while self.deadlines.front().is_some_and(|&(_, key, serial)| !is_live(&key, serial)) {
+        let is_live = |deadline: &Deadline| {
+            deadline.source != GONE
+                && packets.get(&deadline.key).is_some_and(|packet| packet.serial == deadline.serial)
+        };
+        while self.deadlines.front().is_some_and(|deadline| !is_live(deadline)) {
             self.deadlines.pop_front();
         }
         if self.deadlines.len() > 2 * packets.len() + 32 {
-            self.deadlines.retain(|&(_, key, serial)| is_live(&key, serial));
+            self.deadlines.retain(is_live);
         }
     }
 }

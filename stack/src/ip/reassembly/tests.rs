@@ -2,7 +2,6 @@ use super::*;
 use crate::ip::fragmentation::fragments;
 use crate::ip::ipv4::{self, Ipv4Fields};
 use crate::ip::output::OutgoingHeader;
-use alloc::vec;
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, prop_assume, proptest};
 
 struct Bench {
@@ -129,16 +128,70 @@ fn exact_duplicates_are_dropped_alone() {
     let mut bench = Bench::new();
     bench.insert_counted(1, piece(0, &[1; 8], true));
     assert_eq!(dropped(bench.insert(1, piece(0, &[1; 8], true))), DropReason::DuplicateFragment);
-    assert!(bench.insert_counted(1, piece(8, &[2; 1], false)).is_some());
+    bench.insert_counted(1, piece(16, &[2; 8], false));
+    for more in [false, true] {
+        assert_eq!(dropped(bench.insert(1, piece(16, &[2; 8], more))), DropReason::DuplicateFragment);
+    }
+    assert!(bench.insert_counted(1, piece(8, &[2; 8], true)).is_some());
+}
+
+/// The end that the first last fragment named holds: with another the bytes would be enough, and the packet have a hole.
+#[test]
+fn a_second_last_fragment_does_not_move_the_end() {
+    let mut bench = Bench::new();
+    bench.insert_counted(1, piece(0, &[1; 8], true));
+    bench.insert_counted(1, piece(24, &[4; 8], false));
+    assert!(bench.insert_counted(1, piece(16, &[3; 8], false)).is_none());
+    assert!(bench.insert_counted(1, piece(8, &[2; 8], true)).is_none());
+    assert_eq!((bench.stats.reassembled, bench.stats.all_drops()), (0, 4));
+}
+
+/// Whatever one source sends, what others have begun stays.
+#[test]
+fn a_source_that_floods_crowds_out_only_itself() {
+    let flood = |key: PacketKey, id: u32, v6: bool| PacketKey {
+        src: if v6 {
+            // Any address in its network.
+            core::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(id)).into()
+        } else {
+            "10.9.9.9".parse().unwrap()
+        },
+        id,
+        ..key
+    };
+    for (config, len) in [
+        (IpConfig { reassembly_limit_bytes: 40_000, ..IpConfig::default() }, 1400),
+        (IpConfig { max_reassemblies: 20, ..IpConfig::default() }, 8),
+    ] {
+        for v6 in [false, true] {
+            let mut bench = Bench::with(config.clone());
+            for id in 0..5 {
+                bench.insert_counted(id, piece(0, &vec![0; len], true));
+            }
+            for id in 0..1000 {
+                let key = flood(key(id), id, v6);
+                let piece = piece(0, &vec![0; len], true);
+                let _ = bench.reassembler.insert(bench.now, &mut bench.stats, key, piece);
+            }
+            for id in 0..5 {
+                assert!(bench.insert_counted(id, piece(len, &[0; 1], false)).is_some(), "{id} {v6}");
+            }
+            assert!(bench.reassembler.deadlines.len() < 200);
+            bench.reassembler.handle_timeout(Instant::from_secs(60), &mut bench.stats);
+            assert_eq!(bench.reassembler.memory_bytes(), 0);
+            assert!(bench.reassembler.shares.iter().all(|share| *share == Share::default()));
+        }
+    }
 }
 
 #[test]
 fn ends_that_contradict_each_other_drop_the_packet() {
-    // Behind the end; another end; an end before what is there.
+    // Behind the end; another end; an end before what is there, and before the end that is known.
     for (first, second) in [
         (piece(8, &[1; 8], false), piece(16, &[1; 8], true)),
         (piece(8, &[1; 8], false), piece(24, &[1; 8], false)),
         (piece(24, &[1; 8], true), piece(8, &[1; 8], false)),
+        (piece(24, &[1; 8], false), piece(8, &[1; 8], false)),
     ] {
         let mut bench = Bench::new();
         bench.insert_counted(1, first);
@@ -269,6 +322,7 @@ proptest! {
             let packets = bench.reassembler.packets.values();
             let bytes: usize = packets.map(|packet| packet.accounted_bytes).sum();
             prop_assert_eq!(bytes, bench.reassembler.bytes);
+            prop_assert_eq!(bytes, bench.reassembler.shares.iter().map(|share| share.bytes).sum::<usize>());
             prop_assert!(bytes <= 2000);
         }
         let held: usize = bench.reassembler.packets.values().map(|packet| packet.pieces.len()).sum();
