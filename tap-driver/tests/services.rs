@@ -134,9 +134,15 @@ fn the_page_and_the_table_show_the_stack() {
     stream.read_to_string(&mut answer).expect("two answers and the end");
     assert_eq!(answer.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{answer}");
     let (page, table) = answer.split_once("</html>\n").expect("a page, and what follows");
-    for needle in
-        ["<h1>Portolan on memory</h1>", "10.0.0.1/24", "fd00::1/64", "LISTEN", "ESTABLISHED", "frames_in"]
-    {
+    for needle in [
+        "<h1>Portolan on memory</h1>",
+        "10.0.0.1/24",
+        "fd00::1/64",
+        "LISTEN",
+        "0 of 4096 to accept",
+        "ESTABLISHED",
+        "frames_in",
+    ] {
         assert!(page.contains(needle), "{needle}: {page}");
     }
     let (_, json) = table.split_once("\r\n\r\n").expect("a head and a body");
