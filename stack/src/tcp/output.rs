@@ -332,8 +332,8 @@ impl Connection {
 
     /// Segments in one run: at most what fits into an IP packet and into the burst that the pace allows.
     pub(super) fn max_run_segs(&self, ctx: &Ctx<'_>, mss: u32, burst: u32) -> u32 {
-        if self.is_urgent() {
-            // Each has its own pointer.
+        // Each has its own urgent pointer, and a duplicate is reported once (RFC 2883 §4, RFC2883-4-b).
+        if self.is_urgent() || (self.sack_permitted && self.rcv.has_duplicate()) {
             return 1;
         }
         let most = MAX_RUN_BYTES.min(burst) / mss;
