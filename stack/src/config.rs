@@ -13,17 +13,22 @@ pub use check::ConfigError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// All bytes that sockets, reassembly and resolution may hold together. Near the limit new connections are refused and
-    /// windows shrink, at the limit new data is refused (and counted). 256 MiB: a quarter of a small server.
+    /// All bytes that sockets, reassembly and resolution may hold together. Near the limit windows shrink, and sockets give back
+    /// what they can do without; at the limit the connections that make no progress are reset
+    /// ([`CloseReason::NoMemory`](crate::CloseReason::NoMemory)), so that new ones still find room (decision 0010). 256 MiB: a
+    /// quarter of a small server.
     /// A quarter of it is for what waits in the network layer, an eighth is slack for the lists behind the queues, which
     /// grow by steps; less than 256 KiB in all is not enough to work with.
     pub memory_limit_bytes: usize,
-    /// How full the sockets' share of it may be before they are under pressure: windows shrink, buffers stop growing, new
-    /// connections are refused, nobody takes more than an even share, until a quarter of it is free again. 66: Linux's
-    /// `tcp_mem[1]` is two thirds of `tcp_mem[2]`, and `tcp_mem[0]` three quarters of that.
+    /// How full the sockets' share of it may be before they are under pressure: windows shrink, buffers stop growing, nobody
+    /// takes more than an even share (by peer first, which is an IPv4 address or an IPv6 network of 64 bits, then by
+    /// connection), until a quarter of it is free again. Half of what is left above this mark is for shares, the other half
+    /// for floors and records alone. 66: Linux's `tcp_mem[1]` is two thirds of `tcp_mem[2]`, and `tcp_mem[0]` three quarters
+    /// of that.
     pub memory_pressure_percent: u8,
-    /// What every connection may hold in each direction although the sockets' share is used up, out of a sixteenth of
-    /// the limit that is kept for it: so that everybody gets on, if slowly. 4 KiB, Linux's `tcp_rmem[0]` and `tcp_wmem[0]`.
+    /// The floor: what every connection may hold in each direction although the sockets' share is used up, out of a sixteenth
+    /// of the limit that is kept for it and for the records of new connections: so that everybody gets on, if slowly. When a
+    /// quarter of this reserve is used connections are reset. 4 KiB, Linux's `tcp_rmem[0]` and `tcp_wmem[0]`.
     pub memory_reserve_bytes: usize,
     /// The most descriptors at once. 1,048,576, Linux's `fs.nr_open`.
     pub max_descriptors: usize,

@@ -59,7 +59,7 @@ pub enum Error {
     ProtocolError,
     /// EACCES: sending to a broadcast address needs SO_BROADCAST; or a router forbids the way (IPv6).
     PermissionDenied,
-    /// ENOBUFS: the stack's memory limit is reached.
+    /// ENOBUFS: the stack's memory limit is reached, or was, and this connection was reset for it.
     NoBufferSpace,
     /// EMFILE: the descriptor table is full.
     TooManyDescriptors,
@@ -199,6 +199,8 @@ pub enum CloseReason {
     Aborted,
     /// Retransmissions, probes or keepalives went unanswered.
     TimedOut,
+    /// The stack's memory was used up, and this connection made no progress while others needed the memory: it was reset.
+    NoMemory,
     /// The network said so while the connection was being opened, or said so while it timed out.
     Unreachable(Error),
 }
@@ -212,6 +214,7 @@ impl CloseReason {
             CloseReason::PeerReset => Some(Error::ConnectionReset),
             CloseReason::Aborted => Some(Error::ConnectionAborted),
             CloseReason::TimedOut => Some(Error::TimedOut),
+            CloseReason::NoMemory => Some(Error::NoBufferSpace),
             CloseReason::Unreachable(error) => Some(error),
         }
     }

@@ -1,15 +1,16 @@
 //! The account of what all sockets hold together, and how much more one of them may take.
 //!
 //! ```text
-//!   0          low         pressure                  high      top
-//!   |-----------|------------|------------------------|---------|
-//!        anybody takes what its buffers allow         | a little, for those
-//!               |<- pressure goes on ->| begins       | that hold nearly nothing
+//!   0        low      pressure      growth      high     full        top
+//!   |---------|----------|------------|----------|--------|-----------|
+//!    everybody takes what |   shares   |  floors  | floors and records |
+//!    its buffers allow    |            |          |        | resets    |
+//!             |<- pressure goes on ->| begins
 //! ```
 //!
-//! Under pressure windows stop growing and shrink, new connections are refused, and nobody takes more than an even share; a
-//! connection that holds more first loses what came out of order, then what comes. (Linux's tcp_mem and
-//! __sk_mem_raise_allocated.)
+//! Under pressure a socket takes no more than its share, and above `growth` no more than its floor: what is left is for the
+//! floors and records of connections that are still to come. What is given back meanwhile, and in which order, is in
+//! [`relief`](crate::socket). (Linux's tcp_mem and __sk_mem_raise_allocated; decision 0010 says where this differs.)
 
 use crate::config::Config;
 
@@ -18,34 +19,65 @@ use crate::config::Config;
 pub(crate) struct Account {
     bytes: usize,
     is_pressed: bool,
+    /// Whether pressure began and what follows from it is not over: holders are indexed, see
+    /// [`Holdings`](crate::socket).
+    is_watched: bool,
     /// How often pressure began.
     pressures: u64,
     low: usize,
     pressure: usize,
+    /// Up to here shares may be used under pressure.
+    growth: usize,
     high: usize,
+    /// Beyond this connections are reset.
+    full: usize,
     top: usize,
     /// What a socket may hold in each direction although there is no room any more.
     reserve: usize,
+}
+
+/// What sockets have to give back, each step beside those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Shortage {
+    /// Nothing.
+    None,
+    /// Capacity that holds no data.
+    Capacity,
+    /// Data that came out of order: the peer still has it (RFC 2018 §8).
+    OutOfOrder,
+    /// What auto-tuning granted beyond the floor.
+    Buffers,
+    /// Whole connections.
+    Connections,
 }
 
 impl Account {
     pub(crate) fn new(config: &Config) -> Account {
         let high = config.socket_limit_bytes();
         let pressure = high / 100 * usize::from(config.memory_pressure_percent.min(100));
+        let top = high + config.memory_limit_bytes / 16;
         Account {
             bytes: 0,
             is_pressed: false,
+            is_watched: false,
             pressures: 0,
             low: pressure / 4 * 3,
             pressure,
+            growth: high - (high - pressure) / 2,
             high,
-            top: high + config.memory_limit_bytes / 16,
+            full: high + (top - high) / 4,
+            top,
             reserve: config.memory_reserve_bytes,
         }
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What sockets may hold, but for the reserve.
+    pub(crate) fn high(&self) -> usize {
+        self.high
     }
 
     pub(crate) fn pressures(&self) -> u64 {
@@ -56,12 +88,38 @@ impl Account {
         self.is_pressed
     }
 
+    /// Whether pressure began and [`stop_watching`](Account::stop_watching) was not called since.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    /// All that followed from pressure is over.
+    pub(crate) fn stop_watching(&mut self) {
+        self.is_watched = self.is_pressed;
+    }
+
+    /// What has to be given back. Between the marks of pressure and the limit it becomes more by thirds.
+    pub(crate) fn shortage(&self) -> Shortage {
+        if !self.is_pressed {
+            return Shortage::None;
+        }
+        let third = (self.high - self.pressure) / 3;
+        match self.bytes {
+            bytes if bytes > self.full => Shortage::Connections,
+            bytes if bytes > self.high - third => Shortage::Buffers,
+            bytes if bytes > self.pressure + third => Shortage::OutOfOrder,
+            _ => Shortage::Capacity,
+        }
+    }
+
     /// What held `before` bytes holds `after`.
     pub(crate) fn change(&mut self, before: usize, after: usize) {
         self.bytes = self.bytes + after - before;
         if self.bytes > self.pressure {
             if !self.is_pressed {
                 self.is_pressed = true;
+                self.is_watched = true;
                 self.pressures += 1;
                 log::debug!("memory pressure begins at {} bytes", self.bytes);
             }
@@ -77,21 +135,36 @@ impl Account {
         *held = now;
     }
 
-    /// How many bytes more there may be at all.
+    /// Whether a record of this size has no room, not even in the reserve.
+    pub(crate) fn is_full_for(&self, bytes: usize) -> bool {
+        bytes > self.top.saturating_sub(self.bytes)
+    }
+
+    /// How many bytes more there may be without the reserve.
     pub(crate) fn room(&self) -> usize {
         self.high.saturating_sub(self.bytes)
     }
 
+    /// How many bytes more a datagram socket may take whose queue in this direction holds `here`: what there is, or of the
+    /// reserve up to the floor, and one datagram of any size.
+    pub(crate) fn room_for_datagram(&self, here: usize) -> usize {
+        let reserve = self.top.saturating_sub(self.bytes);
+        let of_reserve = if here == 0 { reserve } else { reserve.min(self.reserve.saturating_sub(here)) };
+        self.room().max(of_reserve)
+    }
+
     /// What a call into one of `sockets` sockets may take.
     pub(crate) fn budget(&self, sockets: usize) -> Budget {
-        Budget {
+        let reserve_room = self.top.saturating_sub(self.bytes);
+        let budget = Budget {
             is_pressed: self.is_pressed,
-            room: self.room(),
-            high: self.high,
-            sockets,
-            reserve: self.reserve.min(self.top.saturating_sub(self.bytes)),
-            reserve_room: self.top.saturating_sub(self.bytes),
-        }
+            room: if self.is_pressed { self.growth.saturating_sub(self.bytes) } else { self.room() },
+            share: usize::MAX,
+            part: usize::MAX,
+            reserve: self.reserve.min(reserve_room),
+            reserve_room,
+        };
+        if self.is_pressed { budget.divided(self.high, sockets) } else { budget }
     }
 }
 
@@ -100,9 +173,10 @@ impl Account {
 pub(crate) struct Budget {
     is_pressed: bool,
     room: usize,
-    /// These make an even share, which is asked for only under pressure.
-    high: usize,
-    sockets: usize,
+    /// The most that the socket may hold in all out of `room`.
+    share: usize,
+    /// Its even part of `room`.
+    part: usize,
     reserve: usize,
     reserve_room: usize,
 }
@@ -120,14 +194,20 @@ impl Budget {
     pub(crate) const UNLIMITED: Budget = Budget {
         is_pressed: false,
         room: usize::MAX,
-        high: usize::MAX,
-        sockets: 1,
+        share: usize::MAX,
+        part: usize::MAX,
         reserve: usize::MAX,
         reserve_room: usize::MAX,
     };
 
     pub(crate) fn is_pressed(&self) -> bool {
         self.is_pressed
+    }
+
+    /// The same for a socket that is one of so many, of what all may hold and of what is left.
+    pub(crate) fn divided(self, all: usize, sockets: usize) -> Budget {
+        let sockets = sockets.max(1);
+        Budget { share: all / sockets, part: self.room / sockets, ..self }
     }
 
     /// Whether this much is there for anybody.
@@ -140,9 +220,19 @@ impl Budget {
         if !self.is_pressed {
             return self.room;
         }
-        let even = self.high / self.sockets.max(1);
-        let share = self.room.min(even.saturating_sub(held.in_all));
+        let share = self.room.min(self.share.saturating_sub(held.in_all));
         share.max(self.reserve.saturating_sub(held.here))
+    }
+
+    /// The same for a socket that has to do with the reserve.
+    pub(crate) fn of_reserve(self) -> Budget {
+        Budget { share: 0, part: 0, ..self }
+    }
+
+    /// The most that a peer should be promised: a part of what is left that lasts when everybody uses as much in both directions,
+    /// and headers and lists beside it.
+    pub(crate) fn window(&self) -> usize {
+        self.part / 4
     }
 
     /// Whether even somebody who would wait for ever without it can have this much.
@@ -154,6 +244,13 @@ impl Budget {
     pub(crate) fn give_back(&mut self, bytes: usize) {
         self.room = self.room.saturating_add(bytes);
         self.reserve_room = self.reserve_room.saturating_add(bytes);
+    }
+
+    /// Somebody has taken this much, and the call goes on.
+    pub(crate) fn take(&mut self, bytes: usize) {
+        self.room = self.room.saturating_sub(bytes);
+        self.reserve_room = self.reserve_room.saturating_sub(bytes);
+        self.reserve = self.reserve.min(self.reserve_room);
     }
 }
 
@@ -188,21 +285,67 @@ mod tests {
         let high = account.room();
         let held = |bytes| Held { here: bytes, in_all: bytes };
         assert_eq!(account.budget(10).room(held(high)), high);
-        account.change(0, high / 10 * 8);
+        account.change(0, high / 10 * 7);
         let budget = account.budget(10);
         assert!(!budget.is_plenty(1));
         assert_eq!(budget.room(held(0)), high / 10);
         assert_eq!(budget.room(held(high / 10 - 5)), 5);
         assert_eq!(budget.room(held(high)), 0);
+        assert_eq!(budget.divided(high, 20).room(held(0)), high / 20);
+        // The last of it is for the floors of those that are still to come.
+        account.change(0, high / 10);
+        assert_eq!(account.budget(10).room(held(0)), account.growth - high / 10 * 8);
         account.change(0, high / 10 * 2 + 10);
         let mut budget = account.budget(10);
         assert_eq!((budget.room(held(0)), budget.room(held(4000)), budget.room(held(5000))), (4096, 96, 0));
         budget.give_back(1000);
         assert_eq!(budget.room(held(5000)), 1000);
+        // What is taken during a call counts.
+        budget.take(600);
+        assert_eq!((budget.room(held(5000)), budget.room(held(0))), (400, 4096));
         // What is kept for the last ends, too.
         account.change(0, 1 << 20);
         let budget = account.budget(10);
         assert_eq!(budget.room(held(0)), 0);
         assert!(!budget.is_last_resort(1));
+    }
+
+    #[test]
+    fn more_is_given_back_as_it_gets_worse_and_newcomers_have_room_until_the_end() {
+        let mut account = account();
+        let expected = [
+            (66, Shortage::None),
+            (70, Shortage::Capacity),
+            (80, Shortage::OutOfOrder),
+            (90, Shortage::Buffers),
+            (100, Shortage::Buffers),
+            (101, Shortage::Buffers),
+            (104, Shortage::Connections),
+        ];
+        for (percent, shortage) in expected {
+            let bytes = account.high() / 100 * percent;
+            account.change(account.bytes(), bytes);
+            assert_eq!(account.shortage(), shortage, "{percent} %");
+            assert!(!account.is_full_for(100_000));
+            assert!(account.room_for_datagram(0) > 65_536);
+            let of_reserve = account.room_for_datagram(4000);
+            assert_eq!(of_reserve, account.room().max(96));
+        }
+        account.change(0, 2 << 20);
+        assert!(account.is_full_for(1));
+        assert_eq!(account.room_for_datagram(0), 0);
+    }
+
+    #[test]
+    fn what_follows_from_pressure_outlives_it() {
+        let mut account = account();
+        account.change(0, account.high());
+        assert!(account.is_watched());
+        account.stop_watching();
+        assert!(account.is_watched(), "pressure goes on");
+        account.change(account.bytes(), 0);
+        assert!(account.is_watched() && !account.is_pressed());
+        account.stop_watching();
+        assert!(!account.is_watched());
     }
 }

@@ -82,7 +82,6 @@ impl Stack {
 
     pub(crate) fn parts(&mut self) -> (Ctx<'_>, &mut Network, &mut Sockets) {
         let memory = self.sockets.budget();
-        self.core.stats.memory_pressures = self.sockets.account.pressures();
         (self.core.ctx(memory), &mut self.network, &mut self.sockets)
     }
 
@@ -160,6 +159,7 @@ impl Stack {
         self.core.advance(now);
         debug_assert_eq!(self.next_timeout_at(), self.poll_timeout().map(|deadline| deadline.at));
         let (mut ctx, network, sockets) = self.parts();
+        sockets.renew_budget(&mut ctx, network);
         network.handle_timeout(&mut ctx);
         sockets.handle_timeout(&mut ctx, network);
     }

@@ -296,6 +296,9 @@ pub struct Stats {
     /// Connections that were reset because too many were held by no descriptor, or memory was out (Linux's
     /// TCPAbortOnMemory).
     pub tcp_orphans_reset: u64,
+    /// Connections that made no progress and were reset because memory was out
+    /// ([`CloseReason::NoMemory`](crate::CloseReason::NoMemory)).
+    pub tcp_memory_resets: u64,
     /// Transitions between the states of a connection, all together.
     pub tcp_state_changes: u64,
     /// Connections that agreed on ECN as of RFC 3168.
@@ -377,6 +380,7 @@ impl Stats {
             fast_open_active: 0,
             fast_open_active_failed: 0,
             tcp_orphans_reset: 0,
+            tcp_memory_resets: 0,
             tcp_state_changes: 0,
             tcp_ecn_connections: 0,
             tcp_accecn_connections: 0,
@@ -408,7 +412,7 @@ impl Stats {
     }
 
     /// Every counter but the drops, by name.
-    pub fn counters(&self) -> [(&'static str, u64); 64] {
+    pub fn counters(&self) -> [(&'static str, u64); 65] {
         [
             ("frames_in", self.frames_in),
             ("bytes_in", self.bytes_in),
@@ -463,6 +467,7 @@ impl Stats {
             ("fast_open_active", self.fast_open_active),
             ("fast_open_active_failed", self.fast_open_active_failed),
             ("tcp_orphans_reset", self.tcp_orphans_reset),
+            ("tcp_memory_resets", self.tcp_memory_resets),
             ("tcp_state_changes", self.tcp_state_changes),
             ("tcp_ecn_connections", self.tcp_ecn_connections),
             ("tcp_accecn_connections", self.tcp_accecn_connections),
@@ -478,7 +483,7 @@ impl Stats {
     }
 
     /// The same counters in the same order, to be changed.
-    fn counters_mut(&mut self) -> [&mut u64; 64] {
+    fn counters_mut(&mut self) -> [&mut u64; 65] {
         [
             &mut self.frames_in,
             &mut self.bytes_in,
@@ -533,6 +538,7 @@ impl Stats {
             &mut self.fast_open_active,
             &mut self.fast_open_active_failed,
             &mut self.tcp_orphans_reset,
+            &mut self.tcp_memory_resets,
             &mut self.tcp_state_changes,
             &mut self.tcp_ecn_connections,
             &mut self.tcp_accecn_connections,

@@ -8,6 +8,7 @@
 //! - [`RawPeer`] is a host that is not a stack: a test that says byte by byte what it sends.
 
 mod check;
+pub mod crowd;
 pub mod fuzz;
 pub mod host;
 pub mod matrix;

@@ -19,6 +19,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "env!(\"CARGO_BIN_EXE_fuzz\")",
     ),
     (
+        "cargo run --release -p portolan-tests --bin crowd -- --clients 50000",
+        "tests/tests/memory.rs",
+        "env!(\"CARGO_BIN_EXE_crowd\")",
+    ),
+    (
         "cargo bench -p portolan --bench in_memory",
         "tests/run",
         "cargo bench --quiet -p portolan --bench in_memory",

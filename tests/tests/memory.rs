@@ -1,10 +1,12 @@
-//! Many connections and little memory: everybody gets on, newcomers wait, and in the end everything is given back.
+//! Many connections and little memory: everybody gets on, newcomers are let in, what was sent arrives, and in the end everything
+//! is given back. When nothing else can be given back those that make no progress are reset.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use portolan::testing::{LinkFaults, Pair, PairConfig};
-use portolan::{Descriptor, Domain, DropReason, Error, SocketKind};
+use portolan::{Descriptor, Domain, Error, SocketKind};
+use portolan_tests::crowd::{Crowd, Habit};
 use portolan_tests::data;
 
 const LIMIT_BYTES: usize = 4 << 20;
@@ -45,6 +47,41 @@ fn work(pair: &mut Pair, flows: &mut [Flow], data: &[u8], reading: bool) {
     assert!(pair.b.stack.memory_bytes() <= LIMIT_BYTES, "{}", pair.b.stack.memory_bytes());
 }
 
+/// A connection that opens within four seconds, losses and repeated SYNs included.
+fn connect_quickly(pair: &mut Pair, listener: Descriptor) -> (Descriptor, Descriptor) {
+    let client = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    let to = SocketAddr::new(pair.b.addr(Domain::V4), 80);
+    assert_eq!(pair.a.stack.connect(pair.now(), client, to), Err(Error::InProgress));
+    let mut server = None;
+    pair.drive(Duration::from_secs(4), |pair| {
+        server = pair.b.stack.accept(listener).ok();
+        server.is_some()
+    });
+    (client, server.expect("the newcomer is let in").0)
+}
+
+/// A question of 1,000 bytes and an answer of 3,000.
+fn exchange(pair: &mut Pair, client: Descriptor, server: Descriptor) {
+    let (question, answer) = (data(1, 1000), data(2, 3000));
+    let mut got = [Vec::new(), Vec::new()];
+    assert_eq!(pair.a.stack.send(pair.now(), client, &question), Ok(1000));
+    let mut sent = 0;
+    let whole = pair.drive(Duration::from_secs(4), |pair| {
+        let now = pair.now();
+        while let Ok(slice) = pair.b.stack.recv_bytes(now, server, usize::MAX) {
+            got[0].extend_from_slice(&slice);
+        }
+        if got[0].len() == question.len() && sent < answer.len() {
+            sent += pair.b.stack.send(now, server, &answer[sent..]).unwrap_or(0);
+        }
+        while let Ok(slice) = pair.a.stack.recv_bytes(now, client, usize::MAX) {
+            got[1].extend_from_slice(&slice);
+        }
+        got[1].len() == answer.len()
+    });
+    assert!(whole && got == [question, answer], "{:?}", pair.b.stack.stats());
+}
+
 fn many_under_pressure(faults: LinkFaults) {
     let data = data(11, EACH_BYTES);
     let mut pair = pair(faults);
@@ -67,17 +104,20 @@ fn many_under_pressure(faults: LinkFaults) {
         let (queued, _) = pair.b.stack.queued_bytes(flow.server).unwrap();
         assert!((4096 - 1460..LIMIT_BYTES / CONNECTIONS).contains(&queued), "{queued}");
     }
-    // A newcomer is refused.
-    let client = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-    let to = SocketAddr::new(pair.b.addr(Domain::V4), 80);
-    assert_eq!(pair.a.stack.connect(pair.now(), client, to), Err(Error::InProgress));
-    let refused = pair.b.stack.stats().drops(DropReason::MemoryLimit);
-    pair.run_for(Duration::from_millis(1500));
-    assert!(pair.b.stack.stats().drops(DropReason::MemoryLimit) > refused);
-    assert_eq!(pair.b.stack.accept(listener).map(|_| ()), Err(Error::WouldBlock));
-    let back = SocketAddr::new(pair.a.addr(Domain::V4), 80);
-    assert_eq!(pair.b.stack.connect(pair.now(), busy, back), Err(Error::NoBufferSpace));
+    // Newcomers are let in at once, in both directions, and are served.
+    for _ in 0..3 {
+        let (client, server) = connect_quickly(&mut pair, listener);
+        exchange(&mut pair, client, server);
+    }
+    let back = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    pair.a.stack.bind(back, "0.0.0.0:81".parse().unwrap()).unwrap();
+    pair.a.stack.listen(back, 1).unwrap();
+    let to = SocketAddr::new(pair.a.addr(Domain::V4), 81);
+    assert_eq!(pair.b.stack.connect(pair.now(), busy, to), Err(Error::InProgress));
+    pair.run_for(Duration::from_secs(3));
+    assert!(pair.a.stack.accept(back).is_ok());
     pair.b.stack.close(pair.now(), busy).unwrap();
+    assert_eq!(pair.b.stack.stats().tcp_memory_resets, 0, "there was no need");
     // Now the programs read: everything arrives, the newcomer is let in, the memory is as it was.
     let all = pair.drive(Duration::from_secs(600), |pair| {
         work(pair, &mut flows, &data, true);
@@ -85,8 +125,6 @@ fn many_under_pressure(faults: LinkFaults) {
     });
     assert!(all, "{:?}", pair.b.stack.stats());
     assert!(flows.iter().all(|flow| flow.received == data));
-    let opened = pair.drive(Duration::from_secs(120), |pair| pair.b.stack.accept(listener).is_ok());
-    assert!(opened, "the newcomer's SYN is repeated until there is room");
     pair.run_for(Duration::from_secs(5));
     let now = pair.b.stack.memory_bytes();
     assert!(now < at_start + CONNECTIONS * 1024, "{now} after {at_start}");
@@ -134,4 +172,60 @@ fn writers_wait_for_memory_and_get_it() {
     assert!(all, "{:?}", pair.b.stack.stats());
     assert!(pair.b.stack.stats().memory_pressures > 0);
     assert!(flows.iter().all(|(flow, _)| flow.received == bytes));
+}
+
+/// What a client of a crowd gets beside a client that reads: within a second, whatever the crowd does, from one address or from
+/// many. (`--bin crowd` does the same with 50,000 clients.)
+fn is_served_beside(habit: Habit) {
+    const CLIENTS: u32 = 500;
+    for addresses in [1, CLIENTS] {
+        let crowd = Crowd {
+            clients: CLIENTS,
+            habit,
+            addresses,
+            per_second: 500,
+            returns: true,
+            // As much for each as 50,000 have of the default.
+            memory_limit_bytes: 2_600_000,
+            stays: Duration::from_secs(1),
+        };
+        let report = crowd.run();
+        assert_eq!(report.failures, 0, "{report:?}");
+        assert!(report.loads >= 15 && report.longest_load < Duration::from_secs(1), "{report:?}");
+        assert!(report.least_a_second.iter().all(|&bytes| bytes > 50_000), "{report:?}");
+        let stats = report.stats.expect("it is over");
+        let is_short = habit != Habit::HalfOpen;
+        assert_eq!(stats.memory_pressures > 0, is_short, "{stats:?}");
+        // What is left of a crowd that holds data is what the memory takes.
+        assert_eq!(stats.tcp_memory_resets > 0, is_short, "{stats:?}");
+    }
+}
+
+#[test]
+fn clients_that_read_nothing_do_not_lock_others_out() {
+    is_served_beside(Habit::NeverRead);
+}
+
+#[test]
+fn clients_that_never_finish_a_handshake_do_not_lock_others_out() {
+    is_served_beside(Habit::HalfOpen);
+}
+
+#[test]
+fn clients_that_send_to_a_program_that_never_reads_do_not_lock_others_out() {
+    is_served_beside(Habit::Send);
+}
+
+/// The program that does it with the large numbers, with small ones.
+#[test]
+fn the_program_crowd_says_what_came_of_it() {
+    let arguments = "--clients 60 --addresses 2 --limit 2 --per-second 100 --seconds 1";
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_crowd"))
+        .args(arguments.split(' '))
+        .output()
+        .expect("it was built with the tests");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    let habits: Vec<&str> = text.lines().skip(2).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(habits, ["NeverRead", "HalfOpen", "Send"], "{text}");
 }

@@ -35,7 +35,7 @@ impl Stack {
             SocketKind::Datagram | SocketKind::Echo => Role::Datagram(Box::default()),
         };
         let base = core::mem::size_of::<Socket>() + core::mem::size_of::<Datagram>();
-        if sockets.is_short_of_memory(base) {
+        if sockets.account.is_full_for(base) {
             return Err(Error::NoBufferSpace);
         }
         let options = sockets.default_options(kind);

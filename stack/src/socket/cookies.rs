@@ -74,12 +74,12 @@ impl Sockets {
         payload: bytes::Bytes,
     ) {
         let base = mem::size_of::<Socket>() + mem::size_of::<Stream>();
-        let is_short = self.account.is_pressed() || self.is_short_of_memory(base);
+        let is_full = self.account.is_full_for(base);
         let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get(id) else { return };
         if listener.is_accept_queue_full() {
             return ctx.stats.count_drop(DropReason::AcceptQueueFull);
         }
-        if is_short {
+        if is_full {
             return ctx.stats.count_drop(DropReason::MemoryLimit);
         }
         let mut params = open_params(&self.isn, ctx, network, options, &tuple);

@@ -31,7 +31,7 @@ pub(crate) struct Datagram {
     /// Set by `connect`.
     pub(super) connected: Option<FourTuple>,
     received: VecDeque<Received>,
-    received_bytes: usize,
+    pub(super) received_bytes: usize,
     outgoing: VecDeque<Outgoing>,
     outgoing_bytes: usize,
     error: Option<Error>,
@@ -266,7 +266,7 @@ impl Sockets {
         if queued >= socket.options.send_buffer {
             return Err(Error::WouldBlock);
         }
-        if self.is_short_of_memory(cost) {
+        if cost > self.account.room_for_datagram(queued) {
             return Err(Error::NoBufferSpace);
         }
         let len = data.len();

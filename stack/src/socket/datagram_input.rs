@@ -116,9 +116,9 @@ impl Sockets {
     }
 
     fn deliver(&mut self, ctx: &mut Ctx<'_>, id: SocketId, received: Received) {
-        let room = self.account.room();
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Datagram(datagram) = &mut socket.role else { return };
+        let room = self.account.room_for_datagram(datagram.received_bytes);
         let datagrams = count(received.data.len(), received.segment_len);
         if let Err(reason) = datagram.push_received(received, socket.options.receive_buffer, room) {
             return ctx.stats.count_drop(reason);

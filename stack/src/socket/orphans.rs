@@ -12,9 +12,9 @@ const WEIGHT_OF_SILENT: usize = 2;
 
 impl Sockets {
     /// The descriptor has been closed. If the connection is not over it counts from now on, or it is reset: there are too
-    /// many, or memory is out (Linux's tcp_check_oom in __tcp_close).
+    /// many, or even the reserve is used up (Linux's tcp_check_oom in __tcp_close).
     pub(super) fn on_orphaned(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
-        let (are_many, is_short) = (self.orphans >= ctx.config.tcp.max_orphans, self.is_short_of_memory(1));
+        let (are_many, is_short) = (self.orphans >= ctx.config.tcp.max_orphans, self.account.is_full_for(1));
         let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) else { return };
         if stream.is_parted || matches!(stream.connection.state(), State::Closed | State::TimeWait) {
             return;
@@ -27,10 +27,10 @@ impl Sockets {
     }
 
     /// A timer of a connection has fired. One that nobody holds and whose peer does not acknowledge gives way when there are
-    /// many, or when memory is out (Linux's tcp_out_of_resources).
+    /// many, or when even the reserve is used up (Linux's tcp_out_of_resources).
     pub(super) fn look_after_orphan(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
         let is_full =
-            self.orphans > ctx.config.tcp.max_orphans / WEIGHT_OF_SILENT || self.is_short_of_memory(1);
+            self.orphans > ctx.config.tcp.max_orphans / WEIGHT_OF_SILENT || self.account.is_full_for(1);
         let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) else { return };
         if is_full && stream.is_orphan && stream.connection.is_unanswered() {
             self.reset_orphan(ctx, network, id);

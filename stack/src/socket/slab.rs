@@ -87,6 +87,18 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// The key of what is in the slot of this number.
+    pub(crate) fn key_of(&self, index: u32) -> Option<Key<T>> {
+        let (chunk, place) = place_of(index);
+        let slot = &self.chunks.get(chunk)?.0[place];
+        slot.value.is_some().then(|| Key::new(index, slot.generation))
+    }
+
+    /// The number of slots ever used.
+    pub(crate) fn slots(&self) -> u32 {
+        self.used
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.used as usize - self.free.len()
     }

@@ -9,6 +9,7 @@ use super::fast_open_cache::FastOpenCache;
 use super::joining::Joining;
 use super::listener::{HalfOpens, Handshake, HandshakeId};
 use super::record::{Bound, Holder, Role, Socket};
+use super::relief::Relief;
 use super::segmentation::Segmentation;
 use super::slab::Slab;
 use super::stream::Stream;
@@ -82,6 +83,8 @@ pub(crate) struct Sockets {
     default_options: [Shared<SocketOptions>; 2],
     /// What all sockets and handshakes hold.
     pub(crate) account: Account,
+    /// What follows when that is too much.
+    pub(super) relief: Relief,
 }
 
 impl Sockets {
@@ -115,6 +118,7 @@ impl Sockets {
             default_options: [SocketKind::Stream, SocketKind::Datagram]
                 .map(|kind| SocketOptions::new(config, kind).into()),
             account: Account::new(config),
+            relief: Relief::new(rng),
         }
     }
 
@@ -315,9 +319,19 @@ impl Sockets {
         Ok((id, self.slots.get_mut(id).ok_or(Error::BadDescriptor)?))
     }
 
-    /// Whether `bytes` more would exceed what sockets may hold.
+    /// Whether `bytes` more would exceed what sockets may hold without the reserve.
     pub(super) fn is_short_of_memory(&self, bytes: usize) -> bool {
         bytes > self.account.room()
+    }
+
+    /// What a segment may take is looked up anew: others may have taken some since.
+    #[inline]
+    pub(crate) fn renew_budget(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) {
+        if self.needs_relief() {
+            self.relieve(ctx, network);
+        } else {
+            ctx.memory = self.budget();
+        }
     }
 
     /// The socket may have something to send.
@@ -446,6 +460,7 @@ impl Sockets {
     /// Takes a socket out of every table.
     pub(super) fn free(&mut self, id: SocketId) {
         self.charge(id, 0);
+        self.relief.holdings.forget(id);
         if matches!(self.slots.get(id), Some(Socket { role: Role::Datagram(_), .. })) {
             self.unregister_datagram(id);
         }

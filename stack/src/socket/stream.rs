@@ -173,7 +173,7 @@ impl Sockets {
         }
         let tuple = self.choose_tuple(ctx, network, id, addr)?;
         let base = mem::size_of::<Socket>() + mem::size_of::<Stream>();
-        if self.account.is_pressed() || self.is_short_of_memory(base) {
+        if self.account.is_full_for(base) {
             return Err(Error::NoBufferSpace);
         }
         let socket = self.slots.get_mut(id).ok_or(Error::BadDescriptor)?;
@@ -393,6 +393,10 @@ impl Sockets {
         d: Descriptor,
         data: Outgoing<'_>,
     ) -> Result<usize> {
+        self.renew_budget(ctx, network);
+        if ctx.memory.is_pressed() {
+            ctx.memory = self.budget_of(ctx, self.descriptors.socket(d)?);
+        }
         let (id, socket) = self.socket_mut(d)?;
         let Role::Stream(stream) = &mut socket.role else {
             // Linux: EPIPE for a stream that was never connected.

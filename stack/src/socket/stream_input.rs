@@ -12,6 +12,7 @@ use super::sockets::{Owner, Sockets, stream_role};
 use super::stream::{Stream, allowed_mss, least_path_mss, open_params};
 use super::time_waits::TimeWaitId;
 use crate::Ctx;
+use crate::config::SynCookieMode;
 use crate::demux::{Endpoint, FourTuple};
 use crate::frame::{HeaderBuf, Payload};
 use crate::ip::checksum::verify_transport_checksum;
@@ -113,10 +114,13 @@ impl Sockets {
     /// Delivers the run that was joined so far.
     pub(crate) fn finish_joining(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) {
         let Some((tuple, mut header, mut pieces)) = self.joining.take() else { return };
-        ctx.memory = self.budget();
+        self.renew_budget(ctx, network);
         match self.find_record(&tuple) {
             Some(Target::Connection(id)) if pieces.len() > 1 => {
                 ctx.stats.tcp_segments_joined += pieces.len() as u64 - 1;
+                if ctx.memory.is_pressed() {
+                    ctx.memory = self.budget_of(ctx, id);
+                }
                 if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
                     stream.connection.handle_run(ctx, &mut header, &mut pieces);
                 }
@@ -142,8 +146,11 @@ impl Sockets {
         header: &Header,
         payload: bytes::Bytes,
     ) {
-        ctx.memory = self.budget();
+        self.renew_budget(ctx, network);
         match self.find_record(&tuple) {
+            Some(Target::Connection(id)) if ctx.memory.is_pressed() => {
+                self.deliver_under_pressure(ctx, network, id, header, payload);
+            }
             Some(Target::Connection(id)) => {
                 if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
                     stream.connection.handle_segment(ctx, header, payload);
@@ -158,6 +165,33 @@ impl Sockets {
             }
             None => self.handle_stray(ctx, network, tuple, header, payload),
         }
+    }
+
+    /// A segment for a connection while memory is short: of segments that the device has joined there may be room for some.
+    #[cold]
+    fn deliver_under_pressure(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        id: SocketId,
+        header: &Header,
+        mut payload: bytes::Bytes,
+    ) {
+        ctx.memory = self.budget_of(ctx, id);
+        let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) else { return };
+        let each = usize::from(header.joined_len);
+        let mut first = Header { joined_len: 0, ..header.clone() };
+        if each > 0 && payload.len() > each {
+            first.flags = first.flags.without(Flags::PSH.with(Flags::FIN));
+            while payload.len() > each {
+                stream.connection.handle_segment(ctx, &first, payload.split_to(each));
+                // A segment is at most 64 KiB.
+                first.seq += each as u32;
+            }
+            first.flags = header.flags;
+        }
+        stream.connection.handle_segment(ctx, &first, payload);
+        self.settle_stream(ctx, network, id);
     }
 
     /// A segment for no connection: for a listener, or to be answered with a reset (RFC 9293 §3.10.7.1, §3.10.7.2).
@@ -220,16 +254,19 @@ impl Sockets {
         syn: Syn<'_>,
     ) {
         let base = mem::size_of::<Handshake>();
-        // Those who are here come first.
-        let is_short = self.account.is_pressed() || self.is_short_of_memory(base + mem::size_of::<Stream>());
+        let is_full = self.account.is_full_for(base + mem::size_of::<Socket>() + mem::size_of::<Stream>());
         let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
             return;
         };
         let handshakes = self.half_open.of(id).handshakes;
         match listener.room_for_syn(handshakes, ctx.config.tcp.syn_cookies, syn.isn_after.is_some()) {
             SynRoom::None(reason) => return ctx.stats.count_drop(reason),
-            SynRoom::Queue | SynRoom::Cookie if is_short => {
+            SynRoom::Queue if is_full && ctx.config.tcp.syn_cookies == SynCookieMode::Off => {
                 return ctx.stats.count_drop(DropReason::MemoryLimit);
+            }
+            // A cookie takes no memory, and by the time that it comes back there may be some.
+            SynRoom::Queue if is_full && syn.isn_after.is_none() => {
+                return self.send_cookie(ctx, network, id, tuple, syn.header);
             }
             SynRoom::Cookie => return self.send_cookie(ctx, network, id, tuple, syn.header),
             SynRoom::Queue => {}
@@ -274,6 +311,7 @@ impl Sockets {
         header: &Header,
         payload: bytes::Bytes,
     ) {
+        let is_out_of_memory = self.account.is_full_for(mem::size_of::<Socket>() + mem::size_of::<Stream>());
         let Some(handshake) = self.handshakes.get_mut(id) else { return };
         let (listener_id, tuple) = (handshake.listener, handshake.tuple);
         let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get(listener_id) else {
@@ -292,6 +330,7 @@ impl Sockets {
             }
             // Linux: the ACK is forgotten; the SYN-ACK is repeated, and the peer's next segment tries again.
             HandshakeStep::Complete if is_full => ctx.stats.count_drop(DropReason::AcceptQueueFull),
+            HandshakeStep::Complete if is_out_of_memory => ctx.stats.count_drop(DropReason::MemoryLimit),
             HandshakeStep::Complete => {
                 if let Some(handshake) = self.forget_handshake(id) {
                     self.establish(ctx, network, handshake, header, payload);

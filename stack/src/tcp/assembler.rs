@@ -77,6 +77,16 @@ impl Assembler {
             + self.ranges.capacity() * mem::size_of::<Range>()
     }
 
+    /// The bytes of data that wait.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.buffered_bytes
+    }
+
+    /// Gives back what the list of ranges holds unused.
+    pub(crate) fn give_back_capacity(&mut self) {
+        self.ranges.shrink_to_fit();
+    }
+
     /// Keeps what is new of `data`, which begins at `seq`, unless that makes more than `max_ranges` ranges.
     pub(crate) fn insert(&mut self, seq: SeqNumber, data: Bytes, max_ranges: usize) -> Insert {
         if data.is_empty() {

@@ -1,7 +1,8 @@
 //! Buffers that grow with the path: the receive buffer with what the program reads in a round trip (dynamic right-sizing,
 //! Linux's tcp_rcv_space_adjust), the send buffer with the congestion window (Linux's tcp_sndbuf_expand).
 //!
-//! Both begin small and never shrink. A program that sets SO_RCVBUF or SO_SNDBUF has chosen, and keeps what it chose.
+//! Both begin small, and shrink only when the stack's memory is short. A program that sets SO_RCVBUF or SO_SNDBUF has chosen, and
+//! keeps what it chose.
 
 use core::time::Duration;
 
@@ -150,13 +151,22 @@ impl Connection {
     /// An acknowledgement came. A program that keeps its send buffer full gets one for two congestion windows: one is in
     /// flight, and what follows it waits in the other.
     pub(super) fn tune_send_buffer(&mut self, ctx: &Ctx<'_>) {
-        if !self.settings.auto_send_buffer || ctx.memory.is_pressed() || self.has_send_room() {
+        if ctx.memory.is_pressed() {
+            return self.restore_least_send_buffer();
+        }
+        if self.has_send_room() {
+            return;
+        }
+        let chosen = self.settings.send_buffer_bytes;
+        if !self.settings.auto_send_buffer {
+            // Pressure may have taken some of it.
+            self.send_buffer_bytes = clamp_send_buffer(chosen);
             return;
         }
         // BBR lets cwnd fall to almost nothing for a moment, and then needs what it had (Linux's bbr_sndbuf_expand).
         let windows = if self.congestion.kind() == CongestionControl::Bbr { 3 } else { 2 };
         let cwnd = self.congestion.cwnd() as usize;
-        let wanted = cwnd.saturating_mul(windows).min(ctx.config.tcp.max_buffer_bytes);
+        let wanted = cwnd.saturating_mul(windows).max(chosen).min(ctx.config.tcp.max_buffer_bytes);
         self.send_buffer_bytes = self.send_buffer_bytes.max(clamp_send_buffer(wanted));
     }
 }

@@ -204,6 +204,32 @@ impl ByteQueue {
         }
     }
 
+    /// Gives back capacity that holds no data: of the list, and of the tail's allocation if less than half of it is used.
+    /// At most one allocation is copied.
+    pub(super) fn give_back_capacity(&mut self) {
+        let sharing = if self.tail_is_shared {
+            self.chunks.iter().rev().take_while(|chunk| chunk.alloc == 0).count()
+        } else {
+            0
+        };
+        let first = self.chunks.len() - sharing;
+        let shared: usize = self.chunks.range(first..).map(|chunk| chunk.bytes.len()).sum();
+        let used = shared + self.tail.len();
+        if used < self.tail_alloc / 2 {
+            let mut tail = BytesMut::with_capacity(used);
+            for chunk in self.chunks.drain(first..) {
+                tail.extend_from_slice(&chunk.bytes);
+            }
+            tail.extend_from_slice(&self.tail);
+            self.alloc_bytes = self.alloc_bytes - self.tail_alloc + tail.capacity();
+            self.tail_alloc = tail.capacity();
+            self.tail = tail;
+            self.tail_is_shared = false;
+            self.cursor = 0;
+        }
+        self.chunks.shrink_to_fit();
+    }
+
     /// The position behind the last byte.
     fn end(&self) -> u64 {
         self.start + self.len as u64

@@ -436,9 +436,14 @@ impl Connection {
         (self.rcv.queue().len(), self.snd.queue.len())
     }
 
-    /// SO_RCVBUF and SO_SNDBUF as they are now.
+    /// SO_RCVBUF and SO_SNDBUF as they are now. What the program has chosen stays as it chose, also while the memory is short.
     pub(crate) fn buffers(&self) -> (usize, usize) {
-        (self.rcv.buffer_bytes() as usize, self.send_buffer_bytes as usize)
+        let send = if self.settings.auto_send_buffer {
+            self.send_buffer_bytes
+        } else {
+            clamp_send_buffer(self.settings.send_buffer_bytes)
+        };
+        (self.rcv.buffer_bytes() as usize, send as usize)
     }
 
     /// Whether what was sent, probes included, waits for an answer and was sent again already.

@@ -1,10 +1,12 @@
-//! What a connection does when the stack runs out of memory: nothing that it has promised is taken back, yet it promises
-//! less, and gives up first what the peer has to send again anyway.
+//! What a connection does when the stack runs short of memory: it promises less, and gives back step by step what it can do
+//! without. What `send` took and what was acknowledged stays, until the connection itself is given up.
 
 use super::connection::clamp_send_buffer;
-use super::{Connection, SeqNumber};
+use super::{Connection, SeqNumber, State};
 use crate::Ctx;
+use crate::error::CloseReason;
 use crate::memory::Held;
+use crate::time::Instant;
 
 /// The smallest send buffer that pressure leaves (Linux's SOCK_MIN_SNDBUF is near it).
 const MIN_SEND_BUFFER: usize = 4096;
@@ -16,8 +18,16 @@ impl Connection {
         if ctx.memory.is_plenty(len) {
             return true;
         }
+        let has_memory = self.find_memory_for(ctx, seq, len);
+        if has_memory {
+            ctx.memory.take(len);
+        }
+        has_memory
+    }
+
+    fn find_memory_for(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, len: usize) -> bool {
         if ctx.memory.is_pressed() {
-            self.rcv.narrow_window();
+            self.rcv.narrow_window(ctx.memory.window());
         }
         let is_next = seq.before_eq(self.rcv.nxt);
         if is_next && self.rcv.queue().is_empty() && ctx.memory.is_last_resort(len) {
@@ -41,22 +51,82 @@ impl Connection {
         Held { here: self.rcv.memory_bytes(), in_all: self.memory_bytes() }
     }
 
-    /// What the account lets the program queue.
+    /// What the account lets the program queue. The floor is one of data: what its allocation takes beside it does not count
+    /// there, or a program could be refused before its buffer is full.
     pub(crate) fn memory_to_send(&self, ctx: &Ctx<'_>) -> usize {
-        let here = self.snd.queue.memory_bytes();
-        ctx.memory.room(Held { here, in_all: here + self.rcv.memory_bytes() })
+        let in_all = self.snd.queue.memory_bytes() + self.rcv.memory_bytes();
+        ctx.memory.room(Held { here: self.snd.queue.len(), in_all })
     }
 
     /// There is no memory for more. Whether the program may wait for it: its buffer shrinks to half of what is queued, so
-    /// that acknowledgements make room (Linux's sk_stream_moderate_sndbuf). A program that has chosen its buffer, or has
-    /// nothing queued, has nothing to wait for.
+    /// that acknowledgements make room (Linux's sk_stream_moderate_sndbuf, which spares a buffer that the program has
+    /// chosen and leaves its program to spin). A program that has nothing queued has nothing to wait for.
     pub(crate) fn shrink_send_buffer(&mut self) -> bool {
         let queued = self.snd.queue.len();
-        if !self.settings.auto_send_buffer || queued < MIN_SEND_BUFFER {
+        if queued == 0 {
             return false;
         }
-        let most = (queued / 2).max(MIN_SEND_BUFFER);
+        self.limit_send_buffer((queued / 2).max(MIN_SEND_BUFFER).min(queued));
+        true
+    }
+
+    /// While memory is short a buffer grows no further than to the least, once it was drained.
+    pub(super) fn restore_least_send_buffer(&mut self) {
+        if self.snd.queue.len() == 0 {
+            let least = clamp_send_buffer(MIN_SEND_BUFFER.min(self.settings.send_buffer_bytes));
+            self.send_buffer_bytes = self.send_buffer_bytes.max(least);
+        }
+    }
+
+    fn limit_send_buffer(&mut self, most: usize) {
         self.send_buffer_bytes = self.send_buffer_bytes.min(clamp_send_buffer(most));
-        !self.has_send_room()
+    }
+
+    /// Gives back the capacity that holds no data: buffers that are empty, lists and allocations that are too large.
+    pub(crate) fn give_back_capacity(&mut self) {
+        self.snd.queue.give_back_capacity();
+        self.rcv.give_back_capacity();
+        self.scoreboard.give_back_capacity();
+    }
+
+    /// Gives up what came out of order, which the peer still has (RFC 2018 §8, RFC2018-8-a). How many bytes that were.
+    pub(crate) fn give_back_out_of_order(&mut self) -> usize {
+        self.rcv.prune_all()
+    }
+
+    /// Takes back what auto-tuning granted beyond the floor. What is in the queues stays; no more goes in until they have
+    /// drained to the floor.
+    pub(crate) fn give_back_buffers(&mut self) {
+        self.limit_send_buffer(MIN_SEND_BUFFER);
+        self.rcv.narrow_window(0);
+    }
+
+    /// Bytes that have left the queues: acknowledged by the peer, or read by the program. Wraps.
+    pub(crate) fn drained(&self) -> u32 {
+        self.snd.una.0.wrapping_add(self.rcv.read_to().0)
+    }
+
+    /// Whether there is data in a queue, that waits for the peer or the program.
+    pub(crate) fn holds_data(&self) -> bool {
+        self.snd.queue.len() > 0 || !self.rcv.queue().is_empty() || self.rcv.has_gaps()
+    }
+
+    /// When data last moved in either direction, as far as that is known; what was only sent again did not move.
+    pub(crate) fn last_moved_at(&self) -> Instant {
+        let sent_at =
+            if self.is_unanswered() { self.retries.unanswered_since } else { self.last_data_sent_at };
+        sent_at.max(self.rcv.last_data_at())
+    }
+
+    /// Ends the connection with a reset and discards what it holds: others need the memory more.
+    pub(crate) fn give_up_for_memory(&mut self, ctx: &mut Ctx<'_>) {
+        self.reset_peer();
+        self.rcv.queue_mut().clear();
+        self.end(ctx, CloseReason::NoMemory, "no memory");
+    }
+
+    /// Whether it still lives, and so has something to give up.
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self.state, State::Closed | State::TimeWait)
     }
 }

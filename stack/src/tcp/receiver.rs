@@ -173,6 +173,19 @@ impl Receiver {
         pruned
     }
 
+    /// Forgets all that came out of order. How many bytes that were.
+    pub(super) fn prune_all(&mut self) -> usize {
+        self.assembler.take().map_or(0, |assembler| assembler.buffered_bytes())
+    }
+
+    /// Gives back capacity that holds no data.
+    pub(super) fn give_back_capacity(&mut self) {
+        self.queue.give_back_capacity();
+        if let Some(assembler) = &mut self.assembler {
+            assembler.give_back_capacity();
+        }
+    }
+
     /// Whether everything up to here came in order.
     pub(super) fn is_in_order(&self) -> bool {
         self.assembler.is_none() && self.fin_at.is_none()

@@ -91,6 +91,14 @@ impl RecvQueue {
         self.queue.as_ref().map_or(0, |queue| queue.all_memory_bytes())
     }
 
+    /// Gives back capacity that holds no data.
+    pub(super) fn give_back_capacity(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.give_back_capacity();
+            self.forget_if_idle();
+        }
+    }
+
     fn forget_if_idle(&mut self) {
         if self.queue.as_ref().is_some_and(|queue| queue.is_idle()) {
             self.queue = None;

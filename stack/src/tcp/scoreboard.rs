@@ -158,6 +158,18 @@ impl LazyScoreboard {
         self.0.take_if(|scoreboard| scoreboard.records.is_empty())
     }
 
+    /// Gives back capacity that holds no records.
+    pub(super) fn give_back_capacity(&mut self) {
+        if let Some(scoreboard) = &mut self.0 {
+            if scoreboard.records.is_empty() {
+                self.0 = None;
+            } else {
+                scoreboard.records.shrink_to_fit();
+                scoreboard.sendings.shrink_to_fit();
+            }
+        }
+    }
+
     /// All memory behind it.
     pub(super) fn memory_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |scoreboard| scoreboard.memory_bytes())

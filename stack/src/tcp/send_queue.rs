@@ -76,6 +76,16 @@ impl SendQueue {
         }
     }
 
+    /// Gives back capacity that holds no data.
+    pub(super) fn give_back_capacity(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.give_back_capacity();
+            if queue.is_idle() {
+                self.queue = None;
+            }
+        }
+    }
+
     /// All memory behind the queue.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.all_memory_bytes())

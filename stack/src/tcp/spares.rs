@@ -22,6 +22,11 @@ pub(crate) struct Spares {
 }
 
 impl Spares {
+    /// Gives all of it back: the memory is short.
+    pub(crate) fn clear(&mut self) {
+        *self = Spares::default();
+    }
+
     /// An empty queue.
     pub(super) fn take_queue(&mut self) -> Box<ByteQueue> {
         self.queues.pop().unwrap_or_else(|| Box::new(ByteQueue::new()))

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::vec;
 use std::vec::Vec;
 
 #[derive(Clone, Debug)]
@@ -11,6 +12,7 @@ enum Op {
     Pop(usize),
     Peek(usize),
     Clear,
+    GiveBack,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -23,6 +25,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => size().prop_map(Op::Pop),
         4 => size().prop_map(Op::Peek),
         1 => Just(Op::Clear),
+        4 => Just(Op::GiveBack),
     ]
 }
 
@@ -86,6 +89,11 @@ proptest! {
                     let count = queue.peek(0, &mut buf);
                     prop_assert_eq!(count, len.min(model.len()));
                     prop_assert_eq!(&buf[..count], &model[..count]);
+                }
+                Op::GiveBack => {
+                    let before = queue.memory_bytes();
+                    queue.give_back_capacity();
+                    prop_assert!(queue.memory_bytes() <= before);
                 }
                 Op::Clear => {
                     queue = ByteQueue::new();
@@ -182,4 +190,40 @@ fn nothing_is_held_after_much_passed_through() {
     }
     queue = ByteQueue::new();
     assert_eq!(queue.memory_bytes(), 0);
+}
+
+/// What is given back is capacity alone: the bytes stay, also those that were sliced or are still growing.
+#[test]
+fn capacity_is_given_back_and_no_byte_with_it() {
+    for (len, sliced, consumed) in [(0, 0, 0), (100, 0, 0), (300, 200, 0), (300, 300, 120), (5000, 10, 4990)]
+    {
+        let mut queue = ByteQueue::new();
+        queue.push_copy(&[1; 20_000]);
+        let mut copy = Vec::new();
+        queue.slice(0, sliced, |bytes| copy.push(bytes));
+        queue.advance(20_000);
+        let data: Vec<u8> = (0..len).map(|n| n as u8).collect();
+        for piece in data.chunks(50) {
+            queue.push_copy(piece);
+        }
+        queue.slice(0, sliced, |bytes| copy.push(bytes));
+        queue.advance(consumed);
+        queue.give_back_capacity();
+        let left = len as usize - consumed;
+        // An allocation that is half used is not copied.
+        assert!(queue.memory_bytes() <= 2 * left + consumed + 4 * 50, "{queue:?} of {len}");
+        let mut rest = vec![0; left];
+        assert_eq!(queue.peek(0, &mut rest), left);
+        assert_eq!(rest, data[consumed..]);
+        // It goes on as before.
+        queue.push_copy(&[9; 10]);
+        queue.push_bytes(Bytes::from(vec![8; 1000]), 1000);
+        queue.advance(left);
+        let mut more = vec![0; 1010];
+        assert_eq!(queue.peek(0, &mut more), 1010);
+        assert_eq!((more[0], more[9], more[10], more[1009]), (9, 9, 8, 8));
+        queue.advance(1010);
+        queue.give_back_capacity();
+        assert_eq!(queue.memory_bytes(), 0);
+    }
 }

@@ -62,10 +62,11 @@ impl Receiver {
         self.ssthresh += room.min(2 * (len as u32).max(u32::from(self.announced_mss)));
     }
 
-    /// The memory is short: the window shrinks to a few segments as the peer uses up what it was promised (Linux's
-    /// tcp_adjust_rcv_ssthresh), and grows again afterwards.
-    pub(in crate::tcp) fn narrow_window(&mut self) {
-        self.ssthresh = self.ssthresh.min(4 * u32::from(self.announced_mss));
+    /// The memory is short: the window shrinks to `bytes` or a few segments, whichever is more, as the peer uses up what it was
+    /// promised, and grows again afterwards. (Linux's tcp_adjust_rcv_ssthresh, which leaves nobody more than the segments.)
+    pub(in crate::tcp) fn narrow_window(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.ssthresh = self.ssthresh.min(bytes.max(4 * u32::from(self.announced_mss)));
     }
 
     /// SO_RCVLOWAT: a buffer that holds twice this, unless the program has chosen (Linux's tcp_set_rcvlowat).

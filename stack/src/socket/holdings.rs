@@ -1,0 +1,318 @@
+//! Who holds what, and for how long without progress: an index that exists only while memory is short.
+//!
+//! While there is memory nobody pays for it. When it gets short each connection is entered as its turn comes, and looked at
+//! again whenever it is called and in every round of [`relief`](super::relief); what changed in between is seen then. When the
+//! shortage is over the entries are taken out again, some with every call.
+//!
+//! Shares are by peer first, then by connection: a peer with ten thousand connections is one peer. A peer is an IPv4 address or
+//! an IPv6 network of 64 bits, for a host chooses its addresses in such a network freely (RFC 7721, RFC 8981).
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::fmt;
+use core::mem;
+use core::net::{IpAddr, Ipv6Addr};
+use core::time::Duration;
+
+use super::SocketId;
+use super::record::is_link_local;
+use super::slab::{Key, Slab};
+use crate::hash::{HashMap, Keyed};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// So much of the queues must have drained before a connection counts as one that gets on: otherwise a peer that takes single
+/// bytes would never be the last.
+const PROGRESS_BYTES: u32 = 4096;
+
+/// Whose share of the memory a connection is counted in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Peer(IpAddr);
+
+impl Peer {
+    /// A link-local address stands for itself: it is a station's on the link.
+    pub(super) fn of(addr: IpAddr) -> Peer {
+        match addr {
+            IpAddr::V6(v6) if !is_link_local(addr) => {
+                Peer(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into())
+            }
+            addr => Peer(addr),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V6(_) if !is_link_local(self.0) => write!(f, "{}/64", self.0),
+            addr => write!(f, "{addr}"),
+        }
+    }
+}
+
+/// What a look at a connection finds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// All that is charged for it.
+    pub(super) bytes: usize,
+    /// Whether data waits in its queues.
+    pub(super) holds_data: bool,
+    /// Bytes that have ever left its queues; wraps.
+    pub(super) drained: u32,
+    /// When data last moved, as far as that was known before it was entered.
+    pub(super) moved_at: Instant,
+}
+
+/// The order in which connections are reset: first those that hold data, then those of peers that hold much, in powers of
+/// two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    holds_data: bool,
+    magnitude: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    id: SocketId,
+    peer: Key<Sum>,
+    bytes: usize,
+    rank: Rank,
+    /// Since when it has made no progress.
+    since: Instant,
+    drained: u32,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What the connections of a peer hold together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sum {
+    pub(super) peer: Peer,
+    pub(super) bytes: usize,
+    pub(super) connections: usize,
+    /// Of these, those that hold data.
+    holders: usize,
+}
+
+impl Sum {
+    fn magnitude(&self) -> u8 {
+        // Of a 64-bit number.
+        self.bytes.max(1).ilog2() as u8
+    }
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Holdings {
+    peers: HashMap<Peer, Key<Sum>>,
+    sums: Slab<Sum>,
+    /// By the number of the socket's slot.
+    entries: Vec<Option<Entry>>,
+    order: BTreeSet<(Rank, Instant, SocketId)>,
+    /// Peers whose connections hold data.
+    holding_peers: usize,
+    /// The peer that was seen to hold the most.
+    largest: Option<Key<Sum>>,
+}
+
+impl Holdings {
+    pub(super) fn new(rng: &mut Rng) -> Holdings {
+        Holdings {
+            peers: HashMap::with_hasher(Keyed::new(rng)),
+            sums: Slab::new(),
+            entries: Vec::new(),
+            order: BTreeSet::new(),
+            holding_peers: 0,
+            largest: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// All memory behind it, nearly.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let order = self.order.len() * mem::size_of::<(Rank, Instant, SocketId)>() * 3 / 2;
+        let peers = self.peers.capacity() * (mem::size_of::<(Peer, Key<Sum>)>() + 1)
+            + self.sums.slots() as usize * mem::size_of::<Sum>();
+        self.entries.capacity() * mem::size_of::<Option<Entry>>() + order + peers
+    }
+
+    /// Enters a connection, or brings its entry up to date.
+    pub(super) fn look(&mut self, now: Instant, id: SocketId, peer: Peer, look: Look) {
+        let slot = id.into_numbers().0 as usize;
+        let mut old = self.entries.get(slot).copied().flatten();
+        if let Some(stale) = old.take_if(|old| old.id != id) {
+            self.forget(stale.id);
+        }
+        let peer = old.map_or_else(|| self.key_of(peer), |old| old.peer);
+        let Some(magnitude) = self.count(peer, old.as_ref(), &look) else { return };
+        let rank = Rank { holds_data: look.holds_data, magnitude };
+        let mut entry =
+            Entry { id, peer, bytes: look.bytes, rank, since: look.moved_at.min(now), drained: look.drained };
+        if let Some(old) = old {
+            let drained = look.drained.wrapping_sub(old.drained);
+            // Data that was queued a moment ago has not waited since the last that drained.
+            let begins = look.holds_data && !old.rank.holds_data;
+            let is_progress = drained >= PROGRESS_BYTES || (drained > 0 && !look.holds_data);
+            if begins || is_progress {
+                entry.since = now;
+            } else {
+                (entry.since, entry.drained) = (old.since, old.drained);
+            }
+        }
+        let place = |entry: &Entry| (entry.rank, entry.since, id);
+        if old.as_ref().map(place) != Some(place(&entry)) {
+            if let Some(old) = &old {
+                self.order.remove(&place(old));
+            }
+            self.order.insert(place(&entry));
+        }
+        if self.entries.len() <= slot {
+            self.entries.resize(slot + 1, None);
+        }
+        self.entries[slot] = Some(entry);
+    }
+
+    fn key_of(&mut self, peer: Peer) -> Key<Sum> {
+        let Holdings { peers, sums, .. } = self;
+        *peers.entry(peer).or_insert_with(|| sums.insert(Sum { peer, bytes: 0, connections: 0, holders: 0 }))
+    }
+
+    /// Brings the sums up to date. The magnitude of the peer's.
+    fn count(&mut self, peer: Key<Sum>, old: Option<&Entry>, look: &Look) -> Option<u8> {
+        let sum = self.sums.get_mut(peer)?;
+        let held = sum.holders > 0;
+        if let Some(old) = old {
+            sum.bytes -= old.bytes;
+            sum.holders -= usize::from(old.rank.holds_data);
+        } else {
+            sum.connections += 1;
+        }
+        sum.bytes += look.bytes;
+        sum.holders += usize::from(look.holds_data);
+        self.holding_peers = self.holding_peers + usize::from(sum.holders > 0) - usize::from(held);
+        let (bytes, magnitude) = (sum.bytes, sum.magnitude());
+        if self.largest().is_none_or(|largest| bytes > largest.bytes) {
+            self.largest = Some(peer);
+        }
+        Some(magnitude)
+    }
+
+    /// Takes a connection out, if it was entered.
+    pub(super) fn forget(&mut self, id: SocketId) {
+        let slot = id.into_numbers().0 as usize;
+        let Some(entry) = self.entries.get_mut(slot).and_then(|entry| entry.take_if(|entry| entry.id == id))
+        else {
+            return;
+        };
+        self.order.remove(&(entry.rank, entry.since, id));
+        let Some(sum) = self.sums.get_mut(entry.peer) else { return };
+        sum.bytes -= entry.bytes;
+        sum.connections -= 1;
+        if entry.rank.holds_data {
+            sum.holders -= 1;
+            self.holding_peers -= usize::from(sum.holders == 0);
+        }
+        if sum.connections == 0 {
+            self.peers.remove(&sum.peer);
+            self.sums.remove(entry.peer);
+        }
+        if self.order.is_empty() {
+            self.entries = Vec::new();
+            self.peers.shrink_to_fit();
+            self.sums = Slab::new();
+            self.largest = None;
+        }
+    }
+
+    /// Takes some out, if there are any.
+    pub(super) fn forget_some(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(&(_, _, id)) = self.order.first() else { return };
+            self.forget(id);
+        }
+    }
+
+    /// How many share `whole` bytes with a connection, itself included: those that hold data count, first peers, then the
+    /// connections of its peer. `None` if its peer has its part already.
+    pub(super) fn sharers(&self, id: SocketId, whole: usize) -> Option<usize> {
+        let Some((entry, sum)) = self.entry(id) else { return Some(1) };
+        let peers = self.holding_peers.max(1) + usize::from(sum.holders == 0);
+        let holders = sum.holders + usize::from(!entry.rank.holds_data);
+        (sum.bytes <= whole / peers).then(|| peers.saturating_mul(holders))
+    }
+
+    /// Whether a connection, or its peer, holds more than its even part of `whole`.
+    pub(super) fn is_over_share(&self, id: SocketId, whole: usize) -> bool {
+        let Some((entry, _)) = self.entry(id) else { return false };
+        self.sharers(id, whole).is_none_or(|sharers| entry.bytes > whole / sharers)
+    }
+
+    fn entry(&self, id: SocketId) -> Option<(&Entry, &Sum)> {
+        let entry =
+            self.entries.get(id.into_numbers().0 as usize)?.as_ref().filter(|entry| entry.id == id)?;
+        Some((entry, self.sums.get(entry.peer)?))
+    }
+
+    /// The connection whose peer has kept the most memory for the longest without progress: the product of what the peer
+    /// holds, as a power of two, and of the time since this connection got on. For one peer, or peers that hold about the
+    /// same, that is the one that has waited longest. Connections that hold no data come after all that do.
+    ///
+    /// Of each rank the one that has waited longest is compared: there are at most as many ranks as a number of bytes has bits.
+    pub(super) fn worst(&mut self, now: Instant) -> Option<SocketId> {
+        let first_id = SocketId::from_numbers((0, 0));
+        let mut best: Option<(u128, SocketId)> = None;
+        let mut outdated = Vec::new();
+        let mut rank = self.order.last()?.0;
+        let holds_data = rank.holds_data;
+        loop {
+            let &(_, since, id) = self.order.range((rank, Instant::ZERO, first_id)..).next()?;
+            let magnitude = self.entry(id)?.1.magnitude();
+            if magnitude != rank.magnitude {
+                outdated.push(id);
+            }
+            let waited = now.duration_since(since).max(Duration::from_millis(1)).as_nanos();
+            let score = waited << magnitude;
+            if best.is_none_or(|(least, _)| score > least) {
+                best = Some((score, id));
+            }
+            match self.order.range(..(rank, Instant::ZERO, first_id)).next_back() {
+                Some(&(next, _, _)) if next.holds_data == holds_data => rank = next,
+                _ => break,
+            }
+        }
+        for id in outdated {
+            self.renew_rank(id);
+        }
+        best.map(|(_, id)| id)
+    }
+
+    /// A connection's peer holds more or less than when the connection was looked at.
+    fn renew_rank(&mut self, id: SocketId) {
+        let Some((&(mut entry), sum)) = self.entry(id) else { return };
+        let magnitude = sum.magnitude();
+        self.order.remove(&(entry.rank, entry.since, id));
+        entry.rank.magnitude = magnitude;
+        self.order.insert((entry.rank, entry.since, id));
+        self.entries[id.into_numbers().0 as usize] = Some(entry);
+    }
+
+    /// Since when a connection has made no progress.
+    pub(super) fn stalled_since(&self, id: SocketId) -> Option<Instant> {
+        self.entry(id).map(|(entry, _)| entry.since)
+    }
+
+    /// The peer that holds most, as far as was seen.
+    pub(super) fn largest(&self) -> Option<Sum> {
+        self.sums.get(self.largest?).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests;

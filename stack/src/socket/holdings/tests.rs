@@ -1,0 +1,185 @@
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::super::Socket;
+use super::*;
+
+/// Keys of so many sockets.
+fn ids(count: usize) -> Vec<SocketId> {
+    let mut slab = Slab::new();
+    (0..count).map(|_| slab.insert(Socket::for_tests())).collect()
+}
+
+fn holdings() -> Holdings {
+    Holdings::new(&mut crate::rng::Rng::new([3; 32]))
+}
+
+fn peer(number: u8) -> Peer {
+    Peer::of(IpAddr::from([10, 0, 0, number]))
+}
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_secs(seconds)
+}
+
+/// Holds this much data, and has not moved since.
+fn holds(bytes: usize, since: u64) -> Look {
+    Look { bytes, holds_data: true, drained: 0, moved_at: at(since) }
+}
+
+#[test]
+fn a_peer_is_an_ipv4_address_or_an_ipv6_network() {
+    let same = |one: &str, other: &str| Peer::of(one.parse().unwrap()) == Peer::of(other.parse().unwrap());
+    assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::2"));
+    assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
+    assert!(!same("10.0.0.1", "10.0.0.2"));
+    assert!(!same("fe80::1", "fe80::2"));
+    let named: Vec<_> = ["2001:db8:1:2::1", "fe80::1", "10.0.0.1"]
+        .map(|addr| std::format!("{}", Peer::of(addr.parse().unwrap())))
+        .into();
+    assert_eq!(named, ["2001:db8:1:2::/64", "fe80::1", "10.0.0.1"]);
+}
+
+#[test]
+fn of_one_peer_the_one_that_waited_longest_goes() {
+    let (ids, mut holdings) = (ids(4), holdings());
+    for (id, since) in ids.iter().zip([30, 10, 20, 40]) {
+        holdings.look(at(50), *id, peer(1), holds(50_000, since));
+    }
+    let mut order = Vec::new();
+    while let Some(id) = holdings.worst(at(50)) {
+        holdings.forget(id);
+        order.push(id);
+    }
+    assert_eq!(order, [ids[1], ids[2], ids[0], ids[3]]);
+    assert!(holdings.is_empty());
+    assert_eq!(holdings.memory_bytes(), 0);
+}
+
+#[test]
+fn whoever_gets_on_is_not_the_worst_and_a_trickle_is_no_progress() {
+    let (ids, mut holdings) = (ids(2), holdings());
+    holdings.look(at(10), ids[0], peer(1), holds(50_000, 1));
+    holdings.look(at(10), ids[1], peer(1), holds(50_000, 2));
+    assert_eq!(holdings.worst(at(10)), Some(ids[0]));
+    // Single bytes.
+    holdings.look(at(11), ids[0], peer(1), Look { drained: 5, ..holds(50_000, 1) });
+    assert_eq!(holdings.worst(at(11)), Some(ids[0]));
+    // They add up.
+    holdings.look(at(12), ids[0], peer(1), Look { drained: PROGRESS_BYTES, ..holds(50_000, 1) });
+    assert_eq!(holdings.worst(at(12)), Some(ids[1]));
+    assert_eq!(holdings.stalled_since(ids[0]), Some(at(12)));
+    // All of it is gone, however little it was.
+    let empty = Look { holds_data: false, drained: PROGRESS_BYTES + 1, ..holds(1000, 1) };
+    holdings.look(at(13), ids[0], peer(1), empty);
+    assert_eq!(holdings.stalled_since(ids[0]), Some(at(13)));
+    // What is queued after a long silence has not waited for so long.
+    holdings.look(at(100), ids[0], peer(1), Look { drained: PROGRESS_BYTES + 1, ..holds(5000, 1) });
+    assert_eq!(holdings.stalled_since(ids[0]), Some(at(100)));
+}
+
+#[test]
+fn those_that_hold_no_data_come_last_however_long_they_rest() {
+    let (ids, mut holdings) = (ids(2), holdings());
+    holdings.look(at(3600), ids[0], peer(1), Look { holds_data: false, ..holds(1000, 1) });
+    holdings.look(at(3600), ids[1], peer(2), holds(1000, 3599));
+    assert_eq!(holdings.worst(at(3600)), Some(ids[1]));
+    holdings.forget(ids[1]);
+    assert_eq!(holdings.worst(at(3600)), Some(ids[0]));
+}
+
+#[test]
+fn a_peer_with_many_connections_gives_way_to_one_with_a_few() {
+    let (ids, mut holdings) = (ids(101), holdings());
+    // A slow reader of its own address, longer without progress than any of the hundred.
+    holdings.look(at(100), ids[0], peer(1), holds(20_000, 70));
+    for id in &ids[1..] {
+        holdings.look(at(100), *id, peer(2), holds(20_000, 90));
+    }
+    assert_eq!(holdings.largest().map(|sum| (sum.peer, sum.connections)), Some((peer(2), 100)));
+    for left in (9..=100).rev() {
+        let worst = holdings.worst(at(100)).unwrap();
+        assert_ne!(worst, ids[0], "with {left} of the other");
+        holdings.forget(worst);
+    }
+    // Eight of 20,000 bytes and 10 seconds are no more than one of 30 seconds four times over.
+    while holdings.worst(at(100)) != Some(ids[0]) {
+        let worst = holdings.worst(at(100)).unwrap();
+        holdings.forget(worst);
+    }
+    assert!(holdings.largest().is_none_or(|sum| sum.connections >= 1));
+}
+
+#[test]
+fn shares_are_by_peer_and_then_by_connection() {
+    let (ids, mut holdings) = (ids(12), holdings());
+    const WHOLE: usize = 1_000_000;
+    assert_eq!(holdings.sharers(ids[0], WHOLE), Some(1), "nobody is known");
+    for id in &ids[..10] {
+        holdings.look(at(1), *id, peer(1), holds(10_000, 1));
+    }
+    assert_eq!(holdings.sharers(ids[0], WHOLE), Some(10));
+    holdings.look(at(1), ids[10], peer(2), holds(10_000, 1));
+    assert_eq!((holdings.sharers(ids[0], WHOLE), holdings.sharers(ids[10], WHOLE)), (Some(20), Some(2)));
+    // One that holds no data takes no part, until it asks.
+    holdings.look(at(1), ids[11], peer(3), Look { holds_data: false, ..holds(1000, 1) });
+    assert_eq!((holdings.sharers(ids[10], WHOLE), holdings.sharers(ids[11], WHOLE)), (Some(2), Some(3)));
+    assert!(!holdings.is_over_share(ids[0], WHOLE) && !holdings.is_over_share(ids[10], WHOLE));
+    // The first peer has more than its half.
+    holdings.look(at(1), ids[9], peer(1), holds(450_000, 1));
+    assert_eq!((holdings.sharers(ids[0], WHOLE), holdings.sharers(ids[10], WHOLE)), (None, Some(2)));
+    assert!(holdings.is_over_share(ids[0], WHOLE) && !holdings.is_over_share(ids[10], WHOLE));
+}
+
+#[test]
+fn a_slot_that_is_used_again_is_another_socket() {
+    let mut slab = Slab::new();
+    let first = slab.insert(Socket::for_tests());
+    let mut holdings = holdings();
+    holdings.look(at(1), first, peer(1), holds(1000, 1));
+    slab.remove(first);
+    let second = slab.insert(Socket::for_tests());
+    holdings.look(at(2), second, peer(2), holds(500, 2));
+    holdings.forget(first);
+    assert_eq!(holdings.worst(at(3)), Some(second));
+    assert_eq!(holdings.largest().map(|sum| (sum.peer, sum.bytes)), Some((peer(2), 500)));
+}
+
+proptest! {
+    /// Whatever is entered, changed and taken out: the sums are those of the entries.
+    #[test]
+    fn the_sums_are_those_of_the_entries(
+        steps in proptest::collection::vec((0..20usize, 0..4u8, 0..100_000usize, any::<bool>(), any::<bool>()), 1..200),
+    ) {
+        let (ids, mut holdings) = (ids(20), holdings());
+        let mut model: std::collections::BTreeMap<usize, (u8, usize, bool)> = Default::default();
+        for (time, (index, number, bytes, holds_data, forget)) in steps.into_iter().enumerate() {
+            if forget {
+                holdings.forget(ids[index]);
+                model.remove(&index);
+                continue;
+            }
+            // A connection keeps its peer.
+            let number = model.get(&index).map_or(number, |known| known.0);
+            let look = Look { bytes, holds_data, drained: time as u32 * 1000, moved_at: at(0) };
+            holdings.look(at(time as u64), ids[index], peer(number), look);
+            model.insert(index, (number, bytes, holds_data));
+            prop_assert_eq!(holdings.order.len(), model.len());
+            for (&index, &(number, ..)) in &model {
+                let of_peer = model.values().filter(|known| known.0 == number);
+                let (_, sum) = holdings.entry(ids[index]).expect("it was entered");
+                prop_assert_eq!(sum.bytes, of_peer.clone().map(|known| known.1).sum::<usize>());
+                prop_assert_eq!(sum.connections, of_peer.clone().count());
+                prop_assert_eq!(sum.holders, of_peer.filter(|known| known.2).count());
+            }
+            let holding: std::collections::BTreeSet<u8> =
+                model.values().filter(|known| known.2).map(|known| known.0).collect();
+            prop_assert_eq!(holdings.holding_peers, holding.len());
+            let worst = holdings.worst(at(time as u64)).expect("there are some");
+            prop_assert!(holding.is_empty() || holdings.entry(worst).is_some_and(|(entry, _)| entry.rank.holds_data));
+        }
+        holdings.forget_some(20);
+        prop_assert!(holdings.is_empty() && holdings.peers.is_empty() && holdings.sums.len() == 0);
+    }
+}

@@ -1,0 +1,248 @@
+//! What sockets give back while memory is short, and in which order.
+//!
+//! [`Account::shortage`](crate::memory::Account::shortage) says how far it goes:
+//!
+//! 1. capacity that holds no data;
+//! 2. data that came out of order: the peer still has it;
+//! 3. what auto-tuning granted beyond the floor, of those that hold more than their share;
+//! 4. whole connections, the worst of [`Holdings`] first. Nothing else would make room for newcomers: what is left is what
+//!    `send` took and what was acknowledged.
+//!
+//! Every call into the stack does a little of it: some sockets are looked at, in turn, and some connections reset. (Linux: 1 and 2
+//! are tcp_prune_queue, for one socket at a time; 3 is tcp_under_memory_pressure; 4 exists for orphans, tcp_check_oom.)
+
+use core::time::Duration;
+
+use super::SocketId;
+use super::holdings::{Holdings, Look, Peer};
+use super::record::{Role, Socket};
+use super::sockets::Sockets;
+use crate::Ctx;
+use crate::memory::{Budget, Shortage};
+use crate::network::Network;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// Sockets that a call looks at. A round over 50,000 takes 6,250 calls, and as many segments fill less than a third of what lies
+/// between the marks of the default limit.
+const LOOKS: usize = 8;
+/// Connections that a call resets at most: a call takes up less memory than they give back.
+const MAX_RESETS: usize = 4;
+/// Entries that a call takes out of the index when memory is no longer short.
+const MAX_FORGOTTEN: usize = 32;
+/// Lines of one kind in the log are at least this far apart.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Relief {
+    pub(super) holdings: Holdings,
+    /// What the account holds for the index.
+    charged_bytes: usize,
+    /// The slot that is looked at next.
+    hand: u32,
+    pressure_line: Line,
+    reset_line: Line,
+}
+
+/// A line of the log that stands there once for each time that memory got short, and not too often.
+#[derive(Debug, Default)]
+struct Line {
+    /// The count of pressures in which it was written.
+    told_of: u64,
+    told_at: Option<Instant>,
+}
+
+impl Line {
+    /// Whether it is due. It counts as written.
+    fn is_due(&mut self, now: Instant, pressures: u64) -> bool {
+        if self.told_of == pressures {
+            return false;
+        }
+        self.told_of = pressures;
+        let is_long_ago = self.told_at.is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL);
+        if is_long_ago {
+            self.told_at = Some(now);
+        }
+        is_long_ago
+    }
+}
+
+impl Relief {
+    pub(super) fn new(rng: &mut Rng) -> Relief {
+        Relief {
+            holdings: Holdings::new(rng),
+            charged_bytes: 0,
+            hand: 0,
+            pressure_line: Line::default(),
+            reset_line: Line::default(),
+        }
+    }
+}
+
+impl Sockets {
+    /// Whether memory is short, or what followed from that is not over: [`relieve`](Sockets::relieve) is to be called.
+    #[inline]
+    pub(crate) fn needs_relief(&self) -> bool {
+        self.account.is_watched()
+    }
+
+    /// A bounded part of what is due while memory is short, and the budget that is left afterwards.
+    #[cold]
+    pub(crate) fn relieve(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) {
+        ctx.stats.memory_pressures = self.account.pressures();
+        if self.account.is_pressed() {
+            for _ in 0..LOOKS.min(self.slots.len()) {
+                self.look_at_next(ctx);
+            }
+            self.reset_worst(ctx, network);
+        } else {
+            self.relief.holdings.forget_some(MAX_FORGOTTEN);
+            if self.relief.holdings.is_empty() {
+                self.relief.hand = 0;
+                self.account.stop_watching();
+            }
+        }
+        let bytes = self.relief.holdings.memory_bytes();
+        self.account.renew(&mut self.relief.charged_bytes, bytes);
+        ctx.memory = self.budget();
+    }
+
+    /// What a call into this connection may take while memory is short.
+    #[cold]
+    pub(super) fn budget_of(&mut self, ctx: &Ctx<'_>, id: SocketId) -> Budget {
+        self.look_at(ctx.now, id);
+        let high = self.account.high();
+        match self.relief.holdings.sharers(id, high) {
+            Some(sharers) => self.budget().divided(high, sharers),
+            None => self.budget().of_reserve(),
+        }
+    }
+
+    /// Enters a connection into the index, or brings its entry up to date.
+    fn look_at(&mut self, now: Instant, id: SocketId) {
+        let Some(socket) = self.slots.get(id) else { return self.relief.holdings.forget(id) };
+        match &socket.role {
+            Role::Stream(stream) if stream.connection.is_alive() => {
+                let look = Look {
+                    bytes: socket.charged_bytes,
+                    holds_data: stream.connection.holds_data(),
+                    drained: stream.connection.drained(),
+                    moved_at: stream.connection.last_moved_at(),
+                };
+                self.relief.holdings.look(now, id, Peer::of(stream.tuple.remote.addr), look);
+            }
+            _ => self.relief.holdings.forget(id),
+        }
+    }
+
+    /// The next socket's turn: it is entered, and gives back what is due.
+    fn look_at_next(&mut self, ctx: &mut Ctx<'_>) {
+        if self.relief.hand >= self.slots.slots() {
+            self.relief.hand = 0;
+            ctx.spares.clear();
+            // Everybody was looked at, so it is known who holds most.
+            self.tell_of_pressure(ctx.now);
+        }
+        let id = self.slots.key_of(self.relief.hand);
+        self.relief.hand += 1;
+        if let Some(id) = id {
+            self.look_at(ctx.now, id);
+            self.give_back(ctx, id);
+        }
+    }
+
+    fn give_back(&mut self, ctx: &mut Ctx<'_>, id: SocketId) {
+        let shortage = self.account.shortage();
+        let is_over_share = self.relief.holdings.is_over_share(id, self.account.high());
+        let Some(socket) = self.slots.get_mut(id) else { return };
+        let Role::Stream(stream) = &mut socket.role else { return };
+        let connection = &mut stream.connection;
+        if shortage >= Shortage::Capacity {
+            connection.give_back_capacity();
+        }
+        if shortage >= Shortage::OutOfOrder {
+            ctx.stats.tcp_pruned_bytes += connection.give_back_out_of_order() as u64;
+        }
+        if shortage >= Shortage::Buffers && is_over_share {
+            connection.give_back_buffers();
+        }
+        let bytes = stream.charge(&socket.options);
+        self.account.renew(&mut socket.charged_bytes, bytes);
+        if is_over_share {
+            // A smaller buffer has less room.
+            socket.renew_readiness();
+        }
+    }
+
+    /// Resets connections until there is room in the reserve.
+    fn reset_worst(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) {
+        for _ in 0..MAX_RESETS {
+            if self.account.shortage() < Shortage::Connections {
+                return;
+            }
+            let Some(id) = self.find_worst(ctx.now) else { return };
+            self.tell_of_reset(ctx.now, id);
+            self.relief.holdings.forget(id);
+            if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
+                log::debug!("tcp: memory is out, {:?} is reset", stream.tuple);
+                stream.connection.give_up_for_memory(ctx);
+                ctx.stats.tcp_memory_resets += 1;
+            }
+            self.settle_stream(ctx, network, id);
+        }
+    }
+
+    /// The connection to be reset. What has got on since it was last looked at is entered anew, a few at most.
+    fn find_worst(&mut self, now: Instant) -> Option<SocketId> {
+        for _ in 0..LOOKS {
+            let id = self.relief.holdings.worst(now)?;
+            let since = self.relief.holdings.stalled_since(id);
+            self.look_at(now, id);
+            if self.relief.holdings.stalled_since(id) == since {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    fn tell_of_pressure(&mut self, now: Instant) {
+        if self.account.is_pressed() && self.relief.pressure_line.is_due(now, self.account.pressures()) {
+            log::warn!(
+                "memory is short: sockets hold {} of {} KiB{}. Buffers shrink; should it get worse, connections that make no \
+                 progress are reset. Raise Config::memory_limit_bytes, or find out why these connections do not drain",
+                self.account.bytes() >> 10,
+                self.account.high() >> 10,
+                self.most_of_it(),
+            );
+        }
+    }
+
+    fn tell_of_reset(&mut self, now: Instant, id: SocketId) {
+        if !self.relief.reset_line.is_due(now, self.account.pressures()) {
+            return;
+        }
+        let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get(id) else { return };
+        let stalled =
+            self.relief.holdings.stalled_since(id).map_or(Duration::ZERO, |at| now.duration_since(at));
+        log::warn!(
+            "memory is out: sockets hold {} KiB, more than the limit of {}{}. Connections are reset, first the one with {}, \
+             which made no progress for {} s (counted in tcp_memory_resets)",
+            self.account.bytes() >> 10,
+            self.account.high() >> 10,
+            self.most_of_it(),
+            stream.tuple.remote_addr(),
+            stalled.as_secs(),
+        );
+    }
+
+    /// Who holds most, as a part of a sentence.
+    fn most_of_it(&self) -> alloc::string::String {
+        self.relief.holdings.largest().map_or_else(alloc::string::String::new, |sum| {
+            alloc::format!(", {} {} KiB of it in {} connections", sum.peer, sum.bytes >> 10, sum.connections)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
