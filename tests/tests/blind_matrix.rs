@@ -4,7 +4,7 @@ use std::process::Command;
 
 use portolan_tests::host::{is_judge, kernel_version};
 
-/// Chosen anew with each change of the generator.
+/// Which of the cases are played.
 const SEED: &str = "20251130";
 
 #[test]

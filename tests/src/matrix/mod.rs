@@ -16,7 +16,7 @@ use portolan::testing::TcpSegment;
 
 pub use compare::{Report, compare};
 pub use drive::{Answer, Packet};
-pub use rules::RULES;
+pub use rules::{RULES, Rule};
 
 /// A segment that comes in a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
