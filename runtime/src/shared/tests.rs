@@ -140,6 +140,35 @@ fn a_call_that_reads_in_passing_reads_what_waits_before_timers_run() {
     }
 }
 
+/// A call whose answer is there sends some of what others left, and leaves the rest to the leader.
+#[test]
+fn a_call_sends_no_more_than_some_batches_for_others() {
+    let bench = Bench::new();
+    {
+        let mut core = bench.shared.lock_core_anyway();
+        let now = Clock::now();
+        for _ in 0..40 {
+            let socket = core.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+            for _ in 0..100 {
+                core.stack.send_to(now, socket, &[7; 100], ([10, 0, 0, 2], 9).into()).unwrap();
+            }
+        }
+    }
+    let mut peer = bench.peer;
+    let (mut calls, mut sent) = (0, 0);
+    while sent < 4000 {
+        bench.shared.call(|_, _, _| ()).unwrap();
+        calls += 1;
+        let frames = std::iter::from_fn(|| peer.device.recv().unwrap()).count();
+        // 17 batches of 16, and each time it may read in passing and send a batch of what comes of that.
+        assert!(frames <= 544, "{frames} frames in one call");
+        assert!(frames > 0, "{sent} frames in {calls} calls");
+        sent += frames;
+        let is_left = bench.shared.inspect(Stack::has_transmits);
+        assert!(!is_left || bench.shared.is_transmit_wanted(), "nobody knows of the rest");
+    }
+}
+
 #[test]
 fn a_flood_does_not_put_off_timers() {
     assert_eq!(Bench::new().retransmissions_after(MOST_WAITING + 1, turn_once), 1);
