@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use portolan::{
-    AddressState, Cidr, Descriptor, Domain, Instant, Shutdown, SocketKind, SocketOption, SocketOptions, Stack,
+    AddressState, Cidr, Descriptor, Domain, Instant, SendFlags, Shutdown, SocketKind, SocketOption,
+    SocketOptions, Stack,
 };
 use smallvec::SmallVec;
 
@@ -333,6 +334,11 @@ impl Socket {
 
     pub(crate) fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
         self.call_blocking(Interest::Write, |core, now| core.stack.send_oob(now, self.descriptor, data))
+    }
+
+    pub(crate) fn send_with(&self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
+        let d = self.descriptor;
+        self.call_blocking(Interest::Write, |core, now| core.stack.send_with(now, d, data, flags))
     }
 
     pub(crate) fn write_stream(&self, data: &[u8]) -> io::Result<usize> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{SocketKind, SocketOption, TcpInfo};
+use portolan::{SendFlags, SocketKind, SocketOption, TcpInfo};
 
 use crate::Handle;
 use crate::listening::Listening;
@@ -381,6 +381,12 @@ impl TcpStream {
     /// SO_OOBINLINE.
     pub fn oob_inline(&self) -> io::Result<bool> {
         Ok(self.socket.options()?.oob_inline)
+    }
+
+    /// MSG_MORE and MSG_EOR: as `write`, and more data follows at once, or a record ends. Takes as much as the send buffer has room
+    /// for, and the flags count only if that is all of `data`.
+    pub fn send_with(&self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
+        self.socket.send_with(data, flags)
     }
 
     /// MSG_OOB: as `write`, and the last byte that is taken is urgent.

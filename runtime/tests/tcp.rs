@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{addr, connection, impaired_pair, pair, pattern, start, within_time};
-use portolan::SocketOption;
+use portolan::{SendFlags, SocketOption};
 use portolan_runtime::device::MemoryPair;
 use portolan_runtime::{Keepalive, TcpListener, TcpStream};
 
@@ -312,6 +312,19 @@ fn a_listener_that_is_closed_tells_whoever_accepts() {
         listener.close().unwrap();
         assert_eq!(accepting.join().unwrap().raw_os_error(), Some(9));
         TcpListener::bind(&server, addr(1, 7)).unwrap();
+    });
+}
+
+#[test]
+fn a_write_may_say_that_more_follows() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, near) = connection(&server, &client);
+        assert_eq!(near.send_with(b"ques", SendFlags::MORE).unwrap(), 4);
+        assert_eq!(near.send_with(b"tion", SendFlags::END_OF_RECORD).unwrap(), 4);
+        let mut buf = [0; 8];
+        far.read_exact(&mut buf).unwrap();
+        assert_eq!(&buf, b"question");
     });
 }
 

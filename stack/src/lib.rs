@@ -72,7 +72,7 @@ pub use socket::{Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOpt
 pub use stack::Stack;
 pub use stats::{DropReason, Stats};
 pub use steering::Steering;
-pub use tcp::{CongestionControl, FastOpenKey};
+pub use tcp::{CongestionControl, FastOpenKey, SendFlags};
 pub use tcp::{CongestionState, TcpInfo};
 pub use time::Instant;
 

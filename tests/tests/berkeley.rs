@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use portolan::testing::{LinkFaults, Pair, PairConfig, Side};
 use portolan::{
-    CloseReason, Descriptor, Domain, DropReason, Error, Readiness, Shutdown, SocketKind, SocketOption,
+    CloseReason, Descriptor, Domain, DropReason, Error, Readiness, SendFlags, Shutdown, SocketKind,
+    SocketOption,
 };
 
 const BOTH: [Domain; 2] = [Domain::V4, Domain::V6];
@@ -185,6 +186,19 @@ fn a_host_that_is_not_there_is_unreachable_and_one_behind_a_dead_link_times_out(
     assert!(pair.drive(hour, |pair| readiness(pair, client).error));
     let error = pair.a.stack.take_error(client).unwrap().unwrap();
     assert!(matches!(error, Error::TimedOut | Error::HostUnreachable), "{error:?}");
+}
+
+/// Datagrams are records, and none waits for another.
+#[test]
+fn more_and_end_of_record_of_datagrams() {
+    for domain in BOTH {
+        let (mut pair, a, b, to) = bound_datagrams(domain);
+        let now = pair.now();
+        pair.a.stack.connect(now, a, to).unwrap();
+        assert_eq!(pair.a.stack.send_with(now, a, b"x", SendFlags::MORE), Err(Error::NotSupported));
+        assert_eq!(pair.a.stack.send_with(now, a, b"x", SendFlags::END_OF_RECORD), Ok(1));
+        assert!(pair.drive(MINUTE, |pair| pair.b.stack.readiness(b).unwrap().readable));
+    }
 }
 
 /// A connection in TIME-WAIT is a socket while its program holds it, and a record beside that.

@@ -19,7 +19,7 @@ use crate::event::Readiness;
 use crate::network::Network;
 use crate::ports::Binding;
 use crate::stack::Stack;
-use crate::tcp::TcpInfo;
+use crate::tcp::{SendFlags, TcpInfo};
 use crate::time::Instant;
 
 /// The descriptor calls. They never block: they return [`Error::WouldBlock`], and an event says when to try again.
@@ -99,7 +99,7 @@ impl Stack {
             return Err(Error::NotSupported);
         }
         sockets.open_stream(&mut ctx, network, d, addr, true)?;
-        sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data))
+        sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data), SendFlags::default())
     }
 
     /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN (`ip tcp_metrics flush`).
@@ -112,7 +112,23 @@ impl Stack {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
         match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data)),
+            SocketKind::Stream => {
+                sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data), SendFlags::default())
+            }
+            SocketKind::Datagram | SocketKind::Echo => {
+                sockets.send_datagram(&mut ctx, network, d, Bytes::copy_from_slice(data), None)
+            }
+        }
+    }
+
+    /// As [`send`](Stack::send) with MSG_MORE or MSG_EOR. Datagrams are records by themselves; MSG_MORE is `NotSupported` with
+    /// them.
+    pub fn send_with(&mut self, now: Instant, d: Descriptor, data: &[u8], flags: SendFlags) -> Result<usize> {
+        self.core.advance(now);
+        let (mut ctx, network, sockets) = self.parts();
+        match sockets.socket(d)?.1.kind {
+            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data), flags),
+            SocketKind::Datagram | SocketKind::Echo if flags.more => Err(Error::NotSupported),
             SocketKind::Datagram | SocketKind::Echo => {
                 sockets.send_datagram(&mut ctx, network, d, Bytes::copy_from_slice(data), None)
             }
@@ -121,10 +137,22 @@ impl Stack {
 
     /// As [`send`](Stack::send) without a copy: the slice is kept until it is acknowledged.
     pub fn send_bytes(&mut self, now: Instant, d: Descriptor, data: Bytes) -> Result<usize> {
+        self.send_bytes_with(now, d, data, SendFlags::default())
+    }
+
+    /// As [`send_with`](Stack::send_with) without a copy.
+    pub fn send_bytes_with(
+        &mut self,
+        now: Instant,
+        d: Descriptor,
+        data: Bytes,
+        flags: SendFlags,
+    ) -> Result<usize> {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
         match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Bytes(data)),
+            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Bytes(data), flags),
+            SocketKind::Datagram | SocketKind::Echo if flags.more => Err(Error::NotSupported),
             SocketKind::Datagram | SocketKind::Echo => {
                 sockets.send_datagram(&mut ctx, network, d, data, None)
             }
@@ -151,7 +179,9 @@ impl Stack {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
         match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Urgent(data)),
+            SocketKind::Stream => {
+                sockets.send_stream(&mut ctx, network, d, Outgoing::Urgent(data), SendFlags::default())
+            }
             SocketKind::Datagram | SocketKind::Echo => Err(Error::NotSupported),
         }
     }
@@ -217,7 +247,9 @@ impl Stack {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
         match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data)),
+            SocketKind::Stream => {
+                sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data), SendFlags::default())
+            }
             SocketKind::Datagram | SocketKind::Echo => {
                 sockets.send_datagram(&mut ctx, network, d, Bytes::copy_from_slice(data), Some(addr))
             }
@@ -235,7 +267,9 @@ impl Stack {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
         match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Bytes(data)),
+            SocketKind::Stream => {
+                sockets.send_stream(&mut ctx, network, d, Outgoing::Bytes(data), SendFlags::default())
+            }
             SocketKind::Datagram | SocketKind::Echo => {
                 sockets.send_datagram(&mut ctx, network, d, data, Some(addr))
             }

@@ -23,7 +23,9 @@ use crate::network::{InterfaceId, IpMeta, Network};
 use crate::offload::{SegmentKind, Segments};
 use crate::ports::Reuse;
 use crate::shared::Shared;
-use crate::tcp::{Connection, Flags, Header, IsnGenerator, OpenParams, Run, SeqNumber, State, TcpInfo};
+use crate::tcp::{
+    Connection, Flags, Header, IsnGenerator, OpenParams, Run, SendFlags, SeqNumber, State, TcpInfo,
+};
 use crate::time::Instant;
 use crate::timers::Armed;
 
@@ -392,6 +394,7 @@ impl Sockets {
         network: &mut Network,
         d: Descriptor,
         data: Outgoing<'_>,
+        flags: SendFlags,
     ) -> Result<usize> {
         self.renew_budget(ctx, network);
         if ctx.memory.is_pressed() {
@@ -410,11 +413,15 @@ impl Sockets {
             self.note_readiness(id, false);
             return Err(error);
         }
+        let whole = data.len();
         let sent = match data {
             Outgoing::Slice(slice) => connection.send(ctx, &slice[..slice.len().min(room)]),
             Outgoing::Urgent(slice) => connection.send_oob(ctx, &slice[..slice.len().min(room)]),
             Outgoing::Bytes(bytes) => connection.send_bytes(ctx, bytes.slice(..bytes.len().min(room))),
         };
+        if let Ok(len @ 1..) = sent {
+            connection.set_send_flags(if len == whole { flags } else { SendFlags::default() });
+        }
         self.settle_stream(ctx, network, id);
         sent
     }

@@ -156,6 +156,7 @@ impl Connection {
         self.retries.probes = 0;
         self.ending.soft_error = None;
         self.progress = true;
+        self.release_held();
         let Connection { scoreboard, rack, rate, rtt, timestamps, recovery, .. } = self;
         let recover = recovery.recover();
         let min_rtt = rtt.min_rtt();

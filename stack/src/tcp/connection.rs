@@ -328,6 +328,7 @@ impl Connection {
         self.ending.error = reason.error();
         self.pending = Pending { reset: self.pending.reset, ..Pending::default() };
         self.snd.queue = super::send_queue::SendQueue::new();
+        self.snd.records = None;
         self.scoreboard = LazyScoreboard::default();
         self.rcv.forget_gaps();
         self.set_state(ctx, State::Closed, cause);
@@ -453,7 +454,10 @@ impl Connection {
 
     /// All memory that the queues hold.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.snd.queue.memory_bytes() + self.rcv.memory_bytes() + self.scoreboard.memory_bytes()
+        self.snd.queue.memory_bytes()
+            + self.snd.record_bytes()
+            + self.rcv.memory_bytes()
+            + self.scoreboard.memory_bytes()
     }
 
     /// Whether the connection is open or was: both SYNs were acknowledged, and it is not CLOSED.

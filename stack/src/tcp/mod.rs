@@ -32,6 +32,7 @@ mod retransmit;
 mod rtt;
 mod run;
 mod scoreboard;
+mod send_flags;
 mod send_queue;
 mod sender;
 mod seq;
@@ -56,6 +57,7 @@ pub(crate) use header::{FastOpenCookie, Flags, Header, Options, SackBlocks, Time
 pub use info::{CongestionState, TcpInfo};
 pub(crate) use isn::IsnGenerator;
 pub(crate) use run::Run;
+pub use send_flags::SendFlags;
 pub(crate) use seq::SeqNumber;
 pub(crate) use spares::Spares;
 pub(crate) use state::State;

@@ -195,7 +195,9 @@ impl Connection {
         let has_enough = self.snd.unsent() >= needed as usize
             && self.snd.usable_window() >= needed
             && cwnd >= needed.max(MIN_CWND_SEGS * mss);
-        if !is_calm || !has_enough || self.state == State::SynReceived {
+        // A probe does not join records.
+        let has_records = self.snd.records.is_some();
+        if !is_calm || !has_enough || has_records || self.state == State::SynReceived {
             return MtuProbe::Pass;
         }
         if cwnd.saturating_sub(in_flight) < len && in_flight > 0 {

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::congestion::Sent;
 use super::connection::Reset;
 use super::mtu_probe::MtuProbe;
+use super::send_flags::More;
 use super::sender::{Patience, Plan};
 use super::timer::Timer;
 use super::{Connection, Flags, Header, Options, Run, SeqNumber, State};
@@ -344,6 +345,7 @@ impl Connection {
     fn patience(&self) -> Patience {
         match &*self.settings {
             _ if self.is_urgent() || self.snd.flushes => Patience::None,
+            _ if self.snd.more == More::Held => Patience::Corked,
             settings if settings.cork => Patience::Corked,
             settings if settings.nodelay => Patience::None,
             _ => Patience::Nagle,
@@ -402,7 +404,7 @@ impl Connection {
         ctx.stats.tcp_window_probes += 1;
         let window = self.snd.usable_window() as usize;
         if window > 0 {
-            let len = self.snd.unsent().min(window).min(mss as usize);
+            let len = self.snd.unsent_of_record().min(window).min(mss as usize);
             // Linux's tcp_write_wakeup pushes what it sends.
             return self.send_next(ctx, mss, len, false).pushed();
         }
@@ -426,8 +428,10 @@ impl Connection {
         let mut header = self.ack_header(ctx, seq);
         let offset = (seq - self.snd.una) as usize;
         let payload = if len > 0 { self.snd.queue.slice(offset, len) } else { Payload::new() };
-        // RFC 9293 §3.9.1.2 (MUST-61, SHLD-27, MAY-16): what ends the queue is pushed, however many calls filled it.
-        if len > 0 && offset + len == self.snd.queue.len() {
+        // RFC 9293 §3.9.1.2 (MUST-61, SHLD-27, MAY-16): what ends the queue is pushed, however many calls filled it, unless the program
+        // said that more follows.
+        let is_last = offset + len == self.snd.queue.len() && self.snd.more == More::No;
+        if len > 0 && (is_last || self.snd.is_record_end(seq + len as u32)) {
             header.flags = header.flags.with(Flags::PSH);
         }
         if fin {

@@ -33,6 +33,7 @@ impl Connection {
             return None;
         }
         let end = self.cut_to_window(seq, end, mss)?;
+        let end = self.snd.record_end(seq).map_or(end, |record| end.min(record));
         let cause = self.recovery.cause;
         self.recovery.on_sent(end - seq);
         Some(self.send_again(ctx, seq, end, mss, cause))
@@ -127,6 +128,7 @@ impl Connection {
         }
         let fin_at = self.snd.una + self.snd.queue.len() as u32;
         let (seq, end) = self.scoreboard.last_segment(fin_at)?;
+        let seq = self.snd.last_record_of(seq, end.min(fin_at));
         // There may be less room beside today's options than beside those that it first went out with.
         let end = if end.min(fin_at) - seq > mss { seq + mss } else { end };
         ctx.stats.tcp_loss_probes += 1;

@@ -10,6 +10,7 @@
 //! SND.NXT never goes back: what is to be sent again, and why, is in the [`scoreboard`](super::scoreboard).
 
 use super::SeqNumber;
+use super::send_flags::{More, Records};
 use super::send_queue::SendQueue;
 use super::window::WindowScale;
 
@@ -74,6 +75,8 @@ pub(super) struct Sender {
     pub(super) flushes: bool,
     /// Segments of a burst that is not over: they went out, and more may follow at once.
     pub(super) burst_segs: u16,
+    pub(super) more: More,
+    pub(super) records: Records,
 }
 
 impl Sender {
@@ -94,6 +97,8 @@ impl Sender {
             small_end: iss,
             flushes: false,
             burst_segs: 0,
+            more: More::No,
+            records: None,
         }
     }
 
@@ -184,6 +189,7 @@ impl Sender {
         }
         self.una = ack;
         self.nxt = self.nxt.max(ack);
+        self.forget_records();
         data
     }
 
@@ -260,7 +266,8 @@ impl Sender {
         if window == 0 {
             return Plan::WaitForWindow;
         }
-        let len = unsent.min(window).min(mss as usize);
+        let record = self.unsent_of_record();
+        let len = record.min(window).min(mss as usize);
         if room.is_some_and(|room| (room as usize) < len) {
             return Plan::WaitForAck;
         }
@@ -270,7 +277,11 @@ impl Sender {
         if is_full {
             return Plan::Send { len, fin };
         }
-        if len < unsent {
+        if len == record && record < unsent {
+            // The segment can never be full. As on Linux it waits for nothing once there is data behind it.
+            return Plan::Send { len, fin };
+        }
+        if len < record {
             // The window cuts the segment short: worth it only if that is much of what the peer ever offers.
             let worthwhile = len as u32 >= self.max_wnd / 2;
             return if worthwhile { Plan::Send { len, fin } } else { Plan::WaitForWindow };
@@ -288,7 +299,8 @@ impl Sender {
     /// So many segments would be planned one after the other, all of them full and none the last: what follows them needs
     /// a plan.
     pub(super) fn certain_segs(&self, mss: u32, room: u32) -> u32 {
-        let before_the_last = u32::try_from(self.unsent().saturating_sub(1)).unwrap_or(u32::MAX);
+        let record = self.unsent_of_record();
+        let before_the_last = u32::try_from(record.saturating_sub(1)).unwrap_or(u32::MAX);
         before_the_last.min(self.usable_window()).min(room) / mss
     }
 

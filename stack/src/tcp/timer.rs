@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::recovery::RepeatCause;
+use super::send_flags::More;
 use super::{Connection, State};
 use crate::Ctx;
 use crate::error::CloseReason;
@@ -251,6 +252,8 @@ impl Connection {
             return self.give_up(ctx, "window closed too long, and nobody waits");
         }
         self.pending.probe = true;
+        // Nothing more has come in time: what waited is pushed.
+        self.snd.more = More::No;
     }
 
     /// Arms the persist timer unless it runs: the first probe after one RTO (SHLD-29), each further one after twice the

@@ -230,6 +230,9 @@ impl Connection {
         }
         // tcp(7): setting the option forces an explicit flush of pending output, even if TCP_CORK is set.
         self.snd.flushes |= settings.nodelay && !self.settings.nodelay;
+        if (settings.nodelay && !self.settings.nodelay) || (!settings.cork && self.settings.cork) {
+            self.release_held();
+        }
         self.settings = settings;
         if keepalive_changed {
             self.retries.keepalives = 0;

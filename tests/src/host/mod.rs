@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use portolan::testing::PacketBuilder;
-use portolan::{Domain, Instant, Readiness, Shutdown, SocketOption};
+use portolan::{Domain, Instant, Readiness, SendFlags, Shutdown, SocketOption};
 
 use crate::RawPeer;
 
@@ -73,7 +73,11 @@ pub trait Host {
     /// `sendto` with MSG_FASTOPEN: connects, and sends data with the SYN if it can.
     fn connect_with(&mut self, d: Self::Descriptor, addr: SocketAddr, data: &[u8]) -> CallResult<usize>;
     /// `send`.
-    fn send(&mut self, d: Self::Descriptor, data: &[u8]) -> CallResult<usize>;
+    fn send(&mut self, d: Self::Descriptor, data: &[u8]) -> CallResult<usize> {
+        self.send_with(d, data, SendFlags::default())
+    }
+    /// `send` with MSG_MORE or MSG_EOR.
+    fn send_with(&mut self, d: Self::Descriptor, data: &[u8], flags: SendFlags) -> CallResult<usize>;
     /// `recv`.
     fn recv(&mut self, d: Self::Descriptor, buf: &mut [u8]) -> CallResult<usize>;
     /// `recv` with MSG_OOB, of one byte.

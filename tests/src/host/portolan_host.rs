@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use portolan::{
-    Descriptor, Domain, DropReason, Error, Instant, Readiness, Shutdown, SocketKind, SocketOption,
+    Descriptor, Domain, DropReason, Error, Instant, Readiness, SendFlags, Shutdown, SocketKind, SocketOption,
 };
 
 use super::{CallResult, Found, Host, timer_text};
@@ -61,8 +61,8 @@ impl Host for RawPeer {
         self.after(|peer| peer.stack.connect_with(peer.now, d, addr, data))
     }
 
-    fn send(&mut self, d: Descriptor, data: &[u8]) -> CallResult<usize> {
-        self.after(|peer| peer.stack.send(peer.now, d, data))
+    fn send_with(&mut self, d: Descriptor, data: &[u8], flags: SendFlags) -> CallResult<usize> {
+        self.after(|peer| peer.stack.send_with(peer.now, d, data, flags))
     }
 
     fn recv(&mut self, d: Descriptor, buf: &mut [u8]) -> CallResult<usize> {

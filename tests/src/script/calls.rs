@@ -38,7 +38,7 @@ impl<H: Host> Engine<'_, H> {
         let expected = match (&call.expected, &call.verb) {
             (Some(expected), _) if expected == "EOF" => "0".into(),
             (Some(expected), _) => expected.clone(),
-            (None, Verb::Send(len) | Verb::FastOpen(len) | Verb::Recv(len)) => len.to_string(),
+            (None, Verb::Send { len, .. } | Verb::FastOpen(len) | Verb::Recv(len)) => len.to_string(),
             (None, Verb::Connect) => "EINPROGRESS".into(),
             (None, _) => "ok".into(),
         };
@@ -65,10 +65,10 @@ impl<H: Host> Engine<'_, H> {
                 let socket = self.socket_or_new(name);
                 done(self.connect(name, socket))
             }
-            Verb::Send(len) => {
+            Verb::Send { len, flags } => {
                 let socket = self.socket(name)?;
                 let data = socket.next_bytes(*len);
-                let result = self.host.send(socket.descriptor, &data);
+                let result = self.host.send_with(socket.descriptor, &data, *flags);
                 Ok(self.note_sent(name, result))
             }
             Verb::FastOpen(len) => {

@@ -94,7 +94,10 @@ pub(super) enum Verb {
     },
     Accept,
     Connect,
-    Send(usize),
+    Send {
+        len: usize,
+        flags: portolan::SendFlags,
+    },
     /// `sendto` with MSG_FASTOPEN.
     FastOpen(usize),
     Recv(usize),
@@ -386,7 +389,7 @@ fn parse_call(words: &mut Words<'_>) -> Result<Call, String> {
         }
         "accept" => Verb::Accept,
         "connect" => Verb::Connect,
-        "send" => Verb::Send(count(words.value("send")?)?),
+        "send" => parse_send(&mut *words)?,
         "fastopen" => Verb::FastOpen(count(words.value("fastopen")?)?),
         "recv" => Verb::Recv(count(words.value("recv")?)?),
         "recvoob" => Verb::RecvOob,
@@ -408,6 +411,19 @@ fn parse_call(words: &mut Words<'_>) -> Result<Call, String> {
         None => None,
     };
     Ok(Call { socket: socket.unwrap_or(DEFAULT_NAME).into(), verb, expected })
+}
+
+/// `send 100`, `send 100 more`, `send 100 eor`
+fn parse_send(words: &mut Words<'_>) -> Result<Verb, String> {
+    let len = count(words.value("send")?)?;
+    let mut flags = portolan::SendFlags::default();
+    while let Some(word) = words.next_if(|word| matches!(word, "more" | "eor")) {
+        flags = flags.with(match word {
+            "more" => portolan::SendFlags::MORE,
+            _ => portolan::SendFlags::END_OF_RECORD,
+        });
+    }
+    Ok(Verb::Send { len, flags })
 }
 
 /// `icmp port-unreachable about seq 1`, `icmp too-big mtu 1000 about seq 1`

@@ -73,8 +73,11 @@ impl Host for LinuxHost {
         self.after(d, |socket| sendto(socket, data, flags, &addr))
     }
 
-    fn send(&mut self, d: RawFd, data: &[u8]) -> CallResult<usize> {
-        self.after(d, |socket| send(socket, data, SendFlags::NOSIGNAL))
+    fn send_with(&mut self, d: RawFd, data: &[u8], flags: portolan::SendFlags) -> CallResult<usize> {
+        let mut all = SendFlags::NOSIGNAL;
+        all.set(SendFlags::MORE, flags.more);
+        all.set(SendFlags::EOR, flags.end_of_record);
+        self.after(d, |socket| send(socket, data, all))
     }
 
     fn recv(&mut self, d: RawFd, buf: &mut [u8]) -> CallResult<usize> {
