@@ -251,17 +251,16 @@ impl Scoreboard {
             }
             let len = first.end.min(una) - first.seq;
             match first.fate {
-                Fate::InFlight => {
-                    if first.is_repeated {
-                        self.repeated -= len;
-                    }
-                    delivered(first, len);
-                }
-                Fate::Lost => {
-                    self.lost -= len;
-                    delivered(first, len);
-                }
+                Fate::InFlight if first.is_repeated => self.repeated -= len,
+                Fate::InFlight => {}
+                Fate::Lost => self.lost -= len,
                 Fate::Sacked => self.sacked -= len,
+            }
+            if first.fate != Fate::Sacked && first.end.after(una) {
+                // Of the rest it is not known whether it has arrived.
+                delivered(&Sent { end: una, ..first.clone() }, len);
+            } else if first.fate != Fate::Sacked {
+                delivered(first, len);
             }
             if first.end.after(una) {
                 first.seq = una;
