@@ -152,6 +152,8 @@ impl Connection {
     /// Data and FIN: what is lost, a loss probe, a window probe, or what is next. `burst`: what the pace allows; a segment
     /// in any case.
     pub(super) fn poll_data(&mut self, ctx: &mut Ctx<'_>, burst: u32) -> Option<Run> {
+        // Whatever else goes out ends a burst of new data.
+        let burst_left = core::mem::take(&mut self.snd.burst_left);
         if !self.has_data_to_send() {
             return None;
         }
@@ -178,12 +180,11 @@ impl Connection {
             }
         }
         let room = (in_flight > 0).then(|| self.room_for_new(ctx, mss, in_flight));
-        let burst_segs = core::mem::take(&mut self.snd.burst_segs);
         let probe = core::mem::take(&mut self.pending.probe);
         let plan = if is_losing { Plan::WaitForWindow } else { self.snd.plan(mss, room, self.patience()) };
         match plan {
             Plan::Send { len, fin } => {
-                self.snd.burst_segs = burst_segs;
+                self.snd.burst_left = burst_left;
                 Some(self.send_run(ctx, mss, len, fin, burst))
             }
             Plan::WaitForWindow if in_flight == 0 => {
@@ -258,8 +259,10 @@ impl Connection {
     fn send_run(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool, burst: u32) -> Run {
         let in_flight = self.in_flight();
         let seq = self.snd.nxt;
-        let before = u32::from(self.snd.burst_segs);
-        let allowed = self.burst_segs(mss).saturating_sub(before).min(burst / mss).max(1);
+        // A burst stays as long as it was when it began, though cwnd may change with what goes out.
+        let begun = u32::from(self.snd.burst_left);
+        let burst_segs = if begun > 0 { begun } else { self.burst_segs(mss) };
+        let allowed = burst_segs.min(burst / mss).max(1);
         // RFC 3168 §6.1.2: CWR is in one segment only.
         let max_segs = if self.ecn.owes_cwr() { 1 } else { self.max_run_segs(ctx, mss, burst).min(allowed) };
         let full = mss as usize;
@@ -295,14 +298,13 @@ impl Connection {
             let room = self.room_for_new(ctx, mss, in_flight + len as u32);
             is_over = !matches!(self.snd.plan(mss, Some(room), self.patience()), Plan::Send { .. });
         }
-        let in_burst = before + segs;
         // A burst is at most 64 KiB.
-        self.snd.burst_segs = if is_over { 0 } else { in_burst as u16 };
+        self.snd.burst_left = if is_over { 0 } else { (allowed - segs) as u16 };
         self.on_new_sent(ctx, mss, in_flight, seq);
         let run = self.data_run(ctx, seq, len, fin, full);
         // The receiver need not wait for more to join with it. What goes out alone may be the first of several (Linux's
         // __tcp_transmit_skb).
-        if is_over && in_burst > 1 { run.pushed() } else { run }
+        if is_over && (begun > 0 || segs > 1) { run.pushed() } else { run }
     }
 
     /// Segments in one burst: what the path carries in a millisecond, at least two, and at most half of the congestion

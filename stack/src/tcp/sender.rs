@@ -73,8 +73,8 @@ pub(super) struct Sender {
     small_end: SeqNumber,
     /// What was written before TCP_NODELAY was set goes out, also in front of a cork (Linux's TCP_NAGLE_PUSH).
     pub(super) flushes: bool,
-    /// Segments of a burst that is not over: they went out, and more may follow at once.
-    pub(super) burst_segs: u16,
+    /// Segments that may still follow in a burst that has begun.
+    pub(super) burst_left: u16,
     pub(super) more: More,
     pub(super) records: Records,
 }
@@ -96,7 +96,7 @@ impl Sender {
             peer_mss: default_mss,
             small_end: iss,
             flushes: false,
-            burst_segs: 0,
+            burst_left: 0,
             more: More::No,
             records: None,
         }
