@@ -124,6 +124,26 @@ pub fn check_place(id: &str, place: &Place) -> Result<(), String> {
     }
 }
 
+/// Whether a place is a test: a script, a function in a file or module of tests, or such a file or module that cites the
+/// requirement.
+pub fn is_test(id: &str, place: &Place) -> bool {
+    let file = place.file.as_str();
+    if file.ends_with(".txt") {
+        return true;
+    }
+    let source = read(&root().join(file));
+    let is_file_of_tests = file.ends_with("/tests.rs") || file.contains("/tests/");
+    let tests = if is_file_of_tests {
+        source.as_str()
+    } else {
+        source.split_once("#[cfg(test)]\nmod tests {").map_or("", |(_, tests)| tests)
+    };
+    match &place.function {
+        Some(function) => defines_function(tests, function),
+        None => citations(tests).iter().any(|cited| cited == id),
+    }
+}
+
 /// The ids of requirements in a text, each a word of its own: `MUST-1`, `RFC6298-5.3`, `RFC6298-5.3-a`.
 pub fn citations(text: &str) -> Vec<String> {
     text.split(|c: char| !is_word(c) && c != '-' && c != '.')
@@ -237,5 +257,17 @@ mod tests {
         assert!(check_place("MUST-1", &place("tests/src/sources.rs", Some("no_such_function"))).is_err());
         assert!(check_place("MUST-1", &place("tests/src/sources.rs", None)).is_err(), "it cites nothing");
         assert!(check_place("MUST-1", &place("tests/src/sources.rs", Some("root"))).is_ok());
+    }
+
+    #[test]
+    fn code_is_no_test() {
+        let place = |file: &str, function: Option<&str>| Place {
+            file: file.into(),
+            function: function.map(str::to_string),
+        };
+        let in_sources = |function| is_test("MUST-1", &place("tests/src/sources.rs", Some(function)));
+        assert!(!in_sources("root") && in_sources("this_file_is_among_the_sources"));
+        assert!(is_test("MUST-1", &place("tests/tests/rfc_tables.rs", Some("no_page_is_missing"))));
+        assert!(!is_test("MUST-1", &place("tests/src/sources.rs", None)), "it cites nothing");
     }
 }

@@ -374,6 +374,24 @@ fn a_port_in_time_wait_needs_reuse_addr() {
     assert_eq!(pair.b.stack.bind(next, addr("0.0.0.0:80")), Ok(()));
 }
 
+/// RFC 4987 §3.2 (RFC4987-3.2): a backlog of a thousand holds a thousand handshakes that nobody ends, and a cookie is only
+/// for the next.
+#[test]
+fn a_long_backlog_holds_as_many_handshakes() {
+    use portolan::testing::TcpSegment;
+    let mut peer = portolan_tests::RawPeer::new(false, portolan::Config::default(), 1);
+    let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    peer.stack.bind(listener, addr("0.0.0.0:80")).unwrap();
+    peer.stack.listen(listener, 1000).unwrap();
+    let mut send_syn = |port: u16| {
+        let syn = TcpSegment { seq: 7, flags: TcpSegment::SYN, ..TcpSegment::new(port, 80) };
+        peer.send_segment(Domain::V4, &syn);
+        peer.stack.stats().syn_cookies_sent
+    };
+    let cookies: Vec<u64> = (0..1002).map(|index| send_syn(10_000 + index)).collect();
+    assert!(cookies[999] == 0 && cookies[1001] > 0, "{} and {}", cookies[999], cookies[1001]);
+}
+
 #[test]
 fn reuse_port_spreads_connections_over_listeners() {
     let mut pair = pair();

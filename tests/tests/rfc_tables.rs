@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_tests::rfc_table::{Row, State, Table, all_citations, check_place, is_section, own_id, tables};
-use portolan_tests::sources::{read, relative, root};
+use portolan_tests::rfc_table::{
+    Row, State, Table, all_citations, check_place, is_section, is_test, own_id, tables,
+};
+use portolan_tests::sources::{files_under, read, relative, root};
 
 /// The requirements of RFC 9293, Appendix B: kind and the highest number. Each kind is numbered from 1 without a gap.
 const RFC_9293: [(&str, u32); 4] = [("MUST", 69), ("SHLD", 31), ("MAY", 18), ("REC", 1)];
@@ -97,8 +99,8 @@ fn what_is_cited_exists() {
 fn what_is_done_is_where_the_table_says() {
     let mut wrong = Vec::new();
     for (table, row) in tables().iter().flat_map(|table| table.rows.iter().map(move |row| (table, row))) {
-        if row.state == State::Done && row.places.is_empty() {
-            wrong.push(format!("{}: done, but where?", at(table, row)));
+        if row.state == State::Done && !row.places.iter().any(|place| is_test(&row.id, place)) {
+            wrong.push(format!("{}: done, but no test or script shows it", at(table, row)));
         }
         for place in &row.places {
             if let Err(why) = check_place(&row.id, place) {
@@ -107,6 +109,15 @@ fn what_is_done_is_where_the_table_says() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// RFC 9293 §3.8.5 (SHLD-13): our own programs and examples are new applications.
+#[test]
+fn no_program_of_ours_sends_urgent_data() {
+    let programs = files_under("examples", ".rs").into_iter().chain(files_under("tap-driver/src", ".rs"));
+    let urgent: Vec<String> =
+        programs.filter(|path| read(path).contains("send_oob")).map(|path| relative(&path)).collect();
+    assert!(urgent.is_empty(), "{urgent:?}");
 }
 
 #[test]

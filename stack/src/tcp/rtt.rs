@@ -176,6 +176,22 @@ mod tests {
         assert!(rtt.rto() >= MS(499) && rtt.rto() <= MS(501), "{:?}", rtt.rto());
     }
 
+    /// RFC 8985 §6.2, step 1 (RFC8985-6.2-a).
+    #[test]
+    fn the_shortest_round_trip_is_that_of_some_minutes() {
+        let mut rtt = estimator();
+        let begun_at = Instant::from_secs(1);
+        rtt.on_min_sample(begun_at, MS(40));
+        rtt.on_min_sample(begun_at + MS(100), MS(60));
+        assert_eq!(rtt.min_rtt(), Some(MS(40)));
+        rtt.on_min_sample(begun_at + MIN_RTT_WINDOW, MS(60));
+        assert_eq!(rtt.min_rtt(), Some(MS(40)), "the path may still be the one that it was");
+        rtt.on_min_sample(begun_at + MIN_RTT_WINDOW + MS(1), MS(60));
+        assert_eq!(rtt.min_rtt(), Some(MS(60)));
+        rtt.on_min_sample(begun_at + MIN_RTT_WINDOW + MS(2), MS(50));
+        assert_eq!(rtt.min_rtt(), Some(MS(50)));
+    }
+
     // RFC 6298 §5.5, §2.5.
     #[test]
     fn backs_off_to_the_maximum_and_returns() {

@@ -538,3 +538,22 @@ fn options_that_seem_to_be_dropped_are_sent_no_more() {
     let sent = data(&mut peer, IpEcn::Ect0, Flags::default(), 100);
     assert!(sent[0].header.options.accecn.is_some());
 }
+
+/// RFC 9768 §5.3 (RFC9768-5.3): whoever has SACK and accurate ECN reports duplicates, and heeds reports of them.
+#[test]
+fn whoever_has_accurate_ecn_reports_duplicates() {
+    let (mut peer, _) = open(Ecn::RequestAccurate, Flags::CWR, &Offer { timestamps: false, ..Offer::all() });
+    let sent = peer.send(&[0; 100]);
+    assert!(sent[0].header.options.accecn.is_some());
+    let _ = data(&mut peer, IpEcn::Ect0, Flags::default(), 50);
+    peer.seq += 0u32.wrapping_sub(50);
+    let sent = data(&mut peer, IpEcn::Ect0, Flags::default(), 50);
+    let duplicate = (IRS + 1, IRS + 51);
+    assert_eq!(sent[0].header.options.sack[..], [duplicate]);
+    assert!(sent[0].header.options.accecn.is_some(), "beside its counters");
+    let header = peer.header(Flags::ACK.with(crate::tcp::ecn::ace_flags(5)));
+    let mut header = Header { ack: ISS + 101, ..header };
+    header.options.sack = [(ISS + 1, ISS + 101)].into_iter().collect();
+    let _ = peer.deliver(header, &[]);
+    assert_eq!(peer.host.stats.tcp_dsacks_received, 1);
+}

@@ -4,8 +4,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::peer::{ISS, Offer, Peer, Sent};
+use crate::config::MtuProbing;
 use crate::error::CloseReason;
 use crate::event::DeadlineKind;
+use crate::tcp::recovery::Phase;
 use crate::tcp::{Flags, State, Timestamps};
 
 fn offsets(sent: &[Sent]) -> Vec<u32> {
@@ -551,4 +553,35 @@ fn an_echo_from_before_a_time_out_is_no_round_trip() {
     let _ = peer.deliver(header, &[]);
     assert_eq!(peer.connection.snd.outstanding(), 0);
     assert_eq!(peer.connection.rtt.srtt(), Some(Duration::from_millis(10)), "of the handshake");
+}
+
+/// RFC 4821 §7.4 (RFC4821-7.4-a, RFC4821-7.4-b).
+#[test]
+fn probes_of_the_path_need_data_behind_them_and_wait_for_one_another() {
+    let offer = Offer { mss: Some(1460), scale: Some(7), timestamps: false, ..Offer::all() };
+    let mut peer = Peer::established_with(offer, |host, _| host.config.tcp.mtu_probing = MtuProbing::Always);
+    let probes = |peer: &Peer| peer.host.stats.tcp_mtu_probes;
+    let _ = peer.send(&[1; 10_000]);
+    let _ = peer.ack_bytes(10_000);
+    let _ = peer.send(&[1; 5000]);
+    let _ = peer.ack_bytes(15_000);
+    assert_eq!(probes(&peer), 0, "nothing would follow that could show its loss");
+    // A narrow window of the peer.
+    peer.window = 40;
+    let _ = peer.ack_bytes(15_000);
+    let _ = peer.send(&[1; 30_000]);
+    assert_eq!(probes(&peer), 0, "the peer would not take what has to follow");
+    peer.window = u16::MAX;
+    let out = peer.connection.snd.nxt - (ISS + 1);
+    let _ = peer.ack_bytes(out);
+    assert_eq!(probes(&peer), 1);
+    let _ = peer.send(&[1; 50_000]);
+    assert_eq!(probes(&peer), 1, "the first one is still out");
+    // It arrives, but segments before it are missing: nothing is tried until they are repaired.
+    let nxt = peer.connection.snd.nxt - (ISS + 1);
+    let _ = peer.sack_bytes(out, &[(nxt - 3000, nxt)]);
+    let _ = peer.sack_bytes(out, &[(nxt - 6000, nxt)]);
+    assert_eq!(peer.connection.recovery.phase(), Phase::Recovery);
+    let _ = peer.ack_bytes(out + 1);
+    assert_eq!(probes(&peer), 1);
 }

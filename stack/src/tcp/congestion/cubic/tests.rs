@@ -197,3 +197,26 @@ proptest! {
         prop_assert!(start.abs_diff(window.cwnd) <= window.cwnd / 100 + w_max / 100 + 2 * mss, "{} for {}", start, window.cwnd);
     }
 }
+
+/// RFC 9438 §4.2 (RFC9438-4.2-c): where the curve is far above the window, the window grows by half of itself in a round trip.
+#[test]
+fn the_curve_asks_for_half_a_window_more_at_most() {
+    let mut flow = Flow::new(10_000 * MSS);
+    flow.lose();
+    // Once the curve is steep, the path has taken the window down to little without a loss of its own.
+    flow.rounds(300);
+    flow.window.set_cwnd(100 * MSS);
+    flow.window.ssthresh = flow.window.cwnd;
+    if let Stage::Avoiding(curve) = &mut flow.cubic.stage {
+        // Reno's estimate and what was acknowledged before stay out of it.
+        (curve.w_est, curve.credit) = (0, 0);
+    }
+    let before = flow.window.cwnd;
+    flow.round();
+    assert!(
+        flow.window.cwnd > before + before / 3,
+        "{before} to {}: the curve is far above",
+        flow.window.cwnd
+    );
+    assert!(flow.window.cwnd <= before + before / 2 + MSS, "{before} to {}", flow.window.cwnd);
+}
