@@ -124,6 +124,8 @@ impl Connection {
             let run = self.send_next(ctx, mss, len, fin);
             ctx.stats.tcp_loss_probes += 1;
             self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: false });
+            // New data has armed it: a second probe would only put the time-out off.
+            self.timers.stop(Timer::LossProbe);
             return Some(run);
         }
         let fin_at = self.snd.una + self.snd.queue.len() as u32;
