@@ -323,7 +323,11 @@ impl Sockets {
         let (is_full, fields) = (listener.is_accept_queue_full(), options.ip_fields());
         match handshake.record.handle_segment(ctx, header, payload.len()) {
             HandshakeStep::Ignored => {}
-            HandshakeStep::Reply(answer) => reply(ctx, network, &tuple, answer, fields),
+            HandshakeStep::Reply(answer) => {
+                let deadline = handshake.record.deadline();
+                self.timers.arm(&mut handshake.armed, Owner::Handshake(id), Some(deadline));
+                reply(ctx, network, &tuple, answer, fields);
+            }
             HandshakeStep::Reset(reset) => self.refuse_stray(ctx, network, &tuple, Some(reset)),
             HandshakeStep::Aborted => {
                 self.forget_handshake(id);
@@ -391,6 +395,11 @@ impl Sockets {
     ) {
         let Some(handshake) = self.handshakes.get_mut(id) else { return };
         handshake.armed.fired();
+        let deadline = handshake.record.deadline();
+        if deadline > ctx.now {
+            // The SYN that came again has put it off.
+            return self.timers.arm(&mut handshake.armed, Owner::Handshake(id), Some(deadline));
+        }
         let (next, fields) = match self.slots.get(handshake.listener) {
             Some(Socket { role: Role::Listener(_), options, .. }) => {
                 (handshake.record.handle_timeout(ctx), options.ip_fields())

@@ -145,6 +145,11 @@ impl Counters {
         }
     }
 
+    /// Bytes of data that were acknowledged.
+    pub(super) fn bytes_acked(&self) -> u64 {
+        self.flow.as_ref().map_or(0, |flow| flow.bytes_acked)
+    }
+
     pub(super) fn on_dsack(&mut self) {
         let trouble = self.flow().trouble_mut();
         trouble.dsack_dups = trouble.dsack_dups.wrapping_add(1);

@@ -221,7 +221,13 @@ impl SynReceived {
                 let flags = Flags::RST_ACK;
                 return HandshakeStep::Reset(Header { ack: self.rcv_nxt(), flags, ..Header::default() });
             }
-            return self.reply(ctx, self.syn_ack(ctx.now));
+            let step = self.reply(ctx, self.syn_ack(ctx.now));
+            if matches!(step, HandshakeStep::Reply(_)) {
+                // Linux's tcp_check_req: the time begins anew.
+                let config = &ctx.config.tcp;
+                self.deadline = ctx.now + retry_delay(self.timeouts, config.initial_rto, config.max_rto);
+            }
+            return step;
         }
         // First: the sequence number.
         if !self.is_in_window(header, payload_len) {

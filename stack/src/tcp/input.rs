@@ -220,7 +220,7 @@ impl Connection {
             && self.rcv.is_recent(header.seq)
             // A keepalive is no duplicate ACK.
             && (len > 0 || header.ack.after(self.snd.una))
-            && self.snd.is_ack_acceptable(header.ack)
+            && self.snd.is_ack_acceptable(header.ack, self.counters.bytes_acked())
     }
 
     /// "Send an acknowledgment in reply". As on Linux (tcp_oow_rate_limited), segments with data are always answered:
@@ -316,7 +316,7 @@ impl Connection {
                 self.rcv.acknowledge_now();
             }
         }
-        if !self.snd.is_ack_acceptable(header.ack) {
+        if !self.snd.is_ack_acceptable(header.ack, self.counters.bytes_acked()) {
             self.challenge(ctx);
             return Break(Some(DropReason::BadAck));
         }

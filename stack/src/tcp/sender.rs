@@ -172,9 +172,11 @@ impl Sender {
         self.fin == Fin::Acked
     }
 
-    /// RFC 5961 §5.2 (MAY-12, RFC5961-5.2-a): an acknowledgement is believed only near what is in flight.
-    pub(super) fn is_ack_acceptable(&self, ack: SeqNumber) -> bool {
-        ack.before_eq(self.max) && ack.after_eq(self.una - self.max_wnd)
+    /// RFC 5961 §5.2 (MAY-12, RFC5961-5.2-a): an acknowledgement is believed only near what is in flight, and as in Linux's
+    /// tcp_ack not from before the connection: `acked` is how many bytes were acknowledged in all.
+    pub(super) fn is_ack_acceptable(&self, ack: SeqNumber, acked: u64) -> bool {
+        let back = u64::from(self.max_wnd).min(acked + u64::from(self.is_fin_acked())) as u32;
+        ack.before_eq(self.max) && ack.after_eq(self.una - back)
     }
 
     /// The peer has everything before `ack`, which lies after SND.UNA and at or before `max`. How many bytes of data
