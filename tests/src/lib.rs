@@ -3,12 +3,14 @@
 //! - [`check_frame`] is the second opinion: `etherparse` reads what a stack sent, and recomputes its checksums;
 //! - [`Transfer`] is two programs that send each other data and compare it;
 //! - [`soak`] is random networks by the thousand;
+//! - [`differ`] plays random peers against Portolan and the Linux kernel;
 //! - [`fuzz`] has the targets of the fuzzer, and runs their seeds;
 //! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
 //! - [`RawPeer`] is a host that is not a stack: a test that says byte by byte what it sends.
 
 mod check;
 pub mod crowd;
+pub mod differ;
 pub mod fuzz;
 pub mod host;
 pub mod matrix;

@@ -11,6 +11,17 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("tests/run", ".ci/run", "step tests/run"),
     (".ci/run", ".ci/run", "#!/usr/bin/env bash"),
     ("fuzz/run", ".ci/run", "step fuzz/run 60"),
+    (
+        "cargo run --release -p portolan-tests --bin differ -- --seeds 10000",
+        "tests/tests/differ.rs",
+        "env!(\"CARGO_BIN_EXE_differ\")",
+    ),
+    // By hand, for hours.
+    (
+        "cargo mutants -p portolan --shard 7/16 --sharding round-robin",
+        ".cargo/mutants.toml",
+        "test_package = [\"portolan\", \"portolan-tests\"]",
+    ),
     ("fuzz/run 30000", ".ci/run", "step fuzz/run 60"),
     ("fuzz/run 600 calls", ".ci/run", "step fuzz/run 60"),
     (

@@ -35,6 +35,10 @@ impl<H: Host> Engine<'_, H> {
             Ok(value) => value,
             Err(error) => error.to_string(),
         };
+        if call.expected.as_deref() == Some("*") {
+            self.note_result(&got);
+            return Ok(());
+        }
         let expected = match (&call.expected, &call.verb) {
             (Some(expected), _) if expected == "EOF" => "0".into(),
             (Some(expected), _) => expected.clone(),

@@ -66,6 +66,11 @@ pub(super) fn run(script: &Script, domain: Domain) -> Result<Vec<String>, Failur
     play(script, domain, RawPeer::new(false, config, SEED))
 }
 
+/// Runs a script that expects nothing on Portolan once, with the defaults.
+pub(super) fn run_on_portolan(script: &Script, domain: Domain) -> Result<Vec<String>, Failure> {
+    play(script, domain, RawPeer::new(false, Config::default(), SEED))
+}
+
 /// Runs a script on the kernel over one family, in the settings that it asks for.
 pub(super) fn run_on_linux(script: &Script, domain: Domain) -> Result<Vec<String>, Failure> {
     let failure = |why: String| Failure {
@@ -228,6 +233,11 @@ impl<H: Host> Engine<'_, H> {
     fn note(&mut self, at: Instant, what: &str) {
         let time = self.time(at);
         self.transcript.push(format!("{time} {what}"));
+    }
+
+    /// What a call returned of which the script says `= *`.
+    pub(super) fn note_result(&mut self, result: &str) {
+        self.note(self.at, &format!("= {result}"));
     }
 
     /// `:b ACK seq 1 ...`, without the name of the only connection.

@@ -67,6 +67,17 @@ impl Script {
     pub fn run(&self, domain: Domain) -> Result<Vec<String>, Failure> {
         engine::run(self, domain)
     }
+
+    /// Runs a script that expects nothing on Portolan, with the defaults; what happened.
+    pub fn run_on_portolan(&self, domain: Domain) -> Result<Vec<String>, Failure> {
+        engine::run_on_portolan(self, domain)
+    }
+
+    /// Runs it on the kernel, once, however late; what happened. Like [`LinuxHost::new`](crate::host::LinuxHost::new), this
+    /// moves the thread into a new network namespace.
+    pub fn run_on_linux(&self, domain: Domain) -> Result<Vec<String>, Failure> {
+        engine::run_on_linux(self, domain)
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use std::time::Duration;
 /// Numbers from a seed and a topic. Each topic has its own, so that a new question in one does not change the answers in
 /// the others.
 #[derive(Debug)]
-pub(super) struct Dice {
+pub(crate) struct Dice {
     state: u64,
 }
 
 impl Dice {
-    pub(super) fn new(seed: u64, topic: &str, index: usize) -> Dice {
+    pub(crate) fn new(seed: u64, topic: &str, index: usize) -> Dice {
         // FNV-1a over the topic.
         let hash = topic
             .bytes()
@@ -30,27 +30,27 @@ impl Dice {
     }
 
     /// `low..=high`.
-    pub(super) fn within(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn within(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
     /// `low..=high`, small numbers as likely as large ones: each doubling has the same chance.
-    pub(super) fn scaled(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn scaled(&mut self, low: u64, high: u64) -> u64 {
         let (low, high) = (low.max(1) as f64, high as f64);
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
         (low * (high / low).powf(unit)).round() as u64
     }
 
-    pub(super) fn duration(&mut self, low: Duration, high: Duration) -> Duration {
+    pub(crate) fn duration(&mut self, low: Duration, high: Duration) -> Duration {
         Duration::from_micros(self.scaled(low.as_micros() as u64, high.as_micros() as u64))
     }
 
     /// True once in `count`.
-    pub(super) fn one_in(&mut self, count: u64) -> bool {
+    pub(crate) fn one_in(&mut self, count: u64) -> bool {
         self.next().is_multiple_of(count)
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.within(0, choices.len() as u64 - 1) as usize]
     }
 }

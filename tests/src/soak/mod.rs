@@ -2,7 +2,7 @@
 //! [`sim`](portolan::testing::sim) and what is asked here: connections end, all that was sent arrives where both ends wait
 //! for it, memory returns, every frame is accounted for, and the same seed is the same run.
 
-mod dice;
+pub(crate) mod dice;
 mod run;
 mod scenario;
 mod watch;

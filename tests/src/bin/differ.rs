@@ -1,0 +1,78 @@
+//! Random peers against Portolan and the Linux kernel, seed after seed.
+//!
+//! ```text
+//! cargo run --release -p portolan-tests --bin differ -- --seeds 10000
+//! ```
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use portolan_tests::differ::{RULES, Verdict, compare, generate, shrink};
+
+const USAGE: &str = "usage: differ [--seeds N] [--from N] [--jobs N]
+
+Plays --seeds (100) random peers, from --from (1) on, against Portolan and against the kernel, --jobs (48) at once, as they
+mostly wait. Answers that differ in kind and that no rule explains are shrunk to a script, which is printed.";
+
+fn main() -> ExitCode {
+    let (mut seeds, mut from, mut jobs) = (100, 1, 48);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().and_then(|value| value.parse::<u64>().ok());
+        match (word.as_str(), value) {
+            ("--seeds", Some(value)) => seeds = value,
+            ("--from", Some(value)) => from = value,
+            ("--jobs", Some(value)) => jobs = value.max(1),
+            _ => {
+                eprintln!("{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    if let Err(error) = portolan_tap::isolate() {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    let started_at = Instant::now();
+    let next = AtomicU64::new(0);
+    let counts = Mutex::new((0u64, vec![0u64; RULES.len()], 0u64));
+    thread::scope(|scope| {
+        for _ in 0..jobs.min(seeds) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= seeds {
+                        return;
+                    }
+                    let verdict = compare(&generate(from + index));
+                    let shrunk = match &verdict {
+                        Verdict::Unexplained(difference) => Some(shrink(difference.clone())),
+                        _ => None,
+                    };
+                    let mut counts = counts.lock().expect("no panic with it");
+                    match verdict {
+                        Verdict::Same => counts.0 += 1,
+                        Verdict::Explained(rules) => rules.into_iter().for_each(|rule| counts.1[rule] += 1),
+                        Verdict::Unexplained(_) => counts.2 += 1,
+                    }
+                    if let Some(shrunk) = shrunk {
+                        println!("seed {}: nothing explains this\n{shrunk}", from + index);
+                    }
+                }
+            });
+        }
+    });
+    let (same, explained, unexplained) = counts.into_inner().expect("no panic with it");
+    for (rule, count) in RULES.iter().zip(&explained).filter(|(_, count)| **count > 0) {
+        println!("{count:6} {}", rule.why);
+    }
+    let explained: u64 = explained.iter().sum();
+    println!(
+        "differ: {seeds} seeds: {same} the same, {explained} explained, {unexplained} unexplained, in {} s",
+        started_at.elapsed().as_secs()
+    );
+    if unexplained == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

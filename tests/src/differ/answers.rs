@@ -1,0 +1,371 @@
+//! What a host answered to each group of a plan, in kind: nothing, ACK, data up to n, RST; and what its calls returned.
+
+use std::fmt;
+
+use super::plan::Plan;
+
+/// What comes so many seconds after a step is no answer to it, but a timer's.
+const AT_ONCE: f64 = 0.025;
+
+/// The answer to one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Results of calls whose result was not known before, in their order.
+    pub results: Vec<String>,
+    /// The sequence number of a reset.
+    pub reset: Option<i64>,
+    /// A SYN, or SYN and ACK.
+    pub syn: Option<String>,
+    /// Where new data ends.
+    pub data_to: Option<i64>,
+    /// The first byte of what was sent again.
+    pub again_from: Option<i64>,
+    /// The number of a FIN.
+    pub fin: Option<i64>,
+    /// The last acknowledgement, without that of a reset.
+    pub ack: Option<i64>,
+    /// Anything that is not TCP, or for no connection of the plan.
+    pub other: Option<String>,
+    /// The first byte of what was sent again, at once or by a timer.
+    pub repeated: Option<i64>,
+    /// The lines of the transcript.
+    pub lines: Vec<String>,
+}
+
+impl Answer {
+    /// Whether it is the same in kind.
+    fn is_like(&self, other: &Answer) -> bool {
+        let Answer { results, reset, syn, data_to, again_from, fin, ack, other: stray, repeated, lines: _ } =
+            self;
+        (results, reset.is_some(), syn) == (&other.results, other.reset.is_some(), &other.syn)
+            && (data_to, fin, ack) == (&other.data_to, &other.fin, &other.ack)
+            // What one host repeats at once the other may repeat a little later.
+            && (again_from.is_none() || *again_from == other.repeated)
+            && (other.again_from.is_none() || other.again_from == *repeated)
+            && stray.is_some() == other.other.is_some()
+    }
+
+    /// Whether nothing was sent.
+    pub fn is_silent(&self) -> bool {
+        Answer { results: Vec::new(), lines: Vec::new(), ..self.clone() } == Answer::default()
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.lines.is_empty() {
+            return f.write_str("nothing");
+        }
+        f.write_str(&self.lines.join("; "))
+    }
+}
+
+/// A group that the hosts answered differently.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// The plan.
+    pub plan: Plan,
+    /// The group.
+    pub index: usize,
+    /// All answers of Portolan, and those of Linux.
+    pub portolan: Vec<Answer>,
+    /// Those of Linux.
+    pub linux: Vec<Answer>,
+}
+
+impl Difference {
+    /// Portolan's answer to the group.
+    pub fn ours(&self) -> &Answer {
+        &self.portolan[self.index]
+    }
+
+    /// Linux's answer to the group.
+    pub fn theirs(&self) -> &Answer {
+        &self.linux[self.index]
+    }
+
+    /// The lines of the group.
+    pub fn lines(&self) -> &[String] {
+        &self.plan.groups[self.index].lines
+    }
+
+    /// The lines of this group and all before it.
+    fn lines_so_far(&self) -> impl DoubleEndedIterator<Item = &String> {
+        self.plan.groups[..=self.index].iter().flat_map(|group| &group.lines)
+    }
+
+    /// Whether there is a line of the peer with all of these words, in this group or one before.
+    pub(super) fn has_peer_sent(&self, words: &[&str]) -> bool {
+        self.lines_so_far().any(|line| {
+            let mut found = words.iter().map(|word| line.split_whitespace().any(|known| known == *word));
+            line.starts_with("peer") && found.all(|found| found)
+        })
+    }
+
+    /// The MSS that the peer has announced.
+    pub(super) fn mss(&self) -> i64 {
+        self.lines_so_far()
+            .find_map(|line| value(line, "mss"))
+            .and_then(|mss| mss.parse().ok())
+            .unwrap_or(536)
+    }
+
+    /// What a host has sent and the peer has not acknowledged.
+    pub(super) fn out(&self, answers: &[Answer]) -> i64 {
+        let sent_to = answers[..=self.index].iter().filter_map(|answer| answer.data_to).max().unwrap_or(1);
+        sent_to - self.lines_so_far().filter_map(|line| value(line, "ack")?.parse().ok()).max().unwrap_or(1)
+    }
+
+    /// Whether a time-out came before on Linux.
+    pub(super) fn has_timed_out(&self) -> bool {
+        self.linux[..=self.index].iter().any(|answer| answer.repeated.is_some())
+    }
+
+    /// Whether the peer acknowledges more than Linux has sent before this group.
+    pub(super) fn acknowledges_what_linux_has_not_sent(&self) -> bool {
+        let lines = self.linux[..self.index].iter().flat_map(|answer| &answer.lines);
+        let sent_to = lines.filter_map(|line| value(line, "seq")?.split_once("..")?.1.parse().ok()).max();
+        let acked = self.lines_so_far().filter_map(|line| value(line, "ack")?.parse::<i64>().ok()).max();
+        acked > sent_to.max(Some(1))
+    }
+
+    /// Whether the peer has sent a FIN, and data that lies behind it.
+    pub(super) fn has_data_behind_the_fin(&self) -> bool {
+        let end = |line: &String| value(line, "seq")?.split("..").last()?.parse::<i64>().ok();
+        let segments = || self.lines_so_far().filter(|line| line.starts_with("peer"));
+        let fin = segments().filter(|line| line.contains("FIN")).filter_map(end).min();
+        fin.is_some() && segments().filter_map(end).max() > fin
+    }
+
+    /// Whether Linux's program has a connection.
+    pub(super) fn is_open_on_linux(&self) -> bool {
+        let mut results = self.linux[..=self.index].iter().flat_map(|answer| &answer.results);
+        !self.lines_so_far().any(|line| line == "call listen") || results.any(|result| result == "ok")
+    }
+
+    /// What the peer has acknowledged before this group.
+    pub(super) fn acked(&self) -> i64 {
+        let before = self.plan.groups[..self.index].iter().flat_map(|group| &group.lines);
+        before.filter_map(|line| value(line, "ack")?.parse().ok()).max().unwrap_or(1)
+    }
+
+    /// Whether the peer has sent a segment from before what Linux had acknowledged by then.
+    pub(super) fn has_old_ack(&self) -> bool {
+        (0..=self.index).any(|index| {
+            let so_far = self.linux[..=index].iter().filter_map(|answer| answer.ack).max();
+            let mut lines = self.plan.groups[index].lines.iter();
+            let end = |line: &String| value(line, "seq")?.split("..").last()?.parse::<i64>().ok();
+            let is_old = |line: &String| end(line) <= so_far && self.peer_seq(line) < so_far;
+            lines.any(|line| line.starts_with("peer ACK") && is_old(line))
+        })
+    }
+
+    /// Whether two segments of the peer have the same numbers, and the later one a smaller window.
+    pub(super) fn has_smaller_window_of_the_same_number(&self) -> bool {
+        let said = |line: &String| {
+            let number = |name: &str| value(line, name)?.parse::<i64>().ok();
+            Some((self.peer_seq(line)?, number("ack")?, number("win")?))
+        };
+        let segments: Vec<_> = self.lines_so_far().filter_map(said).collect();
+        segments.iter().enumerate().any(|(index, (seq, ack, window))| {
+            segments[..index].iter().any(|before| (before.0, before.1) == (*seq, *ack) && before.2 > *window)
+        })
+    }
+
+    /// Where a segment of the peer begins.
+    pub(super) fn peer_seq(&self, line: &str) -> Option<i64> {
+        let seq = value(line, "seq").filter(|_| line.starts_with("peer"))?;
+        seq.split("..").next()?.parse().ok()
+    }
+}
+
+/// What follows a word in a line of a script.
+fn value<'l>(line: &'l str, name: &str) -> Option<&'l str> {
+    let mut words = line.split_whitespace();
+    words.find(|word| *word == name).and_then(|_| words.next())
+}
+
+/// The plan as a script, in which each stack's answers stand as comments.
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "# seed {}\nfamily {}", self.plan.seed, self.plan.family())?;
+        for (index, group) in self.plan.groups.iter().enumerate().take(self.index + 1) {
+            for line in &group.lines {
+                writeln!(f, "{line}")?;
+            }
+            let (ours, theirs) = (&self.portolan[index], &self.linux[index]);
+            if index < self.index {
+                for line in theirs.lines.iter().filter(|line| line.starts_with("stack")) {
+                    writeln!(f, "{line}")?;
+                }
+            } else {
+                writeln!(f, "# Linux:    {theirs}\n# Portolan: {ours}")?;
+            }
+            writeln!(f, "skip for {}ms", group.wait.as_millis())?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the hosts answered a group differently.
+pub(super) fn difference(
+    plan: &Plan,
+    index: usize,
+    ours: &[Answer],
+    theirs: &[Answer],
+) -> Option<Difference> {
+    let has_failed = |answer: &Answer| answer.results.iter().any(|result| result.starts_with("failure"));
+    if has_failed(&ours[index]) && has_failed(&theirs[index]) {
+        // There is no socket for the call: the script ends here, whatever was still to come.
+        return None;
+    }
+    (!ours[index].is_like(&theirs[index])).then(|| Difference {
+        plan: plan.clone(),
+        index,
+        portolan: ours.to_vec(),
+        linux: theirs.to_vec(),
+    })
+}
+
+/// Reads a transcript: one answer for each group.
+pub(super) fn of(plan: &Plan, transcript: Vec<String>) -> Vec<Answer> {
+    let mut answers = vec![Answer::default(); plan.groups.len()];
+    let (mut group, mut seen, mut begun) = (0, 0, false);
+    let (mut sent_to, mut acked_to, mut step_at) = (0, 0, 0.0);
+    for line in transcript {
+        let Some((at, what)) = line.split_once(' ') else { continue };
+        let at: f64 = at.parse().unwrap_or(0.0);
+        let is_step = what.starts_with("peer") || what.starts_with("call");
+        if is_step {
+            if begun && seen == plan.groups[group].lines.len() {
+                group = (group + 1).min(plan.groups.len() - 1);
+                seen = 0;
+            }
+            begun = true;
+            seen += 1;
+            step_at = at;
+            continue;
+        }
+        let answer = &mut answers[group];
+        if let Some(result) = what.strip_prefix("= ") {
+            answer.results.push(result.to_string());
+            answer.lines.push(what.to_string());
+        } else if what.starts_with("failure") {
+            answer.results.push(what.to_string());
+            answer.lines.push(what.to_string());
+        } else if what.starts_with("stack") {
+            answer.lines.push(what.to_string());
+            let mut read = answer.clone();
+            read_segment(what, &mut read, &mut sent_to);
+            let again = read.again_from.filter(|_| read.again_from != answer.again_from);
+            read.repeated = answer.repeated.into_iter().chain(again).min();
+            answer.repeated = read.repeated;
+            if at - step_at > AT_ONCE {
+                // A timer: what it acknowledges counts, if that is new.
+                answer.ack = answer.ack.max(read.ack.filter(|&ack| ack > acked_to));
+            } else {
+                *answer = read;
+            }
+            acked_to = acked_to.max(answer.ack.unwrap_or(0));
+        }
+    }
+    answers
+}
+
+/// `stack ACK PSH seq 1..1001 ack 1 win 65535`
+fn read_segment(line: &str, answer: &mut Answer, sent_to: &mut i64) {
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+    let number = |name: &str| {
+        let at = words.iter().position(|word| *word == name)?;
+        words.get(at + 1).copied()
+    };
+    let Some(seq) = number("seq").filter(|_| !line.contains("(for nobody)")) else {
+        answer.other = Some(line.to_string());
+        return;
+    };
+    let (from, to) = seq.split_once("..").unwrap_or((seq, seq));
+    let (Ok(from), Ok(mut to)) = (from.parse::<i64>(), to.parse::<i64>()) else {
+        answer.other = Some(line.to_string());
+        return;
+    };
+    let has = |flag: &str| words.iter().take_while(|word| **word != "seq").any(|word| *word == flag);
+    if has("RST") {
+        answer.reset = Some(from);
+        return;
+    }
+    if has("SYN") && *sent_to > 0 && !has("ACK") {
+        // A SYN again, in its own time.
+        return;
+    }
+    if has("SYN") {
+        answer.syn = Some(if has("ACK") { "SYN ACK".into() } else { "SYN".into() });
+        *sent_to = 1;
+    }
+    if let Some(ack) = number("ack").and_then(|ack| ack.parse().ok()) {
+        answer.ack = Some(ack);
+    }
+    if has("FIN") {
+        answer.fin = Some(to);
+        to += 1;
+    }
+    if to > from && !has("SYN") {
+        if from < *sent_to {
+            answer.again_from = Some(answer.again_from.map_or(from, |before| before.min(from)));
+        }
+        if to > *sent_to {
+            *sent_to = to;
+            answer.data_to = Some(to - i64::from(has("FIN")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portolan::Domain;
+
+    use super::*;
+    use crate::differ::Group;
+
+    fn plan(groups: &[&[&str]]) -> Plan {
+        let group = |lines: &&[&str]| Group {
+            lines: lines.iter().map(|line| line.to_string()).collect(),
+            wait: Duration::from_millis(10),
+        };
+        Plan { seed: 0, domain: Domain::V4, groups: groups.iter().map(group).collect() }
+    }
+
+    #[test]
+    fn transcripts_are_cut_where_the_groups_end() {
+        let plan = plan(&[&["call send 100 = *", "peer ACK seq 1 ack 1"], &["peer RST seq 1"]]);
+        let transcript = [
+            "0.0 call send 100 = *",
+            "0.0 = 100",
+            "0.0 stack PSH ACK seq 1..101 ack 1 win 1000",
+            "0.0 peer ACK seq 1 ack 1 win 1000",
+            "0.2 stack PSH ACK seq 1..101 ack 1 win 1000",
+            "0.3 peer RST seq 1 win 0",
+            "0.3 stack RST seq 101 win 0",
+        ];
+        let answers = of(&plan, transcript.map(str::to_string).to_vec());
+        assert_eq!((answers[0].data_to, answers[0].ack), (Some(101), Some(1)));
+        assert_eq!((answers[0].again_from, answers[0].repeated), (None, Some(1)), "by a timer");
+        assert_eq!(answers[0].results, ["100"]);
+        assert_eq!((answers[1].reset, answers[1].ack, answers[1].is_silent()), (Some(101), None, false));
+        assert!(difference(&plan, 0, &answers, &answers).is_none());
+    }
+
+    #[test]
+    fn a_fin_and_a_syn_are_told_from_data() {
+        let plan = plan(&[&["peer SYN"]]);
+        let transcript = [
+            "0 peer SYN seq 0",
+            "0 stack SYN ACK seq 0 ack 1 win 5 mss 1460",
+            "0 stack FIN ACK seq 1 ack 1 win 5",
+        ];
+        let answers = of(&plan, transcript.map(str::to_string).to_vec());
+        assert_eq!(answers[0].syn.as_deref(), Some("SYN ACK"));
+        assert_eq!((answers[0].fin, answers[0].data_to), (Some(1), Some(1)));
+    }
+}

@@ -1,0 +1,285 @@
+//! From a seed to a plan. The plan is played on Portolan while it is made, so that the peer knows what has been sent, and so
+//! that no group ends near the time of one of Portolan's timers.
+
+use std::time::Duration;
+
+use portolan::Domain;
+
+use super::answers::{self, Answer};
+use super::plan::{Group, Plan};
+use super::play_on_portolan;
+use crate::soak::dice::Dice;
+
+/// The peer acknowledges everything before a group that would end later than this after something was sent: otherwise
+/// time-outs would be compared, and those depend on how round trips were measured.
+const MAX_UNACKED: Duration = Duration::from_millis(100);
+/// The most groups after the connection is open.
+const MAX_GROUPS: u64 = 10;
+
+/// What the peer of a plan knows and intends.
+struct Peer {
+    dice: Dice,
+    plan: Plan,
+    has_sack: bool,
+    is_active: bool,
+    /// The next number of its stream, and the end of its stream once it has sent a FIN.
+    next: i64,
+    fin_sent: bool,
+    /// The end of what the host has sent, and what the peer has acknowledged.
+    host_next: i64,
+    acked: i64,
+    /// Where segments of the host end.
+    ends: Vec<i64>,
+    /// A segment was sent that is answered no more than twice a second.
+    is_challenged: bool,
+    /// For how long the oldest of what is not acknowledged waits.
+    unacked_for: Duration,
+    /// Whether the program has a socket, and what it has done to it.
+    is_open: bool,
+    is_shut: bool,
+    /// A reset was sent or received: what follows is answered by a host without this connection.
+    is_over: bool,
+}
+
+/// The plan of a seed.
+pub fn generate(seed: u64) -> Plan {
+    let mut dice = Dice::new(seed, "differ", 0);
+    let domain = dice.pick(&[Domain::V4, Domain::V4, Domain::V6]);
+    let mut peer = Peer {
+        plan: Plan { seed, domain, groups: Vec::new() },
+        has_sack: dice.one_in(2),
+        is_active: dice.one_in(3),
+        dice,
+        next: 1,
+        fin_sent: false,
+        host_next: 1,
+        acked: 1,
+        ends: Vec::new(),
+        is_challenged: false,
+        unacked_for: Duration::ZERO,
+        is_open: false,
+        is_shut: false,
+        is_over: false,
+    };
+    peer.open();
+    let groups = peer.dice.within(3, MAX_GROUPS);
+    let mut after = 0;
+    for _ in 0..groups {
+        after += usize::from(peer.is_over);
+        if after > 2 {
+            break;
+        }
+        let count = peer.dice.pick(&[1, 1, 1, 2, 3]);
+        let mut lines = Vec::new();
+        if peer.unacked_for > MAX_UNACKED {
+            lines.push(format!("peer ACK seq {} ack {} win 65535", peer.next, peer.host_next));
+            peer.acked = peer.host_next;
+        }
+        lines.extend((0..count).map(|_| peer.step()));
+        peer.group(lines);
+    }
+    peer.plan
+}
+
+impl Peer {
+    /// The handshake, usually as it should be.
+    fn open(&mut self) {
+        let options = self.syn_options();
+        if self.is_active {
+            self.group(vec!["call connect".into()]);
+            self.is_open = true;
+            let answer = match self.dice.within(0, 19) {
+                0 => format!("peer SYN seq 0 win 65535 {options}"),
+                1 => format!("peer SYN ACK seq 0 ack 2 win 65535 {options}"),
+                2 => "peer RST ACK seq 0 ack 1".into(),
+                3 => "peer ACK seq 1 ack 1 win 65535".into(),
+                _ => format!("peer SYN ACK seq 0 ack 1 win 65535 {options}"),
+            };
+            self.group(vec![answer]);
+            return;
+        }
+        self.group(vec!["call listen".into(), format!("peer SYN seq 0 win 65535 {options}")]);
+        let answer = match self.dice.within(0, 19) {
+            0 => format!("peer SYN seq 0 win 65535 {options}"),
+            1 => "peer ACK seq 1 ack 2 win 65535".into(),
+            2 => "peer RST seq 1".into(),
+            3 => "peer FIN ACK seq 1 ack 1 win 65535".into(),
+            4 => "peer ACK seq 1..301 ack 1 win 65535".into(),
+            5 => "peer SYN seq 500 win 65535".into(),
+            _ => "peer ACK seq 1 ack 1 win 65535".into(),
+        };
+        self.note_sent(&answer);
+        self.group(vec![answer]);
+        let last = self.group(vec!["call accept = *".into()]);
+        self.is_open = last.results.iter().any(|result| result == "ok");
+    }
+
+    fn syn_options(&mut self) -> String {
+        let mut options = String::new();
+        let mss = self.dice.pick(&[0, 536, 1000, 1460]);
+        if mss > 0 {
+            options += &format!(" mss {mss}");
+        }
+        if self.has_sack {
+            options += " sackOK";
+        }
+        if self.dice.one_in(2) {
+            options += " ts";
+        }
+        if self.dice.one_in(2) {
+            options += &format!(" wscale {}", self.dice.within(0, 9));
+        }
+        options
+    }
+
+    /// Adds a group, plays the plan so far, and remembers what Portolan has sent.
+    fn group(&mut self, lines: Vec<String>) -> Answer {
+        // Longer than an acknowledgement may be delayed. The handshake takes longer: a long round trip puts timers off.
+        let is_handshake = self.plan.groups.len() < 3;
+        let is_calm = self.acked >= self.host_next && self.dice.one_in(8);
+        let millis = match (is_handshake, is_calm) {
+            (true, _) => self.dice.within(110, 130),
+            (false, true) => self.dice.scaled(200, 1000),
+            (false, false) => self.dice.within(72, 85),
+        };
+        let wait = Duration::from_millis(millis);
+        self.plan.groups.push(Group { lines, wait });
+        let transcript = play_on_portolan(&self.plan);
+        self.ends = transcript.iter().filter_map(|line| segment_end(line)).collect();
+        let answers = answers::of(&self.plan, transcript);
+        for answer in &answers {
+            let syn_or_fin = answer.fin.map(|fin| fin + 1);
+            self.host_next = self.host_next.max(answer.data_to.unwrap_or(1)).max(syn_or_fin.unwrap_or(1));
+            self.is_over |= answer.reset.is_some();
+        }
+        self.unacked_for = if self.acked < self.host_next { self.unacked_for + wait } else { Duration::ZERO };
+        answers.last().cloned().unwrap_or_default()
+    }
+
+    /// One line: what the program or the peer does next.
+    fn step(&mut self) -> String {
+        let line = if self.is_open && self.dice.one_in(3) { self.call() } else { self.segment() };
+        self.note_sent(&line);
+        line
+    }
+
+    fn call(&mut self) -> String {
+        match self.dice.within(0, 19) {
+            0..=8 => format!("call send {} = *", self.dice.scaled(1, 6000)),
+            9..=14 => format!("call recv {} = *", self.dice.scaled(1, 5000)),
+            15 => "call setsockopt TCP_NODELAY on".into(),
+            16 => "call shutdown read = *".into(),
+            17 => {
+                self.is_shut = true;
+                "call shutdown write = *".into()
+            }
+            18 => {
+                self.is_shut = true;
+                "call shutdown both = *".into()
+            }
+            _ => {
+                self.is_open = false;
+                "call close = *".into()
+            }
+        }
+    }
+
+    /// A segment: mostly what a peer in order would send, sometimes what one would not.
+    fn segment(&mut self) -> String {
+        let (next, ack) = (self.next, self.ack());
+        let len = self.dice.pick(&[1, 100, 536, 1000]) as i64;
+        let window = self.dice.pick(&[65535, 65535, 65535, 65535, 5000, 500, 0]);
+        let sack = self.sack();
+        let old = (next - self.dice.scaled(1, 1500) as i64).max(1);
+        // One segment that is challenged, as the next would meet a limit of time.
+        let kinds = if self.is_challenged { 30 } else { 39 };
+        let kind = self.dice.within(0, kinds);
+        self.is_challenged |= kind > 30;
+        match kind {
+            0..=11 => format!("peer ACK seq {next}..{} ack {ack} win {window}", next + len),
+            12..=20 => format!("peer ACK seq {next} ack {ack} win {window}{sack}"),
+            21..=23 => {
+                let early = next + self.dice.pick(&[1, 100, 1000, 3000]);
+                format!("peer ACK seq {early}..{} ack {ack} win {window}", early + len)
+            }
+            24..=26 => format!("peer ACK seq {old}..{} ack {ack} win {window}", old + len),
+            27..=28 => format!("peer FIN ACK seq {next} ack {ack} win {window}"),
+            29 => format!("peer FIN ACK seq {next}..{} ack {ack} win {window}", next + len),
+            30 => format!("peer RST seq {next}"),
+            31 => format!("peer RST seq {}", next + self.dice.pick(&[-1, 1, 1000, 100_000])),
+            32 => format!("peer SYN seq {} win {window}", next + self.dice.pick(&[-1, 0, 1000, 100_000])),
+            33 => format!("peer ACK seq {next} ack {} win {window}", self.host_next + 1),
+            // For the kernel the SYN of a connection that it opened is something that was acknowledged.
+            34 => {
+                let least = i64::from(self.is_active);
+                format!("peer ACK seq {next} ack {} win {window}", (self.acked - 1).max(least))
+            }
+            35 => format!("peer ACK seq {} ack {ack} win {window}", next - 1),
+            36 => format!("peer ACK seq {}..{} ack {ack} win {window}", next + 100_000, next + 100_000 + len),
+            37 => format!("peer PSH seq {next}..{} win {window}", next + len),
+            38 => format!("peer FIN seq {next} win {window}"),
+            _ => format!("peer SYN ACK seq {} ack {ack} win {window}", next - 1),
+        }
+    }
+
+    /// An acknowledgement: of everything, of nothing new, or of a part.
+    fn ack(&mut self) -> i64 {
+        let (acked, host_next) = (self.acked, self.host_next);
+        match self.dice.within(0, 9) {
+            0..=5 => host_next,
+            6..=7 => acked,
+            _ => {
+                let ends: Vec<i64> = self.ends.iter().copied().filter(|&end| end > acked).collect();
+                if ends.is_empty() { host_next } else { self.dice.pick(&ends) }
+            }
+        }
+    }
+
+    /// Blocks of what the host has sent, behind the first segment that is not acknowledged.
+    fn sack(&mut self) -> String {
+        let ends: Vec<i64> = self.ends.iter().copied().filter(|&end| end > self.acked).collect();
+        if ends.len() < 2 {
+            return String::new();
+        }
+        let first = self.dice.within(0, ends.len() as u64 - 2) as usize;
+        let last = self.dice.within(first as u64 + 1, ends.len() as u64 - 1) as usize;
+        let (from, to) = (ends[first], ends[last]);
+        if !self.has_sack || from >= to || !self.dice.one_in(2) {
+            String::new()
+        } else {
+            format!(" sack {from}..{to}")
+        }
+    }
+
+    /// What the peer's line means for what it sends next.
+    fn note_sent(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words.first() != Some(&"peer") {
+            return;
+        }
+        let value = |name: &str| words.iter().position(|word| *word == name).and_then(|at| words.get(at + 1));
+        let number = |text: &str| text.parse::<i64>().unwrap_or(0);
+        self.is_over |= words.contains(&"RST");
+        if let Some(ack) = value("ack").map(|ack| number(ack)).filter(|&ack| ack <= self.host_next) {
+            self.acked = self.acked.max(ack);
+        }
+        let Some((from, to)) = value("seq").map(|seq| seq.split_once("..").unwrap_or((seq, seq))) else {
+            return;
+        };
+        let is_in_order = number(from) <= self.next && !words.contains(&"SYN");
+        if is_in_order && !self.fin_sent && words.contains(&"ACK") {
+            self.next = self.next.max(number(to));
+            if words.contains(&"FIN") && number(to) == self.next {
+                self.next += 1;
+                self.fin_sent = true;
+            }
+        }
+    }
+}
+
+/// Where the data of a segment of the host ends.
+fn segment_end(line: &str) -> Option<i64> {
+    let (_, segment) = line.split_once(" stack ")?;
+    let (_, seq) = segment.split_once("seq ")?;
+    seq.split_whitespace().next()?.split_once("..")?.1.parse().ok()
+}

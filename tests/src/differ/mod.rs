@@ -1,0 +1,95 @@
+//! Random peers against Portolan and against the Linux kernel: a seed becomes a [`Plan`], both hosts play it, and what they
+//! answer is compared in kind. A difference is explained by a [rule](rules), or shrunk to a short script.
+//!
+//! A plan is a script of `tests/scripts` (its notation is in the README there) in which nothing is expected: calls of the
+//! program and segments of the peer, in groups, and after each group a time in which the host answers, longer than an
+//! acknowledgement may be delayed. What a host sends at once is compared, and at the end of a group what it has acknowledged;
+//! what its timers send later is not (the scripts look at that), and the peer leaves data unacknowledged for so short a time that
+//! they hardly do.
+//!
+//! Read `plan` (what a plan is, and its text), `generate` (from a seed to a plan), `answers` (from what happened to what is
+//! compared), `rules` (differences that are known, and why they are none), then `shrink`.
+
+mod answers;
+mod generate;
+mod plan;
+mod rules;
+mod shrink;
+
+pub use answers::{Answer, Difference};
+pub use generate::generate;
+pub use plan::{Group, Plan};
+pub use rules::{RULES, Rule};
+pub use shrink::shrink;
+
+/// A difference must show so many times: a busy machine answers late once.
+const ATTEMPTS: usize = 3;
+
+/// What came of a plan.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Both hosts answered the same.
+    Same,
+    /// They differed, and rules say why: indices of [`RULES`].
+    Explained(Vec<usize>),
+    /// They differed, and nothing says why.
+    Unexplained(Difference),
+}
+
+impl Verdict {
+    /// Whether it shows a mistake, or lacks a rule.
+    pub fn is_unexplained(&self) -> bool {
+        matches!(self, Verdict::Unexplained(_))
+    }
+}
+
+/// Plays a plan on both hosts and compares the answers. The kernel plays in a network namespace that this thread enters.
+pub fn compare(plan: &Plan) -> Verdict {
+    let mut verdict = Verdict::Same;
+    for _ in 0..ATTEMPTS {
+        let ours = answers::of(plan, play_on_portolan(plan));
+        let theirs = answers::of(plan, play_on_linux(plan));
+        verdict = judge(plan, &ours, &theirs);
+        if !verdict.is_unexplained() {
+            break;
+        }
+    }
+    verdict
+}
+
+/// The first difference that no rule explains; a rule may also end the comparison, when nothing that follows can be compared.
+fn judge(plan: &Plan, ours: &[Answer], theirs: &[Answer]) -> Verdict {
+    let mut used = Vec::new();
+    for index in 0..plan.groups.len() {
+        let Some(difference) = answers::difference(plan, index, ours, theirs) else { continue };
+        match RULES.iter().position(|rule| (rule.explains)(&difference)) {
+            Some(rule) => {
+                used.push(rule);
+                // After a difference the hosts are in different states.
+                break;
+            }
+            None => return Verdict::Unexplained(difference),
+        }
+    }
+    if used.is_empty() { Verdict::Same } else { Verdict::Explained(used) }
+}
+
+fn play_on_portolan(plan: &Plan) -> Vec<String> {
+    transcript(plan.script().run_on_portolan(plan.domain))
+}
+
+fn play_on_linux(plan: &Plan) -> Vec<String> {
+    transcript(plan.script().run_on_linux(plan.domain))
+}
+
+/// What happened, also up to a call that could not be made.
+fn transcript(result: Result<Vec<String>, crate::script::Failure>) -> Vec<String> {
+    match result {
+        Ok(transcript) => transcript,
+        Err(failure) => {
+            let mut transcript = failure.transcript;
+            transcript.push(format!("0 failure {}", failure.line));
+            transcript
+        }
+    }
+}

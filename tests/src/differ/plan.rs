@@ -1,0 +1,61 @@
+//! A plan: what a program and a peer do, and when.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use portolan::Domain;
+
+use crate::script::Script;
+
+/// What happens at one moment, and how long the host then has to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Lines of a script: `call` and `peer`.
+    pub lines: Vec<String>,
+    /// Until the next group.
+    pub wait: Duration,
+}
+
+/// What is played on both hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The seed that it is from.
+    pub seed: u64,
+    /// The family.
+    pub domain: Domain,
+    /// The steps.
+    pub groups: Vec<Group>,
+}
+
+impl Plan {
+    /// The text of a script that plays it and expects nothing.
+    pub fn text(&self) -> String {
+        let mut text = format!("# seed {}\nfamily {}\n", self.seed, self.family());
+        for group in &self.groups {
+            for line in &group.lines {
+                // What is sent in between is not looked at, but belongs to this group.
+                let _ = writeln!(text, "{line}\nskip for 0ms");
+            }
+            let _ = writeln!(text, "skip for {}ms", group.wait.as_millis());
+        }
+        text
+    }
+
+    /// `v4` or `v6`.
+    pub fn family(&self) -> &'static str {
+        match self.domain {
+            Domain::V4 => "v4",
+            Domain::V6 => "v6",
+        }
+    }
+
+    /// The script that plays it.
+    ///
+    /// # Panics
+    ///
+    /// If its lines are none of a script.
+    pub fn script(&self) -> Script {
+        let text = self.text();
+        Script::parse("plan", &text).unwrap_or_else(|failure| panic!("{failure}\n{text}"))
+    }
+}

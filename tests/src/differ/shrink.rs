@@ -1,0 +1,40 @@
+//! From a plan that shows a difference to the shortest that still does.
+
+use super::plan::Plan;
+use super::{Difference, Verdict, compare};
+
+/// Takes groups, then lines away for as long as the answers still differ in a way that nothing explains.
+pub fn shrink(mut found: Difference) -> Difference {
+    found.plan.groups.truncate(found.index + 1);
+    loop {
+        let Some(shorter) = candidates(&found.plan).find_map(|plan| match compare(&plan) {
+            Verdict::Unexplained(difference) => Some(difference),
+            _ => None,
+        }) else {
+            return found;
+        };
+        found = shorter;
+        found.plan.groups.truncate(found.index + 1);
+    }
+}
+
+/// Plans with a piece less, the largest pieces first.
+fn candidates(plan: &Plan) -> impl Iterator<Item = Plan> {
+    let count = plan.groups.len();
+    let without_groups = [4, 2, 1].into_iter().flat_map(move |len: usize| {
+        (0..count.saturating_sub(len)).rev().map(move |at| {
+            let mut shorter = plan.clone();
+            shorter.groups.drain(at..at + len);
+            shorter
+        })
+    });
+    let without_lines = (0..count).rev().flat_map(move |at| {
+        let lines = plan.groups[at].lines.len();
+        (0..lines).filter(move |_| lines > 1).map(move |line| {
+            let mut shorter = plan.clone();
+            shorter.groups[at].lines.remove(line);
+            shorter
+        })
+    });
+    without_groups.chain(without_lines)
+}
