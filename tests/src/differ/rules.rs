@@ -161,10 +161,18 @@ pub const RULES: &[Rule] = &[
         why: "a segment from before RCV.NXT may bring an ACK here (probes of closed windows cross, ACKs get lost); Linux drops it",
         explains: |difference| {
             let (ours, theirs) = (difference.ours(), difference.theirs());
-            difference.has_old_ack()
-                && (ours.data_to != theirs.data_to
-                    || ours.again_from != theirs.again_from
-                    || ours.fin != theirs.fin)
+            let is_other =
+                (ours.data_to, ours.again_from, ours.fin) != (theirs.data_to, theirs.again_from, theirs.fin);
+            difference.has_old_ack() && (is_other || ours.is_silent() && theirs.ack.is_some())
+        },
+    },
+    Rule {
+        why: "RFC 9293 §3.5, figure 8: where SYNs crossed, the SYN again gets the SYN-ACK again; Linux challenges it (RFC 5961 §4.2)",
+        explains: |difference| {
+            let is_syn = |line: &String| line.starts_with("peer SYN seq 0 ");
+            difference.lines().iter().any(is_syn)
+                && difference.ours().syn.as_deref() == Some("SYN ACK")
+                && difference.theirs().syn.is_none()
         },
     },
 ];
