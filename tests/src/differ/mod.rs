@@ -1,5 +1,5 @@
 //! Random peers against Portolan and against the Linux kernel: a seed becomes a [`Plan`], both hosts play it, and what they
-//! answer is compared in kind. A difference is explained by a [rule](rules), or shrunk to a short script.
+//! answer is compared in kind. A difference is explained by a rule (`rules`), or shrunk to a short script.
 //!
 //! A plan is a script of `tests/scripts` (its notation is in the README there) in which nothing is expected: calls of the
 //! program and segments of the peer, in groups, and after each group a time in which the host answers, longer than an

@@ -1,4 +1,4 @@
-//! Two hosts that a test drives in the same way: [`RawPeer`](crate::RawPeer) is Portolan in virtual time, [`LinuxHost`] is
+//! Two hosts that a test drives in the same way: [`RawPeer`] is Portolan in virtual time, [`LinuxHost`] is
 //! the kernel in real time. The test is the only neighbour of either: it sends and receives whole IP packets, and makes the
 //! calls of a program.
 
