@@ -69,6 +69,16 @@ struct Occupied {
     numbers: HashMap<IpAddr, (u16, usize)>,
     /// Numbers that were used once and are free.
     free: Vec<u16>,
+    /// The address that was counted last: mostly the next one, too, and then nothing is looked up for it.
+    latest: Option<Latest>,
+}
+
+/// An address whose connections are counted here, and not in [`Occupied::numbers`].
+#[derive(Clone, Copy, Debug)]
+struct Latest {
+    addr: IpAddr,
+    number: u16,
+    connections: usize,
 }
 
 /// Behind the port and the two bits of [`Reuse`] there is room for so many addresses; all others share the last number, and
@@ -81,30 +91,30 @@ impl Occupied {
     }
 
     fn add(&mut self, port: u16, addr: IpAddr, reuse: Reuse) {
-        let number = match self.numbers.get_mut(&addr) {
-            Some((number, connections)) => {
-                *connections += 1;
-                *number
-            }
-            None => {
-                let unused = u16::try_from(self.numbers.len()).unwrap_or(u16::MAX).min(MAX_ADDR_NUMBER);
-                let number = self.free.pop().unwrap_or(unused);
-                self.numbers.insert(addr, (number, 1));
-                number
-            }
-        };
-        *self.counts.entry(Occupied::key(port, number, reuse)).or_default() += 1;
+        if !self.recall(addr) {
+            let unused = u16::try_from(self.numbers.len()).unwrap_or(u16::MAX).min(MAX_ADDR_NUMBER);
+            let number = self.free.pop().unwrap_or(unused);
+            self.numbers.insert(addr, (number, 0));
+            self.latest = Some(Latest { addr, number, connections: 0 });
+        }
+        let Some(latest) = &mut self.latest else { return };
+        latest.connections += 1;
+        *self.counts.entry(Occupied::key(port, latest.number, reuse)).or_default() += 1;
     }
 
     fn remove(&mut self, port: u16, addr: IpAddr, reuse: Reuse) {
-        let Some((number, connections)) = self.numbers.get_mut(&addr) else { return };
-        let key = Occupied::key(port, *number, reuse);
-        *connections -= 1;
-        if *connections == 0 {
-            if *number < MAX_ADDR_NUMBER {
-                self.free.push(*number);
+        if !self.recall(addr) {
+            return;
+        }
+        let Some(latest) = &mut self.latest else { return };
+        let key = Occupied::key(port, latest.number, reuse);
+        latest.connections -= 1;
+        if latest.connections == 0 {
+            if latest.number < MAX_ADDR_NUMBER {
+                self.free.push(latest.number);
             }
             self.numbers.remove(&addr);
+            self.latest = None;
         }
         if let Some(count) = self.counts.get_mut(&key) {
             *count -= 1;
@@ -112,6 +122,19 @@ impl Occupied {
                 self.counts.remove(&key);
             }
         }
+    }
+
+    /// Makes this address the latest one. `false`: it has no number.
+    fn recall(&mut self, addr: IpAddr) -> bool {
+        if self.latest.is_some_and(|latest| latest.addr == addr) {
+            return true;
+        }
+        if let Some(Latest { addr, number, connections }) = self.latest.take() {
+            self.numbers.insert(addr, (number, connections));
+        }
+        self.latest =
+            self.numbers.get(&addr).map(|&(number, connections)| Latest { addr, number, connections });
+        self.latest.is_some()
     }
 
     /// Whether a connection on this port does not let a socket in beside it.
@@ -157,6 +180,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
             counts: HashMap::with_hasher(bindings.hasher().clone()),
             numbers: HashMap::with_hasher(bindings.hasher().clone()),
             free: Vec::new(),
+            latest: None,
         };
         PortTable {
             bindings,
