@@ -1,4 +1,4 @@
-//! The UDP header (RFC 768). The sockets are in `socket::datagram`.
+//! The UDP header (RFC 768). The sockets are in `socket::udp`.
 
 use core::net::IpAddr;
 

@@ -6,11 +6,11 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::datagram::{Datagram, any_addr, copy_prefix};
 use super::record::{Bound, Holder, Role, Socket, is_link_local};
 use super::sockets::Sockets;
-use super::stream::Outgoing;
-use super::stream_input::ECN_FIELD;
+use super::tcp::calls::Outgoing;
+use super::tcp::input::ECN_FIELD;
+use super::udp::calls::{Datagram, any_addr, copy_prefix};
 use super::{Descriptor, Domain, Shutdown, SocketId, SocketInfo, SocketKind, SocketOption, SocketOptions};
 use crate::Ctx;
 use crate::demux::BoundAddr;

@@ -1,11 +1,11 @@
 //! What the network reports about packets that we sent, brought to the socket that sent them.
 
 use super::SocketId;
-use super::connections::Target;
-use super::listener::HandshakeId;
 use super::record::{Role, Socket, iface_of, scope_of};
 use super::sockets::Sockets;
-use super::stream::mss_for_mtu;
+use super::tcp::calls::mss_for_mtu;
+use super::tcp::connections::Target;
+use super::tcp::listener::HandshakeId;
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
 use crate::error::Error;

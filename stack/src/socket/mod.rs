@@ -1,31 +1,20 @@
 //! Sockets: descriptors, options, readiness, and the Berkeley calls.
 //!
 //! Read `table` and `slab` (what a descriptor leads to), then `record` (a socket) and `sockets` (all of them, and what
-//! follows every change), `connections` (which of them a segment is for), then `stream`, `stream_input`, `joining`, `cookies`, `fast_open`, `fast_open_cache` and `segmentation` for TCP, `datagram` for UDP and echo, `errors` for what the
-//! network reports, `holdings` and `relief` for what happens when memory is short, and `calls` for the public face.
+//! follows every change), then `tcp` and `udp` (a folder for each kind), `errors` for what the network reports, `holdings`
+//! and `relief` for what happens when memory is short, and `calls` for the public face.
 
 mod calls;
-mod connections;
-mod cookies;
-mod datagram;
-mod datagram_input;
 mod errors;
-mod fast_open;
-mod fast_open_cache;
 mod holdings;
-mod joining;
-mod listener;
 mod options;
-mod orphans;
 mod record;
 mod relief;
-mod segmentation;
 mod slab;
 mod sockets;
-mod stream;
-mod stream_input;
 mod table;
-mod time_waits;
+mod tcp;
+mod udp;
 
 pub use options::{SocketOption, SocketOptions};
 pub(crate) use record::Socket;

@@ -3,9 +3,9 @@
 use alloc::boxed::Box;
 use core::net::{IpAddr, SocketAddr};
 
-use super::datagram::Datagram;
-use super::listener::Listener;
-use super::stream::Stream;
+use super::tcp::calls::Stream;
+use super::tcp::listener::Listener;
+use super::udp::calls::Datagram;
 use super::{Descriptor, Domain, SocketId, SocketInfo, SocketKind, SocketOptions};
 use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
 use crate::error::{Error, Result};

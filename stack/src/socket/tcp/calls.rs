@@ -7,12 +7,9 @@ use core::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use super::connections::Target;
+use super::input::segment_packet;
 use super::listener::Listener;
-use super::record::{Bound, Holder, Role, Socket, flow_scope, iface_of};
 use super::segmentation::Segmentation;
-use super::sockets::{Sent, Sockets, stream_role};
-use super::stream_input::segment_packet;
-use super::{Descriptor, Shutdown, SocketId, SocketOptions};
 use crate::Ctx;
 use crate::config::Config;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
@@ -23,6 +20,9 @@ use crate::network::{InterfaceId, IpMeta, Network};
 use crate::offload::{SegmentKind, Segments};
 use crate::ports::Reuse;
 use crate::shared::Shared;
+use crate::socket::record::{Bound, Holder, Role, Socket, flow_scope, iface_of};
+use crate::socket::sockets::{Sent, Sockets, stream_role};
+use crate::socket::{Descriptor, Shutdown, SocketId, SocketOptions};
 use crate::tcp::{
     Connection, Flags, Header, IsnGenerator, OpenParams, Run, SendFlags, SeqNumber, State, TcpInfo,
 };
@@ -32,22 +32,26 @@ use crate::timers::Armed;
 /// A socket with a connection.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(super) connection: Connection,
-    pub(super) tuple: FourTuple,
+    pub(in crate::socket) connection: Connection,
+    pub(in crate::socket) tuple: FourTuple,
     /// It stands in the port table as a connection, under this; otherwise `bind` put it there.
-    pub(super) shares_port: Option<Reuse>,
+    pub(in crate::socket) shares_port: Option<Reuse>,
     /// It has left the table of connections: it ended, or a TIME-WAIT record took its place.
-    pub(super) is_parted: bool,
+    pub(in crate::socket) is_parted: bool,
     /// It counts among those that no descriptor holds.
-    pub(super) is_orphan: bool,
+    pub(in crate::socket) is_orphan: bool,
     /// Bytes that could be read when that was last looked at.
-    pub(super) seen_readable: u32,
+    pub(in crate::socket) seen_readable: u32,
     /// Its entry among the timers.
-    pub(super) armed: Armed,
+    pub(in crate::socket) armed: Armed,
 }
 
 impl Stream {
-    pub(super) fn new(connection: Connection, tuple: FourTuple, shares_port: Option<Reuse>) -> Self {
+    pub(in crate::socket) fn new(
+        connection: Connection,
+        tuple: FourTuple,
+        shares_port: Option<Reuse>,
+    ) -> Self {
         Stream {
             connection,
             tuple,
@@ -60,17 +64,17 @@ impl Stream {
     }
 
     /// The link that its link-local addresses are on.
-    pub(super) fn iface(&self) -> Option<InterfaceId> {
+    pub(in crate::socket) fn iface(&self) -> Option<InterfaceId> {
         iface_of(self.tuple.scope)
     }
 
     /// What can be known of the connection.
-    pub(super) fn info(&self, now: Instant, config: &Config) -> TcpInfo {
+    pub(in crate::socket) fn info(&self, now: Instant, config: &Config) -> TcpInfo {
         self.connection.info(now, config, header_bytes(self.tuple.remote.addr))
     }
 
     /// What the account holds for it: the records, options that it shares with nobody, and the queues.
-    pub(super) fn charge(&self, options: &Shared<SocketOptions>) -> usize {
+    pub(in crate::socket) fn charge(&self, options: &Shared<SocketOptions>) -> usize {
         mem::size_of::<Socket>()
             + options.own_bytes()
             + mem::size_of::<Stream>()
@@ -79,7 +83,12 @@ impl Stream {
 }
 
 impl Sockets {
-    pub(super) fn listen(&mut self, ctx: &mut Ctx<'_>, d: Descriptor, backlog: usize) -> Result<()> {
+    pub(in crate::socket) fn listen(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        d: Descriptor,
+        backlog: usize,
+    ) -> Result<()> {
         let backlog = backlog.min(ctx.config.tcp.max_backlog);
         let (id, socket) = self.socket_mut(d)?;
         match &mut socket.role {
@@ -106,7 +115,7 @@ impl Sockets {
         Ok(())
     }
 
-    pub(super) fn accept(&mut self, d: Descriptor) -> Result<(Descriptor, SocketAddr)> {
+    pub(in crate::socket) fn accept(&mut self, d: Descriptor) -> Result<(Descriptor, SocketAddr)> {
         let (id, socket) = self.socket_mut(d)?;
         match &mut socket.role {
             Role::Datagram(_) => return Err(Error::NotSupported),
@@ -135,7 +144,7 @@ impl Sockets {
         Ok((descriptor, peer))
     }
 
-    pub(super) fn connect_stream(
+    pub(in crate::socket) fn connect_stream(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -147,7 +156,7 @@ impl Sockets {
     }
 
     /// `connect`, with or without Fast Open. `Ok` if the SYN waits for data.
-    pub(super) fn open_stream(
+    pub(in crate::socket) fn open_stream(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -265,7 +274,12 @@ impl Sockets {
 
     /// A connection's turn to send: a segment, or a run of them. Of a run the first frame is returned, and the others
     /// follow out of [`Sockets::poll_run`].
-    pub(super) fn transmit_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) -> Sent {
+    pub(in crate::socket) fn transmit_stream(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        id: SocketId,
+    ) -> Sent {
         let Some(socket) = self.slots.get_mut(id) else { return Sent::Nothing };
         let fields = socket.options.ip_fields();
         let Role::Stream(stream) = &mut socket.role else { return Sent::Nothing };
@@ -361,7 +375,7 @@ impl Sockets {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Stream(stream) = &mut socket.role else { return };
         let deadline = stream.connection.deadline();
-        self.timers.arm(&mut stream.armed, super::sockets::Owner::Socket(id), deadline);
+        self.timers.arm(&mut stream.armed, crate::socket::sockets::Owner::Socket(id), deadline);
         if !has_sent {
             return;
         }
@@ -388,7 +402,7 @@ impl Sockets {
         }
     }
 
-    pub(super) fn send_stream(
+    pub(in crate::socket) fn send_stream(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -426,7 +440,7 @@ impl Sockets {
         sent
     }
 
-    pub(super) fn with_readable<T>(
+    pub(in crate::socket) fn with_readable<T>(
         &mut self,
         ctx: &mut Ctx<'_>,
         d: Descriptor,
@@ -441,7 +455,7 @@ impl Sockets {
         result
     }
 
-    pub(super) fn shutdown_stream(
+    pub(in crate::socket) fn shutdown_stream(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -486,7 +500,7 @@ impl Sockets {
     }
 
     /// Ends a connection that nobody will hold with a reset.
-    pub(super) fn abort_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
+    pub(in crate::socket) fn abort_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
         if let Some(socket) = self.slots.get_mut(id) {
             socket.holder = Holder::Nobody;
             if let Role::Stream(stream) = &mut socket.role {
@@ -497,7 +511,7 @@ impl Sockets {
     }
 
     /// The descriptor is gone already.
-    pub(super) fn close_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
+    pub(in crate::socket) fn close_stream(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
         let Some(socket) = self.slots.get_mut(id) else { return };
         socket.holder = Holder::Nobody;
         let is_hard = socket.options.linger.is_some_and(|time| time.is_zero());
@@ -535,7 +549,7 @@ fn run_for_device(run: &Run, network: &Network, tuple: &FourTuple) -> Option<Seg
 
 /// What `send` and `send_bytes` hand in.
 #[derive(Debug)]
-pub(super) enum Outgoing<'a> {
+pub(in crate::socket) enum Outgoing<'a> {
     Slice(&'a [u8]),
     Bytes(Bytes),
     /// MSG_OOB.
@@ -543,7 +557,7 @@ pub(super) enum Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::socket) fn len(&self) -> usize {
         match self {
             Outgoing::Slice(slice) | Outgoing::Urgent(slice) => slice.len(),
             Outgoing::Bytes(bytes) => bytes.len(),
@@ -552,7 +566,7 @@ impl Outgoing<'_> {
 }
 
 /// What a connection begins with, opened from either side.
-pub(super) fn open_params(
+pub(in crate::socket) fn open_params(
     isn: &IsnGenerator,
     ctx: &Ctx<'_>,
     network: &Network,
@@ -578,7 +592,7 @@ fn announced_mss(network: &Network, options: &SocketOptions, tuple: &FourTuple) 
 }
 
 /// The MSS that fits the path, or TCP_MAXSEG if that is less.
-pub(super) fn allowed_mss(
+pub(in crate::socket) fn allowed_mss(
     ctx: &Ctx<'_>,
     network: &Network,
     options: &SocketOptions,
@@ -600,11 +614,11 @@ fn default_mss(remote: IpAddr) -> u16 {
 }
 
 /// What every path takes: RFC 8200 §5. IPv4 promises too little to be of use (RFC 791 §3.2).
-pub(super) fn least_path_mss(remote: IpAddr) -> u16 {
+pub(in crate::socket) fn least_path_mss(remote: IpAddr) -> u16 {
     if remote.is_ipv4() { 0 } else { mss_for_mtu(IPV6_MIN_MTU, remote) }
 }
 
-pub(super) fn mss_for_mtu(mtu: usize, remote: IpAddr) -> u16 {
+pub(in crate::socket) fn mss_for_mtu(mtu: usize, remote: IpAddr) -> u16 {
     u16::try_from(mtu.saturating_sub(header_bytes(remote) as usize)).unwrap_or(u16::MAX)
 }
 
@@ -614,7 +628,7 @@ fn header_bytes(remote: IpAddr) -> u32 {
 }
 
 /// Linux: 0.0.0.0 and `::` as destinations mean this host.
-pub(super) fn loopback_if_unspecified(addr: IpAddr) -> IpAddr {
+pub(in crate::socket) fn loopback_if_unspecified(addr: IpAddr) -> IpAddr {
     match addr {
         IpAddr::V4(v4) if v4.is_unspecified() => core::net::Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(v6) if v6.is_unspecified() => core::net::Ipv6Addr::LOCALHOST.into(),

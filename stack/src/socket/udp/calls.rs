@@ -7,11 +7,6 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::options::IpFields;
-use super::record::{Bound, Role, Socket, flow_scope, iface_of};
-use super::sockets::{Sent, Sockets};
-use super::stream::loopback_if_unspecified;
-use super::{Descriptor, Domain, Shutdown, SocketId, SocketKind, SocketOptions};
 use crate::Ctx;
 use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
 use crate::error::{Error, Result};
@@ -20,6 +15,11 @@ use crate::icmp::{self, echo};
 use crate::ip::protocol;
 use crate::network::{IpMeta, MtuDiscovery, Network};
 use crate::offload::{SegmentKind, Segments};
+use crate::socket::options::IpFields;
+use crate::socket::record::{Bound, Role, Socket, flow_scope, iface_of};
+use crate::socket::sockets::{Sent, Sockets};
+use crate::socket::tcp::calls::loopback_if_unspecified;
+use crate::socket::{Descriptor, Domain, Shutdown, SocketId, SocketKind, SocketOptions};
 use crate::stats::DropReason;
 use crate::udp;
 
@@ -29,9 +29,9 @@ const OVERHEAD_BYTES: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Datagram {
     /// Set by `connect`.
-    pub(super) connected: Option<FourTuple>,
+    pub(in crate::socket) connected: Option<FourTuple>,
     received: VecDeque<Received>,
-    pub(super) received_bytes: usize,
+    pub(in crate::socket) received_bytes: usize,
     outgoing: VecDeque<Outgoing>,
     outgoing_bytes: usize,
     error: Option<Error>,
@@ -41,12 +41,12 @@ pub(crate) struct Datagram {
 
 /// A datagram that waits for `recv`, or a run of them.
 #[derive(Debug)]
-pub(super) struct Received {
-    pub(super) from: Endpoint,
-    pub(super) scope: u16,
-    pub(super) data: Bytes,
+pub(in crate::socket) struct Received {
+    pub(in crate::socket) from: Endpoint,
+    pub(in crate::socket) scope: u16,
+    pub(in crate::socket) data: Bytes,
     /// How long each datagram of a run is, but the last; 0 if it is one.
-    pub(super) segment_len: u16,
+    pub(in crate::socket) segment_len: u16,
 }
 
 /// A datagram that waits for the device, or a run of them.
@@ -59,7 +59,7 @@ struct Outgoing {
 }
 
 impl Datagram {
-    pub(super) fn readiness(&self, options: &SocketOptions) -> Readiness {
+    pub(in crate::socket) fn readiness(&self, options: &SocketOptions) -> Readiness {
         let error = self.error.is_some();
         Readiness {
             readable: !self.received.is_empty() || self.is_read_shut || error,
@@ -72,7 +72,7 @@ impl Datagram {
     }
 
     /// Bytes to be read, bytes to be sent.
-    pub(super) fn queued(&self) -> (usize, usize) {
+    pub(in crate::socket) fn queued(&self) -> (usize, usize) {
         let payload = |bytes: usize, count: usize| bytes - count * OVERHEAD_BYTES;
         (payload(self.received_bytes, self.received.len()), payload(self.outgoing_bytes, self.outgoing.len()))
     }
@@ -82,7 +82,7 @@ impl Datagram {
     }
 
     /// Takes what came in, if its queue stays below `limit` by that and the stack's memory has `room` for it.
-    pub(super) fn push_received(
+    pub(in crate::socket) fn push_received(
         &mut self,
         received: Received,
         limit: usize,
@@ -123,12 +123,12 @@ impl Datagram {
         Some(outgoing)
     }
 
-    pub(super) fn set_error(&mut self, error: Error) {
+    pub(in crate::socket) fn set_error(&mut self, error: Error) {
         self.error = Some(error);
     }
 
     /// SO_ERROR: returned once.
-    pub(super) fn take_error(&mut self) -> Option<Error> {
+    pub(in crate::socket) fn take_error(&mut self) -> Option<Error> {
         self.error.take()
     }
 }
@@ -146,7 +146,7 @@ impl Socket {
 /// Output, and the calls of the program.
 impl Sockets {
     /// What follows every change of the queues: the account and the events.
-    pub(super) fn settle_datagram(&mut self, id: SocketId, news: bool) {
+    pub(in crate::socket) fn settle_datagram(&mut self, id: SocketId, news: bool) {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let Role::Datagram(datagram) = &socket.role else { return };
         let bytes = datagram.charge();
@@ -155,7 +155,7 @@ impl Sockets {
     }
 
     /// A datagram socket's turn to send.
-    pub(super) fn transmit_datagram(
+    pub(in crate::socket) fn transmit_datagram(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -214,7 +214,7 @@ impl Sockets {
     }
 
     /// Queues one datagram, to `to` or to the connected peer.
-    pub(super) fn send_datagram(
+    pub(in crate::socket) fn send_datagram(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &Network,
@@ -321,7 +321,7 @@ impl Sockets {
         Ok(FourTuple { local: Endpoint::new(local, bound.port), remote, scope })
     }
 
-    pub(super) fn connect_datagram(
+    pub(in crate::socket) fn connect_datagram(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &Network,
@@ -356,7 +356,7 @@ impl Sockets {
         Ok(())
     }
 
-    pub(super) fn shutdown_datagram(&mut self, d: Descriptor, how: Shutdown) -> Result<()> {
+    pub(in crate::socket) fn shutdown_datagram(&mut self, d: Descriptor, how: Shutdown) -> Result<()> {
         let (id, socket) = self.socket_mut(d)?;
         let Role::Datagram(datagram) = &mut socket.role else { return Err(Error::NotSupported) };
         if datagram.connected.is_none() {
@@ -370,7 +370,10 @@ impl Sockets {
 
     /// One datagram, whole, and its sender; with UDP_GRO perhaps a run of them, each but the last of the length that comes
     /// third.
-    pub(super) fn receive_datagram(&mut self, d: Descriptor) -> Result<(Bytes, SocketAddr, usize)> {
+    pub(in crate::socket) fn receive_datagram(
+        &mut self,
+        d: Descriptor,
+    ) -> Result<(Bytes, SocketAddr, usize)> {
         let (id, socket) = self.socket_mut(d)?;
         let Role::Datagram(datagram) = &mut socket.role else { return Err(Error::NotSupported) };
         if let Some(error) = datagram.take_error() {
@@ -389,7 +392,7 @@ impl Sockets {
     }
 
     /// As many as are there, at most `max`.
-    pub(super) fn receive_datagrams(
+    pub(in crate::socket) fn receive_datagrams(
         &mut self,
         d: Descriptor,
         batch: &mut Vec<(Bytes, SocketAddr)>,
@@ -414,7 +417,11 @@ impl Sockets {
         Ok(count)
     }
 
-    pub(super) fn peek_datagram(&self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
+    pub(in crate::socket) fn peek_datagram(
+        &self,
+        d: Descriptor,
+        buf: &mut [u8],
+    ) -> Result<(usize, SocketAddr)> {
         let (_, socket) = self.socket(d)?;
         let Role::Datagram(datagram) = &socket.role else { return Err(Error::NotSupported) };
         match (datagram.received.front(), datagram.error) {
@@ -429,7 +436,7 @@ impl Sockets {
     }
 
     /// Takes a datagram socket out of the tables: no packet finds it any more.
-    pub(super) fn unregister_datagram(&mut self, id: SocketId) {
+    pub(in crate::socket) fn unregister_datagram(&mut self, id: SocketId) {
         let Some(socket) = self.slots.get_mut(id) else { return };
         let (kind, bound) = (socket.kind, socket.take_bound());
         let connected = match &mut socket.role {
@@ -456,7 +463,7 @@ impl Sockets {
 const MAX_SEGMENTS: u64 = 128;
 
 /// How many datagrams there are in a run of so many bytes.
-pub(super) fn count(len: usize, segment_len: u16) -> u64 {
+pub(in crate::socket) fn count(len: usize, segment_len: u16) -> u64 {
     match usize::from(segment_len) {
         0 => 1,
         segment_len => len.div_ceil(segment_len).max(1) as u64,
@@ -480,14 +487,14 @@ fn datagram_peer(socket: &Socket) -> Option<FourTuple> {
 const MIN_QUEUE: usize = 4096;
 
 /// Copies as much of `data` as fits; how much that was.
-pub(super) fn copy_prefix(data: &[u8], buf: &mut [u8]) -> usize {
+pub(in crate::socket) fn copy_prefix(data: &[u8], buf: &mut [u8]) -> usize {
     let len = data.len().min(buf.len());
     buf[..len].copy_from_slice(&data[..len]);
     len
 }
 
 /// What a datagram socket of this domain is bound to when nobody says.
-pub(super) fn any_addr(domain: Domain, kind: SocketKind, v6_only: bool) -> BoundAddr {
+pub(in crate::socket) fn any_addr(domain: Domain, kind: SocketKind, v6_only: bool) -> BoundAddr {
     match domain {
         Domain::V4 => BoundAddr::AnyV4,
         Domain::V6 if v6_only || kind == SocketKind::Echo => BoundAddr::AnyV6,

@@ -7,7 +7,7 @@
 use core::net::IpAddr;
 use core::ops::Range;
 
-use super::stream_input::CHECKSUM_AT;
+use super::input::CHECKSUM_AT;
 use crate::demux::FourTuple;
 use crate::frame::{HeaderBuf, PayloadCursor, Transmit};
 use crate::ip::checksum::{Checksum, internet_checksum};
@@ -30,7 +30,7 @@ const V6_LEN_AT: Range<usize> = 4..6;
 
 /// The frames of a run that are not out yet.
 #[derive(Debug)]
-pub(super) struct Segmentation {
+pub(in crate::socket) struct Segmentation {
     iface: InterfaceId,
     src: IpAddr,
     dst: IpAddr,
@@ -54,7 +54,7 @@ pub(super) struct Segmentation {
 
 impl Segmentation {
     /// What is left of `run` after its first segment, which left in the frame `first`. `None` if that was all.
-    pub(super) fn new(first: &Transmit, tuple: &FourTuple, run: Run) -> Option<Segmentation> {
+    pub(in crate::socket) fn new(first: &Transmit, tuple: &FourTuple, run: Run) -> Option<Segmentation> {
         let segment_len = run.segment_len();
         let (header, payload) = run.rest()?;
         let mut segmentation = Segmentation {
@@ -78,12 +78,12 @@ impl Segmentation {
     }
 
     /// How many identifications of IPv4 its frames need, from the one behind the first frame's on.
-    pub(super) fn identifications(&self) -> u32 {
+    pub(in crate::socket) fn identifications(&self) -> u32 {
         if self.is_numbered { self.payload.len().div_ceil(self.segment_len) as u32 } else { 0 }
     }
 
     /// The next frame.
-    pub(super) fn next(&mut self) -> Option<Transmit> {
+    pub(in crate::socket) fn next(&mut self) -> Option<Transmit> {
         let left = self.payload.len();
         if left == 0 {
             return None;
@@ -184,7 +184,7 @@ mod tests {
     use crate::link::ethernet::{self, EtherType};
     use crate::network::MacAddr;
     use crate::socket::options::IpFields;
-    use crate::socket::stream_input::segment_packet;
+    use crate::socket::tcp::input::segment_packet;
     use crate::stats::Stats;
     use crate::tcp::{Header, IpEcn, Options, Timestamps};
     use crate::{Config, Ctx, Instant, rng::Rng};

@@ -2,22 +2,22 @@
 
 use core::mem;
 
-use super::SocketId;
+use super::calls::{Stream, open_params};
+use super::input::reply;
 use super::listener::Handshake;
-use super::record::{Role, Socket};
-use super::sockets::Sockets;
-use super::stream::{Stream, open_params};
-use super::stream_input::reply;
 use crate::Ctx;
 use crate::demux::FourTuple;
 use crate::network::Network;
+use crate::socket::SocketId;
+use crate::socket::record::{Role, Socket};
+use crate::socket::sockets::Sockets;
 use crate::stats::DropReason;
 use crate::tcp::{Flags, Header, SynReceived};
 use crate::timers::Armed;
 
 impl Sockets {
     /// Answers a SYN with a cookie. Nothing is kept but the time.
-    pub(super) fn send_cookie(
+    pub(in crate::socket) fn send_cookie(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -39,7 +39,7 @@ impl Sockets {
     }
 
     /// The MSS from the cookie that a segment for a listener acknowledges; none if it is not one, or if none was sent.
-    pub(super) fn mss_from_cookie(
+    pub(in crate::socket) fn mss_from_cookie(
         &self,
         ctx: &mut Ctx<'_>,
         id: SocketId,
@@ -64,7 +64,7 @@ impl Sockets {
 
     /// A cookie has come back, and a connection is made of it. If the accept queue or memory is full the segment is
     /// forgotten: the peer's next one brings the cookie again.
-    pub(super) fn accept_cookie(
+    pub(in crate::socket) fn accept_cookie(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,

@@ -3,21 +3,21 @@
 
 use core::mem;
 
-use super::SocketId;
+use super::calls::Stream;
 use super::fast_open_cache::FirstSyn;
-use super::record::{Role, Socket};
-use super::sockets::Sockets;
-use super::stream::Stream;
-use super::stream_input::Syn;
+use super::input::Syn;
 use crate::Ctx;
 use crate::demux::FourTuple;
 use crate::network::Network;
+use crate::socket::SocketId;
+use crate::socket::record::{Role, Socket};
+use crate::socket::sockets::Sockets;
 use crate::tcp::{Connection, CookieCheck, FastOpenCookie, FastOpenEnd, Header, OpenParams};
 
 /// What a SYN's Fast Open option leads to.
 #[derive(Debug)]
 #[must_use]
-pub(super) enum FastOpenAnswer {
+pub(in crate::socket) enum FastOpenAnswer {
     /// It has none, or the listener wants none.
     Nothing,
     /// The handshake takes its course, and the SYN-ACK gives this cookie.
@@ -28,16 +28,16 @@ pub(super) enum FastOpenAnswer {
 
 /// What a connection that is opened fast begins with.
 #[derive(Debug)]
-pub(super) struct Opening {
-    pub(super) listener: SocketId,
-    pub(super) tuple: FourTuple,
-    pub(super) params: OpenParams,
-    pub(super) cookie: Option<FastOpenCookie>,
+pub(in crate::socket) struct Opening {
+    pub(in crate::socket) listener: SocketId,
+    pub(in crate::socket) tuple: FourTuple,
+    pub(in crate::socket) params: OpenParams,
+    pub(in crate::socket) cookie: Option<FastOpenCookie>,
 }
 
 impl Sockets {
     /// Linux's tcp_try_fastopen. A cookie is good with or without data behind it.
-    pub(super) fn answer_fast_open(
+    pub(in crate::socket) fn answer_fast_open(
         &mut self,
         ctx: &mut Ctx<'_>,
         id: SocketId,
@@ -83,7 +83,7 @@ impl Sockets {
     }
 
     /// The connection stands in the accept queue at once, and the program may answer what the SYN said.
-    pub(super) fn open_fast(
+    pub(in crate::socket) fn open_fast(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -100,7 +100,7 @@ impl Sockets {
 
     /// A client's connection that is to be opened fast, as far as what is known of the server allows (Linux's
     /// tcp_fastopen_defer_connect).
-    pub(super) fn connect_fast(
+    pub(in crate::socket) fn connect_fast(
         &self,
         ctx: &mut Ctx<'_>,
         tuple: &FourTuple,
@@ -126,7 +126,7 @@ impl Sockets {
     }
 
     /// The handshake of such a connection is over.
-    pub(super) fn on_fast_open_end(&mut self, ctx: &Ctx<'_>, id: SocketId, end: FastOpenEnd) {
+    pub(in crate::socket) fn on_fast_open_end(&mut self, ctx: &Ctx<'_>, id: SocketId, end: FastOpenEnd) {
         if let FastOpenEnd::Learned(lesson) = end {
             let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get(id) else { return };
             let (local, remote) = (stream.tuple.local.addr, stream.tuple.remote.addr);

@@ -2,14 +2,10 @@
 
 use core::mem;
 
-use super::SocketId;
+use super::calls::{Stream, allowed_mss, least_path_mss, open_params};
 use super::connections::Target;
 use super::fast_open::{FastOpenAnswer, Opening};
 use super::listener::{Handshake, HandshakeId, SynRoom};
-use super::options::IpFields;
-use super::record::{Holder, Role, Socket, iface_of, scope_of};
-use super::sockets::{Owner, Sockets, stream_role};
-use super::stream::{Stream, allowed_mss, least_path_mss, open_params};
 use super::time_waits::TimeWaitId;
 use crate::Ctx;
 use crate::config::SynCookieMode;
@@ -19,6 +15,10 @@ use crate::ip::checksum::verify_transport_checksum;
 use crate::ip::protocol;
 use crate::network::{Cast, Datagram, Delivery, IpMeta, MtuDiscovery, Network};
 use crate::rate_limit::Rate;
+use crate::socket::SocketId;
+use crate::socket::options::IpFields;
+use crate::socket::record::{Holder, Role, Socket, iface_of, scope_of};
+use crate::socket::sockets::{Owner, Sockets, stream_role};
 use crate::stats::DropReason;
 use crate::tcp::{
     Connection, Flags, HandshakeStep, HandshakeTimeout, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep,
@@ -28,10 +28,10 @@ use crate::timers::Armed;
 
 /// A SYN for a listener.
 #[derive(Debug)]
-pub(super) struct Syn<'a> {
-    pub(super) header: &'a Header,
+pub(in crate::socket) struct Syn<'a> {
+    pub(in crate::socket) header: &'a Header,
     /// Data that came with it.
-    pub(super) payload: bytes::Bytes,
+    pub(in crate::socket) payload: bytes::Bytes,
     /// It reopens a connection in TIME-WAIT; our number must lie behind this.
     isn_after: Option<SeqNumber>,
 }
@@ -71,13 +71,18 @@ fn admit<'a>(
 }
 
 /// The bits of TOS and traffic class that are TCP's own (RFC 3168 §5).
-pub(super) const ECN_FIELD: u8 = 3;
+pub(in crate::socket) const ECN_FIELD: u8 = 3;
 
 /// Where the checksum stands in a TCP header.
-pub(super) const CHECKSUM_AT: core::ops::Range<usize> = 16..18;
+pub(in crate::socket) const CHECKSUM_AT: core::ops::Range<usize> = 16..18;
 
 impl Sockets {
-    pub(super) fn handle_segment(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, datagram: Datagram) {
+    pub(in crate::socket) fn handle_segment(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        network: &mut Network,
+        datagram: Datagram,
+    ) {
         // Lent, not moved: every segment comes through here.
         let mut parsed = Header::parse(datagram.transport());
         if let Some((tuple, header, payload)) = admit(ctx, &mut parsed, datagram) {
@@ -344,7 +349,7 @@ impl Sockets {
     }
 
     /// A finished handshake becomes a connection in its listener's accept queue.
-    pub(super) fn establish(
+    pub(in crate::socket) fn establish(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -361,7 +366,7 @@ impl Sockets {
     }
 
     /// A connection that came in stands in its listener's accept queue from now on.
-    pub(super) fn queue_for_accept(
+    pub(in crate::socket) fn queue_for_accept(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -387,7 +392,7 @@ impl Sockets {
         Some(id)
     }
 
-    pub(super) fn handle_handshake_timeout(
+    pub(in crate::socket) fn handle_handshake_timeout(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -418,7 +423,7 @@ impl Sockets {
     }
 
     /// Takes a handshake out of every table.
-    pub(super) fn forget_handshake(&mut self, id: HandshakeId) -> Option<Handshake> {
+    pub(in crate::socket) fn forget_handshake(&mut self, id: HandshakeId) -> Option<Handshake> {
         let mut handshake = self.handshakes.remove(id)?;
         self.timers.disarm(&mut handshake.armed, Owner::Handshake(id));
         self.connections.remove(&handshake.tuple, Target::Handshake(id));
@@ -464,7 +469,7 @@ impl Sockets {
 }
 
 /// Sends a segment that no connection's queue holds: of a handshake or a TIME-WAIT record, or a reset.
-pub(super) fn reply(
+pub(in crate::socket) fn reply(
     ctx: &mut Ctx<'_>,
     network: &mut Network,
     tuple: &FourTuple,
@@ -480,7 +485,7 @@ pub(super) fn reply(
 }
 
 /// The TCP header in wire form, its checksum still missing, and what the network layer has to know.
-pub(super) fn segment_packet(
+pub(in crate::socket) fn segment_packet(
     ctx: &mut Ctx<'_>,
     tuple: &FourTuple,
     mut header: Header,

@@ -5,16 +5,16 @@
 
 use hashbrown::HashTable;
 
-use super::SocketId;
 use super::listener::HandshakeId;
 use super::time_waits::TimeWaitId;
 use crate::demux::FourTuple;
 use crate::hash::Keyed;
 use crate::rng::Rng;
+use crate::socket::SocketId;
 
 /// What a TCP segment's four numbers lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(in crate::socket) enum Target {
     Connection(SocketId),
     Handshake(HandshakeId),
     TimeWait(TimeWaitId),
@@ -54,32 +54,36 @@ impl Entry {
 
 /// See the module's page. Each record stands in it once, under the four numbers that it holds.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(in crate::socket) struct Connections {
     entries: HashTable<Entry>,
     key: Keyed,
 }
 
 impl Connections {
-    pub(super) fn new(rng: &mut Rng) -> Self {
+    pub(in crate::socket) fn new(rng: &mut Rng) -> Self {
         Connections { entries: HashTable::new(), key: Keyed::new(rng) }
     }
 
     /// What stands under these numbers: `is_it` says whether a record has them. It is asked about others hardly ever, one time
     /// in 2^32.
-    pub(super) fn find(&self, tuple: &FourTuple, mut is_it: impl FnMut(Target) -> bool) -> Option<Target> {
+    pub(in crate::socket) fn find(
+        &self,
+        tuple: &FourTuple,
+        mut is_it: impl FnMut(Target) -> bool,
+    ) -> Option<Target> {
         let hash = self.hash(tuple);
         let found = self.entries.find(spread(hash), |entry| entry.hash == hash && is_it(entry.target()));
         found.map(Entry::target)
     }
 
     /// Nothing stands under these numbers.
-    pub(super) fn insert(&mut self, tuple: &FourTuple, target: Target) {
+    pub(in crate::socket) fn insert(&mut self, tuple: &FourTuple, target: Target) {
         let hash = self.hash(tuple);
         self.entries.insert_unique(spread(hash), Entry::new(hash, target), |entry| spread(entry.hash));
     }
 
     /// Another record takes over.
-    pub(super) fn replace(&mut self, tuple: &FourTuple, old: Target, new: Target) {
+    pub(in crate::socket) fn replace(&mut self, tuple: &FourTuple, old: Target, new: Target) {
         let hash = self.hash(tuple);
         match self.entries.find_mut(spread(hash), |entry| entry.target() == old) {
             Some(entry) => *entry = Entry::new(hash, new),
@@ -87,7 +91,7 @@ impl Connections {
         }
     }
 
-    pub(super) fn remove(&mut self, tuple: &FourTuple, target: Target) {
+    pub(in crate::socket) fn remove(&mut self, tuple: &FourTuple, target: Target) {
         let hash = self.hash(tuple);
         if let Ok(entry) = self.entries.find_entry(spread(hash), |entry| entry.target() == target) {
             entry.remove();

@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 65_535;
 
 /// The run that is being joined, if any.
 #[derive(Debug, Default)]
-pub(super) struct Joining {
+pub(in crate::socket) struct Joining {
     run: Option<Run>,
     /// The pieces of the run. The list is kept when it is empty.
     pieces: Vec<Bytes>,
@@ -36,7 +36,12 @@ struct Run {
 
 impl Joining {
     /// Puts a segment to the run if it follows it; otherwise gives its data back.
-    pub(super) fn extend(&mut self, tuple: &FourTuple, header: &Header, payload: Bytes) -> Option<Bytes> {
+    pub(in crate::socket) fn extend(
+        &mut self,
+        tuple: &FourTuple,
+        header: &Header,
+        payload: Bytes,
+    ) -> Option<Bytes> {
         match &mut self.run {
             Some(run) if run.is_followed_by(tuple, header, &payload) => {
                 run.total_len += payload.len();
@@ -55,7 +60,12 @@ impl Joining {
     }
 
     /// Begins a run with a segment; gives its data back if it cannot be the first of one.
-    pub(super) fn begin(&mut self, tuple: &FourTuple, header: &Header, payload: Bytes) -> Option<Bytes> {
+    pub(in crate::socket) fn begin(
+        &mut self,
+        tuple: &FourTuple,
+        header: &Header,
+        payload: Bytes,
+    ) -> Option<Bytes> {
         if !is_plain(header, &payload) || header.flags.contains(Flags::PSH) {
             return Some(payload);
         }
@@ -69,13 +79,13 @@ impl Joining {
     }
 
     /// What was joined, one segment or more.
-    pub(super) fn take(&mut self) -> Option<(FourTuple, Header, Vec<Bytes>)> {
+    pub(in crate::socket) fn take(&mut self) -> Option<(FourTuple, Header, Vec<Bytes>)> {
         let Run { tuple, header, .. } = self.run.take()?;
         Some((tuple, header, mem::take(&mut self.pieces)))
     }
 
     /// Keeps the list for the next run.
-    pub(super) fn give_back(&mut self, pieces: Vec<Bytes>) {
+    pub(in crate::socket) fn give_back(&mut self, pieces: Vec<Bytes>) {
         self.pieces = pieces;
     }
 }

@@ -2,19 +2,19 @@
 
 use bytes::Bytes;
 
-use super::datagram::{Received, count};
-use super::record::{Role, Socket, scope_of};
-use super::sockets::Sockets;
-use super::{SocketId, SocketKind};
+use super::calls::{Received, count};
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
 use crate::error::Error;
 use crate::network::{self, Cast, Network, NetworkErrorKind};
+use crate::socket::record::{Role, Socket, scope_of};
+use crate::socket::sockets::Sockets;
+use crate::socket::{SocketId, SocketKind};
 use crate::stats::DropReason;
 use crate::udp;
 
 impl Sockets {
-    pub(super) fn handle_udp(
+    pub(in crate::socket) fn handle_udp(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -61,7 +61,7 @@ impl Sockets {
         }
     }
 
-    pub(super) fn handle_unknown_protocol(
+    pub(in crate::socket) fn handle_unknown_protocol(
         &mut self,
         ctx: &mut Ctx<'_>,
         network: &mut Network,
@@ -72,7 +72,7 @@ impl Sockets {
     }
 
     /// An echo reply goes to the socket whose identifier it bears, whole.
-    pub(super) fn handle_echo_reply(&mut self, ctx: &mut Ctx<'_>, datagram: network::Datagram) {
+    pub(in crate::socket) fn handle_echo_reply(&mut self, ctx: &mut Ctx<'_>, datagram: network::Datagram) {
         let Some(&[high, low]) = datagram.transport().get(4..6) else {
             return ctx.stats.count_drop(DropReason::BadIcmp);
         };
@@ -130,7 +130,7 @@ impl Sockets {
     }
 
     /// An error that an ICMP message brought.
-    pub(super) fn set_datagram_error(&mut self, id: SocketId, error: Error) {
+    pub(in crate::socket) fn set_datagram_error(&mut self, id: SocketId, error: Error) {
         if let Some(Socket { role: Role::Datagram(datagram), .. }) = self.slots.get_mut(id) {
             datagram.set_error(error);
             self.note_readiness(id, true);
