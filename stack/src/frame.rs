@@ -6,7 +6,7 @@ use core::{fmt, mem};
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use crate::network::InterfaceId;
+use crate::interface_id::InterfaceId;
 use crate::offload::{ChecksumState, PartialChecksum, Segments};
 
 /// One frame as a device received it: refcounted, so that its payload reaches the application without a copy.

@@ -30,6 +30,7 @@ extern crate alloc;
 extern crate std;
 
 mod config;
+mod ctx;
 mod demux;
 mod error;
 mod event;
@@ -37,6 +38,7 @@ mod frame;
 mod hash;
 mod icmp;
 mod iface;
+mod interface_id;
 mod ip;
 mod link;
 mod memory;
@@ -76,19 +78,4 @@ pub use tcp::{CongestionControl, FastOpenKey, SendFlags};
 pub use tcp::{CongestionState, TcpInfo};
 pub use time::Instant;
 
-use memory::Budget;
-use rng::Rng;
-use tcp::Spares;
-
-/// What every part gets from the stack when it is called: the time, the tunables, the counters, the
-/// randomness. Parts take this and their own arguments, never a pointer to the part that holds them.
-pub(crate) struct Ctx<'a> {
-    pub(crate) now: Instant,
-    pub(crate) config: &'a Config,
-    pub(crate) stats: &'a mut Stats,
-    pub(crate) rng: &'a mut Rng,
-    /// What the account of all sockets has left.
-    pub(crate) memory: Budget,
-    /// What connections at rest have given up.
-    pub(crate) spares: &'a mut Spares,
-}
+pub(crate) use ctx::Ctx;

@@ -28,8 +28,8 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::demux::FourTuple;
 use crate::hash::Keyed;
+use crate::icmp::quote::Quote;
 use crate::icmp::{self, MessageClass, classify_v4, classify_v6};
-use crate::ip::quote::Quote;
 use crate::ip::{protocol, read_u8, read_u16};
 use crate::link::ethernet;
 use crate::network::Medium;

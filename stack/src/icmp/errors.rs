@@ -4,38 +4,20 @@ use core::net::IpAddr;
 
 use bytes::Bytes;
 
+use super::network_error::{NetworkError, NetworkErrorKind};
+use super::quote::Quote;
 use super::{HEADER_LEN, set_checksum};
 use crate::frame::{HeaderBuf, Payload};
+use crate::interface_id::InterfaceId;
 use crate::ip::checksum::{internet_checksum_of, transport_checksum};
-use crate::ip::quote::Quote;
+use crate::ip::refusal::IcmpError;
 use crate::ip::{ipv4, ipv6, protocol, read_u8, read_u16, read_u32};
-use crate::network::{InterfaceId, NetworkError, NetworkErrorKind};
 use crate::stats::DropReason;
 
 /// RFC 1812 §4.3.2.3: as much of the packet as makes the error no longer than this.
 const MAX_LEN_V4: usize = 576;
 /// RFC 4443 §2.4 (c): the same, not longer than the smallest MTU.
 const MAX_LEN_V6: usize = 1280;
-
-/// An error that we send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IcmpError {
-    NetUnreachable,
-    HostUnreachable,
-    Prohibited,
-    /// IPv6 says it with a "parameter problem", whose pointer is the field that names the protocol.
-    ProtocolUnreachable {
-        pointer: u32,
-    },
-    PortUnreachable,
-    /// IPv4 only.
-    SourceRouteFailed,
-    ReassemblyTimeExceeded,
-    ParameterProblem {
-        code: u8,
-        pointer: u32,
-    },
-}
 
 impl IcmpError {
     /// Type, code, and the four bytes that depend on them.

@@ -2,9 +2,9 @@
 
 pub(crate) mod echo;
 pub(crate) mod errors;
+pub(crate) mod network_error;
+pub(crate) mod quote;
 pub(crate) mod timestamp;
-
-pub(crate) use errors::IcmpError;
 
 use crate::link::ndp;
 

@@ -5,11 +5,15 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::address::{Address, AddressEvent, AddressState};
 use super::cidr::Cidr;
+use super::config::{InterfaceConfig, InterfaceInfo};
 use crate::config::{Config, NeighborConfig};
 use crate::error::{Error, Result};
+use crate::interface_id::InterfaceId;
+use crate::ip::{Cast, is_class_e};
+use crate::link::mac::MacAddr;
+use crate::link::medium::Medium;
 use crate::link::ndp;
 use crate::link::neighbor::NeighborCache;
-use crate::network::{Cast, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium};
 use crate::offload::Offloads;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -191,11 +195,6 @@ impl Interface {
             addresses: self.addresses.iter().map(|address| (address.cidr, address.state)).collect(),
         }
     }
-}
-
-/// 240.0.0.0/4, reserved (RFC 1112 §4).
-pub(crate) fn is_class_e(addr: Ipv4Addr) -> bool {
-    addr.octets()[0] >= 240
 }
 
 #[cfg(test)]

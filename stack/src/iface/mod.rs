@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod cidr;
+pub(crate) mod config;
 pub(crate) mod interface;
 pub(crate) mod routes;
 pub(crate) mod source;

@@ -5,7 +5,20 @@ use core::net::IpAddr;
 
 use super::cidr::Cidr;
 use crate::error::{Error, Result};
-use crate::network::{InterfaceId, Route};
+use crate::interface_id::InterfaceId;
+
+/// A route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The destinations: `0.0.0.0/0` for a default route.
+    pub destination: Cidr,
+    /// The router; none for what is on the link.
+    pub gateway: Option<IpAddr>,
+    /// The interface it goes out through.
+    pub iface: InterfaceId,
+    /// Among routes to the same prefix, the lowest wins.
+    pub metric: u32,
+}
 
 /// Where a route comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::cidr::Cidr;
-use crate::network::InterfaceId;
+use crate::interface_id::InterfaceId;
 
 /// An address that could be the source.
 #[derive(Clone, Copy, Debug)]

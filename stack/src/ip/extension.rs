@@ -1,8 +1,7 @@
 //! IPv6 extension headers (RFC 8200 §4): walked from the header to the transport, or to a fragment header.
 
-use super::input::Refusal;
+use super::refusal::{IcmpError, Refusal};
 use super::{Fragment, ipv6, protocol, read_u8, read_u16, read_u32};
-use crate::icmp::IcmpError;
 use crate::stats::DropReason;
 
 /// The bytes of a fragment header.

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::extension::FRAGMENT_HEADER_LEN;
 use super::output::OutgoingHeader;
+use super::packet::IpPacket;
 use super::protocol;
 use crate::frame::{HeaderBuf, Payload, payload_len};
-use crate::link::neighbor::IpPacket;
 
 /// Cuts what `ip` stands in front of (the transport header first) into fragments of at most `mtu` bytes each, the IP
 /// header included. No payload is copied. `None`: the MTU leaves no room for data.

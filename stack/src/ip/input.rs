@@ -1,13 +1,10 @@
-//! What is asked of every IP packet that comes in: are its addresses possible here? And what answers a refusal.
+//! What is asked of every IP packet that comes in: are its addresses possible here?
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::icmp::IcmpError;
-use crate::iface::interface::is_class_e;
-use crate::ip::protocol;
-use crate::network::{Cast, InterfaceId};
+use super::{Cast, is_class_e, protocol};
+use crate::interface_id::InterfaceId;
 use crate::offload::{ChecksumState, SegmentKind, Segments};
-use crate::stats::DropReason;
 
 /// Where a packet came from.
 #[derive(Clone, Copy, Debug)]
@@ -49,25 +46,6 @@ impl ReceiveOffload {
             _ => 0,
         };
         (is_checked, segment_len)
-    }
-}
-
-/// Why a packet is not taken, and what its sender is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) reason: DropReason,
-    pub(crate) error: Option<IcmpError>,
-    /// The sender is told even if the packet went to a group.
-    pub(crate) even_to_group: bool,
-}
-
-impl Refusal {
-    pub(crate) const fn silent(reason: DropReason) -> Self {
-        Refusal { reason, error: None, even_to_group: false }
-    }
-
-    pub(crate) const fn answered(reason: DropReason, error: IcmpError) -> Self {
-        Refusal { reason, error: Some(error), even_to_group: false }
     }
 }
 

@@ -5,10 +5,9 @@ use core::net::{IpAddr, Ipv4Addr};
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
 
 use super::checksum::{internet_checksum, verify_internet_checksum};
+use super::refusal::{IcmpError, Refusal};
 use super::{Fragment, IpHeader};
 use crate::frame::HeaderBuf;
-use crate::icmp::IcmpError;
-use crate::ip::input::Refusal;
 use crate::stats::DropReason;
 
 /// The header without options.

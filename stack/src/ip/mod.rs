@@ -12,9 +12,10 @@ pub(crate) mod input;
 pub(crate) mod ipv4;
 pub(crate) mod ipv6;
 pub(crate) mod output;
+pub(crate) mod packet;
 pub(crate) mod pmtu;
-pub(crate) mod quote;
 pub(crate) mod reassembly;
+pub(crate) mod refusal;
 
 /// Protocol numbers, IPv6 extension headers among them.
 pub(crate) mod protocol {
@@ -34,7 +35,7 @@ pub(crate) mod protocol {
     }
 }
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 /// What both families' headers say, as far as it concerns us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,14 @@ pub(crate) struct IpHeader {
     pub(crate) total_len: usize,
     /// Where the packet is a part of a larger one. IPv6 says so in an extension header.
     pub(crate) fragment: Option<Fragment>,
+}
+
+/// To whom a packet was addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cast {
+    Unicast,
+    Broadcast,
+    Multicast,
 }
 
 /// Which part of which packet a fragment is.
@@ -82,4 +91,9 @@ pub(crate) fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
 /// fe80::/10: the same address may be on every link. (IPv4's 169.254.0.0/16 is treated as any other network.)
 pub(crate) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
+}
+
+/// 240.0.0.0/4, reserved (RFC 1112 §4).
+pub(crate) fn is_class_e(addr: Ipv4Addr) -> bool {
+    addr.octets()[0] >= 240
 }

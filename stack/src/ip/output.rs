@@ -10,9 +10,43 @@ use super::ipv6::{self, Ipv6Fields};
 use crate::error::{Error, Result};
 use crate::frame::HeaderBuf;
 use crate::hash::Keyed;
-use crate::network::IpMeta;
+use crate::interface_id::InterfaceId;
+use crate::offload::Segments;
 use crate::rng::Rng;
 use crate::time::Instant;
+
+/// What becomes of packets that are too long for a link, as with Linux's IP_MTU_DISCOVER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MtuDiscovery {
+    /// They are fragmented, here or on the way.
+    Dont,
+    /// What does not fit is fragmented here; what fits must not be fragmented on the way, so that the path MTU is learned.
+    Want,
+    /// They are not fragmented: the transport makes no longer ones. On the way they may be only where the path takes less than
+    /// the smallest that we make.
+    Do,
+}
+
+/// Where a transport's packet goes and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IpMeta {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) protocol: u8,
+    /// Config's, if none.
+    pub(crate) hop_limit: Option<u8>,
+    pub(crate) traffic_class: u8,
+    pub(crate) mtu_discovery: MtuDiscovery,
+    /// For link-local and multicast destinations: through this interface.
+    pub(crate) iface: Option<InterfaceId>,
+    /// Where in the transport header the checksum is missing that the network layer fills in, or leaves to the device.
+    /// None: the transport has done that.
+    pub(crate) checksum_at: Option<u8>,
+    /// Over IPv6: another seed gives the flow another label, and perhaps another path.
+    pub(crate) path_seed: u8,
+    /// It is a run of segments of so many bytes, for a device that cuts it ([`Network::can_cut`](crate::network::Network::can_cut)).
+    pub(crate) run: Option<Segments>,
+}
 
 /// The IP header of an outgoing packet, before it is known how it goes out.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::is_link_local;
 use crate::config::IpConfig;
 use crate::hash::{HashMap, hash_map};
-use crate::network::InterfaceId;
+use crate::interface_id::InterfaceId;
 use crate::rng::Rng;
 use crate::time::Instant;
 

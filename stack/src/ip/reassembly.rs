@@ -18,10 +18,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::checksum::internet_checksum;
 use super::extension::FRAGMENT_HEADER_LEN;
-use super::ipv6;
+use super::{Cast, ipv6};
 use crate::config::IpConfig;
 use crate::hash::{HashMap, Keyed, hash_map};
-use crate::network::{Cast, InterfaceId};
+use crate::interface_id::InterfaceId;
 use crate::rng::Rng;
 use crate::stats::{DropReason, Stats};
 use crate::time::Instant;

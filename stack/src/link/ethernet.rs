@@ -5,7 +5,7 @@ use smoltcp::wire;
 
 use super::mac::MacAddr;
 use crate::frame::HeaderBuf;
-use crate::network::Cast;
+use crate::ip::Cast;
 use crate::stats::DropReason;
 
 /// Destination, source, EtherType.

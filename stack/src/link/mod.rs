@@ -6,5 +6,6 @@
 pub(crate) mod arp;
 pub(crate) mod ethernet;
 pub(crate) mod mac;
+pub(crate) mod medium;
 pub(crate) mod ndp;
 pub(crate) mod neighbor;

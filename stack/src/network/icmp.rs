@@ -6,15 +6,18 @@ use bytes::Bytes;
 
 use super::Network;
 use super::output::Path;
-use super::types::{Cast, Datagram, Delivery, InterfaceId, IpMeta, MtuDiscovery, NetworkErrorKind};
+use super::types::{Datagram, Delivery};
 use crate::Ctx;
 use crate::frame::Payload;
-use crate::icmp::{self, IcmpError, MessageClass, classify_v4, classify_v6, echo, errors, timestamp};
+use crate::icmp::network_error::NetworkErrorKind;
+use crate::icmp::quote::Quote;
+use crate::icmp::{self, MessageClass, classify_v4, classify_v6, echo, errors, timestamp};
+use crate::interface_id::InterfaceId;
 use crate::ip::checksum::{verify_internet_checksum, verify_transport_checksum};
-use crate::ip::extension;
 use crate::ip::input::Arrival;
-use crate::ip::quote::Quote;
-use crate::ip::{is_link_local, protocol, read_u8};
+use crate::ip::output::{IpMeta, MtuDiscovery};
+use crate::ip::refusal::IcmpError;
+use crate::ip::{Cast, extension, is_link_local, protocol, read_u8};
 use crate::rate_limit::{Peer, Rate};
 use crate::stats::DropReason;
 

@@ -5,16 +5,19 @@ use core::net::IpAddr;
 
 use super::Network;
 use super::icmp::Offender;
-use super::types::{Cast, Datagram, Delivery, InterfaceId, Medium};
+use super::types::{Datagram, Delivery};
 use crate::Ctx;
 use crate::frame::Frame;
-use crate::icmp::IcmpError;
+use crate::icmp::quote::Quote;
+use crate::interface_id::InterfaceId;
+
 use crate::ip::extension::{self, Chain};
-use crate::ip::input::{Arrival, ReceiveOffload, Refusal, is_martian};
-use crate::ip::quote::Quote;
+use crate::ip::input::{Arrival, ReceiveOffload, is_martian};
 use crate::ip::reassembly::{Expired, Outcome, PacketKey, Piece, join_atomic};
-use crate::ip::{Fragment, IpHeader, ipv4, ipv6, is_link_local, protocol, read_u8};
+use crate::ip::refusal::{IcmpError, Refusal};
+use crate::ip::{Cast, Fragment, IpHeader, ipv4, ipv6, is_link_local, protocol, read_u8};
 use crate::link::ethernet::{self, EtherType};
+use crate::link::medium::Medium;
 use crate::link::ndp;
 use crate::offload::{ChecksumState, PartialChecksum};
 use crate::stats::DropReason;

@@ -20,13 +20,20 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-pub(crate) use types::{Cast, Datagram, Delivery, IpMeta, MtuDiscovery, NetworkError, NetworkErrorKind};
-pub use types::{InterfaceConfig, InterfaceId, InterfaceInfo, Medium, Route};
+pub(crate) use types::{Datagram, Delivery};
 
 pub use crate::iface::address::AddressState;
 pub use crate::iface::cidr::{Cidr, ParseCidrError};
+pub use crate::iface::config::{InterfaceConfig, InterfaceInfo};
+pub use crate::iface::routes::Route;
+pub use crate::interface_id::InterfaceId;
 pub use crate::link::mac::{MacAddr, ParseMacAddrError};
+pub use crate::link::medium::Medium;
 pub use crate::link::neighbor::{NeighborInfo, NeighborState};
+
+pub(crate) use crate::icmp::network_error::{NetworkError, NetworkErrorKind};
+pub(crate) use crate::ip::Cast;
+pub(crate) use crate::ip::output::{IpMeta, MtuDiscovery};
 
 use crate::Ctx;
 use crate::config::Config;

@@ -5,21 +5,23 @@ use core::net::{IpAddr, Ipv4Addr};
 use bytes::Bytes;
 
 use super::Network;
-use super::types::{InterfaceId, IpMeta, Medium, MtuDiscovery};
 use crate::Ctx;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, HeaderBuf, Payload, Transmit, payload_len};
 use crate::iface::interface::IPV6_MIN_MTU;
 use crate::iface::source::{self, Candidate};
+use crate::interface_id::InterfaceId;
 use crate::ip::checksum::{Checksum, transport_checksum};
 use crate::ip::fragmentation::fragments;
-use crate::ip::is_link_local;
-use crate::ip::output::OutgoingHeader;
+
+use crate::ip::output::{IpMeta, MtuDiscovery, OutgoingHeader};
+use crate::ip::packet::IpPacket;
 use crate::ip::pmtu::PathMtu;
-use crate::ip::protocol;
+use crate::ip::{is_link_local, protocol};
 use crate::link::ethernet::{self, EtherType};
 use crate::link::mac::MacAddr;
-use crate::link::neighbor::{Enqueued, IpPacket};
+use crate::link::medium::Medium;
+use crate::link::neighbor::Enqueued;
 use crate::offload::{Offloads, PartialChecksum, SegmentKind};
 use crate::rate_limit::Peer;
 use crate::stats::DropReason;

@@ -4,8 +4,8 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::types::InterfaceId;
 use crate::frame::Transmit;
+use crate::interface_id::InterfaceId;
 use crate::stats::{DropReason, Stats};
 
 /// Frames that wait for the device to have room.

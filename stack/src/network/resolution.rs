@@ -6,20 +6,24 @@ use bytes::BytesMut;
 
 use super::Network;
 use super::output::{Hop, Station};
-use super::types::{Cast, Datagram, InterfaceId, NetworkError, NetworkErrorKind};
+use super::types::Datagram;
 use crate::Ctx;
 use crate::frame::Payload;
+use crate::icmp::network_error::{NetworkError, NetworkErrorKind};
+use crate::icmp::quote::Quote;
 use crate::iface::address::{AddressEvent, AddressState};
 use crate::iface::source::{self, Candidate};
+use crate::interface_id::InterfaceId;
+
 use crate::ip::input::Arrival;
 use crate::ip::ipv6::Ipv6Fields;
-use crate::ip::protocol;
-use crate::ip::quote::Quote;
+use crate::ip::packet::IpPacket;
+use crate::ip::{Cast, protocol};
 use crate::link::arp::{ArpPacket, Operation};
 use crate::link::ethernet::{EtherType, EthernetFrame};
 use crate::link::mac::MacAddr;
 use crate::link::ndp::{self, Flags, NdpMessage};
-use crate::link::neighbor::{Advertised, IpPacket, NeighborEvent, Pending};
+use crate::link::neighbor::{Advertised, NeighborEvent, Pending};
 use crate::rate_limit::{Peer, Rate};
 use crate::stats::DropReason;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::HeaderBuf;
+use crate::frame::{HeaderBuf, Payload};
 use bytes::Bytes;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);

@@ -1,8 +1,8 @@
 //! ICMP as RFC 1122 §3.2.2 and RFC 4443 §2.4 want it, on links without link headers.
 
 use super::*;
-use crate::icmp::IcmpError;
 use crate::ip::checksum::{internet_checksum, transport_checksum};
+use crate::ip::refusal::IcmpError;
 
 /// Two hosts on a link without link headers: us, and whom we talk to.
 fn hosts() -> (Host, Host) {

@@ -2,7 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{protocol, read_u8, read_u16};
+use crate::ip::{extension, ipv4, ipv6, protocol, read_u8, read_u16};
+use crate::link::ndp;
 
 /// What the beginning of a packet says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Quote {
         let transport_at = usize::from(read_u8(bytes, 0)? & 0x0f) * 4;
         let src: [u8; 4] = *bytes.get(12..)?.first_chunk()?;
         let dst: [u8; 4] = *bytes.get(16..)?.first_chunk()?;
-        (transport_at >= super::ipv4::HEADER_LEN).then_some(Quote {
+        (transport_at >= ipv4::HEADER_LEN).then_some(Quote {
             src: IpAddr::V4(Ipv4Addr::from(src)),
             dst: IpAddr::V4(Ipv4Addr::from(dst)),
             protocol: read_u8(bytes, 9)?,
@@ -52,8 +53,8 @@ impl Quote {
             src: IpAddr::V6(Ipv6Addr::from(src)),
             dst: IpAddr::V6(Ipv6Addr::from(dst)),
             protocol: read_u8(bytes, 6)?,
-            transport_at: super::ipv6::HEADER_LEN,
-            total_len: super::ipv6::HEADER_LEN + usize::from(read_u16(bytes, 4)?),
+            transport_at: ipv6::HEADER_LEN,
+            total_len: ipv6::HEADER_LEN + usize::from(read_u16(bytes, 4)?),
             is_fragment: false,
             is_later_fragment: false,
         };
@@ -82,7 +83,7 @@ impl Quote {
             // Echo, router discovery, timestamp, information, address mask and extended echo ask or answer.
             protocol::ICMP if self.src.is_ipv4() => !matches!(kind, Some(0 | 8 | 9 | 10 | 13..=18 | 42 | 43)),
             protocol::ICMPV6 if self.src.is_ipv6() => {
-                kind.is_none_or(|kind| kind < 128 || kind == crate::link::ndp::REDIRECT)
+                kind.is_none_or(|kind| kind < 128 || kind == ndp::REDIRECT)
             }
             _ => false,
         }
@@ -95,7 +96,7 @@ fn next_header(bytes: &[u8], header: u8, at: usize) -> Option<(u8, usize)> {
         protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
             (usize::from(read_u8(bytes, at + 1)?) + 1) * 8
         }
-        protocol::FRAGMENT => super::extension::FRAGMENT_HEADER_LEN,
+        protocol::FRAGMENT => extension::FRAGMENT_HEADER_LEN,
         _ => return None,
     };
     Some((read_u8(bytes, at)?, len))

@@ -1,0 +1,21 @@
+//! What every part of the stack is given when it is called.
+
+use crate::config::Config;
+use crate::memory::Budget;
+use crate::rng::Rng;
+use crate::stats::Stats;
+use crate::tcp::Spares;
+use crate::time::Instant;
+
+/// What every part gets from the stack when it is called: the time, the tunables, the counters, the
+/// randomness. Parts take this and their own arguments, never a pointer to the part that holds them.
+pub(crate) struct Ctx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) config: &'a Config,
+    pub(crate) stats: &'a mut Stats,
+    pub(crate) rng: &'a mut Rng,
+    /// What the account of all sockets has left.
+    pub(crate) memory: Budget,
+    /// What connections at rest have given up.
+    pub(crate) spares: &'a mut Spares,
+}

@@ -1,0 +1,35 @@
+//! An IP packet on its way out.
+
+use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
+use crate::interface_id::InterfaceId;
+use crate::offload::{PartialChecksum, Segments};
+
+/// An IP packet, headers and all, without its link header.
+#[derive(Clone, Debug)]
+pub(crate) struct IpPacket {
+    pub(crate) header: HeaderBuf,
+    pub(crate) payload: Payload,
+    /// The checksum that the device completes, counted from the IP header.
+    pub(crate) checksum: Option<PartialChecksum>,
+    /// How the device cuts it.
+    pub(crate) segments: Option<Segments>,
+}
+
+impl IpPacket {
+    /// A packet that leaves as it is.
+    pub(crate) fn new(header: HeaderBuf, payload: Payload) -> IpPacket {
+        IpPacket { header, payload, checksum: None, segments: None }
+    }
+
+    /// What the device gets, once the link header is in front.
+    pub(crate) fn into_transmit(self, iface: InterfaceId, link_len: usize) -> Transmit {
+        let checksum = self
+            .checksum
+            .map(|checksum| PartialChecksum { start: checksum.start + link_len as u16, ..checksum });
+        Transmit::new(iface, self.header, self.payload).with_offload(checksum, self.segments)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<IpPacket>() + payload_len(&self.payload)
+    }
+}
