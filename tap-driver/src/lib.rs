@@ -4,34 +4,32 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`addresses`] | addresses as people write them, and whether a set of them can work |
 //! | [`Tap`], [`TapBuilder`] | the device, and the kernel's side of it |
 //! | `vnet` | runs of segments in one piece, and checksums left out |
 //! | `netlink` | how the kernel's side is set up |
 //! | [`isolate`] | a network of one's own, without privileges |
-//! | [`services`] | echo, discard, daytime, chargen, and a status page over HTTP |
 //! | [`Error`] | what can go wrong, and what to do about it |
 //!
-//! A host of one's own, in a network of its own, with a page on port 80:
+//! A host in a network namespace of its own, which greets whoever connects to port 80:
 //!
 //! ```no_run
-//! use portolan_runtime::Builder;
-//! use portolan_tap::{TapBuilder, isolate, services};
+//! use std::io::Write;
+//!
+//! use portolan_runtime::{Builder, TcpListener};
+//! use portolan_tap::{TapBuilder, isolate};
 //!
 //! isolate()?; // before any thread is started; leave it out to be on this host's network, with CAP_NET_ADMIN
 //! let tap = TapBuilder::new().host_address("10.0.0.1/24".parse()?).open()?;
-//! let name = tap.name().to_owned();
 //! let runtime = Builder::new().interface(tap, ["10.0.0.2/24".parse()?]).start()?;
-//! services::serve(&runtime, &name, &"http".parse()?)?;
-//! std::process::Command::new("curl").arg("http://10.0.0.2/").status()?;
+//! for stream in TcpListener::bind(&runtime, ([10, 0, 0, 2], 80))?.incoming() {
+//!     stream?.write_all(b"hello\n")?;
+//! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod addresses;
 mod error;
 mod namespace;
 mod netlink;
-pub mod services;
 mod tap;
 #[cfg(feature = "testing")]
 pub mod testing;

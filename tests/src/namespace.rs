@@ -92,7 +92,7 @@ fn build_portolan() -> PathBuf {
     let target_dir = profile_dir.parent().expect("target");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "portolan-tap", "--bin", "portolan"])
+        .args(["build", "--quiet", "--package", "portolan-cli", "--bin", "portolan"])
         .args(["--profile", if profile == "debug" { "dev" } else { profile }])
         .arg("--target-dir")
         .arg(target_dir)

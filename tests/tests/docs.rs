@@ -250,6 +250,7 @@ fn check_cargo_test(arguments: &str) -> Result<(), String> {
                     Some("portolan") => Some("stack"),
                     Some("portolan-runtime") => Some("runtime"),
                     Some("portolan-tap") => Some("tap-driver"),
+                    Some("portolan-cli") => Some("tap-driver/command"),
                     Some("portolan-examples") => Some("examples"),
                     Some("portolan-tests") => Some("tests"),
                     other => return Err(format!("{other:?} is no package of ours")),

@@ -3,9 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
+use bytes::{Buf, Bytes};
 use portolan::{Cidr, Config};
 use portolan_runtime::{Builder, TcpListener, TcpStream, UdpSocket};
-use portolan_tap::services::stream as lending;
 use portolan_tap::{Offload, Tap, TapBuilder};
 
 use super::services::{self, Service};
@@ -14,6 +14,8 @@ use crate::peers::Peer;
 
 /// What 100,000 connections may hold together; the default of 256 MiB is for fewer.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
+/// What chargen lends at once, as the command's service does: just below four runs of 64 KiB at an MTU of 1,500.
+const LENT_BYTES: usize = 253_080;
 /// Datagrams that one call takes at most.
 const MAX_DATAGRAMS: usize = 64;
 
@@ -38,14 +40,14 @@ pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
         accept(listener(Service::Discard.port())?),
         move |stream: TcpStream| match is_copied {
             true => services::discard(stream),
-            false => lending::discard(&stream).map(drop),
+            false => discard_lent(&stream),
         },
     );
     services::serve_each(
         accept(listener(Service::Chargen.port())?),
         move |stream: TcpStream| match is_copied {
             true => services::chargen(stream),
-            false => lending::chargen(&stream),
+            false => chargen_lent(&stream),
         },
     );
     services::serve_each(accept(listener(Service::Echo.port())?), |stream: TcpStream| {
@@ -71,6 +73,24 @@ pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     // It serves until the process ends.
     std::mem::forget(runtime);
     Ok(note)
+}
+
+/// Takes what comes as the stack holds it, without a copy.
+fn discard_lent(stream: &TcpStream) -> io::Result<()> {
+    while !stream.recv_bytes(usize::MAX)?.is_empty() {}
+    Ok(())
+}
+
+/// Sends the same memory for ever.
+fn chargen_lent(stream: &TcpStream) -> io::Result<()> {
+    let whole = Bytes::from(vec![b'x'; LENT_BYTES]);
+    loop {
+        let mut left = whole.clone();
+        while left.has_remaining() {
+            let len = stream.send_bytes(left.clone())?;
+            left.advance(len);
+        }
+    }
 }
 
 fn any(port: u16) -> SocketAddr {

@@ -7,26 +7,25 @@
 //! | [`serve`] | listeners and threads: runs them on a stack |
 //! | [`http`], [`status`] | the status page: the protocol, and what is shown |
 
-pub mod datagram;
+mod datagram;
 mod daytime;
-pub mod http;
+mod http;
 mod pattern;
 mod server;
-pub mod status;
-pub mod stream;
+mod status;
+mod stream;
 #[cfg(test)]
 mod testing;
 
 use std::fmt;
 use std::str::FromStr;
 
-pub use daytime::{daytime_line, http_date};
-pub use pattern::CharacterGenerator;
-pub use server::serve;
+pub(crate) use daytime::daytime_line;
+pub(crate) use server::serve;
 
 /// A service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Service {
+pub(crate) enum Service {
     /// RFC 862, port 7, TCP and UDP: what is sent comes back.
     Echo,
     /// RFC 863, port 9, TCP and UDP: what is sent is thrown away.
@@ -41,11 +40,11 @@ pub enum Service {
 
 impl Service {
     /// All of them, by port.
-    pub const ALL: [Service; 5] =
+    pub(crate) const ALL: [Service; 5] =
         [Service::Echo, Service::Discard, Service::Daytime, Service::Chargen, Service::Http];
 
     /// Its standard port.
-    pub const fn port(self) -> u16 {
+    pub(crate) const fn port(self) -> u16 {
         match self {
             Service::Echo => 7,
             Service::Discard => 9,
@@ -56,12 +55,12 @@ impl Service {
     }
 
     /// Whether it is there over UDP too.
-    pub const fn has_udp(self) -> bool {
+    pub(crate) const fn has_udp(self) -> bool {
         !matches!(self, Service::Http)
     }
 
     /// Its name, as [`Services`] reads it.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Service::Echo => "echo",
             Service::Discard => "discard",
@@ -80,21 +79,21 @@ impl fmt::Display for Service {
 
 /// A choice of services: `echo,http`, `all` or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Services(Vec<Service>);
+pub(crate) struct Services(Vec<Service>);
 
 impl Services {
     /// All services.
-    pub fn all() -> Self {
+    pub(crate) fn all() -> Self {
         Services(Service::ALL.to_vec())
     }
 
     /// The chosen ones, by port.
-    pub fn iter(&self) -> impl Iterator<Item = Service> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Service> + '_ {
         self.0.iter().copied()
     }
 
     /// Whether none was chosen.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

@@ -7,14 +7,14 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portolan_tap::addresses::AddressPlan;
-use portolan_tap::services::Services;
 use portolan_tap::{Offload, check_mtu, check_name, check_queues, isolate};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::addresses::AddressPlan;
 use crate::cli::UpOptions;
 use crate::failure::Failure;
 use crate::happenings::{Happening, Happenings};
+use crate::services::Services;
 use crate::session::{Session, Settings, check_host_networks, kernel_has_ipv6};
 
 const DEFAULT_MTU: usize = 1500;

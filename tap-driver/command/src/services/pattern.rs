@@ -16,18 +16,18 @@ const SHARED_PERIODS: usize = 36;
 
 /// Lines of 72 characters; each begins one character further on in the ring of the printing characters.
 #[derive(Clone, Debug)]
-pub struct CharacterGenerator {
+pub(crate) struct CharacterGenerator {
     position: usize,
 }
 
 impl CharacterGenerator {
     /// At the beginning of the pattern.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         CharacterGenerator { position: 0 }
     }
 
     /// Fills a buffer with what comes next.
-    pub fn fill(&mut self, buffer: &mut [u8]) {
+    pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
         for byte in buffer {
             *byte = character_at(self.position);
             self.position = (self.position + 1) % PERIOD;

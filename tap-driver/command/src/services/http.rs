@@ -21,11 +21,11 @@ const MAX_REQUESTS: usize = 1000;
 
 /// What a resource is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resource {
+pub(crate) struct Resource {
     /// Its media type.
-    pub content_type: &'static str,
+    pub(crate) content_type: &'static str,
     /// Its bytes.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// Serves a connection until the peer closes it, asks for something that ends it, or lets a read of the stream time
@@ -34,7 +34,10 @@ pub struct Resource {
 /// # Errors
 ///
 /// Those of the stream, but for the time-out of a connection on which nothing is asked.
-pub fn serve(mut stream: impl Read + Write, resource: impl Fn(&str) -> Option<Resource>) -> io::Result<()> {
+pub(crate) fn serve(
+    mut stream: impl Read + Write,
+    resource: impl Fn(&str) -> Option<Resource>,
+) -> io::Result<()> {
     let mut connection = Connection { received: Vec::new(), started_at: None };
     for _ in 0..MAX_REQUESTS {
         let request = match connection.next_request(&mut stream) {
@@ -56,7 +59,7 @@ pub fn serve(mut stream: impl Read + Write, resource: impl Fn(&str) -> Option<Re
 }
 
 /// The answer to a connection that there is no room for.
-pub fn busy() -> Vec<u8> {
+pub(crate) fn busy() -> Vec<u8> {
     Response::error(Status::Unavailable).encode(Keep::Close, Body::Send)
 }
 

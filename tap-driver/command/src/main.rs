@@ -1,12 +1,20 @@
 //! The command `portolan`: a TCP/IP stack on a Linux TAP device.
 //!
-//! `cli` is what can be written on the command line, `up` and `demo` are the two commands, `session` is what they
-//! share: a stack on a device, with services. `happenings` is what a running command waits for.
+//! | module | what it does |
+//! |---|---|
+//! | `cli`, `addresses` | reads the command line; completes and checks the addresses on it |
+//! | `up`, `demo` | the two commands |
+//! | `session` | what both share: a stack on a device, with services |
+//! | `services` | echo, discard, daytime, chargen, and a status page over HTTP |
+//! | `happenings` | what a running command waits for: signals, and the end of its start |
+//! | `failure` | messages for people, and exit statuses |
 
+mod addresses;
 mod cli;
 mod demo;
 mod failure;
 mod happenings;
+mod services;
 mod session;
 mod up;
 

@@ -13,57 +13,57 @@ use serde_json::{Value, json};
 
 /// What the status page shows: a picture of a stack at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Status {
+pub(crate) struct Status {
     /// The name of the device.
-    pub device: String,
+    pub(crate) device: String,
     /// Since the stack was started.
-    pub uptime: Duration,
+    pub(crate) uptime: Duration,
     /// The interfaces.
-    pub interfaces: Vec<InterfaceStatus>,
+    pub(crate) interfaces: Vec<InterfaceStatus>,
     /// The sockets.
-    pub sockets: Vec<SocketStatus>,
+    pub(crate) sockets: Vec<SocketStatus>,
     /// The counters, by name.
-    pub counters: Vec<(String, u64)>,
+    pub(crate) counters: Vec<(String, u64)>,
     /// Packets dropped, by reason.
-    pub drops: Vec<(String, u64)>,
+    pub(crate) drops: Vec<(String, u64)>,
 }
 
 /// An interface.
 #[derive(Clone, Debug, Default)]
-pub struct InterfaceStatus {
+pub(crate) struct InterfaceStatus {
     /// Its MAC address, where it has one.
-    pub mac: Option<String>,
+    pub(crate) mac: Option<String>,
     /// The largest IP packet in bytes.
-    pub mtu: usize,
+    pub(crate) mtu: usize,
     /// Its addresses with their prefix lengths and states.
-    pub addresses: Vec<(String, &'static str)>,
+    pub(crate) addresses: Vec<(String, &'static str)>,
     /// Its neighbours: IP address, MAC address where known, state.
-    pub neighbors: Vec<(String, Option<String>, &'static str)>,
+    pub(crate) neighbors: Vec<(String, Option<String>, &'static str)>,
 }
 
 /// A socket.
 #[derive(Clone, Debug, Default)]
-pub struct SocketStatus {
+pub(crate) struct SocketStatus {
     /// The number of its descriptor, while a program holds one.
-    pub descriptor: Option<u32>,
+    pub(crate) descriptor: Option<u32>,
     /// `tcp`, `udp` or `icmp`.
-    pub protocol: &'static str,
+    pub(crate) protocol: &'static str,
     /// `LISTEN`, `ESTABLISHED`, `BOUND`, ...
-    pub state: &'static str,
+    pub(crate) state: &'static str,
     /// The local address and port.
-    pub local: Option<String>,
+    pub(crate) local: Option<String>,
     /// The peer's.
-    pub peer: Option<String>,
+    pub(crate) peer: Option<String>,
     /// Bytes that wait to be taken; of a listener, connections that wait to be accepted.
-    pub receive_queue: usize,
+    pub(crate) receive_queue: usize,
     /// Bytes that wait to be sent or acknowledged.
-    pub send_queue: usize,
+    pub(crate) send_queue: usize,
     /// Of a listener: the connections that may wait to be accepted.
-    pub backlog: Option<usize>,
+    pub(crate) backlog: Option<usize>,
     /// Of a connection: the smoothed round trip.
-    pub rtt: Option<Duration>,
+    pub(crate) rtt: Option<Duration>,
     /// Of a connection: the congestion window in bytes.
-    pub cwnd: Option<u32>,
+    pub(crate) cwnd: Option<u32>,
 }
 
 /// The state of a listener.
@@ -154,7 +154,7 @@ fn counters(handle: &Handle, stats: &Stats) -> Vec<(String, u64)> {
 
 impl Status {
     /// A picture of a running stack.
-    pub fn of(handle: &Handle, device: &str, uptime: Duration) -> Self {
+    pub(crate) fn of(handle: &Handle, device: &str, uptime: Duration) -> Self {
         let stats = handle.stats();
         Status {
             device: device.to_owned(),
@@ -170,7 +170,7 @@ impl Status {
     }
 
     /// The page.
-    pub fn to_html(&self) -> String {
+    pub(crate) fn to_html(&self) -> String {
         let mut page = String::with_capacity(8 << 10);
         let device = escape(&self.device);
         let _ = write!(
@@ -189,7 +189,7 @@ impl Status {
     }
 
     /// The table of sockets as JSON: an object with the array `sockets`.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         let sockets: Vec<Value> = self
             .sockets
             .iter()

@@ -13,6 +13,9 @@ use portolan_runtime::{Handle, TcpListener, TcpStream, UdpSocket};
 use super::status::Status;
 use super::{Service, Services, datagram, daytime_line, http, stream};
 
+#[cfg(test)]
+mod tests;
+
 /// Connections of all services together. Each costs a thread, so there must be an end; one more is refused.
 const MAX_CONNECTIONS: usize = 4096;
 /// For echo and its like: the deepest calls are those of the stack, and it has no recursion.
@@ -44,7 +47,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 ///
 /// A port that is taken, with its number and service; or no thread.
-pub fn serve(handle: &Handle, device: &str, services: &Services) -> io::Result<()> {
+pub(crate) fn serve(handle: &Handle, device: &str, services: &Services) -> io::Result<()> {
     let server = Arc::new(Server {
         handle: handle.clone(),
         device: device.to_owned(),

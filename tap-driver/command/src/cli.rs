@@ -8,9 +8,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use portolan::{Cidr, MacAddr};
 use portolan_runtime::device::Impairment;
-use portolan_tap::addresses::parse_mac;
-use portolan_tap::services::Services;
 use portolan_tap::{MAX_MTU, MAX_QUEUES, MIN_MTU, Offload};
+
+use crate::addresses::parse_mac;
+use crate::services::Services;
 
 /// Portolan: a TCP/IP stack in user space, on a Linux TAP device.
 #[derive(Debug, Parser)]

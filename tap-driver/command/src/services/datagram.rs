@@ -18,7 +18,7 @@ const ANSWERING_PORTS: [u16; 5] = [7, 13, 17, 19, 37];
 /// A datagram whose source is itself such a service gets no answer: a forged one would set the two talking for ever.
 /// The character generator never answers with more than it was sent, as senders can be forged and it would multiply
 /// what an attacker sends.
-pub fn answer(
+pub(crate) fn answer(
     service: Service,
     request: &Bytes,
     from: SocketAddr,

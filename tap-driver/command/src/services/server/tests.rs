@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use portolan::Config;
 use portolan_runtime::device::memory_pair;
 use portolan_runtime::{Builder, Runtime, TcpStream, UdpSocket};
-use portolan_tap::services::{Service, Services, serve};
+
+use crate::services::{Service, Services, serve};
 
 const SERVER4: &str = "10.0.0.1";
 const SERVER6: &str = "fd00::1";

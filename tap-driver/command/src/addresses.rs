@@ -11,13 +11,13 @@ mod tests;
 /// The addresses of both sides of a link, checked and complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct AddressPlan {
+pub(crate) struct AddressPlan {
     /// The kernel's side.
-    pub host: Vec<Cidr>,
+    pub(crate) host: Vec<Cidr>,
     /// The stack's side.
-    pub stack: Vec<Cidr>,
+    pub(crate) stack: Vec<Cidr>,
     /// The stack's default routers: at most one of each family.
-    pub gateways: Vec<IpAddr>,
+    pub(crate) gateways: Vec<IpAddr>,
 }
 
 impl AddressPlan {
@@ -31,7 +31,7 @@ impl AddressPlan {
     /// # Errors
     ///
     /// A message for people: what is wrong with which address, and what to do.
-    pub fn new(
+    pub(crate) fn new(
         host: &[Cidr],
         stack: &[Cidr],
         gateways: &[IpAddr],
@@ -57,7 +57,7 @@ impl AddressPlan {
     }
 
     /// Whether either side has an IPv6 address.
-    pub fn has_ipv6(&self) -> bool {
+    pub(crate) fn has_ipv6(&self) -> bool {
         self.host.iter().chain(&self.stack).any(|cidr| cidr.addr.is_ipv6())
     }
 
@@ -213,7 +213,7 @@ fn defaults(with_ipv6: bool) -> (Vec<Cidr>, Vec<Cidr>) {
 /// # Errors
 ///
 /// A message for people.
-pub fn parse_mac(text: &str) -> Result<MacAddr, String> {
+pub(crate) fn parse_mac(text: &str) -> Result<MacAddr, String> {
     let example = "write six pairs of hexadecimal digits, like 02:00:5e:10:00:01";
     let mut octets = [0; 6];
     let mut pairs = text.split([':', '-']);
@@ -238,7 +238,7 @@ pub fn parse_mac(text: &str) -> Result<MacAddr, String> {
 }
 
 /// Whether two networks have an address in common.
-pub fn overlap(one: Cidr, other: Cidr) -> bool {
+pub(crate) fn overlap(one: Cidr, other: Cidr) -> bool {
     if one.prefix_len <= other.prefix_len { one.contains(other.addr) } else { other.contains(one.addr) }
 }
 

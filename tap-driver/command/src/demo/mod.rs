@@ -14,11 +14,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use portolan::Stats;
-use portolan_tap::addresses::AddressPlan;
-use portolan_tap::services::{Service, Services};
 use portolan_tap::{Isolation, Offload, isolate};
 
+use crate::addresses::AddressPlan;
 use crate::failure::Failure;
+use crate::services::{Service, Services};
 use crate::session::{Session, Settings, kernel_has_ipv6};
 use report::{Outcome, Report, show_bytes, show_duration, show_rate};
 

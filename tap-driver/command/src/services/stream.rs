@@ -11,7 +11,7 @@ use super::pattern::whole_periods;
 const BUFFER_BYTES: usize = 16 << 10;
 
 /// A stream that lends what it received.
-pub trait LendingRead {
+pub(crate) trait LendingRead {
     /// Waits for at most `max` bytes; none is the end of the stream.
     ///
     /// # Errors
@@ -21,7 +21,7 @@ pub trait LendingRead {
 }
 
 /// A stream that sends what it is lent.
-pub trait LendingWrite {
+pub(crate) trait LendingWrite {
     /// Sends at least some of it; how many bytes it took.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl LendingWrite for &TcpStream {
 }
 
 /// RFC 862: everything comes back, until the peer closes its half. Returns the number of bytes.
-pub fn echo(mut stream: impl Read + Write) -> io::Result<u64> {
+pub(crate) fn echo(mut stream: impl Read + Write) -> io::Result<u64> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut total = 0;
     loop {
@@ -55,7 +55,7 @@ pub fn echo(mut stream: impl Read + Write) -> io::Result<u64> {
 }
 
 /// RFC 863: everything is thrown away, until the peer closes its half; it is not even copied. Returns the number of bytes.
-pub fn discard(mut stream: impl LendingRead) -> io::Result<u64> {
+pub(crate) fn discard(mut stream: impl LendingRead) -> io::Result<u64> {
     let mut total = 0;
     loop {
         match retry(|| stream.recv_bytes(usize::MAX))?.len() {
@@ -66,13 +66,13 @@ pub fn discard(mut stream: impl LendingRead) -> io::Result<u64> {
 }
 
 /// RFC 867: the date and time, and the end.
-pub fn daytime(mut stream: impl Write, line: &str) -> io::Result<()> {
+pub(crate) fn daytime(mut stream: impl Write, line: &str) -> io::Result<()> {
     stream.write_all(line.as_bytes())
 }
 
 /// RFC 864: lines of printing characters, as fast as the peer reads them, until it closes the connection. All
 /// connections send the same bytes of memory.
-pub fn chargen(mut stream: impl LendingWrite) -> io::Result<()> {
+pub(crate) fn chargen(mut stream: impl LendingWrite) -> io::Result<()> {
     let periods = whole_periods();
     loop {
         let mut left = periods.clone();
@@ -95,7 +95,7 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::services::CharacterGenerator;
+    use crate::services::pattern::CharacterGenerator;
     use crate::services::testing::Script;
 
     #[test]

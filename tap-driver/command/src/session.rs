@@ -8,11 +8,11 @@ use std::time::Duration;
 use portolan::{AddressState, Cidr, Config, InterfaceId, MacAddr};
 use portolan_runtime::device::{Device, Impair, ImpairCounters, Impairment, PcapWriter};
 use portolan_runtime::{Builder, Handle, Runtime};
-use portolan_tap::addresses::{AddressPlan, overlap};
-use portolan_tap::services::{Services, serve};
 use portolan_tap::{Offload, Tap, TapBuilder, kernel_addresses};
 
+use crate::addresses::{AddressPlan, overlap};
 use crate::failure::Failure;
+use crate::services::{Services, serve};
 
 /// Duplicate address detection takes one to three seconds.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 
 /// RFC 867 leaves the form open and gives this one as an example: `Sunday, November 22, 2026 18:53:02-UTC`.
-pub fn daytime_line() -> String {
+pub(crate) fn daytime_line() -> String {
     daytime_of(Timestamp::now())
 }
 
 /// RFC 9110 §5.6.7: `Sun, 22 Nov 2026 18:53:02 GMT`.
-pub fn http_date() -> String {
+pub(crate) fn http_date() -> String {
     http_date_of(Timestamp::now())
 }
 
