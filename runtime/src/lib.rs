@@ -6,15 +6,13 @@
 //! |---|---|
 //! | `runtime` | [`Builder`], [`Runtime`], [`Handle`]: from a device and an address to a running stack |
 //! | `plan` | whether what a builder was told can work |
-//! | `driver` | the two locks, who sends, who leads and who sleeps; the driving thread |
-//! | `shared`, `attached` | the stack behind its lock and how callers use it; the devices behind theirs |
-//! | `lead`, `wait`, `waiters` | how a thread drives the devices; how a call waits, leading or parked; who waits for which descriptor |
-//! | `stacks`, `exchange` | several stacks, one for each queue of the interfaces, and what they hand to each other |
-//! | `budget`, `spin` | how many frames are read at once; how long is asked before sleeping |
+//! | `engine` | the stack behind its lock, the devices behind theirs, and the threads that drive them; it has a page of its own |
 //! | `socket` | what all blocking sockets share: waiting, timeouts, closing |
-//! | `listening`, `bell` | a listener on all stacks, and how it waits for all of them |
+//! | `listening` | a listener on all stacks |
 //! | `tcp`, `udp`, `echo` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`] |
 //! | [`device`] | where frames come from and go to; an in-memory pair; a pcap writer; a fault injector |
+//! | `pool` | memory that is used again and again |
+//! | `platform` | what depends on the operating system |
 //! | `clock` | the real time, as a stack wants it |
 //!
 //! ```
@@ -41,35 +39,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod attached;
-mod bell;
-mod budget;
 mod clock;
 pub mod device;
-mod driver;
 mod echo;
-mod ended;
-mod exchange;
-mod habits;
-mod lead;
+mod engine;
 mod listening;
 mod plan;
+mod platform;
 mod pool;
 mod runtime;
-mod shared;
-mod signal;
 mod socket;
-mod spin;
-mod stacks;
 mod tcp;
 mod udp;
-mod wait;
-mod waiters;
 
 pub use clock::Clock;
 pub use device::{Device, Sent};
 pub use echo::{EchoReply, EchoSocket};
-pub use exchange::Handovers;
+pub use engine::inbox::Handovers;
 pub use runtime::{Builder, Handle, Runtime};
 pub use tcp::{Incoming, IntoIncoming, Keepalive, TcpListener, TcpStream};
 pub use udp::UdpSocket;

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portolan::{SocketKind, SocketOption};
 
-use crate::Handle;
-use crate::bell::Bell;
-use crate::shared::Shared;
+use crate::engine::bell::Bell;
+use crate::engine::locks::Shared;
+use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
 
 /// How often a port is drawn that turns out to be taken on another stack.

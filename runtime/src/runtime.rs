@@ -12,15 +12,15 @@ use portolan::{
     AddressState, Cidr, Config, InterfaceConfig, InterfaceId, InterfaceInfo, Route, SocketInfo, Stack, Stats,
 };
 
-use crate::Clock;
+use crate::clock::Clock;
 use crate::device::Device;
-use crate::driver::Driver;
-use crate::ended::Ended;
-use crate::exchange::{Exchange, Handovers, InboxDevice, QueueDevice};
+use crate::engine::driver::Driver;
+use crate::engine::end_reason::Ended;
+use crate::engine::inbox::{Exchange, Handovers, InboxDevice, QueueDevice};
+use crate::engine::locks::Shared;
+use crate::engine::stacks::Stacks;
+use crate::engine::wait::Waited;
 use crate::plan::{self, PlannedInterface, refused};
-use crate::shared::Shared;
-use crate::stacks::Stacks;
-use crate::wait::Waited;
 
 /// Puts a stack together and starts it.
 pub struct Builder {

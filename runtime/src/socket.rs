@@ -13,12 +13,12 @@ use portolan::{
 };
 use smallvec::SmallVec;
 
-use crate::Handle;
-use crate::bell::Bell;
+use crate::engine::bell::Bell;
+use crate::engine::locks::{Core, Shared, to_io_error};
+use crate::engine::wait::Patience;
+use crate::engine::waiters::{Interest, Waiters};
 use crate::plan::refused;
-use crate::shared::{Core, Shared, to_io_error};
-use crate::wait::Patience;
-use crate::waiters::{Interest, Waiters};
+use crate::runtime::Handle;
 
 /// Up to this length a copy under the lock is cheaper than the allocation that would avoid it.
 const COPY_BELOW: usize = 512;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use portolan::{SendFlags, SocketKind, SocketOption, TcpInfo};
 
-use crate::Handle;
 use crate::listening::Listening;
 use crate::plan::refused;
+use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
 
 /// How many connections may wait for `accept`: Linux's `somaxconn`.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use super::{Device, ImpairCounts, ImpairQueue, Impairment, Room, Sent};
-use crate::Clock;
+use crate::clock::Clock;
 
 /// How many frames one [`recv`](Device::recv) takes from the device when none of them comes out of the network: a
 /// flood of frames that are all lost must not keep the driver here. The device's descriptor stays readable.

@@ -9,7 +9,7 @@ use portolan::{Frame, MacAddr, Medium, Offloads, Transmit};
 use rustix::event::PollFlags;
 
 use super::{Device, Room, Sent};
-use crate::signal::Signal;
+use crate::platform::signal::Signal;
 
 /// Two Ethernet devices with an MTU of 1,500, joined by a wire in memory. [`MemoryPair`] has the settings.
 pub fn memory_pair() -> io::Result<(MemoryDevice, MemoryDevice)> {

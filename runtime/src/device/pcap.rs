@@ -14,7 +14,7 @@ use pcap_file::{DataLink, PcapError, TsResolution};
 use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use super::{Device, Room, Sent};
-use crate::Clock;
+use crate::clock::Clock;
 
 /// What is recorded of a frame at most: more than any frame has.
 const SNAP_LEN: u32 = 256 << 10;

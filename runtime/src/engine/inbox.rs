@@ -17,7 +17,7 @@ use portolan::steering::{Destination, Steering};
 use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use crate::device::{Device, Room, Sent};
-use crate::signal::Signal;
+use crate::platform::signal::Signal;
 
 /// What an inbox holds at most; what comes then is lost, as in the queue of a network card.
 const MAX_FRAMES: usize = 4096;

@@ -6,8 +6,8 @@ use portolan::testing::ethernet;
 use portolan::{Config, Descriptor, Domain, Error, Frame, InterfaceConfig, MacAddr, SocketKind, Transmit};
 
 use super::*;
-use crate::budget::MAX_FRAMES;
 use crate::device::{MemoryDevice, MemoryPair, Sent};
+use crate::engine::read_budget::MAX_FRAMES;
 
 /// Beyond every retransmission time-out that follows a round trip of microseconds (200 ms), and before the second one.
 const AWAY: Duration = Duration::from_millis(300);

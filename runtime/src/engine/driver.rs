@@ -15,11 +15,11 @@
 //!
 //! # Leader and followers
 //!
-//! At most one thread *leads* ([`lead`](crate::lead)): it reads the devices, runs the timers (after the frames that wait, see
+//! At most one thread *leads* ([`lead`](crate::engine::leader)): it reads the devices, runs the timers (after the frames that wait, see
 //! [`Shared::take_in`]), sends what callers could not, and sleeps in `poll` on the devices. `io` is free while it sleeps: a
 //! call transmits what it caused from its own thread ([`Shared::enter`]), as in a kernel.
 //!
-//! A call that must wait leads if nobody else does ([`wait`](crate::wait)). So the thread that waits for an answer reads it
+//! A call that must wait leads if nobody else does ([`wait`](crate::engine::wait)). So the thread that waits for an answer reads it
 //! from the device itself: request and answer cost one `poll`, one `read` and one `writev`, and no thread wakes another.
 //! After each turn it looks at what it waits for, while it still holds `core`, and when that has come it stops leading
 //! and returns. A call that must wait while another caller leads *follows*: it parks on a condition variable, and is woken
@@ -28,7 +28,7 @@
 //! When a leader has served a follower and got nothing itself, it follows, too: the next frame is likely for the one that
 //! was just served, and that one will be back in a moment, leads, and gets it without a hand-over. While it is away nobody
 //! reads. That is good where threads are back in a moment, or before long where all frames are for one of them. Both are
-//! measured ([`Habits`](crate::habits::Habits)). Where many threads compute for longer than a hand-over costs, it is the
+//! measured ([`Habits`](crate::engine::lead_policy::Habits)). Where many threads compute for longer than a hand-over costs, it is the
 //! other way round: a leader that served others goes on leading, and one that leaves asks a follower to lead. Either is
 //! only a matter of speed.
 //!
@@ -37,8 +37,8 @@
 //! A thread that sends as much as it can hardly ever waits, and nearly every frame that comes in acknowledges what it sent.
 //! A leader beside it would be woken for each of them, would take the stack's memory to another processor, and compete for
 //! the lock. So a call that transmits while nobody leads reads the devices, too, when nobody has for a moment
-//! ([`Leadership::reads_in_passing`](crate::lead::Leadership::reads_in_passing)); and while calls transmit in a rush
-//! ([`Habits::is_rush`](crate::habits::Habits::is_rush)), a leader gives the lead back after its next turn.
+//! ([`Leadership::reads_in_passing`](crate::engine::leader::Leadership::reads_in_passing)); and while calls transmit in a rush
+//! ([`Habits::is_rush`](crate::engine::lead_policy::Habits::is_rush)), a leader gives the lead back after its next turn.
 //!
 //! # The driving thread
 //!
@@ -46,7 +46,7 @@
 //! thread to step back. Then the thread *watches*: it looks now and then, less and less often, whether somebody leads, and
 //! takes the lead when it finds that nobody has, or has read in passing, for [`GRACE`]. Leaders come and go a hundred
 //! thousand times a second without a word to it. But when frames have waited in a vacancy that was long,
-//! those who leave call it at once from then on ([`Leadership::needs_driver`](crate::lead::Leadership::needs_driver)), until
+//! those who leave call it at once from then on ([`Leadership::needs_driver`](crate::engine::leader::Leadership::needs_driver)), until
 //! that has been for nothing many times: a program that computes between its calls, or serves something else, delays
 //! nobody's frames but once. When the same caller leads from one look to the next, it *rests*, until
 //! a leader that goes finds it resting and wakes it. So an idle runtime wakes nobody, whether a thread waits in `accept` or
@@ -59,8 +59,8 @@
 //!    looked. Nothing else is needed for that: whether followers are asked to lead, or come back, does not matter.
 //! 2. *The leader knows what it sleeps for.* From before it looks at the stack for the last time (`core` held) it counts
 //!    as asleep, and from then on everybody who creates an earlier deadline or makes happen what it waits for raises its
-//!    signal ([`Core::settle`](crate::shared::Core::settle)). The same goes for `io`: room that is wanted and deadlines of
-//!    devices ([`Io::who_must_know`](crate::attached::Io::who_must_know)). The signal stays readable until the leader has
+//!    signal ([`Core::settle`](crate::engine::locks::Core::settle)). The same goes for `io`: room that is wanted and deadlines of
+//!    devices ([`Io::who_must_know`](crate::engine::devices::Io::who_must_know)). The signal stays readable until the leader has
 //!    looked, so it does not matter whether it is already asleep by then. A lead that is taken over begins with both of these
 //!    looks, so what the signal of the predecessor said is known. The driving thread that was overtaken in the middle of
 //!    a turn, when it has made `io` forget the new leader, wakes that.
@@ -72,11 +72,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Clock;
-use crate::ended::Ended;
-use crate::lead::{Lead, Seat, set_timer_slack};
-use crate::shared::Shared;
-use crate::waiters::Wakes;
+use crate::clock::Clock;
+use crate::engine::end_reason::Ended;
+use crate::engine::leader::{Lead, Seat, set_timer_slack};
+use crate::engine::locks::Shared;
+use crate::engine::waiters::Wakes;
 
 /// Nobody has led for so long: the driving thread does. A thread that is about to lead or to read in passing may be without
 /// a processor for a moment, and is not helped by a second reader.

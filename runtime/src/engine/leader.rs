@@ -1,6 +1,6 @@
 //! Leading: the right to read the devices and to sleep until something happens to them, which one thread has at a time.
 //!
-//! [`driver`](crate::driver) has the whole picture. A [`Lead`] is that right. Whoever has it alternates
+//! [`driver`](crate::engine::driver) has the whole picture. A [`Lead`] is that right. Whoever has it alternates
 //! [`turn`](Lead::turn) and [`sleep`](Lead::sleep), and gives it back with [`resign`](Lead::resign) or by dropping it.
 //! [`Leadership`] is the record of who has it, and what others must know of the leader while it sleeps.
 
@@ -13,12 +13,12 @@ use portolan::{Descriptor, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smallvec::SmallVec;
 
-use crate::Clock;
-use crate::attached::{Attached, Io};
-use crate::ended::Ended;
-use crate::habits::Habits;
-use crate::shared::{Core, Shared};
-use crate::waiters::{Interest, WaiterTable, Wakes};
+use crate::clock::Clock;
+use crate::engine::devices::{Attached, Io};
+use crate::engine::end_reason::Ended;
+use crate::engine::lead_policy::Habits;
+use crate::engine::locks::{Core, Shared};
+use crate::engine::waiters::{Interest, WaiterTable, Wakes};
 
 /// A call that transmits reads, too, when nobody has for so long.
 const PASSING: Duration = Duration::from_micros(40);
@@ -46,7 +46,7 @@ pub(crate) enum Seat {
 pub(crate) struct Waiting {
     pub(crate) descriptor: Descriptor,
     pub(crate) interest: Interest,
-    /// [`Side::happenings`](crate::waiters::Side::happenings) when it was looked at last.
+    /// [`Side::happenings`](crate::engine::waiters::Side::happenings) when it was looked at last.
     pub(crate) seen: u32,
 }
 

@@ -5,7 +5,7 @@
 //! the next ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up a connection, and none is
 //! forgotten although several happenings may be one event.
 //!
-//! The thread that leads ([`lead`](crate::lead)) waits, too, but not on a condition variable: the table knows what for
+//! The thread that leads ([`lead`](crate::engine::leader)) waits, too, but not on a condition variable: the table knows what for
 //! ([`WaiterTable::leading`]), and an event for it is the leader's before it is anybody's who is parked.
 
 use std::sync::{Arc, Condvar};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar};
 use portolan::{Descriptor, Error, Event, Readiness, Stack};
 use smallvec::SmallVec;
 
-use crate::bell::Bell;
+use crate::engine::bell::Bell;
 
 /// How many of those who parked last are remembered.
 const REMEMBERED: usize = 8;

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use portolan::steering::Steering;
 use portolan::{SocketInfo, Stack, Stats};
 
-use crate::ended::Ended;
-use crate::exchange::{Exchange, Handovers};
-use crate::shared::Shared;
+use crate::engine::end_reason::Ended;
+use crate::engine::inbox::{Exchange, Handovers};
+use crate::engine::locks::Shared;
 
 /// See the module's page.
 #[derive(Debug)]

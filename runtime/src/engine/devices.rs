@@ -5,11 +5,11 @@ use std::io;
 
 use portolan::{Frame, Instant, InterfaceId, Stack, Transmit};
 
-use crate::Clock;
-use crate::budget::{Budget, Haste, MAX_BYTES, MAX_FRAMES};
+use crate::clock::Clock;
 use crate::device::{Device, Sent};
-use crate::ended::Ended;
-use crate::lead::Seat;
+use crate::engine::end_reason::Ended;
+use crate::engine::leader::Seat;
+use crate::engine::read_budget::{Budget, Haste, MAX_BYTES, MAX_FRAMES};
 
 /// Frames that are polled from the stack under one hold of `core`.
 const BATCH_FRAMES: usize = 16;

@@ -1,15 +1,15 @@
-//! Waiting for a descriptor: as the leader, or parked as a follower. [`driver`](crate::driver) has the whole picture.
+//! Waiting for a descriptor: as the leader, or parked as a follower. [`driver`](crate::engine::driver) has the whole picture.
 
 use std::io;
 use std::time::Duration;
 
 use portolan::{Descriptor, Instant};
 
-use crate::Clock;
-use crate::ended::Ended;
-use crate::lead::{Lead, Waiting};
-use crate::shared::{Core, Shared, to_io_error, wait};
-use crate::waiters::{Interest, Wakes};
+use crate::clock::Clock;
+use crate::engine::end_reason::Ended;
+use crate::engine::leader::{Lead, Waiting};
+use crate::engine::locks::{Core, Shared, to_io_error, wait};
+use crate::engine::waiters::{Interest, Wakes};
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

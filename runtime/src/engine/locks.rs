@@ -1,4 +1,4 @@
-//! The stack behind its lock, and how callers use it. [`driver`](crate::driver) explains the locks.
+//! The stack behind its lock, and how callers use it. [`driver`](crate::engine::driver) explains the locks.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use portolan::{Instant, InterfaceId, Stack};
 
-use crate::Clock;
-use crate::attached::Io;
-use crate::budget::WAITING_READS;
+use crate::clock::Clock;
 use crate::device::Device;
-use crate::ended::Ended;
-use crate::lead::{Leadership, PolledDevice, Seat};
+use crate::engine::devices::Io;
+use crate::engine::end_reason::Ended;
+use crate::engine::leader::{Leadership, PolledDevice, Seat};
+use crate::engine::read_budget::WAITING_READS;
+use crate::engine::spin::Spin;
+use crate::engine::stacks::Stacks;
+use crate::engine::wait::Waited;
+use crate::engine::waiters::{WaiterTable, Wakes};
+use crate::platform::signal::Signal;
 use crate::pool::Pool;
-use crate::signal::Signal;
 use crate::socket::WRITE_CHUNK;
-use crate::spin::Spin;
-use crate::stacks::Stacks;
-use crate::wait::Waited;
-use crate::waiters::{WaiterTable, Wakes};
 
 /// How often a caller goes on transmitting, for itself and for those who left notes, before the leader takes over: a call may
 /// have its answer already. What one call hands in is mostly [`WRITE_CHUNK`], six batches of frames for an Ethernet, and 12
