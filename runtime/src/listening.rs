@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use portolan::{SocketKind, SocketOption};
 
 use crate::engine::bell::Bell;
-use crate::engine::locks::Shared;
+use crate::engine::locks::Engine;
 use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
 
@@ -57,9 +57,9 @@ impl Listening {
     }
 
     fn bind_once(handle: &Handle, addr: SocketAddr, options: &[SocketOption]) -> io::Result<Listening> {
-        let bind = |shared: &Arc<Shared>, addr: SocketAddr| -> io::Result<Socket> {
+        let bind = |engine: &Arc<Engine>, addr: SocketAddr| -> io::Result<Socket> {
             let always = [SocketOption::ReuseAddr(true)];
-            let socket = Socket::new(shared, domain_of(addr), SocketKind::Stream, &always)?;
+            let socket = Socket::new(engine, domain_of(addr), SocketKind::Stream, &always)?;
             for &option in options {
                 socket.set_option(option)?;
             }
@@ -72,7 +72,7 @@ impl Listening {
         if !stacks.others().is_empty() {
             addr.set_port(first.local_addr()?.port());
         }
-        let bind_there = |shared| bind(shared, addr);
+        let bind_there = |engine| bind(engine, addr);
         let others = stacks.others().iter().map(bind_there).collect::<io::Result<Vec<_>>>()?;
         let bell = Arc::new(Bell::default());
         let listening = Listening { first, others, bell, turn: AtomicUsize::new(0) };

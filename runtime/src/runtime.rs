@@ -15,9 +15,9 @@ use portolan::{
 use crate::clock::Clock;
 use crate::device::Device;
 use crate::engine::driver::Driver;
-use crate::engine::end_reason::Ended;
-use crate::engine::inbox::{Exchange, Handovers, InboxDevice, QueueDevice};
-use crate::engine::locks::Shared;
+use crate::engine::end_reason::EndReason;
+use crate::engine::inbox::{Handovers, InboxDevice, InboxSet, QueueDevice};
+use crate::engine::locks::Engine;
 use crate::engine::stacks::Stacks;
 use crate::engine::wait::Waited;
 use crate::plan::{self, PlannedInterface, refused};
@@ -172,9 +172,9 @@ impl Builder {
         first_share.check().map_err(|error| {
             refused(format!("each of {count} queues gets a stack with its part: {error}"))
         })?;
-        let exchange = |_: &PlannedInterface| Exchange::new(steering.clone()).map(Arc::new);
-        let mut exchanges = self.interfaces.iter().map(exchange).collect::<io::Result<Vec<_>>>()?;
-        let loopback = Arc::new(Exchange::new(steering.clone())?);
+        let inbox_set = |_: &PlannedInterface| InboxSet::new(steering.clone()).map(Arc::new);
+        let mut inbox_sets = self.interfaces.iter().map(inbox_set).collect::<io::Result<Vec<_>>>()?;
+        let loopback = Arc::new(InboxSet::new(steering.clone())?);
         let mut interfaces: Vec<_> = self
             .interfaces
             .into_iter()
@@ -183,11 +183,11 @@ impl Builder {
         let mut all = Vec::new();
         for index in 0..count {
             let (mut plan, mut inboxes) = (Vec::new(), Vec::new());
-            for ((devices, addresses, gateways), exchange) in interfaces.iter_mut().zip(&exchanges) {
+            for ((devices, addresses, gateways), inbox_set) in interfaces.iter_mut().zip(&inbox_sets) {
                 // `plan::check` has counted them.
                 let Some(device) = devices.next() else { continue };
-                inboxes.push(InboxDevice::beside(&device, index, exchange.clone()));
-                let device: Box<dyn Device> = Box::new(QueueDevice::new(device, index, exchange.clone()));
+                inboxes.push(InboxDevice::beside(&device, index, inbox_set.clone()));
+                let device: Box<dyn Device> = Box::new(QueueDevice::new(device, index, inbox_set.clone()));
                 plan.push((device, addresses.clone(), gateways.clone()));
             }
             let config = self.config.for_share(Share::new(steering.clone(), index));
@@ -203,10 +203,10 @@ impl Builder {
             devices.push((InterfaceId::LOOPBACK, Box::new(InboxDevice::loopback(index, loopback.clone()))));
             all.push(Runtime::share(stack, devices, self.busy_poll)?);
         }
-        exchanges.push(loopback);
+        inbox_sets.push(loopback);
         let mut all = all.into_iter();
         let Some(first) = all.next() else { return Err(io::ErrorKind::InvalidInput.into()) };
-        Runtime::start_all(Stacks::new(first, all.collect(), Some(steering), exchanges))
+        Runtime::start_all(Stacks::new(first, all.collect(), Some(steering), inbox_sets))
     }
 }
 
@@ -318,22 +318,22 @@ impl Runtime {
     }
 
     fn start_with(stack: Stack, devices: Devices, busy_poll: Duration) -> io::Result<Runtime> {
-        let shared = Runtime::share(stack, devices, busy_poll)?;
-        Runtime::start_all(Stacks::new(shared, Vec::new(), None, Vec::new()))
+        let engine = Runtime::share(stack, devices, busy_poll)?;
+        Runtime::start_all(Stacks::new(engine, Vec::new(), None, Vec::new()))
     }
 
-    fn share(stack: Stack, devices: Devices, busy_poll: Duration) -> io::Result<Arc<Shared>> {
+    fn share(stack: Stack, devices: Devices, busy_poll: Duration) -> io::Result<Arc<Engine>> {
         let names = devices.iter().map(|(iface, device)| (*iface, device.name().to_owned())).collect();
-        Ok(Arc::new(Shared::new(stack, devices, names, busy_poll)?))
+        Ok(Arc::new(Engine::new(stack, devices, names, busy_poll)?))
     }
 
     fn start_all(stacks: Arc<Stacks>) -> io::Result<Runtime> {
         // If a thread cannot be had, dropping this ends those that run.
         let mut runtime = Runtime { handle: Handle { stacks: stacks.clone() }, threads: Vec::new() };
-        for (index, shared) in stacks.all().enumerate() {
+        for (index, engine) in stacks.all().enumerate() {
             let name = if stacks.count() == 1 { "portolan".into() } else { format!("portolan-{index}") };
-            let driver = Driver::new(shared.clone());
-            let guard = EndTogether { stacks: stacks.clone(), shared: shared.clone() };
+            let driver = Driver::new(engine.clone());
+            let guard = EndTogether { stacks: stacks.clone(), engine: engine.clone() };
             let body = move || {
                 let _guard = guard;
                 driver.run();
@@ -355,7 +355,7 @@ impl Runtime {
     }
 
     fn stop(&mut self) {
-        self.handle.stacks.end(&Ended::Shutdown);
+        self.handle.stacks.end(&EndReason::Shutdown);
         for thread in self.threads.drain(..) {
             // A panic in it was logged by std and is told by `Handle::error`.
             let _ = thread.join();
@@ -366,12 +366,12 @@ impl Runtime {
 /// When one stack's thread ends, whatever the reason, so do the others: half a host is worse than none.
 struct EndTogether {
     stacks: Arc<Stacks>,
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
 }
 
 impl Drop for EndTogether {
     fn drop(&mut self) {
-        self.stacks.end(&self.shared.ended().unwrap_or(Ended::Panicked));
+        self.stacks.end(&self.engine.ended().unwrap_or(EndReason::Panicked));
     }
 }
 
@@ -440,7 +440,7 @@ impl Handle {
 
     /// As [`with_stack`](Handle::with_stack), with one stack after the other.
     pub fn with_each_stack<R>(&self, mut f: impl FnMut(&mut Stack) -> R) -> Vec<R> {
-        self.stacks.all().map(|shared| shared.enter(|core, _, _| f(&mut core.stack))).collect()
+        self.stacks.all().map(|engine| engine.enter(|core, _, _| f(&mut core.stack))).collect()
     }
 
     /// Waits until no address of the stack is being probed any more, which [`Builder::start`] has
@@ -453,15 +453,15 @@ impl Handle {
 
     fn wait_until_probed(&self, timeout: Option<Duration>) -> io::Result<()> {
         let give_up_at = timeout.map(|timeout| Clock::now() + timeout);
-        for shared in self.stacks.all() {
+        for engine in self.stacks.all() {
             loop {
                 let left = give_up_at.map_or(PROBING_SPELL, Clock::until);
-                let waited = shared.wait_until(left, |stack| tentative(stack).is_empty())?;
+                let waited = engine.wait_until(left, |stack| tentative(stack).is_empty())?;
                 match (waited, timeout) {
                     (Waited::Woken, _) => break,
                     (Waited::TimedOut, None) => {}
                     (Waited::TimedOut, Some(timeout)) => {
-                        let left = shared.inspect(tentative);
+                        let left = engine.inspect(tentative);
                         let message =
                             format!("after {timeout:?} the stack still asks whether others have {left}");
                         return Err(io::Error::new(io::ErrorKind::TimedOut, message));
@@ -492,7 +492,7 @@ impl Handle {
     /// What ended the runtime: an error of a device, or a panic. `None` while it runs and after an ordinary shutdown.
     pub fn error(&self) -> Option<io::Error> {
         match self.stacks.ended() {
-            None | Some(Ended::Shutdown) => None,
+            None | Some(EndReason::Shutdown) => None,
             Some(ended) => Some(ended.to_error()),
         }
     }

@@ -14,8 +14,8 @@ use portolan::{
 use smallvec::SmallVec;
 
 use crate::engine::bell::Bell;
-use crate::engine::locks::{Core, Shared, to_io_error};
-use crate::engine::wait::Patience;
+use crate::engine::locks::{Engine, EngineCore, to_io_error};
+use crate::engine::wait::WaitLimit;
 use crate::engine::waiters::{Interest, Waiters};
 use crate::plan::refused;
 use crate::runtime::Handle;
@@ -34,7 +34,7 @@ type Slices = SmallVec<[Bytes; 4]>;
 /// last one closes it.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     descriptor: Descriptor,
     nonblocking: AtomicBool,
     read_timeout: Timeout,
@@ -80,28 +80,28 @@ pub(crate) fn domain_of(addr: SocketAddr) -> Domain {
 impl Socket {
     /// A new socket of this stack with these options set.
     pub(crate) fn new(
-        shared: &Arc<Shared>,
+        engine: &Arc<Engine>,
         domain: Domain,
         kind: SocketKind,
         options: &[SocketOption],
     ) -> io::Result<Socket> {
-        let descriptor = shared
+        let descriptor = engine
             .call(|core, _, _| {
                 let descriptor = core.stack.socket(domain, kind)?;
                 core.waiters.insert(descriptor);
                 Ok(descriptor)
             })?
             .map_err(to_io_error)?;
-        let socket = Socket::of(shared.clone(), descriptor);
+        let socket = Socket::of(engine.clone(), descriptor);
         for &option in options {
             socket.set_option(option)?;
         }
         Ok(socket)
     }
 
-    fn of(shared: Arc<Shared>, descriptor: Descriptor) -> Socket {
+    fn of(engine: Arc<Engine>, descriptor: Descriptor) -> Socket {
         Socket {
-            shared,
+            engine,
             descriptor,
             nonblocking: AtomicBool::new(false),
             read_timeout: Timeout::default(),
@@ -110,7 +110,7 @@ impl Socket {
     }
 
     pub(crate) fn handle(&self) -> Handle {
-        Handle { stacks: self.shared.stacks() }
+        Handle { stacks: self.engine.stacks() }
     }
 
     /// A call that does not wait.
@@ -118,27 +118,27 @@ impl Socket {
         &self,
         f: impl FnOnce(&mut Stack, Instant, Descriptor) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        self.shared.call(|core, now, _| f(&mut core.stack, now, self.descriptor))?.map_err(to_io_error)
+        self.engine.call(|core, now, _| f(&mut core.stack, now, self.descriptor))?.map_err(to_io_error)
     }
 
-    fn patience(&self, interest: Interest) -> Patience {
+    fn wait_limit(&self, interest: Interest) -> WaitLimit {
         if self.nonblocking.load(Ordering::Relaxed) {
-            return Patience::None;
+            return WaitLimit::None;
         }
         let timeout = match interest {
             Interest::Read => self.read_timeout.value(),
             Interest::Write => self.write_timeout.value(),
         };
-        timeout.map_or(Patience::Forever, Patience::For)
+        timeout.map_or(WaitLimit::Forever, WaitLimit::For)
     }
 
     /// A call that waits as this socket is set to.
     pub(crate) fn call_blocking<R>(
         &self,
         interest: Interest,
-        op: impl FnMut(&mut Core, Instant) -> portolan::Result<R>,
+        op: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        self.shared.call_blocking(self.descriptor, interest, self.patience(interest), op)
+        self.engine.call_blocking(self.descriptor, interest, self.wait_limit(interest), op)
     }
 
     pub(crate) fn bind(&self, addr: SocketAddr) -> io::Result<()> {
@@ -165,7 +165,7 @@ impl Socket {
     fn explained<R>(&self, wanted: IpAddr, result: io::Result<R>) -> io::Result<R> {
         result.map_err(|error| match error.kind() {
             io::ErrorKind::AddrNotAvailable => {
-                let why = self.shared.inspect(|stack| why_not_available(stack, wanted.to_canonical()));
+                let why = self.engine.inspect(|stack| why_not_available(stack, wanted.to_canonical()));
                 why.map_or(error, |why| io::Error::new(io::ErrorKind::AddrNotAvailable, why))
             }
             _ => error,
@@ -178,41 +178,41 @@ impl Socket {
             core.waiters.insert(descriptor);
             Ok((descriptor, peer))
         })?;
-        Ok((Socket::of(self.shared.clone(), descriptor), peer))
+        Ok((Socket::of(self.engine.clone(), descriptor), peer))
     }
 
     /// As `accept`, without waiting.
     pub(crate) fn try_accept(&self) -> io::Result<(Socket, SocketAddr)> {
-        let accepted = self.shared.call(|core, _, _| {
+        let accepted = self.engine.call(|core, _, _| {
             let (descriptor, peer) = core.stack.accept(self.descriptor)?;
             core.waiters.insert(descriptor);
             Ok((descriptor, peer))
         })?;
         let (descriptor, peer) = accepted.map_err(to_io_error)?;
-        Ok((Socket::of(self.shared.clone(), descriptor), peer))
+        Ok((Socket::of(self.engine.clone(), descriptor), peer))
     }
 
     /// Rings this bell, too, when something happens that a reader waits for.
     pub(crate) fn ring_on_read(&self, bell: &Arc<Bell>) {
         // A runtime that is over has woken everybody, and tells whoever calls.
-        let _ = self.shared.call(|core, _, _| {
+        let _ = self.engine.call(|core, _, _| {
             if let Some(waiters) = core.waiters.of(self.descriptor) {
-                waiters.rare().bell = Some(bell.clone());
+                waiters.extras().bell = Some(bell.clone());
             }
         });
     }
 
     /// Opens a connection and waits until it is open, at most `timeout`.
     pub(crate) fn connect_stream(&self, addr: SocketAddr, timeout: Option<Duration>) -> io::Result<()> {
-        let started = self.shared.call(|core, now, _| core.stack.connect(now, self.descriptor, addr))?;
+        let started = self.engine.call(|core, now, _| core.stack.connect(now, self.descriptor, addr))?;
         match started {
             Ok(()) => return Ok(()),
             Err(portolan::Error::InProgress) => {}
             Err(error) => return self.explained(any_of(addr), Err(to_io_error(error))),
         }
-        let patience = timeout.map_or(Patience::Forever, Patience::For);
-        self.shared
-            .call_blocking(self.descriptor, Interest::Write, patience, |core, _| {
+        let wait_limit = timeout.map_or(WaitLimit::Forever, WaitLimit::For);
+        self.engine
+            .call_blocking(self.descriptor, Interest::Write, wait_limit, |core, _| {
                 let readiness = core.stack.readiness(self.descriptor)?;
                 if !(readiness.writable || readiness.error || readiness.hung_up) {
                     return Err(portolan::Error::WouldBlock);
@@ -260,7 +260,7 @@ impl Socket {
     fn receive<R>(
         &self,
         len: usize,
-        mut take: impl FnMut(&mut Core, Instant) -> portolan::Result<R>,
+        mut take: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
         let waited = self.call_blocking(Interest::Read, |core, now| {
             if core.stack.is_below_low_water(self.descriptor, len)? {
@@ -270,7 +270,7 @@ impl Socket {
         });
         match waited {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.shared.call(|core, now, _| take(core, now))?.map_err(to_io_error)
+                self.engine.call(|core, now, _| take(core, now))?.map_err(to_io_error)
             }
             taken => taken,
         }
@@ -287,7 +287,7 @@ impl Socket {
 
     /// A copy of what is to be sent, the first `len` bytes of the slices together, in memory that is used again.
     fn copy_of(&self, slices: &[IoSlice<'_>], len: usize) -> Bytes {
-        let pool = || self.shared.send_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = || self.engine.send_pool.lock().unwrap_or_else(PoisonError::into_inner);
         if len > WRITE_CHUNK {
             // A datagram, then, and it is too long.
             return slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat().into();
@@ -302,7 +302,7 @@ impl Socket {
         pool().fitting(len).share(piece, len)
     }
 
-    /// Takes everything, however small the send buffer is, unless the socket is nonblocking, its patience ends or the
+    /// Takes everything, however small the send buffer is, unless the socket is nonblocking, its time limit ends or the
     /// connection does: what `write` has copied once is not copied again for what did not fit at first.
     pub(crate) fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
         let len = bytes.len();
@@ -316,7 +316,7 @@ impl Socket {
                     Err(error) => {
                         // The stack tells an error once: it is for the next call, this one has sent something.
                         if let Some(waiters) = core.waiters.of(self.descriptor) {
-                            waiters.rare().deferred_error = Some(error);
+                            waiters.extras().deferred_error = Some(error);
                         }
                         return Ok(());
                     }
@@ -400,7 +400,7 @@ impl Socket {
         self.explained(any_of(addr), sent)
     }
 
-    /// All of them, in order, unless the socket is nonblocking, its patience ends or there is an error: then those before
+    /// All of them, in order, unless the socket is nonblocking, its time limit ends or there is an error: then those before
     /// it, and the error is for the next call.
     pub(crate) fn send_batch_to(&self, batch: &[(Bytes, SocketAddr)]) -> io::Result<usize> {
         let mut count = 0;
@@ -438,7 +438,7 @@ impl Socket {
             std::net::Shutdown::Write => Shutdown::Write,
             std::net::Shutdown::Both => Shutdown::Both,
         };
-        self.shared
+        self.engine
             .call(|core, now, wakes| {
                 let result = core.stack.shutdown(now, self.descriptor, how);
                 core.waiters.wake_all(self.descriptor, wakes);
@@ -500,9 +500,9 @@ impl Socket {
     /// SO_LINGER with a time: ends the sending half and waits until the peer has acknowledged everything, or for that
     /// time. A stream that was not connected, or whose runtime is over, does not wait.
     fn linger(&self) {
-        let options = self.shared.inspect(|stack| stack.options(self.descriptor));
-        let Ok(Some(patience)) = options.map(|options| options.linger) else { return };
-        if patience.is_zero() || self.nonblocking.load(Ordering::Relaxed) {
+        let options = self.engine.inspect(|stack| stack.options(self.descriptor));
+        let Ok(Some(wait_limit)) = options.map(|options| options.linger) else { return };
+        if wait_limit.is_zero() || self.nonblocking.load(Ordering::Relaxed) {
             return;
         }
         if self.shutdown(std::net::Shutdown::Write).is_err() {
@@ -510,7 +510,7 @@ impl Socket {
         }
         let d = self.descriptor;
         // There is no event for an empty queue; the stack makes progress with every acknowledgement.
-        let _ = self.shared.wait_until(patience, |stack| {
+        let _ = self.engine.wait_until(wait_limit, |stack| {
             let is_ended = stack.readiness(d).map_or(true, |ready| ready.hung_up || ready.error);
             is_ended || stack.queued_bytes(d).is_ok_and(|(_, unacknowledged)| unacknowledged == 0)
         });
@@ -518,7 +518,7 @@ impl Socket {
 
     /// Closes the descriptor for all clones; whoever waits for it is woken and finds it closed. Later calls are EBADF.
     pub(crate) fn close(&self) -> io::Result<()> {
-        self.shared
+        self.engine
             .call(|core, now, wakes| {
                 core.waiters.remove(self.descriptor, wakes);
                 core.stack.close(now, self.descriptor)
@@ -583,13 +583,13 @@ fn being_probed(addr: IpAddr) -> String {
 }
 
 /// The error that came behind data which the last call had to return.
-fn take_deferred_error(core: &mut Core, d: Descriptor) -> portolan::Result<()> {
+fn take_deferred_error(core: &mut EngineCore, d: Descriptor) -> portolan::Result<()> {
     let error = core.waiters.of(d).and_then(Waiters::take_deferred_error);
     error.map_or(Ok(()), Err)
 }
 
 /// Takes what is there, at most `max` bytes; nothing at the end of the stream.
-fn take_slices(core: &mut Core, now: Instant, d: Descriptor, max: usize) -> portolan::Result<Slices> {
+fn take_slices(core: &mut EngineCore, now: Instant, d: Descriptor, max: usize) -> portolan::Result<Slices> {
     take_deferred_error(core, d)?;
     let mut slices = Slices::new();
     let mut left = max;
@@ -609,7 +609,7 @@ fn take_slices(core: &mut Core, now: Instant, d: Descriptor, max: usize) -> port
             Err(error) => {
                 // The stack tells an error once: it is for the next call, this one has data to return.
                 if let Some(waiters) = core.waiters.of(d) {
-                    waiters.rare().deferred_error = Some(error);
+                    waiters.extras().deferred_error = Some(error);
                 }
                 break;
             }

@@ -7,9 +7,9 @@ use portolan::{Frame, Instant, InterfaceId, Stack, Transmit};
 
 use crate::clock::Clock;
 use crate::device::{Device, Sent};
-use crate::engine::end_reason::Ended;
-use crate::engine::leader::Seat;
-use crate::engine::read_budget::{Budget, Haste, MAX_BYTES, MAX_FRAMES};
+use crate::engine::end_reason::EndReason;
+use crate::engine::leader::LeaderKind;
+use crate::engine::read_budget::{EagerRead, MAX_BYTES, MAX_FRAMES, ReadBudget};
 
 /// Frames that are polled from the stack under one hold of `core`.
 const BATCH_FRAMES: usize = 16;
@@ -21,26 +21,26 @@ const KEPT_FRAMES: usize = 16;
 
 /// What the second lock guards.
 #[derive(Debug)]
-pub(crate) struct Io {
-    pub(crate) devices: Vec<Attached>,
+pub(crate) struct DeviceIo {
+    pub(crate) devices: Vec<AttachedDevice>,
     /// Polled from the stack, not yet offered to a device.
     batch: Vec<Transmit>,
     /// The stack may have more than the batch was allowed to hold.
     has_left_some: bool,
     /// Read from the devices, not yet handed to the stack.
     pub(crate) received: Vec<(InterfaceId, Frame)>,
-    /// Who sleeps until something happens to the devices, and knows of them what stands in [`Attached`].
-    pub(crate) sleeper: Option<Seat>,
+    /// Who sleeps until something happens to the devices, and knows of them what stands in [`AttachedDevice`].
+    pub(crate) sleeper: Option<LeaderKind>,
 }
 
 /// A device and what belongs to it.
-pub(crate) struct Attached {
+pub(crate) struct AttachedDevice {
     iface: InterfaceId,
     pub(crate) device: Box<dyn Device>,
     /// Offered and refused (the first), or behind one that was refused.
     kept: VecDeque<Transmit>,
-    budget: Budget,
-    pub(crate) haste: Haste,
+    budget: ReadBudget,
+    pub(crate) eager_read: EagerRead,
     /// The last read left something behind.
     pub(crate) has_more: bool,
     /// What the leader knows that sleeps: whether it polls for room, and the device's deadline.
@@ -48,9 +48,9 @@ pub(crate) struct Attached {
     pub(crate) sleeps_until: Option<Instant>,
 }
 
-impl std::fmt::Debug for Attached {
+impl std::fmt::Debug for AttachedDevice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attached")
+        f.debug_struct("AttachedDevice")
             .field("iface", &self.iface)
             .field("device", &self.device.name())
             .field("kept", &self.kept.len())
@@ -58,7 +58,7 @@ impl std::fmt::Debug for Attached {
     }
 }
 
-impl Attached {
+impl AttachedDevice {
     pub(crate) fn wants_room(&self) -> bool {
         !self.kept.is_empty() || self.device.wants_room()
     }
@@ -81,24 +81,24 @@ impl Attached {
         Ok(())
     }
 
-    fn ended(&self, error: &io::Error) -> Ended {
-        Ended::device_failed(self.device.name(), error)
+    fn ended(&self, error: &io::Error) -> EndReason {
+        EndReason::device_failed(self.device.name(), error)
     }
 }
 
-impl Io {
+impl DeviceIo {
     pub(crate) fn new(devices: Vec<(InterfaceId, Box<dyn Device>)>) -> Self {
-        let attach = |(iface, device)| Attached {
+        let attach = |(iface, device)| AttachedDevice {
             iface,
             device,
             kept: VecDeque::new(),
-            budget: Budget::new(),
-            haste: Haste::new(),
+            budget: ReadBudget::new(),
+            eager_read: EagerRead::new(),
             has_more: false,
             polls_room: false,
             sleeps_until: None,
         };
-        Io {
+        DeviceIo {
             devices: devices.into_iter().map(attach).collect(),
             batch: Vec::with_capacity(BATCH_FRAMES),
             has_left_some: false,
@@ -129,7 +129,7 @@ impl Io {
     }
 
     /// Gives the batch to the devices. Says whether the stack may have more.
-    pub(crate) fn send_batch(&mut self) -> Result<bool, Ended> {
+    pub(crate) fn send_batch(&mut self) -> Result<bool, EndReason> {
         for transmit in self.batch.drain(..) {
             match self.devices.iter_mut().find(|attached| attached.iface == transmit.iface()) {
                 Some(attached) => attached.send(transmit).map_err(|error| attached.ended(&error))?,
@@ -140,8 +140,8 @@ impl Io {
     }
 
     /// Who sleeps and does not know of something that the devices wait for.
-    pub(crate) fn who_must_know(&self) -> Option<Seat> {
-        let is_news = |attached: &Attached| {
+    pub(crate) fn who_must_know(&self) -> Option<LeaderKind> {
+        let is_news = |attached: &AttachedDevice| {
             let deadline = attached.device.deadline();
             (attached.wants_room() && !attached.polls_room)
                 || deadline.is_some_and(|at| attached.sleeps_until.is_none_or(|known| at < known))
@@ -151,7 +151,7 @@ impl Io {
 
     /// Lets the devices do what is due, offers what was kept, and reads frames from those that are `ready` (by index;
     /// `None`: any may be) or whose time has come.
-    pub(crate) fn receive(&mut self, ready: Option<&[bool]>) -> Result<(), Ended> {
+    pub(crate) fn receive(&mut self, ready: Option<&[bool]>) -> Result<(), EndReason> {
         for (index, attached) in self.devices.iter_mut().enumerate() {
             let is_ready = ready.is_none_or(|ready| ready.get(index) == Some(&true));
             attached.receive(is_ready, &mut self.received).map_err(|error| attached.ended(&error))?;
@@ -160,14 +160,14 @@ impl Io {
     }
 }
 
-impl Io {
+impl DeviceIo {
     /// Whether the last read of a device left frames behind, as far as it can tell.
     pub(crate) fn has_more(&self) -> bool {
         self.devices.iter().any(|attached| attached.has_more)
     }
 
     /// Reads the frames that wait in any device, at most [`MAX_FRAMES`] from each.
-    pub(crate) fn receive_waiting(&mut self) -> Result<(), Ended> {
+    pub(crate) fn receive_waiting(&mut self) -> Result<(), EndReason> {
         for attached in &mut self.devices {
             attached.receive_waiting(&mut self.received).map_err(|error| attached.ended(&error))?;
         }
@@ -175,9 +175,9 @@ impl Io {
     }
 }
 
-impl Attached {
+impl AttachedDevice {
     /// Reads as much as can be handed over at once, without asking first whether there is anything. Unlike
-    /// [`receive`](Self::receive) this shows nothing of how frames usually come, so neither budget nor haste learn of it.
+    /// [`receive`](Self::receive) this shows nothing of how frames usually come, so neither of the two learns from it.
     fn receive_waiting(&mut self, received: &mut Vec<(InterfaceId, Frame)>) -> io::Result<()> {
         let (mut count, mut bytes) = (0, 0);
         self.has_more = true;
@@ -211,7 +211,7 @@ impl Attached {
             received.push((self.iface, frame));
         }
         self.has_more = self.budget.expects_more(count) || bytes >= MAX_BYTES;
-        self.haste.on_read(count);
+        self.eager_read.on_read(count);
         // What ends for its bytes was as good as filled.
         self.budget.on_read(if bytes >= MAX_BYTES { frames } else { count });
         Ok(())

@@ -16,8 +16,8 @@
 //! # Leader and followers
 //!
 //! At most one thread *leads* ([`lead`](crate::engine::leader)): it reads the devices, runs the timers (after the frames that wait, see
-//! [`Shared::take_in`]), sends what callers could not, and sleeps in `poll` on the devices. `io` is free while it sleeps: a
-//! call transmits what it caused from its own thread ([`Shared::enter`]), as in a kernel.
+//! [`Engine::take_in`]), sends what callers could not, and sleeps in `poll` on the devices. `io` is free while it sleeps: a
+//! call transmits what it caused from its own thread ([`Engine::enter`]), as in a kernel.
 //!
 //! A call that must wait leads if nobody else does ([`wait`](crate::engine::wait)). So the thread that waits for an answer reads it
 //! from the device itself: request and answer cost one `poll`, one `read` and one `writev`, and no thread wakes another.
@@ -28,7 +28,7 @@
 //! When a leader has served a follower and got nothing itself, it follows, too: the next frame is likely for the one that
 //! was just served, and that one will be back in a moment, leads, and gets it without a hand-over. While it is away nobody
 //! reads. That is good where threads are back in a moment, or before long where all frames are for one of them. Both are
-//! measured ([`Habits`](crate::engine::lead_policy::Habits)). Where many threads compute for longer than a hand-over costs, it is the
+//! measured ([`LeadPolicy`](crate::engine::lead_policy::LeadPolicy)). Where many threads compute for longer than a hand-over costs, it is the
 //! other way round: a leader that served others goes on leading, and one that leaves asks a follower to lead. Either is
 //! only a matter of speed.
 //!
@@ -38,7 +38,7 @@
 //! A leader beside it would be woken for each of them, would take the stack's memory to another processor, and compete for
 //! the lock. So a call that transmits while nobody leads reads the devices, too, when nobody has for a moment
 //! ([`Leadership::reads_in_passing`](crate::engine::leader::Leadership::reads_in_passing)); and while calls transmit in a rush
-//! ([`Habits::is_rush`](crate::engine::lead_policy::Habits::is_rush)), a leader gives the lead back after its next turn.
+//! ([`LeadPolicy::is_rush`](crate::engine::lead_policy::LeadPolicy::is_rush)), a leader gives the lead back after its next turn.
 //!
 //! # The driving thread
 //!
@@ -54,13 +54,13 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! 1. *Somebody drives.* The leader changes only under `core`. When nobody leads any more ([`Lead::resign`]), the driving
+//! 1. *Somebody drives.* The leader changes only under `core`. When nobody leads any more ([`Leader::resign`]), the driving
 //!    thread is awake, or asleep for at most [`LONGEST_LOOK`], or is woken; and what wakes it stays readable until it has
 //!    looked. Nothing else is needed for that: whether followers are asked to lead, or come back, does not matter.
 //! 2. *The leader knows what it sleeps for.* From before it looks at the stack for the last time (`core` held) it counts
 //!    as asleep, and from then on everybody who creates an earlier deadline or makes happen what it waits for raises its
-//!    signal ([`Core::settle`](crate::engine::locks::Core::settle)). The same goes for `io`: room that is wanted and deadlines of
-//!    devices ([`Io::who_must_know`](crate::engine::devices::Io::who_must_know)). The signal stays readable until the leader has
+//!    signal ([`EngineCore::settle`](crate::engine::locks::EngineCore::settle)). The same goes for `io`: room that is wanted and deadlines of
+//!    devices ([`DeviceIo::who_must_know`](crate::engine::devices::DeviceIo::who_must_know)). The signal stays readable until the leader has
 //!    looked, so it does not matter whether it is already asleep by then. A lead that is taken over begins with both of these
 //!    looks, so what the signal of the predecessor said is known. The driving thread that was overtaken in the middle of
 //!    a turn, when it has made `io` forget the new leader, wakes that.
@@ -73,9 +73,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::engine::end_reason::Ended;
-use crate::engine::leader::{Lead, Seat, set_timer_slack};
-use crate::engine::locks::Shared;
+use crate::engine::end_reason::EndReason;
+use crate::engine::leader::{Leader, LeaderKind, set_timer_slack};
+use crate::engine::locks::Engine;
 use crate::engine::waiters::Wakes;
 
 /// Nobody has led for so long: the driving thread does. A thread that is about to lead or to read in passing may be without
@@ -89,25 +89,25 @@ const LAST_LOOKS: Duration = Duration::from_millis(10);
 
 /// The driving thread.
 pub(crate) struct Driver {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Driver { shared }
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Driver { engine }
     }
 
     /// The thread's whole life.
     pub(crate) fn run(self) {
-        struct OnPanic(Arc<Shared>);
+        struct OnPanic(Arc<Engine>);
         impl Drop for OnPanic {
             fn drop(&mut self) {
                 if std::thread::panicking() {
-                    self.0.end(Ended::Panicked);
+                    self.0.end(EndReason::Panicked);
                 }
             }
         }
-        let on_panic = OnPanic(self.shared.clone());
+        let on_panic = OnPanic(self.engine.clone());
         // By default Linux may wake us 50 us late to save wake-ups; our timers are meant to the microsecond.
         set_timer_slack(1);
         let ended = loop {
@@ -120,19 +120,19 @@ impl Driver {
     }
 
     /// Until nobody has led for the grace: leads then.
-    fn watch(&self) -> Result<Lead<'_>, Ended> {
+    fn watch(&self) -> Result<Leader<'_>, EndReason> {
         let mut interval = GRACE;
         let mut callers_before = None;
         loop {
-            let mut core = self.shared.core.lock().map_err(|_| Ended::Panicked)?;
+            let mut core = self.engine.core.lock().map_err(|_| EndReason::Panicked)?;
             if let Some(ended) = &core.ended {
                 return Err(ended.clone());
             }
             let now = Clock::now();
             if core.leadership.needs_driver(now, GRACE) {
                 // Nobody leads, so there is nobody to wake.
-                if let Some(lead) = core.try_lead(&self.shared, None, now, &mut Wakes::default()) {
-                    return Ok(lead);
+                if let Some(leader) = core.try_lead(&self.engine, None, now, &mut Wakes::default()) {
+                    return Ok(leader);
                 }
                 continue;
             }
@@ -142,7 +142,7 @@ impl Driver {
                 leadership.leader().is_some() && callers == callers_before && interval == LONGEST_LOOK;
             leadership.driver_rests = is_settled;
             drop(core);
-            let wake = self.shared.wake(Seat::Driver);
+            let wake = self.engine.wake(LeaderKind::Driver);
             if is_settled {
                 wake.wait(None);
                 (interval, callers_before) = (GRACE, None);
@@ -155,34 +155,34 @@ impl Driver {
 
     /// The runtime is over: everybody learns of it, and the devices go. They go now, not when the last socket does: a TAP
     /// device disappears, a recording is written out.
-    fn finish(&self, ended: Ended) {
-        self.shared.end(ended);
+    fn finish(&self, ended: EndReason) {
+        self.engine.end(ended);
         loop {
-            let mut core = self.shared.lock_core_anyway();
-            if core.leadership.leader() != Some(Seat::Caller) {
+            let mut core = self.engine.lock_core_anyway();
+            if core.leadership.leader() != Some(LeaderKind::Caller) {
                 core.leadership.close();
                 break;
             }
             // It was woken, and wakes us when it steps back.
             drop(core);
-            self.shared.wake(Seat::Driver).wait(Some(LAST_LOOKS));
+            self.engine.wake(LeaderKind::Driver).wait(Some(LAST_LOOKS));
         }
-        if let Ok(mut io) = self.shared.io.lock() {
+        if let Ok(mut io) = self.engine.io.lock() {
             io.devices.clear();
         }
     }
 }
 
 /// Leads until a caller takes over, or until callers do the reading in passing.
-fn drive(mut lead: Lead<'_>) -> Result<(), Ended> {
-    while lead.is_held() {
-        lead.turn(|lead, core, now, wakes| {
-            if core.leadership.habits.is_rush(now) {
-                lead.resign(core, now, wakes);
+fn drive(mut leader: Leader<'_>) -> Result<(), EndReason> {
+    while leader.is_held() {
+        leader.turn(|leader, core, now, wakes| {
+            if core.leadership.lead_policy.is_rush(now) {
+                leader.resign(core, now, wakes);
             }
         })?;
-        if lead.is_held() {
-            lead.sleep(None)?;
+        if leader.is_held() {
+            leader.sleep(None)?;
         }
     }
     Ok(())

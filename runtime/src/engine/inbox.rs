@@ -5,7 +5,7 @@
 //! where it is read ([`QueueDevice`]), and goes to the inbox of the stack that it is for. To that stack the inbox is one
 //! more device of the interface ([`InboxDevice`]), which is only received from.
 //!
-//! One exchange more carries what a stack sends to its own addresses, for a socket that is on another stack.
+//! One more set of inboxes carries what a stack sends to its own addresses, for a socket that is on another stack.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,7 +27,7 @@ const MAX_PASSED_ON: usize = 64;
 
 /// The inboxes of one interface's stacks.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub(crate) struct InboxSet {
     steering: Steering,
     inboxes: Vec<Inbox>,
     handed_over: AtomicU64,
@@ -59,9 +59,9 @@ pub struct Handovers {
 }
 
 impl Handovers {
-    pub(crate) fn add(&mut self, exchange: &Exchange) {
-        self.frames += exchange.handed_over.load(Ordering::Relaxed);
-        self.lost += exchange.lost.load(Ordering::Relaxed);
+    pub(crate) fn add(&mut self, inbox_set: &InboxSet) {
+        self.frames += inbox_set.handed_over.load(Ordering::Relaxed);
+        self.lost += inbox_set.lost.load(Ordering::Relaxed);
     }
 }
 
@@ -72,11 +72,11 @@ impl Inbox {
     }
 }
 
-impl Exchange {
-    pub(crate) fn new(steering: Steering) -> io::Result<Exchange> {
+impl InboxSet {
+    pub(crate) fn new(steering: Steering) -> io::Result<InboxSet> {
         let inbox = |_| Ok(Inbox { queue: Mutex::default(), signal: Signal::new()? });
         let inboxes = (0..steering.stacks()).map(inbox).collect::<io::Result<_>>()?;
-        Ok(Exchange { steering, inboxes, handed_over: AtomicU64::new(0), lost: AtomicU64::new(0) })
+        Ok(InboxSet { steering, inboxes, handed_over: AtomicU64::new(0), lost: AtomicU64::new(0) })
     }
 
     fn push(&self, to: u16, frame: Frame) {
@@ -120,25 +120,25 @@ pub(crate) struct QueueDevice {
     device: Box<dyn Device>,
     medium: Medium,
     stack: u16,
-    exchange: Arc<Exchange>,
+    inbox_set: Arc<InboxSet>,
 }
 
 impl QueueDevice {
-    pub(crate) fn new(device: Box<dyn Device>, stack: u16, exchange: Arc<Exchange>) -> Self {
-        QueueDevice { medium: device.medium(), device, stack, exchange }
+    pub(crate) fn new(device: Box<dyn Device>, stack: u16, inbox_set: Arc<InboxSet>) -> Self {
+        QueueDevice { medium: device.medium(), device, stack, inbox_set }
     }
 
     /// Gives a frame to whom it is for; gives it back if it is this stack's.
     fn steer(&self, frame: Frame) -> Option<Frame> {
-        match self.exchange.steering.of_frame(self.medium, &frame.bytes) {
+        match self.inbox_set.steering.of_frame(self.medium, &frame.bytes) {
             Destination::One(stack) if stack != self.stack => {
-                self.exchange.push(stack, frame);
+                self.inbox_set.push(stack, frame);
                 None
             }
             Destination::One(_) | Destination::Any => Some(frame),
             Destination::All => {
-                for other in (0..self.exchange.steering.stacks()).filter(|&other| other != self.stack) {
-                    self.exchange.push(other, frame.clone());
+                for other in (0..self.inbox_set.steering.stacks()).filter(|&other| other != self.stack) {
+                    self.inbox_set.push(other, frame.clone());
                 }
                 Some(frame)
             }
@@ -205,20 +205,20 @@ pub(crate) struct InboxDevice {
     medium: Medium,
     mtu: usize,
     stack: u16,
-    exchange: Arc<Exchange>,
+    inbox_set: Arc<InboxSet>,
 }
 
 impl InboxDevice {
     /// What comes through the interface of this device.
-    pub(crate) fn beside(device: &dyn Device, stack: u16, exchange: Arc<Exchange>) -> Self {
+    pub(crate) fn beside(device: &dyn Device, stack: u16, inbox_set: Arc<InboxSet>) -> Self {
         let name = device.name().to_owned();
-        InboxDevice { name, medium: device.medium(), mtu: device.mtu(), stack, exchange }
+        InboxDevice { name, medium: device.medium(), mtu: device.mtu(), stack, inbox_set }
     }
 
     /// What goes from one of the host's own addresses to another.
-    pub(crate) fn loopback(stack: u16, exchange: Arc<Exchange>) -> Self {
+    pub(crate) fn loopback(stack: u16, inbox_set: Arc<InboxSet>) -> Self {
         let mtu = usize::from(u16::MAX);
-        InboxDevice { name: "loopback".into(), medium: Medium::Ip, mtu, stack, exchange }
+        InboxDevice { name: "loopback".into(), medium: Medium::Ip, mtu, stack, inbox_set }
     }
 }
 
@@ -237,20 +237,20 @@ impl Device for InboxDevice {
 
     fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
         let frame = transmit.to_frame();
-        if let Destination::One(stack) = self.exchange.steering.of_frame(self.medium, &frame.bytes) {
-            self.exchange.push(stack, frame);
+        if let Destination::One(stack) = self.inbox_set.steering.of_frame(self.medium, &frame.bytes) {
+            self.inbox_set.push(stack, frame);
         }
         Ok(Sent::Taken)
     }
 
     fn recv(&mut self) -> io::Result<Option<Frame>> {
-        Ok(self.exchange.pop(self.stack))
+        Ok(self.inbox_set.pop(self.stack))
     }
 
     fn receive_fd(&self) -> BorrowedFd<'_> {
-        match self.exchange.inboxes.get(usize::from(self.stack)) {
+        match self.inbox_set.inboxes.get(usize::from(self.stack)) {
             Some(inbox) => inbox.signal.as_fd(),
-            None => unreachable!("an exchange has an inbox for each of its stacks"),
+            None => unreachable!("a set has an inbox for each of its stacks"),
         }
     }
 }
@@ -275,12 +275,12 @@ mod tests {
     #[test]
     fn a_frame_comes_to_the_stack_that_it_is_for_and_wakes_it() {
         let steering = Steering::new(2, [3; 16]);
-        let exchange = Arc::new(Exchange::new(steering.clone()).unwrap());
+        let inbox_set = Arc::new(InboxSet::new(steering.clone()).unwrap());
         let (queue, mut wire) = memory_pair().unwrap();
         let Medium::Ethernet(own) = queue.medium() else { panic!("an Ethernet") };
         let Medium::Ethernet(theirs) = wire.medium() else { panic!("an Ethernet") };
-        let mut inbox = InboxDevice::beside(&queue, 1, exchange.clone());
-        let mut queue = QueueDevice::new(Box::new(queue), 0, exchange.clone());
+        let mut inbox = InboxDevice::beside(&queue, 1, inbox_set.clone());
+        let mut queue = QueueDevice::new(Box::new(queue), 0, inbox_set.clone());
         let builder = PacketBuilder::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         let owner = |port| steering.of_tcp(([10, 0, 0, 2], 80).into(), ([10, 0, 0, 1], port).into());
         let frame = |port| ethernet(theirs, own, &builder.tcp(&TcpSegment::new(port, 80)));
@@ -304,30 +304,30 @@ mod tests {
         assert!(queue.recv().unwrap().is_some() && is_readable(&inbox));
         assert!(inbox.recv().unwrap().is_some());
         let mut counts = Handovers::default();
-        counts.add(&exchange);
+        counts.add(&inbox_set);
         assert_eq!(counts, Handovers { frames: 3, lost: 0 });
     }
 
     #[test]
     fn an_inbox_that_nobody_empties_loses_frames_and_counts_them() {
-        let exchange = Arc::new(Exchange::new(Steering::new(2, [3; 16])).unwrap());
+        let inbox_set = Arc::new(InboxSet::new(Steering::new(2, [3; 16])).unwrap());
         for _ in 0..MAX_FRAMES + 5 {
-            exchange.push(1, Frame::new(vec![0; 60]));
+            inbox_set.push(1, Frame::new(vec![0; 60]));
         }
-        exchange.push(0, Frame::new(vec![0; MAX_BYTES + 1]));
+        inbox_set.push(0, Frame::new(vec![0; MAX_BYTES + 1]));
         let mut counts = Handovers::default();
-        counts.add(&exchange);
+        counts.add(&inbox_set);
         assert_eq!(counts, Handovers { frames: MAX_FRAMES as u64, lost: 6 });
-        assert_eq!(std::iter::from_fn(|| exchange.pop(1)).count(), MAX_FRAMES);
-        exchange.push(1, Frame::new(vec![0; 60]));
-        assert!(exchange.pop(1).is_some());
+        assert_eq!(std::iter::from_fn(|| inbox_set.pop(1)).count(), MAX_FRAMES);
+        inbox_set.push(1, Frame::new(vec![0; 60]));
+        assert!(inbox_set.pop(1).is_some());
     }
 
     #[test]
     fn what_a_stack_sends_to_itself_goes_to_the_stack_with_the_socket() {
-        let exchange = Arc::new(Exchange::new(Steering::new(3, [3; 16])).unwrap());
+        let inbox_set = Arc::new(InboxSet::new(Steering::new(3, [3; 16])).unwrap());
         let mut devices: Vec<_> =
-            (0..3).map(|stack| InboxDevice::loopback(stack, exchange.clone())).collect();
+            (0..3).map(|stack| InboxDevice::loopback(stack, inbox_set.clone())).collect();
         let packet = PacketBuilder::new([127, 0, 0, 1].into(), [127, 0, 0, 1].into()).udp(7, 3002, b"x");
         assert_eq!(devices[0].send(&transmit(&packet)).unwrap(), Sent::Taken);
         assert!(devices[0].recv().unwrap().is_none());

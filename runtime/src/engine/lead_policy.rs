@@ -29,10 +29,10 @@ fn this_thread() -> usize {
 
 /// See the module's page.
 #[derive(Debug, Default)]
-pub(crate) struct Habits {
+pub(crate) struct LeadPolicy {
     /// How long a thread is away between a call that got what it wanted and the next that must wait.
     away_nanos: u64,
-    /// How often another thread was served than the time before: from 0, never, to [`ALWAYS`](Habits::ALWAYS).
+    /// How often another thread was served than the time before: from 0, never, to [`ALWAYS`](LeadPolicy::ALWAYS).
     changes: u32,
     last_served: Option<usize>,
     /// When a call transmitted last, and how many in a row did so soon one after the other.
@@ -40,10 +40,10 @@ pub(crate) struct Habits {
     rush_calls: u32,
 }
 
-impl Habits {
+impl LeadPolicy {
     const ALWAYS: u32 = 1024;
     /// One of eight.
-    const OFTEN: u32 = Habits::ALWAYS / 8;
+    const OFTEN: u32 = LeadPolicy::ALWAYS / 8;
 
     /// A call of this thread got what it wanted.
     pub(crate) fn on_served(&mut self, now: Instant) {
@@ -53,7 +53,7 @@ impl Habits {
         SERVED_AT.set(Some(now));
         let thread = this_thread();
         let is_other = self.last_served.replace(thread) != Some(thread);
-        let change = if is_other { Habits::ALWAYS } else { 0 };
+        let change = if is_other { LeadPolicy::ALWAYS } else { 0 };
         self.changes = (self.changes * 15 + change) / 16;
     }
 
@@ -87,7 +87,7 @@ impl Habits {
     /// Whether the thread that was served last is the best to lead next: it is soon back, or it is back before long and what
     /// comes is for it anyhow. Otherwise it is one that waits now.
     pub(crate) fn is_next_for_the_served(&self) -> bool {
-        let soon_enough = if self.changes < Habits::OFTEN { LONG } else { SOON };
+        let soon_enough = if self.changes < LeadPolicy::OFTEN { LONG } else { SOON };
         self.away_nanos <= soon_enough.as_nanos() as u64
     }
 }
@@ -101,63 +101,63 @@ mod tests {
     }
 
     /// A thread that is served every 200 us, each time for so long.
-    fn serve(habits: &mut Habits, from: u64, away: u64) {
+    fn serve(lead_policy: &mut LeadPolicy, from: u64, away: u64) {
         for round in 0..100 {
-            habits.on_served(micros(from + 200 * round));
-            habits.on_served(micros(from + 200 * round + away / 2));
-            habits.on_wait(micros(from + 200 * round + away));
+            lead_policy.on_served(micros(from + 200 * round));
+            lead_policy.on_served(micros(from + 200 * round + away / 2));
+            lead_policy.on_wait(micros(from + 200 * round + away));
         }
     }
 
     #[test]
     fn the_served_leads_next_unless_threads_take_turns_and_are_away_for_long() {
-        let mut habits = Habits::default();
-        serve(&mut habits, 1000, 90);
-        assert!(habits.is_next_for_the_served(), "it is away for long, but all is for it");
+        let mut lead_policy = LeadPolicy::default();
+        serve(&mut lead_policy, 1000, 90);
+        assert!(lead_policy.is_next_for_the_served(), "it is away for long, but all is for it");
         for round in 0..100 {
             std::thread::scope(|scope| {
                 scope.spawn(|| {
-                    habits.on_served(micros(100_000 + round * 200));
-                    habits.on_wait(micros(100_090 + round * 200));
+                    lead_policy.on_served(micros(100_000 + round * 200));
+                    lead_policy.on_wait(micros(100_090 + round * 200));
                 });
             });
-            habits.on_served(micros(100_100 + round * 200));
-            habits.on_wait(micros(100_190 + round * 200));
+            lead_policy.on_served(micros(100_100 + round * 200));
+            lead_policy.on_wait(micros(100_190 + round * 200));
         }
-        assert!(!habits.is_next_for_the_served());
-        serve(&mut habits, 200_000, 10);
-        assert!(habits.is_next_for_the_served());
-        serve(&mut habits, 300_000, 190);
-        assert!(habits.is_next_for_the_served());
+        assert!(!lead_policy.is_next_for_the_served());
+        serve(&mut lead_policy, 200_000, 10);
+        assert!(lead_policy.is_next_for_the_served());
+        serve(&mut lead_policy, 300_000, 190);
+        assert!(lead_policy.is_next_for_the_served());
         for round in 0..100 {
-            habits.on_served(micros(400_000 + 1000 * round));
-            habits.on_wait(micros(400_300 + 1000 * round));
+            lead_policy.on_served(micros(400_000 + 1000 * round));
+            lead_policy.on_wait(micros(400_300 + 1000 * round));
         }
-        assert!(!habits.is_next_for_the_served(), "it is away for too long");
+        assert!(!lead_policy.is_next_for_the_served(), "it is away for too long");
         for round in 0..100 {
-            habits.on_served(micros(600_000 + 1000 * round));
-            habits.on_read_in_passing(micros(600_250 + 1000 * round));
-            habits.on_wait(micros(600_300 + 1000 * round));
+            lead_policy.on_served(micros(600_000 + 1000 * round));
+            lead_policy.on_read_in_passing(micros(600_250 + 1000 * round));
+            lead_policy.on_wait(micros(600_300 + 1000 * round));
         }
-        assert!(habits.is_next_for_the_served(), "it reads on its way");
+        assert!(lead_policy.is_next_for_the_served(), "it reads on its way");
     }
 
     #[test]
     fn calls_that_transmit_are_a_rush_until_one_waits_or_pauses() {
-        let mut habits = Habits::default();
-        let rush = |habits: &mut Habits, from: u64| {
+        let mut lead_policy = LeadPolicy::default();
+        let rush = |lead_policy: &mut LeadPolicy, from: u64| {
             for call in 0..20 {
-                habits.on_transmit(micros(from + 200 * call));
+                lead_policy.on_transmit(micros(from + 200 * call));
             }
             from + 200 * 19
         };
-        let last = rush(&mut habits, 1000);
-        assert!(habits.is_rush(micros(last + 250)));
-        assert!(!habits.is_rush(micros(last + 251)), "a pause");
-        habits.on_transmit(micros(last + 251));
-        assert!(!habits.is_rush(micros(last + 251)), "it begins anew");
-        let last = rush(&mut habits, 10_000);
-        habits.on_wait(micros(last));
-        assert!(!habits.is_rush(micros(last)));
+        let last = rush(&mut lead_policy, 1000);
+        assert!(lead_policy.is_rush(micros(last + 250)));
+        assert!(!lead_policy.is_rush(micros(last + 251)), "a pause");
+        lead_policy.on_transmit(micros(last + 251));
+        assert!(!lead_policy.is_rush(micros(last + 251)), "it begins anew");
+        let last = rush(&mut lead_policy, 10_000);
+        lead_policy.on_wait(micros(last));
+        assert!(!lead_policy.is_rush(micros(last)));
     }
 }

@@ -1,7 +1,7 @@
 //! Leading: the right to read the devices and to sleep until something happens to them, which one thread has at a time.
 //!
-//! [`driver`](crate::engine::driver) has the whole picture. A [`Lead`] is that right. Whoever has it alternates
-//! [`turn`](Lead::turn) and [`sleep`](Lead::sleep), and gives it back with [`resign`](Lead::resign) or by dropping it.
+//! [`driver`](crate::engine::driver) has the whole picture. A [`Leader`] is that right. Whoever has it alternates
+//! [`turn`](Leader::turn) and [`sleep`](Leader::sleep), and gives it back with [`resign`](Leader::resign) or by dropping it.
 //! [`Leadership`] is the record of who has it, and what others must know of the leader while it sleeps.
 
 use std::num::NonZeroU64;
@@ -14,10 +14,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smallvec::SmallVec;
 
 use crate::clock::Clock;
-use crate::engine::devices::{Attached, Io};
-use crate::engine::end_reason::Ended;
-use crate::engine::lead_policy::Habits;
-use crate::engine::locks::{Core, Shared};
+use crate::engine::devices::{AttachedDevice, DeviceIo};
+use crate::engine::end_reason::EndReason;
+use crate::engine::lead_policy::LeadPolicy;
+use crate::engine::locks::{Engine, EngineCore};
 use crate::engine::waiters::{Interest, WaiterTable, Wakes};
 
 /// A call that transmits reads, too, when nobody has for so long.
@@ -34,7 +34,7 @@ const NEAR: Duration = Duration::from_millis(1);
 
 /// Who leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seat {
+pub(crate) enum LeaderKind {
     /// The driving thread.
     Driver,
     /// A thread that waits in a call.
@@ -65,7 +65,7 @@ pub(crate) struct PolledDevice {
 }
 
 impl PolledDevice {
-    pub(crate) fn of(attached: &Attached) -> std::io::Result<Self> {
+    pub(crate) fn of(attached: &AttachedDevice) -> std::io::Result<Self> {
         let room = attached.device.room();
         Ok(PolledDevice {
             receive: attached.device.receive_fd().try_clone_to_owned()?,
@@ -78,7 +78,7 @@ impl PolledDevice {
 /// Who leads. `core` guards it.
 #[derive(Debug)]
 pub(crate) struct Leadership {
-    leader: Option<Seat>,
+    leader: Option<LeaderKind>,
     /// From when the leader goes to sleep until it works again or is told to: the deadline of the stack that it knows of.
     sleeps_until: Option<Instant>,
     /// When the last leader went, or a call read the devices in passing after that.
@@ -95,7 +95,7 @@ pub(crate) struct Leadership {
     driver_is_called: bool,
     /// It has read frames since it leads.
     driver_has_read: bool,
-    pub(crate) habits: Habits,
+    pub(crate) lead_policy: LeadPolicy,
     /// What a leader polls. Empty when the runtime is over.
     polled: Arc<[PolledDevice]>,
 }
@@ -112,12 +112,12 @@ impl Leadership {
             passes_late: false,
             driver_is_called: false,
             driver_has_read: false,
-            habits: Habits::default(),
+            lead_policy: LeadPolicy::default(),
             polled: polled.into(),
         }
     }
 
-    pub(crate) fn leader(&self) -> Option<Seat> {
+    pub(crate) fn leader(&self) -> Option<LeaderKind> {
         self.leader
     }
 
@@ -145,7 +145,7 @@ impl Leadership {
     /// A vacancy ends, as a caller leads again. Finds out what it was good for that the driving thread was called, or that it
     /// came by itself. Says whether nobody at all has led for long.
     fn on_vacancy_end(&mut self, now: Instant) -> bool {
-        let has_driven = self.leader == Some(Seat::Driver);
+        let has_driven = self.leader == Some(LeaderKind::Driver);
         if has_driven && self.driver_has_read && self.is_vacancy_long(now) {
             self.covered = COVERED;
         } else if has_driven || self.driver_is_called {
@@ -162,12 +162,12 @@ impl Leadership {
     /// A call has something to transmit, and the devices for it. Says whether it shall read them, too: nobody leads, and
     /// nobody has read them for a moment.
     pub(crate) fn reads_in_passing(&mut self, now: Instant) -> bool {
-        self.habits.on_transmit(now);
+        self.lead_policy.on_transmit(now);
         let is_time = self.leader.is_none() && now - self.vacant_since >= PASSING;
         if is_time {
             self.passes_late = self.is_vacancy_long(now);
             self.vacant_since = now;
-            self.habits.on_read_in_passing(now);
+            self.lead_policy.on_read_in_passing(now);
         }
         is_time
     }
@@ -183,7 +183,7 @@ impl Leadership {
     }
 
     /// The leader is told that there is something new. Returns who is to be woken.
-    pub(crate) fn tell(&mut self) -> Option<Seat> {
+    pub(crate) fn tell(&mut self) -> Option<LeaderKind> {
         self.sleeps_until = None;
         self.leader
     }
@@ -191,43 +191,43 @@ impl Leadership {
 
 impl Wakes {
     /// Wakes whoever leads.
-    pub(crate) fn add_leader(&mut self, leader: Option<Seat>) {
+    pub(crate) fn add_leader(&mut self, leader: Option<LeaderKind>) {
         match leader {
-            Some(Seat::Driver) => self.driver = true,
-            Some(Seat::Caller) => self.caller = true,
+            Some(LeaderKind::Driver) => self.driver = true,
+            Some(LeaderKind::Caller) => self.caller = true,
             None => {}
         }
     }
 }
 
-impl Core {
+impl EngineCore {
     /// Takes the lead if nobody has it. A caller, with what it waits for, takes it from the driving thread, too.
     ///
     /// From here on the leader counts as asleep: whoever changes what it must know wakes it.
     pub(crate) fn try_lead<'a>(
         &mut self,
-        shared: &'a Shared,
+        engine: &'a Engine,
         waiting: Option<Waiting>,
         now: Instant,
         wakes: &mut Wakes,
-    ) -> Option<Lead<'a>> {
-        let seat = if waiting.is_some() { Seat::Caller } else { Seat::Driver };
-        match (self.leadership.leader, seat) {
+    ) -> Option<Leader<'a>> {
+        let kind = if waiting.is_some() { LeaderKind::Caller } else { LeaderKind::Driver };
+        match (self.leadership.leader, kind) {
             (None, _) => {}
             // It sleeps on the devices, and would get up with us for the next frame.
-            (Some(Seat::Driver), Seat::Caller) => wakes.driver = true,
+            (Some(LeaderKind::Driver), LeaderKind::Caller) => wakes.driver = true,
             (Some(_), _) => return None,
         }
-        let comes_late = seat == Seat::Caller && self.leadership.on_vacancy_end(now);
+        let comes_late = kind == LeaderKind::Caller && self.leadership.on_vacancy_end(now);
         self.leadership.driver_is_called = false;
         self.leadership.driver_has_read = false;
-        self.leadership.leader = Some(seat);
-        self.leadership.callers += u64::from(seat == Seat::Caller);
+        self.leadership.leader = Some(kind);
+        self.leadership.callers += u64::from(kind == LeaderKind::Caller);
         self.waiters.leading = waiting.map(|waiting| (waiting.descriptor, waiting.interest));
         let polled = self.leadership.polled.clone();
-        let mut lead = Lead {
-            shared,
-            seat,
+        let mut leader = Leader {
+            engine,
+            kind,
             is_held: true,
             waiting,
             ready: SmallVec::from_elem(false, polled.len()),
@@ -240,16 +240,16 @@ impl Core {
             io_deadline: None,
             timer_slack: None,
         };
-        lead.plan(self);
-        Some(lead)
+        leader.plan(self);
+        Some(leader)
     }
 }
 
 /// The right to drive the devices. See the module's page.
 #[derive(Debug)]
-pub(crate) struct Lead<'a> {
-    shared: &'a Shared,
-    seat: Seat,
+pub(crate) struct Leader<'a> {
+    engine: &'a Engine,
+    kind: LeaderKind,
     /// False once it was given back, or taken away by a caller.
     is_held: bool,
     waiting: Option<Waiting>,
@@ -268,13 +268,13 @@ pub(crate) struct Lead<'a> {
     timer_slack: Option<u64>,
 }
 
-impl Lead<'_> {
+impl Leader<'_> {
     pub(crate) fn is_held(&self) -> bool {
         self.is_held
     }
 
     /// Whether something happened to what it waits for since it looked at it last.
-    pub(crate) fn has_happened(&self, core: &mut Core) -> bool {
+    pub(crate) fn has_happened(&self, core: &mut EngineCore) -> bool {
         self.waiting.is_some_and(|waiting| waiting.has_happened(&mut core.waiters))
     }
 
@@ -284,7 +284,7 @@ impl Lead<'_> {
     }
 
     /// It has looked and must go on waiting. False: what it waits for is gone.
-    pub(crate) fn look_again(&mut self, core: &mut Core) -> bool {
+    pub(crate) fn look_again(&mut self, core: &mut EngineCore) -> bool {
         let Some(waiting) = &mut self.waiting else { return false };
         let Some(waiters) = core.waiters.of(waiting.descriptor) else { return false };
         waiting.seen = waiters.side(waiting.interest).happenings;
@@ -295,26 +295,26 @@ impl Lead<'_> {
     /// came in, before anything leaves it.
     pub(crate) fn turn<R>(
         &mut self,
-        then: impl FnOnce(&mut Self, &mut Core, Instant, &mut Wakes) -> R,
-    ) -> Result<R, Ended> {
-        let shared = self.shared;
+        then: impl FnOnce(&mut Self, &mut EngineCore, Instant, &mut Wakes) -> R,
+    ) -> Result<R, EndReason> {
+        let engine = self.engine;
         let mut wakes = Wakes::default();
-        let mut guard = shared.io.lock().map_err(|_| Ended::Panicked)?;
+        let mut guard = engine.io.lock().map_err(|_| EndReason::Panicked)?;
         let io = &mut *guard;
         io.sleeper = None;
         io.receive(Some(&self.ready))?;
         self.ready.fill(false);
         let has_read = !io.received.is_empty();
-        let mut core = shared.core.lock().map_err(|_| Ended::Panicked)?;
+        let mut core = engine.core.lock().map_err(|_| EndReason::Panicked)?;
         if let Some(ended) = &core.ended {
             return Err(ended.clone());
         }
         self.wake_up(&mut core, &mut wakes);
-        core.leadership.driver_has_read |= has_read && self.seat == Seat::Driver;
+        core.leadership.driver_has_read |= has_read && self.kind == LeaderKind::Driver;
         if std::mem::take(&mut self.comes_late) && has_read {
             core.leadership.on_frames_waited();
         }
-        let (mut core, now) = shared.take_in(io, core, &mut wakes)?;
+        let (mut core, now) = engine.take_in(io, core, &mut wakes)?;
         // `take_in` may have released `core`.
         self.wake_up(&mut core, &mut wakes);
         let result = then(self, &mut core, now, &mut wakes);
@@ -323,8 +323,8 @@ impl Lead<'_> {
             self.plan(&mut core);
         }
         drop(core);
-        shared.notify(&mut wakes);
-        shared.send(io);
+        engine.notify(&mut wakes);
+        engine.send(io);
         if self.is_held {
             self.announce(io);
         }
@@ -336,8 +336,8 @@ impl Lead<'_> {
     /// After it had `io`. A leader sends one batch more, and reads before it sends the next. It is no call that transmits.
     fn transmit_for_others(&mut self) {
         if !self.is_held {
-            self.shared.transmit_for_others();
-        } else if self.shared.transmit_batch_for_others(|_, _| false) && self.shared.is_transmit_wanted() {
+            self.engine.transmit_for_others();
+        } else if self.engine.transmit_batch_for_others(|_, _| false) && self.engine.is_transmit_wanted() {
             self.go_on();
         }
     }
@@ -349,8 +349,8 @@ impl Lead<'_> {
     }
 
     /// The leader works, and nobody need wake it. Finds out whether it still is the leader.
-    fn wake_up(&mut self, core: &mut Core, wakes: &mut Wakes) {
-        if core.leadership.leader == Some(self.seat) {
+    fn wake_up(&mut self, core: &mut EngineCore, wakes: &mut Wakes) {
+        if core.leadership.leader == Some(self.kind) {
             core.leadership.sleeps_until = None;
         } else {
             // A caller has taken the lead. It may sleep, and this turn has made `io` forget it.
@@ -360,24 +360,24 @@ impl Lead<'_> {
     }
 
     /// Publishes what the leader will sleep for, as far as `core` knows. From here on it counts as asleep.
-    fn plan(&mut self, core: &mut Core) {
+    fn plan(&mut self, core: &mut EngineCore) {
         self.may_sleep = !self.has_happened(core);
         self.core_deadline = core.stack.next_timeout_at();
         core.leadership.sleeps_until = Some(self.core_deadline.unwrap_or(Instant::FAR_FUTURE));
     }
 
     /// The same for what `io` knows.
-    fn announce(&mut self, io: &mut Io) {
-        io.sleeper = Some(self.seat);
+    fn announce(&mut self, io: &mut DeviceIo) {
+        io.sleeper = Some(self.kind);
         self.io_deadline = None;
         // With several devices, each attempt would be one at all of them.
-        let may_hasten = io.devices.len() == 1;
+        let may_read_first = io.devices.len() == 1;
         for (attached, polls_room) in io.devices.iter_mut().zip(&mut self.polls_room) {
             attached.polls_room = attached.wants_room();
             attached.sleeps_until = attached.device.deadline();
             *polls_room = attached.polls_room;
             self.io_deadline = earlier(self.io_deadline, attached.sleeps_until);
-            if attached.has_more || (may_hasten && self.may_sleep && attached.haste.reads_first()) {
+            if attached.has_more || (may_read_first && self.may_sleep && attached.eager_read.reads_first()) {
                 self.may_sleep = false;
             }
         }
@@ -388,9 +388,9 @@ impl Lead<'_> {
     }
 
     /// Sleeps until a frame, room, a deadline, this moment, or until somebody wakes the leader.
-    pub(crate) fn sleep(&mut self, give_up_at: Option<Instant>) -> Result<(), Ended> {
+    pub(crate) fn sleep(&mut self, give_up_at: Option<Instant>) -> Result<(), EndReason> {
         if !self.is_announced {
-            let mut io = self.shared.io.lock().map_err(|_| Ended::Panicked)?;
+            let mut io = self.engine.io.lock().map_err(|_| EndReason::Panicked)?;
             self.announce(&mut io);
             drop(io);
             self.transmit_for_others();
@@ -405,7 +405,7 @@ impl Lead<'_> {
         if deadline.is_some_and(|at| at > now && at - now < NEAR) {
             self.be_exact();
         }
-        let failed = |errno: rustix::io::Errno| Ended::device_failed("poll", &errno.into());
+        let failed = |errno: rustix::io::Errno| EndReason::device_failed("poll", &errno.into());
         let mut was_woken = false;
         if self.comes_late {
             was_woken = self.poll(Some(Duration::ZERO)).map_err(failed)?;
@@ -417,11 +417,11 @@ impl Lead<'_> {
             was_woken = slept.map_err(failed)?;
         }
         if was_woken {
-            self.shared.wake(self.seat).clear();
-            if self.seat == Seat::Driver {
+            self.engine.wake(self.kind).clear();
+            if self.kind == LeaderKind::Driver {
                 // Perhaps to step back: a turn would only disturb the new leader.
-                let core = self.shared.core.lock().map_err(|_| Ended::Panicked)?;
-                self.is_held = core.leadership.leader == Some(self.seat);
+                let core = self.engine.core.lock().map_err(|_| EndReason::Panicked)?;
+                self.is_held = core.leadership.leader == Some(self.kind);
             }
         }
         Ok(())
@@ -431,7 +431,7 @@ impl Lead<'_> {
     /// and, where something waits for it, for room.
     pub(crate) fn fds(&self) -> SmallVec<[PollFd<'_>; 8]> {
         let mut fds = SmallVec::new();
-        fds.push(PollFd::from_borrowed_fd(self.shared.wake(self.seat).as_fd(), PollFlags::IN));
+        fds.push(PollFd::from_borrowed_fd(self.engine.wake(self.kind).as_fd(), PollFlags::IN));
         for (device, polls_room) in self.polled.iter().zip(&self.polls_room) {
             fds.push(PollFd::from_borrowed_fd(device.receive.as_fd(), PollFlags::IN));
             if *polls_room {
@@ -469,12 +469,12 @@ impl Lead<'_> {
 
     /// Only callers spin: while nobody waits, nobody pays for latency.
     fn spins(&self) -> bool {
-        self.seat == Seat::Caller && self.shared.spin.is_on()
+        self.kind == LeaderKind::Caller && self.engine.spin.is_on()
     }
 
     /// Polls again and again for as long as that has paid lately, and then sleeps.
     fn spin(&mut self, begin: Instant, until: Option<Instant>) -> Result<bool, rustix::io::Errno> {
-        let spin = &self.shared.spin;
+        let spin = &self.engine.spin;
         let end = begin + spin.duration();
         let mut now = begin;
         while now < end {
@@ -496,16 +496,16 @@ impl Lead<'_> {
     /// By default Linux may wake us 50 us late to save wake-ups. The driving thread's slack is always small, a caller's
     /// only while it leads and a deadline is near.
     fn be_exact(&mut self) {
-        if self.seat == Seat::Caller && self.timer_slack.is_none() {
+        if self.kind == LeaderKind::Caller && self.timer_slack.is_none() {
             self.timer_slack = rustix::thread::current_timer_slack().ok();
             set_timer_slack(1);
         }
     }
 
     /// Gives the lead back: from here on nobody leads. The driving thread looks after that, and is told if it rests.
-    pub(crate) fn resign(&mut self, core: &mut Core, now: Instant, wakes: &mut Wakes) {
+    pub(crate) fn resign(&mut self, core: &mut EngineCore, now: Instant, wakes: &mut Wakes) {
         self.is_held = false;
-        if core.leadership.leader != Some(self.seat) {
+        if core.leadership.leader != Some(self.kind) {
             return;
         }
         // Not later, so that nothing keeps the devices when the runtime ends.
@@ -515,7 +515,7 @@ impl Lead<'_> {
         leadership.sleeps_until = None;
         leadership.vacant_since = now;
         core.waiters.leading = None;
-        leadership.driver_is_called = self.seat == Seat::Caller && leadership.covered > 0;
+        leadership.driver_is_called = self.kind == LeaderKind::Caller && leadership.covered > 0;
         if leadership.driver_rests || leadership.driver_is_called || core.ended.is_some() {
             leadership.driver_rests = false;
             wakes.driver = true;
@@ -523,17 +523,17 @@ impl Lead<'_> {
     }
 }
 
-impl Drop for Lead<'_> {
+impl Drop for Leader<'_> {
     fn drop(&mut self) {
         if let Some(slack) = self.timer_slack {
             set_timer_slack(slack);
         }
         if self.is_held {
             let mut wakes = Wakes::default();
-            let mut core = self.shared.lock_core_anyway();
+            let mut core = self.engine.lock_core_anyway();
             self.resign(&mut core, Clock::now(), &mut wakes);
             drop(core);
-            self.shared.notify(&mut wakes);
+            self.engine.notify(&mut wakes);
         }
     }
 }
@@ -566,7 +566,7 @@ mod tests {
         assert!(leadership.reads_in_passing(start + PASSING));
         assert!(!leadership.needs_driver(start + PASSING + GRACE / 2, GRACE), "the driving thread need not");
         assert!(leadership.needs_driver(start + PASSING + GRACE, GRACE));
-        leadership.leader = Some(Seat::Caller);
+        leadership.leader = Some(LeaderKind::Caller);
         assert!(!leadership.reads_in_passing(start + 2 * PASSING));
     }
 
@@ -574,7 +574,7 @@ mod tests {
     fn vacancy(leadership: &mut Leadership, begin: Instant, len: Duration, has_read: Option<bool>) {
         leadership.vacant_since = begin;
         leadership.driver_is_called = leadership.covered > 0;
-        leadership.leader = has_read.map(|_| Seat::Driver);
+        leadership.leader = has_read.map(|_| LeaderKind::Driver);
         leadership.driver_has_read = has_read == Some(true);
         let is_late = leadership.on_vacancy_end(begin + len);
         assert_eq!(is_late, has_read.is_none() && len >= LONG_VACANCY);
@@ -606,7 +606,7 @@ mod tests {
         assert!(!leadership.needs_driver(start + short, GRACE));
         leadership.driver_is_called = true;
         assert!(leadership.needs_driver(start + short, GRACE));
-        leadership.leader = Some(Seat::Caller);
+        leadership.leader = Some(LeaderKind::Caller);
         assert!(!leadership.needs_driver(start + GRACE, GRACE));
     }
 
@@ -624,10 +624,10 @@ mod tests {
         let (server, client) = (host(1, near), host(2, far));
         let socket = UdpSocket::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
         let peer = UdpSocket::bind(&client, ([10, 0, 0, 2], 0)).unwrap();
-        let shared = server.handle().stacks.any().clone();
-        let leader = || shared.lock_core_anyway().leadership.leader;
-        let wait_for = |seat| {
-            while leader() != Some(seat) {
+        let engine = server.handle().stacks.any().clone();
+        let leader = || engine.lock_core_anyway().leadership.leader;
+        let wait_for = |kind| {
+            while leader() != Some(kind) {
                 std::thread::sleep(Duration::from_micros(100));
             }
         };
@@ -637,23 +637,23 @@ mod tests {
             std::thread::scope(|scope| {
                 let receiver = scope.spawn(|| {
                     socket.recv_bytes_from().unwrap();
-                    let core = shared.lock_core_anyway();
-                    core.leadership.driver_is_called || core.leadership.leader == Some(Seat::Driver)
+                    let core = engine.lock_core_anyway();
+                    core.leadership.driver_is_called || core.leadership.leader == Some(LeaderKind::Driver)
                 });
-                wait_for(Seat::Caller);
+                wait_for(LeaderKind::Caller);
                 send();
                 receiver.join().unwrap()
             })
         };
         lead_once();
         // Nobody is there for long, and something comes: the driving thread reads it.
-        wait_for(Seat::Driver);
+        wait_for(LeaderKind::Driver);
         send();
-        while !shared.lock_core_anyway().leadership.driver_has_read {
+        while !engine.lock_core_anyway().leadership.driver_has_read {
             std::thread::sleep(Duration::from_micros(100));
         }
         socket.recv_bytes_from().unwrap();
         assert!(lead_once());
-        assert!(shared.lock_core_anyway().leadership.covered > 0);
+        assert!(engine.lock_core_anyway().leadership.covered > 0);
     }
 }

@@ -9,9 +9,9 @@ use portolan::{Instant, InterfaceId, Stack};
 
 use crate::clock::Clock;
 use crate::device::Device;
-use crate::engine::devices::Io;
-use crate::engine::end_reason::Ended;
-use crate::engine::leader::{Leadership, PolledDevice, Seat};
+use crate::engine::devices::DeviceIo;
+use crate::engine::end_reason::EndReason;
+use crate::engine::leader::{LeaderKind, Leadership, PolledDevice};
 use crate::engine::read_budget::WAITING_READS;
 use crate::engine::spin::Spin;
 use crate::engine::stacks::Stacks;
@@ -28,9 +28,9 @@ const TRANSMIT_ROUNDS: usize = 16;
 
 /// What a runtime, its handles and its sockets share.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) core: Mutex<Core>,
-    pub(crate) io: Mutex<Io>,
+pub(crate) struct Engine {
+    pub(crate) core: Mutex<EngineCore>,
+    pub(crate) io: Mutex<DeviceIo>,
     /// Somebody has frames to send and could not get `io`.
     transmit_wanted: AtomicBool,
     /// Ends the sleep of the driving thread, whether it leads, watches or rests.
@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     /// Ends the sleep of a caller that leads.
     caller_wake: Signal,
     pub(crate) spin: Spin,
-    /// Notified after anything was done with the stack, while [`Core::watchers`] is not zero.
+    /// Notified after anything was done with the stack, while [`EngineCore::watchers`] is not zero.
     progress: Condvar,
     /// Memory for what callers send: they copy it there, and it stays until the peer has acknowledged it. Not held together
     /// with any other lock.
@@ -51,13 +51,13 @@ pub(crate) struct Shared {
 
 /// What the first lock guards.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub(crate) struct EngineCore {
     pub(crate) stack: Stack,
     pub(crate) waiters: WaiterTable,
     pub(crate) leadership: Leadership,
     /// Threads that wait for `progress`.
     pub(crate) watchers: usize,
-    pub(crate) ended: Option<Ended>,
+    pub(crate) ended: Option<EndReason>,
 }
 
 /// The stack's error under std's name for it.
@@ -65,13 +65,13 @@ pub(crate) fn to_io_error(error: portolan::Error) -> io::Error {
     io::Error::from_raw_os_error(error.errno())
 }
 
-impl Core {
+impl EngineCore {
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.stack.next_timeout_at().is_some_and(|at| at <= now)
     }
 
     /// Hands the stack what was read from the devices, and the time as it is now.
-    fn hand_over_received(&mut self, io: &mut Io) -> Instant {
+    fn hand_over_received(&mut self, io: &mut DeviceIo) -> Instant {
         let now = Clock::now();
         self.stack.handle_frames(now, io.received.drain(..));
         now
@@ -86,7 +86,7 @@ impl Core {
 
     /// After anything was handed to the stack: takes frames out of it (for the holder of `io`), finds who is to be
     /// woken, and whether the leader must know of what happened or of an earlier deadline.
-    pub(crate) fn settle(&mut self, io: Option<&mut Io>, now: Instant, wakes: &mut Wakes) {
+    pub(crate) fn settle(&mut self, io: Option<&mut DeviceIo>, now: Instant, wakes: &mut Wakes) {
         if let Some(io) = io {
             io.fill_batch(&mut self.stack, now);
         }
@@ -105,7 +105,7 @@ impl Core {
 }
 
 /// Wakes the driving thread and the leader when its holder panics, so that they find the poisoned lock and tell everybody.
-struct PanicAlarm<'a>(&'a Shared);
+struct PanicAlarm<'a>(&'a Engine);
 
 impl Drop for PanicAlarm<'_> {
     fn drop(&mut self) {
@@ -115,17 +115,17 @@ impl Drop for PanicAlarm<'_> {
     }
 }
 
-impl Shared {
+impl Engine {
     pub(crate) fn new(
         stack: Stack,
         devices: Vec<(InterfaceId, Box<dyn Device>)>,
         names: Vec<(InterfaceId, String)>,
         busy_poll: Duration,
     ) -> io::Result<Self> {
-        let io = Io::new(devices);
+        let io = DeviceIo::new(devices);
         let polled = io.devices.iter().map(PolledDevice::of).collect::<io::Result<_>>()?;
-        Ok(Shared {
-            core: Mutex::new(Core {
+        Ok(Engine {
+            core: Mutex::new(EngineCore {
                 stack,
                 waiters: WaiterTable::default(),
                 leadership: Leadership::new(polled),
@@ -157,10 +157,10 @@ impl Shared {
     }
 
     /// What ends the sleep of whoever sits there.
-    pub(crate) fn wake(&self, seat: Seat) -> &Signal {
-        match seat {
-            Seat::Driver => &self.driver_wake,
-            Seat::Caller => &self.caller_wake,
+    pub(crate) fn wake(&self, kind: LeaderKind) -> &Signal {
+        match kind {
+            LeaderKind::Driver => &self.driver_wake,
+            LeaderKind::Caller => &self.caller_wake,
         }
     }
 
@@ -169,25 +169,25 @@ impl Shared {
         self.caller_wake.raise();
     }
 
-    pub(crate) fn lock_core(&self) -> io::Result<MutexGuard<'_, Core>> {
-        self.core.lock().map_err(|_| Ended::Panicked.to_error())
+    pub(crate) fn lock_core(&self) -> io::Result<MutexGuard<'_, EngineCore>> {
+        self.core.lock().map_err(|_| EndReason::Panicked.to_error())
     }
 
     /// The stack whatever became of the runtime, for those who look at its counters.
-    pub(crate) fn lock_core_anyway(&self) -> MutexGuard<'_, Core> {
+    pub(crate) fn lock_core_anyway(&self) -> MutexGuard<'_, EngineCore> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn try_lock_io(&self) -> Option<MutexGuard<'_, Io>> {
+    pub(crate) fn try_lock_io(&self) -> Option<MutexGuard<'_, DeviceIo>> {
         // A poisoned one cannot be had either: whoever leads will find it so and end the runtime.
         self.io.try_lock().ok()
     }
 
     /// Does something with the stack of a running runtime; see [`enter`](Self::enter). The error is the runtime's: it
     /// is over.
-    pub(crate) fn call<R>(&self, f: impl FnOnce(&mut Core, Instant, &mut Wakes) -> R) -> io::Result<R> {
+    pub(crate) fn call<R>(&self, f: impl FnOnce(&mut EngineCore, Instant, &mut Wakes) -> R) -> io::Result<R> {
         if self.core.is_poisoned() {
-            return Err(Ended::Panicked.to_error());
+            return Err(EndReason::Panicked.to_error());
         }
         self.enter(|core, now, wakes| {
             core.check_running()?;
@@ -196,7 +196,7 @@ impl Shared {
     }
 
     /// Does something with the stack, then transmits what came of it and wakes whom it concerns.
-    pub(crate) fn enter<R>(&self, f: impl FnOnce(&mut Core, Instant, &mut Wakes) -> R) -> R {
+    pub(crate) fn enter<R>(&self, f: impl FnOnce(&mut EngineCore, Instant, &mut Wakes) -> R) -> R {
         let _alarm = PanicAlarm(self);
         let mut wakes = Wakes::default();
         // Before `core`, so that it is dropped after it should the stack panic: a lead in it takes that lock to resign.
@@ -243,20 +243,26 @@ impl Shared {
     }
 
     /// Sends the batch, with `io` held; leaves a note when there may be more.
-    pub(crate) fn send(&self, io: &mut Io) {
+    pub(crate) fn send(&self, io: &mut DeviceIo) {
         match io.send_batch() {
             Ok(true) => self.transmit_wanted.store(true, Ordering::Release),
             Ok(false) => {}
             Err(ended) => return self.end(ended),
         }
-        if let Some(seat) = io.who_must_know() {
+        if let Some(kind) = io.who_must_know() {
             io.sleeper = None;
-            self.wake(seat).raise();
+            self.wake(kind).raise();
         }
     }
 
     /// After the stack was settled for a call that has `io`: releases `core`, sends, and reads in passing if it is time.
-    fn send_and_read(&self, io: &mut Io, core: MutexGuard<'_, Core>, mut wakes: Wakes, reads: bool) {
+    fn send_and_read(
+        &self,
+        io: &mut DeviceIo,
+        core: MutexGuard<'_, EngineCore>,
+        mut wakes: Wakes,
+        reads: bool,
+    ) {
         drop(core);
         self.notify(&mut wakes);
         self.send(io);
@@ -272,10 +278,10 @@ impl Shared {
     /// [`WAITING_READS`] allows: a flood must not put off the timers for ever.
     pub(crate) fn take_in<'a>(
         &'a self,
-        io: &mut Io,
-        mut core: MutexGuard<'a, Core>,
+        io: &mut DeviceIo,
+        mut core: MutexGuard<'a, EngineCore>,
         wakes: &mut Wakes,
-    ) -> Result<(MutexGuard<'a, Core>, Instant), Ended> {
+    ) -> Result<(MutexGuard<'a, EngineCore>, Instant), EndReason> {
         let mut now = core.hand_over_received(io);
         let due_at = now;
         let mut reads = 0;
@@ -288,7 +294,7 @@ impl Shared {
             // No system call is made with `core` held.
             drop(core);
             io.receive_waiting()?;
-            core = self.core.lock().map_err(|_| Ended::Panicked)?;
+            core = self.core.lock().map_err(|_| EndReason::Panicked)?;
             if let Some(ended) = &core.ended {
                 return Err(ended.clone());
             }
@@ -299,7 +305,7 @@ impl Shared {
     }
 
     /// Reads the devices with `io` held, as the leader would.
-    fn read_in_passing(&self, io: &mut Io) {
+    fn read_in_passing(&self, io: &mut DeviceIo) {
         if let Err(ended) = io.receive(None) {
             return self.end(ended);
         }
@@ -379,12 +385,12 @@ impl Shared {
     }
 
     /// The runtime is over: the first reason stays, and everybody who waits gets it.
-    pub(crate) fn end(&self, ended: Ended) {
+    pub(crate) fn end(&self, ended: EndReason) {
         let mut wakes = Wakes::default();
         let mut core = self.lock_core_anyway();
         if core.ended.is_none() {
             match &ended {
-                Ended::Shutdown => log::debug!("the runtime was shut down"),
+                EndReason::Shutdown => log::debug!("the runtime was shut down"),
                 other => log::error!("the runtime ends: {}", other.to_error()),
             }
             core.ended = Some(ended);
@@ -395,25 +401,26 @@ impl Shared {
         self.notify(&mut wakes);
     }
 
-    pub(crate) fn ended(&self) -> Option<Ended> {
+    pub(crate) fn ended(&self) -> Option<EndReason> {
         let core = self.core.lock();
         match core {
             Ok(core) => core.ended.clone(),
-            Err(_) => Some(Ended::Panicked),
+            Err(_) => Some(EndReason::Panicked),
         }
     }
 }
 
 pub(crate) fn wait<'a>(
     condvar: &Condvar,
-    core: MutexGuard<'a, Core>,
+    core: MutexGuard<'a, EngineCore>,
     timeout: Option<Duration>,
-) -> io::Result<MutexGuard<'a, Core>> {
+) -> io::Result<MutexGuard<'a, EngineCore>> {
     match timeout {
-        None => condvar.wait(core).map_err(|_| Ended::Panicked.to_error()),
-        Some(timeout) => {
-            condvar.wait_timeout(core, timeout).map(|(core, _)| core).map_err(|_| Ended::Panicked.to_error())
-        }
+        None => condvar.wait(core).map_err(|_| EndReason::Panicked.to_error()),
+        Some(timeout) => condvar
+            .wait_timeout(core, timeout)
+            .map(|(core, _)| core)
+            .map_err(|_| EndReason::Panicked.to_error()),
     }
 }
 

@@ -17,16 +17,16 @@ const PATIENCE: [u32; 2] = [2, 64];
 /// To read until nothing is left costs a system call that says so. Where requests come one at a time that would be one
 /// for each; so only one frame is read, and now and then a second one is tried, the less often the more often in vain.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct ReadBudget {
     frames: usize,
     /// Reads in a row that were filled.
     filled: u32,
-    patience: u32,
+    fills_needed: u32,
 }
 
-impl Budget {
+impl ReadBudget {
     pub(crate) fn new() -> Self {
-        Budget { frames: 1, filled: 0, patience: PATIENCE[0] }
+        ReadBudget { frames: 1, filled: 0, fills_needed: PATIENCE[0] }
     }
 
     pub(crate) fn frames(&self) -> usize {
@@ -37,10 +37,10 @@ impl Budget {
     pub(crate) fn on_read(&mut self, count: usize) {
         if count >= self.frames {
             if self.frames > 1 {
-                self.patience = PATIENCE[0];
+                self.fills_needed = PATIENCE[0];
             }
             self.filled += 1;
-            if self.filled >= self.patience && self.frames < MAX_FRAMES {
+            if self.filled >= self.fills_needed && self.frames < MAX_FRAMES {
                 self.frames *= 2;
                 self.filled = 0;
             }
@@ -48,7 +48,7 @@ impl Budget {
         }
         self.filled = 0;
         if self.frames == 2 {
-            self.patience = (self.patience * 2).min(PATIENCE[1]);
+            self.fills_needed = (self.fills_needed * 2).min(PATIENCE[1]);
         }
         if count * 2 <= self.frames {
             self.frames = (self.frames / 2).max(1);
@@ -70,16 +70,16 @@ const MAX_SKIPPED: u32 = 64;
 /// nothing. Where it is not, to read first does. So the leader does what has proved good: after a read that found something
 /// it reads again, after one in vain it sleeps, once at first, and the more often the more often it was in vain.
 #[derive(Debug)]
-pub(crate) struct Haste {
+pub(crate) struct EagerRead {
     /// Sleeps until it is tried again.
     skip: u32,
     next_skip: u32,
     is_trying: bool,
 }
 
-impl Haste {
+impl EagerRead {
     pub(crate) fn new() -> Self {
-        Haste { skip: 1, next_skip: 2, is_trying: false }
+        EagerRead { skip: 1, next_skip: 2, is_trying: false }
     }
 
     /// Before a sleep: whether to read instead.
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     /// Reads of trains of this length; how many of the system calls brought nothing, and how many reads there were.
-    fn read_trains(budget: &mut Budget, len: usize, trains: usize) -> (usize, usize) {
+    fn read_trains(budget: &mut ReadBudget, len: usize, trains: usize) -> (usize, usize) {
         let (mut in_vain, mut reads) = (0, 0);
         for _ in 0..trains {
             let mut left = len;
@@ -125,14 +125,14 @@ mod tests {
 
     #[test]
     fn frames_that_come_one_at_a_time_are_read_one_at_a_time() {
-        let (in_vain, reads) = read_trains(&mut Budget::new(), 1, 10_000);
+        let (in_vain, reads) = read_trains(&mut ReadBudget::new(), 1, 10_000);
         assert_eq!(reads, 10_000);
         assert!(in_vain < 200, "{in_vain} calls in vain");
     }
 
     #[test]
     fn a_flood_is_read_in_large_batches_and_soon() {
-        let mut budget = Budget::new();
+        let mut budget = ReadBudget::new();
         let (_, reads) = read_trains(&mut budget, 10_000, 1);
         assert!(reads < 10_000 / MAX_FRAMES + 20, "{reads} reads");
         // When it is over, single frames are soon read one at a time again.
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn trains_of_one_length_are_read_whole() {
         for len in [2, 3, 5, 8, 13, 21, 32] {
-            let mut budget = Budget::new();
+            let mut budget = ReadBudget::new();
             read_trains(&mut budget, len, 1000);
             let (_, reads) = read_trains(&mut budget, len, 1000);
             assert!(reads <= 3000, "{reads} reads of 1000 trains of {len} frames");
@@ -154,16 +154,16 @@ mod tests {
     }
 
     /// The sleeps and the reads in vain for so many frames, which are there when the leader would go to sleep, or not.
-    fn sleep_or_read(haste: &mut Haste, is_there: bool, frames: usize) -> (usize, usize) {
+    fn sleep_or_read(eager_read: &mut EagerRead, is_there: bool, frames: usize) -> (usize, usize) {
         let (mut sleeps, mut in_vain) = (0, 0);
         for _ in 0..frames {
             loop {
-                if !haste.reads_first() {
+                if !eager_read.reads_first() {
                     sleeps += 1;
-                    haste.on_read(1);
+                    eager_read.on_read(1);
                     break;
                 }
-                haste.on_read(usize::from(is_there));
+                eager_read.on_read(usize::from(is_there));
                 if is_there {
                     break;
                 }
@@ -175,16 +175,16 @@ mod tests {
 
     #[test]
     fn a_device_is_read_first_where_that_pays() {
-        let (sleeps, in_vain) = sleep_or_read(&mut Haste::new(), true, 10_000);
+        let (sleeps, in_vain) = sleep_or_read(&mut EagerRead::new(), true, 10_000);
         assert!(sleeps < 5 && in_vain == 0, "{sleeps} sleeps, {in_vain} reads in vain");
-        let (sleeps, in_vain) = sleep_or_read(&mut Haste::new(), false, 10_000);
+        let (sleeps, in_vain) = sleep_or_read(&mut EagerRead::new(), false, 10_000);
         assert!(sleeps == 10_000 && in_vain < 200, "{sleeps} sleeps, {in_vain} reads in vain");
         // From one to the other, there and back.
-        let mut haste = Haste::new();
-        sleep_or_read(&mut haste, false, 1000);
-        let (sleeps, _) = sleep_or_read(&mut haste, true, 1000);
+        let mut eager_read = EagerRead::new();
+        sleep_or_read(&mut eager_read, false, 1000);
+        let (sleeps, _) = sleep_or_read(&mut eager_read, true, 1000);
         assert!(sleeps <= 65, "{sleeps}");
-        let (_, in_vain) = sleep_or_read(&mut haste, false, 1000);
+        let (_, in_vain) = sleep_or_read(&mut eager_read, false, 1000);
         assert!(in_vain < 30, "{in_vain}");
     }
 }

@@ -11,56 +11,56 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use portolan::steering::Steering;
 use portolan::{SocketInfo, Stack, Stats};
 
-use crate::engine::end_reason::Ended;
-use crate::engine::inbox::{Exchange, Handovers};
-use crate::engine::locks::Shared;
+use crate::engine::end_reason::EndReason;
+use crate::engine::inbox::{Handovers, InboxSet};
+use crate::engine::locks::Engine;
 
 /// See the module's page.
 #[derive(Debug)]
 pub(crate) struct Stacks {
-    first: Arc<Shared>,
+    first: Arc<Engine>,
     /// Empty when there is but one.
-    others: Vec<Arc<Shared>>,
+    others: Vec<Arc<Engine>>,
     steering: Option<Steering>,
-    exchanges: Vec<Arc<Exchange>>,
+    inbox_sets: Vec<Arc<InboxSet>>,
     /// Where the next socket goes that may be anywhere.
     turn: AtomicUsize,
 }
 
 impl Stacks {
     pub(crate) fn new(
-        first: Arc<Shared>,
-        others: Vec<Arc<Shared>>,
+        first: Arc<Engine>,
+        others: Vec<Arc<Engine>>,
         steering: Option<Steering>,
-        exchanges: Vec<Arc<Exchange>>,
+        inbox_sets: Vec<Arc<InboxSet>>,
     ) -> Arc<Stacks> {
-        let stacks = Arc::new(Stacks { first, others, steering, exchanges, turn: AtomicUsize::new(0) });
-        for shared in stacks.all() {
-            shared.join(&stacks);
+        let stacks = Arc::new(Stacks { first, others, steering, inbox_sets, turn: AtomicUsize::new(0) });
+        for engine in stacks.all() {
+            engine.join(&stacks);
         }
         stacks
     }
 
     /// A stack whose runtime is gone, for a socket that was left over.
-    pub(crate) fn alone(shared: Arc<Shared>) -> Arc<Stacks> {
+    pub(crate) fn alone(engine: Arc<Engine>) -> Arc<Stacks> {
         Arc::new(Stacks {
-            first: shared,
+            first: engine,
             others: Vec::new(),
             steering: None,
-            exchanges: Vec::new(),
+            inbox_sets: Vec::new(),
             turn: AtomicUsize::new(0),
         })
     }
 
-    pub(crate) fn first(&self) -> &Arc<Shared> {
+    pub(crate) fn first(&self) -> &Arc<Engine> {
         &self.first
     }
 
-    pub(crate) fn others(&self) -> &[Arc<Shared>] {
+    pub(crate) fn others(&self) -> &[Arc<Engine>] {
         &self.others
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Shared>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Engine>> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
@@ -69,12 +69,12 @@ impl Stacks {
     }
 
     /// Stack number `index`, from 0.
-    pub(crate) fn at(&self, index: usize) -> Option<&Arc<Shared>> {
+    pub(crate) fn at(&self, index: usize) -> Option<&Arc<Engine>> {
         index.checked_sub(1).map_or(Some(&self.first), |index| self.others.get(index))
     }
 
     /// The stack for a socket that may be on any: each in turn.
-    pub(crate) fn any(&self) -> &Arc<Shared> {
+    pub(crate) fn any(&self) -> &Arc<Engine> {
         if self.others.is_empty() {
             return &self.first;
         }
@@ -83,7 +83,7 @@ impl Stacks {
     }
 
     /// The stack for a datagram socket on this port; 0 is any.
-    pub(crate) fn for_port(&self, port: u16) -> &Arc<Shared> {
+    pub(crate) fn for_port(&self, port: u16) -> &Arc<Engine> {
         match &self.steering {
             Some(steering) if port != 0 => {
                 self.at(usize::from(steering.of_port(port))).unwrap_or(&self.first)
@@ -123,23 +123,23 @@ impl Stacks {
 
     pub(crate) fn handovers(&self) -> Handovers {
         let mut sum = Handovers::default();
-        self.exchanges.iter().for_each(|exchange| sum.add(exchange));
+        self.inbox_sets.iter().for_each(|inbox_set| sum.add(inbox_set));
         sum
     }
 
     /// Why it is over, if it is: a failure rather than a shutdown.
-    pub(crate) fn ended(&self) -> Option<Ended> {
-        let mut all = self.all().filter_map(|shared| shared.ended());
+    pub(crate) fn ended(&self) -> Option<EndReason> {
+        let mut all = self.all().filter_map(|engine| engine.ended());
         let first = all.next()?;
         match first {
-            Ended::Shutdown => all.find(|ended| !matches!(ended, Ended::Shutdown)).or(Some(first)),
+            EndReason::Shutdown => all.find(|ended| !matches!(ended, EndReason::Shutdown)).or(Some(first)),
             failure => Some(failure),
         }
     }
 
-    pub(crate) fn end(&self, ended: &Ended) {
-        for shared in self.all() {
-            shared.end(ended.clone());
+    pub(crate) fn end(&self, ended: &EndReason) {
+        for engine in self.all() {
+            engine.end(ended.clone());
         }
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use portolan::{Descriptor, Instant};
 
 use crate::clock::Clock;
-use crate::engine::end_reason::Ended;
-use crate::engine::leader::{Lead, Waiting};
-use crate::engine::locks::{Core, Shared, to_io_error, wait};
+use crate::engine::end_reason::EndReason;
+use crate::engine::leader::{Leader, Waiting};
+use crate::engine::locks::{Engine, EngineCore, to_io_error, wait};
 use crate::engine::waiters::{Interest, Wakes};
 
 /// How a wait ended.
@@ -20,7 +20,7 @@ pub(crate) enum Waited {
 
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum WaitLimit {
     /// Not at all.
     None,
     For(Duration),
@@ -28,16 +28,16 @@ pub(crate) enum Patience {
 }
 
 /// What became of a try.
-enum Tried<'a, R> {
+enum Attempt<'a, R> {
     Done(portolan::Result<R>),
     /// Nobody else leads: wait by leading.
-    Lead(Lead<'a>),
+    Lead(Leader<'a>),
     /// Somebody leads: park while the count of happenings is this.
     Follow(u32),
 }
 
 /// How leading ended.
-enum Led<R> {
+enum LeadResult<R> {
     Done(portolan::Result<R>),
     /// Others were served, and it is better that they lead.
     Follow(u32),
@@ -54,7 +54,7 @@ struct Wanted {
     interest: Interest,
 }
 
-impl Core {
+impl EngineCore {
     /// A try is over. When it got something, or an error, the next may try who waits for the same.
     fn on_tried<R>(
         &mut self,
@@ -66,56 +66,56 @@ impl Core {
         if would_block(result) {
             return;
         }
-        self.leadership.habits.on_served(now);
+        self.leadership.lead_policy.on_served(now);
         self.waiters.pass_on(descriptor, interest, &self.stack, wakes);
     }
 
     /// A caller must wait: it leads if nobody else does. `None`: the descriptor is closed.
     fn begin_wait<'a, R>(
         &mut self,
-        shared: &'a Shared,
+        engine: &'a Engine,
         Wanted { descriptor, interest }: Wanted,
         now: Instant,
         wakes: &mut Wakes,
-    ) -> Option<Tried<'a, R>> {
-        self.leadership.habits.on_wait(now);
+    ) -> Option<Attempt<'a, R>> {
+        self.leadership.lead_policy.on_wait(now);
         let seen = self.waiters.of(descriptor)?.side(interest).happenings;
-        let lead = self.try_lead(shared, Some(Waiting { descriptor, interest, seen }), now, wakes);
-        Some(lead.map_or(Tried::Follow(seen), Tried::Lead))
+        let leader = self.try_lead(engine, Some(Waiting { descriptor, interest, seen }), now, wakes);
+        Some(leader.map_or(Attempt::Follow(seen), Attempt::Lead))
     }
 }
 
-impl Shared {
+impl Engine {
     /// Does `op` until it is not `WouldBlock`, and waits in between until the descriptor is ready. `WouldBlock` when
-    /// patience ended first, as with SO_RCVTIMEO.
+    /// time limit ended first, as with SO_RCVTIMEO.
     pub(crate) fn call_blocking<R>(
         &self,
         descriptor: Descriptor,
         interest: Interest,
-        patience: Patience,
-        mut op: impl FnMut(&mut Core, Instant) -> portolan::Result<R>,
+        wait_limit: WaitLimit,
+        mut op: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
         let wanted = Wanted { descriptor, interest };
         let mut give_up_at = None;
-        let mut may_wait = patience != Patience::None;
+        let mut may_wait = wait_limit != WaitLimit::None;
         loop {
             let tried = self.call(|core, now, wakes| {
                 let result = op(core, now);
                 core.on_tried(wanted, &result, now, wakes);
                 if !may_wait || !would_block(&result) {
-                    return Tried::Done(result);
+                    return Attempt::Done(result);
                 }
-                if let Patience::For(timeout) = patience {
+                if let WaitLimit::For(timeout) = wait_limit {
                     give_up_at.get_or_insert(now + timeout);
                 }
-                core.begin_wait(self, wanted, now, wakes).unwrap_or(Tried::Done(result))
+                core.begin_wait(self, wanted, now, wakes).unwrap_or(Attempt::Done(result))
             })?;
             let seen = match tried {
-                Tried::Done(result) => return result.map_err(to_io_error),
-                Tried::Follow(seen) => seen,
-                Tried::Lead(lead) => match lead_until(lead, wanted, give_up_at, &mut op) {
-                    Ok(Led::Done(result)) => return result.map_err(to_io_error),
-                    Ok(Led::Follow(seen)) => seen,
+                Attempt::Done(result) => return result.map_err(to_io_error),
+                Attempt::Follow(seen) => seen,
+                Attempt::Lead(leader) => match lead_until(leader, wanted, give_up_at, &mut op) {
+                    Ok(LeadResult::Done(result)) => return result.map_err(to_io_error),
+                    Ok(LeadResult::Follow(seen)) => seen,
                     Err(ended) => {
                         self.end(ended.clone());
                         return Err(ended.to_error());
@@ -158,32 +158,32 @@ impl Shared {
 
 /// Leads until `op` is not `WouldBlock`, until it is time to give up, or until others should lead.
 fn lead_until<R>(
-    mut lead: Lead<'_>,
+    mut leader: Leader<'_>,
     wanted: Wanted,
     give_up_at: Option<Instant>,
-    op: &mut impl FnMut(&mut Core, Instant) -> portolan::Result<R>,
-) -> Result<Led<R>, Ended> {
+    op: &mut impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
+) -> Result<LeadResult<R>, EndReason> {
     loop {
-        lead.sleep(give_up_at)?;
-        let led = lead.turn(|lead, core, now, wakes| {
+        leader.sleep(give_up_at)?;
+        let led = leader.turn(|leader, core, now, wakes| {
             let is_over = give_up_at.is_some_and(|at| at <= now);
-            if is_over || lead.has_happened(core) {
+            if is_over || leader.has_happened(core) {
                 let result = op(core, now);
-                if is_over || !would_block(&result) || !lead.look_again(core) {
-                    lead.resign(core, now, wakes);
-                    if !core.leadership.habits.is_next_for_the_served() {
+                if is_over || !would_block(&result) || !leader.look_again(core) {
+                    leader.resign(core, now, wakes);
+                    if !core.leadership.lead_policy.is_next_for_the_served() {
                         core.waiters.promote(wakes);
                     }
                     core.on_tried(wanted, &result, now, wakes);
-                    return Some(Led::Done(result));
+                    return Some(LeadResult::Done(result));
                 }
             }
             // Others were served, or serve themselves.
-            let others_lead = wakes.has_parked() && core.leadership.habits.is_next_for_the_served();
-            if others_lead || core.leadership.habits.is_rush(now) {
-                let seen = lead.seen();
-                lead.resign(core, now, wakes);
-                return Some(Led::Follow(seen));
+            let others_lead = wakes.has_parked() && core.leadership.lead_policy.is_next_for_the_served();
+            if others_lead || core.leadership.lead_policy.is_rush(now) {
+                let seen = leader.seen();
+                leader.resign(core, now, wakes);
+                return Some(LeadResult::Follow(seen));
             }
             None
         })?;

@@ -67,12 +67,12 @@ pub(crate) struct Waiters {
     descriptor: Descriptor,
     read: Side,
     write: Side,
-    rare: Option<Box<Rare>>,
+    extras: Option<Box<Extras>>,
 }
 
 /// What few descriptors have.
 #[derive(Debug, Default)]
-pub(crate) struct Rare {
+pub(crate) struct Extras {
     /// While somebody sleeps there.
     parking: Option<Arc<Parking>>,
     /// An error that ended a call which had taken data before it: the next call returns it.
@@ -83,7 +83,7 @@ pub(crate) struct Rare {
 
 impl Waiters {
     fn new(descriptor: Descriptor) -> Self {
-        Waiters { descriptor, read: Side::default(), write: Side::default(), rare: None }
+        Waiters { descriptor, read: Side::default(), write: Side::default(), extras: None }
     }
 
     pub(crate) fn side(&mut self, interest: Interest) -> &mut Side {
@@ -93,20 +93,20 @@ impl Waiters {
         }
     }
 
-    pub(crate) fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+    pub(crate) fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
     }
 
     pub(crate) fn take_deferred_error(&mut self) -> Option<Error> {
-        let error = self.rare.as_mut()?.deferred_error.take();
-        self.drop_rare_if_empty();
+        let error = self.extras.as_mut()?.deferred_error.take();
+        self.drop_extras_if_empty();
         error
     }
 
     /// Somebody is about to park: where.
     fn park(&mut self, interest: Interest) -> Arc<Parking> {
         self.side(interest).sleepers += 1;
-        self.rare().parking.get_or_insert_default().clone()
+        self.extras().parking.get_or_insert_default().clone()
     }
 
     /// Somebody was parked and is awake.
@@ -114,16 +114,17 @@ impl Waiters {
         self.side(interest).sleepers -= 1;
         if self.read.sleepers == 0
             && self.write.sleepers == 0
-            && let Some(rare) = &mut self.rare
+            && let Some(extras) = &mut self.extras
         {
-            rare.parking = None;
-            self.drop_rare_if_empty();
+            extras.parking = None;
+            self.drop_extras_if_empty();
         }
     }
 
-    fn drop_rare_if_empty(&mut self) {
-        self.rare
-            .take_if(|rare| rare.parking.is_none() && rare.deferred_error.is_none() && rare.bell.is_none());
+    fn drop_extras_if_empty(&mut self) {
+        self.extras.take_if(|extras| {
+            extras.parking.is_none() && extras.deferred_error.is_none() && extras.bell.is_none()
+        });
     }
 
     /// What those sleep on who are parked and want this.
@@ -131,7 +132,7 @@ impl Waiters {
         if self.side(interest).sleepers == 0 {
             return None;
         }
-        self.rare.as_ref()?.parking.as_ref()
+        self.extras.as_ref()?.parking.as_ref()
     }
 }
 
@@ -230,7 +231,7 @@ impl WaiterTable {
         let side = waiters.side(interest);
         side.happenings = side.happenings.wrapping_add(1);
         if interest == Interest::Read
-            && let Some(bell) = waiters.rare.as_ref().and_then(|rare| rare.bell.as_ref())
+            && let Some(bell) = waiters.extras.as_ref().and_then(|extras| extras.bell.as_ref())
         {
             wakes.bells.push((bell.clone(), matches!(how_many, HowMany::All)));
         }

@@ -52,7 +52,7 @@ impl Peer {
 /// A host whose thread is this one, with a connection to a peer that has everything it was sent but one segment's
 /// acknowledgement, which waits in the peer's hands.
 struct Bench {
-    shared: Shared,
+    engine: Engine,
     peer: Peer,
     acknowledgement: Vec<Transmit>,
 }
@@ -62,10 +62,10 @@ impl Bench {
         let (near, far) = MemoryPair::new().capacity(4 * MOST_WAITING).build().unwrap();
         let (stack, near_iface) = stack_on(&near, 1);
         let devices: Vec<(InterfaceId, Box<dyn Device>)> = vec![(near_iface, Box::new(near))];
-        let shared = Shared::new(stack, devices, Vec::new(), Duration::ZERO).unwrap();
+        let engine = Engine::new(stack, devices, Vec::new(), Duration::ZERO).unwrap();
         let (stack, iface) = stack_on(&far, 2);
         let mut bench =
-            Bench { shared, peer: Peer { stack, iface, device: far }, acknowledgement: Vec::new() };
+            Bench { engine, peer: Peer { stack, iface, device: far }, acknowledgement: Vec::new() };
         let listener = bench.peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
         bench.peer.stack.bind(listener, ([10, 0, 0, 2], 7).into()).unwrap();
         bench.peer.stack.listen(listener, 1).unwrap();
@@ -79,7 +79,7 @@ impl Bench {
             for transmit in bench.peer.answers() {
                 bench.peer.send(&transmit);
             }
-            bench.shared.read_in_passing(&mut bench.shared.io.lock().unwrap());
+            bench.engine.read_in_passing(&mut bench.engine.io.lock().unwrap());
         }
         bench.peer.answers();
         bench.call(|core, now| core.stack.send(now, client, b"hello").unwrap());
@@ -88,17 +88,17 @@ impl Bench {
         bench
     }
 
-    fn call<R>(&self, f: impl FnOnce(&mut Core, Instant) -> R) -> R {
-        self.shared.call(|core, now, _| f(core, now)).unwrap()
+    fn call<R>(&self, f: impl FnOnce(&mut EngineCore, Instant) -> R) -> R {
+        self.engine.call(|core, now, _| f(core, now)).unwrap()
     }
 
     fn is_connected(&self, client: Descriptor) -> bool {
-        self.shared.inspect(|stack| stack.peer_addr(client).is_ok())
+        self.engine.inspect(|stack| stack.peer_addr(client).is_ok())
     }
 
     /// This many frames of no interest, then the acknowledgement, come in; then the thread is away for so long that
     /// timers of the connection are due, and reads. Says how many segments it sent again.
-    fn retransmissions_after(&mut self, others: usize, read: impl FnOnce(&Shared)) -> u64 {
+    fn retransmissions_after(&mut self, others: usize, read: impl FnOnce(&Engine)) -> u64 {
         let macs = [1, 2].map(|last| MacAddr([2, 0, 0, 0, 0, last]));
         let other = ethernet(macs[1], macs[0], &[0; 46]);
         for _ in 0..others {
@@ -108,19 +108,19 @@ impl Bench {
         let acknowledgement = std::mem::take(&mut self.acknowledgement);
         acknowledgement.iter().for_each(|transmit| self.peer.send(transmit));
         std::thread::sleep(AWAY);
-        assert!(self.shared.lock_core_anyway().is_due(Clock::now()), "no timer is due");
-        let before = self.shared.inspect(|stack| stack.stats().tcp_retransmits);
-        read(&self.shared);
-        self.shared.inspect(|stack| stack.stats().tcp_retransmits) - before
+        assert!(self.engine.lock_core_anyway().is_due(Clock::now()), "no timer is due");
+        let before = self.engine.inspect(|stack| stack.stats().tcp_retransmits);
+        read(&self.engine);
+        self.engine.inspect(|stack| stack.stats().tcp_retransmits) - before
     }
 }
 
-fn turn_once(shared: &Shared) {
-    let mut core = shared.core.lock().unwrap();
-    let mut lead = core.try_lead(shared, None, Clock::now(), &mut Wakes::default()).unwrap();
+fn turn_once(engine: &Engine) {
+    let mut core = engine.core.lock().unwrap();
+    let mut leader = core.try_lead(engine, None, Clock::now(), &mut Wakes::default()).unwrap();
     drop(core);
     // As after a sleep that ended with the deadline, before the frames came.
-    lead.turn(|_, _, _, _| ()).unwrap();
+    leader.turn(|_, _, _, _| ()).unwrap();
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn frames_that_wait_are_read_before_due_timers_run() {
 
 #[test]
 fn a_call_that_reads_in_passing_reads_what_waits_before_timers_run() {
-    let read = |shared: &Shared| shared.read_in_passing(&mut shared.io.lock().unwrap());
+    let read = |engine: &Engine| engine.read_in_passing(&mut engine.io.lock().unwrap());
     // One of them is read with the device's usual budget.
     for others in [0, 1, MAX_FRAMES, MOST_WAITING] {
         assert_eq!(Bench::new().retransmissions_after(others, read), 0, "{others} other frames");
@@ -145,7 +145,7 @@ fn a_call_that_reads_in_passing_reads_what_waits_before_timers_run() {
 fn a_call_sends_no_more_than_some_batches_for_others() {
     let bench = Bench::new();
     {
-        let mut core = bench.shared.lock_core_anyway();
+        let mut core = bench.engine.lock_core_anyway();
         let now = Clock::now();
         for _ in 0..40 {
             let socket = core.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
@@ -157,15 +157,15 @@ fn a_call_sends_no_more_than_some_batches_for_others() {
     let mut peer = bench.peer;
     let (mut calls, mut sent) = (0, 0);
     while sent < 4000 {
-        bench.shared.call(|_, _, _| ()).unwrap();
+        bench.engine.call(|_, _, _| ()).unwrap();
         calls += 1;
         let frames = std::iter::from_fn(|| peer.device.recv().unwrap()).count();
         // 17 batches of 16, and each time it may read in passing and send a batch of what comes of that.
         assert!(frames <= 544, "{frames} frames in one call");
         assert!(frames > 0, "{sent} frames in {calls} calls");
         sent += frames;
-        let is_left = bench.shared.inspect(Stack::has_transmits);
-        assert!(!is_left || bench.shared.is_transmit_wanted(), "nobody knows of the rest");
+        let is_left = bench.engine.inspect(Stack::has_transmits);
+        assert!(!is_left || bench.engine.is_transmit_wanted(), "nobody knows of the rest");
     }
 }
 
