@@ -273,8 +273,8 @@ pub struct TcpConfig {
     pub min_rto: Duration,
     /// The largest RTO, at most 71 minutes. 120 s (Linux's TCP_RTO_MAX; RFC 6298 §2.5 allows 60 s and more).
     pub max_rto: Duration,
-    /// How long an acknowledgement may wait for a second segment or for data. 40 ms (Linux's TCP_DELACK_MIN;
-    /// RFC 9293 §3.8.6.3 allows up to 500 ms).
+    /// How long an acknowledgement may wait for a second segment or for data; zero: each segment is acknowledged at once.
+    /// 40 ms (Linux's TCP_DELACK_MIN, which TCP_DELACK_MAX_US shortens; RFC 9293 §3.8.6.3 allows up to 500 ms).
     pub delayed_ack: Duration,
     /// Segments at the start of a connection, and after idling, that are acknowledged at once. 16 (Linux's
     /// TCP_MAX_QUICKACKS).
@@ -338,6 +338,17 @@ pub struct TcpConfig {
     /// Selective acknowledgements (RFC 2018), likewise; without them there are neither RACK nor loss probes. On (Linux's
     /// `tcp_sack`).
     pub sack: bool,
+    /// Reports of what came twice, in SACK blocks (RFC 2883). On (Linux's `tcp_dsack`).
+    pub dsack: bool,
+    /// How many segments that have arrived behind a missing one show that it is lost, without RACK and, while no reordering
+    /// was seen, with it (DupThresh of RFC 5681 §3.2 and RFC 8985 §6.2). 3 (Linux's `tcp_reordering`).
+    pub duplicate_threshold: u8,
+    /// Whether RACK looks at `duplicate_threshold` at all; if not, only time shows a loss. On (the bit of 4 in Linux's
+    /// `tcp_recovery` switches it off). RACK itself has no switch, as in Linux since 6.17: without SACK it is not used.
+    pub rack_counts_segments: bool,
+    /// Whether RACK waits longer once the peer has reported that something was repeated too early (RFC 8985 §6.2 step 4);
+    /// if not, always a quarter of the shortest round trip. On (the bit of 2 in Linux's `tcp_recovery` switches it off).
+    pub rack_adapts: bool,
     /// Window scaling (RFC 7323 §2), likewise; without it no window is larger than 64 KiB. On (Linux's
     /// `tcp_window_scaling`).
     pub window_scaling: bool,
@@ -397,16 +408,29 @@ pub enum MtuProbing {
 pub enum Ecn {
     /// Neither (0).
     Off,
-    /// A listener agrees to RFC 3168 and RFC 9768 alike (5); what connects asks for nothing. The default, as Linux's of 2,
-    /// since here and there a SYN that asks is still thrown away, and costs a second.
+    /// A listener agrees to RFC 3168 and RFC 9768 alike (5); what connects asks for nothing. The default. (Linux's is 2,
+    /// [`Ecn::AcceptRfc3168`].) It asks for nothing since here and there a SYN that asks is still thrown away, and costs a
+    /// second.
     #[default]
     Accept,
+    /// A listener agrees to RFC 3168 only; what connects asks for nothing (2). A SYN that asks for accurate ECN is answered
+    /// with RFC 3168, too.
+    AcceptRfc3168,
     /// RFC 3168 and nothing else: what connects asks for it, and a listener agrees to it (1). A SYN that asks for accurate
     /// ECN is answered with it, too.
     Request,
+    /// As [`Ecn::Accept`], and what connects asks for RFC 3168 (4).
+    AcceptAllRequestRfc3168,
     /// As [`Ecn::Accept`], and what connects asks for accurate ECN, RFC 9768 (3). Who does not speak it answers with
     /// RFC 3168.
     RequestAccurate,
+}
+
+impl Ecn {
+    /// Whether accurate ECN (RFC 9768) is unknown.
+    pub(crate) fn knows_only_rfc3168(self) -> bool {
+        matches!(self, Ecn::AcceptRfc3168 | Ecn::Request)
+    }
 }
 
 impl Default for TcpConfig {
@@ -446,6 +470,10 @@ impl Default for TcpConfig {
             max_out_of_order_ranges: 8192,
             timestamps: true,
             sack: true,
+            dsack: true,
+            duplicate_threshold: 3,
+            rack_counts_segments: true,
+            rack_adapts: true,
             window_scaling: true,
             loss_probes: true,
             frto: true,

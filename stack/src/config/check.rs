@@ -61,6 +61,7 @@ impl Config {
             ("tcp.initial_window_segs", tcp.initial_window_segs as usize),
             ("tcp.max_run_segs", tcp.max_run_segs),
             ("tcp.max_backlog", tcp.max_backlog),
+            ("tcp.duplicate_threshold", tcp.duplicate_threshold.into()),
             ("tcp.min_mss", tcp.min_mss.into()),
             ("tcp.max_flight_segs", tcp.max_flight_segs as usize),
         ] {

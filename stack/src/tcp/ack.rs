@@ -16,6 +16,7 @@ use super::timer::Timer;
 use super::window::{UnscaledWindow, WindowScale};
 use super::{Connection, Flags, Header, SackBlocks, SeqNumber};
 use crate::Ctx;
+use crate::config::TcpConfig;
 use crate::time::Instant;
 
 /// As it was before the acknowledgement.
@@ -126,7 +127,7 @@ impl Connection {
                 self.take_sacked(ctx, header, &mut news);
             }
         } else {
-            self.guess_sacked(&mut news, before);
+            self.guess_sacked(ctx, &mut news, before);
         }
         if let Some(ce_bytes) = self.read_ecn(header, payload_len, news.delivered_bytes) {
             news.met_congestion = true;
@@ -242,7 +243,8 @@ impl Connection {
             return false;
         }
         // What the loss probe repeated says nothing about reordering (RFC 8985 §7.4).
-        if !self.recovery.probe.is_some_and(|probe| probe.is_repeated && right == probe.end) {
+        let is_of_probe = self.recovery.probe.is_some_and(|probe| probe.is_repeated && right == probe.end);
+        if ctx.config.tcp.rack_adapts && !is_of_probe {
             self.rack.on_dsack(self.snd.una, self.snd.nxt);
         }
         true
@@ -256,7 +258,7 @@ impl Connection {
     }
 
     /// Without SACK, duplicates tell how many segments have arrived behind a hole, but not which (RFC 5681 §3.2, RFC 6582).
-    fn guess_sacked(&mut self, news: &mut News, before: Before) {
+    fn guess_sacked(&mut self, ctx: &Ctx<'_>, news: &mut News, before: Before) {
         let mss = self.congestion.mss();
         if news.advanced {
             // RFC 5681 §3.2: none of it was counted as delivered twice.
@@ -273,7 +275,8 @@ impl Connection {
             }
         } else if news.is_duplicate {
             let counted = self.recovery.duplicate_bytes();
-            if self.recovery.on_duplicate(self.snd.una, mss, self.snd.flight()) {
+            let threshold = ctx.config.tcp.duplicate_threshold;
+            if self.recovery.on_duplicate(self.snd.una, mss, self.snd.flight(), threshold) {
                 news.lost_bytes += self.mark_first_lost();
             }
             news.delivered_bytes += self.recovery.duplicate_bytes().saturating_sub(counted);
@@ -317,10 +320,14 @@ impl Connection {
     }
 
     /// RFC 8985 §6.2 step 4: how long a loss waits for proof that it is no reordering.
-    pub(super) fn reordering_window(&self) -> Duration {
+    pub(super) fn reordering_window(&self, config: &TcpConfig) -> Duration {
         let srtt = self.rtt.srtt().unwrap_or_default();
         let path = PathTimes { min_rtt: self.rtt.min_rtt().unwrap_or(srtt), srtt };
-        let sacked_segs = self.scoreboard.sacked() / self.congestion.mss().max(1);
+        let sacked_segs = if config.rack_counts_segments {
+            self.scoreboard.sacked() / self.congestion.mss().max(1)
+        } else {
+            0
+        };
         self.rack.reordering_window(self.recovery.is_repairing(), sacked_segs, path)
     }
 
@@ -331,7 +338,7 @@ impl Connection {
             self.timers.stop(Timer::Reorder);
             return 0;
         }
-        let window = self.reordering_window();
+        let window = self.reordering_window(&ctx.config.tcp);
         let Connection { scoreboard, rack, timers, rate, congestion, .. } = self;
         let mut bytes = 0;
         let mut lost = |sent: &Sent| {

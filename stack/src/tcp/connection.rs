@@ -236,7 +236,7 @@ impl Connection {
             recovery: Recovery::new(isn),
             ecn: EcnState::asking(config.ecn),
             scoreboard: LazyScoreboard::default(),
-            rack: Rack::new(isn),
+            rack: Rack::new(isn, config.duplicate_threshold),
             rate: RateSampler::new(ctx.now),
             pacer: Pacer::new(ctx.now),
             timers: Timers::new(),

@@ -56,15 +56,16 @@ pub(crate) enum EcnMode {
 impl EcnMode {
     /// What a listener answers to this SYN (RFC 9768 §3.1, table 2).
     pub(crate) fn for_syn(policy: Ecn, syn: &Header) -> EcnMode {
-        // Linux 6.18 with tcp_ecn of 1: a SYN that asks for accurate ECN has both flags of RFC 3168, and gets that.
-        let known = if policy == Ecn::Request { 0b011 } else { 0b111 };
+        // Linux 6.18 with tcp_ecn of 1 or 2: a SYN that asks for accurate ECN has both flags of RFC 3168, and gets that.
+        let is_classic = policy.knows_only_rfc3168();
+        let known = if is_classic { 0b011 } else { 0b111 };
         match ace(syn.flags) & known {
             _ if policy == Ecn::Off => EcnMode::Off,
             0b000 => EcnMode::Off,
             // Linux's tcp_ecn_create_request: no SYN of RFC 3168 is ECN-capable, so somebody on the way writes there.
             0b011 if syn.ip_ecn != IpEcn::NotEct => EcnMode::Off,
             0b011 => EcnMode::Rfc3168,
-            _ if policy == Ecn::Request => EcnMode::Off,
+            _ if is_classic => EcnMode::Off,
             // §3.1.3: also what is reserved today.
             _ => EcnMode::AccEcn,
         }
@@ -138,7 +139,7 @@ impl EcnAnswer {
     pub(super) fn from_cookie(policy: Ecn, is_rfc3168: bool, ack: &Header) -> EcnAnswer {
         let mode = match ace(ack.flags) {
             _ if policy == Ecn::Off => EcnMode::Off,
-            0b010.. => EcnMode::AccEcn,
+            0b010.. if !policy.knows_only_rfc3168() => EcnMode::AccEcn,
             _ if is_rfc3168 => EcnMode::Rfc3168,
             _ => EcnMode::Off,
         };
@@ -208,8 +209,8 @@ impl EcnState {
     /// Before our SYN.
     pub(super) fn asking(policy: Ecn) -> EcnState {
         let asked = match policy {
-            Ecn::Off | Ecn::Accept => EcnMode::Off,
-            Ecn::Request => EcnMode::Rfc3168,
+            Ecn::Off | Ecn::Accept | Ecn::AcceptRfc3168 => EcnMode::Off,
+            Ecn::Request | Ecn::AcceptAllRequestRfc3168 => EcnMode::Rfc3168,
             Ecn::RequestAccurate => EcnMode::AccEcn,
         };
         EcnState { asked, ..EcnState::default() }

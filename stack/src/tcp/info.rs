@@ -231,7 +231,7 @@ impl Connection {
             snd_cwnd_bytes: self.congestion.cwnd(),
             snd_wnd: self.snd.wnd,
             rcv_wnd: self.rcv.window(),
-            reordering_window: self.reordering_window(),
+            reordering_window: self.reordering_window(&config.tcp),
             reordering: u32::from(reordering_segs),
             reord_seen: u32::from(reord_seen),
             rcv_rtt: sizing.map_or(Duration::ZERO, |sizing| Duration::from_nanos(sizing.rtt)),

@@ -190,6 +190,7 @@ impl Connection {
         if placement == Placement::Old && !header.flags.contains(Flags::SYN) {
             // With the FIN: a peer that probes for a loss with it has to hear that there was none (RFC 8985 §7.4).
             self.rcv.note_duplicate(header.seq, len);
+            self.forget_unreported(ctx);
         }
         if placement == Placement::Old && self.is_ack_of_old_text_valid(header, len) {
             self.check_ack(ctx, header, payload_len)?;
@@ -415,6 +416,7 @@ impl Connection {
         let (len, nxt) = (payload.len(), self.rcv.nxt);
         self.rcv.note_segment(ctx.now, header.longest(len));
         let stored = self.rcv.on_text(seq, payload, fin, config.max_out_of_order_ranges);
+        self.forget_unreported(ctx);
         self.tune_receiver(ctx, header, len, stored);
         self.count_data(len, header.segments(len), nxt, stored);
         match stored {
@@ -437,9 +439,18 @@ impl Connection {
         }
     }
 
+    /// Duplicates are not reported where that is switched off.
+    fn forget_unreported(&mut self, ctx: &Ctx<'_>) {
+        if !ctx.config.tcp.dsack {
+            self.rcv.forget_duplicate();
+        }
+    }
+
     fn on_in_order(&mut self, ctx: &Ctx<'_>, was_in_order: bool) {
+        let delay = ctx.config.tcp.delayed_ack;
         match self.rcv.on_in_order(was_in_order) {
-            AckTimer::Arm => self.timers.arm(Timer::DelayedAck, ctx.now + ctx.config.tcp.delayed_ack),
+            AckTimer::Arm if delay.is_zero() => self.rcv.acknowledge_now(),
+            AckTimer::Arm => self.timers.arm(Timer::DelayedAck, ctx.now + delay),
             AckTimer::Leave => {}
         }
     }

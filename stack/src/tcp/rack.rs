@@ -9,10 +9,7 @@ use crate::time::Instant;
 
 /// RFC 8985 §6.2 step 4: recoveries after which a widened reordering window is narrow again.
 const WIDE_FOR_RECOVERIES: u8 = 16;
-/// RFC 8985 §6.2 step 4, DupThresh: while no reordering was seen, this many sacked segments leave no doubt.
-const DUPLICATE_THRESHOLD: u32 = 3;
-/// Linux's tcp_reordering and tcp_max_reordering, in segments.
-const LEAST_REORDERING: u16 = 3;
+/// Linux's tcp_max_reordering, in segments.
 const MOST_REORDERING: u16 = 300;
 /// The least that a probe waits, beside twice the round trip: Linux's TCP_TIMEOUT_MIN, two jiffies.
 const MIN_PROBE_DELAY: Duration = Duration::from_millis(2);
@@ -31,7 +28,8 @@ pub(super) struct Rack {
     fack: SeqNumber,
     /// How often something arrived behind what was sent after it: RACK.reordering_seen once it is not zero.
     reordering_seen: u16,
-    /// The most segments by which something was overtaken, at least Linux's tcp_reordering (tcpi_reordering).
+    /// The most segments by which something was overtaken (tcpi_reordering); before that DupThresh, so many sacked segments
+    /// that no doubt is left.
     reordering_segs: u16,
     /// RACK.reo_wnd_mult and RACK.reo_wnd_persist.
     reo_wnd_mult: u8,
@@ -41,14 +39,14 @@ pub(super) struct Rack {
 }
 
 impl Rack {
-    pub(super) fn new(iss: SeqNumber) -> Rack {
+    pub(super) fn new(iss: SeqNumber, duplicate_threshold: u8) -> Rack {
         Rack {
             xmit_at: Instant::ZERO,
             end_seq: iss,
             rtt: 0,
             fack: iss,
             reordering_seen: 0,
-            reordering_segs: LEAST_REORDERING,
+            reordering_segs: duplicate_threshold.into(),
             reo_wnd_mult: 1,
             reo_wnd_persist: WIDE_FOR_RECOVERIES,
             dsack_round: None,
@@ -130,7 +128,8 @@ impl Rack {
 
     /// RACK.reo_wnd, as RFC 8985 §6.2, step 4 has it (RFC8985-6.2-d, RFC8985-6.2-e).
     pub(super) fn reordering_window(&self, in_recovery: bool, sacked_segs: u32, path: PathTimes) -> Duration {
-        if self.reordering_seen == 0 && (in_recovery || sacked_segs >= DUPLICATE_THRESHOLD) {
+        let is_certain = in_recovery || sacked_segs >= u32::from(self.reordering_segs);
+        if self.reordering_seen == 0 && is_certain {
             return Duration::ZERO;
         }
         (path.min_rtt / 4).saturating_mul(u32::from(self.reo_wnd_mult)).min(path.srtt)

@@ -325,6 +325,11 @@ impl Receiver {
         }
     }
 
+    /// What came twice is not to be reported.
+    pub(super) fn forget_duplicate(&mut self) {
+        self.duplicate = None;
+    }
+
     /// RFC 2883 §4.2: a segment may overlap what waits out of order. One stretch is reported, and what lies before RCV.NXT
     /// comes first.
     fn note_overlap(&mut self, seq: SeqNumber, end: SeqNumber) {

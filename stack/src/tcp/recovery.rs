@@ -11,9 +11,6 @@ pub(super) use super::congestion::Phase;
 use super::prr::{Progress, Prr};
 use super::rack::LossProbe;
 
-/// RFC 5681 §3.2.
-const DUPLICATE_ACK_THRESHOLD: u8 = 3;
-
 /// Why something is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RepeatCause {
@@ -242,12 +239,13 @@ impl Recovery {
         self.episode.get_or_insert_default().prr.cwnd(progress, ssthresh, mss)
     }
 
-    /// Without SACK, a duplicate acknowledgement: a segment has left the network. Whether the first segment is lost by now.
-    pub(super) fn on_duplicate(&mut self, una: SeqNumber, mss: u32, in_flight: u32) -> bool {
+    /// Without SACK, a duplicate acknowledgement: a segment has left the network. Whether the first segment is lost by now,
+    /// with this DupThresh (RFC 5681 §3.2).
+    pub(super) fn on_duplicate(&mut self, una: SeqNumber, mss: u32, in_flight: u32, threshold: u8) -> bool {
         self.duplicates = self.duplicates.saturating_add(1);
         self.duplicate_bytes = self.duplicate_bytes.saturating_add(mss).min(in_flight.saturating_sub(mss));
         // RFC 6582 §3.2 step 2 (RFC6582-3.2-b): what was sent twice causes duplicates, too.
-        self.phase == Phase::Open && self.duplicates >= DUPLICATE_ACK_THRESHOLD && una.after(self.recover)
+        self.phase == Phase::Open && self.duplicates >= threshold && una.after(self.recover)
     }
 
     /// Without SACK: this much was acknowledged, one segment of which the duplicates did not stand for.
@@ -276,10 +274,10 @@ mod tests {
     fn duplicates_stand_for_all_but_the_first_segment() {
         let mut recovery = Recovery::new(SeqNumber(0));
         for expected in [1000, 2000, 2000, 2000] {
-            let _ = recovery.on_duplicate(SeqNumber(1), 1000, 3000);
+            let _ = recovery.on_duplicate(SeqNumber(1), 1000, 3000, 3);
             assert_eq!(recovery.duplicate_bytes(), expected);
         }
-        let _ = recovery.on_duplicate(SeqNumber(1), 1000, 500);
+        let _ = recovery.on_duplicate(SeqNumber(1), 1000, 500, 3);
         assert_eq!(recovery.duplicate_bytes(), 0, "less than a segment is in flight");
     }
 }

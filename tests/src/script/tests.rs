@@ -162,7 +162,7 @@ fn settings_mean_sysctls() {
     let sysctl = |name: &str, value: &str| KernelSetting::Sysctl { name: name.into(), value: value.into() };
     let wanted = vec![sysctl("ipv4/tcp_fin_timeout", "4"), sysctl("ipv4/tcp_rfc1337", "1")];
     assert_eq!(settings, Ok(wanted));
-    let script = Script::parse("a.txt", "config delayed_ack 4ms\ncall listen\n").expect("a good script");
+    let script = Script::parse("a.txt", "config initial_rto 4s\ncall listen\n").expect("a good script");
     let why = script.kernel_settings().expect_err("the kernel has no such setting");
-    assert!(why.contains("write `kernel: lacks delayed_ack`"), "{why}");
+    assert!(why.contains("write `kernel: lacks initial_rto`"), "{why}");
 }

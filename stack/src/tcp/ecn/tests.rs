@@ -21,12 +21,14 @@ fn what_a_listener_answers() {
     for (flags, mode) in (0..8).zip(modes) {
         let syn = header(flags, IpEcn::NotEct);
         assert_eq!(EcnMode::for_syn(Ecn::Off, &syn), Off);
-        for policy in [Ecn::Accept, Ecn::RequestAccurate] {
+        for policy in [Ecn::Accept, Ecn::AcceptAllRequestRfc3168, Ecn::RequestAccurate] {
             assert_eq!(EcnMode::for_syn(policy, &syn), mode, "{flags:#b}");
         }
-        // Linux's tcp_ecn of 1 knows two of the three flags.
+        // Linux's tcp_ecn of 1 and of 2 know two of the three flags.
         let classic = if flags & 0b011 == 0b011 { Rfc3168 } else { Off };
-        assert_eq!(EcnMode::for_syn(Ecn::Request, &syn), classic, "{flags:#b}");
+        for policy in [Ecn::Request, Ecn::AcceptRfc3168] {
+            assert_eq!(EcnMode::for_syn(policy, &syn), classic, "{flags:#b}");
+        }
     }
     assert_eq!(EcnMode::for_syn(Ecn::Request, &header(0b111, IpEcn::Ect0)), Off);
     // Linux: a SYN of RFC 3168 that is ECN-capable was written to on the way.

@@ -26,7 +26,7 @@ const PATH: PathTimes = PathTimes { min_rtt: Duration::from_millis(40), srtt: Du
 /// RFC 8985 §6.2, step 5.
 #[test]
 fn what_was_sent_earlier_is_lost_after_the_reordering_window() {
-    let mut rack = Rack::new(ISS);
+    let mut rack = Rack::new(ISS, 3);
     let _ = rack.on_delivered(at(50), &sent(200, 300, 10, false), None, true);
     let window = MS(10);
     assert_eq!(rack.judge(at(50), window, &sent(0, 100, 5, false)), Overdue::At(at(55)), "5 + 40 + 10");
@@ -40,7 +40,7 @@ fn what_was_sent_earlier_is_lost_after_the_reordering_window() {
 /// Where the path takes no time, what is sent again goes out at the moment at which it was sent first.
 #[test]
 fn what_is_sent_again_is_not_lost_at_that_moment() {
-    let mut rack = Rack::new(ISS);
+    let mut rack = Rack::new(ISS, 3);
     rack.on_delivered(at(10), &sent(200, 300, 10, false), None, true);
     assert_eq!(rack.judge(at(10), MS(0), &sent(0, 100, 10, false)), Overdue::Lost);
     assert_eq!(rack.judge(at(10), MS(0), &sent(0, 100, 10, true)), Overdue::No);
@@ -50,7 +50,7 @@ fn what_is_sent_again_is_not_lost_at_that_moment() {
 /// RFC 8985 §6.2, step 2: the acknowledgement may be that of an earlier sending.
 #[test]
 fn a_repetition_counts_only_if_it_can_have_been_it_that_arrived() {
-    let mut rack = Rack::new(ISS);
+    let mut rack = Rack::new(ISS, 3);
     let repeated = sent(0, 100, 100, true);
     let _ = rack.on_delivered(at(110), &repeated, Some(MS(40)), true);
     assert!(rack.is_first(Some(at(1))), "10 ms are less than any round trip was");
@@ -63,7 +63,7 @@ fn a_repetition_counts_only_if_it_can_have_been_it_that_arrived() {
 /// RFC 8985 §6.2, steps 3 and 4.
 #[test]
 fn the_window_is_open_only_until_it_is_clear_that_there_is_no_reordering() {
-    let mut rack = Rack::new(ISS);
+    let mut rack = Rack::new(ISS, 3);
     assert_eq!(rack.reordering_window(false, 2, PATH), MS(10), "a quarter of the shortest round trip");
     assert_eq!(rack.reordering_window(false, 3, PATH), MS(0));
     assert_eq!(rack.reordering_window(true, 0, PATH), MS(0));
@@ -83,7 +83,7 @@ fn the_window_is_open_only_until_it_is_clear_that_there_is_no_reordering() {
 /// RFC 8985 §6.2, step 4.
 #[test]
 fn duplicates_widen_the_window_once_a_round_trip_and_sixteen_recoveries_narrow_it() {
-    let mut rack = Rack::new(ISS);
+    let mut rack = Rack::new(ISS, 3);
     rack.on_dsack(ISS, ISS + 1000);
     rack.on_dsack(ISS + 500, ISS + 2000);
     assert_eq!(rack.reordering_window(false, 0, PATH), MS(20), "once in the first round trip");

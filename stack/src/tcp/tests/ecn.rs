@@ -85,6 +85,8 @@ fn syns_that_are_lost_ask_no_more() {
     let cases = [
         (Ecn::Off, [Flags::default(); 3]),
         (Ecn::Accept, [Flags::default(); 3]),
+        (Ecn::AcceptRfc3168, [Flags::default(); 3]),
+        (Ecn::AcceptAllRequestRfc3168, [ECN_SETUP, Flags::default(), Flags::default()]),
         (Ecn::Request, [ECN_SETUP, Flags::default(), Flags::default()]),
         (Ecn::RequestAccurate, [Flags::ECN, Flags::ECN, Flags::default()]),
     ];
@@ -451,6 +453,8 @@ fn a_flood_of_marks_is_answered_within_bounds() {
 fn a_simultaneous_open_agrees() {
     for (policy, flags, expected) in [
         (Ecn::Accept, 0b111, 0b000),
+        (Ecn::AcceptRfc3168, 0b011, 0b000),
+        (Ecn::AcceptAllRequestRfc3168, 0b111, 0b001),
         (Ecn::Request, 0b011, 0b001),
         (Ecn::Request, 0b111, 0b001),
         (Ecn::RequestAccurate, 0b011, 0b001),

@@ -7,7 +7,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::peer::{IRS, Offer, Peer, Sent};
-use crate::config::Ecn;
+use crate::config::{Ecn, TcpConfig};
 use crate::tcp::{Flags, Header};
 
 /// With segments of this size 4 GiB are not many.
@@ -156,9 +156,10 @@ fn a_repetition_was_needless(long: &mut Long) {
     sent.extend(long.peer.wait_millis(3));
     assert_eq!(sent.len(), 1, "{sent:?}");
     let _ = long.ack_all();
-    let before = long.peer.connection.reordering_window();
+    let config = TcpConfig::default();
+    let before = long.peer.connection.reordering_window(&config);
     long.dsack();
-    let widened = long.peer.connection.reordering_window();
+    let widened = long.peer.connection.reordering_window(&config);
     assert!(widened > before, "{before:?} -> {widened:?}");
 }
 

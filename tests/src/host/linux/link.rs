@@ -51,7 +51,7 @@ fn metrics(settings: &[KernelSetting]) -> Vec<u8> {
             KernelSetting::InitialWindow(segs) => metrics.extend(attribute(11, &segs.to_ne_bytes())),
             KernelSetting::QuickAcks => metrics.extend(attribute(15, &1u32.to_ne_bytes())),
             KernelSetting::Congestion(name) => congestion = name,
-            KernelSetting::Sysctl { .. } => {}
+            KernelSetting::Sysctl { .. } | KernelSetting::DelayedAck(_) => {}
         }
     }
     metrics.extend(attribute(16, format!("{congestion}\0").as_bytes()));

@@ -38,6 +38,8 @@ pub struct LinuxHost {
     started_at: std::time::Instant,
     sent: Vec<(Instant, Vec<u8>)>,
     sockets: BTreeMap<RawFd, OwnedFd>,
+    /// TCP_DELACK_MAX_US of every socket.
+    delayed_ack: Option<Duration>,
     /// The namespace belongs to one thread.
     not_send: PhantomData<*const ()>,
 }
@@ -67,6 +69,10 @@ impl LinuxHost {
             started_at: std::time::Instant::now(),
             sent: Vec::new(),
             sockets: BTreeMap::new(),
+            delayed_ack: settings.iter().find_map(|setting| match setting {
+                KernelSetting::DelayedAck(time) => Some(*time),
+                _ => None,
+            }),
             not_send: PhantomData,
         };
         for domain in [Domain::V4, Domain::V6] {

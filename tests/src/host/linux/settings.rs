@@ -19,6 +19,8 @@ pub enum KernelSetting {
     InitialWindow(u32),
     /// Every segment is acknowledged at once: a metric of the route.
     QuickAcks,
+    /// How long an acknowledgement may wait: TCP_DELACK_MAX_US of every socket.
+    DelayedAck(Duration),
     /// The congestion control by its name: a metric of the route.
     Congestion(String),
 }
@@ -154,6 +156,13 @@ pub fn kernel_settings_of(name: &str, value: &str) -> Option<Vec<KernelSetting>>
         "timestamps" => one("tcp_timestamps", index(&["off", "on"], value)?),
         "sack" => one("tcp_sack", index(&["off", "on"], value)?),
         "window_scaling" => one("tcp_window_scaling", index(&["off", "on"], value)?),
+        "dsack" => one("tcp_dsack", index(&["off", "on"], value)?),
+        "duplicate_threshold" => as_it_is("tcp_reordering"),
+        // The bit of 1 is always set. A script has one of the two.
+        "rack_counts_segments" => one("tcp_recovery", index(&["", "on", "", "", "", "off"], value)?),
+        "rack_adapts" => one("tcp_recovery", index(&["", "on", "", "off"], value)?),
+        "delayed_ack" if time()?.is_zero() => Some(vec![KernelSetting::QuickAcks]),
+        "delayed_ack" => Some(vec![KernelSetting::DelayedAck(time()?)]),
         "loss_probes" => one("tcp_early_retrans", index(&["off", "", "", "on"], value)?),
         "frto" => one("tcp_frto", index(&["off", "", "on"], value)?),
         "slow_start_after_idle" => one("tcp_slow_start_after_idle", index(&["off", "on"], value)?),
@@ -168,7 +177,7 @@ pub fn kernel_settings_of(name: &str, value: &str) -> Option<Vec<KernelSetting>>
         "mtu_probing" => one("tcp_mtu_probing", index(&["off", "black_hole", "always"], value)?),
         "syn_cookies" => one("tcp_syncookies", index(&["off", "when_full", "always"], value)?),
         "ecn" => {
-            let modes = [("off", "0"), ("accept", "2"), ("request", "1")];
+            let modes = [("off", "0"), ("accept_rfc3168", "2"), ("accept", "2"), ("request", "1")];
             let (_, mode) = modes.into_iter().find(|(known, _)| *known == value)?;
             one("tcp_ecn", mode.into())
         }

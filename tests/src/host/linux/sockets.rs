@@ -14,6 +14,9 @@ use rustix::net::{
 use super::LinuxHost;
 use crate::host::{CallResult, Found, Host};
 
+/// Not in `libc` yet. What a listener has, its connections have, too.
+const TCP_DELACK_MAX_US: i32 = 46;
+
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 impl Host for LinuxHost {
@@ -43,6 +46,10 @@ impl Host for LinuxHost {
             Domain::V6 => AddressFamily::INET6,
         };
         let socket = named(socket_with(family, SocketType::STREAM, FLAGS, None))?;
+        if let Some(time) = self.delayed_ack {
+            let micros = (time.as_micros() as i32).to_ne_bytes();
+            named(set_bytes(socket.as_raw_fd(), libc::IPPROTO_TCP, TCP_DELACK_MAX_US, &micros))?;
+        }
         Ok(self.keep(socket))
     }
 
