@@ -87,22 +87,20 @@ impl fmt::Display for Error {
             ),
             Error::NotPermitted { doing } => write!(
                 f,
-                "no permission to {doing}: that needs the capability CAP_NET_ADMIN; run as root (sudo), or add \
-                 `--isolated`, which needs no privileges and touches nothing of this host"
+                "no permission to {doing}: that needs the capability CAP_NET_ADMIN; run as root (sudo), or call \
+                 `portolan_tap::isolate` first, which needs no privileges and touches nothing of this host"
             ),
             Error::InvalidName { name, reason } => {
-                write!(f, "{name:?} cannot be an interface name: {reason}; choose another with --tap")
+                write!(f, "{name:?} cannot be an interface name: {reason}")
             }
             Error::NameTaken { name, is_tun: true } => write!(
                 f,
-                "the name {name} is taken: a TAP device of that name exists; choose another with --tap, leave --tap \
-                 out to get a free one, or remove it with `ip link delete {name}` if nobody uses it"
+                "the name {name} is taken: a TAP device of that name exists; choose another, or remove it with \
+                 `ip link delete {name}` if nobody uses it"
             ),
-            Error::NameTaken { name, is_tun: false } => write!(
-                f,
-                "the name {name} is taken: an interface of that name exists; choose another with --tap, or leave --tap \
-                 out to get a free one"
-            ),
+            Error::NameTaken { name, is_tun: false } => {
+                write!(f, "the name {name} is taken: an interface of that name exists; choose another")
+            }
             Error::InvalidMtu { mtu, smallest: 1280 } => write!(
                 f,
                 "an MTU of {mtu} does not work: with IPv6 addresses it is 1280 to {MAX_MTU} (RFC 8200); choose \
@@ -111,12 +109,12 @@ impl fmt::Display for Error {
             ),
             Error::InvalidMtu { mtu, smallest } => write!(
                 f,
-                "an MTU of {mtu} does not work: it is {smallest} to {MAX_MTU}; choose another with --mtu",
+                "an MTU of {mtu} does not work: it is {smallest} to {MAX_MTU}",
                 MAX_MTU = crate::MAX_MTU
             ),
             Error::InvalidQueues { queues } => write!(
                 f,
-                "a TAP device cannot have {queues} queues: it has 1 to {MAX_QUEUES}; choose another number with --queues",
+                "a TAP device cannot have {queues} queues: it has 1 to {MAX_QUEUES}",
                 MAX_QUEUES = crate::MAX_QUEUES
             ),
             Error::NoIpv6 { address } => write!(

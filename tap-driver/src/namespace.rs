@@ -161,10 +161,7 @@ fn set_defaults() {
 fn refused(error: &io::Error) -> Error {
     let setting = |path: &str| fs::read_to_string(path).ok().map(|value| value.trim().to_owned());
     let cause = obstacle(setting);
-    let reason = format!(
-        "--isolated needs a user namespace and a network namespace of its own, and this system refuses ({error}): \
-         {cause}. Without --isolated, root (CAP_NET_ADMIN) can run it on the host's own network"
-    );
+    let reason = format!("this system refuses a new user namespace and network namespace ({error}): {cause}");
     Error::Isolation { reason }
 }
 

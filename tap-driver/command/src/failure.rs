@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use portolan_tap::{Error, MIN_IPV6_MTU};
+
 /// A message for people, and the status that the command exits with.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -46,13 +48,39 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<portolan_tap::Error> for Failure {
-    fn from(error: portolan_tap::Error) -> Self {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let message = explain(&error);
         match error {
-            portolan_tap::Error::InvalidName { .. }
-            | portolan_tap::Error::InvalidMtu { .. }
-            | portolan_tap::Error::InvalidQueues { .. } => Failure::usage(error.to_string()),
-            error => Failure::failed(error.to_string()),
+            Error::InvalidName { .. } | Error::InvalidMtu { .. } | Error::InvalidQueues { .. } => {
+                Failure::usage(message)
+            }
+            _ => Failure::failed(message),
         }
+    }
+}
+
+/// What happened, and which option helps. The library knows of no options.
+fn explain(error: &Error) -> String {
+    match error {
+        Error::NotPermitted { doing } => format!(
+            "no permission to {doing}: that needs the capability CAP_NET_ADMIN; run as root (sudo), or add \
+             `--isolated`, which needs no privileges and touches nothing of this host"
+        ),
+        Error::InvalidName { .. } => format!("{error}; choose another with --tap"),
+        Error::NameTaken { name, is_tun: true } => format!(
+            "the name {name} is taken: a TAP device of that name exists; choose another with --tap, leave --tap out to \
+             get a free one, or remove it with `ip link delete {name}` if nobody uses it"
+        ),
+        Error::NameTaken { .. } => format!("{error} with --tap, or leave --tap out to get a free one"),
+        // With IPv6 addresses the message says what else to give.
+        Error::InvalidMtu { smallest, .. } if *smallest != MIN_IPV6_MTU => {
+            format!("{error}; choose another with --mtu")
+        }
+        Error::InvalidQueues { .. } => format!("{error}; choose another number with --queues"),
+        Error::Isolation { .. } => format!(
+            "{error}. Root (CAP_NET_ADMIN) can do without: `portolan up` without --isolated runs on the host's own network"
+        ),
+        _ => error.to_string(),
     }
 }

@@ -1,0 +1,86 @@
+//! What users of the packages get: which other packages a library brings along, and what its errors talk about.
+
+use std::process::Command;
+
+use portolan_tests::sources::{files_under, read, relative, root};
+
+/// The packages that other programs depend on.
+const LIBRARIES: [(&str, &str); 3] =
+    [("portolan", "stack"), ("portolan-runtime", "runtime"), ("portolan-tap", "tap-driver")];
+
+/// What a command line, its logs, its signals, its HTTP and its dates are made of.
+const OF_COMMANDS: [&str; 9] =
+    ["clap", "env_logger", "http", "httparse", "hyper", "jiff", "serde", "serde_json", "signal-hook"];
+
+#[test]
+fn libraries_bring_nothing_of_a_command() {
+    for (package, _) in LIBRARIES {
+        let brought = dependencies(package);
+        assert!(brought.iter().any(|name| name == "log"), "{package}: {brought:?}");
+        let of_commands: Vec<_> =
+            brought.iter().filter(|name| OF_COMMANDS.contains(&name.as_str())).collect();
+        assert!(of_commands.is_empty(), "{package} brings {of_commands:?}");
+    }
+    // The same look finds them where they belong.
+    let brought = dependencies("portolan-cli");
+    let missing: Vec<_> = ["clap", "env_logger", "serde_json", "signal-hook"]
+        .into_iter()
+        .filter(|name| !brought.iter().any(|brought| brought == name))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// A program that uses a library has options of its own, or none.
+#[test]
+fn libraries_do_not_speak_of_options_of_the_command() {
+    let options = options_of_the_command();
+    assert!(options.len() > 10 && options.contains(&"--isolated".to_owned()), "{options:?}");
+    let mut wrong = Vec::new();
+    for (_, folder) in LIBRARIES {
+        for path in files_under(&format!("{folder}/src"), ".rs") {
+            for (number, line) in read(&path).lines().enumerate() {
+                let is_comment = line.trim_start().starts_with("//");
+                if let Some(option) = options.iter().find(|option| !is_comment && names(line, option)) {
+                    wrong.push(format!("{}:{}: {option}", relative(&path), number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The names of all packages that a program gets with this one.
+fn dependencies(package: &str) -> Vec<String> {
+    let arguments =
+        ["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--all-features"];
+    let lines = cargo(&[&arguments[..], &["--locked"]].concat());
+    lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+fn cargo(arguments: &[&str]) -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo).args(arguments).current_dir(root()).output().expect("cargo starts");
+    assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// `--tap` and so on: the long options that clap reads, which have the names of their fields.
+fn options_of_the_command() -> Vec<String> {
+    let source = read(&root().join("tap-driver/command/src/cli.rs"));
+    let mut lines = source.lines();
+    let mut options = Vec::new();
+    while let Some(line) = lines.next() {
+        if line.trim_start().starts_with("#[arg(") && line.contains("long") {
+            let field = lines.next().and_then(|line| line.trim().strip_prefix("pub(crate) "));
+            let name =
+                field.and_then(|field| field.split(':').next()).expect("a field follows its attribute");
+            options.push(format!("--{}", name.replace('_', "-")));
+        }
+    }
+    options
+}
+
+fn names(line: &str, option: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '-';
+    line.match_indices(option).any(|(at, _)| !line[at + option.len()..].starts_with(is_word))
+}
