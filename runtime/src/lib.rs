@@ -13,6 +13,7 @@
 //! | [`device`] | where frames come from and go to; an in-memory pair; a pcap writer; a fault injector |
 //! | `pool` | memory that is used again and again |
 //! | `platform` | what depends on the operating system |
+//! | `sync` | locks, condition variables, atomics, threads and `poll` |
 //! | `clock` | the real time, as a stack wants it |
 //!
 //! ```
@@ -49,6 +50,7 @@ mod platform;
 mod pool;
 mod runtime;
 mod socket;
+mod sync;
 mod tcp;
 mod udp;
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portolan::{SocketKind, SocketOption};
 
@@ -11,6 +10,7 @@ use crate::engine::bell::Bell;
 use crate::engine::locks::Engine;
 use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// How often a port is drawn that turns out to be taken on another stack.
 const DRAWS: usize = 32;

@@ -4,7 +4,6 @@ use std::io;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use portolan::steering::{Share, Steering};
@@ -21,6 +20,7 @@ use crate::engine::locks::Engine;
 use crate::engine::stacks::Stacks;
 use crate::engine::wait::Waited;
 use crate::plan::{self, PlannedInterface, refused};
+use crate::sync::thread::{self, JoinHandle};
 
 /// Puts a stack together and starts it.
 pub struct Builder {
@@ -338,7 +338,7 @@ impl Runtime {
                 let _guard = guard;
                 driver.run();
             };
-            runtime.threads.push(std::thread::Builder::new().name(name).spawn(body)?);
+            runtime.threads.push(thread::Builder::new().name(name).spawn(body)?);
         }
         Ok(runtime)
     }

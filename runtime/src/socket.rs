@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::engine::wait::WaitLimit;
 use crate::engine::waiters::{Interest, Waiters};
 use crate::plan::refused;
 use crate::runtime::Handle;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Up to this length a copy under the lock is cheaper than the allocation that would avoid it.
 const COPY_BELOW: usize = 512;

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use super::{Device, ImpairCounts, ImpairQueue, Impairment, Room, Sent};
 use crate::clock::Clock;
+use crate::sync::Mutex;
 
 /// How many frames one [`recv`](Device::recv) takes from the device when none of them comes out of the network: a
 /// flood of frames that are all lost must not keep the driver here. The device's descriptor stays readable.

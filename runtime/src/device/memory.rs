@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use portolan::{Frame, MacAddr, Medium, Offloads, Transmit};
 use rustix::event::PollFlags;
 
 use super::{Device, Room, Sent};
 use crate::platform::signal::Signal;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Two Ethernet devices with an MTU of 1,500, joined by a wire in memory. [`MemoryPair`] has the settings.
 pub fn memory_pair() -> io::Result<(MemoryDevice, MemoryDevice)> {

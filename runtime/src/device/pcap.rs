@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pcap_file::pcap::{PcapHeader, PcapPacket};
@@ -15,6 +15,7 @@ use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use super::{Device, Room, Sent};
 use crate::clock::Clock;
+use crate::sync::{Mutex, MutexGuard};
 
 /// What is recorded of a frame at most: more than any frame has.
 const SNAP_LEN: u32 = 256 << 10;

@@ -1,7 +1,9 @@
 //! [`Bell`]: for those who wait for sockets of several stacks at once.
 
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Rung whenever something happens to one of several sockets, each on a stack of its own: a listener that spans them.
 ///

@@ -10,14 +10,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use portolan::steering::{Destination, Steering};
 use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use crate::device::{Device, Room, Sent};
 use crate::platform::signal::Signal;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What an inbox holds at most; what comes then is lost, as in the queue of a network card.
 const MAX_FRAMES: usize = 4096;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use portolan::Instant;
 
+use crate::sync::thread_local;
+
 /// Threads that are back to wait within this time, on average, may lead in turn. About what it costs to wake another
 /// thread and to wait until it runs.
 const SOON: Duration = Duration::from_micros(25);
@@ -47,10 +49,10 @@ impl LeadPolicy {
 
     /// A call of this thread got what it wanted.
     pub(crate) fn on_served(&mut self, now: Instant) {
-        if SERVED_AT.get().is_some() {
+        if SERVED_AT.with(Cell::get).is_some() {
             return;
         }
-        SERVED_AT.set(Some(now));
+        SERVED_AT.with(|cell| cell.set(Some(now)));
         let thread = this_thread();
         let is_other = self.last_served.replace(thread) != Some(thread);
         let change = if is_other { LeadPolicy::ALWAYS } else { 0 };
@@ -60,7 +62,7 @@ impl LeadPolicy {
     /// A call of this thread must wait: it has time to lead.
     pub(crate) fn on_wait(&mut self, now: Instant) {
         self.rush_calls = 0;
-        if let Some(served_at) = SERVED_AT.take() {
+        if let Some(served_at) = SERVED_AT.with(Cell::take) {
             let nanos = (now - served_at).min(LONGEST).as_nanos() as u64;
             self.away_nanos = (self.away_nanos * 7 + nanos) / 8;
         }
@@ -68,7 +70,7 @@ impl LeadPolicy {
 
     /// A call of this thread has read the devices: it was not away.
     pub(crate) fn on_read_in_passing(&self, now: Instant) {
-        SERVED_AT.set(Some(now));
+        SERVED_AT.with(|cell| cell.set(Some(now)));
     }
 
     /// A call transmits.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::{Descriptor, Instant};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use smallvec::SmallVec;
 
 use crate::clock::Clock;
@@ -19,6 +19,7 @@ use crate::engine::end_reason::EndReason;
 use crate::engine::lead_policy::LeadPolicy;
 use crate::engine::locks::{Engine, EngineCore};
 use crate::engine::waiters::{Interest, WaiterTable, Wakes};
+use crate::sync::poll;
 
 /// A call that transmits reads, too, when nobody has for so long.
 const PASSING: Duration = Duration::from_micros(40);

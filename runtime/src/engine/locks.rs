@@ -1,8 +1,7 @@
 //! The stack behind its lock, and how callers use it. [`driver`](crate::engine::driver) explains the locks.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use portolan::{Instant, InterfaceId, Stack};
@@ -20,6 +19,8 @@ use crate::engine::waiters::{WaiterTable, Wakes};
 use crate::platform::signal::Signal;
 use crate::pool::Pool;
 use crate::socket::WRITE_CHUNK;
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
+use crate::sync::{Condvar, Mutex, MutexGuard, is_poisoned};
 
 /// How often a caller goes on transmitting, for itself and for those who left notes, before the leader takes over: a call may
 /// have its answer already. What one call hands in is mostly [`WRITE_CHUNK`], six batches of frames for an Ethernet, and 12
@@ -186,7 +187,7 @@ impl Engine {
     /// Does something with the stack of a running runtime; see [`enter`](Self::enter). The error is the runtime's: it
     /// is over.
     pub(crate) fn call<R>(&self, f: impl FnOnce(&mut EngineCore, Instant, &mut Wakes) -> R) -> io::Result<R> {
-        if self.core.is_poisoned() {
+        if is_poisoned(&self.core) {
             return Err(EndReason::Panicked.to_error());
         }
         self.enter(|core, now, wakes| {
@@ -367,14 +368,14 @@ impl Engine {
         timeout: Duration,
         mut is_done: impl FnMut(&Stack) -> bool,
     ) -> io::Result<Waited> {
-        let give_up_at = std::time::Instant::now() + timeout;
+        let give_up_at = Clock::now() + timeout;
         let mut core = self.lock_core()?;
         loop {
             core.check_running()?;
             if is_done(&core.stack) {
                 return Ok(Waited::Woken);
             }
-            let left = give_up_at.saturating_duration_since(std::time::Instant::now());
+            let left = Clock::until(give_up_at);
             if left.is_zero() {
                 return Ok(Waited::TimedOut);
             }

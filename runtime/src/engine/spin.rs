@@ -1,7 +1,8 @@
 //! Busy-polling: how long a leader asks again and again before it sleeps.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A step of growth from nothing is this part of the limit, and so is the least that is worth trying.
 const PARTS: u32 = 8;

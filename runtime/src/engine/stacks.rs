@@ -6,7 +6,6 @@
 //! end together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portolan::steering::Steering;
 use portolan::{SocketInfo, Stack, Stats};
@@ -14,6 +13,7 @@ use portolan::{SocketInfo, Stack, Stats};
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{Handovers, InboxSet};
 use crate::engine::locks::Engine;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// See the module's page.
 #[derive(Debug)]

@@ -8,12 +8,13 @@
 //! The thread that leads ([`lead`](crate::engine::leader)) waits, too, but not on a condition variable: the table knows what for
 //! ([`WaiterTable::leading`]), and an event for it is the leader's before it is anybody's who is parked.
 
-use std::sync::{Arc, Condvar};
+use std::sync::Arc;
 
 use portolan::{Descriptor, Error, Event, Readiness, Stack};
 use smallvec::SmallVec;
 
 use crate::engine::bell::Bell;
+use crate::sync::Condvar;
 
 /// How many of those who parked last are remembered.
 const REMEMBERED: usize = 8;

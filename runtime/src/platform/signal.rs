@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+
+use crate::sync::{change_readiness, poll};
 
 /// An eventfd: readable from [`raise`](Signal::raise) to [`clear`](Signal::clear).
 #[derive(Debug)]
@@ -18,7 +20,7 @@ impl Signal {
 
     /// Makes it readable. It cannot fail but with EAGAIN at 2^64 - 2 raises, when it is readable already.
     pub(crate) fn raise(&self) {
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        let _ = change_readiness(|| rustix::io::write(&self.0, &1u64.to_ne_bytes()));
     }
 
     /// Waits until it is raised, at most for this time, and clears it. It may return early.
@@ -34,7 +36,7 @@ impl Signal {
 
     /// Makes it unreadable until the next raise.
     pub(crate) fn clear(&self) {
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+        let _ = change_readiness(|| rustix::io::read(&self.0, &mut [0; 8]));
     }
 }
 
