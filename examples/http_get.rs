@@ -52,7 +52,7 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
     let stats = stream.handle().stats();
     let body = format!(
         "You are {peer} and asked: {request_line}\nThis stack has seen {} frames and {} TCP segments.",
-        stats.frames_in, stats.tcp_segments_in
+        stats.link.frames_in, stats.tcp.in_segs
     );
     write!(
         &stream,

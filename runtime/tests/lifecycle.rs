@@ -43,7 +43,7 @@ fn shutdown_ends_every_wait() {
         assert!(!handle.is_running());
         assert!(handle.error().is_none());
         assert_eq!(TcpStream::connect(&handle, addr(1, 7)).unwrap_err().kind(), ErrorKind::NetworkDown);
-        assert!(handle.stats().frames_in > 0);
+        assert!(handle.stats().link.frames_in > 0);
         drop(far);
     });
 }

@@ -73,7 +73,7 @@ fn hosts(stacks: usize) -> (Runtime, Runtime) {
 fn assert_nothing_went_wrong(runtimes: [&Runtime; 2]) {
     for runtime in runtimes {
         let stats = runtime.stats();
-        assert_eq!((stats.tcp_resets_sent, stats.icmp_errors_sent), (0, 0), "{stats:?}");
+        assert_eq!((stats.tcp.out_rsts, stats.icmp.errors_sent), (0, 0), "{stats:?}");
         assert_eq!(stats.drops(DropReason::NoTcpSocket) + stats.drops(DropReason::NoUdpSocket), 0);
         assert_eq!(runtime.handovers().lost, 0);
     }
@@ -119,15 +119,15 @@ fn connections_both_ways_over_all_stacks() {
             for client in clients {
                 client.join().unwrap();
             }
-            let used = several.with_each_stack(|stack| stack.stats().tcp_passive_opens);
+            let used = several.with_each_stack(|stack| stack.stats().tcp.passive_opens);
             assert_eq!(used.iter().sum::<u64>(), 20);
-            let opened = several.with_each_stack(|stack| stack.stats().tcp_active_opens);
+            let opened = several.with_each_stack(|stack| stack.stats().tcp.active_opens);
             assert!(opened.iter().all(|&count| count >= 20 / stacks as u64), "{opened:?}");
             assert!(several.handovers().frames > 0);
             // The queues put segments out of order, and one that comes late may find its connection closed; but no reset
             // came to a connection that was there.
             for runtime in [&several, &single] {
-                assert_eq!(runtime.stats().tcp_resets_received, 0, "{:?}", runtime.stats());
+                assert_eq!(runtime.stats().tcp.resets_received, 0, "{:?}", runtime.stats());
             }
         });
     }
@@ -190,7 +190,7 @@ fn every_thread_in_accept_gets_connections_and_closing_ends_all() {
             })
             .collect();
         let streams: Vec<_> = (0..200).map(|_| TcpStream::connect(&single, addr(1, 80)).unwrap()).collect();
-        while several.stats().tcp_passive_opens < 200
+        while several.stats().tcp.passive_opens < 200
             || several.sockets().iter().any(|socket| socket.state == "LISTEN" && socket.receive_queue > 0)
         {
             thread::sleep(Duration::from_millis(1));

@@ -21,7 +21,7 @@
 //! | `socket` | descriptors, options, readiness; the Berkeley calls |
 //! | [`steering`] | several stacks that are one host: which of them has which flow |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
-//! | `time`, `event`, `stats`, `rng`, `frame`, `error`, `config`, `hash`, `rate_limit` | what they all share |
+//! | `time`, `event`, `stats`, `drop_reason`, `rng`, `frame`, `error`, `config`, `hash`, `rate_limit` | what they all share |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -32,6 +32,7 @@ extern crate std;
 mod config;
 mod ctx;
 mod demux;
+mod drop_reason;
 mod error;
 mod event;
 mod frame;
@@ -62,6 +63,7 @@ mod udp;
 pub use config::{
     Config, ConfigError, Ecn, IpConfig, MtuProbing, NeighborConfig, SynCookieMode, TcpConfig, UdpConfig,
 };
+pub use drop_reason::DropReason;
 pub use error::{CloseReason, Error, Result};
 pub use event::{Deadline, DeadlineKind, Event, Readiness};
 pub use frame::{Frame, Transmit};
@@ -72,7 +74,10 @@ pub use network::{
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions};
 pub use stack::Stack;
-pub use stats::{DropReason, Stats};
+pub use stats::{
+    CookieStats, Counter, EcnStats, FastOpenStats, IcmpStats, IpStats, LinkStats, MemoryStats, MtuStats,
+    RecoveryStats, Stats, TcpStats, UdpStats,
+};
 pub use steering::Steering;
 pub use tcp::{CongestionControl, FastOpenKey, SendFlags};
 pub use tcp::{CongestionState, TcpInfo};

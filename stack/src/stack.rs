@@ -131,8 +131,8 @@ impl Stack {
     pub fn handle_frame(&mut self, now: Instant, iface: InterfaceId, frame: Frame) {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
-        ctx.stats.frames_in += 1;
-        ctx.stats.bytes_in += frame.bytes.len() as u64;
+        ctx.stats.link.frames_in += 1;
+        ctx.stats.link.bytes_in += frame.bytes.len() as u64;
         if let Some(delivery) = network.handle_frame(&mut ctx, iface, frame) {
             sockets.handle_delivery(&mut ctx, network, delivery);
         }
@@ -145,8 +145,8 @@ impl Stack {
         self.core.advance(now);
         let (mut ctx, network, sockets) = self.parts();
         for (iface, frame) in frames {
-            ctx.stats.frames_in += 1;
-            ctx.stats.bytes_in += frame.bytes.len() as u64;
+            ctx.stats.link.frames_in += 1;
+            ctx.stats.link.bytes_in += frame.bytes.len() as u64;
             if let Some(delivery) = network.handle_frame(&mut ctx, iface, frame) {
                 sockets.join_delivery(&mut ctx, network, delivery);
             }
@@ -174,8 +174,8 @@ impl Stack {
         let transmit = next_transmit(&mut ctx, network, sockets);
         debug_assert!(may_have || transmit.is_none(), "whoever asked first would not have polled");
         if let Some(transmit) = &transmit {
-            ctx.stats.frames_out += 1;
-            ctx.stats.bytes_out += transmit.len() as u64;
+            ctx.stats.link.frames_out += 1;
+            ctx.stats.link.bytes_out += transmit.len() as u64;
         }
         transmit
     }

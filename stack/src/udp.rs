@@ -5,10 +5,10 @@ use core::net::IpAddr;
 use bytes::Bytes;
 
 use crate::demux::Endpoint;
+use crate::drop_reason::DropReason;
 use crate::frame::{HeaderBuf, Payload, payload_len};
 use crate::ip::checksum::verify_transport_checksum;
 use crate::ip::protocol;
-use crate::stats::DropReason;
 
 /// Source port, destination port, length, checksum.
 pub(crate) const HEADER_LEN: usize = 8;

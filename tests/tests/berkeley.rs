@@ -386,7 +386,7 @@ fn a_long_backlog_holds_as_many_handshakes() {
     let mut send_syn = |port: u16| {
         let syn = TcpSegment { seq: 7, flags: TcpSegment::SYN, ..TcpSegment::new(port, 80) };
         peer.send_segment(Domain::V4, &syn);
-        peer.stack.stats().syn_cookies_sent
+        peer.stack.stats().cookies.sent
     };
     let cookies: Vec<u64> = (0..1002).map(|index| send_syn(10_000 + index)).collect();
     assert!(cookies[999] == 0 && cookies[1001] > 0, "{} and {}", cookies[999], cookies[1001]);
@@ -725,9 +725,9 @@ fn keepalive_waits_a_whole_idle_time_after_it_was_switched_on() {
     pair.a.stack.set_option(now, client, SocketOption::KeepIdle(Duration::from_secs(10))).unwrap();
     pair.a.stack.set_option(now, client, SocketOption::KeepAlive(true)).unwrap();
     pair.run_for(Duration::from_secs(9));
-    assert_eq!(pair.a.stack.stats().tcp_keepalive_probes, 0);
+    assert_eq!(pair.a.stack.stats().tcp.keep_alive, 0);
     pair.run_for(Duration::from_secs(2));
-    assert_eq!(pair.a.stack.stats().tcp_keepalive_probes, 1);
+    assert_eq!(pair.a.stack.stats().tcp.keep_alive, 1);
     pair.run_for(Duration::from_secs(60));
     assert!(!readiness(&pair, client).error, "the peer answers");
 }

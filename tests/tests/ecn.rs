@@ -45,13 +45,13 @@ fn a_router_that_marks_needs_to_drop_nothing() {
             let (sender, receiver) = (stats(&net, a), stats(&net, b));
             assert_eq!(flow.bytes(&net), 6_000_000);
             assert_eq!(
-                (path.codel_drops, path.queue_full, sender.tcp_retransmits),
+                (path.codel_drops, path.queue_full, sender.tcp.retrans_segs),
                 (0, 0, 0),
                 "{policy:?} {path:?}"
             );
-            assert!(path.marked > 0 && receiver.tcp_ce_received == path.marked, "{policy:?} {path:?}");
-            assert!(sender.tcp_ecn_reductions > 0, "{policy:?}");
-            assert!(sender.tcp_ecn_reductions <= path.marked, "{policy:?}");
+            assert!(path.marked > 0 && receiver.ecn.ce_received == path.marked, "{policy:?} {path:?}");
+            assert!(sender.ecn.reductions > 0, "{policy:?}");
+            assert!(sender.ecn.reductions <= path.marked, "{policy:?}");
             assert!(goodput > 0.7 * RATE as f64, "{policy:?} {domain:?}: {goodput}");
             assert!(net.run_until_idle(Duration::from_secs(200)));
         }
@@ -76,12 +76,12 @@ fn every_pair_of_policies_agrees_on_something() {
             };
             for node in [a, b] {
                 let stats = stats(&net, node);
-                let agreed = (stats.tcp_ecn_connections, stats.tcp_accecn_connections);
+                let agreed = (stats.ecn.connections, stats.ecn.accecn_connections);
                 assert_eq!(agreed, expected, "{client:?} {server:?}");
             }
             let marked = net.path_stats(link, Way::There).marked;
             assert_eq!(marked > 0, expected != (0, 0), "{client:?} {server:?}");
-            assert_eq!(stats(&net, a).tcp_retransmits, 0);
+            assert_eq!(stats(&net, a).tcp.retrans_segs, 0);
         }
     }
 }
@@ -113,6 +113,6 @@ fn a_path_that_marks_everything_is_survived() {
         let flow = Flow::start(&mut net, a, b, Domain::V4, 5001, 300_000);
         flow.run(&mut net, Duration::from_secs(600));
         assert_eq!(flow.bytes(&net), 300_000, "{policy:?}");
-        assert_eq!(stats(&net, a).tcp_retransmits, 0, "{policy:?}");
+        assert_eq!(stats(&net, a).tcp.retrans_segs, 0, "{policy:?}");
     }
 }

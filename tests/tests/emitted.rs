@@ -87,7 +87,7 @@ fn icmp_errors_and_echo_replies() {
             pair.inject(Side::B, ethernet(a_mac, b_mac, &request));
             pair.run_for(Duration::from_millis(10));
         }
-        assert_eq!(pair.b.stack.stats().echo_replies_sent, 4);
+        assert_eq!(pair.b.stack.stats().icmp.out_echo_reps, 4);
 
         // Protocol unreachable or an unknown next header; a bad option or extension header.
         for protocol in [99, 253] {
@@ -98,7 +98,7 @@ fn icmp_errors_and_echo_replies() {
             pair.inject(Side::B, ethernet(a_mac, b_mac, &builder.raw(0, &[59, 0, 0x9e, 4, 0, 0, 0, 0])));
         }
         pair.run_for(Duration::from_secs(1));
-        assert!(pair.b.stack.stats().icmp_errors_sent >= 3, "{:?}", pair.b.stack.stats());
+        assert!(pair.b.stack.stats().icmp.errors_sent >= 3, "{:?}", pair.b.stack.stats());
         check(&mut pair, 10);
     }
 }
@@ -148,9 +148,9 @@ fn resets_probes_and_retransmissions() {
             pair.run_for(Duration::from_secs(10));
             let _ = pair.b.stack.close(pair.now(), b);
             pair.run_for(Duration::from_secs(600));
-            assert!(pair.a.stack.stats().tcp_window_probes > 0);
-            assert!(pair.a.stack.stats().tcp_retransmits > 0);
-            assert!(pair.a.stack.stats().tcp_resets_sent > 0 && pair.b.stack.stats().tcp_resets_sent > 0);
+            assert!(pair.a.stack.stats().tcp.win_probe > 0);
+            assert!(pair.a.stack.stats().tcp.retrans_segs > 0);
+            assert!(pair.a.stack.stats().tcp.out_rsts > 0 && pair.b.stack.stats().tcp.out_rsts > 0);
             check(&mut pair, 150);
         }
     }

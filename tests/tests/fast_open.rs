@@ -98,7 +98,7 @@ fn a_request_gets_a_cookie() {
         assert_eq!(cookie.len(), 8);
         let second = server.syn(5001, &[], b"");
         assert_eq!(cookie_in(&second), Some(cookie.clone()), "the port does not count");
-        assert_eq!(server.stats().fast_open_requests, 2);
+        assert_eq!(server.stats().fast_open.cookie_reqd, 2);
         assert!(server.peer.stack.accept(server.listener).is_err());
     }
 }
@@ -138,7 +138,7 @@ fn data_in_a_syn_is_read_and_answered_at_once() {
         server.peer.send_segment(domain, &ack);
         assert_eq!(server.read(d).as_deref(), Ok(&b"more"[..]));
         assert_eq!(server.peer.stack.queued_bytes(d), Ok((0, 0)));
-        assert_eq!(server.stats().fast_open_passive, 1);
+        assert_eq!(server.stats().fast_open.passive, 1);
         // Nothing is left of the handshake: no timer sends anything any more.
         server.peer.take_segments();
         server.peer.pass(Duration::from_secs(60));
@@ -160,7 +160,7 @@ fn a_bad_cookie_falls_back_to_the_usual_handshake() {
         let reset = TcpSegment { seq: ISN + 1, flags: TcpSegment::RST, ..TcpSegment::new(5000, PORT) };
         server.peer.send_segment(Domain::V4, &reset);
     }
-    assert_eq!((server.stats().fast_open_passive, server.stats().fast_open_passive_failed), (0, 3));
+    assert_eq!((server.stats().fast_open.passive, server.stats().fast_open.passive_fail), (0, 3));
     // Of an odd length: as if it were not there.
     assert_eq!(cookie_in(&server.syn(5001, &[1; 5], b"")), None);
     // A listener that wants none says nothing.
@@ -231,7 +231,7 @@ fn pending_fast_opens_are_bounded_and_resets_count() {
     let fast = |server: &mut Server, port: u16| server.syn(port, &cookie, b"x").ack == ISN + 2;
     assert!((1..=3).all(|port| fast(&mut server, port)));
     assert!(!fast(&mut server, 4));
-    assert_eq!(server.stats().fast_open_overflows, 1);
+    assert_eq!(server.stats().fast_open.listen_overflow, 1);
     // One handshake ends, another is reset: there is room for one.
     let syn_ack = server.syn(1, &cookie, b"x");
     let ack = TcpSegment {
@@ -350,7 +350,7 @@ fn fetch_cookie(pair: &mut Pair, domain: Domain, listener: Descriptor, addr: Soc
         stack.close(now, d).unwrap();
     }
     pair.run_for(Duration::from_secs(1));
-    assert_eq!(pair.b.stack.stats().fast_open_requests, 1);
+    assert_eq!(pair.b.stack.stats().fast_open.cookie_reqd, 1);
 }
 
 /// RFC 7413 §4.2: the first connection fetches the cookie, the second one's request goes with the SYN, and the answer is here
@@ -395,9 +395,9 @@ fn a_request_and_its_answer_take_one_round_trip() {
         };
         let took = answered_at.expect("an answer") - started_at;
         assert!(took < ping * 3, "one round trip, but {took:?} where one way takes {ping:?}");
-        assert_eq!(pair.a.stack.stats().fast_open_active, 1);
-        assert_eq!(pair.b.stack.stats().fast_open_passive, 1);
-        assert_eq!(pair.a.stack.stats().tcp_retransmits, 0);
+        assert_eq!(pair.a.stack.stats().fast_open.active, 1);
+        assert_eq!(pair.b.stack.stats().fast_open.passive, 1);
+        assert_eq!(pair.a.stack.stats().tcp.retrans_segs, 0);
     }
 }
 
@@ -448,13 +448,13 @@ fn a_cookie_that_is_not_good_any_more_costs_a_round_trip() {
     assert_eq!(pair.b.stack.recv(now, server, &mut buf), Ok(5));
     assert_eq!(&buf[..5], b"GET /");
     assert_eq!(pair.b.stack.recv(now, server, &mut buf), Err(Error::WouldBlock), "once");
-    assert_eq!(pair.b.stack.stats().fast_open_passive_failed, 1);
-    assert_eq!(pair.a.stack.stats().fast_open_active_failed, 1);
+    assert_eq!(pair.b.stack.stats().fast_open.passive_fail, 1);
+    assert_eq!(pair.a.stack.stats().fast_open.active_fail, 1);
     // The new cookie is good.
     let d = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     assert_eq!(pair.a.stack.connect_with(now, d, addr, b"GET /"), Ok(5));
     pair.run_for(Duration::from_millis(200));
-    assert_eq!(pair.a.stack.stats().fast_open_active, 1);
+    assert_eq!(pair.a.stack.stats().fast_open.active, 1);
 }
 
 /// A client of the stack and a server that the test plays.

@@ -130,7 +130,7 @@ fn resets_to_one_host_are_limited_and_those_to_others_are_not() {
         (0..100).for_each(|port| peer.send_packet(&stray(1, 1000 + port)));
         assert_eq!(sent_to(&mut peer, host(domain, 1)), 10);
         let stats = peer.stack.stats();
-        assert_eq!((stats.tcp_resets_sent, stats.tcp_resets_limited), (130, 170));
+        assert_eq!((stats.tcp.out_rsts, stats.tcp.resets_limited), (130, 170));
         assert_eq!(stats.drops(DropReason::NoTcpSocket), 300, "each of them is dropped once");
     }
 }
@@ -151,7 +151,7 @@ fn the_reset_of_a_connection_has_no_limit() {
     peer.take_sent();
     peer.settle();
     assert!(peer.take_segments().iter().any(|segment| segment.flags & TcpSegment::RST != 0));
-    assert_eq!(peer.stack.stats().tcp_resets_limited, 0);
+    assert_eq!(peer.stack.stats().tcp.resets_limited, 0);
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn many_under_pressure(faults: LinkFaults) {
         work(pair, &mut flows, &data, false);
         false
     });
-    assert!(pair.b.stack.stats().memory_pressures > 0, "{:?}", pair.b.stack.stats());
+    assert!(pair.b.stack.stats().memory.pressures > 0, "{:?}", pair.b.stack.stats());
     // 100 windows of 128 KiB are three times what there is; each has its share, and nobody was ended.
     for flow in &flows {
         let (queued, _) = pair.b.stack.queued_bytes(flow.server).unwrap();
@@ -117,7 +117,7 @@ fn many_under_pressure(faults: LinkFaults) {
     pair.run_for(Duration::from_secs(3));
     assert!(pair.a.stack.accept(back).is_ok());
     pair.b.stack.close(pair.now(), busy).unwrap();
-    assert_eq!(pair.b.stack.stats().tcp_memory_resets, 0, "there was no need");
+    assert_eq!(pair.b.stack.stats().memory.stalled_resets, 0, "there was no need");
     // Now the programs read: everything arrives, the newcomer is let in, the memory is as it was.
     let all = pair.drive(Duration::from_secs(600), |pair| {
         work(pair, &mut flows, &data, true);
@@ -170,7 +170,7 @@ fn writers_wait_for_memory_and_get_it() {
         flows.iter().all(|(flow, _)| flow.received.len() == bytes.len())
     });
     assert!(all, "{:?}", pair.b.stack.stats());
-    assert!(pair.b.stack.stats().memory_pressures > 0);
+    assert!(pair.b.stack.stats().memory.pressures > 0);
     assert!(flows.iter().all(|(flow, _)| flow.received == bytes));
 }
 
@@ -195,9 +195,9 @@ fn is_served_beside(habit: Habit) {
         assert!(report.least_a_second.iter().all(|&bytes| bytes > 50_000), "{report:?}");
         let stats = report.stats.expect("it is over");
         let is_short = habit != Habit::HalfOpen;
-        assert_eq!(stats.memory_pressures > 0, is_short, "{stats:?}");
+        assert_eq!(stats.memory.pressures > 0, is_short, "{stats:?}");
         // What is left of a crowd that holds data is what the memory takes.
-        assert_eq!(stats.tcp_memory_resets > 0, is_short, "{stats:?}");
+        assert_eq!(stats.memory.stalled_resets > 0, is_short, "{stats:?}");
     }
 }
 

@@ -44,7 +44,7 @@ fn wire(offloads: Offloads, domain: Domain, ethernet: bool, loss: f64) -> (Mediu
     pair.a.stack.send(now, a, &data(9, 5001)).unwrap();
     pair.a.stack.shutdown(now, a, Shutdown::Write).unwrap();
     pair.run_for(Duration::from_secs(60));
-    let frames_out = pair.a.stack.stats().frames_out;
+    let frames_out = pair.a.stack.stats().link.frames_out;
     (pair.a.medium, pair.recorded(), frames_out)
 }
 
@@ -290,7 +290,7 @@ fn every_byte_arrives_whatever_both_devices_do() {
             }
             for side in [0, 1] {
                 let stats = joined.stack(side).stats();
-                assert_eq!(stats.tcp_retransmits, 0, "{domain:?} {ours:?} {theirs:?}");
+                assert_eq!(stats.tcp.retrans_segs, 0, "{domain:?} {ours:?} {theirs:?}");
             }
         }
     }
@@ -312,10 +312,7 @@ fn what_comes_in_batches_is_joined() {
             let stats = joined.stack(1).stats();
             // PSH ends a burst, and with it what is joined: the small windows of many losses make small bursts.
             let one_in = if loss < 10 { 2 } else { 3 };
-            assert!(
-                one_in * stats.tcp_segments_joined > info.data_segs_in.into(),
-                "{domain:?} {loss} {stats:?}"
-            );
+            assert!(one_in * stats.tcp.joined_segs > info.data_segs_in.into(), "{domain:?} {loss} {stats:?}");
             if loss == 0 {
                 // Not one segment is counted twice, or not at all.
                 let sent = joined.stack(0).info(now, ends.0).unwrap();
@@ -423,7 +420,8 @@ fn one_call_sends_many_datagrams() {
                     assert_eq!(pieces, if whole { 1 } else { expected.len() });
                 }
             }
-            let (sender, receiver) = (joined.stack(0).stats().udp_sent, joined.stack(1).stats().udp_received);
+            let (sender, receiver) =
+                (joined.stack(0).stats().udp.out_datagrams, joined.stack(1).stats().udp.in_datagrams);
             assert_eq!(sender, receiver);
         }
     }

@@ -48,7 +48,7 @@ fn beyond_the_limit_closing_is_a_reset() {
         peer.settle();
     }
     assert_eq!(resets(&mut peer), 4);
-    assert_eq!(peer.stack.stats().tcp_orphans_reset, 4);
+    assert_eq!(peer.stack.stats().memory.abort_on_memory, 4);
     assert_eq!(states(&peer), ["FIN-WAIT-1"; MAX_ORPHANS]);
     // Those that end make room.
     for (connection, _) in &connections[..2] {
@@ -75,7 +75,7 @@ fn a_silent_peer_loses_its_place_first() {
         }
         peer.settle();
         peer.pass(Duration::from_secs(2));
-        assert_eq!(peer.stack.stats().tcp_orphans_reset, expected);
+        assert_eq!(peer.stack.stats().memory.abort_on_memory, expected);
         assert_eq!(states(&peer).len(), usize::from(count) - expected as usize);
     }
 }
@@ -105,7 +105,7 @@ fn orphans_are_counted_off_when_they_end() {
     peer.pass(Duration::from_secs(600));
     assert_eq!(states(&peer), [""; 0]);
     // As many fit as at first. (Of the four silent ones one lost its place.)
-    assert_eq!(peer.stack.stats().tcp_orphans_reset, 1);
+    assert_eq!(peer.stack.stats().memory.abort_on_memory, 1);
     let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     peer.stack.bind(listener, "0.0.0.0:81".parse().unwrap()).unwrap();
     peer.stack.listen(listener, 64).unwrap();
@@ -115,5 +115,5 @@ fn orphans_are_counted_off_when_they_end() {
         let now = peer.now;
         peer.stack.close(now, server).unwrap();
     }
-    assert_eq!(peer.stack.stats().tcp_orphans_reset, 1);
+    assert_eq!(peer.stack.stats().memory.abort_on_memory, 1);
 }

@@ -81,11 +81,14 @@ fn a_black_hole_is_survived() {
             let took = net.transfer(domain, 2_000_000);
             let stats = net.stats();
             let which = format!("{interface_mtu} {path_mtu} {domain:?} {took:?}\n{stats:?}");
-            assert_eq!(stats.tcp_mtu_black_holes, 1, "{which}");
-            assert_eq!(stats.tcp_timeouts, 3, "as many as it takes to suspect one: {which}");
+            assert_eq!(stats.mtu.black_holes, 1, "{which}");
+            assert_eq!(stats.recovery.timeouts, 3, "as many as it takes to suspect one: {which}");
             // Of the first flight a last segment may be small enough to get through, and show what is lost.
             let recoveries = u64::from(path_mtu == 8000);
-            assert_eq!(stats.tcp_recoveries, recoveries, "a probe that is lost is no congestion: {which}");
+            assert_eq!(
+                stats.recovery.recoveries, recoveries,
+                "a probe that is lost is no congestion: {which}"
+            );
             assert!(took < Duration::from_secs(10), "{which}");
             let largest = net.largest_of_last(500);
             assert!(largest <= path_mtu && largest + 20 > path_mtu, "{largest}: {which}");
@@ -98,7 +101,7 @@ fn a_black_hole_is_survived() {
 fn a_very_narrow_black_hole_is_survived() {
     let mut net = Net::new(Config::default(), 1500, silent(700));
     net.transfer(Domain::V4, 500_000);
-    assert_eq!(net.stats().tcp_mtu_black_holes, 2);
+    assert_eq!(net.stats().mtu.black_holes, 2);
     let largest = net.largest_of_last(100);
     assert!(largest <= 700 && largest > 680, "{largest}");
 }
@@ -116,8 +119,8 @@ fn an_outage_leaves_no_small_segments() {
     }
     net.transfer(Domain::V4, 4_000_000);
     let stats = net.stats();
-    assert!(stats.tcp_mtu_black_holes >= 1, "{stats:?}");
-    assert_eq!((stats.tcp_mtu_probes, stats.tcp_mtu_probe_successes), (1, 1), "{stats:?}");
+    assert!(stats.mtu.black_holes >= 1, "{stats:?}");
+    assert_eq!((stats.mtu.probes, stats.mtu.probe_success), (1, 1), "{stats:?}");
     assert_eq!(net.largest_of_last(500), 1500);
 }
 
@@ -130,17 +133,17 @@ fn a_router_that_answers_is_believed() {
         net.transfer(domain, 1_000_000);
         let stats = net.stats();
         assert_eq!(
-            (stats.tcp_timeouts, stats.tcp_mtu_black_holes, stats.tcp_recoveries),
+            (stats.recovery.timeouts, stats.mtu.black_holes, stats.recovery.recoveries),
             (0, 0, 0),
             "{stats:?}"
         );
         // The ten of the first flight, in as many pieces as it takes.
-        assert!((1..=30).contains(&stats.tcp_path_mtu_retransmits), "{stats:?}");
-        assert_eq!(stats.tcp_path_mtu_retransmits, stats.tcp_retransmits);
+        assert!((1..=30).contains(&stats.recovery.path_mtu_retrans), "{stats:?}");
+        assert_eq!(stats.recovery.path_mtu_retrans, stats.tcp.retrans_segs);
         assert_eq!(net.largest_of_last(500), path_mtu);
         // The next connection knows it from the start, and still announces what its link takes (MUST-67).
         net.transfer(domain, 100_000);
-        assert_eq!(net.stats().tcp_retransmits, stats.tcp_retransmits);
+        assert_eq!(net.stats().tcp.retrans_segs, stats.tcp.retrans_segs);
         let expected = if domain == Domain::V4 { 1460 } else { 1440 };
         assert_eq!(net.announced_mss(), Some(expected), "{domain:?}");
     }
@@ -159,7 +162,7 @@ fn a_path_that_widens_is_noticed_after_ten_minutes() {
         net.net.set_path(net.narrow, way, wide);
     }
     net.net.run_for(Duration::from_secs(590));
-    assert_eq!((net.largest_of_last(100), net.stats().tcp_mtu_probes), (1300, 0));
+    assert_eq!((net.largest_of_last(100), net.stats().mtu.probes), (1300, 0));
     net.net.run_for(Duration::from_secs(60));
     assert_eq!(net.largest_of_last(100), 1500, "{:?}", net.stats());
     assert!(flow.bytes(&net.net) > 5_000_000);
@@ -172,14 +175,14 @@ fn probing_is_a_choice() {
         let mut net = Net::new(probing(MtuProbing::Always), 1500, silent(path_mtu));
         net.transfer(Domain::V4, 2_000_000);
         let stats = net.stats();
-        assert_eq!((stats.tcp_timeouts, stats.tcp_recoveries), (0, 0), "{stats:?}");
+        assert_eq!((stats.recovery.timeouts, stats.recovery.recoveries), (0, 0), "{stats:?}");
         let largest = net.largest_of_last(500);
         assert!(largest <= path_mtu && largest + 20 > path_mtu, "{largest}");
     }
     let mut net = Net::new(probing(MtuProbing::Off), 1500, silent(1300));
     let flow = Flow::start(&mut net.net, net.a, net.b, Domain::V4, 6000, 100_000);
     flow.run(&mut net.net, Duration::from_secs(60));
-    assert_eq!((flow.bytes(&net.net), net.stats().tcp_mtu_probes), (0, 0));
+    assert_eq!((flow.bytes(&net.net), net.stats().mtu.probes), (0, 0));
 }
 
 /// Losses and a black hole at once: probes are inconclusive now and then, and everything arrives.

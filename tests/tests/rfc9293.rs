@@ -325,7 +325,7 @@ fn icmp_errors_reach_their_connection() {
         send_icmp_error(&mut peer, domain, kind, code, &syn);
         assert_eq!(peer.stack.take_error(client), Ok(Some(Error::ConnectionRefused)), "{domain:?}");
         assert_eq!(peer.stack.take_error(other), Ok(None), "{domain:?}");
-        assert_eq!(peer.stack.stats().icmp_errors_received, 1);
+        assert_eq!(peer.stack.stats().icmp.errors_received, 1);
     }
 }
 
@@ -359,7 +359,7 @@ fn source_quench_is_ignored() {
     let (client, syn) = connecting(&mut peer, Domain::V4);
     send_icmp_error(&mut peer, Domain::V4, 4, 0, &syn);
     assert_eq!(peer.stack.take_error(client), Ok(None));
-    assert_eq!(peer.stack.stats().icmp_errors_received, 0);
+    assert_eq!(peer.stack.stats().icmp.errors_received, 0);
     assert_eq!(peer.stack.stats().all_drops(), 1, "and it is counted: {:?}", peer.stack.stats());
 }
 

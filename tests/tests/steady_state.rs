@@ -150,11 +150,11 @@ fn allocations(offloads: Offloads, copied: bool) -> (usize, u64) {
     let ends = pair.connect();
     let block = Bytes::from(vec![7; 64 << 10]);
     pair.transfer(ends, &block, copied, 64 << 20);
-    let segments = pair.hosts[1].stack.stats().tcp_segments_in;
+    let segments = pair.hosts[1].stack.stats().tcp.in_segs;
     let before = COUNT.load(Ordering::Relaxed);
     pair.transfer(ends, &block, copied, 64 << 20);
     let count = COUNT.load(Ordering::Relaxed) - before;
-    (count, pair.hosts[1].stack.stats().tcp_segments_in - segments)
+    (count, pair.hosts[1].stack.stats().tcp.in_segs - segments)
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn a_frames_way_in() {
     assert_eq!(from.ip(), b);
     assert_eq!(message[0], 0, "an ICMP echo reply");
     assert_eq!(&message[8..len], b"are you there?");
-    assert_eq!(tour.pair.b.stack.stats().echo_replies_sent, 1);
+    assert_eq!(tour.pair.b.stack.stats().icmp.out_echo_reps, 1);
     tour.assert_told_in("02-a-frames-way-in.md", "a_frames_way_in");
 }
 
@@ -251,7 +251,7 @@ fn a_loss() {
     assert_eq!(tour.pair.b.stack.recv(tour.pair.now(), server, &mut data), Ok(4 * 1448));
     assert_eq!((data[1447], data[1448]), (b'1', b'2'));
     let stats = tour.pair.a.stack.stats();
-    assert_eq!((stats.tcp_recoveries, stats.tcp_fast_retransmits, stats.tcp_timeouts), (1, 1, 0));
+    assert_eq!((stats.recovery.recoveries, stats.recovery.fast_retrans, stats.recovery.timeouts), (1, 1, 0));
     tour.assert_told_in("07-a-loss.md", "a_loss");
 }
 
@@ -280,7 +280,7 @@ fn a_loss_at_the_end() {
 
     assert_eq!(tour.pair.b.stack.queued_bytes(server), Ok((24 + 2 * 1448, 0)));
     let stats = tour.pair.a.stack.stats();
-    assert_eq!((stats.tcp_loss_probes, stats.tcp_recoveries, stats.tcp_timeouts), (1, 0, 0));
+    assert_eq!((stats.recovery.loss_probes, stats.recovery.recoveries, stats.recovery.timeouts), (1, 0, 0));
     tour.assert_told_in("07-a-loss.md", "a_loss_at_the_end");
 }
 

@@ -129,7 +129,7 @@ fn half_close() {
         // Nothing is left but TIME-WAIT, and then not that.
         assert!(pair.run_until_idle(10 * MINUTE), "{:?}", pair.a.stack.poll_timeout());
         assert_eq!((pair.a.stack.sockets().len(), pair.b.stack.sockets().len()), (0, 0));
-        assert_eq!(pair.a.stack.stats().tcp_resets_sent + pair.b.stack.stats().tcp_resets_sent, 0);
+        assert_eq!(pair.a.stack.stats().tcp.out_rsts + pair.b.stack.stats().tcp.out_rsts, 0);
     }
 }
 
@@ -173,7 +173,7 @@ fn keepalive_finds_a_peer_that_vanished() {
         pair.a.stack.set_option(pair.now(), a, option).unwrap();
     }
     pair.run_for(10 * MINUTE);
-    assert!(pair.a.stack.stats().tcp_keepalive_probes >= 5);
+    assert!(pair.a.stack.stats().tcp.keep_alive >= 5);
     assert_eq!(pair.a.stack.recv(pair.now(), a, &mut [0; 10]), Err(Error::WouldBlock));
     pair.set_faults(LinkFaults { loss: 1.0, ..LinkFaults::default() });
     pair.run_for(Duration::from_secs(60 + 3 * 10 + 5));
@@ -211,7 +211,7 @@ fn a_peer_that_stops_reading_holds_the_sender_and_nothing_is_lost() {
         let held = sent;
         pair.run_for(120 * MINUTE);
         assert_eq!(pair.a.stack.send(pair.now(), a, &[0]), Err(Error::WouldBlock));
-        assert!(pair.a.stack.stats().tcp_window_probes > 10);
+        assert!(pair.a.stack.stats().tcp.win_probe > 10);
         assert!(!pair.a.stack.readiness(a).unwrap().writable);
         let mut received = Vec::new();
         let whole = pair.drive(10 * MINUTE, |pair| {

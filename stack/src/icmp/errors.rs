@@ -7,12 +7,12 @@ use bytes::Bytes;
 use super::network_error::{NetworkError, NetworkErrorKind};
 use super::quote::Quote;
 use super::{HEADER_LEN, set_checksum};
+use crate::drop_reason::DropReason;
 use crate::frame::{HeaderBuf, Payload};
 use crate::interface_id::InterfaceId;
 use crate::ip::checksum::{internet_checksum_of, transport_checksum};
 use crate::ip::refusal::IcmpError;
 use crate::ip::{ipv4, ipv6, protocol, read_u8, read_u16, read_u32};
-use crate::stats::DropReason;
 
 /// RFC 1812 §4.3.2.3: as much of the packet as makes the error no longer than this.
 const MAX_LEN_V4: usize = 576;

@@ -2,7 +2,7 @@
 
 use super::refusal::{IcmpError, Refusal};
 use super::{Fragment, ipv6, protocol, read_u8, read_u16, read_u32};
-use crate::stats::DropReason;
+use crate::drop_reason::DropReason;
 
 /// The bytes of a fragment header.
 pub(crate) const FRAGMENT_HEADER_LEN: usize = 8;

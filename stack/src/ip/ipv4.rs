@@ -7,8 +7,8 @@ use smoltcp::wire::{IpProtocol, Ipv4Packet};
 use super::checksum::{internet_checksum, verify_internet_checksum};
 use super::refusal::{IcmpError, Refusal};
 use super::{Fragment, IpHeader};
+use crate::drop_reason::DropReason;
 use crate::frame::HeaderBuf;
-use crate::stats::DropReason;
 
 /// The header without options.
 pub(crate) const HEADER_LEN: usize = 20;

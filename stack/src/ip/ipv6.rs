@@ -5,8 +5,8 @@ use core::net::{IpAddr, Ipv6Addr};
 use smoltcp::wire::{IpProtocol, Ipv6Packet};
 
 use super::IpHeader;
+use crate::drop_reason::DropReason;
 use crate::frame::HeaderBuf;
-use crate::stats::DropReason;
 
 /// The header without extension headers.
 pub(crate) const HEADER_LEN: usize = 40;

@@ -20,10 +20,11 @@ use super::checksum::internet_checksum;
 use super::extension::FRAGMENT_HEADER_LEN;
 use super::{Cast, ipv6};
 use crate::config::IpConfig;
+use crate::drop_reason::DropReason;
 use crate::hash::{HashMap, Keyed, hash_map};
 use crate::interface_id::InterfaceId;
 use crate::rng::Rng;
-use crate::stats::{DropReason, Stats};
+use crate::stats::Stats;
 use crate::time::Instant;
 
 /// Fragments of one packet: 64 KiB in pieces of 256 bytes.
@@ -226,7 +227,7 @@ impl Reassembler {
         let Some(packet) = self.remove(&key, serial) else { return Outcome::Held };
         match packet.build() {
             Some(bytes) => {
-                stats.reassembled += 1;
+                stats.ip.reasm_oks += 1;
                 Outcome::Complete { packet: bytes, cast: packet.cast }
             }
             None => {

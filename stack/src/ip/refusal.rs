@@ -1,6 +1,6 @@
 //! Why a packet is not taken, and what its sender is told.
 
-use crate::stats::DropReason;
+use crate::drop_reason::DropReason;
 
 /// Why a packet is not taken, and what its sender is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use core::net::Ipv4Addr;
 use smoltcp::wire::{ArpOperation, ArpPacket as WirePacket, ArpRepr, EthernetAddress};
 
 use super::mac::MacAddr;
+use crate::drop_reason::DropReason;
 use crate::frame::HeaderBuf;
-use crate::stats::DropReason;
 
 /// Request or reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

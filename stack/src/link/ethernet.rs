@@ -4,9 +4,9 @@ use bytes::{Buf, Bytes};
 use smoltcp::wire;
 
 use super::mac::MacAddr;
+use crate::drop_reason::DropReason;
 use crate::frame::HeaderBuf;
 use crate::ip::Cast;
-use crate::stats::DropReason;
 
 /// Destination, source, EtherType.
 pub(crate) const HEADER_LEN: usize = 14;

@@ -7,10 +7,10 @@ use core::ops::RangeInclusive;
 use smoltcp::wire::{EthernetAddress, Icmpv6Packet, NdiscNeighborFlags, NdiscRepr, RawHardwareAddress};
 
 use super::mac::MacAddr;
+use crate::drop_reason::DropReason;
 use crate::frame::HeaderBuf;
 use crate::ip::checksum::transport_checksum;
 use crate::ip::protocol;
-use crate::stats::DropReason;
 
 /// ICMPv6 types of NDP: router solicitations and advertisements, then these.
 pub(crate) const TYPES: RangeInclusive<u8> = 133..=137;

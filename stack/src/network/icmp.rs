@@ -8,6 +8,7 @@ use super::Network;
 use super::output::Path;
 use super::types::{Datagram, Delivery};
 use crate::Ctx;
+use crate::drop_reason::DropReason;
 use crate::frame::Payload;
 use crate::icmp::network_error::NetworkErrorKind;
 use crate::icmp::quote::Quote;
@@ -19,7 +20,6 @@ use crate::ip::output::{IpMeta, MtuDiscovery};
 use crate::ip::refusal::IcmpError;
 use crate::ip::{Cast, extension, is_link_local, protocol, read_u8};
 use crate::rate_limit::{Peer, Rate};
-use crate::stats::DropReason;
 
 /// A packet that an ICMP error is about.
 pub(super) struct Offender<'a> {
@@ -120,7 +120,7 @@ impl Network {
         let Some((header, payload)) = echo::reply(src, request.src, &request.share_transport()) else {
             return ctx.stats.count_drop(DropReason::BadIcmp);
         };
-        ctx.stats.echo_replies_sent += 1;
+        ctx.stats.icmp.out_echo_reps += 1;
         self.output_own(ctx, reply_meta(request, src, iface), header, payload);
     }
 
@@ -132,7 +132,7 @@ impl Network {
         let Some(header) = timestamp::reply(request.transport(), ctx.now, self.timestamp_offset) else {
             return ctx.stats.count_drop(DropReason::BadIcmp);
         };
-        ctx.stats.timestamp_replies_sent += 1;
+        ctx.stats.icmp.out_timestamp_reps += 1;
         let iface = is_link_local(request.src).then_some(request.iface);
         self.output_own(ctx, reply_meta(request, request.dst, iface), header, Payload::new());
     }
@@ -201,7 +201,7 @@ impl Network {
         let own = if self.is_local(dst) { Ok(dst) } else { self.source_for(src, iface) };
         let Ok(own) = own else { return };
         let (header, payload) = error.emit(own, src, offender.packet);
-        ctx.stats.icmp_errors_sent += 1;
+        ctx.stats.icmp.errors_sent += 1;
         let (protocol, traffic_class) = match own {
             // RFC 1812 §4.3.2.5: the type of service of the packet, and the precedence of control traffic.
             IpAddr::V4(_) => (protocol::ICMP, offender.traffic_class & 0x1e | 0xc0),

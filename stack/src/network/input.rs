@@ -7,6 +7,7 @@ use super::Network;
 use super::icmp::Offender;
 use super::types::{Datagram, Delivery};
 use crate::Ctx;
+use crate::drop_reason::DropReason;
 use crate::frame::Frame;
 use crate::icmp::quote::Quote;
 use crate::interface_id::InterfaceId;
@@ -20,7 +21,6 @@ use crate::link::ethernet::{self, EtherType};
 use crate::link::medium::Medium;
 use crate::link::ndp;
 use crate::offload::{ChecksumState, PartialChecksum};
-use crate::stats::DropReason;
 
 /// The longest packet of either family: what a device joined.
 const MAX_JOINED_LEN: usize = ipv6::MAX_PACKET_LEN;
@@ -102,7 +102,7 @@ impl Network {
             ctx.stats.count_drop(DropReason::BadIpHeader);
             return None;
         };
-        ctx.stats.loopback_packets += 1;
+        ctx.stats.ip.loopback_packets += 1;
         let iface = self.looped_through(quote.src, quote.dst);
         let offload = ReceiveOffload::default();
         let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true, offload };
@@ -161,7 +161,7 @@ impl Network {
         let Some(fragment) = chain.fragment else {
             return Ok(Some(datagram(arrival, header, cast, &chain, packet)));
         };
-        ctx.stats.fragments_in += 1;
+        ctx.stats.ip.reasm_reqds += 1;
         let Some((mut packet, cast)) = self.reassemble(ctx, arrival, &received, chain, fragment)? else {
             return Ok(None);
         };

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Network;
 use crate::Ctx;
+use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, HeaderBuf, Payload, Transmit, payload_len};
 use crate::iface::interface::IPV6_MIN_MTU;
@@ -24,7 +25,6 @@ use crate::link::medium::Medium;
 use crate::link::neighbor::Enqueued;
 use crate::offload::{Offloads, PartialChecksum, SegmentKind};
 use crate::rate_limit::Peer;
-use crate::stats::DropReason;
 use crate::time::Instant;
 
 /// The largest packet on the loopback: what both families can describe.
@@ -250,9 +250,9 @@ impl Network {
             ctx.stats.count_drop(DropReason::TransmitQueueFull);
             return Ok(None);
         }
-        ctx.stats.fragmented += 1;
+        ctx.stats.ip.frag_oks += 1;
         for packet in fragments {
-            ctx.stats.fragments_out += 1;
+            ctx.stats.ip.frag_creates += 1;
             if let Some(transmit) = self.transmit_through(ctx, hop, packet) {
                 self.queue(ctx, transmit);
             }

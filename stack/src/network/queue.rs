@@ -4,9 +4,10 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::drop_reason::DropReason;
 use crate::frame::Transmit;
 use crate::interface_id::InterfaceId;
-use crate::stats::{DropReason, Stats};
+use crate::stats::Stats;
 
 /// Frames that wait for the device to have room.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl LoopbackQueue {
             stats.count_drop(DropReason::MemoryLimit);
             return;
         }
-        stats.loopback_packets += 1;
+        stats.ip.loopback_packets += 1;
         self.bytes += packet.len();
         self.packets.push_back((iface, packet));
     }

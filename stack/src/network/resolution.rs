@@ -8,6 +8,7 @@ use super::Network;
 use super::output::{Hop, Station};
 use super::types::Datagram;
 use crate::Ctx;
+use crate::drop_reason::DropReason;
 use crate::frame::Payload;
 use crate::icmp::network_error::{NetworkError, NetworkErrorKind};
 use crate::icmp::quote::Quote;
@@ -25,7 +26,6 @@ use crate::link::mac::MacAddr;
 use crate::link::ndp::{self, Flags, NdpMessage};
 use crate::link::neighbor::{Advertised, NeighborEvent, Pending};
 use crate::rate_limit::{Peer, Rate};
-use crate::stats::DropReason;
 
 /// ARP.
 impl Network {
@@ -204,7 +204,7 @@ impl Network {
         let candidates = interface.preferred().map(|cidr| Candidate { cidr, iface });
         // Without an address nobody can answer us. The timer goes on: there may be one by then.
         let Some(src) = source::select(addr, addr, iface, candidates) else { return };
-        ctx.stats.solicitations_sent += 1;
+        ctx.stats.link.solicitations_sent += 1;
         match (src, addr) {
             (IpAddr::V4(src), IpAddr::V4(addr)) => {
                 let request = ArpPacket::request(own, src, addr).emit();
@@ -230,7 +230,7 @@ impl Network {
     }
 
     fn on_address_conflict(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, addr: IpAddr) {
-        ctx.stats.address_conflicts += 1;
+        ctx.stats.link.address_conflicts += 1;
         let Some(interface) = self.interface_mut(iface) else { return };
         if let Some(event) = interface.on_conflict(ctx.now, addr) {
             self.run_address_event(ctx, iface, event);
@@ -264,7 +264,7 @@ impl Network {
         let Some(own) = self.interface(iface).and_then(|interface| interface.mac()) else { return };
         match event {
             AddressEvent::Probe(IpAddr::V4(addr)) => {
-                ctx.stats.solicitations_sent += 1;
+                ctx.stats.link.solicitations_sent += 1;
                 let probe = ArpPacket::request(own, Ipv4Addr::UNSPECIFIED, addr).emit();
                 self.transmit_to(ctx, iface, MacAddr::BROADCAST, EtherType::Arp, probe);
             }
@@ -273,7 +273,7 @@ impl Network {
                 self.transmit_to(ctx, iface, MacAddr::BROADCAST, EtherType::Arp, announcement);
             }
             AddressEvent::Probe(IpAddr::V6(addr)) => {
-                ctx.stats.solicitations_sent += 1;
+                ctx.stats.link.solicitations_sent += 1;
                 let probe = NdpMessage::Solicitation { target: addr, source_mac: None };
                 let group = ndp::solicited_node(addr);
                 self.send_ndp(ctx, iface, probe, Ipv6Addr::UNSPECIFIED, group, None);

@@ -8,10 +8,10 @@ use super::tcp::connections::Target;
 use super::tcp::listener::HandshakeId;
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
+use crate::drop_reason::DropReason;
 use crate::error::Error;
 use crate::ip::protocol;
 use crate::network::{Network, NetworkError, NetworkErrorKind};
-use crate::stats::DropReason;
 use crate::tcp::SeqNumber;
 
 impl Sockets {
@@ -41,7 +41,7 @@ impl Sockets {
             _ => false,
         };
         if is_taken {
-            ctx.stats.icmp_errors_received += 1;
+            ctx.stats.icmp.errors_received += 1;
         } else {
             ctx.stats.count_drop(DropReason::UnmatchedIcmpError);
         }

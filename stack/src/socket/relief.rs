@@ -90,7 +90,7 @@ impl Sockets {
     /// A bounded part of what is due while memory is short, and the budget that is left afterwards.
     #[cold]
     pub(crate) fn relieve(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) {
-        ctx.stats.memory_pressures = self.account.pressures();
+        ctx.stats.memory.pressures = self.account.pressures();
         if self.account.is_pressed() {
             for _ in 0..LOOKS.min(self.slots.len()) {
                 self.look_at_next(ctx);
@@ -162,7 +162,7 @@ impl Sockets {
             connection.give_back_capacity();
         }
         if shortage >= Shortage::OutOfOrder {
-            ctx.stats.tcp_pruned_bytes += connection.give_back_out_of_order() as u64;
+            ctx.stats.memory.pruned_bytes += connection.give_back_out_of_order() as u64;
         }
         if shortage >= Shortage::Buffers && is_over_share {
             connection.give_back_buffers();
@@ -187,7 +187,7 @@ impl Sockets {
             if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
                 log::debug!("tcp: memory is out, {:?} is reset", stream.tuple);
                 stream.connection.give_up_for_memory(ctx);
-                ctx.stats.tcp_memory_resets += 1;
+                ctx.stats.memory.stalled_resets += 1;
             }
             self.settle_stream(ctx, network, id);
         }

@@ -143,7 +143,7 @@ impl Sockets {
     pub(crate) fn poll_run(&mut self, ctx: &mut Ctx<'_>) -> Option<Transmit> {
         let transmit = self.run.as_mut()?.next();
         if transmit.is_some() {
-            ctx.stats.tcp_segments_out += 1;
+            ctx.stats.tcp.segs_sent += 1;
         } else {
             self.run = None;
         }

@@ -284,8 +284,8 @@ impl Group {
     fn assert_nothing_went_wrong(&self) {
         for stack in self.members.iter().chain([&self.peer]) {
             let stats = stack.stats();
-            assert_eq!((stats.tcp_resets_sent, stats.icmp_errors_sent), (0, 0), "{stats:?}");
-            assert_eq!(stats.tcp_retransmits + stats.tcp_timeouts, 0, "{stats:?}");
+            assert_eq!((stats.tcp.out_rsts, stats.icmp.errors_sent), (0, 0), "{stats:?}");
+            assert_eq!(stats.tcp.retrans_segs + stats.recovery.timeouts, 0, "{stats:?}");
             assert_eq!(stats.drops(DropReason::NoTcpSocket) + stats.drops(DropReason::NoUdpSocket), 0);
         }
     }
@@ -360,11 +360,11 @@ fn only_one_speaks_for_the_addresses_and_all_know_the_neighbours() {
     // Its question for the group's address is answered once; the members learn who asked.
     let d = Group::udp(&mut group.peer, 9);
     let port = Group::udp(&mut group.members[0], 3 * 1000);
-    let before: Vec<u64> = group.members.iter().map(|member| member.stats().frames_out).collect();
+    let before: Vec<u64> = group.members.iter().map(|member| member.stats().link.frames_out).collect();
     group.peer.send_to(group.now, d, b"x", (GROUP, 3000).into()).unwrap();
     group.exchange();
     assert!(group.members[0].recv_bytes_from(group.now, port).is_ok());
-    let sent: Vec<u64> = group.members.iter().map(|member| member.stats().frames_out).collect();
+    let sent: Vec<u64> = group.members.iter().map(|member| member.stats().link.frames_out).collect();
     assert_eq!([sent[0] - before[0], sent[1] - before[1], sent[2] - before[2]], [1, 0, 0]);
     for member in &group.members {
         assert_eq!(member.neighbors(IFACE).len(), 1);
@@ -433,7 +433,7 @@ fn bad_fragments_have_one_complaint() {
     let fragment = builder.fragment(17, 0, &[9; 64], true);
     group.arrive(Frame::new(ethernet(THEIRS, OURS, &fragment)));
     group.run_for(Duration::from_secs(40));
-    let sent = |group: &Group| -> u64 { group.members.iter().map(|m| m.stats().icmp_errors_sent).sum() };
+    let sent = |group: &Group| -> u64 { group.members.iter().map(|m| m.stats().icmp.errors_sent).sum() };
     assert_eq!(sent(&group), 1);
     // RFC 8200 §4.5: a fragment that is not the last is a multiple of 8 bytes long.
     let ours = OURS.link_local();
@@ -506,9 +506,9 @@ fn fast_open_cookies_are_good_on_all_stacks() {
     }
     for (member, listener) in group.members.iter_mut().zip(listeners) {
         assert!(member.accept(listener).is_ok());
-        assert_eq!(member.stats().fast_open_passive_failed, 0);
+        assert_eq!(member.stats().fast_open.passive_fail, 0);
     }
-    let fast: u64 = group.members.iter().map(|member| member.stats().fast_open_passive).sum();
+    let fast: u64 = group.members.iter().map(|member| member.stats().fast_open.passive).sum();
     assert_eq!(fast, 15);
 }
 

@@ -237,7 +237,7 @@ impl Connection {
 
     /// Whether it is credible.
     fn on_dsack(&mut self, ctx: &mut Ctx<'_>, left: SeqNumber, right: SeqNumber) -> bool {
-        ctx.stats.tcp_dsacks_received += 1;
+        ctx.stats.recovery.dsacks_received += 1;
         self.counters.on_dsack();
         if !self.recovery.on_dsack(left, right) {
             return false;
@@ -366,7 +366,7 @@ impl Connection {
             self.recovery.probe = None;
             if self.recovery.phase() == Phase::Open {
                 log::debug!("tcp the loss probe repaired a loss at {:?}", probe.end);
-                ctx.stats.tcp_loss_probe_recoveries += 1;
+                ctx.stats.recovery.loss_probe_recovery += 1;
                 self.congestion.on_congestion(Cause::Loss);
                 self.congestion.on_recovery_done(None);
             }
@@ -402,7 +402,7 @@ impl Connection {
             return;
         }
         log::debug!("tcp recovery begins at {:?}", self.snd.una);
-        ctx.stats.tcp_recoveries += 1;
+        ctx.stats.recovery.recoveries += 1;
         self.reduce(Phase::Recovery, Cause::Loss);
     }
 
@@ -422,7 +422,7 @@ impl Connection {
         let is_over = self.recovery.is_over_at(self.snd.una);
         let is_original = news.advanced && self.echoes_original(header);
         if self.recovery.is_all_duplicate() || (is_original && (is_over || self.scoreboard.repeated() == 0)) {
-            ctx.stats.tcp_spurious_recoveries += 1;
+            ctx.stats.recovery.spurious_recoveries += 1;
             return self.undo("recovery");
         }
         if is_over {
@@ -442,9 +442,9 @@ impl Connection {
             return;
         }
         match self.recovery.cause {
-            RepeatCause::Timeout => ctx.stats.tcp_spurious_timeouts += 1,
+            RepeatCause::Timeout => ctx.stats.recovery.spurious_timeouts += 1,
             RepeatCause::FastRetransmit | RepeatCause::LossProbe | RepeatCause::PathMtu => {
-                ctx.stats.tcp_spurious_recoveries += 1;
+                ctx.stats.recovery.spurious_recoveries += 1;
             }
         }
         log::debug!("tcp the last episode was spurious, undone at {:?}", self.snd.una);
@@ -463,7 +463,7 @@ impl Connection {
             || self.recovery.is_all_duplicate()
             || (news.advanced && self.echoes_original(header));
         if is_needless && self.recovery.may_undo() {
-            ctx.stats.tcp_spurious_timeouts += 1;
+            ctx.stats.recovery.spurious_timeouts += 1;
             return self.undo("time-out");
         }
         match frto {

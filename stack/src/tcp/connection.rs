@@ -259,7 +259,7 @@ impl Connection {
     /// Every transition of every connection comes through here.
     pub(super) fn set_state(&mut self, ctx: &mut Ctx<'_>, next: State, cause: &'static str) {
         log::debug!("tcp {} -> {}: {cause}", self.state.name(), next.name());
-        ctx.stats.tcp_state_changes += 1;
+        ctx.stats.tcp.state_changes += 1;
         self.state = next;
         match next {
             State::FinWait2 => self.linger(ctx),
@@ -309,8 +309,8 @@ impl Connection {
         self.ecn.on_established(self.snd.una);
         match self.ecn.mode() {
             EcnMode::Off => {}
-            EcnMode::Rfc3168 => ctx.stats.tcp_ecn_connections += 1,
-            EcnMode::AccEcn => ctx.stats.tcp_accecn_connections += 1,
+            EcnMode::Rfc3168 => ctx.stats.ecn.connections += 1,
+            EcnMode::AccEcn => ctx.stats.ecn.accecn_connections += 1,
         }
         self.set_state(ctx, State::Established, cause);
         if self.snd.is_fin_queued() {

@@ -381,7 +381,7 @@ impl Connection {
             return;
         }
         let segs = header.segments(payload_len);
-        ctx.stats.tcp_ce_received += if header.ip_ecn == IpEcn::Ce { u64::from(segs) } else { 0 };
+        ctx.stats.ecn.ce_received += if header.ip_ecn == IpEcn::Ce { u64::from(segs) } else { 0 };
         let demand = match &mut self.ecn.accurate {
             Some(accurate) => {
                 accurate.on_packets(header.ip_ecn, segs, payload_len, self.rcv.has_unacknowledged())
@@ -419,7 +419,7 @@ impl Connection {
             return;
         }
         log::debug!("tcp congestion experienced at {:?}", self.snd.una);
-        ctx.stats.tcp_ecn_reductions += 1;
+        ctx.stats.ecn.reductions += 1;
         self.reduce(Phase::Cwr, Cause::Ecn);
     }
 }

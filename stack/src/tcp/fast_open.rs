@@ -19,10 +19,10 @@ use super::header::{FastOpenCookie, MAX_OPTIONS_LEN};
 use super::input::Step;
 use super::{Connection, Header, OpenParams, Run, SeqNumber, State, SynReceived};
 use crate::Ctx;
+use crate::drop_reason::DropReason;
 use crate::error::CloseReason;
 use crate::frame::Payload;
 use crate::rng::Rng;
-use crate::stats::DropReason;
 use crate::steering::{Share, Steering};
 use crate::time::Instant;
 
@@ -251,8 +251,8 @@ impl Connection {
     pub(super) fn repeatable_syn_ack(&mut self, ctx: &mut Ctx<'_>, mut header: Header) -> Run {
         header.seq = self.snd.una - 1;
         if self.retries.timeouts > 0 {
-            ctx.stats.tcp_retransmits += 1;
-            ctx.stats.tcp_syn_retransmits += 1;
+            ctx.stats.tcp.retrans_segs += 1;
+            ctx.stats.recovery.syn_retrans += 1;
             self.syn_sent_at = None;
         }
         self.arm_retransmit(ctx.now);
@@ -401,9 +401,9 @@ impl Connection {
         let is_left = client.syn_data > 0 && acked == 0;
         if acked > 0 {
             self.syn_data_taken = true;
-            ctx.stats.fast_open_active += 1;
+            ctx.stats.fast_open.active += 1;
         } else if is_left {
-            ctx.stats.fast_open_active_failed += 1;
+            ctx.stats.fast_open.active_fail += 1;
         }
         let outcome = match &client.cookie {
             _ if cookie.is_some() => SynOutcome::Fine,

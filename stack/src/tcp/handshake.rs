@@ -12,8 +12,8 @@ use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;
 use super::{Connection, Flags, Header, OpenParams, Options, SeqNumber, State};
 use crate::Ctx;
+use crate::drop_reason::DropReason;
 use crate::shared::Shared;
-use crate::stats::DropReason;
 use crate::time::Instant;
 
 /// What a segment does to a handshake.
@@ -88,7 +88,7 @@ impl SynReceived {
         let config = &ctx.config.tcp;
         timestamps.negotiate(ctx.now, options.timestamps.filter(|_| config.timestamps));
         log::debug!("tcp LISTEN -> SYN-RECEIVED: SYN {:?}", syn.seq);
-        ctx.stats.tcp_state_changes += 1;
+        ctx.stats.tcp.state_changes += 1;
         SynReceived {
             iss: params.isn,
             irs: syn.seq,
@@ -240,7 +240,7 @@ impl SynReceived {
         // Second: RST (RFC 5961 §3.2).
         if is_reset {
             if header.seq == self.rcv_nxt() {
-                ctx.stats.tcp_resets_received += 1;
+                ctx.stats.tcp.resets_received += 1;
                 return HandshakeStep::Aborted;
             }
             ctx.stats.count_drop(DropReason::ChallengeAck);
@@ -308,7 +308,7 @@ impl SynReceived {
     fn reply_challenge(&mut self, ctx: &mut Ctx<'_>) -> HandshakeStep {
         let step = self.reply(ctx, self.challenge_ack(ctx.now));
         if let HandshakeStep::Reply(_) = &step {
-            ctx.stats.tcp_challenge_acks += 1;
+            ctx.stats.tcp.challenge_ack += 1;
         }
         step
     }
@@ -338,8 +338,9 @@ impl SynReceived {
             return HandshakeTimeout::Wait;
         }
         self.retries = self.retries.saturating_add(1);
-        ctx.stats.tcp_retransmits += 1;
-        ctx.stats.tcp_timeouts += 1;
+        ctx.stats.tcp.retrans_segs += 1;
+        ctx.stats.recovery.syn_retrans += 1;
+        ctx.stats.recovery.timeouts += 1;
         HandshakeTimeout::Repeat(self.syn_ack(ctx.now))
     }
 

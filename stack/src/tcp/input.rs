@@ -14,8 +14,8 @@ use super::timer::Timer;
 use super::timestamps::{PAWS_WINDOW, TimestampCheck};
 use super::{Connection, Flags, Header, SeqNumber, State, TimeWaitStep};
 use crate::Ctx;
+use crate::drop_reason::DropReason;
 use crate::error::{CloseReason, Error};
-use crate::stats::DropReason;
 use crate::time::Instant;
 
 /// What a step decides.
@@ -250,7 +250,7 @@ impl Connection {
     /// A challenge ACK (RFC 5961 §3.2, §4.2, §5.2), within the rate.
     fn challenge(&mut self, ctx: &mut Ctx<'_>) {
         if self.may_challenge(ctx) {
-            ctx.stats.tcp_challenge_acks += 1;
+            ctx.stats.tcp.challenge_ack += 1;
             self.rcv.acknowledge_now();
         }
     }
@@ -272,7 +272,7 @@ impl Connection {
 
     /// The peer has reset the connection; it may carry data, which is of no use (SHLD-2).
     fn on_reset(&mut self, ctx: &mut Ctx<'_>) {
-        ctx.stats.tcp_resets_received += 1;
+        ctx.stats.tcp.resets_received += 1;
         match self.state {
             // Simultaneous open (MUST-11): a listener's handshakes are records of their own.
             State::SynReceived if !self.is_fast_server() => self.end(ctx, CloseReason::Refused, "RST"),
@@ -484,7 +484,7 @@ impl Connection {
             if !has_ack {
                 return Break(Some(DropReason::UnexpectedSegment));
             }
-            ctx.stats.tcp_resets_received += 1;
+            ctx.stats.tcp.resets_received += 1;
             self.end(ctx, CloseReason::Refused, "RST");
             return Break(None);
         }

@@ -133,7 +133,7 @@ impl Connection {
             return;
         }
         log::debug!("tcp a black hole for segments of {current}, {smaller} from now on");
-        ctx.stats.tcp_mtu_black_holes += 1;
+        ctx.stats.mtu.black_holes += 1;
         let high = self.mtu_search.as_ref().map_or(current, |search| search.high.max(current));
         self.mtu_search = Some(Box::new(MtuSearch::new(smaller, high, ctx.now)));
         self.set_path_mss(ctx, smaller);
@@ -218,7 +218,7 @@ impl Connection {
         let seq = self.snd.nxt;
         let run = self.send_next(ctx, len, len as usize, false);
         log::debug!("tcp a probe of the path with a segment of {size}");
-        ctx.stats.tcp_mtu_probes += 1;
+        ctx.stats.mtu.probes += 1;
         if let Some(search) = &mut self.mtu_search {
             search.probe = Some(Probe { seq, end: self.snd.nxt, mss: size });
         }
@@ -234,7 +234,7 @@ impl Connection {
         search.on_success(probe.mss);
         let path_mss = search.low;
         log::debug!("tcp the path takes segments of {path_mss}");
-        ctx.stats.tcp_mtu_probe_successes += 1;
+        ctx.stats.mtu.probe_success += 1;
         self.set_path_mss(ctx, path_mss);
     }
 
@@ -252,7 +252,7 @@ impl Connection {
         }
         search.on_failure(probe.mss);
         log::debug!("tcp a segment of {} is too large for the path", probe.mss);
-        ctx.stats.tcp_mtu_probe_failures += 1;
+        ctx.stats.mtu.probe_fail += 1;
         self.recovery.enter_loss(self.snd.una, self.snd.nxt, RepeatCause::PathMtu);
         true
     }

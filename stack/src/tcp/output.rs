@@ -136,8 +136,8 @@ impl Connection {
         if self.snd.outstanding() == 0 {
             self.syn_sent_at = Some(ctx.now);
         } else {
-            ctx.stats.tcp_retransmits += 1;
-            ctx.stats.tcp_syn_retransmits += 1;
+            ctx.stats.tcp.retrans_segs += 1;
+            ctx.stats.recovery.syn_retrans += 1;
             self.syn_sent_at = None;
         }
         self.snd.on_syn_sent();
@@ -403,7 +403,7 @@ impl Connection {
         self.note_unanswered(ctx.now);
         self.retries.probes = self.retries.probes.saturating_add(1);
         self.retries.unanswered_probes = self.retries.unanswered_probes.saturating_add(1);
-        ctx.stats.tcp_window_probes += 1;
+        ctx.stats.tcp.win_probe += 1;
         let window = self.snd.usable_window() as usize;
         if window > 0 {
             let len = self.snd.unsent_of_record().min(window).min(mss as usize);
@@ -453,7 +453,7 @@ impl Connection {
         if !core::mem::take(&mut self.pending.keepalive) {
             return None;
         }
-        ctx.stats.tcp_keepalive_probes += 1;
+        ctx.stats.tcp.keep_alive += 1;
         Some(Run::one(self.ack_header(ctx, self.snd.una - 1), Payload::new()))
     }
 
@@ -480,7 +480,7 @@ impl Connection {
         header.options = self.next_options(ctx);
         self.ecn.write(&mut header);
         if self.sack_permitted && self.rcv.has_duplicate() {
-            ctx.stats.tcp_dsacks_sent += 1;
+            ctx.stats.recovery.dsacks_sent += 1;
         }
         self.rcv.on_ack_sent();
         self.timers.stop(Timer::DelayedAck);

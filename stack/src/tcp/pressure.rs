@@ -41,7 +41,7 @@ impl Connection {
         let pruned = self.rcv.prune(seq, len);
         if pruned > 0 {
             log::debug!("tcp forgets {pruned} bytes that came out of order: the memory is short");
-            ctx.stats.tcp_pruned_bytes += pruned as u64;
+            ctx.stats.memory.pruned_bytes += pruned as u64;
             ctx.memory.give_back(pruned);
         }
         len <= ctx.memory.room(self.held_to_receive())

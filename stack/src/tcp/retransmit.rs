@@ -73,12 +73,12 @@ impl Connection {
         self.counters.on_resent(segs, len);
         let segs = u64::from(segs);
         let stats = &mut ctx.stats;
-        stats.tcp_retransmits += segs;
+        stats.tcp.retrans_segs += segs;
         match cause {
-            RepeatCause::FastRetransmit => stats.tcp_fast_retransmits += segs,
-            RepeatCause::Timeout => stats.tcp_timeout_retransmits += segs,
-            RepeatCause::LossProbe => stats.tcp_loss_probe_retransmits += segs,
-            RepeatCause::PathMtu => stats.tcp_path_mtu_retransmits += segs,
+            RepeatCause::FastRetransmit => stats.recovery.fast_retrans += segs,
+            RepeatCause::Timeout => stats.recovery.timeout_retrans += segs,
+            RepeatCause::LossProbe => stats.recovery.loss_probe_retrans += segs,
+            RepeatCause::PathMtu => stats.recovery.path_mtu_retrans += segs,
         }
         // RFC 6298 §5.1 (RFC6298-5.1); and the first segment has its time from now on, as on Linux.
         if seq == self.snd.una || !self.timers.is_armed(Timer::Retransmit) {
@@ -122,7 +122,7 @@ impl Connection {
         }
         if let Plan::Send { len, fin } = self.snd.plan(mss, None, Patience::None) {
             let run = self.send_next(ctx, mss, len, fin);
-            ctx.stats.tcp_loss_probes += 1;
+            ctx.stats.recovery.loss_probes += 1;
             self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: false });
             // New data has armed it: a second probe would only put the time-out off.
             self.timers.stop(Timer::LossProbe);
@@ -133,7 +133,7 @@ impl Connection {
         let seq = self.snd.last_record_of(seq, end.min(fin_at));
         // There may be less room beside today's options than beside those that it first went out with.
         let end = if end.min(fin_at) - seq > mss { seq + mss } else { end };
-        ctx.stats.tcp_loss_probes += 1;
+        ctx.stats.recovery.loss_probes += 1;
         let run = self.send_again(ctx, seq, end, mss, RepeatCause::LossProbe);
         self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: true });
         Some(run)
@@ -156,7 +156,7 @@ impl Connection {
     pub(super) fn enter_loss(&mut self, ctx: &mut Ctx<'_>) {
         if self.scoreboard.first().is_some_and(Sent::is_sacked) {
             // RFC 2018 §8: the peer no longer has what it said to have.
-            ctx.stats.tcp_sack_reneging += 1;
+            ctx.stats.recovery.sack_reneging += 1;
             self.scoreboard.forget_sacks();
         }
         self.congestion.on_timeout();

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::timestamps::{TimestampCheck, TimestampState};
 use super::{Connection, Flags, Header, Options, SeqNumber};
 use crate::Ctx;
-use crate::stats::DropReason;
+use crate::drop_reason::DropReason;
 use crate::time::Instant;
 
 /// What a segment does to a TIME-WAIT record.

@@ -173,7 +173,7 @@ impl Connection {
         if self.state != State::SynSent || self.retries.timeouts > ctx.config.tcp.syn_linear_timeouts {
             self.rtt.back_off();
         }
-        ctx.stats.tcp_timeouts += 1;
+        ctx.stats.recovery.timeouts += 1;
         if matches!(self.state, State::SynSent | State::SynReceived) {
             // The SYN or SYN-ACK again.
             self.pending.syn = true;

@@ -155,7 +155,7 @@ fn simulate(case: &Case, seed: u64) -> Result<Outcome, Error> {
     let stats = sides[0].stack.stats();
     let note = format!(
         "{} segments out, {} repeated, {} time-outs",
-        stats.tcp_segments_out, stats.tcp_retransmits, stats.tcp_timeouts
+        stats.tcp.segs_sent, stats.tcp.retrans_segs, stats.recovery.timeouts
     );
     Ok(Outcome::of(case, &[reader.diary], started_at, vec![note], path))
 }

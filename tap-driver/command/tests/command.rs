@@ -390,7 +390,7 @@ fn signals_end_it_in_order() {
         running.signal(signal);
         assert_eq!(running.code(), 0, "{signal:?}: {}", running.errors());
         let errors = running.errors();
-        assert!(errors.contains("frames_out"), "the counters are told at the end: {errors}");
+        assert!(errors.contains("link.frames_out"), "the counters are told at the end: {errors}");
         assert!(errors.contains("portolan0: removed"), "{errors}");
     }
 }

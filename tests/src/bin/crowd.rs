@@ -106,7 +106,7 @@ fn main() -> ExitCode {
                 report.least_a_second[0] / 1000,
                 report.least_a_second[1] / 1000,
                 report.most_bytes >> 20,
-                report.stats.as_ref().map_or(0, |stats| stats.tcp_memory_resets),
+                report.stats.as_ref().map_or(0, |stats| stats.memory.stalled_resets),
                 report.open,
                 begin.elapsed().as_secs_f64()
             );

@@ -116,8 +116,7 @@ impl Host for RawPeer {
     }
 
     fn counter(&mut self, name: &str) -> Found {
-        let counters = self.stack.stats().counters();
-        let found = counters.iter().find(|(known, _)| *known == name);
+        let found = self.stack.stats().iter().find(|&(known, _)| known == name);
         found.map_or(Found::Unknown, |(_, count)| Found::Value(count.to_string()))
     }
 

@@ -126,7 +126,7 @@ pub fn run_seed(seed: u64, keep: usize) -> Outcome {
     outcome.failure = failure.map(|failure| format!("{failure} (at {})", net.now()));
     outcome.summary.virtual_time = net.now() - begun_at;
     outcome.summary.retransmits =
-        hosts.iter().filter_map(|&host| Some(net.peek(host)?.stats().tcp_retransmits)).sum();
+        hosts.iter().filter_map(|&host| Some(net.peek(host)?.stats().tcp.retrans_segs)).sum();
     outcome.digest = net.digest();
     if keep > 0 {
         outcome.transcript = net.transcript();
@@ -280,7 +280,7 @@ fn clean_up(net: &mut SimNet, hosts: &[NodeId], flows: &[Running], memory: &[usi
             return Err(format!("{host} still has {:?}", stack.sockets()));
         }
         // What was learned of the paths is kept.
-        let learned = if stack.stats().icmp_errors_received > 0 { 2048 } else { 0 };
+        let learned = if stack.stats().icmp.errors_received > 0 { 2048 } else { 0 };
         if !(memory..=memory + learned).contains(&stack.memory_bytes()) {
             return Err(format!("{host} holds {} bytes, and held {memory} at first", stack.memory_bytes()));
         }
@@ -292,9 +292,9 @@ fn clean_up(net: &mut SimNet, hosts: &[NodeId], flows: &[Running], memory: &[usi
 /// Each frame that came in is counted as what it was, or as dropped.
 fn check_accounts(stack: &Stack) -> Result<(), String> {
     let stats = stack.stats();
-    let counted = stats.tcp_segments_in + stats.icmp_errors_received + stats.fragments_in + stats.all_drops();
-    if counted < stats.frames_in {
-        return Err(format!("{} frames in, {counted} accounted for: {stats:?}", stats.frames_in));
+    let counted = stats.tcp.in_segs + stats.icmp.errors_received + stats.ip.reasm_reqds + stats.all_drops();
+    if counted < stats.link.frames_in {
+        return Err(format!("{} frames in, {counted} accounted for: {stats:?}", stats.link.frames_in));
     }
     Ok(())
 }

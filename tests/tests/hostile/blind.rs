@@ -97,7 +97,7 @@ fn resets_over_the_whole_sequence_space() {
         // The peer answers a challenge with a reset in place, and that is believed.
         let reset = attacked.connection.segment(TcpSegment::RST, &[]);
         let (before, after, _) = attacked.send(&reset);
-        assert_eq!(after.tcp_resets_received, before.tcp_resets_received + 1);
+        assert_eq!(after.tcp.resets_received, before.tcp.resets_received + 1);
     }
 }
 
@@ -168,14 +168,14 @@ fn data_over_the_whole_sequence_space() {
 #[test]
 fn challenges_are_limited() {
     let mut attacked = Attacked::new(Domain::V4);
-    let before = attacked.peer.stack.stats().tcp_challenge_acks;
+    let before = attacked.peer.stack.stats().tcp.challenge_ack;
     for number in 0..10_000u32 {
         let mut syn = attacked.connection.segment(TcpSegment::SYN, &[]);
         syn.seq = number.wrapping_mul(0x9e37_79b9);
         attacked.peer.send_segment(Domain::V4, &syn);
         attacked.peer.now += Duration::from_millis(1);
     }
-    assert_eq!(attacked.peer.stack.stats().tcp_challenge_acks - before, 20);
+    assert_eq!(attacked.peer.stack.stats().tcp.challenge_ack - before, 20);
     attacked.goes_on();
 }
 

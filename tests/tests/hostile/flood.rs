@@ -123,9 +123,9 @@ fn syns_from_strangers_and_honest_clients_among_them() {
                 }
             }
             let stats = flooded.pair.b.stack.stats();
-            assert!(stats.syn_cookies_sent > 18_000, "{stats:?}");
+            assert!(stats.cookies.sent > 18_000, "{stats:?}");
             let by_cookie = honest.len() as u64 + u64::from(mode == SynCookieMode::Always);
-            assert_eq!((stats.syn_cookies_received, stats.syn_cookies_failed), (by_cookie, 0), "{stats:?}");
+            assert_eq!((stats.cookies.recv, stats.cookies.failed), (by_cookie, 0), "{stats:?}");
             assert_eq!(stats.drops(DropReason::SynQueueFull), 0, "{stats:?}");
             assert!(flooded.pair.b.stack.sockets().len() < 200);
             // Those who came meanwhile have connections like any other: they carry a megabyte each way, scaled windows,
@@ -152,11 +152,8 @@ fn acks_that_guess_a_cookie() {
         }
         let stats = flooded.pair.b.stack.stats();
         let looked_at = if mode == SynCookieMode::Always { 20_000 } else { 0 };
-        assert_eq!(
-            (stats.syn_cookies_failed, stats.syn_cookies_received),
-            (looked_at, u64::from(looked_at > 0))
-        );
-        assert_eq!(stats.tcp_passive_opens, 1);
+        assert_eq!((stats.cookies.failed, stats.cookies.recv), (looked_at, u64::from(looked_at > 0)));
+        assert_eq!(stats.tcp.passive_opens, 1);
         flooded.connection_goes_on();
     }
 }
@@ -211,7 +208,7 @@ fn segments_guessed_by_a_stranger() {
         flooded.pair.run_for(Duration::from_secs(1));
         flooded.connection_goes_on();
         // RFC 5961 §7: the answers are limited.
-        assert!(flooded.pair.b.stack.stats().tcp_challenge_acks <= 2_500);
+        assert!(flooded.pair.b.stack.stats().tcp.challenge_ack <= 2_500);
     }
 }
 
@@ -245,7 +242,7 @@ fn datagrams_from_strangers_to_closed_ports() {
         }
         flooded.connection_goes_on();
         let stats = flooded.pair.b.stack.stats();
-        assert!(stats.icmp_errors_sent < 3_000, "{stats:?}");
+        assert!(stats.icmp.errors_sent < 3_000, "{stats:?}");
     }
 }
 

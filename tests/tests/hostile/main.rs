@@ -58,8 +58,8 @@ fn busy_stack(ethernet: bool) -> Sut {
 
 /// What tells that something became of a frame, besides drops: every counter but those of frames and bytes.
 fn useful(stats: &Stats) -> u64 {
-    let of_frames = ["frames_in", "bytes_in", "frames_out", "bytes_out"];
-    stats.counters().iter().filter(|(name, _)| !of_frames.contains(name)).map(|(_, count)| count).sum()
+    let of_frames = ["link.frames_in", "link.bytes_in", "link.frames_out", "link.bytes_out"];
+    stats.counters().filter(|counter| !of_frames.contains(&counter.name)).map(|counter| counter.value).sum()
 }
 
 proptest! {
@@ -92,7 +92,7 @@ proptest! {
             let frame = sut.frame(input);
             sut.peer.send_frame(&frame);
             let after = sut.peer.stack.stats();
-            prop_assert!(after.frames_in > before.frames_in);
+            prop_assert!(after.link.frames_in > before.link.frames_in);
             let drops = after.all_drops() - before.all_drops();
             let of_use = useful(after) - useful(&before);
             prop_assert!(drops + of_use > 0, "nothing became of {input:?}\n{frame:02x?}");

@@ -81,7 +81,7 @@ fn blocks_that_lie() {
         }
         assert!(got <= 2 * given + 10, "{got} for {given}");
         let stats = arena.pair.b.stack.stats();
-        assert!(stats.tcp_recoveries > 0 && stats.tcp_dsacks_received > 0, "{stats:?}");
+        assert!(stats.recovery.recoveries > 0 && stats.recovery.dsacks_received > 0, "{stats:?}");
         arena.innocent_goes_on();
     }
 }
@@ -325,8 +325,8 @@ fn floods_of_data_in_syns() {
         }
     }
     let stats = arena.pair.b.stack.stats();
-    assert_eq!(stats.fast_open_passive, LIMIT as u64);
-    assert!(stats.syn_cookies_sent > 4_000, "what has no room is a cookie: {stats:?}");
+    assert_eq!(stats.fast_open.passive, LIMIT as u64);
+    assert!(stats.cookies.sent > 4_000, "what has no room is a cookie: {stats:?}");
     let waiting = arena.pair.b.stack.sockets().len() - sockets;
     assert!((LIMIT..=LIMIT + 140).contains(&waiting), "{waiting} with a backlog of 128");
     arena.step(1);

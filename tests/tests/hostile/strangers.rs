@@ -9,10 +9,10 @@ use crate::FAMILIES;
 /// The stack still answers an echo request.
 fn answers(peer: &mut RawPeer) {
     for domain in FAMILIES {
-        let replies = peer.stack.stats().echo_replies_sent;
+        let replies = peer.stack.stats().icmp.out_echo_reps;
         let request = peer.packet(domain).echo_request(1, 1, b"still there?");
         peer.send_packet(&request);
-        assert_eq!(peer.stack.stats().echo_replies_sent, replies + 1, "{domain:?}");
+        assert_eq!(peer.stack.stats().icmp.out_echo_reps, replies + 1, "{domain:?}");
     }
 }
 

@@ -39,7 +39,7 @@ fn the_kernel_asks_and_gets_ecn() {
         }
         echo_through(SocketAddr::new(STACK4, ECHO), 8 << 20);
         let status = page("/");
-        assert!(status.contains("tcp_ecn_connections"), "{status}");
+        assert!(status.contains("ecn.connections"), "{status}");
     });
 }
 
@@ -61,9 +61,9 @@ fn the_kernel_and_we_heed_each_others_marks() {
         }
         // What the kernel told us.
         let status = page("/");
-        for counter in ["tcp_ce_received", "tcp_ecn_reductions"] {
+        for counter in ["ecn.ce_received", "ecn.reductions"] {
             assert!(status.contains(counter), "{counter}\n{status}");
         }
-        assert!(!status.contains("tcp_retransmits"), "{status}");
+        assert!(!status.contains("tcp.retrans_segs"), "{status}");
     });
 }

@@ -141,8 +141,8 @@ fn a_flood_of_syns() {
         assert!(grown < 64 << 20, "the flood took {} MiB", grown >> 20);
         echo_through(SocketAddr::new(STACK4, ECHO), 8 << 20);
         let counters = page("/");
-        assert!(counter(&counters, "syn_cookies_sent") > 10_000, "{counters}");
-        assert!(counter(&counters, "syn_cookies_received") > 10, "{counters}");
+        assert!(counter(&counters, "cookies.sent") > 10_000, "{counters}");
+        assert!(counter(&counters, "cookies.recv") > 10, "{counters}");
     });
 }
 
@@ -160,11 +160,11 @@ fn connections_by_cookie() {
         // With several queues what follows may come in on one that is ahead of the others: all of the flood first.
         let mut cookies = 0;
         let is_over = within(Duration::from_secs(10), || {
-            let before = std::mem::replace(&mut cookies, counter(&page("/"), "syn_cookies_sent"));
+            let before = std::mem::replace(&mut cookies, counter(&page("/"), "cookies.sent"));
             cookies > 0 && cookies == before
         });
         assert!(is_over, "{cookies} cookies, and still more of them");
-        let sent = || counter(&page("/"), "syn_cookies_received");
+        let sent = || counter(&page("/"), "cookies.recv");
         for (timestamps, expected) in [(1, 2), (0, 4)] {
             fs::write("/proc/sys/net/ipv4/tcp_timestamps", timestamps.to_string())
                 .expect("our own namespace");

@@ -20,7 +20,7 @@ fn many_segments_cross_in_one_frame() {
             let after = page("/");
             let grown = |name: &str| counter(&after, name) - counter(&before, name);
             for (frames, segments) in
-                [("frames_in<", "tcp_segments_in<"), ("frames_out<", "tcp_segments_out<")]
+                [("link.frames_in<", "tcp.in_segs<"), ("link.frames_out<", "tcp.segs_sent<")]
             {
                 let (frames, segments) = (grown(frames), grown(segments));
                 // 16 MiB are 11,586 full segments.

@@ -58,8 +58,8 @@ fn the_kernel_opens_fast() {
             assert!((0..4).all(|_| request(&host).contains("Portolan")));
         }
         let counters = page("/");
-        assert_eq!(counter(&counters, "fast_open_requests"), 2, "{counters}");
-        assert_eq!(counter(&counters, "fast_open_passive<"), 6, "{counters}");
+        assert_eq!(counter(&counters, "fast_open.cookie_reqd"), 2, "{counters}");
+        assert_eq!(counter(&counters, "fast_open.passive<"), 6, "{counters}");
         // The kernel saw its data acknowledged by the SYN-ACK.
         let seen = tool("nstat -az TcpExtTCPFastOpenActive");
         assert!(seen.split_whitespace().any(|word| word == "6"), "{seen}");
@@ -280,7 +280,7 @@ fn the_status_page_is_served_over_both_families() {
         for host in [STACK4.to_string(), format!("[{STACK6}]")] {
             let page = tool(&format!("curl --silent --show-error --fail --max-time 10 http://{host}/"));
             assert!(page.contains("<html") && page.contains("</html>"), "{page}");
-            for shown in [&STACK4.to_string(), &STACK6.to_string(), "LISTEN", "frames_in"] {
+            for shown in [&STACK4.to_string(), &STACK6.to_string(), "LISTEN", "link.frames_in"] {
                 assert!(page.contains(shown), "{shown} is not on the page:\n{page}");
             }
             let table = tool(&format!("curl -sS --fail --max-time 10 http://{host}/socket-table.json"));

@@ -63,7 +63,7 @@ fn for_each_device(test: impl Fn(&Host, usize)) {
 fn assert_nothing_went_wrong(handle: &Handle) {
     let stats = handle.stats();
     assert_eq!(
-        (stats.tcp_resets_sent, stats.tcp_resets_received, stats.icmp_errors_sent),
+        (stats.tcp.out_rsts, stats.tcp.resets_received, stats.icmp.errors_sent),
         (0, 0, 0),
         "{stats:?}"
     );
@@ -149,7 +149,7 @@ fn connections_that_pause_go_on_where_they_were() {
             // The kernel's own choice is right for one flow in `queues`.
             assert!(after_pause > 0, "this shows nothing if all came to the right queue");
             assert_nothing_went_wrong(runtime);
-            let used = runtime.with_each_stack(|stack| stack.stats().tcp_passive_opens);
+            let used = runtime.with_each_stack(|stack| stack.stats().tcp.passive_opens);
             assert!(used.iter().all(|&count| count > 0), "each stack has some: {used:?}");
         });
     });
@@ -170,7 +170,7 @@ fn flows_that_move_need_no_hand_over() {
                 }
             }
             let handed_over = runtime.handovers().frames - before;
-            let frames = runtime.stats().frames_in;
+            let frames = runtime.stats().link.frames_in;
             assert!(frames > 1600 && handed_over < frames / 20, "{handed_over} of {frames}");
             assert_nothing_went_wrong(runtime);
         });
@@ -202,8 +202,8 @@ fn a_thousand_connections_each_way_spread_over_the_stacks() {
         }
         assert_nothing_went_wrong(&runtime);
         for counts in [
-            runtime.with_each_stack(|stack| stack.stats().tcp_passive_opens),
-            runtime.with_each_stack(|stack| stack.stats().tcp_active_opens),
+            runtime.with_each_stack(|stack| stack.stats().tcp.passive_opens),
+            runtime.with_each_stack(|stack| stack.stats().tcp.active_opens),
         ] {
             assert_eq!(counts.iter().sum::<u64>(), 1000);
             assert!(counts.iter().all(|count| (180..320).contains(count)), "{counts:?}");
@@ -277,8 +277,8 @@ fn refusals_come_once_and_to_the_right_stack() {
                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
             }
             let stats = runtime.stats();
-            assert_eq!(stats.tcp_resets_sent, 4 * queues as u64);
-            assert_eq!(stats.tcp_resets_received, 4 * queues as u64);
+            assert_eq!(stats.tcp.out_rsts, 4 * queues as u64);
+            assert_eq!(stats.tcp.resets_received, 4 * queues as u64);
         });
     });
 }
@@ -307,8 +307,8 @@ fn a_narrow_path_is_learned_by_the_stack_that_needs_it() {
                 echo(&mut stream, n, 200_000);
             }
             let stats = runtime.stats();
-            assert!(stats.tcp_path_mtu_retransmits > 0 && stats.icmp_errors_received > 0, "{stats:?}");
-            assert_eq!(stats.tcp_timeout_retransmits, 0, "no data had to wait for a timer: {stats:?}");
+            assert!(stats.recovery.path_mtu_retrans > 0 && stats.icmp.errors_received > 0, "{stats:?}");
+            assert_eq!(stats.recovery.timeout_retrans, 0, "no data had to wait for a timer: {stats:?}");
             assert_nothing_went_wrong(runtime);
             tool("ip link delete narrow0");
         });
@@ -413,8 +413,8 @@ fn the_status_page_sums_up() {
         let page = page("/");
         assert_eq!(counter(&page, ">stacks<"), 3, "{page}");
         assert!(counter(&page, "frames_handed_over") > 0);
-        assert!(counter(&page, "tcp_passive_opens") > 60);
+        assert!(counter(&page, "tcp.passive_opens") > 60);
         assert!(page.matches("ESTABLISHED").count() >= 60);
-        assert_eq!(counter(&page, "tcp_resets_sent"), 0);
+        assert_eq!(counter(&page, "tcp.out_rsts"), 0);
     });
 }

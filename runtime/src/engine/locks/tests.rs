@@ -109,9 +109,9 @@ impl Bench {
         acknowledgement.iter().for_each(|transmit| self.peer.send(transmit));
         std::thread::sleep(AWAY);
         assert!(self.engine.lock_core_anyway().is_due(Clock::now()), "no timer is due");
-        let before = self.engine.inspect(|stack| stack.stats().tcp_retransmits);
+        let before = self.engine.inspect(|stack| stack.stats().tcp.retrans_segs);
         read(&self.engine);
-        self.engine.inspect(|stack| stack.stats().tcp_retransmits) - before
+        self.engine.inspect(|stack| stack.stats().tcp.retrans_segs) - before
     }
 }
 

@@ -33,7 +33,7 @@ fn echo_is_answered_over_both_families() {
         settle(&mut a, &mut b);
         let [Delivery::EchoReply(reply)] = &a.delivered[..] else { panic!("{:?}", a.delivered) };
         assert_eq!((reply.src, &reply.transport()[4..]), (ip(dst), &message[4..]));
-        assert_eq!(b.stats.echo_replies_sent, 1);
+        assert_eq!(b.stats.icmp.out_echo_reps, 1);
         assert_eq!((a.stats.all_drops(), b.stats.all_drops()), (0, 0));
     }
 }

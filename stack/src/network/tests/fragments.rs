@@ -30,8 +30,8 @@ fn ping_with_8000_bytes_goes_both_ways_from_the_first_packet_on() {
         settle(&mut a, &mut b);
         let [Delivery::EchoReply(reply)] = &a.delivered[..] else { panic!("{:?}", a.delivered) };
         assert_eq!(reply.transport()[8..], [0xa5; 8000]);
-        assert_eq!((a.stats.fragmented, a.stats.fragments_out, b.stats.fragments_in), (1, 6, 6));
-        assert_eq!((a.stats.reassembled, b.stats.reassembled), (1, 1));
+        assert_eq!((a.stats.ip.frag_oks, a.stats.ip.frag_creates, b.stats.ip.reasm_reqds), (1, 6, 6));
+        assert_eq!((a.stats.ip.reasm_oks, b.stats.ip.reasm_oks), (1, 1));
         assert_eq!((a.stats.all_drops(), b.stats.all_drops()), (0, 0));
     }
 }
@@ -114,7 +114,7 @@ fn a_missing_fragment_is_told_when_the_first_one_came() {
             } else {
                 assert!(a.delivered.is_empty());
             }
-            assert_eq!(b.stats.icmp_errors_sent, u64::from(first_came));
+            assert_eq!(b.stats.icmp.errors_sent, u64::from(first_came));
         }
     }
 }

@@ -59,8 +59,8 @@ fn attack(host: &mut Host, frame: Vec<u8>) {
     let answered = !host.frames().is_empty();
     let delivered = !core::mem::take(&mut host.delivered).is_empty();
     let counted = host.stats.all_drops() > before.all_drops();
-    let held = host.network.memory_bytes() > held || host.stats.fragments_in > before.fragments_in;
-    let understood = host.stats.address_conflicts > before.address_conflicts
+    let held = host.network.memory_bytes() > held || host.stats.ip.reasm_reqds > before.ip.reasm_reqds;
+    let understood = host.stats.link.address_conflicts > before.link.address_conflicts
         || !host.network.neighbors(host.now, IFACE).is_empty();
     assert!(answered || delivered || counted || held || understood);
     assert!(host.network.memory_bytes() < 200_000);
@@ -76,7 +76,7 @@ fn the_samples_are_understood() {
             host.receive(frame);
         }
         assert_eq!(host.stats.all_drops(), 0, "{:?}", host.stats);
-        assert_eq!(host.stats.reassembled, 2);
+        assert_eq!(host.stats.ip.reasm_oks, 2);
         assert_eq!(
             host.delivered.iter().filter(|delivery| matches!(delivery, Delivery::Error(_))).count(),
             2

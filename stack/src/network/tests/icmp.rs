@@ -52,7 +52,7 @@ fn port_and_protocol_unreachable_come_back_to_the_sender() {
             assert_eq!((error.kind, error.local, error.remote), (kind, datagram.src, ip(dst)));
             assert_eq!((error.protocol, error.iface), (17, Some(IFACE)));
             assert_eq!(&error.transport[..], &packet[packet.len() - 13..]);
-            assert_eq!((b.stats.icmp_errors_sent, a.stats.all_drops() + b.stats.all_drops()), (1, 0));
+            assert_eq!((b.stats.icmp.errors_sent, a.stats.all_drops() + b.stats.all_drops()), (1, 0));
         }
     }
 }
@@ -208,7 +208,7 @@ fn rfc_1122_3_2_2_8_timestamps_are_answered_but_not_to_groups() {
         (&reply[16..20], reply.len(), reply[20], &reply[24..32]),
         (&[10, 0, 0, 1][..], 40, 14, &data[..8])
     );
-    assert_eq!(b.stats.timestamp_replies_sent, 1);
+    assert_eq!(b.stats.icmp.out_timestamp_reps, 1);
     b.receive(request("10.0.0.255", 16));
     b.receive(request("10.0.0.2", 7));
     b.config.ip.answer_timestamps = false;

@@ -21,7 +21,7 @@ fn loopback_and_own_addresses_come_back() {
     let link_local = IpAddr::V6(mac(1).link_local());
     assert_eq!(host.send_udp(&alloc::format!("{link_local}"), b"me").unwrap(), None);
     assert_eq!(host.datagram().iface, IFACE);
-    assert_eq!(host.stats.loopback_packets, 6);
+    assert_eq!(host.stats.ip.loopback_packets, 6);
     assert!(host.frames().is_empty());
     assert_eq!(host.network.memory_bytes(), Host::ethernet(1, &[]).network.memory_bytes());
 }

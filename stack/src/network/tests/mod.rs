@@ -17,9 +17,10 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::drop_reason::DropReason;
 use crate::frame::{Frame, HeaderBuf, Payload};
 use crate::ip::protocol;
-use crate::stats::{DropReason, Stats};
+use crate::stats::Stats;
 
 pub(super) const IFACE: InterfaceId = InterfaceId(0);
 

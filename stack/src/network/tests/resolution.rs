@@ -128,7 +128,7 @@ fn a_duplicate_is_noticed_and_not_used() {
         host.advance(Duration::from_secs(10));
         assert_eq!(state(&host, "10.0.0.2"), AddressState::Duplicated);
         assert!(!host.network.is_local(ip("10.0.0.2")));
-        assert_eq!((host.stats.address_conflicts, host.stats.all_drops()), (1, 0));
+        assert_eq!((host.stats.link.address_conflicts, host.stats.all_drops()), (1, 0));
     }
     let (group, group_mac) = ("ff02::1:ff00:2", MacAddr([0x33, 0x33, 0xff, 0, 0, 2]));
     let probe = ndp_frame(group_mac, theirs, "::", group, solicitation("fd00::2", None));
@@ -141,7 +141,7 @@ fn a_duplicate_is_noticed_and_not_used() {
         host.advance(Duration::from_secs(10));
         assert_eq!(state(&host, "fd00::2"), AddressState::Duplicated);
         assert_eq!(state(&host, "fe80::ff:fe00:2"), AddressState::Preferred);
-        assert_eq!((host.stats.address_conflicts, host.stats.all_drops()), (1, 0));
+        assert_eq!((host.stats.link.address_conflicts, host.stats.all_drops()), (1, 0));
     }
 }
 
@@ -254,7 +254,7 @@ fn a_neighbour_that_does_not_answer_is_reported_to_the_senders() {
         host.advance(Duration::from_millis(1));
         let frames = host.frames();
         assert_eq!(arps(&frames).len() + ndps(&frames).len(), questions);
-        assert_eq!(host.stats.solicitations_sent, questions as u64);
+        assert_eq!(host.stats.link.solicitations_sent, questions as u64);
         assert_eq!(host.drops(DropReason::NeighborUnreachable), 2);
         for delivery in core::mem::take(&mut host.delivered) {
             let Delivery::Error(error) = delivery else { panic!("{delivery:?}") };

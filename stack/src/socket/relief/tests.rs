@@ -73,12 +73,12 @@ fn capacity_goes_first_then_what_is_out_of_order_and_data_in_order_stays() {
     let (readable, after) = held(&pair);
     assert_eq!(readable, 4 * 1448);
     assert!(after > 9 * 1448 && after <= before, "{after} of {before}");
-    assert_eq!(pair.b.stack.stats().tcp_pruned_bytes, 0);
+    assert_eq!(pair.b.stack.stats().memory.pruned_bytes, 0);
     // A third further what came out of order goes, and nothing else.
     let missing = limit(&pair) / 100 * 80 - bytes(&pair);
     fill(&mut pair, missing);
     pair.b.stack.handle_timeout(pair.now());
-    assert_eq!(pair.b.stack.stats().tcp_pruned_bytes, 5 * 1448);
+    assert_eq!(pair.b.stack.stats().memory.pruned_bytes, 5 * 1448);
     let (readable, after) = held(&pair);
     assert_eq!(readable, 4 * 1448);
     assert!(after < 5 * 1448, "{after}");
@@ -110,7 +110,7 @@ fn the_connection_that_waited_longest_is_reset_with_a_reason_and_everything_is_g
     let full = bytes(&pair);
     pair.b.stack.handle_timeout(pair.now());
     assert!(bytes(&pair) < full);
-    let resets = pair.b.stack.stats().tcp_memory_resets;
+    let resets = pair.b.stack.stats().memory.stalled_resets;
     assert!(resets > 0);
     let reasons: Vec<_> = flows.iter().map(|flow| pair.b.stack.close_reason(flow.1).unwrap()).collect();
     // There is nothing else that could be given back, so all of them go, in their order.
@@ -280,7 +280,7 @@ proptest! {
             is_whole
         });
         prop_assert!(whole, "{}", format!("{:?}", pair.b.stack.stats()));
-        prop_assert_eq!(pair.b.stack.stats().tcp_memory_resets, 0);
+        prop_assert_eq!(pair.b.stack.stats().memory.stalled_resets, 0);
         for stream in streams.iter().flatten() {
             prop_assert!(stream.read == stream.sent);
         }

@@ -208,7 +208,7 @@ impl Sockets {
             None => self.rebind(id, tuple.local.port, BoundAddr::One(tuple.local.addr)),
         }
         self.connections.insert(&tuple, Target::Connection(id));
-        ctx.stats.tcp_active_opens += 1;
+        ctx.stats.tcp.active_opens += 1;
         self.settle_stream(ctx, network, id);
         if is_deferred { Ok(()) } else { Err(Error::InProgress) }
     }
@@ -338,7 +338,7 @@ impl Sockets {
         let seq = header.seq;
         let count = payload_len(&payload).div_ceil(usize::from(segments.len));
         let (meta, header) = segment_packet(ctx, &stream.tuple, header, options.ip_fields());
-        ctx.stats.tcp_segments_out += count.saturating_sub(1) as u64;
+        ctx.stats.tcp.segs_sent += count.saturating_sub(1) as u64;
         match network.output(ctx, IpMeta { run: Some(segments), ..meta }, header, payload) {
             Ok(Some(transmit)) => Sent::Frame(transmit),
             Ok(None) => Sent::Elsewhere,

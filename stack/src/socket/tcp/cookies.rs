@@ -7,11 +7,11 @@ use super::input::reply;
 use super::listener::Handshake;
 use crate::Ctx;
 use crate::demux::FourTuple;
+use crate::drop_reason::DropReason;
 use crate::network::Network;
 use crate::socket::SocketId;
 use crate::socket::record::{Role, Socket};
 use crate::socket::sockets::Sockets;
-use crate::stats::DropReason;
 use crate::tcp::{Flags, Header, SynReceived};
 use crate::timers::Armed;
 
@@ -34,7 +34,7 @@ impl Sockets {
         let peer_mss = syn.options.mss.unwrap_or(params.default_mss);
         params.isn = self.syn_cookies.isn(ctx.now, &tuple, syn.seq, peer_mss);
         let syn_ack = SynReceived::cookie_syn_ack(ctx, syn, &params);
-        ctx.stats.syn_cookies_sent += 1;
+        ctx.stats.cookies.sent += 1;
         reply(ctx, network, &tuple, syn_ack, fields);
     }
 
@@ -56,8 +56,8 @@ impl Sockets {
         }
         let mss = self.syn_cookies.check(ctx.now, tuple, header.seq - 1, header.ack - 1);
         match mss {
-            Some(_) => ctx.stats.syn_cookies_received += 1,
-            None => ctx.stats.syn_cookies_failed += 1,
+            Some(_) => ctx.stats.cookies.recv += 1,
+            None => ctx.stats.cookies.failed += 1,
         }
         mss
     }

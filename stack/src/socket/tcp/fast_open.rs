@@ -54,7 +54,7 @@ impl Sockets {
             return FastOpenAnswer::Nothing;
         }
         if is_short || !listener.fast_opens.has_room(ctx.now, self.half_open.of(id).fast, options.fast_open) {
-            ctx.stats.fast_open_overflows += 1;
+            ctx.stats.fast_open.listen_overflow += 1;
             return FastOpenAnswer::Nothing;
         }
         if options.fast_open_without_cookie {
@@ -69,14 +69,14 @@ impl Sockets {
         // It is given in the option that the client used.
         let new = || keys.cookie(local, remote).in_option(cookie.is_experimental());
         if cookie.is_request() {
-            ctx.stats.fast_open_requests += 1;
+            ctx.stats.fast_open.cookie_reqd += 1;
             return FastOpenAnswer::Cookie(new());
         }
         match keys.check(local, remote, cookie) {
             CookieCheck::Good => FastOpenAnswer::Open(None),
             CookieCheck::Aging => FastOpenAnswer::Open(Some(new())),
             CookieCheck::Bad => {
-                ctx.stats.fast_open_passive_failed += 1;
+                ctx.stats.fast_open.passive_fail += 1;
                 FastOpenAnswer::Cookie(new())
             }
         }
@@ -91,7 +91,7 @@ impl Sockets {
         syn: Syn<'_>,
     ) {
         let Opening { listener, tuple, params, cookie } = opening;
-        ctx.stats.fast_open_passive += 1;
+        ctx.stats.fast_open.passive += 1;
         let connection = Connection::fast_open(ctx, syn.header, params, cookie, syn.payload);
         let Some(id) = self.queue_for_accept(ctx, network, listener, tuple, connection) else { return };
         self.fast_opens.insert(id, listener);

@@ -10,6 +10,7 @@ use super::time_waits::TimeWaitId;
 use crate::Ctx;
 use crate::config::SynCookieMode;
 use crate::demux::{Endpoint, FourTuple};
+use crate::drop_reason::DropReason;
 use crate::frame::{HeaderBuf, Payload};
 use crate::ip::checksum::verify_transport_checksum;
 use crate::ip::protocol;
@@ -19,7 +20,6 @@ use crate::socket::SocketId;
 use crate::socket::options::IpFields;
 use crate::socket::record::{Holder, Role, Socket, iface_of, scope_of};
 use crate::socket::sockets::{Owner, Sockets, stream_role};
-use crate::stats::DropReason;
 use crate::tcp::{
     Connection, Flags, HandshakeStep, HandshakeTimeout, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep,
     reset_for,
@@ -66,7 +66,7 @@ fn admit<'a>(
         scope: scope_of([datagram.src, datagram.dst], datagram.iface),
     };
     let payload = datagram.into_transport(*header_len..usize::MAX);
-    ctx.stats.tcp_segments_in += u64::from(header.segments(payload.len()));
+    ctx.stats.tcp.in_segs += u64::from(header.segments(payload.len()));
     Some((tuple, header, payload))
 }
 
@@ -122,7 +122,7 @@ impl Sockets {
         self.renew_budget(ctx, network);
         match self.find_record(&tuple) {
             Some(Target::Connection(id)) if pieces.len() > 1 => {
-                ctx.stats.tcp_segments_joined += pieces.len() as u64 - 1;
+                ctx.stats.tcp.joined_segs += pieces.len() as u64 - 1;
                 if ctx.memory.is_pressed() {
                     ctx.memory = self.budget_of(ctx, id);
                 }
@@ -244,7 +244,7 @@ impl Sockets {
         let Some(reset) = reset else { return };
         let rate = Rate::per_second(ctx.config.tcp.max_resets_per_second);
         match network.peer(tuple.remote.addr, iface_of(tuple.scope)) {
-            Some(peer) if !self.reset_shares.take(ctx.now, peer, rate) => ctx.stats.tcp_resets_limited += 1,
+            Some(peer) if !self.reset_shares.take(ctx.now, peer, rate) => ctx.stats.tcp.resets_limited += 1,
             _ => reply(ctx, network, tuple, reset, IpFields::default()),
         }
     }
@@ -383,7 +383,7 @@ impl Sockets {
         socket.holder = Holder::Listener(listener);
         let id = self.insert_stream(socket, &tuple);
         self.tcp_ports.add_connection(tuple.local, reuse);
-        ctx.stats.tcp_passive_opens += 1;
+        ctx.stats.tcp.passive_opens += 1;
         if let Some(Socket { role: Role::Listener(parent), .. }) = self.slots.get_mut(listener) {
             parent.queue.push_back(id);
         }
@@ -493,9 +493,9 @@ pub(in crate::socket) fn segment_packet(
 ) -> (IpMeta, HeaderBuf) {
     header.src_port = tuple.local.port;
     header.dst_port = tuple.remote.port;
-    ctx.stats.tcp_segments_out += 1;
+    ctx.stats.tcp.segs_sent += 1;
     if header.flags.contains(Flags::RST) {
-        ctx.stats.tcp_resets_sent += 1;
+        ctx.stats.tcp.out_rsts += 1;
     }
     let mut buf = HeaderBuf::new();
     header.emit(&mut buf);

@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use crate::config::SynCookieMode;
 use crate::demux::FourTuple;
+use crate::drop_reason::DropReason;
 use crate::socket::SocketId;
 use crate::socket::slab::Key;
-use crate::stats::DropReason;
 use crate::tcp::{SYN_COOKIE_VALID_FOR, SynReceived};
 use crate::time::Instant;
 use crate::timers::Armed;

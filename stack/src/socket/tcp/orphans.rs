@@ -44,7 +44,7 @@ impl Sockets {
 
     fn reset_orphan(&mut self, ctx: &mut Ctx<'_>, network: &mut Network, id: SocketId) {
         log::debug!("tcp: too many connections that nobody holds, {}", self.orphans);
-        ctx.stats.tcp_orphans_reset += 1;
+        ctx.stats.memory.abort_on_memory += 1;
         self.abort_stream(ctx, network, id);
     }
 }

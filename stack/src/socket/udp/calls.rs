@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::Ctx;
 use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
+use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::icmp::{self, echo};
@@ -20,7 +21,6 @@ use crate::socket::record::{Bound, Role, Socket, flow_scope, iface_of};
 use crate::socket::sockets::{Sent, Sockets};
 use crate::socket::tcp::calls::loopback_if_unspecified;
 use crate::socket::{Descriptor, Domain, Shutdown, SocketId, SocketKind, SocketOptions};
-use crate::stats::DropReason;
 use crate::udp;
 
 /// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame that it pins.
@@ -181,7 +181,7 @@ impl Sockets {
                 (protocol::icmp_for(flow.remote.addr), header, payload)
             }
             SocketKind::Datagram | SocketKind::Stream => {
-                ctx.stats.udp_sent += count(data.len(), segment_len);
+                ctx.stats.udp.out_datagrams += count(data.len(), segment_len);
                 let payload = udp::payload_of(data);
                 (protocol::UDP, udp::header(flow.local, flow.remote, &payload), payload)
             }

@@ -5,12 +5,12 @@ use bytes::Bytes;
 use super::calls::{Received, count};
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
+use crate::drop_reason::DropReason;
 use crate::error::Error;
 use crate::network::{self, Cast, Network, NetworkErrorKind};
 use crate::socket::record::{Role, Socket, scope_of};
 use crate::socket::sockets::Sockets;
 use crate::socket::{SocketId, SocketKind};
-use crate::stats::DropReason;
 use crate::udp;
 
 impl Sockets {
@@ -124,7 +124,7 @@ impl Sockets {
             return ctx.stats.count_drop(reason);
         }
         if socket.kind == SocketKind::Datagram {
-            ctx.stats.udp_received += datagrams;
+            ctx.stats.udp.in_datagrams += datagrams;
         }
         self.settle_datagram(id, true);
     }

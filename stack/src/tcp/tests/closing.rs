@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use super::bench::{End, Pair};
 use super::peer::{ISS, Offer, Peer};
+use crate::drop_reason::DropReason;
 use crate::error::{CloseReason, Error};
 use crate::event::{DeadlineKind, Readiness};
-use crate::stats::DropReason;
 use crate::tcp::{Flags, Header, State};
 
 fn recv(peer: &mut Peer) -> Result<usize, Error> {
@@ -84,7 +84,7 @@ fn both_close_at_once() {
     pair.run_for(Duration::from_millis(100));
     assert_eq!(pair.client.state(), State::TimeWait);
     assert_eq!(pair.server().state(), State::TimeWait);
-    assert_eq!(pair.host.stats.tcp_retransmits, 0);
+    assert_eq!(pair.host.stats.tcp.retrans_segs, 0);
     pair.run_for(Duration::from_secs(61));
     assert_eq!(pair.client.close_reason(), Some(CloseReason::Finished));
     assert_eq!(pair.server().close_reason(), Some(CloseReason::Finished));

@@ -159,7 +159,7 @@ fn a_peer_without_ecn_is_treated_as_of_old() {
         assert!(peer.connection.congestion.cwnd() >= cwnd);
         let sent = data(&mut peer, IpEcn::Ce, Flags::default(), 100);
         assert!(sent.iter().all(|sent| ecn_flags(sent) == Flags::default()));
-        assert_eq!((peer.host.stats.tcp_ecn_connections, peer.host.stats.tcp_ce_received), (0, 0));
+        assert_eq!((peer.host.stats.ecn.connections, peer.host.stats.ecn.ce_received), (0, 0));
     }
 }
 
@@ -180,7 +180,7 @@ fn ce_is_echoed_at_once_and_until_cwr() {
     assert!(sent.iter().all(|sent| ecn_flags(sent) == Flags::ECE));
     let sent = data(&mut peer, IpEcn::Ect0, Flags::CWR, 100);
     assert_eq!(sent.iter().map(ecn_flags).collect::<Vec<_>>(), [Flags::default()], "at once");
-    assert_eq!(peer.host.stats.tcp_ce_received, 1);
+    assert_eq!(peer.host.stats.ecn.ce_received, 1);
 }
 
 /// RFC 3168 §6.1.2: as a loss, once a round trip, with nothing sent again; the next new data says so, alone.
@@ -193,7 +193,7 @@ fn ece_reduces_the_window_once_a_round_trip() {
     for acked in 2..=10 {
         sent.extend(ack_with_ece(&mut peer, acked * 1000));
     }
-    assert_eq!(peer.host.stats.tcp_ecn_reductions, 1);
+    assert_eq!(peer.host.stats.ecn.reductions, 1);
     let ssthresh = peer.connection.congestion.ssthresh();
     assert!((5000..=8000).contains(&ssthresh), "{ssthresh}");
     assert!(peer.connection.congestion.cwnd() <= ssthresh);
@@ -206,8 +206,8 @@ fn ece_reduces_the_window_once_a_round_trip() {
     let offset = Peer::offset(sent.last().unwrap());
     let _ = ack_with_ece(&mut peer, offset);
     let _ = ack_with_ece(&mut peer, offset + 1000);
-    assert_eq!(peer.host.stats.tcp_ecn_reductions, 2);
-    assert_eq!(peer.host.stats.tcp_retransmits, 0);
+    assert_eq!(peer.host.stats.ecn.reductions, 2);
+    assert_eq!(peer.host.stats.tcp.retrans_segs, 0);
 }
 
 /// A peer that says ECE for ever slows us down to a trickle of two segments a round trip, and to no less.
@@ -228,7 +228,7 @@ fn ece_for_ever_leaves_a_trickle() {
     }
     assert_eq!(peer.connection.snd.max, ISS + 200_001);
     assert!(peer.connection.congestion.cwnd() <= 3000, "{}", peer.connection.congestion.cwnd());
-    assert!(peer.host.stats.tcp_ecn_reductions > 20);
+    assert!(peer.host.stats.ecn.reductions > 20);
 }
 
 fn syn(flags: u8, ip_ecn: IpEcn) -> Header {
@@ -291,7 +291,7 @@ fn a_listener_agrees_to_what_is_asked() {
         assert_eq!(crate::tcp::ecn::ace(data.flags), expected, "{asked:#b}");
         let stats = &host.stats;
         assert_eq!(
-            (stats.tcp_ecn_connections, stats.tcp_accecn_connections),
+            (stats.ecn.connections, stats.ecn.accecn_connections),
             match asked {
                 0b011 => (1, 0),
                 0b111 => (0, 1),
@@ -404,7 +404,7 @@ fn accurate_feedback_of_what_comes() {
     let header = Header { seq: peer.seq + 500, ip_ecn: IpEcn::Ce, ..peer.header(Flags::ACK) };
     let sent = peer.deliver(header, &[1; 10]);
     assert_eq!((ace(&sent[0]), &sent[0].header.options.accecn), (7, &option(&[101, 60])));
-    assert_eq!(peer.host.stats.tcp_ce_received, 2);
+    assert_eq!(peer.host.stats.ecn.ce_received, 2);
 }
 
 /// RFC 9768 §3.2.2.2: a counter that moved reduces the window, once a round trip; no CWR (§3.1.5).
@@ -414,13 +414,13 @@ fn a_counter_that_moves_reduces_the_window() {
     let sent = peer.send(&[0; 30_000]);
     assert!(sent.iter().all(|sent| sent.header.ip_ecn == IpEcn::Ect0 && ace(sent) == 5), "all of a run");
     let mut later = acknowledge(&mut peer, 2010, 5, None);
-    assert_eq!(peer.host.stats.tcp_ecn_reductions, 0);
+    assert_eq!(peer.host.stats.ecn.reductions, 0);
     for (bytes, counter) in [(3010, 6), (4010, 7), (5010, 7), (6010, 0)] {
         later.extend(acknowledge(&mut peer, bytes, counter, None));
     }
-    assert_eq!(peer.host.stats.tcp_ecn_reductions, 1);
+    assert_eq!(peer.host.stats.ecn.reductions, 1);
     assert!(later.iter().all(|sent| ace(sent) == 5));
-    assert_eq!(peer.host.stats.tcp_retransmits, 0);
+    assert_eq!(peer.host.stats.tcp.retrans_segs, 0);
     // An older acknowledgement says nothing.
     let ssthresh = peer.connection.congestion.ssthresh();
     let _ = acknowledge(&mut peer, 6010, 3, None);
@@ -486,7 +486,7 @@ fn a_loss_is_told_with_cwr_too() {
     assert!(!resent.is_empty() && resent.iter().all(|sent| !sent.header.flags.contains(Flags::CWR)));
     assert_eq!(cwr_at(&sent), [10_000]);
     // A loss in the window that was reduced already reduces it no further (RFC3168-6.1.2-e).
-    assert_eq!(peer.host.stats.tcp_ecn_reductions, 0);
+    assert_eq!(peer.host.stats.ecn.reductions, 0);
 
     let mut peer = classic();
     let _ = peer.send(&[0; 30_000]);
@@ -510,7 +510,7 @@ fn a_loss_and_ece_in_one_window_reduce_it_once() {
     }
     let _ = peer.wait_millis(20);
     assert_eq!(peer.connection.congestion.ssthresh(), ssthresh);
-    assert_eq!((peer.host.stats.tcp_ecn_reductions, peer.host.stats.tcp_recoveries), (1, 1));
+    assert_eq!((peer.host.stats.ecn.reductions, peer.host.stats.recovery.recoveries), (1, 1));
 }
 
 /// RFC 3168 §6.1.5: whoever guesses addresses and ports cannot make us say ECE; nor can what was received before.
@@ -524,7 +524,7 @@ fn marks_outside_the_window_are_ignored() {
         let sent = peer.deliver(header, &[0; 100]);
         assert!(sent.iter().all(|sent| ecn_flags(sent) == Flags::default()), "{seq:?}");
     }
-    assert_eq!(peer.host.stats.tcp_ce_received, 0);
+    assert_eq!(peer.host.stats.ecn.ce_received, 0);
 }
 
 /// RFC 9768 §3.2.3.2.2: a path may drop what has an option that it does not know.
@@ -559,5 +559,5 @@ fn whoever_has_accurate_ecn_reports_duplicates() {
     let mut header = Header { ack: ISS + 101, ..header };
     header.options.sack = [(ISS + 1, ISS + 101)].into_iter().collect();
     let _ = peer.deliver(header, &[]);
-    assert_eq!(peer.host.stats.tcp_dsacks_received, 1);
+    assert_eq!(peer.host.stats.recovery.dsacks_received, 1);
 }

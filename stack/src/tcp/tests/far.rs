@@ -139,10 +139,10 @@ fn play_far_apart(sack: bool, scenes: &[Scene]) {
 /// A mark counts however long ago the last one was.
 fn congestion_is_experienced(long: &mut Long) {
     long.widen();
-    let before = long.peer.host.stats.tcp_ecn_reductions;
+    let before = long.peer.host.stats.ecn.reductions;
     assert_eq!(long.send_full(2), 2);
     long.ack_with_ece();
-    assert_eq!(long.peer.host.stats.tcp_ecn_reductions, before + 1);
+    assert_eq!(long.peer.host.stats.ecn.reductions, before + 1);
     // The next one is more than a round trip later.
     long.send_acked(MSS);
     long.send_acked(MSS);
@@ -208,13 +208,13 @@ fn something_is_urgent(long: &mut Long) {
 /// Without SACK: three duplicates begin a recovery however long ago the last one was.
 fn a_segment_is_lost(long: &mut Long) {
     long.widen();
-    let before = long.peer.host.stats.tcp_fast_retransmits;
+    let before = long.peer.host.stats.recovery.fast_retrans;
     assert_eq!(long.send_full(4), 4);
     let low = long.low();
     for _ in 0..3 {
         let _ = long.peer.ack_bytes(low);
     }
-    assert_eq!(long.peer.host.stats.tcp_fast_retransmits, before + 1);
+    assert_eq!(long.peer.host.stats.recovery.fast_retrans, before + 1);
     let _ = long.ack_all();
     long.send_acked(MSS);
 }

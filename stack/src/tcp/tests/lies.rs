@@ -110,7 +110,7 @@ fn duplicates_of_what_was_sent_once_say_nothing() {
         una += MSS;
         let _ = peer.sack_bytes(una, &[(una - MSS, una)]);
     }
-    assert_eq!(peer.host.stats.tcp_dsacks_received, 50);
+    assert_eq!(peer.host.stats.recovery.dsacks_received, 50);
     assert_eq!(reordering_window(&peer), 25);
 }
 
@@ -218,7 +218,7 @@ fn recoveries_undone_for_ever_gain_nothing() {
         let cwnd = peer.connection.congestion.cwnd();
         assert!(cwnd <= most + 41 * step, "{cwnd} after {most}");
         most = most.max(cwnd);
-        undone = peer.host.stats.tcp_spurious_recoveries;
+        undone = peer.host.stats.recovery.spurious_recoveries;
         una = una.max(peer.connection.snd.una - (ISS + 1));
     }
     assert!(undone > 10, "{undone}");

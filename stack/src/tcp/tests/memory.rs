@@ -2,8 +2,8 @@
 
 use super::peer::{IRS, Offer, Peer};
 use crate::config::Config;
+use crate::drop_reason::DropReason;
 use crate::memory::{Account, Budget};
-use crate::stats::DropReason;
 use crate::tcp::{Flags, Header, SeqNumber};
 
 /// What is left to each of a hundred sockets of an account that has this much room.
@@ -67,9 +67,9 @@ fn what_came_out_of_order_gives_way_to_what_is_next() {
     // What lies behind the others is itself the first to go.
     let behind = Header { seq: peer.seq + 21_000, ..peer.header(Flags::ACK) };
     let _ = peer.deliver_dropped(behind, &[9; 1000], DropReason::MemoryLimit);
-    assert_eq!(peer.host.stats.tcp_pruned_bytes, 0);
+    assert_eq!(peer.host.stats.memory.pruned_bytes, 0);
     let sent = peer.data(&[0; 1000]);
-    assert_eq!(peer.host.stats.tcp_pruned_bytes, 20_000);
+    assert_eq!(peer.host.stats.memory.pruned_bytes, 20_000);
     assert_eq!((sent[0].header.ack, sent[0].header.options.sack.len()), (peer.seq, 0));
     assert_eq!(peer.connection.queued().0, 2000);
 }

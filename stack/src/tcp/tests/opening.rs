@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::peer::{IRS, ISS, Offer, Peer};
+use crate::drop_reason::DropReason;
 use crate::error::{CloseReason, Error};
-use crate::stats::DropReason;
 use crate::tcp::{Flags, Header, Settings, State};
 
 /// MUST-14, SHLD-5, MAY-3; the options are those of Linux.
@@ -71,7 +71,7 @@ fn syns_are_repeated_with_back_off_and_given_up() {
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
     assert_eq!(peer.call(|connection, ctx| connection.recv(ctx, &mut [0; 4])).0, Err(Error::TimedOut));
     assert_eq!(peer.call(|connection, ctx| connection.recv(ctx, &mut [0; 4])).0, Ok(0));
-    assert_eq!(peer.host.stats.tcp_retransmits, 10);
+    assert_eq!(peer.host.stats.tcp.retrans_segs, 10);
     assert_eq!(peer.connection.poll_timeout(), None);
 }
 
@@ -103,7 +103,7 @@ fn a_reset_refuses_only_if_it_acknowledges_the_syn() {
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::Refused));
     assert_eq!(peer.connection.take_error(), Some(Error::ConnectionRefused));
     assert_eq!(peer.connection.take_error(), None);
-    assert_eq!(peer.host.stats.tcp_resets_received, 1);
+    assert_eq!(peer.host.stats.tcp.resets_received, 1);
 }
 
 /// RFC 9293 §3.5, figure 10: an old SYN-ACK is answered with a reset, and the attempt goes on.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::bench::{Host, flatten, over_the_wire};
 use crate::Ctx;
-use crate::stats::DropReason;
+use crate::drop_reason::DropReason;
 use crate::tcp::{Connection, Flags, Header, OpenParams, Options, SackBlocks, SeqNumber, State, Timestamps};
 use crate::time::Instant;
 

@@ -6,8 +6,8 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use super::peer::{IRS, ISS, Offer, Peer};
+use crate::drop_reason::DropReason;
 use crate::error::Error;
-use crate::stats::DropReason;
 use crate::tcp::{Flags, Header, SeqNumber, State, Timestamps};
 
 /// Uses up the acknowledgements at once of the start.
@@ -351,7 +351,7 @@ fn blind_resets_are_challenged_at_a_bounded_rate() {
     }
     let _ = peer.wait_millis(500);
     assert_eq!(peer.deliver(reset, &[]).len(), 1);
-    assert_eq!(peer.host.stats.tcp_challenge_acks, 2);
+    assert_eq!(peer.host.stats.tcp.challenge_ack, 2);
     assert_eq!(peer.connection.state(), State::Established);
 }
 

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::bench::Host;
 use super::peer::Peer;
-use crate::stats::DropReason;
+use crate::drop_reason::DropReason;
 use crate::tcp::{
     Connection, Flags, HandshakeStep, HandshakeTimeout, Header, Options, SeqNumber, Settings, State,
     SynReceived, TimeWait, TimeWaitStep, Timestamps,
@@ -122,7 +122,7 @@ fn syn_acks_are_repeated_with_back_off_and_given_up() {
         }
     }
     assert_eq!(seconds, [1, 3, 7, 15, 31, 63]);
-    assert_eq!(host.stats.tcp_retransmits, 5);
+    assert_eq!(host.stats.tcp.retrans_segs, 5);
 }
 
 fn step(host: &mut Host, handshake: &mut SynReceived, header: &Header, len: usize) -> HandshakeStep {

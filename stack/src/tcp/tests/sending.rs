@@ -129,7 +129,7 @@ fn a_closed_window_is_probed_with_back_off_for_as_long_as_the_peer_answers() {
         last = probe.at;
         assert!(peer.ack_bytes(1000).is_empty());
     }
-    assert_eq!(peer.host.stats.tcp_window_probes, 40);
+    assert_eq!(peer.host.stats.tcp.win_probe, 40);
     assert!(!peer.connection.recovery.is_repairing(), "answers to probes are no duplicates");
     assert_eq!(peer.connection.state(), State::Established, "more probes than retries, all answered");
     assert!(delays[0] >= 200 && delays[1] >= delays[0] * 2 - 1 && delays[2] >= delays[1] * 2 - 1);
@@ -196,7 +196,7 @@ fn probes_that_nobody_answers_end_the_connection() {
     let _ = peer.ack_bytes(1000);
     let _ = peer.wait(Duration::from_secs(7200));
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
-    assert_eq!(peer.host.stats.tcp_window_probes, 15);
+    assert_eq!(peer.host.stats.tcp.win_probe, 15);
 }
 
 #[test]
@@ -317,13 +317,13 @@ fn a_time_out_sends_the_first_segment_again_and_backs_off() {
     let delays: Vec<u128> = repeated.iter().map(|sent| (sent.at - start).as_millis()).collect();
     // The round trip was 10 ms: SRTT 10 ms and the floor of 200 ms.
     assert_eq!(delays, [210, 630, 1470]);
-    assert_eq!(peer.host.stats.tcp_timeouts, 3);
+    assert_eq!(peer.host.stats.recovery.timeouts, 3);
     let sent = peer.ack_bytes(1000);
     assert_eq!(offsets(&sent), [1000, 2000], "slow start from one segment");
     // The rest had arrived: what is acknowledged is not sent again.
     assert!(peer.ack_bytes(5000).is_empty());
     assert_eq!(peer.connection.poll_timeout(), None);
-    assert_eq!(peer.host.stats.tcp_retransmits, 5);
+    assert_eq!(peer.host.stats.tcp.retrans_segs, 5);
 }
 
 /// MUST-20, SHLD-11: R2.
@@ -373,7 +373,7 @@ fn three_duplicates_retransmit_and_partial_acknowledgements_go_on() {
     assert_eq!(offsets(&second), [31_000]);
     let third = peer.ack_bytes(10_000);
     assert_eq!(offsets(&third), [10_000], "fast retransmit");
-    assert_eq!(peer.host.stats.tcp_fast_retransmits, 1);
+    assert_eq!(peer.host.stats.recovery.fast_retrans, 1);
     // Half of what was in flight, and one more for each further duplicate.
     let mut more = Vec::new();
     for _ in 0..16 {
@@ -384,11 +384,11 @@ fn three_duplicates_retransmit_and_partial_acknowledgements_go_on() {
     // Up to the second hole.
     let partial = peer.ack_bytes(12_000);
     assert_eq!(Peer::offset(&partial[0]), 12_000);
-    assert_eq!(peer.host.stats.tcp_fast_retransmits, 2);
+    assert_eq!(peer.host.stats.recovery.fast_retrans, 2);
     let full = peer.ack_bytes(32_000 + more.len() as u32 * 1000);
     assert!(full.iter().all(|sent| Peer::offset(sent) >= 32_000));
-    assert_eq!(peer.host.stats.tcp_retransmits, 2);
-    assert_eq!(peer.host.stats.tcp_timeouts, 0);
+    assert_eq!(peer.host.stats.tcp.retrans_segs, 2);
+    assert_eq!(peer.host.stats.recovery.timeouts, 0);
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn duplicates_after_a_time_out_begin_no_recovery() {
     for _ in 0..9 {
         let _ = peer.ack_bytes(5000);
     }
-    assert_eq!(peer.host.stats.tcp_fast_retransmits, 0);
+    assert_eq!(peer.host.stats.recovery.fast_retrans, 0);
 }
 
 #[test]
@@ -429,7 +429,7 @@ fn duplicates_are_only_what_rfc_5681_calls_so() {
     for _ in 0..4 {
         let _ = peer.data(b"data");
     }
-    assert_eq!(peer.host.stats.tcp_fast_retransmits, 0);
+    assert_eq!(peer.host.stats.recovery.fast_retrans, 0);
     // With SACK a changed window is no matter: the blocks tell of a hole.
     let mut peer = Peer::established();
     let _ = peer.send(&[7; 9000]);
@@ -438,7 +438,7 @@ fn duplicates_are_only_what_rfc_5681_calls_so() {
         peer.window = window;
         let _ = peer.sack_bytes(0, &[(988, end)]);
     }
-    assert_eq!(peer.host.stats.tcp_fast_retransmits, 1);
+    assert_eq!(peer.host.stats.recovery.fast_retrans, 1);
 }
 
 /// RFC 5681 §4.1.
@@ -491,7 +491,7 @@ fn keepalives_probe_an_idle_peer_and_give_up_at_last() {
     let sent = peer.wait(Duration::from_secs(60));
     assert_eq!(sent.iter().map(Sent::flags).collect::<Vec<_>>(), ["ACK", "ACK", "ACK", "RST,ACK"]);
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
-    assert_eq!(peer.host.stats.tcp_keepalive_probes, 4);
+    assert_eq!(peer.host.stats.tcp.keep_alive, 4);
 }
 
 /// MUST-26.
@@ -560,7 +560,7 @@ fn an_echo_from_before_a_time_out_is_no_round_trip() {
 fn probes_of_the_path_need_data_behind_them_and_wait_for_one_another() {
     let offer = Offer { mss: Some(1460), scale: Some(7), timestamps: false, ..Offer::all() };
     let mut peer = Peer::established_with(offer, |host, _| host.config.tcp.mtu_probing = MtuProbing::Always);
-    let probes = |peer: &Peer| peer.host.stats.tcp_mtu_probes;
+    let probes = |peer: &Peer| peer.host.stats.mtu.probes;
     let _ = peer.send(&[1; 10_000]);
     let _ = peer.ack_bytes(10_000);
     let _ = peer.send(&[1; 5000]);

@@ -50,14 +50,14 @@ fn transfer(seed: u8, faults: Faults, to_server: usize, to_client: usize) -> Pai
 #[test]
 fn a_clean_network_needs_no_retransmission() {
     let pair = transfer(1, Faults::none(), 1_000_000, 300_000);
-    assert_eq!(pair.host.stats.tcp_retransmits, 0);
+    assert_eq!(pair.host.stats.tcp.retrans_segs, 0);
     assert_eq!(pair.host.stats.all_drops(), 0, "{:?}", pair.host.stats);
 }
 
 #[test]
 fn nothing_but_a_handshake_and_two_fins() {
     let pair = transfer(1, Faults::none(), 0, 0);
-    assert_eq!(pair.host.stats.tcp_retransmits, 0);
+    assert_eq!(pair.host.stats.tcp.retrans_segs, 0);
 }
 
 #[test]

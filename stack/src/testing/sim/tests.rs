@@ -77,7 +77,7 @@ fn a_narrow_path_answers_or_is_a_black_hole() {
     let path = PathConfig { mtu: Some(1300), too_big: TooBig::Silent, ..PathConfig::default() };
     let (mut net, _, b, _) = two_hosts(1, path);
     net.run_for(Duration::from_secs(1));
-    assert_eq!(net.peek(b).unwrap().stats().icmp_errors_received, 0);
+    assert_eq!(net.peek(b).unwrap().stats().icmp.errors_received, 0);
 }
 
 #[test]

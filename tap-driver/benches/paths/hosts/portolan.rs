@@ -37,7 +37,7 @@ impl Host for PortolanHost {
             stream.set_read_timeout(Some(CALL_TIMEOUT))?;
             flow::receive(&stream, stall, &shared)?;
             let stats = stream.handle().stats();
-            Ok(format!("{} segments in, {} out", stats.tcp_segments_in, stats.tcp_segments_out))
+            Ok(format!("{} segments in, {} out", stats.tcp.in_segs, stats.tcp.segs_sent))
         }))
     }
 
@@ -50,7 +50,7 @@ impl Host for PortolanHost {
             let stats = handle.stats();
             Ok(format!(
                 "{} segments out, {} repeated, {} time-outs",
-                stats.tcp_segments_out, stats.tcp_retransmits, stats.tcp_timeouts
+                stats.tcp.segs_sent, stats.tcp.retrans_segs, stats.recovery.timeouts
             ))
         }))
     }

@@ -67,7 +67,7 @@ fn traffic(stats: &Stats) -> String {
     let reasons: Vec<String> =
         stats.drop_counts().map(|(reason, count)| format!("{reason:?} {count}")).collect();
     let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
-    let (taken, sent, dropped) = (stats.frames_in, stats.frames_out, stats.all_drops());
+    let (taken, sent, dropped) = (stats.link.frames_in, stats.link.frames_out, stats.all_drops());
     format!("The stack took {taken} frames in, sent {sent} out, and dropped {dropped}{why}.")
 }
 

@@ -141,7 +141,7 @@ fn shown(addr: SocketAddr) -> String {
 /// The counters of the stack, or the sums of several stacks and what they handed to each other.
 fn counters(handle: &Handle, stats: &Stats) -> Vec<(String, u64)> {
     let mut counters: Vec<(String, u64)> =
-        stats.counters().iter().map(|&(name, count)| (name.to_owned(), count)).collect();
+        stats.counters().map(|counter| (counter.name.to_owned(), counter.value)).collect();
     if handle.stacks() > 1 {
         let Handovers { frames, lost } = handle.handovers();
         let stacks = handle.stacks() as u64;
@@ -349,7 +349,7 @@ mod tests {
                     ..SocketStatus::default()
                 },
             ],
-            counters: vec![("frames_in".to_owned(), 42), ("frames_out".to_owned(), 0)],
+            counters: vec![("link.frames_in".to_owned(), 42), ("link.frames_out".to_owned(), 0)],
             drops: vec![],
         }
     }
@@ -371,7 +371,7 @@ mod tests {
         ] {
             assert!(page.contains(needle), "{needle} is not in {page}");
         }
-        assert!(!page.contains("frames_out"));
+        assert!(!page.contains("link.frames_out"));
     }
 
     #[test]

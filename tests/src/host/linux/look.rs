@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::Duration;
 
-use portolan::Readiness;
+use portolan::{Config, Instant, Readiness, Stack};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::sockets::get_bytes;
@@ -212,45 +212,56 @@ pub(super) fn states() -> Vec<(u16, u16, String)> {
     tables.iter().flat_map(|table| table.lines()).filter_map(state).collect()
 }
 
-/// Portolan's counters, and those of the kernel that count the same; several are added up.
-const COUNTERS: &[(&str, &[&str])] = &[
-    ("tcp_active_opens", &["Tcp.ActiveOpens"]),
-    ("tcp_passive_opens", &["Tcp.PassiveOpens"]),
-    ("tcp_retransmits", &["Tcp.RetransSegs"]),
-    ("tcp_resets_sent", &["Tcp.OutRsts"]),
-    ("tcp_syn_retransmits", &["TcpExt.TCPSynRetrans"]),
-    ("tcp_fast_retransmits", &["TcpExt.TCPFastRetrans"]),
-    ("tcp_timeouts", &["TcpExt.TCPTimeouts"]),
-    ("tcp_loss_probes", &["TcpExt.TCPLossProbes"]),
-    ("tcp_loss_probe_recoveries", &["TcpExt.TCPLossProbeRecovery"]),
-    ("tcp_recoveries", &["TcpExt.TCPRenoRecovery", "TcpExt.TCPSackRecovery"]),
-    ("tcp_spurious_recoveries", &["TcpExt.TCPFullUndo", "TcpExt.TCPDSACKUndo"]),
-    ("tcp_spurious_timeouts", &["TcpExt.TCPLossUndo"]),
-    ("tcp_dsacks_received", &["TcpExt.TCPDSACKRecv", "TcpExt.TCPDSACKOfoRecv"]),
-    ("tcp_dsacks_sent", &["TcpExt.TCPDSACKOldSent", "TcpExt.TCPDSACKOfoSent"]),
-    ("tcp_sack_reneging", &["TcpExt.TCPSACKReneging"]),
-    ("tcp_challenge_acks", &["TcpExt.TCPChallengeACK"]),
-    ("tcp_window_probes", &["TcpExt.TCPWinProbe"]),
-    ("tcp_keepalive_probes", &["TcpExt.TCPKeepAlive"]),
+/// Portolan's counters for which the kernel has two that are added up.
+const SUMS: &[(&str, [&str; 2])] = &[
+    ("recovery.recoveries", ["TcpExtTCPRenoRecovery", "TcpExtTCPSackRecovery"]),
+    ("recovery.spurious_recoveries", ["TcpExtTCPFullUndo", "TcpExtTCPDSACKUndo"]),
+    ("recovery.dsacks_received", ["TcpExtTCPDSACKRecv", "TcpExtTCPDSACKOfoRecv"]),
+    ("recovery.dsacks_sent", ["TcpExtTCPDSACKOldSent", "TcpExtTCPDSACKOfoSent"]),
 ];
 
+/// What the kernel has counted under the name of a counter of Portolan's.
 pub(super) fn counter(name: &str) -> Found {
-    let Some((_, parts)) = COUNTERS.iter().find(|(known, _)| *known == name) else { return Found::NotHere };
+    let sum = SUMS.iter().find(|(known, _)| *known == name).map(|(_, parts)| parts.to_vec());
+    let Some(parts) = sum.or_else(|| Some(vec![mib_name(name)?])) else { return Found::NotHere };
     let values = parts.iter().map(|part| mib(part));
     values.sum::<Option<u64>>().map_or(Found::NotHere, |sum| Found::Value(sum.to_string()))
 }
 
+fn mib_name(name: &str) -> Option<&'static str> {
+    let stack = Stack::new(Config::default(), [0; 32], Instant::ZERO);
+    stack.stats().counters().find(|counter| counter.name == name)?.mib
+}
+
 /// A counter by the name that `nstat` has for it, in the namespace of this thread.
 fn mib(name: &str) -> Option<u64> {
-    let (group, name) = name.split_once('.')?;
     let text: String = ["snmp", "netstat"]
         .iter()
         .map(|file| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default())
         .collect();
-    // Two lines a group: the names and the values.
-    let prefix = format!("{group}: ");
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(&prefix));
-    let names = lines.next()?.split_whitespace();
-    let values = lines.next()?.split_whitespace();
-    names.zip(values).find(|(known, _)| *known == name).and_then(|(_, value)| value.parse().ok())
+    // Two lines a group, each behind the group's name and a colon: the names and the values.
+    let mut lines = text.lines().filter_map(|line| line.split_once(": "));
+    while let (Some((group, names)), Some((_, values))) = (lines.next(), lines.next()) {
+        let Some(wanted) = name.strip_prefix(group) else { continue };
+        let mut counters = names.split_whitespace().zip(values.split_whitespace());
+        if let Some((_, value)) = counters.find(|&(known, _)| known == wanted) {
+            return value.parse().ok();
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_has_the_counters_that_are_named_after_its_own() {
+        let stack = Stack::new(Config::default(), [0; 32], Instant::ZERO);
+        let named: Vec<_> = stack.stats().counters().filter_map(|counter| counter.mib).collect();
+        assert!(named.len() > 30);
+        for name in named.into_iter().chain(SUMS.iter().flat_map(|(_, parts)| *parts)) {
+            assert!(mib(name).is_some(), "{name}");
+        }
+    }
 }

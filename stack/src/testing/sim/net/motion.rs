@@ -11,9 +11,9 @@ use super::super::packet;
 use super::super::program::{Next, OnHost};
 use super::super::record::Sight;
 use super::{Attachment, Checks, Kind, MAX_STEPS_AT_ONE_TIME, NodeId, Running, SimNet, Wire};
+use crate::drop_reason::DropReason;
 use crate::frame::Frame;
 use crate::network::InterfaceId;
-use crate::stats::DropReason;
 use crate::testing::decode::describe_packet;
 use crate::testing::path::{Loss, TooBig};
 use crate::time::Instant;
@@ -182,7 +182,7 @@ impl SimNet {
             let packet = transmit.to_frame().bytes;
             self.record.note(now, Sight::Sent(NodeId(node)), &packet);
             let stats = host.stack.stats();
-            let too_big = stats.drops(DropReason::PacketTooBig) + stats.icmp_errors_received;
+            let too_big = stats.drops(DropReason::PacketTooBig) + stats.icmp.errors_received;
             let skips = if too_big > 0 { Skips::Some } else { Skips::None };
             if self.checks == Checks::On
                 && let Err(error) = self.observer.on_sent(node, &packet, skips)

@@ -142,7 +142,7 @@ fn the_page_and_the_table_show_the_stack() {
         "LISTEN",
         "0 of 4096 to accept",
         "ESTABLISHED",
-        "frames_in",
+        "link.frames_in",
     ] {
         assert!(page.contains(needle), "{needle}: {page}");
     }

@@ -1,0 +1,155 @@
+//! [`DropReason`]: why a packet was dropped. Each one is counted in [`Stats`](crate::Stats).
+
+/// Makes the enum and what lists its variants, so that a reason is written once.
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $reason:ident,)*) => {
+        /// Why a packet, or a part of one, was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl DropReason {
+            /// All of them, in order.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$reason),*];
+
+            /// The name of its counter: `drops.` and the name of the variant.
+            pub(crate) fn counter_name(self) -> &'static str {
+                match self {
+                    $(DropReason::$reason => concat!("drops.", stringify!($reason)),)*
+                }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The frame is shorter than its link header.
+    RuntFrame,
+    /// The frame is longer than the interface's MTU allows.
+    OversizedFrame,
+    /// A unicast frame for another station's MAC address.
+    OtherStation,
+    /// A frame from a group address, or from our own MAC address.
+    BadLinkSource,
+    /// An EtherType that we do not speak, VLAN tags and 802.3 length fields included.
+    UnknownEtherType,
+    /// ARP of another hardware or protocol type, or malformed.
+    BadArp,
+    /// An NDP message that fails the checks of RFC 4861 §6.1 and §7.1, or about nobody we know.
+    BadNdp,
+    /// No such interface.
+    NoInterface,
+    /// The IP header is malformed: version, lengths.
+    BadIpHeader,
+    /// The IPv4 header checksum is wrong.
+    BadIpChecksum,
+    /// A source or destination address that must not be on the wire (RFC 1122 §3.2.1.3, RFC 6890).
+    Martian,
+    /// Not for one of our addresses, and we do not forward.
+    NotForUs,
+    /// A source route or another IPv4 option that we refuse.
+    BadIpOption,
+    /// An IPv6 extension header that is malformed or unknown.
+    BadExtensionHeader,
+    /// A fragment that is malformed, or makes a packet larger than 65,535 bytes.
+    BadFragment,
+    /// A fragment that overlaps another of its packet (RFC 5722): all fragments of the packet are dropped.
+    FragmentOverlap,
+    /// Fragments were missing when the time for reassembly was over: each of those that had waited.
+    ReassemblyTimeout,
+    /// No room for more fragments: the oldest packet's gave way.
+    ReassemblyLimit,
+    /// A transport protocol that nobody here speaks.
+    UnknownProtocol,
+    /// An ICMP message that is malformed or has a wrong checksum.
+    BadIcmp,
+    /// An ICMP message of a type that we do not handle.
+    UnknownIcmp,
+    /// An ICMP error about a packet that no socket of ours can have sent.
+    UnmatchedIcmpError,
+    /// An ICMP error that was not sent: the rate limit.
+    IcmpRateLimit,
+    /// A UDP datagram that is malformed.
+    BadUdp,
+    /// A UDP checksum that is wrong, or absent over IPv6.
+    BadUdpChecksum,
+    /// No socket for this UDP datagram.
+    NoUdpSocket,
+    /// The socket's receive buffer is full.
+    ReceiveBufferFull,
+    /// A TCP segment that is malformed.
+    BadTcp,
+    /// A TCP checksum that is wrong.
+    BadTcpChecksum,
+    /// No connection or listener for this TCP segment; it is answered with a reset.
+    NoTcpSocket,
+    /// A TCP segment to or from a broadcast or multicast address.
+    TcpNotUnicast,
+    /// A TCP segment outside the receive window (RFC 9293 §3.10.7.4, first step).
+    OutOfWindow,
+    /// A TCP segment with an old timestamp (RFC 7323 §5, PAWS).
+    Paws,
+    /// A TCP acknowledgement of something never sent, or too old (RFC 5961 §5).
+    BadAck,
+    /// A TCP reset or SYN in the window but not at its edge: answered with a challenge ACK (RFC 5961 §3, §4).
+    ChallengeAck,
+    /// A TCP segment that makes no sense in the connection's state.
+    UnexpectedSegment,
+    /// TCP data that was there already.
+    DuplicateData,
+    /// TCP data beyond the buffer's end, or too many out-of-order pieces.
+    ReassemblyQueueFull,
+    /// TCP data for a connection that nobody reads any more.
+    ReceiverClosed,
+    /// A SYN for a listener whose SYN queue is full.
+    SynQueueFull,
+    /// A handshake's last ACK, or a SYN, for a listener whose accept queue is full.
+    AcceptQueueFull,
+    /// A handshake that the peer never finished.
+    HandshakeTimeout,
+    /// A handshake's last ACK without data, for a listener that waits for data (TCP_DEFER_ACCEPT).
+    AcceptDeferred,
+    /// The neighbour did not answer, and packets waited for it.
+    NeighborUnreachable,
+    /// Too many packets waited for a neighbour: the oldest was dropped.
+    NeighborQueueFull,
+    /// No route to the destination, or none of our addresses fits as source.
+    NoRoute,
+    /// The packet is too big for the link or path, and must not be fragmented.
+    PacketTooBig,
+    /// Our queue of frames for the device, or the loopback's, is full.
+    TransmitQueueFull,
+    /// The stack's memory limit is reached.
+    MemoryLimit,
+    /// An ICMP redirect: routes are configured, not learned.
+    RedirectIgnored,
+    /// An echo or timestamp request that is not answered: to an IPv4 group, or the answers are switched off.
+    EchoIgnored,
+    /// A fragment that was there already.
+    DuplicateFragment,
+    /// An ARP or NDP message that is right but says nothing that we need: an announcement of a neighbour that we do not
+    /// speak with, a question for an address that is not ours. Every healthy link has them.
+    UnneededNeighbor,
+    /// A packet that is another stack's, of several on the same interfaces: fragments go to all of them, as only the whole
+    /// packet shows whose it is (see [`steering`](crate::steering)).
+    OtherStack,
+    /// An ARP request or neighbour solicitation that was not answered: the rate limit.
+    NeighborRateLimit,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    #[test]
+    fn all_lists_every_reason_at_its_own_place() {
+        for (index, &reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason as usize, index);
+            assert_eq!(reason.counter_name(), format!("drops.{reason:?}"));
+        }
+    }
+}
