@@ -1,0 +1,144 @@
+//! Holds the shape of the crates: no two files use each other, and a type's name means one type.
+
+mod graph;
+mod modules;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use graph::Graph;
+use modules::{ModulePath, Modules};
+
+/// Circles that are still to be removed: a crate, and what the names of all modules of a circle begin with.
+const CIRCLES_LEFT: &[(&str, &[&str])] = &[
+    ("stack", &["ctx", "event", "network", "socket", "tcp"]),
+    ("stack", &["icmp"]),
+    ("stack", &["testing"]),
+    ("runtime", &[""]),
+    ("tap-driver", &["error", "tap"]),
+];
+
+/// Names that are still to be given to one type only.
+const NAMES_LEFT: &[(&str, &str)] = &[
+    ("stack", "Chunk"),
+    ("stack", "Datagram"),
+    ("stack", "Deadline"),
+    ("stack", "Ending"),
+    ("stack", "Entry"),
+    ("stack", "Episode"),
+    ("stack", "Flags"),
+    ("stack", "Flow"),
+    ("stack", "Key"),
+    ("stack", "MinRtt"),
+    ("stack", "Outgoing"),
+    ("stack", "Pair"),
+    ("stack", "Path"),
+    ("stack", "Peer"),
+    ("stack", "Pending"),
+    ("stack", "Phase"),
+    ("stack", "Received"),
+    ("stack", "Run"),
+    ("stack", "Sending"),
+    ("stack", "Sent"),
+    ("stack", "Share"),
+    ("stack", "Stream"),
+    ("stack", "Timers"),
+    ("stack", "Undo"),
+    ("stack", "Window"),
+    ("tap-driver", "Status"),
+];
+
+/// The libraries, each under the name of its folder.
+fn crates() -> [(&'static str, Modules); 3] {
+    ["stack", "runtime", "tap-driver"].map(|name| (name, Modules::of(&format!("{name}/src"))))
+}
+
+/// Which file names what another defines. `Connection` and the files that extend it are one node.
+fn graph_of_files(modules: &Modules) -> Graph {
+    let connection = modules.extending(&["tcp", "connection"], "Connection");
+    let name = |module: &ModulePath| match connection.contains(&module) {
+        true => "tcp::connection and its parts".to_string(),
+        false => module.join("::"),
+    };
+    let mut graph = Graph::default();
+    modules.arrows().into_iter().for_each(|(from, to)| graph.add(name(from), name(to)));
+    graph
+}
+
+#[test]
+fn no_file_uses_one_that_uses_it() {
+    let mut left: BTreeSet<_> = CIRCLES_LEFT.iter().copied().collect();
+    let mut found = String::new();
+    for (name, modules) in crates() {
+        let graph = graph_of_files(&modules);
+        for circle in graph.circles() {
+            let is_left = |(of, prefixes): &&(&str, &[&str])| {
+                let begins = |module: &&str| prefixes.iter().any(|prefix| module.starts_with(prefix));
+                *of == name && circle.iter().all(begins)
+            };
+            if let Some(known) = CIRCLES_LEFT.iter().find(is_left) {
+                left.remove(known);
+                continue;
+            }
+            found += &format!("\n{name}:\n");
+            for (from, to) in graph.arrows().filter(|(from, to)| circle.contains(from) && circle.contains(to))
+            {
+                found += &format!("    {from} -> {to}\n");
+            }
+        }
+    }
+    assert!(found.is_empty(), "circles:{found}");
+    assert!(left.is_empty(), "these circles are gone, take them off the list: {left:?}");
+}
+
+#[test]
+fn a_type_has_a_name_of_its_own() {
+    let mut left: BTreeSet<(&str, String)> =
+        NAMES_LEFT.iter().map(|(of, name)| (*of, name.to_string())).collect();
+    let mut found = String::new();
+    for (of, modules) in crates() {
+        let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, module) in modules.types() {
+            by_name.entry(name).or_default().push(module.join("::"));
+        }
+        for (name, modules) in by_name.into_iter().filter(|(_, modules)| modules.len() > 1) {
+            if !left.remove(&(of, name.to_string())) {
+                found += &format!("    {of}: {name} in {}\n", modules.join(", "));
+            }
+        }
+    }
+    assert!(found.is_empty(), "types of the same name:\n{found}");
+    assert!(left.is_empty(), "these names are settled, take them off the list: {left:?}");
+}
+
+#[test]
+fn arrows_lead_to_where_a_thing_is_defined() {
+    let modules = Modules::of_texts(&[
+        ("", "mod a; mod b; mod c; pub use b::Deep;"),
+        (
+            "a",
+            "use crate::b::{self, Other as Renamed}; fn f() { log!(\"{}\", super::c::ONE); b::inner::f(); }",
+        ),
+        ("b", "pub mod inner; mod tests; pub use inner::Deep; pub struct Other;"),
+        (
+            "b::inner",
+            "pub struct Deep; #[cfg(test)] use crate::c; impl crate::a::A { #[cfg(test)] fn g() { crate::c::f() } }",
+        ),
+        (
+            "c",
+            "pub const ONE: u8 = 1; mod inline { use super::ONE; fn f(_: crate::Deep) { super::super::a::f() } }",
+        ),
+    ]);
+    let arrows: Vec<String> =
+        modules.arrows().iter().map(|(from, to)| format!("{} {}", from.join("::"), to.join("::"))).collect();
+    assert_eq!(arrows, ["a b", "a b::inner", "a c", "b::inner a", "c a", "c b::inner"]);
+    assert_eq!(modules.extending(&["a"], "A"), [&["b".to_string(), "inner".to_string()]]);
+}
+
+#[test]
+fn circles_are_found_whole() {
+    let mut graph = Graph::default();
+    for (from, to) in [("a", "b"), ("b", "c"), ("c", "b"), ("c", "d"), ("d", "e"), ("e", "d"), ("f", "f")] {
+        graph.add(from.to_string(), to.to_string());
+    }
+    assert_eq!(graph.circles(), [BTreeSet::from(["b", "c"]), BTreeSet::from(["d", "e"])]);
+}

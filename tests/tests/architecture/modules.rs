@@ -1,0 +1,315 @@
+//! The modules of a crate, read from its sources: which paths each names, and which types it defines.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proc_macro2::{TokenStream, TokenTree};
+use syn::visit::{self, Visit};
+
+use portolan_tests::sources::{read, root};
+
+/// A module's path in its crate: `["tcp", "seq"]`. The crate's root is the empty one.
+pub(crate) type ModulePath = Vec<String>;
+
+/// The modules of one crate that have files of their own, without those that are only compiled for tests. A module in
+/// braces is part of its file.
+pub(crate) struct Modules(BTreeMap<ModulePath, Source>);
+
+/// One file.
+#[derive(Default)]
+struct Source {
+    /// What it imports, each under a name.
+    imports: Vec<Import>,
+    /// The other paths in it, in macros too.
+    paths: Vec<Vec<String>>,
+    /// The types that it defines.
+    types: Vec<String>,
+    /// The types that it has an inherent `impl` for.
+    extends: Vec<Vec<String>>,
+    /// Its submodules that have files.
+    children: Vec<String>,
+}
+
+impl Source {
+    fn parse(text: &str) -> syn::Result<Source> {
+        let mut reader = Reader::default();
+        reader.visit_file(&syn::parse_file(text)?);
+        Ok(reader.source)
+    }
+}
+
+struct Import {
+    path: Vec<String>,
+    name: String,
+    /// Whether others may name it through this module.
+    is_reexport: bool,
+}
+
+impl Modules {
+    /// Reads the library in this folder, as `stack/src`.
+    pub(crate) fn of(dir: &str) -> Modules {
+        let mut modules = Modules(BTreeMap::new());
+        let dir = root().join(dir);
+        modules.read(&dir, &dir.join("lib.rs"), Vec::new());
+        modules
+    }
+
+    /// A crate whose modules have these texts.
+    pub(crate) fn of_texts(texts: &[(&str, &str)]) -> Modules {
+        let path =
+            |name: &str| name.split("::").filter(|part| !part.is_empty()).map(str::to_string).collect();
+        Modules(texts.iter().map(|(name, text)| (path(name), Source::parse(text).unwrap())).collect())
+    }
+
+    /// Reads a module's file, and those of its submodules in `dir`.
+    fn read(&mut self, dir: &Path, file: &Path, path: ModulePath) {
+        let source = Source::parse(&read(file)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        for child in &source.children {
+            let dir = dir.join(child);
+            let file = dir.with_extension("rs");
+            let file = if file.exists() { file } else { dir.join("mod.rs") };
+            self.read(&dir, &file, [&path[..], std::slice::from_ref(child)].concat());
+        }
+        self.0.insert(path, source);
+    }
+
+    /// All pairs of modules of which the first names something that the second defines. What a module re-exports counts as
+    /// named by those who name it there, and not by the module.
+    pub(crate) fn arrows(&self) -> Vec<(&ModulePath, &ModulePath)> {
+        let mut arrows = Vec::new();
+        for (module, source) in &self.0 {
+            let imports =
+                source.imports.iter().filter(|import| !import.is_reexport).map(|import| &import.path);
+            let targets = imports.chain(&source.paths).filter_map(|path| self.resolve(module, path));
+            arrows.extend(targets.filter(|target| *target != module).map(|target| (module, target)));
+        }
+        arrows.sort();
+        arrows.dedup();
+        arrows
+    }
+
+    /// The modules that have an inherent `impl` for this type, the one that defines it among them.
+    pub(crate) fn extending(&self, owner: &[&str], name: &str) -> Vec<&ModulePath> {
+        let is_it = |module: &ModulePath, path: &Vec<String>| {
+            path.last().is_some_and(|last| last == name)
+                && self.resolve(module, path).unwrap_or(module) == owner
+        };
+        let modules = self.0.iter();
+        let extending =
+            modules.filter(|(module, source)| source.extends.iter().any(|path| is_it(module, path)));
+        extending.map(|(module, _)| module).collect()
+    }
+
+    /// Each type, and the module that defines it.
+    pub(crate) fn types(&self) -> impl Iterator<Item = (&str, &ModulePath)> {
+        self.0.iter().flat_map(|(module, source)| source.types.iter().map(move |name| (&name[..], module)))
+    }
+
+    /// The module that defines what `path` means in `module`; none if it is another crate's, or a name of no module.
+    fn resolve<'a>(&'a self, module: &[String], path: &[String]) -> Option<&'a ModulePath> {
+        let (first, rest) = path.split_first()?;
+        let (mut at, mut rest) = match &first[..] {
+            "crate" => (&[][..], rest),
+            "self" => (module, rest),
+            "super" => (parent(module), rest),
+            name => {
+                let source = &self.0[module];
+                if source.children.iter().any(|child| child == name) {
+                    (module, path)
+                } else {
+                    let import = source.imports.iter().find(|import| import.name == name)?;
+                    let path = [&import.path[..], rest].concat();
+                    // `use bytes::{self}` names itself.
+                    return if import.path[0] == *name { None } else { self.resolve(module, &path) };
+                }
+            }
+        };
+        while let Some(("super", tail)) = rest.split_first().map(|(first, tail)| (&first[..], tail)) {
+            (at, rest) = (parent(at), tail);
+        }
+        let mut at = at.to_vec();
+        while let Some((name, tail)) = rest.split_first() {
+            let child = [&at[..], std::slice::from_ref(name)].concat();
+            if !self.0.contains_key(&child) {
+                break;
+            }
+            (at, rest) = (child, tail);
+        }
+        let (at, source) = self.0.get_key_value(&at)?;
+        let import = rest.first().and_then(|name| source.imports.iter().find(|import| import.name == *name));
+        let through = import.and_then(|import| self.resolve(at, &[&import.path[..], &rest[1..]].concat()));
+        Some(through.unwrap_or(at))
+    }
+}
+
+fn parent(module: &[String]) -> &[String] {
+    module.split_last().map_or(&[], |(_, parent)| parent)
+}
+
+#[derive(Default)]
+struct Reader {
+    source: Source,
+    /// How many modules in braces are open.
+    depth: usize,
+}
+
+impl Reader {
+    /// Takes a path down as it reads in the file's module: `super` in a module in braces may be that module.
+    fn note_path(&mut self, mut path: Vec<String>) {
+        let supers = path.iter().take_while(|name| *name == "super").count();
+        path.drain(..supers.min(self.depth));
+        if supers > 0 && supers <= self.depth {
+            path.insert(0, "self".to_string());
+        }
+        if self.depth == 0 || supers > 0 || path[0] == "crate" {
+            self.source.paths.push(path);
+        }
+    }
+
+    fn note_tree(&mut self, tree: &syn::UseTree, mut path: Vec<String>, is_reexport: bool) {
+        let mut add = |path: Vec<String>, name: String| match self.depth {
+            0 => self.source.imports.push(Import { path, name, is_reexport }),
+            _ => self.note_path(path),
+        };
+        match tree {
+            syn::UseTree::Path(node) => {
+                path.push(node.ident.to_string());
+                self.note_tree(&node.tree, path, is_reexport);
+            }
+            syn::UseTree::Name(node) if node.ident == "self" => {
+                let name = path.last().expect("`self` stands in braces").clone();
+                add(path, name);
+            }
+            syn::UseTree::Name(node) => {
+                path.push(node.ident.to_string());
+                add(path, node.ident.to_string());
+            }
+            syn::UseTree::Rename(node) => {
+                path.push(node.ident.to_string());
+                add(path, node.rename.to_string());
+            }
+            syn::UseTree::Group(group) => {
+                group.items.iter().for_each(|tree| self.note_tree(tree, path.clone(), is_reexport));
+            }
+            syn::UseTree::Glob(_) => {
+                panic!("{}::*: this test cannot tell what that imports", path.join("::"))
+            }
+        }
+    }
+
+    /// Paths in the tokens of a macro call.
+    fn note_tokens(&mut self, tokens: TokenStream) {
+        let mut path: Vec<String> = Vec::new();
+        let mut colons = 0;
+        for token in tokens {
+            match token {
+                TokenTree::Punct(punct) if punct.as_char() == ':' => {
+                    colons += 1;
+                    continue;
+                }
+                TokenTree::Ident(name) => {
+                    if colons != 2 {
+                        self.note_path_in_tokens(&mut path);
+                    }
+                    path.push(name.to_string());
+                }
+                TokenTree::Group(group) => {
+                    self.note_path_in_tokens(&mut path);
+                    self.note_tokens(group.stream());
+                }
+                TokenTree::Punct(_) | TokenTree::Literal(_) => self.note_path_in_tokens(&mut path),
+            }
+            colons = 0;
+        }
+        self.note_path_in_tokens(&mut path);
+    }
+
+    fn note_path_in_tokens(&mut self, path: &mut Vec<String>) {
+        // A single name may be a variable's.
+        if path.len() > 1 {
+            self.note_path(std::mem::take(path));
+        }
+        path.clear();
+    }
+
+    fn note_type(&mut self, name: &syn::Ident) {
+        self.source.types.push(name.to_string());
+    }
+}
+
+impl<'ast> Visit<'ast> for Reader {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        let attributes = match item {
+            syn::Item::Const(item) => &item.attrs,
+            syn::Item::Fn(item) => &item.attrs,
+            syn::Item::Impl(item) => &item.attrs,
+            syn::Item::Mod(item) => &item.attrs,
+            syn::Item::Struct(item) => &item.attrs,
+            syn::Item::Use(item) => &item.attrs,
+            _ => &Vec::new(),
+        };
+        if is_for_tests(attributes) {
+            return;
+        }
+        match item {
+            syn::Item::Enum(item) => self.note_type(&item.ident),
+            syn::Item::Struct(item) => self.note_type(&item.ident),
+            syn::Item::Trait(item) => self.note_type(&item.ident),
+            syn::Item::Type(item) => self.note_type(&item.ident),
+            syn::Item::Union(item) => self.note_type(&item.ident),
+            syn::Item::Impl(item) if item.trait_.is_none() => {
+                if let syn::Type::Path(of) = &*item.self_ty {
+                    self.source.extends.push(names_of(&of.path));
+                }
+            }
+            syn::Item::Mod(item) if item.content.is_none() => {
+                self.source.children.push(item.ident.to_string())
+            }
+            _ => {}
+        }
+        visit::visit_item(self, item);
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        self.depth += 1;
+        visit::visit_item_mod(self, item);
+        self.depth -= 1;
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        let is_reexport = !matches!(item.vis, syn::Visibility::Inherited);
+        self.note_tree(&item.tree, Vec::new(), is_reexport);
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+        if !is_for_tests(&function.attrs) {
+            visit::visit_impl_item_fn(self, function);
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        self.note_path(names_of(path));
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        self.note_tokens(call.tokens.clone());
+    }
+
+    // Nobody uses what he hides something from.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
+    // Not code.
+    fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
+}
+
+fn names_of(path: &syn::Path) -> Vec<String> {
+    path.segments.iter().map(|segment| segment.ident.to_string()).collect()
+}
+
+fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.path().is_ident("cfg")
+            && attribute.meta.require_list().is_ok_and(|list| list.tokens.to_string() == "test")
+    })
+}
