@@ -30,6 +30,7 @@ extern crate alloc;
 extern crate std;
 
 mod config;
+mod copy_on_write;
 mod ctx;
 mod demux;
 mod drop_reason;
@@ -48,7 +49,6 @@ mod offload;
 mod ports;
 mod rate_limit;
 mod rng;
-mod shared;
 mod socket;
 mod stack;
 mod stats;

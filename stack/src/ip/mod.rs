@@ -5,6 +5,7 @@
 //! [`Network`](crate::network::Network) acts.
 
 pub(crate) mod checksum;
+pub(crate) mod ecn;
 pub(crate) mod extension;
 pub(crate) mod flow_label;
 pub(crate) mod fragmentation;

@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use super::SocketKind;
 use crate::config::Config;
+use crate::copy_on_write::CopyOnWrite;
 use crate::error::{Error, Result};
 use crate::ports::Reuse;
-use crate::shared::Shared;
 use crate::tcp::{CongestionControl, FastOpenKey, Settings};
 
 /// One option, to set.
@@ -177,7 +177,7 @@ pub struct SocketOptions {
     /// UDP_GRO.
     pub udp_gro: bool,
     /// What a connection wants to know of all this.
-    tcp: Shared<Settings>,
+    tcp: CopyOnWrite<Settings>,
 }
 
 /// The smallest buffer that SO_RCVBUF and SO_SNDBUF give: one full segment and its neighbour (Linux's SOCK_MIN_RCVBUF
@@ -358,7 +358,7 @@ impl SocketOptions {
     }
 
     /// What of it a connection wants to know.
-    pub(crate) fn tcp_settings(&self) -> Shared<Settings> {
+    pub(crate) fn tcp_settings(&self) -> CopyOnWrite<Settings> {
         self.tcp.clone()
     }
 

@@ -7,11 +7,11 @@ use super::tcp::calls::Stream;
 use super::tcp::listener::Listener;
 use super::udp::calls::Datagram;
 use super::{Descriptor, Domain, SocketId, SocketInfo, SocketKind, SocketOptions};
+use crate::copy_on_write::CopyOnWrite;
 use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
 use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::network::InterfaceId;
-use crate::shared::Shared;
 use crate::tcp::State;
 
 /// What the stack keeps of a socket. Every segment comes through it: with the slab's generation it is a cache line.
@@ -21,7 +21,7 @@ pub(crate) struct Socket {
     pub(super) domain: Domain,
     pub(super) kind: SocketKind,
     /// Its own once it differs from what sockets begin with, or from its listener's.
-    pub(super) options: Shared<SocketOptions>,
+    pub(super) options: CopyOnWrite<SocketOptions>,
     /// Where `bind` put it, explicitly or by itself. Most were accepted and have none.
     bound: Option<Box<Bound>>,
     pub(super) role: Role,
@@ -111,7 +111,12 @@ pub(super) enum Role {
 }
 
 impl Socket {
-    pub(super) fn new(domain: Domain, kind: SocketKind, options: Shared<SocketOptions>, role: Role) -> Self {
+    pub(super) fn new(
+        domain: Domain,
+        kind: SocketKind,
+        options: CopyOnWrite<SocketOptions>,
+        role: Role,
+    ) -> Self {
         Socket {
             holder: Holder::Nobody,
             domain,

@@ -18,6 +18,7 @@ use super::tcp::time_waits::{Due, TimeWaitEntry, TimeWaitId, TimeWaits};
 use super::{Descriptor, SocketId, SocketInfo, SocketKind, SocketOptions};
 use crate::Ctx;
 use crate::config::Config;
+use crate::copy_on_write::CopyOnWrite;
 use crate::demux::{BoundTable, FourTuple};
 use crate::error::{Error, Result};
 use crate::event::{Deadline, DeadlineKind, Event};
@@ -29,7 +30,6 @@ use crate::network::{Delivery, Network};
 use crate::ports::{PortTable, Reuse};
 use crate::rate_limit::PeerLimit;
 use crate::rng::Rng;
-use crate::shared::Shared;
 use crate::steering::Share;
 use crate::tcp::{FastOpenKeys, IsnGenerator, State, SynCookies};
 use crate::time::Instant;
@@ -80,7 +80,7 @@ pub(crate) struct Sockets {
     pub(super) joining: Joining,
     events: VecDeque<SocketId>,
     /// What sockets begin with: streams, and the others.
-    default_options: [Shared<SocketOptions>; 2],
+    default_options: [CopyOnWrite<SocketOptions>; 2],
     /// What all sockets and handshakes hold.
     pub(crate) account: Account,
     /// What follows when that is too much.
@@ -245,7 +245,7 @@ impl Sockets {
     }
 
     /// What a new socket of this kind begins with.
-    pub(super) fn default_options(&self, kind: SocketKind) -> Shared<SocketOptions> {
+    pub(super) fn default_options(&self, kind: SocketKind) -> CopyOnWrite<SocketOptions> {
         let [stream, others] = &self.default_options;
         match kind {
             SocketKind::Stream => stream.clone(),

@@ -2,9 +2,10 @@
 //! how many bytes came with each marking. Names of counters are those of the RFC: `r` counts what we received, `s` is
 //! what we know of the peer's.
 
-use super::ecn::{AckDemand, IpEcn, ace, ace_flags, handshake_encoding};
+use super::ecn::{AckDemand, ace, ace_flags, handshake_encoding};
 use super::header::{AccEcnOption, AccEcnOrder};
 use super::{Flags, Header};
+use crate::ip::ecn::IpEcn;
 
 /// §3.2.1: not zero, so that zeroed fields can be told.
 const CEP_AT_FIRST: u32 = 5;

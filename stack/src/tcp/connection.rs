@@ -24,9 +24,9 @@ use super::timestamps::TimestampState;
 use super::window::WindowScale;
 use super::{Header, SeqNumber, State, TimeWait};
 use crate::Ctx;
+use crate::copy_on_write::CopyOnWrite;
 use crate::error::{CloseReason, Error};
 use crate::event::Readiness;
-use crate::shared::Shared;
 use crate::time::Instant;
 
 /// What a program has set on the socket.
@@ -79,7 +79,7 @@ pub(crate) struct OpenParams {
     pub(crate) default_mss: u16,
     /// The largest MSS that we send with: the path MTU less the IP and TCP headers without options.
     pub(crate) path_mss: u16,
-    pub(crate) settings: Shared<Settings>,
+    pub(crate) settings: CopyOnWrite<Settings>,
 }
 
 /// How the connection ended or is about to, and who still cares.
@@ -184,7 +184,7 @@ pub(crate) struct Connection {
     pub(super) pending: Pending,
     pub(super) ending: Ending,
     /// Of the socket, and of all that began with the same.
-    pub(super) settings: Shared<Settings>,
+    pub(super) settings: CopyOnWrite<Settings>,
     /// SO_SNDBUF as it is now.
     pub(super) send_buffer_bytes: u32,
     pub(super) last_heard_at: Instant,

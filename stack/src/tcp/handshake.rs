@@ -12,8 +12,8 @@ use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;
 use super::{Connection, Flags, Header, OpenParams, Options, SeqNumber, State};
 use crate::Ctx;
+use crate::copy_on_write::CopyOnWrite;
 use crate::drop_reason::DropReason;
-use crate::shared::Shared;
 use crate::time::Instant;
 
 /// What a segment does to a handshake.
@@ -353,7 +353,7 @@ impl SynReceived {
     pub(crate) fn into_connection(
         self,
         ctx: &mut Ctx<'_>,
-        settings: impl Into<Shared<super::Settings>>,
+        settings: impl Into<CopyOnWrite<super::Settings>>,
         path_mss: u16,
     ) -> Connection {
         let params = OpenParams {

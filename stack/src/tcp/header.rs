@@ -8,9 +8,9 @@ use core::fmt;
 
 use smallvec::SmallVec;
 
-use super::ecn::IpEcn;
 use super::seq::SeqNumber;
 use crate::frame::HeaderBuf;
+use crate::ip::ecn::IpEcn;
 
 /// The control bits; AE, the latest of them, stands in the byte before the others.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]

@@ -49,7 +49,6 @@ mod window;
 
 pub use congestion::CongestionControl;
 pub(crate) use connection::{Connection, OpenParams, Settings};
-pub(crate) use ecn::IpEcn;
 pub use fast_open::FastOpenKey;
 pub(crate) use fast_open::{CookieCheck, FastOpenEnd, FastOpenKeys, Lesson, SynOutcome};
 pub(crate) use handshake::{HandshakeStep, HandshakeTimeout, SynReceived};

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use super::connection::{Settings, clamp_send_buffer};
 use super::{Connection, SeqNumber, State};
 use crate::Ctx;
+use crate::copy_on_write::CopyOnWrite;
 use crate::error::{CloseReason, Error, Result};
-use crate::shared::Shared;
 
 impl Connection {
     /// Copies into the send queue; how many bytes it took.
@@ -215,7 +215,7 @@ impl Connection {
     }
 
     /// The program has changed an option.
-    pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, settings: impl Into<Shared<Settings>>) {
+    pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, settings: impl Into<CopyOnWrite<Settings>>) {
         let settings = settings.into();
         self.rcv.set_buffer(&settings);
         if !settings.auto_send_buffer {

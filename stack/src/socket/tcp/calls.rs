@@ -12,6 +12,7 @@ use super::listener::Listener;
 use super::segmentation::Segmentation;
 use crate::Ctx;
 use crate::config::Config;
+use crate::copy_on_write::CopyOnWrite;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::error::{Error, Result};
 use crate::frame::{Payload, payload_len};
@@ -19,7 +20,6 @@ use crate::iface::interface::IPV6_MIN_MTU;
 use crate::network::{InterfaceId, IpMeta, Network};
 use crate::offload::{SegmentKind, Segments};
 use crate::ports::Reuse;
-use crate::shared::Shared;
 use crate::socket::record::{Bound, Holder, Role, Socket, flow_scope, iface_of};
 use crate::socket::sockets::{Sent, Sockets, stream_role};
 use crate::socket::{Descriptor, Shutdown, SocketId, SocketOptions};
@@ -74,7 +74,7 @@ impl Stream {
     }
 
     /// What the account holds for it: the records, options that it shares with nobody, and the queues.
-    pub(in crate::socket) fn charge(&self, options: &Shared<SocketOptions>) -> usize {
+    pub(in crate::socket) fn charge(&self, options: &CopyOnWrite<SocketOptions>) -> usize {
         mem::size_of::<Socket>()
             + options.own_bytes()
             + mem::size_of::<Stream>()

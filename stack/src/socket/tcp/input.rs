@@ -13,6 +13,7 @@ use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::frame::{HeaderBuf, Payload};
 use crate::ip::checksum::verify_transport_checksum;
+use crate::ip::ecn::IpEcn;
 use crate::ip::protocol;
 use crate::network::{Cast, Datagram, Delivery, IpMeta, MtuDiscovery, Network};
 use crate::rate_limit::Rate;
@@ -21,7 +22,7 @@ use crate::socket::options::IpFields;
 use crate::socket::record::{Holder, Role, Socket, iface_of, scope_of};
 use crate::socket::sockets::{Owner, Sockets, stream_role};
 use crate::tcp::{
-    Connection, Flags, HandshakeStep, HandshakeTimeout, Header, IpEcn, SeqNumber, SynReceived, TimeWaitStep,
+    Connection, Flags, HandshakeStep, HandshakeTimeout, Header, SeqNumber, SynReceived, TimeWaitStep,
     reset_for,
 };
 use crate::timers::Armed;

@@ -180,13 +180,14 @@ mod tests {
     use crate::demux::Endpoint;
     use crate::frame::{Payload, payload_len};
     use crate::ip::checksum::transport_checksum;
+    use crate::ip::ecn::IpEcn;
     use crate::ip::output::OutgoingHeader;
     use crate::link::ethernet::{self, EtherType};
     use crate::network::MacAddr;
     use crate::socket::options::IpFields;
     use crate::socket::tcp::input::segment_packet;
     use crate::stats::Stats;
-    use crate::tcp::{Header, IpEcn, Options, Timestamps};
+    use crate::tcp::{Header, Options, Timestamps};
     use crate::{Config, Ctx, Instant, rng::Rng};
     use bytes::Bytes;
     use proptest::prelude::*;

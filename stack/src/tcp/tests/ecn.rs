@@ -6,10 +6,11 @@ use core::time::Duration;
 use super::bench::Host;
 use super::peer::{IRS, ISS, Offer, Peer, Sent};
 use crate::config::Ecn;
+use crate::ip::ecn::IpEcn;
 use crate::tcp::header::{AccEcnOption, AccEcnOrder};
 use crate::tcp::{
-    Connection, Flags, HandshakeStep, HandshakeTimeout, Header, IpEcn, Options, SeqNumber, State,
-    SynReceived, Timestamps,
+    Connection, Flags, HandshakeStep, HandshakeTimeout, Header, Options, SeqNumber, State, SynReceived,
+    Timestamps,
 };
 
 const ECN_SETUP: Flags = Flags::ECE.with(Flags::CWR);

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 
 use super::peer::{IRS, Offer, Peer, Sent};
 use crate::config::{Ecn, MtuProbing};
+use crate::ip::ecn::IpEcn;
 use crate::tcp::header::{AccEcnOption, AccEcnOrder};
-use crate::tcp::{Flags, Header, IpEcn, SackBlocks, SeqNumber, State, Timestamps};
+use crate::tcp::{Flags, Header, SackBlocks, SeqNumber, State, Timestamps};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]

@@ -1,27 +1,27 @@
-//! Values that many hold and few change: a copy is a count until somebody writes to it.
+//! Values that many hold and few change: holders share one copy until one of them writes to it.
 
 use alloc::sync::Arc;
 use core::mem::size_of;
 use core::ops::{Deref, DerefMut};
 
-/// Copied when it is written to, unless nobody else holds it.
+/// A reference-counted value that is copied when it is written to, unless there is no other holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shared<T>(Arc<T>);
+pub(crate) struct CopyOnWrite<T>(Arc<T>);
 
-impl<T> Shared<T> {
+impl<T> CopyOnWrite<T> {
     /// What its holder answers for: nothing while others hold it, too.
     pub(crate) fn own_bytes(&self) -> usize {
         if Arc::strong_count(&self.0) > 1 { 0 } else { size_of::<T>() + 2 * size_of::<usize>() }
     }
 }
 
-impl<T> From<T> for Shared<T> {
+impl<T> From<T> for CopyOnWrite<T> {
     fn from(value: T) -> Self {
-        Shared(Arc::new(value))
+        CopyOnWrite(Arc::new(value))
     }
 }
 
-impl<T> Deref for Shared<T> {
+impl<T> Deref for CopyOnWrite<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -29,7 +29,7 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-impl<T: Clone> DerefMut for Shared<T> {
+impl<T: Clone> DerefMut for CopyOnWrite<T> {
     fn deref_mut(&mut self) -> &mut T {
         Arc::make_mut(&mut self.0)
     }
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn a_write_is_seen_by_its_writer_only() {
-        let mut one = Shared::from([1, 2, 3]);
+        let mut one = CopyOnWrite::from([1, 2, 3]);
         assert!(one.own_bytes() > 0);
         let mut other = one.clone();
         assert_eq!(one.own_bytes(), 0);
