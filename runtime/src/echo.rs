@@ -40,7 +40,7 @@ impl EchoSocket {
             IpAddr::V4(_) => Domain::V4,
             IpAddr::V6(_) => Domain::V6,
         };
-        let socket = Socket::new(handle.stacks.any(), domain, SocketKind::Echo, &[])?;
+        let socket = Socket::new(&handle.stacks, handle.stacks.any(), domain, SocketKind::Echo, &[])?;
         Ok(EchoSocket { socket, domain })
     }
 

@@ -11,6 +11,7 @@
 //! | `listening` | a listener on all stacks |
 //! | `tcp`, `udp`, `echo` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`] |
 //! | [`device`] | where frames come from and go to; an in-memory pair; a pcap writer; a fault injector |
+//! | `policy` | every tuned constant, with the measurement behind it |
 //! | `pool` | memory that is used again and again |
 //! | `platform` | what depends on the operating system |
 //! | `sync` | locks, condition variables, atomics, threads and `poll` |
@@ -47,6 +48,7 @@ mod engine;
 mod listening;
 mod plan;
 mod platform;
+mod policy;
 mod pool;
 mod runtime;
 mod socket;

@@ -7,13 +7,10 @@ use std::sync::Arc;
 use portolan::{SocketKind, SocketOption};
 
 use crate::engine::bell::Bell;
-use crate::engine::locks::Engine;
+use crate::policy::PORT_DRAWS;
 use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-
-/// How often a port is drawn that turns out to be taken on another stack.
-const DRAWS: usize = 32;
 
 /// See the module's page.
 #[derive(Debug)]
@@ -37,7 +34,7 @@ impl Listening {
         backlog: usize,
         options: &[SocketOption],
     ) -> io::Result<Listening> {
-        let draws = if addr.port() == 0 { DRAWS } else { 1 };
+        let draws = if addr.port() == 0 { PORT_DRAWS } else { 1 };
         let mut result = Listening::bind_once(handle, addr, options);
         for _ in 1..draws {
             match &result {
@@ -57,23 +54,23 @@ impl Listening {
     }
 
     fn bind_once(handle: &Handle, addr: SocketAddr, options: &[SocketOption]) -> io::Result<Listening> {
-        let bind = |engine: &Arc<Engine>, addr: SocketAddr| -> io::Result<Socket> {
+        let stacks = &handle.stacks;
+        let bind = |stack: u16, addr: SocketAddr| -> io::Result<Socket> {
             let always = [SocketOption::ReuseAddr(true)];
-            let socket = Socket::new(engine, domain_of(addr), SocketKind::Stream, &always)?;
+            let socket = Socket::new(stacks, stack, domain_of(addr), SocketKind::Stream, &always)?;
             for &option in options {
                 socket.set_option(option)?;
             }
             socket.bind(addr)?;
             Ok(socket)
         };
-        let stacks = &handle.stacks;
-        let first = bind(stacks.first(), addr)?;
+        let first = bind(0, addr)?;
         let mut addr = addr;
-        if !stacks.others().is_empty() {
+        if stacks.count() > 1 {
             addr.set_port(first.local_addr()?.port());
         }
-        let bind_there = |engine| bind(engine, addr);
-        let others = stacks.others().iter().map(bind_there).collect::<io::Result<Vec<_>>>()?;
+        let others =
+            (1..stacks.count()).map(|stack| bind(stack as u16, addr)).collect::<io::Result<Vec<_>>>()?;
         let bell = Arc::new(Bell::default());
         let listening = Listening { first, others, bell, turn: AtomicUsize::new(0) };
         if !listening.others.is_empty() {

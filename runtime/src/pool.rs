@@ -1,37 +1,31 @@
-//! Memory that is used again and again, for frames that come in and for data that is sent.
+//! [`Pool`]: memory that is used again and again, for frames that come in and for data that is sent.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// The smallest piece of memory that is given out.
-const SMALLEST: usize = 256;
-/// Pieces of one size that are kept to be used again: so many, or so many bytes. What is held beyond it is freed when
-/// its last user is done.
-const MAX_KEPT: usize = 256;
-const MAX_KEPT_BYTES: usize = 8 << 20;
-/// Pieces that are still held and asked whether they are before others are used.
-const MAX_ASKED: usize = 2;
+use crate::policy::{MAX_KEPT_BYTES, MAX_KEPT_PIECES, MAX_PIECES_ASKED, SMALLEST_PIECE};
 
-/// Pieces of memory of 256 bytes and its doubles: what is put into one takes at least half of it.
+/// Pieces of memory of 256 bytes, 512 bytes and so on. Data gets a piece of less than twice its length,
+/// or the smallest.
 #[derive(Debug)]
 pub(crate) struct Pool {
     sizes: Vec<Pieces>,
 }
 
 impl Pool {
-    /// For up to `max_len` bytes at once.
+    /// A pool for up to `max_len` bytes at once.
     pub(crate) fn new(max_len: usize) -> Self {
-        let doubles = std::iter::successors(Some(SMALLEST), |size| size.checked_mul(2));
+        let doubles = std::iter::successors(Some(SMALLEST_PIECE), |size| size.checked_mul(2));
         let last = max_len.next_power_of_two();
         Pool { sizes: doubles.take_while(|&size| size <= last).map(Pieces::new).collect() }
     }
 
-    /// The smallest pieces that hold so much.
+    /// The pieces of the smallest size that holds `len` bytes.
     ///
     /// # Panics
     ///
-    /// If it is more than the pool is for.
+    /// If `len` is more than the pool is for.
     pub(crate) fn fitting(&mut self, len: usize) -> &mut Pieces {
         let place = self.sizes.partition_point(|pieces| pieces.size < len);
         &mut self.sizes[place]
@@ -43,35 +37,35 @@ impl Pool {
 pub(crate) struct Pieces {
     size: usize,
     max_kept: usize,
-    /// Those that were given out, the one that was given out first in front. Each is whole; who else holds a part of it
-    /// shows in its reference count.
+    /// Pieces that were given out, the oldest in front. Each is whole; its reference count shows whether
+    /// somebody else holds a part of it.
     given: VecDeque<Bytes>,
-    /// Those that were found free, the one that was in use last at the end: it is the likeliest to be in a cache. However
-    /// many there are, only as many as are in use at a time are touched.
+    /// Pieces that were found free. The last one was in use last, and is the likeliest to be in a cache:
+    /// it is given out next, so only as many pieces are touched as are in use at a time.
     free: Vec<BytesMut>,
 }
 
 impl Pieces {
     pub(crate) fn new(size: usize) -> Self {
-        let max_kept = MAX_KEPT.min(MAX_KEPT_BYTES / size).max(1);
+        let max_kept = MAX_KEPT_PIECES.min(MAX_KEPT_BYTES / size).max(1);
         Pieces { size, max_kept, given: VecDeque::new(), free: Vec::new() }
     }
 
-    /// One that nobody else holds, full of whatever was in it.
+    /// Takes a piece that nobody else holds. It still has its old content.
     pub(crate) fn take(&mut self) -> BytesMut {
         self.find_free();
         self.free.pop().unwrap_or_else(|| self.allocate())
     }
 
-    /// Looks which of those that were given out first are free.
+    /// Looks which of the oldest pieces are free.
     fn find_free(&mut self) {
         let mut asked = 0;
-        while asked < MAX_ASKED
+        while asked < MAX_PIECES_ASKED
             && let Some(oldest) = self.given.pop_front()
         {
             match oldest.try_into_mut() {
                 Ok(piece) => self.free.push(piece),
-                // Somebody keeps it for long; its turn comes again.
+                // Somebody keeps it for long: it goes to the end.
                 Err(held) => {
                     self.given.push_back(held);
                     asked += 1;
@@ -82,14 +76,14 @@ impl Pieces {
 
     fn allocate(&self) -> BytesMut {
         let mut piece = BytesMut::zeroed(self.size);
-        // Split and joined, it counts its references in a record of its own from now on, and needs no other each time
-        // that it is shared.
+        // A piece that was split and joined has its record of references from now on. Otherwise each
+        // `share` would allocate one.
         let rest = piece.split_off(self.size / 2);
         piece.unsplit(rest);
         piece
     }
 
-    /// The first `len` bytes of a piece. It comes back when they are gone.
+    /// Gives out the first `len` bytes of a piece. The piece is used again when they are dropped.
     pub(crate) fn share(&mut self, piece: BytesMut, len: usize) -> Bytes {
         let whole = piece.freeze();
         let part = whole.slice(..len);
@@ -117,7 +111,7 @@ mod tests {
         for len in [1, 256, 257, 4096] {
             let held = put(&mut pool, len, 1);
             let place = held.as_ptr();
-            for _ in 0..2 * MAX_KEPT {
+            for _ in 0..2 * MAX_KEPT_PIECES {
                 assert_ne!(put(&mut pool, len, 2).as_ptr(), place);
             }
             assert!(held.iter().all(|&byte| byte == 1) && held.len() == len);
@@ -132,7 +126,7 @@ mod tests {
         let mut pool = Pool::new(30_000);
         for len in [0, 1, 256, 257, 1000, 30_000] {
             let size = pool.fitting(len).size;
-            assert!(size >= len && size <= SMALLEST.max(2 * len), "{len} in {size}");
+            assert!(size >= len && size <= SMALLEST_PIECE.max(2 * len), "{len} in {size}");
         }
     }
 
@@ -173,6 +167,6 @@ mod tests {
             .collect();
         places.sort_unstable();
         places.dedup();
-        assert!(places.len() <= 3 + 1 + MAX_ASKED, "{}", places.len());
+        assert!(places.len() <= 3 + 1 + MAX_PIECES_ASKED, "{}", places.len());
     }
 }

@@ -16,10 +16,11 @@ use crate::device::Device;
 use crate::engine::driver::Driver;
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{Handovers, InboxDevice, InboxSet, QueueDevice};
-use crate::engine::locks::Engine;
+use crate::engine::locks::{Engine, Waited};
 use crate::engine::stacks::Stacks;
-use crate::engine::wait::Waited;
+
 use crate::plan::{self, PlannedInterface, refused};
+use crate::platform::random;
 use crate::sync::thread::{self, JoinHandle};
 
 /// Puts a stack together and starts it.
@@ -270,10 +271,7 @@ fn default_route(iface: InterfaceId, router: IpAddr) -> Route {
 
 fn random_seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
-    let mut filled = 0;
-    while let Some(rest) = seed.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())?;
-    }
+    random::fill(&mut seed)?;
     Ok(seed)
 }
 

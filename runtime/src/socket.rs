@@ -13,19 +13,15 @@ use portolan::{
 use smallvec::SmallVec;
 
 use crate::engine::bell::Bell;
-use crate::engine::locks::{Engine, EngineCore, to_io_error};
+use crate::engine::core::EngineCore;
+use crate::engine::locks::{Engine, to_io_error};
+use crate::engine::stacks::Stacks;
 use crate::engine::wait::WaitLimit;
 use crate::engine::waiters::{Interest, Waiters};
 use crate::plan::refused;
+use crate::policy::{COPY_BELOW, READ_SLICES, WRITE_CHUNK};
 use crate::runtime::Handle;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// Up to this length a copy under the lock is cheaper than the allocation that would avoid it.
-const COPY_BELOW: usize = 512;
-/// What one `write` takes at most: it is copied before the stack says how much it takes.
-pub(crate) const WRITE_CHUNK: usize = 128 << 10;
-/// Slices that one `read` takes at most: the lock is held meanwhile.
-const READ_SLICES: usize = 128;
 
 /// What was taken from a receive queue, to be copied outside the lock.
 type Slices = SmallVec<[Bytes; 4]>;
@@ -34,8 +30,10 @@ type Slices = SmallVec<[Bytes; 4]>;
 /// last one closes it.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    engine: Arc<Engine>,
+    stacks: Arc<Stacks>,
     descriptor: Descriptor,
+    /// The number of the stack that the socket is on.
+    stack: u16,
     nonblocking: AtomicBool,
     read_timeout: Timeout,
     write_timeout: Timeout,
@@ -78,31 +76,34 @@ pub(crate) fn domain_of(addr: SocketAddr) -> Domain {
 }
 
 impl Socket {
-    /// A new socket of this stack with these options set.
+    /// Makes a socket on the stack with this number, and sets these options.
     pub(crate) fn new(
-        engine: &Arc<Engine>,
+        stacks: &Arc<Stacks>,
+        stack: u16,
         domain: Domain,
         kind: SocketKind,
         options: &[SocketOption],
     ) -> io::Result<Socket> {
-        let descriptor = engine
+        let descriptor = stacks
+            .at(stack)
             .call(|core, _, _| {
                 let descriptor = core.stack.socket(domain, kind)?;
                 core.waiters.insert(descriptor);
                 Ok(descriptor)
             })?
             .map_err(to_io_error)?;
-        let socket = Socket::of(engine.clone(), descriptor);
+        let socket = Socket::of(stacks.clone(), stack, descriptor);
         for &option in options {
             socket.set_option(option)?;
         }
         Ok(socket)
     }
 
-    fn of(engine: Arc<Engine>, descriptor: Descriptor) -> Socket {
+    fn of(stacks: Arc<Stacks>, stack: u16, descriptor: Descriptor) -> Socket {
         Socket {
-            engine,
+            stacks,
             descriptor,
+            stack,
             nonblocking: AtomicBool::new(false),
             read_timeout: Timeout::default(),
             write_timeout: Timeout::default(),
@@ -110,7 +111,11 @@ impl Socket {
     }
 
     pub(crate) fn handle(&self) -> Handle {
-        Handle { stacks: self.engine.stacks() }
+        Handle { stacks: self.stacks.clone() }
+    }
+
+    fn engine(&self) -> &Engine {
+        self.stacks.at(self.stack)
     }
 
     /// A call that does not wait.
@@ -118,7 +123,7 @@ impl Socket {
         &self,
         f: impl FnOnce(&mut Stack, Instant, Descriptor) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        self.engine.call(|core, now, _| f(&mut core.stack, now, self.descriptor))?.map_err(to_io_error)
+        self.engine().call(|core, now, _| f(&mut core.stack, now, self.descriptor))?.map_err(to_io_error)
     }
 
     fn wait_limit(&self, interest: Interest) -> WaitLimit {
@@ -138,7 +143,7 @@ impl Socket {
         interest: Interest,
         op: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        self.engine.call_blocking(self.descriptor, interest, self.wait_limit(interest), op)
+        self.engine().call_blocking(self.descriptor, interest, self.wait_limit(interest), op)
     }
 
     pub(crate) fn bind(&self, addr: SocketAddr) -> io::Result<()> {
@@ -165,7 +170,7 @@ impl Socket {
     fn explained<R>(&self, wanted: IpAddr, result: io::Result<R>) -> io::Result<R> {
         result.map_err(|error| match error.kind() {
             io::ErrorKind::AddrNotAvailable => {
-                let why = self.engine.inspect(|stack| why_not_available(stack, wanted.to_canonical()));
+                let why = self.engine().inspect(|stack| why_not_available(stack, wanted.to_canonical()));
                 why.map_or(error, |why| io::Error::new(io::ErrorKind::AddrNotAvailable, why))
             }
             _ => error,
@@ -178,24 +183,24 @@ impl Socket {
             core.waiters.insert(descriptor);
             Ok((descriptor, peer))
         })?;
-        Ok((Socket::of(self.engine.clone(), descriptor), peer))
+        Ok((Socket::of(self.stacks.clone(), self.stack, descriptor), peer))
     }
 
     /// As `accept`, without waiting.
     pub(crate) fn try_accept(&self) -> io::Result<(Socket, SocketAddr)> {
-        let accepted = self.engine.call(|core, _, _| {
+        let accepted = self.engine().call(|core, _, _| {
             let (descriptor, peer) = core.stack.accept(self.descriptor)?;
             core.waiters.insert(descriptor);
             Ok((descriptor, peer))
         })?;
         let (descriptor, peer) = accepted.map_err(to_io_error)?;
-        Ok((Socket::of(self.engine.clone(), descriptor), peer))
+        Ok((Socket::of(self.stacks.clone(), self.stack, descriptor), peer))
     }
 
     /// Rings this bell, too, when something happens that a reader waits for.
     pub(crate) fn ring_on_read(&self, bell: &Arc<Bell>) {
         // A runtime that is over has woken everybody, and tells whoever calls.
-        let _ = self.engine.call(|core, _, _| {
+        let _ = self.engine().call(|core, _, _| {
             if let Some(waiters) = core.waiters.of(self.descriptor) {
                 waiters.extras().bell = Some(bell.clone());
             }
@@ -204,14 +209,14 @@ impl Socket {
 
     /// Opens a connection and waits until it is open, at most `timeout`.
     pub(crate) fn connect_stream(&self, addr: SocketAddr, timeout: Option<Duration>) -> io::Result<()> {
-        let started = self.engine.call(|core, now, _| core.stack.connect(now, self.descriptor, addr))?;
+        let started = self.engine().call(|core, now, _| core.stack.connect(now, self.descriptor, addr))?;
         match started {
             Ok(()) => return Ok(()),
             Err(portolan::Error::InProgress) => {}
             Err(error) => return self.explained(any_of(addr), Err(to_io_error(error))),
         }
         let wait_limit = timeout.map_or(WaitLimit::Forever, WaitLimit::For);
-        self.engine
+        self.engine()
             .call_blocking(self.descriptor, Interest::Write, wait_limit, |core, _| {
                 let readiness = core.stack.readiness(self.descriptor)?;
                 if !(readiness.writable || readiness.error || readiness.hung_up) {
@@ -270,7 +275,7 @@ impl Socket {
         });
         match waited {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.engine.call(|core, now, _| take(core, now))?.map_err(to_io_error)
+                self.engine().call(|core, now, _| take(core, now))?.map_err(to_io_error)
             }
             taken => taken,
         }
@@ -287,7 +292,7 @@ impl Socket {
 
     /// A copy of what is to be sent, the first `len` bytes of the slices together, in memory that is used again.
     fn copy_of(&self, slices: &[IoSlice<'_>], len: usize) -> Bytes {
-        let pool = || self.engine.send_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = || self.engine().send_pool.lock().unwrap_or_else(PoisonError::into_inner);
         if len > WRITE_CHUNK {
             // A datagram, then, and it is too long.
             return slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat().into();
@@ -438,7 +443,7 @@ impl Socket {
             std::net::Shutdown::Write => Shutdown::Write,
             std::net::Shutdown::Both => Shutdown::Both,
         };
-        self.engine
+        self.engine()
             .call(|core, now, wakes| {
                 let result = core.stack.shutdown(now, self.descriptor, how);
                 core.waiters.wake_all(self.descriptor, wakes);
@@ -500,7 +505,7 @@ impl Socket {
     /// SO_LINGER with a time: ends the sending half and waits until the peer has acknowledged everything, or for that
     /// time. A stream that was not connected, or whose runtime is over, does not wait.
     fn linger(&self) {
-        let options = self.engine.inspect(|stack| stack.options(self.descriptor));
+        let options = self.engine().inspect(|stack| stack.options(self.descriptor));
         let Ok(Some(wait_limit)) = options.map(|options| options.linger) else { return };
         if wait_limit.is_zero() || self.nonblocking.load(Ordering::Relaxed) {
             return;
@@ -510,7 +515,7 @@ impl Socket {
         }
         let d = self.descriptor;
         // There is no event for an empty queue; the stack makes progress with every acknowledgement.
-        let _ = self.engine.wait_until(wait_limit, |stack| {
+        let _ = self.engine().wait_until(wait_limit, |stack| {
             let is_ended = stack.readiness(d).map_or(true, |ready| ready.hung_up || ready.error);
             is_ended || stack.queued_bytes(d).is_ok_and(|(_, unacknowledged)| unacknowledged == 0)
         });
@@ -518,7 +523,7 @@ impl Socket {
 
     /// Closes the descriptor for all clones; whoever waits for it is woken and finds it closed. Later calls are EBADF.
     pub(crate) fn close(&self) -> io::Result<()> {
-        self.engine
+        self.engine()
             .call(|core, now, wakes| {
                 core.waiters.remove(self.descriptor, wakes);
                 core.stack.close(now, self.descriptor)

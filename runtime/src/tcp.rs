@@ -190,7 +190,8 @@ impl TcpStream {
         options: &[SocketOption],
     ) -> io::Result<TcpStream> {
         let addr = addr.into();
-        let socket = Socket::new(handle.stacks.any(), domain_of(addr), SocketKind::Stream, options)?;
+        let socket =
+            Socket::new(&handle.stacks, handle.stacks.any(), domain_of(addr), SocketKind::Stream, options)?;
         socket.connect_stream(addr, timeout)?;
         Ok(TcpStream { socket: Arc::new(socket) })
     }

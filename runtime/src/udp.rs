@@ -31,8 +31,8 @@ impl UdpSocket {
         options: &[SocketOption],
     ) -> io::Result<UdpSocket> {
         let addr = addr.into();
-        let socket =
-            Socket::new(handle.stacks.for_port(addr.port()), domain_of(addr), SocketKind::Datagram, options)?;
+        let stack = handle.stacks.for_port(addr.port());
+        let socket = Socket::new(&handle.stacks, stack, domain_of(addr), SocketKind::Datagram, options)?;
         socket.bind(addr)?;
         Ok(UdpSocket { socket: Arc::new(socket) })
     }

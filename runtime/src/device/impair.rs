@@ -8,11 +8,8 @@ use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use super::{Device, ImpairCounts, ImpairQueue, Impairment, Room, Sent};
 use crate::clock::Clock;
+use crate::policy::RECEIVE_BURST;
 use crate::sync::Mutex;
-
-/// How many frames one [`recv`](Device::recv) takes from the device when none of them comes out of the network: a
-/// flood of frames that are all lost must not keep the driver here. The device's descriptor stays readable.
-const RECEIVE_BURST: usize = 64;
 
 /// A device behind a bad network: loss, outages, duplication, reordering, delay, jitter, corruption and a limited rate,
 /// in both directions.
@@ -119,6 +116,7 @@ impl<D: Device> Device for Impair<D> {
 
     fn recv(&mut self) -> io::Result<Option<Frame>> {
         let now = Clock::now();
+        // A flood of frames that are all lost must not keep the leader here. The descriptor stays readable.
         for _ in 0..RECEIVE_BURST {
             if let Some(frame) = self.incoming.pop(now) {
                 self.publish_counts();

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use pcap_file::pcap::{PcapHeader, PcapPacket};
 use pcap_file::{DataLink, PcapError, TsResolution};
@@ -15,13 +15,11 @@ use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use super::{Device, Room, Sent};
 use crate::clock::Clock;
+use crate::policy::PCAP_FLUSH_DELAY;
 use crate::sync::{Mutex, MutexGuard};
 
 /// What is recorded of a frame at most: more than any frame has.
 const SNAP_LEN: u32 = 256 << 10;
-/// For how long a record may wait in memory before it is written to the file.
-const FLUSH_DELAY: Duration = Duration::from_millis(500);
-
 /// Records the frames of a device in both directions: those that it took, and those that it received.
 ///
 /// The file is a pcap with nanosecond timestamps, for `tcpdump -r` and Wireshark. It is written out at the latest
@@ -86,7 +84,7 @@ impl<D: Device> PcapWriter<D> {
         });
         match written {
             Ok(()) => {
-                self.flush_at.get_or_insert_with(|| Clock::now() + FLUSH_DELAY);
+                self.flush_at.get_or_insert_with(|| Clock::now() + PCAP_FLUSH_DELAY);
             }
             Err(error) => self.stop_recording(&error),
         }

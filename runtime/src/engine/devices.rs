@@ -1,4 +1,4 @@
-//! The devices and what is on its way to them: what the `io` lock guards.
+//! [`DeviceIo`]: the devices, and the frames on their way to and from them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,43 +8,37 @@ use portolan::{Frame, Instant, InterfaceId, Stack, Transmit};
 use crate::clock::Clock;
 use crate::device::{Device, Sent};
 use crate::engine::end_reason::EndReason;
-use crate::engine::leader::LeaderKind;
-use crate::engine::read_budget::{EagerRead, MAX_BYTES, MAX_FRAMES, ReadBudget};
+use crate::engine::leadership::LeaderKind;
+use crate::engine::read_budget::{EagerRead, ReadBudget};
+use crate::policy::{BATCH_BYTES, BATCH_FRAMES, KEPT_FRAMES, READ_BYTES, READ_FRAMES};
 
-/// Frames that are polled from the stack under one hold of `core`.
-const BATCH_FRAMES: usize = 16;
-/// And bytes: so long nobody looks at what comes in.
-const BATCH_BYTES: usize = 256 << 10;
-/// Frames kept for a full device; beyond it the stack is not polled any more. A stack does not say for which device
-/// its next frame is, so one device that stays full holds up the others.
-const KEPT_FRAMES: usize = 16;
-
-/// What the second lock guards.
+/// What the `io` lock guards.
 #[derive(Debug)]
 pub(crate) struct DeviceIo {
     pub(crate) devices: Vec<AttachedDevice>,
-    /// Polled from the stack, not yet offered to a device.
+    /// Frames taken out of the stack and not yet offered to a device.
     batch: Vec<Transmit>,
-    /// The stack may have more than the batch was allowed to hold.
+    /// The batch was full: the stack may have more frames.
     has_left_some: bool,
-    /// Read from the devices, not yet handed to the stack.
+    /// Frames read from the devices and not yet handed to the stack.
     pub(crate) received: Vec<(InterfaceId, Frame)>,
-    /// Who sleeps until something happens to the devices, and knows of them what stands in [`AttachedDevice`].
+    /// The leader, while it sleeps. What it knows of the devices stands in [`AttachedDevice`].
     pub(crate) sleeper: Option<LeaderKind>,
 }
 
-/// A device and what belongs to it.
+/// A device, with the frames that it had no room for and what is known of how it is read.
 pub(crate) struct AttachedDevice {
     iface: InterfaceId,
     pub(crate) device: Box<dyn Device>,
-    /// Offered and refused (the first), or behind one that was refused.
+    /// Frames that wait for room. The first was offered and refused.
     kept: VecDeque<Transmit>,
     budget: ReadBudget,
     pub(crate) eager_read: EagerRead,
     /// The last read left something behind.
     pub(crate) has_more: bool,
-    /// What the leader knows that sleeps: whether it polls for room, and the device's deadline.
+    /// The leader that sleeps polls for room.
     pub(crate) polls_room: bool,
+    /// The deadline of the device that the leader knows.
     pub(crate) sleeps_until: Option<Instant>,
 }
 
@@ -59,11 +53,12 @@ impl std::fmt::Debug for AttachedDevice {
 }
 
 impl AttachedDevice {
+    /// Whether frames wait for room in the device.
     pub(crate) fn wants_room(&self) -> bool {
         !self.kept.is_empty() || self.device.wants_room()
     }
 
-    /// Offers what was kept, in order.
+    /// Offers the frames that wait, in order.
     fn send_kept(&mut self) -> io::Result<()> {
         while let Some(transmit) = self.kept.front() {
             if self.device.send(transmit)? == Sent::Full {
@@ -74,6 +69,7 @@ impl AttachedDevice {
         Ok(())
     }
 
+    /// Offers a frame to the device, or puts it behind those that wait.
     fn send(&mut self, transmit: Transmit) -> io::Result<()> {
         if !self.kept.is_empty() || self.device.send(&transmit)? == Sent::Full {
             self.kept.push_back(transmit);
@@ -102,16 +98,17 @@ impl DeviceIo {
             devices: devices.into_iter().map(attach).collect(),
             batch: Vec::with_capacity(BATCH_FRAMES),
             has_left_some: false,
-            received: Vec::with_capacity(MAX_FRAMES),
+            received: Vec::with_capacity(READ_FRAMES),
             sleeper: None,
         }
     }
 
+    /// Whether every device can keep another frame.
     fn has_room(&self) -> bool {
         self.devices.iter().all(|attached| attached.kept.len() < KEPT_FRAMES)
     }
 
-    /// Polls the stack for the next batch.
+    /// Takes the next batch of frames out of the stack.
     pub(crate) fn fill_batch(&mut self, stack: &mut Stack, now: Instant) {
         self.has_left_some = false;
         if !stack.has_transmits() || !self.has_room() {
@@ -128,7 +125,7 @@ impl DeviceIo {
         }
     }
 
-    /// Gives the batch to the devices. Says whether the stack may have more.
+    /// Gives the batch to the devices. Returns whether the stack may have more frames.
     pub(crate) fn send_batch(&mut self) -> Result<bool, EndReason> {
         for transmit in self.batch.drain(..) {
             match self.devices.iter_mut().find(|attached| attached.iface == transmit.iface()) {
@@ -139,8 +136,8 @@ impl DeviceIo {
         Ok(self.has_left_some && self.has_room())
     }
 
-    /// Who sleeps and does not know of something that the devices wait for.
-    pub(crate) fn who_must_know(&self) -> Option<LeaderKind> {
+    /// The leader, if it sleeps and does not know of a deadline or of room that a device waits for.
+    pub(crate) fn leader_to_wake(&self) -> Option<LeaderKind> {
         let is_news = |attached: &AttachedDevice| {
             let deadline = attached.device.deadline();
             (attached.wants_room() && !attached.polls_room)
@@ -149,8 +146,8 @@ impl DeviceIo {
         self.sleeper.filter(|_| self.devices.iter().any(is_news))
     }
 
-    /// Lets the devices do what is due, offers what was kept, and reads frames from those that are `ready` (by index;
-    /// `None`: any may be) or whose time has come.
+    /// Lets the devices do what is due, offers the frames that wait, and reads from devices that are
+    /// ready or whose deadline has passed. `ready` is by index; without it, every device counts as ready.
     pub(crate) fn receive(&mut self, ready: Option<&[bool]>) -> Result<(), EndReason> {
         for (index, attached) in self.devices.iter_mut().enumerate() {
             let is_ready = ready.is_none_or(|ready| ready.get(index) == Some(&true));
@@ -158,15 +155,13 @@ impl DeviceIo {
         }
         Ok(())
     }
-}
 
-impl DeviceIo {
     /// Whether the last read of a device left frames behind, as far as it can tell.
     pub(crate) fn has_more(&self) -> bool {
         self.devices.iter().any(|attached| attached.has_more)
     }
 
-    /// Reads the frames that wait in any device, at most [`MAX_FRAMES`] from each.
+    /// Reads the frames that wait in any device, at most [`READ_FRAMES`] from each.
     pub(crate) fn receive_waiting(&mut self) -> Result<(), EndReason> {
         for attached in &mut self.devices {
             attached.receive_waiting(&mut self.received).map_err(|error| attached.ended(&error))?;
@@ -176,12 +171,12 @@ impl DeviceIo {
 }
 
 impl AttachedDevice {
-    /// Reads as much as can be handed over at once, without asking first whether there is anything. Unlike
-    /// [`receive`](Self::receive) this shows nothing of how frames usually come, so neither of the two learns from it.
+    /// Reads as much as the stack takes at once. Unlike [`receive`](Self::receive) this shows nothing of
+    /// how frames usually come, so neither the budget nor `eager_read` learns from it.
     fn receive_waiting(&mut self, received: &mut Vec<(InterfaceId, Frame)>) -> io::Result<()> {
         let (mut count, mut bytes) = (0, 0);
         self.has_more = true;
-        while count < MAX_FRAMES && bytes < MAX_BYTES {
+        while count < READ_FRAMES && bytes < READ_BYTES {
             let Some(frame) = self.device.recv()? else {
                 self.has_more = false;
                 break;
@@ -204,16 +199,16 @@ impl AttachedDevice {
         }
         let frames = self.budget.frames();
         let (mut count, mut bytes) = (0, 0);
-        while count < frames && bytes < MAX_BYTES {
+        while count < frames && bytes < READ_BYTES {
             let Some(frame) = self.device.recv()? else { break };
             count += 1;
             bytes += frame.bytes.len();
             received.push((self.iface, frame));
         }
-        self.has_more = self.budget.expects_more(count) || bytes >= MAX_BYTES;
+        self.has_more = self.budget.expects_more(count) || bytes >= READ_BYTES;
         self.eager_read.on_read(count);
-        // What ends for its bytes was as good as filled.
-        self.budget.on_read(if bytes >= MAX_BYTES { frames } else { count });
+        // A read that ended because of its bytes counts as one that found all it asked for.
+        self.budget.on_read(if bytes >= READ_BYTES { frames } else { count });
         Ok(())
     }
 }

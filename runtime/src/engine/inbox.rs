@@ -1,11 +1,13 @@
-//! What several stacks on one interface hand to each other.
+//! [`InboxSet`]: the frames that several stacks on one interface hand to each other.
 //!
-//! Each stack reads a queue of its own. Which frames come there the other side decides, and it does not always decide
-//! right: it cannot know a flow before it has seen its answers, and it forgets flows that pause. So each frame is looked at
-//! where it is read ([`QueueDevice`]), and goes to the inbox of the stack that it is for. To that stack the inbox is one
-//! more device of the interface ([`InboxDevice`]), which is only received from.
+//! Each stack reads a queue of its own. The other side of the interface decides which frames come to
+//! which queue, and not always rightly: it does not know a flow before it has seen an answer, and it
+//! forgets flows that pause. So each frame is looked at where it is read ([`QueueDevice`]), and goes to
+//! the inbox of the stack that it is for. To that stack the inbox is one more device of the interface
+//! ([`InboxDevice`]), which is only received from.
 //!
-//! One more set of inboxes carries what a stack sends to its own addresses, for a socket that is on another stack.
+//! One more set of inboxes carries what a stack sends to its own addresses, for a socket that is on
+//! another stack.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,16 +19,11 @@ use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use crate::device::{Device, Room, Sent};
 use crate::platform::signal::Signal;
+use crate::policy::{INBOX_BYTES, INBOX_FRAMES, MAX_PASSED_ON};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
-/// What an inbox holds at most; what comes then is lost, as in the queue of a network card.
-const MAX_FRAMES: usize = 4096;
-const MAX_BYTES: usize = 16 << 20;
-/// Frames of others that one call of `recv` hands on at most.
-const MAX_PASSED_ON: usize = 64;
-
-/// The inboxes of one interface's stacks.
+/// One inbox for each stack of an interface.
 #[derive(Debug)]
 pub(crate) struct InboxSet {
     steering: Steering,
@@ -38,7 +35,7 @@ pub(crate) struct InboxSet {
 #[derive(Debug)]
 struct Inbox {
     queue: Mutex<Queue>,
-    /// Readable while there are frames, and now and then a moment longer.
+    /// Readable while there are frames, and sometimes a moment longer.
     signal: Signal,
 }
 
@@ -52,10 +49,10 @@ struct Queue {
 /// What stacks that share their interfaces handed to each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handovers {
-    /// Frames that came to a queue whose stack they are not for. A frame that is for all stacks counts once for each other
-    /// stack.
+    /// Frames that came to a queue whose stack they are not for. A frame that is for all stacks counts
+    /// once for each other stack.
     pub frames: u64,
-    /// Those that were lost because the other stack did not take them in time.
+    /// Frames that were lost because the other stack did not take them in time.
     pub lost: u64,
 }
 
@@ -68,7 +65,7 @@ impl Handovers {
 
 impl Inbox {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing under it panics half way.
+        // No code that holds this lock panics half way.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,7 +81,7 @@ impl InboxSet {
         let Some(inbox) = self.inboxes.get(usize::from(to)) else { return };
         let mut queue = inbox.lock();
         let bytes = queue.bytes + frame.bytes.len();
-        if queue.frames.len() >= MAX_FRAMES || bytes > MAX_BYTES {
+        if queue.frames.len() >= INBOX_FRAMES || bytes > INBOX_BYTES {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return log::debug!(
                 "a frame of {} bytes for stack {to} is lost: its inbox is full",
@@ -116,7 +113,7 @@ impl InboxSet {
     }
 }
 
-/// One queue of an interface, with one of its stacks behind it.
+/// One queue of an interface, for the stack that reads it.
 pub(crate) struct QueueDevice {
     device: Box<dyn Device>,
     medium: Medium,
@@ -129,7 +126,8 @@ impl QueueDevice {
         QueueDevice { medium: device.medium(), device, stack, inbox_set }
     }
 
-    /// Gives a frame to whom it is for; gives it back if it is this stack's.
+    /// Puts a frame into the inboxes of the other stacks that it is for. Returns it if it is for this
+    /// stack.
     fn steer(&self, frame: Frame) -> Option<Frame> {
         match self.inbox_set.steering.of_frame(self.medium, &frame.bytes) {
             Destination::One(stack) if stack != self.stack => {
@@ -175,7 +173,7 @@ impl Device for QueueDevice {
                 return Ok(Some(frame));
             }
         }
-        // There may be more: the descriptor is still readable then.
+        // If there are more, the descriptor is still readable.
         Ok(None)
     }
 
@@ -200,7 +198,7 @@ impl Device for QueueDevice {
     }
 }
 
-/// What others hand to one stack. What is sent through it goes to the stack that it is for.
+/// The inbox of one stack as a device. A frame that is sent through it goes to the stack that it is for.
 pub(crate) struct InboxDevice {
     name: String,
     medium: Medium,
@@ -210,13 +208,13 @@ pub(crate) struct InboxDevice {
 }
 
 impl InboxDevice {
-    /// What comes through the interface of this device.
+    /// An inbox for frames that come through the interface of this device.
     pub(crate) fn beside(device: &dyn Device, stack: u16, inbox_set: Arc<InboxSet>) -> Self {
         let name = device.name().to_owned();
         InboxDevice { name, medium: device.medium(), mtu: device.mtu(), stack, inbox_set }
     }
 
-    /// What goes from one of the host's own addresses to another.
+    /// An inbox for what goes from one of the host's own addresses to another.
     pub(crate) fn loopback(stack: u16, inbox_set: Arc<InboxSet>) -> Self {
         let mtu = usize::from(u16::MAX);
         InboxDevice { name: "loopback".into(), medium: Medium::Ip, mtu, stack, inbox_set }
@@ -312,14 +310,14 @@ mod tests {
     #[test]
     fn an_inbox_that_nobody_empties_loses_frames_and_counts_them() {
         let inbox_set = Arc::new(InboxSet::new(Steering::new(2, [3; 16])).unwrap());
-        for _ in 0..MAX_FRAMES + 5 {
+        for _ in 0..INBOX_FRAMES + 5 {
             inbox_set.push(1, Frame::new(vec![0; 60]));
         }
-        inbox_set.push(0, Frame::new(vec![0; MAX_BYTES + 1]));
+        inbox_set.push(0, Frame::new(vec![0; INBOX_BYTES + 1]));
         let mut counts = Handovers::default();
         counts.add(&inbox_set);
-        assert_eq!(counts, Handovers { frames: MAX_FRAMES as u64, lost: 6 });
-        assert_eq!(std::iter::from_fn(|| inbox_set.pop(1)).count(), MAX_FRAMES);
+        assert_eq!(counts, Handovers { frames: INBOX_FRAMES as u64, lost: 6 });
+        assert_eq!(std::iter::from_fn(|| inbox_set.pop(1)).count(), INBOX_FRAMES);
         inbox_set.push(1, Frame::new(vec![0; 60]));
         assert!(inbox_set.pop(1).is_some());
     }

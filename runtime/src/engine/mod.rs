@@ -14,12 +14,14 @@
 //! | `end_reason` | why a runtime is over |
 
 pub(crate) mod bell;
+pub(crate) mod core;
 mod devices;
 pub(crate) mod driver;
 pub(crate) mod end_reason;
 pub(crate) mod inbox;
 mod lead_policy;
 mod leader;
+mod leadership;
 pub(crate) mod locks;
 mod read_budget;
 mod spin;

@@ -1,46 +1,40 @@
-//! How many frames are read from a device at once, and when it is read without being asked first.
+//! [`ReadBudget`]: how many frames are read from a device at once. [`EagerRead`]: whether a leader reads
+//! it before it sleeps on it.
 
-/// The most frames that the stack gets at once. The lock on it is held meanwhile.
-pub(crate) const MAX_FRAMES: usize = 32;
-/// After so many bytes nothing more is read, as the peers wait for their acknowledgements.
-pub(crate) const MAX_BYTES: usize = 512 << 10;
-/// Reads of at most [`MAX_FRAMES`] from each device before timers that are due run. In all 512 frames, about what a TAP device's
-/// queue holds. Under `wrk` with 50 connections on two busy processors (docs/performance.md), one such read left a
-/// third to a half of the needless loss probes, as more than 32 acknowledgements waited.
-pub(crate) const WAITING_READS: usize = 16;
-/// Fills in a row before more is tried: at first, and at most.
-const PATIENCE: [u32; 2] = [2, 64];
+use crate::policy::{FIRST_FILLS, MAX_FILLS, MAX_SKIPPED_READS, READ_FRAMES};
 
-/// How many frames are read from a device before the stack gets them: from one, where they come one at a time, to
-/// [`MAX_FRAMES`], where they come in trains.
+/// How many frames are read from a device before the stack gets them: one where frames come one at a
+/// time, up to [`READ_FRAMES`] where they come in trains.
 ///
-/// To read until nothing is left costs a system call that says so. Where requests come one at a time that would be one
-/// for each; so only one frame is read, and now and then a second one is tried, the less often the more often in vain.
+/// A read that finds nothing costs a system call. Where requests come one at a time, reading until
+/// nothing is left would cost such a call for each request. So only one frame is read, and a second one
+/// is tried now and then: the more often that was in vain, the less often.
 #[derive(Debug)]
 pub(crate) struct ReadBudget {
     frames: usize,
-    /// Reads in a row that were filled.
+    /// Reads in a row that found as many frames as were asked for.
     filled: u32,
+    /// Such reads before the budget grows.
     fills_needed: u32,
 }
 
 impl ReadBudget {
     pub(crate) fn new() -> Self {
-        ReadBudget { frames: 1, filled: 0, fills_needed: PATIENCE[0] }
+        ReadBudget { frames: 1, filled: 0, fills_needed: FIRST_FILLS }
     }
 
     pub(crate) fn frames(&self) -> usize {
         self.frames
     }
 
-    /// So many frames were read. With fewer than the budget allows, nothing is left.
+    /// This many frames were read. If it is fewer than the budget allows, nothing is left.
     pub(crate) fn on_read(&mut self, count: usize) {
         if count >= self.frames {
             if self.frames > 1 {
-                self.fills_needed = PATIENCE[0];
+                self.fills_needed = FIRST_FILLS;
             }
             self.filled += 1;
-            if self.filled >= self.fills_needed && self.frames < MAX_FRAMES {
+            if self.filled >= self.fills_needed && self.frames < READ_FRAMES {
                 self.frames *= 2;
                 self.filled = 0;
             }
@@ -48,32 +42,32 @@ impl ReadBudget {
         }
         self.filled = 0;
         if self.frames == 2 {
-            self.fills_needed = (self.fills_needed * 2).min(PATIENCE[1]);
+            self.fills_needed = (self.fills_needed * 2).min(MAX_FILLS);
         }
         if count * 2 <= self.frames {
             self.frames = (self.frames / 2).max(1);
         }
     }
 
-    /// Whether the last read says that more is there, so that nobody need ask.
+    /// Whether the last read shows that there is more, so that no thread need poll.
     pub(crate) fn expects_more(&self, last_count: usize) -> bool {
         self.frames > 1 && last_count >= self.frames
     }
 }
 
-/// The most sleeps between two attempts to do without.
-const MAX_SKIPPED: u32 = 64;
-
-/// Whether a leader reads the device before it goes to sleep on it.
+/// Whether a leader reads a device instead of sleeping on it.
 ///
-/// Where the next frame is there already when the last has been dealt with, to ask for it first costs a system call for
-/// nothing. Where it is not, to read first does. So the leader does what has proved good: after a read that found something
-/// it reads again, after one in vain it sleeps, once at first, and the more often the more often it was in vain.
+/// Where the next frame is often there when the last one has been handled, polling first costs a system
+/// call for nothing. Where it is not, reading first does. So the leader repeats what was right: after a
+/// read that found a frame it reads first again, after a read in vain it sleeps, at first once, and more
+/// often the more reads were in vain.
 #[derive(Debug)]
 pub(crate) struct EagerRead {
-    /// Sleeps until it is tried again.
+    /// Sleeps until the next attempt.
     skip: u32,
+    /// Sleeps after the next read in vain.
     next_skip: u32,
+    /// The next read is such an attempt.
     is_trying: bool,
 }
 
@@ -82,14 +76,14 @@ impl EagerRead {
         EagerRead { skip: 1, next_skip: 2, is_trying: false }
     }
 
-    /// Before a sleep: whether to read instead.
+    /// Whether to read instead of the sleep that comes next.
     pub(crate) fn reads_first(&mut self) -> bool {
         self.is_trying = self.skip == 0;
         self.skip = self.skip.saturating_sub(1);
         self.is_trying
     }
 
-    /// So many frames were read, for whatever reason.
+    /// This many frames were read, as an attempt or not.
     pub(crate) fn on_read(&mut self, count: usize) {
         if !std::mem::take(&mut self.is_trying) {
             return;
@@ -98,7 +92,7 @@ impl EagerRead {
             self.next_skip = 1;
         } else {
             self.skip = self.next_skip;
-            self.next_skip = (self.next_skip * 2).min(MAX_SKIPPED);
+            self.next_skip = (self.next_skip * 2).min(MAX_SKIPPED_READS);
         }
     }
 }
@@ -134,13 +128,13 @@ mod tests {
     fn a_flood_is_read_in_large_batches_and_soon() {
         let mut budget = ReadBudget::new();
         let (_, reads) = read_trains(&mut budget, 10_000, 1);
-        assert!(reads < 10_000 / MAX_FRAMES + 20, "{reads} reads");
+        assert!(reads < 10_000 / READ_FRAMES + 20, "{reads} reads");
         // When it is over, single frames are soon read one at a time again.
         let (in_vain, _) = read_trains(&mut budget, 1, 1000);
         assert!(in_vain < 50, "{in_vain} calls in vain");
         // And another flood does not wait for long.
         let (_, reads) = read_trains(&mut budget, 10_000, 1);
-        assert!(reads < 10_000 / MAX_FRAMES + 80, "{reads} reads");
+        assert!(reads < 10_000 / READ_FRAMES + 80, "{reads} reads");
     }
 
     #[test]

@@ -1,25 +1,24 @@
-//! Busy-polling: how long a leader asks again and again before it sleeps.
+//! [`Spin`]: for how long a leader polls again and again before it sleeps.
 
 use std::time::Duration;
 
+use crate::policy::SPIN_STEPS;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// A step of growth from nothing is this part of the limit, and so is the least that is worth trying.
-const PARTS: u32 = 8;
-
-/// The time that a leader spins, from nothing to a limit: as long as it pays.
+/// The time for which a leader spins: from nothing up to a limit, as long as that pays.
 ///
-/// When something came while it span, the time is the limit again. When it span in vain the time is halved, down to
-/// nothing. When it slept, but only for so short that spinning for the limit would have met the frame, the time grows.
+/// When a frame came while the leader was spinning, the time is the limit again. When none came, the
+/// time is halved, down to nothing. When the leader slept, but only for so short a time that spinning
+/// would have caught the frame, the time grows.
 #[derive(Debug)]
 pub(crate) struct Spin {
     limit: Duration,
-    /// Nanoseconds. Only whoever leads changes it.
+    /// The time in nanoseconds. Only the leader changes it.
     current: AtomicU64,
 }
 
 impl Spin {
-    /// A limit of zero: nobody spins.
+    /// With a limit of zero no leader spins.
     pub(crate) fn new(limit: Duration) -> Self {
         let spin = Spin { limit, current: AtomicU64::new(0) };
         spin.set(limit);
@@ -39,15 +38,15 @@ impl Spin {
         self.current.store(nanos, Ordering::Relaxed);
     }
 
-    /// Something came while it span.
+    /// A frame or a wake-up came while the leader was spinning.
     pub(crate) fn on_found(&self) {
         self.set(self.limit);
     }
 
-    /// It slept, after it span or without; `waited` is both together.
+    /// The leader slept. `waited` is the time that it was spinning and sleeping.
     pub(crate) fn on_slept(&self, waited: Duration) {
         let current = self.duration();
-        let step = self.limit / PARTS;
+        let step = self.limit / SPIN_STEPS;
         let next = if waited <= self.limit { (current * 2).clamp(step, self.limit) } else { current / 2 };
         self.set(if next < step { Duration::ZERO } else { next });
     }

@@ -1,9 +1,9 @@
-//! The stacks of a runtime: one, or one for each queue of its interfaces.
+//! [`Stacks`]: the stacks of a runtime, one for each queue of its interfaces.
 //!
-//! Each is whole: a stack behind its locks, a driving thread, devices. A socket is on one of them and knows nothing of the
-//! others; with one stack all that is here is passed by. What belongs to several stays out of the way of data: which stack
-//! a new socket is on, listeners (a socket on each stack, see [`tcp`](crate::tcp)), sums of counters, and that all of them
-//! end together.
+//! Each stack is whole: it has its own [`Engine`], driver thread and devices, and a socket is on one of
+//! them. With one stack, all that is here is passed by. What belongs to several stacks stays out of the
+//! way of data: which stack a new socket is on, listeners (a socket on each stack), sums of counters,
+//! and that all stacks end together.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::engine::inbox::{Handovers, InboxSet};
 use crate::engine::locks::Engine;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// See the module's page.
+/// The stacks of a runtime; see the module's page.
 #[derive(Debug)]
 pub(crate) struct Stacks {
     first: Arc<Engine>,
-    /// Empty when there is but one.
+    /// Empty when there is one stack.
     others: Vec<Arc<Engine>>,
     steering: Option<Steering>,
     inbox_sets: Vec<Arc<InboxSet>>,
-    /// Where the next socket goes that may be anywhere.
+    /// Counts the sockets that may be on any stack, so that each goes to the next one.
     turn: AtomicUsize,
 }
 
@@ -34,30 +34,11 @@ impl Stacks {
         steering: Option<Steering>,
         inbox_sets: Vec<Arc<InboxSet>>,
     ) -> Arc<Stacks> {
-        let stacks = Arc::new(Stacks { first, others, steering, inbox_sets, turn: AtomicUsize::new(0) });
-        for engine in stacks.all() {
-            engine.join(&stacks);
-        }
-        stacks
-    }
-
-    /// A stack whose runtime is gone, for a socket that was left over.
-    pub(crate) fn alone(engine: Arc<Engine>) -> Arc<Stacks> {
-        Arc::new(Stacks {
-            first: engine,
-            others: Vec::new(),
-            steering: None,
-            inbox_sets: Vec::new(),
-            turn: AtomicUsize::new(0),
-        })
+        Arc::new(Stacks { first, others, steering, inbox_sets, turn: AtomicUsize::new(0) })
     }
 
     pub(crate) fn first(&self) -> &Arc<Engine> {
         &self.first
-    }
-
-    pub(crate) fn others(&self) -> &[Arc<Engine>] {
-        &self.others
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Engine>> {
@@ -68,31 +49,31 @@ impl Stacks {
         1 + self.others.len()
     }
 
-    /// Stack number `index`, from 0.
-    pub(crate) fn at(&self, index: usize) -> Option<&Arc<Engine>> {
-        index.checked_sub(1).map_or(Some(&self.first), |index| self.others.get(index))
+    /// The stack with this number, counted from 0; the first one if there is no such stack.
+    pub(crate) fn at(&self, index: u16) -> &Arc<Engine> {
+        let other = usize::from(index).checked_sub(1).and_then(|index| self.others.get(index));
+        other.unwrap_or(&self.first)
     }
 
-    /// The stack for a socket that may be on any: each in turn.
-    pub(crate) fn any(&self) -> &Arc<Engine> {
+    /// The number of the stack for a socket that may be on any: each in turn.
+    pub(crate) fn any(&self) -> u16 {
         if self.others.is_empty() {
-            return &self.first;
+            return 0;
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.count();
-        self.at(turn).unwrap_or(&self.first)
+        // A runtime has at most 65,535 stacks.
+        turn as u16
     }
 
-    /// The stack for a datagram socket on this port; 0 is any.
-    pub(crate) fn for_port(&self, port: u16) -> &Arc<Engine> {
+    /// The number of the stack for a datagram socket on this port; 0 is any port.
+    pub(crate) fn for_port(&self, port: u16) -> u16 {
         match &self.steering {
-            Some(steering) if port != 0 => {
-                self.at(usize::from(steering.of_port(port))).unwrap_or(&self.first)
-            }
+            Some(steering) if port != 0 => steering.of_port(port),
             _ => self.any(),
         }
     }
 
-    /// What all have counted.
+    /// The counters of all stacks, added up.
     pub(crate) fn stats(&self) -> Stats {
         let mut sum = self.first.inspect(|stack| stack.stats().clone());
         for other in &self.others {
@@ -101,7 +82,7 @@ impl Stacks {
         sum
     }
 
-    /// The sockets of all; a listener that spans them once.
+    /// The sockets of all stacks. A listener, which has a socket on each, is one of them.
     pub(crate) fn sockets(&self) -> Vec<SocketInfo> {
         let mut sockets = self.first.inspect(Stack::sockets);
         let of_first = sockets.len();
@@ -121,13 +102,14 @@ impl Stacks {
         sockets
     }
 
+    /// What the stacks handed to each other.
     pub(crate) fn handovers(&self) -> Handovers {
         let mut sum = Handovers::default();
         self.inbox_sets.iter().for_each(|inbox_set| sum.add(inbox_set));
         sum
     }
 
-    /// Why it is over, if it is: a failure rather than a shutdown.
+    /// Why the runtime is over, if it is. A failure of one stack is named before a shutdown.
     pub(crate) fn ended(&self) -> Option<EndReason> {
         let mut all = self.all().filter_map(|engine| engine.ended());
         let first = all.next()?;
@@ -137,6 +119,7 @@ impl Stacks {
         }
     }
 
+    /// Ends all stacks.
     pub(crate) fn end(&self, ended: &EndReason) {
         for engine in self.all() {
             engine.end(ended.clone());

@@ -6,17 +6,12 @@ use std::time::Duration;
 use portolan::{Descriptor, Instant};
 
 use crate::clock::Clock;
+use crate::engine::core::EngineCore;
 use crate::engine::end_reason::EndReason;
-use crate::engine::leader::{Leader, Waiting};
-use crate::engine::locks::{Engine, EngineCore, to_io_error, wait};
+use crate::engine::leader::Leader;
+use crate::engine::leadership::Waiting;
+use crate::engine::locks::{Engine, Waited, to_io_error, wait};
 use crate::engine::waiters::{Interest, Wakes};
-
-/// How a wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waited {
-    Woken,
-    TimedOut,
-}
 
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +27,7 @@ enum Attempt<'a, R> {
     Done(portolan::Result<R>),
     /// Nobody else leads: wait by leading.
     Lead(Leader<'a>),
-    /// Somebody leads: park while the count of happenings is this.
+    /// Somebody leads: park while the count of events is this.
     Follow(u32),
 }
 
@@ -66,7 +61,7 @@ impl EngineCore {
         if would_block(result) {
             return;
         }
-        self.leadership.lead_policy.on_served(now);
+        self.leadership.policy.on_served(now);
         self.waiters.pass_on(descriptor, interest, &self.stack, wakes);
     }
 
@@ -78,8 +73,8 @@ impl EngineCore {
         now: Instant,
         wakes: &mut Wakes,
     ) -> Option<Attempt<'a, R>> {
-        self.leadership.lead_policy.on_wait(now);
-        let seen = self.waiters.of(descriptor)?.side(interest).happenings;
+        self.leadership.policy.on_wait(now);
+        let seen = self.waiters.of(descriptor)?.side(interest).events;
         let leader = self.try_lead(engine, Some(Waiting { descriptor, interest, seen }), now, wakes);
         Some(leader.map_or(Attempt::Follow(seen), Attempt::Lead))
     }
@@ -137,7 +132,7 @@ impl Engine {
         loop {
             core.check_running()?;
             let Some(waiters) = core.waiters.of(descriptor) else { return Ok(Waited::Woken) };
-            if waiters.side(interest).happenings != seen {
+            if waiters.side(interest).events != seen {
                 return Ok(Waited::Woken);
             }
             let left = give_up_at.map(Clock::until);
@@ -167,20 +162,20 @@ fn lead_until<R>(
         leader.sleep(give_up_at)?;
         let led = leader.turn(|leader, core, now, wakes| {
             let is_over = give_up_at.is_some_and(|at| at <= now);
-            if is_over || leader.has_happened(core) {
+            if is_over || leader.has_event(core) {
                 let result = op(core, now);
                 if is_over || !would_block(&result) || !leader.look_again(core) {
                     leader.resign(core, now, wakes);
-                    if !core.leadership.lead_policy.is_next_for_the_served() {
-                        core.waiters.promote(wakes);
+                    if !core.leadership.policy.served_leads_next() {
+                        core.waiters.wake_next_leader(wakes);
                     }
                     core.on_tried(wanted, &result, now, wakes);
                     return Some(LeadResult::Done(result));
                 }
             }
             // Others were served, or serve themselves.
-            let others_lead = wakes.has_parked() && core.leadership.lead_policy.is_next_for_the_served();
-            if others_lead || core.leadership.lead_policy.is_rush(now) {
+            let others_lead = wakes.has_parked() && core.leadership.policy.served_leads_next();
+            if others_lead || core.leadership.policy.is_burst(now) {
                 let seen = leader.seen();
                 leader.resign(core, now, wakes);
                 return Some(LeadResult::Follow(seen));

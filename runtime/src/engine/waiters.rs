@@ -1,25 +1,29 @@
-//! Who waits for which descriptor.
+//! [`WaiterTable`]: which threads and tasks wait for which descriptor.
 //!
-//! One record per descriptor; while somebody is parked there, with a condition variable for those who want to read and one
-//! for those who want to write. An event wakes one of them; whoever ends a call while the descriptor is still ready wakes
-//! the next ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up a connection, and none is
-//! forgotten although several happenings may be one event.
+//! There is one record for each descriptor. While threads are parked there, the record has a condition
+//! variable for those that want to read and one for those that want to write. An event wakes one of them;
+//! a thread that ends a call while the descriptor is still ready wakes the next ([`WaiterTable::pass_on`]).
+//! So a hundred threads in `accept` cost one wake-up for each connection, and none is forgotten although
+//! one event may stand for several connections.
 //!
-//! The thread that leads ([`lead`](crate::engine::leader)) waits, too, but not on a condition variable: the table knows what for
-//! ([`WaiterTable::leading`]), and an event for it is the leader's before it is anybody's who is parked.
+//! A task waits with a [`Waker`] for each direction ([`WaiterTable::set_waker`]). An event wakes it beside
+//! the threads that it wakes: a task that finds nothing costs one poll, and it may have been dropped.
+//!
+//! The leader ([`leader`](super::leader)) waits, too, but not on a condition variable. The table knows
+//! what the leader waits for ([`WaiterTable::leading`]); one event for that goes to the leader before it
+//! goes to a parked thread.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use portolan::{Descriptor, Error, Event, Readiness, Stack};
 use smallvec::SmallVec;
 
 use crate::engine::bell::Bell;
+use crate::policy::REMEMBERED_WAITERS;
 use crate::sync::Condvar;
 
-/// How many of those who parked last are remembered.
-const REMEMBERED: usize = 8;
-
-/// What a caller waits for.
+/// The direction that a thread or a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
     Read,
@@ -36,7 +40,7 @@ impl Interest {
     }
 }
 
-/// What the waiters of a descriptor sleep on, always together with the core's mutex.
+/// The condition variables of one descriptor, used together with the `core` lock.
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
     readers: Condvar,
@@ -52,17 +56,18 @@ impl Parking {
     }
 }
 
-/// The waiters of one descriptor that want the same.
+/// The waiters of one descriptor in one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Side {
-    /// Counts what happened. A caller notes it when a call says `WouldBlock` and sleeps only while it is the same: an
-    /// event between the call and the sleep is not lost.
-    pub(crate) happenings: u32,
-    /// Those who are parked.
+    /// Counts events. A caller notes the count when a call says `WouldBlock`, and sleeps only while the
+    /// count is the same: an event between the call and the sleep is not lost.
+    pub(crate) events: u32,
+    /// How many threads are parked.
     sleepers: u32,
 }
 
-/// All that most descriptors have most of the time is 40 bytes: there may be many.
+/// The waiters of one descriptor. Most descriptors need only these 40 bytes most of the time; there may
+/// be many.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     descriptor: Descriptor,
@@ -71,15 +76,37 @@ pub(crate) struct Waiters {
     extras: Option<Box<Extras>>,
 }
 
-/// What few descriptors have.
+/// What few descriptors need.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
-    /// While somebody sleeps there.
+    /// Present while threads are parked.
     parking: Option<Arc<Parking>>,
-    /// An error that ended a call which had taken data before it: the next call returns it.
+    /// The task that waits to read.
+    read_waker: Option<Waker>,
+    /// The task that waits to write.
+    write_waker: Option<Waker>,
+    /// An error that ended a call which had already taken data: the next call returns it.
     pub(crate) deferred_error: Option<Error>,
-    /// Rung for readers who wait for sockets of several stacks.
+    /// Rung for readers that wait for sockets of several stacks.
     pub(crate) bell: Option<Arc<Bell>>,
+}
+
+impl Extras {
+    fn waker(&mut self, interest: Interest) -> &mut Option<Waker> {
+        match interest {
+            Interest::Read => &mut self.read_waker,
+            Interest::Write => &mut self.write_waker,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let Extras { parking, read_waker, write_waker, deferred_error, bell } = self;
+        parking.is_none()
+            && read_waker.is_none()
+            && write_waker.is_none()
+            && deferred_error.is_none()
+            && bell.is_none()
+    }
 }
 
 impl Waiters {
@@ -104,13 +131,13 @@ impl Waiters {
         error
     }
 
-    /// Somebody is about to park: where.
+    /// Counts a thread that is about to park. Returns what it parks on.
     fn park(&mut self, interest: Interest) -> Arc<Parking> {
         self.side(interest).sleepers += 1;
         self.extras().parking.get_or_insert_default().clone()
     }
 
-    /// Somebody was parked and is awake.
+    /// A thread that was parked is awake.
     pub(crate) fn unpark(&mut self, interest: Interest) {
         self.side(interest).sleepers -= 1;
         if self.read.sleepers == 0
@@ -122,65 +149,79 @@ impl Waiters {
         }
     }
 
-    fn drop_extras_if_empty(&mut self) {
-        self.extras.take_if(|extras| {
-            extras.parking.is_none() && extras.deferred_error.is_none() && extras.bell.is_none()
-        });
+    fn take_waker(&mut self, interest: Interest) -> Option<Waker> {
+        let waker = self.extras.as_mut()?.waker(interest).take()?;
+        self.drop_extras_if_empty();
+        Some(waker)
     }
 
-    /// What those sleep on who are parked and want this.
+    fn drop_extras_if_empty(&mut self) {
+        self.extras.take_if(|extras| extras.is_empty());
+    }
+
+    /// What the threads are parked on that wait for this; `None` if there are none.
     fn parking(&mut self, interest: Interest) -> Option<&Arc<Parking>> {
         if self.side(interest).sleepers == 0 {
             return None;
         }
         self.extras.as_ref()?.parking.as_ref()
     }
+
+    /// Whether a thread is parked or a task waits.
+    fn has_waiters(&mut self, interest: Interest) -> bool {
+        let has_waker = self.extras.as_mut().is_some_and(|extras| extras.waker(interest).is_some());
+        has_waker || self.parking(interest).is_some()
+    }
 }
 
+/// How many of the parked threads are woken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum HowMany {
     One,
     All,
 }
 
-/// Who is to be woken once the lock is released: those who wake up want it.
+/// Whom to wake once the `core` lock is released: those who wake up take it.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     parked: SmallVec<[(Arc<Parking>, Interest, HowMany); 4]>,
-    /// With whether everybody is meant who listens.
-    bells: Vec<(Arc<Bell>, bool)>,
-    /// The driving thread, whether it leads, watches or rests.
+    tasks: Vec<Waker>,
+    /// Bells, and how many of those that wait for each are meant.
+    bells: Vec<(Arc<Bell>, HowMany)>,
+    /// The driver thread, whether it leads or not.
     pub(crate) driver: bool,
     /// The caller that leads.
     pub(crate) caller: bool,
-    /// What the leader waits for has happened. It is to be woken if it sleeps.
+    /// There was an event for what the leader waits for. The leader is woken if it sleeps.
     pub(crate) leader_is_met: bool,
-    /// Those who watch the stack's progress.
+    /// The threads in `Engine::wait_until`.
     pub(crate) watchers: bool,
 }
 
 impl Wakes {
-    /// Whether somebody who is parked will be woken.
+    /// Whether a parked thread will be woken.
     pub(crate) fn has_parked(&self) -> bool {
         !self.parked.is_empty()
     }
 
-    pub(crate) fn notify_parked(&mut self) {
+    /// Wakes parked threads, tasks, and those that wait for a bell.
+    pub(crate) fn notify_waiters(&mut self) {
         for (parking, interest, how_many) in self.parked.drain(..) {
             match how_many {
                 HowMany::One => parking.condvar(interest).notify_one(),
                 HowMany::All => parking.condvar(interest).notify_all(),
             }
         }
-        for (bell, all) in self.bells.drain(..) {
-            bell.ring(all);
+        self.tasks.drain(..).for_each(Waker::wake);
+        for (bell, how_many) in self.bells.drain(..) {
+            bell.ring(matches!(how_many, HowMany::All));
         }
     }
 }
 
 const CHUNK_RECORDS: usize = 64;
 
-/// Chunk and place in it.
+/// The chunk of a descriptor's record, and its place there.
 fn place_of(descriptor: Descriptor) -> (usize, usize) {
     let number = descriptor.number() as usize;
     (number / CHUNK_RECORDS, number % CHUNK_RECORDS)
@@ -189,13 +230,13 @@ fn place_of(descriptor: Descriptor) -> (usize, usize) {
 /// The records of all descriptors that sockets of this runtime hold.
 #[derive(Debug, Default)]
 pub(crate) struct WaiterTable {
-    /// By the number of the descriptor: the stack gives out the lowest free one. In chunks, so that a table that grows has
-    /// hardly any room to spare.
+    /// Records by the number of the descriptor: the stack gives out the lowest free one. They lie in
+    /// chunks, so that a table that grows has little unused room.
     chunks: Vec<Box<[Option<Waiters>]>>,
-    /// What the caller waits for that leads.
+    /// What the leader waits for, if it is a caller.
     pub(crate) leading: Option<(Descriptor, Interest)>,
-    /// Who parked last, the last one at the end. Some may have gone since.
-    parked_last: SmallVec<[(Descriptor, Interest); REMEMBERED]>,
+    /// The threads that parked last, the newest at the end. Some may be awake again.
+    parked_last: SmallVec<[(Descriptor, Interest); REMEMBERED_WAITERS]>,
 }
 
 impl WaiterTable {
@@ -207,7 +248,7 @@ impl WaiterTable {
         self.chunks[chunk][place] = Some(Waiters::new(descriptor));
     }
 
-    /// Forgets a descriptor and wakes all who wait for it; they find it closed.
+    /// Forgets a descriptor and wakes all that wait for it. They find it closed.
     pub(crate) fn remove(&mut self, descriptor: Descriptor, wakes: &mut Wakes) {
         self.wake_all(descriptor, wakes);
         if let Some(record) = self.record(descriptor) {
@@ -220,21 +261,22 @@ impl WaiterTable {
         self.chunks.get_mut(chunk)?.get_mut(place)
     }
 
+    /// The waiters of a descriptor; `None` if it is closed.
     pub(crate) fn of(&mut self, descriptor: Descriptor) -> Option<&mut Waiters> {
         let waiters = self.record(descriptor)?.as_mut()?;
         (waiters.descriptor == descriptor).then_some(waiters)
     }
 
-    /// Counts a happening, and finds whom it wakes: if only one, then the leader first.
+    /// Counts an event, and finds whom it wakes: all, or one, and then the leader before a parked thread.
     fn wake(&mut self, descriptor: Descriptor, interest: Interest, how_many: HowMany, wakes: &mut Wakes) {
         let leads = self.leading == Some((descriptor, interest));
         let Some(waiters) = self.of(descriptor) else { return };
         let side = waiters.side(interest);
-        side.happenings = side.happenings.wrapping_add(1);
+        side.events = side.events.wrapping_add(1);
         if interest == Interest::Read
             && let Some(bell) = waiters.extras.as_ref().and_then(|extras| extras.bell.as_ref())
         {
-            wakes.bells.push((bell.clone(), matches!(how_many, HowMany::All)));
+            wakes.bells.push((bell.clone(), how_many));
         }
         wakes.leader_is_met |= leads;
         if !(leads && matches!(how_many, HowMany::One))
@@ -242,10 +284,11 @@ impl WaiterTable {
         {
             wakes.parked.push((parking.clone(), interest, how_many));
         }
+        wakes.tasks.extend(waiters.take_waker(interest));
     }
 
     pub(crate) fn on_event(&mut self, event: Event, wakes: &mut Wakes) {
-        // What ended concerns everybody; data, a connection or room only one.
+        // An end concerns all waiters; data, a connection or room concerns one.
         let ended = event.readiness.hung_up || event.readiness.error;
         let how_many = if ended { HowMany::All } else { HowMany::One };
         for interest in [Interest::Read, Interest::Write] {
@@ -255,8 +298,8 @@ impl WaiterTable {
         }
     }
 
-    /// A call on this descriptor got what it wanted, or an error: if others wait for the same and it is still ready, the
-    /// next may try.
+    /// A call on this descriptor got what it wanted, or an error. If others wait for the same and the
+    /// descriptor is still ready, the next one is woken.
     pub(crate) fn pass_on(
         &mut self,
         descriptor: Descriptor,
@@ -266,7 +309,7 @@ impl WaiterTable {
     ) {
         let leads = self.leading == Some((descriptor, interest));
         let Some(waiters) = self.of(descriptor) else { return };
-        if (leads || waiters.parking(interest).is_some())
+        if (leads || waiters.has_waiters(interest))
             && stack.readiness(descriptor).is_ok_and(|readiness| interest.is_met_by(readiness))
         {
             self.wake(descriptor, interest, HowMany::One, wakes);
@@ -279,7 +322,7 @@ impl WaiterTable {
         }
     }
 
-    /// The runtime is over.
+    /// Wakes all waiters of all descriptors, as the runtime is over.
     pub(crate) fn wake_everybody(&mut self, wakes: &mut Wakes) {
         let records = self.chunks.iter().flat_map(|chunk| chunk.iter()).flatten();
         let all: Vec<Descriptor> = records.map(|waiters| waiters.descriptor).collect();
@@ -288,19 +331,20 @@ impl WaiterTable {
         }
     }
 
-    /// Somebody is about to park, who may be asked to lead: where. `None`: the descriptor is closed.
+    /// Counts a thread that is about to park, and remembers that it may lead. Returns what it parks on;
+    /// `None` if the descriptor is closed.
     pub(crate) fn park(&mut self, descriptor: Descriptor, interest: Interest) -> Option<Arc<Parking>> {
         let parking = self.of(descriptor)?.park(interest);
-        if self.parked_last.len() == REMEMBERED {
+        if self.parked_last.len() == REMEMBERED_WAITERS {
             self.parked_last.remove(0);
         }
         self.parked_last.push((descriptor, interest));
         Some(parking)
     }
 
-    /// Nobody leads, and nobody will soon: wakes one of those who parked last, whose memory is still warm. It finds that
-    /// nothing has happened to its descriptor, and leads.
-    pub(crate) fn promote(&mut self, wakes: &mut Wakes) {
+    /// Wakes one of the threads that parked last to lead, as no thread does and none is expected to. It
+    /// finds that there was no event for it, and leads.
+    pub(crate) fn wake_next_leader(&mut self, wakes: &mut Wakes) {
         while let Some((descriptor, interest)) = self.parked_last.pop() {
             let parking = self.of(descriptor).and_then(|waiters| waiters.parking(interest));
             if let Some(parking) = parking.cloned() {
@@ -311,12 +355,43 @@ impl WaiterTable {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// For tasks. One of them at a time waits for a direction of a descriptor, as with the `poll` functions of
+/// std and its kin; the one that asked last is woken.
+#[cfg_attr(not(test), expect(dead_code, reason = "for sockets of tasks"))]
+impl WaiterTable {
+    /// Wakes this task at the next event. The caller holds `core` since its call said `WouldBlock`, so no
+    /// event comes in between.
+    ///
+    /// Returns the waker that was there before, to be dropped with `core` released: what an executor does
+    /// when a waker is dropped may need that lock. If the descriptor is closed, the task's own waker comes
+    /// back, and nothing will wake it.
+    pub(crate) fn set_waker(
+        &mut self,
+        descriptor: Descriptor,
+        interest: Interest,
+        waker: &Waker,
+    ) -> Option<Waker> {
+        let Some(waiters) = self.of(descriptor) else { return Some(waker.clone()) };
+        let kept = waiters.extras().waker(interest);
+        if kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+            return None;
+        }
+        kept.replace(waker.clone())
+    }
 
-    #[test]
-    fn a_descriptor_that_nobody_waits_for_takes_40_bytes() {
-        assert_eq!(size_of::<Option<Waiters>>(), 40);
+    /// Forgets this task, which no longer waits. Returns its waker, to be dropped with `core` released;
+    /// `None` if another task has asked since, or an event has taken the waker.
+    pub(crate) fn take_waker(
+        &mut self,
+        descriptor: Descriptor,
+        interest: Interest,
+        waker: &Waker,
+    ) -> Option<Waker> {
+        let waiters = self.of(descriptor)?;
+        let kept = waiters.extras.as_mut()?.waker(interest).as_ref()?;
+        if kept.will_wake(waker) { waiters.take_waker(interest) } else { None }
     }
 }
+
+#[cfg(test)]
+mod tests;

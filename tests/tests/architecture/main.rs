@@ -13,7 +13,6 @@ const CIRCLES_LEFT: &[(&str, &[&str])] = &[
     ("stack", &["ctx", "event", "network", "socket", "tcp"]),
     ("stack", &["icmp"]),
     ("stack", &["testing"]),
-    ("runtime", &[""]),
     ("tap-driver", &["error", "tap"]),
 ];
 

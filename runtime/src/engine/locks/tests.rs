@@ -7,13 +7,13 @@ use portolan::{Config, Descriptor, Domain, Error, Frame, InterfaceConfig, MacAdd
 
 use super::*;
 use crate::device::{MemoryDevice, MemoryPair, Sent};
-use crate::engine::read_budget::MAX_FRAMES;
+use crate::policy::READ_FRAMES;
 
 /// Beyond every retransmission time-out that follows a round trip of microseconds (200 ms), and before the second one.
 const AWAY: Duration = Duration::from_millis(300);
 
 /// Frames that are read before timers.
-const MOST_WAITING: usize = WAITING_READS * MAX_FRAMES;
+const MOST_WAITING: usize = WAITING_READS * READ_FRAMES;
 
 /// A stack that is 10.0.0.`last`, with this end of a wire.
 struct Peer {
@@ -79,7 +79,7 @@ impl Bench {
             for transmit in bench.peer.answers() {
                 bench.peer.send(&transmit);
             }
-            bench.engine.read_in_passing(&mut bench.engine.io.lock().unwrap());
+            bench.engine.read_after_send(&mut bench.engine.io.lock().unwrap());
         }
         bench.peer.answers();
         bench.call(|core, now| core.stack.send(now, client, b"hello").unwrap());
@@ -126,16 +126,16 @@ fn turn_once(engine: &Engine) {
 #[test]
 fn frames_that_wait_are_read_before_due_timers_run() {
     // The budget of a device that has been quiet is one frame.
-    for others in [0, 1, MAX_FRAMES - 1, MAX_FRAMES, MOST_WAITING - 1] {
+    for others in [0, 1, READ_FRAMES - 1, READ_FRAMES, MOST_WAITING - 1] {
         assert_eq!(Bench::new().retransmissions_after(others, turn_once), 0, "{others} other frames");
     }
 }
 
 #[test]
 fn a_call_that_reads_in_passing_reads_what_waits_before_timers_run() {
-    let read = |engine: &Engine| engine.read_in_passing(&mut engine.io.lock().unwrap());
+    let read = |engine: &Engine| engine.read_after_send(&mut engine.io.lock().unwrap());
     // One of them is read with the device's usual budget.
-    for others in [0, 1, MAX_FRAMES, MOST_WAITING] {
+    for others in [0, 1, READ_FRAMES, MOST_WAITING] {
         assert_eq!(Bench::new().retransmissions_after(others, read), 0, "{others} other frames");
     }
 }

@@ -1,0 +1,63 @@
+//! [`EngineCore`]: what the `core` lock guards.
+
+use std::io;
+
+use portolan::{Instant, Stack};
+
+use crate::clock::Clock;
+use crate::engine::devices::DeviceIo;
+use crate::engine::end_reason::EndReason;
+use crate::engine::leadership::Leadership;
+use crate::engine::waiters::{WaiterTable, Wakes};
+
+/// What the `core` lock guards: the stack, who waits for what, and who leads.
+#[derive(Debug)]
+pub(crate) struct EngineCore {
+    pub(crate) stack: Stack,
+    pub(crate) waiters: WaiterTable,
+    pub(crate) leadership: Leadership,
+    /// How many threads wait in `Engine::wait_until`.
+    pub(crate) watchers: usize,
+    /// Why the runtime is over, once it is.
+    pub(crate) ended: Option<EndReason>,
+}
+
+impl EngineCore {
+    /// Whether a timer of the stack is due.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.stack.next_timeout_at().is_some_and(|at| at <= now)
+    }
+
+    /// Hands the stack what was read from the devices. Returns the time that it was told.
+    pub(crate) fn hand_over_received(&mut self, io: &mut DeviceIo) -> Instant {
+        let now = Clock::now();
+        self.stack.handle_frames(now, io.received.drain(..));
+        now
+    }
+
+    /// Finds whom the stack's events wake.
+    pub(crate) fn take_events(&mut self, wakes: &mut Wakes) {
+        while let Some(event) = self.stack.poll_event() {
+            self.waiters.on_event(event, wakes);
+        }
+    }
+
+    /// Follows every use of the stack: takes frames out of it if the caller holds `io`, and finds whom
+    /// to wake. The leader is woken for what it waits for, and for a deadline earlier than it knows.
+    pub(crate) fn settle(&mut self, io: Option<&mut DeviceIo>, now: Instant, wakes: &mut Wakes) {
+        if let Some(io) = io {
+            io.fill_batch(&mut self.stack, now);
+        }
+        self.take_events(wakes);
+        wakes.watchers |= self.watchers > 0;
+        let Some(known) = self.leadership.sleeps_until() else { return };
+        if wakes.leader_is_met || self.stack.next_timeout_at().is_some_and(|at| at < known) {
+            wakes.add_leader(self.leadership.on_news());
+        }
+    }
+
+    /// Fails with the reason if the runtime is over.
+    pub(crate) fn check_running(&self) -> io::Result<()> {
+        self.ended.as_ref().map_or(Ok(()), |ended| Err(ended.to_error()))
+    }
+}

@@ -1,0 +1,34 @@
+//! A signal on Linux.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::sync::change_readiness;
+
+/// An eventfd: readable while its counter is not zero.
+#[derive(Debug)]
+pub(super) struct EventFd(OwnedFd);
+
+impl EventFd {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(EventFd(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?))
+    }
+
+    /// Adds 1. The only error is EAGAIN at 2^64 - 2, when the descriptor is readable already.
+    pub(super) fn raise(&self) {
+        let _ = change_readiness(|| rustix::io::write(&self.0, &1u64.to_ne_bytes()));
+    }
+
+    /// Sets the counter to zero.
+    pub(super) fn clear(&self) {
+        let _ = change_readiness(|| rustix::io::read(&self.0, &mut [0; 8]));
+    }
+}
+
+impl AsFd for EventFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,29 @@
+//! How late the operating system may wake a thread whose sleep has a deadline.
+//!
+//! Linux adds up to 50 µs, the timer slack of the thread, so that it can wake several threads at once.
+//! Other systems have nothing to set.
+
+/// Lets this thread be woken as exactly as the system can. Returns the nanoseconds that
+/// [`restore`] sets again, if there are any.
+#[cfg(all(target_os = "linux", not(portolan_portable)))]
+pub(crate) fn make_exact() -> Option<u64> {
+    let nanos = rustix::thread::current_timer_slack().ok();
+    restore(1);
+    nanos
+}
+
+/// Sets the slack of this thread.
+#[cfg(all(target_os = "linux", not(portolan_portable)))]
+pub(crate) fn restore(nanos: u64) {
+    if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(nanos)) {
+        log::debug!("the timer slack stays as it is: {error}");
+    }
+}
+
+#[cfg(any(portolan_portable, not(target_os = "linux")))]
+pub(crate) fn make_exact() -> Option<u64> {
+    None
+}
+
+#[cfg(any(portolan_portable, not(target_os = "linux")))]
+pub(crate) fn restore(_nanos: u64) {}

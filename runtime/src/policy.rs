@@ -1,0 +1,262 @@
+//! Every tuned constant of the runtime: what it decides, and the measurement behind its value.
+//!
+//! None of them matters for correctness, all of them for speed or memory. "Not measured" means that
+//! nobody has written down a measurement of this value against another. 0007 is
+//! `docs/decisions/0007-who-drives-a-stack.md`; "wrk" is the section on needless loss probes in
+//! `docs/performance.md`.
+//!
+//! | constant | value | decides | measured |
+//! |---|---|---|---|
+//! | [`DRIVER_DELAY`] | 1 ms | when the driver thread leads because nobody does | 0007 |
+//! | [`MAX_WATCH_INTERVAL`] | 4 ms | how rarely the driver thread looks | 0007 |
+//! | [`SHUTDOWN_WATCH_INTERVAL`] | 10 ms | how often it looks at the end | not measured |
+//! | [`LONG_IDLE`] | 200 µs | when frames count as having waited | 0007, the effect |
+//! | [`DRIVER_WAKES_AFTER_WAIT`] | 16 | how often callers wake the driver thread | 0007, the effect |
+//! | [`DRIVER_WAKES_AFTER_HIT`] | 64 | the same, after it was of use | 0007, the effect |
+//! | [`SHORT_ABSENCE`] | 25 µs | who leads next | 0007, the effect |
+//! | [`LONG_ABSENCE`] | 200 µs | who leads next, if frames are for one thread | 0007, the effect |
+//! | [`MAX_ABSENCE`] | 400 µs | how much one absence counts | not measured |
+//! | [`ABSENCE_SAMPLES`] | 8 | how soon the average of absences follows | not measured |
+//! | [`CHANGE_SAMPLES`] | 16 | how soon the share of changes follows | not measured |
+//! | [`FEW_CHANGES`] | 8 | when frames count as being for one thread | not measured |
+//! | [`BURST_GAP`] | 250 µs | when sending is a burst | 0007, the effect |
+//! | [`BURST_CALLS`] | 8 | when sending is a burst | not measured |
+//! | [`READ_AFTER_SEND`] | 40 µs | when a call that sends reads, too | not measured |
+//! | [`TRANSMIT_ROUNDS`] | 16 | batches that one call sends for others | not measured |
+//! | [`BATCH_FRAMES`] | 16 | frames sent under one hold of `core` | not measured |
+//! | [`BATCH_BYTES`] | 256 KiB | bytes sent under one hold of `core` | not measured |
+//! | [`KEPT_FRAMES`] | 16 | frames kept for a full device | not measured |
+//! | [`READ_FRAMES`] | 32 | frames handed to the stack at once | not measured |
+//! | [`READ_BYTES`] | 512 KiB | bytes handed to the stack at once | not measured |
+//! | [`WAITING_READS`] | 16 | reads before due timers run | wrk |
+//! | [`FIRST_FILLS`] | 2 | when a second frame is tried | not measured |
+//! | [`MAX_FILLS`] | 64 | the same, after trying in vain | not measured |
+//! | [`MAX_SKIPPED_READS`] | 64 | how rarely a leader reads before it sleeps | not measured |
+//! | [`EXACT_TIMER_WITHIN`] | 1 ms | when a caller's timer is exact | not measured |
+//! | [`SPIN_STEPS`] | 8 | how spinning grows from nothing | not measured |
+//! | [`REMEMBERED_WAITERS`] | 8 | whom a leader that leaves may wake | not measured |
+//! | [`COPY_BELOW`] | 512 | what is copied with the lock held | not measured |
+//! | [`WRITE_CHUNK`] | 128 KiB | what one `write` takes | not measured |
+//! | [`READ_SLICES`] | 128 | what one `read` takes | not measured |
+//! | [`SMALLEST_PIECE`] | 256 | sizes of pooled memory | not measured |
+//! | [`MAX_KEPT_PIECES`] | 256 | memory that a pool keeps | not measured |
+//! | [`MAX_KEPT_BYTES`] | 8 MiB | memory that a pool keeps | not measured |
+//! | [`MAX_PIECES_ASKED`] | 2 | how long a pool looks for a free piece | not measured |
+//! | [`INBOX_FRAMES`] | 4096 | frames that wait for another stack | not measured |
+//! | [`INBOX_BYTES`] | 16 MiB | bytes that wait for another stack | not measured |
+//! | [`MAX_PASSED_ON`] | 64 | frames passed on by one `recv` | not measured |
+//! | [`PORT_DRAWS`] | 32 | attempts at a port that is free on all stacks | not measured |
+//! | [`RECEIVE_BURST`] | 64 | frames impaired by one `recv` | not measured |
+//! | [`PCAP_FLUSH_DELAY`] | 500 ms | when a recording is written out | not measured |
+
+use std::time::Duration;
+
+// Who leads.
+
+/// The driver thread leads when no thread has led, and no call has read the devices, for this long.
+///
+/// A thread that is about to lead may have been preempted, and a second reader does not help it. With
+/// 100 µs the driver thread took the lead from such threads, and lost it again at their next call.
+pub(crate) const DRIVER_DELAY: Duration = Duration::from_millis(1);
+
+/// The longest time from one look of the driver thread to the next, while callers lead.
+///
+/// The time doubles up to this value: the longer callers have led, the likelier they go on. A look
+/// each millisecond was 1,000 looks a second, and each cost 20 µs of processor time.
+pub(crate) const MAX_WATCH_INTERVAL: Duration = Duration::from_millis(4);
+
+/// How long the driver thread waits for a caller to give the lead back when the runtime ends.
+///
+/// The caller was woken and wakes the driver thread, so this value hardly matters.
+pub(crate) const SHUTDOWN_WATCH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// After an idle period of this length, frames that a caller finds count as having waited.
+///
+/// From then on callers that resign wake the driver thread. With that, a thread that opens and
+/// accepts 100,000 connections between two runtimes takes 6 s instead of more than two minutes, and a
+/// ping beside a thread that computes 300 µs for each datagram takes 22 µs instead of 215.
+pub(crate) const LONG_IDLE: Duration = Duration::from_micros(200);
+
+/// How many callers that resign wake the driver thread after frames had waited.
+///
+/// Few, because a thread that was preempted looks like one that computes. The effect is that of
+/// [`LONG_IDLE`].
+pub(crate) const DRIVER_WAKES_AFTER_WAIT: u32 = 16;
+
+/// How many callers that resign wake the driver thread after it led for long and read frames.
+pub(crate) const DRIVER_WAKES_AFTER_HIT: u32 = 64;
+
+/// A thread that calls again within this time, on average, leads next when it was served last.
+///
+/// About what it costs to wake another thread and to wait until it runs. Without such a limit, threads
+/// that compute stop the others; with another thread leading always, one busy connection beside an
+/// idle `accept` costs a hand-over for each request.
+pub(crate) const SHORT_ABSENCE: Duration = Duration::from_micros(25);
+
+/// The same limit where nearly all frames are for that one thread.
+pub(crate) const LONG_ABSENCE: Duration = Duration::from_micros(200);
+
+/// A longer absence counts as this, so that one exception does not count for many.
+pub(crate) const MAX_ABSENCE: Duration = Duration::from_micros(400);
+
+/// The moving average of absences gives the newest one a weight of 1 in this many.
+pub(crate) const ABSENCE_SAMPLES: u64 = 8;
+
+/// The moving share of calls that served another thread than the call before gives the newest one a
+/// weight of 1 in this many.
+pub(crate) const CHANGE_SAMPLES: u32 = 16;
+
+/// Frames are for one thread while fewer than 1 in this many calls served another than the call before.
+pub(crate) const FEW_CHANGES: u32 = 8;
+
+/// Calls that transmit within this time of each other belong to one burst.
+///
+/// In a burst no thread leads and the calls read the devices. Before, a stream from the stack used two
+/// processors: that of the sender, and that of a leader which was woken for each acknowledgement.
+pub(crate) const BURST_GAP: Duration = Duration::from_micros(250);
+
+/// This many calls in a row make a burst.
+pub(crate) const BURST_CALLS: u32 = 8;
+
+/// A call that transmits reads the devices, too, when no thread leads and none has read them for this
+/// long.
+pub(crate) const READ_AFTER_SEND: Duration = Duration::from_micros(40);
+
+// How much is done at once.
+
+/// The batches that a call sends, for itself and for callers that left notes, before the leader takes
+/// over: the call may have its answer already.
+///
+/// What one call hands in is mostly [`WRITE_CHUNK`], six batches of plain Ethernet frames, and 12 where
+/// a program lends 256 KiB.
+pub(crate) const TRANSMIT_ROUNDS: usize = 16;
+
+/// Frames that are taken out of the stack under one hold of the `core` lock.
+pub(crate) const BATCH_FRAMES: usize = 16;
+
+/// Bytes that are taken out of the stack under one hold of the `core` lock: nobody looks at what comes
+/// in meanwhile.
+pub(crate) const BATCH_BYTES: usize = 256 << 10;
+
+/// Frames that are kept for a full device. With more, nothing is taken out of the stack.
+///
+/// A stack does not say for which device its next frame is, so a device that stays full delays the
+/// others.
+pub(crate) const KEPT_FRAMES: usize = 16;
+
+/// The most frames that the stack gets at once, with the `core` lock held.
+pub(crate) const READ_FRAMES: usize = 32;
+
+/// After this many bytes no more frames are read: the peers wait for their acknowledgements.
+pub(crate) const READ_BYTES: usize = 512 << 10;
+
+/// Reads of at most [`READ_FRAMES`] from each device before timers that are due run.
+///
+/// 512 frames in all, about what the queue of a TAP device holds. Under `wrk` with 50 connections on two
+/// busy processors, a single read left a third to a half of the needless loss probes.
+pub(crate) const WAITING_READS: usize = 16;
+
+/// Reads that found as many frames as were asked for, in a row, before more are asked for.
+pub(crate) const FIRST_FILLS: u32 = 2;
+
+/// The most of such reads, after asking for a second frame was in vain several times.
+pub(crate) const MAX_FILLS: u32 = 64;
+
+/// The most sleeps between two attempts to read a device instead of sleeping on it.
+pub(crate) const MAX_SKIPPED_READS: u32 = 64;
+
+/// A caller's timer is exact when its deadline is this near: it may be that of a paced sender.
+pub(crate) const EXACT_TIMER_WITHIN: Duration = Duration::from_millis(1);
+
+/// Spinning grows from nothing in this many steps to its limit; less than one step is not tried.
+pub(crate) const SPIN_STEPS: u32 = 8;
+
+/// How many of the threads that parked last are remembered. Their memory is still in a cache, so a
+/// leader that leaves asks one of them to lead.
+pub(crate) const REMEMBERED_WAITERS: usize = 8;
+
+// Sockets.
+
+/// Data shorter than this is copied with the `core` lock held, which is cheaper than the allocation
+/// that would avoid that.
+pub(crate) const COPY_BELOW: usize = 512;
+
+/// What one `write` takes at most. It is copied before the stack says how much it takes.
+pub(crate) const WRITE_CHUNK: usize = 128 << 10;
+
+/// Slices that one `read` takes at most, with the `core` lock held.
+pub(crate) const READ_SLICES: usize = 128;
+
+// Memory that is used again.
+
+/// The smallest piece that a pool gives out, in bytes.
+pub(crate) const SMALLEST_PIECE: usize = 256;
+
+/// Pieces of one size that a pool keeps.
+pub(crate) const MAX_KEPT_PIECES: usize = 256;
+
+/// Bytes in pieces of one size that a pool keeps.
+pub(crate) const MAX_KEPT_BYTES: usize = 8 << 20;
+
+/// Pieces that a pool finds still in use before it allocates a new one.
+pub(crate) const MAX_PIECES_ASKED: usize = 2;
+
+// Several stacks.
+
+/// Frames that wait for another stack. Later ones are lost, as in the queue of a network card.
+pub(crate) const INBOX_FRAMES: usize = 4096;
+
+/// Bytes that wait for another stack.
+pub(crate) const INBOX_BYTES: usize = 16 << 20;
+
+/// Frames for other stacks that one call of `recv` passes on at most.
+pub(crate) const MAX_PASSED_ON: usize = 64;
+
+/// How often a listener draws a port that turns out to be in use on another stack.
+pub(crate) const PORT_DRAWS: usize = 32;
+
+// Devices.
+
+/// Frames that one call of `recv` of the fault injector takes from the device in it.
+pub(crate) const RECEIVE_BURST: usize = 64;
+
+/// A recording is written out at the latest this long after a frame.
+pub(crate) const PCAP_FLUSH_DELAY: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    /// A value as the table writes it.
+    fn shown(value: &str) -> String {
+        let unit = |prefix: &str, unit: &str| {
+            let number = value.strip_prefix(prefix)?.trim_end_matches(')');
+            Some(format!("{number} {unit}"))
+        };
+        let shifted = |suffix: &str, unit: &str| Some(format!("{} {unit}", value.strip_suffix(suffix)?));
+        unit("Duration::from_micros(", "µs")
+            .or_else(|| unit("Duration::from_millis(", "ms"))
+            .or_else(|| shifted(" << 10", "KiB"))
+            .or_else(|| shifted(" << 20", "MiB"))
+            .unwrap_or_else(|| value.to_owned())
+    }
+
+    #[test]
+    fn the_table_has_every_constant_with_its_value() {
+        let source = include_str!("policy.rs");
+        let constants: Vec<String> = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub(crate) const "))
+            .map(|line| {
+                let (name, rest) = line.split_once(": ").unwrap();
+                let value = rest.split_once(" = ").unwrap().1.trim_end_matches(';');
+                format!("//! | [`{name}`] | {} |", shown(value))
+            })
+            .collect();
+        let rows: Vec<&str> = source.lines().filter(|line| line.starts_with("//! | [`")).collect();
+        assert!(!constants.is_empty());
+        assert_eq!(rows.len(), constants.len());
+        for (row, constant) in rows.iter().zip(&constants) {
+            assert!(row.starts_with(constant.as_str()), "{row}\n{constant}");
+            assert!(row.split(" | ").count() == 5 && row.ends_with(" |"), "{row}");
+        }
+    }
+}
