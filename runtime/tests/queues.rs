@@ -191,7 +191,10 @@ fn every_thread_in_accept_gets_connections_and_closing_ends_all() {
             .collect();
         let streams: Vec<_> = (0..200).map(|_| TcpStream::connect(&single, addr(1, 80)).unwrap()).collect();
         while several.stats().tcp.passive_opens < 200
-            || several.sockets().iter().any(|socket| socket.state == "LISTEN" && socket.receive_queue > 0)
+            || several
+                .sockets()
+                .iter()
+                .any(|socket| socket.state.name() == "LISTEN" && socket.receive_queue > 0)
         {
             thread::sleep(Duration::from_millis(1));
         }

@@ -517,7 +517,7 @@ fn urgent_data_low_water_and_what_is_known_of_a_connection() {
         assert!(!near.cork().unwrap());
         assert_eq!(near.user_timeout().unwrap(), Some(Duration::from_secs(5)));
         let (sent, received) = (near.info().unwrap(), far.info().unwrap());
-        assert_eq!((sent.state, sent.bytes_sent, received.bytes_received), ("ESTABLISHED", 40, 40));
+        assert_eq!((sent.state.name(), sent.bytes_sent, received.bytes_received), ("ESTABLISHED", 40, 40));
         assert!(sent.rtt > Duration::ZERO && sent.snd_cwnd >= 10);
     });
 }

@@ -72,14 +72,16 @@ pub use network::{
     NeighborState, ParseCidrError, ParseMacAddrError, Route,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
-pub use socket::{Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions};
+pub use socket::{
+    Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState,
+};
 pub use stack::Stack;
 pub use stats::{
     CookieStats, Counter, EcnStats, FastOpenStats, IcmpStats, IpStats, LinkStats, MemoryStats, MtuStats,
     RecoveryStats, Stats, TcpStats, UdpStats,
 };
 pub use steering::Steering;
-pub use tcp::{CongestionControl, FastOpenKey, SendFlags};
+pub use tcp::{CongestionControl, FastOpenKey, SendFlags, State as TcpState};
 pub use tcp::{CongestionState, TcpInfo};
 pub use time::Instant;
 

@@ -215,7 +215,7 @@ fn a_connection_in_time_wait_is_listed_once() {
         assert!(pair.drive(MINUTE, |pair| readiness(pair, client).hung_up));
         let listed = |pair: &Pair| -> Vec<Option<Descriptor>> {
             let infos = pair.a.stack.sockets();
-            infos.iter().filter(|info| info.state == "TIME-WAIT").map(|info| info.descriptor).collect()
+            infos.iter().filter(|info| info.state.name() == "TIME-WAIT").map(|info| info.descriptor).collect()
         };
         assert_eq!(listed(&pair), [Some(client)]);
         let now = pair.now();
@@ -274,7 +274,7 @@ fn both_sides_forget_everything_once_time_wait_is_over() {
         let now = pair.now();
         pair.b.stack.close(now, server).unwrap();
         pair.run_for(Duration::from_secs(5));
-        let states: Vec<_> = pair.a.stack.sockets().iter().map(|socket| socket.state).collect();
+        let states: Vec<_> = pair.a.stack.sockets().iter().map(|socket| socket.state.name()).collect();
         assert_eq!(states, ["TIME-WAIT"]);
         assert!(pair.b.stack.sockets().is_empty(), "{:?}", pair.b.stack.sockets());
         pair.run_for(MINUTE);
@@ -324,7 +324,7 @@ fn the_backlog_holds_one_more_than_it_says_and_the_rest_waits_outside() {
         .collect();
     pair.run_for(Duration::from_millis(500));
     let info = pair.b.stack.sockets();
-    let listening = info.iter().find(|socket| socket.state == "LISTEN").unwrap();
+    let listening = info.iter().find(|socket| socket.state.name() == "LISTEN").unwrap();
     assert_eq!((listening.receive_queue, listening.send_queue), (3, 2));
     assert!(pair.b.stack.stats().drops(DropReason::AcceptQueueFull) > 0);
     // Room is made: those outside come in when they try again.

@@ -323,7 +323,7 @@ fn a_whole_exchange_before_the_handshake_is_over() {
     };
     let last = server.send(&fin);
     assert_eq!((last.flags, last.ack), (TcpSegment::ACK, ISN + 7));
-    let states: Vec<_> = server.peer.stack.sockets().iter().map(|socket| socket.state).collect();
+    let states: Vec<_> = server.peer.stack.sockets().iter().map(|socket| socket.state.name()).collect();
     assert_eq!(states, ["LISTEN", "TIME-WAIT"]);
     assert_eq!(server.stats().drops(DropReason::NoTcpSocket), 0);
 }

@@ -369,7 +369,7 @@ fn connect(tour: &mut Tour, from: u16, to: u16) -> Descriptor {
 fn state_of(host: &Host, port: u16) -> Option<&'static str> {
     let sockets = host.stack.sockets();
     let socket = sockets.iter().find(|socket| socket.local.is_some_and(|local| local.port() == port));
-    socket.map(|socket| socket.state)
+    socket.map(|socket| socket.state.name())
 }
 
 /// An address with a port.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use portolan::steering::Steering;
-use portolan::{SocketInfo, Stack, Stats};
+use portolan::{SocketInfo, SocketState, Stack, Stats, TcpState};
 
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{Handovers, InboxSet};
@@ -128,5 +128,5 @@ impl Stacks {
 }
 
 fn is_listener(socket: &SocketInfo) -> bool {
-    socket.state == "LISTEN"
+    socket.state == SocketState::Tcp(TcpState::Listen)
 }

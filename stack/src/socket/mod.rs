@@ -21,6 +21,10 @@ pub(crate) use record::Socket;
 pub(crate) use sockets::{Sent, Sockets};
 pub use table::Descriptor;
 
+use core::fmt;
+
+use crate::tcp::State;
+
 /// Finds a socket, whoever holds it.
 pub(crate) type SocketId = slab::Key<Socket>;
 
@@ -56,6 +60,38 @@ pub enum Shutdown {
     Both,
 }
 
+/// Where a socket stands. `Display` shows `LISTEN`, `ESTABLISHED`, `BOUND` and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SocketState {
+    /// Of a stream: a state of TCP.
+    Tcp(State),
+    /// Of the others: without a local port.
+    Unbound,
+    /// With a local port, and without a peer.
+    Bound,
+    /// With a peer.
+    Connected,
+}
+
+impl SocketState {
+    /// In capital letters, as a status page shows it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SocketState::Tcp(state) => state.name(),
+            SocketState::Unbound => "UNBOUND",
+            SocketState::Bound => "BOUND",
+            SocketState::Connected => "CONNECTED",
+        }
+    }
+}
+
+impl fmt::Display for SocketState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// A socket as a status page shows it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -64,8 +100,8 @@ pub struct SocketInfo {
     pub descriptor: Option<Descriptor>,
     /// The kind.
     pub kind: SocketKind,
-    /// `LISTEN`, `ESTABLISHED`, ... for TCP; `BOUND`, `CONNECTED` or `UNBOUND` for the others.
-    pub state: &'static str,
+    /// Where it stands.
+    pub state: SocketState,
     /// The local address and port, where bound.
     pub local: Option<core::net::SocketAddr>,
     /// The peer, where connected.

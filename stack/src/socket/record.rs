@@ -6,7 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::tcp::calls::Stream;
 use super::tcp::listener::Listener;
 use super::udp::calls::Datagram;
-use super::{Descriptor, Domain, SocketId, SocketInfo, SocketKind, SocketOptions};
+use super::{Descriptor, Domain, SocketId, SocketInfo, SocketKind, SocketOptions, SocketState};
 use crate::copy_on_write::CopyOnWrite;
 use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
 use crate::error::{Error, Result};
@@ -260,14 +260,16 @@ impl Socket {
 
     pub(super) fn info(&self) -> SocketInfo {
         let (state, (receive_queue, send_queue)) = match &self.role {
-            Role::Idle => ("CLOSED", (0, 0)),
-            Role::Listener(listener) => (State::Listen.name(), (listener.queue.len(), listener.backlog)),
-            Role::Stream(stream) => (stream.connection.state().name(), stream.connection.queued()),
+            Role::Idle => (SocketState::Tcp(State::Closed), (0, 0)),
+            Role::Listener(listener) => {
+                (SocketState::Tcp(State::Listen), (listener.queue.len(), listener.backlog))
+            }
+            Role::Stream(stream) => (SocketState::Tcp(stream.connection.state()), stream.connection.queued()),
             Role::Datagram(datagram) => {
                 let state = match (datagram.connected, &self.bound) {
-                    (Some(_), _) => "CONNECTED",
-                    (None, Some(_)) => "BOUND",
-                    (None, None) => "UNBOUND",
+                    (Some(_), _) => SocketState::Connected,
+                    (None, Some(_)) => SocketState::Bound,
+                    (None, None) => SocketState::Unbound,
                 };
                 (state, datagram.queued())
             }

@@ -15,7 +15,7 @@ use super::tcp::joining::Joining;
 use super::tcp::listener::{HalfOpens, Handshake, HandshakeId};
 use super::tcp::segmentation::Segmentation;
 use super::tcp::time_waits::{Due, TimeWaitEntry, TimeWaitId, TimeWaits};
-use super::{Descriptor, SocketId, SocketInfo, SocketKind, SocketOptions};
+use super::{Descriptor, SocketId, SocketInfo, SocketKind, SocketOptions, SocketState};
 use crate::Ctx;
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
@@ -259,10 +259,10 @@ impl Sockets {
     }
 
     pub(crate) fn infos(&self) -> Vec<SocketInfo> {
-        let record = |state, tuple: &FourTuple| SocketInfo {
+        let record = |state: State, tuple: &FourTuple| SocketInfo {
             descriptor: None,
             kind: SocketKind::Stream,
-            state,
+            state: SocketState::Tcp(state),
             local: Some(tuple.local_addr()),
             peer: Some(tuple.remote_addr()),
             receive_queue: 0,
@@ -272,13 +272,13 @@ impl Sockets {
             timer: None,
         };
         let mut infos: Vec<SocketInfo> = self.slots.iter().map(Socket::info).collect();
-        infos.extend(self.handshakes.iter().map(|h| record(State::SynReceived.name(), &h.tuple)));
+        infos.extend(self.handshakes.iter().map(|h| record(State::SynReceived, &h.tuple)));
         // A socket in TIME-WAIT that a program still holds has a record, too.
         let ends = |tuple: &FourTuple| (tuple.local, tuple.remote, tuple.scope);
         let held: BTreeSet<_> = self.slots.iter().filter_map(Socket::time_wait).map(ends).collect();
         let time_waits = self.time_waits.iter().map(TimeWaitEntry::tuple);
         let time_waits = time_waits.filter(|tuple| !held.contains(&ends(tuple)));
-        infos.extend(time_waits.map(|tuple| record(State::TimeWait.name(), &tuple)));
+        infos.extend(time_waits.map(|tuple| record(State::TimeWait, &tuple)));
         infos
     }
 

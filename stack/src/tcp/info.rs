@@ -33,7 +33,7 @@ pub enum CongestionState {
 #[non_exhaustive]
 pub struct TcpInfo {
     /// `ESTABLISHED`, `FIN-WAIT-1`, ...; `LISTEN` of a listener, which has only the fields that name it and its options.
-    pub state: &'static str,
+    pub state: State,
     /// Where congestion control stands.
     pub ca_state: CongestionState,
     /// TCP_CONGESTION.
@@ -166,7 +166,7 @@ impl TcpInfo {
         backlog: usize,
     ) -> TcpInfo {
         TcpInfo {
-            state: State::Listen.name(),
+            state: State::Listen,
             congestion: settings.congestion,
             unacked: u32::try_from(waiting).unwrap_or(u32::MAX),
             sacked: u32::try_from(backlog).unwrap_or(u32::MAX),
@@ -191,7 +191,7 @@ impl Connection {
         let sizing = self.rcv.sizing.as_deref();
         let (reord_seen, reordering_segs) = self.rack.reordering();
         TcpInfo {
-            state: self.state.name(),
+            state: self.state,
             ca_state: self.congestion_state(),
             congestion: self.congestion.kind(),
             retransmits: self.retries.timeouts,

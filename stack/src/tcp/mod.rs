@@ -59,7 +59,7 @@ pub(crate) use run::Run;
 pub use send_flags::SendFlags;
 pub(crate) use seq::SeqNumber;
 pub(crate) use spares::Spares;
-pub(crate) use state::State;
+pub use state::State;
 pub(crate) use syn_cookies::{SynCookies, VALID_FOR as SYN_COOKIE_VALID_FOR};
 pub(crate) use time_wait::{TimeWait, TimeWaitStep};
 

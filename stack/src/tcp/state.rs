@@ -1,25 +1,53 @@
 //! The states of a connection (RFC 9293 §3.3.2).
 
-/// LISTEN lives in the listener, SYN-RECEIVED of a listener in its SYN queue, and TIME-WAIT in a record of its own;
-/// a [`Connection`](super::Connection) passes through the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum State {
+use core::fmt;
+
+// LISTEN lives in the listener, SYN-RECEIVED of a listener in its SYN queue, and TIME-WAIT in a record of its own;
+// a `Connection` passes through the others.
+/// A state of a TCP connection (RFC 9293 §3.3.2). `Display` and `Debug` show the RFC's name, such as `SYN-SENT`.
+// Exhaustive: these are all states that RFC 9293 has.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum State {
+    /// There is no connection.
+    #[default]
     Closed,
+    /// Waits for SYNs.
     Listen,
+    /// Has sent a SYN.
     SynSent,
+    /// Has sent and received a SYN, and waits for the acknowledgement of its own.
     SynReceived,
+    /// Data goes both ways.
     Established,
+    /// Has closed its half, and waits for the acknowledgement of its FIN.
     FinWait1,
+    /// Has closed its half, and waits for the peer's FIN.
     FinWait2,
+    /// The peer has closed its half; this one is open.
     CloseWait,
+    /// Both have closed at the same time; the acknowledgement of its FIN is missing.
     Closing,
+    /// Has closed its half after the peer, and waits for the acknowledgement of its FIN.
     LastAck,
+    /// Is closed, and waits for segments that may still be on their way.
     TimeWait,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl State {
     /// RFC 9293's name: `SYN-SENT`.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             State::Closed => "CLOSED",
             State::Listen => "LISTEN",

@@ -899,7 +899,7 @@ mod tests {
                 };
                 machine.begin(beginning);
                 let sockets = machine.host.stack.sockets();
-                assert!(sockets.iter().any(|info| info.state == state), "{beginning:?}: {sockets:?}");
+                assert!(sockets.iter().any(|info| info.state.name() == state), "{beginning:?}: {sockets:?}");
             }
         }
     }

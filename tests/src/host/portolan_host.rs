@@ -98,7 +98,7 @@ impl Host for RawPeer {
     }
 
     fn info(&mut self, d: Descriptor, field: &str) -> CallResult<Found> {
-        // `TcpInfo { state: "ESTABLISHED", ..., rtt: 100ms, ... }`: whatever fields there will be.
+        // `TcpInfo { state: ESTABLISHED, ..., rtt: 100ms, ... }`: whatever fields there will be.
         let told = format!("{:?}", named(self.stack.info(self.now, d))?);
         let Some((_, after)) = told.split_once(&format!(" {field}: ")) else { return Ok(Found::Unknown) };
         let end = after.find([',', '}']).unwrap_or(after.len());
@@ -107,7 +107,9 @@ impl Host for RawPeer {
 
     fn states(&mut self) -> Vec<(u16, u16, String)> {
         let infos = self.stack.sockets().into_iter();
-        infos.filter_map(|info| Some((info.local?.port(), info.peer?.port(), info.state.into()))).collect()
+        infos
+            .filter_map(|info| Some((info.local?.port(), info.peer?.port(), info.state.to_string())))
+            .collect()
     }
 
     fn close_reason(&mut self, d: Descriptor) -> CallResult<Found> {

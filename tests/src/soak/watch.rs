@@ -1,7 +1,7 @@
 //! What a connection says of itself while it runs, held against what it does.
 
 use portolan::testing::sim::{NodeId, SimNet, Stream};
-use portolan::{CongestionState, TcpInfo};
+use portolan::{CongestionState, TcpInfo, TcpState};
 
 /// One end, as it was when it was last looked at.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ impl Watch {
 }
 
 fn check(info: &TcpInfo, last: Option<&TcpInfo>) -> Result<(), String> {
-    if info.snd_cwnd_bytes == 0 && info.state == "ESTABLISHED" {
+    if info.snd_cwnd_bytes == 0 && info.state == TcpState::Established {
         return Err("no congestion window".into());
     }
     if info.sacked + info.lost > info.unacked + 1 {

@@ -208,7 +208,8 @@ fn a_thousand_connections_each_way_spread_over_the_stacks() {
             assert_eq!(counts.iter().sum::<u64>(), 1000);
             assert!(counts.iter().all(|count| (180..320).contains(count)), "{counts:?}");
         }
-        let connections = runtime.sockets().iter().filter(|socket| socket.state == "ESTABLISHED").count();
+        let connections =
+            runtime.sockets().iter().filter(|socket| socket.state.name() == "ESTABLISHED").count();
         assert_eq!(connections, 2000);
     });
 }

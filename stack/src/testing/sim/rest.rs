@@ -39,7 +39,7 @@ pub(super) fn check(now: Instant, stack: &Stack, quiet_for: Duration) -> Result<
 
 /// It waits for an answer that nobody else will ask for.
 fn needs_timer(info: &SocketInfo) -> bool {
-    match info.state {
+    match info.state.name() {
         "SYN-SENT" | "FIN-WAIT-1" | "CLOSING" | "LAST-ACK" => true,
         // RFC 9293 §3.6: no program is there to give it up.
         "FIN-WAIT-2" => info.descriptor.is_none(),
@@ -50,6 +50,6 @@ fn needs_timer(info: &SocketInfo) -> bool {
 
 /// Nothing is to be sent, and nothing is waited for but the peer's or the program's pleasure.
 fn is_at_rest(info: &SocketInfo) -> bool {
-    let is_open = matches!(info.state, "ESTABLISHED" | "CLOSE-WAIT" | "FIN-WAIT-2");
+    let is_open = matches!(info.state.name(), "ESTABLISHED" | "CLOSE-WAIT" | "FIN-WAIT-2");
     is_open && info.send_queue == 0 && info.descriptor.is_some()
 }

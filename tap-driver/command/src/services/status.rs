@@ -110,7 +110,7 @@ impl InterfaceStatus {
 
 impl SocketStatus {
     fn of(info: &SocketInfo) -> Self {
-        let is_listener = info.state == LISTEN;
+        let is_listener = info.state.name() == LISTEN;
         SocketStatus {
             descriptor: info.descriptor.map(Descriptor::number),
             protocol: match info.kind {
@@ -118,7 +118,7 @@ impl SocketStatus {
                 SocketKind::Datagram => "udp",
                 SocketKind::Echo => "icmp",
             },
-            state: info.state,
+            state: info.state.name(),
             local: info.local.map(shown),
             peer: info.peer.map(shown),
             receive_queue: info.receive_queue,
