@@ -342,7 +342,7 @@ fn pair(domain: Domain) -> (Pair, Descriptor, SocketAddr) {
 fn fetch_cookie(pair: &mut Pair, domain: Domain, listener: Descriptor, addr: SocketAddr) {
     let d = pair.a.stack.socket(domain, SocketKind::Stream).unwrap();
     let now = pair.now();
-    assert_eq!(pair.a.stack.connect_with(now, d, addr, b"GET /"), Err(Error::InProgress));
+    assert_eq!(pair.a.stack.connect_with_data(now, d, addr, b"GET /"), Err(Error::InProgress));
     pair.run_for(Duration::from_millis(100));
     let (server, _) = pair.b.stack.accept(listener).unwrap();
     assert!(pair.a.stack.readiness(d).unwrap().writable);
@@ -363,7 +363,7 @@ fn a_request_and_its_answer_take_one_round_trip() {
         let d = pair.a.stack.socket(domain, SocketKind::Stream).unwrap();
         let started_at = pair.now();
         let request = vec![7; 3000];
-        let sent = pair.a.stack.connect_with(started_at, d, addr, &request).unwrap();
+        let sent = pair.a.stack.connect_with_data(started_at, d, addr, &request).unwrap();
         assert!((1300..=1460).contains(&sent), "what one segment takes, {sent}");
         let (mut server, mut answered_at) = (None, None);
         let mut buf = vec![0; 10_000];
@@ -440,7 +440,7 @@ fn a_cookie_that_is_not_good_any_more_costs_a_round_trip() {
     pair.run_for(Duration::from_secs(3 * 24 * 3600));
     let d = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     let now = pair.now();
-    assert_eq!(pair.a.stack.connect_with(now, d, addr, b"GET /"), Ok(5));
+    assert_eq!(pair.a.stack.connect_with_data(now, d, addr, b"GET /"), Ok(5));
     pair.run_for(Duration::from_millis(200));
     let (server, _) = pair.b.stack.accept(listener).unwrap();
     let mut buf = [0; 9];
@@ -452,7 +452,7 @@ fn a_cookie_that_is_not_good_any_more_costs_a_round_trip() {
     assert_eq!(pair.a.stack.stats().fast_open.active_fail, 1);
     // The new cookie is good.
     let d = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-    assert_eq!(pair.a.stack.connect_with(now, d, addr, b"GET /"), Ok(5));
+    assert_eq!(pair.a.stack.connect_with_data(now, d, addr, b"GET /"), Ok(5));
     pair.run_for(Duration::from_millis(200));
     assert_eq!(pair.a.stack.stats().fast_open.active, 1);
 }
@@ -479,7 +479,7 @@ impl Client {
         let addr = SocketAddr::new(RawPeer::PEER_V4.into(), self.next_port);
         self.peer.take_segments();
         let now = self.peer.now;
-        assert_eq!(self.peer.stack.connect_with(now, d, addr, b"hello"), expected);
+        assert_eq!(self.peer.stack.connect_with_data(now, d, addr, b"hello"), expected);
         self.peer.settle();
         let mut segments = self.peer.take_segments();
         assert_eq!(segments.len(), 1, "{segments:?}");

@@ -86,7 +86,7 @@ impl Stack {
     /// is writable. If `data` is empty, the SYN has the cookie alone, and this returns [`Error::InProgress`]. Otherwise it is [`connect`](Stack::connect) with a request for a cookie, and returns
     /// [`Error::InProgress`]. The server may see the data twice, if the SYN is repeated on its way: only for requests that
     /// this does not harm.
-    pub fn connect_with(
+    pub fn connect_with_data(
         &mut self,
         now: Instant,
         d: Descriptor,

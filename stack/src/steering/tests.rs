@@ -501,7 +501,7 @@ fn fast_open_cookies_are_good_on_all_stacks() {
     for _ in 0..16 {
         let d = group.peer.socket(Domain::V4, SocketKind::Stream).unwrap();
         let to = (GROUP, 80).into();
-        let _ = group.peer.connect_with(group.now, d, to, b"early");
+        let _ = group.peer.connect_with_data(group.now, d, to, b"early");
         group.exchange();
     }
     for (member, listener) in group.members.iter_mut().zip(listeners) {

@@ -689,7 +689,7 @@ impl Machine {
         // Whether these succeed depends on what was done before.
         let _ = match how % 8 {
             0 => stack.connect(now, descriptor, peer),
-            2 => stack.connect_with(now, descriptor, peer, &[0xcc; 700]).map(|_| ()),
+            2 => stack.connect_with_data(now, descriptor, peer, &[0xcc; 700]).map(|_| ()),
             3 => stack.connect(now, descriptor, ourselves),
             4 => stack.bind(descriptor, datagrams),
             5 => {

@@ -71,7 +71,7 @@ pub trait Host {
     /// `connect`.
     fn connect(&mut self, d: Self::Descriptor, addr: SocketAddr) -> CallResult<()>;
     /// `sendto` with MSG_FASTOPEN: connects, and sends data with the SYN if it can.
-    fn connect_with(&mut self, d: Self::Descriptor, addr: SocketAddr, data: &[u8]) -> CallResult<usize>;
+    fn connect_with_data(&mut self, d: Self::Descriptor, addr: SocketAddr, data: &[u8]) -> CallResult<usize>;
     /// `send`.
     fn send(&mut self, d: Self::Descriptor, data: &[u8]) -> CallResult<usize> {
         self.send_with(d, data, SendFlags::default())

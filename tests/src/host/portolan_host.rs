@@ -57,8 +57,8 @@ impl Host for RawPeer {
         self.after(|peer| peer.stack.connect(peer.now, d, addr))
     }
 
-    fn connect_with(&mut self, d: Descriptor, addr: SocketAddr, data: &[u8]) -> CallResult<usize> {
-        self.after(|peer| peer.stack.connect_with(peer.now, d, addr, data))
+    fn connect_with_data(&mut self, d: Descriptor, addr: SocketAddr, data: &[u8]) -> CallResult<usize> {
+        self.after(|peer| peer.stack.connect_with_data(peer.now, d, addr, data))
     }
 
     fn send_with(&mut self, d: Descriptor, data: &[u8], flags: SendFlags) -> CallResult<usize> {

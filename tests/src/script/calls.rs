@@ -78,7 +78,7 @@ impl<H: Host> Engine<'_, H> {
             Verb::FastOpen(len) => {
                 let socket = self.socket_or_new(name);
                 let (data, remote) = (socket.next_bytes(*len), self.remote());
-                let result = self.host.connect_with(socket.descriptor, remote, &data);
+                let result = self.host.connect_with_data(socket.descriptor, remote, &data);
                 let has_begun = result.map(|_| ());
                 self.note_connecting(name, socket, has_begun)?;
                 Ok(self.note_sent(name, result))

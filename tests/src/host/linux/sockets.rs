@@ -75,7 +75,7 @@ impl Host for LinuxHost {
         self.after(d, |socket| connect(socket, &addr))
     }
 
-    fn connect_with(&mut self, d: RawFd, addr: SocketAddr, data: &[u8]) -> CallResult<usize> {
+    fn connect_with_data(&mut self, d: RawFd, addr: SocketAddr, data: &[u8]) -> CallResult<usize> {
         let flags = SendFlags::NOSIGNAL | SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32);
         self.after(d, |socket| sendto(socket, data, flags, &addr))
     }
