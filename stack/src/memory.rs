@@ -229,10 +229,10 @@ impl Budget {
         Budget { share: 0, part: 0, ..self }
     }
 
-    /// The most that a peer should be promised: a part of what is left that lasts when everybody uses as much in both directions,
-    /// and headers and lists beside it.
+    /// The most that a peer should be promised while memory is short: a part of what is left that lasts when everybody uses as
+    /// much in both directions, and headers and lists beside it; or what the reserve takes, headers and lists included.
     pub(crate) fn window(&self) -> usize {
-        self.part / 4
+        (self.part / 4).max(self.reserve / 4 * 3)
     }
 
     /// Whether even somebody who would wait for ever without it can have this much.

@@ -165,7 +165,7 @@ impl Sockets {
             ctx.stats.memory.pruned_bytes += connection.give_back_out_of_order() as u64;
         }
         if shortage >= Shortage::Buffers && is_over_share {
-            connection.give_back_buffers();
+            connection.give_back_buffers(ctx);
         }
         let bytes = stream.charge(&socket.options);
         self.account.renew(&mut socket.charged_bytes, bytes);

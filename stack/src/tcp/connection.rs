@@ -214,10 +214,14 @@ impl Connection {
     pub(super) fn new(ctx: &Ctx<'_>, params: OpenParams) -> Connection {
         let OpenParams { isn, timestamp_offset, announced_mss, default_mss, path_mss, settings } = params;
         let config = &ctx.config.tcp;
+        let mut rcv = Receiver::new(&settings, announced_mss, config.quick_acks);
+        if ctx.memory.is_pressed() {
+            rcv.begin_narrow(ctx.memory.window());
+        }
         Connection {
             state: State::Closed,
             snd: Sender::new(isn, default_mss),
-            rcv: Receiver::new(&settings, announced_mss, config.quick_acks),
+            rcv,
             timestamps: TimestampState::new(timestamp_offset),
             sack_permitted: false,
             announced_mss,

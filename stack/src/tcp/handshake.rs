@@ -7,6 +7,8 @@ use core::time::Duration;
 use super::connection::TimedOut;
 use super::ecn::{EcnAnswer, EcnState};
 use super::header::FastOpenCookie;
+use super::pressure::offered_window;
+use super::receiver::syn_window;
 use super::syn_cookies::Remembered;
 use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;
@@ -99,7 +101,7 @@ impl SynReceived {
             sack_permitted: options.sack_permitted && config.sack,
             ecn: EcnAnswer::new(ctx.config.tcp.ecn, syn),
             announced_mss: params.announced_mss,
-            window: u16::try_from(params.settings.receive_buffer_bytes).unwrap_or(u16::MAX),
+            window: offered_window(ctx, &params.settings, params.announced_mss),
             scale: Connection::offered_scale(ctx),
             retries: 0,
             max_retries: params.settings.syn_retries.unwrap_or(ctx.config.tcp.syn_ack_retries),
@@ -171,7 +173,9 @@ impl SynReceived {
             ..Header::default()
         };
         let ecn = EcnAnswer::from_cookie(ctx.config.tcp.ecn, remembered.ecn, ack);
-        SynReceived { from_cookie: true, ecn, ..SynReceived::new(ctx, &syn, params) }
+        // What was offered is not known, if memory was short or is now: what it was at most.
+        let window = syn_window(&params.settings);
+        SynReceived { from_cookie: true, ecn, window, ..SynReceived::new(ctx, &syn, params) }
     }
 
     /// The SYN-ACK: MSS always (RFC 9293 §3.7.1, MUST-14, SHLD-5), the other options where the SYN had them.

@@ -2,7 +2,8 @@
 //! without. What `send` took and what was acknowledged stays, until the connection itself is given up.
 
 use super::connection::clamp_send_buffer;
-use super::{Connection, SeqNumber, State};
+use super::receiver::syn_window;
+use super::{Connection, SeqNumber, Settings, State};
 use crate::Ctx;
 use crate::error::CloseReason;
 use crate::memory::Held;
@@ -10,6 +11,16 @@ use crate::time::Instant;
 
 /// The smallest send buffer that pressure leaves (Linux's SOCK_MIN_SNDBUF is near it).
 const MIN_SEND_BUFFER: usize = 4096;
+
+/// The window of a SYN-ACK: as much of the buffer as there is memory for.
+pub(super) fn offered_window(ctx: &Ctx<'_>, settings: &Settings, announced_mss: u16) -> u16 {
+    let window = syn_window(settings);
+    if !ctx.memory.is_pressed() {
+        return window;
+    }
+    let most = ctx.memory.window().max(announced_mss.into());
+    u16::try_from(most).map_or(window, |most| window.min(most))
+}
 
 impl Connection {
     /// Whether there is memory for a segment's `len` bytes that begin at `seq` (Linux's tcp_try_rmem_schedule). If not,
@@ -96,9 +107,9 @@ impl Connection {
 
     /// Takes back what auto-tuning granted beyond the floor. What is in the queues stays; no more goes in until they have
     /// drained to the floor.
-    pub(crate) fn give_back_buffers(&mut self) {
+    pub(crate) fn give_back_buffers(&mut self, ctx: &Ctx<'_>) {
         self.limit_send_buffer(MIN_SEND_BUFFER);
-        self.rcv.narrow_window(0);
+        self.rcv.narrow_window(ctx.memory.window());
     }
 
     /// Bytes that have left the queues: acknowledged by the peer, or read by the program. Wraps.

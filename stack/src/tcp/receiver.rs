@@ -12,6 +12,7 @@ mod acks;
 mod windows;
 
 pub(super) use acks::AckTimer;
+pub(super) use windows::syn_window;
 
 use alloc::boxed::Box;
 
@@ -115,7 +116,7 @@ impl Receiver {
             auto: settings.auto_receive_buffer,
             ssthresh: 0,
             sizing: None,
-            syn_window: u16::try_from(buffer_bytes).unwrap_or(u16::MAX),
+            syn_window: syn_window(settings),
             queue: RecvQueue::new(),
             assembler: None,
             duplicate: None,

@@ -62,11 +62,25 @@ impl Receiver {
         self.ssthresh += room.min(2 * (len as u32).max(u32::from(self.announced_mss)));
     }
 
-    /// The memory is short: the window shrinks to `bytes` or a few segments, whichever is more, as the peer uses up what it was
-    /// promised, and grows again afterwards. (Linux's tcp_adjust_rcv_ssthresh, which leaves nobody more than the segments.)
+    /// The memory is short: the window shrinks to `bytes` or one segment, whichever is more, as the peer uses up what it was
+    /// promised, and grows again afterwards. (Linux's tcp_adjust_rcv_ssthresh leaves everybody four segments. When there is no
+    /// memory even for these, Linux 6.18 closes the window and so takes back what it promised, which RFC 9293 §3.8.6 (SHLD-14)
+    /// advises against.)
     pub(in crate::tcp) fn narrow_window(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.ssthresh = self.ssthresh.min(bytes.max(4 * u32::from(self.announced_mss)));
+        self.ssthresh = self.ssthresh.min(bytes.max(u32::from(self.announced_mss)));
+    }
+
+    /// The same before the peer was promised anything.
+    pub(in crate::tcp) fn begin_narrow(&mut self, bytes: usize) {
+        self.narrow_window(bytes);
+        self.syn_window =
+            u16::try_from(self.ssthresh).map_or(self.syn_window, |most| self.syn_window.min(most));
+    }
+
+    /// Whether [`narrow_window`](Receiver::narrow_window) has left less than a new connection offers.
+    fn is_narrow(&self) -> bool {
+        self.ssthresh < self.buffer_bytes.min(INITIAL_SSTHRESH)
     }
 
     /// SO_RCVLOWAT: a buffer that holds twice this, unless the program has chosen (Linux's tcp_set_rcvlowat).
@@ -145,7 +159,10 @@ impl Receiver {
     /// What the buffer takes from RCV.NXT on.
     fn free(&self) -> u32 {
         // A receive queue is far smaller than 2^32 bytes.
-        self.buffer().saturating_sub(self.queue.len() as u32).min(self.most())
+        let queued = self.queue.len() as u32;
+        // What memory allows is for what waits and what may come together.
+        let most = if self.is_narrow() { self.most().saturating_sub(queued) } else { self.most() };
+        self.buffer().saturating_sub(queued).min(most)
     }
 
     /// The largest window that is offered now.
@@ -189,6 +206,11 @@ impl Receiver {
             self.ack = AckDue::Now;
         }
     }
+}
+
+/// The most that a SYN can offer of the buffer: its window is never scaled (RFC 7323 §2.2).
+pub(in crate::tcp) fn syn_window(settings: &Settings) -> u16 {
+    u16::try_from(settings.receive_buffer_bytes).unwrap_or(u16::MAX)
 }
 
 /// At least one byte, and at most the largest window (RFC 7323 §2.3).
