@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use portolan::testing::{LinkFaults, Pair, PairConfig};
-use portolan::{Descriptor, Domain, Error, SocketKind};
+use portolan::testing::{LinkFaults, Pair, PairConfig, TcpSegment};
+use portolan::{Config, Descriptor, Domain, Error, SocketKind};
 use portolan_tests::crowd::{Crowd, Habit};
-use portolan_tests::data;
+use portolan_tests::{RawPeer, data};
 
 const LIMIT_BYTES: usize = 4 << 20;
 const CONNECTIONS: usize = 100;
@@ -214,6 +214,40 @@ fn clients_that_never_finish_a_handshake_do_not_lock_others_out() {
 #[test]
 fn clients_that_send_to_a_program_that_never_reads_do_not_lock_others_out() {
     is_served_beside(Habit::Send);
+}
+
+/// With floors that fill all memory and connections that are reset for it.
+#[test]
+fn a_datagram_and_an_echo_request_find_room_in_the_reserve() {
+    let mut config = Config::default();
+    config.memory_limit_bytes = 256 << 10;
+    let mut peer = RawPeer::new(false, config, 1);
+    let mut bound = |kind| {
+        let d = peer.stack.socket(Domain::V4, kind).unwrap();
+        peer.stack.bind(d, "0.0.0.0:80".parse().unwrap()).unwrap();
+        d
+    };
+    let (listener, datagrams) = (bound(SocketKind::Stream), bound(SocketKind::Datagram));
+    peer.stack.listen(listener, 1000).unwrap();
+    for port in 5000..5100 {
+        let mut connection = peer.open(Domain::V4, port, 80);
+        for _ in 0..3 {
+            peer.send_segment(Domain::V4, &connection.segment(TcpSegment::ACK, &[7; 1000]));
+            connection.snd_nxt += 1000;
+        }
+        peer.take_sent();
+        let packet = peer.packet(Domain::V4);
+        peer.send_packet(&packet.echo_request(1, port, &[1; 1000]));
+        let [reply] = &peer.take_sent()[..] else { panic!("no echo reply on port {port}") };
+        assert_eq!(reply[20], 0);
+        peer.send_packet(&packet.udp(7, 80, &[2; 1400]));
+        let mut buf = [0; 1500];
+        let (len, from) = peer.stack.recv_from(peer.now, datagrams, &mut buf).unwrap();
+        assert_eq!(peer.stack.send_to(peer.now, datagrams, &buf[..len], from), Ok(1400));
+        peer.settle();
+        assert_eq!(peer.take_sent().len(), 1, "the answer on port {port}");
+    }
+    assert!(peer.stack.stats().memory.stalled_resets > 10, "{:?}", peer.stack.stats());
 }
 
 /// The program that does it with the large numbers, with small ones.

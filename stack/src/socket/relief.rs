@@ -227,7 +227,7 @@ impl Sockets {
             self.relief.holdings.stalled_since(id).map_or(Duration::ZERO, |at| now.duration_since(at));
         log::warn!(
             "memory is out: sockets hold {} KiB, more than the limit of {}{}. Connections are reset, first the one with {}, \
-             which made no progress for {} s (counted in tcp_memory_resets)",
+             which made no progress for {} s (counted in memory.stalled_resets)",
             self.account.bytes() >> 10,
             self.account.high() >> 10,
             self.most_of_it(),

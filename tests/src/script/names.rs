@@ -41,7 +41,7 @@ impl Setting {
     }
 }
 
-/// Settings of one type: the names are those of [`portolan::TcpConfig`].
+/// Settings of one type: the names are those of [`portolan::TcpConfig`], or of [`portolan::Config`].
 type List<T> = &'static [(&'static str, fn(&mut Config, T))];
 
 /// What is measured in time.
@@ -60,6 +60,7 @@ const TIMES: List<Duration> = &[
 
 /// What is counted.
 const NUMBERS: List<usize> = &[
+    ("memory_limit_bytes", |config, value| config.memory_limit_bytes = value),
     ("receive_buffer_bytes", |config, value| config.tcp.receive_buffer_bytes = value),
     ("send_buffer_bytes", |config, value| config.tcp.send_buffer_bytes = value),
     ("max_buffer_bytes", |config, value| config.tcp.max_buffer_bytes = value),
@@ -130,7 +131,7 @@ fn change(name: &str, value: &str) -> Result<Change, String> {
         ("syn_cookies", "off") => Ok(Change::SynCookies(SynCookieMode::Off)),
         ("syn_cookies", "when_full") => Ok(Change::SynCookies(SynCookieMode::WhenFull)),
         ("syn_cookies", "always") => Ok(Change::SynCookies(SynCookieMode::Always)),
-        _ => Err(format!("`{name} {value}` is no setting of TcpConfig that scripts know")),
+        _ => Err(format!("`{name} {value}` is no setting that scripts know")),
     }
 }
 
