@@ -39,9 +39,9 @@ impl Prr {
         self.delivered += u64::from(delivered);
         let unsent = self.delivered.saturating_sub(self.out);
         let send = if in_flight > ssthresh {
-            // Proportionally (RFC6937-3-c).
+            // Proportionally (RFC6937-3-c), and rounded up to whole segments, as in Linux, which counts those.
             let share = (self.delivered * u64::from(ssthresh)).div_ceil(u64::from(self.recover_fs));
-            share.saturating_sub(self.out)
+            share.next_multiple_of(u64::from(mss.max(1))).saturating_sub(self.out)
         } else {
             // Too little is in flight: slow start up to ssthresh if all is well (PRR-SSRB, RFC6937-3-d), otherwise as
             // much as was delivered (PRR-CRB, RFC6937-3-e).
@@ -78,7 +78,7 @@ mod tests {
             in_flight += room;
             sent += room;
         }
-        assert_eq!(sent, 4_000, "the first at once, then one for every two");
+        assert_eq!(sent, 5_000, "the first at once, then one for every two");
     }
 
     #[test]
