@@ -380,7 +380,8 @@ impl Connection {
     fn update_phase(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
         match self.recovery.phase() {
             Phase::Open => self.check_late_dsack(ctx, news),
-            Phase::Cwr if self.recovery.is_over_at(self.snd.una) => {
+            // As on Linux it lasts until something is acknowledged that was sent after CWR: until then the window is ssthresh.
+            Phase::Cwr if self.snd.una.after(self.recovery.recover()) => {
                 self.recovery.end();
                 self.congestion.on_recovery_done(None);
             }
