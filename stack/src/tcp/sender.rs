@@ -204,12 +204,15 @@ impl Sender {
         self.small_end = ack;
     }
 
-    /// RFC 9293 §3.10.7.4, fifth step: newer segments update the window, older ones do not.
+    /// RFC 9293 §3.10.7.4, fifth step: newer segments update the window, older ones do not. Of two segments with the same
+    /// numbers the one with the smaller window is the older one, as windows are not to shrink (§3.8.6, SHLD-14); a window of
+    /// zero counts all the same (Linux's tcp_may_update_window).
     pub(super) fn update_window(&mut self, seq: SeqNumber, ack: SeqNumber, window: u32) {
         // Data that is sent again has an old number: what it acknowledges anew comes with the window that goes with it. Linux's
         // tcp_may_update_window does the same; without it the edge would move right with SND.UNA.
         let acks_more = self.wl2.before(ack);
-        let newer = self.wl1.before(seq) || acks_more || (self.wl1 == seq && self.wl2 == ack);
+        let is_equal = self.wl1 == seq && self.wl2 == ack;
+        let newer = self.wl1.before(seq) || acks_more || (is_equal && (window > self.wnd || window == 0));
         if newer && ack.after_eq(self.una) {
             self.wnd = window;
             self.max_wnd = self.max_wnd.max(window);

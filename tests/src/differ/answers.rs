@@ -160,18 +160,6 @@ impl Difference {
         })
     }
 
-    /// Whether two segments of the peer have the same numbers, and the later one a smaller window.
-    pub(super) fn has_smaller_window_of_the_same_number(&self) -> bool {
-        let said = |line: &String| {
-            let number = |name: &str| value(line, name)?.parse::<i64>().ok();
-            Some((self.peer_seq(line)?, number("ack")?, number("win")?))
-        };
-        let segments: Vec<_> = self.lines_so_far().filter_map(said).collect();
-        segments.iter().enumerate().any(|(index, (seq, ack, window))| {
-            segments[..index].iter().any(|before| (before.0, before.1) == (*seq, *ack) && before.2 > *window)
-        })
-    }
-
     /// Where a segment of the peer begins.
     pub(super) fn peer_seq(&self, line: &str) -> Option<i64> {
         let seq = value(line, "seq").filter(|_| line.starts_with("peer"))?;

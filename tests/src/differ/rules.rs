@@ -129,13 +129,6 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        why: "RFC 9293 §3.10.7.4: the window of a segment with the numbers of the last one counts; Linux takes only a larger one",
-        explains: |difference| {
-            difference.has_smaller_window_of_the_same_number()
-                && difference.ours().data_to != difference.theirs().data_to
-        },
-    },
-    Rule {
         why: "RFC 9293 §3.8.6.1: a closed window is probed with the next byte; Linux's probe has none, but an old number",
         explains: |difference| {
             let acked = difference.acked();

@@ -156,6 +156,8 @@ fn the_congestion_window_outlasts_a_narrow_window_but_no_pause_of_the_program() 
         (peer, initial)
     };
     let (mut peer, initial) = grown();
+    // A window that shrinks needs a newer number.
+    let _ = peer.data(b"x");
     peer.window = 500;
     let _ = peer.ack_bytes(60_000);
     assert!(peer.send(&[7; 40_000]).is_empty(), "less than a segment fits: it may open further");
@@ -261,6 +263,7 @@ fn a_window_that_shrinks_by_rounding_leaves_the_number_of_acknowledgements() {
     let mut peer = Peer::established_with(offer, |_, _| {});
     assert_eq!(total(&peer.send(&[7; 4000])), 4000);
     for (window, seq) in [(4, 4000), (3, 4000), (2, 2048)] {
+        let _ = peer.data(b"x");
         peer.window = window;
         let _ = peer.ack_bytes(0);
         let acks = peer.data_at(5000, b"behind a hole");
@@ -281,6 +284,17 @@ fn an_older_segment_does_not_set_the_window() {
     peer.window = 20_000;
     let _ = peer.data_at(5, b"on");
     assert_eq!(peer.connection.snd.wnd, 20_000);
+}
+
+/// RFC 9293 §3.8.6, SHLD-14: of two windows with the same numbers the smaller one is the older, zero excepted.
+#[test]
+fn a_smaller_window_of_the_same_numbers_is_an_older_one() {
+    let mut peer = Peer::plain();
+    for (window, taken) in [(30_000, 30_000), (20_000, 30_000), (30_001, 30_001), (0, 0), (10, 10)] {
+        peer.window = window;
+        let _ = peer.ack_bytes(0);
+        assert_eq!(peer.connection.snd.wnd, taken, "{window}");
+    }
 }
 
 /// MUST-34, SHLD-15, SHLD-16, SHLD-17, MUST-35.
@@ -567,6 +581,7 @@ fn probes_of_the_path_need_data_behind_them_and_wait_for_one_another() {
     let _ = peer.ack_bytes(15_000);
     assert_eq!(probes(&peer), 0, "nothing would follow that could show its loss");
     // A narrow window of the peer.
+    let _ = peer.data(b"x");
     peer.window = 40;
     let _ = peer.ack_bytes(15_000);
     let _ = peer.send(&[1; 30_000]);
