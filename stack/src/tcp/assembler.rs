@@ -119,6 +119,14 @@ impl Assembler {
         Insert::Stored
     }
 
+    /// Something has come that belongs to the last range, if that ends at `end`.
+    pub(crate) fn touch_last(&mut self, end: SeqNumber) {
+        if let Some(last) = self.ranges.back().filter(|last| last.end == end) {
+            let start = last.start;
+            self.note_touched(start, start, end);
+        }
+    }
+
     /// The range `start..end` has just been touched, at `seq`.
     fn note_touched(&mut self, seq: SeqNumber, start: SeqNumber, end: SeqNumber) {
         self.recent.retain(|other| other.before(start) || other.after_eq(end));

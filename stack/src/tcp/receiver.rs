@@ -61,6 +61,14 @@ pub(super) enum Stored {
     Full,
 }
 
+/// A FIN that waits for the data in front of it.
+#[derive(Clone, Copy, Debug)]
+struct EarlyFin {
+    at: SeqNumber,
+    /// Nothing has come out of order since.
+    is_latest: bool,
+}
+
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -86,8 +94,8 @@ pub(super) struct Receiver {
     assembler: Option<Box<Assembler>>,
     /// What came a second time, to be reported with the next acknowledgement (RFC 2883).
     duplicate: Option<(SeqNumber, SeqNumber)>,
-    /// Where the peer's FIN lies, when it came before the data in front of it.
-    fin_at: Option<SeqNumber>,
+    /// The peer's FIN, when it came before the data in front of it.
+    early_fin: Option<EarlyFin>,
     fin_received: bool,
     /// Where the peer's urgent data lies, if it has sent any.
     pub(super) urgent: Option<Box<Urgent>>,
@@ -120,7 +128,7 @@ impl Receiver {
             queue: RecvQueue::new(),
             assembler: None,
             duplicate: None,
-            fin_at: None,
+            early_fin: None,
             fin_received: false,
             urgent: None,
             mss: announced_mss.min(SMALLEST_USUAL_MSS),
@@ -189,7 +197,7 @@ impl Receiver {
 
     /// Whether everything up to here came in order.
     pub(super) fn is_in_order(&self) -> bool {
-        self.assembler.is_none() && self.fin_at.is_none()
+        self.assembler.is_none() && self.early_fin.is_none()
     }
 
     pub(super) fn is_fin_received(&self) -> bool {
@@ -247,7 +255,7 @@ impl Receiver {
             data.advance(old as usize);
             seq = self.nxt;
         }
-        let edge = self.fin_at.map_or(self.edge, |fin_at| fin_at.min(self.edge));
+        let edge = self.early_fin.map_or(self.edge, |fin| fin.at.min(self.edge));
         let room = if edge.after(seq) { (edge - seq) as usize } else { 0 };
         if data.len() > room {
             data.truncate(room);
@@ -258,9 +266,6 @@ impl Receiver {
         }
         // A payload is at most 64 KiB.
         let end = seq + data.len() as u32;
-        if fin {
-            self.fin_at = Some(end);
-        }
         if !has_old {
             self.note_overlap(seq, end);
         }
@@ -268,20 +273,23 @@ impl Receiver {
         if seq != self.nxt {
             return self.store_out_of_order(seq, data, fin, max_ranges);
         }
+        if fin {
+            self.early_fin = Some(EarlyFin { at: end, is_latest: true });
+        }
         if !is_empty {
             self.take_in_order(data, end, max_ranges);
             self.take_reassembled();
         }
-        if self.fin_at.is_some_and(|fin_at| fin_at.before(self.nxt)) {
+        if self.early_fin.is_some_and(|fin| fin.at.before(self.nxt)) {
             // Data behind a FIN that came out of order: that FIN was never true.
-            self.fin_at = None;
+            self.early_fin = None;
         }
-        if self.fin_at == Some(self.nxt) {
+        if self.early_fin.is_some_and(|fin| fin.at == self.nxt) {
             // The FIN takes a number of its own. It needs no buffer, so it is taken with a closed window, too.
             self.nxt += 1;
             self.edge = self.edge.max(self.nxt);
             self.opened_to = self.opened_to.max(self.nxt);
-            self.fin_at = None;
+            self.early_fin = None;
             self.fin_received = true;
             self.assembler = None;
             return Stored::InOrder;
@@ -303,8 +311,26 @@ impl Receiver {
     }
 
     fn store_out_of_order(&mut self, seq: SeqNumber, data: Bytes, fin: bool, max_ranges: usize) -> Stored {
+        // A payload is at most 64 KiB.
+        let end = seq + data.len() as u32;
+        if let Some(known) = &mut self.early_fin {
+            known.is_latest = false;
+        }
+        if fin {
+            let is_known = self.early_fin.is_some_and(|known| known.at == end);
+            self.early_fin = Some(EarlyFin { at: end, is_latest: true });
+            if data.is_empty() {
+                if is_known {
+                    self.note_duplicate(end, 1);
+                }
+                if let Some(assembler) = &mut self.assembler {
+                    assembler.touch_last(end);
+                }
+                return Stored::OutOfOrder;
+            }
+        }
         if data.is_empty() {
-            return if fin { Stored::OutOfOrder } else { Stored::Duplicate };
+            return Stored::Duplicate;
         }
         // RFC 9293 §3.10.7.4 (SHLD-31): what comes out of order is kept.
         let assembler = self.assembler.get_or_insert_with(|| Box::new(Assembler::new()));
@@ -372,22 +398,30 @@ impl Receiver {
     /// What came twice (RFC 2883 §4), then the ranges that wait, the latest first (RFC 2018 §4, RFC2018-4-c).
     pub(super) fn sack_blocks(&self, limit: usize) -> SackBlocks {
         // A FIN that waits has come, too.
-        let with_fin = |(left, right)| (left, if self.fin_at == Some(right) { right + 1 } else { right });
+        let fin = self.early_fin;
+        let with_fin =
+            |(left, right)| (left, if fin.is_some_and(|fin| fin.at == right) { right + 1 } else { right });
         let waiting = self.assembler.iter().flat_map(|assembler| assembler.sack_blocks()).map(with_fin);
         // What begins at RCV.NXT waits for the connection to open.
         let waiting = waiting.filter(|&(left, _)| left != self.nxt);
-        self.duplicate.into_iter().chain(waiting).take(limit).collect()
+        let waiting_end = self.assembler.as_ref().and_then(|assembler| assembler.end());
+        // The data in front of it is missing, too.
+        let lone = fin.filter(|fin| waiting_end != Some(fin.at));
+        let block = |fin: EarlyFin| (fin.at, fin.at + 1);
+        let first = lone.filter(|fin| fin.is_latest).map(block);
+        let last = lone.filter(|fin| !fin.is_latest).map(block);
+        self.duplicate.into_iter().chain(first).chain(waiting).chain(last).take(limit).collect()
     }
 
     /// Behind all that came out of order.
     pub(super) fn sacked_end(&self) -> Option<SeqNumber> {
-        let end = self.assembler.as_ref()?.end()?;
-        Some(if self.fin_at == Some(end) { end + 1 } else { end })
+        let fin_end = self.early_fin.map(|fin| fin.at + 1);
+        fin_end.or_else(|| self.assembler.as_ref()?.end())
     }
 
     /// Whether an acknowledgement has anything to say beside RCV.NXT.
     pub(super) fn has_sack_blocks(&self) -> bool {
-        self.has_gaps() || self.has_duplicate()
+        self.has_gaps() || self.has_duplicate() || self.early_fin.is_some()
     }
 
     pub(super) fn has_duplicate(&self) -> bool {
@@ -409,7 +443,7 @@ impl Receiver {
     /// The connection is dead: what came in order may still be read, the rest never will.
     pub(super) fn forget_gaps(&mut self) {
         self.assembler = None;
-        self.fin_at = None;
+        self.early_fin = None;
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
