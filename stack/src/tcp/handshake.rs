@@ -213,7 +213,7 @@ impl SynReceived {
         match self.timestamps.check(ctx.now, header.options.timestamps, 0) {
             TimestampCheck::Old if !is_reset => {
                 ctx.stats.count_drop(DropReason::Paws);
-                return self.reply(ctx, self.challenge_ack(ctx.now));
+                return self.answer_unacceptable(ctx, header, payload_len);
             }
             TimestampCheck::Old | TimestampCheck::Fine => {}
         }
@@ -239,7 +239,7 @@ impl SynReceived {
             if is_reset {
                 return HandshakeStep::Ignored;
             }
-            return self.reply(ctx, self.challenge_ack(ctx.now));
+            return self.answer_unacceptable(ctx, header, payload_len);
         }
         // Second: RST (RFC 5961 §3.2).
         if is_reset {
@@ -307,6 +307,16 @@ impl SynReceived {
             options: Options { timestamps: self.timestamps.option(now), ..Options::default() },
             ..Header::default()
         }
+    }
+
+    /// "Send an acknowledgment in reply": as in the other states to each segment with data or a FIN, to others within the rate.
+    fn answer_unacceptable(&mut self, ctx: &Ctx<'_>, header: &Header, payload_len: usize) -> HandshakeStep {
+        let answer = self.challenge_ack(ctx.now);
+        let has_text = payload_len > 0 || header.flags.contains(Flags::FIN);
+        if has_text && !header.flags.contains(Flags::SYN) {
+            return HandshakeStep::Reply(answer);
+        }
+        self.reply(ctx, answer)
     }
 
     fn reply_challenge(&mut self, ctx: &mut Ctx<'_>) -> HandshakeStep {
