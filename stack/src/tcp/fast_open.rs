@@ -139,7 +139,7 @@ fn made_with(key: &[u8; 16], local: IpAddr, remote: IpAddr) -> FastOpenCookie {
 /// What a connection that is opened fast keeps until it is open.
 #[derive(Debug)]
 pub(super) enum FastOpen {
-    /// SYN-RECEIVED, and what came with the SYN may be read.
+    /// SYN-RECEIVED, and what came with the SYN may be read. Also one whose program has closed: the FIN goes out.
     Server {
         irs: SeqNumber,
         /// What the SYN-ACK gives the client.
@@ -223,6 +223,17 @@ impl Connection {
         connection.pending.syn = true;
         connection.take_text_of_syn(ctx, syn, payload);
         connection
+    }
+
+    /// The program has closed. In SYN-RECEIVED the FIN need not wait until our SYN is acknowledged (RFC 9293 §3.10.4): from now
+    /// on the SYN is out of the sender's way.
+    pub(super) fn send_before_it_is_open(&mut self) {
+        let has_sent = self.fast_open.is_some() || self.snd.queue.len() > 0;
+        if self.state == State::SynReceived && !has_sent {
+            self.snd.on_syn_acked(self.snd.una + 1);
+            let irs = self.rcv.nxt - 1;
+            self.fast_open = Some(Box::new(FastOpen::Server { irs, cookie: None }));
+        }
     }
 
     /// Whether the program may read and send although the handshake is not over.

@@ -197,6 +197,7 @@ impl Connection {
         if self.state == State::SynSent {
             return self.end(ctx, CloseReason::Aborted, "closed before it was open");
         }
+        self.send_before_it_is_open();
         self.queue_fin(ctx, "close");
         // It may be in FIN-WAIT-2 since an earlier shutdown.
         self.linger(ctx);
