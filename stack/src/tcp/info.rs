@@ -76,9 +76,9 @@ pub struct TcpInfo {
     pub unacked: u32,
     /// Of these, those that the peer has beyond a hole. Of a listener: its backlog.
     pub sacked: u32,
-    /// Of these, those that count as lost and were not sent again.
+    /// Of these, those that count as lost, sent again or not.
     pub lost: u32,
-    /// Of these, those that were sent again.
+    /// Of these, those that were sent again and are in flight.
     pub retrans: u32,
     /// Since data was last sent.
     pub last_data_sent: Duration,
@@ -185,6 +185,9 @@ impl Connection {
         let trouble = flow.trouble();
         let mss = self.congestion.mss().max(1);
         let segs = |bytes: u32| bytes.div_ceil(mss);
+        // What a loss probe repeats does not count as lost.
+        let probed = self.recovery.probe.is_some_and(|probe| probe.is_repeated);
+        let repeated = self.scoreboard.repeated().saturating_sub(if probed { mss } else { 0 });
         let ssthresh = self.congestion.ssthresh();
         let is_scaled = self.snd.is_scaled() && self.state != State::SynSent;
         let (busy_time, rwnd_limited, sndbuf_limited) = flow.chrono.times(now);
@@ -213,8 +216,8 @@ impl Connection {
             pmtu: u32::from(self.path_mss) + header_bytes,
             unacked: segs(self.snd.flight()),
             sacked: segs(self.scoreboard.sacked()),
-            lost: segs(self.scoreboard.lost()),
-            retrans: segs(self.scoreboard.repeated()),
+            lost: segs(self.scoreboard.lost() + repeated),
+            retrans: segs(repeated),
             last_data_sent: now.duration_since(self.last_data_sent_at),
             last_data_recv: now.duration_since(if flow.data_segs_in > 0 {
                 self.rcv.last_data_at()

@@ -80,7 +80,7 @@ fn of_a_sender_with_losses() {
     let _ = peer.sack_bytes(0, &[(1000, 5000)]);
     let repaired = info(&peer);
     assert_eq!(repaired.ca_state, CongestionState::Recovery);
-    assert_eq!((repaired.sacked, repaired.lost, repaired.retrans, repaired.total_retrans), (4, 0, 1, 1));
+    assert_eq!((repaired.sacked, repaired.lost, repaired.retrans, repaired.total_retrans), (4, 1, 1, 1));
     assert_eq!((repaired.bytes_retrans, repaired.bytes_sent), (1000, 11_000));
     assert!(repaired.snd_ssthresh < 10 && repaired.reord_seen == 0);
     // The peer had it after all.
