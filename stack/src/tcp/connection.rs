@@ -135,6 +135,10 @@ pub(super) struct Retries {
     /// Of these, since the peer last answered.
     pub(super) unanswered_probes: u8,
     pub(super) keepalives: u8,
+    /// How often the SYN or SYN-ACK was sent again, for whatever reason.
+    pub(super) syns: u8,
+    /// The answer shows that the first SYN or SYN-ACK has arrived: none was lost.
+    pub(super) syns_were_needless: bool,
     /// Counts all time-outs: each lets an IPv6 flow take another path (RFC 6437; Linux's `sk_rethink_txhash`).
     pub(super) path_seed: u8,
     /// When the first of these time-outs or probes was.
@@ -293,8 +297,9 @@ impl Connection {
     /// ESTABLISHED, or FIN-WAIT-1 if the program has closed in the meantime. The SYN is acknowledged.
     pub(super) fn establish(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
         let config = &ctx.config.tcp;
-        // RFC 5681 §3.1 with Linux's leniency: a SYN that was lost twice speaks of a bad path.
-        let window_segs = if self.retries.timeouts > 1 { 1 } else { config.initial_window_segs };
+        // RFC 5681 §3.1 with Linux's leniency (tcp_init_transfer): a SYN that was sent three times speaks of a bad path.
+        let is_path_bad = self.retries.syns > 1 && !self.retries.syns_were_needless;
+        let window_segs = if is_path_bad { 1 } else { config.initial_window_segs };
         self.begin_mtu_search(ctx);
         self.congestion =
             Congestion::new(self.settings.congestion, self.steady_mss(ctx), window_segs, ctx.now);
@@ -305,7 +310,8 @@ impl Connection {
             // RFC 6298 §5.7.
             self.rtt.on_syn_repeated();
         }
-        self.retries = Retries { path_seed: self.retries.path_seed, ..Retries::default() };
+        let Retries { path_seed, syns, .. } = self.retries;
+        self.retries = Retries { path_seed, syns, ..Retries::default() };
         self.syn_sent_at = None;
         self.timed_out = None;
         self.timers.stop(Timer::Retransmit);

@@ -264,6 +264,7 @@ impl Connection {
         if self.retries.timeouts > 0 {
             ctx.stats.tcp.retrans_segs += 1;
             ctx.stats.recovery.syn_retrans += 1;
+            self.retries.syns = self.retries.syns.saturating_add(1);
             self.syn_sent_at = None;
         }
         self.arm_retransmit(ctx.now);

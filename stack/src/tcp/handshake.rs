@@ -63,8 +63,10 @@ pub(crate) struct SynReceived {
     announced_mss: u16,
     window: u16,
     scale: WindowScale,
-    /// How often the SYN-ACK was repeated.
+    /// How often the SYN-ACK was repeated because its time was over.
     retries: u8,
+    /// How often it was, for that or because the SYN came again.
+    resent: u8,
     /// How often it may be.
     max_retries: u8,
     /// How often its time was over: more often, if data is waited for.
@@ -104,6 +106,7 @@ impl SynReceived {
             window: offered_window(ctx, &params.settings, params.announced_mss),
             scale: Connection::offered_scale(ctx),
             retries: 0,
+            resent: 0,
             max_retries: params.settings.syn_retries.unwrap_or(ctx.config.tcp.syn_ack_retries),
             timeouts: 0,
             deferred_timeouts: 0,
@@ -227,6 +230,7 @@ impl SynReceived {
             }
             let step = self.reply(ctx, self.syn_ack(ctx.now));
             if matches!(step, HandshakeStep::Reply(_)) {
+                self.resent = self.resent.saturating_add(1);
                 // Linux's tcp_check_req: the time begins anew.
                 let config = &ctx.config.tcp;
                 self.deadline = ctx.now + retry_delay(self.timeouts, config.initial_rto, config.max_rto);
@@ -355,6 +359,7 @@ impl SynReceived {
         ctx.stats.tcp.retrans_segs += 1;
         ctx.stats.recovery.syn_retrans += 1;
         ctx.stats.recovery.timeouts += 1;
+        self.resent = self.resent.saturating_add(1);
         HandshakeTimeout::Repeat(self.syn_ack(ctx.now))
     }
 
@@ -389,6 +394,9 @@ impl SynReceived {
         connection.rcv.set_syn_window(self.window);
         connection.snd.on_syn_sent();
         connection.retries.timeouts = self.retries;
+        connection.retries.syns = self.resent;
+        // The first repetition was at least a tick of the timestamps' clock later.
+        connection.retries.unanswered_since = self.sent_at + Duration::from_millis(1);
         connection.retries.path_seed = self.retries;
         if self.from_cookie {
             // Nobody knows when the SYN-ACK was sent: what comes back in the timestamp is not quite a time.

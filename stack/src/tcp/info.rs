@@ -114,7 +114,7 @@ pub struct TcpInfo {
     pub rcv_rtt: Duration,
     /// The most that the program has read in one.
     pub rcv_space: u32,
-    /// Segments sent again since the connection was opened.
+    /// Segments sent again since the connection was opened, SYNs included.
     pub total_retrans: u32,
     /// Bytes a second that pacing allows; `u64::MAX` without pacing.
     pub pacing_rate: u64,
@@ -239,7 +239,7 @@ impl Connection {
             reord_seen: u32::from(reord_seen),
             rcv_rtt: sizing.map_or(Duration::ZERO, |sizing| Duration::from_nanos(sizing.rtt)),
             rcv_space: sizing.map_or(0, |sizing| sizing.space()),
-            total_retrans: trouble.total_retrans,
+            total_retrans: trouble.total_retrans + u32::from(self.retries.syns),
             pacing_rate: self.pacing_rate(config).unwrap_or(u64::MAX),
             bytes_acked: flow.bytes_acked,
             bytes_received: flow.bytes_received,

@@ -332,8 +332,11 @@ impl Connection {
         self.snd.on_syn_acked(header.ack);
     }
 
-    /// The round trip of our SYN.
+    /// The round trip of our SYN, and whether it was repeated too early (Linux's tcp_try_undo_spurious_syn).
     pub(super) fn time_syn(&mut self, ctx: &Ctx<'_>, header: &Header) {
+        let repeated_at = Some(self.retries.unanswered_since).filter(|_| self.retries.timeouts > 0);
+        self.retries.syns_were_needless =
+            repeated_at.is_some_and(|at| self.timestamps.echoes_earlier(header, at));
         // Karn's algorithm (RFC 6298 §3): not if the SYN was repeated; the echoed timestamp says which it was.
         let measured = match self.syn_sent_at {
             Some(sent_at) => Some(ctx.now.duration_since(sent_at)),

@@ -138,6 +138,7 @@ impl Connection {
         } else {
             ctx.stats.tcp.retrans_segs += 1;
             ctx.stats.recovery.syn_retrans += 1;
+            self.retries.syns = self.retries.syns.saturating_add(1);
             self.syn_sent_at = None;
         }
         self.snd.on_syn_sent();
