@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{addr, addresses, config, pattern, start, within_time};
 use portolan::{DropReason, Frame, Medium, Transmit};
-use portolan_runtime::device::{Device, MemoryDevice, MemoryPair, Room, memory_pair};
+use portolan_runtime::device::{Device, Interest, MemoryDevice, MemoryPair, Room, memory_pair};
 use portolan_runtime::{Builder, EchoSocket, Runtime, Sent, TcpListener, TcpStream, UdpSocket};
 
 /// One of several queues of a device: whoever reads gets the next frame.
@@ -21,7 +21,7 @@ struct Queue {
     medium: Medium,
     mtu: usize,
     receive: OwnedFd,
-    room: (OwnedFd, rustix::event::PollFlags),
+    room: (OwnedFd, Interest),
 }
 
 fn queues(device: MemoryDevice, count: usize) -> Vec<Queue> {
@@ -31,7 +31,7 @@ fn queues(device: MemoryDevice, count: usize) -> Vec<Queue> {
         let (medium, mtu) = (device.medium(), device.mtu());
         let receive = device.receive_fd().try_clone_to_owned().unwrap();
         let room = device.room();
-        let room = (room.fd.try_clone_to_owned().unwrap(), room.flags);
+        let room = (room.fd.try_clone_to_owned().unwrap(), room.interest);
         Queue { device: shared.clone(), medium, mtu, receive, room }
     };
     (0..count).map(queue).collect()
@@ -57,7 +57,7 @@ impl Device for Queue {
         self.receive.as_fd()
     }
     fn room(&self) -> Room<'_> {
-        Room { fd: self.room.0.as_fd(), flags: self.room.1 }
+        Room::new(self.room.0.as_fd(), self.room.1)
     }
 }
 

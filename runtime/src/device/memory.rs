@@ -6,9 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, PoisonError};
 
 use portolan::{Frame, MacAddr, Medium, Offloads, Transmit};
-use rustix::event::PollFlags;
 
-use super::{Device, Room, Sent};
+use super::{Device, Interest, Room, Sent};
 use crate::platform::signal::Signal;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -133,7 +132,7 @@ impl Device for MemoryDevice {
     }
 
     fn room(&self) -> Room<'_> {
-        Room { fd: self.outgoing.emptied.as_fd(), flags: PollFlags::IN }
+        Room::new(self.outgoing.emptied.as_fd(), Interest::Readable)
     }
 }
 
@@ -228,25 +227,25 @@ mod tests {
         Transmit::from_frame(InterfaceId::from_index(0), Frame::new(vec![byte; 60]))
     }
 
-    fn is_ready(fd: BorrowedFd<'_>, flags: PollFlags) -> bool {
+    fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> bool {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut [PollFd::from_borrowed_fd(fd, flags)], Some(&zero)).unwrap() == 1
+        poll(&mut [PollFd::from_borrowed_fd(fd, interest.poll_flags())], Some(&zero)).unwrap() == 1
     }
 
     #[test]
     fn frames_arrive_in_order_and_the_descriptor_tells() {
         let (mut a, mut b) = memory_pair().unwrap();
-        assert!(!is_ready(b.receive_fd(), PollFlags::IN));
+        assert!(!is_ready(b.receive_fd(), Interest::Readable));
         for byte in 0..3 {
             assert_eq!(a.send(&transmit(byte)).unwrap(), Sent::Taken);
         }
-        assert!(is_ready(b.receive_fd(), PollFlags::IN));
-        assert!(!is_ready(a.receive_fd(), PollFlags::IN));
+        assert!(is_ready(b.receive_fd(), Interest::Readable));
+        assert!(!is_ready(a.receive_fd(), Interest::Readable));
         for byte in 0..3 {
             assert_eq!(b.recv().unwrap().unwrap().bytes[0], byte);
         }
         assert!(b.recv().unwrap().is_none());
-        assert!(!is_ready(b.receive_fd(), PollFlags::IN));
+        assert!(!is_ready(b.receive_fd(), Interest::Readable));
         assert_eq!(b.send(&transmit(9)).unwrap(), Sent::Taken);
         assert_eq!(a.recv().unwrap().unwrap().bytes[0], 9);
     }
@@ -258,15 +257,15 @@ mod tests {
             assert_eq!(a.send(&transmit(1)).unwrap(), Sent::Taken);
         }
         assert_eq!(a.send(&transmit(2)).unwrap(), Sent::Full);
-        assert!(!is_ready(a.room().fd, a.room().flags));
+        assert!(!is_ready(a.room().fd, a.room().interest));
         b.recv().unwrap().unwrap();
-        assert!(!is_ready(a.room().fd, a.room().flags));
+        assert!(!is_ready(a.room().fd, a.room().interest));
         b.recv().unwrap().unwrap();
-        assert!(is_ready(a.room().fd, a.room().flags));
+        assert!(is_ready(a.room().fd, a.room().interest));
         assert_eq!(a.send(&transmit(2)).unwrap(), Sent::Taken);
         assert_eq!(a.send(&transmit(3)).unwrap(), Sent::Taken);
         assert_eq!(a.send(&transmit(4)).unwrap(), Sent::Full);
-        assert!(!is_ready(a.room().fd, a.room().flags));
+        assert!(!is_ready(a.room().fd, a.room().interest));
     }
 
     #[test]
@@ -276,7 +275,7 @@ mod tests {
         assert_eq!(a.send(&transmit(1)).unwrap(), Sent::Full);
         assert_eq!(b.send(&transmit(7)).unwrap(), Sent::Taken);
         drop(b);
-        assert!(is_ready(a.room().fd, a.room().flags));
+        assert!(is_ready(a.room().fd, a.room().interest));
         for _ in 0..10 {
             assert_eq!(a.send(&transmit(1)).unwrap(), Sent::Taken);
         }

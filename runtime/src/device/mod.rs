@@ -77,7 +77,7 @@ pub trait Device: Send {
 
     /// What to wait for when [`send`](Device::send) said [`Sent::Full`].
     fn room(&self) -> Room<'_> {
-        Room { fd: self.receive_fd(), flags: PollFlags::OUT }
+        Room::new(self.receive_fd(), Interest::Writable)
     }
 
     /// When the device wants [`service`](Device::service) called although nothing came in: it holds back frames
@@ -99,11 +99,38 @@ pub trait Device: Send {
 
 /// What is ready when a full device has room again.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Room<'a> {
     /// The descriptor to poll.
     pub fd: BorrowedFd<'a>,
-    /// POLLOUT for most devices.
-    pub flags: PollFlags,
+    /// What to wait for: [`Interest::Writable`] for most devices.
+    pub interest: Interest,
+}
+
+impl<'a> Room<'a> {
+    /// There is room when this descriptor is readable, or writable.
+    pub fn new(fd: BorrowedFd<'a>, interest: Interest) -> Self {
+        Room { fd, interest }
+    }
+}
+
+/// What to wait for on a descriptor.
+// Exhaustive: frames are read and written, and nothing else happens to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// POLLIN.
+    Readable,
+    /// POLLOUT.
+    Writable,
+}
+
+impl Interest {
+    pub(crate) fn poll_flags(self) -> PollFlags {
+        match self {
+            Interest::Readable => PollFlags::IN,
+            Interest::Writable => PollFlags::OUT,
+        }
+    }
 }
 
 impl<D: Device + ?Sized> Device for Box<D> {

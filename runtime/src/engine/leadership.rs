@@ -56,7 +56,7 @@ impl PolledDevice {
         Ok(PolledDevice {
             receive: device.receive_fd().try_clone_to_owned()?,
             room: room.fd.try_clone_to_owned()?,
-            room_flags: room.flags,
+            room_flags: room.interest.poll_flags(),
         })
     }
 }
