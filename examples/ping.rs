@@ -13,7 +13,7 @@ use portolan_runtime::{EchoSocket, Handle};
 fn main() -> Result<(), Box<dyn Error>> {
     let (_left, right) = two_hosts()?;
     for addr in ["10.0.0.1", "fd00::1"] {
-        ping(&right, addr.parse()?, 3)?;
+        ping(right.handle(), addr.parse()?, 3)?;
     }
     Ok(())
 }

@@ -39,7 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     serving.join().expect("the server does not panic")?;
 
     let lost = counters.outgoing().lost + counters.incoming().lost;
-    println!("{lost} frames were lost on the way, {} segments sent again", client.stats().tcp.retrans_segs);
+    println!(
+        "{lost} frames were lost on the way, {} segments sent again",
+        client.handle().stats().tcp.retrans_segs
+    );
     let sum = data.iter().map(|&byte| u64::from(byte)).sum::<u64>();
     assert_eq!(answer.trim_end(), format!("{} bytes, their sum is {sum}", data.len()));
     Ok(())

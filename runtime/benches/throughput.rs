@@ -63,7 +63,7 @@ fn bulk(server: &Runtime, client: &Runtime) -> io::Result<()> {
         received >> 20,
         received as u64 / reads
     );
-    println!("sender: {:?}\nreceiver: {:?}", client.stats(), server.stats());
+    println!("sender: {:?}\nreceiver: {:?}", client.handle().stats(), server.handle().stats());
     Ok(())
 }
 

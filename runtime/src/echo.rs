@@ -35,11 +35,12 @@ pub struct EchoReply {
 
 impl EchoSocket {
     /// A socket to ping hosts of the same family as `addr`.
-    pub fn for_addr(handle: &Handle, addr: IpAddr) -> io::Result<EchoSocket> {
+    pub fn for_addr(handle: &impl AsRef<Handle>, addr: IpAddr) -> io::Result<EchoSocket> {
         let domain = match addr {
             IpAddr::V4(_) => Domain::V4,
             IpAddr::V6(_) => Domain::V6,
         };
+        let handle = handle.as_ref();
         let socket = Socket::new(&handle.stacks, handle.stacks.any(), domain, SocketKind::Echo, &[])?;
         Ok(EchoSocket { socket, domain })
     }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -278,7 +277,7 @@ fn random_seed() -> io::Result<[u8; 32]> {
 /// A stack, and the thread that drives it when no other does: a thread that waits in a call of a socket drives the stack
 /// itself. Or several of both, one for each queue of the interfaces ([`Builder::interface_with_queues`]).
 ///
-/// It is a [`Handle`] too. When it is dropped the threads end and the devices are closed; sockets that are still
+/// Sockets are made with it, or with its [`handle`](Runtime::handle). When it is dropped the threads end and the devices are closed; sockets that are still
 /// there get an error of kind `NetworkDown` from every call. Connections are not closed in order by that: shut
 /// them down and read to their end first.
 #[derive(Debug)]
@@ -341,9 +340,9 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// A handle for others.
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
+    /// What to look at the stack with. A clone of it is for others.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Ends the threads and closes the devices. The error is the one that ended the runtime before, if any.
@@ -379,11 +378,15 @@ impl Drop for Runtime {
     }
 }
 
-impl Deref for Runtime {
-    type Target = Handle;
-
-    fn deref(&self) -> &Handle {
+impl AsRef<Handle> for Runtime {
+    fn as_ref(&self) -> &Handle {
         &self.handle
+    }
+}
+
+impl AsRef<Handle> for Handle {
+    fn as_ref(&self) -> &Handle {
+        self
     }
 }
 

@@ -29,18 +29,18 @@ pub struct TcpListener {
 impl TcpListener {
     /// Listens on an address and port of the stack; port 0 draws one. As with std, SO_REUSEADDR is set. The unspecified
     /// IPv6 address takes IPv4 connections too.
-    pub fn bind(handle: &Handle, addr: impl Into<SocketAddr>) -> io::Result<TcpListener> {
+    pub fn bind(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<TcpListener> {
         TcpListener::bind_with(handle, addr, BACKLOG, &[])
     }
 
     /// The same with a backlog and with options that must be set before, such as SO_REUSEPORT or IPV6_V6ONLY.
     pub fn bind_with(
-        handle: &Handle,
+        handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
         backlog: usize,
         options: &[SocketOption],
     ) -> io::Result<TcpListener> {
-        let listening = Listening::bind(handle, addr.into(), backlog, options)?;
+        let listening = Listening::bind(handle.as_ref(), addr.into(), backlog, options)?;
         Ok(TcpListener { sockets: Arc::new(listening) })
     }
 
@@ -164,13 +164,13 @@ pub struct TcpStream {
 
 impl TcpStream {
     /// Opens a connection; waits until it is open, as long as the stack tries (two minutes).
-    pub fn connect(handle: &Handle, addr: impl Into<SocketAddr>) -> io::Result<TcpStream> {
+    pub fn connect(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<TcpStream> {
         TcpStream::connect_with(handle, addr, None, &[])
     }
 
     /// The same, and gives up with `TimedOut` after `timeout`.
     pub fn connect_timeout(
-        handle: &Handle,
+        handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
         timeout: Duration,
     ) -> io::Result<TcpStream> {
@@ -184,12 +184,12 @@ impl TcpStream {
 
     /// The same with options that must be set before, such as TCP_MAXSEG or SO_RCVBUF.
     pub fn connect_with(
-        handle: &Handle,
+        handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
         timeout: Option<Duration>,
         options: &[SocketOption],
     ) -> io::Result<TcpStream> {
-        let addr = addr.into();
+        let (handle, addr) = (handle.as_ref(), addr.into());
         let socket =
             Socket::new(&handle.stacks, handle.stacks.any(), domain_of(addr), SocketKind::Stream, options)?;
         socket.connect_stream(addr, timeout)?;

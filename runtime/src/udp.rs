@@ -20,17 +20,18 @@ pub struct UdpSocket {
 
 impl UdpSocket {
     /// A socket on an address and port of the stack; port 0 draws one. The unspecified IPv6 address takes IPv4 too.
-    pub fn bind(handle: &Handle, addr: impl Into<SocketAddr>) -> io::Result<UdpSocket> {
+    pub fn bind(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<UdpSocket> {
         UdpSocket::bind_with(handle, addr, &[])
     }
 
     /// The same with options that must be set before, such as SO_REUSEPORT or IPV6_V6ONLY.
     pub fn bind_with(
-        handle: &Handle,
+        handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
         options: &[SocketOption],
     ) -> io::Result<UdpSocket> {
         let addr = addr.into();
+        let handle = handle.as_ref();
         let stack = handle.stacks.for_port(addr.port());
         let socket = Socket::new(&handle.stacks, stack, domain_of(addr), SocketKind::Datagram, options)?;
         socket.bind(addr)?;

@@ -127,7 +127,7 @@ fn start_returns_when_the_addresses_can_be_used() {
     within_time(|| {
         let (a, _b) = memory_pair().unwrap();
         let runtime = Builder::new().interface(a, addresses(1)).start().unwrap();
-        let interfaces = runtime.interfaces();
+        let interfaces = runtime.handle().interfaces();
         let mut states =
             interfaces.iter().flat_map(|interface| &interface.addresses).map(|(_, state)| *state);
         assert!(states.all(|state| state == AddressState::Preferred), "{interfaces:?}");
@@ -175,7 +175,7 @@ fn calls_say_that_an_address_is_still_being_probed() {
         let ping = EchoSocket::for_addr(&runtime, [10, 0, 0, 2].into()).unwrap();
         assert_not_available(ping.send_request([10, 0, 0, 2].into(), 1, b"x").unwrap_err(), &sent);
         // In time all of it works.
-        runtime.wait_ready(Duration::from_secs(20)).unwrap();
+        runtime.handle().wait_ready(Duration::from_secs(20)).unwrap();
         TcpListener::bind(&runtime, addr(1, 7)).unwrap();
         socket.send_to(b"x", addr(2, 7)).unwrap();
     });
@@ -190,11 +190,11 @@ fn an_address_of_nobody_or_of_another_host_is_named() {
             TcpListener::bind(&first, addr(9, 7)).unwrap_err(),
             &format!(
                 "10.0.0.9 is not an address of this stack, which has {}: bind to one of them, or to 0.0.0.0 or :: for all",
-                own(&first.interfaces())
+                own(&first.handle().interfaces())
             ),
         );
         let second = Builder::new().interface(b, addresses(1)).start_without_waiting().unwrap();
-        second.wait_ready(Duration::from_secs(20)).unwrap();
+        second.handle().wait_ready(Duration::from_secs(20)).unwrap();
         assert_not_available(
             TcpListener::bind(&second, addr(1, 7)).unwrap_err(),
             "10.0.0.1 cannot be used: another host on the link has it; give the stack an address of its own",

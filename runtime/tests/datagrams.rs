@@ -40,7 +40,7 @@ fn datagrams_go_there_and_back_whole_or_in_fragments() {
 fn datagrams_are_lent_in_both_directions() {
     within_time(|| {
         let (server, client) = pair();
-        let (far, near) = sockets(&server, &client);
+        let (far, near) = sockets(server.handle(), client.handle());
         for len in [0, 1, 1472, 20_000] {
             let data = Bytes::from(pattern(len, 2));
             assert_eq!(near.send_bytes_to(data.clone(), addr(1, 7)).unwrap(), len);
@@ -55,7 +55,7 @@ fn datagrams_are_lent_in_both_directions() {
 fn batches_go_there_and_back_in_order() {
     within_time(|| {
         let (server, client) = pair();
-        let (far, near) = sockets(&server, &client);
+        let (far, near) = sockets(server.handle(), client.handle());
         for socket in [&far, &near] {
             socket.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
         }
@@ -88,7 +88,7 @@ fn batches_go_there_and_back_in_order() {
 fn a_batch_ends_before_what_cannot_be_sent() {
     within_time(|| {
         let (server, client) = pair();
-        let (far, near) = sockets(&server, &client);
+        let (far, near) = sockets(server.handle(), client.handle());
         let too_long = Bytes::from(vec![0; 65_508]);
         let batch = ["a", "b"].map(|text| (Bytes::from(text), addr(1, 7)));
         let batch = [&batch[..], &[(too_long, addr(1, 7)), ("c".into(), addr(1, 7))]].concat();
@@ -112,7 +112,7 @@ fn a_batch_ends_before_what_cannot_be_sent() {
 fn a_datagram_is_cut_to_the_buffer() {
     within_time(|| {
         let (server, client) = pair();
-        let (far, near) = sockets(&server, &client);
+        let (far, near) = sockets(server.handle(), client.handle());
         near.send_to(b"abcdef", addr(1, 7)).unwrap();
         near.send_to(b"next", addr(1, 7)).unwrap();
         let mut buf = [0; 3];
@@ -167,14 +167,14 @@ fn broadcast_needs_permission_and_reaches_everybody() {
 fn a_burst_of_datagrams_waits_for_room_and_loses_nothing_on_the_way_out() {
     within_time(|| {
         let (server, client) = pair();
-        let (far, near) = sockets(&server, &client);
+        let (far, near) = sockets(server.handle(), client.handle());
         far.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
         // The first one finds the neighbour; only a few packets may wait for that.
         near.send_to(b"first", addr(1, 7)).unwrap();
         far.recv_bytes_from().unwrap();
         // The other's announcements need not have been read yet, and are not needed.
         let lost = |client: &portolan_runtime::Runtime| {
-            let stats = client.stats();
+            let stats = client.handle().stats();
             stats.all_drops() - stats.drops(portolan::DropReason::UnneededNeighbor)
         };
         let before = lost(&client);

@@ -393,7 +393,7 @@ fn a_device_that_goes_away_while_a_thread_leads_is_everybodys_error_and_nobody_s
                 (ErrorKind::NotFound, "cable0: the cable is cut")
             );
         }
-        assert_eq!(client.error().unwrap().kind(), ErrorKind::NotFound);
+        assert_eq!(client.handle().error().unwrap().kind(), ErrorKind::NotFound);
         std::thread::sleep(Duration::from_millis(20));
         let reads = orders.reads.load(Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(50));
@@ -420,7 +420,7 @@ fn a_panic_in_a_device_while_a_thread_leads_is_told_to_everybody() {
         }
         // The one that led, or the driving thread in its stead.
         assert!(panicked <= 1);
-        assert!(client.error().unwrap().to_string().contains("panicked"));
+        assert!(client.handle().error().unwrap().to_string().contains("panicked"));
     });
 }
 

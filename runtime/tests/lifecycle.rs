@@ -20,7 +20,7 @@ fn shutdown_ends_every_wait() {
         let (far, mut near) = connection(&server, &client);
         let listener = TcpListener::bind(&client, addr(2, 80)).unwrap();
         let udp = UdpSocket::bind(&client, addr(2, 53)).unwrap();
-        let handle = client.handle();
+        let handle = client.handle().clone();
         let mut writer = near.try_clone().unwrap();
         let waits: Vec<std::thread::JoinHandle<io::Error>> = vec![
             std::thread::spawn(move || near.read(&mut [0; 10]).unwrap_err()),
@@ -120,7 +120,7 @@ fn an_error_of_the_device_reaches_everybody() {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(error.to_string(), "cable0: the cable is cut");
         assert_eq!(near.write(b"x").unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(client.error().unwrap().kind(), ErrorKind::NotFound);
+        assert_eq!(client.handle().error().unwrap().kind(), ErrorKind::NotFound);
         assert_eq!(client.shutdown().unwrap_err().kind(), ErrorKind::NotFound);
     });
 }
@@ -171,18 +171,18 @@ fn addresses_are_probed_and_then_ready() {
     within_time(|| {
         let (a, b) = memory_pair().unwrap();
         let runtime = Builder::new().interface(a, addresses(1)).start_without_waiting().unwrap();
-        let error = runtime.wait_ready(Duration::from_millis(1)).unwrap_err();
+        let error = runtime.handle().wait_ready(Duration::from_millis(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(
             error.to_string().starts_with("after 1ms the stack still asks whether others have "),
             "{error}"
         );
-        runtime.wait_ready(Duration::from_secs(20)).unwrap();
-        let interfaces = runtime.interfaces();
+        runtime.handle().wait_ready(Duration::from_secs(20)).unwrap();
+        let interfaces = runtime.handle().interfaces();
         assert_eq!(interfaces.len(), 1);
         assert!(interfaces[0].addresses.len() >= 2);
         assert!(interfaces[0].addresses.iter().all(|(_, state)| *state == AddressState::Preferred));
-        assert_eq!(runtime.device_name(interfaces[0].id), Some("memory-a"));
+        assert_eq!(runtime.handle().device_name(interfaces[0].id), Some("memory-a"));
         drop(b);
     });
 }
@@ -240,11 +240,11 @@ fn a_panic_in_the_stack_ends_the_runtime_for_everybody() {
         let (_far, mut near) = connection(&server, &client);
         let reading = std::thread::spawn(move || near.read(&mut [0; 10]).unwrap_err());
         std::thread::sleep(Duration::from_millis(50));
-        let handle = client.handle();
+        let handle = client.handle().clone();
         let caller = std::thread::spawn(move || handle.with_stack(|_| panic!("on purpose, by the test")));
         assert!(caller.join().is_err());
         assert!(reading.join().unwrap().to_string().contains("panicked"));
-        assert!(client.error().unwrap().to_string().contains("panicked"));
+        assert!(client.handle().error().unwrap().to_string().contains("panicked"));
         assert!(client.shutdown().is_err());
     });
 }

@@ -66,16 +66,16 @@ fn hosts(stacks: usize) -> (Runtime, Runtime) {
     let (a, b) = MemoryPair::new().capacity(4096).build().unwrap();
     let several = Builder::new().config(config()).seed([1; 32]);
     let several = several.interface_with_queues(queues(a, stacks), addresses(1)).start().unwrap();
-    assert_eq!(several.stacks(), stacks);
+    assert_eq!(several.handle().stacks(), stacks);
     (several, start(2, b))
 }
 
 fn assert_nothing_went_wrong(runtimes: [&Runtime; 2]) {
     for runtime in runtimes {
-        let stats = runtime.stats();
+        let stats = runtime.handle().stats();
         assert_eq!((stats.tcp.out_rsts, stats.icmp.errors_sent), (0, 0), "{stats:?}");
         assert_eq!(stats.drops(DropReason::NoTcpSocket) + stats.drops(DropReason::NoUdpSocket), 0);
-        assert_eq!(runtime.handovers().lost, 0);
+        assert_eq!(runtime.handle().handovers().lost, 0);
     }
 }
 
@@ -99,12 +99,12 @@ fn connections_both_ways_over_all_stacks() {
             let (several, single) = hosts(stacks);
             serve_echo(TcpListener::bind(&several, addr(1, 7)).unwrap());
             serve_echo(TcpListener::bind(&single, addr(2, 7)).unwrap());
-            let sockets = several.sockets();
+            let sockets = several.handle().sockets();
             assert_eq!(sockets.len(), 1, "one listener, whatever it is made of: {sockets:?}");
             let clients: Vec<_> = (0..40u8)
                 .map(|n| {
                     let (from, to) = if n % 2 == 0 { (&several, addr(2, 7)) } else { (&single, addr(1, 7)) };
-                    let from = from.handle();
+                    let from = from.handle().clone();
                     thread::spawn(move || {
                         let mut stream = TcpStream::connect(&from, to).unwrap();
                         let data = pattern(50_000, n);
@@ -119,15 +119,15 @@ fn connections_both_ways_over_all_stacks() {
             for client in clients {
                 client.join().unwrap();
             }
-            let used = several.with_each_stack(|stack| stack.stats().tcp.passive_opens);
+            let used = several.handle().with_each_stack(|stack| stack.stats().tcp.passive_opens);
             assert_eq!(used.iter().sum::<u64>(), 20);
-            let opened = several.with_each_stack(|stack| stack.stats().tcp.active_opens);
+            let opened = several.handle().with_each_stack(|stack| stack.stats().tcp.active_opens);
             assert!(opened.iter().all(|&count| count >= 20 / stacks as u64), "{opened:?}");
-            assert!(several.handovers().frames > 0);
+            assert!(several.handle().handovers().frames > 0);
             // The queues put segments out of order, and one that comes late may find its connection closed; but no reset
             // came to a connection that was there.
             for runtime in [&several, &single] {
-                assert_eq!(runtime.stats().tcp.resets_received, 0, "{:?}", runtime.stats());
+                assert_eq!(runtime.handle().stats().tcp.resets_received, 0, "{:?}", runtime.handle().stats());
             }
         });
     }
@@ -190,8 +190,9 @@ fn every_thread_in_accept_gets_connections_and_closing_ends_all() {
             })
             .collect();
         let streams: Vec<_> = (0..200).map(|_| TcpStream::connect(&single, addr(1, 80)).unwrap()).collect();
-        while several.stats().tcp.passive_opens < 200
+        while several.handle().stats().tcp.passive_opens < 200
             || several
+                .handle()
                 .sockets()
                 .iter()
                 .any(|socket| socket.state.name() == "LISTEN" && socket.receive_queue > 0)
@@ -211,7 +212,7 @@ fn every_thread_in_accept_gets_connections_and_closing_ends_all() {
         let drawn = TcpListener::bind(&several, addr(1, 0)).unwrap();
         drawn.set_nonblocking(true).unwrap();
         assert_eq!(drawn.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
-        let handle = several.handle();
+        let handle = several.handle().clone();
         let waiting = thread::spawn(move || {
             drawn.set_nonblocking(false).unwrap();
             drawn.accept().unwrap_err()
@@ -268,7 +269,7 @@ fn a_queue_that_fails_ends_all_stacks() {
         for wait in waits {
             assert_eq!(wait.join().unwrap(), "broken0: out of order");
         }
-        assert_eq!(several.error().unwrap().to_string(), "broken0: out of order");
+        assert_eq!(several.handle().error().unwrap().to_string(), "broken0: out of order");
     });
 }
 

@@ -62,7 +62,7 @@ fn data_is_whole_over_a_bad_network() {
         let data = pattern(400_000, 2);
         let stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
         assert!(echo_round_trip(stream, data.clone()) == data);
-        assert!(client.stats().tcp.retrans_segs > 0);
+        assert!(client.handle().stats().tcp.retrans_segs > 0);
     });
 }
 
@@ -256,7 +256,7 @@ fn a_device_with_room_for_one_frame_holds_everybody_up_and_loses_nothing() {
             client.join().unwrap();
         }
         // Back-pressure is not loss.
-        assert_eq!(client.stats().recovery.timeouts, 0);
+        assert_eq!(client.handle().stats().recovery.timeouts, 0);
     });
 }
 
@@ -393,13 +393,13 @@ fn slices_leave_together() {
     within_time(|| {
         let (server, client) = pair();
         let (mut far, mut near) = connection(&server, &client);
-        let segments = client.stats().tcp.segs_sent;
+        let segments = client.handle().stats().tcp.segs_sent;
         let slices = [IoSlice::new(b"head "), IoSlice::new(b""), IoSlice::new(b"body")];
         assert_eq!(near.write_vectored(&slices).unwrap(), 9);
         let mut word = [0; 9];
         far.read_exact(&mut word).unwrap();
         assert_eq!(&word, b"head body");
-        assert_eq!(client.stats().tcp.segs_sent, segments + 1);
+        assert_eq!(client.handle().stats().tcp.segs_sent, segments + 1);
     });
 }
 

@@ -146,9 +146,9 @@ fn of_closed(count: usize, max_time_wait: usize) -> io::Result<f64> {
         let _the_end = far.read(&mut [0])?;
     }
     std::thread::sleep(SETTLE);
-    let ended = client.sockets().iter().filter(|socket| socket.state.name() == "TIME-WAIT").count();
+    let ended = client.handle().sockets().iter().filter(|socket| socket.state.name() == "TIME-WAIT").count();
     if ended < max_time_wait {
-        let stats = client.stats();
+        let stats = client.handle().stats();
         return Err(io::Error::other(format!("{ended} of {max_time_wait} are in TIME-WAIT: {stats:?}")));
     }
     Ok((counting::live() - before) as f64)

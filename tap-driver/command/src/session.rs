@@ -79,7 +79,7 @@ impl Session {
         &self,
         services: Services,
     ) -> impl FnOnce() -> io::Result<()> + Send + 'static {
-        let (handle, name) = (self.runtime.handle(), self.name.clone());
+        let (handle, name) = (self.handle().clone(), self.name.clone());
         move || {
             handle.wait_ready(READY_TIMEOUT)?;
             check_duplicates(&handle)?;
@@ -88,13 +88,13 @@ impl Session {
     }
 
     pub(crate) fn handle(&self) -> &Handle {
-        &self.runtime
+        self.runtime.handle()
     }
 
     /// The line that says that the stack answers:
     /// `ready portolan0: 10.0.0.2/24 fd10::2/64 (kernel 10.0.0.1/24), offloads: checksums, TSO, TSO6, USO`.
     pub(crate) fn ready_line(&self) -> String {
-        let interfaces = self.runtime.interfaces();
+        let interfaces = self.runtime.handle().interfaces();
         let mut in_use: Vec<Cidr> = interfaces
             .iter()
             .flat_map(|interface| &interface.addresses)
@@ -111,14 +111,14 @@ impl Session {
 
     /// Logs what was counted, and stops.
     pub(crate) fn stop(self) {
-        let stats = self.runtime.stats();
+        let stats = self.runtime.handle().stats();
         log::info!("{}: {stats:?}", self.name);
-        if self.runtime.stacks() > 1 {
+        if self.runtime.handle().stacks() > 1 {
             log::info!(
                 "{}: between {} stacks: {:?}",
                 self.name,
-                self.runtime.stacks(),
-                self.runtime.handovers()
+                self.runtime.handle().stacks(),
+                self.runtime.handle().handovers()
             );
         }
         for counters in &self.impaired {

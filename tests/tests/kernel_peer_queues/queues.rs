@@ -35,7 +35,7 @@ impl Host {
         assert_eq!(taps.len(), queues);
         let addresses = [cidr(&stacks[0], 24), cidr(&stacks[1], 64)];
         let runtime = Builder::new().interface_with_queues(taps, addresses).start().expect("it starts");
-        runtime.wait_ready(Duration::from_secs(10)).expect("nobody else has the addresses");
+        runtime.handle().wait_ready(Duration::from_secs(10)).expect("nobody else has the addresses");
         Host { runtime, kernel, stacks }
     }
 }
@@ -133,14 +133,14 @@ fn connections_that_pause_go_on_where_they_were() {
                 .map(|n| TcpStream::connect(runtime, echoes[n % 2]).expect("somebody listens"))
                 .collect();
             let mut echo_through_all = || {
-                let before = runtime.handovers().frames;
+                let before = runtime.handle().handovers().frames;
                 for (n, stream) in incoming.iter_mut().enumerate() {
                     echo(stream, n as u64, 3000);
                 }
                 for (n, stream) in outgoing.iter_mut().enumerate() {
                     echo(stream, n as u64, 3000);
                 }
-                runtime.handovers().frames - before
+                runtime.handle().handovers().frames - before
             };
             let moving = echo_through_all();
             thread::sleep(FORGOTTEN);
@@ -148,8 +148,8 @@ fn connections_that_pause_go_on_where_they_were() {
             println!("{queues} queues: {moving} frames handed over, {after_pause} after a pause");
             // The kernel's own choice is right for one flow in `queues`.
             assert!(after_pause > 0, "this shows nothing if all came to the right queue");
-            assert_nothing_went_wrong(runtime);
-            let used = runtime.with_each_stack(|stack| stack.stats().tcp.passive_opens);
+            assert_nothing_went_wrong(runtime.handle());
+            let used = runtime.handle().with_each_stack(|stack| stack.stats().tcp.passive_opens);
             assert!(used.iter().all(|&count| count > 0), "each stack has some: {used:?}");
         });
     });
@@ -161,7 +161,7 @@ fn flows_that_move_need_no_hand_over() {
     beside_portolan("queues::flows_that_move_need_no_hand_over", &[], || {
         for_each_device(|Host { runtime, stacks, .. }, _| {
             serve_echo(TcpListener::bind(runtime, at(&stacks[0], 7)).expect("the port is free"));
-            let before = runtime.handovers().frames;
+            let before = runtime.handle().handovers().frames;
             let mut streams: Vec<_> =
                 (0..8).map(|_| KernelStream::connect(at(&stacks[0], 7)).expect("somebody listens")).collect();
             for round in 0..200 {
@@ -169,10 +169,10 @@ fn flows_that_move_need_no_hand_over() {
                     echo(stream, round, 1000);
                 }
             }
-            let handed_over = runtime.handovers().frames - before;
-            let frames = runtime.stats().link.frames_in;
+            let handed_over = runtime.handle().handovers().frames - before;
+            let frames = runtime.handle().stats().link.frames_in;
             assert!(frames > 1600 && handed_over < frames / 20, "{handed_over} of {frames}");
-            assert_nothing_went_wrong(runtime);
+            assert_nothing_went_wrong(runtime.handle());
         });
     });
 }
@@ -200,16 +200,16 @@ fn a_thousand_connections_each_way_spread_over_the_stacks() {
             assert_eq!(u64::from_be_bytes(buf), n);
             ends.push((theirs, ours, opened, accepted));
         }
-        assert_nothing_went_wrong(&runtime);
+        assert_nothing_went_wrong(runtime.handle());
         for counts in [
-            runtime.with_each_stack(|stack| stack.stats().tcp.passive_opens),
-            runtime.with_each_stack(|stack| stack.stats().tcp.active_opens),
+            runtime.handle().with_each_stack(|stack| stack.stats().tcp.passive_opens),
+            runtime.handle().with_each_stack(|stack| stack.stats().tcp.active_opens),
         ] {
             assert_eq!(counts.iter().sum::<u64>(), 1000);
             assert!(counts.iter().all(|count| (180..320).contains(count)), "{counts:?}");
         }
         let connections =
-            runtime.sockets().iter().filter(|socket| socket.state.name() == "ESTABLISHED").count();
+            runtime.handle().sockets().iter().filter(|socket| socket.state.name() == "ESTABLISHED").count();
         assert_eq!(connections, 2000);
     });
 }
@@ -252,7 +252,7 @@ fn datagrams_and_pings_with_fragments() {
                     assert!(ping.contains("5 received") && !ping.contains("DUP"), "{ping}");
                 }
             }
-            assert_nothing_went_wrong(runtime);
+            assert_nothing_went_wrong(runtime.handle());
         });
     });
 }
@@ -277,7 +277,7 @@ fn refusals_come_once_and_to_the_right_stack() {
                 let error = socket.recv(&mut [0; 9]).expect_err("nobody is there");
                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
             }
-            let stats = runtime.stats();
+            let stats = runtime.handle().stats();
             assert_eq!(stats.tcp.out_rsts, 4 * queues as u64);
             assert_eq!(stats.tcp.resets_received, 4 * queues as u64);
         });
@@ -294,7 +294,7 @@ fn a_narrow_path_is_learned_by_the_stack_that_needs_it() {
             for router in kernel {
                 let gateway: IpAddr = router.parse().expect("an address of the test");
                 let any = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-                for added in runtime.with_each_stack(|stack| {
+                for added in runtime.handle().with_each_stack(|stack| {
                     let iface = stack.interfaces()[0].id;
                     let destination = any.parse().expect("an address of the test");
                     stack.add_route(portolan::Route { destination, gateway: Some(gateway), iface, metric: 0 })
@@ -307,10 +307,10 @@ fn a_narrow_path_is_learned_by_the_stack_that_needs_it() {
                 let mut stream = TcpStream::connect(runtime, at(to, port)).expect("somebody listens");
                 echo(&mut stream, n, 200_000);
             }
-            let stats = runtime.stats();
+            let stats = runtime.handle().stats();
             assert!(stats.recovery.path_mtu_retrans > 0 && stats.icmp.errors_received > 0, "{stats:?}");
             assert_eq!(stats.recovery.timeout_retrans, 0, "no data had to wait for a timer: {stats:?}");
-            assert_nothing_went_wrong(runtime);
+            assert_nothing_went_wrong(runtime.handle());
             tool("ip link delete narrow0");
         });
     });
@@ -398,7 +398,7 @@ fn a_device_that_goes_away_ends_all_stacks() {
             let error = wait.join().expect("no panic").to_string();
             assert!(error.contains("removed from outside"), "{error}");
         }
-        assert!(!runtime.is_running());
+        assert!(!runtime.handle().is_running());
     });
 }
 

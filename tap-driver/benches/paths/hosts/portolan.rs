@@ -42,7 +42,7 @@ impl Host for PortolanHost {
     }
 
     fn send(&self, to: SocketAddr, shared: Arc<Shared>) -> io::Result<Program> {
-        let handle = self.runtime.handle();
+        let handle = self.runtime.handle().clone();
         Ok(std::thread::spawn(move || {
             let stream = TcpStream::connect_timeout(&handle, to, CONNECT_TIMEOUT)?;
             stream.set_write_timeout(Some(CALL_TIMEOUT))?;

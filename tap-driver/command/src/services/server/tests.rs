@@ -30,8 +30,8 @@ fn net() -> Net {
         Builder::new().config(config.clone()).interface(left, server_cidrs).start().expect("a server");
     let client_cidrs = cidrs(&["10.0.0.2/24", "fd00::2/64"]);
     let client = Builder::new().config(config).interface(right, client_cidrs).start().expect("a client");
-    server.wait_ready(Duration::from_secs(5)).expect("ready");
-    serve(&server, "memory", &Services::all()).expect("the services start");
+    server.handle().wait_ready(Duration::from_secs(5)).expect("ready");
+    serve(server.handle(), "memory", &Services::all()).expect("the services start");
     Net { client, server }
 }
 
@@ -173,7 +173,7 @@ fn an_answer_arrives_although_the_request_goes_on() {
 fn a_port_that_is_taken_is_named() {
     let net = net();
     let services: Services = "http".parse().expect("services");
-    let error = serve(&net.server, "memory", &services).expect_err("taken");
+    let error = serve(net.server.handle(), "memory", &services).expect_err("taken");
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert_eq!(
         error.to_string(),
