@@ -15,6 +15,10 @@
 //!
 //! The cache sends nothing itself. It says what is to be solicited ([`NeighborEvent`]), and gives back the packets
 //! that waited when their neighbour is found or given up.
+//!
+//! A station on the link can ask for us in the name of any number of addresses. Each makes an entry while there is room; such
+//! entries are the first to go when we have a question of our own. The table holds at most
+//! [`NeighborConfig::max_entries`] entries of about 100 bytes, and the packets that wait have a limit of their own.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -110,7 +114,9 @@ struct Entry {
     timer_at: Instant,
     /// Solicitations sent in INCOMPLETE or PROBE.
     solicitations: u8,
-    /// When it was last sent through, or heard of.
+    /// Whether a packet of ours was ever for it. Otherwise it only asked for us.
+    is_used: bool,
+    /// When a packet was last for it; if none was, when it asked.
     used_at: Instant,
     pending: Pending,
 }
@@ -120,12 +126,15 @@ impl Entry {
         matches!(self.state, NeighborState::Incomplete | NeighborState::Delay | NeighborState::Probe)
     }
 
-    /// Which entry goes first when there is no room: those that nobody answers for, then those not confirmed.
+    /// Which entry goes first when there is no room: those of stations that only asked for us, then those that nobody has
+    /// answered for, then those that packets went through; of each kind the one that was used longest ago. (Linux 6.18 spares
+    /// entries whose timer runs and those that changed in the last five seconds. After 10,000 ARP requests from as many addresses
+    /// it cannot ask for a new neighbour until these five seconds are over; measured.)
     fn eviction_rank(&self) -> (u8, Instant) {
         let class = match self.state {
-            NeighborState::Incomplete => 0,
-            NeighborState::Stale => 1,
-            NeighborState::Reachable | NeighborState::Delay | NeighborState::Probe => 2,
+            _ if !self.is_used => 0,
+            NeighborState::Incomplete => 1,
+            _ => 2,
         };
         (class, self.used_at)
     }
@@ -165,7 +174,7 @@ impl NeighborCache {
     /// The MAC address to send a packet to. None if it must wait ([`NeighborCache::enqueue`]).
     pub(crate) fn resolve(&mut self, now: Instant, addr: IpAddr) -> Option<MacAddr> {
         let entry = self.entries.get_mut(&key(addr))?;
-        entry.used_at = now;
+        (entry.is_used, entry.used_at) = (true, now);
         match entry.state {
             NeighborState::Incomplete => return None,
             NeighborState::Reachable if now < entry.timer_at => {}
@@ -189,11 +198,11 @@ impl NeighborCache {
         let (mut solicit, mut dropped) = (false, 0);
         while self.pending_packets >= self.max_pending {
             // Whoever waits longest will hardly be answered any more; those who are, are within milliseconds.
-            dropped += self.evict();
+            dropped += self.evict(|entry| !entry.pending.is_empty());
         }
         if !self.entries.contains_key(&key(addr)) {
             while self.entries.len() >= self.config.max_entries.max(1) {
-                dropped += self.evict();
+                dropped += self.evict(|_| true);
             }
             let timer_at = now + self.config.retransmit_delay;
             self.insert(now, addr, NeighborState::Incomplete, MacAddr([0; 6]), timer_at);
@@ -216,7 +225,7 @@ impl NeighborCache {
     /// A neighbour asked us for our address and named its own (RFC 4861 §7.2.3; an ARP request to us). Returns what
     /// waited for it.
     ///
-    /// This is the only way in which a stranger makes an entry, so it takes no room from others.
+    /// This is the only way in which a stranger makes an entry by itself, so it takes no room from others.
     pub(crate) fn on_solicited_by(&mut self, now: Instant, addr: IpAddr, mac: MacAddr) -> Pending {
         let Some(entry) = self.entries.get_mut(&key(addr)) else {
             if self.entries.len() < self.config.max_entries {
@@ -228,7 +237,6 @@ impl NeighborCache {
             entry.mac = mac;
             entry.state = NeighborState::Stale;
         }
-        entry.used_at = now;
         self.take_pending(addr)
     }
 
@@ -340,8 +348,16 @@ impl NeighborCache {
     }
 
     fn insert(&mut self, now: Instant, addr: IpAddr, state: NeighborState, mac: MacAddr, timer_at: Instant) {
-        let solicitations = u8::from(state == NeighborState::Incomplete);
-        let entry = Entry { state, mac, timer_at, solicitations, used_at: now, pending: Pending::new() };
+        let is_asked_for = state == NeighborState::Incomplete;
+        let entry = Entry {
+            state,
+            mac,
+            timer_at,
+            solicitations: u8::from(is_asked_for),
+            is_used: is_asked_for,
+            used_at: now,
+            pending: Pending::new(),
+        };
         if entry.has_timer() {
             arm(&mut self.next_timer_at, timer_at);
         }
@@ -356,10 +372,11 @@ impl NeighborCache {
         pending
     }
 
-    /// Makes room for one entry that we ask for ourselves, and says how many packets waited for the one that went.
-    /// Strangers can make us ask (by spoofed packets that we answer): what they crowd out is their own.
-    fn evict(&mut self) -> usize {
-        let first = self.entries.iter().min_by_key(|(_, entry)| entry.eviction_rank());
+    /// Makes room for a question of ours by dropping one of these entries, and says how many packets waited for the one that
+    /// went. Strangers can make us ask (by spoofed packets that we answer): what they crowd out is what they made us ask before.
+    fn evict(&mut self, is_candidate: impl Fn(&Entry) -> bool) -> usize {
+        let candidates = self.entries.iter().filter(|(_, entry)| is_candidate(entry));
+        let first = candidates.min_by_key(|(_, entry)| entry.eviction_rank());
         let Some(addr) = first.map(|(&key, _)| addr_of(key)) else { return 0 };
         let pending = self.take_pending(addr);
         self.entries.remove(&key(addr));

@@ -1,7 +1,11 @@
 //! Frames that a real link brings and that are not for us, or not as they should be: reception goes on.
 
-use portolan::testing::{Fault, PacketBuilder};
-use portolan::{Config, DropReason, Frame, InterfaceConfig, Medium, Stack};
+use std::net::Ipv4Addr;
+
+use portolan::testing::{Fault, PacketBuilder, arp_reply, arp_request};
+use portolan::{
+    Config, Domain, DropReason, Frame, InterfaceConfig, MacAddr, Medium, NeighborState, SocketKind, Stack,
+};
 use portolan_tests::RawPeer;
 
 use crate::FAMILIES;
@@ -190,4 +194,39 @@ fn an_interface_that_is_not_there() {
     let mut stack = Stack::new(Config::default(), [0; 32], now);
     stack.handle_frame(now, second, Frame::new(vec![0; 60]));
     assert_eq!(stack.stats().drops(DropReason::NoInterface), 1);
+}
+
+/// 10,000 stations ask for the stack's address while its program waits for neighbours, and again afterwards.
+#[test]
+fn arp_requests_from_many_strangers() {
+    const FIRST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 50);
+    const SECOND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 51);
+    let mut peer = RawPeer::new(true, Config::default(), 1);
+    let d = peer.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    let flood = |peer: &mut RawPeer| {
+        for n in 0..10_000_u32 {
+            let [_, _, high, low] = n.to_be_bytes();
+            let from = Ipv4Addr::new(172, 16, high, low);
+            let mac = MacAddr([2, 0, 0, 1, high, low]);
+            peer.send_frame(&arp_request(mac, from, RawPeer::STACK_V4));
+        }
+        peer.take_sent();
+    };
+    flood(&mut peer);
+    for to in [FIRST, SECOND] {
+        assert_eq!(peer.stack.send_to(peer.now, d, b"hello", (to, 9).into()), Ok(5));
+    }
+    peer.settle();
+    assert_eq!(peer.take_sent().len(), 2, "both are asked for");
+    flood(&mut peer);
+    for addr in [FIRST, SECOND] {
+        peer.send_frame(&arp_reply(RawPeer::PEER_MAC, addr, RawPeer::STACK_MAC, RawPeer::STACK_V4));
+        assert_eq!(peer.take_sent().len(), 1, "the datagram to {addr}");
+    }
+    flood(&mut peer);
+    answers(&mut peer);
+    let neighbors = peer.stack.neighbors(peer.iface);
+    assert!(neighbors.len() <= Config::default().neighbor.max_entries);
+    let known = |addr: Ipv4Addr| neighbors.iter().find(|known| known.addr == addr).map(|known| known.state);
+    assert_eq!([FIRST, SECOND].map(known), [Some(NeighborState::Reachable); 2]);
 }

@@ -234,3 +234,60 @@ fn strangers_crowd_out_strangers_only() {
     assert!(left.contains(&ip(1)) && left.contains(&ip(70)));
     assert_eq!([ip(2), ip(3), ip(49)].iter().filter(|addr| !left.contains(addr)).count(), 1);
 }
+
+/// 10,000 stations that ask for us, at a cache of 1,024 entries.
+fn flood(cache: &mut NeighborCache, now: Instant) {
+    for n in 0..10_000_u32 {
+        let stranger = IpAddr::from((0x0a80_0000 + n).to_be_bytes());
+        assert!(cache.on_solicited_by(now, stranger, OTHER).is_empty());
+    }
+    assert!(cache.entries.len() <= 1024, "{}", cache.entries.len());
+    assert!(cache.memory_bytes() < 300_000, "{}", cache.memory_bytes());
+}
+
+#[test]
+fn stations_that_only_asked_go_before_our_own_questions() {
+    let mut cache = reachable();
+    assert_eq!(cache.enqueue(at(1), ip(2), packet(2)), SOLICIT);
+    flood(&mut cache, at(2));
+    // Each question takes the room of a stranger, and none that of the question before.
+    for last in 3..100 {
+        assert_eq!(cache.enqueue(at(3), ip(last), packet(last)), SOLICIT);
+    }
+    flood(&mut cache, at(4));
+    for last in 2..100 {
+        let waiting = cache.on_advertised(at(5), ip(last), ANSWER).unwrap();
+        assert_eq!(tags(&waiting), [last]);
+    }
+    // Nor do entries that packets went through, long after.
+    flood(&mut cache, at(400_000));
+    assert_eq!(state(&cache, at(400_000), 1), Some(NeighborState::Stale));
+    for last in 1..100 {
+        assert_eq!(cache.resolve(at(400_000), ip(last)), Some(MAC));
+    }
+}
+
+#[test]
+fn what_waits_too_long_gives_way_and_no_station_that_asked() {
+    let mut cache = new_cache();
+    for last in 0..100 {
+        assert_eq!(cache.enqueue(at(0), ip(last), packet(last)), SOLICIT);
+    }
+    let _ = cache.on_solicited_by(at(0), ip(150), MAC);
+    assert_eq!(cache.enqueue(at(1), ip(200), packet(0)), Enqueued::Waits { solicit: true, dropped: 1 });
+    assert_eq!(state(&cache, at(1), 150), Some(NeighborState::Stale));
+}
+
+/// An answer goes to the address: from then on the entry is as good as one of ours.
+#[test]
+fn a_station_that_asked_and_is_answered_stays() {
+    let mut cache = cache_with(NeighborConfig { max_entries: 2, ..NeighborConfig::default() });
+    let _ = cache.on_solicited_by(at(0), ip(1), MAC);
+    let _ = cache.on_solicited_by(at(1), ip(2), MAC);
+    assert_eq!(cache.resolve(at(2), ip(1)), Some(MAC));
+    for last in 10..20 {
+        let _ = cache.enqueue(at(3), ip(last), packet(last));
+    }
+    assert_eq!(state(&cache, at(3), 1), Some(NeighborState::Delay));
+    assert_eq!(state(&cache, at(3), 2), None);
+}
