@@ -1,4 +1,4 @@
-//! The real time, as a stack wants it.
+//! [`Clock`]: real time in the unit of a stack.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -7,22 +7,24 @@ use portolan::Instant;
 
 /// The clock of this process: CLOCK_MONOTONIC, in the stack's [`Instant`].
 ///
-/// There is one for the whole process, so that stacks, devices and wrappers can compare their instants.
+/// There is one for the whole process, so that stacks, devices and wrappers can compare their
+/// instants.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock;
 
 impl Clock {
-    /// Now. Never earlier than an instant that was returned before, in any thread.
+    /// Returns the time now. It is never earlier than an instant that was returned before, in any
+    /// thread.
     pub fn now() -> Instant {
         Clock::instant_at(std::time::Instant::now())
     }
 
-    /// The stack's name for a moment of std's clock; moments before this clock's first use are its epoch.
+    /// Converts an instant of std. Instants before this clock's first use become its epoch.
     pub fn instant_at(at: std::time::Instant) -> Instant {
         Instant::ZERO + at.saturating_duration_since(origin())
     }
 
-    /// The time from now to `at`; zero if that has passed.
+    /// Returns the time from now to `at`; zero if `at` has passed.
     pub fn until(at: Instant) -> Duration {
         at - Clock::now()
     }

@@ -1,4 +1,4 @@
-//! Ping.
+//! Sockets for ICMP echo, as `ping` uses them.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,18 +14,18 @@ const ICMPV4_ECHO_REQUEST: u8 = 8;
 const ICMPV6_ECHO_REQUEST: u8 = 128;
 const ECHO_HEADER_LEN: usize = 8;
 
-/// A socket for ICMP echo, as Linux's ping sockets: the stack sets identifier and checksum and delivers only the
-/// replies to this socket's requests.
+/// A socket for ICMP echo, modelled on Linux's ping sockets: the stack sets identifier and
+/// checksum, and delivers only replies to requests of this socket.
 #[derive(Debug)]
 pub struct EchoSocket {
     socket: Socket,
     domain: Domain,
 }
 
-/// An answer to [`EchoSocket::send_request`].
+/// The reply to a request of [`EchoSocket::send_request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EchoReply {
-    /// Who answered.
+    /// The host that replied.
     pub from: IpAddr,
     /// The sequence number of the request.
     pub sequence: u16,
@@ -34,7 +34,7 @@ pub struct EchoReply {
 }
 
 impl EchoSocket {
-    /// A socket to ping hosts of the same family as `addr`.
+    /// Makes a socket to ping hosts of the same address family as `addr`.
     pub fn for_addr(handle: &impl AsRef<Handle>, addr: IpAddr) -> io::Result<EchoSocket> {
         let domain = match addr {
             IpAddr::V4(_) => Domain::V4,
@@ -74,7 +74,8 @@ impl EchoSocket {
         }
     }
 
-    /// How long [`recv_reply`](EchoSocket::recv_reply) waits before it returns `WouldBlock`; `None` is for ever.
+    /// Sets how long [`recv_reply`](EchoSocket::recv_reply) waits before it returns `WouldBlock`;
+    /// `None` waits without end.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_read_timeout(timeout)
     }

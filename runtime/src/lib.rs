@@ -5,17 +5,17 @@
 //! | module | what it does |
 //! |---|---|
 //! | `runtime` | [`Builder`], [`Runtime`], [`Handle`]: from a device and an address to a running stack |
-//! | `plan` | whether what a builder was told can work |
-//! | `engine` | the stack behind its lock, the devices behind theirs, and the threads that drive them; it has a page of its own |
-//! | `socket` | what all blocking sockets share: waiting, timeouts, closing |
-//! | `listening` | a listener on all stacks |
+//! | `plan` | checks what a builder was told |
+//! | `engine` | a stack and its devices behind two locks, and the threads that drive them |
+//! | `socket` | what all blocking sockets share: waiting, time-outs, closing |
+//! | `listening` | a listener on all stacks of a runtime |
 //! | `tcp`, `udp`, `echo` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`] |
-//! | [`device`] | where frames come from and go to; an in-memory pair; a pcap writer; a fault injector |
+//! | [`device`] | devices: the trait, an in-memory pair, a pcap writer, a fault injector |
 //! | `policy` | every tuned constant, with the measurement behind it |
 //! | `pool` | memory that is used again and again |
 //! | `platform` | what depends on the operating system |
 //! | `sync` | locks, condition variables, atomics, threads and `poll` |
-//! | `clock` | the real time, as a stack wants it |
+//! | `clock` | real time in the unit of a stack |
 //!
 //! ```
 //! use std::io::{Read, Write};

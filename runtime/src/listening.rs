@@ -1,4 +1,4 @@
-//! [`Listening`]: a socket on each of a runtime's stacks, all on one address and port, that accept together.
+//! [`Listening`]: a listening socket on each stack of a runtime, all on one address and port.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,22 +12,24 @@ use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// See the module's page.
+/// The listening sockets of one listener; see the module's page.
 #[derive(Debug)]
 pub(crate) struct Listening {
     first: Socket,
-    /// On the other stacks; empty if there is only one.
+    /// The sockets on the other stacks; empty if there is one stack.
     others: Vec<Socket>,
-    /// Rung for all of the sockets, if there are several.
+    /// Rung for every socket, if there are several.
     bell: Arc<Bell>,
-    /// With which socket the next accept begins, so that none waits for the others to be empty.
+    /// The socket with which the next accept begins, so that no queue must be empty before another
+    /// is served.
     turn: AtomicUsize,
 }
 
 impl Listening {
-    /// Binds on all stacks, then listens on all.
+    /// Binds a socket on each stack, then listens on all.
     ///
-    /// The first stack decides who gets a port: what is bound on the others is bound there, too, from before till after.
+    /// The first stack decides who gets a port: its socket is bound before the others and closed
+    /// after them.
     pub(crate) fn bind(
         handle: &Handle,
         addr: SocketAddr,
@@ -45,7 +47,7 @@ impl Listening {
             }
         }
         let listening = result?;
-        // The backlog is that of the whole; connections come to all stacks alike.
+        // Connections come to all stacks alike, so the backlog is divided.
         let backlog = backlog.div_ceil(1 + listening.others.len());
         for socket in listening.all() {
             socket.call(|stack, _, d| stack.listen(d, backlog))?;
@@ -87,7 +89,7 @@ impl Listening {
         &self.first
     }
 
-    /// The next connection of any stack.
+    /// Waits for the next connection of any stack.
     pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         if self.others.is_empty() {
             return self.first.accept();
@@ -124,7 +126,7 @@ impl Listening {
         Ok(None)
     }
 
-    /// Closes all of them, the first one last.
+    /// Closes all sockets, the first one last.
     pub(crate) fn close(&self) -> io::Result<()> {
         let mut result = Ok(());
         for socket in self.others.iter().chain([&self.first]) {
@@ -136,7 +138,7 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        // The order of the fields would close the first one first.
+        // Otherwise the order of the fields would close the first one first.
         self.others.clear();
     }
 }

@@ -1,4 +1,4 @@
-//! What a builder was told, and whether it can work.
+//! Checks what a builder was told, before a stack is made.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,9 +12,9 @@ const LARGEST_MTU: usize = 65_535;
 /// RFC 8200 §5.
 const SMALLEST_IPV6_MTU: usize = 1280;
 
-/// An interface that is going to be.
+/// An interface as a builder was told.
 pub(crate) struct PlannedInterface {
-    /// One for each queue.
+    /// One device for each queue.
     pub(crate) devices: Vec<Box<dyn Device>>,
     pub(crate) addresses: Vec<Cidr>,
     pub(crate) gateways: Vec<IpAddr>,
@@ -115,7 +115,7 @@ impl PlannedInterface {
     }
 }
 
-/// Why no host can have this address, if that is so.
+/// Says why no host can have this address; `None` if one can.
 fn fault(cidr: Cidr) -> Option<&'static str> {
     match cidr.addr {
         addr if cidr.prefix_len > Cidr::max_prefix_len(addr) => {

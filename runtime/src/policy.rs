@@ -55,8 +55,9 @@ use std::time::Duration;
 
 /// The driver thread leads when no thread has led, and no call has read the devices, for this long.
 ///
-/// A thread that is about to lead may have been preempted, and a second reader does not help it. With
-/// 100 µs the driver thread took the lead from such threads, and lost it again at their next call.
+/// A thread that is about to lead may have been preempted, and a second reader does not help it.
+/// With 100 µs the driver thread took the lead from such threads, and lost it again at their next
+/// call.
 pub(crate) const DRIVER_DELAY: Duration = Duration::from_millis(1);
 
 /// The longest time from one look of the driver thread to the next, while callers lead.
@@ -73,8 +74,8 @@ pub(crate) const SHUTDOWN_WATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// After an idle period of this length, frames that a caller finds count as having waited.
 ///
 /// From then on callers that resign wake the driver thread. With that, a thread that opens and
-/// accepts 100,000 connections between two runtimes takes 6 s instead of more than two minutes, and a
-/// ping beside a thread that computes 300 µs for each datagram takes 22 µs instead of 215.
+/// accepts 100,000 connections between two runtimes takes 6 s instead of more than two minutes, and
+/// a ping beside a thread that computes 300 µs for each datagram takes 22 µs instead of 215.
 pub(crate) const LONG_IDLE: Duration = Duration::from_micros(200);
 
 /// How many callers that resign wake the driver thread after frames had waited.
@@ -88,9 +89,9 @@ pub(crate) const DRIVER_WAKES_AFTER_HIT: u32 = 64;
 
 /// A thread that calls again within this time, on average, leads next when it was served last.
 ///
-/// About what it costs to wake another thread and to wait until it runs. Without such a limit, threads
-/// that compute stop the others; with another thread leading always, one busy connection beside an
-/// idle `accept` costs a hand-over for each request.
+/// About what it costs to wake another thread and to wait until it runs. Without such a limit,
+/// threads that compute stop the others; with another thread leading always, one busy connection
+/// beside an idle `accept` costs a hand-over for each request.
 pub(crate) const SHORT_ABSENCE: Duration = Duration::from_micros(25);
 
 /// The same limit where nearly all frames are for that one thread.
@@ -106,36 +107,38 @@ pub(crate) const ABSENCE_SAMPLES: u64 = 8;
 /// weight of 1 in this many.
 pub(crate) const CHANGE_SAMPLES: u32 = 16;
 
-/// Frames are for one thread while fewer than 1 in this many calls served another than the call before.
+/// Frames are for one thread while fewer than 1 in this many calls served another than the call
+/// before.
 pub(crate) const FEW_CHANGES: u32 = 8;
 
 /// Calls that transmit within this time of each other belong to one burst.
 ///
-/// In a burst no thread leads and the calls read the devices. Before, a stream from the stack used two
-/// processors: that of the sender, and that of a leader which was woken for each acknowledgement.
+/// In a burst no thread leads and the calls read the devices. Before, a stream from the stack used
+/// two processors: that of the sender, and that of a leader which was woken for each
+/// acknowledgement.
 pub(crate) const BURST_GAP: Duration = Duration::from_micros(250);
 
 /// This many calls in a row make a burst.
 pub(crate) const BURST_CALLS: u32 = 8;
 
-/// A call that transmits reads the devices, too, when no thread leads and none has read them for this
-/// long.
+/// A call that transmits reads the devices, too, when no thread leads and none has read them for
+/// this long.
 pub(crate) const READ_AFTER_SEND: Duration = Duration::from_micros(40);
 
 // How much is done at once.
 
-/// The batches that a call sends, for itself and for callers that left notes, before the leader takes
-/// over: the call may have its answer already.
+/// The batches that a call sends, for itself and for callers that left notes, before the leader
+/// takes over: the call may have its answer already.
 ///
-/// What one call hands in is mostly [`WRITE_CHUNK`], six batches of plain Ethernet frames, and 12 where
-/// a program lends 256 KiB.
+/// What one call hands in is mostly [`WRITE_CHUNK`], six batches of plain Ethernet frames, and 12
+/// where a program lends 256 KiB.
 pub(crate) const TRANSMIT_ROUNDS: usize = 16;
 
 /// Frames that are taken out of the stack under one hold of the `core` lock.
 pub(crate) const BATCH_FRAMES: usize = 16;
 
-/// Bytes that are taken out of the stack under one hold of the `core` lock: nobody looks at what comes
-/// in meanwhile.
+/// Bytes that are taken out of the stack under one hold of the `core` lock: nobody looks at what
+/// comes in meanwhile.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
 /// Frames that are kept for a full device. With more, nothing is taken out of the stack.
@@ -152,8 +155,8 @@ pub(crate) const READ_BYTES: usize = 512 << 10;
 
 /// Reads of at most [`READ_FRAMES`] from each device before timers that are due run.
 ///
-/// 512 frames in all, about what the queue of a TAP device holds. Under `wrk` with 50 connections on two
-/// busy processors, a single read left a third to a half of the needless loss probes.
+/// 512 frames in all, about what the queue of a TAP device holds. Under `wrk` with 50 connections
+/// on two busy processors, a single read left a third to a half of the needless loss probes.
 pub(crate) const WAITING_READS: usize = 16;
 
 /// Reads that found as many frames as were asked for, in a row, before more are asked for.

@@ -1,4 +1,5 @@
-//! [`Pool`]: memory that is used again and again, for frames that come in and for data that is sent.
+//! [`Pool`]: memory that is used again and again, for frames that come in and for data that is
+//! sent.
 
 use std::collections::VecDeque;
 
@@ -6,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::policy::{MAX_KEPT_BYTES, MAX_KEPT_PIECES, MAX_PIECES_ASKED, SMALLEST_PIECE};
 
-/// Pieces of memory of 256 bytes, 512 bytes and so on. Data gets a piece of less than twice its length,
-/// or the smallest.
+/// Pieces of memory of 256 bytes, 512 bytes and so on. Data gets a piece of less than twice its
+/// length, or the smallest.
 #[derive(Debug)]
 pub(crate) struct Pool {
     sizes: Vec<Pieces>,
@@ -37,11 +38,11 @@ impl Pool {
 pub(crate) struct Pieces {
     size: usize,
     max_kept: usize,
-    /// Pieces that were given out, the oldest in front. Each is whole; its reference count shows whether
-    /// somebody else holds a part of it.
+    /// Pieces that were given out, the oldest in front. Each is whole; its reference count shows
+    /// whether somebody else holds a part of it.
     given: VecDeque<Bytes>,
-    /// Pieces that were found free. The last one was in use last, and is the likeliest to be in a cache:
-    /// it is given out next, so only as many pieces are touched as are in use at a time.
+    /// Pieces that were found free. The last one was in use last, and is the likeliest to be in a
+    /// cache: it is given out next, so only as many pieces are touched as are in use at a time.
     free: Vec<BytesMut>,
 }
 
@@ -76,8 +77,8 @@ impl Pieces {
 
     fn allocate(&self) -> BytesMut {
         let mut piece = BytesMut::zeroed(self.size);
-        // A piece that was split and joined has its record of references from now on. Otherwise each
-        // `share` would allocate one.
+        // A piece that was split and joined has its record of references from now on. Otherwise
+        // each `share` would allocate one.
         let rest = piece.split_off(self.size / 2);
         piece.unsplit(rest);
         piece

@@ -1,4 +1,4 @@
-//! From a device and an address to a running stack.
+//! [`Builder`], [`Runtime`] and [`Handle`]: from a device and an address to a running stack.
 
 use std::io;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The default configuration, a seed from the operating system, and no interface yet.
+    /// Begins with the default configuration, a seed from the operating system, and no interface.
     pub fn new() -> Self {
         Builder {
             config: Config::default(),
@@ -44,20 +44,20 @@ impl Builder {
         }
     }
 
-    /// Other tunables.
+    /// Sets the configuration of the stack.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// A fixed seed, to make runs alike. Without it the operating system's randomness is used, as it should be
-    /// where a peer is not to be trusted.
+    /// Sets a fixed seed, for runs that repeat. Without it the operating system's randomness is
+    /// used, as is right wherever a peer is not trusted.
     pub fn seed(mut self, seed: [u8; 32]) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// One more interface: a device, and the stack's addresses on it.
+    /// Adds an interface: a device, and the stack's addresses on it.
     pub fn interface(
         mut self,
         device: impl Device + 'static,
@@ -67,14 +67,17 @@ impl Builder {
         self
     }
 
-    /// One more interface with several queues, each a device: a multi-queue TAP, for example. There will be as many stacks,
-    /// all with these addresses, each with a queue, sockets and a driving thread of its own; so every interface must have
-    /// the same number of them. With one queue this is [`interface`](Builder::interface).
+    /// Adds an interface with several queues, each of them a device, such as those of a multi-queue
+    /// TAP. There is a stack for each queue. All stacks have these addresses; each has its own
+    /// queue, sockets and driver thread. So every interface must have the same number of queues.
+    /// With one queue this is [`interface`](Builder::interface).
     ///
-    /// Sockets are used as ever. A connection is on one stack always: one that is accepted on the stack that a hash of
-    /// addresses and ports says, one that is opened on each in turn. [`TcpListener`](crate::TcpListener)s listen on all of
-    /// them. A UDP socket is on the stack that its port says, so programs with much to receive over UDP use several ports.
-    /// Limits of the configuration that are meant for the whole are divided among the stacks ([`Config::for_share`]).
+    /// Sockets are used as with one stack. A connection stays on one stack: an accepted one on the
+    /// stack that a hash of addresses and ports chooses, an opened one on each stack in turn. A
+    /// [`TcpListener`](crate::TcpListener) listens on all stacks. A UDP socket is on the stack that
+    /// its port chooses, so a program that receives much over UDP should use several ports. Limits
+    /// of the configuration that are meant for the whole are divided among the stacks
+    /// ([`Config::for_share`]).
     pub fn interface_with_queues<D: Device + 'static>(
         mut self,
         queues: impl IntoIterator<Item = D>,
@@ -90,7 +93,7 @@ impl Builder {
         self.interfaces.push(PlannedInterface { devices, addresses, gateways: Vec::new() });
     }
 
-    /// A default route through this router on the interface that was added last.
+    /// Adds a default route through this router, on the interface that was added last.
     pub fn gateway(mut self, router: IpAddr) -> Self {
         match self.interfaces.last_mut() {
             Some(interface) => interface.gateways.push(router),
@@ -99,33 +102,35 @@ impl Builder {
         self
     }
 
-    /// For those who pay processor time for latency: how long a thread that waits in a call asks the devices again and again
-    /// before it sleeps. Zero, the default, is never; 20 to 100 microseconds are reasonable.
+    /// Sets how long a thread that waits in a call polls the devices again and again before it
+    /// sleeps: lower latency for processor time. The default is zero, no busy-polling; 20 to 100
+    /// microseconds are reasonable.
     ///
-    /// It adapts. When nothing comes in that time, or threads wait for longer, less time is spent, down to none; when
-    /// answers come so soon that asking would have met them, it is spent again. A thread that is spinning keeps its
-    /// processor busy, so this is for machines with more of them than threads that wait.
+    /// The time adapts. When no frame comes in that time, or threads wait for longer, less time is
+    /// spent, down to none. When frames come so soon that spinning would have caught them, it is
+    /// spent again. A thread that spins keeps its processor busy, so this is for machines with more
+    /// processors than threads that wait.
     pub fn busy_poll(mut self, limit: Duration) -> Self {
         self.busy_poll = limit;
         self
     }
 
-    /// Makes the stack, starts its driving thread, and waits until the stack's addresses can be
-    /// used; or the stacks and their threads, if interfaces have several queues.
+    /// Makes the stack, starts its driver thread, and waits until the stack's addresses can be
+    /// used. If interfaces have several queues, there are as many stacks and threads.
     ///
     /// On Ethernet a host asks the others whether one of them has its address already (duplicate
     /// address detection, RFC 5227 and RFC 4862), which takes one to three seconds.
     /// `duplicate_address_probes` of [`NeighborConfig`](portolan::NeighborConfig) switches it off,
-    /// for links on which nobody else can be, and
+    /// for links that have no other hosts, and
     /// [`start_without_waiting`](Builder::start_without_waiting) does not wait for it.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a configuration that cannot work, saying what is wrong and what to write instead: no interface, an
-    /// interface without an address, an address that no host can have, a gateway that is not on the
-    /// link, queues that do not fit together, what [`Config::check`] refuses. `AddrInUse` if
-    /// another host on the link has one of the addresses. Those of the operating system when it has
-    /// no thread or descriptor to give, and of a device that fails.
+    /// `InvalidInput` for a configuration that cannot work, saying what is wrong and what to write
+    /// instead: no interface, an interface without an address, an address that no host can have, a
+    /// gateway that is not on the link, queues that do not fit together, what [`Config::check`]
+    /// refuses. `AddrInUse` if another host on the link has one of the addresses. Those of the
+    /// operating system when it has no thread or descriptor to give, and of a device that fails.
     pub fn start(self) -> io::Result<Runtime> {
         let wanted: Vec<Cidr> =
             self.interfaces.iter().flat_map(|interface| interface.addresses.iter().copied()).collect();
@@ -137,8 +142,7 @@ impl Builder {
 
     /// As [`start`](Builder::start), and returns while addresses are still being probed. Until
     /// [`Handle::wait_ready`] returns, calls that need such an address fail with
-    /// `AddrNotAvailable`; and whether another host has one of them is to be seen in
-    /// [`Handle::interfaces`].
+    /// `AddrNotAvailable`. [`Handle::interfaces`] shows whether another host has one of them.
     pub fn start_without_waiting(self) -> io::Result<Runtime> {
         let count = plan::check(&self.config, &self.interfaces)?;
         if let Some(router) = self.stray_gateway {
@@ -191,7 +195,7 @@ impl Builder {
                 plan.push((device, addresses.clone(), gateways.clone()));
             }
             let config = self.config.for_share(Share::new(steering.clone(), index));
-            // Each has a generator of its own: what one stack draws tells nothing of the others.
+            // Each stack has its own seed: what one draws says nothing about the others.
             let mut seed = seed;
             for (byte, index) in seed.iter_mut().zip(index.to_be_bytes()) {
                 *byte ^= index;
@@ -210,10 +214,10 @@ impl Builder {
     }
 }
 
-/// For how long a wait without an end waits at a time: detection ends by itself.
+/// How long a wait without end waits at a time. Detection always ends.
 const PROBING_SPELL: Duration = Duration::from_secs(60);
 
-/// The addresses that are being probed, for people; empty if none is.
+/// Names the addresses that are being probed; empty if none is.
 fn tentative(stack: &Stack) -> String {
     let addresses = stack.interfaces().into_iter().flat_map(|interface| interface.addresses);
     let probed = addresses.filter(|(_, state)| *state == AddressState::Tentative);
@@ -222,7 +226,7 @@ fn tentative(stack: &Stack) -> String {
 
 type Devices = Vec<(InterfaceId, Box<dyn Device>)>;
 
-/// A stack with an interface for each device.
+/// Makes a stack with an interface for each device.
 fn make_stack(
     config: Config,
     seed: [u8; 32],
@@ -274,12 +278,14 @@ fn random_seed() -> io::Result<[u8; 32]> {
     Ok(seed)
 }
 
-/// A stack, and the thread that drives it when no other does: a thread that waits in a call of a socket drives the stack
-/// itself. Or several of both, one for each queue of the interfaces ([`Builder::interface_with_queues`]).
+/// A running stack, and the driver thread that drives it while no thread waits in a call of a
+/// socket; such a thread drives the stack itself. With several queues
+/// ([`Builder::interface_with_queues`]) there is a stack and a thread for each.
 ///
-/// Sockets are made with it, or with its [`handle`](Runtime::handle). When it is dropped the threads end and the devices are closed; sockets that are still
-/// there get an error of kind `NetworkDown` from every call. Connections are not closed in order by that: shut
-/// them down and read to their end first.
+/// Sockets are made with the runtime or with its [`handle`](Runtime::handle). When the runtime is
+/// dropped, its threads end and the devices are closed. Every call of a socket that is still there
+/// fails with `NetworkDown`. Connections are not closed in order: shut them down and read to their
+/// end first.
 #[derive(Debug)]
 pub struct Runtime {
     handle: Handle,
@@ -288,13 +294,13 @@ pub struct Runtime {
 
 impl Runtime {
     /// Drives a stack that was made elsewhere, with [`Clock::now`] as its time. Each device serves
-    /// the interface beside it; an interface without a device loses what it sends. It does not wait
-    /// for addresses that are being probed: [`Handle::wait_ready`] does.
+    /// the interface beside it; what an interface without a device sends is lost. Addresses may
+    /// still be probed when this returns: [`Handle::wait_ready`] waits for that.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a device of an interface that the stack does not have, and for a second device of one. Those of
-    /// the operating system when it has no thread or descriptor to give.
+    /// `InvalidInput` for a device of an interface that the stack does not have, and for a second
+    /// device of one. Those of the operating system when it has no thread or descriptor to give.
     pub fn start(stack: Stack, devices: Vec<(InterfaceId, Box<dyn Device>)>) -> io::Result<Runtime> {
         let interfaces = stack.interfaces();
         for (index, (iface, device)) in devices.iter().enumerate() {
@@ -325,7 +331,7 @@ impl Runtime {
     }
 
     fn start_all(stacks: Arc<Stacks>) -> io::Result<Runtime> {
-        // If a thread cannot be had, dropping this ends those that run.
+        // If a thread cannot be started, dropping the runtime ends those that run.
         let mut runtime = Runtime { handle: Handle { stacks: stacks.clone() }, threads: Vec::new() };
         for (index, engine) in stacks.all().enumerate() {
             let name = if stacks.count() == 1 { "portolan".into() } else { format!("portolan-{index}") };
@@ -340,12 +346,13 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// What to look at the stack with. A clone of it is for others.
+    /// Returns the handle, for looking at the stack. Clones of it can be given to others.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Ends the threads and closes the devices. The error is the one that ended the runtime before, if any.
+    /// Ends the threads and closes the devices. Fails with the error that ended the runtime before,
+    /// if there is one.
     pub fn shutdown(mut self) -> io::Result<()> {
         self.stop();
         self.handle.error().map_or(Ok(()), Err)
@@ -354,13 +361,13 @@ impl Runtime {
     fn stop(&mut self) {
         self.handle.stacks.end(&EndReason::Shutdown);
         for thread in self.threads.drain(..) {
-            // A panic in it was logged by std and is told by `Handle::error`.
+            // std has logged a panic of the thread, and `Handle::error` returns it.
             let _ = thread.join();
         }
     }
 }
 
-/// When one stack's thread ends, whatever the reason, so do the others: half a host is worse than none.
+/// Ends all stacks when the thread of one ends: half a host is worse than none.
 struct EndTogether {
     stacks: Arc<Stacks>,
     engine: Arc<Engine>,
@@ -390,63 +397,66 @@ impl AsRef<Handle> for Handle {
     }
 }
 
-/// A running stack, to make sockets with and to look at; or several that are one host. Cheap to clone; it does not keep the
-/// runtime alive.
+/// A handle to a running stack, or to several that are one host, for making sockets and looking at
+/// counters. Cheap to clone; it does not keep the runtime alive.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) stacks: Arc<Stacks>,
 }
 
 impl Handle {
-    /// The interfaces with their addresses and the state of these.
+    /// Returns the interfaces, with their addresses and the state of each address.
     pub fn interfaces(&self) -> Vec<InterfaceInfo> {
         self.stacks.first().inspect(Stack::interfaces)
     }
 
-    /// The name of the device behind an interface.
+    /// Returns the name of the device of an interface.
     pub fn device_name(&self, iface: InterfaceId) -> Option<&str> {
         let names = &self.stacks.first().names;
         names.iter().find(|(other, _)| *other == iface).map(|(_, name)| name.as_str())
     }
 
-    /// The counters, those of several stacks added up.
+    /// Returns the counters; those of several stacks are added up.
     pub fn stats(&self) -> Stats {
         self.stacks.stats()
     }
 
-    /// Every socket, handshakes and TIME-WAIT included. A listener that spans several stacks is one, with the queues of all.
+    /// Returns every socket, handshakes and TIME-WAIT included. A listener on several stacks is one
+    /// socket, with the queues of all.
     pub fn sockets(&self) -> Vec<SocketInfo> {
         self.stacks.sockets()
     }
 
-    /// How many stacks there are: one, or as many as the interfaces have queues.
+    /// Returns the number of stacks: one, or as many as the interfaces have queues.
     pub fn stacks(&self) -> usize {
         self.stacks.count()
     }
 
-    /// What the stacks handed to each other, if there are several: frames that came to the queue of another.
+    /// Returns how many frames the stacks handed to each other: frames that came to the queue of
+    /// another.
     pub fn handovers(&self) -> Handovers {
         self.stacks.handovers()
     }
 
-    /// Does something with the stack itself, and then what is to be done after any call: transmits, wakes. The stack
-    /// is locked meanwhile: be brief, and use no socket of the runtime in there, not even to drop it. Leave its `poll_transmit`
-    /// and `poll_event` to the runtime, and take the time from [`Clock::now`].
+    /// Runs `f` with the stack itself, then transmits what came of that and wakes whom it concerns.
+    /// The stack is locked meanwhile: be brief, and use no socket of the runtime in `f`, not even
+    /// to drop it. Leave `poll_transmit` and `poll_event` to the runtime, and take the time from
+    /// [`Clock::now`].
     ///
-    /// Of several stacks it is the first. What is to hold for all, such as a route, needs
+    /// Of several stacks this is the first. For a change to all stacks, such as a route, use
     /// [`with_each_stack`](Handle::with_each_stack).
     pub fn with_stack<R>(&self, f: impl FnOnce(&mut Stack) -> R) -> R {
         self.stacks.first().enter(|core, _, _| f(&mut core.stack))
     }
 
-    /// As [`with_stack`](Handle::with_stack), with one stack after the other.
+    /// As [`with_stack`](Handle::with_stack), for each stack in turn.
     pub fn with_each_stack<R>(&self, mut f: impl FnMut(&mut Stack) -> R) -> Vec<R> {
         self.stacks.all().map(|engine| engine.enter(|core, _, _| f(&mut core.stack))).collect()
     }
 
-    /// Waits until no address of the stack is being probed any more, which [`Builder::start`] has
-    /// done already: duplicate address detection takes one to three seconds. `TimedOut` if that
-    /// takes longer than `timeout`. An address that another host turned out to have is
+    /// Waits until no address of the stack is being probed any more, as [`Builder::start`] does:
+    /// duplicate address detection takes one to three seconds. Fails with `TimedOut` if it takes
+    /// longer than `timeout`. An address that another host has is
     /// [`Duplicated`](AddressState::Duplicated) in [`interfaces`](Handle::interfaces).
     pub fn wait_ready(&self, timeout: Duration) -> io::Result<()> {
         self.wait_until_probed(Some(timeout))
@@ -473,7 +483,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Fails if another host has one of these.
+    /// Fails if another host has one of these addresses.
     fn check_unique(&self, wanted: &[Cidr]) -> io::Result<()> {
         let addresses = self.interfaces().into_iter().flat_map(|interface| interface.addresses);
         let taken: Vec<String> = addresses
@@ -490,7 +500,8 @@ impl Handle {
         Err(io::Error::new(io::ErrorKind::AddrInUse, message))
     }
 
-    /// What ended the runtime: an error of a device, or a panic. `None` while it runs and after an ordinary shutdown.
+    /// Returns what ended the runtime: an error of a device, or a panic. `None` while the runtime
+    /// runs, and after an ordinary shutdown.
     pub fn error(&self) -> Option<io::Error> {
         match self.stacks.ended() {
             None | Some(EndReason::Shutdown) => None,

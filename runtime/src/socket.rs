@@ -1,4 +1,4 @@
-//! What all blocking sockets share: a descriptor, waiting, timeouts, closing.
+//! [`Socket`]: what all blocking sockets share: a descriptor, waiting, time-outs, closing.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,11 +23,11 @@ use crate::policy::{COPY_BELOW, READ_SLICES, WRITE_CHUNK};
 use crate::runtime::Handle;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What was taken from a receive queue, to be copied outside the lock.
+/// Slices taken from a receive queue, to be copied with the lock released.
 type Slices = SmallVec<[Bytes; 4]>;
 
-/// A descriptor of a runtime's stack. Its clones (`Arc`) are what `dup` is to a file: they share everything, and the
-/// last one closes it.
+/// A descriptor of a runtime's stack. Its clones (`Arc`) are like those that `dup` makes: they
+/// share everything, and the last one closes the descriptor.
 #[derive(Debug)]
 pub(crate) struct Socket {
     stacks: Arc<Stacks>,
@@ -39,7 +39,7 @@ pub(crate) struct Socket {
     write_timeout: Timeout,
 }
 
-/// A duration or none, in nanoseconds; zero is none.
+/// A duration in nanoseconds; zero means no time-out.
 #[derive(Debug, Default)]
 struct Timeout(AtomicU64);
 
@@ -118,7 +118,7 @@ impl Socket {
         self.stacks.at(self.stack)
     }
 
-    /// A call that does not wait.
+    /// Makes a call that does not wait.
     pub(crate) fn call<R>(
         &self,
         f: impl FnOnce(&mut Stack, Instant, Descriptor) -> portolan::Result<R>,
@@ -137,7 +137,7 @@ impl Socket {
         timeout.map_or(WaitLimit::Forever, WaitLimit::For)
     }
 
-    /// A call that waits as this socket is set to.
+    /// Makes a call that waits as long as this socket is set to.
     pub(crate) fn call_blocking<R>(
         &self,
         interest: Interest,
@@ -159,14 +159,13 @@ impl Socket {
         })
     }
 
-    /// Fixes the peer of a datagram socket.
+    /// Sets the peer of a datagram socket.
     pub(crate) fn connect_datagrams(&self, addr: SocketAddr) -> io::Result<()> {
         self.explained(any_of(addr), self.call(|stack, now, d| stack.connect(now, d, addr)))
     }
 
-    /// Puts in words why an address of the stack cannot be used: where the address is still being
-    /// probed, "cannot assign requested address" sends people the wrong way. `wanted` is
-    /// unspecified where any would do.
+    /// Says why an address of the stack cannot be used: while the address is being probed, "cannot
+    /// assign requested address" misleads. `wanted` is unspecified where any address would do.
     fn explained<R>(&self, wanted: IpAddr, result: io::Result<R>) -> io::Result<R> {
         result.map_err(|error| match error.kind() {
             io::ErrorKind::AddrNotAvailable => {
@@ -186,7 +185,7 @@ impl Socket {
         Ok((Socket::of(self.stacks.clone(), self.stack, descriptor), peer))
     }
 
-    /// As `accept`, without waiting.
+    /// Accepts a connection without waiting for one.
     pub(crate) fn try_accept(&self) -> io::Result<(Socket, SocketAddr)> {
         let accepted = self.engine().call(|core, _, _| {
             let (descriptor, peer) = core.stack.accept(self.descriptor)?;
@@ -197,9 +196,9 @@ impl Socket {
         Ok((Socket::of(self.stacks.clone(), self.stack, descriptor), peer))
     }
 
-    /// Rings this bell, too, when something happens that a reader waits for.
+    /// Rings this bell, too, at every event that a reader waits for.
     pub(crate) fn ring_on_read(&self, bell: &Arc<Bell>) {
-        // A runtime that is over has woken everybody, and tells whoever calls.
+        // A runtime that is over has woken everybody, and fails every call.
         let _ = self.engine().call(|core, _, _| {
             if let Some(waiters) = core.waiters.of(self.descriptor) {
                 waiters.extras().bell = Some(bell.clone());
@@ -232,7 +231,8 @@ impl Socket {
             })
     }
 
-    /// Reads from a stream: takes slices under the lock, copies them outside it.
+    /// Reads from a stream: takes slices with the lock held, and copies them with the lock
+    /// released.
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -248,7 +248,7 @@ impl Socket {
         Ok(filled)
     }
 
-    /// One slice of a stream's receive queue.
+    /// Takes one slice of a stream's receive queue.
     pub(crate) fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
         if max == 0 {
             return Ok(Bytes::new());
@@ -260,8 +260,8 @@ impl Socket {
         })
     }
 
-    /// Does `take` as soon as there is what a read of `len` bytes waits for (SO_RCVLOWAT). When no more comes in time,
-    /// or is not worth waiting for, it takes what there is.
+    /// Calls `take` as soon as there is as much as a read of `len` bytes waits for (SO_RCVLOWAT).
+    /// When the time is over before, it takes what there is.
     fn receive<R>(
         &self,
         len: usize,
@@ -281,7 +281,8 @@ impl Socket {
         }
     }
 
-    /// Sends on a stream or to a datagram socket's peer: fills a slice before it takes the lock.
+    /// Sends on a stream, or to the peer of a datagram socket. The data is copied before the lock
+    /// is taken.
     pub(crate) fn write(&self, data: &[u8]) -> io::Result<usize> {
         if data.len() < COPY_BELOW {
             return self
@@ -290,11 +291,11 @@ impl Socket {
         self.write_bytes(self.copy_of(&[IoSlice::new(data)], data.len()))
     }
 
-    /// A copy of what is to be sent, the first `len` bytes of the slices together, in memory that is used again.
+    /// Copies the first `len` bytes of the slices together into pooled memory.
     fn copy_of(&self, slices: &[IoSlice<'_>], len: usize) -> Bytes {
         let pool = || self.engine().send_pool.lock().unwrap_or_else(PoisonError::into_inner);
         if len > WRITE_CHUNK {
-            // A datagram, then, and it is too long.
+            // It is a datagram that is too long; the stack refuses it.
             return slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat().into();
         }
         let mut piece = pool().fitting(len).take();
@@ -307,8 +308,9 @@ impl Socket {
         pool().fitting(len).share(piece, len)
     }
 
-    /// Takes everything, however small the send buffer is, unless the socket is nonblocking, its time limit ends or the
-    /// connection does: what `write` has copied once is not copied again for what did not fit at first.
+    /// Sends all bytes, however small the send buffer is, unless the socket is nonblocking, its
+    /// time-out passes, or the connection ends. What `write` has copied is not copied again when it
+    /// did not fit at first.
     pub(crate) fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
         let len = bytes.len();
         let sent = self.call_blocking(Interest::Write, |core, now| {
@@ -319,7 +321,8 @@ impl Socket {
                     Err(error @ portolan::Error::WouldBlock) => return Err(error),
                     Err(error) if bytes.len() == len => return Err(error),
                     Err(error) => {
-                        // The stack tells an error once: it is for the next call, this one has sent something.
+                        // The stack reports an error once. It is for the next call, as this one has
+                        // sent data.
                         if let Some(waiters) = core.waiters.of(self.descriptor) {
                             waiters.extras().deferred_error = Some(error);
                         }
@@ -353,7 +356,8 @@ impl Socket {
         self.write(&data[..data.len().min(WRITE_CHUNK)])
     }
 
-    /// As `write_stream` of the slices one after the other: a header and a body leave together.
+    /// Sends the slices one after the other, as one `write_stream`: a header and a body leave
+    /// together.
     pub(crate) fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let len = slices.iter().map(|slice| slice.len()).sum::<usize>().min(WRITE_CHUNK);
         if len == 0 {
@@ -362,7 +366,7 @@ impl Socket {
         self.write_bytes(self.copy_of(slices, len))
     }
 
-    /// One datagram and its sender, cut to the buffer.
+    /// Receives one datagram, cut to the length of the buffer, and its sender.
     pub(crate) fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let (bytes, sender) = self.recv_bytes_from()?;
         let len = bytes.len().min(buf.len());
@@ -374,7 +378,7 @@ impl Socket {
         self.call_blocking(Interest::Read, |core, now| core.stack.recv_bytes_from(now, self.descriptor))
     }
 
-    /// At least one datagram, and at most `max` of those that are there then.
+    /// Receives at least one datagram, and at most `max` of those that are there then.
     pub(crate) fn recv_batch_from(
         &self,
         batch: &mut Vec<(Bytes, SocketAddr)>,
@@ -405,12 +409,13 @@ impl Socket {
         self.explained(any_of(addr), sent)
     }
 
-    /// All of them, in order, unless the socket is nonblocking, its time limit ends or there is an error: then those before
-    /// it, and the error is for the next call.
+    /// Sends all datagrams in order, unless the socket is nonblocking, its time-out passes, or
+    /// there is an error: then those before it are sent, and the error is for the next call.
     pub(crate) fn send_batch_to(&self, batch: &[(Bytes, SocketAddr)]) -> io::Result<usize> {
         let mut count = 0;
         let sent = self.call_blocking(Interest::Write, |core, now| {
-            // The stack tells an error that waits once: not to a call that has sent something.
+            // The stack reports a pending error once; a call that has sent something must not take
+            // it.
             if count > 0 && core.stack.readiness(self.descriptor)?.error {
                 return Ok(());
             }
@@ -427,12 +432,12 @@ impl Socket {
         }
     }
 
-    /// Peeking alone copies under the lock: what is peeked at stays in the queue.
+    /// Copies the next datagram with the lock held, as it stays in the queue.
     pub(crate) fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.call_blocking(Interest::Read, |core, _| core.stack.peek_from(self.descriptor, buf))
     }
 
-    /// See [`peek_from`](Self::peek_from).
+    /// Copies the next data with the lock held, as it stays in the queue.
     pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.call_blocking(Interest::Read, |core, _| core.stack.peek(self.descriptor, buf))
     }
@@ -502,8 +507,9 @@ impl Socket {
         self.write_timeout.value()
     }
 
-    /// SO_LINGER with a time: ends the sending half and waits until the peer has acknowledged everything, or for that
-    /// time. A stream that was not connected, or whose runtime is over, does not wait.
+    /// Does what SO_LINGER with a time asks for: ends the sending half, and waits until the peer
+    /// has acknowledged everything, for at most that time. A stream that was not connected, or
+    /// whose runtime is over, does not wait.
     fn linger(&self) {
         let options = self.engine().inspect(|stack| stack.options(self.descriptor));
         let Ok(Some(wait_limit)) = options.map(|options| options.linger) else { return };
@@ -514,14 +520,15 @@ impl Socket {
             return;
         }
         let d = self.descriptor;
-        // There is no event for an empty queue; the stack makes progress with every acknowledgement.
+        // There is no event for an empty queue, but each acknowledgement is a use of the stack.
         let _ = self.engine().wait_until(wait_limit, |stack| {
             let is_ended = stack.readiness(d).map_or(true, |ready| ready.hung_up || ready.error);
             is_ended || stack.queued_bytes(d).is_ok_and(|(_, unacknowledged)| unacknowledged == 0)
         });
     }
 
-    /// Closes the descriptor for all clones; whoever waits for it is woken and finds it closed. Later calls are EBADF.
+    /// Closes the descriptor for all clones. Threads that wait for it are woken, and later calls
+    /// get EBADF.
     pub(crate) fn close(&self) -> io::Result<()> {
         self.engine()
             .call(|core, now, wakes| {
@@ -535,12 +542,12 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.linger();
-        // It may be closed already, or the runtime may be over: nothing is left to do then.
+        // If the descriptor is closed already, or the runtime is over, nothing is left to do.
         let _ = self.close();
     }
 }
 
-/// The unspecified address of the same family: any of the stack's own.
+/// The unspecified address of the same family, which means any of the stack's own.
 fn any_of(addr: SocketAddr) -> IpAddr {
     match addr.ip().to_canonical() {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -548,7 +555,8 @@ fn any_of(addr: SocketAddr) -> IpAddr {
     }
 }
 
-/// None where it is not for the address: no ephemeral port is free, for example.
+/// Says why `wanted` cannot be used. Returns `None` if another reason than the address is to blame,
+/// such as that no ephemeral port is free.
 fn why_not_available(stack: &Stack, wanted: IpAddr) -> Option<String> {
     let interfaces = stack.interfaces();
     let addresses: Vec<(Cidr, AddressState)> =
@@ -587,20 +595,20 @@ fn being_probed(addr: IpAddr) -> String {
     )
 }
 
-/// The error that came behind data which the last call had to return.
+/// Fails with the error that the last call could not report, as it had data to return.
 fn take_deferred_error(core: &mut EngineCore, d: Descriptor) -> portolan::Result<()> {
     let error = core.waiters.of(d).and_then(Waiters::take_deferred_error);
     error.map_or(Ok(()), Err)
 }
 
-/// Takes what is there, at most `max` bytes; nothing at the end of the stream.
+/// Takes the data that is there, at most `max` bytes. At the end of the stream there is none.
 fn take_slices(core: &mut EngineCore, now: Instant, d: Descriptor, max: usize) -> portolan::Result<Slices> {
     take_deferred_error(core, d)?;
     let mut slices = Slices::new();
     let mut left = max;
     while left > 0 && slices.len() < READ_SLICES {
         match core.stack.recv_bytes(now, d, left) {
-            // The end of the stream; behind data it is found again by the next call.
+            // The end of the stream. Behind data, the next call finds it again.
             Ok(slice) if slice.is_empty() => break,
             Ok(slice) => {
                 left -= slice.len().min(left);
@@ -612,7 +620,8 @@ fn take_slices(core: &mut EngineCore, now: Instant, d: Descriptor, max: usize) -
             Err(error) if slices.is_empty() => return Err(error),
             Err(portolan::Error::WouldBlock) => break,
             Err(error) => {
-                // The stack tells an error once: it is for the next call, this one has data to return.
+                // The stack reports an error once. It is for the next call, as this one has data to
+                // return.
                 if let Some(waiters) = core.waiters.of(d) {
                     waiters.extras().deferred_error = Some(error);
                 }

@@ -1,7 +1,7 @@
 //! What threads wait and synchronize with.
 //!
-//! Everything in this crate takes locks, condition variables, atomics, threads and `poll` from here, so that a model checker
-//! can take their place.
+//! Everything in this crate takes locks, condition variables, atomics, threads and `poll` from
+//! here, so that a model checker can take their place.
 
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 pub(crate) use std::{thread, thread_local};

@@ -1,4 +1,4 @@
-//! TCP in the likeness of `std::net`.
+//! TCP sockets, modelled on `std::net`.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::iter::FusedIterator;
@@ -14,26 +14,28 @@ use crate::plan::refused;
 use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
 
-/// How many connections may wait for `accept`: Linux's `somaxconn`.
+/// The connections that may wait for `accept`: Linux's default `somaxconn`.
 const BACKLOG: usize = 4096;
 
-/// A socket that accepts connections, as `std::net::TcpListener`.
+/// A socket that accepts connections, modelled on `std::net::TcpListener`.
 ///
-/// It may be shared between threads that all `accept`: each connection wakes one of them. In a runtime with several stacks
-/// it listens on all of them, each with its part of the backlog.
+/// Several threads may call `accept` at the same time: each connection wakes one of them. In a
+/// runtime with several stacks the listener listens on all of them, each with its part of the
+/// backlog.
 #[derive(Debug)]
 pub struct TcpListener {
     sockets: Arc<Listening>,
 }
 
 impl TcpListener {
-    /// Listens on an address and port of the stack; port 0 draws one. As with std, SO_REUSEADDR is set. The unspecified
-    /// IPv6 address takes IPv4 connections too.
+    /// Listens on an address and port of the stack; with port 0 the stack chooses one. As with std,
+    /// SO_REUSEADDR is set. The unspecified IPv6 address takes IPv4 connections, too.
     pub fn bind(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<TcpListener> {
         TcpListener::bind_with(handle, addr, BACKLOG, &[])
     }
 
-    /// The same with a backlog and with options that must be set before, such as SO_REUSEPORT or IPV6_V6ONLY.
+    /// As [`bind`](TcpListener::bind), with a backlog and with options that must be set before,
+    /// such as SO_REUSEPORT or IPV6_V6ONLY.
     pub fn bind_with(
         handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
@@ -44,72 +46,72 @@ impl TcpListener {
         Ok(TcpListener { sockets: Arc::new(listening) })
     }
 
-    /// The next connection and its peer; waits for one.
+    /// Waits for the next connection. Returns it and the address of its peer.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (socket, peer) = self.sockets.accept()?;
         Ok((TcpStream { socket: Arc::new(socket) }, peer))
     }
 
-    /// The connections as they come; it never ends.
+    /// Returns an endless iterator over the connections that are accepted.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }
 
-    /// The connections as they come, from an iterator that owns the listener.
+    /// As [`incoming`](TcpListener::incoming), with an iterator that owns the listener.
     pub fn into_incoming(self) -> IntoIncoming {
         IntoIncoming { listener: self }
     }
 
-    /// Where it listens.
+    /// Returns the address and port that the listener listens on.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.sockets.first().local_addr()
     }
 
-    /// Another handle to the same socket.
+    /// Returns another handle to the same socket.
     pub fn try_clone(&self) -> io::Result<TcpListener> {
         Ok(TcpListener { sockets: self.sockets.clone() })
     }
 
-    /// Whether `accept` returns `WouldBlock` instead of waiting.
+    /// Sets whether `accept` returns `WouldBlock` instead of waiting.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         self.sockets.first().set_nonblocking(nonblocking);
         Ok(())
     }
 
-    /// IP_TTL of the connections that it accepts.
+    /// Sets IP_TTL of the connections that are accepted.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.sockets.set_option(ttl_option(ttl)?)
     }
 
-    /// IP_TTL, as set or as the stack's default has it.
+    /// IP_TTL: the value that was set, or the default of the stack.
     pub fn ttl(&self) -> io::Result<u32> {
         ttl(self.sockets.first())
     }
 
-    /// Whether it takes connections over IPv6 only (IPV6_V6ONLY). To set it, give it to
-    /// [`bind_with`](TcpListener::bind_with).
+    /// Whether connections come over IPv6 only (IPV6_V6ONLY). [`bind_with`](TcpListener::bind_with)
+    /// can set this option.
     pub fn only_v6(&self) -> io::Result<bool> {
         Ok(self.sockets.first().options()?.v6_only)
     }
 
-    /// SO_ERROR, which this clears.
+    /// Takes the pending error (SO_ERROR).
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.sockets.take_error()
     }
 
-    /// Stops listening, for all clones, although others may be in `accept`: they get EBADF. Connections that wait
-    /// to be accepted are reset.
+    /// Stops listening, for all clones. Threads in `accept` get EBADF, and connections that wait to
+    /// be accepted are reset.
     pub fn close(&self) -> io::Result<()> {
         self.sockets.close()
     }
 
-    /// Any other option.
+    /// Sets any option.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.sockets.set_option(option)
     }
 }
 
-/// See [`TcpListener::incoming`].
+/// The iterator of [`TcpListener::incoming`].
 #[derive(Debug)]
 pub struct Incoming<'a> {
     listener: &'a TcpListener,
@@ -125,7 +127,7 @@ impl Iterator for Incoming<'_> {
 
 impl FusedIterator for Incoming<'_> {}
 
-/// See [`TcpListener::into_incoming`].
+/// The iterator of [`TcpListener::into_incoming`].
 #[derive(Debug)]
 pub struct IntoIncoming {
     listener: TcpListener,
@@ -141,34 +143,34 @@ impl Iterator for IntoIncoming {
 
 impl FusedIterator for IntoIncoming {}
 
-/// When a silent peer is asked whether it is still there.
+/// When probes are sent to a peer that is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
-    /// TCP_KEEPIDLE: silence before the first probe.
+    /// TCP_KEEPIDLE: the silence before the first probe.
     pub idle: Duration,
-    /// TCP_KEEPINTVL: between two probes.
+    /// TCP_KEEPINTVL: the time between two probes.
     pub interval: Duration,
-    /// TCP_KEEPCNT: unanswered probes before the connection is given up.
+    /// TCP_KEEPCNT: the unanswered probes before the connection is given up.
     pub count: u8,
 }
 
-/// A connection, as `std::net::TcpStream`.
+/// A connection, modelled on `std::net::TcpStream`.
 ///
-/// Reading and writing go through `&TcpStream` too, so two threads can use both directions at once. When the last
-/// clone is dropped the connection is closed: what was written is still delivered in the background, unless
-/// SO_LINGER ([`set_linger`](TcpStream::set_linger)) says otherwise.
+/// `&TcpStream` reads and writes, too, so two threads can use both directions at once. When the
+/// last clone is dropped the connection is closed: what was written is still delivered in the
+/// background, unless SO_LINGER ([`set_linger`](TcpStream::set_linger)) says otherwise.
 #[derive(Debug)]
 pub struct TcpStream {
     socket: Arc<Socket>,
 }
 
 impl TcpStream {
-    /// Opens a connection; waits until it is open, as long as the stack tries (two minutes).
+    /// Opens a connection. Waits until it is open, for as long as the stack tries (two minutes).
     pub fn connect(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<TcpStream> {
         TcpStream::connect_with(handle, addr, None, &[])
     }
 
-    /// The same, and gives up with `TimedOut` after `timeout`.
+    /// As [`connect`](TcpStream::connect), and fails with `TimedOut` after `timeout`.
     pub fn connect_timeout(
         handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
@@ -182,7 +184,8 @@ impl TcpStream {
         TcpStream::connect_with(handle, addr, Some(timeout), &[])
     }
 
-    /// The same with options that must be set before, such as TCP_MAXSEG or SO_RCVBUF.
+    /// As [`connect`](TcpStream::connect), with options that must be set before, such as TCP_MAXSEG
+    /// or SO_RCVBUF.
     pub fn connect_with(
         handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
@@ -196,78 +199,82 @@ impl TcpStream {
         Ok(TcpStream { socket: Arc::new(socket) })
     }
 
-    /// The peer's address.
+    /// Returns the address of the peer.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()
     }
 
-    /// This end's address.
+    /// Returns the address of this end.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Ends one half of the connection, or both. Whoever waits in `read` or `write` is woken.
+    /// Ends one half of the connection, or both. Threads that wait in `read` or `write` are woken.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.shutdown(how)
     }
 
-    /// Another handle to the same connection.
+    /// Returns another handle to the same connection.
     pub fn try_clone(&self) -> io::Result<TcpStream> {
         Ok(TcpStream { socket: self.socket.clone() })
     }
 
-    /// How long `read` waits before it returns `WouldBlock`; `None` is for ever. Shared by all clones.
+    /// Sets how long `read` waits before it returns `WouldBlock`; `None` waits without end. All
+    /// clones share this setting.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_read_timeout(timeout)
     }
 
-    /// How long `write` waits before it returns `WouldBlock`; `None` is for ever. Shared by all clones.
+    /// Sets how long `write` waits before it returns `WouldBlock`; `None` waits without end. All
+    /// clones share this setting.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_write_timeout(timeout)
     }
 
-    /// What [`set_read_timeout`](TcpStream::set_read_timeout) set.
+    /// Returns what [`set_read_timeout`](TcpStream::set_read_timeout) set.
     pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.socket.read_timeout())
     }
 
-    /// What [`set_write_timeout`](TcpStream::set_write_timeout) set.
+    /// Returns what [`set_write_timeout`](TcpStream::set_write_timeout) set.
     pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.socket.write_timeout())
     }
 
-    /// As `read`, and leaves the data there.
+    /// Reads data and leaves it in the receive queue.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.peek(buf)
     }
 
-    /// As `read`, without a copy: waits, and takes the next slice of what was received, at most `max` bytes; an empty one
-    /// is the end of the stream.
+    /// Reads without a copy: waits, and takes the next slice of what was received, at most `max`
+    /// bytes. An empty slice is the end of the stream.
     ///
-    /// A slice is what arrived in one frame, or a part of it, so it may be shorter than what could be read; and it holds
-    /// the buffer of that frame in memory. The read time-out, [`set_nonblocking`](TcpStream::set_nonblocking) and
-    /// SO_RCVLOWAT mean what they mean for `read`.
+    /// A slice is what arrived in one frame, or a part of that. So it may be shorter than what
+    /// `read` would return, and it keeps the buffer of that frame in memory. The read time-out,
+    /// [`set_nonblocking`](TcpStream::set_nonblocking) and SO_RCVLOWAT have the same meaning as for
+    /// `read`.
     pub fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
         self.socket.recv_bytes(max)
     }
 
-    /// As `write`, without a copy: the stream shares the bytes until the peer has acknowledged them. Returns how many it
-    /// took.
+    /// Writes without a copy: the stream shares the bytes until the peer has acknowledged them.
+    /// Returns how many bytes were taken.
     ///
-    /// It waits until the send buffer has taken all of them, as `send` does on a blocking socket of Linux. Fewer are
-    /// taken only when the stream is nonblocking, its write time-out passes, or the connection ends; what ended it is
-    /// told by the next call.
+    /// This waits until the send buffer has taken all bytes, as `send` does on a blocking socket of
+    /// Linux. Fewer are taken only when the stream is nonblocking, its write time-out passes, or
+    /// the connection ends; the next call returns the error.
     pub fn send_bytes(&self, bytes: Bytes) -> io::Result<usize> {
         self.socket.write_bytes(bytes)
     }
 
-    /// Whether calls return `WouldBlock` instead of waiting. Shared by all clones.
+    /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         self.socket.set_nonblocking(nonblocking);
         Ok(())
     }
 
-    /// TCP_NODELAY: small writes are sent at once, although earlier ones are not acknowledged (no Nagle).
+    /// TCP_NODELAY: sends small writes at once, although earlier ones are not acknowledged (no
+    /// Nagle algorithm).
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::NoDelay(nodelay))
     }
@@ -277,9 +284,10 @@ impl TcpStream {
         Ok(self.socket.options()?.nodelay)
     }
 
-    /// SO_LINGER. `None`: dropping the last clone returns at once and what was written is delivered in the background.
-    /// Zero: it resets the connection and forgets what was written. A longer time: it waits until the peer has
-    /// acknowledged everything, or for that time, unless the socket is nonblocking.
+    /// SO_LINGER: what dropping the last clone does. With `None` the drop returns at once, and what
+    /// was written is delivered in the background. With zero it resets the connection and discards
+    /// what was written. With a longer time it waits until the peer has acknowledged everything,
+    /// for at most that time, unless the socket is nonblocking.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         self.socket.set_option(SocketOption::Linger(linger))
     }
@@ -294,12 +302,12 @@ impl TcpStream {
         set_ttl(&self.socket, ttl)
     }
 
-    /// IP_TTL, as set or as the stack's default has it.
+    /// IP_TTL: the value that was set, or the default of the stack.
     pub fn ttl(&self) -> io::Result<u32> {
         ttl(&self.socket)
     }
 
-    /// IP_TOS and IPV6_TCLASS: the DSCP in the upper six bits. The lower two are TCP's own, and not set.
+    /// IP_TOS and IPV6_TCLASS: sets the DSCP in the upper six bits. TCP sets the lower two itself.
     pub fn set_tos(&self, tos: u8) -> io::Result<()> {
         self.socket.set_option(SocketOption::Tos(tos))
     }
@@ -309,7 +317,7 @@ impl TcpStream {
         Ok(self.socket.options()?.tos)
     }
 
-    /// SO_KEEPALIVE with its three times, or none.
+    /// SO_KEEPALIVE: sets when keep-alive probes are sent; `None` switches them off.
     pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
         if let Some(Keepalive { idle, interval, count }) = keepalive {
             self.socket.set_option(SocketOption::KeepIdle(idle))?;
@@ -319,7 +327,7 @@ impl TcpStream {
         self.socket.set_option(SocketOption::KeepAlive(keepalive.is_some()))
     }
 
-    /// SO_KEEPALIVE, if it is on.
+    /// SO_KEEPALIVE: returns `None` if no probes are sent.
     pub fn keepalive(&self) -> io::Result<Option<Keepalive>> {
         let options = self.socket.options()?;
         Ok(options.keepalive.then_some(Keepalive {
@@ -329,17 +337,17 @@ impl TcpStream {
         }))
     }
 
-    /// SO_ERROR, which this clears.
+    /// Takes the pending error (SO_ERROR).
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.socket.take_error()
     }
 
-    /// Any other option.
+    /// Sets any option.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.socket.set_option(option)
     }
 
-    /// TCP_CORK: only full segments are sent until it is taken off, or for a moment (200 ms or a little more).
+    /// TCP_CORK: sends only full segments while it is set, for at most about 200 ms.
     pub fn set_cork(&self, cork: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::Cork(cork))
     }
@@ -349,12 +357,14 @@ impl TcpStream {
         Ok(self.socket.options()?.cork)
     }
 
-    /// TCP_QUICKACK: acknowledge at once for a while, or from now on late. It does not stay.
+    /// TCP_QUICKACK: acknowledges at once for a while, or delays acknowledgements from now on. Does
+    /// not last.
     pub fn set_quick_ack(&self, quick: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::QuickAck(quick))
     }
 
-    /// TCP_USER_TIMEOUT: how long data may stay unacknowledged before the connection ends as timed out.
+    /// TCP_USER_TIMEOUT: sets how long data may stay unacknowledged before the connection ends with
+    /// `TimedOut`.
     pub fn set_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_option(SocketOption::UserTimeout(timeout))
     }
@@ -364,17 +374,19 @@ impl TcpStream {
         Ok(self.socket.options()?.user_timeout)
     }
 
-    /// TCP_NOTSENT_LOWAT: how much `write` takes beyond what is sent; `usize::MAX` for as much as the send buffer.
+    /// TCP_NOTSENT_LOWAT: sets how many unsent bytes `write` takes; with `usize::MAX`, as many as
+    /// the send buffer.
     pub fn set_unsent_low_water(&self, bytes: usize) -> io::Result<()> {
         self.socket.set_option(SocketOption::UnsentLowWater(bytes))
     }
 
-    /// SO_RCVLOWAT: `read` waits until this much is there, or all it was asked for, or the end.
+    /// SO_RCVLOWAT: `read` waits until this many bytes have arrived, or as many as it was asked
+    /// for, or the end.
     pub fn set_receive_low_water(&self, bytes: usize) -> io::Result<()> {
         self.socket.set_option(SocketOption::ReceiveLowWater(bytes))
     }
 
-    /// SO_OOBINLINE: urgent data is read as the rest.
+    /// SO_OOBINLINE: urgent data is read with the rest of the stream.
     pub fn set_oob_inline(&self, inline: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::OobInline(inline))
     }
@@ -384,34 +396,34 @@ impl TcpStream {
         Ok(self.socket.options()?.oob_inline)
     }
 
-    /// MSG_MORE and MSG_EOR: as `write`, and more data follows at once, or a record ends. Takes as much as the send buffer has room
-    /// for, and the flags count only if that is all of `data`.
+    /// Writes with MSG_MORE (more data follows at once) or MSG_EOR (a record ends here). Takes as
+    /// much as the send buffer has room for; the flags count only if that is all of `data`.
     pub fn send_with(&self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
         self.socket.send_with(data, flags)
     }
 
-    /// MSG_OOB: as `write`, and the last byte that is taken is urgent.
+    /// Writes with MSG_OOB: the last byte that is taken is urgent.
     pub fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
         self.socket.send_oob(data)
     }
 
-    /// MSG_OOB: the byte of urgent data that the peer sent last. It never waits: `WouldBlock` while the byte is announced
-    /// and not here, `InvalidInput` if there is none.
+    /// MSG_OOB: returns the byte of urgent data that the peer sent last. Never waits: `WouldBlock`
+    /// while the byte is announced and has not arrived, `InvalidInput` if there is none.
     pub fn recv_oob(&self) -> io::Result<u8> {
         self.socket.call(|stack, now, d| stack.recv_oob(now, d))
     }
 
-    /// SIOCATMARK: whether the next byte is the urgent one. No `read` goes across it.
+    /// SIOCATMARK: whether the next byte is the urgent one. A `read` ends before it.
     pub fn at_mark(&self) -> io::Result<bool> {
         self.socket.call(|stack, _, d| stack.at_mark(d))
     }
 
-    /// What can be known of the connection: round trips, windows, losses, rates (TCP_INFO).
+    /// TCP_INFO: returns round-trip times, windows, losses, rates and more.
     pub fn info(&self) -> io::Result<TcpInfo> {
         self.socket.call(|stack, now, d| stack.info(now, d))
     }
 
-    /// The stack that it belongs to.
+    /// Returns the handle of the runtime that the connection belongs to.
     pub fn handle(&self) -> Handle {
         self.socket.handle()
     }
@@ -424,7 +436,7 @@ impl Read for &TcpStream {
 }
 
 impl Write for &TcpStream {
-    /// Takes at most 128 KiB at once; `write_all` goes on.
+    /// Takes at most 128 KiB at once; `write_all` repeats the call.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.socket.write_stream(buf)
     }
@@ -433,7 +445,7 @@ impl Write for &TcpStream {
         self.socket.write_slices(bufs)
     }
 
-    /// Nothing to do: what was written is on its way.
+    /// Does nothing: what was written is on its way.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! UDP in the likeness of `std::net`.
+//! UDP sockets, modelled on `std::net`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,19 +12,21 @@ use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
 use crate::tcp::set_ttl;
 
-/// A datagram socket, as `std::net::UdpSocket`.
+/// A datagram socket, modelled on `std::net::UdpSocket`.
 #[derive(Debug)]
 pub struct UdpSocket {
     socket: Arc<Socket>,
 }
 
 impl UdpSocket {
-    /// A socket on an address and port of the stack; port 0 draws one. The unspecified IPv6 address takes IPv4 too.
+    /// Makes a socket on an address and port of the stack; with port 0 the stack chooses one. The
+    /// unspecified IPv6 address takes IPv4, too.
     pub fn bind(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<UdpSocket> {
         UdpSocket::bind_with(handle, addr, &[])
     }
 
-    /// The same with options that must be set before, such as SO_REUSEPORT or IPV6_V6ONLY.
+    /// As [`bind`](UdpSocket::bind), with options that must be set before, such as SO_REUSEPORT or
+    /// IPV6_V6ONLY.
     pub fn bind_with(
         handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
@@ -38,17 +40,18 @@ impl UdpSocket {
         Ok(UdpSocket { socket: Arc::new(socket) })
     }
 
-    /// Waits for a datagram; its length (what does not fit into the buffer is lost) and its sender.
+    /// Waits for a datagram. Returns its length and its sender; what does not fit into the buffer
+    /// is lost.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.socket.recv_from(buf)
     }
 
-    /// Waits for a datagram and takes it whole, without a copy.
+    /// Waits for a datagram. Returns the whole of it, without a copy, and its sender.
     pub fn recv_bytes_from(&self) -> io::Result<(Bytes, SocketAddr)> {
         self.socket.recv_bytes_from()
     }
 
-    /// As [`recv_from`](UdpSocket::recv_from), and leaves the datagram there.
+    /// As [`recv_from`](UdpSocket::recv_from), and leaves the datagram in the queue.
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.socket.peek_from(buf)
     }
@@ -63,36 +66,40 @@ impl UdpSocket {
         self.socket.send_bytes_to(bytes, addr.into())
     }
 
-    /// Waits for a datagram and takes it with all that are there then, at most `max`, whole and without copies (recvmmsg with
-    /// MSG_WAITFORONE). They are put at the end of `batch`; returns how many. What a call costs is paid once for all of them.
+    /// Waits for a datagram, and takes all that are there then, at most `max`, whole and without
+    /// copies (`recvmmsg` with MSG_WAITFORONE). Appends them to `batch` and returns their number.
+    /// The cost of a call is paid once for all of them.
     pub fn recv_batch_from(&self, batch: &mut Vec<(Bytes, SocketAddr)>, max: usize) -> io::Result<usize> {
         self.socket.recv_batch_from(batch, max)
     }
 
-    /// Sends these datagrams in their order, without copies (sendmmsg); returns how many, which is all of them if the socket
-    /// may wait as long as it takes. An error ends it: when some were sent before, it is for the next call.
+    /// Sends these datagrams in order and without copies (`sendmmsg`). Returns how many were sent:
+    /// all, if the socket may wait as long as it takes. After an error no more are sent; if some
+    /// were sent before, the next call returns the error.
     pub fn send_batch_to(&self, batch: &[(Bytes, SocketAddr)]) -> io::Result<usize> {
         self.socket.send_batch_to(batch)
     }
 
-    /// UDP_SEGMENT: what one call sends goes out as datagrams of this many bytes; 0 for one datagram a call.
+    /// UDP_SEGMENT: cuts what one call sends into datagrams of this many bytes; with 0 it is one
+    /// datagram.
     pub fn set_segment_len(&self, bytes: u16) -> io::Result<()> {
         self.socket.set_option(SocketOption::UdpSegment(bytes))
     }
 
-    /// UDP_GRO: datagrams of one sender that the device has joined are received together, by
-    /// [`recv_run_from`](UdpSocket::recv_run_from).
+    /// UDP_GRO: [`recv_run_from`](UdpSocket::recv_run_from) returns datagrams of one sender
+    /// together that the device has joined.
     pub fn set_gro(&self, gro: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::UdpGro(gro))
     }
 
-    /// As [`recv_bytes_from`](UdpSocket::recv_bytes_from); with [`set_gro`](UdpSocket::set_gro) it may be several datagrams.
-    /// The third is the length of each of them, but the last, which may have less.
+    /// As [`recv_bytes_from`](UdpSocket::recv_bytes_from); with [`set_gro`](UdpSocket::set_gro) it
+    /// may be several datagrams one after the other. The third value is the length of each; the
+    /// last one may be shorter.
     pub fn recv_run_from(&self) -> io::Result<(Bytes, SocketAddr, usize)> {
         self.socket.recv_run_from()
     }
 
-    /// Fixes the peer: `send` goes there and `recv` takes only what comes from there.
+    /// Sets the peer: `send` sends to it, and only its datagrams are received.
     pub fn connect(&self, addr: impl Into<SocketAddr>) -> io::Result<()> {
         self.socket.connect_datagrams(addr.into())
     }
@@ -102,52 +109,54 @@ impl UdpSocket {
         self.socket.write(data)
     }
 
-    /// Waits for a datagram from the connected peer; as on Linux, from anybody if there is none.
+    /// Waits for a datagram from the connected peer. Without one, as on Linux, from anybody.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.recv_from(buf).map(|(len, _)| len)
     }
 
-    /// As [`recv`](UdpSocket::recv), and leaves the datagram there.
+    /// As [`recv`](UdpSocket::recv), and leaves the datagram in the queue.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.peek(buf)
     }
 
-    /// The connected peer.
+    /// Returns the address of the connected peer.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()
     }
 
-    /// This end's address.
+    /// Returns the address of this end.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Another handle to the same socket.
+    /// Returns another handle to the same socket.
     pub fn try_clone(&self) -> io::Result<UdpSocket> {
         Ok(UdpSocket { socket: self.socket.clone() })
     }
 
-    /// How long receiving waits before it returns `WouldBlock`; `None` is for ever. Shared by all clones.
+    /// Sets how long receiving waits before it returns `WouldBlock`; `None` waits without end. All
+    /// clones share this setting.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_read_timeout(timeout)
     }
 
-    /// How long sending waits before it returns `WouldBlock`; `None` is for ever. Shared by all clones.
+    /// Sets how long sending waits before it returns `WouldBlock`; `None` waits without end. All
+    /// clones share this setting.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_write_timeout(timeout)
     }
 
-    /// What [`set_read_timeout`](UdpSocket::set_read_timeout) set.
+    /// Returns what [`set_read_timeout`](UdpSocket::set_read_timeout) set.
     pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.socket.read_timeout())
     }
 
-    /// What [`set_write_timeout`](UdpSocket::set_write_timeout) set.
+    /// Returns what [`set_write_timeout`](UdpSocket::set_write_timeout) set.
     pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.socket.write_timeout())
     }
 
-    /// Whether calls return `WouldBlock` instead of waiting. Shared by all clones.
+    /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         self.socket.set_nonblocking(nonblocking);
         Ok(())
@@ -168,7 +177,8 @@ impl UdpSocket {
         set_ttl(&self.socket, ttl)
     }
 
-    /// IP_TTL, as set or as the stack's default has it. Datagrams to a group have a TTL of 1 unless it was set.
+    /// IP_TTL: the value that was set, or the default of the stack. Datagrams to a group have a TTL
+    /// of 1 unless one was set.
     pub fn ttl(&self) -> io::Result<u32> {
         crate::tcp::ttl(&self.socket)
     }
@@ -183,17 +193,17 @@ impl UdpSocket {
         Ok(self.socket.options()?.tos)
     }
 
-    /// Whether it is for IPv6 only (IPV6_V6ONLY).
+    /// Whether the socket is for IPv6 only (IPV6_V6ONLY).
     pub fn only_v6(&self) -> io::Result<bool> {
         Ok(self.socket.options()?.v6_only)
     }
 
-    /// SO_ERROR, which this clears.
+    /// Takes the pending error (SO_ERROR).
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.socket.take_error()
     }
 
-    /// Any other option.
+    /// Sets any option.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.socket.set_option(option)
     }

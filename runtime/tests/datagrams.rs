@@ -59,7 +59,8 @@ fn batches_go_there_and_back_in_order() {
         for socket in [&far, &near] {
             socket.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
         }
-        // More than the send buffer takes at once, and of all lengths; the first finds the neighbour.
+        // More than the send buffer takes at once, and of all lengths; the first finds the
+        // neighbour.
         near.send_to(b"first", addr(1, 7)).unwrap();
         assert_eq!(far.recv_bytes_from().unwrap().0, "first");
         let data: Vec<Bytes> = (0..300).map(|n| Bytes::from(pattern(n * 7, n as u8))).collect();

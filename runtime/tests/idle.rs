@@ -1,4 +1,5 @@
-//! A runtime with nothing to do wakes nobody. Alone in its process, as it counts the wake-ups of threads.
+//! A runtime with nothing to do wakes nobody. Alone in its process, as it counts the wake-ups of
+//! threads.
 
 mod common;
 
@@ -9,7 +10,8 @@ use common::{addr, addresses, config, within_time};
 use portolan_runtime::device::{MemoryDevice, memory_pair};
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream};
 
-/// How often each thread of this process but the caller's came to run, and the nanoseconds that it ran, by its name.
+/// How often each thread of this process but the caller's came to run, and the nanoseconds that it
+/// ran, by its name.
 fn threads() -> Vec<(String, u64, u64)> {
     let mine = std::fs::read_link("/proc/thread-self").unwrap();
     let mut threads = Vec::new();
@@ -27,8 +29,9 @@ fn threads() -> Vec<(String, u64, u64)> {
     threads
 }
 
-/// Half a second in which no thread runs comes soon: the stack's own timers, such as that of a neighbour that is asked for
-/// again, are few. Whoever looks again and again whether there is something to do would run in each.
+/// Half a second in which no thread runs comes soon: the stack's own timers, such as that of a
+/// neighbour that is asked for again, are few. Whoever looks again and again whether there is
+/// something to do would run in each.
 fn assert_silent(what: &str) {
     let mut before = threads();
     for _ in 0..8 {

@@ -1,4 +1,5 @@
-//! Threads that wait drive the stack themselves, in turn, with others and with the driving thread: nobody is forgotten.
+//! Threads that wait drive the stack themselves, in turn, with other callers and with the driver
+//! thread, and no thread waits for ever.
 
 mod common;
 
@@ -15,7 +16,7 @@ use portolan::{Frame, Medium, Transmit};
 use portolan_runtime::device::{Device, MemoryDevice, MemoryPair, Room, memory_pair};
 use portolan_runtime::{Builder, EchoSocket, Runtime, Sent, TcpListener, TcpStream, UdpSocket};
 
-/// Sends back what comes, in a thread for each connection, until the runtime is over.
+/// Echoes, with a thread for each connection, until the runtime is over.
 fn echo_server(runtime: &Runtime, port: u16) -> JoinHandle<()> {
     let listener = TcpListener::bind(runtime, addr(1, port)).unwrap();
     std::thread::spawn(move || {
@@ -26,7 +27,7 @@ fn echo_server(runtime: &Runtime, port: u16) -> JoinHandle<()> {
     })
 }
 
-/// One byte there and back, so many times.
+/// Sends one byte there and back, this many times.
 fn ask(stream: &mut TcpStream, times: usize) {
     for count in 0..times {
         stream.write_all(&[count as u8]).unwrap();
@@ -58,7 +59,8 @@ fn many_threads_on_many_sockets_lead_in_turn() {
 fn threads_that_compute_for_long_leave_the_others_served() {
     within_time(|| {
         let (server, client) = pair();
-        // An echo that thinks for longer than a hand-over takes: followers are asked to lead meanwhile.
+        // An echo that computes for longer than a hand-over takes: followers are woken to lead
+        // meanwhile.
         let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -129,7 +131,7 @@ fn a_thread_that_comes_and_goes_takes_over_from_the_driving_thread() {
         let (server, client) = pair();
         echo_server(&server, 7);
         let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
-        // Around the grace, within it, and far beyond it.
+        // Pauses around the delay of the driver thread, shorter, and much longer.
         for micros in [0, 20, 90, 100, 110, 200, 1500, 3000] {
             for _ in 0..30 {
                 ask(&mut stream, 1);
@@ -139,7 +141,7 @@ fn a_thread_that_comes_and_goes_takes_over_from_the_driving_thread() {
     });
 }
 
-/// Whoever pings is answered by the stack itself, if somebody drives it. How long the first answer took.
+/// Pings a stack, which answers if some thread drives it. Returns how long the first answer took.
 fn assert_is_driven(client: &Runtime, host: u8) -> Duration {
     let to = addr(host, 0).ip();
     let socket = EchoSocket::for_addr(client, to).unwrap();
@@ -151,7 +153,7 @@ fn assert_is_driven(client: &Runtime, host: u8) -> Duration {
         begin.elapsed()
     });
     let times: Vec<_> = times.collect();
-    // Much for a round trip in memory; a busy machine may need it.
+    // Long for a round trip in memory, but a busy machine may need it.
     assert!(times.iter().all(|&time| time < Duration::from_secs(2)), "{times:?}");
     times[0]
 }
@@ -165,7 +167,7 @@ fn a_leader_that_leaves_leaves_the_device_served() {
         let computing = std::thread::spawn({
             let is_over = is_over.clone();
             move || {
-                // It leads until the byte comes; then nobody waits any more.
+                // The call leads until the byte comes; then no call waits any more.
                 far.read_exact(&mut [0]).unwrap();
                 while !is_over.load(Ordering::SeqCst) {
                     std::hint::spin_loop();
@@ -176,7 +178,7 @@ fn a_leader_that_leaves_leaves_the_device_served() {
         std::thread::sleep(Duration::from_millis(20));
         near.write_all(b"x").unwrap();
         assert_is_driven(&client, 1);
-        // Timers, too: data that nobody reads is acknowledged, late.
+        // Timers run, too: data that is not read is acknowledged, with the usual delay.
         near.write_all(b"y").unwrap();
         let begin = Instant::now();
         while near.info().unwrap().unacked > 0 {
@@ -193,14 +195,14 @@ fn a_leader_that_gives_up_leaves_the_device_served() {
     within_time(|| {
         let (server, client) = pair();
         let (mut far, near) = connection(&server, &client);
-        // A leader for a moment, and one whose driving thread is at rest.
+        // A leader for a moment, and a leader whose driver thread sleeps.
         for millis in [2, 20] {
             far.set_read_timeout(Some(Duration::from_millis(millis))).unwrap();
             let first_answers = (0..20).map(|_| {
                 assert_eq!(far.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
                 assert_is_driven(&client, 1)
             });
-            // The driving thread takes over soon, wherever the machine lets it.
+            // The driver thread takes the lead as soon as the machine lets it run.
             let fastest = first_answers.min().unwrap();
             assert!(fastest < Duration::from_millis(10), "{fastest:?}");
         }
@@ -213,7 +215,7 @@ fn the_time_out_of_a_leader_is_kept_whatever_else_comes() {
     within_time(|| {
         let (server, client) = pair();
         let (mut far, _near) = connection(&server, &client);
-        // Others keep whoever leads busy.
+        // Other connections keep the leader busy.
         echo_server(&server, 7);
         let is_over = Arc::new(AtomicBool::new(false));
         let busy: Vec<_> = (0..2)
@@ -320,7 +322,7 @@ fn a_deadline_that_comes_up_while_a_thread_leads_is_kept() {
     });
 }
 
-/// What a device of the tests is told to do.
+/// What the device of a test is told to do.
 #[derive(Default)]
 struct Orders {
     fails: AtomicBool,
@@ -418,7 +420,7 @@ fn a_panic_in_a_device_while_a_thread_leads_is_told_to_everybody() {
                 Err(_) => panicked += 1,
             }
         }
-        // The one that led, or the driving thread in its stead.
+        // The thread that led, or the driver thread.
         assert!(panicked <= 1);
         assert!(client.handle().error().unwrap().to_string().contains("panicked"));
     });
@@ -464,7 +466,7 @@ fn a_leader_waits_for_room_in_a_full_device() {
         let (a, b) = MemoryPair::new().capacity(2).build().unwrap();
         let (server, client) = (start(1, a), start(2, b));
         echo_server(&server, 7);
-        // Both wait: the one that sends leads when the device is full, or the one that reads.
+        // Both threads wait: either may lead, the sender while the device is full.
         let stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
         let data = pattern(1_000_000, 2);
         let mut writer = stream.try_clone().unwrap();

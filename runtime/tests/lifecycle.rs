@@ -114,7 +114,7 @@ fn an_error_of_the_device_reaches_everybody() {
         let reading = std::thread::spawn(move || reader.read(&mut [0; 10]).unwrap_err());
         std::thread::sleep(Duration::from_millis(50));
         fails.store(true, Ordering::SeqCst);
-        // A frame makes the driving thread touch the device.
+        // A frame makes the driver thread touch the device.
         far.write_all(b"x").unwrap();
         let error = reading.join().unwrap();
         assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -221,8 +221,9 @@ fn one_runtime_serves_several_interfaces() {
 #[test]
 fn a_timer_that_a_caller_starts_wakes_the_driving_thread() {
     within_time(|| {
-        // Nobody answers on the other end: resolution gives up after three solicitations, a second each, by timers
-        // alone. Before the call the driving thread sleeps without any deadline that is near.
+        // Nobody answers on the other end: resolution gives up after three solicitations, a second
+        // each, by timers alone. Before the call the driver thread sleeps without any deadline
+        // that is near.
         let (a, _b) = memory_pair().unwrap();
         let runtime = start(1, a);
         std::thread::sleep(Duration::from_millis(50));

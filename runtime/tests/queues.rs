@@ -1,5 +1,5 @@
-//! Several stacks behind one interface, as one host: the frames come to whichever queue is read first, which is as wrong
-//! as a choice can be.
+//! Several stacks behind one interface, as one host: the frames come to whichever queue is read
+//! first, which is as wrong as a choice can be.
 
 mod common;
 
@@ -124,8 +124,8 @@ fn connections_both_ways_over_all_stacks() {
             let opened = several.handle().with_each_stack(|stack| stack.stats().tcp.active_opens);
             assert!(opened.iter().all(|&count| count >= 20 / stacks as u64), "{opened:?}");
             assert!(several.handle().handovers().frames > 0);
-            // The queues put segments out of order, and one that comes late may find its connection closed; but no reset
-            // came to a connection that was there.
+            // The queues put segments out of order, and one that comes late may find its connection
+            // closed; but no reset came to a connection that was there.
             for runtime in [&several, &single] {
                 assert_eq!(runtime.handle().stats().tcp.resets_received, 0, "{:?}", runtime.handle().stats());
             }

@@ -1,4 +1,4 @@
-//! The fault injector around a device.
+//! [`Impair`]: a fault injector around a device.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -11,29 +11,29 @@ use crate::clock::Clock;
 use crate::policy::RECEIVE_BURST;
 use crate::sync::Mutex;
 
-/// A device behind a bad network: loss, outages, duplication, reordering, delay, jitter, corruption and a limited rate,
-/// in both directions.
+/// A device behind a bad network: loss, outages, duplication, reordering, delay, jitter, corruption
+/// and a limited rate, in both directions.
 #[derive(Debug)]
 pub struct Impair<D> {
     device: D,
     outgoing: ImpairQueue<Transmit>,
     incoming: ImpairQueue<Frame>,
-    /// A frame that is due and that the device had no room for.
+    /// A frame that is due, and for which the device had no room.
     kept: Option<Transmit>,
     counters: ImpairCounters,
 }
 
-/// What an [`Impair`] did so far; readable while a runtime owns the device.
+/// The counters of an [`Impair`], which can be read while a runtime owns the device.
 #[derive(Clone, Debug, Default)]
 pub struct ImpairCounters(Arc<Mutex<[ImpairCounts; 2]>>);
 
 impl ImpairCounters {
-    /// From the stack to the device.
+    /// Counts frames from the stack to the device.
     pub fn outgoing(&self) -> ImpairCounts {
         self.read()[0]
     }
 
-    /// From the device to the stack.
+    /// Counts frames from the device to the stack.
     pub fn incoming(&self) -> ImpairCounts {
         self.read()[1]
     }
@@ -60,12 +60,12 @@ impl<D: Device> Impair<D> {
         }
     }
 
-    /// The counters, to keep when the device goes to a runtime.
+    /// Returns the counters, to keep when the device goes to a runtime.
     pub fn counters(&self) -> ImpairCounters {
         self.counters.clone()
     }
 
-    /// Hands what is due to the device, as far as that has room.
+    /// Gives frames that are due to the device, as far as it has room.
     fn send_due(&mut self) -> io::Result<()> {
         let now = Clock::now();
         while let Some(transmit) = self.kept.take().or_else(|| self.outgoing.pop(now)) {
@@ -96,7 +96,7 @@ impl<D: Device> Device for Impair<D> {
         self.device.mtu()
     }
 
-    /// Those of the device, unless this one damages frames: nobody would notice in one without a checksum.
+    /// Those of the device, unless frames are corrupted: without a checksum nobody would notice.
     fn offloads(&self) -> Offloads {
         if self.outgoing.damages() { Offloads::NONE } else { self.device.offloads() }
     }
@@ -105,7 +105,7 @@ impl<D: Device> Device for Impair<D> {
         if self.kept.is_some() {
             self.send_due()?;
             if self.kept.is_some() {
-                // The device under us is full: that is back-pressure and no fault of the network.
+                // The device is full. A full device is not a fault of the network.
                 return Ok(Sent::Full);
             }
         }
@@ -116,7 +116,8 @@ impl<D: Device> Device for Impair<D> {
 
     fn recv(&mut self) -> io::Result<Option<Frame>> {
         let now = Clock::now();
-        // A flood of frames that are all lost must not keep the leader here. The descriptor stays readable.
+        // A flood of frames that are all lost must not keep the leader here. The descriptor stays
+        // readable.
         for _ in 0..RECEIVE_BURST {
             if let Some(frame) = self.incoming.pop(now) {
                 self.publish_counts();
@@ -141,7 +142,7 @@ impl<D: Device> Device for Impair<D> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        // A kept frame waits for room, not for the time; those behind it wait for it.
+        // A kept frame waits for room and not for a time, and those behind it wait for that frame.
         let outgoing = if self.kept.is_some() { None } else { self.outgoing.next_at() };
         [self.device.deadline(), outgoing, self.incoming.next_at()].into_iter().flatten().min()
     }

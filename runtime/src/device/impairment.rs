@@ -1,4 +1,4 @@
-//! What a bad network does to frames, in virtual time: the fault injector without a device.
+//! [`ImpairQueue`]: what a bad network does to frames, in virtual time and without a device.
 
 mod settings;
 
@@ -12,23 +12,23 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 pub use settings::{Impairment, Outage, ParseImpairmentError};
 
-/// What an [`ImpairQueue`] did so far.
+/// The counters of an [`ImpairQueue`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImpairCounts {
     /// Frames that went in.
     pub seen: u64,
-    /// Of these: lost.
+    /// Frames that were lost.
     pub lost: u64,
-    /// Of these: given to the link while it was down.
+    /// Frames that were given to the link while it was down.
     pub cut_off: u64,
-    /// Of these: sent twice.
+    /// Frames that were sent twice.
     pub duplicated: u64,
-    /// Of these: overtaken by later ones.
+    /// Frames that were overtaken by later ones.
     pub reordered: u64,
-    /// Of these: with a bit flipped.
+    /// Frames with a flipped bit.
     pub corrupted: u64,
-    /// Of these: marked "congestion experienced".
+    /// Frames that were marked "congestion experienced".
     pub marked: u64,
     /// Frames (copies included) for which the queue had no room.
     pub overflowed: u64,
@@ -38,13 +38,15 @@ pub struct ImpairCounts {
 
 /// A frame that can be impaired.
 pub trait Impairable: Clone {
-    /// Its length in bytes.
+    /// Returns the length in bytes.
     fn len_bytes(&self) -> usize;
 
-    /// The same frame with bit `bit` flipped, counted from the first byte's highest.
+    /// Returns the frame with bit number `bit` flipped, counted from the highest bit of the first
+    /// byte.
     fn with_bit_flipped(&self, bit: usize) -> Self;
 
-    /// The same frame marked "congestion experienced" (RFC 3168 §5); `None` unless it holds an IP packet that is ECN-capable.
+    /// Returns the frame marked "congestion experienced" (RFC 3168 §5); `None` unless it holds an
+    /// IP packet that is ECN-capable.
     fn with_congestion_experienced(&self) -> Option<Self>;
 }
 
@@ -58,7 +60,7 @@ impl Impairable for Frame {
         if let Some(byte) = bytes.get_mut(bit / 8) {
             *byte ^= 0x80 >> (bit % 8);
         }
-        // Whoever vouched for it saw another frame.
+        // The checksum was verified for another content, so it counts as unverified.
         Frame::new(bytes.freeze()).with_segments(self.segments)
     }
 
@@ -71,7 +73,8 @@ impl Impairable for Frame {
     }
 }
 
-/// Where the IP header begins: behind an Ethernet header, or at once if the length in it is that of the frame.
+/// Finds the IP header: behind an Ethernet header, or at the start if its length is that of the
+/// frame.
 fn ip_header_at(frame: &[u8]) -> Option<usize> {
     const ETHERNET_LEN: usize = 14;
     let version_at = |at: usize| frame.get(at).map(|byte| byte >> 4);
@@ -84,7 +87,7 @@ fn ip_header_at(frame: &[u8]) -> Option<usize> {
     }
 }
 
-/// Marks an IP packet whose ECN field says ECT(0) or ECT(1); whether it was marked.
+/// Marks an IP packet whose ECN field is ECT(0) or ECT(1). Returns whether it did.
 fn mark(packet: &mut [u8]) -> bool {
     match packet {
         [first, tos, _, _, _, _, _, _, _, _, high, low, ..]
@@ -120,29 +123,31 @@ impl Impairable for Transmit {
     }
 }
 
-/// For how long a frame waits to be overtaken before it goes on alone.
+/// How long a frame waits to be overtaken.
 const HELD_DELAY: Duration = Duration::from_millis(5);
 
-/// One direction of an impaired network, in virtual time: frames go in with [`push`](ImpairQueue::push) and come out
-/// of [`pop`](ImpairQueue::pop) when they are due, if they do.
+/// One direction of a bad network, in virtual time: frames go in with [`push`](ImpairQueue::push),
+/// and those that are not lost come out of [`pop`](ImpairQueue::pop) when they are due.
 ///
-/// A frame is lost or not, corrupted or not, duplicated or not; then it waits for the link (rate and queue) and for
-/// its arrival (delay, jitter and the delay of reordered frames). Each frame draws the same number of random values whatever is switched on, so a
-/// seed's losses stay the same when a delay is added.
+/// A frame is lost or not, corrupted or not, duplicated or not; then it waits for the link (rate
+/// and queue) and for its arrival (delay, jitter and the delay of reordered frames). Each frame
+/// draws the same number of random values whatever is switched on, so a seed's losses stay the same
+/// when a delay is added.
 #[derive(Debug)]
 pub struct ImpairQueue<T> {
     impairment: Impairment,
     rng: ChaCha8Rng,
     counts: ImpairCounts,
     started_at: Instant,
-    /// Whether the last frame was lost, and the next one may be of the same burst.
+    /// The last frame was lost, and the next one may belong to the same burst.
     in_burst: bool,
-    /// What is under way, by arrival; the second part of the key keeps the order of those that arrive together.
+    /// Frames under way by their arrival. The second part of the key keeps the order of those that
+    /// arrive together.
     under_way: BTreeMap<(Instant, u64), T>,
     next_number: u64,
-    /// What waits to be overtaken.
+    /// Frames that wait to be overtaken.
     held: VecDeque<Held<T>>,
-    /// When the link has sent all that was given to it.
+    /// When the link will have sent all frames that were given to it.
     link_free_at: Instant,
     last_arrival_at: Instant,
 }
@@ -155,8 +160,8 @@ struct Held<T> {
 }
 
 impl<T: Impairable> ImpairQueue<T> {
-    /// A queue. The directions of a link share an [`Impairment`] and differ in `direction`; an outage is counted from
-    /// `started_at`.
+    /// Makes a queue. The directions of a link share an [`Impairment`] and differ in `direction`.
+    /// The time of an outage counts from `started_at`.
     pub fn new(impairment: Impairment, direction: u64, started_at: Instant) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(impairment.seed);
         rng.set_stream(direction);
@@ -174,12 +179,12 @@ impl<T: Impairable> ImpairQueue<T> {
         }
     }
 
-    /// Whether frames may come out other than they went in.
+    /// Whether frames may be corrupted.
     pub fn damages(&self) -> bool {
         self.impairment.corruption > 0.0
     }
 
-    /// A frame enters the network.
+    /// Puts a frame into the network.
     pub fn push(&mut self, now: Instant, frame: T) {
         self.counts.seen += 1;
         let dice = Dice::throw(&mut self.rng);
@@ -226,7 +231,7 @@ impl<T: Impairable> ImpairQueue<T> {
         self.on_overtaken(now, dice.jitter);
     }
 
-    /// The next frame that has arrived by now.
+    /// Takes the next frame that has arrived by now.
     pub fn pop(&mut self, now: Instant) -> Option<T> {
         while let Some(held) = self.held.pop_front_if(|held| held.give_up_at <= now) {
             self.schedule(held.give_up_at, held.frame, 0.5);
@@ -239,24 +244,24 @@ impl<T: Impairable> ImpairQueue<T> {
         Some(entry.remove())
     }
 
-    /// When the next frame may be due.
+    /// Returns when the next frame may be due.
     pub fn next_at(&self) -> Option<Instant> {
         let arrival = self.under_way.first_key_value().map(|((at, _), _)| *at);
         let held = self.held.front().map(|held| held.give_up_at);
         [arrival, held].into_iter().flatten().min()
     }
 
-    /// What it did so far.
+    /// Returns the counters.
     pub fn counts(&self) -> ImpairCounts {
         self.counts
     }
 
-    /// How many frames it holds.
+    /// Returns how many frames are in the network.
     pub fn len(&self) -> usize {
         self.under_way.len() + self.held.len()
     }
 
-    /// Whether it holds no frame.
+    /// Whether no frame is in the network.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -265,8 +270,9 @@ impl<T: Impairable> ImpairQueue<T> {
         self.len() < self.impairment.limit
     }
 
-    /// How likely the next frame is lost. In a burst of `b` frames on average each is the last with 1/b; bursts then
-    /// begin as often as makes the share of all frames what was asked for.
+    /// The probability that the next frame is lost. In bursts of `b` frames on average, each frame
+    /// is the last one with probability 1/b; bursts begin so often that the share of all frames is
+    /// `loss`.
     fn loss_share(&self) -> f64 {
         let Impairment { loss, loss_burst, .. } = self.impairment;
         if loss_burst <= 1.0 || loss <= 0.0 || loss >= 1.0 {
@@ -289,7 +295,7 @@ impl<T: Impairable> ImpairQueue<T> {
         }
     }
 
-    /// When a frame that is given to the link now arrives, unless it is dropped.
+    /// Gives a frame to the link now. Returns when it arrives; `None` if it is dropped.
     fn pass_link(&mut self, now: Instant, len_bytes: usize, jitter: f64) -> Option<Instant> {
         let Impairment { bits_per_second, queue_bytes, delay, jitter: max_jitter, .. } = self.impairment;
         let free_at = self.link_free_at.max(now);
@@ -318,12 +324,13 @@ impl<T: Impairable> ImpairQueue<T> {
         self.next_number += 1;
     }
 
-    /// A frame went ahead of those that are held; the ones that were overtaken often enough follow it.
+    /// Counts a frame that has overtaken those that are held, and lets go those that were overtaken
+    /// often enough.
     fn on_overtaken(&mut self, now: Instant, jitter: f64) {
         for held in &mut self.held {
             held.overtakers_left = held.overtakers_left.saturating_sub(1);
         }
-        // In the order in which they came: one that is due behind one that is not waits for it.
+        // They keep their order: one that may go waits for one before it that may not.
         while let Some(held) = self.held.pop_front_if(|held| held.overtakers_left == 0) {
             self.schedule(now, held.frame, jitter);
         }
@@ -335,7 +342,7 @@ fn transmission_time(bytes: usize, bits_per_second: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// What is drawn for each frame: shares are in 0..1.
+/// The random values of one frame. Shares are in 0..1.
 struct Dice {
     loss: f64,
     corruption: f64,
@@ -346,7 +353,8 @@ struct Dice {
 }
 
 impl Dice {
-    /// From the half of `bit` that nothing else looks at, so that the others are what they were before there were marks.
+    /// The random value for marking, from the half of `bit` that nothing else uses: the other
+    /// values stay what they were without marking.
     fn marking(&self) -> f64 {
         f64::from((self.bit >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
     }

@@ -1,4 +1,4 @@
-//! Two devices joined by a wire in memory.
+//! A pair of devices joined by a wire in memory.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +11,8 @@ use super::{Device, Interest, Room, Sent};
 use crate::platform::signal::Signal;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Two Ethernet devices with an MTU of 1,500, joined by a wire in memory. [`MemoryPair`] has the settings.
+/// Makes two Ethernet devices with an MTU of 1,500, joined by a wire in memory. [`MemoryPair`] has
+/// settings.
 pub fn memory_pair() -> io::Result<(MemoryDevice, MemoryDevice)> {
     MemoryPair::new().build()
 }
@@ -36,31 +37,32 @@ impl MemoryPair {
         }
     }
 
-    /// The link of the two ends: Ethernet with these addresses, or bare IP.
+    /// Sets the kind of link at both ends: Ethernet with these addresses, or bare IP.
     pub fn mediums(mut self, a: Medium, b: Medium) -> Self {
         self.mediums = [a, b];
         self
     }
 
-    /// The largest IP packet in bytes.
+    /// Sets the largest IP packet in bytes.
     pub fn mtu(mut self, mtu: usize) -> Self {
         self.mtu = mtu;
         self
     }
 
-    /// What is left undone on the way: a run arrives as one frame, and a checksum that nobody needs stays incomplete.
+    /// Sets what the devices offer: a run of segments crosses as one frame, and checksums stay
+    /// incomplete.
     pub fn offloads(mut self, offloads: Offloads) -> Self {
         self.offloads = offloads;
         self
     }
 
-    /// How many frames may be under way in each direction before the sending end is full; at least one.
+    /// Sets how many frames fit on the wire in each direction; at least one.
     pub fn capacity(mut self, frames: usize) -> Self {
         self.capacity = frames.max(1);
         self
     }
 
-    /// The two ends. Fails when no descriptors are left.
+    /// Makes the two devices. Fails when no descriptors are left.
     pub fn build(self) -> io::Result<(MemoryDevice, MemoryDevice)> {
         let [a_to_b, b_to_a] = [Wire::new(self.capacity)?, Wire::new(self.capacity)?].map(Arc::new);
         let [medium_a, medium_b] = self.mediums;
@@ -84,8 +86,8 @@ impl Default for MemoryPair {
 
 /// One end of a wire in memory.
 ///
-/// A full wire is back-pressure, as with a real device's ring. When the other end is dropped the cable is out: what
-/// is sent is lost, and nothing comes in.
+/// When the wire is full, [`send`](Device::send) returns [`Sent::Full`], as with the ring of a
+/// network card. When the other end was dropped, frames that are sent are lost, and none comes in.
 #[derive(Debug)]
 pub struct MemoryDevice {
     name: String,
@@ -114,8 +116,8 @@ impl Device for MemoryDevice {
     }
 
     fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        // This end alone puts frames on the wire, so the room that is found here is still there below: the copy
-        // happens outside the lock.
+        // Only this end puts frames on the wire, so the room that is found here is still there
+        // after the copy, which happens with the lock released.
         if !self.outgoing.has_room() {
             return Ok(Sent::Full);
         }
@@ -142,14 +144,14 @@ impl Drop for MemoryDevice {
     }
 }
 
-/// One direction.
+/// One direction of the wire.
 #[derive(Debug)]
 struct Wire {
     state: Mutex<WireState>,
     capacity: usize,
-    /// Raised when frames are there.
+    /// Raised while there are frames.
     arrived: Signal,
-    /// Raised when a wire that was found full is half empty.
+    /// Raised when a wire that was full is half empty.
     emptied: Signal,
 }
 
@@ -166,7 +168,8 @@ impl Wire {
         Ok(Wire { state: Mutex::default(), capacity, arrived: Signal::new()?, emptied: Signal::new()? })
     }
 
-    /// The state is whole between any two statements, so a panic elsewhere under the lock leaves nothing broken.
+    /// The state is consistent between any two statements, so a panic with the lock held leaves
+    /// nothing broken.
     fn lock(&self) -> MutexGuard<'_, WireState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

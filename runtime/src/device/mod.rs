@@ -1,8 +1,8 @@
-//! Devices: where frames come from and go to.
+//! Devices send and receive frames.
 //!
-//! A [`Device`] is driven by a runtime and never called by two threads at once. Wrappers are devices around a
-//! device, so they compose: `PcapWriter<Impair<Tap>>` records what the stack sees, `Impair<PcapWriter<Tap>>`
-//! what the wire sees.
+//! A [`Device`] is driven by a runtime and never called by two threads at once. Wrappers are
+//! devices around a device, so they compose: `PcapWriter<Impair<Tap>>` records what the stack sees,
+//! `Impair<PcapWriter<Tap>>` what the wire sees.
 
 mod impair;
 mod impairment;
@@ -23,81 +23,87 @@ use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 use rustix::event::PollFlags;
 use smallvec::SmallVec;
 
-/// What became of a frame that was given to [`Device::send`].
+/// What [`Device::send`] did with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a frame that the device had no room for must be offered again"]
 pub enum Sent {
-    /// The device took it. Whether it arrives is the network's business.
+    /// The device took the frame. That says nothing about whether the frame arrives.
     Taken,
-    /// The device has no room now. The caller keeps the frame and offers it again, before any later one, when
-    /// the device has room ([`Device::room`]).
+    /// The device has no room now. The caller keeps the frame and offers it again, before any later
+    /// one, when the device has room ([`Device::room`]).
     Full,
 }
 
-/// Something that sends and receives frames: a TAP device, one end of an in-memory pair, a wrapper around either.
+/// Something that sends and receives frames: a TAP device, one end of an in-memory pair, a wrapper
+/// around either.
 ///
 /// # How a runtime drives it
 ///
 /// No call blocks. The runtime sleeps until [`receive_fd`](Device::receive_fd) is readable, until
-/// [`room`](Device::room) is ready (only while a frame waits for room, or [`wants_room`](Device::wants_room)), or
-/// until [`deadline`](Device::deadline). Then it calls [`service`](Device::service), [`recv`](Device::recv) until
-/// that has nothing more, and offers again what was kept.
+/// [`room`](Device::room) is ready (only while a frame waits for room, or
+/// [`wants_room`](Device::wants_room)), or until [`deadline`](Device::deadline). Then it calls
+/// [`service`](Device::service), calls [`recv`](Device::recv) until there are no more frames, and
+/// offers again the frames that were refused.
 ///
-/// The runtime duplicates both descriptors once, when it starts: a device keeps the same ones all its life.
+/// The runtime duplicates both descriptors once, when it starts, so a device must keep the same
+/// ones all its life.
 ///
-/// An error of any call ends the runtime, and everybody who waits on one of its sockets sees it. What concerns a
-/// single frame only (it is too long, the host's side of a link is down for now) is therefore no error: the device
-/// drops that frame, logs it and returns [`Sent::Taken`].
+/// An error of any call ends the runtime, and every call of its sockets returns that error. So what
+/// concerns a single frame only (it is too long, the host's side of a link is down for now) is not
+/// an error: the device drops that frame, logs it and returns [`Sent::Taken`].
 pub trait Device: Send {
-    /// Its name, for people: `tap0`.
+    /// The name of the device, for messages: `tap0`.
     fn name(&self) -> &str;
 
-    /// The kind of link, with the MAC address that the stack shall use on it.
+    /// The kind of link, with the MAC address of the stack on it.
     fn medium(&self) -> Medium;
 
     /// The largest IP packet in bytes, link header not counted.
     fn mtu(&self) -> usize;
 
-    /// What it does for the frames that are sent to it. A wrapper says what the device in it does only if it hands frames
-    /// on as they are.
+    /// What the device does for frames that are sent to it. A wrapper may only repeat what the
+    /// device in it says if it passes frames on unchanged.
     fn offloads(&self) -> Offloads {
         Offloads::NONE
     }
 
-    /// Sends one frame: the header and then the slices, without copying them where the device can gather
-    /// ([`write_vectored`]). Only with [`offloads`](Device::offloads) has it work for the device.
+    /// Sends one frame: the header and then the slices, without copying them where the device can
+    /// gather ([`write_vectored`]). A frame asks for no work that [`offloads`](Device::offloads)
+    /// does not offer.
     fn send(&mut self, transmit: &Transmit) -> io::Result<Sent>;
 
-    /// The next frame that came in, or `None` if there is none now.
+    /// Returns the next frame that came in, or `None` if there is none now.
     fn recv(&mut self) -> io::Result<Option<Frame>>;
 
-    /// Readable (POLLIN) while [`recv`](Device::recv) may have a frame: level-triggered, as with a socket. It may be
-    /// readable in vain, but not for ever: when nothing is there, a `recv` makes it unreadable until there is news.
+    /// A descriptor that is readable (POLLIN) while [`recv`](Device::recv) may have a frame:
+    /// level-triggered, as with a socket. It may be readable while there is none, but not for long:
+    /// a `recv` that finds no frame makes it unreadable until one comes.
     fn receive_fd(&self) -> BorrowedFd<'_>;
 
-    /// What to wait for when [`send`](Device::send) said [`Sent::Full`].
+    /// What to wait for when [`send`](Device::send) returned [`Sent::Full`].
     fn room(&self) -> Room<'_> {
         Room::new(self.receive_fd(), Interest::Writable)
     }
 
-    /// When the device wants [`service`](Device::service) called although nothing came in: it holds back frames
-    /// until then, or has something to write out.
+    /// When the device needs a call of [`service`](Device::service) although nothing came in,
+    /// because it delays frames or has something to write out.
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// Whether the device itself waits for [`room`](Device::room), with frames that it took earlier.
+    /// Whether the device itself waits for [`room`](Device::room), for frames that it took earlier.
     fn wants_room(&self) -> bool {
         false
     }
 
-    /// Does what is due: the deadline has passed, or there is room. Early or repeated calls are no-ops.
+    /// Does what is due, when the deadline has passed or there is room. Early or repeated calls do
+    /// nothing.
     fn service(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// What is ready when a full device has room again.
+/// What to poll to learn that a full device has room again.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Room<'a> {
@@ -169,13 +175,13 @@ impl<D: Device + ?Sized> Device for Box<D> {
     }
 }
 
-/// The most slices that Linux gathers in one call (UIO_MAXIOV).
+/// The most slices that one `writev` takes: IOV_MAX of Linux, macOS and the BSDs.
 const MAX_SLICES: usize = 1024;
 
-/// Writes a frame to a descriptor that takes one frame per `writev`, such as a TAP device, without copying it; `prefix` in
-/// front of it is the device's own.
+/// Writes a frame, without copying it, to a descriptor that takes one frame with each `writev`,
+/// such as that of a TAP device. `prefix` is written before the frame, for a header of the device.
 ///
-/// `WouldBlock` is [`Sent::Full`]; every other error is the caller's to judge.
+/// `WouldBlock` becomes [`Sent::Full`]; the caller judges every other error.
 pub fn write_vectored(fd: impl AsFd, prefix: &[u8], transmit: &Transmit) -> io::Result<Sent> {
     let contiguous;
     let mut slices: SmallVec<[IoSlice<'_>; 8]> = SmallVec::new();

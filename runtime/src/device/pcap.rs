@@ -1,4 +1,4 @@
-//! A device that records its frames to a pcap file.
+//! [`PcapWriter`]: a device that records the frames of another to a pcap file.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,28 +18,30 @@ use crate::clock::Clock;
 use crate::policy::PCAP_FLUSH_DELAY;
 use crate::sync::{Mutex, MutexGuard};
 
-/// What is recorded of a frame at most: more than any frame has.
+/// The most bytes that are recorded of a frame: more than any frame has.
 const SNAP_LEN: u32 = 256 << 10;
-/// Records the frames of a device in both directions: those that it took, and those that it received.
+
+/// Records the frames of a device in both directions: those that it took, and those that it
+/// received.
 ///
-/// The file is a pcap with nanosecond timestamps, for `tcpdump -r` and Wireshark. It is written out at the latest
-/// half a second after a frame, and when the device is dropped. An error while writing is logged once and ends
-/// the recording; the device goes on.
+/// The file is a pcap with nanosecond timestamps, for `tcpdump -r` and Wireshark. It is written out
+/// at the latest half a second after a frame, and when the device is dropped. An error while
+/// writing is logged once and ends the recording; the device goes on.
 pub struct PcapWriter<D> {
     device: D,
-    /// Together with the writers beside this one.
+    /// The recording, shared with the writers beside this one; `None` after an error.
     recording: Option<Arc<Mutex<Recording>>>,
     flush_at: Option<Instant>,
 }
 
 struct Recording {
     encoder: pcap_file::pcap::PcapWriter<SharedWriter>,
-    /// What the encoder writes to: it does not lend it, and it must be flushed.
+    /// What the encoder writes to, to be flushed: the encoder does not lend it.
     file: SharedWriter,
 }
 
 impl<D: Device> PcapWriter<D> {
-    /// Records to a new file; one of that name is overwritten.
+    /// Records to a file, and overwrites one that exists.
     pub fn create(path: impl AsRef<Path>, device: D) -> io::Result<Self> {
         let path = path.as_ref();
         File::create(path)
@@ -47,7 +49,7 @@ impl<D: Device> PcapWriter<D> {
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
-    /// Records to a writer; it is buffered here.
+    /// Records to a writer, with a buffer before it.
     pub fn new(writer: impl Write + Send + 'static, device: D) -> io::Result<Self> {
         let header = PcapHeader {
             snaplen: SNAP_LEN,
@@ -62,12 +64,13 @@ impl<D: Device> PcapWriter<D> {
         let encoder =
             pcap_file::pcap::PcapWriter::with_header(file.clone(), header).map_err(into_io_error)?;
         let recording = Arc::new(Mutex::new(Recording { encoder, file }));
-        // A disk that is full is found now, and not with the first frame.
+        // A full disk shows now, and not with the first frame.
         lock(&recording)?.file.flush()?;
         Ok(PcapWriter { device, recording: Some(recording), flush_at: None })
     }
 
-    /// Records another device to the same file: another queue of an interface. The device must be of the same medium.
+    /// Records another device of the same medium to the same file, such as another queue of the
+    /// interface.
     pub fn beside<E: Device>(&self, device: E) -> PcapWriter<E> {
         PcapWriter { device, recording: self.recording.clone(), flush_at: None }
     }
@@ -120,7 +123,8 @@ impl<D: Device> Device for PcapWriter<D> {
         self.device.mtu()
     }
 
-    /// A recording shows what the device is given: runs that are not cut yet, checksums that are not complete.
+    /// Those of the device. So the recording shows runs of segments that are not cut yet, and
+    /// checksums that are not complete.
     fn offloads(&self) -> Offloads {
         self.device.offloads()
     }
@@ -184,8 +188,8 @@ fn lock(recording: &Mutex<Recording>) -> io::Result<MutexGuard<'_, Recording>> {
     recording.lock().map_err(|_| io::Error::other("an earlier write panicked"))
 }
 
-/// A buffered writer that the encoder and its owner both hold. Never contended: a device is called by one thread at
-/// a time.
+/// A buffered writer that the encoder and its owner share. There is no contention: one thread at a
+/// time calls a device.
 #[derive(Clone)]
 struct SharedWriter(Arc<Mutex<BufWriter<Box<dyn Write + Send>>>>);
 

@@ -1,4 +1,4 @@
-//! [`ReceiveBuffer`]: memory for what a device reads, used again and again.
+//! [`ReceiveBuffer`]: memory for the frames that a device reads, used again and again.
 
 use std::io;
 
@@ -6,31 +6,32 @@ use bytes::{Bytes, BytesMut};
 
 use crate::pool::{Pieces, Pool};
 
-/// Turns what a device reads into refcounted frames. In steady state nothing is allocated: a frame's memory is used again
-/// when the last who held a part of it is done.
+/// Reads frames of a device into refcounted memory. In steady state nothing is allocated: the
+/// memory of a frame is used again when the last part of it is dropped.
 ///
-/// A frame takes a piece of memory of at most twice its length (and at least 256 bytes), so that a byte that waits in a
-/// receive queue does not hold the room for the longest frame. A frame that fills at least half of that room keeps it;
-/// a shorter one is copied into a piece of its own size.
+/// A frame takes a piece of memory of at most twice its length (and at least 256 bytes), so that a
+/// byte in a receive queue does not hold memory for the longest frame. A frame of at least half of
+/// that longest length keeps the memory that it was read into; a shorter one is copied into a piece
+/// of its own size.
 #[derive(Debug)]
 pub struct ReceiveBuffer {
-    /// Where the next frame is read to; none while its last frame has it.
+    /// Memory that the next frame is read into; `None` after a frame has kept it.
     room: Option<BytesMut>,
     max_len: usize,
-    /// Of the size of `room`.
+    /// Pieces of the size of `room`.
     large: Pieces,
-    /// For what is shorter than half of `room`.
+    /// Pieces for frames shorter than half of `room`.
     small: Pool,
 }
 
 impl ReceiveBuffer {
-    /// For frames of at most this many bytes, with all that the device puts in front of them.
+    /// A buffer for frames of at most this many bytes, headers of the device included.
     pub fn new(max_len: usize) -> Self {
         ReceiveBuffer { room: None, max_len, large: Pieces::new(max_len), small: Pool::new(max_len / 2) }
     }
 
-    /// Calls `read` with room for the longest frame; it returns the length of what it read. `None`: nothing is there
-    /// (`WouldBlock`). EINTR is tried again.
+    /// Calls `read` with memory for the longest frame; `read` returns the length of the frame.
+    /// Returns `None` if there is no frame (`WouldBlock`). Repeats the call on EINTR.
     pub fn read_frame(
         &mut self,
         mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,

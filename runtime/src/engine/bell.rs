@@ -1,13 +1,15 @@
-//! [`Bell`]: for those who wait for sockets of several stacks at once.
+//! [`Bell`]: how a thread waits for sockets of several stacks at once.
 
 use std::io;
 use std::sync::PoisonError;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// Rung whenever something happens to one of several sockets, each on a stack of its own: a listener that spans them.
+/// Rung for every event of several sockets, each on a stack of its own, such as those of a
+/// listener.
 ///
-/// Who waits notes the count of rings, tries all of the sockets, and sleeps only while the count is the same.
+/// A thread that waits notes the count of rings, tries all of the sockets, and sleeps only while
+/// the count is the same.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     state: Mutex<State>,
@@ -22,15 +24,16 @@ struct State {
 
 impl Bell {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under it panics.
+        // No code that holds this lock panics.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The count of rings.
     pub(crate) fn rings(&self) -> u64 {
         self.lock().rings
     }
 
-    /// Something happened. `all`: it concerns everybody who waits, otherwise one of them.
+    /// Counts an event. It concerns all threads that wait, or one of them.
     pub(crate) fn ring(&self, all: bool) {
         let mut state = self.lock();
         state.rings += 1;
@@ -43,14 +46,14 @@ impl Bell {
         }
     }
 
-    /// Whoever was woken got something: there may be more, for the next.
+    /// Wakes the next thread, as one that was woken got something and there may be more.
     pub(crate) fn pass_on(&self) {
         if self.lock().sleepers > 0 {
             self.ring(false);
         }
     }
 
-    /// Sleeps until it was rung since the count was `seen`.
+    /// Sleeps until the count is no longer `seen`.
     pub(crate) fn wait(&self, seen: u64) {
         let mut state = self.lock();
         state.sleepers += 1;
@@ -60,7 +63,8 @@ impl Bell {
         state.sleepers -= 1;
     }
 
-    /// Does `attempt`, which tries all of the sockets without waiting, until it is not `WouldBlock`.
+    /// Repeats `attempt`, which tries all of the sockets without waiting, until it returns
+    /// something else than `WouldBlock`.
     pub(crate) fn wait_for<R>(&self, mut attempt: impl FnMut() -> io::Result<R>) -> io::Result<R> {
         loop {
             let seen = self.rings();
@@ -81,7 +85,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Tokens come in bursts with one ring for several, and every one is taken.
+    /// Several tokens come with one ring, and each of them is taken.
     #[test]
     fn nobody_sleeps_while_there_is_something() {
         const TOKENS: usize = 3000;

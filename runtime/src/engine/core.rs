@@ -42,8 +42,9 @@ impl EngineCore {
         }
     }
 
-    /// Follows every use of the stack: takes frames out of it if the caller holds `io`, and finds whom
-    /// to wake. The leader is woken for what it waits for, and for a deadline earlier than it knows.
+    /// Follows every use of the stack: takes frames out of it if the caller holds `io`, and finds
+    /// whom to wake. The leader is woken for what it waits for, and for a deadline earlier than it
+    /// knows.
     pub(crate) fn settle(&mut self, io: Option<&mut DeviceIo>, now: Instant, wakes: &mut Wakes) {
         if let Some(io) = io {
             io.fill_batch(&mut self.stack, now);

@@ -146,8 +146,9 @@ impl DeviceIo {
         self.sleeper.filter(|_| self.devices.iter().any(is_news))
     }
 
-    /// Lets the devices do what is due, offers the frames that wait, and reads from devices that are
-    /// ready or whose deadline has passed. `ready` is by index; without it, every device counts as ready.
+    /// Lets the devices do what is due, offers the frames that wait, and reads from devices that
+    /// are ready or whose deadline has passed. `ready` is by index; without it, every device counts
+    /// as ready.
     pub(crate) fn receive(&mut self, ready: Option<&[bool]>) -> Result<(), EndReason> {
         for (index, attached) in self.devices.iter_mut().enumerate() {
             let is_ready = ready.is_none_or(|ready| ready.get(index) == Some(&true));
@@ -171,8 +172,8 @@ impl DeviceIo {
 }
 
 impl AttachedDevice {
-    /// Reads as much as the stack takes at once. Unlike [`receive`](Self::receive) this shows nothing of
-    /// how frames usually come, so neither the budget nor `eager_read` learns from it.
+    /// Reads as much as the stack takes at once. Unlike [`receive`](Self::receive) this shows
+    /// nothing of how frames usually come, so neither the budget nor `eager_read` learns from it.
     fn receive_waiting(&mut self, received: &mut Vec<(InterfaceId, Frame)>) -> io::Result<()> {
         let (mut count, mut bytes) = (0, 0);
         self.has_more = true;

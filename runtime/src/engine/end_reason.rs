@@ -1,8 +1,8 @@
-//! Why a runtime is over.
+//! [`EndReason`]: why a runtime is over.
 
 use std::io;
 
-/// The reason, to be handed to everybody who calls or waits.
+/// Why a runtime is over. Everybody who calls or waits is told.
 #[derive(Clone, Debug)]
 pub(crate) enum EndReason {
     Shutdown,

@@ -1,10 +1,10 @@
 //! [`InboxSet`]: the frames that several stacks on one interface hand to each other.
 //!
-//! Each stack reads a queue of its own. The other side of the interface decides which frames come to
-//! which queue, and not always rightly: it does not know a flow before it has seen an answer, and it
-//! forgets flows that pause. So each frame is looked at where it is read ([`QueueDevice`]), and goes to
-//! the inbox of the stack that it is for. To that stack the inbox is one more device of the interface
-//! ([`InboxDevice`]), which is only received from.
+//! Each stack reads a queue of its own. The other side of the interface decides which frames come
+//! to which queue, and not always rightly: it does not know a flow before it has seen an answer,
+//! and it forgets flows that pause. So each frame is looked at where it is read ([`QueueDevice`]),
+//! and goes to the inbox of the stack that it is for. To that stack the inbox is one more device of
+//! the interface ([`InboxDevice`]), which is only received from.
 //!
 //! One more set of inboxes carries what a stack sends to its own addresses, for a socket that is on
 //! another stack.
@@ -49,8 +49,8 @@ struct Queue {
 /// What stacks that share their interfaces handed to each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handovers {
-    /// Frames that came to a queue whose stack they are not for. A frame that is for all stacks counts
-    /// once for each other stack.
+    /// Frames that came to a queue whose stack they are not for. A frame that is for all stacks
+    /// counts once for each other stack.
     pub frames: u64,
     /// Frames that were lost because the other stack did not take them in time.
     pub lost: u64,
@@ -126,8 +126,8 @@ impl QueueDevice {
         QueueDevice { medium: device.medium(), device, stack, inbox_set }
     }
 
-    /// Puts a frame into the inboxes of the other stacks that it is for. Returns it if it is for this
-    /// stack.
+    /// Puts a frame into the inboxes of the other stacks that it is for. Returns it if it is for
+    /// this stack.
     fn steer(&self, frame: Frame) -> Option<Frame> {
         match self.inbox_set.steering.of_frame(self.medium, &frame.bytes) {
             Destination::One(stack) if stack != self.stack => {
@@ -198,7 +198,8 @@ impl Device for QueueDevice {
     }
 }
 
-/// The inbox of one stack as a device. A frame that is sent through it goes to the stack that it is for.
+/// The inbox of one stack as a device. A frame that is sent through it goes to the stack that it is
+/// for.
 pub(crate) struct InboxDevice {
     name: String,
     medium: Medium,

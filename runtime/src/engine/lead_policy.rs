@@ -1,7 +1,7 @@
 //! [`LeadPolicy`]: who should lead next, from what threads did lately.
 //!
-//! It keeps moving averages of how long threads are away between calls, and counts calls that transmit
-//! in a burst. It is only a matter of speed.
+//! It keeps moving averages of how long threads are away between calls, and counts calls that
+//! transmit in a burst. It is only a matter of speed.
 
 use std::cell::Cell;
 
@@ -26,7 +26,8 @@ fn this_thread() -> usize {
 /// What threads did lately; see the module's page.
 #[derive(Debug, Default)]
 pub(crate) struct LeadPolicy {
-    /// The average time from a call that got what it wanted to the thread's next call that must wait.
+    /// The average time from a call that got what it wanted to the thread's next call that must
+    /// wait.
     absence_nanos: u64,
     /// The share of calls that served another thread than the call before, out of
     /// [`ALL`](LeadPolicy::ALL).
@@ -83,8 +84,8 @@ impl LeadPolicy {
 
     /// Whether the thread that was served last should lead next, rather than one that waits now.
     ///
-    /// That is so if threads usually call again within microseconds, or somewhat later while nearly all
-    /// frames are for one thread.
+    /// That is so if threads usually call again within microseconds, or somewhat later while nearly
+    /// all frames are for one thread.
     pub(crate) fn served_leads_next(&self) -> bool {
         let is_for_one = self.changes < LeadPolicy::ALL / FEW_CHANGES;
         let limit = if is_for_one { LONG_ABSENCE } else { SHORT_ABSENCE };

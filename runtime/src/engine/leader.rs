@@ -1,8 +1,9 @@
-//! [`Leader`]: the right to read the devices, to run the timers and to sleep until something happens.
+//! [`Leader`]: the right to read the devices, to run the timers and to sleep until something
+//! happens.
 //!
 //! [`driver`](crate::engine::driver) describes leaders and followers. One thread at a time has this
-//! right. It alternates [`turn`](Leader::turn) and [`sleep`](Leader::sleep), and gives the right back
-//! with [`resign`](Leader::resign) or by dropping the `Leader`.
+//! right. It alternates [`turn`](Leader::turn) and [`sleep`](Leader::sleep), and gives the right
+//! back with [`resign`](Leader::resign) or by dropping the `Leader`.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -27,7 +28,8 @@ impl EngineCore {
     /// Takes the lead if no other thread has it. A caller, which says what it waits for, takes the
     /// lead from the driver thread, too.
     ///
-    /// From here on the leader counts as asleep: whoever changes what the leader must know wakes it.
+    /// From here on the leader counts as asleep: whoever changes what the leader must know wakes
+    /// it.
     pub(crate) fn try_lead<'a>(
         &mut self,
         engine: &'a Engine,
@@ -102,8 +104,8 @@ impl Leader<'_> {
         self.waiting.map_or(0, |waiting| waiting.seen)
     }
 
-    /// Notes the count of events: this caller has looked and goes on waiting. False if its descriptor
-    /// is closed.
+    /// Notes the count of events: this caller has looked and goes on waiting. False if its
+    /// descriptor is closed.
     pub(crate) fn look_again(&mut self, core: &mut EngineCore) -> bool {
         let Some(waiting) = &mut self.waiting else { return false };
         let Some(waiters) = core.waiters.of(waiting.descriptor) else { return false };
@@ -155,8 +157,8 @@ impl Leader<'_> {
         Ok(result)
     }
 
-    /// Sends what callers left while this thread held `io`. A leader sends one batch more, and reads
-    /// before it sends the next; it does not count as a call that transmits.
+    /// Sends what callers left while this thread held `io`. A leader sends one batch more, and
+    /// reads before it sends the next; it does not count as a call that transmits.
     fn transmit_for_others(&mut self) {
         if !self.is_held {
             self.engine.transmit_for_others();
@@ -208,8 +210,8 @@ impl Leader<'_> {
         }
     }
 
-    /// Sleeps until there is a frame, room or a deadline, until `give_up_at`, or until somebody wakes
-    /// the leader.
+    /// Sleeps until there is a frame, room or a deadline, until `give_up_at`, or until somebody
+    /// wakes the leader.
     pub(crate) fn sleep(&mut self, give_up_at: Option<Instant>) -> Result<(), EndReason> {
         if !self.io_knows {
             let mut io = self.engine.io.lock().map_err(|_| EndReason::Panicked)?;
@@ -283,8 +285,8 @@ impl Leader<'_> {
         Ok(was_woken)
     }
 
-    /// Whether this thread busy-polls before it sleeps. The driver thread does not: while it leads, no
-    /// caller waits.
+    /// Whether this thread busy-polls before it sleeps. The driver thread does not: while it leads,
+    /// no caller waits.
     fn spins(&self) -> bool {
         self.kind == LeaderKind::Caller && self.engine.spin.is_on()
     }

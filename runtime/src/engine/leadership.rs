@@ -42,7 +42,8 @@ impl Waiting {
     }
 }
 
-/// Duplicates of a device's descriptors, so that a thread can poll them while another has the device.
+/// Duplicates of a device's descriptors, so that a thread can poll them while another has the
+/// device.
 #[derive(Debug)]
 pub(crate) struct PolledDevice {
     pub(crate) receive: OwnedFd,
@@ -118,8 +119,8 @@ impl Leadership {
         self.leader
     }
 
-    /// Gives the lead to a thread if no other has it. A caller takes the lead from the driver thread,
-    /// too.
+    /// Gives the lead to a thread if no other has it. A caller takes the lead from the driver
+    /// thread, too.
     pub(crate) fn take(&mut self, kind: LeaderKind, now: Instant) -> Option<TakenLead> {
         let is_from_driver = match (self.leader, kind) {
             (None, _) => false,
@@ -166,7 +167,8 @@ impl Leadership {
         still_leads
     }
 
-    /// While the leader sleeps and was not told anything new: the deadline of the stack that it knows.
+    /// While the leader sleeps and was not told anything new: the deadline of the stack that it
+    /// knows.
     pub(crate) fn sleeps_until(&self) -> Option<Instant> {
         self.sleeps_until
     }
@@ -177,8 +179,8 @@ impl Leadership {
         self.leader
     }
 
-    /// Whether the driver thread shall lead: no thread does, and the driver thread was called, or no
-    /// thread has led for [`DRIVER_DELAY`].
+    /// Whether the driver thread shall lead: no thread does, and the driver thread was called, or
+    /// no thread has led for [`DRIVER_DELAY`].
     pub(crate) fn needs_driver(&self, now: Instant) -> bool {
         self.leader.is_none() && (self.driver_is_called || now - self.idle_since >= DRIVER_DELAY)
     }
@@ -209,8 +211,8 @@ impl Leadership {
         }
     }
 
-    /// An idle period ends because a caller takes the lead. Learns from it whether the driver thread
-    /// was of use. Says whether no thread at all has led for long.
+    /// An idle period ends because a caller takes the lead. Learns from it whether the driver
+    /// thread was of use. Says whether no thread at all has led for long.
     fn on_idle_end(&mut self, now: Instant) -> bool {
         let driver_led = self.leader == Some(LeaderKind::Driver);
         if driver_led && self.driver_has_read && self.is_idle_for_long(now) {
@@ -226,8 +228,8 @@ impl Leadership {
         self.callers
     }
 
-    /// A call has something to transmit and holds the devices. Says whether it shall read them, too:
-    /// no thread leads, and no call has read the devices for [`READ_AFTER_SEND`].
+    /// A call has something to transmit and holds the devices. Says whether it shall read them,
+    /// too: no thread leads, and no call has read the devices for [`READ_AFTER_SEND`].
     pub(crate) fn reads_after_send(&mut self, now: Instant) -> bool {
         self.policy.on_transmit(now);
         let is_time = self.leader.is_none() && now - self.idle_since >= READ_AFTER_SEND;

@@ -124,8 +124,8 @@ impl Engine {
         self.io.try_lock().ok()
     }
 
-    /// Uses the stack of a running runtime; see [`enter`](Self::enter). Fails only if the runtime is
-    /// over.
+    /// Uses the stack of a running runtime; see [`enter`](Self::enter). Fails only if the runtime
+    /// is over.
     pub(crate) fn call<R>(&self, f: impl FnOnce(&mut EngineCore, Instant, &mut Wakes) -> R) -> io::Result<R> {
         if is_poisoned(&self.core) {
             return Err(EndReason::Panicked.to_error());
@@ -140,8 +140,8 @@ impl Engine {
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&mut EngineCore, Instant, &mut Wakes) -> R) -> R {
         let _alarm = PanicAlarm(self);
         let mut wakes = Wakes::default();
-        // Declared before `core`, and so dropped after it if the stack panics: a `Leader` in the result
-        // takes that lock to resign.
+        // Declared before `core`, and so dropped after it if the stack panics: a `Leader` in the
+        // result takes that lock to resign.
         let result;
         let mut core = self.lock_core_anyway();
         let now = Clock::now();
@@ -197,8 +197,8 @@ impl Engine {
         }
     }
 
-    /// Releases `core` and sends, after the stack was settled for a call that holds `io`. `reads` says
-    /// whether this thread reads the devices then.
+    /// Releases `core` and sends, after the stack was settled for a call that holds `io`. `reads`
+    /// says whether this thread reads the devices then.
     fn send_and_read(
         &self,
         io: &mut DeviceIo,
@@ -217,8 +217,8 @@ impl Engine {
     /// Hands the stack what was read from the devices, then runs the timers that are due.
     ///
     /// A thread that was preempted finds both: timers that are due, and in the devices the
-    /// acknowledgements that would have stopped them. So the frames that wait are read before timers
-    /// run, as far as [`WAITING_READS`] allows: a flood must not delay the timers for ever.
+    /// acknowledgements that would have stopped them. So the frames that wait are read before
+    /// timers run, as far as [`WAITING_READS`] allows: a flood must not delay the timers for ever.
     pub(crate) fn handle_received<'a>(
         &'a self,
         io: &mut DeviceIo,
@@ -268,8 +268,8 @@ impl Engine {
         self.send(io);
     }
 
-    /// Whether some caller left a note. A thread asks after it has released `io`, or could not get it;
-    /// [`driver`](super::driver) says what the fence is for.
+    /// Whether some caller left a note. A thread asks after it has released `io`, or could not get
+    /// it; [`driver`](super::driver) says what the fence is for.
     pub(crate) fn is_transmit_wanted(&self) -> bool {
         fence(Ordering::SeqCst);
         self.transmit_wanted.load(Ordering::Acquire)

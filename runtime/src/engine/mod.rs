@@ -1,16 +1,16 @@
-//! The engine: a stack behind its lock, devices behind theirs, and the threads that drive them.
+//! The engine: a stack and its devices behind two locks, and the threads that drive them.
 //!
-//! The public sockets use the engine; nothing in here uses them. In the order in which to read it:
+//! The sockets use the engine; nothing in here uses them. In the order in which to read it:
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `driver` | the two locks, who sends, who leads and who sleeps; the driving thread |
-//! | `locks`, `devices` | the stack behind its lock and how callers use it; the devices behind theirs |
-//! | `leader`, `wait`, `waiters` | how a thread drives the devices; how a call waits, leading or parked; who waits for which descriptor |
-//! | `lead_policy` | who had better lead, by what threads have done lately |
-//! | `read_budget`, `spin` | how many frames are read at once; how long is asked before sleeping |
-//! | `stacks`, `inbox` | several stacks, one for each queue of the interfaces, and what they hand to each other |
-//! | `bell` | waiting for sockets of several stacks at once |
+//! | `driver` | describes locks, leaders, followers and wake-ups; the driver thread |
+//! | `locks`, `core`, `devices` | the two locks, how calls go through them, and what each guards |
+//! | `leadership`, `leader` | who leads; what the leader does |
+//! | `wait`, `waiters` | how a call waits; who waits for which descriptor |
+//! | `lead_policy` | who should lead next, from what threads did lately |
+//! | `read_budget`, `spin` | how much is read at once; how long a leader spins |
+//! | `stacks`, `inbox`, `bell` | several stacks: what they hand to each other, and waiting for all |
 //! | `end_reason` | why a runtime is over |
 
 pub(crate) mod bell;

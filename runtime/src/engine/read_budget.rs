@@ -1,14 +1,14 @@
-//! [`ReadBudget`]: how many frames are read from a device at once. [`EagerRead`]: whether a leader reads
-//! it before it sleeps on it.
+//! [`ReadBudget`]: how many frames are read from a device at once. [`EagerRead`]: whether a leader
+//! reads it before it sleeps on it.
 
 use crate::policy::{FIRST_FILLS, MAX_FILLS, MAX_SKIPPED_READS, READ_FRAMES};
 
-/// How many frames are read from a device before the stack gets them: one where frames come one at a
-/// time, up to [`READ_FRAMES`] where they come in trains.
+/// How many frames are read from a device before the stack gets them: one where frames come one at
+/// a time, up to [`READ_FRAMES`] where they come in trains.
 ///
 /// A read that finds nothing costs a system call. Where requests come one at a time, reading until
-/// nothing is left would cost such a call for each request. So only one frame is read, and a second one
-/// is tried now and then: the more often that was in vain, the less often.
+/// nothing is left would cost such a call for each request. So only one frame is read, and a second
+/// one is tried now and then: the more often that was in vain, the less often.
 #[derive(Debug)]
 pub(crate) struct ReadBudget {
     frames: usize,
@@ -57,10 +57,10 @@ impl ReadBudget {
 
 /// Whether a leader reads a device instead of sleeping on it.
 ///
-/// Where the next frame is often there when the last one has been handled, polling first costs a system
-/// call for nothing. Where it is not, reading first does. So the leader repeats what was right: after a
-/// read that found a frame it reads first again, after a read in vain it sleeps, at first once, and more
-/// often the more reads were in vain.
+/// Where the next frame is often there when the last one has been handled, polling first costs a
+/// system call for nothing. Where it is not, reading first does. So the leader repeats what was
+/// right: after a read that found a frame it reads first again, after a read in vain it sleeps, at
+/// first once, and more often the more reads were in vain.
 #[derive(Debug)]
 pub(crate) struct EagerRead {
     /// Sleeps until the next attempt.
@@ -101,7 +101,8 @@ impl EagerRead {
 mod tests {
     use super::*;
 
-    /// Reads of trains of this length; how many of the system calls brought nothing, and how many reads there were.
+    /// Reads of trains of this length; how many of the system calls brought nothing, and how many
+    /// reads there were.
     fn read_trains(budget: &mut ReadBudget, len: usize, trains: usize) -> (usize, usize) {
         let (mut in_vain, mut reads) = (0, 0);
         for _ in 0..trains {
@@ -147,7 +148,8 @@ mod tests {
         }
     }
 
-    /// The sleeps and the reads in vain for so many frames, which are there when the leader would go to sleep, or not.
+    /// The sleeps and the reads in vain for so many frames, which are there when the leader would
+    /// go to sleep, or not.
     fn sleep_or_read(eager_read: &mut EagerRead, is_there: bool, frames: usize) -> (usize, usize) {
         let (mut sleeps, mut in_vain) = (0, 0);
         for _ in 0..frames {

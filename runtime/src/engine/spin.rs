@@ -7,9 +7,9 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The time for which a leader spins: from nothing up to a limit, as long as that pays.
 ///
-/// When a frame came while the leader was spinning, the time is the limit again. When none came, the
-/// time is halved, down to nothing. When the leader slept, but only for so short a time that spinning
-/// would have caught the frame, the time grows.
+/// When a frame came while the leader was spinning, the time is the limit again. When none came,
+/// the time is halved, down to nothing. When the leader slept, but only for so short a time that
+/// spinning would have caught the frame, the time grows.
 #[derive(Debug)]
 pub(crate) struct Spin {
     limit: Duration,

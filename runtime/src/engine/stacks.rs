@@ -1,9 +1,9 @@
 //! [`Stacks`]: the stacks of a runtime, one for each queue of its interfaces.
 //!
-//! Each stack is whole: it has its own [`Engine`], driver thread and devices, and a socket is on one of
-//! them. With one stack, all that is here is passed by. What belongs to several stacks stays out of the
-//! way of data: which stack a new socket is on, listeners (a socket on each stack), sums of counters,
-//! and that all stacks end together.
+//! Each stack is whole: it has its own [`Engine`], driver thread and devices, and a socket is on
+//! one of them. With one stack, all that is here is passed by. What belongs to several stacks stays
+//! out of the way of data: which stack a new socket is on, listeners (a socket on each stack), sums
+//! of counters, and that all stacks end together.
 
 use std::sync::Arc;
 

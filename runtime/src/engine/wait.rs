@@ -1,4 +1,6 @@
-//! Waiting for a descriptor: as the leader, or parked as a follower. [`driver`](crate::engine::driver) has the whole picture.
+//! How a call waits for a descriptor: as the leader, or parked as a follower.
+//!
+//! [`driver`](super::driver) describes leaders and followers.
 
 use std::io;
 use std::time::Duration;
@@ -16,25 +18,25 @@ use crate::engine::waiters::{Interest, Wakes};
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitLimit {
-    /// Not at all.
+    /// The call does not wait.
     None,
     For(Duration),
     Forever,
 }
 
-/// What became of a try.
+/// What came of one attempt at a call.
 enum Attempt<'a, R> {
     Done(portolan::Result<R>),
-    /// Nobody else leads: wait by leading.
+    /// The call must wait, and this thread leads meanwhile.
     Lead(Leader<'a>),
-    /// Somebody leads: park while the count of events is this.
+    /// The call must wait while another thread leads: park while the count of events is this.
     Follow(u32),
 }
 
-/// How leading ended.
+/// What came of waiting as the leader.
 enum LeadResult<R> {
     Done(portolan::Result<R>),
-    /// Others were served, and it is better that they lead.
+    /// Others were served and should lead: park while the count of events is this.
     Follow(u32),
 }
 
@@ -42,7 +44,7 @@ fn would_block<R>(result: &portolan::Result<R>) -> bool {
     matches!(result, Err(portolan::Error::WouldBlock))
 }
 
-/// A descriptor and what is wanted of it.
+/// The descriptor of a call, and the direction that it waits for.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     descriptor: Descriptor,
@@ -50,8 +52,9 @@ struct Wanted {
 }
 
 impl EngineCore {
-    /// A try is over. When it got something, or an error, the next may try who waits for the same.
-    fn on_tried<R>(
+    /// An attempt is over. If the call got something, or an error, the next thread that waits for
+    /// the same is woken.
+    fn on_attempt<R>(
         &mut self,
         Wanted { descriptor, interest }: Wanted,
         result: &portolan::Result<R>,
@@ -65,7 +68,8 @@ impl EngineCore {
         self.waiters.pass_on(descriptor, interest, &self.stack, wakes);
     }
 
-    /// A caller must wait: it leads if nobody else does. `None`: the descriptor is closed.
+    /// Begins to wait: the caller leads if no other caller does. Returns `None` if the descriptor
+    /// is closed.
     fn begin_wait<'a, R>(
         &mut self,
         engine: &'a Engine,
@@ -81,8 +85,8 @@ impl EngineCore {
 }
 
 impl Engine {
-    /// Does `op` until it is not `WouldBlock`, and waits in between until the descriptor is ready. `WouldBlock` when
-    /// time limit ended first, as with SO_RCVTIMEO.
+    /// Repeats `op` until it returns something else than `WouldBlock`, and waits in between until
+    /// the descriptor is ready. Returns `WouldBlock` when the time is over, as with SO_RCVTIMEO.
     pub(crate) fn call_blocking<R>(
         &self,
         descriptor: Descriptor,
@@ -96,7 +100,7 @@ impl Engine {
         loop {
             let tried = self.call(|core, now, wakes| {
                 let result = op(core, now);
-                core.on_tried(wanted, &result, now, wakes);
+                core.on_attempt(wanted, &result, now, wakes);
                 if !may_wait || !would_block(&result) {
                     return Attempt::Done(result);
                 }
@@ -121,7 +125,8 @@ impl Engine {
         }
     }
 
-    /// Sleeps until something happened to the descriptor since `seen` was noted, or until it is asked to lead.
+    /// Sleeps until there is an event for the descriptor after `seen` was noted, or until no thread
+    /// leads.
     fn park(
         &self,
         Wanted { descriptor, interest }: Wanted,
@@ -151,7 +156,8 @@ impl Engine {
     }
 }
 
-/// Leads until `op` is not `WouldBlock`, until it is time to give up, or until others should lead.
+/// Leads until `op` returns something else than `WouldBlock`, until it is time to give up, or until
+/// others should lead.
 fn lead_until<R>(
     mut leader: Leader<'_>,
     wanted: Wanted,
@@ -169,11 +175,11 @@ fn lead_until<R>(
                     if !core.leadership.policy.served_leads_next() {
                         core.waiters.wake_next_leader(wakes);
                     }
-                    core.on_tried(wanted, &result, now, wakes);
+                    core.on_attempt(wanted, &result, now, wakes);
                     return Some(LeadResult::Done(result));
                 }
             }
-            // Others were served, or serve themselves.
+            // Others were served, or read the devices themselves.
             let others_lead = wakes.has_parked() && core.leadership.policy.served_leads_next();
             if others_lead || core.leadership.policy.is_burst(now) {
                 let seen = leader.seen();

@@ -1,17 +1,18 @@
 //! [`WaiterTable`]: which threads and tasks wait for which descriptor.
 //!
-//! There is one record for each descriptor. While threads are parked there, the record has a condition
-//! variable for those that want to read and one for those that want to write. An event wakes one of them;
-//! a thread that ends a call while the descriptor is still ready wakes the next ([`WaiterTable::pass_on`]).
-//! So a hundred threads in `accept` cost one wake-up for each connection, and none is forgotten although
-//! one event may stand for several connections.
+//! There is one record for each descriptor. While threads are parked there, the record has a
+//! condition variable for those that want to read and one for those that want to write. An event
+//! wakes one of them; a thread that ends a call while the descriptor is still ready wakes the next
+//! ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up for each
+//! connection, and none is forgotten although one event may stand for several connections.
 //!
-//! A task waits with a [`Waker`] for each direction ([`WaiterTable::set_waker`]). An event wakes it beside
-//! the threads that it wakes: a task that finds nothing costs one poll, and it may have been dropped.
+//! A task waits with a [`Waker`] for each direction ([`WaiterTable::set_waker`]). An event wakes it
+//! beside the threads that it wakes: a task that finds nothing costs one poll, and it may have been
+//! dropped.
 //!
-//! The leader ([`leader`](super::leader)) waits, too, but not on a condition variable. The table knows
-//! what the leader waits for ([`WaiterTable::leading`]); one event for that goes to the leader before it
-//! goes to a parked thread.
+//! The leader ([`leader`](super::leader)) waits, too, but not on a condition variable. The table
+//! knows what the leader waits for ([`WaiterTable::leading`]); one event for that goes to the
+//! leader before it goes to a parked thread.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -59,15 +60,15 @@ impl Parking {
 /// The waiters of one descriptor in one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Side {
-    /// Counts events. A caller notes the count when a call says `WouldBlock`, and sleeps only while the
-    /// count is the same: an event between the call and the sleep is not lost.
+    /// Counts events. A caller notes the count when a call says `WouldBlock`, and sleeps only while
+    /// the count is the same: an event between the call and the sleep is not lost.
     pub(crate) events: u32,
     /// How many threads are parked.
     sleepers: u32,
 }
 
-/// The waiters of one descriptor. Most descriptors need only these 40 bytes most of the time; there may
-/// be many.
+/// The waiters of one descriptor. Most descriptors need only these 40 bytes most of the time; there
+/// may be many.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     descriptor: Descriptor,
@@ -230,8 +231,8 @@ fn place_of(descriptor: Descriptor) -> (usize, usize) {
 /// The records of all descriptors that sockets of this runtime hold.
 #[derive(Debug, Default)]
 pub(crate) struct WaiterTable {
-    /// Records by the number of the descriptor: the stack gives out the lowest free one. They lie in
-    /// chunks, so that a table that grows has little unused room.
+    /// Records by the number of the descriptor: the stack gives out the lowest free one. They lie
+    /// in chunks, so that a table that grows has little unused room.
     chunks: Vec<Box<[Option<Waiters>]>>,
     /// What the leader waits for, if it is a caller.
     pub(crate) leading: Option<(Descriptor, Interest)>,
@@ -267,7 +268,8 @@ impl WaiterTable {
         (waiters.descriptor == descriptor).then_some(waiters)
     }
 
-    /// Counts an event, and finds whom it wakes: all, or one, and then the leader before a parked thread.
+    /// Counts an event, and finds whom it wakes: all, or one, and then the leader before a parked
+    /// thread.
     fn wake(&mut self, descriptor: Descriptor, interest: Interest, how_many: HowMany, wakes: &mut Wakes) {
         let leads = self.leading == Some((descriptor, interest));
         let Some(waiters) = self.of(descriptor) else { return };
@@ -298,8 +300,8 @@ impl WaiterTable {
         }
     }
 
-    /// A call on this descriptor got what it wanted, or an error. If others wait for the same and the
-    /// descriptor is still ready, the next one is woken.
+    /// A call on this descriptor got what it wanted, or an error. If others wait for the same and
+    /// the descriptor is still ready, the next one is woken.
     pub(crate) fn pass_on(
         &mut self,
         descriptor: Descriptor,
@@ -331,8 +333,8 @@ impl WaiterTable {
         }
     }
 
-    /// Counts a thread that is about to park, and remembers that it may lead. Returns what it parks on;
-    /// `None` if the descriptor is closed.
+    /// Counts a thread that is about to park, and remembers that it may lead. Returns what it parks
+    /// on; `None` if the descriptor is closed.
     pub(crate) fn park(&mut self, descriptor: Descriptor, interest: Interest) -> Option<Arc<Parking>> {
         let parking = self.of(descriptor)?.park(interest);
         if self.parked_last.len() == REMEMBERED_WAITERS {
@@ -342,8 +344,8 @@ impl WaiterTable {
         Some(parking)
     }
 
-    /// Wakes one of the threads that parked last to lead, as no thread does and none is expected to. It
-    /// finds that there was no event for it, and leads.
+    /// Wakes one of the threads that parked last to lead, as no thread does and none is expected
+    /// to. It finds that there was no event for it, and leads.
     pub(crate) fn wake_next_leader(&mut self, wakes: &mut Wakes) {
         while let Some((descriptor, interest)) = self.parked_last.pop() {
             let parking = self.of(descriptor).and_then(|waiters| waiters.parking(interest));
@@ -355,16 +357,16 @@ impl WaiterTable {
     }
 }
 
-/// For tasks. One of them at a time waits for a direction of a descriptor, as with the `poll` functions of
-/// std and its kin; the one that asked last is woken.
+/// For tasks. One of them at a time waits for a direction of a descriptor, as with the `poll`
+/// functions of std and its kin; the one that asked last is woken.
 #[cfg_attr(not(test), expect(dead_code, reason = "for sockets of tasks"))]
 impl WaiterTable {
-    /// Wakes this task at the next event. The caller holds `core` since its call said `WouldBlock`, so no
-    /// event comes in between.
+    /// Wakes this task at the next event. The caller holds `core` since its call said `WouldBlock`,
+    /// so no event comes in between.
     ///
-    /// Returns the waker that was there before, to be dropped with `core` released: what an executor does
-    /// when a waker is dropped may need that lock. If the descriptor is closed, the task's own waker comes
-    /// back, and nothing will wake it.
+    /// Returns the waker that was there before, to be dropped with `core` released: what an
+    /// executor does when a waker is dropped may need that lock. If the descriptor is closed, the
+    /// task's own waker comes back, and nothing will wake it.
     pub(crate) fn set_waker(
         &mut self,
         descriptor: Descriptor,
@@ -379,8 +381,8 @@ impl WaiterTable {
         kept.replace(waker.clone())
     }
 
-    /// Forgets this task, which no longer waits. Returns its waker, to be dropped with `core` released;
-    /// `None` if another task has asked since, or an event has taken the waker.
+    /// Forgets this task, which no longer waits. Returns its waker, to be dropped with `core`
+    /// released; `None` if another task has asked since, or an event has taken the waker.
     pub(crate) fn take_waker(
         &mut self,
         descriptor: Descriptor,

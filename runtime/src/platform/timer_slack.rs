@@ -1,7 +1,7 @@
 //! How late the operating system may wake a thread whose sleep has a deadline.
 //!
-//! Linux adds up to 50 µs, the timer slack of the thread, so that it can wake several threads at once.
-//! Other systems have nothing to set.
+//! Linux adds up to 50 µs, the timer slack of the thread, so that it can wake several threads at
+//! once. Other systems have nothing to set.
 
 /// Lets this thread be woken as exactly as the system can. Returns the nanoseconds that
 /// [`restore`] sets again, if there are any.

@@ -53,8 +53,8 @@ pub(crate) fn pattern(len: usize, salt: u8) -> Vec<u8> {
     (0..len).map(|index| (index as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ salt).collect()
 }
 
-/// Runs `work` in a thread of its own and fails if it takes longer than half a minute: a lost wake-up shows as a
-/// failure with a name, not as a test that hangs.
+/// Runs `work` in a thread of its own and fails if it takes longer than half a minute: a lost
+/// wake-up shows as a failure with a name, not as a test that hangs.
 pub(crate) fn within_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::spawn(move || sender.send(work()));

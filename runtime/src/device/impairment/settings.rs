@@ -1,10 +1,10 @@
-//! What a bad network is told to do, as a value and as text.
+//! [`Impairment`]: the settings of a bad network, as a value and as text.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What a network does to frames, the same in both directions.
+/// The settings of a bad network, the same in both directions.
 ///
 /// It is written
 /// `loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,mark=1%,limit=1000,seed=7`,
@@ -14,34 +14,35 @@ use std::time::Duration;
 pub struct Impairment {
     /// The share of frames that are lost, 0 to 1.
     pub loss: f64,
-    /// How many frames in a row a loss takes, on average (a Gilbert model; `loss` stays the share of all frames). 1: each
-    /// frame is lost or not for itself.
+    /// How many frames in a row are lost, on average (a Gilbert model; `loss` stays the share of
+    /// all frames). With 1, the loss of a frame does not depend on others.
     pub loss_burst: f64,
     /// When the link is down.
     pub outage: Option<Outage>,
-    /// The share that arrive twice.
+    /// The share of frames that arrive twice.
     pub duplication: f64,
-    /// The share that are overtaken by later frames.
+    /// The share of frames that are overtaken by later frames.
     pub reordering: f64,
-    /// By how much those arrive late. If none, each is overtaken by one to three frames (or arrives 5 ms late, where no
-    /// frame follows).
+    /// How late overtaken frames arrive. With `None`, each is overtaken by one to three frames, or
+    /// arrives 5 ms late where no frame follows.
     pub reorder_delay: Option<Duration>,
-    /// The share in which one bit is flipped.
+    /// The share of frames in which one bit is flipped.
     pub corruption: f64,
     /// The share of ECN-capable packets that are marked "congestion experienced" (RFC 3168).
     pub marking: f64,
     /// How long a frame is under way.
     pub delay: Duration,
-    /// By how much that varies, up and down, evenly spread. Frames keep their order.
+    /// How much the delay varies, up and down, evenly spread. Frames keep their order.
     pub jitter: Duration,
-    /// The bits that the link takes a second; frames queue for it. Unlimited if none.
+    /// The bits that the link takes in a second; frames queue for it. `None` is unlimited.
     pub bits_per_second: Option<u64>,
-    /// The bytes that may queue for the link, if it has a rate; a frame for which there is no room is dropped (and
-    /// counted). If none, only `limit` bounds the queue.
+    /// The bytes that may queue for a link with a rate; a frame for which there is no room is
+    /// dropped and counted. With `None`, only `limit` bounds the queue.
     pub queue_bytes: Option<usize>,
-    /// The frames that may be under way or queued in each direction; further ones are dropped (and counted). 1,000.
+    /// The frames that may be under way or queued in each direction; further ones are dropped and
+    /// counted. 1,000 by default.
     pub limit: usize,
-    /// The same seed makes the same decisions about the same frames.
+    /// The seed: the same seed makes the same decisions about the same frames.
     pub seed: u64,
 }
 
@@ -67,16 +68,16 @@ impl Default for Impairment {
     }
 }
 
-/// A time in which nothing gets through; what is under way by then arrives.
+/// A time in which frames that are given to the link are lost; those under way arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// When it begins, counted from the start of the network.
+    /// When the outage begins, counted from the start of the network.
     pub begins_after: Duration,
-    /// How long it lasts.
+    /// How long the outage lasts.
     pub lasts: Duration,
 }
 
-/// A setting of [`Impairment`] that could not be read; says what to write instead.
+/// The error for a setting of [`Impairment`] that cannot be read. It says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseImpairmentError(String);
 

@@ -11,7 +11,8 @@ fn number_of(frame: &Frame) -> u32 {
     u32::from_be_bytes(frame.bytes[..4].try_into().unwrap())
 }
 
-/// Sends `count` frames, one a millisecond, and returns the number and arrival of those that came out.
+/// Sends `count` frames, one a millisecond, and returns the number and arrival of those that came
+/// out.
 fn run(settings: &str, count: u32) -> (Vec<(u32, Instant)>, ImpairCounts) {
     let mut queue = ImpairQueue::new(settings.parse().unwrap(), 0, Instant::ZERO);
     let mut arrived = Vec::new();
@@ -169,7 +170,8 @@ fn a_full_queue_drops_and_counts() {
 #[test]
 fn losses_come_in_bursts_and_their_share_stays() {
     let (arrived, counts) = run("loss=2%,burst=5,seed=3", 100_000);
-    // A burst's length varies: its losses are not independent, so the share is looser than a binomial one.
+    // A burst's length varies: its losses are not independent, so the share is looser than a
+    // binomial one.
     let share = counts.lost as f64 / counts.seen as f64;
     assert!((0.016..0.024).contains(&share), "{share}");
     let bursts = arrived.windows(2).filter(|pair| pair[1].0 - pair[0].0 > 1).count();

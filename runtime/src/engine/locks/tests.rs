@@ -9,13 +9,14 @@ use super::*;
 use crate::device::{MemoryDevice, MemoryPair, Sent};
 use crate::policy::READ_FRAMES;
 
-/// Beyond every retransmission time-out that follows a round trip of microseconds (200 ms), and before the second one.
+/// Longer than the retransmission time-out after a round trip of microseconds (200 ms), and shorter
+/// than two of them.
 const AWAY: Duration = Duration::from_millis(300);
 
 /// Frames that are read before timers.
 const MOST_WAITING: usize = WAITING_READS * READ_FRAMES;
 
-/// A stack that is 10.0.0.`last`, with this end of a wire.
+/// A stack with the address 10.0.0.`last`, on one end of a wire.
 struct Peer {
     stack: Stack,
     iface: InterfaceId,
@@ -36,7 +37,7 @@ fn stack_on(device: &MemoryDevice, last: u8) -> (Stack, InterfaceId) {
 }
 
 impl Peer {
-    /// Takes in what came, and holds back what it has to say.
+    /// Handles the frames that came in. Returns the answers, to be sent later.
     fn answers(&mut self) -> Vec<Transmit> {
         while let Some(frame) = self.device.recv().unwrap() {
             self.stack.handle_frame(Clock::now(), self.iface, frame);
@@ -49,8 +50,8 @@ impl Peer {
     }
 }
 
-/// A host whose thread is this one, with a connection to a peer that has everything it was sent but one segment's
-/// acknowledgement, which waits in the peer's hands.
+/// A host that the test's thread drives, with a connection to a peer. The peer has received all
+/// data, and the acknowledgement of the last segment is not sent yet.
 struct Bench {
     engine: Engine,
     peer: Peer,
@@ -96,8 +97,8 @@ impl Bench {
         self.engine.inspect(|stack| stack.peer_addr(client).is_ok())
     }
 
-    /// This many frames of no interest, then the acknowledgement, come in; then the thread is away for so long that
-    /// timers of the connection are due, and reads. Says how many segments it sent again.
+    /// Lets this many other frames and then the acknowledgement come in, waits until timers of the
+    /// connection are due, and reads. Returns how many segments the host retransmitted.
     fn retransmissions_after(&mut self, others: usize, read: impl FnOnce(&Engine)) -> u64 {
         let macs = [1, 2].map(|last| MacAddr([2, 0, 0, 0, 0, last]));
         let other = ethernet(macs[1], macs[0], &[0; 46]);
@@ -140,7 +141,8 @@ fn a_call_that_reads_in_passing_reads_what_waits_before_timers_run() {
     }
 }
 
-/// A call whose answer is there sends some of what others left, and leaves the rest to the leader.
+/// A call whose answer is there sends some of the frames of other callers, and leaves the rest to
+/// the leader.
 #[test]
 fn a_call_sends_no_more_than_some_batches_for_others() {
     let bench = Bench::new();
@@ -160,7 +162,8 @@ fn a_call_sends_no_more_than_some_batches_for_others() {
         bench.engine.call(|_, _, _| ()).unwrap();
         calls += 1;
         let frames = std::iter::from_fn(|| peer.device.recv().unwrap()).count();
-        // 17 batches of 16, and each time it may read in passing and send a batch of what comes of that.
+        // 17 batches of 16 frames; after each the call may read, and send a batch that comes of
+        // that.
         assert!(frames <= 544, "{frames} frames in one call");
         assert!(frames > 0, "{sent} frames in {calls} calls");
         sent += frames;
