@@ -17,7 +17,7 @@ use crate::engine::core::EngineCore;
 use crate::engine::locks::{Engine, to_io_error};
 use crate::engine::stacks::Stacks;
 use crate::engine::wait::WaitLimit;
-use crate::engine::waiters::{Interest, Waiters};
+use crate::engine::waiters::{Direction, Waiters};
 use crate::plan::refused;
 use crate::policy::{COPY_BELOW, READ_SLICES, WRITE_CHUNK};
 use crate::runtime::Handle;
@@ -126,13 +126,13 @@ impl Socket {
         self.engine().call(|core, now, _| f(&mut core.stack, now, self.descriptor))?.map_err(to_io_error)
     }
 
-    fn wait_limit(&self, interest: Interest) -> WaitLimit {
+    fn wait_limit(&self, direction: Direction) -> WaitLimit {
         if self.nonblocking.load(Ordering::Relaxed) {
             return WaitLimit::None;
         }
-        let timeout = match interest {
-            Interest::Read => self.read_timeout.value(),
-            Interest::Write => self.write_timeout.value(),
+        let timeout = match direction {
+            Direction::Read => self.read_timeout.value(),
+            Direction::Write => self.write_timeout.value(),
         };
         timeout.map_or(WaitLimit::Forever, WaitLimit::For)
     }
@@ -140,10 +140,10 @@ impl Socket {
     /// Makes a call that waits as long as this socket is set to.
     pub(crate) fn call_blocking<R>(
         &self,
-        interest: Interest,
+        direction: Direction,
         op: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        self.engine().call_blocking(self.descriptor, interest, self.wait_limit(interest), op)
+        self.engine().call_blocking(self.descriptor, direction, self.wait_limit(direction), op)
     }
 
     pub(crate) fn bind(&self, addr: SocketAddr) -> io::Result<()> {
@@ -177,7 +177,7 @@ impl Socket {
     }
 
     pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
-        let (descriptor, peer) = self.call_blocking(Interest::Read, |core, _| {
+        let (descriptor, peer) = self.call_blocking(Direction::Read, |core, _| {
             let (descriptor, peer) = core.stack.accept(self.descriptor)?;
             core.waiters.insert(descriptor);
             Ok((descriptor, peer))
@@ -216,7 +216,7 @@ impl Socket {
         }
         let wait_limit = timeout.map_or(WaitLimit::Forever, WaitLimit::For);
         self.engine()
-            .call_blocking(self.descriptor, Interest::Write, wait_limit, |core, _| {
+            .call_blocking(self.descriptor, Direction::Write, wait_limit, |core, _| {
                 let readiness = core.stack.readiness(self.descriptor)?;
                 if !(readiness.writable || readiness.error || readiness.hung_up) {
                     return Err(portolan::Error::WouldBlock);
@@ -267,7 +267,7 @@ impl Socket {
         len: usize,
         mut take: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        let waited = self.call_blocking(Interest::Read, |core, now| {
+        let waited = self.call_blocking(Direction::Read, |core, now| {
             if core.stack.is_below_low_water(self.descriptor, len)? {
                 return Err(portolan::Error::WouldBlock);
             }
@@ -286,7 +286,7 @@ impl Socket {
     pub(crate) fn write(&self, data: &[u8]) -> io::Result<usize> {
         if data.len() < COPY_BELOW {
             return self
-                .call_blocking(Interest::Write, |core, now| core.stack.send(now, self.descriptor, data));
+                .call_blocking(Direction::Write, |core, now| core.stack.send(now, self.descriptor, data));
         }
         self.write_bytes(self.copy_of(&[IoSlice::new(data)], data.len()))
     }
@@ -313,7 +313,7 @@ impl Socket {
     /// did not fit at first.
     pub(crate) fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
         let len = bytes.len();
-        let sent = self.call_blocking(Interest::Write, |core, now| {
+        let sent = self.call_blocking(Direction::Write, |core, now| {
             take_deferred_error(core, self.descriptor)?;
             loop {
                 match core.stack.send_bytes(now, self.descriptor, bytes.clone()) {
@@ -341,12 +341,12 @@ impl Socket {
     }
 
     pub(crate) fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
-        self.call_blocking(Interest::Write, |core, now| core.stack.send_oob(now, self.descriptor, data))
+        self.call_blocking(Direction::Write, |core, now| core.stack.send_oob(now, self.descriptor, data))
     }
 
     pub(crate) fn send_with(&self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
         let d = self.descriptor;
-        self.call_blocking(Interest::Write, |core, now| core.stack.send_with(now, d, data, flags))
+        self.call_blocking(Direction::Write, |core, now| core.stack.send_with(now, d, data, flags))
     }
 
     pub(crate) fn write_stream(&self, data: &[u8]) -> io::Result<usize> {
@@ -375,7 +375,7 @@ impl Socket {
     }
 
     pub(crate) fn recv_bytes_from(&self) -> io::Result<(Bytes, SocketAddr)> {
-        self.call_blocking(Interest::Read, |core, now| core.stack.recv_bytes_from(now, self.descriptor))
+        self.call_blocking(Direction::Read, |core, now| core.stack.recv_bytes_from(now, self.descriptor))
     }
 
     /// Receives at least one datagram, and at most `max` of those that are there then.
@@ -385,16 +385,16 @@ impl Socket {
         max: usize,
     ) -> io::Result<usize> {
         let d = self.descriptor;
-        self.call_blocking(Interest::Read, |core, now| core.stack.recv_batch_from(now, d, batch, max))
+        self.call_blocking(Direction::Read, |core, now| core.stack.recv_batch_from(now, d, batch, max))
     }
 
     pub(crate) fn recv_run_from(&self) -> io::Result<(Bytes, SocketAddr, usize)> {
-        self.call_blocking(Interest::Read, |core, now| core.stack.recv_run_from(now, self.descriptor))
+        self.call_blocking(Direction::Read, |core, now| core.stack.recv_run_from(now, self.descriptor))
     }
 
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
         if data.len() < COPY_BELOW {
-            let sent = self.call_blocking(Interest::Write, |core, now| {
+            let sent = self.call_blocking(Direction::Write, |core, now| {
                 core.stack.send_to(now, self.descriptor, data, addr)
             });
             return self.explained(any_of(addr), sent);
@@ -403,7 +403,7 @@ impl Socket {
     }
 
     pub(crate) fn send_bytes_to(&self, bytes: Bytes, addr: SocketAddr) -> io::Result<usize> {
-        let sent = self.call_blocking(Interest::Write, |core, now| {
+        let sent = self.call_blocking(Direction::Write, |core, now| {
             core.stack.send_bytes_to(now, self.descriptor, bytes.clone(), addr)
         });
         self.explained(any_of(addr), sent)
@@ -413,7 +413,7 @@ impl Socket {
     /// there is an error: then those before it are sent, and the error is for the next call.
     pub(crate) fn send_batch_to(&self, batch: &[(Bytes, SocketAddr)]) -> io::Result<usize> {
         let mut count = 0;
-        let sent = self.call_blocking(Interest::Write, |core, now| {
+        let sent = self.call_blocking(Direction::Write, |core, now| {
             // The stack reports a pending error once; a call that has sent something must not take
             // it.
             if count > 0 && core.stack.readiness(self.descriptor)?.error {
@@ -434,12 +434,12 @@ impl Socket {
 
     /// Copies the next datagram with the lock held, as it stays in the queue.
     pub(crate) fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.call_blocking(Interest::Read, |core, _| core.stack.peek_from(self.descriptor, buf))
+        self.call_blocking(Direction::Read, |core, _| core.stack.peek_from(self.descriptor, buf))
     }
 
     /// Copies the next data with the lock held, as it stays in the queue.
     pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.call_blocking(Interest::Read, |core, _| core.stack.peek(self.descriptor, buf))
+        self.call_blocking(Direction::Read, |core, _| core.stack.peek(self.descriptor, buf))
     }
 
     pub(crate) fn shutdown(&self, how: std::net::Shutdown) -> io::Result<()> {

@@ -41,7 +41,7 @@ impl EngineCore {
         let TakenLead { is_from_driver, after_long_idle, polled } = self.leadership.take(kind, now)?;
         // The driver thread sleeps on the devices: it would wake up for the next frame, too.
         wakes.driver |= is_from_driver;
-        self.waiters.leading = waiting.map(|waiting| (waiting.descriptor, waiting.interest));
+        self.waiters.leading = waiting.map(|waiting| (waiting.descriptor, waiting.direction));
         let mut leader = Leader {
             engine,
             kind,
@@ -109,7 +109,7 @@ impl Leader<'_> {
     pub(crate) fn look_again(&mut self, core: &mut EngineCore) -> bool {
         let Some(waiting) = &mut self.waiting else { return false };
         let Some(waiters) = core.waiters.of(waiting.descriptor) else { return false };
-        waiting.seen = waiters.side(waiting.interest).events;
+        waiting.seen = waiters.side(waiting.direction).events;
         true
     }
 

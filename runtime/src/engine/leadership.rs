@@ -12,7 +12,7 @@ use rustix::event::PollFlags;
 
 use crate::device::Device;
 use crate::engine::lead_policy::LeadPolicy;
-use crate::engine::waiters::{Interest, WaiterTable, Wakes};
+use crate::engine::waiters::{Direction, WaiterTable, Wakes};
 use crate::policy::{
     DRIVER_DELAY, DRIVER_WAKES_AFTER_HIT, DRIVER_WAKES_AFTER_WAIT, LONG_IDLE, READ_AFTER_SEND,
 };
@@ -30,7 +30,7 @@ pub(crate) enum LeaderKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) descriptor: Descriptor,
-    pub(crate) interest: Interest,
+    pub(crate) direction: Direction,
     /// [`Side::events`](crate::engine::waiters::Side::events) when the caller looked last.
     pub(crate) seen: u32,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Whether there was an event since the caller looked last, or the descriptor was closed.
     pub(crate) fn has_event(&self, waiters: &mut WaiterTable) -> bool {
-        waiters.of(self.descriptor).is_none_or(|waiters| waiters.side(self.interest).events != self.seen)
+        waiters.of(self.descriptor).is_none_or(|waiters| waiters.side(self.direction).events != self.seen)
     }
 }
 

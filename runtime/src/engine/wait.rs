@@ -13,7 +13,7 @@ use crate::engine::end_reason::EndReason;
 use crate::engine::leader::Leader;
 use crate::engine::leadership::Waiting;
 use crate::engine::locks::{Engine, Waited, to_io_error, wait};
-use crate::engine::waiters::{Interest, Wakes};
+use crate::engine::waiters::{Direction, Wakes};
 
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ fn would_block<R>(result: &portolan::Result<R>) -> bool {
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     descriptor: Descriptor,
-    interest: Interest,
+    direction: Direction,
 }
 
 impl EngineCore {
@@ -56,7 +56,7 @@ impl EngineCore {
     /// the same is woken.
     fn on_attempt<R>(
         &mut self,
-        Wanted { descriptor, interest }: Wanted,
+        Wanted { descriptor, direction }: Wanted,
         result: &portolan::Result<R>,
         now: Instant,
         wakes: &mut Wakes,
@@ -65,7 +65,7 @@ impl EngineCore {
             return;
         }
         self.leadership.policy.on_served(now);
-        self.waiters.pass_on(descriptor, interest, &self.stack, wakes);
+        self.waiters.pass_on(descriptor, direction, &self.stack, wakes);
     }
 
     /// Begins to wait: the caller leads if no other caller does. Returns `None` if the descriptor
@@ -73,13 +73,13 @@ impl EngineCore {
     fn begin_wait<'a, R>(
         &mut self,
         engine: &'a Engine,
-        Wanted { descriptor, interest }: Wanted,
+        Wanted { descriptor, direction }: Wanted,
         now: Instant,
         wakes: &mut Wakes,
     ) -> Option<Attempt<'a, R>> {
         self.leadership.policy.on_wait(now);
-        let seen = self.waiters.of(descriptor)?.side(interest).events;
-        let leader = self.try_lead(engine, Some(Waiting { descriptor, interest, seen }), now, wakes);
+        let seen = self.waiters.of(descriptor)?.side(direction).events;
+        let leader = self.try_lead(engine, Some(Waiting { descriptor, direction, seen }), now, wakes);
         Some(leader.map_or(Attempt::Follow(seen), Attempt::Lead))
     }
 }
@@ -90,11 +90,11 @@ impl Engine {
     pub(crate) fn call_blocking<R>(
         &self,
         descriptor: Descriptor,
-        interest: Interest,
+        direction: Direction,
         wait_limit: WaitLimit,
         mut op: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        let wanted = Wanted { descriptor, interest };
+        let wanted = Wanted { descriptor, direction };
         let mut give_up_at = None;
         let mut may_wait = wait_limit != WaitLimit::None;
         loop {
@@ -129,7 +129,7 @@ impl Engine {
     /// leads.
     fn park(
         &self,
-        Wanted { descriptor, interest }: Wanted,
+        Wanted { descriptor, direction }: Wanted,
         seen: u32,
         give_up_at: Option<Instant>,
     ) -> io::Result<Waited> {
@@ -137,17 +137,17 @@ impl Engine {
         loop {
             core.check_running()?;
             let Some(waiters) = core.waiters.of(descriptor) else { return Ok(Waited::Woken) };
-            if waiters.side(interest).events != seen {
+            if waiters.side(direction).events != seen {
                 return Ok(Waited::Woken);
             }
             let left = give_up_at.map(Clock::until);
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Waited::TimedOut);
             }
-            let Some(parking) = core.waiters.park(descriptor, interest) else { return Ok(Waited::Woken) };
-            core = wait(parking.condvar(interest), core, left)?;
+            let Some(parking) = core.waiters.park(descriptor, direction) else { return Ok(Waited::Woken) };
+            core = wait(parking.condvar(direction), core, left)?;
             if let Some(waiters) = core.waiters.of(descriptor) {
-                waiters.unpark(interest);
+                waiters.unpark(direction);
             }
             if core.leadership.leader().is_none() {
                 return Ok(Waited::Woken);

@@ -26,17 +26,17 @@ use crate::sync::Condvar;
 
 /// The direction that a thread or a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interest {
+pub(crate) enum Direction {
     Read,
     Write,
 }
 
-impl Interest {
+impl Direction {
     fn is_met_by(self, readiness: Readiness) -> bool {
         let ended = readiness.hung_up || readiness.error;
         match self {
-            Interest::Read => readiness.readable || readiness.peer_closed || ended,
-            Interest::Write => readiness.writable || ended,
+            Direction::Read => readiness.readable || readiness.peer_closed || ended,
+            Direction::Write => readiness.writable || ended,
         }
     }
 }
@@ -49,10 +49,10 @@ pub(crate) struct Parking {
 }
 
 impl Parking {
-    pub(crate) fn condvar(&self, interest: Interest) -> &Condvar {
-        match interest {
-            Interest::Read => &self.readers,
-            Interest::Write => &self.writers,
+    pub(crate) fn condvar(&self, direction: Direction) -> &Condvar {
+        match direction {
+            Direction::Read => &self.readers,
+            Direction::Write => &self.writers,
         }
     }
 }
@@ -93,10 +93,10 @@ pub(crate) struct Extras {
 }
 
 impl Extras {
-    fn waker(&mut self, interest: Interest) -> &mut Option<Waker> {
-        match interest {
-            Interest::Read => &mut self.read_waker,
-            Interest::Write => &mut self.write_waker,
+    fn waker(&mut self, direction: Direction) -> &mut Option<Waker> {
+        match direction {
+            Direction::Read => &mut self.read_waker,
+            Direction::Write => &mut self.write_waker,
         }
     }
 
@@ -115,10 +115,10 @@ impl Waiters {
         Waiters { descriptor, read: Side::default(), write: Side::default(), extras: None }
     }
 
-    pub(crate) fn side(&mut self, interest: Interest) -> &mut Side {
-        match interest {
-            Interest::Read => &mut self.read,
-            Interest::Write => &mut self.write,
+    pub(crate) fn side(&mut self, direction: Direction) -> &mut Side {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
         }
     }
 
@@ -133,14 +133,14 @@ impl Waiters {
     }
 
     /// Counts a thread that is about to park. Returns what it parks on.
-    fn park(&mut self, interest: Interest) -> Arc<Parking> {
-        self.side(interest).sleepers += 1;
+    fn park(&mut self, direction: Direction) -> Arc<Parking> {
+        self.side(direction).sleepers += 1;
         self.extras().parking.get_or_insert_default().clone()
     }
 
     /// A thread that was parked is awake.
-    pub(crate) fn unpark(&mut self, interest: Interest) {
-        self.side(interest).sleepers -= 1;
+    pub(crate) fn unpark(&mut self, direction: Direction) {
+        self.side(direction).sleepers -= 1;
         if self.read.sleepers == 0
             && self.write.sleepers == 0
             && let Some(extras) = &mut self.extras
@@ -150,8 +150,8 @@ impl Waiters {
         }
     }
 
-    fn take_waker(&mut self, interest: Interest) -> Option<Waker> {
-        let waker = self.extras.as_mut()?.waker(interest).take()?;
+    fn take_waker(&mut self, direction: Direction) -> Option<Waker> {
+        let waker = self.extras.as_mut()?.waker(direction).take()?;
         self.drop_extras_if_empty();
         Some(waker)
     }
@@ -161,17 +161,17 @@ impl Waiters {
     }
 
     /// What the threads are parked on that wait for this; `None` if there are none.
-    fn parking(&mut self, interest: Interest) -> Option<&Arc<Parking>> {
-        if self.side(interest).sleepers == 0 {
+    fn parking(&mut self, direction: Direction) -> Option<&Arc<Parking>> {
+        if self.side(direction).sleepers == 0 {
             return None;
         }
         self.extras.as_ref()?.parking.as_ref()
     }
 
     /// Whether a thread is parked or a task waits.
-    fn has_waiters(&mut self, interest: Interest) -> bool {
-        let has_waker = self.extras.as_mut().is_some_and(|extras| extras.waker(interest).is_some());
-        has_waker || self.parking(interest).is_some()
+    fn has_waiters(&mut self, direction: Direction) -> bool {
+        let has_waker = self.extras.as_mut().is_some_and(|extras| extras.waker(direction).is_some());
+        has_waker || self.parking(direction).is_some()
     }
 }
 
@@ -185,7 +185,7 @@ pub(crate) enum HowMany {
 /// Whom to wake once the `core` lock is released: those who wake up take it.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
-    parked: SmallVec<[(Arc<Parking>, Interest, HowMany); 4]>,
+    parked: SmallVec<[(Arc<Parking>, Direction, HowMany); 4]>,
     tasks: Vec<Waker>,
     /// Bells, and how many of those that wait for each are meant.
     bells: Vec<(Arc<Bell>, HowMany)>,
@@ -207,10 +207,10 @@ impl Wakes {
 
     /// Wakes parked threads, tasks, and those that wait for a bell.
     pub(crate) fn notify_waiters(&mut self) {
-        for (parking, interest, how_many) in self.parked.drain(..) {
+        for (parking, direction, how_many) in self.parked.drain(..) {
             match how_many {
-                HowMany::One => parking.condvar(interest).notify_one(),
-                HowMany::All => parking.condvar(interest).notify_all(),
+                HowMany::One => parking.condvar(direction).notify_one(),
+                HowMany::All => parking.condvar(direction).notify_all(),
             }
         }
         self.tasks.drain(..).for_each(Waker::wake);
@@ -235,9 +235,9 @@ pub(crate) struct WaiterTable {
     /// in chunks, so that a table that grows has little unused room.
     chunks: Vec<Box<[Option<Waiters>]>>,
     /// What the leader waits for, if it is a caller.
-    pub(crate) leading: Option<(Descriptor, Interest)>,
+    pub(crate) leading: Option<(Descriptor, Direction)>,
     /// The threads that parked last, the newest at the end. Some may be awake again.
-    parked_last: SmallVec<[(Descriptor, Interest); REMEMBERED_WAITERS]>,
+    parked_last: SmallVec<[(Descriptor, Direction); REMEMBERED_WAITERS]>,
 }
 
 impl WaiterTable {
@@ -270,32 +270,32 @@ impl WaiterTable {
 
     /// Counts an event, and finds whom it wakes: all, or one, and then the leader before a parked
     /// thread.
-    fn wake(&mut self, descriptor: Descriptor, interest: Interest, how_many: HowMany, wakes: &mut Wakes) {
-        let leads = self.leading == Some((descriptor, interest));
+    fn wake(&mut self, descriptor: Descriptor, direction: Direction, how_many: HowMany, wakes: &mut Wakes) {
+        let leads = self.leading == Some((descriptor, direction));
         let Some(waiters) = self.of(descriptor) else { return };
-        let side = waiters.side(interest);
+        let side = waiters.side(direction);
         side.events = side.events.wrapping_add(1);
-        if interest == Interest::Read
+        if direction == Direction::Read
             && let Some(bell) = waiters.extras.as_ref().and_then(|extras| extras.bell.as_ref())
         {
             wakes.bells.push((bell.clone(), how_many));
         }
         wakes.leader_is_met |= leads;
         if !(leads && matches!(how_many, HowMany::One))
-            && let Some(parking) = waiters.parking(interest)
+            && let Some(parking) = waiters.parking(direction)
         {
-            wakes.parked.push((parking.clone(), interest, how_many));
+            wakes.parked.push((parking.clone(), direction, how_many));
         }
-        wakes.tasks.extend(waiters.take_waker(interest));
+        wakes.tasks.extend(waiters.take_waker(direction));
     }
 
     pub(crate) fn on_event(&mut self, event: Event, wakes: &mut Wakes) {
         // An end concerns all waiters; data, a connection or room concerns one.
         let ended = event.readiness.hung_up || event.readiness.error;
         let how_many = if ended { HowMany::All } else { HowMany::One };
-        for interest in [Interest::Read, Interest::Write] {
-            if interest.is_met_by(event.readiness) {
-                self.wake(event.descriptor, interest, how_many, wakes);
+        for direction in [Direction::Read, Direction::Write] {
+            if direction.is_met_by(event.readiness) {
+                self.wake(event.descriptor, direction, how_many, wakes);
             }
         }
     }
@@ -305,22 +305,22 @@ impl WaiterTable {
     pub(crate) fn pass_on(
         &mut self,
         descriptor: Descriptor,
-        interest: Interest,
+        direction: Direction,
         stack: &Stack,
         wakes: &mut Wakes,
     ) {
-        let leads = self.leading == Some((descriptor, interest));
+        let leads = self.leading == Some((descriptor, direction));
         let Some(waiters) = self.of(descriptor) else { return };
-        if (leads || waiters.has_waiters(interest))
-            && stack.readiness(descriptor).is_ok_and(|readiness| interest.is_met_by(readiness))
+        if (leads || waiters.has_waiters(direction))
+            && stack.readiness(descriptor).is_ok_and(|readiness| direction.is_met_by(readiness))
         {
-            self.wake(descriptor, interest, HowMany::One, wakes);
+            self.wake(descriptor, direction, HowMany::One, wakes);
         }
     }
 
     pub(crate) fn wake_all(&mut self, descriptor: Descriptor, wakes: &mut Wakes) {
-        for interest in [Interest::Read, Interest::Write] {
-            self.wake(descriptor, interest, HowMany::All, wakes);
+        for direction in [Direction::Read, Direction::Write] {
+            self.wake(descriptor, direction, HowMany::All, wakes);
         }
     }
 
@@ -335,22 +335,22 @@ impl WaiterTable {
 
     /// Counts a thread that is about to park, and remembers that it may lead. Returns what it parks
     /// on; `None` if the descriptor is closed.
-    pub(crate) fn park(&mut self, descriptor: Descriptor, interest: Interest) -> Option<Arc<Parking>> {
-        let parking = self.of(descriptor)?.park(interest);
+    pub(crate) fn park(&mut self, descriptor: Descriptor, direction: Direction) -> Option<Arc<Parking>> {
+        let parking = self.of(descriptor)?.park(direction);
         if self.parked_last.len() == REMEMBERED_WAITERS {
             self.parked_last.remove(0);
         }
-        self.parked_last.push((descriptor, interest));
+        self.parked_last.push((descriptor, direction));
         Some(parking)
     }
 
     /// Wakes one of the threads that parked last to lead, as no thread does and none is expected
     /// to. It finds that there was no event for it, and leads.
     pub(crate) fn wake_next_leader(&mut self, wakes: &mut Wakes) {
-        while let Some((descriptor, interest)) = self.parked_last.pop() {
-            let parking = self.of(descriptor).and_then(|waiters| waiters.parking(interest));
+        while let Some((descriptor, direction)) = self.parked_last.pop() {
+            let parking = self.of(descriptor).and_then(|waiters| waiters.parking(direction));
             if let Some(parking) = parking.cloned() {
-                wakes.parked.push((parking, interest, HowMany::One));
+                wakes.parked.push((parking, direction, HowMany::One));
                 return;
             }
         }
@@ -370,11 +370,11 @@ impl WaiterTable {
     pub(crate) fn set_waker(
         &mut self,
         descriptor: Descriptor,
-        interest: Interest,
+        direction: Direction,
         waker: &Waker,
     ) -> Option<Waker> {
         let Some(waiters) = self.of(descriptor) else { return Some(waker.clone()) };
-        let kept = waiters.extras().waker(interest);
+        let kept = waiters.extras().waker(direction);
         if kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
             return None;
         }
@@ -386,12 +386,12 @@ impl WaiterTable {
     pub(crate) fn take_waker(
         &mut self,
         descriptor: Descriptor,
-        interest: Interest,
+        direction: Direction,
         waker: &Waker,
     ) -> Option<Waker> {
         let waiters = self.of(descriptor)?;
-        let kept = waiters.extras.as_mut()?.waker(interest).as_ref()?;
-        if kept.will_wake(waker) { waiters.take_waker(interest) } else { None }
+        let kept = waiters.extras.as_mut()?.waker(direction).as_ref()?;
+        if kept.will_wake(waker) { waiters.take_waker(direction) } else { None }
     }
 }
 

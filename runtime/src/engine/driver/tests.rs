@@ -10,7 +10,7 @@ use portolan::{Config, Descriptor, Domain, InterfaceConfig, SocketKind, Stack};
 use super::*;
 use crate::device::{MemoryDevice, memory_pair};
 use crate::engine::wait::WaitLimit;
-use crate::engine::waiters::Interest;
+use crate::engine::waiters::Direction;
 
 /// 10.0.0.`last` with a datagram socket on port 7, driven as a runtime drives it.
 struct Host {
@@ -53,7 +53,7 @@ impl Host {
 
     fn receive(&self) -> Bytes {
         let received =
-            self.engine.call_blocking(self.socket, Interest::Read, WaitLimit::Forever, |core, now| {
+            self.engine.call_blocking(self.socket, Direction::Read, WaitLimit::Forever, |core, now| {
                 core.stack.recv_bytes_from(now, self.socket)
             });
         received.unwrap().0
@@ -129,7 +129,7 @@ fn a_task_is_woken_for_each_datagram_that_it_waits_for() {
                     Ok(_) => (true, None),
                     Err(error) => {
                         assert_eq!(error, portolan::Error::WouldBlock);
-                        (false, core.waiters.set_waker(server.socket, Interest::Read, &waker))
+                        (false, core.waiters.set_waker(server.socket, Direction::Read, &waker))
                     }
                 })
                 .unwrap();

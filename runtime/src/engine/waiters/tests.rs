@@ -46,9 +46,9 @@ impl Bench {
     }
 
     /// What an event wakes.
-    fn wake(&mut self, interest: Interest, how_many: HowMany) -> Wakes {
+    fn wake(&mut self, direction: Direction, how_many: HowMany) -> Wakes {
         let mut wakes = Wakes::default();
-        self.table.wake(self.descriptor, interest, how_many, &mut wakes);
+        self.table.wake(self.descriptor, direction, how_many, &mut wakes);
         wakes
     }
 
@@ -63,16 +63,16 @@ fn a_task_is_woken_once_by_an_event_in_its_direction_and_after_the_lock() {
     let (reader, read_waker) = task();
     let (writer, write_waker) = task();
     let d = bench.descriptor;
-    assert!(bench.table.set_waker(d, Interest::Read, &read_waker).is_none());
-    assert!(bench.table.set_waker(d, Interest::Write, &write_waker).is_none());
-    assert!(bench.table.set_waker(bench.other, Interest::Read, &write_waker).is_none());
-    let mut wakes = bench.wake(Interest::Read, HowMany::One);
+    assert!(bench.table.set_waker(d, Direction::Read, &read_waker).is_none());
+    assert!(bench.table.set_waker(d, Direction::Write, &write_waker).is_none());
+    assert!(bench.table.set_waker(bench.other, Direction::Read, &write_waker).is_none());
+    let mut wakes = bench.wake(Direction::Read, HowMany::One);
     assert_eq!(reader.0.load(Ordering::Relaxed), 0, "the lock is still held");
     wakes.notify_waiters();
     assert_eq!((reader.0.load(Ordering::Relaxed), writer.0.load(Ordering::Relaxed)), (1, 0));
     // It has not asked again.
-    bench.wake(Interest::Read, HowMany::One).notify_waiters();
-    bench.wake(Interest::Write, HowMany::All).notify_waiters();
+    bench.wake(Direction::Read, HowMany::One).notify_waiters();
+    bench.wake(Direction::Write, HowMany::All).notify_waiters();
     assert_eq!((reader.0.load(Ordering::Relaxed), writer.0.load(Ordering::Relaxed)), (1, 1));
     assert!(!bench.has_extras(), "what a waker needed is freed");
 }
@@ -82,20 +82,20 @@ fn a_task_is_woken_beside_threads_and_beside_the_leader() {
     let mut bench = Bench::new();
     let (reader, waker) = task();
     let d = bench.descriptor;
-    bench.table.park(d, Interest::Read).unwrap();
-    for (round, leading) in [None, Some((d, Interest::Read))].into_iter().enumerate() {
+    bench.table.park(d, Direction::Read).unwrap();
+    for (round, leading) in [None, Some((d, Direction::Read))].into_iter().enumerate() {
         bench.table.leading = leading;
-        bench.table.set_waker(d, Interest::Read, &waker);
-        let mut wakes = bench.wake(Interest::Read, HowMany::One);
+        bench.table.set_waker(d, Direction::Read, &waker);
+        let mut wakes = bench.wake(Direction::Read, HowMany::One);
         assert_eq!(wakes.has_parked(), leading.is_none(), "the leader comes before a parked thread");
         assert_eq!(wakes.leader_is_met, leading.is_some());
         wakes.notify_waiters();
         assert_eq!(reader.0.load(Ordering::Relaxed), round + 1);
     }
     // The thread goes; the place of the task stays.
-    bench.table.set_waker(d, Interest::Read, &waker);
-    bench.table.of(d).unwrap().unpark(Interest::Read);
-    assert!(bench.table.of(d).unwrap().has_waiters(Interest::Read));
+    bench.table.set_waker(d, Direction::Read, &waker);
+    bench.table.of(d).unwrap().unpark(Direction::Read);
+    assert!(bench.table.of(d).unwrap().has_waiters(Direction::Read));
 }
 
 #[test]
@@ -104,17 +104,17 @@ fn the_task_that_asked_last_is_woken_and_one_that_left_is_not() {
     let (first, first_waker) = task();
     let (second, second_waker) = task();
     let d = bench.descriptor;
-    assert!(bench.table.set_waker(d, Interest::Read, &first_waker).is_none());
-    assert!(bench.table.set_waker(d, Interest::Read, &first_waker).is_none(), "nothing to replace");
-    let old = bench.table.set_waker(d, Interest::Read, &second_waker).unwrap();
+    assert!(bench.table.set_waker(d, Direction::Read, &first_waker).is_none());
+    assert!(bench.table.set_waker(d, Direction::Read, &first_waker).is_none(), "nothing to replace");
+    let old = bench.table.set_waker(d, Direction::Read, &second_waker).unwrap();
     assert!(old.will_wake(&first_waker));
-    assert!(bench.table.take_waker(d, Interest::Read, &first_waker).is_none(), "it is not there");
-    bench.wake(Interest::Read, HowMany::One).notify_waiters();
+    assert!(bench.table.take_waker(d, Direction::Read, &first_waker).is_none(), "it is not there");
+    bench.wake(Direction::Read, HowMany::One).notify_waiters();
     assert_eq!((first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)), (0, 1));
-    bench.table.set_waker(d, Interest::Read, &second_waker);
-    assert!(bench.table.take_waker(d, Interest::Read, &second_waker).is_some());
+    bench.table.set_waker(d, Direction::Read, &second_waker);
+    assert!(bench.table.take_waker(d, Direction::Read, &second_waker).is_some());
     assert!(!bench.has_extras());
-    bench.wake(Interest::Read, HowMany::All).notify_waiters();
+    bench.wake(Direction::Read, HowMany::All).notify_waiters();
     assert_eq!(second.0.load(Ordering::Relaxed), 1);
 }
 
@@ -125,14 +125,14 @@ fn a_close_and_the_end_wake_tasks() {
         let (reader, read_waker) = task();
         let (writer, write_waker) = task();
         let d = bench.descriptor;
-        bench.table.set_waker(d, Interest::Read, &read_waker);
-        bench.table.set_waker(d, Interest::Write, &write_waker);
+        bench.table.set_waker(d, Direction::Read, &read_waker);
+        bench.table.set_waker(d, Direction::Write, &write_waker);
         let mut wakes = Wakes::default();
         if ends {
             bench.table.wake_everybody(&mut wakes);
         } else {
             bench.table.remove(d, &mut wakes);
-            let refused = bench.table.set_waker(d, Interest::Read, &read_waker).unwrap();
+            let refused = bench.table.set_waker(d, Direction::Read, &read_waker).unwrap();
             assert!(refused.will_wake(&read_waker), "nothing keeps a waker of a closed descriptor");
         }
         wakes.notify_waiters();
@@ -149,11 +149,11 @@ fn a_call_that_leaves_something_wakes_a_task_for_it() {
     table.insert(socket);
     let (task, waker) = task();
     // A datagram socket can be written to, and has nothing to read.
-    for (interest, expected) in [(Interest::Read, 0), (Interest::Write, 1)] {
-        table.set_waker(socket, interest, &waker);
+    for (direction, expected) in [(Direction::Read, 0), (Direction::Write, 1)] {
+        table.set_waker(socket, direction, &waker);
         let mut wakes = Wakes::default();
-        table.pass_on(socket, interest, &stack, &mut wakes);
+        table.pass_on(socket, direction, &stack, &mut wakes);
         wakes.notify_waiters();
-        assert_eq!(task.0.load(Ordering::Relaxed), expected, "{interest:?}");
+        assert_eq!(task.0.load(Ordering::Relaxed), expected, "{direction:?}");
     }
 }
