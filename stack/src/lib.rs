@@ -73,7 +73,7 @@ pub use network::{
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
-    Descriptor, Domain, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState,
+    Descriptor, Domain, Shutdown, SocketId, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState,
 };
 pub use stack::Stack;
 pub use stats::{

@@ -11,7 +11,7 @@ use crate::frame::{Frame, Transmit};
 use crate::memory::Budget;
 use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, NeighborInfo, Network, Route};
 use crate::rng::Rng;
-use crate::socket::{Sent, Sockets};
+use crate::socket::{Env, Kinds, Sockets, TransmitOutcome};
 use crate::stats::Stats;
 use crate::tcp::Spares;
 use crate::time::Instant;
@@ -80,9 +80,10 @@ impl Stack {
         Stack { core, network, sockets }
     }
 
-    pub(crate) fn parts(&mut self) -> (Ctx<'_>, &mut Network, &mut Sockets) {
-        let memory = self.sockets.budget();
-        (self.core.ctx(memory), &mut self.network, &mut self.sockets)
+    pub(crate) fn parts(&mut self) -> (Env<'_>, &mut Kinds) {
+        let Sockets { common, kinds } = &mut self.sockets;
+        let ctx = self.core.ctx(common.budget());
+        (Env { ctx, network: &mut self.network, common }, kinds)
     }
 
     /// Adds an interface; its addresses are probed first (duplicate address detection).
@@ -130,11 +131,11 @@ impl Stack {
     /// One frame in.
     pub fn handle_frame(&mut self, now: Instant, iface: InterfaceId, frame: Frame) {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        ctx.stats.link.frames_in += 1;
-        ctx.stats.link.bytes_in += frame.bytes.len() as u64;
-        if let Some(delivery) = network.handle_frame(&mut ctx, iface, frame) {
-            sockets.handle_delivery(&mut ctx, network, delivery);
+        let (mut env, kinds) = self.parts();
+        env.ctx.stats.link.frames_in += 1;
+        env.ctx.stats.link.bytes_in += frame.bytes.len() as u64;
+        if let Some(delivery) = env.network.handle_frame(&mut env.ctx, iface, frame) {
+            kinds.handle_delivery(&mut env, delivery);
         }
     }
 
@@ -143,25 +144,25 @@ impl Stack {
     /// does it.
     pub fn handle_frames(&mut self, now: Instant, frames: impl IntoIterator<Item = (InterfaceId, Frame)>) {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
+        let (mut env, kinds) = self.parts();
         for (iface, frame) in frames {
-            ctx.stats.link.frames_in += 1;
-            ctx.stats.link.bytes_in += frame.bytes.len() as u64;
-            if let Some(delivery) = network.handle_frame(&mut ctx, iface, frame) {
-                sockets.join_delivery(&mut ctx, network, delivery);
+            env.ctx.stats.link.frames_in += 1;
+            env.ctx.stats.link.bytes_in += frame.bytes.len() as u64;
+            if let Some(delivery) = env.network.handle_frame(&mut env.ctx, iface, frame) {
+                kinds.join_delivery(&mut env, delivery);
             }
         }
-        sockets.finish_joining(&mut ctx, network);
+        kinds.finish_joining(&mut env);
     }
 
     /// Time has passed. Early or repeated calls are no-ops.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.core.advance(now);
         debug_assert_eq!(self.next_timeout_at(), self.poll_timeout().map(|deadline| deadline.at));
-        let (mut ctx, network, sockets) = self.parts();
-        sockets.renew_budget(&mut ctx, network);
-        network.handle_timeout(&mut ctx);
-        sockets.handle_timeout(&mut ctx, network);
+        let (mut env, kinds) = self.parts();
+        kinds.renew_budget(&mut env);
+        env.network.handle_timeout(&mut env.ctx);
+        kinds.handle_timeout(&mut env);
     }
 
     /// One frame out; `None` when there is nothing to send now.
@@ -170,12 +171,12 @@ impl Stack {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.core.advance(now);
         let may_have = self.has_transmits();
-        let (mut ctx, network, sockets) = self.parts();
-        let transmit = next_transmit(&mut ctx, network, sockets);
+        let (mut env, kinds) = self.parts();
+        let transmit = next_transmit(&mut env, kinds);
         debug_assert!(may_have || transmit.is_none(), "whoever asked first would not have polled");
         if let Some(transmit) = &transmit {
-            ctx.stats.link.frames_out += 1;
-            ctx.stats.link.bytes_out += transmit.len() as u64;
+            env.ctx.stats.link.frames_out += 1;
+            env.ctx.stats.link.bytes_out += transmit.len() as u64;
         }
         transmit
     }
@@ -188,7 +189,7 @@ impl Stack {
 
     /// What became of a descriptor.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.sockets.poll_event()
+        self.sockets.common.poll_event()
     }
 
     /// When to call [`handle_timeout`](Stack::handle_timeout) next: at the first deadline, or a little earlier. A timer that was
@@ -219,26 +220,30 @@ impl Stack {
 
     /// Bytes held by sockets and by the network layer.
     pub fn memory_bytes(&self) -> usize {
-        self.network.memory_bytes() + self.sockets.memory_bytes()
+        self.network.memory_bytes() + self.sockets.common.memory_bytes()
     }
 }
 
 /// The next frame, of the network layer or of a socket.
-fn next_transmit(ctx: &mut Ctx<'_>, network: &mut Network, sockets: &mut Sockets) -> Option<Transmit> {
+fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds) -> Option<Transmit> {
     loop {
         // The network layer's own queue is emptied first, also of what a socket's packet has put there (a question
         // for a neighbour, fragments), and so is the loopback: neither grows while sockets have more.
-        let ready = if network.has_transmits() { network.poll_transmit(ctx) } else { sockets.poll_run(ctx) };
+        let ready = if env.network.has_transmits() {
+            env.network.poll_transmit(&mut env.ctx)
+        } else {
+            kinds.poll_run(&mut env.ctx)
+        };
         if ready.is_some() {
             return ready;
         }
-        let sent = sockets.poll_transmit(ctx, network);
-        if let Sent::Frame(transmit) = sent {
+        let sent = kinds.poll_transmit(env);
+        if let TransmitOutcome::Frame(transmit) = sent {
             return Some(transmit);
         }
-        match network.poll_delivery(ctx) {
-            Some(delivery) => sockets.handle_delivery(ctx, network, delivery),
-            None if matches!(sent, Sent::Nothing) => return None,
+        match env.network.poll_delivery(&mut env.ctx) {
+            Some(delivery) => kinds.handle_delivery(env, delivery),
+            None if matches!(sent, TransmitOutcome::Nothing) => return None,
             None => {}
         }
     }

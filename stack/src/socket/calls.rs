@@ -1,23 +1,21 @@
 //! The Berkeley calls.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::record::{Bound, Holder, Role, Socket, is_link_local};
-use super::sockets::Sockets;
-use super::tcp::calls::Outgoing;
-use super::tcp::input::ECN_FIELD;
-use super::udp::calls::{Datagram, any_addr, copy_prefix};
-use super::{Descriptor, Domain, Shutdown, SocketId, SocketInfo, SocketKind, SocketOption, SocketOptions};
-use crate::Ctx;
-use crate::demux::BoundAddr;
+use super::common::Env;
+use super::id::SocketId;
+use super::info::SocketInfo;
+use super::kind::{Domain, Shutdown, SocketKind};
+use super::options::{SocketOption, SocketOptions};
+use super::protocol::{ProtocolCalls, SendData};
+use super::record::Socket;
+use super::table::Descriptor;
+use super::tcp::questions as tcp;
 use crate::error::{CloseReason, Error, Result};
 use crate::event::Readiness;
-use crate::network::Network;
-use crate::ports::Binding;
 use crate::stack::Stack;
 use crate::tcp::{SendFlags, TcpInfo};
 use crate::time::Instant;
@@ -28,45 +26,29 @@ use crate::time::Instant;
 impl Stack {
     /// A new socket, under the lowest free number.
     pub fn socket(&mut self, domain: Domain, kind: SocketKind) -> Result<Descriptor> {
-        let sockets = &mut self.sockets;
-        sockets.descriptors.check_room()?;
-        let role = match kind {
-            SocketKind::Stream => Role::Idle,
-            SocketKind::Datagram | SocketKind::Echo => Role::Datagram(Box::default()),
-        };
-        let base = core::mem::size_of::<Socket>() + core::mem::size_of::<Datagram>();
-        if sockets.account.is_full_for(base) {
-            return Err(Error::NoBufferSpace);
-        }
-        let options = sockets.default_options(kind);
-        let id = sockets.insert(Socket::new(domain, kind, options, role));
-        sockets.charge(id, base);
-        let descriptor = sockets.descriptors.open(id)?;
-        if let Some(socket) = sockets.slots.get_mut(id) {
-            socket.holder = Holder::Descriptor(descriptor);
-        }
-        Ok(descriptor)
+        let (mut env, kinds) = self.parts();
+        kinds.open(&mut env, domain, kind)
     }
 
     /// Names the socket's own end. Port 0 draws an ephemeral port. `AddressInUse`, `AddressNotAvailable` (not an
     /// address of this stack), `InvalidArgument` (bound already), `AddressFamilyNotSupported`.
     pub fn bind(&mut self, d: Descriptor, addr: SocketAddr) -> Result<()> {
-        let (mut ctx, network, sockets) = self.parts();
-        let (id, _) = sockets.socket(d)?;
-        sockets.bind(&mut ctx, network, id, addr)
+        let (kind, mut env, id) = self.call(d)?;
+        kind.bind(&mut env, id, addr)
     }
 
     /// Makes a stream socket accept connections; `backlog` of them and one may wait to be taken. A socket that is not
     /// bound gets an ephemeral port. Another call changes the backlog. It is at most
     /// [`TcpConfig::max_backlog`](crate::TcpConfig::max_backlog); as many handshakes may be under way.
     pub fn listen(&mut self, d: Descriptor, backlog: usize) -> Result<()> {
-        let (mut ctx, _, sockets) = self.parts();
-        sockets.listen(&mut ctx, d, backlog)
+        let (kind, mut env, id) = self.call(d)?;
+        kind.listen(&mut env, id, backlog)
     }
 
     /// Takes the next established connection: its descriptor and its peer. Its options are the listener's.
     pub fn accept(&mut self, d: Descriptor) -> Result<(Descriptor, SocketAddr)> {
-        self.sockets.accept(d)
+        let (mut env, kinds) = self.parts();
+        kinds.accept(&mut env, d)
     }
 
     /// Streams: begins to open a connection and returns [`Error::InProgress`]; when the descriptor is writable it is
@@ -74,11 +56,8 @@ impl Stack {
     /// connection is opened by the first `send`. Datagrams: fixes the peer.
     pub fn connect(&mut self, now: Instant, d: Descriptor, addr: SocketAddr) -> Result<()> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => sockets.connect_stream(&mut ctx, network, d, addr),
-            SocketKind::Datagram | SocketKind::Echo => sockets.connect_datagram(&mut ctx, network, d, addr),
-        }
+        let (kind, mut env, id) = self.call(d)?;
+        kind.connect(&mut env, id, addr)
     }
 
     /// Opens a connection with data in its SYN (`sendto` with MSG_FASTOPEN; RFC 7413). If the server's cookie is known the SYN
@@ -94,45 +73,28 @@ impl Stack {
         data: &[u8],
     ) -> Result<usize> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        if sockets.socket(d)?.1.kind != SocketKind::Stream {
-            return Err(Error::NotSupported);
-        }
-        sockets.open_stream(&mut ctx, network, d, addr, true)?;
-        sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data), SendFlags::default())
+        let (kind, mut env, id) = self.call(d)?;
+        kind.connect_with(&mut env, id, addr, data)
     }
 
     /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN (`ip tcp_metrics flush`).
     pub fn forget_fast_open_cookies(&mut self) {
-        self.sockets.fast_open_cache.clear();
+        self.sockets.kinds.tcp.forget_fast_open_cookies();
     }
 
     /// Takes as much of `data` as there is room for (a stream) or all of it (a datagram to the connected peer).
     pub fn send(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => {
-                sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data), SendFlags::default())
-            }
-            SocketKind::Datagram | SocketKind::Echo => {
-                sockets.send_datagram(&mut ctx, network, d, Bytes::copy_from_slice(data), None)
-            }
-        }
+        let (kind, mut env, id) = self.call(d)?;
+        kind.send(&mut env, id, SendData::Slice(data), None, SendFlags::default())
     }
 
     /// As [`send`](Stack::send) with MSG_MORE or MSG_EOR. Datagrams are records by themselves; MSG_MORE is `NotSupported` with
     /// them.
     pub fn send_with(&mut self, now: Instant, d: Descriptor, data: &[u8], flags: SendFlags) -> Result<usize> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data), flags),
-            SocketKind::Datagram | SocketKind::Echo if flags.more => Err(Error::NotSupported),
-            SocketKind::Datagram | SocketKind::Echo => {
-                sockets.send_datagram(&mut ctx, network, d, Bytes::copy_from_slice(data), None)
-            }
-        }
+        let (kind, mut env, id) = self.call(d)?;
+        kind.send(&mut env, id, SendData::Slice(data), None, flags)
     }
 
     /// As [`send`](Stack::send) without a copy: the slice is kept until it is acknowledged.
@@ -149,111 +111,66 @@ impl Stack {
         flags: SendFlags,
     ) -> Result<usize> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => sockets.send_stream(&mut ctx, network, d, Outgoing::Bytes(data), flags),
-            SocketKind::Datagram | SocketKind::Echo if flags.more => Err(Error::NotSupported),
-            SocketKind::Datagram | SocketKind::Echo => {
-                sockets.send_datagram(&mut ctx, network, d, data, None)
-            }
-        }
+        let (kind, mut env, id) = self.call(d)?;
+        kind.send(&mut env, id, SendData::Bytes(data), None, flags)
     }
 
     /// Streams: what is there, `Ok(0)` at the end of the stream. Datagrams: one, cut to the buffer.
     pub fn recv(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
         self.core.advance(now);
-        let (mut ctx, _, sockets) = self.parts();
-        match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => {
-                sockets.with_readable(&mut ctx, d, |connection, ctx| connection.recv(ctx, buf))
-            }
-            SocketKind::Datagram | SocketKind::Echo => {
-                let (data, ..) = sockets.receive_datagram(d)?;
-                Ok(copy_prefix(&data, buf))
-            }
-        }
+        let (kind, mut env, id) = self.call(d)?;
+        kind.receive(&mut env, id, buf)
     }
 
     /// MSG_OOB: as [`send`](Stack::send), and the last byte that is taken is urgent: the peer's program is told of it at once.
     pub fn send_oob(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => {
-                sockets.send_stream(&mut ctx, network, d, Outgoing::Urgent(data), SendFlags::default())
-            }
-            SocketKind::Datagram | SocketKind::Echo => Err(Error::NotSupported),
-        }
+        let (kind, mut env, id) = self.call(d)?;
+        kind.send(&mut env, id, SendData::Urgent(data), None, SendFlags::default())
     }
 
     /// MSG_OOB: the byte of urgent data that the peer sent last. `InvalidArgument` if there is none, if it was taken or
     /// read past, or with SO_OOBINLINE; [`Readiness::urgent`] says when there is one.
     pub fn recv_oob(&mut self, now: Instant, d: Descriptor) -> Result<u8> {
         self.core.advance(now);
-        let (mut ctx, _, sockets) = self.parts();
-        sockets.with_readable(&mut ctx, d, |connection, _| connection.recv_oob())
+        let (kind, mut env, id) = self.call(d)?;
+        kind.receive_urgent(&mut env, id)
     }
 
     /// SIOCATMARK: whether the next byte of the stream is the urgent one. No read goes across it: one that comes to it
     /// ends there, and the next begins with it (SO_OOBINLINE) or behind it.
     pub fn at_mark(&self, d: Descriptor) -> Result<bool> {
-        match &self.sockets.socket(d)?.1.role {
-            Role::Stream(stream) => Ok(stream.connection.is_at_mark()),
-            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Err(Error::NotConnected),
-        }
+        tcp::is_at_mark(self.socket_of(d)?)
     }
 
     /// Whether a read of `len` bytes that can wait should wait for more (SO_RCVLOWAT). The calls of the stack never do.
     pub fn is_below_low_water(&self, d: Descriptor, len: usize) -> Result<bool> {
-        match &self.sockets.socket(d)?.1.role {
-            Role::Stream(stream) => Ok(stream.connection.is_below_low_water(len)),
-            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Ok(false),
-        }
+        Ok(tcp::is_below_low_water(self.socket_of(d)?, len))
     }
 
     /// As [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the end of the stream.
     pub fn recv_bytes(&mut self, now: Instant, d: Descriptor, max: usize) -> Result<Bytes> {
         self.core.advance(now);
-        let (mut ctx, _, sockets) = self.parts();
-        match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => {
-                sockets.with_readable(&mut ctx, d, |connection, ctx| connection.recv_bytes(ctx, max))
-            }
-            SocketKind::Datagram | SocketKind::Echo => {
-                let (mut data, ..) = sockets.receive_datagram(d)?;
-                data.truncate(max);
-                Ok(data)
-            }
-        }
+        let (kind, mut env, id) = self.call(d)?;
+        kind.receive_bytes(&mut env, id, max)
     }
 
     /// As [`recv`](Stack::recv), and leaves the data there (MSG_PEEK).
     pub fn peek(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
-        let (_, socket) = self.sockets.socket(d)?;
-        match &socket.role {
-            Role::Stream(stream) => stream.connection.peek(buf),
-            Role::Datagram(_) => self.sockets.peek_datagram(d, buf).map(|(len, _)| len),
-            Role::Idle | Role::Listener(_) => Err(Error::NotConnected),
-        }
+        self.socket_of(d)?.protocol.state().peek(buf)
     }
 
     /// As [`recv_from`](Stack::recv_from), and leaves the datagram there. `NotSupported` on a stream.
     pub fn peek_from(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        self.sockets.peek_datagram(d, buf)
+        let id = self.sockets.common.descriptors.socket(d)?;
+        self.sockets.common.peek_datagram(id, buf)
     }
 
     /// Sends one datagram to `addr`. On a connected stream the address is ignored, as on Linux.
     pub fn send_to(&mut self, now: Instant, d: Descriptor, data: &[u8], addr: SocketAddr) -> Result<usize> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => {
-                sockets.send_stream(&mut ctx, network, d, Outgoing::Slice(data), SendFlags::default())
-            }
-            SocketKind::Datagram | SocketKind::Echo => {
-                sockets.send_datagram(&mut ctx, network, d, Bytes::copy_from_slice(data), Some(addr))
-            }
-        }
+        let (kind, mut env, id) = self.call(d)?;
+        kind.send(&mut env, id, SendData::Slice(data), Some(addr), SendFlags::default())
     }
 
     /// As [`send_to`](Stack::send_to) without a copy.
@@ -265,25 +182,15 @@ impl Stack {
         addr: SocketAddr,
     ) -> Result<usize> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => {
-                sockets.send_stream(&mut ctx, network, d, Outgoing::Bytes(data), SendFlags::default())
-            }
-            SocketKind::Datagram | SocketKind::Echo => {
-                sockets.send_datagram(&mut ctx, network, d, data, Some(addr))
-            }
-        }
+        let (kind, mut env, id) = self.call(d)?;
+        kind.send(&mut env, id, SendData::Bytes(data), Some(addr), SendFlags::default())
     }
 
     /// One datagram, cut to the buffer, and who sent it. On a stream, as [`recv`](Stack::recv), with the peer.
     pub fn recv_from(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        if self.sockets.socket(d)?.1.kind == SocketKind::Stream {
-            let peer = self.sockets.socket(d)?.1.peer_addr()?;
-            return Ok((self.recv(now, d, buf)?, peer));
-        }
-        let (data, from) = self.recv_bytes_from(now, d)?;
-        Ok((copy_prefix(&data, buf), from))
+        self.core.advance(now);
+        let (kind, mut env, id) = self.call(d)?;
+        kind.receive_from(&mut env, id, buf)
     }
 
     /// One datagram whole, without a copy, and who sent it. `NotSupported` on a stream.
@@ -301,7 +208,8 @@ impl Stack {
         max: usize,
     ) -> Result<usize> {
         self.core.advance(now);
-        self.sockets.receive_datagrams(d, batch, max)
+        let (kind, mut env, id) = self.call(d)?;
+        kind.receive_batch(&mut env, id, batch, max)
     }
 
     /// As [`recv_bytes_from`](Stack::recv_bytes_from); with [`SocketOption::UdpGro`](super::SocketOption::UdpGro) it may be
@@ -309,105 +217,82 @@ impl Stack {
     /// is one datagram, its length.
     pub fn recv_run_from(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, SocketAddr, usize)> {
         self.core.advance(now);
-        self.sockets.receive_datagram(d)
+        let (kind, mut env, id) = self.call(d)?;
+        kind.receive_run(&mut env, id)
     }
 
     /// Ends one half of a connection, or both. `NotConnected`.
     pub fn shutdown(&mut self, now: Instant, d: Descriptor, how: Shutdown) -> Result<()> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        match sockets.socket(d)?.1.kind {
-            SocketKind::Stream => sockets.shutdown_stream(&mut ctx, network, d, how),
-            SocketKind::Datagram | SocketKind::Echo => sockets.shutdown_datagram(d, how),
-        }
+        let (kind, mut env, id) = self.call(d)?;
+        kind.shutdown(&mut env, id, how)
     }
 
     /// Gives the descriptor back. A connection goes on by itself until it has ended in order; data that nobody read, or
     /// SO_LINGER with zero, makes the end a reset.
     pub fn close(&mut self, now: Instant, d: Descriptor) -> Result<()> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        let id = sockets.descriptors.close(d)?;
-        match sockets.slots.get(id).map(|socket| socket.kind) {
-            Some(SocketKind::Stream) => sockets.close_stream(&mut ctx, network, id),
-            Some(SocketKind::Datagram | SocketKind::Echo) => sockets.close_datagram(id),
-            None => {}
-        }
-        Ok(())
+        let (mut env, kinds) = self.parts();
+        kinds.close(&mut env, d)
+    }
+
+    /// The socket that the descriptor leads to.
+    pub fn socket_id(&self, d: Descriptor) -> Result<SocketId> {
+        Ok(self.sockets.common.socket(d)?.0)
     }
 
     /// The socket's own address: the unspecified one, port 0, before it is bound.
     pub fn local_addr(&self, d: Descriptor) -> Result<SocketAddr> {
-        Ok(self.sockets.socket(d)?.1.local_addr())
+        Ok(self.socket_of(d)?.local_addr())
     }
 
     /// The peer's address. `NotConnected`.
     pub fn peer_addr(&self, d: Descriptor) -> Result<SocketAddr> {
-        self.sockets.socket(d)?.1.peer_addr()
+        self.socket_of(d)?.peer_addr()
     }
 
     /// Sets an option. `InvalidArgument` for a value out of its range, or IPV6_V6ONLY after `bind`.
     pub fn set_option(&mut self, now: Instant, d: Descriptor, option: SocketOption) -> Result<()> {
         self.core.advance(now);
-        let (mut ctx, network, sockets) = self.parts();
-        sockets.set_option(&mut ctx, network, d, option)
+        let (kind, mut env, id) = self.call(d)?;
+        kind.set_option(&mut env, id, option)
     }
 
     /// The options as they are.
     pub fn options(&self, d: Descriptor) -> Result<SocketOptions> {
-        let (_, socket) = self.sockets.socket(d)?;
+        let socket = self.socket_of(d)?;
         let mut options = SocketOptions::clone(&socket.options);
-        if let Role::Stream(stream) = &socket.role {
-            (options.receive_buffer, options.send_buffer) = stream.connection.buffers();
-            options.quick_ack = stream.connection.is_quick_ack();
-        }
+        tcp::complete_options(socket, &mut options);
         Ok(options)
     }
 
     /// What can be known of a stream's connection, or of a listener (TCP_INFO). `NotConnected` if there is no connection and was
     /// none.
     pub fn info(&self, now: Instant, d: Descriptor) -> Result<TcpInfo> {
-        let (config, (_, socket)) = (&self.core.config, self.sockets.socket(d)?);
-        match &socket.role {
-            Role::Stream(stream) => Ok(stream.info(now, config)),
-            Role::Listener(listener) => {
-                let settings = socket.options.tcp_settings();
-                Ok(TcpInfo::of_listener(&settings, config, listener.queue.len(), listener.backlog))
-            }
-            Role::Idle | Role::Datagram(_) => Err(Error::NotConnected),
-        }
+        tcp::info(self.socket_of(d)?, now, &self.core.config)
     }
 
     /// SO_ERROR: the error that waits, which this clears.
     pub fn take_error(&mut self, d: Descriptor) -> Result<Option<Error>> {
-        let (id, socket) = self.sockets.socket_mut(d)?;
-        let error = match &mut socket.role {
-            Role::Stream(stream) => stream.connection.take_error(),
-            Role::Datagram(datagram) => datagram.take_error(),
-            Role::Idle | Role::Listener(_) => None,
-        };
-        self.sockets.note_readiness(id, false);
-        Ok(error)
+        let id = self.sockets.common.descriptors.socket(d)?;
+        self.sockets.common.take_error(id)
     }
 
     /// SIOCINQ and SIOCOUTQ: bytes that wait to be read, and bytes that are not sent or not acknowledged. A listener
     /// has none.
     pub fn queued_bytes(&self, d: Descriptor) -> Result<(usize, usize)> {
-        Ok(self.sockets.socket(d)?.1.queued_bytes())
+        Ok(self.socket_of(d)?.protocol.state().queued())
     }
 
     /// Why the connection ended; none while it has not, and on sockets without one. Unlike
     /// [`take_error`](Stack::take_error) it can be asked again.
     pub fn close_reason(&self, d: Descriptor) -> Result<Option<CloseReason>> {
-        match &self.sockets.socket(d)?.1.role {
-            Role::Stream(stream) => Ok(stream.connection.close_reason()),
-            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Ok(None),
-        }
+        Ok(tcp::close_reason(self.socket_of(d)?))
     }
 
     /// What can be done without [`Error::WouldBlock`].
     pub fn readiness(&self, d: Descriptor) -> Result<Readiness> {
-        Ok(self.sockets.socket(d)?.1.readiness())
+        Ok(self.socket_of(d)?.readiness())
     }
 
     /// Every socket, handshakes and TIME-WAIT included, for a status page. Walks them all.
@@ -416,122 +301,17 @@ impl Stack {
     }
 }
 
-impl Sockets {
-    fn bind(&mut self, ctx: &mut Ctx<'_>, network: &Network, id: SocketId, addr: SocketAddr) -> Result<()> {
-        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
-        if socket.bound().is_some() || !matches!(socket.role, Role::Idle | Role::Datagram(_)) {
-            return Err(Error::InvalidArgument);
-        }
-        let (endpoint, scope) = socket.accept_addr(addr)?;
-        let mapped = endpoint.addr.is_ipv4() && socket.domain == Domain::V6;
-        let bound = if endpoint.addr.is_unspecified() && mapped {
-            BoundAddr::AnyV4
-        } else if endpoint.addr.is_unspecified() {
-            any_addr(socket.domain, socket.kind, socket.options.v6_only)
-        } else {
-            let is_group = endpoint.addr.is_multicast() || network.is_broadcast(endpoint.addr);
-            let may_be_group = is_group && socket.kind == SocketKind::Datagram;
-            if !may_be_group && !network.is_local(endpoint.addr) {
-                return Err(Error::AddressNotAvailable);
-            }
-            BoundAddr::One(endpoint.addr)
-        };
-        // RFC 4007 §6: a link-local address is one of a link, which its scope id names.
-        if is_link_local(endpoint.addr) && scope == 0 {
-            return Err(Error::InvalidArgument);
-        }
-        self.bind_to(ctx, id, bound, endpoint.port, scope)
+impl Stack {
+    /// What a call into a socket takes: its kind's tables, what those are lent, and its record. EBADF.
+    fn call(&mut self, d: Descriptor) -> Result<(&mut dyn ProtocolCalls, Env<'_>, SocketId)> {
+        let (env, kinds) = self.parts();
+        let (id, socket) = env.common.socket(d)?;
+        let kind = socket.protocol.kind();
+        Ok((kinds.of(kind), env, id))
     }
 
-    /// As `bind` with the unspecified address and port 0.
-    pub(super) fn bind_any(&mut self, ctx: &mut Ctx<'_>, id: SocketId) -> Result<()> {
-        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
-        let addr = any_addr(socket.domain, socket.kind, socket.options.v6_only);
-        self.bind_to(ctx, id, addr, 0, 0)
-    }
-
-    fn bind_to(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        id: SocketId,
-        addr: BoundAddr,
-        port: u16,
-        scope: u16,
-    ) -> Result<()> {
-        let socket = self.slots.get(id).ok_or(Error::BadDescriptor)?;
-        let (kind, options) = (socket.kind, &socket.options);
-        let (reuse, reuse_port) = (options.reuse(), options.reuse_port);
-        let binding = Binding { id, addr, reuse, listening: false };
-        let port = self.ports_of(kind).bind(ctx.rng, port, binding)?;
-        match kind {
-            SocketKind::Stream => {}
-            SocketKind::Datagram => self.udp_bound.insert(addr, port, id, reuse_port),
-            SocketKind::Echo => self.echo_bound.insert(addr, port, id, reuse_port),
-        }
-        if let Some(socket) = self.slots.get_mut(id) {
-            socket.set_bound(Bound { addr, port, scope });
-        }
-        Ok(())
-    }
-
-    /// The port is free at once; the record stays until what it still has to send is out.
-    fn close_datagram(&mut self, id: SocketId) {
-        let Some(socket) = self.slots.get_mut(id) else { return };
-        socket.holder = Holder::Nobody;
-        self.unregister_datagram(id);
-        self.queue_transmit(id);
-    }
-
-    fn set_option(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        network: &mut Network,
-        d: Descriptor,
-        option: SocketOption,
-    ) -> Result<()> {
-        let (id, socket) = self.socket_mut(d)?;
-        let is_bound = socket.bound().is_some() || matches!(socket.role, Role::Stream(_));
-        if is_bound && matches!(option, SocketOption::V6Only(_)) {
-            return Err(Error::InvalidArgument);
-        }
-        if let SocketOption::QuickAck(on) = option {
-            if let Role::Stream(stream) = &mut socket.role {
-                stream.connection.set_quick_ack(ctx, on);
-                self.settle_stream(ctx, network, id);
-            }
-            return Ok(());
-        }
-        let option = match option {
-            SocketOption::Tos(tos) if socket.kind == SocketKind::Stream => {
-                SocketOption::Tos(tos & !ECN_FIELD)
-            }
-            option => option,
-        };
-        socket.options.set(ctx.config, option)?;
-        let settings = socket.options.tcp_settings();
-        if let Role::Stream(stream) = &mut socket.role {
-            stream.connection.set_settings(ctx, settings);
-            self.settle_stream(ctx, network, id);
-        }
-        if matches!(option, SocketOption::ReuseAddr(_) | SocketOption::ReusePort(_)) {
-            self.on_reuse_changed(id);
-        }
-        self.note_readiness(id, false);
-        Ok(())
-    }
-
-    /// Linux, too, asks for SO_REUSEADDR and SO_REUSEPORT as they are now, and not as they were when the port was taken.
-    fn on_reuse_changed(&mut self, id: SocketId) {
-        let Some(socket) = self.slots.get_mut(id) else { return };
-        let (reuse, kind) = (socket.options.reuse(), socket.kind);
-        if let Some(Bound { port, .. }) = socket.bound() {
-            self.ports_of(kind).change(port, id, |binding| binding.reuse = reuse);
-        } else if let Role::Stream(stream) = &mut socket.role
-            && let Some(shared) = &mut stream.shares_port
-        {
-            let old = core::mem::replace(shared, reuse);
-            self.tcp_ports.remove_connection(stream.tuple.local, old);
-            self.tcp_ports.add_connection(stream.tuple.local, reuse);
-        }
+    /// EBADF.
+    fn socket_of(&self, d: Descriptor) -> Result<&Socket> {
+        Ok(self.sockets.common.socket(d)?.1)
     }
 }

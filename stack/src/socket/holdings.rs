@@ -14,8 +14,8 @@ use core::mem;
 use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 
-use super::SocketId;
-use super::record::is_link_local;
+use super::id::SocketId;
+use super::scope::is_link_local;
 use super::slab::{Key, Slab};
 use crate::hash::{HashMap, Keyed};
 use crate::rng::Rng;
@@ -74,7 +74,7 @@ struct Rank {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     id: SocketId,
-    peer: Key<Sum>,
+    peer: Key,
     bytes: usize,
     rank: Rank,
     /// Since when it has made no progress.
@@ -105,18 +105,23 @@ impl Sum {
     }
 }
 
+/// The number of a socket's slot.
+fn slot_of(id: SocketId) -> usize {
+    Key::from(id).into_numbers().0 as usize
+}
+
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Holdings {
-    peers: HashMap<Peer, Key<Sum>>,
-    sums: Slab<Sum>,
+    peers: HashMap<Peer, Key>,
+    sums: Slab<Key, Sum>,
     /// By the number of the socket's slot.
     entries: Vec<Option<Entry>>,
     order: BTreeSet<(Rank, Instant, SocketId)>,
     /// Peers whose connections hold data.
     holding_peers: usize,
     /// The peer that was seen to hold the most.
-    largest: Option<Key<Sum>>,
+    largest: Option<Key>,
 }
 
 impl Holdings {
@@ -138,14 +143,14 @@ impl Holdings {
     /// All memory behind it, nearly.
     pub(super) fn memory_bytes(&self) -> usize {
         let order = self.order.len() * mem::size_of::<(Rank, Instant, SocketId)>() * 3 / 2;
-        let peers = self.peers.capacity() * (mem::size_of::<(Peer, Key<Sum>)>() + 1)
+        let peers = self.peers.capacity() * (mem::size_of::<(Peer, Key)>() + 1)
             + self.sums.slots() as usize * mem::size_of::<Sum>();
         self.entries.capacity() * mem::size_of::<Option<Entry>>() + order + peers
     }
 
     /// Enters a connection, or brings its entry up to date.
     pub(super) fn look(&mut self, now: Instant, id: SocketId, peer: Peer, look: Look) {
-        let slot = id.into_numbers().0 as usize;
+        let slot = slot_of(id);
         let mut old = self.entries.get(slot).copied().flatten();
         if let Some(stale) = old.take_if(|old| old.id != id) {
             self.forget(stale.id);
@@ -179,13 +184,13 @@ impl Holdings {
         self.entries[slot] = Some(entry);
     }
 
-    fn key_of(&mut self, peer: Peer) -> Key<Sum> {
+    fn key_of(&mut self, peer: Peer) -> Key {
         let Holdings { peers, sums, .. } = self;
         *peers.entry(peer).or_insert_with(|| sums.insert(Sum { peer, bytes: 0, connections: 0, holders: 0 }))
     }
 
     /// Brings the sums up to date. The magnitude of the peer's.
-    fn count(&mut self, peer: Key<Sum>, old: Option<&Entry>, look: &Look) -> Option<u8> {
+    fn count(&mut self, peer: Key, old: Option<&Entry>, look: &Look) -> Option<u8> {
         let sum = self.sums.get_mut(peer)?;
         let held = sum.holders > 0;
         if let Some(old) = old {
@@ -206,7 +211,7 @@ impl Holdings {
 
     /// Takes a connection out, if it was entered.
     pub(super) fn forget(&mut self, id: SocketId) {
-        let slot = id.into_numbers().0 as usize;
+        let slot = slot_of(id);
         let Some(entry) = self.entries.get_mut(slot).and_then(|entry| entry.take_if(|entry| entry.id == id))
         else {
             return;
@@ -255,8 +260,7 @@ impl Holdings {
     }
 
     fn entry(&self, id: SocketId) -> Option<(&Entry, &Sum)> {
-        let entry =
-            self.entries.get(id.into_numbers().0 as usize)?.as_ref().filter(|entry| entry.id == id)?;
+        let entry = self.entries.get(slot_of(id))?.as_ref().filter(|entry| entry.id == id)?;
         Some((entry, self.sums.get(entry.peer)?))
     }
 
@@ -266,7 +270,7 @@ impl Holdings {
     ///
     /// Of each rank the one that has waited longest is compared: there are at most as many ranks as a number of bytes has bits.
     pub(super) fn worst(&mut self, now: Instant) -> Option<SocketId> {
-        let first_id = SocketId::from_numbers((0, 0));
+        let first_id = SocketId::from(Key::from_numbers((0, 0)));
         let mut best: Option<(u128, SocketId)> = None;
         let mut outdated = Vec::new();
         let mut rank = self.order.last()?.0;
@@ -300,7 +304,7 @@ impl Holdings {
         self.order.remove(&(entry.rank, entry.since, id));
         entry.rank.magnitude = magnitude;
         self.order.insert((entry.rank, entry.since, id));
-        self.entries[id.into_numbers().0 as usize] = Some(entry);
+        self.entries[slot_of(id)] = Some(entry);
     }
 
     /// Since when a connection has made no progress.

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::SocketKind;
+use super::kind::SocketKind;
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
 use crate::error::{Error, Result};
@@ -102,6 +102,13 @@ pub enum SocketOption {
     /// UDP_GRO: datagrams of one sender that the device has joined are received together;
     /// [`Stack::recv_run_from`](crate::Stack::recv_run_from) says how long each is.
     UdpGro(bool),
+}
+
+impl SocketOption {
+    /// Whether it says with whom the socket shares its port.
+    pub(super) fn is_about_reuse(self) -> bool {
+        matches!(self, SocketOption::ReuseAddr(_) | SocketOption::ReusePort(_))
+    }
 }
 
 /// All options of a socket.

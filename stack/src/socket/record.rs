@@ -1,36 +1,71 @@
 //! One socket's record.
 
 use alloc::boxed::Box;
-use core::net::{IpAddr, SocketAddr};
+use core::mem;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::tcp::calls::Stream;
-use super::tcp::listener::Listener;
-use super::udp::calls::Datagram;
-use super::{Descriptor, Domain, SocketId, SocketInfo, SocketKind, SocketOptions, SocketState};
+use super::datagram_queue::DatagramQueue;
+use super::id::SocketId;
+use super::info::{SocketInfo, SocketState};
+use super::kind::{Domain, SocketKind};
+use super::options::SocketOptions;
+use super::scope::Bound;
+use super::state::ProtocolState;
+use super::table::Descriptor;
+use super::tcp::stream::TcpSocket;
 use crate::copy_on_write::CopyOnWrite;
-use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
+use crate::demux::{BoundAddr, Endpoint, with_scope};
 use crate::error::{Error, Result};
 use crate::event::Readiness;
-use crate::network::InterfaceId;
-use crate::tcp::State;
 
 /// What the stack keeps of a socket. Every segment comes through it: with the slab's generation it is a cache line.
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(super) holder: Holder,
     pub(super) domain: Domain,
-    pub(super) kind: SocketKind,
     /// Its own once it differs from what sockets begin with, or from its listener's.
     pub(super) options: CopyOnWrite<SocketOptions>,
     /// Where `bind` put it, explicitly or by itself. Most were accepted and have none.
     bound: Option<Box<Bound>>,
-    pub(super) role: Role,
+    pub(super) protocol: Protocol,
     pub(super) marks: Marks,
     /// What the stack's account holds for it, in bytes.
     pub(super) charged_bytes: usize,
 }
 
-const _: () = assert!(core::mem::size_of::<Socket>() <= 56);
+const _: () = assert!(mem::size_of::<Socket>() <= 56);
+
+/// The part of the record that depends on the kind of the socket.
+#[derive(Debug)]
+pub(super) enum Protocol {
+    Tcp(TcpSocket),
+    Udp(Box<DatagramQueue>),
+    Echo(Box<DatagramQueue>),
+}
+
+impl Protocol {
+    pub(super) fn kind(&self) -> SocketKind {
+        match self {
+            Protocol::Tcp(_) => SocketKind::Stream,
+            Protocol::Udp(_) => SocketKind::Datagram,
+            Protocol::Echo(_) => SocketKind::Echo,
+        }
+    }
+
+    pub(super) fn state(&self) -> &dyn ProtocolState {
+        match self {
+            Protocol::Tcp(tcp) => tcp,
+            Protocol::Udp(queue) | Protocol::Echo(queue) => &**queue,
+        }
+    }
+
+    pub(super) fn state_mut(&mut self) -> &mut dyn ProtocolState {
+        match self {
+            Protocol::Tcp(tcp) => tcp,
+            Protocol::Udp(queue) | Protocol::Echo(queue) => &mut **queue,
+        }
+    }
+}
 
 /// Who will close it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,61 +126,19 @@ impl Marks {
 
 const _: () = assert!(Marks::READINESS & (Marks::TRANSMIT_QUEUE | Marks::EVENT_QUEUE) == 0);
 
-/// A local address and port that `bind` gave it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bound {
-    pub(super) addr: BoundAddr,
-    pub(super) port: u16,
-    /// Scope id of a link-local address; 0 otherwise.
-    pub(super) scope: u16,
-}
-
-/// What kind of socket it has become.
-#[derive(Debug)]
-pub(super) enum Role {
-    /// A stream socket that is neither listening nor connected.
-    Idle,
-    Listener(Box<Listener>),
-    Stream(Box<Stream>),
-    Datagram(Box<Datagram>),
-}
-
 impl Socket {
-    pub(super) fn new(
-        domain: Domain,
-        kind: SocketKind,
-        options: CopyOnWrite<SocketOptions>,
-        role: Role,
-    ) -> Self {
-        Socket {
+    pub(super) fn new(domain: Domain, options: CopyOnWrite<SocketOptions>, protocol: Protocol) -> Self {
+        let mut socket = Socket {
             holder: Holder::Nobody,
             domain,
-            kind,
             options,
             bound: None,
-            role,
+            protocol,
             marks: Marks::default(),
             charged_bytes: 0,
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn for_tests() -> Self {
-        let options = SocketOptions::new(&crate::Config::default(), SocketKind::Stream);
-        Socket::new(Domain::V4, SocketKind::Stream, options.into(), Role::Idle)
-    }
-
-    /// Whether it is a connection with these four numbers.
-    pub(super) fn is_of(&self, tuple: &FourTuple) -> bool {
-        matches!(&self.role, Role::Stream(stream) if stream.tuple == *tuple)
-    }
-
-    /// The four numbers, if its connection is in TIME-WAIT.
-    pub(super) fn time_wait(&self) -> Option<&FourTuple> {
-        match &self.role {
-            Role::Stream(stream) if stream.connection.state() == State::TimeWait => Some(&stream.tuple),
-            _ => None,
-        }
+        };
+        socket.renew_readiness();
+        socket
     }
 
     pub(super) fn bound(&self) -> Option<Bound> {
@@ -167,16 +160,18 @@ impl Socket {
         }
     }
 
+    /// Whether nobody holds it.
+    pub(super) fn is_unheld(&self) -> bool {
+        self.holder == Holder::Nobody
+    }
+
     pub(super) fn readiness(&self) -> Readiness {
-        match &self.role {
-            // Linux: EPOLLOUT | EPOLLHUP for a stream socket that was never connected.
-            Role::Idle => Readiness { writable: true, hung_up: true, ..Readiness::default() },
-            Role::Listener(listener) => {
-                Readiness { readable: !listener.queue.is_empty(), ..Readiness::default() }
-            }
-            Role::Stream(stream) => stream.connection.readiness(),
-            Role::Datagram(datagram) => datagram.readiness(&self.options),
-        }
+        self.protocol.state().readiness(&self.options)
+    }
+
+    /// What the account is to hold for it: the record, options that it shares with nobody, and what its kind keeps.
+    pub(super) fn charge(&self) -> usize {
+        mem::size_of::<Socket>() + self.options.own_bytes() + self.protocol.state().held_bytes()
     }
 
     /// Looks at the readiness anew. Whether something rose since it was last looked at: events are edges.
@@ -219,17 +214,12 @@ impl Socket {
     }
 
     pub(super) fn local_addr(&self) -> SocketAddr {
-        let tuple = match &self.role {
-            Role::Stream(stream) => Some(stream.tuple),
-            Role::Datagram(datagram) => datagram.connected,
-            Role::Idle | Role::Listener(_) => None,
-        };
-        if let Some(tuple) = tuple {
-            return self.present(tuple.local_addr());
+        if let Some(flow) = self.protocol.state().flow() {
+            return self.present(flow.local_addr());
         }
         let any = match self.domain {
-            Domain::V4 => IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),
-            Domain::V6 => IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED),
+            Domain::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Domain::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         match self.bound() {
             None => SocketAddr::new(any, 0),
@@ -242,82 +232,26 @@ impl Socket {
 
     /// ENOTCONN unless there is one.
     pub(super) fn peer_addr(&self) -> Result<SocketAddr> {
-        let tuple = match &self.role {
-            Role::Stream(stream) if stream.connection.is_connected() => Some(stream.tuple),
-            Role::Datagram(datagram) => datagram.connected,
-            Role::Stream(_) | Role::Idle | Role::Listener(_) => None,
-        };
-        Ok(self.present(tuple.ok_or(Error::NotConnected)?.remote_addr()))
-    }
-
-    pub(super) fn queued_bytes(&self) -> (usize, usize) {
-        match &self.role {
-            Role::Idle | Role::Listener(_) => (0, 0),
-            Role::Stream(stream) => stream.connection.queued(),
-            Role::Datagram(datagram) => datagram.queued(),
-        }
+        let state = self.protocol.state();
+        let flow = state.flow().filter(|_| state.is_connected());
+        Ok(self.present(flow.ok_or(Error::NotConnected)?.remote_addr()))
     }
 
     pub(super) fn info(&self) -> SocketInfo {
-        let (state, (receive_queue, send_queue)) = match &self.role {
-            Role::Idle => (SocketState::Tcp(State::Closed), (0, 0)),
-            Role::Listener(listener) => {
-                (SocketState::Tcp(State::Listen), (listener.queue.len(), listener.backlog))
-            }
-            Role::Stream(stream) => (SocketState::Tcp(stream.connection.state()), stream.connection.queued()),
-            Role::Datagram(datagram) => {
-                let state = match (datagram.connected, &self.bound) {
-                    (Some(_), _) => SocketState::Connected,
-                    (None, Some(_)) => SocketState::Bound,
-                    (None, None) => SocketState::Unbound,
-                };
-                (state, datagram.queued())
-            }
-        };
-        let (rtt, cwnd) = match &self.role {
-            Role::Stream(stream) => stream.connection.path(),
-            Role::Idle | Role::Listener(_) | Role::Datagram(_) => (None, None),
-        };
-        SocketInfo {
+        let state = self.protocol.state();
+        let mut info = SocketInfo {
             descriptor: self.descriptor(),
-            kind: self.kind,
-            state,
+            kind: self.protocol.kind(),
+            state: SocketState::Unbound,
             local: Some(self.local_addr()).filter(|addr| addr.port() != 0),
             peer: self.peer_addr().ok(),
-            receive_queue,
-            send_queue,
-            rtt,
-            cwnd,
-            timer: match &self.role {
-                Role::Stream(stream) => stream.connection.poll_timeout(),
-                Role::Idle | Role::Listener(_) | Role::Datagram(_) => None,
-            },
-        }
+            receive_queue: 0,
+            send_queue: 0,
+            rtt: None,
+            cwnd: None,
+            timer: None,
+        };
+        state.describe(self.bound.is_some(), &mut info);
+        info
     }
-}
-
-/// The scope under which a flow stands in the tables. As on Linux a link-local peer must come with the id of its link
-/// (EINVAL); a link-local address of our own brings that of its binding.
-pub(super) fn flow_scope(local: IpAddr, remote: IpAddr, scope: u16, bound: Option<Bound>) -> Result<u16> {
-    if is_link_local(remote) {
-        return if scope == 0 { Err(Error::InvalidArgument) } else { Ok(scope) };
-    }
-    if is_link_local(local) {
-        return Ok(bound.map_or(scope, |bound| bound.scope));
-    }
-    Ok(if remote.is_multicast() { scope } else { 0 })
-}
-
-/// The interface that a scope id names; none for 0.
-pub(super) fn iface_of(scope: u16) -> Option<InterfaceId> {
-    scope.checked_sub(1).map(InterfaceId)
-}
-
-/// The scope of a packet that came in: link-local addresses mean something on their link only.
-pub(super) fn scope_of(addrs: [IpAddr; 2], iface: InterfaceId) -> u16 {
-    if addrs.into_iter().any(is_link_local) { iface.0 + 1 } else { 0 }
-}
-
-pub(super) fn is_link_local(addr: IpAddr) -> bool {
-    matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

@@ -13,21 +13,18 @@
 
 use core::time::Duration;
 
-use super::SocketId;
+use super::common::Common;
 use super::holdings::{Holdings, Look, Peer};
-use super::record::{Role, Socket};
-use super::sockets::Sockets;
+use super::id::SocketId;
+use super::state::Holding;
 use crate::Ctx;
 use crate::memory::{Budget, Shortage};
-use crate::network::Network;
 use crate::rng::Rng;
 use crate::time::Instant;
 
 /// Sockets that a call looks at. A round over 50,000 takes 6,250 calls, and as many segments fill less than a third of what lies
 /// between the marks of the default limit.
 const LOOKS: usize = 8;
-/// Connections that a call resets at most: a call takes up less memory than they give back.
-const MAX_RESETS: usize = 4;
 /// Entries that a call takes out of the index when memory is no longer short.
 const MAX_FORGOTTEN: usize = 32;
 /// Lines of one kind in the log are at least this far apart.
@@ -80,22 +77,21 @@ impl Relief {
     }
 }
 
-impl Sockets {
-    /// Whether memory is short, or what followed from that is not over: [`relieve`](Sockets::relieve) is to be called.
+impl Common {
+    /// Whether memory is short, or what followed from that is not over: [`relieve`](Common::relieve) is to be called.
     #[inline]
-    pub(crate) fn needs_relief(&self) -> bool {
+    pub(super) fn needs_relief(&self) -> bool {
         self.account.is_watched()
     }
 
-    /// A bounded part of what is due while memory is short, and the budget that is left afterwards.
-    #[cold]
-    pub(crate) fn relieve(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) {
+    /// A bounded part of what is due while memory is short, but for the resets; those of
+    /// [`next_to_reset`](Common::next_to_reset) come next, and then [`finish_relief`](Common::finish_relief).
+    pub(super) fn relieve(&mut self, ctx: &mut Ctx<'_>) {
         ctx.stats.memory.pressures = self.account.pressures();
         if self.account.is_pressed() {
-            for _ in 0..LOOKS.min(self.slots.len()) {
+            for _ in 0..LOOKS.min(self.records.len()) {
                 self.look_at_next(ctx);
             }
-            self.reset_worst(ctx, network);
         } else {
             self.relief.holdings.forget_some(MAX_FORGOTTEN);
             if self.relief.holdings.is_empty() {
@@ -103,6 +99,10 @@ impl Sockets {
                 self.account.stop_watching();
             }
         }
+    }
+
+    /// The account of the index, and the budget that is left.
+    pub(super) fn finish_relief(&mut self, ctx: &mut Ctx<'_>) {
         let bytes = self.relief.holdings.memory_bytes();
         self.account.renew(&mut self.relief.charged_bytes, bytes);
         ctx.memory = self.budget();
@@ -110,8 +110,8 @@ impl Sockets {
 
     /// What a call into this connection may take while memory is short.
     #[cold]
-    pub(super) fn budget_of(&mut self, ctx: &Ctx<'_>, id: SocketId) -> Budget {
-        self.look_at(ctx.now, id);
+    pub(super) fn budget_of(&mut self, now: Instant, id: SocketId) -> Budget {
+        self.look_at(now, id);
         let high = self.account.high();
         match self.relief.holdings.sharers(id, high) {
             Some(sharers) => self.budget().divided(high, sharers),
@@ -121,30 +121,25 @@ impl Sockets {
 
     /// Enters a connection into the index, or brings its entry up to date.
     fn look_at(&mut self, now: Instant, id: SocketId) {
-        let Some(socket) = self.slots.get(id) else { return self.relief.holdings.forget(id) };
-        match &socket.role {
-            Role::Stream(stream) if stream.connection.is_alive() => {
-                let look = Look {
-                    bytes: socket.charged_bytes,
-                    holds_data: stream.connection.holds_data(),
-                    drained: stream.connection.drained(),
-                    moved_at: stream.connection.last_moved_at(),
-                };
-                self.relief.holdings.look(now, id, Peer::of(stream.tuple.remote.addr), look);
+        let socket = self.records.get(id);
+        match socket.and_then(|socket| Some((socket, socket.protocol.state().holding()?))) {
+            Some((socket, Holding { peer, holds_data, drained, moved_at })) => {
+                let look = Look { bytes: socket.charged_bytes, holds_data, drained, moved_at };
+                self.relief.holdings.look(now, id, Peer::of(peer), look);
             }
-            _ => self.relief.holdings.forget(id),
+            None => self.relief.holdings.forget(id),
         }
     }
 
     /// The next socket's turn: it is entered, and gives back what is due.
     fn look_at_next(&mut self, ctx: &mut Ctx<'_>) {
-        if self.relief.hand >= self.slots.slots() {
+        if self.relief.hand >= self.records.slots() {
             self.relief.hand = 0;
             ctx.spares.clear();
             // Everybody was looked at, so it is known who holds most.
             self.tell_of_pressure(ctx.now);
         }
-        let id = self.slots.key_of(self.relief.hand);
+        let id = self.records.id_of(self.relief.hand);
         self.relief.hand += 1;
         if let Some(id) = id {
             self.look_at(ctx.now, id);
@@ -155,19 +150,9 @@ impl Sockets {
     fn give_back(&mut self, ctx: &mut Ctx<'_>, id: SocketId) {
         let shortage = self.account.shortage();
         let is_over_share = self.relief.holdings.is_over_share(id, self.account.high());
-        let Some(socket) = self.slots.get_mut(id) else { return };
-        let Role::Stream(stream) = &mut socket.role else { return };
-        let connection = &mut stream.connection;
-        if shortage >= Shortage::Capacity {
-            connection.give_back_capacity();
-        }
-        if shortage >= Shortage::OutOfOrder {
-            ctx.stats.memory.pruned_bytes += connection.give_back_out_of_order() as u64;
-        }
-        if shortage >= Shortage::Buffers && is_over_share {
-            connection.give_back_buffers(ctx);
-        }
-        let bytes = stream.charge(&socket.options);
+        let Some(socket) = self.records.get_mut(id) else { return };
+        socket.protocol.state_mut().give_back(ctx, shortage, is_over_share);
+        let bytes = socket.charge();
         self.account.renew(&mut socket.charged_bytes, bytes);
         if is_over_share {
             // A smaller buffer has less room.
@@ -175,22 +160,15 @@ impl Sockets {
         }
     }
 
-    /// Resets connections until there is room in the reserve.
-    fn reset_worst(&mut self, ctx: &mut Ctx<'_>, network: &mut Network) {
-        for _ in 0..MAX_RESETS {
-            if self.account.shortage() < Shortage::Connections {
-                return;
-            }
-            let Some(id) = self.find_worst(ctx.now) else { return };
-            self.tell_of_reset(ctx.now, id);
-            self.relief.holdings.forget(id);
-            if let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get_mut(id) {
-                log::debug!("tcp: memory is out, {:?} is reset", stream.tuple);
-                stream.connection.give_up_for_memory(ctx);
-                ctx.stats.memory.stalled_resets += 1;
-            }
-            self.settle_stream(ctx, network, id);
+    /// The connection to be reset next; none while there is room in the reserve.
+    pub(super) fn next_to_reset(&mut self, now: Instant) -> Option<SocketId> {
+        if self.account.shortage() < Shortage::Connections {
+            return None;
         }
+        let id = self.find_worst(now)?;
+        self.tell_of_reset(now, id);
+        self.relief.holdings.forget(id);
+        Some(id)
     }
 
     /// The connection to be reset. What has got on since it was last looked at is entered anew, a few at most.
@@ -222,7 +200,9 @@ impl Sockets {
         if !self.relief.reset_line.is_due(now, self.account.pressures()) {
             return;
         }
-        let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get(id) else { return };
+        let Some(flow) = self.records.get(id).and_then(|socket| socket.protocol.state().flow()) else {
+            return;
+        };
         let stalled =
             self.relief.holdings.stalled_since(id).map_or(Duration::ZERO, |at| now.duration_since(at));
         log::warn!(
@@ -231,7 +211,7 @@ impl Sockets {
             self.account.bytes() >> 10,
             self.account.high() >> 10,
             self.most_of_it(),
-            stream.tuple.remote_addr(),
+            flow.remote_addr(),
             stalled.as_secs(),
         );
     }

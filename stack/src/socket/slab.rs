@@ -7,22 +7,26 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::num::NonZeroU32;
 
-/// Finds a `T` in its [`Slab`]. Ordered only so that it can stand in a sorted set.
-pub(crate) struct Key<T> {
+/// Finds a value in its [`Slab`]. No two values that a slab ever holds have the same key. Ordered only so that it can stand
+/// in a sorted set.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
     /// And one, so that an `Option` of it is no larger.
     index: NonZeroU32,
     generation: u32,
-    of: PhantomData<fn() -> T>,
 }
 
-/// Values of one kind. Insert, look up and remove take constant time, also when it grows: it does so by a chunk, and nothing
-/// that is there moves.
-pub(crate) struct Slab<T> {
+/// Values of one type under keys of one type: a [`Key`] by its own name. Insert, look up and remove take constant time, also
+/// when it grows: it does so by a chunk, and nothing that is there moves.
+pub(crate) struct Slab<Id, T> {
     chunks: Vec<Box<Chunk<T>>>,
     /// Slots that were used once and are free.
     free: Vec<u32>,
     /// Slots that were ever used; those behind are free, too.
     used: u32,
+    /// Slots that hold a value.
+    len: u32,
+    id: PhantomData<fn() -> Id>,
 }
 
 /// A chunk is small beside the stack that holds it, and large beside its place in the list.
@@ -37,18 +41,19 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-impl<T> Slab<T> {
+impl<Id: From<Key> + Into<Key>, T> Slab<Id, T> {
     pub(crate) fn new() -> Self {
-        Slab { chunks: Vec::new(), free: Vec::new(), used: 0 }
+        Slab { chunks: Vec::new(), free: Vec::new(), used: 0, len: 0, id: PhantomData }
     }
 
-    pub(crate) fn insert(&mut self, value: T) -> Key<T> {
+    pub(crate) fn insert(&mut self, value: T) -> Id {
         let index = self.free.pop().unwrap_or_else(|| self.next_unused());
         let (chunk, place) = place_of(index);
         // It is there: it was used, or was just made.
         let slot = &mut self.chunks[chunk].0[place];
         slot.value = Some(value);
-        Key::new(index, slot.generation)
+        self.len += 1;
+        Key::new(index, slot.generation).into()
     }
 
     fn next_unused(&mut self) -> u32 {
@@ -61,51 +66,62 @@ impl<T> Slab<T> {
         index
     }
 
-    pub(crate) fn get(&self, key: Key<T>) -> Option<&T> {
+    pub(crate) fn get(&self, id: Id) -> Option<&T> {
+        let key = id.into();
         let (chunk, place) = place_of(key.index());
         let slot = &self.chunks.get(chunk)?.0[place];
         if slot.generation == key.generation { slot.value.as_ref() } else { None }
     }
 
-    pub(crate) fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
-        let slot = self.slot_mut(key)?;
+    pub(crate) fn get_mut(&mut self, id: Id) -> Option<&mut T> {
+        let slot = self.slot_mut(id.into())?;
         slot.value.as_mut()
     }
 
     /// The slot of a key that is not stale.
-    fn slot_mut(&mut self, key: Key<T>) -> Option<&mut Slot<T>> {
+    fn slot_mut(&mut self, key: Key) -> Option<&mut Slot<T>> {
         let (chunk, place) = place_of(key.index());
         let slot = &mut self.chunks.get_mut(chunk)?.0[place];
         (slot.generation == key.generation).then_some(slot)
     }
 
-    pub(crate) fn remove(&mut self, key: Key<T>) -> Option<T> {
+    pub(crate) fn remove(&mut self, id: Id) -> Option<T> {
+        let key = id.into();
         let slot = self.slot_mut(key)?;
         let value = slot.value.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(key.index());
+        // A slot whose generations are used up is not used again, so that no key comes twice.
+        if let Some(next) = slot.generation.checked_add(1) {
+            slot.generation = next;
+            self.free.push(key.index());
+        }
+        self.len -= 1;
         Some(value)
     }
 
-    /// The key of what is in the slot of this number.
-    pub(crate) fn key_of(&self, index: u32) -> Option<Key<T>> {
+    /// The name of what is in the slot of this number.
+    pub(crate) fn id_of(&self, index: u32) -> Option<Id> {
         let (chunk, place) = place_of(index);
         let slot = &self.chunks.get(chunk)?.0[place];
-        slot.value.is_some().then(|| Key::new(index, slot.generation))
+        slot.value.is_some().then(|| Key::new(index, slot.generation).into())
     }
 
+    /// All values and their names, in the order of their slots.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &T)> {
+        let slots = self.chunks.iter().flat_map(|chunk| chunk.0.iter());
+        slots.zip(0..).filter_map(|(slot, index)| {
+            slot.value.as_ref().map(|value| (Key::new(index, slot.generation).into(), value))
+        })
+    }
+}
+
+impl<Id, T> Slab<Id, T> {
     /// The number of slots ever used.
     pub(crate) fn slots(&self) -> u32 {
         self.used
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.used as usize - self.free.len()
-    }
-
-    /// All values, in the order of their keys.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flat_map(|chunk| chunk.0.iter()).filter_map(|slot| slot.value.as_ref())
+        self.len as usize
     }
 }
 
@@ -114,9 +130,9 @@ fn place_of(index: u32) -> (usize, usize) {
     (index as usize / CHUNK_SLOTS, index as usize % CHUNK_SLOTS)
 }
 
-impl<T> Key<T> {
+impl Key {
     fn new(index: u32, generation: u32) -> Self {
-        Key { index: NonZeroU32::MIN.saturating_add(index), generation, of: PhantomData }
+        Key { index: NonZeroU32::MIN.saturating_add(index), generation }
     }
 
     fn index(self) -> u32 {
@@ -133,43 +149,15 @@ impl<T> Key<T> {
     }
 }
 
-impl<T> Clone for Key<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Key<T> {}
-
-impl<T> PartialEq for Key<T> {
-    fn eq(&self, other: &Self) -> bool {
-        (self.index, self.generation) == (other.index, other.generation)
-    }
-}
-
-impl<T> Eq for Key<T> {}
-
-impl<T> PartialOrd for Key<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Key<T> {
-    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
-        (self.index, self.generation).cmp(&(other.index, other.generation))
-    }
-}
-
-impl<T> fmt::Debug for Key<T> {
+impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}.{}", self.index(), self.generation)
     }
 }
 
-impl<T> fmt::Debug for Slab<T> {
+impl<Id, T> fmt::Debug for Slab<Id, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Slab({} of {})", self.len(), self.used)
+        write!(f, "Slab({} of {})", self.len, self.used)
     }
 }
 
@@ -179,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_stale_key_finds_nothing_although_its_place_is_used_again() {
-        let mut slab = Slab::new();
+        let mut slab: Slab<Key, char> = Slab::new();
         let first = slab.insert('a');
         assert_eq!(slab.remove(first), Some('a'));
         let second = slab.insert('b');
@@ -190,10 +178,23 @@ mod tests {
     }
 
     #[test]
+    fn a_key_never_comes_again() {
+        let mut slab: Slab<Key, char> = Slab::new();
+        let first = slab.insert('a');
+        slab.chunks[0].0[0].generation = u32::MAX;
+        let last = Key::new(0, u32::MAX);
+        assert_eq!(slab.remove(last), Some('a'));
+        let next = slab.insert('b');
+        assert_ne!(next.index, first.index);
+        assert_eq!((slab.get(first), slab.get(last), slab.get(next)), (None, None, Some(&'b')));
+        assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
     fn chunk_after_chunk_is_filled_and_freed_places_come_first() {
-        let mut slab = Slab::new();
+        let mut slab: Slab<Key, u32> = Slab::new();
         let keys: Vec<_> = (0..1000u32).map(|number| slab.insert(number)).collect();
-        assert!(slab.iter().copied().eq(0..1000));
+        assert!(slab.iter().eq(keys.iter().copied().zip(&Vec::from_iter(0..1000))));
         for key in keys.iter().step_by(3) {
             slab.remove(*key);
         }

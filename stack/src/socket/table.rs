@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::fmt;
 
-use super::SocketId;
+use super::id::SocketId;
 use crate::error::{Error, Result};
 
 /// What a program holds: a small number, and a generation that makes a stale one an error.
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn the_lowest_free_number_comes_first_and_a_stale_descriptor_is_an_error() {
-        let mut sockets = Slab::new();
-        let id = sockets.insert(super::super::Socket::for_tests());
+        let mut sockets: Slab<SocketId, ()> = Slab::new();
+        let id = sockets.insert(());
         let mut table = DescriptorTable::new(3);
         let all = [table.open(id).unwrap(), table.open(id).unwrap(), table.open(id).unwrap()];
         assert_eq!(all.map(Descriptor::number), [0, 1, 2]);

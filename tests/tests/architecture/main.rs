@@ -19,7 +19,6 @@ const CIRCLES_LEFT: &[(&str, &[&str])] = &[
 /// Names that are still to be given to one type only.
 const NAMES_LEFT: &[(&str, &str)] = &[
     ("stack", "Chunk"),
-    ("stack", "Datagram"),
     ("stack", "Deadline"),
     ("stack", "Ending"),
     ("stack", "Entry"),
@@ -28,13 +27,11 @@ const NAMES_LEFT: &[(&str, &str)] = &[
     ("stack", "Flow"),
     ("stack", "Key"),
     ("stack", "MinRtt"),
-    ("stack", "Outgoing"),
     ("stack", "Pair"),
     ("stack", "Path"),
     ("stack", "Peer"),
     ("stack", "Pending"),
     ("stack", "Phase"),
-    ("stack", "Received"),
     ("stack", "Run"),
     ("stack", "Sending"),
     ("stack", "Sent"),

@@ -2,13 +2,12 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::super::Socket;
 use super::*;
 
 /// Keys of so many sockets.
 fn ids(count: usize) -> Vec<SocketId> {
-    let mut slab = Slab::new();
-    (0..count).map(|_| slab.insert(Socket::for_tests())).collect()
+    let mut slab: Slab<SocketId, ()> = Slab::new();
+    (0..count).map(|_| slab.insert(())).collect()
 }
 
 fn holdings() -> Holdings {
@@ -134,12 +133,12 @@ fn shares_are_by_peer_and_then_by_connection() {
 
 #[test]
 fn a_slot_that_is_used_again_is_another_socket() {
-    let mut slab = Slab::new();
-    let first = slab.insert(Socket::for_tests());
+    let mut slab: Slab<SocketId, ()> = Slab::new();
+    let first = slab.insert(());
     let mut holdings = holdings();
     holdings.look(at(1), first, peer(1), holds(1000, 1));
     slab.remove(first);
-    let second = slab.insert(Socket::for_tests());
+    let second = slab.insert(());
     holdings.look(at(2), second, peer(2), holds(500, 2));
     holdings.forget(first);
     assert_eq!(holdings.worst(at(3)), Some(second));

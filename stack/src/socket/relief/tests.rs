@@ -28,16 +28,16 @@ fn connections(pair: &mut Pair, listener: Descriptor, count: usize) -> Vec<(Desc
 
 /// Makes B short of memory, by a socket of its own that holds this much more.
 fn fill(pair: &mut Pair, bytes: usize) {
-    let account = &mut pair.b.stack.sockets.account;
+    let account = &mut pair.b.stack.sockets.common.account;
     account.change(0, bytes);
 }
 
 fn bytes(pair: &Pair) -> usize {
-    pair.b.stack.sockets.account.bytes()
+    pair.b.stack.sockets.common.account.bytes()
 }
 
 fn limit(pair: &Pair) -> usize {
-    pair.b.stack.sockets.account.high()
+    pair.b.stack.sockets.common.account.high()
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn capacity_goes_first_then_what_is_out_of_order_and_data_in_order_stays() {
     let flows = connections(&mut pair, listener, 1);
     let (client, server) = flows[0];
     pair.b.stack.set_option(pair.now(), server, SocketOption::ReceiveBuffer(400_000)).unwrap();
-    let id = pair.b.stack.sockets.descriptors.socket(server).unwrap();
+    let id = pair.b.stack.sockets.common.descriptors.socket(server).unwrap();
     // In order and out of order: the peer's fifth segment is lost, and what follows waits.
     pair.a.stack.send(pair.now(), client, &[1; 4 * 1448]).unwrap();
     pair.run_for(Duration::from_millis(20));
@@ -58,9 +58,9 @@ fn capacity_goes_first_then_what_is_out_of_order_and_data_in_order_stays() {
     pair.set_faults_from(Side::B, LinkFaults { loss: 1.0, ..LinkFaults::default() });
     pair.a.stack.send(pair.now(), client, &[3; 5 * 1448]).unwrap();
     pair.run_for(Duration::from_millis(5));
-    let held = |pair: &Pair| match &pair.b.stack.sockets.slots.get(id).unwrap().role {
-        Role::Stream(stream) => (stream.connection.queued().0, stream.connection.memory_bytes()),
-        _ => panic!("a stream"),
+    let held = |pair: &Pair| {
+        let state = pair.b.stack.sockets.common.records.get(id).unwrap().protocol.state();
+        (state.queued().0, state.held_bytes())
     };
     let (readable, before) = held(&pair);
     assert_eq!(readable, 4 * 1448);
@@ -124,13 +124,13 @@ fn the_connection_that_waited_longest_is_reset_with_a_reason_and_everything_is_g
     pair.run_for(Duration::from_millis(50));
     assert_eq!(pair.a.stack.close_reason(flows[1].0), Ok(Some(CloseReason::PeerReset)));
     // When the shortage is over nothing of it is left.
-    let account = &mut pair.b.stack.sockets.account;
+    let account = &mut pair.b.stack.sockets.common.account;
     account.change(missing, 0);
     pair.run_for(Duration::from_secs(1));
     pair.b.stack.handle_timeout(pair.now());
-    let sockets = &pair.b.stack.sockets;
-    assert!(!sockets.needs_relief() && sockets.relief.holdings.is_empty());
-    assert_eq!(sockets.relief.charged_bytes, 0);
+    let common = &pair.b.stack.sockets.common;
+    assert!(!common.needs_relief() && common.relief.holdings.is_empty());
+    assert_eq!(common.relief.charged_bytes, 0);
 }
 
 #[test]
@@ -260,14 +260,14 @@ proptest! {
                     // Others hold this much of the limit.
                     let wanted = limit(&pair) / 100 * percent;
                     let of_others = wanted.saturating_sub(bytes(&pair) - filled);
-                    pair.b.stack.sockets.account.change(filled, of_others);
+                    pair.b.stack.sockets.common.account.change(filled, of_others);
                     filled = of_others;
                 }
                 Step::Pass(millis) => pair.run_for(Duration::from_millis(millis)),
             }
             prop_assert!(pair.b.stack.memory_bytes() <= LIMIT);
         }
-        pair.b.stack.sockets.account.change(filled, 0);
+        pair.b.stack.sockets.common.account.change(filled, 0);
         let whole = pair.drive(Duration::from_secs(600), |pair| {
             let mut is_whole = true;
             for (flow, streams) in flows.iter().zip(&mut streams) {

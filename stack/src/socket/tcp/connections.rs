@@ -5,16 +5,16 @@
 
 use hashbrown::HashTable;
 
-use super::listener::HandshakeId;
 use super::time_waits::TimeWaitId;
 use crate::demux::FourTuple;
 use crate::hash::Keyed;
 use crate::rng::Rng;
-use crate::socket::SocketId;
+use crate::socket::id::{HandshakeId, SocketId};
+use crate::socket::slab::Key;
 
 /// What a TCP segment's four numbers lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::socket) enum Target {
+pub(super) enum Target {
     Connection(SocketId),
     Handshake(HandshakeId),
     TimeWait(TimeWaitId),
@@ -34,8 +34,8 @@ const SLOT_BITS: u32 = 30;
 impl Entry {
     fn new(hash: u32, target: Target) -> Entry {
         let (kind, (slot, number)) = match target {
-            Target::Connection(id) => (0, id.into_numbers()),
-            Target::Handshake(id) => (1, id.into_numbers()),
+            Target::Connection(id) => (0, Key::from(id).into_numbers()),
+            Target::Handshake(id) => (1, Key::from(id).into_numbers()),
             Target::TimeWait(id) => (2, (0, id.0)),
         };
         // Memory for 2^30 sockets is out of reach.
@@ -43,10 +43,10 @@ impl Entry {
     }
 
     fn target(&self) -> Target {
-        let numbers = (self.kind_and_slot & ((1 << SLOT_BITS) - 1), self.number);
+        let key = Key::from_numbers((self.kind_and_slot & ((1 << SLOT_BITS) - 1), self.number));
         match self.kind_and_slot >> SLOT_BITS {
-            0 => Target::Connection(SocketId::from_numbers(numbers)),
-            1 => Target::Handshake(HandshakeId::from_numbers(numbers)),
+            0 => Target::Connection(key.into()),
+            1 => Target::Handshake(key.into()),
             _ => Target::TimeWait(TimeWaitId(self.number)),
         }
     }
@@ -54,36 +54,32 @@ impl Entry {
 
 /// See the module's page. Each record stands in it once, under the four numbers that it holds.
 #[derive(Debug)]
-pub(in crate::socket) struct Connections {
+pub(super) struct Connections {
     entries: HashTable<Entry>,
     key: Keyed,
 }
 
 impl Connections {
-    pub(in crate::socket) fn new(rng: &mut Rng) -> Self {
+    pub(super) fn new(rng: &mut Rng) -> Self {
         Connections { entries: HashTable::new(), key: Keyed::new(rng) }
     }
 
     /// What stands under these numbers: `is_it` says whether a record has them. It is asked about others hardly ever, one time
     /// in 2^32.
-    pub(in crate::socket) fn find(
-        &self,
-        tuple: &FourTuple,
-        mut is_it: impl FnMut(Target) -> bool,
-    ) -> Option<Target> {
+    pub(super) fn find(&self, tuple: &FourTuple, mut is_it: impl FnMut(Target) -> bool) -> Option<Target> {
         let hash = self.hash(tuple);
         let found = self.entries.find(spread(hash), |entry| entry.hash == hash && is_it(entry.target()));
         found.map(Entry::target)
     }
 
     /// Nothing stands under these numbers.
-    pub(in crate::socket) fn insert(&mut self, tuple: &FourTuple, target: Target) {
+    pub(super) fn insert(&mut self, tuple: &FourTuple, target: Target) {
         let hash = self.hash(tuple);
         self.entries.insert_unique(spread(hash), Entry::new(hash, target), |entry| spread(entry.hash));
     }
 
     /// Another record takes over.
-    pub(in crate::socket) fn replace(&mut self, tuple: &FourTuple, old: Target, new: Target) {
+    pub(super) fn replace(&mut self, tuple: &FourTuple, old: Target, new: Target) {
         let hash = self.hash(tuple);
         match self.entries.find_mut(spread(hash), |entry| entry.target() == old) {
             Some(entry) => *entry = Entry::new(hash, new),
@@ -91,7 +87,7 @@ impl Connections {
         }
     }
 
-    pub(in crate::socket) fn remove(&mut self, tuple: &FourTuple, target: Target) {
+    pub(super) fn remove(&mut self, tuple: &FourTuple, target: Target) {
         let hash = self.hash(tuple);
         if let Ok(entry) = self.entries.find_entry(spread(hash), |entry| entry.target() == target) {
             entry.remove();

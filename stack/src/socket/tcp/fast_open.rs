@@ -1,23 +1,19 @@
 //! TCP Fast Open: at a listener SYNs whose data is delivered before the handshake is over (RFC 7413 §4.2.2), and at a client
 //! what its SYN carries.
 
-use core::mem;
-
-use super::calls::Stream;
 use super::fast_open_cache::FirstSyn;
 use super::input::Syn;
+use super::{CONNECTION_BYTES, TcpSockets};
 use crate::Ctx;
 use crate::demux::FourTuple;
-use crate::network::Network;
-use crate::socket::SocketId;
-use crate::socket::record::{Role, Socket};
-use crate::socket::sockets::Sockets;
+use crate::socket::common::Env;
+use crate::socket::id::SocketId;
 use crate::tcp::{Connection, CookieCheck, FastOpenCookie, FastOpenEnd, Header, OpenParams};
 
 /// What a SYN's Fast Open option leads to.
 #[derive(Debug)]
 #[must_use]
-pub(in crate::socket) enum FastOpenAnswer {
+pub(super) enum FastOpenAnswer {
     /// It has none, or the listener wants none.
     Nothing,
     /// The handshake takes its course, and the SYN-ACK gives this cookie.
@@ -28,33 +24,33 @@ pub(in crate::socket) enum FastOpenAnswer {
 
 /// What a connection that is opened fast begins with.
 #[derive(Debug)]
-pub(in crate::socket) struct Opening {
-    pub(in crate::socket) listener: SocketId,
-    pub(in crate::socket) tuple: FourTuple,
-    pub(in crate::socket) params: OpenParams,
-    pub(in crate::socket) cookie: Option<FastOpenCookie>,
+pub(super) struct Opening {
+    pub(super) listener: SocketId,
+    pub(super) tuple: FourTuple,
+    pub(super) params: OpenParams,
+    pub(super) cookie: Option<FastOpenCookie>,
 }
 
-impl Sockets {
+impl TcpSockets {
     /// Linux's tcp_try_fastopen. A cookie is good with or without data behind it.
-    pub(in crate::socket) fn answer_fast_open(
+    pub(super) fn answer_fast_open(
         &mut self,
-        ctx: &mut Ctx<'_>,
+        env: &mut Env<'_>,
         id: SocketId,
         tuple: &FourTuple,
         syn: &Header,
         has_data: bool,
     ) -> FastOpenAnswer {
-        let is_short = self.is_short_of_memory(mem::size_of::<Socket>() + mem::size_of::<Stream>());
-        let Some(Socket { role: Role::Listener(listener), options, .. }) = self.slots.get_mut(id) else {
-            return FastOpenAnswer::Nothing;
-        };
+        let is_short = env.common.is_short_of_memory(CONNECTION_BYTES);
+        let Some((listener, options)) = env.common.listener_mut(id) else { return FastOpenAnswer::Nothing };
         let is_meant = syn.options.fast_open.is_some() || (options.fast_open_without_cookie && has_data);
         if options.fast_open == 0 || !is_meant {
             return FastOpenAnswer::Nothing;
         }
-        if is_short || !listener.fast_opens.has_room(ctx.now, self.half_open.of(id).fast, options.fast_open) {
-            ctx.stats.fast_open.listen_overflow += 1;
+        if is_short
+            || !listener.fast_opens.has_room(env.ctx.now, self.half_open.of(id).fast, options.fast_open)
+        {
+            env.ctx.stats.fast_open.listen_overflow += 1;
             return FastOpenAnswer::Nothing;
         }
         if options.fast_open_without_cookie {
@@ -64,43 +60,37 @@ impl Sockets {
         let (local, remote) = (tuple.local.addr, tuple.remote.addr);
         let keys = match &options.fast_open_key {
             Some(keys) => **keys,
-            None => self.fast_open_keys.current(ctx),
+            None => self.fast_open.keys.current(&mut env.ctx),
         };
         // It is given in the option that the client used.
         let new = || keys.cookie(local, remote).in_option(cookie.is_experimental());
         if cookie.is_request() {
-            ctx.stats.fast_open.cookie_reqd += 1;
+            env.ctx.stats.fast_open.cookie_reqd += 1;
             return FastOpenAnswer::Cookie(new());
         }
         match keys.check(local, remote, cookie) {
             CookieCheck::Good => FastOpenAnswer::Open(None),
             CookieCheck::Aging => FastOpenAnswer::Open(Some(new())),
             CookieCheck::Bad => {
-                ctx.stats.fast_open.passive_fail += 1;
+                env.ctx.stats.fast_open.passive_fail += 1;
                 FastOpenAnswer::Cookie(new())
             }
         }
     }
 
     /// The connection stands in the accept queue at once, and the program may answer what the SYN said.
-    pub(in crate::socket) fn open_fast(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        network: &mut Network,
-        opening: Opening,
-        syn: Syn<'_>,
-    ) {
+    pub(super) fn open_fast(&mut self, env: &mut Env<'_>, opening: Opening, syn: Syn<'_>) {
         let Opening { listener, tuple, params, cookie } = opening;
-        ctx.stats.fast_open.passive += 1;
-        let connection = Connection::fast_open(ctx, syn.header, params, cookie, syn.payload);
-        let Some(id) = self.queue_for_accept(ctx, network, listener, tuple, connection) else { return };
-        self.fast_opens.insert(id, listener);
+        env.ctx.stats.fast_open.passive += 1;
+        let connection = Connection::fast_open(&mut env.ctx, syn.header, params, cookie, syn.payload);
+        let Some(id) = self.queue_for_accept(env, listener, tuple, connection) else { return };
+        self.fast_open.pending.insert(id, listener);
         self.half_open.change(listener, |counts| counts.fast += 1);
     }
 
     /// A client's connection that is to be opened fast, as far as what is known of the server allows (Linux's
     /// tcp_fastopen_defer_connect).
-    pub(in crate::socket) fn connect_fast(
+    pub(super) fn connect_fast(
         &self,
         ctx: &mut Ctx<'_>,
         tuple: &FourTuple,
@@ -108,10 +98,10 @@ impl Sockets {
         without_cookie: bool,
     ) -> Connection {
         let (local, remote) = (tuple.local.addr, tuple.remote.addr);
-        match self.fast_open_cache.first_syn(ctx.now, local, remote) {
+        match self.fast_open.cache.first_syn(ctx.now, local, remote) {
             FirstSyn::Plain => Connection::connect(ctx, params),
             FirstSyn::Request { .. } | FirstSyn::Data(..) if without_cookie => {
-                let mss = self.fast_open_cache.mss(local, remote).unwrap_or(params.announced_mss);
+                let mss = self.fast_open.cache.mss(local, remote).unwrap_or(params.announced_mss);
                 Connection::connect_fast(ctx, params, None, mss)
             }
             FirstSyn::Request { experimental } => {
@@ -126,25 +116,20 @@ impl Sockets {
     }
 
     /// The handshake of such a connection is over.
-    pub(in crate::socket) fn on_fast_open_end(&mut self, ctx: &Ctx<'_>, id: SocketId, end: FastOpenEnd) {
+    pub(super) fn on_fast_open_end(&mut self, env: &mut Env<'_>, id: SocketId, end: FastOpenEnd) {
+        let Ctx { now, config, .. } = env.ctx;
         if let FastOpenEnd::Learned(lesson) = end {
-            let Some(Socket { role: Role::Stream(stream), .. }) = self.slots.get(id) else { return };
+            let Some(stream) = env.common.stream(id) else { return };
             let (local, remote) = (stream.tuple.local.addr, stream.tuple.remote.addr);
-            return self.fast_open_cache.learn(
-                ctx.now,
-                local,
-                remote,
-                lesson,
-                ctx.config.tcp.fast_open_cookies,
-            );
+            return self.fast_open.cache.learn(now, local, remote, lesson, config.tcp.fast_open_cookies);
         }
-        let Some(listener) = self.fast_opens.remove(&id) else { return };
+        let Some(listener) = self.fast_open.pending.remove(&id) else { return };
         // It was counted when it began.
         self.half_open.change(listener, |counts| counts.fast -= 1);
         if matches!(end, FastOpenEnd::Reset)
-            && let Some(Socket { role: Role::Listener(listener), .. }) = self.slots.get_mut(listener)
+            && let Some((listener, _)) = env.common.listener_mut(listener)
         {
-            listener.fast_opens.on_reset(ctx.now);
+            listener.fast_opens.on_reset(now);
         }
     }
 }

@@ -54,7 +54,7 @@ const MAX_PAUSE_SHIFT: u8 = 16;
 /// What a SYN to a server is to carry.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub(in crate::socket) enum FirstSyn {
+pub(super) enum FirstSyn {
     /// Nothing: SYNs with a Fast Open option were lost on this path.
     Plain,
     /// A request for a cookie.
@@ -68,17 +68,17 @@ pub(in crate::socket) enum FirstSyn {
 
 /// Bounded: the entry that came first gives way.
 #[derive(Debug)]
-pub(in crate::socket) struct FastOpenCache {
+pub(super) struct FastOpenCache {
     entries: HashMap<Pair, Entry>,
     order: VecDeque<Pair>,
 }
 
 impl FastOpenCache {
-    pub(in crate::socket) fn new(rng: &mut Rng) -> Self {
+    pub(super) fn new(rng: &mut Rng) -> Self {
         FastOpenCache { entries: hash_map(rng), order: VecDeque::new() }
     }
 
-    pub(in crate::socket) fn first_syn(&self, now: Instant, local: IpAddr, remote: IpAddr) -> FirstSyn {
+    pub(super) fn first_syn(&self, now: Instant, local: IpAddr, remote: IpAddr) -> FirstSyn {
         match self.entries.get(&(local, remote)) {
             Some(entry) if entry.paused_until.is_some_and(|until| now < until) => FirstSyn::Plain,
             Some(Entry { cookie: Some(cookie), mss, .. }) => FirstSyn::Data(cookie.clone(), *mss),
@@ -88,17 +88,17 @@ impl FastOpenCache {
     }
 
     /// What the server announced last.
-    pub(in crate::socket) fn mss(&self, local: IpAddr, remote: IpAddr) -> Option<u16> {
+    pub(super) fn mss(&self, local: IpAddr, remote: IpAddr) -> Option<u16> {
         self.entries.get(&(local, remote))?.mss
     }
 
     /// Forgets all servers.
-    pub(in crate::socket) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.order.clear();
     }
 
-    pub(in crate::socket) fn learn(
+    pub(super) fn learn(
         &mut self,
         now: Instant,
         local: IpAddr,

@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 65_535;
 
 /// The run that is being joined, if any.
 #[derive(Debug, Default)]
-pub(in crate::socket) struct Joining {
+pub(super) struct Joining {
     run: Option<Run>,
     /// The pieces of the run. The list is kept when it is empty.
     pieces: Vec<Bytes>,
@@ -36,12 +36,7 @@ struct Run {
 
 impl Joining {
     /// Puts a segment to the run if it follows it; otherwise gives its data back.
-    pub(in crate::socket) fn extend(
-        &mut self,
-        tuple: &FourTuple,
-        header: &Header,
-        payload: Bytes,
-    ) -> Option<Bytes> {
+    pub(super) fn extend(&mut self, tuple: &FourTuple, header: &Header, payload: Bytes) -> Option<Bytes> {
         match &mut self.run {
             Some(run) if run.is_followed_by(tuple, header, &payload) => {
                 run.total_len += payload.len();
@@ -60,12 +55,7 @@ impl Joining {
     }
 
     /// Begins a run with a segment; gives its data back if it cannot be the first of one.
-    pub(in crate::socket) fn begin(
-        &mut self,
-        tuple: &FourTuple,
-        header: &Header,
-        payload: Bytes,
-    ) -> Option<Bytes> {
+    pub(super) fn begin(&mut self, tuple: &FourTuple, header: &Header, payload: Bytes) -> Option<Bytes> {
         if !is_plain(header, &payload) || header.flags.contains(Flags::PSH) {
             return Some(payload);
         }
@@ -79,13 +69,13 @@ impl Joining {
     }
 
     /// What was joined, one segment or more.
-    pub(in crate::socket) fn take(&mut self) -> Option<(FourTuple, Header, Vec<Bytes>)> {
+    pub(super) fn take(&mut self) -> Option<(FourTuple, Header, Vec<Bytes>)> {
         let Run { tuple, header, .. } = self.run.take()?;
         Some((tuple, header, mem::take(&mut self.pieces)))
     }
 
     /// Keeps the list for the next run.
-    pub(in crate::socket) fn give_back(&mut self, pieces: Vec<Bytes>) {
+    pub(super) fn give_back(&mut self, pieces: Vec<Bytes>) {
         self.pieces = pieces;
     }
 }

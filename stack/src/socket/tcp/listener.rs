@@ -6,8 +6,7 @@ use core::time::Duration;
 use crate::config::SynCookieMode;
 use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
-use crate::socket::SocketId;
-use crate::socket::slab::Key;
+use crate::socket::id::SocketId;
 use crate::tcp::{SYN_COOKIE_VALID_FOR, SynReceived};
 use crate::time::Instant;
 use crate::timers::Armed;
@@ -15,11 +14,11 @@ use crate::timers::Armed;
 #[derive(Debug)]
 pub(crate) struct Listener {
     /// Established connections that nobody has accepted yet.
-    pub(in crate::socket) queue: VecDeque<SocketId>,
-    pub(in crate::socket) backlog: usize,
+    pub(super) queue: VecDeque<SocketId>,
+    pub(super) backlog: usize,
     /// When a cookie was last sent instead of an entry in the SYN queue.
-    pub(in crate::socket) cookie_sent_at: Option<Instant>,
-    pub(in crate::socket) fast_opens: FastOpenQueue,
+    pub(super) cookie_sent_at: Option<Instant>,
+    pub(super) fast_opens: FastOpenQueue,
 }
 
 /// A small backlog does not bound the SYN queue: a few that come at once are no flood, and a cookie serves them worse, for
@@ -27,7 +26,7 @@ pub(crate) struct Listener {
 const MIN_SYN_QUEUE: usize = 8;
 
 impl Listener {
-    pub(in crate::socket) fn new(backlog: usize) -> Self {
+    pub(super) fn new(backlog: usize) -> Self {
         Listener {
             queue: VecDeque::new(),
             backlog,
@@ -37,19 +36,14 @@ impl Listener {
     }
 
     /// As on Linux a backlog of n lets n + 1 wait.
-    pub(in crate::socket) fn is_accept_queue_full(&self) -> bool {
+    pub(super) fn is_accept_queue_full(&self) -> bool {
         self.queue.len() > self.backlog
     }
 
     /// What becomes of a SYN (Linux's tcp_conn_request). The backlog bounds both queues, but for a small one. Nothing is as full as the accept
     /// queue: whoever came in now would wait for those before him. A SYN that `reopens` a connection in TIME-WAIT needs a
     /// number of its own and thus no cookie; there are no more of them than TIME-WAIT records.
-    pub(in crate::socket) fn room_for_syn(
-        &self,
-        handshakes: usize,
-        cookies: SynCookieMode,
-        reopens: bool,
-    ) -> SynRoom {
+    pub(super) fn room_for_syn(&self, handshakes: usize, cookies: SynCookieMode, reopens: bool) -> SynRoom {
         let is_full = handshakes > self.backlog.max(MIN_SYN_QUEUE);
         if self.is_accept_queue_full() {
             SynRoom::None(DropReason::AcceptQueueFull)
@@ -64,7 +58,7 @@ impl Listener {
 
     /// Whether a cookie may come back. An ACK that cannot be one is not looked at, so that a flood of ACKs without a
     /// flood of SYNs finds no cookie by chance (Linux's tcp_synq_no_recent_overflow).
-    pub(in crate::socket) fn has_cookies_out(&self, now: Instant) -> bool {
+    pub(super) fn has_cookies_out(&self, now: Instant) -> bool {
         self.cookie_sent_at.is_some_and(|at| now.duration_since(at) <= SYN_COOKIE_VALID_FOR)
     }
 }
@@ -72,23 +66,23 @@ impl Listener {
 /// How many connections each listener has that are not open yet. A listener may stop and listen again meanwhile; as on Linux
 /// its handshakes go on then. So the counts are kept beside the sockets, not in the [`Listener`].
 #[derive(Debug, Default)]
-pub(in crate::socket) struct HalfOpens(BTreeMap<SocketId, HalfOpen>);
+pub(super) struct HalfOpens(BTreeMap<SocketId, HalfOpen>);
 
 /// The counts of one listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::socket) struct HalfOpen {
+pub(super) struct HalfOpen {
     /// Entries of its SYN queue.
-    pub(in crate::socket) handshakes: usize,
+    pub(super) handshakes: usize,
     /// Connections that were opened fast and wait for the end of their handshake.
-    pub(in crate::socket) fast: usize,
+    pub(super) fast: usize,
 }
 
 impl HalfOpens {
-    pub(in crate::socket) fn of(&self, listener: SocketId) -> HalfOpen {
+    pub(super) fn of(&self, listener: SocketId) -> HalfOpen {
         self.0.get(&listener).copied().unwrap_or_default()
     }
 
-    pub(in crate::socket) fn change(&mut self, listener: SocketId, how: impl FnOnce(&mut HalfOpen)) {
+    pub(super) fn change(&mut self, listener: SocketId, how: impl FnOnce(&mut HalfOpen)) {
         let counts = self.0.entry(listener).or_default();
         how(counts);
         if *counts == HalfOpen::default() {
@@ -99,7 +93,7 @@ impl HalfOpens {
 
 /// Bounds the connections that are opened fast: SYNs with stolen cookies would fill memory with them (RFC 7413 §5.1).
 #[derive(Debug, Default)]
-pub(in crate::socket) struct FastOpenQueue {
+pub(super) struct FastOpenQueue {
     /// Until when those that were reset count: otherwise a stranger who sends SYN and RST in turn would make a program work
     /// on as many requests as it likes.
     resets: VecDeque<Instant>,
@@ -110,14 +104,14 @@ const RESET_COUNTS_FOR: Duration = Duration::from_secs(60);
 
 impl FastOpenQueue {
     /// Whether one more may begin beside the `pending` ones.
-    pub(in crate::socket) fn has_room(&mut self, now: Instant, pending: usize, limit: usize) -> bool {
+    pub(super) fn has_room(&mut self, now: Instant, pending: usize, limit: usize) -> bool {
         while self.resets.front().is_some_and(|&until| until <= now) {
             self.resets.pop_front();
         }
         pending + self.resets.len() < limit
     }
 
-    pub(in crate::socket) fn on_reset(&mut self, now: Instant) {
+    pub(super) fn on_reset(&mut self, now: Instant) {
         self.resets.push_back(now + RESET_COUNTS_FOR);
     }
 }
@@ -125,7 +119,7 @@ impl FastOpenQueue {
 /// Where there is room for a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(in crate::socket) enum SynRoom {
+pub(super) enum SynRoom {
     /// In the SYN queue.
     Queue,
     /// In a cookie.
@@ -137,10 +131,8 @@ pub(in crate::socket) enum SynRoom {
 /// An entry of a SYN queue: the record, and where it belongs.
 #[derive(Debug)]
 pub(crate) struct Handshake {
-    pub(in crate::socket) record: SynReceived,
-    pub(in crate::socket) listener: SocketId,
-    pub(in crate::socket) tuple: FourTuple,
-    pub(in crate::socket) armed: Armed,
+    pub(super) record: SynReceived,
+    pub(super) listener: SocketId,
+    pub(super) tuple: FourTuple,
+    pub(super) armed: Armed,
 }
-
-pub(crate) type HandshakeId = Key<Handshake>;

@@ -1,17 +1,212 @@
 //! TCP sockets: listeners, handshakes, connections and TIME-WAIT records.
 //!
-//! Read `connections` (which record a segment is for), then `input` (segments), `joining` (segments of a burst),
-//! `listener`, `cookies`, `fast_open` and `fast_open_cache` (connections that come in), `calls` (what a program does to a
-//! connection), `segmentation` (runs of segments), `time_waits`, and `orphans` (connections that no descriptor holds).
+//! Read `stream` and `listener` (what a socket has become), `connections` (which record a segment is for), then `input`
+//! (segments), `joining` (segments of a burst), `handshakes`, `cookies`, `fast_open` and `fast_open_cache` (connections that
+//! come in), `calls` and `connect` (what a program does), `params` (what a connection begins with), `output` and
+//! `segmentation` (what leaves), `settle` (what follows all of these), `time_waits`, `orphans` (connections that no
+//! descriptor holds), `pressure` (when memory is short), `questions` and `errors` (what the network reports).
 
-pub(super) mod calls;
-pub(super) mod connections;
+mod calls;
+mod connect;
+mod connections;
 mod cookies;
+mod errors;
 mod fast_open;
-pub(super) mod fast_open_cache;
-pub(super) mod input;
-pub(super) mod joining;
+mod fast_open_cache;
+mod handshakes;
+mod input;
+mod joining;
 pub(super) mod listener;
 mod orphans;
-pub(super) mod segmentation;
-pub(super) mod time_waits;
+mod output;
+mod params;
+mod pressure;
+pub(super) mod questions;
+mod segmentation;
+mod settle;
+pub(super) mod stream;
+mod time_waits;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::mem;
+
+use self::connections::{Connections, Target};
+use self::fast_open_cache::FastOpenCache;
+use self::joining::Joining;
+use self::listener::{HalfOpens, Handshake, Listener};
+use self::segmentation::Segmentation;
+use self::stream::{Stream, TcpSocket};
+use self::time_waits::{TimeWaitEntry, TimeWaits};
+use super::common::Common;
+use super::id::{HandshakeId, SocketId};
+use super::info::{SocketInfo, SocketState};
+use super::kind::SocketKind;
+use super::options::SocketOptions;
+use super::record::{Protocol, Socket};
+use super::slab::Slab;
+use crate::config::Config;
+use crate::copy_on_write::CopyOnWrite;
+use crate::demux::{BoundTable, FourTuple};
+use crate::error::{Error, Result};
+use crate::ports::PortTable;
+use crate::rate_limit::PeerLimit;
+use crate::rng::Rng;
+use crate::tcp::{FastOpenKeys, IsnGenerator, State, SynCookies};
+
+/// The tables of TCP's sockets, and what they share.
+#[derive(Debug)]
+pub(crate) struct TcpSockets {
+    default_options: CopyOnWrite<SocketOptions>,
+    /// What each segment is looked up in.
+    connections: Connections,
+    handshakes: Slab<HandshakeId, Handshake>,
+    half_open: HalfOpens,
+    time_waits: TimeWaits,
+    listeners: BoundTable<SocketId>,
+    ports: PortTable<SocketId>,
+    isn: IsnGenerator,
+    /// Resets to one host that no connection owes.
+    reset_shares: PeerLimit,
+    syn_cookies: SynCookies,
+    fast_open: FastOpens,
+    /// Connections that no descriptor holds and that are not over.
+    orphans: usize,
+    /// The run whose turn to send it is: it goes on before any other socket has its turn.
+    run: Option<Segmentation>,
+    /// Segments of the batch that is being handled.
+    joining: Joining,
+}
+
+/// TCP Fast Open, at listeners and at clients.
+#[derive(Debug)]
+struct FastOpens {
+    keys: FastOpenKeys,
+    cache: FastOpenCache,
+    /// Connections that were opened fast and are in SYN-RECEIVED, and their listeners.
+    pending: BTreeMap<SocketId, SocketId>,
+}
+
+/// What a connection takes at least.
+const CONNECTION_BYTES: usize = mem::size_of::<Socket>() + mem::size_of::<Stream>();
+
+impl TcpSockets {
+    pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
+        TcpSockets {
+            default_options: SocketOptions::new(config, SocketKind::Stream).into(),
+            connections: Connections::new(rng),
+            handshakes: Slab::new(),
+            half_open: HalfOpens::default(),
+            time_waits: TimeWaits::new(),
+            listeners: BoundTable::new(rng),
+            ports: PortTable::new(config.ephemeral_ports, false, rng),
+            isn: IsnGenerator::new(rng),
+            reset_shares: PeerLimit::new(rng),
+            syn_cookies: SynCookies::new(rng),
+            fast_open: FastOpens {
+                keys: FastOpenKeys::new(rng, config.share.as_ref()),
+                cache: FastOpenCache::new(rng),
+                pending: BTreeMap::new(),
+            },
+            orphans: 0,
+            run: None,
+            joining: Joining::default(),
+        }
+    }
+
+    /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN.
+    pub(super) fn forget_fast_open_cookies(&mut self) {
+        self.fast_open.cache.clear();
+    }
+
+    /// What a status page shows of handshakes and TIME-WAIT records. A socket in TIME-WAIT that a program still holds is
+    /// there already.
+    pub(super) fn add_infos(&self, common: &Common, infos: &mut Vec<SocketInfo>) {
+        let info = |state: State, tuple: &FourTuple| SocketInfo {
+            descriptor: None,
+            kind: SocketKind::Stream,
+            state: SocketState::Tcp(state),
+            local: Some(tuple.local_addr()),
+            peer: Some(tuple.remote_addr()),
+            receive_queue: 0,
+            send_queue: 0,
+            rtt: None,
+            cwnd: None,
+            timer: None,
+        };
+        infos.extend(self.handshakes.iter().map(|(_, entry)| info(State::SynReceived, &entry.tuple)));
+        let ends = |tuple: &FourTuple| (tuple.local, tuple.remote, tuple.scope);
+        let streams = common.records.iter().filter_map(|(_, socket)| socket.protocol.stream());
+        let held = streams.filter(|stream| stream.connection.state() == State::TimeWait);
+        let held: BTreeSet<_> = held.map(|stream| ends(&stream.tuple)).collect();
+        let time_waits = self.time_waits.iter().map(TimeWaitEntry::tuple);
+        let time_waits = time_waits.filter(|tuple| !held.contains(&ends(tuple)));
+        infos.extend(time_waits.map(|tuple| info(State::TimeWait, &tuple)));
+    }
+
+    /// The record that a segment with these four numbers is for.
+    fn find_record(&self, common: &Common, tuple: &FourTuple) -> Option<Target> {
+        let TcpSockets { connections, handshakes, time_waits, .. } = self;
+        connections.find(tuple, |target| is_of(common, handshakes, time_waits, target, tuple))
+    }
+}
+
+/// Whether this record has these four numbers.
+fn is_of(
+    common: &Common,
+    handshakes: &Slab<HandshakeId, Handshake>,
+    time_waits: &TimeWaits,
+    target: Target,
+    tuple: &FourTuple,
+) -> bool {
+    match target {
+        Target::Connection(id) => common.stream(id).is_some_and(|stream| stream.tuple == *tuple),
+        Target::Handshake(id) => handshakes.get(id).is_some_and(|entry| entry.tuple == *tuple),
+        Target::TimeWait(id) => time_waits.get(id).is_some_and(|entry| entry.is_of(tuple)),
+    }
+}
+
+impl Common {
+    /// The connection of a socket.
+    pub(super) fn stream(&self, id: SocketId) -> Option<&Stream> {
+        self.records.get(id)?.protocol.stream()
+    }
+
+    /// The connection of a socket.
+    pub(super) fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
+        self.records.get_mut(id)?.protocol.stream_mut()
+    }
+
+    /// A listener, and its options.
+    fn listener_mut(&mut self, id: SocketId) -> Option<(&mut Listener, &CopyOnWrite<SocketOptions>)> {
+        let Socket { protocol, options, .. } = self.records.get_mut(id)?;
+        match protocol {
+            Protocol::Tcp(TcpSocket::Listener(listener)) => Some((listener, options)),
+            _ => None,
+        }
+    }
+}
+
+impl Protocol {
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        match self {
+            Protocol::Tcp(TcpSocket::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    pub(super) fn stream_mut(&mut self) -> Option<&mut Stream> {
+        match self {
+            Protocol::Tcp(TcpSocket::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// EOPNOTSUPP.
+    fn tcp_mut(&mut self) -> Result<&mut TcpSocket> {
+        match self {
+            Protocol::Tcp(socket) => Ok(socket),
+            _ => Err(Error::NotSupported),
+        }
+    }
+}

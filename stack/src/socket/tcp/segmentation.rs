@@ -7,7 +7,6 @@
 use core::net::IpAddr;
 use core::ops::Range;
 
-use super::input::CHECKSUM_AT;
 use crate::demux::FourTuple;
 use crate::frame::{HeaderBuf, PayloadCursor, Transmit};
 use crate::ip::checksum::{Checksum, internet_checksum};
@@ -17,7 +16,9 @@ use crate::network::InterfaceId;
 use crate::offload::PartialChecksum;
 use crate::tcp::{Flags, Run, SeqNumber};
 
-/// Fields of the TCP header.
+/// Where the checksum stands in a TCP header.
+pub(super) const CHECKSUM_AT: Range<usize> = 16..18;
+/// Other fields of the TCP header.
 const SEQ_AT: Range<usize> = 4..8;
 const FLAGS_AT: usize = 13;
 /// Fields of the IP headers: total length, identification, flags and checksum in IPv4, payload length in IPv6.
@@ -30,7 +31,7 @@ const V6_LEN_AT: Range<usize> = 4..6;
 
 /// The frames of a run that are not out yet.
 #[derive(Debug)]
-pub(in crate::socket) struct Segmentation {
+pub(super) struct Segmentation {
     iface: InterfaceId,
     src: IpAddr,
     dst: IpAddr,
@@ -54,7 +55,7 @@ pub(in crate::socket) struct Segmentation {
 
 impl Segmentation {
     /// What is left of `run` after its first segment, which left in the frame `first`. `None` if that was all.
-    pub(in crate::socket) fn new(first: &Transmit, tuple: &FourTuple, run: Run) -> Option<Segmentation> {
+    pub(super) fn new(first: &Transmit, tuple: &FourTuple, run: Run) -> Option<Segmentation> {
         let segment_len = run.segment_len();
         let (header, payload) = run.rest()?;
         let mut segmentation = Segmentation {
@@ -78,12 +79,12 @@ impl Segmentation {
     }
 
     /// How many identifications of IPv4 its frames need, from the one behind the first frame's on.
-    pub(in crate::socket) fn identifications(&self) -> u32 {
+    pub(super) fn identifications(&self) -> u32 {
         if self.is_numbered { self.payload.len().div_ceil(self.segment_len) as u32 } else { 0 }
     }
 
     /// The next frame.
-    pub(in crate::socket) fn next(&mut self) -> Option<Transmit> {
+    pub(super) fn next(&mut self) -> Option<Transmit> {
         let left = self.payload.len();
         if left == 0 {
             return None;
@@ -185,7 +186,7 @@ mod tests {
     use crate::link::ethernet::{self, EtherType};
     use crate::network::MacAddr;
     use crate::socket::options::IpFields;
-    use crate::socket::tcp::input::segment_packet;
+    use crate::socket::tcp::output::segment_packet;
     use crate::stats::Stats;
     use crate::tcp::{Header, Options, Timestamps};
     use crate::{Config, Ctx, Instant, rng::Rng};

@@ -13,7 +13,7 @@ use crate::time::Instant;
 /// bytes, and one of control).
 #[derive(Debug)]
 pub(crate) struct TimeWaitEntry {
-    pub(in crate::socket) record: TimeWait,
+    pub(super) record: TimeWait,
     /// IPv4 addresses as IPv4-mapped ones: those are on no wire, so that they cannot be mistaken.
     local: [u8; 16],
     remote: [u8; 16],
@@ -24,13 +24,13 @@ pub(crate) struct TimeWaitEntry {
     /// queue until its turn.
     reuse: Option<Reuse>,
     /// TOS or traffic class, as its socket had it.
-    pub(in crate::socket) tos: u8,
+    pub(super) tos: u8,
 }
 
 const _: () = assert!(core::mem::size_of::<TimeWaitEntry>() <= 64);
 
 impl TimeWaitEntry {
-    pub(in crate::socket) fn new(record: TimeWait, tuple: &FourTuple, reuse: Reuse, tos: u8) -> Self {
+    pub(super) fn new(record: TimeWait, tuple: &FourTuple, reuse: Reuse, tos: u8) -> Self {
         TimeWaitEntry {
             record,
             local: octets(tuple.local.addr),
@@ -48,16 +48,16 @@ impl TimeWaitEntry {
     }
 
     /// Under what its port is counted.
-    pub(in crate::socket) fn reuse(&self) -> Reuse {
+    pub(super) fn reuse(&self) -> Reuse {
         self.reuse.unwrap_or(Reuse::No)
     }
 
     /// Whether it has these four numbers.
-    pub(in crate::socket) fn is_of(&self, tuple: &FourTuple) -> bool {
+    pub(super) fn is_of(&self, tuple: &FourTuple) -> bool {
         self.tuple() == *tuple
     }
 
-    pub(in crate::socket) fn tuple(&self) -> FourTuple {
+    pub(super) fn tuple(&self) -> FourTuple {
         FourTuple {
             local: Endpoint::new(Ipv6Addr::from(self.local).to_canonical(), self.local_port),
             remote: Endpoint::new(Ipv6Addr::from(self.remote).to_canonical(), self.remote_port),
@@ -75,12 +75,12 @@ fn octets(addr: IpAddr) -> [u8; 16] {
 
 /// Finds a record: its number in the order in which they came, which wraps. There are fewer at once than numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::socket) struct TimeWaitId(pub(in crate::socket) u32);
+pub(super) struct TimeWaitId(pub(super) u32);
 
 /// What came of the record whose turn it was.
 #[derive(Debug)]
 #[must_use]
-pub(in crate::socket) enum Due {
+pub(super) enum Due {
     /// Its time is over.
     Expired(TimeWaitId, TimeWaitEntry),
     /// It was prolonged meanwhile and has gone to the back, where it has another number.
@@ -90,7 +90,7 @@ pub(in crate::socket) enum Due {
 /// All records wait equally long, so they expire in the order in which they came: a queue will do. A record that was
 /// prolonged (by a repeated FIN) goes to the back when its turn comes, and waits once more as long.
 #[derive(Debug)]
-pub(in crate::socket) struct TimeWaits {
+pub(super) struct TimeWaits {
     queue: VecDeque<TimeWaitEntry>,
     /// The number of the one in front.
     first: u32,
@@ -102,11 +102,11 @@ pub(in crate::socket) struct TimeWaits {
 const SHRINK_BELOW: usize = 4;
 
 impl TimeWaits {
-    pub(in crate::socket) fn new() -> Self {
+    pub(super) fn new() -> Self {
         TimeWaits { queue: VecDeque::new(), first: 0, looked_at: Instant::ZERO }
     }
 
-    pub(in crate::socket) fn insert(&mut self, ctx: &Ctx<'_>, entry: TimeWaitEntry) -> TimeWaitId {
+    pub(super) fn insert(&mut self, ctx: &Ctx<'_>, entry: TimeWaitEntry) -> TimeWaitId {
         self.looked_at = ctx.now;
         // `max_time_wait` is far below 2^32.
         let id = self.first.wrapping_add(self.queue.len() as u32);
@@ -114,11 +114,11 @@ impl TimeWaits {
         TimeWaitId(id)
     }
 
-    pub(in crate::socket) fn get(&self, id: TimeWaitId) -> Option<&TimeWaitEntry> {
+    pub(super) fn get(&self, id: TimeWaitId) -> Option<&TimeWaitEntry> {
         self.queue.get(self.place(id)).filter(|entry| !entry.is_gone())
     }
 
-    pub(in crate::socket) fn get_mut(&mut self, id: TimeWaitId) -> Option<&mut TimeWaitEntry> {
+    pub(super) fn get_mut(&mut self, id: TimeWaitId) -> Option<&mut TimeWaitEntry> {
         let place = self.place(id);
         self.queue.get_mut(place).filter(|entry| !entry.is_gone())
     }
@@ -128,24 +128,24 @@ impl TimeWaits {
     }
 
     /// Another connection takes the record's addresses.
-    pub(in crate::socket) fn give_up(&mut self, id: TimeWaitId) {
+    pub(super) fn give_up(&mut self, id: TimeWaitId) {
         if let Some(entry) = self.get_mut(id) {
             entry.reuse = None;
         }
     }
 
-    pub(in crate::socket) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         // Those that are gone count, too: they hold memory.
         self.queue.len()
     }
 
     /// When the first may expire.
-    pub(in crate::socket) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.queue.front().map(|entry| entry.record.expires_at(self.looked_at))
     }
 
     /// The first record, if its turn has come.
-    pub(in crate::socket) fn pop_due(&mut self, ctx: &Ctx<'_>) -> Option<Due> {
+    pub(super) fn pop_due(&mut self, ctx: &Ctx<'_>) -> Option<Due> {
         loop {
             if self.deadline()? > ctx.now && !self.queue.front()?.is_gone() {
                 return None;
@@ -167,7 +167,7 @@ impl TimeWaits {
         }
     }
 
-    pub(in crate::socket) fn iter(&self) -> impl Iterator<Item = &TimeWaitEntry> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &TimeWaitEntry> {
         self.queue.iter().filter(|entry| !entry.is_gone())
     }
 }

@@ -1,6 +1,36 @@
-//! Datagram sockets: UDP and ICMP echo.
+//! UDP sockets (RFC 768).
 //!
-//! Read `calls` (the queues, and what a program does with them), then `input` (datagrams that come in).
+//! Read `calls` (what a program does with them, and how they send), then `input` (datagrams and errors that come in). The
+//! queues are those of `datagram_queue`.
 
-pub(super) mod calls;
+mod calls;
 mod input;
+
+use super::binding::BoundPorts;
+use super::id::SocketId;
+use super::kind::SocketKind;
+use super::options::SocketOptions;
+use crate::config::Config;
+use crate::copy_on_write::CopyOnWrite;
+use crate::demux::FourTuple;
+use crate::hash::{HashMap, hash_map};
+use crate::rng::Rng;
+
+/// The tables of UDP's sockets.
+#[derive(Debug)]
+pub(crate) struct UdpSockets {
+    default_options: CopyOnWrite<SocketOptions>,
+    /// Connected sockets, which hear their peer only.
+    connected: HashMap<FourTuple, SocketId>,
+    ports: BoundPorts,
+}
+
+impl UdpSockets {
+    pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
+        UdpSockets {
+            default_options: SocketOptions::new(config, SocketKind::Datagram).into(),
+            connected: hash_map(rng),
+            ports: BoundPorts::new(config, rng),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What sockets of all kinds share: the records, who holds them, and the queues in which they stand.
+
+use alloc::collections::VecDeque;
+
+use super::id::{HandshakeId, SocketId};
+use super::kind::SocketKind;
+use super::options::SocketOption;
+use super::record::Socket;
+use super::relief::Relief;
+use super::slab::Slab;
+use super::table::{Descriptor, DescriptorTable};
+use crate::Ctx;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::frame::Transmit;
+use crate::memory::{Account, Budget};
+use crate::network::Network;
+use crate::rng::Rng;
+use crate::timers::Timers;
+
+/// The record that a timer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TimerTarget {
+    Socket(SocketId),
+    Handshake(HandshakeId),
+}
+
+/// See the module's page. Each kind of socket has tables of its own beside.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(super) descriptors: DescriptorTable,
+    pub(super) records: Slab<SocketId, Socket>,
+    pub(super) timers: Timers<TimerTarget>,
+    /// Sockets that may have something to send, each once, in turn.
+    pub(super) transmit_queue: VecDeque<SocketId>,
+    pub(super) events: VecDeque<SocketId>,
+    /// What all sockets and handshakes hold.
+    pub(super) account: Account,
+    /// What follows when that is too much.
+    pub(super) relief: Relief,
+}
+
+/// What a kind of socket is lent during a call, beside its own tables.
+pub(crate) struct Env<'a> {
+    pub(crate) ctx: Ctx<'a>,
+    pub(crate) network: &'a mut Network,
+    pub(crate) common: &'a mut Common,
+}
+
+/// What came of a socket's turn to send.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives for one call, on the hot path: a box would cost more")]
+pub(crate) enum TransmitOutcome {
+    /// It has nothing to send.
+    Nothing,
+    /// It sent a packet that is not for a device now: it goes round the loopback, waits for a neighbour, or became
+    /// fragments that the network layer gives out.
+    Elsewhere,
+    /// A frame for the device.
+    Frame(Transmit),
+}
+
+impl Common {
+    pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
+        Common {
+            descriptors: DescriptorTable::new(config.max_descriptors),
+            records: Slab::new(),
+            timers: Timers::new(),
+            transmit_queue: VecDeque::new(),
+            events: VecDeque::new(),
+            account: Account::new(config),
+            relief: Relief::new(rng),
+        }
+    }
+
+    /// Takes a record out, when its kind's tables lead to it no more.
+    pub(super) fn remove(&mut self, id: SocketId) {
+        self.charge(id, 0);
+        self.relief.holdings.forget(id);
+        self.records.remove(id);
+    }
+
+    /// EBADF.
+    pub(super) fn socket(&self, d: Descriptor) -> Result<(SocketId, &Socket)> {
+        let id = self.descriptors.socket(d)?;
+        Ok((id, self.record(id)?))
+    }
+
+    /// EBADF.
+    pub(super) fn record(&self, id: SocketId) -> Result<&Socket> {
+        self.records.get(id).ok_or(Error::BadDescriptor)
+    }
+
+    /// EBADF.
+    pub(super) fn record_mut(&mut self, id: SocketId) -> Result<&mut Socket> {
+        self.records.get_mut(id).ok_or(Error::BadDescriptor)
+    }
+
+    /// What a call may take from the account.
+    pub(crate) fn budget(&self) -> Budget {
+        self.account.budget(self.records.len())
+    }
+
+    /// What the account stands at.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.account.bytes()
+    }
+
+    /// Whether `bytes` more would exceed what sockets may hold without the reserve.
+    pub(super) fn is_short_of_memory(&self, bytes: usize) -> bool {
+        bytes > self.account.room()
+    }
+
+    /// Brings the account up to date with what a socket holds now.
+    pub(super) fn charge(&mut self, id: SocketId, bytes: usize) {
+        if let Some(socket) = self.records.get_mut(id) {
+            self.account.renew(&mut socket.charged_bytes, bytes);
+        }
+    }
+
+    /// The socket may have something to send.
+    pub(super) fn queue_transmit(&mut self, id: SocketId) {
+        if let Some(socket) = self.records.get_mut(id)
+            && socket.marks.enter_transmit_queue()
+        {
+            self.transmit_queue.push_back(id);
+        }
+    }
+
+    pub(super) fn has_transmits(&self) -> bool {
+        !self.transmit_queue.is_empty()
+    }
+
+    /// The socket whose turn to send it is, and its kind.
+    pub(super) fn next_to_transmit(&mut self) -> Option<(SocketId, SocketKind)> {
+        loop {
+            let id = self.transmit_queue.pop_front()?;
+            if let Some(socket) = self.records.get_mut(id) {
+                socket.marks.leave_transmit_queue();
+                return Some((id, socket.protocol.kind()));
+            }
+        }
+    }
+
+    pub(super) fn queue_event(&mut self, id: SocketId) {
+        if let Some(socket) = self.records.get_mut(id)
+            && socket.enter_event_queue()
+        {
+            self.events.push_back(id);
+        }
+    }
+
+    /// Looks at the readiness anew; an event is due when something rose, or when news came beside.
+    pub(super) fn note_readiness(&mut self, id: SocketId, news: bool) {
+        let Some(socket) = self.records.get_mut(id) else { return };
+        let is_due = socket.renew_readiness() || news;
+        if is_due && socket.enter_event_queue() {
+            self.events.push_back(id);
+        }
+    }
+
+    /// As [`note_readiness`](Common::note_readiness), and what the socket holds may have changed.
+    pub(super) fn settle(&mut self, id: SocketId, news: bool) {
+        let Some(socket) = self.records.get_mut(id) else { return };
+        let bytes = socket.charge();
+        self.account.renew(&mut socket.charged_bytes, bytes);
+        let is_due = socket.renew_readiness() || news;
+        if is_due && socket.enter_event_queue() {
+            self.events.push_back(id);
+        }
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        while let Some(id) = self.events.pop_front() {
+            let Some(socket) = self.records.get_mut(id) else { continue };
+            socket.marks.leave_event_queue();
+            if let Some(descriptor) = socket.descriptor() {
+                return Some(Event { descriptor, readiness: socket.readiness() });
+            }
+        }
+        None
+    }
+
+    /// SO_ERROR: the error that waits, which this clears.
+    pub(super) fn take_error(&mut self, id: SocketId) -> Result<Option<Error>> {
+        let error = self.record_mut(id)?.protocol.state_mut().take_error();
+        self.note_readiness(id, false);
+        Ok(error)
+    }
+
+    /// Sets an option of the record. What follows from that is its kind's.
+    pub(super) fn set_option(&mut self, ctx: &Ctx<'_>, id: SocketId, option: SocketOption) -> Result<()> {
+        let socket = self.record_mut(id)?;
+        let is_bound = socket.bound().is_some() || socket.protocol.state().flow().is_some();
+        if is_bound && matches!(option, SocketOption::V6Only(_)) {
+            return Err(Error::InvalidArgument);
+        }
+        socket.options.set(ctx.config, option)?;
+        self.note_readiness(id, false);
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! What calls and packets do to the queues of datagrams, whatever the protocol.
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use super::common::{Common, Env, TransmitOutcome};
+use super::datagram_queue::{DatagramQueue, OVERHEAD_BYTES, OutgoingDatagram, ReceivedDatagram, copy_prefix};
+use super::id::SocketId;
+use super::kind::Shutdown;
+use super::options::IpFields;
+use super::record::Socket;
+use super::scope::{flow_scope, iface_of};
+use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
+use crate::drop_reason::DropReason;
+use crate::error::{Error, Result};
+use crate::frame::{HeaderBuf, Payload};
+use crate::network::{IpMeta, MtuDiscovery, Network};
+use crate::offload::Segments;
+
+/// A send buffer that was set smaller than a datagram still takes one of this size.
+const MIN_QUEUE: usize = 4096;
+
+impl Socket {
+    /// EOPNOTSUPP on a socket without datagrams.
+    pub(super) fn datagrams_mut(&mut self) -> Result<&mut DatagramQueue> {
+        self.protocol.state_mut().datagrams_mut().ok_or(Error::NotSupported)
+    }
+
+    /// The next datagram for the program, and its sender as the program sees it.
+    fn pop_received(&mut self) -> Option<(ReceivedDatagram, SocketAddr)> {
+        let received = self.protocol.state_mut().datagrams_mut()?.pop_received()?;
+        let from = self.present(with_scope(received.from, received.scope));
+        Some((received, from))
+    }
+}
+
+impl Common {
+    /// One datagram, whole, and its sender; with UDP_GRO perhaps a run of them, each but the last of the length that comes
+    /// third.
+    pub(super) fn receive_datagram(&mut self, id: SocketId) -> Result<(Bytes, SocketAddr, usize)> {
+        let socket = self.record_mut(id)?;
+        let datagrams = socket.datagrams_mut()?;
+        if let Some(error) = datagrams.error.take() {
+            return Err(error);
+        }
+        let is_shut = datagrams.is_read_shut;
+        let Some((received, from)) = socket.pop_received() else {
+            return if is_shut { Ok((Bytes::new(), socket.peer_addr()?, 0)) } else { Err(Error::WouldBlock) };
+        };
+        self.settle(id, false);
+        let each = match usize::from(received.segment_len) {
+            0 => received.data.len(),
+            segment_len => segment_len.min(received.data.len()),
+        };
+        Ok((received.data, from, each))
+    }
+
+    /// As many as are there, at most `max`.
+    pub(super) fn receive_datagrams(
+        &mut self,
+        id: SocketId,
+        batch: &mut Vec<(Bytes, SocketAddr)>,
+        max: usize,
+    ) -> Result<usize> {
+        if max == 0 {
+            return Ok(0);
+        }
+        let (data, from, _) = self.receive_datagram(id)?;
+        batch.push((data, from));
+        let socket = self.record_mut(id)?;
+        let mut count = 1;
+        while count < max
+            && let Some((received, from)) = socket.pop_received()
+        {
+            batch.push((received.data, from));
+            count += 1;
+        }
+        if count > 1 {
+            self.settle(id, false);
+        }
+        Ok(count)
+    }
+
+    /// Copies the front of the next datagram, leaves it there, and says who sent it.
+    pub(super) fn peek_datagram(&self, id: SocketId, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
+        let socket = self.record(id)?;
+        let datagrams = socket.protocol.state().datagrams().ok_or(Error::NotSupported)?;
+        match datagrams.front()? {
+            Some(received) => {
+                let from = socket.present(with_scope(received.from, received.scope));
+                Ok((copy_prefix(&received.data, buf), from))
+            }
+            None => Ok((0, socket.peer_addr()?)),
+        }
+    }
+
+    pub(super) fn shut_datagrams_down(&mut self, id: SocketId, how: Shutdown) -> Result<()> {
+        let datagrams = self.record_mut(id)?.datagrams_mut()?;
+        if datagrams.connected.is_none() {
+            return Err(Error::NotConnected);
+        }
+        datagrams.is_read_shut |= how != Shutdown::Write;
+        datagrams.is_write_shut |= how != Shutdown::Read;
+        self.note_readiness(id, true);
+        Ok(())
+    }
+
+    /// What is to be sent next, and what its IP header says; a run in one piece if `whole` says so of it.
+    pub(super) fn pop_outgoing(
+        &mut self,
+        id: SocketId,
+        whole: impl FnOnce(&OutgoingDatagram) -> bool,
+    ) -> Option<(OutgoingDatagram, IpFields)> {
+        let socket = self.records.get_mut(id)?;
+        let fields = socket.options.ip_fields();
+        let outgoing = socket.datagrams_mut().ok()?.pop_outgoing(whole)?;
+        self.settle(id, false);
+        Some((outgoing, fields))
+    }
+
+    /// What came in goes into the socket's queue, if there is room.
+    pub(super) fn deliver_datagram(
+        &mut self,
+        id: SocketId,
+        received: ReceivedDatagram,
+    ) -> core::result::Result<(), DropReason> {
+        let Some(socket) = self.records.get_mut(id) else { return Ok(()) };
+        let limit = socket.options.receive_buffer;
+        let Ok(datagrams) = socket.datagrams_mut() else { return Ok(()) };
+        let room = self.account.room_for_datagram(datagrams.received_bytes);
+        datagrams.push_received(received, limit, room)?;
+        self.settle(id, true);
+        Ok(())
+    }
+
+    /// An error that an ICMP message brought.
+    pub(super) fn set_datagram_error(&mut self, id: SocketId, error: Error) {
+        if let Some(socket) = self.records.get_mut(id)
+            && let Ok(datagrams) = socket.datagrams_mut()
+        {
+            datagrams.error = Some(error);
+            self.note_readiness(id, true);
+        }
+    }
+
+    /// Whether a socket may send at all, and its peer if it is connected. The error that waits, EPIPE.
+    pub(super) fn check_sender(&mut self, id: SocketId) -> Result<Option<FourTuple>> {
+        let datagrams = self.record_mut(id)?.datagrams_mut()?;
+        if let Some(error) = datagrams.error.take() {
+            return Err(error);
+        }
+        if datagrams.is_write_shut {
+            return Err(Error::BrokenPipe);
+        }
+        Ok(datagrams.connected)
+    }
+
+    /// EACCES for a broadcast without SO_BROADCAST.
+    pub(super) fn check_broadcast(&self, network: &Network, id: SocketId, remote: IpAddr) -> Result<()> {
+        if network.is_broadcast(remote) && !self.record(id)?.options.broadcast {
+            return Err(Error::PermissionDenied);
+        }
+        Ok(())
+    }
+
+    /// EMSGSIZE for a datagram that fits into no packet behind its header, or not into the send buffer.
+    pub(super) fn check_len(
+        &self,
+        id: SocketId,
+        remote: IpAddr,
+        len: usize,
+        header_len: usize,
+    ) -> Result<()> {
+        // The IPv4 limit counts the IP header, the IPv6 limit does not (RFC 8200 §3).
+        let limit = if remote.is_ipv4() { 65_535 - 20 } else { 65_535 };
+        let buffer = self.record(id)?.options.send_buffer.max(MIN_QUEUE);
+        if len + header_len > limit || len + OVERHEAD_BYTES > buffer {
+            return Err(Error::MessageTooLong);
+        }
+        Ok(())
+    }
+
+    /// Queues what passed the checks. EAGAIN, ENOBUFS.
+    pub(super) fn queue_datagram(&mut self, id: SocketId, outgoing: OutgoingDatagram) -> Result<usize> {
+        let (len, cost) = (outgoing.data.len(), outgoing.data.len() + OVERHEAD_BYTES);
+        let Common { account, records, .. } = self;
+        let socket = records.get_mut(id).ok_or(Error::BadDescriptor)?;
+        let limit = socket.options.send_buffer;
+        let datagrams = socket.datagrams_mut()?;
+        // Linux's rule, and the same as readiness: what begins below the limit may end above it.
+        if datagrams.outgoing_bytes >= limit {
+            return Err(Error::WouldBlock);
+        }
+        if cost > account.room_for_datagram(datagrams.outgoing_bytes) {
+            return Err(Error::NoBufferSpace);
+        }
+        datagrams.push_outgoing(outgoing);
+        self.settle(id, false);
+        self.queue_transmit(id);
+        Ok(len)
+    }
+
+    /// The addresses of a datagram from a socket, which is bound, to `remote`.
+    pub(super) fn flow_to(
+        &self,
+        network: &Network,
+        id: SocketId,
+        remote: Endpoint,
+        named_scope: u16,
+        connected: Option<FourTuple>,
+    ) -> Result<FourTuple> {
+        let bound = self.record(id)?.bound().ok_or(Error::InvalidArgument)?;
+        let fixed = match (connected, bound.addr) {
+            (Some(connected), _) => Some(connected.local.addr),
+            (None, BoundAddr::One(addr)) if !addr.is_multicast() && !network.is_broadcast(addr) => Some(addr),
+            _ => None,
+        };
+        let local = match fixed {
+            Some(addr) if addr.is_ipv4() == remote.addr.is_ipv4() => addr,
+            Some(_) if connected.is_none() => return Err(Error::NetworkUnreachable),
+            _ => network.source_for(remote.addr, iface_of(named_scope))?,
+        };
+        let scope = flow_scope(local, remote.addr, named_scope, Some(bound))?;
+        // Who found a source has found a route.
+        if fixed == Some(local) || scope != named_scope {
+            network.check_route(remote.addr, iface_of(scope))?;
+        }
+        Ok(FourTuple { local: Endpoint::new(local, bound.port), remote, scope })
+    }
+}
+
+/// A datagram's way to the device: its transport header and data as they are on the wire.
+pub(super) struct DatagramPacket {
+    pub(super) protocol: u8,
+    pub(super) header: HeaderBuf,
+    pub(super) payload: Payload,
+    /// Where a checksum is to be put in, if it is not there already.
+    pub(super) checksum_at: Option<u8>,
+    /// How the device shall cut a run.
+    pub(super) run: Option<Segments>,
+}
+
+impl Env<'_> {
+    /// Sends what a socket's turn has brought.
+    pub(super) fn send_packet(
+        &mut self,
+        flow: &FourTuple,
+        fields: IpFields,
+        packet: DatagramPacket,
+    ) -> TransmitOutcome {
+        let dst = flow.remote.addr;
+        let meta = IpMeta {
+            src: flow.local.addr,
+            dst,
+            protocol: packet.protocol,
+            hop_limit: fields.ttl.or(if dst.is_multicast() { Some(1) } else { None }),
+            traffic_class: fields.tos,
+            mtu_discovery: MtuDiscovery::Want,
+            path_seed: 0,
+            iface: iface_of(flow.scope),
+            checksum_at: packet.checksum_at,
+            run: packet.run,
+        };
+        match self.network.output(&mut self.ctx, meta, packet.header, packet.payload) {
+            Ok(Some(transmit)) => TransmitOutcome::Frame(transmit),
+            Ok(None) => TransmitOutcome::Elsewhere,
+            Err(_) => {
+                self.ctx.stats.count_drop(DropReason::NoRoute);
+                TransmitOutcome::Elsewhere
+            }
+        }
+    }
+}

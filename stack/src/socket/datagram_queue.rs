@@ -1,0 +1,114 @@
+//! The queues of a socket of datagrams, whatever its protocol.
+
+use alloc::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::demux::{Endpoint, FourTuple};
+use crate::drop_reason::DropReason;
+use crate::error::{Error, Result};
+
+/// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame that it pins.
+pub(super) const OVERHEAD_BYTES: usize = 256;
+
+/// What came in and what is to go out, and what else is known of such a socket.
+#[derive(Debug, Default)]
+pub(crate) struct DatagramQueue {
+    /// Set by `connect`.
+    pub(super) connected: Option<FourTuple>,
+    pub(super) received: VecDeque<ReceivedDatagram>,
+    pub(super) received_bytes: usize,
+    pub(super) outgoing: VecDeque<OutgoingDatagram>,
+    pub(super) outgoing_bytes: usize,
+    pub(super) error: Option<Error>,
+    pub(super) is_read_shut: bool,
+    pub(super) is_write_shut: bool,
+}
+
+/// A datagram that waits for `recv`, or a run of them.
+#[derive(Debug)]
+pub(super) struct ReceivedDatagram {
+    pub(super) from: Endpoint,
+    pub(super) scope: u16,
+    pub(super) data: Bytes,
+    /// How long each datagram of a run is, but the last; 0 if it is one.
+    pub(super) segment_len: u16,
+}
+
+/// A datagram that waits for the device, or a run of them.
+#[derive(Debug)]
+pub(super) struct OutgoingDatagram {
+    pub(super) flow: FourTuple,
+    pub(super) data: Bytes,
+    /// How long each datagram of a run is, but the last; 0 if it is one.
+    pub(super) segment_len: u16,
+}
+
+impl DatagramQueue {
+    /// Takes what came in, if its queue stays below `limit` by that and the stack's memory has `room` for it.
+    pub(super) fn push_received(
+        &mut self,
+        received: ReceivedDatagram,
+        limit: usize,
+        room: usize,
+    ) -> core::result::Result<(), DropReason> {
+        if self.is_read_shut {
+            return Err(DropReason::ReceiverClosed);
+        }
+        let cost = received.data.len() + OVERHEAD_BYTES;
+        if cost > room {
+            return Err(DropReason::MemoryLimit);
+        }
+        // As on Linux one datagram of any size finds room in an empty queue.
+        if !self.received.is_empty() && self.received_bytes + cost > limit {
+            return Err(DropReason::ReceiveBufferFull);
+        }
+        self.received_bytes += cost;
+        self.received.push_back(received);
+        Ok(())
+    }
+
+    pub(super) fn pop_received(&mut self) -> Option<ReceivedDatagram> {
+        let received = self.received.pop_front()?;
+        self.received_bytes -= received.data.len() + OVERHEAD_BYTES;
+        Some(received)
+    }
+
+    /// The datagram that `recv` would return; none once reading is shut down. EAGAIN, and the error that waits.
+    pub(super) fn front(&self) -> Result<Option<&ReceivedDatagram>> {
+        match (self.received.front(), self.error) {
+            (_, Some(error)) => Err(error),
+            (None, None) if !self.is_read_shut => Err(Error::WouldBlock),
+            (received, None) => Ok(received),
+        }
+    }
+
+    pub(super) fn push_outgoing(&mut self, outgoing: OutgoingDatagram) {
+        self.outgoing_bytes += outgoing.data.len() + OVERHEAD_BYTES;
+        self.outgoing.push_back(outgoing);
+    }
+
+    /// The next datagram; a run in one piece if `whole` says so of it.
+    pub(super) fn pop_outgoing(
+        &mut self,
+        whole: impl FnOnce(&OutgoingDatagram) -> bool,
+    ) -> Option<OutgoingDatagram> {
+        let next = self.outgoing.front_mut()?;
+        let segment_len = usize::from(next.segment_len);
+        if segment_len > 0 && next.data.len() > segment_len && !whole(next) {
+            self.outgoing_bytes -= segment_len;
+            let data = next.data.split_to(segment_len);
+            return Some(OutgoingDatagram { flow: next.flow, data, segment_len: 0 });
+        }
+        let outgoing = self.outgoing.pop_front()?;
+        self.outgoing_bytes -= outgoing.data.len() + OVERHEAD_BYTES;
+        Some(outgoing)
+    }
+}
+
+/// Copies as much of `data` as fits; how much that was.
+pub(super) fn copy_prefix(data: &[u8], buf: &mut [u8]) -> usize {
+    let len = data.len().min(buf.len());
+    buf[..len].copy_from_slice(&data[..len]);
+    len
+}

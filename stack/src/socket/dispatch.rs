@@ -1,0 +1,246 @@
+//! Where the kinds of sockets are told apart: calls, packets and timers go to the tables of their kind from here.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::common::{Common, Env, TimerTarget, TransmitOutcome};
+use super::echo::EchoSockets;
+use super::info::SocketInfo;
+use super::kind::{Domain, SocketKind};
+use super::protocol::ProtocolCalls;
+use super::record::{Holder, Socket};
+use super::scope::scope_of;
+use super::table::Descriptor;
+use super::tcp::TcpSockets;
+use super::udp::UdpSockets;
+use crate::Ctx;
+use crate::config::Config;
+use crate::demux::{Endpoint, FourTuple};
+use crate::drop_reason::DropReason;
+use crate::error::{Error, Result};
+use crate::event::{Deadline, DeadlineKind};
+use crate::frame::Transmit;
+use crate::ip::protocol;
+use crate::network::{Delivery, NetworkError, NetworkErrorKind};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// All sockets of a stack.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    pub(crate) common: Common,
+    pub(crate) kinds: Kinds,
+}
+
+/// The tables of each kind of socket.
+#[derive(Debug)]
+pub(crate) struct Kinds {
+    pub(super) tcp: TcpSockets,
+    udp: UdpSockets,
+    echo: EchoSockets,
+}
+
+impl Sockets {
+    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Self {
+        Sockets {
+            common: Common::new(config, rng),
+            kinds: Kinds {
+                tcp: TcpSockets::new(config, rng),
+                udp: UdpSockets::new(config, rng),
+                echo: EchoSockets::new(config, rng),
+            },
+        }
+    }
+
+    /// Whether [`Kinds::poll_run`] or [`Kinds::poll_transmit`] may have something.
+    pub(crate) fn has_transmits(&self) -> bool {
+        self.kinds.tcp.has_run() || self.common.has_transmits()
+    }
+
+    /// The moment of [`Sockets::poll_timeout`].
+    pub(crate) fn next_timeout_at(&self) -> Option<Instant> {
+        let timer = self.common.timers.first().map(|(at, _)| at);
+        [timer, self.kinds.tcp.time_wait_deadline()].into_iter().flatten().min()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
+        let timer = self.common.timers.first().map(|(at, target)| {
+            let (kind, descriptor) = match target {
+                TimerTarget::Handshake(_) => (DeadlineKind::Handshake, None),
+                TimerTarget::Socket(id) => {
+                    let info = self.common.records.get(id).map(Socket::info);
+                    let timer = info.as_ref().and_then(|info| info.timer);
+                    let kind = timer.map_or(DeadlineKind::Retransmit, |(_, kind)| kind);
+                    (kind, info.and_then(|info| info.descriptor))
+                }
+            };
+            Deadline { at, kind, descriptor }
+        });
+        let time_wait = self.kinds.tcp.time_wait_deadline().map(|at| Deadline {
+            at,
+            kind: DeadlineKind::TimeWait,
+            descriptor: None,
+        });
+        [timer, time_wait].into_iter().flatten().min_by_key(|deadline| deadline.at)
+    }
+
+    /// Every socket, and what has no socket yet or any more. Walks them all.
+    pub(super) fn infos(&self) -> Vec<SocketInfo> {
+        let mut infos: Vec<SocketInfo> =
+            self.common.records.iter().map(|(_, socket)| socket.info()).collect();
+        self.kinds.tcp.add_infos(&self.common, &mut infos);
+        infos
+    }
+}
+
+impl Kinds {
+    pub(super) fn of(&mut self, kind: SocketKind) -> &mut dyn ProtocolCalls {
+        match kind {
+            SocketKind::Stream => &mut self.tcp,
+            SocketKind::Datagram => &mut self.udp,
+            SocketKind::Echo => &mut self.echo,
+        }
+    }
+
+    pub(crate) fn handle_delivery(&mut self, env: &mut Env<'_>, delivery: Delivery) {
+        match delivery {
+            Delivery::Datagram(datagram) => match datagram.protocol {
+                protocol::TCP => self.tcp.handle_segment(env, datagram),
+                protocol::UDP => self.udp.handle_datagram(env, datagram),
+                _ => {
+                    env.ctx.stats.count_drop(DropReason::UnknownProtocol);
+                    let kind = NetworkErrorKind::ProtocolUnreachable;
+                    env.network.send_unreachable(&mut env.ctx, &datagram, kind);
+                }
+            },
+            Delivery::EchoReply(datagram) => self.echo.handle_reply(env, datagram),
+            Delivery::Error(error) => self.handle_network_error(env, &error),
+        }
+    }
+
+    /// As [`handle_delivery`](Kinds::handle_delivery), out of a batch that ends with
+    /// [`finish_joining`](Kinds::finish_joining).
+    pub(crate) fn join_delivery(&mut self, env: &mut Env<'_>, delivery: Delivery) {
+        match delivery {
+            Delivery::Datagram(datagram) if datagram.protocol == protocol::TCP => {
+                self.tcp.join_segment(env, datagram);
+            }
+            other => {
+                self.tcp.finish_joining(env);
+                self.handle_delivery(env, other);
+            }
+        }
+    }
+
+    /// Delivers the segments of a batch that were joined so far.
+    pub(crate) fn finish_joining(&mut self, env: &mut Env<'_>) {
+        self.tcp.finish_joining(env);
+    }
+
+    /// What the network reports about packets that we sent, brought to the socket that sent them.
+    fn handle_network_error(&mut self, env: &mut Env<'_>, error: &NetworkError) {
+        let Some(&[a, b, c, d]) = error.transport.get(..4) else {
+            return env.ctx.stats.count_drop(DropReason::BadIcmp);
+        };
+        // Link-local flows are found under the interface that the error's addresses have in common with them.
+        let flow = FourTuple {
+            local: Endpoint::new(error.local, u16::from_be_bytes([a, b])),
+            remote: Endpoint::new(error.remote, u16::from_be_bytes([c, d])),
+            scope: error.iface.map_or(0, |iface| scope_of([error.local, error.remote], iface)),
+        };
+        let is_taken = match error.protocol {
+            protocol::TCP => self.tcp.handle_error(env, &flow, error),
+            protocol::UDP => self.udp.handle_error(env, &flow, error.kind),
+            protocol::ICMP | protocol::ICMPV6 => self.echo.handle_error(env, &flow, error),
+            _ => false,
+        };
+        if is_taken {
+            env.ctx.stats.icmp.errors_received += 1;
+        } else {
+            env.ctx.stats.count_drop(DropReason::UnmatchedIcmpError);
+        }
+    }
+
+    /// The next frame of the run whose turn it is. It comes before [`Kinds::poll_transmit`].
+    pub(crate) fn poll_run(&mut self, ctx: &mut Ctx<'_>) -> Option<Transmit> {
+        self.tcp.poll_run(ctx)
+    }
+
+    /// The next packet of the sockets, each in its turn. `Nothing`: nobody has anything to send now.
+    pub(crate) fn poll_transmit(&mut self, env: &mut Env<'_>) -> TransmitOutcome {
+        while let Some((id, kind)) = env.common.next_to_transmit() {
+            let outcome = self.of(kind).transmit(env, id);
+            if !matches!(outcome, TransmitOutcome::Nothing) {
+                env.common.queue_transmit(id);
+                return outcome;
+            }
+            let is_over = |socket: &Socket| socket.is_unheld() && socket.protocol.state().is_over();
+            if env.common.records.get(id).is_some_and(is_over) {
+                self.of(kind).free(env, id);
+            }
+        }
+        TransmitOutcome::Nothing
+    }
+
+    pub(crate) fn handle_timeout(&mut self, env: &mut Env<'_>) {
+        while let Some(target) = env.common.timers.pop_due(env.ctx.now) {
+            match target {
+                TimerTarget::Socket(id) => {
+                    if let Some(socket) = env.common.records.get(id) {
+                        let kind = socket.protocol.kind();
+                        self.of(kind).handle_timeout(env, id);
+                    }
+                }
+                TimerTarget::Handshake(id) => self.tcp.handle_handshake_timeout(env, id),
+            }
+        }
+        self.tcp.expire_time_waits(&env.ctx);
+    }
+
+    /// What a call or a frame may take of the memory is looked up anew, and what is due while memory is short is done.
+    pub(crate) fn renew_budget(&mut self, env: &mut Env<'_>) {
+        self.tcp.renew_budget(env);
+    }
+
+    /// A new socket, under the lowest free number. EMFILE, ENOBUFS.
+    pub(super) fn open(&mut self, env: &mut Env<'_>, domain: Domain, kind: SocketKind) -> Result<Descriptor> {
+        env.common.descriptors.check_room()?;
+        let socket = self.of(kind).new_socket(domain);
+        let bytes = socket.charge();
+        if env.common.account.is_full_for(bytes) {
+            return Err(Error::NoBufferSpace);
+        }
+        let id = env.common.records.insert(socket);
+        env.common.charge(id, bytes);
+        let descriptor = env.common.descriptors.open(id)?;
+        env.common.record_mut(id)?.holder = Holder::Descriptor(descriptor);
+        Ok(descriptor)
+    }
+
+    /// The next connection of a listener: its descriptor and its peer.
+    pub(super) fn accept(&mut self, env: &mut Env<'_>, d: Descriptor) -> Result<(Descriptor, SocketAddr)> {
+        let (id, socket) = env.common.socket(d)?;
+        let kind = socket.protocol.kind();
+        let accepted = self.of(kind).accept(env, id)?;
+        let descriptor = env.common.descriptors.open(accepted)?;
+        let socket = env.common.records.get_mut(accepted).ok_or(Error::ConnectionAborted)?;
+        socket.holder = Holder::Descriptor(descriptor);
+        let flow = socket.protocol.state().flow().ok_or(Error::ConnectionAborted)?;
+        let peer = socket.present(flow.remote_addr());
+        // What happened before anybody held it is news to whoever holds it now.
+        let readiness = socket.readiness();
+        if readiness.readable || readiness.error {
+            env.common.queue_event(accepted);
+        }
+        Ok((descriptor, peer))
+    }
+
+    pub(super) fn close(&mut self, env: &mut Env<'_>, d: Descriptor) -> Result<()> {
+        let id = env.common.descriptors.close(d)?;
+        let socket = env.common.record_mut(id)?;
+        socket.holder = Holder::Nobody;
+        let kind = socket.protocol.kind();
+        self.of(kind).close(env, id);
+        Ok(())
+    }
+}

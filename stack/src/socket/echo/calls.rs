@@ -1,0 +1,118 @@
+//! What a program does with an echo socket, and how the socket sends.
+
+use alloc::boxed::Box;
+use core::net::SocketAddr;
+
+use super::EchoSockets;
+use crate::demux::FourTuple;
+use crate::error::{Error, Result};
+use crate::icmp::{self, echo};
+use crate::ip::protocol;
+use crate::socket::binding::Groups;
+use crate::socket::common::{Env, TransmitOutcome};
+use crate::socket::datagram_calls::DatagramPacket;
+use crate::socket::datagram_queue::OutgoingDatagram;
+use crate::socket::id::SocketId;
+use crate::socket::kind::Domain;
+use crate::socket::options::SocketOption;
+use crate::socket::protocol::{ProtocolCalls, SendData};
+use crate::socket::record::{Protocol, Socket};
+use crate::socket::scope::{Bound, loopback_if_unspecified};
+use crate::tcp::SendFlags;
+
+impl ProtocolCalls for EchoSockets {
+    fn new_socket(&self, domain: Domain) -> Socket {
+        Socket::new(domain, self.default_options.clone(), Protocol::Echo(Box::default()))
+    }
+
+    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
+        let any = env.common.record(id)?.any_addr(false);
+        let wanted = env.common.choose_binding(env.network, id, addr, any, Groups::Refused)?;
+        self.ports.bind(env, id, wanted)
+    }
+
+    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
+        env.common.record_mut(id)?.datagrams_mut()?.error = None;
+        let flow = self.flow_to(env, id, addr, None)?;
+        env.common.check_broadcast(env.network, id, flow.remote.addr)?;
+        env.common.record_mut(id)?.datagrams_mut()?.connected = Some(flow);
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        data: SendData<'_>,
+        to: Option<SocketAddr>,
+        flags: SendFlags,
+    ) -> Result<usize> {
+        let data = data.into_datagram(flags)?;
+        let flow = match (to, env.common.check_sender(id)?) {
+            (None, None) => return Err(Error::DestinationRequired),
+            (None, Some(connected)) => connected,
+            (Some(to), connected) => self.flow_to(env, id, to, connected)?,
+        };
+        env.common.check_broadcast(env.network, id, flow.remote.addr)?;
+        // The message has its header.
+        env.common.check_len(id, flow.remote.addr, data.len(), 0)?;
+        if data.len() < icmp::HEADER_LEN {
+            return Err(Error::InvalidArgument);
+        }
+        env.common.queue_datagram(id, OutgoingDatagram { flow, data, segment_len: 0 })
+    }
+
+    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
+        let Some((OutgoingDatagram { flow, data, .. }, fields)) = env.common.pop_outgoing(id, |_| true)
+        else {
+            return TransmitOutcome::Nothing;
+        };
+        let (header, payload) = echo::request(flow.local, flow.remote.addr, &data);
+        let protocol = protocol::icmp_for(flow.remote.addr);
+        // A request has its checksum already.
+        env.send_packet(
+            &flow,
+            fields,
+            DatagramPacket { protocol, header, payload, checksum_at: None, run: None },
+        )
+    }
+
+    /// The identifier is free at once; the record stays until what it still has to send is out.
+    fn close(&mut self, env: &mut Env<'_>, id: SocketId) {
+        if let Ok(socket) = env.common.record_mut(id)
+            && let Some(bound) = socket.take_bound()
+        {
+            self.ports.release(id, bound);
+        }
+        env.common.queue_transmit(id);
+    }
+
+    fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
+        env.common.set_option(&env.ctx, id, option)?;
+        if option.is_about_reuse() {
+            self.ports.renew_reuse(env.common, id);
+        }
+        Ok(())
+    }
+}
+
+impl EchoSockets {
+    /// The addresses of a message to `to`, whose port does not matter; binds the socket if it is not bound yet.
+    fn flow_to(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        to: SocketAddr,
+        connected: Option<FourTuple>,
+    ) -> Result<FourTuple> {
+        let socket = env.common.record(id)?;
+        let (mut remote, scope) = socket.accept_addr(to)?;
+        remote.port = 0;
+        remote.addr = loopback_if_unspecified(remote.addr);
+        if socket.bound().is_none() {
+            let any = socket.any_addr(false);
+            self.ports.bind(env, id, Bound { addr: any, port: 0, scope: 0 })?;
+        }
+        env.common.flow_to(env.network, id, remote, scope, connected)
+    }
+}

@@ -1,0 +1,64 @@
+//! Echo replies on their way in, to the sockets that asked, and errors about requests.
+
+use super::EchoSockets;
+use crate::demux::{Endpoint, FourTuple};
+use crate::drop_reason::DropReason;
+use crate::error::Error;
+use crate::network::{Datagram, NetworkError, NetworkErrorKind};
+use crate::socket::common::{Common, Env};
+use crate::socket::datagram_queue::ReceivedDatagram;
+use crate::socket::errors::report;
+use crate::socket::id::SocketId;
+use crate::socket::scope::scope_of;
+
+impl EchoSockets {
+    /// A reply goes to the socket whose identifier it bears, whole.
+    pub(in crate::socket) fn handle_reply(&mut self, env: &mut Env<'_>, datagram: Datagram) {
+        let Some(&[high, low]) = datagram.transport().get(4..6) else {
+            return env.ctx.stats.count_drop(DropReason::BadIcmp);
+        };
+        let identifier = u16::from_be_bytes([high, low]);
+        let scope = scope_of([datagram.src, datagram.dst], datagram.iface);
+        let from = Endpoint::new(datagram.src, 0);
+        let flow = FourTuple { local: Endpoint::new(datagram.dst, identifier), remote: from, scope };
+        let is_for =
+            |id: &SocketId| peer_of(env.common, *id).is_none_or(|peer| peer.remote.addr == datagram.src);
+        let Some(id) = self.ports.find(&flow).filter(is_for) else {
+            return env.ctx.stats.count_drop(DropReason::UnknownIcmp);
+        };
+        let data = datagram.into_transport(0..usize::MAX);
+        let received = ReceivedDatagram { from, scope, data, segment_len: 0 };
+        if let Err(reason) = env.common.deliver_datagram(id, received) {
+            env.ctx.stats.count_drop(reason);
+        }
+    }
+
+    /// Echo requests carry their socket's identifier where other protocols carry the ports' second half. As with UDP a
+    /// connected socket hears of hard errors; Linux tells it of a path MTU over IPv4 only. Whether the error is about one of
+    /// ours.
+    pub(in crate::socket) fn handle_error(
+        &mut self,
+        env: &mut Env<'_>,
+        flow: &FourTuple,
+        error: &NetworkError,
+    ) -> bool {
+        let Some(&[high, low]) = error.transport.get(4..6) else { return false };
+        let local = Endpoint::new(flow.local.addr, u16::from_be_bytes([high, low]));
+        let Some(id) = self.ports.find(&FourTuple { local, ..*flow }) else { return false };
+        let is_connected = peer_of(env.common, id).is_some_and(|peer| peer.remote.addr == flow.remote.addr);
+        let is_v4 = flow.remote.addr.is_ipv4();
+        let told = match error.kind {
+            NetworkErrorKind::PacketTooBig { .. } => is_v4.then_some(Error::MessageTooLong),
+            kind => report(kind, is_v4).filter(|report| report.is_hard).map(|report| report.error),
+        };
+        if let Some(error) = told.filter(|_| is_connected) {
+            env.common.set_datagram_error(id, error);
+        }
+        true
+    }
+}
+
+/// The flow of a connected socket.
+fn peer_of(common: &Common, id: SocketId) -> Option<FourTuple> {
+    common.records.get(id)?.protocol.state().flow()
+}

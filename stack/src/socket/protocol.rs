@@ -1,0 +1,140 @@
+//! What every kind of socket does when it is called.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::common::{Env, TransmitOutcome};
+use super::datagram_queue::copy_prefix;
+use super::id::SocketId;
+use super::kind::{Domain, Shutdown};
+use super::options::SocketOption;
+use super::record::Socket;
+use crate::error::{Error, Result};
+use crate::tcp::SendFlags;
+
+/// The calls, on the tables of one kind of socket. What a method does here by itself is right for a kind whose records have
+/// a [`DatagramQueue`](super::datagram_queue::DatagramQueue).
+pub(super) trait ProtocolCalls {
+    /// A record for a new socket.
+    fn new_socket(&self, domain: Domain) -> Socket;
+
+    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()>;
+
+    fn listen(&mut self, _: &mut Env<'_>, _: SocketId, _backlog: usize) -> Result<()> {
+        Err(Error::NotSupported)
+    }
+
+    /// The next connection, out of its listener's queue. EMFILE if the caller has no room for its descriptor.
+    fn accept(&mut self, _: &mut Env<'_>, _: SocketId) -> Result<SocketId> {
+        Err(Error::NotSupported)
+    }
+
+    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()>;
+
+    /// As `connect`, with the first data.
+    fn connect_with(&mut self, _: &mut Env<'_>, _: SocketId, _: SocketAddr, _: &[u8]) -> Result<usize> {
+        Err(Error::NotSupported)
+    }
+
+    fn send(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        data: SendData<'_>,
+        to: Option<SocketAddr>,
+        flags: SendFlags,
+    ) -> Result<usize>;
+
+    fn receive(&mut self, env: &mut Env<'_>, id: SocketId, buf: &mut [u8]) -> Result<usize> {
+        let (data, ..) = env.common.receive_datagram(id)?;
+        Ok(copy_prefix(&data, buf))
+    }
+
+    /// As `receive`, and who sent it.
+    fn receive_from(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        buf: &mut [u8],
+    ) -> Result<(usize, SocketAddr)> {
+        let (data, from, _) = env.common.receive_datagram(id)?;
+        Ok((copy_prefix(&data, buf), from))
+    }
+
+    fn receive_bytes(&mut self, env: &mut Env<'_>, id: SocketId, max: usize) -> Result<Bytes> {
+        let (mut data, ..) = env.common.receive_datagram(id)?;
+        data.truncate(max);
+        Ok(data)
+    }
+
+    /// One datagram whole, or a run of them, its sender, and the length of each but the last.
+    fn receive_run(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<(Bytes, SocketAddr, usize)> {
+        env.common.receive_datagram(id)
+    }
+
+    /// As many datagrams as are there, at most `max`.
+    fn receive_batch(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        batch: &mut Vec<(Bytes, SocketAddr)>,
+        max: usize,
+    ) -> Result<usize> {
+        env.common.receive_datagrams(id, batch, max)
+    }
+
+    /// MSG_OOB.
+    fn receive_urgent(&mut self, _: &mut Env<'_>, _: SocketId) -> Result<u8> {
+        Err(Error::NotConnected)
+    }
+
+    /// The socket's turn to send.
+    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome;
+
+    fn shutdown(&mut self, env: &mut Env<'_>, id: SocketId, how: Shutdown) -> Result<()> {
+        env.common.shut_datagrams_down(id, how)
+    }
+
+    /// Its last descriptor was closed.
+    fn close(&mut self, env: &mut Env<'_>, id: SocketId);
+
+    fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()>;
+
+    /// Its timer has fired.
+    fn handle_timeout(&mut self, _: &mut Env<'_>, _: SocketId) {}
+
+    /// Nobody holds it and it has nothing to send any more: its record goes.
+    fn free(&mut self, env: &mut Env<'_>, id: SocketId) {
+        env.common.remove(id);
+    }
+}
+
+/// The data of a call that sends.
+#[derive(Debug)]
+pub(super) enum SendData<'a> {
+    Slice(&'a [u8]),
+    Bytes(Bytes),
+    /// MSG_OOB.
+    Urgent(&'a [u8]),
+}
+
+impl SendData<'_> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            SendData::Slice(slice) | SendData::Urgent(slice) => slice.len(),
+            SendData::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    /// As one datagram. EOPNOTSUPP: datagrams have no urgent data, and do not wait for more.
+    pub(super) fn into_datagram(self, flags: SendFlags) -> Result<Bytes> {
+        match self {
+            SendData::Urgent(_) => Err(Error::NotSupported),
+            _ if flags.more => Err(Error::NotSupported),
+            SendData::Slice(slice) => Ok(Bytes::copy_from_slice(slice)),
+            SendData::Bytes(bytes) => Ok(bytes),
+        }
+    }
+}

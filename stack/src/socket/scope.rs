@@ -1,0 +1,51 @@
+//! Where a socket is bound, and the links on which link-local addresses mean something.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::demux::BoundAddr;
+use crate::error::{Error, Result};
+use crate::network::InterfaceId;
+
+/// A local address and port that `bind` gave a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub(super) addr: BoundAddr,
+    pub(super) port: u16,
+    /// Scope id of a link-local address; 0 otherwise.
+    pub(super) scope: u16,
+}
+
+/// The scope under which a flow stands in the tables. As on Linux a link-local peer must come with the id of its link
+/// (EINVAL); a link-local address of our own brings that of its binding.
+pub(super) fn flow_scope(local: IpAddr, remote: IpAddr, scope: u16, bound: Option<Bound>) -> Result<u16> {
+    if is_link_local(remote) {
+        return if scope == 0 { Err(Error::InvalidArgument) } else { Ok(scope) };
+    }
+    if is_link_local(local) {
+        return Ok(bound.map_or(scope, |bound| bound.scope));
+    }
+    Ok(if remote.is_multicast() { scope } else { 0 })
+}
+
+/// The interface that a scope id names; none for 0.
+pub(super) fn iface_of(scope: u16) -> Option<InterfaceId> {
+    scope.checked_sub(1).map(InterfaceId)
+}
+
+/// The scope of a packet that came in: link-local addresses mean something on their link only.
+pub(super) fn scope_of(addrs: [IpAddr; 2], iface: InterfaceId) -> u16 {
+    if addrs.into_iter().any(is_link_local) { iface.0 + 1 } else { 0 }
+}
+
+pub(super) fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// Linux: 0.0.0.0 and `::` as destinations mean this host.
+pub(super) fn loopback_if_unspecified(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        addr => addr,
+    }
+}

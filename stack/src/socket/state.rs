@@ -1,0 +1,133 @@
+//! What the record of a socket answers, whatever its kind.
+
+use core::fmt;
+use core::mem;
+use core::net::IpAddr;
+
+use super::datagram_queue::{DatagramQueue, OVERHEAD_BYTES, copy_prefix};
+use super::info::{SocketInfo, SocketState};
+use super::options::SocketOptions;
+use crate::Ctx;
+use crate::demux::FourTuple;
+use crate::error::{Error, Result};
+use crate::event::Readiness;
+use crate::memory::Shortage;
+use crate::time::Instant;
+
+/// The part of a record that depends on the kind of its socket.
+pub(super) trait ProtocolState: fmt::Debug {
+    /// What can be done without `WouldBlock`.
+    fn readiness(&self, options: &SocketOptions) -> Readiness;
+
+    /// The addresses and ports of both ends, once they are fixed.
+    fn flow(&self) -> Option<FourTuple>;
+
+    /// Whether there is a peer.
+    fn is_connected(&self) -> bool {
+        self.flow().is_some()
+    }
+
+    /// Bytes that wait to be read, and bytes that wait to be sent or acknowledged.
+    fn queued(&self) -> (usize, usize);
+
+    /// Completes what a status page shows.
+    fn describe(&self, is_bound: bool, info: &mut SocketInfo);
+
+    /// SO_ERROR: the error that waits is returned once.
+    fn take_error(&mut self) -> Option<Error>;
+
+    /// Copies the front of what waits to be read, and leaves it there.
+    fn peek(&self, buf: &mut [u8]) -> Result<usize>;
+
+    /// What it holds outside the record, for the account.
+    fn held_bytes(&self) -> usize;
+
+    /// Whether the record can go once nobody holds the socket and it has nothing to send.
+    fn is_over(&self) -> bool;
+
+    /// What it holds for a peer; none if it does not count while memory is short.
+    fn holding(&self) -> Option<Holding> {
+        None
+    }
+
+    /// Gives back what is due at this shortage; `is_over_share` if it holds more than its even part.
+    fn give_back(&mut self, _: &mut Ctx<'_>, _: Shortage, _is_over_share: bool) {}
+
+    /// Its queues, if it is a socket of datagrams.
+    fn datagrams(&self) -> Option<&DatagramQueue> {
+        None
+    }
+
+    /// As [`datagrams`](ProtocolState::datagrams).
+    fn datagrams_mut(&mut self) -> Option<&mut DatagramQueue> {
+        None
+    }
+}
+
+/// What a connection holds for its peer, as [`Holdings`](super::holdings::Holdings) counts it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holding {
+    pub(super) peer: IpAddr,
+    /// Whether data waits in its queues.
+    pub(super) holds_data: bool,
+    /// Bytes that have ever left its queues; wraps.
+    pub(super) drained: u32,
+    /// When data last moved.
+    pub(super) moved_at: Instant,
+}
+
+impl ProtocolState for DatagramQueue {
+    fn readiness(&self, options: &SocketOptions) -> Readiness {
+        let error = self.error.is_some();
+        Readiness {
+            readable: !self.received.is_empty() || self.is_read_shut || error,
+            writable: self.outgoing_bytes < options.send_buffer || self.is_write_shut || error,
+            peer_closed: self.is_read_shut,
+            hung_up: self.is_read_shut && self.is_write_shut,
+            error,
+            urgent: false,
+        }
+    }
+
+    fn flow(&self) -> Option<FourTuple> {
+        self.connected
+    }
+
+    fn queued(&self) -> (usize, usize) {
+        let payload = |bytes: usize, count: usize| bytes - count * OVERHEAD_BYTES;
+        (payload(self.received_bytes, self.received.len()), payload(self.outgoing_bytes, self.outgoing.len()))
+    }
+
+    fn describe(&self, is_bound: bool, info: &mut SocketInfo) {
+        info.state = match (self.connected, is_bound) {
+            (Some(_), _) => SocketState::Connected,
+            (None, true) => SocketState::Bound,
+            (None, false) => SocketState::Unbound,
+        };
+        (info.receive_queue, info.send_queue) = self.queued();
+    }
+
+    fn take_error(&mut self) -> Option<Error> {
+        self.error.take()
+    }
+
+    fn peek(&self, buf: &mut [u8]) -> Result<usize> {
+        Ok(self.front()?.map_or(0, |received| copy_prefix(&received.data, buf)))
+    }
+
+    fn held_bytes(&self) -> usize {
+        mem::size_of::<DatagramQueue>() + self.received_bytes + self.outgoing_bytes
+    }
+
+    fn is_over(&self) -> bool {
+        true
+    }
+
+    fn datagrams(&self) -> Option<&DatagramQueue> {
+        Some(self)
+    }
+
+    fn datagrams_mut(&mut self) -> Option<&mut DatagramQueue> {
+        Some(self)
+    }
+}

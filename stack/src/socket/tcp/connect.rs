@@ -1,0 +1,150 @@
+//! `connect`: from a socket to a connection.
+
+use core::mem;
+use core::net::SocketAddr;
+
+use super::connections::Target;
+use super::params::least_path_mss;
+use super::stream::{Stream, TcpSocket};
+use super::{CONNECTION_BYTES, TcpSockets, is_of};
+use crate::demux::{BoundAddr, Endpoint, FourTuple};
+use crate::error::{Error, Result};
+use crate::socket::common::{Common, Env};
+use crate::socket::id::SocketId;
+use crate::socket::record::Protocol;
+use crate::socket::scope::{Bound, flow_scope, iface_of, loopback_if_unspecified};
+use crate::steering::Share;
+use crate::tcp::{Connection, State};
+
+impl TcpSockets {
+    /// `connect`, with or without Fast Open. `Ok` if the SYN waits for data.
+    pub(super) fn open_stream(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        addr: SocketAddr,
+        is_fast: bool,
+    ) -> Result<()> {
+        match env.common.record_mut(id)?.protocol.tcp_mut()? {
+            TcpSocket::Listener(_) => return Err(Error::IsConnected),
+            TcpSocket::Stream(stream) => match stream.connection.state() {
+                State::SynSent if stream.connection.is_deferred() => return Err(Error::IsConnected),
+                State::SynSent | State::SynReceived => return Err(Error::Already),
+                State::Closed => {
+                    // As on Linux: the call after a failed attempt returns its error, the next one tries anew.
+                    let error = stream.connection.take_error();
+                    self.return_to_idle(env.common, id);
+                    if let Some(error) = error {
+                        return Err(error);
+                    }
+                }
+                _ => return Err(Error::IsConnected),
+            },
+            TcpSocket::Idle => {}
+        }
+        let tuple = self.choose_tuple(env, id, addr)?;
+        if env.common.account.is_full_for(CONNECTION_BYTES) {
+            return Err(Error::NoBufferSpace);
+        }
+        let socket = env.common.record(id)?;
+        let options = &socket.options;
+        let params = self.open_params(&env.ctx, env.network, options, &tuple);
+        let without_cookie = options.fast_open_without_cookie;
+        let shares_port = if socket.bound().is_none() { Some(options.reuse()) } else { None };
+        let mut connection = if is_fast {
+            self.connect_fast(&mut env.ctx, &tuple, params, without_cookie)
+        } else {
+            Connection::connect(&mut env.ctx, params)
+        };
+        connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
+        let is_deferred = connection.is_deferred();
+        let socket = env.common.record_mut(id)?;
+        let stream = Stream::new(connection, tuple, shares_port);
+        socket.protocol = Protocol::Tcp(TcpSocket::Stream(stream.into()));
+        socket.renew_readiness();
+        match shares_port {
+            Some(reuse) => self.ports.add_connection(tuple.local, reuse),
+            // From now on it is in nobody's way on other addresses.
+            None => self.rebind(id, tuple.local.port, BoundAddr::One(tuple.local.addr)),
+        }
+        self.connections.insert(&tuple, Target::Connection(id));
+        env.ctx.stats.tcp.active_opens += 1;
+        self.settle(env, id);
+        if is_deferred { Ok(()) } else { Err(Error::InProgress) }
+    }
+
+    /// The four numbers of a connection that is to be opened.
+    fn choose_tuple(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<FourTuple> {
+        let network = &*env.network;
+        let socket = env.common.record(id)?;
+        let bound = socket.bound();
+        let (mut remote, scope) = socket.accept_addr(addr)?;
+        remote.addr = loopback_if_unspecified(remote.addr);
+        if remote.addr.is_multicast() || network.is_broadcast(remote.addr) {
+            return Err(Error::NetworkUnreachable);
+        }
+        let local_addr = match bound {
+            Some(Bound { addr: BoundAddr::One(addr), .. }) if addr.is_ipv4() != remote.addr.is_ipv4() => {
+                return Err(Error::NetworkUnreachable);
+            }
+            Some(Bound { addr: BoundAddr::One(addr), .. }) => addr,
+            _ => network.source_for(remote.addr, iface_of(scope))?,
+        };
+        let scope = flow_scope(local_addr, remote.addr, scope, bound)?;
+        network.check_route(remote.addr, iface_of(scope))?;
+        let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
+        let share = env.ctx.config.share.as_ref();
+        let port = match bound {
+            Some(Bound { port, .. })
+                if self.find_record(env.common, &tuple_from(port)).is_none()
+                    && (network.is_local(remote.addr)
+                        || share.is_none_or(|share| share.has_connection(&tuple_from(port)))) =>
+            {
+                port
+            }
+            Some(_) => return Err(Error::AddressNotAvailable),
+            None => self.ephemeral_port(env.common, share, tuple_from)?,
+        };
+        log::trace!("connect from {local_addr} port {port} to {remote:?} at {}", env.ctx.now);
+        Ok(tuple_from(port))
+    }
+
+    /// An ephemeral port for a connection whose other three numbers `tuple_from` knows; of several stacks on an interface
+    /// each draws those whose answers are its own. EADDRNOTAVAIL.
+    fn ephemeral_port(
+        &mut self,
+        common: &Common,
+        share: Option<&Share>,
+        tuple_from: impl Fn(u16) -> FourTuple,
+    ) -> Result<u16> {
+        let TcpSockets { connections, handshakes, time_waits, ports, .. } = self;
+        let FourTuple { local, remote, .. } = tuple_from(0);
+        ports.ephemeral(local.addr, (remote.addr, remote.port), |port| {
+            let tuple = tuple_from(port);
+            if share.is_some_and(|share| !share.has_connection(&tuple)) {
+                return false;
+            }
+            let is_it = |target| is_of(common, handshakes, time_waits, target, &tuple);
+            connections.find(&tuple, is_it).is_none()
+        })
+    }
+
+    /// A socket whose attempt to connect failed can be used for another.
+    fn return_to_idle(&mut self, common: &mut Common, id: SocketId) {
+        let Some(socket) = common.records.get_mut(id) else { return };
+        let bound = socket.bound();
+        let protocol = mem::replace(&mut socket.protocol, Protocol::Tcp(TcpSocket::Idle));
+        common.charge(id, 0);
+        if let Protocol::Tcp(TcpSocket::Stream(mut stream)) = protocol {
+            self.forget_stream(common, id, &mut stream);
+        }
+        if let Some(Bound { addr, port, .. }) = bound {
+            self.rebind(id, port, addr);
+        }
+    }
+
+    /// The address on which a socket that `bind` gave its port stands in others' way.
+    fn rebind(&mut self, id: SocketId, port: u16, addr: BoundAddr) {
+        self.ports.change(port, id, |binding| binding.addr = addr);
+    }
+}

@@ -1,0 +1,199 @@
+//! Handshakes of listeners: the entries of their SYN queues, from the SYN to the accept queue.
+
+use core::mem;
+
+use bytes::Bytes;
+
+use super::connections::Target;
+use super::fast_open::{FastOpenAnswer, Opening};
+use super::input::Syn;
+use super::listener::{Handshake, SynRoom};
+use super::output::reply;
+use super::params::{allowed_mss, least_path_mss};
+use super::stream::{Stream, TcpSocket};
+use super::{CONNECTION_BYTES, TcpSockets};
+use crate::config::SynCookieMode;
+use crate::demux::FourTuple;
+use crate::drop_reason::DropReason;
+use crate::socket::common::{Env, TimerTarget};
+use crate::socket::id::{HandshakeId, SocketId};
+use crate::socket::options::IpFields;
+use crate::socket::record::{Holder, Protocol, Socket};
+use crate::tcp::{Connection, HandshakeStep, HandshakeTimeout, Header, SynReceived, reset_for};
+use crate::timers::Armed;
+
+/// What the account holds for an entry.
+const HANDSHAKE_BYTES: usize = mem::size_of::<Handshake>();
+
+impl TcpSockets {
+    /// A SYN for a listener becomes an entry of its SYN queue.
+    pub(super) fn handle_syn(&mut self, env: &mut Env<'_>, id: SocketId, tuple: FourTuple, syn: Syn<'_>) {
+        let is_full = env.common.account.is_full_for(HANDSHAKE_BYTES + CONNECTION_BYTES);
+        let Some((listener, options)) = env.common.listener_mut(id) else { return };
+        let handshakes = self.half_open.of(id).handshakes;
+        let cookies = env.ctx.config.tcp.syn_cookies;
+        match listener.room_for_syn(handshakes, cookies, syn.isn_after.is_some()) {
+            SynRoom::None(reason) => return env.ctx.stats.count_drop(reason),
+            SynRoom::Queue if is_full && cookies == SynCookieMode::Off => {
+                return env.ctx.stats.count_drop(DropReason::MemoryLimit);
+            }
+            // A cookie takes no memory, and by the time that it comes back there may be some.
+            SynRoom::Queue if is_full && syn.isn_after.is_none() => {
+                return self.send_cookie(env, id, tuple, syn.header);
+            }
+            SynRoom::Cookie => return self.send_cookie(env, id, tuple, syn.header),
+            SynRoom::Queue => {}
+        }
+        let mut params = self.open_params(&env.ctx, env.network, options, &tuple);
+        if let Some(after) = syn.isn_after
+            && params.isn.before_eq(after)
+        {
+            params.isn = after + 1;
+        }
+        let (fields, defer_accept) = (options.ip_fields(), options.defer_accept);
+        let cookie = match self.answer_fast_open(env, id, &tuple, syn.header, !syn.payload.is_empty()) {
+            FastOpenAnswer::Nothing => None,
+            FastOpenAnswer::Cookie(cookie) => Some(cookie),
+            FastOpenAnswer::Open(cookie) => {
+                return self.open_fast(env, Opening { listener: id, tuple, params, cookie }, syn);
+            }
+        };
+        let mut record = SynReceived::new(&mut env.ctx, syn.header, &params);
+        if let Some(cookie) = cookie {
+            record.give_cookie(cookie);
+        }
+        record.defer(&env.ctx, defer_accept);
+        let syn_ack = record.syn_ack(env.ctx.now);
+        let deadline = record.deadline();
+        let handshake =
+            self.handshakes.insert(Handshake { record, listener: id, tuple, armed: Armed::default() });
+        if let Some(entry) = self.handshakes.get_mut(handshake) {
+            let target = TimerTarget::Handshake(handshake);
+            env.common.timers.arm(&mut entry.armed, target, Some(deadline));
+        }
+        self.half_open.change(id, |counts| counts.handshakes += 1);
+        self.connections.insert(&tuple, Target::Handshake(handshake));
+        env.common.account.change(0, HANDSHAKE_BYTES);
+        reply(env, &tuple, syn_ack, fields);
+    }
+
+    pub(super) fn handle_handshake_segment(
+        &mut self,
+        env: &mut Env<'_>,
+        id: HandshakeId,
+        header: &Header,
+        payload: Bytes,
+    ) {
+        let is_out_of_memory = env.common.account.is_full_for(CONNECTION_BYTES);
+        let Some(handshake) = self.handshakes.get_mut(id) else { return };
+        let (listener_id, tuple) = (handshake.listener, handshake.tuple);
+        let Some((listener, options)) = env.common.listener_mut(listener_id) else {
+            // The listener was closed in the meantime.
+            self.forget_handshake(env, id);
+            env.ctx.stats.count_drop(DropReason::NoTcpSocket);
+            return self.refuse_stray(env, &tuple, reset_for(header, payload.len()));
+        };
+        let (is_full, fields) = (listener.is_accept_queue_full(), options.ip_fields());
+        match handshake.record.handle_segment(&mut env.ctx, header, payload.len()) {
+            HandshakeStep::Ignored => {}
+            HandshakeStep::Reply(answer) => {
+                let deadline = handshake.record.deadline();
+                let target = TimerTarget::Handshake(id);
+                env.common.timers.arm(&mut handshake.armed, target, Some(deadline));
+                reply(env, &tuple, answer, fields);
+            }
+            HandshakeStep::Reset(reset) => self.refuse_stray(env, &tuple, Some(reset)),
+            HandshakeStep::Aborted => {
+                self.forget_handshake(env, id);
+            }
+            // Linux: the ACK is forgotten; the SYN-ACK is repeated, and the peer's next segment tries again.
+            HandshakeStep::Complete if is_full => env.ctx.stats.count_drop(DropReason::AcceptQueueFull),
+            HandshakeStep::Complete if is_out_of_memory => {
+                env.ctx.stats.count_drop(DropReason::MemoryLimit);
+            }
+            HandshakeStep::Complete => {
+                if let Some(handshake) = self.forget_handshake(env, id) {
+                    self.establish(env, handshake, header, payload);
+                }
+            }
+        }
+    }
+
+    /// A finished handshake becomes a connection in its listener's accept queue.
+    pub(super) fn establish(
+        &mut self,
+        env: &mut Env<'_>,
+        handshake: Handshake,
+        header: &Header,
+        payload: Bytes,
+    ) {
+        let Handshake { record, listener, tuple, .. } = handshake;
+        let Some(parent) = env.common.records.get(listener) else { return };
+        let path_mss = allowed_mss(&env.ctx, env.network, &parent.options, &tuple);
+        let mut connection = record.into_connection(&mut env.ctx, parent.options.tcp_settings(), path_mss);
+        connection.handle_segment(&mut env.ctx, header, payload);
+        self.queue_for_accept(env, listener, tuple, connection);
+    }
+
+    /// A connection that came in stands in its listener's accept queue from now on.
+    pub(super) fn queue_for_accept(
+        &mut self,
+        env: &mut Env<'_>,
+        listener: SocketId,
+        tuple: FourTuple,
+        mut connection: Connection,
+    ) -> Option<SocketId> {
+        let parent = env.common.records.get(listener)?;
+        let options = parent.options.clone();
+        connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
+        let reuse = options.reuse();
+        let stream = TcpSocket::Stream(Stream::new(connection, tuple, Some(reuse)).into());
+        let mut socket = Socket::new(parent.domain, options, Protocol::Tcp(stream));
+        socket.holder = Holder::Listener(listener);
+        let id = env.common.records.insert(socket);
+        self.connections.insert(&tuple, Target::Connection(id));
+        self.ports.add_connection(tuple.local, reuse);
+        env.ctx.stats.tcp.passive_opens += 1;
+        if let Some((parent, _)) = env.common.listener_mut(listener) {
+            parent.queue.push_back(id);
+        }
+        self.settle(env, id);
+        env.common.note_readiness(listener, true);
+        Some(id)
+    }
+
+    pub(in crate::socket) fn handle_handshake_timeout(&mut self, env: &mut Env<'_>, id: HandshakeId) {
+        let Some(handshake) = self.handshakes.get_mut(id) else { return };
+        let target = TimerTarget::Handshake(id);
+        handshake.armed.fired();
+        let deadline = handshake.record.deadline();
+        if deadline > env.ctx.now {
+            // The SYN that came again has put it off.
+            return env.common.timers.arm(&mut handshake.armed, target, Some(deadline));
+        }
+        let (next, fields) = match env.common.listener_mut(handshake.listener) {
+            Some((_, options)) => (handshake.record.handle_timeout(&mut env.ctx), options.ip_fields()),
+            None => (HandshakeTimeout::GiveUp, IpFields::default()),
+        };
+        if matches!(next, HandshakeTimeout::GiveUp) {
+            self.forget_handshake(env, id);
+            return env.ctx.stats.count_drop(DropReason::HandshakeTimeout);
+        }
+        let (deadline, tuple) = (handshake.record.deadline(), handshake.tuple);
+        env.common.timers.arm(&mut handshake.armed, target, Some(deadline));
+        if let HandshakeTimeout::Repeat(syn_ack) = next {
+            reply(env, &tuple, syn_ack, fields);
+        }
+    }
+
+    /// Takes a handshake out of every table.
+    pub(super) fn forget_handshake(&mut self, env: &mut Env<'_>, id: HandshakeId) -> Option<Handshake> {
+        let mut handshake = self.handshakes.remove(id)?;
+        env.common.timers.disarm(&mut handshake.armed, TimerTarget::Handshake(id));
+        self.connections.remove(&handshake.tuple, Target::Handshake(id));
+        env.common.account.change(HANDSHAKE_BYTES, 0);
+        // It was counted when it began.
+        self.half_open.change(handshake.listener, |counts| counts.handshakes -= 1);
+        Some(handshake)
+    }
+}

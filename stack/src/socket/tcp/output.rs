@@ -1,0 +1,181 @@
+//! TCP segments on their way out: those of connections, in their turn, and those that no connection's queue holds.
+
+use core::net::IpAddr;
+
+use super::TcpSockets;
+use super::params::path_mss;
+use super::segmentation::{CHECKSUM_AT, Segmentation};
+use super::settle::settle_after_transmit;
+use crate::Ctx;
+use crate::demux::FourTuple;
+use crate::drop_reason::DropReason;
+use crate::error::Error;
+use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
+use crate::ip::protocol;
+use crate::network::{IpMeta, MtuDiscovery, Network};
+use crate::offload::{SegmentKind, Segments};
+use crate::socket::common::{Env, TransmitOutcome};
+use crate::socket::id::SocketId;
+use crate::socket::options::IpFields;
+use crate::socket::scope::iface_of;
+use crate::tcp::{Flags, Header, Run, SeqNumber};
+
+/// The bits of TOS and traffic class that are TCP's own (RFC 3168 §5).
+pub(super) const ECN_FIELD: u8 = 3;
+
+impl TcpSockets {
+    /// Whether a run has frames left.
+    pub(in crate::socket) fn has_run(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// The next frame of the run whose turn it is.
+    pub(in crate::socket) fn poll_run(&mut self, ctx: &mut Ctx<'_>) -> Option<Transmit> {
+        let transmit = self.run.as_mut()?.next();
+        if transmit.is_some() {
+            ctx.stats.tcp.segs_sent += 1;
+        } else {
+            self.run = None;
+        }
+        transmit
+    }
+
+    /// A connection's turn to send: a segment, or a run of them. Of a run the first frame is returned, and the others
+    /// follow out of [`poll_run`](TcpSockets::poll_run).
+    pub(super) fn transmit_stream(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
+        let Some(socket) = env.common.records.get_mut(id) else { return TransmitOutcome::Nothing };
+        let fields = socket.options.ip_fields();
+        let Some(stream) = socket.protocol.stream_mut() else { return TransmitOutcome::Nothing };
+        let tuple = stream.tuple;
+        let mut run = stream.connection.poll_transmit(&mut env.ctx);
+        let mut sent = TransmitOutcome::Nothing;
+        if let Some(segments) = run.as_ref().and_then(|run| run_for_device(run, env.network, &tuple))
+            && let Some((header, payload)) = run.take().and_then(Run::rest)
+        {
+            sent = transmit_run(env, id, header, payload.into_slices(), segments);
+        }
+        while let Some((header, payload)) = run.as_mut().and_then(Run::next) {
+            let seq = header.seq;
+            let (meta, header) = segment_packet(&mut env.ctx, &tuple, header, fields);
+            match env.network.output(&mut env.ctx, meta, header, payload) {
+                Ok(Some(transmit)) if matches!(sent, TransmitOutcome::Nothing) => {
+                    self.run = run.take().and_then(|run| Segmentation::new(&transmit, &tuple, run));
+                    let numbers = self.run.as_ref().map_or(0, Segmentation::identifications);
+                    if numbers > 0 {
+                        let (local, remote) = (tuple.local.addr, tuple.remote.addr);
+                        env.network.reserve_identifications(&mut env.ctx, local, remote, numbers);
+                    }
+                    sent = TransmitOutcome::Frame(transmit);
+                }
+                // A neighbour or the loopback takes them one by one, all that a run has.
+                Ok(transmit) => {
+                    if let Some(transmit) = transmit {
+                        env.network.queue(&mut env.ctx, transmit);
+                    }
+                    sent = TransmitOutcome::Elsewhere;
+                }
+                Err(error) => {
+                    // What is left of the run would fare the same: like this one it counts as in flight.
+                    run = None;
+                    sent = TransmitOutcome::Elsewhere;
+                    on_output_error(env, id, seq, error);
+                }
+            }
+        }
+        settle_after_transmit(env.common, id, !matches!(sent, TransmitOutcome::Nothing));
+        sent
+    }
+}
+
+/// A whole run in one frame, for the device to cut.
+fn transmit_run(
+    env: &mut Env<'_>,
+    id: SocketId,
+    header: Header,
+    payload: Payload,
+    segments: Segments,
+) -> TransmitOutcome {
+    let Some(socket) = env.common.records.get(id) else { return TransmitOutcome::Nothing };
+    let Some(stream) = socket.protocol.stream() else { return TransmitOutcome::Nothing };
+    let seq = header.seq;
+    let count = payload_len(&payload).div_ceil(usize::from(segments.len));
+    let (meta, header) = segment_packet(&mut env.ctx, &stream.tuple, header, socket.options.ip_fields());
+    env.ctx.stats.tcp.segs_sent += count.saturating_sub(1) as u64;
+    match env.network.output(&mut env.ctx, IpMeta { run: Some(segments), ..meta }, header, payload) {
+        Ok(Some(transmit)) => TransmitOutcome::Frame(transmit),
+        Ok(None) => TransmitOutcome::Elsewhere,
+        Err(error) => {
+            on_output_error(env, id, seq, error);
+            TransmitOutcome::Elsewhere
+        }
+    }
+}
+
+/// The network layer did not take the segment that begins at `seq`.
+fn on_output_error(env: &mut Env<'_>, id: SocketId, seq: SeqNumber, error: Error) {
+    let Some(stream) = env.common.stream_mut(id) else { return };
+    match error {
+        // The path got narrower since the segment was cut: it is cut anew.
+        Error::MessageTooLong => {
+            let path_mss = path_mss(&env.ctx, env.network, &stream.tuple);
+            stream.connection.on_path_mss(&mut env.ctx, seq, path_mss);
+        }
+        error => stream.connection.on_unreachable(&mut env.ctx, seq, error),
+    }
+    env.common.note_readiness(id, false);
+}
+
+/// How the device shall cut a run; none if it is one segment, or the device cannot do it.
+fn run_for_device(run: &Run, network: &Network, tuple: &FourTuple) -> Option<Segments> {
+    let len = u16::try_from(run.segment_len()).ok()?;
+    if run.payload_len() <= usize::from(len) || run.header().flags.contains(Flags::CWR) {
+        // Devices leave CWR on the first segment alone (RFC 3168 §6.1.2); in accurate ECN it is part of a number that
+        // stands on each.
+        return None;
+    }
+    let kind = match tuple.remote.addr {
+        IpAddr::V4(_) => SegmentKind::TcpV4,
+        IpAddr::V6(_) => SegmentKind::TcpV6,
+    };
+    network.can_cut(tuple.remote.addr, iface_of(tuple.scope), kind).then_some(Segments { kind, len })
+}
+
+/// Sends a segment that no connection's queue holds: of a handshake or a TIME-WAIT record, or a reset.
+pub(super) fn reply(env: &mut Env<'_>, tuple: &FourTuple, header: Header, fields: IpFields) {
+    let (meta, header) = segment_packet(&mut env.ctx, tuple, header, fields);
+    match env.network.output(&mut env.ctx, meta, header, Payload::new()) {
+        Ok(Some(transmit)) => env.network.queue(&mut env.ctx, transmit),
+        Ok(None) => {}
+        Err(_) => env.ctx.stats.count_drop(DropReason::NoRoute),
+    }
+}
+
+/// The TCP header in wire form, its checksum still missing, and what the network layer has to know.
+pub(super) fn segment_packet(
+    ctx: &mut Ctx<'_>,
+    tuple: &FourTuple,
+    mut header: Header,
+    fields: IpFields,
+) -> (IpMeta, HeaderBuf) {
+    header.src_port = tuple.local.port;
+    header.dst_port = tuple.remote.port;
+    ctx.stats.tcp.segs_sent += 1;
+    if header.flags.contains(Flags::RST) {
+        ctx.stats.tcp.out_rsts += 1;
+    }
+    let mut buf = HeaderBuf::new();
+    header.emit(&mut buf);
+    let meta = IpMeta {
+        src: tuple.local.addr,
+        dst: tuple.remote.addr,
+        protocol: protocol::TCP,
+        hop_limit: fields.ttl,
+        traffic_class: fields.tos & !ECN_FIELD | header.ip_ecn.bits(),
+        mtu_discovery: MtuDiscovery::Do,
+        path_seed: header.path_seed,
+        iface: iface_of(tuple.scope),
+        checksum_at: Some(CHECKSUM_AT.start as u8),
+        run: None,
+    };
+    (meta, buf)
+}

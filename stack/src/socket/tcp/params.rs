@@ -1,0 +1,76 @@
+//! What a connection begins with: its initial sequence number, and the sizes of its segments.
+
+use core::net::IpAddr;
+
+use super::TcpSockets;
+use crate::Ctx;
+use crate::demux::FourTuple;
+use crate::iface::interface::IPV6_MIN_MTU;
+use crate::network::Network;
+use crate::socket::options::SocketOptions;
+use crate::socket::scope::iface_of;
+use crate::tcp::OpenParams;
+
+impl TcpSockets {
+    /// What a connection begins with, opened from either side.
+    pub(super) fn open_params(
+        &self,
+        ctx: &Ctx<'_>,
+        network: &Network,
+        options: &SocketOptions,
+        tuple: &FourTuple,
+    ) -> OpenParams {
+        OpenParams {
+            isn: self.isn.isn(ctx.now, tuple.local_addr(), tuple.remote_addr()),
+            timestamp_offset: self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr),
+            default_mss: default_mss(tuple.remote.addr),
+            announced_mss: announced_mss(network, options, tuple),
+            path_mss: allowed_mss(ctx, network, options, tuple),
+            settings: options.tcp_settings(),
+        }
+    }
+}
+
+/// The MSS that we announce: what our link takes, or TCP_MAXSEG if that is less (RFC 9293 §3.7.1, MUST-67). What a path
+/// takes that was learned does not matter: it is about what we send, and the way back may be another (RFC 1191 §3.1).
+fn announced_mss(network: &Network, options: &SocketOptions, tuple: &FourTuple) -> u16 {
+    let mtu = network.link_mtu(tuple.remote.addr, iface_of(tuple.scope));
+    let link_mss = mss_for_mtu(mtu, tuple.remote.addr);
+    options.max_segment.map_or(link_mss, |mss| mss.min(link_mss))
+}
+
+/// The MSS that fits the path, or TCP_MAXSEG if that is less.
+pub(super) fn allowed_mss(
+    ctx: &Ctx<'_>,
+    network: &Network,
+    options: &SocketOptions,
+    tuple: &FourTuple,
+) -> u16 {
+    let path_mss = path_mss(ctx, network, tuple);
+    options.max_segment.map_or(path_mss, |mss| mss.min(path_mss))
+}
+
+/// The MSS that fits the path: its MTU less the IP and TCP headers without options.
+pub(super) fn path_mss(ctx: &Ctx<'_>, network: &Network, tuple: &FourTuple) -> u16 {
+    let mtu = network.path_mtu(ctx.now, tuple.remote.addr, iface_of(tuple.scope));
+    mss_for_mtu(mtu, tuple.remote.addr)
+}
+
+/// The MSS of a peer that names none (RFC 9293 §3.7.1, MUST-15).
+fn default_mss(remote: IpAddr) -> u16 {
+    if remote.is_ipv4() { 536 } else { 1220 }
+}
+
+/// What every path takes: RFC 8200 §5. IPv4 promises too little to be of use (RFC 791 §3.2).
+pub(super) fn least_path_mss(remote: IpAddr) -> u16 {
+    if remote.is_ipv4() { 0 } else { mss_for_mtu(IPV6_MIN_MTU, remote) }
+}
+
+pub(super) fn mss_for_mtu(mtu: usize, remote: IpAddr) -> u16 {
+    u16::try_from(mtu.saturating_sub(header_bytes(remote) as usize)).unwrap_or(u16::MAX)
+}
+
+/// The headers of IP and TCP without options.
+pub(super) fn header_bytes(remote: IpAddr) -> u32 {
+    if remote.is_ipv4() { 40 } else { 60 }
+}

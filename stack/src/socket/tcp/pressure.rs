@@ -1,0 +1,35 @@
+//! While memory is short: connections are reset, the worst first, until there is room in the reserve.
+
+use super::TcpSockets;
+use crate::socket::common::Env;
+
+/// Connections that a call resets at most: a call takes up less memory than they give back.
+const MAX_RESETS: usize = 4;
+
+impl TcpSockets {
+    /// What a segment may take is looked up anew: others may have taken some since.
+    #[inline]
+    pub(in crate::socket) fn renew_budget(&mut self, env: &mut Env<'_>) {
+        if env.common.needs_relief() {
+            self.relieve(env);
+        } else {
+            env.ctx.memory = env.common.budget();
+        }
+    }
+
+    /// A bounded part of what is due while memory is short, and the budget that is left afterwards.
+    #[cold]
+    fn relieve(&mut self, env: &mut Env<'_>) {
+        env.common.relieve(&mut env.ctx);
+        for _ in 0..MAX_RESETS {
+            let Some(id) = env.common.next_to_reset(env.ctx.now) else { break };
+            if let Some(stream) = env.common.stream_mut(id) {
+                log::debug!("tcp: memory is out, {:?} is reset", stream.tuple);
+                stream.connection.give_up_for_memory(&mut env.ctx);
+                env.ctx.stats.memory.stalled_resets += 1;
+            }
+            self.settle(env, id);
+        }
+        env.common.finish_relief(&mut env.ctx);
+    }
+}

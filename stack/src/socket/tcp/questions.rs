@@ -1,0 +1,47 @@
+//! What a program can ask of a connection beside the questions that every socket answers.
+
+use super::params::header_bytes;
+use super::stream::TcpSocket;
+use crate::config::Config;
+use crate::error::{CloseReason, Error, Result};
+use crate::socket::options::SocketOptions;
+use crate::socket::record::{Protocol, Socket};
+use crate::tcp::TcpInfo;
+use crate::time::Instant;
+
+/// What can be known of a stream's connection, or of a listener (TCP_INFO). ENOTCONN if there is no connection and was none.
+pub(in crate::socket) fn info(socket: &Socket, now: Instant, config: &Config) -> Result<TcpInfo> {
+    match &socket.protocol {
+        Protocol::Tcp(TcpSocket::Stream(stream)) => {
+            Ok(stream.connection.info(now, config, header_bytes(stream.tuple.remote.addr)))
+        }
+        Protocol::Tcp(TcpSocket::Listener(listener)) => {
+            let settings = socket.options.tcp_settings();
+            Ok(TcpInfo::of_listener(&settings, config, listener.queue.len(), listener.backlog))
+        }
+        _ => Err(Error::NotConnected),
+    }
+}
+
+/// The options as a connection has changed them.
+pub(in crate::socket) fn complete_options(socket: &Socket, options: &mut SocketOptions) {
+    if let Some(stream) = socket.protocol.stream() {
+        (options.receive_buffer, options.send_buffer) = stream.connection.buffers();
+        options.quick_ack = stream.connection.is_quick_ack();
+    }
+}
+
+/// SIOCATMARK. ENOTCONN.
+pub(in crate::socket) fn is_at_mark(socket: &Socket) -> Result<bool> {
+    socket.protocol.stream().map(|stream| stream.connection.is_at_mark()).ok_or(Error::NotConnected)
+}
+
+/// Whether a read of `len` bytes that can wait should wait for more (SO_RCVLOWAT).
+pub(in crate::socket) fn is_below_low_water(socket: &Socket, len: usize) -> bool {
+    socket.protocol.stream().is_some_and(|stream| stream.connection.is_below_low_water(len))
+}
+
+/// Why the connection ended.
+pub(in crate::socket) fn close_reason(socket: &Socket) -> Option<CloseReason> {
+    socket.protocol.stream()?.connection.close_reason()
+}

@@ -1,0 +1,178 @@
+//! What follows every change to a connection: its timer, its packets, its events, the account, its end.
+
+use core::mem;
+
+use super::TcpSockets;
+use super::connections::Target;
+use super::stream::{Stream, TcpSocket};
+use super::time_waits::{Due, TimeWaitEntry, TimeWaitId};
+use crate::Ctx;
+use crate::demux::FourTuple;
+use crate::ports::Reuse;
+use crate::socket::common::{Common, Env, TimerTarget};
+use crate::socket::id::SocketId;
+use crate::socket::record::{Protocol, Socket};
+use crate::socket::scope::Bound;
+use crate::tcp::State;
+use crate::time::Instant;
+
+impl TcpSockets {
+    /// What follows every call into a connection.
+    pub(super) fn settle(&mut self, env: &mut Env<'_>, id: SocketId) {
+        // Every segment comes through here: the socket is looked up once.
+        let Some(socket) = env.common.records.get_mut(id) else { return };
+        let is_unheld = socket.is_unheld();
+        let own_bytes = socket.options.own_bytes();
+        let Some(stream) = socket.protocol.stream_mut() else { return };
+        if stream.connection.take_progress() {
+            env.network.confirm_reachable(env.ctx.now, stream.tuple.remote.addr, stream.iface());
+        }
+        let deadline = stream.connection.deadline();
+        // A receive queue is far smaller than 2^32 bytes.
+        let readable = stream.connection.queued().0 as u32;
+        let has_new_data = readable > stream.seen_readable;
+        let has_urgent_news = stream.connection.take_urgent_news();
+        stream.seen_readable = readable;
+        let fast_open_end = stream.connection.take_fast_open_end();
+        let bytes = mem::size_of::<Socket>() + own_bytes + stream.held_bytes();
+        let ended = Some(stream.connection.state())
+            .filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
+        env.common.timers.arm(&mut stream.armed, TimerTarget::Socket(id), deadline);
+        env.common.account.renew(&mut socket.charged_bytes, bytes);
+        let readiness = stream.connection.readiness();
+        let is_quiet = !is_unheld && stream.connection.is_quiet();
+        if is_quiet {
+            stream.connection.note_activity(env.ctx.now);
+        }
+        if (socket.marks.see(readiness) || (has_new_data && readiness.readable) || has_urgent_news)
+            && socket.enter_event_queue()
+        {
+            env.common.events.push_back(id);
+        }
+        if !is_quiet && socket.marks.enter_transmit_queue() {
+            env.common.transmit_queue.push_back(id);
+        }
+        match ended {
+            Some(State::TimeWait) => self.enter_time_wait(env, id),
+            Some(_) => self.part(env.common, id),
+            None => {}
+        }
+        if let Some(end) = fast_open_end {
+            self.on_fast_open_end(env, id, end);
+        }
+    }
+
+    /// The connection has left the tables: no segment finds it any more.
+    fn part(&mut self, common: &mut Common, id: SocketId) {
+        if let Some(stream) = common.stream_mut(id) {
+            stream.is_parted = true;
+            self.orphans -= usize::from(mem::take(&mut stream.is_orphan));
+            self.connections.remove(&stream.tuple, Target::Connection(id));
+        }
+    }
+
+    /// A record takes the connection's place in the tables; the socket stays for what its program still reads.
+    fn enter_time_wait(&mut self, env: &mut Env<'_>, id: SocketId) {
+        if self.time_waits.len() >= env.ctx.config.tcp.max_time_wait {
+            return self.part(env.common, id);
+        }
+        let Some(socket) = env.common.records.get_mut(id) else { return };
+        let (reuse, tos) = (socket.options.reuse(), socket.options.tos);
+        let Some(stream) = socket.protocol.stream_mut() else { return };
+        stream.is_parted = true;
+        self.orphans -= usize::from(mem::take(&mut stream.is_orphan));
+        let tuple = stream.tuple;
+        let entry = TimeWaitEntry::new(stream.connection.time_wait(&mut env.ctx), &tuple, reuse, tos);
+        self.ports.add_connection(tuple.local, reuse);
+        let record = self.time_waits.insert(&env.ctx, entry);
+        self.connections.replace(&tuple, Target::Connection(id), Target::TimeWait(record));
+    }
+
+    /// When the first TIME-WAIT record may expire.
+    pub(in crate::socket) fn time_wait_deadline(&self) -> Option<Instant> {
+        self.time_waits.deadline()
+    }
+
+    /// TIME-WAIT records whose time is over go.
+    pub(in crate::socket) fn expire_time_waits(&mut self, ctx: &Ctx<'_>) {
+        while let Some(due) = self.time_waits.pop_due(ctx) {
+            match due {
+                Due::Expired(id, entry) => self.forget_time_wait(id, &entry.tuple(), entry.reuse()),
+                Due::Moved { tuple, from, to } => {
+                    self.connections.replace(&tuple, Target::TimeWait(from), Target::TimeWait(to));
+                }
+            }
+        }
+    }
+
+    /// The record has been taken out; its tuple and its share of the port follow.
+    pub(super) fn forget_time_wait(&mut self, id: TimeWaitId, tuple: &FourTuple, reuse: Reuse) {
+        self.connections.remove(tuple, Target::TimeWait(id));
+        self.ports.remove_connection(tuple.local, reuse);
+    }
+
+    /// Takes a socket out of every table.
+    pub(super) fn free_socket(&mut self, common: &mut Common, id: SocketId) {
+        let Some(socket) = common.records.get_mut(id) else { return };
+        let bound = socket.bound();
+        let protocol = mem::replace(&mut socket.protocol, Protocol::Tcp(TcpSocket::Idle));
+        match protocol {
+            Protocol::Tcp(TcpSocket::Listener(_)) => {
+                if let Some(Bound { addr, port, .. }) = bound {
+                    self.listeners.remove(addr, port, id);
+                }
+            }
+            Protocol::Tcp(TcpSocket::Stream(mut stream)) => self.forget_stream(common, id, &mut stream),
+            _ => {}
+        }
+        if let Some(Bound { port, .. }) = bound {
+            self.ports.unbind(port, id);
+        }
+        common.remove(id);
+    }
+
+    /// Takes a connection out of the tables that its socket's end would leave it in.
+    pub(super) fn forget_stream(&mut self, common: &mut Common, id: SocketId, stream: &mut Stream) {
+        common.timers.disarm(&mut stream.armed, TimerTarget::Socket(id));
+        if !stream.is_parted {
+            self.connections.remove(&stream.tuple, Target::Connection(id));
+        }
+        if let Some(reuse) = stream.shares_port {
+            self.ports.remove_connection(stream.tuple.local, reuse);
+        }
+    }
+}
+
+/// Sending changes a connection's timer and what it holds, and may make room for the program.
+pub(super) fn settle_after_transmit(common: &mut Common, id: SocketId, has_sent: bool) {
+    let Some(socket) = common.records.get_mut(id) else { return };
+    let own_bytes = socket.options.own_bytes();
+    let Some(stream) = socket.protocol.stream_mut() else { return };
+    let deadline = stream.connection.deadline();
+    common.timers.arm(&mut stream.armed, TimerTarget::Socket(id), deadline);
+    if !has_sent {
+        return;
+    }
+    let bytes = mem::size_of::<Socket>() + own_bytes + stream.held_bytes();
+    common.account.renew(&mut socket.charged_bytes, bytes);
+    if !socket.marks.is_writable() {
+        common.note_readiness(id, false);
+    }
+}
+
+/// Reading changes what a connection holds and what it has to tell the peer, but neither its timers nor its state; nothing
+/// gets ready by it.
+pub(super) fn settle_after_read(common: &mut Common, id: SocketId) {
+    let Some(socket) = common.records.get_mut(id) else { return };
+    let own_bytes = socket.options.own_bytes();
+    let Some(stream) = socket.protocol.stream_mut() else { return };
+    let bytes = mem::size_of::<Socket>() + own_bytes + stream.held_bytes();
+    common.account.renew(&mut socket.charged_bytes, bytes);
+    // A receive queue is far smaller than 2^32 bytes.
+    stream.seen_readable = stream.connection.queued().0 as u32;
+    let is_quiet = stream.connection.is_quiet();
+    socket.renew_readiness();
+    if !is_quiet {
+        common.queue_transmit(id);
+    }
+}

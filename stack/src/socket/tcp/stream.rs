@@ -1,0 +1,167 @@
+//! The part of a TCP socket's record that says what it has become.
+
+use alloc::boxed::Box;
+use core::mem;
+
+use super::listener::Listener;
+use crate::Ctx;
+use crate::demux::FourTuple;
+use crate::error::{Error, Result};
+use crate::event::Readiness;
+use crate::memory::Shortage;
+use crate::network::InterfaceId;
+use crate::ports::Reuse;
+use crate::socket::info::{SocketInfo, SocketState};
+use crate::socket::options::SocketOptions;
+use crate::socket::scope::iface_of;
+use crate::socket::state::{Holding, ProtocolState};
+use crate::tcp::{Connection, State};
+use crate::timers::Armed;
+
+/// A TCP socket.
+#[derive(Debug)]
+pub(crate) enum TcpSocket {
+    /// Neither listening nor connected.
+    Idle,
+    Listener(Box<Listener>),
+    Stream(Box<Stream>),
+}
+
+/// A socket with a connection.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(super) connection: Connection,
+    pub(super) tuple: FourTuple,
+    /// It stands in the port table as a connection, under this; otherwise `bind` put it there.
+    pub(super) shares_port: Option<Reuse>,
+    /// It has left the table of connections: it ended, or a TIME-WAIT record took its place.
+    pub(super) is_parted: bool,
+    /// It counts among those that no descriptor holds.
+    pub(super) is_orphan: bool,
+    /// Bytes that could be read when that was last looked at.
+    pub(super) seen_readable: u32,
+    /// Its entry among the timers.
+    pub(super) armed: Armed,
+}
+
+impl Stream {
+    pub(super) fn new(connection: Connection, tuple: FourTuple, shares_port: Option<Reuse>) -> Self {
+        Stream {
+            connection,
+            tuple,
+            shares_port,
+            is_parted: false,
+            is_orphan: false,
+            seen_readable: 0,
+            armed: Armed::default(),
+        }
+    }
+
+    /// The link that its link-local addresses are on.
+    pub(super) fn iface(&self) -> Option<InterfaceId> {
+        iface_of(self.tuple.scope)
+    }
+
+    /// What it holds outside the record of its socket.
+    pub(super) fn held_bytes(&self) -> usize {
+        mem::size_of::<Stream>() + self.connection.memory_bytes()
+    }
+}
+
+impl ProtocolState for TcpSocket {
+    fn readiness(&self, _: &SocketOptions) -> Readiness {
+        match self {
+            // Linux: EPOLLOUT | EPOLLHUP for a stream socket that was never connected.
+            TcpSocket::Idle => Readiness { writable: true, hung_up: true, ..Readiness::default() },
+            TcpSocket::Listener(listener) => {
+                Readiness { readable: !listener.queue.is_empty(), ..Readiness::default() }
+            }
+            TcpSocket::Stream(stream) => stream.connection.readiness(),
+        }
+    }
+
+    fn flow(&self) -> Option<FourTuple> {
+        match self {
+            TcpSocket::Stream(stream) => Some(stream.tuple),
+            TcpSocket::Idle | TcpSocket::Listener(_) => None,
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        matches!(self, TcpSocket::Stream(stream) if stream.connection.is_connected())
+    }
+
+    fn queued(&self) -> (usize, usize) {
+        match self {
+            TcpSocket::Idle | TcpSocket::Listener(_) => (0, 0),
+            TcpSocket::Stream(stream) => stream.connection.queued(),
+        }
+    }
+
+    fn describe(&self, _: bool, info: &mut SocketInfo) {
+        match self {
+            TcpSocket::Idle => info.state = SocketState::Tcp(State::Closed),
+            TcpSocket::Listener(listener) => {
+                info.state = SocketState::Tcp(State::Listen);
+                (info.receive_queue, info.send_queue) = (listener.queue.len(), listener.backlog);
+            }
+            TcpSocket::Stream(stream) => {
+                info.state = SocketState::Tcp(stream.connection.state());
+                (info.receive_queue, info.send_queue) = stream.connection.queued();
+                (info.rtt, info.cwnd) = stream.connection.path();
+                info.timer = stream.connection.poll_timeout();
+            }
+        }
+    }
+
+    fn take_error(&mut self) -> Option<Error> {
+        match self {
+            TcpSocket::Stream(stream) => stream.connection.take_error(),
+            TcpSocket::Idle | TcpSocket::Listener(_) => None,
+        }
+    }
+
+    fn peek(&self, buf: &mut [u8]) -> Result<usize> {
+        match self {
+            TcpSocket::Stream(stream) => stream.connection.peek(buf),
+            TcpSocket::Idle | TcpSocket::Listener(_) => Err(Error::NotConnected),
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        match self {
+            TcpSocket::Idle => 0,
+            TcpSocket::Listener(_) => mem::size_of::<Listener>(),
+            TcpSocket::Stream(stream) => stream.held_bytes(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self, TcpSocket::Stream(stream) if stream.is_parted)
+    }
+
+    fn holding(&self) -> Option<Holding> {
+        let TcpSocket::Stream(stream) = self else { return None };
+        let connection = &stream.connection;
+        connection.is_alive().then(|| Holding {
+            peer: stream.tuple.remote.addr,
+            holds_data: connection.holds_data(),
+            drained: connection.drained(),
+            moved_at: connection.last_moved_at(),
+        })
+    }
+
+    fn give_back(&mut self, ctx: &mut Ctx<'_>, shortage: Shortage, is_over_share: bool) {
+        let TcpSocket::Stream(stream) = self else { return };
+        let connection = &mut stream.connection;
+        if shortage >= Shortage::Capacity {
+            connection.give_back_capacity();
+        }
+        if shortage >= Shortage::OutOfOrder {
+            ctx.stats.memory.pruned_bytes += connection.give_back_out_of_order() as u64;
+        }
+        if shortage >= Shortage::Buffers && is_over_share {
+            connection.give_back_buffers(ctx);
+        }
+    }
+}
