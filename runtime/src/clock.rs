@@ -16,7 +16,7 @@ impl Clock {
     /// Returns the time now. It is never earlier than an instant that was returned before, in any
     /// thread.
     pub fn now() -> Instant {
-        Clock::instant_at(std::time::Instant::now())
+        Clock::instant_at(crate::sync::now())
     }
 
     /// Converts an instant of std. Instants before this clock's first use become its epoch.

@@ -52,6 +52,8 @@ mod policy;
 mod pool;
 mod runtime;
 mod socket;
+#[cfg_attr(loom, path = "../loom/sync.rs")]
+#[cfg_attr(shuttle, path = "../shuttle/sync.rs")]
 mod sync;
 mod tcp;
 mod udp;
@@ -61,5 +63,7 @@ pub use device::{Device, Sent};
 pub use echo::{EchoReply, EchoSocket};
 pub use engine::inbox::Handovers;
 pub use runtime::{Builder, Handle, Runtime};
+#[cfg(any(loom, shuttle))]
+pub use sync::model;
 pub use tcp::{Incoming, IntoIncoming, Keepalive, TcpListener, TcpStream};
 pub use udp::UdpSocket;

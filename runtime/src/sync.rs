@@ -1,9 +1,13 @@
-//! What threads wait and synchronize with.
+//! What threads wait and synchronize with, and the time.
 //!
-//! Everything in this crate takes locks, condition variables, atomics, threads and `poll` from
-//! here, so that a model checker can take their place.
+//! Everything in this crate takes locks, condition variables, atomics, threads, `poll` and the time
+//! from here. The packages `runtime/loom` and `runtime/shuttle` compile the same sources with a module
+//! of theirs in place of this one (`lib.rs` has the cfg), so that a model checker decides which thread
+//! runs.
 
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
+/// A lock that some only try to take. A model checker has to be told.
+pub(crate) use std::sync::{Mutex as TryMutex, MutexGuard as TryMutexGuard};
 pub(crate) use std::{thread, thread_local};
 
 pub(crate) use rustix::event::poll;
@@ -16,4 +20,9 @@ pub(crate) fn is_poisoned<T>(mutex: &Mutex<T>) -> bool {
 /// Makes a change after which a descriptor that somebody polls may be readable, or no longer.
 pub(crate) fn change_readiness<R>(change: impl FnOnce() -> R) -> R {
     change()
+}
+
+/// Now.
+pub(crate) fn now() -> std::time::Instant {
+    std::time::Instant::now()
 }

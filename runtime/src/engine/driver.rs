@@ -63,6 +63,8 @@
 //!
 //! # Why no wake-up is lost
 //!
+//! Models check it: `runtime/loom` and `runtime/shuttle`.
+//!
 //! 1. *Some thread drives.* The leader changes only with `core` held. When no thread leads any more
 //!    ([`Leader::resign`]), the driver thread is awake, or asleep for at most
 //!    [`MAX_WATCH_INTERVAL`], or is woken; and its signal stays readable until it has looked. That

@@ -20,13 +20,13 @@ use crate::platform::signal::Signal;
 use crate::policy::{TRANSMIT_ROUNDS, WAITING_READS, WRITE_CHUNK};
 use crate::pool::Pool;
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
-use crate::sync::{Condvar, Mutex, MutexGuard, is_poisoned};
+use crate::sync::{Condvar, Mutex, MutexGuard, TryMutex, TryMutexGuard, is_poisoned};
 
 /// One stack of a runtime, with its devices: what its driver thread and its sockets share.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) core: Mutex<EngineCore>,
-    pub(crate) io: Mutex<DeviceIo>,
+    pub(crate) io: TryMutex<DeviceIo>,
     /// A note: some caller has frames to send and could not get `io`.
     transmit_wanted: AtomicBool,
     /// Wakes the driver thread, whether it leads or not.
@@ -84,7 +84,7 @@ impl Engine {
                 watchers: 0,
                 ended: None,
             }),
-            io: Mutex::new(DeviceIo::new(devices)),
+            io: TryMutex::new(DeviceIo::new(devices)),
             transmit_wanted: AtomicBool::new(false),
             driver_wake: Signal::new()?,
             caller_wake: Signal::new()?,
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// Locks `io` if that is possible at once.
-    pub(crate) fn try_lock_io(&self) -> Option<MutexGuard<'_, DeviceIo>> {
+    pub(crate) fn try_lock_io(&self) -> Option<TryMutexGuard<'_, DeviceIo>> {
         // A poisoned lock counts as held: the next leader finds it and ends the runtime.
         self.io.try_lock().ok()
     }

@@ -1,0 +1,230 @@
+//! Parts of the engine under loom: three threads, every schedule with at most three preemptions, and every value that an
+//! atomic may have.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use std::{io, net::SocketAddr};
+
+use portolan::steering::Steering;
+use portolan::{
+    Config, Descriptor, Domain, Frame, InterfaceConfig, InterfaceId, Medium, SocketKind, Stack, Transmit,
+};
+
+use super::thread;
+use rustix::event::{PollFd, PollFlags};
+
+use crate::clock::Clock;
+use crate::device::{Device, Sent};
+use crate::engine::bell::Bell;
+use crate::engine::end_reason::EndReason;
+use crate::engine::inbox::{InboxDevice, InboxSet};
+use crate::engine::locks::Engine;
+use crate::engine::wait::WaitLimit;
+use crate::engine::waiters::Interest;
+use crate::platform::signal::Signal;
+
+fn check(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 10_000;
+    let model = Arc::new(model);
+    builder.check(move || {
+        let model = model.clone();
+        spawn(move || model()).join().unwrap();
+    });
+}
+
+/// Keeps what it is sent. It is called by whoever holds `io`, so it needs no lock that loom knows.
+struct Sink {
+    sent: Arc<Mutex<Vec<Frame>>>,
+    never: Signal,
+}
+
+impl Device for Sink {
+    fn name(&self) -> &str {
+        "sink"
+    }
+
+    fn medium(&self) -> Medium {
+        Medium::Ip
+    }
+
+    fn mtu(&self) -> usize {
+        1500
+    }
+
+    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+        self.sent.lock().unwrap().push(transmit.to_frame());
+        Ok(Sent::Taken)
+    }
+
+    fn recv(&mut self) -> io::Result<Option<Frame>> {
+        Ok(None)
+    }
+
+    fn receive_fd(&self) -> BorrowedFd<'_> {
+        self.never.as_fd()
+    }
+}
+
+/// A stack that is 10.0.0.1, on a device that keeps what it is sent.
+fn host() -> (Engine, Arc<Mutex<Vec<Frame>>>) {
+    let mut config = Config::default();
+    config.neighbor.duplicate_address_probes = 0;
+    let mut stack = Stack::new(config, [1; 32], Clock::now());
+    let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
+    let iface = stack.add_interface(Clock::now(), interface).unwrap();
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let sink = Sink { sent: sent.clone(), never: Signal::new().unwrap() };
+    let devices: Vec<(InterfaceId, Box<dyn Device>)> = vec![(iface, Box::new(sink))];
+    (Engine::new(stack, devices, Vec::new(), Duration::ZERO).unwrap(), sent)
+}
+
+fn socket(engine: &Engine, port: u16) -> Descriptor {
+    let made = engine.call(|core, _, _| {
+        let descriptor = core.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+        core.stack.bind(descriptor, ([10, 0, 0, 1], port).into()).unwrap();
+        core.waiters.insert(descriptor);
+        descriptor
+    });
+    made.unwrap()
+}
+
+fn send(engine: &Engine, descriptor: Descriptor, to: SocketAddr) {
+    let sent = engine.call(|core, now, _| core.stack.send_to(now, descriptor, b"x", to));
+    sent.unwrap().unwrap();
+}
+
+fn receive(engine: &Engine, descriptor: Descriptor) -> io::Result<usize> {
+    engine.call_blocking(descriptor, Interest::Read, WaitLimit::Forever, |core, now| {
+        core.stack.recv_bytes_from(now, descriptor).map(|(bytes, _)| bytes.len())
+    })
+}
+
+/// In bytes: a stack without optimisation is deep, and loom's own threads are small.
+const STACK_BYTES: usize = 512 << 10;
+
+fn spawn(body: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    thread::Builder::new().stack_size(STACK_BYTES / size_of::<usize>()).spawn(body).unwrap()
+}
+
+/// Runs these at once, the first one on this thread.
+fn at_once(threads: Vec<Box<dyn FnOnce() + Send>>) {
+    let mut threads = threads.into_iter();
+    let first = threads.next().unwrap();
+    let others: Vec<_> = threads.map(spawn).collect();
+    first();
+    others.into_iter().for_each(|other| other.join().unwrap());
+}
+
+/// Each of three callers has a frame to send. Whoever cannot have `io` leaves a note, and goes.
+pub fn a_note_is_seen() {
+    check(|| {
+        let (engine, sent) = host();
+        let engine = Arc::new(engine);
+        let d = socket(&engine, 1);
+        let callers = (0..3).map(|_| {
+            let engine = engine.clone();
+            Box::new(move || send(&engine, d, ([10, 0, 0, 2], 7).into())) as Box<dyn FnOnce() + Send>
+        });
+        at_once(callers.collect());
+        assert_eq!(sent.lock().unwrap().len(), 3, "a frame stays behind");
+    });
+}
+
+/// Two wait for the same socket, one leads, and two datagrams come in one call.
+pub fn two_wait_for_one_socket() {
+    check(|| {
+        let engine = Arc::new(host().0);
+        let d = socket(&engine, 1);
+        let from = socket(&engine, 2);
+        let (one, two, three) = (engine.clone(), engine.clone(), engine);
+        at_once(vec![
+            Box::new(move || assert_eq!(receive(&one, d).unwrap(), 1)),
+            Box::new(move || assert_eq!(receive(&two, d).unwrap(), 1)),
+            Box::new(move || {
+                for _ in 0..2 {
+                    send(&three, from, ([10, 0, 0, 1], 1).into());
+                }
+            }),
+        ]);
+    });
+}
+
+/// A leader, a follower, and the end.
+pub fn everybody_learns_of_the_end() {
+    check(|| {
+        let engine = Arc::new(host().0);
+        let (d, e) = (socket(&engine, 1), socket(&engine, 2));
+        let (one, two, three) = (engine.clone(), engine.clone(), engine);
+        at_once(vec![
+            Box::new(move || assert!(receive(&one, d).is_err())),
+            Box::new(move || assert!(receive(&two, e).is_err())),
+            Box::new(move || three.end(EndReason::Shutdown)),
+        ]);
+    });
+}
+
+/// Two stacks send to a third, which sleeps while its inbox is empty.
+pub fn an_inbox_tells_of_every_frame() {
+    // From port 7 to port 8, which is the first of two stacks.
+    let packet =
+        [0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1, 0, 7, 0, 8, 0, 9, 0, 0, b'x'];
+    check(move || {
+        let inboxes = Arc::new(InboxSet::new(Steering::new(2, [3; 16])).unwrap());
+        let sender = || {
+            let mut device = InboxDevice::loopback(1, inboxes.clone());
+            let transmit = Transmit::from_frame(InterfaceId::LOOPBACK, Frame::new(packet.to_vec()));
+            Box::new(move || assert_eq!(device.send(&transmit).unwrap(), Sent::Taken))
+                as Box<dyn FnOnce() + Send>
+        };
+        let mut inbox = InboxDevice::loopback(0, inboxes.clone());
+        let receiver = Box::new(move || {
+            let mut left = 2;
+            while left > 0 {
+                match inbox.recv().unwrap() {
+                    Some(_) => left -= 1,
+                    None => {
+                        let fd = PollFd::from_borrowed_fd(inbox.receive_fd(), PollFlags::IN);
+                        super::poll(&mut [fd], None).unwrap();
+                    }
+                }
+            }
+        });
+        at_once(vec![receiver, sender(), sender()]);
+    });
+}
+
+/// Two wait at a bell, and somebody rings twice.
+pub fn a_bell_wakes_both() {
+    check(|| {
+        let bell = Arc::new(Bell::default());
+        let tokens = Arc::new(super::Mutex::new(0));
+        let take = || {
+            let (bell, tokens) = (bell.clone(), tokens.clone());
+            move || {
+                let taken = bell.wait_for(|| {
+                    let mut tokens = tokens.lock().unwrap();
+                    if *tokens == 0 {
+                        return Err(io::ErrorKind::WouldBlock.into());
+                    }
+                    *tokens -= 1;
+                    Ok(())
+                });
+                taken.unwrap();
+            }
+        };
+        let (one, two) = (take(), take());
+        let (bell, tokens) = (bell.clone(), tokens.clone());
+        at_once(vec![
+            Box::new(one),
+            Box::new(two),
+            Box::new(move || {
+                // Both with one ring: whoever takes one passes on that there is more.
+                *tokens.lock().unwrap() = 2;
+                bell.ring(false);
+            }),
+        ]);
+    });
+}

@@ -1,0 +1,18 @@
+//! Every model of `portolan_loom::model` as a test.
+
+macro_rules! models {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            portolan_loom::model::$name();
+        })*
+    };
+}
+
+models! {
+    a_bell_wakes_both
+    a_note_is_seen
+    an_inbox_tells_of_every_frame
+    everybody_learns_of_the_end
+    two_wait_for_one_socket
+}

@@ -1,0 +1,356 @@
+//! Whole runtimes under many schedules: nobody waits for ever, and all data arrives.
+
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan::{Config, Frame, Medium, Transmit};
+use portolan_shuttle::device::{Device, MemoryDevice, MemoryPair, Room, Sent};
+use portolan_shuttle::model::{check, random, sleep, thread};
+use portolan_shuttle::{Builder, Runtime, TcpListener, TcpStream, UdpSocket};
+
+/// For each of ten models: 5,000 in all.
+const SCHEDULES: usize = 500;
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.neighbor.duplicate_address_probes = 0;
+    // So that everybody waits for somebody, and nobody for a timer of TCP.
+    config.tcp.delayed_ack = Duration::ZERO;
+    config
+}
+
+/// A runtime that is 10.0.0.`last`.
+fn host(last: u8, device: impl Device + 'static) -> Runtime {
+    let address = format!("10.0.0.{last}/24").parse().unwrap();
+    Builder::new().config(config()).seed([last; 32]).interface(device, [address]).start().unwrap()
+}
+
+fn wire() -> (MemoryDevice, MemoryDevice) {
+    wire_with_room(256)
+}
+
+fn wire_with_room(frames: usize) -> (MemoryDevice, MemoryDevice) {
+    MemoryPair::new().mediums(Medium::Ip, Medium::Ip).capacity(frames).build().unwrap()
+}
+
+fn is_over<R>(result: io::Result<R>) -> bool {
+    result.is_err_and(|error| error.kind() == io::ErrorKind::NetworkDown)
+}
+
+/// Sends a word and reads it again.
+fn ask(stream: &mut TcpStream, word: &[u8; 5]) {
+    stream.write_all(word).unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, word);
+}
+
+fn answer(stream: &mut TcpStream) {
+    let mut word = [0; 5];
+    stream.read_exact(&mut word).unwrap();
+    stream.write_all(&word).unwrap();
+}
+
+/// Two callers, each with a connection: a leader and a follower, and the driver thread when both are away.
+#[test]
+fn requests_and_answers_of_two_callers() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let handle = client.handle();
+        let caller = |word: &'static [u8; 5]| {
+            let handle = handle.clone();
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(&handle, ([10, 0, 0, 1], 7)).unwrap();
+                ask(&mut stream, word);
+                ask(&mut stream, word);
+            })
+        };
+        let callers = [caller(b"hello"), caller(b"world")];
+        let (mut one, _) = listener.accept().unwrap();
+        let other = thread::spawn(move || {
+            let (mut two, _) = listener.accept().unwrap();
+            answer(&mut two);
+            answer(&mut two);
+        });
+        answer(&mut one);
+        answer(&mut one);
+        other.join().unwrap();
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+    });
+}
+
+/// Two callers read from one socket, and what comes for them comes together.
+#[test]
+fn two_callers_at_one_socket() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let socket = Arc::new(UdpSocket::bind(&server, ([10, 0, 0, 1], 7)).unwrap());
+        let reader = || {
+            let socket = socket.clone();
+            thread::spawn(move || socket.recv_from(&mut [0; 8]).unwrap().0)
+        };
+        let readers = [reader(), reader(), reader()];
+        let sender = UdpSocket::bind(&client, ([10, 0, 0, 2], 0)).unwrap();
+        for _ in 0..3 {
+            sender.send_to(b"word", ([10, 0, 0, 1], 7)).unwrap();
+        }
+        readers.into_iter().for_each(|reader| assert_eq!(reader.join().unwrap(), 4));
+    });
+}
+
+/// One caller leads, and two others send at the same moment: the frame of whoever cannot have the devices must not stay
+/// behind while the leader sleeps.
+#[test]
+fn two_send_beside_a_leader() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let server = UdpSocket::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let waiting = UdpSocket::bind(&client, ([10, 0, 0, 2], 1)).unwrap();
+        let leader = thread::spawn(move || waiting.recv_from(&mut [0; 8]).unwrap().0);
+        let senders = [2, 3].map(|port| {
+            let socket = UdpSocket::bind(&client, ([10, 0, 0, 2], port)).unwrap();
+            thread::spawn(move || socket.send_to(b"word", ([10, 0, 0, 1], 7)).unwrap())
+        });
+        for _ in 0..2 {
+            assert_eq!(server.recv_from(&mut [0; 8]).unwrap().0, 4);
+        }
+        server.send_to(b"done", ([10, 0, 0, 2], 1)).unwrap();
+        assert_eq!(leader.join().unwrap(), 4);
+        senders.into_iter().for_each(|sender| assert_eq!(sender.join().unwrap(), 4));
+    });
+}
+
+/// A caller leads for so long that the driver thread sleeps without end, and then does not come back: the driver thread has
+/// to answer who connects.
+#[test]
+fn the_driver_leads_when_the_leader_is_gone() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let _listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let socket = UdpSocket::bind(&server, ([10, 0, 0, 1], 1)).unwrap();
+        let leader = thread::spawn(move || {
+            assert_eq!(socket.recv_from(&mut [0; 8]).unwrap().0, 4);
+            // Closing it would be a call.
+            socket
+        });
+        sleep(Duration::from_millis(20));
+        let sender = UdpSocket::bind(&client, ([10, 0, 0, 2], 0)).unwrap();
+        sender.send_to(b"word", ([10, 0, 0, 1], 1)).unwrap();
+        let _socket = leader.join().unwrap();
+        TcpStream::connect(&client, ([10, 0, 0, 1], 7)).unwrap();
+    });
+}
+
+/// One caller leads and one follows when the runtime ends, and a third one waits for room in the device.
+#[test]
+fn everybody_learns_of_the_end() {
+    check(SCHEDULES, || {
+        let (near, _far) = wire_with_room(1);
+        let server = host(1, near);
+        let caller = |port| {
+            let socket = UdpSocket::bind(&server, ([10, 0, 0, 1], port)).unwrap();
+            thread::spawn(move || assert!(is_over(socket.recv_from(&mut [0; 8]))))
+        };
+        let callers = [caller(1), caller(2)];
+        let sender = UdpSocket::bind(&server, ([10, 0, 0, 1], 3)).unwrap();
+        let sender = thread::spawn(move || while sender.send_to(b"word", ([10, 0, 0, 2], 7)).is_ok() {});
+        server.shutdown().unwrap();
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        sender.join().unwrap();
+    });
+}
+
+/// A device breaks before it is called so often.
+const MOST_CALLS: u64 = 12;
+
+/// A device that breaks some time.
+struct Breaking {
+    device: MemoryDevice,
+    calls_left: u64,
+}
+
+impl Breaking {
+    fn on_call(&mut self) -> io::Result<()> {
+        let left = self.calls_left.checked_sub(1);
+        self.calls_left = left.ok_or_else(|| io::Error::other("broken"))?;
+        Ok(())
+    }
+}
+
+impl Device for Breaking {
+    fn name(&self) -> &str {
+        self.device.name()
+    }
+
+    fn medium(&self) -> Medium {
+        self.device.medium()
+    }
+
+    fn mtu(&self) -> usize {
+        self.device.mtu()
+    }
+
+    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+        self.on_call()?;
+        self.device.send(transmit)
+    }
+
+    fn recv(&mut self) -> io::Result<Option<Frame>> {
+        self.on_call()?;
+        self.device.recv()
+    }
+
+    fn receive_fd(&self) -> BorrowedFd<'_> {
+        self.device.receive_fd()
+    }
+
+    fn room(&self) -> Room<'_> {
+        self.device.room()
+    }
+}
+
+#[test]
+fn everybody_learns_that_the_device_broke() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let server = host(1, Breaking { device: near, calls_left: random() % MOST_CALLS });
+        let client = host(2, far);
+        let peer = UdpSocket::bind(&client, ([10, 0, 0, 2], 7)).unwrap();
+        let peer = thread::spawn(move || {
+            for _ in 0..MOST_CALLS {
+                peer.send_to(b"word", ([10, 0, 0, 1], 1)).unwrap();
+            }
+        });
+        let callers = [1, 2].map(|port| {
+            let socket = UdpSocket::bind(&server, ([10, 0, 0, 1], port));
+            thread::spawn(move || {
+                let Ok(socket) = socket else { return };
+                while socket.recv_from(&mut [0; 8]).is_ok() {}
+            })
+        });
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        assert!(!server.handle().is_running());
+        assert!(server.shutdown().is_err());
+        peer.join().unwrap();
+    });
+}
+
+/// The wire holds one frame: whoever sends must learn when it has room again.
+#[test]
+fn a_full_device_gets_room() {
+    check(SCHEDULES, || {
+        let (near, far) = wire_with_room(1);
+        let (server, client) = (host(1, near), host(2, far));
+        let socket = UdpSocket::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let handle = client.handle();
+        let senders = [(); 2].map(|()| {
+            let handle = handle.clone();
+            thread::spawn(move || {
+                let socket = UdpSocket::bind(&handle, ([10, 0, 0, 2], 0)).unwrap();
+                for _ in 0..3 {
+                    socket.send_to(b"word", ([10, 0, 0, 1], 7)).unwrap();
+                }
+            })
+        });
+        for _ in 0..6 {
+            assert_eq!(socket.recv_from(&mut [0; 8]).unwrap().0, 4);
+        }
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+    });
+}
+
+/// Two stacks that are one host: a listener on both, and what one sends to itself goes to the other.
+#[test]
+fn two_stacks_hand_over() {
+    check(SCHEDULES, || {
+        let queues = [wire(), wire()];
+        let [(near, _far), (other_near, _other_far)] = queues;
+        let address = "10.0.0.1/24".parse().unwrap();
+        let runtime = Builder::new()
+            .config(config())
+            .seed([1; 32])
+            .interface_with_queues([near, other_near], [address])
+            .start()
+            .unwrap();
+        let listener = TcpListener::bind(&runtime, ([10, 0, 0, 1], 7)).unwrap();
+        let handle = runtime.handle();
+        let callers = [b"hello", b"world"].map(|word| {
+            let handle = handle.clone();
+            thread::spawn(move || {
+                ask(&mut TcpStream::connect(&handle, ([10, 0, 0, 1], 7)).unwrap(), word);
+            })
+        });
+        for _ in 0..2 {
+            answer(&mut listener.accept().unwrap().0);
+        }
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+    });
+}
+
+/// A leader gives up while another caller follows, and what comes then is for that.
+#[test]
+fn who_gives_up_leaves_the_lead() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let callers =
+            [(1, Some(Duration::from_micros(random() % 3000 + 1))), (2, None)].map(|(port, limit)| {
+                let socket = UdpSocket::bind(&server, ([10, 0, 0, 1], port)).unwrap();
+                socket.set_read_timeout(limit).unwrap();
+                thread::spawn(move || {
+                    let received = socket.recv_from(&mut [0; 8]);
+                    assert!(
+                        received
+                            .map_or_else(|error| limit.is_some() && would_block(&error), |_| limit.is_none())
+                    );
+                })
+            });
+        let [gives_up, stays] = callers;
+        let sender = UdpSocket::bind(&client, ([10, 0, 0, 2], 0)).unwrap();
+        if random().is_multiple_of(2) {
+            gives_up.join().unwrap();
+            sender.send_to(b"word", ([10, 0, 0, 1], 2)).unwrap();
+        } else {
+            sender.send_to(b"word", ([10, 0, 0, 1], 2)).unwrap();
+            gives_up.join().unwrap();
+        }
+        stays.join().unwrap();
+    });
+}
+
+fn would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// One thread reads from a connection, another writes and ends it, and closing waits until all is acknowledged.
+#[test]
+fn a_connection_ends_in_order() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let peer = thread::spawn(move || {
+            let mut all = Vec::new();
+            listener.accept().unwrap().0.read_to_end(&mut all).unwrap();
+            assert_eq!(all, b"word");
+        });
+        let stream = Arc::new(TcpStream::connect(&client, ([10, 0, 0, 1], 7)).unwrap());
+        stream.set_linger(Some(Duration::from_secs(5))).unwrap();
+        let reader = thread::spawn({
+            let stream = stream.clone();
+            move || assert_eq!((&*stream).read(&mut [0; 8]).unwrap(), 0)
+        });
+        (&*stream).write_all(b"word").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        reader.join().unwrap();
+        drop(stream);
+        peer.join().unwrap();
+    });
+}
