@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Demo,
 }
 
+/// 1 TiB.
+const MAX_MEMORY_MIB: usize = 1 << 20;
+
 const EXAMPLES: &str = "\
 Examples:
   portolan up --isolated -- ping -c 3 10.0.0.2
@@ -85,6 +88,11 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "N", value_parser = parse_queues, allow_negative_numbers = true)]
     pub(crate) queues: Option<usize>,
 
+    /// The most memory that the stack may take, in MiB: what waits to be sent and read, and the records of connections. When it
+    /// is used up, connections that make no progress are reset [default: 256]
+    #[arg(long, value_name = "MIB", value_parser = parse_memory, allow_negative_numbers = true)]
+    pub(crate) memory: Option<usize>,
+
     /// Which services to offer, separated by commas: echo (port 7), discard (9), daytime (13), chargen (19), http
     /// (80); or all, or none
     #[arg(long, value_name = "LIST", default_value = "all")]
@@ -124,6 +132,13 @@ fn parse_mtu(text: &str) -> Result<usize, String> {
 
 fn parse_queues(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("give a number of queues, 1 to {MAX_QUEUES}; write it like 2"))
+}
+
+/// MiB as bytes.
+fn parse_memory(text: &str) -> Result<usize, String> {
+    let mib = text.parse().ok().filter(|mib| (1..=MAX_MEMORY_MIB).contains(mib));
+    mib.map(|mib: usize| mib << 20)
+        .ok_or_else(|| format!("give a whole number of MiB, 1 to {MAX_MEMORY_MIB}; write it like 512"))
 }
 
 /// The command line, or what is to be told instead: an error of clap's, or our own words where
@@ -211,6 +226,8 @@ mod tests {
             "9000",
             "--queues",
             "4",
+            "--memory",
+            "64",
             "--services",
             "echo,http",
             "--pcap",
@@ -228,6 +245,7 @@ mod tests {
         .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(options.host.len(), 2);
         assert_eq!((options.mtu, options.queues), (Some(9000), Some(4)));
+        assert_eq!(options.memory, Some(64 << 20));
         assert_eq!(options.services.as_ref().map(Services::to_string).as_deref(), Some("echo,http"));
         assert!(options.isolated);
         assert_eq!(options.command, ["ping", "-c", "3", "10.9.0.2"]);
@@ -252,6 +270,11 @@ mod tests {
             (["--mtu", "big"], ["--mtu <N>", "a number of bytes, 576 to 65521; write it like 1500"]),
             (["--mtu", "-1"], ["--mtu <N>", "a number of bytes, 576 to 65521; write it like 1500"]),
             (["--queues", "-1"], ["--queues <N>", "a number of queues, 1 to 256; write it like 2"]),
+            (["--memory", "0"], ["--memory <MIB>", "a whole number of MiB, 1 to 1048576; write it like 512"]),
+            (
+                ["--memory", "64M"],
+                ["--memory <MIB>", "a whole number of MiB, 1 to 1048576; write it like 512"],
+            ),
             (["--impair", "loss=lots"], ["--impair <SETTINGS>", "loss"]),
         ] {
             let error = up(&arguments).expect_err("malformed").to_string();

@@ -7,6 +7,7 @@
 //! | `session` | what both share: a stack on a device, with services |
 //! | `services` | echo, discard, daytime, chargen, and a status page over HTTP |
 //! | `happenings` | what a running command waits for: signals, and the end of its start |
+//! | `logger` | the log, in the words of the command line |
 //! | `failure` | messages for people, and exit statuses |
 
 mod addresses;
@@ -14,6 +15,7 @@ mod cli;
 mod demo;
 mod failure;
 mod happenings;
+mod logger;
 mod services;
 mod session;
 mod up;
@@ -42,20 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    init_log(cli.verbose);
+    logger::init(cli.verbose);
     match cli.command {
         Command::Up(options) => up::run(&options),
         Command::Demo => demo::run(),
     }
-}
-
-/// Warnings always; -v and its repetitions more, RUST_LOG whatever it says.
-fn init_log(verbose: u8) {
-    let level = match verbose {
-        0 => log::LevelFilter::Warn,
-        1 => log::LevelFilter::Info,
-        2 => log::LevelFilter::Debug,
-        _ => log::LevelFilter::Trace,
-    };
-    env_logger::Builder::new().filter_level(level).parse_default_env().init();
 }

@@ -28,8 +28,24 @@ pub(crate) struct Settings {
     pub(crate) impairment: Option<Impairment>,
     pub(crate) offload: Offload,
     pub(crate) queues: usize,
+    /// [`Config::memory_limit_bytes`], if it is not the default.
+    pub(crate) memory_limit_bytes: Option<usize>,
     /// Nobody but the kernel and this stack is on the network.
     pub(crate) isolated: bool,
+}
+
+impl Settings {
+    fn config(&self) -> Config {
+        let mut config = Config::default();
+        if let Some(bytes) = self.memory_limit_bytes {
+            config.memory_limit_bytes = bytes;
+        }
+        if self.isolated {
+            // RFC 4862 §5.4: detection may be switched off where it is known that nobody else has the address.
+            config.neighbor.duplicate_address_probes = 0;
+        }
+        config
+    }
 }
 
 /// A stack that runs on a TAP device.
@@ -44,7 +60,8 @@ pub(crate) struct Session {
 impl Session {
     /// Makes the device and starts the stack on it. Its addresses are still being probed.
     pub(crate) fn start(settings: Settings) -> Result<Session, Failure> {
-        let Settings { name, plan, mac, mtu, pcap, impairment, offload, queues, isolated } = settings;
+        let config = settings.config();
+        let Settings { name, plan, mac, mtu, pcap, impairment, offload, queues, .. } = settings;
         let mut builder = TapBuilder::new().mtu(mtu).offload(offload);
         if let Some(name) = name {
             builder = builder.name(name);
@@ -57,11 +74,6 @@ impl Session {
         let name = taps.first().map(|tap| tap.name().to_owned()).unwrap_or_default();
         let (devices, impaired) = impair(taps, impairment);
         let devices = record(devices, pcap.as_deref())?;
-        let mut config = Config::default();
-        if isolated {
-            // RFC 4862 §5.4: detection may be switched off where it is known that nobody else has the address.
-            config.neighbor.duplicate_address_probes = 0;
-        }
         let addresses = plan.stack.iter().copied();
         let builder = Builder::new().config(config).interface_with_queues(devices, addresses);
         let runtime = plan

@@ -75,6 +75,7 @@ fn settings(options: &UpOptions) -> Result<Settings, Failure> {
         impairment: options.impair,
         offload: offload(options),
         queues: options.queues.unwrap_or(1),
+        memory_limit_bytes: options.memory,
         isolated: options.isolated,
     })
 }

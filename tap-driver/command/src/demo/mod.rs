@@ -99,6 +99,7 @@ fn start(plan: AddressPlan) -> io::Result<(Session, Outcome)> {
         impairment: None,
         offload: Offload::Auto,
         queues: 1,
+        memory_limit_bytes: None,
         isolated: true,
     };
     let session = Session::start(settings).map_err(|failure| io::Error::other(failure.to_string()))?;
