@@ -1,6 +1,7 @@
 //! Many connections and little memory: everybody gets on, newcomers are let in, what was sent arrives, and in the end everything
 //! is given back. When nothing else can be given back those that make no progress are reset.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -248,6 +249,65 @@ fn a_datagram_and_an_echo_request_find_room_in_the_reserve() {
         assert_eq!(peer.take_sent().len(), 1, "the answer on port {port}");
     }
     assert!(peer.stack.stats().memory.stalled_resets > 10, "{:?}", peer.stack.stats());
+}
+
+thread_local! {
+    static WARNINGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps the warnings of each thread.
+struct Keeper;
+
+impl log::Log for Keeper {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() == log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            WARNINGS.with_borrow_mut(|warnings| warnings.push(record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The text with `#` for each number.
+fn without_numbers(text: &str) -> String {
+    let mut shown = text.replace(|c: char| c.is_ascii_digit(), "#");
+    while shown.contains("##") {
+        shown = shown.replace("##", "#");
+    }
+    shown
+}
+
+/// Once each: who holds most of it, and what to do.
+#[test]
+fn the_log_says_that_memory_is_short_and_what_to_raise() {
+    log::set_logger(&Keeper).expect("the only logger of this program");
+    log::set_max_level(log::LevelFilter::Warn);
+    let crowd = Crowd {
+        clients: 200,
+        habit: Habit::NeverRead,
+        addresses: 1,
+        per_second: 200,
+        returns: false,
+        memory_limit_bytes: 1 << 20,
+        stays: Duration::from_secs(1),
+    };
+    assert!(crowd.run().stats.expect("it is over").memory.stalled_resets > 1);
+    let warnings = WARNINGS.take();
+    assert_eq!(
+        warnings.iter().map(|text| without_numbers(text)).collect::<Vec<_>>(),
+        [
+            "memory is short: sockets hold # of # KiB, #.#.#.# # KiB of it in # connections. Buffers shrink; should it get worse, \
+             connections that make no progress are reset. Raise Config::memory_limit_bytes, or find out why these connections \
+             do not drain",
+            "memory is out: sockets hold # KiB, more than the limit of #, #.#.#.# # KiB of it in # connections. Connections are \
+             reset, first the one with #.#.#.#:#, which made no progress for # s (counted in memory.stalled_resets)",
+        ]
+    );
+    assert!(warnings.iter().all(|text| text.contains("10.16.0.0 ")), "{warnings:?}");
 }
 
 /// The program that does it with the large numbers, with small ones.

@@ -47,6 +47,31 @@ fn a_thousand_connections_at_once() {
     });
 }
 
+/// Each is owed more than the stack may hold for it, and the page is there within a second all the same.
+#[test]
+fn kernel_clients_that_never_read_do_not_lock_others_out() {
+    beside_portolan("tcp::kernel_clients_that_never_read_do_not_lock_others_out", &["--memory", "1"], || {
+        raise_descriptor_limit();
+        let mut crowd = Vec::new();
+        let mut longest = Duration::ZERO;
+        for round in 0..6 {
+            for index in 0..50 {
+                let addr = stack_at(CHARGEN)[index % 2];
+                let client = connect(addr);
+                crowd.push(client.unwrap_or_else(|error| panic!("client {index} of round {round}: {error}")));
+            }
+            let started = Instant::now();
+            assert!(page("/").contains("Portolan"));
+            longest = longest.max(started.elapsed());
+        }
+        assert!(longest < Duration::from_secs(1), "{longest:?}");
+        println!("{} clients, the longest page load took {longest:?}", crowd.len());
+        let counters = page("/");
+        assert!(counter(&counters, "memory.pressures") > 0, "{counters}");
+        assert!(counter(&counters, "memory.stalled_resets") > 0, "{counters}");
+    });
+}
+
 /// RFC 7413: the kernel's first request brings it a cookie, and the next ones go with the SYN.
 #[test]
 fn the_kernel_opens_fast() {
