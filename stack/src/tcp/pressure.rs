@@ -133,6 +133,7 @@ impl Connection {
     pub(crate) fn give_up_for_memory(&mut self, ctx: &mut Ctx<'_>) {
         self.reset_peer();
         self.rcv.queue_mut().clear();
+        (self.rcv.sizing, self.mtu_search) = (None, None);
         self.end(ctx, CloseReason::NoMemory, "no memory");
     }
 

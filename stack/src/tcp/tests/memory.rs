@@ -152,6 +152,19 @@ fn nor_is_a_newcomer_offered_more() {
 }
 
 #[test]
+fn a_connection_that_is_reset_keeps_nothing_beside_itself() {
+    let mut peer = peer();
+    let _ = peer.send(&[1; 20_000]);
+    let _ = peer.data(&[2; 1460]);
+    let _ = peer.data_at(5000, &[3; 1000]);
+    assert!(peer.connection.rcv.sizing.is_some() && peer.connection.memory_bytes() > 20_000);
+    let sent = peer.call(|connection, ctx| connection.give_up_for_memory(ctx)).1;
+    assert_eq!((sent.len(), sent[0].flags().as_str()), (1, "RST,ACK"));
+    assert_eq!(peer.connection.memory_bytes(), 0);
+    assert!(peer.connection.rcv.sizing.is_none() && peer.connection.mtu_search.is_none());
+}
+
+#[test]
 fn a_send_buffer_shrinks_so_that_its_writer_can_wait() {
     let mut peer = Peer::established_with(Offer::plain(), |host, params| {
         params.settings.auto_send_buffer = true;
