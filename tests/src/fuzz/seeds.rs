@@ -6,8 +6,9 @@ use portolan::testing::{
     PacketBuilder, TcpSegment, arp_reply, arp_request, ethernet, neighbor_advertisement,
 };
 
+use super::features::{Beginning, Features};
 use super::input::Output;
-use super::machine::{Beginning, Features, Options, Segment, Step};
+use super::step::{Options, Segment, Step};
 use crate::RawPeer;
 
 const ACK: u8 = TcpSegment::ACK;

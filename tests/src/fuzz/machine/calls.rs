@@ -1,0 +1,187 @@
+//! The program of the machine: its calls, and what it looks at.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use portolan::{CongestionControl, Descriptor, Domain, Shutdown, SocketKind, SocketOption};
+
+use super::{FIRST_PEER_PORT, LISTENING_PORT, Machine};
+use crate::RawPeer;
+use crate::fuzz::features::Features;
+use crate::fuzz::step::Step;
+
+const MAX_SOCKETS: usize = 12;
+/// Longer sends and reads show nothing new.
+const MAX_LEN: usize = 20_000;
+
+impl Machine {
+    fn addr(&self, ours: bool, port: u16) -> SocketAddr {
+        match (self.features.domain(), ours) {
+            (Domain::V4, true) => (RawPeer::STACK_V4, port).into(),
+            (Domain::V4, false) => (RawPeer::PEER_V4, port).into(),
+            (Domain::V6, true) => (RawPeer::STACK_V6, port).into(),
+            (Domain::V6, false) => (RawPeer::PEER_V6, port).into(),
+        }
+    }
+
+    pub(super) fn open(&mut self, how: u8) {
+        if self.sockets.len() >= MAX_SOCKETS || (how % 8 == 1 && self.listener.is_some()) {
+            return;
+        }
+        let kind = if how % 8 == 4 { SocketKind::Datagram } else { SocketKind::Stream };
+        let Ok(descriptor) = self.host.stack.socket(self.features.domain(), kind) else { return };
+        let now = self.host.now;
+        let (peer, ourselves) = (self.addr(false, 80), self.addr(true, LISTENING_PORT));
+        let (datagrams, fast_open) = (self.addr(true, 50), self.features.has(Features::FAST_OPEN));
+        let stack = &mut self.host.stack;
+        if how % 8 == 1 {
+            let backlog = if self.features.has(Features::SMALL_BACKLOG) { 1 } else { 8 };
+            if self.features.has(Features::DEFER_ACCEPT) {
+                let option = SocketOption::DeferAccept(Duration::from_secs(3));
+                let _ = stack.set_option(now, descriptor, option);
+            }
+            if fast_open {
+                let _ = stack.set_option(now, descriptor, SocketOption::FastOpen(4));
+            }
+            let _ = stack.bind(descriptor, ourselves);
+            let _ = stack.listen(descriptor, backlog);
+            self.listener = Some(descriptor);
+            return;
+        }
+        // Whether these succeed depends on what was done before.
+        let _ = match how % 8 {
+            0 => stack.connect(now, descriptor, peer),
+            2 => stack.connect_with_data(now, descriptor, peer, &[0xcc; 700]).map(|_| ()),
+            3 => stack.connect(now, descriptor, ourselves),
+            4 => stack.bind(descriptor, datagrams),
+            5 => {
+                let _ = stack.set_option(now, descriptor, SocketOption::FastOpenConnect(true));
+                stack.connect(now, descriptor, peer)
+            }
+            6 => stack.listen(descriptor, 2),
+            _ => Ok(()),
+        };
+        self.sockets.push(descriptor);
+    }
+
+    pub(super) fn accept(&mut self) {
+        let Some(listener) = self.listener else { return };
+        if self.sockets.len() < MAX_SOCKETS
+            && let Ok((descriptor, _)) = self.host.stack.accept(listener)
+        {
+            self.sockets.push(descriptor);
+        }
+    }
+
+    pub(super) fn call(&mut self, step: &Step) {
+        let (Step::Send(index, _)
+        | Step::Recv(index, _)
+        | Step::Shutdown(index, _)
+        | Step::Close(index)
+        | Step::SetOption(index, ..)
+        | Step::Look(index, _)) = step
+        else {
+            return;
+        };
+        let count = self.sockets.len() + usize::from(self.listener.is_some());
+        if count == 0 {
+            return;
+        }
+        let index = usize::from(*index) % count;
+        let listener = self.listener;
+        let Some(descriptor) = self.sockets.get(index).copied().or(listener) else { return };
+        let now = self.host.now;
+        let peer = self.addr(false, FIRST_PEER_PORT);
+        let stack = &mut self.host.stack;
+        match *step {
+            Step::Send(_, len) => {
+                let data = vec![0xdd; usize::from(len) % MAX_LEN];
+                if let Ok(sent) = stack.send(now, descriptor, &data) {
+                    assert!(sent <= data.len());
+                } else if len % 2 == 1 {
+                    let _ = stack.send_to(now, descriptor, &data, peer);
+                }
+            }
+            Step::Recv(_, len) => {
+                let mut buf = vec![0; usize::from(len) % MAX_LEN];
+                if let Ok(got) = stack.recv(now, descriptor, &mut buf) {
+                    assert!(got <= buf.len());
+                }
+            }
+            Step::Shutdown(_, how) => {
+                let how = [Shutdown::Read, Shutdown::Write, Shutdown::Both][usize::from(how % 3)];
+                let _ = stack.shutdown(now, descriptor, how);
+            }
+            Step::Close(_) => {
+                stack.close(now, descriptor).expect("the descriptor is open");
+                if index < self.sockets.len() {
+                    self.sockets.remove(index);
+                } else {
+                    self.listener = None;
+                }
+            }
+            Step::SetOption(_, which, value) => {
+                let _ = stack.set_option(now, descriptor, socket_option(which, value));
+            }
+            Step::Look(_, what) => self.look(descriptor, what),
+            _ => {}
+        }
+    }
+
+    /// Calls that change little or nothing.
+    fn look(&mut self, descriptor: Descriptor, what: u8) {
+        let now = self.host.now;
+        let stack = &mut self.host.stack;
+        match what % 8 {
+            0 => drop(stack.info(now, descriptor)),
+            1 => drop(stack.take_error(descriptor)),
+            2 => drop(stack.send_oob(now, descriptor, b"!")),
+            3 => drop(stack.recv_oob(now, descriptor)),
+            4 => drop(stack.peek(descriptor, &mut [0; 100])),
+            5 => {
+                let (received, unacknowledged) = stack.queued_bytes(descriptor).unwrap_or_default();
+                let limit = 2 << 20;
+                assert!(
+                    received <= limit && unacknowledged <= limit,
+                    "{received} and {unacknowledged} queued"
+                );
+            }
+            6 => {
+                let _ = stack.listen(descriptor, 4);
+            }
+            _ => {
+                let infos = stack.sockets();
+                let held = infos.iter().filter_map(|info| info.descriptor);
+                assert!(held.count() <= MAX_SOCKETS + 1);
+                let _ = (stack.readiness(descriptor), stack.options(descriptor));
+            }
+        }
+    }
+}
+
+fn socket_option(which: u8, value: u16) -> SocketOption {
+    let (on, bytes) = (value % 2 == 1, usize::from(value));
+    let time = Duration::from_millis(u64::from(value) * 10);
+    match which % 20 {
+        0 => SocketOption::ReceiveBuffer(bytes),
+        1 => SocketOption::SendBuffer(bytes),
+        2 => SocketOption::KeepAlive(on),
+        3 => SocketOption::KeepIdle(time.max(Duration::from_secs(1))),
+        4 => SocketOption::KeepInterval(time.max(Duration::from_secs(1))),
+        5 => SocketOption::Linger(on.then_some(time)),
+        6 => SocketOption::ReceiveLowWater(bytes),
+        7 => SocketOption::UnsentLowWater(bytes),
+        8 => SocketOption::UserTimeout(on.then_some(time)),
+        9 => SocketOption::Cork(on),
+        10 => SocketOption::OobInline(on),
+        11 => SocketOption::QuickAck(on),
+        12 => SocketOption::NoDelay(on),
+        13 => SocketOption::Congestion(if on { CongestionControl::Reno } else { CongestionControl::Cubic }),
+        14 => SocketOption::FastOpen(bytes % 8),
+        15 => SocketOption::MaxPacingRate(on.then_some(u64::from(value) * 100 + 1000)),
+        16 => SocketOption::DeferAccept(time),
+        17 => SocketOption::MaxSegment(value),
+        18 => SocketOption::KeepCount(value as u8),
+        _ => SocketOption::UdpSegment(value),
+    }
+}
