@@ -9,8 +9,12 @@ use portolan::{
     AddressState, Cidr, Config, Domain, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium, Stack,
 };
 
+use crate::host;
+
 /// More frames at one time than any stack has reason to send.
 const MAX_BURST: usize = 20_000;
+/// Timers that may fire while time passes.
+const MAX_TIMERS: usize = 100_000;
 
 /// A stack, and a neighbour that answers ARP and neighbour solicitations for its own addresses and otherwise sends what
 /// the test says.
@@ -74,11 +78,7 @@ impl RawPeer {
         let now = Instant::from_secs(1);
         let memory_limit_bytes = config.memory_limit_bytes;
         let mut stack = Stack::new(config, [seed; 32], now);
-        let medium = if ethernet { Medium::Ethernet(Self::STACK_MAC) } else { Medium::Ip };
-        let interface = InterfaceConfig::new(medium)
-            .address(Cidr { addr: Self::STACK_V4.into(), prefix_len: 24 })
-            .address(Cidr { addr: Self::STACK_V6.into(), prefix_len: 64 });
-        let iface = stack.add_interface(now, interface).expect("two addresses on one interface");
+        let (medium, iface) = add_interface(&mut stack, now, ethernet);
         let mut peer = RawPeer { stack, iface, now, medium, memory_limit_bytes, sent: Vec::new() };
         peer.settle();
         peer.pass(Duration::from_secs(10));
@@ -96,26 +96,17 @@ impl RawPeer {
 
     /// A builder for packets from the peer to the stack.
     pub fn packet(&self, domain: Domain) -> PacketBuilder {
-        match domain {
-            Domain::V4 => PacketBuilder::new(Self::PEER_V4.into(), Self::STACK_V4.into()),
-            Domain::V6 => PacketBuilder::new(Self::PEER_V6.into(), Self::STACK_V6.into()),
-        }
+        host::packet(domain)
     }
 
     /// The stack's address.
     pub fn stack_addr(&self, domain: Domain) -> IpAddr {
-        match domain {
-            Domain::V4 => Self::STACK_V4.into(),
-            Domain::V6 => Self::STACK_V6.into(),
-        }
+        host::host_addr(domain)
     }
 
     /// A packet as a frame of this link.
     pub fn frame(&self, packet: &[u8]) -> Vec<u8> {
-        match self.medium {
-            Medium::Ethernet(mac) => ethernet(Self::PEER_MAC, mac, packet),
-            Medium::Ip => packet.to_vec(),
-        }
+        frame(self.medium, packet)
     }
 
     /// A packet arrives.
@@ -149,18 +140,7 @@ impl RawPeer {
 
     /// Lets time pass, from timer to timer.
     pub fn pass(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        let mut steps = 0;
-        while let Some(deadline) = self.stack.poll_timeout().filter(|deadline| deadline.at <= end) {
-            steps += 1;
-            assert!(steps < 100_000, "too many timers: {deadline:?} at {}", self.now);
-            self.now = self.now.max(deadline.at);
-            self.stack.handle_timeout(self.now);
-            self.settle();
-        }
-        self.now = end;
-        self.stack.handle_timeout(self.now);
-        self.settle();
+        pass(self, duration, MAX_TIMERS, |peer| (&mut peer.stack, &mut peer.now), RawPeer::settle);
     }
 
     /// Opens a connection to a listener of the stack, without options.
@@ -208,6 +188,47 @@ impl RawPeer {
             "{memory} bytes, the limit is {}",
             self.memory_limit_bytes
         );
+    }
+}
+
+/// Gives a stack an interface with the addresses of [`RawPeer`].
+pub(crate) fn add_interface(stack: &mut Stack, now: Instant, ethernet: bool) -> (Medium, InterfaceId) {
+    let medium = if ethernet { Medium::Ethernet(RawPeer::STACK_MAC) } else { Medium::Ip };
+    let interface = InterfaceConfig::new(medium)
+        .address(Cidr { addr: RawPeer::STACK_V4.into(), prefix_len: 24 })
+        .address(Cidr { addr: RawPeer::STACK_V6.into(), prefix_len: 64 });
+    (medium, stack.add_interface(now, interface).expect("two addresses on one interface"))
+}
+
+/// A packet of the peer as a frame of this link.
+pub(crate) fn frame(medium: Medium, packet: &[u8]) -> Vec<u8> {
+    match medium {
+        Medium::Ethernet(mac) => ethernet(RawPeer::PEER_MAC, mac, packet),
+        Medium::Ip => packet.to_vec(),
+    }
+}
+
+/// Lets time pass for a host, from timer to timer; `settle` takes what the stack sends after each.
+pub(crate) fn pass<H>(
+    host: &mut H,
+    duration: Duration,
+    max_timers: usize,
+    stack_and_clock: fn(&mut H) -> (&mut Stack, &mut Instant),
+    settle: fn(&mut H),
+) {
+    let (_, now) = stack_and_clock(host);
+    let end = *now + duration;
+    for timers in 0.. {
+        let (stack, now) = stack_and_clock(host);
+        let due = stack.poll_timeout().filter(|deadline| deadline.at <= end);
+        assert!(timers <= max_timers, "too many timers: {due:?} at {now}");
+        let is_over = due.is_none();
+        *now = due.map_or(end, |deadline| deadline.at.max(*now));
+        stack.handle_timeout(*now);
+        settle(host);
+        if is_over {
+            return;
+        }
     }
 }
 

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use portolan::testing::{PacketBuilder, TcpSegment, describe, ethernet};
-use portolan::{
-    Cidr, Config, Domain, DropReason, Frame, Instant, InterfaceConfig, InterfaceId, Medium, Stack, Stats,
-};
+use portolan::testing::{PacketBuilder, TcpSegment, describe};
+use portolan::{Config, Domain, DropReason, Frame, Instant, InterfaceId, Medium, Stack, Stats};
 
 use super::{Digest, trace};
 use crate::check_frame;
-use crate::raw_peer::{RawPeer, resolution_answer, tcp_segment};
+use crate::raw_peer::{self, add_interface, resolution_answer, tcp_segment};
 
 const MTU: usize = 1500;
 
@@ -90,11 +88,7 @@ impl Host {
         let now = Instant::from_secs(1);
         let memory_limit_bytes = config.memory_limit_bytes;
         let mut stack = Stack::new(config, [7; 32], now);
-        let medium = if ethernet { Medium::Ethernet(RawPeer::STACK_MAC) } else { Medium::Ip };
-        let interface = InterfaceConfig::new(medium)
-            .address(Cidr { addr: RawPeer::STACK_V4.into(), prefix_len: 24 })
-            .address(Cidr { addr: RawPeer::STACK_V6.into(), prefix_len: 64 });
-        let iface = stack.add_interface(now, interface).expect("two addresses on one interface");
+        let (medium, iface) = add_interface(&mut stack, now, ethernet);
         let mut host = Host {
             stack,
             iface,
@@ -119,18 +113,12 @@ impl Host {
 
     /// A builder for packets from the peer to the stack.
     pub(super) fn packet(&self, domain: Domain) -> PacketBuilder {
-        match domain {
-            Domain::V4 => PacketBuilder::new(RawPeer::PEER_V4.into(), RawPeer::STACK_V4.into()),
-            Domain::V6 => PacketBuilder::new(RawPeer::PEER_V6.into(), RawPeer::STACK_V6.into()),
-        }
+        crate::host::packet(domain)
     }
 
     /// A packet as a frame of this link.
     pub(super) fn frame(&self, packet: &[u8]) -> Vec<u8> {
-        match self.medium {
-            Medium::Ethernet(mac) => ethernet(RawPeer::PEER_MAC, mac, packet),
-            Medium::Ip => packet.to_vec(),
-        }
+        raw_peer::frame(self.medium, packet)
     }
 
     /// The peer's packet comes in.
@@ -189,18 +177,10 @@ impl Host {
 
     /// Time passes, from timer to timer.
     pub(super) fn pass(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        let mut timers = 0;
-        while let Some(deadline) = self.stack.poll_timeout().filter(|deadline| deadline.at <= end) {
-            timers += 1;
-            assert!(timers < MAX_TIMERS, "too many timers: {deadline:?} at {}", self.now);
-            self.now = self.now.max(deadline.at);
-            self.stack.handle_timeout(self.now);
-            self.settle();
-        }
-        self.now = end;
-        self.stack.handle_timeout(self.now);
-        self.settle();
+        let settle = |host: &mut Host| {
+            host.settle();
+        };
+        raw_peer::pass(self, duration, MAX_TIMERS, |host| (&mut host.stack, &mut host.now), settle);
     }
 
     /// Takes and checks what the stack sends. Returns how many frames that were.
