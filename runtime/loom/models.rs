@@ -21,7 +21,7 @@ use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{InboxDevice, InboxSet};
 use crate::engine::locks::Engine;
 use crate::engine::wait::WaitLimit;
-use crate::engine::waiters::Interest;
+use crate::engine::waiters::Direction;
 use crate::platform::signal::Signal;
 
 fn check(model: impl Fn() + Send + Sync + 'static) {
@@ -97,7 +97,7 @@ fn send(engine: &Engine, descriptor: Descriptor, to: SocketAddr) {
 }
 
 fn receive(engine: &Engine, descriptor: Descriptor) -> io::Result<usize> {
-    engine.call_blocking(descriptor, Interest::Read, WaitLimit::Forever, |core, now| {
+    engine.call_blocking(descriptor, Direction::Read, WaitLimit::Forever, |core, now| {
         core.stack.recv_bytes_from(now, descriptor).map(|(bytes, _)| bytes.len())
     })
 }

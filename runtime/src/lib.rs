@@ -67,3 +67,8 @@ pub use runtime::{Builder, Handle, Runtime};
 pub use sync::model;
 pub use tcp::{Incoming, IntoIncoming, Keepalive, TcpListener, TcpStream};
 pub use udp::UdpSocket;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -185,6 +185,38 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
+/// On Linux the error with that number; elsewhere, where numbers differ, one of the nearest kind.
+#[cfg(feature = "std")]
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        match cfg!(any(target_os = "linux", target_os = "android")) {
+            true => std::io::Error::from_raw_os_error(error.errno()),
+            false => std::io::Error::new(kind(error), error),
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+fn kind(error: Error) -> std::io::ErrorKind {
+    use std::io::ErrorKind;
+    match error {
+        Error::WouldBlock => ErrorKind::WouldBlock,
+        Error::NotConnected => ErrorKind::NotConnected,
+        Error::InvalidArgument => ErrorKind::InvalidInput,
+        Error::AddressInUse => ErrorKind::AddrInUse,
+        Error::AddressNotAvailable => ErrorKind::AddrNotAvailable,
+        Error::ConnectionRefused => ErrorKind::ConnectionRefused,
+        Error::ConnectionReset => ErrorKind::ConnectionReset,
+        Error::ConnectionAborted => ErrorKind::ConnectionAborted,
+        Error::BrokenPipe => ErrorKind::BrokenPipe,
+        Error::TimedOut => ErrorKind::TimedOut,
+        Error::HostUnreachable => ErrorKind::HostUnreachable,
+        Error::NetworkUnreachable => ErrorKind::NetworkUnreachable,
+        Error::PermissionDenied => ErrorKind::PermissionDenied,
+        _ => ErrorKind::Other,
+    }
+}
+
 /// Why a connection ended. A dead connection keeps its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -216,6 +248,54 @@ impl CloseReason {
             CloseReason::TimedOut => Some(Error::TimedOut),
             CloseReason::NoMemory => Some(Error::NoBufferSpace),
             CloseReason::Unreachable(error) => Some(error),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// The number survives, and the kind that it means here is the one that other systems are given.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn io_errors_have_the_number_and_its_kind() {
+        for error in [
+            Error::WouldBlock,
+            Error::InProgress,
+            Error::Already,
+            Error::IsConnected,
+            Error::NotConnected,
+            Error::BadDescriptor,
+            Error::InvalidArgument,
+            Error::NotSupported,
+            Error::AddressFamilyNotSupported,
+            Error::AddressInUse,
+            Error::AddressNotAvailable,
+            Error::DestinationRequired,
+            Error::MessageTooLong,
+            Error::ConnectionRefused,
+            Error::ConnectionReset,
+            Error::ConnectionAborted,
+            Error::BrokenPipe,
+            Error::TimedOut,
+            Error::HostUnreachable,
+            Error::NetworkUnreachable,
+            Error::HostDown,
+            Error::HostIsolated,
+            Error::ProtocolNotAvailable,
+            Error::ProtocolError,
+            Error::PermissionDenied,
+            Error::NoBufferSpace,
+            Error::TooManyDescriptors,
+        ] {
+            let converted = io::Error::from(error);
+            assert_eq!(converted.raw_os_error(), Some(error.errno()), "{error:?}");
+            // Kinds without a stable name print as something else than `Other`.
+            let is_named = kind(error) != io::ErrorKind::Other;
+            assert!(!is_named || converted.kind() == kind(error), "{error:?}: {:?}", converted.kind());
         }
     }
 }

@@ -23,10 +23,11 @@
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
 //! | `time`, `event`, `stats`, `drop_reason`, `rng`, `frame`, `error`, `config`, `hash`, `rate_limit` | what they all share |
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 mod config;
@@ -86,3 +87,8 @@ pub use tcp::{CongestionState, TcpInfo};
 pub use time::Instant;
 
 pub(crate) use ctx::Ctx;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -41,3 +41,8 @@ pub use tap::{
     DEFAULT_NAME, MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU, Offload, Tap, TapBuilder, check_mtu,
     check_name, check_queues, kernel_addresses,
 };
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

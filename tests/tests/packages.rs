@@ -84,3 +84,33 @@ fn names(line: &str, option: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '-';
     line.match_indices(option).any(|(at, _)| !line[at + option.len()..].starts_with(is_word))
 }
+
+/// What is published comes with its README and its licences, and without benchmarks and the tests that need them; the other
+/// packages of the workspace stay here.
+#[test]
+fn published_packages_are_complete() {
+    let published = LIBRARIES.into_iter().chain([("portolan-cli", "tap-driver/command")]);
+    for (package, folder) in published {
+        let files = cargo(&["package", "--list", "--allow-dirty", "--package", package]);
+        for needed in ["Cargo.toml", "README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+            assert!(files.lines().any(|file| file == needed), "{package} lacks {needed}:\n{files}");
+        }
+        let stray: Vec<_> = files
+            .lines()
+            .filter(|file| file.contains('/') && !file.starts_with("src/"))
+            .chain(files.lines().filter(|file| file.ends_with(".pcap")))
+            .collect();
+        assert!(stray.is_empty(), "{package} has {stray:?}");
+        for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+            assert_eq!(read(&root().join(folder).join(licence)), read(&root().join(licence)), "{package}");
+        }
+        let manifest = read(&root().join(folder).join("Cargo.toml"));
+        for field in ["description = ", "readme = ", "documentation = ", "keywords = ", "categories = "] {
+            assert!(manifest.lines().any(|line| line.starts_with(field)), "{package}: {field}");
+        }
+    }
+    for folder in ["examples", "tests", "tests/no_std", "fuzz", "runtime/loom", "runtime/shuttle"] {
+        let manifest = read(&root().join(folder).join("Cargo.toml"));
+        assert!(manifest.lines().any(|line| line == "publish = false"), "{folder} would be published");
+    }
+}

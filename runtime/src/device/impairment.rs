@@ -233,7 +233,9 @@ impl<T: Impairable> ImpairQueue<T> {
 
     /// Takes the next frame that has arrived by now.
     pub fn pop(&mut self, now: Instant) -> Option<T> {
-        while let Some(held) = self.held.pop_front_if(|held| held.give_up_at <= now) {
+        while self.held.front().is_some_and(|held| held.give_up_at <= now)
+            && let Some(held) = self.held.pop_front()
+        {
             self.schedule(held.give_up_at, held.frame, 0.5);
         }
         let entry = self.under_way.first_entry()?;
@@ -331,7 +333,9 @@ impl<T: Impairable> ImpairQueue<T> {
             held.overtakers_left = held.overtakers_left.saturating_sub(1);
         }
         // They keep their order: one that may go waits for one before it that may not.
-        while let Some(held) = self.held.pop_front_if(|held| held.overtakers_left == 0) {
+        while self.held.front().is_some_and(|held| held.overtakers_left == 0)
+            && let Some(held) = self.held.pop_front()
+        {
             self.schedule(now, held.frame, jitter);
         }
     }

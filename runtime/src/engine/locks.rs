@@ -52,7 +52,7 @@ pub(crate) enum Waited {
 
 /// The stack's error under std's name for it.
 pub(crate) fn to_io_error(error: portolan::Error) -> io::Error {
-    io::Error::from_raw_os_error(error.errno())
+    error.into()
 }
 
 /// Wakes the driver thread and the leader when its holder panics: they find the poisoned lock and

@@ -248,7 +248,8 @@ impl Assembler {
     }
 
     fn drop_first_if_empty(&mut self) {
-        if let Some(range) = self.ranges.pop_front_if(|range| range.pieces.is_empty()) {
+        let is_empty = self.ranges.front().is_some_and(|range| range.pieces.is_empty());
+        if is_empty && let Some(range) = self.ranges.pop_front() {
             self.list_entries -= range.pieces.capacity();
         }
         self.free_if_empty();
