@@ -89,12 +89,17 @@ fn main() -> Result<(), Error> {
 /// Takes every frame that one stack has to send to the other; how many there were.
 fn carry(now: Instant, from: &mut Host, to: &mut Host) -> usize {
     let mut count = 0;
-    while let Some(transmit) = from.stack.poll_transmit(now) {
-        println!("{now} {} sends {} bytes", from.name, transmit.len());
-        to.stack.handle_frame(now, to.iface, transmit.to_frame());
-        count += 1;
+    loop {
+        while let Some(transmit) = from.stack.poll_transmit(now) {
+            println!("{now} {} sends {} bytes", from.name, transmit.len());
+            to.stack.handle_frame(now, to.iface, transmit.to_frame());
+            count += 1;
+        }
+        // What the stack sends to its own addresses.
+        if !from.stack.handle_loopback(now) {
+            return count;
+        }
     }
-    count
 }
 
 /// Sends back what is there; ends when the peer has.

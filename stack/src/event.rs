@@ -65,6 +65,8 @@ pub struct Deadline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadlineKind {
+    /// Packets wait on the loopback ([`Stack::handle_loopback`](crate::Stack::handle_loopback)).
+    Loopback,
     /// Neighbour resolution, duplicate address detection, reassembly, expiry of path MTUs.
     Network,
     /// The next burst of a TCP connection that is paced.

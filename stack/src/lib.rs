@@ -19,6 +19,7 @@
 //! | `icmp` | echo, errors |
 //! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
 //! | `socket` | descriptors, options, readiness; the Berkeley calls |
+//! | `trace` | every frame that enters or leaves, for whoever asks |
 //! | [`steering`] | several stacks that are one host: which of them has which flow |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
 //! | `time`, `event`, `stats`, `drop_reason`, `rng`, `frame`, `error`, `config`, `hash`, `rate_limit` | what they all share |
@@ -59,6 +60,7 @@ mod tcp;
 pub mod testing;
 mod time;
 mod timers;
+mod trace;
 mod udp;
 
 pub use config::{
@@ -85,6 +87,7 @@ pub use steering::Steering;
 pub use tcp::{CongestionControl, FastOpenKey, SendFlags, State as TcpState};
 pub use tcp::{CongestionState, TcpInfo};
 pub use time::Instant;
+pub use trace::{Passage, Traced, Verdict};
 
 pub(crate) use ctx::Ctx;
 

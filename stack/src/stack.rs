@@ -1,5 +1,6 @@
 //! [`Stack`]: the driving loop.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -15,6 +16,7 @@ use crate::socket::{Env, Kinds, Sockets, TransmitOutcome};
 use crate::stats::Stats;
 use crate::tcp::Spares;
 use crate::time::Instant;
+use crate::trace::Traced;
 
 /// A TCP/IP stack: frames in, frames out, sockets behind descriptors.
 ///
@@ -24,13 +26,28 @@ use crate::time::Instant;
 ///
 /// 1. hands in what happened: first the frames that wait in the device ([`handle_frame`](Stack::handle_frame)), then the
 ///    time ([`handle_timeout`](Stack::handle_timeout)); and the calls of programs ([`send`](Stack::send) and its kin);
-/// 2. then drains [`poll_transmit`](Stack::poll_transmit) into the device, as far as that has room;
+/// 2. then drains [`poll_transmit`](Stack::poll_transmit) into the device, as far as that has room, and
+///    [`handle_loopback`](Stack::handle_loopback), until neither has more;
 /// 3. drains [`poll_event`](Stack::poll_event) and wakes whoever waits;
 /// 4. waits for a frame, a call, or [`poll_timeout`](Stack::poll_timeout), whichever is first.
 ///
 /// **Frames before timers**: after a pause (the thread had no processor for 10 ms) both wait, and among the frames may be the
 /// acknowledgements that stop the timers. Timers that run first send data again that has long arrived. But read no
 /// more than some hundred frames before each call of `handle_timeout`, or a flood keeps timers from running at all.
+///
+/// ```
+/// # let (config, seed, now) = (portolan::Config::default(), [7; 32], portolan::Instant::ZERO);
+/// # let mut stack = portolan::Stack::new(config, seed, now);
+/// # let mut send = |_: portolan::Transmit| ();
+/// loop {
+///     while let Some(frame) = stack.poll_transmit(now) {
+///         send(frame);
+///     }
+///     if !stack.handle_loopback(now) {
+///         break;
+///     }
+/// }
+/// ```
 ///
 /// Every call does bounded work. Time comes in as an argument and never goes back (a stack that is handed an
 /// earlier time keeps the later one). Randomness comes from the seed. Hence the same inputs give the same outputs.
@@ -134,9 +151,11 @@ impl Stack {
         let (mut env, kinds) = self.parts();
         env.ctx.stats.link.frames_in += 1;
         env.ctx.stats.link.bytes_in += frame.bytes.len() as u64;
+        env.network.trace_begin(&mut env.ctx, iface, &frame);
         if let Some(delivery) = env.network.handle_frame(&mut env.ctx, iface, frame) {
             kinds.handle_delivery(&mut env, delivery);
         }
+        env.network.trace_end(&mut env.ctx, false);
     }
 
     /// Frames that came in a burst: as [`handle_frame`](Stack::handle_frame) for each, and what belongs together is worked
@@ -148,9 +167,13 @@ impl Stack {
         for (iface, frame) in frames {
             env.ctx.stats.link.frames_in += 1;
             env.ctx.stats.link.bytes_in += frame.bytes.len() as u64;
-            if let Some(delivery) = env.network.handle_frame(&mut env.ctx, iface, frame) {
+            env.network.trace_begin(&mut env.ctx, iface, &frame);
+            let delivery = env.network.handle_frame(&mut env.ctx, iface, frame);
+            let is_delivered = delivery.is_some();
+            if let Some(delivery) = delivery {
                 kinds.join_delivery(&mut env, delivery);
             }
+            env.network.trace_end(&mut env.ctx, is_delivered && kinds.is_joining());
         }
         kinds.finish_joining(&mut env);
     }
@@ -163,11 +186,21 @@ impl Stack {
         kinds.renew_budget(&mut env);
         env.network.handle_timeout(&mut env.ctx);
         kinds.handle_timeout(&mut env);
+        loop_back(&mut env, kinds);
+    }
+
+    /// Receives the next packet that the stack has sent to itself. Says whether there was one: then
+    /// [`poll_transmit`](Stack::poll_transmit) may have more to send, and this call more to receive.
+    ///
+    /// Call this even where there is no device. While a packet waits here, `poll_transmit` takes no more from sockets, and
+    /// [`poll_timeout`](Stack::poll_timeout) says that it is time: [`handle_timeout`](Stack::handle_timeout) receives it, too.
+    pub fn handle_loopback(&mut self, now: Instant) -> bool {
+        self.core.advance(now);
+        let (mut env, kinds) = self.parts();
+        loop_back(&mut env, kinds)
     }
 
     /// One frame out; `None` when there is nothing to send now.
-    ///
-    /// Packets to the stack's own addresses go round in here, so it is to be called even where there is no device.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.core.advance(now);
         let may_have = self.has_transmits();
@@ -177,14 +210,35 @@ impl Stack {
         if let Some(transmit) = &transmit {
             env.ctx.stats.link.frames_out += 1;
             env.ctx.stats.link.bytes_out += transmit.len() as u64;
+            if let Some(trace) = &mut env.network.trace {
+                trace.on_sent(env.ctx.now, transmit, env.ctx.stats);
+            }
         }
         transmit
     }
 
-    /// Whether [`poll_transmit`](Stack::poll_transmit) may have something to do, to find out cheaply. It may turn out that there
-    /// is nothing to send; but when this says no, there is nothing.
+    /// Whether [`poll_transmit`](Stack::poll_transmit) or [`handle_loopback`](Stack::handle_loopback) may have something to
+    /// do, to find out cheaply. It may turn out that there is nothing to send; but when this says no, there is nothing.
     pub fn has_transmits(&self) -> bool {
-        self.network.has_output() || self.sockets.has_transmits()
+        self.network.has_transmits() || self.network.has_loopback() || self.sockets.has_transmits()
+    }
+
+    /// Begins to keep every frame that enters or leaves, with what became of it, for [`poll_trace`](Stack::poll_trace); or
+    /// ends that and forgets what was kept. The bytes are shared, not copied. Up to 4,096 frames of together 16 MiB are
+    /// kept; what comes then is counted in [`untraced_frames`](crate::LinkStats::untraced_frames) alone.
+    ///
+    /// A trace changes nothing of what the stack does. Without one it costs nothing.
+    pub fn set_trace(&mut self, is_on: bool) {
+        match (is_on, &self.network.trace) {
+            (true, None) => self.network.trace = Some(Box::default()),
+            (true, Some(_)) => {}
+            (false, _) => self.network.trace = None,
+        }
+    }
+
+    /// The next frame of the trace, oldest first.
+    pub fn poll_trace(&mut self) -> Option<Traced> {
+        self.network.trace.as_mut()?.pop()
     }
 
     /// What became of a descriptor.
@@ -200,12 +254,19 @@ impl Stack {
             kind: DeadlineKind::Network,
             descriptor: None,
         });
-        [network, self.sockets.poll_timeout()].into_iter().flatten().min_by_key(|deadline| deadline.at)
+        let loopback = self.network.has_loopback().then_some(Deadline {
+            at: self.core.now,
+            kind: DeadlineKind::Loopback,
+            descriptor: None,
+        });
+        let all = [loopback, network, self.sockets.poll_timeout()];
+        all.into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
     /// The moment of [`poll_timeout`](Stack::poll_timeout), which costs less than to say whose it is.
     pub fn next_timeout_at(&self) -> Option<Instant> {
-        [self.network.poll_timeout(), self.sockets.next_timeout_at()].into_iter().flatten().min()
+        let loopback = self.network.has_loopback().then_some(self.core.now);
+        [loopback, self.network.poll_timeout(), self.sockets.next_timeout_at()].into_iter().flatten().min()
     }
 
     /// What it was made with.
@@ -237,16 +298,27 @@ fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds) -> Option<Transmit> {
         if ready.is_some() {
             return ready;
         }
-        let sent = kinds.poll_transmit(env);
-        if let TransmitOutcome::Frame(transmit) = sent {
-            return Some(transmit);
+        if env.network.has_loopback() {
+            return None;
         }
-        match env.network.poll_delivery(&mut env.ctx) {
-            Some(delivery) => kinds.handle_delivery(env, delivery),
-            None if matches!(sent, TransmitOutcome::Nothing) => return None,
-            None => {}
+        match kinds.poll_transmit(env) {
+            TransmitOutcome::Frame(transmit) => return Some(transmit),
+            TransmitOutcome::Elsewhere => {}
+            TransmitOutcome::Nothing => return None,
         }
     }
+}
+
+/// Receives the next packet from the loopback. Says whether there was any.
+fn loop_back(env: &mut Env<'_>, kinds: &mut Kinds) -> bool {
+    if !env.network.has_loopback() {
+        return false;
+    }
+    if let Some(delivery) = env.network.poll_loopback(&mut env.ctx) {
+        kinds.handle_delivery(env, delivery);
+    }
+    env.network.trace_end(&mut env.ctx, false);
+    true
 }
 
 #[cfg(test)]
@@ -289,8 +361,35 @@ mod tests {
             let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
             stack.send_to(Instant::ZERO, d, b"x", (addr, 7).into()).unwrap();
             assert!(stack.has_transmits());
-            while stack.poll_transmit(Instant::ZERO).is_some() {}
+            while stack.poll_transmit(Instant::ZERO).is_some() || stack.handle_loopback(Instant::ZERO) {}
             assert!(!stack.has_transmits());
+        }
+    }
+
+    #[test]
+    fn what_is_sent_to_oneself_is_received_in_a_call_of_its_own() {
+        let mut stack = stack();
+        let [sender, receiver] = [(); 2].map(|()| stack.socket(Domain::V4, SocketKind::Datagram).unwrap());
+        stack.bind(receiver, ([127, 0, 0, 1], 7).into()).unwrap();
+        let settled = stack.next_timeout_at();
+        for receive in [
+            |stack: &mut Stack| assert!(stack.handle_loopback(Instant::ZERO)),
+            |stack: &mut Stack| stack.handle_timeout(Instant::ZERO),
+        ] {
+            for _ in 0..2 {
+                stack.send_to(Instant::ZERO, sender, b"x", ([127, 0, 0, 1], 7).into()).unwrap();
+            }
+            for _ in 0..2 {
+                assert!(stack.poll_transmit(Instant::ZERO).is_none());
+                assert!(!stack.readiness(receiver).unwrap().readable, "it was sent, and not received");
+                let due = stack.poll_timeout().unwrap();
+                assert_eq!((due.at, due.kind), (Instant::ZERO, DeadlineKind::Loopback));
+                receive(&mut stack);
+                assert_eq!(stack.recv(Instant::ZERO, receiver, &mut [0]), Ok(1));
+            }
+            assert_eq!(stack.poll_transmit(Instant::ZERO).map(|frame| frame.len()), None);
+            assert!(!stack.handle_loopback(Instant::ZERO));
+            assert_eq!(stack.next_timeout_at(), settled);
         }
     }
 

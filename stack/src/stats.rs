@@ -68,6 +68,8 @@ group! {
         solicitations_sent,
         /// Claims of other stations to our addresses (RFC 4862, RFC 5227).
         address_conflicts,
+        /// Frames that are missing in the [trace](crate::Stack::set_trace): nobody polled it, and it was full.
+        untraced_frames,
     }
 }
 
@@ -282,6 +284,8 @@ pub struct Stats {
     pub memory: MemoryStats,
     /// By [`DropReason`].
     drops: [u64; DropReason::ALL.len()],
+    /// The first drop since somebody asked.
+    first_drop: Option<DropReason>,
 }
 
 impl Stats {
@@ -299,6 +303,7 @@ impl Stats {
             fast_open: FastOpenStats::default(),
             memory: MemoryStats::default(),
             drops: [0; DropReason::ALL.len()],
+            first_drop: None,
         }
     }
 
@@ -319,8 +324,21 @@ impl Stats {
 
     /// The counters of all groups, without the drops.
     pub fn counters(&self) -> impl Iterator<Item = Counter> + use<> {
-        let Stats { link, ip, icmp, udp, tcp, recovery, ecn, mtu, cookies, fast_open, memory, drops: _ } =
-            self;
+        let Stats {
+            link,
+            ip,
+            icmp,
+            udp,
+            tcp,
+            recovery,
+            ecn,
+            mtu,
+            cookies,
+            fast_open,
+            memory,
+            drops: _,
+            first_drop: _,
+        } = self;
         let packets = link.counters().chain(ip.counters()).chain(icmp.counters()).chain(udp.counters());
         let segments = tcp.counters().chain(recovery.counters()).chain(ecn.counters()).chain(mtu.counters());
         let rest = cookies.counters().chain(fast_open.counters()).chain(memory.counters());
@@ -335,7 +353,21 @@ impl Stats {
 
     /// Counts what another stack has counted as well.
     pub fn add(&mut self, other: &Stats) {
-        let Stats { link, ip, icmp, udp, tcp, recovery, ecn, mtu, cookies, fast_open, memory, drops } = other;
+        let Stats {
+            link,
+            ip,
+            icmp,
+            udp,
+            tcp,
+            recovery,
+            ecn,
+            mtu,
+            cookies,
+            fast_open,
+            memory,
+            drops,
+            first_drop: _,
+        } = other;
         self.link.add(link);
         self.ip.add(ip);
         self.icmp.add(icmp);
@@ -352,9 +384,15 @@ impl Stats {
         }
     }
 
+    /// The first drop since the last call, for the trace.
+    pub(crate) fn take_first_drop(&mut self) -> Option<DropReason> {
+        self.first_drop.take()
+    }
+
     /// Counts a drop. The one place where packets end: a good breakpoint.
     pub(crate) fn count_drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;
+        self.first_drop.get_or_insert(reason);
         log::debug!("dropped: {reason:?}");
     }
 }
@@ -403,7 +441,7 @@ mod tests {
         let stats = Stats::new();
         let names: BTreeSet<_> = stats.iter().map(|(name, _)| name).collect();
         assert_eq!(names.len(), stats.iter().count());
-        assert_eq!(size_of::<Stats>(), 8 * names.len(), "a group that is not listed");
+        assert_eq!(size_of::<Stats>() / 8, names.len() + 1, "a group that is not listed");
         let mibs: Vec<_> = stats.counters().filter_map(|counter| counter.mib).collect();
         assert_eq!(mibs.iter().collect::<BTreeSet<_>>().len(), mibs.len());
     }

@@ -170,9 +170,15 @@ impl RawPeer {
     /// If the stack sends without end or holds more memory than its limit.
     pub fn settle(&mut self) {
         let mut burst = 0;
-        while let Some(transmit) = self.stack.poll_transmit(self.now) {
+        loop {
             burst += 1;
             assert!(burst < MAX_BURST, "the stack sends without end");
+            let Some(transmit) = self.stack.poll_transmit(self.now) else {
+                if self.stack.handle_loopback(self.now) {
+                    continue;
+                }
+                break;
+            };
             let frame = transmit.to_vec();
             if self.medium != Medium::Ip
                 && let Some(answer) = resolution_answer(&frame)

@@ -115,11 +115,16 @@ impl DeviceIo {
             return;
         }
         let mut bytes = 0;
-        while let Some(transmit) = stack.poll_transmit(now) {
-            bytes += transmit.len();
-            self.batch.push(transmit);
-            if self.batch.len() >= BATCH_FRAMES || bytes >= BATCH_BYTES {
-                self.has_left_some = true;
+        loop {
+            while let Some(transmit) = stack.poll_transmit(now) {
+                bytes += transmit.len();
+                self.batch.push(transmit);
+                if self.batch.len() >= BATCH_FRAMES || bytes >= BATCH_BYTES {
+                    self.has_left_some = true;
+                    return;
+                }
+            }
+            if !stack.handle_loopback(now) {
                 return;
             }
         }

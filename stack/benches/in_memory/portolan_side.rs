@@ -73,7 +73,13 @@ impl Side {
 
     /// The next frame that the stack sends, if any.
     fn transmit(&mut self, now: Instant) -> Option<Frame> {
-        let transmit = self.stack.poll_transmit(now)?;
+        let transmit = loop {
+            match self.stack.poll_transmit(now) {
+                Some(transmit) => break transmit,
+                None if self.stack.handle_loopback(now) => {}
+                None => return None,
+            }
+        };
         if self.frames.capacity() < transmit.len() {
             self.frames = BytesMut::with_capacity(FRAMES_BYTES);
         }

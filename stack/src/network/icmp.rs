@@ -1,12 +1,13 @@
 //! ICMP: echo, errors that concern us, errors that we send.
 
+use alloc::boxed::Box;
 use core::net::IpAddr;
 
 use bytes::Bytes;
 
 use super::Network;
 use super::output::Path;
-use super::types::{Datagram, Delivery};
+use super::types::{Datagram, IcmpOutcome};
 use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::frame::Payload;
@@ -32,12 +33,12 @@ pub(super) struct Offender<'a> {
 }
 
 impl Network {
-    pub(super) fn handle_icmp_v4(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram) -> Option<Delivery> {
+    pub(super) fn handle_icmp_v4(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram) -> IcmpOutcome {
         let message = datagram.transport();
         let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
         let Some(kind) = kind.filter(|_| verify_internet_checksum(message)) else {
             ctx.stats.count_drop(DropReason::BadIcmp);
-            return None;
+            return IcmpOutcome::Done;
         };
         self.handle_icmp(ctx, classify_v4(kind), datagram)
     }
@@ -46,49 +47,44 @@ impl Network {
         &mut self,
         ctx: &mut Ctx<'_>,
         arrival: Arrival,
-        datagram: Datagram,
-    ) -> Option<Delivery> {
+        datagram: &Datagram,
+    ) -> IcmpOutcome {
         let message = datagram.transport();
         let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
         let is_right = verify_transport_checksum(datagram.src, datagram.dst, protocol::ICMPV6, message);
         let Some(kind) = kind.filter(|_| is_right) else {
             ctx.stats.count_drop(DropReason::BadIcmp);
-            return None;
+            return IcmpOutcome::Done;
         };
         match classify_v6(kind) {
             MessageClass::Neighbor => {
-                self.handle_ndp(ctx, arrival, &datagram);
-                None
+                self.handle_ndp(ctx, arrival, datagram);
+                IcmpOutcome::Done
             }
             // RFC 4291 §2.5.2.
             _ if datagram.src.is_unspecified() => {
                 ctx.stats.count_drop(DropReason::Martian);
-                None
+                IcmpOutcome::Done
             }
             class => self.handle_icmp(ctx, class, datagram),
         }
     }
 
     /// What both families have in common.
-    fn handle_icmp(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        class: MessageClass,
-        datagram: Datagram,
-    ) -> Option<Delivery> {
+    fn handle_icmp(&mut self, ctx: &mut Ctx<'_>, class: MessageClass, datagram: &Datagram) -> IcmpOutcome {
         let reason = match class {
-            MessageClass::EchoReply => return Some(Delivery::EchoReply(datagram)),
+            MessageClass::EchoReply => return IcmpOutcome::EchoReply,
             MessageClass::EchoRequest => {
-                self.answer_echo(ctx, &datagram);
-                return None;
+                self.answer_echo(ctx, datagram);
+                return IcmpOutcome::Done;
             }
             MessageClass::TimestampRequest => {
-                self.answer_timestamp(ctx, &datagram);
-                return None;
+                self.answer_timestamp(ctx, datagram);
+                return IcmpOutcome::Done;
             }
             MessageClass::Error => {
                 match errors::parse(datagram.iface, &datagram.share_transport(), datagram.src.is_ipv4()) {
-                    Ok(error) if self.is_local(error.local) => return Some(Delivery::Error(error)),
+                    Ok(error) if self.is_local(error.local) => return IcmpOutcome::Error(Box::new(error)),
                     Ok(_) => DropReason::UnmatchedIcmpError,
                     Err(reason) => reason,
                 }
@@ -99,7 +95,7 @@ impl Network {
             MessageClass::Neighbor | MessageClass::Unknown => DropReason::UnknownIcmp,
         };
         ctx.stats.count_drop(reason);
-        None
+        IcmpOutcome::Done
     }
 
     fn answer_echo(&mut self, ctx: &mut Ctx<'_>, request: &Datagram) {

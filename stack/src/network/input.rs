@@ -4,6 +4,7 @@ use bytes::Bytes;
 use core::net::IpAddr;
 
 use super::Network;
+use super::admission::Admission;
 use super::icmp::Offender;
 use super::types::{Datagram, Delivery};
 use crate::Ctx;
@@ -11,9 +12,8 @@ use crate::drop_reason::DropReason;
 use crate::frame::Frame;
 use crate::icmp::quote::Quote;
 use crate::interface_id::InterfaceId;
-
 use crate::ip::extension::{self, Chain};
-use crate::ip::input::{Arrival, ReceiveOffload, is_martian};
+use crate::ip::input::{Arrival, ReceiveOffload};
 use crate::ip::reassembly::{Expired, Outcome, PacketKey, Piece, join_atomic};
 use crate::ip::refusal::{IcmpError, Refusal};
 use crate::ip::{Cast, Fragment, IpHeader, ipv4, ipv6, is_link_local, protocol, read_u8};
@@ -34,7 +34,7 @@ struct Received<'a> {
 }
 
 impl Network {
-    /// One frame in. At most one thing for a transport comes of it.
+    /// One frame in. At most one packet for the sockets comes of it.
     pub(crate) fn handle_frame(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -79,21 +79,17 @@ impl Network {
         }
     }
 
-    /// What came round the loopback, and errors that the network layer found out itself (a neighbour that does not
-    /// answer). Drained by the stack after every call that can produce any.
-    pub(crate) fn poll_delivery(&mut self, ctx: &mut Ctx<'_>) -> Option<Delivery> {
+    /// The next thing that the stack has sent to itself: a packet on the loopback, or an error that the network layer found
+    /// out itself (a neighbour that does not answer). `None`: there is none that concerns the sockets.
+    pub(crate) fn poll_loopback(&mut self, ctx: &mut Ctx<'_>) -> Option<Delivery> {
         if let Some(error) = self.errors.pop_front() {
             return Some(Delivery::Error(error));
         }
-        // Answers to what loops (echo replies) loop, too, but errors answer no errors: the queue runs dry.
-        while let Some((iface, packet)) = self.loopback.pop() {
-            let offload = ReceiveOffload::default();
-            let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true, offload };
-            if let Some(delivery) = self.handle_bare_ip(ctx, arrival, packet) {
-                return Some(delivery);
-            }
-        }
-        None
+        let (iface, packet) = self.loopback.pop()?;
+        self.trace_begin(ctx, InterfaceId::LOOPBACK, &Frame::new(packet.clone()));
+        let offload = ReceiveOffload::default();
+        let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true, offload };
+        self.handle_bare_ip(ctx, arrival, packet)
     }
 
     /// A packet to ourselves from another stack with our addresses.
@@ -152,7 +148,12 @@ impl Network {
         let parsed = parse_ip(&packet, is_v4);
         let header = parsed.as_ref().map_err(|&reason| reason)?;
         packet.truncate(header.total_len);
-        let cast = self.admit(arrival, header)?;
+        let cast = match self.admit(arrival, header) {
+            Admission::Local(cast) => cast,
+            // We are no router.
+            Admission::Forward => return Err(DropReason::NotForUs),
+            Admission::Drop(reason) => return Err(reason),
+        };
         let received = Received { header, cast, packet: &packet };
         let chain = match chain_of(&received) {
             Ok(chain) => chain,
@@ -249,37 +250,6 @@ impl Network {
         self.send_icmp_error(ctx, &offender, IcmpError::ReassemblyTimeExceeded);
     }
 
-    /// Whether a packet with these addresses is for us, and how it was addressed.
-    fn admit(&self, arrival: Arrival, header: &IpHeader) -> Result<Cast, DropReason> {
-        let (src, dst) = (header.src, header.dst);
-        if is_martian(src, dst, arrival.looped) {
-            return Err(DropReason::Martian);
-        }
-        if arrival.looped {
-            return if self.is_local(dst) { Ok(Cast::Unicast) } else { Err(DropReason::NotForUs) };
-        }
-        let interface = self.interface(arrival.iface).ok_or(DropReason::NoInterface)?;
-        // RFC 1122 §3.2.1.3: nobody else sends from our address, and nobody from a broadcast address.
-        let from_broadcast = matches!(src, IpAddr::V4(src) if interface.is_broadcast(src));
-        if from_broadcast || self.is_own(src, arrival.iface) {
-            return Err(DropReason::Martian);
-        }
-        let cast = match interface.cast_of(dst) {
-            Some(cast) => cast,
-            // The weak host model (RFC 1122 §3.3.4.2), as in Linux: any address of ours, through any interface.
-            None if self.is_own(dst, arrival.iface) => Cast::Unicast,
-            None => return Err(DropReason::NotForUs),
-        };
-        // A unicast packet in a broadcast frame: nothing that answers it may storm.
-        Ok(if cast == Cast::Unicast { arrival.link_cast } else { cast })
-    }
-
-    /// Whether the address is ours as seen from this interface.
-    fn is_own(&self, addr: IpAddr, iface: InterfaceId) -> bool {
-        let scoped = is_link_local(addr);
-        self.interfaces.iter().any(|interface| (!scoped || interface.id == iface) && interface.owns(addr))
-    }
-
     /// Tells the sender, if the refusal says so, and gives back the reason to count.
     fn refuse(
         &mut self,
@@ -305,11 +275,17 @@ impl Network {
         refusal.reason
     }
 
-    /// To ICMP, or up to the transports.
+    /// ICMP messages are handled here; everything goes to the sockets.
     fn dispatch(&mut self, ctx: &mut Ctx<'_>, arrival: Arrival, datagram: Datagram) -> Option<Delivery> {
         match (datagram.protocol, datagram.src) {
-            (protocol::ICMP, IpAddr::V4(_)) => self.handle_icmp_v4(ctx, datagram),
-            (protocol::ICMPV6, IpAddr::V6(_)) => self.handle_icmp_v6(ctx, arrival, datagram),
+            (protocol::ICMP, IpAddr::V4(_)) => {
+                let outcome = self.handle_icmp_v4(ctx, &datagram);
+                Some(Delivery::Icmp { message: datagram, outcome })
+            }
+            (protocol::ICMPV6, IpAddr::V6(_)) => {
+                let outcome = self.handle_icmp_v6(ctx, arrival, &datagram);
+                Some(Delivery::Icmp { message: datagram, outcome })
+            }
             // RFC 4291 §2.5.2: only who asks for an address has none yet.
             (_, src) if src.is_unspecified() => {
                 ctx.stats.count_drop(DropReason::Martian);

@@ -7,6 +7,7 @@
 //! theirs. Read `types` first, then this file (what is set up, and the timers), `input` (a frame's way in), `output`
 //! (a packet's way out), `icmp`, and `resolution` (ARP, NDP).
 
+mod admission;
 mod icmp;
 mod input;
 mod output;
@@ -16,11 +17,12 @@ mod resolution;
 mod tests;
 mod types;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-pub(crate) use types::{Datagram, Delivery};
+pub(crate) use types::{Datagram, Delivery, IcmpOutcome};
 
 pub use crate::iface::address::AddressState;
 pub use crate::iface::cidr::{Cidr, ParseCidrError};
@@ -38,7 +40,7 @@ pub(crate) use crate::ip::output::{IpMeta, MtuDiscovery};
 use crate::Ctx;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::frame::Transmit;
+use crate::frame::{Frame, Transmit};
 use crate::iface::interface::{IPV6_MIN_MTU, Interface};
 use crate::iface::routes::RouteTable;
 use crate::ip::flow_label::FlowLabels;
@@ -48,6 +50,7 @@ use crate::ip::reassembly::Reassembler;
 use crate::rate_limit::{PeerLimit, SharedBudget};
 use crate::rng::Rng;
 use crate::time::Instant;
+use crate::trace::Trace;
 use queue::{LoopbackQueue, TransmitQueue};
 
 /// See the module's page.
@@ -72,6 +75,8 @@ pub(crate) struct Network {
     loopback: LoopbackQueue,
     /// Errors that we found out ourselves.
     errors: VecDeque<NetworkError>,
+    /// Sees every frame, if anybody wants that.
+    pub(crate) trace: Option<Box<Trace>>,
 }
 
 impl Network {
@@ -91,6 +96,7 @@ impl Network {
             transmits: TransmitQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             loopback: LoopbackQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             errors: VecDeque::new(),
+            trace: None,
         }
     }
 
@@ -192,9 +198,25 @@ impl Network {
         !self.transmits.is_empty()
     }
 
-    /// Whether there is a frame, or something that goes round in the stack itself.
-    pub(crate) fn has_output(&self) -> bool {
-        self.has_transmits() || !self.errors.is_empty() || !self.loopback.is_empty()
+    /// Whether [`Network::poll_loopback`] has something.
+    pub(crate) fn has_loopback(&self) -> bool {
+        !self.errors.is_empty() || !self.loopback.is_empty()
+    }
+
+    /// A frame comes in, for the trace.
+    #[inline]
+    pub(crate) fn trace_begin(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, frame: &Frame) {
+        if let Some(trace) = &mut self.trace {
+            trace.begin(ctx.now, iface, frame, ctx.stats);
+        }
+    }
+
+    /// The frame that came in is handled; `is_joining`: but for its segment, which waits for the next.
+    #[inline]
+    pub(crate) fn trace_end(&mut self, ctx: &mut Ctx<'_>, is_joining: bool) {
+        if let Some(trace) = &mut self.trace {
+            trace.end(ctx.stats, is_joining);
+        }
     }
 
     /// Queues a ready frame behind those of [`Network::poll_transmit`]; drops and counts it when the queue is full.
@@ -221,7 +243,8 @@ impl Network {
         let neighbors: usize = self.interfaces.iter().map(|i| i.neighbors.memory_bytes()).sum();
         let tables = neighbors + self.reassembler.memory_bytes() + self.path_mtus.memory_bytes();
         let errors: usize = self.errors.iter().map(|error| size_of_val(error) + error.transport.len()).sum();
-        tables + errors + self.transmits.memory_bytes() + self.loopback.memory_bytes()
+        let trace = self.trace.as_ref().map_or(0, |trace| trace.memory_bytes());
+        tables + errors + trace + self.transmits.memory_bytes() + self.loopback.memory_bytes()
     }
 
     fn interface(&self, id: InterfaceId) -> Option<&Interface> {

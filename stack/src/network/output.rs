@@ -351,7 +351,7 @@ impl Network {
         scoped.and_then(|addr| self.local_interface(addr, None)).unwrap_or(InterfaceId::LOOPBACK)
     }
 
-    /// Puts a packet to ourselves where [`Network::poll_delivery`] finds it.
+    /// Puts a packet to ourselves where [`Network::poll_loopback`] finds it.
     fn loop_back(&mut self, ctx: &mut Ctx<'_>, path: Path, src: IpAddr, packet: IpPacket) {
         if let Path::Local(mut iface) = path {
             if is_link_local(src) {

@@ -1,5 +1,6 @@
 //! The types that the network layer hands to the transports and the sockets.
 
+use alloc::boxed::Box;
 use core::net::IpAddr;
 use core::ops::Range;
 
@@ -52,11 +53,24 @@ impl Datagram {
     }
 }
 
-/// What the network layer hands to the transports.
+/// What the network layer hands to the sockets. Each packet for this host comes through here once.
 #[derive(Clone, Debug)]
 pub(crate) enum Delivery {
+    /// A packet for a transport.
     Datagram(Datagram),
-    /// An echo reply, for the socket that sent the request: its transport part is the ICMP message.
-    EchoReply(Datagram),
+    /// An ICMP message, after the network layer has done its part: the transport part is the message.
+    Icmp { message: Datagram, outcome: IcmpOutcome },
+    /// The network layer itself found that a packet of ours cannot be sent.
     Error(NetworkError),
+}
+
+/// What the network layer made of an ICMP message.
+#[derive(Clone, Debug)]
+pub(crate) enum IcmpOutcome {
+    /// It was answered or used, or dropped and counted.
+    Done,
+    /// An echo reply, for the socket that sent the request.
+    EchoReply,
+    /// An error about a packet of ours.
+    Error(Box<NetworkError>),
 }

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::event::{Deadline, DeadlineKind};
 use crate::frame::Transmit;
 use crate::ip::protocol;
-use crate::network::{Delivery, NetworkError, NetworkErrorKind};
+use crate::network::{Delivery, IcmpOutcome, NetworkError, NetworkErrorKind};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -113,7 +113,11 @@ impl Kinds {
                     env.network.send_unreachable(&mut env.ctx, &datagram, kind);
                 }
             },
-            Delivery::EchoReply(datagram) => self.echo.handle_reply(env, datagram),
+            Delivery::Icmp { message, outcome } => match outcome {
+                IcmpOutcome::Done => {}
+                IcmpOutcome::EchoReply => self.echo.handle_reply(env, message),
+                IcmpOutcome::Error(error) => self.handle_network_error(env, &error),
+            },
             Delivery::Error(error) => self.handle_network_error(env, &error),
         }
     }
@@ -130,6 +134,11 @@ impl Kinds {
                 self.handle_delivery(env, other);
             }
         }
+    }
+
+    /// Whether segments of a batch wait for the next to be joined with.
+    pub(crate) fn is_joining(&self) -> bool {
+        self.tcp.is_joining()
     }
 
     /// Delivers the segments of a batch that were joined so far.

@@ -229,6 +229,7 @@ impl Group {
                 quiet = false;
                 self.arrive(transmit.to_frame());
             }
+            quiet &= !self.peer.handle_loopback(self.now);
             for index in 0..self.members.len() {
                 while let Some(transmit) = self.members[index].poll_transmit(self.now) {
                     quiet = false;
@@ -243,6 +244,7 @@ impl Group {
                         self.peer.handle_frame(self.now, IFACE, transmit.to_frame());
                     }
                 }
+                quiet &= !self.members[index].handle_loopback(self.now);
             }
             if quiet {
                 return;

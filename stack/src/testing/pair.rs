@@ -329,17 +329,24 @@ impl Pair {
         for side in [Side::A, Side::B] {
             let now = self.now;
             let mut burst = 0;
-            while let Some(transmit) = self.host(side).stack.poll_transmit(now) {
+            loop {
+                burst += 1;
+                assert!(burst < MAX_STEPS_AT_ONE_TIME, "{side:?} sends without end at {now}");
+                let stack = &mut self.host(side).stack;
+                let Some(transmit) = stack.poll_transmit(now) else {
+                    if stack.handle_loopback(now) {
+                        continue;
+                    }
+                    break;
+                };
+                sent += 1;
                 for frame in cut(self.a.medium, &transmit.to_frame()) {
                     if self.record {
                         self.recorded.push(Recorded { at: now, from: side, frame: frame.clone() });
                     }
                     self.links[side as usize].send(now, frame);
                 }
-                burst += 1;
-                assert!(burst < MAX_STEPS_AT_ONE_TIME, "{side:?} sends without end at {now}");
             }
-            sent += burst as usize;
             let host = self.host(side);
             while let Some(event) = host.stack.poll_event() {
                 host.events.push_back(event);

@@ -42,8 +42,13 @@ impl Side {
 
     /// Sends what the stack has, and forgets its events: the programs look for themselves.
     fn transmit(&mut self, now: Instant) {
-        while let Some(transmit) = self.stack.poll_transmit(now) {
-            self.path.push(now, transmit.to_frame());
+        loop {
+            while let Some(transmit) = self.stack.poll_transmit(now) {
+                self.path.push(now, transmit.to_frame());
+            }
+            if !self.stack.handle_loopback(now) {
+                break;
+            }
         }
         while self.stack.poll_event().is_some() {}
     }

@@ -31,7 +31,9 @@ fn echo_is_answered_over_both_families() {
         let (meta, message) = echo_request(ip(src), ip(dst), b"abcdefg");
         assert_eq!(a.output(meta, &message[..8], &message[8..]).unwrap(), None);
         settle(&mut a, &mut b);
-        let [Delivery::EchoReply(reply)] = &a.delivered[..] else { panic!("{:?}", a.delivered) };
+        let [Delivery::Icmp { message: reply, outcome: IcmpOutcome::EchoReply }] = &a.delivered[..] else {
+            panic!("{:?}", a.delivered)
+        };
         assert_eq!((reply.src, &reply.transport()[4..]), (ip(dst), &message[4..]));
         assert_eq!(b.stats.icmp.out_echo_reps, 1);
         assert_eq!((a.stats.all_drops(), b.stats.all_drops()), (0, 0));

@@ -28,7 +28,9 @@ fn ping_with_8000_bytes_goes_both_ways_from_the_first_packet_on() {
         let (meta, message) = echo_request(ip(src), ip(dst), &[0xa5; 8000]);
         assert_eq!(a.output(meta, &message[..8], &message[8..]).unwrap(), None);
         settle(&mut a, &mut b);
-        let [Delivery::EchoReply(reply)] = &a.delivered[..] else { panic!("{:?}", a.delivered) };
+        let [Delivery::Icmp { message: reply, outcome: IcmpOutcome::EchoReply }] = &a.delivered[..] else {
+            panic!("{:?}", a.delivered)
+        };
         assert_eq!(reply.transport()[8..], [0xa5; 8000]);
         assert_eq!((a.stats.ip.frag_oks, a.stats.ip.frag_creates, b.stats.ip.reasm_reqds), (1, 6, 6));
         assert_eq!((a.stats.ip.reasm_oks, b.stats.ip.reasm_oks), (1, 1));

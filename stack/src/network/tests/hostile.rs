@@ -78,7 +78,10 @@ fn the_samples_are_understood() {
         assert_eq!(host.stats.all_drops(), 0, "{:?}", host.stats);
         assert_eq!(host.stats.ip.reasm_oks, 2);
         assert_eq!(
-            host.delivered.iter().filter(|delivery| matches!(delivery, Delivery::Error(_))).count(),
+            host.delivered
+                .iter()
+                .filter(|delivery| matches!(delivery, Delivery::Icmp { outcome: IcmpOutcome::Error(_), .. }))
+                .count(),
             2
         );
     }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::ip::checksum::{internet_checksum, transport_checksum};
+use crate::ip::input::Arrival;
 use crate::ip::refusal::IcmpError;
+use crate::ip::{Cast, IpHeader};
+use crate::network::admission::Admission;
 
 /// Two hosts on a link without link headers: us, and whom we talk to.
 fn hosts() -> (Host, Host) {
@@ -177,7 +180,9 @@ fn echo_requests_to_groups() {
     b.receive(to_all);
     let reply = b.frames().remove(0);
     a.receive(reply);
-    let [Delivery::EchoReply(reply)] = &a.delivered[..] else { panic!("{:?}", a.delivered) };
+    let [Delivery::Icmp { message: reply, outcome: IcmpOutcome::EchoReply }] = &a.delivered[..] else {
+        panic!("{:?}", a.delivered)
+    };
     assert_eq!((reply.src, reply.dst), (ip("fd00::2"), ip("fd00::1")));
 }
 
@@ -405,4 +410,52 @@ fn rfc_4443_2_4_e_an_unknown_option_is_answered_even_to_a_group() {
     assert_eq!(error[8..24], "fd00::2".parse::<core::net::Ipv6Addr>().unwrap().octets());
     b.receive(extended(&packet, 60, &[17, 0, 0xde, 4, 0, 0, 0, 0]));
     assert_eq!((b.frames().len(), b.drops(DropReason::BadExtensionHeader)), (0, 2));
+}
+
+#[test]
+fn the_sockets_get_every_message_beside_what_the_network_layer_does() {
+    let mut host = Host::ethernet(2, &["10.0.0.2/24", "fd00::2/64"]);
+    let mut other = Host::ethernet(1, &["10.0.0.1/24", "fd00::1/64"]);
+    for (src, dst) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
+        let (meta, message) = echo_request(ip(src), ip(dst), b"ping");
+        other.output(meta, &message[..8], &message[8..]).unwrap();
+        settle(&mut other, &mut host);
+        let is_request = |done: &Datagram| done.src == ip(src) && done.transport() == message;
+        assert!(host.done.iter().any(is_request), "{:?}", host.done);
+    }
+    assert_eq!(host.stats.icmp.out_echo_reps, 2);
+}
+
+#[test]
+fn only_a_packet_that_a_router_would_pass_on_is_to_be_forwarded() {
+    let host = Host::ethernet(1, &["10.0.0.1/24", "fd00::1/64"]);
+    let admitted = |src: &str, dst: &str, link_cast| {
+        let header = IpHeader {
+            src: ip(src),
+            dst: ip(dst),
+            protocol: protocol::UDP,
+            hop_limit: 64,
+            traffic_class: 0,
+            header_len: 20,
+            total_len: 28,
+            fragment: None,
+        };
+        let arrival = Arrival { iface: IFACE, link_cast, looped: false, offload: Default::default() };
+        host.network.admit(arrival, &header)
+    };
+    let dropped = Admission::Drop(DropReason::NotForUs);
+    for (dst, expected) in [
+        ("10.0.0.1", Admission::Local(Cast::Unicast)),
+        ("10.0.0.255", Admission::Local(Cast::Broadcast)),
+        ("10.0.0.9", Admission::Forward),
+        ("192.0.2.1", Admission::Forward),
+        ("239.1.2.3", dropped),
+    ] {
+        assert_eq!(admitted("10.0.0.2", dst, Cast::Unicast), expected, "{dst}");
+    }
+    for (dst, expected) in [("fd00::9", Admission::Forward), ("fe80::9", dropped), ("ff02::5", dropped)] {
+        assert_eq!(admitted("fd00::2", dst, Cast::Unicast), expected, "{dst}");
+    }
+    assert_eq!(admitted("10.0.0.2", "192.0.2.1", Cast::Broadcast), dropped);
+    assert_eq!(admitted("10.0.0.1", "192.0.2.1", Cast::Unicast), Admission::Drop(DropReason::Martian));
 }

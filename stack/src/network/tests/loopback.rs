@@ -33,7 +33,9 @@ fn it_works_without_any_interface_and_pings_itself() {
         let (meta, message) = echo_request(ip(addr), ip(addr), &[7; 3000]);
         assert_eq!(host.output(meta, &message[..8], &message[8..]).unwrap(), None);
         let delivered = core::mem::take(&mut host.delivered);
-        let [Delivery::EchoReply(reply)] = &delivered[..] else { panic!("{delivered:?}") };
+        let [Delivery::Icmp { message: reply, outcome: IcmpOutcome::EchoReply }] = &delivered[..] else {
+            panic!("{delivered:?}")
+        };
         assert_eq!(reply.transport().len(), 3008);
     }
     assert_eq!(host.send_udp("10.0.0.1", b"x"), Err(Error::NetworkUnreachable));

@@ -44,13 +44,23 @@ pub(super) struct Host {
     pub(super) rng: Rng,
     pub(super) now: Instant,
     pub(super) delivered: Vec<Delivery>,
+    /// ICMP messages that the network layer has dealt with.
+    pub(super) done: Vec<Datagram>,
 }
 
 impl Host {
     pub(super) fn with_config(seed: u8, config: Config) -> Host {
         let mut rng = Rng::new([seed; 32]);
         let network = Network::new(&config, &mut rng);
-        Host { network, config, stats: Stats::new(), rng, now: Instant::ZERO, delivered: Vec::new() }
+        Host {
+            network,
+            config,
+            stats: Stats::new(),
+            rng,
+            now: Instant::ZERO,
+            delivered: Vec::new(),
+            done: Vec::new(),
+        }
     }
 
     /// A host without interfaces.
@@ -112,13 +122,21 @@ impl Host {
     pub(super) fn receive_on(&mut self, iface: InterfaceId, frame: impl Into<Bytes>) {
         let frame = Frame::new(frame);
         let delivery = self.with(|network, ctx| network.handle_frame(ctx, iface, frame));
-        self.delivered.extend(delivery);
+        self.keep(delivery);
         self.drain();
     }
 
+    fn keep(&mut self, delivery: Option<Delivery>) {
+        match delivery {
+            Some(Delivery::Icmp { message, outcome: IcmpOutcome::Done }) => self.done.push(message),
+            other => self.delivered.extend(other),
+        }
+    }
+
     fn drain(&mut self) {
-        while let Some(delivery) = self.with(|network, ctx| network.poll_delivery(ctx)) {
-            self.delivered.push(delivery);
+        while self.network.has_loopback() {
+            let delivery = self.with(|network, ctx| network.poll_loopback(ctx));
+            self.keep(delivery);
         }
     }
 
@@ -165,6 +183,7 @@ impl Host {
     pub(super) fn error(&mut self) -> NetworkError {
         match core::mem::take(&mut self.delivered).as_slice() {
             [Delivery::Error(error)] => error.clone(),
+            [Delivery::Icmp { outcome: IcmpOutcome::Error(error), .. }] => (**error).clone(),
             other => panic!("not one error but {other:?}; {:?}", self.stats),
         }
     }

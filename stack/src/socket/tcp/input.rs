@@ -86,6 +86,11 @@ impl TcpSockets {
         }
     }
 
+    /// Whether segments wait for the next to be joined with.
+    pub(in crate::socket) fn is_joining(&self) -> bool {
+        !self.joining.is_empty()
+    }
+
     /// Delivers the run that was joined so far.
     pub(in crate::socket) fn finish_joining(&mut self, env: &mut Env<'_>) {
         let Some((tuple, mut header, mut pieces)) = self.joining.take() else { return };
@@ -111,6 +116,9 @@ impl TcpSockets {
             }
         }
         self.joining.give_back(pieces);
+        if let Some(trace) = &mut env.network.trace {
+            trace.end_joining(env.ctx.stats);
+        }
     }
 
     fn deliver_segment(&mut self, env: &mut Env<'_>, tuple: FourTuple, header: &Header, payload: Bytes) {

@@ -68,6 +68,10 @@ impl Joining {
         None
     }
 
+    pub(in crate::socket) fn is_empty(&self) -> bool {
+        self.run.is_none()
+    }
+
     /// What was joined, one segment or more.
     pub(super) fn take(&mut self) -> Option<(FourTuple, Header, Vec<Bytes>)> {
         let Run { tuple, header, .. } = self.run.take()?;

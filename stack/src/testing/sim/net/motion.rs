@@ -175,7 +175,12 @@ impl SimNet {
         let now = self.now;
         for _ in 0..MAX_STEPS_AT_ONE_TIME {
             let Kind::Host(host) = &mut self.nodes[node].kind else { return };
-            let Some(transmit) = host.stack.poll_transmit(now) else { return };
+            let Some(transmit) = host.stack.poll_transmit(now) else {
+                if host.stack.handle_loopback(now) {
+                    continue;
+                }
+                return;
+            };
             let Some(&Attachment { out, .. }) = host.attachments.get(transmit.iface().index()) else {
                 continue;
             };

@@ -1,0 +1,148 @@
+//! The trace: every frame that enters or leaves a stack, with what became of it.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+use crate::drop_reason::DropReason;
+use crate::frame::{Frame, Transmit};
+use crate::interface_id::InterfaceId;
+use crate::stats::Stats;
+use crate::time::Instant;
+
+/// A frame that entered or left a stack; see [`Stack::set_trace`](crate::Stack::set_trace).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Traced {
+    /// When it was handed in or polled.
+    pub at: Instant,
+    /// The interface that it came in or leaves through. [`InterfaceId::LOOPBACK`]: an IP packet without a link header,
+    /// from the stack to itself.
+    pub iface: InterfaceId,
+    /// The frame, in or out.
+    pub passage: Passage,
+}
+
+impl Traced {
+    /// The length of the frame in bytes, headers included.
+    pub fn len(&self) -> usize {
+        match &self.passage {
+            Passage::Received { frame, .. } => frame.bytes.len(),
+            Passage::Sent(transmit) => transmit.len(),
+        }
+    }
+
+    /// Whether the frame has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A traced frame with its direction. Its bytes are shared with the stack, not copied.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Passage {
+    /// It came in, or went round the loopback.
+    Received {
+        /// What the device handed in, with what it knows of checksum and segments.
+        frame: Frame,
+        /// What became of the frame.
+        verdict: Verdict,
+    },
+    /// It was given to the device, as one frame also where the device cuts it
+    /// ([`Transmit::segments`](crate::Transmit::segments)).
+    Sent(Transmit),
+}
+
+/// What became of a frame that came in. Frames that were [handed in together](crate::Stack::handle_frames) and became one
+/// segment share what became of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It was used: delivered, answered, or kept until the other fragments of its packet come.
+    Taken,
+    /// It was dropped, whole or in part, or what should answer it was: the first reason that was counted meanwhile.
+    Dropped(DropReason),
+}
+
+/// Frames that a trace keeps until they are polled.
+const MAX_FRAMES: usize = 4096;
+/// And their bytes, which are shared with devices and sockets.
+const MAX_BYTES: usize = 16 << 20;
+
+/// The queue of traced frames.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    frames: VecDeque<Traced>,
+    bytes: usize,
+    /// The place of the frame that is being handled.
+    current: Option<usize>,
+    /// The places of the frames whose segments wait to be joined with the next.
+    joining: Vec<usize>,
+}
+
+impl Trace {
+    /// A frame comes in, and is handled until [`end`](Trace::end).
+    pub(crate) fn begin(&mut self, now: Instant, iface: InterfaceId, frame: &Frame, stats: &mut Stats) {
+        stats.take_first_drop();
+        let passage = Passage::Received { frame: frame.clone(), verdict: Verdict::Taken };
+        self.current = self.push(Traced { at: now, iface, passage }, stats);
+    }
+
+    /// The frame that came in is handled; `is_joining`: but for its segment, which waits for the next.
+    pub(crate) fn end(&mut self, stats: &mut Stats, is_joining: bool) {
+        let dropped = stats.take_first_drop();
+        let Some(at) = self.current.take() else { return };
+        if dropped.is_none() && is_joining {
+            self.joining.push(at);
+        }
+        self.settle(at, dropped);
+    }
+
+    /// The segments that waited are handled.
+    pub(crate) fn end_joining(&mut self, stats: &mut Stats) {
+        let dropped = stats.take_first_drop();
+        let mut joining = mem::take(&mut self.joining);
+        joining.drain(..).for_each(|at| self.settle(at, dropped));
+        self.joining = joining;
+    }
+
+    /// A frame leaves.
+    pub(crate) fn on_sent(&mut self, now: Instant, transmit: &Transmit, stats: &mut Stats) {
+        let iface = transmit.iface();
+        self.push(Traced { at: now, iface, passage: Passage::Sent(transmit.clone()) }, stats);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Traced> {
+        let traced = self.frames.pop_front()?;
+        self.bytes -= traced.len();
+        Some(traced)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.frames.len() * size_of::<Traced>() + self.bytes
+    }
+
+    /// Keeps a frame, or counts it when there is no room. The place that it got.
+    fn push(&mut self, traced: Traced, stats: &mut Stats) -> Option<usize> {
+        let len = traced.len();
+        if self.frames.len() >= MAX_FRAMES || self.bytes + len > MAX_BYTES {
+            stats.link.untraced_frames += 1;
+            return None;
+        }
+        self.bytes += len;
+        self.frames.push_back(traced);
+        Some(self.frames.len() - 1)
+    }
+
+    fn settle(&mut self, at: usize, dropped: Option<DropReason>) {
+        if let Some(reason) = dropped
+            && let Some(Traced { passage: Passage::Received { verdict, .. }, .. }) = self.frames.get_mut(at)
+        {
+            *verdict = Verdict::Dropped(reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

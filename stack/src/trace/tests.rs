@@ -1,0 +1,179 @@
+use super::*;
+use crate::network::{InterfaceConfig, Medium};
+use crate::offload::Offloads;
+use crate::testing::{Fault, PacketBuilder, Pair, PairConfig};
+use crate::{Config, Domain, SocketKind, Stack};
+use bytes::Bytes;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::vec;
+
+const IFACE: InterfaceId = InterfaceId(0);
+const NOW: Instant = Instant::ZERO;
+
+/// A stack that is 10.0.0.1 on a link without link headers, with a UDP socket on port 7, and is traced.
+fn traced_stack() -> (Stack, crate::Descriptor) {
+    let mut stack = Stack::new(Config::default(), [1; 32], NOW);
+    let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
+    stack.add_interface(NOW, interface).unwrap();
+    let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    stack.bind(d, "0.0.0.0:7".parse().unwrap()).unwrap();
+    stack.set_trace(true);
+    (stack, d)
+}
+
+fn builder(dst: &str) -> PacketBuilder {
+    PacketBuilder::new("10.0.0.2".parse().unwrap(), dst.parse().unwrap())
+}
+
+fn drained(stack: &mut Stack) -> Vec<Traced> {
+    std::iter::from_fn(|| stack.poll_trace()).collect()
+}
+
+/// Of the frames that came in.
+fn verdicts(traced: &[Traced]) -> Vec<Verdict> {
+    let of = |traced: &Traced| match traced.passage {
+        Passage::Received { verdict, .. } => Some(verdict),
+        Passage::Sent(_) => None,
+    };
+    traced.iter().filter_map(of).collect()
+}
+
+#[test]
+fn every_frame_in_comes_with_its_verdict_and_every_answer_behind_it() {
+    let (mut stack, d) = traced_stack();
+    let ours = builder("10.0.0.1");
+    let (to_socket, to_nobody) = (ours.udp(1000, 7, b"x"), ours.udp(1000, 8, b"x"));
+    let fragments = ours.fragments(17, &[0; 64], 32);
+    let frames = [
+        (to_socket, Verdict::Taken),
+        (to_nobody, Verdict::Dropped(DropReason::NoUdpSocket)),
+        (ours.echo_request(1, 1, b"x"), Verdict::Taken),
+        (
+            ours.clone().fault(Fault::IpChecksum).udp(1000, 7, b"x"),
+            Verdict::Dropped(DropReason::BadIpChecksum),
+        ),
+        (builder("10.0.0.9").udp(1000, 7, b"x"), Verdict::Dropped(DropReason::NotForUs)),
+        (fragments[0].clone(), Verdict::Taken),
+        (fragments[0].clone(), Verdict::Dropped(DropReason::DuplicateFragment)),
+    ];
+    let frames = frames.map(|(frame, verdict)| (Bytes::from(frame), verdict));
+    for (frame, _) in &frames {
+        stack.handle_frame(NOW, IFACE, Frame::new(frame.clone()));
+        while stack.poll_transmit(NOW).is_some() {}
+    }
+    let traced = drained(&mut stack);
+    assert_eq!(verdicts(&traced), frames.each_ref().map(|&(_, verdict)| verdict));
+    // Port unreachable, and the echo reply.
+    let is_sent = |traced: &Traced| matches!(traced.passage, Passage::Sent(_));
+    let sent: Vec<bool> = traced.iter().map(is_sent).collect();
+    assert_eq!(sent, [false, false, true, false, true, false, false, false, false]);
+    assert!(traced.iter().all(|traced| (traced.at, traced.iface) == (NOW, IFACE)));
+    // The program, the trace and whoever handed the frame in have the same bytes.
+    let Passage::Received { frame, .. } = &traced[0].passage else { panic!("{traced:?}") };
+    let (received, _) = stack.recv_bytes_from(NOW, d).unwrap();
+    let offset = received.as_ptr() as usize - frames[0].0.as_ptr() as usize;
+    assert_eq!((frame.bytes.as_ptr(), offset), (frames[0].0.as_ptr(), 28));
+}
+
+#[test]
+fn the_loopback_is_an_interface_of_the_trace() {
+    let (mut stack, d) = traced_stack();
+    for port in [7, 8] {
+        stack.send_to(NOW, d, b"to myself", ([127, 0, 0, 1], port).into()).unwrap();
+        while stack.poll_transmit(NOW).is_some() || stack.handle_loopback(NOW) {}
+    }
+    let traced = drained(&mut stack);
+    assert!(traced.iter().all(|traced| traced.iface == InterfaceId::LOOPBACK));
+    // The last is the error about the second.
+    let dropped = Verdict::Dropped(DropReason::NoUdpSocket);
+    assert_eq!(
+        verdicts(&traced),
+        [Verdict::Taken, dropped, Verdict::Dropped(DropReason::UnmatchedIcmpError)]
+    );
+    assert_eq!(traced[0].len(), 20 + 8 + 9);
+}
+
+#[test]
+fn frames_that_became_one_segment_share_its_verdict() {
+    let mut pair = Pair::new(PairConfig::seeded(1));
+    let (a, _b) = pair.connected_streams(Domain::V4);
+    let now = pair.now();
+    pair.a.stack.send(now, a, &[7; 4 * 1448]).unwrap();
+    let frames: Vec<Frame> =
+        std::iter::from_fn(|| pair.a.stack.poll_transmit(now)).map(|frame| frame.to_frame()).collect();
+    let host = &mut pair.b;
+    host.stack.set_trace(true);
+    let arp = Frame::new(vec![0; 10]);
+    let batch = |first: &[Frame], last: &[Frame]| -> Vec<(InterfaceId, Frame)> {
+        first.iter().chain([&arp]).chain(last).map(|frame| (host.iface, frame.clone())).collect()
+    };
+    let (new, old) = (batch(&frames[..2], &frames[2..]), batch(&frames, &frames[..1]));
+    host.stack.handle_frames(now, new);
+    let runt = Verdict::Dropped(DropReason::RuntFrame);
+    assert_eq!(host.stack.stats().tcp.joined_segs, 3);
+    let taken = Verdict::Taken;
+    assert_eq!(verdicts(&drained(&mut host.stack)), [taken, taken, runt, taken, taken]);
+    // All of it once more: the run is dropped when the frame behind it does not follow.
+    host.stack.handle_frames(now, old);
+    let told = verdicts(&drained(&mut host.stack));
+    assert!(matches!(told[0], Verdict::Dropped(reason) if host.stack.stats().drops(reason) > 0), "{told:?}");
+    assert_eq!(told, [told[0], told[0], told[0], told[0], runt, told[0]]);
+}
+
+#[test]
+fn what_a_device_cuts_is_one_frame_with_its_facts() {
+    let mut config = PairConfig::seeded(1);
+    config.offloads = Offloads::ALL;
+    let mut pair = Pair::new(config);
+    let (a, _b) = pair.connected_streams(Domain::V4);
+    pair.a.stack.set_trace(true);
+    pair.a.stack.send(pair.now(), a, &[7; 6 * 1448]).unwrap();
+    pair.run_for(Duration::from_secs(1));
+    let traced = drained(&mut pair.a.stack);
+    let cut = traced.iter().find_map(|traced| match &traced.passage {
+        Passage::Sent(transmit) => transmit.segments().map(|segments| (segments.len, transmit.len())),
+        Passage::Received { .. } => None,
+    });
+    let (segment_len, len) = cut.expect("a run");
+    assert!(segment_len == 1448 && len > 2 * 1448, "{segment_len} {len}");
+}
+
+#[test]
+fn a_trace_that_nobody_polls_is_bounded_and_says_what_is_missing() {
+    let (mut stack, _) = traced_stack();
+    let at_rest = stack.memory_bytes();
+    let frame = Bytes::from(builder("10.0.0.9").udp(1000, 7, &[0; 1000]));
+    let handed_in = 20_000;
+    for _ in 0..handed_in {
+        stack.handle_frame(NOW, IFACE, Frame::new(frame.clone()));
+    }
+    assert!(stack.memory_bytes() < 2 * MAX_BYTES);
+    let kept = drained(&mut stack).len();
+    assert_eq!(kept, MAX_FRAMES);
+    assert_eq!(stack.stats().link.untraced_frames, (handed_in - kept) as u64);
+    assert_eq!(stack.stats().drops(DropReason::NotForUs), handed_in as u64);
+    stack.handle_frame(NOW, IFACE, Frame::new(frame.clone()));
+    stack.set_trace(false);
+    stack.handle_frame(NOW, IFACE, Frame::new(frame));
+    stack.set_trace(true);
+    assert!(stack.poll_trace().is_none());
+    assert_eq!(stack.memory_bytes(), at_rest);
+}
+
+#[test]
+fn a_trace_changes_nothing() {
+    let run = |is_traced: bool| {
+        let mut config = PairConfig::seeded(5);
+        config.record = true;
+        let mut pair = Pair::new(config);
+        pair.a.stack.set_trace(is_traced);
+        pair.b.stack.set_trace(is_traced);
+        let (a, b) = pair.connected_streams(Domain::V6);
+        pair.a.stack.send(pair.now(), a, &[1; 50_000]).unwrap();
+        pair.run_for(Duration::from_secs(1));
+        let peer: SocketAddr = pair.b.stack.peer_addr(b).unwrap();
+        (pair.recorded(), peer)
+    };
+    assert_eq!(run(false), run(true));
+}
