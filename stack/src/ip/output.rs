@@ -128,13 +128,13 @@ impl OutgoingHeader {
 /// `ip_idents_reserve`).
 #[derive(Debug)]
 pub(crate) struct Identifications {
-    counters: Vec<Counter>,
+    counters: Vec<IdentificationCounter>,
     bucket_key: Keyed,
     offset_key: Keyed,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Counter {
+struct IdentificationCounter {
     last: u32,
     /// In ticks; wraps after half a year.
     used_at: u32,
@@ -149,7 +149,7 @@ const BUCKETS: usize = 1024;
 impl Identifications {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         Identifications {
-            counters: vec![Counter::default(); BUCKETS],
+            counters: vec![IdentificationCounter::default(); BUCKETS],
             bucket_key: Keyed::new(rng),
             offset_key: Keyed::new(rng),
         }
@@ -179,7 +179,7 @@ impl Identifications {
         let idle_ticks = ticks.wrapping_sub(counter.used_at);
         let step = if idle_ticks > 0 { rng.below(u64::from(idle_ticks)) as u32 } else { 0 };
         let first = counter.last.wrapping_add(step).wrapping_add(1);
-        *counter = Counter { last: first.wrapping_add(count - 1), used_at: ticks };
+        *counter = IdentificationCounter { last: first.wrapping_add(count - 1), used_at: ticks };
         first.wrapping_add(offset)
     }
 }

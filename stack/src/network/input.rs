@@ -86,7 +86,9 @@ impl Network {
             return Some(Delivery::Error(error));
         }
         let (iface, packet) = self.loopback.pop()?;
-        self.trace_begin(ctx, InterfaceId::LOOPBACK, &Frame::new(packet.clone()));
+        if self.trace.is_some() {
+            self.trace_begin(ctx, InterfaceId::LOOPBACK, &Frame::new(packet.clone()));
+        }
         let offload = ReceiveOffload::default();
         let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true, offload };
         self.handle_bare_ip(ctx, arrival, packet)
