@@ -1,9 +1,11 @@
 //! What every part of the stack is given when it is called.
 
 use crate::config::Config;
+use crate::drop_reason::DropReason;
 use crate::memory::Budget;
 use crate::rng::Rng;
 use crate::stats::Stats;
+use crate::subject::Subject;
 use crate::tcp::Spares;
 use crate::time::Instant;
 
@@ -18,4 +20,13 @@ pub(crate) struct Ctx<'a> {
     pub(crate) memory: Budget,
     /// What connections at rest have given up.
     pub(crate) spares: &'a mut Spares,
+    /// Whom the work at hand is about, for the log.
+    pub(crate) subject: Subject,
+}
+
+impl Ctx<'_> {
+    /// Counts a drop.
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+        self.stats.count_drop(reason, &self.subject);
+    }
 }

@@ -22,7 +22,7 @@
 //! | `trace` | every frame that enters or leaves, for whoever asks |
 //! | [`steering`] | several stacks that are one host: which of them has which flow |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
-//! | `time`, `event`, `stats`, `drop_reason`, `rng`, `frame`, `error`, `config`, `hash`, `rate_limit` | what they all share |
+//! | `time`, `event`, `stats`, `drop_reason`, `subject`, `rng`, `frame`, `error`, `config`, `hash`, `rate_limit` | what they all share |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -55,6 +55,7 @@ mod socket;
 mod stack;
 mod stats;
 pub mod steering;
+mod subject;
 mod tcp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -14,6 +14,7 @@ use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, Neighbor
 use crate::rng::Rng;
 use crate::socket::{Env, Kinds, Sockets, TransmitOutcome};
 use crate::stats::Stats;
+use crate::subject::Subject;
 use crate::tcp::Spares;
 use crate::time::Instant;
 use crate::trace::Traced;
@@ -82,6 +83,7 @@ impl Core {
             rng: &mut self.rng,
             memory,
             spares: &mut self.spares,
+            subject: Subject::Stack,
         }
     }
 }

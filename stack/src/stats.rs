@@ -4,6 +4,7 @@
 use core::fmt;
 
 use crate::drop_reason::DropReason;
+use crate::subject::Subject;
 
 /// One counter of [`Stats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -390,10 +391,10 @@ impl Stats {
     }
 
     /// Counts a drop. The one place where packets end: a good breakpoint.
-    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+    pub(crate) fn count_drop(&mut self, reason: DropReason, subject: &Subject) {
         self.drops[reason as usize] += 1;
         self.first_drop.get_or_insert(reason);
-        log::debug!("dropped: {reason:?}");
+        log::debug!("{subject}: dropped: {reason:?}");
     }
 }
 
@@ -423,7 +424,7 @@ mod tests {
         other.tcp.in_segs = 4;
         other.memory.stalled_resets = 5;
         for stats in [&mut one, &mut other] {
-            stats.count_drop(DropReason::BadTcp);
+            stats.count_drop(DropReason::BadTcp, &Subject::Stack);
         }
         one.add(&other);
         let counted: Vec<_> = one.iter().filter(|&(_, value)| value > 0).collect();
@@ -449,7 +450,7 @@ mod tests {
     #[test]
     fn drops_are_counted_by_reason() {
         let mut stats = Stats::new();
-        stats.count_drop(DropReason::MemoryLimit);
+        stats.count_drop(DropReason::MemoryLimit, &Subject::Stack);
         assert_eq!((stats.all_drops(), stats.drops(DropReason::MemoryLimit)), (1, 1));
         assert_eq!(stats.drop_counts().next(), Some((DropReason::MemoryLimit, 1)));
     }

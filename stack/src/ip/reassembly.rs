@@ -25,6 +25,7 @@ use crate::hash::{HashMap, Keyed, hash_map};
 use crate::interface_id::InterfaceId;
 use crate::rng::Rng;
 use crate::stats::Stats;
+use crate::subject::Subject;
 use crate::time::Instant;
 
 /// Fragments of one packet: 64 KiB in pieces of 256 bytes.
@@ -231,7 +232,7 @@ impl Reassembler {
                 Outcome::Complete { packet: bytes, cast: packet.cast }
             }
             None => {
-                count(stats, packet.pieces.len() - 1, DropReason::BadFragment);
+                count(stats, &key, packet.pieces.len() - 1, DropReason::BadFragment);
                 Outcome::Dropped(DropReason::BadFragment)
             }
         }
@@ -246,7 +247,7 @@ impl Reassembler {
             log::trace!("reassembly over at {at}");
             self.deadlines.pop_front();
             let Some(packet) = self.remove(&key, serial) else { continue };
-            count(stats, packet.pieces.len(), DropReason::ReassemblyTimeout);
+            count(stats, &key, packet.pieces.len(), DropReason::ReassemblyTimeout);
             // RFC 792, RFC 8200 §4.5: only if the first fragment is there to be quoted.
             if let (Some(first), Some((0, data))) = (&packet.first, packet.pieces.first()) {
                 let mut quoted = BytesMut::from(&first.header[..]);
@@ -310,7 +311,7 @@ impl Reassembler {
     /// Drops what came of a packet, and remembers to drop what is still to come, until its time is over.
     fn refuse(&mut self, stats: &mut Stats, key: PacketKey, reason: DropReason) {
         let Some(packet) = self.packets.get_mut(&key) else { return };
-        count(stats, packet.pieces.len(), reason);
+        count(stats, &key, packet.pieces.len(), reason);
         packet.pieces = Vec::new();
         packet.first = None;
         packet.refused = true;
@@ -333,8 +334,9 @@ impl Reassembler {
                 break;
             }
         }
-        let Some(packet) = oldest.and_then(|(key, serial)| self.remove(&key, serial)) else { return false };
-        count(stats, packet.pieces.len(), DropReason::ReassemblyLimit);
+        let Some((key, serial)) = oldest else { return false };
+        let Some(packet) = self.remove(&key, serial) else { return false };
+        count(stats, &key, packet.pieces.len(), DropReason::ReassemblyLimit);
         true
     }
 
@@ -493,8 +495,9 @@ fn fill_checksum(header: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-fn count(stats: &mut Stats, fragments: usize, reason: DropReason) {
-    (0..fragments).for_each(|_| stats.count_drop(reason));
+fn count(stats: &mut Stats, key: &PacketKey, fragments: usize, reason: DropReason) {
+    let subject = Subject::Packet { src: key.src, dst: key.dst, protocol: key.protocol };
+    (0..fragments).for_each(|_| stats.count_drop(reason, &subject));
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl Network {
         let message = datagram.transport();
         let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
         let Some(kind) = kind.filter(|_| verify_internet_checksum(message)) else {
-            ctx.stats.count_drop(DropReason::BadIcmp);
+            ctx.count_drop(DropReason::BadIcmp);
             return IcmpOutcome::Done;
         };
         self.handle_icmp(ctx, classify_v4(kind), datagram)
@@ -53,7 +53,7 @@ impl Network {
         let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
         let is_right = verify_transport_checksum(datagram.src, datagram.dst, protocol::ICMPV6, message);
         let Some(kind) = kind.filter(|_| is_right) else {
-            ctx.stats.count_drop(DropReason::BadIcmp);
+            ctx.count_drop(DropReason::BadIcmp);
             return IcmpOutcome::Done;
         };
         match classify_v6(kind) {
@@ -63,7 +63,7 @@ impl Network {
             }
             // RFC 4291 §2.5.2.
             _ if datagram.src.is_unspecified() => {
-                ctx.stats.count_drop(DropReason::Martian);
+                ctx.count_drop(DropReason::Martian);
                 IcmpOutcome::Done
             }
             class => self.handle_icmp(ctx, class, datagram),
@@ -94,7 +94,7 @@ impl Network {
             MessageClass::Redirect => DropReason::RedirectIgnored,
             MessageClass::Neighbor | MessageClass::Unknown => DropReason::UnknownIcmp,
         };
-        ctx.stats.count_drop(reason);
+        ctx.count_drop(reason);
         IcmpOutcome::Done
     }
 
@@ -102,7 +102,7 @@ impl Network {
         // RFC 1122 §3.2.2.6: requests to an IPv4 group may be ignored, and Linux does: they make amplifiers.
         let to_group_v4 = request.cast != Cast::Unicast && request.src.is_ipv4();
         if !ctx.config.ip.answer_echo || to_group_v4 {
-            ctx.stats.count_drop(DropReason::EchoIgnored);
+            ctx.count_drop(DropReason::EchoIgnored);
             return;
         }
         let iface = is_link_local(request.src).then_some(request.iface);
@@ -112,9 +112,9 @@ impl Network {
         } else {
             Ok(request.dst)
         };
-        let Ok(src) = src else { return ctx.stats.count_drop(DropReason::NoRoute) };
+        let Ok(src) = src else { return ctx.count_drop(DropReason::NoRoute) };
         let Some((header, payload)) = echo::reply(src, request.src, &request.share_transport()) else {
-            return ctx.stats.count_drop(DropReason::BadIcmp);
+            return ctx.count_drop(DropReason::BadIcmp);
         };
         ctx.stats.icmp.out_echo_reps += 1;
         self.output_own(ctx, reply_meta(request, src, iface), header, payload);
@@ -123,10 +123,10 @@ impl Network {
     /// RFC 1122 §3.2.2.8: those to a group are ignored, as echo requests are.
     fn answer_timestamp(&mut self, ctx: &mut Ctx<'_>, request: &Datagram) {
         if !ctx.config.ip.answer_timestamps || request.cast != Cast::Unicast {
-            return ctx.stats.count_drop(DropReason::EchoIgnored);
+            return ctx.count_drop(DropReason::EchoIgnored);
         }
         let Some(header) = timestamp::reply(request.transport(), ctx.now, self.timestamp_offset) else {
-            return ctx.stats.count_drop(DropReason::BadIcmp);
+            return ctx.count_drop(DropReason::BadIcmp);
         };
         ctx.stats.icmp.out_timestamp_reps += 1;
         let iface = is_link_local(request.src).then_some(request.iface);
@@ -192,7 +192,7 @@ impl Network {
         if let Path::Link(hop) = path
             && !self.may_send_icmp_error(ctx, Peer::host(src, hop.next == src), src.is_ipv4())
         {
-            return ctx.stats.count_drop(DropReason::IcmpRateLimit);
+            return ctx.count_drop(DropReason::IcmpRateLimit);
         }
         let own = if self.is_local(dst) { Ok(dst) } else { self.source_for(src, iface) };
         let Ok(own) = own else { return };

@@ -21,6 +21,7 @@ use crate::link::ethernet::{self, EtherType};
 use crate::link::medium::Medium;
 use crate::link::ndp;
 use crate::offload::{ChecksumState, PartialChecksum};
+use crate::subject::Subject;
 
 /// The longest packet of either family: what a device joined.
 const MAX_JOINED_LEN: usize = ipv6::MAX_PACKET_LEN;
@@ -41,11 +42,12 @@ impl Network {
         iface: InterfaceId,
         frame: Frame,
     ) -> Option<Delivery> {
+        ctx.subject = Subject::Frame(iface);
         if iface == InterfaceId::LOOPBACK && ctx.config.share.is_some() {
             return self.handle_looped(ctx, frame.bytes);
         }
         let Some(interface) = self.interface(iface) else {
-            ctx.stats.count_drop(DropReason::NoInterface);
+            ctx.count_drop(DropReason::NoInterface);
             return None;
         };
         let Frame { bytes, checksum, segments } = frame;
@@ -53,7 +55,7 @@ impl Network {
         let max_packet_len = if segments.is_some() { MAX_JOINED_LEN } else { interface.mtu };
         let Medium::Ethernet(own) = interface.medium else {
             if bytes.len() > max_packet_len {
-                ctx.stats.count_drop(DropReason::OversizedFrame);
+                ctx.count_drop(DropReason::OversizedFrame);
                 return None;
             }
             let offload = ReceiveOffload { checksum, segments };
@@ -63,7 +65,7 @@ impl Network {
         let frame = match ethernet::parse(bytes, own, max_packet_len) {
             Ok(frame) => frame,
             Err(reason) => {
-                ctx.stats.count_drop(reason);
+                ctx.count_drop(reason);
                 return None;
             }
         };
@@ -86,6 +88,7 @@ impl Network {
             return Some(Delivery::Error(error));
         }
         let (iface, packet) = self.loopback.pop()?;
+        ctx.subject = Subject::Frame(InterfaceId::LOOPBACK);
         if self.trace.is_some() {
             self.trace_begin(ctx, InterfaceId::LOOPBACK, &Frame::new(packet.clone()));
         }
@@ -97,7 +100,7 @@ impl Network {
     /// A packet to ourselves from another stack with our addresses.
     fn handle_looped(&mut self, ctx: &mut Ctx<'_>, packet: Bytes) -> Option<Delivery> {
         let Some(quote) = Quote::parse(&packet) else {
-            ctx.stats.count_drop(DropReason::BadIpHeader);
+            ctx.count_drop(DropReason::BadIpHeader);
             return None;
         };
         ctx.stats.ip.loopback_packets += 1;
@@ -113,11 +116,11 @@ impl Network {
             Some(4) => self.handle_ip(ctx, arrival, bytes, true),
             Some(6) => self.handle_ip(ctx, arrival, bytes, false),
             Some(_) => {
-                ctx.stats.count_drop(DropReason::BadIpHeader);
+                ctx.count_drop(DropReason::BadIpHeader);
                 None
             }
             None => {
-                ctx.stats.count_drop(DropReason::RuntFrame);
+                ctx.count_drop(DropReason::RuntFrame);
                 None
             }
         }
@@ -133,7 +136,7 @@ impl Network {
         match self.receive_ip(ctx, arrival, bytes, is_v4) {
             Ok(datagram) => self.dispatch(ctx, arrival, datagram?),
             Err(reason) => {
-                ctx.stats.count_drop(reason);
+                ctx.count_drop(reason);
                 None
             }
         }
@@ -150,6 +153,7 @@ impl Network {
         let parsed = parse_ip(&packet, is_v4);
         let header = parsed.as_ref().map_err(|&reason| reason)?;
         packet.truncate(header.total_len);
+        ctx.subject = Subject::Packet { src: header.src, dst: header.dst, protocol: header.protocol };
         let cast = match self.admit(arrival, header) {
             Admission::Local(cast) => cast,
             // We are no router.
@@ -290,11 +294,11 @@ impl Network {
             }
             // RFC 4291 §2.5.2: only who asks for an address has none yet.
             (_, src) if src.is_unspecified() => {
-                ctx.stats.count_drop(DropReason::Martian);
+                ctx.count_drop(DropReason::Martian);
                 None
             }
             (protocol::NO_NEXT_HEADER, IpAddr::V6(_)) => {
-                ctx.stats.count_drop(DropReason::UnknownProtocol);
+                ctx.count_drop(DropReason::UnknownProtocol);
                 None
             }
             _ => Some(Delivery::Datagram(datagram)),

@@ -221,7 +221,7 @@ impl Network {
 
     /// Queues a ready frame behind those of [`Network::poll_transmit`]; drops and counts it when the queue is full.
     pub(crate) fn queue(&mut self, ctx: &mut Ctx<'_>, transmit: Transmit) {
-        self.transmits.push(ctx.stats, transmit);
+        self.transmits.push(ctx, transmit);
     }
 
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) {

@@ -247,7 +247,7 @@ impl Network {
         let id = self.identifications.next(ctx.now, ctx.rng, ip.flow());
         let fragments = fragments(ip, id, mtu, transport).ok_or(Error::MessageTooLong)?;
         if fragments.len() > self.transmits.room() {
-            ctx.stats.count_drop(DropReason::TransmitQueueFull);
+            ctx.count_drop(DropReason::TransmitQueueFull);
             return Ok(None);
         }
         ctx.stats.ip.frag_oks += 1;
@@ -271,8 +271,8 @@ impl Network {
         match self.output(ctx, meta, header, payload) {
             Ok(Some(transmit)) => self.queue(ctx, transmit),
             Ok(None) => {}
-            Err(Error::MessageTooLong) => ctx.stats.count_drop(DropReason::PacketTooBig),
-            Err(_) => ctx.stats.count_drop(DropReason::NoRoute),
+            Err(Error::MessageTooLong) => ctx.count_drop(DropReason::PacketTooBig),
+            Err(_) => ctx.count_drop(DropReason::NoRoute),
         }
     }
 
@@ -361,7 +361,7 @@ impl Network {
             if ctx.config.share.as_ref().is_some_and(|share| share.is_elsewhere(&whole)) {
                 return self.queue(ctx, Transmit::from_frame(InterfaceId::LOOPBACK, Frame::new(whole)));
             }
-            self.loopback.push(ctx.stats, iface, whole);
+            self.loopback.push(ctx, iface, whole);
         }
     }
 
@@ -387,18 +387,18 @@ impl Network {
         let waiting: usize =
             self.interfaces.iter().map(|interface| interface.neighbors.pending_bytes()).sum();
         if waiting + packet.memory_bytes() > ctx.config.packet_queue_limit_bytes() {
-            ctx.stats.count_drop(DropReason::MemoryLimit);
+            ctx.count_drop(DropReason::MemoryLimit);
             return None;
         }
         let interface = self.interfaces.get_mut(hop.iface.index())?;
         match interface.neighbors.enqueue(ctx.now, hop.next, packet) {
             Enqueued::Waits { solicit, dropped } => {
-                (0..dropped).for_each(|_| ctx.stats.count_drop(DropReason::NeighborQueueFull));
+                (0..dropped).for_each(|_| ctx.count_drop(DropReason::NeighborQueueFull));
                 if solicit {
                     self.solicit(ctx, hop.iface, hop.next, None);
                 }
             }
-            Enqueued::Dropped => ctx.stats.count_drop(DropReason::NeighborQueueFull),
+            Enqueued::Dropped => ctx.count_drop(DropReason::NeighborQueueFull),
         }
         None
     }

@@ -4,10 +4,10 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::frame::Transmit;
 use crate::interface_id::InterfaceId;
-use crate::stats::Stats;
 
 /// Frames that wait for the device to have room.
 #[derive(Debug)]
@@ -24,14 +24,14 @@ impl TransmitQueue {
     }
 
     /// Takes a frame in, or drops and counts it when the queue is full.
-    pub(crate) fn push(&mut self, stats: &mut Stats, frame: Transmit) {
+    pub(crate) fn push(&mut self, ctx: &mut Ctx<'_>, frame: Transmit) {
         if self.frames.len() >= self.max {
-            stats.count_drop(DropReason::TransmitQueueFull);
+            ctx.count_drop(DropReason::TransmitQueueFull);
             return;
         }
         let cost = size_of::<Transmit>() + frame.len();
         if self.bytes + cost > self.max_bytes {
-            stats.count_drop(DropReason::MemoryLimit);
+            ctx.count_drop(DropReason::MemoryLimit);
             return;
         }
         self.bytes += cost;
@@ -73,16 +73,16 @@ impl LoopbackQueue {
     }
 
     /// Takes a packet in, or drops and counts it when the queue is full.
-    pub(crate) fn push(&mut self, stats: &mut Stats, iface: InterfaceId, packet: Bytes) {
+    pub(crate) fn push(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, packet: Bytes) {
         if self.packets.len() >= self.max {
-            stats.count_drop(DropReason::TransmitQueueFull);
+            ctx.count_drop(DropReason::TransmitQueueFull);
             return;
         }
         if self.bytes + packet.len() > self.max_bytes {
-            stats.count_drop(DropReason::MemoryLimit);
+            ctx.count_drop(DropReason::MemoryLimit);
             return;
         }
-        stats.ip.loopback_packets += 1;
+        ctx.stats.ip.loopback_packets += 1;
         self.bytes += packet.len();
         self.packets.push_back((iface, packet));
     }

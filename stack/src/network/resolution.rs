@@ -26,17 +26,19 @@ use crate::link::mac::MacAddr;
 use crate::link::ndp::{self, Flags, NdpMessage};
 use crate::link::neighbor::{Advertised, NeighborEvent, Pending};
 use crate::rate_limit::{Peer, Rate};
+use crate::subject::Subject;
 
 /// ARP.
 impl Network {
     pub(super) fn handle_arp(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, frame: &EthernetFrame) {
         let arp = match ArpPacket::parse(&frame.payload) {
             Ok(arp) => arp,
-            Err(reason) => return ctx.stats.count_drop(reason),
+            Err(reason) => return ctx.count_drop(reason),
         };
         let Some(interface) = self.interface_mut(iface) else { return };
         let Some(own) = interface.mac() else { return };
         let (sender, target) = (IpAddr::V4(arp.sender_ip), IpAddr::V4(arp.target_ip));
+        ctx.subject = Subject::Arp { sender, target };
         let is_probe = arp.operation == Operation::Request && arp.sender_ip.is_unspecified();
 
         // RFC 5227 §2.1.1 and §2.4: somebody else has the address, or probes for it while we do.
@@ -64,7 +66,7 @@ impl Network {
         let said = Advertised { mac: Some(arp.sender_mac), solicited, override_: true };
         match interface.neighbors.on_advertised(ctx.now, sender, said) {
             Some(pending) => self.send_pending(ctx, iface, sender, pending),
-            None => ctx.stats.count_drop(DropReason::UnneededNeighbor),
+            None => ctx.count_drop(DropReason::UnneededNeighbor),
         }
     }
 }
@@ -77,7 +79,7 @@ impl Network {
         let own = self.interface(iface).and_then(|interface| interface.mac());
         let Some(own) = own.filter(|_| !arrival.looped) else {
             // There are no neighbours on the loopback, nor on a link without link addresses.
-            return ctx.stats.count_drop(DropReason::BadNdp);
+            return ctx.count_drop(DropReason::BadNdp);
         };
         match NdpMessage::parse(src, dst, datagram.hop_limit, datagram.transport()) {
             Ok(NdpMessage::Solicitation { target, source_mac }) => {
@@ -86,7 +88,7 @@ impl Network {
             Ok(NdpMessage::Advertisement { target, target_mac, flags }) => {
                 self.handle_advertisement(ctx, iface, target, target_mac, flags);
             }
-            Err(reason) => ctx.stats.count_drop(reason),
+            Err(reason) => ctx.count_drop(reason),
         }
     }
 
@@ -106,7 +108,7 @@ impl Network {
             Some(AddressState::Tentative) if src.is_unspecified() => {
                 return self.on_address_conflict(ctx, iface, IpAddr::V6(target));
             }
-            _ => return ctx.stats.count_drop(DropReason::UnneededNeighbor),
+            _ => return ctx.count_drop(DropReason::UnneededNeighbor),
         }
         let solicited = !src.is_unspecified();
         let answer = NdpMessage::Advertisement {
@@ -145,7 +147,7 @@ impl Network {
         let said = Advertised { mac: target_mac, solicited: flags.solicited, override_: flags.override_ };
         match interface.neighbors.on_advertised(ctx.now, target, said) {
             Some(pending) => self.send_pending(ctx, iface, target, pending),
-            None => ctx.stats.count_drop(DropReason::UnneededNeighbor),
+            None => ctx.count_drop(DropReason::UnneededNeighbor),
         }
     }
 
@@ -186,7 +188,7 @@ impl Network {
         let rate = Rate::per_second(ctx.config.neighbor.max_answers_per_second);
         let is_allowed = self.answer_shares.take(ctx.now, Peer::host(asker, true), rate);
         if !is_allowed {
-            ctx.stats.count_drop(DropReason::NeighborRateLimit);
+            ctx.count_drop(DropReason::NeighborRateLimit);
         }
         is_allowed
     }
@@ -290,7 +292,10 @@ impl Network {
     /// RFC 4861 §7.2.2: the senders of the packets that waited in vain are told, here without an ICMP packet.
     fn give_up(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, pending: &Pending) {
         for packet in pending {
-            ctx.stats.count_drop(DropReason::NeighborUnreachable);
+            if let Some(Quote { src, dst, protocol, .. }) = Quote::parse(packet.header.as_slice()) {
+                ctx.subject = Subject::Packet { src, dst, protocol };
+            }
+            ctx.count_drop(DropReason::NeighborUnreachable);
             if self.errors.len() < ctx.config.ip.max_queued_frames
                 && let Some(error) = host_unreachable(iface, packet)
             {

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::frame::{HeaderBuf, Payload};
 use crate::network::{IpMeta, MtuDiscovery, Network};
 use crate::offload::Segments;
+use crate::subject::Subject;
 
 /// A send buffer that was set smaller than a datagram still takes one of this size.
 const MIN_QUEUE: usize = 4096;
@@ -267,7 +268,8 @@ impl Env<'_> {
             Ok(Some(transmit)) => TransmitOutcome::Frame(transmit),
             Ok(None) => TransmitOutcome::Elsewhere,
             Err(_) => {
-                self.ctx.stats.count_drop(DropReason::NoRoute);
+                self.ctx.subject = Subject::Packet { src: meta.src, dst, protocol: meta.protocol };
+                self.ctx.count_drop(DropReason::NoRoute);
                 TransmitOutcome::Elsewhere
             }
         }

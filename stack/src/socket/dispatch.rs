@@ -23,6 +23,7 @@ use crate::frame::Transmit;
 use crate::ip::protocol;
 use crate::network::{Delivery, IcmpOutcome, NetworkError, NetworkErrorKind};
 use crate::rng::Rng;
+use crate::subject::Subject;
 use crate::time::Instant;
 
 /// All sockets of a stack.
@@ -108,7 +109,7 @@ impl Kinds {
                 protocol::TCP => self.tcp.handle_segment(env, datagram),
                 protocol::UDP => self.udp.handle_datagram(env, datagram),
                 _ => {
-                    env.ctx.stats.count_drop(DropReason::UnknownProtocol);
+                    env.ctx.count_drop(DropReason::UnknownProtocol);
                     let kind = NetworkErrorKind::ProtocolUnreachable;
                     env.network.send_unreachable(&mut env.ctx, &datagram, kind);
                 }
@@ -149,7 +150,7 @@ impl Kinds {
     /// What the network reports about packets that we sent, brought to the socket that sent them.
     fn handle_network_error(&mut self, env: &mut Env<'_>, error: &NetworkError) {
         let Some(&[a, b, c, d]) = error.transport.get(..4) else {
-            return env.ctx.stats.count_drop(DropReason::BadIcmp);
+            return env.ctx.count_drop(DropReason::BadIcmp);
         };
         // Link-local flows are found under the interface that the error's addresses have in common with them.
         let flow = FourTuple {
@@ -157,6 +158,7 @@ impl Kinds {
             remote: Endpoint::new(error.remote, u16::from_be_bytes([c, d])),
             scope: error.iface.map_or(0, |iface| scope_of([error.local, error.remote], iface)),
         };
+        env.ctx.subject = Subject::Packet { src: error.remote, dst: error.local, protocol: error.protocol };
         let is_taken = match error.protocol {
             protocol::TCP => self.tcp.handle_error(env, &flow, error),
             protocol::UDP => self.udp.handle_error(env, &flow, error.kind),
@@ -166,7 +168,7 @@ impl Kinds {
         if is_taken {
             env.ctx.stats.icmp.errors_received += 1;
         } else {
-            env.ctx.stats.count_drop(DropReason::UnmatchedIcmpError);
+            env.ctx.count_drop(DropReason::UnmatchedIcmpError);
         }
     }
 

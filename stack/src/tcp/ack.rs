@@ -365,9 +365,10 @@ impl Connection {
         if probe.is_repeated && !news.has_dsack && ack.after(probe.end) {
             self.recovery.probe = None;
             if self.recovery.phase() == Phase::Open {
-                log::debug!("tcp the loss probe repaired a loss at {:?}", probe.end);
+                log::debug!("{}: the loss probe repaired a loss at {:?}", ctx.subject, probe.end);
                 ctx.stats.recovery.loss_probe_recovery += 1;
                 self.congestion.on_congestion(Cause::Loss);
+                self.log_congestion(ctx);
                 self.congestion.on_recovery_done(None);
             }
         } else if !probe.is_repeated || news.has_dsack || (news.is_duplicate && !news.newly_sacked) {
@@ -402,21 +403,34 @@ impl Connection {
         if self.recovery.is_repairing() || self.is_mtu_probe_lost(ctx) {
             return;
         }
-        log::debug!("tcp recovery begins at {:?}", self.snd.una);
+        log::debug!("{}: recovery begins at {:?}", ctx.subject, self.snd.una);
         ctx.stats.recovery.recoveries += 1;
-        self.reduce(Phase::Recovery, Cause::Loss);
+        self.reduce(ctx, Phase::Recovery, Cause::Loss);
     }
 
     /// An episode begins, for this cause.
-    pub(super) fn reduce(&mut self, phase: Phase, cause: Cause) {
+    pub(super) fn reduce(&mut self, ctx: &Ctx<'_>, phase: Phase, cause: Cause) {
         let was_open = self.recovery.phase() == Phase::Open;
         self.recovery.enter_reduction(phase, self.snd.una, self.snd.nxt, self.congestion.cwnd());
         if was_open {
             self.congestion.on_congestion(cause);
+            self.log_congestion(ctx);
         }
         self.ecn.on_reduced(self.snd.nxt);
         self.recovery.probe = None;
         self.timers.stop(Timer::LossProbe);
+    }
+
+    /// After the congestion window was reduced.
+    pub(super) fn log_congestion(&self, ctx: &Ctx<'_>) {
+        log::debug!(
+            "{}: {}, cwnd {} ssthresh {} pacing rate {:?}",
+            ctx.subject,
+            self.congestion.mode(),
+            self.congestion.cwnd(),
+            self.congestion.ssthresh(),
+            self.congestion.pacing_rate()
+        );
     }
 
     fn on_ack_in_recovery(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &News) {
@@ -424,10 +438,10 @@ impl Connection {
         let is_original = news.advanced && self.echoes_original(header);
         if self.recovery.is_all_duplicate() || (is_original && (is_over || self.scoreboard.repeated() == 0)) {
             ctx.stats.recovery.spurious_recoveries += 1;
-            return self.undo("recovery");
+            return self.undo(ctx, "recovery");
         }
         if is_over {
-            log::debug!("tcp recovery is over at {:?}", self.snd.una);
+            log::debug!("{}: recovery is over at {:?}", ctx.subject, self.snd.una);
             self.recovery.end();
             self.recovery.forget_duplicates();
             self.rack.on_recovery_done();
@@ -448,7 +462,7 @@ impl Connection {
                 ctx.stats.recovery.spurious_recoveries += 1;
             }
         }
-        log::debug!("tcp the last episode was spurious, undone at {:?}", self.snd.una);
+        log::debug!("{}: the last episode was spurious, undone at {:?}", ctx.subject, self.snd.una);
         self.congestion.undo();
         self.ecn.withdraw_cwr();
         self.recovery.forget();
@@ -465,7 +479,7 @@ impl Connection {
             || (news.advanced && self.echoes_original(header));
         if is_needless && self.recovery.may_undo() {
             ctx.stats.recovery.spurious_timeouts += 1;
-            return self.undo("time-out");
+            return self.undo(ctx, "time-out");
         }
         match frto {
             Frto::Off => {}
@@ -480,7 +494,7 @@ impl Connection {
             Frto::Probing => {}
         }
         if self.recovery.is_over_at(self.snd.una) {
-            log::debug!("tcp what timed out is repaired at {:?}", self.snd.una);
+            log::debug!("{}: what timed out is repaired at {:?}", ctx.subject, self.snd.una);
             self.recovery.end();
             self.recovery.forget_duplicates();
             self.rack.on_recovery_done();
@@ -499,8 +513,8 @@ impl Connection {
     }
 
     /// Nothing was lost after all: the windows are what they were (RFC 4015 §3.2).
-    fn undo(&mut self, what: &'static str) {
-        log::debug!("tcp {what} was spurious, undone at {:?}", self.snd.una);
+    fn undo(&mut self, ctx: &Ctx<'_>, what: &'static str) {
+        log::debug!("{}: {what} was spurious, undone at {:?}", ctx.subject, self.snd.una);
         self.congestion.undo();
         self.ecn.withdraw_cwr();
         self.scoreboard.unmark_lost();
@@ -520,6 +534,7 @@ impl Connection {
             if let Some(sample) = &rate {
                 self.counters.on_rate(sample);
             }
+            let mode_before = log::log_enabled!(log::Level::Debug).then(|| self.congestion.mode());
             self.congestion.on_ack(&Ack {
                 now: ctx.now,
                 phase,
@@ -536,6 +551,9 @@ impl Connection {
                 nxt: self.snd.nxt,
                 rate,
             });
+            if let Some(before) = mode_before.filter(|&before| before != self.congestion.mode()) {
+                log::debug!("{}: {before} -> {}", ctx.subject, self.congestion.mode());
+            }
         }
         if self.congestion.wants_limited_samples() {
             self.rate.on_application_limited(in_flight);

@@ -266,7 +266,7 @@ impl Connection {
 
     /// Every transition of every connection comes through here.
     pub(super) fn set_state(&mut self, ctx: &mut Ctx<'_>, next: State, cause: &'static str) {
-        log::debug!("tcp {} -> {}: {cause}", self.state.name(), next.name());
+        log::debug!("{}: {} -> {}: {cause}", ctx.subject, self.state.name(), next.name());
         ctx.stats.tcp.state_changes += 1;
         self.state = next;
         match next {

@@ -390,9 +390,9 @@ impl Connection {
         if is_reduced || self.recovery.phase() != Phase::Open {
             return;
         }
-        log::debug!("tcp congestion experienced at {:?}", self.snd.una);
+        log::debug!("{}: congestion experienced at {:?}", ctx.subject, self.snd.una);
         ctx.stats.ecn.reductions += 1;
-        self.reduce(Phase::Cwr, Cause::Ecn);
+        self.reduce(ctx, Phase::Cwr, Cause::Ecn);
     }
 }
 

@@ -91,7 +91,7 @@ impl SynReceived {
         let mut timestamps = TimestampState::new(params.timestamp_offset);
         let config = &ctx.config.tcp;
         timestamps.negotiate(ctx.now, options.timestamps.filter(|_| config.timestamps));
-        log::debug!("tcp LISTEN -> SYN-RECEIVED: SYN {:?}", syn.seq);
+        log::debug!("{}: LISTEN -> SYN-RECEIVED: SYN {:?}", ctx.subject, syn.seq);
         ctx.stats.tcp.state_changes += 1;
         SynReceived {
             iss: params.isn,
@@ -215,14 +215,14 @@ impl SynReceived {
         // Before the first step: timestamps (RFC 7323 §5.3).
         match self.timestamps.check(ctx.now, header.options.timestamps, 0) {
             TimestampCheck::Old if !is_reset => {
-                ctx.stats.count_drop(DropReason::Paws);
+                ctx.count_drop(DropReason::Paws);
                 return self.answer_unacceptable(ctx, header, payload_len);
             }
             TimestampCheck::Old | TimestampCheck::Fine => {}
         }
         // The SYN again: the SYN-ACK was lost.
         if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && !is_reset && header.seq == self.irs {
-            ctx.stats.count_drop(DropReason::UnexpectedSegment);
+            ctx.count_drop(DropReason::UnexpectedSegment);
             if self.ecn.on_repeated_syn(header) {
                 // RFC 9768 §3.1.5: nobody could tell any more what the flags of this connection mean.
                 let flags = Flags::RST_ACK;
@@ -239,7 +239,7 @@ impl SynReceived {
         }
         // First: the sequence number.
         if !self.is_in_window(header, payload_len) {
-            ctx.stats.count_drop(DropReason::OutOfWindow);
+            ctx.count_drop(DropReason::OutOfWindow);
             if is_reset {
                 return HandshakeStep::Ignored;
             }
@@ -251,22 +251,22 @@ impl SynReceived {
                 ctx.stats.tcp.resets_received += 1;
                 return HandshakeStep::Aborted;
             }
-            ctx.stats.count_drop(DropReason::ChallengeAck);
+            ctx.count_drop(DropReason::ChallengeAck);
             return self.reply_challenge(ctx);
         }
         // Fourth: SYN. RFC 9293 would go back to LISTEN; who guesses a number in the window could then end
         // handshakes, so it is challenged as RFC 5961 §4.2 has it for the later states.
         if flags.contains(Flags::SYN) {
-            ctx.stats.count_drop(DropReason::ChallengeAck);
+            ctx.count_drop(DropReason::ChallengeAck);
             return self.reply_challenge(ctx);
         }
         // Fifth: ACK.
         if !flags.contains(Flags::ACK) {
-            ctx.stats.count_drop(DropReason::UnexpectedSegment);
+            ctx.count_drop(DropReason::UnexpectedSegment);
             return HandshakeStep::Ignored;
         }
         if header.ack != self.iss + 1 {
-            ctx.stats.count_drop(DropReason::BadAck);
+            ctx.count_drop(DropReason::BadAck);
             return HandshakeStep::Reset(Header { seq: header.ack, flags: Flags::RST, ..Header::default() });
         }
         // Linux's tcp_check_req.
@@ -274,7 +274,7 @@ impl SynReceived {
             let micros =
                 u32::try_from((ctx.now.duration_since(self.sent_at)).as_micros()).unwrap_or(u32::MAX);
             self.acked_after_micros = self.acked_after_micros.or(NonZeroU32::new(micros.max(1)));
-            ctx.stats.count_drop(DropReason::AcceptDeferred);
+            ctx.count_drop(DropReason::AcceptDeferred);
             return HandshakeStep::Ignored;
         }
         HandshakeStep::Complete

@@ -26,7 +26,8 @@ impl Connection {
     /// drops are counted inside.
     pub(crate) fn handle_segment(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) {
         log::trace!(
-            "tcp in {} <- {:?} seq {:?} ack {:?} win {} len {}",
+            "{}: in {} <- {:?} seq {:?} ack {:?} win {} len {}",
+            ctx.subject,
             self.state.name(),
             header.flags,
             header.seq,
@@ -48,7 +49,7 @@ impl Connection {
         self.tune_send_buffer(ctx);
         self.give_spares(ctx.spares);
         if let Break(Some(reason)) = step {
-            ctx.stats.count_drop(reason);
+            ctx.count_drop(reason);
         }
     }
 
@@ -72,7 +73,12 @@ impl Connection {
             }
             return;
         }
-        log::trace!("tcp in {} <- {count} segments seq {:?} len {len}", self.state.name(), header.seq);
+        log::trace!(
+            "{}: in {} <- {count} segments seq {:?} len {len}",
+            ctx.subject,
+            self.state.name(),
+            header.seq
+        );
         header.joined_len = pieces.first().map_or(0, |first| u16::try_from(first.len()).unwrap_or(u16::MAX));
         // As many as are in a run of the device's: at most 64 KiB.
         self.counters.on_segments(count as u32);
@@ -383,7 +389,7 @@ impl Connection {
         fin: bool,
     ) -> Step {
         if header.flags.contains(Flags::URG) || self.rcv.urgent.is_some() {
-            self.process_urgent(header, seq, &payload);
+            self.process_urgent(ctx, header, seq, &payload);
         }
         if payload.is_empty() && !fin {
             return Continue(());
@@ -436,7 +442,7 @@ impl Connection {
             Stored::Duplicate => Break(Some(DropReason::DuplicateData)),
             Stored::Refused => Break(Some(DropReason::OutOfWindow)),
             Stored::Full => {
-                log::debug!("tcp keeps no more islands: {:?} refused", header.seq);
+                log::debug!("{}: keeps no more islands: {:?} refused", ctx.subject, header.seq);
                 Break(Some(DropReason::ReassemblyQueueFull))
             }
         }
@@ -524,7 +530,7 @@ impl Connection {
             TimeWaitStep::Ignored => {}
             TimeWaitStep::Reply(_) => self.rcv.acknowledge_now(),
             // Only the record can be given up for a new connection.
-            TimeWaitStep::Reopen { .. } => ctx.stats.count_drop(DropReason::UnexpectedSegment),
+            TimeWaitStep::Reopen { .. } => ctx.count_drop(DropReason::UnexpectedSegment),
         }
         self.next_challenge_at = record.next_reply_at(ctx.now);
         if record.is_prolonged() {

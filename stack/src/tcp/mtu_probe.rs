@@ -132,7 +132,7 @@ impl Connection {
         if smaller >= current || !is_large {
             return;
         }
-        log::debug!("tcp a black hole for segments of {current}, {smaller} from now on");
+        log::debug!("{}: a black hole for segments of {current}, {smaller} from now on", ctx.subject);
         ctx.stats.mtu.black_holes += 1;
         let high = self.mtu_search.as_ref().map_or(current, |search| search.high.max(current));
         self.mtu_search = Some(Box::new(MtuSearch::new(smaller, high, ctx.now)));
@@ -217,7 +217,7 @@ impl Connection {
         let len = self.mtu_probe_len(ctx, mss, size);
         let seq = self.snd.nxt;
         let run = self.send_next(ctx, len, len as usize, false);
-        log::debug!("tcp a probe of the path with a segment of {size}");
+        log::debug!("{}: a probe of the path with a segment of {size}", ctx.subject);
         ctx.stats.mtu.probes += 1;
         if let Some(search) = &mut self.mtu_search {
             search.probe = Some(Probe { seq, end: self.snd.nxt, mss: size });
@@ -233,7 +233,7 @@ impl Connection {
         search.probe = None;
         search.on_success(probe.mss);
         let path_mss = search.low;
-        log::debug!("tcp the path takes segments of {path_mss}");
+        log::debug!("{}: the path takes segments of {path_mss}", ctx.subject);
         ctx.stats.mtu.probe_success += 1;
         self.set_path_mss(ctx, path_mss);
     }
@@ -251,7 +251,7 @@ impl Connection {
             return false;
         }
         search.on_failure(probe.mss);
-        log::debug!("tcp a segment of {} is too large for the path", probe.mss);
+        log::debug!("{}: a segment of {} is too large for the path", ctx.subject, probe.mss);
         ctx.stats.mtu.probe_fail += 1;
         self.recovery.enter_loss(self.snd.una, self.snd.nxt, RepeatCause::PathMtu);
         true

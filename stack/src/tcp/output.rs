@@ -35,7 +35,8 @@ impl Connection {
         if let Some(run) = &run {
             let header = run.header();
             log::trace!(
-                "tcp in {} -> {:?} seq {:?} ack {:?} win {} len {}",
+                "{}: in {} -> {:?} seq {:?} ack {:?} win {} len {}",
+                ctx.subject,
                 self.state.name(),
                 header.flags,
                 header.seq,

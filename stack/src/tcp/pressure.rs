@@ -51,7 +51,10 @@ impl Connection {
         // Linux's tcp_prune_ofo_queue: the peer keeps what was not acknowledged.
         let pruned = self.rcv.prune(seq, len);
         if pruned > 0 {
-            log::debug!("tcp forgets {pruned} bytes that came out of order: the memory is short");
+            log::debug!(
+                "{}: forgets {pruned} bytes that came out of order: the memory is short",
+                ctx.subject
+            );
             ctx.stats.memory.pruned_bytes += pruned as u64;
             ctx.memory.give_back(pruned);
         }

@@ -160,6 +160,7 @@ impl Connection {
             self.scoreboard.forget_sacks();
         }
         self.congestion.on_timeout();
+        self.log_congestion(ctx);
         self.ecn.on_timeout(self.snd.nxt);
         self.lose_all(RepeatCause::Timeout);
         if !ctx.config.tcp.frto {

@@ -103,7 +103,7 @@ impl TimeWait {
             return TimeWaitStep::Reopen { isn_after: self.snd_nxt + ISN_DISTANCE };
         }
         if timestamp == TimestampCheck::Old {
-            ctx.stats.count_drop(DropReason::Paws);
+            ctx.count_drop(DropReason::Paws);
             return self.reply(ctx, header, payload_len, &timestamps);
         }
         let len = header.segment_len(payload_len);
@@ -114,7 +114,7 @@ impl TimeWait {
         if flags.contains(Flags::FIN) && header.seq + len == self.rcv_nxt {
             self.is_prolonged = true;
         }
-        ctx.stats.count_drop(DropReason::OutOfWindow);
+        ctx.count_drop(DropReason::OutOfWindow);
         self.reply(ctx, header, payload_len, &timestamps)
     }
 
@@ -197,6 +197,6 @@ fn millis(duration: Duration) -> u32 {
 }
 
 fn ignore(ctx: &mut Ctx<'_>, reason: DropReason) -> TimeWaitStep {
-    ctx.stats.count_drop(reason);
+    ctx.count_drop(reason);
     TimeWaitStep::Ignored
 }

@@ -132,7 +132,7 @@ impl Connection {
             if !self.timers.take_fired(timer, ctx.now) {
                 continue;
             }
-            log::trace!("tcp timer {timer:?} fired in {}", self.state.name());
+            log::trace!("{}: timer {timer:?} fired in {}", ctx.subject, self.state.name());
             match timer {
                 Timer::LossProbe => self.on_loss_probe_timer(ctx),
                 Timer::Reorder => self.on_reorder_timer(ctx),

@@ -50,7 +50,6 @@ impl Receiver {
             // The byte that was urgent until now must not be read as an ordinary one.
             self.queue_mut().skip(1);
         }
-        log::debug!("tcp urgent data up to {seq:?}");
         // MUST-32: a pointer that moves on is news.
         self.urgent = Some(Box::new(Urgent { seq, byte: UrgentByte::Awaited, is_news: true }));
     }
@@ -107,9 +106,11 @@ impl Receiver {
 
 impl Connection {
     /// Sixth step: URG. Before the data is taken in.
-    pub(super) fn process_urgent(&mut self, header: &Header, seq: SeqNumber, data: &[u8]) {
+    pub(super) fn process_urgent(&mut self, ctx: &Ctx<'_>, header: &Header, seq: SeqNumber, data: &[u8]) {
         if header.flags.contains(Flags::URG) && self.state.can_receive() {
             self.rcv.on_urgent_pointer(header, self.settings.oob_inline);
+            let marked = self.rcv.urgent.as_ref().map(|urgent| urgent.seq);
+            log::debug!("{}: urgent pointer {}, urgent data up to {marked:?}", ctx.subject, header.urgent);
         }
         if self.rcv.urgent.is_some() {
             self.rcv.find_urgent(seq, data);

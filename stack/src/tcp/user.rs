@@ -275,7 +275,7 @@ impl Connection {
                 self.end(ctx, reason, "ICMP error");
             }
             _ => {
-                log::debug!("tcp in {}: the network says {error:?}", self.state.name());
+                log::debug!("{}: in {}: the network says {error:?}", ctx.subject, self.state.name());
                 self.ending.soft_error = Some(error);
             }
         }
@@ -290,7 +290,7 @@ impl Connection {
         if path_mss >= self.path_mss {
             return self.limit_mtu_search(seq, path_mss);
         }
-        log::debug!("tcp path MSS {} -> {path_mss}", self.path_mss);
+        log::debug!("{}: path MSS {} -> {path_mss}", ctx.subject, self.path_mss);
         self.set_path_mss(ctx, path_mss);
         self.on_mtu_message(ctx, path_mss);
         self.shrink_syn(path_mss);

@@ -30,7 +30,7 @@ impl Bench {
             Outcome::Held => None,
             Outcome::Complete { packet, .. } => Some(packet),
             Outcome::Dropped(reason) => {
-                self.stats.count_drop(reason);
+                self.stats.count_drop(reason, &Subject::Stack);
                 None
             }
         }

@@ -100,7 +100,18 @@ impl Host {
     pub(super) fn with<R>(&mut self, f: impl FnOnce(&mut Network, &mut Ctx<'_>) -> R) -> R {
         let Host { network, config, stats, rng, now, .. } = self;
         let (memory, spares) = (crate::memory::Budget::UNLIMITED, &mut crate::tcp::Spares::default());
-        f(network, &mut Ctx { now: *now, config, stats, rng, memory, spares })
+        f(
+            network,
+            &mut Ctx {
+                now: *now,
+                config,
+                stats,
+                rng,
+                memory,
+                spares,
+                subject: crate::subject::Subject::Stack,
+            },
+        )
     }
 
     /// Lets time pass, with every timer at its time.

@@ -15,7 +15,7 @@ impl EchoSockets {
     /// A reply goes to the socket whose identifier it bears, whole.
     pub(in crate::socket) fn handle_reply(&mut self, env: &mut Env<'_>, datagram: Datagram) {
         let Some(&[high, low]) = datagram.transport().get(4..6) else {
-            return env.ctx.stats.count_drop(DropReason::BadIcmp);
+            return env.ctx.count_drop(DropReason::BadIcmp);
         };
         let identifier = u16::from_be_bytes([high, low]);
         let scope = scope_of([datagram.src, datagram.dst], datagram.iface);
@@ -24,12 +24,12 @@ impl EchoSockets {
         let is_for =
             |id: &SocketId| peer_of(env.common, *id).is_none_or(|peer| peer.remote.addr == datagram.src);
         let Some(id) = self.ports.find(&flow).filter(is_for) else {
-            return env.ctx.stats.count_drop(DropReason::UnknownIcmp);
+            return env.ctx.count_drop(DropReason::UnknownIcmp);
         };
         let data = datagram.into_transport(0..usize::MAX);
         let received = ReceivedDatagram { from, scope, data, segment_len: 0 };
         if let Err(reason) = env.common.deliver_datagram(id, received) {
-            env.ctx.stats.count_drop(reason);
+            env.ctx.count_drop(reason);
         }
     }
 

@@ -109,7 +109,8 @@ impl ProtocolCalls for TcpSockets {
         }
         // Linux: EPIPE for a stream that was never connected.
         let stream = env.common.stream_mut(id).ok_or(Error::BrokenPipe)?;
-        let (ctx, connection) = (&mut env.ctx, &mut stream.connection);
+        let ctx = &mut env.ctx;
+        let connection = stream.named(ctx);
         let room = if ctx.memory.is_plenty(data.len()) { data.len() } else { connection.memory_to_send(ctx) };
         if room == 0 && data.len() > 0 && connection.state() != State::Closed {
             let error =
@@ -160,10 +161,10 @@ impl ProtocolCalls for TcpSockets {
         match env.common.record_mut(id)?.protocol.tcp_mut()? {
             TcpSocket::Stream(stream) => {
                 if how != Shutdown::Write {
-                    stream.connection.shutdown_read(&mut env.ctx)?;
+                    stream.named(&mut env.ctx).shutdown_read(&mut env.ctx)?;
                 }
                 if how != Shutdown::Read {
-                    stream.connection.shutdown_write(&mut env.ctx)?;
+                    stream.named(&mut env.ctx).shutdown_write(&mut env.ctx)?;
                 }
                 self.settle(env, id);
                 Ok(())
@@ -190,7 +191,7 @@ impl ProtocolCalls for TcpSockets {
             }
             TcpSocket::Stream(_) if is_hard => self.abort(env, id),
             TcpSocket::Stream(stream) => {
-                stream.connection.close(&mut env.ctx);
+                stream.named(&mut env.ctx).close(&mut env.ctx);
                 self.settle(env, id);
                 self.on_orphaned(env, id);
             }
@@ -201,7 +202,7 @@ impl ProtocolCalls for TcpSockets {
         let option = match option {
             SocketOption::QuickAck(on) => {
                 if let Some(stream) = env.common.stream_mut(id) {
-                    stream.connection.set_quick_ack(&env.ctx, on);
+                    stream.named(&mut env.ctx).set_quick_ack(&env.ctx, on);
                     self.settle(env, id);
                 }
                 return Ok(());
@@ -213,7 +214,7 @@ impl ProtocolCalls for TcpSockets {
         let socket = env.common.record_mut(id)?;
         let settings = socket.options.tcp_settings();
         if let Some(stream) = socket.protocol.stream_mut() {
-            stream.connection.set_settings(&mut env.ctx, settings);
+            stream.named(&mut env.ctx).set_settings(&mut env.ctx, settings);
             self.settle(env, id);
         }
         if option.is_about_reuse() {
@@ -237,7 +238,7 @@ fn with_readable<T>(
     read: impl FnOnce(&mut Connection, &mut Ctx<'_>) -> Result<T>,
 ) -> Result<T> {
     let stream = env.common.stream_mut(id).ok_or(Error::NotConnected)?;
-    let result = read(&mut stream.connection, &mut env.ctx);
+    let result = read(stream.named(&mut env.ctx), &mut env.ctx);
     if !matches!(result, Err(Error::WouldBlock)) {
         settle_after_read(env.common, id);
     }
@@ -266,7 +267,7 @@ impl TcpSockets {
         if let Some(socket) = env.common.records.get_mut(id) {
             socket.holder = Holder::Nobody;
             if let Some(stream) = socket.protocol.stream_mut() {
-                stream.connection.abort(&mut env.ctx);
+                stream.named(&mut env.ctx).abort(&mut env.ctx);
             }
         }
         self.settle(env, id);
@@ -284,7 +285,7 @@ impl TcpSockets {
             // It was put off since, or called off.
             return timers.arm(&mut stream.armed, TimerTarget::Socket(id), deadline);
         }
-        stream.connection.handle_timeout(&mut env.ctx);
+        stream.named(&mut env.ctx).handle_timeout(&mut env.ctx);
         self.settle(env, id);
         self.look_after_orphan(env, id);
     }

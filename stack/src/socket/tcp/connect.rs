@@ -14,6 +14,7 @@ use crate::socket::id::SocketId;
 use crate::socket::record::Protocol;
 use crate::socket::scope::{Bound, flow_scope, iface_of, loopback_if_unspecified};
 use crate::steering::Share;
+use crate::subject::Subject;
 use crate::tcp::{Connection, State};
 
 impl TcpSockets {
@@ -105,8 +106,10 @@ impl TcpSockets {
             Some(_) => return Err(Error::AddressNotAvailable),
             None => self.ephemeral_port(env.common, share, tuple_from)?,
         };
-        log::trace!("connect from {local_addr} port {port} to {remote:?} at {}", env.ctx.now);
-        Ok(tuple_from(port))
+        let tuple = tuple_from(port);
+        env.ctx.subject = Subject::Tcp(tuple);
+        log::trace!("{}: connect at {}", env.ctx.subject, env.ctx.now);
+        Ok(tuple)
     }
 
     /// An ephemeral port for a connection whose other three numbers `tuple_from` knows; of several stacks on an interface

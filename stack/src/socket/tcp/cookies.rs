@@ -63,10 +63,10 @@ impl TcpSockets {
         let is_full = env.common.account.is_full_for(CONNECTION_BYTES);
         let Some((listener, options)) = env.common.listener_mut(id) else { return };
         if listener.is_accept_queue_full() {
-            return env.ctx.stats.count_drop(DropReason::AcceptQueueFull);
+            return env.ctx.count_drop(DropReason::AcceptQueueFull);
         }
         if is_full {
-            return env.ctx.stats.count_drop(DropReason::MemoryLimit);
+            return env.ctx.count_drop(DropReason::MemoryLimit);
         }
         let mut params = self.open_params(&env.ctx, env.network, options, &tuple);
         params.isn = header.ack - 1;

@@ -9,6 +9,7 @@ use crate::socket::common::Env;
 use crate::socket::errors::report;
 use crate::socket::id::HandshakeId;
 use crate::socket::scope::iface_of;
+use crate::subject::Subject;
 use crate::tcp::SeqNumber;
 
 impl TcpSockets {
@@ -21,6 +22,7 @@ impl TcpSockets {
     ) -> bool {
         let Some(&[a, b, c, d]) = error.transport.get(4..8) else { return false };
         let seq = SeqNumber(u32::from_be_bytes([a, b, c, d]));
+        env.ctx.subject = Subject::Tcp(*flow);
         let report = report(error.kind, error.local.is_ipv4());
         let id = match self.find_record(env.common, flow) {
             Some(Target::Connection(id)) => id,
@@ -67,7 +69,7 @@ impl TcpSockets {
             kind => !error.local.is_ipv4() && report(kind, false).is_some_and(|report| report.is_hard),
         };
         if is_about_it && is_final {
-            log::debug!("tcp handshake given up: the network says {:?}", error.kind);
+            log::debug!("{}: handshake given up: the network says {:?}", env.ctx.subject, error.kind);
             self.forget_handshake(env, id);
         }
         is_about_it

@@ -19,6 +19,7 @@ use crate::socket::common::{Env, TimerTarget};
 use crate::socket::id::{HandshakeId, SocketId};
 use crate::socket::options::IpFields;
 use crate::socket::record::{Holder, Protocol, Socket};
+use crate::subject::Subject;
 use crate::tcp::{Connection, HandshakeStep, HandshakeTimeout, Header, SynReceived, reset_for};
 use crate::timers::Armed;
 
@@ -33,9 +34,9 @@ impl TcpSockets {
         let handshakes = self.half_open.of(id).handshakes;
         let cookies = env.ctx.config.tcp.syn_cookies;
         match listener.room_for_syn(handshakes, cookies, syn.isn_after.is_some()) {
-            SynRoom::None(reason) => return env.ctx.stats.count_drop(reason),
+            SynRoom::None(reason) => return env.ctx.count_drop(reason),
             SynRoom::Queue if is_full && cookies == SynCookieMode::Off => {
-                return env.ctx.stats.count_drop(DropReason::MemoryLimit);
+                return env.ctx.count_drop(DropReason::MemoryLimit);
             }
             // A cookie takes no memory, and by the time that it comes back there may be some.
             SynRoom::Queue if is_full && syn.isn_after.is_none() => {
@@ -90,7 +91,7 @@ impl TcpSockets {
         let Some((listener, options)) = env.common.listener_mut(listener_id) else {
             // The listener was closed in the meantime.
             self.forget_handshake(env, id);
-            env.ctx.stats.count_drop(DropReason::NoTcpSocket);
+            env.ctx.count_drop(DropReason::NoTcpSocket);
             return self.refuse_stray(env, &tuple, reset_for(header, payload.len()));
         };
         let (is_full, fields) = (listener.is_accept_queue_full(), options.ip_fields());
@@ -107,9 +108,9 @@ impl TcpSockets {
                 self.forget_handshake(env, id);
             }
             // Linux: the ACK is forgotten; the SYN-ACK is repeated, and the peer's next segment tries again.
-            HandshakeStep::Complete if is_full => env.ctx.stats.count_drop(DropReason::AcceptQueueFull),
+            HandshakeStep::Complete if is_full => env.ctx.count_drop(DropReason::AcceptQueueFull),
             HandshakeStep::Complete if is_out_of_memory => {
-                env.ctx.stats.count_drop(DropReason::MemoryLimit);
+                env.ctx.count_drop(DropReason::MemoryLimit);
             }
             HandshakeStep::Complete => {
                 if let Some(handshake) = self.forget_handshake(env, id) {
@@ -166,6 +167,7 @@ impl TcpSockets {
         let Some(handshake) = self.handshakes.get_mut(id) else { return };
         let target = TimerTarget::Handshake(id);
         handshake.armed.fired();
+        env.ctx.subject = Subject::Tcp(handshake.tuple);
         let deadline = handshake.record.deadline();
         if deadline > env.ctx.now {
             // The SYN that came again has put it off.
@@ -177,7 +179,7 @@ impl TcpSockets {
         };
         if matches!(next, HandshakeTimeout::GiveUp) {
             self.forget_handshake(env, id);
-            return env.ctx.stats.count_drop(DropReason::HandshakeTimeout);
+            return env.ctx.count_drop(DropReason::HandshakeTimeout);
         }
         let (deadline, tuple) = (handshake.record.deadline(), handshake.tuple);
         env.common.timers.arm(&mut handshake.armed, target, Some(deadline));

@@ -18,6 +18,7 @@ use crate::socket::common::Env;
 use crate::socket::id::SocketId;
 use crate::socket::options::IpFields;
 use crate::socket::scope::{iface_of, scope_of};
+use crate::subject::Subject;
 use crate::tcp::{Flags, Header, SeqNumber, TimeWaitStep, reset_for};
 
 /// A SYN for a listener.
@@ -39,11 +40,11 @@ fn admit<'a>(
 ) -> Option<(FourTuple, &'a Header, Bytes)> {
     // RFC 9293 §3.9.2.3 (MUST-57): segments to or from groups are dropped silently.
     if datagram.cast != Cast::Unicast || datagram.src.is_multicast() {
-        ctx.stats.count_drop(DropReason::TcpNotUnicast);
+        ctx.count_drop(DropReason::TcpNotUnicast);
         return None;
     }
     let Some((header, header_len)) = parsed else {
-        ctx.stats.count_drop(DropReason::BadTcp);
+        ctx.count_drop(DropReason::BadTcp);
         return None;
     };
     header.ip_ecn = IpEcn::of_traffic_class(datagram.traffic_class);
@@ -51,7 +52,7 @@ fn admit<'a>(
     if !datagram.is_checked
         && !verify_transport_checksum(datagram.src, datagram.dst, protocol::TCP, datagram.transport())
     {
-        ctx.stats.count_drop(DropReason::BadTcpChecksum);
+        ctx.count_drop(DropReason::BadTcpChecksum);
         return None;
     }
     let tuple = FourTuple {
@@ -95,6 +96,7 @@ impl TcpSockets {
     pub(in crate::socket) fn finish_joining(&mut self, env: &mut Env<'_>) {
         let Some((tuple, mut header, mut pieces)) = self.joining.take() else { return };
         self.renew_budget(env);
+        env.ctx.subject = Subject::Tcp(tuple);
         match self.find_record(env.common, &tuple) {
             Some(Target::Connection(id)) if pieces.len() > 1 => {
                 env.ctx.stats.tcp.joined_segs += pieces.len() as u64 - 1;
@@ -123,6 +125,7 @@ impl TcpSockets {
 
     fn deliver_segment(&mut self, env: &mut Env<'_>, tuple: FourTuple, header: &Header, payload: Bytes) {
         self.renew_budget(env);
+        env.ctx.subject = Subject::Tcp(tuple);
         match self.find_record(env.common, &tuple) {
             Some(Target::Connection(id)) if env.ctx.memory.is_pressed() => {
                 self.deliver_under_pressure(env, id, header, payload);
@@ -177,17 +180,17 @@ impl TcpSockets {
         match listener {
             // Linux, too, refuses a SYN with a FIN: no honest host sends one.
             Some(_) if flags.is_first_syn() && flags.contains(Flags::FIN) => {
-                env.ctx.stats.count_drop(DropReason::UnexpectedSegment);
+                env.ctx.count_drop(DropReason::UnexpectedSegment);
             }
             Some(id) if flags.is_first_syn() => {
                 self.handle_syn(env, id, tuple, Syn { header, payload, isn_after: None });
             }
             // RFC 9293 §3.10.7.2: in LISTEN only an ACK is answered with a reset.
             Some(_) if !flags.contains(Flags::ACK) => {
-                env.ctx.stats.count_drop(DropReason::UnexpectedSegment);
+                env.ctx.count_drop(DropReason::UnexpectedSegment);
             }
             _ => {
-                env.ctx.stats.count_drop(DropReason::NoTcpSocket);
+                env.ctx.count_drop(DropReason::NoTcpSocket);
                 self.refuse_stray(env, &tuple, reset_for(header, payload.len()));
             }
         }
@@ -229,7 +232,7 @@ impl TcpSockets {
                 }
                 // Nobody would take it: it is answered like any other segment (Linux's tcp_v4_rcv).
                 None => {
-                    env.ctx.stats.count_drop(DropReason::NoTcpSocket);
+                    env.ctx.count_drop(DropReason::NoTcpSocket);
                     if let Some(answer) = entry.record.answer_syn(&env.ctx, offset) {
                         reply(env, &tuple, answer, fields);
                     }

@@ -37,7 +37,10 @@ impl TcpSockets {
     }
 
     fn reset_orphan(&mut self, env: &mut Env<'_>, id: SocketId) {
-        log::debug!("tcp: too many connections that nobody holds, {}", self.orphans);
+        if let Some(stream) = env.common.stream_mut(id) {
+            stream.named(&mut env.ctx);
+        }
+        log::debug!("{}: reset, of {} connections that nobody holds", env.ctx.subject, self.orphans);
         env.ctx.stats.memory.abort_on_memory += 1;
         self.abort(env, id);
     }

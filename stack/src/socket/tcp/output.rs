@@ -47,7 +47,7 @@ impl TcpSockets {
         let fields = socket.options.ip_fields();
         let Some(stream) = socket.protocol.stream_mut() else { return TransmitOutcome::Nothing };
         let tuple = stream.tuple;
-        let mut run = stream.connection.poll_transmit(&mut env.ctx);
+        let mut run = stream.named(&mut env.ctx).poll_transmit(&mut env.ctx);
         let mut sent = TransmitOutcome::Nothing;
         if let Some(segments) = run.as_ref().and_then(|run| run_for_device(run, env.network, &tuple))
             && let Some((header, payload)) = run.take().and_then(Run::rest)
@@ -118,9 +118,9 @@ fn on_output_error(env: &mut Env<'_>, id: SocketId, seq: SeqNumber, error: Error
         // The path got narrower since the segment was cut: it is cut anew.
         Error::MessageTooLong => {
             let path_mss = path_mss(&env.ctx, env.network, &stream.tuple);
-            stream.connection.on_path_mss(&mut env.ctx, seq, path_mss);
+            stream.named(&mut env.ctx).on_path_mss(&mut env.ctx, seq, path_mss);
         }
-        error => stream.connection.on_unreachable(&mut env.ctx, seq, error),
+        error => stream.named(&mut env.ctx).on_unreachable(&mut env.ctx, seq, error),
     }
     env.common.note_readiness(id, false);
 }
@@ -146,7 +146,7 @@ pub(super) fn reply(env: &mut Env<'_>, tuple: &FourTuple, header: Header, fields
     match env.network.output(&mut env.ctx, meta, header, Payload::new()) {
         Ok(Some(transmit)) => env.network.queue(&mut env.ctx, transmit),
         Ok(None) => {}
-        Err(_) => env.ctx.stats.count_drop(DropReason::NoRoute),
+        Err(_) => env.ctx.count_drop(DropReason::NoRoute),
     }
 }
 

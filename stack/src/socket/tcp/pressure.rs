@@ -24,8 +24,9 @@ impl TcpSockets {
         for _ in 0..MAX_RESETS {
             let Some(id) = env.common.next_to_reset(env.ctx.now) else { break };
             if let Some(stream) = env.common.stream_mut(id) {
-                log::debug!("tcp: memory is out, {:?} is reset", stream.tuple);
-                stream.connection.give_up_for_memory(&mut env.ctx);
+                let connection = stream.named(&mut env.ctx);
+                log::debug!("{}: reset, as memory is out", env.ctx.subject);
+                connection.give_up_for_memory(&mut env.ctx);
                 env.ctx.stats.memory.stalled_resets += 1;
             }
             self.settle(env, id);

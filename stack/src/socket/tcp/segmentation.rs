@@ -205,6 +205,7 @@ mod tests {
             rng: &mut rng,
             memory: crate::memory::Budget::UNLIMITED,
             spares: &mut crate::tcp::Spares::default(),
+            subject: crate::subject::Subject::Stack,
         };
         let (meta, mut headers) = segment_packet(&mut ctx, tuple, header, IpFields::default());
         let len = headers.len() + payload_len(&payload);

@@ -82,7 +82,8 @@ impl TcpSockets {
         stream.is_parted = true;
         self.orphans -= usize::from(mem::take(&mut stream.is_orphan));
         let tuple = stream.tuple;
-        let entry = TimeWaitEntry::new(stream.connection.time_wait(&mut env.ctx), &tuple, reuse, tos);
+        let entry =
+            TimeWaitEntry::new(stream.named(&mut env.ctx).time_wait(&mut env.ctx), &tuple, reuse, tos);
         self.ports.add_connection(tuple.local, reuse);
         let record = self.time_waits.insert(&env.ctx, entry);
         self.connections.replace(&tuple, Target::Connection(id), Target::TimeWait(record));

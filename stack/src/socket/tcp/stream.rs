@@ -15,6 +15,7 @@ use crate::socket::info::{SocketInfo, SocketState};
 use crate::socket::options::SocketOptions;
 use crate::socket::scope::iface_of;
 use crate::socket::state::{Holding, ProtocolState};
+use crate::subject::Subject;
 use crate::tcp::{Connection, State};
 use crate::timers::Armed;
 
@@ -45,6 +46,13 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// Its connection, for a call: what the log says meanwhile is about it.
+    #[inline]
+    pub(super) fn named(&mut self, ctx: &mut Ctx<'_>) -> &mut Connection {
+        ctx.subject = Subject::Tcp(self.tuple);
+        &mut self.connection
+    }
+
     pub(super) fn new(connection: Connection, tuple: FourTuple, shares_port: Option<Reuse>) -> Self {
         Stream {
             connection,
@@ -153,7 +161,7 @@ impl ProtocolState for TcpSocket {
 
     fn give_back(&mut self, ctx: &mut Ctx<'_>, shortage: Shortage, is_over_share: bool) {
         let TcpSocket::Stream(stream) = self else { return };
-        let connection = &mut stream.connection;
+        let connection = stream.named(ctx);
         if shortage >= Shortage::Capacity {
             connection.give_back_capacity();
         }

@@ -211,6 +211,7 @@ mod tests {
                 rng: &mut self.rng,
                 memory: crate::memory::Budget::UNLIMITED,
                 spares: &mut self.spares,
+                subject: crate::subject::Subject::Stack,
             }
         }
 

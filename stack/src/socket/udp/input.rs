@@ -14,13 +14,14 @@ use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::errors::report;
 use crate::socket::id::SocketId;
 use crate::socket::scope::{iface_of, scope_of};
+use crate::subject::Subject;
 use crate::udp;
 
 impl UdpSockets {
     pub(in crate::socket) fn handle_datagram(&mut self, env: &mut Env<'_>, datagram: Datagram) {
         let header = match udp::parse(datagram.src, datagram.dst, datagram.transport(), datagram.is_checked) {
             Ok(header) => header,
-            Err(reason) => return env.ctx.stats.count_drop(reason),
+            Err(reason) => return env.ctx.count_drop(reason),
         };
         let scope = match datagram.cast {
             Cast::Unicast => scope_of([datagram.src, datagram.dst], datagram.iface),
@@ -31,12 +32,13 @@ impl UdpSockets {
             remote: Endpoint::new(datagram.src, header.src_port),
             scope,
         };
+        env.ctx.subject = Subject::Udp(flow);
         let segment_len = datagram.segment_len;
         if datagram.cast != Cast::Unicast {
             // A group's packet concerns every socket on the port.
             let ids: SmallVec<[SocketId; 4]> = self.ports.all(datagram.dst, header.dst_port).collect();
             if ids.is_empty() {
-                env.ctx.stats.count_drop(DropReason::NoUdpSocket);
+                env.ctx.count_drop(DropReason::NoUdpSocket);
             }
             let payload = datagram.into_transport(udp::HEADER_LEN..header.len);
             for id in ids {
@@ -50,7 +52,7 @@ impl UdpSockets {
                 deliver_run(env, id, flow.remote, scope, payload, segment_len);
             }
             None => {
-                env.ctx.stats.count_drop(DropReason::NoUdpSocket);
+                env.ctx.count_drop(DropReason::NoUdpSocket);
                 let kind = NetworkErrorKind::PortUnreachable;
                 env.network.send_unreachable(&mut env.ctx, &datagram, kind);
             }
@@ -105,6 +107,6 @@ fn deliver(env: &mut Env<'_>, id: SocketId, received: ReceivedDatagram) {
     let datagrams = count(received.data.len(), received.segment_len);
     match env.common.deliver_datagram(id, received) {
         Ok(()) => env.ctx.stats.udp.in_datagrams += datagrams,
-        Err(reason) => env.ctx.stats.count_drop(reason),
+        Err(reason) => env.ctx.count_drop(reason),
     }
 }

@@ -73,7 +73,6 @@ impl Control for Cubic {
             match hystart.on_ack(window, ack, cwnd_limited) {
                 SlowStart::GoesOn => return,
                 SlowStart::Ends => {
-                    log::debug!("tcp slow start ends at cwnd {}: round trips grow", window.cwnd);
                     window.set_ssthresh(window.cwnd);
                     self.stage = Stage::Waiting;
                     return;

@@ -88,6 +88,11 @@ trait Control {
         None
     }
 
+    /// What it is doing, for the log, if it has modes of its own.
+    fn mode(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether little is sent on purpose just now.
     fn wants_limited_samples(&self) -> bool {
         false
@@ -295,7 +300,6 @@ impl Congestion {
         self.undo =
             Some(Box::new(Undo { cwnd: self.window.cwnd, ssthresh: self.window.ssthresh, algorithm }));
         self.algorithm.control_mut().on_congestion(&mut self.window, trigger);
-        log::debug!("tcp {:?}: ssthresh {} from cwnd {}", trigger, self.window.ssthresh, self.window.cwnd);
     }
 
     /// The episode is over. cwnd is what recovery was to take it to, or after a time-out wherever slow start has come to.
@@ -357,6 +361,13 @@ impl Congestion {
     /// acknowledgement).
     pub(crate) fn wants_limited_samples(&self) -> bool {
         self.algorithm.control().wants_limited_samples()
+    }
+
+    /// What the algorithm is doing, for the log.
+    pub(crate) fn mode(&self) -> &'static str {
+        let of_window =
+            if self.window.cwnd < self.window.ssthresh { "slow start" } else { "congestion avoidance" };
+        self.algorithm.control().mode().unwrap_or(of_window)
     }
 
     /// Bytes a second at which data may go out; `None` if the algorithm does not care.

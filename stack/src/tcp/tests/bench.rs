@@ -55,6 +55,7 @@ impl Host {
             rng: &mut self.rng,
             memory: self.memory,
             spares: &mut self.spares,
+            subject: crate::subject::Subject::Stack,
         }
     }
 
@@ -214,6 +215,7 @@ impl Pair {
             rng: &mut self.host.rng,
             memory: self.host.memory,
             spares: &mut self.host.spares,
+            subject: crate::subject::Subject::Stack,
         };
         match end {
             End::Client => call(&mut self.client, ctx),
@@ -327,6 +329,7 @@ impl Pair {
                 rng: &mut self.host.rng,
                 memory: self.host.memory,
                 spares: &mut self.host.spares,
+                subject: crate::subject::Subject::Stack,
             };
             match record.handle_timeout(ctx) {
                 HandshakeTimeout::Repeat(syn_ack) => self.put_on_the_wire(End::Server, syn_ack, Bytes::new()),

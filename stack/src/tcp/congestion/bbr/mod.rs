@@ -269,6 +269,18 @@ impl Bbr {
 }
 
 impl Control for Bbr {
+    fn mode(&self) -> Option<&'static str> {
+        Some(match self.mode {
+            Mode::Startup => "BBR Startup",
+            Mode::Drain => "BBR Drain",
+            Mode::Down => "BBR ProbeBW_DOWN",
+            Mode::Cruise => "BBR ProbeBW_CRUISE",
+            Mode::Refill => "BBR ProbeBW_REFILL",
+            Mode::Up => "BBR ProbeBW_UP",
+            Mode::ProbeRtt => "BBR ProbeRTT",
+        })
+    }
+
     fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool) {
         if let (false, Some(srtt)) = (self.has_seen_rtt, ack.srtt) {
             self.has_seen_rtt = true;
@@ -307,7 +319,6 @@ impl Control for Bbr {
                 }
             }
         }
-        log::debug!("tcp bbr in {:?}: bw {} inflight_hi {}", self.mode, self.bw(), self.bounds.inflight_hi);
     }
 
     fn snapshot(&self) -> Option<Algorithm> {

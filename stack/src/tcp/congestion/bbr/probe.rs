@@ -134,7 +134,6 @@ fn is_too_high(lost: u32, tx_in_flight: u32) -> bool {
 
 impl Bbr {
     fn set_mode(&mut self, mode: Mode) {
-        log::trace!("tcp bbr {:?} -> {mode:?}", self.mode);
         self.mode = mode;
     }
 
