@@ -252,6 +252,53 @@ mod tests {
         assert_eq!(plateau_below(65535), 32000);
     }
 
+    /// RFC 792, RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1, RFC 4443 §3: every code has its kind, and no other has one.
+    #[test]
+    fn each_code_has_its_kind() {
+        use NetworkErrorKind::*;
+        let v4 = |kind, code| kind_v4(kind, code, 1400, 1500);
+        let unreachable = [
+            NetUnreachable,
+            HostUnreachable,
+            ProtocolUnreachable,
+            PortUnreachable,
+            PacketTooBig { mtu: 1400 },
+            SourceRouteFailed,
+            NetRefused,
+            HostUnknown,
+            HostIsolated,
+            NetRefused,
+            Prohibited,
+            NetUnreachableForTos,
+            HostUnreachableForTos,
+            Prohibited,
+            Prohibited,
+            Prohibited,
+        ];
+        for code in 0..=255 {
+            assert_eq!(v4(3, code), unreachable.get(usize::from(code)).copied(), "{code}");
+            let exceeded = if code == 1 { ReassemblyTimeExceeded } else { TimeExceeded };
+            assert_eq!(v4(11, code), Some(exceeded), "{code}");
+            assert_eq!(v4(12, code), Some(ParameterProblem), "{code}");
+        }
+        assert!((0..=255).filter(|kind| ![3, 11, 12].contains(kind)).all(|kind| v4(kind, 0).is_none()));
+
+        let v6 = |kind, code| kind_v6(kind, code, 1400);
+        let unreachable =
+            [NetUnreachable, Prohibited, HostUnreachable, HostUnreachable, PortUnreachable, Prohibited, Prohibited];
+        for code in 0..=255 {
+            let kind = unreachable.get(usize::from(code)).copied().unwrap_or(OtherUnreachable);
+            assert_eq!(v6(1, code), Some(kind), "{code}");
+            assert_eq!(v6(2, code), Some(PacketTooBig { mtu: 1400 }), "{code}");
+            let exceeded = if code == 1 { ReassemblyTimeExceeded } else { TimeExceeded };
+            assert_eq!(v6(3, code), Some(exceeded), "{code}");
+            let problem = if code == 1 { ProtocolUnreachable } else { ParameterProblem };
+            assert_eq!(v6(4, code), Some(problem), "{code}");
+        }
+        assert!((5..128).all(|kind| v6(kind, 0) == Some(Unknown)));
+        assert!((128..=255).all(|kind| v6(kind, 0).is_none()) && v6(0, 0).is_none());
+    }
+
     #[test]
     fn hostile_errors_are_refused() {
         let good = emit(IcmpError::PortUnreachable, true, 60);

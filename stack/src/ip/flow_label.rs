@@ -75,4 +75,17 @@ mod tests {
         let all: HashSet<u32> = (0..=255).map(|seed| labels.label(addr(1), addr(2), 80, 6, seed)).collect();
         assert!(all.len() > 250);
     }
+    /// The key is mixed in before the product: no choice of addresses makes one factor 0, and the labels equal.
+    #[test]
+    fn addresses_that_cancel_out_have_labels_of_their_own() {
+        let labels = FlowLabels::new(&mut Rng::new([7; 32]));
+        let src = addr(1);
+        for half in [0, 64] {
+            let all: HashSet<u32> = (1..=64)
+                .map(|bits: u128| Ipv6Addr::from_bits((src.to_bits() ^ bits << half).rotate_right(37)))
+                .map(|dst| labels.label(src, dst, 80, 6, 0))
+                .collect();
+            assert!(all.len() > 60, "{} of 64", all.len());
+        }
+    }
 }

@@ -247,6 +247,18 @@ fn memory_is_bounded_and_the_oldest_gives_way() {
 }
 
 #[test]
+fn what_just_fits_into_the_limit_is_held() {
+    let cost = |piece: &Piece| piece.data.len() + piece.header.len() + FRAGMENT_OVERHEAD + PACKET_OVERHEAD;
+    let first = piece(0, &[0; 1400], true);
+    let held = |reassembly_limit_bytes| {
+        let mut bench = Bench::with(IpConfig { reassembly_limit_bytes, ..IpConfig::default() });
+        matches!(bench.insert(1, first.clone()), Outcome::Held)
+    };
+    assert!(held(cost(&first)));
+    assert!(!held(cost(&first) - 1));
+}
+
+#[test]
 fn packets_that_get_through_leave_no_deadlines_behind() {
     let mut bench = Bench::new();
     bench.insert_counted(0, piece(0, &[0; 8], true));

@@ -132,6 +132,32 @@ fn shares_are_by_peer_and_then_by_connection() {
 }
 
 #[test]
+fn its_own_memory_is_counted() {
+    let (ids, mut holdings) = (ids(1000), holdings());
+    for (number, id) in ids.iter().enumerate() {
+        holdings.look(at(0), *id, peer(number as u8), holds(1000, 0));
+    }
+    let least = 1000 * mem::size_of::<(Entry, Rank, Instant, SocketId)>() + 256 * mem::size_of::<Sum>();
+    assert!((least..3 * least).contains(&holdings.memory_bytes()), "{} {least}", holdings.memory_bytes());
+}
+
+/// A rank is that of the peer when the connection was looked at. Whoever is found in one that is out of date moves to
+/// the right one, and no longer hides those behind it.
+#[test]
+fn ranks_that_are_out_of_date_are_mended_where_they_are_found() {
+    let (ids, mut holdings) = (ids(3), holdings());
+    holdings.look(at(10), ids[0], peer(1), holds(1000, 0));
+    holdings.look(at(10), ids[1], peer(2), holds(1000, 5));
+    // The first one's peer holds far more now; its entry still has the old rank.
+    holdings.look(at(10), ids[2], peer(1), holds(1 << 20, 9));
+    let rank_of = |holdings: &Holdings, id| holdings.entry(id).unwrap().0.rank.magnitude;
+    assert_eq!(rank_of(&holdings, ids[0]), rank_of(&holdings, ids[1]));
+    assert_eq!(holdings.worst(at(10)), Some(ids[0]));
+    assert_eq!(rank_of(&holdings, ids[0]), rank_of(&holdings, ids[2]));
+    assert!(rank_of(&holdings, ids[1]) < rank_of(&holdings, ids[2]));
+}
+
+#[test]
 fn a_slot_that_is_used_again_is_another_socket() {
     let mut slab: Slab<SocketId, ()> = Slab::new();
     let first = slab.insert(());
