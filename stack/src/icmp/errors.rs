@@ -284,8 +284,15 @@ mod tests {
         assert!((0..=255).filter(|kind| ![3, 11, 12].contains(kind)).all(|kind| v4(kind, 0).is_none()));
 
         let v6 = |kind, code| kind_v6(kind, code, 1400);
-        let unreachable =
-            [NetUnreachable, Prohibited, HostUnreachable, HostUnreachable, PortUnreachable, Prohibited, Prohibited];
+        let unreachable = [
+            NetUnreachable,
+            Prohibited,
+            HostUnreachable,
+            HostUnreachable,
+            PortUnreachable,
+            Prohibited,
+            Prohibited,
+        ];
         for code in 0..=255 {
             let kind = unreachable.get(usize::from(code)).copied().unwrap_or(OtherUnreachable);
             assert_eq!(v6(1, code), Some(kind), "{code}");

@@ -26,6 +26,8 @@ mod slab;
 mod state;
 mod table;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 pub(crate) use common::{Env, TransmitOutcome};

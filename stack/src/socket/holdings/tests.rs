@@ -132,6 +132,18 @@ fn shares_are_by_peer_and_then_by_connection() {
 }
 
 #[test]
+fn whoever_only_rests_has_waited_since_its_last_data() {
+    let (ids, mut holdings) = (ids(2), holdings());
+    let rests = |moved| Look { bytes: 500, holds_data: false, drained: 7, moved_at: at(moved) };
+    holdings.look(at(30), ids[0], peer(1), rests(10));
+    holdings.look(at(30), ids[1], peer(2), rests(20));
+    // To be looked at is no progress.
+    holdings.look(at(40), ids[0], peer(1), rests(10));
+    assert_eq!(holdings.stalled_since(ids[0]), Some(at(10)));
+    assert_eq!(holdings.worst(at(50)), Some(ids[0]));
+}
+
+#[test]
 fn its_own_memory_is_counted() {
     let (ids, mut holdings) = (ids(1000), holdings());
     for (number, id) in ids.iter().enumerate() {

@@ -134,6 +134,24 @@ fn the_connection_that_waited_longest_is_reset_with_a_reason_and_everything_is_g
 }
 
 #[test]
+fn a_connection_that_is_over_is_not_in_the_index() {
+    let (mut pair, listener) = pair(LinkFaults::default());
+    let (client, server) = connections(&mut pair, listener, 1)[0];
+    let now = pair.now();
+    let entries = |pair: &mut Pair| {
+        let id = pair.b.stack.sockets.descriptors.socket(server).unwrap();
+        pair.b.stack.sockets.look_at(now, id);
+        !pair.b.stack.sockets.relief.holdings.is_empty()
+    };
+    assert!(entries(&mut pair));
+    pair.a.stack.set_option(now, client, SocketOption::Linger(Some(Duration::ZERO))).unwrap();
+    pair.a.stack.close(now, client).unwrap();
+    pair.run_for(Duration::from_millis(50));
+    assert_eq!(pair.b.stack.close_reason(server), Ok(Some(CloseReason::PeerReset)));
+    assert!(!entries(&mut pair), "its program still holds it");
+}
+
+#[test]
 fn only_the_worst_is_reset_if_that_is_enough() {
     let (mut pair, listener) = pair(LinkFaults::default());
     let flows = connections(&mut pair, listener, 3);

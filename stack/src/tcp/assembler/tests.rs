@@ -179,3 +179,28 @@ fn pruning_takes_the_last_first_and_leaves_what_lies_before() {
     assert!(assembler.is_empty());
     assert_eq!(assembler.memory_bytes(), 0);
 }
+
+#[test]
+fn no_more_is_pruned_than_is_wanted() {
+    let mut assembler = Assembler::new();
+    for start in [0, 1000, 2000] {
+        let _ = assembler.insert(SeqNumber(start), bytes(1, 600), MAX);
+    }
+    assert_eq!(assembler.prune(SeqNumber(0), 600), 600);
+    assert_eq!(blocks(&assembler).len(), 2);
+    assert_eq!(assembler.prune(SeqNumber(0), 601), 1200);
+}
+
+/// Small pieces are joined; large ones are not copied, whichever comes first.
+#[test]
+fn only_small_pieces_are_joined() {
+    for (len, pieces) in [(100, 1), (SMALL_PIECE_BYTES, 2), (1400, 2)] {
+        for starts in [[0, len], [len, 0]] {
+            let mut assembler = Assembler::new();
+            for start in starts {
+                let _ = assembler.insert(SeqNumber(start as u32), bytes(1, len), MAX);
+            }
+            assert_eq!(assembler.ranges[0].pieces.len(), pieces, "{starts:?}");
+        }
+    }
+}

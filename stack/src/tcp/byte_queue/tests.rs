@@ -227,3 +227,22 @@ fn capacity_is_given_back_and_no_byte_with_it() {
         assert_eq!(queue.memory_bytes(), 0);
     }
 }
+
+#[test]
+fn peek_goes_on_behind_what_is_skipped() {
+    let mut queue = ByteQueue::new();
+    for (value, len) in [(1, 3_000), (2, 2_000), (3, 10)] {
+        queue.push_bytes(Bytes::from(vec![value; len]), len);
+    }
+    let peek = |skip, len| {
+        let mut buf = vec![0; len];
+        let count = queue.peek(skip, &mut buf);
+        buf.truncate(count);
+        buf
+    };
+    assert_eq!(peek(2_999, 3), [1, 2, 2]);
+    assert_eq!(peek(3_000, 2), [2, 2]);
+    assert_eq!(peek(4_999, 8), [2, 3, 3, 3, 3, 3, 3, 3]);
+    assert_eq!(peek(5_005, 100), [3; 5]);
+    assert!(peek(5_010, 1).is_empty() && peek(9_999, 1).is_empty() && peek(0, 0).is_empty());
+}

@@ -350,3 +350,30 @@ proptest! {
         }
     }
 }
+
+/// `tcp_cubic`'s hystart = 0: rounds that take longer and longer do not slow down slow start.
+#[test]
+fn without_hystart_slow_start_goes_on_until_something_is_lost() {
+    let grown = |is_off: bool| {
+        let mut cc = new(CongestionControl::Cubic);
+        if is_off {
+            cc.switch_hystart_off();
+        }
+        let (mut now, mut una) = (Instant::ZERO, 0);
+        for round in 0..6 {
+            let rtt = RTT + Duration::from_millis(20) * round;
+            let cwnd = cc.cwnd();
+            fill(&mut cc, now, SeqNumber(una));
+            now += rtt;
+            for _ in 0..cwnd / MSS {
+                una += MSS;
+                let samples =
+                    Ack { rtt: Some(rtt), min_rtt: Some(RTT), srtt: Some(rtt), ..ack(now, una, MSS) };
+                cc.on_ack(&Ack { nxt: SeqNumber(una + cwnd), prior_in_flight: cwnd, ..samples });
+            }
+        }
+        cc.cwnd()
+    };
+    assert_eq!(grown(true), 10 * MSS << 6);
+    assert!(grown(false) < grown(true) / 2, "{}", grown(false));
+}

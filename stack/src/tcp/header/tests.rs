@@ -335,3 +335,22 @@ fn a_reset_takes_its_numbers_from_the_segment() {
     header.flags = Flags::RST.with(Flags::ACK);
     assert_eq!(reset_for(&header, 0), None);
 }
+
+#[test]
+fn joined_segments_are_counted_by_the_length_of_the_longest() {
+    let segments = |joined_len, payload_len| Header { joined_len, ..Header::default() }.segments(payload_len);
+    assert_eq!((segments(0, 0), segments(0, 5_000)), (1, 1), "one by itself, however long");
+    assert_eq!([1, 1_000, 1_001, 2_000, 2_001].map(|len| segments(1_000, len)), [1, 1, 2, 2, 3]);
+}
+
+/// RFC 9293 §3.1: an option of a length that its kind does not have says nothing. Neither does it take back what another said.
+#[test]
+fn options_of_a_wrong_length_change_nothing() {
+    let timestamps = [8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+    for broken in [&[8, 2][..], &[8, 9, 0, 0, 0, 3, 0, 0, 0], &[8, 11, 0, 0, 0, 3, 0, 0, 0, 4, 5]] {
+        for options in [[&timestamps, broken].concat(), [broken, &timestamps].concat()] {
+            let parsed = Options::parse(&options, false);
+            assert_eq!(parsed.timestamps, Some(Timestamps { value: 1, echo: 2 }), "{options:?}");
+        }
+    }
+}

@@ -108,3 +108,21 @@ fn a_probe_waits_two_round_trips_and_for_a_delayed_acknowledgement_of_a_single_s
     assert_eq!(probe_delay(Some(MS(50)), true), MS(300));
     assert_eq!(probe_delay(None, false), Duration::from_secs(1));
 }
+
+/// RFC 8985 §6.2, step 4: the window stays wide for 16 recoveries; one that was none does not count.
+#[test]
+fn a_recovery_that_is_undone_does_not_count() {
+    let mut rack = Rack::new(ISS, 3);
+    let is_wide = |rack: &Rack| rack.reordering_window(false, 0, PATH) == PATH.min_rtt / 2;
+    rack.on_dsack(ISS, ISS + 100);
+    rack.on_recovery_undone();
+    for done in 0..15 {
+        rack.on_recovery_done();
+        assert!(is_wide(&rack), "{done}");
+    }
+    rack.on_recovery_undone();
+    rack.on_recovery_done();
+    assert!(is_wide(&rack));
+    rack.on_recovery_done();
+    assert!(!is_wide(&rack));
+}

@@ -562,3 +562,17 @@ fn whoever_has_accurate_ecn_reports_duplicates() {
     let _ = peer.deliver(header, &[]);
     assert_eq!(peer.host.stats.recovery.dsacks_received, 1);
 }
+
+/// TCPI_OPT_ECN_SEEN, of both kinds.
+#[test]
+fn it_is_known_whether_the_peer_sends_ecn_capable_packets() {
+    for mut peer in [classic(), accurate()] {
+        let seen = |peer: &Peer| peer.connection.info(peer.host.now, &peer.host.config, 40).ecn_seen;
+        let _ = data(&mut peer, IpEcn::NotEct, Flags::default(), 100);
+        assert!(!seen(&peer));
+        let _ = data(&mut peer, IpEcn::Ect0, Flags::default(), 100);
+        assert!(seen(&peer));
+        let _ = data(&mut peer, IpEcn::NotEct, Flags::default(), 100);
+        assert!(seen(&peer));
+    }
+}

@@ -600,3 +600,22 @@ fn probes_of_the_path_need_data_behind_them_and_wait_for_one_another() {
     let _ = peer.ack_bytes(out + 1);
     assert_eq!(probes(&peer), 1);
 }
+
+/// RFC 6298 §3, Karn: the echo of a time stamp says which sending was acknowledged, unless it is older than the second.
+#[test]
+fn the_round_trip_of_what_was_sent_twice_is_that_of_its_echo() {
+    let mut peer = Peer::established();
+    let _ = peer.ack_bytes(0);
+    let _ = peer.send(&[1; 500]);
+    assert!(!peer.connection.is_unanswered());
+    let again = peer.wait_for_segment();
+    assert_eq!(Peer::offset(&again), 0);
+    assert!(peer.connection.is_unanswered());
+    // `peer` echoes the second sending's time stamp.
+    let before = peer.connection.rtt.srtt().unwrap();
+    let _ = peer.wait_millis(100);
+    let _ = peer.ack_bytes(500);
+    let after = peer.connection.rtt.srtt().unwrap();
+    assert!(after > before + Duration::from_millis(5), "{before:?} {after:?}: a sample of 100 ms");
+    assert!(!peer.connection.is_unanswered());
+}

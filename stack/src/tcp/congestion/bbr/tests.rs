@@ -132,6 +132,8 @@ fn probe_rtt_comes_every_five_seconds_and_does_not_last() {
             }
             _ => {}
         }
+        // What it measures meanwhile says nothing of the path's rate.
+        assert_eq!(net.flows[0].cc.wants_limited_samples(), bbr(&net, 0).mode == Mode::ProbeRtt);
     }
     assert_eq!(probes.len(), 2, "{probes:?}");
     for &(begin, end) in &probes {

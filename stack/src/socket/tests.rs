@@ -1,0 +1,192 @@
+//! The calls and the records behind them, seen through a stack's own loopback.
+
+use core::net::SocketAddr;
+
+use super::{Domain, Shutdown, SocketKind, SocketOption};
+use crate::config::Config;
+use crate::demux::{Endpoint, FourTuple};
+use crate::error::Error;
+use crate::stack::Stack;
+use crate::time::Instant;
+use crate::{Descriptor, Readiness, SendFlags};
+
+const NOW: Instant = Instant::ZERO;
+
+fn stack() -> Stack {
+    Stack::new(Config::default(), [4; 32], NOW)
+}
+
+fn run(stack: &mut Stack) {
+    while stack.poll_transmit(NOW).is_some() {}
+}
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+/// How often each of these descriptors is named by an event, until there is none.
+fn events<const N: usize>(stack: &mut Stack, of: [Descriptor; N]) -> [usize; N] {
+    let mut counts = [0; N];
+    while let Some(event) = stack.poll_event() {
+        for (count, _) in counts.iter_mut().zip(of).filter(|(_, d)| *d == event.descriptor) {
+            *count += 1;
+        }
+    }
+    counts
+}
+
+/// A listener on port 80 and both ends of a connection to it.
+fn connection(stack: &mut Stack) -> [Descriptor; 3] {
+    let listener = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    stack.bind(listener, local(80)).unwrap();
+    stack.listen(listener, 8).unwrap();
+    let client = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress));
+    run(stack);
+    let (server, _) = stack.accept(listener).unwrap();
+    [listener, client, server]
+}
+
+#[test]
+fn several_happenings_are_one_event() {
+    let mut stack = stack();
+    let receiver = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    stack.bind(receiver, local(9)).unwrap();
+    let sender = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    for _ in 0..3 {
+        stack.send_to(NOW, sender, b"x", local(9)).unwrap();
+        run(&mut stack);
+    }
+    assert_eq!(events(&mut stack, [receiver]), [1]);
+    stack.send_to(NOW, sender, b"x", local(9)).unwrap();
+    run(&mut stack);
+    assert_eq!(events(&mut stack, [receiver]), [1], "news, although it was readable before");
+    assert_eq!(events(&mut stack, [receiver]), [0]);
+}
+
+#[test]
+fn a_connection_is_told_of_data_once_and_of_room_when_there_was_none() {
+    let mut stack = stack();
+    let [_, client, server] = connection(&mut stack);
+    events(&mut stack, []);
+    for _ in 0..3 {
+        stack.send(NOW, client, b"x").unwrap();
+        run(&mut stack);
+    }
+    assert_eq!(events(&mut stack, [client, server]), [0, 1], "there was room in the client all the time");
+    // Until nothing goes in any more; then the server reads.
+    while stack.send(NOW, client, &[0; 65_536]).is_ok() {
+        run(&mut stack);
+    }
+    events(&mut stack, []);
+    let mut buf = std::vec![0; 65_536];
+    while stack.recv(NOW, server, &mut buf).is_ok() {
+        run(&mut stack);
+    }
+    assert_eq!(events(&mut stack, [client])[0], 1);
+}
+
+#[test]
+fn a_socket_knows_its_four_numbers() {
+    let mut stack = stack();
+    let [listener, client, server] = connection(&mut stack);
+    let record = |d| {
+        let (id, _) = stack.sockets.socket(d).unwrap();
+        stack.sockets.slots.get(id).unwrap()
+    };
+    let endpoint = |addr: SocketAddr| Endpoint::new(addr.ip(), addr.port());
+    let tuple = FourTuple {
+        local: endpoint(stack.local_addr(client).unwrap()),
+        remote: endpoint(stack.peer_addr(client).unwrap()),
+        scope: 0,
+    };
+    assert!(record(client).is_of(&tuple));
+    assert!(!record(server).is_of(&tuple));
+    assert!(!record(listener).is_of(&tuple));
+}
+
+/// ECN marks belong to TCP itself (RFC 3168 §6.1): a program sets the six bits above only. With UDP it sets all eight.
+#[test]
+fn a_program_does_not_mark_the_packets_of_tcp() {
+    let mut stack = stack();
+    for (kind, tos) in [(SocketKind::Stream, 0xfc), (SocketKind::Datagram, 0xff)] {
+        let d = stack.socket(Domain::V4, kind).unwrap();
+        stack.set_option(NOW, d, SocketOption::Tos(0xff)).unwrap();
+        assert_eq!(stack.options(d).unwrap().tos, tos, "{kind:?}");
+    }
+}
+
+#[test]
+fn the_last_byte_of_urgent_data_is_urgent() {
+    let mut stack = stack();
+    let [_, client, server] = connection(&mut stack);
+    assert_eq!(stack.send_oob(NOW, client, b"abc"), Ok(3));
+    run(&mut stack);
+    assert!(stack.readiness(server).unwrap().urgent);
+    assert_eq!(stack.recv_oob(NOW, server), Ok(b'c'));
+    let mut buf = [0; 8];
+    assert_eq!(stack.recv(NOW, server, &mut buf), Ok(2));
+    let datagrams = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    assert_eq!(stack.send_oob(NOW, datagrams, b"a"), Err(Error::NotSupported));
+}
+
+#[test]
+fn nothing_is_not_below_the_low_water_mark() {
+    let mut stack = stack();
+    let [_, client, server] = connection(&mut stack);
+    stack.set_option(NOW, server, SocketOption::ReceiveLowWater(3)).unwrap();
+    assert!(!stack.is_below_low_water(server, 8).unwrap());
+    for (len, is_below) in [(1, true), (2, true), (3, false)] {
+        stack.send(NOW, client, b"x").unwrap();
+        run(&mut stack);
+        assert_eq!(stack.is_below_low_water(server, 8), Ok(is_below), "{len}");
+        assert_eq!(stack.is_below_low_water(server, 2), Ok(false), "a call for less than the mark");
+    }
+}
+
+#[test]
+fn numbers_that_an_option_cannot_have_are_refused() {
+    let mut stack = stack();
+    let d = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    for option in
+        [SocketOption::UnsentLowWater(0), SocketOption::KeepCount(0), SocketOption::MaxPacingRate(Some(0))]
+    {
+        assert_eq!(stack.set_option(NOW, d, option.clone()), Err(Error::InvalidArgument), "{option:?}");
+    }
+    for option in
+        [SocketOption::UnsentLowWater(1), SocketOption::KeepCount(1), SocketOption::MaxPacingRate(Some(1))]
+    {
+        assert_eq!(stack.set_option(NOW, d, option.clone()), Ok(()), "{option:?}");
+    }
+}
+
+#[test]
+fn datagrams_do_not_wait_for_more() {
+    let mut stack = stack();
+    let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    stack.connect(NOW, d, local(9)).unwrap();
+    let flags = |more| SendFlags { more, ..SendFlags::default() };
+    assert_eq!(stack.send_with(NOW, d, b"x", flags(true)), Err(Error::NotSupported));
+    assert_eq!(stack.send_with(NOW, d, b"x", flags(false)), Ok(1));
+}
+
+/// RFC 4007 §6: only link-local addresses and groups have a zone.
+#[test]
+fn a_scope_counts_with_link_local_addresses_and_groups() {
+    let mut stack = stack();
+    let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
+    let (_, socket) = stack.sockets.socket(d).unwrap();
+    for (addr, scope) in [("fe80::1", 7), ("ff02::1", 7), ("2001:db8::1", 0), ("::1", 0)] {
+        let addr = core::net::SocketAddrV6::new(addr.parse().unwrap(), 9, 0, 7);
+        assert_eq!(socket.accept_addr(addr.into()).map(|(_, scope)| scope), Ok(scope), "{addr}");
+    }
+}
+
+#[test]
+fn whoever_shuts_down_both_halves_hangs_up() {
+    let mut stack = stack();
+    let [_, client, _] = connection(&mut stack);
+    assert!(!stack.readiness(client).unwrap().hung_up);
+    stack.shutdown(NOW, client, Shutdown::Both).unwrap();
+    assert_eq!(stack.readiness(client).map(|Readiness { hung_up, .. }| hung_up), Ok(true));
+}
