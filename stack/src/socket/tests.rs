@@ -4,7 +4,6 @@ use core::net::SocketAddr;
 
 use super::{Domain, Shutdown, SocketKind, SocketOption};
 use crate::config::Config;
-use crate::demux::{Endpoint, FourTuple};
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::time::Instant;
@@ -86,25 +85,6 @@ fn a_connection_is_told_of_data_once_and_of_room_when_there_was_none() {
     assert_eq!(events(&mut stack, [client])[0], 1);
 }
 
-#[test]
-fn a_socket_knows_its_four_numbers() {
-    let mut stack = stack();
-    let [listener, client, server] = connection(&mut stack);
-    let record = |d| {
-        let (id, _) = stack.sockets.socket(d).unwrap();
-        stack.sockets.slots.get(id).unwrap()
-    };
-    let endpoint = |addr: SocketAddr| Endpoint::new(addr.ip(), addr.port());
-    let tuple = FourTuple {
-        local: endpoint(stack.local_addr(client).unwrap()),
-        remote: endpoint(stack.peer_addr(client).unwrap()),
-        scope: 0,
-    };
-    assert!(record(client).is_of(&tuple));
-    assert!(!record(server).is_of(&tuple));
-    assert!(!record(listener).is_of(&tuple));
-}
-
 /// ECN marks belong to TCP itself (RFC 3168 §6.1): a program sets the six bits above only. With UDP it sets all eight.
 #[test]
 fn a_program_does_not_mark_the_packets_of_tcp() {
@@ -175,7 +155,7 @@ fn datagrams_do_not_wait_for_more() {
 fn a_scope_counts_with_link_local_addresses_and_groups() {
     let mut stack = stack();
     let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
-    let (_, socket) = stack.sockets.socket(d).unwrap();
+    let (_, socket) = stack.sockets.common.socket(d).unwrap();
     for (addr, scope) in [("fe80::1", 7), ("ff02::1", 7), ("2001:db8::1", 0), ("::1", 0)] {
         let addr = core::net::SocketAddrV6::new(addr.parse().unwrap(), 9, 0, 7);
         assert_eq!(socket.accept_addr(addr.into()).map(|(_, scope)| scope), Ok(scope), "{addr}");
@@ -189,4 +169,62 @@ fn whoever_shuts_down_both_halves_hangs_up() {
     assert!(!stack.readiness(client).unwrap().hung_up);
     stack.shutdown(NOW, client, Shutdown::Both).unwrap();
     assert_eq!(stack.readiness(client).map(|Readiness { hung_up, .. }| hung_up), Ok(true));
+}
+
+#[test]
+fn what_opens_and_what_is_accepted_is_counted() {
+    let mut stack = stack();
+    let [listener, ..] = connection(&mut stack);
+    for opened in 1..=3 {
+        assert_eq!((stack.stats().tcp.active_opens, stack.stats().tcp.passive_opens), (opened, opened));
+        let client = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+        assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress));
+        run(&mut stack);
+        stack.accept(listener).unwrap();
+    }
+}
+
+/// UDP_SEGMENT: one call, several datagrams.
+#[test]
+fn a_call_may_send_several_datagrams() {
+    let mut stack = stack();
+    let [receiver, sender] = [(); 2].map(|()| stack.socket(Domain::V4, SocketKind::Datagram).unwrap());
+    stack.bind(receiver, local(9)).unwrap();
+    assert!(stack.readiness(sender).unwrap().writable && !stack.readiness(sender).unwrap().readable);
+    stack.set_option(NOW, sender, SocketOption::UdpSegment(100)).unwrap();
+    assert_eq!(stack.send_to(NOW, sender, &[7; 250], local(9)), Ok(250));
+    run(&mut stack);
+    let mut buf = [0; 300];
+    let lens = [(); 4].map(|()| stack.recv_from(NOW, receiver, &mut buf).map(|(len, _)| len));
+    assert_eq!(lens, [Ok(100), Ok(100), Ok(50), Err(Error::WouldBlock)]);
+}
+
+/// Unless IPV6_V6ONLY is set, a socket of AF_INET6 speaks both families; an echo socket speaks its own.
+#[test]
+fn ipv6_sockets_take_ipv4_too() {
+    let mut stack = stack();
+    let sender = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    for (port, v6_only) in [(9, false), (10, true)] {
+        let receiver = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
+        stack.set_option(NOW, receiver, SocketOption::V6Only(v6_only)).unwrap();
+        stack.bind(receiver, (core::net::Ipv6Addr::UNSPECIFIED, port).into()).unwrap();
+        stack.send_to(NOW, sender, b"x", local(port)).unwrap();
+        run(&mut stack);
+        assert_eq!(stack.readiness(receiver).unwrap().readable, !v6_only);
+    }
+}
+
+#[test]
+fn datagrams_are_in_the_account_until_they_are_taken() {
+    let mut stack = stack();
+    let [receiver, sender] = [(); 2].map(|()| stack.socket(Domain::V4, SocketKind::Datagram).unwrap());
+    stack.bind(receiver, local(9)).unwrap();
+    stack.bind(sender, local(10)).unwrap();
+    let before = stack.sockets.common.account.bytes();
+    stack.send_to(NOW, sender, &[7; 1000], local(9)).unwrap();
+    assert!(stack.sockets.common.account.bytes() >= before + 1000, "in the sender");
+    run(&mut stack);
+    assert!(stack.sockets.common.account.bytes() >= before + 1000, "in the receiver");
+    stack.recv_from(NOW, receiver, &mut [0; 8]).unwrap();
+    assert_eq!(stack.sockets.common.account.bytes(), before);
 }

@@ -90,6 +90,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn quarters_begin_at_multiples_of_a_quarter() {
+        let quarter = 1 << 30;
+        for start in [0, quarter, 2 * quarter, 3 * quarter] {
+            let is_together = |number: u32| SeqNumber(number).is_in_quarter_of(SeqNumber(start));
+            assert!(is_together(start) && is_together(start + (quarter - 1)));
+            assert!(!is_together(start.wrapping_sub(1)) && !is_together(start.wrapping_add(quarter)));
+        }
+    }
+
     proptest! {
         #[test]
         fn order_holds_across_the_wrap(start: u32, distance in 1u32..0x7fff_ffff) {

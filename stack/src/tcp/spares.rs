@@ -66,3 +66,22 @@ impl super::Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_is_taken_again_up_to_a_number() {
+        let mut spares = Spares::default();
+        for _ in 0..MOST + 10 {
+            spares.give_scoreboard(Box::default());
+            spares.give_queue(Box::new(ByteQueue::new()));
+        }
+        assert_eq!((spares.scoreboards.len(), spares.queues.len()), (MOST, MOST));
+        let (_board, _queue) = (spares.take_scoreboard(), spares.take_queue());
+        assert_eq!((spares.scoreboards.len(), spares.queues.len()), (MOST - 1, MOST - 1));
+        spares.clear();
+        let (_board, _queue) = (spares.take_scoreboard(), spares.take_queue());
+    }
+}

@@ -139,9 +139,9 @@ fn a_connection_that_is_over_is_not_in_the_index() {
     let (client, server) = connections(&mut pair, listener, 1)[0];
     let now = pair.now();
     let entries = |pair: &mut Pair| {
-        let id = pair.b.stack.sockets.descriptors.socket(server).unwrap();
-        pair.b.stack.sockets.look_at(now, id);
-        !pair.b.stack.sockets.relief.holdings.is_empty()
+        let id = pair.b.stack.sockets.common.descriptors.socket(server).unwrap();
+        pair.b.stack.sockets.common.look_at(now, id);
+        !pair.b.stack.sockets.common.relief.holdings.is_empty()
     };
     assert!(entries(&mut pair));
     pair.a.stack.set_option(now, client, SocketOption::Linger(Some(Duration::ZERO))).unwrap();

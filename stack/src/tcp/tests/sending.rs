@@ -608,10 +608,11 @@ fn the_round_trip_of_what_was_sent_twice_is_that_of_its_echo() {
     let _ = peer.ack_bytes(0);
     let _ = peer.send(&[1; 500]);
     assert!(!peer.connection.is_unanswered());
-    let again = peer.wait_for_segment();
-    assert_eq!(Peer::offset(&again), 0);
+    let _loss_probe = peer.wait_for_segment();
+    let timed_out = peer.wait_for_segment();
+    assert_eq!(Peer::offset(&timed_out), 0);
     assert!(peer.connection.is_unanswered());
-    // `peer` echoes the second sending's time stamp.
+    // `peer` echoes the time stamp of the last sending.
     let before = peer.connection.rtt.srtt().unwrap();
     let _ = peer.wait_millis(100);
     let _ = peer.ack_bytes(500);

@@ -306,3 +306,56 @@ impl Aggregation {
         self.extra[0] = self.extra[0].max(extra.min(cwnd));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::congestion::tests::ack;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    /// §5.5.7: a round trip is the shortest for ten seconds at most, if nothing as short comes.
+    #[test]
+    fn the_shortest_round_trip_is_forgotten_after_ten_seconds() {
+        let mut rtt = MinRtt::new(Instant::ZERO);
+        rtt.on_ack(Instant::ZERO, Some(MS(10)));
+        let mut due = 0;
+        for tenth in 1..=150 {
+            due += u32::from(rtt.on_ack(Instant::from_millis(100 * tenth), Some(MS(30))));
+            let is_known = tenth <= 100;
+            assert_eq!(rtt.get(), Some(MS(if is_known { 10 } else { 30 })), "{tenth}");
+        }
+        assert_eq!(due, 2, "a probe every five seconds");
+    }
+
+    #[test]
+    fn the_share_of_marked_bytes_is_averaged() {
+        for (marked, share) in [(0, 0), (250, ECN_ONE / 4), (500, ECN_ONE / 2), (1000, ECN_ONE)] {
+            let mut signals = Signals::default();
+            for _ in 0..200 {
+                signals.on_ack(&Ack { ce_bytes: marked, ..ack(Instant::ZERO, 0, 1000) }, true);
+            }
+            // The average goes in steps of a sixteenth and loses what is less.
+            assert!(signals.ecn_alpha.abs_diff(share) <= 16, "{marked}: {} {share}", signals.ecn_alpha);
+        }
+    }
+
+    /// §5.5.9: what came beyond the rate, since it last came as the rate has it.
+    #[test]
+    fn what_comes_at_once_is_counted_beyond_what_the_rate_explains() {
+        let mut aggregation = Aggregation::new(Instant::ZERO);
+        let mut on_ack = |millis, bytes| {
+            let ack = ack(Instant::from_millis(millis), 0, bytes);
+            aggregation.on_ack(&ack, 1_000_000, 1 << 20, false, Aggregation::ROUNDS);
+            aggregation.extra_acked()
+        };
+        assert_eq!(on_ack(0, 1000), 1000);
+        assert_eq!(
+            on_ack(10, 20_000),
+            20_000,
+            "ten milliseconds explain the 1,000 before, and a new count begins"
+        );
+        assert_eq!(on_ack(15, 10_000), 25_000, "5,000 of 30,000 are explained");
+        assert_eq!(on_ack(1_035, 500), 25_000, "more than a second explains all");
+    }
+}

@@ -442,3 +442,28 @@ fn inflight_at_loss(lost: &Lost) -> u32 {
     let prefix = budget.saturating_sub(lost_before) * 100 / (100 - LOSS_THRESH);
     u32::try_from(in_flight_before + prefix).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// §5.3.3.5: between two and three seconds, and one round more or less, so that flows do not probe together.
+    #[test]
+    fn the_waits_between_probes_are_spread() {
+        let mut cycle = Cycle::new(Instant::ZERO);
+        let (mut waits, mut rounds) = (HashSet::new(), [0; 2]);
+        for _ in 0..1000 {
+            cycle.pick_wait(7);
+            assert!(
+                (PROBE_WAIT..PROBE_WAIT + Duration::from_secs(1)).contains(&cycle.wait),
+                "{:?}",
+                cycle.wait
+            );
+            waits.insert(cycle.wait.as_millis() / 10);
+            rounds[cycle.rounds_since_probe as usize] += 1;
+        }
+        assert!(waits.len() > 95, "{} of 100", waits.len());
+        assert!(rounds.iter().all(|count| (400..600).contains(count)), "{rounds:?}");
+    }
+}

@@ -220,3 +220,15 @@ fn the_curve_asks_for_half_a_window_more_at_most() {
     );
     assert!(flow.window.cwnd <= before + before / 2 + MSS, "{before} to {}", flow.window.cwnd);
 }
+
+/// RFC 9438 §4.7: only who got less than the last time makes room.
+#[test]
+fn whoever_gets_as_much_as_before_does_not_make_room() {
+    for (cwnd, w_max) in [(100 * MSS, 100 * MSS), (100 * MSS - 1, portion(100 * MSS - 1, FAST_CONVERGENCE))] {
+        let mut flow = Flow::new(100 * MSS);
+        flow.congest(Trigger::Loss);
+        flow.window.set_cwnd(cwnd);
+        flow.congest(Trigger::Loss);
+        assert_eq!(flow.cubic.w_max, w_max);
+    }
+}
