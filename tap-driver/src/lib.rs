@@ -5,10 +5,14 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`Tap`], [`TapBuilder`] | the device, and the kernel's side of it |
-//! | `vnet` | runs of segments in one piece, and checksums left out |
+//! | `tun` | `/dev/net/tun` and its ioctls |
+//! | `vnet` | virtio-net headers: runs of segments in one piece, and checksums left out |
 //! | `netlink` | how the kernel's side is set up |
 //! | [`isolate`] | a network of one's own, without privileges |
 //! | [`Error`] | what can go wrong, and what to do about it |
+//!
+//! The crate is for Linux. A device of another system (utun, Wintun) is another implementation of
+//! [`Device`](portolan_runtime::Device), beside this crate; the runtime needs no change for it.
 //!
 //! A host in a network namespace of its own, which greets whoever connects to port 80:
 //!
@@ -33,6 +37,7 @@ mod netlink;
 mod tap;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tun;
 mod vnet;
 
 pub use error::Error;

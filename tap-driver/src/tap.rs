@@ -1,16 +1,15 @@
 //! [`Tap`]: a TAP device, as a runtime drives it.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use portolan::{Cidr, Frame, MacAddr, Medium, Offloads, Transmit};
 use portolan_runtime::device::{Device, ReceiveBuffer, Sent, write_vectored};
-use tun_tap::{Iface, Mode};
 
 use crate::Error;
 use crate::netlink::Netlink;
-use crate::vnet::{self, Queues};
+use crate::tun::{self, Queues};
+use crate::vnet;
 
 /// The largest MTU of a TAP device: 65,535 less the Ethernet header.
 pub const MAX_MTU: usize = 65_521;
@@ -157,7 +156,7 @@ impl TapBuilder {
             return Err(Error::NameTaken { name: self.name, is_tun: link.is_tun });
         }
         let Created { fd, name, offloads } = create(&self.name, self.offload, queues)?;
-        let others = (1..queues).map(|_| vnet::add_queue(&name, offloads.is_some()));
+        let others = (1..queues).map(|_| tun::add_queue(&name, offloads.is_some()));
         let others = others
             .collect::<io::Result<Vec<OwnedFd>>>()
             .map_err(|source| Error::Io { doing: format!("give {name} {queues} queues"), source })?;
@@ -370,14 +369,13 @@ struct Created {
 /// Makes the device, with its only queue or the first of several.
 fn create(name: &str, offload: Offload, queues: usize) -> Result<Created, Error> {
     let several = if queues > 1 { Queues::Several } else { Queues::One };
-    // `Iface` opens the file and makes the device in one call, and an EPERM can come from either: try the file alone
-    // first.
-    OpenOptions::new().read(true).write(true).open("/dev/net/tun").map_err(|source| match source.kind() {
+    // An EPERM can come from the file or from the request for a device: try the file alone first.
+    tun::check_access().map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => Error::TunForbidden(source),
         _ => Error::NoTunDevice(source),
     })?;
     if offload == Offload::Auto {
-        match vnet::create(name, several) {
+        match tun::create(name, several) {
             Ok((fd, name, offloads)) => return Ok(Created { fd, name, offloads: Some(offloads) }),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 log::info!("this kernel's TAP devices take plain frames only");
@@ -385,18 +383,11 @@ fn create(name: &str, offload: Offload, queues: usize) -> Result<Created, Error>
             Err(error) => return Err(refused_device(name, error)),
         }
     }
-    if several == Queues::Several {
-        // `tun-tap` cannot ask for them.
-        let (fd, name) = vnet::create_plain_queue(name).map_err(|error| refused_device(name, error))?;
-        return Ok(Created { fd, name, offloads: None });
-    }
-    let iface = Iface::without_packet_info(name, Mode::Tap).map_err(|error| refused_device(name, error))?;
-    let name = iface.name().to_owned();
-    // SAFETY: `into_raw_fd` gives up the descriptor, which is open and now belongs to nobody else.
-    #[allow(unsafe_code)]
-    let fd = unsafe { OwnedFd::from_raw_fd(iface.into_raw_fd()) };
-    rustix::io::ioctl_fionbio(&fd, true)
-        .map_err(|errno| Error::Io { doing: format!("make {name} non-blocking"), source: errno.into() })?;
+    let created = match several {
+        Queues::One => tun::create_plain(name),
+        Queues::Several => tun::create_plain_queue(name),
+    };
+    let (fd, name) = created.map_err(|error| refused_device(name, error))?;
     Ok(Created { fd, name, offloads: None })
 }
 
