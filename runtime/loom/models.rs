@@ -1,5 +1,5 @@
-//! Parts of the engine under loom: three threads, every schedule with at most three preemptions, and every value that an
-//! atomic may have.
+//! Parts of the engine under loom: three threads, every schedule with at most three preemptions,
+//! and every value that an atomic may have.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};

@@ -1,8 +1,8 @@
-//! The primitives under loom. Time stands still: no wait ends because it took too long, so a wake-up that is lost is a
-//! deadlock, which loom reports.
+//! The primitives under loom. Time stands still: no wait ends because it took too long, so a
+//! wake-up that is lost is a deadlock, which loom reports.
 //!
-//! The lock that is tried is made of atomics, as std makes its locks of a futex. Loom's own would not do: its `try_lock` can
-//! wait for the holder, and one that fails must not order memory.
+//! The lock that is tried is made of atomics, as std makes its locks of a futex. Loom's own would
+//! not do: its `try_lock` can wait for the holder, and one that fails must not order memory.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{LockResult, OnceLock, TryLockError, TryLockResult};
@@ -132,7 +132,8 @@ loom::lazy_static! {
     static ref READINESS: Readiness = Readiness::default();
 }
 
-/// `poll` of real descriptors, which returns at once if it is told to, and else does not end by time.
+/// `poll` of real descriptors, which returns at once if it is told to, and else does not end by
+/// time.
 pub(crate) fn poll(fds: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> rustix::io::Result<usize> {
     let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut guard = READINESS.lock.lock().unwrap();
