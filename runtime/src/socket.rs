@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use portolan::{
-    AddressState, Cidr, Descriptor, Domain, Instant, SendFlags, Shutdown, SocketKind, SocketOption,
-    SocketOptions, Stack,
+    AddressState, Cidr, DatagramMeta, Descriptor, Domain, Instant, SendFlags, SendMeta, Shutdown, SocketKind,
+    SocketOption, SocketOptions, Stack,
 };
 use smallvec::SmallVec;
 
@@ -388,8 +388,18 @@ impl Socket {
         self.call_blocking(Direction::Read, |core, now| core.stack.recv_batch_from(now, d, batch, max))
     }
 
-    pub(crate) fn recv_run_from(&self) -> io::Result<(Bytes, SocketAddr, usize)> {
-        self.call_blocking(Direction::Read, |core, now| core.stack.recv_run_from(now, self.descriptor))
+    pub(crate) fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
+        self.call_blocking(Direction::Read, |core, now| core.stack.recv_msg(now, self.descriptor))
+    }
+
+    pub(crate) fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
+        let sent = self.call_blocking(Direction::Write, |core, now| {
+            core.stack.send_msg(now, self.descriptor, bytes.clone(), meta)
+        });
+        match meta.peer {
+            Some(peer) => self.explained(any_of(peer), sent),
+            None => sent,
+        }
     }
 
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {

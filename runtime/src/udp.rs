@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{SocketKind, SocketOption};
+use portolan::{DatagramMeta, SendMeta, SocketKind, SocketOption};
 
 use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
@@ -86,17 +86,24 @@ impl UdpSocket {
         self.socket.set_option(SocketOption::UdpSegment(bytes))
     }
 
-    /// UDP_GRO: [`recv_run_from`](UdpSocket::recv_run_from) returns datagrams of one sender
+    /// UDP_GRO: [`recv_msg`](UdpSocket::recv_msg) returns datagrams of one sender
     /// together that the device has joined.
     pub fn set_gro(&self, gro: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::UdpGro(gro))
     }
 
-    /// As [`recv_bytes_from`](UdpSocket::recv_bytes_from); with [`set_gro`](UdpSocket::set_gro) it
-    /// may be several datagrams one after the other. The third value is the length of each; the
-    /// last one may be shorter.
-    pub fn recv_run_from(&self) -> io::Result<(Bytes, SocketAddr, usize)> {
-        self.socket.recv_run_from()
+    /// As [`recv_bytes_from`](UdpSocket::recv_bytes_from), with what is known of the datagram
+    /// (`recvmsg`): which of our addresses it was sent to, the interface, TTL, traffic class. With
+    /// [`set_gro`](UdpSocket::set_gro) the data may be several datagrams one after the other, of
+    /// [`segment_len`](DatagramMeta::segment_len) bytes each; the last one may be shorter.
+    pub fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
+        self.socket.recv_msg()
+    }
+
+    /// Sends a datagram as `meta` says (`sendmsg`): to whom, with which TTL and traffic class, or
+    /// cut into datagrams of one length.
+    pub fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
+        self.socket.send_msg(bytes, meta)
     }
 
     /// Sets the peer: `send` sends to it, and only its datagrams are received.

@@ -390,8 +390,8 @@ fn send_run(
     let (mut datagrams, mut pieces, mut total) = (Vec::new(), 0, 0);
     joined.drive(|joined| {
         let now = joined.now;
-        while let Ok((run, _, each)) = joined.stack(1).recv_run_from(now, receiver) {
-            datagrams.extend(run.chunks(each).map(<[u8]>::to_vec));
+        while let Ok((run, meta)) = joined.stack(1).recv_msg(now, receiver) {
+            datagrams.extend(run.chunks(meta.segment_len).map(<[u8]>::to_vec));
             total += run.len();
             pieces += 1;
         }

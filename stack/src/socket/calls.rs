@@ -9,6 +9,7 @@ use super::common::Env;
 use super::id::SocketId;
 use super::info::SocketInfo;
 use super::kind::{Domain, Shutdown, SocketKind};
+use super::message::{DatagramMeta, SendMeta};
 use super::options::{SocketOption, SocketOptions};
 use super::protocol::{ProtocolCalls, SendData};
 use super::record::Socket;
@@ -86,7 +87,7 @@ impl Stack {
     pub fn send(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
         self.core.advance(now);
         let (kind, mut env, id) = self.call(d)?;
-        kind.send(&mut env, id, SendData::Slice(data), None, SendFlags::default())
+        kind.send(&mut env, id, SendData::Slice(data), &SendMeta::connected(), SendFlags::default())
     }
 
     /// As [`send`](Stack::send) with MSG_MORE or MSG_EOR. Datagrams are records by themselves; MSG_MORE is `NotSupported` with
@@ -94,7 +95,7 @@ impl Stack {
     pub fn send_with(&mut self, now: Instant, d: Descriptor, data: &[u8], flags: SendFlags) -> Result<usize> {
         self.core.advance(now);
         let (kind, mut env, id) = self.call(d)?;
-        kind.send(&mut env, id, SendData::Slice(data), None, flags)
+        kind.send(&mut env, id, SendData::Slice(data), &SendMeta::connected(), flags)
     }
 
     /// As [`send`](Stack::send) without a copy: the slice is kept until it is acknowledged.
@@ -112,7 +113,7 @@ impl Stack {
     ) -> Result<usize> {
         self.core.advance(now);
         let (kind, mut env, id) = self.call(d)?;
-        kind.send(&mut env, id, SendData::Bytes(data), None, flags)
+        kind.send(&mut env, id, SendData::Bytes(data), &SendMeta::connected(), flags)
     }
 
     /// Streams: what is there, `Ok(0)` at the end of the stream. Datagrams: one, cut to the buffer.
@@ -126,7 +127,7 @@ impl Stack {
     pub fn send_oob(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
         self.core.advance(now);
         let (kind, mut env, id) = self.call(d)?;
-        kind.send(&mut env, id, SendData::Urgent(data), None, SendFlags::default())
+        kind.send(&mut env, id, SendData::Urgent(data), &SendMeta::connected(), SendFlags::default())
     }
 
     /// MSG_OOB: the byte of urgent data that the peer sent last. `InvalidArgument` if there is none, if it was taken or
@@ -170,7 +171,7 @@ impl Stack {
     pub fn send_to(&mut self, now: Instant, d: Descriptor, data: &[u8], addr: SocketAddr) -> Result<usize> {
         self.core.advance(now);
         let (kind, mut env, id) = self.call(d)?;
-        kind.send(&mut env, id, SendData::Slice(data), Some(addr), SendFlags::default())
+        kind.send(&mut env, id, SendData::Slice(data), &SendMeta::to(addr), SendFlags::default())
     }
 
     /// As [`send_to`](Stack::send_to) without a copy.
@@ -183,7 +184,7 @@ impl Stack {
     ) -> Result<usize> {
         self.core.advance(now);
         let (kind, mut env, id) = self.call(d)?;
-        kind.send(&mut env, id, SendData::Bytes(data), Some(addr), SendFlags::default())
+        kind.send(&mut env, id, SendData::Bytes(data), &SendMeta::to(addr), SendFlags::default())
     }
 
     /// One datagram, cut to the buffer, and who sent it. On a stream, as [`recv`](Stack::recv), with the peer.
@@ -195,7 +196,7 @@ impl Stack {
 
     /// One datagram whole, without a copy, and who sent it. `NotSupported` on a stream.
     pub fn recv_bytes_from(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, SocketAddr)> {
-        self.recv_run_from(now, d).map(|(data, from, _)| (data, from))
+        self.recv_msg(now, d).map(|(data, meta)| (data, meta.peer))
     }
 
     /// As [`recv_bytes_from`](Stack::recv_bytes_from) for as many datagrams as are there, at most `max`; they are put at
@@ -212,13 +213,21 @@ impl Stack {
         kind.receive_batch(&mut env, id, batch, max)
     }
 
-    /// As [`recv_bytes_from`](Stack::recv_bytes_from); with [`SocketOption::UdpGro`](super::SocketOption::UdpGro) it may be
-    /// several datagrams of one sender. The third is the length of each of them, but the last, which may have less; if it
-    /// is one datagram, its length.
-    pub fn recv_run_from(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, SocketAddr, usize)> {
+    /// One datagram whole, without a copy, and what is known of it (recvmsg): who sent it, to which of our addresses, through
+    /// which interface, its TTL and traffic class. With [`SocketOption::UdpGro`](super::SocketOption::UdpGro) the data may be
+    /// several datagrams. `NotSupported` on a stream.
+    pub fn recv_msg(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, DatagramMeta)> {
         self.core.advance(now);
         let (kind, mut env, id) = self.call(d)?;
-        kind.receive_run(&mut env, id)
+        kind.receive_message(&mut env, id)
+    }
+
+    /// Sends one datagram, or several of one length, as `meta` says (sendmsg). On a stream the data is sent as with
+    /// [`send_bytes`](Stack::send_bytes). `InvalidArgument` for a TTL of 0, or more or longer datagrams than UDP_SEGMENT allows.
+    pub fn send_msg(&mut self, now: Instant, d: Descriptor, data: Bytes, meta: &SendMeta) -> Result<usize> {
+        self.core.advance(now);
+        let (kind, mut env, id) = self.call(d)?;
+        kind.send(&mut env, id, SendData::Bytes(data), meta, SendFlags::default())
     }
 
     /// Ends one half of a connection, or both. `NotConnected`.

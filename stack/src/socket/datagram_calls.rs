@@ -9,6 +9,7 @@ use super::common::{Common, Env, TransmitOutcome};
 use super::datagram_queue::{DatagramQueue, OVERHEAD_BYTES, OutgoingDatagram, ReceivedDatagram, copy_prefix};
 use super::id::SocketId;
 use super::kind::Shutdown;
+use super::message::DatagramMeta;
 use super::options::IpFields;
 use super::record::Socket;
 use super::scope::{flow_scope, iface_of};
@@ -16,9 +17,11 @@ use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::{HeaderBuf, Payload};
+use crate::interface_id::InterfaceId;
 use crate::network::{IpMeta, MtuDiscovery, Network};
 use crate::offload::Segments;
 use crate::subject::Subject;
+use crate::time::Instant;
 
 /// A send buffer that was set smaller than a datagram still takes one of this size.
 const MIN_QUEUE: usize = 4096;
@@ -29,38 +32,51 @@ impl Socket {
         self.protocol.state_mut().datagrams_mut().ok_or(Error::NotSupported)
     }
 
-    /// The next datagram for the program, and its sender as the program sees it.
-    fn pop_received(&mut self) -> Option<(ReceivedDatagram, SocketAddr)> {
-        let received = self.protocol.state_mut().datagrams_mut()?.pop_received()?;
-        let from = self.present(with_scope(received.from, received.scope));
-        Some((received, from))
+    /// The next datagram for the program, and what is known of it as the program sees that.
+    fn pop_received(&mut self) -> Option<(Bytes, DatagramMeta)> {
+        let ReceivedDatagram { from, to, scope, iface, hop_limit, traffic_class, at, data, segment_len } =
+            self.protocol.state_mut().datagrams_mut()?.pop_received()?;
+        let segment_len = match usize::from(segment_len) {
+            0 => data.len(),
+            segment_len => segment_len.min(data.len()),
+        };
+        let [peer, local] = [from, to].map(|end| self.present(with_scope(end, scope)));
+        Some((data, DatagramMeta { peer, local, iface, hop_limit, traffic_class, segment_len, at }))
     }
 }
 
 impl Common {
-    /// One datagram, whole, and its sender; with UDP_GRO perhaps a run of them, each but the last of the length that comes
-    /// third.
-    pub(super) fn receive_datagram(&mut self, id: SocketId) -> Result<(Bytes, SocketAddr, usize)> {
+    /// One datagram, whole, and what is known of it; with UDP_GRO perhaps a run of them.
+    pub(super) fn receive_datagram(&mut self, now: Instant, id: SocketId) -> Result<(Bytes, DatagramMeta)> {
         let socket = self.record_mut(id)?;
         let datagrams = socket.datagrams_mut()?;
         if let Some(error) = datagrams.error.take() {
             return Err(error);
         }
         let is_shut = datagrams.is_read_shut;
-        let Some((received, from)) = socket.pop_received() else {
-            return if is_shut { Ok((Bytes::new(), socket.peer_addr()?, 0)) } else { Err(Error::WouldBlock) };
+        let Some(received) = socket.pop_received() else {
+            if !is_shut {
+                return Err(Error::WouldBlock);
+            }
+            let end = DatagramMeta {
+                peer: socket.peer_addr()?,
+                local: socket.local_addr(),
+                iface: InterfaceId::LOOPBACK,
+                hop_limit: 0,
+                traffic_class: 0,
+                segment_len: 0,
+                at: now,
+            };
+            return Ok((Bytes::new(), end));
         };
         self.settle(id, false);
-        let each = match usize::from(received.segment_len) {
-            0 => received.data.len(),
-            segment_len => segment_len.min(received.data.len()),
-        };
-        Ok((received.data, from, each))
+        Ok(received)
     }
 
     /// As many as are there, at most `max`.
     pub(super) fn receive_datagrams(
         &mut self,
+        now: Instant,
         id: SocketId,
         batch: &mut Vec<(Bytes, SocketAddr)>,
         max: usize,
@@ -68,14 +84,14 @@ impl Common {
         if max == 0 {
             return Ok(0);
         }
-        let (data, from, _) = self.receive_datagram(id)?;
-        batch.push((data, from));
+        let (data, meta) = self.receive_datagram(now, id)?;
+        batch.push((data, meta.peer));
         let socket = self.record_mut(id)?;
         let mut count = 1;
         while count < max
-            && let Some((received, from)) = socket.pop_received()
+            && let Some((data, meta)) = socket.pop_received()
         {
-            batch.push((received.data, from));
+            batch.push((data, meta.peer));
             count += 1;
         }
         if count > 1 {
@@ -117,6 +133,10 @@ impl Common {
         let socket = self.records.get_mut(id)?;
         let fields = socket.options.ip_fields();
         let outgoing = socket.datagrams_mut().ok()?.pop_outgoing(whole)?;
+        let fields = IpFields {
+            ttl: outgoing.hop_limit.or(fields.ttl),
+            tos: outgoing.traffic_class.unwrap_or(fields.tos),
+        };
         self.settle(id, false);
         Some((outgoing, fields))
     }

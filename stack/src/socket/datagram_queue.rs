@@ -7,6 +7,8 @@ use bytes::Bytes;
 use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
+use crate::interface_id::InterfaceId;
+use crate::time::Instant;
 
 /// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame that it pins.
 pub(super) const OVERHEAD_BYTES: usize = 256;
@@ -26,10 +28,15 @@ pub(crate) struct DatagramQueue {
 }
 
 /// A datagram that waits for `recv`, or a run of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ReceivedDatagram {
     pub(super) from: Endpoint,
+    pub(super) to: Endpoint,
     pub(super) scope: u16,
+    pub(super) iface: InterfaceId,
+    pub(super) hop_limit: u8,
+    pub(super) traffic_class: u8,
+    pub(super) at: Instant,
     pub(super) data: Bytes,
     /// How long each datagram of a run is, but the last; 0 if it is one.
     pub(super) segment_len: u16,
@@ -42,6 +49,9 @@ pub(super) struct OutgoingDatagram {
     pub(super) data: Bytes,
     /// How long each datagram of a run is, but the last; 0 if it is one.
     pub(super) segment_len: u16,
+    /// Instead of what the socket's options say.
+    pub(super) hop_limit: Option<u8>,
+    pub(super) traffic_class: Option<u8>,
 }
 
 impl DatagramQueue {
@@ -98,7 +108,7 @@ impl DatagramQueue {
         if segment_len > 0 && next.data.len() > segment_len && !whole(next) {
             self.outgoing_bytes -= segment_len;
             let data = next.data.split_to(segment_len);
-            return Some(OutgoingDatagram { flow: next.flow, data, segment_len: 0 });
+            return Some(OutgoingDatagram { data, segment_len: 0, ..*next });
         }
         let outgoing = self.outgoing.pop_front()?;
         self.outgoing_bytes -= outgoing.data.len() + OVERHEAD_BYTES;

@@ -9,6 +9,7 @@ use super::common::{Env, TransmitOutcome};
 use super::datagram_queue::copy_prefix;
 use super::id::SocketId;
 use super::kind::{Domain, Shutdown};
+use super::message::{DatagramMeta, SendMeta};
 use super::options::SocketOption;
 use super::record::Socket;
 use crate::error::{Error, Result};
@@ -43,12 +44,12 @@ pub(super) trait ProtocolCalls {
         env: &mut Env<'_>,
         id: SocketId,
         data: SendData<'_>,
-        to: Option<SocketAddr>,
+        meta: &SendMeta,
         flags: SendFlags,
     ) -> Result<usize>;
 
     fn receive(&mut self, env: &mut Env<'_>, id: SocketId, buf: &mut [u8]) -> Result<usize> {
-        let (data, ..) = env.common.receive_datagram(id)?;
+        let (data, _) = env.common.receive_datagram(env.ctx.now, id)?;
         Ok(copy_prefix(&data, buf))
     }
 
@@ -59,19 +60,19 @@ pub(super) trait ProtocolCalls {
         id: SocketId,
         buf: &mut [u8],
     ) -> Result<(usize, SocketAddr)> {
-        let (data, from, _) = env.common.receive_datagram(id)?;
-        Ok((copy_prefix(&data, buf), from))
+        let (data, meta) = env.common.receive_datagram(env.ctx.now, id)?;
+        Ok((copy_prefix(&data, buf), meta.peer))
     }
 
     fn receive_bytes(&mut self, env: &mut Env<'_>, id: SocketId, max: usize) -> Result<Bytes> {
-        let (mut data, ..) = env.common.receive_datagram(id)?;
+        let (mut data, _) = env.common.receive_datagram(env.ctx.now, id)?;
         data.truncate(max);
         Ok(data)
     }
 
-    /// One datagram whole, or a run of them, its sender, and the length of each but the last.
-    fn receive_run(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<(Bytes, SocketAddr, usize)> {
-        env.common.receive_datagram(id)
+    /// One datagram whole, or a run of them, and what is known of it.
+    fn receive_message(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<(Bytes, DatagramMeta)> {
+        env.common.receive_datagram(env.ctx.now, id)
     }
 
     /// As many datagrams as are there, at most `max`.
@@ -82,7 +83,7 @@ pub(super) trait ProtocolCalls {
         batch: &mut Vec<(Bytes, SocketAddr)>,
         max: usize,
     ) -> Result<usize> {
-        env.common.receive_datagrams(id, batch, max)
+        env.common.receive_datagrams(env.ctx.now, id, batch, max)
     }
 
     /// MSG_OOB.

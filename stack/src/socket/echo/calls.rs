@@ -14,6 +14,7 @@ use crate::socket::datagram_calls::DatagramPacket;
 use crate::socket::datagram_queue::OutgoingDatagram;
 use crate::socket::id::SocketId;
 use crate::socket::kind::Domain;
+use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
@@ -44,11 +45,14 @@ impl ProtocolCalls for EchoSockets {
         env: &mut Env<'_>,
         id: SocketId,
         data: SendData<'_>,
-        to: Option<SocketAddr>,
+        meta: &SendMeta,
         flags: SendFlags,
     ) -> Result<usize> {
         let data = data.into_datagram(flags)?;
-        let flow = match (to, env.common.check_sender(id)?) {
+        if meta.hop_limit == Some(0) {
+            return Err(Error::InvalidArgument);
+        }
+        let flow = match (meta.peer, env.common.check_sender(id)?) {
             (None, None) => return Err(Error::DestinationRequired),
             (None, Some(connected)) => connected,
             (Some(to), connected) => self.flow_to(env, id, to, connected)?,
@@ -59,7 +63,9 @@ impl ProtocolCalls for EchoSockets {
         if data.len() < icmp::HEADER_LEN {
             return Err(Error::InvalidArgument);
         }
-        env.common.queue_datagram(id, OutgoingDatagram { flow, data, segment_len: 0 })
+        let SendMeta { hop_limit, traffic_class, .. } = *meta;
+        let outgoing = OutgoingDatagram { flow, data, segment_len: 0, hop_limit, traffic_class };
+        env.common.queue_datagram(id, outgoing)
     }
 
     fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {

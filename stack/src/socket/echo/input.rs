@@ -26,8 +26,11 @@ impl EchoSockets {
         let Some(id) = self.ports.find(&flow).filter(is_for) else {
             return env.ctx.count_drop(DropReason::UnknownIcmp);
         };
+        let Datagram { iface, hop_limit, traffic_class, .. } = datagram;
+        let (to, at) = (flow.local, env.ctx.now);
         let data = datagram.into_transport(0..usize::MAX);
-        let received = ReceivedDatagram { from, scope, data, segment_len: 0 };
+        let received =
+            ReceivedDatagram { from, to, scope, iface, hop_limit, traffic_class, at, data, segment_len: 0 };
         if let Err(reason) = env.common.deliver_datagram(id, received) {
             env.ctx.count_drop(reason);
         }

@@ -16,6 +16,7 @@ use crate::socket::binding::{Groups, bind_port};
 use crate::socket::common::{Common, Env, TimerTarget, TransmitOutcome};
 use crate::socket::id::SocketId;
 use crate::socket::kind::{Domain, Shutdown};
+use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Holder, Protocol, Socket};
@@ -91,7 +92,7 @@ impl ProtocolCalls for TcpSockets {
         data: &[u8],
     ) -> Result<usize> {
         self.open_stream(env, id, addr, true)?;
-        self.send(env, id, SendData::Slice(data), None, SendFlags::default())
+        self.send(env, id, SendData::Slice(data), &SendMeta::connected(), SendFlags::default())
     }
 
     /// On a connected stream the address is ignored, as on Linux.
@@ -100,7 +101,7 @@ impl ProtocolCalls for TcpSockets {
         env: &mut Env<'_>,
         id: SocketId,
         data: SendData<'_>,
-        _: Option<SocketAddr>,
+        _: &SendMeta,
         flags: SendFlags,
     ) -> Result<usize> {
         self.renew_budget(env);

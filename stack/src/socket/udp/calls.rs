@@ -15,6 +15,7 @@ use crate::socket::datagram_calls::DatagramPacket;
 use crate::socket::datagram_queue::OutgoingDatagram;
 use crate::socket::id::SocketId;
 use crate::socket::kind::Domain;
+use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
@@ -66,11 +67,14 @@ impl ProtocolCalls for UdpSockets {
         env: &mut Env<'_>,
         id: SocketId,
         data: SendData<'_>,
-        to: Option<SocketAddr>,
+        meta: &SendMeta,
         flags: SendFlags,
     ) -> Result<usize> {
         let data = data.into_datagram(flags)?;
-        let flow = match (to, env.common.check_sender(id)?) {
+        if meta.hop_limit == Some(0) {
+            return Err(Error::InvalidArgument);
+        }
+        let flow = match (meta.peer, env.common.check_sender(id)?) {
             (None, None) => return Err(Error::DestinationRequired),
             (None, Some(connected)) => connected,
             (Some(to), connected) => self.flow_to(env, id, to, connected)?,
@@ -78,7 +82,8 @@ impl ProtocolCalls for UdpSockets {
         let remote = flow.remote.addr;
         env.common.check_broadcast(env.network, id, remote)?;
         env.common.check_len(id, remote, data.len(), udp::HEADER_LEN)?;
-        let segment_len = env.common.record(id)?.options.udp_segment;
+        let of_socket = env.common.record(id)?.options.udp_segment;
+        let segment_len = meta.segment_len.unwrap_or(of_socket);
         if segment_len > 0 && data.len() > usize::from(segment_len) {
             // As on Linux.
             let longest = packet_len(remote, segment_len);
@@ -88,7 +93,9 @@ impl ProtocolCalls for UdpSockets {
                 return Err(Error::InvalidArgument);
             }
         }
-        env.common.queue_datagram(id, OutgoingDatagram { flow, data, segment_len })
+        let SendMeta { hop_limit, traffic_class, .. } = *meta;
+        let outgoing = OutgoingDatagram { flow, data, segment_len, hop_limit, traffic_class };
+        env.common.queue_datagram(id, outgoing)
     }
 
     fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
@@ -102,7 +109,7 @@ impl ProtocolCalls for UdpSockets {
         let Some((outgoing, fields)) = env.common.pop_outgoing(id, whole) else {
             return TransmitOutcome::Nothing;
         };
-        let OutgoingDatagram { flow, data, segment_len } = outgoing;
+        let OutgoingDatagram { flow, data, segment_len, .. } = outgoing;
         env.ctx.stats.udp.out_datagrams += count(data.len(), segment_len);
         let payload = udp::payload_of(data);
         let is_run = segment_len > 0 && payload_len(&payload) > usize::from(segment_len);

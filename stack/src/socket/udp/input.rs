@@ -1,6 +1,5 @@
 //! UDP datagrams on their way in, to the sockets that they are for, and errors about those that were sent.
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::UdpSockets;
@@ -15,6 +14,7 @@ use crate::socket::errors::report;
 use crate::socket::id::SocketId;
 use crate::socket::scope::{iface_of, scope_of};
 use crate::subject::Subject;
+use crate::time::Instant;
 use crate::udp;
 
 impl UdpSockets {
@@ -33,23 +33,22 @@ impl UdpSockets {
             scope,
         };
         env.ctx.subject = Subject::Udp(flow);
-        let segment_len = datagram.segment_len;
         if datagram.cast != Cast::Unicast {
             // A group's packet concerns every socket on the port.
             let ids: SmallVec<[SocketId; 4]> = self.ports.all(datagram.dst, header.dst_port).collect();
             if ids.is_empty() {
                 env.ctx.count_drop(DropReason::NoUdpSocket);
             }
-            let payload = datagram.into_transport(udp::HEADER_LEN..header.len);
+            let received = received(env.ctx.now, datagram, &flow, header.len);
             for id in ids {
-                deliver_run(env, id, flow.remote, scope, payload.clone(), segment_len);
+                deliver_run(env, id, received.clone());
             }
             return;
         }
         match self.connected.get(&flow).copied().or_else(|| self.ports.find(&flow)) {
             Some(id) => {
-                let payload = datagram.into_transport(udp::HEADER_LEN..header.len);
-                deliver_run(env, id, flow.remote, scope, payload, segment_len);
+                let received = received(env.ctx.now, datagram, &flow, header.len);
+                deliver_run(env, id, received);
             }
             None => {
                 env.ctx.count_drop(DropReason::NoUdpSocket);
@@ -85,22 +84,23 @@ impl UdpSockets {
     }
 }
 
+/// What a socket gets of a packet whose UDP datagram is so long.
+fn received(at: Instant, datagram: Datagram, flow: &FourTuple, len: usize) -> ReceivedDatagram {
+    let Datagram { iface, hop_limit, traffic_class, segment_len, .. } = datagram;
+    let &FourTuple { local: to, remote: from, scope } = flow;
+    let data = datagram.into_transport(udp::HEADER_LEN..len);
+    ReceivedDatagram { from, to, scope, iface, hop_limit, traffic_class, at, data, segment_len }
+}
+
 /// What the device joined from several datagrams is taken apart again, unless the program wants it whole.
-fn deliver_run(
-    env: &mut Env<'_>,
-    id: SocketId,
-    from: Endpoint,
-    scope: u16,
-    mut data: Bytes,
-    segment_len: u16,
-) {
+fn deliver_run(env: &mut Env<'_>, id: SocketId, mut received: ReceivedDatagram) {
     let wants_runs = env.common.records.get(id).is_some_and(|socket| socket.options.udp_gro);
-    let each = usize::from(segment_len);
-    while each > 0 && data.len() > each && !wants_runs {
-        let data = data.split_to(each);
-        deliver(env, id, ReceivedDatagram { from, scope, data, segment_len: 0 });
+    let each = usize::from(received.segment_len);
+    while each > 0 && received.data.len() > each && !wants_runs {
+        let data = received.data.split_to(each);
+        deliver(env, id, ReceivedDatagram { data, segment_len: 0, ..received });
     }
-    deliver(env, id, ReceivedDatagram { from, scope, data, segment_len });
+    deliver(env, id, received);
 }
 
 fn deliver(env: &mut Env<'_>, id: SocketId, received: ReceivedDatagram) {
