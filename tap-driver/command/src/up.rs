@@ -18,6 +18,8 @@ use crate::services::Services;
 use crate::session::{Session, Settings, check_host_networks, kernel_has_ipv6};
 
 const DEFAULT_MTU: usize = 1500;
+/// What a stack needs to work with ([`portolan::Config::check`]).
+const LEAST_MEMORY_BYTES: usize = 256 << 10;
 /// How long a command may take to end after SIGTERM.
 const TERM_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -44,7 +46,15 @@ fn check_plausible(options: &UpOptions) -> Result<(), Failure> {
     if let Some(name) = &options.tap {
         check_name(name)?;
     }
-    check_queues(options.queues.unwrap_or(1))?;
+    let queues = options.queues.unwrap_or(1);
+    check_queues(queues)?;
+    let least = queues * LEAST_MEMORY_BYTES;
+    if options.memory.is_some_and(|bytes| bytes < least) {
+        return Err(Failure::usage(format!(
+            "--memory is too little for {queues} queues, which divide it: give at least {} MiB",
+            least.div_ceil(1 << 20)
+        )));
+    }
     plan(options, true).map(drop)
 }
 

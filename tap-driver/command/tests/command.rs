@@ -120,6 +120,10 @@ fn mistakes_on_the_command_line_exit_with_2_and_say_what_to_write() {
             "portolan: a TAP device cannot have 0 queues: it has 1 to 256; choose another number with --queues\n",
         ),
         (
+            &["--memory", "1", "--queues", "5"],
+            "portolan: --memory is too little for 5 queues, which divide it: give at least 2 MiB\n",
+        ),
+        (
             &["--host", "192.168.1.1/24", "--addr", "10.0.0.2/24"],
             "portolan: --host 192.168.1.1/24 and --addr 10.0.0.2/24 share no network, so the kernel and the stack \
              cannot reach each other; give both an address in one network, as in --host 192.168.1.1/24 --addr \
