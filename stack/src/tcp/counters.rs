@@ -150,6 +150,11 @@ impl Counters {
         self.flow.as_ref().map_or(0, |flow| flow.bytes_acked)
     }
 
+    /// Whether a segment with data has come.
+    pub(super) fn has_received_data(&self) -> bool {
+        self.flow.as_ref().is_some_and(|flow| flow.data_segs_in > 0)
+    }
+
     pub(super) fn on_dsack(&mut self) {
         let trouble = self.flow().trouble_mut();
         trouble.dsack_dups = trouble.dsack_dups.wrapping_add(1);

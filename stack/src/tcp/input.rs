@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 use core::ops::ControlFlow::{self, Break, Continue};
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -17,6 +18,9 @@ use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::error::{CloseReason, Error};
 use crate::time::Instant;
+
+/// How long the acknowledgement of a FIN waits when no data came before: a tick of Linux's clock.
+const BARE_FIN_ACK_DELAY: Duration = Duration::from_millis(4);
 
 /// What a step decides.
 pub(super) type Step = ControlFlow<Option<DropReason>>;
@@ -456,19 +460,28 @@ impl Connection {
     }
 
     fn on_in_order(&mut self, ctx: &Ctx<'_>, was_in_order: bool) {
-        let delay = ctx.config.tcp.delayed_ack;
-        match self.rcv.on_in_order(was_in_order) {
-            AckTimer::Arm if delay.is_zero() => self.rcv.acknowledge_now(),
-            AckTimer::Arm => self.timers.arm(Timer::DelayedAck, ctx.now + delay),
-            AckTimer::Leave => {}
+        if self.rcv.on_in_order(was_in_order) == AckTimer::Leave {
+            return;
+        }
+        // As on Linux, which measures the time between segments with data: without any it is short.
+        let is_bare_fin = self.rcv.is_fin_received() && !self.counters.has_received_data();
+        let longest = if is_bare_fin { BARE_FIN_ACK_DELAY } else { Duration::MAX };
+        let delay = ctx.config.tcp.delayed_ack.min(longest);
+        if delay.is_zero() {
+            self.rcv.acknowledge_now();
+        } else {
+            self.timers.arm(Timer::DelayedAck, ctx.now + delay);
         }
     }
 
-    /// Eighth step: the peer's FIN, with everything before it, is here.
+    /// Eighth step: the peer's FIN, with everything before it, is here. In ESTABLISHED the acknowledgement is delayed as that of
+    /// data is: most programs close in turn, and their FIN carries it.
     fn on_fin(&mut self, ctx: &mut Ctx<'_>) {
+        if self.state == State::Established {
+            return self.set_state(ctx, State::CloseWait, "FIN");
+        }
         self.rcv.acknowledge_now();
         match self.state {
-            State::Established => self.set_state(ctx, State::CloseWait, "FIN"),
             // Had our FIN been acknowledged, the fifth step would have led to FIN-WAIT-2.
             State::FinWait1 => self.set_state(ctx, State::Closing, "FIN"),
             State::FinWait2 => self.set_state(ctx, State::TimeWait, "FIN"),

@@ -74,8 +74,6 @@ pub(super) struct Connection {
     ts_recent: u32,
     /// In bytes.
     window: u32,
-    /// The peer's last segment had a FIN.
-    pub(super) peer_sent_fin: bool,
 }
 
 impl Connection {
@@ -91,7 +89,6 @@ impl Connection {
             last_ack_sent: 0,
             ts_recent: 0,
             window: u32::from(u16::MAX),
-            peer_sent_fin: false,
         }
     }
 
@@ -155,7 +152,6 @@ impl Connection {
             .collect();
         let takes = len + u32::from(is_syn) + u32::from(flags & TcpSegment::FIN != 0);
         let end = seq.wrapping_add(takes);
-        self.peer_sent_fin = flags & TcpSegment::FIN != 0;
         if takes > 0 && (end.wrapping_sub(self.snd_nxt) as i32) > 0 {
             self.snd_nxt = end;
         }

@@ -25,8 +25,6 @@ const EARLY: Duration = Duration::from_millis(8);
 /// In real time: how late a segment may be that is due at once, and one that is due later. A timer of Linux may be an eighth
 /// of its time late (the levels of its wheel) and waits for a processor.
 const LATE_AT_ONCE: Duration = Duration::from_millis(25);
-/// In real time: how late the answer to a FIN may be. Linux delays its ACK, for the program's own FIN to carry it.
-const LATE_AFTER_FIN: Duration = Duration::from_millis(250);
 const LATE: Duration = Duration::from_millis(100);
 /// In real time: beyond this the script itself was late, and what follows proves nothing.
 const TOO_LATE: Duration = Duration::from_millis(3);
@@ -371,7 +369,6 @@ impl<H: Host> Engine<'_, H> {
         let tolerance = if delay.is_zero() { Duration::ZERO } else { tolerance };
         let (early, late) = match (H::REAL_TIME, delay.is_zero()) {
             (false, _) => (Duration::ZERO, Duration::ZERO),
-            (true, true) if self.connection(name).peer_sent_fin => (EARLY, LATE_AFTER_FIN),
             (true, true) => (EARLY, LATE_AT_ONCE),
             (true, false) => (EARLY + delay / 50, LATE + delay / 7),
         };

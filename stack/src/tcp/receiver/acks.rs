@@ -28,12 +28,16 @@ impl Receiver {
     /// when the segments that are at hand are processed. At once if more than one full segment waits for it, at the start of the connection (the peer's slow start counts on it), and while there are gaps, or one was
     /// just filled (RFC 5681 §4.2); otherwise when the delayed-ACK timer fires (MUST-40: less than half a second).
     pub(in crate::tcp) fn on_in_order(&mut self, was_in_order: bool) -> AckTimer {
-        let unacknowledged = self.nxt - self.last_ack_sent;
+        let unacknowledged = self.nxt - self.last_ack_sent - u32::from(self.fin_received);
+        if self.fin_received {
+            // The program's own FIN may carry the acknowledgement (Linux's pingpong mode).
+            self.quick_acks = 0;
+        }
         if self.quick_acks > 0 {
             self.quick_acks -= 1;
             self.ack = AckDue::Now;
         }
-        if unacknowledged > u32::from(self.mss) || !was_in_order || !self.is_in_order() || self.fin_received {
+        if unacknowledged > u32::from(self.mss) || !was_in_order || !self.is_in_order() {
             self.ack = AckDue::Now;
         }
         if self.ack == AckDue::Now {
