@@ -8,6 +8,7 @@
 //! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
 //! - [`RawPeer`] is a host that is not a stack: a test that says byte by byte what it sends.
 
+pub mod call_matrix;
 mod check;
 pub mod crowd;
 pub mod differ;

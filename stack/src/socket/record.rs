@@ -233,7 +233,7 @@ impl Socket {
     /// ENOTCONN unless there is one.
     pub(super) fn peer_addr(&self) -> Result<SocketAddr> {
         let state = self.protocol.state();
-        let flow = state.flow().filter(|_| state.is_connected());
+        let flow = state.flow().filter(|_| state.has_peer());
         Ok(self.present(flow.ok_or(Error::NotConnected)?.remote_addr()))
     }
 
@@ -244,7 +244,7 @@ impl Socket {
             kind: self.protocol.kind(),
             state: SocketState::Unbound,
             local: Some(self.local_addr()).filter(|addr| addr.port() != 0),
-            peer: self.peer_addr().ok(),
+            peer: state.flow().filter(|_| state.is_connected()).map(|flow| self.present(flow.remote_addr())),
             receive_queue: 0,
             send_queue: 0,
             rtt: None,

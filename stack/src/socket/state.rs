@@ -22,9 +22,14 @@ pub(super) trait ProtocolState: fmt::Debug {
     /// The addresses and ports of both ends, once they are fixed.
     fn flow(&self) -> Option<FourTuple>;
 
-    /// Whether there is a peer.
+    /// Whether there is a peer to be shown on a status page.
     fn is_connected(&self) -> bool {
         self.flow().is_some()
+    }
+
+    /// Whether `peer_addr` knows one.
+    fn has_peer(&self) -> bool {
+        self.is_connected()
     }
 
     /// Bytes that wait to be read, and bytes that wait to be sent or acknowledged.

@@ -93,6 +93,8 @@ pub(super) struct Ending {
     pub(super) soft_error: Option<Error>,
     /// SHUT_RD.
     pub(super) read_shut: bool,
+    /// Both SYNs were acknowledged once.
+    pub(super) was_open: bool,
     /// No descriptor holds it.
     pub(super) orphaned: bool,
 }
@@ -316,6 +318,7 @@ impl Connection {
         self.timed_out = None;
         self.timers.stop(Timer::Retransmit);
         self.progress = true;
+        self.ending.was_open = true;
         self.ecn.on_established(self.snd.una);
         match self.ecn.mode() {
             EcnMode::Off => {}
@@ -392,13 +395,14 @@ impl Connection {
         let closed = self.state == State::Closed;
         let opening =
             !self.state.is_synchronized() && !closed && !self.is_fast_server() && !self.is_deferred();
-        let no_more_input = closed || self.rcv.is_fin_received() || self.ending.read_shut;
+        let given_up = self.is_opening_given_up();
+        let no_more_input = (closed && !given_up) || self.rcv.is_fin_received() || self.ending.read_shut;
         let no_more_output = closed || self.snd.is_fin_queued();
         Readiness {
             readable: no_more_input || self.has_enough_to_read(),
             writable: no_more_output || (!opening && self.has_send_room()),
             peer_closed: no_more_input,
-            hung_up: no_more_input && no_more_output,
+            hung_up: (no_more_input && no_more_output) || given_up,
             error: self.ending.error.is_some(),
             urgent: self.rcv.has_urgent_byte(),
         }
@@ -468,6 +472,23 @@ impl Connection {
             + self.snd.record_bytes()
             + self.rcv.memory_bytes()
             + self.scoreboard.memory_bytes()
+    }
+
+    /// Whether both SYNs were acknowledged once.
+    pub(crate) fn was_open(&self) -> bool {
+        self.ending.was_open
+    }
+
+    /// Whether `shutdown` has ended the attempt to open it: as on Linux (tcp_disconnect) there never was a connection.
+    pub(crate) fn is_opening_given_up(&self) -> bool {
+        self.state == State::Closed
+            && !self.ending.was_open
+            && self.ending.reason == Some(CloseReason::Aborted)
+    }
+
+    /// Whether there is a peer to be named: its SYN has come, and the connection is not over (getpeername of Linux).
+    pub(crate) fn has_peer(&self) -> bool {
+        !matches!(self.state, State::SynSent | State::Listen | State::TimeWait | State::Closed)
     }
 
     /// Whether the connection is open or was: both SYNs were acknowledged, and it is not CLOSED.

@@ -414,6 +414,8 @@ impl Connection {
             // that the peer waits for, as on Linux: after SND.NXT it would be challenged where our FIN was lost.
             self.pending.reset = Some(Reset { seq: self.snd.una, with_ack: false });
             self.end(ctx, CloseReason::Aborted, "data after close");
+            // A program that has shut the connection down and still holds it sees a reset, as on Linux.
+            self.ending.error = Some(Error::ConnectionReset);
             return Break(Some(DropReason::ReceiverClosed));
         }
         if !payload.is_empty() && !self.has_memory_for(ctx, seq, payload.len()) {

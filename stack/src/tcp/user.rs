@@ -134,7 +134,12 @@ impl Connection {
     }
 
     fn read_nothing(&self) -> Result<()> {
-        if self.ending.read_shut || self.state == State::Closed { Ok(()) } else { Err(Error::WouldBlock) }
+        match self.state {
+            _ if self.is_opening_given_up() => Err(Error::NotConnected),
+            State::Closed => Ok(()),
+            _ if self.ending.read_shut => Ok(()),
+            _ => Err(Error::WouldBlock),
+        }
     }
 
     /// SHUT_WR: a FIN after what is queued. ENOTCONN if there is no connection, or, as on Linux, none any more.

@@ -64,6 +64,8 @@ pub trait Host {
     fn bind(&mut self, d: Self::Descriptor, addr: SocketAddr) -> CallResult<()>;
     /// `getsockname`.
     fn local_addr(&mut self, d: Self::Descriptor) -> CallResult<SocketAddr>;
+    /// `getpeername`.
+    fn peer_addr(&mut self, d: Self::Descriptor) -> CallResult<SocketAddr>;
     /// `listen`.
     fn listen(&mut self, d: Self::Descriptor, backlog: usize) -> CallResult<()>;
     /// `accept`; the new socket does not block either.

@@ -45,6 +45,10 @@ impl Host for RawPeer {
         self.after(|peer| peer.stack.local_addr(d))
     }
 
+    fn peer_addr(&mut self, d: Descriptor) -> CallResult<SocketAddr> {
+        self.after(|peer| peer.stack.peer_addr(d))
+    }
+
     fn listen(&mut self, d: Descriptor, backlog: usize) -> CallResult<()> {
         self.after(|peer| peer.stack.listen(d, backlog))
     }

@@ -164,7 +164,9 @@ impl ProtocolCalls for TcpSockets {
                 if how != Shutdown::Write {
                     stream.named(&mut env.ctx).shutdown_read(&mut env.ctx)?;
                 }
-                if how != Shutdown::Read {
+                // In SYN-SENT the attempt is over by now.
+                let is_over = how == Shutdown::Both && stream.connection.is_opening_given_up();
+                if how != Shutdown::Read && !is_over {
                     stream.named(&mut env.ctx).shutdown_write(&mut env.ctx)?;
                 }
                 self.settle(env, id);

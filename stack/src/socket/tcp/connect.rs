@@ -31,13 +31,17 @@ impl TcpSockets {
             TcpSocket::Stream(stream) => match stream.connection.state() {
                 State::SynSent if stream.connection.is_deferred() => return Err(Error::IsConnected),
                 State::SynSent | State::SynReceived => return Err(Error::Already),
+                // As on Linux: a socket whose connection was open once makes no other.
+                State::Closed if stream.connection.was_open() => return Err(Error::IsConnected),
+                State::Closed if stream.connection.is_opening_given_up() => {
+                    self.return_to_idle(env.common, id)
+                }
                 State::Closed => {
-                    // As on Linux: the call after a failed attempt returns its error, the next one tries anew.
+                    // As on Linux: the call after a failed attempt returns its error, or ECONNABORTED if that was read, and
+                    // the next one tries anew.
                     let error = stream.connection.take_error();
                     self.return_to_idle(env.common, id);
-                    if let Some(error) = error {
-                        return Err(error);
-                    }
+                    return Err(error.unwrap_or(Error::ConnectionAborted));
                 }
                 _ => return Err(Error::IsConnected),
             },

@@ -99,6 +99,10 @@ impl ProtocolState for TcpSocket {
         matches!(self, TcpSocket::Stream(stream) if stream.connection.is_connected())
     }
 
+    fn has_peer(&self) -> bool {
+        matches!(self, TcpSocket::Stream(stream) if stream.connection.has_peer())
+    }
+
     fn queued(&self) -> (usize, usize) {
         match self {
             TcpSocket::Idle | TcpSocket::Listener(_) => (0, 0),

@@ -8,7 +8,7 @@ use portolan::{CongestionControl, Domain, Instant, Readiness, Shutdown, SocketOp
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{
-    accept_with, bind, connect, getsockname, listen, recv, send, sendto, shutdown, socket_with,
+    accept_with, bind, connect, getpeername, getsockname, listen, recv, send, sendto, shutdown, socket_with,
 };
 
 use super::LinuxHost;
@@ -60,6 +60,11 @@ impl Host for LinuxHost {
     fn local_addr(&mut self, d: RawFd) -> CallResult<SocketAddr> {
         let addr = self.after(d, |socket| getsockname(socket))?;
         SocketAddr::try_from(addr).map_err(|_| "EAFNOSUPPORT")
+    }
+
+    fn peer_addr(&mut self, d: RawFd) -> CallResult<SocketAddr> {
+        let addr = self.after(d, |socket| getpeername(socket))?;
+        SocketAddr::try_from(addr.ok_or("ENOTCONN")?).map_err(|_| "EAFNOSUPPORT")
     }
 
     fn listen(&mut self, d: RawFd, backlog: usize) -> CallResult<()> {
