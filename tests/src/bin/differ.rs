@@ -12,13 +12,14 @@ use std::time::Instant;
 
 use portolan_tests::differ::{RULES, Verdict, compare, generate, shrink};
 
-const USAGE: &str = "usage: differ [--seeds N] [--from N] [--jobs N]
+const USAGE: &str = "usage: differ [--seeds N] [--from N] [--jobs N] [--show N]
 
 Plays --seeds (100) random peers, from --from (1) on, against Portolan and against the kernel, --jobs (48) at once, as they
-mostly wait. Answers that differ in kind and that no rule explains are shrunk to a script, which is printed.";
+mostly wait. Answers that differ in kind and that no rule explains are shrunk to a script, which is printed; and of each
+rule's differences the first --show (0).";
 
 fn main() -> ExitCode {
-    let (mut seeds, mut from, mut jobs) = (100, 1, 48);
+    let (mut seeds, mut from, mut jobs, mut show) = (100, 1, 48, 0);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().and_then(|value| value.parse::<u64>().ok());
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             ("--seeds", Some(value)) => seeds = value,
             ("--from", Some(value)) => from = value,
             ("--jobs", Some(value)) => jobs = value.max(1),
+            ("--show", Some(value)) => show = value,
             _ => {
                 eprintln!("{USAGE}");
                 return ExitCode::from(2);
@@ -55,7 +57,12 @@ fn main() -> ExitCode {
                     let mut counts = counts.lock().expect("no panic with it");
                     match verdict {
                         Verdict::Same => counts.0 += 1,
-                        Verdict::Explained(rules) => rules.into_iter().for_each(|rule| counts.1[rule] += 1),
+                        Verdict::Explained(rule, difference) => {
+                            counts.1[rule] += 1;
+                            if counts.1[rule] <= show {
+                                println!("{}\n{difference}", RULES[rule].why);
+                            }
+                        }
                         Verdict::Unexplained(_) => counts.2 += 1,
                     }
                     if let Some(shrunk) = shrunk {

@@ -121,12 +121,19 @@ impl Difference {
         self.linux[..=self.index].iter().any(|answer| answer.repeated.is_some())
     }
 
-    /// Whether the peer acknowledges more than Linux has sent before this group.
-    pub(super) fn acknowledges_what_linux_has_not_sent(&self) -> bool {
-        let lines = self.linux[..self.index].iter().flat_map(|answer| &answer.lines);
-        let sent_to = lines.filter_map(|line| value(line, "seq")?.split_once("..")?.1.parse().ok()).max();
+    /// Whether the peer has closed its window.
+    pub(super) fn has_closed_window(&self) -> bool {
+        self.lines_so_far().any(|line| line.starts_with("peer") && value(line, "win") == Some("0"))
+    }
+
+    /// Whether the peer acknowledges a byte that Portolan has sent and Linux has not: of a window probe.
+    pub(super) fn acknowledges_what_only_portolan_has_sent(&self) -> bool {
+        let sent_to = |answers: &[Answer]| -> i64 {
+            let lines = answers[..self.index].iter().flat_map(|answer| &answer.lines);
+            lines.filter_map(|line| value(line, "seq")?.split_once("..")?.1.parse().ok()).max().unwrap_or(1)
+        };
         let acked = self.lines_so_far().filter_map(|line| value(line, "ack")?.parse::<i64>().ok()).max();
-        acked > sent_to.max(Some(1))
+        acked.is_some_and(|acked| acked > sent_to(&self.linux) && acked <= sent_to(&self.portolan))
     }
 
     /// Whether the peer has sent a FIN, and data that lies behind it.
@@ -137,10 +144,40 @@ impl Difference {
         fin.is_some() && segments().filter_map(end).max() > fin
     }
 
-    /// Whether Linux's program has a connection.
-    pub(super) fn is_open_on_linux(&self) -> bool {
-        let mut results = self.linux[..=self.index].iter().flat_map(|answer| &answer.results);
-        !self.lines_so_far().any(|line| line == "call listen") || results.any(|result| result == "ok")
+    /// Whether the peer sends data, in this group, that lies behind its FIN.
+    pub(super) fn has_text_behind_the_fin(&self) -> bool {
+        let range = |line: &String| {
+            let (from, to) = value(line, "seq")?.split_once("..")?;
+            Some((from.parse::<i64>().ok()?, to.parse::<i64>().ok()?))
+        };
+        let end = |line: &String| value(line, "seq")?.split("..").last()?.parse::<i64>().ok();
+        let is_fin = |line: &&String| line.starts_with("peer") && line.contains("FIN");
+        let fin = self.lines_so_far().filter(is_fin).filter_map(end).min();
+        let mut texts = self.lines().iter().filter(|line| line.starts_with("peer")).filter_map(range);
+        fin.is_some_and(|fin| texts.any(|(from, to)| from < to && to > fin))
+    }
+
+    /// Whether the last SYN that Linux has answered has not led to a connection yet that its program has.
+    pub(super) fn is_in_syn_received(&self) -> bool {
+        let so_far = &self.linux[..=self.index];
+        let is_syn_ack = |answer: &Answer| answer.syn.as_deref() == Some("SYN ACK");
+        so_far.iter().rposition(is_syn_ack).is_some_and(|at| {
+            let mut results = so_far[at..].iter().flat_map(|answer| &answer.results);
+            !results.any(|result| result == "ok")
+        })
+    }
+
+    /// Whether Portolan has sent a FIN.
+    pub(super) fn has_sent_fin(&self) -> bool {
+        self.portolan[..=self.index].iter().any(|answer| answer.fin.is_some())
+    }
+
+    /// Whether the peer has acknowledged the FIN of a program that has closed.
+    pub(super) fn is_fin_acked(&self) -> bool {
+        let fin = self.portolan[..=self.index].iter().filter_map(|answer| answer.fin).max();
+        let mut acks = self.lines_so_far().filter_map(|line| value(line, "ack")?.parse::<i64>().ok());
+        self.lines_so_far().any(|line| line.starts_with("call close"))
+            && fin.is_some_and(|fin| acks.any(|ack| ack > fin))
     }
 
     /// What the peer has acknowledged before this group.

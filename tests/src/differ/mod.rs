@@ -30,8 +30,8 @@ const ATTEMPTS: usize = 3;
 pub enum Verdict {
     /// Both hosts answered the same.
     Same,
-    /// They differed, and rules say why: indices of [`RULES`].
-    Explained(Vec<usize>),
+    /// They differed, and this one of [`RULES`] says why.
+    Explained(usize, Difference),
     /// They differed, and nothing says why.
     Unexplained(Difference),
 }
@@ -57,21 +57,14 @@ pub fn compare(plan: &Plan) -> Verdict {
     verdict
 }
 
-/// The first difference that no rule explains; a rule may also end the comparison, when nothing that follows can be compared.
+/// The first difference, and the rule that explains it, if there is one. After it the hosts are in different states.
 fn judge(plan: &Plan, ours: &[Answer], theirs: &[Answer]) -> Verdict {
-    let mut used = Vec::new();
-    for index in 0..plan.groups.len() {
-        let Some(difference) = answers::difference(plan, index, ours, theirs) else { continue };
-        match RULES.iter().position(|rule| (rule.explains)(&difference)) {
-            Some(rule) => {
-                used.push(rule);
-                // After a difference the hosts are in different states.
-                break;
-            }
-            None => return Verdict::Unexplained(difference),
-        }
+    let first = (0..plan.groups.len()).find_map(|index| answers::difference(plan, index, ours, theirs));
+    let Some(difference) = first else { return Verdict::Same };
+    match RULES.iter().position(|rule| (rule.explains)(&difference)) {
+        Some(rule) => Verdict::Explained(rule, difference),
+        None => Verdict::Unexplained(difference),
     }
-    if used.is_empty() { Verdict::Same } else { Verdict::Explained(used) }
 }
 
 fn play_on_portolan(plan: &Plan) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Differences that are known, and why they are none.
 
-use super::Difference;
+use super::{Answer, Difference};
 
 /// Why two answers may differ. None of them is for a difference in time alone.
 #[derive(Clone, Copy)]
@@ -13,14 +13,6 @@ pub struct Rule {
 
 /// All rules.
 pub const RULES: &[Rule] = &[
-    Rule {
-        why: "Linux gives ECONNRESET for a connection that it has reset itself; POSIX has ECONNABORTED for that",
-        explains: |difference| {
-            let (ours, theirs) = (difference.ours(), difference.theirs());
-            ours.results.iter().any(|result| result == "ECONNABORTED")
-                && theirs.results.iter().any(|result| result == "ECONNRESET")
-        },
-    },
     Rule {
         why: "RFC 5681 §2: cwnd counts bytes; Linux counts segments, small ones like large ones",
         explains: |difference| {
@@ -36,8 +28,11 @@ pub const RULES: &[Rule] = &[
             let (ours, theirs) = (difference.ours(), difference.theirs());
             let is_syn =
                 |line: &String| line.starts_with("peer SYN seq") && !line.starts_with("peer SYN seq 0 ");
-            difference.lines().iter().any(is_syn) && theirs.reset.is_some() && ours.ack != theirs.ack
-                || difference.lines().iter().any(is_syn) && theirs.reset.is_some() && ours.reset.is_none()
+            let is_other = ours.ack != theirs.ack || ours.reset.is_none();
+            difference.is_in_syn_received()
+                && difference.lines().iter().any(is_syn)
+                && theirs.reset.is_some()
+                && is_other
         },
     },
     Rule {
@@ -45,14 +40,15 @@ pub const RULES: &[Rule] = &[
         explains: |difference| {
             let (ours, theirs) = (difference.ours(), difference.theirs());
             let is_later = theirs.ack.is_some() && ours.ack > theirs.ack;
-            difference.has_peer_sent(&["SYN", "ts"]) && !difference.is_open_on_linux() && is_later
+            difference.has_peer_sent(&["SYN", "ts"]) && difference.is_in_syn_received() && is_later
         },
     },
     Rule {
-        why: "RFC 9293 §3.10.7.8: in TIME-WAIT a segment without ACK is dropped; Linux acknowledges a FIN without it",
+        why: "RFC 9293 §3.10.7.8: in TIME-WAIT a segment without ACK is dropped; Linux answers it",
         explains: |difference| {
-            let is_bare_fin = |line: &String| line.starts_with("peer FIN seq");
-            difference.lines().iter().any(is_bare_fin)
+            let is_bare =
+                |line: &String| line.starts_with("peer FIN seq") || line.starts_with("peer PSH seq");
+            difference.lines().iter().any(is_bare)
                 && difference.ours().is_silent()
                 && difference.theirs().ack.is_some()
         },
@@ -61,26 +57,19 @@ pub const RULES: &[Rule] = &[
         why: "a peer that has sent data behind its FIN contradicts itself: the data stays here, the FIN ends the stream on Linux",
         explains: |difference| {
             let (ours, theirs) = (difference.ours(), difference.theirs());
-            difference.has_data_behind_the_fin() && (ours.ack != theirs.ack || ours.results != theirs.results)
-        },
-    },
-    Rule {
-        why: "Linux answers each segment with data outside the window of a handshake, and resets outside of FIN-WAIT-2's: limits",
-        explains: |difference| {
-            let is_odd = |line: &String| line.starts_with("peer RST") || line.contains("..");
-            let is_early = !difference.is_open_on_linux() || difference.has_peer_sent(&["RST"]);
-            is_early
-                && difference.lines().iter().any(is_odd)
-                && difference.ours().is_silent()
-                && difference.theirs().ack.is_some()
+            difference.has_data_behind_the_fin()
+                && theirs.reset.is_some() == ours.reset.is_some()
+                && ours.ack > theirs.ack
         },
     },
     Rule {
         why: "RFC 9293 §3.10.7.4: first the sequence number, then the ACK; in SYN-RECEIVED Linux looks at the ACK first, and resets",
         explains: |difference| {
             let (ours, theirs) = (difference.ours(), difference.theirs());
-            let is_opening = difference.linux.iter().any(|answer| answer.syn.as_deref() == Some("SYN ACK"));
-            is_opening && theirs.reset.is_some() && ours.reset.is_none() && ours.ack.is_some()
+            difference.is_in_syn_received()
+                && theirs.reset.is_some()
+                && ours.reset.is_none()
+                && ours.ack.is_some()
         },
     },
     Rule {
@@ -98,37 +87,6 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        why: "after a connection that failed recv says 0, the end; on Linux ENOTCONN where none was made",
-        explains: |difference| {
-            let has = |results: &[String], name: &str| results.iter().any(|result| result == name);
-            has(&difference.ours().results, "0") && has(&difference.theirs().results, "ENOTCONN")
-        },
-    },
-    Rule {
-        why: "POSIX: shutdown without a connection is ENOTCONN; in SYN-SENT Linux gives the attempt up and says nothing",
-        explains: |difference| {
-            let (ours, theirs) = (difference.ours(), difference.theirs());
-            let is_shutdown = |line: &String| line.starts_with("call shutdown");
-            difference.lines().iter().any(is_shutdown)
-                && ours.results.iter().any(|result| result == "ENOTCONN")
-                && !theirs.results.iter().any(|result| result == "ENOTCONN")
-        },
-    },
-    Rule {
-        why: "an ACK may be delayed (RFC 9293 §3.8.6.3; Linux delays that of a FIN, too), and a reset comes before",
-        explains: |difference| {
-            let (ours, theirs, lines) = (difference.ours(), difference.theirs(), difference.lines());
-            let is_end = |line: &String| line.starts_with("peer RST") || line.starts_with("call close");
-            let is_text =
-                |line: &String| line.starts_with("peer") && (line.contains("FIN") || line.contains(".."));
-            let text = lines.iter().position(is_text);
-            let end = lines.iter().rposition(is_end);
-            let is_same_else =
-                (ours.reset.is_some(), ours.data_to) == (theirs.reset.is_some(), theirs.data_to);
-            text.is_some() && text < end && ours.ack != theirs.ack && is_same_else
-        },
-    },
-    Rule {
         why: "RFC 9293 §3.8.6.1: a closed window is probed with the next byte; Linux's probe has none, but an old number",
         explains: |difference| {
             let acked = difference.acked();
@@ -136,16 +94,16 @@ pub const RULES: &[Rule] = &[
             let ours = format!(" seq {acked}..{} ack", acked + 1);
             let has = |lines: &[String], probe: &str| lines.iter().any(|line| line.contains(probe));
             has(&difference.theirs().lines, &theirs)
-                || difference.has_peer_sent(&["win", "0"])
+                || difference.has_closed_window()
                     && (has(&difference.ours().lines, &ours)
                         || difference.ours().again_from != difference.theirs().again_from
-                        || difference.acknowledges_what_linux_has_not_sent())
+                        || difference.acknowledges_what_only_portolan_has_sent())
         },
     },
     Rule {
         why: "RFC 9293 §3.10.7.4, seventh: text after the FIN is ignored; Linux resets the connection",
         explains: |difference| {
-            difference.has_peer_sent(&["FIN"])
+            difference.has_text_behind_the_fin()
                 && difference.theirs().reset.is_some()
                 && difference.ours().reset.is_none()
         },
@@ -156,7 +114,8 @@ pub const RULES: &[Rule] = &[
             let (ours, theirs) = (difference.ours(), difference.theirs());
             let is_other =
                 (ours.data_to, ours.again_from, ours.fin) != (theirs.data_to, theirs.again_from, theirs.fin);
-            difference.has_old_ack() && (is_other || ours.is_silent() && theirs.ack.is_some())
+            difference.has_old_ack()
+                && (is_other || ours.is_silent() && theirs.ack.is_some() || ours.reset.is_some())
         },
     },
     Rule {
@@ -166,6 +125,41 @@ pub const RULES: &[Rule] = &[
             difference.lines().iter().any(is_syn)
                 && difference.ours().syn.as_deref() == Some("SYN ACK")
                 && difference.theirs().syn.is_none()
+        },
+    },
+    Rule {
+        why: "FIN-WAIT-2 without a program: Linux keeps a record of TIME-WAIT, which looks at no ACK and which a reset ends or asks",
+        explains: |difference| {
+            let (ours, theirs) = (difference.ours(), difference.theirs());
+            let is_ack = |answer: &Answer| Answer { ack: None, ..answer.clone() }.is_silent();
+            difference.is_fin_acked() && !difference.has_peer_sent(&["FIN"]) && is_ack(ours) && is_ack(theirs)
+        },
+    },
+    Rule {
+        why: "RFC 9293 §3.10.5: once both FINs are on their way no reset is sent; Linux sends one if data was not read",
+        explains: |difference| {
+            let is_close = |line: &String| line.starts_with("call close");
+            difference.lines().iter().any(is_close)
+                && difference.has_peer_sent(&["FIN"])
+                && difference.has_sent_fin()
+                && difference.theirs().reset.is_some()
+                && difference.ours().reset.is_none()
+        },
+    },
+    Rule {
+        why: "POSIX: after SHUT_WR `send` is EPIPE; in SYN-RECEIVED Linux lets the program wait until the connection is open",
+        explains: |difference| {
+            let has = |results: &[String], name: &str| results.iter().any(|result| result == name);
+            has(&difference.ours().results, "EPIPE") && has(&difference.theirs().results, "EAGAIN")
+        },
+    },
+    Rule {
+        why: "RFC 9293 §3.8.6, SHLD-16: what is lost inside a window that shrank goes out again, cut to it; Linux waits",
+        explains: |difference| {
+            let (ours, theirs) = (difference.ours(), difference.theirs());
+            difference.lines().iter().any(|line| line.contains("win 500 sack"))
+                && ours.again_from.is_some()
+                && theirs.again_from.is_none()
         },
     },
 ];
