@@ -94,7 +94,8 @@ pub(crate) const DRIVER_WAKES_AFTER_HIT: u32 = 64;
 /// beside an idle `accept` costs a hand-over for each request.
 pub(crate) const SHORT_ABSENCE: Duration = Duration::from_micros(25);
 
-/// The same limit where nearly all frames are for that one thread.
+/// Where nearly all frames are for one thread, that thread leads next if it calls again within this
+/// time.
 pub(crate) const LONG_ABSENCE: Duration = Duration::from_micros(200);
 
 /// A longer absence counts as this, so that one exception does not count for many.

@@ -1,9 +1,9 @@
 //! What threads wait and synchronize with, and the time.
 //!
 //! Everything in this crate takes locks, condition variables, atomics, threads, `poll` and the time
-//! from here. The packages `runtime/loom` and `runtime/shuttle` compile the same sources with a module
-//! of theirs in place of this one (`lib.rs` has the cfg), so that a model checker decides which thread
-//! runs.
+//! from here. The packages `runtime/loom` and `runtime/shuttle` compile the same sources with a
+//! module of theirs in place of this one (`lib.rs` has the cfg), so that a model checker decides
+//! which thread runs.
 
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 /// A lock that some only try to take. A model checker has to be told.
@@ -22,7 +22,7 @@ pub(crate) fn change_readiness<R>(change: impl FnOnce() -> R) -> R {
     change()
 }
 
-/// Now.
+/// Returns the time now.
 pub(crate) fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
