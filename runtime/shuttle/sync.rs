@@ -1,9 +1,10 @@
 //! The primitives under shuttle, with a virtual clock.
 //!
-//! Time passes in two ways. Whoever asks for it finds that a little has passed, mostly microseconds, sometimes so much as
-//! a thread loses that is preempted. And when no thread can run, it jumps to the next moment for which one of them waits.
-//! A jump that is longer than the longest look of the driver thread means that a wake-up was lost, and only some timer of
-//! the stack would put that right: the model fails. So it does when nobody waits for any moment: a deadlock.
+//! Time passes in two ways. Whoever asks for it finds that a little has passed, mostly
+//! microseconds, sometimes so much as a thread loses that is preempted. And when no thread can run,
+//! it jumps to the next moment for which one of them waits. A jump that is longer than the longest
+//! look of the driver thread means that a wake-up was lost, and only some timer of the stack would
+//! put that right: the model fails. So it does when nobody waits for any moment: a deadlock.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -255,7 +256,8 @@ impl Condvar {
         until: Option<Instant>,
     ) -> LockResult<MutexGuard<'a, T>> {
         let mutex = guard.mutex;
-        // Another thread may run before the lock is released, and none from then until this one sleeps.
+        // Another thread may run before the lock is released, and none from then until this one
+        // sleeps.
         drop(guard);
         let ticket = Rc::new(Ticket { is_notified: false.into(), thread: thread::current() });
         self.waiting.borrow_mut().push_back(ticket.clone());
@@ -290,7 +292,8 @@ impl Ticket {
     }
 }
 
-/// Runs a model under many schedules: half of them by uniformly random choice, half with few preemptions.
+/// Runs a model under many schedules: half of them by uniformly random choice, half with few
+/// preemptions.
 ///
 /// They are always the same ones, unless MODEL_SCHEDULES says how many, or MODEL_SEED which ones.
 pub fn check(schedules: usize, model: impl Fn() + Send + Sync + 'static) {

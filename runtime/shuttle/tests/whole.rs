@@ -10,8 +10,8 @@ use portolan_shuttle::device::{Device, MemoryDevice, MemoryPair, Room, Sent};
 use portolan_shuttle::model::{check, random, sleep, thread};
 use portolan_shuttle::{Builder, Runtime, TcpListener, TcpStream, UdpSocket};
 
-/// For each of ten models: 5,000 in all.
-const SCHEDULES: usize = 500;
+/// For each of eleven models: 5,000 in all.
+const SCHEDULES: usize = 455;
 
 fn config() -> Config {
     let mut config = Config::default();
@@ -21,10 +21,11 @@ fn config() -> Config {
     config
 }
 
-/// A runtime that is 10.0.0.`last`.
+/// A runtime that is 10.0.0.`last`. Half of them spin before they sleep.
 fn host(last: u8, device: impl Device + 'static) -> Runtime {
     let address = format!("10.0.0.{last}/24").parse().unwrap();
-    Builder::new().config(config()).seed([last; 32]).interface(device, [address]).start().unwrap()
+    let builder = Builder::new().config(config()).seed([last; 32]).interface(device, [address]);
+    builder.busy_poll(Duration::from_micros(random() % 2 * 50)).start().unwrap()
 }
 
 fn wire() -> (MemoryDevice, MemoryDevice) {
@@ -53,7 +54,8 @@ fn answer(stream: &mut TcpStream) {
     stream.write_all(&word).unwrap();
 }
 
-/// Two callers, each with a connection: a leader and a follower, and the driver thread when both are away.
+/// Two callers, each with a connection: a leader and a follower, and the driver thread when both
+/// are away.
 #[test]
 fn requests_and_answers_of_two_callers() {
     check(SCHEDULES, || {
@@ -103,8 +105,8 @@ fn two_callers_at_one_socket() {
     });
 }
 
-/// One caller leads, and two others send at the same moment: the frame of whoever cannot have the devices must not stay
-/// behind while the leader sleeps.
+/// One caller leads, and two others send at the same moment: the frame of whoever cannot have the
+/// devices must not stay behind while the leader sleeps.
 #[test]
 fn two_send_beside_a_leader() {
     check(SCHEDULES, || {
@@ -126,8 +128,8 @@ fn two_send_beside_a_leader() {
     });
 }
 
-/// A caller leads for so long that the driver thread sleeps without end, and then does not come back: the driver thread has
-/// to answer who connects.
+/// A caller leads for so long that the driver thread sleeps without end, and then does not come
+/// back: the driver thread has to answer who connects.
 #[test]
 fn the_driver_leads_when_the_leader_is_gone() {
     check(SCHEDULES, || {
@@ -148,7 +150,8 @@ fn the_driver_leads_when_the_leader_is_gone() {
     });
 }
 
-/// One caller leads and one follows when the runtime ends, and a third one waits for room in the device.
+/// One caller leads and one follows when the runtime ends, and a third one waits for room in the
+/// device.
 #[test]
 fn everybody_learns_of_the_end() {
     check(SCHEDULES, || {
@@ -164,6 +167,22 @@ fn everybody_learns_of_the_end() {
         server.shutdown().unwrap();
         callers.into_iter().for_each(|caller| caller.join().unwrap());
         sender.join().unwrap();
+    });
+}
+
+/// Two callers wait for a listener that a third one closes.
+#[test]
+fn closing_wakes_who_waits() {
+    check(SCHEDULES, || {
+        let (near, _far) = wire();
+        let server = host(1, near);
+        let listener = Arc::new(TcpListener::bind(&server, ([10, 0, 0, 1], 7)).unwrap());
+        let callers = [(); 2].map(|()| {
+            let listener = listener.clone();
+            thread::spawn(move || assert!(listener.accept().is_err()))
+        });
+        listener.close().unwrap();
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
     });
 }
 
@@ -266,7 +285,8 @@ fn a_full_device_gets_room() {
     });
 }
 
-/// Two stacks that are one host: a listener on both, and what one sends to itself goes to the other.
+/// Two stacks that are one host: a listener on both, and what one sends to itself goes to the
+/// other.
 #[test]
 fn two_stacks_hand_over() {
     check(SCHEDULES, || {
@@ -329,7 +349,8 @@ fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// One thread reads from a connection, another writes and ends it, and closing waits until all is acknowledged.
+/// One thread reads from a connection, another writes and ends it, and closing waits until all is
+/// acknowledged.
 #[test]
 fn a_connection_ends_in_order() {
     check(SCHEDULES, || {
