@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::limits;
+
 /// Why a device or a namespace could not be set up. The message says what happened, to what, and what to do next.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -105,17 +107,17 @@ impl fmt::Display for Error {
                 f,
                 "an MTU of {mtu} does not work: with IPv6 addresses it is 1280 to {MAX_MTU} (RFC 8200); choose \
                  another, or give only IPv4 addresses",
-                MAX_MTU = crate::MAX_MTU
+                MAX_MTU = limits::MAX_MTU
             ),
             Error::InvalidMtu { mtu, smallest } => write!(
                 f,
                 "an MTU of {mtu} does not work: it is {smallest} to {MAX_MTU}",
-                MAX_MTU = crate::MAX_MTU
+                MAX_MTU = limits::MAX_MTU
             ),
             Error::InvalidQueues { queues } => write!(
                 f,
                 "a TAP device cannot have {queues} queues: it has 1 to {MAX_QUEUES}",
-                MAX_QUEUES = crate::MAX_QUEUES
+                MAX_QUEUES = limits::MAX_QUEUES
             ),
             Error::NoIpv6 { address } => write!(
                 f,

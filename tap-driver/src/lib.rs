@@ -32,6 +32,7 @@
 //! ```
 
 mod error;
+mod limits;
 mod namespace;
 mod netlink;
 mod tap;
@@ -41,10 +42,10 @@ mod tun;
 mod vnet;
 
 pub use error::Error;
+pub use limits::{MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU};
 pub use namespace::{Isolation, isolate};
 pub use tap::{
-    DEFAULT_NAME, MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU, Offload, Tap, TapBuilder, check_mtu,
-    check_name, check_queues, kernel_addresses,
+    DEFAULT_NAME, Offload, Tap, TapBuilder, check_mtu, check_name, check_queues, kernel_addresses,
 };
 
 /// The example of the README.

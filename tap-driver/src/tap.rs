@@ -7,18 +7,11 @@ use portolan::{Cidr, Frame, MacAddr, Medium, Offloads, Transmit};
 use portolan_runtime::device::{Device, ReceiveBuffer, Sent, write_vectored};
 
 use crate::Error;
+use crate::limits::{MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU};
 use crate::netlink::Netlink;
 use crate::tun::{self, Queues};
 use crate::vnet;
 
-/// The largest MTU of a TAP device: 65,535 less the Ethernet header.
-pub const MAX_MTU: usize = 65_521;
-/// The smallest MTU that is taken: every IPv4 host must take packets of 576 bytes (RFC 1122 §3.3.2).
-pub const MIN_MTU: usize = 576;
-/// The smallest MTU for IPv6 (RFC 8200 §5).
-pub const MIN_IPV6_MTU: usize = 1280;
-/// The most queues that the kernel gives a device (MAX_TAP_QUEUES).
-pub const MAX_QUEUES: usize = 256;
 /// The name that is asked for when none is given; the kernel puts a number in place of `%d`.
 pub const DEFAULT_NAME: &str = "portolan%d";
 

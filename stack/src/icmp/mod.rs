@@ -1,55 +1,16 @@
 //! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo, timestamps, errors received, errors sent.
 
+mod class;
 pub(crate) mod echo;
 pub(crate) mod errors;
 pub(crate) mod network_error;
 pub(crate) mod quote;
 pub(crate) mod timestamp;
 
-use crate::link::ndp;
+pub(crate) use class::{MessageClass, classify_v4, classify_v6};
 
 /// Type, code, checksum, and four bytes that depend on the type.
 pub(crate) const HEADER_LEN: usize = 8;
-
-/// What a received message is, by its type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MessageClass {
-    EchoRequest,
-    EchoReply,
-    TimestampRequest,
-    Error,
-    Redirect,
-    /// A neighbour solicitation or advertisement.
-    Neighbor,
-    Unknown,
-}
-
-/// RFC 792.
-pub(crate) fn classify_v4(kind: u8) -> MessageClass {
-    match kind {
-        0 => MessageClass::EchoReply,
-        8 => MessageClass::EchoRequest,
-        3 | 11 | 12 => MessageClass::Error,
-        5 => MessageClass::Redirect,
-        timestamp::REQUEST => MessageClass::TimestampRequest,
-        // Source quench (4) is dead (RFC 6633), and nobody needs our netmask (17).
-        _ => MessageClass::Unknown,
-    }
-}
-
-/// RFC 4443, RFC 4861.
-pub(crate) fn classify_v6(kind: u8) -> MessageClass {
-    match kind {
-        128 => MessageClass::EchoRequest,
-        129 => MessageClass::EchoReply,
-        // RFC 4443 §2.1: below 128 all are errors.
-        1..=127 => MessageClass::Error,
-        ndp::REDIRECT => MessageClass::Redirect,
-        ndp::NEIGHBOR_SOLICITATION | ndp::NEIGHBOR_ADVERTISEMENT => MessageClass::Neighbor,
-        // Router solicitations and advertisements (a host that does not configure itself needs neither), MLD.
-        _ => MessageClass::Unknown,
-    }
-}
 
 /// Writes the checksum into an ICMP message.
 fn set_checksum(message: &mut [u8], sum: u16) {

@@ -59,6 +59,7 @@
 //! `topology`, then `observer` and `rest` (what must hold), `record`, `packet`.
 
 mod agenda;
+mod ids;
 mod net;
 mod observer;
 mod packet;
@@ -71,7 +72,8 @@ mod stream;
 mod tests;
 mod topology;
 
-pub use net::{Checks, LinkConfig, LinkId, NodeId, OnFailure, SimNet, Way};
+pub use ids::{LinkId, NodeId};
+pub use net::{Checks, LinkConfig, OnFailure, SimNet, Way};
 pub use pattern::Pattern;
 pub use program::{Next, OnHost, Program, ProgramId};
 pub use record::{Sight, Sighting};

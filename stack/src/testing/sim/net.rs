@@ -14,6 +14,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 use super::agenda::{Agenda, Happening};
+use super::ids::{LinkId, NodeId};
 use super::observer::Observer;
 use super::program::{Program, ProgramId};
 use super::record::{Record, Sighting};
@@ -31,20 +32,6 @@ use crate::time::Instant;
 const MAX_STEPS_AT_ONE_TIME: u32 = 200_000;
 /// Packets that stay in a panic's message.
 const LINES_IN_A_PANIC: usize = 40;
-
-/// A host or a router.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(pub(super) usize);
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "node {}", self.0)
-    }
-}
-
-/// A link between two nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkId(usize);
 
 /// A direction of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::net::{LinkConfig, LinkId, NodeId, SimNet};
+use super::ids::{LinkId, NodeId};
+use super::net::{LinkConfig, SimNet};
 use super::pattern::bits_per_second;
 use super::program::ProgramId;
 use super::stream::{Client, Phase, Server, Stream, Talk};

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::agenda::Happening;
+use super::super::ids::NodeId;
 use super::super::observer::Skips;
 use super::super::packet;
 use super::super::program::{Next, OnHost};
 use super::super::record::Sight;
-use super::{Attachment, Checks, Kind, MAX_STEPS_AT_ONE_TIME, NodeId, Running, SimNet, Wire};
+use super::{Attachment, Checks, Kind, MAX_STEPS_AT_ONE_TIME, Running, SimNet, Wire};
 use crate::drop_reason::DropReason;
 use crate::frame::Frame;
 use crate::network::InterfaceId;
