@@ -1,13 +1,14 @@
 //! Every tunable, its default, and why. Where Linux has the same one, the default is Linux's and its name is given.
 
 mod check;
+mod congestion_control;
 
 use core::time::Duration;
 
 use crate::steering::Share;
-use crate::tcp::CongestionControl;
 
 pub use check::ConfigError;
+pub use congestion_control::CongestionControl;
 
 /// The tunables of a stack. `Config::default()` suits a server on a LAN or the Internet.
 #[derive(Clone, Debug)]

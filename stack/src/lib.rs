@@ -65,7 +65,8 @@ mod trace;
 mod udp;
 
 pub use config::{
-    Config, ConfigError, Ecn, IpConfig, MtuProbing, NeighborConfig, SynCookieMode, TcpConfig, UdpConfig,
+    Config, ConfigError, CongestionControl, Ecn, IpConfig, MtuProbing, NeighborConfig, SynCookieMode,
+    TcpConfig, UdpConfig,
 };
 pub use drop_reason::DropReason;
 pub use error::{CloseReason, Error, Result};
@@ -86,8 +87,8 @@ pub use stats::{
     RecoveryStats, Stats, TcpStats, UdpStats,
 };
 pub use steering::Steering;
-pub use tcp::{CongestionControl, FastOpenKey, SendFlags, State as TcpState};
 pub use tcp::{CongestionState, TcpInfo};
+pub use tcp::{FastOpenKey, SendFlags, State as TcpState};
 pub use time::Instant;
 pub use trace::{Passage, Traced, Verdict};
 

@@ -5,10 +5,11 @@ use core::time::Duration;
 
 use super::kind::SocketKind;
 use crate::config::Config;
+use crate::config::CongestionControl;
 use crate::copy_on_write::CopyOnWrite;
 use crate::error::{Error, Result};
 use crate::ports::Reuse;
-use crate::tcp::{CongestionControl, FastOpenKey, Settings};
+use crate::tcp::{FastOpenKey, Settings};
 
 /// One option, to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

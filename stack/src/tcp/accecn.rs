@@ -2,7 +2,6 @@
 //! how many bytes came with each marking. Names of counters are those of the RFC: `r` counts what we received, `s` is
 //! what we know of the peer's.
 
-use super::ecn::{AckDemand, ace, ace_flags, handshake_encoding};
 use super::header::{AccEcnOption, AccEcnOrder};
 use super::{Flags, Header};
 use crate::ip::ecn::IpEcn;
@@ -41,6 +40,17 @@ impl Bytes {
             AccEcnOrder::Ect1First => Bytes { e0b: last, ceb, e1b: first },
         }
     }
+}
+
+/// What the receiver is to do about its acknowledgements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum AckDemand {
+    Ordinary,
+    /// This one, now.
+    Now,
+    /// And the next ones, too.
+    Quick,
 }
 
 /// What an acknowledgement has newly delivered.
@@ -365,6 +375,30 @@ impl AccEcn {
 
     pub(super) fn may_mark(&self) -> bool {
         self.may_mark
+    }
+}
+
+/// The three flags as a number (RFC 9768 §3.2.2).
+pub(super) fn ace(flags: Flags) -> u8 {
+    u8::from(flags.contains(Flags::AE)) << 2
+        | u8::from(flags.contains(Flags::CWR)) << 1
+        | u8::from(flags.contains(Flags::ECE))
+}
+
+/// The low three bits of a number as flags.
+pub(super) fn ace_flags(number: u8) -> Flags {
+    let bits = [(0b100, Flags::AE), (0b010, Flags::CWR), (0b001, Flags::ECE)];
+    let set = bits.into_iter().filter(|(bit, _)| number & bit != 0);
+    set.fold(Flags::default(), |all, (_, flag)| all.with(flag))
+}
+
+/// RFC 9768 tables 2 and 3: how a packet of the handshake was marked.
+pub(super) fn handshake_encoding(ecn: IpEcn) -> u8 {
+    match ecn {
+        IpEcn::NotEct => 0b010,
+        IpEcn::Ect1 => 0b011,
+        IpEcn::Ect0 => 0b100,
+        IpEcn::Ce => 0b110,
     }
 }
 

@@ -4,83 +4,30 @@
 //! do in [`user`](super::user), what time does in [`timer`](super::timer).
 
 use alloc::boxed::Box;
-use core::time::Duration;
 
-use super::congestion::{Congestion, CongestionControl};
+use super::congestion::Congestion;
 use super::counters::Counters;
-use super::ecn::{EcnMode, EcnState};
+use super::ecn::EcnState;
+use super::ecn_handshake::EcnMode;
 use super::fast_open::FastOpen;
+use super::lazy_scoreboard::LazyScoreboard;
 use super::mtu_probe::MtuSearch;
-use super::pacing::Pacer;
+use super::pacer::Pacer;
 use super::rack::Rack;
 use super::rate::RateSampler;
 use super::receiver::Receiver;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
-use super::scoreboard::LazyScoreboard;
 use super::sender::Sender;
 use super::timer::{Timer, Timers};
 use super::timestamps::TimestampState;
 use super::window::WindowScale;
-use super::{Header, SeqNumber, State, TimeWait};
+use super::{Header, OpenParams, SeqNumber, Settings, State, TimeWait};
 use crate::Ctx;
 use crate::copy_on_write::CopyOnWrite;
 use crate::error::{CloseReason, Error};
 use crate::event::Readiness;
 use crate::time::Instant;
-
-/// What a program has set on the socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Settings {
-    /// What the receive buffer has, or begins with.
-    pub(crate) receive_buffer_bytes: usize,
-    /// What the send buffer has, or begins with.
-    pub(crate) send_buffer_bytes: usize,
-    /// Whether the receive buffer grows with the path: nobody has set SO_RCVBUF.
-    pub(crate) auto_receive_buffer: bool,
-    /// Whether the send buffer does: nobody has set SO_SNDBUF.
-    pub(crate) auto_send_buffer: bool,
-    /// SO_RCVLOWAT: what must wait before it is worth a wake-up.
-    pub(crate) receive_low_water: usize,
-    /// TCP_NOTSENT_LOWAT: what may wait to be sent.
-    pub(crate) unsent_low_water: usize,
-    /// TCP_USER_TIMEOUT.
-    pub(crate) user_timeout: Option<Duration>,
-    /// TCP_CORK: only full segments.
-    pub(crate) cork: bool,
-    /// SO_OOBINLINE: urgent data is read as the rest.
-    pub(crate) oob_inline: bool,
-    /// TCP_NODELAY.
-    pub(crate) nodelay: bool,
-    /// TCP_CONGESTION.
-    pub(crate) congestion: CongestionControl,
-    /// SO_MAX_PACING_RATE, in bytes a second.
-    pub(crate) max_pacing_rate: Option<u64>,
-    /// SO_KEEPALIVE.
-    pub(crate) keepalive: bool,
-    pub(crate) keepalive_idle: Duration,
-    pub(crate) keepalive_interval: Duration,
-    pub(crate) keepalive_probes: u8,
-    /// TCP_SYNCNT, if set.
-    pub(crate) syn_retries: Option<u8>,
-    /// TCP_LINGER2; none: no wait at all.
-    pub(crate) fin_wait_2: Option<Duration>,
-}
-
-/// What the socket layer knows when a connection begins.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenParams {
-    pub(crate) isn: SeqNumber,
-    /// Added to the millisecond clock for timestamps (RFC 7323 §5.4): per connection, so that it tells nothing.
-    pub(crate) timestamp_offset: u32,
-    /// The MSS that we announce: what our link takes, or TCP_MAXSEG.
-    pub(crate) announced_mss: u16,
-    /// The MSS of a peer that names none: 536 over IPv4, 1,220 over IPv6 (RFC 9293 §3.7.1, MUST-15).
-    pub(crate) default_mss: u16,
-    /// The largest MSS that we send with: the path MTU less the IP and TCP headers without options.
-    pub(crate) path_mss: u16,
-    pub(crate) settings: CopyOnWrite<Settings>,
-}
 
 /// How the connection ended or is about to, and who still cares.
 #[derive(Debug, Default)]
@@ -364,17 +311,13 @@ impl Connection {
         self.snd.mss(self.path_mss, ctx.config.tcp.min_mss)
     }
 
-    /// The scale that our SYN offers: the same for every connection, so that a buffer can grow later.
-    pub(super) fn offered_scale(ctx: &Ctx<'_>) -> WindowScale {
-        WindowScale::for_buffer(ctx.config.tcp.max_buffer_bytes)
-    }
-
     /// What both SYNs agree on. `syn` is the peer's.
     pub(super) fn negotiate(&mut self, ctx: &Ctx<'_>, syn: &Header) {
         let (options, config) = (&syn.options, &ctx.config.tcp);
         let window_scale = options.window_scale.filter(|_| config.window_scaling);
         // RFC 7323 §2.2 (RFC7323-2.2-c): windows are scaled in both directions or in none.
-        let scale = window_scale.map_or(WindowScale::NONE, |_| Connection::offered_scale(ctx));
+        let scale = window_scale
+            .map_or(WindowScale::NONE, |_| WindowScale::for_buffer(ctx.config.tcp.max_buffer_bytes));
         self.rcv.on_peer_syn(syn.seq, scale);
         self.snd.on_peer_syn(syn.seq, syn.window, options.mss, window_scale);
         self.timestamps.negotiate(ctx.now, options.timestamps.filter(|_| config.timestamps));
@@ -443,7 +386,14 @@ impl Connection {
 
     /// The TIME-WAIT record, once in that state. Drain `poll_transmit` first: it has the acknowledgement of the peer's FIN.
     pub(crate) fn time_wait(&self, ctx: &mut Ctx<'_>) -> TimeWait {
-        TimeWait::new(ctx, self)
+        TimeWait::new(
+            ctx,
+            self.snd.max,
+            self.rcv.nxt,
+            self.rcv.last_window(),
+            &self.timestamps,
+            self.next_challenge_at,
+        )
     }
 
     /// Bytes that wait to be read, bytes that are not acknowledged or not sent.

@@ -4,17 +4,13 @@ use alloc::boxed::Box;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
-use super::connection::TimedOut;
-use super::ecn::{EcnAnswer, EcnState};
+use super::ecn_handshake::EcnAnswer;
 use super::header::FastOpenCookie;
-use super::pressure::offered_window;
-use super::receiver::syn_window;
 use super::syn_cookies::Remembered;
 use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;
-use super::{Connection, Flags, Header, OpenParams, Options, SeqNumber, State};
+use super::{Flags, Header, OpenParams, Options, SeqNumber};
 use crate::Ctx;
-use crate::copy_on_write::CopyOnWrite;
 use crate::drop_reason::DropReason;
 use crate::time::Instant;
 
@@ -47,41 +43,41 @@ pub(crate) enum HandshakeTimeout {
 }
 
 /// What a listener remembers of a SYN until the peer has answered the SYN-ACK. It came from LISTEN, so a reset takes it
-/// back there (RFC 9293 §3.5, MUST-11); a [`Connection`] in SYN-RECEIVED came from SYN-SENT.
+/// back there (RFC 9293 §3.5, MUST-11); a [`Connection`](super::Connection) in SYN-RECEIVED came from SYN-SENT.
 #[derive(Debug)]
 pub(crate) struct SynReceived {
-    iss: SeqNumber,
-    irs: SeqNumber,
-    timestamps: TimestampState,
+    pub(super) iss: SeqNumber,
+    pub(super) irs: SeqNumber,
+    pub(super) timestamps: TimestampState,
     /// What the SYN offered.
-    peer_mss: u16,
-    peer_window: u16,
-    peer_scale: Option<u8>,
-    sack_permitted: bool,
-    ecn: EcnAnswer,
+    pub(super) peer_mss: u16,
+    pub(super) peer_window: u16,
+    pub(super) peer_scale: Option<u8>,
+    pub(super) sack_permitted: bool,
+    pub(super) ecn: EcnAnswer,
     /// What the SYN-ACK offers.
-    announced_mss: u16,
-    window: u16,
-    scale: WindowScale,
+    pub(super) announced_mss: u16,
+    pub(super) window: u16,
+    pub(super) scale: WindowScale,
     /// How often the SYN-ACK was repeated because its time was over.
-    retries: u8,
+    pub(super) retries: u8,
     /// How often it was, for that or because the SYN came again.
-    resent: u8,
+    pub(super) resent: u8,
     /// How often it may be.
-    max_retries: u8,
+    pub(super) max_retries: u8,
     /// How often its time was over: more often, if data is waited for.
-    timeouts: u8,
+    pub(super) timeouts: u8,
     /// TCP_DEFER_ACCEPT: until so many time-outs an ACK without data is not enough.
-    deferred_timeouts: u8,
+    pub(super) deferred_timeouts: u8,
     /// The round trip in microseconds, once such an ACK has come.
-    acked_after_micros: Option<NonZeroU32>,
-    sent_at: Instant,
-    deadline: Instant,
-    next_reply_at: Instant,
+    pub(super) acked_after_micros: Option<NonZeroU32>,
+    pub(super) sent_at: Instant,
+    pub(super) deadline: Instant,
+    pub(super) next_reply_at: Instant,
     /// Nothing was kept of the SYN: this was made from a cookie.
-    from_cookie: bool,
+    pub(super) from_cookie: bool,
     /// What the SYN-ACK gives the client for its next connection (RFC 7413 §4.2.1).
-    fast_open: Option<Box<FastOpenCookie>>,
+    pub(super) fast_open: Option<Box<FastOpenCookie>>,
 }
 
 impl SynReceived {
@@ -103,8 +99,8 @@ impl SynReceived {
             sack_permitted: options.sack_permitted && config.sack,
             ecn: EcnAnswer::new(ctx.config.tcp.ecn, syn),
             announced_mss: params.announced_mss,
-            window: offered_window(ctx, &params.settings, params.announced_mss),
-            scale: Connection::offered_scale(ctx),
+            window: params.settings.offered_window(ctx, params.announced_mss),
+            scale: WindowScale::for_buffer(ctx.config.tcp.max_buffer_bytes),
             retries: 0,
             resent: 0,
             max_retries: params.settings.syn_retries.unwrap_or(ctx.config.tcp.syn_ack_retries),
@@ -177,7 +173,7 @@ impl SynReceived {
         };
         let ecn = EcnAnswer::from_cookie(ctx.config.tcp.ecn, remembered.ecn, ack);
         // What was offered is not known, if memory was short or is now: what it was at most.
-        let window = syn_window(&params.settings);
+        let window = params.settings.syn_window();
         SynReceived { from_cookie: true, ecn, window, ..SynReceived::new(ctx, &syn, params) }
     }
 
@@ -365,52 +361,6 @@ impl SynReceived {
 
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
-    }
-
-    /// The established connection. The segment that completed the handshake must be passed to its
-    /// `handle_segment` by the caller next (it may carry data or a FIN).
-    pub(crate) fn into_connection(
-        self,
-        ctx: &mut Ctx<'_>,
-        settings: impl Into<CopyOnWrite<super::Settings>>,
-        path_mss: u16,
-    ) -> Connection {
-        let params = OpenParams {
-            isn: self.iss,
-            timestamp_offset: self.timestamps.offset,
-            announced_mss: self.announced_mss,
-            default_mss: self.peer_mss,
-            path_mss,
-            settings: settings.into(),
-        };
-        let mut connection = Connection::new(ctx, params);
-        let mut syn = Header { seq: self.irs, window: self.peer_window, ..Header::default() };
-        syn.options.mss = Some(self.peer_mss);
-        syn.options.window_scale = self.peer_scale;
-        syn.options.sack_permitted = self.sack_permitted;
-        connection.negotiate(ctx, &syn);
-        connection.timestamps = self.timestamps;
-        connection.ecn = EcnState::accepted(self.ecn, self.retries);
-        connection.rcv.set_syn_window(self.window);
-        connection.snd.on_syn_sent();
-        connection.retries.timeouts = self.retries;
-        connection.retries.syns = self.resent;
-        // The first repetition was at least a tick of the timestamps' clock later.
-        connection.retries.unanswered_since = self.sent_at + Duration::from_millis(1);
-        connection.retries.path_seed = self.retries;
-        if self.from_cookie {
-            // Nobody knows when the SYN-ACK was sent: what comes back in the timestamp is not quite a time.
-            let clock = connection.timestamps.clock(ctx.now);
-            connection.timed_out = Some(TimedOut { end: self.iss + 1, clock });
-        } else if self.retries == 0 {
-            let acked_after =
-                self.acked_after_micros.map(|micros| Duration::from_micros(micros.get().into()));
-            connection.syn_sent_at = Some(acked_after.map_or(self.sent_at, |after| ctx.now - after));
-        }
-        // The transition was counted when the record was made.
-        connection.state = State::SynReceived;
-        connection.timers.arm(super::timer::Timer::Retransmit, self.deadline);
-        connection
     }
 }
 

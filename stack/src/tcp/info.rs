@@ -2,11 +2,12 @@
 
 use core::time::Duration;
 
-use super::congestion::{CongestionControl, Phase};
+use super::congestion::Phase;
 use super::counters::Flow;
-use super::ecn::EcnMode;
+use super::ecn_handshake::EcnMode;
 use super::{Connection, Settings, State};
 use crate::config::Config;
+use crate::config::CongestionControl;
 use crate::time::Instant;
 
 /// Where congestion control stands (tcpi_ca_state).

@@ -5,9 +5,9 @@ use core::time::Duration;
 use super::congestion::Sent;
 use super::connection::Reset;
 use super::mtu_probe::MtuProbe;
-use super::send_flags::More;
-use super::sender::{Patience, Plan};
+use super::sender::{More, Patience, Plan};
 use super::timer::Timer;
+use super::window::WindowScale;
 use super::{Connection, Flags, Header, Options, Run, SeqNumber, State};
 use crate::Ctx;
 use crate::frame::Payload;
@@ -102,6 +102,7 @@ impl Connection {
         if !core::mem::take(&mut self.pending.syn) {
             return None;
         }
+        let config = &ctx.config.tcp;
         let is_answer = self.state == State::SynReceived;
         let mut header = Header {
             seq: self.snd.una,
@@ -113,9 +114,11 @@ impl Connection {
         // RFC 9293 §3.7.1 (MUST-14, SHLD-5, MAY-3): the MSS always; MUST-65: here, and in no other segment.
         header.options = Options {
             mss: Some(self.announced_mss),
-            window_scale: ctx.config.tcp.window_scaling.then(|| Connection::offered_scale(ctx).shift()),
-            sack_permitted: ctx.config.tcp.sack,
-            timestamps: ctx.config.tcp.timestamps.then(|| self.timestamps.offer(ctx.now)),
+            window_scale: config
+                .window_scaling
+                .then(|| WindowScale::for_buffer(config.max_buffer_bytes).shift()),
+            sack_permitted: config.sack,
+            timestamps: config.timestamps.then(|| self.timestamps.offer(ctx.now)),
             ..Options::default()
         };
         if is_answer {

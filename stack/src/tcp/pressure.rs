@@ -2,8 +2,7 @@
 //! without. What `send` took and what was acknowledged stays, until the connection itself is given up.
 
 use super::connection::clamp_send_buffer;
-use super::receiver::syn_window;
-use super::{Connection, SeqNumber, Settings, State};
+use super::{Connection, SeqNumber, Spares, State};
 use crate::Ctx;
 use crate::error::CloseReason;
 use crate::memory::Held;
@@ -11,16 +10,6 @@ use crate::time::Instant;
 
 /// The smallest send buffer that pressure leaves (Linux's SOCK_MIN_SNDBUF is near it).
 const MIN_SEND_BUFFER: usize = 4096;
-
-/// The window of a SYN-ACK: as much of the buffer as there is memory for.
-pub(super) fn offered_window(ctx: &Ctx<'_>, settings: &Settings, announced_mss: u16) -> u16 {
-    let window = syn_window(settings);
-    if !ctx.memory.is_pressed() {
-        return window;
-    }
-    let most = ctx.memory.window().max(announced_mss.into());
-    u16::try_from(most).map_or(window, |most| window.min(most))
-}
 
 impl Connection {
     /// Whether there is memory for a segment's `len` bytes that begin at `seq` (Linux's tcp_try_rmem_schedule). If not,
@@ -138,6 +127,19 @@ impl Connection {
         self.rcv.queue_mut().clear();
         (self.rcv.sizing, self.mtu_search) = (None, None);
         self.end(ctx, CloseReason::NoMemory, "no memory");
+    }
+
+    /// What has come to rest goes to whoever moves next.
+    pub(super) fn give_spares(&mut self, spares: &mut Spares) {
+        if let Some(scoreboard) = self.scoreboard.take_idle() {
+            spares.give_scoreboard(scoreboard);
+        }
+        if let Some(queue) = self.snd.queue.take_idle() {
+            spares.give_queue(queue);
+        }
+        if let Some(queue) = self.rcv.queue_mut().take_idle() {
+            spares.give_queue(queue);
+        }
     }
 
     /// Whether it still lives, and so has something to give up.

@@ -12,18 +12,14 @@ mod acks;
 mod windows;
 
 pub(super) use acks::AckTimer;
-pub(super) use windows::syn_window;
 
 use alloc::boxed::Box;
 
 use bytes::{Buf, Bytes};
 
-use self::acks::AckDue;
-use self::windows::clamp_buffer;
 use super::assembler::{Assembler, Insert};
-use super::autotune::RightSizing;
 use super::recv_queue::RecvQueue;
-use super::urgent::Urgent;
+use super::right_sizing::RightSizing;
 use super::window::WindowScale;
 use super::{SackBlocks, SeqNumber, Settings};
 use crate::time::Instant;
@@ -67,6 +63,34 @@ struct EarlyFin {
     at: SeqNumber,
     /// Nothing has come out of order since.
     is_latest: bool,
+}
+
+/// When an acknowledgement goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AckDue {
+    /// Nothing to acknowledge.
+    No,
+    /// When the delayed-ACK timer fires, or with the next segment.
+    Later,
+    Now,
+}
+
+/// Urgent data that the program has not read past.
+#[derive(Debug)]
+pub(super) struct Urgent {
+    /// Of the urgent byte.
+    pub(super) seq: SeqNumber,
+    pub(super) byte: UrgentByte,
+    /// The program was not told of it.
+    pub(super) is_news: bool,
+}
+
+/// What has become of the urgent byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UrgentByte {
+    Awaited,
+    Here(u8),
+    Taken,
 }
 
 /// See the module's page.
@@ -124,7 +148,7 @@ impl Receiver {
             auto: settings.auto_receive_buffer,
             ssthresh: 0,
             sizing: None,
-            syn_window: syn_window(settings),
+            syn_window: settings.syn_window(),
             queue: RecvQueue::new(),
             assembler: None,
             duplicate: None,
@@ -449,4 +473,9 @@ impl Receiver {
     pub(super) fn memory_bytes(&self) -> usize {
         self.queue.memory_bytes() + self.assembler.as_ref().map_or(0, |assembler| assembler.memory_bytes())
     }
+}
+
+/// At least one byte, and at most the largest window (RFC 7323 §2.3).
+fn clamp_buffer(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, 1 << 30)
 }

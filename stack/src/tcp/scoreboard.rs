@@ -13,10 +13,9 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
-use core::ops::{Deref, DerefMut};
 
 use super::rate::Stamp;
-use super::{SackBlocks, SeqNumber, Spares};
+use super::{SackBlocks, SeqNumber};
 use crate::time::Instant;
 
 /// Lists that have grown beyond this are given back when nothing is in flight any more: then it is a spare of little size.
@@ -133,64 +132,30 @@ pub(super) struct Scoreboard {
     seen: Option<Box<SackBlocks>>,
 }
 
-/// A scoreboard only while something is in flight: most connections wait. In between it reads as an empty one.
-#[derive(Debug, Default)]
-pub(super) struct LazyScoreboard(Option<Box<Scoreboard>>);
-
-static EMPTY: Scoreboard = Scoreboard {
-    records: VecDeque::new(),
-    sendings: VecDeque::new(),
-    sacked: 0,
-    lost: 0,
-    repeated: 0,
-    lost_from: SeqNumber(0),
-    seen: None,
-};
-
-impl LazyScoreboard {
-    /// Something is about to be sent.
-    pub(super) fn prepare(&mut self, spares: &mut Spares) {
-        self.0.get_or_insert_with(|| spares.take_scoreboard());
+impl Scoreboard {
+    pub(super) const fn new() -> Scoreboard {
+        Scoreboard {
+            records: VecDeque::new(),
+            sendings: VecDeque::new(),
+            sacked: 0,
+            lost: 0,
+            repeated: 0,
+            lost_from: SeqNumber(0),
+            seen: None,
+        }
     }
 
-    /// What nothing is in.
-    pub(super) fn take_idle(&mut self) -> Option<Box<Scoreboard>> {
-        self.0.take_if(|scoreboard| scoreboard.records.is_empty())
+    /// Whether nothing is in flight.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
     }
 
     /// Gives back capacity that holds no records.
     pub(super) fn give_back_capacity(&mut self) {
-        if let Some(scoreboard) = &mut self.0 {
-            if scoreboard.records.is_empty() {
-                self.0 = None;
-            } else {
-                scoreboard.records.shrink_to_fit();
-                scoreboard.sendings.shrink_to_fit();
-            }
-        }
+        self.records.shrink_to_fit();
+        self.sendings.shrink_to_fit();
     }
 
-    /// All memory behind it.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |scoreboard| scoreboard.memory_bytes())
-    }
-}
-
-impl Deref for LazyScoreboard {
-    type Target = Scoreboard;
-
-    fn deref(&self) -> &Scoreboard {
-        self.0.as_deref().unwrap_or(&EMPTY)
-    }
-}
-
-impl DerefMut for LazyScoreboard {
-    fn deref_mut(&mut self) -> &mut Scoreboard {
-        self.0.get_or_insert_default()
-    }
-}
-
-impl Scoreboard {
     /// Bytes that the peer has beyond a hole.
     pub(super) fn sacked(&self) -> u32 {
         self.sacked
@@ -222,7 +187,7 @@ impl Scoreboard {
     }
 
     /// All its memory.
-    fn memory_bytes(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         mem::size_of::<Scoreboard>()
             + self.records.capacity() * mem::size_of::<Sent>()
             + self.sendings.capacity() * mem::size_of::<Sending>()

@@ -1,10 +1,9 @@
 //! What a program says of the data of one send: that more follows (MSG_MORE), that a record ends with it (MSG_EOR).
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::mem;
 
-use super::sender::Sender;
+use super::sender::{More, Sender};
 use super::{Connection, SeqNumber, State};
 
 /// Flags of one send. Both count only if all of its data was taken, as on Linux.
@@ -29,21 +28,6 @@ impl SendFlags {
         SendFlags { more: self.more | other.more, end_of_record: self.end_of_record | other.end_of_record }
     }
 }
-
-/// What the last send said of data behind it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum More {
-    /// Nothing.
-    #[default]
-    No,
-    /// More follows: what is not full waits.
-    Held,
-    /// More follows, and does not come soon enough: nothing waits for it. What goes out is not pushed.
-    Awaited,
-}
-
-/// The ends of records that are not acknowledged, in order: the number behind the last byte of each.
-pub(super) type Records = Option<Box<VecDeque<SeqNumber>>>;
 
 impl Connection {
     /// The program has sent something with these flags, and all of it was taken.

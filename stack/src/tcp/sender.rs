@@ -9,8 +9,10 @@
 //!
 //! SND.NXT never goes back: what is to be sent again, and why, is in the [`scoreboard`](super::scoreboard).
 
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
 use super::SeqNumber;
-use super::send_flags::{More, Records};
 use super::send_queue::SendQueue;
 use super::window::WindowScale;
 
@@ -47,6 +49,21 @@ pub(super) enum Patience {
     /// TCP_CORK: until the cork is drawn.
     Corked,
 }
+
+/// What the last send said of data behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum More {
+    /// Nothing.
+    #[default]
+    No,
+    /// More follows: what is not full waits.
+    Held,
+    /// More follows, and does not come soon enough: nothing waits for it. What goes out is not pushed.
+    Awaited,
+}
+
+/// The ends of records that are not acknowledged, in order: the number behind the last byte of each.
+pub(super) type Records = Option<Box<VecDeque<SeqNumber>>>;
 
 /// See the module's page.
 #[derive(Debug)]

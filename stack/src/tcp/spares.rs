@@ -52,21 +52,6 @@ impl Spares {
     }
 }
 
-impl super::Connection {
-    /// What has come to rest goes to whoever moves next.
-    pub(super) fn give_spares(&mut self, spares: &mut Spares) {
-        if let Some(scoreboard) = self.scoreboard.take_idle() {
-            spares.give_scoreboard(scoreboard);
-        }
-        if let Some(queue) = self.snd.queue.take_idle() {
-            spares.give_queue(queue);
-        }
-        if let Some(queue) = self.rcv.queue_mut().take_idle() {
-            spares.give_queue(queue);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

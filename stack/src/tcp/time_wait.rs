@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::timestamps::{TimestampCheck, TimestampState};
-use super::{Connection, Flags, Header, Options, SeqNumber};
+use super::{Flags, Header, Options, SeqNumber};
 use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::time::Instant;
@@ -46,15 +46,23 @@ pub(crate) struct TimeWait {
 const MAX_MILLIS: u32 = 1 << 30;
 
 impl TimeWait {
-    pub(super) fn new(ctx: &Ctx<'_>, connection: &Connection) -> TimeWait {
-        let (has_timestamps, ts_recent) = connection.timestamps.recent();
+    /// `next_reply_at`: before this no segment that makes no sense is answered.
+    pub(super) fn new(
+        ctx: &Ctx<'_>,
+        snd_nxt: SeqNumber,
+        rcv_nxt: SeqNumber,
+        window: u16,
+        timestamps: &TimestampState,
+        next_reply_at: Instant,
+    ) -> TimeWait {
+        let (has_timestamps, ts_recent) = timestamps.recent();
         TimeWait {
-            snd_nxt: connection.snd.max,
-            rcv_nxt: connection.rcv.nxt,
+            snd_nxt,
+            rcv_nxt,
             ts_recent,
             expires_millis: end_of_wait(ctx),
-            next_reply_millis: clock(connection.next_challenge_at.max(ctx.now)),
-            window: connection.rcv.last_window(),
+            next_reply_millis: clock(next_reply_at.max(ctx.now)),
+            window,
             has_timestamps,
             is_prolonged: false,
         }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::recovery::RepeatCause;
-use super::send_flags::More;
+use super::sender::More;
 use super::{Connection, State};
 use crate::Ctx;
 use crate::error::CloseReason;

@@ -11,28 +11,10 @@
 
 use alloc::boxed::Box;
 
-use super::receiver::Receiver;
+use super::receiver::{Receiver, Urgent, UrgentByte};
 use super::{Connection, Flags, Header, SeqNumber};
 use crate::Ctx;
 use crate::error::{Error, Result};
-
-/// Urgent data that the program has not read past.
-#[derive(Debug)]
-pub(super) struct Urgent {
-    /// Of the urgent byte.
-    seq: SeqNumber,
-    byte: UrgentByte,
-    /// The program was not told of it.
-    is_news: bool,
-}
-
-/// What has become of the urgent byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum UrgentByte {
-    Awaited,
-    Here(u8),
-    Taken,
-}
 
 impl Receiver {
     /// Sixth step (MUST-30, MUST-31, MUST-62): the pointer of a segment with URG; Linux's tcp_check_urg.

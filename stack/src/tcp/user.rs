@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 
-use super::connection::{Settings, clamp_send_buffer};
-use super::{Connection, SeqNumber, State};
+use super::connection::clamp_send_buffer;
+use super::{Connection, SeqNumber, Settings, State};
 use crate::Ctx;
 use crate::copy_on_write::CopyOnWrite;
 use crate::error::{CloseReason, Error, Result};

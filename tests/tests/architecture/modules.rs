@@ -307,9 +307,13 @@ fn names_of(path: &syn::Path) -> Vec<String> {
     path.segments.iter().map(|segment| segment.ident.to_string()).collect()
 }
 
+/// Whether this is compiled for tests only: `cfg(test)`, or `cfg(all(test, ...))`.
 fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
-            && attribute.meta.require_list().is_ok_and(|list| list.tokens.to_string() == "test")
+            && attribute.meta.require_list().is_ok_and(|list| {
+                let condition = list.tokens.to_string();
+                condition == "test" || condition.starts_with("all (test")
+            })
     })
 }

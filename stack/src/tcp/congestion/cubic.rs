@@ -15,9 +15,10 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
+use super::ack::Ack;
+use super::control::{Control, Trigger};
 use super::hystart::{HyStart, SlowStart};
-use super::window::{MAX_CWND, rescale};
-use super::{Ack, Algorithm, Control, Trigger, Window};
+use super::window::{MAX_CWND, Window, rescale};
 use crate::time::Instant;
 
 /// RFC 9438 §4.6 (RFC9438-5): beta_cubic = 0.7, in 1/1024.
@@ -114,10 +115,6 @@ impl Control for Cubic {
         // is over, however far it has come (RFC9406-4.2-g).
         window.set_ssthresh(portion(cwnd, BETA));
         self.stage = Stage::Waiting;
-    }
-
-    fn snapshot(&self) -> Option<Algorithm> {
-        Some(Algorithm::Cubic(self.clone()))
     }
 
     fn on_idle(&mut self, _window: &mut Window, _now: Instant, idle: Duration) {

@@ -6,7 +6,8 @@
 use core::num::NonZeroU32;
 use core::time::Duration;
 
-use super::{Ack, Window};
+use super::ack::Ack;
+use super::window::Window;
 use crate::tcp::SeqNumber;
 
 /// RFC 9406 §4.3 (RFC9406-4.3-a), for all of these.

@@ -17,9 +17,9 @@
 
 mod ack;
 mod bbr;
+mod control;
 mod cubic;
 mod hystart;
-mod kind;
 mod reno;
 mod usage;
 mod window;
@@ -28,12 +28,13 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::rate::Lost;
+use crate::config::CongestionControl;
 use crate::time::Instant;
 
 pub(crate) use ack::{Ack, Cause, Phase, Sent};
 use bbr::Bbr;
+use control::{Control, Trigger};
 use cubic::Cubic;
-pub use kind::CongestionControl;
 use reno::Reno;
 use usage::Usage;
 use window::Window;
@@ -42,62 +43,6 @@ use window::Window;
 /// tcp_pacing_ca_ratio. More than one window, so that cwnd, not the pace, decides.
 const SLOW_START_RATIO: u64 = 200;
 const AVOIDANCE_RATIO: u64 = 120;
-
-/// What an episode begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trigger {
-    Loss,
-    Ecn,
-    Timeout,
-}
-
-/// What an algorithm is.
-trait Control {
-    /// Every acknowledgement outside Recovery and Cwr, and there, too, if it [controls recovery](Control::controls_recovery).
-    /// `cwnd_limited`: whether the window was in use; one that was not says nothing about the path by being
-    /// acknowledged (RFC 7661 §4.2).
-    fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool);
-
-    /// Lowers ssthresh. After a time-out cwnd is lowered by the caller.
-    fn on_congestion(&mut self, window: &mut Window, trigger: Trigger);
-
-    /// Itself, to go back to should the episode turn out to be a mistake; `None` if it keeps that itself.
-    fn snapshot(&self) -> Option<Algorithm>;
-
-    /// The mistake, where [`snapshot`](Control::snapshot) gave none.
-    fn undo(&mut self, _window: &mut Window) {}
-
-    /// A record is marked lost.
-    fn on_lost(&mut self, _window: &mut Window, _lost: &Lost) {}
-
-    /// Data goes out after nothing was in flight for `idle`.
-    fn on_idle(&mut self, _window: &mut Window, _now: Instant, _idle: Duration) {}
-
-    /// cwnd was lowered for want of use.
-    fn on_decayed(&mut self) {}
-
-    /// The MSS has changed.
-    fn on_mss(&mut self, _old: u32, _new: u32) {}
-
-    fn controls_recovery(&self) -> bool {
-        false
-    }
-
-    /// In bytes a second.
-    fn pacing_rate(&self) -> Option<u64> {
-        None
-    }
-
-    /// What it is doing, for the log, if it has modes of its own.
-    fn mode(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// Whether little is sent on purpose just now.
-    fn wants_limited_samples(&self) -> bool {
-        false
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Algorithm {
@@ -121,6 +66,14 @@ impl Algorithm {
             Algorithm::Reno(_) => CongestionControl::Reno,
             Algorithm::Cubic(_) => CongestionControl::Cubic,
             Algorithm::Bbr(_) => CongestionControl::Bbr,
+        }
+    }
+
+    /// What to go back to should an episode turn out to be a mistake; `None` if the algorithm keeps that itself.
+    fn snapshot(&self) -> Option<Algorithm> {
+        match self {
+            Algorithm::Reno(_) | Algorithm::Cubic(_) => Some(self.clone()),
+            Algorithm::Bbr(_) => None,
         }
     }
 
@@ -296,7 +249,7 @@ impl Congestion {
     }
 
     fn begin(&mut self, trigger: Trigger) {
-        let algorithm = self.algorithm.control().snapshot();
+        let algorithm = self.algorithm.snapshot();
         self.undo =
             Some(Box::new(Undo { cwnd: self.window.cwnd, ssthresh: self.window.ssthresh, algorithm }));
         self.algorithm.control_mut().on_congestion(&mut self.window, trigger);

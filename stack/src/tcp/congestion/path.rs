@@ -7,9 +7,10 @@ use std::vec::Vec;
 use core::cmp::Reverse;
 use core::time::Duration;
 
-use super::{Ack, Cause, Congestion, CongestionControl, Phase, Sent};
+use super::{Ack, Cause, Congestion, Phase, Sent};
+use crate::config::CongestionControl;
 use crate::tcp::SeqNumber;
-use crate::tcp::pacing::{Pacer, quantum};
+use crate::tcp::pacer::{Pacer, quantum};
 use crate::tcp::rate::{Newest, RateSampler, Stamp};
 use crate::time::Instant;
 

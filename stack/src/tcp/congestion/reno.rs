@@ -1,7 +1,9 @@
 //! Reno: one segment more for each window that is acknowledged, half after a loss (RFC 5681 §3.1, RFC5681-3.1-f; RFC 9293
 //! §3.8.2, MUST-19).
 
-use super::{Ack, Algorithm, Control, Trigger, Window};
+use super::ack::Ack;
+use super::control::{Control, Trigger};
+use super::window::Window;
 
 /// The state of congestion avoidance.
 #[derive(Clone, Debug)]
@@ -38,9 +40,5 @@ impl Control for Reno {
     fn on_congestion(&mut self, window: &mut Window, _trigger: Trigger) {
         self.acked_bytes = 0;
         window.set_ssthresh(window.cwnd / 2);
-    }
-
-    fn snapshot(&self) -> Option<Algorithm> {
-        Some(Algorithm::Reno(self.clone()))
     }
 }

@@ -1,7 +1,8 @@
 //! Congestion window validation: whether cwnd is what holds the sender back, and what becomes of a window that is not
 //! used (RFC 5681 §4.1, RFC9438-4.6-c; RFC 7661's aim by the means of Linux's tcp_cwnd_validate).
 
-use super::{Sent, Window};
+use super::ack::Sent;
+use super::window::Window;
 use crate::tcp::SeqNumber;
 use crate::time::Instant;
 

@@ -2,18 +2,8 @@
 
 use core::time::Duration;
 
-use super::Receiver;
+use super::{AckDue, Receiver};
 use crate::time::Instant;
-
-/// When an acknowledgement goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AckDue {
-    /// Nothing to acknowledge.
-    No,
-    /// When the delayed-ACK timer fires, or with the next segment.
-    Later,
-    Now,
-}
 
 /// The timer that the receiver wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,14 @@
 
 use alloc::boxed::Box;
 
-use super::Receiver;
-use super::acks::AckDue;
+use super::{AckDue, Receiver, clamp_buffer};
 use crate::tcp::Settings;
-use crate::tcp::autotune::{INITIAL_SSTHRESH, RightSizing};
+use crate::tcp::right_sizing::RightSizing;
 use crate::tcp::window::{UnscaledWindow, Window};
 use crate::time::Instant;
+
+/// What a receive window may stand at before any data has come, whatever the buffer: the largest that a SYN can say.
+const INITIAL_SSTHRESH: u32 = 65_535;
 
 impl Receiver {
     /// What a program has asked for is offered at once.
@@ -206,14 +208,4 @@ impl Receiver {
             self.ack = AckDue::Now;
         }
     }
-}
-
-/// The most that a SYN can offer of the buffer: its window is never scaled (RFC 7323 §2.2).
-pub(in crate::tcp) fn syn_window(settings: &Settings) -> u16 {
-    u16::try_from(settings.receive_buffer_bytes).unwrap_or(u16::MAX)
-}
-
-/// At least one byte, and at most the largest window (RFC 7323 §2.3).
-pub(super) fn clamp_buffer(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, 1 << 30)
 }

@@ -104,21 +104,6 @@ fn acknowledging_takes_from_the_front_what_is_not_sacked() {
 }
 
 #[test]
-fn nothing_in_flight_holds_no_memory_and_reads_as_empty() {
-    let mut lazy = LazyScoreboard::default();
-    let mut spares = Spares::default();
-    assert!(lazy.first().is_none() && lazy.memory_bytes() == 0);
-    lazy.prepare(&mut spares);
-    lazy.on_sent(at(0), ISS, ISS + 100, 100, stamp());
-    assert!(lazy.take_idle().is_none() && lazy.memory_bytes() > 0);
-    lazy.acknowledge(ISS + 100, |_, _| {});
-    spares.give_scoreboard(lazy.take_idle().expect("it is idle"));
-    assert!(lazy.first().is_none() && lazy.memory_bytes() == 0);
-    lazy.prepare(&mut spares);
-    assert!(lazy.first().is_none() && lazy.sacked() == 0 && lazy.lost() == 0);
-}
-
-#[test]
 fn what_was_sent_before_something_that_arrived_is_lost_in_the_order_of_time() {
     let mut board = board(&[200, 200, 200]);
     sack(&mut board, &[(400, 600)]);

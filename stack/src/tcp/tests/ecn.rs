@@ -22,7 +22,7 @@ fn ecn_flags(sent: &Sent) -> Flags {
 
 /// The three flags as the number that AccECN makes of them.
 fn ace(sent: &Sent) -> u8 {
-    crate::tcp::ecn::ace(sent.header.flags)
+    crate::tcp::accecn::ace(sent.header.flags)
 }
 
 fn syn_sent(policy: Ecn) -> Peer {
@@ -75,7 +75,7 @@ fn ack_with_ece(peer: &mut Peer, bytes: u32) -> Vec<Sent> {
 /// The same with a counter, and an option or not.
 fn acknowledge(peer: &mut Peer, bytes: u32, counter: u8, option: Option<AccEcnOption>) -> Vec<Sent> {
     peer.ack = ISS + 1 + bytes;
-    let mut header = peer.header(Flags::ACK.with(crate::tcp::ecn::ace_flags(counter)));
+    let mut header = peer.header(Flags::ACK.with(crate::tcp::accecn::ace_flags(counter)));
     header.options.accecn = option;
     peer.deliver(header, &[])
 }
@@ -235,7 +235,7 @@ fn ece_for_ever_leaves_a_trickle() {
 fn syn(flags: u8, ip_ecn: IpEcn) -> Header {
     Header {
         seq: IRS,
-        flags: Flags::SYN.with(crate::tcp::ecn::ace_flags(flags)),
+        flags: Flags::SYN.with(crate::tcp::accecn::ace_flags(flags)),
         ip_ecn,
         window: 60_000,
         options: Options {
@@ -253,7 +253,7 @@ fn last_ack(flags: u8) -> Header {
     Header {
         seq: IRS + 1,
         ack: ISS + 1,
-        flags: Flags::ACK.with(crate::tcp::ecn::ace_flags(flags)),
+        flags: Flags::ACK.with(crate::tcp::accecn::ace_flags(flags)),
         window: 60_000,
         options: Options { timestamps, ..Options::default() },
         ..Header::default()
@@ -283,13 +283,13 @@ fn a_listener_agrees_to_what_is_asked() {
         let params = host.params(ISS.0);
         let record = SynReceived::new(&mut host.ctx(), &syn(asked, IpEcn::NotEct), &params);
         let answer = record.syn_ack(host.now);
-        assert_eq!(answer.flags, Flags::SYN_ACK.with(crate::tcp::ecn::ace_flags(answered)));
+        assert_eq!(answer.flags, Flags::SYN_ACK.with(crate::tcp::accecn::ace_flags(answered)));
         assert_eq!((answer.options.accecn.is_some(), answer.ip_ecn), (has_option, IpEcn::NotEct));
         let ack = last_ack(if asked == 0b111 { 0b010 } else { 0 });
         let data = served(&mut host, record, &ack);
         assert_eq!(data.ip_ecn, ecn, "{asked:#b}");
         let expected = if asked == 0b111 { 0b101 } else { 0b000 };
-        assert_eq!(crate::tcp::ecn::ace(data.flags), expected, "{asked:#b}");
+        assert_eq!(crate::tcp::accecn::ace(data.flags), expected, "{asked:#b}");
         let stats = &host.stats;
         assert_eq!(
             (stats.ecn.connections, stats.ecn.accecn_connections),
@@ -316,11 +316,11 @@ fn syn_acks_that_are_lost_promise_less() {
     }
     let said: Vec<_> = answers
         .iter()
-        .map(|answer| (crate::tcp::ecn::ace(answer.flags), answer.options.accecn.is_some()))
+        .map(|answer| (crate::tcp::accecn::ace(answer.flags), answer.options.accecn.is_some()))
         .collect();
     assert_eq!(said, [(0b110, true), (0b110, false), (0b000, false)]);
     let data = served(&mut host, record, &last_ack(0b010));
-    assert_eq!((data.ip_ecn, crate::tcp::ecn::ace(data.flags)), (IpEcn::NotEct, 0b101));
+    assert_eq!((data.ip_ecn, crate::tcp::accecn::ace(data.flags)), (IpEcn::NotEct, 0b101));
 }
 
 /// RFC 9768 §3.1.5: the flags of both kinds in one handshake cannot be told apart later.
@@ -348,7 +348,7 @@ fn syn_cookies_keep_ecn() {
         ack.options.timestamps = Some(Timestamps { value: 2, echo });
         let record = SynReceived::from_cookie(&mut host.ctx(), &ack, &params, 1000);
         let data = served(&mut host, record, &ack);
-        let seen = match (data.ip_ecn, crate::tcp::ecn::ace(data.flags)) {
+        let seen = match (data.ip_ecn, crate::tcp::accecn::ace(data.flags)) {
             (IpEcn::NotEct, 0) => EcnSeen::None,
             (IpEcn::Ect0, 0) => EcnSeen::Classic,
             (IpEcn::Ect0, 0b101) => EcnSeen::Accurate,
@@ -462,7 +462,7 @@ fn a_simultaneous_open_agrees() {
         (Ecn::RequestAccurate, 0b111, 0b010),
     ] {
         let mut peer = syn_sent(policy);
-        let crossing = peer.syn(&Offer::plain(), Flags::SYN.with(crate::tcp::ecn::ace_flags(flags)));
+        let crossing = peer.syn(&Offer::plain(), Flags::SYN.with(crate::tcp::accecn::ace_flags(flags)));
         let sent = peer.deliver(Header { ack: SeqNumber(0), ..crossing }, &[]);
         assert_eq!((sent[0].flags().as_str(), ace(&sent[0])), ("SYN,ACK", expected), "{policy:?} {flags:#b}");
     }
@@ -556,7 +556,7 @@ fn whoever_has_accurate_ecn_reports_duplicates() {
     let duplicate = (IRS + 1, IRS + 51);
     assert_eq!(sent[0].header.options.sack[..], [duplicate]);
     assert!(sent[0].header.options.accecn.is_some(), "beside its counters");
-    let header = peer.header(Flags::ACK.with(crate::tcp::ecn::ace_flags(5)));
+    let header = peer.header(Flags::ACK.with(crate::tcp::accecn::ace_flags(5)));
     let mut header = Header { ack: ISS + 101, ..header };
     header.options.sack = [(ISS + 1, ISS + 101)].into_iter().collect();
     let _ = peer.deliver(header, &[]);

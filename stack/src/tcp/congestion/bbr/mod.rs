@@ -1,7 +1,7 @@
 //! BBR, version 3 (draft-ietf-ccwg-bbr; section numbers are those of its version 05): a model of the path, made of the
 //! highest delivery rate and the shortest round trip that were seen, bounded by what losses and ECN have to say.
 //!
-//! Read [`model`] first, what is known of the path; then [`probe`], which decides whether to ask for more; then this
+//! Read [`model`] first, what is known of the path; then [`cycle`] and [`probe`], which decide when to ask for more; then this
 //! file, which turns both into a pacing rate and a cwnd.
 //!
 //! ```text
@@ -12,17 +12,20 @@
 //!
 //! All rates are bytes a second, all volumes bytes, all gains percent.
 
+mod cycle;
 mod model;
 mod probe;
 
 use core::time::Duration;
 
-use super::{Ack, Algorithm, Control, Phase, Trigger, Window};
-use crate::tcp::pacing;
+use super::ack::{Ack, Phase};
+use super::control::{Control, Trigger};
+use super::window::Window;
+use crate::tcp::pacer;
 use crate::tcp::rate::{Lost, RateSample, per_second};
 use crate::time::Instant;
+use cycle::{Cycle, FullPipe};
 use model::{Aggregation, Bounds, MaxBandwidth, MinRtt, Rounds, Signals};
-use probe::{Cycle, FullPipe};
 
 /// §2.4: the gain with which the sending rate doubles in each round trip, 4 ln 2.
 const STARTUP_PACING_GAIN: u64 = 277;
@@ -158,7 +161,7 @@ impl Bbr {
 
     /// §5.6.4.2, BBRQuantizationBudget: three bursts, because one may be in each end system's hands and one on its way.
     fn with_quantization(&self, window: &Window, bytes: u32) -> u32 {
-        let bursts = pacing::quantum(self.pacing_rate, window.mss).saturating_mul(3);
+        let bursts = pacer::quantum(self.pacing_rate, window.mss).saturating_mul(3);
         let bytes = bytes.max(bursts).max(window.of(MIN_PIPE_SEGS));
         // So that even a path of a few segments is probed.
         if self.mode == Mode::Up { bytes.saturating_add(window.of(2)) } else { bytes }
@@ -319,10 +322,6 @@ impl Control for Bbr {
                 }
             }
         }
-    }
-
-    fn snapshot(&self) -> Option<Algorithm> {
-        None
     }
 
     /// §5.5.11.2, BBRHandleSpuriousLossDetection.

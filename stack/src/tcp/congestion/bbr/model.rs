@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::tcp::congestion::Ack;
+use crate::tcp::congestion::ack::Ack;
 use crate::tcp::rate::RateSample;
 use crate::time::Instant;
 

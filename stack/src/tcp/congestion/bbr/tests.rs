@@ -1,6 +1,6 @@
 use super::super::path::{Bottleneck, MSS, Net, fairness};
 use super::*;
-use crate::tcp::congestion::CongestionControl::{self, Bbr as BbrKind, Cubic, Reno};
+use crate::config::CongestionControl::{self, Bbr as BbrKind, Cubic, Reno};
 use crate::tcp::congestion::{Cause, Congestion};
 use std::vec::Vec;
 

@@ -1,4 +1,4 @@
-//! The names of the algorithms.
+//! The names of the congestion control algorithms.
 
 use core::fmt;
 use core::str::FromStr;

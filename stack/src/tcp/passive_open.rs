@@ -1,0 +1,58 @@
+//! From the record of a handshake to the connection.
+
+use core::time::Duration;
+
+use super::connection::TimedOut;
+use super::ecn::EcnState;
+use super::timer::Timer;
+use super::{Connection, Header, OpenParams, Settings, State, SynReceived};
+use crate::Ctx;
+use crate::copy_on_write::CopyOnWrite;
+
+impl SynReceived {
+    /// The established connection. The segment that completed the handshake must be passed to its
+    /// `handle_segment` by the caller next (it may carry data or a FIN).
+    pub(crate) fn into_connection(
+        self,
+        ctx: &mut Ctx<'_>,
+        settings: impl Into<CopyOnWrite<Settings>>,
+        path_mss: u16,
+    ) -> Connection {
+        let params = OpenParams {
+            isn: self.iss,
+            timestamp_offset: self.timestamps.offset,
+            announced_mss: self.announced_mss,
+            default_mss: self.peer_mss,
+            path_mss,
+            settings: settings.into(),
+        };
+        let mut connection = Connection::new(ctx, params);
+        let mut syn = Header { seq: self.irs, window: self.peer_window, ..Header::default() };
+        syn.options.mss = Some(self.peer_mss);
+        syn.options.window_scale = self.peer_scale;
+        syn.options.sack_permitted = self.sack_permitted;
+        connection.negotiate(ctx, &syn);
+        connection.timestamps = self.timestamps;
+        connection.ecn = EcnState::accepted(self.ecn, self.retries);
+        connection.rcv.set_syn_window(self.window);
+        connection.snd.on_syn_sent();
+        connection.retries.timeouts = self.retries;
+        connection.retries.syns = self.resent;
+        // The first repetition was at least a tick of the timestamps' clock later.
+        connection.retries.unanswered_since = self.sent_at + Duration::from_millis(1);
+        connection.retries.path_seed = self.retries;
+        if self.from_cookie {
+            // Nobody knows when the SYN-ACK was sent: what comes back in the timestamp is not quite a time.
+            let clock = connection.timestamps.clock(ctx.now);
+            connection.timed_out = Some(TimedOut { end: self.iss + 1, clock });
+        } else if self.retries == 0 {
+            let acked_after =
+                self.acked_after_micros.map(|micros| Duration::from_micros(micros.get().into()));
+            connection.syn_sent_at = Some(acked_after.map_or(self.sent_at, |after| ctx.now - after));
+        }
+        // The transition was counted when the record was made.
+        connection.state = State::SynReceived;
+        connection.timers.arm(Timer::Retransmit, self.deadline);
+        connection
+    }
+}

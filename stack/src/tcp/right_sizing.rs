@@ -1,0 +1,109 @@
+//! Dynamic right-sizing: what a receiver measures so that its buffer grows with what the program reads in a round trip.
+
+use core::time::Duration;
+
+use super::SeqNumber;
+use crate::time::Instant;
+
+/// What counts as the first round trip's worth: a peer's initial window (RFC 6928).
+const INITIAL_WINDOW_SEGS: u32 = 10;
+
+/// Where a receiver's round trip comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// The peer's segment echoes a timestamp of ours.
+    Timestamp,
+    /// A whole window arrived. That takes at least a round trip, so only the shortest counts.
+    Window,
+}
+
+/// What a receiver measures while data flows: how long a round trip takes, and how much the program reads in one.
+#[derive(Debug)]
+pub(super) struct RightSizing {
+    /// The round trip in nanoseconds; zero before there is one.
+    pub(super) rtt: u64,
+    /// The last of our timestamps that came back: each is used once.
+    last_echo: u32,
+    /// When everything before this has come, the window of `turn_at` has turned over.
+    turn: SeqNumber,
+    turn_at: Instant,
+    /// The most that the program has read in a round trip.
+    space: u32,
+    /// What the program had read at the start of this round trip.
+    read_from: SeqNumber,
+    measured_at: Instant,
+}
+
+impl RightSizing {
+    pub(super) fn new(now: Instant, edge: SeqNumber, read_to: SeqNumber, mss: u16) -> RightSizing {
+        RightSizing {
+            rtt: 0,
+            last_echo: 0,
+            turn: edge,
+            turn_at: now,
+            space: (INITIAL_WINDOW_SEGS * u32::from(mss)).max(1),
+            read_from: read_to,
+            measured_at: now,
+        }
+    }
+
+    /// The most that the program has read in a round trip.
+    pub(super) fn space(&self) -> u32 {
+        self.space
+    }
+
+    /// Whether this echo of our clock was not looked at yet.
+    pub(super) fn is_new_echo(&mut self, echo: u32) -> bool {
+        core::mem::replace(&mut self.last_echo, echo) != echo
+    }
+
+    /// Data has come in order up to `nxt`; the window now ends at `edge`.
+    pub(super) fn on_data(&mut self, now: Instant, nxt: SeqNumber, edge: SeqNumber) {
+        if nxt.before(self.turn) {
+            return;
+        }
+        self.on_sample(now.duration_since(self.turn_at), Basis::Window);
+        self.turn = edge;
+        self.turn_at = now;
+    }
+
+    /// Linux's tcp_rcv_rtt_update.
+    pub(super) fn on_sample(&mut self, rtt: Duration, basis: Basis) {
+        let rtt = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.rtt = match basis {
+            _ if self.rtt == 0 => rtt,
+            Basis::Timestamp => self.rtt - self.rtt / 8 + rtt / 8,
+            Basis::Window => self.rtt.min(rtt),
+        };
+    }
+
+    /// The program has read everything before `read_to`, and `queued` bytes wait behind it. After each round trip: the
+    /// window that the next ones need, if this one has brought more than any before.
+    pub(super) fn on_read(&mut self, now: Instant, read_to: SeqNumber, queued: u32) -> Option<u64> {
+        let elapsed = now.duration_since(self.measured_at).as_nanos();
+        if self.rtt == 0 || elapsed < u128::from(self.rtt) {
+            return None;
+        }
+        // What still waits is no sign that the window was too small.
+        let read = (read_to - self.read_from).saturating_sub(queued);
+        self.read_from = read_to;
+        self.measured_at = now;
+        if read <= self.space {
+            return None;
+        }
+        let before = core::mem::replace(&mut self.space, read);
+        Some(self.wanted(before))
+    }
+
+    /// Twice a round trip's worth, for this measurement is late by one; and where the last brought more than the one
+    /// before, as much more again, twice: the peer may be in slow start.
+    pub(super) fn wanted(&self, before: u32) -> u64 {
+        let (space, before) = (u64::from(self.space), u64::from(before.max(1)));
+        let twice = 2 * space;
+        let growth = twice.saturating_mul(space.saturating_sub(before)) / before;
+        twice.saturating_add(growth.saturating_mul(2))
+    }
+}
+
+#[cfg(test)]
+mod tests;
