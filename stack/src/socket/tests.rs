@@ -16,7 +16,7 @@ fn stack() -> Stack {
 }
 
 fn run(stack: &mut Stack) {
-    while stack.poll_transmit(NOW).is_some() {}
+    while stack.poll_transmit(NOW).is_some() || stack.handle_loopback(NOW) {}
 }
 
 fn local(port: u16) -> SocketAddr {
