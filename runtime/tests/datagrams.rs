@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{addr, pair, pattern, within_time};
+use portolan::SendMeta;
 use portolan_runtime::{EchoSocket, Handle, UdpSocket};
 
 /// One on port 7 of the server, one on any port of the client.
@@ -48,6 +49,22 @@ fn datagrams_are_lent_in_both_directions() {
             assert!(received == data);
             assert_eq!(sender, near.local_addr().map(|local| addr(2, local.port())).unwrap());
         }
+    });
+}
+
+#[test]
+fn a_message_is_sent_as_it_says_and_comes_with_what_is_known_of_it() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (far, near) = sockets(server.handle(), client.handle());
+        let meta = SendMeta::to(addr(1, 7)).hop_limit(3).traffic_class(0xb8);
+        assert_eq!(near.send_msg(Bytes::from_static(b"data"), &meta).unwrap(), 4);
+        let (data, known) = far.recv_msg().unwrap();
+        assert_eq!((&data[..], known.segment_len), (&b"data"[..], 4));
+        assert_eq!((known.peer.ip(), known.local), (addr(2, 0).ip(), addr(1, 7)));
+        assert_eq!((known.hop_limit, known.traffic_class, known.iface.index()), (3, 0xb8, 0));
+        let nobody = near.send_msg(data, &SendMeta::connected()).unwrap_err();
+        assert_eq!(nobody.raw_os_error(), Some(89), "EDESTADDRREQ: {nobody}");
     });
 }
 
