@@ -10,8 +10,8 @@ use portolan_shuttle::device::{Device, MemoryDevice, MemoryPair, Room, Sent};
 use portolan_shuttle::model::{check, random, sleep, thread};
 use portolan_shuttle::{Builder, Runtime, TcpListener, TcpStream, UdpSocket};
 
-/// For each of eleven models: 5,000 in all.
-const SCHEDULES: usize = 455;
+/// For each of thirteen models: 5,000 in all.
+const SCHEDULES: usize = 385;
 
 fn config() -> Config {
     let mut config = Config::default();
@@ -373,5 +373,52 @@ fn a_connection_ends_in_order() {
         reader.join().unwrap();
         drop(stream);
         peer.join().unwrap();
+    });
+}
+
+/// Closing waits until the peer has acknowledged everything, while nobody but the driver thread
+/// drives.
+#[test]
+fn closing_lingers() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let mut stream = TcpStream::connect(&client, ([10, 0, 0, 1], 7)).unwrap();
+        stream.set_linger(Some(Duration::from_secs(5))).unwrap();
+        stream.write_all(b"word").unwrap();
+        drop(stream);
+        let mut all = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"word");
+    });
+}
+
+/// A caller takes the lead while the driver thread reads, and others fill the device: the new
+/// leader must learn of it.
+#[test]
+fn a_caller_takes_the_lead_from_the_driver() {
+    check(SCHEDULES, || {
+        let (near, far) = wire_with_room(1);
+        let (server, client) = (host(1, near), host(2, far));
+        let server = UdpSocket::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let _unread = UdpSocket::bind(&client, ([10, 0, 0, 2], 9)).unwrap();
+        let waiting = UdpSocket::bind(&client, ([10, 0, 0, 2], 1)).unwrap();
+        let sender = UdpSocket::bind(&client, ([10, 0, 0, 2], 2)).unwrap();
+        // Meanwhile the driver thread takes the lead.
+        sleep(Duration::from_millis(3));
+        let caller = thread::spawn(move || waiting.recv_from(&mut [0; 8]).unwrap().0);
+        let sender = thread::spawn(move || {
+            for _ in 0..3 {
+                sender.send_to(b"word", ([10, 0, 0, 1], 7)).unwrap();
+            }
+        });
+        server.send_to(b"news", ([10, 0, 0, 2], 9)).unwrap();
+        for _ in 0..3 {
+            assert_eq!(server.recv_from(&mut [0; 8]).unwrap().0, 4);
+        }
+        server.send_to(b"done", ([10, 0, 0, 2], 1)).unwrap();
+        assert_eq!(caller.join().unwrap(), 4);
+        sender.join().unwrap();
     });
 }
