@@ -24,6 +24,7 @@ pub struct EchoSocket {
 
 /// The reply to a request of [`EchoSocket::send_request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EchoReply {
     /// The host that replied.
     pub from: IpAddr,

@@ -40,6 +40,7 @@
 //! echo.join().unwrap()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![warn(missing_debug_implementations)]
 
 mod clock;
 pub mod device;

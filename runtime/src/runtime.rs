@@ -1,5 +1,6 @@
 //! [`Builder`], [`Runtime`] and [`Handle`]: from a device and an address to a running stack.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -256,6 +257,18 @@ fn first_half(seed: [u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&seed[..16]);
     half
+}
+
+// By hand: devices are not `Debug`, and a seed is a secret.
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let devices = self.interfaces.iter().flat_map(|interface| &interface.devices);
+        let devices: Vec<&str> = devices.map(|device| device.name()).collect();
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("devices", &devices)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Builder {

@@ -586,7 +586,7 @@ fn why_not_available(stack: &Stack, wanted: IpAddr) -> Option<String> {
         Some((_, AddressState::Duplicated)) => Some(format!(
             "{wanted} cannot be used: another host on the link has it; give the stack an address of its own"
         )),
-        Some((_, AddressState::Preferred)) => None,
+        Some(_) => None,
         None => {
             let own: Vec<String> = addresses.iter().map(|(cidr, _)| cidr.addr.to_string()).collect();
             Some(format!(

@@ -4,6 +4,7 @@ use crate::socket::Descriptor;
 use crate::time::Instant;
 
 /// What can be done with a descriptor without `WouldBlock`.
+// Exhaustive: programs write it out to compare with, and poll(2) has no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     /// `recv` has data, an end of stream or an error to return; or `accept` has a connection.
@@ -43,6 +44,7 @@ impl Readiness {
 /// accepted or ended), not while a condition lasts. Several happenings before the next
 /// [`poll_event`](crate::Stack::poll_event) are one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Event {
     /// Whose.
     pub descriptor: Descriptor,
@@ -52,6 +54,7 @@ pub struct Event {
 
 /// When the stack wants [`handle_timeout`](crate::Stack::handle_timeout) called, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Deadline {
     /// Not later than this, if it can be helped.
     pub at: Instant,

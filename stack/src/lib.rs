@@ -6,6 +6,39 @@
 //!
 //! Start at [`Stack`]: its page holds the contract of the driving loop and the descriptor calls.
 //!
+//! ```
+//! use portolan::{Config, Domain, Frame, Instant, InterfaceConfig, MacAddr, Medium, SocketKind, Stack};
+//!
+//! let now = Instant::ZERO; // your clock
+//! let mut stack = Stack::new(Config::default(), [7; 32], now); // your randomness
+//! let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, 2]));
+//! let iface = stack.add_interface(now, InterfaceConfig::new(medium).address("10.0.0.2/24".parse()?))?;
+//!
+//! let listener = stack.socket(Domain::V4, SocketKind::Stream)?;
+//! stack.bind(listener, "0.0.0.0:80".parse()?)?;
+//! stack.listen(listener, 128)?;
+//!
+//! stack.handle_frame(now, iface, Frame::new(vec![0xff; 60])); // from your device
+//! stack.handle_timeout(now);
+//! while let Some(event) = stack.poll_event() {
+//!     println!("{event:?}"); // accept, recv and send never block
+//! }
+//! while let Some(transmit) = stack.poll_transmit(now) {
+//!     println!("{} bytes for your device", transmit.len());
+//! }
+//! println!("call again at {:?}", stack.poll_timeout());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! None is on by default, and none changes what is there without it.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `std` | `From<Error>` for `std::io::Error`; without it the crate needs `alloc` only |
+//! | `testing` | `portolan::testing`: segment builders, pairs of stacks, simulated networks, for tests of your own protocol |
+//!
 //! # The map of the crate
 //!
 //! A frame walks down this list on its way in, and up on its way out.
@@ -26,6 +59,7 @@
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]

@@ -14,6 +14,7 @@ use core::fmt;
 /// What a device does for the frames that are sent to it. What it does not do, the stack does.
 ///
 /// What a device may do to frames that come in needs no promise: each [`Frame`](crate::Frame) says what was done to it.
+// Exhaustive: a device writes it out, and must know all of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offloads {
     /// It completes the checksums of TCP and UDP.
@@ -55,6 +56,7 @@ impl fmt::Display for Offloads {
 
 /// A checksum that is still to be computed: over everything from `start` on, into the two bytes at `offset` behind it.
 /// Until then these hold the sum of the pseudo-header, so that nobody has to know the protocol.
+// Exhaustive: a device must know all of it to fill the checksum in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartialChecksum {
     /// Where the transport header begins, in bytes from the start of the frame.
@@ -64,6 +66,7 @@ pub struct PartialChecksum {
 }
 
 /// What is known of the transport checksum of a frame that came in.
+// Exhaustive: a device must say one of these of each frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChecksumState {
     /// Nothing: the stack verifies it.
@@ -76,6 +79,7 @@ pub enum ChecksumState {
 }
 
 /// How a run of segments is cut, or was joined.
+// Exhaustive: a device must know all of it to cut the segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
     /// Of which protocol they are.
@@ -85,6 +89,7 @@ pub struct Segments {
 }
 
 /// Which protocol's segments.
+// Exhaustive: a device that cuts segments must know how each kind is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
     /// TCP over IPv4.

@@ -51,6 +51,7 @@ impl fmt::Debug for Steering {
 }
 
 /// Who is to have a frame.
+// Exhaustive: whoever has several stacks must handle each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// Whoever got it: any stack does the same with it.

@@ -12,6 +12,7 @@ use crate::Error;
 use crate::netlink::Netlink;
 
 /// What [`isolate`] got.
+// Exhaustive: a process that is isolated has the one or the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     /// A user namespace, in which this user is root, and a network namespace that belongs to it. If this user was root

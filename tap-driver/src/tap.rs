@@ -56,6 +56,7 @@ pub struct TapBuilder {
 
 /// How a TAP device takes frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Offload {
     /// Runs of segments in one piece and checksums left out, as far as the kernel can do it: it does mostly without
     /// either. Where it can do nothing of the kind, as [`Off`](Offload::Off).

@@ -24,6 +24,7 @@ use rustix::event::PollFlags;
 use smallvec::SmallVec;
 
 /// What [`Device::send`] did with a frame.
+// Exhaustive: a device has taken a frame or has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a frame that the device had no room for must be offered again"]
 pub enum Sent {

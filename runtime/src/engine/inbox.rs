@@ -48,6 +48,7 @@ struct Queue {
 
 /// What stacks that share their interfaces handed to each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Handovers {
     /// Frames that came to a queue whose stack they are not for. A frame that is for all stacks
     /// counts once for each other stack.

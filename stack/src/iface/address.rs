@@ -18,6 +18,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where an address stands in duplicate address detection (RFC 4862, RFC 5227).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AddressState {
     /// Being probed; not used yet.
     Tentative,

@@ -6,6 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
 /// An address and the length of its network's prefix: `10.0.0.2/24`.
+// Exhaustive: an address and the length of its prefix are all there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cidr {
     /// The address, host bits included.

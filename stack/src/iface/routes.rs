@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
 
 /// A route.
+// Exhaustive: programs write routes out, as they write addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The destinations: `0.0.0.0/0` for a default route.

@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv6Addr};
 use core::str::FromStr;
 
 /// A MAC address.
+// Exhaustive: an address is its six octets.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MacAddr(pub [u8; 6]);
 

@@ -3,6 +3,7 @@
 use super::mac::MacAddr;
 
 /// What kind of link an interface is on.
+// Exhaustive: whoever drives a device must handle every kind of link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
     /// Ethernet II frames, with ARP and NDP.

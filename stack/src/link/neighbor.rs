@@ -33,6 +33,7 @@ use crate::rng::Rng;
 use crate::time::Instant;
 
 /// Where a neighbour stands (RFC 4861 §7.3.2).
+// Exhaustive: these are the states of RFC 4861.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NeighborState {
     /// Being asked for; its MAC address is not known yet.

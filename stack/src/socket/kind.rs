@@ -1,6 +1,7 @@
 //! What a socket is opened as.
 
 /// The address family of a socket.
+// Exhaustive: whoever handles addresses must handle every family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Domain {
     /// AF_INET.
@@ -11,6 +12,7 @@ pub enum Domain {
 
 /// The kind of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SocketKind {
     /// SOCK_STREAM: TCP.
     Stream,
@@ -22,6 +24,7 @@ pub enum SocketKind {
 }
 
 /// Which half of a connection `shutdown` ends.
+// Exhaustive: POSIX has these three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shutdown {
     /// SHUT_RD.

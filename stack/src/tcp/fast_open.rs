@@ -28,6 +28,7 @@ use crate::time::Instant;
 
 /// Keys for Fast Open cookies that the program has set (TCP_FASTOPEN_KEY). Servers with the same keys take each other's
 /// cookies: Linux makes the same ones.
+// Exhaustive: a key is its bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FastOpenKey {
     /// New cookies are made with this.

@@ -7,6 +7,8 @@
 //! - [`sim`]: any number of stacks, joined by links and routers, with programs on them.
 //! - [`describe`]: a frame as one line for people.
 //!
+//! What is here serves tests, and may change with any version of the crate.
+//!
 //! ```
 //! use core::time::Duration;
 //! use portolan::Domain;

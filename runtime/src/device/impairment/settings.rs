@@ -69,6 +69,7 @@ impl Default for Impairment {
 }
 
 /// A time in which frames that are given to the link are lost; those under way arrive.
+// Exhaustive: programs write it out; how long and how often is all there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// When the outage begins, counted from the start of the network.

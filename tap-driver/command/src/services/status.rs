@@ -93,6 +93,7 @@ impl InterfaceStatus {
                 AddressState::Tentative => "tentative",
                 AddressState::Preferred => "preferred",
                 AddressState::Duplicated => "duplicated",
+                _ => "other",
             };
             (cidr.to_string(), state)
         };
@@ -117,6 +118,7 @@ impl SocketStatus {
                 SocketKind::Stream => "tcp",
                 SocketKind::Datagram => "udp",
                 SocketKind::Echo => "icmp",
+                _ => "other",
             },
             state: info.state.name(),
             local: info.local.map(shown),
@@ -143,7 +145,7 @@ fn counters(handle: &Handle, stats: &Stats) -> Vec<(String, u64)> {
     let mut counters: Vec<(String, u64)> =
         stats.counters().map(|counter| (counter.name.to_owned(), counter.value)).collect();
     if handle.stacks() > 1 {
-        let Handovers { frames, lost } = handle.handovers();
+        let Handovers { frames, lost, .. } = handle.handovers();
         let stacks = handle.stacks() as u64;
         let between =
             [("stacks", stacks), ("frames_handed_over", frames), ("frames_lost_between_stacks", lost)];
