@@ -1,6 +1,8 @@
 //! Two stacks in one thread, without device, runtime or clock: the whole of what drives a stack.
 //! `cargo run -p portolan-examples --example sans_io_loop`
 
+use std::collections::HashMap;
+
 use portolan::{
     Config, Descriptor, Domain, Error, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium, Shutdown,
     SocketKind, Stack,
@@ -34,6 +36,7 @@ fn main() -> Result<(), Error> {
     let listener = server.stack.socket(Domain::V4, SocketKind::Stream)?;
     server.stack.bind(listener, ([10, 0, 0, 2], 7).into())?;
     server.stack.listen(listener, 16)?;
+    let mut connections = HashMap::new(); // events name sockets, calls take descriptors
 
     let stream = client.stack.socket(Domain::V4, SocketKind::Stream)?;
     let connecting = client.stack.connect(now, stream, ([10, 0, 0, 2], 7).into());
@@ -47,11 +50,12 @@ fn main() -> Result<(), Error> {
 
         // What became of the sockets.
         while let Some(event) = server.stack.poll_event() {
-            if event.descriptor == listener {
-                let (accepted, peer) = server.stack.accept(listener)?;
-                println!("{now} server: accepted {accepted:?} from {peer}");
+            if let Some(&d) = connections.get(&event.socket) {
+                echo(&mut server.stack, now, d)?;
             } else {
-                echo(&mut server.stack, now, event.descriptor)?;
+                let (accepted, peer) = server.stack.accept(listener)?;
+                connections.insert(server.stack.socket_id(accepted)?, accepted);
+                println!("{now} server: accepted {accepted:?} from {peer}");
             }
         }
         while let Some(event) = client.stack.poll_event() {

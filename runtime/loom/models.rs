@@ -8,7 +8,8 @@ use std::{io, net::SocketAddr};
 
 use portolan::steering::Steering;
 use portolan::{
-    Config, Descriptor, Domain, Frame, InterfaceConfig, InterfaceId, Medium, SocketKind, Stack, Transmit,
+    Config, Descriptor, Domain, Frame, InterfaceConfig, InterfaceId, Medium, SocketId, SocketKind, Stack,
+    Transmit,
 };
 
 use super::thread;
@@ -81,24 +82,32 @@ fn host() -> (Engine, Arc<Mutex<Vec<Frame>>>) {
     (Engine::new(stack, devices, Vec::new(), Duration::ZERO).unwrap(), sent)
 }
 
-fn socket(engine: &Engine, port: u16) -> Descriptor {
+/// A socket, by both its names.
+#[derive(Clone, Copy)]
+struct Held {
+    descriptor: Descriptor,
+    id: SocketId,
+}
+
+fn socket(engine: &Engine, port: u16) -> Held {
     let made = engine.call(|core, _, _| {
         let descriptor = core.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
         core.stack.bind(descriptor, ([10, 0, 0, 1], port).into()).unwrap();
-        core.waiters.insert(descriptor);
-        descriptor
+        let id = core.stack.socket_id(descriptor).unwrap();
+        core.waiters.insert(id);
+        Held { descriptor, id }
     });
     made.unwrap()
 }
 
-fn send(engine: &Engine, descriptor: Descriptor, to: SocketAddr) {
-    let sent = engine.call(|core, now, _| core.stack.send_to(now, descriptor, b"x", to));
+fn send(engine: &Engine, from: Held, to: SocketAddr) {
+    let sent = engine.call(|core, now, _| core.stack.send_to(now, from.descriptor, b"x", to));
     sent.unwrap().unwrap();
 }
 
-fn receive(engine: &Engine, descriptor: Descriptor) -> io::Result<usize> {
-    engine.call_blocking(descriptor, Direction::Read, WaitLimit::Forever, |core, now| {
-        core.stack.recv_bytes_from(now, descriptor).map(|(bytes, _)| bytes.len())
+fn receive(engine: &Engine, at: Held) -> io::Result<usize> {
+    engine.call_blocking(at.id, Direction::Read, WaitLimit::Forever, |core, now| {
+        core.stack.recv_bytes_from(now, at.descriptor).map(|(bytes, _)| bytes.len())
     })
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use portolan::{
-    AddressState, Cidr, DatagramMeta, Descriptor, Domain, Instant, SendFlags, SendMeta, Shutdown, SocketKind,
-    SocketOption, SocketOptions, Stack,
+    AddressState, Cidr, DatagramMeta, Descriptor, Domain, Instant, SendFlags, SendMeta, Shutdown, SocketId,
+    SocketKind, SocketOption, SocketOptions, Stack,
 };
 use smallvec::SmallVec;
 
@@ -32,6 +32,8 @@ type Slices = SmallVec<[Bytes; 4]>;
 pub(crate) struct Socket {
     stacks: Arc<Stacks>,
     descriptor: Descriptor,
+    /// What `descriptor` leads to.
+    id: SocketId,
     /// The number of the stack that the socket is on.
     stack: u16,
     nonblocking: AtomicBool,
@@ -84,25 +86,25 @@ impl Socket {
         kind: SocketKind,
         options: &[SocketOption],
     ) -> io::Result<Socket> {
-        let descriptor = stacks
+        let (descriptor, id) = stacks
             .at(stack)
             .call(|core, _, _| {
                 let descriptor = core.stack.socket(domain, kind)?;
-                core.waiters.insert(descriptor);
-                Ok(descriptor)
+                Ok((descriptor, register(core, descriptor)?))
             })?
             .map_err(to_io_error)?;
-        let socket = Socket::of(stacks.clone(), stack, descriptor);
+        let socket = Socket::of(stacks.clone(), stack, descriptor, id);
         for &option in options {
             socket.set_option(option)?;
         }
         Ok(socket)
     }
 
-    fn of(stacks: Arc<Stacks>, stack: u16, descriptor: Descriptor) -> Socket {
+    fn of(stacks: Arc<Stacks>, stack: u16, descriptor: Descriptor, id: SocketId) -> Socket {
         Socket {
             stacks,
             descriptor,
+            id,
             stack,
             nonblocking: AtomicBool::new(false),
             read_timeout: Timeout::default(),
@@ -143,7 +145,7 @@ impl Socket {
         direction: Direction,
         op: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        self.engine().call_blocking(self.descriptor, direction, self.wait_limit(direction), op)
+        self.engine().call_blocking(self.id, direction, self.wait_limit(direction), op)
     }
 
     pub(crate) fn bind(&self, addr: SocketAddr) -> io::Result<()> {
@@ -177,30 +179,28 @@ impl Socket {
     }
 
     pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
-        let (descriptor, peer) = self.call_blocking(Direction::Read, |core, _| {
+        let (descriptor, id, peer) = self.call_blocking(Direction::Read, |core, _| {
             let (descriptor, peer) = core.stack.accept(self.descriptor)?;
-            core.waiters.insert(descriptor);
-            Ok((descriptor, peer))
+            Ok((descriptor, register(core, descriptor)?, peer))
         })?;
-        Ok((Socket::of(self.stacks.clone(), self.stack, descriptor), peer))
+        Ok((Socket::of(self.stacks.clone(), self.stack, descriptor, id), peer))
     }
 
     /// Accepts a connection without waiting for one.
     pub(crate) fn try_accept(&self) -> io::Result<(Socket, SocketAddr)> {
         let accepted = self.engine().call(|core, _, _| {
             let (descriptor, peer) = core.stack.accept(self.descriptor)?;
-            core.waiters.insert(descriptor);
-            Ok((descriptor, peer))
+            Ok((descriptor, register(core, descriptor)?, peer))
         })?;
-        let (descriptor, peer) = accepted.map_err(to_io_error)?;
-        Ok((Socket::of(self.stacks.clone(), self.stack, descriptor), peer))
+        let (descriptor, id, peer) = accepted.map_err(to_io_error)?;
+        Ok((Socket::of(self.stacks.clone(), self.stack, descriptor, id), peer))
     }
 
     /// Rings this bell, too, at every event that a reader waits for.
     pub(crate) fn ring_on_read(&self, bell: &Arc<Bell>) {
         // A runtime that is over has woken everybody, and fails every call.
         let _ = self.engine().call(|core, _, _| {
-            if let Some(waiters) = core.waiters.of(self.descriptor) {
+            if let Some(waiters) = core.waiters.of(self.id) {
                 waiters.extras().bell = Some(bell.clone());
             }
         });
@@ -216,7 +216,7 @@ impl Socket {
         }
         let wait_limit = timeout.map_or(WaitLimit::Forever, WaitLimit::For);
         self.engine()
-            .call_blocking(self.descriptor, Direction::Write, wait_limit, |core, _| {
+            .call_blocking(self.id, Direction::Write, wait_limit, |core, _| {
                 let readiness = core.stack.readiness(self.descriptor)?;
                 if !(readiness.writable || readiness.error || readiness.hung_up) {
                     return Err(portolan::Error::WouldBlock);
@@ -237,8 +237,8 @@ impl Socket {
         if buf.is_empty() {
             return Ok(0);
         }
-        let (d, len) = (self.descriptor, buf.len());
-        let slices = self.receive(len, |core, now| take_slices(core, now, d, len))?;
+        let (d, id, len) = (self.descriptor, self.id, buf.len());
+        let slices = self.receive(len, |core, now| take_slices(core, now, (d, id), len))?;
         let mut filled = 0;
         for slice in slices {
             // `take_slices` takes at most `buf.len()` bytes together.
@@ -255,7 +255,7 @@ impl Socket {
         }
         let d = self.descriptor;
         self.receive(max, |core, now| {
-            take_deferred_error(core, d)?;
+            take_deferred_error(core, self.id)?;
             core.stack.recv_bytes(now, d, max)
         })
     }
@@ -314,7 +314,7 @@ impl Socket {
     pub(crate) fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
         let len = bytes.len();
         let sent = self.call_blocking(Direction::Write, |core, now| {
-            take_deferred_error(core, self.descriptor)?;
+            take_deferred_error(core, self.id)?;
             loop {
                 match core.stack.send_bytes(now, self.descriptor, bytes.clone()) {
                     Ok(count) => bytes.advance(count),
@@ -323,7 +323,7 @@ impl Socket {
                     Err(error) => {
                         // The stack reports an error once. It is for the next call, as this one has
                         // sent data.
-                        if let Some(waiters) = core.waiters.of(self.descriptor) {
+                        if let Some(waiters) = core.waiters.of(self.id) {
                             waiters.extras().deferred_error = Some(error);
                         }
                         return Ok(());
@@ -461,7 +461,7 @@ impl Socket {
         self.engine()
             .call(|core, now, wakes| {
                 let result = core.stack.shutdown(now, self.descriptor, how);
-                core.waiters.wake_all(self.descriptor, wakes);
+                core.waiters.wake_all(self.id, wakes);
                 result
             })?
             .map_err(to_io_error)
@@ -542,7 +542,7 @@ impl Socket {
     pub(crate) fn close(&self) -> io::Result<()> {
         self.engine()
             .call(|core, now, wakes| {
-                core.waiters.remove(self.descriptor, wakes);
+                core.waiters.remove(self.id, wakes);
                 core.stack.close(now, self.descriptor)
             })?
             .map_err(to_io_error)
@@ -605,15 +605,27 @@ fn being_probed(addr: IpAddr) -> String {
     )
 }
 
+/// Enters a new socket among those that can be waited for.
+fn register(core: &mut EngineCore, descriptor: Descriptor) -> portolan::Result<SocketId> {
+    let id = core.stack.socket_id(descriptor)?;
+    core.waiters.insert(id);
+    Ok(id)
+}
+
 /// Fails with the error that the last call could not report, as it had data to return.
-fn take_deferred_error(core: &mut EngineCore, d: Descriptor) -> portolan::Result<()> {
-    let error = core.waiters.of(d).and_then(Waiters::take_deferred_error);
+fn take_deferred_error(core: &mut EngineCore, id: SocketId) -> portolan::Result<()> {
+    let error = core.waiters.of(id).and_then(Waiters::take_deferred_error);
     error.map_or(Ok(()), Err)
 }
 
 /// Takes the data that is there, at most `max` bytes. At the end of the stream there is none.
-fn take_slices(core: &mut EngineCore, now: Instant, d: Descriptor, max: usize) -> portolan::Result<Slices> {
-    take_deferred_error(core, d)?;
+fn take_slices(
+    core: &mut EngineCore,
+    now: Instant,
+    (d, id): (Descriptor, SocketId),
+    max: usize,
+) -> portolan::Result<Slices> {
+    take_deferred_error(core, id)?;
     let mut slices = Slices::new();
     let mut left = max;
     while left > 0 && slices.len() < READ_SLICES {
@@ -632,7 +644,7 @@ fn take_slices(core: &mut EngineCore, now: Instant, d: Descriptor, max: usize) -
             Err(error) => {
                 // The stack reports an error once. It is for the next call, as this one has data to
                 // return.
-                if let Some(waiters) = core.waiters.of(d) {
+                if let Some(waiters) = core.waiters.of(id) {
                     waiters.extras().deferred_error = Some(error);
                 }
                 break;

@@ -1,6 +1,6 @@
-//! What a stack tells its driver: which descriptor became ready, and when it wants to be called.
+//! What a stack tells its driver: which socket became ready, and when it wants to be called.
 
-use crate::socket::Descriptor;
+use crate::socket::SocketId;
 use crate::time::Instant;
 
 /// What can be done with a descriptor without `WouldBlock`.
@@ -38,7 +38,11 @@ impl Readiness {
     }
 }
 
-/// Something happened to a descriptor: the readiness that it has now.
+/// Something happened to a socket: the readiness that it has now.
+///
+/// It names the socket and not a descriptor, as several descriptors may lead to one socket;
+/// [`Stack::socket_id`](crate::Stack::socket_id) tells which socket a descriptor leads to. A socket that no descriptor holds
+/// has no events.
 ///
 /// Events are edges: one is queued when something new happens (data arrived, room was made, a connection was
 /// accepted or ended), not while a condition lasts. Several happenings before the next
@@ -46,8 +50,8 @@ impl Readiness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// Whose.
-    pub descriptor: Descriptor,
+    /// The socket.
+    pub socket: SocketId,
     /// What it can do now.
     pub readiness: Readiness,
 }
@@ -60,8 +64,8 @@ pub struct Deadline {
     pub at: Instant,
     /// Which timer, as far as that is known: one that was called off meanwhile shows as another.
     pub kind: DeadlineKind,
-    /// Whose timer, where a program still holds the socket.
-    pub descriptor: Option<Descriptor>,
+    /// The socket that the timer belongs to, if it belongs to one.
+    pub socket: Option<SocketId>,
 }
 
 /// The timers of a stack.

@@ -243,7 +243,7 @@ impl Stack {
         self.network.trace.as_mut()?.pop()
     }
 
-    /// What became of a descriptor.
+    /// What became of a socket.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.sockets.common.poll_event()
     }
@@ -251,15 +251,12 @@ impl Stack {
     /// When to call [`handle_timeout`](Stack::handle_timeout) next: at the first deadline, or a little earlier. A timer that was
     /// put off or called off may still be named here; the call finds nothing to do then.
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        let network = self.network.poll_timeout().map(|at| Deadline {
-            at,
-            kind: DeadlineKind::Network,
-            descriptor: None,
-        });
+        let network =
+            self.network.poll_timeout().map(|at| Deadline { at, kind: DeadlineKind::Network, socket: None });
         let loopback = self.network.has_loopback().then_some(Deadline {
             at: self.core.now,
             kind: DeadlineKind::Loopback,
-            descriptor: None,
+            socket: None,
         });
         let all = [loopback, network, self.sockets.poll_timeout()];
         all.into_iter().flatten().min_by_key(|deadline| deadline.at)

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portolan::testing::{PacketBuilder, TcpSegment};
 use portolan::{
-    Cidr, Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId, Medium,
+    Cidr, Config, Descriptor, Domain, Error, Frame, Instant, InterfaceConfig, InterfaceId, Medium, SocketId,
     SocketKind, SocketOption, Stack, Stats,
 };
 
@@ -146,6 +146,8 @@ struct Run {
     happenings: BinaryHeap<Reverse<(Instant, u64, Happening)>>,
     count: u64,
     clients: Vec<Client>,
+    /// Where the events of the server's sockets and of the client's go.
+    descriptors: [HashMap<SocketId, Descriptor>; 2],
     listeners: HashMap<Descriptor, u16>,
     /// The server's connections, by what they are for, and what the page still has to send.
     serving: HashMap<Descriptor, (u16, usize)>,
@@ -227,6 +229,7 @@ impl Run {
             count: 0,
             clients: vec![Client::default(); crowd.clients as usize],
             listeners: HashMap::new(),
+            descriptors: Default::default(),
             serving: HashMap::new(),
             loading: HashMap::new(),
             flows: [None; 2],
@@ -243,6 +246,8 @@ impl Run {
             let listener = self.server.socket(Domain::V4, SocketKind::Stream).expect("a socket");
             self.server.bind(listener, SocketAddr::new(SERVER.into(), port)).expect("a free port");
             self.server.listen(listener, 4096).expect("bound");
+            let id = self.server.socket_id(listener).expect("open");
+            self.descriptors[0].insert(id, listener);
             self.listeners.insert(listener, port);
         }
         for (index, port) in [DOWNLOAD_PORT, UPLOAD_PORT].into_iter().enumerate() {
@@ -306,10 +311,14 @@ impl Run {
         self.report.most_bytes = self.report.most_bytes.max(bytes);
         assert!(bytes <= self.crowd.memory_limit_bytes, "{bytes} bytes");
         while let Some(event) = self.server.poll_event() {
-            self.serve(event.descriptor);
+            if let Some(&d) = self.descriptors[0].get(&event.socket) {
+                self.serve(d);
+            }
         }
         while let Some(event) = self.honest.poll_event() {
-            self.on_honest_event(event.descriptor);
+            if let Some(&d) = self.descriptors[1].get(&event.socket) {
+                self.on_honest_event(d);
+            }
         }
         while let Some(transmit) = self.server.poll_transmit(self.now) {
             let packet = transmit.to_vec();
@@ -328,6 +337,8 @@ impl Run {
     fn serve(&mut self, d: Descriptor) {
         if let Some(&port) = self.listeners.get(&d) {
             while let Ok((accepted, _)) = self.server.accept(d) {
+                let id = self.server.socket_id(accepted).expect("open");
+                self.descriptors[0].insert(id, accepted);
                 self.serving
                     .insert(accepted, (port, if port == PAGE_PORT { PAGE_BYTES } else { usize::MAX }));
                 self.serve(accepted);
@@ -343,6 +354,7 @@ impl Run {
         };
         if over {
             self.serving.remove(&d);
+            self.descriptors[0].remove(&self.server.socket_id(d).expect("open until now"));
             self.server.close(self.now, d).expect("open until now");
         }
     }
@@ -382,6 +394,7 @@ impl Run {
 impl Run {
     fn connect(&mut self, port: u16) -> Descriptor {
         let d = self.honest.socket(Domain::V4, SocketKind::Stream).expect("a socket");
+        self.descriptors[1].insert(self.honest.socket_id(d).expect("open"), d);
         let opened = self.honest.connect(self.now, d, SocketAddr::new(SERVER.into(), port));
         assert_eq!(opened, Err(Error::InProgress));
         d
@@ -417,6 +430,7 @@ impl Run {
             self.report.loads += u32::from(is_whole);
             self.report.failures += u32::from(!is_whole);
             self.report.longest_load = self.report.longest_load.max(took);
+            self.descriptors[1].remove(&self.honest.socket_id(d).expect("open until now"));
             self.honest.close(self.now, d).expect("open until now");
         }
     }

@@ -256,7 +256,8 @@ fn connecting_to_a_port_without_a_listener_is_refused() {
         assert_eq!(pair.a.stack.connect(pair.now(), a, addr), Err(Error::InProgress));
         assert!(pair.drive(MINUTE, |pair| pair.a.stack.readiness(a).unwrap().error));
         assert_eq!(pair.a.stack.take_error(a), Ok(Some(Error::ConnectionRefused)));
-        assert!(pair.take_events(Side::A).iter().any(|event| event.descriptor == a));
+        let id = pair.a.stack.socket_id(a).unwrap();
+        assert!(pair.take_events(Side::A).iter().any(|event| event.socket == id));
     }
 }
 

@@ -41,7 +41,7 @@ impl EngineCore {
         let TakenLead { is_from_driver, after_long_idle, polled } = self.leadership.take(kind, now)?;
         // The driver thread sleeps on the devices: it would wake up for the next frame, too.
         wakes.driver |= is_from_driver;
-        self.waiters.leading = waiting.map(|waiting| (waiting.descriptor, waiting.direction));
+        self.waiters.leading = waiting.map(|waiting| (waiting.socket, waiting.direction));
         let mut leader = Leader {
             engine,
             kind,
@@ -105,10 +105,10 @@ impl Leader<'_> {
     }
 
     /// Notes the count of events: this caller has looked and goes on waiting. False if its
-    /// descriptor is closed.
+    /// socket is closed.
     pub(crate) fn look_again(&mut self, core: &mut EngineCore) -> bool {
         let Some(waiting) = &mut self.waiting else { return false };
-        let Some(waiters) = core.waiters.of(waiting.descriptor) else { return false };
+        let Some(waiters) = core.waiters.of(waiting.socket) else { return false };
         waiting.seen = waiters.side(waiting.direction).events;
         true
     }

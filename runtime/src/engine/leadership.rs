@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use portolan::{Descriptor, Instant};
+use portolan::{Instant, SocketId};
 use rustix::event::PollFlags;
 
 use crate::device::Device;
@@ -29,16 +29,16 @@ pub(crate) enum LeaderKind {
 /// What a caller waits for while it leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiting {
-    pub(crate) descriptor: Descriptor,
+    pub(crate) socket: SocketId,
     pub(crate) direction: Direction,
     /// [`Side::events`](crate::engine::waiters::Side::events) when the caller looked last.
     pub(crate) seen: u32,
 }
 
 impl Waiting {
-    /// Whether there was an event since the caller looked last, or the descriptor was closed.
+    /// Whether there was an event since the caller looked last, or the socket was closed.
     pub(crate) fn has_event(&self, waiters: &mut WaiterTable) -> bool {
-        waiters.of(self.descriptor).is_none_or(|waiters| waiters.side(self.direction).events != self.seen)
+        waiters.of(self.socket).is_none_or(|waiters| waiters.side(self.direction).events != self.seen)
     }
 }
 

@@ -7,7 +7,7 @@
 //! | `driver` | describes locks, leaders, followers and wake-ups; the driver thread |
 //! | `locks`, `core`, `devices` | the two locks, how calls go through them, and what each guards |
 //! | `leadership`, `leader` | who leads; what the leader does |
-//! | `wait`, `waiters` | how a call waits; who waits for which descriptor |
+//! | `wait`, `waiters` | how a call waits; who waits for which socket |
 //! | `lead_policy` | who should lead next, from what threads did lately |
 //! | `read_budget`, `spin` | how much is read at once; how long a leader spins |
 //! | `stacks`, `inbox`, `bell` | several stacks: what they hand to each other, and waiting for all |

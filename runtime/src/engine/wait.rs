@@ -1,11 +1,11 @@
-//! How a call waits for a descriptor: as the leader, or parked as a follower.
+//! How a call waits for a socket: as the leader, or parked as a follower.
 //!
 //! [`driver`](super::driver) describes leaders and followers.
 
 use std::io;
 use std::time::Duration;
 
-use portolan::{Descriptor, Instant};
+use portolan::{Instant, SocketId};
 
 use crate::clock::Clock;
 use crate::engine::core::EngineCore;
@@ -44,10 +44,10 @@ fn would_block<R>(result: &portolan::Result<R>) -> bool {
     matches!(result, Err(portolan::Error::WouldBlock))
 }
 
-/// The descriptor of a call, and the direction that it waits for.
+/// The socket of a call, and the direction that it waits for.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
-    descriptor: Descriptor,
+    socket: SocketId,
     direction: Direction,
 }
 
@@ -56,7 +56,7 @@ impl EngineCore {
     /// the same is woken.
     fn on_attempt<R>(
         &mut self,
-        Wanted { descriptor, direction }: Wanted,
+        Wanted { socket, direction }: Wanted,
         result: &portolan::Result<R>,
         now: Instant,
         wakes: &mut Wakes,
@@ -65,36 +65,36 @@ impl EngineCore {
             return;
         }
         self.leadership.policy.on_served(now);
-        self.waiters.pass_on(descriptor, direction, &self.stack, wakes);
+        self.waiters.pass_on(socket, direction, &self.stack, wakes);
     }
 
-    /// Begins to wait: the caller leads if no other caller does. Returns `None` if the descriptor
+    /// Begins to wait: the caller leads if no other caller does. Returns `None` if the socket
     /// is closed.
     fn begin_wait<'a, R>(
         &mut self,
         engine: &'a Engine,
-        Wanted { descriptor, direction }: Wanted,
+        Wanted { socket, direction }: Wanted,
         now: Instant,
         wakes: &mut Wakes,
     ) -> Option<Attempt<'a, R>> {
         self.leadership.policy.on_wait(now);
-        let seen = self.waiters.of(descriptor)?.side(direction).events;
-        let leader = self.try_lead(engine, Some(Waiting { descriptor, direction, seen }), now, wakes);
+        let seen = self.waiters.of(socket)?.side(direction).events;
+        let leader = self.try_lead(engine, Some(Waiting { socket, direction, seen }), now, wakes);
         Some(leader.map_or(Attempt::Follow(seen), Attempt::Lead))
     }
 }
 
 impl Engine {
     /// Repeats `op` until it returns something else than `WouldBlock`, and waits in between until
-    /// the descriptor is ready. Returns `WouldBlock` when the time is over, as with SO_RCVTIMEO.
+    /// the socket is ready. Returns `WouldBlock` when the time is over, as with SO_RCVTIMEO.
     pub(crate) fn call_blocking<R>(
         &self,
-        descriptor: Descriptor,
+        socket: SocketId,
         direction: Direction,
         wait_limit: WaitLimit,
         mut op: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        let wanted = Wanted { descriptor, direction };
+        let wanted = Wanted { socket, direction };
         let mut give_up_at = None;
         let mut may_wait = wait_limit != WaitLimit::None;
         loop {
@@ -125,18 +125,18 @@ impl Engine {
         }
     }
 
-    /// Sleeps until there is an event for the descriptor after `seen` was noted, or until no thread
+    /// Sleeps until there is an event for the socket after `seen` was noted, or until no thread
     /// leads.
     fn park(
         &self,
-        Wanted { descriptor, direction }: Wanted,
+        Wanted { socket, direction }: Wanted,
         seen: u32,
         give_up_at: Option<Instant>,
     ) -> io::Result<Waited> {
         let mut core = self.lock_core()?;
         loop {
             core.check_running()?;
-            let Some(waiters) = core.waiters.of(descriptor) else { return Ok(Waited::Woken) };
+            let Some(waiters) = core.waiters.of(socket) else { return Ok(Waited::Woken) };
             if waiters.side(direction).events != seen {
                 return Ok(Waited::Woken);
             }
@@ -144,9 +144,9 @@ impl Engine {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Waited::TimedOut);
             }
-            let Some(parking) = core.waiters.park(descriptor, direction) else { return Ok(Waited::Woken) };
+            let Some(parking) = core.waiters.park(socket, direction) else { return Ok(Waited::Woken) };
             core = wait(parking.condvar(direction), core, left)?;
-            if let Some(waiters) = core.waiters.of(descriptor) {
+            if let Some(waiters) = core.waiters.of(socket) {
                 waiters.unpark(direction);
             }
             if core.leadership.leader().is_none() {

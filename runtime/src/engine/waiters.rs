@@ -1,8 +1,8 @@
-//! [`WaiterTable`]: which threads and tasks wait for which descriptor.
+//! [`WaiterTable`]: which threads and tasks wait for which socket.
 //!
-//! There is one record for each descriptor. While threads are parked there, the record has a
+//! There is one record for each socket. While threads are parked there, the record has a
 //! condition variable for those that want to read and one for those that want to write. An event
-//! wakes one of them; a thread that ends a call while the descriptor is still ready wakes the next
+//! wakes one of them; a thread that ends a call while the socket is still ready wakes the next
 //! ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up for each
 //! connection, and none is forgotten although one event may stand for several connections.
 //!
@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use portolan::{Descriptor, Error, Event, Readiness, Stack};
+use portolan::{Error, Event, Readiness, SocketId, Stack};
 use smallvec::SmallVec;
 
 use crate::engine::bell::Bell;
@@ -41,7 +41,7 @@ impl Direction {
     }
 }
 
-/// The condition variables of one descriptor, used together with the `core` lock.
+/// The condition variables of one socket, used together with the `core` lock.
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
     readers: Condvar,
@@ -57,7 +57,7 @@ impl Parking {
     }
 }
 
-/// The waiters of one descriptor in one direction.
+/// The waiters of one socket in one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Side {
     /// Counts events. A caller notes the count when a call says `WouldBlock`, and sleeps only while
@@ -67,17 +67,17 @@ pub(crate) struct Side {
     sleepers: u32,
 }
 
-/// The waiters of one descriptor. Most descriptors need only these 40 bytes most of the time; there
+/// The waiters of one socket. Most sockets need only these 32 bytes most of the time; there
 /// may be many.
 #[derive(Debug)]
 pub(crate) struct Waiters {
-    descriptor: Descriptor,
+    socket: SocketId,
     read: Side,
     write: Side,
     extras: Option<Box<Extras>>,
 }
 
-/// What few descriptors need.
+/// What few sockets need.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
     /// Present while threads are parked.
@@ -111,8 +111,8 @@ impl Extras {
 }
 
 impl Waiters {
-    fn new(descriptor: Descriptor) -> Self {
-        Waiters { descriptor, read: Side::default(), write: Side::default(), extras: None }
+    fn new(socket: SocketId) -> Self {
+        Waiters { socket, read: Side::default(), write: Side::default(), extras: None }
     }
 
     pub(crate) fn side(&mut self, direction: Direction) -> &mut Side {
@@ -222,57 +222,57 @@ impl Wakes {
 
 const CHUNK_RECORDS: usize = 64;
 
-/// The chunk of a descriptor's record, and its place there.
-fn place_of(descriptor: Descriptor) -> (usize, usize) {
-    let number = descriptor.number() as usize;
-    (number / CHUNK_RECORDS, number % CHUNK_RECORDS)
+/// The chunk of a socket's record, and its place there.
+fn place_of(socket: SocketId) -> (usize, usize) {
+    let index = socket.index();
+    (index / CHUNK_RECORDS, index % CHUNK_RECORDS)
 }
 
-/// The records of all descriptors that sockets of this runtime hold.
+/// The records of all sockets of this runtime.
 #[derive(Debug, Default)]
 pub(crate) struct WaiterTable {
-    /// Records by the number of the descriptor: the stack gives out the lowest free one. They lie
+    /// Records by the number of the socket: the stack gives out the lowest free one. They lie
     /// in chunks, so that a table that grows has little unused room.
     chunks: Vec<Box<[Option<Waiters>]>>,
     /// What the leader waits for, if it is a caller.
-    pub(crate) leading: Option<(Descriptor, Direction)>,
+    pub(crate) leading: Option<(SocketId, Direction)>,
     /// The threads that parked last, the newest at the end. Some may be awake again.
-    parked_last: SmallVec<[(Descriptor, Direction); REMEMBERED_WAITERS]>,
+    parked_last: SmallVec<[(SocketId, Direction); REMEMBERED_WAITERS]>,
 }
 
 impl WaiterTable {
-    pub(crate) fn insert(&mut self, descriptor: Descriptor) {
-        let (chunk, place) = place_of(descriptor);
+    pub(crate) fn insert(&mut self, socket: SocketId) {
+        let (chunk, place) = place_of(socket);
         while self.chunks.len() <= chunk {
             self.chunks.push((0..CHUNK_RECORDS).map(|_| None).collect());
         }
-        self.chunks[chunk][place] = Some(Waiters::new(descriptor));
+        self.chunks[chunk][place] = Some(Waiters::new(socket));
     }
 
-    /// Forgets a descriptor and wakes all that wait for it. They find it closed.
-    pub(crate) fn remove(&mut self, descriptor: Descriptor, wakes: &mut Wakes) {
-        self.wake_all(descriptor, wakes);
-        if let Some(record) = self.record(descriptor) {
-            record.take_if(|waiters| waiters.descriptor == descriptor);
+    /// Forgets a socket and wakes all that wait for it. They find it closed.
+    pub(crate) fn remove(&mut self, socket: SocketId, wakes: &mut Wakes) {
+        self.wake_all(socket, wakes);
+        if let Some(record) = self.record(socket) {
+            record.take_if(|waiters| waiters.socket == socket);
         }
     }
 
-    fn record(&mut self, descriptor: Descriptor) -> Option<&mut Option<Waiters>> {
-        let (chunk, place) = place_of(descriptor);
+    fn record(&mut self, socket: SocketId) -> Option<&mut Option<Waiters>> {
+        let (chunk, place) = place_of(socket);
         self.chunks.get_mut(chunk)?.get_mut(place)
     }
 
-    /// The waiters of a descriptor; `None` if it is closed.
-    pub(crate) fn of(&mut self, descriptor: Descriptor) -> Option<&mut Waiters> {
-        let waiters = self.record(descriptor)?.as_mut()?;
-        (waiters.descriptor == descriptor).then_some(waiters)
+    /// The waiters of a socket; `None` if it is closed.
+    pub(crate) fn of(&mut self, socket: SocketId) -> Option<&mut Waiters> {
+        let waiters = self.record(socket)?.as_mut()?;
+        (waiters.socket == socket).then_some(waiters)
     }
 
     /// Counts an event, and finds whom it wakes: all, or one, and then the leader before a parked
     /// thread.
-    fn wake(&mut self, descriptor: Descriptor, direction: Direction, how_many: HowMany, wakes: &mut Wakes) {
-        let leads = self.leading == Some((descriptor, direction));
-        let Some(waiters) = self.of(descriptor) else { return };
+    fn wake(&mut self, socket: SocketId, direction: Direction, how_many: HowMany, wakes: &mut Wakes) {
+        let leads = self.leading == Some((socket, direction));
+        let Some(waiters) = self.of(socket) else { return };
         let side = waiters.side(direction);
         side.events = side.events.wrapping_add(1);
         if direction == Direction::Read
@@ -295,60 +295,60 @@ impl WaiterTable {
         let how_many = if ended { HowMany::All } else { HowMany::One };
         for direction in [Direction::Read, Direction::Write] {
             if direction.is_met_by(event.readiness) {
-                self.wake(event.descriptor, direction, how_many, wakes);
+                self.wake(event.socket, direction, how_many, wakes);
             }
         }
     }
 
-    /// A call on this descriptor got what it wanted, or an error. If others wait for the same and
-    /// the descriptor is still ready, the next one is woken.
+    /// A call on this socket got what it wanted, or an error. If others wait for the same and
+    /// the socket is still ready, the next one is woken.
     pub(crate) fn pass_on(
         &mut self,
-        descriptor: Descriptor,
+        socket: SocketId,
         direction: Direction,
         stack: &Stack,
         wakes: &mut Wakes,
     ) {
-        let leads = self.leading == Some((descriptor, direction));
-        let Some(waiters) = self.of(descriptor) else { return };
+        let leads = self.leading == Some((socket, direction));
+        let Some(waiters) = self.of(socket) else { return };
         if (leads || waiters.has_waiters(direction))
-            && stack.readiness(descriptor).is_ok_and(|readiness| direction.is_met_by(readiness))
+            && stack.socket_readiness(socket).is_some_and(|readiness| direction.is_met_by(readiness))
         {
-            self.wake(descriptor, direction, HowMany::One, wakes);
+            self.wake(socket, direction, HowMany::One, wakes);
         }
     }
 
-    pub(crate) fn wake_all(&mut self, descriptor: Descriptor, wakes: &mut Wakes) {
+    pub(crate) fn wake_all(&mut self, socket: SocketId, wakes: &mut Wakes) {
         for direction in [Direction::Read, Direction::Write] {
-            self.wake(descriptor, direction, HowMany::All, wakes);
+            self.wake(socket, direction, HowMany::All, wakes);
         }
     }
 
-    /// Wakes all waiters of all descriptors, as the runtime is over.
+    /// Wakes all waiters of all sockets, as the runtime is over.
     pub(crate) fn wake_everybody(&mut self, wakes: &mut Wakes) {
         let records = self.chunks.iter().flat_map(|chunk| chunk.iter()).flatten();
-        let all: Vec<Descriptor> = records.map(|waiters| waiters.descriptor).collect();
-        for descriptor in all {
-            self.wake_all(descriptor, wakes);
+        let all: Vec<SocketId> = records.map(|waiters| waiters.socket).collect();
+        for socket in all {
+            self.wake_all(socket, wakes);
         }
     }
 
     /// Counts a thread that is about to park, and remembers that it may lead. Returns what it parks
-    /// on; `None` if the descriptor is closed.
-    pub(crate) fn park(&mut self, descriptor: Descriptor, direction: Direction) -> Option<Arc<Parking>> {
-        let parking = self.of(descriptor)?.park(direction);
+    /// on; `None` if the socket is closed.
+    pub(crate) fn park(&mut self, socket: SocketId, direction: Direction) -> Option<Arc<Parking>> {
+        let parking = self.of(socket)?.park(direction);
         if self.parked_last.len() == REMEMBERED_WAITERS {
             self.parked_last.remove(0);
         }
-        self.parked_last.push((descriptor, direction));
+        self.parked_last.push((socket, direction));
         Some(parking)
     }
 
     /// Wakes one of the threads that parked last to lead, as no thread does and none is expected
     /// to. It finds that there was no event for it, and leads.
     pub(crate) fn wake_next_leader(&mut self, wakes: &mut Wakes) {
-        while let Some((descriptor, direction)) = self.parked_last.pop() {
-            let parking = self.of(descriptor).and_then(|waiters| waiters.parking(direction));
+        while let Some((socket, direction)) = self.parked_last.pop() {
+            let parking = self.of(socket).and_then(|waiters| waiters.parking(direction));
             if let Some(parking) = parking.cloned() {
                 wakes.parked.push((parking, direction, HowMany::One));
                 return;
@@ -357,7 +357,7 @@ impl WaiterTable {
     }
 }
 
-/// For tasks. One of them at a time waits for a direction of a descriptor, as with the `poll`
+/// For tasks. One of them at a time waits for a direction of a socket, as with the `poll`
 /// functions of std and its kin; the one that asked last is woken.
 #[cfg_attr(not(test), expect(dead_code, reason = "for sockets of tasks"))]
 impl WaiterTable {
@@ -365,15 +365,15 @@ impl WaiterTable {
     /// so no event comes in between.
     ///
     /// Returns the waker that was there before, to be dropped with `core` released: what an
-    /// executor does when a waker is dropped may need that lock. If the descriptor is closed, the
+    /// executor does when a waker is dropped may need that lock. If the socket is closed, the
     /// task's own waker comes back, and nothing will wake it.
     pub(crate) fn set_waker(
         &mut self,
-        descriptor: Descriptor,
+        socket: SocketId,
         direction: Direction,
         waker: &Waker,
     ) -> Option<Waker> {
-        let Some(waiters) = self.of(descriptor) else { return Some(waker.clone()) };
+        let Some(waiters) = self.of(socket) else { return Some(waker.clone()) };
         let kept = waiters.extras().waker(direction);
         if kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
             return None;
@@ -385,11 +385,11 @@ impl WaiterTable {
     /// released; `None` if another task has asked since, or an event has taken the waker.
     pub(crate) fn take_waker(
         &mut self,
-        descriptor: Descriptor,
+        socket: SocketId,
         direction: Direction,
         waker: &Waker,
     ) -> Option<Waker> {
-        let waiters = self.of(descriptor)?;
+        let waiters = self.of(socket)?;
         let kept = waiters.extras.as_mut()?.waker(direction).as_ref()?;
         if kept.will_wake(waker) { waiters.take_waker(direction) } else { None }
     }

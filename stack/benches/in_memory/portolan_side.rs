@@ -34,6 +34,8 @@ pub(crate) struct Pair {
     now: Instant,
     /// Connections: the client's and the server's descriptor.
     connections: Vec<(Descriptor, Descriptor)>,
+    /// The server's descriptors by the index of their sockets.
+    served: Vec<Option<Descriptor>>,
     next: usize,
     is_no_delay: bool,
     /// A listener for connections that come and go.
@@ -131,6 +133,7 @@ impl Pair {
             server,
             now,
             connections: Vec::new(),
+            served: Vec::new(),
             next: 0,
             is_no_delay: false,
             listener,
@@ -160,6 +163,9 @@ impl Pair {
         self.settle();
         let (accepted, _) = self.server.stack.accept(listener).expect("the handshake took no time");
         self.connections.push((client, accepted));
+        let index = self.server.stack.socket_id(accepted).unwrap().index();
+        self.served.resize(self.served.len().max(index + 1), None);
+        self.served[index] = Some(accepted);
     }
 
     /// Small segments go at once. Before the first is sent and not before: what idle connections take is counted too, and
@@ -258,7 +264,8 @@ impl Pair {
                 self.client.inbox.push_back(frame);
             }
             while let Some(event) = self.server.stack.poll_event() {
-                let received = self.server.stack.recv(self.now, event.descriptor, &mut self.buf);
+                let Some(&Some(descriptor)) = self.served.get(event.socket.index()) else { continue };
+                let received = self.server.stack.recv(self.now, descriptor, &mut self.buf);
                 std::hint::black_box(received.unwrap_or(0));
             }
         }

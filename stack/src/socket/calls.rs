@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use super::common::Env;
-use super::id::SocketId;
+use super::id::{OwnerId, SocketId};
 use super::info::SocketInfo;
 use super::kind::{Domain, Shutdown, SocketKind};
 use super::message::{DatagramMeta, SendMeta};
@@ -21,20 +21,130 @@ use crate::stack::Stack;
 use crate::tcp::{SendFlags, TcpInfo};
 use crate::time::Instant;
 
-/// The descriptor calls. They never block: they return [`Error::WouldBlock`], and an event says when to try again.
-/// Those that may change a connection take the time. Every one of them returns [`Error::BadDescriptor`] for a
-/// descriptor that is not open.
+/// The calls of one owner of descriptors, other than the first: see [`Stack::owner`].
+#[derive(Debug)]
+pub struct Owner<'a> {
+    stack: &'a mut Stack,
+    id: OwnerId,
+}
+
+/// Who calls.
+trait Caller {
+    fn caller(&self) -> (&Stack, OwnerId);
+
+    fn caller_mut(&mut self) -> (&mut Stack, OwnerId);
+}
+
+impl Caller for Stack {
+    fn caller(&self) -> (&Stack, OwnerId) {
+        (self, OwnerId::FIRST)
+    }
+
+    fn caller_mut(&mut self) -> (&mut Stack, OwnerId) {
+        (self, OwnerId::FIRST)
+    }
+}
+
+impl Caller for Owner<'_> {
+    fn caller(&self) -> (&Stack, OwnerId) {
+        (self.stack, self.id)
+    }
+
+    fn caller_mut(&mut self) -> (&mut Stack, OwnerId) {
+        (self.stack, self.id)
+    }
+}
+
+/// What a call into a socket takes: its kind's tables, what those are lent, and its record. EBADF.
+fn call(caller: &mut impl Caller, d: Descriptor) -> Result<(&mut dyn ProtocolCalls, Env<'_>, SocketId)> {
+    let (stack, caller) = caller.caller_mut();
+    let (env, kinds) = stack.parts();
+    let (id, socket) = env.common.socket(caller, d)?;
+    let kind = socket.protocol.kind();
+    Ok((kinds.of(kind), env, id))
+}
+
+/// As [`call`], of those that take the time.
+fn call_at(
+    caller: &mut impl Caller,
+    now: Instant,
+    d: Descriptor,
+) -> Result<(&mut dyn ProtocolCalls, Env<'_>, SocketId)> {
+    caller.caller_mut().0.core.advance(now);
+    call(caller, d)
+}
+
+/// EBADF.
+fn socket_of(caller: &impl Caller, d: Descriptor) -> Result<(SocketId, &Socket)> {
+    let (stack, caller) = caller.caller();
+    stack.sockets.common.socket(caller, d)
+}
+
+/// Owners of descriptors, and what concerns all sockets.
 impl Stack {
+    /// Another owner of descriptors, as a process is: with a table of its own.
+    pub fn add_owner(&mut self) -> OwnerId {
+        self.sockets.common.owners.add()
+    }
+
+    /// Closes all descriptors of an owner, as when a process ends, and takes the owner out. Takes a step for each of them.
+    /// `InvalidArgument` for [`OwnerId::FIRST`], and if there is no such owner.
+    pub fn remove_owner(&mut self, now: Instant, owner: OwnerId) -> Result<()> {
+        self.core.advance(now);
+        let (mut env, kinds) = self.parts();
+        kinds.remove_owner(&mut env, owner)
+    }
+
+    /// The calls of this owner; those of the stack itself are those of [`OwnerId::FIRST`]. `None` if there is no such owner.
+    pub fn owner(&mut self, owner: OwnerId) -> Option<Owner<'_>> {
+        self.sockets.common.owners.contains(owner).then_some(Owner { stack: self, id: owner })
+    }
+
+    /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN (`ip tcp_metrics flush`).
+    pub fn forget_fast_open_cookies(&mut self) {
+        self.sockets.kinds.tcp.forget_fast_open_cookies();
+    }
+
+    /// What can be done with a socket that an [`Event`](crate::Event) has named, whoever holds it; `None` if it is gone.
+    pub fn socket_readiness(&self, socket: SocketId) -> Option<Readiness> {
+        self.sockets.common.records.get(socket).map(Socket::readiness)
+    }
+
+    /// Every socket, handshakes and TIME-WAIT included, for a status page. Walks them all.
+    pub fn sockets(&self) -> Vec<SocketInfo> {
+        self.sockets.infos()
+    }
+}
+
+/// The calls are the same for a stack, which calls for its first owner, and for any other [`Owner`].
+macro_rules! calls {
+    ($($calls:tt)*) => {
+        /// The descriptor calls. They never block: they return [`Error::WouldBlock`], and an event says when to try again.
+        /// Those that may change a connection take the time. Every one of them returns [`Error::BadDescriptor`] for a
+        /// descriptor that is not open, and for one of another owner.
+        impl Stack {
+            $($calls)*
+        }
+
+        /// The calls of [`Stack`], for this owner.
+        impl Owner<'_> {
+            $($calls)*
+        }
+    };
+}
+
+calls! {
     /// A new socket, under the lowest free number.
     pub fn socket(&mut self, domain: Domain, kind: SocketKind) -> Result<Descriptor> {
-        let (mut env, kinds) = self.parts();
-        kinds.open(&mut env, domain, kind)
+        let (stack, caller) = self.caller_mut();
+        let (mut env, kinds) = stack.parts();
+        kinds.open(&mut env, caller, domain, kind)
     }
 
     /// Names the socket's own end. Port 0 draws an ephemeral port. `AddressInUse`, `AddressNotAvailable` (not an
     /// address of this stack), `InvalidArgument` (bound already), `AddressFamilyNotSupported`.
     pub fn bind(&mut self, d: Descriptor, addr: SocketAddr) -> Result<()> {
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call(self, d)?;
         kind.bind(&mut env, id, addr)
     }
 
@@ -42,22 +152,22 @@ impl Stack {
     /// bound gets an ephemeral port. Another call changes the backlog. It is at most
     /// [`TcpConfig::max_backlog`](crate::TcpConfig::max_backlog); as many handshakes may be under way.
     pub fn listen(&mut self, d: Descriptor, backlog: usize) -> Result<()> {
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call(self, d)?;
         kind.listen(&mut env, id, backlog)
     }
 
     /// Takes the next established connection: its descriptor and its peer. Its options are the listener's.
     pub fn accept(&mut self, d: Descriptor) -> Result<(Descriptor, SocketAddr)> {
-        let (mut env, kinds) = self.parts();
-        kinds.accept(&mut env, d)
+        let (stack, caller) = self.caller_mut();
+        let (mut env, kinds) = stack.parts();
+        kinds.accept(&mut env, caller, d)
     }
 
     /// Streams: begins to open a connection and returns [`Error::InProgress`]; when the descriptor is writable it is
     /// open, or [`take_error`](Stack::take_error) has the reason. With TCP_FASTOPEN_CONNECT it may return `Ok`: the
     /// connection is opened by the first `send`. Datagrams: fixes the peer.
     pub fn connect(&mut self, now: Instant, d: Descriptor, addr: SocketAddr) -> Result<()> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.connect(&mut env, id, addr)
     }
 
@@ -73,28 +183,20 @@ impl Stack {
         addr: SocketAddr,
         data: &[u8],
     ) -> Result<usize> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.connect_with(&mut env, id, addr, data)
-    }
-
-    /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN (`ip tcp_metrics flush`).
-    pub fn forget_fast_open_cookies(&mut self) {
-        self.sockets.kinds.tcp.forget_fast_open_cookies();
     }
 
     /// Takes as much of `data` as there is room for (a stream) or all of it (a datagram to the connected peer).
     pub fn send(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.send(&mut env, id, SendData::Slice(data), &SendMeta::connected(), SendFlags::default())
     }
 
     /// As [`send`](Stack::send) with MSG_MORE or MSG_EOR. Datagrams are records by themselves; MSG_MORE is `NotSupported` with
     /// them.
     pub fn send_with(&mut self, now: Instant, d: Descriptor, data: &[u8], flags: SendFlags) -> Result<usize> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.send(&mut env, id, SendData::Slice(data), &SendMeta::connected(), flags)
     }
 
@@ -111,66 +213,60 @@ impl Stack {
         data: Bytes,
         flags: SendFlags,
     ) -> Result<usize> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.send(&mut env, id, SendData::Bytes(data), &SendMeta::connected(), flags)
     }
 
     /// Streams: what is there, `Ok(0)` at the end of the stream. Datagrams: one, cut to the buffer.
     pub fn recv(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive(&mut env, id, buf)
     }
 
     /// MSG_OOB: as [`send`](Stack::send), and the last byte that is taken is urgent: the peer's program is told of it at once.
     pub fn send_oob(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.send(&mut env, id, SendData::Urgent(data), &SendMeta::connected(), SendFlags::default())
     }
 
     /// MSG_OOB: the byte of urgent data that the peer sent last. `InvalidArgument` if there is none, if it was taken or
     /// read past, or with SO_OOBINLINE; [`Readiness::urgent`] says when there is one.
     pub fn recv_oob(&mut self, now: Instant, d: Descriptor) -> Result<u8> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive_urgent(&mut env, id)
     }
 
     /// SIOCATMARK: whether the next byte of the stream is the urgent one. No read goes across it: one that comes to it
     /// ends there, and the next begins with it (SO_OOBINLINE) or behind it.
     pub fn at_mark(&self, d: Descriptor) -> Result<bool> {
-        tcp::is_at_mark(self.socket_of(d)?)
+        tcp::is_at_mark(socket_of(self, d)?.1)
     }
 
     /// Whether a read of `len` bytes that can wait should wait for more (SO_RCVLOWAT). The calls of the stack never do.
     pub fn is_below_low_water(&self, d: Descriptor, len: usize) -> Result<bool> {
-        Ok(tcp::is_below_low_water(self.socket_of(d)?, len))
+        Ok(tcp::is_below_low_water(socket_of(self, d)?.1, len))
     }
 
     /// As [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the end of the stream.
     pub fn recv_bytes(&mut self, now: Instant, d: Descriptor, max: usize) -> Result<Bytes> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive_bytes(&mut env, id, max)
     }
 
     /// As [`recv`](Stack::recv), and leaves the data there (MSG_PEEK).
     pub fn peek(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
-        self.socket_of(d)?.protocol.state().peek(buf)
+        socket_of(self, d)?.1.protocol.state().peek(buf)
     }
 
     /// As [`recv_from`](Stack::recv_from), and leaves the datagram there. `NotSupported` on a stream.
     pub fn peek_from(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        let id = self.sockets.common.descriptors.socket(d)?;
-        self.sockets.common.peek_datagram(id, buf)
+        let (_, env, id) = call(self, d)?;
+        env.common.peek_datagram(id, buf)
     }
 
     /// Sends one datagram to `addr`. On a connected stream the address is ignored, as on Linux.
     pub fn send_to(&mut self, now: Instant, d: Descriptor, data: &[u8], addr: SocketAddr) -> Result<usize> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.send(&mut env, id, SendData::Slice(data), &SendMeta::to(addr), SendFlags::default())
     }
 
@@ -182,15 +278,13 @@ impl Stack {
         data: Bytes,
         addr: SocketAddr,
     ) -> Result<usize> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.send(&mut env, id, SendData::Bytes(data), &SendMeta::to(addr), SendFlags::default())
     }
 
     /// One datagram, cut to the buffer, and who sent it. On a stream, as [`recv`](Stack::recv), with the peer.
     pub fn recv_from(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive_from(&mut env, id, buf)
     }
 
@@ -208,8 +302,7 @@ impl Stack {
         batch: &mut Vec<(Bytes, SocketAddr)>,
         max: usize,
     ) -> Result<usize> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive_batch(&mut env, id, batch, max)
     }
 
@@ -217,59 +310,72 @@ impl Stack {
     /// which interface, its TTL and traffic class. With [`SocketOption::UdpGro`](super::SocketOption::UdpGro) the data may be
     /// several datagrams. `NotSupported` on a stream.
     pub fn recv_msg(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, DatagramMeta)> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive_message(&mut env, id)
     }
 
     /// Sends one datagram, or several of one length, as `meta` says (sendmsg). On a stream the data is sent as with
     /// [`send_bytes`](Stack::send_bytes). `InvalidArgument` for a TTL of 0, or more or longer datagrams than UDP_SEGMENT allows.
     pub fn send_msg(&mut self, now: Instant, d: Descriptor, data: Bytes, meta: &SendMeta) -> Result<usize> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.send(&mut env, id, SendData::Bytes(data), meta, SendFlags::default())
     }
 
     /// Ends one half of a connection, or both. `NotConnected`.
     pub fn shutdown(&mut self, now: Instant, d: Descriptor, how: Shutdown) -> Result<()> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.shutdown(&mut env, id, how)
     }
 
     /// Gives the descriptor back. A connection goes on by itself until it has ended in order; data that nobody read, or
     /// SO_LINGER with zero, makes the end a reset.
     pub fn close(&mut self, now: Instant, d: Descriptor) -> Result<()> {
-        self.core.advance(now);
-        let (mut env, kinds) = self.parts();
-        kinds.close(&mut env, d)
+        let (stack, caller) = self.caller_mut();
+        stack.core.advance(now);
+        let (mut env, kinds) = stack.parts();
+        kinds.close(&mut env, caller, d)
     }
 
-    /// The socket that the descriptor leads to.
+    /// Another descriptor for the same socket, under the lowest free number (`dup`). They share all: the options, the queues,
+    /// the end. The socket is closed when its last descriptor is.
+    pub fn duplicate(&mut self, d: Descriptor) -> Result<Descriptor> {
+        let (stack, caller) = self.caller_mut();
+        let id = stack.sockets.common.socket(caller, d)?.0;
+        stack.sockets.common.hold(caller, id)
+    }
+
+    /// As [`duplicate`](Stack::duplicate), for another owner, as when a process passes a descriptor on (SCM_RIGHTS) or
+    /// forks. `InvalidArgument` if there is no such owner.
+    pub fn duplicate_to(&mut self, d: Descriptor, owner: OwnerId) -> Result<Descriptor> {
+        let (stack, caller) = self.caller_mut();
+        let id = stack.sockets.common.socket(caller, d)?.0;
+        stack.sockets.common.hold(owner, id)
+    }
+
+    /// The socket that the descriptor leads to, as an [`Event`](crate::Event) names it.
     pub fn socket_id(&self, d: Descriptor) -> Result<SocketId> {
-        Ok(self.sockets.common.socket(d)?.0)
+        Ok(socket_of(self, d)?.0)
     }
 
     /// The socket's own address: the unspecified one, port 0, before it is bound.
     pub fn local_addr(&self, d: Descriptor) -> Result<SocketAddr> {
-        Ok(self.socket_of(d)?.local_addr())
+        Ok(socket_of(self, d)?.1.local_addr())
     }
 
     /// The peer's address. `NotConnected`.
     pub fn peer_addr(&self, d: Descriptor) -> Result<SocketAddr> {
-        self.socket_of(d)?.peer_addr()
+        socket_of(self, d)?.1.peer_addr()
     }
 
     /// Sets an option. `InvalidArgument` for a value out of its range, or IPV6_V6ONLY after `bind`.
     pub fn set_option(&mut self, now: Instant, d: Descriptor, option: SocketOption) -> Result<()> {
-        self.core.advance(now);
-        let (kind, mut env, id) = self.call(d)?;
+        let (kind, mut env, id) = call_at(self, now, d)?;
         kind.set_option(&mut env, id, option)
     }
 
     /// The options as they are.
     pub fn options(&self, d: Descriptor) -> Result<SocketOptions> {
-        let socket = self.socket_of(d)?;
+        let socket = socket_of(self, d)?.1;
         let mut options = SocketOptions::clone(&socket.options);
         tcp::complete_options(socket, &mut options);
         Ok(options)
@@ -278,49 +384,32 @@ impl Stack {
     /// What can be known of a stream's connection, or of a listener (TCP_INFO). `NotConnected` if there is no connection and was
     /// none.
     pub fn info(&self, now: Instant, d: Descriptor) -> Result<TcpInfo> {
-        tcp::info(self.socket_of(d)?, now, &self.core.config)
+        tcp::info(socket_of(self, d)?.1, now, self.caller().0.config())
     }
 
     /// SO_ERROR: the error that waits, which this clears.
     pub fn take_error(&mut self, d: Descriptor) -> Result<Option<Error>> {
-        let id = self.sockets.common.descriptors.socket(d)?;
-        self.sockets.common.take_error(id)
+        let (_, env, id) = call(self, d)?;
+        env.common.take_error(id)
     }
 
     /// SIOCINQ and SIOCOUTQ: bytes that wait to be read, and bytes that are not sent or not acknowledged. A listener
     /// has none.
     pub fn queued_bytes(&self, d: Descriptor) -> Result<(usize, usize)> {
-        Ok(self.socket_of(d)?.protocol.state().queued())
+        Ok(socket_of(self, d)?.1.protocol.state().queued())
     }
 
     /// Why the connection ended; none while it has not, and on sockets without one. Unlike
     /// [`take_error`](Stack::take_error) it can be asked again.
     pub fn close_reason(&self, d: Descriptor) -> Result<Option<CloseReason>> {
-        Ok(tcp::close_reason(self.socket_of(d)?))
+        Ok(tcp::close_reason(socket_of(self, d)?.1))
     }
 
     /// What can be done without [`Error::WouldBlock`].
     pub fn readiness(&self, d: Descriptor) -> Result<Readiness> {
-        Ok(self.socket_of(d)?.readiness())
-    }
-
-    /// Every socket, handshakes and TIME-WAIT included, for a status page. Walks them all.
-    pub fn sockets(&self) -> Vec<SocketInfo> {
-        self.sockets.infos()
+        Ok(socket_of(self, d)?.1.readiness())
     }
 }
 
-impl Stack {
-    /// What a call into a socket takes: its kind's tables, what those are lent, and its record. EBADF.
-    fn call(&mut self, d: Descriptor) -> Result<(&mut dyn ProtocolCalls, Env<'_>, SocketId)> {
-        let (env, kinds) = self.parts();
-        let (id, socket) = env.common.socket(d)?;
-        let kind = socket.protocol.kind();
-        Ok((kinds.of(kind), env, id))
-    }
-
-    /// EBADF.
-    fn socket_of(&self, d: Descriptor) -> Result<&Socket> {
-        Ok(self.sockets.common.socket(d)?.1)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,14 @@
 
 use alloc::collections::VecDeque;
 
-use super::id::{HandshakeId, SocketId};
+use super::id::{HandshakeId, OwnerId, SocketId};
 use super::kind::SocketKind;
 use super::options::SocketOption;
+use super::owners::Owners;
 use super::record::Socket;
 use super::relief::Relief;
 use super::slab::Slab;
-use super::table::{Descriptor, DescriptorTable};
+use super::table::Descriptor;
 use crate::Ctx;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -29,7 +30,7 @@ pub(super) enum TimerTarget {
 /// See the module's page. Each kind of socket has tables of its own beside.
 #[derive(Debug)]
 pub(crate) struct Common {
-    pub(super) descriptors: DescriptorTable,
+    pub(super) owners: Owners,
     pub(super) records: Slab<SocketId, Socket>,
     pub(super) timers: Timers<TimerTarget>,
     /// Sockets that may have something to send, each once, in turn.
@@ -64,7 +65,7 @@ pub(crate) enum TransmitOutcome {
 impl Common {
     pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
         Common {
-            descriptors: DescriptorTable::new(config.max_descriptors),
+            owners: Owners::new(config.max_descriptors),
             records: Slab::new(),
             timers: Timers::new(),
             transmit_queue: VecDeque::new(),
@@ -82,9 +83,25 @@ impl Common {
     }
 
     /// EBADF.
-    pub(super) fn socket(&self, d: Descriptor) -> Result<(SocketId, &Socket)> {
-        let id = self.descriptors.socket(d)?;
+    pub(super) fn socket(&self, caller: OwnerId, d: Descriptor) -> Result<(SocketId, &Socket)> {
+        let id = self.owners.socket(caller, d)?;
         Ok((id, self.record(id)?))
+    }
+
+    /// Gives an owner a descriptor for a socket. EMFILE, and EINVAL if there is no such owner.
+    pub(super) fn hold(&mut self, owner: OwnerId, id: SocketId) -> Result<Descriptor> {
+        let socket = self.records.get_mut(id).ok_or(Error::BadDescriptor)?;
+        let holders = socket.holders.plus_one().ok_or(Error::TooManyDescriptors)?;
+        let descriptor = self.owners.open(owner, id)?;
+        socket.holders = holders;
+        Ok(descriptor)
+    }
+
+    /// A descriptor that led to this socket is gone. Its kind, if nobody holds it any more.
+    pub(super) fn release(&mut self, id: SocketId) -> Option<SocketKind> {
+        let socket = self.records.get_mut(id)?;
+        socket.holders = socket.holders.minus_one();
+        socket.is_unheld().then(|| socket.protocol.kind())
     }
 
     /// EBADF.
@@ -175,8 +192,8 @@ impl Common {
         while let Some(id) = self.events.pop_front() {
             let Some(socket) = self.records.get_mut(id) else { continue };
             socket.marks.leave_event_queue();
-            if let Some(descriptor) = socket.descriptor() {
-                return Some(Event { descriptor, readiness: socket.readiness() });
+            if socket.has_descriptor() {
+                return Some(Event { socket: id, readiness: socket.readiness() });
             }
         }
         None

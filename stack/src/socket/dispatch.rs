@@ -1,14 +1,16 @@
 //! Where the kinds of sockets are told apart: calls, packets and timers go to the tables of their kind from here.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::common::{Common, Env, TimerTarget, TransmitOutcome};
 use super::echo::EchoSockets;
+use super::id::{OwnerId, SocketId};
 use super::info::SocketInfo;
 use super::kind::{Domain, SocketKind};
 use super::protocol::ProtocolCalls;
-use super::record::{Holder, Socket};
+use super::record::Socket;
 use super::scope::scope_of;
 use super::table::Descriptor;
 use super::tcp::TcpSockets;
@@ -66,29 +68,35 @@ impl Sockets {
 
     pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
         let timer = self.common.timers.first().map(|(at, target)| {
-            let (kind, descriptor) = match target {
+            let (kind, socket) = match target {
                 TimerTarget::Handshake(_) => (DeadlineKind::Handshake, None),
                 TimerTarget::Socket(id) => {
-                    let info = self.common.records.get(id).map(Socket::info);
-                    let timer = info.as_ref().and_then(|info| info.timer);
-                    let kind = timer.map_or(DeadlineKind::Retransmit, |(_, kind)| kind);
-                    (kind, info.and_then(|info| info.descriptor))
+                    let timer = self.common.records.get(id).and_then(|socket| socket.info().timer);
+                    (timer.map_or(DeadlineKind::Retransmit, |(_, kind)| kind), Some(id))
                 }
             };
-            Deadline { at, kind, descriptor }
+            Deadline { at, kind, socket }
         });
         let time_wait = self.kinds.tcp.time_wait_deadline().map(|at| Deadline {
             at,
             kind: DeadlineKind::TimeWait,
-            descriptor: None,
+            socket: None,
         });
         [timer, time_wait].into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
     /// Every socket, and what has no socket yet or any more. Walks them all.
     pub(super) fn infos(&self) -> Vec<SocketInfo> {
-        let mut infos: Vec<SocketInfo> =
-            self.common.records.iter().map(|(_, socket)| socket.info()).collect();
+        let mut descriptors: BTreeMap<SocketId, Descriptor> = BTreeMap::new();
+        for (descriptor, id) in self.common.owners.descriptors() {
+            descriptors.entry(id).or_insert(descriptor);
+        }
+        let info = |(id, socket): (SocketId, &Socket)| SocketInfo {
+            id: Some(id),
+            descriptor: descriptors.get(&id).copied(),
+            ..socket.info()
+        };
+        let mut infos: Vec<SocketInfo> = self.common.records.iter().map(info).collect();
         self.kinds.tcp.add_infos(&self.common, &mut infos);
         infos
     }
@@ -213,9 +221,15 @@ impl Kinds {
         self.tcp.renew_budget(env);
     }
 
-    /// A new socket, under the lowest free number. EMFILE, ENOBUFS.
-    pub(super) fn open(&mut self, env: &mut Env<'_>, domain: Domain, kind: SocketKind) -> Result<Descriptor> {
-        env.common.descriptors.check_room()?;
+    /// A new socket, under the lowest free number of the caller. EMFILE, ENOBUFS.
+    pub(super) fn open(
+        &mut self,
+        env: &mut Env<'_>,
+        caller: OwnerId,
+        domain: Domain,
+        kind: SocketKind,
+    ) -> Result<Descriptor> {
+        env.common.owners.check_room(caller)?;
         let socket = self.of(kind).new_socket(domain);
         let bytes = socket.charge();
         if env.common.account.is_full_for(bytes) {
@@ -223,19 +237,21 @@ impl Kinds {
         }
         let id = env.common.records.insert(socket);
         env.common.charge(id, bytes);
-        let descriptor = env.common.descriptors.open(id)?;
-        env.common.record_mut(id)?.holder = Holder::Descriptor(descriptor);
-        Ok(descriptor)
+        env.common.hold(caller, id)
     }
 
     /// The next connection of a listener: its descriptor and its peer.
-    pub(super) fn accept(&mut self, env: &mut Env<'_>, d: Descriptor) -> Result<(Descriptor, SocketAddr)> {
-        let (id, socket) = env.common.socket(d)?;
+    pub(super) fn accept(
+        &mut self,
+        env: &mut Env<'_>,
+        caller: OwnerId,
+        d: Descriptor,
+    ) -> Result<(Descriptor, SocketAddr)> {
+        let (id, socket) = env.common.socket(caller, d)?;
         let kind = socket.protocol.kind();
-        let accepted = self.of(kind).accept(env, id)?;
-        let descriptor = env.common.descriptors.open(accepted)?;
-        let socket = env.common.records.get_mut(accepted).ok_or(Error::ConnectionAborted)?;
-        socket.holder = Holder::Descriptor(descriptor);
+        let accepted = self.of(kind).accept(env, caller, id)?;
+        let descriptor = env.common.hold(caller, accepted)?;
+        let socket = env.common.records.get(accepted).ok_or(Error::ConnectionAborted)?;
         let flow = socket.protocol.state().flow().ok_or(Error::ConnectionAborted)?;
         let peer = socket.present(flow.remote_addr());
         // What happened before anybody held it is news to whoever holds it now.
@@ -246,12 +262,24 @@ impl Kinds {
         Ok((descriptor, peer))
     }
 
-    pub(super) fn close(&mut self, env: &mut Env<'_>, d: Descriptor) -> Result<()> {
-        let id = env.common.descriptors.close(d)?;
-        let socket = env.common.record_mut(id)?;
-        socket.holder = Holder::Nobody;
-        let kind = socket.protocol.kind();
-        self.of(kind).close(env, id);
+    pub(super) fn close(&mut self, env: &mut Env<'_>, caller: OwnerId, d: Descriptor) -> Result<()> {
+        let id = env.common.owners.close(caller, d)?;
+        self.release(env, id);
         Ok(())
+    }
+
+    /// Closes all that an owner holds, and takes the owner out.
+    pub(super) fn remove_owner(&mut self, env: &mut Env<'_>, owner: OwnerId) -> Result<()> {
+        for (_, id) in env.common.owners.remove(owner)?.iter() {
+            self.release(env, id);
+        }
+        Ok(())
+    }
+
+    /// A descriptor that led to this socket is gone; the socket is closed if it was the last.
+    fn release(&mut self, env: &mut Env<'_>, id: SocketId) {
+        if let Some(kind) = env.common.release(id) {
+            self.of(kind).close(env, id);
+        }
     }
 }

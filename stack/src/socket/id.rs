@@ -11,6 +11,22 @@ use super::slab::Key;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(Key);
 
+impl SocketId {
+    /// A small number, to keep something about each socket in a list: no two sockets that exist at a time have the same.
+    pub fn index(self) -> usize {
+        self.0.into_numbers().0 as usize
+    }
+}
+
+/// Who has a table of descriptors, as a process has. No two owners that a stack ever has have the same name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerId(Key);
+
+impl OwnerId {
+    /// The owner that a stack begins with. The calls of [`Stack`](crate::Stack) are its own.
+    pub const FIRST: OwnerId = OwnerId(Key::FIRST);
+}
+
 /// A handshake of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HandshakeId(Key);
@@ -29,6 +45,24 @@ impl From<Key> for SocketId {
 
 impl From<SocketId> for Key {
     fn from(id: SocketId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Debug for OwnerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<Key> for OwnerId {
+    fn from(key: Key) -> Self {
+        OwnerId(key)
+    }
+}
+
+impl From<OwnerId> for Key {
+    fn from(id: OwnerId) -> Self {
         id.0
     }
 }

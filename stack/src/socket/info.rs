@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::id::SocketId;
 use super::kind::SocketKind;
 use super::table::Descriptor;
 use crate::event::DeadlineKind;
@@ -46,7 +47,9 @@ impl fmt::Display for SocketState {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SocketInfo {
-    /// The descriptor, while a program holds one.
+    /// The socket; none for a handshake, and for a TIME-WAIT record whose socket is gone.
+    pub id: Option<SocketId>,
+    /// A descriptor that leads to it, while a program holds one: the first owner's, if that has one, and the lowest.
     pub descriptor: Option<Descriptor>,
     /// The kind.
     pub kind: SocketKind,

@@ -1,6 +1,6 @@
 //! Sockets: descriptors, options, readiness, and the Berkeley calls.
 //!
-//! Read `table` and `slab` (what a descriptor leads to), then `record` (a socket) and `common` (what all sockets share), then
+//! Read `table`, `owners` and `slab` (what a descriptor leads to), then `record` (a socket) and `common` (what all sockets share), then
 //! `state` and `protocol` (what each kind of socket answers) and `dispatch` (where the kinds are told apart), and then the
 //! kinds: `tcp`, `udp` and `echo`, the latter two with `datagram_queue`. `errors` tells what a program hears of errors that
 //! the network reports, `holdings` and `relief` what happens when memory is short. `calls` is the public face.
@@ -19,6 +19,7 @@ mod info;
 mod kind;
 mod message;
 mod options;
+mod owners;
 mod protocol;
 mod record;
 mod relief;
@@ -31,9 +32,10 @@ mod tcp;
 mod tests;
 mod udp;
 
+pub use calls::Owner;
 pub(crate) use common::{Env, TransmitOutcome};
 pub(crate) use dispatch::{Kinds, Sockets};
-pub use id::SocketId;
+pub use id::{OwnerId, SocketId};
 pub use info::{SocketInfo, SocketState};
 pub use kind::{Domain, Shutdown, SocketKind};
 pub use message::{DatagramMeta, SendMeta};

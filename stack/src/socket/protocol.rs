@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::common::{Env, TransmitOutcome};
 use super::datagram_queue::copy_prefix;
-use super::id::SocketId;
+use super::id::{OwnerId, SocketId};
 use super::kind::{Domain, Shutdown};
 use super::message::{DatagramMeta, SendMeta};
 use super::options::SocketOption;
@@ -28,7 +28,7 @@ pub(super) trait ProtocolCalls {
     }
 
     /// The next connection, out of its listener's queue. EMFILE if the caller has no room for its descriptor.
-    fn accept(&mut self, _: &mut Env<'_>, _: SocketId) -> Result<SocketId> {
+    fn accept(&mut self, _: &mut Env<'_>, _caller: OwnerId, _: SocketId) -> Result<SocketId> {
         Err(Error::NotSupported)
     }
 

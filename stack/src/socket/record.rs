@@ -3,15 +3,14 @@
 use alloc::boxed::Box;
 use core::mem;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::num::NonZeroU32;
 
 use super::datagram_queue::DatagramQueue;
-use super::id::SocketId;
 use super::info::{SocketInfo, SocketState};
 use super::kind::{Domain, SocketKind};
 use super::options::SocketOptions;
 use super::scope::Bound;
 use super::state::ProtocolState;
-use super::table::Descriptor;
 use super::tcp::stream::TcpSocket;
 use crate::copy_on_write::CopyOnWrite;
 use crate::demux::{BoundAddr, Endpoint, with_scope};
@@ -21,7 +20,7 @@ use crate::event::Readiness;
 /// What the stack keeps of a socket. Every segment comes through it: with the slab's generation it is a cache line.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    pub(super) holder: Holder,
+    pub(super) holders: Holders,
     pub(super) domain: Domain,
     /// Its own once it differs from what sockets begin with, or from its listener's.
     pub(super) options: CopyOnWrite<SocketOptions>,
@@ -67,15 +66,36 @@ impl Protocol {
     }
 }
 
-/// Who will close it.
+/// Who holds a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// A program.
-    Descriptor(Descriptor),
+pub(super) enum Holders {
+    /// So many descriptors, of one owner or of several.
+    Descriptors(NonZeroU32),
     /// A listener's accept queue.
-    Listener(SocketId),
+    AcceptQueue,
     /// Nobody: it goes when its connection has ended.
     Nobody,
+}
+
+impl Holders {
+    /// With one descriptor more; none if they cannot be counted.
+    pub(super) fn plus_one(self) -> Option<Holders> {
+        let count = match self {
+            Holders::Descriptors(count) => count.checked_add(1)?,
+            Holders::AcceptQueue | Holders::Nobody => NonZeroU32::MIN,
+        };
+        Some(Holders::Descriptors(count))
+    }
+
+    /// With one descriptor less.
+    pub(super) fn minus_one(self) -> Holders {
+        match self {
+            Holders::Descriptors(count) => {
+                NonZeroU32::new(count.get() - 1).map_or(Holders::Nobody, Holders::Descriptors)
+            }
+            other => other,
+        }
+    }
 }
 
 /// The queues in which a socket stands, and its readiness when that was last looked at: events are edges.
@@ -129,7 +149,7 @@ const _: () = assert!(Marks::READINESS & (Marks::TRANSMIT_QUEUE | Marks::EVENT_Q
 impl Socket {
     pub(super) fn new(domain: Domain, options: CopyOnWrite<SocketOptions>, protocol: Protocol) -> Self {
         let mut socket = Socket {
-            holder: Holder::Nobody,
+            holders: Holders::Nobody,
             domain,
             options,
             bound: None,
@@ -153,16 +173,14 @@ impl Socket {
         self.bound.take().map(|bound| *bound)
     }
 
-    pub(super) fn descriptor(&self) -> Option<Descriptor> {
-        match self.holder {
-            Holder::Descriptor(d) => Some(d),
-            Holder::Listener(_) | Holder::Nobody => None,
-        }
+    /// Whether a program holds it.
+    pub(super) fn has_descriptor(&self) -> bool {
+        matches!(self.holders, Holders::Descriptors(_))
     }
 
     /// Whether nobody holds it.
     pub(super) fn is_unheld(&self) -> bool {
-        self.holder == Holder::Nobody
+        self.holders == Holders::Nobody
     }
 
     pub(super) fn readiness(&self) -> Readiness {
@@ -183,7 +201,7 @@ impl Socket {
     /// Something is to be told of it: whether it goes into the queue of events. Nobody is told of what no program holds, and
     /// what stands there already is told once.
     pub(super) fn enter_event_queue(&mut self) -> bool {
-        self.descriptor().is_some() && self.marks.enter_event_queue()
+        self.has_descriptor() && self.marks.enter_event_queue()
     }
 
     /// An address as this socket shows it to its program: IPv4 on an IPv6 socket is `::ffff:a.b.c.d`.
@@ -237,10 +255,12 @@ impl Socket {
         Ok(self.present(flow.ok_or(Error::NotConnected)?.remote_addr()))
     }
 
+    /// What a status page shows, but for its names.
     pub(super) fn info(&self) -> SocketInfo {
         let state = self.protocol.state();
         let mut info = SocketInfo {
-            descriptor: self.descriptor(),
+            id: None,
+            descriptor: None,
             kind: self.protocol.kind(),
             state: SocketState::Unbound,
             local: Some(self.local_addr()).filter(|addr| addr.port() != 0),

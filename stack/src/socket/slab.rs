@@ -131,6 +131,9 @@ fn place_of(index: u32) -> (usize, usize) {
 }
 
 impl Key {
+    /// Of the first value that a slab ever holds.
+    pub(super) const FIRST: Key = Key { index: NonZeroU32::MIN, generation: 0 };
+
     fn new(index: u32, generation: u32) -> Self {
         Key { index: NonZeroU32::MIN.saturating_add(index), generation }
     }

@@ -1,16 +1,18 @@
-//! The descriptor table: lowest free number first, a generation behind each number.
+//! The descriptor table of one owner: lowest free number first, a generation behind each number.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::fmt;
 
-use super::id::SocketId;
+use super::id::{OwnerId, SocketId};
 use crate::error::{Error, Result};
 
-/// What a program holds: a small number, and a generation that makes a stale one an error.
+/// What a program holds: a small number, the owner in whose table it stands, and a generation that makes a stale one an
+/// error. It means nothing to another owner.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Descriptor {
+    owner: OwnerId,
     number: u32,
     generation: u32,
 }
@@ -20,17 +22,27 @@ impl Descriptor {
     pub const fn number(self) -> u32 {
         self.number
     }
+
+    /// The owner in whose table it stands.
+    pub const fn owner(self) -> OwnerId {
+        self.owner
+    }
 }
 
 impl fmt::Debug for Descriptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "fd {}", self.number)
+        write!(f, "fd {}", self.number)?;
+        if self.owner != OwnerId::FIRST {
+            write!(f, " of owner {:?}", self.owner)?;
+        }
+        Ok(())
     }
 }
 
-/// The descriptors of one owner. A part apart from the sockets: a descriptor only leads to one.
+/// The descriptors of one owner. Each leads to a socket, and several may lead to the same.
 #[derive(Debug)]
-pub(crate) struct DescriptorTable {
+pub(super) struct DescriptorTable {
+    owner: OwnerId,
     entries: Vec<Entry>,
     free: BinaryHeap<Reverse<u32>>,
     limit: usize,
@@ -43,12 +55,12 @@ struct Entry {
 }
 
 impl DescriptorTable {
-    pub(crate) fn new(limit: usize) -> Self {
-        DescriptorTable { entries: Vec::new(), free: BinaryHeap::new(), limit }
+    pub(super) fn new(owner: OwnerId, limit: usize) -> Self {
+        DescriptorTable { owner, entries: Vec::new(), free: BinaryHeap::new(), limit }
     }
 
     /// EMFILE when the next [`open`](Self::open) would fail.
-    pub(crate) fn check_room(&self) -> Result<()> {
+    pub(super) fn check_room(&self) -> Result<()> {
         if self.free.is_empty() && self.entries.len() >= self.limit {
             return Err(Error::TooManyDescriptors);
         }
@@ -56,34 +68,45 @@ impl DescriptorTable {
     }
 
     /// Gives out the lowest free number.
-    pub(crate) fn open(&mut self, socket: SocketId) -> Result<Descriptor> {
+    pub(super) fn open(&mut self, socket: SocketId) -> Result<Descriptor> {
         self.check_room()?;
-        if let Some(Reverse(number)) = self.free.pop() {
-            let entry = &mut self.entries[number as usize];
-            entry.socket = Some(socket);
-            return Ok(Descriptor { number, generation: entry.generation });
-        }
-        let number = self.entries.len() as u32;
-        self.entries.push(Entry { generation: 0, socket: Some(socket) });
-        Ok(Descriptor { number, generation: 0 })
+        let number = match self.free.pop() {
+            Some(Reverse(number)) => number,
+            None => {
+                self.entries.push(Entry { generation: 0, socket: None });
+                self.entries.len() as u32 - 1
+            }
+        };
+        let entry = &mut self.entries[number as usize];
+        entry.socket = Some(socket);
+        Ok(Descriptor { owner: self.owner, number, generation: entry.generation })
     }
 
-    /// EBADF for a number that was never given out or has been closed since.
-    pub(crate) fn socket(&self, d: Descriptor) -> Result<SocketId> {
+    /// EBADF for another owner's, and for a number that was never given out or has been closed since.
+    pub(super) fn socket(&self, d: Descriptor) -> Result<SocketId> {
         let entry = self.entries.get(d.number as usize).ok_or(Error::BadDescriptor)?;
-        if entry.generation != d.generation {
+        if entry.generation != d.generation || d.owner != self.owner {
             return Err(Error::BadDescriptor);
         }
         entry.socket.ok_or(Error::BadDescriptor)
     }
 
-    pub(crate) fn close(&mut self, d: Descriptor) -> Result<SocketId> {
+    pub(super) fn close(&mut self, d: Descriptor) -> Result<SocketId> {
         let socket = self.socket(d)?;
         let entry = &mut self.entries[d.number as usize];
         entry.socket = None;
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(Reverse(d.number));
         Ok(socket)
+    }
+
+    /// All that are open, by their numbers, and where they lead.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Descriptor, SocketId)> {
+        let owner = self.owner;
+        self.entries.iter().zip(0..).filter_map(move |(entry, number)| {
+            let generation = entry.generation;
+            entry.socket.map(|socket| (Descriptor { owner, number, generation }, socket))
+        })
     }
 }
 
@@ -96,7 +119,7 @@ mod tests {
     fn the_lowest_free_number_comes_first_and_a_stale_descriptor_is_an_error() {
         let mut sockets: Slab<SocketId, ()> = Slab::new();
         let id = sockets.insert(());
-        let mut table = DescriptorTable::new(3);
+        let mut table = DescriptorTable::new(OwnerId::FIRST, 3);
         let all = [table.open(id).unwrap(), table.open(id).unwrap(), table.open(id).unwrap()];
         assert_eq!(all.map(Descriptor::number), [0, 1, 2]);
         assert_eq!(table.open(id), Err(Error::TooManyDescriptors));

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::time::Instant;
-use crate::{Descriptor, Readiness, SendFlags};
+use crate::{Descriptor, OwnerId, Readiness, SendFlags};
 
 const NOW: Instant = Instant::ZERO;
 
@@ -26,8 +26,9 @@ fn local(port: u16) -> SocketAddr {
 /// How often each of these descriptors is named by an event, until there is none.
 fn events<const N: usize>(stack: &mut Stack, of: [Descriptor; N]) -> [usize; N] {
     let mut counts = [0; N];
+    let of = of.map(|d| stack.socket_id(d).unwrap());
     while let Some(event) = stack.poll_event() {
-        for (count, _) in counts.iter_mut().zip(of).filter(|(_, d)| *d == event.descriptor) {
+        for (count, _) in counts.iter_mut().zip(of).filter(|(_, id)| *id == event.socket) {
             *count += 1;
         }
     }
@@ -155,7 +156,7 @@ fn datagrams_do_not_wait_for_more() {
 fn a_scope_counts_with_link_local_addresses_and_groups() {
     let mut stack = stack();
     let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
-    let (_, socket) = stack.sockets.common.socket(d).unwrap();
+    let (_, socket) = stack.sockets.common.socket(OwnerId::FIRST, d).unwrap();
     for (addr, scope) in [("fe80::1", 7), ("ff02::1", 7), ("2001:db8::1", 0), ("::1", 0)] {
         let addr = core::net::SocketAddrV6::new(addr.parse().unwrap(), 9, 0, 7);
         assert_eq!(socket.accept_addr(addr.into()).map(|(_, scope)| scope), Ok(scope), "{addr}");

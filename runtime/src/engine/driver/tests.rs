@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{Config, Descriptor, Domain, InterfaceConfig, SocketKind, Stack};
+use portolan::{Config, Descriptor, Domain, InterfaceConfig, SocketId, SocketKind, Stack};
 
 use super::*;
 use crate::device::{MemoryDevice, memory_pair};
@@ -16,6 +16,7 @@ use crate::engine::waiters::Direction;
 struct Host {
     engine: Arc<Engine>,
     socket: Descriptor,
+    id: SocketId,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -34,9 +35,10 @@ impl Host {
         stack.bind(socket, ([10, 0, 0, last], 7).into()).unwrap();
         let devices: Vec<(_, Box<dyn Device>)> = vec![(iface, Box::new(device))];
         let engine = Arc::new(Engine::new(stack, devices, Vec::new(), Duration::ZERO).unwrap());
-        engine.lock_core_anyway().waiters.insert(socket);
+        let id = engine.lock_core_anyway().stack.socket_id(socket).unwrap();
+        engine.lock_core_anyway().waiters.insert(id);
         let driver = Driver::new(engine.clone());
-        Host { engine, socket, thread: Some(std::thread::spawn(|| driver.run())) }
+        Host { engine, socket, id, thread: Some(std::thread::spawn(|| driver.run())) }
     }
 
     fn pair() -> [Host; 2] {
@@ -53,7 +55,7 @@ impl Host {
 
     fn receive(&self) -> Bytes {
         let received =
-            self.engine.call_blocking(self.socket, Direction::Read, WaitLimit::Forever, |core, now| {
+            self.engine.call_blocking(self.id, Direction::Read, WaitLimit::Forever, |core, now| {
                 core.stack.recv_bytes_from(now, self.socket)
             });
         received.unwrap().0
@@ -129,7 +131,7 @@ fn a_task_is_woken_for_each_datagram_that_it_waits_for() {
                     Ok(_) => (true, None),
                     Err(error) => {
                         assert_eq!(error, portolan::Error::WouldBlock);
-                        (false, core.waiters.set_waker(server.socket, Direction::Read, &waker))
+                        (false, core.waiters.set_waker(server.id, Direction::Read, &waker))
                     }
                 })
                 .unwrap();

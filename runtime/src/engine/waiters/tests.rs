@@ -6,8 +6,8 @@ use portolan::{Config, Domain, Instant, SocketKind};
 use super::*;
 
 #[test]
-fn a_descriptor_that_nobody_waits_for_takes_40_bytes() {
-    assert_eq!(size_of::<Option<Waiters>>(), 40);
+fn a_socket_that_nobody_waits_for_takes_32_bytes() {
+    assert_eq!(size_of::<Option<Waiters>>(), 32);
 }
 
 /// A task that counts how often it is woken.
@@ -25,11 +25,11 @@ fn task() -> (Arc<Task>, Waker) {
     (task.clone(), Waker::from(task))
 }
 
-/// A table with the descriptors of a stack's sockets.
+/// A table with a stack's sockets.
 struct Bench {
     table: WaiterTable,
-    descriptor: Descriptor,
-    other: Descriptor,
+    socket: SocketId,
+    other: SocketId,
 }
 
 impl Bench {
@@ -38,22 +38,23 @@ impl Bench {
         let mut table = WaiterTable::default();
         let mut socket = || {
             let descriptor = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-            table.insert(descriptor);
-            descriptor
+            let socket = stack.socket_id(descriptor).unwrap();
+            table.insert(socket);
+            socket
         };
-        let (descriptor, other) = (socket(), socket());
-        Bench { table, descriptor, other }
+        let (socket, other) = (socket(), socket());
+        Bench { table, socket, other }
     }
 
     /// What an event wakes.
     fn wake(&mut self, direction: Direction, how_many: HowMany) -> Wakes {
         let mut wakes = Wakes::default();
-        self.table.wake(self.descriptor, direction, how_many, &mut wakes);
+        self.table.wake(self.socket, direction, how_many, &mut wakes);
         wakes
     }
 
     fn has_extras(&mut self) -> bool {
-        self.table.of(self.descriptor).unwrap().extras.is_some()
+        self.table.of(self.socket).unwrap().extras.is_some()
     }
 }
 
@@ -62,7 +63,7 @@ fn a_task_is_woken_once_by_an_event_in_its_direction_and_after_the_lock() {
     let mut bench = Bench::new();
     let (reader, read_waker) = task();
     let (writer, write_waker) = task();
-    let d = bench.descriptor;
+    let d = bench.socket;
     assert!(bench.table.set_waker(d, Direction::Read, &read_waker).is_none());
     assert!(bench.table.set_waker(d, Direction::Write, &write_waker).is_none());
     assert!(bench.table.set_waker(bench.other, Direction::Read, &write_waker).is_none());
@@ -81,7 +82,7 @@ fn a_task_is_woken_once_by_an_event_in_its_direction_and_after_the_lock() {
 fn a_task_is_woken_beside_threads_and_beside_the_leader() {
     let mut bench = Bench::new();
     let (reader, waker) = task();
-    let d = bench.descriptor;
+    let d = bench.socket;
     bench.table.park(d, Direction::Read).unwrap();
     for (round, leading) in [None, Some((d, Direction::Read))].into_iter().enumerate() {
         bench.table.leading = leading;
@@ -103,7 +104,7 @@ fn the_task_that_asked_last_is_woken_and_one_that_left_is_not() {
     let mut bench = Bench::new();
     let (first, first_waker) = task();
     let (second, second_waker) = task();
-    let d = bench.descriptor;
+    let d = bench.socket;
     assert!(bench.table.set_waker(d, Direction::Read, &first_waker).is_none());
     assert!(bench.table.set_waker(d, Direction::Read, &first_waker).is_none(), "nothing to replace");
     let old = bench.table.set_waker(d, Direction::Read, &second_waker).unwrap();
@@ -124,7 +125,7 @@ fn a_close_and_the_end_wake_tasks() {
         let mut bench = Bench::new();
         let (reader, read_waker) = task();
         let (writer, write_waker) = task();
-        let d = bench.descriptor;
+        let d = bench.socket;
         bench.table.set_waker(d, Direction::Read, &read_waker);
         bench.table.set_waker(d, Direction::Write, &write_waker);
         let mut wakes = Wakes::default();
@@ -133,7 +134,7 @@ fn a_close_and_the_end_wake_tasks() {
         } else {
             bench.table.remove(d, &mut wakes);
             let refused = bench.table.set_waker(d, Direction::Read, &read_waker).unwrap();
-            assert!(refused.will_wake(&read_waker), "nothing keeps a waker of a closed descriptor");
+            assert!(refused.will_wake(&read_waker), "nothing keeps a waker of a closed socket");
         }
         wakes.notify_waiters();
         assert_eq!((reader.0.load(Ordering::Relaxed), writer.0.load(Ordering::Relaxed)), (1, 1));
@@ -145,7 +146,8 @@ fn a_call_that_leaves_something_wakes_a_task_for_it() {
     let now = Instant::ZERO;
     let mut stack = Stack::new(Config::default(), [1; 32], now);
     let mut table = WaiterTable::default();
-    let socket = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    let descriptor = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    let socket = stack.socket_id(descriptor).unwrap();
     table.insert(socket);
     let (task, waker) = task();
     // A datagram socket can be written to, and has nothing to read.

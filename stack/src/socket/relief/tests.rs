@@ -46,7 +46,7 @@ fn capacity_goes_first_then_what_is_out_of_order_and_data_in_order_stays() {
     let flows = connections(&mut pair, listener, 1);
     let (client, server) = flows[0];
     pair.b.stack.set_option(pair.now(), server, SocketOption::ReceiveBuffer(400_000)).unwrap();
-    let id = pair.b.stack.sockets.common.descriptors.socket(server).unwrap();
+    let id = pair.b.stack.socket_id(server).unwrap();
     // In order and out of order: the peer's fifth segment is lost, and what follows waits.
     pair.a.stack.send(pair.now(), client, &[1; 4 * 1448]).unwrap();
     pair.run_for(Duration::from_millis(20));
@@ -139,7 +139,7 @@ fn a_connection_that_is_over_is_not_in_the_index() {
     let (client, server) = connections(&mut pair, listener, 1)[0];
     let now = pair.now();
     let entries = |pair: &mut Pair| {
-        let id = pair.b.stack.sockets.common.descriptors.socket(server).unwrap();
+        let id = pair.b.stack.socket_id(server).unwrap();
         pair.b.stack.sockets.common.look_at(now, id);
         !pair.b.stack.sockets.common.relief.holdings.is_empty()
     };

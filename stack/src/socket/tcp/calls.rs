@@ -14,12 +14,12 @@ use crate::Ctx;
 use crate::error::{Error, Result};
 use crate::socket::binding::{Groups, bind_port};
 use crate::socket::common::{Common, Env, TimerTarget, TransmitOutcome};
-use crate::socket::id::SocketId;
+use crate::socket::id::{OwnerId, SocketId};
 use crate::socket::kind::{Domain, Shutdown};
 use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
-use crate::socket::record::{Holder, Protocol, Socket};
+use crate::socket::record::{Holders, Protocol, Socket};
 use crate::socket::scope::Bound;
 use crate::tcp::{Connection, SendFlags, State};
 
@@ -65,8 +65,8 @@ impl ProtocolCalls for TcpSockets {
         Ok(())
     }
 
-    fn accept(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<SocketId> {
-        let has_room = env.common.descriptors.check_room();
+    fn accept(&mut self, env: &mut Env<'_>, caller: OwnerId, id: SocketId) -> Result<SocketId> {
+        let has_room = env.common.owners.check_room(caller);
         let TcpSocket::Listener(listener) = env.common.record_mut(id)?.protocol.tcp_mut()? else {
             return Err(Error::InvalidArgument);
         };
@@ -268,7 +268,7 @@ impl TcpSockets {
     /// Ends a connection that nobody will hold with a reset.
     pub(super) fn abort(&mut self, env: &mut Env<'_>, id: SocketId) {
         if let Some(socket) = env.common.records.get_mut(id) {
-            socket.holder = Holder::Nobody;
+            socket.holders = Holders::Nobody;
             if let Some(stream) = socket.protocol.stream_mut() {
                 stream.named(&mut env.ctx).abort(&mut env.ctx);
             }

@@ -18,7 +18,7 @@ use crate::drop_reason::DropReason;
 use crate::socket::common::{Env, TimerTarget};
 use crate::socket::id::{HandshakeId, SocketId};
 use crate::socket::options::IpFields;
-use crate::socket::record::{Holder, Protocol, Socket};
+use crate::socket::record::{Holders, Protocol, Socket};
 use crate::subject::Subject;
 use crate::tcp::{Connection, HandshakeStep, HandshakeTimeout, Header, SynReceived, reset_for};
 use crate::timers::Armed;
@@ -150,7 +150,7 @@ impl TcpSockets {
         let reuse = options.reuse();
         let stream = TcpSocket::Stream(Stream::new(connection, tuple, Some(reuse)).into());
         let mut socket = Socket::new(parent.domain, options, Protocol::Tcp(stream));
-        socket.holder = Holder::Listener(listener);
+        socket.holders = Holders::AcceptQueue;
         let id = env.common.records.insert(socket);
         self.connections.insert(&tuple, Target::Connection(id));
         self.ports.add_connection(tuple.local, reuse);

@@ -123,6 +123,7 @@ impl TcpSockets {
     /// there already.
     pub(super) fn add_infos(&self, common: &Common, infos: &mut Vec<SocketInfo>) {
         let info = |state: State, tuple: &FourTuple| SocketInfo {
+            id: None,
             descriptor: None,
             kind: SocketKind::Stream,
             state: SocketState::Tcp(state),
