@@ -132,12 +132,12 @@ fn numbers_that_an_option_cannot_have_are_refused() {
     for option in
         [SocketOption::UnsentLowWater(0), SocketOption::KeepCount(0), SocketOption::MaxPacingRate(Some(0))]
     {
-        assert_eq!(stack.set_option(NOW, d, option.clone()), Err(Error::InvalidArgument), "{option:?}");
+        assert_eq!(stack.set_option(NOW, d, option), Err(Error::InvalidArgument), "{option:?}");
     }
     for option in
         [SocketOption::UnsentLowWater(1), SocketOption::KeepCount(1), SocketOption::MaxPacingRate(Some(1))]
     {
-        assert_eq!(stack.set_option(NOW, d, option.clone()), Ok(()), "{option:?}");
+        assert_eq!(stack.set_option(NOW, d, option), Ok(()), "{option:?}");
     }
 }
 

@@ -374,6 +374,6 @@ fn without_hystart_slow_start_goes_on_until_something_is_lost() {
         }
         cc.cwnd()
     };
-    assert_eq!(grown(true), 10 * MSS << 6);
+    assert_eq!(grown(true), (10 * MSS) << 6);
     assert!(grown(false) < grown(true) / 2, "{}", grown(false));
 }
