@@ -28,53 +28,30 @@ impl OwnerId {
 }
 
 /// A handshake of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HandshakeId(Key);
 
-impl fmt::Debug for SocketId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+/// What each of them is for the slab that it is a key of.
+macro_rules! keys {
+    ($($id:ident),*) => {$(
+        impl From<Key> for $id {
+            fn from(key: Key) -> Self {
+                $id(key)
+            }
+        }
+
+        impl From<$id> for Key {
+            fn from(id: $id) -> Self {
+                id.0
+            }
+        }
+
+        impl fmt::Debug for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
 }
 
-impl From<Key> for SocketId {
-    fn from(key: Key) -> Self {
-        SocketId(key)
-    }
-}
-
-impl From<SocketId> for Key {
-    fn from(id: SocketId) -> Self {
-        id.0
-    }
-}
-
-impl fmt::Debug for OwnerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl From<Key> for OwnerId {
-    fn from(key: Key) -> Self {
-        OwnerId(key)
-    }
-}
-
-impl From<OwnerId> for Key {
-    fn from(id: OwnerId) -> Self {
-        id.0
-    }
-}
-
-impl From<Key> for HandshakeId {
-    fn from(key: Key) -> Self {
-        HandshakeId(key)
-    }
-}
-
-impl From<HandshakeId> for Key {
-    fn from(id: HandshakeId) -> Self {
-        id.0
-    }
-}
+keys!(SocketId, OwnerId, HandshakeId);
