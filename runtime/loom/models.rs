@@ -107,7 +107,7 @@ fn send(engine: &Engine, from: Held, to: SocketAddr) {
 
 fn receive(engine: &Engine, at: Held) -> io::Result<usize> {
     engine.call_blocking(at.id, Direction::Read, WaitLimit::Forever, |core, now| {
-        core.stack.recv_bytes_from(now, at.descriptor).map(|(bytes, _)| bytes.len())
+        core.stack.recv_msg(now, at.descriptor).map(|(bytes, _)| bytes.len())
     })
 }
 

@@ -63,11 +63,11 @@ impl EchoSocket {
     /// Waits for a reply.
     pub fn recv_reply(&self) -> io::Result<EchoReply> {
         loop {
-            let (message, from) = self.socket.recv_bytes_from()?;
+            let (message, meta) = self.socket.recv_msg()?;
             if let Some(&[high, low]) = message.get(6..ECHO_HEADER_LEN) {
                 let sequence = u16::from_be_bytes([high, low]);
                 return Ok(EchoReply {
-                    from: from.ip(),
+                    from: meta.peer().ip(),
                     sequence,
                     payload: message.slice(ECHO_HEADER_LEN..),
                 });

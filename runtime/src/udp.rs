@@ -46,11 +46,6 @@ impl UdpSocket {
         self.socket.recv_from(buf)
     }
 
-    /// Waits for a datagram. Returns the whole of it, without a copy, and its sender.
-    pub fn recv_bytes_from(&self) -> io::Result<(Bytes, SocketAddr)> {
-        self.socket.recv_bytes_from()
-    }
-
     /// As [`recv_from`](UdpSocket::recv_from), and leaves the datagram in the queue.
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.socket.peek_from(buf)
@@ -61,23 +56,32 @@ impl UdpSocket {
         self.socket.send_to(data, addr.into())
     }
 
-    /// As [`send_to`](UdpSocket::send_to), without a copy.
-    pub fn send_bytes_to(&self, bytes: Bytes, addr: impl Into<SocketAddr>) -> io::Result<usize> {
-        self.socket.send_bytes_to(bytes, addr.into())
+    /// Waits for a datagram. Returns the whole of it, without a copy, and what is known of it
+    /// (`recvmsg`): who sent it, to which of our addresses, the interface, TTL, traffic class. With
+    /// [`set_gro`](UdpSocket::set_gro) the data may be several datagrams one after the other, of
+    /// [`segment_len`](DatagramMeta::segment_len) bytes each; the last one may be shorter.
+    pub fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
+        self.socket.recv_msg()
     }
 
-    /// Waits for a datagram, and takes all that are there then, at most `max`, whole and without
-    /// copies (`recvmmsg` with MSG_WAITFORONE). Appends them to `batch` and returns their number.
-    /// The cost of a call is paid once for all of them.
-    pub fn recv_batch_from(&self, batch: &mut Vec<(Bytes, SocketAddr)>, max: usize) -> io::Result<usize> {
-        self.socket.recv_batch_from(batch, max)
+    /// Sends a datagram, without a copy, as `meta` says (`sendmsg`): to whom, with which TTL and
+    /// traffic class, or cut into datagrams of one length.
+    pub fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
+        self.socket.send_msg(bytes, meta)
     }
 
-    /// Sends these datagrams in order and without copies (`sendmmsg`). Returns how many were sent:
-    /// all, if the socket may wait as long as it takes. After an error no more are sent; if some
-    /// were sent before, the next call returns the error.
-    pub fn send_batch_to(&self, batch: &[(Bytes, SocketAddr)]) -> io::Result<usize> {
-        self.socket.send_batch_to(batch)
+    /// Waits for a datagram, and takes all that are there then, at most `max`, as
+    /// [`recv_msg`](UdpSocket::recv_msg) does (`recvmmsg` with MSG_WAITFORONE). Appends them to
+    /// `batch` and returns their number. The cost of a call is paid once for all of them.
+    pub fn recv_batch(&self, batch: &mut Vec<(Bytes, DatagramMeta)>, max: usize) -> io::Result<usize> {
+        self.socket.recv_batch(batch, max)
+    }
+
+    /// Sends these datagrams in order, each as [`send_msg`](UdpSocket::send_msg) does (`sendmmsg`).
+    /// Returns how many were sent: all, if the socket may wait as long as it takes. After an error
+    /// no more are sent; if some were sent before, the next call returns the error.
+    pub fn send_batch(&self, batch: &[(Bytes, SendMeta)]) -> io::Result<usize> {
+        self.socket.send_batch(batch)
     }
 
     /// UDP_SEGMENT: cuts what one call sends into datagrams of this many bytes; with 0 it is one
@@ -90,20 +94,6 @@ impl UdpSocket {
     /// together that the device has joined.
     pub fn set_gro(&self, gro: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::UdpGro(gro))
-    }
-
-    /// As [`recv_bytes_from`](UdpSocket::recv_bytes_from), with what is known of the datagram
-    /// (`recvmsg`): which of our addresses it was sent to, the interface, TTL, traffic class. With
-    /// [`set_gro`](UdpSocket::set_gro) the data may be several datagrams one after the other, of
-    /// [`segment_len`](DatagramMeta::segment_len) bytes each; the last one may be shorter.
-    pub fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
-        self.socket.recv_msg()
-    }
-
-    /// Sends a datagram as `meta` says (`sendmsg`): to whom, with which TTL and traffic class, or
-    /// cut into datagrams of one length.
-    pub fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
-        self.socket.send_msg(bytes, meta)
     }
 
     /// Sets the peer: `send` sends to it, and only its datagrams are received.

@@ -169,8 +169,8 @@ fn calls_say_that_an_address_is_still_being_probed() {
         let socket = UdpSocket::bind(&runtime, ([0, 0, 0, 0], 7)).unwrap();
         assert_not_available(socket.send_to(b"x", addr(2, 7)).unwrap_err(), &sent);
         assert_not_available(socket.send_to(&[0; 600], addr(2, 7)).unwrap_err(), &sent);
-        let batch = [(vec![1].into(), addr(2, 7))];
-        assert_not_available(socket.send_batch_to(&batch).unwrap_err(), &sent);
+        let batch = [(vec![1].into(), portolan::SendMeta::to(addr(2, 7)))];
+        assert_not_available(socket.send_batch(&batch).unwrap_err(), &sent);
         assert_not_available(socket.connect(addr(2, 7)).unwrap_err(), &sent);
         let ping = EchoSocket::for_addr(&runtime, [10, 0, 0, 2].into()).unwrap();
         assert_not_available(ping.send_request([10, 0, 0, 2].into(), 1, b"x").unwrap_err(), &sent);

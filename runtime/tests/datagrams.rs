@@ -44,10 +44,10 @@ fn datagrams_are_lent_in_both_directions() {
         let (far, near) = sockets(server.handle(), client.handle());
         for len in [0, 1, 1472, 20_000] {
             let data = Bytes::from(pattern(len, 2));
-            assert_eq!(near.send_bytes_to(data.clone(), addr(1, 7)).unwrap(), len);
-            let (received, sender) = far.recv_bytes_from().unwrap();
+            assert_eq!(near.send_msg(data.clone(), &SendMeta::to(addr(1, 7))).unwrap(), len);
+            let (received, meta) = far.recv_msg().unwrap();
             assert!(received == data);
-            assert_eq!(sender, near.local_addr().map(|local| addr(2, local.port())).unwrap());
+            assert_eq!(meta.peer(), near.local_addr().map(|local| addr(2, local.port())).unwrap());
         }
     });
 }
@@ -60,9 +60,9 @@ fn a_message_is_sent_as_it_says_and_comes_with_what_is_known_of_it() {
         let meta = SendMeta::to(addr(1, 7)).hop_limit(3).traffic_class(0xb8);
         assert_eq!(near.send_msg(Bytes::from_static(b"data"), &meta).unwrap(), 4);
         let (data, known) = far.recv_msg().unwrap();
-        assert_eq!((&data[..], known.segment_len), (&b"data"[..], 4));
-        assert_eq!((known.peer.ip(), known.local), (addr(2, 0).ip(), addr(1, 7)));
-        assert_eq!((known.hop_limit, known.traffic_class, known.iface.index()), (3, 0xb8, 0));
+        assert_eq!((&data[..], known.segment_len()), (&b"data"[..], 4));
+        assert_eq!((known.peer().ip(), known.local()), (addr(2, 0).ip(), addr(1, 7)));
+        assert_eq!((known.hop_limit(), known.traffic_class(), known.iface().index()), (3, 0xb8, 0));
         let nobody = near.send_msg(data, &SendMeta::connected()).unwrap_err();
         assert_eq!(nobody.raw_os_error(), Some(89), "EDESTADDRREQ: {nobody}");
     });
@@ -79,24 +79,27 @@ fn batches_go_there_and_back_in_order() {
         // More than the send buffer takes at once, and of all lengths; the first finds the
         // neighbour.
         near.send_to(b"first", addr(1, 7)).unwrap();
-        assert_eq!(far.recv_bytes_from().unwrap().0, "first");
+        assert_eq!(far.recv_msg().unwrap().0, "first");
         let data: Vec<Bytes> = (0..300).map(|n| Bytes::from(pattern(n * 7, n as u8))).collect();
-        let batch: Vec<_> = data.iter().map(|data| (data.clone(), addr(1, 7))).collect();
+        let batch: Vec<_> = data.iter().map(|data| (data.clone(), SendMeta::to(addr(1, 7)))).collect();
         let echo = std::thread::spawn(move || {
             let (mut batch, mut count) = (Vec::new(), 0);
             while count < 300 {
-                let received = far.recv_batch_from(&mut batch, 50).unwrap();
+                let received = far.recv_batch(&mut batch, 50).unwrap();
                 assert!((1..=50).contains(&received) && batch.len() == received);
-                assert_eq!(far.send_batch_to(&batch).unwrap(), received);
+                let answers: Vec<_> =
+                    batch.drain(..).map(|(data, meta)| (data, SendMeta::to(meta.peer()))).collect();
+                assert_eq!(far.send_batch(&answers).unwrap(), received);
                 count += received;
-                batch.clear();
             }
         });
-        assert_eq!(near.send_batch_to(&batch).unwrap(), 300);
+        assert_eq!(near.send_batch(&batch).unwrap(), 300);
         let mut answers = Vec::new();
         while answers.len() < 300 {
-            near.recv_batch_from(&mut answers, usize::MAX).unwrap();
+            near.recv_batch(&mut answers, usize::MAX).unwrap();
         }
+        let answers: Vec<_> =
+            answers.into_iter().map(|(data, meta)| (data, SendMeta::to(meta.peer()))).collect();
         assert!(answers == batch);
         echo.join().unwrap();
     });
@@ -108,20 +111,22 @@ fn a_batch_ends_before_what_cannot_be_sent() {
         let (server, client) = pair();
         let (far, near) = sockets(server.handle(), client.handle());
         let too_long = Bytes::from(vec![0; 65_508]);
-        let batch = ["a", "b"].map(|text| (Bytes::from(text), addr(1, 7)));
-        let batch = [&batch[..], &[(too_long, addr(1, 7)), ("c".into(), addr(1, 7))]].concat();
-        assert_eq!(near.send_batch_to(&batch).unwrap(), 2);
-        assert_eq!(near.send_batch_to(&batch[2..]).unwrap_err().raw_os_error(), Some(90));
-        assert_eq!(near.send_batch_to(&batch[3..]).unwrap(), 1);
-        assert_eq!(near.send_batch_to(&[]).unwrap(), 0);
+        let batch = ["a", "b"].map(|text| (Bytes::from(text), SendMeta::to(addr(1, 7))));
+        let batch =
+            [&batch[..], &[(too_long, SendMeta::to(addr(1, 7))), ("c".into(), SendMeta::to(addr(1, 7)))]]
+                .concat();
+        assert_eq!(near.send_batch(&batch).unwrap(), 2);
+        assert_eq!(near.send_batch(&batch[2..]).unwrap_err().raw_os_error(), Some(90));
+        assert_eq!(near.send_batch(&batch[3..]).unwrap(), 1);
+        assert_eq!(near.send_batch(&[]).unwrap(), 0);
         let mut received = Vec::new();
         while received.len() < 3 {
-            far.recv_batch_from(&mut received, 8).unwrap();
+            far.recv_batch(&mut received, 8).unwrap();
         }
         assert_eq!(received.iter().map(|(data, _)| &data[..]).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
-        assert_eq!(far.recv_batch_from(&mut received, 0).unwrap(), 0);
+        assert_eq!(far.recv_batch(&mut received, 0).unwrap(), 0);
         far.set_nonblocking(true).unwrap();
-        assert_eq!(far.recv_batch_from(&mut received, 8).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(far.recv_batch(&mut received, 8).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(received.len(), 3);
     });
 }
@@ -136,7 +141,7 @@ fn a_datagram_is_cut_to_the_buffer() {
         let mut buf = [0; 3];
         assert_eq!(far.recv_from(&mut buf).unwrap().0, 3);
         assert_eq!(&buf, b"abc");
-        assert_eq!(far.recv_bytes_from().unwrap().0, "next");
+        assert_eq!(far.recv_msg().unwrap().0, "next");
     });
 }
 
@@ -177,7 +182,8 @@ fn broadcast_needs_permission_and_reaches_everybody() {
         near.set_broadcast(true).unwrap();
         assert!(near.broadcast().unwrap());
         near.send_to(b"hello", everybody).unwrap();
-        assert_eq!(far.recv_bytes_from().unwrap(), ("hello".into(), addr(2, 68)));
+        let (data, meta) = far.recv_msg().unwrap();
+        assert_eq!((&data[..], meta.peer()), (&b"hello"[..], addr(2, 68)));
     });
 }
 
@@ -189,7 +195,7 @@ fn a_burst_of_datagrams_waits_for_room_and_loses_nothing_on_the_way_out() {
         far.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
         // The first one finds the neighbour; only a few packets may wait for that.
         near.send_to(b"first", addr(1, 7)).unwrap();
-        far.recv_bytes_from().unwrap();
+        far.recv_msg().unwrap();
         // The other's announcements need not have been read yet, and are not needed.
         let lost = |client: &portolan_runtime::Runtime| {
             let stats = client.handle().stats();
@@ -202,7 +208,7 @@ fn a_burst_of_datagrams_waits_for_room_and_loses_nothing_on_the_way_out() {
             }
         });
         for number in 0..2000u32 {
-            let (datagram, _) = far.recv_bytes_from().unwrap();
+            let (datagram, _) = far.recv_msg().unwrap();
             assert_eq!(datagram[..4], number.to_be_bytes());
         }
         sending.join().unwrap();

@@ -144,15 +144,15 @@ fn datagrams_and_pings_both_ways_with_fragments_and_to_ourselves() {
             for len in [1, 5000] {
                 let data = pattern(len, n as u8);
                 peer.send_to(&data, addr(1, port)).unwrap();
-                let (bytes, from) = socket.recv_bytes_from().unwrap();
+                let (bytes, meta) = socket.recv_msg().unwrap();
                 assert_eq!(bytes, data);
-                socket.send_to(&bytes, from).unwrap();
-                assert_eq!(peer.recv_bytes_from().unwrap().0, data);
+                socket.send_to(&bytes, meta.peer()).unwrap();
+                assert_eq!(peer.recv_msg().unwrap().0, data);
             }
             let own = UdpSocket::bind(&several, addr(1, 0)).unwrap();
             own.send_to(b"self", addr(1, port)).unwrap();
-            let (bytes, from) = socket.recv_bytes_from().unwrap();
-            assert_eq!((&bytes[..], from), (&b"self"[..], own.local_addr().unwrap()));
+            let (bytes, meta) = socket.recv_msg().unwrap();
+            assert_eq!((&bytes[..], meta.peer()), (&b"self"[..], own.local_addr().unwrap()));
             for (runtime, to) in [(&several, 2), (&single, 1)] {
                 let echo = EchoSocket::for_addr(runtime, addr(to, 0).ip()).unwrap();
                 for size in [10, 4000] {
@@ -262,7 +262,7 @@ fn a_queue_that_fails_ends_all_stacks() {
         let waits: Vec<_> = [6000, 6001]
             .map(|port| UdpSocket::bind(&several, addr(1, port)).unwrap())
             .into_iter()
-            .map(|socket| thread::spawn(move || socket.recv_bytes_from().unwrap_err().to_string()))
+            .map(|socket| thread::spawn(move || socket.recv_msg().unwrap_err().to_string()))
             .collect();
         let socket = UdpSocket::bind(&single, addr(2, 0)).unwrap();
         socket.send_to(b"fail now", addr(1, 6000)).unwrap();

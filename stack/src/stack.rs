@@ -324,7 +324,7 @@ fn loop_back(env: &mut Env<'_>, kinds: &mut Kinds) -> bool {
 mod tests {
     use super::*;
     use crate::network::{MacAddr, Medium};
-    use crate::{Domain, DropReason, Error, SocketKind};
+    use crate::{Domain, DropReason, Error, SendMeta, SocketKind};
     use bytes::Bytes;
     use std::vec;
 
@@ -400,7 +400,9 @@ mod tests {
         stack.set_option(Instant::ZERO, d, crate::SocketOption::Broadcast(true)).unwrap();
         let data = Bytes::from(vec![7; 60_000]);
         for _ in 0..50 {
-            stack.send_bytes_to(Instant::ZERO, d, data.clone(), ([10, 0, 0, 255], 9).into()).unwrap();
+            stack
+                .send_msg(Instant::ZERO, d, data.clone(), &SendMeta::to(([10, 0, 0, 255], 9).into()))
+                .unwrap();
         }
         let mut frames = 0;
         while stack.poll_transmit(Instant::ZERO).is_some() {

@@ -429,12 +429,12 @@ fn datagrams_keep_their_borders_and_name_their_sender() {
         pair.run_for(Duration::from_millis(50));
         let now = pair.now();
         let mut buf = [0; 2];
-        let (len, from) = pair.b.stack.recv_from(now, b, &mut buf).unwrap();
+        let (len, meta) = pair.b.stack.recv_from(now, b, &mut buf).unwrap();
         assert_eq!((len, &buf), (2, b"on"));
         let port = pair.a.stack.local_addr(a).unwrap().port();
-        assert_eq!(from, SocketAddr::new(pair.a.addr(domain), port));
+        assert_eq!(meta.peer(), SocketAddr::new(pair.a.addr(domain), port));
         assert_eq!(pair.b.stack.recv(now, b, &mut buf), Ok(0));
-        let (data, _) = pair.b.stack.recv_bytes_from(now, b).unwrap();
+        let (data, _) = pair.b.stack.recv_msg(now, b).unwrap();
         assert!(data.len() == 8000 && data.iter().all(|&byte| byte == 7));
         assert_eq!(pair.b.stack.recv(now, b, &mut buf), Err(Error::WouldBlock));
     }
@@ -448,7 +448,7 @@ fn a_batch_of_datagrams_leaves_what_it_does_not_take() {
         pair.a.stack.send_to(now, a, b"first", to).unwrap();
         pair.run_for(Duration::from_millis(50));
         let now = pair.now();
-        pair.b.stack.recv_bytes_from(now, b).unwrap();
+        pair.b.stack.recv_msg(now, b).unwrap();
         let memory = pair.b.stack.memory_bytes();
         for number in 0..5u8 {
             pair.a.stack.send_to(now, a, &[number; 8], to).unwrap();
@@ -457,16 +457,17 @@ fn a_batch_of_datagrams_leaves_what_it_does_not_take() {
         let now = pair.now();
         let from = SocketAddr::new(pair.a.addr(domain), pair.a.stack.local_addr(a).unwrap().port());
         let mut batch = Vec::new();
-        assert_eq!(pair.b.stack.recv_batch_from(now, b, &mut batch, 0), Ok(0));
-        assert_eq!(pair.b.stack.recv_batch_from(now, b, &mut batch, 3), Ok(3));
+        assert_eq!(pair.b.stack.recv_batch(now, b, &mut batch, 0), Ok(0));
+        assert_eq!(pair.b.stack.recv_batch(now, b, &mut batch, 3), Ok(3));
         assert_eq!(pair.b.stack.queued_bytes(b), Ok((16, 0)));
         assert!(pair.b.stack.readiness(b).unwrap().readable);
-        assert_eq!(pair.b.stack.recv_batch_from(now, b, &mut batch, 3), Ok(2));
+        assert_eq!(pair.b.stack.recv_batch(now, b, &mut batch, 3), Ok(2));
         assert!(!pair.b.stack.readiness(b).unwrap().readable);
         assert_eq!(pair.b.stack.memory_bytes(), memory, "what was taken is nobody's any more");
         let expected: Vec<_> = (0..5u8).map(|number| (vec![number; 8].into(), from)).collect();
-        assert_eq!(batch, expected);
-        assert_eq!(pair.b.stack.recv_batch_from(now, b, &mut batch, 3), Err(Error::WouldBlock));
+        let taken: Vec<_> = batch.iter().map(|(data, meta)| (data.clone(), meta.peer())).collect();
+        assert_eq!(taken, expected);
+        assert_eq!(pair.b.stack.recv_batch(now, b, &mut batch, 3), Err(Error::WouldBlock));
         assert_eq!(batch.len(), 5);
     }
 }
@@ -572,8 +573,8 @@ fn echo_sockets_ping_and_hear_of_hosts_that_are_not_there() {
         assert_eq!(pair.a.stack.send_to(now, echo, &request, to), Ok(request.len()));
         assert!(pair.drive(MINUTE, |pair| readiness(pair, echo).readable));
         let now = pair.now();
-        let (reply, from) = pair.a.stack.recv_bytes_from(now, echo).unwrap();
-        assert_eq!(from.ip(), to.ip());
+        let (reply, meta) = pair.a.stack.recv_msg(now, echo).unwrap();
+        assert_eq!(meta.peer().ip(), to.ip());
         let reply_type = if domain == Domain::V4 { 0 } else { 129 };
         assert_eq!(reply[0], reply_type);
         assert_eq!(reply[6..], request[6..]);

@@ -51,14 +51,15 @@ fn datagrams_small_large_and_in_fragments() {
                 assert_eq!(pair.a.stack.send_to(pair.now(), a, &bytes, addr), Ok(size));
                 let mut received = None;
                 pair.drive(Duration::from_secs(5), |pair| {
-                    received = pair.b.stack.recv_bytes_from(pair.now(), b).ok();
+                    received = pair.b.stack.recv_msg(pair.now(), b).ok();
                     received.is_some()
                 });
-                let (received, from) = received.unwrap_or_else(|| panic!("{size} bytes over {domain:?}"));
+                let (received, meta) = received.unwrap_or_else(|| panic!("{size} bytes over {domain:?}"));
                 assert!(received == bytes, "{size} bytes over {domain:?}");
-                assert_eq!(pair.b.stack.send_to(pair.now(), b, &received, from), Ok(size));
+                assert_eq!(pair.b.stack.send_to(pair.now(), b, &received, meta.peer()), Ok(size));
                 pair.run_for(Duration::from_millis(10));
-                assert_eq!(pair.a.stack.recv_bytes_from(pair.now(), a).unwrap(), (received, addr));
+                let (answer, meta) = pair.a.stack.recv_msg(pair.now(), a).unwrap();
+                assert_eq!((answer, meta.peer()), (received, addr));
             }
             check(&mut pair, 100);
         }
@@ -113,8 +114,8 @@ fn an_echo_socket_pings() {
         request.extend_from_slice(b"are you there?");
         pair.a.stack.send_to(pair.now(), a, &request, addr).unwrap();
         pair.run_for(Duration::from_secs(1));
-        let (reply, from) = pair.a.stack.recv_bytes_from(pair.now(), a).unwrap();
-        assert_eq!(from.ip(), addr.ip());
+        let (reply, meta) = pair.a.stack.recv_msg(pair.now(), a).unwrap();
+        assert_eq!(meta.peer().ip(), addr.ip());
         assert_eq!(&reply[8..], b"are you there?");
         check(&mut pair, 2);
     }

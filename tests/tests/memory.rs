@@ -243,8 +243,8 @@ fn a_datagram_and_an_echo_request_find_room_in_the_reserve() {
         assert_eq!(reply[20], 0);
         peer.send_packet(&packet.udp(7, 80, &[2; 1400]));
         let mut buf = [0; 1500];
-        let (len, from) = peer.stack.recv_from(peer.now, datagrams, &mut buf).unwrap();
-        assert_eq!(peer.stack.send_to(peer.now, datagrams, &buf[..len], from), Ok(1400));
+        let (len, meta) = peer.stack.recv_from(peer.now, datagrams, &mut buf).unwrap();
+        assert_eq!(peer.stack.send_to(peer.now, datagrams, &buf[..len], meta.peer()), Ok(1400));
         peer.settle();
         assert_eq!(peer.take_sent().len(), 1, "the answer on port {port}");
     }

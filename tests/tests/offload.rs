@@ -391,7 +391,7 @@ fn send_run(
     joined.drive(|joined| {
         let now = joined.now;
         while let Ok((run, meta)) = joined.stack(1).recv_msg(now, receiver) {
-            datagrams.extend(run.chunks(meta.segment_len).map(<[u8]>::to_vec));
+            datagrams.extend(run.chunks(meta.segment_len()).map(<[u8]>::to_vec));
             total += run.len();
             pieces += 1;
         }

@@ -81,8 +81,8 @@ fn a_frames_way_in() {
     tour.a_moment();
 
     let mut message = [0; 64];
-    let (len, from) = tour.pair.a.stack.recv_from(tour.pair.now(), ping, &mut message).expect("the reply");
-    assert_eq!(from.ip(), b);
+    let (len, meta) = tour.pair.a.stack.recv_from(tour.pair.now(), ping, &mut message).expect("the reply");
+    assert_eq!(meta.peer().ip(), b);
     assert_eq!(message[0], 0, "an ICMP echo reply");
     assert_eq!(&message[8..len], b"are you there?");
     assert_eq!(tour.pair.b.stack.stats().icmp.out_echo_reps, 1);

@@ -57,6 +57,18 @@ pub(crate) const CYCLE_TIME: Duration = Duration::from_millis(10);
 const DATAGRAM_CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 7000);
 const DATAGRAM_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 7);
 
+/// In commits to compare with, `recv_from` returns the peer itself.
+#[allow(dead_code, reason = "used with such a commit only")]
+trait HasPeer {
+    fn peer(&self) -> SocketAddr;
+}
+
+impl HasPeer for SocketAddr {
+    fn peer(&self) -> SocketAddr {
+        *self
+    }
+}
+
 impl Side {
     fn new(last: u8, now: Instant, offloads: Offloads) -> Self {
         let mut config = Config::default();
@@ -289,8 +301,8 @@ impl Pair {
         }
         self.settle();
         for _ in 0..count {
-            let (len, from) = self.server.stack.recv_from(self.now, server, &mut self.buf).unwrap();
-            assert_eq!(self.server.stack.send_to(self.now, server, &self.buf[..len], from), Ok(len));
+            let (len, meta) = self.server.stack.recv_from(self.now, server, &mut self.buf).unwrap();
+            assert_eq!(self.server.stack.send_to(self.now, server, &self.buf[..len], meta.peer()), Ok(len));
         }
         self.settle();
         for _ in 0..count {

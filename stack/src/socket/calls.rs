@@ -259,9 +259,9 @@ calls! {
     }
 
     /// As [`recv_from`](Stack::recv_from), and leaves the datagram there. `NotSupported` on a stream.
-    pub fn peek_from(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
+    pub fn peek_from(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, DatagramMeta)> {
         let (_, env, id) = call(self, d)?;
-        env.common.peek_datagram(id, buf)
+        env.common.peek_datagram(env.ctx.now, id, buf)
     }
 
     /// Sends one datagram to `addr`. On a connected stream the address is ignored, as on Linux.
@@ -270,44 +270,42 @@ calls! {
         kind.send(&mut env, id, SendData::Slice(data), &SendMeta::to(addr), SendFlags::default())
     }
 
-    /// As [`send_to`](Stack::send_to) without a copy.
-    pub fn send_bytes_to(
-        &mut self,
-        now: Instant,
-        d: Descriptor,
-        data: Bytes,
-        addr: SocketAddr,
-    ) -> Result<usize> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.send(&mut env, id, SendData::Bytes(data), &SendMeta::to(addr), SendFlags::default())
-    }
-
-    /// One datagram, cut to the buffer, and who sent it. On a stream, as [`recv`](Stack::recv), with the peer.
-    pub fn recv_from(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
+    /// One datagram, cut to the buffer: its length, and what is known of it, who [sent](DatagramMeta::peer) it for one. On a
+    /// stream, as [`recv`](Stack::recv), with the peer.
+    ///
+    /// ```
+    /// # use portolan::{Config, Domain, Error, Instant, SocketKind, Stack};
+    /// # let now = Instant::ZERO;
+    /// # let mut stack = Stack::new(Config::default(), [7; 32], now);
+    /// # let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
+    /// # stack.bind(socket, ([127, 0, 0, 1], 7).into())?;
+    /// # stack.send_to(now, socket, b"ping", ([127, 0, 0, 1], 7).into())?;
+    /// # while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
+    /// let mut buf = [0; 1500];
+    /// let (len, meta) = stack.recv_from(now, socket, &mut buf)?;
+    /// stack.send_to(now, socket, &buf[..len], meta.peer())?;
+    /// # assert_eq!(&buf[..len], b"ping");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn recv_from(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<(usize, DatagramMeta)> {
         let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive_from(&mut env, id, buf)
     }
 
-    /// One datagram whole, without a copy, and who sent it. `NotSupported` on a stream.
-    pub fn recv_bytes_from(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, SocketAddr)> {
-        self.recv_msg(now, d).map(|(data, meta)| (data, meta.peer))
-    }
-
-    /// As [`recv_bytes_from`](Stack::recv_bytes_from) for as many datagrams as are there, at most `max`; they are put at
-    /// the end of `batch`, and their number is returned (recvmmsg).
-    pub fn recv_batch_from(
+    /// As [`recv_msg`](Stack::recv_msg) for as many datagrams as are there, at most `max`; they are put at the end of `batch`,
+    /// and their number is returned (recvmmsg).
+    pub fn recv_batch(
         &mut self,
         now: Instant,
         d: Descriptor,
-        batch: &mut Vec<(Bytes, SocketAddr)>,
+        batch: &mut Vec<(Bytes, DatagramMeta)>,
         max: usize,
     ) -> Result<usize> {
         let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive_batch(&mut env, id, batch, max)
     }
 
-    /// One datagram whole, without a copy, and what is known of it (recvmsg): who sent it, to which of our addresses, through
-    /// which interface, its TTL and traffic class. With [`SocketOption::UdpGro`](super::SocketOption::UdpGro) the data may be
+    /// As [`recv_from`](Stack::recv_from), whole and without a copy (recvmsg). With [`SocketOption::UdpGro`](super::SocketOption::UdpGro) the data may be
     /// several datagrams. `NotSupported` on a stream.
     pub fn recv_msg(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, DatagramMeta)> {
         let (kind, mut env, id) = call_at(self, now, d)?;

@@ -1,7 +1,7 @@
 //! What calls and packets do to the queues of datagrams, whatever the protocol.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 
 use bytes::Bytes;
 
@@ -13,11 +13,10 @@ use super::message::DatagramMeta;
 use super::options::IpFields;
 use super::record::Socket;
 use super::scope::{flow_scope, iface_of};
-use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
+use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::{HeaderBuf, Payload};
-use crate::interface_id::InterfaceId;
 use crate::network::{IpMeta, MtuDiscovery, Network};
 use crate::offload::Segments;
 use crate::subject::Subject;
@@ -31,46 +30,32 @@ impl Socket {
     pub(super) fn datagrams_mut(&mut self) -> Result<&mut DatagramQueue> {
         self.protocol.state_mut().datagrams_mut().ok_or(Error::NotSupported)
     }
-
-    /// The next datagram for the program, and what is known of it as the program sees that.
-    fn pop_received(&mut self) -> Option<(Bytes, DatagramMeta)> {
-        let ReceivedDatagram { from, to, scope, iface, hop_limit, traffic_class, at, data, segment_len } =
-            self.protocol.state_mut().datagrams_mut()?.pop_received()?;
-        let segment_len = match usize::from(segment_len) {
-            0 => data.len(),
-            segment_len => segment_len.min(data.len()),
-        };
-        let [peer, local] = [from, to].map(|end| self.present(with_scope(end, scope)));
-        Some((data, DatagramMeta { peer, local, iface, hop_limit, traffic_class, segment_len, at }))
-    }
 }
 
 impl Common {
-    /// One datagram, whole, and what is known of it; with UDP_GRO perhaps a run of them.
-    pub(super) fn receive_datagram(&mut self, now: Instant, id: SocketId) -> Result<(Bytes, DatagramMeta)> {
+    /// Hands the next datagram, whole, to `take`; with UDP_GRO perhaps a run of them. At the end of reading, an empty one.
+    #[inline]
+    pub(super) fn receive_datagram<R>(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        take: impl FnOnce(ReceivedDatagram) -> R,
+    ) -> Result<R> {
         let socket = self.record_mut(id)?;
         let datagrams = socket.datagrams_mut()?;
         if let Some(error) = datagrams.error.take() {
             return Err(error);
         }
-        let is_shut = datagrams.is_read_shut;
-        let Some(received) = socket.pop_received() else {
-            if !is_shut {
+        let Some(received) = datagrams.pop_received() else {
+            if !datagrams.is_read_shut {
                 return Err(Error::WouldBlock);
             }
-            let end = DatagramMeta {
-                peer: socket.peer_addr()?,
-                local: socket.local_addr(),
-                iface: InterfaceId::LOOPBACK,
-                hop_limit: 0,
-                traffic_class: 0,
-                segment_len: 0,
-                at: now,
-            };
-            return Ok((Bytes::new(), end));
+            let meta = socket.connection_meta(now)?;
+            return Ok(take(ReceivedDatagram { meta, data: Bytes::new() }));
         };
+        let taken = take(received);
         self.settle(id, false);
-        Ok(received)
+        Ok(taken)
     }
 
     /// As many as are there, at most `max`.
@@ -78,20 +63,20 @@ impl Common {
         &mut self,
         now: Instant,
         id: SocketId,
-        batch: &mut Vec<(Bytes, SocketAddr)>,
+        batch: &mut Vec<(Bytes, DatagramMeta)>,
         max: usize,
     ) -> Result<usize> {
         if max == 0 {
             return Ok(0);
         }
-        let (data, meta) = self.receive_datagram(now, id)?;
-        batch.push((data, meta.peer));
-        let socket = self.record_mut(id)?;
+        let mut push = |received: ReceivedDatagram| batch.push((received.data, received.meta));
+        self.receive_datagram(now, id, &mut push)?;
+        let datagrams = self.record_mut(id)?.datagrams_mut()?;
         let mut count = 1;
         while count < max
-            && let Some((data, meta)) = socket.pop_received()
+            && let Some(received) = datagrams.pop_received()
         {
-            batch.push((data, meta.peer));
+            push(received);
             count += 1;
         }
         if count > 1 {
@@ -100,16 +85,18 @@ impl Common {
         Ok(count)
     }
 
-    /// Copies the front of the next datagram, leaves it there, and says who sent it.
-    pub(super) fn peek_datagram(&self, id: SocketId, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
+    /// Copies the front of the next datagram, leaves it there, and says what is known of it.
+    pub(super) fn peek_datagram(
+        &self,
+        now: Instant,
+        id: SocketId,
+        buf: &mut [u8],
+    ) -> Result<(usize, DatagramMeta)> {
         let socket = self.record(id)?;
         let datagrams = socket.protocol.state().datagrams().ok_or(Error::NotSupported)?;
         match datagrams.front()? {
-            Some(received) => {
-                let from = socket.present(with_scope(received.from, received.scope));
-                Ok((copy_prefix(&received.data, buf), from))
-            }
-            None => Ok((0, socket.peer_addr()?)),
+            Some(received) => Ok((copy_prefix(&received.data, buf), received.meta)),
+            None => Ok((0, socket.connection_meta(now)?)),
         }
     }
 
@@ -125,6 +112,7 @@ impl Common {
     }
 
     /// What is to be sent next, and what its IP header says; a run in one piece if `whole` says so of it.
+    #[inline]
     pub(super) fn pop_outgoing(
         &mut self,
         id: SocketId,
@@ -142,6 +130,7 @@ impl Common {
     }
 
     /// What came in goes into the socket's queue, if there is room.
+    #[inline]
     pub(super) fn deliver_datagram(
         &mut self,
         id: SocketId,
@@ -151,7 +140,8 @@ impl Common {
         let limit = socket.options.receive_buffer;
         let Ok(datagrams) = socket.datagrams_mut() else { return Ok(()) };
         let room = self.account.room_for_datagram(datagrams.received_bytes);
-        datagrams.push_received(received, limit, room)?;
+        datagrams.check_room(received.data.len(), limit, room)?;
+        datagrams.push_received(received);
         self.settle(id, true);
         Ok(())
     }
@@ -265,6 +255,7 @@ pub(super) struct DatagramPacket {
 
 impl Env<'_> {
     /// Sends what a socket's turn has brought.
+    #[inline]
     pub(super) fn send_packet(
         &mut self,
         flow: &FourTuple,

@@ -4,11 +4,10 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::demux::{Endpoint, FourTuple};
+use super::message::DatagramMeta;
+use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
-use crate::interface_id::InterfaceId;
-use crate::time::Instant;
 
 /// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame that it pins.
 pub(super) const OVERHEAD_BYTES: usize = 256;
@@ -28,18 +27,10 @@ pub(crate) struct DatagramQueue {
 }
 
 /// A datagram that waits for `recv`, or a run of them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct ReceivedDatagram {
-    pub(super) from: Endpoint,
-    pub(super) to: Endpoint,
-    pub(super) scope: u16,
-    pub(super) iface: InterfaceId,
-    pub(super) hop_limit: u8,
-    pub(super) traffic_class: u8,
-    pub(super) at: Instant,
+    pub(super) meta: DatagramMeta,
     pub(super) data: Bytes,
-    /// How long each datagram of a run is, but the last; 0 if it is one.
-    pub(super) segment_len: u16,
 }
 
 /// A datagram that waits for the device, or a run of them.
@@ -55,17 +46,17 @@ pub(super) struct OutgoingDatagram {
 }
 
 impl DatagramQueue {
-    /// Takes what came in, if its queue stays below `limit` by that and the stack's memory has `room` for it.
-    pub(super) fn push_received(
-        &mut self,
-        received: ReceivedDatagram,
+    /// Whether a datagram of this length may come in: its queue must stay below `limit` and the stack's memory have `room`.
+    pub(super) fn check_room(
+        &self,
+        len: usize,
         limit: usize,
         room: usize,
     ) -> core::result::Result<(), DropReason> {
         if self.is_read_shut {
             return Err(DropReason::ReceiverClosed);
         }
-        let cost = received.data.len() + OVERHEAD_BYTES;
+        let cost = len + OVERHEAD_BYTES;
         if cost > room {
             return Err(DropReason::MemoryLimit);
         }
@@ -73,9 +64,12 @@ impl DatagramQueue {
         if !self.received.is_empty() && self.received_bytes + cost > limit {
             return Err(DropReason::ReceiveBufferFull);
         }
-        self.received_bytes += cost;
-        self.received.push_back(received);
         Ok(())
+    }
+
+    pub(super) fn push_received(&mut self, received: ReceivedDatagram) {
+        self.received_bytes += received.data.len() + OVERHEAD_BYTES;
+        self.received.push_back(received);
     }
 
     pub(super) fn pop_received(&mut self) -> Option<ReceivedDatagram> {

@@ -1,35 +1,91 @@
 //! What goes with a datagram beside its data, in both directions: `struct msghdr` and its control messages.
 
+use core::fmt;
 use core::net::SocketAddr;
 
+use super::kind::Domain;
+use super::scope::present;
+use crate::demux::FourTuple;
 use crate::interface_id::InterfaceId;
 use crate::time::Instant;
 
-/// What is known of a datagram that was received ([`Stack::recv_msg`](crate::Stack::recv_msg)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+/// What is known of a datagram that was received ([`Stack::recv_from`](crate::Stack::recv_from) and its kin).
+///
+/// Where no datagram was received, it says only who the peer is, and which address is ours: after the end of reading
+/// ([`Shutdown::Read`](crate::Shutdown::Read)), and on a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DatagramMeta {
-    /// Who sent it.
-    pub peer: SocketAddr,
-    /// The address and the port that it was sent to (IP_PKTINFO): one of ours, or a group.
-    pub local: SocketAddr,
-    /// The interface that it came in through. [`InterfaceId::LOOPBACK`] for what the stack has sent to itself.
-    pub iface: InterfaceId,
-    /// TTL or hop limit, as it arrived (IP_RECVTTL).
-    pub hop_limit: u8,
-    /// TOS or traffic class, as it arrived (IP_RECVTOS). The low two bits are the ECN field.
-    pub traffic_class: u8,
-    /// With [`SocketOption::UdpGro`](crate::SocketOption::UdpGro) the data may be several datagrams of one sender: all have
-    /// this length but the last, which may be shorter. Otherwise the length of the data.
-    pub segment_len: usize,
-    /// When it was handed to the stack.
-    pub at: Instant,
+    /// As it stands in the packet. Addresses are made for the program when it asks for them.
+    pub(super) flow: FourTuple,
+    pub(super) iface: InterfaceId,
+    pub(super) hop_limit: u8,
+    pub(super) traffic_class: u8,
+    pub(super) segment_len: u16,
+    /// The family of the socket.
+    pub(super) domain: Domain,
+    pub(super) at: Instant,
 }
 
 impl DatagramMeta {
+    /// Of a connection, and of no packet.
+    pub(super) fn of_connection(domain: Domain, flow: FourTuple, at: Instant) -> Self {
+        let iface = InterfaceId::LOOPBACK;
+        DatagramMeta { flow, iface, hop_limit: 0, traffic_class: 0, segment_len: 0, domain, at }
+    }
+
+    /// Who sent it.
+    pub fn peer(&self) -> SocketAddr {
+        present(self.domain, self.flow.remote_addr())
+    }
+
+    /// The address and the port that it was sent to (IP_PKTINFO): one of ours, or a group.
+    pub fn local(&self) -> SocketAddr {
+        present(self.domain, self.flow.local_addr())
+    }
+
+    /// The interface that it came in through. [`InterfaceId::LOOPBACK`] for what the stack has sent to itself.
+    pub fn iface(&self) -> InterfaceId {
+        self.iface
+    }
+
+    /// TTL or hop limit, as it arrived (IP_RECVTTL).
+    pub fn hop_limit(&self) -> u8 {
+        self.hop_limit
+    }
+
+    /// TOS or traffic class, as it arrived (IP_RECVTOS). The low two bits are the ECN field.
+    pub fn traffic_class(&self) -> u8 {
+        self.traffic_class
+    }
+
     /// The ECN field (RFC 3168): 0 not capable, 1 ECT(1), 2 ECT(0), 3 congestion experienced.
     pub fn ecn(&self) -> u8 {
         self.traffic_class & 3
+    }
+
+    /// With [`SocketOption::UdpGro`](crate::SocketOption::UdpGro) the data may be several datagrams of one sender: all have
+    /// this length but the last, which may be shorter. Otherwise the length of the data.
+    pub fn segment_len(&self) -> usize {
+        usize::from(self.segment_len)
+    }
+
+    /// When it was handed to the stack.
+    pub fn at(&self) -> Instant {
+        self.at
+    }
+}
+
+impl fmt::Debug for DatagramMeta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatagramMeta")
+            .field("peer", &self.peer())
+            .field("local", &self.local())
+            .field("iface", &self.iface)
+            .field("hop_limit", &self.hop_limit)
+            .field("traffic_class", &self.traffic_class)
+            .field("segment_len", &self.segment_len)
+            .field("at", &self.at)
+            .finish()
     }
 }
 
@@ -130,16 +186,9 @@ mod tests {
             stack.handle_frame(NOW, IFACE, Frame::new(builder.udp(1000, 7, b"data")));
             let (data, meta) = stack.recv_msg(NOW, d).unwrap();
             assert_eq!(data, &b"data"[..]);
-            let expected = DatagramMeta {
-                peer: peer.parse().unwrap(),
-                local: local.parse().unwrap(),
-                iface: IFACE,
-                hop_limit: 3,
-                traffic_class: 0xb9,
-                segment_len: 4,
-                at: NOW,
-            };
-            assert_eq!((meta, meta.ecn()), (expected, 1));
+            assert_eq!((meta.peer(), meta.local()), (peer.parse().unwrap(), local.parse().unwrap()));
+            assert_eq!((meta.hop_limit(), meta.traffic_class(), meta.ecn()), (3, 0xb9, 1));
+            assert_eq!((meta.iface(), meta.segment_len(), meta.at()), (IFACE, 4, NOW));
             assert_eq!(stack.recv_msg(NOW, d), Err(Error::WouldBlock));
         }
     }
@@ -177,6 +226,7 @@ mod tests {
         stack.send_msg(NOW, d, Bytes::from_static(b"x"), &SendMeta::to(to).hop_limit(9)).unwrap();
         while !frames(&mut stack).is_empty() || stack.handle_loopback(NOW) {}
         let (_, meta) = stack.recv_msg(NOW, d).unwrap();
-        assert_eq!((meta.peer, meta.local, meta.iface, meta.hop_limit), (to, to, InterfaceId::LOOPBACK, 9));
+        assert_eq!((meta.peer(), meta.local()), (to, to));
+        assert_eq!((meta.iface(), meta.hop_limit()), (InterfaceId::LOOPBACK, 9));
     }
 }

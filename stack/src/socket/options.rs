@@ -101,7 +101,7 @@ pub enum SocketOption {
     /// the start: each call sends one datagram.
     UdpSegment(u16),
     /// UDP_GRO: datagrams of one sender that the device has joined are received together;
-    /// [`Stack::recv_msg`](crate::Stack::recv_msg) says how long each is.
+    /// [`DatagramMeta::segment_len`](crate::DatagramMeta::segment_len) says how long each is.
     UdpGro(bool),
 }
 

@@ -49,30 +49,29 @@ pub(super) trait ProtocolCalls {
     ) -> Result<usize>;
 
     fn receive(&mut self, env: &mut Env<'_>, id: SocketId, buf: &mut [u8]) -> Result<usize> {
-        let (data, _) = env.common.receive_datagram(env.ctx.now, id)?;
-        Ok(copy_prefix(&data, buf))
+        env.common.receive_datagram(env.ctx.now, id, |received| copy_prefix(&received.data, buf))
     }
 
-    /// As `receive`, and who sent it.
+    /// As `receive`, and what is known of it.
     fn receive_from(
         &mut self,
         env: &mut Env<'_>,
         id: SocketId,
         buf: &mut [u8],
-    ) -> Result<(usize, SocketAddr)> {
-        let (data, meta) = env.common.receive_datagram(env.ctx.now, id)?;
-        Ok((copy_prefix(&data, buf), meta.peer))
+    ) -> Result<(usize, DatagramMeta)> {
+        env.common
+            .receive_datagram(env.ctx.now, id, |received| (copy_prefix(&received.data, buf), received.meta))
     }
 
     fn receive_bytes(&mut self, env: &mut Env<'_>, id: SocketId, max: usize) -> Result<Bytes> {
-        let (mut data, _) = env.common.receive_datagram(env.ctx.now, id)?;
+        let mut data = env.common.receive_datagram(env.ctx.now, id, |received| received.data)?;
         data.truncate(max);
         Ok(data)
     }
 
     /// One datagram whole, or a run of them, and what is known of it.
     fn receive_message(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<(Bytes, DatagramMeta)> {
-        env.common.receive_datagram(env.ctx.now, id)
+        env.common.receive_datagram(env.ctx.now, id, |received| (received.data, received.meta))
     }
 
     /// As many datagrams as are there, at most `max`.
@@ -80,7 +79,7 @@ pub(super) trait ProtocolCalls {
         &mut self,
         env: &mut Env<'_>,
         id: SocketId,
-        batch: &mut Vec<(Bytes, SocketAddr)>,
+        batch: &mut Vec<(Bytes, DatagramMeta)>,
         max: usize,
     ) -> Result<usize> {
         env.common.receive_datagrams(env.ctx.now, id, batch, max)

@@ -8,14 +8,16 @@ use core::num::NonZeroU32;
 use super::datagram_queue::DatagramQueue;
 use super::info::{SocketInfo, SocketState};
 use super::kind::{Domain, SocketKind};
+use super::message::DatagramMeta;
 use super::options::SocketOptions;
-use super::scope::Bound;
+use super::scope::{Bound, present};
 use super::state::ProtocolState;
 use super::tcp::stream::TcpSocket;
 use crate::copy_on_write::CopyOnWrite;
 use crate::demux::{BoundAddr, Endpoint, with_scope};
 use crate::error::{Error, Result};
 use crate::event::Readiness;
+use crate::time::Instant;
 
 /// What the stack keeps of a socket. Every segment comes through it: with the slab's generation it is a cache line.
 #[derive(Debug)]
@@ -204,12 +206,9 @@ impl Socket {
         self.has_descriptor() && self.marks.enter_event_queue()
     }
 
-    /// An address as this socket shows it to its program: IPv4 on an IPv6 socket is `::ffff:a.b.c.d`.
+    /// An address as this socket shows it to its program.
     pub(super) fn present(&self, addr: SocketAddr) -> SocketAddr {
-        match (self.domain, addr.ip()) {
-            (Domain::V6, IpAddr::V4(v4)) => SocketAddr::new(v4.to_ipv6_mapped().into(), addr.port()),
-            _ => addr,
-        }
+        present(self.domain, addr)
     }
 
     /// An address from the program as it is on the wire, with its scope. EAFNOSUPPORT for one of the other family,
@@ -253,6 +252,13 @@ impl Socket {
         let state = self.protocol.state();
         let flow = state.flow().filter(|_| state.has_peer());
         Ok(self.present(flow.ok_or(Error::NotConnected)?.remote_addr()))
+    }
+
+    /// What is known where there is no packet: the ends of the connection. ENOTCONN unless there is one.
+    pub(super) fn connection_meta(&self, now: Instant) -> Result<DatagramMeta> {
+        let state = self.protocol.state();
+        let flow = state.flow().filter(|_| state.has_peer()).ok_or(Error::NotConnected)?;
+        Ok(DatagramMeta::of_connection(self.domain, flow, now))
     }
 
     /// What a status page shows, but for its names.

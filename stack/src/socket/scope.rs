@@ -1,7 +1,8 @@
 //! Where a socket is bound, and the links on which link-local addresses mean something.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::kind::Domain;
 use crate::demux::BoundAddr;
 use crate::error::{Error, Result};
 use crate::network::InterfaceId;
@@ -39,6 +40,14 @@ pub(super) fn scope_of(addrs: [IpAddr; 2], iface: InterfaceId) -> u16 {
 
 pub(super) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// An address as a socket of this family shows it to its program: IPv4 on an IPv6 socket is `::ffff:a.b.c.d`.
+pub(super) fn present(domain: Domain, addr: SocketAddr) -> SocketAddr {
+    match (domain, addr.ip()) {
+        (Domain::V6, IpAddr::V4(v4)) => SocketAddr::new(v4.to_ipv6_mapped().into(), addr.port()),
+        _ => addr,
+    }
 }
 
 /// Linux: 0.0.0.0 and `::` as destinations mean this host.

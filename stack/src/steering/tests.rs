@@ -365,7 +365,7 @@ fn only_one_speaks_for_the_addresses_and_all_know_the_neighbours() {
     let before: Vec<u64> = group.members.iter().map(|member| member.stats().link.frames_out).collect();
     group.peer.send_to(group.now, d, b"x", (GROUP, 3000).into()).unwrap();
     group.exchange();
-    assert!(group.members[0].recv_bytes_from(group.now, port).is_ok());
+    assert!(group.members[0].recv_msg(group.now, port).is_ok());
     let sent: Vec<u64> = group.members.iter().map(|member| member.stats().link.frames_out).collect();
     assert_eq!([sent[0] - before[0], sent[1] - before[1], sent[2] - before[2]], [1, 0, 0]);
     for member in &group.members {
@@ -407,12 +407,12 @@ fn fragments_become_one_packet_on_one_stack() {
         let data = vec![port as u8; 5000];
         group.peer.send_to(group.now, from, &data, (GROUP, port).into()).unwrap();
         group.exchange();
-        let (bytes, _) = group.members[index].recv_bytes_from(group.now, at).unwrap();
+        let (bytes, _) = group.members[index].recv_msg(group.now, at).unwrap();
         assert_eq!(bytes, data);
         // And back.
         group.members[index].send_to(group.now, at, &data, (PEER, port).into()).unwrap();
         group.exchange();
-        assert_eq!(group.peer.recv_bytes_from(group.now, from).unwrap().0, data);
+        assert_eq!(group.peer.recv_msg(group.now, from).unwrap().0, data);
     }
     // A ping that needs fragments has one answer.
     let echo = group.peer.socket(Domain::V4, SocketKind::Echo).unwrap();
@@ -420,8 +420,8 @@ fn fragments_become_one_packet_on_one_stack() {
     request.resize(4000, 5);
     group.peer.send_to(group.now, echo, &request, (GROUP, 0).into()).unwrap();
     group.exchange();
-    assert_eq!(group.peer.recv_bytes_from(group.now, echo).unwrap().0.len(), 4000);
-    assert_eq!(group.peer.recv_bytes_from(group.now, echo), Err(Error::WouldBlock));
+    assert_eq!(group.peer.recv_msg(group.now, echo).unwrap().0.len(), 4000);
+    assert_eq!(group.peer.recv_msg(group.now, echo), Err(Error::WouldBlock));
     group.assert_nothing_went_wrong();
     let others: u64 = group.members.iter().map(|member| member.stats().drops(DropReason::OtherStack)).sum();
     assert_eq!(others, 2 * 7);
@@ -454,7 +454,7 @@ fn pings_go_out_from_any_stack_and_come_back_to_it() {
         let echo = member.socket(Domain::V4, SocketKind::Echo).unwrap();
         member.send_to(now, echo, &[8, 0, 0, 0, 0, 0, 0, 1, 42], (PEER, 0).into()).unwrap();
         group.exchange();
-        assert_eq!(group.members[index].recv_bytes_from(now, echo).unwrap().0.last(), Some(&42));
+        assert_eq!(group.members[index].recv_msg(now, echo).unwrap().0.last(), Some(&42));
     }
 }
 
@@ -465,11 +465,11 @@ fn datagrams_to_ourselves_find_the_stack_of_their_socket() {
     for to in [GROUP, [127, 0, 0, 1]] {
         group.members[0].send_to(group.now, even, b"over", (to, 2001).into()).unwrap();
         group.exchange();
-        let (bytes, from) = group.members[1].recv_bytes_from(group.now, odd).unwrap();
-        assert_eq!((&bytes[..], from), (&b"over"[..], (to, 2000).into()));
-        group.members[1].send_to(group.now, odd, b"back", from).unwrap();
+        let (bytes, meta) = group.members[1].recv_msg(group.now, odd).unwrap();
+        assert_eq!((&bytes[..], meta.peer()), (&b"over"[..], (to, 2000).into()));
+        group.members[1].send_to(group.now, odd, b"back", meta.peer()).unwrap();
         group.exchange();
-        assert_eq!(&group.members[0].recv_bytes_from(group.now, even).unwrap().0[..], b"back");
+        assert_eq!(&group.members[0].recv_msg(group.now, even).unwrap().0[..], b"back");
     }
     group.assert_nothing_went_wrong();
     // Nobody is there: the error comes back to the stack that asked.

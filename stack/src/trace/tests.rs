@@ -71,7 +71,7 @@ fn every_frame_in_comes_with_its_verdict_and_every_answer_behind_it() {
     assert!(traced.iter().all(|traced| (traced.at, traced.iface) == (NOW, IFACE)));
     // The program, the trace and whoever handed the frame in have the same bytes.
     let Passage::Received { frame, .. } = &traced[0].passage else { panic!("{traced:?}") };
-    let (received, _) = stack.recv_bytes_from(NOW, d).unwrap();
+    let (received, _) = stack.recv_msg(NOW, d).unwrap();
     let offset = received.as_ptr() as usize - frames[0].0.as_ptr() as usize;
     assert_eq!((frame.bytes.as_ptr(), offset), (frames[0].0.as_ptr(), 28));
 }

@@ -161,7 +161,7 @@ fn padding_is_cut_off() {
         let mut frame = peer.frame(&packet);
         frame.resize(80, 0xaa);
         peer.send_frame(&frame);
-        let (received, _) = peer.stack.recv_bytes_from(peer.now, socket).unwrap();
+        let (received, _) = peer.stack.recv_msg(peer.now, socket).unwrap();
         assert_eq!(&received[..], b"abc");
     }
 }

@@ -231,10 +231,10 @@ fn datagrams_and_pings_with_fragments() {
                         let data = Pattern::new(len as u64).take(len);
                         let mut back = vec![0; 65_536];
                         peer.send_to(&data, addr).expect("sent");
-                        let (bytes, from) =
-                            socket.recv_bytes_from().unwrap_or_else(|error| panic!("{addr}, {len}: {error}"));
+                        let (bytes, meta) =
+                            socket.recv_msg().unwrap_or_else(|error| panic!("{addr}, {len}: {error}"));
                         assert_eq!(bytes, data);
-                        socket.send_to(&bytes, from).expect("sent");
+                        socket.send_to(&bytes, meta.peer()).expect("sent");
                         let (got, from) = peer.recv_from(&mut back).expect("an answer");
                         assert_eq!((&back[..got], from), (&data[..], addr));
                     }
@@ -391,7 +391,7 @@ fn a_device_that_goes_away_ends_all_stacks() {
         let Host { runtime, stacks, .. } = Host::start(1, 3, Offload::Auto);
         let waits: Vec<_> = (6000..6003)
             .map(|port| UdpSocket::bind(&runtime, at(&stacks[0], port)).expect("a free port"))
-            .map(|socket| thread::spawn(move || socket.recv_bytes_from().expect_err("the device is gone")))
+            .map(|socket| thread::spawn(move || socket.recv_msg().expect_err("the device is gone")))
             .collect();
         tool("ip link delete queues0");
         for wait in waits {

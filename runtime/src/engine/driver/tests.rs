@@ -56,7 +56,7 @@ impl Host {
     fn receive(&self) -> Bytes {
         let received =
             self.engine.call_blocking(self.id, Direction::Read, WaitLimit::Forever, |core, now| {
-                core.stack.recv_bytes_from(now, self.socket)
+                core.stack.recv_msg(now, self.socket)
             });
         received.unwrap().0
     }
@@ -127,7 +127,7 @@ fn a_task_is_woken_for_each_datagram_that_it_waits_for() {
         let try_receive = || {
             let (is_received, old) = server
                 .engine
-                .call(|core, now, _| match core.stack.recv_bytes_from(now, server.socket) {
+                .call(|core, now, _| match core.stack.recv_msg(now, server.socket) {
                     Ok(_) => (true, None),
                     Err(error) => {
                         assert_eq!(error, portolan::Error::WouldBlock);

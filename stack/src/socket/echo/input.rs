@@ -9,6 +9,7 @@ use crate::socket::common::{Common, Env};
 use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::errors::report;
 use crate::socket::id::SocketId;
+use crate::socket::message::DatagramMeta;
 use crate::socket::scope::scope_of;
 
 impl EchoSockets {
@@ -26,12 +27,14 @@ impl EchoSockets {
         let Some(id) = self.ports.find(&flow).filter(is_for) else {
             return env.ctx.count_drop(DropReason::UnknownIcmp);
         };
+        let Some(socket) = env.common.records.get(id) else { return };
+        let (domain, at) = (socket.domain, env.ctx.now);
         let Datagram { iface, hop_limit, traffic_class, .. } = datagram;
-        let (to, at) = (flow.local, env.ctx.now);
         let data = datagram.into_transport(0..usize::MAX);
-        let received =
-            ReceivedDatagram { from, to, scope, iface, hop_limit, traffic_class, at, data, segment_len: 0 };
-        if let Err(reason) = env.common.deliver_datagram(id, received) {
+        // An IP packet is shorter than 64 KiB.
+        let segment_len = data.len() as u16;
+        let meta = DatagramMeta { flow, iface, hop_limit, traffic_class, segment_len, domain, at };
+        if let Err(reason) = env.common.deliver_datagram(id, ReceivedDatagram { meta, data }) {
             env.ctx.count_drop(reason);
         }
     }

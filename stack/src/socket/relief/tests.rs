@@ -192,9 +192,9 @@ fn newcomers_datagrams_and_handshakes_find_room_although_the_limit_is_reached() 
         pair.a.stack.send_to(pair.now(), other, &[5; 1400], to).unwrap();
     }
     pair.run_for(Duration::from_millis(50));
-    let (len, from) = pair.b.stack.recv_from(pair.now(), own, &mut buf).unwrap();
+    let (len, meta) = pair.b.stack.recv_from(pair.now(), own, &mut buf).unwrap();
     assert_eq!(len, 1400);
-    assert_eq!(pair.b.stack.send_to(pair.now(), own, &[5; 1400], from), Ok(1400));
+    assert_eq!(pair.b.stack.send_to(pair.now(), own, &[5; 1400], meta.peer()), Ok(1400));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::socket::binding::{Groups, bind_port};
 use crate::socket::common::{Common, Env, TimerTarget, TransmitOutcome};
 use crate::socket::id::{OwnerId, SocketId};
 use crate::socket::kind::{Domain, Shutdown};
-use crate::socket::message::SendMeta;
+use crate::socket::message::{DatagramMeta, SendMeta};
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Holders, Protocol, Socket};
@@ -141,9 +141,9 @@ impl ProtocolCalls for TcpSockets {
         env: &mut Env<'_>,
         id: SocketId,
         buf: &mut [u8],
-    ) -> Result<(usize, SocketAddr)> {
-        let peer = env.common.record(id)?.peer_addr()?;
-        Ok((self.receive(env, id, buf)?, peer))
+    ) -> Result<(usize, DatagramMeta)> {
+        let meta = env.common.record(id)?.connection_meta(env.ctx.now)?;
+        Ok((self.receive(env, id, buf)?, meta))
     }
 
     fn receive_bytes(&mut self, env: &mut Env<'_>, id: SocketId, max: usize) -> Result<Bytes> {

@@ -12,9 +12,9 @@ use crate::socket::common::Env;
 use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::errors::report;
 use crate::socket::id::SocketId;
+use crate::socket::message::DatagramMeta;
 use crate::socket::scope::{iface_of, scope_of};
 use crate::subject::Subject;
-use crate::time::Instant;
 use crate::udp;
 
 impl UdpSockets {
@@ -32,26 +32,21 @@ impl UdpSockets {
             remote: Endpoint::new(datagram.src, header.src_port),
             scope,
         };
-        env.ctx.subject = Subject::Udp(flow);
         if datagram.cast != Cast::Unicast {
             // A group's packet concerns every socket on the port.
             let ids: SmallVec<[SocketId; 4]> = self.ports.all(datagram.dst, header.dst_port).collect();
             if ids.is_empty() {
-                env.ctx.count_drop(DropReason::NoUdpSocket);
+                count_drop(env, &flow, DropReason::NoUdpSocket);
             }
-            let received = received(env.ctx.now, datagram, &flow, header.len);
             for id in ids {
-                deliver_run(env, id, received.clone());
+                deliver(env, id, datagram.clone(), &flow, header.len);
             }
             return;
         }
         match self.connected.get(&flow).copied().or_else(|| self.ports.find(&flow)) {
-            Some(id) => {
-                let received = received(env.ctx.now, datagram, &flow, header.len);
-                deliver_run(env, id, received);
-            }
+            Some(id) => deliver(env, id, datagram, &flow, header.len),
             None => {
-                env.ctx.count_drop(DropReason::NoUdpSocket);
+                count_drop(env, &flow, DropReason::NoUdpSocket);
                 let kind = NetworkErrorKind::PortUnreachable;
                 env.network.send_unreachable(&mut env.ctx, &datagram, kind);
             }
@@ -84,29 +79,42 @@ impl UdpSockets {
     }
 }
 
-/// What a socket gets of a packet whose UDP datagram is so long.
-fn received(at: Instant, datagram: Datagram, flow: &FourTuple, len: usize) -> ReceivedDatagram {
-    let Datagram { iface, hop_limit, traffic_class, segment_len, .. } = datagram;
-    let &FourTuple { local: to, remote: from, scope } = flow;
-    let data = datagram.into_transport(udp::HEADER_LEN..len);
-    ReceivedDatagram { from, to, scope, iface, hop_limit, traffic_class, at, data, segment_len }
-}
-
-/// What the device joined from several datagrams is taken apart again, unless the program wants it whole.
-fn deliver_run(env: &mut Env<'_>, id: SocketId, mut received: ReceivedDatagram) {
-    let wants_runs = env.common.records.get(id).is_some_and(|socket| socket.options.udp_gro);
-    let each = usize::from(received.segment_len);
-    while each > 0 && received.data.len() > each && !wants_runs {
-        let data = received.data.split_to(each);
-        deliver(env, id, ReceivedDatagram { data, segment_len: 0, ..received });
+/// Puts a packet, whose UDP datagram is `len` bytes long, into a socket's queue. What the device joined from several datagrams
+/// is taken apart again, unless the program wants it whole.
+fn deliver(env: &mut Env<'_>, id: SocketId, datagram: Datagram, flow: &FourTuple, len: usize) {
+    let Some(socket) = env.common.records.get(id) else { return };
+    let wants_runs = socket.options.udp_gro;
+    let meta = DatagramMeta {
+        flow: *flow,
+        iface: datagram.iface,
+        hop_limit: datagram.hop_limit,
+        traffic_class: datagram.traffic_class,
+        segment_len: datagram.segment_len,
+        domain: socket.domain,
+        at: env.ctx.now,
+    };
+    let mut data = datagram.into_transport(udp::HEADER_LEN..len);
+    let each = usize::from(meta.segment_len);
+    while each > 0 && data.len() > each && !wants_runs {
+        let data = data.split_to(each);
+        deliver_piece(env, id, ReceivedDatagram { meta, data });
     }
-    deliver(env, id, received);
+    // An IP packet is shorter than 64 KiB.
+    let segment_len = if each > 0 { each.min(data.len()) } else { data.len() } as u16;
+    deliver_piece(env, id, ReceivedDatagram { meta: DatagramMeta { segment_len, ..meta }, data });
 }
 
-fn deliver(env: &mut Env<'_>, id: SocketId, received: ReceivedDatagram) {
-    let datagrams = count(received.data.len(), received.segment_len);
+fn deliver_piece(env: &mut Env<'_>, id: SocketId, received: ReceivedDatagram) {
+    let flow = received.meta.flow;
+    let datagrams = count(received.data.len(), received.meta.segment_len);
     match env.common.deliver_datagram(id, received) {
         Ok(()) => env.ctx.stats.udp.in_datagrams += datagrams,
-        Err(reason) => env.ctx.count_drop(reason),
+        Err(reason) => count_drop(env, &flow, reason),
     }
+}
+
+/// Counts the drop of a datagram. The log names its flow, which costs something: only here.
+fn count_drop(env: &mut Env<'_>, flow: &FourTuple, reason: DropReason) {
+    env.ctx.subject = Subject::Udp(*flow);
+    env.ctx.count_drop(reason);
 }

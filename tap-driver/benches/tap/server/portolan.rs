@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes};
-use portolan::{Cidr, Config};
+use portolan::{Cidr, Config, SendMeta};
 use portolan_runtime::{Builder, TcpListener, TcpStream, UdpSocket};
 use portolan_tap::{Offload, Tap, TapBuilder};
 
@@ -59,12 +59,13 @@ pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     });
     let socket = UdpSocket::bind(&runtime, any(Service::Datagrams.port()))?;
     std::thread::spawn(move || {
-        let mut batch = Vec::new();
+        let (mut requests, mut answers) = (Vec::new(), Vec::new());
         loop {
-            let received = socket.recv_batch_from(&mut batch, MAX_DATAGRAMS);
-            let answered = received.and_then(|_| socket.send_batch_to(&batch));
+            let received = socket.recv_batch(&mut requests, MAX_DATAGRAMS);
+            answers.extend(requests.drain(..).map(|(data, meta)| (data, SendMeta::to(meta.peer()))));
+            let answered = received.and_then(|_| socket.send_batch(&answers));
             answered.unwrap_or_else(|error| services::end("UDP echo", &error));
-            batch.clear();
+            answers.clear();
         }
     });
     for (port, _) in (services::FIRST_IDLE_PORT..).zip(services::idle_shares(idle)?) {

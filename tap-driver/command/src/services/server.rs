@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portolan::{AddressState, SocketOption};
+use portolan::{AddressState, SendMeta, SocketOption};
 use portolan_runtime::{Handle, TcpListener, TcpStream, UdpSocket};
 
 use super::status::Status;
@@ -213,17 +213,18 @@ impl Server {
     fn datagram_loop(&self, service: Service, socket: &UdpSocket) {
         let (mut requests, mut answers) = (Vec::new(), Vec::new());
         while self.handle.is_running() {
-            if let Err(error) = socket.recv_batch_from(&mut requests, MAX_DATAGRAMS) {
+            if let Err(error) = socket.recv_batch(&mut requests, MAX_DATAGRAMS) {
                 self.pause(service, &error);
                 continue;
             }
-            for (request, from) in requests.drain(..) {
+            for (request, meta) in requests.drain(..) {
+                let from = meta.peer();
                 let answer = datagram::answer(service, &request, from, daytime_line);
-                answers.extend(answer.map(|answer| (answer, from)));
+                answers.extend(answer.map(|answer| (answer, SendMeta::to(from))));
             }
             let mut left = &answers[..];
-            while let Some((_, to)) = left.first() {
-                let count = socket.send_batch_to(left).unwrap_or_else(|error| {
+            while let Some((_, SendMeta { peer: Some(to), .. })) = left.first() {
+                let count = socket.send_batch(left).unwrap_or_else(|error| {
                     log::debug!("{service}: {to} gets no answer: {error}");
                     1
                 });
