@@ -25,16 +25,16 @@ const SHUFFLE_INTERVAL: Duration = Duration::from_secs(64);
 
 /// Whose share a message takes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Peer([u64; 2]);
+pub(crate) struct PeerKey([u64; 2]);
 
-impl Peer {
+impl PeerKey {
     /// A host by its address. On another link an IPv6 host is its network of 64 bits, as it may have any address in it.
-    pub(crate) fn host(addr: IpAddr, is_on_link: bool) -> Peer {
+    pub(crate) fn host(addr: IpAddr, is_on_link: bool) -> PeerKey {
         match addr {
-            IpAddr::V4(addr) => Peer([4, u64::from(addr.to_bits())]),
+            IpAddr::V4(addr) => PeerKey([4, u64::from(addr.to_bits())]),
             IpAddr::V6(addr) => {
                 let bits = addr.to_bits();
-                Peer([(bits >> 64) as u64, if is_on_link { bits as u64 } else { 0 }])
+                PeerKey([(bits >> 64) as u64, if is_on_link { bits as u64 } else { 0 }])
             }
         }
     }
@@ -70,7 +70,7 @@ impl PeerLimit {
     }
 
     /// Takes one message from a peer's share, if there is one left.
-    pub(crate) fn take(&mut self, now: Instant, peer: Peer, rate: Rate) -> bool {
+    pub(crate) fn take(&mut self, now: Instant, peer: PeerKey, rate: Rate) -> bool {
         let interval = rate.interval.as_nanos() as u64;
         if interval == 0 {
             return true;
@@ -86,7 +86,7 @@ impl PeerLimit {
         has_some
     }
 
-    fn record_of(&self, now: Instant, Peer([high, low]): Peer) -> usize {
+    fn record_of(&self, now: Instant, PeerKey([high, low]): PeerKey) -> usize {
         let epoch = now.as_nanos() / SHUFFLE_INTERVAL.as_nanos() as u64;
         self.key.hash_words([high, low, epoch]) as usize & (RECORDS - 1)
     }
@@ -139,8 +139,8 @@ mod tests {
 
     const RATE: Rate = Rate { interval: Duration::from_millis(100), burst: 3 };
 
-    fn host(text: &str) -> Peer {
-        Peer::host(text.parse().unwrap(), false)
+    fn host(text: &str) -> PeerKey {
+        PeerKey::host(text.parse().unwrap(), false)
     }
 
     fn limit() -> PeerLimit {
@@ -163,7 +163,7 @@ mod tests {
     fn each_peer_has_a_share_and_an_ipv6_network_has_one() {
         let mut limit = limit();
         let mut burst_of = |peer| (0..10).filter(|_| limit.take(Instant::ZERO, peer, RATE)).count();
-        let on_link = |text: &str| Peer::host(text.parse().unwrap(), true);
+        let on_link = |text: &str| PeerKey::host(text.parse().unwrap(), true);
         for peer in [
             host("10.0.0.1"),
             host("10.0.0.2"),
@@ -190,7 +190,7 @@ mod tests {
     fn who_shares_a_record_changes_with_time_and_seed() {
         // The hosts that share the record of one.
         let sharing = |limit: &PeerLimit, now: Instant| -> HashSet<u32> {
-            let host = |bits: u32| Peer::host(IpAddr::V4(core::net::Ipv4Addr::from_bits(bits)), false);
+            let host = |bits: u32| PeerKey::host(IpAddr::V4(core::net::Ipv4Addr::from_bits(bits)), false);
             let record = limit.record_of(now, host(0x0a00_0001));
             (0x0b00_0000..0x0b00_4000).filter(|&bits| limit.record_of(now, host(bits)) == record).collect()
         };

@@ -26,10 +26,10 @@ pub(crate) struct PathMtu {
 }
 
 /// A destination, and the link that it is on if its address does not say that.
-type Key = (IpAddr, Option<InterfaceId>);
+type PathKey = (IpAddr, Option<InterfaceId>);
 
 #[derive(Debug)]
-struct Entry {
+struct LearnedMtu {
     path: PathMtu,
     expires_at: Instant,
 }
@@ -37,7 +37,7 @@ struct Entry {
 /// See the module's page. There is no timer: what is over is found to be so when it is looked at.
 #[derive(Debug)]
 pub(crate) struct PathMtus {
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<PathKey, LearnedMtu>,
     max: usize,
     timeout: Duration,
 }
@@ -79,12 +79,14 @@ impl PathMtus {
             self.make_room(now);
         }
         log::debug!("path MTU to {dst}: {mtu} bytes");
-        self.entries
-            .insert(key, Entry { path: PathMtu { mtu, needs_fragments }, expires_at: now + self.timeout });
+        self.entries.insert(
+            key,
+            LearnedMtu { path: PathMtu { mtu, needs_fragments }, expires_at: now + self.timeout },
+        );
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<(Key, Entry)>()
+        self.entries.capacity() * size_of::<(PathKey, LearnedMtu)>()
     }
 
     /// Drops what is over, or else what will be first.
@@ -99,7 +101,7 @@ impl PathMtus {
     }
 }
 
-fn key(dst: IpAddr, iface: InterfaceId) -> Key {
+fn key(dst: IpAddr, iface: InterfaceId) -> PathKey {
     (dst, is_link_local(dst).then_some(iface))
 }
 

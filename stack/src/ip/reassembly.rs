@@ -97,14 +97,14 @@ pub(crate) struct Expired {
 
 /// What the packets of one source hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Share {
+struct SourceUsage {
     bytes: usize,
     packets: usize,
 }
 
 /// When the time of a packet is over.
 #[derive(Clone, Copy, Debug)]
-struct Deadline {
+struct Expiry {
     at: Instant,
     key: PacketKey,
     serial: u64,
@@ -146,11 +146,11 @@ struct First {
 pub(crate) struct Reassembler {
     packets: HashMap<PacketKey, Packet>,
     /// In order; some of the packets are gone already.
-    deadlines: VecDeque<Deadline>,
+    deadlines: VecDeque<Expiry>,
     next_serial: u64,
     /// Of all shares.
     bytes: usize,
-    shares: Vec<Share>,
+    shares: Vec<SourceUsage>,
     source_key: Keyed,
     max_bytes: usize,
     max_packets: usize,
@@ -164,7 +164,7 @@ impl Reassembler {
             deadlines: VecDeque::new(),
             next_serial: 0,
             bytes: 0,
-            shares: vec![Share::default(); SOURCES],
+            shares: vec![SourceUsage::default(); SOURCES],
             source_key: Keyed::new(rng),
             max_bytes: config.reassembly_limit_bytes.min(share_bytes),
             max_packets: config.max_reassemblies,
@@ -241,7 +241,7 @@ impl Reassembler {
     /// Gives up the packets whose time is over.
     pub(crate) fn handle_timeout(&mut self, now: Instant, stats: &mut Stats) -> Vec<Expired> {
         let mut expired = Vec::new();
-        while let Some(&Deadline { at, key, serial, .. }) =
+        while let Some(&Expiry { at, key, serial, .. }) =
             self.deadlines.front().filter(|deadline| deadline.at <= now)
         {
             log::trace!("reassembly over at {at}");
@@ -265,7 +265,7 @@ impl Reassembler {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes + self.deadlines.len() * size_of::<Deadline>()
+        self.bytes + self.deadlines.len() * size_of::<Expiry>()
     }
 
     /// A packet of which this is the first fragment to come.
@@ -291,7 +291,7 @@ impl Reassembler {
         share.bytes += packet.accounted_bytes;
         share.packets += 1;
         self.packets.insert(key, packet);
-        self.deadlines.push_back(Deadline { at: now + self.timeout, key, serial, source });
+        self.deadlines.push_back(Expiry { at: now + self.timeout, key, serial, source });
         serial
     }
 
@@ -304,7 +304,7 @@ impl Reassembler {
         (self.source_key.hash_words(words) as usize % SOURCES) as u16
     }
 
-    fn share_mut(&mut self, source: u16) -> &mut Share {
+    fn share_mut(&mut self, source: u16) -> &mut SourceUsage {
         &mut self.shares[usize::from(source)]
     }
 
@@ -322,7 +322,7 @@ impl Reassembler {
     }
 
     /// Drops the oldest packet of the source that has the most of something. False: there is none.
-    fn make_room(&mut self, stats: &mut Stats, of: impl Fn(&Share) -> usize) -> bool {
+    fn make_room(&mut self, stats: &mut Stats, of: impl Fn(&SourceUsage) -> usize) -> bool {
         let largest = self.shares.iter().enumerate().max_by_key(|(_, share)| of(share));
         let Some((largest, _)) = largest else { return false };
         let mut oldest = None;
@@ -358,7 +358,7 @@ impl Reassembler {
     /// they are the most.
     fn drop_stale_deadlines(&mut self) {
         let packets = &self.packets;
-        let is_live = |deadline: &Deadline| {
+        let is_live = |deadline: &Expiry| {
             deadline.source != GONE
                 && packets.get(&deadline.key).is_some_and(|packet| packet.serial == deadline.serial)
         };

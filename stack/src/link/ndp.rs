@@ -42,13 +42,13 @@ pub(crate) enum NdpMessage {
         target: Ipv6Addr,
         /// The option with the target's link address.
         target_mac: Option<MacAddr>,
-        flags: Flags,
+        flags: AdvertisementFlags,
     },
 }
 
 /// The flags of an advertisement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Flags {
+pub(crate) struct AdvertisementFlags {
     pub(crate) router: bool,
     pub(crate) solicited: bool,
     pub(crate) override_: bool,
@@ -74,7 +74,7 @@ impl NdpMessage {
             NdiscRepr::NeighborAdvert { flags, target_addr, lladdr } => NdpMessage::Advertisement {
                 target: target_addr,
                 target_mac: mac_of(lladdr)?,
-                flags: Flags {
+                flags: AdvertisementFlags {
                     router: flags.contains(NdiscNeighborFlags::ROUTER),
                     solicited: flags.contains(NdiscNeighborFlags::SOLICITED),
                     override_: flags.contains(NdiscNeighborFlags::OVERRIDE),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn advertisement(solicited: bool) -> NdpMessage {
-        let flags = Flags { router: false, solicited, override_: true };
+        let flags = AdvertisementFlags { router: false, solicited, override_: true };
         NdpMessage::Advertisement { target: addr("fe80::2"), target_mac: Some(MAC), flags }
     }
 

@@ -61,7 +61,7 @@ pub struct NeighborInfo {
 }
 
 /// Packets that waited for a neighbour, oldest first.
-pub(crate) type Pending = VecDeque<IpPacket>;
+pub(crate) type PendingPackets = VecDeque<IpPacket>;
 
 /// What the cache wants done.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(crate) enum NeighborEvent {
     /// Ask for `addr`: the station that had it, or all.
     Solicit { addr: IpAddr, mac: Option<MacAddr> },
     /// It does not answer, and these packets waited.
-    Unreachable { pending: Pending },
+    Unreachable { pending: PendingPackets },
 }
 
 /// What became of a packet whose neighbour is not known.
@@ -93,21 +93,21 @@ pub(crate) struct Advertised {
 }
 
 /// An address as one number, an IPv4 address as an IPv4-mapped one: hashed in one go, once per packet sent.
-type Key = u128;
+type AddressKey = u128;
 
-fn key(addr: IpAddr) -> Key {
+fn key(addr: IpAddr) -> AddressKey {
     match addr {
         IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
         IpAddr::V6(addr) => addr.to_bits(),
     }
 }
 
-fn addr_of(key: Key) -> IpAddr {
+fn addr_of(key: AddressKey) -> IpAddr {
     IpAddr::V6(Ipv6Addr::from_bits(key)).to_canonical()
 }
 
 #[derive(Debug)]
-struct Entry {
+struct NeighborEntry {
     state: NeighborState,
     /// Zeros while INCOMPLETE.
     mac: MacAddr,
@@ -119,10 +119,10 @@ struct Entry {
     is_used: bool,
     /// When a packet was last for it; if none was, when it asked.
     used_at: Instant,
-    pending: Pending,
+    pending: PendingPackets,
 }
 
-impl Entry {
+impl NeighborEntry {
     fn has_timer(&self) -> bool {
         matches!(self.state, NeighborState::Incomplete | NeighborState::Delay | NeighborState::Probe)
     }
@@ -144,7 +144,7 @@ impl Entry {
 /// The neighbours of one interface.
 #[derive(Debug)]
 pub(crate) struct NeighborCache {
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<AddressKey, NeighborEntry>,
     config: NeighborConfig,
     /// REACHABLE_TIME of RFC 4861 §6.3.2: the configured time, spread so that hosts do not ask in step.
     reachable_delay: Duration,
@@ -227,12 +227,12 @@ impl NeighborCache {
     /// waited for it.
     ///
     /// This is the only way in which a stranger makes an entry by itself, so it takes no room from others.
-    pub(crate) fn on_solicited_by(&mut self, now: Instant, addr: IpAddr, mac: MacAddr) -> Pending {
+    pub(crate) fn on_solicited_by(&mut self, now: Instant, addr: IpAddr, mac: MacAddr) -> PendingPackets {
         let Some(entry) = self.entries.get_mut(&key(addr)) else {
             if self.entries.len() < self.config.max_entries {
                 self.insert(now, addr, NeighborState::Stale, mac, now);
             }
-            return Pending::new();
+            return PendingPackets::new();
         };
         if entry.mac != mac || entry.state == NeighborState::Incomplete {
             entry.mac = mac;
@@ -243,12 +243,17 @@ impl NeighborCache {
 
     /// An ARP reply, a gratuitous ARP or a neighbour advertisement (RFC 4861 §7.2.5). Returns what waited for it, or
     /// nothing if nobody here knows the neighbour: nobody asked, so no entry is made.
-    pub(crate) fn on_advertised(&mut self, now: Instant, addr: IpAddr, said: Advertised) -> Option<Pending> {
+    pub(crate) fn on_advertised(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        said: Advertised,
+    ) -> Option<PendingPackets> {
         let reachable_until = now + self.reachable_delay;
         let entry = self.entries.get_mut(&key(addr))?;
         if entry.state == NeighborState::Incomplete {
             // Without a link address there is nothing to learn.
-            let Some(mac) = said.mac else { return Some(Pending::new()) };
+            let Some(mac) = said.mac else { return Some(PendingPackets::new()) };
             entry.mac = mac;
             entry.state = if said.solicited { NeighborState::Reachable } else { NeighborState::Stale };
             entry.timer_at = reachable_until;
@@ -269,7 +274,7 @@ impl NeighborCache {
             entry.mac = mac;
             entry.state = NeighborState::Stale;
         }
-        Some(Pending::new())
+        Some(PendingPackets::new())
     }
 
     /// An upper layer made progress with this neighbour (RFC 4861 §7.3.1).
@@ -330,7 +335,7 @@ impl NeighborCache {
 
     /// The entries as they are now, in no order.
     pub(crate) fn infos(&self, now: Instant) -> Vec<NeighborInfo> {
-        let info = |(&key, entry): (&Key, &Entry)| {
+        let info = |(&key, entry): (&AddressKey, &NeighborEntry)| {
             let expired = entry.state == NeighborState::Reachable && now >= entry.timer_at;
             let state = if expired { NeighborState::Stale } else { entry.state };
             let mac = (state != NeighborState::Incomplete).then_some(entry.mac);
@@ -345,19 +350,19 @@ impl NeighborCache {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<(Key, Entry)>() + self.pending_bytes
+        self.entries.capacity() * size_of::<(AddressKey, NeighborEntry)>() + self.pending_bytes
     }
 
     fn insert(&mut self, now: Instant, addr: IpAddr, state: NeighborState, mac: MacAddr, timer_at: Instant) {
         let is_asked_for = state == NeighborState::Incomplete;
-        let entry = Entry {
+        let entry = NeighborEntry {
             state,
             mac,
             timer_at,
             solicitations: u8::from(is_asked_for),
             is_used: is_asked_for,
             used_at: now,
-            pending: Pending::new(),
+            pending: PendingPackets::new(),
         };
         if entry.has_timer() {
             arm(&mut self.next_timer_at, timer_at);
@@ -365,8 +370,8 @@ impl NeighborCache {
         self.entries.insert(key(addr), entry);
     }
 
-    fn take_pending(&mut self, addr: IpAddr) -> Pending {
-        let Some(entry) = self.entries.get_mut(&key(addr)) else { return Pending::new() };
+    fn take_pending(&mut self, addr: IpAddr) -> PendingPackets {
+        let Some(entry) = self.entries.get_mut(&key(addr)) else { return PendingPackets::new() };
         let pending = core::mem::take(&mut entry.pending);
         self.pending_packets -= pending.len();
         self.pending_bytes -= pending.iter().map(IpPacket::memory_bytes).sum::<usize>();
@@ -375,7 +380,7 @@ impl NeighborCache {
 
     /// Makes room for a question of ours by dropping one of these entries, and says how many packets waited for the one that
     /// went. Strangers can make us ask (by spoofed packets that we answer): what they crowd out is what they made us ask before.
-    fn evict(&mut self, is_candidate: impl Fn(&Entry) -> bool) -> usize {
+    fn evict(&mut self, is_candidate: impl Fn(&NeighborEntry) -> bool) -> usize {
         let candidates = self.entries.iter().filter(|(_, entry)| is_candidate(entry));
         let first = candidates.min_by_key(|(_, entry)| entry.eviction_rank());
         let Some(addr) = first.map(|(&key, _)| addr_of(key)) else { return 0 };

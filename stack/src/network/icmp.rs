@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use bytes::Bytes;
 
 use super::Network;
-use super::output::Path;
+use super::output::RoutingDecision;
 use super::types::{Datagram, IcmpOutcome};
 use crate::Ctx;
 use crate::drop_reason::DropReason;
@@ -20,7 +20,7 @@ use crate::ip::input::Arrival;
 use crate::ip::output::{IpMeta, MtuDiscovery};
 use crate::ip::refusal::IcmpError;
 use crate::ip::{Cast, extension, is_link_local, protocol, read_u8};
-use crate::rate_limit::{Peer, Rate};
+use crate::rate_limit::{PeerKey, Rate};
 
 /// A packet that an ICMP error is about.
 pub(super) struct Offender<'a> {
@@ -163,7 +163,7 @@ impl Network {
 
     /// Whether the limits (RFC 4443 §2.4 (f), RFC 1812 §4.3.2.8) leave room for an error to this peer, and takes it. What one
     /// peer's share does not allow takes nothing from the others (Linux's order, too, since 6.12: they could tell).
-    fn may_send_icmp_error(&mut self, ctx: &mut Ctx<'_>, peer: Peer, is_v4: bool) -> bool {
+    fn may_send_icmp_error(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey, is_v4: bool) -> bool {
         let ip = &ctx.config.ip;
         let interval = if is_v4 { ip.icmp_error_interval_v4 } else { ip.icmp_error_interval_v6 };
         let rate = Rate { interval, burst: ip.icmp_peer_burst };
@@ -189,8 +189,8 @@ impl Network {
         }
         let iface = is_link_local(src).then_some(offender.iface);
         let Ok(path) = self.path(src, iface) else { return };
-        if let Path::Link(hop) = path
-            && !self.may_send_icmp_error(ctx, Peer::host(src, hop.next == src), src.is_ipv4())
+        if let RoutingDecision::Link(hop) = path
+            && !self.may_send_icmp_error(ctx, PeerKey::host(src, hop.next == src), src.is_ipv4())
         {
             return ctx.count_drop(DropReason::IcmpRateLimit);
         }

@@ -24,7 +24,7 @@ use crate::link::mac::MacAddr;
 use crate::link::medium::Medium;
 use crate::link::neighbor::Enqueued;
 use crate::offload::{Offloads, PartialChecksum, SegmentKind};
-use crate::rate_limit::Peer;
+use crate::rate_limit::PeerKey;
 use crate::time::Instant;
 
 /// The largest packet on the loopback: what both families can describe.
@@ -32,7 +32,7 @@ const LOOPBACK_MTU: usize = 65535;
 
 /// How a packet gets to its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Path {
+pub(super) enum RoutingDecision {
     /// To ourselves: it seems to come in through this interface.
     Local(InterfaceId),
     /// Through an interface.
@@ -76,9 +76,11 @@ impl Network {
     /// The source address for this destination (routes, then RFC 6724).
     pub(crate) fn source_for(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<IpAddr> {
         match self.path(dst, iface)? {
-            Path::Local(_) if dst.is_loopback() && dst.is_ipv4() => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            Path::Local(_) => Ok(dst),
-            Path::Link(hop) => {
+            RoutingDecision::Local(_) if dst.is_loopback() && dst.is_ipv4() => {
+                Ok(IpAddr::V4(Ipv4Addr::LOCALHOST))
+            }
+            RoutingDecision::Local(_) => Ok(dst),
+            RoutingDecision::Link(hop) => {
                 let candidates = self.interfaces.iter().flat_map(|interface| {
                     interface.preferred().map(|cidr| Candidate { cidr, iface: interface.id })
                 });
@@ -112,7 +114,7 @@ impl Network {
         iface: Option<InterfaceId>,
         mtu: usize,
     ) {
-        if let Ok(path @ Path::Link(hop)) = self.path(dst, iface) {
+        if let Ok(path @ RoutingDecision::Link(hop)) = self.path(dst, iface) {
             let current = self.mtu_of(now, dst, path);
             self.path_mtus.learn(now, dst, hop.iface, mtu, current);
         }
@@ -120,7 +122,8 @@ impl Network {
 
     /// An upper layer made progress with this host (RFC 4861 §7.3.1): its neighbour entry needs no probe.
     pub(crate) fn confirm_reachable(&mut self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) {
-        if let Ok(Path::Link(Hop { iface, next, station: Station::Neighbor })) = self.path(dst, iface)
+        if let Ok(RoutingDecision::Link(Hop { iface, next, station: Station::Neighbor })) =
+            self.path(dst, iface)
             && let Some(interface) = self.interface_mut(iface)
         {
             interface.neighbors.confirm(now, next);
@@ -128,19 +131,19 @@ impl Network {
     }
 
     /// Whose share of a rate limit a packet to this address takes; none for ourselves, who have no limits.
-    pub(crate) fn peer(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<Peer> {
+    pub(crate) fn peer(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<PeerKey> {
         match self.path(dst, iface) {
-            Ok(Path::Link(hop)) => Some(Peer::host(dst, hop.next == dst)),
-            Ok(Path::Local(_)) => None,
-            Err(_) => Some(Peer::host(dst, false)),
+            Ok(RoutingDecision::Link(hop)) => Some(PeerKey::host(dst, hop.next == dst)),
+            Ok(RoutingDecision::Local(_)) => None,
+            Err(_) => Some(PeerKey::host(dst, false)),
         }
     }
 
     /// Whether the device on the way to this destination cuts runs of this protocol's segments.
     pub(crate) fn can_cut(&self, dst: IpAddr, iface: Option<InterfaceId>, kind: SegmentKind) -> bool {
         match self.path(dst, iface) {
-            Ok(Path::Link(hop)) => self.offloads_of(hop.iface).cuts(kind),
-            Ok(Path::Local(_)) | Err(_) => false,
+            Ok(RoutingDecision::Link(hop)) => self.offloads_of(hop.iface).cuts(kind),
+            Ok(RoutingDecision::Local(_)) | Err(_) => false,
         }
     }
 
@@ -186,7 +189,7 @@ impl Network {
                     self.flow_labels.label(fields.src, fields.dst, ports, meta.protocol, meta.path_seed);
             }
         }
-        let Path::Link(hop) = path else {
+        let RoutingDecision::Link(hop) = path else {
             fill_checksum(&meta, &mut header, &payload);
             ip.prepend(&mut header, len);
             self.loop_back(ctx, path, meta.src, IpPacket::new(header, payload));
@@ -277,16 +280,16 @@ impl Network {
     }
 
     /// The path to a destination, through this interface if one is named.
-    pub(super) fn path(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<Path> {
+    pub(super) fn path(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<RoutingDecision> {
         if dst.is_unspecified() {
             return Err(Error::NetworkUnreachable);
         }
         if let Some(local) = self.local_interface(dst, iface) {
-            return Ok(Path::Local(local));
+            return Ok(RoutingDecision::Local(local));
         }
         if let Some(mac) = group_mac(dst) {
             let iface = self.interface_for_group(dst, iface)?;
-            return Ok(Path::Link(Hop { iface, next: dst, station: Station::Group(mac) }));
+            return Ok(RoutingDecision::Link(Hop { iface, next: dst, station: Station::Group(mac) }));
         }
         let (iface, next) = match iface {
             // The network of a link-local address is the link itself.
@@ -301,7 +304,7 @@ impl Network {
             IpAddr::V4(next) if interface.is_broadcast(next) => Station::Group(MacAddr::BROADCAST),
             _ => Station::Neighbor,
         };
-        Ok(Path::Link(Hop { iface, next, station }))
+        Ok(RoutingDecision::Link(Hop { iface, next, station }))
     }
 
     /// Whether `dst` is our own, and through which interface packets to it seem to come: link-local addresses mean
@@ -324,24 +327,24 @@ impl Network {
     }
 
     /// Loopback addresses never leave (RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3), and nobody is a group.
-    fn may_leave_from(&self, src: IpAddr, path: Path) -> bool {
+    fn may_leave_from(&self, src: IpAddr, path: RoutingDecision) -> bool {
         let is_host = !src.is_unspecified() && !src.is_multicast() && !self.is_broadcast(src);
-        is_host && (matches!(path, Path::Local(_)) || !src.is_loopback())
+        is_host && (matches!(path, RoutingDecision::Local(_)) || !src.is_loopback())
     }
 
-    fn mtu_of(&self, now: Instant, dst: IpAddr, path: Path) -> usize {
+    fn mtu_of(&self, now: Instant, dst: IpAddr, path: RoutingDecision) -> usize {
         self.path_mtu_of(now, dst, path).mtu
     }
 
-    fn path_mtu_of(&self, now: Instant, dst: IpAddr, path: Path) -> PathMtu {
+    fn path_mtu_of(&self, now: Instant, dst: IpAddr, path: RoutingDecision) -> PathMtu {
         let link = PathMtu { mtu: self.link_mtu_of(path), needs_fragments: false };
-        let Path::Link(hop) = path else { return link };
+        let RoutingDecision::Link(hop) = path else { return link };
         let learned = self.path_mtus.lookup(now, dst, hop.iface);
         learned.map_or(link, |path| PathMtu { mtu: path.mtu.min(link.mtu), ..path })
     }
 
-    fn link_mtu_of(&self, path: Path) -> usize {
-        let Path::Link(hop) = path else { return LOOPBACK_MTU };
+    fn link_mtu_of(&self, path: RoutingDecision) -> usize {
+        let RoutingDecision::Link(hop) = path else { return LOOPBACK_MTU };
         self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu)
     }
 
@@ -352,8 +355,8 @@ impl Network {
     }
 
     /// Puts a packet to ourselves where [`Network::poll_loopback`] finds it.
-    fn loop_back(&mut self, ctx: &mut Ctx<'_>, path: Path, src: IpAddr, packet: IpPacket) {
-        if let Path::Local(mut iface) = path {
+    fn loop_back(&mut self, ctx: &mut Ctx<'_>, path: RoutingDecision, src: IpAddr, packet: IpPacket) {
+        if let RoutingDecision::Local(mut iface) = path {
             if is_link_local(src) {
                 iface = self.local_interface(src, None).unwrap_or(iface);
             }

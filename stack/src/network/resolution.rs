@@ -23,9 +23,9 @@ use crate::ip::{Cast, protocol};
 use crate::link::arp::{ArpPacket, Operation};
 use crate::link::ethernet::{EtherType, EthernetFrame};
 use crate::link::mac::MacAddr;
-use crate::link::ndp::{self, Flags, NdpMessage};
-use crate::link::neighbor::{Advertised, NeighborEvent, Pending};
-use crate::rate_limit::{Peer, Rate};
+use crate::link::ndp::{self, AdvertisementFlags, NdpMessage};
+use crate::link::neighbor::{Advertised, NeighborEvent, PendingPackets};
+use crate::rate_limit::{PeerKey, Rate};
 use crate::subject::Subject;
 
 /// ARP.
@@ -114,7 +114,7 @@ impl Network {
         let answer = NdpMessage::Advertisement {
             target,
             target_mac: Some(own),
-            flags: Flags { router: false, solicited, override_: true },
+            flags: AdvertisementFlags { router: false, solicited, override_: true },
         };
         if let Some(mac) = source_mac.filter(|_| solicited) {
             let pending = interface.neighbors.on_solicited_by(ctx.now, IpAddr::V6(src), mac);
@@ -137,7 +137,7 @@ impl Network {
         iface: InterfaceId,
         target: Ipv6Addr,
         target_mac: Option<MacAddr>,
-        flags: Flags,
+        flags: AdvertisementFlags,
     ) {
         let target = IpAddr::V6(target);
         let Some(interface) = self.interface_mut(iface) else { return };
@@ -186,7 +186,7 @@ impl Network {
     /// probe for one count as one neighbour.
     fn may_answer(&mut self, ctx: &mut Ctx<'_>, asker: IpAddr) -> bool {
         let rate = Rate::per_second(ctx.config.neighbor.max_answers_per_second);
-        let is_allowed = self.answer_shares.take(ctx.now, Peer::host(asker, true), rate);
+        let is_allowed = self.answer_shares.take(ctx.now, PeerKey::host(asker, true), rate);
         if !is_allowed {
             ctx.count_drop(DropReason::NeighborRateLimit);
         }
@@ -222,7 +222,7 @@ impl Network {
     }
 
     /// Sends what waited for a neighbour that was found.
-    fn send_pending(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, next: IpAddr, pending: Pending) {
+    fn send_pending(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, next: IpAddr, pending: PendingPackets) {
         let hop = Hop { iface, next, station: Station::Neighbor };
         for packet in pending {
             if let Some(transmit) = self.transmit_through(ctx, hop, packet) {
@@ -282,7 +282,7 @@ impl Network {
             }
             AddressEvent::Announce(IpAddr::V6(addr)) => {
                 // RFC 4861 §7.2.6.
-                let flags = Flags { router: false, solicited: false, override_: true };
+                let flags = AdvertisementFlags { router: false, solicited: false, override_: true };
                 let message = NdpMessage::Advertisement { target: addr, target_mac: Some(own), flags };
                 self.send_ndp(ctx, iface, message, addr, ndp::ALL_NODES, None);
             }
@@ -290,7 +290,7 @@ impl Network {
     }
 
     /// RFC 4861 §7.2.2: the senders of the packets that waited in vain are told, here without an ICMP packet.
-    fn give_up(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, pending: &Pending) {
+    fn give_up(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, pending: &PendingPackets) {
         for packet in pending {
             if let Some(Quote { src, dst, protocol, .. }) = Quote::parse(packet.header.as_slice()) {
                 ctx.subject = Subject::Packet { src, dst, protocol };

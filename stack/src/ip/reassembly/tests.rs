@@ -179,7 +179,7 @@ fn a_source_that_floods_crowds_out_only_itself() {
             assert!(bench.reassembler.deadlines.len() < 200);
             bench.reassembler.handle_timeout(Instant::from_secs(60), &mut bench.stats);
             assert_eq!(bench.reassembler.memory_bytes(), 0);
-            assert!(bench.reassembler.shares.iter().all(|share| *share == Share::default()));
+            assert!(bench.reassembler.shares.iter().all(|share| *share == SourceUsage::default()));
         }
     }
 }

@@ -17,7 +17,7 @@ fn packet(tag: u8) -> IpPacket {
     IpPacket::new(HeaderBuf::new(), payload)
 }
 
-fn tags(pending: &Pending) -> Vec<u8> {
+fn tags(pending: &PendingPackets) -> Vec<u8> {
     pending.iter().map(|packet| packet.payload[0][0]).collect()
 }
 

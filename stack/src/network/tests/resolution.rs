@@ -5,7 +5,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use super::*;
 use crate::ip::ipv6::Ipv6Fields;
 use crate::link::arp::{ArpPacket, Operation};
-use crate::link::ndp::{self, Flags, NdpMessage};
+use crate::link::ndp::{self, AdvertisementFlags, NdpMessage};
 use crate::link::neighbor::NeighborState;
 
 const ARP: u16 = 0x0806;
@@ -59,7 +59,7 @@ fn solicitation(target: &str, source_mac: Option<MacAddr>) -> NdpMessage {
 }
 
 fn advertisement(target: &str, target_mac: MacAddr, solicited: bool) -> NdpMessage {
-    let flags = Flags { router: false, solicited, override_: true };
+    let flags = AdvertisementFlags { router: false, solicited, override_: true };
     NdpMessage::Advertisement { target: v6(target), target_mac: Some(target_mac), flags }
 }
 
