@@ -72,7 +72,7 @@ struct Rank {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct ConnectionEntry {
     id: SocketId,
     peer: Key,
     bytes: usize,
@@ -116,7 +116,7 @@ pub(super) struct Holdings {
     peers: HashMap<Peer, Key>,
     sums: Slab<Key, Sum>,
     /// By the number of the socket's slot.
-    entries: Vec<Option<Entry>>,
+    entries: Vec<Option<ConnectionEntry>>,
     order: BTreeSet<(Rank, Instant, SocketId)>,
     /// Peers whose connections hold data.
     holding_peers: usize,
@@ -145,7 +145,7 @@ impl Holdings {
         let order = self.order.len() * mem::size_of::<(Rank, Instant, SocketId)>() * 3 / 2;
         let peers = self.peers.capacity() * (mem::size_of::<(Peer, Key)>() + 1)
             + self.sums.slots() as usize * mem::size_of::<Sum>();
-        self.entries.capacity() * mem::size_of::<Option<Entry>>() + order + peers
+        self.entries.capacity() * mem::size_of::<Option<ConnectionEntry>>() + order + peers
     }
 
     /// Enters a connection, or brings its entry up to date.
@@ -158,8 +158,14 @@ impl Holdings {
         let peer = old.map_or_else(|| self.key_of(peer), |old| old.peer);
         let Some(magnitude) = self.count(peer, old.as_ref(), &look) else { return };
         let rank = Rank { holds_data: look.holds_data, magnitude };
-        let mut entry =
-            Entry { id, peer, bytes: look.bytes, rank, since: look.moved_at.min(now), drained: look.drained };
+        let mut entry = ConnectionEntry {
+            id,
+            peer,
+            bytes: look.bytes,
+            rank,
+            since: look.moved_at.min(now),
+            drained: look.drained,
+        };
         if let Some(old) = old {
             let drained = look.drained.wrapping_sub(old.drained);
             // Data that was queued a moment ago has not waited since the last that drained.
@@ -171,7 +177,7 @@ impl Holdings {
                 (entry.since, entry.drained) = (old.since, old.drained);
             }
         }
-        let place = |entry: &Entry| (entry.rank, entry.since, id);
+        let place = |entry: &ConnectionEntry| (entry.rank, entry.since, id);
         if old.as_ref().map(place) != Some(place(&entry)) {
             if let Some(old) = &old {
                 self.order.remove(&place(old));
@@ -190,7 +196,7 @@ impl Holdings {
     }
 
     /// Brings the sums up to date. The magnitude of the peer's.
-    fn count(&mut self, peer: Key, old: Option<&Entry>, look: &Look) -> Option<u8> {
+    fn count(&mut self, peer: Key, old: Option<&ConnectionEntry>, look: &Look) -> Option<u8> {
         let sum = self.sums.get_mut(peer)?;
         let held = sum.holders > 0;
         if let Some(old) = old {
@@ -259,7 +265,7 @@ impl Holdings {
         self.sharers(id, whole).is_none_or(|sharers| entry.bytes > whole / sharers)
     }
 
-    fn entry(&self, id: SocketId) -> Option<(&Entry, &Sum)> {
+    fn entry(&self, id: SocketId) -> Option<(&ConnectionEntry, &Sum)> {
         let entry = self.entries.get(slot_of(id))?.as_ref().filter(|entry| entry.id == id)?;
         Some((entry, self.sums.get(entry.peer)?))
     }

@@ -19,7 +19,7 @@ pub(crate) struct Key {
 /// Values of one type under keys of one type: a [`Key`] by its own name. Insert, look up and remove take constant time, also
 /// when it grows: it does so by a chunk, and nothing that is there moves.
 pub(crate) struct Slab<Id, T> {
-    chunks: Vec<Box<Chunk<T>>>,
+    chunks: Vec<Box<SlotChunk<T>>>,
     /// Slots that were used once and are free.
     free: Vec<u32>,
     /// Slots that were ever used; those behind are free, too.
@@ -34,7 +34,7 @@ const CHUNK_SLOTS: usize = 64;
 
 /// On the border of a cache line: slots whose size divides it touch one line each, others as few as can be.
 #[repr(align(64))]
-struct Chunk<T>([Slot<T>; CHUNK_SLOTS]);
+struct SlotChunk<T>([Slot<T>; CHUNK_SLOTS]);
 
 struct Slot<T> {
     generation: u32,
@@ -61,7 +61,7 @@ impl<Id: From<Key> + Into<Key>, T> Slab<Id, T> {
         self.used += 1;
         if place_of(index).0 == self.chunks.len() {
             let slots = array::from_fn(|_| Slot { generation: 0, value: None });
-            self.chunks.push(Box::new(Chunk(slots)));
+            self.chunks.push(Box::new(SlotChunk(slots)));
         }
         index
     }
@@ -125,7 +125,7 @@ impl<Id, T> Slab<Id, T> {
     }
 }
 
-/// Chunk and place in it.
+/// SlotChunk and place in it.
 fn place_of(index: u32) -> (usize, usize) {
     (index as usize / CHUNK_SLOTS, index as usize % CHUNK_SLOTS)
 }

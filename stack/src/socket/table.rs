@@ -43,13 +43,13 @@ impl fmt::Debug for Descriptor {
 #[derive(Debug)]
 pub(super) struct DescriptorTable {
     owner: OwnerId,
-    entries: Vec<Entry>,
+    entries: Vec<DescriptorEntry>,
     free: BinaryHeap<Reverse<u32>>,
     limit: usize,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct DescriptorEntry {
     generation: u32,
     socket: Option<SocketId>,
 }
@@ -73,7 +73,7 @@ impl DescriptorTable {
         let number = match self.free.pop() {
             Some(Reverse(number)) => number,
             None => {
-                self.entries.push(Entry { generation: 0, socket: None });
+                self.entries.push(DescriptorEntry { generation: 0, socket: None });
                 self.entries.len() as u32 - 1
             }
         };

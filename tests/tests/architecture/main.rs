@@ -13,18 +13,11 @@ const CIRCLES_LEFT: &[(&str, &[&str])] = &[("stack", &["event", "socket", "tcp::
 
 /// Names that are still to be given to one type only.
 const NAMES_LEFT: &[(&str, &str)] = &[
-    ("stack", "Chunk"),
     ("stack", "Ending"),
-    ("stack", "Entry"),
     ("stack", "Episode"),
     ("stack", "Flow"),
-    ("stack", "Key"),
     ("stack", "MinRtt"),
-    ("stack", "Pair"),
-    ("stack", "Peer"),
-    ("stack", "Pending"),
     ("stack", "Phase"),
-    ("stack", "Run"),
     ("stack", "Sending"),
     ("stack", "Sent"),
     ("stack", "Stream"),

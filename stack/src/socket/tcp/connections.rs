@@ -22,7 +22,7 @@ pub(super) enum Target {
 
 /// A target packed, and its hash: a table that grows need not read all records again.
 #[derive(Debug)]
-struct Entry {
+struct PackedTarget {
     hash: u32,
     /// The kind in the upper two bits, the slot in the others.
     kind_and_slot: u32,
@@ -31,15 +31,15 @@ struct Entry {
 
 const SLOT_BITS: u32 = 30;
 
-impl Entry {
-    fn new(hash: u32, target: Target) -> Entry {
+impl PackedTarget {
+    fn new(hash: u32, target: Target) -> PackedTarget {
         let (kind, (slot, number)) = match target {
             Target::Connection(id) => (0, Key::from(id).into_numbers()),
             Target::Handshake(id) => (1, Key::from(id).into_numbers()),
             Target::TimeWait(id) => (2, (0, id.0)),
         };
         // Memory for 2^30 sockets is out of reach.
-        Entry { hash, kind_and_slot: kind << SLOT_BITS | slot, number }
+        PackedTarget { hash, kind_and_slot: kind << SLOT_BITS | slot, number }
     }
 
     fn target(&self) -> Target {
@@ -55,7 +55,7 @@ impl Entry {
 /// See the module's page. Each record stands in it once, under the four numbers that it holds.
 #[derive(Debug)]
 pub(super) struct Connections {
-    entries: HashTable<Entry>,
+    entries: HashTable<PackedTarget>,
     key: Keyed,
 }
 
@@ -69,20 +69,20 @@ impl Connections {
     pub(super) fn find(&self, tuple: &FourTuple, mut is_it: impl FnMut(Target) -> bool) -> Option<Target> {
         let hash = self.hash(tuple);
         let found = self.entries.find(spread(hash), |entry| entry.hash == hash && is_it(entry.target()));
-        found.map(Entry::target)
+        found.map(PackedTarget::target)
     }
 
     /// Nothing stands under these numbers.
     pub(super) fn insert(&mut self, tuple: &FourTuple, target: Target) {
         let hash = self.hash(tuple);
-        self.entries.insert_unique(spread(hash), Entry::new(hash, target), |entry| spread(entry.hash));
+        self.entries.insert_unique(spread(hash), PackedTarget::new(hash, target), |entry| spread(entry.hash));
     }
 
     /// Another record takes over.
     pub(super) fn replace(&mut self, tuple: &FourTuple, old: Target, new: Target) {
         let hash = self.hash(tuple);
         match self.entries.find_mut(spread(hash), |entry| entry.target() == old) {
-            Some(entry) => *entry = Entry::new(hash, new),
+            Some(entry) => *entry = PackedTarget::new(hash, new),
             None => debug_assert!(false, "{old:?} does not stand under {tuple:?}"),
         }
     }

@@ -11,10 +11,10 @@ use crate::tcp::{FastOpenCookie, Lesson, SynOutcome};
 use crate::time::Instant;
 
 /// Our address and the server's: the server's cookie is for the one, and its path may depend on it.
-type Pair = (IpAddr, IpAddr);
+type AddressPair = (IpAddr, IpAddr);
 
 #[derive(Debug, Default)]
-struct Entry {
+struct CacheEntry {
     cookie: Option<FastOpenCookie>,
     /// What the server's SYN-ACK announced.
     mss: Option<u16>,
@@ -35,7 +35,7 @@ enum Asking {
     StandardOnly,
 }
 
-impl Entry {
+impl CacheEntry {
     /// RFC 7413 §4.1.3.1: after a refusal nothing is tried for 2 minutes, after the next for 4, and so on. SYNs get lost for other
     /// reasons, too: as in Linux's tcp_fastopen_cookie_check the first loss does not count.
     fn on_failure(&mut self, now: Instant, outcome: SynOutcome) {
@@ -69,8 +69,8 @@ pub(super) enum FirstSyn {
 /// Bounded: the entry that came first gives way.
 #[derive(Debug)]
 pub(super) struct FastOpenCache {
-    entries: HashMap<Pair, Entry>,
-    order: VecDeque<Pair>,
+    entries: HashMap<AddressPair, CacheEntry>,
+    order: VecDeque<AddressPair>,
 }
 
 impl FastOpenCache {
@@ -81,7 +81,7 @@ impl FastOpenCache {
     pub(super) fn first_syn(&self, now: Instant, local: IpAddr, remote: IpAddr) -> FirstSyn {
         match self.entries.get(&(local, remote)) {
             Some(entry) if entry.paused_until.is_some_and(|until| now < until) => FirstSyn::Plain,
-            Some(Entry { cookie: Some(cookie), mss, .. }) => FirstSyn::Data(cookie.clone(), *mss),
+            Some(CacheEntry { cookie: Some(cookie), mss, .. }) => FirstSyn::Data(cookie.clone(), *mss),
             Some(entry) => FirstSyn::Request { experimental: entry.asking == Asking::Experimental },
             None => FirstSyn::Request { experimental: false },
         }

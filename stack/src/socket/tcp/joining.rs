@@ -17,13 +17,13 @@ const MAX_BYTES: usize = 65_535;
 /// The run that is being joined, if any.
 #[derive(Debug, Default)]
 pub(super) struct Joining {
-    run: Option<Run>,
+    run: Option<JoinedRun>,
     /// The pieces of the run. The list is kept when it is empty.
     pieces: Vec<Bytes>,
 }
 
 #[derive(Debug)]
-struct Run {
+struct JoinedRun {
     tuple: FourTuple,
     /// The first one's.
     header: Header,
@@ -63,7 +63,7 @@ impl Joining {
         // A segment is at most 64 KiB.
         let next_seq = header.seq + segment_len as u32;
         let (tuple, header) = (*tuple, header.clone());
-        self.run = Some(Run { tuple, header, next_seq, segment_len, total_len: segment_len });
+        self.run = Some(JoinedRun { tuple, header, next_seq, segment_len, total_len: segment_len });
         self.pieces.push(payload);
         None
     }
@@ -74,7 +74,7 @@ impl Joining {
 
     /// What was joined, one segment or more.
     pub(super) fn take(&mut self) -> Option<(FourTuple, Header, Vec<Bytes>)> {
-        let Run { tuple, header, .. } = self.run.take()?;
+        let JoinedRun { tuple, header, .. } = self.run.take()?;
         Some((tuple, header, mem::take(&mut self.pieces)))
     }
 
@@ -84,7 +84,7 @@ impl Joining {
     }
 }
 
-impl Run {
+impl JoinedRun {
     /// The rules are those of Linux's tcp_gro_receive: the same flow, the same acknowledgement, options, ECN bits and mark,
     /// in order, and none longer than the first.
     fn is_followed_by(&self, tuple: &FourTuple, header: &Header, payload: &Bytes) -> bool {

@@ -17,7 +17,7 @@ const HALF_SPACE: u32 = 1 << 31;
 /// What all hosts said and heard.
 #[derive(Debug, Default)]
 pub(super) struct Observer {
-    ends: BTreeMap<Key, End>,
+    ends: BTreeMap<EndKey, End>,
     /// Packets may be damaged: those with a wrong checksum were not heard.
     pub(super) has_damage: bool,
 }
@@ -30,7 +30,7 @@ pub(super) enum Skips {
 }
 
 /// A host, and the connection as it sees it: its own port first.
-type Key = (usize, IpAddr, u16, IpAddr, u16);
+type EndKey = (usize, IpAddr, u16, IpAddr, u16);
 
 /// One end of a connection.
 #[derive(Debug, Default)]
@@ -116,7 +116,7 @@ impl Observer {
     }
 
     /// A SYN with another number begins another connection.
-    fn on_syn_sent(&mut self, key: Key, segment: &Segment) -> Result<(), String> {
+    fn on_syn_sent(&mut self, key: EndKey, segment: &Segment) -> Result<(), String> {
         let seq = segment.header.seq;
         let end = self.ends.entry(key).or_default();
         if end.is_over || end.syn.is_none_or(|(syn, _)| syn != seq) {
