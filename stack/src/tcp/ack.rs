@@ -11,7 +11,7 @@ use super::prr::Progress;
 use super::rack::PathTimes;
 use super::rate::Newest;
 use super::recovery::{Frto, Phase, RepeatCause};
-use super::scoreboard::Sent;
+use super::scoreboard::SentRange;
 use super::timer::Timer;
 use super::window::{UnscaledWindow, WindowScale};
 use super::{Connection, Flags, Header, SackBlocks, SeqNumber};
@@ -58,7 +58,7 @@ struct News {
 
 impl News {
     /// `len` bytes of `sent` have arrived.
-    fn on_delivered(&mut self, sent: &Sent, len: u32, recover: SeqNumber) {
+    fn on_delivered(&mut self, sent: &SentRange, len: u32, recover: SeqNumber) {
         self.delivered_bytes += len;
         if sent.is_repeated {
             self.has_repeated = true;
@@ -341,7 +341,7 @@ impl Connection {
         let window = self.reordering_window(&ctx.config.tcp);
         let Connection { scoreboard, rack, timers, rate, congestion, .. } = self;
         let mut bytes = 0;
-        let mut lost = |sent: &Sent| {
+        let mut lost = |sent: &SentRange| {
             bytes += sent.len();
             congestion.on_lost(&rate.on_lost(sent.len(), &sent.stamp));
         };
@@ -579,7 +579,7 @@ impl Connection {
             self.timers.stop(Timer::Reorder);
         } else if !news.advanced {
             // A peer that only repeats itself does not put the time-out off.
-        } else if self.scoreboard.first().is_some_and(Sent::is_sacked) {
+        } else if self.scoreboard.first().is_some_and(SentRange::is_sacked) {
             self.on_reneging(ctx);
         } else {
             // RFC 6298 §5.3 (RFC6298-5.3).

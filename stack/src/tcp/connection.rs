@@ -31,7 +31,7 @@ use crate::time::Instant;
 
 /// How the connection ended or is about to, and who still cares.
 #[derive(Debug, Default)]
-pub(super) struct Ending {
+pub(super) struct CloseStatus {
     /// Once CLOSED.
     pub(super) reason: Option<CloseReason>,
     /// SO_ERROR.
@@ -135,7 +135,7 @@ pub(crate) struct Connection {
     pub(super) timers: Timers,
     pub(super) retries: Retries,
     pub(super) pending: Pending,
-    pub(super) ending: Ending,
+    pub(super) ending: CloseStatus,
     /// Of the socket, and of all that began with the same.
     pub(super) settings: CopyOnWrite<Settings>,
     /// SO_SNDBUF as it is now.
@@ -199,7 +199,7 @@ impl Connection {
             timers: Timers::new(),
             retries: Retries::default(),
             pending: Pending::default(),
-            ending: Ending::default(),
+            ending: CloseStatus::default(),
             send_buffer_bytes: clamp_send_buffer(settings.send_buffer_bytes),
             settings,
             last_heard_at: ctx.now,

@@ -14,12 +14,12 @@ pub(super) struct Counters {
     /// These two wrap.
     pub(super) segs_in: u32,
     pub(super) segs_out: u32,
-    pub(super) flow: Option<Box<Flow>>,
+    pub(super) flow: Option<Box<DataCounters>>,
 }
 
 /// What there is to count once data flows. Names are those of Linux's tcp_sock.
 #[derive(Debug, Default)]
-pub(super) struct Flow {
+pub(super) struct DataCounters {
     pub(super) data_segs_in: u32,
     pub(super) data_segs_out: u32,
     pub(super) bytes_received: u64,
@@ -42,7 +42,7 @@ pub(super) struct Trouble {
     pub(super) total_rto: u32,
 }
 
-impl Flow {
+impl DataCounters {
     pub(super) fn trouble(&self) -> Trouble {
         self.trouble.as_deref().copied().unwrap_or_default()
     }
@@ -107,7 +107,7 @@ impl Chrono {
 
 impl Counters {
     /// For data, in either direction.
-    fn flow(&mut self) -> &mut Flow {
+    fn flow(&mut self) -> &mut DataCounters {
         self.flow.get_or_insert_default()
     }
 

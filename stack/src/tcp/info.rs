@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::congestion::Phase;
-use super::counters::Flow;
+use super::counters::DataCounters;
 use super::ecn_handshake::EcnMode;
 use super::{Connection, Settings, State};
 use crate::config::Config;
@@ -181,7 +181,7 @@ impl TcpInfo {
 impl Connection {
     /// What can be known of it now. `header_bytes`: of IP and TCP without options.
     pub(crate) fn info(&self, now: Instant, config: &Config, header_bytes: u32) -> TcpInfo {
-        let none = Flow::default();
+        let none = DataCounters::default();
         let flow = self.counters.flow.as_deref().unwrap_or(&none);
         let trouble = flow.trouble();
         let mss = self.congestion.mss().max(1);

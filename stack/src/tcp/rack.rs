@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use super::SeqNumber;
-use super::scoreboard::{Overdue, Sent};
+use super::scoreboard::{Overdue, SentRange};
 use crate::time::Instant;
 
 /// RFC 8985 §6.2 step 4: recoveries after which a widened reordering window is narrow again.
@@ -63,7 +63,7 @@ impl Rack {
     pub(super) fn on_delivered(
         &mut self,
         now: Instant,
-        sent: &Sent,
+        sent: &SentRange,
         min_rtt: Option<Duration>,
         is_current: bool,
     ) -> u32 {
@@ -136,7 +136,7 @@ impl Rack {
     }
 
     /// RFC 8985 §6.2, step 5 (RFC8985-6.2-g).
-    pub(super) fn judge(&self, now: Instant, reordering_window: Duration, sent: &Sent) -> Overdue {
+    pub(super) fn judge(&self, now: Instant, reordering_window: Duration, sent: &SentRange) -> Overdue {
         if !is_sent_after(self.xmit_at, self.end_seq, sent.sent_at, sent.end) {
             return Overdue::No;
         }

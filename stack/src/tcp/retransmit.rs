@@ -1,10 +1,10 @@
-//! Sending again what is lost, and the tail loss probe.
+//! Transmission again what is lost, and the tail loss probe.
 
 use super::connection::TimedOut;
 use super::prr::Progress;
 use super::rack::{self, LossProbe};
 use super::recovery::{Frto, Phase, RepeatCause};
-use super::scoreboard::Sent;
+use super::scoreboard::SentRange;
 use super::sender::{Patience, Plan};
 use super::timer::Timer;
 use super::{Connection, Run, SeqNumber};
@@ -154,7 +154,7 @@ impl Connection {
     /// RFC 5681 §3.1, RFC 6675 §5.1 (RFC6675-5.1-b): the timer has fired, and everything that the peer does not have
     /// counts as lost.
     pub(super) fn enter_loss(&mut self, ctx: &mut Ctx<'_>) {
-        if self.scoreboard.first().is_some_and(Sent::is_sacked) {
+        if self.scoreboard.first().is_some_and(SentRange::is_sacked) {
             // RFC 2018 §8: the peer no longer has what it said to have.
             ctx.stats.recovery.sack_reneging += 1;
             self.scoreboard.forget_sacks();

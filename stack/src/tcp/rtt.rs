@@ -23,12 +23,12 @@ pub(crate) struct RttEstimator {
     max_rto: u32,
     /// How often the RTO was doubled (RFC 6298 §5.5).
     back_off: u8,
-    min: Option<MinRtt>,
+    min: Option<RecentMin>,
 }
 
 /// The shortest round trip of late.
 #[derive(Clone, Copy, Debug)]
-struct MinRtt {
+struct RecentMin {
     nanos: NonZeroU64,
     at: Instant,
 }
@@ -58,7 +58,7 @@ impl RttEstimator {
     pub(crate) fn on_min_sample(&mut self, now: Instant, rtt: Duration) {
         let nanos = at_least_one(nanos(rtt));
         if self.min.is_none_or(|min| nanos <= min.nanos || now.duration_since(min.at) > MIN_RTT_WINDOW) {
-            self.min = Some(MinRtt { nanos, at: now });
+            self.min = Some(RecentMin { nanos, at: now });
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) enum Fate {
 
 /// Consecutive numbers that were last sent together.
 #[derive(Clone, Debug)]
-pub(super) struct Sent {
+pub(super) struct SentRange {
     pub(super) seq: SeqNumber,
     pub(super) end: SeqNumber,
     /// When they were last sent (RFC8985-4-b).
@@ -48,7 +48,7 @@ pub(super) struct Sent {
     pub(super) is_repeated: bool,
 }
 
-impl Sent {
+impl SentRange {
     pub(super) fn len(&self) -> u32 {
         self.end - self.seq
     }
@@ -63,7 +63,7 @@ impl Sent {
     }
 
     /// What follows, sacked like this, becomes a part of it.
-    fn absorb(&mut self, next: &Sent) {
+    fn absorb(&mut self, next: &SentRange) {
         self.end = next.end;
         self.segment_len = self.segment_len.max(next.segment_len);
         self.is_repeated |= next.is_repeated;
@@ -108,7 +108,7 @@ pub(super) enum Overdue {
 
 /// One sending, in the order of time.
 #[derive(Clone, Copy, Debug)]
-struct Sending {
+struct Transmission {
     at: Instant,
     seq: SeqNumber,
     end: SeqNumber,
@@ -118,10 +118,10 @@ struct Sending {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scoreboard {
     /// In the order of sequence numbers, without gaps.
-    records: VecDeque<Sent>,
+    records: VecDeque<SentRange>,
     /// In the order in which they were sent. Those that were overtaken (acknowledged, sent again, lost) go when they come to
     /// the front.
-    sendings: VecDeque<Sending>,
+    sendings: VecDeque<Transmission>,
     sacked: u32,
     lost: u32,
     /// In flight for the second time or more.
@@ -172,7 +172,7 @@ impl Scoreboard {
     }
 
     /// The first: what begins at SND.UNA.
-    pub(super) fn first(&self) -> Option<&Sent> {
+    pub(super) fn first(&self) -> Option<&SentRange> {
         self.records.front()
     }
 
@@ -189,8 +189,8 @@ impl Scoreboard {
     /// All its memory.
     pub(super) fn memory_bytes(&self) -> usize {
         mem::size_of::<Scoreboard>()
-            + self.records.capacity() * mem::size_of::<Sent>()
-            + self.sendings.capacity() * mem::size_of::<Sending>()
+            + self.records.capacity() * mem::size_of::<SentRange>()
+            + self.sendings.capacity() * mem::size_of::<Transmission>()
     }
 
     /// New data, or a FIN, goes out behind all that is in flight.
@@ -202,14 +202,21 @@ impl Scoreboard {
         segment_len: u16,
         stamp: Stamp,
     ) {
-        let record =
-            Sent { seq, end, sent_at: now, stamp, segment_len, fate: Fate::InFlight, is_repeated: false };
+        let record = SentRange {
+            seq,
+            end,
+            sent_at: now,
+            stamp,
+            segment_len,
+            fate: Fate::InFlight,
+            is_repeated: false,
+        };
         self.records.push_back(record);
-        self.sendings.push_back(Sending { at: now, seq, end });
+        self.sendings.push_back(Transmission { at: now, seq, end });
     }
 
     /// Everything before `una` is acknowledged. `delivered` hears of what that newly delivers, and how much of each record.
-    pub(super) fn acknowledge(&mut self, una: SeqNumber, mut delivered: impl FnMut(&Sent, u32)) {
+    pub(super) fn acknowledge(&mut self, una: SeqNumber, mut delivered: impl FnMut(&SentRange, u32)) {
         while let Some(first) = self.records.front_mut() {
             if first.seq.after_eq(una) {
                 break;
@@ -223,7 +230,7 @@ impl Scoreboard {
             }
             if first.fate != Fate::Sacked && first.end.after(una) {
                 // Of the rest it is not known whether it has arrived.
-                delivered(&Sent { end: una, ..first.clone() }, len);
+                delivered(&SentRange { end: una, ..first.clone() }, len);
             } else if first.fate != Fate::Sacked {
                 delivered(first, len);
             }
@@ -254,7 +261,7 @@ impl Scoreboard {
     }
 
     /// The peer has these blocks, too: each inside what is in flight. `delivered` hears of what is news.
-    pub(super) fn on_sack(&mut self, blocks: SackBlocks, mut delivered: impl FnMut(&Sent, u32)) {
+    pub(super) fn on_sack(&mut self, blocks: SackBlocks, mut delivered: impl FnMut(&SentRange, u32)) {
         let mut seen = self.seen.take().unwrap_or_default();
         for &block in &blocks {
             self.select_unseen(block, block, &seen, &mut delivered);
@@ -275,7 +282,7 @@ impl Scoreboard {
         part: (SeqNumber, SeqNumber),
         block: (SeqNumber, SeqNumber),
         seen: &[(SeqNumber, SeqNumber)],
-        delivered: &mut impl FnMut(&Sent, u32),
+        delivered: &mut impl FnMut(&SentRange, u32),
     ) {
         let (left, right) = part;
         let Some((&(seen_left, seen_right), rest)) = seen.split_first() else {
@@ -298,7 +305,7 @@ impl Scoreboard {
         &mut self,
         part: (SeqNumber, SeqNumber),
         block: (SeqNumber, SeqNumber),
-        delivered: &mut impl FnMut(&Sent, u32),
+        delivered: &mut impl FnMut(&SentRange, u32),
     ) {
         let first = self.find(part.0);
         let mut index = first;
@@ -311,7 +318,7 @@ impl Scoreboard {
                 index += 1;
                 continue;
             }
-            let piece = Sent { seq: left, end: right, ..record.clone() };
+            let piece = SentRange { seq: left, end: right, ..record.clone() };
             let len = piece.len();
             match piece.fate {
                 Fate::InFlight if piece.is_repeated => self.repeated -= len,
@@ -326,10 +333,10 @@ impl Scoreboard {
     }
 
     /// `piece`, a part of a record, is sacked now. The first record behind it.
-    fn place_sacked(&mut self, index: usize, piece: &Sent) -> usize {
+    fn place_sacked(&mut self, index: usize, piece: &SentRange) -> usize {
         let [previous, record] = [index.wrapping_sub(1), index].map(|index| self.records.get(index));
         let is_front = record.is_some_and(|record| record.seq == piece.seq && piece.end.before(record.end));
-        if is_front && previous.is_some_and(Sent::is_sacked) {
+        if is_front && previous.is_some_and(SentRange::is_sacked) {
             // The usual case: a block that grows. Nothing has to move.
             self.records[index - 1].absorb(piece);
             self.records[index].seq = piece.end;
@@ -367,8 +374,8 @@ impl Scoreboard {
     /// record, as in the methods below.
     pub(super) fn mark_overdue(
         &mut self,
-        judge: impl Fn(&Sent) -> Overdue,
-        lost: &mut impl FnMut(&Sent),
+        judge: impl Fn(&SentRange) -> Overdue,
+        lost: &mut impl FnMut(&SentRange),
     ) -> Option<Instant> {
         while let Some(&sending) = self.sendings.front() {
             let mut index = self.find(sending.seq);
@@ -391,7 +398,7 @@ impl Scoreboard {
     }
 
     /// The first segment counts as lost, if it is in flight.
-    pub(super) fn mark_first_lost(&mut self, lost: &mut impl FnMut(&Sent)) {
+    pub(super) fn mark_first_lost(&mut self, lost: &mut impl FnMut(&SentRange)) {
         let Some(first) = self.records.front() else { return };
         if first.fate == Fate::InFlight {
             let end = first.boundary_from(first.seq + 1);
@@ -401,13 +408,13 @@ impl Scoreboard {
     }
 
     /// Everything that the peer does not have counts as lost.
-    pub(super) fn mark_all_lost(&mut self, lost: &mut impl FnMut(&Sent)) {
+    pub(super) fn mark_all_lost(&mut self, lost: &mut impl FnMut(&SentRange)) {
         self.sendings.clear();
         self.mark_where(|_| true, lost);
     }
 
     /// Segments of more than this many bytes do not get through.
-    pub(super) fn mark_oversized_lost(&mut self, mss: u16, lost: &mut impl FnMut(&Sent)) {
+    pub(super) fn mark_oversized_lost(&mut self, mss: u16, lost: &mut impl FnMut(&SentRange)) {
         // The last segment of a run may be small enough.
         for index in (0..self.records.len()).rev() {
             let record = &self.records[index];
@@ -419,7 +426,7 @@ impl Scoreboard {
         self.mark_where(|record| record.segment_len > mss && record.len() > u32::from(mss), lost);
     }
 
-    fn mark_where(&mut self, is_lost: impl Fn(&Sent) -> bool, lost: &mut impl FnMut(&Sent)) {
+    fn mark_where(&mut self, is_lost: impl Fn(&SentRange) -> bool, lost: &mut impl FnMut(&SentRange)) {
         for index in 0..self.records.len() {
             if self.records[index].fate == Fate::InFlight && is_lost(&self.records[index]) {
                 self.mark_lost(index, lost);
@@ -427,7 +434,7 @@ impl Scoreboard {
         }
     }
 
-    fn mark_lost(&mut self, index: usize, lost: &mut impl FnMut(&Sent)) {
+    fn mark_lost(&mut self, index: usize, lost: &mut impl FnMut(&SentRange)) {
         let Some(record) = self.records.get_mut(index) else { return };
         lost(record);
         let len = record.len();
@@ -454,8 +461,8 @@ impl Scoreboard {
         self.lost = 0;
         // Their sendings may have gone from the list.
         let in_flight = self.records.iter().filter(|record| record.fate == Fate::InFlight);
-        let mut sendings: Vec<Sending> = in_flight
-            .map(|record| Sending { at: record.sent_at, seq: record.seq, end: record.end })
+        let mut sendings: Vec<Transmission> = in_flight
+            .map(|record| Transmission { at: record.sent_at, seq: record.seq, end: record.end })
             .collect();
         sendings.sort_by_key(|sending| sending.at);
         self.sendings = sendings.into();
@@ -489,7 +496,7 @@ impl Scoreboard {
         self.lost_from = first.seq;
         let (seq, limit) = (first.seq, first.seq + max);
         // Lost records that follow each other were perhaps sent one by one, and can go together now.
-        let lost = |record: &&Sent| record.fate == Fate::Lost && record.seq.before(limit);
+        let lost = |record: &&SentRange| record.fate == Fate::Lost && record.seq.before(limit);
         let end = self.records.range(index..).take_while(lost).last()?.end;
         Some((seq, end.min(limit)))
     }
@@ -528,9 +535,9 @@ impl Scoreboard {
             Fate::InFlight | Fate::Sacked => {}
         }
         *record =
-            Sent { seq, end, sent_at: now, stamp, segment_len, fate: Fate::InFlight, is_repeated: true };
+            SentRange { seq, end, sent_at: now, stamp, segment_len, fate: Fate::InFlight, is_repeated: true };
         self.repeated += end - seq;
-        self.sendings.push_back(Sending { at: now, seq, end });
+        self.sendings.push_back(Transmission { at: now, seq, end });
         if self.sendings.len() > OVERTAKEN_SENDINGS + 2 * self.records.len() {
             self.forget_overtaken();
         }
@@ -551,7 +558,7 @@ impl Scoreboard {
     pub(super) fn last_segment(&self, fin_at: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
         let mut records = self.records.iter().rev();
         let last = records.next().filter(|last| last.fate == Fate::InFlight)?;
-        let is_with_last = |record: &&Sent| {
+        let is_with_last = |record: &&SentRange| {
             record.fate == Fate::InFlight
                 && record.sent_at == last.sent_at
                 && record.is_repeated == last.is_repeated
@@ -574,7 +581,7 @@ impl Scoreboard {
         if at.before_eq(record.seq) || at.after_eq(record.end) {
             return;
         }
-        let behind = Sent { seq: at, ..record.clone() };
+        let behind = SentRange { seq: at, ..record.clone() };
         record.end = at;
         self.records.insert(index + 1, behind);
     }

@@ -12,19 +12,7 @@ use modules::{ModulePath, Modules};
 const CIRCLES_LEFT: &[(&str, &[&str])] = &[("stack", &["event", "socket", "tcp::connection"])];
 
 /// Names that are still to be given to one type only.
-const NAMES_LEFT: &[(&str, &str)] = &[
-    ("stack", "Ending"),
-    ("stack", "Episode"),
-    ("stack", "Flow"),
-    ("stack", "MinRtt"),
-    ("stack", "Phase"),
-    ("stack", "Sending"),
-    ("stack", "Sent"),
-    ("stack", "Stream"),
-    ("stack", "Timers"),
-    ("stack", "Undo"),
-    ("stack", "Window"),
-];
+const NAMES_LEFT: &[(&str, &str)] = &[("stack", "Phase"), ("stack", "Stream"), ("stack", "Timers")];
 
 /// The libraries, each under the name of its folder.
 fn crates() -> [(&'static str, Modules); 3] {

@@ -149,7 +149,8 @@ fn its_own_memory_is_counted() {
     for (number, id) in ids.iter().enumerate() {
         holdings.look(at(0), *id, peer(number as u8), holds(1000, 0));
     }
-    let least = 1000 * mem::size_of::<(ConnectionEntry, Rank, Instant, SocketId)>() + 256 * mem::size_of::<Sum>();
+    let least =
+        1000 * mem::size_of::<(ConnectionEntry, Rank, Instant, SocketId)>() + 256 * mem::size_of::<Sum>();
     assert!((least..3 * least).contains(&holdings.memory_bytes()), "{} {least}", holdings.memory_bytes());
 }
 

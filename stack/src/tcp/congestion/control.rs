@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::ack::Ack;
-use super::window::Window;
+use super::window::CongestionWindow;
 use crate::tcp::rate::Lost;
 use crate::time::Instant;
 
@@ -20,19 +20,19 @@ pub(super) trait Control {
     /// Every acknowledgement outside Recovery and Cwr, and there, too, if it [controls recovery](Control::controls_recovery).
     /// `cwnd_limited`: whether the window was in use; one that was not says nothing about the path by being
     /// acknowledged (RFC 7661 §4.2).
-    fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool);
+    fn on_ack(&mut self, window: &mut CongestionWindow, ack: &Ack, cwnd_limited: bool);
 
     /// Lowers ssthresh. After a time-out cwnd is lowered by the caller.
-    fn on_congestion(&mut self, window: &mut Window, trigger: Trigger);
+    fn on_congestion(&mut self, window: &mut CongestionWindow, trigger: Trigger);
 
     /// The last episode was a mistake. Called where the algorithm itself keeps what it was before.
-    fn undo(&mut self, _window: &mut Window) {}
+    fn undo(&mut self, _window: &mut CongestionWindow) {}
 
     /// A record is marked lost.
-    fn on_lost(&mut self, _window: &mut Window, _lost: &Lost) {}
+    fn on_lost(&mut self, _window: &mut CongestionWindow, _lost: &Lost) {}
 
     /// Data goes out after nothing was in flight for `idle`.
-    fn on_idle(&mut self, _window: &mut Window, _now: Instant, _idle: Duration) {}
+    fn on_idle(&mut self, _window: &mut CongestionWindow, _now: Instant, _idle: Duration) {}
 
     /// cwnd was lowered for want of use.
     fn on_decayed(&mut self) {}

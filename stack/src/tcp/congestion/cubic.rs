@@ -18,7 +18,7 @@ use core::time::Duration;
 use super::ack::Ack;
 use super::control::{Control, Trigger};
 use super::hystart::{HyStart, SlowStart};
-use super::window::{MAX_CWND, Window, rescale};
+use super::window::{CongestionWindow, MAX_CWND, rescale};
 use crate::time::Instant;
 
 /// RFC 9438 §4.6 (RFC9438-5): beta_cubic = 0.7, in 1/1024.
@@ -69,7 +69,7 @@ impl Cubic {
 }
 
 impl Control for Cubic {
-    fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool) {
+    fn on_ack(&mut self, window: &mut CongestionWindow, ack: &Ack, cwnd_limited: bool) {
         if let Stage::Probing(hystart) = &mut self.stage {
             match hystart.on_ack(window, ack, cwnd_limited) {
                 SlowStart::GoesOn => return,
@@ -101,7 +101,7 @@ impl Control for Cubic {
         }
     }
 
-    fn on_congestion(&mut self, window: &mut Window, trigger: Trigger) {
+    fn on_congestion(&mut self, window: &mut CongestionWindow, trigger: Trigger) {
         let cwnd = window.cwnd;
         self.cwnd_prior = cwnd;
         self.w_max = match trigger {
@@ -117,7 +117,7 @@ impl Control for Cubic {
         self.stage = Stage::Waiting;
     }
 
-    fn on_idle(&mut self, _window: &mut Window, _now: Instant, idle: Duration) {
+    fn on_idle(&mut self, _window: &mut CongestionWindow, _now: Instant, idle: Duration) {
         if let Stage::Avoiding(curve) = &mut self.stage {
             curve.shift(idle);
         }
@@ -165,7 +165,7 @@ struct Curve {
 }
 
 impl Curve {
-    fn new(now: Instant, window: &Window, w_max: u32, cwnd_prior: u32) -> Curve {
+    fn new(now: Instant, window: &CongestionWindow, w_max: u32, cwnd_prior: u32) -> Curve {
         let cwnd = window.cwnd;
         Curve {
             epoch: now,
@@ -195,7 +195,7 @@ impl Curve {
         }
     }
 
-    fn on_ack(&mut self, now: Instant, rtt: Duration, window: &mut Window, delivered_bytes: u32) {
+    fn on_ack(&mut self, now: Instant, rtt: Duration, window: &mut CongestionWindow, delivered_bytes: u32) {
         if let Some(paused_at) = self.paused_at.take() {
             self.epoch += now.duration_since(paused_at);
         }
@@ -222,7 +222,7 @@ impl Curve {
 
     /// RFC 9438 §4.4 and §4.5 (RFC9438-4.4, RFC9438-4.5, RFC9438-4.2-c): (target - cwnd) / cwnd of a segment for each one acknowledged, where target is the curve one
     /// round trip from now, at most 1.5 cwnd; turned round, so that an acknowledgement costs no division.
-    fn update_slopes(&mut self, now: Instant, rtt: Duration, window: &Window) {
+    fn update_slopes(&mut self, now: Instant, rtt: Duration, window: &CongestionWindow) {
         let cwnd = window.cwnd;
         self.slope_cwnd = cwnd;
         self.slope_until = now + SLOPE_LIFE;

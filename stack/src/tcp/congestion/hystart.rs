@@ -7,7 +7,7 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use super::ack::Ack;
-use super::window::Window;
+use super::window::CongestionWindow;
 use crate::tcp::SeqNumber;
 
 /// RFC 9406 §4.3 (RFC9406-4.3-a), for all of these.
@@ -65,7 +65,12 @@ impl HyStart {
 
     /// An acknowledgement in slow start: cwnd grows if it is in use, and the round trip is looked at in any case
     /// (RFC9406-4.2-a for the rounds, RFC9406-4.2-f for the end).
-    pub(super) fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool) -> SlowStart {
+    pub(super) fn on_ack(
+        &mut self,
+        window: &mut CongestionWindow,
+        ack: &Ack,
+        cwnd_limited: bool,
+    ) -> SlowStart {
         if cwnd_limited {
             self.grow(window, ack.delivered_bytes);
         }
@@ -91,7 +96,7 @@ impl HyStart {
 
     /// RFC 9406 §4.2 (RFC9406-4.2-d), with L infinite (RFC9406-4.2-b) as on Linux, paced or not: a receiver that gathers 64 KiB into one
     /// acknowledgement would never let a window of L segments an ACK grow.
-    fn grow(&mut self, window: &mut Window, delivered_bytes: u32) {
+    fn grow(&mut self, window: &mut CongestionWindow, delivered_bytes: u32) {
         match &mut self.css {
             None => {
                 let _none_left = window.slow_start(delivered_bytes);

@@ -37,7 +37,7 @@ use control::{Control, Trigger};
 use cubic::Cubic;
 use reno::Reno;
 use usage::Usage;
-use window::Window;
+use window::CongestionWindow;
 
 /// In percent of a window a round trip: Linux's tcp_pacing_ss_ratio, while cwnd is less than half of ssthresh, and
 /// tcp_pacing_ca_ratio. More than one window, so that cwnd, not the pace, decides.
@@ -53,7 +53,7 @@ enum Algorithm {
 }
 
 impl Algorithm {
-    fn new(kind: CongestionControl, window: &Window, now: Instant) -> Algorithm {
+    fn new(kind: CongestionControl, window: &CongestionWindow, now: Instant) -> Algorithm {
         match kind {
             CongestionControl::Reno => Algorithm::Reno(Reno::new()),
             CongestionControl::Cubic => Algorithm::Cubic(Cubic::new()),
@@ -96,7 +96,7 @@ impl Algorithm {
 
 /// Where an episode stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Episode {
+enum EpisodeStage {
     /// None is under way.
     None,
     /// ssthresh is lowered, and cwnd is on its way there.
@@ -107,7 +107,7 @@ enum Episode {
 
 /// What an episode that was a mistake goes back to (RFC 4015 §3.3, RFC 9438 §4.9).
 #[derive(Clone, Debug)]
-struct Undo {
+struct PriorState {
     cwnd: u32,
     ssthresh: u32,
     algorithm: Option<Algorithm>,
@@ -116,12 +116,12 @@ struct Undo {
 /// Congestion control of one connection. See the module's page.
 #[derive(Clone, Debug)]
 pub(crate) struct Congestion {
-    window: Window,
+    window: CongestionWindow,
     usage: Usage,
-    episode: Episode,
+    episode: EpisodeStage,
     algorithm: Algorithm,
     /// Of the last episode. Kept beyond its end: the proof of the mistake may come late.
-    undo: Option<Box<Undo>>,
+    undo: Option<Box<PriorState>>,
 }
 
 impl Congestion {
@@ -131,11 +131,11 @@ impl Congestion {
         initial_window_segs: u32,
         now: Instant,
     ) -> Congestion {
-        let window = Window::new(mss, initial_window_segs);
+        let window = CongestionWindow::new(mss, initial_window_segs);
         Congestion {
             window,
             usage: Usage::new(now),
-            episode: Episode::None,
+            episode: EpisodeStage::None,
             algorithm: Algorithm::new(kind, &window, now),
             undo: None,
         }
@@ -202,7 +202,7 @@ impl Congestion {
     pub(crate) fn on_sent(&mut self, sent: &Sent) {
         self.usage.on_sent(&self.window, sent);
         // As Linux, which leaves a window alone that its algorithm computes by itself.
-        let may_decay = self.episode == Episode::None && !self.controls_recovery();
+        let may_decay = self.episode == EpisodeStage::None && !self.controls_recovery();
         if may_decay && self.usage.decay(&mut self.window, sent) {
             self.algorithm.control_mut().on_decayed();
         }
@@ -210,7 +210,7 @@ impl Congestion {
 
     /// An acknowledgement that delivers something or tells of a loss, in every phase.
     pub(crate) fn on_ack(&mut self, ack: &Ack) {
-        if let Episode::TimedOut { progress } = &mut self.episode {
+        if let EpisodeStage::TimedOut { progress } = &mut self.episode {
             *progress = true;
         }
         let reduces = matches!(ack.phase, Phase::Recovery | Phase::Cwr);
@@ -234,24 +234,24 @@ impl Congestion {
             Cause::Loss => Trigger::Loss,
             Cause::Ecn => Trigger::Ecn,
         });
-        self.episode = Episode::Reducing;
+        self.episode = EpisodeStage::Reducing;
     }
 
     /// The retransmission timer has fired (RFC 5681 §3.1, equation 4; RFC5681-3.1-i, RFC9438-4.8-a): the loss window is one segment. ssthresh stays
     /// if this episode has lowered it already, be it that the same data timed out before (RFC5681-3.1-h), or that it was being repaired
     /// (Linux's tcp_enter_loss).
     pub(crate) fn on_timeout(&mut self) {
-        if matches!(self.episode, Episode::None | Episode::TimedOut { progress: true }) {
+        if matches!(self.episode, EpisodeStage::None | EpisodeStage::TimedOut { progress: true }) {
             self.begin(Trigger::Timeout);
         }
-        self.episode = Episode::TimedOut { progress: false };
+        self.episode = EpisodeStage::TimedOut { progress: false };
         self.window.set_cwnd(self.window.mss);
     }
 
     fn begin(&mut self, trigger: Trigger) {
         let algorithm = self.algorithm.snapshot();
         self.undo =
-            Some(Box::new(Undo { cwnd: self.window.cwnd, ssthresh: self.window.ssthresh, algorithm }));
+            Some(Box::new(PriorState { cwnd: self.window.cwnd, ssthresh: self.window.ssthresh, algorithm }));
         self.algorithm.control_mut().on_congestion(&mut self.window, trigger);
     }
 
@@ -260,8 +260,8 @@ impl Congestion {
     /// `burst_guard`: FlightSize on a connection without SACK, where recovery has inflated cwnd and little may be in
     /// flight now: no burst then (RFC 6582 §3.2 step 3, the first choice). `None` after proportional rate reduction.
     pub(crate) fn on_recovery_done(&mut self, burst_guard: Option<u32>) {
-        let episode = core::mem::replace(&mut self.episode, Episode::None);
-        if episode != Episode::Reducing || self.controls_recovery() {
+        let episode = core::mem::replace(&mut self.episode, EpisodeStage::None);
+        if episode != EpisodeStage::Reducing || self.controls_recovery() {
             return;
         }
         let without_burst = burst_guard
@@ -272,7 +272,7 @@ impl Congestion {
     /// The last episode, which may be over, was a mistake: nothing was lost (RFC 4015 §3.3, RFC9438-4.9.1, RFC9438-4.9.2, Linux's
     /// tcp_undo_cwnd_reduction). Ends it.
     pub(crate) fn undo(&mut self) {
-        self.episode = Episode::None;
+        self.episode = EpisodeStage::None;
         let Some(undo) = self.undo.take() else { return };
         self.window.set_cwnd(self.window.cwnd.max(undo.cwnd));
         self.window.set_ssthresh(self.window.ssthresh.max(undo.ssthresh));

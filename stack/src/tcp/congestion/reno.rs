@@ -3,7 +3,7 @@
 
 use super::ack::Ack;
 use super::control::{Control, Trigger};
-use super::window::Window;
+use super::window::CongestionWindow;
 
 /// The state of congestion avoidance.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ impl Reno {
 }
 
 impl Control for Reno {
-    fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool) {
+    fn on_ack(&mut self, window: &mut CongestionWindow, ack: &Ack, cwnd_limited: bool) {
         if !cwnd_limited {
             return;
         }
@@ -37,7 +37,7 @@ impl Control for Reno {
 
     /// Half of cwnd, where RFC 5681 §3.1, equation 4 (RFC5681-3.1-g), has half of FlightSize: as on Linux, validation sees to it that
     /// cwnd is what was in use.
-    fn on_congestion(&mut self, window: &mut Window, _trigger: Trigger) {
+    fn on_congestion(&mut self, window: &mut CongestionWindow, _trigger: Trigger) {
         self.acked_bytes = 0;
         window.set_ssthresh(window.cwnd / 2);
     }

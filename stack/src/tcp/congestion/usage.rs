@@ -2,7 +2,7 @@
 //! used (RFC 5681 §4.1, RFC9438-4.6-c; RFC 7661's aim by the means of Linux's tcp_cwnd_validate).
 
 use super::ack::Sent;
-use super::window::Window;
+use super::window::CongestionWindow;
 use crate::tcp::SeqNumber;
 use crate::time::Instant;
 
@@ -28,12 +28,12 @@ impl Usage {
 
     /// Whether cwnd held the sender back in the last window of data. In slow start, half of it in use is enough: the
     /// window that is being measured was sent with half the cwnd of now.
-    pub(super) fn is_limited(&self, window: &Window) -> bool {
+    pub(super) fn is_limited(&self, window: &CongestionWindow) -> bool {
         self.was_full || (window.in_slow_start() && window.cwnd < self.max_in_flight.saturating_mul(2))
     }
 
     /// Data went out. Full is a window without room for one more segment.
-    pub(super) fn on_sent(&mut self, window: &Window, sent: &Sent) {
+    pub(super) fn on_sent(&mut self, window: &CongestionWindow, sent: &Sent) {
         let is_full = sent.in_flight.saturating_add(window.mss) > window.cwnd;
         // The window ends are compared only while they are near.
         let is_over = sent.una.after_eq(self.end) || self.end.after(sent.nxt);
@@ -52,7 +52,7 @@ impl Usage {
 
     /// Whether cwnd has not been the limit for a whole RTO: it is then halfway to what was in use, at least the restart
     /// window (RFC 7661's purpose, Linux's tcp_cwnd_application_limited). ssthresh keeps three quarters.
-    pub(super) fn decay(&mut self, window: &mut Window, sent: &Sent) -> bool {
+    pub(super) fn decay(&mut self, window: &mut CongestionWindow, sent: &Sent) -> bool {
         if self.used == 0 || sent.now.duration_since(self.full_at) < sent.rto {
             return false;
         }

@@ -5,16 +5,16 @@ pub(super) const MAX_CWND: u32 = 1 << 30;
 
 /// cwnd and ssthresh in bytes, and the SMSS they are thought of in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
+pub(super) struct CongestionWindow {
     pub(super) mss: u32,
     pub(super) cwnd: u32,
     pub(super) ssthresh: u32,
 }
 
-impl Window {
+impl CongestionWindow {
     /// RFC 6928's initial window, in segments as on Linux; ssthresh arbitrarily high (RFC5681-3.1-a, RFC5681-3.1-c).
-    pub(super) fn new(mss: u32, initial_window_segs: u32) -> Window {
-        let mut window = Window { mss: mss.max(1), cwnd: 0, ssthresh: u32::MAX };
+    pub(super) fn new(mss: u32, initial_window_segs: u32) -> CongestionWindow {
+        let mut window = CongestionWindow { mss: mss.max(1), cwnd: 0, ssthresh: u32::MAX };
         window.set_cwnd(window.of(initial_window_segs));
         window
     }

@@ -9,7 +9,7 @@ fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
-fn sent(from: u32, to: u32, millis: u64, is_repeated: bool) -> Sent {
+fn sent(from: u32, to: u32, millis: u64, is_repeated: bool) -> SentRange {
     let stamp = RateSampler::new(Instant::ZERO).stamp(Instant::ZERO, 0, 0);
     let mut board = Scoreboard::default();
     board.on_sent(at(millis), ISS + from, ISS + to, 100, stamp);

@@ -32,7 +32,7 @@ impl Scoreboard {
         let times: Vec<Instant> = self.sendings.iter().map(|sending| sending.at).collect();
         assert!(times.is_sorted(), "the list of sendings is in order of time");
         // What is in flight is in the list: it would never be lost otherwise.
-        let has_sending = |record: &Sent| {
+        let has_sending = |record: &SentRange| {
             self.sendings.iter().any(|sending| {
                 sending.at == record.sent_at
                     && sending.seq.before_eq(record.seq)
@@ -109,7 +109,7 @@ fn what_was_sent_before_something_that_arrived_is_lost_in_the_order_of_time() {
     sack(&mut board, &[(400, 600)]);
     let mut lost = 0;
     // The first run is late; the second will be.
-    let judge = |sent: &Sent| if sent.sent_at == at(0) { Overdue::Lost } else { Overdue::At(at(50)) };
+    let judge = |sent: &SentRange| if sent.sent_at == at(0) { Overdue::Lost } else { Overdue::At(at(50)) };
     let next = board.mark_overdue(judge, &mut |sent| lost += sent.len());
     assert_eq!((lost, next), (200, Some(at(50))));
     assert_eq!(board.next_lost(100), Some((ISS, ISS + 100)));
@@ -242,7 +242,7 @@ proptest! {
                     board.on_sack(blocks, |_, _| {});
                 }
                 Step::LoseBefore(millis) => {
-                    let judge = |sent: &Sent| if sent.sent_at < at(millis) { Overdue::Lost } else { Overdue::No };
+                    let judge = |sent: &SentRange| if sent.sent_at < at(millis) { Overdue::Lost } else { Overdue::No };
                     let _ = board.mark_overdue(judge, &mut |_| {});
                 }
                 Step::LoseAll => board.mark_all_lost(&mut |_| {}),

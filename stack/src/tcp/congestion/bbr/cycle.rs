@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::tcp::congestion::window::Window;
+use crate::tcp::congestion::window::CongestionWindow;
 use crate::time::Instant;
 
 /// §5.3.1.2: a rate that does not grow by a quarter in three rounds is that of the path.
@@ -107,7 +107,7 @@ impl Cycle {
     }
 
     /// §5.5.10.2, BBRRaiseInflightHiSlope: a segment more in the first round of Up, two in the next, then four.
-    pub(super) fn raise_slope(&mut self, window: &Window) {
+    pub(super) fn raise_slope(&mut self, window: &CongestionWindow) {
         let segs = 1 << self.up_rounds;
         self.up_rounds = (self.up_rounds + 1).min(30);
         self.up_slope = (window.cwnd / segs).max(window.mss);

@@ -20,7 +20,7 @@ use core::time::Duration;
 
 use super::ack::{Ack, Phase};
 use super::control::{Control, Trigger};
-use super::window::Window;
+use super::window::CongestionWindow;
 use crate::tcp::pacer;
 use crate::tcp::rate::{Lost, RateSample, per_second};
 use crate::time::Instant;
@@ -121,7 +121,7 @@ pub(super) struct Bbr {
 }
 
 impl Bbr {
-    pub(super) fn new(window: &Window, now: Instant) -> Bbr {
+    pub(super) fn new(window: &CongestionWindow, now: Instant) -> Bbr {
         let mut bbr = Bbr {
             mode: Mode::Startup,
             rounds: Rounds::default(),
@@ -145,7 +145,7 @@ impl Bbr {
     }
 
     /// What cwnd needs to be for this much of the path (§5.6.4.2), with room for what end systems hold back.
-    fn inflight(&self, window: &Window, bw: u64, gain: u64) -> u32 {
+    fn inflight(&self, window: &CongestionWindow, bw: u64, gain: u64) -> u32 {
         self.with_quantization(window, self.bdp(bw, gain))
     }
 
@@ -160,7 +160,7 @@ impl Bbr {
     }
 
     /// §5.6.4.2, BBRQuantizationBudget: three bursts, because one may be in each end system's hands and one on its way.
-    fn with_quantization(&self, window: &Window, bytes: u32) -> u32 {
+    fn with_quantization(&self, window: &CongestionWindow, bytes: u32) -> u32 {
         let bursts = pacer::quantum(self.pacing_rate, window.mss).saturating_mul(3);
         let bytes = bytes.max(bursts).max(window.of(MIN_PIPE_SEGS));
         // So that even a path of a few segments is probed.
@@ -172,17 +172,17 @@ impl Bbr {
         self.max_bw.get().min(self.bounds.bw_lo)
     }
 
-    fn probe_rtt_cwnd(&self, window: &Window) -> u32 {
+    fn probe_rtt_cwnd(&self, window: &CongestionWindow) -> u32 {
         self.bdp(self.bw(), PROBE_RTT_CWND_GAIN).max(window.of(MIN_PIPE_SEGS))
     }
 
     /// What it wants in flight, unless congestion lets it have less (§5.5.10.2, BBRTargetInflight).
-    fn target_inflight(&self, window: &Window) -> u32 {
+    fn target_inflight(&self, window: &CongestionWindow) -> u32 {
         self.inflight(window, self.bw(), 100).min(window.cwnd)
     }
 
     /// §5.6.2, BBRInitPacingRate.
-    fn init_pacing_rate(&mut self, window: &Window, rtt: Duration) {
+    fn init_pacing_rate(&mut self, window: &CongestionWindow, rtt: Duration) {
         self.pacing_rate = paced(per_second(window.cwnd, rtt), STARTUP_PACING_GAIN);
     }
 
@@ -195,7 +195,7 @@ impl Bbr {
     }
 
     /// §5.6.4.3 to §5.6.4.7, BBRSetCwnd.
-    fn set_cwnd(&mut self, window: &mut Window, delivered_bytes: u32) {
+    fn set_cwnd(&mut self, window: &mut CongestionWindow, delivered_bytes: u32) {
         let mut cwnd = window.cwnd;
         if delivered_bytes > 0 {
             let silence = self.bdp_of(self.bw(), MAX_AGGREGATION);
@@ -220,7 +220,7 @@ impl Bbr {
     }
 
     /// §5.6.4.7, BBRBoundCwndForModel: not more than losses have shown to be safe.
-    fn bounded(&self, window: &Window, cwnd: u32) -> u32 {
+    fn bounded(&self, window: &CongestionWindow, cwnd: u32) -> u32 {
         let cap = match self.mode {
             Mode::Down | Mode::Refill | Mode::Up => self.bounds.inflight_hi,
             Mode::Cruise | Mode::ProbeRtt => self.inflight_with_headroom(window),
@@ -230,17 +230,23 @@ impl Bbr {
     }
 
     /// §5.6.4.6: the cwnd to return to.
-    fn save_cwnd(&mut self, window: &Window) {
+    fn save_cwnd(&mut self, window: &CongestionWindow) {
         let is_whole = matches!(self.prior_phase, Phase::Open | Phase::Cwr) && self.mode != Mode::ProbeRtt;
         self.prior_cwnd = if is_whole { window.cwnd } else { self.prior_cwnd.max(window.cwnd) };
     }
 
-    fn restore_cwnd(&self, window: &mut Window) {
+    fn restore_cwnd(&self, window: &mut CongestionWindow) {
         window.set_cwnd(window.cwnd.max(self.prior_cwnd));
     }
 
     /// The model, from one acknowledgement (§5.2.3, BBRUpdateModelAndState).
-    fn update_model(&mut self, window: &mut Window, ack: &Ack, sample: &RateSample, cwnd_limited: bool) {
+    fn update_model(
+        &mut self,
+        window: &mut CongestionWindow,
+        ack: &Ack,
+        sample: &RateSample,
+        cwnd_limited: bool,
+    ) {
         let bw = sample.bytes_per_second();
         // What ProbeRTT lets through says nothing of what the path would carry.
         let is_limited = sample.is_application_limited || self.mode == Mode::ProbeRtt;
@@ -262,7 +268,7 @@ impl Bbr {
     }
 
     /// §5.5.10.3, BBRAdaptLowerBoundsFromCongestion: once per round, and not while looking for more.
-    fn adapt_lower_bounds(&mut self, window: &Window) {
+    fn adapt_lower_bounds(&mut self, window: &CongestionWindow) {
         let is_congested = self.signals.loss_in_round || self.signals.ce_in_round;
         if is_congested && !self.mode.is_probing() {
             self.bounds.cut(window.cwnd, self.max_bw.get(), &self.signals);
@@ -284,7 +290,7 @@ impl Control for Bbr {
         })
     }
 
-    fn on_ack(&mut self, window: &mut Window, ack: &Ack, cwnd_limited: bool) {
+    fn on_ack(&mut self, window: &mut CongestionWindow, ack: &Ack, cwnd_limited: bool) {
         if let (false, Some(srtt)) = (self.has_seen_rtt, ack.srtt) {
             self.has_seen_rtt = true;
             self.init_pacing_rate(window, srtt);
@@ -308,7 +314,7 @@ impl Control for Bbr {
     }
 
     /// §5.5.11.1, BBRSaveStateUponLoss. The reaction is to the losses themselves, in [`Bbr::on_lost`] and round by round.
-    fn on_congestion(&mut self, window: &mut Window, trigger: Trigger) {
+    fn on_congestion(&mut self, window: &mut CongestionWindow, trigger: Trigger) {
         self.save_cwnd(window);
         self.saved = Some(Saved { bounds: self.bounds });
         match trigger {
@@ -325,7 +331,7 @@ impl Control for Bbr {
     }
 
     /// §5.5.11.2, BBRHandleSpuriousLossDetection.
-    fn undo(&mut self, window: &mut Window) {
+    fn undo(&mut self, window: &mut CongestionWindow) {
         let Some(saved) = self.saved.take() else { return };
         self.full.restart(0);
         self.signals.loss_in_round = false;
@@ -333,12 +339,12 @@ impl Control for Bbr {
         self.restore_cwnd(window);
     }
 
-    fn on_lost(&mut self, window: &mut Window, lost: &Lost) {
+    fn on_lost(&mut self, window: &mut CongestionWindow, lost: &Lost) {
         self.handle_lost(window, lost);
     }
 
     /// §5.4.1, BBRHandleRestartFromIdle: at the rate of the path, not above.
-    fn on_idle(&mut self, window: &mut Window, now: Instant, _idle: Duration) {
+    fn on_idle(&mut self, window: &mut CongestionWindow, now: Instant, _idle: Duration) {
         self.idle_restart = true;
         self.aggregation.restart(now);
         if self.mode.is_probe_bw() {

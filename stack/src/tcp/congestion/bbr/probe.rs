@@ -6,7 +6,7 @@ use super::cycle::AckPhase;
 use super::model::{BETA, percent};
 use super::{Bbr, MIN_PIPE_SEGS, Mode};
 use crate::tcp::congestion::ack::{Ack, Phase};
-use crate::tcp::congestion::window::Window;
+use crate::tcp::congestion::window::CongestionWindow;
 use crate::tcp::rate::{Lost, RateSample};
 use crate::time::Instant;
 
@@ -32,7 +32,7 @@ impl Bbr {
     }
 
     /// §5.3.1.3, BBRCheckStartupHighLoss: losses in many places of one round end Startup.
-    pub(super) fn check_startup_loss(&mut self, window: &Window, ack: &Ack, sample: &RateSample) {
+    pub(super) fn check_startup_loss(&mut self, window: &CongestionWindow, ack: &Ack, sample: &RateSample) {
         if self.full.is_reached || !self.signals.is_round_over {
             return;
         }
@@ -47,7 +47,7 @@ impl Bbr {
     }
 
     /// §5.3.1.2, §5.3.2: from Startup to Drain, and on when the queue is gone.
-    pub(super) fn check_drain(&mut self, window: &mut Window, ack: &Ack) {
+    pub(super) fn check_drain(&mut self, window: &mut CongestionWindow, ack: &Ack) {
         if self.mode == Mode::Startup && self.full.is_reached {
             self.set_mode(Mode::Drain);
             self.signals.reset();
@@ -91,7 +91,7 @@ impl Bbr {
     }
 
     /// §5.3.3.4.
-    fn start_up(&mut self, window: &Window, bw: u64) {
+    fn start_up(&mut self, window: &CongestionWindow, bw: u64) {
         self.cycle.ack_phase = AckPhase::ProbeStarting;
         self.rounds.restart();
         self.full.restart(bw);
@@ -102,7 +102,7 @@ impl Bbr {
     /// §5.3.3.6, BBRUpdateProbeBWCyclePhase.
     pub(super) fn update_cycle(
         &mut self,
-        window: &Window,
+        window: &CongestionWindow,
         ack: &Ack,
         sample: &RateSample,
         cwnd_limited: bool,
@@ -141,14 +141,14 @@ impl Bbr {
     }
 
     /// §5.3.3.5, BBRCheckTimeToProbeBW.
-    fn is_time_to_probe(&mut self, window: &Window, now: Instant) -> bool {
+    fn is_time_to_probe(&mut self, window: &CongestionWindow, now: Instant) -> bool {
         let started_at = *self.cycle.started_at.get_or_insert(now);
         let reno = (self.target_inflight(window) / window.mss).min(RENO_ROUNDS);
         now > started_at + self.cycle.wait || self.cycle.rounds_since_probe >= reno
     }
 
     /// §5.3.3.6, BBRCheckTimeToCruise: the queue is gone, and there is room for others.
-    fn is_time_to_cruise(&self, window: &Window, in_flight: u32) -> bool {
+    fn is_time_to_cruise(&self, window: &CongestionWindow, in_flight: u32) -> bool {
         in_flight <= self.inflight_with_headroom(window)
             && in_flight <= self.inflight(window, self.max_bw.get(), 100)
     }
@@ -156,7 +156,7 @@ impl Bbr {
     /// §5.3.3.6, BBRIsTimeToGoDown.
     fn is_time_to_go_down(
         &mut self,
-        window: &Window,
+        window: &CongestionWindow,
         ack: &Ack,
         sample: &RateSample,
         cwnd_limited: bool,
@@ -177,7 +177,7 @@ impl Bbr {
     /// §5.5.10.2, BBRAdaptUpperBounds; whether it has decided where the cycle goes on.
     fn adapt_upper_bounds(
         &mut self,
-        window: &Window,
+        window: &CongestionWindow,
         ack: &Ack,
         sample: &RateSample,
         cwnd_limited: bool,
@@ -214,7 +214,7 @@ impl Bbr {
     }
 
     /// §5.5.10.2, BBRProbeInflightHiUpward.
-    fn raise_inflight_hi(&mut self, window: &Window, ack: &Ack, cwnd_limited: bool) {
+    fn raise_inflight_hi(&mut self, window: &CongestionWindow, ack: &Ack, cwnd_limited: bool) {
         if !cwnd_limited || window.cwnd < self.bounds.inflight_hi {
             return;
         }
@@ -230,7 +230,12 @@ impl Bbr {
     }
 
     /// §5.5.10.2, BBRHandleInflightTooHigh: once for each probe.
-    fn handle_too_high(&mut self, window: &Window, tx_in_flight: u32, is_application_limited: bool) {
+    fn handle_too_high(
+        &mut self,
+        window: &CongestionWindow,
+        tx_in_flight: u32,
+        is_application_limited: bool,
+    ) {
         self.cycle.prev_too_high = true;
         self.cycle.samples_are_probes = false;
         if !is_application_limited {
@@ -243,7 +248,7 @@ impl Bbr {
     }
 
     /// §5.5.10.2, BBRHandleLostPacket.
-    pub(super) fn handle_lost(&mut self, window: &Window, lost: &Lost) {
+    pub(super) fn handle_lost(&mut self, window: &CongestionWindow, lost: &Lost) {
         self.signals.on_lost();
         if self.cycle.samples_are_probes && is_too_high(lost.lost, lost.tx_in_flight) {
             self.handle_too_high(window, inflight_at_loss(lost), lost.is_application_limited);
@@ -251,7 +256,7 @@ impl Bbr {
     }
 
     /// Congestion that ECN told of without saying how much (RFC 3168): it counts as a loss that is too much.
-    pub(super) fn on_mark(&mut self, window: &Window) {
+    pub(super) fn on_mark(&mut self, window: &CongestionWindow) {
         self.signals.ce_in_round = true;
         if self.cycle.samples_are_probes {
             self.handle_too_high(window, self.target_inflight(window), false);
@@ -263,7 +268,7 @@ impl Bbr {
     }
 
     /// §5.3.3.2: what others need to come in.
-    pub(super) fn inflight_with_headroom(&self, window: &Window) -> u32 {
+    pub(super) fn inflight_with_headroom(&self, window: &CongestionWindow) -> u32 {
         if self.bounds.inflight_hi == u32::MAX {
             return u32::MAX;
         }
@@ -272,7 +277,7 @@ impl Bbr {
     }
 
     /// §5.3.4.3, BBRUpdateMinRTT and BBRCheckProbeRTT.
-    pub(super) fn update_min_rtt(&mut self, window: &mut Window, ack: &Ack) {
+    pub(super) fn update_min_rtt(&mut self, window: &mut CongestionWindow, ack: &Ack) {
         let is_due = self.min_rtt.on_ack(ack.now, ack.rtt);
         if is_due && !self.idle_restart && self.mode != Mode::ProbeRtt {
             self.save_cwnd(window);
@@ -290,7 +295,7 @@ impl Bbr {
     }
 
     /// §5.3.4.3, BBRHandleProbeRTT: 200 ms and one round with little in flight.
-    fn on_ack_in_probe_rtt(&mut self, window: &mut Window, ack: &Ack) {
+    fn on_ack_in_probe_rtt(&mut self, window: &mut CongestionWindow, ack: &Ack) {
         if self.cycle.probe_rtt_done_at.is_none() {
             if ack.in_flight <= self.probe_rtt_cwnd(window) {
                 self.cycle.probe_rtt_done_at = Some(ack.now + PROBE_RTT_DURATION);
@@ -305,7 +310,7 @@ impl Bbr {
         }
     }
 
-    pub(super) fn check_probe_rtt_done(&mut self, window: &mut Window, now: Instant) {
+    pub(super) fn check_probe_rtt_done(&mut self, window: &mut CongestionWindow, now: Instant) {
         if self.cycle.probe_rtt_done_at.is_none_or(|done_at| now <= done_at) {
             return;
         }

@@ -8,13 +8,13 @@ const RTT: Duration = Duration::from_millis(100);
 /// CUBIC after a loss at `cwnd`, and what it does in each round trip from then on.
 struct Flow {
     cubic: Cubic,
-    window: Window,
+    window: CongestionWindow,
     now: Instant,
 }
 
 impl Flow {
     fn new(cwnd: u32) -> Flow {
-        let mut window = Window::new(MSS, 10);
+        let mut window = CongestionWindow::new(MSS, 10);
         window.set_cwnd(cwnd);
         Flow { cubic: Cubic::new(), window, now: Instant::from_secs(1) }
     }
@@ -190,7 +190,7 @@ proptest! {
     fn the_curve_begins_where_cwnd_is(cwnd in 2u32..1_000_000, percent in 1u32..=100, mss in 100u32..9_000) {
         let w_max = (cwnd * mss.min(1000)).min(MAX_CWND);
         let cwnd = (u64::from(w_max) * u64::from(percent) / 100) as u32;
-        let mut window = Window::new(mss, 10);
+        let mut window = CongestionWindow::new(mss, 10);
         window.set_cwnd(cwnd);
         let curve = Curve::new(Instant::ZERO, &window, w_max, w_max);
         let start = curve.window_at(Instant::ZERO, mss);

@@ -10,14 +10,14 @@ const MSS: u32 = 1000;
 /// A slow start whose acknowledgements come one segment at a time.
 struct Start {
     hystart: HyStart,
-    window: Window,
+    window: CongestionWindow,
     una: u32,
     has_ended: bool,
 }
 
 impl Start {
     fn new() -> Start {
-        Start { hystart: HyStart::new(), window: Window::new(MSS, 10), una: 0, has_ended: false }
+        Start { hystart: HyStart::new(), window: CongestionWindow::new(MSS, 10), una: 0, has_ended: false }
     }
 
     /// A round trip in which a whole window is acknowledged; by how many segments cwnd grew.
@@ -107,7 +107,7 @@ fn five_rounds_of_it_end_slow_start() {
 #[test]
 fn a_loss_ends_it() {
     for trigger in [Trigger::Loss, Trigger::Ecn, Trigger::Timeout] {
-        let mut window = Window::new(MSS, 100);
+        let mut window = CongestionWindow::new(MSS, 100);
         let mut cubic = Cubic::new();
         cubic.on_congestion(&mut window, trigger);
         assert!(window.ssthresh < 100 * MSS);
