@@ -1,7 +1,7 @@
 //! The deadlines of many owners in one sorted set.
 //!
 //! A timer of TCP hardly ever fires: it is armed, put off by what comes next, and called off. Only the first of these touches the
-//! set, and not each time; see [`Timers::arm`]. So what an entry costs matters little, and a sorted set costs less than a
+//! set, and not each time; see [`TimerQueue::arm`]. So what an entry costs matters little, and a sorted set costs less than a
 //! timing wheel even with 100,000 of them (decision 0009).
 
 use alloc::collections::BTreeSet;
@@ -10,7 +10,7 @@ use crate::time::Instant;
 
 /// Deadlines by time. Each owner keeps its own [`Armed`], so that it has at most one entry.
 #[derive(Debug)]
-pub(crate) struct Timers<Owner> {
+pub(crate) struct TimerQueue<Owner> {
     set: BTreeSet<(Instant, Owner)>,
 }
 
@@ -18,9 +18,9 @@ pub(crate) struct Timers<Owner> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Armed(Option<Instant>);
 
-impl<Owner: Copy + Ord> Timers<Owner> {
+impl<Owner: Copy + Ord> TimerQueue<Owner> {
     pub(crate) fn new() -> Self {
-        Timers { set: BTreeSet::new() }
+        TimerQueue { set: BTreeSet::new() }
     }
 
     /// Sees to it that the owner is called by `at`, if at all.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan::testing::sim::{Dumbbell, Flow, SimNet, Stream, Way, jain_index};
+use portolan::testing::sim::{Dumbbell, Flow, SimNet, TestStream, Way, jain_index};
 use portolan::testing::{Discipline, PathConfig, QueueConfig, bdp_bytes};
 use portolan::{Config, CongestionControl, Ecn, SocketOption};
 
@@ -109,7 +109,7 @@ fn marks_are_obeyed() {
 
 /// The sender's socket of a flow.
 fn set_option(net: &mut SimNet, flow: Flow, option: SocketOption) {
-    let descriptor = flow.sent(net).map(Stream::descriptor).expect("a connection");
+    let descriptor = flow.sent(net).map(TestStream::descriptor).expect("a connection");
     let now = net.now();
     net.stack(flow.from).set_option(now, descriptor, option).unwrap();
 }

@@ -18,7 +18,7 @@ use crate::frame::Transmit;
 use crate::memory::{Account, Budget};
 use crate::network::Network;
 use crate::rng::Rng;
-use crate::timers::Timers;
+use crate::timers::TimerQueue;
 
 /// The record that a timer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +32,7 @@ pub(super) enum TimerTarget {
 pub(crate) struct Common {
     pub(super) owners: Owners,
     pub(super) records: Slab<SocketId, Socket>,
-    pub(super) timers: Timers<TimerTarget>,
+    pub(super) timers: TimerQueue<TimerTarget>,
     /// Sockets that may have something to send, each once, in turn.
     pub(super) transmit_queue: VecDeque<SocketId>,
     pub(super) events: VecDeque<SocketId>,
@@ -67,7 +67,7 @@ impl Common {
         Common {
             owners: Owners::new(config.max_descriptors),
             records: Slab::new(),
-            timers: Timers::new(),
+            timers: TimerQueue::new(),
             transmit_queue: VecDeque::new(),
             events: VecDeque::new(),
             account: Account::new(config),

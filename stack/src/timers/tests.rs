@@ -13,7 +13,7 @@ fn ms(ms: u64) -> Instant {
 
 #[test]
 fn one_entry_an_owner_that_moves_forward_lazily_and_back_at_once() {
-    let mut timers = Timers::new();
+    let mut timers = TimerQueue::new();
     let mut armed = Armed::default();
     timers.arm(&mut armed, 'a', Some(ms(10)));
     timers.arm(&mut armed, 'a', Some(ms(20)));
@@ -69,7 +69,7 @@ proptest! {
     /// Against a map that looks at everybody: who is due comes out once, in the order of time, and nobody comes early or late.
     #[test]
     fn they_fire_what_a_search_through_all_would(steps in prop::collection::vec(step(), 1..300)) {
-        let mut timers = Timers::new();
+        let mut timers = TimerQueue::new();
         let mut armed = [Armed::default(); 40];
         let mut model: BTreeMap<usize, Instant> = BTreeMap::new();
         let mut now = Instant::from_secs(1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portolan::testing::sim::{
-    Client, Ending, NodeId, OnFailure, Phase, ProgramId, Server, Sight, SimNet, Stream,
+    Client, Ending, NodeId, OnFailure, ProgramId, Server, Sight, SimNet, StreamPhase, TestStream,
 };
 use portolan::{Config, Error, Instant, Stack};
 
@@ -166,7 +166,7 @@ fn start_clients(net: &mut SimNet, hosts: &[NodeId], flows: &mut [Running]) {
     }
 }
 
-fn ends<'a>(net: &'a SimNet, flow: &Running) -> [Option<&'a Stream>; 2] {
+fn ends<'a>(net: &'a SimNet, flow: &Running) -> [Option<&'a TestStream>; 2] {
     let client = flow.client.and_then(|client| net.program(client).stream());
     [client, net.program(flow.server).streams().first()]
 }
@@ -174,7 +174,7 @@ fn ends<'a>(net: &'a SimNet, flow: &Running) -> [Option<&'a Stream>; 2] {
 /// Neither end has anything more to do.
 fn is_over(net: &SimNet, flow: &Running) -> bool {
     let [client, server] = ends(net, flow);
-    let is_done = |end: Option<&Stream>| end.is_none_or(Stream::is_done);
+    let is_done = |end: Option<&TestStream>| end.is_none_or(TestStream::is_done);
     flow.client.is_some_and(|id| net.program(id).is_done()) && is_done(client) && is_done(server)
 }
 
@@ -183,17 +183,17 @@ fn is_over(net: &SimNet, flow: &Running) -> bool {
 fn may_wait(net: &SimNet, scenario: &Scenario, flow: &Running) -> bool {
     let ends = ends(net, flow);
     let was_cut = |end: usize| {
-        let is_broken = ends[end].is_some_and(|end| matches!(end.phase(), Phase::Failed(..)));
+        let is_broken = ends[end].is_some_and(|end| matches!(end.phase(), StreamPhase::Failed(..)));
         is_broken || flow.plan.talks[end].ending != Ending::Orderly
     };
     let waits_for_ever = |end: usize| {
         let other = 1 - end;
         ends[end].is_some_and(|end| !end.is_done())
-            && ends[other].is_none_or(Stream::is_done)
+            && ends[other].is_none_or(TestStream::is_done)
             && !is_kept_alive(flow, end)
             && (was_cut(other) || !scenario.is_fair())
     };
-    let read_at = ends.into_iter().flatten().filter_map(Stream::received_between).map(|(_, at)| at).max();
+    let read_at = ends.into_iter().flatten().filter_map(TestStream::received_between).map(|(_, at)| at).max();
     let gets_on = read_at.is_some_and(|at| net.now() - at < Duration::from_secs(3600));
     waits_for_ever(0) || waits_for_ever(1) || gets_on && !scenario.is_fair()
 }
@@ -203,7 +203,7 @@ fn look(net: &SimNet, hosts: &[NodeId], flows: &[Running], watches: &mut [[Watch
     for (flow, watches) in flows.iter().zip(watches) {
         let places = [flow.plan.from, flow.plan.to];
         for ((end, watch), host) in ends(net, flow).into_iter().zip(watches).zip(places) {
-            if let Some(end) = end.filter(|end| end.phase() == Phase::Open) {
+            if let Some(end) = end.filter(|end| end.phase() == StreamPhase::Open) {
                 watch.look(net, hosts[host], end)?;
             }
         }
@@ -223,7 +223,7 @@ fn judge(net: &SimNet, scenario: &Scenario, flow: &Running, summary: &mut Summar
     let is_orderly = flow.plan.talks.iter().all(|talk| talk.ending == Ending::Orderly);
     let [client, server] = ends(net, flow);
     let port = flow.port;
-    summary.bytes += client.map_or(0, Stream::received) + server.map_or(0, Stream::received);
+    summary.bytes += client.map_or(0, TestStream::received) + server.map_or(0, TestStream::received);
     if !is_over(net, flow) && !may_wait(net, scenario, flow) {
         return Err(format!("port {port}: not over after {LIMIT:?}: {client:?}\n{server:?}"));
     }
@@ -233,7 +233,7 @@ fn judge(net: &SimNet, scenario: &Scenario, flow: &Running, summary: &mut Summar
                 return Err(format!("port {port}: more was read than sent: {one:?}\n{other:?}"));
             }
         }
-        if is_orderly && client.phase() == Phase::Ended && server.phase() == Phase::Ended {
+        if is_orderly && client.phase() == StreamPhase::Ended && server.phase() == StreamPhase::Ended {
             summary.ended += 1;
             let is_all = client.sent() == server.received() && server.sent() == client.received();
             return is_all

@@ -1,6 +1,6 @@
 //! What a connection says of itself while it runs, held against what it does.
 
-use portolan::testing::sim::{NodeId, SimNet, Stream};
+use portolan::testing::sim::{NodeId, SimNet, TestStream};
 use portolan::{CongestionState, TcpInfo, TcpState};
 
 /// One end, as it was when it was last looked at.
@@ -11,7 +11,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Looks at an open connection.
-    pub(super) fn look(&mut self, net: &SimNet, host: NodeId, stream: &Stream) -> Result<(), String> {
+    pub(super) fn look(&mut self, net: &SimNet, host: NodeId, stream: &TestStream) -> Result<(), String> {
         let info = net.peek(host).and_then(|stack| stack.info(net.now(), stream.descriptor()).ok());
         let last = std::mem::replace(&mut self.last, info.clone());
         let Some(info) = info else { return Ok(()) };

@@ -77,7 +77,7 @@ pub use net::{Checks, LinkConfig, OnFailure, SimNet, Way};
 pub use pattern::Pattern;
 pub use program::{Next, OnHost, Program, ProgramId};
 pub use record::{Sight, Sighting};
-pub use stream::{Client, Ending, Gate, Phase, Reading, Sending, Server, Stream, Talk};
+pub use stream::{Client, Ending, Gate, Reading, Sending, Server, StreamPhase, Talk, TestStream};
 pub use topology::{Dumbbell, Flow, jain_index};
 
 #[cfg(doc)]

@@ -133,7 +133,7 @@ impl Talk {
 
 /// Where a connection stands, as its program sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum StreamPhase {
     /// It is being opened.
     Opening,
     /// Data can flow.
@@ -146,12 +146,12 @@ pub enum Phase {
 
 /// One end of a connection.
 #[derive(Debug)]
-pub struct Stream {
+pub struct TestStream {
     descriptor: Descriptor,
     talk: Talk,
     outgoing: Pattern,
     incoming: Pattern,
-    phase: Phase,
+    phase: StreamPhase,
     sent: u64,
     received: u64,
     first_at: Option<Instant>,
@@ -163,10 +163,10 @@ pub struct Stream {
     next_stall: usize,
 }
 
-impl Stream {
+impl TestStream {
     /// A connection that is open, or being opened.
-    pub fn new(descriptor: Descriptor, talk: Talk, phase: Phase) -> Stream {
-        Stream {
+    pub fn new(descriptor: Descriptor, talk: Talk, phase: StreamPhase) -> TestStream {
+        TestStream {
             descriptor,
             outgoing: Pattern::new(talk.send.seed),
             incoming: Pattern::new(talk.read.seed),
@@ -184,19 +184,19 @@ impl Stream {
         }
     }
 
-    /// The socket; closed when the phase is [`Phase::Ended`] or [`Phase::Failed`].
+    /// The socket; closed when the phase is [`StreamPhase::Ended`] or [`StreamPhase::Failed`].
     pub fn descriptor(&self) -> Descriptor {
         self.descriptor
     }
 
     /// Where it stands.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> StreamPhase {
         self.phase
     }
 
     /// Whether the program is done with it.
     pub fn is_done(&self) -> bool {
-        matches!(self.phase, Phase::Ended | Phase::Failed(..))
+        matches!(self.phase, StreamPhase::Ended | StreamPhase::Failed(..))
     }
 
     /// Bytes that the stack took.
@@ -226,14 +226,14 @@ impl Stream {
 
     /// Does what can be done.
     pub fn step(&mut self, host: &mut OnHost<'_>) -> Next {
-        if self.phase == Phase::Opening {
+        if self.phase == StreamPhase::Opening {
             match host.stack.readiness(self.descriptor) {
                 Ok(readiness) if readiness.error || readiness.hung_up => {
                     let error = host.stack.take_error(self.descriptor).ok().flatten();
                     return self.break_off(host, error.unwrap_or(Error::ConnectionAborted));
                 }
                 Ok(readiness) if !readiness.writable => return Next::Event,
-                Ok(_) => self.phase = Phase::Open,
+                Ok(_) => self.phase = StreamPhase::Open,
                 Err(error) => return self.break_off(host, error),
             }
         }
@@ -354,14 +354,14 @@ impl Stream {
     }
 
     fn close(&mut self, host: &mut OnHost<'_>) -> Next {
-        self.phase = Phase::Ended;
+        self.phase = StreamPhase::Ended;
         let _ = host.stack.close(host.now, self.descriptor);
         Next::Done
     }
 
     fn break_off(&mut self, host: &mut OnHost<'_>, error: Error) -> Next {
         let reason = host.stack.close_reason(self.descriptor).ok().flatten();
-        self.phase = Phase::Failed(error, reason);
+        self.phase = StreamPhase::Failed(error, reason);
         let _ = host.stack.close(host.now, self.descriptor);
         Next::Done
     }
@@ -372,7 +372,7 @@ impl Stream {
 pub struct Client {
     to: SocketAddr,
     talk: Talk,
-    stream: Option<Stream>,
+    stream: Option<TestStream>,
     refused: Option<Error>,
 }
 
@@ -383,7 +383,7 @@ impl Client {
     }
 
     /// Its connection, once it has begun.
-    pub fn stream(&self) -> Option<&Stream> {
+    pub fn stream(&self) -> Option<&TestStream> {
         self.stream.as_ref()
     }
 
@@ -394,14 +394,16 @@ impl Client {
 
     /// Whether it has nothing more to do.
     pub fn is_done(&self) -> bool {
-        self.refused.is_some() || self.stream.as_ref().is_some_and(Stream::is_done)
+        self.refused.is_some() || self.stream.as_ref().is_some_and(TestStream::is_done)
     }
 
-    fn open(&mut self, host: &mut OnHost<'_>) -> Result<Stream, Error> {
+    fn open(&mut self, host: &mut OnHost<'_>) -> Result<TestStream, Error> {
         let domain = if self.to.is_ipv4() { Domain::V4 } else { Domain::V6 };
         let descriptor = host.stack.socket(domain, SocketKind::Stream)?;
         match connect(host, descriptor, &self.talk.options, self.to) {
-            Ok(()) | Err(Error::InProgress) => Ok(Stream::new(descriptor, self.talk.clone(), Phase::Opening)),
+            Ok(()) | Err(Error::InProgress) => {
+                Ok(TestStream::new(descriptor, self.talk.clone(), StreamPhase::Opening))
+            }
             Err(error) => {
                 host.stack.close(host.now, descriptor)?;
                 Err(error)
@@ -445,7 +447,7 @@ pub struct Server {
     backlog: usize,
     talk: Talk,
     listener: Option<Descriptor>,
-    streams: Vec<Stream>,
+    streams: Vec<TestStream>,
 }
 
 impl Server {
@@ -455,7 +457,7 @@ impl Server {
     }
 
     /// Its connections, in the order in which they were accepted.
-    pub fn streams(&self) -> &[Stream] {
+    pub fn streams(&self) -> &[TestStream] {
         &self.streams
     }
 
@@ -492,7 +494,7 @@ impl Program for Server {
         }
         if let Some(listener) = self.listener {
             while let Ok((descriptor, _)) = host.stack.accept(listener) {
-                self.streams.push(Stream::new(descriptor, self.talk.clone(), Phase::Open));
+                self.streams.push(TestStream::new(descriptor, self.talk.clone(), StreamPhase::Open));
             }
         }
         let nexts = self.streams.iter_mut().map(|stream| stream.step(host));

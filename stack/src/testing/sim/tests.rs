@@ -115,7 +115,11 @@ fn talks_of_every_kind_end_in_order() {
         let flow = Flow::start_as(&mut net, a, b, addr, talks);
         net.run_for(Duration::from_secs(100));
         let (one, other) = (flow.sent(&net).unwrap(), flow.received(&net).unwrap());
-        assert_eq!((one.phase(), other.phase()), (Phase::Ended, Phase::Ended), "{index}: {one:?} {other:?}");
+        assert_eq!(
+            (one.phase(), other.phase()),
+            (StreamPhase::Ended, StreamPhase::Ended),
+            "{index}: {one:?} {other:?}"
+        );
         assert_eq!((one.sent(), one.received()), (other.received(), other.sent()), "{index}");
         assert_eq!(net.peek(a).unwrap().sockets().len(), 0, "{index}");
     }
@@ -128,8 +132,11 @@ fn a_reset_reaches_the_other_end() {
     let abort = Talk { ending: Ending::Abort { after: 50_000 }, ..Talk::sender(1, 100_000) };
     let flow = Flow::start_as(&mut net, a, b, addr, [abort, Talk::receiver(1)]);
     net.run_for(Duration::from_secs(10));
-    assert_eq!(flow.sent(&net).unwrap().phase(), Phase::Ended);
-    assert!(matches!(flow.received(&net).unwrap().phase(), Phase::Failed(crate::Error::ConnectionReset, _)));
+    assert_eq!(flow.sent(&net).unwrap().phase(), StreamPhase::Ended);
+    assert!(matches!(
+        flow.received(&net).unwrap().phase(),
+        StreamPhase::Failed(crate::Error::ConnectionReset, _)
+    ));
 }
 
 #[test]

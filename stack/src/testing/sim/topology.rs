@@ -8,7 +8,7 @@ use super::ids::{LinkId, NodeId};
 use super::net::{LinkConfig, SimNet};
 use super::pattern::bits_per_second;
 use super::program::ProgramId;
-use super::stream::{Client, Phase, Server, Stream, Talk};
+use super::stream::{Client, Server, StreamPhase, Talk, TestStream};
 use crate::config::Config;
 use crate::socket::Domain;
 use crate::testing::path::PathConfig;
@@ -110,24 +110,24 @@ impl Flow {
     }
 
     /// The receiving end of the connection, once there is one.
-    pub fn received(self, net: &SimNet) -> Option<&Stream> {
+    pub fn received(self, net: &SimNet) -> Option<&TestStream> {
         net.program(self.receiver).streams().first()
     }
 
     /// The sending end of the connection, once there is one.
-    pub fn sent(self, net: &SimNet) -> Option<&Stream> {
+    pub fn sent(self, net: &SimNet) -> Option<&TestStream> {
         net.program(self.sender).stream()
     }
 
     /// Bytes that arrived so far, all of them right.
     pub fn bytes(self, net: &SimNet) -> u64 {
-        self.received(net).map_or(0, Stream::received)
+        self.received(net).map_or(0, TestStream::received)
     }
 
     /// Whether everything has arrived, or the connection is gone.
     pub fn is_over(self, net: &SimNet) -> bool {
-        let is_broken = |stream: Option<&Stream>| {
-            stream.is_some_and(|stream| matches!(stream.phase(), Phase::Failed(..)))
+        let is_broken = |stream: Option<&TestStream>| {
+            stream.is_some_and(|stream| matches!(stream.phase(), StreamPhase::Failed(..)))
         };
         self.bytes(net) >= self.bytes || is_broken(self.sent(net)) || is_broken(self.received(net))
     }
@@ -140,7 +140,7 @@ impl Flow {
 
     /// Bits a second from the start (the handshake included) until the last byte that arrived.
     pub fn goodput(self, net: &SimNet) -> f64 {
-        let last = self.received(net).and_then(Stream::received_between);
+        let last = self.received(net).and_then(TestStream::received_between);
         last.map_or(0.0, |(_, last)| bits_per_second(self.bytes(net), self.started_at, last))
     }
 }
