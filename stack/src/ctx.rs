@@ -16,6 +16,9 @@ pub(crate) struct Ctx<'a> {
     pub(crate) config: &'a Config,
     pub(crate) stats: &'a mut Stats,
     pub(crate) rng: &'a mut Rng,
+    /// When the device received the frame at hand, as programs are told. The time at which the stack got it, if no device has
+    /// said.
+    pub(crate) received_at: Instant,
     /// What the account of all sockets has left.
     pub(crate) memory: Budget,
     /// What connections at rest have given up.

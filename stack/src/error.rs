@@ -63,6 +63,8 @@ pub enum Error {
     NoBufferSpace,
     /// EMFILE: the descriptor table is full.
     TooManyDescriptors,
+    /// ENODEV: there is no such interface.
+    NoDevice,
 }
 
 impl Error {
@@ -96,6 +98,7 @@ impl Error {
             Error::PermissionDenied => "EACCES",
             Error::NoBufferSpace => "ENOBUFS",
             Error::TooManyDescriptors => "EMFILE",
+            Error::NoDevice => "ENODEV",
         }
     }
 
@@ -129,6 +132,7 @@ impl Error {
             Error::PermissionDenied => 13,
             Error::NoBufferSpace => 105,
             Error::TooManyDescriptors => 24,
+            Error::NoDevice => 19,
         }
     }
 
@@ -173,6 +177,7 @@ impl Error {
                 "the stack's memory limit is reached; close sockets or raise Config::memory_limit_bytes"
             }
             Error::TooManyDescriptors => "too many open sockets; close some or raise Config::max_descriptors",
+            Error::NoDevice => "the stack has no such interface",
         }
     }
 }
@@ -290,6 +295,7 @@ mod tests {
             Error::PermissionDenied,
             Error::NoBufferSpace,
             Error::TooManyDescriptors,
+            Error::NoDevice,
         ] {
             let converted = io::Error::from(error);
             assert_eq!(converted.raw_os_error(), Some(error.errno()), "{error:?}");

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::interface_id::InterfaceId;
 use crate::offload::{ChecksumState, PartialChecksum, Segments};
+use crate::time::Instant;
 
 /// One frame as a device received it: refcounted, so that its payload reaches the application without a copy.
 ///
@@ -22,17 +23,26 @@ pub struct Frame {
     pub checksum: ChecksumState,
     /// If the device joined it from several packets of one flow: how. It may be longer than the MTU then.
     pub segments: Option<Segments>,
+    /// When the device received it, in the time of the stack, if the device says so. Programs are told
+    /// ([`DatagramMeta::at`](crate::DatagramMeta::at)); the stack itself goes by the time at which it gets the frame.
+    pub at: Option<Instant>,
 }
 
 impl Frame {
     /// A frame of these bytes, as it was on the wire.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Frame { bytes: bytes.into(), checksum: ChecksumState::Unknown, segments: None }
+        Frame { bytes: bytes.into(), checksum: ChecksumState::Unknown, segments: None, at: None }
     }
 
     /// The same with what the device knows of its checksum.
     pub fn with_checksum(mut self, checksum: ChecksumState) -> Self {
         self.checksum = checksum;
+        self
+    }
+
+    /// The same with the time at which the device received it.
+    pub fn with_time(mut self, at: Instant) -> Self {
+        self.at = Some(at);
         self
     }
 

@@ -78,6 +78,7 @@ impl Core {
     fn ctx(&mut self, memory: Budget) -> Ctx<'_> {
         Ctx {
             now: self.now,
+            received_at: self.now,
             config: &self.config,
             stats: &mut self.stats,
             rng: &mut self.rng,

@@ -43,6 +43,7 @@ impl Network {
         frame: Frame,
     ) -> Option<Delivery> {
         ctx.subject = Subject::Frame(iface);
+        ctx.received_at = frame.at.unwrap_or(ctx.now);
         if iface == InterfaceId::LOOPBACK && ctx.config.share.is_some() {
             return self.handle_looped(ctx, frame.bytes);
         }
@@ -50,7 +51,7 @@ impl Network {
             ctx.count_drop(DropReason::NoInterface);
             return None;
         };
-        let Frame { bytes, checksum, segments } = frame;
+        let Frame { bytes, checksum, segments, .. } = frame;
         // What a device joined is as long as the header can say.
         let max_packet_len = if segments.is_some() { MAX_JOINED_LEN } else { interface.mtu };
         let Medium::Ethernet(own) = interface.medium else {

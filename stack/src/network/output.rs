@@ -95,6 +95,46 @@ impl Network {
         self.path(dst, iface).map(|_| ())
     }
 
+    /// The interface that a packet to `dst` is to leave through, if one is named by the scope of its address, or by
+    /// whoever sends it. ENODEV for one that is not there; EINVAL if both name different ones.
+    pub(crate) fn named_interface(
+        &self,
+        dst: IpAddr,
+        scope: Option<InterfaceId>,
+        named: Option<InterfaceId>,
+    ) -> Result<Option<InterfaceId>> {
+        match (scope, named) {
+            (scope, None) => Ok(scope),
+            // What is said of the loopback holds for packets to ourselves.
+            (scope, Some(InterfaceId::LOOPBACK)) if self.is_local(dst) => Ok(scope),
+            (_, Some(named)) if self.interface(named).is_none() => Err(Error::NoDevice),
+            (Some(scope), Some(named)) if scope != named => Err(Error::InvalidArgument),
+            (_, named) => Ok(named),
+        }
+    }
+
+    /// Whether a packet to `dst` may come from `src`, which is returned then: an address of ours, a link-local one together with
+    /// its interface. The errors are those of Linux 6.18: EINVAL, and ENETUNREACH for an IPv4 address of another host.
+    pub(crate) fn check_source(
+        &self,
+        src: IpAddr,
+        dst: IpAddr,
+        iface: Option<InterfaceId>,
+    ) -> Result<IpAddr> {
+        let is_own = match iface.and_then(|iface| self.interface(iface)) {
+            Some(interface) if is_link_local(src) => interface.owns(src),
+            None if is_link_local(src) => false,
+            _ => self.is_local(src),
+        };
+        if !is_own && src.is_ipv4() && !src.is_multicast() && src != Ipv4Addr::BROADCAST {
+            return Err(Error::NetworkUnreachable);
+        }
+        if !is_own || !self.may_leave_from(src, self.path(dst, iface)?) {
+            return Err(Error::InvalidArgument);
+        }
+        Ok(src)
+    }
+
     /// The largest IP packet that can go to this destination: the link's MTU, or a smaller path MTU that was learned.
     /// Without a path the smallest MTU that a link has.
     pub(crate) fn path_mtu(&self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) -> usize {
@@ -294,10 +334,12 @@ impl Network {
         let (iface, next) = match iface {
             // The network of a link-local address is the link itself.
             Some(iface) if is_link_local(dst) => (iface, dst),
-            _ => {
-                let route = self.routes.lookup(dst, iface).ok_or(Error::NetworkUnreachable)?;
-                (route.iface, route.gateway.unwrap_or(dst))
-            }
+            _ => match (self.routes.lookup(dst, iface), iface) {
+                (Some(route), _) => (route.iface, route.gateway.unwrap_or(dst)),
+                // Linux 6.18, IPv4 alone: whoever names the interface finds every address on its link.
+                (None, Some(iface)) if dst.is_ipv4() => (iface, dst),
+                (None, _) => return Err(Error::NetworkUnreachable),
+            },
         };
         let interface = self.interface(iface).ok_or(Error::NetworkUnreachable)?;
         let station = match next {

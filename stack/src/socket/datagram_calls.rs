@@ -9,10 +9,10 @@ use super::common::{Common, Env, TransmitOutcome};
 use super::datagram_queue::{DatagramQueue, OVERHEAD_BYTES, OutgoingDatagram, ReceivedDatagram, copy_prefix};
 use super::id::SocketId;
 use super::kind::Shutdown;
-use super::message::DatagramMeta;
+use super::message::{DatagramMeta, SendMeta};
 use super::options::IpFields;
 use super::record::Socket;
-use super::scope::{flow_scope, iface_of};
+use super::scope::{flow_scope, iface_of, scope_id};
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ const MIN_QUEUE: usize = 4096;
 impl Socket {
     /// EOPNOTSUPP on a socket without datagrams.
     pub(super) fn datagrams_mut(&mut self) -> Result<&mut DatagramQueue> {
-        self.protocol.state_mut().datagrams_mut().ok_or(Error::NotSupported)
+        self.protocol.datagrams_mut().ok_or(Error::NotSupported)
     }
 }
 
@@ -213,7 +213,7 @@ impl Common {
         Ok(len)
     }
 
-    /// The addresses of a datagram from a socket, which is bound, to `remote`.
+    /// The addresses of a datagram from a socket, which is bound, to `remote`, as `meta` says.
     pub(super) fn flow_to(
         &self,
         network: &Network,
@@ -221,13 +221,31 @@ impl Common {
         remote: Endpoint,
         named_scope: u16,
         connected: Option<FourTuple>,
+        meta: &SendMeta,
     ) -> Result<FourTuple> {
-        let bound = self.record(id)?.bound().ok_or(Error::InvalidArgument)?;
+        let socket = self.record(id)?;
+        let bound = socket.bound().ok_or(Error::InvalidArgument)?;
         let fixed = match (connected, bound.addr) {
             (Some(connected), _) => Some(connected.local.addr),
             (None, BoundAddr::One(addr)) if !addr.is_multicast() && !network.is_broadcast(addr) => Some(addr),
             _ => None,
         };
+        if meta.names_way() {
+            let source = match meta.source {
+                Some(source) => socket.accept_source(source, remote.addr)?,
+                None => fixed,
+            };
+            let iface = network.named_interface(remote.addr, iface_of(named_scope), meta.iface)?;
+            let local = match source {
+                Some(source) => network.check_source(source, remote.addr, iface)?,
+                None => network.source_for(remote.addr, iface)?,
+            };
+            let scope = match iface {
+                Some(iface) => scope_id(iface),
+                None => flow_scope(local, remote.addr, 0, Some(bound))?,
+            };
+            return Ok(FourTuple { local: Endpoint::new(local, bound.port), remote, scope });
+        }
         let local = match fixed {
             Some(addr) if addr.is_ipv4() == remote.addr.is_ipv4() => addr,
             Some(_) if connected.is_none() => return Err(Error::NetworkUnreachable),

@@ -1,7 +1,7 @@
 //! What goes with a datagram beside its data, in both directions: `struct msghdr` and its control messages.
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::kind::Domain;
 use super::scope::present;
@@ -69,7 +69,8 @@ impl DatagramMeta {
         usize::from(self.segment_len)
     }
 
-    /// When it was handed to the stack.
+    /// When the device received it, if the device says so ([`Frame::at`](crate::Frame::at)); otherwise, when it was handed to
+    /// the stack.
     pub fn at(&self) -> Instant {
         self.at
     }
@@ -109,6 +110,12 @@ pub struct SendMeta {
     pub traffic_class: Option<u8>,
     /// The data is several datagrams of this length, the last perhaps shorter (UDP_SEGMENT); 0 for one.
     pub segment_len: Option<u16>,
+    /// Our address that it is to come from (`ipi_spec_dst` of IP_PKTINFO), as the socket shows addresses. It goes before the
+    /// address that the socket is bound to.
+    pub source: Option<IpAddr>,
+    /// The interface that it is to leave through (`ipi_ifindex`). To an address of our own it goes round the loopback all the
+    /// same.
+    pub iface: Option<InterfaceId>,
 }
 
 impl SendMeta {
@@ -134,6 +141,23 @@ impl SendMeta {
         self
     }
 
+    /// The same from this address of ours.
+    pub fn source(mut self, source: IpAddr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// The same through this interface.
+    pub fn iface(mut self, iface: InterfaceId) -> Self {
+        self.iface = Some(iface);
+        self
+    }
+
+    /// Whether it says more of the way than the address of the peer does.
+    pub(super) fn names_way(&self) -> bool {
+        self.source.is_some() || self.iface.is_some()
+    }
+
     /// The same as datagrams of this length, the last perhaps shorter.
     pub fn segment_len(mut self, segment_len: u16) -> Self {
         self.segment_len = Some(segment_len);
@@ -142,91 +166,4 @@ impl SendMeta {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::network::{InterfaceConfig, Medium};
-    use crate::testing::PacketBuilder;
-    use crate::{Config, Descriptor, Domain, Error, Frame, SocketKind, SocketOption, Stack};
-    use bytes::Bytes;
-    use std::vec::Vec;
-
-    const IFACE: InterfaceId = InterfaceId(0);
-    const NOW: Instant = Instant::from_nanos(5);
-
-    /// A stack that is 10.0.0.1 and fd00::1 on a link without link headers, and a socket on port 7.
-    fn stack(domain: Domain) -> (Stack, Descriptor) {
-        let mut stack = Stack::new(Config::default(), [1; 32], NOW);
-        let interface = InterfaceConfig::new(Medium::Ip)
-            .address("10.0.0.1/24".parse().unwrap())
-            .address("fd00::1/64".parse().unwrap());
-        stack.add_interface(NOW, interface).unwrap();
-        let d = stack.socket(domain, SocketKind::Datagram).unwrap();
-        let any = if domain == Domain::V4 { "0.0.0.0:7" } else { "[::]:7" };
-        stack.bind(d, any.parse().unwrap()).unwrap();
-        (stack, d)
-    }
-
-    fn frames(stack: &mut Stack) -> Vec<Vec<u8>> {
-        core::iter::from_fn(|| stack.poll_transmit(NOW)).map(|frame| frame.to_vec()).collect()
-    }
-
-    #[test]
-    fn what_a_packet_said_is_known_of_its_datagram() {
-        for (domain, src, dst, peer, local) in [
-            (Domain::V4, "10.0.0.2", "10.0.0.1", "10.0.0.2:1000", "10.0.0.1:7"),
-            (Domain::V4, "10.0.0.2", "10.0.0.255", "10.0.0.2:1000", "10.0.0.255:7"),
-            (Domain::V6, "fd00::2", "fd00::1", "[fd00::2]:1000", "[fd00::1]:7"),
-            // A socket of both families.
-            (Domain::V6, "10.0.0.2", "10.0.0.1", "[::ffff:10.0.0.2]:1000", "[::ffff:10.0.0.1]:7"),
-        ] {
-            let (mut stack, d) = stack(domain);
-            stack.set_option(NOW, d, SocketOption::V6Only(false)).ok();
-            let mut builder = PacketBuilder::new(src.parse().unwrap(), dst.parse().unwrap()).hop_limit(3);
-            builder.traffic_class = 0xb9;
-            stack.handle_frame(NOW, IFACE, Frame::new(builder.udp(1000, 7, b"data")));
-            let (data, meta) = stack.recv_msg(NOW, d).unwrap();
-            assert_eq!(data, &b"data"[..]);
-            assert_eq!((meta.peer(), meta.local()), (peer.parse().unwrap(), local.parse().unwrap()));
-            assert_eq!((meta.hop_limit(), meta.traffic_class(), meta.ecn()), (3, 0xb9, 1));
-            assert_eq!((meta.iface(), meta.segment_len(), meta.at()), (IFACE, 4, NOW));
-            assert_eq!(stack.recv_msg(NOW, d), Err(Error::WouldBlock));
-        }
-    }
-
-    #[test]
-    fn each_datagram_is_sent_as_it_says_and_the_next_as_the_socket_says() {
-        let (mut stack, d) = stack(Domain::V4);
-        let to = "10.0.0.2:9".parse().unwrap();
-        let data = Bytes::from_static(b"0123456789");
-        let meta = SendMeta::to(to).hop_limit(3).traffic_class(0xb8).segment_len(4);
-        assert_eq!(stack.send_msg(NOW, d, data.clone(), &meta), Ok(10));
-        assert_eq!(stack.send_to(NOW, d, &data, to), Ok(10));
-        // TOS, TTL, and the data behind the headers.
-        let sent: Vec<_> = frames(&mut stack).iter().map(|f| (f[1], f[8], f[28..].to_vec())).collect();
-        let expected = [
-            (0xb8, 3, b"0123".to_vec()),
-            (0xb8, 3, b"4567".to_vec()),
-            (0xb8, 3, b"89".to_vec()),
-            (0, 64, data.to_vec()),
-        ];
-        assert_eq!(sent, expected);
-        let refused = [
-            (SendMeta::to(to).hop_limit(0), Error::InvalidArgument),
-            (SendMeta::connected(), Error::DestinationRequired),
-        ];
-        for (meta, error) in refused {
-            assert_eq!(stack.send_msg(NOW, d, data.clone(), &meta), Err(error));
-        }
-    }
-
-    #[test]
-    fn what_goes_round_the_loopback_says_so() {
-        let (mut stack, d) = stack(Domain::V6);
-        let to: SocketAddr = "[::1]:7".parse().unwrap();
-        stack.send_msg(NOW, d, Bytes::from_static(b"x"), &SendMeta::to(to).hop_limit(9)).unwrap();
-        while !frames(&mut stack).is_empty() || stack.handle_loopback(NOW) {}
-        let (_, meta) = stack.recv_msg(NOW, d).unwrap();
-        assert_eq!((meta.peer(), meta.local()), (to, to));
-        assert_eq!((meta.iface(), meta.hop_limit()), (InterfaceId::LOOPBACK, 9));
-    }
-}
+mod tests;

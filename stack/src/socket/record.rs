@@ -53,6 +53,29 @@ impl Protocol {
         }
     }
 
+    /// As that of [`state`](Protocol::state), which each packet asks for: a call through the table of methods costs more.
+    fn readiness(&self, options: &SocketOptions) -> Readiness {
+        match self {
+            Protocol::Tcp(tcp) => tcp.readiness(options),
+            Protocol::Udp(queue) | Protocol::Echo(queue) => queue.readiness(options),
+        }
+    }
+
+    /// As [`readiness`](Protocol::readiness).
+    fn held_bytes(&self) -> usize {
+        match self {
+            Protocol::Tcp(tcp) => tcp.held_bytes(),
+            Protocol::Udp(queue) | Protocol::Echo(queue) => queue.held_bytes(),
+        }
+    }
+
+    pub(super) fn datagrams_mut(&mut self) -> Option<&mut DatagramQueue> {
+        match self {
+            Protocol::Tcp(_) => None,
+            Protocol::Udp(queue) | Protocol::Echo(queue) => Some(queue),
+        }
+    }
+
     pub(super) fn state(&self) -> &dyn ProtocolState {
         match self {
             Protocol::Tcp(tcp) => tcp,
@@ -186,12 +209,12 @@ impl Socket {
     }
 
     pub(super) fn readiness(&self) -> Readiness {
-        self.protocol.state().readiness(&self.options)
+        self.protocol.readiness(&self.options)
     }
 
     /// What the account is to hold for it: the record, options that it shares with nobody, and what its kind keeps.
     pub(super) fn charge(&self) -> usize {
-        mem::size_of::<Socket>() + self.options.own_bytes() + self.protocol.state().held_bytes()
+        mem::size_of::<Socket>() + self.options.own_bytes() + self.protocol.held_bytes()
     }
 
     /// Looks at the readiness anew. Whether something rose since it was last looked at: events are edges.
@@ -228,6 +251,16 @@ impl Socket {
             },
             _ => Err(Error::AddressFamilyNotSupported),
         }
+    }
+
+    /// The source of a datagram to `remote`, as the program named it, as it is on the wire; none if it is unspecified. EINVAL
+    /// for one of another family.
+    pub(super) fn accept_source(&self, source: IpAddr, remote: IpAddr) -> Result<Option<IpAddr>> {
+        let on_wire = source.to_canonical();
+        if source.is_ipv4() != (self.domain == Domain::V4) || on_wire.is_ipv4() != remote.is_ipv4() {
+            return Err(Error::InvalidArgument);
+        }
+        Ok(Some(on_wire).filter(|addr| !addr.is_unspecified()))
     }
 
     pub(super) fn local_addr(&self) -> SocketAddr {

@@ -33,9 +33,14 @@ pub(super) fn iface_of(scope: u16) -> Option<InterfaceId> {
     scope.checked_sub(1).map(InterfaceId)
 }
 
+/// The scope id of an interface.
+pub(super) fn scope_id(iface: InterfaceId) -> u16 {
+    iface.0 + 1
+}
+
 /// The scope of a packet that came in: link-local addresses mean something on their link only.
 pub(super) fn scope_of(addrs: [IpAddr; 2], iface: InterfaceId) -> u16 {
-    if addrs.into_iter().any(is_link_local) { iface.0 + 1 } else { 0 }
+    if addrs.into_iter().any(is_link_local) { scope_id(iface) } else { 0 }
 }
 
 pub(super) fn is_link_local(addr: IpAddr) -> bool {

@@ -62,11 +62,6 @@ pub(super) trait ProtocolState: fmt::Debug {
     fn datagrams(&self) -> Option<&DatagramQueue> {
         None
     }
-
-    /// As [`datagrams`](ProtocolState::datagrams).
-    fn datagrams_mut(&mut self) -> Option<&mut DatagramQueue> {
-        None
-    }
 }
 
 /// What a connection holds for its peer, as [`Holdings`](super::holdings::Holdings) counts it.
@@ -129,10 +124,6 @@ impl ProtocolState for DatagramQueue {
     }
 
     fn datagrams(&self) -> Option<&DatagramQueue> {
-        Some(self)
-    }
-
-    fn datagrams_mut(&mut self) -> Option<&mut DatagramQueue> {
         Some(self)
     }
 }

@@ -104,6 +104,7 @@ impl Host {
             network,
             &mut Ctx {
                 now: *now,
+                received_at: *now,
                 config,
                 stats,
                 rng,

@@ -34,7 +34,7 @@ impl ProtocolCalls for EchoSockets {
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
         env.common.record_mut(id)?.datagrams_mut()?.error = None;
-        let flow = self.flow_to(env, id, addr, None)?;
+        let flow = self.flow_to(env, id, addr, None, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         env.common.record_mut(id)?.datagrams_mut()?.connected = Some(flow);
         Ok(())
@@ -54,8 +54,12 @@ impl ProtocolCalls for EchoSockets {
         }
         let flow = match (meta.peer, env.common.check_sender(id)?) {
             (None, None) => return Err(Error::DestinationRequired),
+            (None, Some(connected)) if meta.names_way() => {
+                let FourTuple { remote, scope, .. } = connected;
+                env.common.flow_to(env.network, id, remote, scope, Some(connected), meta)?
+            }
             (None, Some(connected)) => connected,
-            (Some(to), connected) => self.flow_to(env, id, to, connected)?,
+            (Some(to), connected) => self.flow_to(env, id, to, connected, meta)?,
         };
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         // The message has its header.
@@ -110,6 +114,7 @@ impl EchoSockets {
         id: SocketId,
         to: SocketAddr,
         connected: Option<FourTuple>,
+        meta: &SendMeta,
     ) -> Result<FourTuple> {
         let socket = env.common.record(id)?;
         let (mut remote, scope) = socket.accept_addr(to)?;
@@ -119,6 +124,6 @@ impl EchoSockets {
             let any = socket.any_addr(false);
             self.ports.bind(env, id, Bound { addr: any, port: 0, scope: 0 })?;
         }
-        env.common.flow_to(env.network, id, remote, scope, connected)
+        env.common.flow_to(env.network, id, remote, scope, connected, meta)
     }
 }

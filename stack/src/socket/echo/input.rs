@@ -28,7 +28,7 @@ impl EchoSockets {
             return env.ctx.count_drop(DropReason::UnknownIcmp);
         };
         let Some(socket) = env.common.records.get(id) else { return };
-        let (domain, at) = (socket.domain, env.ctx.now);
+        let (domain, at) = (socket.domain, env.ctx.received_at);
         let Datagram { iface, hop_limit, traffic_class, .. } = datagram;
         let data = datagram.into_transport(0..usize::MAX);
         // An IP packet is shorter than 64 KiB.

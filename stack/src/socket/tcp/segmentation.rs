@@ -200,6 +200,7 @@ mod tests {
         let now = Instant::ZERO;
         let mut ctx = Ctx {
             now,
+            received_at: now,
             config: &config,
             stats: &mut stats,
             rng: &mut rng,

@@ -206,6 +206,7 @@ mod tests {
         fn ctx(&mut self) -> Ctx<'_> {
             Ctx {
                 now: self.now,
+                received_at: self.now,
                 config: &self.config,
                 stats: &mut self.stats,
                 rng: &mut self.rng,

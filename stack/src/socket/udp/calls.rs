@@ -43,7 +43,7 @@ impl ProtocolCalls for UdpSockets {
             datagrams.error = None;
             datagrams.connected
         };
-        let flow = self.flow_to(env, id, addr, None)?;
+        let flow = self.flow_to(env, id, addr, None, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         if self.connected.get(&flow).is_some_and(|&other| other != id) {
             return Err(Error::AddressInUse);
@@ -76,8 +76,12 @@ impl ProtocolCalls for UdpSockets {
         }
         let flow = match (meta.peer, env.common.check_sender(id)?) {
             (None, None) => return Err(Error::DestinationRequired),
+            (None, Some(connected)) if meta.names_way() => {
+                let FourTuple { remote, scope, .. } = connected;
+                env.common.flow_to(env.network, id, remote, scope, Some(connected), meta)?
+            }
             (None, Some(connected)) => connected,
-            (Some(to), connected) => self.flow_to(env, id, to, connected)?,
+            (Some(to), connected) => self.flow_to(env, id, to, connected, meta)?,
         };
         let remote = flow.remote.addr;
         env.common.check_broadcast(env.network, id, remote)?;
@@ -154,6 +158,7 @@ impl UdpSockets {
         id: SocketId,
         to: SocketAddr,
         connected: Option<FourTuple>,
+        meta: &SendMeta,
     ) -> Result<FourTuple> {
         let socket = env.common.record(id)?;
         let (mut remote, scope) = socket.accept_addr(to)?;
@@ -165,7 +170,7 @@ impl UdpSockets {
             let any = socket.any_addr(true);
             self.ports.bind(env, id, Bound { addr: any, port: 0, scope: 0 })?;
         }
-        env.common.flow_to(env.network, id, remote, scope, connected)
+        env.common.flow_to(env.network, id, remote, scope, connected, meta)
     }
 }
 

@@ -91,7 +91,7 @@ fn deliver(env: &mut Env<'_>, id: SocketId, datagram: Datagram, flow: &FourTuple
         traffic_class: datagram.traffic_class,
         segment_len: datagram.segment_len,
         domain: socket.domain,
-        at: env.ctx.now,
+        at: env.ctx.received_at,
     };
     let mut data = datagram.into_transport(udp::HEADER_LEN..len);
     let each = usize::from(meta.segment_len);

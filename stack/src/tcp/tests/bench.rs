@@ -50,6 +50,7 @@ impl Host {
     pub(super) fn ctx(&mut self) -> Ctx<'_> {
         Ctx {
             now: self.now,
+            received_at: self.now,
             config: &self.config,
             stats: &mut self.stats,
             rng: &mut self.rng,
@@ -210,6 +211,7 @@ impl Pair {
     pub(super) fn at<T>(&mut self, end: End, call: impl FnOnce(&mut Connection, &mut Ctx<'_>) -> T) -> T {
         let ctx = &mut Ctx {
             now: self.host.now,
+            received_at: self.host.now,
             config: &self.host.config,
             stats: &mut self.host.stats,
             rng: &mut self.host.rng,
@@ -324,6 +326,7 @@ impl Pair {
         {
             let ctx = &mut Ctx {
                 now: self.host.now,
+                received_at: self.host.now,
                 config: &self.host.config,
                 stats: &mut self.host.stats,
                 rng: &mut self.host.rng,
