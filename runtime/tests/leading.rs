@@ -5,16 +5,15 @@ mod common;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use common::hooked::{Hook, Hooked};
 use common::{addr, config, connection, impaired_pair, pair, pattern, start, within_time};
-use portolan::{Frame, Medium, Transmit};
-use portolan_runtime::device::{Device, MemoryDevice, MemoryPair, Room, memory_pair};
-use portolan_runtime::{Builder, EchoSocket, Runtime, Sent, TcpListener, TcpStream, UdpSocket};
+use portolan_runtime::device::{MemoryPair, memory_pair};
+use portolan_runtime::{Builder, EchoSocket, Runtime, TcpListener, TcpStream, UdpSocket};
 
 /// Echoes, with a thread for each connection, until the runtime is over.
 fn echo_server(runtime: &Runtime, port: u16) -> JoinHandle<()> {
@@ -330,37 +329,16 @@ struct Orders {
     reads: AtomicUsize,
 }
 
-struct Obedient {
-    device: MemoryDevice,
-    orders: Arc<Orders>,
-}
+struct Obedient(Arc<Orders>);
 
-impl Device for Obedient {
-    fn name(&self) -> &str {
-        "cable0"
-    }
-    fn medium(&self) -> Medium {
-        self.device.medium()
-    }
-    fn mtu(&self) -> usize {
-        self.device.mtu()
-    }
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        self.device.send(transmit)
-    }
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        self.orders.reads.fetch_add(1, Ordering::SeqCst);
-        assert!(!self.orders.panics.load(Ordering::SeqCst), "on purpose, by the test");
-        if self.orders.fails.load(Ordering::SeqCst) {
+impl Hook for Obedient {
+    fn on_recv(&mut self) -> io::Result<()> {
+        self.0.reads.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.0.panics.load(Ordering::SeqCst), "on purpose, by the test");
+        if self.0.fails.load(Ordering::SeqCst) {
             return Err(io::Error::new(ErrorKind::NotFound, "the cable is cut"));
         }
-        self.device.recv()
-    }
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.device.receive_fd()
-    }
-    fn room(&self) -> Room<'_> {
-        self.device.room()
+        Ok(())
     }
 }
 
@@ -368,7 +346,7 @@ impl Device for Obedient {
 fn ten_waiting(orders: &Arc<Orders>) -> (Runtime, Runtime, Vec<JoinHandle<io::Error>>, Vec<TcpStream>) {
     let (a, b) = memory_pair().unwrap();
     let server = start(1, a);
-    let client = start(2, Obedient { device: b, orders: orders.clone() });
+    let client = start(2, Hooked { device: b, hook: Obedient(orders.clone()) });
     let mut far_ends = Vec::new();
     let waiting = (0..10)
         .map(|_| {
@@ -433,7 +411,7 @@ fn a_runtime_that_ends_while_threads_change_the_lead_ends_every_wait_and_its_dev
             let (a, b) = memory_pair().unwrap();
             let server = start(1, a);
             let orders = Arc::new(Orders::default());
-            let client = start(2, Obedient { device: b, orders: orders.clone() });
+            let client = start(2, Hooked { device: b, hook: Obedient(orders.clone()) });
             echo_server(&server, 7);
             let threads: Vec<_> = (0..4)
                 .map(|_| {

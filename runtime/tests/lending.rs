@@ -4,15 +4,15 @@ mod common;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use common::hooked::{Hook, Hooked};
 use common::{addr, connection, pair, pattern, start, within_time};
-use portolan::{Frame, Medium, Transmit};
-use portolan_runtime::device::{Device, MemoryDevice, Room, memory_pair};
-use portolan_runtime::{Sent, TcpListener, TcpStream};
+use portolan::{Frame, Transmit};
+use portolan_runtime::device::memory_pair;
+use portolan_runtime::{TcpListener, TcpStream};
 
 /// Takes everything to the end of the stream, at most `max` bytes at once.
 fn recv_all(stream: &TcpStream, max: usize) -> Vec<u8> {
@@ -154,38 +154,19 @@ struct Places {
     received: Vec<Bytes>,
 }
 
-/// A device that notes where payload lies.
-struct Noting {
-    device: MemoryDevice,
-    places: Arc<Mutex<Places>>,
-}
+/// Notes where payload lies.
+struct Noting(Arc<Mutex<Places>>);
 
-impl Device for Noting {
-    fn name(&self) -> &str {
-        self.device.name()
-    }
-    fn medium(&self) -> Medium {
-        self.device.medium()
-    }
-    fn mtu(&self) -> usize {
-        self.device.mtu()
-    }
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+impl Hook for Noting {
+    fn on_send(&mut self, transmit: &Transmit) -> io::Result<()> {
         let slices = transmit.payload().iter().map(|slice| (slice.as_ptr() as usize, slice.len()));
-        self.places.lock().unwrap().sent.extend(slices);
-        self.device.send(transmit)
+        self.0.lock().unwrap().sent.extend(slices);
+        Ok(())
     }
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        let frame = self.device.recv()?;
+    fn on_received(&mut self, frame: &Frame) -> io::Result<()> {
         // The clone keeps the memory, so that no other data can come to lie there.
-        self.places.lock().unwrap().received.extend(frame.iter().map(|frame| frame.bytes.clone()));
-        Ok(frame)
-    }
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.device.receive_fd()
-    }
-    fn room(&self) -> Room<'_> {
-        self.device.room()
+        self.0.lock().unwrap().received.push(frame.bytes.clone());
+        Ok(())
     }
 }
 
@@ -194,8 +175,8 @@ fn payload_is_copied_neither_on_its_way_out_nor_on_its_way_in() {
     within_time(|| {
         let (a, b) = memory_pair().unwrap();
         let [sender, receiver] = [(); 2].map(|()| Arc::new(Mutex::new(Places::default())));
-        let server = start(1, Noting { device: a, places: receiver.clone() });
-        let client = start(2, Noting { device: b, places: sender.clone() });
+        let server = start(1, Hooked { device: a, hook: Noting(receiver.clone()) });
+        let client = start(2, Hooked { device: b, hook: Noting(sender.clone()) });
         let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
         let near = TcpStream::connect(&client, addr(1, 7)).unwrap();
         let (far, _) = listener.accept().unwrap();

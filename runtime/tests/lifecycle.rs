@@ -3,15 +3,15 @@
 mod common;
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::hooked::{Hook, Hooked};
 use common::{addr, addresses, config, connection, pair, start, within_time};
-use portolan::{AddressState, Frame, Medium, Transmit};
-use portolan_runtime::device::{Device, MemoryDevice, MemoryPair, PcapWriter, Room, memory_pair};
-use portolan_runtime::{Builder, Sent, TcpListener, TcpStream, UdpSocket};
+use portolan::{AddressState, Medium, Transmit};
+use portolan_runtime::device::{MemoryPair, PcapWriter, memory_pair};
+use portolan_runtime::{Builder, TcpListener, TcpStream, UdpSocket};
 
 #[test]
 fn shutdown_ends_every_wait() {
@@ -61,44 +61,24 @@ fn sockets_may_outlive_their_runtime() {
     });
 }
 
-/// A device that fails when it is told to.
-struct Failing {
-    device: MemoryDevice,
-    fails: Arc<AtomicBool>,
-}
+/// Lets the device fail when it is told to.
+struct Failing(Arc<AtomicBool>);
 
 impl Failing {
     fn check(&self) -> io::Result<()> {
-        if self.fails.load(Ordering::SeqCst) {
+        if self.0.load(Ordering::SeqCst) {
             return Err(io::Error::new(ErrorKind::NotFound, "the cable is cut"));
         }
         Ok(())
     }
 }
 
-impl Device for Failing {
-    fn name(&self) -> &str {
-        "cable0"
+impl Hook for Failing {
+    fn on_send(&mut self, _: &Transmit) -> io::Result<()> {
+        self.check()
     }
-    fn medium(&self) -> Medium {
-        self.device.medium()
-    }
-    fn mtu(&self) -> usize {
-        self.device.mtu()
-    }
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        self.check()?;
-        self.device.send(transmit)
-    }
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        self.check()?;
-        self.device.recv()
-    }
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.device.receive_fd()
-    }
-    fn room(&self) -> Room<'_> {
-        self.device.room()
+    fn on_recv(&mut self) -> io::Result<()> {
+        self.check()
     }
 }
 
@@ -108,7 +88,7 @@ fn an_error_of_the_device_reaches_everybody() {
         let (a, b) = memory_pair().unwrap();
         let fails = Arc::new(AtomicBool::new(false));
         let server = start(1, a);
-        let client = start(2, Failing { device: b, fails: fails.clone() });
+        let client = start(2, Hooked { device: b, hook: Failing(fails.clone()) });
         let (mut far, mut near) = connection(&server, &client);
         let mut reader = near.try_clone().unwrap();
         let reading = std::thread::spawn(move || reader.read(&mut [0; 10]).unwrap_err());
@@ -131,7 +111,7 @@ fn an_error_while_a_caller_sends_ends_the_runtime_too() {
         let (a, b) = memory_pair().unwrap();
         let fails = Arc::new(AtomicBool::new(false));
         let _server = start(1, a);
-        let client = start(2, Failing { device: b, fails: fails.clone() });
+        let client = start(2, Hooked { device: b, hook: Failing(fails.clone()) });
         let socket = UdpSocket::bind(&client, addr(2, 0)).unwrap();
         fails.store(true, Ordering::SeqCst);
         socket.send_to(b"x", addr(1, 9)).unwrap();

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use common::hooked::{Hook, Hooked};
 use common::{addr, addresses, config, pattern, start, within_time};
 use portolan::{DropReason, Frame, Medium, Transmit};
 use portolan_runtime::device::{Device, Interest, MemoryDevice, MemoryPair, Room, memory_pair};
@@ -226,37 +227,16 @@ fn every_thread_in_accept_gets_connections_and_closing_ends_all() {
 
 #[test]
 fn a_queue_that_fails_ends_all_stacks() {
-    struct Failing(Queue);
-    impl Device for Failing {
-        fn name(&self) -> &str {
-            "broken0"
-        }
-        fn medium(&self) -> Medium {
-            self.0.medium()
-        }
-        fn mtu(&self) -> usize {
-            self.0.mtu()
-        }
-        fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-            self.0.send(transmit)
-        }
-        fn recv(&mut self) -> io::Result<Option<Frame>> {
-            match self.0.recv()? {
-                Some(frame) if frame.bytes.ends_with(b"fail now") => Err(io::Error::other("out of order")),
-                other => Ok(other),
-            }
-        }
-        fn receive_fd(&self) -> BorrowedFd<'_> {
-            self.0.receive_fd()
-        }
-        fn room(&self) -> Room<'_> {
-            self.0.room()
+    struct Failing;
+    impl Hook for Failing {
+        fn on_received(&mut self, frame: &Frame) -> io::Result<()> {
+            if frame.bytes.ends_with(b"fail now") { Err(io::Error::other("out of order")) } else { Ok(()) }
         }
     }
     within_time(|| {
         let (a, b) = memory_pair().unwrap();
         let several = Builder::new().config(config());
-        let queues = queues(a, 2).into_iter().map(Failing);
+        let queues = queues(a, 2).into_iter().map(|device| Hooked { device, hook: Failing });
         let several = several.interface_with_queues(queues, addresses(1)).start().unwrap();
         let single = start(2, b);
         let waits: Vec<_> = [6000, 6001]
@@ -267,9 +247,9 @@ fn a_queue_that_fails_ends_all_stacks() {
         let socket = UdpSocket::bind(&single, addr(2, 0)).unwrap();
         socket.send_to(b"fail now", addr(1, 6000)).unwrap();
         for wait in waits {
-            assert_eq!(wait.join().unwrap(), "broken0: out of order");
+            assert_eq!(wait.join().unwrap(), "cable0: out of order");
         }
-        assert_eq!(several.handle().error().unwrap().to_string(), "broken0: out of order");
+        assert_eq!(several.handle().error().unwrap().to_string(), "cable0: out of order");
     });
 }
 

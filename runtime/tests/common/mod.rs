@@ -1,12 +1,14 @@
 //! Two runtimes on one wire in memory.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod hooked;
+
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use portolan::{Cidr, Config};
-use portolan_runtime::device::{Device, Impair, MemoryPair};
+use portolan_runtime::device::{self, Device, Impair, MemoryPair};
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream};
 
 pub(crate) fn config() -> Config {
