@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portolan::{Domain, SocketKind};
 
-use crate::runtime::Handle;
+use crate::handle::Handle;
 use crate::socket::Socket;
 
 const ICMPV4_ECHO_REQUEST: u8 = 8;

@@ -4,7 +4,8 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `runtime` | [`Builder`], [`Runtime`], [`Handle`]: from a device and an address to a running stack |
+//! | `builder` | [`Builder`]: from a device and an address to a running stack |
+//! | `runtime`, `handle` | [`Runtime`] and [`Handle`]: the threads of a running stack, and looking at it |
 //! | `plan` | checks what a builder was told |
 //! | `engine` | a stack and its devices behind two locks, and the threads that drive them |
 //! | `socket` | what all blocking sockets share: waiting, time-outs, closing |
@@ -42,10 +43,12 @@
 //! ```
 #![warn(missing_debug_implementations)]
 
+mod builder;
 mod clock;
 pub mod device;
 mod echo;
 mod engine;
+mod handle;
 mod listening;
 mod plan;
 mod platform;
@@ -59,11 +62,13 @@ mod sync;
 mod tcp;
 mod udp;
 
+pub use builder::Builder;
 pub use clock::Clock;
 pub use device::{Device, Sent};
 pub use echo::{EchoReply, EchoSocket};
 pub use engine::inbox::Handovers;
-pub use runtime::{Builder, Handle, Runtime};
+pub use handle::Handle;
+pub use runtime::Runtime;
 #[cfg(any(loom, shuttle))]
 pub use sync::model;
 pub use tcp::{Incoming, IntoIncoming, Keepalive, TcpListener, TcpStream};

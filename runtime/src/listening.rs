@@ -7,8 +7,8 @@ use std::sync::Arc;
 use portolan::{SocketKind, SocketOption};
 
 use crate::engine::bell::Bell;
+use crate::handle::Handle;
 use crate::policy::PORT_DRAWS;
-use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 

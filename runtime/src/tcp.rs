@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use portolan::{SendFlags, SocketKind, SocketOption, TcpInfo};
 
+use crate::handle::Handle;
 use crate::listening::Listening;
 use crate::plan::refused;
-use crate::runtime::Handle;
 use crate::socket::{Socket, domain_of};
 
 /// The connections that may wait for `accept`: Linux's default `somaxconn`.

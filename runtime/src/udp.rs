@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portolan::{DatagramMeta, SendMeta, SocketKind, SocketOption};
 
-use crate::runtime::Handle;
+use crate::handle::Handle;
 use crate::socket::{Socket, domain_of};
 use crate::tcp::set_ttl;
 

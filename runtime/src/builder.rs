@@ -1,0 +1,274 @@
+//! [`Builder`]: from devices and addresses to a running stack.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan::steering::{Share, Steering};
+use portolan::{Cidr, Config, InterfaceConfig, InterfaceId, Route, Stack};
+
+use crate::clock::Clock;
+use crate::device::Device;
+use crate::engine::inbox::{InboxDevice, InboxSet, QueueDevice};
+use crate::engine::stacks::Stacks;
+use crate::plan::{self, PlannedInterface, refused};
+use crate::platform::random;
+use crate::runtime::{Devices, Runtime};
+
+/// Puts a stack together and starts it.
+pub struct Builder {
+    config: Config,
+    seed: Option<[u8; 32]>,
+    interfaces: Vec<PlannedInterface>,
+    /// A gateway that was given before any interface.
+    stray_gateway: Option<IpAddr>,
+    busy_poll: Duration,
+}
+
+impl Builder {
+    /// Begins with the default configuration, a seed from the operating system, and no interface.
+    pub fn new() -> Self {
+        Builder {
+            config: Config::default(),
+            seed: None,
+            interfaces: Vec::new(),
+            stray_gateway: None,
+            busy_poll: Duration::ZERO,
+        }
+    }
+
+    /// Sets the configuration of the stack.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets a fixed seed, for runs that repeat. Without it the operating system's randomness is
+    /// used, as is right wherever a peer is not trusted.
+    pub fn seed(mut self, seed: [u8; 32]) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Adds an interface: a device, and the stack's addresses on it.
+    pub fn interface(
+        mut self,
+        device: impl Device + 'static,
+        addresses: impl IntoIterator<Item = Cidr>,
+    ) -> Self {
+        self.add(vec![Box::new(device)], addresses);
+        self
+    }
+
+    /// Adds an interface with several queues, each of them a device, such as those of a multi-queue
+    /// TAP. There is a stack for each queue. All stacks have these addresses; each has its own
+    /// queue, sockets and driver thread. So every interface must have the same number of queues.
+    /// With one queue this is [`interface`](Builder::interface).
+    ///
+    /// Sockets are used as with one stack. A connection stays on one stack: an accepted one on the
+    /// stack that a hash of addresses and ports chooses, an opened one on each stack in turn. A
+    /// [`TcpListener`](crate::TcpListener) listens on all stacks. A UDP socket is on the stack that
+    /// its port chooses, so a program that receives much over UDP should use several ports. Limits
+    /// of the configuration that are meant for the whole are divided among the stacks
+    /// ([`Config::for_share`]).
+    pub fn interface_with_queues<D: Device + 'static>(
+        mut self,
+        queues: impl IntoIterator<Item = D>,
+        addresses: impl IntoIterator<Item = Cidr>,
+    ) -> Self {
+        let queues = queues.into_iter().map(|device| Box::new(device) as Box<dyn Device>);
+        self.add(queues.collect(), addresses);
+        self
+    }
+
+    fn add(&mut self, devices: Vec<Box<dyn Device>>, addresses: impl IntoIterator<Item = Cidr>) {
+        let addresses = addresses.into_iter().collect();
+        self.interfaces.push(PlannedInterface { devices, addresses, gateways: Vec::new() });
+    }
+
+    /// Adds a default route through this router, on the interface that was added last.
+    pub fn gateway(mut self, router: IpAddr) -> Self {
+        match self.interfaces.last_mut() {
+            Some(interface) => interface.gateways.push(router),
+            None => self.stray_gateway = Some(router),
+        }
+        self
+    }
+
+    /// Sets how long a thread that waits in a call polls the devices again and again before it
+    /// sleeps: lower latency for processor time. The default is zero, no busy-polling; 20 to 100
+    /// microseconds are reasonable.
+    ///
+    /// The time adapts. When no frame comes in that time, or threads wait for longer, less time is
+    /// spent, down to none. When frames come so soon that spinning would have caught them, it is
+    /// spent again. A thread that spins keeps its processor busy, so this is for machines with more
+    /// processors than threads that wait.
+    pub fn busy_poll(mut self, limit: Duration) -> Self {
+        self.busy_poll = limit;
+        self
+    }
+
+    /// Makes the stack, starts its driver thread, and waits until the stack's addresses can be
+    /// used. If interfaces have several queues, there are as many stacks and threads.
+    ///
+    /// On Ethernet a host asks the others whether one of them has its address already (duplicate
+    /// address detection, RFC 5227 and RFC 4862), which takes one to three seconds.
+    /// `duplicate_address_probes` of [`NeighborConfig`](portolan::NeighborConfig) switches it off,
+    /// for links that have no other hosts, and
+    /// [`start_without_waiting`](Builder::start_without_waiting) does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a configuration that cannot work, saying what is wrong and what to write
+    /// instead: no interface, an interface without an address, an address that no host can have, a
+    /// gateway that is not on the link, queues that do not fit together, what [`Config::check`]
+    /// refuses. `AddrInUse` if another host on the link has one of the addresses. Those of the
+    /// operating system when it has no thread or descriptor to give, and of a device that fails.
+    pub fn start(self) -> io::Result<Runtime> {
+        let wanted: Vec<Cidr> =
+            self.interfaces.iter().flat_map(|interface| interface.addresses.iter().copied()).collect();
+        let runtime = self.start_without_waiting()?;
+        runtime.handle().wait_until_probed(None)?;
+        runtime.handle().check_unique(&wanted)?;
+        Ok(runtime)
+    }
+
+    /// As [`start`](Builder::start), and returns while addresses are still being probed. Until
+    /// [`Handle::wait_ready`](crate::Handle::wait_ready) returns, calls that need such an address fail with
+    /// `AddrNotAvailable`. [`Handle::interfaces`](crate::Handle::interfaces) shows whether another host has one of them.
+    pub fn start_without_waiting(self) -> io::Result<Runtime> {
+        let count = plan::check(&self.config, &self.interfaces)?;
+        if let Some(router) = self.stray_gateway {
+            return Err(refused(format!(
+                "the gateway {router} was given before any interface: call Builder::gateway after Builder::interface, as \
+                 it belongs to the interface that was added last"
+            )));
+        }
+        let seed = match self.seed {
+            Some(seed) => seed,
+            None => random_seed()?,
+        };
+        if count > 1 {
+            return self.start_several(count, seed);
+        }
+        let plan = self.interfaces.into_iter().flat_map(|interface| {
+            let PlannedInterface { devices, addresses, gateways } = interface;
+            devices.into_iter().map(move |device| (device, addresses.clone(), gateways.clone()))
+        });
+        let (stack, devices) = make_stack(self.config, seed, plan)?;
+        Runtime::start_with(stack, devices, self.busy_poll)
+    }
+
+    fn start_several(self, count: u16, seed: [u8; 32]) -> io::Result<Runtime> {
+        let key = match self.seed {
+            Some(seed) => first_half(seed),
+            None => first_half(random_seed()?),
+        };
+        let steering = Steering::new(count, key);
+        let first_share = self.config.for_share(Share::new(steering.clone(), 0));
+        first_share.check().map_err(|error| {
+            refused(format!("each of {count} queues gets a stack with its part: {error}"))
+        })?;
+        let inbox_set = |_: &PlannedInterface| InboxSet::new(steering.clone()).map(Arc::new);
+        let mut inbox_sets = self.interfaces.iter().map(inbox_set).collect::<io::Result<Vec<_>>>()?;
+        let loopback = Arc::new(InboxSet::new(steering.clone())?);
+        let mut interfaces: Vec<_> = self
+            .interfaces
+            .into_iter()
+            .map(|interface| (interface.devices.into_iter(), interface.addresses, interface.gateways))
+            .collect();
+        let mut all = Vec::new();
+        for index in 0..count {
+            let (mut plan, mut inboxes) = (Vec::new(), Vec::new());
+            for ((devices, addresses, gateways), inbox_set) in interfaces.iter_mut().zip(&inbox_sets) {
+                // `plan::check` has counted them.
+                let Some(device) = devices.next() else { continue };
+                inboxes.push(InboxDevice::beside(&device, index, inbox_set.clone()));
+                let device: Box<dyn Device> = Box::new(QueueDevice::new(device, index, inbox_set.clone()));
+                plan.push((device, addresses.clone(), gateways.clone()));
+            }
+            let config = self.config.for_share(Share::new(steering.clone(), index));
+            // Each stack has its own seed: what one draws says nothing about the others.
+            let mut seed = seed;
+            for (byte, index) in seed.iter_mut().zip(index.to_be_bytes()) {
+                *byte ^= index;
+            }
+            let (stack, mut devices) = make_stack(config, seed, plan)?;
+            for (at, inbox) in inboxes.into_iter().enumerate() {
+                devices.push((InterfaceId::from_index(at as u16), Box::new(inbox)));
+            }
+            devices.push((InterfaceId::LOOPBACK, Box::new(InboxDevice::loopback(index, loopback.clone()))));
+            all.push(Runtime::share(stack, devices, self.busy_poll)?);
+        }
+        inbox_sets.push(loopback);
+        let mut all = all.into_iter();
+        let Some(first) = all.next() else { return Err(io::ErrorKind::InvalidInput.into()) };
+        Runtime::start_all(Stacks::new(first, all.collect(), Some(steering), inbox_sets))
+    }
+}
+
+/// Makes a stack with an interface for each device.
+fn make_stack(
+    config: Config,
+    seed: [u8; 32],
+    interfaces: impl IntoIterator<Item = (Box<dyn Device>, Vec<Cidr>, Vec<IpAddr>)>,
+) -> io::Result<(Stack, Devices)> {
+    let now = Clock::now();
+    let mut stack = Stack::new(config, seed, now);
+    let mut devices = Vec::new();
+    for (device, addresses, gateways) in interfaces {
+        let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());
+        let config = addresses.into_iter().fold(config, InterfaceConfig::address);
+        let name = device.name();
+        let iface = stack
+            .add_interface(now, config)
+            .map_err(|error| refused(format!("the stack cannot take {name} as an interface: {error}")))?;
+        for router in gateways {
+            stack.add_route(default_route(iface, router)).map_err(|error| {
+                refused(format!("the stack cannot take {router} as the gateway of {name}: {error}"))
+            })?;
+        }
+        devices.push((iface, device));
+    }
+    Ok((stack, devices))
+}
+
+fn first_half(seed: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&seed[..16]);
+    half
+}
+
+// By hand: devices are not `Debug`, and a seed is a secret.
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let devices = self.interfaces.iter().flat_map(|interface| &interface.devices);
+        let devices: Vec<&str> = devices.map(|device| device.name()).collect();
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("devices", &devices)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder::new()
+    }
+}
+
+fn default_route(iface: InterfaceId, router: IpAddr) -> Route {
+    let any = match router {
+        IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    };
+    Route { destination: Cidr { addr: any, prefix_len: 0 }, gateway: Some(router), iface, metric: 0 }
+}
+
+fn random_seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    random::fill(&mut seed)?;
+    Ok(seed)
+}

@@ -1,0 +1,87 @@
+//! Sending and receiving datagrams.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use portolan::{DatagramMeta, SendMeta};
+
+use crate::engine::waiters::Direction;
+use crate::policy::COPY_BELOW;
+use crate::socket::Socket;
+use crate::socket::address_error::any_of;
+
+impl Socket {
+    /// As [`explained`](Socket::explained), of what is sent as `meta` says.
+    fn explained_to<R>(&self, meta: &SendMeta, result: io::Result<R>) -> io::Result<R> {
+        match meta.peer {
+            Some(peer) => self.explained(any_of(peer), result),
+            None => result,
+        }
+    }
+
+    /// Receives one datagram, cut to the length of the buffer, and its sender.
+    pub(crate) fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (bytes, meta) = self.recv_msg()?;
+        let len = bytes.len().min(buf.len());
+        buf[..len].copy_from_slice(&bytes[..len]);
+        Ok((len, meta.peer()))
+    }
+
+    /// Receives at least one datagram, and at most `max` of those that are there then.
+    pub(crate) fn recv_batch(&self, batch: &mut Vec<(Bytes, DatagramMeta)>, max: usize) -> io::Result<usize> {
+        let d = self.descriptor;
+        self.call_blocking(Direction::Read, |core, now| core.stack.recv_batch(now, d, batch, max))
+    }
+
+    pub(crate) fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
+        self.call_blocking(Direction::Read, |core, now| core.stack.recv_msg(now, self.descriptor))
+    }
+
+    pub(crate) fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
+        let sent = self.call_blocking(Direction::Write, |core, now| {
+            core.stack.send_msg(now, self.descriptor, bytes.clone(), meta)
+        });
+        self.explained_to(meta, sent)
+    }
+
+    pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        if data.len() < COPY_BELOW {
+            let sent = self.call_blocking(Direction::Write, |core, now| {
+                core.stack.send_to(now, self.descriptor, data, addr)
+            });
+            return self.explained(any_of(addr), sent);
+        }
+        self.send_msg(self.copy_of(&[IoSlice::new(data)], data.len()), &SendMeta::to(addr))
+    }
+
+    /// Sends all datagrams in order, unless the socket is nonblocking, its time-out passes, or
+    /// there is an error: then those before it are sent, and the error is for the next call.
+    pub(crate) fn send_batch(&self, batch: &[(Bytes, SendMeta)]) -> io::Result<usize> {
+        let mut count = 0;
+        let sent = self.call_blocking(Direction::Write, |core, now| {
+            // The stack reports a pending error once; a call that has sent something must not take
+            // it.
+            if count > 0 && core.stack.readiness(self.descriptor)?.error {
+                return Ok(());
+            }
+            while let Some((data, meta)) = batch.get(count) {
+                core.stack.send_msg(now, self.descriptor, data.clone(), meta)?;
+                count += 1;
+            }
+            Ok(())
+        });
+        match (count, batch.first()) {
+            (0, Some((_, meta))) => self.explained_to(meta, sent.map(|()| 0)),
+            (0, None) => sent.map(|()| 0),
+            (count, _) => Ok(count),
+        }
+    }
+
+    /// Copies the next datagram with the lock held, as it stays in the queue.
+    pub(crate) fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let peeked =
+            self.call_blocking(Direction::Read, |core, _| core.stack.peek_from(self.descriptor, buf));
+        peeked.map(|(len, meta)| (len, meta.peer()))
+    }
+}

@@ -1,0 +1,201 @@
+//! Sending and receiving on a stream, without a copy while the lock is held.
+
+use std::io::{self, IoSlice};
+use std::sync::PoisonError;
+
+use bytes::{Buf, Bytes};
+use portolan::{Descriptor, Instant, SendFlags, SocketId};
+use smallvec::SmallVec;
+
+use crate::engine::core::EngineCore;
+use crate::engine::locks::to_io_error;
+use crate::engine::waiters::{Direction, Waiters};
+use crate::policy::{COPY_BELOW, READ_SLICES, WRITE_CHUNK};
+use crate::socket::Socket;
+
+/// Slices taken from a receive queue, to be copied with the lock released.
+type Slices = SmallVec<[Bytes; 4]>;
+
+impl Socket {
+    /// Reads from a stream: takes slices with the lock held, and copies them with the lock
+    /// released.
+    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let (d, id, len) = (self.descriptor, self.id, buf.len());
+        let slices = self.receive(len, |core, now| take_slices(core, now, (d, id), len))?;
+        let mut filled = 0;
+        for slice in slices {
+            // `take_slices` takes at most `buf.len()` bytes together.
+            buf[filled..filled + slice.len()].copy_from_slice(&slice);
+            filled += slice.len();
+        }
+        Ok(filled)
+    }
+
+    /// Takes one slice of a stream's receive queue.
+    pub(crate) fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
+        if max == 0 {
+            return Ok(Bytes::new());
+        }
+        let d = self.descriptor;
+        self.receive(max, |core, now| {
+            take_deferred_error(core, self.id)?;
+            core.stack.recv_bytes(now, d, max)
+        })
+    }
+
+    /// Calls `take` as soon as there is as much as a read of `len` bytes waits for (SO_RCVLOWAT).
+    /// When the time is over before, it takes what there is.
+    fn receive<R>(
+        &self,
+        len: usize,
+        mut take: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
+    ) -> io::Result<R> {
+        let waited = self.call_blocking(Direction::Read, |core, now| {
+            if core.stack.is_below_low_water(self.descriptor, len)? {
+                return Err(portolan::Error::WouldBlock);
+            }
+            take(core, now)
+        });
+        match waited {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.engine().call(|core, now, _| take(core, now))?.map_err(to_io_error)
+            }
+            taken => taken,
+        }
+    }
+
+    /// Sends on a stream, or to the peer of a datagram socket. The data is copied before the lock
+    /// is taken.
+    pub(crate) fn write(&self, data: &[u8]) -> io::Result<usize> {
+        if data.len() < COPY_BELOW {
+            return self
+                .call_blocking(Direction::Write, |core, now| core.stack.send(now, self.descriptor, data));
+        }
+        self.write_bytes(self.copy_of(&[IoSlice::new(data)], data.len()))
+    }
+
+    /// Copies the first `len` bytes of the slices together into pooled memory.
+    pub(super) fn copy_of(&self, slices: &[IoSlice<'_>], len: usize) -> Bytes {
+        let pool = || self.engine().send_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if len > WRITE_CHUNK {
+            // It is a datagram that is too long; the stack refuses it.
+            return slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat().into();
+        }
+        let mut piece = pool().fitting(len).take();
+        let mut filled = 0;
+        for slice in slices {
+            let count = slice.len().min(len - filled);
+            piece[filled..filled + count].copy_from_slice(&slice[..count]);
+            filled += count;
+        }
+        pool().fitting(len).share(piece, len)
+    }
+
+    /// Sends all bytes, however small the send buffer is, unless the socket is nonblocking, its
+    /// time-out passes, or the connection ends. What `write` has copied is not copied again when it
+    /// did not fit at first.
+    pub(crate) fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
+        let len = bytes.len();
+        let sent = self.call_blocking(Direction::Write, |core, now| {
+            take_deferred_error(core, self.id)?;
+            loop {
+                match core.stack.send_bytes(now, self.descriptor, bytes.clone()) {
+                    Ok(count) => bytes.advance(count),
+                    Err(error @ portolan::Error::WouldBlock) => return Err(error),
+                    Err(error) if bytes.len() == len => return Err(error),
+                    Err(error) => {
+                        // The stack reports an error once. It is for the next call, as this one has
+                        // sent data.
+                        if let Some(waiters) = core.waiters.of(self.id) {
+                            waiters.extras().deferred_error = Some(error);
+                        }
+                        return Ok(());
+                    }
+                }
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+            }
+        });
+        match len - bytes.len() {
+            0 => sent.map(|()| 0),
+            count => Ok(count),
+        }
+    }
+
+    pub(crate) fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
+        self.call_blocking(Direction::Write, |core, now| core.stack.send_oob(now, self.descriptor, data))
+    }
+
+    pub(crate) fn send_with(&self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
+        let d = self.descriptor;
+        self.call_blocking(Direction::Write, |core, now| core.stack.send_with(now, d, data, flags))
+    }
+
+    pub(crate) fn write_stream(&self, data: &[u8]) -> io::Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        self.write(&data[..data.len().min(WRITE_CHUNK)])
+    }
+
+    /// Sends the slices one after the other, as one `write_stream`: a header and a body leave
+    /// together.
+    pub(crate) fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len = slices.iter().map(|slice| slice.len()).sum::<usize>().min(WRITE_CHUNK);
+        if len == 0 {
+            return Ok(0);
+        }
+        self.write_bytes(self.copy_of(slices, len))
+    }
+
+    /// Copies the next data with the lock held, as it stays in the queue.
+    pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.call_blocking(Direction::Read, |core, _| core.stack.peek(self.descriptor, buf))
+    }
+}
+
+/// Fails with the error that the last call could not report, as it had data to return.
+fn take_deferred_error(core: &mut EngineCore, id: SocketId) -> portolan::Result<()> {
+    let error = core.waiters.of(id).and_then(Waiters::take_deferred_error);
+    error.map_or(Ok(()), Err)
+}
+
+/// Takes the data that is there, at most `max` bytes. At the end of the stream there is none.
+fn take_slices(
+    core: &mut EngineCore,
+    now: Instant,
+    (d, id): (Descriptor, SocketId),
+    max: usize,
+) -> portolan::Result<Slices> {
+    take_deferred_error(core, id)?;
+    let mut slices = Slices::new();
+    let mut left = max;
+    while left > 0 && slices.len() < READ_SLICES {
+        match core.stack.recv_bytes(now, d, left) {
+            // The end of the stream. Behind data, the next call finds it again.
+            Ok(slice) if slice.is_empty() => break,
+            Ok(slice) => {
+                left -= slice.len().min(left);
+                slices.push(slice);
+                if core.stack.at_mark(d)? {
+                    break;
+                }
+            }
+            Err(error) if slices.is_empty() => return Err(error),
+            Err(portolan::Error::WouldBlock) => break,
+            Err(error) => {
+                // The stack reports an error once. It is for the next call, as this one has data to
+                // return.
+                if let Some(waiters) = core.waiters.of(id) {
+                    waiters.extras().deferred_error = Some(error);
+                }
+                break;
+            }
+        }
+    }
+    Ok(slices)
+}
