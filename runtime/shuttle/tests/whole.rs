@@ -1,17 +1,20 @@
 //! Whole runtimes under many schedules: nobody waits for ever, and all data arrives.
 
+#[path = "../../tests/common/hooked.rs"]
+mod hooked;
+
 use std::io::{self, Read, Write};
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan::{Config, Frame, Medium, Transmit};
-use portolan_shuttle::device::{Device, MemoryDevice, MemoryPair, Room, Sent};
+use hooked::{Hook, Hooked};
+use portolan::{Config, Medium, Transmit};
+use portolan_shuttle::device::{self, Device, MemoryDevice, MemoryPair};
 use portolan_shuttle::model::{check, random, sleep, thread};
 use portolan_shuttle::{Builder, Runtime, TcpListener, TcpStream, UdpSocket};
 
-/// For each of thirteen models: 5,000 in all.
-const SCHEDULES: usize = 385;
+/// For each of fourteen models: 5,000 in all.
+const SCHEDULES: usize = 358;
 
 fn config() -> Config {
     let mut config = Config::default();
@@ -23,8 +26,12 @@ fn config() -> Config {
 
 /// A runtime that is 10.0.0.`last`. Half of them spin before they sleep.
 fn host(last: u8, device: impl Device + 'static) -> Runtime {
+    host_with(config(), last, device)
+}
+
+fn host_with(config: Config, last: u8, device: impl Device + 'static) -> Runtime {
     let address = format!("10.0.0.{last}/24").parse().unwrap();
-    let builder = Builder::new().config(config()).seed([last; 32]).interface(device, [address]);
+    let builder = Builder::new().config(config).seed([last; 32]).interface(device, [address]);
     builder.busy_poll(Duration::from_micros(random() % 2 * 50)).start().unwrap()
 }
 
@@ -189,9 +196,8 @@ fn closing_wakes_who_waits() {
 /// A device breaks before it is called so often.
 const MOST_CALLS: u64 = 12;
 
-/// A device that breaks some time.
+/// Lets the device break after so many calls.
 struct Breaking {
-    device: MemoryDevice,
     calls_left: u64,
 }
 
@@ -203,35 +209,12 @@ impl Breaking {
     }
 }
 
-impl Device for Breaking {
-    fn name(&self) -> &str {
-        self.device.name()
+impl Hook for Breaking {
+    fn on_send(&mut self, _: &Transmit) -> io::Result<()> {
+        self.on_call()
     }
-
-    fn medium(&self) -> Medium {
-        self.device.medium()
-    }
-
-    fn mtu(&self) -> usize {
-        self.device.mtu()
-    }
-
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        self.on_call()?;
-        self.device.send(transmit)
-    }
-
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        self.on_call()?;
-        self.device.recv()
-    }
-
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.device.receive_fd()
-    }
-
-    fn room(&self) -> Room<'_> {
-        self.device.room()
+    fn on_recv(&mut self) -> io::Result<()> {
+        self.on_call()
     }
 }
 
@@ -239,7 +222,7 @@ impl Device for Breaking {
 fn everybody_learns_that_the_device_broke() {
     check(SCHEDULES, || {
         let (near, far) = wire();
-        let server = host(1, Breaking { device: near, calls_left: random() % MOST_CALLS });
+        let server = host(1, Hooked { device: near, hook: Breaking { calls_left: random() % MOST_CALLS } });
         let client = host(2, far);
         let peer = UdpSocket::bind(&client, ([10, 0, 0, 2], 7)).unwrap();
         let peer = thread::spawn(move || {
@@ -394,31 +377,84 @@ fn closing_lingers() {
     });
 }
 
+/// Lets the device take its time to send. Meanwhile no other thread can use it.
+struct SlowToSend;
+
+impl Hook for SlowToSend {
+    fn on_send(&mut self, _: &Transmit) -> io::Result<()> {
+        sleep(Duration::from_micros(random() % 100));
+        Ok(())
+    }
+}
+
+/// Lets the device wait before it is read, sometimes.
+struct SlowToRead;
+
+impl Hook for SlowToRead {
+    fn on_recv(&mut self) -> io::Result<()> {
+        sleep(Duration::from_micros(random() % 2 * (random() % 1000)));
+        Ok(())
+    }
+}
+
 /// A caller takes the lead while the driver thread reads, and others fill the device: the new
 /// leader must learn of it.
 #[test]
 fn a_caller_takes_the_lead_from_the_driver() {
     check(SCHEDULES, || {
         let (near, far) = wire_with_room(1);
-        let (server, client) = (host(1, near), host(2, far));
+        let server = host(1, Hooked { device: near, hook: SlowToRead });
+        let client = host(2, Hooked { device: far, hook: SlowToSend });
         let server = UdpSocket::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
         let _unread = UdpSocket::bind(&client, ([10, 0, 0, 2], 9)).unwrap();
         let waiting = UdpSocket::bind(&client, ([10, 0, 0, 2], 1)).unwrap();
         let sender = UdpSocket::bind(&client, ([10, 0, 0, 2], 2)).unwrap();
         // Meanwhile the driver thread takes the lead.
         sleep(Duration::from_millis(3));
+        server.send_to(b"news", ([10, 0, 0, 2], 9)).unwrap();
         let caller = thread::spawn(move || waiting.recv_from(&mut [0; 8]).unwrap().0);
         let sender = thread::spawn(move || {
             for _ in 0..3 {
                 sender.send_to(b"word", ([10, 0, 0, 1], 7)).unwrap();
             }
         });
-        server.send_to(b"news", ([10, 0, 0, 2], 9)).unwrap();
         for _ in 0..3 {
             assert_eq!(server.recv_from(&mut [0; 8]).unwrap().0, 4);
         }
         server.send_to(b"done", ([10, 0, 0, 2], 1)).unwrap();
         assert_eq!(caller.join().unwrap(), 4);
         sender.join().unwrap();
+    });
+}
+
+/// A caller takes the lead while the driver thread runs a timer: before it does, it releases `core`
+/// and reads the device. When the caller is gone, the driver thread runs the timers again.
+#[test]
+fn a_caller_takes_the_lead_while_a_timer_is_due() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let server = host(1, near);
+        let mut late = config();
+        late.tcp.delayed_ack = Duration::from_millis(1);
+        late.tcp.quick_acks = 0;
+        let client = host_with(late, 2, Hooked { device: far, hook: SlowToRead });
+        let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let _unread = TcpStream::connect(&client, ([10, 0, 0, 1], 7)).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let server = UdpSocket::bind(&server, ([10, 0, 0, 1], 1)).unwrap();
+        let waiting = UdpSocket::bind(&client, ([10, 0, 0, 2], 1)).unwrap();
+        // Meanwhile the driver thread takes the lead.
+        sleep(Duration::from_millis(3));
+        peer.write_all(b"word").unwrap();
+        let caller = thread::spawn(move || {
+            sleep(Duration::from_micros(random() % 4000));
+            assert_eq!(waiting.recv_from(&mut [0; 8]).unwrap().0, 4);
+        });
+        sleep(Duration::from_micros(random() % 4000));
+        peer.write_all(b"more").unwrap();
+        server.send_to(b"done", ([10, 0, 0, 2], 1)).unwrap();
+        caller.join().unwrap();
+        sleep(Duration::from_millis(20));
+        assert_eq!(peer.info().unwrap().unacked, 0, "a timer was not run");
     });
 }

@@ -77,8 +77,8 @@
 //!    ([`DeviceIo::leader_to_wake`](super::devices::DeviceIo::leader_to_wake)). The signal stays
 //!    readable until the leader has looked, so it does not matter whether the leader is already
 //!    asleep. A thread that takes the lead begins with both of these looks, and so knows what the
-//!    signal of its predecessor said. When a caller takes the lead in the middle of a turn of the
-//!    driver thread, that turn makes `io` forget the new leader; the driver thread wakes it.
+//!    signal of its predecessor said. When a caller takes the lead just before a turn of
+//!    the driver thread, that turn makes `io` forget the new leader; the driver thread wakes it.
 //! 3. *A follower is woken.* It parks only while, `core` held, no event has come to its descriptor
 //!    since it tried. Each event is counted, and wakes one thread that is parked there, or the
 //!    leader if that waits for the same, or all threads when something has ended. A thread that was
@@ -173,7 +173,7 @@ impl Driver {
                 core.leadership.close();
                 break;
             }
-            // The caller was woken, and wakes this thread when it steps back.
+            // The caller was woken. It resigns, and then wakes this thread with `Engine::end`.
             drop(core);
             self.engine.wake(LeaderKind::Driver).wait(Some(SHUTDOWN_WATCH_INTERVAL));
         }

@@ -136,8 +136,8 @@ impl Leadership {
     }
 
     /// Takes the lead back from `kind`, if it still leads. Says whether the driver thread must be
-    /// woken: because it sleeps, because policy says so, or because the runtime is over.
-    pub(crate) fn resign(&mut self, kind: LeaderKind, now: Instant, is_over: bool) -> bool {
+    /// woken: because it sleeps, or because policy says so.
+    pub(crate) fn resign(&mut self, kind: LeaderKind, now: Instant) -> bool {
         if self.leader != Some(kind) {
             return false;
         }
@@ -145,7 +145,7 @@ impl Leadership {
         self.sleeps_until = None;
         self.idle_since = now;
         self.driver_is_called = kind == LeaderKind::Caller && self.driver_wakes_left > 0;
-        let wakes_driver = self.driver_sleeps || self.driver_is_called || is_over;
+        let wakes_driver = self.driver_sleeps || self.driver_is_called;
         if wakes_driver {
             self.driver_sleeps = false;
         }
