@@ -69,6 +69,69 @@ fn a_type_has_a_name_of_its_own() {
     assert!(found.is_empty(), "types of the same name:\n{found}");
 }
 
+/// What decides when a thread runs and what it sees. The runtime takes it from its module `sync`, of which the models in
+/// `runtime/loom` and `runtime/shuttle` have their own.
+const FOR_MODELS: &[&str] = &[
+    "alloc::sync",
+    "core::hint::spin_loop",
+    "core::sync",
+    "rustix::event::poll",
+    "rustix::thread::futex",
+    "std::hint::spin_loop",
+    "std::sync",
+    "std::thread",
+    "std::time::Instant::now",
+];
+
+/// What may be named all the same, and where; `None` is anywhere. No thread waits in these.
+const NOT_FOR_MODELS: &[(Option<&str>, &str)] = &[
+    (None, "std::sync::Arc"),
+    (None, "std::sync::PoisonError"),
+    (None, "std::thread::panicking"),
+    // The epoch of the clock: a constant, once it was asked for.
+    (Some("clock"), "std::sync::OnceLock"),
+    (Some("clock"), "std::time::Instant"),
+];
+
+/// Whether a path names this, something in it, or, as `use std::sync;`, a part of the name behind which it hides.
+fn may_mean(path: &[String], name: &str) -> bool {
+    let name: Vec<&str> = name.split("::").collect();
+    let common = path.len().min(name.len());
+    common > 1 && path[..common] == name[..common]
+}
+
+/// What modules name that they should take from `sync`.
+fn past_the_models(modules: &Modules) -> Vec<String> {
+    let is_bad = |module: &str, path: &[String]| {
+        let is_allowed = |(of, name): &(Option<&str>, &str)| {
+            of.is_none_or(|of| of == module) && path.len() >= name.split("::").count() && may_mean(path, name)
+        };
+        FOR_MODELS.iter().any(|name| may_mean(path, name)) && !NOT_FOR_MODELS.iter().any(is_allowed)
+    };
+    let named = modules.paths().map(|(module, path)| (module.join("::"), path));
+    let found = named.filter(|(module, path)| module != "sync" && is_bad(module, path));
+    found.map(|(module, path)| format!("{module}: {}", path.join("::"))).collect()
+}
+
+#[test]
+fn the_runtime_takes_threads_and_locks_from_what_models_replace() {
+    let found = past_the_models(&Modules::of("runtime/src"));
+    assert!(found.is_empty(), "take these from `crate::sync`:\n{}", found.join("\n"));
+    let text = "use std::{sync::{Arc, Mutex}, thread}; use rustix::event::{self, PollFd};
+        fn f() { std::thread::panicking(); std::thread::park(); g!(std::sync::atomic::fence(o)) }";
+    let found = past_the_models(&Modules::of_texts(&[("", ""), ("sync", text), ("a", text)]));
+    assert_eq!(
+        found,
+        [
+            "a: std::sync::Mutex",
+            "a: std::thread",
+            "a: rustix::event",
+            "a: std::thread::park",
+            "a: std::sync::atomic::fence"
+        ]
+    );
+}
+
 #[test]
 fn arrows_lead_to_where_a_thing_is_defined() {
     let modules = Modules::of_texts(&[

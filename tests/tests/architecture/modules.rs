@@ -105,6 +105,14 @@ impl Modules {
         self.0.iter().flat_map(|(module, source)| source.types.iter().map(move |name| (&name[..], module)))
     }
 
+    /// Every path that a module names, imports among them.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&ModulePath, &[String])> {
+        self.0.iter().flat_map(|(module, source)| {
+            let imports = source.imports.iter().map(|import| &import.path);
+            imports.chain(&source.paths).map(move |path| (module, &path[..]))
+        })
+    }
+
     /// The module that defines what `path` means in `module`; none if it is another crate's, or a name of no module.
     fn resolve<'a>(&'a self, module: &[String], path: &[String]) -> Option<&'a ModulePath> {
         let (first, rest) = path.split_first()?;
