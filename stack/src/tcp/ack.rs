@@ -156,7 +156,7 @@ impl Connection {
         self.retries.timeouts = 0;
         self.retries.probes = 0;
         self.ending.soft_error = None;
-        self.progress = true;
+        self.retries.progress = true;
         self.release_held();
         let Connection { scoreboard, rack, rate, rtt, timestamps, recovery, .. } = self;
         let recover = recovery.recover();

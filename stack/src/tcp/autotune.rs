@@ -4,9 +4,9 @@
 //! Both begin small, and shrink only when the stack's memory is short. A program that sets SO_RCVBUF or SO_SNDBUF has chosen, and
 //! keeps what it chose.
 
-use super::connection::clamp_send_buffer;
 use super::receiver::Stored;
 use super::right_sizing::Basis;
+use super::sender::clamp_send_buffer;
 use super::{Connection, Header};
 use crate::Ctx;
 use crate::config::CongestionControl;
@@ -55,13 +55,13 @@ impl Connection {
         let chosen = self.settings.send_buffer_bytes;
         if !self.settings.auto_send_buffer {
             // Pressure may have taken some of it.
-            self.send_buffer_bytes = clamp_send_buffer(chosen);
+            self.snd.buffer_bytes = clamp_send_buffer(chosen);
             return;
         }
         // BBR lets cwnd fall to almost nothing for a moment, and then needs what it had (Linux's bbr_sndbuf_expand).
         let windows = if self.congestion.kind() == CongestionControl::Bbr { 3 } else { 2 };
         let cwnd = self.congestion.cwnd() as usize;
         let wanted = cwnd.saturating_mul(windows).max(chosen).min(ctx.config.tcp.max_buffer_bytes);
-        self.send_buffer_bytes = self.send_buffer_bytes.max(clamp_send_buffer(wanted));
+        self.snd.buffer_bytes = self.snd.buffer_bytes.max(clamp_send_buffer(wanted));
     }
 }

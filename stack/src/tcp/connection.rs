@@ -11,14 +11,14 @@ use super::ecn::EcnState;
 use super::ecn_handshake::EcnMode;
 use super::fast_open::FastOpen;
 use super::lazy_scoreboard::LazyScoreboard;
-use super::mtu_probe::MtuSearch;
+use super::mtu_probe::PathMss;
 use super::pacer::Pacer;
 use super::rack::Rack;
 use super::rate::RateSampler;
 use super::receiver::Receiver;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
-use super::sender::Sender;
+use super::sender::{Sender, clamp_send_buffer};
 use super::timer::{Timer, Timers};
 use super::timestamps::TimestampState;
 use super::window::WindowScale;
@@ -84,10 +84,8 @@ pub(super) struct Retries {
     /// Of these, since the peer last answered.
     pub(super) unanswered_probes: u8,
     pub(super) keepalives: u8,
-    /// How often the SYN or SYN-ACK was sent again, for whatever reason.
-    pub(super) syns: u8,
-    /// The answer shows that the first SYN or SYN-ACK has arrived: none was lost.
-    pub(super) syns_were_needless: bool,
+    /// Something new was acknowledged since the program last asked: the path works.
+    pub(super) progress: bool,
     /// Counts all time-outs: each lets an IPv6 flow take another path (RFC 6437; Linux's `sk_rethink_txhash`).
     pub(super) path_seed: u8,
     /// When the first of these time-outs or probes was.
@@ -103,6 +101,31 @@ pub(super) struct TimedOut {
     pub(super) clock: u32,
 }
 
+/// Our SYN or SYN-ACK, and what came of it.
+#[derive(Debug)]
+pub(super) struct SynState {
+    /// When it was sent, if once only.
+    pub(super) sent_at: Option<Instant>,
+    /// The MSS that it announces.
+    pub(super) announced_mss: u16,
+    /// How often it was sent again, for whatever reason.
+    pub(super) repeats: u8,
+    /// The answer shows that the first one has arrived: none was lost.
+    pub(super) repeats_were_needless: bool,
+    /// Data in a SYN was taken, ours or the peer's.
+    pub(super) data_taken: bool,
+    /// Until the handshake is over, if it carried data or was about to.
+    pub(super) fast_open: Option<Box<FastOpen>>,
+}
+
+/// When something last came or went.
+#[derive(Debug)]
+pub(super) struct LastTimes {
+    /// An acceptable segment came.
+    pub(super) heard_at: Instant,
+    pub(super) data_sent_at: Instant,
+}
+
 /// A connection from SYN-SENT, or from the end of a passive handshake, on.
 ///
 /// After every call that takes a `Ctx`, drain [`poll_transmit`](Connection::poll_transmit), then look at
@@ -115,15 +138,9 @@ pub(crate) struct Connection {
     pub(super) rcv: Receiver,
     pub(super) timestamps: TimestampState,
     pub(super) sack_permitted: bool,
-    pub(super) announced_mss: u16,
-    pub(super) path_mss: u16,
-    /// What every path takes, by the rules of the address family.
-    pub(super) least_path_mss: u16,
-    /// While more than `path_mss` may get through, or may later.
-    pub(super) mtu_search: Option<Box<MtuSearch>>,
+    pub(super) syn: SynState,
+    pub(super) path: PathMss,
     pub(super) rtt: RttEstimator,
-    /// When our SYN or SYN-ACK was sent, if once only.
-    pub(super) syn_sent_at: Option<Instant>,
     pub(super) timed_out: Option<TimedOut>,
     pub(super) congestion: Congestion,
     pub(super) pacer: Pacer,
@@ -138,19 +155,9 @@ pub(crate) struct Connection {
     pub(super) ending: CloseStatus,
     /// Of the socket, and of all that began with the same.
     pub(super) settings: CopyOnWrite<Settings>,
-    /// SO_SNDBUF as it is now.
-    pub(super) send_buffer_bytes: u32,
-    pub(super) last_heard_at: Instant,
-    pub(super) last_data_sent_at: Instant,
+    pub(super) last: LastTimes,
     /// Before this no segment that makes no sense is answered: the rate of such answers is limited.
     pub(super) next_challenge_at: Instant,
-    pub(super) progress: bool,
-    /// Data in a SYN was taken, ours or the peer's.
-    pub(super) syn_data_taken: bool,
-    /// SND.UP: behind the last byte that the program has sent as urgent, until that is acknowledged.
-    pub(super) urgent_end: Option<SeqNumber>,
-    /// Until the handshake is over, if it carried data or was about to.
-    pub(super) fast_open: Option<Box<FastOpen>>,
     pub(super) counters: Counters,
 }
 
@@ -173,16 +180,20 @@ impl Connection {
         }
         Connection {
             state: State::Closed,
-            snd: Sender::new(isn, default_mss),
+            snd: Sender::new(isn, default_mss, settings.send_buffer_bytes),
             rcv,
             timestamps: TimestampState::new(timestamp_offset),
             sack_permitted: false,
-            announced_mss,
-            path_mss,
-            least_path_mss: 0,
-            mtu_search: None,
+            syn: SynState {
+                sent_at: None,
+                announced_mss,
+                repeats: 0,
+                repeats_were_needless: false,
+                data_taken: false,
+                fast_open: None,
+            },
+            path: PathMss { mss: path_mss, least_mss: 0, search: None },
             rtt: RttEstimator::new(config),
-            syn_sent_at: None,
             timed_out: None,
             congestion: Congestion::new(
                 settings.congestion,
@@ -200,15 +211,9 @@ impl Connection {
             retries: Retries::default(),
             pending: Pending::default(),
             ending: CloseStatus::default(),
-            send_buffer_bytes: clamp_send_buffer(settings.send_buffer_bytes),
             settings,
-            last_heard_at: ctx.now,
-            last_data_sent_at: ctx.now,
+            last: LastTimes { heard_at: ctx.now, data_sent_at: ctx.now },
             next_challenge_at: Instant::ZERO,
-            progress: false,
-            syn_data_taken: false,
-            urgent_end: None,
-            fast_open: None,
             counters: Counters::default(),
         }
     }
@@ -247,7 +252,7 @@ impl Connection {
     pub(super) fn establish(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
         let config = &ctx.config.tcp;
         // RFC 5681 §3.1 with Linux's leniency (tcp_init_transfer): a SYN that was sent three times speaks of a bad path.
-        let is_path_bad = self.retries.syns > 1 && !self.retries.syns_were_needless;
+        let is_path_bad = self.syn.repeats > 1 && !self.syn.repeats_were_needless;
         let window_segs = if is_path_bad { 1 } else { config.initial_window_segs };
         self.begin_mtu_search(ctx);
         self.congestion =
@@ -259,12 +264,10 @@ impl Connection {
             // RFC 6298 §5.7.
             self.rtt.on_syn_repeated();
         }
-        let Retries { path_seed, syns, .. } = self.retries;
-        self.retries = Retries { path_seed, syns, ..Retries::default() };
-        self.syn_sent_at = None;
+        self.retries = Retries { path_seed: self.retries.path_seed, progress: true, ..Retries::default() };
+        self.syn.sent_at = None;
         self.timed_out = None;
         self.timers.stop(Timer::Retransmit);
-        self.progress = true;
         self.ending.was_open = true;
         self.ecn.on_established(self.snd.una);
         match self.ecn.mode() {
@@ -308,7 +311,7 @@ impl Connection {
 
     /// Eff.snd.MSS without options.
     pub(super) fn send_mss(&self, ctx: &Ctx<'_>) -> u16 {
-        self.snd.mss(self.path_mss, ctx.config.tcp.min_mss)
+        self.snd.mss(self.path.mss, ctx.config.tcp.min_mss)
     }
 
     /// What both SYNs agree on. `syn` is the peer's.
@@ -369,7 +372,7 @@ impl Connection {
     /// than half of what may wait unsent.
     pub(super) fn has_send_room(&self) -> bool {
         let queued = self.snd.queue.len();
-        (self.send_buffer_bytes as usize).saturating_sub(queued) >= (queued / 2).max(1)
+        (self.snd.buffer_bytes as usize).saturating_sub(queued) >= (queued / 2).max(1)
             && self.snd.unsent() < self.settings.unsent_low_water.div_ceil(2)
     }
 
@@ -381,7 +384,7 @@ impl Connection {
 
     /// Whether new data was acknowledged since this was last asked: the path works in both directions.
     pub(crate) fn take_progress(&mut self) -> bool {
-        core::mem::take(&mut self.progress)
+        core::mem::take(&mut self.retries.progress)
     }
 
     /// The TIME-WAIT record, once in that state. Drain `poll_transmit` first: it has the acknowledgement of the peer's FIN.
@@ -404,7 +407,7 @@ impl Connection {
     /// SO_RCVBUF and SO_SNDBUF as they are now. What the program has chosen stays as it chose, also while the memory is short.
     pub(crate) fn buffers(&self) -> (usize, usize) {
         let send = if self.settings.auto_send_buffer {
-            self.send_buffer_bytes
+            self.snd.buffer_bytes
         } else {
             clamp_send_buffer(self.settings.send_buffer_bytes)
         };
@@ -445,9 +448,4 @@ impl Connection {
     pub(crate) fn is_connected(&self) -> bool {
         self.state.is_synchronized() || self.is_fast_server()
     }
-}
-
-/// A buffer of 4 GiB is as good as any larger one.
-pub(super) fn clamp_send_buffer(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

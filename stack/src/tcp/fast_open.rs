@@ -219,7 +219,7 @@ impl Connection {
         let OpenParams { isn, path_mss, settings, .. } = params;
         let mut connection = record.into_connection(ctx, settings, path_mss);
         connection.snd.on_syn_acked(isn + 1);
-        connection.fast_open =
+        connection.syn.fast_open =
             Some(Box::new(FastOpen::Server { irs: syn.seq, cookie: cookie.map(Box::new) }));
         connection.pending.syn = true;
         connection.take_text_of_syn(ctx, syn, payload);
@@ -229,22 +229,23 @@ impl Connection {
     /// The program has closed. In SYN-RECEIVED the FIN need not wait until our SYN is acknowledged (RFC 9293 §3.10.4): from now
     /// on the SYN is out of the sender's way.
     pub(super) fn send_before_it_is_open(&mut self) {
-        let has_sent = self.fast_open.is_some() || self.snd.queue.len() > 0;
+        let has_sent = self.syn.fast_open.is_some() || self.snd.queue.len() > 0;
         if self.state == State::SynReceived && !has_sent {
             self.snd.on_syn_acked(self.snd.una + 1);
             let irs = self.rcv.nxt - 1;
-            self.fast_open = Some(Box::new(FastOpen::Server { irs, cookie: None }));
+            self.syn.fast_open = Some(Box::new(FastOpen::Server { irs, cookie: None }));
         }
     }
 
     /// Whether the program may read and send although the handshake is not over.
     pub(super) fn is_fast_server(&self) -> bool {
-        self.state == State::SynReceived && matches!(self.fast_open.as_deref(), Some(FastOpen::Server { .. }))
+        self.state == State::SynReceived
+            && matches!(self.syn.fast_open.as_deref(), Some(FastOpen::Server { .. }))
     }
 
     /// The SYN of such a connection.
     pub(super) fn is_syn_of_fast_open(&self, header: &Header) -> bool {
-        matches!(self.fast_open.as_deref(), Some(&FastOpen::Server { irs, .. }) if header.seq == irs)
+        matches!(self.syn.fast_open.as_deref(), Some(&FastOpen::Server { irs, .. }) if header.seq == irs)
     }
 
     /// What came with the SYN goes to the program; a FIN with it was refused.
@@ -256,7 +257,7 @@ impl Connection {
         let max_ranges = ctx.config.tcp.max_out_of_order_ranges;
         self.rcv.note_segment(ctx.now, payload.len());
         let _stored = self.rcv.on_text(syn.seq + 1, payload, false, max_ranges);
-        self.syn_data_taken = true;
+        self.syn.data_taken = true;
     }
 
     /// The SYN-ACK of such a connection. It takes part in nothing that concerns data.
@@ -265,8 +266,8 @@ impl Connection {
         if self.retries.timeouts > 0 {
             ctx.stats.tcp.retrans_segs += 1;
             ctx.stats.recovery.syn_retrans += 1;
-            self.retries.syns = self.retries.syns.saturating_add(1);
-            self.syn_sent_at = None;
+            self.syn.repeats = self.syn.repeats.saturating_add(1);
+            self.syn.sent_at = None;
         }
         self.arm_retransmit(ctx.now);
         Run::one(header, Payload::new())
@@ -289,7 +290,7 @@ impl Connection {
 
     /// The cookie for the SYN-ACK; as on Linux one that is repeated has none.
     pub(super) fn cookie_to_give(&self) -> Option<Box<FastOpenCookie>> {
-        match self.fast_open.as_deref() {
+        match self.syn.fast_open.as_deref() {
             Some(FastOpen::Server { cookie, .. }) if self.retries.timeouts == 0 => cookie.clone(),
             _ => None,
         }
@@ -299,7 +300,7 @@ impl Connection {
     #[inline]
     pub(crate) fn take_fast_open_end(&mut self) -> Option<FastOpenEnd> {
         // Asked after every segment.
-        if self.fast_open.is_none() { None } else { self.end_fast_open() }
+        if self.syn.fast_open.is_none() { None } else { self.end_fast_open() }
     }
 
     fn end_fast_open(&mut self) -> Option<FastOpenEnd> {
@@ -307,7 +308,7 @@ impl Connection {
             (self.state, self.close_reason()),
             (State::Closed, Some(CloseReason::TimedOut | CloseReason::Unreachable(_)))
         );
-        let lesson = match self.fast_open.as_deref_mut()? {
+        let lesson = match self.syn.fast_open.as_deref_mut()? {
             // RFC 7413 §4.1.3.1: no answer at all, and ICMP errors, speak against it, too.
             FastOpen::Client(client) if has_failed && client.syn_data > 0 => client
                 .lesson
@@ -323,7 +324,7 @@ impl Connection {
             (State::Closed, _) => FastOpenEnd::Failed,
             _ => FastOpenEnd::Opened,
         };
-        self.fast_open = None;
+        self.syn.fast_open = None;
         Some(end)
     }
 
@@ -342,12 +343,12 @@ impl Connection {
         connection.pending.syn = !is_deferred;
         let cookie = cookie.map(Box::new);
         let client = FastClient { cookie, is_deferred, room, syn_data: 0, lesson: None };
-        connection.fast_open = Some(Box::new(FastOpen::Client(client)));
+        connection.syn.fast_open = Some(Box::new(FastOpen::Client(client)));
         connection
     }
 
     fn fast_client(&self) -> Option<&FastClient> {
-        match self.fast_open.as_deref()? {
+        match self.syn.fast_open.as_deref()? {
             FastOpen::Client(client) => Some(client),
             FastOpen::Server { .. } => None,
         }
@@ -366,7 +367,7 @@ impl Connection {
 
     /// The program sends nothing: the SYN goes without data, and the cookie is shown all the same. As on Linux.
     pub(super) fn open_without_data(&mut self) {
-        if let Some(FastOpen::Client(client)) = self.fast_open.as_deref_mut() {
+        if let Some(FastOpen::Client(client)) = self.syn.fast_open.as_deref_mut() {
             client.is_deferred = false;
             self.pending.syn = true;
         }
@@ -374,7 +375,7 @@ impl Connection {
 
     /// The SYN has waited for this data.
     pub(super) fn open_with_data(&mut self) {
-        if let Some(FastOpen::Client(client)) = self.fast_open.as_deref_mut()
+        if let Some(FastOpen::Client(client)) = self.syn.fast_open.as_deref_mut()
             && client.is_deferred
             && self.snd.queue.len() > 0
         {
@@ -386,7 +387,7 @@ impl Connection {
     /// Puts cookie and data into the first SYN. Those that are sent again have neither (RFC 7413 §4.2.1).
     pub(super) fn fill_syn(&mut self, header: &mut Header) -> Payload {
         let is_first = self.snd.outstanding() == 0;
-        match self.fast_open.as_deref_mut() {
+        match self.syn.fast_open.as_deref_mut() {
             Some(FastOpen::Client(client)) if is_first && self.state == State::SynSent => {
                 header.options.fast_open = client.cookie.clone();
                 let len = if client.is_request() { 0 } else { self.snd.queue.len() };
@@ -408,12 +409,12 @@ impl Connection {
     pub(super) fn learn_from_syn_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
         let acked = header.ack - self.snd.una - 1;
         // It went again without a time-out when the path did not take so large a SYN.
-        let (has_timed_out, was_sent_once) = (self.retries.timeouts > 0, self.syn_sent_at.is_some());
-        let Some(FastOpen::Client(client)) = self.fast_open.as_deref_mut() else { return };
+        let (has_timed_out, was_sent_once) = (self.retries.timeouts > 0, self.syn.sent_at.is_some());
+        let Some(FastOpen::Client(client)) = self.syn.fast_open.as_deref_mut() else { return };
         let cookie = header.options.fast_open.clone().filter(|cookie| !cookie.is_request());
         let is_left = client.syn_data > 0 && acked == 0;
         if acked > 0 {
-            self.syn_data_taken = true;
+            self.syn.data_taken = true;
             ctx.stats.fast_open.active += 1;
         } else if is_left {
             ctx.stats.fast_open.active_fail += 1;
@@ -437,7 +438,7 @@ impl Connection {
     pub(super) fn shrink_syn(&mut self, path_mss: u16) {
         let has_data = self.fast_client().is_some_and(|client| client.syn_data > 0);
         if self.state == State::SynSent && has_data {
-            self.announced_mss = self.announced_mss.min(path_mss);
+            self.syn.announced_mss = self.syn.announced_mss.min(path_mss);
             self.pending.syn = true;
         }
     }

@@ -308,7 +308,7 @@ impl Connection {
     /// segment changes may come before this, or one that is made up could do harm.
     fn on_acceptable(&mut self, ctx: &Ctx<'_>, header: &Header) {
         self.timestamps.on_segment(ctx.now, header, self.rcv.last_ack_sent);
-        self.last_heard_at = ctx.now;
+        self.last.heard_at = ctx.now;
         self.retries.keepalives = 0;
     }
 
@@ -345,10 +345,10 @@ impl Connection {
     /// The round trip of our SYN, and whether it was repeated too early (Linux's tcp_try_undo_spurious_syn).
     pub(super) fn time_syn(&mut self, ctx: &Ctx<'_>, header: &Header) {
         let repeated_at = Some(self.retries.unanswered_since).filter(|_| self.retries.timeouts > 0);
-        self.retries.syns_were_needless =
+        self.syn.repeats_were_needless =
             repeated_at.is_some_and(|at| self.timestamps.echoes_earlier(header, at));
         // Karn's algorithm (RFC 6298 §3): not if the SYN was repeated; the echoed timestamp says which it was.
-        let measured = match self.syn_sent_at {
+        let measured = match self.syn.sent_at {
             Some(sent_at) => Some(ctx.now.duration_since(sent_at)),
             None if self.is_ambiguous(header) => None,
             None => self.timestamps.round_trip(ctx.now, header),
@@ -517,7 +517,7 @@ impl Connection {
             return Break(Some(DropReason::UnexpectedSegment));
         }
         self.negotiate(ctx, header);
-        self.last_heard_at = ctx.now;
+        self.last.heard_at = ctx.now;
         if !has_ack {
             // Simultaneous open (MUST-10): the peer's SYN has crossed ours.
             self.retries.timeouts = 0;

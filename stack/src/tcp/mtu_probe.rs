@@ -30,7 +30,7 @@ struct Probe {
     mss: u16,
 }
 
-/// A search for the path's MSS (options included, as in `path_mss`) between what is known to get through and what may.
+/// A search for the path's MSS (options included, as in [`PathMss`]) between what is known to get through and what may.
 #[derive(Debug)]
 pub(super) struct MtuSearch {
     low: u16,
@@ -69,6 +69,16 @@ impl MtuSearch {
     }
 }
 
+/// How large the segments are that the path takes.
+#[derive(Debug)]
+pub(super) struct PathMss {
+    pub(super) mss: u16,
+    /// What every path takes, by the rules of the address family.
+    pub(super) least_mss: u16,
+    /// While more than `mss` may get through, or may later.
+    pub(super) search: Option<Box<MtuSearch>>,
+}
+
 /// What becomes of a probe whose turn it might be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -84,7 +94,7 @@ pub(super) enum MtuProbe {
 impl Connection {
     /// What every path takes, by the rules of the address family.
     pub(crate) fn set_least_path_mss(&mut self, mss: u16) {
-        self.least_path_mss = mss;
+        self.path.least_mss = mss;
     }
 
     /// The connection is open.
@@ -93,8 +103,8 @@ impl Connection {
         let known = self.base_mss(config);
         if config.mtu_probing == MtuProbing::Always && self.send_mss(ctx) > known {
             let high = self.send_mss(ctx);
-            self.path_mss = known;
-            self.mtu_search = Some(Box::new(MtuSearch::new(known, high, ctx.now)));
+            self.path.mss = known;
+            self.path.search = Some(Box::new(MtuSearch::new(known, high, ctx.now)));
         }
     }
 
@@ -105,14 +115,14 @@ impl Connection {
 
     /// Never less than this.
     fn mtu_floor(&self, config: &TcpConfig) -> u16 {
-        self.least_path_mss.max(config.mtu_probe_floor)
+        self.path.least_mss.max(config.mtu_probe_floor)
     }
 
     /// The retransmission timer has fired once more. After several times for a segment that may be too large it is a black
     /// hole, or may be: with smaller ones (RFC 4821 §7.7; Linux's tcp_mtu_probing after `tcp_retries1`).
     pub(super) fn suspect_black_hole(&mut self, ctx: &mut Ctx<'_>) {
         let config = &ctx.config.tcp;
-        if let Some(search) = &mut self.mtu_search {
+        if let Some(search) = &mut self.path.search {
             // Everything was lost: that says nothing about the probe (§7.6.4).
             search.probe = None;
         }
@@ -134,8 +144,8 @@ impl Connection {
         }
         log::debug!("{}: a black hole for segments of {current}, {smaller} from now on", ctx.subject);
         ctx.stats.mtu.black_holes += 1;
-        let high = self.mtu_search.as_ref().map_or(current, |search| search.high.max(current));
-        self.mtu_search = Some(Box::new(MtuSearch::new(smaller, high, ctx.now)));
+        let high = self.path.search.as_ref().map_or(current, |search| search.high.max(current));
+        self.path.search = Some(Box::new(MtuSearch::new(smaller, high, ctx.now)));
         self.set_path_mss(ctx, smaller);
     }
 
@@ -146,14 +156,14 @@ impl Connection {
         if config.mtu_probing != MtuProbing::Off {
             let next_at = ctx.now + config.mtu_probe_interval;
             let search = MtuSearch::new(path_mss, self.mss_limit(config), next_at);
-            self.mtu_search = Some(Box::new(search));
+            self.path.search = Some(Box::new(search));
         }
     }
 
     /// A router has said so of what began at `seq`, and we send no more already. If that was the probe, the search is nearly
     /// over.
     pub(super) fn limit_mtu_search(&mut self, seq: SeqNumber, path_mss: u16) {
-        if let Some(search) = &mut self.mtu_search
+        if let Some(search) = &mut self.path.search
             && search.probe.is_some_and(|probe| probe.seq == seq && probe.mss > path_mss)
         {
             search.high = path_mss.max(search.low);
@@ -163,26 +173,26 @@ impl Connection {
 
     /// What the link and the peer take.
     fn mss_limit(&self, config: &TcpConfig) -> u16 {
-        self.snd.mss(self.announced_mss, config.min_mss)
+        self.snd.mss(self.syn.announced_mss, config.min_mss)
     }
 
     /// Segments are of this size from now on.
     pub(super) fn set_path_mss(&mut self, ctx: &Ctx<'_>, path_mss: u16) {
-        self.path_mss = path_mss;
+        self.path.mss = path_mss;
         self.congestion.set_mss(self.steady_mss(ctx));
     }
 
     /// New data may go out: perhaps as a probe (RFC 4821 §7.4, Linux's tcp_mtu_probe).
     pub(super) fn plan_mtu_probe(&mut self, ctx: &Ctx<'_>, mss: u32, in_flight: u32) -> MtuProbe {
         let limit = self.mss_limit(&ctx.config.tcp);
-        let Some(search) = &mut self.mtu_search else { return MtuProbe::Pass };
+        let Some(search) = &mut self.path.search else { return MtuProbe::Pass };
         if search.probe.is_some() || ctx.now < search.next_at {
             return MtuProbe::Pass;
         }
         let Some(size) = search.next_size() else {
             // The search is over. Later the path may take more (RFC 4821 §7.5: not before ten minutes).
             if search.low >= limit {
-                self.mtu_search = None;
+                self.path.search = None;
             } else {
                 **search = MtuSearch::new(search.low, limit, ctx.now + ctx.config.tcp.mtu_probe_interval);
             }
@@ -219,7 +229,7 @@ impl Connection {
         let run = self.send_next(ctx, len, len as usize, false);
         log::debug!("{}: a probe of the path with a segment of {size}", ctx.subject);
         ctx.stats.mtu.probes += 1;
-        if let Some(search) = &mut self.mtu_search {
+        if let Some(search) = &mut self.path.search {
             search.probe = Some(Probe { seq, end: self.snd.nxt, mss: size });
         }
         run
@@ -228,7 +238,7 @@ impl Connection {
     /// SND.UNA has moved: did the probe get through?
     pub(super) fn check_mtu_probe(&mut self, ctx: &mut Ctx<'_>) {
         let una = self.snd.una;
-        let Some(search) = &mut self.mtu_search else { return };
+        let Some(search) = &mut self.path.search else { return };
         let Some(probe) = search.probe.filter(|probe| una.after_eq(probe.end)) else { return };
         search.probe = None;
         search.on_success(probe.mss);
@@ -241,7 +251,7 @@ impl Connection {
     /// Something is lost. If it is the probe and nothing else, that was too large: it is sent again in smaller segments, and
     /// the network is not congested (RFC 4821 §7.6.2). Whether it was so.
     pub(super) fn is_mtu_probe_lost(&mut self, ctx: &mut Ctx<'_>) -> bool {
-        let Some(search) = &mut self.mtu_search else { return false };
+        let Some(search) = &mut self.path.search else { return false };
         let Some(probe) = search.probe.filter(|probe| self.scoreboard.is_lost_at(probe.seq)) else {
             return false;
         };

@@ -113,7 +113,7 @@ impl Connection {
         };
         // RFC 9293 §3.7.1 (MUST-14, SHLD-5, MAY-3): the MSS always; MUST-65: here, and in no other segment.
         header.options = Options {
-            mss: Some(self.announced_mss),
+            mss: Some(self.syn.announced_mss),
             window_scale: config
                 .window_scaling
                 .then(|| WindowScale::for_buffer(config.max_buffer_bytes).shift()),
@@ -138,12 +138,12 @@ impl Connection {
         }
         let payload = self.fill_syn(&mut header);
         if self.snd.outstanding() == 0 {
-            self.syn_sent_at = Some(ctx.now);
+            self.syn.sent_at = Some(ctx.now);
         } else {
             ctx.stats.tcp.retrans_segs += 1;
             ctx.stats.recovery.syn_retrans += 1;
-            self.retries.syns = self.retries.syns.saturating_add(1);
-            self.syn_sent_at = None;
+            self.syn.repeats = self.syn.repeats.saturating_add(1);
+            self.syn.sent_at = None;
         }
         self.snd.on_syn_sent();
         self.arm_retransmit(ctx.now);
@@ -177,7 +177,7 @@ impl Connection {
             }
         }
         self.restart_after_idle(ctx, mss);
-        if !is_losing && self.mtu_search.is_some() {
+        if !is_losing && self.path.search.is_some() {
             match self.plan_mtu_probe(ctx, mss, in_flight) {
                 MtuProbe::Send(size) => return Some(self.send_mtu_probe(ctx, mss, size)),
                 MtuProbe::Wait => return None,
@@ -208,7 +208,7 @@ impl Connection {
     /// RFC 5681 §4.1: after a pause the window is perhaps no longer known to fit the path. What waited for the peer's window
     /// goes out by the old one, as in Linux, which looks when the program writes (tcp_slow_start_after_idle_check).
     fn restart_after_idle(&mut self, ctx: &Ctx<'_>, mss: u32) {
-        let pause = ctx.now.duration_since(self.last_data_sent_at);
+        let pause = ctx.now.duration_since(self.last.data_sent_at);
         let is_narrow = (self.snd.usable_window() as usize) < self.snd.unsent().min(mss as usize);
         if self.snd.outstanding() > 0 || pause.is_zero() || is_narrow {
             return;
@@ -449,7 +449,7 @@ impl Connection {
             self.ecn.write_data(&mut header, len as u32);
         }
         self.mark_urgent(&mut header);
-        self.last_data_sent_at = ctx.now;
+        self.last.data_sent_at = ctx.now;
         Run::new(header, payload, segment_len)
     }
 

@@ -37,7 +37,7 @@ impl SynReceived {
         connection.rcv.set_syn_window(self.window);
         connection.snd.on_syn_sent();
         connection.retries.timeouts = self.retries;
-        connection.retries.syns = self.resent;
+        connection.syn.repeats = self.resent;
         // The first repetition was at least a tick of the timestamps' clock later.
         connection.retries.unanswered_since = self.sent_at + Duration::from_millis(1);
         connection.retries.path_seed = self.retries;
@@ -48,7 +48,7 @@ impl SynReceived {
         } else if self.retries == 0 {
             let acked_after =
                 self.acked_after_micros.map(|micros| Duration::from_micros(micros.get().into()));
-            connection.syn_sent_at = Some(acked_after.map_or(self.sent_at, |after| ctx.now - after));
+            connection.syn.sent_at = Some(acked_after.map_or(self.sent_at, |after| ctx.now - after));
         }
         // The transition was counted when the record was made.
         connection.state = State::SynReceived;

@@ -1,7 +1,7 @@
 //! What a connection does when the stack runs short of memory: it promises less, and gives back step by step what it can do
 //! without. What `send` took and what was acknowledged stays, until the connection itself is given up.
 
-use super::connection::clamp_send_buffer;
+use super::sender::clamp_send_buffer;
 use super::{Connection, SeqNumber, Spares, State};
 use crate::Ctx;
 use crate::error::CloseReason;
@@ -77,12 +77,12 @@ impl Connection {
     pub(super) fn restore_least_send_buffer(&mut self) {
         if self.snd.queue.len() == 0 {
             let least = clamp_send_buffer(MIN_SEND_BUFFER.min(self.settings.send_buffer_bytes));
-            self.send_buffer_bytes = self.send_buffer_bytes.max(least);
+            self.snd.buffer_bytes = self.snd.buffer_bytes.max(least);
         }
     }
 
     fn limit_send_buffer(&mut self, most: usize) {
-        self.send_buffer_bytes = self.send_buffer_bytes.min(clamp_send_buffer(most));
+        self.snd.buffer_bytes = self.snd.buffer_bytes.min(clamp_send_buffer(most));
     }
 
     /// Gives back the capacity that holds no data: buffers that are empty, lists and allocations that are too large.
@@ -117,7 +117,7 @@ impl Connection {
     /// When data last moved in either direction, as far as that is known; what was only sent again did not move.
     pub(crate) fn last_moved_at(&self) -> Instant {
         let sent_at =
-            if self.is_unanswered() { self.retries.unanswered_since } else { self.last_data_sent_at };
+            if self.is_unanswered() { self.retries.unanswered_since } else { self.last.data_sent_at };
         sent_at.max(self.rcv.last_data_at())
     }
 
@@ -125,7 +125,7 @@ impl Connection {
     pub(crate) fn give_up_for_memory(&mut self, ctx: &mut Ctx<'_>) {
         self.reset_peer();
         self.rcv.queue_mut().clear();
-        (self.rcv.sizing, self.mtu_search) = (None, None);
+        (self.rcv.sizing, self.path.search) = (None, None);
         self.end(ctx, CloseReason::NoMemory, "no memory");
     }
 

@@ -94,11 +94,15 @@ pub(super) struct Sender {
     pub(super) burst_left: u16,
     pub(super) more: More,
     pub(super) records: Records,
+    /// SND.UP: behind the last byte that the program has sent as urgent, until that is acknowledged.
+    pub(super) urgent_end: Option<SeqNumber>,
+    /// SO_SNDBUF as it is now.
+    pub(super) buffer_bytes: u32,
 }
 
 impl Sender {
     /// Before the SYN is sent.
-    pub(super) fn new(iss: SeqNumber, default_mss: u16) -> Sender {
+    pub(super) fn new(iss: SeqNumber, default_mss: u16, buffer_bytes: usize) -> Sender {
         Sender {
             una: iss,
             nxt: iss,
@@ -116,6 +120,8 @@ impl Sender {
             burst_left: 0,
             more: More::No,
             records: None,
+            urgent_end: None,
+            buffer_bytes: clamp_send_buffer(buffer_bytes),
         }
     }
 
@@ -354,6 +360,11 @@ impl Sender {
             self.max += 1;
         }
     }
+}
+
+/// A buffer of 4 GiB is as good as any larger one.
+pub(super) fn clamp_send_buffer(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

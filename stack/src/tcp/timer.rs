@@ -277,7 +277,7 @@ impl Connection {
         if !self.wants_keepalive() {
             return;
         }
-        let idle_until = self.last_heard_at + self.settings.keepalive_idle;
+        let idle_until = self.last.heard_at + self.settings.keepalive_idle;
         if self.snd.outstanding() > 0 || self.snd.has_unsent() {
             // Retransmissions or probes find out (MUST-26: only while nothing is outstanding).
             self.retries.keepalives = 0;

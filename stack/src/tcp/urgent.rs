@@ -104,21 +104,21 @@ impl Connection {
         let len = self.send(ctx, data)?;
         if len > 0 {
             // A send queue is far smaller than 2^32 bytes.
-            self.urgent_end = Some(self.snd.una + self.snd.queue.len() as u32);
+            self.snd.urgent_end = Some(self.snd.una + self.snd.queue.len() as u32);
         }
         Ok(len)
     }
 
     /// Whether urgent data is to be sent, or not acknowledged (Linux's tcp_urg_mode).
     pub(super) fn is_urgent(&self) -> bool {
-        self.urgent_end.is_some_and(|end| end.after(self.snd.una))
+        self.snd.urgent_end.is_some_and(|end| end.after(self.snd.una))
     }
 
     /// The urgent pointer of a segment with data, if there is urgent data in it or behind it (MUST-62: the byte behind it).
     pub(super) fn mark_urgent(&mut self, header: &mut Header) {
-        let Some(end) = self.urgent_end else { return };
+        let Some(end) = self.snd.urgent_end else { return };
         if !self.is_urgent() {
-            self.urgent_end = None;
+            self.snd.urgent_end = None;
             return;
         }
         let last = header.seq + u32::from(u16::MAX);

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::connection::clamp_send_buffer;
+use super::sender::clamp_send_buffer;
 use super::{Connection, SeqNumber, Settings, State};
 use crate::Ctx;
 use crate::copy_on_write::CopyOnWrite;
@@ -56,7 +56,7 @@ impl Connection {
     fn send_room(&mut self) -> Result<usize> {
         match self.state {
             state if self.ending.error.is_none() && self.may_send_in(state) => {
-                let room = (self.send_buffer_bytes as usize).saturating_sub(self.snd.queue.len());
+                let room = (self.snd.buffer_bytes as usize).saturating_sub(self.snd.queue.len());
                 Ok(room.min(self.settings.unsent_low_water.saturating_sub(self.snd.unsent())))
             }
             State::SynSent if self.is_deferred() => Ok(self.syn_room()),
@@ -225,7 +225,7 @@ impl Connection {
         let settings = settings.into();
         self.rcv.set_buffer(&settings);
         if !settings.auto_send_buffer {
-            self.send_buffer_bytes = clamp_send_buffer(settings.send_buffer_bytes);
+            self.snd.buffer_bytes = clamp_send_buffer(settings.send_buffer_bytes);
         }
         let keepalive_begins = settings.keepalive && !self.settings.keepalive;
         let keepalive_changed = settings.keepalive != self.settings.keepalive
@@ -243,7 +243,7 @@ impl Connection {
         if keepalive_changed {
             self.retries.keepalives = 0;
             // Linux: after it is switched on, however long it was silent before, the first probe is a whole idle time away.
-            let since = if keepalive_begins { ctx.now } else { self.last_heard_at };
+            let since = if keepalive_begins { ctx.now } else { self.last.heard_at };
             self.update_keepalive(ctx.now, since);
         }
         self.rcv.make_room_for_low_water(self.settings.receive_low_water, ctx.config.tcp.max_buffer_bytes);
@@ -292,10 +292,10 @@ impl Connection {
         if !self.is_in_flight(seq) {
             return;
         }
-        if path_mss >= self.path_mss {
+        if path_mss >= self.path.mss {
             return self.limit_mtu_search(seq, path_mss);
         }
-        log::debug!("{}: path MSS {} -> {path_mss}", ctx.subject, self.path_mss);
+        log::debug!("{}: path MSS {} -> {path_mss}", ctx.subject, self.path.mss);
         self.set_path_mss(ctx, path_mss);
         self.on_mtu_message(ctx, path_mss);
         self.shrink_syn(path_mss);

@@ -41,7 +41,7 @@ impl Connection {
     /// as many as TCP_KEEPCNT.
     pub(super) fn is_keepalive_over(&self, now: Instant) -> bool {
         match self.settings.user_timeout {
-            Some(limit) => self.retries.keepalives > 0 && now.duration_since(self.last_heard_at) >= limit,
+            Some(limit) => self.retries.keepalives > 0 && now.duration_since(self.last.heard_at) >= limit,
             None => self.retries.keepalives >= self.settings.keepalive_probes,
         }
     }

@@ -9,7 +9,7 @@ const ISS: SeqNumber = SeqNumber(u32::MAX - 2_000);
 const MSS: u32 = 100;
 
 fn sender(unsent: usize, window: u16, fin: bool) -> Sender {
-    let mut sender = Sender::new(ISS, MSS as u16);
+    let mut sender = Sender::new(ISS, MSS as u16, 100_000);
     sender.on_syn_sent();
     sender.on_peer_syn(SeqNumber(0), window, None, None);
     sender.on_syn_acked(ISS + 1);

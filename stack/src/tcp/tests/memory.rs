@@ -161,7 +161,7 @@ fn a_connection_that_is_reset_keeps_nothing_beside_itself() {
     let sent = peer.call(|connection, ctx| connection.give_up_for_memory(ctx)).1;
     assert_eq!((sent.len(), sent[0].flags().as_str()), (1, "RST,ACK"));
     assert_eq!(peer.connection.memory_bytes(), 0);
-    assert!(peer.connection.rcv.sizing.is_none() && peer.connection.mtu_search.is_none());
+    assert!(peer.connection.rcv.sizing.is_none() && peer.connection.path.search.is_none());
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn what_is_sent_as_urgent_is_announced() {
     let _ = peer.ack_bytes(12);
     let last = peer.send(b"x");
     assert!(!last[0].header.flags.contains(Flags::URG));
-    assert!(peer.connection.urgent_end.is_none());
+    assert!(peer.connection.snd.urgent_end.is_none());
 }
 
 #[test]
