@@ -7,6 +7,7 @@
 use core::time::Duration;
 
 use super::congestion::{Ack, Cause};
+use super::flight::Flight;
 use super::prr::Progress;
 use super::rack::PathTimes;
 use super::rate::Newest;
@@ -73,7 +74,9 @@ impl News {
 impl Connection {
     /// Bytes that are in the network, by all that we know: RFC 6675's pipe (RFC6675-4-c).
     pub(super) fn in_flight(&self) -> u32 {
-        let gone = self.scoreboard.sacked() + self.scoreboard.lost() + self.recovery.duplicate_bytes();
+        let gone = self.flight.scoreboard.sacked()
+            + self.flight.scoreboard.lost()
+            + self.flight.recovery.duplicate_bytes();
         self.snd.flight().saturating_sub(gone)
     }
 
@@ -122,7 +125,7 @@ impl Connection {
         if news.advanced {
             self.take_acked(ctx, header, &mut news);
         }
-        if self.sack_permitted {
+        if self.syn.sack_permitted {
             if !header.options.sack.is_empty() {
                 self.take_sacked(ctx, header, &mut news);
             }
@@ -132,10 +135,10 @@ impl Connection {
         if let Some(ce_bytes) = self.read_ecn(header, payload_len, news.delivered_bytes) {
             news.met_congestion = true;
             news.ce_bytes = ce_bytes;
-            self.rate.on_ce(ce_bytes);
+            self.flight.rate.on_ce(ce_bytes);
         }
         if news.overtaken_bytes > 0 {
-            self.rack.on_reordering(news.overtaken_bytes, self.congestion.mss());
+            self.flight.rack.on_reordering(news.overtaken_bytes, self.congestion.mss());
         }
         self.sample_rtt(ctx.now, header, &news);
         self.detect_losses(ctx, &mut news);
@@ -158,9 +161,9 @@ impl Connection {
         self.ending.soft_error = None;
         self.retries.progress = true;
         self.release_held();
-        let Connection { scoreboard, rack, rate, rtt, timestamps, recovery, .. } = self;
+        let (min_rtt, timestamps) = (self.rtt.min_rtt(), &self.timestamps);
+        let Flight { scoreboard, rack, rate, recovery, .. } = &mut self.flight;
         let recover = recovery.recover();
-        let min_rtt = rtt.min_rtt();
         scoreboard.acknowledge(header.ack, |sent, len| {
             news.on_delivered(sent, len, recover);
             let is_current = !sent.is_repeated || !timestamps.echoes_earlier(header, sent.sent_at);
@@ -180,10 +183,10 @@ impl Connection {
     fn renew_marks(&mut self) {
         let una = self.snd.una;
         self.snd.forget_before(una);
-        self.recovery.forget_before(una);
+        self.flight.recovery.forget_before(una);
         self.ecn.forget_before(una);
-        self.rack.forget_before(una);
-        self.scoreboard.forget_seen();
+        self.flight.rack.forget_before(una);
+        self.flight.scoreboard.forget_seen();
     }
 
     /// SACK blocks, and a duplicate that the first may report.
@@ -206,9 +209,9 @@ impl Connection {
         // Where acknowledgements were lost two blocks may be news, and the one that is named first lies behind the other:
         // that is no reordering.
         blocks.sort_unstable_by_key(|&(left, _)| left - una);
-        let Connection { scoreboard, rack, rate, rtt, timestamps, recovery, .. } = self;
+        let (min_rtt, timestamps) = (self.rtt.min_rtt(), &self.timestamps);
+        let Flight { scoreboard, rack, rate, recovery, .. } = &mut self.flight;
         let recover = recovery.recover();
-        let min_rtt = rtt.min_rtt();
         let delivered_before = news.delivered_bytes;
         scoreboard.on_sack(blocks, |sent, len| {
             news.on_delivered(sent, len, recover);
@@ -239,13 +242,14 @@ impl Connection {
     fn on_dsack(&mut self, ctx: &mut Ctx<'_>, left: SeqNumber, right: SeqNumber) -> bool {
         ctx.stats.recovery.dsacks_received += 1;
         self.counters.on_dsack();
-        if !self.recovery.on_dsack(left, right) {
+        if !self.flight.recovery.on_dsack(left, right) {
             return false;
         }
         // What the loss probe repeated says nothing about reordering (RFC 8985 §7.4).
-        let is_of_probe = self.recovery.probe.is_some_and(|probe| probe.is_repeated && right == probe.end);
+        let is_of_probe =
+            self.flight.recovery.probe.is_some_and(|probe| probe.is_repeated && right == probe.end);
         if ctx.config.tcp.rack_adapts && !is_of_probe {
-            self.rack.on_dsack(self.snd.una, self.snd.nxt);
+            self.flight.rack.on_dsack(self.snd.una, self.snd.nxt);
         }
         true
     }
@@ -262,35 +266,27 @@ impl Connection {
         let mss = self.congestion.mss();
         if news.advanced {
             // RFC 5681 §3.2: none of it was counted as delivered twice.
-            let counted = self.recovery.duplicate_bytes().min(news.delivered_bytes);
-            self.recovery.on_acked_without_sack(self.snd.una - before.una, mss);
-            news.delivered_bytes -= counted - self.recovery.duplicate_bytes().min(counted);
+            let counted = self.flight.recovery.duplicate_bytes().min(news.delivered_bytes);
+            self.flight.recovery.on_acked_without_sack(self.snd.una - before.una, mss);
+            news.delivered_bytes -= counted - self.flight.recovery.duplicate_bytes().min(counted);
             if news.has_repeated {
                 // Whatever came with the repeated segment may have waited for it all the time.
                 news.has_original = false;
             }
-            if self.recovery.phase() == Phase::Recovery && !self.recovery.is_over_at(self.snd.una) {
+            if self.flight.recovery.phase() == Phase::Recovery
+                && !self.flight.recovery.is_over_at(self.snd.una)
+            {
                 // RFC 6582 §3.2 step 3 (RFC6582-3.2-d): the next hole begins here.
-                news.lost_bytes += self.mark_first_lost();
+                news.lost_bytes += self.flight.mark_first_lost(&mut self.congestion);
             }
         } else if news.is_duplicate {
-            let counted = self.recovery.duplicate_bytes();
+            let counted = self.flight.recovery.duplicate_bytes();
             let threshold = ctx.config.tcp.duplicate_threshold;
-            if self.recovery.on_duplicate(self.snd.una, mss, self.snd.flight(), threshold) {
-                news.lost_bytes += self.mark_first_lost();
+            if self.flight.recovery.on_duplicate(self.snd.una, mss, self.snd.flight(), threshold) {
+                news.lost_bytes += self.flight.mark_first_lost(&mut self.congestion);
             }
-            news.delivered_bytes += self.recovery.duplicate_bytes().saturating_sub(counted);
+            news.delivered_bytes += self.flight.recovery.duplicate_bytes().saturating_sub(counted);
         }
-    }
-
-    fn mark_first_lost(&mut self) -> u32 {
-        let Connection { scoreboard, rate, congestion, .. } = self;
-        let mut bytes = 0;
-        scoreboard.mark_first_lost(&mut |sent| {
-            bytes += sent.len();
-            congestion.on_lost(&rate.on_lost(sent.len(), &sent.stamp));
-        });
-        bytes
     }
 
     /// A round trip for the RTO: of the earliest that was sent only once (Karn's algorithm, RFC6298-3-a), otherwise
@@ -324,47 +320,43 @@ impl Connection {
         let srtt = self.rtt.srtt().unwrap_or_default();
         let path = PathTimes { min_rtt: self.rtt.min_rtt().unwrap_or(srtt), srtt };
         let sacked_segs = if config.rack_counts_segments {
-            self.scoreboard.sacked() / self.congestion.mss().max(1)
+            self.flight.scoreboard.sacked() / self.congestion.mss().max(1)
         } else {
             0
         };
-        self.rack.reordering_window(self.recovery.is_repairing(), sacked_segs, path)
+        self.flight.rack.reordering_window(self.flight.recovery.is_repairing(), sacked_segs, path)
     }
 
     /// RFC 8985 §6.2: what is lost by now, and when to look again.
     pub(super) fn mark_overdue(&mut self, ctx: &Ctx<'_>) -> u32 {
-        if self.rack.is_first(self.scoreboard.first_sending_at()) && self.scoreboard.sacked() == 0 {
+        if self.flight.rack.is_first(self.flight.scoreboard.first_sending_at())
+            && self.flight.scoreboard.sacked() == 0
+        {
             // Nothing that was sent later has arrived.
             self.timers.stop(Timer::Reorder);
             return 0;
         }
         let window = self.reordering_window(&ctx.config.tcp);
-        let Connection { scoreboard, rack, timers, rate, congestion, .. } = self;
-        let mut bytes = 0;
-        let mut lost = |sent: &SentRange| {
-            bytes += sent.len();
-            congestion.on_lost(&rate.on_lost(sent.len(), &sent.stamp));
-        };
-        let next = scoreboard.mark_overdue(|sent| rack.judge(ctx.now, window, sent), &mut lost);
+        let (bytes, next) = self.flight.mark_overdue(ctx.now, window, &mut self.congestion);
         match next {
-            Some(at) => timers.arm(Timer::Reorder, at),
-            None => timers.stop(Timer::Reorder),
+            Some(at) => self.timers.arm(Timer::Reorder, at),
+            None => self.timers.stop(Timer::Reorder),
         }
         bytes
     }
 
     fn detect_losses(&mut self, ctx: &mut Ctx<'_>, news: &mut News) {
-        if self.sack_permitted {
+        if self.syn.sack_permitted {
             news.lost_bytes += self.mark_overdue(ctx);
         }
     }
 
     /// RFC 8985 §7.4 (RFC8985-7.4-a, RFC8985-7.4-b): did the loss probe repair a loss? Then that was congestion.
     fn check_loss_probe(&mut self, ctx: &mut Ctx<'_>, ack: SeqNumber, news: &News) {
-        let Some(probe) = self.recovery.probe.filter(|probe| ack.after_eq(probe.end)) else { return };
+        let Some(probe) = self.flight.recovery.probe.filter(|probe| ack.after_eq(probe.end)) else { return };
         if probe.is_repeated && !news.has_dsack && ack.after(probe.end) {
-            self.recovery.probe = None;
-            if self.recovery.phase() == Phase::Open {
+            self.flight.recovery.probe = None;
+            if self.flight.recovery.phase() == Phase::Open {
                 log::debug!("{}: the loss probe repaired a loss at {:?}", ctx.subject, probe.end);
                 ctx.stats.recovery.loss_probe_recovery += 1;
                 self.congestion.on_congestion(Cause::Loss);
@@ -373,24 +365,24 @@ impl Connection {
             }
         } else if !probe.is_repeated || news.has_dsack || (news.is_duplicate && !news.newly_sacked) {
             // It was new data, or the peer had the last segment twice: nothing was lost.
-            self.recovery.probe = None;
+            self.flight.recovery.probe = None;
         }
     }
 
     /// From one phase to another.
     fn update_phase(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
-        match self.recovery.phase() {
+        match self.flight.recovery.phase() {
             Phase::Open => self.check_late_dsack(ctx, news),
             // As on Linux it lasts until something is acknowledged that was sent after CWR: until then the window is ssthresh.
-            Phase::Cwr if self.snd.una.after(self.recovery.recover()) => {
-                self.recovery.end();
+            Phase::Cwr if self.snd.una.after(self.flight.recovery.recover()) => {
+                self.flight.recovery.end();
                 self.congestion.on_recovery_done(None);
             }
             Phase::Cwr => {}
             Phase::Recovery => self.on_ack_in_recovery(ctx, header, news),
             Phase::Loss => self.on_ack_in_loss(ctx, header, news),
         }
-        if self.scoreboard.lost() > 0 {
+        if self.flight.scoreboard.lost() > 0 {
             self.begin_recovery(ctx);
         }
         if news.met_congestion {
@@ -400,7 +392,7 @@ impl Connection {
 
     /// Something is lost: fast recovery, unless losses are being repaired already.
     pub(super) fn begin_recovery(&mut self, ctx: &mut Ctx<'_>) {
-        if self.recovery.is_repairing() || self.is_mtu_probe_lost(ctx) {
+        if self.flight.recovery.is_repairing() || self.is_mtu_probe_lost(ctx) {
             return;
         }
         log::debug!("{}: recovery begins at {:?}", ctx.subject, self.snd.una);
@@ -410,14 +402,14 @@ impl Connection {
 
     /// An episode begins, for this cause.
     pub(super) fn reduce(&mut self, ctx: &Ctx<'_>, phase: Phase, cause: Cause) {
-        let was_open = self.recovery.phase() == Phase::Open;
-        self.recovery.enter_reduction(phase, self.snd.una, self.snd.nxt, self.congestion.cwnd());
+        let was_open = self.flight.recovery.phase() == Phase::Open;
+        self.flight.recovery.enter_reduction(phase, self.snd.una, self.snd.nxt, self.congestion.cwnd());
         if was_open {
             self.congestion.on_congestion(cause);
             self.log_congestion(ctx);
         }
         self.ecn.on_reduced(self.snd.nxt);
-        self.recovery.probe = None;
+        self.flight.recovery.probe = None;
         self.timers.stop(Timer::LossProbe);
     }
 
@@ -434,18 +426,20 @@ impl Connection {
     }
 
     fn on_ack_in_recovery(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &News) {
-        let is_over = self.recovery.is_over_at(self.snd.una);
+        let is_over = self.flight.recovery.is_over_at(self.snd.una);
         let is_original = news.advanced && self.echoes_original(header);
-        if self.recovery.is_all_duplicate() || (is_original && (is_over || self.scoreboard.repeated() == 0)) {
+        if self.flight.recovery.is_all_duplicate()
+            || (is_original && (is_over || self.flight.scoreboard.repeated() == 0))
+        {
             ctx.stats.recovery.spurious_recoveries += 1;
             return self.undo(ctx, "recovery");
         }
         if is_over {
             log::debug!("{}: recovery is over at {:?}", ctx.subject, self.snd.una);
-            self.recovery.end();
-            self.recovery.forget_duplicates();
-            self.rack.on_recovery_done();
-            let burst_guard = (!self.sack_permitted).then_some(self.snd.flight());
+            self.flight.recovery.end();
+            self.flight.recovery.forget_duplicates();
+            self.flight.rack.on_recovery_done();
+            let burst_guard = (!self.syn.sack_permitted).then_some(self.snd.flight());
             self.congestion.on_recovery_done(burst_guard);
         }
     }
@@ -453,10 +447,10 @@ impl Connection {
     /// The last episode is over, and only now does the peer report that everything sent again was needless (Linux's
     /// tcp_try_undo_dsack in Open).
     fn check_late_dsack(&mut self, ctx: &mut Ctx<'_>, news: &News) {
-        if !news.has_dsack || !self.recovery.is_all_duplicate() {
+        if !news.has_dsack || !self.flight.recovery.is_all_duplicate() {
             return;
         }
-        match self.recovery.cause {
+        match self.flight.recovery.cause {
             RepeatCause::Timeout => ctx.stats.recovery.spurious_timeouts += 1,
             RepeatCause::FastRetransmit | RepeatCause::LossProbe | RepeatCause::PathMtu => {
                 ctx.stats.recovery.spurious_recoveries += 1;
@@ -465,19 +459,19 @@ impl Connection {
         log::debug!("{}: the last episode was spurious, undone at {:?}", ctx.subject, self.snd.una);
         self.congestion.undo();
         self.ecn.withdraw_cwr();
-        self.recovery.forget();
-        self.rack.on_recovery_undone();
+        self.flight.recovery.forget();
+        self.flight.rack.on_recovery_undone();
     }
 
     /// Linux's tcp_process_loss.
     fn on_ack_in_loss(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &News) {
-        let frto = self.recovery.frto;
+        let frto = self.flight.recovery.frto;
         // RFC 5682 §3.1 step 3b (RFC5682-3.1-a, RFC5682-2.1-g): what was not sent again has arrived.
         let is_spurious = frto != Frto::Off && news.has_original;
         let is_needless = is_spurious
-            || self.recovery.is_all_duplicate()
+            || self.flight.recovery.is_all_duplicate()
             || (news.advanced && self.echoes_original(header));
-        if is_needless && self.recovery.may_undo() {
+        if is_needless && self.flight.recovery.may_undo() {
             ctx.stats.recovery.spurious_timeouts += 1;
             return self.undo(ctx, "time-out");
         }
@@ -485,19 +479,19 @@ impl Connection {
             Frto::Off => {}
             // Step 2b (RFC5682-2.1-d).
             Frto::Waiting if news.advanced && self.may_send_new() => {
-                self.recovery.probe_with_new_data(self.snd.nxt);
+                self.flight.recovery.probe_with_new_data(self.snd.nxt);
                 return;
             }
             // Step 2a or 3a (RFC5682-2.1-f): the loss was real.
-            Frto::Waiting => self.recovery.frto = Frto::Off,
-            Frto::Probing if news.newly_sacked || news.is_duplicate => self.recovery.frto = Frto::Off,
+            Frto::Waiting => self.flight.recovery.frto = Frto::Off,
+            Frto::Probing if news.newly_sacked || news.is_duplicate => self.flight.recovery.frto = Frto::Off,
             Frto::Probing => {}
         }
-        if self.recovery.is_over_at(self.snd.una) {
+        if self.flight.recovery.is_over_at(self.snd.una) {
             log::debug!("{}: what timed out is repaired at {:?}", ctx.subject, self.snd.una);
-            self.recovery.end();
-            self.recovery.forget_duplicates();
-            self.rack.on_recovery_done();
+            self.flight.recovery.end();
+            self.flight.recovery.forget_duplicates();
+            self.flight.rack.on_recovery_done();
             self.congestion.on_recovery_done(None);
         }
     }
@@ -509,7 +503,7 @@ impl Connection {
 
     /// Eifel detection (RFC 3522 §3.2): the acknowledgement answers the first sending, not the one that this episode made.
     fn echoes_original(&self, header: &Header) -> bool {
-        self.recovery.repeated_at().is_some_and(|clock| self.timestamps.echoes_before(header, clock))
+        self.flight.recovery.repeated_at().is_some_and(|clock| self.timestamps.echoes_before(header, clock))
     }
 
     /// Nothing was lost after all: the windows are what they were (RFC 4015 §3.2).
@@ -517,20 +511,20 @@ impl Connection {
         log::debug!("{}: {what} was spurious, undone at {:?}", ctx.subject, self.snd.una);
         self.congestion.undo();
         self.ecn.withdraw_cwr();
-        self.scoreboard.unmark_lost();
-        self.recovery.forget();
-        self.recovery.forget_duplicates();
-        self.rack.on_recovery_done();
+        self.flight.scoreboard.unmark_lost();
+        self.flight.recovery.forget();
+        self.flight.recovery.forget_duplicates();
+        self.flight.rack.on_recovery_done();
     }
 
     fn update_window_of_congestion(&mut self, ctx: &Ctx<'_>, news: &News, before: Before) {
         let in_flight = self.in_flight();
-        let phase = self.recovery.phase();
+        let phase = self.flight.recovery.phase();
         let rtt =
             news.newest_sent_at.filter(|_| !news.has_repeated).map(|sent_at| ctx.now.duration_since(sent_at));
         if news.delivered_bytes > 0 || news.lost_bytes > 0 {
             let min_rtt = self.rtt.min_rtt();
-            let rate = self.rate.take_sample(news.newest, min_rtt);
+            let rate = self.flight.rate.take_sample(news.newest, min_rtt);
             if let Some(sample) = &rate {
                 self.counters.on_rate(sample);
             }
@@ -556,7 +550,7 @@ impl Connection {
             }
         }
         if self.congestion.wants_limited_samples() {
-            self.rate.on_application_limited(in_flight);
+            self.flight.rate.on_application_limited(in_flight);
         }
         let is_safe = news.advanced && news.lost_bytes == 0;
         self.reduce_window(Progress { delivered: news.delivered_bytes, is_safe, in_flight });
@@ -564,9 +558,9 @@ impl Connection {
 
     /// Proportional rate reduction, while that sets the window.
     pub(super) fn reduce_window(&mut self, progress: Progress) {
-        if self.recovery.is_reducing() && !self.congestion.controls_recovery() {
+        if self.flight.recovery.is_reducing() && !self.congestion.controls_recovery() {
             let (ssthresh, mss) = (self.congestion.ssthresh(), self.congestion.mss());
-            let cwnd = self.recovery.reduced_cwnd(progress, ssthresh, mss);
+            let cwnd = self.flight.recovery.reduced_cwnd(progress, ssthresh, mss);
             self.congestion.set_cwnd(cwnd);
         }
     }
@@ -579,7 +573,7 @@ impl Connection {
             self.timers.stop(Timer::Reorder);
         } else if !news.advanced {
             // A peer that only repeats itself does not put the time-out off.
-        } else if self.scoreboard.first().is_some_and(SentRange::is_sacked) {
+        } else if self.flight.scoreboard.first().is_some_and(SentRange::is_sacked) {
             self.on_reneging(ctx);
         } else {
             // RFC 6298 §5.3 (RFC6298-5.3).

@@ -10,13 +10,11 @@ use super::counters::Counters;
 use super::ecn::EcnState;
 use super::ecn_handshake::EcnMode;
 use super::fast_open::FastOpen;
+use super::flight::Flight;
 use super::lazy_scoreboard::LazyScoreboard;
 use super::mtu_probe::PathMss;
 use super::pacer::Pacer;
-use super::rack::Rack;
-use super::rate::RateSampler;
 use super::receiver::Receiver;
-use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::sender::{Sender, clamp_send_buffer};
 use super::timer::{Timer, Timers};
@@ -112,6 +110,8 @@ pub(super) struct SynState {
     pub(super) repeats: u8,
     /// The answer shows that the first one has arrived: none was lost.
     pub(super) repeats_were_needless: bool,
+    /// Both SYNs permit SACK.
+    pub(super) sack_permitted: bool,
     /// Data in a SYN was taken, ours or the peer's.
     pub(super) data_taken: bool,
     /// Until the handshake is over, if it carried data or was about to.
@@ -137,18 +137,14 @@ pub(crate) struct Connection {
     pub(super) snd: Sender,
     pub(super) rcv: Receiver,
     pub(super) timestamps: TimestampState,
-    pub(super) sack_permitted: bool,
     pub(super) syn: SynState,
     pub(super) path: PathMss,
     pub(super) rtt: RttEstimator,
     pub(super) timed_out: Option<TimedOut>,
+    pub(super) flight: Flight,
     pub(super) congestion: Congestion,
     pub(super) pacer: Pacer,
-    pub(super) recovery: Recovery,
     pub(super) ecn: EcnState,
-    pub(super) scoreboard: LazyScoreboard,
-    pub(super) rack: Rack,
-    pub(super) rate: RateSampler,
     pub(super) timers: Timers,
     pub(super) retries: Retries,
     pub(super) pending: Pending,
@@ -183,29 +179,26 @@ impl Connection {
             snd: Sender::new(isn, default_mss, settings.send_buffer_bytes),
             rcv,
             timestamps: TimestampState::new(timestamp_offset),
-            sack_permitted: false,
             syn: SynState {
                 sent_at: None,
                 announced_mss,
                 repeats: 0,
                 repeats_were_needless: false,
+                sack_permitted: false,
                 data_taken: false,
                 fast_open: None,
             },
             path: PathMss { mss: path_mss, least_mss: 0, search: None },
             rtt: RttEstimator::new(config),
             timed_out: None,
+            flight: Flight::new(isn, ctx.now, config.duplicate_threshold),
             congestion: Congestion::new(
                 settings.congestion,
                 u32::from(path_mss),
                 config.initial_window_segs,
                 ctx.now,
             ),
-            recovery: Recovery::new(isn),
             ecn: EcnState::asking(config.ecn),
-            scoreboard: LazyScoreboard::default(),
-            rack: Rack::new(isn, config.duplicate_threshold),
-            rate: RateSampler::new(ctx.now),
             pacer: Pacer::new(ctx.now),
             timers: Timers::new(),
             retries: Retries::default(),
@@ -292,7 +285,7 @@ impl Connection {
         self.pending = Pending { reset: self.pending.reset, ..Pending::default() };
         self.snd.queue = super::send_queue::SendQueue::new();
         self.snd.records = None;
-        self.scoreboard = LazyScoreboard::default();
+        self.flight.scoreboard = LazyScoreboard::default();
         self.rcv.forget_gaps();
         self.set_state(ctx, State::Closed, cause);
     }
@@ -324,7 +317,7 @@ impl Connection {
         self.rcv.on_peer_syn(syn.seq, scale);
         self.snd.on_peer_syn(syn.seq, syn.window, options.mss, window_scale);
         self.timestamps.negotiate(ctx.now, options.timestamps.filter(|_| config.timestamps));
-        self.sack_permitted = options.sack_permitted && config.sack;
+        self.syn.sack_permitted = options.sack_permitted && config.sack;
     }
 
     pub(crate) fn state(&self) -> State {
@@ -424,7 +417,7 @@ impl Connection {
         self.snd.queue.memory_bytes()
             + self.snd.record_bytes()
             + self.rcv.memory_bytes()
-            + self.scoreboard.memory_bytes()
+            + self.flight.scoreboard.memory_bytes()
     }
 
     /// Whether both SYNs were acknowledged once.

@@ -232,7 +232,7 @@ impl Connection {
     pub(super) fn on_congestion_experienced(&mut self, ctx: &mut Ctx<'_>) {
         // As on Linux something that was sent after the last reduction has to be acknowledged.
         let is_reduced = self.snd.una.before_eq(self.ecn.reduced_at);
-        if is_reduced || self.recovery.phase() != Phase::Open {
+        if is_reduced || self.flight.recovery.phase() != Phase::Open {
             return;
         }
         log::debug!("{}: congestion experienced at {:?}", ctx.subject, self.snd.una);

@@ -187,13 +187,13 @@ impl Connection {
         let mss = self.congestion.mss().max(1);
         let segs = |bytes: u32| bytes.div_ceil(mss);
         // What a loss probe repeats does not count as lost.
-        let probed = self.recovery.probe.is_some_and(|probe| probe.is_repeated);
-        let repeated = self.scoreboard.repeated().saturating_sub(if probed { mss } else { 0 });
+        let probed = self.flight.recovery.probe.is_some_and(|probe| probe.is_repeated);
+        let repeated = self.flight.scoreboard.repeated().saturating_sub(if probed { mss } else { 0 });
         let ssthresh = self.congestion.ssthresh();
         let is_scaled = self.snd.is_scaled() && self.state != State::SynSent;
         let (busy_time, rwnd_limited, sndbuf_limited) = flow.chrono.times(now);
         let sizing = self.rcv.sizing.as_deref();
-        let (reord_seen, reordering_segs) = self.rack.reordering();
+        let (reord_seen, reordering_segs) = self.flight.rack.reordering();
         TcpInfo {
             state: self.state,
             ca_state: self.congestion_state(),
@@ -202,7 +202,7 @@ impl Connection {
             probes: self.retries.unanswered_probes.max(self.retries.keepalives),
             backoff: self.rtt.backed_off().max(self.retries.probes),
             timestamps: self.timestamps.enabled,
-            sack: self.sack_permitted,
+            sack: self.syn.sack_permitted,
             snd_wscale: is_scaled.then(|| self.snd.scale().shift()),
             rcv_wscale: is_scaled.then(|| self.rcv.scale.shift()),
             ecn: self.ecn.mode() != EcnMode::Off,
@@ -216,8 +216,8 @@ impl Connection {
             advmss: u32::from(self.syn.announced_mss),
             pmtu: u32::from(self.path.mss) + header_bytes,
             unacked: segs(self.snd.flight()),
-            sacked: segs(self.scoreboard.sacked()),
-            lost: segs(self.scoreboard.lost() + repeated),
+            sacked: segs(self.flight.scoreboard.sacked()),
+            lost: segs(self.flight.scoreboard.lost() + repeated),
             retrans: segs(repeated),
             last_data_sent: now.duration_since(self.last.data_sent_at),
             last_data_recv: now.duration_since(if flow.data_segs_in > 0 {
@@ -253,8 +253,9 @@ impl Connection {
             busy_time,
             rwnd_limited,
             sndbuf_limited,
-            delivered: u32::try_from(self.rate.delivered().div_ceil(u64::from(mss))).unwrap_or(u32::MAX),
-            delivered_ce: segs(self.rate.delivered_ce()),
+            delivered: u32::try_from(self.flight.rate.delivered().div_ceil(u64::from(mss)))
+                .unwrap_or(u32::MAX),
+            delivered_ce: segs(self.flight.rate.delivered_ce()),
             bytes_sent: flow.bytes_sent,
             bytes_retrans: trouble.bytes_retrans,
             dsack_dups: trouble.dsack_dups,
@@ -269,8 +270,8 @@ impl Connection {
     }
 
     fn congestion_state(&self) -> CongestionState {
-        match self.recovery.phase() {
-            Phase::Open if self.scoreboard.sacked() > 0 => CongestionState::Disorder,
+        match self.flight.recovery.phase() {
+            Phase::Open if self.flight.scoreboard.sacked() > 0 => CongestionState::Disorder,
             Phase::Open => CongestionState::Open,
             Phase::Cwr => CongestionState::Cwr,
             Phase::Recovery => CongestionState::Recovery,

@@ -271,7 +271,7 @@ impl Connection {
         if !header.flags.contains(Flags::RST) {
             return Continue(());
         }
-        let is_behind_what_was_sacked = self.sack_permitted && self.rcv.sacked_end() == Some(header.seq);
+        let is_behind_what_was_sacked = self.syn.sack_permitted && self.rcv.sacked_end() == Some(header.seq);
         if header.seq != self.rcv.nxt && !is_behind_what_was_sacked {
             self.challenge(ctx);
             return Break(Some(DropReason::ChallengeAck));

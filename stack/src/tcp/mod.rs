@@ -14,6 +14,7 @@ mod counters;
 mod ecn;
 mod ecn_handshake;
 mod fast_open;
+mod flight;
 mod handshake;
 mod header;
 mod info;

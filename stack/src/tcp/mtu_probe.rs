@@ -138,7 +138,7 @@ impl Connection {
         }
         // Of the payload.
         let fits = self.effective_mss(ctx).saturating_sub(u32::from(current.saturating_sub(smaller)));
-        let is_large = self.scoreboard.first().is_some_and(|first| first.largest_segment() > fits);
+        let is_large = self.flight.scoreboard.first().is_some_and(|first| first.largest_segment() > fits);
         if smaller >= current || !is_large {
             return;
         }
@@ -201,7 +201,7 @@ impl Connection {
         let len = self.mtu_probe_len(ctx, mss, size);
         let needed = len + FOLLOWING_SEGS * mss;
         let cwnd = self.congestion.cwnd();
-        let is_calm = self.recovery.phase() == Phase::Open && self.scoreboard.sacked() == 0;
+        let is_calm = self.flight.recovery.phase() == Phase::Open && self.flight.scoreboard.sacked() == 0;
         let has_enough = self.snd.unsent() >= needed as usize
             && self.snd.usable_window() >= needed
             && cwnd >= needed.max(MIN_CWND_SEGS * mss);
@@ -252,18 +252,18 @@ impl Connection {
     /// the network is not congested (RFC 4821 §7.6.2). Whether it was so.
     pub(super) fn is_mtu_probe_lost(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let Some(search) = &mut self.path.search else { return false };
-        let Some(probe) = search.probe.filter(|probe| self.scoreboard.is_lost_at(probe.seq)) else {
+        let Some(probe) = search.probe.filter(|probe| self.flight.scoreboard.is_lost_at(probe.seq)) else {
             return false;
         };
         search.probe = None;
-        if self.scoreboard.lost() != probe.end - probe.seq {
+        if self.flight.scoreboard.lost() != probe.end - probe.seq {
             // §7.6.4: whatever took the others may have taken the probe, too.
             return false;
         }
         search.on_failure(probe.mss);
         log::debug!("{}: a segment of {} is too large for the path", ctx.subject, probe.mss);
         ctx.stats.mtu.probe_fail += 1;
-        self.recovery.enter_loss(self.snd.una, self.snd.nxt, RepeatCause::PathMtu);
+        self.flight.recovery.enter_loss(self.snd.una, self.snd.nxt, RepeatCause::PathMtu);
         true
     }
 }

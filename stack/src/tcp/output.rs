@@ -58,7 +58,7 @@ impl Connection {
             && self.pending.is_empty()
             && !self.rcv.is_ack_due_now()
             && !self.snd.has_unsent()
-            && self.scoreboard.lost() == 0
+            && self.flight.scoreboard.lost() == 0
             && !self.ecn.owes_pure_ack()
             && !self.timers.is_armed(Timer::Pacing)
     }
@@ -124,7 +124,7 @@ impl Connection {
         if is_answer {
             // A SYN-ACK offers only what the SYN did (RFC7323-2.2-a, RFC7323-3.2-a; RFC 2018 §2, RFC2018-2-b).
             header.ack = self.rcv.nxt;
-            header.options.sack_permitted = self.sack_permitted;
+            header.options.sack_permitted = self.syn.sack_permitted;
             header.options.timestamps = self.timestamps.option(ctx.now);
             header.options.window_scale = self.snd.is_scaled().then_some(self.rcv.scale.shift());
             header.flags = header.flags.with(self.ecn.crossing_flags(self.retries.timeouts));
@@ -162,7 +162,7 @@ impl Connection {
         if !self.has_data_to_send() {
             return None;
         }
-        self.scoreboard.prepare(ctx.spares);
+        self.flight.scoreboard.prepare(ctx.spares);
         let loss_probe = core::mem::take(&mut self.pending.loss_probe);
         let is_losing = self.wants_to_resend();
         let mss = self.effective_mss(ctx);
@@ -246,7 +246,7 @@ impl Connection {
     }
 
     fn sack_blocks(&self) -> super::SackBlocks {
-        if !self.sack_permitted || !self.rcv.has_sack_blocks() {
+        if !self.syn.sack_permitted || !self.rcv.has_sack_blocks() {
             return super::SackBlocks::new();
         }
         let limit = if self.timestamps.enabled { SACK_BLOCKS_WITH_TIMESTAMPS } else { SACK_BLOCKS };
@@ -341,7 +341,7 @@ impl Connection {
     /// Segments in one run: at most what fits into an IP packet and into the burst that the pace allows.
     pub(super) fn max_run_segs(&self, ctx: &Ctx<'_>, mss: u32, burst: u32) -> u32 {
         // Each has its own urgent pointer, and a duplicate is reported once (RFC 2883 §4, RFC2883-4-b).
-        if self.is_urgent() || (self.sack_permitted && self.rcv.has_duplicate()) {
+        if self.is_urgent() || (self.syn.sack_permitted && self.rcv.has_duplicate()) {
             return 1;
         }
         let most = MAX_RUN_BYTES.min(burst) / mss;
@@ -362,18 +362,18 @@ impl Connection {
     /// New data is on its way, from `seq` to SND.NXT.
     fn on_new_sent(&mut self, ctx: &Ctx<'_>, mss: u32, in_flight: u32, seq: SeqNumber) {
         let end = self.snd.nxt;
-        let stamp = self.rate.stamp(ctx.now, in_flight, end - seq);
+        let stamp = self.flight.rate.stamp(ctx.now, in_flight, end - seq);
         // An MSS is at most 65,535.
         let data_end = self.snd.una + self.snd.queue.len() as u32;
         if end.after(data_end) && seq.before(data_end) {
             // Some peers do not count the FIN when they tell what they have out of order: it has a record of its own.
-            self.scoreboard.on_sent(ctx.now, seq, data_end, mss as u16, stamp);
-            self.scoreboard.on_sent(ctx.now, data_end, end, mss as u16, stamp);
+            self.flight.scoreboard.on_sent(ctx.now, seq, data_end, mss as u16, stamp);
+            self.flight.scoreboard.on_sent(ctx.now, data_end, end, mss as u16, stamp);
         } else {
-            self.scoreboard.on_sent(ctx.now, seq, end, mss as u16, stamp);
+            self.flight.scoreboard.on_sent(ctx.now, seq, end, mss as u16, stamp);
         }
-        if self.recovery.is_reducing() {
-            self.recovery.on_sent(end - seq);
+        if self.flight.recovery.is_reducing() {
+            self.flight.recovery.on_sent(end - seq);
         }
         self.tell_congestion_of_sending(ctx);
         self.timers.stop(Timer::Persist);
@@ -383,9 +383,9 @@ impl Connection {
         }
         self.arm_loss_probe(ctx);
         let in_flight = self.in_flight();
-        let may_send = in_flight < self.congestion.cwnd() && self.scoreboard.lost() == 0;
+        let may_send = in_flight < self.congestion.cwnd() && self.flight.scoreboard.lost() == 0;
         if may_send && !self.snd.has_unsent() {
-            self.rate.on_application_limited(in_flight);
+            self.flight.rate.on_application_limited(in_flight);
         }
     }
 
@@ -484,7 +484,7 @@ impl Connection {
         };
         header.options = self.next_options(ctx);
         self.ecn.write(&mut header);
-        if self.sack_permitted && self.rcv.has_duplicate() {
+        if self.syn.sack_permitted && self.rcv.has_duplicate() {
             ctx.stats.recovery.dsacks_sent += 1;
         }
         self.rcv.on_ack_sent();

@@ -89,7 +89,7 @@ impl Connection {
     pub(crate) fn give_back_capacity(&mut self) {
         self.snd.queue.give_back_capacity();
         self.rcv.give_back_capacity();
-        self.scoreboard.give_back_capacity();
+        self.flight.scoreboard.give_back_capacity();
     }
 
     /// Gives up what came out of order, which the peer still has (RFC 2018 §8, RFC2018-8-a). How many bytes that were.
@@ -131,7 +131,7 @@ impl Connection {
 
     /// What has come to rest goes to whoever moves next.
     pub(super) fn give_spares(&mut self, spares: &mut Spares) {
-        if let Some(scoreboard) = self.scoreboard.take_idle() {
+        if let Some(scoreboard) = self.flight.scoreboard.take_idle() {
             spares.give_scoreboard(scoreboard);
         }
         if let Some(queue) = self.snd.queue.take_idle() {

@@ -14,7 +14,7 @@ impl Connection {
     /// Whether something is lost and its turn has come.
     pub(super) fn wants_to_resend(&self) -> bool {
         // RFC 5682 §3.1 step 2b: first it is to be seen whether it was lost at all.
-        self.scoreboard.lost() > 0 && self.recovery.frto != Frto::Probing
+        self.flight.scoreboard.lost() > 0 && self.flight.recovery.frto != Frto::Probing
     }
 
     /// What is lost, from the front on, as far as the windows allow: a segment, or a run of them. The segment at SND.UNA goes
@@ -28,14 +28,14 @@ impl Connection {
             0 => room,
             segs => segs * mss,
         };
-        let (seq, end) = self.scoreboard.next_lost(max)?;
+        let (seq, end) = self.flight.scoreboard.next_lost(max)?;
         if max == 0 || (end - seq >= max && max < mss) {
             return None;
         }
         let end = self.cut_to_window(seq, end, mss)?;
         let end = self.snd.record_end(seq).map_or(end, |record| end.min(record));
-        let cause = self.recovery.cause;
-        self.recovery.on_sent(end - seq);
+        let cause = self.flight.recovery.cause;
+        self.flight.recovery.on_sent(end - seq);
         Some(self.send_again(ctx, seq, end, mss, cause))
     }
 
@@ -62,10 +62,10 @@ impl Connection {
         cause: RepeatCause,
     ) -> Run {
         let bytes = end - seq;
-        let stamp = self.rate.stamp(ctx.now, self.in_flight(), bytes);
+        let stamp = self.flight.rate.stamp(ctx.now, self.in_flight(), bytes);
         // An MSS is at most 65,535.
-        self.scoreboard.on_resent(ctx.now, seq, end, mss as u16, stamp);
-        self.recovery.on_repeated(bytes, self.timestamps.clock(ctx.now));
+        self.flight.scoreboard.on_resent(ctx.now, seq, end, mss as u16, stamp);
+        self.flight.recovery.on_repeated(bytes, self.timestamps.clock(ctx.now));
         let queue_end = self.snd.una + self.snd.queue.len() as u32;
         let fin = end.after(queue_end);
         let len = bytes - u32::from(fin);
@@ -92,11 +92,11 @@ impl Connection {
     /// while all is well: with losses to repair there are other timers, and without SACK the answer would tell
     /// nothing.
     pub(super) fn arm_loss_probe(&mut self, ctx: &Ctx<'_>) {
-        let is_calm = matches!(self.recovery.phase(), Phase::Open | Phase::Cwr)
-            && self.scoreboard.sacked() == 0
-            && self.scoreboard.lost() == 0;
-        let may_probe = self.sack_permitted && ctx.config.tcp.loss_probes;
-        if !may_probe || !is_calm || self.recovery.probe.is_some() {
+        let is_calm = matches!(self.flight.recovery.phase(), Phase::Open | Phase::Cwr)
+            && self.flight.scoreboard.sacked() == 0
+            && self.flight.scoreboard.lost() == 0;
+        let may_probe = self.syn.sack_permitted && ctx.config.tcp.loss_probes;
+        if !may_probe || !is_calm || self.flight.recovery.probe.is_some() {
             return self.timers.stop(Timer::LossProbe);
         }
         let is_single = self.snd.flight() <= self.congestion.mss();
@@ -117,25 +117,25 @@ impl Connection {
     /// One segment of new data beyond the congestion window if there is any (RFC8985-7.3-a), otherwise the last one
     /// again.
     pub(super) fn send_loss_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Option<Run> {
-        if self.recovery.probe.is_some() || self.recovery.is_repairing() {
+        if self.flight.recovery.probe.is_some() || self.flight.recovery.is_repairing() {
             return None;
         }
         if let Plan::Send { len, fin } = self.snd.plan(mss, None, Patience::None) {
             let run = self.send_next(ctx, mss, len, fin);
             ctx.stats.recovery.loss_probes += 1;
-            self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: false });
+            self.flight.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: false });
             // New data has armed it: a second probe would only put the time-out off.
             self.timers.stop(Timer::LossProbe);
             return Some(run);
         }
         let fin_at = self.snd.una + self.snd.queue.len() as u32;
-        let (seq, end) = self.scoreboard.last_segment(fin_at)?;
+        let (seq, end) = self.flight.scoreboard.last_segment(fin_at)?;
         let seq = self.snd.last_record_of(seq, end.min(fin_at));
         // There may be less room beside today's options than beside those that it first went out with.
         let end = if end.min(fin_at) - seq > mss { seq + mss } else { end };
         ctx.stats.recovery.loss_probes += 1;
         let run = self.send_again(ctx, seq, end, mss, RepeatCause::LossProbe);
-        self.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: true });
+        self.flight.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: true });
         Some(run)
     }
 
@@ -143,7 +143,7 @@ impl Connection {
     /// say how much may be sent: as on Linux (tcp_rack_reo_timeout) the window goes down as if one segment had been
     /// delivered.
     pub(super) fn on_reorder_timer(&mut self, ctx: &mut Ctx<'_>) {
-        if self.mark_overdue(ctx) == 0 || self.recovery.is_repairing() {
+        if self.mark_overdue(ctx) == 0 || self.flight.recovery.is_repairing() {
             return;
         }
         self.begin_recovery(ctx);
@@ -154,17 +154,17 @@ impl Connection {
     /// RFC 5681 §3.1, RFC 6675 §5.1 (RFC6675-5.1-b): the timer has fired, and everything that the peer does not have
     /// counts as lost.
     pub(super) fn enter_loss(&mut self, ctx: &mut Ctx<'_>) {
-        if self.scoreboard.first().is_some_and(SentRange::is_sacked) {
+        if self.flight.scoreboard.first().is_some_and(SentRange::is_sacked) {
             // RFC 2018 §8: the peer no longer has what it said to have.
             ctx.stats.recovery.sack_reneging += 1;
-            self.scoreboard.forget_sacks();
+            self.flight.scoreboard.forget_sacks();
         }
         self.congestion.on_timeout();
         self.log_congestion(ctx);
         self.ecn.on_timeout(self.snd.nxt);
         self.lose_all(RepeatCause::Timeout);
         if !ctx.config.tcp.frto {
-            self.recovery.frto = Frto::Off;
+            self.flight.recovery.frto = Frto::Off;
         }
         // Karn's algorithm: what is sent again can no longer be timed.
         self.timed_out = Some(TimedOut { end: self.snd.max, clock: self.timestamps.clock(ctx.now) });
@@ -172,9 +172,8 @@ impl Connection {
 
     /// Everything in flight counts as lost, without a word on congestion.
     pub(super) fn lose_all(&mut self, cause: RepeatCause) {
-        self.recovery.enter_loss(self.snd.una, self.snd.nxt, cause);
-        let Connection { scoreboard, rate, congestion, .. } = self;
-        scoreboard.mark_all_lost(&mut |sent| congestion.on_lost(&rate.on_lost(sent.len(), &sent.stamp)));
+        self.flight.recovery.enter_loss(self.snd.una, self.snd.nxt, cause);
+        self.flight.mark_all_lost(&mut self.congestion);
         self.pending.loss_probe = false;
         self.timers.stop(Timer::LossProbe);
         self.timers.stop(Timer::Reorder);
@@ -185,12 +184,9 @@ impl Connection {
     pub(super) fn lose_oversized(&mut self, mss: u32) {
         // An MSS is at most 65,535.
         let mss = mss as u16;
-        let Connection { scoreboard, rate, .. } = self;
-        scoreboard.mark_oversized_lost(mss, &mut |sent| {
-            let _not_congestion = rate.on_lost(sent.len(), &sent.stamp);
-        });
-        if self.scoreboard.lost() > 0 && !self.recovery.is_repairing() {
-            self.recovery.enter_loss(self.snd.una, self.snd.nxt, RepeatCause::PathMtu);
+        self.flight.mark_oversized_lost(mss);
+        if self.flight.scoreboard.lost() > 0 && !self.flight.recovery.is_repairing() {
+            self.flight.recovery.enter_loss(self.snd.una, self.snd.nxt, RepeatCause::PathMtu);
             self.timers.stop(Timer::LossProbe);
         }
     }

@@ -215,7 +215,7 @@ impl Connection {
     /// opens and closes its window would keep the connection for ever).
     fn on_timeout_behind_closed_window(&mut self) {
         self.lose_all(RepeatCause::Timeout);
-        self.recovery.on_window_closed();
+        self.flight.recovery.on_window_closed();
         self.pending.probe = true;
     }
 
@@ -237,7 +237,7 @@ impl Connection {
     /// RFC 9293 §3.8.6.1 (MUST-36, MUST-37): a probe, for as long as the peer answers them. The same timer is the
     /// override of the silly-window rule (§3.8.6.2.1): a small window is used at last.
     fn on_persist_timer(&mut self, ctx: &mut Ctx<'_>) {
-        if self.in_flight() > 0 || !(self.snd.has_unsent() || self.scoreboard.lost() > 0) {
+        if self.in_flight() > 0 || !(self.snd.has_unsent() || self.flight.scoreboard.lost() > 0) {
             return;
         }
         let max_retries = self.max_retries(ctx);

@@ -167,7 +167,7 @@ fn a_repetition_was_needless(long: &mut Long) {
 fn something_is_sacked(long: &mut Long) {
     assert_eq!(long.send_full(3), 3);
     let _ = long.sack(&[(1, 2)]);
-    assert_eq!(long.peer.connection.scoreboard.sacked(), MSS);
+    assert_eq!(long.peer.connection.flight.scoreboard.sacked(), MSS);
     long.peer.host.now += Duration::from_millis(1);
     long.acked += u64::from(2 * MSS);
     let low = long.low();

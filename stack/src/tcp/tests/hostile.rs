@@ -165,7 +165,7 @@ fn check(peer: &Peer, sent: &[Sent], right_edge: &mut SeqNumber) -> Result<(), T
     let limit = connection.settings.receive_buffer_bytes.max(2_000_000);
     prop_assert!(received <= limit + limit / 4, "{} bytes received", received);
     if connection.state().is_synchronized() {
-        connection.scoreboard.assert_covers(snd.una, snd.nxt);
+        connection.flight.scoreboard.assert_covers(snd.una, snd.nxt);
         // SYN and FIN take a number each; nothing else is ever sent that is not in the queue.
         prop_assert!(snd.outstanding() as usize <= queued + 1);
     }

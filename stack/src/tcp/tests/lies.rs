@@ -45,17 +45,17 @@ fn plain(segs: u32) -> (Peer, u32) {
 
 fn check(peer: &Peer) {
     let snd = &peer.connection.snd;
-    peer.connection.scoreboard.assert_covers(snd.una, snd.nxt);
+    peer.connection.flight.scoreboard.assert_covers(snd.una, snd.nxt);
 }
 
 fn records(peer: &Peer) -> usize {
-    peer.connection.scoreboard.records()
+    peer.connection.flight.scoreboard.records()
 }
 
 /// RACK.reo_wnd for a round trip of 100 ms, in milliseconds.
 fn reordering_window(peer: &Peer) -> u128 {
     let path = PathTimes { min_rtt: Duration::from_millis(100), srtt: Duration::from_millis(100) };
-    peer.connection.rack.reordering_window(false, 0, path).as_millis()
+    peer.connection.flight.rack.reordering_window(false, 0, path).as_millis()
 }
 
 /// Blocks of a byte, inverted ones, and such as lie outside of what is in flight, change nothing.
@@ -70,7 +70,10 @@ fn blocks_that_cannot_be_true_change_nothing() {
         let _ = peer.sack_bytes(una, &[(una.wrapping_sub(at), una.wrapping_sub(at) + 5), (at, at)]);
         check(&peer);
     }
-    assert_eq!((peer.connection.scoreboard.sacked(), peer.connection.scoreboard.lost()), (0, 0));
+    assert_eq!(
+        (peer.connection.flight.scoreboard.sacked(), peer.connection.flight.scoreboard.lost()),
+        (0, 0)
+    );
     assert_eq!(records(&peer), before);
 }
 
@@ -122,8 +125,8 @@ fn divided_acknowledgements_in_recovery_send_at_most_one_segment_each() {
     for _ in 0..3 {
         let _ = peer.ack_bytes(una);
     }
-    assert!(peer.connection.recovery.is_repairing());
-    let before = peer.connection.scoreboard.memory_bytes();
+    assert!(peer.connection.flight.recovery.is_repairing());
+    let before = peer.connection.flight.scoreboard.memory_bytes();
     let mut sent = 0;
     for byte in 1..3_000 {
         peer.host.now += Duration::from_micros(10);
@@ -131,7 +134,7 @@ fn divided_acknowledgements_in_recovery_send_at_most_one_segment_each() {
         check(&peer);
     }
     assert!(sent <= 3_000 + 10, "{sent}");
-    let after = peer.connection.scoreboard.memory_bytes();
+    let after = peer.connection.flight.scoreboard.memory_bytes();
     assert!(after <= 2 * before + 20_000, "{before} bytes, then {after}");
 }
 
@@ -277,7 +280,7 @@ fn tiny_segments_in_flight_are_bounded() {
             check(&peer);
         }
         assert!(records(&peer) <= 500);
-        assert!(peer.connection.scoreboard.memory_bytes() <= 200_000);
+        assert!(peer.connection.flight.scoreboard.memory_bytes() <= 200_000);
     }
 }
 
@@ -426,7 +429,7 @@ proptest! {
             let bytes: usize = upon.iter().map(|sent| sent.data.len()).sum();
             let cwnd = peer.connection.congestion.cwnd().max(before);
             // Without SACK each duplicate lets a segment more out (RFC 5681 §3.2).
-            let most = cwnd + MSS + peer.connection.recovery.duplicate_bytes();
+            let most = cwnd + MSS + peer.connection.flight.recovery.duplicate_bytes();
             prop_assert!(bytes as u32 <= most, "{} bytes with a window of {}", bytes, cwnd);
             sent.extend(upon);
             check(&peer);
@@ -435,7 +438,7 @@ proptest! {
             prop_assert!(sent.iter().all(|sent| (sent.header.seq + sent.data.len() as u32).before_eq(most)));
             // Segments of any length that was in use, and the sacked ranges between them.
             prop_assert!(records(&peer) as u32 <= 2 * (snd.flight() / (MSS - 12)) + 10);
-            prop_assert!(peer.connection.scoreboard.memory_bytes() < 1 << 20);
+            prop_assert!(peer.connection.flight.scoreboard.memory_bytes() < 1 << 20);
             let _ = peer.call(|connection, ctx| connection.send(ctx, &vec![7; 1 << 14]));
         }
     }

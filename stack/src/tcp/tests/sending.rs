@@ -130,7 +130,7 @@ fn a_closed_window_is_probed_with_back_off_for_as_long_as_the_peer_answers() {
         assert!(peer.ack_bytes(1000).is_empty());
     }
     assert_eq!(peer.host.stats.tcp.win_probe, 40);
-    assert!(!peer.connection.recovery.is_repairing(), "answers to probes are no duplicates");
+    assert!(!peer.connection.flight.recovery.is_repairing(), "answers to probes are no duplicates");
     assert_eq!(peer.connection.state(), State::Established, "more probes than retries, all answered");
     assert!(delays[0] >= 200 && delays[1] >= delays[0] * 2 - 1 && delays[2] >= delays[1] * 2 - 1);
     assert!(*delays.last().expect("many") <= 120_000);
@@ -596,7 +596,7 @@ fn probes_of_the_path_need_data_behind_them_and_wait_for_one_another() {
     let nxt = peer.connection.snd.nxt - (ISS + 1);
     let _ = peer.sack_bytes(out, &[(nxt - 3000, nxt)]);
     let _ = peer.sack_bytes(out, &[(nxt - 6000, nxt)]);
-    assert_eq!(peer.connection.recovery.phase(), Phase::Recovery);
+    assert_eq!(peer.connection.flight.recovery.phase(), Phase::Recovery);
     let _ = peer.ack_bytes(out + 1);
     assert_eq!(probes(&peer), 1);
 }
