@@ -19,7 +19,7 @@ impl Connection {
     /// tcp_grow_window; what is out of order opens the buffer as in tcp_data_queue_ofo, so that the window does not
     /// close while a loss is repaired.)
     pub(super) fn tune_receiver(&mut self, ctx: &Ctx<'_>, header: &Header, len: usize, stored: Stored) {
-        let is_full = self.rcv.is_full(len);
+        let is_full = self.rcv.acks.is_full(len);
         let Some(sizing) = self.rcv.right_sizing(ctx.now, is_full) else { return };
         if is_full
             && let Some(timestamps) = header.options.timestamps

@@ -152,8 +152,6 @@ pub(crate) struct Connection {
     /// Of the socket, and of all that began with the same.
     pub(super) settings: CopyOnWrite<Settings>,
     pub(super) last: LastTimes,
-    /// Before this no segment that makes no sense is answered: the rate of such answers is limited.
-    pub(super) next_challenge_at: Instant,
     pub(super) counters: Counters,
 }
 
@@ -206,7 +204,6 @@ impl Connection {
             ending: CloseStatus::default(),
             settings,
             last: LastTimes { heard_at: ctx.now, data_sent_at: ctx.now },
-            next_challenge_at: Instant::ZERO,
             counters: Counters::default(),
         }
     }
@@ -388,7 +385,7 @@ impl Connection {
             self.rcv.nxt,
             self.rcv.last_window(),
             &self.timestamps,
-            self.next_challenge_at,
+            self.rcv.acks.next_challenge_at(),
         )
     }
 

@@ -207,8 +207,8 @@ impl Connection {
         };
         match demand {
             AckDemand::Ordinary => {}
-            AckDemand::Now => self.rcv.acknowledge_now(),
-            AckDemand::Quick => self.rcv.acknowledge_quickly(QUICK_ACKS),
+            AckDemand::Now => self.rcv.acks.acknowledge_now(),
+            AckDemand::Quick => self.rcv.acks.acknowledge_quickly(QUICK_ACKS),
         }
     }
 

@@ -255,7 +255,7 @@ impl Connection {
         }
         // What does not fit the window is not acknowledged, and comes again.
         let max_ranges = ctx.config.tcp.max_out_of_order_ranges;
-        self.rcv.note_segment(ctx.now, payload.len());
+        self.rcv.acks.note_segment(ctx.now, payload.len());
         let _stored = self.rcv.on_text(syn.seq + 1, payload, false, max_ranges);
         self.syn.data_taken = true;
     }

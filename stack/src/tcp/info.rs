@@ -204,7 +204,7 @@ impl Connection {
             timestamps: self.timestamps.enabled,
             sack: self.syn.sack_permitted,
             snd_wscale: is_scaled.then(|| self.snd.scale().shift()),
-            rcv_wscale: is_scaled.then(|| self.rcv.scale.shift()),
+            rcv_wscale: is_scaled.then(|| self.rcv.wnd.scale.shift()),
             ecn: self.ecn.mode() != EcnMode::Off,
             ecn_seen: self.ecn.has_seen_ect(),
             syn_data: self.syn.data_taken,
@@ -212,7 +212,7 @@ impl Connection {
             rto: self.rtt.rto(),
             ato: config.tcp.delayed_ack,
             snd_mss: mss,
-            rcv_mss: u32::from(self.rcv.mss()),
+            rcv_mss: u32::from(self.rcv.acks.mss()),
             advmss: u32::from(self.syn.announced_mss),
             pmtu: u32::from(self.path.mss) + header_bytes,
             unacked: segs(self.snd.flight()),
@@ -221,7 +221,7 @@ impl Connection {
             retrans: segs(repeated),
             last_data_sent: now.duration_since(self.last.data_sent_at),
             last_data_recv: now.duration_since(if flow.data_segs_in > 0 {
-                self.rcv.last_data_at()
+                self.rcv.acks.last_data_at()
             } else {
                 self.last.heard_at
             }),

@@ -128,7 +128,7 @@ impl Connection {
             // Simultaneous open (MUST-10): both ends have answered the other's SYN, and the two SYN-ACKs cross.
             // The SYN in it is known; its ACK is what counts (Linux does the same). It is acknowledged, for our SYN-ACK may be
             // lost.
-            self.rcv.acknowledge_now();
+            self.rcv.acks.acknowledge_now();
             return self.check_ack(ctx, header, 0);
         }
         if header.flags.lacks_ack() {
@@ -243,25 +243,19 @@ impl Connection {
             self.ecn.on_repeated_syn_ack(header, self.rcv.nxt);
             self.challenge(ctx);
         } else if has_text || self.may_challenge(ctx) {
-            self.rcv.owe_duplicate();
+            self.rcv.acks.owe_duplicate();
         }
     }
 
-    /// Whether an answer to a segment that makes no sense is due; it counts as given. The rate is limited (RFC 5961
-    /// §7, RFC5961-7-a), which also ends loops in which two ends answer each other's answers.
     fn may_challenge(&mut self, ctx: &Ctx<'_>) -> bool {
-        let due = ctx.now >= self.next_challenge_at;
-        if due {
-            self.next_challenge_at = ctx.now + ctx.config.tcp.challenge_interval;
-        }
-        due
+        self.rcv.acks.may_challenge(ctx.now, ctx.config.tcp.challenge_interval)
     }
 
     /// A challenge ACK (RFC 5961 §3.2, §4.2, §5.2), within the rate.
     fn challenge(&mut self, ctx: &mut Ctx<'_>) {
         if self.may_challenge(ctx) {
             ctx.stats.tcp.challenge_ack += 1;
-            self.rcv.acknowledge_now();
+            self.rcv.acks.acknowledge_now();
         }
     }
 
@@ -324,7 +318,7 @@ impl Connection {
             self.on_syn_acked(ctx, header);
             self.establish(ctx, "ACK of our SYN");
             if self.rcv.take_kept() {
-                self.rcv.acknowledge_now();
+                self.rcv.acks.acknowledge_now();
             }
         }
         if !self.snd.is_ack_acceptable(header.ack, self.counters.bytes_acked()) {
@@ -419,17 +413,17 @@ impl Connection {
             return Break(Some(DropReason::ReceiverClosed));
         }
         if !payload.is_empty() && !self.has_memory_for(ctx, seq, payload.len()) {
-            self.rcv.owe_duplicate();
+            self.rcv.acks.owe_duplicate();
             return Break(Some(DropReason::MemoryLimit));
         }
         let config = &ctx.config.tcp;
-        self.rcv.renew_quick_acks(ctx.now, self.rtt.rto(), config.quick_acks);
+        self.rcv.acks.renew_quick_acks(ctx.now, self.rtt.rto(), config.quick_acks);
         let was_in_order = self.rcv.is_in_order();
         if !payload.is_empty() {
             self.rcv.queue_mut().prepare(ctx.spares);
         }
         let (len, nxt) = (payload.len(), self.rcv.nxt);
-        self.rcv.note_segment(ctx.now, header.longest(len));
+        self.rcv.acks.note_segment(ctx.now, header.longest(len));
         let stored = self.rcv.on_text(seq, payload, fin, config.max_out_of_order_ranges);
         self.forget_unreported(ctx);
         self.tune_receiver(ctx, header, len, stored);
@@ -437,7 +431,7 @@ impl Connection {
         match stored {
             Stored::InOrder => self.on_in_order(ctx, was_in_order),
             Stored::OutOfOrder | Stored::Duplicate | Stored::Refused | Stored::Full => {
-                self.rcv.owe_duplicate();
+                self.rcv.acks.owe_duplicate();
             }
         }
         if self.rcv.is_fin_received() {
@@ -470,7 +464,7 @@ impl Connection {
         let longest = if is_bare_fin { BARE_FIN_ACK_DELAY } else { Duration::MAX };
         let delay = ctx.config.tcp.delayed_ack.min(longest);
         if delay.is_zero() {
-            self.rcv.acknowledge_now();
+            self.rcv.acks.acknowledge_now();
         } else {
             self.timers.arm(Timer::DelayedAck, ctx.now + delay);
         }
@@ -482,7 +476,7 @@ impl Connection {
         if self.state == State::Established {
             return self.set_state(ctx, State::CloseWait, "FIN");
         }
-        self.rcv.acknowledge_now();
+        self.rcv.acks.acknowledge_now();
         match self.state {
             // Had our FIN been acknowledged, the fifth step would have led to FIN-WAIT-2.
             State::FinWait1 => self.set_state(ctx, State::Closing, "FIN"),
@@ -534,7 +528,7 @@ impl Connection {
         self.ecn.on_syn_ack(header);
         self.on_syn_acked(ctx, header);
         self.establish(ctx, "SYN-ACK");
-        self.rcv.acknowledge_now();
+        self.rcv.acks.acknowledge_now();
         self.process_text(ctx, header, header.seq + 1, payload, flags.contains(Flags::FIN))
     }
 
@@ -543,11 +537,11 @@ impl Connection {
         let mut record = self.time_wait(ctx);
         match record.handle_segment(ctx, header, payload_len, self.timestamps.offset) {
             TimeWaitStep::Ignored => {}
-            TimeWaitStep::Reply(_) => self.rcv.acknowledge_now(),
+            TimeWaitStep::Reply(_) => self.rcv.acks.acknowledge_now(),
             // Only the record can be given up for a new connection.
             TimeWaitStep::Reopen { .. } => ctx.count_drop(DropReason::UnexpectedSegment),
         }
-        self.next_challenge_at = record.next_reply_at(ctx.now);
+        self.rcv.acks.set_next_challenge_at(record.next_reply_at(ctx.now));
         if record.is_prolonged() {
             self.timers.arm(Timer::Ending, ctx.now + ctx.config.tcp.time_wait);
         }

@@ -56,7 +56,7 @@ impl Connection {
     pub(crate) fn is_quiet(&self) -> bool {
         self.state.is_synchronized()
             && self.pending.is_empty()
-            && !self.rcv.is_ack_due_now()
+            && !self.rcv.acks.is_due_now()
             && !self.snd.has_unsent()
             && self.flight.scoreboard.lost() == 0
             && !self.ecn.owes_pure_ack()
@@ -126,7 +126,7 @@ impl Connection {
             header.ack = self.rcv.nxt;
             header.options.sack_permitted = self.syn.sack_permitted;
             header.options.timestamps = self.timestamps.option(ctx.now);
-            header.options.window_scale = self.snd.is_scaled().then_some(self.rcv.scale.shift());
+            header.options.window_scale = self.snd.is_scaled().then_some(self.rcv.wnd.scale.shift());
             header.flags = header.flags.with(self.ecn.crossing_flags(self.retries.timeouts));
             header.options.fast_open = self.cookie_to_give();
             self.rcv.on_ack_sent();
@@ -431,7 +431,7 @@ impl Connection {
         fin: bool,
         segment_len: usize,
     ) -> Run {
-        self.rcv.on_data_sent(ctx.now, ctx.config.tcp.delayed_ack);
+        self.rcv.acks.on_data_sent(ctx.now, ctx.config.tcp.delayed_ack);
         let mut header = self.ack_header(ctx, seq);
         let offset = (seq - self.snd.una) as usize;
         let payload = if len > 0 { self.snd.queue.slice(offset, len) } else { Payload::new() };
@@ -463,10 +463,10 @@ impl Connection {
     }
 
     fn poll_ack(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
-        if !self.rcv.is_ack_due_now() {
+        if !self.rcv.acks.is_due_now() {
             return None;
         }
-        self.rcv.on_pure_ack_sent();
+        self.rcv.acks.on_pure_ack_sent();
         let mut header = self.ack_header(ctx, self.snd.ack_seq());
         self.ecn.write_pure_ack(&mut header);
         Some(Run::one(header, Payload::new()))

@@ -118,7 +118,7 @@ impl Connection {
     pub(crate) fn last_moved_at(&self) -> Instant {
         let sent_at =
             if self.is_unanswered() { self.retries.unanswered_since } else { self.last.data_sent_at };
-        sent_at.max(self.rcv.last_data_at())
+        sent_at.max(self.rcv.acks.last_data_at())
     }
 
     /// Ends the connection with a reset and discards what it holds: others need the memory more.

@@ -9,9 +9,12 @@
 //! ```
 
 mod acks;
+mod receive_window;
 mod windows;
 
+use acks::AckPolicy;
 pub(super) use acks::AckTimer;
+use receive_window::ReceiveWindow;
 
 use alloc::boxed::Box;
 
@@ -23,10 +26,6 @@ use super::right_sizing::RightSizing;
 use super::window::WindowScale;
 use super::{SackBlocks, SeqNumber, Settings};
 use crate::time::Instant;
-
-/// What the peer's segments are taken to hold before any has come (Linux's TCP_MSS_DEFAULT): with too large a guess small
-/// ones would be acknowledged late.
-const SMALLEST_USUAL_MSS: u16 = 536;
 
 /// How a segment lies to the window (RFC 9293 §3.10.7.4, first step).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +64,13 @@ struct EarlyFin {
     is_latest: bool,
 }
 
-/// When an acknowledgement goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AckDue {
-    /// Nothing to acknowledge.
-    No,
-    /// When the delayed-ACK timer fires, or with the next segment.
-    Later,
-    Now,
+/// The peer's FIN.
+#[derive(Clone, Copy, Debug)]
+enum PeerFin {
+    None,
+    Early(EarlyFin),
+    /// RCV.NXT is behind it.
+    Received,
 }
 
 /// Urgent data that the program has not read past.
@@ -97,109 +95,57 @@ pub(super) enum UrgentByte {
 #[derive(Debug)]
 pub(super) struct Receiver {
     pub(super) nxt: SeqNumber,
-    /// The right edge of the window that the peer knows of. Never moves left (RFC 9293 §3.8.6, SHLD-14).
-    edge: SeqNumber,
-    /// How far the buffer has ever let the edge go; the edge may lie a little further, for it is rounded.
-    opened_to: SeqNumber,
     /// Last.ACK.sent of RFC 7323.
     pub(super) last_ack_sent: SeqNumber,
-    /// Of the windows that we send.
-    pub(super) scale: WindowScale,
-    buffer_bytes: u32,
-    /// Whether `buffer_bytes` follows what the program reads.
-    auto: bool,
-    /// Linux's rcv_ssthresh: the largest window that is offered now, however large the buffer is.
-    ssthresh: u32,
+    pub(super) wnd: ReceiveWindow,
     /// Once full segments have come.
     pub(super) sizing: Option<Box<RightSizing>>,
-    /// The window of our SYN or SYN-ACK, which is never scaled (RFC 7323 §2.2); repetitions offer the same.
-    syn_window: u16,
     queue: RecvQueue,
     assembler: Option<Box<Assembler>>,
     /// What came a second time, to be reported with the next acknowledgement (RFC 2883).
     duplicate: Option<(SeqNumber, SeqNumber)>,
-    /// The peer's FIN, when it came before the data in front of it.
-    early_fin: Option<EarlyFin>,
-    fin_received: bool,
+    fin: PeerFin,
     /// Where the peer's urgent data lies, if it has sent any.
     pub(super) urgent: Option<Box<Urgent>>,
-    /// The largest segment seen: what counts as full when every second is acknowledged.
-    mss: u16,
-    announced_mss: u16,
-    ack: AckDue,
-    /// Acknowledgements that are owed for segments out of order: one each, so that the peer can count them.
-    duplicates_owed: u8,
-    /// Segments that are still acknowledged at once.
-    quick_acks: u8,
-    last_data_at: Instant,
+    pub(super) acks: AckPolicy,
 }
 
 impl Receiver {
     /// Before the peer's SYN has come.
     pub(super) fn new(settings: &Settings, announced_mss: u16, quick_acks: u8) -> Receiver {
-        let buffer_bytes = settings.receive_buffer_bytes;
-        let mut receiver = Receiver {
+        Receiver {
             nxt: SeqNumber(0),
-            edge: SeqNumber(0),
-            opened_to: SeqNumber(0),
             last_ack_sent: SeqNumber(0),
-            scale: WindowScale::NONE,
-            buffer_bytes: clamp_buffer(buffer_bytes),
-            auto: settings.auto_receive_buffer,
-            ssthresh: 0,
+            wnd: ReceiveWindow::new(settings),
             sizing: None,
-            syn_window: settings.syn_window(),
             queue: RecvQueue::new(),
             assembler: None,
             duplicate: None,
-            early_fin: None,
-            fin_received: false,
+            fin: PeerFin::None,
             urgent: None,
-            mss: announced_mss.min(SMALLEST_USUAL_MSS),
-            announced_mss,
-            ack: AckDue::No,
-            duplicates_owed: 0,
-            quick_acks,
-            last_data_at: Instant::ZERO,
-        };
-        receiver.ssthresh = receiver.initial_ssthresh();
-        receiver
+            acks: AckPolicy::new(announced_mss, quick_acks),
+        }
     }
 
     /// The peer's SYN: RCV.NXT is one after it, and our SYN offered a window that is not scaled.
     pub(super) fn on_peer_syn(&mut self, irs: SeqNumber, scale: WindowScale) {
         self.nxt = irs + 1;
         self.last_ack_sent = self.nxt;
-        self.set_syn_window(self.syn_window);
-        self.scale = scale;
-    }
-
-    /// The largest payload that came.
-    pub(super) fn mss(&self) -> u16 {
-        self.mss
-    }
-
-    /// When data last came; [`Instant::ZERO`] if none has.
-    pub(super) fn last_data_at(&self) -> Instant {
-        self.last_data_at
-    }
-
-    /// Whether a segment is as large as any before it: what says something about the path.
-    pub(super) fn is_full(&self, len: usize) -> bool {
-        len >= usize::from(self.mss)
+        self.set_syn_window(self.wnd.syn_window);
+        self.wnd.scale = scale;
     }
 
     /// The program has read everything before this.
     pub(super) fn read_to(&self) -> SeqNumber {
         // A receive queue is far smaller than 2^32 bytes.
-        self.nxt - self.queue.len() as u32 - u32::from(self.fin_received)
+        self.nxt - self.queue.len() as u32 - u32::from(self.is_fin_received())
     }
 
     /// Forgets what waits behind `seq`, the last first, until `wanted` bytes or an eighth of the buffer are free. How many
     /// bytes that were.
     pub(super) fn prune(&mut self, seq: SeqNumber, wanted: usize) -> usize {
         let Some(assembler) = &mut self.assembler else { return 0 };
-        let pruned = assembler.prune(seq, wanted.max(self.buffer_bytes as usize / 8));
+        let pruned = assembler.prune(seq, wanted.max(self.wnd.buffer_bytes as usize / 8));
         if assembler.is_empty() {
             self.assembler = None;
         }
@@ -221,11 +167,19 @@ impl Receiver {
 
     /// Whether everything up to here came in order.
     pub(super) fn is_in_order(&self) -> bool {
-        self.assembler.is_none() && self.early_fin.is_none()
+        self.assembler.is_none() && self.early_fin().is_none()
     }
 
     pub(super) fn is_fin_received(&self) -> bool {
-        self.fin_received
+        matches!(self.fin, PeerFin::Received)
+    }
+
+    /// The peer's FIN, when it came before the data in front of it.
+    fn early_fin(&self) -> Option<EarlyFin> {
+        match self.fin {
+            PeerFin::Early(fin) => Some(fin),
+            PeerFin::None | PeerFin::Received => None,
+        }
     }
 
     /// RFC 9293 §3.10.7.4, table 6. `len` is SEG.LEN.
@@ -249,18 +203,12 @@ impl Receiver {
 
     /// Whether a number lies right behind an open window.
     pub(super) fn is_at_edge(&self, seq: SeqNumber) -> bool {
-        seq == self.edge && self.window() > 0
+        seq == self.wnd.edge && self.window() > 0
     }
 
     /// Whether a number before RCV.NXT is one that the peer may send again: at most one window back.
     pub(super) fn is_recent(&self, seq: SeqNumber) -> bool {
-        self.nxt - seq <= self.buffer()
-    }
-
-    /// A segment has come, with data of this length: the longest is taken for the peer's MSS.
-    pub(super) fn note_segment(&mut self, now: Instant, len: usize) {
-        self.last_data_at = now;
-        self.mss = self.mss.max(u16::try_from(len).unwrap_or(u16::MAX)).min(self.announced_mss.max(1));
+        self.nxt - seq <= self.wnd.buffer()
     }
 
     /// Takes a segment's data and FIN; what is outside the window is cut off.
@@ -279,7 +227,7 @@ impl Receiver {
             data.advance(old as usize);
             seq = self.nxt;
         }
-        let edge = self.early_fin.map_or(self.edge, |fin| fin.at.min(self.edge));
+        let edge = self.early_fin().map_or(self.wnd.edge, |fin| fin.at.min(self.wnd.edge));
         let room = if edge.after(seq) { (edge - seq) as usize } else { 0 };
         if data.len() > room {
             data.truncate(room);
@@ -298,23 +246,21 @@ impl Receiver {
             return self.store_out_of_order(seq, data, fin, max_ranges);
         }
         if fin {
-            self.early_fin = Some(EarlyFin { at: end, is_latest: true });
+            self.fin = PeerFin::Early(EarlyFin { at: end, is_latest: true });
         }
         if !is_empty {
             self.take_in_order(data, end, max_ranges);
             self.take_reassembled();
         }
-        if self.early_fin.is_some_and(|fin| fin.at.before(self.nxt)) {
+        if self.early_fin().is_some_and(|fin| fin.at.before(self.nxt)) {
             // Data behind a FIN that came out of order: that FIN was never true.
-            self.early_fin = None;
+            self.fin = PeerFin::None;
         }
-        if self.early_fin.is_some_and(|fin| fin.at == self.nxt) {
+        if self.early_fin().is_some_and(|fin| fin.at == self.nxt) {
             // The FIN takes a number of its own. It needs no buffer, so it is taken with a closed window, too.
             self.nxt += 1;
-            self.edge = self.edge.max(self.nxt);
-            self.opened_to = self.opened_to.max(self.nxt);
-            self.early_fin = None;
-            self.fin_received = true;
+            self.wnd.make_room_to(self.nxt);
+            self.fin = PeerFin::Received;
             self.assembler = None;
             return Stored::InOrder;
         }
@@ -337,12 +283,12 @@ impl Receiver {
     fn store_out_of_order(&mut self, seq: SeqNumber, data: Bytes, fin: bool, max_ranges: usize) -> Stored {
         // A payload is at most 64 KiB.
         let end = seq + data.len() as u32;
-        if let Some(known) = &mut self.early_fin {
+        if let PeerFin::Early(known) = &mut self.fin {
             known.is_latest = false;
         }
         if fin {
-            let is_known = self.early_fin.is_some_and(|known| known.at == end);
-            self.early_fin = Some(EarlyFin { at: end, is_latest: true });
+            let is_known = self.early_fin().is_some_and(|known| known.at == end);
+            self.fin = PeerFin::Early(EarlyFin { at: end, is_latest: true });
             if data.is_empty() {
                 if is_known {
                     self.note_duplicate(end, 1);
@@ -395,7 +341,7 @@ impl Receiver {
     pub(super) fn keep(&mut self, now: Instant, mut data: Bytes, max_ranges: usize) {
         data.truncate(self.window() as usize);
         if !data.is_empty() {
-            self.note_segment(now, data.len());
+            self.acks.note_segment(now, data.len());
             let _stored = self.store_out_of_order(self.nxt, data, false, max_ranges);
         }
     }
@@ -419,10 +365,30 @@ impl Receiver {
         }
     }
 
+    /// Data came in order; `was_in_order` says whether nothing waited behind a gap before.
+    pub(super) fn on_in_order(&mut self, was_in_order: bool) -> AckTimer {
+        let is_fin_received = self.is_fin_received();
+        let unacknowledged = self.nxt - self.last_ack_sent - u32::from(is_fin_received);
+        let has_gap = !was_in_order || !self.is_in_order();
+        self.acks.on_in_order(unacknowledged, has_gap, is_fin_received)
+    }
+
+    /// Whether something was received that no acknowledgement has named.
+    pub(super) fn has_unacknowledged(&self) -> bool {
+        self.nxt != self.last_ack_sent
+    }
+
+    /// A segment with this acknowledgement goes out.
+    pub(super) fn on_ack_sent(&mut self) {
+        self.last_ack_sent = self.nxt;
+        self.acks.on_ack_sent();
+        self.duplicate = None;
+    }
+
     /// What came twice (RFC 2883 §4), then the ranges that wait, the latest first (RFC 2018 §4, RFC2018-4-c).
     pub(super) fn sack_blocks(&self, limit: usize) -> SackBlocks {
         // A FIN that waits has come, too.
-        let fin = self.early_fin;
+        let fin = self.early_fin();
         let with_fin =
             |(left, right)| (left, if fin.is_some_and(|fin| fin.at == right) { right + 1 } else { right });
         let waiting = self.assembler.iter().flat_map(|assembler| assembler.sack_blocks()).map(with_fin);
@@ -439,13 +405,13 @@ impl Receiver {
 
     /// Behind all that came out of order.
     pub(super) fn sacked_end(&self) -> Option<SeqNumber> {
-        let fin_end = self.early_fin.map(|fin| fin.at + 1);
+        let fin_end = self.early_fin().map(|fin| fin.at + 1);
         fin_end.or_else(|| self.assembler.as_ref()?.end())
     }
 
     /// Whether an acknowledgement has anything to say beside RCV.NXT.
     pub(super) fn has_sack_blocks(&self) -> bool {
-        self.has_gaps() || self.has_duplicate() || self.early_fin.is_some()
+        self.has_gaps() || self.has_duplicate() || self.early_fin().is_some()
     }
 
     pub(super) fn has_duplicate(&self) -> bool {
@@ -467,15 +433,12 @@ impl Receiver {
     /// The connection is dead: what came in order may still be read, the rest never will.
     pub(super) fn forget_gaps(&mut self) {
         self.assembler = None;
-        self.early_fin = None;
+        if !self.is_fin_received() {
+            self.fin = PeerFin::None;
+        }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         self.queue.memory_bytes() + self.assembler.as_ref().map_or(0, |assembler| assembler.memory_bytes())
     }
-}
-
-/// At least one byte, and at most the largest window (RFC 7323 §2.3).
-fn clamp_buffer(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, 1 << 30)
 }

@@ -141,7 +141,7 @@ impl Connection {
                 Timer::Retransmit => self.on_retransmit_timer(ctx),
                 Timer::Persist => self.on_persist_timer(ctx),
                 // RFC 9293 §3.8.6.3 (MUST-40): an acknowledgement has waited long enough.
-                Timer::DelayedAck => self.rcv.acknowledge_now(),
+                Timer::DelayedAck => self.rcv.acks.acknowledge_now(),
                 Timer::KeepAlive => self.on_keepalive_timer(ctx),
                 Timer::Ending => self.end(ctx, CloseReason::Finished, "waited long enough"),
             }

@@ -223,7 +223,7 @@ impl Connection {
     /// The program has changed an option.
     pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, settings: impl Into<CopyOnWrite<Settings>>) {
         let settings = settings.into();
-        self.rcv.set_buffer(&settings);
+        self.rcv.wnd.set_buffer(&settings);
         if !settings.auto_send_buffer {
             self.snd.buffer_bytes = clamp_send_buffer(settings.send_buffer_bytes);
         }
@@ -256,11 +256,11 @@ impl Connection {
     /// TCP_QUICKACK: acknowledgements go at once, beginning with the one that waits, until the next dialogue shows that
     /// they may ride on answers; or from now on they wait. As on Linux it is no setting that stays.
     pub(crate) fn set_quick_ack(&mut self, ctx: &Ctx<'_>, on: bool) {
-        self.rcv.set_quick_acks(if on { ctx.config.tcp.quick_acks } else { 0 });
+        self.rcv.acks.set_quick_acks(if on { ctx.config.tcp.quick_acks } else { 0 });
     }
 
     pub(crate) fn is_quick_ack(&self) -> bool {
-        self.rcv.is_quick()
+        self.rcv.acks.is_quick()
     }
 
     /// An ICMP error about our segment with sequence number `seq`. In SYN-SENT it ends the attempt; later it is remembered

@@ -2,8 +2,11 @@
 
 use core::time::Duration;
 
-use super::{AckDue, Receiver};
 use crate::time::Instant;
+
+/// What the peer's segments are taken to hold before any has come (Linux's TCP_MSS_DEFAULT): with too large a guess small
+/// ones would be acknowledged late.
+const SMALLEST_USUAL_MSS: u16 = 536;
 
 /// The timer that the receiver wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,29 +16,88 @@ pub(in crate::tcp) enum AckTimer {
     Arm,
 }
 
-impl Receiver {
-    /// RFC 9293 §3.8.6.3 (SHLD-18, SHLD-19) and §3.10.7.4 (MUST-58, MUST-59): after data in order. What is due goes out
-    /// when the segments that are at hand are processed. At once if more than one full segment waits for it, at the start of the connection (the peer's slow start counts on it), and while there are gaps, or one was
-    /// just filled (RFC 5681 §4.2); otherwise when the delayed-ACK timer fires (MUST-40: less than half a second).
-    pub(in crate::tcp) fn on_in_order(&mut self, was_in_order: bool) -> AckTimer {
-        let unacknowledged = self.nxt - self.last_ack_sent - u32::from(self.fin_received);
-        if self.fin_received {
-            // The program's own FIN may carry the acknowledgement (Linux's pingpong mode).
-            self.quick_acks = 0;
+/// When an acknowledgement goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AckDue {
+    /// Nothing to acknowledge.
+    No,
+    /// When the delayed-ACK timer fires, or with the next segment.
+    Later,
+    Now,
+}
+
+/// What decides when an acknowledgement goes out (Linux's icsk_ack).
+#[derive(Debug)]
+pub(in crate::tcp) struct AckPolicy {
+    due: AckDue,
+    /// Acknowledgements that are owed for segments out of order: one each, so that the peer can count them.
+    duplicates_owed: u8,
+    /// Segments that are still acknowledged at once.
+    quick_acks: u8,
+    /// The largest segment seen: what counts as full when every second is acknowledged.
+    mss: u16,
+    announced_mss: u16,
+    last_data_at: Instant,
+    /// Before this no segment that makes no sense is answered.
+    next_challenge_at: Instant,
+}
+
+impl AckPolicy {
+    pub(super) fn new(announced_mss: u16, quick_acks: u8) -> AckPolicy {
+        AckPolicy {
+            due: AckDue::No,
+            duplicates_owed: 0,
+            quick_acks,
+            mss: announced_mss.min(SMALLEST_USUAL_MSS),
+            announced_mss,
+            last_data_at: Instant::ZERO,
+            next_challenge_at: Instant::ZERO,
         }
-        if self.quick_acks > 0 {
-            self.quick_acks -= 1;
-            self.ack = AckDue::Now;
+    }
+
+    /// The MSS that we announced.
+    pub(super) fn announced_mss(&self) -> u16 {
+        self.announced_mss
+    }
+
+    /// The largest payload that came.
+    pub(in crate::tcp) fn mss(&self) -> u16 {
+        self.mss
+    }
+
+    /// When data last came; [`Instant::ZERO`] if none has.
+    pub(in crate::tcp) fn last_data_at(&self) -> Instant {
+        self.last_data_at
+    }
+
+    /// Whether a segment is as large as any before it: what says something about the path.
+    pub(in crate::tcp) fn is_full(&self, len: usize) -> bool {
+        len >= usize::from(self.mss)
+    }
+
+    /// A segment has come, with data of this length: the longest is taken for the peer's MSS.
+    pub(in crate::tcp) fn note_segment(&mut self, now: Instant, len: usize) {
+        self.last_data_at = now;
+        self.mss = self.mss.max(u16::try_from(len).unwrap_or(u16::MAX)).min(self.announced_mss.max(1));
+    }
+
+    /// Whether an answer to a segment that makes no sense is due; it counts as given. The rate is limited (RFC 5961
+    /// §7, RFC5961-7-a), which also ends loops in which two ends answer each other's answers.
+    pub(in crate::tcp) fn may_challenge(&mut self, now: Instant, interval: Duration) -> bool {
+        let is_due = now >= self.next_challenge_at;
+        if is_due {
+            self.next_challenge_at = now + interval;
         }
-        if unacknowledged > u32::from(self.mss) || !was_in_order || !self.is_in_order() {
-            self.ack = AckDue::Now;
-        }
-        if self.ack == AckDue::Now {
-            return AckTimer::Leave;
-        }
-        let timer = if self.ack == AckDue::No { AckTimer::Arm } else { AckTimer::Leave };
-        self.ack = AckDue::Later;
-        timer
+        is_due
+    }
+
+    /// Before this no segment that makes no sense is answered.
+    pub(in crate::tcp) fn next_challenge_at(&self) -> Instant {
+        self.next_challenge_at
+    }
+
+    pub(in crate::tcp) fn set_next_challenge_at(&mut self, at: Instant) {
+        self.next_challenge_at = at;
     }
 
     /// At once, and so are the acknowledgements of the next segments (Linux's tcp_enter_quickack_mode).
@@ -44,18 +106,13 @@ impl Receiver {
         self.acknowledge_now();
     }
 
-    /// Whether something was received that no acknowledgement has named.
-    pub(in crate::tcp) fn has_unacknowledged(&self) -> bool {
-        self.nxt != self.last_ack_sent
-    }
-
     /// A segment that did not move RCV.NXT: a duplicate acknowledgement at once (RFC 5681 §4.2, MAY-13), one for each.
     pub(in crate::tcp) fn owe_duplicate(&mut self) {
         self.duplicates_owed = self.duplicates_owed.saturating_add(1);
     }
 
     pub(in crate::tcp) fn acknowledge_now(&mut self) {
-        self.ack = AckDue::Now;
+        self.due = AckDue::Now;
     }
 
     /// The peer was silent for longer than an RTO: it may start slowly again, as after the handshake.
@@ -68,8 +125,8 @@ impl Receiver {
     /// TCP_QUICKACK: how many segments are acknowledged at once from now on.
     pub(in crate::tcp) fn set_quick_acks(&mut self, quick_acks: u8) {
         self.quick_acks = quick_acks;
-        if quick_acks > 0 && self.ack == AckDue::Later {
-            self.ack = AckDue::Now;
+        if quick_acks > 0 && self.due == AckDue::Later {
+            self.due = AckDue::Now;
         }
     }
 
@@ -85,19 +142,46 @@ impl Receiver {
         }
     }
 
-    pub(in crate::tcp) fn is_ack_due_now(&self) -> bool {
-        self.ack == AckDue::Now || self.duplicates_owed > 0
-    }
-
-    /// A segment with this acknowledgement goes out.
-    pub(in crate::tcp) fn on_ack_sent(&mut self) {
-        self.last_ack_sent = self.nxt;
-        self.ack = AckDue::No;
-        self.duplicate = None;
+    pub(in crate::tcp) fn is_due_now(&self) -> bool {
+        self.due == AckDue::Now || self.duplicates_owed > 0
     }
 
     /// One that carries nothing else: the peer counts it as a duplicate, if it is one.
     pub(in crate::tcp) fn on_pure_ack_sent(&mut self) {
         self.duplicates_owed = self.duplicates_owed.saturating_sub(1);
+    }
+
+    /// RFC 9293 §3.8.6.3 (SHLD-18, SHLD-19) and §3.10.7.4 (MUST-58, MUST-59): after data in order. What is due goes out
+    /// when the segments that are at hand are processed. At once if more than one full segment waits for it, at the start of the connection (the peer's slow start counts on it), and while there are gaps, or one was
+    /// just filled (RFC 5681 §4.2); otherwise when the delayed-ACK timer fires (MUST-40: less than half a second).
+    pub(super) fn on_in_order(
+        &mut self,
+        unacknowledged: u32,
+        has_gap: bool,
+        is_fin_received: bool,
+    ) -> AckTimer {
+        if is_fin_received {
+            // The program's own FIN may carry the acknowledgement (Linux's pingpong mode).
+            self.quick_acks = 0;
+        }
+        if self.quick_acks > 0 {
+            self.quick_acks -= 1;
+            self.due = AckDue::Now;
+        }
+        if unacknowledged > u32::from(self.mss) || has_gap {
+            self.due = AckDue::Now;
+        }
+        match self.due {
+            AckDue::Now | AckDue::Later => AckTimer::Leave,
+            AckDue::No => {
+                self.due = AckDue::Later;
+                AckTimer::Arm
+            }
+        }
+    }
+
+    /// A segment that acknowledges all that came goes out.
+    pub(super) fn on_ack_sent(&mut self) {
+        self.due = AckDue::No;
     }
 }

@@ -2,55 +2,37 @@
 
 use alloc::boxed::Box;
 
-use super::{AckDue, Receiver, clamp_buffer};
-use crate::tcp::Settings;
+use super::Receiver;
 use crate::tcp::right_sizing::RightSizing;
 use crate::tcp::window::{UnscaledWindow, Window};
 use crate::time::Instant;
 
-/// What a receive window may stand at before any data has come, whatever the buffer: the largest that a SYN can say.
-const INITIAL_SSTHRESH: u32 = 65_535;
-
 impl Receiver {
-    /// What a program has asked for is offered at once.
-    pub(super) fn initial_ssthresh(&self) -> u32 {
-        if self.auto { self.buffer_bytes.min(INITIAL_SSTHRESH) } else { self.buffer_bytes }
-    }
-
     pub(in crate::tcp) fn syn_window(&self) -> u16 {
-        self.syn_window
+        self.wnd.syn_window
     }
 
     /// The window that the SYN-ACK of a passive open offered.
     pub(in crate::tcp) fn set_syn_window(&mut self, window: u16) {
-        self.syn_window = window;
-        self.edge = self.nxt + u32::from(window);
-        self.opened_to = self.edge;
-    }
-
-    /// The program has set options; one of them may be SO_RCVBUF.
-    pub(in crate::tcp) fn set_buffer(&mut self, settings: &Settings) {
-        self.auto = settings.auto_receive_buffer;
-        if !self.auto {
-            self.buffer_bytes = clamp_buffer(settings.receive_buffer_bytes);
-            self.ssthresh = self.buffer_bytes;
-        }
+        self.wnd.syn_window = window;
+        self.wnd.edge = self.nxt + u32::from(window);
+        self.wnd.opened_to = self.wnd.edge;
     }
 
     /// The largest window that is offered now.
     pub(in crate::tcp) fn ssthresh(&self) -> u32 {
-        self.ssthresh
+        self.wnd.ssthresh
     }
 
     /// SO_RCVBUF as it is now.
     pub(in crate::tcp) fn buffer_bytes(&self) -> u32 {
-        self.buffer_bytes
+        self.wnd.buffer_bytes
     }
 
     /// What is measured while data flows; `begin` it if that was not done yet.
     pub(in crate::tcp) fn right_sizing(&mut self, now: Instant, begin: bool) -> Option<&mut RightSizing> {
         if self.sizing.is_none() && begin {
-            let sizing = RightSizing::new(now, self.edge, self.read_to(), self.announced_mss);
+            let sizing = RightSizing::new(now, self.wnd.edge, self.read_to(), self.acks.announced_mss());
             self.sizing = Some(Box::new(sizing));
         }
         self.sizing.as_deref_mut()
@@ -59,9 +41,9 @@ impl Receiver {
     /// So much data has come in order: the window opens by twice that, at least by two segments, towards what the buffer
     /// allows (Linux's tcp_grow_window).
     pub(in crate::tcp) fn grow_window(&mut self, len: usize) {
-        let room = self.buffer().saturating_sub(self.ssthresh);
+        let room = self.wnd.buffer().saturating_sub(self.wnd.ssthresh);
         // What comes under one header is at most 64 KiB.
-        self.ssthresh += room.min(2 * (len as u32).max(u32::from(self.announced_mss)));
+        self.wnd.ssthresh += room.min(2 * (len as u32).max(u32::from(self.acks.announced_mss())));
     }
 
     /// The memory is short: the window shrinks to `bytes` or one segment, whichever is more, as the peer uses up what it was
@@ -70,32 +52,27 @@ impl Receiver {
     /// advises against.)
     pub(in crate::tcp) fn narrow_window(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.ssthresh = self.ssthresh.min(bytes.max(u32::from(self.announced_mss)));
+        self.wnd.ssthresh = self.wnd.ssthresh.min(bytes.max(u32::from(self.acks.announced_mss())));
     }
 
     /// The same before the peer was promised anything.
     pub(in crate::tcp) fn begin_narrow(&mut self, bytes: usize) {
         self.narrow_window(bytes);
-        self.syn_window =
-            u16::try_from(self.ssthresh).map_or(self.syn_window, |most| self.syn_window.min(most));
-    }
-
-    /// Whether [`narrow_window`](Receiver::narrow_window) has left less than a new connection offers.
-    fn is_narrow(&self) -> bool {
-        self.ssthresh < self.buffer_bytes.min(INITIAL_SSTHRESH)
+        self.wnd.syn_window = u16::try_from(self.wnd.ssthresh)
+            .map_or(self.wnd.syn_window, |most| self.wnd.syn_window.min(most));
     }
 
     /// SO_RCVLOWAT: a buffer that holds twice this, unless the program has chosen (Linux's tcp_set_rcvlowat).
     pub(in crate::tcp) fn make_room_for_low_water(&mut self, low_water: usize, max_bytes: usize) {
-        if low_water > self.buffer_bytes as usize / 2 {
-            self.grow_buffer(2 * low_water as u64, max_bytes);
-            self.ssthresh = self.ssthresh.max(self.buffer_bytes);
+        if low_water > self.wnd.buffer_bytes as usize / 2 {
+            self.wnd.grow_buffer(2 * low_water as u64, max_bytes);
+            self.wnd.ssthresh = self.wnd.ssthresh.max(self.wnd.buffer_bytes);
         }
     }
 
     /// Whether the peer can send hardly more: a program that waits for more will wait for ever.
     pub(in crate::tcp) fn is_window_nearly_closed(&self) -> bool {
-        self.window() <= u32::from(self.mss)
+        self.window() <= u32::from(self.acks.mss())
     }
 
     /// What waits behind a gap must not close the window before the gap is filled.
@@ -103,20 +80,13 @@ impl Receiver {
         if let (Some(sizing), Some(assembler)) = (&self.sizing, &self.assembler) {
             let behind = assembler.end().map_or(0, |end| end - self.nxt);
             let wanted = sizing.wanted(sizing.space()).saturating_add(u64::from(behind));
-            self.grow_buffer(wanted, max_bytes);
-        }
-    }
-
-    fn grow_buffer(&mut self, wanted: u64, max_bytes: usize) {
-        if self.auto {
-            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(max_bytes);
-            self.buffer_bytes = self.buffer_bytes.max(clamp_buffer(wanted));
+            self.wnd.grow_buffer(wanted, max_bytes);
         }
     }
 
     /// RCV.WND, as the peer knows it.
     pub(in crate::tcp) fn window(&self) -> u32 {
-        self.edge - self.nxt
+        self.wnd.edge - self.nxt
     }
 
     /// The window for the next segment's header; from now on the peer may use it.
@@ -126,8 +96,8 @@ impl Receiver {
         // RFC 9293 §3.8.6.2.2 (MUST-39): the window opens in steps worth it, and until then stays where it was (MAY-8:
         // closed, if need be).
         let wanted = if opening >= self.worthwhile_opening() { current + opening } else { current };
-        let header = Window(wanted).unscale(self.scale);
-        let offered = header.scale(self.scale).0;
+        let header = Window(wanted).unscale(self.wnd.scale);
+        let offered = header.scale(self.wnd.scale).0;
         if offered <= current {
             // What the header cannot express of a larger window is no loss: it is at most a unit, except
             // where the buffer was made larger than the scale can say.
@@ -135,27 +105,22 @@ impl Receiver {
         }
         let edge = self.nxt + offered;
         if wanted > current {
-            self.edge = edge;
-            self.opened_to = edge;
+            self.wnd.edge = edge;
+            self.wnd.opened_to = edge;
             return header.0;
         }
         // Rounded up so that the edge stays (RFC 7323 §2.4, RFC7323-2.4). Each time gives away less than a unit; a
         // peer that sends single bytes could add that up, so not beyond an eighth of the buffer.
-        if edge.before_eq(self.opened_to + self.buffer() / 8) {
-            self.edge = edge;
+        if edge.before_eq(self.wnd.opened_to + self.wnd.buffer() / 8) {
+            self.wnd.edge = edge;
             return header.0;
         }
         header.0.saturating_sub(1)
     }
 
-    /// SO_RCVBUF, or the least that a scaled window can open to in two steps.
-    pub(super) fn buffer(&self) -> u32 {
-        self.buffer_bytes.max(2 << self.scale.shift())
-    }
-
     /// The window as a header would carry it, without moving it.
     pub(in crate::tcp) fn last_window(&self) -> u16 {
-        Window(self.window()).unscale(self.scale).0
+        Window(self.window()).unscale(self.wnd.scale).0
     }
 
     /// What the buffer takes from RCV.NXT on.
@@ -163,27 +128,23 @@ impl Receiver {
         // A receive queue is far smaller than 2^32 bytes.
         let queued = self.queue.len() as u32;
         // What memory allows is for what waits and what may come together.
-        let most = if self.is_narrow() { self.most().saturating_sub(queued) } else { self.most() };
-        self.buffer().saturating_sub(queued).min(most)
-    }
-
-    /// The largest window that is offered now.
-    fn most(&self) -> u32 {
-        self.buffer().min(self.ssthresh.max(2 << self.scale.shift()))
+        let most =
+            if self.wnd.is_narrow() { self.wnd.most().saturating_sub(queued) } else { self.wnd.most() };
+        self.wnd.buffer().saturating_sub(queued).min(most)
     }
 
     /// How far the right edge could move.
     fn opening(&self) -> u32 {
         // Down to a whole unit: less cannot be said. Nor can more than the field holds: to a peer without window scaling
         // a larger buffer would be news after every read.
-        let most = UnscaledWindow(u16::MAX).scale(self.scale).0;
-        let free = self.free().min(most) >> self.scale.shift() << self.scale.shift();
+        let most = UnscaledWindow(u16::MAX).scale(self.wnd.scale).0;
+        let free = self.free().min(most) >> self.wnd.scale.shift() << self.wnd.scale.shift();
         free.saturating_sub(self.window())
     }
 
     fn worthwhile_opening(&self) -> u32 {
         // Half of what is ever offered: of a buffer that is much larger it might never be reached.
-        u32::from(self.announced_mss).min(self.most() / 2).max(1)
+        u32::from(self.acks.announced_mss()).min(self.wnd.most() / 2).max(1)
     }
 
     /// The program has read: the buffer grows if that was more in a round trip than ever before.
@@ -192,7 +153,7 @@ impl Receiver {
         if let Some(sizing) = &mut self.sizing
             && let Some(wanted) = sizing.on_read(now, read_to, queued)
         {
-            self.grow_buffer(wanted, max_bytes);
+            self.wnd.grow_buffer(wanted, max_bytes);
         }
         if self.urgent.is_some() {
             self.pass_mark();
@@ -204,8 +165,8 @@ impl Receiver {
     /// (Linux's tcp_cleanup_rbuf has the same measure).
     pub(in crate::tcp) fn update_window(&mut self) {
         let opening = self.opening();
-        if !self.fin_received && opening >= self.worthwhile_opening() && opening >= self.window() {
-            self.ack = AckDue::Now;
+        if !self.is_fin_received() && opening >= self.worthwhile_opening() && opening >= self.window() {
+            self.acks.acknowledge_now();
         }
     }
 }

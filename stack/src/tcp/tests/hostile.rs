@@ -183,7 +183,7 @@ fn check(peer: &Peer, sent: &[Sent], right_edge: &mut SeqNumber) -> Result<(), T
         if !header.flags.contains(Flags::ACK) || header.flags.contains(Flags::RST) {
             continue;
         }
-        let scale = if header.flags.contains(Flags::SYN) { 0 } else { connection.rcv.scale.shift() };
+        let scale = if header.flags.contains(Flags::SYN) { 0 } else { connection.rcv.wnd.scale.shift() };
         let edge = header.ack + (u32::from(header.window) << scale);
         // A unit of slack: see Receiver::advertise.
         prop_assert!((edge + (1 << scale)).after(*right_edge), "{:?} then {:?}", right_edge, sent);

@@ -190,3 +190,9 @@ fn a_send_buffer_shrinks_so_that_its_writer_can_wait() {
     assert!(!peer.connection.shrink_send_buffer(), "there is nothing to wait for");
     assert_eq!(peer.call(|connection, ctx| connection.send(ctx, b"x")).0, Ok(1));
 }
+
+#[test]
+fn the_record_of_a_connection_does_not_grow() {
+    // On 64 bits. Each idle connection pays for every byte.
+    assert!(size_of::<crate::tcp::Connection>() <= 688, "{}", size_of::<crate::tcp::Connection>());
+}
