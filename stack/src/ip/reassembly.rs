@@ -17,6 +17,7 @@ use core::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::checksum::internet_checksum;
+use super::ecn::IpEcn;
 use super::extension::FRAGMENT_HEADER_LEN;
 use super::{Cast, ipv6};
 use crate::config::IpConfig;
@@ -432,10 +433,9 @@ impl Packet {
         let mut packet = join(&first.header, first.protocol, first.named_at, data)?;
         // RFC 3168 §5.3: congestion experienced by a part was experienced by all; a sender that does not speak ECN
         // cannot have experienced any.
-        const NOT_ECT: u8 = 1 << 0;
-        const CE: u8 = 1 << 3;
-        if self.ecn_seen & CE != 0 {
-            if self.ecn_seen & NOT_ECT != 0 {
+        let has_seen = |ecn: IpEcn| self.ecn_seen & 1 << ecn.bits() != 0;
+        if has_seen(IpEcn::Ce) {
+            if has_seen(IpEcn::NotEct) {
                 return None;
             }
             mark_congestion(&mut packet);
