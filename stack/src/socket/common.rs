@@ -214,7 +214,7 @@ impl Common {
             return Err(Error::InvalidArgument);
         }
         socket.options.set(ctx.config, option)?;
-        self.note_readiness(id, false);
+        self.settle(id, false);
         Ok(())
     }
 }

@@ -61,7 +61,7 @@ impl ProtocolCalls for TcpSockets {
         let socket = env.common.record_mut(id)?;
         self.listeners.insert(addr, port, id, socket.options.reuse_port);
         socket.protocol = Protocol::Tcp(TcpSocket::Listener(Listener::new(backlog).into()));
-        socket.renew_readiness();
+        env.common.settle(id, false);
         Ok(())
     }
 
@@ -262,7 +262,7 @@ impl TcpSockets {
         for waiting in listener.queue {
             self.abort(env, waiting);
         }
-        env.common.note_readiness(id, false);
+        env.common.settle(id, false);
     }
 
     /// Ends a connection that nobody will hold with a reset.

@@ -141,7 +141,8 @@ impl TcpSockets {
         let Some(socket) = common.records.get_mut(id) else { return };
         let bound = socket.bound();
         let protocol = mem::replace(&mut socket.protocol, Protocol::Tcp(TcpSocket::Idle));
-        common.charge(id, 0);
+        let bytes = socket.charge();
+        common.charge(id, bytes);
         if let Protocol::Tcp(TcpSocket::Stream(mut stream)) = protocol {
             self.forget_stream(common, id, &mut stream);
         }

@@ -118,6 +118,16 @@ mod tests {
         }
     }
 
+    /// Otherwise a look-up would walk past all entries.
+    #[test]
+    fn hashes_differ_in_the_bits_that_choose_the_place_and_in_those_of_the_tag() {
+        let hashes = || (0..1024u32).map(|number| number << 22 | number);
+        for part in [|hash: u32| spread(hash) & 0x3ff, |hash: u32| spread(hash) >> 54] {
+            let parts: std::collections::BTreeSet<u64> = hashes().map(part).collect();
+            assert_eq!(parts.len(), 1024);
+        }
+    }
+
     #[test]
     fn each_is_found_by_its_numbers_while_the_table_grows_and_shrinks() {
         let mut table = Connections::new(&mut Rng::new([7; 32]));

@@ -211,3 +211,6 @@ impl Protocol {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

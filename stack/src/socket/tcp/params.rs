@@ -74,3 +74,20 @@ pub(super) fn mss_for_mtu(mtu: usize, remote: IpAddr) -> u16 {
 pub(super) fn header_bytes(remote: IpAddr) -> u32 {
     if remote.is_ipv4() { 40 } else { 60 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_family_has_its_sizes() {
+        let [v4, v6]: [IpAddr; 2] = [[10, 0, 0, 1].into(), core::net::Ipv6Addr::LOCALHOST.into()];
+        // RFC 9293 §3.7.1 (MUST-15, MUST-16), RFC 8200 §5.
+        assert_eq!((default_mss(v4), default_mss(v6)), (536, 1220));
+        assert_eq!((least_path_mss(v4), least_path_mss(v6)), (0, 1220));
+        for (mtu, of_v4, of_v6) in [(0, 0, 0), (60, 20, 0), (1500, 1460, 1440), (65_575, 65_535, 65_515)] {
+            assert_eq!((mss_for_mtu(mtu, v4), mss_for_mtu(mtu, v6)), (of_v4, of_v6));
+        }
+        assert_eq!(mss_for_mtu(65_576, v4), 65_535, "more than an MSS can say");
+    }
+}

@@ -1,10 +1,13 @@
 //! What can be known of a connection, field by field.
 
+use alloc::format;
 use alloc::vec;
 use core::time::Duration;
 
+use super::bench::Host;
 use super::peer::{Offer, Peer};
-use crate::tcp::{CongestionState, TcpInfo};
+use crate::config::CongestionControl;
+use crate::tcp::{CongestionState, Settings, State, TcpInfo};
 
 fn info(peer: &Peer) -> TcpInfo {
     peer.connection.info(peer.host.now, &peer.host.config, 40)
@@ -151,4 +154,27 @@ fn of_who_waits_for_whom() {
     let half = info(&peer);
     assert_eq!((half.busy_time, half.sndbuf_limited), (Duration::from_millis(10), Duration::from_millis(5)));
     assert_eq!(half.rwnd_limited, Duration::ZERO);
+}
+
+/// The fields that Linux's tcp_get_info fills in for a listener; all others are as if nothing was known.
+#[test]
+fn of_a_listener() {
+    let host = Host::new();
+    let mut config = host.config.clone();
+    config.tcp.initial_window_segs = 4;
+    let congestion = CongestionControl::Reno;
+    let settings = Settings { congestion, max_pacing_rate: Some(9000), ..host.settings() };
+    let info = TcpInfo::of_listener(&settings, &config, 3, 7);
+    let expected = TcpInfo {
+        state: State::Listen,
+        congestion,
+        unacked: 3,
+        sacked: 7,
+        snd_cwnd: 4,
+        pacing_rate: 9000,
+        ..TcpInfo::default()
+    };
+    assert_eq!(format!("{info:?}"), format!("{expected:?}"));
+    let unpaced = TcpInfo::of_listener(&host.settings(), &config, 0, 0);
+    assert_eq!((unpaced.unacked, unpaced.sacked, unpaced.pacing_rate), (0, 0, u64::MAX));
 }

@@ -1,0 +1,322 @@
+//! TCP sockets as their programs see them, through a stack's own loopback.
+
+use core::net::SocketAddr;
+use std::vec::Vec;
+
+use crate::socket::{Domain, Shutdown, SocketKind, SocketOption, SocketOptions, SocketState};
+use crate::testing::{PacketBuilder, TcpSegment};
+use crate::{
+    Config, Descriptor, DropReason, Error, Frame, InterfaceConfig, Medium, Readiness, SendMeta, Stack,
+    TcpState as State,
+};
+
+const NOW: crate::Instant = crate::Instant::ZERO;
+
+fn stack() -> Stack {
+    Stack::new(Config::default(), [8; 32], NOW)
+}
+
+fn stream(stack: &mut Stack) -> Descriptor {
+    stack.socket(Domain::V4, SocketKind::Stream).unwrap()
+}
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+fn listener(stack: &mut Stack, port: u16) -> Descriptor {
+    let d = stream(stack);
+    stack.bind(d, local(port)).unwrap();
+    stack.listen(d, 8).unwrap();
+    d
+}
+
+fn run(stack: &mut Stack) {
+    while stack.poll_transmit(NOW).is_some() || stack.handle_loopback(NOW) {}
+}
+
+/// Both ends of a connection to this listener on port 80.
+fn connect(stack: &mut Stack, listener: Descriptor) -> [Descriptor; 2] {
+    let client = stream(stack);
+    assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress));
+    run(stack);
+    [client, stack.accept(listener).unwrap().0]
+}
+
+/// Ends a connection with a reset.
+fn reset(stack: &mut Stack, d: Descriptor) {
+    stack.set_option(NOW, d, SocketOption::Linger(Some(core::time::Duration::ZERO))).unwrap();
+    stack.close(NOW, d).unwrap();
+    run(stack);
+}
+
+fn has_event(stack: &mut Stack, d: Descriptor) -> bool {
+    let id = stack.socket_id(d).unwrap();
+    core::iter::from_fn(|| stack.poll_event()).filter(|event| event.socket == id).count() > 0
+}
+
+#[test]
+fn the_account_knows_what_each_socket_holds() {
+    let mut stack = stack();
+    let shared = size_of::<SocketOptions>() + 2 * size_of::<usize>();
+    let check = |stack: &Stack, what: &str| {
+        for (_, socket) in stack.sockets.common.records.iter() {
+            // Options count in full, also when a connection has come to share its listener's.
+            assert!(socket.charged_bytes >= socket.charge(), "{what}: {socket:?}");
+            assert!(socket.charged_bytes <= socket.charge() + shared, "{what}: {socket:?}");
+        }
+    };
+    let listener = stream(&mut stack);
+    check(&stack, "a socket");
+    stack.set_option(NOW, listener, SocketOption::KeepAlive(true)).unwrap();
+    check(&stack, "an option");
+    stack.bind(listener, local(80)).unwrap();
+    stack.listen(listener, 8).unwrap();
+    check(&stack, "a listener");
+    stack.set_option(NOW, listener, SocketOption::NoDelay(true)).unwrap();
+    let [client, server] = connect(&mut stack, listener);
+    check(&stack, "a connection");
+    stack.set_option(NOW, client, SocketOption::NoDelay(true)).unwrap();
+    check(&stack, "an option of a connection");
+    stack.send(NOW, client, &[7; 20_000]).unwrap();
+    check(&stack, "data to be sent");
+    run(&mut stack);
+    check(&stack, "data that was sent");
+    stack.recv(NOW, server, &mut [0; 15_000]).unwrap();
+    check(&stack, "data that was read");
+    reset(&mut stack, client);
+    check(&stack, "a connection that was reset");
+    stack.shutdown(NOW, listener, Shutdown::Read).unwrap();
+    check(&stack, "a listener that has stopped");
+    let refused = stream(&mut stack);
+    assert_eq!(stack.connect(NOW, refused, local(81)), Err(Error::InProgress));
+    run(&mut stack);
+    check(&stack, "a connection that was refused");
+    assert_eq!(stack.connect(NOW, refused, local(81)), Err(Error::ConnectionRefused));
+    check(&stack, "a socket to be connected anew");
+    for d in [listener, server, refused] {
+        stack.close(NOW, d).unwrap();
+    }
+    run(&mut stack);
+    assert!(stack.sockets().is_empty());
+    assert_eq!(stack.memory_bytes(), 0);
+}
+
+/// TCP_NOTSENT_LOWAT: what is sent makes room, before anything is acknowledged.
+#[test]
+fn sending_makes_room_below_the_low_water_mark() {
+    let mut stack = stack();
+    let listener = listener(&mut stack, 80);
+    let [client, _] = connect(&mut stack, listener);
+    stack.set_option(NOW, client, SocketOption::UnsentLowWater(2000)).unwrap();
+    stack.set_option(NOW, client, SocketOption::NoDelay(true)).unwrap();
+    has_event(&mut stack, client);
+    for len in [1999, 1000] {
+        assert!(stack.readiness(client).unwrap().writable);
+        assert_eq!(stack.send(NOW, client, &std::vec![0; len]), Ok(len));
+        assert!(!stack.readiness(client).unwrap().writable && !has_event(&mut stack, client));
+        assert!(stack.poll_transmit(NOW).is_none(), "it goes to the loopback");
+        assert!(stack.readiness(client).unwrap().writable && has_event(&mut stack, client));
+        run(&mut stack);
+    }
+}
+
+#[test]
+fn a_port_is_free_when_its_connection_is_over() {
+    let config = Config { ephemeral_ports: (50_000, 50_000), ..Config::default() };
+    let mut stack = Stack::new(config, [8; 32], NOW);
+    let listener = listener(&mut stack, 80);
+    for bound in [false, true, false, true] {
+        let client = stream(&mut stack);
+        if bound {
+            stack.bind(client, local(50_000)).unwrap();
+        }
+        assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress), "{bound}");
+        run(&mut stack);
+        let (server, peer) = stack.accept(listener).unwrap();
+        assert_eq!(peer, local(50_000));
+        let other = stream(&mut stack);
+        assert_eq!(stack.bind(other, local(50_000)), Err(Error::AddressInUse), "{bound}");
+        assert_eq!(stack.connect(NOW, other, local(80)), Err(Error::AddressNotAvailable), "{bound}");
+        stack.close(NOW, other).unwrap();
+        reset(&mut stack, client);
+        stack.close(NOW, server).unwrap();
+        run(&mut stack);
+        assert_eq!((stack.sockets().len(), stack.poll_timeout()), (1, None), "{bound}");
+    }
+}
+
+#[test]
+fn a_listener_leaves_its_port_when_it_is_closed() {
+    let mut stack = stack();
+    for _ in 0..3 {
+        let first = listener(&mut stack, 80);
+        let second = stream(&mut stack);
+        assert_eq!(stack.bind(second, local(80)), Err(Error::AddressInUse));
+        stack.close(NOW, first).unwrap();
+        assert_eq!(stack.connect(NOW, second, local(80)), Err(Error::InProgress));
+        run(&mut stack);
+        assert_eq!(stack.take_error(second), Ok(Some(Error::ConnectionRefused)));
+        stack.close(NOW, second).unwrap();
+    }
+}
+
+/// As on Linux.
+#[test]
+fn a_socket_is_connected_again_only_if_its_connection_was_never_open() {
+    let mut stack = stack();
+    let listener = listener(&mut stack, 80);
+    assert_eq!(stack.connect(NOW, listener, local(80)), Err(Error::IsConnected));
+    let client = stream(&mut stack);
+    assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress));
+    assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::Already));
+    run(&mut stack);
+    assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::IsConnected));
+    let (server, _) = stack.accept(listener).unwrap();
+    reset(&mut stack, server);
+    assert_eq!(stack.take_error(client), Ok(Some(Error::ConnectionReset)));
+    for _ in 0..2 {
+        assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::IsConnected), "it was open");
+    }
+    for is_read in [false, true] {
+        let client = stream(&mut stack);
+        assert_eq!(stack.connect(NOW, client, local(81)), Err(Error::InProgress));
+        run(&mut stack);
+        let mut error = Error::ConnectionRefused;
+        if is_read {
+            assert_eq!(stack.take_error(client), Ok(Some(error)));
+            error = Error::ConnectionAborted;
+        }
+        assert_eq!(stack.connect(NOW, client, local(80)), Err(error));
+        assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress));
+        run(&mut stack);
+        assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::IsConnected));
+    }
+    let client = stream(&mut stack);
+    assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress));
+    stack.shutdown(NOW, client, Shutdown::Both).unwrap();
+    assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress), "the program gave it up");
+}
+
+#[test]
+fn a_socket_shows_what_it_has_become() {
+    let mut stack = stack();
+    let shown = |stack: &Stack, d: Descriptor| {
+        let infos = stack.sockets();
+        let info = infos.into_iter().find(|info| info.descriptor == Some(d)).unwrap();
+        assert_eq!(info.kind, SocketKind::Stream);
+        let SocketState::Tcp(state) = info.state else { panic!("{info:?}") };
+        (state, info.local, info.peer, (info.receive_queue, info.send_queue))
+    };
+    let listener = stream(&mut stack);
+    assert_eq!(shown(&stack, listener), (State::Closed, None, None, (0, 0)));
+    stack.bind(listener, local(80)).unwrap();
+    assert_eq!(shown(&stack, listener), (State::Closed, Some(local(80)), None, (0, 0)));
+    stack.listen(listener, 8).unwrap();
+    assert_eq!(shown(&stack, listener), (State::Listen, Some(local(80)), None, (0, 8)));
+    let client = stream(&mut stack);
+    assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress));
+    let own = stack.local_addr(client).unwrap();
+    assert_eq!(shown(&stack, client), (State::SynSent, Some(own), None, (0, 0)));
+    assert_eq!(stack.peer_addr(client), Err(Error::NotConnected));
+    run(&mut stack);
+    assert_eq!(shown(&stack, listener), (State::Listen, Some(local(80)), None, (1, 8)));
+    assert_eq!(shown(&stack, client), (State::Established, Some(own), Some(local(80)), (0, 0)));
+    assert_eq!(stack.peer_addr(client), Ok(local(80)));
+    let (server, _) = stack.accept(listener).unwrap();
+    stack.send(NOW, client, b"abc").unwrap();
+    assert_eq!(shown(&stack, client).3, (0, 3));
+    run(&mut stack);
+    assert_eq!(shown(&stack, server), (State::Established, Some(local(80)), Some(own), (3, 0)));
+    assert_eq!((stack.queued_bytes(server), stack.queued_bytes(listener)), (Ok((3, 0)), Ok((0, 0))));
+}
+
+#[test]
+fn each_call_does_on_a_stream_what_it_can() {
+    let mut stack = stack();
+    let listener = listener(&mut stack, 80);
+    let idle = stream(&mut stack);
+    let mut buf = [0; 8];
+    for d in [idle, listener] {
+        assert_eq!(stack.peek(d, &mut buf), Err(Error::NotConnected));
+        assert_eq!(stack.recv(NOW, d, &mut buf), Err(Error::NotConnected));
+        assert_eq!(stack.recv_bytes(NOW, d, 8), Err(Error::NotConnected));
+        assert_eq!(stack.recv_from(NOW, d, &mut buf), Err(Error::NotConnected));
+        assert_eq!(stack.at_mark(d), Err(Error::NotConnected));
+        assert_eq!(stack.send(NOW, d, b"x"), Err(Error::BrokenPipe));
+        assert_eq!(stack.take_error(d), Ok(None));
+        assert_eq!(stack.close_reason(d), Ok(None));
+    }
+    let expected = Readiness { writable: true, hung_up: true, ..Readiness::default() };
+    assert_eq!(stack.readiness(idle), Ok(expected), "as on Linux");
+    assert_eq!(stack.readiness(listener), Ok(Readiness::default()));
+    let [client, server] = connect(&mut stack, listener);
+    let own = stack.local_addr(client).unwrap();
+    // The address of a datagram is of no use here.
+    assert_eq!(stack.send_to(NOW, client, b"0123", local(9)), Ok(4));
+    assert_eq!(stack.send_msg(NOW, client, b"456"[..].into(), &SendMeta::connected()), Ok(3));
+    run(&mut stack);
+    for _ in 0..2 {
+        assert_eq!(stack.peek(server, &mut buf), Ok(7));
+        assert_eq!(&buf[..7], b"0123456");
+    }
+    assert_eq!(stack.recv_bytes(NOW, server, 2).as_deref(), Ok(&b"01"[..]));
+    assert_eq!(
+        stack.recv_from(NOW, server, &mut buf[..3]).map(|(len, meta)| (len, meta.peer())),
+        Ok((3, own))
+    );
+    assert_eq!(&buf[..3], b"234");
+    assert_eq!(stack.recv(NOW, server, &mut buf), Ok(2));
+    assert_eq!(stack.peek(server, &mut buf), Err(Error::WouldBlock));
+    assert_eq!(stack.recv_msg(NOW, server), Err(Error::NotSupported));
+    assert_eq!(stack.recv_batch(NOW, server, &mut Vec::new(), 2), Err(Error::NotSupported));
+    assert_eq!(stack.listen(server, 8), Err(Error::InvalidArgument));
+    assert_eq!(stack.accept(server), Err(Error::InvalidArgument));
+    assert_eq!(stack.bind(server, local(9)), Err(Error::InvalidArgument));
+}
+
+/// RFC 9293 §3.9.2.3 (MUST-57).
+#[test]
+fn a_segment_to_a_broadcast_address_is_dropped_silently() {
+    let mut stack = stack();
+    let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
+    let iface = stack.add_interface(NOW, interface).unwrap();
+    let d = stream(&mut stack);
+    stack.bind(d, ([0; 4], 80).into()).unwrap();
+    stack.listen(d, 8).unwrap();
+    let mut syn_to = |dst: &str| {
+        let builder = PacketBuilder::new("10.0.0.2".parse().unwrap(), dst.parse().unwrap());
+        let syn = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(9, 80) };
+        stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&syn)));
+        (stack.poll_transmit(NOW).is_some(), stack.stats().drops(DropReason::TcpNotUnicast))
+    };
+    assert_eq!(syn_to("10.0.0.255"), (false, 1));
+    assert_eq!(syn_to("255.255.255.255"), (false, 2));
+    assert_eq!(syn_to("10.0.0.1"), (true, 2));
+}
+
+/// RFC 4007 §6: a link-local address belongs to a link, which its scope id names.
+#[test]
+fn link_local_segments_go_out_and_come_in_on_the_link_of_their_scope() {
+    let mut stack = stack();
+    let ifaces = [(); 2].map(|()| {
+        let interface = InterfaceConfig::new(Medium::Ip).address("fe80::1/64".parse().unwrap());
+        stack.add_interface(NOW, interface).unwrap()
+    });
+    let listener = stack.socket(Domain::V6, SocketKind::Stream).unwrap();
+    stack.bind(listener, "[::]:80".parse().unwrap()).unwrap();
+    stack.listen(listener, 8).unwrap();
+    let builder = PacketBuilder::new("fe80::2".parse().unwrap(), "fe80::1".parse().unwrap());
+    for (iface, scope) in ifaces.into_iter().zip(1..) {
+        let client = stack.socket(Domain::V6, SocketKind::Stream).unwrap();
+        let peer = core::net::SocketAddrV6::new("fe80::2".parse().unwrap(), 9, 0, scope);
+        assert_eq!(stack.connect(NOW, client, peer.into()), Err(Error::InProgress));
+        assert_eq!(stack.poll_transmit(NOW).map(|syn| syn.iface()), Some(iface));
+        // The same four numbers on both links.
+        let syn = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(9, 80) };
+        stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&syn)));
+        assert_eq!(stack.poll_transmit(NOW).map(|syn_ack| syn_ack.iface()), Some(iface));
+    }
+    let handshakes = stack.sockets().iter().filter(|info| info.id.is_none()).count();
+    assert_eq!(handshakes, 2);
+}
