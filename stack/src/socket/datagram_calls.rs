@@ -304,3 +304,6 @@ impl Env<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

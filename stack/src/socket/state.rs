@@ -22,14 +22,14 @@ pub(super) trait ProtocolState: fmt::Debug {
     /// The addresses and ports of both ends, once they are fixed.
     fn flow(&self) -> Option<FourTuple>;
 
-    /// Whether there is a peer to be shown on a status page.
+    /// Whether a status page shows the peer of [`flow`](ProtocolState::flow).
     fn is_connected(&self) -> bool {
-        self.flow().is_some()
+        true
     }
 
-    /// Whether `peer_addr` knows one.
+    /// Whether `peer_addr` returns it.
     fn has_peer(&self) -> bool {
-        self.is_connected()
+        true
     }
 
     /// Bytes that wait to be read, and bytes that wait to be sent or acknowledged.
