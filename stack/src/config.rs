@@ -14,22 +14,24 @@ pub use congestion_control::CongestionControl;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// All bytes that sockets, reassembly and resolution may hold together. Near the limit windows shrink, and sockets give back
-    /// what they can do without; at the limit the connections that make no progress are reset
-    /// ([`CloseReason::NoMemory`](crate::CloseReason::NoMemory)), so that new ones still find room (decision 0010). 256 MiB: a
-    /// quarter of a small server.
-    /// A quarter of it is for what waits in the network layer, an eighth is slack for the lists behind the queues, which
-    /// grow by steps; less than 256 KiB in all is not enough to work with.
+    /// All bytes that sockets, reassembly and resolution may hold together. Near the limit windows
+    /// shrink, and sockets give back memory that they can do without; at the limit the connections
+    /// that make no progress are reset ([`CloseReason::NoMemory`](crate::CloseReason::NoMemory)),
+    /// so that new ones still find room (decision 0010). 256 MiB: a quarter of a small server. A
+    /// quarter is for packets that wait in the network layer, and an eighth is slack for the
+    /// queues' own lists, which grow in steps. The least is 256 KiB.
     pub memory_limit_bytes: usize,
-    /// How full the sockets' share of it may be before they are under pressure: windows shrink, buffers stop growing, nobody
-    /// takes more than an even share (by peer first, which is an IPv4 address or an IPv6 network of 64 bits, then by
-    /// connection), until a quarter of it is free again. Half of what is left above this mark is for shares, the other half
-    /// for floors and records alone. 66: Linux's `tcp_mem[1]` is two thirds of `tcp_mem[2]`, and `tcp_mem[0]` three quarters
-    /// of that.
+    /// How full the sockets' part may be, in percent, before memory pressure begins. Under pressure
+    /// windows shrink, buffers stop growing, and no socket takes more than an even share (by peer
+    /// first, which is an IPv4 address or an IPv6 /64, then by connection). Pressure ends when a
+    /// quarter is free again. Half of the memory above this mark is for shares, the other half only
+    /// for the floors (`memory_reserve_bytes`) and for records. 66: Linux's `tcp_mem[1]` is two
+    /// thirds of `tcp_mem[2]`, and `tcp_mem[0]` three quarters of that.
     pub memory_pressure_percent: u8,
-    /// The floor: what every connection may hold in each direction although the sockets' share is used up, out of a sixteenth
-    /// of the limit that is kept for it and for the records of new connections: so that everybody gets on, if slowly. When a
-    /// quarter of this reserve is used connections are reset. 4 KiB, Linux's `tcp_rmem[0]` and `tcp_wmem[0]`.
+    /// The floor: what each connection may hold in each direction even when the sockets' part is
+    /// used up, so that each makes progress, if slowly. It comes out of a reserve, a sixteenth of
+    /// the limit, which also holds the records of new connections. When a quarter of the reserve is
+    /// used, connections are reset. 4 KiB, Linux's `tcp_rmem[0]` and `tcp_wmem[0]`.
     pub memory_reserve_bytes: usize,
     /// The most descriptors at once. 1,048,576, Linux's `fs.nr_open`.
     pub max_descriptors: usize,
@@ -44,7 +46,8 @@ pub struct Config {
     pub udp: UdpConfig,
     /// TCP.
     pub tcp: TcpConfig,
-    /// This stack's part, where several stacks serve the queues of the same interfaces. None: it is the only one.
+    /// This stack's share, if several stacks serve the queues of the same interfaces. `None` for a
+    /// single stack.
     pub share: Option<Share>,
 }
 
@@ -66,8 +69,9 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The configuration of one of several stacks that together shall behave as this says: it has its part of what is limited
-    /// for the whole (memory, ICMP errors, resets, connections in TIME-WAIT and without a descriptor).
+    /// The configuration for one of several stacks that together have the limits of this one:
+    /// limits for the whole (memory, ICMP errors, resets, connections in TIME-WAIT and without a
+    /// descriptor) are divided.
     pub fn for_share(&self, share: Share) -> Config {
         let stacks = share.steering().stacks();
         let part = |whole: usize| whole.div_ceil(usize::from(stacks));
@@ -85,12 +89,12 @@ impl Config {
         config
     }
 
-    /// Whether this stack does what only one of several is to do.
+    /// Whether this stack does the work that only one of several stacks does.
     pub(crate) fn is_first_share(&self) -> bool {
         self.share.as_ref().is_none_or(Share::is_first)
     }
 
-    /// What sockets are admitted to: the limit less the network layer's quarter and the slack.
+    /// The sockets' part of the memory: the limit less the network layer's quarter and the slack.
     pub(crate) fn socket_limit_bytes(&self) -> usize {
         self.memory_limit_bytes - self.memory_limit_bytes / 4 - self.memory_limit_bytes / 8
     }
@@ -106,21 +110,25 @@ impl Config {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NeighborConfig {
-    /// Entries per interface. Strangers can make us resolve addresses, so it is bounded: 1,024, Linux's `gc_thresh3`.
+    /// The most entries per interface: remote hosts can make us resolve addresses. 1,024, Linux's
+    /// `gc_thresh3`.
     pub max_entries: usize,
-    /// Packets that wait for one resolution; the oldest is dropped for a new one (RFC 4861 §7.2.2 asks for at
-    /// least one). 64, so that a datagram of 64 KiB gets through in its fragments; Linux's `unres_qlen_bytes` is 208 KiB.
+    /// The most packets that wait for one resolution; a further one replaces the oldest (RFC 4861
+    /// §7.2.2 asks for at least one). 64, so that a datagram of 64 KiB gets through in its
+    /// fragments; Linux's `unres_qlen_bytes` is 208 KiB.
     pub max_pending_packets: usize,
     /// RETRANS_TIMER: between two solicitations. 1 s.
     pub retransmit_delay: Duration,
     /// MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT: solicitations before a neighbour is given up. 3.
     pub max_solicitations: u8,
-    /// REACHABLE_TIME: for how long a confirmation is believed. 30 s.
+    /// REACHABLE_TIME: how long a confirmation is valid. 30 s.
     pub reachable_delay: Duration,
-    /// DELAY_FIRST_PROBE_TIME: for how long an upper layer may confirm a stale entry before it is probed. 5 s.
+    /// DELAY_FIRST_PROBE_TIME: how long an upper layer may confirm a stale entry before the entry
+    /// is probed. 5 s.
     pub delay_first_probe: Duration,
-    /// ARP requests and neighbour solicitations of one neighbour that are answered in a second. 1,000; Linux has no limit. A
-    /// neighbour asks at most once a second for each of our addresses, and a flood of questions in its name ends here.
+    /// ARP requests and neighbour solicitations of one neighbour that are answered in a second.
+    /// 1,000; Linux has no limit. A neighbour asks at most once a second for each of our addresses,
+    /// so only a flood is limited.
     pub max_answers_per_second: u32,
     /// DupAddrDetectTransmits: probes before an address is used; 0 switches detection off. 1.
     pub duplicate_address_probes: u8,
@@ -155,32 +163,36 @@ pub struct IpConfig {
     /// For how long fragments wait. 30 s (Linux's `ipfrag_time`; RFC 8200 §4.5 says 60, RFC 1122 60 to 120, and
     /// both were written for slower networks).
     pub reassembly_timeout: Duration,
-    /// ICMP errors a second, all destinations together (RFC 4443 §2.4(f), RFC 1812 §4.3.2.8), on average: each takes none, one
-    /// or two of this budget at random, so that nobody learns from it what others were sent (CVE-2020-25705). 1,000,
-    /// Linux's `icmp_msgs_per_sec`.
+    /// ICMP errors a second, all destinations together (RFC 4443 §2.4(f), RFC 1812 §4.3.2.8), on
+    /// average: each takes none, one or two of this budget at random, so that no host learns from
+    /// it how many were sent to others (CVE-2020-25705). 1,000, Linux's `icmp_msgs_per_sec`.
     pub icmp_errors_per_second: u32,
     /// ICMP errors at once, all destinations together, on average. 50, Linux's `icmp_msgs_burst`.
     pub icmp_error_burst: u32,
-    /// Between two ICMP errors to one IPv4 host, once it has had [`icmp_peer_burst`](IpConfig::icmp_peer_burst) of them, so that
-    /// no host uses up what there is for all. Zero: only the limit for all holds. 1 s, Linux's `ipv4.icmp_ratelimit`:
-    /// port unreachables for 100 ports of one host take 94 s.
+    /// The interval between ICMP errors to one IPv4 host after the first
+    /// [`icmp_peer_burst`](IpConfig::icmp_peer_burst), so that no host uses up the budget of all.
+    /// Zero: only the budget of all limits them. 1 s, Linux's `ipv4.icmp_ratelimit`: port
+    /// unreachables for 100 ports of one host take 94 s.
     pub icmp_error_interval_v4: Duration,
-    /// The same to one IPv6 host, or to one network of 64 bits on another link, in which a host can have any address. 100 ms,
-    /// Linux's `ipv6.icmp.ratelimit` (measured on 6.18; it was 1 s, and less for hosts on other links).
+    /// The same for one IPv6 host, or for one /64 on another link, since a host can have any
+    /// address in it. 100 ms, Linux's `ipv6.icmp.ratelimit` (measured on 6.18; it was 1 s, and less
+    /// for hosts on other links).
     pub icmp_error_interval_v6: Duration,
     /// ICMP errors to one host at once. 6, Linux's XRLIM_BURST_FACTOR.
     pub icmp_peer_burst: u32,
     /// Whether echo requests are answered.
     pub answer_echo: bool,
-    /// Whether ICMP timestamp requests are answered, as Linux does: with a clock that begins anywhere (RFC 792 has a bit for
-    /// that), so it tells nothing but that we are here.
+    /// Whether ICMP timestamp requests are answered, as on Linux. The clock in the reply is not the
+    /// time of day (RFC 792 has a bit that says so), so the reply only shows that the host is
+    /// there.
     pub answer_timestamps: bool,
-    /// For how long a learned path MTU is believed: RFC 8201 §4 says not to try a larger one within 10 minutes.
+    /// How long a learned path MTU is used: RFC 8201 §4 says not to try a larger one within 10
+    /// minutes.
     pub path_mtu_timeout: Duration,
-    /// Destinations whose path MTU is kept. 4,096.
+    /// The most destinations whose path MTU is kept. 4,096.
     pub max_path_mtus: usize,
-    /// Frames of our own (resolution, ICMP, resets) that wait for the device, and packets that wait on the
-    /// loopback. 1,024, near Linux's `txqueuelen`.
+    /// The most frames of the stack's own (resolution, ICMP, resets) that wait for the device, and
+    /// packets that wait on the loopback. 1,024, near Linux's `txqueuelen`.
     pub max_queued_frames: usize,
 }
 
@@ -227,10 +239,11 @@ impl Default for UdpConfig {
 pub enum SynCookieMode {
     /// Never: a SYN beyond the queue is dropped.
     Off,
-    /// When the queue of handshakes is full. What a cookie cannot carry (a lost SYN-ACK is not repeated; a peer without
-    /// timestamps loses window scale and SACK) then concerns only those that would have been dropped.
+    /// When the queue of handshakes is full. The drawbacks of a cookie (a lost SYN-ACK is not
+    /// repeated; a peer without timestamps loses window scale and SACK) then concern only SYNs that
+    /// would have been dropped.
     WhenFull,
-    /// Always: nothing is kept of any SYN. For tests, or under a flood that does not end.
+    /// Always: no SYN creates a record. For tests, or under a flood that does not end.
     Always,
 }
 
@@ -238,35 +251,38 @@ pub enum SynCookieMode {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpConfig {
-    /// SO_RCVBUF of a new socket: what the peer may send that the program has not read. 128 KiB, Linux's `tcp_rmem[1]`;
-    /// the first window is 64 KiB, all that a SYN can say, and opens to the rest with the first segments.
+    /// SO_RCVBUF of a new socket: how much received data may wait for the program. 128 KiB, Linux's
+    /// `tcp_rmem[1]`. The first window is 64 KiB, the largest that fits in a SYN, and opens fully
+    /// with the first segments.
     pub receive_buffer_bytes: usize,
-    /// SO_SNDBUF of a new socket: what `send` takes before it says `WouldBlock`. 64 KiB: more than two initial windows,
-    /// so that even the first round trip finds the next one's data queued. Linux says 16 KiB (`tcp_wmem[1]`), makes it
-    /// 45 as the connection opens, and lets one write go a buffer beyond it.
+    /// SO_SNDBUF of a new socket: what `send` takes before it says `WouldBlock`. 64 KiB: more than
+    /// two initial windows, so that the data of the second round trip is queued during the first.
+    /// Linux has 16 KiB (`tcp_wmem[1]`), raises it to 45 KiB as the connection opens, and lets one
+    /// write exceed it by a whole buffer.
     pub send_buffer_bytes: usize,
     /// Whether the two grow with the path: the receive buffer to twice what the program reads in a round trip, the send
     /// buffer to two congestion windows (Linux's `tcp_moderate_rcvbuf`). Setting SO_RCVBUF or SO_SNDBUF switches it off
     /// for that direction of that socket. On.
     pub auto_tune_buffers: bool,
-    /// The largest buffer, whether it grows or is set with SO_RCVBUF or SO_SNDBUF. The window scale is chosen from it:
-    /// a buffer can grow after the handshake, the scale cannot. 32 MiB, `tcp_rmem[2]` since Linux 6.18, which gives a
-    /// scale of 10. A path of 1 Gbit/s and 100 ms holds 12.5 MB, and it takes twice that to keep it full over a loss.
-    /// A program has to fill a buffer before it costs anything.
+    /// The largest buffer, whether it grows or is set with SO_RCVBUF or SO_SNDBUF. The window scale
+    /// is chosen from it: a buffer can grow after the handshake, the scale cannot. 32 MiB,
+    /// `tcp_rmem[2]` since Linux 6.18, which gives a scale of 10. A path of 1 Gbit/s and 100 ms
+    /// holds 12.5 MB, and it takes twice that to keep it full over a loss. A buffer takes memory
+    /// only for the data in it.
     pub max_buffer_bytes: usize,
     /// TCP_CONGESTION of a new socket. CUBIC (Linux's `tcp_congestion_control`).
     pub congestion: CongestionControl,
-    /// Whether data is paced for every algorithm, as with Linux's `fq` queueing discipline: in bursts of a millisecond, at
-    /// twice cwnd a round trip in slow start and 1.2 times later (Linux's `tcp_pacing_ss_ratio` and
-    /// `tcp_pacing_ca_ratio`). BBR is always paced, and so is a socket with SO_MAX_PACING_RATE. Off: it needs a timer for
-    /// each burst.
+    /// Whether data is paced for every algorithm, as with Linux's `fq` queueing discipline: in
+    /// bursts of a millisecond, at twice cwnd a round trip in slow start and 1.2 times later
+    /// (Linux's `tcp_pacing_ss_ratio` and `tcp_pacing_ca_ratio`). BBR is always paced, and so is a
+    /// socket with SO_MAX_PACING_RATE. Off, as it needs a timer for each burst.
     pub pacing: bool,
     /// Segments in the initial window. 10 (RFC 6928, Linux).
     pub initial_window_segs: u32,
-    /// Full segments that a connection makes in one go, as far as its windows allow; at most 64 KiB, which are 45 segments
-    /// on an Ethernet. 64, which is no limit there: a device that cuts segments itself takes a run as one frame, and other
-    /// sockets wait no longer for their turn than 64 KiB take. With 1 each segment is made by itself; the frames are the
-    /// same.
+    /// The most full segments that a connection builds at once, as one run, if its windows allow. A
+    /// run is at most 64 KiB, which are 45 segments on Ethernet. 64, which is no limit there: a
+    /// device that cuts segments takes a run as one frame, and other sockets wait for their turn no
+    /// longer than 64 KiB take. With 1 each segment is built by itself; the frames are the same.
     pub max_run_segs: usize,
     /// RTO before there is a measurement. 1 s (RFC 6298 §2.1).
     pub initial_rto: Duration,
@@ -274,8 +290,9 @@ pub struct TcpConfig {
     pub min_rto: Duration,
     /// The largest RTO, at most 71 minutes. 120 s (Linux's TCP_RTO_MAX; RFC 6298 §2.5 allows 60 s and more).
     pub max_rto: Duration,
-    /// How long an acknowledgement may wait for a second segment or for data; zero: each segment is acknowledged at once.
-    /// 40 ms (Linux's TCP_DELACK_MIN, which TCP_DELACK_MAX_US shortens; RFC 9293 §3.8.6.3 allows up to 500 ms).
+    /// How long an acknowledgement may wait for a second segment or for data to carry it. With zero
+    /// each segment is acknowledged at once. 40 ms (Linux's TCP_DELACK_MIN, which TCP_DELACK_MAX_US
+    /// shortens; RFC 9293 §3.8.6.3 allows up to 500 ms).
     pub delayed_ack: Duration,
     /// Segments at the start of a connection, and after idling, that are acknowledged at once. 16 (Linux's
     /// TCP_MAX_QUICKACKS).
@@ -283,8 +300,8 @@ pub struct TcpConfig {
     /// SYNs repeated before `connect` gives up, beside those of `syn_linear_timeouts`. 6 (Linux's `tcp_syn_retries`:
     /// with those 131 s).
     pub syn_retries: u8,
-    /// SYNs repeated at even distances before the time between them doubles each time. 4 (Linux's
-    /// `tcp_syn_linear_timeouts`): where one SYN in three is lost, most connections open sooner by it.
+    /// SYNs repeated at a constant interval, before the interval doubles each time. 4 (Linux's
+    /// `tcp_syn_linear_timeouts`): where one SYN in three is lost, most connections open sooner.
     pub syn_linear_timeouts: u8,
     /// SYN-ACKs repeated before a handshake is given up. 5 (Linux's `tcp_synack_retries`).
     pub syn_ack_retries: u8,
@@ -295,13 +312,15 @@ pub struct TcpConfig {
     pub orphan_retries: u8,
     /// TIME-WAIT. 60 s (Linux's TCP_TIMEWAIT_LEN; RFC 9293 says 2 MSL, 4 minutes with its MSL of 2).
     pub time_wait: Duration,
-    /// TIME-WAIT records at once; at the limit a closing connection is dropped at once. 65,536 (near Linux's
-    /// `tcp_max_tw_buckets`).
+    /// The most TIME-WAIT records; at the limit a connection closes without TIME-WAIT. 65,536 (near
+    /// Linux's `tcp_max_tw_buckets`).
     pub max_time_wait: usize,
-    /// Connections that no descriptor holds and that are not over (TIME-WAIT does not count); beyond, `close` resets. 16,384,
-    /// Linux's `tcp_max_orphans` where memory is a gigabyte or two: each may hold what its program left in its buffers.
+    /// The most connections without a descriptor (TIME-WAIT does not count); at the limit `close`
+    /// resets the connection. 16,384, Linux's `tcp_max_orphans` where memory is a gigabyte or two:
+    /// each may hold what its program left in its buffers.
     pub max_orphans: usize,
-    /// How long a connection that nobody holds waits for the peer's FIN. 60 s (Linux's `tcp_fin_timeout`).
+    /// How long a connection without a descriptor waits for the peer's FIN. 60 s (Linux's
+    /// `tcp_fin_timeout`).
     pub fin_wait_2: Duration,
     /// SO_KEEPALIVE: idle time before the first probe. 2 h (RFC 9293 §3.8.4 KLDN, Linux's `tcp_keepalive_time`).
     pub keepalive_idle: Duration,
@@ -309,83 +328,94 @@ pub struct TcpConfig {
     pub keepalive_interval: Duration,
     /// Unanswered keepalive probes before the connection is given up. 9 (Linux's `tcp_keepalive_probes`).
     pub keepalive_probes: u8,
-    /// The largest backlog that `listen` gives: connections that wait to be accepted, and as many handshakes under way.
-    /// 4,096 (Linux's `somaxconn`; RFC 4987 §3.2, RFC4987-3.2).
+    /// The largest backlog: connections that wait to be accepted, and as many handshakes in
+    /// progress. 4,096 (Linux's `somaxconn`; RFC 4987 §3.2, RFC4987-3.2).
     pub max_backlog: usize,
-    /// For how long a server makes its Fast Open cookies under one key (RFC 7413 §4.1.2 has it changed now and then); those
-    /// of the key before stay good. 1 day. Linux leaves this to its administrator.
+    /// How long a server uses one key for its Fast Open cookies (RFC 7413 §4.1.2); cookies of the
+    /// previous key stay valid. 1 day. Linux leaves this to its administrator.
     pub fast_open_key_lifetime: Duration,
-    /// Servers of which a client remembers the Fast Open cookie; the oldest gives way. 1,024.
+    /// The most servers whose Fast Open cookie a client keeps; a new one replaces the oldest.
+    /// 1,024.
     pub fast_open_cookies: usize,
-    /// What answers a SYN for which the listener's queue of handshakes has no room. Cookies when it is full (Linux's
+    /// How a SYN is answered when the listener's SYN queue is full. With a cookie (Linux's
     /// `tcp_syncookies` of 1).
     pub syn_cookies: SynCookieMode,
-    /// Between two answers of one connection to segments that make no sense (RFC 5961 §7). 500 ms, Linux's
-    /// `tcp_invalid_ratelimit`. Not counted over all connections: a shared budget tells strangers what other connections
-    /// do (CVE-2016-5696). Linux has no such budget any more either (`tcp_challenge_ack_limit` is 2,147,483,647, on 6.18).
+    /// The least interval between two challenge ACKs of one connection (RFC 5961 §7). 500 ms,
+    /// Linux's `tcp_invalid_ratelimit`. There is no limit over all connections: a shared budget
+    /// shows an attacker what other connections do (CVE-2016-5696). Linux has no such budget any
+    /// more either (`tcp_challenge_ack_limit` is 2,147,483,647, on 6.18).
     pub challenge_interval: Duration,
-    /// Resets a second to one host (or one IPv6 network of 64 bits on another link) for segments that belong to no
-    /// connection. 1,000, so that nobody is flooded with resets by us in somebody else's name; a host that has lost
-    /// more connections than that at once learns of the rest when it repeats. Linux has no limit, FreeBSD one of 200 for
-    /// all hosts together (`net.inet.icmp.icmplim`). There is none for all here: a reset is no larger than what it
-    /// answers, and a common budget would tell strangers what others are sent.
+    /// Resets a second to one host (or one IPv6 network of 64 bits on another link) for segments
+    /// that belong to no connection. 1,000, so that segments with a forged source address cannot
+    /// flood that host with resets; a host that lost more connections at once gets the other resets
+    /// when it retransmits. Linux has no limit, FreeBSD one of 200 for all hosts together
+    /// (`net.inet.icmp.icmplim`). Here no limit covers all hosts: a reset is no larger than the
+    /// segment that it answers, and a common budget would show one host what others are sent.
     pub max_resets_per_second: u32,
-    /// Ranges of out-of-order data one connection keeps. 8,192: when slow start overshoots, every other segment of the
-    /// window is lost, and each range that is refused then is sent again in vain. The receive buffer bounds them too;
-    /// this bounds how many a stranger's tiny segments make.
+    /// Ranges of out-of-order data one connection keeps. 8,192: when slow start overshoots, every
+    /// other segment of the window may be lost, and each range that is refused then is
+    /// retransmitted needlessly. The receive buffer bounds the ranges of large segments, this
+    /// bounds those of tiny ones.
     pub max_out_of_order_ranges: usize,
-    /// Timestamps (RFC 7323): whether SYNs offer them, and are taken at their offer. On (Linux's `tcp_timestamps`).
+    /// Timestamps (RFC 7323): whether our SYNs offer them, and whether we accept the peer's offer.
+    /// On (Linux's `tcp_timestamps`).
     pub timestamps: bool,
     /// Selective acknowledgements (RFC 2018), likewise; without them there are neither RACK nor loss probes. On (Linux's
     /// `tcp_sack`).
     pub sack: bool,
-    /// Reports of what came twice, in SACK blocks (RFC 2883). On (Linux's `tcp_dsack`).
+    /// D-SACK: reports of duplicates in SACK blocks (RFC 2883). On (Linux's `tcp_dsack`).
     pub dsack: bool,
-    /// How many segments that have arrived behind a missing one show that it is lost, without RACK and, while no reordering
-    /// was seen, with it (DupThresh of RFC 5681 §3.2 and RFC 8985 §6.2). 3 (Linux's `tcp_reordering`).
+    /// After how many segments that arrived behind a missing one that one counts as lost, without
+    /// RACK and, while no reordering was seen, with RACK (DupThresh of RFC 5681 §3.2 and RFC 8985
+    /// §6.2). 3 (Linux's `tcp_reordering`).
     pub duplicate_threshold: u8,
-    /// Whether RACK looks at `duplicate_threshold` at all; if not, only time shows a loss. On (the bit of 4 in Linux's
-    /// `tcp_recovery` switches it off). RACK itself has no switch, as in Linux since 6.17: without SACK it is not used.
+    /// Whether RACK uses `duplicate_threshold`; if not, it detects losses by time alone. On (the
+    /// bit of 4 in Linux's `tcp_recovery` switches it off). RACK itself has no switch, as in Linux
+    /// since 6.17: without SACK it is not used.
     pub rack_counts_segments: bool,
-    /// Whether RACK waits longer once the peer has reported that something was repeated too early (RFC 8985 §6.2 step 4);
-    /// if not, always a quarter of the shortest round trip. On (the bit of 2 in Linux's `tcp_recovery` switches it off).
+    /// Whether RACK's reordering window grows after a D-SACK shows a needless retransmission
+    /// (RFC 8985 §6.2 step 4); if not, it is always a quarter of the shortest round trip. On (the
+    /// bit of 2 in Linux's `tcp_recovery` switches it off).
     pub rack_adapts: bool,
     /// Window scaling (RFC 7323 §2), likewise; without it no window is larger than 64 KiB. On (Linux's
     /// `tcp_window_scaling`).
     pub window_scaling: bool,
     /// Tail loss probes (RFC 8985 §7). On (Linux's `tcp_early_retrans` of 3).
     pub loss_probes: bool,
-    /// F-RTO (RFC 5682): whether a time-out is looked at again before everything is sent again. On (Linux's `tcp_frto`).
+    /// F-RTO (RFC 5682): whether the next ACKs after a time-out decide if it was spurious, before
+    /// everything is retransmitted. On (Linux's `tcp_frto`).
     pub frto: bool,
-    /// HyStart++ (RFC 9406): whether CUBIC's first slow start ends when round trips become longer. On (Linux's
-    /// `tcp_cubic.hystart`).
+    /// HyStart++ (RFC 9406): whether CUBIC leaves its first slow start when the round-trip time
+    /// rises. On (Linux's `tcp_cubic.hystart`).
     pub hystart: bool,
     /// Whether cwnd shrinks while a connection is idle or does not use it (RFC 5681 §4.1, RFC 7661). On (Linux's
     /// `tcp_slow_start_after_idle`).
     pub slow_start_after_idle: bool,
     /// Explicit congestion notification. [`Ecn::Accept`].
     pub ecn: Ecn,
-    /// Packetization-layer path MTU discovery. [`MtuProbing::BlackHole`]: it costs nothing before segments time out several
-    /// times in a row, and without it a path that drops large packets in silence would end the connection.
+    /// Packetization-layer path MTU discovery. [`MtuProbing::BlackHole`]: it costs nothing until
+    /// segments time out several times in a row, and without it a path that silently drops large
+    /// packets would end the connection.
     pub mtu_probing: MtuProbing,
-    /// Time-outs in a row after which a path is suspected to be a black hole. 3 (Linux's `tcp_retries1`). After twice as
-    /// many it may take even less than `mtu_probe_base`.
+    /// Time-outs in a row after which a path is taken for a black hole. 3 (Linux's `tcp_retries1`).
+    /// After twice as many the MSS may fall below `mtu_probe_base`.
     pub mtu_probe_timeouts: u8,
     /// The MSS with which the search begins. 1,024 (Linux's `tcp_base_mss`); over IPv6 at least 1,220.
     pub mtu_probe_base: u16,
-    /// The smallest MSS that time-outs alone bring about, halving it. 512, which leaves packets of 552 bytes, as Linux's
-    /// `min_pmtu`: links in use take them, and an outage must not cut segments to pieces. (Linux's `tcp_mtu_probe_floor`
-    /// is 48.)
+    /// The smallest MSS that time-outs alone can lead to, by halving. 512, for packets of
+    /// 552 bytes, as Linux's `min_pmtu`: all links in use take them, and an outage must not make
+    /// segments tiny. (Linux's `tcp_mtu_probe_floor` is 48.)
     pub mtu_probe_floor: u16,
-    /// When a search is over, or a router has said what the path takes: how long until more is tried. 10 minutes (Linux's
-    /// `tcp_probe_interval`, RFC 4821 §7.5, RFC 8201 §4).
+    /// How long after a search, or after a router's "packet too big", a larger MSS is tried. 10
+    /// minutes (Linux's `tcp_probe_interval`, RFC 4821 §7.5, RFC 8201 §4).
     pub mtu_probe_interval: Duration,
-    /// The smallest MSS that a peer can make us use; a smaller one costs us more than it costs the peer. 48,
+    /// The smallest MSS that a peer can make us use: tiny segments cost us more than the peer. 48,
     /// Linux's `tcp_min_snd_mss`.
     pub min_mss: u16,
-    /// Segments that may be in flight on one connection. Each may need a record of its own, which acknowledgements
-    /// search: a peer with a tiny MSS must not make them many. The default fills the largest buffer with
-    /// segments of 1,024 bytes; Linux counts what each segment costs against SO_SNDBUF instead.
+    /// The most segments in flight on one connection. Each may need a record in the scoreboard,
+    /// which acknowledgements search, so a peer with a tiny MSS must not make many. The default
+    /// fills the largest buffer with segments of 1,024 bytes; Linux counts what each segment costs
+    /// against SO_SNDBUF instead.
     pub max_flight_segs: u32,
 }
 
@@ -393,37 +423,37 @@ pub struct TcpConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MtuProbing {
-    /// Never: routers say it, or nobody does (0).
+    /// Never: only routers report the path MTU (0).
     Off,
-    /// Once a path seems to drop large segments (1), and when what a router said is old.
+    /// After a path seems to drop large segments (1), and when a router's report has expired.
     #[default]
     BlackHole,
     /// From the start of every connection (2).
     Always,
 }
 
-/// Explicit congestion notification: whether connections ask for it, and agree to it (Linux's `tcp_ecn`). Where it is
-/// agreed on, congested routers mark packets instead of dropping them.
+/// Explicit congestion notification: whether connections request and accept it (Linux's `tcp_ecn`).
+/// With ECN, congested routers mark packets instead of dropping them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ecn {
     /// Neither (0).
     Off,
-    /// A listener agrees to RFC 3168 and RFC 9768 alike (5); what connects asks for nothing. The default. (Linux's is 2,
-    /// [`Ecn::AcceptRfc3168`].) It asks for nothing since here and there a SYN that asks is still thrown away, and costs a
-    /// second.
+    /// A listener accepts RFC 3168 and RFC 9768 (5); `connect` requests neither. The default.
+    /// (Linux's is 2, [`Ecn::AcceptRfc3168`].) It requests nothing because some middleboxes still
+    /// drop a SYN with ECN, which costs a second.
     #[default]
     Accept,
-    /// A listener agrees to RFC 3168 only; what connects asks for nothing (2). A SYN that asks for accurate ECN is answered
-    /// with RFC 3168, too.
+    /// A listener accepts RFC 3168 only; `connect` requests nothing (2). A SYN that requests
+    /// accurate ECN is answered with RFC 3168.
     AcceptRfc3168,
-    /// RFC 3168 and nothing else: what connects asks for it, and a listener agrees to it (1). A SYN that asks for accurate
-    /// ECN is answered with it, too.
+    /// RFC 3168 only: `connect` requests it, and a listener accepts it (1). A SYN that requests
+    /// accurate ECN is answered with RFC 3168.
     Request,
-    /// As [`Ecn::Accept`], and what connects asks for RFC 3168 (4).
+    /// As [`Ecn::Accept`], and `connect` requests RFC 3168 (4).
     AcceptAllRequestRfc3168,
-    /// As [`Ecn::Accept`], and what connects asks for accurate ECN, RFC 9768 (3). Who does not speak it answers with
-    /// RFC 3168.
+    /// As [`Ecn::Accept`], and `connect` requests accurate ECN, RFC 9768 (3). A peer without it
+    /// answers with RFC 3168.
     RequestAccurate,
 }
 

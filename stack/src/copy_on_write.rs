@@ -1,4 +1,4 @@
-//! Values that many hold and few change: holders share one copy until one of them writes to it.
+//! Copy-on-write values: holders share one copy until one of them writes to it.
 
 use alloc::sync::Arc;
 use core::mem::size_of;
@@ -9,7 +9,7 @@ use core::ops::{Deref, DerefMut};
 pub(crate) struct CopyOnWrite<T>(Arc<T>);
 
 impl<T> CopyOnWrite<T> {
-    /// What its holder answers for: nothing while others hold it, too.
+    /// The bytes that count for this holder: none while others hold the value, too.
     pub(crate) fn own_bytes(&self) -> usize {
         if Arc::strong_count(&self.0) > 1 { 0 } else { size_of::<T>() + 2 * size_of::<usize>() }
     }

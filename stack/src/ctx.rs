@@ -19,11 +19,11 @@ pub(crate) struct Ctx<'a> {
     /// When the device received the frame at hand, as programs are told. The time at which the stack got it, if no device has
     /// said.
     pub(crate) received_at: Instant,
-    /// What the account of all sockets has left.
+    /// How much memory the call may take.
     pub(crate) memory: Budget,
-    /// What connections at rest have given up.
+    /// Queues and scoreboards that idle connections have given back.
     pub(crate) spares: &'a mut Spares,
-    /// Whom the work at hand is about, for the log.
+    /// The connection or packet that log lines name.
     pub(crate) subject: Subject,
 }
 

@@ -1,4 +1,5 @@
-//! From the addresses and ports of a packet to the socket that it is for: one hash look-up a step, never a scan.
+//! Demultiplexing: finds the socket for the addresses and ports of a packet. Each step is one hash
+//! look-up, never a scan.
 
 use core::hash::{BuildHasher, Hash, Hasher};
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -31,12 +32,12 @@ pub(crate) struct FourTuple {
 }
 
 impl FourTuple {
-    /// The remote end as a program sees it.
+    /// The remote address as a program sees it, with its scope id.
     pub(crate) fn remote_addr(&self) -> SocketAddr {
         with_scope(self.remote, self.scope)
     }
 
-    /// The local end as a program sees it.
+    /// The local address as a program sees it, with its scope id.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         with_scope(self.local, self.scope)
     }
@@ -111,7 +112,7 @@ pub(crate) enum BoundAddr {
 }
 
 impl BoundAddr {
-    /// Whether some packet could be for both.
+    /// Whether one packet could be for both.
     pub(crate) fn overlaps(self, other: BoundAddr) -> bool {
         use BoundAddr::{AnyDual, AnyV4, AnyV6, One};
         match (self, other) {
@@ -124,7 +125,7 @@ impl BoundAddr {
         }
     }
 
-    /// What a packet to `dst` is looked up under, the most specific first.
+    /// The keys to look up for a packet to `dst`, the most specific first.
     fn candidates(dst: IpAddr) -> [BoundAddr; 3] {
         let any = if dst.is_ipv4() { BoundAddr::AnyV4 } else { BoundAddr::AnyV6 };
         [BoundAddr::One(dst), any, BoundAddr::AnyDual]
@@ -166,7 +167,7 @@ impl<Id: Copy> Group<Id> {
 #[derive(Debug)]
 pub(crate) struct BoundTable<Id> {
     groups: HashMap<(BoundAddr, u16), Group<Id>>,
-    /// Groups bound to one address. There often is none, and then nobody need look for it.
+    /// Groups bound to one address. If there is none, one look-up is saved.
     ones: usize,
     flow_key: Keyed,
 }
@@ -205,7 +206,7 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
         group.pick(|| self.flow_key.hash_one(flow))
     }
 
-    /// Every socket that a packet to `dst` concerns: a broadcast or multicast goes to all of them.
+    /// All sockets for a broadcast or multicast packet to `dst`.
     pub(crate) fn all(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = Id> + '_ {
         self.candidates(dst, port).flat_map(|group| group.members.iter().map(|member| member.id))
     }

@@ -1,6 +1,6 @@
 //! [`DropReason`]: why a packet was dropped. Each one is counted in [`Stats`](crate::Stats).
 
-/// Makes the enum and what lists its variants, so that a reason is written once.
+/// Defines the enum and the list of its variants, so that a reason is written once.
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $reason:ident,)*) => {
         /// Why a packet, or a part of one, was dropped.
@@ -38,7 +38,8 @@ drop_reasons! {
     UnknownEtherType,
     /// ARP of another hardware or protocol type, or malformed.
     BadArp,
-    /// An NDP message that fails the checks of RFC 4861 §6.1 and §7.1, or about nobody we know.
+    /// An NDP message that fails the checks of RFC 4861 §6.1 and §7.1, or is about an unknown
+    /// neighbour.
     BadNdp,
     /// No such interface.
     NoInterface,
@@ -58,11 +59,11 @@ drop_reasons! {
     BadFragment,
     /// A fragment that overlaps another of its packet (RFC 5722): all fragments of the packet are dropped.
     FragmentOverlap,
-    /// Fragments were missing when the time for reassembly was over: each of those that had waited.
+    /// A fragment that waited when the reassembly time-out expired.
     ReassemblyTimeout,
-    /// No room for more fragments: the oldest packet's gave way.
+    /// A fragment discarded because the memory for reassembly was used up.
     ReassemblyLimit,
-    /// A transport protocol that nobody here speaks.
+    /// An unknown transport protocol.
     UnknownProtocol,
     /// An ICMP message that is malformed or has a wrong checksum.
     BadIcmp,
@@ -70,7 +71,7 @@ drop_reasons! {
     UnknownIcmp,
     /// An ICMP error about a packet that no socket of ours can have sent.
     UnmatchedIcmpError,
-    /// An ICMP error that was not sent: the rate limit.
+    /// An ICMP error that the rate limit suppressed.
     IcmpRateLimit,
     /// A UDP datagram that is malformed.
     BadUdp,
@@ -98,11 +99,11 @@ drop_reasons! {
     ChallengeAck,
     /// A TCP segment that makes no sense in the connection's state.
     UnexpectedSegment,
-    /// TCP data that was there already.
+    /// TCP data that was received before.
     DuplicateData,
     /// TCP data beyond the buffer's end, or too many out-of-order pieces.
     ReassemblyQueueFull,
-    /// TCP data for a connection that nobody reads any more.
+    /// TCP data for a connection whose program has stopped reading.
     ReceiverClosed,
     /// A SYN for a listener whose SYN queue is full.
     SynQueueFull,
@@ -112,7 +113,7 @@ drop_reasons! {
     HandshakeTimeout,
     /// A handshake's last ACK without data, for a listener that waits for data (TCP_DEFER_ACCEPT).
     AcceptDeferred,
-    /// The neighbour did not answer, and packets waited for it.
+    /// A packet waited for a neighbour that did not answer.
     NeighborUnreachable,
     /// Too many packets waited for a neighbour: the oldest was dropped.
     NeighborQueueFull,
@@ -128,15 +129,15 @@ drop_reasons! {
     RedirectIgnored,
     /// An echo or timestamp request that is not answered: to an IPv4 group, or the answers are switched off.
     EchoIgnored,
-    /// A fragment that was there already.
+    /// A fragment that was received before.
     DuplicateFragment,
-    /// An ARP or NDP message that is right but says nothing that we need: an announcement of a neighbour that we do not
-    /// speak with, a question for an address that is not ours. Every healthy link has them.
+    /// A valid ARP or NDP message that the stack does not need: an announcement of a neighbour that
+    /// it does not talk to, or a question for another host's address. Every link has them.
     UnneededNeighbor,
-    /// A packet that is another stack's, of several on the same interfaces: fragments go to all of them, as only the whole
-    /// packet shows whose it is (see [`steering`](crate::steering)).
+    /// A reassembled packet that belongs to another stack on the same interfaces: fragments go to
+    /// all of them (see [`steering`](crate::steering)).
     OtherStack,
-    /// An ARP request or neighbour solicitation that was not answered: the rate limit.
+    /// An ARP request or neighbour solicitation that the rate limit left unanswered.
     NeighborRateLimit,
 }
 

@@ -22,11 +22,11 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Those that [`bits`](Readiness::bits) may have.
+    /// All bits that [`bits`](Readiness::bits) may set.
     pub(crate) const ALL_BITS: u8 = 0b11_1111;
     pub(crate) const WRITABLE_BIT: u8 = 1 << 1;
 
-    /// A bit for each. Asked for after every segment: without branches.
+    /// One bit for each field, without branches: this is called after every segment.
     pub(crate) fn bits(self) -> u8 {
         let Readiness { readable, writable, peer_closed, hung_up, error, urgent } = self;
         u8::from(readable)
@@ -38,21 +38,21 @@ impl Readiness {
     }
 }
 
-/// Something happened to a socket: the readiness that it has now.
+/// A socket's readiness after a change.
 ///
-/// It names the socket and not a descriptor, as several descriptors may lead to one socket;
-/// [`Stack::socket_id`](crate::Stack::socket_id) tells which socket a descriptor leads to. A socket that no descriptor holds
-/// has no events.
+/// An event names the socket, not a descriptor, because several descriptors may lead to one socket;
+/// [`Stack::socket_id`](crate::Stack::socket_id) tells which socket a descriptor leads to. A socket
+/// that no descriptor holds has no events.
 ///
-/// Events are edges: one is queued when something new happens (data arrived, room was made, a connection was
-/// accepted or ended), not while a condition lasts. Several happenings before the next
+/// Events are edge-triggered: one is queued when something changes (data arrived, room was made, a
+/// connection was accepted or ended), not while a condition lasts. Several changes before the next
 /// [`poll_event`](crate::Stack::poll_event) are one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
     /// The socket.
     pub socket: SocketId,
-    /// What it can do now.
+    /// Its readiness now.
     pub readiness: Readiness,
 }
 
@@ -60,9 +60,9 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadline {
-    /// Not later than this, if it can be helped.
+    /// The time by which to call.
     pub at: Instant,
-    /// Which timer, as far as that is known: one that was called off meanwhile shows as another.
+    /// The timer that is due. If that timer was stopped meanwhile, this may name another.
     pub kind: DeadlineKind,
     /// The socket that the timer belongs to, if it belongs to one.
     pub socket: Option<SocketId>,
@@ -76,13 +76,13 @@ pub enum DeadlineKind {
     Loopback,
     /// Neighbour resolution, duplicate address detection, reassembly, expiry of path MTUs.
     Network,
-    /// The next burst of a TCP connection that is paced.
+    /// The next burst of a paced TCP connection.
     Pacing,
     /// TCP retransmission (RFC 6298).
     Retransmit,
-    /// TCP: the end of a flight is probed (RFC 8985 §7).
+    /// TCP tail loss probe (RFC 8985 §7).
     LossProbe,
-    /// TCP: what may have been reordered counts as lost (RFC 8985 §6).
+    /// TCP: RACK's reordering window ends (RFC 8985 §6).
     Reorder,
     /// TCP zero-window probe (RFC 9293 §3.8.6.1).
     Persist,

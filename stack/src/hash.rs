@@ -6,7 +6,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::rng::Rng;
 
-/// A hash table whose order and collisions no remote host can foretell.
+/// A hash table whose order and collisions no remote host can predict.
 pub(crate) type HashMap<K, V> = hashbrown::HashMap<K, V, Keyed>;
 
 /// An empty table with a key of its own.
@@ -25,8 +25,8 @@ impl Keyed {
         Keyed { key: SipHasher13::new_with_key(&rng.key()).keys() }
     }
 
-    /// The hash of some words, the same as that of their bytes in the order of the least significant first, in half the time:
-    /// every segment is looked up by one.
+    /// The hash of some words. It equals the hash of their little-endian bytes, and takes half the
+    /// time; each segment needs one.
     pub(crate) fn hash_words<const N: usize>(&self, words: [u64; N]) -> u64 {
         // SipHash-1-3: "somepseudorandomlygeneratedbytes", one round for each word, three at the end.
         let mut state = [
@@ -35,7 +35,7 @@ impl Keyed {
             self.key.0 ^ 0x6c79_6765_6e65_7261,
             self.key.1 ^ 0x7465_6462_7974_6573,
         ];
-        // The last word holds what is over, nothing, and the length.
+        // The last word holds the remaining bytes, of which there are none, and the length.
         for word in words.into_iter().chain([(N as u64 * 8) << 56]) {
             state[3] ^= word;
             sip_round(&mut state);

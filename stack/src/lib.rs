@@ -1,10 +1,10 @@
 //! Portolan: a userspace TCP/IP stack.
 //!
-//! Frames go in, frames come out, and a program holds sockets behind descriptors. There is no I/O here, no
-//! clock, no thread, no callback and no randomness of its own: time is an argument, randomness is a seed.
-//! The same inputs give the same outputs, bit for bit.
+//! Frames go in, frames come out, and a program uses Berkeley sockets behind descriptors. The crate
+//! has no I/O, no clock, no thread, no callback and no randomness of its own: time is an argument,
+//! randomness is a seed. The same inputs give the same outputs, bit for bit.
 //!
-//! Start at [`Stack`]: its page holds the contract of the driving loop and the descriptor calls.
+//! Start at [`Stack`], which has the contract of the driving loop and the socket calls.
 //!
 //! ```
 //! use portolan::{Config, Domain, Frame, Instant, InterfaceConfig, MacAddr, Medium, SocketKind, Stack};
@@ -32,7 +32,7 @@
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what is there without it.
+//! None is on by default, and none changes existing behaviour.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -41,7 +41,7 @@
 //!
 //! # The map of the crate
 //!
-//! A frame walks down this list on its way in, and up on its way out.
+//! A received frame passes down this list, a sent frame up.
 //!
 //! | room | what it does |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! The account of what all sockets hold together, and how much more one of them may take.
+//! The memory account of all sockets: how much they hold together, and how much more one of them
+//! may take.
 //!
 //! ```text
 //!   0        low      pressure      growth      high     full        top
@@ -8,35 +9,36 @@
 //!             |<- pressure goes on ->| begins
 //! ```
 //!
-//! Under pressure a socket takes no more than its share, and above `growth` no more than its floor: what is left is for the
-//! floors and records of connections that are still to come. What is given back meanwhile, and in which order, is in
-//! [`relief`](crate::socket). (Linux's tcp_mem and __sk_mem_raise_allocated; decision 0010 says where this differs.)
+//! Under pressure a socket takes no more than its share, and above `growth` no more than its floor:
+//! the rest is for the floors and records of new connections. [`relief`](crate::socket) gives
+//! memory back meanwhile, and says in which order. (Linux's tcp_mem and __sk_mem_raise_allocated;
+//! decision 0010 says where this differs.)
 
 use crate::config::Config;
 
-/// What the account stands at, and its marks.
+/// The account: bytes held, and its marks.
 #[derive(Debug)]
 pub(crate) struct Account {
     bytes: usize,
     is_pressed: bool,
-    /// Whether pressure began and what follows from it is not over: holders are indexed, see
+    /// Whether pressure began and the index of holders still exists; see
     /// [`Holdings`](crate::socket).
     is_watched: bool,
     /// How often pressure began.
     pressures: u64,
     low: usize,
     pressure: usize,
-    /// Up to here shares may be used under pressure.
+    /// Under pressure shares may be used up to this mark.
     growth: usize,
     high: usize,
     /// Beyond this connections are reset.
     full: usize,
     top: usize,
-    /// What a socket may hold in each direction although there is no room any more.
+    /// The floor: what a socket may hold in each direction when no other memory is left.
     reserve: usize,
 }
 
-/// What sockets have to give back, each step beside those before it.
+/// What sockets have to give back. Each step includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shortage {
     /// Nothing.
@@ -94,12 +96,13 @@ impl Account {
         self.is_watched
     }
 
-    /// All that followed from pressure is over.
+    /// The index of holders is gone.
     pub(crate) fn stop_watching(&mut self) {
         self.is_watched = self.is_pressed;
     }
 
-    /// What has to be given back. Between the marks of pressure and the limit it becomes more by thirds.
+    /// What has to be given back now. The steps divide the range between pressure and the limit
+    /// into thirds.
     pub(crate) fn shortage(&self) -> Shortage {
         if !self.is_pressed {
             return Shortage::None;
@@ -113,7 +116,7 @@ impl Account {
         }
     }
 
-    /// What held `before` bytes holds `after`.
+    /// A holder of `before` bytes now holds `after`.
     pub(crate) fn change(&mut self, before: usize, after: usize) {
         self.bytes = self.bytes + after - before;
         if self.bytes > self.pressure {
@@ -129,7 +132,7 @@ impl Account {
         }
     }
 
-    /// The same, where the record of what is held is at hand.
+    /// Like [`change`](Account::change), and updates the holder's own record.
     pub(crate) fn renew(&mut self, held: &mut usize, now: usize) {
         self.change(*held, now);
         *held = now;
@@ -145,8 +148,9 @@ impl Account {
         self.high.saturating_sub(self.bytes)
     }
 
-    /// How many bytes more a datagram socket may take whose queue in this direction holds `here`: what there is, or of the
-    /// reserve up to the floor, and one datagram of any size.
+    /// How many bytes more a datagram socket may take whose queue in this direction holds `here`:
+    /// the free memory, or up to the floor from the reserve, and in any case one datagram of any
+    /// size.
     pub(crate) fn room_for_datagram(&self, here: usize) -> usize {
         let reserve = self.top.saturating_sub(self.bytes);
         let of_reserve = if here == 0 { reserve } else { reserve.min(self.reserve.saturating_sub(here)) };
@@ -184,13 +188,13 @@ pub(crate) struct Budget {
 /// What a socket holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
-    /// In the direction in which it wants more.
+    /// Bytes in the direction in which it wants more.
     pub(crate) here: usize,
     pub(crate) in_all: usize,
 }
 
 impl Budget {
-    /// Where nobody counts.
+    /// No limit.
     pub(crate) const UNLIMITED: Budget = Budget {
         is_pressed: false,
         room: usize::MAX,
@@ -204,18 +208,18 @@ impl Budget {
         self.is_pressed
     }
 
-    /// The same for a socket that is one of so many, of what all may hold and of what is left.
+    /// This budget for one of `sockets` sockets that divide `all`.
     pub(crate) fn divided(self, all: usize, sockets: usize) -> Budget {
         let sockets = sockets.max(1);
         Budget { share: all / sockets, part: self.room / sockets, ..self }
     }
 
-    /// Whether this much is there for anybody.
+    /// Whether any socket may take this much.
     pub(crate) fn is_plenty(&self, bytes: usize) -> bool {
         !self.is_pressed && bytes <= self.room
     }
 
-    /// How many bytes more somebody who holds this much may take.
+    /// How many bytes more a socket that holds this much may take.
     pub(crate) fn room(&self, held: Held) -> usize {
         if !self.is_pressed {
             return self.room;
@@ -224,29 +228,30 @@ impl Budget {
         share.max(self.reserve.saturating_sub(held.here))
     }
 
-    /// The same for a socket that has to do with the reserve.
+    /// This budget with the reserve alone.
     pub(crate) fn of_reserve(self) -> Budget {
         Budget { share: 0, part: 0, ..self }
     }
 
-    /// The most that a peer should be promised while memory is short: a part of what is left that lasts when everybody uses as
-    /// much in both directions, and headers and lists beside it; or what the reserve takes, headers and lists included.
+    /// The largest window to offer while memory is short: a part of what is left that suffices if
+    /// each socket uses as much in both directions, with headers and lists; or what the reserve can
+    /// hold, headers and lists included.
     pub(crate) fn window(&self) -> usize {
         (self.part / 4).max(self.reserve / 4 * 3)
     }
 
-    /// Whether even somebody who would wait for ever without it can have this much.
+    /// Whether a socket that would otherwise wait for ever may take this much.
     pub(crate) fn is_last_resort(&self, bytes: usize) -> bool {
         bytes <= self.reserve_room
     }
 
-    /// Somebody gave this much back.
+    /// A socket gave this much back.
     pub(crate) fn give_back(&mut self, bytes: usize) {
         self.room = self.room.saturating_add(bytes);
         self.reserve_room = self.reserve_room.saturating_add(bytes);
     }
 
-    /// Somebody has taken this much, and the call goes on.
+    /// A socket has taken this much during the call.
     pub(crate) fn take(&mut self, bytes: usize) {
         self.room = self.room.saturating_sub(bytes);
         self.reserve_room = self.reserve_room.saturating_sub(bytes);

@@ -1,4 +1,4 @@
-//! What a device does in the stack's stead: checksums, and cutting a run of segments into packets.
+//! Offloads: a device computes checksums, and cuts a run of segments into packets.
 //!
 //! ```text
 //!            stack                                    device
@@ -6,14 +6,15 @@
 //!   in       one header, up to 64 KiB of payload  <-  joined from packets of one flow, checksums verified
 //! ```
 //!
-//! A TAP device with virtio-net headers does all of it, and mostly by doing nothing: what never leaves the machine is
-//! neither cut nor summed up.
+//! A TAP device with virtio-net headers supports all of them. Packets that never leave the machine
+//! are neither cut nor checksummed.
 
 use core::fmt;
 
-/// What a device does for the frames that are sent to it. What it does not do, the stack does.
+/// The offloads of a device for frames that are sent to it. The stack does the rest.
 ///
-/// What a device may do to frames that come in needs no promise: each [`Frame`](crate::Frame) says what was done to it.
+/// For received frames nothing need be declared: each [`Frame`](crate::Frame) says what was done to
+/// it.
 // Exhaustive: a device writes it out, and must know all of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offloads {
@@ -54,8 +55,9 @@ impl fmt::Display for Offloads {
     }
 }
 
-/// A checksum that is still to be computed: over everything from `start` on, into the two bytes at `offset` behind it.
-/// Until then these hold the sum of the pseudo-header, so that nobody has to know the protocol.
+/// A checksum that is still to be computed, over everything from `start` on, into the two bytes at
+/// `start + offset`. Until then those bytes hold the sum of the pseudo-header, so the device need
+/// not know the protocol.
 // Exhaustive: a device must know all of it to fill the checksum in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartialChecksum {
@@ -65,16 +67,16 @@ pub struct PartialChecksum {
     pub offset: u16,
 }
 
-/// What is known of the transport checksum of a frame that came in.
+/// The state of the transport checksum of a received frame.
 // Exhaustive: a device must say one of these of each frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChecksumState {
-    /// Nothing: the stack verifies it.
+    /// Unknown: the stack verifies it.
     #[default]
     Unknown,
     /// The device has verified it.
     Verified,
-    /// It was never computed, as the frame was on no wire that could have damaged it.
+    /// It was never computed, because the frame was on no wire that could have damaged it.
     Partial(PartialChecksum),
 }
 

@@ -1,4 +1,4 @@
-//! Which ports are taken, by whom, and which to give out next.
+//! The ports in use, the sockets that have them, and the choice of ephemeral ports.
 
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -22,7 +22,8 @@ pub(crate) struct Binding<Id> {
     pub(crate) listening: bool,
 }
 
-/// With whom a socket shares its port: SO_REUSEADDR, SO_REUSEPORT. One byte: each connection and TIME-WAIT record has one.
+/// SO_REUSEADDR and SO_REUSEPORT of a socket. One byte, because each connection and TIME-WAIT
+/// record has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reuse {
     No,
@@ -69,7 +70,7 @@ struct Occupied {
     numbers: HashMap<IpAddr, (u16, usize)>,
     /// Numbers that were used once and are free.
     free: Vec<u16>,
-    /// The address that was counted last: mostly the next one, too, and then nothing is looked up for it.
+    /// The address that was counted last. Usually the next one is the same, and needs no look-up.
     latest: Option<Latest>,
 }
 
@@ -81,8 +82,8 @@ struct Latest {
     connections: usize,
 }
 
-/// Behind the port and the two bits of [`Reuse`] there is room for so many addresses; all others share the last number, and
-/// count as one.
+/// The key has room for this many addresses beside the port and the two bits of [`Reuse`]. All
+/// others share the last number, and count as one.
 const MAX_ADDR_NUMBER: u16 = (1 << 14) - 1;
 
 impl Occupied {
@@ -229,7 +230,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         Ok(port)
     }
 
-    /// The binding becomes a listener's, which may conflict with others. EADDRINUSE.
+    /// Makes the binding a listener's. EADDRINUSE if that conflicts with another.
     pub(crate) fn listen(&mut self, port: u16, id: Id) -> Result<()> {
         let Some(bindings) = self.bindings.get(&port) else { return Err(Error::InvalidArgument) };
         let Some(mine) = bindings.iter().find(|binding| binding.id == id) else {
@@ -267,12 +268,12 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         }
     }
 
-    /// A connection has this local end without a binding of its own.
+    /// Counts a connection with this local address and without a binding of its own.
     pub(crate) fn add_connection(&mut self, local: Endpoint, reuse: Reuse) {
         self.connections.add(local.port, local.addr, reuse);
     }
 
-    /// It was added with the same.
+    /// Uncounts a connection that was added with the same arguments.
     pub(crate) fn remove_connection(&mut self, local: Endpoint, reuse: Reuse) {
         self.connections.remove(local.port, local.addr, reuse);
     }
@@ -291,13 +292,14 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         let start = (hash as u32).wrapping_add(self.counters[counter]);
         let (found, tried) =
             self.draw(start, |table, port| !table.bindings.contains_key(&port) && is_free(port));
-        // The counter moves on past the ports that were taken, too: otherwise the next call would try them again, and a
-        // client with thousands of connections to one server would walk past all of them for each.
+        // The counter also passes the ports that were taken. Otherwise the next call would try them
+        // again, and a client with thousands of connections to one server would try thousands of
+        // ports for each.
         self.counters[counter] = self.counters[counter].wrapping_add(tried);
         found.ok_or(Error::AddressNotAvailable)
     }
 
-    /// The first port of the range, from a starting point and round, that will do, and how many were tried.
+    /// The first acceptable port of the range, from `start` on and round, and how many were tried.
     fn draw(&self, start: u32, accept: impl Fn(&Self, u16) -> bool) -> (Option<u16>, u32) {
         let (low, high) = self.range;
         let count = u32::from(high - low) + 1;

@@ -1,10 +1,10 @@
-//! Rate limits of what strangers can make us send: a share for each peer ([`PeerLimit`]), and a budget for all of them
-//! together ([`SharedBudget`]).
+//! Rate limits for packets that remote hosts can make us send: a share for each peer
+//! ([`PeerLimit`]), and a budget for all of them together ([`SharedBudget`]).
 //!
-//! A limit must not become a source of knowledge. Where peers draw on one budget, whoever uses it up and looks at what is
-//! left learns how much others have taken; SAD DNS (CVE-2020-25705) found the port of a query in this way. So nobody gets more
-//! than a small share, what a message takes from the common budget is random, and which peers share a record of the
-//! table changes with time.
+//! A limit must not leak information. An attacker who uses up a common budget and counts what is
+//! left learns how much others have taken; SAD DNS (CVE-2020-25705) found the port of a query in
+//! this way. So no peer gets more than a small share, the cost of a message is random, and the
+//! peers that share a record of the table change with time.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -15,15 +15,16 @@ use crate::hash::Keyed;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Records of a table, a power of two. Peers whose hashes meet share one: with so many, a thousand peers that are
-/// at their limit leave two thirds of all others alone.
+/// Records of a table, a power of two. Peers with the same hash share one. With this many, a
+/// thousand peers at their limit affect one third of the others.
 const RECORDS: usize = 1024;
 
-/// For how long the same peers share a record. An attacker with many addresses can find one that shares the record of
-/// its victim, in seconds; then it can see when the victim's share is used. Soon after it has to search again.
+/// How long the same peers share a record. An attacker with many addresses can find within seconds
+/// one that shares the record of its victim, and then see when the victim's share is used. After
+/// this interval it has to search again.
 const SHUFFLE_INTERVAL: Duration = Duration::from_secs(64);
 
-/// Whose share a message takes from.
+/// The peer whose share a message uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PeerKey([u64; 2]);
 
@@ -40,10 +41,10 @@ impl PeerKey {
     }
 }
 
-/// How often one peer may have something.
+/// The rate for one peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
-    /// Between two messages in the long run; zero: no limit.
+    /// The average interval between two messages; zero means no limit.
     pub(crate) interval: Duration,
     /// Messages at once.
     pub(crate) burst: u32,
@@ -60,7 +61,8 @@ impl Rate {
 #[derive(Debug)]
 pub(crate) struct PeerLimit {
     key: Keyed,
-    /// By record, in nanoseconds: when the share is whole again. Each message moves it on by an interval.
+    /// For each record, the time at which the share is whole again, in nanoseconds. Each message
+    /// adds an interval.
     whole_at: Vec<u64>,
 }
 
@@ -96,11 +98,12 @@ const SECOND: i64 = 1_000_000_000;
 
 /// A budget that all peers share: so many messages at once, so many a second, more or less.
 ///
-/// A message takes nothing, or one token, or two, at random, and one on average (as Linux's `icmp_global_consume` does):
-/// whoever counts what is left does not learn how many others were sent.
+/// A message takes nothing, or one token, or two, at random, and one on average (as Linux's
+/// `icmp_global_consume` does): an attacker who counts what is left does not learn how many
+/// messages others were sent.
 #[derive(Debug)]
 pub(crate) struct SharedBudget {
-    /// The nanoseconds in which a token grows; none: no token ever.
+    /// Nanoseconds for one token; `None`: there is never a token.
     interval: Option<i64>,
     /// In nanoseconds, as the credit, which may become negative.
     full: i64,

@@ -3,8 +3,8 @@
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
-/// A cryptographic generator: what it gives out (keys, ports, identifications) cannot be foretold by a peer
-/// that has seen earlier values, and is the same again for the same seed.
+/// A cryptographic generator: what it gives out (keys, ports, identifications) cannot be predicted
+/// by a peer that has seen earlier values, and is the same for the same seed.
 #[derive(Debug)]
 pub(crate) struct Rng(ChaCha12Rng);
 

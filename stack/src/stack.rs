@@ -23,18 +23,20 @@ use crate::trace::Traced;
 ///
 /// # The contract
 ///
-/// Whoever drives a stack
+/// The driver of a stack
 ///
-/// 1. hands in what happened: first the frames that wait in the device ([`handle_frame`](Stack::handle_frame)), then the
-///    time ([`handle_timeout`](Stack::handle_timeout)); and the calls of programs ([`send`](Stack::send) and its kin);
-/// 2. then drains [`poll_transmit`](Stack::poll_transmit) into the device, as far as that has room, and
-///    [`handle_loopback`](Stack::handle_loopback), until neither has more;
-/// 3. drains [`poll_event`](Stack::poll_event) and wakes whoever waits;
+/// 1. hands in the frames that wait in the device ([`handle_frame`](Stack::handle_frame)), then the
+///    time ([`handle_timeout`](Stack::handle_timeout)), and makes the calls of programs
+///    ([`send`](Stack::send) and so on);
+/// 2. drains [`poll_transmit`](Stack::poll_transmit) into the device, as long as the device has
+///    room, and [`handle_loopback`](Stack::handle_loopback), until neither has more;
+/// 3. drains [`poll_event`](Stack::poll_event) and wakes the threads that wait;
 /// 4. waits for a frame, a call, or [`poll_timeout`](Stack::poll_timeout), whichever is first.
 ///
-/// **Frames before timers**: after a pause (the thread had no processor for 10 ms) both wait, and among the frames may be the
-/// acknowledgements that stop the timers. Timers that run first send data again that has long arrived. But read no
-/// more than some hundred frames before each call of `handle_timeout`, or a flood keeps timers from running at all.
+/// **Frames before timers**: after a pause (the thread was preempted for 10 ms) both wait, and the
+/// acknowledgements that stop the timers may be among the frames. If the timers ran first, the
+/// stack would retransmit data that has long arrived. But read no more than some hundred frames
+/// before each call of `handle_timeout`, or a flood keeps the timers from running at all.
 ///
 /// ```
 /// # let (config, seed, now) = (portolan::Config::default(), [7; 32], portolan::Instant::ZERO);
@@ -50,8 +52,9 @@ use crate::trace::Traced;
 /// }
 /// ```
 ///
-/// Every call does bounded work. Time comes in as an argument and never goes back (a stack that is handed an
-/// earlier time keeps the later one). Randomness comes from the seed. Hence the same inputs give the same outputs.
+/// Every call does bounded work. Time comes in as an argument and never goes back (given an earlier
+/// time, the stack keeps the later one). Randomness comes from the seed. So the same inputs give
+/// the same outputs.
 #[derive(Debug)]
 pub struct Stack {
     pub(crate) core: Core,
@@ -59,7 +62,7 @@ pub struct Stack {
     pub(crate) sockets: Sockets,
 }
 
-/// What every part is lent while it works.
+/// The state that all parts of the stack use: configuration, counters, randomness, time.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: Config,
@@ -112,13 +115,13 @@ impl Stack {
         self.network.add_interface(&mut self.core.ctx(Budget::UNLIMITED), config)
     }
 
-    /// Adds an address to an interface; it is probed first.
+    /// Adds an address to an interface, after duplicate address detection.
     pub fn add_address(&mut self, now: Instant, iface: InterfaceId, cidr: Cidr) -> Result<()> {
         self.core.advance(now);
         self.network.add_address(&mut self.core.ctx(Budget::UNLIMITED), iface, cidr)
     }
 
-    /// Takes an address from an interface. Connections that use it go on until they time out.
+    /// Removes an address from an interface. Connections that use it remain until they time out.
     pub fn remove_address(&mut self, iface: InterfaceId, addr: IpAddr) -> Result<()> {
         self.network.remove_address(iface, addr)
     }
@@ -133,7 +136,7 @@ impl Stack {
         self.network.neighbors(self.core.now, iface)
     }
 
-    /// Adds a route. Routes to the networks of an interface's addresses are there by themselves.
+    /// Adds a route. The stack adds the routes to the networks of its own addresses itself.
     pub fn add_route(&mut self, route: Route) -> Result<()> {
         self.network.add_route(route)
     }
@@ -148,7 +151,7 @@ impl Stack {
         self.network.routes()
     }
 
-    /// One frame in.
+    /// Handles one frame from a device.
     pub fn handle_frame(&mut self, now: Instant, iface: InterfaceId, frame: Frame) {
         self.core.advance(now);
         let (mut env, kinds) = self.parts();
@@ -161,9 +164,8 @@ impl Stack {
         env.network.trace_end(&mut env.ctx, false);
     }
 
-    /// Frames that came in a burst: as [`handle_frame`](Stack::handle_frame) for each, and what belongs together is worked
-    /// off together. Segments of one connection that follow each other are joined on the way, as a device with offloads
-    /// does it.
+    /// Handles frames that were read together, as [`handle_frame`](Stack::handle_frame) does for
+    /// each. Consecutive segments of one connection are joined first, as a device with GRO does.
     pub fn handle_frames(&mut self, now: Instant, frames: impl IntoIterator<Item = (InterfaceId, Frame)>) {
         self.core.advance(now);
         let (mut env, kinds) = self.parts();
@@ -181,7 +183,7 @@ impl Stack {
         kinds.finish_joining(&mut env);
     }
 
-    /// Time has passed. Early or repeated calls are no-ops.
+    /// Runs the timers that are due. Early and repeated calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.core.advance(now);
         debug_assert_eq!(self.next_timeout_at(), self.poll_timeout().map(|deadline| deadline.at));
@@ -192,18 +194,20 @@ impl Stack {
         loop_back(&mut env, kinds);
     }
 
-    /// Receives the next packet that the stack has sent to itself. Says whether there was one: then
-    /// [`poll_transmit`](Stack::poll_transmit) may have more to send, and this call more to receive.
+    /// Receives the next packet that the stack has sent to itself. Returns whether there was one;
+    /// if so, [`poll_transmit`](Stack::poll_transmit) may have more to send, and this call more to
+    /// receive.
     ///
-    /// Call this even where there is no device. While a packet waits here, `poll_transmit` takes no more from sockets, and
-    /// [`poll_timeout`](Stack::poll_timeout) says that it is time: [`handle_timeout`](Stack::handle_timeout) receives it, too.
+    /// Call this even where there is no device. While a packet waits here, `poll_transmit` takes no
+    /// more from sockets, and [`poll_timeout`](Stack::poll_timeout) returns the present time:
+    /// [`handle_timeout`](Stack::handle_timeout) receives the packet, too.
     pub fn handle_loopback(&mut self, now: Instant) -> bool {
         self.core.advance(now);
         let (mut env, kinds) = self.parts();
         loop_back(&mut env, kinds)
     }
 
-    /// One frame out; `None` when there is nothing to send now.
+    /// Returns the next frame for a device; `None` when there is nothing to send now.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.core.advance(now);
         let may_have = self.has_transmits();
@@ -220,17 +224,20 @@ impl Stack {
         transmit
     }
 
-    /// Whether [`poll_transmit`](Stack::poll_transmit) or [`handle_loopback`](Stack::handle_loopback) may have something to
-    /// do, to find out cheaply. It may turn out that there is nothing to send; but when this says no, there is nothing.
+    /// Whether [`poll_transmit`](Stack::poll_transmit) or
+    /// [`handle_loopback`](Stack::handle_loopback) may have something to do. This is cheap. After
+    /// `true` there may still be nothing to send; after `false` there is nothing.
     pub fn has_transmits(&self) -> bool {
         self.network.has_transmits() || self.network.has_loopback() || self.sockets.has_transmits()
     }
 
-    /// Begins to keep every frame that enters or leaves, with what became of it, for [`poll_trace`](Stack::poll_trace); or
-    /// ends that and forgets what was kept. The bytes are shared, not copied. Up to 4,096 frames of together 16 MiB are
-    /// kept; what comes then is counted in [`untraced_frames`](crate::LinkStats::untraced_frames) alone.
+    /// Switches the trace on or off. While it is on, the stack keeps every frame that enters or
+    /// leaves, and its verdict, for [`poll_trace`](Stack::poll_trace). Switching it off discards
+    /// the frames that are kept. The bytes are shared, not copied. At most 4,096 frames and 16 MiB
+    /// are kept; further ones are only counted, in
+    /// [`untraced_frames`](crate::LinkStats::untraced_frames).
     ///
-    /// A trace changes nothing of what the stack does. Without one it costs nothing.
+    /// A trace does not change what the stack does, and costs nothing while it is off.
     pub fn set_trace(&mut self, is_on: bool) {
         match (is_on, &self.network.trace) {
             (true, None) => self.network.trace = Some(Box::default()),
@@ -239,18 +246,19 @@ impl Stack {
         }
     }
 
-    /// The next frame of the trace, oldest first.
+    /// Returns the next frame of the trace, oldest first.
     pub fn poll_trace(&mut self) -> Option<Traced> {
         self.network.trace.as_mut()?.pop()
     }
 
-    /// What became of a socket.
+    /// Returns the next event of a socket.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.sockets.common.poll_event()
     }
 
-    /// When to call [`handle_timeout`](Stack::handle_timeout) next: at the first deadline, or a little earlier. A timer that was
-    /// put off or called off may still be named here; the call finds nothing to do then.
+    /// When to call [`handle_timeout`](Stack::handle_timeout) next: at the first deadline, or a
+    /// little earlier. A timer that was postponed or stopped may still be returned here; the call
+    /// then finds nothing to do.
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let network =
             self.network.poll_timeout().map(|at| Deadline { at, kind: DeadlineKind::Network, socket: None });
@@ -263,13 +271,14 @@ impl Stack {
         all.into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
-    /// The moment of [`poll_timeout`](Stack::poll_timeout), which costs less than to say whose it is.
+    /// The time of [`poll_timeout`](Stack::poll_timeout), without the timer and its socket: this is
+    /// cheaper.
     pub fn next_timeout_at(&self) -> Option<Instant> {
         let loopback = self.network.has_loopback().then_some(self.core.now);
         [loopback, self.network.poll_timeout(), self.sockets.next_timeout_at()].into_iter().flatten().min()
     }
 
-    /// What it was made with.
+    /// The configuration that the stack was made with.
     pub fn config(&self) -> &Config {
         &self.core.config
     }
@@ -288,8 +297,9 @@ impl Stack {
 /// The next frame, of the network layer or of a socket.
 fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds) -> Option<Transmit> {
     loop {
-        // The network layer's own queue is emptied first, also of what a socket's packet has put there (a question
-        // for a neighbour, fragments), and so is the loopback: neither grows while sockets have more.
+        // The network layer's own queue, in which a socket's packet may have put a neighbour
+        // solicitation or fragments, and the loopback are emptied first: neither grows while
+        // sockets have more.
         let ready = if env.network.has_transmits() {
             env.network.poll_transmit(&mut env.ctx)
         } else {
@@ -309,7 +319,7 @@ fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds) -> Option<Transmit> {
     }
 }
 
-/// Receives the next packet from the loopback. Says whether there was any.
+/// Receives the next packet from the loopback. Returns whether there was any.
 fn loop_back(env: &mut Env<'_>, kinds: &mut Kinds) -> bool {
     if !env.network.has_loopback() {
         return false;

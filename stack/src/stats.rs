@@ -1,5 +1,5 @@
-//! [`Stats`]: the counters, in groups. Nothing is lost silently: every packet that is dropped has a
-//! [`DropReason`] and is counted.
+//! [`Stats`]: the counters, in groups. Every packet that is dropped has a [`DropReason`] and is
+//! counted.
 
 use core::fmt;
 
@@ -67,9 +67,9 @@ group! {
         bytes_out,
         /// ARP requests and neighbour solicitations sent.
         solicitations_sent,
-        /// Claims of other stations to our addresses (RFC 4862, RFC 5227).
+        /// Address conflicts: another station used one of our addresses (RFC 4862, RFC 5227).
         address_conflicts,
-        /// Frames that are missing in the [trace](crate::Stack::set_trace): nobody polled it, and it was full.
+        /// Frames missing from the [trace](crate::Stack::set_trace) because it was full.
         untraced_frames,
     }
 }
@@ -135,7 +135,7 @@ group! {
         out_rsts = "TcpOutRsts",
         /// Resets received that ended a connection.
         resets_received,
-        /// Segments for no connection that were not answered with a reset: the rate limit.
+        /// Resets for segments of no connection that the rate limit suppressed.
         resets_limited,
         /// Challenge ACKs sent (RFC 5961).
         challenge_ack = "TcpExtTCPChallengeACK",
@@ -153,7 +153,7 @@ group! {
         syn_retrans = "TcpExtTCPSynRetrans",
         /// Segments retransmitted because acknowledgements showed them to be lost (RFC 6675, RFC 8985).
         fast_retrans = "TcpExtTCPFastRetrans",
-        /// Segments retransmitted because they counted as lost after a time-out.
+        /// Segments retransmitted after a time-out.
         timeout_retrans,
         /// Segments that a tail loss probe repeated (RFC 8985 §7).
         loss_probe_retrans,
@@ -188,7 +188,7 @@ group! {
         connections,
         /// Connections that agreed on accurate ECN, RFC 9768.
         accecn_connections,
-        /// Packets marked CE (congestion experienced) that came for connections with ECN.
+        /// Packets received with CE (congestion experienced) on connections with ECN.
         ce_received,
         /// Congestion windows that were reduced because the peer reported CE.
         reductions,
@@ -198,13 +198,13 @@ group! {
 group! {
     /// The size of segments that a path takes.
     MtuStats, "mtu", {
-        /// Paths that seemed to drop large segments in silence: segments were made smaller.
+        /// Paths that seemed to drop large segments silently, so that segments were made smaller.
         black_holes,
-        /// Segments that were sent to find out whether the path takes their size.
+        /// Segments sent to probe whether the path takes their size.
         probes,
-        /// Of these, those that arrived, and segments became as large.
+        /// Probes that arrived: segments became as large.
         probe_success = "TcpExtTCPMTUPSuccess",
-        /// Of these, those that alone were lost.
+        /// Probes that were lost while other segments arrived.
         probe_fail = "TcpExtTCPMTUPFail",
     }
 }
@@ -214,9 +214,9 @@ group! {
     CookieStats, "cookies", {
         /// SYNs answered with a cookie.
         sent = "TcpExtSyncookiesSent",
-        /// Cookies that came back and were good.
+        /// ACKs with a valid cookie.
         recv = "TcpExtSyncookiesRecv",
-        /// ACKs for a listener that had sent cookies, without a good one.
+        /// ACKs without a valid cookie, for a listener that had sent cookies.
         failed = "TcpExtSyncookiesFailed",
     }
 }
@@ -240,15 +240,15 @@ group! {
 }
 
 group! {
-    /// The memory of the sockets, and what was given up to save some.
+    /// Memory of the sockets, and what was given up when it was short.
     MemoryStats, "memory", {
         /// Times that the sockets came under memory pressure.
         pressures = "TcpExtTCPMemoryPressures",
-        /// Bytes that had come out of order and were forgotten because the memory was short.
+        /// Bytes of out-of-order data discarded because memory was short.
         pruned_bytes,
-        /// Connections that were reset because too many were held by no descriptor, or memory was out.
+        /// Connections reset because too many had no descriptor, or because memory ran out.
         abort_on_memory = "TcpExtTCPAbortOnMemory",
-        /// Connections that made no progress and were reset because memory was out
+        /// Connections without progress that were reset because memory ran out
         /// ([`CloseReason::NoMemory`](crate::CloseReason::NoMemory)).
         stalled_resets,
     }
@@ -346,13 +346,14 @@ impl Stats {
         packets.chain(segments).chain(rest)
     }
 
-    /// Every count there is, by name: `tcp.in_segs`, and `drops.BadTcp` for what was dropped for a [`DropReason`].
+    /// All counts by name: `tcp.in_segs`, and `drops.BadTcp` for what was dropped for a
+    /// [`DropReason`].
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let drops = DropReason::ALL.iter().map(|&reason| (reason.counter_name(), self.drops(reason)));
         self.counters().map(|counter| (counter.name, counter.value)).chain(drops)
     }
 
-    /// Counts what another stack has counted as well.
+    /// Adds the counts of another stack.
     pub fn add(&mut self, other: &Stats) {
         let Stats {
             link,
@@ -390,7 +391,7 @@ impl Stats {
         self.first_drop.take()
     }
 
-    /// Counts a drop. The one place where packets end: a good breakpoint.
+    /// Counts a drop. All drops pass through here: a good breakpoint.
     pub(crate) fn count_drop(&mut self, reason: DropReason, subject: &Subject) {
         self.drops[reason as usize] += 1;
         self.first_drop.get_or_insert(reason);

@@ -1,14 +1,16 @@
-//! Several stacks on one interface: which of them has which flow.
+//! Steering: which of several stacks on one interface has which flow.
 //!
-//! An interface with several queues (a multi-queue TAP) can be served by as many stacks, each with sockets, timers and a
-//! thread of its own, and all with the same addresses. Nothing is shared between them, so each must be able to tell from
-//! a frame alone whose it is, and all must come to the same answer: that is [`Steering`]. Whoever reads the queues asks it
-//! and hands a frame that came to the wrong stack on to the right one; so it does not matter how the other side chooses
-//! among the queues, and a flow is always on one stack. In the stack itself
+//! An interface with several queues (a multi-queue TAP) can be served by as many stacks, each with
+//! sockets, timers and a thread of its own, and all with the same addresses. They share nothing, so
+//! [`Steering`] determines the owner of a frame from the frame alone, with the same result on all
+//! stacks. The driver that reads a queue asks it, and hands a frame that arrived at the wrong stack
+//! to the right one. So a flow is always on one stack, however the other side chooses among the
+//! queues. In the stack itself
 //!
-//! - ephemeral ports are drawn so that the answers are the stack's own;
-//! - fragments go to all stacks, each puts the packet together, and all but one drop it then
-//!   ([`DropReason::OtherStack`](crate::DropReason::OtherStack)): only the whole packet shows whose it is;
+//! - ephemeral ports are drawn so that the answers belong to the same stack;
+//! - fragments go to all stacks, because only the whole packet shows its owner: each stack
+//!   reassembles the packet, and all but the owner drop it
+//!   ([`DropReason::OtherStack`](crate::DropReason::OtherStack));
 //! - ARP and NDP go to all, so that each knows the neighbours; only the first stack asks whether addresses are free,
 //!   announces them and answers for them;
 //! - a datagram to one of our own addresses whose socket is another stack's leaves through
@@ -34,7 +36,8 @@ use crate::ip::{protocol, read_u8, read_u16};
 use crate::link::ethernet;
 use crate::network::Medium;
 
-/// Which stack has which flow, of several that share their interfaces. See the [module's page](self).
+/// Determines which of several stacks with the same interfaces has which flow. See the [module's
+/// page](self).
 ///
 /// A pure function of the frame, the number of stacks and a key; the same for all of them.
 #[derive(Clone)]
@@ -50,11 +53,11 @@ impl fmt::Debug for Steering {
     }
 }
 
-/// Who is to have a frame.
+/// The stack or stacks that a frame is for.
 // Exhaustive: whoever has several stacks must handle each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// Whoever got it: any stack does the same with it.
+    /// The stack that received it: any stack would do the same with it.
     Any,
     /// This stack, of `0..stacks`.
     One(u16),
@@ -63,8 +66,8 @@ pub enum Destination {
 }
 
 impl Steering {
-    /// For so many stacks; 0 counts as 1. The key is a secret: whoever knows it can choose the stack that his connections
-    /// burden.
+    /// Steering for this many stacks; 0 counts as 1. The key must be secret: an attacker who knows
+    /// it can choose the stack that its connections load.
     pub fn new(stacks: u16, key: [u8; 16]) -> Self {
         Steering { stacks: stacks.max(1), key: Keyed::from_key(key) }
     }
@@ -74,7 +77,7 @@ impl Steering {
         self.stacks
     }
 
-    /// Who is to have a frame that came in.
+    /// The destination of a received frame.
     pub fn of_frame(&self, medium: Medium, frame: &[u8]) -> Destination {
         const ETHERTYPE_AT: usize = 12;
         let packet = match medium {
@@ -88,7 +91,7 @@ impl Steering {
         self.of_packet(packet)
     }
 
-    /// Who is to have an IP packet that came in.
+    /// The destination of a received IP packet.
     pub fn of_packet(&self, packet: &[u8]) -> Destination {
         let Some(quote) = Quote::parse(packet) else { return Destination::Any };
         if quote.is_fragment {
@@ -102,7 +105,8 @@ impl Steering {
         }
     }
 
-    /// Who is to have a packet from us to us. A connection to ourselves has both its ends on the stack that opened it.
+    /// The destination of a packet from the host to itself. Such a connection has both its ends on
+    /// the stack that opened it.
     pub(crate) fn of_looped(&self, packet: &[u8]) -> Destination {
         let Some(quote) = Quote::parse(packet) else { return Destination::Any };
         let quoted = packet.get(quote.transport_at + icmp::HEADER_LEN..).and_then(Quote::parse);
@@ -131,14 +135,14 @@ impl Steering {
         }
     }
 
-    /// Who sent the packet that an ICMP error quotes.
+    /// The stack that sent the packet quoted by an ICMP error.
     fn of_quoted(&self, packet: &[u8]) -> Destination {
         let Some(quote) = Quote::parse(packet).filter(|quote| !quote.is_later_fragment) else {
             return Destination::Any;
         };
         let transport = packet.get(quote.transport_at..).unwrap_or_default();
         match quote.protocol {
-            // Of all that we send only echo requests have a socket that wants to know.
+            // Of the ICMP messages that we send, only echo requests have a socket to notify.
             protocol::ICMP | protocol::ICMPV6 => one(read_u16(transport, 4).map(|id| self.of_port(id))),
             protocol => self.of_ports(protocol, quote.src, quote.dst, transport, Direction::Out),
         }
@@ -193,7 +197,7 @@ impl Steering {
         ((hash * u64::from(self.stacks)) >> 32) as u16
     }
 
-    /// A key that all stacks derive alike, for purpose and use `label`.
+    /// A key for the purpose `label` that is the same on all stacks.
     pub(crate) fn derive_key(&self, label: u64) -> Keyed {
         self.key.derive(label)
     }
@@ -218,7 +222,7 @@ fn one(stack: Option<u16>) -> Destination {
     stack.map_or(Destination::Any, Destination::One)
 }
 
-/// One stack's part of what several have together.
+/// One stack's share where several stacks serve the same interfaces.
 #[derive(Clone, Debug)]
 pub struct Share {
     steering: Steering,
@@ -232,22 +236,22 @@ impl Share {
         Share { steering, index }
     }
 
-    /// Which of the stacks it is.
+    /// The index of this stack.
     pub fn index(&self) -> u16 {
         self.index
     }
 
-    /// What all of them agree on.
+    /// The steering that all of them use.
     pub fn steering(&self) -> &Steering {
         &self.steering
     }
 
-    /// Whether this is the stack that does what only one is to do.
+    /// Whether this stack does the work that only one of them does.
     pub(crate) fn is_first(&self) -> bool {
         self.index == 0
     }
 
-    /// Whether this stack is the one to act on a whole packet that all of them have.
+    /// Whether this stack acts on a reassembled packet that all of them have.
     pub(crate) fn acts_on(&self, packet: &[u8]) -> bool {
         match self.steering.of_packet(packet) {
             Destination::One(index) => index == self.index,
@@ -255,7 +259,7 @@ impl Share {
         }
     }
 
-    /// Whether this stack is the one to complain of a packet that it has.
+    /// Whether this stack sends the ICMP error about a packet that it has.
     pub(crate) fn answers(&self, packet: &[u8]) -> bool {
         self.is_first() || self.steering.of_packet(packet) != Destination::All
     }
@@ -265,7 +269,7 @@ impl Share {
         matches!(self.steering.of_looped(looped), Destination::One(index) if index != self.index)
     }
 
-    /// Whether what comes for this connection is this stack's.
+    /// Whether segments of this connection belong to this stack.
     pub(crate) fn has_connection(&self, tuple: &FourTuple) -> bool {
         let FourTuple { local, remote, .. } = tuple;
         self.steering.of_connection((local.addr, local.port), (remote.addr, remote.port)) == self.index

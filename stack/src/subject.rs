@@ -1,4 +1,4 @@
-//! [`Subject`]: whom the work at hand is about, as the log names it.
+//! [`Subject`]: the connection or packet that log lines name.
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -6,7 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use crate::demux::FourTuple;
 use crate::interface_id::InterfaceId;
 
-/// Whom the work at hand is about. Log lines begin with it.
+/// What the current work is about. Log lines begin with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// The stack as a whole.

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 /// A moment: nanoseconds since an epoch that the caller chooses. Lasts 584 years.
 ///
-/// Only differences matter to the stack. The caller promises that it never goes back.
+/// The stack uses only differences. The caller promises that time never goes back.
 // Nanoseconds and one, so that an `Option` of it is no larger.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(NonZeroU64);
@@ -15,7 +15,7 @@ pub struct Instant(NonZeroU64);
 impl Instant {
     /// The epoch.
     pub const ZERO: Instant = Instant(NonZeroU64::MIN);
-    /// Later than anything that happens.
+    /// The latest time that can be represented.
     pub const FAR_FUTURE: Instant = Instant(NonZeroU64::MAX);
 
     /// `nanos` nanoseconds after the epoch.

@@ -1,8 +1,9 @@
 //! The deadlines of many owners in one sorted set.
 //!
-//! A timer of TCP hardly ever fires: it is armed, put off by what comes next, and called off. Only the first of these touches the
-//! set, and not each time; see [`TimerQueue::arm`]. So what an entry costs matters little, and a sorted set costs less than a
-//! timing wheel even with 100,000 of them (decision 0009).
+//! A timer of TCP rarely fires: it is armed, postponed by the next segments, and stopped. Only
+//! arming touches the set, and not each time; see [`TimerQueue::arm`]. So the cost of an entry
+//! matters little, and a sorted set is cheaper than a timing wheel even with 100,000 entries
+//! (decision 0009).
 
 use alloc::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ pub(crate) struct TimerQueue<Owner> {
     set: BTreeSet<(Instant, Owner)>,
 }
 
-/// When an owner stands in the set.
+/// The time under which an owner stands in the set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Armed(Option<Instant>);
 
@@ -23,10 +24,11 @@ impl<Owner: Copy + Ord> TimerQueue<Owner> {
         TimerQueue { set: BTreeSet::new() }
     }
 
-    /// Sees to it that the owner is called by `at`, if at all.
+    /// Makes sure that the owner is called by `at`.
     ///
-    /// An entry that stands earlier is left there: the owner is called early, finds nothing to do, and arms anew. So a
-    /// deadline that moves on with every segment, or comes and goes with every question and answer, costs nothing.
+    /// An earlier entry stays where it is: the owner is called early, finds nothing to do, and arms
+    /// again. So a deadline that moves with every segment, or is set and cleared with every
+    /// request, costs nothing.
     #[inline]
     pub(crate) fn arm(&mut self, armed: &mut Armed, owner: Owner, at: Option<Instant>) {
         if let Some(at) = at
@@ -42,7 +44,7 @@ impl<Owner: Copy + Ord> TimerQueue<Owner> {
         armed.0 = Some(at);
     }
 
-    /// The owner is not to be called: it goes.
+    /// Removes the owner's entry, because the owner goes away.
     pub(crate) fn disarm(&mut self, armed: &mut Armed, owner: Owner) {
         if let Some(at) = armed.0.take() {
             self.set.remove(&(at, owner));
@@ -54,7 +56,7 @@ impl<Owner: Copy + Ord> TimerQueue<Owner> {
         self.set.first().copied()
     }
 
-    /// Takes out the first owner whose time has come. The caller resets its [`Armed`] with [`Armed::fired`].
+    /// Removes the first owner that is due. The caller resets its [`Armed`] with [`Armed::fired`].
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Owner> {
         let &(at, owner) = self.set.first()?;
         if at > now {
@@ -66,7 +68,7 @@ impl<Owner: Copy + Ord> TimerQueue<Owner> {
 }
 
 impl Armed {
-    /// The set has given the owner out.
+    /// Notes that the set has removed the owner.
     pub(crate) fn fired(&mut self) {
         self.0 = None;
     }

@@ -54,20 +54,22 @@ pub enum Passage {
     Sent(Transmit),
 }
 
-/// What became of a frame that came in. Frames that were [handed in together](crate::Stack::handle_frames) and became one
-/// segment share what became of that.
+/// What became of a received frame. Frames that were [handed in
+/// together](crate::Stack::handle_frames) and joined to one segment share its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It was used: delivered, answered, or kept until the other fragments of its packet come.
+    /// The frame was used: delivered, answered, or kept until the other fragments of its packet
+    /// arrive.
     Taken,
-    /// It was dropped, whole or in part, or what should answer it was: the first reason that was counted meanwhile.
+    /// The frame was dropped, whole or in part, or its answer was. The reason is the first that was
+    /// counted meanwhile.
     Dropped(DropReason),
 }
 
 /// Frames that a trace keeps until they are polled.
 const MAX_FRAMES: usize = 4096;
-/// And their bytes, which are shared with devices and sockets.
+/// The bytes of these frames, which are shared with devices and sockets.
 const MAX_BYTES: usize = 16 << 20;
 
 /// The queue of traced frames.
@@ -82,14 +84,15 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// A frame comes in, and is handled until [`end`](Trace::end).
+    /// Records a received frame, which is handled until [`end`](Trace::end).
     pub(crate) fn begin(&mut self, now: Instant, iface: InterfaceId, frame: &Frame, stats: &mut Stats) {
         stats.take_first_drop();
         let passage = Passage::Received { frame: frame.clone(), verdict: Verdict::Taken };
         self.current = self.push(Traced { at: now, iface, passage }, stats);
     }
 
-    /// The frame that came in is handled; `is_joining`: but for its segment, which waits for the next.
+    /// Ends the handling of the received frame. `is_joining`: its segment still waits to be joined
+    /// with the next.
     pub(crate) fn end(&mut self, stats: &mut Stats, is_joining: bool) {
         let dropped = stats.take_first_drop();
         let Some(at) = self.current.take() else { return };
@@ -99,7 +102,7 @@ impl Trace {
         self.settle(at, dropped);
     }
 
-    /// The segments that waited are handled.
+    /// Ends the handling of the segments that waited to be joined.
     pub(crate) fn end_joining(&mut self, stats: &mut Stats) {
         let dropped = stats.take_first_drop();
         let mut joining = mem::take(&mut self.joining);
@@ -107,7 +110,7 @@ impl Trace {
         self.joining = joining;
     }
 
-    /// A frame leaves.
+    /// Records a sent frame.
     pub(crate) fn on_sent(&mut self, now: Instant, transmit: &Transmit, stats: &mut Stats) {
         let iface = transmit.iface();
         self.push(Traced { at: now, iface, passage: Passage::Sent(transmit.clone()) }, stats);
@@ -123,7 +126,7 @@ impl Trace {
         self.frames.len() * size_of::<Traced>() + self.bytes
     }
 
-    /// Keeps a frame, or counts it when there is no room. The place that it got.
+    /// Keeps a frame and returns its place, or counts the frame when there is no room.
     fn push(&mut self, traced: Traced, stats: &mut Stats) -> Option<usize> {
         let len = traced.len();
         if self.frames.len() >= MAX_FRAMES || self.bytes + len > MAX_BYTES {

@@ -13,7 +13,7 @@ use crate::ip::protocol;
 /// Source port, destination port, length, checksum.
 pub(crate) const HEADER_LEN: usize = 8;
 
-/// A header that was found right.
+/// A valid UDP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UdpHeader {
     pub(crate) src_port: u16,
@@ -25,7 +25,7 @@ pub(crate) struct UdpHeader {
 /// Where the checksum stands.
 pub(crate) const CHECKSUM_AT: u8 = 6;
 
-/// Reads the header and checks lengths and, unless that is known to be right, the checksum.
+/// Reads the header and checks its length and, unless it was verified before, the checksum.
 pub(crate) fn parse(
     src: IpAddr,
     dst: IpAddr,

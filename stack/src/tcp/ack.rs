@@ -1,4 +1,5 @@
-//! What an acknowledgement does to the sender: what is delivered, what is lost, and what follows for the congestion window.
+//! Processing of an acknowledgement by the sender: what is delivered, what is lost, and the
+//! congestion window.
 //!
 //! Read it from [`Connection::process_ack`] down. The steps are those of Linux's tcp_ack: take the acknowledged records
 //! out, mark the sacked ones, time the round trip, look for losses, move between the phases of [`recovery`](super::recovery),
@@ -20,7 +21,7 @@ use crate::Ctx;
 use crate::config::TcpConfig;
 use crate::time::Instant;
 
-/// As it was before the acknowledgement.
+/// The state before the acknowledgement.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     una: SeqNumber,
@@ -32,26 +33,28 @@ struct Before {
 struct News {
     /// SND.UNA moved.
     advanced: bool,
-    /// By so many bytes of data.
+    /// Bytes of data by which SND.UNA moved.
     acked_bytes: u32,
-    /// Bytes that arrived, by all that we know, acknowledged or sacked.
+    /// Bytes newly known to have arrived, acknowledged or sacked.
     delivered_bytes: u32,
     newly_sacked: bool,
     /// A duplicate acknowledgement in the sense of RFC 5681 §2.
     is_duplicate: bool,
     /// The peer reports a duplicate (RFC 2883).
     has_dsack: bool,
-    /// Of what was sent only once and is acknowledged now: the first and the last sending.
+    /// The first and the last transmission time among newly acknowledged records that were sent
+    /// only once.
     oldest_sent_at: Option<Instant>,
     newest_sent_at: Option<Instant>,
-    /// Something that was sent more than once was acknowledged.
+    /// Retransmitted data was acknowledged.
     has_repeated: bool,
-    /// Something that was sent only once, before the episode began, has arrived.
+    /// Data that was sent only once, before the episode began, has arrived.
     has_original: bool,
     lost_bytes: u32,
-    /// By how much something was overtaken that has arrived now.
+    /// By how many bytes data that arrived now was overtaken (the extent of reordering).
     overtaken_bytes: u32,
-    /// The peer reports CE (RFC 3168, RFC 9768), and of the delivered bytes these, by all that can be told.
+    /// The peer reports CE (RFC 3168, RFC 9768), and an estimate of the delivered bytes that were
+    /// marked.
     met_congestion: bool,
     ce_bytes: u32,
     newest: Newest,
@@ -72,7 +75,7 @@ impl News {
 }
 
 impl Connection {
-    /// Bytes that are in the network, by all that we know: RFC 6675's pipe (RFC6675-4-c).
+    /// Bytes assumed to be in the network: RFC 6675's pipe (RFC6675-4-c).
     pub(super) fn in_flight(&self) -> u32 {
         let gone = self.flight.scoreboard.sacked()
             + self.flight.scoreboard.lost()
@@ -80,7 +83,8 @@ impl Connection {
         self.snd.flight().saturating_sub(gone)
     }
 
-    /// An acceptable acknowledgement: SND.UNA, round trips, congestion, the window.
+    /// Processes an acceptable acknowledgement: SND.UNA, the round-trip time, congestion, the
+    /// window.
     pub(super) fn process_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
         let window = self.window_of(header);
         let was_closed = self.snd.usable_window() == 0;
@@ -95,7 +99,7 @@ impl Connection {
             self.on_congestion_experienced(ctx);
         }
         self.snd.update_window(header.seq, header.ack, window);
-        // The peer answers (MUST-37): its window may stay closed for as long as it likes.
+        // The peer answers, so its window may stay closed for ever (MUST-37).
         self.retries.unanswered_probes = 0;
         if was_closed && self.snd.usable_window() > 0 {
             self.retries.probes = 0;
@@ -103,7 +107,7 @@ impl Connection {
         }
     }
 
-    /// The window that a segment offers, in bytes.
+    /// The window of a segment, in bytes.
     pub(super) fn window_of(&self, header: &Header) -> u32 {
         // RFC 7323 §2.2 (RFC7323-2.2-d): the window of a SYN is never scaled.
         let is_syn = header.flags.contains(Flags::SYN);
@@ -177,9 +181,9 @@ impl Connection {
         self.check_mtu_probe(ctx);
     }
 
-    /// SND.UNA has entered another quarter of the sequence space. The numbers that stay where they are while data flows, for
-    /// as long as nothing happens to them, come along: after 2 GiB they would seem to lie ahead, and after 4 GiB they
-    /// would name data that is in flight.
+    /// Moves stored sequence numbers along when SND.UNA enters another quarter of the sequence
+    /// space. Otherwise a number that stays unchanged while data flows would seem to lie ahead
+    /// after 2 GiB, and would name data in flight after 4 GiB.
     fn renew_marks(&mut self) {
         let una = self.snd.una;
         self.snd.forget_before(una);
@@ -189,14 +193,14 @@ impl Connection {
         self.flight.scoreboard.forget_seen();
     }
 
-    /// SACK blocks, and a duplicate that the first may report.
+    /// Processes the SACK blocks, the first of which may be a D-SACK.
     fn take_sacked(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
         let blocks = &header.options.sack;
         let dsack = self.dsack(header);
         if let Some((left, right)) = dsack {
             news.has_dsack = self.on_dsack(ctx, left, right);
         }
-        // RFC 2018 §3 (RFC2018-3-c): only what lies in what is in flight, and is not empty, can be true.
+        // RFC 2018 §3 (RFC2018-3-c): a valid block is not empty and lies within the data in flight.
         let (una, nxt) = (self.snd.una, self.snd.nxt);
         let is_true = |&(left, right): &(SeqNumber, SeqNumber)| {
             left.after_eq(una) && left.before(right) && right.before_eq(nxt)
@@ -206,8 +210,8 @@ impl Connection {
         if blocks.is_empty() {
             return;
         }
-        // Where acknowledgements were lost two blocks may be news, and the one that is named first lies behind the other:
-        // that is no reordering.
+        // If acknowledgements were lost, two blocks may be new, the first of them with the higher
+        // numbers. That is no reordering.
         blocks.sort_unstable_by_key(|&(left, _)| left - una);
         let (min_rtt, timestamps) = (self.rtt.min_rtt(), &self.timestamps);
         let Flight { scoreboard, rack, rate, recovery, .. } = &mut self.flight;
@@ -238,14 +242,14 @@ impl Connection {
         ((is_acked || is_inside) && is_possible).then_some((left, right))
     }
 
-    /// Whether it is credible.
+    /// Processes a D-SACK. Returns whether it is credible.
     fn on_dsack(&mut self, ctx: &mut Ctx<'_>, left: SeqNumber, right: SeqNumber) -> bool {
         ctx.stats.recovery.dsacks_received += 1;
         self.counters.on_dsack();
         if !self.flight.recovery.on_dsack(left, right) {
             return false;
         }
-        // What the loss probe repeated says nothing about reordering (RFC 8985 §7.4).
+        // A D-SACK for the tail loss probe says nothing about reordering (RFC 8985 §7.4).
         let is_of_probe =
             self.flight.recovery.probe.is_some_and(|probe| probe.is_repeated && right == probe.end);
         if ctx.config.tcp.rack_adapts && !is_of_probe {
@@ -254,23 +258,25 @@ impl Connection {
         true
     }
 
-    /// RFC 2018 §8 (RFC2018-8-b): a receiver may discard what it has sacked. As on Linux it gets a moment in case its
-    /// acknowledgement is on the way; then the time-out does what is to be done.
+    /// RFC 2018 §8 (RFC2018-8-b): a receiver may discard what it has sacked. As on Linux the sender
+    /// waits a moment, in case the acknowledgement is on its way; then the time-out repairs it.
     fn on_reneging(&mut self, ctx: &Ctx<'_>) {
         let patience = self.rtt.srtt().unwrap_or_default() / 2;
         self.timers.arm(Timer::Retransmit, ctx.now + patience.max(Duration::from_millis(10)));
     }
 
-    /// Without SACK, duplicates tell how many segments have arrived behind a hole, but not which (RFC 5681 §3.2, RFC 6582).
+    /// Without SACK, duplicate ACKs tell how many segments have arrived behind a hole, but not
+    /// which ones (RFC 5681 §3.2, RFC 6582).
     fn guess_sacked(&mut self, ctx: &Ctx<'_>, news: &mut News, before: Before) {
         let mss = self.congestion.mss();
         if news.advanced {
-            // RFC 5681 §3.2: none of it was counted as delivered twice.
+            // RFC 5681 §3.2: bytes that duplicate ACKs counted as delivered are not counted again.
             let counted = self.flight.recovery.duplicate_bytes().min(news.delivered_bytes);
             self.flight.recovery.on_acked_without_sack(self.snd.una - before.una, mss);
             news.delivered_bytes -= counted - self.flight.recovery.duplicate_bytes().min(counted);
             if news.has_repeated {
-                // Whatever came with the repeated segment may have waited for it all the time.
+                // Data acknowledged together with the retransmitted segment may have arrived long
+                // before.
                 news.has_original = false;
             }
             if self.flight.recovery.phase() == Phase::Recovery
@@ -289,11 +295,12 @@ impl Connection {
         }
     }
 
-    /// A round trip for the RTO: of the earliest that was sent only once (Karn's algorithm, RFC6298-3-a), otherwise
-    /// from the timestamp that comes back (RFC 7323 §4.1, RFC7323-4.1: only from segments that acknowledge new data).
+    /// Samples the round-trip time for the RTO: from the earliest record that was sent only once
+    /// (Karn's algorithm, RFC6298-3-a), otherwise from the echoed timestamp (RFC 7323 §4.1,
+    /// RFC7323-4.1: only from segments that acknowledge new data).
     fn sample_rtt(&mut self, now: Instant, header: &Header, news: &News) {
         let measured = match (news.oldest_sent_at, news.newest_sent_at) {
-            // What was sent only once may have waited behind what was sent again.
+            // Data that was sent only once may have waited behind a retransmission.
             (Some(oldest), Some(newest)) if !news.has_repeated => {
                 self.rtt.on_min_sample(now, now.duration_since(newest));
                 Some(now.duration_since(oldest))
@@ -306,16 +313,18 @@ impl Connection {
         }
     }
 
-    /// Karn's problem (RFC 6298 §3) in spite of timestamps: what timed out was sent twice, and the echo is older than
-    /// the second sending. If the acknowledgement of the first was lost, the peer, to which the second is a duplicate
-    /// that does not touch TS.Recent, repeats the old echo: the "round trip" would hold the whole time-out.
+    /// Whether Karn's problem (RFC 6298 §3) arises in spite of timestamps: data was sent again
+    /// after a time-out, and the echo is older than the retransmission. If the acknowledgement of
+    /// the original was lost, the retransmission is a duplicate to the peer, which leaves TS.Recent
+    /// and so echoes the old timestamp. The sample would then include the whole time-out.
     pub(super) fn is_ambiguous(&self, header: &Header) -> bool {
         self.timed_out.is_some_and(|timed_out| {
             !header.ack.after(timed_out.end) && self.timestamps.echoes_before(header, timed_out.clock)
         })
     }
 
-    /// RFC 8985 §6.2 step 4: how long a loss waits for proof that it is no reordering.
+    /// RFC 8985 §6.2 step 4: the reordering window, how long to wait before a segment counts as
+    /// lost.
     pub(super) fn reordering_window(&self, config: &TcpConfig) -> Duration {
         let srtt = self.rtt.srtt().unwrap_or_default();
         let path = PathTimes { min_rtt: self.rtt.min_rtt().unwrap_or(srtt), srtt };
@@ -327,12 +336,12 @@ impl Connection {
         self.flight.rack.reordering_window(self.flight.recovery.is_repairing(), sacked_segs, path)
     }
 
-    /// RFC 8985 §6.2: what is lost by now, and when to look again.
+    /// RFC 8985 §6.2: marks what is lost by now, and arms the timer for the next check.
     pub(super) fn mark_overdue(&mut self, ctx: &Ctx<'_>) -> u32 {
         if self.flight.rack.is_first(self.flight.scoreboard.first_sending_at())
             && self.flight.scoreboard.sacked() == 0
         {
-            // Nothing that was sent later has arrived.
+            // No later transmission has arrived.
             self.timers.stop(Timer::Reorder);
             return 0;
         }
@@ -351,7 +360,8 @@ impl Connection {
         }
     }
 
-    /// RFC 8985 §7.4 (RFC8985-7.4-a, RFC8985-7.4-b): did the loss probe repair a loss? Then that was congestion.
+    /// RFC 8985 §7.4 (RFC8985-7.4-a, RFC8985-7.4-b): if the loss probe repaired a loss, that was a
+    /// sign of congestion.
     fn check_loss_probe(&mut self, ctx: &mut Ctx<'_>, ack: SeqNumber, news: &News) {
         let Some(probe) = self.flight.recovery.probe.filter(|probe| ack.after_eq(probe.end)) else { return };
         if probe.is_repeated && !news.has_dsack && ack.after(probe.end) {
@@ -364,16 +374,18 @@ impl Connection {
                 self.congestion.on_recovery_done(None);
             }
         } else if !probe.is_repeated || news.has_dsack || (news.is_duplicate && !news.newly_sacked) {
-            // It was new data, or the peer had the last segment twice: nothing was lost.
+            // The probe was new data, or the peer received the last segment twice: nothing was
+            // lost.
             self.flight.recovery.probe = None;
         }
     }
 
-    /// From one phase to another.
+    /// Moves between the phases of recovery.
     fn update_phase(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
         match self.flight.recovery.phase() {
             Phase::Open => self.check_late_dsack(ctx, news),
-            // As on Linux it lasts until something is acknowledged that was sent after CWR: until then the window is ssthresh.
+            // As on Linux this phase lasts until data sent after CWR is acknowledged. Until then
+            // the window is ssthresh.
             Phase::Cwr if self.snd.una.after(self.flight.recovery.recover()) => {
                 self.flight.recovery.end();
                 self.congestion.on_recovery_done(None);
@@ -390,7 +402,7 @@ impl Connection {
         }
     }
 
-    /// Something is lost: fast recovery, unless losses are being repaired already.
+    /// Begins fast recovery after a loss, unless losses are being repaired already.
     pub(super) fn begin_recovery(&mut self, ctx: &mut Ctx<'_>) {
         if self.flight.recovery.is_repairing() || self.is_mtu_probe_lost(ctx) {
             return;
@@ -400,7 +412,7 @@ impl Connection {
         self.reduce(ctx, Phase::Recovery, Cause::Loss);
     }
 
-    /// An episode begins, for this cause.
+    /// Begins an episode for this cause.
     pub(super) fn reduce(&mut self, ctx: &Ctx<'_>, phase: Phase, cause: Cause) {
         let was_open = self.flight.recovery.phase() == Phase::Open;
         self.flight.recovery.enter_reduction(phase, self.snd.una, self.snd.nxt, self.congestion.cwnd());
@@ -413,7 +425,7 @@ impl Connection {
         self.timers.stop(Timer::LossProbe);
     }
 
-    /// After the congestion window was reduced.
+    /// Logs the congestion window after a reduction.
     pub(super) fn log_congestion(&self, ctx: &Ctx<'_>) {
         log::debug!(
             "{}: {}, cwnd {} ssthresh {} pacing rate {:?}",
@@ -444,8 +456,8 @@ impl Connection {
         }
     }
 
-    /// The last episode is over, and only now does the peer report that everything sent again was needless (Linux's
-    /// tcp_try_undo_dsack in Open).
+    /// Undoes the last episode if a D-SACK shows after its end that each retransmission was
+    /// needless (Linux's tcp_try_undo_dsack in Open).
     fn check_late_dsack(&mut self, ctx: &mut Ctx<'_>, news: &News) {
         if !news.has_dsack || !self.flight.recovery.is_all_duplicate() {
             return;
@@ -466,7 +478,8 @@ impl Connection {
     /// Linux's tcp_process_loss.
     fn on_ack_in_loss(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &News) {
         let frto = self.flight.recovery.frto;
-        // RFC 5682 §3.1 step 3b (RFC5682-3.1-a, RFC5682-2.1-g): what was not sent again has arrived.
+        // RFC 5682 §3.1 step 3b (RFC5682-3.1-a, RFC5682-2.1-g): data that was not retransmitted has
+        // arrived.
         let is_spurious = frto != Frto::Off && news.has_original;
         let is_needless = is_spurious
             || self.flight.recovery.is_all_duplicate()
@@ -496,17 +509,18 @@ impl Connection {
         }
     }
 
-    /// Whether there is data that was never sent and that the peer's window takes.
+    /// Whether there is new data that fits in the peer's window.
     fn may_send_new(&self) -> bool {
         self.snd.has_unsent() && self.snd.usable_window() > 0
     }
 
-    /// Eifel detection (RFC 3522 §3.2): the acknowledgement answers the first sending, not the one that this episode made.
+    /// Eifel detection (RFC 3522 §3.2): the acknowledgement answers the original transmission, not
+    /// the retransmission.
     fn echoes_original(&self, header: &Header) -> bool {
         self.flight.recovery.repeated_at().is_some_and(|clock| self.timestamps.echoes_before(header, clock))
     }
 
-    /// Nothing was lost after all: the windows are what they were (RFC 4015 §3.2).
+    /// Undoes the reduction of an episode in which nothing was lost (RFC 4015 §3.2).
     fn undo(&mut self, ctx: &Ctx<'_>, what: &'static str) {
         log::debug!("{}: {what} was spurious, undone at {:?}", ctx.subject, self.snd.una);
         self.congestion.undo();
@@ -572,7 +586,7 @@ impl Connection {
             self.timers.stop(Timer::LossProbe);
             self.timers.stop(Timer::Reorder);
         } else if !news.advanced {
-            // A peer that only repeats itself does not put the time-out off.
+            // Repeated ACKs do not postpone the time-out.
         } else if self.flight.scoreboard.first().is_some_and(SentRange::is_sacked) {
             self.on_reneging(ctx);
         } else {

@@ -1,7 +1,9 @@
-//! What a segment does, in the order of RFC 9293 §3.10.7.3 (SYN-SENT) and §3.10.7.4 (the others): one function a step.
+//! Processing of a received segment, in the order of RFC 9293 §3.10.7.3 (SYN-SENT) and §3.10.7.4
+//! (the others): one function a step.
 //!
-//! A step returns `Continue` to go on to the next one, `Break(Some(reason))` to drop the segment, and `Break(None)` if
-//! the segment has done its work. Drops are counted in one place, [`Connection::handle_segment`].
+//! A step returns `Continue` to go on to the next one, `Break(Some(reason))` to drop the segment,
+//! and `Break(None)` when the segment is fully processed. Drops are counted in one place,
+//! [`Connection::handle_segment`].
 
 use alloc::vec::Vec;
 use core::ops::ControlFlow::{self, Break, Continue};
@@ -26,8 +28,8 @@ const BARE_FIN_ACK_DELAY: Duration = Duration::from_millis(4);
 pub(super) type Step = ControlFlow<Option<DropReason>>;
 
 impl Connection {
-    /// One segment in. All that follows from it (replies, resets, acknowledgements) comes out of `poll_transmit`;
-    /// drops are counted inside.
+    /// Handles one segment. Replies, resets and acknowledgements come out of `poll_transmit`; drops
+    /// are counted here.
     pub(crate) fn handle_segment(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) {
         log::trace!(
             "{}: in {} <- {:?} seq {:?} ack {:?} win {} len {}",
@@ -57,10 +59,11 @@ impl Connection {
         }
     }
 
-    /// Segments that follow each other, as if one had brought all their data: `header` is the first one's, with the PSH of
-    /// the last. All but the last are as long as the first. `pieces` is empty afterwards.
+    /// Handles consecutive segments as one with all their data. `header` is the first one's, with
+    /// the PSH of the last. All but the last are as long as the first. `pieces` is empty
+    /// afterwards.
     ///
-    /// What is not the ordinary case goes through the steps segment by segment.
+    /// Unless the run is the ordinary case, each segment goes through the steps by itself.
     pub(crate) fn handle_run(&mut self, ctx: &mut Ctx<'_>, header: &mut Header, pieces: &mut Vec<Bytes>) {
         let len: usize = pieces.iter().map(Bytes::len).sum();
         let (count, before) = (pieces.len(), self.rcv.nxt);
@@ -84,7 +87,7 @@ impl Connection {
             header.seq
         );
         header.joined_len = pieces.first().map_or(0, |first| u16::try_from(first.len()).unwrap_or(u16::MAX));
-        // As many as are in a run of the device's: at most 64 KiB.
+        // A run is at most 64 KiB, as one from a device.
         self.counters.on_segments(count as u32);
         self.on_acceptable(ctx, header);
         self.on_marking(ctx, header, len);
@@ -103,7 +106,8 @@ impl Connection {
         self.give_spares(ctx.spares);
     }
 
-    /// The next segment of an undisturbed transfer (Van Jacobson's header prediction): it cannot fail a check of the steps.
+    /// Whether this is the next segment of an undisturbed transfer (Van Jacobson's header
+    /// prediction), which cannot fail any check of the steps.
     fn is_predicted(&self, now: Instant, header: &Header, len: usize) -> bool {
         self.state == State::Established
             && matches!(header.flags.without(Flags::ECN), Flags::ACK | Flags::PSH_ACK)
@@ -125,9 +129,9 @@ impl Connection {
     /// RFC 9293 §3.10.7.4, from SYN-RECEIVED on.
     fn on_segment(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload: Bytes) -> Step {
         if self.is_crossing_syn_ack(header, payload.len()) {
-            // Simultaneous open (MUST-10): both ends have answered the other's SYN, and the two SYN-ACKs cross.
-            // The SYN in it is known; its ACK is what counts (Linux does the same). It is acknowledged, for our SYN-ACK may be
-            // lost.
+            // Simultaneous open (MUST-10): both ends have answered the other's SYN, and the two
+            // SYN-ACKs cross. Its SYN is known, so only its ACK counts, as on Linux. It is
+            // acknowledged, because our SYN-ACK may be lost.
             self.rcv.acks.acknowledge_now();
             return self.check_ack(ctx, header, 0);
         }
@@ -145,7 +149,8 @@ impl Connection {
         self.process_text(ctx, header, header.seq, payload, header.flags.contains(Flags::FIN))
     }
 
-    /// A SYN-ACK that answers our SYN while we have answered the peer's.
+    /// Whether this is the SYN-ACK of a simultaneous open: it answers our SYN, and we have answered
+    /// the peer's.
     fn is_crossing_syn_ack(&self, header: &Header, len: usize) -> bool {
         self.state == State::SynReceived
             && header.flags.contains(Flags::SYN_ACK)
@@ -162,7 +167,8 @@ impl Connection {
         match self.timestamps.check(ctx.now, header.options.timestamps, PAWS_WINDOW) {
             // RFC 7323 §5.2 (RFC7323-5.3-b): a reset is let through.
             TimestampCheck::Old if !is_reset && !self.is_overtaken_duplicate_ack(ctx.now, header, len) => {
-                // An old ACK that was overtaken on the way is no news, and as on Linux (tcp_disordered_ack_check) not answered.
+                // An old ACK that was overtaken says nothing new, and as on Linux
+                // (tcp_disordered_ack_check) is not answered.
                 let is_overtaken_ack = len == 0 && header.seq.before(self.rcv.nxt);
                 if !is_overtaken_ack {
                     self.answer_unacceptable(ctx, header, payload_len);
@@ -198,7 +204,8 @@ impl Connection {
             return Break(Some(reason));
         }
         if placement == Placement::Old && !header.flags.contains(Flags::SYN) {
-            // With the FIN: a peer that probes for a loss with it has to hear that there was none (RFC 8985 §7.4).
+            // With the FIN: a peer whose loss probe it is must learn that nothing was lost
+            // (RFC 8985 §7.4).
             self.rcv.note_duplicate(header.seq, len);
             self.forget_unreported(ctx);
         }
@@ -209,9 +216,9 @@ impl Connection {
         Break(Some(reason))
     }
 
-    /// Whether this is a duplicate ACK that others have overtaken, for which its timestamp is too old: what it says about
-    /// losses counts, and nothing else can come of it. As on Linux (tcp_disordered_ack_check) it may be late by an RTO, for a
-    /// clock of at most 1,200 ticks a second.
+    /// Whether this is a duplicate ACK with an old timestamp because later ACKs overtook it. Its
+    /// SACK blocks count, and it changes nothing else. As on Linux (tcp_disordered_ack_check) it
+    /// may be late by an RTO, for a clock of at most 1,200 ticks a second.
     fn is_overtaken_duplicate_ack(&self, now: Instant, header: &Header, len: u32) -> bool {
         let replay_ticks = u32::try_from(self.rtt.rto().as_millis() * 6 / 5).unwrap_or(u32::MAX);
         len == 0
@@ -220,11 +227,13 @@ impl Connection {
             && self.timestamps.check(now, header.options.timestamps, replay_ticks) == TimestampCheck::Fine
     }
 
-    /// Whether the ACK of a segment counts although its text was received before: the peer missed our last acknowledgement
-    /// and says anew what it knows (RFC 9293 §3.10.7.4: valid ACKs deserve special allowance; Linux and FreeBSD do so, too).
-    /// Without this two ends whose window probes have crossed would find each other's answers old, for ever.
+    /// Whether the ACK of a segment counts although its text was received before: the peer missed
+    /// our last acknowledgement and retransmits (RFC 9293 §3.10.7.4 has a special allowance for
+    /// valid ACKs; Linux and FreeBSD do so, too). Without this, two ends whose window probes have
+    /// crossed would treat each other's answers as old for ever.
     ///
-    /// What a peer sends again lies at most one window before RCV.NXT. To believe older numbers would help only who guesses.
+    /// A retransmission lies at most one window before RCV.NXT. Accepting older numbers would help
+    /// only a blind attacker.
     fn is_ack_of_old_text_valid(&self, header: &Header, len: u32) -> bool {
         self.state.is_synchronized()
             && !header.flags.contains(Flags::SYN)
@@ -234,8 +243,8 @@ impl Connection {
             && self.snd.is_ack_acceptable(header.ack, self.counters.bytes_acked())
     }
 
-    /// "Send an acknowledgment in reply". As on Linux (tcp_oow_rate_limited), segments with data are always answered:
-    /// they are no answers themselves, so no loop comes of it.
+    /// "Send an acknowledgment in reply". As on Linux (tcp_oow_rate_limited), segments with data
+    /// are always answered: they are no answers themselves, so no loop arises.
     fn answer_unacceptable(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
         let has_text = payload_len > 0 || header.flags.contains(Flags::FIN);
         if header.flags.contains(Flags::SYN) {
@@ -251,7 +260,7 @@ impl Connection {
         self.rcv.acks.may_challenge(ctx.now, ctx.config.tcp.challenge_interval)
     }
 
-    /// A challenge ACK (RFC 5961 §3.2, §4.2, §5.2), within the rate.
+    /// Sends a challenge ACK (RFC 5961 §3.2, §4.2, §5.2), within the rate limit.
     fn challenge(&mut self, ctx: &mut Ctx<'_>) {
         if self.may_challenge(ctx) {
             ctx.stats.tcp.challenge_ack += 1;
@@ -259,8 +268,9 @@ impl Connection {
         }
     }
 
-    /// Second step: RST. RFC 5961 §3.2 (RFC5961-3.2-b): only one exactly at RCV.NXT is believed, and as on Linux one behind all
-    /// that came out of order: from there a peer resets whose lost data will never be sent again.
+    /// Second step: RST. RFC 5961 §3.2 (RFC5961-3.2-b): only one exactly at RCV.NXT is accepted
+    /// and, as on Linux, one at the end of the out-of-order data: a peer that will never retransmit
+    /// its lost data resets from there.
     fn check_reset(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
         if !header.flags.contains(Flags::RST) {
             return Continue(());
@@ -274,7 +284,7 @@ impl Connection {
         Break(None)
     }
 
-    /// The peer has reset the connection; it may carry data, which is of no use (SHLD-2).
+    /// Ends the connection after a reset, whose data is ignored (SHLD-2).
     fn on_reset(&mut self, ctx: &mut Ctx<'_>) {
         ctx.stats.tcp.resets_received += 1;
         match self.state {
@@ -282,14 +292,14 @@ impl Connection {
             State::SynReceived if !self.is_fast_server() => self.end(ctx, CloseReason::Refused, "RST"),
             State::CloseWait => {
                 self.end(ctx, CloseReason::PeerReset, "RST");
-                // The peer had said that it would send nothing more: only sending is broken (Linux's tcp_reset).
+                // After the peer's FIN only sending is broken (Linux's tcp_reset).
                 self.ending.error = Some(Error::BrokenPipe);
             }
             _ => self.end(ctx, CloseReason::PeerReset, "RST"),
         }
     }
 
-    /// Fourth step: SYN. RFC 5961 §4.2 (RFC5961-4.2): never believed, always challenged.
+    /// Fourth step: SYN. RFC 5961 §4.2 (RFC5961-4.2): never accepted, always challenged.
     fn check_syn(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
         if header.flags.contains(Flags::SYN) {
             self.challenge(ctx);
@@ -298,8 +308,9 @@ impl Connection {
         Continue(())
     }
 
-    /// The segment has passed the checks that strangers fail, that of its ACK included: the peer is alive. Nothing that a
-    /// segment changes may come before this, or one that is made up could do harm.
+    /// Notes that the peer is alive, once a segment has passed the checks against blind attackers,
+    /// that of its ACK included. A segment must change nothing before this, or a forged one could
+    /// do harm.
     fn on_acceptable(&mut self, ctx: &Ctx<'_>, header: &Header) {
         self.timestamps.on_segment(ctx.now, header, self.rcv.last_ack_sent);
         self.last.heard_at = ctx.now;
@@ -330,18 +341,21 @@ impl Connection {
         self.after_fin_acked(ctx)
     }
 
-    /// Our SYN is acknowledged: the first round trip, and from now on windows are scaled.
+    /// Processes the acknowledgement of our SYN: the first round-trip time, and scaled windows from
+    /// now on.
     fn on_syn_acked(&mut self, ctx: &Ctx<'_>, header: &Header) {
         self.time_syn(ctx, header);
         self.snd.on_syn_acked(header.ack);
     }
 
-    /// The round trip of our SYN, and whether it was repeated too early (Linux's tcp_try_undo_spurious_syn).
+    /// The round trip of our SYN, and whether its retransmission was spurious (Linux's
+    /// tcp_try_undo_spurious_syn).
     pub(super) fn time_syn(&mut self, ctx: &Ctx<'_>, header: &Header) {
         let repeated_at = Some(self.retries.unanswered_since).filter(|_| self.retries.timeouts > 0);
         self.syn.repeats_were_needless =
             repeated_at.is_some_and(|at| self.timestamps.echoes_earlier(header, at));
-        // Karn's algorithm (RFC 6298 §3): not if the SYN was repeated; the echoed timestamp says which it was.
+        // Karn's algorithm (RFC 6298 §3): not if the SYN was repeated, unless the echoed timestamp
+        // tells which one is acknowledged.
         let measured = match self.syn.sent_at {
             Some(sent_at) => Some(ctx.now.duration_since(sent_at)),
             None if self.is_ambiguous(header) => None,
@@ -362,7 +376,8 @@ impl Connection {
             State::FinWait1 => {
                 self.set_state(ctx, State::FinWait2, "ACK of our FIN");
                 if let Some(reset) = &mut self.pending.reset {
-                    // Nobody waits for the peer's FIN (TCP_LINGER2): as on Linux this answers the segment.
+                    // The connection does not wait for the peer's FIN (TCP_LINGER2): as on Linux
+                    // this reset answers the segment.
                     *reset = Reset { seq: self.snd.una, with_ack: false };
                     return Break(None);
                 }
@@ -404,8 +419,9 @@ impl Connection {
         // A segment is at most 64 KiB.
         let brings_news = (seq + payload.len() as u32).after(self.rcv.nxt);
         if is_unwanted && self.state != State::Established && brings_news {
-            // RFC 9293 §3.6.1 (SHLD-3), RFC 2525 §2.17: the program has closed and will not read it. The reset has the number
-            // that the peer waits for, as on Linux: after SND.NXT it would be challenged where our FIN was lost.
+            // RFC 9293 §3.6.1 (SHLD-3), RFC 2525 §2.17: the program has closed and will not read
+            // it. The reset has the number that the peer expects, as on Linux: at SND.NXT it would
+            // be challenged if our FIN was lost.
             self.pending.reset = Some(Reset { seq: self.snd.una, with_ack: false });
             self.end(ctx, CloseReason::Aborted, "data after close");
             // A program that has shut the connection down and still holds it sees a reset, as on Linux.
@@ -442,13 +458,13 @@ impl Connection {
             Stored::Duplicate => Break(Some(DropReason::DuplicateData)),
             Stored::Refused => Break(Some(DropReason::OutOfWindow)),
             Stored::Full => {
-                log::debug!("{}: keeps no more islands: {:?} refused", ctx.subject, header.seq);
+                log::debug!("{}: too many out-of-order ranges: {:?} refused", ctx.subject, header.seq);
                 Break(Some(DropReason::ReassemblyQueueFull))
             }
         }
     }
 
-    /// Duplicates are not reported where that is switched off.
+    /// Forgets a duplicate if D-SACK is switched off.
     fn forget_unreported(&mut self, ctx: &Ctx<'_>) {
         if !ctx.config.tcp.dsack {
             self.rcv.forget_duplicate();
@@ -459,7 +475,7 @@ impl Connection {
         if self.rcv.on_in_order(was_in_order) == AckTimer::Leave {
             return;
         }
-        // As on Linux, which measures the time between segments with data: without any it is short.
+        // As on Linux, whose delay follows the time between data segments and is short without any.
         let is_bare_fin = self.rcv.is_fin_received() && !self.counters.has_received_data();
         let longest = if is_bare_fin { BARE_FIN_ACK_DELAY } else { Duration::MAX };
         let delay = ctx.config.tcp.delayed_ack.min(longest);
@@ -470,8 +486,9 @@ impl Connection {
         }
     }
 
-    /// Eighth step: the peer's FIN, with everything before it, is here. In ESTABLISHED the acknowledgement is delayed as that of
-    /// data is: most programs close in turn, and their FIN carries it.
+    /// Eighth step: the peer's FIN and everything before it have arrived. In ESTABLISHED the
+    /// acknowledgement is delayed as that of data is: most programs close in turn, and their FIN
+    /// carries it.
     fn on_fin(&mut self, ctx: &mut Ctx<'_>) {
         if self.state == State::Established {
             return self.set_state(ctx, State::CloseWait, "FIN");
@@ -538,7 +555,7 @@ impl Connection {
         match record.handle_segment(ctx, header, payload_len, self.timestamps.offset) {
             TimeWaitStep::Ignored => {}
             TimeWaitStep::Reply(_) => self.rcv.acks.acknowledge_now(),
-            // Only the record can be given up for a new connection.
+            // Only the record can be replaced by a new connection.
             TimeWaitStep::Reopen { .. } => ctx.count_drop(DropReason::UnexpectedSegment),
         }
         self.rcv.acks.set_next_challenge_at(record.next_reply_at(ctx.now));

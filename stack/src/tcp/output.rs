@@ -15,21 +15,23 @@ use crate::frame::Payload;
 /// Three blocks fit beside timestamps, four without (RFC 2018 §3, RFC2018-3-a).
 const SACK_BLOCKS_WITH_TIMESTAMPS: usize = 3;
 const SACK_BLOCKS: usize = 4;
-/// More than these give way to what AccECN has to report (RFC 9768 §3.2.3.3).
+/// With AccECN to report, no more blocks than this (RFC 9768 §3.2.3.3).
 const SACK_BLOCKS_BESIDE_ACCECN: usize = 2;
 
-/// With the headers of either family this is the largest IP packet.
+/// The largest payload: with the headers of either family it fills an IP packet.
 const MAX_RUN_BYTES: u32 = 65_535 - 40 - 60;
 
 /// A burst is this much of a second, as a shift: about a millisecond (Linux's sk_pacing_shift).
 const BURST_SHIFT: u32 = 10;
 /// Linux's tcp_min_tso_segs.
 const LEAST_BURST_SEGS: u32 = 2;
-/// Each 524 µs of round trip halve what a burst may hold beside that millisecond (Linux's tcp_tso_rtt_log of 9, in µs).
+/// Each 524 µs of round-trip time halve what a burst may hold beyond that millisecond (Linux's
+/// tcp_tso_rtt_log of 9, in µs).
 const NEAR_SHIFT: u32 = 19;
 
 impl Connection {
-    /// What to send next; ports are filled in by the caller. `None` when there is nothing more to send now.
+    /// Returns what to send next; the caller fills in the ports. `None` when there is nothing more
+    /// to send now.
     pub(crate) fn poll_transmit(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         let run = self.next_run(ctx);
         if let Some(run) = &run {
@@ -51,8 +53,9 @@ impl Connection {
         run
     }
 
-    /// Whether there is certainly nothing to send: most segments that come in ask for no answer at once. All that
-    /// [`poll_transmit`](Connection::poll_transmit) would do then is to [note that](Connection::note_activity).
+    /// Whether there is certainly nothing to send, which is so after most received segments. All
+    /// that [`poll_transmit`](Connection::poll_transmit) would do then is to [note
+    /// that](Connection::note_activity).
     pub(crate) fn is_quiet(&self) -> bool {
         self.state.is_synchronized()
             && self.pending.is_empty()
@@ -154,10 +157,10 @@ impl Connection {
         self.pending.loss_probe || self.snd.has_unsent() || self.wants_to_resend()
     }
 
-    /// Data and FIN: what is lost, a loss probe, a window probe, or what is next. `burst`: what the pace allows; a segment
-    /// in any case.
+    /// Data and FIN: a retransmission, a loss probe, a window probe, or new data. `burst` is how
+    /// much pacing allows; one segment is always allowed.
     pub(super) fn poll_data(&mut self, ctx: &mut Ctx<'_>, burst: u32) -> Option<Run> {
-        // Whatever else goes out ends a burst of new data.
+        // Anything but new data ends a burst.
         let burst_left = core::mem::take(&mut self.snd.burst_left);
         if !self.has_data_to_send() {
             return None;
@@ -193,8 +196,8 @@ impl Connection {
                 Some(self.send_run(ctx, mss, len, fin, burst))
             }
             Plan::WaitForWindow if in_flight == 0 => {
-                // RFC 9293 §3.8.6.1 (MUST-35, MUST-36): nobody else would speak; the peer's window update
-                // may have been lost.
+                // RFC 9293 §3.8.6.1 (MUST-35, MUST-36): both ends would wait for ever if the peer's
+                // window update was lost.
                 if probe {
                     return Some(self.send_probe(ctx, mss));
                 }
@@ -205,8 +208,9 @@ impl Connection {
         }
     }
 
-    /// RFC 5681 §4.1: after a pause the window is perhaps no longer known to fit the path. What waited for the peer's window
-    /// goes out by the old one, as in Linux, which looks when the program writes (tcp_slow_start_after_idle_check).
+    /// RFC 5681 §4.1: after idling the window may no longer fit the path. Data that waited for the
+    /// peer's window is sent with the old one, as on Linux, which checks when the program writes
+    /// (tcp_slow_start_after_idle_check).
     fn restart_after_idle(&mut self, ctx: &Ctx<'_>, mss: u32) {
         let pause = ctx.now.duration_since(self.last.data_sent_at);
         let is_narrow = (self.snd.usable_window() as usize) < self.snd.unsent().min(mss as usize);
@@ -225,7 +229,8 @@ impl Connection {
         u32::from(self.send_mss(ctx)).saturating_sub(self.next_options(ctx).wire_len() as u32).max(1)
     }
 
-    /// The same beside the options that every segment has: what windows are counted in. SACK blocks and AccECN come and go.
+    /// Eff.snd.MSS less only the options that every segment has. Windows are counted in this unit,
+    /// since SACK blocks and the AccECN option come and go.
     pub(super) fn steady_mss(&self, ctx: &Ctx<'_>) -> u32 {
         let options = Options { timestamps: self.timestamps.option(ctx.now), ..Options::default() };
         // At most 40 bytes.
@@ -253,18 +258,20 @@ impl Connection {
         self.rcv.sack_blocks(limit)
     }
 
-    /// What the congestion window takes beside `in_flight`, as long as not too many segments are to be remembered.
+    /// The room in the congestion window beside `in_flight`; none at the limit of segments in
+    /// flight.
     fn room_for_new(&self, ctx: &Ctx<'_>, mss: u32, in_flight: u32) -> u32 {
         let most = ctx.config.tcp.max_flight_segs.saturating_mul(mss);
         let room = self.congestion.cwnd().saturating_sub(in_flight);
         room.min(most.saturating_sub(self.snd.flight()))
     }
 
-    /// The planned segment from SND.NXT on and, if it is full, those that may follow it.
+    /// Builds the planned segment from SND.NXT on and, if it is full, those that may follow in the
+    /// same run.
     fn send_run(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool, burst: u32) -> Run {
         let in_flight = self.in_flight();
         let seq = self.snd.nxt;
-        // A burst stays as long as it was when it began, though cwnd may change with what goes out.
+        // The length of a burst is fixed when it begins, though cwnd may change meanwhile.
         let begun = u32::from(self.snd.burst_left);
         let burst_segs = if begun > 0 { begun } else { self.burst_segs(mss) };
         let allowed = burst_segs.min(burst / mss).max(1);
@@ -307,8 +314,8 @@ impl Connection {
         self.snd.burst_left = if is_over { 0 } else { (allowed - segs) as u16 };
         self.on_new_sent(ctx, mss, in_flight, seq);
         let run = self.data_run(ctx, seq, len, fin, full);
-        // The receiver need not wait for more to join with it. What goes out alone may be the first of several (Linux's
-        // __tcp_transmit_skb).
+        // PSH tells the receiver not to wait for more to join. A segment sent alone may be the
+        // first of several (Linux's __tcp_transmit_skb).
         if is_over && (begun > 0 || segs > 1) { run.pushed() } else { run }
     }
 
@@ -329,7 +336,7 @@ impl Connection {
         (bytes / mss).max(LEAST_BURST_SEGS).min(most)
     }
 
-    /// One segment from SND.NXT on.
+    /// Builds one segment from SND.NXT on.
     pub(super) fn send_next(&mut self, ctx: &mut Ctx<'_>, mss: u32, len: usize, fin: bool) -> Run {
         let in_flight = self.in_flight();
         let seq = self.snd.nxt;
@@ -348,7 +355,8 @@ impl Connection {
         u32::try_from(ctx.config.tcp.max_run_segs).unwrap_or(u32::MAX).min(most).max(1)
     }
 
-    /// What a segment that is not full waits for. Linux, too, lets TCP_CORK outdo TCP_NODELAY, and urgent data both.
+    /// What a partial segment waits for. As on Linux, TCP_CORK overrides TCP_NODELAY, and urgent
+    /// data overrides both.
     fn patience(&self) -> Patience {
         match &*self.settings {
             _ if self.is_urgent() || self.snd.flushes => Patience::None,
@@ -359,14 +367,15 @@ impl Connection {
         }
     }
 
-    /// New data is on its way, from `seq` to SND.NXT.
+    /// Notes that new data was sent, from `seq` to SND.NXT.
     fn on_new_sent(&mut self, ctx: &Ctx<'_>, mss: u32, in_flight: u32, seq: SeqNumber) {
         let end = self.snd.nxt;
         let stamp = self.flight.rate.stamp(ctx.now, in_flight, end - seq);
         // An MSS is at most 65,535.
         let data_end = self.snd.una + self.snd.queue.len() as u32;
         if end.after(data_end) && seq.before(data_end) {
-            // Some peers do not count the FIN when they tell what they have out of order: it has a record of its own.
+            // The FIN has a record of its own, because some peers leave it out of their SACK
+            // blocks.
             self.flight.scoreboard.on_sent(ctx.now, seq, data_end, mss as u16, stamp);
             self.flight.scoreboard.on_sent(ctx.now, data_end, end, mss as u16, stamp);
         } else {
@@ -402,8 +411,8 @@ impl Connection {
         });
     }
 
-    /// The window is closed: its next octet as a probe, or the FIN if that is all (RFC 9293 §3.8.6.1). It is open but small:
-    /// that much, now that the peer has had its time to open it (§3.8.6.2.1).
+    /// Sends a window probe: the next octet, or the FIN if that is all (RFC 9293 §3.8.6.1). If the
+    /// window is open but small, sends what fits, as the peer has had time to open it (§3.8.6.2.1).
     fn send_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Run {
         self.note_unanswered(ctx.now);
         self.retries.probes = self.retries.probes.saturating_add(1);
@@ -422,7 +431,8 @@ impl Connection {
         segment
     }
 
-    /// `len` bytes from `seq` on, in segments of `segment_len`, and then the FIN or not.
+    /// Builds a run of `len` bytes from `seq` on, in segments of `segment_len`, with or without the
+    /// FIN.
     pub(super) fn data_run(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -435,8 +445,8 @@ impl Connection {
         let mut header = self.ack_header(ctx, seq);
         let offset = (seq - self.snd.una) as usize;
         let payload = if len > 0 { self.snd.queue.slice(offset, len) } else { Payload::new() };
-        // RFC 9293 §3.9.1.2 (MUST-61, SHLD-27, MAY-16): what ends the queue is pushed, however many calls filled it, unless the program
-        // said that more follows.
+        // RFC 9293 §3.9.1.2 (MUST-61, SHLD-27, MAY-16): the last segment of the queue is pushed,
+        // unless the program announced more (MSG_MORE).
         let is_last = offset + len == self.snd.queue.len() && self.snd.more == More::No;
         if len > 0 && (is_last || self.snd.is_record_end(seq + len as u32)) {
             header.flags = header.flags.with(Flags::PSH);
@@ -453,7 +463,8 @@ impl Connection {
         Run::new(header, payload, segment_len)
     }
 
-    /// RFC 9293 §3.8.4 (SHLD-12): no data, and a number that was acknowledged already, so that the peer answers.
+    /// RFC 9293 §3.8.4 (SHLD-12): a segment without data at a sequence number that was acknowledged
+    /// already, so that the peer answers.
     fn poll_keepalive(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         if !core::mem::take(&mut self.pending.keepalive) {
             return None;
@@ -472,7 +483,7 @@ impl Connection {
         Some(Run::one(header, Payload::new()))
     }
 
-    /// A header that acknowledges everything received, with the window, the timestamps and what came out of order.
+    /// A header that acknowledges everything received, with window, timestamps and SACK blocks.
     fn ack_header(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber) -> Header {
         let mut header = Header {
             seq,

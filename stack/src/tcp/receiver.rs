@@ -1,5 +1,5 @@
-//! The receive sequence space: RCV.NXT, RCV.WND, what came out of order. [`windows`] says how much may come, [`acks`] when to
-//! acknowledge it.
+//! The receive sequence space: RCV.NXT, RCV.WND and out-of-order data. [`windows`] computes the
+//! window, [`acks`] decides when to acknowledge.
 //!
 //! ```text
 //!     in the queue,   |  may come: the window   |
@@ -27,12 +27,13 @@ use super::window::WindowScale;
 use super::{SackBlocks, SeqNumber, Settings};
 use crate::time::Instant;
 
-/// How a segment lies to the window (RFC 9293 §3.10.7.4, first step).
+/// Where a segment lies relative to the window (RFC 9293 §3.10.7.4, first step).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Placement {
-    /// At least a part of it is inside. Also what begins at RCV.NXT while the window is closed: its data will be refused,
-    /// yet ACK, RST and URG are looked at (MUST-66), and a FIN needs no room.
+    /// At least a part of it is inside. This includes a segment at RCV.NXT while the window is
+    /// closed: its data is refused, but ACK, RST and URG are processed (MUST-66), and a FIN needs
+    /// no room.
     Inside,
     /// All of it was received before.
     Old,
@@ -46,13 +47,13 @@ pub(super) enum Placement {
 pub(super) enum Stored {
     /// RCV.NXT has moved.
     InOrder,
-    /// It waits for what lies before it.
+    /// The data waits for a gap before it to be filled.
     OutOfOrder,
-    /// It was there already.
+    /// All of it was received before.
     Duplicate,
     /// The window is closed.
     Refused,
-    /// Too many islands.
+    /// There are too many out-of-order ranges.
     Full,
 }
 
@@ -60,7 +61,7 @@ pub(super) enum Stored {
 #[derive(Clone, Copy, Debug)]
 struct EarlyFin {
     at: SeqNumber,
-    /// Nothing has come out of order since.
+    /// No out-of-order data has arrived since.
     is_latest: bool,
 }
 
@@ -73,17 +74,17 @@ enum PeerFin {
     Received,
 }
 
-/// Urgent data that the program has not read past.
+/// The peer's urgent data, until the program has read past it.
 #[derive(Debug)]
 pub(super) struct Urgent {
-    /// Of the urgent byte.
+    /// The sequence number of the urgent byte.
     pub(super) seq: SeqNumber,
     pub(super) byte: UrgentByte,
-    /// The program was not told of it.
+    /// Whether the program has yet to be notified.
     pub(super) is_news: bool,
 }
 
-/// What has become of the urgent byte.
+/// The state of the urgent byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UrgentByte {
     Awaited,
@@ -98,11 +99,11 @@ pub(super) struct Receiver {
     /// Last.ACK.sent of RFC 7323.
     pub(super) last_ack_sent: SeqNumber,
     pub(super) wnd: ReceiveWindow,
-    /// Once full segments have come.
+    /// Present once full segments have arrived.
     pub(super) sizing: Option<Box<RightSizing>>,
     queue: RecvQueue,
     assembler: Option<Box<Assembler>>,
-    /// What came a second time, to be reported with the next acknowledgement (RFC 2883).
+    /// A duplicate to report with the next acknowledgement (D-SACK, RFC 2883).
     duplicate: Option<(SeqNumber, SeqNumber)>,
     fin: PeerFin,
     /// Where the peer's urgent data lies, if it has sent any.
@@ -111,7 +112,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Before the peer's SYN has come.
+    /// A receiver before the peer's SYN.
     pub(super) fn new(settings: &Settings, announced_mss: u16, quick_acks: u8) -> Receiver {
         Receiver {
             nxt: SeqNumber(0),
@@ -127,7 +128,8 @@ impl Receiver {
         }
     }
 
-    /// The peer's SYN: RCV.NXT is one after it, and our SYN offered a window that is not scaled.
+    /// Processes the peer's SYN: RCV.NXT is one after it, and the window that our SYN offered was
+    /// not scaled.
     pub(super) fn on_peer_syn(&mut self, irs: SeqNumber, scale: WindowScale) {
         self.nxt = irs + 1;
         self.last_ack_sent = self.nxt;
@@ -135,14 +137,14 @@ impl Receiver {
         self.wnd.scale = scale;
     }
 
-    /// The program has read everything before this.
+    /// The first sequence number that the program has not read.
     pub(super) fn read_to(&self) -> SeqNumber {
         // A receive queue is far smaller than 2^32 bytes.
         self.nxt - self.queue.len() as u32 - u32::from(self.is_fin_received())
     }
 
-    /// Forgets what waits behind `seq`, the last first, until `wanted` bytes or an eighth of the buffer are free. How many
-    /// bytes that were.
+    /// Discards out-of-order data behind `seq`, the last first, until `wanted` bytes or an eighth
+    /// of the buffer are free. Returns the number of bytes.
     pub(super) fn prune(&mut self, seq: SeqNumber, wanted: usize) -> usize {
         let Some(assembler) = &mut self.assembler else { return 0 };
         let pruned = assembler.prune(seq, wanted.max(self.wnd.buffer_bytes as usize / 8));
@@ -152,7 +154,7 @@ impl Receiver {
         pruned
     }
 
-    /// Forgets all that came out of order. How many bytes that were.
+    /// Discards all out-of-order data. Returns the number of bytes.
     pub(super) fn prune_all(&mut self) -> usize {
         self.assembler.take().map_or(0, |assembler| assembler.buffered_bytes())
     }
@@ -165,7 +167,7 @@ impl Receiver {
         }
     }
 
-    /// Whether everything up to here came in order.
+    /// Whether no out-of-order data or FIN waits.
     pub(super) fn is_in_order(&self) -> bool {
         self.assembler.is_none() && self.early_fin().is_none()
     }
@@ -174,7 +176,7 @@ impl Receiver {
         matches!(self.fin, PeerFin::Received)
     }
 
-    /// The peer's FIN, when it came before the data in front of it.
+    /// The peer's FIN, if it arrived before the data in front of it.
     fn early_fin(&self) -> Option<EarlyFin> {
         match self.fin {
             PeerFin::Early(fin) => Some(fin),
@@ -187,8 +189,8 @@ impl Receiver {
         let window = self.window();
         let from_nxt = seq - self.nxt;
         if from_nxt < window || from_nxt == 0 || (len == 0 && from_nxt == window) {
-            // A segment without data right at the edge comes from a peer that has filled the window: as on
-            // Linux its ACK counts.
+            // A peer that has filled the window sends segments without data at its edge. As on
+            // Linux their ACK counts.
             return Placement::Inside;
         }
         if seq.after(self.nxt) {
@@ -206,12 +208,13 @@ impl Receiver {
         seq == self.wnd.edge && self.window() > 0
     }
 
-    /// Whether a number before RCV.NXT is one that the peer may send again: at most one window back.
+    /// Whether a number before RCV.NXT is at most one window back, so that the peer may retransmit
+    /// it.
     pub(super) fn is_recent(&self, seq: SeqNumber) -> bool {
         self.nxt - seq <= self.wnd.buffer()
     }
 
-    /// Takes a segment's data and FIN; what is outside the window is cut off.
+    /// Receives a segment's data and FIN, trimmed to the window.
     pub(super) fn on_text(
         &mut self,
         mut seq: SeqNumber,
@@ -253,11 +256,12 @@ impl Receiver {
             self.take_reassembled();
         }
         if self.early_fin().is_some_and(|fin| fin.at.before(self.nxt)) {
-            // Data behind a FIN that came out of order: that FIN was never true.
+            // Data lies behind an out-of-order FIN, so that FIN was invalid.
             self.fin = PeerFin::None;
         }
         if self.early_fin().is_some_and(|fin| fin.at == self.nxt) {
-            // The FIN takes a number of its own. It needs no buffer, so it is taken with a closed window, too.
+            // The FIN takes a sequence number. It needs no buffer, so it is accepted with a closed
+            // window, too.
             self.nxt += 1;
             self.wnd.make_room_to(self.nxt);
             self.fin = PeerFin::Received;
@@ -267,12 +271,13 @@ impl Receiver {
         if is_empty { Stored::Duplicate } else { Stored::InOrder }
     }
 
-    /// Data from RCV.NXT on. Where it overlaps what waits, what came first stays.
+    /// Receives data from RCV.NXT on. Where it overlaps out-of-order data, the data that arrived
+    /// first stays.
     fn take_in_order(&mut self, data: Bytes, end: SeqNumber, max_ranges: usize) {
         if let Some(assembler) = &mut self.assembler
             && assembler.start().is_some_and(|start| start.before(end))
         {
-            // It touches a range, so there is room for it.
+            // The data touches a range, so the assembler has room for it.
             let _stored = assembler.insert(self.nxt, data, max_ranges);
         } else {
             self.queue.push(data);
@@ -302,7 +307,7 @@ impl Receiver {
         if data.is_empty() {
             return Stored::Duplicate;
         }
-        // RFC 9293 §3.10.7.4 (SHLD-31): what comes out of order is kept.
+        // RFC 9293 §3.10.7.4 (SHLD-31): out-of-order data is kept.
         let assembler = self.assembler.get_or_insert_with(|| Box::new(Assembler::new()));
         let stored = match assembler.insert(seq, data, max_ranges) {
             Insert::Stored => Stored::OutOfOrder,
@@ -315,20 +320,21 @@ impl Receiver {
         stored
     }
 
-    /// RFC 2883 §4 (RFC2883-4-a): the next acknowledgement reports that `len` numbers from `seq` on came a second time.
+    /// RFC 2883 §4 (RFC2883-4-a): notes for the next acknowledgement that `len` numbers from `seq`
+    /// on arrived a second time.
     pub(super) fn note_duplicate(&mut self, seq: SeqNumber, len: u32) {
         if len > 0 {
             self.duplicate = Some((seq, seq + len));
         }
     }
 
-    /// What came twice is not to be reported.
+    /// Forgets the duplicate, so that it is not reported.
     pub(super) fn forget_duplicate(&mut self) {
         self.duplicate = None;
     }
 
-    /// RFC 2883 §4.2: a segment may overlap what waits out of order. One stretch is reported, and what lies before RCV.NXT
-    /// comes first.
+    /// RFC 2883 §4.2: notes the overlap of a segment with out-of-order data. Only one range is
+    /// reported, preferably one before RCV.NXT.
     fn note_overlap(&mut self, seq: SeqNumber, end: SeqNumber) {
         if let Some(overlap) = self.assembler.as_ref().and_then(|assembler| assembler.first_overlap(seq, end))
         {
@@ -336,8 +342,8 @@ impl Receiver {
         }
     }
 
-    /// Data that came with the peer's SYN, before the connection is open: it waits among what came out of order, and
-    /// RCV.NXT stays.
+    /// Keeps data from the peer's SYN until the connection is open. It waits with the out-of-order
+    /// data, and RCV.NXT stays.
     pub(super) fn keep(&mut self, now: Instant, mut data: Bytes, max_ranges: usize) {
         data.truncate(self.window() as usize);
         if !data.is_empty() {
@@ -346,14 +352,15 @@ impl Receiver {
         }
     }
 
-    /// The connection is open: what was kept may be read. Whether there was anything.
+    /// Makes data from the peer's SYN readable when the connection opens. Returns whether there was
+    /// any.
     pub(super) fn take_kept(&mut self) -> bool {
         let before = self.nxt;
         self.take_reassembled();
         self.nxt != before
     }
 
-    /// A gap is filled: moves what waited behind it.
+    /// Moves data that waited behind a filled gap to the receive queue.
     fn take_reassembled(&mut self) {
         let Some(assembler) = &mut self.assembler else { return };
         while let Some(data) = assembler.take_ready(self.nxt) {
@@ -385,14 +392,15 @@ impl Receiver {
         self.duplicate = None;
     }
 
-    /// What came twice (RFC 2883 §4), then the ranges that wait, the latest first (RFC 2018 §4, RFC2018-4-c).
+    /// A D-SACK (RFC 2883 §4), then the out-of-order ranges, the latest first (RFC 2018 §4,
+    /// RFC2018-4-c).
     pub(super) fn sack_blocks(&self, limit: usize) -> SackBlocks {
-        // A FIN that waits has come, too.
+        // A FIN that waits is reported, too.
         let fin = self.early_fin();
         let with_fin =
             |(left, right)| (left, if fin.is_some_and(|fin| fin.at == right) { right + 1 } else { right });
         let waiting = self.assembler.iter().flat_map(|assembler| assembler.sack_blocks()).map(with_fin);
-        // What begins at RCV.NXT waits for the connection to open.
+        // A range at RCV.NXT is data of the SYN, which waits for the connection to open.
         let waiting = waiting.filter(|&(left, _)| left != self.nxt);
         let waiting_end = self.assembler.as_ref().and_then(|assembler| assembler.end());
         // The data in front of it is missing, too.
@@ -403,13 +411,13 @@ impl Receiver {
         self.duplicate.into_iter().chain(first).chain(waiting).chain(last).take(limit).collect()
     }
 
-    /// Behind all that came out of order.
+    /// The end of the out-of-order data.
     pub(super) fn sacked_end(&self) -> Option<SeqNumber> {
         let fin_end = self.early_fin().map(|fin| fin.at + 1);
         fin_end.or_else(|| self.assembler.as_ref()?.end())
     }
 
-    /// Whether an acknowledgement has anything to say beside RCV.NXT.
+    /// Whether an acknowledgement would have SACK blocks.
     pub(super) fn has_sack_blocks(&self) -> bool {
         self.has_gaps() || self.has_duplicate() || self.early_fin().is_some()
     }
@@ -430,7 +438,7 @@ impl Receiver {
         &mut self.queue
     }
 
-    /// The connection is dead: what came in order may still be read, the rest never will.
+    /// Discards out-of-order data when the connection has ended. In-order data may still be read.
     pub(super) fn forget_gaps(&mut self) {
         self.assembler = None;
         if !self.is_fin_received() {

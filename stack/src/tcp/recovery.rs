@@ -1,8 +1,9 @@
-//! Episodes: from the first sign of loss or congestion until everything is acknowledged that was in flight then, and the
-//! ways in which one turns out to have been a mistake (RFC 3522, RFC 4015, RFC 5682, RFC 2883).
+//! Episodes: from the first sign of loss or congestion until everything is acknowledged that was in
+//! flight then, and the detection of spurious ones (RFC 3522, RFC 4015, RFC 5682, RFC 2883).
 //!
-//! What is lost is found by [`rack`](super::rack), how much may be in flight is said by
-//! [`congestion`](super::congestion) and [`prr`](super::prr); here is when one episode ends and the next may begin.
+//! [`rack`](super::rack) detects losses, and [`congestion`](super::congestion) and
+//! [`prr`](super::prr) set how much may be in flight. This module decides when one episode ends and
+//! the next may begin.
 
 use alloc::boxed::Box;
 
@@ -11,7 +12,7 @@ pub(super) use super::congestion::Phase;
 use super::prr::{Progress, Prr};
 use super::rack::LossProbe;
 
-/// Why something is sent again.
+/// Why data is retransmitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RepeatCause {
     FastRetransmit,
@@ -26,18 +27,19 @@ pub(super) enum RepeatCause {
 pub(super) enum Frto {
     /// The time-out counts as real.
     Off,
-    /// Steps 1 and 2 (RFC5682-2.1-a): the first segment was repeated; what will the next acknowledgement say?
+    /// Steps 1 and 2 (RFC5682-2.1-a): the first segment was retransmitted, and the next
+    /// acknowledgement decides.
     Waiting,
-    /// Step 2b (RFC5682-2.1-d): new data is sent instead of what counts as lost.
+    /// Step 2b (RFC5682-2.1-d): new data is sent instead of retransmissions.
     Probing,
 }
 
-/// What an undone episode needs to be told from a real one.
+/// What is needed to detect a spurious episode.
 #[derive(Clone, Copy, Debug)]
 struct Undo {
     /// SND.UNA when the episode began (Linux's undo_marker).
     from: SeqNumber,
-    /// Bytes that were sent again and that the peer has not reported as duplicates; none while nothing was sent again.
+    /// Retransmitted bytes that no D-SACK has reported yet; `None` before the first retransmission.
     unconfirmed: Option<u32>,
     /// Our timestamp clock at the first retransmission (RFC 3522).
     repeated_at: Option<u32>,
@@ -49,7 +51,8 @@ impl Undo {
     }
 }
 
-/// What belongs to an episode. It may outlive it: the proof that it was a mistake may come late.
+/// The state of an episode. It may outlive the episode, since the proof that it was spurious may
+/// arrive late.
 #[derive(Clone, Debug, Default)]
 struct Episode {
     undo: Option<Undo>,
@@ -60,19 +63,20 @@ struct Episode {
 #[derive(Clone, Debug)]
 pub(super) struct Recovery {
     phase: Phase,
-    /// Linux's high_seq: SND.NXT when the episode began. It ends when this is acknowledged.
+    /// Linux's high_seq: SND.NXT when the episode began. The episode ends when this is
+    /// acknowledged.
     recover: SeqNumber,
-    /// While one is under way, and afterwards as long as it may turn out to have been a mistake: most connections hardly
-    /// ever have one.
+    /// Present during an episode, and afterwards while it may still prove spurious. Most
+    /// connections rarely have one.
     episode: Option<Box<Episode>>,
     pub(super) frto: Frto,
-    /// Why what is lost is sent again.
+    /// Why lost data is retransmitted.
     pub(super) cause: RepeatCause,
     pub(super) probe: Option<LossProbe>,
-    /// Bytes that were sent again and that the peer has not reported as duplicates, in all episodes.
+    /// Retransmitted bytes that no D-SACK has reported, over all episodes.
     unreported: u32,
-    /// Without SACK: duplicate acknowledgements, and the bytes that they stand for (RFC 5681 §3.2; Linux's
-    /// tcp_add_reno_sack).
+    /// Without SACK: the number of duplicate ACKs, and the bytes that they stand for (RFC 5681
+    /// §3.2; Linux's tcp_add_reno_sack).
     duplicates: u8,
     duplicate_bytes: u32,
 }
@@ -101,7 +105,7 @@ impl Recovery {
         matches!(self.phase, Phase::Recovery | Phase::Loss)
     }
 
-    /// Whether the window is being taken down by [`Prr`].
+    /// Whether [`Prr`] is reducing the window.
     pub(super) fn is_reducing(&self) -> bool {
         matches!(self.phase, Phase::Recovery | Phase::Cwr)
     }
@@ -116,7 +120,8 @@ impl Recovery {
         self.recover
     }
 
-    /// The window is to go down; losses are repaired or not. What a reduction that is under way has sent still counts.
+    /// Begins a reduction of the window, with or without losses to repair. Bytes sent during a
+    /// reduction in progress still count.
     pub(super) fn enter_reduction(&mut self, phase: Phase, una: SeqNumber, nxt: SeqNumber, cwnd: u32) {
         let goes_on = self.is_reducing();
         let episode = self.episode.get_or_insert_default();
@@ -129,7 +134,8 @@ impl Recovery {
         self.cause = RepeatCause::FastRetransmit;
     }
 
-    /// Everything in flight, or what is too large, counts as lost. Only a time-out can turn out to have been a mistake.
+    /// Enters Loss: everything in flight, or what is too large for the path, counts as lost. Only a
+    /// time-out can prove spurious.
     pub(super) fn enter_loss(&mut self, una: SeqNumber, nxt: SeqNumber, cause: RepeatCause) {
         let is_new = !self.is_repairing() || self.is_over_at(una);
         if is_new {
@@ -144,14 +150,15 @@ impl Recovery {
         self.forget_duplicates();
     }
 
-    /// What is lost went with a window that the peer has closed: that was no sign of congestion, and there is nothing to
-    /// undo.
+    /// The lost data exceeded a window that the peer had closed. That is no sign of congestion, and
+    /// there is nothing to undo.
     pub(super) fn on_window_closed(&mut self) {
         self.frto = Frto::Off;
         self.episode = None;
     }
 
-    /// The episode is over. What it sent again may still turn out to have been needless (Linux keeps undo_marker, too).
+    /// Ends the episode. Its retransmissions may still prove needless (Linux keeps undo_marker,
+    /// too).
     pub(super) fn end(&mut self) {
         self.phase = Phase::Open;
         self.frto = Frto::Off;
@@ -162,13 +169,13 @@ impl Recovery {
         }
     }
 
-    /// The episode is over for good.
+    /// Ends the episode, which can no longer be undone.
     pub(super) fn forget(&mut self) {
         self.episode = None;
         self.end();
     }
 
-    /// What lies before SND.UNA need not be told apart any more, and is too old to be a mistake.
+    /// Moves stored sequence numbers up to SND.UNA, and drops an episode too old to be undone.
     pub(super) fn forget_before(&mut self, una: SeqNumber) {
         self.recover = self.recover.max(una - 1);
         if self.phase == Phase::Open {
@@ -176,13 +183,13 @@ impl Recovery {
         }
     }
 
-    /// Step 2b of F-RTO: what is sent from now on tells whether the time-out was spurious.
+    /// Step 2b of F-RTO: data sent from now on shows whether the time-out was spurious.
     pub(super) fn probe_with_new_data(&mut self, nxt: SeqNumber) {
         self.frto = Frto::Probing;
         self.recover = nxt;
     }
 
-    /// Bytes were sent again.
+    /// Counts retransmitted bytes.
     pub(super) fn on_repeated(&mut self, bytes: u32, clock: u32) {
         self.unreported = self.unreported.saturating_add(bytes);
         if let Some(undo) = self.episode.as_mut().and_then(|episode| episode.undo.as_mut()) {
@@ -191,9 +198,9 @@ impl Recovery {
         }
     }
 
-    /// The peer reports a duplicate (RFC 2883, RFC2883-5-c) of these numbers. Whether it can be one of ours: more than
-    /// was sent again comes from the network, or is not true, and says nothing about reordering (Linux's
-    /// tcp_dsack_seen).
+    /// Processes a D-SACK for these numbers (RFC 2883, RFC2883-5-c). Returns whether one of our
+    /// retransmissions can be the cause: more duplicates than retransmissions come from the network
+    /// or a lying peer, and say nothing about reordering (Linux's tcp_dsack_seen).
     pub(super) fn on_dsack(&mut self, left: SeqNumber, right: SeqNumber) -> bool {
         if self.unreported == 0 {
             return false;
@@ -208,7 +215,7 @@ impl Recovery {
         true
     }
 
-    /// Our timestamp clock when the episode first sent something again.
+    /// Our timestamp clock at the episode's first retransmission.
     pub(super) fn repeated_at(&self) -> Option<u32> {
         self.undo().and_then(|undo| undo.repeated_at)
     }
@@ -218,7 +225,7 @@ impl Recovery {
         self.undo().is_some()
     }
 
-    /// Whether all that was sent again was needless: the peer has had everything twice.
+    /// Whether each retransmission was needless: D-SACKs have reported them all.
     pub(super) fn is_all_duplicate(&self) -> bool {
         self.undo().is_some_and(|undo| undo.unconfirmed == Some(0))
     }
@@ -227,28 +234,29 @@ impl Recovery {
         self.episode.as_ref()?.undo
     }
 
-    /// Data goes out. It counts while the window is being taken down, or lost data repeated.
+    /// Counts sent data while the window is being reduced or losses are repaired.
     pub(super) fn on_sent(&mut self, bytes: u32) {
         if let Some(episode) = &mut self.episode {
             episode.prr.on_sent(bytes);
         }
     }
 
-    /// What [`Prr`] makes of the window.
+    /// The window that [`Prr`] computes.
     pub(super) fn reduced_cwnd(&mut self, progress: Progress, ssthresh: u32, mss: u32) -> u32 {
         self.episode.get_or_insert_default().prr.cwnd(progress, ssthresh, mss)
     }
 
-    /// Without SACK, a duplicate acknowledgement: a segment has left the network. Whether the first segment is lost by now,
-    /// with this DupThresh (RFC 5681 §3.2).
+    /// Without SACK, counts a duplicate ACK: a segment has left the network. Returns whether the
+    /// first segment counts as lost with this DupThresh (RFC 5681 §3.2).
     pub(super) fn on_duplicate(&mut self, una: SeqNumber, mss: u32, in_flight: u32, threshold: u8) -> bool {
         self.duplicates = self.duplicates.saturating_add(1);
         self.duplicate_bytes = self.duplicate_bytes.saturating_add(mss).min(in_flight.saturating_sub(mss));
-        // RFC 6582 §3.2 step 2 (RFC6582-3.2-b): what was sent twice causes duplicates, too.
+        // RFC 6582 §3.2 step 2 (RFC6582-3.2-b): retransmitted data causes duplicate ACKs, too.
         self.phase == Phase::Open && self.duplicates >= threshold && una.after(self.recover)
     }
 
-    /// Without SACK: this much was acknowledged, one segment of which the duplicates did not stand for.
+    /// Without SACK: this many bytes were acknowledged, including one segment that the duplicate
+    /// ACKs did not stand for.
     pub(super) fn on_acked_without_sack(&mut self, acked: u32, mss: u32) {
         self.duplicates = 0;
         self.duplicate_bytes = self.duplicate_bytes.saturating_sub(acked.saturating_sub(mss));
@@ -259,7 +267,7 @@ impl Recovery {
         self.duplicate_bytes = 0;
     }
 
-    /// Without SACK: bytes that have arrived behind a hole.
+    /// Without SACK: the bytes that have arrived behind a hole.
     pub(super) fn duplicate_bytes(&self) -> u32 {
         self.duplicate_bytes
     }
@@ -269,7 +277,7 @@ impl Recovery {
 mod tests {
     use super::*;
 
-    /// A peer may repeat itself more often than there are segments: what it has not is in flight all the same.
+    /// A peer may send more duplicate ACKs than there are segments in flight.
     #[test]
     fn duplicates_stand_for_all_but_the_first_segment() {
         let mut recovery = Recovery::new(SeqNumber(0));

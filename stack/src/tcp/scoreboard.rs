@@ -1,13 +1,14 @@
-//! What is in flight, piece by piece: when each was last sent, and what has become of it (RFC 6675 §3: RFC6675-3;
-//! RFC 8985 §5.2: RFC8985-5.2).
+//! The scoreboard: for each range of data in flight, when it was last sent, and whether it is lost
+//! or sacked (RFC 6675 §3: RFC6675-3; RFC 8985 §5.2: RFC8985-5.2).
 //!
 //! ```text
 //!       SND.UNA                                                          SND.NXT
 //!          |  lost  | in flight | sacked | in flight (again) |  sacked  |  in flight  |
 //! ```
 //!
-//! A record covers what went out in one go, up to a whole run of segments; it is split where a SACK block or a loss ends,
-//! always between segments. All but what is lost or sacked is taken to be in the network: RFC 6675's pipe.
+//! A record covers what was sent at once, up to a whole run of segments. It is split where a SACK
+//! block or a loss ends, always between segments. Everything that is neither lost nor sacked counts
+//! as in the network: RFC 6675's pipe.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -18,22 +19,23 @@ use super::rate::Stamp;
 use super::{SackBlocks, SeqNumber};
 use crate::time::Instant;
 
-/// Lists that have grown beyond this are given back when nothing is in flight any more: then it is a spare of little size.
+/// Longer lists are freed when nothing is in flight any more, so that a spare scoreboard is small.
 const KEPT_RECORDS: usize = 64;
-/// So many sendings beyond two for each record, and those that were overtaken go.
+/// With this many transmissions more than two for each record, those that were overtaken are
+/// removed.
 const OVERTAKEN_SENDINGS: usize = 64;
 
-/// What we know of a record.
+/// The state of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     InFlight,
     /// To be sent again.
     Lost,
-    /// The peer has it (RFC 2018); it may still change its mind.
+    /// The peer has it (RFC 2018), but may still discard it.
     Sacked,
 }
 
-/// Consecutive numbers that were last sent together.
+/// A record: consecutive sequence numbers that were last sent together.
 #[derive(Clone, Debug)]
 pub(super) struct SentRange {
     pub(super) seq: SeqNumber,
@@ -44,7 +46,7 @@ pub(super) struct SentRange {
     /// The segments in it begin this far apart, counted from `seq`.
     segment_len: u16,
     pub(super) fate: Fate,
-    /// It was sent more than once.
+    /// Whether it was sent more than once.
     pub(super) is_repeated: bool,
 }
 
@@ -62,7 +64,7 @@ impl SentRange {
         self.len().min(u32::from(self.segment_len))
     }
 
-    /// What follows, sacked like this, becomes a part of it.
+    /// Takes in the next record, which is sacked as well.
     fn absorb(&mut self, next: &SentRange) {
         self.end = next.end;
         self.segment_len = self.segment_len.max(next.segment_len);
@@ -94,19 +96,19 @@ impl SentRange {
     }
 }
 
-/// What RACK says of a record that is in flight.
+/// RACK's verdict on a record in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Overdue {
-    /// What was sent after it has arrived, and more than the reordering window has passed.
+    /// Later data has arrived, and the reordering window has passed.
     Lost,
-    /// What was sent after it has arrived: it will count as lost then.
+    /// Later data has arrived: the record counts as lost at this time.
     At(Instant),
-    /// Nothing that was sent after it has arrived.
+    /// No later data has arrived.
     No,
 }
 
-/// One sending, in the order of time.
+/// One transmission, in the order of time.
 #[derive(Clone, Copy, Debug)]
 struct Transmission {
     at: Instant,
@@ -119,12 +121,12 @@ struct Transmission {
 pub(super) struct Scoreboard {
     /// In the order of sequence numbers, without gaps.
     records: VecDeque<SentRange>,
-    /// In the order in which they were sent. Those that were overtaken (acknowledged, sent again, lost) go when they come to
-    /// the front.
+    /// Transmissions in the order of time. Those that were overtaken (acknowledged, sent again,
+    /// lost) are removed when they reach the front.
     sendings: VecDeque<Transmission>,
     sacked: u32,
     lost: u32,
-    /// In flight for the second time or more.
+    /// Retransmitted bytes in flight.
     repeated: u32,
     /// No record before this is lost.
     lost_from: SeqNumber,
@@ -156,7 +158,7 @@ impl Scoreboard {
         self.sendings.shrink_to_fit();
     }
 
-    /// Bytes that the peer has beyond a hole.
+    /// Bytes that the peer has sacked.
     pub(super) fn sacked(&self) -> u32 {
         self.sacked
     }
@@ -166,12 +168,12 @@ impl Scoreboard {
         self.lost
     }
 
-    /// Bytes that were sent again and are in flight.
+    /// Retransmitted bytes that are in flight.
     pub(super) fn repeated(&self) -> u32 {
         self.repeated
     }
 
-    /// The first: what begins at SND.UNA.
+    /// The first record, which begins at SND.UNA.
     pub(super) fn first(&self) -> Option<&SentRange> {
         self.records.front()
     }
@@ -181,19 +183,19 @@ impl Scoreboard {
         self.records.get(self.find(seq)).is_some_and(|record| record.seq == seq && record.fate == Fate::Lost)
     }
 
-    /// When the earliest went out of what may be in flight.
+    /// When the earliest transmission that may be in flight was sent.
     pub(super) fn first_sending_at(&self) -> Option<Instant> {
         self.sendings.front().map(|sending| sending.at)
     }
 
-    /// All its memory.
+    /// The memory it holds, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         mem::size_of::<Scoreboard>()
             + self.records.capacity() * mem::size_of::<SentRange>()
             + self.sendings.capacity() * mem::size_of::<Transmission>()
     }
 
-    /// New data, or a FIN, goes out behind all that is in flight.
+    /// Records new data or a FIN, sent behind everything in flight.
     pub(super) fn on_sent(
         &mut self,
         now: Instant,
@@ -215,7 +217,8 @@ impl Scoreboard {
         self.sendings.push_back(Transmission { at: now, seq, end });
     }
 
-    /// Everything before `una` is acknowledged. `delivered` hears of what that newly delivers, and how much of each record.
+    /// Everything before `una` is acknowledged. Calls `delivered` for each record that this newly
+    /// delivers, with the number of bytes.
     pub(super) fn acknowledge(&mut self, una: SeqNumber, mut delivered: impl FnMut(&SentRange, u32)) {
         while let Some(first) = self.records.front_mut() {
             if first.seq.after_eq(una) {
@@ -229,7 +232,7 @@ impl Scoreboard {
                 Fate::Sacked => self.sacked -= len,
             }
             if first.fate != Fate::Sacked && first.end.after(una) {
-                // Of the rest it is not known whether it has arrived.
+                // Whether the rest has arrived is not known.
                 delivered(&SentRange { end: una, ..first.clone() }, len);
             } else if first.fate != Fate::Sacked {
                 delivered(first, len);
@@ -260,7 +263,8 @@ impl Scoreboard {
         self.seen = None;
     }
 
-    /// The peer has these blocks, too: each inside what is in flight. `delivered` hears of what is news.
+    /// Marks these blocks as sacked; each lies within the data in flight. Calls `delivered` for
+    /// what was not sacked before.
     pub(super) fn on_sack(&mut self, blocks: SackBlocks, mut delivered: impl FnMut(&SentRange, u32)) {
         let mut seen = self.seen.take().unwrap_or_default();
         for &block in &blocks {
@@ -270,8 +274,8 @@ impl Scoreboard {
         self.seen = Some(seen);
     }
 
-    /// The blocks of the last acknowledgement are looked at anew when they come again: it may have been long ago, and their
-    /// numbers may stand for other data by now.
+    /// Forgets the blocks of the last acknowledgement: it may have been long ago, and their numbers
+    /// may stand for other data by now.
     pub(super) fn forget_seen(&mut self) {
         self.seen = None;
     }
@@ -299,8 +303,9 @@ impl Scoreboard {
         }
     }
 
-    /// Marks the segments that touch `part` and lie in `block` as sacked. A segment of which the block covers only a part does
-    /// not count (as on Linux): otherwise a peer could cut the records into bytes.
+    /// Marks the segments that touch `part` and lie in `block` as sacked. A segment that the block
+    /// covers only in part does not count (as on Linux): otherwise a peer could split the records
+    /// into bytes.
     fn select(
         &mut self,
         part: (SeqNumber, SeqNumber),
@@ -332,12 +337,12 @@ impl Scoreboard {
         self.merge_sacked(first, index);
     }
 
-    /// `piece`, a part of a record, is sacked now. The first record behind it.
+    /// Marks `piece`, a part of a record, as sacked. Returns the first record behind it.
     fn place_sacked(&mut self, index: usize, piece: &SentRange) -> usize {
         let [previous, record] = [index.wrapping_sub(1), index].map(|index| self.records.get(index));
         let is_front = record.is_some_and(|record| record.seq == piece.seq && piece.end.before(record.end));
         if is_front && previous.is_some_and(SentRange::is_sacked) {
-            // The usual case: a block that grows. Nothing has to move.
+            // The usual case: a block grows, and no record has to move.
             self.records[index - 1].absorb(piece);
             self.records[index].seq = piece.end;
             return index;
@@ -351,8 +356,8 @@ impl Scoreboard {
         index + 1
     }
 
-    /// Sacked neighbours among the records `first..behind` and those beside them become one (as on Linux): however often a
-    /// peer names the same numbers, what it has named once is passed over in one step.
+    /// Sacked neighbours among the records `first..behind` and those beside them become one (as on
+    /// Linux): numbers that a peer reports again and again are skipped in one step.
     fn merge_sacked(&mut self, first: usize, behind: usize) {
         let mut kept = first.saturating_sub(1);
         let behind = (behind + 1).min(self.records.len());
@@ -370,8 +375,8 @@ impl Scoreboard {
         }
     }
 
-    /// Marks as lost what `judge` says, from the earliest sending on. When the next may be lost. `lost` hears of each
-    /// record, as in the methods below.
+    /// Marks as lost the records for which `judge` says so, from the earliest transmission on.
+    /// Returns when the next may be lost. Calls `lost` for each record, as the methods below do.
     pub(super) fn mark_overdue(
         &mut self,
         judge: impl Fn(&SentRange) -> Overdue,
@@ -407,13 +412,13 @@ impl Scoreboard {
         }
     }
 
-    /// Everything that the peer does not have counts as lost.
+    /// Marks everything that is not sacked as lost.
     pub(super) fn mark_all_lost(&mut self, lost: &mut impl FnMut(&SentRange)) {
         self.sendings.clear();
         self.mark_where(|_| true, lost);
     }
 
-    /// Segments of more than this many bytes do not get through.
+    /// Marks segments larger than `mss` as lost, as the path does not take them.
     pub(super) fn mark_oversized_lost(&mut self, mss: u16, lost: &mut impl FnMut(&SentRange)) {
         // The last segment of a run may be small enough.
         for index in (0..self.records.len()).rev() {
@@ -448,7 +453,8 @@ impl Scoreboard {
         self.lost += len;
     }
 
-    /// What was marked as lost was not, after all (RFC 4015 §3.2): it is in flight as it was.
+    /// Unmarks what was marked as lost, after a spurious episode (RFC 4015 §3.2): it is in flight
+    /// again.
     pub(super) fn unmark_lost(&mut self) {
         for record in &mut self.records {
             if record.fate == Fate::Lost {
@@ -459,7 +465,7 @@ impl Scoreboard {
             }
         }
         self.lost = 0;
-        // Their sendings may have gone from the list.
+        // Their transmissions may have been removed from the list.
         let in_flight = self.records.iter().filter(|record| record.fate == Fate::InFlight);
         let mut sendings: Vec<Transmission> = in_flight
             .map(|record| Transmission { at: record.sent_at, seq: record.seq, end: record.end })
@@ -468,8 +474,8 @@ impl Scoreboard {
         self.sendings = sendings.into();
     }
 
-    /// The peer has given up what it had said to have (RFC 2018 §8): all SACK information is void. When it was sent is
-    /// no longer known: all of it counts as lost next.
+    /// Discards all SACK information after the peer reneged (RFC 2018 §8). The times of
+    /// transmission are no longer known, so all of it counts as lost next.
     pub(super) fn forget_sacks(&mut self) {
         for record in &mut self.records {
             if record.fate == Fate::Sacked {
@@ -483,7 +489,7 @@ impl Scoreboard {
         self.seen = None;
     }
 
-    /// The first lost numbers: `max` of them, or fewer if what follows is not lost.
+    /// The first lost range, at most `max` bytes.
     pub(super) fn next_lost(&mut self, max: u32) -> Option<(SeqNumber, SeqNumber)> {
         if self.lost == 0 {
             return None;
@@ -495,13 +501,14 @@ impl Scoreboard {
         let first = &self.records[index];
         self.lost_from = first.seq;
         let (seq, limit) = (first.seq, first.seq + max);
-        // Lost records that follow each other were perhaps sent one by one, and can go together now.
+        // Adjacent lost records that were sent one by one can be sent together now.
         let lost = |record: &&SentRange| record.fate == Fate::Lost && record.seq.before(limit);
         let end = self.records.range(index..).take_while(lost).last()?.end;
         Some((seq, end.min(limit)))
     }
 
-    /// `seq..end`, all of it lost or all of it in flight, goes out again, in segments of `segment_len`.
+    /// Records that `seq..end`, all lost or all in flight, was sent again in segments of
+    /// `segment_len`.
     pub(super) fn on_resent(
         &mut self,
         now: Instant,
@@ -515,7 +522,7 @@ impl Scoreboard {
             self.split(index, seq);
             index += 1;
         }
-        // The records from here on become one.
+        // Merge the records from here on.
         let mut count = 0;
         while let Some(record) = self.records.get(index + count)
             && record.seq.before(end)
@@ -543,7 +550,8 @@ impl Scoreboard {
         }
     }
 
-    /// Sendings of which nothing is in flight any more: they come to the front late if the first one stays.
+    /// Removes transmissions of which nothing is in flight any more. They reach the front late if
+    /// the first one stays.
     fn forget_overtaken(&mut self) {
         let Scoreboard { records, sendings, .. } = self;
         sendings.retain(|sending| {
@@ -553,8 +561,9 @@ impl Scoreboard {
         });
     }
 
-    /// The last segment: what a loss probe repeats. `None` if it is not in flight. A FIN has a record of its own; at `fin_at`
-    /// it takes the data with it that it went out with.
+    /// The last segment, which a loss probe repeats; `None` if it is not in flight. A FIN has a
+    /// record of its own; the last segment includes the data that was sent with the FIN at
+    /// `fin_at`.
     pub(super) fn last_segment(&self, fin_at: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
         let mut records = self.records.iter().rev();
         let last = records.next().filter(|last| last.fate == Fate::InFlight)?;

@@ -1,4 +1,4 @@
-//! The send sequence space: SND.UNA, SND.NXT, SND.WND, and what of the queue may go out.
+//! The send sequence space: SND.UNA, SND.NXT, SND.WND, and how much of the queue may be sent.
 //!
 //! ```text
 //!     acknowledged  |        in flight        |  may be sent  | beyond the window
@@ -7,7 +7,7 @@
 //!                   |<---------- the queue, then the FIN ------------ ...
 //! ```
 //!
-//! SND.NXT never goes back: what is to be sent again, and why, is in the [`scoreboard`](super::scoreboard).
+//! SND.NXT never goes back: the [`scoreboard`](super::scoreboard) has what is to be retransmitted.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -34,35 +34,36 @@ pub(super) enum Plan {
     Nothing,
     /// This many bytes from SND.NXT on, and then the FIN or not.
     Send { len: usize, fin: bool },
-    /// Something waits for the peer to open its window.
+    /// Data waits for the peer to open its window.
     WaitForWindow,
-    /// Something waits for an acknowledgement: the congestion window, or Nagle.
+    /// Data waits for an acknowledgement, because of the congestion window or Nagle's algorithm.
     WaitForAck,
 }
 
-/// How long data waits for more that would fill its segment.
+/// How long a partial segment waits for more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
     /// TCP_NODELAY.
     None,
     Nagle,
-    /// TCP_CORK: until the cork is drawn.
+    /// TCP_CORK: until the option is cleared.
     Corked,
 }
 
-/// What the last send said of data behind it.
+/// Whether the last send announced more data (MSG_MORE).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum More {
     /// Nothing.
     #[default]
     No,
-    /// More follows: what is not full waits.
+    /// More follows: a partial segment waits.
     Held,
-    /// More follows, and does not come soon enough: nothing waits for it. What goes out is not pushed.
+    /// More was to follow, but did not arrive in time: nothing waits any longer, and the segment is
+    /// sent without PSH.
     Awaited,
 }
 
-/// The ends of records that are not acknowledged, in order: the number behind the last byte of each.
+/// The ends of unacknowledged records (MSG_EOR), in order: the number behind the last byte of each.
 pub(super) type Records = Option<Box<VecDeque<SeqNumber>>>;
 
 /// See the module's page.
@@ -84,11 +85,12 @@ pub(super) struct Sender {
     /// The bytes from SND.UNA on, sent or not.
     pub(super) queue: SendQueue,
     fin: Fin,
-    /// What the peer takes.
+    /// The MSS of the peer.
     peer_mss: u16,
-    /// The end of the last segment that was sent although it was not full (Minshall's form of Nagle's algorithm).
+    /// The end of the last partial segment that was sent (Minshall's form of Nagle's algorithm).
     small_end: SeqNumber,
-    /// What was written before TCP_NODELAY was set goes out, also in front of a cork (Linux's TCP_NAGLE_PUSH).
+    /// TCP_NODELAY was set: data written before is sent, even under TCP_CORK (Linux's
+    /// TCP_NAGLE_PUSH).
     pub(super) flushes: bool,
     /// Segments that may still follow in a burst that has begun.
     pub(super) burst_left: u16,
@@ -101,7 +103,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Before the SYN is sent.
+    /// A sender before the SYN.
     pub(super) fn new(iss: SeqNumber, default_mss: u16, buffer_bytes: usize) -> Sender {
         Sender {
             una: iss,
@@ -125,13 +127,13 @@ impl Sender {
         }
     }
 
-    /// The SYN or SYN-ACK is out.
+    /// Notes that the SYN or SYN-ACK was sent.
     pub(super) fn on_syn_sent(&mut self) {
         self.nxt = self.una + 1;
         self.max = self.nxt;
     }
 
-    /// What the peer's SYN says. Its window is not scaled (RFC 7323 §2.2).
+    /// Processes the peer's SYN, whose window is not scaled (RFC 7323 §2.2).
     pub(super) fn on_peer_syn(&mut self, seq: SeqNumber, window: u16, mss: Option<u16>, scale: Option<u8>) {
         self.peer_mss = mss.unwrap_or(self.peer_mss);
         self.scale = scale.map(WindowScale::new);
@@ -150,8 +152,8 @@ impl Sender {
         self.scale.is_some()
     }
 
-    /// Eff.snd.MSS without options (RFC 9293 §3.7.1, MUST-16): what the peer and the path take; one below `min_mss` would
-    /// cost us more than it costs the peer.
+    /// Eff.snd.MSS without options (RFC 9293 §3.7.1, MUST-16): the smaller of the peer's MSS and
+    /// the path's, at least `min_mss`, since tiny segments cost us more than the peer.
     pub(super) fn mss(&self, path_mss: u16, min_mss: u16) -> u16 {
         self.peer_mss.min(path_mss).max(min_mss)
     }
@@ -161,7 +163,7 @@ impl Sender {
         self.nxt - self.una
     }
 
-    /// As [`flight`](Sender::flight), and the octet of a window probe is counted, too.
+    /// Like [`flight`](Sender::flight), with the octet of a window probe.
     pub(super) fn outstanding(&self) -> u32 {
         self.max - self.una
     }
@@ -171,7 +173,7 @@ impl Sender {
         self.queue.len().saturating_sub(self.flight() as usize)
     }
 
-    /// The FIN is queued, and SND.NXT has not passed it.
+    /// Whether the FIN is queued and was not sent.
     fn is_fin_unsent(&self) -> bool {
         self.fin == Fin::Queued && self.flight() as usize <= self.queue.len()
     }
@@ -195,15 +197,16 @@ impl Sender {
         self.fin == Fin::Acked
     }
 
-    /// RFC 5961 §5.2 (MAY-12, RFC5961-5.2-a): an acknowledgement is believed only near what is in flight, and as in Linux's
-    /// tcp_ack not from before the connection: `acked` is how many bytes were acknowledged in all.
+    /// RFC 5961 §5.2 (MAY-12, RFC5961-5.2-a): whether an acknowledgement is close enough to the
+    /// data in flight and, as in Linux's tcp_ack, not from before the connection. `acked` is the
+    /// number of bytes acknowledged in all.
     pub(super) fn is_ack_acceptable(&self, ack: SeqNumber, acked: u64) -> bool {
         let back = u64::from(self.max_wnd).min(acked + u64::from(self.is_fin_acked())) as u32;
         ack.before_eq(self.max) && ack.after_eq(self.una - back)
     }
 
-    /// The peer has everything before `ack`, which lies after SND.UNA and at or before `max`. How many bytes of data
-    /// that is.
+    /// Acknowledges everything before `ack`, which lies after SND.UNA and at or before `max`.
+    /// Returns the bytes of data.
     pub(super) fn on_ack(&mut self, ack: SeqNumber) -> u32 {
         let acked = ack - self.una;
         // A queue is far smaller than 2^32 bytes.
@@ -218,7 +221,7 @@ impl Sender {
         data
     }
 
-    /// The SYN is acknowledged, and perhaps data that went with it; nothing else was in flight.
+    /// Acknowledges the SYN, and perhaps data in it; nothing else was in flight.
     pub(super) fn on_syn_acked(&mut self, ack: SeqNumber) {
         self.queue.advance((ack - self.una - 1) as usize);
         self.max = self.max.max(ack);
@@ -231,8 +234,9 @@ impl Sender {
     /// numbers the one with the smaller window is the older one, as windows are not to shrink (§3.8.6, SHLD-14); a window of
     /// zero counts all the same (Linux's tcp_may_update_window).
     pub(super) fn update_window(&mut self, seq: SeqNumber, ack: SeqNumber, window: u32) {
-        // Data that is sent again has an old number: what it acknowledges anew comes with the window that goes with it. Linux's
-        // tcp_may_update_window does the same; without it the edge would move right with SND.UNA.
+        // Retransmitted data has an old sequence number; if it acknowledges new data, its window is
+        // current. Linux's tcp_may_update_window does the same; without it the edge would move
+        // right with SND.UNA.
         let acks_more = self.wl2.before(ack);
         let is_equal = self.wl1 == seq && self.wl2 == ack;
         let newer = self.wl1.before(seq) || acks_more || (is_equal && (window > self.wnd || window == 0));
@@ -249,22 +253,23 @@ impl Sender {
         self.una + self.wnd
     }
 
-    /// How much the peer's window takes from SND.NXT on. A window that shrank takes nothing (RFC 9293 §3.8.6, MUST-34,
-    /// SHLD-15), and what lies inside is still sent again (SHLD-16). What lies beyond waits for probes, which do not give
-    /// the connection up (SHLD-17).
+    /// The room in the peer's window from SND.NXT on. A window that shrank has none (RFC 9293
+    /// §3.8.6, MUST-34, SHLD-15); data inside it is still retransmitted (SHLD-16), and data beyond
+    /// it waits for probes, which do not time the connection out (SHLD-17).
     pub(super) fn usable_window(&self) -> u32 {
         let edge = self.window_edge();
         if edge.after(self.nxt) { edge - self.nxt } else { 0 }
     }
 
-    /// Whether the peer takes nothing at all.
+    /// Whether the peer's window is zero.
     pub(super) fn is_window_closed(&self) -> bool {
         self.wnd == 0
     }
 
-    /// SND.NXT for segments without data. If the peer's window shrank behind it, the window's edge: the peer
-    /// would not look at anything beyond (Linux's tcp_acceptable_seq). As there, less than a unit of a scaled window is a matter of
-    /// rounding (RFC 7323 §2.4): the peer still takes that.
+    /// SND.NXT for segments without data. If the peer's window shrank below SND.NXT, this is the
+    /// window's edge, because the peer ignores segments beyond it (Linux's tcp_acceptable_seq). As
+    /// there, a difference of less than one unit of a scaled window is rounding (RFC 7323 §2.4),
+    /// which the peer accepts.
     pub(super) fn ack_seq(&self) -> SeqNumber {
         let edge = self.window_edge();
         if edge.before(self.nxt) && self.nxt - edge < self.window_unit() {
@@ -273,17 +278,18 @@ impl Sender {
         if edge.before(self.max) { edge.max(self.una) } else { self.max }
     }
 
-    /// What the peer's window field counts.
+    /// The unit of the peer's window field, in bytes.
     fn window_unit(&self) -> u32 {
         1 << self.scale.map_or(0, WindowScale::shift)
     }
 
-    /// What may be sent now in one segment of at most `mss` bytes (its options already counted), if the congestion window
-    /// takes `room` more, or `None` for any: nothing is in flight.
+    /// What may be sent now in one segment of at most `mss` bytes (its options already counted), if
+    /// the congestion window has room for `room` bytes; `None`: nothing is in flight, and any
+    /// amount may be sent.
     ///
-    /// RFC 9293 §3.8.6.2.1 (MUST-38), the sender's side of silly-window avoidance, joined with Nagle's algorithm
-    /// (§3.7.4, SHLD-7, MUST-17) in Minshall's form as on Linux: a segment that is not full waits only while an earlier
-    /// one that was not full is on its way. All data counts as pushed (MUST-60): no call says otherwise.
+    /// RFC 9293 §3.8.6.2.1 (MUST-38), the sender's silly-window avoidance, together with Nagle's
+    /// algorithm (§3.7.4, SHLD-7, MUST-17) in Minshall's form as on Linux: a partial segment waits
+    /// only while an earlier partial segment is in flight. All data counts as pushed (MUST-60).
     pub(super) fn plan(&self, mss: u32, room: Option<u32>, patience: Patience) -> Plan {
         let unsent = self.unsent();
         let fin = self.is_fin_unsent();
@@ -306,11 +312,13 @@ impl Sender {
             return Plan::Send { len, fin };
         }
         if len == record && record < unsent {
-            // The segment can never be full. As on Linux it waits for nothing once there is data behind it.
+            // The end of a record keeps the segment from ever being full. As on Linux it is sent
+            // once there is data behind it.
             return Plan::Send { len, fin };
         }
         if len < record {
-            // The window cuts the segment short: worth it only if that is much of what the peer ever offers.
+            // The window cuts the segment short. Send it only if that is at least half of the
+            // largest window (MUST-38).
             let worthwhile = len as u32 >= self.max_wnd / 2;
             return if worthwhile { Plan::Send { len, fin } } else { Plan::WaitForWindow };
         }
@@ -319,30 +327,29 @@ impl Sender {
             Patience::None => Plan::Send { len, fin },
             Patience::Nagle if self.is_small_in_flight() => Plan::WaitForAck,
             Patience::Nagle => Plan::Send { len, fin },
-            // As on Linux, at most for as long as a window probe would wait.
+            // As on Linux, at most until the persist timer fires.
             Patience::Corked => Plan::WaitForWindow,
         }
     }
 
-    /// So many segments would be planned one after the other, all of them full and none the last: what follows them needs
-    /// a plan.
+    /// How many full segments, none of them the last, `plan` would return one after the other.
     pub(super) fn certain_segs(&self, mss: u32, room: u32) -> u32 {
         let record = self.unsent_of_record();
         let before_the_last = u32::try_from(record.saturating_sub(1)).unwrap_or(u32::MAX);
         before_the_last.min(self.usable_window()).min(room) / mss
     }
 
-    /// What lies before SND.UNA need not be told apart any more.
+    /// Moves stored sequence numbers up to SND.UNA.
     pub(super) fn forget_before(&mut self, una: SeqNumber) {
         self.small_end = self.small_end.max(una);
     }
 
-    /// A segment that was not full is not acknowledged yet.
+    /// Whether a partial segment is in flight.
     fn is_small_in_flight(&self) -> bool {
         self.small_end.after(self.una) && self.small_end.before_eq(self.nxt)
     }
 
-    /// A segment with this many bytes, and the FIN or not, goes out from SND.NXT.
+    /// Records that a segment of `len` bytes, with or without the FIN, was sent from SND.NXT.
     pub(super) fn on_sent(&mut self, len: usize, fin: bool, full: bool) {
         // A segment is at most 64 KiB.
         let end = self.nxt + len as u32 + u32::from(fin);
@@ -353,8 +360,8 @@ impl Sender {
         self.max = self.max.max(end);
     }
 
-    /// A window probe takes one number from SND.UNA on: it may be acknowledged, yet SND.NXT stays, for most
-    /// likely the peer did not take it.
+    /// Records a window probe of one octet at SND.UNA. It may be acknowledged, but SND.NXT stays,
+    /// because the peer probably did not accept it.
     pub(super) fn on_probe_sent(&mut self) {
         if self.max == self.una {
             self.max += 1;
