@@ -91,7 +91,7 @@ impl TcpListener {
     /// Whether connections come over IPv6 only (IPV6_V6ONLY). [`bind_with`](TcpListener::bind_with)
     /// can set this option.
     pub fn only_v6(&self) -> io::Result<bool> {
-        Ok(self.sockets.first().options()?.v6_only)
+        Ok(self.sockets.first().options()?.ip.v6_only)
     }
 
     /// Takes the pending error (SO_ERROR).
@@ -282,7 +282,7 @@ impl TcpStream {
 
     /// TCP_NODELAY.
     pub fn nodelay(&self) -> io::Result<bool> {
-        Ok(self.socket.options()?.nodelay)
+        Ok(self.socket.options()?.tcp.nodelay)
     }
 
     /// SO_LINGER: what dropping the last clone does. With `None` the drop returns at once, and what
@@ -315,7 +315,7 @@ impl TcpStream {
 
     /// IP_TOS and IPV6_TCLASS.
     pub fn tos(&self) -> io::Result<u8> {
-        Ok(self.socket.options()?.tos)
+        Ok(self.socket.options()?.ip.tos)
     }
 
     /// SO_KEEPALIVE: sets when keep-alive probes are sent; `None` switches them off.
@@ -332,9 +332,9 @@ impl TcpStream {
     pub fn keepalive(&self) -> io::Result<Option<Keepalive>> {
         let options = self.socket.options()?;
         Ok(options.keepalive.then_some(Keepalive {
-            idle: options.keepalive_idle,
-            interval: options.keepalive_interval,
-            count: options.keepalive_count,
+            idle: options.tcp.keepalive_idle,
+            interval: options.tcp.keepalive_interval,
+            count: options.tcp.keepalive_count,
         }))
     }
 
@@ -355,7 +355,7 @@ impl TcpStream {
 
     /// TCP_CORK.
     pub fn cork(&self) -> io::Result<bool> {
-        Ok(self.socket.options()?.cork)
+        Ok(self.socket.options()?.tcp.cork)
     }
 
     /// TCP_QUICKACK: acknowledges at once for a while, or delays acknowledgements from now on. Does
@@ -372,7 +372,7 @@ impl TcpStream {
 
     /// TCP_USER_TIMEOUT, if set.
     pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.options()?.user_timeout)
+        Ok(self.socket.options()?.tcp.user_timeout)
     }
 
     /// TCP_NOTSENT_LOWAT: sets how many unsent bytes `write` takes; with `usize::MAX`, as many as
@@ -475,7 +475,7 @@ impl Write for TcpStream {
 /// IP_TTL.
 pub(crate) fn ttl(socket: &Socket) -> io::Result<u32> {
     let (set, default) =
-        socket.call(|stack, _, d| Ok((stack.options(d)?.ttl, stack.config().ip.hop_limit)))?;
+        socket.call(|stack, _, d| Ok((stack.options(d)?.ip.ttl, stack.config().ip.hop_limit)))?;
     Ok(u32::from(set.unwrap_or(default)))
 }
 

@@ -187,12 +187,12 @@ impl UdpSocket {
 
     /// IP_TOS and IPV6_TCLASS.
     pub fn tos(&self) -> io::Result<u8> {
-        Ok(self.socket.options()?.tos)
+        Ok(self.socket.options()?.ip.tos)
     }
 
     /// Whether the socket is for IPv6 only (IPV6_V6ONLY).
     pub fn only_v6(&self) -> io::Result<bool> {
-        Ok(self.socket.options()?.v6_only)
+        Ok(self.socket.options()?.ip.v6_only)
     }
 
     /// Takes the pending error (SO_ERROR).

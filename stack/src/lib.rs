@@ -112,8 +112,8 @@ pub use network::{
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
-    DatagramMeta, Descriptor, Domain, Owner, OwnerId, SendMeta, Shutdown, SocketId, SocketInfo, SocketKind,
-    SocketOption, SocketOptions, SocketState,
+    DatagramMeta, Descriptor, Domain, FastOpenOptions, IpOptions, Owner, OwnerId, SendMeta, Shutdown,
+    SocketId, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions,
 };
 pub use stack::Stack;
 pub use stats::{

@@ -660,8 +660,8 @@ fn options_have_their_ranges_and_pass_from_listener_to_connection() {
     stack.listen(listener, 1).unwrap();
     let (_, server) = pair.connect_to(Domain::V4, listener, 80);
     let options = pair.b.stack.options(server).unwrap();
-    assert_eq!((options.ttl, options.max_segment), (Some(9), Some(500)));
-    assert!(options.keepalive && options.nodelay);
+    assert_eq!((options.ip.ttl, options.tcp.max_segment), (Some(9), Some(500)));
+    assert!(options.keepalive && options.tcp.nodelay);
     assert_eq!((options.receive_buffer, options.send_buffer), (32 << 20, 4096));
 }
 

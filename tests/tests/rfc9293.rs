@@ -241,7 +241,7 @@ fn keepalives_are_the_programs_choice() {
     let (server, _) = peer.stack.accept(listener).expect("a connection waits");
     let options = peer.stack.options(server).expect("open");
     assert!(!options.keepalive);
-    assert!(options.keepalive_idle >= Duration::from_secs(7200));
+    assert!(options.tcp.keepalive_idle >= Duration::from_secs(7200));
     peer.take_segments();
     peer.pass(Duration::from_secs(24 * 3600));
     assert!(peer.take_segments().is_empty(), "a day without a word");

@@ -20,7 +20,7 @@ impl Socket {
     pub(super) fn any_addr(&self, takes_v4: bool) -> BoundAddr {
         match self.domain {
             Domain::V4 => BoundAddr::AnyV4,
-            Domain::V6 if takes_v4 && !self.options.v6_only => BoundAddr::AnyDual,
+            Domain::V6 if takes_v4 && !self.options.ip.v6_only => BoundAddr::AnyDual,
             Domain::V6 => BoundAddr::AnyV6,
         }
     }

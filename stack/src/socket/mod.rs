@@ -39,5 +39,5 @@ pub use id::{OwnerId, SocketId};
 pub use info::{SocketInfo, SocketState};
 pub use kind::{Domain, Shutdown, SocketKind};
 pub use message::{DatagramMeta, SendMeta};
-pub use options::{SocketOption, SocketOptions};
+pub use options::{FastOpenOptions, IpOptions, SocketOption, SocketOptions, TcpOptions, UdpOptions};
 pub use table::Descriptor;

@@ -112,7 +112,7 @@ impl SocketOption {
     }
 }
 
-/// All options of a socket.
+/// All options of a socket, those of one level together: here stand those of SOL_SOCKET.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketOptions {
@@ -130,62 +130,94 @@ pub struct SocketOptions {
     pub(crate) auto_send_buffer: bool,
     /// SO_KEEPALIVE.
     pub keepalive: bool,
-    /// TCP_KEEPIDLE.
-    pub keepalive_idle: Duration,
-    /// TCP_KEEPINTVL.
-    pub keepalive_interval: Duration,
-    /// TCP_KEEPCNT.
-    pub keepalive_count: u8,
     /// SO_LINGER.
     pub linger: Option<Duration>,
     /// SO_BROADCAST.
     pub broadcast: bool,
     /// SO_RCVLOWAT.
     pub receive_low_water: usize,
+    /// SO_OOBINLINE.
+    pub oob_inline: bool,
+    /// SO_MAX_PACING_RATE, if set.
+    pub max_pacing_rate: Option<u64>,
+    /// IPPROTO_IP and IPPROTO_IPV6.
+    pub ip: IpOptions,
+    /// IPPROTO_TCP.
+    pub tcp: TcpOptions,
+    /// IPPROTO_UDP.
+    pub udp: UdpOptions,
+    /// What a connection wants to know of all this.
+    settings: CopyOnWrite<Settings>,
+}
+
+/// The options of IP, see [`SocketOptions`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IpOptions {
+    /// IP_TTL, if set.
+    pub ttl: Option<u8>,
+    /// IP_TOS and IPV6_TCLASS.
+    pub tos: u8,
+    /// IPV6_V6ONLY.
+    pub v6_only: bool,
+}
+
+/// The options of TCP, see [`SocketOptions`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpOptions {
+    /// TCP_KEEPIDLE.
+    pub keepalive_idle: Duration,
+    /// TCP_KEEPINTVL.
+    pub keepalive_interval: Duration,
+    /// TCP_KEEPCNT.
+    pub keepalive_count: u8,
     /// TCP_NOTSENT_LOWAT.
     pub unsent_low_water: usize,
     /// TCP_USER_TIMEOUT, if set.
     pub user_timeout: Option<Duration>,
     /// TCP_CORK.
     pub cork: bool,
-    /// SO_OOBINLINE.
-    pub oob_inline: bool,
     /// TCP_QUICKACK: whether the next segment will be acknowledged at once.
     pub quick_ack: bool,
     /// TCP_NODELAY.
     pub nodelay: bool,
     /// TCP_CONGESTION.
     pub congestion: CongestionControl,
-    /// TCP_FASTOPEN: connections that may be opened fast at once.
-    pub fast_open: usize,
-    /// SO_MAX_PACING_RATE, if set.
-    pub max_pacing_rate: Option<u64>,
-    /// TCP_FASTOPEN_CONNECT.
-    pub fast_open_connect: bool,
-    /// TCP_FASTOPEN_NO_COOKIE.
-    pub fast_open_without_cookie: bool,
-    /// TCP_FASTOPEN_KEY, if set.
-    pub fast_open_key: Option<Box<FastOpenKey>>,
     /// TCP_DEFER_ACCEPT.
     pub defer_accept: Duration,
     /// TCP_MAXSEG, if set.
     pub max_segment: Option<u16>,
-    /// IP_TTL, if set.
-    pub ttl: Option<u8>,
-    /// IP_TOS and IPV6_TCLASS.
-    pub tos: u8,
     /// TCP_SYNCNT, if set.
     pub syn_count: Option<u8>,
     /// TCP_LINGER2; `None` if a connection does not wait in FIN-WAIT-2.
     pub linger2: Option<Duration>,
-    /// IPV6_V6ONLY.
-    pub v6_only: bool,
+    /// TCP_FASTOPEN and what belongs to it.
+    pub fast_open: FastOpenOptions,
+}
+
+/// The options of TCP Fast Open, see [`TcpOptions`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FastOpenOptions {
+    /// TCP_FASTOPEN: connections that may be opened fast at once.
+    pub limit: usize,
+    /// TCP_FASTOPEN_CONNECT.
+    pub connect: bool,
+    /// TCP_FASTOPEN_NO_COOKIE.
+    pub without_cookie: bool,
+    /// TCP_FASTOPEN_KEY, if set.
+    pub key: Option<Box<FastOpenKey>>,
+}
+
+/// The options of UDP, see [`SocketOptions`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpOptions {
     /// UDP_SEGMENT; 0 if it is off.
-    pub udp_segment: u16,
+    pub segment: u16,
     /// UDP_GRO.
-    pub udp_gro: bool,
-    /// What a connection wants to know of all this.
-    tcp: CopyOnWrite<Settings>,
+    pub gro: bool,
 }
 
 /// The smallest buffer that SO_RCVBUF and SO_SNDBUF give: one full segment and its neighbour (Linux's SOCK_MIN_RCVBUF
@@ -214,63 +246,42 @@ impl SocketOptions {
                 (config.udp.receive_buffer_bytes, config.udp.send_buffer_bytes)
             }
         };
-        let tcp = Settings {
-            receive_buffer_bytes: receive_buffer,
-            send_buffer_bytes: send_buffer,
-            auto_receive_buffer: config.tcp.auto_tune_buffers,
-            auto_send_buffer: config.tcp.auto_tune_buffers,
-            receive_low_water: 1,
+        let tcp = TcpOptions {
+            keepalive_idle: config.tcp.keepalive_idle,
+            keepalive_interval: config.tcp.keepalive_interval,
+            keepalive_count: config.tcp.keepalive_probes,
             unsent_low_water: usize::MAX,
             user_timeout: None,
             cork: false,
-            oob_inline: false,
+            quick_ack: true,
             nodelay: false,
             congestion: config.tcp.congestion,
-            max_pacing_rate: None,
-            keepalive: false,
-            keepalive_idle: config.tcp.keepalive_idle,
-            keepalive_interval: config.tcp.keepalive_interval,
-            keepalive_probes: config.tcp.keepalive_probes,
-            syn_retries: None,
-            fin_wait_2: Some(config.tcp.fin_wait_2),
+            defer_accept: Duration::ZERO,
+            max_segment: None,
+            syn_count: None,
+            linger2: Some(config.tcp.fin_wait_2),
+            fast_open: FastOpenOptions { limit: 0, connect: false, without_cookie: false, key: None },
         };
-        SocketOptions {
+        let mut options = SocketOptions {
             reuse_addr: false,
             reuse_port: false,
             receive_buffer,
             send_buffer,
-            auto_receive_buffer: tcp.auto_receive_buffer,
-            auto_send_buffer: tcp.auto_send_buffer,
-            keepalive: tcp.keepalive,
-            keepalive_idle: tcp.keepalive_idle,
-            keepalive_interval: tcp.keepalive_interval,
-            keepalive_count: tcp.keepalive_probes,
+            auto_receive_buffer: config.tcp.auto_tune_buffers,
+            auto_send_buffer: config.tcp.auto_tune_buffers,
+            keepalive: false,
             linger: None,
             broadcast: false,
-            receive_low_water: tcp.receive_low_water,
-            unsent_low_water: tcp.unsent_low_water,
-            user_timeout: tcp.user_timeout,
-            cork: tcp.cork,
-            oob_inline: tcp.oob_inline,
-            quick_ack: true,
-            nodelay: tcp.nodelay,
-            congestion: tcp.congestion,
-            fast_open: 0,
-            max_pacing_rate: tcp.max_pacing_rate,
-            fast_open_connect: false,
-            fast_open_without_cookie: false,
-            fast_open_key: None,
-            defer_accept: Duration::ZERO,
-            max_segment: None,
-            ttl: None,
-            tos: 0,
-            syn_count: tcp.syn_retries,
-            linger2: tcp.fin_wait_2,
-            v6_only: false,
-            udp_segment: 0,
-            udp_gro: false,
-            tcp: tcp.into(),
-        }
+            receive_low_water: 1,
+            oob_inline: false,
+            max_pacing_rate: None,
+            ip: IpOptions { ttl: None, tos: 0, v6_only: false },
+            tcp,
+            udp: UdpOptions { segment: 0, gro: false },
+            settings: Settings::default().into(),
+        };
+        *options.settings = options.to_settings();
+        options
     }
 
     /// Sets one. EINVAL for a value out of its range; buffer sizes are moved into theirs, as Linux does.
@@ -291,15 +302,15 @@ impl SocketOptions {
             SocketOption::KeepAlive(on) => self.keepalive = on,
             SocketOption::KeepIdle(idle) => {
                 check(!idle.is_zero())?;
-                self.keepalive_idle = idle;
+                self.tcp.keepalive_idle = idle;
             }
             SocketOption::KeepInterval(interval) => {
                 check(!interval.is_zero())?;
-                self.keepalive_interval = interval;
+                self.tcp.keepalive_interval = interval;
             }
             SocketOption::KeepCount(count) => {
                 check(count > 0)?;
-                self.keepalive_count = count;
+                self.tcp.keepalive_count = count;
             }
             SocketOption::Linger(time) => self.linger = time,
             SocketOption::Broadcast(on) => self.broadcast = on,
@@ -310,54 +321,56 @@ impl SocketOptions {
             }
             SocketOption::UnsentLowWater(bytes) => {
                 check(bytes > 0)?;
-                self.unsent_low_water = bytes;
+                self.tcp.unsent_low_water = bytes;
             }
-            SocketOption::UserTimeout(limit) => self.user_timeout = limit.filter(|limit| !limit.is_zero()),
-            SocketOption::Cork(on) => self.cork = on,
+            SocketOption::UserTimeout(limit) => {
+                self.tcp.user_timeout = limit.filter(|limit| !limit.is_zero())
+            }
+            SocketOption::Cork(on) => self.tcp.cork = on,
             SocketOption::OobInline(on) => self.oob_inline = on,
             // Of the connection, if there is one.
             SocketOption::QuickAck(_) => {}
-            SocketOption::NoDelay(on) => self.nodelay = on,
-            SocketOption::Congestion(kind) => self.congestion = kind,
-            SocketOption::FastOpen(limit) => self.fast_open = limit,
+            SocketOption::NoDelay(on) => self.tcp.nodelay = on,
+            SocketOption::Congestion(kind) => self.tcp.congestion = kind,
+            SocketOption::FastOpen(limit) => self.tcp.fast_open.limit = limit,
             SocketOption::MaxPacingRate(rate) => {
                 check(rate != Some(0))?;
                 self.max_pacing_rate = rate;
             }
-            SocketOption::FastOpenConnect(on) => self.fast_open_connect = on,
-            SocketOption::FastOpenWithoutCookie(on) => self.fast_open_without_cookie = on,
-            SocketOption::FastOpenKey(key) => self.fast_open_key = Some(Box::new(key)),
-            SocketOption::DeferAccept(delay) => self.defer_accept = delay,
+            SocketOption::FastOpenConnect(on) => self.tcp.fast_open.connect = on,
+            SocketOption::FastOpenWithoutCookie(on) => self.tcp.fast_open.without_cookie = on,
+            SocketOption::FastOpenKey(key) => self.tcp.fast_open.key = Some(Box::new(key)),
+            SocketOption::DeferAccept(delay) => self.tcp.defer_accept = delay,
             SocketOption::MaxSegment(mss) => {
                 check((88..=32767).contains(&mss))?;
-                self.max_segment = Some(mss);
+                self.tcp.max_segment = Some(mss);
             }
             SocketOption::Ttl(ttl) => {
                 check(ttl > 0)?;
-                self.ttl = Some(ttl);
+                self.ip.ttl = Some(ttl);
             }
-            SocketOption::Tos(tos) => self.tos = tos,
+            SocketOption::Tos(tos) => self.ip.tos = tos,
             SocketOption::SynCount(count) => {
                 check((1..=MAX_SYN_COUNT).contains(&count))?;
-                self.syn_count = Some(count);
+                self.tcp.syn_count = Some(count);
             }
             SocketOption::Linger2(time) => {
                 let or_default = |time: Duration| if time.is_zero() { config.tcp.fin_wait_2 } else { time };
-                self.linger2 = time.map(|time| or_default(time.min(MAX_LINGER2)));
+                self.tcp.linger2 = time.map(|time| or_default(time.min(MAX_LINGER2)));
             }
-            SocketOption::V6Only(on) => self.v6_only = on,
-            SocketOption::UdpSegment(len) => self.udp_segment = len,
-            SocketOption::UdpGro(on) => self.udp_gro = on,
+            SocketOption::V6Only(on) => self.ip.v6_only = on,
+            SocketOption::UdpSegment(len) => self.udp.segment = len,
+            SocketOption::UdpGro(on) => self.udp.gro = on,
         }
         let settings = self.to_settings();
-        if *self.tcp != settings {
-            *self.tcp = settings;
+        if *self.settings != settings {
+            *self.settings = settings;
         }
         Ok(())
     }
 
     pub(super) fn ip_fields(&self) -> IpFields {
-        IpFields { ttl: self.ttl, tos: self.tos }
+        IpFields { ttl: self.ip.ttl, tos: self.ip.tos }
     }
 
     /// With whom the socket shares its port.
@@ -367,7 +380,7 @@ impl SocketOptions {
 
     /// What of it a connection wants to know.
     pub(crate) fn tcp_settings(&self) -> CopyOnWrite<Settings> {
-        self.tcp.clone()
+        self.settings.clone()
     }
 
     fn to_settings(&self) -> Settings {
@@ -377,19 +390,19 @@ impl SocketOptions {
             auto_receive_buffer: self.auto_receive_buffer,
             auto_send_buffer: self.auto_send_buffer,
             receive_low_water: self.receive_low_water,
-            unsent_low_water: self.unsent_low_water,
-            user_timeout: self.user_timeout,
-            cork: self.cork,
+            unsent_low_water: self.tcp.unsent_low_water,
+            user_timeout: self.tcp.user_timeout,
+            cork: self.tcp.cork,
             oob_inline: self.oob_inline,
-            nodelay: self.nodelay,
-            congestion: self.congestion,
+            nodelay: self.tcp.nodelay,
+            congestion: self.tcp.congestion,
             max_pacing_rate: self.max_pacing_rate,
             keepalive: self.keepalive,
-            keepalive_idle: self.keepalive_idle,
-            keepalive_interval: self.keepalive_interval,
-            keepalive_probes: self.keepalive_count,
-            syn_retries: self.syn_count,
-            fin_wait_2: self.linger2,
+            keepalive_idle: self.tcp.keepalive_idle,
+            keepalive_interval: self.tcp.keepalive_interval,
+            keepalive_probes: self.tcp.keepalive_count,
+            syn_retries: self.tcp.syn_count,
+            fin_wait_2: self.tcp.linger2,
         }
     }
 }

@@ -240,7 +240,7 @@ impl Socket {
         match (self.domain, addr) {
             (Domain::V4, SocketAddr::V4(v4)) => Ok((Endpoint::new((*v4.ip()).into(), v4.port()), 0)),
             (Domain::V6, SocketAddr::V6(v6)) => match v6.ip().to_ipv4_mapped() {
-                Some(_) if self.options.v6_only => Err(Error::NetworkUnreachable),
+                Some(_) if self.options.ip.v6_only => Err(Error::NetworkUnreachable),
                 Some(v4) => Ok((Endpoint::new(v4.into(), v6.port()), 0)),
                 None => {
                     let scoped = v6.ip().is_unicast_link_local() || v6.ip().is_multicast();

@@ -93,7 +93,7 @@ fn a_program_does_not_mark_the_packets_of_tcp() {
     for (kind, tos) in [(SocketKind::Stream, 0xfc), (SocketKind::Datagram, 0xff)] {
         let d = stack.socket(Domain::V4, kind).unwrap();
         stack.set_option(NOW, d, SocketOption::Tos(0xff)).unwrap();
-        assert_eq!(stack.options(d).unwrap().tos, tos, "{kind:?}");
+        assert_eq!(stack.options(d).unwrap().ip.tos, tos, "{kind:?}");
     }
 }
 

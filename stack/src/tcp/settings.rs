@@ -8,7 +8,7 @@ use crate::config::CongestionControl;
 use crate::copy_on_write::CopyOnWrite;
 
 /// What a program has set on the socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// What the receive buffer has, or begins with.
     pub(crate) receive_buffer_bytes: usize,

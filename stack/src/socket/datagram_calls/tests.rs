@@ -202,7 +202,7 @@ fn ipv6_only_is_set_before_a_socket_is_bound() {
         assert_eq!(stack.set_option(NOW, d, SocketOption::V6Only(true)), Ok(()));
         stack.connect(NOW, d, addr(Domain::V6, 2, 9)).unwrap();
         assert_eq!(stack.set_option(NOW, d, SocketOption::V6Only(false)), Err(Error::InvalidArgument));
-        assert!(stack.options(d).unwrap().v6_only);
+        assert!(stack.options(d).unwrap().ip.v6_only);
     }
 }
 

@@ -80,7 +80,7 @@ impl ProtocolCalls for TcpSockets {
     }
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
-        let is_fast = env.common.record(id)?.options.fast_open_connect;
+        let is_fast = env.common.record(id)?.options.tcp.fast_open.connect;
         self.open_stream(env, id, addr, is_fast)
     }
 

@@ -54,7 +54,7 @@ impl TcpSockets {
         let socket = env.common.record(id)?;
         let options = &socket.options;
         let params = self.open_params(&env.ctx, env.network, options, &tuple);
-        let without_cookie = options.fast_open_without_cookie;
+        let without_cookie = options.tcp.fast_open.without_cookie;
         let shares_port = if socket.bound().is_none() { Some(options.reuse()) } else { None };
         let mut connection = if is_fast {
             self.connect_fast(&mut env.ctx, &tuple, params, without_cookie)

@@ -43,22 +43,26 @@ impl TcpSockets {
     ) -> FastOpenAnswer {
         let is_short = env.common.is_short_of_memory(CONNECTION_BYTES);
         let Some((listener, options)) = env.common.listener_mut(id) else { return FastOpenAnswer::Nothing };
-        let is_meant = syn.options.fast_open.is_some() || (options.fast_open_without_cookie && has_data);
-        if options.fast_open == 0 || !is_meant {
+        let is_meant = syn.options.fast_open.is_some() || (options.tcp.fast_open.without_cookie && has_data);
+        if options.tcp.fast_open.limit == 0 || !is_meant {
             return FastOpenAnswer::Nothing;
         }
         if is_short
-            || !listener.fast_opens.has_room(env.ctx.now, self.half_open.of(id).fast, options.fast_open)
+            || !listener.fast_opens.has_room(
+                env.ctx.now,
+                self.half_open.of(id).fast,
+                options.tcp.fast_open.limit,
+            )
         {
             env.ctx.stats.fast_open.listen_overflow += 1;
             return FastOpenAnswer::Nothing;
         }
-        if options.fast_open_without_cookie {
+        if options.tcp.fast_open.without_cookie {
             return FastOpenAnswer::Open(None);
         }
         let Some(cookie) = &syn.options.fast_open else { return FastOpenAnswer::Nothing };
         let (local, remote) = (tuple.local.addr, tuple.remote.addr);
-        let keys = match &options.fast_open_key {
+        let keys = match &options.tcp.fast_open.key {
             Some(keys) => **keys,
             None => self.fast_open.keys.current(&mut env.ctx),
         };

@@ -51,7 +51,7 @@ impl TcpSockets {
         {
             params.isn = after + 1;
         }
-        let (fields, defer_accept) = (options.ip_fields(), options.defer_accept);
+        let (fields, defer_accept) = (options.ip_fields(), options.tcp.defer_accept);
         let cookie = match self.answer_fast_open(env, id, &tuple, syn.header, !syn.payload.is_empty()) {
             FastOpenAnswer::Nothing => None,
             FastOpenAnswer::Cookie(cookie) => Some(cookie),

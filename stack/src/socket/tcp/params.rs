@@ -36,7 +36,7 @@ impl TcpSockets {
 fn announced_mss(network: &Network, options: &SocketOptions, tuple: &FourTuple) -> u16 {
     let mtu = network.link_mtu(tuple.remote.addr, iface_of(tuple.scope));
     let link_mss = mss_for_mtu(mtu, tuple.remote.addr);
-    options.max_segment.map_or(link_mss, |mss| mss.min(link_mss))
+    options.tcp.max_segment.map_or(link_mss, |mss| mss.min(link_mss))
 }
 
 /// The MSS that fits the path, or TCP_MAXSEG if that is less.
@@ -47,7 +47,7 @@ pub(super) fn allowed_mss(
     tuple: &FourTuple,
 ) -> u16 {
     let path_mss = path_mss(ctx, network, tuple);
-    options.max_segment.map_or(path_mss, |mss| mss.min(path_mss))
+    options.tcp.max_segment.map_or(path_mss, |mss| mss.min(path_mss))
 }
 
 /// The MSS that fits the path: its MTU less the IP and TCP headers without options.

@@ -27,7 +27,7 @@ pub(in crate::socket) fn info(socket: &Socket, now: Instant, config: &Config) ->
 pub(in crate::socket) fn complete_options(socket: &Socket, options: &mut SocketOptions) {
     if let Some(stream) = socket.protocol.stream() {
         (options.receive_buffer, options.send_buffer) = stream.connection.buffers();
-        options.quick_ack = stream.connection.is_quick_ack();
+        options.tcp.quick_ack = stream.connection.is_quick_ack();
     }
 }
 

@@ -77,7 +77,7 @@ impl TcpSockets {
             return self.part(env.common, id);
         }
         let Some(socket) = env.common.records.get_mut(id) else { return };
-        let (reuse, tos) = (socket.options.reuse(), socket.options.tos);
+        let (reuse, tos) = (socket.options.reuse(), socket.options.ip.tos);
         let Some(stream) = socket.protocol.stream_mut() else { return };
         stream.is_parted = true;
         self.orphans -= usize::from(mem::take(&mut stream.is_orphan));

@@ -86,7 +86,7 @@ impl ProtocolCalls for UdpSockets {
         let remote = flow.remote.addr;
         env.common.check_broadcast(env.network, id, remote)?;
         env.common.check_len(id, remote, data.len(), udp::HEADER_LEN)?;
-        let of_socket = env.common.record(id)?.options.udp_segment;
+        let of_socket = env.common.record(id)?.options.udp.segment;
         let segment_len = meta.segment_len.unwrap_or(of_socket);
         if segment_len > 0 && data.len() > usize::from(segment_len) {
             // As on Linux.

@@ -83,7 +83,7 @@ impl UdpSockets {
 /// is taken apart again, unless the program wants it whole.
 fn deliver(env: &mut Env<'_>, id: SocketId, datagram: Datagram, flow: &FourTuple, len: usize) {
     let Some(socket) = env.common.records.get(id) else { return };
-    let wants_runs = socket.options.udp_gro;
+    let wants_runs = socket.options.udp.gro;
     let meta = DatagramMeta {
         flow: *flow,
         iface: datagram.iface,
