@@ -288,4 +288,41 @@ mod tests {
         let _ = recovery.on_duplicate(SeqNumber(1), 1000, 500, 3);
         assert_eq!(recovery.duplicate_bytes(), 0, "less than a segment is in flight");
     }
+
+    /// RFC 4015 §3.2, RFC 3708 §4: what was sent again can turn out to have been needless as long as the peer has not reported
+    /// all of it, also when the episode is over; and only a time-out, or a loss that was inferred, can.
+    #[test]
+    fn an_episode_can_be_undone_while_something_of_it_is_unconfirmed() {
+        let (una, nxt) = (SeqNumber(1), SeqNumber(5001));
+        let timed_out = || {
+            let mut recovery = Recovery::new(SeqNumber(0));
+            recovery.enter_loss(una, nxt, RepeatCause::Timeout);
+            recovery
+        };
+        let recovery = timed_out();
+        assert!(recovery.may_undo() && !recovery.is_all_duplicate(), "nothing was sent again yet");
+        let mut recovery = timed_out();
+        recovery.end();
+        assert!(!recovery.may_undo(), "nothing was sent again");
+        let mut recovery = timed_out();
+        recovery.on_repeated(2000, 7);
+        assert!(recovery.on_dsack(SeqNumber(1), SeqNumber(1001)) && !recovery.is_all_duplicate());
+        recovery.end();
+        assert!(recovery.may_undo() && recovery.repeated_at() == Some(7));
+        assert!(recovery.on_dsack(SeqNumber(1001), SeqNumber(2001)) && recovery.is_all_duplicate());
+        recovery.end();
+        assert!(!recovery.may_undo(), "all of it is reported");
+        let mut recovery = Recovery::new(SeqNumber(0));
+        assert!(!recovery.may_undo());
+        recovery.enter_loss(una, nxt, RepeatCause::PathMtu);
+        assert!(!recovery.may_undo(), "the path takes no larger packets");
+        let mut recovery = timed_out();
+        recovery.on_window_closed();
+        assert!(!recovery.may_undo());
+        let mut recovery = Recovery::new(SeqNumber(0));
+        for (phase, may_undo) in [(Phase::Recovery, true), (Phase::Cwr, false)] {
+            recovery.enter_reduction(phase, una, nxt, 10_000);
+            assert_eq!(recovery.may_undo(), may_undo);
+        }
+    }
 }

@@ -320,3 +320,34 @@ fn link_local_segments_go_out_and_come_in_on_the_link_of_their_scope() {
     let handshakes = stack.sockets().iter().filter(|info| info.id.is_none()).count();
     assert_eq!(handshakes, 2);
 }
+
+/// What is over when it is closed does not count among the connections that nobody holds, of which there may be so many.
+#[test]
+fn only_connections_that_go_on_are_orphans() {
+    let mut config = Config::default();
+    config.tcp.max_orphans = 2;
+    let mut stack = Stack::new(config, [8; 32], NOW);
+    let listener = listener(&mut stack, 80);
+    for _ in 0..4 {
+        let [client, server] = connect(&mut stack, listener);
+        reset(&mut stack, server);
+        stack.close(NOW, client).unwrap();
+    }
+    let refused = stream(&mut stack);
+    assert_eq!(stack.connect(NOW, refused, local(81)), Err(Error::InProgress));
+    run(&mut stack);
+    stack.close(NOW, refused).unwrap();
+    let mut servers = Vec::new();
+    for count in 1..=4 {
+        let [client, server] = connect(&mut stack, listener);
+        stack.close(NOW, client).unwrap();
+        run(&mut stack);
+        servers.push(server);
+        assert_eq!(stack.stats().memory.abort_on_memory, u64::from(count > 2), "{count}");
+        if count == 3 {
+            // One of them ends, and makes room for the next.
+            stack.shutdown(NOW, servers[0], Shutdown::Write).unwrap();
+            run(&mut stack);
+        }
+    }
+}

@@ -219,6 +219,23 @@ fn feedback_that_is_superseded_counts_for_nothing() {
     assert_eq!(accurate.on_feedback(&stamped(0, 11), 0, delivered(0)), 2);
 }
 
+/// §3.2.2.5.2: whose options get here leaves them out where nothing has changed, unless there was no room for one; without
+/// options the largest number of marks that is possible counts.
+#[test]
+fn an_option_that_is_left_out_says_that_nothing_changed() {
+    let option = Some(AccEcnOption::new(AccEcnOrder::Ect0First, &[1001, 0, 1]));
+    let mut accurate = settled();
+    assert_eq!(accurate.on_feedback(&ack(5, None), 1, delivered(20)), 16, "none has got here yet");
+    let mut accurate = settled();
+    assert_eq!(accurate.on_feedback(&ack(5, option), 1, delivered(1)), 0);
+    assert_eq!(accurate.on_feedback(&ack(5, None), 2, delivered(20)), 0);
+    let mut full = ack(5, None);
+    full.options.timestamps = Some(Timestamps { value: 1, echo: 2 });
+    let block = |n| (crate::tcp::SeqNumber(n), crate::tcp::SeqNumber(n + 1));
+    full.options.sack = smallvec::smallvec![block(1), block(3), block(5)];
+    assert_eq!(accurate.on_feedback(&full, 3, delivered(20)), 16);
+}
+
 /// §3.2.3.1, §3.2.3.2.4, §3.2.3.2.5.
 #[test]
 fn options_are_read_believed_or_ignored() {

@@ -246,3 +246,48 @@ fn peek_goes_on_behind_what_is_skipped() {
     assert_eq!(peek(5_005, 100), [3; 5]);
     assert!(peek(5_010, 1).is_empty() && peek(9_999, 1).is_empty() && peek(0, 0).is_empty());
 }
+
+#[test]
+fn a_queue_without_data_and_memory_is_idle() {
+    let mut queue = ByteQueue::new();
+    assert!(queue.is_idle());
+    queue.push_copy(&[1; 10]);
+    assert!(!queue.is_idle());
+    queue.advance(10);
+    assert!(!queue.is_idle(), "it keeps a little for the next bytes");
+    queue.give_back_capacity();
+    assert!(queue.is_idle());
+    queue.push_bytes(Bytes::from_static(b"x"), 1);
+    queue.advance(1);
+    queue.give_back_capacity();
+    assert!(queue.is_idle());
+}
+
+/// The list of an empty queue stays only if it is short.
+#[test]
+fn an_empty_queue_keeps_a_short_list() {
+    for (pieces, kept) in [(10, true), (KEPT_CHUNKS, true), (KEPT_CHUNKS + 1, false), (5_000, false)] {
+        let mut queue = ByteQueue::new();
+        for _ in 0..pieces {
+            queue.push_bytes(Bytes::from(vec![0; 1500]), 1500);
+        }
+        queue.chunks.shrink_to_fit();
+        queue.advance(pieces * 1500);
+        assert_eq!((queue.chunks.capacity() > 0, queue.len()), (kept, 0), "{pieces}");
+    }
+}
+
+/// It grows to its double where that is at most an eighth of the data, and otherwise by an eighth.
+#[test]
+fn the_list_grows_to_its_double_where_that_is_little() {
+    for (piece, doubles) in [(15 * size_of::<Chunk>(), false), (16 * size_of::<Chunk>(), true)] {
+        let mut queue = ByteQueue::new();
+        for _ in 0..64 {
+            queue.push_bytes(Bytes::from(vec![0; piece]), piece);
+        }
+        queue.chunks.shrink_to_fit();
+        queue.push_bytes(Bytes::from(vec![0; piece]), 0);
+        let capacity = queue.chunks.capacity();
+        assert_eq!(capacity, if doubles { 128 } else { 72 }, "{piece}");
+    }
+}

@@ -354,3 +354,23 @@ fn options_of_a_wrong_length_change_nothing() {
         }
     }
 }
+
+/// RFC 9293 §3.7.1, RFC 7323 §2.2, RFC 2018 §2, RFC 7413 §4.1.1: what is agreed in a SYN stands in a SYN only.
+#[test]
+fn options_of_a_syn_say_nothing_elsewhere() {
+    let in_a_syn: [&[u8]; 5] = [
+        &[2, 4, 5, 0xb4],
+        &[3, 3, 7],
+        &[4, 2],
+        &[34, 10, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[254, 12, 0xf9, 0x89, 1, 2, 3, 4, 5, 6, 7, 8],
+    ];
+    for option in in_a_syn {
+        assert_ne!(Options::parse(option, true), Options::default(), "{option:?}");
+        assert_eq!(Options::parse(option, false), Options::default(), "{option:?}");
+    }
+    // An MSS of zero cannot be meant.
+    for (mss, expected) in [([0, 0], None), ([0, 1], Some(1)), ([1, 0], Some(256)), ([1, 1], Some(257))] {
+        assert_eq!(Options::parse(&[2, 4, mss[0], mss[1]], true).mss, expected);
+    }
+}

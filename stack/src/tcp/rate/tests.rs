@@ -94,3 +94,37 @@ fn losses_and_marks_are_counted_from_the_sending() {
     assert_eq!((sample.lost, sample.delivered_ce, sample.tx_in_flight), (1000, 400, 2000));
     assert_eq!((sample.prior_delivered, sample.total_delivered), (0, 1000));
 }
+
+/// The sample is of what was sent last: of records with as much delivered before them, the later sending.
+#[test]
+fn the_newest_sending_makes_the_sample() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let mut rates = RateSampler::new(MS(0));
+        let mut newest = Newest::default();
+        let stamps = [0, 1, 2].map(|n| (MS(10 * n), rates.stamp(MS(10 * n), 1000 * n as u32, 1000)));
+        for index in order {
+            let (sent_at, stamp) = &stamps[index];
+            rates.on_delivered(&mut newest, MS(50), 1000, *sent_at, stamp);
+        }
+        let sample = rates.take_sample(core::mem::take(&mut newest), None).unwrap();
+        assert_eq!((sample.tx_in_flight, sample.delivered), (3000, 3000), "{order:?}");
+        // What went out after a delivery is newer than all before, whatever its time.
+        let later = rates.stamp(MS(20), 0, 500);
+        rates.on_delivered(&mut newest, MS(60), 500, MS(20), &later);
+        rates.on_delivered(&mut newest, MS(60), 1000, MS(30), &stamps[2].1);
+        let sample = rates.take_sample(newest, None).unwrap();
+        assert_eq!((sample.tx_in_flight, sample.prior_delivered), (500, 3000), "{order:?}");
+    }
+}
+
+#[test]
+fn deliveries_and_marks_add_up() {
+    let mut rates = RateSampler::new(MS(0));
+    assert_eq!((rates.delivered(), rates.delivered_ce()), (0, 0));
+    for (bytes, marked) in [(1000, 400), (500, 0), (2000, 2000)] {
+        let stamp = rates.stamp(MS(0), 0, bytes);
+        rates.on_delivered(&mut Newest::default(), MS(9), bytes, MS(0), &stamp);
+        rates.on_ce(marked);
+    }
+    assert_eq!((rates.delivered(), rates.delivered_ce()), (3500, 2400));
+}

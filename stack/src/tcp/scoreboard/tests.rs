@@ -269,3 +269,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_begins_at_a_number_is_lost_or_not() {
+    let mut board = board(&[200, 200, 200]);
+    for number in [0, 100, 200, 400, 600] {
+        assert!(!board.is_lost_at(ISS + number), "nothing is lost");
+    }
+    board.mark_first_lost(&mut |_| {});
+    let lost = fates(&board).iter().filter(|(_, _, fate)| *fate == Fate::Lost).count();
+    assert_eq!(lost, 1);
+    assert!(board.is_lost_at(ISS));
+    for number in [1, 100, 200, 400, 600] {
+        assert!(!board.is_lost_at(ISS + number), "{number} is in flight, inside of a record, or behind all");
+    }
+}

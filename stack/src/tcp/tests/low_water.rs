@@ -45,6 +45,13 @@ fn a_buffer_that_grows_makes_room_for_the_mark() {
     let (_, sent) = peer.call(|connection, ctx| connection.set_settings(ctx, settings));
     assert_eq!(peer.connection.buffers().0, 2 << 20);
     assert!(u32::from(sent[0].header.window) << 7 > 1 << 20, "{sent:?}");
+    // Half of the buffer has room.
+    for (low_water, buffer) in [(1 << 20, 2 << 20), ((1 << 20) + 1, (2 << 20) + 2)] {
+        let mut settings = crate::tcp::Settings::clone(&peer.connection.settings);
+        settings.receive_low_water = low_water;
+        let _ = peer.call(|connection, ctx| connection.set_settings(ctx, settings));
+        assert_eq!(peer.connection.buffers().0, buffer);
+    }
 }
 
 #[test]

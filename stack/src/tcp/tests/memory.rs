@@ -5,7 +5,7 @@ use super::peer::{IRS, Offer, Peer};
 use crate::config::Config;
 use crate::drop_reason::DropReason;
 use crate::memory::{Account, Budget};
-use crate::tcp::{Flags, Header, SeqNumber, SynReceived};
+use crate::tcp::{Flags, Header, SendFlags, SeqNumber, SynReceived};
 
 /// What is left to each of a hundred sockets of an account that has this much room.
 fn pressed(room: usize) -> Budget {
@@ -195,4 +195,19 @@ fn a_send_buffer_shrinks_so_that_its_writer_can_wait() {
 fn the_record_of_a_connection_does_not_grow() {
     // On 64 bits. Each idle connection pays for every byte.
     assert!(size_of::<crate::tcp::Connection>() <= 688, "{}", size_of::<crate::tcp::Connection>());
+}
+
+#[test]
+fn the_ends_of_records_count() {
+    let held = |is_record: bool| {
+        let mut peer = peer();
+        peer.window = 0;
+        let _ = peer.ack_bytes(0);
+        for _ in 0..20 {
+            let _ = peer.send(&[1; 10]);
+            peer.connection.set_send_flags(SendFlags { end_of_record: is_record, ..SendFlags::default() });
+        }
+        peer.connection.memory_bytes()
+    };
+    assert!(held(true) >= held(false) + 20 * size_of::<SeqNumber>());
 }

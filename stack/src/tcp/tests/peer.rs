@@ -210,6 +210,7 @@ impl Peer {
     pub(super) fn drain(&mut self) -> Vec<Sent> {
         let mut all = Vec::new();
         let at = self.host.now;
+        let is_quiet = self.connection.is_quiet();
         while let Some(run) = self.connection.poll_transmit(&mut self.host.ctx()) {
             for (header, payload) in run {
                 let header = over_the_wire(&header);
@@ -222,6 +223,7 @@ impl Peer {
                 assert!(all.len() < 10_000, "no end: {:?}", all.last());
             }
         }
+        assert!(!is_quiet || all.is_empty(), "it said that there was nothing to send: {all:?}");
         all
     }
 

@@ -408,3 +408,17 @@ fn peeking_leaves_the_data_and_reading_without_copy_takes_it() {
     assert_eq!(peer.call(|connection, ctx| connection.recv_bytes(ctx, 4)).0, Err(Error::WouldBlock));
     let _ = peer.wait(Duration::from_secs(1));
 }
+
+/// RFC 2883 §4: what came a second time is reported, and a segment without data is nothing.
+#[test]
+fn nothing_that_came_again_is_no_duplicate() {
+    let mut peer = Peer::established();
+    let _ = peer.data(&[1; 100]);
+    let old = Header { seq: peer.seq - 1, ..peer.header(Flags::ACK) };
+    let sent = peer.deliver(old, &[]);
+    assert_eq!(sent.len(), 1, "as for a keepalive");
+    assert!(sent[0].header.options.sack.is_empty(), "{sent:?}");
+    let old = Header { seq: peer.seq - 1, ..peer.header(Flags::ACK) };
+    let sent = peer.deliver(old, &[1]);
+    assert_eq!(sent[0].header.options.sack.as_slice(), [(peer.seq - 1, peer.seq)]);
+}

@@ -322,6 +322,15 @@ fn time_wait_ignores_resets_and_answers_others_at_a_bounded_rate() {
     assert!(matches!(time_wait_step(&mut peer, &mut record, &stale, 0), TimeWaitStep::Reply(_)));
     assert_eq!(record.expires_at(peer.host.now), expires_at);
     assert!(!record.is_prolonged());
+    // Data, new or old, is always answered, and so is a FIN; a SYN is not.
+    let text = Header { seq: peer.seq - 100, ..peer.header(Flags::ACK) };
+    let fin = Header { flags: Flags::FIN.with(Flags::ACK), ..text.clone() };
+    for _ in 0..3 {
+        assert!(matches!(time_wait_step(&mut peer, &mut record, &text, 10), TimeWaitStep::Reply(_)));
+        assert!(matches!(time_wait_step(&mut peer, &mut record, &fin, 0), TimeWaitStep::Reply(_)));
+    }
+    let syn = Header { flags: Flags::SYN.with(Flags::ACK), ..text };
+    assert!(matches!(time_wait_step(&mut peer, &mut record, &syn, 10), TimeWaitStep::Ignored));
 }
 
 /// MAY-2, SHLD-4, RFC 6191.

@@ -7,6 +7,7 @@ use super::peer::{ISS, Offer, Peer, Sent};
 use crate::config::MtuProbing;
 use crate::error::CloseReason;
 use crate::event::DeadlineKind;
+use crate::tcp::connection::{Pending, Reset};
 use crate::tcp::recovery::Phase;
 use crate::tcp::{Flags, State, Timestamps};
 
@@ -619,4 +620,85 @@ fn the_round_trip_of_what_was_sent_twice_is_that_of_its_echo() {
     let after = peer.connection.rtt.srtt().unwrap();
     assert!(after > before + Duration::from_millis(5), "{before:?} {after:?}: a sample of 100 ms");
     assert!(!peer.connection.is_unanswered());
+}
+
+/// Most segments that come in ask for no answer at once: the connection says so, and nobody asks it for one.
+#[test]
+fn a_connection_that_has_nothing_to_send_is_quiet() {
+    let mut peer = Peer::established();
+    assert!(peer.connection.is_quiet(), "it is open");
+    let _ = peer.send(&[1; 500]);
+    assert!(peer.connection.is_quiet(), "everything is sent");
+    let _ = peer.ack_bytes(500);
+    let _ = peer.data(&[2; 100]);
+    assert!(peer.connection.is_quiet(), "everything is acknowledged");
+    peer.window = 0;
+    let _ = peer.ack_bytes(500);
+    let _ = peer.send(&[1; 500]);
+    assert!(!peer.connection.is_quiet(), "something waits for the window");
+    let mut peer = Peer::syn_sent(|_, _| {});
+    assert!(!peer.connection.is_quiet(), "it is not open yet");
+    let (_, sent) = peer.call(|connection, ctx| connection.abort(ctx));
+    assert!(sent.is_empty() && !peer.connection.is_quiet());
+}
+
+/// A peer that shrinks its window over all that is in flight: that is probed for, with back-off, though nothing new waits.
+#[test]
+fn what_was_lost_with_a_window_that_closed_is_probed_for() {
+    let mut peer = Peer::plain();
+    assert_eq!(total(&peer.send(&[7; 3000])), 3000);
+    peer.window = 0;
+    let _ = peer.ack_bytes(0);
+    let start = peer.host.now;
+    let mut last = start;
+    for count in 1..6 {
+        let probe = peer.wait_for_segment();
+        assert!(probe.at - start < Duration::from_secs(20), "{count}");
+        assert!(probe.at > last, "{count}");
+        last = probe.at;
+        let _ = peer.ack_bytes(0);
+    }
+    peer.window = 65_535;
+    let _ = peer.ack_bytes(0);
+    let _ = peer.wait_millis(2000);
+    let _ = peer.ack_bytes(3000);
+    assert_eq!(peer.connection.queued().1, 0);
+}
+
+/// TCP_USER_TIMEOUT: a peer that was silent for longer is asked at least once (Linux's tcp_keepalive_timer).
+#[test]
+fn a_silent_peer_is_asked_once_before_the_user_timeout_counts() {
+    let mut peer = Peer::established_with(Offer::plain(), |_, params| {
+        params.settings.keepalive = true;
+        params.settings.keepalive_idle = Duration::from_secs(10);
+        params.settings.keepalive_interval = Duration::from_secs(3);
+        params.settings.user_timeout = Some(Duration::from_secs(5));
+    });
+    assert_eq!(peer.wait(Duration::from_secs(11)).len(), 1, "one probe");
+    assert_eq!(peer.connection.state(), State::Established);
+    let sent = peer.wait(Duration::from_secs(3));
+    assert_eq!(sent.last().map(Sent::flags).as_deref(), Some("RST,ACK"));
+    assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
+}
+
+/// While the connection is opened TCP_USER_TIMEOUT comes beside the number of repetitions, and later in its place.
+#[test]
+fn a_syn_is_not_repeated_more_often_for_the_user_timeout() {
+    let mut peer = Peer::syn_sent(|_, params| {
+        params.settings.user_timeout = Some(Duration::from_secs(3600));
+        params.settings.syn_retries = Some(1);
+    });
+    let sent = peer.wait(Duration::from_secs(1800));
+    assert!((1..10).contains(&sent.len()), "{} SYNs", sent.len());
+    assert_eq!(peer.connection.state(), State::Closed);
+}
+
+#[test]
+fn whatever_is_pending_is_to_be_sent() {
+    for bits in 0..32u8 {
+        let [syn, loss_probe, probe, keepalive] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+        let reset = (bits & 16 != 0).then_some(Reset { seq: ISS, with_ack: false });
+        let pending = Pending { reset, syn, loss_probe, probe, keepalive };
+        assert_eq!(pending.is_empty(), bits == 0, "{pending:?}");
+    }
 }

@@ -341,3 +341,37 @@ fn inflight_at_loss(lost: &Lost) -> u32 {
     let prefix = budget.saturating_sub(lost_before) * 100 / (100 - LOSS_THRESH);
     u32::try_from(in_flight_before + prefix).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_two_percent_is_too_much() {
+        assert!(!is_too_high(0, 0) && is_too_high(1, 0));
+        assert!(!is_too_high(200, 10_000) && is_too_high(201, 10_000));
+        assert!(!is_too_high(20_000_000, 1_000_000_000), "no overflow");
+    }
+
+    /// §5.5.10.2: as many bytes of the record count as keep the losses at two percent.
+    #[test]
+    fn what_was_in_flight_when_losses_became_too_many() {
+        let at = |bytes, lost, tx_in_flight| {
+            inflight_at_loss(&Lost { bytes, lost, tx_in_flight, is_application_limited: false })
+        };
+        // Nothing was lost before, and 9,000 bytes were in flight: 180 of them may be, which is 98 % of what is added.
+        assert_eq!(at(1000, 1000, 10_000), 9000 + 180 * 100 / 98);
+        assert_eq!(at(1000, 1100, 10_000), 9000 + 80 * 100 / 98);
+        assert_eq!(at(1000, 1180, 10_000), 9000);
+        assert_eq!(at(1000, 5000, 10_000), 9000, "too many before");
+        assert_eq!(at(1000, 1000, 1000), 0);
+        assert_eq!(at(2000, 1000, 1000), 0);
+    }
+
+    #[test]
+    fn shares_are_of_a_hundred() {
+        assert_eq!([0, 1, 70, 100, 200].map(|share| percent(1000, share)), [0, 10, 700, 1000, 2000]);
+        assert_eq!(percent(u32::MAX, 70), 3_006_477_106);
+        assert_eq!(percent(u32::MAX, 200), u32::MAX);
+    }
+}

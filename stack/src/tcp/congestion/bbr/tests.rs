@@ -207,3 +207,38 @@ fn the_cwnd_is_never_below_four_segments_but_for_a_timeout() {
     let rate = net.take_rates()[0];
     assert!(rate >= 14_000, "{rate}");
 }
+
+/// §5.1: gains in percent.
+#[test]
+fn each_mode_has_its_gains() {
+    let modes =
+        [Mode::Startup, Mode::Drain, Mode::Down, Mode::Cruise, Mode::Refill, Mode::Up, Mode::ProbeRtt];
+    assert_eq!(modes.map(Mode::pacing_gain), [277, 50, 90, 100, 100, 125, 100]);
+    assert_eq!(modes.map(Mode::cwnd_gain), [200, 200, 200, 200, 200, 225, 50]);
+    assert_eq!(modes.map(Mode::is_probing), [true, false, false, false, true, true, false]);
+    assert_eq!(modes.map(Mode::is_probe_bw), [false, false, true, true, true, true, false]);
+}
+
+#[test]
+fn what_the_path_holds_is_its_rate_times_its_time() {
+    let window = CongestionWindow::new(1000, 10);
+    let mut bbr = Bbr::new(&window, Instant::ZERO);
+    assert_eq!(bbr.bdp(1_000_000, 200), 10_000, "nothing was measured");
+    let _ = bbr.min_rtt.on_ack(Instant::ZERO, Some(Duration::from_millis(50)));
+    assert_eq!([50, 100, 200].map(|gain| bbr.bdp(1_000_000, gain)), [25_000, 50_000, 100_000]);
+    assert_eq!(bbr.bdp(u64::MAX, 100), 184_467_440_u64.saturating_mul(1000).min(u32::MAX.into()) as u32);
+    assert_eq!(bbr.bdp_of(1_000_000, Duration::from_millis(100)), 100_000);
+    assert_eq!(bbr.bdp_of(10, Duration::from_micros(99_999)), 0);
+    assert_eq!(bbr.bdp_of(u64::MAX, Duration::from_secs(1)), u32::MAX);
+}
+
+/// §5.5.10.1: after a change of mode nothing that was seen before counts.
+#[test]
+fn signals_begin_anew() {
+    let mut signals = Signals::default();
+    signals.on_lost();
+    (signals.ce_in_round, signals.bw_latest, signals.inflight_latest) = (true, 5, 6);
+    signals.reset();
+    let (loss, marks) = (signals.loss_in_round, signals.ce_in_round);
+    assert_eq!((loss, marks, signals.bw_latest, signals.inflight_latest), (false, false, 0, 0));
+}
