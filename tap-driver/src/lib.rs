@@ -30,6 +30,12 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `testing` | `portolan_tap::testing`: reads and writes virtio-net headers without a device, for tests of this workspace; off by default, and any version may change it |
 #![warn(missing_debug_implementations)]
 
 mod error;
