@@ -35,6 +35,8 @@
 //! | [`EXACT_TIMER_WITHIN`] | 1 ms | when a caller's timer is exact | not measured |
 //! | [`SPIN_STEPS`] | 8 | how spinning grows from nothing | not measured |
 //! | [`REMEMBERED_WAITERS`] | 8 | whom a leader that leaves may wake | not measured |
+//! | [`CHUNK_RECORDS`] | 64 | unused room in the table of waiters | not measured |
+//! | [`BACKLOG`] | 4096 | connections that wait for `accept` | Linux's value |
 //! | [`COPY_BELOW`] | 512 | what is copied with the lock held | not measured |
 //! | [`WRITE_CHUNK`] | 128 KiB | what one `write` takes | not measured |
 //! | [`READ_SLICES`] | 128 | what one `read` takes | not measured |
@@ -47,6 +49,7 @@
 //! | [`MAX_PASSED_ON`] | 64 | frames passed on by one `recv` | not measured |
 //! | [`PORT_DRAWS`] | 32 | attempts at a port that is free on all stacks | not measured |
 //! | [`RECEIVE_BURST`] | 64 | frames impaired by one `recv` | not measured |
+//! | [`HELD_DELAY`] | 5 ms | how long an impaired frame waits to be overtaken | not measured |
 //! | [`PCAP_FLUSH_DELAY`] | 500 ms | when a recording is written out | not measured |
 
 use std::time::Duration;
@@ -179,7 +182,13 @@ pub(crate) const SPIN_STEPS: u32 = 8;
 /// leader that leaves asks one of them to lead.
 pub(crate) const REMEMBERED_WAITERS: usize = 8;
 
+/// Records of waiters are allocated this many at once.
+pub(crate) const CHUNK_RECORDS: usize = 64;
+
 // Sockets.
+
+/// The connections that may wait for `accept`: Linux's default `somaxconn`.
+pub(crate) const BACKLOG: usize = 4096;
 
 /// Data shorter than this is copied with the `core` lock held, which is cheaper than the allocation
 /// that would avoid that.
@@ -224,11 +233,68 @@ pub(crate) const PORT_DRAWS: usize = 32;
 /// Frames that one call of `recv` of the fault injector takes from the device in it.
 pub(crate) const RECEIVE_BURST: usize = 64;
 
+/// How long a frame that the fault injector reorders waits to be overtaken.
+pub(crate) const HELD_DELAY: Duration = Duration::from_millis(5);
+
 /// A recording is written out at the latest this long after a frame.
 pub(crate) const PCAP_FLUSH_DELAY: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// Constants of other files. None can be tuned: an RFC, an operating system, a file format or
+    /// the arithmetic gives the value, or no value makes a difference.
+    const NOT_TUNED: [&str; 11] = [
+        "ALL",
+        "ECHO_HEADER_LEN",
+        "ETHERNET_LEN",
+        "ICMPV4_ECHO_REQUEST",
+        "ICMPV6_ECHO_REQUEST",
+        "LARGEST_MTU",
+        "MAX_SLICES",
+        "PROBING_SPELL",
+        "SMALLEST_IPV6_MTU",
+        "SMALLEST_MTU",
+        "SNAP_LEN",
+    ];
+
+    /// The names of the constants that a file defines, without those of its tests.
+    fn constants(source: &str) -> Vec<&str> {
+        let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let lines = code.lines().map(str::trim);
+        let constants =
+            lines.filter_map(|line| line.trim_start_matches("pub(crate) ").strip_prefix("const "));
+        let is_name =
+            |name: &&str| name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        let numbers =
+            constants.filter_map(|line| line.split_once(": ")).filter(|(_, rest)| !rest.starts_with('&'));
+        numbers.map(|(name, _)| name).filter(is_name).collect()
+    }
+
+    fn sources(dir: &Path) -> Vec<std::path::PathBuf> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+    }
+
+    #[test]
+    fn no_other_file_has_a_tuned_constant() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut found = Vec::new();
+        for path in sources(&dir) {
+            let is_test = path.ends_with("tests.rs");
+            if is_test || path.ends_with("policy.rs") {
+                continue;
+            }
+            let source = fs::read_to_string(&path).unwrap();
+            found.extend(constants(&source).into_iter().map(str::to_owned));
+        }
+        found.sort();
+        found.dedup();
+        assert_eq!(found, NOT_TUNED);
+    }
+
     /// A value as the table writes it.
     fn shown(value: &str) -> String {
         let unit = |prefix: &str, unit: &str| {

@@ -12,10 +12,8 @@ use portolan::{SendFlags, SocketKind, SocketOption, TcpInfo};
 use crate::handle::Handle;
 use crate::listening::Listening;
 use crate::plan::refused;
+use crate::policy::BACKLOG;
 use crate::socket::{Socket, domain_of};
-
-/// The connections that may wait for `accept`: Linux's default `somaxconn`.
-const BACKLOG: usize = 4096;
 
 /// A socket that accepts connections, modelled on `std::net::TcpListener`.
 ///

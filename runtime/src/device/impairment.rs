@@ -10,6 +10,8 @@ use portolan::{Frame, Instant, Transmit};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use crate::policy::HELD_DELAY;
+
 pub use settings::{Impairment, Outage, ParseImpairmentError};
 
 /// The counters of an [`ImpairQueue`].
@@ -122,9 +124,6 @@ impl Impairable for Transmit {
         Some(Transmit::from_frame(self.iface(), frame))
     }
 }
-
-/// How long a frame waits to be overtaken.
-const HELD_DELAY: Duration = Duration::from_millis(5);
 
 /// One direction of a bad network, in virtual time: frames go in with [`push`](ImpairQueue::push),
 /// and those that are not lost come out of [`pop`](ImpairQueue::pop) when they are due.

@@ -21,7 +21,7 @@ use portolan::{Error, Event, Readiness, SocketId, Stack};
 use smallvec::SmallVec;
 
 use crate::engine::bell::Bell;
-use crate::policy::REMEMBERED_WAITERS;
+use crate::policy::{CHUNK_RECORDS, REMEMBERED_WAITERS};
 use crate::sync::Condvar;
 
 /// The direction that a thread or a task waits for.
@@ -219,8 +219,6 @@ impl Wakes {
         }
     }
 }
-
-const CHUNK_RECORDS: usize = 64;
 
 /// The chunk of a socket's record, and its place there.
 fn place_of(socket: SocketId) -> (usize, usize) {
