@@ -28,7 +28,7 @@ pub struct Owner<'a> {
     id: OwnerId,
 }
 
-/// Who calls.
+/// The owner that makes a call: the stack itself or an [`Owner`].
 trait Caller {
     fn caller(&self) -> (&Stack, OwnerId);
 
@@ -82,20 +82,22 @@ fn socket_of(caller: &impl Caller, d: Descriptor) -> Result<(SocketId, &Socket)>
 
 /// Owners of descriptors, and what concerns all sockets.
 impl Stack {
-    /// Another owner of descriptors, as a process is: with a table of its own.
+    /// Adds an owner of descriptors, as a process is, with a descriptor table of its own.
     pub fn add_owner(&mut self) -> OwnerId {
         self.sockets.common.owners.add()
     }
 
-    /// Closes all descriptors of an owner, as when a process ends, and takes the owner out. Takes a step for each of them.
-    /// `InvalidArgument` for [`OwnerId::FIRST`], and if there is no such owner.
+    /// Closes all descriptors of an owner, as when a process ends, and removes the owner. The work
+    /// grows with their number. `InvalidArgument` for [`OwnerId::FIRST`], and if there is no such
+    /// owner.
     pub fn remove_owner(&mut self, now: Instant, owner: OwnerId) -> Result<()> {
         self.core.advance(now);
         let (mut env, kinds) = self.parts();
         kinds.remove_owner(&mut env, owner)
     }
 
-    /// The calls of this owner; those of the stack itself are those of [`OwnerId::FIRST`]. `None` if there is no such owner.
+    /// The calls of this owner. The calls of the stack itself are those of [`OwnerId::FIRST`].
+    /// `None` if there is no such owner.
     pub fn owner(&mut self, owner: OwnerId) -> Option<Owner<'_>> {
         self.sockets.common.owners.contains(owner).then_some(Owner { stack: self, id: owner })
     }
@@ -105,12 +107,14 @@ impl Stack {
         self.sockets.kinds.tcp.forget_fast_open_cookies();
     }
 
-    /// What can be done with a socket that an [`Event`](crate::Event) has named, whoever holds it; `None` if it is gone.
+    /// The readiness of a socket that an [`Event`](crate::Event) has named, whichever owner holds
+    /// it; `None` if the socket is gone.
     pub fn socket_readiness(&self, socket: SocketId) -> Option<Readiness> {
         self.sockets.common.records.get(socket).map(Socket::readiness)
     }
 
-    /// Every socket, handshakes and TIME-WAIT included, for a status page. Walks them all.
+    /// Lists every socket, handshakes and TIME-WAIT included, for a status page. The work grows
+    /// with their number.
     pub fn sockets(&self) -> Vec<SocketInfo> {
         self.sockets.infos()
     }
@@ -119,9 +123,10 @@ impl Stack {
 /// The calls are the same for a stack, which calls for its first owner, and for any other [`Owner`].
 macro_rules! calls {
     ($($calls:tt)*) => {
-        /// The descriptor calls. They never block: they return [`Error::WouldBlock`], and an event says when to try again.
-        /// Those that may change a connection take the time. Every one of them returns [`Error::BadDescriptor`] for a
-        /// descriptor that is not open, and for one of another owner.
+        /// The socket calls. They never block: they return [`Error::WouldBlock`], and an event says
+        /// when to try again. Calls that may change a connection take the time. Every call returns
+        /// [`Error::BadDescriptor`] for a descriptor that is not open, or that belongs to another
+        /// owner.
         impl Stack {
             $($calls)*
         }
@@ -134,48 +139,55 @@ macro_rules! calls {
 }
 
 calls! {
-    /// A new socket, under the lowest free number.
+    /// Creates a socket, with the lowest free descriptor.
     pub fn socket(&mut self, domain: Domain, kind: SocketKind) -> Result<Descriptor> {
         let (stack, caller) = self.caller_mut();
         let (mut env, kinds) = stack.parts();
         kinds.open(&mut env, caller, domain, kind)
     }
 
-    /// Names the socket's own end. Port 0 draws an ephemeral port. `AddressInUse`, `AddressNotAvailable` (not an
-    /// address of this stack), `InvalidArgument` (bound already), `AddressFamilyNotSupported`.
+    /// Binds the socket to a local address and port. Port 0 draws an ephemeral port.
+    /// `AddressInUse`, `AddressNotAvailable` (not an address of this stack), `InvalidArgument`
+    /// (bound already), `AddressFamilyNotSupported`.
     pub fn bind(&mut self, d: Descriptor, addr: SocketAddr) -> Result<()> {
         let (kind, mut env, id) = call(self, d)?;
         kind.bind(&mut env, id, addr)
     }
 
-    /// Makes a stream socket accept connections; `backlog` of them and one may wait to be taken. A socket that is not
-    /// bound gets an ephemeral port. Another call changes the backlog. It is at most
-    /// [`TcpConfig::max_backlog`](crate::TcpConfig::max_backlog); as many handshakes may be under way.
+    /// Makes a stream socket a listener. `backlog` connections and one more may wait for `accept`,
+    /// and as many handshakes may be in progress. The backlog is at most
+    /// [`TcpConfig::max_backlog`](crate::TcpConfig::max_backlog); a second call changes it. A
+    /// socket that is not bound gets an ephemeral port.
     pub fn listen(&mut self, d: Descriptor, backlog: usize) -> Result<()> {
         let (kind, mut env, id) = call(self, d)?;
         kind.listen(&mut env, id, backlog)
     }
 
-    /// Takes the next established connection: its descriptor and its peer. Its options are the listener's.
+    /// Accepts the next established connection, and returns its descriptor and its peer. It has the
+    /// listener's options.
     pub fn accept(&mut self, d: Descriptor) -> Result<(Descriptor, SocketAddr)> {
         let (stack, caller) = self.caller_mut();
         let (mut env, kinds) = stack.parts();
         kinds.accept(&mut env, caller, d)
     }
 
-    /// Streams: begins to open a connection and returns [`Error::InProgress`]; when the descriptor is writable it is
-    /// open, or [`take_error`](Stack::take_error) has the reason. With TCP_FASTOPEN_CONNECT it may return `Ok`: the
-    /// connection is opened by the first `send`. Datagrams: fixes the peer.
+    /// Connects the socket. On a stream this begins to open a connection and returns
+    /// [`Error::InProgress`]. When the descriptor becomes writable, the connection is open, or
+    /// [`take_error`](Stack::take_error) returns the reason why not. With TCP_FASTOPEN_CONNECT this
+    /// may return `Ok`, and the first `send` opens the connection. On a datagram socket this sets
+    /// the peer.
     pub fn connect(&mut self, now: Instant, d: Descriptor, addr: SocketAddr) -> Result<()> {
         let (kind, mut env, id) = call_at(self, now, d)?;
         kind.connect(&mut env, id, addr)
     }
 
-    /// Opens a connection with data in its SYN (`sendto` with MSG_FASTOPEN; RFC 7413). If the server's cookie is known the SYN
-    /// takes the front of `data`, and this returns how much; what follows is for [`send`](Stack::send) when the descriptor
-    /// is writable. If `data` is empty, the SYN has the cookie alone, and this returns [`Error::InProgress`]. Otherwise it is [`connect`](Stack::connect) with a request for a cookie, and returns
-    /// [`Error::InProgress`]. The server may see the data twice, if the SYN is repeated on its way: only for requests that
-    /// this does not harm.
+    /// Opens a connection with data in its SYN (`sendto` with MSG_FASTOPEN; RFC 7413). If the
+    /// server's cookie is known, the SYN takes the front of `data`, and this returns how many
+    /// bytes; give the rest to [`send`](Stack::send) when the descriptor is writable. If `data` is
+    /// empty, the SYN has the cookie alone, and this returns [`Error::InProgress`]. If no cookie is
+    /// known, this is [`connect`](Stack::connect) with a request for a cookie, and returns
+    /// [`Error::InProgress`]. The server may see the data twice if the network duplicates the SYN,
+    /// so use this only for requests that may be repeated.
     pub fn connect_with_data(
         &mut self,
         now: Instant,
@@ -187,14 +199,15 @@ calls! {
         kind.connect_with(&mut env, id, addr, data)
     }
 
-    /// Takes as much of `data` as there is room for (a stream) or all of it (a datagram to the connected peer).
+    /// Sends data, and returns the number of bytes taken: as many as there is room for on a stream,
+    /// all of them as one datagram to the connected peer.
     pub fn send(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
         let (kind, mut env, id) = call_at(self, now, d)?;
         kind.send(&mut env, id, SendData::Slice(data), &SendMeta::connected(), SendFlags::default())
     }
 
-    /// As [`send`](Stack::send) with MSG_MORE or MSG_EOR. Datagrams are records by themselves; MSG_MORE is `NotSupported` with
-    /// them.
+    /// As [`send`](Stack::send), with MSG_MORE or MSG_EOR. For datagrams MSG_EOR has no effect, and
+    /// MSG_MORE is `NotSupported`.
     pub fn send_with(&mut self, now: Instant, d: Descriptor, data: &[u8], flags: SendFlags) -> Result<usize> {
         let (kind, mut env, id) = call_at(self, now, d)?;
         kind.send(&mut env, id, SendData::Slice(data), &SendMeta::connected(), flags)
@@ -217,32 +230,36 @@ calls! {
         kind.send(&mut env, id, SendData::Bytes(data), &SendMeta::connected(), flags)
     }
 
-    /// Streams: what is there, `Ok(0)` at the end of the stream. Datagrams: one, cut to the buffer.
+    /// Receives data into `buf`, and returns its length. On a stream `Ok(0)` is the end of the
+    /// stream. A datagram is truncated to the buffer.
     pub fn recv(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
         let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive(&mut env, id, buf)
     }
 
-    /// MSG_OOB: as [`send`](Stack::send), and the last byte that is taken is urgent: the peer's program is told of it at once.
+    /// Sends urgent data (MSG_OOB): as [`send`](Stack::send), and the last byte taken is urgent.
     pub fn send_oob(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
         let (kind, mut env, id) = call_at(self, now, d)?;
         kind.send(&mut env, id, SendData::Urgent(data), &SendMeta::connected(), SendFlags::default())
     }
 
-    /// MSG_OOB: the byte of urgent data that the peer sent last. `InvalidArgument` if there is none, if it was taken or
-    /// read past, or with SO_OOBINLINE; [`Readiness::urgent`] says when there is one.
+    /// Receives the last urgent byte that the peer sent (MSG_OOB). `InvalidArgument` if there is
+    /// none, if it was taken or read past, or with SO_OOBINLINE; [`Readiness::urgent`] says when
+    /// there is one.
     pub fn recv_oob(&mut self, now: Instant, d: Descriptor) -> Result<u8> {
         let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive_urgent(&mut env, id)
     }
 
-    /// SIOCATMARK: whether the next byte of the stream is the urgent one. No read goes across it: one that comes to it
-    /// ends there, and the next begins with it (SO_OOBINLINE) or behind it.
+    /// SIOCATMARK: whether the next byte of the stream is the urgent one. No read crosses the mark:
+    /// a read that reaches it ends there, and the next begins with the urgent byte (SO_OOBINLINE)
+    /// or behind it.
     pub fn at_mark(&self, d: Descriptor) -> Result<bool> {
         tcp::is_at_mark(socket_of(self, d)?.1)
     }
 
-    /// Whether a read of `len` bytes that can wait should wait for more (SO_RCVLOWAT). The calls of the stack never do.
+    /// Whether a blocking read of `len` bytes should wait for more data (SO_RCVLOWAT). The stack's
+    /// own calls never wait.
     pub fn is_below_low_water(&self, d: Descriptor, len: usize) -> Result<bool> {
         Ok(tcp::is_below_low_water(socket_of(self, d)?.1, len))
     }
@@ -253,12 +270,13 @@ calls! {
         kind.receive_bytes(&mut env, id, max)
     }
 
-    /// As [`recv`](Stack::recv), and leaves the data there (MSG_PEEK).
+    /// As [`recv`](Stack::recv), but leaves the data in the queue (MSG_PEEK).
     pub fn peek(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
         socket_of(self, d)?.1.protocol.state().peek(buf)
     }
 
-    /// As [`recv_from`](Stack::recv_from), and leaves the datagram there. `NotSupported` on a stream.
+    /// As [`recv_from`](Stack::recv_from), but leaves the datagram in the queue. `NotSupported` on
+    /// a stream.
     pub fn peek_from(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, DatagramMeta)> {
         let (_, env, id) = call(self, d)?;
         env.common.peek_datagram(env.ctx.now, id, buf)
@@ -270,8 +288,9 @@ calls! {
         kind.send(&mut env, id, SendData::Slice(data), &SendMeta::to(addr), SendFlags::default())
     }
 
-    /// One datagram, cut to the buffer: its length, and what is known of it, who [sent](DatagramMeta::peer) it for one. On a
-    /// stream, as [`recv`](Stack::recv), with the peer.
+    /// Receives one datagram, truncated to the buffer. Returns its length and its metadata, for
+    /// example its [sender](DatagramMeta::peer). On a stream this is [`recv`](Stack::recv), with
+    /// the peer.
     ///
     /// ```
     /// # use portolan::{Config, Domain, Error, Instant, SocketKind, Stack};
@@ -292,8 +311,8 @@ calls! {
         kind.receive_from(&mut env, id, buf)
     }
 
-    /// As [`recv_msg`](Stack::recv_msg) for as many datagrams as are there, at most `max`; they are put at the end of `batch`,
-    /// and their number is returned (recvmmsg).
+    /// As [`recv_msg`](Stack::recv_msg) for up to `max` datagrams that wait (recvmmsg). Appends
+    /// them to `batch`, and returns their number.
     pub fn recv_batch(
         &mut self,
         now: Instant,
@@ -305,8 +324,8 @@ calls! {
         kind.receive_batch(&mut env, id, batch, max)
     }
 
-    /// As [`recv_from`](Stack::recv_from), whole and without a copy (recvmsg). With [`SocketOption::UdpGro`](super::SocketOption::UdpGro) the data may be
-    /// several datagrams. `NotSupported` on a stream.
+    /// As [`recv_from`](Stack::recv_from), but returns the whole datagram without a copy (recvmsg).
+    /// With [`SocketOption::UdpGro`] the data may be several datagrams. `NotSupported` on a stream.
     pub fn recv_msg(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, DatagramMeta)> {
         let (kind, mut env, id) = call_at(self, now, d)?;
         kind.receive_message(&mut env, id)
@@ -319,14 +338,14 @@ calls! {
         kind.send(&mut env, id, SendData::Bytes(data), meta, SendFlags::default())
     }
 
-    /// Ends one half of a connection, or both. `NotConnected`.
+    /// Shuts down one half of a connection, or both. `NotConnected`.
     pub fn shutdown(&mut self, now: Instant, d: Descriptor, how: Shutdown) -> Result<()> {
         let (kind, mut env, id) = call_at(self, now, d)?;
         kind.shutdown(&mut env, id, how)
     }
 
-    /// Gives the descriptor back. A connection goes on by itself until it has ended in order; data that nobody read, or
-    /// SO_LINGER with zero, makes the end a reset.
+    /// Closes the descriptor. A connection without descriptors goes on until it has ended in order.
+    /// With unread data, or with SO_LINGER of zero, it is reset instead.
     pub fn close(&mut self, now: Instant, d: Descriptor) -> Result<()> {
         let (stack, caller) = self.caller_mut();
         stack.core.advance(now);
@@ -334,8 +353,8 @@ calls! {
         kinds.close(&mut env, caller, d)
     }
 
-    /// Another descriptor for the same socket, under the lowest free number (`dup`). They share all: the options, the queues,
-    /// the end. The socket is closed when its last descriptor is.
+    /// Returns another descriptor for the same socket, the lowest free one (`dup`). The descriptors
+    /// share options and queues. The socket is closed with its last descriptor.
     pub fn duplicate(&mut self, d: Descriptor) -> Result<Descriptor> {
         let (stack, caller) = self.caller_mut();
         let id = stack.sockets.common.socket(caller, d)?.0;
@@ -355,7 +374,7 @@ calls! {
         Ok(socket_of(self, d)?.0)
     }
 
-    /// The socket's own address: the unspecified one, port 0, before it is bound.
+    /// The socket's local address; the unspecified one with port 0 before the socket is bound.
     pub fn local_addr(&self, d: Descriptor) -> Result<SocketAddr> {
         Ok(socket_of(self, d)?.1.local_addr())
     }
@@ -371,7 +390,7 @@ calls! {
         kind.set_option(&mut env, id, option)
     }
 
-    /// The options as they are.
+    /// The options of the socket.
     pub fn options(&self, d: Descriptor) -> Result<SocketOptions> {
         let socket = socket_of(self, d)?.1;
         let mut options = SocketOptions::clone(&socket.options);
@@ -379,31 +398,31 @@ calls! {
         Ok(options)
     }
 
-    /// What can be known of a stream's connection, or of a listener (TCP_INFO). `NotConnected` if there is no connection and was
-    /// none.
+    /// The state of a stream's connection, or of a listener (TCP_INFO). `NotConnected` if there
+    /// never was a connection.
     pub fn info(&self, now: Instant, d: Descriptor) -> Result<TcpInfo> {
         tcp::info(socket_of(self, d)?.1, now, self.caller().0.config())
     }
 
-    /// SO_ERROR: the error that waits, which this clears.
+    /// Returns and clears the pending error (SO_ERROR).
     pub fn take_error(&mut self, d: Descriptor) -> Result<Option<Error>> {
         let (_, env, id) = call(self, d)?;
         env.common.take_error(id)
     }
 
-    /// SIOCINQ and SIOCOUTQ: bytes that wait to be read, and bytes that are not sent or not acknowledged. A listener
-    /// has none.
+    /// The bytes that wait to be read, and the bytes that are not sent or not acknowledged
+    /// (SIOCINQ, SIOCOUTQ). Both are 0 for a listener.
     pub fn queued_bytes(&self, d: Descriptor) -> Result<(usize, usize)> {
         Ok(socket_of(self, d)?.1.protocol.state().queued())
     }
 
-    /// Why the connection ended; none while it has not, and on sockets without one. Unlike
-    /// [`take_error`](Stack::take_error) it can be asked again.
+    /// Why the connection ended; `None` if it has not ended or there is none. Unlike
+    /// [`take_error`](Stack::take_error) this does not clear it.
     pub fn close_reason(&self, d: Descriptor) -> Result<Option<CloseReason>> {
         Ok(tcp::close_reason(socket_of(self, d)?.1))
     }
 
-    /// What can be done without [`Error::WouldBlock`].
+    /// The readiness of the socket: what can be done without [`Error::WouldBlock`].
     pub fn readiness(&self, d: Descriptor) -> Result<Readiness> {
         Ok(socket_of(self, d)?.1.readiness())
     }

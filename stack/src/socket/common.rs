@@ -1,4 +1,4 @@
-//! What sockets of all kinds share: the records, who holds them, and the queues in which they stand.
+//! The state that all kinds of sockets share: records, descriptor tables and queues.
 
 use alloc::collections::VecDeque;
 
@@ -33,30 +33,30 @@ pub(crate) struct Common {
     pub(super) owners: Owners,
     pub(super) records: Slab<SocketId, Socket>,
     pub(super) timers: TimerQueue<TimerTarget>,
-    /// Sockets that may have something to send, each once, in turn.
+    /// Sockets that may have something to send, each once, in round-robin order.
     pub(super) transmit_queue: VecDeque<SocketId>,
     pub(super) events: VecDeque<SocketId>,
-    /// What all sockets and handshakes hold.
+    /// The memory account of all sockets and handshakes.
     pub(super) account: Account,
-    /// What follows when that is too much.
+    /// Gives memory back when the account is short.
     pub(super) relief: Relief,
 }
 
-/// What a kind of socket is lent during a call, beside its own tables.
+/// The shared state that a kind of socket gets during a call, beside its own tables.
 pub(crate) struct Env<'a> {
     pub(crate) ctx: Ctx<'a>,
     pub(crate) network: &'a mut Network,
     pub(crate) common: &'a mut Common,
 }
 
-/// What came of a socket's turn to send.
+/// The result of a socket's turn to send.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "lives for one call, on the hot path: a box would cost more")]
 pub(crate) enum TransmitOutcome {
     /// It has nothing to send.
     Nothing,
-    /// It sent a packet that is not for a device now: it goes round the loopback, waits for a neighbour, or became
-    /// fragments that the network layer gives out.
+    /// It sent a packet that is on the loopback, waits for a neighbour, or became fragments in the
+    /// network layer's queue.
     Elsewhere,
     /// A frame for the device.
     Frame(Transmit),
@@ -75,7 +75,7 @@ impl Common {
         }
     }
 
-    /// Takes a record out, when its kind's tables lead to it no more.
+    /// Removes a record that the tables of its kind no longer lead to.
     pub(super) fn remove(&mut self, id: SocketId) {
         self.charge(id, 0);
         self.relief.holdings.forget(id);
@@ -97,7 +97,8 @@ impl Common {
         Ok(descriptor)
     }
 
-    /// A descriptor that led to this socket is gone. Its kind, if nobody holds it any more.
+    /// Notes that a descriptor of this socket is gone. Returns the socket's kind if that was the
+    /// last.
     pub(super) fn release(&mut self, id: SocketId) -> Option<SocketKind> {
         let socket = self.records.get_mut(id)?;
         socket.holders = socket.holders.minus_one();
@@ -119,7 +120,7 @@ impl Common {
         self.account.budget(self.records.len())
     }
 
-    /// What the account stands at.
+    /// The bytes in the account.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.account.bytes()
     }
@@ -136,7 +137,7 @@ impl Common {
         }
     }
 
-    /// The socket may have something to send.
+    /// Queues the socket, which may have something to send.
     pub(super) fn queue_transmit(&mut self, id: SocketId) {
         if let Some(socket) = self.records.get_mut(id)
             && socket.marks.enter_transmit_queue()
@@ -149,7 +150,7 @@ impl Common {
         !self.transmit_queue.is_empty()
     }
 
-    /// The socket whose turn to send it is, and its kind.
+    /// The next socket to send, and its kind.
     pub(super) fn next_to_transmit(&mut self) -> Option<(SocketId, SocketKind)> {
         loop {
             let id = self.transmit_queue.pop_front()?;
@@ -168,7 +169,8 @@ impl Common {
         }
     }
 
-    /// Looks at the readiness anew; an event is due when something rose, or when news came beside.
+    /// Updates the readiness, and queues an event if something became ready, or if `news` says that
+    /// something arrived.
     pub(super) fn note_readiness(&mut self, id: SocketId, news: bool) {
         let Some(socket) = self.records.get_mut(id) else { return };
         let is_due = socket.renew_readiness() || news;
@@ -177,7 +179,7 @@ impl Common {
         }
     }
 
-    /// As [`note_readiness`](Common::note_readiness), and what the socket holds may have changed.
+    /// As [`note_readiness`](Common::note_readiness), and updates the account.
     pub(super) fn settle(&mut self, id: SocketId, news: bool) {
         let Some(socket) = self.records.get_mut(id) else { return };
         let bytes = socket.charge();
@@ -206,7 +208,7 @@ impl Common {
         Ok(error)
     }
 
-    /// Sets an option of the record. What follows from that is its kind's.
+    /// Sets an option of the record. The socket's kind applies its effects.
     pub(super) fn set_option(&mut self, ctx: &Ctx<'_>, id: SocketId, option: SocketOption) -> Result<()> {
         let socket = self.record_mut(id)?;
         let is_bound = socket.bound().is_some() || socket.protocol.state().flow().is_some();

@@ -1,4 +1,4 @@
-//! Where the kinds of sockets are told apart: calls, packets and timers go to the tables of their kind from here.
+//! Dispatch: passes calls, packets and timers to the tables of their socket kind.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -85,7 +85,7 @@ impl Sockets {
         [timer, time_wait].into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
-    /// Every socket, and what has no socket yet or any more. Walks them all.
+    /// Every socket, handshake and TIME-WAIT record. The work grows with their number.
     pub(super) fn infos(&self) -> Vec<SocketInfo> {
         let mut descriptors: BTreeMap<SocketId, Descriptor> = BTreeMap::new();
         for (descriptor, id) in self.common.owners.descriptors() {
@@ -155,7 +155,7 @@ impl Kinds {
         self.tcp.finish_joining(env);
     }
 
-    /// What the network reports about packets that we sent, brought to the socket that sent them.
+    /// Passes a network error about a packet that we sent to the socket that sent it.
     fn handle_network_error(&mut self, env: &mut Env<'_>, error: &NetworkError) {
         let Some(&[a, b, c, d]) = error.transport.get(..4) else {
             return env.ctx.count_drop(DropReason::BadIcmp);
@@ -185,7 +185,8 @@ impl Kinds {
         self.tcp.poll_run(ctx)
     }
 
-    /// The next packet of the sockets, each in its turn. `Nothing`: nobody has anything to send now.
+    /// The next packet of the sockets, in round-robin order. `Nothing`: no socket has anything to
+    /// send now.
     pub(crate) fn poll_transmit(&mut self, env: &mut Env<'_>) -> TransmitOutcome {
         while let Some((id, kind)) = env.common.next_to_transmit() {
             let outcome = self.of(kind).transmit(env, id);
@@ -216,7 +217,7 @@ impl Kinds {
         self.tcp.expire_time_waits(&env.ctx);
     }
 
-    /// What a call or a frame may take of the memory is looked up anew, and what is due while memory is short is done.
+    /// Renews the memory budget of a call or frame, and gives memory back while it is short.
     pub(crate) fn renew_budget(&mut self, env: &mut Env<'_>) {
         self.tcp.renew_budget(env);
     }
@@ -254,7 +255,7 @@ impl Kinds {
         let socket = env.common.records.get(accepted).ok_or(Error::ConnectionAborted)?;
         let flow = socket.protocol.state().flow().ok_or(Error::ConnectionAborted)?;
         let peer = socket.present(flow.remote_addr());
-        // What happened before anybody held it is news to whoever holds it now.
+        // Events before `accept` are reported now, as nobody held the connection then.
         let readiness = socket.readiness();
         if readiness.readable || readiness.error {
             env.common.queue_event(accepted);
@@ -268,7 +269,7 @@ impl Kinds {
         Ok(())
     }
 
-    /// Closes all that an owner holds, and takes the owner out.
+    /// Closes all descriptors of an owner, and removes the owner.
     pub(super) fn remove_owner(&mut self, env: &mut Env<'_>, owner: OwnerId) -> Result<()> {
         for (_, id) in env.common.owners.remove(owner)?.iter() {
             self.release(env, id);
@@ -276,7 +277,7 @@ impl Kinds {
         Ok(())
     }
 
-    /// A descriptor that led to this socket is gone; the socket is closed if it was the last.
+    /// Releases a descriptor's hold on this socket; closes the socket if it was the last.
     fn release(&mut self, env: &mut Env<'_>, id: SocketId) {
         if let Some(kind) = env.common.release(id) {
             self.of(kind).close(env, id);

@@ -1,13 +1,13 @@
-//! What a program is told of errors that the network reports.
+//! How errors from the network are reported to programs.
 
 use crate::error::Error;
 use crate::network::NetworkErrorKind;
 
-/// What a program is told of a network error.
+/// How a network error is reported to a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Report {
     pub(super) error: Error,
-    /// It does not pass by itself: datagram sockets are told only of such.
+    /// Whether the error is permanent. Datagram sockets get only such errors.
     pub(super) is_hard: bool,
 }
 
@@ -29,14 +29,14 @@ pub(super) fn report(kind: NetworkErrorKind, is_v4: bool) -> Option<Report> {
         NetworkErrorKind::ProtocolUnreachable if is_v4 => (Error::ProtocolNotAvailable, true),
         NetworkErrorKind::PortUnreachable => (Error::ConnectionRefused, true),
         NetworkErrorKind::TimeExceeded => (Error::HostUnreachable, false),
-        // The peer's host has lost a fragment: over IPv4 Linux takes that for nothing more.
+        // The peer has lost a fragment: over IPv4 Linux ignores that.
         NetworkErrorKind::ReassemblyTimeExceeded if is_v4 => return None,
         NetworkErrorKind::ReassemblyTimeExceeded => (Error::HostUnreachable, false),
         NetworkErrorKind::ProtocolUnreachable
         | NetworkErrorKind::ParameterProblem
         | NetworkErrorKind::OtherUnreachable => (Error::ProtocolError, true),
         NetworkErrorKind::Unknown => (Error::ProtocolError, false),
-        // The transports handle it by themselves.
+        // The transports handle this themselves.
         NetworkErrorKind::PacketTooBig { .. } => return None,
     };
     Some(Report { error, is_hard })

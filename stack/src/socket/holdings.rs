@@ -1,11 +1,14 @@
-//! Who holds what, and for how long without progress: an index that exists only while memory is short.
+//! An index of connections by the memory that they hold and the time without progress. It exists
+//! only while memory is short.
 //!
-//! While there is memory nobody pays for it. When it gets short each connection is entered as its turn comes, and looked at
-//! again whenever it is called and in every round of [`relief`](super::relief); what changed in between is seen then. When the
-//! shortage is over the entries are taken out again, some with every call.
+//! It costs nothing while there is enough memory. When memory gets short, each connection is
+//! entered in turn, and updated with each call on it and in every round of
+//! [`relief`](super::relief). When the shortage is over, the entries are removed again, some with
+//! every call.
 //!
-//! Shares are by peer first, then by connection: a peer with ten thousand connections is one peer. A peer is an IPv4 address or
-//! an IPv6 network of 64 bits, for a host chooses its addresses in such a network freely (RFC 7721, RFC 8981).
+//! Shares are by peer first, then by connection: a peer with ten thousand connections is one peer.
+//! A peer is an IPv4 address or an IPv6 network of 64 bits, because a host chooses its addresses in
+//! such a network freely (RFC 7721, RFC 8981).
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -21,16 +24,16 @@ use crate::hash::{HashMap, Keyed};
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// So much of the queues must have drained before a connection counts as one that gets on: otherwise a peer that takes single
-/// bytes would never be the last.
+/// This many bytes must drain from the queues to count as progress. Otherwise a peer that takes
+/// single bytes would never be reset.
 const PROGRESS_BYTES: u32 = 4096;
 
-/// Whose share of the memory a connection is counted in.
+/// The peer whose share of the memory a connection counts in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Peer(IpAddr);
 
 impl Peer {
-    /// A link-local address stands for itself: it is a station's on the link.
+    /// A link-local address is a peer of its own: it belongs to one station on the link.
     pub(super) fn of(addr: IpAddr) -> Peer {
         match addr {
             IpAddr::V6(v6) if !is_link_local(addr) => {
@@ -50,21 +53,21 @@ impl fmt::Display for Peer {
     }
 }
 
-/// What a look at a connection finds.
+/// The values of a connection that the index uses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
-    /// All that is charged for it.
+    /// The bytes charged for it.
     pub(super) bytes: usize,
     /// Whether data waits in its queues.
     pub(super) holds_data: bool,
     /// Bytes that have ever left its queues; wraps.
     pub(super) drained: u32,
-    /// When data last moved, as far as that was known before it was entered.
+    /// When data last moved, as far as known when it was entered.
     pub(super) moved_at: Instant,
 }
 
-/// The order in which connections are reset: first those that hold data, then those of peers that hold much, in powers of
-/// two.
+/// The rank of a connection for resets: those that hold data before others, then by what the peer
+/// holds, in powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     holds_data: bool,
@@ -77,7 +80,7 @@ struct ConnectionEntry {
     peer: Key,
     bytes: usize,
     rank: Rank,
-    /// Since when it has made no progress.
+    /// The time of its last progress.
     since: Instant,
     drained: u32,
 }
@@ -88,7 +91,7 @@ impl fmt::Debug for Peer {
     }
 }
 
-/// What the connections of a peer hold together.
+/// The sum over the connections of a peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sum {
     pub(super) peer: Peer,
@@ -195,7 +198,7 @@ impl Holdings {
         *peers.entry(peer).or_insert_with(|| sums.insert(Sum { peer, bytes: 0, connections: 0, holders: 0 }))
     }
 
-    /// Brings the sums up to date. The magnitude of the peer's.
+    /// Updates the sums. Returns the magnitude of the peer's sum.
     fn count(&mut self, peer: Key, old: Option<&ConnectionEntry>, look: &Look) -> Option<u8> {
         let sum = self.sums.get_mut(peer)?;
         let held = sum.holders > 0;
@@ -215,7 +218,7 @@ impl Holdings {
         Some(magnitude)
     }
 
-    /// Takes a connection out, if it was entered.
+    /// Removes a connection, if it was entered.
     pub(super) fn forget(&mut self, id: SocketId) {
         let slot = slot_of(id);
         let Some(entry) = self.entries.get_mut(slot).and_then(|entry| entry.take_if(|entry| entry.id == id))
@@ -242,7 +245,7 @@ impl Holdings {
         }
     }
 
-    /// Takes some out, if there are any.
+    /// Removes up to `count` connections.
     pub(super) fn forget_some(&mut self, count: usize) {
         for _ in 0..count {
             let Some(&(_, _, id)) = self.order.first() else { return };
@@ -250,8 +253,9 @@ impl Holdings {
         }
     }
 
-    /// How many share `whole` bytes with a connection, itself included: those that hold data count, first peers, then the
-    /// connections of its peer. `None` if its peer has its part already.
+    /// The number of connections that share `whole` bytes evenly with this one, itself included.
+    /// Only holders of data count: first peers, then the connections of its peer. `None` if its
+    /// peer has used up its part.
     pub(super) fn sharers(&self, id: SocketId, whole: usize) -> Option<usize> {
         let Some((entry, sum)) = self.entry(id) else { return Some(1) };
         let peers = self.holding_peers.max(1) + usize::from(sum.holders == 0);
@@ -270,9 +274,10 @@ impl Holdings {
         Some((entry, self.sums.get(entry.peer)?))
     }
 
-    /// The connection whose peer has kept the most memory for the longest without progress: the product of what the peer
-    /// holds, as a power of two, and of the time since this connection got on. For one peer, or peers that hold about the
-    /// same, that is the one that has waited longest. Connections that hold no data come after all that do.
+    /// The connection whose peer has kept the most memory for the longest without progress: the
+    /// product of what the peer holds, as a power of two, and of the time since this connection
+    /// made progress. For one peer, or peers that hold about the same, that is the one that has
+    /// waited longest. Connections that hold no data come after all that do.
     ///
     /// Of each rank the one that has waited longest is compared: there are at most as many ranks as a number of bytes has bits.
     pub(super) fn worst(&mut self, now: Instant) -> Option<SocketId> {
@@ -303,7 +308,7 @@ impl Holdings {
         best.map(|(_, id)| id)
     }
 
-    /// A connection's peer holds more or less than when the connection was looked at.
+    /// Updates a connection's rank after its peer's sum has changed.
     fn renew_rank(&mut self, id: SocketId) {
         let Some((&(mut entry), sum)) = self.entry(id) else { return };
         let magnitude = sum.magnitude();
@@ -313,12 +318,12 @@ impl Holdings {
         self.entries[slot_of(id)] = Some(entry);
     }
 
-    /// Since when a connection has made no progress.
+    /// The time of a connection's last progress.
     pub(super) fn stalled_since(&self, id: SocketId) -> Option<Instant> {
         self.entry(id).map(|(entry, _)| entry.since)
     }
 
-    /// The peer that holds most, as far as was seen.
+    /// The sum of the peer seen to hold the most.
     pub(super) fn largest(&self) -> Option<Sum> {
         self.sums.get(self.largest?).copied()
     }

@@ -1,24 +1,25 @@
-//! The names of records.
+//! The ids of sockets, owners and handshakes.
 
 use core::fmt;
 
 use super::slab::Key;
 
-/// A socket, whoever holds it: a name that no other socket of the stack ever has, before or after.
+/// The id of a socket. No other socket of the stack ever has the same.
 ///
-/// Several descriptors may lead to one socket, and a descriptor's number is used again; this is what an
-/// [`Event`](crate::Event) names, so that whoever waits can be found.
+/// Several descriptors may lead to one socket, and descriptor numbers are reused, so an
+/// [`Event`](crate::Event) names a socket by its id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(Key);
 
 impl SocketId {
-    /// A small number, to keep something about each socket in a list: no two sockets that exist at a time have the same.
+    /// A small number, for an index into a list of sockets: no two sockets that exist at the same
+    /// time have the same.
     pub fn index(self) -> usize {
         self.0.into_numbers().0 as usize
     }
 }
 
-/// Who has a table of descriptors, as a process has. No two owners that a stack ever has have the same name.
+/// The id of an owner of a descriptor table, as a process is. A stack never uses an id twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnerId(Key);
 
@@ -27,7 +28,7 @@ impl OwnerId {
     pub const FIRST: OwnerId = OwnerId(Key::FIRST);
 }
 
-/// A handshake of a listener.
+/// The id of a handshake of a listener.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HandshakeId(Key);
 

@@ -1,4 +1,4 @@
-//! What a status page shows of sockets.
+//! The description of a socket for a status page.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::event::DeadlineKind;
 use crate::tcp::State;
 use crate::time::Instant;
 
-/// Where a socket stands. `Display` shows `LISTEN`, `ESTABLISHED`, `BOUND` and so on.
+/// The state of a socket. `Display` shows `LISTEN`, `ESTABLISHED`, `BOUND` and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SocketState {
@@ -53,7 +53,7 @@ pub struct SocketInfo {
     pub descriptor: Option<Descriptor>,
     /// The kind.
     pub kind: SocketKind,
-    /// Where it stands.
+    /// The state.
     pub state: SocketState,
     /// The local address and port, where bound.
     pub local: Option<SocketAddr>,

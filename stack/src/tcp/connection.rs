@@ -1,7 +1,7 @@
-//! A connection: its parts, how it begins and ends, and what can be asked of it.
+//! A TCP connection: its parts, its beginning and end, and its queries.
 //!
-//! What a segment does is in [`input`](super::input), what is sent in [`output`](super::output), what the program's calls
-//! do in [`user`](super::user), what time does in [`timer`](super::timer).
+//! [`input`](super::input) handles segments, [`output`](super::output) builds them,
+//! [`user`](super::user) has the program's calls, and [`timer`](super::timer) the timers.
 
 use alloc::boxed::Box;
 
@@ -27,14 +27,14 @@ use crate::error::{CloseReason, Error};
 use crate::event::Readiness;
 use crate::time::Instant;
 
-/// How the connection ended or is about to, and who still cares.
+/// How the connection ends, and what the program still needs to learn.
 #[derive(Debug, Default)]
 pub(super) struct CloseStatus {
     /// Once CLOSED.
     pub(super) reason: Option<CloseReason>,
     /// SO_ERROR.
     pub(super) error: Option<Error>,
-    /// What the network last said about the path: the reason, should the connection time out.
+    /// The last ICMP error about the path, which becomes the reason if the connection times out.
     pub(super) soft_error: Option<Error>,
     /// SHUT_RD.
     pub(super) read_shut: bool,
@@ -48,11 +48,12 @@ pub(super) struct CloseStatus {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reset {
     pub(super) seq: SeqNumber,
-    /// Whether it acknowledges RCV.NXT: it ends a connection; one without answers a segment that made no sense.
+    /// Whether it acknowledges RCV.NXT, as a reset that ends a connection does. One without answers
+    /// an unacceptable segment.
     pub(super) with_ack: bool,
 }
 
-/// What `poll_transmit` gives out besides data and acknowledgements.
+/// What `poll_transmit` is to send besides data and acknowledgements.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) reset: Option<Reset>,
@@ -72,7 +73,7 @@ impl Pending {
     }
 }
 
-/// How often things went unanswered.
+/// Counters of unanswered transmissions.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     /// Time-outs in a row.
@@ -208,7 +209,7 @@ impl Connection {
         }
     }
 
-    /// Every transition of every connection comes through here.
+    /// Changes the state. Every transition of every connection passes through here.
     pub(super) fn set_state(&mut self, ctx: &mut Ctx<'_>, next: State, cause: &'static str) {
         log::debug!("{}: {} -> {}: {cause}", ctx.subject, self.state.name(), next.name());
         ctx.stats.tcp.state_changes += 1;
@@ -224,7 +225,7 @@ impl Connection {
         }
     }
 
-    /// FIN-WAIT-2 without anybody who waits for the peer's FIN does not last for ever (Linux's tcp_fin_time).
+    /// Bounds FIN-WAIT-2 of a connection without a descriptor (Linux's tcp_fin_time).
     pub(super) fn linger(&mut self, ctx: &mut Ctx<'_>) {
         if self.state != State::FinWait2 || !self.ending.orphaned {
             return;
@@ -241,7 +242,8 @@ impl Connection {
     /// ESTABLISHED, or FIN-WAIT-1 if the program has closed in the meantime. The SYN is acknowledged.
     pub(super) fn establish(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
         let config = &ctx.config.tcp;
-        // RFC 5681 §3.1 with Linux's leniency (tcp_init_transfer): a SYN that was sent three times speaks of a bad path.
+        // RFC 5681 §3.1 with Linux's leniency (tcp_init_transfer): a SYN that was sent three times
+        // indicates a bad path.
         let is_path_bad = self.syn.repeats > 1 && !self.syn.repeats_were_needless;
         let window_segs = if is_path_bad { 1 } else { config.initial_window_segs };
         self.begin_mtu_search(ctx);
@@ -287,8 +289,8 @@ impl Connection {
         self.set_state(ctx, State::Closed, cause);
     }
 
-    /// Queues the reset that tells the peer of the end, where the peer has a connection that needs it (RFC 9293
-    /// §3.10.5): not before it answered the SYN, and not once both FINs are on their way.
+    /// Queues a reset if the peer has a connection to reset (RFC 9293 §3.10.5): not before it
+    /// answered the SYN, and not once both FINs are on their way.
     pub(super) fn reset_peer(&mut self) {
         let needs_reset = matches!(
             self.state,

@@ -68,7 +68,7 @@ impl EcnState {
         self.accurate.as_ref().map_or(self.has_seen_ect, |accurate| accurate.has_seen_ect())
     }
 
-    /// The flags of our SYN. One that gets no answer may have met somebody who throws such SYNs away: RFC 3168
+    /// The flags of our SYN. A middlebox may have dropped a SYN that gets no answer: RFC 3168
     /// §6.1.1.1 asks no more (as Linux), RFC 9768 §3.1.4.1 once more.
     pub(super) fn syn_flags(&self, repeated: u8) -> Flags {
         match self.asked {
@@ -113,7 +113,7 @@ impl EcnState {
         self.accurate.as_ref().is_some_and(|accurate| accurate.reflects())
     }
 
-    /// The SYN-ACK once more: its acknowledgement says again how it came.
+    /// Notes a repeated SYN-ACK, whose acknowledgement reflects its marking again.
     pub(super) fn on_repeated_syn_ack(&mut self, header: &Header, rcv_nxt: SeqNumber) {
         if let Some(accurate) = &mut self.accurate
             && header.flags.contains(Flags::SYN_ACK)
@@ -129,7 +129,7 @@ impl EcnState {
         self.owes_cwr = self.mode == EcnMode::Rfc3168;
     }
 
-    /// What lies before SND.UNA need not be told apart any more.
+    /// Moves stored sequence numbers up to SND.UNA.
     pub(super) fn forget_before(&mut self, una: SeqNumber) {
         self.reduced_at = self.reduced_at.max(una - 1);
     }
@@ -142,7 +142,7 @@ impl EcnState {
         }
     }
 
-    /// Without need, as it turned out.
+    /// Withdraws CWR after a spurious reduction.
     pub(super) fn withdraw_cwr(&mut self) {
         self.owes_cwr = false;
     }
@@ -227,8 +227,8 @@ impl Connection {
         (ce_segs > 0).then(|| ce_segs.saturating_mul(mss).min(bytes))
     }
 
-    /// The network is congested, and has said so before it had to drop: as for a loss the window is reduced, once a
-    /// round trip (RFC 3168 §6.1.2), and nothing is sent again.
+    /// Reduces the window after a CE mark, as for a loss but without a retransmission, once a round
+    /// trip (RFC 3168 §6.1.2).
     pub(super) fn on_congestion_experienced(&mut self, ctx: &mut Ctx<'_>) {
         // As on Linux something that was sent after the last reduction has to be acknowledged.
         let is_reduced = self.snd.una.before_eq(self.ecn.reduced_at);

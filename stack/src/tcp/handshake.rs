@@ -14,7 +14,7 @@ use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::time::Instant;
 
-/// What a segment does to a handshake.
+/// The effect of a segment on a handshake.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum HandshakeStep {
@@ -31,19 +31,20 @@ pub(crate) enum HandshakeStep {
     Reset(Header),
 }
 
-/// What becomes of a handshake whose time was over.
+/// What to do after a handshake's time-out.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum HandshakeTimeout {
-    /// The SYN-ACK once more.
+    /// Repeat the SYN-ACK.
     Repeat(Header),
-    /// The peer has acknowledged it, and its data is waited for.
+    /// Wait for data: the peer has acknowledged the SYN-ACK.
     Wait,
     GiveUp,
 }
 
-/// What a listener remembers of a SYN until the peer has answered the SYN-ACK. It came from LISTEN, so a reset takes it
-/// back there (RFC 9293 §3.5, MUST-11); a [`Connection`](super::Connection) in SYN-RECEIVED came from SYN-SENT.
+/// A listener's record of a SYN until the peer has answered the SYN-ACK. It came from LISTEN, so a
+/// reset takes it back there (RFC 9293 §3.5, MUST-11); a [`Connection`](super::Connection) in
+/// SYN-RECEIVED came from SYN-SENT.
 #[derive(Debug)]
 pub(crate) struct SynReceived {
     pub(super) iss: SeqNumber,
@@ -59,13 +60,13 @@ pub(crate) struct SynReceived {
     pub(super) announced_mss: u16,
     pub(super) window: u16,
     pub(super) scale: WindowScale,
-    /// How often the SYN-ACK was repeated because its time was over.
+    /// How often the SYN-ACK was repeated after a time-out.
     pub(super) retries: u8,
-    /// How often it was, for that or because the SYN came again.
+    /// How often the SYN-ACK was repeated after a time-out or another SYN.
     pub(super) resent: u8,
     /// How often it may be.
     pub(super) max_retries: u8,
-    /// How often its time was over: more often, if data is waited for.
+    /// Time-outs so far; more than `retries` while waiting for data.
     pub(super) timeouts: u8,
     /// TCP_DEFER_ACCEPT: until so many time-outs an ACK without data is not enough.
     pub(super) deferred_timeouts: u8,
@@ -74,7 +75,7 @@ pub(crate) struct SynReceived {
     pub(super) sent_at: Instant,
     pub(super) deadline: Instant,
     pub(super) next_reply_at: Instant,
-    /// Nothing was kept of the SYN: this was made from a cookie.
+    /// Whether this was made from a cookie, without a record of the SYN.
     pub(super) from_cookie: bool,
     /// What the SYN-ACK gives the client for its next connection (RFC 7413 §4.2.1).
     pub(super) fast_open: Option<Box<FastOpenCookie>>,
@@ -172,7 +173,8 @@ impl SynReceived {
             ..Header::default()
         };
         let ecn = EcnAnswer::from_cookie(ctx.config.tcp.ecn, remembered.ecn, ack);
-        // What was offered is not known, if memory was short or is now: what it was at most.
+        // The offered window is unknown if memory was short. This is the largest that it can have
+        // been.
         let window = params.settings.syn_window();
         SynReceived { from_cookie: true, ecn, window, ..SynReceived::new(ctx, &syn, params) }
     }
@@ -220,7 +222,7 @@ impl SynReceived {
         if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && !is_reset && header.seq == self.irs {
             ctx.count_drop(DropReason::UnexpectedSegment);
             if self.ecn.on_repeated_syn(header) {
-                // RFC 9768 §3.1.5: nobody could tell any more what the flags of this connection mean.
+                // RFC 9768 §3.1.5: the meaning of this connection's flags is ambiguous now.
                 let flags = Flags::RST_ACK;
                 return HandshakeStep::Reset(Header { ack: self.rcv_nxt(), flags, ..Header::default() });
             }
@@ -250,8 +252,9 @@ impl SynReceived {
             ctx.count_drop(DropReason::ChallengeAck);
             return self.reply_challenge(ctx);
         }
-        // Fourth: SYN. RFC 9293 would go back to LISTEN; who guesses a number in the window could then end
-        // handshakes, so it is challenged as RFC 5961 §4.2 has it for the later states.
+        // Fourth: SYN. RFC 9293 would go back to LISTEN, so that a guessed number in the window
+        // would end the handshake. It is challenged instead, as RFC 5961 §4.2 has it for the later
+        // states.
         if flags.contains(Flags::SYN) {
             ctx.count_drop(DropReason::ChallengeAck);
             return self.reply_challenge(ctx);
@@ -296,7 +299,7 @@ impl SynReceived {
             || (len > 0 && (header.seq + (len - 1)).within(self.rcv_nxt(), end))
     }
 
-    /// The acknowledgement that answers what makes no sense.
+    /// A challenge ACK.
     fn challenge_ack(&self, now: Instant) -> Header {
         Header {
             seq: self.iss + 1,
@@ -327,7 +330,8 @@ impl SynReceived {
         step
     }
 
-    /// An answer, unless there was one a moment ago (RFC 5961 §7): whoever forges segments makes us send no flood.
+    /// Returns an answer within the rate limit (RFC 5961 §7), so that forged segments do not cause
+    /// a flood.
     fn reply(&mut self, ctx: &Ctx<'_>, answer: Header) -> HandshakeStep {
         if ctx.now < self.next_reply_at {
             return HandshakeStep::Ignored;
@@ -336,8 +340,8 @@ impl SynReceived {
         HandshakeStep::Reply(answer)
     }
 
-    /// Time is over. While data is waited for after an ACK the SYN-ACK is repeated only at the end, so that the peer's
-    /// answer to it completes the handshake (Linux's syn_ack_recalc).
+    /// Handles a time-out. While waiting for data after an ACK, the SYN-ACK is repeated only at the
+    /// end, so that the peer's answer to it completes the handshake (Linux's syn_ack_recalc).
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) -> HandshakeTimeout {
         let config = &ctx.config.tcp;
         let is_acked = self.acked_after_micros.is_some();

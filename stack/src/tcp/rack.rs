@@ -1,5 +1,5 @@
-//! RACK (RFC 8985 §5, §6): a segment is lost when one that was sent sufficiently later has arrived. And its tail loss probe
-//! (§7): the last segments of a flight have nothing behind them, so one is sent.
+//! RACK (RFC 8985 §5, §6): a segment is lost when one that was sent sufficiently later has arrived.
+//! The tail loss probe (§7) covers the last segments of a flight, behind which nothing was sent.
 
 use core::time::Duration;
 
@@ -26,7 +26,8 @@ pub(super) struct Rack {
     rtt: u64,
     /// RACK.fack: the highest number delivered.
     fack: SeqNumber,
-    /// How often something arrived behind what was sent after it: RACK.reordering_seen once it is not zero.
+    /// How often data arrived after later data (reordering). RACK.reordering_seen is this being
+    /// nonzero.
     reordering_seen: u16,
     /// The most segments by which something was overtaken (tcpi_reordering); before that DupThresh, so many sacked segments
     /// that no doubt is left.
@@ -98,7 +99,7 @@ impl Rack {
         first_sending_at.is_none_or(|at| at >= self.xmit_at)
     }
 
-    /// RFC 8985 §6.2, step 4 (RFC8985-6.2-f): the peer has had something twice, so something was repeated too early.
+    /// RFC 8985 §6.2, step 4 (RFC8985-6.2-f): processes a D-SACK: a retransmission was too early.
     pub(super) fn on_dsack(&mut self, una: SeqNumber, nxt: SeqNumber) {
         if self.dsack_round.is_some_and(|round| una.before(round)) {
             return;
@@ -108,12 +109,12 @@ impl Rack {
         self.reo_wnd_persist = WIDE_FOR_RECOVERIES;
     }
 
-    /// The last recovery, which was counted, was none.
+    /// Uncounts the last recovery, which was undone.
     pub(super) fn on_recovery_undone(&mut self) {
         self.reo_wnd_persist = (self.reo_wnd_persist + 1).min(WIDE_FOR_RECOVERIES);
     }
 
-    /// What lies before SND.UNA need not be told apart any more.
+    /// Moves stored sequence numbers up to SND.UNA.
     pub(super) fn forget_before(&mut self, una: SeqNumber) {
         self.dsack_round = self.dsack_round.filter(|round| una.before(*round));
     }

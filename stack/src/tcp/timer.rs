@@ -33,7 +33,7 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    /// In the order in which they fire at one time: a loss probe puts off the time-out.
+    /// In the order in which they fire if several are due: a loss probe postpones the time-out.
     const ALL: [Timer; 8] = [
         Timer::LossProbe,
         Timer::Reorder,
@@ -185,7 +185,7 @@ impl Connection {
         self.arm_retransmit(ctx.now);
     }
 
-    /// The peer has an old connection, which our reset ends: the SYN goes out again soon, and once only (Linux's
+    /// Repeats the SYN soon, once: the peer has an old connection, which our reset ends (Linux's
     /// tcp_rcv_synsent_state_process; 12 ms where the kernel counts 250 jiffies a second).
     pub(super) fn hasten_syn(&mut self, now: Instant) {
         if self.retries.timeouts == 0 && self.timers.is_armed(Timer::Retransmit) {
@@ -209,10 +209,11 @@ impl Connection {
         self.retries.timeouts >= max_retries.saturating_add(config.syn_linear_timeouts) || waited >= limit
     }
 
-    /// The peer has taken its window back, and what was in flight with it. That is probed for as if it were to be sent for
-    /// the first time, and R2 does not count while the peer answers (RFC 9293 §3.8.6, SHLD-17, MUST-35; Linux's
-    /// tcp_retransmit_timer has the same exception, and makes it only while a program waits, too: otherwise a peer that
-    /// opens and closes its window would keep the connection for ever).
+    /// Handles a time-out after the peer shrank its window below the data in flight. The data is
+    /// probed for like new data, and R2 does not count while the peer answers (RFC 9293 §3.8.6,
+    /// SHLD-17, MUST-35; Linux's tcp_retransmit_timer has the same exception, and also only while a
+    /// descriptor holds the connection: otherwise a peer that opens and closes its window would
+    /// keep it for ever).
     fn on_timeout_behind_closed_window(&mut self) {
         self.lose_all(RepeatCause::Timeout);
         self.flight.recovery.on_window_closed();
@@ -244,8 +245,9 @@ impl Connection {
         if self.retries.unanswered_probes >= max_retries || self.is_user_timeout_over(ctx.now) == Some(true) {
             return self.give_up(ctx, "window probes unanswered");
         }
-        // MUST-37 is for programs that wait. What nobody holds would otherwise stay for as long as a peer likes, and so
-        // would its memory: Linux ends it, too, when the back-off is at its longest.
+        // MUST-37 is for programs that wait. A connection without a descriptor would otherwise
+        // stay, with its memory, for as long as the peer likes. Linux ends it, too, when the
+        // back-off is at its longest.
         let is_slowest = self.persist_delay(ctx) >= ctx.config.tcp.max_rto;
         if self.ending.orphaned && is_slowest && self.retries.probes >= max_retries {
             self.reset_peer();
@@ -309,7 +311,8 @@ impl Connection {
         }
     }
 
-    /// The peer does not answer. What the network said about it, if anything, is the reason.
+    /// Gives up a connection whose peer does not answer. The last ICMP error, if any, is the
+    /// reason.
     fn give_up(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
         let reason = self.ending.soft_error.map_or(CloseReason::TimedOut, CloseReason::Unreachable);
         self.end(ctx, reason, cause);

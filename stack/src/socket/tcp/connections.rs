@@ -1,7 +1,8 @@
-//! TCP by four numbers: which record a segment is for.
+//! The table of TCP connections: from the four numbers of a segment to its record.
 //!
-//! The table holds no four numbers: those stand in the records that it leads to, and are compared there. So an entry
-//! takes 12 bytes instead of 56, and what a look-up reads beside it, whoever handles the segment reads anyway.
+//! The table does not hold the four numbers: they are in the records and are compared there. So an
+//! entry takes 12 bytes instead of 56, and a look-up reads only what handling the segment reads
+//! anyway.
 
 use hashbrown::HashTable;
 
@@ -64,21 +65,21 @@ impl Connections {
         Connections { entries: HashTable::new(), key: Keyed::new(rng) }
     }
 
-    /// What stands under these numbers: `is_it` says whether a record has them. It is asked about others hardly ever, one time
-    /// in 2^32.
+    /// Finds the record with these numbers. `is_it` tells whether a record has them; it is called
+    /// for a wrong record only once in 2^32 look-ups.
     pub(super) fn find(&self, tuple: &FourTuple, mut is_it: impl FnMut(Target) -> bool) -> Option<Target> {
         let hash = self.hash(tuple);
         let found = self.entries.find(spread(hash), |entry| entry.hash == hash && is_it(entry.target()));
         found.map(PackedTarget::target)
     }
 
-    /// Nothing stands under these numbers.
+    /// Inserts a record whose numbers are not in the table.
     pub(super) fn insert(&mut self, tuple: &FourTuple, target: Target) {
         let hash = self.hash(tuple);
         self.entries.insert_unique(spread(hash), PackedTarget::new(hash, target), |entry| spread(entry.hash));
     }
 
-    /// Another record takes over.
+    /// Replaces one record by another with the same numbers.
     pub(super) fn replace(&mut self, tuple: &FourTuple, old: Target, new: Target) {
         let hash = self.hash(tuple);
         match self.entries.find_mut(spread(hash), |entry| entry.target() == old) {

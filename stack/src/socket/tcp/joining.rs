@@ -1,7 +1,7 @@
-//! Joins segments that come in a burst: a run of them walks up once.
+//! Joins consecutive segments of a burst, so that a run passes through the layers once (GRO).
 //!
-//! What a device with offloads does with a super-segment, this does for a plain one, out of frames that were read
-//! together. Nothing waits longer than the batch in which it came.
+//! It does for a plain device what offloads do in a device, with frames that were read together. No
+//! segment waits longer than its batch.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -35,7 +35,7 @@ struct JoinedRun {
 }
 
 impl Joining {
-    /// Puts a segment to the run if it follows it; otherwise gives its data back.
+    /// Appends a segment that continues the run; otherwise returns its data.
     pub(super) fn extend(&mut self, tuple: &FourTuple, header: &Header, payload: Bytes) -> Option<Bytes> {
         match &mut self.run {
             Some(run) if run.is_followed_by(tuple, header, &payload) => {
@@ -54,7 +54,7 @@ impl Joining {
         }
     }
 
-    /// Begins a run with a segment; gives its data back if it cannot be the first of one.
+    /// Begins a run with a segment; returns its data if it cannot begin one.
     pub(super) fn begin(&mut self, tuple: &FourTuple, header: &Header, payload: Bytes) -> Option<Bytes> {
         if !is_plain(header, &payload) || header.flags.contains(Flags::PSH) {
             return Some(payload);
@@ -139,7 +139,8 @@ mod tests {
         assert_eq!(joined(&[Flags::ACK, Flags::ACK, Flags::PSH_ACK]), 2);
         assert_eq!(joined(&[ece, ece, ece.with(Flags::PSH), ece]), 2);
         assert_eq!(joined(&[ace, ace]), 1);
-        // They say something else: the count of marks has moved, or the window was reduced.
+        // These segments carry other information: the count of marks has changed, or the window was
+        // reduced.
         assert_eq!(joined(&[Flags::ACK, ece]), 0);
         assert_eq!(joined(&[ace, ece]), 0);
         assert_eq!(joined(&[Flags::ACK, Flags::ACK.with(Flags::CWR)]), 0);

@@ -21,8 +21,9 @@ pub(crate) struct Listener {
     pub(super) fast_opens: FastOpenQueue,
 }
 
-/// A small backlog does not bound the SYN queue: a few that come at once are no flood, and a cookie serves them worse, for
-/// its SYN-ACK is not repeated. (Linux had the same least length before version 4.4.)
+/// The SYN queue has at least this length: a few SYNs at once are no flood, and a cookie is worse
+/// for them, because its SYN-ACK is not repeated. (Linux had the same least length before version
+/// 4.4.)
 const MIN_SYN_QUEUE: usize = 8;
 
 impl Listener {
@@ -56,15 +57,17 @@ impl Listener {
         }
     }
 
-    /// Whether a cookie may come back. An ACK that cannot be one is not looked at, so that a flood of ACKs without a
-    /// flood of SYNs finds no cookie by chance (Linux's tcp_synq_no_recent_overflow).
+    /// Whether a valid cookie may arrive, because one was sent recently. Otherwise ACKs are not
+    /// checked, so that a flood of ACKs finds no cookie by chance (Linux's
+    /// tcp_synq_no_recent_overflow).
     pub(super) fn has_cookies_out(&self, now: Instant) -> bool {
         self.cookie_sent_at.is_some_and(|at| now.duration_since(at) <= SYN_COOKIE_VALID_FOR)
     }
 }
 
-/// How many connections each listener has that are not open yet. A listener may stop and listen again meanwhile; as on Linux
-/// its handshakes go on then. So the counts are kept beside the sockets, not in the [`Listener`].
+/// The number of half-open connections of each listener. A socket may stop listening and listen
+/// again while its handshakes go on, as on Linux, so the counts are kept beside the sockets, not in
+/// the [`Listener`].
 #[derive(Debug, Default)]
 pub(super) struct HalfOpens(BTreeMap<SocketId, HalfOpen>);
 
@@ -94,8 +97,8 @@ impl HalfOpens {
 /// Bounds the connections that are opened fast: SYNs with stolen cookies would fill memory with them (RFC 7413 §5.1).
 #[derive(Debug, Default)]
 pub(super) struct FastOpenQueue {
-    /// Until when those that were reset count: otherwise a stranger who sends SYN and RST in turn would make a program work
-    /// on as many requests as it likes.
+    /// When those that were reset stop counting. Without this a client that sends SYN and RST in
+    /// turn could make a program handle any number of requests.
     resets: VecDeque<Instant>,
 }
 
@@ -124,7 +127,7 @@ pub(super) enum SynRoom {
     Queue,
     /// In a cookie.
     Cookie,
-    /// Nowhere: it is dropped.
+    /// No room: the SYN is dropped.
     None(DropReason),
 }
 

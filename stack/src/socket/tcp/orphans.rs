@@ -1,4 +1,4 @@
-//! Connections that no descriptor holds: they end by themselves, and there are not too many of them.
+//! Orphans: connections without a descriptor, which end by themselves, and whose number is limited.
 
 use super::TcpSockets;
 use crate::socket::common::Env;
@@ -9,8 +9,9 @@ use crate::tcp::State;
 const WEIGHT_OF_SILENT: usize = 2;
 
 impl TcpSockets {
-    /// The last descriptor has been closed. If the connection is not over it counts from now on, or it is reset: there are
-    /// too many, or even the reserve is used up (Linux's tcp_check_oom in __tcp_close).
+    /// Handles the close of the last descriptor. A connection that has not ended counts as an
+    /// orphan from now on. It is reset if there are too many, or if the reserve is used up (Linux's
+    /// tcp_check_oom in __tcp_close).
     pub(super) fn on_orphaned(&mut self, env: &mut Env<'_>, id: SocketId) {
         let are_many = self.orphans >= env.ctx.config.tcp.max_orphans;
         let is_short = env.common.account.is_full_for(1);
@@ -25,8 +26,8 @@ impl TcpSockets {
         self.orphans += 1;
     }
 
-    /// A timer of a connection has fired. One that nobody holds and whose peer does not acknowledge gives way when there are
-    /// many, or when even the reserve is used up (Linux's tcp_out_of_resources).
+    /// Checks a connection whose timer has fired. An orphan whose peer does not acknowledge is
+    /// reset when there are many, or when the reserve is used up (Linux's tcp_out_of_resources).
     pub(super) fn look_after_orphan(&mut self, env: &mut Env<'_>, id: SocketId) {
         let are_many = self.orphans > env.ctx.config.tcp.max_orphans / WEIGHT_OF_SILENT;
         let is_full = are_many || env.common.account.is_full_for(1);

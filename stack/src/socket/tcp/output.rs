@@ -1,4 +1,5 @@
-//! TCP segments on their way out: those of connections, in their turn, and those that no connection's queue holds.
+//! Output of TCP segments: those of connections, in round-robin order, and resets and segments of
+//! handshakes and TIME-WAIT records.
 
 use core::net::IpAddr;
 
@@ -29,7 +30,7 @@ impl TcpSockets {
         self.run.is_some()
     }
 
-    /// The next frame of the run whose turn it is.
+    /// The next frame of the current run.
     pub(in crate::socket) fn poll_run(&mut self, ctx: &mut Ctx<'_>) -> Option<Transmit> {
         let transmit = self.run.as_mut()?.next();
         if transmit.is_some() {
@@ -75,7 +76,8 @@ impl TcpSockets {
                     sent = TransmitOutcome::Elsewhere;
                 }
                 Err(error) => {
-                    // What is left of the run would fare the same: like this one it counts as in flight.
+                    // The rest of the run would fail in the same way. Like this segment it counts
+                    // as in flight.
                     run = None;
                     sent = TransmitOutcome::Elsewhere;
                     on_output_error(env, id, seq, error);
@@ -111,7 +113,7 @@ fn transmit_run(
     }
 }
 
-/// The network layer did not take the segment that begins at `seq`.
+/// Handles the error of the network layer for the segment that begins at `seq`.
 fn on_output_error(env: &mut Env<'_>, id: SocketId, seq: SeqNumber, error: Error) {
     let Some(stream) = env.common.stream_mut(id) else { return };
     match error {

@@ -1,4 +1,4 @@
-//! While memory is short: connections are reset, the worst first, until there is room in the reserve.
+//! Resets connections while memory is short, the worst first, until there is room in the reserve.
 
 use super::TcpSockets;
 use crate::socket::common::Env;
@@ -7,7 +7,7 @@ use crate::socket::common::Env;
 const MAX_RESETS: usize = 4;
 
 impl TcpSockets {
-    /// What a segment may take is looked up anew: others may have taken some since.
+    /// Renews the memory budget of a segment, since others may have used some.
     #[inline]
     pub(in crate::socket) fn renew_budget(&mut self, env: &mut Env<'_>) {
         if env.common.needs_relief() {
@@ -17,7 +17,7 @@ impl TcpSockets {
         }
     }
 
-    /// A bounded part of what is due while memory is short, and the budget that is left afterwards.
+    /// Does a bounded part of the work that is due while memory is short, and renews the budget.
     #[cold]
     fn relieve(&mut self, env: &mut Env<'_>) {
         env.common.relieve(&mut env.ctx);

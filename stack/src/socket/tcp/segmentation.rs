@@ -1,8 +1,8 @@
 //! Cuts a run of TCP segments into frames, as a device with TSO does.
 //!
-//! The first frame of a run goes the ordinary way: path, IP header, neighbour, link header. The others are made of its
-//! headers, one each time the device has room. They are to be thought of as waiting in the device: what becomes of path
-//! or connection meanwhile does not change them.
+//! The first frame of a run takes the ordinary path: route, IP header, neighbour, link header. The
+//! others are built from its headers, one each time the device has room. They count as already in
+//! the device: later changes of the path or the connection do not affect them.
 
 use core::net::IpAddr;
 use core::ops::Range;
@@ -29,7 +29,7 @@ const DONT_FRAGMENT: u8 = 0x40;
 const V4_CHECKSUM_AT: Range<usize> = 10..12;
 const V6_LEN_AT: Range<usize> = 4..6;
 
-/// The frames of a run that are not out yet.
+/// The frames of a run that are still to be sent.
 #[derive(Debug)]
 pub(super) struct Segmentation {
     iface: InterfaceId,

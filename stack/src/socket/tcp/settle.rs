@@ -1,4 +1,5 @@
-//! What follows every change to a connection: its timer, its packets, its events, the account, its end.
+//! The steps after every change to a connection: its timer, its packets, its events, the memory
+//! account, its end.
 
 use core::mem;
 
@@ -17,7 +18,7 @@ use crate::tcp::State;
 use crate::time::Instant;
 
 impl TcpSockets {
-    /// What follows every call into a connection.
+    /// Takes the steps after every call into a connection.
     pub(super) fn settle(&mut self, env: &mut Env<'_>, id: SocketId) {
         // Every segment comes through here: the socket is looked up once.
         let Some(socket) = env.common.records.get_mut(id) else { return };
@@ -62,7 +63,7 @@ impl TcpSockets {
         }
     }
 
-    /// The connection has left the tables: no segment finds it any more.
+    /// Removes the connection from the tables, so that no segment finds it any more.
     fn part(&mut self, common: &mut Common, id: SocketId) {
         if let Some(stream) = common.stream_mut(id) {
             stream.is_parted = true;
@@ -71,7 +72,8 @@ impl TcpSockets {
         }
     }
 
-    /// A record takes the connection's place in the tables; the socket stays for what its program still reads.
+    /// Puts a TIME-WAIT record in the connection's place in the tables. The socket stays for data
+    /// that its program has not read.
     fn enter_time_wait(&mut self, env: &mut Env<'_>, id: SocketId) {
         if self.time_waits.len() >= env.ctx.config.tcp.max_time_wait {
             return self.part(env.common, id);
