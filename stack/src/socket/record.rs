@@ -54,6 +54,7 @@ impl Protocol {
     }
 
     /// As that of [`state`](Protocol::state), which each packet asks for: a call through the table of methods costs more.
+    #[inline]
     fn readiness(&self, options: &SocketOptions) -> Readiness {
         match self {
             Protocol::Tcp(tcp) => tcp.readiness(options),
@@ -62,6 +63,7 @@ impl Protocol {
     }
 
     /// As [`readiness`](Protocol::readiness).
+    #[inline]
     fn held_bytes(&self) -> usize {
         match self {
             Protocol::Tcp(tcp) => tcp.held_bytes(),
@@ -208,16 +210,19 @@ impl Socket {
         self.holders == Holders::Nobody
     }
 
+    #[inline]
     pub(super) fn readiness(&self) -> Readiness {
         self.protocol.readiness(&self.options)
     }
 
     /// What the account is to hold for it: the record, options that it shares with nobody, and what its kind keeps.
+    #[inline]
     pub(super) fn charge(&self) -> usize {
         mem::size_of::<Socket>() + self.options.own_bytes() + self.protocol.held_bytes()
     }
 
     /// Looks at the readiness anew. Whether something rose since it was last looked at: events are edges.
+    #[inline]
     pub(super) fn renew_readiness(&mut self) -> bool {
         let now = self.readiness();
         self.marks.see(now)
