@@ -198,6 +198,9 @@ impl Stack {
     /// if so, [`poll_transmit`](Stack::poll_transmit) may have more to send, and this call more to
     /// receive.
     ///
+    /// It also returns true when `poll_transmit` has ended after 64 packets none of which became a
+    /// frame, for example because their neighbour is not known: sockets have more.
+    ///
     /// Call this even where there is no device. While a packet waits here, `poll_transmit` takes no
     /// more from sockets, and [`poll_timeout`](Stack::poll_timeout) returns the present time:
     /// [`handle_timeout`](Stack::handle_timeout) receives the packet, too.
@@ -294,8 +297,13 @@ impl Stack {
     }
 }
 
+/// Packets of sockets that one call of [`Stack::poll_transmit`] works off without a frame for the device: those that wait for a
+/// neighbour, or are dropped.
+const MAX_ELSEWHERE: usize = 64;
+
 /// The next frame, of the network layer or of a socket.
 fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds) -> Option<Transmit> {
+    let mut elsewhere = 0;
     loop {
         // The network layer's own queue, in which a socket's packet may have put a neighbour
         // solicitation or fragments, and the loopback are emptied first: neither grows while
@@ -311,9 +319,13 @@ fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds) -> Option<Transmit> {
         if env.network.has_loopback() {
             return None;
         }
+        if elsewhere >= MAX_ELSEWHERE {
+            env.network.end_turn();
+            return None;
+        }
         match kinds.poll_transmit(env) {
             TransmitOutcome::Frame(transmit) => return Some(transmit),
-            TransmitOutcome::Elsewhere => {}
+            TransmitOutcome::Elsewhere => elsewhere += 1,
             TransmitOutcome::Nothing => return None,
         }
     }

@@ -85,6 +85,7 @@ impl Network {
     /// The next thing that the stack has sent to itself: a packet on the loopback, or an error that the network layer found
     /// out itself (a neighbour that does not answer). `None`: there is none that concerns the sockets.
     pub(crate) fn poll_loopback(&mut self, ctx: &mut Ctx<'_>) -> Option<Delivery> {
+        self.is_turn_over = false;
         if let Some(error) = self.errors.pop_front() {
             return Some(Delivery::Error(error));
         }

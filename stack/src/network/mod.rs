@@ -75,6 +75,8 @@ pub(crate) struct Network {
     loopback: LoopbackQueue,
     /// Errors that we found out ourselves.
     errors: VecDeque<NetworkError>,
+    /// Set by [`Network::end_turn`] until the loopback is asked.
+    is_turn_over: bool,
     /// Sees every frame, if anybody wants that.
     pub(crate) trace: Option<Box<Trace>>,
 }
@@ -96,6 +98,7 @@ impl Network {
             transmits: TransmitQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             loopback: LoopbackQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             errors: VecDeque::new(),
+            is_turn_over: false,
             trace: None,
         }
     }
@@ -200,7 +203,13 @@ impl Network {
 
     /// Whether [`Network::poll_loopback`] has something.
     pub(crate) fn has_loopback(&self) -> bool {
-        !self.errors.is_empty() || !self.loopback.is_empty()
+        self.is_turn_over || !self.errors.is_empty() || !self.loopback.is_empty()
+    }
+
+    /// Sockets have more to send than one call of the stack works off. What waits on the loopback comes first then, if only
+    /// to say that there is more.
+    pub(crate) fn end_turn(&mut self) {
+        self.is_turn_over = true;
     }
 
     /// A frame comes in, for the trace.
