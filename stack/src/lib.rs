@@ -136,7 +136,7 @@ pub use steering::Steering;
 pub use tcp::{CongestionState, TcpInfo};
 pub use tcp::{FastOpenKey, SendFlags, State as TcpState};
 pub use time::Instant;
-pub use trace::{Passage, Traced, Verdict};
+pub use trace::{PacketAddresses, Passage, Traced, Verdict};
 
 pub(crate) use ctx::Ctx;
 

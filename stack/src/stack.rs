@@ -235,10 +235,10 @@ impl Stack {
     }
 
     /// Switches the trace on or off. While it is on, the stack keeps every frame that enters or
-    /// leaves, and its verdict, for [`poll_trace`](Stack::poll_trace). Switching it off discards
-    /// the frames that are kept. The bytes are shared, not copied. At most 4,096 frames and 16 MiB
-    /// are kept; further ones are only counted, in
-    /// [`untraced_frames`](crate::LinkStats::untraced_frames).
+    /// leaves, with its verdict, and every packet that is dropped on its way out, with the reason,
+    /// for [`poll_trace`](Stack::poll_trace). Switching it off discards what is kept. The bytes are
+    /// shared, not copied. At most 4,096 frames and 16 MiB are kept; further ones are only counted,
+    /// in [`untraced_frames`](crate::LinkStats::untraced_frames).
     ///
     /// A trace does not change what the stack does, and costs nothing while it is off.
     pub fn set_trace(&mut self, is_on: bool) {
@@ -372,6 +372,33 @@ mod tests {
         let frame = stack.poll_transmit(Instant::ZERO).expect("an ARP request").to_vec();
         assert_eq!(frame[12..14], [8, 6]);
         assert!(stack.poll_transmit(Instant::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_call_works_off_so_many_packets_that_wait_and_says_that_there_are_more() {
+        let mut stack = stack();
+        let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+        for _ in 0..200 {
+            stack.send_to(Instant::ZERO, d, b"x", ([10, 0, 0, 2], 7).into()).unwrap();
+        }
+        assert!(stack.poll_transmit(Instant::ZERO).is_some(), "an ARP request");
+        for left in [135, 71, 7] {
+            assert!(stack.poll_transmit(Instant::ZERO).is_none());
+            assert_eq!(stack.queued_bytes(d), Ok((0, left)));
+            assert!(stack.poll_transmit(Instant::ZERO).is_none());
+            assert_eq!(
+                stack.queued_bytes(d),
+                Ok((0, left)),
+                "first whoever drives the stack is to do something else"
+            );
+            assert!(stack.has_transmits());
+            assert_eq!(stack.next_timeout_at(), Some(Instant::ZERO));
+            assert!(stack.handle_loopback(Instant::ZERO));
+        }
+        assert!(stack.poll_transmit(Instant::ZERO).is_none());
+        assert_eq!(stack.queued_bytes(d), Ok((0, 0)));
+        assert!(!stack.handle_loopback(Instant::ZERO));
+        assert!(stack.next_timeout_at() > Some(Instant::ZERO));
     }
 
     #[test]

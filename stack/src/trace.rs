@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
+use core::net::IpAddr;
 
 use crate::drop_reason::DropReason;
 use crate::frame::{Frame, Transmit};
@@ -17,18 +18,19 @@ pub struct Traced {
     /// When it was handed in or polled.
     pub at: Instant,
     /// The interface that it came in or leaves through. [`InterfaceId::LOOPBACK`]: an IP packet without a link header,
-    /// from the stack to itself.
+    /// from the stack to itself; or one that was dropped as there is no route.
     pub iface: InterfaceId,
     /// The frame, in or out.
     pub passage: Passage,
 }
 
 impl Traced {
-    /// The length of the frame in bytes, headers included.
+    /// The length of the frame in bytes, headers included; 0 if it was dropped on its way out.
     pub fn len(&self) -> usize {
         match &self.passage {
             Passage::Received { frame, .. } => frame.bytes.len(),
             Passage::Sent(transmit) => transmit.len(),
+            Passage::Unsent { .. } => 0,
         }
     }
 
@@ -52,6 +54,25 @@ pub enum Passage {
     /// It was given to the device, as one frame also where the device cuts it
     /// ([`Transmit::segments`](crate::Transmit::segments)).
     Sent(Transmit),
+    /// The stack dropped it on its way out. A packet of which the stack had made no frame yet is known by its addresses.
+    Unsent {
+        /// Of which packet; `None` for what the link layer says itself (ARP).
+        packet: Option<PacketAddresses>,
+        /// Why.
+        reason: DropReason,
+    },
+}
+
+/// The addresses of an IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PacketAddresses {
+    /// Who sends it.
+    pub src: IpAddr,
+    /// Who is to get it.
+    pub dst: IpAddr,
+    /// The IP protocol that it carries: 6 is TCP, 17 is UDP.
+    pub protocol: u8,
 }
 
 /// What became of a received frame. Frames that were [handed in
@@ -114,6 +135,18 @@ impl Trace {
     pub(crate) fn on_sent(&mut self, now: Instant, transmit: &Transmit, stats: &mut Stats) {
         let iface = transmit.iface();
         self.push(Traced { at: now, iface, passage: Passage::Sent(transmit.clone()) }, stats);
+    }
+
+    /// A packet is dropped on its way out.
+    pub(crate) fn on_unsent(
+        &mut self,
+        now: Instant,
+        iface: InterfaceId,
+        packet: Option<PacketAddresses>,
+        reason: DropReason,
+        stats: &mut Stats,
+    ) {
+        self.push(Traced { at: now, iface, passage: Passage::Unsent { packet, reason } }, stats);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Traced> {

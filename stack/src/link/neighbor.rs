@@ -72,14 +72,14 @@ pub(crate) enum NeighborEvent {
     Unreachable { pending: PendingPackets },
 }
 
-/// What became of a packet whose neighbour is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What follows when a packet is to wait for its neighbour.
+#[derive(Debug, Default)]
 #[must_use]
-pub(crate) enum Enqueued {
-    /// It waits. `solicit`: it is the first, and the neighbour is to be asked for. `dropped`: packets that gave way.
-    Waits { solicit: bool, dropped: usize },
-    /// It was dropped: nothing may wait on this interface.
-    Dropped,
+pub(crate) struct Enqueued {
+    /// It is the first, and the neighbour is to be asked for.
+    pub(crate) solicit: bool,
+    /// Packets that gave way; or the packet itself, where none may wait.
+    pub(crate) dropped: PendingPackets,
 }
 
 /// What an ARP reply or a neighbour advertisement says (RFC 4861 §7.2.5).
@@ -194,33 +194,36 @@ impl NeighborCache {
     /// Keeps a packet until its neighbour is found (RFC 4861 §7.2.2).
     pub(crate) fn enqueue(&mut self, now: Instant, addr: IpAddr, packet: IpPacket) -> Enqueued {
         if self.max_pending == 0 {
-            return Enqueued::Dropped;
+            return Enqueued { solicit: false, dropped: [packet].into() };
         }
-        let (mut solicit, mut dropped) = (false, 0);
+        let (mut solicit, mut dropped) = (false, PendingPackets::new());
         while self.pending_packets >= self.max_pending {
             // Whoever waits longest will hardly be answered any more; those who are, are within milliseconds.
-            dropped += self.evict(|entry| !entry.pending.is_empty());
+            dropped.extend(self.evict(|entry| !entry.pending.is_empty()));
         }
         if !self.entries.contains_key(&key(addr)) {
             while self.entries.len() >= self.config.max_entries.max(1) {
-                dropped += self.evict(|_| true);
+                dropped.extend(self.evict(|_| true));
             }
             let timer_at = now + self.config.retransmit_delay;
             self.insert(now, addr, NeighborState::Incomplete, MacAddr([0; 6]), timer_at);
             solicit = true;
         }
-        let Some(entry) = self.entries.get_mut(&key(addr)) else { return Enqueued::Dropped };
+        let Some(entry) = self.entries.get_mut(&key(addr)) else {
+            dropped.push_back(packet);
+            return Enqueued { solicit, dropped };
+        };
         if entry.pending.len() >= self.config.max_pending_packets.max(1)
             && let Some(oldest) = entry.pending.pop_front()
         {
             self.pending_packets -= 1;
             self.pending_bytes -= oldest.memory_bytes();
-            dropped += 1;
+            dropped.push_back(oldest);
         }
         self.pending_packets += 1;
         self.pending_bytes += packet.memory_bytes();
         entry.pending.push_back(packet);
-        Enqueued::Waits { solicit, dropped }
+        Enqueued { solicit, dropped }
     }
 
     /// A neighbour asked us for our address and named its own (RFC 4861 §7.2.3; an ARP request to us). Returns what
@@ -380,13 +383,13 @@ impl NeighborCache {
 
     /// Makes room for a question of ours by dropping one of these entries, and says how many packets waited for the one that
     /// went. Strangers can make us ask (by spoofed packets that we answer): what they crowd out is what they made us ask before.
-    fn evict(&mut self, is_candidate: impl Fn(&NeighborEntry) -> bool) -> usize {
+    fn evict(&mut self, is_candidate: impl Fn(&NeighborEntry) -> bool) -> PendingPackets {
         let candidates = self.entries.iter().filter(|(_, entry)| is_candidate(entry));
         let first = candidates.min_by_key(|(_, entry)| entry.eviction_rank());
-        let Some(addr) = first.map(|(&key, _)| addr_of(key)) else { return 0 };
+        let Some(addr) = first.map(|(&key, _)| addr_of(key)) else { return PendingPackets::new() };
         let pending = self.take_pending(addr);
         self.entries.remove(&key(addr));
-        pending.len()
+        pending
     }
 }
 

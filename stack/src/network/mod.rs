@@ -8,6 +8,7 @@
 //! (a packet's way out), `icmp`, and `resolution` (ARP, NDP).
 
 mod admission;
+mod drops;
 mod icmp;
 mod input;
 mod output;
@@ -230,7 +231,9 @@ impl Network {
 
     /// Queues a ready frame behind those of [`Network::poll_transmit`]; drops and counts it when the queue is full.
     pub(crate) fn queue(&mut self, ctx: &mut Ctx<'_>, transmit: Transmit) {
-        self.transmits.push(ctx, transmit);
+        if let Err((frame, reason)) = self.transmits.push(transmit) {
+            self.drop_frame(ctx, &frame, reason);
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) {

@@ -26,6 +26,7 @@ use crate::link::neighbor::Enqueued;
 use crate::offload::{Offloads, PartialChecksum, SegmentKind};
 use crate::rate_limit::PeerKey;
 use crate::time::Instant;
+use crate::trace::PacketAddresses;
 
 /// The largest packet on the loopback: what both families can describe.
 const LOOPBACK_MTU: usize = 65535;
@@ -287,10 +288,13 @@ impl Network {
         mtu: usize,
         transport: &[Bytes],
     ) -> Result<Option<Transmit>> {
-        let id = self.identifications.next(ctx.now, ctx.rng, ip.flow());
+        let flow = ip.flow();
+        let id = self.identifications.next(ctx.now, ctx.rng, flow);
         let fragments = fragments(ip, id, mtu, transport).ok_or(Error::MessageTooLong)?;
         if fragments.len() > self.transmits.room() {
-            ctx.count_drop(DropReason::TransmitQueueFull);
+            let (src, dst, protocol) = flow;
+            let packet = PacketAddresses { src, dst, protocol };
+            self.drop_unsent(ctx, Some(hop.iface), packet, DropReason::TransmitQueueFull);
             return Ok(None);
         }
         ctx.stats.ip.frag_oks += 1;
@@ -314,8 +318,7 @@ impl Network {
         match self.output(ctx, meta, header, payload) {
             Ok(Some(transmit)) => self.queue(ctx, transmit),
             Ok(None) => {}
-            Err(Error::MessageTooLong) => ctx.count_drop(DropReason::PacketTooBig),
-            Err(_) => ctx.count_drop(DropReason::NoRoute),
+            Err(error) => self.drop_refused(ctx, &meta, error),
         }
     }
 
@@ -406,7 +409,10 @@ impl Network {
             if ctx.config.share.as_ref().is_some_and(|share| share.is_elsewhere(&whole)) {
                 return self.queue(ctx, Transmit::from_frame(InterfaceId::LOOPBACK, Frame::new(whole)));
             }
-            self.loopback.push(ctx, iface, whole);
+            match self.loopback.push(iface, whole) {
+                Ok(()) => ctx.stats.ip.loopback_packets += 1,
+                Err((packet, reason)) => self.drop_packet(ctx, iface, &packet, reason),
+            }
         }
     }
 
@@ -432,18 +438,16 @@ impl Network {
         let waiting: usize =
             self.interfaces.iter().map(|interface| interface.neighbors.pending_bytes()).sum();
         if waiting + packet.memory_bytes() > ctx.config.packet_queue_limit_bytes() {
-            ctx.count_drop(DropReason::MemoryLimit);
+            self.drop_packet(ctx, hop.iface, packet.header.as_slice(), DropReason::MemoryLimit);
             return None;
         }
         let interface = self.interfaces.get_mut(hop.iface.index())?;
-        match interface.neighbors.enqueue(ctx.now, hop.next, packet) {
-            Enqueued::Waits { solicit, dropped } => {
-                (0..dropped).for_each(|_| ctx.count_drop(DropReason::NeighborQueueFull));
-                if solicit {
-                    self.solicit(ctx, hop.iface, hop.next, None);
-                }
-            }
-            Enqueued::Dropped => ctx.count_drop(DropReason::NeighborQueueFull),
+        let Enqueued { solicit, dropped } = interface.neighbors.enqueue(ctx.now, hop.next, packet);
+        for packet in dropped {
+            self.drop_packet(ctx, hop.iface, packet.header.as_slice(), DropReason::NeighborQueueFull);
+        }
+        if solicit {
+            self.solicit(ctx, hop.iface, hop.next, None);
         }
         None
     }

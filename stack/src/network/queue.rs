@@ -4,7 +4,6 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::frame::Transmit;
 use crate::interface_id::InterfaceId;
@@ -23,19 +22,19 @@ impl TransmitQueue {
         TransmitQueue { frames: VecDeque::new(), max, max_bytes, bytes: 0 }
     }
 
-    /// Takes a frame in, or drops and counts it when the queue is full.
-    pub(crate) fn push(&mut self, ctx: &mut Ctx<'_>, frame: Transmit) {
+    /// Takes a frame in. Gives it back, and why, when there is no room.
+    #[expect(clippy::result_large_err, reason = "the frame itself, as it was passed")]
+    pub(crate) fn push(&mut self, frame: Transmit) -> Result<(), (Transmit, DropReason)> {
         if self.frames.len() >= self.max {
-            ctx.count_drop(DropReason::TransmitQueueFull);
-            return;
+            return Err((frame, DropReason::TransmitQueueFull));
         }
         let cost = size_of::<Transmit>() + frame.len();
         if self.bytes + cost > self.max_bytes {
-            ctx.count_drop(DropReason::MemoryLimit);
-            return;
+            return Err((frame, DropReason::MemoryLimit));
         }
         self.bytes += cost;
         self.frames.push_back(frame);
+        Ok(())
     }
 
     pub(crate) fn pop(&mut self) -> Option<Transmit> {
@@ -72,19 +71,17 @@ impl LoopbackQueue {
         LoopbackQueue { packets: VecDeque::new(), max, max_bytes, bytes: 0 }
     }
 
-    /// Takes a packet in, or drops and counts it when the queue is full.
-    pub(crate) fn push(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, packet: Bytes) {
+    /// Takes a packet in. Gives it back, and why, when there is no room.
+    pub(crate) fn push(&mut self, iface: InterfaceId, packet: Bytes) -> Result<(), (Bytes, DropReason)> {
         if self.packets.len() >= self.max {
-            ctx.count_drop(DropReason::TransmitQueueFull);
-            return;
+            return Err((packet, DropReason::TransmitQueueFull));
         }
         if self.bytes + packet.len() > self.max_bytes {
-            ctx.count_drop(DropReason::MemoryLimit);
-            return;
+            return Err((packet, DropReason::MemoryLimit));
         }
-        ctx.stats.ip.loopback_packets += 1;
         self.bytes += packet.len();
         self.packets.push_back((iface, packet));
+        Ok(())
     }
 
     pub(crate) fn pop(&mut self) -> Option<(InterfaceId, Bytes)> {

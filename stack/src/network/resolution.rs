@@ -292,10 +292,7 @@ impl Network {
     /// RFC 4861 §7.2.2: the senders of the packets that waited in vain are told, here without an ICMP packet.
     fn give_up(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, pending: &PendingPackets) {
         for packet in pending {
-            if let Some(Quote { src, dst, protocol, .. }) = Quote::parse(packet.header.as_slice()) {
-                ctx.subject = Subject::Packet { src, dst, protocol };
-            }
-            ctx.count_drop(DropReason::NeighborUnreachable);
+            self.drop_packet(ctx, iface, packet.header.as_slice(), DropReason::NeighborUnreachable);
             if self.errors.len() < ctx.config.ip.max_queued_frames
                 && let Some(error) = host_unreachable(iface, packet)
             {

@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::frame::{HeaderBuf, Payload};
 use crate::network::{IpMeta, MtuDiscovery, Network};
 use crate::offload::Segments;
-use crate::subject::Subject;
 use crate::time::Instant;
 
 /// A send buffer that was set smaller than a datagram still takes one of this size.
@@ -299,9 +298,8 @@ impl Env<'_> {
         match self.network.output(&mut self.ctx, meta, packet.header, packet.payload) {
             Ok(Some(transmit)) => TransmitOutcome::Frame(transmit),
             Ok(None) => TransmitOutcome::Elsewhere,
-            Err(_) => {
-                self.ctx.subject = Subject::Packet { src: meta.src, dst, protocol: meta.protocol };
-                self.ctx.count_drop(DropReason::NoRoute);
+            Err(error) => {
+                self.network.drop_refused(&mut self.ctx, &meta, error);
                 TransmitOutcome::Elsewhere
             }
         }

@@ -34,7 +34,7 @@ fn drained(stack: &mut Stack) -> Vec<Traced> {
 fn verdicts(traced: &[Traced]) -> Vec<Verdict> {
     let of = |traced: &Traced| match traced.passage {
         Passage::Received { verdict, .. } => Some(verdict),
-        Passage::Sent(_) => None,
+        Passage::Sent(_) | Passage::Unsent { .. } => None,
     };
     traced.iter().filter_map(of).collect()
 }
@@ -133,7 +133,7 @@ fn what_a_device_cuts_is_one_frame_with_its_facts() {
     let traced = drained(&mut pair.a.stack);
     let cut = traced.iter().find_map(|traced| match &traced.passage {
         Passage::Sent(transmit) => transmit.segments().map(|segments| (segments.len, transmit.len())),
-        Passage::Received { .. } => None,
+        Passage::Received { .. } | Passage::Unsent { .. } => None,
     });
     let (segment_len, len) = cut.expect("a run");
     assert!(segment_len == 1448 && len > 2 * 1448, "{segment_len} {len}");
@@ -176,4 +176,84 @@ fn a_trace_changes_nothing() {
         (pair.recorded(), peer)
     };
     assert_eq!(run(false), run(true));
+}
+
+/// What was dropped on its way out: the last byte of its destination, and why.
+fn unsent(stack: &mut Stack) -> Vec<(u8, DropReason)> {
+    let of = |traced: Traced| match traced.passage {
+        Passage::Unsent {
+            packet: Some(PacketAddresses { src, dst: IpAddr::V4(dst), protocol: _ }),
+            reason,
+        } => {
+            assert_eq!((src, traced.len()), ("10.0.0.1".parse().unwrap(), 0));
+            Some((dst.octets()[3], reason))
+        }
+        Passage::Unsent { packet, reason } => panic!("{packet:?}: {reason:?}"),
+        Passage::Received { .. } | Passage::Sent(_) => None,
+    };
+    drained(stack).into_iter().filter_map(of).collect()
+}
+
+#[test]
+fn what_is_dropped_on_its_way_out_is_seen_with_its_reason() {
+    use DropReason::{NeighborQueueFull, NeighborUnreachable, NoRoute, TransmitQueueFull};
+    let mut config = Config::default();
+    config.neighbor.duplicate_address_probes = 0;
+    config.neighbor.max_pending_packets = 2;
+    let mut stack = Stack::new(config, [1; 32], NOW);
+    let ethernet = Medium::Ethernet(crate::MacAddr([2, 0, 0, 0, 0, 1]));
+    stack.add_interface(NOW, InterfaceConfig::new(ethernet).address("10.0.0.1/24".parse().unwrap())).unwrap();
+    let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    let poll =
+        |stack: &mut Stack, now| while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {};
+    poll(&mut stack, NOW);
+    stack.set_trace(true);
+    for _ in 0..5 {
+        stack.send_to(NOW, d, b"x", ([10, 0, 0, 9], 7).into()).unwrap();
+    }
+    poll(&mut stack, NOW);
+    assert_eq!(unsent(&mut stack), [(9, NeighborQueueFull); 3]);
+    while let Some(deadline) = stack.poll_timeout().filter(|deadline| deadline.at < Instant::from_secs(60)) {
+        stack.handle_timeout(deadline.at);
+        poll(&mut stack, deadline.at);
+    }
+    assert_eq!(unsent(&mut stack), [(9, NeighborUnreachable); 2]);
+
+    let (now, far) = (Instant::from_secs(60), "99.0.0.0/8".parse().unwrap());
+    stack.add_route(crate::Route { destination: far, gateway: None, iface: IFACE, metric: 0 }).unwrap();
+    stack.send_to(now, d, b"x", ([99, 0, 0, 3], 7).into()).unwrap();
+    stack.remove_route(far, IFACE).unwrap();
+    poll(&mut stack, now);
+    assert_eq!(unsent(&mut stack), [(3, NoRoute)]);
+    let counted = [NeighborQueueFull, NeighborUnreachable, NoRoute].map(|reason| stack.stats().drops(reason));
+    assert_eq!(counted, [3, 2, 1]);
+
+    // Answers that the device does not take, and questions of the link layer: these have no packet.
+    let mut config = Config::default();
+    config.ip.max_queued_frames = 1;
+    let mut stack = Stack::new(config, [1; 32], NOW);
+    let bare = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
+    stack.add_interface(NOW, bare).unwrap();
+    stack.set_trace(true);
+    for sequence in 0..3 {
+        stack.handle_frame(NOW, IFACE, Frame::new(builder("10.0.0.1").echo_request(1, sequence, b"x")));
+    }
+    assert_eq!(unsent(&mut stack), [(2, TransmitQueueFull); 2]);
+}
+
+#[test]
+fn a_dropped_question_of_the_link_layer_is_seen_without_addresses() {
+    let mut config = Config::default();
+    config.ip.max_queued_frames = 0;
+    config.neighbor.duplicate_address_probes = 0;
+    let mut stack = Stack::new(config, [1; 32], NOW);
+    stack.set_trace(true);
+    let ethernet = Medium::Ethernet(crate::MacAddr([2, 0, 0, 0, 0, 1]));
+    stack.add_interface(NOW, InterfaceConfig::new(ethernet).address("10.0.0.1/24".parse().unwrap())).unwrap();
+    let is_arp = |traced: &Traced| {
+        let reason = DropReason::TransmitQueueFull;
+        matches!(traced.passage, Passage::Unsent { packet: None, reason: of } if of == reason)
+    };
+    let dropped = drained(&mut stack).iter().filter(|traced| is_arp(traced)).count() as u64;
+    assert!(dropped > 0 && dropped <= stack.stats().drops(DropReason::TransmitQueueFull));
 }

@@ -37,13 +37,20 @@ fn state(cache: &NeighborCache, now: Instant, last: u8) -> Option<NeighborState>
     cache.infos(now).iter().find(|info| info.addr == ip(last)).map(|info| info.state)
 }
 
-const SOLICIT: Enqueued = Enqueued::Waits { solicit: true, dropped: 0 };
-const WAITS: Enqueued = Enqueued::Waits { solicit: false, dropped: 0 };
+/// Whether a neighbour is to be asked for, and how many packets were dropped.
+type Put = (bool, usize);
+const SOLICIT: Put = (true, 0);
+const WAITS: Put = (false, 0);
+
+fn put(cache: &mut NeighborCache, now: Instant, addr: IpAddr, packet: IpPacket) -> Put {
+    let Enqueued { solicit, dropped } = cache.enqueue(now, addr, packet);
+    (solicit, dropped.len())
+}
 
 /// A cache that knows neighbour 1, reachable since time 0.
 fn reachable() -> NeighborCache {
     let mut cache = new_cache();
-    assert_eq!(cache.enqueue(at(0), ip(1), packet(0)), SOLICIT);
+    assert_eq!(put(&mut cache, at(0), ip(1), packet(0)), SOLICIT);
     assert_eq!(cache.on_advertised(at(0), ip(1), ANSWER).map(|pending| pending.len()), Some(1));
     cache
 }
@@ -52,8 +59,8 @@ fn reachable() -> NeighborCache {
 fn rfc_4861_7_2_2_packets_wait_for_the_answer_in_order() {
     let mut cache = new_cache();
     assert_eq!(cache.resolve(at(0), ip(1)), None);
-    assert_eq!(cache.enqueue(at(0), ip(1), packet(1)), SOLICIT);
-    assert_eq!(cache.enqueue(at(1), ip(1), packet(2)), WAITS);
+    assert_eq!(put(&mut cache, at(0), ip(1), packet(1)), SOLICIT);
+    assert_eq!(put(&mut cache, at(1), ip(1), packet(2)), WAITS);
     assert_eq!(cache.resolve(at(1), ip(1)), None);
     assert_eq!(state(&cache, at(1), 1), Some(NeighborState::Incomplete));
     assert!(cache.memory_bytes() > 0 && cache.pending_packets == 2);
@@ -67,7 +74,7 @@ fn rfc_4861_7_2_2_packets_wait_for_the_answer_in_order() {
 #[test]
 fn rfc_4861_7_2_2_no_answer_to_three_solicitations_gives_up() {
     let mut cache = new_cache();
-    assert_eq!(cache.enqueue(at(0), ip(1), packet(1)), SOLICIT);
+    assert_eq!(put(&mut cache, at(0), ip(1), packet(1)), SOLICIT);
     assert!(cache.handle_timeout(at(999)).is_empty());
     for second in [1, 2] {
         assert_eq!(cache.poll_timeout(), Some(at(second * 1000)));
@@ -80,7 +87,7 @@ fn rfc_4861_7_2_2_no_answer_to_three_solicitations_gives_up() {
     assert_eq!(tags(pending), [1]);
     assert_eq!((state(&cache, at(3000), 1), cache.poll_timeout()), (None, None));
     // The next packet asks anew.
-    assert_eq!(cache.enqueue(at(4000), ip(1), packet(2)), SOLICIT);
+    assert_eq!(put(&mut cache, at(4000), ip(1), packet(2)), SOLICIT);
 }
 
 #[test]
@@ -127,7 +134,7 @@ fn an_answer_or_an_upper_layer_confirms() {
     }
     // Nobody confirms what is not known.
     let mut cache = new_cache();
-    let _ = cache.enqueue(at(0), ip(1), packet(1));
+    let _ = put(&mut cache, at(0), ip(1), packet(1));
     cache.confirm(at(0), ip(1));
     cache.confirm(at(0), ip(2));
     assert_eq!(state(&cache, at(0), 1), Some(NeighborState::Incomplete));
@@ -158,7 +165,7 @@ fn rfc_4861_7_2_5_advertisements() {
     // Nobody knows it: no entry.
     assert!(cache.on_advertised(at(0), ip(9), ANSWER).is_none());
     // Incomplete, and no address is said: it stays so. Unsolicited: stale, and the packets go.
-    let _ = cache.enqueue(at(0), ip(2), packet(7));
+    let _ = put(&mut cache, at(0), ip(2), packet(7));
     let nothing = Advertised { mac: None, solicited: true, override_: true };
     assert_eq!(cache.on_advertised(at(0), ip(2), nothing).map(|p| p.len()), Some(0));
     assert_eq!(state(&cache, at(0), 2), Some(NeighborState::Incomplete));
@@ -172,7 +179,7 @@ fn rfc_4861_7_2_3_whoever_asks_for_us_is_remembered() {
     assert!(cache.on_solicited_by(at(0), ip(1), MAC).is_empty());
     assert_eq!(state(&cache, at(0), 1), Some(NeighborState::Stale));
     // What waited for it goes.
-    let _ = cache.enqueue(at(0), ip(2), packet(3));
+    let _ = put(&mut cache, at(0), ip(2), packet(3));
     assert_eq!(tags(&cache.on_solicited_by(at(0), ip(2), MAC)), [3]);
     // The same address again changes nothing; another is believed, and checked.
     let mut cache = reachable();
@@ -186,22 +193,22 @@ fn rfc_4861_7_2_3_whoever_asks_for_us_is_remembered() {
 #[test]
 fn what_waits_is_bounded() {
     let mut cache = cache_with(NeighborConfig { max_pending_packets: 2, ..NeighborConfig::default() });
-    assert_eq!(cache.enqueue(at(0), ip(1), packet(1)), SOLICIT);
-    assert_eq!(cache.enqueue(at(0), ip(1), packet(2)), WAITS);
-    assert_eq!(cache.enqueue(at(0), ip(1), packet(3)), Enqueued::Waits { solicit: false, dropped: 1 });
+    assert_eq!(put(&mut cache, at(0), ip(1), packet(1)), SOLICIT);
+    assert_eq!(put(&mut cache, at(0), ip(1), packet(2)), WAITS);
+    assert_eq!(put(&mut cache, at(0), ip(1), packet(3)), (false, 1));
     assert_eq!(tags(&cache.on_advertised(at(0), ip(1), ANSWER).unwrap()), [2, 3]);
 
     let mut cache = new_cache();
     for last in 0..100 {
-        assert_eq!(cache.enqueue(at(0), ip(last), packet(last)), SOLICIT);
+        assert_eq!(put(&mut cache, at(0), ip(last), packet(last)), SOLICIT);
     }
     // The one that waits longest gives way, not the new one.
     assert_eq!(cache.resolve(at(1), ip(0)), None);
-    assert_eq!(cache.enqueue(at(1), ip(200), packet(0)), Enqueued::Waits { solicit: true, dropped: 1 });
+    assert_eq!(put(&mut cache, at(1), ip(200), packet(0)), (true, 1));
     assert_eq!(cache.pending_packets, 100);
     assert_eq!(state(&cache, at(1), 0), Some(NeighborState::Incomplete));
     let mut none = NeighborCache::new(&NeighborConfig::default(), 0, &mut Rng::new([0; 32]));
-    assert_eq!(none.enqueue(at(0), ip(1), packet(0)), Enqueued::Dropped);
+    assert_eq!(put(&mut none, at(0), ip(1), packet(0)), (false, 1));
 }
 
 #[test]
@@ -209,13 +216,13 @@ fn strangers_crowd_out_strangers_only() {
     let config = NeighborConfig { max_entries: 4, ..NeighborConfig::default() };
     let mut cache = cache_with(config);
     for last in [1, 2, 3] {
-        let _ = cache.enqueue(at(0), ip(last), packet(last));
+        let _ = put(&mut cache, at(0), ip(last), packet(last));
         let _ = cache.on_advertised(at(0), ip(last), ANSWER);
     }
     // A scan makes us ask for many that are not there: each gives way to the next.
-    assert_eq!(cache.enqueue(at(1), ip(10), packet(0)), SOLICIT);
+    assert_eq!(put(&mut cache, at(1), ip(10), packet(0)), SOLICIT);
     for last in 11..50 {
-        assert_eq!(cache.enqueue(at(2), ip(last), packet(0)), Enqueued::Waits { solicit: true, dropped: 1 });
+        assert_eq!(put(&mut cache, at(2), ip(last), packet(0)), (true, 1));
     }
     assert_eq!(cache.pending_packets, 1);
     for last in [1, 2, 3] {
@@ -227,7 +234,7 @@ fn strangers_crowd_out_strangers_only() {
     // Without strangers the one that was used longest ago goes.
     let _ = cache.on_advertised(at(4), ip(49), ANSWER);
     assert_eq!(cache.resolve(at(5), ip(1)), Some(MAC));
-    assert_eq!(cache.enqueue(at(6), ip(70), packet(0)), SOLICIT);
+    assert_eq!(put(&mut cache, at(6), ip(70), packet(0)), SOLICIT);
     let mut left: Vec<IpAddr> = cache.infos(at(6)).iter().map(|info| info.addr).collect();
     left.sort_unstable();
     assert_eq!(left.len(), 4);
@@ -248,11 +255,11 @@ fn flood(cache: &mut NeighborCache, now: Instant) {
 #[test]
 fn stations_that_only_asked_go_before_our_own_questions() {
     let mut cache = reachable();
-    assert_eq!(cache.enqueue(at(1), ip(2), packet(2)), SOLICIT);
+    assert_eq!(put(&mut cache, at(1), ip(2), packet(2)), SOLICIT);
     flood(&mut cache, at(2));
     // Each question takes the room of a stranger, and none that of the question before.
     for last in 3..100 {
-        assert_eq!(cache.enqueue(at(3), ip(last), packet(last)), SOLICIT);
+        assert_eq!(put(&mut cache, at(3), ip(last), packet(last)), SOLICIT);
     }
     flood(&mut cache, at(4));
     for last in 2..100 {
@@ -271,10 +278,10 @@ fn stations_that_only_asked_go_before_our_own_questions() {
 fn what_waits_too_long_gives_way_and_no_station_that_asked() {
     let mut cache = new_cache();
     for last in 0..100 {
-        assert_eq!(cache.enqueue(at(0), ip(last), packet(last)), SOLICIT);
+        assert_eq!(put(&mut cache, at(0), ip(last), packet(last)), SOLICIT);
     }
     let _ = cache.on_solicited_by(at(0), ip(150), MAC);
-    assert_eq!(cache.enqueue(at(1), ip(200), packet(0)), Enqueued::Waits { solicit: true, dropped: 1 });
+    assert_eq!(put(&mut cache, at(1), ip(200), packet(0)), (true, 1));
     assert_eq!(state(&cache, at(1), 150), Some(NeighborState::Stale));
 }
 
@@ -286,7 +293,7 @@ fn a_station_that_asked_and_is_answered_stays() {
     let _ = cache.on_solicited_by(at(1), ip(2), MAC);
     assert_eq!(cache.resolve(at(2), ip(1)), Some(MAC));
     for last in 10..20 {
-        let _ = cache.enqueue(at(3), ip(last), packet(last));
+        let _ = put(&mut cache, at(3), ip(last), packet(last));
     }
     assert_eq!(state(&cache, at(3), 1), Some(NeighborState::Delay));
     assert_eq!(state(&cache, at(3), 2), None);

@@ -9,7 +9,6 @@ use super::segmentation::{CHECKSUM_AT, Segmentation};
 use super::settle::settle_after_transmit;
 use crate::Ctx;
 use crate::demux::FourTuple;
-use crate::drop_reason::DropReason;
 use crate::error::Error;
 use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
 use crate::ip::protocol;
@@ -148,7 +147,7 @@ pub(super) fn reply(env: &mut Env<'_>, tuple: &FourTuple, header: Header, fields
     match env.network.output(&mut env.ctx, meta, header, Payload::new()) {
         Ok(Some(transmit)) => env.network.queue(&mut env.ctx, transmit),
         Ok(None) => {}
-        Err(_) => env.ctx.count_drop(DropReason::NoRoute),
+        Err(error) => env.network.drop_refused(&mut env.ctx, &meta, error),
     }
 }
 
