@@ -2,7 +2,7 @@
 //! how many bytes came with each marking. Names of counters are those of the RFC: `r` counts what we received, `s` is
 //! what we know of the peer's.
 
-use super::header::{AccEcnOption, AccEcnOrder};
+use super::options::{AccEcnOption, AccEcnOrder};
 use super::{Flags, Header};
 use crate::ip::ecn::IpEcn;
 

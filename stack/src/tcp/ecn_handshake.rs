@@ -1,7 +1,7 @@
 //! What the two ends of a connection agree on about ECN (RFC 3168 §6.1.1, RFC 9768 §3.1).
 
 use super::accecn::{AccEcn, ace, ace_flags, handshake_encoding};
-use super::header::AccEcnOption;
+use super::options::AccEcnOption;
 use super::{Flags, Header};
 use crate::config::Ecn;
 use crate::ip::ecn::IpEcn;

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher24;
 
 use super::connection::Reset;
-use super::header::{FastOpenCookie, MAX_OPTIONS_LEN};
 use super::input::Step;
+use super::options::{FastOpenCookie, MAX_OPTIONS_LEN};
 use super::{Connection, Header, OpenParams, Run, SeqNumber, State, SynReceived};
 use crate::Ctx;
 use crate::drop_reason::DropReason;

@@ -5,7 +5,7 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use super::ecn_handshake::EcnAnswer;
-use super::header::FastOpenCookie;
+use super::options::FastOpenCookie;
 use super::syn_cookies::Remembered;
 use super::timestamps::{TimestampCheck, TimestampState};
 use super::window::WindowScale;

@@ -4,7 +4,8 @@
 use core::time::Duration;
 
 use super::SeqNumber;
-use super::scoreboard::{Overdue, SentRange};
+use super::scoreboard::Overdue;
+use super::sent_range::SentRange;
 use crate::time::Instant;
 
 /// RFC 8985 §6.2 step 4: recoveries after which a widened reordering window is narrow again.

@@ -10,12 +10,15 @@
 //! block or a loss ends, always between segments. Everything that is neither lost nor sacked counts
 //! as in the network: RFC 6675's pipe.
 
+mod sacks;
+
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
 
 use super::rate::Stamp;
+use super::sent_range::{Fate, SentRange};
 use super::{SackBlocks, SeqNumber};
 use crate::time::Instant;
 
@@ -24,77 +27,6 @@ const KEPT_RECORDS: usize = 64;
 /// With this many transmissions more than two for each record, those that were overtaken are
 /// removed.
 const OVERTAKEN_SENDINGS: usize = 64;
-
-/// The state of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    InFlight,
-    /// To be sent again.
-    Lost,
-    /// The peer has it (RFC 2018), but may still discard it.
-    Sacked,
-}
-
-/// A record: consecutive sequence numbers that were last sent together.
-#[derive(Clone, Debug)]
-pub(super) struct SentRange {
-    pub(super) seq: SeqNumber,
-    pub(super) end: SeqNumber,
-    /// When they were last sent (RFC8985-4-b).
-    pub(super) sent_at: Instant,
-    pub(super) stamp: Stamp,
-    /// The segments in it begin this far apart, counted from `seq`.
-    segment_len: u16,
-    pub(super) fate: Fate,
-    /// Whether it was sent more than once.
-    pub(super) is_repeated: bool,
-}
-
-impl SentRange {
-    pub(super) fn len(&self) -> u32 {
-        self.end - self.seq
-    }
-
-    pub(super) fn is_sacked(&self) -> bool {
-        self.fate == Fate::Sacked
-    }
-
-    /// Bytes in the largest of its segments.
-    pub(super) fn largest_segment(&self) -> u32 {
-        self.len().min(u32::from(self.segment_len))
-    }
-
-    /// Takes in the next record, which is sacked as well.
-    fn absorb(&mut self, next: &SentRange) {
-        self.end = next.end;
-        self.segment_len = self.segment_len.max(next.segment_len);
-        self.is_repeated |= next.is_repeated;
-    }
-
-    /// The first boundary between segments at or after `seq`, at most the end.
-    fn boundary_from(&self, seq: SeqNumber) -> SeqNumber {
-        let step = u32::from(self.segment_len.max(1));
-        if seq.before_eq(self.seq) {
-            return self.seq;
-        }
-        if seq.after_eq(self.end) {
-            return self.end;
-        }
-        (self.seq + (seq - self.seq).div_ceil(step) * step).min(self.end)
-    }
-
-    /// The last boundary between segments at or before `seq`, at least the start.
-    fn boundary_to(&self, seq: SeqNumber) -> SeqNumber {
-        let step = u32::from(self.segment_len.max(1));
-        if seq.after_eq(self.end) {
-            return self.end;
-        }
-        if seq.before_eq(self.seq) {
-            return self.seq;
-        }
-        self.seq + (seq - self.seq) / step * step
-    }
-}
 
 /// RACK's verdict on a record in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,116 +195,10 @@ impl Scoreboard {
         self.seen = None;
     }
 
-    /// Marks these blocks as sacked; each lies within the data in flight. Calls `delivered` for
-    /// what was not sacked before.
-    pub(super) fn on_sack(&mut self, blocks: SackBlocks, mut delivered: impl FnMut(&SentRange, u32)) {
-        let mut seen = self.seen.take().unwrap_or_default();
-        for &block in &blocks {
-            self.select_unseen(block, block, &seen, &mut delivered);
-        }
-        *seen = blocks;
-        self.seen = Some(seen);
-    }
-
     /// Forgets the blocks of the last acknowledgement: it may have been long ago, and their numbers
     /// may stand for other data by now.
     pub(super) fn forget_seen(&mut self) {
         self.seen = None;
-    }
-
-    /// Marks what of `part`, a part of `block`, lies in no block of the last acknowledgement.
-    fn select_unseen(
-        &mut self,
-        part: (SeqNumber, SeqNumber),
-        block: (SeqNumber, SeqNumber),
-        seen: &[(SeqNumber, SeqNumber)],
-        delivered: &mut impl FnMut(&SentRange, u32),
-    ) {
-        let (left, right) = part;
-        let Some((&(seen_left, seen_right), rest)) = seen.split_first() else {
-            return self.select(part, block, delivered);
-        };
-        if seen_right.before_eq(left) || seen_left.after_eq(right) {
-            return self.select_unseen(part, block, rest, delivered);
-        }
-        if left.before(seen_left) {
-            self.select_unseen((left, seen_left), block, rest, delivered);
-        }
-        if seen_right.before(right) {
-            self.select_unseen((seen_right, right), block, rest, delivered);
-        }
-    }
-
-    /// Marks the segments that touch `part` and lie in `block` as sacked. A segment that the block
-    /// covers only in part does not count (as on Linux): otherwise a peer could split the records
-    /// into bytes.
-    fn select(
-        &mut self,
-        part: (SeqNumber, SeqNumber),
-        block: (SeqNumber, SeqNumber),
-        delivered: &mut impl FnMut(&SentRange, u32),
-    ) {
-        let first = self.find(part.0);
-        let mut index = first;
-        while let Some(record) = self.records.get(index) {
-            if record.seq.after_eq(part.1) {
-                break;
-            }
-            let (left, right) = (record.boundary_from(block.0), record.boundary_to(block.1));
-            if record.fate == Fate::Sacked || left.after_eq(right) {
-                index += 1;
-                continue;
-            }
-            let piece = SentRange { seq: left, end: right, ..record.clone() };
-            let len = piece.len();
-            match piece.fate {
-                Fate::InFlight if piece.is_repeated => self.repeated -= len,
-                Fate::Lost => self.lost -= len,
-                Fate::InFlight | Fate::Sacked => {}
-            }
-            delivered(&piece, len);
-            self.sacked += len;
-            index = self.place_sacked(index, &piece);
-        }
-        self.merge_sacked(first, index);
-    }
-
-    /// Marks `piece`, a part of a record, as sacked. Returns the first record behind it.
-    fn place_sacked(&mut self, index: usize, piece: &SentRange) -> usize {
-        let [previous, record] = [index.wrapping_sub(1), index].map(|index| self.records.get(index));
-        let is_front = record.is_some_and(|record| record.seq == piece.seq && piece.end.before(record.end));
-        if is_front && previous.is_some_and(SentRange::is_sacked) {
-            // The usual case: a block grows, and no record has to move.
-            self.records[index - 1].absorb(piece);
-            self.records[index].seq = piece.end;
-            return index;
-        }
-        self.split(index, piece.seq);
-        let index = self.find(piece.seq);
-        self.split(index, piece.end);
-        if let Some(record) = self.records.get_mut(index) {
-            record.fate = Fate::Sacked;
-        }
-        index + 1
-    }
-
-    /// Sacked neighbours among the records `first..behind` and those beside them become one (as on
-    /// Linux): numbers that a peer reports again and again are skipped in one step.
-    fn merge_sacked(&mut self, first: usize, behind: usize) {
-        let mut kept = first.saturating_sub(1);
-        let behind = (behind + 1).min(self.records.len());
-        for index in kept + 1..behind {
-            if self.records[kept].is_sacked() && self.records[index].is_sacked() {
-                let next = self.records[index].clone();
-                self.records[kept].absorb(&next);
-            } else {
-                kept += 1;
-                self.records.swap(kept, index);
-            }
-        }
-        if kept + 1 < behind {
-            self.records.drain(kept + 1..behind);
-        }
     }
 
     /// Marks as lost the records for which `judge` says so, from the earliest transmission on.

@@ -1,10 +1,12 @@
 use etherparse::{TcpOptionElement, TcpOptionReadError, TcpSlice};
 use proptest::prelude::*;
 use smallvec::smallvec;
+use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use crate::tcp::options::{AccEcnOption, AccEcnOrder, FastOpenCookie, MAX_OPTIONS_LEN, Timestamps};
 
 fn emitted(header: &Header) -> Vec<u8> {
     let mut out = HeaderBuf::new();
@@ -168,9 +170,9 @@ fn fast_open_cookies_of_every_length() {
 fn fast_open_cookies_in_the_experimental_option() {
     let parse = |bytes: &[u8], syn| Options::parse(bytes, syn).fast_open;
     let cookie = parse(&[254, 12, 0xf9, 0x89, 1, 2, 3, 4, 5, 6, 7, 8], true).unwrap();
-    assert!(cookie.experimental && cookie.as_bytes() == [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert!(cookie.is_experimental() && cookie.as_bytes() == [1, 2, 3, 4, 5, 6, 7, 8]);
     let request = parse(&[254, 4, 0xf9, 0x89], true).unwrap();
-    assert!(request.experimental && request.is_request());
+    assert!(request.is_experimental() && request.is_request());
     assert_eq!(parse(&[254, 4, 0xf9, 0x88], true), None, "another experiment");
     assert_eq!(parse(&[254, 3, 0xf9], true), None, "no number");
     assert_eq!(parse(&[254, 4, 0xf9, 0x89], false), None, "not in a SYN");
@@ -197,7 +199,7 @@ fn the_longest_fast_open_cookie_fits_beside_what_a_syn_carries() {
 }
 
 fn longest_cookie_fits(cookie: Option<Box<FastOpenCookie>>) {
-    let experimental = cookie.as_ref().is_some_and(|cookie| cookie.experimental);
+    let experimental = cookie.as_ref().is_some_and(|cookie| cookie.is_experimental());
     let options = Options {
         mss: Some(1460),
         window_scale: Some(7),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::tcp::rate::RateSampler;
-use crate::tcp::scoreboard::{Fate, Scoreboard};
+use crate::tcp::scoreboard::Scoreboard;
+use crate::tcp::sent_range::Fate;
 
 const ISS: SeqNumber = SeqNumber(u32::MAX - 500);
 const MS: fn(u64) -> Duration = Duration::from_millis;

@@ -7,7 +7,7 @@ use super::bench::Host;
 use super::peer::{IRS, ISS, Offer, Peer, Sent};
 use crate::config::Ecn;
 use crate::ip::ecn::IpEcn;
-use crate::tcp::header::{AccEcnOption, AccEcnOrder};
+use crate::tcp::options::{AccEcnOption, AccEcnOrder};
 use crate::tcp::{
     Connection, Flags, HandshakeStep, HandshakeTimeout, Header, Options, SeqNumber, State, SynReceived,
     Timestamps,

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::peer::{IRS, Offer, Peer, Sent};
 use crate::config::{Ecn, MtuProbing};
 use crate::ip::ecn::IpEcn;
-use crate::tcp::header::{AccEcnOption, AccEcnOrder};
+use crate::tcp::options::{AccEcnOption, AccEcnOrder};
 use crate::tcp::{Flags, Header, SackBlocks, SeqNumber, State, Timestamps};
 
 /// One thing that happens.
