@@ -6,7 +6,7 @@ use crate::memory::Budget;
 use crate::rng::Rng;
 use crate::stats::Stats;
 use crate::subject::Subject;
-use crate::tcp::Spares;
+use crate::tcp::FreeList;
 use crate::time::Instant;
 
 /// What every part gets from the stack when it is called: the time, the tunables, the counters, the
@@ -22,7 +22,7 @@ pub(crate) struct Ctx<'a> {
     /// How much memory the call may take.
     pub(crate) memory: Budget,
     /// Queues and scoreboards that idle connections have given back.
-    pub(crate) spares: &'a mut Spares,
+    pub(crate) free_list: &'a mut FreeList,
     /// The connection or packet that log lines name.
     pub(crate) subject: Subject,
 }

@@ -15,7 +15,7 @@ use crate::rng::Rng;
 use crate::socket::{Env, Kinds, Sockets, TransmitOutcome};
 use crate::stats::Stats;
 use crate::subject::Subject;
-use crate::tcp::Spares;
+use crate::tcp::FreeList;
 use crate::time::Instant;
 use crate::trace::Traced;
 
@@ -68,7 +68,7 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     stats: Stats,
     rng: Rng,
-    spares: Spares,
+    free_list: FreeList,
     now: Instant,
 }
 
@@ -86,7 +86,7 @@ impl Core {
             stats: &mut self.stats,
             rng: &mut self.rng,
             memory,
-            spares: &mut self.spares,
+            free_list: &mut self.free_list,
             subject: Subject::Stack,
         }
     }
@@ -99,7 +99,7 @@ impl Stack {
         let mut rng = Rng::new(seed);
         let network = Network::new(&config, &mut rng);
         let sockets = Sockets::new(&config, &mut rng);
-        let core = Core { config, stats: Stats::new(), rng, spares: Spares::default(), now };
+        let core = Core { config, stats: Stats::new(), rng, free_list: FreeList::default(), now };
         Stack { core, network, sockets }
     }
 

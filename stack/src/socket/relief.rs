@@ -135,7 +135,7 @@ impl Common {
     fn look_at_next(&mut self, ctx: &mut Ctx<'_>) {
         if self.relief.hand >= self.records.slots() {
             self.relief.hand = 0;
-            ctx.spares.clear();
+            ctx.free_list.clear();
             // Everybody was looked at, so it is known who holds most.
             self.tell_of_pressure(ctx.now);
         }

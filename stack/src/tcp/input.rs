@@ -49,7 +49,7 @@ impl Connection {
             }
         };
         self.tune_send_buffer(ctx);
-        self.give_spares(ctx.spares);
+        self.release_idle(ctx.free_list);
         if let Break(Some(reason)) = step {
             ctx.count_drop(reason);
         }
@@ -88,7 +88,7 @@ impl Connection {
         self.on_acceptable(ctx, header);
         self.on_marking(ctx, header, len);
         self.process_ack(ctx, header, len);
-        self.rcv.queue_mut().prepare(ctx.spares);
+        self.rcv.queue_mut().prepare(ctx.free_list);
         let last = pieces.pop().unwrap_or_default();
         for piece in pieces.drain(..) {
             let _in_order =
@@ -99,7 +99,7 @@ impl Connection {
         let step = self.process_text(ctx, header, self.rcv.nxt, last, false);
         debug_assert!(step.is_continue(), "a predicted run is in order");
         self.tune_send_buffer(ctx);
-        self.give_spares(ctx.spares);
+        self.release_idle(ctx.free_list);
     }
 
     /// Whether this is the next segment of an undisturbed transfer (Van Jacobson's header

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::ops::{Deref, DerefMut};
 
-use super::Spares;
+use super::FreeList;
 use super::scoreboard::Scoreboard;
 
 /// A scoreboard only while something is in flight: most connections wait. In between it reads as an empty one.
@@ -14,8 +14,8 @@ static EMPTY: Scoreboard = Scoreboard::new();
 
 impl LazyScoreboard {
     /// Something is about to be sent.
-    pub(super) fn prepare(&mut self, spares: &mut Spares) {
-        self.0.get_or_insert_with(|| spares.take_scoreboard());
+    pub(super) fn prepare(&mut self, free_list: &mut FreeList) {
+        self.0.get_or_insert_with(|| free_list.take_scoreboard());
     }
 
     /// What nothing is in.
@@ -64,16 +64,16 @@ mod tests {
     #[test]
     fn nothing_in_flight_holds_no_memory_and_reads_as_empty() {
         let mut lazy = LazyScoreboard::default();
-        let mut spares = Spares::default();
+        let mut free_list = FreeList::default();
         let stamp = RateSampler::new(Instant::ZERO).stamp(Instant::ZERO, 0, 0);
         assert!(lazy.first().is_none() && lazy.memory_bytes() == 0);
-        lazy.prepare(&mut spares);
+        lazy.prepare(&mut free_list);
         lazy.on_sent(Instant::ZERO, SeqNumber(7), SeqNumber(107), 100, stamp);
         assert!(lazy.take_idle().is_none() && lazy.memory_bytes() > 0);
         lazy.acknowledge(SeqNumber(107), |_, _| {});
-        spares.give_scoreboard(lazy.take_idle().expect("it is idle"));
+        free_list.give_scoreboard(lazy.take_idle().expect("it is idle"));
         assert!(lazy.first().is_none() && lazy.memory_bytes() == 0);
-        lazy.prepare(&mut spares);
+        lazy.prepare(&mut free_list);
         assert!(lazy.first().is_none() && lazy.sacked() == 0 && lazy.lost() == 0);
     }
 }

@@ -165,7 +165,7 @@ impl Connection {
         if !self.has_data_to_send() {
             return None;
         }
-        self.flight.scoreboard.prepare(ctx.spares);
+        self.flight.scoreboard.prepare(ctx.free_list);
         let loss_probe = core::mem::take(&mut self.pending.loss_probe);
         let is_losing = self.wants_to_resend();
         let mss = self.effective_mss(ctx);

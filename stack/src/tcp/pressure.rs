@@ -2,7 +2,7 @@
 //! without. What `send` took and what was acknowledged stays, until the connection itself is given up.
 
 use super::sender::clamp_send_buffer;
-use super::{Connection, SeqNumber, Spares, State};
+use super::{Connection, FreeList, SeqNumber, State};
 use crate::Ctx;
 use crate::error::CloseReason;
 use crate::memory::Held;
@@ -129,16 +129,16 @@ impl Connection {
         self.end(ctx, CloseReason::NoMemory, "no memory");
     }
 
-    /// What has come to rest goes to whoever moves next.
-    pub(super) fn give_spares(&mut self, spares: &mut Spares) {
+    /// Gives queues and a scoreboard that hold nothing to the free list.
+    pub(super) fn release_idle(&mut self, free_list: &mut FreeList) {
         if let Some(scoreboard) = self.flight.scoreboard.take_idle() {
-            spares.give_scoreboard(scoreboard);
+            free_list.give_scoreboard(scoreboard);
         }
         if let Some(queue) = self.snd.queue.take_idle() {
-            spares.give_queue(queue);
+            free_list.give_queue(queue);
         }
         if let Some(queue) = self.rcv.queue_mut().take_idle() {
-            spares.give_queue(queue);
+            free_list.give_queue(queue);
         }
     }
 

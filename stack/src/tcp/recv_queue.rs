@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
-use super::Spares;
+use super::FreeList;
 use super::byte_queue::ByteQueue;
 
 /// A payload of at least this many bytes stays where it is, in the frame that brought it. A smaller one would keep a
@@ -25,8 +25,8 @@ impl RecvQueue {
     }
 
     /// Something is about to be appended.
-    pub(super) fn prepare(&mut self, spares: &mut Spares) {
-        self.queue.get_or_insert_with(|| spares.take_queue());
+    pub(super) fn prepare(&mut self, free_list: &mut FreeList) {
+        self.queue.get_or_insert_with(|| free_list.take_queue());
     }
 
     /// What nothing is in.

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
-use super::Spares;
+use super::FreeList;
 use super::byte_queue::ByteQueue;
 use crate::frame::Payload;
 
@@ -24,8 +24,8 @@ impl SendQueue {
     }
 
     /// Something is about to be appended.
-    pub(super) fn prepare(&mut self, spares: &mut Spares) {
-        self.queue.get_or_insert_with(|| spares.take_queue());
+    pub(super) fn prepare(&mut self, free_list: &mut FreeList) {
+        self.queue.get_or_insert_with(|| free_list.take_queue());
     }
 
     /// What nothing is in.

@@ -62,7 +62,7 @@ impl Connection {
         self.rcv.acks.renew_quick_acks(ctx.now, self.rtt.rto(), config.quick_acks);
         let was_in_order = self.rcv.is_in_order();
         if !payload.is_empty() {
-            self.rcv.queue_mut().prepare(ctx.spares);
+            self.rcv.queue_mut().prepare(ctx.free_list);
         }
         let (len, nxt) = (payload.len(), self.rcv.nxt);
         self.rcv.acks.note_segment(ctx.now, header.longest(len));

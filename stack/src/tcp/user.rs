@@ -21,7 +21,7 @@ impl Connection {
             return Err(Error::WouldBlock);
         }
         self.snd.flushes = false;
-        self.snd.queue.prepare(ctx.spares);
+        self.snd.queue.prepare(ctx.free_list);
         self.snd.queue.push_copy(now);
         Ok(now.len())
     }
@@ -38,7 +38,7 @@ impl Connection {
         }
         let len = now.len();
         self.snd.flushes = false;
-        self.snd.queue.prepare(ctx.spares);
+        self.snd.queue.prepare(ctx.free_list);
         self.snd.queue.push_bytes(now);
         Ok(len)
     }
@@ -80,7 +80,7 @@ impl Connection {
         let reach = reach.min(buf.len());
         let len = self.rcv.queue_mut().read(&mut buf[..reach]);
         self.rcv.on_read(ctx.now, ctx.config.tcp.max_buffer_bytes);
-        self.give_spares(ctx.spares);
+        self.release_idle(ctx.free_list);
         Ok(len)
     }
 
@@ -92,7 +92,7 @@ impl Connection {
         }
         let data = self.rcv.queue_mut().read_bytes(max.min(reach));
         self.rcv.on_read(ctx.now, ctx.config.tcp.max_buffer_bytes);
-        self.give_spares(ctx.spares);
+        self.release_idle(ctx.free_list);
         Ok(data)
     }
 

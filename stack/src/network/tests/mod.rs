@@ -99,7 +99,7 @@ impl Host {
 
     pub(super) fn with<R>(&mut self, f: impl FnOnce(&mut Network, &mut Ctx<'_>) -> R) -> R {
         let Host { network, config, stats, rng, now, .. } = self;
-        let (memory, spares) = (crate::memory::Budget::UNLIMITED, &mut crate::tcp::Spares::default());
+        let (memory, free_list) = (crate::memory::Budget::UNLIMITED, &mut crate::tcp::FreeList::default());
         f(
             network,
             &mut Ctx {
@@ -109,7 +109,7 @@ impl Host {
                 stats,
                 rng,
                 memory,
-                spares,
+                free_list,
                 subject: crate::subject::Subject::Stack,
             },
         )

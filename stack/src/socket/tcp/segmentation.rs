@@ -205,7 +205,7 @@ mod tests {
             stats: &mut stats,
             rng: &mut rng,
             memory: crate::memory::Budget::UNLIMITED,
-            spares: &mut crate::tcp::Spares::default(),
+            free_list: &mut crate::tcp::FreeList::default(),
             subject: crate::subject::Subject::Stack,
         };
         let (meta, mut headers) = segment_packet(&mut ctx, tuple, header, IpFields::default());

@@ -189,7 +189,7 @@ mod tests {
         stats: Stats,
         rng: Rng,
         now: Instant,
-        spares: crate::tcp::Spares,
+        free_list: crate::tcp::FreeList,
     }
 
     impl World {
@@ -199,7 +199,7 @@ mod tests {
                 stats: Stats::new(),
                 rng: Rng::new([4; 32]),
                 now: Instant::from_secs(5),
-                spares: crate::tcp::Spares::default(),
+                free_list: crate::tcp::FreeList::default(),
             }
         }
 
@@ -211,7 +211,7 @@ mod tests {
                 stats: &mut self.stats,
                 rng: &mut self.rng,
                 memory: crate::memory::Budget::UNLIMITED,
-                spares: &mut self.spares,
+                free_list: &mut self.free_list,
                 subject: crate::subject::Subject::Stack,
             }
         }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use std::vec;
 use std::vec::Vec;
 
-use crate::tcp::spares::Spares;
+use crate::tcp::free_list::FreeList;
 
 const ISS: SeqNumber = SeqNumber(u32::MAX - 2_000);
 const MSS: u32 = 100;
@@ -13,7 +13,7 @@ fn sender(unsent: usize, window: u16, fin: bool) -> Sender {
     sender.on_syn_sent();
     sender.on_peer_syn(SeqNumber(0), window, None, None);
     sender.on_syn_acked(ISS + 1);
-    sender.queue.prepare(&mut Spares::default());
+    sender.queue.prepare(&mut FreeList::default());
     sender.queue.push_copy(&vec![0; unsent]);
     if fin {
         sender.queue_fin();

@@ -13,7 +13,7 @@ use crate::frame::{HeaderBuf, payload_len};
 use crate::memory::Budget;
 use crate::rng::Rng;
 use crate::stats::Stats;
-use crate::tcp::Spares;
+use crate::tcp::FreeList;
 use crate::tcp::{
     Connection, HandshakeStep, HandshakeTimeout, Header, OpenParams, SeqNumber, Settings, State, SynReceived,
 };
@@ -26,7 +26,7 @@ pub(super) struct Host {
     pub(super) stats: Stats,
     pub(super) rng: Rng,
     pub(super) memory: Budget,
-    pub(super) spares: Spares,
+    pub(super) free_list: FreeList,
 }
 
 impl Host {
@@ -43,7 +43,7 @@ impl Host {
             stats: Stats::new(),
             rng: Rng::new([7; 32]),
             memory: Budget::UNLIMITED,
-            spares: Spares::default(),
+            free_list: FreeList::default(),
         }
     }
 
@@ -55,7 +55,7 @@ impl Host {
             stats: &mut self.stats,
             rng: &mut self.rng,
             memory: self.memory,
-            spares: &mut self.spares,
+            free_list: &mut self.free_list,
             subject: crate::subject::Subject::Stack,
         }
     }
@@ -216,7 +216,7 @@ impl Pair {
             stats: &mut self.host.stats,
             rng: &mut self.host.rng,
             memory: self.host.memory,
-            spares: &mut self.host.spares,
+            free_list: &mut self.host.free_list,
             subject: crate::subject::Subject::Stack,
         };
         match end {
@@ -331,7 +331,7 @@ impl Pair {
                 stats: &mut self.host.stats,
                 rng: &mut self.host.rng,
                 memory: self.host.memory,
-                spares: &mut self.host.spares,
+                free_list: &mut self.host.free_list,
                 subject: crate::subject::Subject::Stack,
             };
             match record.handle_timeout(ctx) {

@@ -12,9 +12,9 @@ use crate::ip::ecn::IpEcn;
 use crate::tcp::options::{AccEcnOption, AccEcnOrder};
 use crate::tcp::{Flags, Header, SackBlocks, SeqNumber, State, Timestamps};
 
-/// One thing that happens.
+/// One thing that the peer, the program or time does.
 #[derive(Clone, Debug)]
-enum Happening {
+enum Action {
     Segment {
         flags: u16,
         /// From what the connection expects.
@@ -53,34 +53,34 @@ fn flags() -> impl Strategy<Value = u16> {
     prop_oneof![6 => usual, 1 => 0u16..0x200]
 }
 
-fn segment() -> impl Strategy<Value = Happening> {
+fn segment() -> impl Strategy<Value = Action> {
     let sack = proptest::collection::vec((offset(), offset()), 0..4);
     let timestamp =
         prop_oneof![3 => (-5i32..5).prop_map(Some), 1 => any::<i32>().prop_map(Some), 1 => Just(None)];
     (flags(), offset(), offset(), any::<u16>(), 0usize..2000, timestamp, sack).prop_map(
         |(flags, seq, ack, window, len, timestamp, sack)| {
             let len = if len < 1000 { 0 } else { len };
-            Happening::Segment { flags, seq, ack, window, len, timestamp, sack }
+            Action::Segment { flags, seq, ack, window, len, timestamp, sack }
         },
     )
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
+fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         12 => segment(),
         5 => prop_oneof![Just(0u16), Just(1), 0u16..5000, any::<u16>()]
-            .prop_map(|window| Happening::AckAll { window }),
-        4 => (1usize..5000).prop_map(Happening::Data),
-        6 => (1usize..100_000).prop_map(Happening::Send),
-        6 => (1usize..100_000).prop_map(Happening::Recv),
-        1 => Just(Happening::ShutdownWrite),
-        1 => Just(Happening::ShutdownRead),
-        1 => Just(Happening::Close),
-        1 => Just(Happening::Abort),
-        1 => offset().prop_map(Happening::Unreachable),
-        1 => (offset(), any::<u16>()).prop_map(|(seq, mss)| Happening::PathMss(seq, mss)),
-        1 => (0usize..3_000_000).prop_map(Happening::Buffer),
-        6 => prop_oneof![0u64..50, 0u64..5000, 0u64..200_000].prop_map(Happening::Wait),
+            .prop_map(|window| Action::AckAll { window }),
+        4 => (1usize..5000).prop_map(Action::Data),
+        6 => (1usize..100_000).prop_map(Action::Send),
+        6 => (1usize..100_000).prop_map(Action::Recv),
+        1 => Just(Action::ShutdownWrite),
+        1 => Just(Action::ShutdownRead),
+        1 => Just(Action::Close),
+        1 => Just(Action::Abort),
+        1 => offset().prop_map(Action::Unreachable),
+        1 => (offset(), any::<u16>()).prop_map(|(seq, mss)| Action::PathMss(seq, mss)),
+        1 => (0usize..3_000_000).prop_map(Action::Buffer),
+        6 => prop_oneof![0u64..50, 0u64..5000, 0u64..200_000].prop_map(Action::Wait),
     ]
 }
 
@@ -89,10 +89,10 @@ fn shift(seq: SeqNumber, offset: i32) -> SeqNumber {
 }
 
 /// Does it; what the connection sends.
-fn happen(peer: &mut Peer, what: Happening) -> Vec<Sent> {
+fn act(peer: &mut Peer, what: Action) -> Vec<Sent> {
     let (una, nxt) = (peer.connection.snd.una, peer.connection.rcv.nxt);
     match what {
-        Happening::Segment { flags, seq, ack, window, len, timestamp, sack } => {
+        Action::Segment { flags, seq, ack, window, len, timestamp, sack } => {
             let mut header = Header {
                 seq: shift(nxt, seq),
                 ack: shift(una, ack),
@@ -118,41 +118,41 @@ fn happen(peer: &mut Peer, what: Happening) -> Vec<Sent> {
             }
             peer.deliver(header, &alloc::vec![1; len])
         }
-        Happening::AckAll { window } => {
+        Action::AckAll { window } => {
             let header = Header { seq: nxt, ack: peer.connection.snd.max, window, ..peer.header(Flags::ACK) };
             peer.deliver(header, &[])
         }
-        Happening::Data(len) => {
+        Action::Data(len) => {
             let header = Header { seq: nxt, ack: una, ..peer.header(Flags::ACK) };
             peer.deliver(header, &alloc::vec![2; len])
         }
-        Happening::Send(len) => {
+        Action::Send(len) => {
             let data = alloc::vec![3; len];
             peer.call(|connection, ctx| connection.send(ctx, &data)).1
         }
-        Happening::Recv(len) => {
+        Action::Recv(len) => {
             let mut buf = alloc::vec![0; len];
             peer.call(|connection, ctx| connection.recv(ctx, &mut buf)).1
         }
-        Happening::ShutdownWrite => peer.call(|connection, ctx| connection.shutdown_write(ctx)).1,
-        Happening::ShutdownRead => peer.call(|connection, ctx| connection.shutdown_read(ctx)).1,
-        Happening::Close => peer.close(),
-        Happening::Abort => peer.call(|connection, ctx| connection.abort(ctx)).1,
-        Happening::Unreachable(seq) => {
+        Action::ShutdownWrite => peer.call(|connection, ctx| connection.shutdown_write(ctx)).1,
+        Action::ShutdownRead => peer.call(|connection, ctx| connection.shutdown_read(ctx)).1,
+        Action::Close => peer.close(),
+        Action::Abort => peer.call(|connection, ctx| connection.abort(ctx)).1,
+        Action::Unreachable(seq) => {
             let error = crate::error::Error::HostUnreachable;
             peer.call(|connection, ctx| connection.on_unreachable(ctx, shift(una, seq), error)).1
         }
-        Happening::PathMss(seq, mss) => {
+        Action::PathMss(seq, mss) => {
             peer.call(|connection, ctx| connection.on_path_mss(ctx, shift(una, seq), mss)).1
         }
-        Happening::Buffer(bytes) => {
+        Action::Buffer(bytes) => {
             let mut settings = peer.host.settings();
             settings.receive_buffer_bytes = bytes;
             settings.send_buffer_bytes = bytes;
             settings.keepalive = bytes % 2 == 0;
             peer.call(|connection, ctx| connection.set_settings(ctx, settings)).1
         }
-        Happening::Wait(millis) => peer.wait(Duration::from_millis(millis)),
+        Action::Wait(millis) => peer.wait(Duration::from_millis(millis)),
     }
 }
 
@@ -194,12 +194,12 @@ fn check(peer: &Peer, sent: &[Sent], right_edge: &mut SeqNumber) -> Result<(), T
     Ok(())
 }
 
-fn torture(mut peer: Peer, happenings: Vec<Happening>) -> Result<(), TestCaseError> {
+fn torture(mut peer: Peer, actions: Vec<Action>) -> Result<(), TestCaseError> {
     let mut right_edge = peer.connection.rcv.nxt;
-    for what in happenings {
+    for what in actions {
         let was_synchronized = peer.connection.state().is_synchronized();
         let max = peer.connection.snd.max;
-        let sent = happen(&mut peer, what);
+        let sent = act(&mut peer, what);
         if !was_synchronized {
             right_edge = peer.connection.rcv.nxt;
         }
@@ -216,17 +216,17 @@ proptest! {
 
     #[test]
     fn an_established_connection_survives_anything(
-        happenings in proptest::collection::vec(happening(), 1..80),
+        actions in proptest::collection::vec(action(), 1..80),
         plain: bool,
     ) {
         let offer = if plain { Offer::plain() } else { Offer::all() };
-        torture(Peer::established_with(offer, |_, _| {}), happenings)?;
+        torture(Peer::established_with(offer, |_, _| {}), actions)?;
     }
 
     /// With either kind of ECN agreed on, marks and counters that lie, and probes of the path.
     #[test]
     fn a_connection_with_ecn_survives_anything(
-        happenings in proptest::collection::vec(happening(), 1..80),
+        actions in proptest::collection::vec(action(), 1..80),
         is_accurate: bool,
         is_probing: bool,
         how_the_syn_came in 0u8..4,
@@ -243,20 +243,20 @@ proptest! {
         syn_ack.ip_ecn = IpEcn::of_traffic_class(how_the_syn_came);
         peer.seq = IRS + 1;
         let _ = peer.deliver(syn_ack, &[]);
-        torture(peer, happenings)?;
+        torture(peer, actions)?;
     }
 
     #[test]
     fn an_opening_connection_survives_anything(
-        happenings in proptest::collection::vec(happening(), 1..40),
+        actions in proptest::collection::vec(action(), 1..40),
     ) {
-        torture(Peer::syn_sent(|_, _| {}), happenings)?;
+        torture(Peer::syn_sent(|_, _| {}), actions)?;
     }
 
     /// With buffers of a few bytes, and a peer with odd ones.
     #[test]
     fn tiny_buffers_and_segments_survive_anything(
-        happenings in proptest::collection::vec(happening(), 1..60),
+        actions in proptest::collection::vec(action(), 1..60),
         receive in 0usize..3000,
         send in 0usize..3000,
         mss: Option<u16>,
@@ -267,6 +267,6 @@ proptest! {
             params.settings.receive_buffer_bytes = receive;
             params.settings.send_buffer_bytes = send;
         });
-        torture(peer, happenings)?;
+        torture(peer, actions)?;
     }
 }

@@ -1,7 +1,8 @@
-//! Memory that connections at rest have given up, for those that begin to move.
+//! The free list of queues and scoreboards: memory of idle connections, for those that need it next.
 //!
-//! A connection that waits holds no queues, and one that sends a question and reads the answer would allocate them each
-//! time. So what comes to rest goes here, and what moves takes it from here: as many as are on the move at once.
+//! An idle connection holds no queues. One that sends a question and reads the answer would allocate them each time. So a
+//! connection that becomes idle gives them to the list, and one that becomes active takes them from it. The list holds as many
+//! as were active at once, up to a limit.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -14,17 +15,17 @@ const MOST: usize = 64;
 
 /// See the module's page.
 #[derive(Debug, Default)]
-pub(crate) struct Spares {
+pub(crate) struct FreeList {
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is handed on")]
     queues: Vec<Box<ByteQueue>>,
     #[expect(clippy::vec_box, reason = "as above")]
     scoreboards: Vec<Box<Scoreboard>>,
 }
 
-impl Spares {
+impl FreeList {
     /// Gives all of it back: the memory is short.
     pub(crate) fn clear(&mut self) {
-        *self = Spares::default();
+        *self = FreeList::default();
     }
 
     /// An empty queue.
@@ -58,15 +59,15 @@ mod tests {
 
     #[test]
     fn what_was_given_is_taken_again_up_to_a_number() {
-        let mut spares = Spares::default();
+        let mut free_list = FreeList::default();
         for _ in 0..MOST + 10 {
-            spares.give_scoreboard(Box::default());
-            spares.give_queue(Box::new(ByteQueue::new()));
+            free_list.give_scoreboard(Box::default());
+            free_list.give_queue(Box::new(ByteQueue::new()));
         }
-        assert_eq!((spares.scoreboards.len(), spares.queues.len()), (MOST, MOST));
-        let (_board, _queue) = (spares.take_scoreboard(), spares.take_queue());
-        assert_eq!((spares.scoreboards.len(), spares.queues.len()), (MOST - 1, MOST - 1));
-        spares.clear();
-        let (_board, _queue) = (spares.take_scoreboard(), spares.take_queue());
+        assert_eq!((free_list.scoreboards.len(), free_list.queues.len()), (MOST, MOST));
+        let (_board, _queue) = (free_list.take_scoreboard(), free_list.take_queue());
+        assert_eq!((free_list.scoreboards.len(), free_list.queues.len()), (MOST - 1, MOST - 1));
+        free_list.clear();
+        let (_board, _queue) = (free_list.take_scoreboard(), free_list.take_queue());
     }
 }
