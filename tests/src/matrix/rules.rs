@@ -66,15 +66,20 @@ pub const RULES: &[Rule] = &[
         why: "Linux keeps only a record of TIME-WAIT (tcp_timewait_state_process): it looks at no ACK, a reset or a SYN inside \
               the window ends it, and outside of it all is answered",
         explains: |case, linux, portolan| {
-            let is_record = match (resets(linux), acks(linux), says_nothing(linux)) {
-                (true, ..) => is_over(linux) && !case.has(RST),
-                (_, true, _) if linux.state == "TIME-WAIT" => case.has(FIN) && portolan.state == "FIN-WAIT-2",
-                (_, true, _) => says_nothing(portolan) && !is_over(portolan),
-                (.., true) if is_over(linux) => case.has(RST),
-                (.., true) => acks(portolan) && !case.has(RST),
-                _ => false,
+            let is_outside = matches!(case.seq, Seq::Old | Seq::Beyond);
+            let is_known = if case.has(RST) && is_outside {
+                acks(linux) && linux.state == "FIN-WAIT-2" && says_nothing(portolan)
+            } else if case.has(RST) {
+                says_nothing(linux) && is_over(linux)
+            } else if case.has(SYN) {
+                // One before RCV.NXT the SYN is old, and what follows it is text.
+                acks(portolan) && !is_outside && (resets(linux) || case.seq == Seq::OneBefore)
+            } else if !case.has(ACK) {
+                acks(linux) && linux.state == "FIN-WAIT-2" && says_nothing(portolan)
+            } else {
+                acks(portolan) && !is_outside && matches!(case.ack, Ack::TooOld | Ack::Future)
             };
-            case.state == State::FinWait2Closed && is_record
+            case.state == State::FinWait2Closed && portolan.state == "FIN-WAIT-2" && is_known
         },
     },
     Rule {
@@ -200,12 +205,28 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "text at the edge",
         why: "RFC 9293 §3.10.7.4 trims a segment to the window, and what begins at its edge is outside; Linux (tcp_sequence) \
-              takes one that begins at the edge or before it and ends beyond, if nothing waits to be read",
+              takes one that begins at the edge or before it and ends beyond, if nothing waits to be read, not even a FIN",
         explains: |case, linux, portolan| {
-            !case.has(RST)
-                && matches!(case.seq, Seq::Edge | Seq::LastInWindow)
-                && !matches!(case.state, State::Closed | State::Listen | State::SynSent)
-                && linux != portolan
+            let is_text =
+                (case.len > 0 || case.has(FIN)) && case.has(ACK) && !case.has(SYN) && !case.has(RST);
+            let is_taken = match case.state {
+                State::FinWait1 => {
+                    acks(linux) && linux.state == "FIN-WAIT-2" && portolan.state == "FIN-WAIT-1"
+                }
+                State::FinWait1Closed => resets(linux) && is_over(linux) && portolan.state == "FIN-WAIT-1",
+                State::CloseWait | State::Closing | State::LastAck => says_nothing(linux),
+                _ => false,
+            };
+            let is_refused = matches!(case.state, State::CloseWait | State::Closing)
+                && case.len > 0
+                && acks(linux)
+                && says_nothing(portolan);
+            is_text
+                && match case.seq {
+                    Seq::Edge => is_taken && acks(portolan),
+                    Seq::LastInWindow => is_refused,
+                    _ => false,
+                }
         },
     },
     Rule {
