@@ -157,13 +157,17 @@ impl Difference {
         fin.is_some_and(|fin| texts.any(|(from, to)| from < to && to > fin))
     }
 
-    /// Whether the last SYN that Linux has answered has not led to a connection yet that its program has.
+    /// Whether the last SYN that Linux has answered has not led to a connection yet: it has acknowledged nothing else, and no
+    /// program has the connection.
     pub(super) fn is_in_syn_received(&self) -> bool {
         let so_far = &self.linux[..=self.index];
         let is_syn_ack = |answer: &Answer| answer.syn.as_deref() == Some("SYN ACK");
         so_far.iter().rposition(is_syn_ack).is_some_and(|at| {
-            let mut results = so_far[at..].iter().flat_map(|answer| &answer.results);
-            !results.any(|result| result == "ok")
+            let is_open = |answer: &Answer| {
+                let syn_acked = so_far[at].ack;
+                answer.ack > syn_acked || answer.results.iter().any(|result| result == "ok")
+            };
+            !so_far[at..].iter().any(is_open)
         })
     }
 
@@ -178,6 +182,29 @@ impl Difference {
         let mut acks = self.lines_so_far().filter_map(|line| value(line, "ack")?.parse::<i64>().ok());
         self.lines_so_far().any(|line| line.starts_with("call close"))
             && fin.is_some_and(|fin| acks.any(|ack| ack > fin))
+    }
+
+    /// Whether the peer sends, in this group, what only a socket judges: an ACK of what was never sent, a SYN, or a reset that
+    /// is not at RCV.NXT.
+    pub(super) fn has_what_a_record_does_not_judge(&self) -> bool {
+        let sent_to = self.portolan[..self.index].iter().filter_map(|answer| answer.fin).max();
+        let known_to = self.portolan[..=self.index].iter().filter_map(|answer| answer.ack).max();
+        self.lines().iter().filter(|line| line.starts_with("peer")).any(|line| {
+            let acked = value(line, "ack").and_then(|ack| ack.parse::<i64>().ok());
+            acked.is_some_and(|ack| sent_to.is_some_and(|fin| ack > fin + 1))
+                || line.starts_with("peer SYN")
+                || line.starts_with("peer RST") && self.peer_seq(line) != known_to
+        })
+    }
+
+    /// Whether a window that the peer has offered ends at this number.
+    pub(super) fn has_window_to(&self, end: i64) -> bool {
+        let number = |line: &String, name: &str| value(line, name)?.parse::<i64>().ok();
+        let mut ends = self
+            .lines_so_far()
+            .filter(|line| line.starts_with("peer"))
+            .filter_map(|line| Some(number(line, "ack")? + number(line, "win")?));
+        ends.any(|offered| offered == end)
     }
 
     /// What the peer has acknowledged before this group.
@@ -213,7 +240,7 @@ fn value<'l>(line: &'l str, name: &str) -> Option<&'l str> {
 /// The plan as a script, in which each stack's answers stand as comments.
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# seed {}\nfamily {}", self.plan.seed, self.plan.family())?;
+        writeln!(f, "# seed {}\nfamily {}\nsysctl tcp_rfc1337 1", self.plan.seed, self.plan.family())?;
         for (index, group) in self.plan.groups.iter().enumerate().take(self.index + 1) {
             for line in &group.lines {
                 writeln!(f, "{line}")?;
@@ -283,6 +310,10 @@ pub(super) fn of(plan: &Plan, transcript: Vec<String>) -> Vec<Answer> {
             let mut read = answer.clone();
             read_segment(what, &mut read, &mut sent_to);
             let again = read.again_from.filter(|_| read.again_from != answer.again_from);
+            if again.is_some() && read.ack <= Some(acked_to) {
+                // What goes out again may do so at once or by a timer, and says nothing new of what was received.
+                read.ack = answer.ack;
+            }
             read.repeated = answer.repeated.into_iter().chain(again).min();
             answer.repeated = read.repeated;
             if at - step_at > AT_ONCE {

@@ -30,7 +30,8 @@ pub struct Plan {
 impl Plan {
     /// The text of a script that plays it and expects nothing.
     pub fn text(&self) -> String {
-        let mut text = format!("# seed {}\nfamily {}\n", self.seed, self.family());
+        // Portolan follows RFC 1337 §3: no reset ends TIME-WAIT. Linux does where it is asked to.
+        let mut text = format!("# seed {}\nfamily {}\nsysctl tcp_rfc1337 1\n", self.seed, self.family());
         for group in &self.groups {
             for line in &group.lines {
                 // What is sent in between is not looked at, but belongs to this group.

@@ -40,7 +40,13 @@ pub const RULES: &[Rule] = &[
         explains: |difference| {
             let (ours, theirs) = (difference.ours(), difference.theirs());
             let is_later = theirs.ack.is_some() && ours.ack > theirs.ack;
-            difference.has_peer_sent(&["SYN", "ts"]) && difference.is_in_syn_received() && is_later
+            // A reset without that echo does not end the handshake, and what follows is not for a port without one.
+            let is_over = difference.lines().iter().any(|line| line.starts_with("peer RST"))
+                && ours.reset.is_some()
+                && theirs.reset.is_none();
+            difference.has_peer_sent(&["SYN", "ts"])
+                && difference.is_in_syn_received()
+                && (is_later || is_over)
         },
     },
     Rule {
@@ -57,9 +63,10 @@ pub const RULES: &[Rule] = &[
         why: "a peer that has sent data behind its FIN contradicts itself: the data stays here, the FIN ends the stream on Linux",
         explains: |difference| {
             let (ours, theirs) = (difference.ours(), difference.theirs());
-            difference.has_data_behind_the_fin()
-                && theirs.reset.is_some() == ours.reset.is_some()
-                && ours.ack > theirs.ack
+            let taken =
+                |results: &[String]| -> u64 { results.iter().filter_map(|it| it.parse::<u64>().ok()).sum() };
+            let is_more = ours.ack > theirs.ack || taken(&ours.results) > taken(&theirs.results);
+            difference.has_data_behind_the_fin() && theirs.reset.is_some() == ours.reset.is_some() && is_more
         },
     },
     Rule {
@@ -69,7 +76,8 @@ pub const RULES: &[Rule] = &[
             difference.is_in_syn_received()
                 && theirs.reset.is_some()
                 && ours.reset.is_none()
-                && ours.ack.is_some()
+                // There may be a limit for such ACKs.
+                && (ours.ack.is_some() || ours.is_silent())
         },
     },
     Rule {
@@ -128,11 +136,14 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        why: "FIN-WAIT-2 without a program: Linux keeps a record of TIME-WAIT, which looks at no ACK and which a reset ends or asks",
+        why: "FIN-WAIT-2 without a program: Linux keeps a record of TIME-WAIT, which looks at no ACK and which a reset or SYN ends",
         explains: |difference| {
-            let (ours, theirs) = (difference.ours(), difference.theirs());
-            let is_ack = |answer: &Answer| Answer { ack: None, ..answer.clone() }.is_silent();
-            difference.is_fin_acked() && !difference.has_peer_sent(&["FIN"]) && is_ack(ours) && is_ack(theirs)
+            let is_sent = |answer: &Answer| answer.data_to.is_some() || answer.again_from.is_some();
+            difference.is_fin_acked()
+                && !difference.has_peer_sent(&["FIN"])
+                && difference.has_what_a_record_does_not_judge()
+                && !is_sent(difference.ours())
+                && !is_sent(difference.theirs())
         },
     },
     Rule {
@@ -151,6 +162,15 @@ pub const RULES: &[Rule] = &[
         explains: |difference| {
             let has = |results: &[String], name: &str| results.iter().any(|result| result == name);
             has(&difference.ours().results, "EPIPE") && has(&difference.theirs().results, "EAGAIN")
+        },
+    },
+    Rule {
+        why: "RFC 9293 §3.8.6.2.1, MUST-38: what the window cuts short waits; Linux fills the window with it",
+        explains: |difference| {
+            let Some((end, ours_to)) = difference.theirs().data_to.zip(difference.ours().data_to) else {
+                return false;
+            };
+            (1..difference.mss()).contains(&(end - ours_to)) && difference.has_window_to(end)
         },
     },
     Rule {
