@@ -51,6 +51,15 @@ pub(super) struct Reset {
     /// Whether it acknowledges RCV.NXT, as a reset that ends a connection does. One without answers
     /// an unacceptable segment.
     pub(super) with_ack: bool,
+    /// The TOS of the packet that it answers; `None` if it answers none.
+    pub(super) tos: Option<u8>,
+}
+
+impl Reset {
+    /// One that answers a segment, and has the TOS of its packet, as on Linux (tcp_v4_send_reset).
+    pub(super) fn answering(header: &Header, seq: SeqNumber) -> Reset {
+        Reset { seq, with_ack: false, tos: header.tos }
+    }
 }
 
 /// What `poll_transmit` is to send besides data and acknowledgements.
@@ -297,7 +306,7 @@ impl Connection {
             State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 | State::CloseWait
         );
         if needs_reset {
-            self.pending.reset = Some(Reset { seq: self.snd.ack_seq(), with_ack: true });
+            self.pending.reset = Some(Reset { seq: self.snd.ack_seq(), with_ack: true, tos: None });
         }
     }
 

@@ -276,7 +276,7 @@ impl Connection {
     /// The first acknowledgement: of the SYN, and perhaps of data.
     pub(super) fn check_ack_of_fast_open(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
         if header.ack.before(self.snd.una) || header.ack.after(self.snd.max) {
-            self.pending.reset = Some(Reset { seq: header.ack, with_ack: false });
+            self.pending.reset = Some(Reset::answering(header, header.ack));
             return Break(Some(DropReason::BadAck));
         }
         self.time_syn(ctx, header);

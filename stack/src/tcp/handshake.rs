@@ -223,8 +223,8 @@ impl SynReceived {
             ctx.count_drop(DropReason::UnexpectedSegment);
             if self.ecn.on_repeated_syn(header) {
                 // RFC 9768 §3.1.5: the meaning of this connection's flags is ambiguous now.
-                let flags = Flags::RST_ACK;
-                return HandshakeStep::Reset(Header { ack: self.rcv_nxt(), flags, ..Header::default() });
+                let (ack, flags, tos) = (self.rcv_nxt(), Flags::RST_ACK, header.tos);
+                return HandshakeStep::Reset(Header { ack, flags, tos, ..Header::default() });
             }
             let step = self.reply(ctx, self.syn_ack(ctx.now));
             if matches!(step, HandshakeStep::Reply(_)) {
@@ -250,14 +250,14 @@ impl SynReceived {
                 return HandshakeStep::Aborted;
             }
             ctx.count_drop(DropReason::ChallengeAck);
-            return self.reply_challenge(ctx);
+            return self.reply_challenge(ctx, header);
         }
         // Fourth: SYN. RFC 9293 would go back to LISTEN, so that a guessed number in the window
         // would end the handshake. It is challenged instead, as RFC 5961 §4.2 has it for the later
         // states.
         if flags.contains(Flags::SYN) {
             ctx.count_drop(DropReason::ChallengeAck);
-            return self.reply_challenge(ctx);
+            return self.reply_challenge(ctx, header);
         }
         // Fifth: ACK.
         if !flags.contains(Flags::ACK) {
@@ -266,7 +266,8 @@ impl SynReceived {
         }
         if header.ack != self.iss + 1 {
             ctx.count_drop(DropReason::BadAck);
-            return HandshakeStep::Reset(Header { seq: header.ack, flags: Flags::RST, ..Header::default() });
+            let (seq, flags, tos) = (header.ack, Flags::RST, header.tos);
+            return HandshakeStep::Reset(Header { seq, flags, tos, ..Header::default() });
         }
         // Linux's tcp_check_req.
         if self.timeouts < self.deferred_timeouts && header.segment_len(payload_len) == 0 {
@@ -299,14 +300,16 @@ impl SynReceived {
             || (len > 0 && (header.seq + (len - 1)).within(self.rcv_nxt(), end))
     }
 
-    /// A challenge ACK.
-    fn challenge_ack(&self, now: Instant) -> Header {
+    /// A challenge ACK. As on Linux (tcp_v4_reqsk_send_ack) it has the TOS of the packet that it
+    /// answers.
+    fn challenge_ack(&self, now: Instant, header: &Header) -> Header {
         Header {
             seq: self.iss + 1,
             ack: self.rcv_nxt(),
             flags: Flags::ACK.with(self.ecn.ack_flags()),
             window: if self.peer_scale.is_some() { self.window >> self.scale.shift() } else { self.window },
             path_seed: self.retries,
+            tos: header.tos,
             options: Options { timestamps: self.timestamps.option(now), ..Options::default() },
             ..Header::default()
         }
@@ -314,7 +317,7 @@ impl SynReceived {
 
     /// "Send an acknowledgment in reply": as in the other states to each segment with data or a FIN, to others within the rate.
     fn answer_unacceptable(&mut self, ctx: &Ctx<'_>, header: &Header, payload_len: usize) -> HandshakeStep {
-        let answer = self.challenge_ack(ctx.now);
+        let answer = self.challenge_ack(ctx.now, header);
         let has_text = payload_len > 0 || header.flags.contains(Flags::FIN);
         if has_text && !header.flags.contains(Flags::SYN) {
             return HandshakeStep::Reply(answer);
@@ -322,8 +325,8 @@ impl SynReceived {
         self.reply(ctx, answer)
     }
 
-    fn reply_challenge(&mut self, ctx: &mut Ctx<'_>) -> HandshakeStep {
-        let step = self.reply(ctx, self.challenge_ack(ctx.now));
+    fn reply_challenge(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> HandshakeStep {
+        let step = self.reply(ctx, self.challenge_ack(ctx.now, header));
         if let HandshakeStep::Reply(_) = &step {
             ctx.stats.tcp.challenge_ack += 1;
         }

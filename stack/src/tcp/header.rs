@@ -96,6 +96,9 @@ pub(crate) struct Header {
     /// Nor is this: a device joined what came in from segments of so many bytes (the last may have had fewer); 0 if it
     /// is one segment.
     pub(crate) joined_len: u16,
+    /// Nor is this: the TOS or traffic class of the packet that it came in. Of what goes out: that of the packet which it
+    /// answers, or `None` if the socket's counts.
+    pub(crate) tos: Option<u8>,
     pub(crate) options: Options,
 }
 
@@ -139,6 +142,7 @@ impl Header {
             ip_ecn: IpEcn::NotEct,
             path_seed: 0,
             joined_len: 0,
+            tos: None,
             options: Options::parse(options, flags.contains(Flags::SYN)),
         };
         Some((header, header_len))
@@ -176,12 +180,14 @@ impl Header {
     }
 }
 
-/// The reset that answers a segment for which there is no connection (RFC 9293 §3.10.7.1); none for a reset.
+/// The reset that answers a segment for which there is no connection (RFC 9293 §3.10.7.1); none for a reset. As on Linux
+/// (tcp_v4_send_reset) its packet has the TOS of the other.
 pub(crate) fn reset_for(header: &Header, payload_len: usize) -> Option<Header> {
     if header.flags.contains(Flags::RST) {
         return None;
     }
-    let mut reset = Header { src_port: header.dst_port, dst_port: header.src_port, ..Header::default() };
+    let (src_port, dst_port) = (header.dst_port, header.src_port);
+    let mut reset = Header { src_port, dst_port, tos: header.tos, ..Header::default() };
     if header.flags.contains(Flags::ACK) {
         reset.seq = header.ack;
         reset.flags = Flags::RST;

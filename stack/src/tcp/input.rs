@@ -319,7 +319,7 @@ impl Connection {
             self.check_ack_of_fast_open(ctx, header)?;
         } else if self.state == State::SynReceived {
             if !self.is_syn_ack_acceptable(header.ack) {
-                self.pending.reset = Some(Reset { seq: header.ack, with_ack: false });
+                self.pending.reset = Some(Reset::answering(header, header.ack));
                 return Break(Some(DropReason::BadAck));
             }
             self.on_syn_acked(ctx, header);
@@ -334,7 +334,7 @@ impl Connection {
         }
         self.on_acceptable(ctx, header);
         self.process_ack(ctx, header, payload_len);
-        self.after_fin_acked(ctx)
+        self.after_fin_acked(ctx, header)
     }
 
     /// Processes the acknowledgement of our SYN: the first round-trip time, and scaled windows from
@@ -364,7 +364,7 @@ impl Connection {
     }
 
     /// The rest of the fifth step: what follows when our FIN is acknowledged.
-    fn after_fin_acked(&mut self, ctx: &mut Ctx<'_>) -> Step {
+    fn after_fin_acked(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
         if !self.snd.is_fin_acked() {
             return Continue(());
         }
@@ -374,7 +374,7 @@ impl Connection {
                 if let Some(reset) = &mut self.pending.reset {
                     // The connection does not wait for the peer's FIN (TCP_LINGER2): as on Linux
                     // this reset answers the segment.
-                    *reset = Reset { seq: self.snd.una, with_ack: false };
+                    *reset = Reset::answering(header, self.snd.una);
                     return Break(None);
                 }
             }
@@ -396,7 +396,7 @@ impl Connection {
         if has_ack && !self.is_syn_ack_acceptable(header.ack) {
             self.hasten_syn(ctx.now);
             if !flags.contains(Flags::RST) {
-                self.pending.reset = Some(Reset { seq: header.ack, with_ack: false });
+                self.pending.reset = Some(Reset::answering(header, header.ack));
             }
             return Break(Some(DropReason::BadAck));
         }

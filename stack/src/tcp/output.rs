@@ -89,9 +89,10 @@ impl Connection {
     }
 
     fn reset_segment(&mut self, ctx: &mut Ctx<'_>, reset: Reset) -> Run {
-        let mut header = Header { seq: reset.seq, flags: Flags::RST, ..Header::default() };
+        let Reset { seq, with_ack, tos } = reset;
+        let mut header = Header { seq, flags: Flags::RST, tos, ..Header::default() };
         header.path_seed = self.retries.path_seed;
-        if reset.with_ack {
+        if with_ack {
             header.flags = Flags::RST_ACK;
             header.ack = self.rcv.nxt;
             header.options.timestamps = self.timestamps.option(ctx.now);

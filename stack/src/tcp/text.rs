@@ -48,7 +48,7 @@ impl Connection {
             // RFC 9293 §3.6.1 (SHLD-3), RFC 2525 §2.17: the program has closed and will not read
             // it. The reset has the number that the peer expects, as on Linux: at SND.NXT it would
             // be challenged if our FIN was lost.
-            self.pending.reset = Some(Reset { seq: self.snd.una, with_ack: false });
+            self.pending.reset = Some(Reset::answering(header, self.snd.una));
             self.end(ctx, CloseReason::Aborted, "data after close");
             // A program that has shut the connection down and still holds it sees a reset, as on Linux.
             self.ending.error = Some(Error::ConnectionReset);

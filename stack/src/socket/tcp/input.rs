@@ -48,6 +48,7 @@ fn admit<'a>(
         return None;
     };
     header.ip_ecn = IpEcn::of_traffic_class(datagram.traffic_class);
+    header.tos = Some(datagram.traffic_class);
     header.joined_len = datagram.segment_len;
     if !datagram.is_checked
         && !verify_transport_checksum(datagram.src, datagram.dst, protocol::TCP, datagram.transport())

@@ -85,7 +85,7 @@ impl Joining {
 }
 
 impl JoinedRun {
-    /// The rules are those of Linux's tcp_gro_receive: the same flow, the same acknowledgement, options, ECN bits and mark,
+    /// The rules are those of Linux's tcp_gro_receive: the same flow, the same acknowledgement, options, flags and TOS,
     /// in order, and none longer than the first.
     fn is_followed_by(&self, tuple: &FourTuple, header: &Header, payload: &Bytes) -> bool {
         header.seq == self.next_seq
@@ -93,7 +93,7 @@ impl JoinedRun {
             && self.total_len + payload.len() <= MAX_BYTES
             && header.ack == self.header.ack
             && header.window == self.header.window
-            && header.ip_ecn == self.header.ip_ecn
+            && header.tos == self.header.tos
             && header.flags.without(Flags::PSH) == self.header.flags.without(Flags::PSH)
             && header.options.timestamps == self.header.options.timestamps
             && *tuple == self.tuple

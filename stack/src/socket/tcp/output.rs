@@ -171,7 +171,7 @@ pub(super) fn segment_packet(
         dst: tuple.remote.addr,
         protocol: protocol::TCP,
         hop_limit: fields.ttl,
-        traffic_class: fields.tos & !ECN_FIELD | header.ip_ecn.bits(),
+        traffic_class: header.tos.unwrap_or(fields.tos) & !ECN_FIELD | header.ip_ecn.bits(),
         mtu_discovery: MtuDiscovery::Do,
         path_seed: header.path_seed,
         iface: iface_of(tuple.scope),

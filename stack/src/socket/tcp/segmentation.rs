@@ -271,7 +271,7 @@ mod tests {
             let (src_port, dst_port) = (local.port, remote.port);
             let (seq, ack) = (SeqNumber(seq), SeqNumber(ack));
             let header = Header {
-                src_port, dst_port, seq, ack, flags, window, urgent: 0, ip_ecn, path_seed: 0, joined_len: 0, options,
+                src_port, dst_port, seq, ack, flags, window, urgent: 0, ip_ecn, path_seed: 0, joined_len: 0, tos: None, options,
             };
             let payload: Payload = slices.into_iter().map(Bytes::from).collect();
             let single = Run::new(header.clone(), payload.clone(), segment_len);

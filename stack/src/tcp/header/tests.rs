@@ -37,6 +37,7 @@ fn arbitrary_header() -> impl Strategy<Value = Header> {
                 ip_ecn: IpEcn::NotEct,
                 path_seed: 0,
                 joined_len: 0,
+                tos: None,
                 options: Options {
                     timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
                     sack: sack.into_iter().map(|(l, r)| (SeqNumber(l), SeqNumber(r))).collect(),

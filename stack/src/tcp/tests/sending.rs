@@ -697,7 +697,7 @@ fn a_syn_is_not_repeated_more_often_for_the_user_timeout() {
 fn whatever_is_pending_is_to_be_sent() {
     for bits in 0..32u8 {
         let [syn, loss_probe, probe, keepalive] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
-        let reset = (bits & 16 != 0).then_some(Reset { seq: ISS, with_ack: false });
+        let reset = (bits & 16 != 0).then_some(Reset { seq: ISS, with_ack: false, tos: None });
         let pending = Pending { reset, syn, loss_probe, probe, keepalive };
         assert_eq!(pending.is_empty(), bits == 0, "{pending:?}");
     }
