@@ -35,6 +35,10 @@ impl Connection {
         }
         if !self.state.can_receive() {
             // After the peer's FIN there should be nothing.
+            if self.rcv.has_unacknowledged() {
+                // The peer may not know that its FIN has come.
+                self.rcv.acks.acknowledge_now();
+            }
             return if payload.is_empty() {
                 Continue(())
             } else {
