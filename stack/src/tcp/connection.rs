@@ -300,12 +300,13 @@ impl Connection {
 
     /// Queues a reset if the peer has a connection to reset (RFC 9293 §3.10.5): not before it
     /// answered the SYN, and not once both FINs are on their way.
+    /// A FIN that waits for the peer's window is not on its way yet.
     pub(super) fn reset_peer(&mut self) {
         let needs_reset = matches!(
             self.state,
             State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 | State::CloseWait
         );
-        if needs_reset {
+        if needs_reset || (self.state.may_have_unsent() && self.snd.has_unsent()) {
             self.pending.reset = Some(Reset { seq: self.snd.ack_seq(), with_ack: true, tos: None });
         }
     }
