@@ -60,6 +60,9 @@ impl Connection {
         }
         if !payload.is_empty() && !self.has_memory_for(ctx, seq, payload.len()) {
             self.rcv.acks.owe_duplicate();
+            if seq.before_eq(self.rcv.nxt) {
+                self.rcv.close_for_memory();
+            }
             return Break(Some(DropReason::MemoryLimit));
         }
         let config = &ctx.config.tcp;

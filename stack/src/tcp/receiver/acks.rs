@@ -24,6 +24,8 @@ enum AckDue {
     /// When the delayed-ACK timer fires, or with the next segment.
     Later,
     Now,
+    /// At once, and with a closed window: data was refused for want of memory.
+    Refusal,
 }
 
 /// What decides when an acknowledgement goes out (Linux's icsk_ack).
@@ -111,6 +113,15 @@ impl AckPolicy {
         self.duplicates_owed = self.duplicates_owed.saturating_add(1);
     }
 
+    /// A segment was refused for want of memory: the acknowledgements that it and those with it get announce a closed window.
+    pub(super) fn refuse(&mut self) {
+        self.due = AckDue::Refusal;
+    }
+
+    pub(super) fn is_refusal(&self) -> bool {
+        self.due == AckDue::Refusal
+    }
+
     pub(in crate::tcp) fn acknowledge_now(&mut self) {
         self.due = AckDue::Now;
     }
@@ -143,7 +154,7 @@ impl AckPolicy {
     }
 
     pub(in crate::tcp) fn is_due_now(&self) -> bool {
-        self.due == AckDue::Now || self.duplicates_owed > 0
+        matches!(self.due, AckDue::Now | AckDue::Refusal) || self.duplicates_owed > 0
     }
 
     /// One that carries nothing else: the peer counts it as a duplicate, if it is one.
@@ -172,7 +183,7 @@ impl AckPolicy {
             self.due = AckDue::Now;
         }
         match self.due {
-            AckDue::Now | AckDue::Later => AckTimer::Leave,
+            AckDue::Now | AckDue::Later | AckDue::Refusal => AckTimer::Leave,
             AckDue::No => {
                 self.due = AckDue::Later;
                 AckTimer::Arm
@@ -182,6 +193,8 @@ impl AckPolicy {
 
     /// A segment that acknowledges all that came goes out.
     pub(super) fn on_ack_sent(&mut self) {
-        self.due = AckDue::No;
+        if self.due != AckDue::Refusal || self.duplicates_owed == 0 {
+            self.due = AckDue::No;
+        }
     }
 }

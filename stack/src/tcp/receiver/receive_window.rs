@@ -9,7 +9,8 @@ const INITIAL_SSTHRESH: u32 = 65_535;
 /// The window that the peer knows of, and what bounds it.
 #[derive(Debug)]
 pub(in crate::tcp) struct ReceiveWindow {
-    /// The right edge of the window that the peer knows of. Never moves left (RFC 9293 §3.8.6, SHLD-14).
+    /// The right edge of the window that the peer knows of. Never moves left (RFC 9293 §3.8.6, SHLD-14), unless data had to be
+    /// refused for want of memory.
     pub(super) edge: SeqNumber,
     /// How far the buffer has ever let the edge go; the edge may lie a little further, for it is rounded.
     pub(super) opened_to: SeqNumber,

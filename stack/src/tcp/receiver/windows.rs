@@ -47,12 +47,12 @@ impl Receiver {
     }
 
     /// The memory is short: the window shrinks to `bytes` or one segment, whichever is more, as the peer uses up what it was
-    /// promised, and grows again afterwards. (Linux's tcp_adjust_rcv_ssthresh leaves everybody four segments. When there is no
-    /// memory even for these, Linux 6.18 closes the window and so takes back what it promised, which RFC 9293 §3.8.6 (SHLD-14)
-    /// advises against.)
+    /// promised, and grows again afterwards. (Linux's tcp_adjust_rcv_ssthresh leaves everybody four segments.)
     pub(in crate::tcp) fn narrow_window(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.wnd.ssthresh = self.wnd.ssthresh.min(bytes.max(u32::from(self.acks.announced_mss())));
+        // In whole units, or a peer that waits for room for a segment would wait for ever.
+        let segment = u32::from(self.acks.announced_mss()).next_multiple_of(1 << self.wnd.scale.shift());
+        self.wnd.ssthresh = self.wnd.ssthresh.min(bytes.max(segment));
     }
 
     /// The same before the peer was promised anything.
@@ -68,6 +68,14 @@ impl Receiver {
             self.wnd.grow_buffer(2 * low_water as u64, max_bytes);
             self.wnd.ssthresh = self.wnd.ssthresh.max(self.wnd.buffer_bytes);
         }
+    }
+
+    /// There is no memory for the next data in order: the window closes, whatever the peer was promised, as on Linux
+    /// (ICSK_ACK_NOMEM). The peer then probes the window instead of taking the data for lost, and hears at once when the program
+    /// has read; RFC 9293 §3.8.6 (SHLD-14) advises against it, and has every sender expect it (MUST-34).
+    pub(in crate::tcp) fn close_for_memory(&mut self) {
+        (self.wnd.edge, self.wnd.opened_to) = (self.nxt, self.nxt);
+        self.acks.refuse();
     }
 
     /// Whether the peer can send hardly more: a program that waits for more will wait for ever.
@@ -91,6 +99,9 @@ impl Receiver {
 
     /// The window for the next segment's header; from now on the peer may use it.
     pub(in crate::tcp) fn advertise(&mut self) -> u16 {
+        if self.acks.is_refusal() {
+            return 0;
+        }
         let current = self.window();
         let opening = self.opening();
         // RFC 9293 §3.8.6.2.2 (MUST-39): the window opens in steps worth it, and until then stays where it was (MAY-8:

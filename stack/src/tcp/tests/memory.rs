@@ -29,17 +29,20 @@ fn peer() -> Peer {
 fn data_is_refused_and_what_it_acknowledges_counts() {
     let mut peer = peer();
     let _ = peer.data(&[1; 5000]);
-    let sent = peer.send(b"ours");
-    let before = edge(&sent[0].header);
+    let _ = peer.send(b"ours");
     peer.host.memory = pressed(0);
     peer.ack += 4;
     let header = peer.header(Flags::ACK);
     let sent = peer.deliver_dropped(header, &[2; 1000], DropReason::MemoryLimit);
     assert_eq!(peer.connection.queued(), (5000, 0));
     assert_eq!((sent.len(), sent[0].header.ack), (1, peer.seq), "a duplicate acknowledgement");
-    assert!(edge(&sent[0].header).after_eq(before), "what was promised is not taken back");
-    // Once the program has read, there is room again, and nothing was lost.
-    assert_eq!(peer.recv(10_000).len(), 5000);
+    assert_eq!((sent[0].header.window, edge(&sent[0].header)), (0, peer.seq), "the window is closed");
+    // Once the program has read, there is room again, the peer hears of it, and nothing was lost.
+    let mut buf = [0; 10_000];
+    let (read, sent) = peer.call(|connection, ctx| connection.recv(ctx, &mut buf));
+    assert_eq!(read, Ok(5000));
+    assert_eq!((sent.len(), sent[0].header.ack), (1, peer.seq));
+    assert!(edge(&sent[0].header).after(peer.seq), "opened");
     let _ = peer.data(&[2; 1000]);
     assert_eq!(peer.recv(10_000), [2; 1000]);
 }
