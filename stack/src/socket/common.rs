@@ -7,7 +7,7 @@ use super::kind::SocketKind;
 use super::options::SocketOption;
 use super::owners::Owners;
 use super::record::Socket;
-use super::relief::Relief;
+use super::shortage::Relief;
 use super::slab::Slab;
 use super::table::Descriptor;
 use crate::Ctx;

@@ -24,6 +24,7 @@ mod protocol;
 mod record;
 mod relief;
 mod scope;
+mod shortage;
 mod slab;
 mod state;
 mod table;

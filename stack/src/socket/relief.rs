@@ -5,7 +5,7 @@
 //! 1. capacity that holds no data;
 //! 2. data that came out of order: the peer still has it;
 //! 3. what auto-tuning granted beyond the floor, of those that hold more than their share;
-//! 4. whole connections, the worst of [`Holdings`] first. Nothing else would make room for newcomers: what is left is what
+//! 4. whole connections, the worst of [`Holdings`](super::holdings::Holdings) first. Nothing else would make room for newcomers: what is left is what
 //!    `send` took and what was acknowledged.
 //!
 //! Every call into the stack does a little of it: some sockets are looked at, in turn, and some connections reset. (Linux: 1 and 2
@@ -14,12 +14,11 @@
 use core::time::Duration;
 
 use super::common::Common;
-use super::holdings::{Holdings, Look, Peer};
+use super::holdings::{Look, Peer};
 use super::id::SocketId;
 use super::state::Holding;
 use crate::Ctx;
 use crate::memory::{Budget, Shortage};
-use crate::rng::Rng;
 use crate::time::Instant;
 
 /// Sockets that a call looks at. A round over 50,000 takes 6,250 calls, and as many segments fill less than a third of what lies
@@ -27,55 +26,6 @@ use crate::time::Instant;
 const LOOKS: usize = 8;
 /// Entries that a call takes out of the index when memory is no longer short.
 const MAX_FORGOTTEN: usize = 32;
-/// Lines of one kind in the log are at least this far apart.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
-
-/// See the module's page.
-#[derive(Debug)]
-pub(super) struct Relief {
-    pub(super) holdings: Holdings,
-    /// What the account holds for the index.
-    charged_bytes: usize,
-    /// The slot that is looked at next.
-    hand: u32,
-    pressure_line: Line,
-    reset_line: Line,
-}
-
-/// A line of the log that stands there once for each time that memory got short, and not too often.
-#[derive(Debug, Default)]
-struct Line {
-    /// The count of pressures in which it was written.
-    told_of: u64,
-    told_at: Option<Instant>,
-}
-
-impl Line {
-    /// Whether it is due. It counts as written.
-    fn is_due(&mut self, now: Instant, pressures: u64) -> bool {
-        if self.told_of == pressures {
-            return false;
-        }
-        self.told_of = pressures;
-        let is_long_ago = self.told_at.is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL);
-        if is_long_ago {
-            self.told_at = Some(now);
-        }
-        is_long_ago
-    }
-}
-
-impl Relief {
-    pub(super) fn new(rng: &mut Rng) -> Relief {
-        Relief {
-            holdings: Holdings::new(rng),
-            charged_bytes: 0,
-            hand: 0,
-            pressure_line: Line::default(),
-            reset_line: Line::default(),
-        }
-    }
-}
 
 impl Common {
     /// Whether memory is short, or what followed from that is not over: [`relieve`](Common::relieve) is to be called.

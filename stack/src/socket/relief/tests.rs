@@ -7,6 +7,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::socket::shortage::LogLine;
 use crate::testing::{LinkFaults, Pair, PairConfig, Side};
 use crate::{CloseReason, Descriptor, Domain, Error, SocketKind, SocketOption};
 
@@ -200,7 +201,7 @@ fn newcomers_datagrams_and_handshakes_find_room_although_the_limit_is_reached() 
 #[test]
 fn a_line_of_the_log_comes_once_for_each_pressure_and_not_too_often() {
     let at = Instant::from_secs;
-    let mut line = Line::default();
+    let mut line = LogLine::default();
     assert!(line.is_due(at(10), 1) && !line.is_due(at(20), 1) && !line.is_due(at(500), 1));
     assert!(line.is_due(at(600), 2));
     assert!(!line.is_due(at(610), 3) && !line.is_due(at(900), 3), "too soon after the last");

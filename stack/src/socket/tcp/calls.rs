@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::TcpSockets;
 use super::listener::Listener;
 use super::output::ECN_FIELD;
-use super::settle::settle_after_read;
+use super::settle::After;
 use super::stream::TcpSocket;
 use crate::Ctx;
 use crate::error::{Error, Result};
@@ -128,12 +128,12 @@ impl ProtocolCalls for TcpSockets {
         if let Ok(len @ 1..) = sent {
             connection.set_send_flags(if len == whole { flags } else { SendFlags::default() });
         }
-        self.settle(env, id);
+        self.settle(env, id, After::Change);
         sent
     }
 
     fn receive(&mut self, env: &mut Env<'_>, id: SocketId, buf: &mut [u8]) -> Result<usize> {
-        with_readable(env, id, |connection, ctx| connection.recv(ctx, buf))
+        self.with_readable(env, id, |connection, ctx| connection.recv(ctx, buf))
     }
 
     fn receive_from(
@@ -147,11 +147,11 @@ impl ProtocolCalls for TcpSockets {
     }
 
     fn receive_bytes(&mut self, env: &mut Env<'_>, id: SocketId, max: usize) -> Result<Bytes> {
-        with_readable(env, id, |connection, ctx| connection.recv_bytes(ctx, max))
+        self.with_readable(env, id, |connection, ctx| connection.recv_bytes(ctx, max))
     }
 
     fn receive_urgent(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<u8> {
-        with_readable(env, id, |connection, _| connection.recv_oob())
+        self.with_readable(env, id, |connection, _| connection.recv_oob())
     }
 
     fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
@@ -169,7 +169,7 @@ impl ProtocolCalls for TcpSockets {
                 if how != Shutdown::Read && !is_over {
                     stream.named(&mut env.ctx).shutdown_write(&mut env.ctx)?;
                 }
-                self.settle(env, id);
+                self.settle(env, id, After::Change);
                 Ok(())
             }
             // Linux: SHUT_RD stops a listener; it can be closed or listen again.
@@ -195,7 +195,7 @@ impl ProtocolCalls for TcpSockets {
             TcpSocket::Stream(_) if is_hard => self.abort(env, id),
             TcpSocket::Stream(stream) => {
                 stream.named(&mut env.ctx).close(&mut env.ctx);
-                self.settle(env, id);
+                self.settle(env, id, After::Change);
                 self.on_orphaned(env, id);
             }
         }
@@ -206,7 +206,7 @@ impl ProtocolCalls for TcpSockets {
             SocketOption::QuickAck(on) => {
                 if let Some(stream) = env.common.stream_mut(id) {
                     stream.named(&mut env.ctx).set_quick_ack(&env.ctx, on);
-                    self.settle(env, id);
+                    self.settle(env, id, After::Change);
                 }
                 return Ok(());
             }
@@ -218,7 +218,7 @@ impl ProtocolCalls for TcpSockets {
         let settings = socket.options.tcp_settings();
         if let Some(stream) = socket.protocol.stream_mut() {
             stream.named(&mut env.ctx).set_settings(&mut env.ctx, settings);
-            self.settle(env, id);
+            self.settle(env, id, After::Change);
         }
         if option.is_about_reuse() {
             self.renew_reuse(env.common, id);
@@ -235,20 +235,21 @@ impl ProtocolCalls for TcpSockets {
     }
 }
 
-fn with_readable<T>(
-    env: &mut Env<'_>,
-    id: SocketId,
-    read: impl FnOnce(&mut Connection, &mut Ctx<'_>) -> Result<T>,
-) -> Result<T> {
-    let stream = env.common.stream_mut(id).ok_or(Error::NotConnected)?;
-    let result = read(stream.named(&mut env.ctx), &mut env.ctx);
-    if !matches!(result, Err(Error::WouldBlock)) {
-        settle_after_read(env.common, id);
-    }
-    result
-}
-
 impl TcpSockets {
+    fn with_readable<T>(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        read: impl FnOnce(&mut Connection, &mut Ctx<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let stream = env.common.stream_mut(id).ok_or(Error::NotConnected)?;
+        let result = read(stream.named(&mut env.ctx), &mut env.ctx);
+        if !matches!(result, Err(Error::WouldBlock)) {
+            self.settle(env, id, After::Read);
+        }
+        result
+    }
+
     /// Resets what waits to be accepted; handshakes under way find no listener and are reset as they come.
     fn stop_listening(&mut self, env: &mut Env<'_>, id: SocketId) {
         let Some(socket) = env.common.records.get_mut(id) else { return };
@@ -273,7 +274,7 @@ impl TcpSockets {
                 stream.named(&mut env.ctx).abort(&mut env.ctx);
             }
         }
-        self.settle(env, id);
+        self.settle(env, id, After::Change);
     }
 
     /// A connection's timer has fired.
@@ -289,7 +290,7 @@ impl TcpSockets {
             return timers.arm(&mut stream.armed, TimerTarget::Socket(id), deadline);
         }
         stream.named(&mut env.ctx).handle_timeout(&mut env.ctx);
-        self.settle(env, id);
+        self.settle(env, id, After::Change);
         self.look_after_orphan(env, id);
     }
 

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use super::connections::Target;
 use super::params::least_path_mss;
+use super::settle::After;
 use super::stream::{Stream, TcpSocket};
 use super::{CONNECTION_BYTES, TcpSockets, is_of};
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
@@ -74,7 +75,7 @@ impl TcpSockets {
         }
         self.connections.insert(&tuple, Target::Connection(id));
         env.ctx.stats.tcp.active_opens += 1;
-        self.settle(env, id);
+        self.settle(env, id, After::Change);
         if is_deferred { Ok(()) } else { Err(Error::InProgress) }
     }
 

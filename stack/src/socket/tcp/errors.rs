@@ -3,6 +3,7 @@
 use super::TcpSockets;
 use super::connections::Target;
 use super::params::mss_for_mtu;
+use super::settle::After;
 use crate::demux::FourTuple;
 use crate::network::{NetworkError, NetworkErrorKind};
 use crate::socket::common::Env;
@@ -44,7 +45,7 @@ impl TcpSockets {
             (_, Some(report)) => stream.connection.on_unreachable(&mut env.ctx, seq, report.error),
             (_, None) => return false,
         }
-        self.settle(env, id);
+        self.settle(env, id, After::Change);
         true
     }
 

@@ -10,6 +10,7 @@ use super::input::Syn;
 use super::listener::{Handshake, SynRoom};
 use super::output::reply;
 use super::params::{allowed_mss, least_path_mss};
+use super::settle::After;
 use super::stream::{Stream, TcpSocket};
 use super::{CONNECTION_BYTES, TcpSockets};
 use crate::config::SynCookieMode;
@@ -158,7 +159,7 @@ impl TcpSockets {
         if let Some((parent, _)) = env.common.listener_mut(listener) {
             parent.queue.push_back(id);
         }
-        self.settle(env, id);
+        self.settle(env, id, After::Change);
         env.common.note_readiness(listener, true);
         Some(id)
     }

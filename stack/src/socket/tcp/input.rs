@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::TcpSockets;
 use super::connections::Target;
 use super::output::reply;
+use super::settle::After;
 use super::time_waits::TimeWaitId;
 use crate::Ctx;
 use crate::demux::{Endpoint, FourTuple};
@@ -107,7 +108,7 @@ impl TcpSockets {
                 if let Some(stream) = env.common.stream_mut(id) {
                     stream.connection.handle_run(&mut env.ctx, &mut header, &mut pieces);
                 }
-                self.settle(env, id);
+                self.settle(env, id, After::Change);
             }
             _ => {
                 for payload in pieces.drain(..) {
@@ -135,7 +136,7 @@ impl TcpSockets {
                 if let Some(stream) = env.common.stream_mut(id) {
                     stream.connection.handle_segment(&mut env.ctx, header, payload);
                 }
-                self.settle(env, id);
+                self.settle(env, id, After::Change);
             }
             Some(Target::Handshake(id)) => self.handle_handshake_segment(env, id, header, payload),
             Some(Target::TimeWait(id)) => self.handle_time_wait_segment(env, id, header, payload),
@@ -166,7 +167,7 @@ impl TcpSockets {
             first.flags = header.flags;
         }
         stream.connection.handle_segment(&mut env.ctx, &first, payload);
-        self.settle(env, id);
+        self.settle(env, id, After::Change);
     }
 
     /// A segment for no connection: for a listener, or to be answered with a reset (RFC 9293 §3.10.7.1, §3.10.7.2).

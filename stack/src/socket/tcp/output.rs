@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use super::TcpSockets;
 use super::params::path_mss;
 use super::segmentation::{CHECKSUM_AT, Segmentation};
-use super::settle::settle_after_transmit;
+use super::settle::After;
 use crate::Ctx;
 use crate::demux::FourTuple;
 use crate::error::Error;
@@ -83,7 +83,8 @@ impl TcpSockets {
                 }
             }
         }
-        settle_after_transmit(env.common, id, !matches!(sent, TransmitOutcome::Nothing));
+        let has_sent = !matches!(sent, TransmitOutcome::Nothing);
+        self.settle(env, id, if has_sent { After::Sent } else { After::SentNothing });
         sent
     }
 }

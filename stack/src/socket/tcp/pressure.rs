@@ -1,6 +1,7 @@
 //! Resets connections while memory is short, the worst first, until there is room in the reserve.
 
 use super::TcpSockets;
+use super::settle::After;
 use crate::socket::common::Env;
 
 /// Connections that a call resets at most: a call takes up less memory than they give back.
@@ -29,7 +30,7 @@ impl TcpSockets {
                 connection.give_up_for_memory(&mut env.ctx);
                 env.ctx.stats.memory.stalled_resets += 1;
             }
-            self.settle(env, id);
+            self.settle(env, id, After::Change);
         }
         env.common.finish_relief(&mut env.ctx);
     }

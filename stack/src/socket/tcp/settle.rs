@@ -17,29 +17,61 @@ use crate::socket::scope::Bound;
 use crate::tcp::State;
 use crate::time::Instant;
 
+/// What was done to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// A call, a segment or a timer changed it. All of its state may be new.
+    Change,
+    /// The program read. Only its memory and what it owes the peer may be new, and nothing gets ready.
+    Read,
+    /// It sent in its turn. Its timer and its memory may be new, and the program may have room to write.
+    Sent,
+    /// It sent nothing in its turn. Only its timer may be new.
+    SentNothing,
+}
+
 impl TcpSockets {
-    /// Takes the steps after every call into a connection.
-    pub(super) fn settle(&mut self, env: &mut Env<'_>, id: SocketId) {
+    /// Brings the timer, the account, the queues and the tables up to date with what was done to a connection.
+    pub(super) fn settle(&mut self, env: &mut Env<'_>, id: SocketId, after: After) {
         // Every segment comes through here: the socket is looked up once.
         let Some(socket) = env.common.records.get_mut(id) else { return };
         let is_unheld = socket.is_unheld();
         let own_bytes = socket.options.own_bytes();
         let Some(stream) = socket.protocol.stream_mut() else { return };
-        if stream.connection.take_progress() {
-            env.network.confirm_reachable(env.ctx.now, stream.tuple.remote.addr, stream.iface());
+        if after != After::Read {
+            let deadline = stream.connection.deadline();
+            env.common.timers.arm(&mut stream.armed, TimerTarget::Socket(id), deadline);
         }
-        let deadline = stream.connection.deadline();
+        if after == After::SentNothing {
+            return;
+        }
+        let bytes = mem::size_of::<Socket>() + own_bytes + stream.held_bytes();
+        env.common.account.renew(&mut socket.charged_bytes, bytes);
+        if after == After::Sent {
+            if !socket.marks.is_writable() {
+                env.common.note_readiness(id, false);
+            }
+            return;
+        }
         // A receive queue is far smaller than 2^32 bytes.
         let readable = stream.connection.queued().0 as u32;
         let has_new_data = readable > stream.seen_readable;
-        let has_urgent_news = stream.connection.take_urgent_news();
         stream.seen_readable = readable;
+        if after == After::Read {
+            let is_quiet = stream.connection.is_quiet();
+            socket.renew_readiness();
+            if !is_quiet {
+                env.common.queue_transmit(id);
+            }
+            return;
+        }
+        if stream.connection.take_progress() {
+            env.network.confirm_reachable(env.ctx.now, stream.tuple.remote.addr, stream.iface());
+        }
+        let has_urgent_news = stream.connection.take_urgent_news();
         let fast_open_end = stream.connection.take_fast_open_end();
-        let bytes = mem::size_of::<Socket>() + own_bytes + stream.held_bytes();
         let ended = Some(stream.connection.state())
             .filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
-        env.common.timers.arm(&mut stream.armed, TimerTarget::Socket(id), deadline);
-        env.common.account.renew(&mut socket.charged_bytes, bytes);
         let readiness = stream.connection.readiness();
         let is_quiet = !is_unheld && stream.connection.is_quiet();
         if is_quiet {
@@ -143,39 +175,5 @@ impl TcpSockets {
         if let Some(reuse) = stream.shares_port {
             self.ports.remove_connection(stream.tuple.local, reuse);
         }
-    }
-}
-
-/// Sending changes a connection's timer and what it holds, and may make room for the program.
-pub(super) fn settle_after_transmit(common: &mut Common, id: SocketId, has_sent: bool) {
-    let Some(socket) = common.records.get_mut(id) else { return };
-    let own_bytes = socket.options.own_bytes();
-    let Some(stream) = socket.protocol.stream_mut() else { return };
-    let deadline = stream.connection.deadline();
-    common.timers.arm(&mut stream.armed, TimerTarget::Socket(id), deadline);
-    if !has_sent {
-        return;
-    }
-    let bytes = mem::size_of::<Socket>() + own_bytes + stream.held_bytes();
-    common.account.renew(&mut socket.charged_bytes, bytes);
-    if !socket.marks.is_writable() {
-        common.note_readiness(id, false);
-    }
-}
-
-/// Reading changes what a connection holds and what it has to tell the peer, but neither its timers nor its state; nothing
-/// gets ready by it.
-pub(super) fn settle_after_read(common: &mut Common, id: SocketId) {
-    let Some(socket) = common.records.get_mut(id) else { return };
-    let own_bytes = socket.options.own_bytes();
-    let Some(stream) = socket.protocol.stream_mut() else { return };
-    let bytes = mem::size_of::<Socket>() + own_bytes + stream.held_bytes();
-    common.account.renew(&mut socket.charged_bytes, bytes);
-    // A receive queue is far smaller than 2^32 bytes.
-    stream.seen_readable = stream.connection.queued().0 as u32;
-    let is_quiet = stream.connection.is_quiet();
-    socket.renew_readiness();
-    if !is_quiet {
-        common.queue_transmit(id);
     }
 }
