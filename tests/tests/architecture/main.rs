@@ -8,9 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use graph::Graph;
 use modules::{ModulePath, Modules};
 
-/// Circles that are still to be removed: a crate, and what the names of all modules of a circle begin with.
-const CIRCLES_LEFT: &[(&str, &[&str])] = &[];
-
 /// The libraries, each under the name of its folder.
 fn crates() -> [(&'static str, Modules); 3] {
     ["stack", "runtime", "tap-driver"].map(|name| (name, Modules::of(&format!("{name}/src"))))
@@ -30,19 +27,10 @@ fn graph_of_files(modules: &Modules) -> Graph {
 
 #[test]
 fn no_file_uses_one_that_uses_it() {
-    let mut left: BTreeSet<_> = CIRCLES_LEFT.iter().copied().collect();
     let mut found = String::new();
     for (name, modules) in crates() {
         let graph = graph_of_files(&modules);
         for circle in graph.circles() {
-            let is_left = |(of, prefixes): &&(&str, &[&str])| {
-                let begins = |module: &&str| prefixes.iter().any(|prefix| module.starts_with(prefix));
-                *of == name && circle.iter().all(begins)
-            };
-            if let Some(known) = CIRCLES_LEFT.iter().find(is_left) {
-                left.remove(known);
-                continue;
-            }
             found += &format!("\n{name}:\n");
             for (from, to) in graph.arrows().filter(|(from, to)| circle.contains(from) && circle.contains(to))
             {
@@ -51,7 +39,6 @@ fn no_file_uses_one_that_uses_it() {
         }
     }
     assert!(found.is_empty(), "circles:{found}");
-    assert!(left.is_empty(), "these circles are gone, take them off the list: {left:?}");
 }
 
 #[test]

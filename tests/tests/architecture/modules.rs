@@ -122,7 +122,8 @@ impl Modules {
             "super" => (parent(module), rest),
             name => {
                 let source = &self.0[module];
-                if source.children.iter().any(|child| child == name) {
+                // A name alone is a value: no expression and no type is a module.
+                if !rest.is_empty() && source.children.iter().any(|child| child == name) {
                     (module, path)
                 } else {
                     let import = source.imports.iter().find(|import| import.name == name)?;
