@@ -34,8 +34,9 @@ pub(crate) struct Pair {
     now: Instant,
     /// Connections: the client's and the server's descriptor.
     connections: Vec<(Descriptor, Descriptor)>,
-    /// The server's descriptors by the index of their sockets.
-    served: Vec<Option<Descriptor>>,
+    /// The server's descriptors that the segments of a batch are for: once for each burst, in the order of their events. A
+    /// program would find them by what an event names, which is another thing in some commits to compare with.
+    busy: VecDeque<Descriptor>,
     next: usize,
     is_no_delay: bool,
     /// A listener for connections that come and go.
@@ -145,7 +146,7 @@ impl Pair {
             server,
             now,
             connections: Vec::new(),
-            served: Vec::new(),
+            busy: VecDeque::new(),
             next: 0,
             is_no_delay: false,
             listener,
@@ -175,9 +176,6 @@ impl Pair {
         self.settle();
         let (accepted, _) = self.server.stack.accept(listener).expect("the handshake took no time");
         self.connections.push((client, accepted));
-        let index = self.server.stack.socket_id(accepted).unwrap().index();
-        self.served.resize(self.served.len().max(index + 1), None);
-        self.served[index] = Some(accepted);
     }
 
     /// Small segments go at once. Before the first is sent and not before: what idle connections take is counted too, and
@@ -244,22 +242,30 @@ impl Pair {
         if count > 0 {
             self.set_no_delay();
         }
-        for _ in 0..count {
+        let mut burst = 0;
+        for index in 0..count {
             // A large prime step: neighbours in memory do not follow each other.
             self.next = if all_busy { (self.next + 7_919) % self.connections.len() } else { 1 };
             if self.connections[self.next].0 == self.connections[self.next].1 {
                 self.next += 1;
             }
-            let (client, _) = self.connections[self.next];
+            let (client, server) = self.connections[self.next];
             self.client.stack.send(self.now, client, &self.buf[..100]).unwrap();
             while let Some(frame) = self.client.transmit(self.now) {
                 self.server.inbox.push_back(frame);
+            }
+            if index % BURST_FRAMES == 0 {
+                burst = self.busy.len();
+            }
+            if !self.busy.range(burst..).any(|&busy| busy == server) {
+                self.busy.push_back(server);
             }
         }
         assert_eq!(self.server.inbox.len(), count);
         let start = std::time::Instant::now();
         self.serve();
         let time = start.elapsed();
+        assert!(self.busy.is_empty(), "each of them had an event in its burst");
         // Acknowledgements that were delayed become due.
         self.now += Duration::from_millis(41);
         self.server.stack.handle_timeout(self.now);
@@ -276,7 +282,10 @@ impl Pair {
                 self.client.inbox.push_back(frame);
             }
             while let Some(event) = self.server.stack.poll_event() {
-                let Some(&Some(descriptor)) = self.served.get(event.socket.index()) else { continue };
+                if !event.readiness.readable {
+                    continue;
+                }
+                let descriptor = self.busy.pop_front().expect("only a socket with new data has such an event");
                 let received = self.server.stack.recv(self.now, descriptor, &mut self.buf);
                 std::hint::black_box(received.unwrap_or(0));
             }
