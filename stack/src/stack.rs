@@ -173,12 +173,12 @@ impl Stack {
             env.ctx.stats.link.frames_in += 1;
             env.ctx.stats.link.bytes_in += frame.bytes.len() as u64;
             env.network.trace_begin(&mut env.ctx, iface, &frame);
-            let delivery = env.network.handle_frame(&mut env.ctx, iface, frame);
-            let is_delivered = delivery.is_some();
-            if let Some(delivery) = delivery {
+            let mut is_joining = false;
+            if let Some(delivery) = env.network.handle_frame(&mut env.ctx, iface, frame) {
                 kinds.join_delivery(&mut env, delivery);
+                is_joining = kinds.is_joining();
             }
-            env.network.trace_end(&mut env.ctx, is_delivered && kinds.is_joining());
+            env.network.trace_end(&mut env.ctx, is_joining);
         }
         kinds.finish_joining(&mut env);
     }

@@ -285,7 +285,8 @@ impl Pair {
                 if !event.readiness.readable {
                     continue;
                 }
-                let descriptor = self.busy.pop_front().expect("only a socket with new data has such an event");
+                let descriptor =
+                    self.busy.pop_front().expect("only a socket with new data has such an event");
                 let received = self.server.stack.recv(self.now, descriptor, &mut self.buf);
                 std::hint::black_box(received.unwrap_or(0));
             }

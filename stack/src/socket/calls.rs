@@ -55,23 +55,31 @@ impl Caller for Owner<'_> {
     }
 }
 
-/// What a call into a socket takes: its kind's tables, what those are lent, and its record. EBADF.
-fn call(caller: &mut impl Caller, d: Descriptor) -> Result<(&mut dyn ProtocolCalls, Env<'_>, SocketId)> {
+/// A call into a socket: with the tables of its kind, and what those are lent. EBADF.
+#[inline]
+fn call<T>(
+    caller: &mut impl Caller,
+    d: Descriptor,
+    work: impl FnOnce(&mut dyn ProtocolCalls, &mut Env<'_>, SocketId) -> Result<T>,
+) -> Result<T> {
     let (stack, caller) = caller.caller_mut();
-    let (env, kinds) = stack.parts();
-    let (id, socket) = env.common.socket(caller, d)?;
+    let (id, socket) = stack.sockets.common.socket(caller, d)?;
     let kind = socket.protocol.kind();
-    Ok((kinds.of(kind), env, id))
+    // Lent to the work, not returned: moving it about takes longer than to look up the socket.
+    let (mut env, kinds) = stack.parts();
+    work(kinds.of(kind), &mut env, id)
 }
 
 /// As [`call`], of those that take the time.
-fn call_at(
+#[inline]
+fn call_at<T>(
     caller: &mut impl Caller,
     now: Instant,
     d: Descriptor,
-) -> Result<(&mut dyn ProtocolCalls, Env<'_>, SocketId)> {
+    work: impl FnOnce(&mut dyn ProtocolCalls, &mut Env<'_>, SocketId) -> Result<T>,
+) -> Result<T> {
     caller.caller_mut().0.core.advance(now);
-    call(caller, d)
+    call(caller, d, work)
 }
 
 /// EBADF.
@@ -150,8 +158,7 @@ calls! {
     /// `AddressInUse`, `AddressNotAvailable` (not an address of this stack), `InvalidArgument`
     /// (bound already), `AddressFamilyNotSupported`.
     pub fn bind(&mut self, d: Descriptor, addr: SocketAddr) -> Result<()> {
-        let (kind, mut env, id) = call(self, d)?;
-        kind.bind(&mut env, id, addr)
+        call(self, d, |kind, env, id| kind.bind(env, id, addr))
     }
 
     /// Makes a stream socket a listener. `backlog` connections and one more may wait for `accept`,
@@ -159,8 +166,7 @@ calls! {
     /// [`TcpConfig::max_backlog`](crate::TcpConfig::max_backlog); a second call changes it. A
     /// socket that is not bound gets an ephemeral port.
     pub fn listen(&mut self, d: Descriptor, backlog: usize) -> Result<()> {
-        let (kind, mut env, id) = call(self, d)?;
-        kind.listen(&mut env, id, backlog)
+        call(self, d, |kind, env, id| kind.listen(env, id, backlog))
     }
 
     /// Accepts the next established connection, and returns its descriptor and its peer. It has the
@@ -177,8 +183,7 @@ calls! {
     /// may return `Ok`, and the first `send` opens the connection. On a datagram socket this sets
     /// the peer.
     pub fn connect(&mut self, now: Instant, d: Descriptor, addr: SocketAddr) -> Result<()> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.connect(&mut env, id, addr)
+        call_at(self, now, d, |kind, env, id| kind.connect(env, id, addr))
     }
 
     /// Opens a connection with data in its SYN (`sendto` with MSG_FASTOPEN; RFC 7413). If the
@@ -195,22 +200,23 @@ calls! {
         addr: SocketAddr,
         data: &[u8],
     ) -> Result<usize> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.connect_with(&mut env, id, addr, data)
+        call_at(self, now, d, |kind, env, id| kind.connect_with(env, id, addr, data))
     }
 
     /// Sends data, and returns the number of bytes taken: as many as there is room for on a stream,
     /// all of them as one datagram to the connected peer.
     pub fn send(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.send(&mut env, id, SendData::Slice(data), &SendMeta::connected(), SendFlags::default())
+        call_at(self, now, d, |kind, env, id| {
+            kind.send(env, id, SendData::Slice(data), &SendMeta::connected(), SendFlags::default())
+        })
     }
 
     /// As [`send`](Stack::send), with MSG_MORE or MSG_EOR. For datagrams MSG_EOR has no effect, and
     /// MSG_MORE is `NotSupported`.
     pub fn send_with(&mut self, now: Instant, d: Descriptor, data: &[u8], flags: SendFlags) -> Result<usize> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.send(&mut env, id, SendData::Slice(data), &SendMeta::connected(), flags)
+        call_at(self, now, d, |kind, env, id| {
+            kind.send(env, id, SendData::Slice(data), &SendMeta::connected(), flags)
+        })
     }
 
     /// As [`send`](Stack::send) without a copy: the slice is kept until it is acknowledged.
@@ -226,29 +232,29 @@ calls! {
         data: Bytes,
         flags: SendFlags,
     ) -> Result<usize> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.send(&mut env, id, SendData::Bytes(data), &SendMeta::connected(), flags)
+        call_at(self, now, d, |kind, env, id| {
+            kind.send(env, id, SendData::Bytes(data), &SendMeta::connected(), flags)
+        })
     }
 
     /// Receives data into `buf`, and returns its length. On a stream `Ok(0)` is the end of the
     /// stream. A datagram is truncated to the buffer.
     pub fn recv(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.receive(&mut env, id, buf)
+        call_at(self, now, d, |kind, env, id| kind.receive(env, id, buf))
     }
 
     /// Sends urgent data (MSG_OOB): as [`send`](Stack::send), and the last byte taken is urgent.
     pub fn send_oob(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.send(&mut env, id, SendData::Urgent(data), &SendMeta::connected(), SendFlags::default())
+        call_at(self, now, d, |kind, env, id| {
+            kind.send(env, id, SendData::Urgent(data), &SendMeta::connected(), SendFlags::default())
+        })
     }
 
     /// Receives the last urgent byte that the peer sent (MSG_OOB). `InvalidArgument` if there is
     /// none, if it was taken or read past, or with SO_OOBINLINE; [`Readiness::urgent`] says when
     /// there is one.
     pub fn recv_oob(&mut self, now: Instant, d: Descriptor) -> Result<u8> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.receive_urgent(&mut env, id)
+        call_at(self, now, d, |kind, env, id| kind.receive_urgent(env, id))
     }
 
     /// SIOCATMARK: whether the next byte of the stream is the urgent one. No read crosses the mark:
@@ -266,8 +272,7 @@ calls! {
 
     /// As [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the end of the stream.
     pub fn recv_bytes(&mut self, now: Instant, d: Descriptor, max: usize) -> Result<Bytes> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.receive_bytes(&mut env, id, max)
+        call_at(self, now, d, |kind, env, id| kind.receive_bytes(env, id, max))
     }
 
     /// As [`recv`](Stack::recv), but leaves the data in the queue (MSG_PEEK).
@@ -278,14 +283,14 @@ calls! {
     /// As [`recv_from`](Stack::recv_from), but leaves the datagram in the queue. `NotSupported` on
     /// a stream.
     pub fn peek_from(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, DatagramMeta)> {
-        let (_, env, id) = call(self, d)?;
-        env.common.peek_datagram(env.ctx.now, id, buf)
+        call(self, d, |_, env, id| env.common.peek_datagram(env.ctx.now, id, buf))
     }
 
     /// Sends one datagram to `addr`. On a connected stream the address is ignored, as on Linux.
     pub fn send_to(&mut self, now: Instant, d: Descriptor, data: &[u8], addr: SocketAddr) -> Result<usize> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.send(&mut env, id, SendData::Slice(data), &SendMeta::to(addr), SendFlags::default())
+        call_at(self, now, d, |kind, env, id| {
+            kind.send(env, id, SendData::Slice(data), &SendMeta::to(addr), SendFlags::default())
+        })
     }
 
     /// Receives one datagram, truncated to the buffer. Returns its length and its metadata, for
@@ -307,8 +312,7 @@ calls! {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn recv_from(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<(usize, DatagramMeta)> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.receive_from(&mut env, id, buf)
+        call_at(self, now, d, |kind, env, id| kind.receive_from(env, id, buf))
     }
 
     /// As [`recv_msg`](Stack::recv_msg) for up to `max` datagrams that wait (recvmmsg). Appends
@@ -320,28 +324,26 @@ calls! {
         batch: &mut Vec<(Bytes, DatagramMeta)>,
         max: usize,
     ) -> Result<usize> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.receive_batch(&mut env, id, batch, max)
+        call_at(self, now, d, |kind, env, id| kind.receive_batch(env, id, batch, max))
     }
 
     /// As [`recv_from`](Stack::recv_from), but returns the whole datagram without a copy (recvmsg).
     /// With [`SocketOption::UdpGro`] the data may be several datagrams. `NotSupported` on a stream.
     pub fn recv_msg(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, DatagramMeta)> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.receive_message(&mut env, id)
+        call_at(self, now, d, |kind, env, id| kind.receive_message(env, id))
     }
 
     /// Sends one datagram, or several of one length, as `meta` says (sendmsg). On a stream the data is sent as with
     /// [`send_bytes`](Stack::send_bytes). `InvalidArgument` for a TTL of 0, or more or longer datagrams than UDP_SEGMENT allows.
     pub fn send_msg(&mut self, now: Instant, d: Descriptor, data: Bytes, meta: &SendMeta) -> Result<usize> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.send(&mut env, id, SendData::Bytes(data), meta, SendFlags::default())
+        call_at(self, now, d, |kind, env, id| {
+            kind.send(env, id, SendData::Bytes(data), meta, SendFlags::default())
+        })
     }
 
     /// Shuts down one half of a connection, or both. `NotConnected`.
     pub fn shutdown(&mut self, now: Instant, d: Descriptor, how: Shutdown) -> Result<()> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.shutdown(&mut env, id, how)
+        call_at(self, now, d, |kind, env, id| kind.shutdown(env, id, how))
     }
 
     /// Closes the descriptor. A connection without descriptors goes on until it has ended in order.
@@ -386,8 +388,7 @@ calls! {
 
     /// Sets an option. `InvalidArgument` for a value out of its range, or IPV6_V6ONLY after `bind`.
     pub fn set_option(&mut self, now: Instant, d: Descriptor, option: SocketOption) -> Result<()> {
-        let (kind, mut env, id) = call_at(self, now, d)?;
-        kind.set_option(&mut env, id, option)
+        call_at(self, now, d, |kind, env, id| kind.set_option(env, id, option))
     }
 
     /// The options of the socket.
@@ -406,8 +407,7 @@ calls! {
 
     /// Returns and clears the pending error (SO_ERROR).
     pub fn take_error(&mut self, d: Descriptor) -> Result<Option<Error>> {
-        let (_, env, id) = call(self, d)?;
-        env.common.take_error(id)
+        call(self, d, |_, env, id| env.common.take_error(id))
     }
 
     /// The bytes that wait to be read, and the bytes that are not sent or not acknowledged

@@ -59,9 +59,10 @@ impl TcpSockets {
         stream.seen_readable = readable;
         if after == After::Read {
             let is_quiet = stream.connection.is_quiet();
-            socket.renew_readiness();
-            if !is_quiet {
-                env.common.queue_transmit(id);
+            let readiness = stream.connection.readiness();
+            socket.marks.see(readiness);
+            if !is_quiet && socket.marks.enter_transmit_queue() {
+                env.common.transmit_queue.push_back(id);
             }
             return;
         }
