@@ -554,3 +554,22 @@ fn link_local_packets_go_out_and_come_in_on_the_link_of_their_scope() {
         }
     }
 }
+
+/// UDP_SEGMENT, as on Linux: each datagram fits the path, and there are at most 128.
+#[test]
+fn runs_are_of_so_many_datagrams_that_need_no_fragments() {
+    for (domain, longest) in [(Domain::V4, 9000 - 28), (Domain::V6, 9000 - 48)] {
+        let mut stack = stack();
+        let d = stack.socket(domain, SocketKind::Datagram).unwrap();
+        let mut send = |len: u16, data: usize| {
+            stack.set_option(NOW, d, SocketOption::UdpSegment(len)).unwrap();
+            let sent = stack.send_to(NOW, d, &std::vec![0; data], addr(domain, 2, 9));
+            sent.map(|_| frames(&mut stack).len())
+        };
+        assert_eq!(send(longest, 20_000), Ok(3));
+        assert_eq!(send(longest + 1, 20_000), Err(Error::InvalidArgument));
+        assert_eq!(send(longest + 1, usize::from(longest)), Ok(1), "no run");
+        assert_eq!(send(10, 1280), Ok(128));
+        assert_eq!(send(10, 1281), Err(Error::InvalidArgument));
+    }
+}

@@ -351,3 +351,21 @@ fn only_connections_that_go_on_are_orphans() {
         }
     }
 }
+
+#[test]
+fn resets_to_one_host_are_limited_and_counted() {
+    let mut config = Config::default();
+    config.tcp.max_resets_per_second = 2;
+    let mut stack = Stack::new(config, [8; 32], NOW);
+    let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
+    let iface = stack.add_interface(NOW, interface).unwrap();
+    let builder = PacketBuilder::new("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
+    let mut resets = 0;
+    for _ in 0..10 {
+        let ack = TcpSegment { flags: TcpSegment::ACK, ..TcpSegment::new(9, 80) };
+        stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&ack)));
+        resets += u64::from(stack.poll_transmit(NOW).is_some());
+    }
+    assert!((1..10).contains(&resets), "{resets}");
+    assert_eq!(stack.stats().tcp.resets_limited, 10 - resets);
+}

@@ -204,3 +204,12 @@ fn only_small_pieces_are_joined() {
         }
     }
 }
+
+#[test]
+fn the_list_of_pieces_counts_as_memory() {
+    let mut assembler = Assembler::new();
+    for n in 0..1000 {
+        let _ = assembler.insert(SeqNumber(2 * n), Bytes::from_static(b"x"), 10_000);
+    }
+    assert!(assembler.memory_bytes() >= 1000 * size_of::<Bytes>(), "{}", assembler.memory_bytes());
+}

@@ -261,3 +261,26 @@ fn a_buffer_made_smaller_before_it_is_open_keeps_what_the_syn_offered() {
     let sent = peer.deliver(header, &[]);
     assert_eq!(sent[0].header.window, u16::MAX);
 }
+
+/// RFC 7413 §4.1.2: a cookie is good for two lifetimes of its key at most.
+#[test]
+fn fast_open_keys_change_with_time() {
+    let mut host = super::bench::Host::new();
+    let lifetime = Duration::from_secs(100);
+    host.config.tcp.fast_open_key_lifetime = lifetime;
+    let mut keys = crate::tcp::FastOpenKeys::new(&mut host.rng, None);
+    let first = keys.current(&mut host.ctx());
+    assert_eq!(first.backup, None);
+    host.now += lifetime - Duration::from_nanos(1);
+    assert_eq!(keys.current(&mut host.ctx()), first);
+    host.now += Duration::from_nanos(1);
+    let second = keys.current(&mut host.ctx());
+    assert_eq!(second.backup, Some(first.primary));
+    assert_ne!(second.primary, first.primary);
+    assert_eq!(keys.current(&mut host.ctx()), second);
+    // Nobody asked for so long that the key before is too old.
+    host.now += 2 * lifetime;
+    let third = keys.current(&mut host.ctx());
+    assert_eq!(third.backup, None);
+    assert_ne!(third.primary, second.primary);
+}

@@ -329,6 +329,8 @@ fn time_wait_ignores_resets_and_answers_others_at_a_bounded_rate() {
         assert!(matches!(time_wait_step(&mut peer, &mut record, &text, 10), TimeWaitStep::Reply(_)));
         assert!(matches!(time_wait_step(&mut peer, &mut record, &fin, 0), TimeWaitStep::Reply(_)));
     }
+    let next = peer.header(Flags::ACK);
+    assert!(matches!(time_wait_step(&mut peer, &mut record, &next, 10), TimeWaitStep::Reply(_)));
     let syn = Header { flags: Flags::SYN.with(Flags::ACK), ..text };
     assert!(matches!(time_wait_step(&mut peer, &mut record, &syn, 10), TimeWaitStep::Ignored));
 }

@@ -242,3 +242,67 @@ fn signals_begin_anew() {
     let (loss, marks) = (signals.loss_in_round, signals.ce_in_round);
     assert_eq!((loss, marks, signals.bw_latest, signals.inflight_latest), (false, false, 0, 0));
 }
+
+/// §5.5.5: the highest rate of this cycle and the last; a cycle without a sample does not count.
+#[test]
+fn the_rate_is_that_of_two_cycles() {
+    let mut rate = MaxBandwidth::default();
+    rate.on_sample(10);
+    rate.on_sample(7);
+    for _ in 0..3 {
+        assert_eq!(rate.get(), 10);
+        rate.advance();
+    }
+    rate.on_sample(5);
+    assert_eq!(rate.get(), 10);
+    rate.advance();
+    assert_eq!(rate.get(), 5);
+}
+
+/// §5.5.10.3: 0.7 of what it was, yet not less than the path carried; a mark takes as much as the share of marks says.
+#[test]
+fn bounds_are_cut_by_losses_and_marks() {
+    let mut signals = Signals::default();
+    (signals.bw_latest, signals.inflight_latest) = (100, 2000);
+    let mut bounds = Bounds::NONE;
+    bounds.cut(10_000, 1000, &signals);
+    assert_eq!((bounds.bw_lo, bounds.inflight_lo, bounds.inflight_hi), (700, 7000, u32::MAX));
+    (signals.bw_latest, signals.inflight_latest) = (600, 6000);
+    bounds.cut(10_000, 1000, &signals);
+    assert_eq!((bounds.bw_lo, bounds.inflight_lo), (600, 6000));
+    signals.ce_in_round = true;
+    signals.inflight_latest = 5900;
+    bounds.cut(10_000, 1000, &signals);
+    assert_eq!(bounds.inflight_lo, 4000, "a third, as all was marked so far");
+}
+
+/// RFC 3168 §5: a mark that does not say how much ends Startup, and nothing else outside of a probe.
+#[test]
+fn a_mark_ends_startup() {
+    let window = CongestionWindow::new(1000, 10);
+    let mut bbr = Bbr::new(&window, Instant::ZERO);
+    bbr.on_mark(&window);
+    assert!(bbr.full.is_reached && bbr.signals.ce_in_round);
+    assert_ne!(bbr.bounds.inflight_hi, u32::MAX);
+    bbr.bounds.inflight_hi = 77_000;
+    bbr.on_mark(&window);
+    assert_eq!(bbr.bounds.inflight_hi, 77_000);
+}
+
+/// §5.6.4.6: a window that a loss or ProbeRTT has lowered is not what to return to.
+#[test]
+fn the_window_to_return_to_is_a_whole_one() {
+    let window = CongestionWindow::new(1000, 10);
+    for (phase, mode, expected) in [
+        (Phase::Open, Mode::Cruise, 10_000),
+        (Phase::Cwr, Mode::Cruise, 10_000),
+        (Phase::Recovery, Mode::Cruise, 50_000),
+        (Phase::Loss, Mode::Cruise, 50_000),
+        (Phase::Open, Mode::ProbeRtt, 50_000),
+    ] {
+        let mut bbr = Bbr::new(&window, Instant::ZERO);
+        (bbr.prior_phase, bbr.mode, bbr.prior_cwnd) = (phase, mode, 50_000);
+        bbr.save_cwnd(&window);
+        assert_eq!(bbr.prior_cwnd, expected, "{phase:?} {mode:?}");
+    }
+}
