@@ -76,8 +76,9 @@ fn main() -> Result<(), Error> {
             }
         }
 
-        // Nothing left to do at this moment, and no frame on its way? Then go to the next one that a stack waits for. Timers run
-        // after frames: an acknowledgement that waits to be read stops the timer of what it acknowledges.
+        // Nothing left to do at this moment, and no frame on its way? Then go to the next one that
+        // a stack waits for. Timers run after frames: an acknowledgement that waits to be read
+        // stops the timer of what it acknowledges.
         let deadlines = [client.stack.poll_timeout(), server.stack.poll_timeout()];
         if let Some(at) = deadlines.into_iter().flatten().map(|deadline| deadline.at).min()
             && sent == 0

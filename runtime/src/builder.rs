@@ -136,8 +136,9 @@ impl Builder {
     }
 
     /// As [`start`](Builder::start), and returns while addresses are still being probed. Until
-    /// [`Handle::wait_ready`](crate::Handle::wait_ready) returns, calls that need such an address fail with
-    /// `AddrNotAvailable`. [`Handle::interfaces`](crate::Handle::interfaces) shows whether another host has one of them.
+    /// [`Handle::wait_ready`](crate::Handle::wait_ready) returns, calls that need such an address
+    /// fail with `AddrNotAvailable`. [`Handle::interfaces`](crate::Handle::interfaces) shows
+    /// whether another host has one of them.
     pub fn start_without_waiting(self) -> io::Result<Runtime> {
         let count = plan::check(&self.config, &self.interfaces)?;
         if let Some(router) = self.stray_gateway {

@@ -69,10 +69,11 @@ impl Handle {
         self.stacks.all().map(|engine| engine.enter(|core, _, _| f(&mut core.stack))).collect()
     }
 
-    /// Waits until no address of the stack is being probed any more, as [`Builder::start`](crate::Builder::start) does:
-    /// duplicate address detection takes one to three seconds. Fails with `TimedOut` if it takes
-    /// longer than `timeout`. An address that another host has is
-    /// [`Duplicated`](AddressState::Duplicated) in [`interfaces`](Handle::interfaces).
+    /// Waits until no address of the stack is being probed any more, as
+    /// [`Builder::start`](crate::Builder::start) does: duplicate address detection takes one to
+    /// three seconds. Fails with `TimedOut` if it takes longer than `timeout`. An address that
+    /// another host has is [`Duplicated`](AddressState::Duplicated) in
+    /// [`interfaces`](Handle::interfaces).
     pub fn wait_ready(&self, timeout: Duration) -> io::Result<()> {
         self.wait_until_probed(Some(timeout))
     }

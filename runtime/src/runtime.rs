@@ -20,7 +20,8 @@ pub(crate) type Devices = Vec<(InterfaceId, Box<dyn Device>)>;
 
 /// A running stack, and the driver thread that drives it while no thread waits in a call of a
 /// socket; such a thread drives the stack itself. With several queues
-/// ([`Builder::interface_with_queues`](crate::Builder::interface_with_queues)) there is a stack and a thread for each.
+/// ([`Builder::interface_with_queues`](crate::Builder::interface_with_queues)) there is a stack and
+/// a thread for each.
 ///
 /// Sockets are made with the runtime or with its [`handle`](Runtime::handle). When the runtime is
 /// dropped, its threads end and the devices are closed. Every call of a socket that is still there
@@ -33,9 +34,10 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Drives a stack that was made elsewhere, with [`Clock::now`](crate::Clock::now) as its time. Each device serves
-    /// the interface beside it; what an interface without a device sends is lost. Addresses may
-    /// still be probed when this returns: [`Handle::wait_ready`] waits for that.
+    /// Drives a stack that was made elsewhere, with [`Clock::now`](crate::Clock::now) as its time.
+    /// Each device serves the interface beside it; what an interface without a device sends is
+    /// lost. Addresses may still be probed when this returns: [`Handle::wait_ready`] waits for
+    /// that.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Every tunable, its default, and why. Where Linux has the same one, the default is Linux's and its name is given.
+//! Every tunable, its default, and why. Where Linux has the same one, the default is Linux's and
+//! its name is given.
 
 mod check;
 mod congestion_control;
@@ -35,8 +36,8 @@ pub struct Config {
     pub memory_reserve_bytes: usize,
     /// The most descriptors at once. 1,048,576, Linux's `fs.nr_open`.
     pub max_descriptors: usize,
-    /// The range that ephemeral ports are drawn from: RFC 6335's dynamic ports, 49152..=65535, are fewer than a
-    /// busy client needs; this is Linux's `ip_local_port_range`.
+    /// The range that ephemeral ports are drawn from: RFC 6335's dynamic ports, 49152..=65535, are
+    /// fewer than a busy client needs; this is Linux's `ip_local_port_range`.
     pub ephemeral_ports: (u16, u16),
     /// Neighbour cache, ARP, NDP and duplicate address detection.
     pub neighbor: NeighborConfig,
@@ -99,14 +100,15 @@ impl Config {
         self.memory_limit_bytes - self.memory_limit_bytes / 4 - self.memory_limit_bytes / 8
     }
 
-    /// The share of each of the four parts of the network layer that hold packets: resolution, reassembly, the queue for
-    /// the device, the loopback.
+    /// The share of each of the four parts of the network layer that hold packets: resolution,
+    /// reassembly, the queue for the device, the loopback.
     pub(crate) fn packet_queue_limit_bytes(&self) -> usize {
         self.memory_limit_bytes / 16
     }
 }
 
-/// The neighbour cache (RFC 4861 §10 names its constants) and duplicate address detection (RFC 4862).
+/// The neighbour cache (RFC 4861 §10 names its constants) and duplicate address detection (RFC
+/// 4862).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NeighborConfig {
@@ -119,7 +121,8 @@ pub struct NeighborConfig {
     pub max_pending_packets: usize,
     /// RETRANS_TIMER: between two solicitations. 1 s.
     pub retransmit_delay: Duration,
-    /// MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT: solicitations before a neighbour is given up. 3.
+    /// MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT: solicitations before a neighbour is given
+    /// up. 3.
     pub max_solicitations: u8,
     /// REACHABLE_TIME: how long a confirmation is valid. 30 s.
     pub reachable_delay: Duration,
@@ -153,15 +156,17 @@ impl Default for NeighborConfig {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct IpConfig {
-    /// TTL and hop limit of what we send. 64 (RFC 1700's successor registry; Linux's `ip_default_ttl`).
+    /// TTL and hop limit of what we send. 64 (RFC 1700's successor registry; Linux's
+    /// `ip_default_ttl`).
     pub hop_limit: u8,
-    /// All bytes that wait for missing fragments. 4 MiB, Linux's `ipfrag_high_thresh`. When they are used up, the oldest packet of
-    /// the source that holds the most gives way; Linux refuses new ones, and one source can shut out all others.
+    /// All bytes that wait for missing fragments. 4 MiB, Linux's `ipfrag_high_thresh`. When they
+    /// are used up, the oldest packet of the source that holds the most gives way; Linux refuses
+    /// new ones, and one source can shut out all others.
     pub reassembly_limit_bytes: usize,
     /// Packets that are being put together at once. 1,024.
     pub max_reassemblies: usize,
-    /// For how long fragments wait. 30 s (Linux's `ipfrag_time`; RFC 8200 §4.5 says 60, RFC 1122 60 to 120, and
-    /// both were written for slower networks).
+    /// For how long fragments wait. 30 s (Linux's `ipfrag_time`; RFC 8200 §4.5 says 60, RFC 1122 60
+    /// to 120, and both were written for slower networks).
     pub reassembly_timeout: Duration,
     /// ICMP errors a second, all destinations together (RFC 4443 §2.4(f), RFC 1812 §4.3.2.8), on
     /// average: each takes none, one or two of this budget at random, so that no host learns from
@@ -260,9 +265,9 @@ pub struct TcpConfig {
     /// Linux has 16 KiB (`tcp_wmem[1]`), raises it to 45 KiB as the connection opens, and lets one
     /// write exceed it by a whole buffer.
     pub send_buffer_bytes: usize,
-    /// Whether the two grow with the path: the receive buffer to twice what the program reads in a round trip, the send
-    /// buffer to two congestion windows (Linux's `tcp_moderate_rcvbuf`). Setting SO_RCVBUF or SO_SNDBUF switches it off
-    /// for that direction of that socket. On.
+    /// Whether the two grow with the path: the receive buffer to twice what the program reads in a
+    /// round trip, the send buffer to two congestion windows (Linux's `tcp_moderate_rcvbuf`).
+    /// Setting SO_RCVBUF or SO_SNDBUF switches it off for that direction of that socket. On.
     pub auto_tune_buffers: bool,
     /// The largest buffer, whether it grows or is set with SO_RCVBUF or SO_SNDBUF. The window scale
     /// is chosen from it: a buffer can grow after the handshake, the scale cannot. 32 MiB,
@@ -286,31 +291,35 @@ pub struct TcpConfig {
     pub max_run_segs: usize,
     /// RTO before there is a measurement. 1 s (RFC 6298 §2.1).
     pub initial_rto: Duration,
-    /// The smallest RTO. 200 ms (Linux's TCP_RTO_MIN; RFC 6298 §2.4 says 1 s, which was for coarse clocks).
+    /// The smallest RTO. 200 ms (Linux's TCP_RTO_MIN; RFC 6298 §2.4 says 1 s, which was for coarse
+    /// clocks).
     pub min_rto: Duration,
-    /// The largest RTO, at most 71 minutes. 120 s (Linux's TCP_RTO_MAX; RFC 6298 §2.5 allows 60 s and more).
+    /// The largest RTO, at most 71 minutes. 120 s (Linux's TCP_RTO_MAX; RFC 6298 §2.5 allows 60 s
+    /// and more).
     pub max_rto: Duration,
     /// How long an acknowledgement may wait for a second segment or for data to carry it. With zero
     /// each segment is acknowledged at once. 40 ms (Linux's TCP_DELACK_MIN, which TCP_DELACK_MAX_US
     /// shortens; RFC 9293 §3.8.6.3 allows up to 500 ms).
     pub delayed_ack: Duration,
-    /// Segments at the start of a connection, and after idling, that are acknowledged at once. 16 (Linux's
-    /// TCP_MAX_QUICKACKS).
+    /// Segments at the start of a connection, and after idling, that are acknowledged at once. 16
+    /// (Linux's TCP_MAX_QUICKACKS).
     pub quick_acks: u8,
-    /// SYNs repeated before `connect` gives up, beside those of `syn_linear_timeouts`. 6 (Linux's `tcp_syn_retries`:
-    /// with those 131 s).
+    /// SYNs repeated before `connect` gives up, beside those of `syn_linear_timeouts`. 6 (Linux's
+    /// `tcp_syn_retries`: with those 131 s).
     pub syn_retries: u8,
     /// SYNs repeated at a constant interval, before the interval doubles each time. 4 (Linux's
     /// `tcp_syn_linear_timeouts`): where one SYN in three is lost, most connections open sooner.
     pub syn_linear_timeouts: u8,
     /// SYN-ACKs repeated before a handshake is given up. 5 (Linux's `tcp_synack_retries`).
     pub syn_ack_retries: u8,
-    /// Retransmissions of data before the connection is given up (R2 of RFC 9293 §3.8.3). 15 (Linux's
-    /// `tcp_retries2`: 15 minutes and more).
+    /// Retransmissions of data before the connection is given up (R2 of RFC 9293 §3.8.3). 15
+    /// (Linux's `tcp_retries2`: 15 minutes and more).
     pub retries: u8,
-    /// Time-outs of data of a connection that no descriptor holds. 8 (Linux's `tcp_orphan_retries`).
+    /// Time-outs of data of a connection that no descriptor holds. 8 (Linux's
+    /// `tcp_orphan_retries`).
     pub orphan_retries: u8,
-    /// TIME-WAIT. 60 s (Linux's TCP_TIMEWAIT_LEN; RFC 9293 says 2 MSL, 4 minutes with its MSL of 2).
+    /// TIME-WAIT. 60 s (Linux's TCP_TIMEWAIT_LEN; RFC 9293 says 2 MSL, 4 minutes with its MSL of
+    /// 2).
     pub time_wait: Duration,
     /// The most TIME-WAIT records; at the limit a connection closes without TIME-WAIT. 65,536 (near
     /// Linux's `tcp_max_tw_buckets`).
@@ -322,11 +331,13 @@ pub struct TcpConfig {
     /// How long a connection without a descriptor waits for the peer's FIN. 60 s (Linux's
     /// `tcp_fin_timeout`).
     pub fin_wait_2: Duration,
-    /// SO_KEEPALIVE: idle time before the first probe. 2 h (RFC 9293 §3.8.4 KLDN, Linux's `tcp_keepalive_time`).
+    /// SO_KEEPALIVE: idle time before the first probe. 2 h (RFC 9293 §3.8.4 KLDN, Linux's
+    /// `tcp_keepalive_time`).
     pub keepalive_idle: Duration,
     /// Between two keepalive probes. 75 s (Linux's `tcp_keepalive_intvl`).
     pub keepalive_interval: Duration,
-    /// Unanswered keepalive probes before the connection is given up. 9 (Linux's `tcp_keepalive_probes`).
+    /// Unanswered keepalive probes before the connection is given up. 9 (Linux's
+    /// `tcp_keepalive_probes`).
     pub keepalive_probes: u8,
     /// The largest backlog: connections that wait to be accepted, and as many handshakes in
     /// progress. 4,096 (Linux's `somaxconn`; RFC 4987 §3.2, RFC4987-3.2).
@@ -360,8 +371,8 @@ pub struct TcpConfig {
     /// Timestamps (RFC 7323): whether our SYNs offer them, and whether we accept the peer's offer.
     /// On (Linux's `tcp_timestamps`).
     pub timestamps: bool,
-    /// Selective acknowledgements (RFC 2018), likewise; without them there are neither RACK nor loss probes. On (Linux's
-    /// `tcp_sack`).
+    /// Selective acknowledgements (RFC 2018), likewise; without them there are neither RACK nor
+    /// loss probes. On (Linux's `tcp_sack`).
     pub sack: bool,
     /// D-SACK: reports of duplicates in SACK blocks (RFC 2883). On (Linux's `tcp_dsack`).
     pub dsack: bool,
@@ -377,8 +388,8 @@ pub struct TcpConfig {
     /// (RFC 8985 §6.2 step 4); if not, it is always a quarter of the shortest round trip. On (the
     /// bit of 2 in Linux's `tcp_recovery` switches it off).
     pub rack_adapts: bool,
-    /// Window scaling (RFC 7323 §2), likewise; without it no window is larger than 64 KiB. On (Linux's
-    /// `tcp_window_scaling`).
+    /// Window scaling (RFC 7323 §2), likewise; without it no window is larger than 64 KiB. On
+    /// (Linux's `tcp_window_scaling`).
     pub window_scaling: bool,
     /// Tail loss probes (RFC 8985 §7). On (Linux's `tcp_early_retrans` of 3).
     pub loss_probes: bool,
@@ -388,8 +399,8 @@ pub struct TcpConfig {
     /// HyStart++ (RFC 9406): whether CUBIC leaves its first slow start when the round-trip time
     /// rises. On (Linux's `tcp_cubic.hystart`).
     pub hystart: bool,
-    /// Whether cwnd shrinks while a connection is idle or does not use it (RFC 5681 §4.1, RFC 7661). On (Linux's
-    /// `tcp_slow_start_after_idle`).
+    /// Whether cwnd shrinks while a connection is idle or does not use it (RFC 5681 §4.1, RFC
+    /// 7661). On (Linux's `tcp_slow_start_after_idle`).
     pub slow_start_after_idle: bool,
     /// Explicit congestion notification. [`Ecn::Accept`].
     pub ecn: Ecn,
@@ -400,7 +411,8 @@ pub struct TcpConfig {
     /// Time-outs in a row after which a path is taken for a black hole. 3 (Linux's `tcp_retries1`).
     /// After twice as many the MSS may fall below `mtu_probe_base`.
     pub mtu_probe_timeouts: u8,
-    /// The MSS with which the search begins. 1,024 (Linux's `tcp_base_mss`); over IPv6 at least 1,220.
+    /// The MSS with which the search begins. 1,024 (Linux's `tcp_base_mss`); over IPv6 at least
+    /// 1,220.
     pub mtu_probe_base: u16,
     /// The smallest MSS that time-outs alone can lead to, by halving. 512, for packets of
     /// 552 bytes, as Linux's `min_pmtu`: all links in use take them, and an outage must not make

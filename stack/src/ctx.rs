@@ -10,14 +10,15 @@ use crate::tcp::FreeList;
 use crate::time::Instant;
 
 /// What every part gets from the stack when it is called: the time, the tunables, the counters, the
-/// randomness. Parts take this and their own arguments, never a pointer to the part that holds them.
+/// randomness. Parts take this and their own arguments, never a pointer to the part that holds
+/// them.
 pub(crate) struct Ctx<'a> {
     pub(crate) now: Instant,
     pub(crate) config: &'a Config,
     pub(crate) stats: &'a mut Stats,
     pub(crate) rng: &'a mut Rng,
-    /// When the device received the frame at hand, as programs are told. The time at which the stack got it, if no device has
-    /// said.
+    /// When the device received the frame at hand, as programs are told. The time at which the
+    /// stack got it, if no device has said.
     pub(crate) received_at: Instant,
     /// How much memory the call may take.
     pub(crate) memory: Budget,

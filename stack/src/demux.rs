@@ -22,8 +22,8 @@ impl Endpoint {
     }
 }
 
-/// A connection: the pair of socket addresses. `scope` tells links apart where the same link-local addresses may
-/// stand on several (an interface's scope id), and is 0 elsewhere.
+/// A connection: the pair of socket addresses. `scope` tells links apart where the same link-local
+/// addresses may stand on several (an interface's scope id), and is 0 elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FourTuple {
     pub(crate) local: Endpoint,
@@ -132,7 +132,8 @@ impl BoundAddr {
     }
 }
 
-/// Sockets that share a bound address and port (SO_REUSEPORT, or SO_REUSEADDR with UDP), in the order of binding.
+/// Sockets that share a bound address and port (SO_REUSEPORT, or SO_REUSEADDR with UDP), in the
+/// order of binding.
 #[derive(Clone, Debug)]
 struct Group<Id> {
     members: SmallVec<[Member<Id>; 2]>,
@@ -147,8 +148,8 @@ struct Member<Id> {
 }
 
 impl<Id: Copy> Group<Id> {
-    /// Measured on Linux 6.18: the newest member gets everything, unless it has SO_REUSEPORT. Then flows are spread over
-    /// those that have it.
+    /// Measured on Linux 6.18: the newest member gets everything, unless it has SO_REUSEPORT. Then
+    /// flows are spread over those that have it.
     fn pick(&self, flow: impl FnOnce() -> u64) -> Option<Id> {
         let newest = self.members.last()?;
         if !newest.reuse_port || self.sharing == 1 {
@@ -200,7 +201,8 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
         }
     }
 
-    /// The socket for a packet of this flow. In a group with SO_REUSEPORT a flow sticks to one socket.
+    /// The socket for a packet of this flow. In a group with SO_REUSEPORT a flow sticks to one
+    /// socket.
     pub(crate) fn find(&self, flow: &FourTuple) -> Option<Id> {
         let group = self.candidates(flow.local.addr, flow.local.port).next()?;
         group.pick(|| self.flow_key.hash_one(flow))

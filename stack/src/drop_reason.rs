@@ -57,7 +57,8 @@ drop_reasons! {
     BadExtensionHeader,
     /// A fragment that is malformed, or makes a packet larger than 65,535 bytes.
     BadFragment,
-    /// A fragment that overlaps another of its packet (RFC 5722): all fragments of the packet are dropped.
+    /// A fragment that overlaps another of its packet (RFC 5722): all fragments of the packet are
+    /// dropped.
     FragmentOverlap,
     /// A fragment that waited when the reassembly time-out expired.
     ReassemblyTimeout,
@@ -95,7 +96,8 @@ drop_reasons! {
     Paws,
     /// A TCP acknowledgement of something never sent, or too old (RFC 5961 §5).
     BadAck,
-    /// A TCP reset or SYN in the window but not at its edge: answered with a challenge ACK (RFC 5961 §3, §4).
+    /// A TCP reset or SYN in the window but not at its edge: answered with a challenge ACK (RFC
+    /// 5961 §3, §4).
     ChallengeAck,
     /// A TCP segment that makes no sense in the connection's state.
     UnexpectedSegment,
@@ -127,7 +129,8 @@ drop_reasons! {
     MemoryLimit,
     /// An ICMP redirect: routes are configured, not learned.
     RedirectIgnored,
-    /// An echo or timestamp request that is not answered: to an IPv4 group, or the answers are switched off.
+    /// An echo or timestamp request that is not answered: to an IPv4 group, or the answers are
+    /// switched off.
     EchoIgnored,
     /// A fragment that was received before.
     DuplicateFragment,

@@ -9,7 +9,8 @@ pub type Result<T> = core::result::Result<T, Error>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Error {
-    /// EAGAIN / EWOULDBLOCK: nothing to take or no room now; an [`Event`](crate::Event) will tell when to try again.
+    /// EAGAIN / EWOULDBLOCK: nothing to take or no room now; an [`Event`](crate::Event) will tell
+    /// when to try again.
     WouldBlock,
     /// EINPROGRESS: the connection is being opened; it is writable when that is done.
     InProgress,
@@ -57,7 +58,8 @@ pub enum Error {
     ProtocolNotAvailable,
     /// EPROTO: somebody on the way found an error in the header of a packet.
     ProtocolError,
-    /// EACCES: sending to a broadcast address needs SO_BROADCAST; or a router forbids the way (IPv6).
+    /// EACCES: sending to a broadcast address needs SO_BROADCAST; or a router forbids the way
+    /// (IPv6).
     PermissionDenied,
     /// ENOBUFS: the stack's memory limit is reached, or was, and this connection was reset for it.
     NoBufferSpace,
@@ -236,7 +238,8 @@ pub enum CloseReason {
     Aborted,
     /// Retransmissions, probes or keepalives went unanswered.
     TimedOut,
-    /// The stack's memory was used up, and this connection made no progress while others needed the memory: it was reset.
+    /// The stack's memory was used up, and this connection made no progress while others needed the
+    /// memory: it was reset.
     NoMemory,
     /// The network said so while the connection was being opened, or said so while it timed out.
     Unreachable(Error),
@@ -263,7 +266,8 @@ mod tests {
 
     use super::*;
 
-    /// The number survives, and the kind that it means here is the one that other systems are given.
+    /// The number survives, and the kind that it means here is the one that other systems are
+    /// given.
     #[test]
     #[cfg(target_os = "linux")]
     fn io_errors_have_the_number_and_its_kind() {

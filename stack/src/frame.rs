@@ -10,10 +10,11 @@ use crate::interface_id::InterfaceId;
 use crate::offload::{ChecksumState, PartialChecksum, Segments};
 use crate::time::Instant;
 
-/// One frame as a device received it: refcounted, so that its payload reaches the application without a copy.
+/// One frame as a device received it: refcounted, so that its payload reaches the application
+/// without a copy.
 ///
-/// On an Ethernet interface it begins with the Ethernet header and ends before the frame check sequence; on a
-/// bare-IP interface it begins with the IP header.
+/// On an Ethernet interface it begins with the Ethernet header and ends before the frame check
+/// sequence; on a bare-IP interface it begins with the IP header.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Frame {
@@ -21,10 +22,12 @@ pub struct Frame {
     pub bytes: Bytes,
     /// What the device knows of its transport checksum.
     pub checksum: ChecksumState,
-    /// If the device joined it from several packets of one flow: how. It may be longer than the MTU then.
+    /// If the device joined it from several packets of one flow: how. It may be longer than the MTU
+    /// then.
     pub segments: Option<Segments>,
-    /// When the device received it, in the time of the stack, if the device says so. Programs are told
-    /// ([`DatagramMeta::at`](crate::DatagramMeta::at)); the stack itself goes by the time at which it gets the frame.
+    /// When the device received it, in the time of the stack, if the device says so. Programs are
+    /// told ([`DatagramMeta::at`](crate::DatagramMeta::at)); the stack itself goes by the time at
+    /// which it gets the frame.
     pub at: Option<Instant>,
 }
 
@@ -63,11 +66,12 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// Room for every header that we write in front of a payload: Ethernet 14, IPv6 40, TCP with options 60, and
-/// what is over for an extension header.
+/// Room for every header that we write in front of a payload: Ethernet 14, IPv6 40, TCP with
+/// options 60, and what is over for an extension header.
 const HEADER_CAPACITY: usize = 128;
 
-/// The headers of an outgoing packet. Each layer prepends its own, so no layer moves the bytes of another.
+/// The headers of an outgoing packet. Each layer prepends its own, so no layer moves the bytes of
+/// another.
 #[derive(Clone)]
 pub(crate) struct HeaderBuf {
     bytes: [u8; HEADER_CAPACITY],
@@ -166,11 +170,11 @@ impl PayloadCursor {
     }
 }
 
-/// One frame for a device to send: the headers, and the payload as slices that were not copied. A device that
-/// can gather (`writev`) sends it as it is; another calls [`Transmit::to_frame`].
+/// One frame for a device to send: the headers, and the payload as slices that were not copied. A
+/// device that can gather (`writev`) sends it as it is; another calls [`Transmit::to_frame`].
 ///
-/// On an interface with [`Offloads`](crate::Offloads) a frame may have a checksum to be completed, and may be a run of
-/// segments to be cut.
+/// On an interface with [`Offloads`](crate::Offloads) a frame may have a checksum to be completed,
+/// and may be a run of segments to be cut.
 #[derive(Clone, Debug)]
 pub struct Transmit {
     iface: InterfaceId,
@@ -196,7 +200,8 @@ impl Transmit {
         self
     }
 
-    /// A frame that is whole already: a wrapper around a device changed it, or a program made it itself.
+    /// A frame that is whole already: a wrapper around a device changed it, or a program made it
+    /// itself.
     pub fn from_frame(iface: InterfaceId, frame: Frame) -> Self {
         let checksum = match frame.checksum {
             ChecksumState::Partial(checksum) => Some(checksum),
@@ -227,8 +232,9 @@ impl Transmit {
         self.checksum
     }
 
-    /// How the device has to cut it; only where the interface says that it does. [`header`](Transmit::header) then goes
-    /// in front of each segment, with lengths, identification, sequence number, flags and checksum of its own.
+    /// How the device has to cut it; only where the interface says that it does.
+    /// [`header`](Transmit::header) then goes in front of each segment, with lengths,
+    /// identification, sequence number, flags and checksum of its own.
     pub fn segments(&self) -> Option<Segments> {
         self.segments
     }
@@ -243,7 +249,8 @@ impl Transmit {
         self.len() == 0
     }
 
-    /// The frame in one piece: one allocation, one copy. What a device was to do is still to be done.
+    /// The frame in one piece: one allocation, one copy. What a device was to do is still to be
+    /// done.
     pub fn to_frame(&self) -> Frame {
         let mut bytes = BytesMut::with_capacity(self.len());
         self.append_to(&mut bytes);
@@ -251,8 +258,8 @@ impl Transmit {
         Frame::new(bytes.freeze()).with_checksum(checksum).with_segments(self.segments)
     }
 
-    /// Copies the frame behind what is in `buf`. With a large buffer and [`BytesMut::split`] many frames take one
-    /// allocation.
+    /// Copies the frame behind what is in `buf`. With a large buffer and [`BytesMut::split`] many
+    /// frames take one allocation.
     pub fn append_to(&self, buf: &mut BytesMut) {
         buf.extend_from_slice(self.header());
         for slice in &self.payload {

@@ -1,4 +1,5 @@
-//! Keyed hash tables: remote hosts choose the keys that go into them, so an unkeyed hash is an attack.
+//! Keyed hash tables: remote hosts choose the keys that go into them, so an unkeyed hash is an
+//! attack.
 
 use core::hash::{BuildHasher, Hasher};
 
@@ -28,7 +29,8 @@ impl Keyed {
     /// The hash of some words. It equals the hash of their little-endian bytes, and takes half the
     /// time; each segment needs one.
     pub(crate) fn hash_words<const N: usize>(&self, words: [u64; N]) -> u64 {
-        // SipHash-1-3: "somepseudorandomlygeneratedbytes", one round for each word, three at the end.
+        // SipHash-1-3: "somepseudorandomlygeneratedbytes", one round for each word, three at the
+        // end.
         let mut state = [
             self.key.0 ^ 0x736f_6d65_7073_6575,
             self.key.1 ^ 0x646f_7261_6e64_6f6d,

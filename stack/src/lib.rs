@@ -39,17 +39,20 @@
 //! | `std` | `From<Error>` for `std::io::Error`; without it the crate needs `alloc` only |
 //! | `testing` | `portolan::testing`: segment builders, pairs of stacks, simulated networks, for tests of your own protocol |
 //!
-//! `portolan-runtime` has no features. `portolan-tap` has one, `testing`, which is for tests of this workspace.
+//! `portolan-runtime` has no features. `portolan-tap` has one, `testing`, which is for tests of
+//! this workspace.
 //!
 //! ## `std`
 //!
-//! A call of the stack fails with [`Error`], a POSIX error under its usual name. With `std` the operator `?` turns it into a
-//! `std::io::Error` of the kind that `std::net` has for it: `WouldBlock`, `ConnectionReset`, `AddrInUse` and so on.
+//! A call of the stack fails with [`Error`], a POSIX error under its usual name. With `std` the
+//! operator `?` turns it into a `std::io::Error` of the kind that `std::net` has for it:
+//! `WouldBlock`, `ConnectionReset`, `AddrInUse` and so on.
 //!
 //! ## `testing`
 //!
-//! Two stacks and a link between them, in virtual time and from a seed; networks of any number of stacks; frames built byte by
-//! byte, right or with a fault. The page of the module `testing` has an example. Any version may change it.
+//! Two stacks and a link between them, in virtual time and from a seed; networks of any number of
+//! stacks; frames built byte by byte, right or with a fault. The page of the module `testing` has
+//! an example. Any version may change it.
 //!
 //! # The map of the crate
 //!

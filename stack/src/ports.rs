@@ -60,8 +60,8 @@ impl Reuse {
     }
 }
 
-/// Connections by local port, local address and [`Reuse`]. Each connection to one server has a port of its own, so an entry is
-/// small: the address stands in it as a number.
+/// Connections by local port, local address and [`Reuse`]. Each connection to one server has a port
+/// of its own, so an entry is small: the address stands in it as a number.
 #[derive(Debug)]
 struct Occupied {
     /// How many connections, by [`Occupied::key`].
@@ -162,12 +162,13 @@ pub(crate) struct PortTable<Id> {
     connections: Occupied,
     range: (u16, u16),
     offset_key: Keyed,
-    /// RFC 6056 §3.3.4 (double-hash selection): one counter for each group of destinations, so that what one peer sees
-    /// tells it little about what another sees.
+    /// RFC 6056 §3.3.4 (double-hash selection): one counter for each group of destinations, so that
+    /// what one peer sees tells it little about what another sees.
     counters: [u32; 64],
     /// The part of the ports that is this stack's, where there are several stacks.
     share: Option<Share>,
-    /// UDP lets sockets share an address when all have SO_REUSEADDR; TCP only when none of them listens.
+    /// UDP lets sockets share an address when all have SO_REUSEADDR; TCP only when none of them
+    /// listens.
     is_udp: bool,
 }
 
@@ -215,7 +216,8 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         })
     }
 
-    /// Takes a port; 0 draws one from the ephemeral range. EADDRINUSE; EADDRNOTAVAIL for a port that is another stack's.
+    /// Takes a port; 0 draws one from the ephemeral range. EADDRINUSE; EADDRNOTAVAIL for a port
+    /// that is another stack's.
     pub(crate) fn bind(&mut self, rng: &mut Rng, port: u16, new: Binding<Id>) -> Result<u16> {
         let port = match port {
             0 => self
@@ -278,9 +280,9 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         self.connections.remove(local.port, local.addr, reuse);
     }
 
-    /// An ephemeral port for a connection from `local` to `remote` (RFC 6056 §3.3.4). `is_free` says whether the
-    /// connection would be the only one with its four numbers; ports that sockets are bound to are passed over.
-    /// EADDRNOTAVAIL when all are taken.
+    /// An ephemeral port for a connection from `local` to `remote` (RFC 6056 §3.3.4). `is_free`
+    /// says whether the connection would be the only one with its four numbers; ports that sockets
+    /// are bound to are passed over. EADDRNOTAVAIL when all are taken.
     pub(crate) fn ephemeral(
         &mut self,
         local: IpAddr,
@@ -379,7 +381,8 @@ mod tests {
         assert!(t.bindings.is_empty() && t.connections.counts.is_empty() && t.connections.numbers.is_empty());
     }
 
-    /// Measured on Linux 6.18, for connections that were accepted, opened from a drawn or a bound port, or are in TIME-WAIT.
+    /// Measured on Linux 6.18, for connections that were accepted, opened from a drawn or a bound
+    /// port, or are in TIME-WAIT.
     #[test]
     fn a_connection_is_in_the_way_on_its_own_address_unless_both_share() {
         let at = |addr: &str| BoundAddr::One(addr.parse().unwrap());
@@ -442,8 +445,8 @@ mod tests {
         );
     }
 
-    /// RFC 6056 §3.3.4 counts every try. Half the range is taken in one piece, and drawing the other half costs a few tries
-    /// each, wherever the start is.
+    /// RFC 6056 §3.3.4 counts every try. Half the range is taken in one piece, and drawing the
+    /// other half costs a few tries each, wherever the start is.
     #[test]
     fn ports_that_are_taken_are_walked_past_once() {
         for seed in 0..20 {

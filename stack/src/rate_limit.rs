@@ -29,7 +29,8 @@ const SHUFFLE_INTERVAL: Duration = Duration::from_secs(64);
 pub(crate) struct PeerKey([u64; 2]);
 
 impl PeerKey {
-    /// A host by its address. On another link an IPv6 host is its network of 64 bits, as it may have any address in it.
+    /// A host by its address. On another link an IPv6 host is its network of 64 bits, as it may
+    /// have any address in it.
     pub(crate) fn host(addr: IpAddr, is_on_link: bool) -> PeerKey {
         match addr {
             IpAddr::V4(addr) => PeerKey([4, u64::from(addr.to_bits())]),

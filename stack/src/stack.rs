@@ -93,8 +93,8 @@ impl Core {
 }
 
 impl Stack {
-    /// A stack with no interface but its loopback. The seed keys hashes, sequence numbers and ports: draw it from the
-    /// operating system's randomness, or fix it to replay a run.
+    /// A stack with no interface but its loopback. The seed keys hashes, sequence numbers and
+    /// ports: draw it from the operating system's randomness, or fix it to replay a run.
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = Rng::new(seed);
         let network = Network::new(&config, &mut rng);
@@ -297,8 +297,8 @@ impl Stack {
     }
 }
 
-/// Packets of sockets that one call of [`Stack::poll_transmit`] works off without a frame for the device: those that wait for a
-/// neighbour, or are dropped.
+/// Packets of sockets that one call of [`Stack::poll_transmit`] works off without a frame for the
+/// device: those that wait for a neighbour, or are dropped.
 const MAX_ELSEWHERE: usize = 64;
 
 /// The next frame, of the network layer or of a socket.

@@ -12,14 +12,16 @@ use crate::subject::Subject;
 pub struct Counter {
     /// Its group and its field: `tcp.retrans_segs`.
     pub name: &'static str,
-    /// The counter of the Linux kernel that counts the same, by the name that `nstat` prints: `TcpRetransSegs`. Most
-    /// of them are objects of the standard MIBs (RFC 4022, RFC 4113, RFC 4293).
+    /// The counter of the Linux kernel that counts the same, by the name that `nstat` prints:
+    /// `TcpRetransSegs`. Most of them are objects of the standard MIBs (RFC 4022, RFC 4113, RFC
+    /// 4293).
     pub mib: Option<&'static str>,
     /// The count since the stack was made.
     pub value: u64,
 }
 
-/// Makes a group of counters: the struct, its documentation, the names and the iteration. A counter is written once.
+/// Makes a group of counters: the struct, its documentation, the names and the iteration. A counter
+/// is written once.
 macro_rules! group {
     ($(#[$group_doc:meta])* $group:ident, $prefix:literal, {
         $($(#[$doc:meta])* $field:ident $(= $mib:literal)?,)*
@@ -75,7 +77,8 @@ group! {
 }
 
 group! {
-    /// IP packets of both versions. For IPv6, Linux has counters of its own under the same names (`Ip6ReasmReqds`).
+    /// IP packets of both versions. For IPv6, Linux has counters of its own under the same names
+    /// (`Ip6ReasmReqds`).
     IpStats, "ip", {
         /// Packets that went round the loopback.
         loopback_packets,
@@ -151,7 +154,8 @@ group! {
     RecoveryStats, "recovery", {
         /// SYNs and SYN-ACKs retransmitted.
         syn_retrans = "TcpExtTCPSynRetrans",
-        /// Segments retransmitted because acknowledgements showed them to be lost (RFC 6675, RFC 8985).
+        /// Segments retransmitted because acknowledgements showed them to be lost (RFC 6675, RFC
+        /// 8985).
         fast_retrans = "TcpExtTCPFastRetrans",
         /// Segments retransmitted after a time-out.
         timeout_retrans,
@@ -167,14 +171,16 @@ group! {
         loss_probe_recovery = "TcpExtTCPLossProbeRecovery",
         /// Fast recoveries begun (Linux's `TcpExtTCPSackRecovery` and `TcpExtTCPRenoRecovery`).
         recoveries,
-        /// Of these, those that turned out to be needless and were undone (RFC 3522, RFC 2883; Linux's
-        /// `TcpExtTCPFullUndo` and `TcpExtTCPDSACKUndo`).
+        /// Of these, those that turned out to be needless and were undone (RFC 3522, RFC 2883;
+        /// Linux's `TcpExtTCPFullUndo` and `TcpExtTCPDSACKUndo`).
         spurious_recoveries,
         /// Time-outs that turned out to be needless and were undone (RFC 5682, RFC 3522).
         spurious_timeouts = "TcpExtTCPLossUndo",
-        /// Duplicates that peers reported (RFC 2883; Linux's `TcpExtTCPDSACKRecv` and `TcpExtTCPDSACKOfoRecv`).
+        /// Duplicates that peers reported (RFC 2883; Linux's `TcpExtTCPDSACKRecv` and
+        /// `TcpExtTCPDSACKOfoRecv`).
         dsacks_received,
-        /// Duplicates reported to peers (Linux's `TcpExtTCPDSACKOldSent` and `TcpExtTCPDSACKOfoSent`).
+        /// Duplicates reported to peers (Linux's `TcpExtTCPDSACKOldSent` and
+        /// `TcpExtTCPDSACKOfoSent`).
         dsacks_sent,
         /// Peers that discarded what they had acknowledged selectively (RFC 2018 §8).
         sack_reneging = "TcpExtTCPSACKReneging",
@@ -256,8 +262,8 @@ group! {
 
 /// The counters of a stack since it was made.
 ///
-/// A counter that the Linux kernel has as well bears its name there, in snake case (`TcpInSegs` is `tcp.in_segs`), or its
-/// documentation says which it is.
+/// A counter that the Linux kernel has as well bears its name there, in snake case (`TcpInSegs` is
+/// `tcp.in_segs`), or its documentation says which it is.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Stats {

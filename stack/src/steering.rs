@@ -11,8 +11,8 @@
 //! - fragments go to all stacks, because only the whole packet shows its owner: each stack
 //!   reassembles the packet, and all but the owner drop it
 //!   ([`DropReason::OtherStack`](crate::DropReason::OtherStack));
-//! - ARP and NDP go to all, so that each knows the neighbours; only the first stack asks whether addresses are free,
-//!   announces them and answers for them;
+//! - ARP and NDP go to all, so that each knows the neighbours; only the first stack asks whether
+//!   addresses are free, announces them and answers for them;
 //! - a datagram to one of our own addresses whose socket is another stack's leaves through
 //!   [`InterfaceId::LOOPBACK`](crate::InterfaceId::LOOPBACK).
 //!
@@ -230,7 +230,8 @@ pub struct Share {
 }
 
 impl Share {
-    /// The part of stack `index`, which must be below the number of stacks: of a larger one the remainder is taken.
+    /// The part of stack `index`, which must be below the number of stacks: of a larger one the
+    /// remainder is taken.
     pub fn new(steering: Steering, index: u16) -> Self {
         let index = index % steering.stacks;
         Share { steering, index }

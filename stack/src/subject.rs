@@ -23,8 +23,8 @@ pub(crate) enum Subject {
     Udp(FourTuple),
 }
 
-/// `tcp #1f2e3d4c 10.0.0.1:80 <-> 10.0.0.2:5000`. The short id is made of the four numbers, so that a connection has the
-/// same from its first SYN to the end of TIME-WAIT.
+/// `tcp #1f2e3d4c 10.0.0.1:80 <-> 10.0.0.2:5000`. The short id is made of the four numbers, so that
+/// a connection has the same from its first SYN to the end of TIME-WAIT.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -41,7 +41,8 @@ impl fmt::Display for Subject {
     }
 }
 
-/// FNV-1a over the four numbers. It names and looks up nothing, so that an attacker gains nothing by a collision.
+/// FNV-1a over the four numbers. It names and looks up nothing, so that an attacker gains nothing
+/// by a collision.
 fn short_id(tuple: &FourTuple) -> u32 {
     let mut id = 0x811c_9dc5_u32;
     let mut add = |bytes: &[u8]| {

@@ -17,8 +17,9 @@ use crate::time::Instant;
 pub struct Traced {
     /// When it was handed in or polled.
     pub at: Instant,
-    /// The interface that it came in or leaves through. [`InterfaceId::LOOPBACK`]: an IP packet without a link header,
-    /// from the stack to itself; or one that was dropped as there is no route.
+    /// The interface that it came in or leaves through. [`InterfaceId::LOOPBACK`]: an IP packet
+    /// without a link header, from the stack to itself; or one that was dropped as there is no
+    /// route.
     pub iface: InterfaceId,
     /// The frame, in or out.
     pub passage: Passage,
@@ -54,7 +55,8 @@ pub enum Passage {
     /// It was given to the device, as one frame also where the device cuts it
     /// ([`Transmit::segments`](crate::Transmit::segments)).
     Sent(Transmit),
-    /// The stack dropped it on its way out. A packet of which the stack had made no frame yet is known by its addresses.
+    /// The stack dropped it on its way out. A packet of which the stack had made no frame yet is
+    /// known by its addresses.
     Unsent {
         /// Of which packet; `None` for what the link layer says itself (ARP).
         packet: Option<PacketAddresses>,

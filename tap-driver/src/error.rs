@@ -5,7 +5,8 @@ use std::io;
 
 use crate::limits;
 
-/// Why a device or a namespace could not be set up. The message says what happened, to what, and what to do next.
+/// Why a device or a namespace could not be set up. The message says what happened, to what, and
+/// what to do next.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -64,7 +65,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// An error of a netlink request or ioctl that changes the network: a refusal becomes [`Error::NotPermitted`].
+    /// An error of a netlink request or ioctl that changes the network: a refusal becomes
+    /// [`Error::NotPermitted`].
     pub(crate) fn changing(doing: impl Into<String>, source: io::Error) -> Self {
         let doing = doing.into();
         match source.kind() {

@@ -15,22 +15,27 @@ use crate::netlink::Netlink;
 // Exhaustive: a process that is isolated has the one or the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// A user namespace, in which this user is root, and a network namespace that belongs to it. If this user was root
-    /// before, all users and groups are the same inside; else there is only root.
+    /// A user namespace, in which this user is root, and a network namespace that belongs to it. If
+    /// this user was root before, all users and groups are the same inside; else there is only
+    /// root.
     UserAndNetwork,
-    /// A network namespace only: this system lets root make no user namespace, as in most containers.
+    /// A network namespace only: this system lets root make no user namespace, as in most
+    /// containers.
     NetworkOnly,
 }
 
-/// Moves this process into a new user namespace and a new network namespace, with only a loopback in it. There it
-/// has CAP_NET_ADMIN and CAP_NET_RAW, whoever started it, and nothing that it does touches the host's network.
+/// Moves this process into a new user namespace and a new network namespace, with only a loopback
+/// in it. There it has CAP_NET_ADMIN and CAP_NET_RAW, whoever started it, and nothing that it does
+/// touches the host's network.
 ///
-/// Call it before any thread is started: the kernel refuses it to a process with several. Programs that this process
-/// starts later are in the namespaces too. They end with the last process in them.
+/// Call it before any thread is started: the kernel refuses it to a process with several. Programs
+/// that this process starts later are in the namespaces too. They end with the last process in
+/// them.
 ///
 /// # Errors
 ///
-/// [`Error::Isolation`], with the setting of this system that stands in the way where it can be told.
+/// [`Error::Isolation`], with the setting of this system that stands in the way where it can be
+/// told.
 pub fn isolate() -> Result<Isolation, Error> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     // Only root may take other users along, and only a process that stays outside can do it.
@@ -72,15 +77,17 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(())
 }
 
-/// user_namespaces(7): an unprivileged process may map one id, its own, and must give up setgroups first.
+/// user_namespaces(7): an unprivileged process may map one id, its own, and must give up setgroups
+/// first.
 fn become_root(uid: u32, gid: u32) -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("0 {uid} 1\n"))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1\n"))
 }
 
-/// A process that stays outside the new user namespace and maps every user and group into it. Without that, root
-/// inside could not touch the files of anybody else, not even enter their folders.
+/// A process that stays outside the new user namespace and maps every user and group into it.
+/// Without that, root inside could not touch the files of anybody else, not even enter their
+/// folders.
 struct Mapper {
     pid: Pid,
     /// Closing it lets the process go on.
@@ -94,8 +101,9 @@ impl Mapper {
         let (users, groups) = (same_inside(&users?), same_inside(&groups?));
         let isolated = std::process::id();
         let (wait, start) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        // SAFETY: this process has one thread (`isolate` says so, and `unshare` refuses several), so the child may
-        // allocate and use std; it leaves with `_exit` and drops nothing of the parent's.
+        // SAFETY: this process has one thread (`isolate` says so, and `unshare` refuses several),
+        // so the child may allocate and use std; it leaves with `_exit` and drops nothing of the
+        // parent's.
         #[allow(unsafe_code)]
         let pid = unsafe { libc::fork() };
         match Pid::from_raw(pid) {
@@ -133,8 +141,8 @@ impl Mapper {
     }
 }
 
-/// From the map of the namespace that we are in to one in which every id stays what it is: `0 100000 65536` there
-/// means that we have 0 to 65535, so `0 0 65536`.
+/// From the map of the namespace that we are in to one in which every id stays what it is:
+/// `0 100000 65536` there means that we have 0 to 65535, so `0 0 65536`.
 fn same_inside(map: &str) -> String {
     let line = |line: &str| {
         let mut fields = line.split_whitespace();
@@ -144,8 +152,8 @@ fn same_inside(map: &str) -> String {
     map.lines().filter_map(line).collect()
 }
 
-/// Settings of the new network namespace. None is needed: without them a ping without privileges is refused, or the
-/// kernel's link-local address takes a second longer.
+/// Settings of the new network namespace. None is needed: without them a ping without privileges is
+/// refused, or the kernel's link-local address takes a second longer.
 fn set_defaults() {
     for (path, value) in [
         ("/proc/sys/net/ipv4/ping_group_range", "0 0"),

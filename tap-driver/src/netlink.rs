@@ -1,4 +1,5 @@
-//! The kernel's side of a link, over rtnetlink: find a link, bring it up, give it addresses, list what is there.
+//! The kernel's side of a link, over rtnetlink: find a link, bring it up, give it addresses, list
+//! what is there.
 
 use std::io;
 use std::net::IpAddr;
@@ -87,8 +88,8 @@ impl Netlink {
         self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags).map(drop)
     }
 
-    /// Sends a request and collects the answers up to the acknowledgement, the end of the dump or, for a request
-    /// that asks for neither, the first answer.
+    /// Sends a request and collects the answers up to the acknowledgement, the end of the dump or,
+    /// for a request that asks for neither, the first answer.
     fn exchange(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = encode(message, flags, self.sequence);
@@ -163,8 +164,8 @@ fn address(index: u32, cidr: Cidr) -> AddressMessage {
         }
         IpAddr::V6(_) => {
             message.header.family = AddressFamily::Inet6;
-            // The two stations on this link are ours, and their addresses were checked to differ: the kernel need not
-            // probe for a second before it uses its own.
+            // The two stations on this link are ours, and their addresses were checked to differ:
+            // the kernel need not probe for a second before it uses its own.
             message.header.flags = AddressHeaderFlags::Nodad;
         }
     }
@@ -213,8 +214,8 @@ mod tests {
         (u16_at(4), u16_at(6), bytes[16..].to_vec())
     }
 
-    /// rtnetlink(7): struct ifaddrmsg { family, prefixlen, flags, scope: u8; index: u32 }, then attributes of
-    /// { length: u16, type: u16, value }.
+    /// rtnetlink(7): struct ifaddrmsg { family, prefixlen, flags, scope: u8; index: u32 }, then
+    /// attributes of { length: u16, type: u16, value }.
     #[cfg(target_endian = "little")]
     #[test]
     fn an_ipv4_address_has_local_address_and_broadcast() {

@@ -20,12 +20,12 @@ const MAX_NAME_LEN: usize = 15;
 const ETHERNET_HEADER_LEN: usize = 14;
 /// The longest packet that is joined from several: what an IP header can say.
 const MAX_JOINED_LEN: usize = 65_575;
-/// Above what a frame may have, so that one that is too long arrives too long, and is counted as that. An 802.1Q
-/// tag is in it.
+/// Above what a frame may have, so that one that is too long arrives too long, and is counted as
+/// that. An 802.1Q tag is in it.
 const OVERSIZE_LEN: usize = 64;
 
-/// Frames that the kernel keeps for us to read. Its default of 500 is less than the SYNs of a thousand clients that
-/// begin at once; what does not fit is lost, and comes again a second later.
+/// Frames that the kernel keeps for us to read. Its default of 500 is less than the SYNs of a
+/// thousand clients that begin at once; what does not fit is lost, and comes again a second later.
 const QUEUE_LEN: u32 = 4000;
 
 const EBADFD: i32 = 77;
@@ -58,8 +58,8 @@ pub struct TapBuilder {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Offload {
-    /// Runs of segments in one piece and checksums left out, as far as the kernel can do it: it does mostly without
-    /// either. Where it can do nothing of the kind, as [`Off`](Offload::Off).
+    /// Runs of segments in one piece and checksums left out, as far as the kernel can do it: it
+    /// does mostly without either. Where it can do nothing of the kind, as [`Off`](Offload::Off).
     #[default]
     Auto,
     /// Each packet as it would be on a wire.
@@ -84,8 +84,8 @@ impl TapBuilder {
         self
     }
 
-    /// The MAC address of the stack's side. Without one, a locally administered address is derived from the name and
-    /// the kernel's addresses, the same each time.
+    /// The MAC address of the stack's side. Without one, a locally administered address is derived
+    /// from the name and the kernel's addresses, the same each time.
     pub fn mac(mut self, mac: MacAddr) -> Self {
         self.mac = Some(mac);
         self
@@ -103,8 +103,8 @@ impl TapBuilder {
         self
     }
 
-    /// Whether the kernel may hand over and take runs of segments with checksums left out. [`Tap::offloads`] says what came
-    /// of it.
+    /// Whether the kernel may hand over and take runs of segments with checksums left out.
+    /// [`Tap::offloads`] says what came of it.
     pub fn offload(mut self, offload: Offload) -> Self {
         self.offload = offload;
         self
@@ -122,12 +122,14 @@ impl TapBuilder {
         Ok(first)
     }
 
-    /// As [`open`](TapBuilder::open), a device with several queues: one interface, and so many devices on it, each of which
-    /// sends and receives by itself. The kernel lets a flow come to the queue that its answers go to, as long as it does not
-    /// pause for more than three seconds; otherwise it chooses a queue by a hash. The interface is there until the last of them
-    /// is dropped.
+    /// As [`open`](TapBuilder::open), a device with several queues: one interface, and so many
+    /// devices on it, each of which sends and receives by itself. The kernel lets a flow come to
+    /// the queue that its answers go to, as long as it does not pause for more than three seconds;
+    /// otherwise it chooses a queue by a hash. The interface is there until the last of them is
+    /// dropped.
     ///
-    /// They are for [`Builder::interface_with_queues`](portolan_runtime::Builder::interface_with_queues).
+    /// They are for
+    /// [`Builder::interface_with_queues`](portolan_runtime::Builder::interface_with_queues).
     ///
     /// # Errors
     ///
@@ -203,8 +205,8 @@ impl Default for TapBuilder {
 
 /// A TAP device: an Ethernet link with the kernel at the other end. Or one queue of it.
 ///
-/// The device lasts as long as this value, or as long as one of its queues: when it is dropped, or the process ends in whatever way, the kernel
-/// removes the interface, its addresses and routes.
+/// The device lasts as long as this value, or as long as one of its queues: when it is dropped, or
+/// the process ends in whatever way, the kernel removes the interface, its addresses and routes.
 #[derive(Debug)]
 pub struct Tap {
     fd: OwnedFd,
@@ -244,8 +246,8 @@ impl Tap {
         self.offloads.unwrap_or(Offloads::NONE)
     }
 
-    /// Whether the kernel has taken the device away (`ip link delete`, or its namespace is gone): then nothing can
-    /// be sent or received any more. Every other error concerns one frame.
+    /// Whether the kernel has taken the device away (`ip link delete`, or its namespace is gone):
+    /// then nothing can be sent or received any more. Every other error concerns one frame.
     fn is_gone(error: &io::Error) -> bool {
         matches!(error.raw_os_error(), Some(EBADFD | ENODEV))
     }
@@ -283,8 +285,8 @@ impl Device for Tap {
         match written {
             Ok(sent) => Ok(sent),
             Err(error) if Tap::is_gone(&error) => Err(self.gone()),
-            // EIO while the kernel's side is down, ENOBUFS or ENOMEM when it is short of memory, EINVAL for a frame
-            // that it takes for a runt: a network loses frames.
+            // EIO while the kernel's side is down, ENOBUFS or ENOMEM when it is short of memory,
+            // EINVAL for a frame that it takes for a runt: a network loses frames.
             Err(error) => {
                 log::debug!("{}: a frame of {} bytes is lost: {error}", self.name, transmit.len());
                 Ok(Sent::Taken)
@@ -335,7 +337,8 @@ pub fn check_queues(queues: usize) -> Result<(), Error> {
     }
 }
 
-/// The addresses of the kernel's interfaces in this network namespace, each with the name of its interface.
+/// The addresses of the kernel's interfaces in this network namespace, each with the name of its
+/// interface.
 ///
 /// # Errors
 ///
@@ -393,7 +396,8 @@ fn refused_device(name: &str, source: io::Error) -> Error {
     match source.kind() {
         io::ErrorKind::PermissionDenied => Error::NotPermitted { doing },
         _ if source.raw_os_error() == Some(ENOTTY) => Error::NoTunDevice(source),
-        // EBUSY: a TAP device of that name that somebody else has; EINVAL: an interface that is no TAP device.
+        // EBUSY: a TAP device of that name that somebody else has; EINVAL: an interface that is no
+        // TAP device.
         kind @ (io::ErrorKind::ResourceBusy | io::ErrorKind::InvalidInput) if !is_pattern => {
             Error::NameTaken { name: name.to_owned(), is_tun: kind == io::ErrorKind::ResourceBusy }
         }
@@ -406,7 +410,8 @@ fn describe(offloads: Option<Offloads>) -> String {
     offloads.map_or_else(|| "plain frames".to_owned(), |offloads| format!("offloads: {offloads}"))
 }
 
-/// Checks that the kernel takes this as the name of an interface (`dev_valid_name`), with one `%d` at most.
+/// Checks that the kernel takes this as the name of an interface (`dev_valid_name`), with one `%d`
+/// at most.
 ///
 /// # Errors
 ///
@@ -429,7 +434,8 @@ pub fn check_name(name: &str) -> Result<(), Error> {
 }
 
 fn refused_address(name: &str, cidr: Cidr, source: io::Error) -> Error {
-    // EACCES, and EOPNOTSUPP or EAFNOSUPPORT where IPv6 is compiled or booted out. A missing capability is EPERM.
+    // EACCES, and EOPNOTSUPP or EAFNOSUPPORT where IPv6 is compiled or booted out. A missing
+    // capability is EPERM.
     const NO_IPV6: [i32; 3] = [13, 95, 97];
     if cidr.addr.is_ipv6() && source.raw_os_error().is_some_and(|errno| NO_IPV6.contains(&errno)) {
         return Error::NoIpv6 { address: cidr.to_string() };
@@ -437,8 +443,9 @@ fn refused_address(name: &str, cidr: Cidr, source: io::Error) -> Error {
     Error::changing(format!("give {name} the address {}", cidr), source)
 }
 
-/// A locally administered address that stays the same from run to run, so that caches of neighbours stay right. The
-/// FNV-1a hash is no secret and need not be: it only tells devices of one machine apart.
+/// A locally administered address that stays the same from run to run, so that caches of neighbours
+/// stay right. The FNV-1a hash is no secret and need not be: it only tells devices of one machine
+/// apart.
 fn derive_mac(name: &str, addresses: &[Cidr], host: MacAddr) -> MacAddr {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut eat = |bytes: &[u8]| {

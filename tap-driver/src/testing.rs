@@ -5,7 +5,8 @@ use portolan::{Frame, Transmit};
 
 use crate::vnet;
 
-/// The frame behind a virtio-net header, as a TAP device hands both over; `None` if there is no whole header.
+/// The frame behind a virtio-net header, as a TAP device hands both over; `None` if there is no
+/// whole header.
 pub fn vnet_frame(bytes: Bytes) -> Option<Frame> {
     vnet::frame_from(bytes)
 }

@@ -44,7 +44,8 @@ pub(crate) fn check_access() -> io::Result<()> {
     OpenOptions::new().read(true).write(true).open(TUN).map(|_| ())
 }
 
-/// Opens a TAP device with one queue for plain frames, non-blocking. Returns its descriptor and name.
+/// Opens a TAP device with one queue for plain frames, non-blocking. Returns its descriptor and
+/// name.
 pub(crate) fn create_plain(name: &str) -> io::Result<(OwnedFd, String)> {
     let iface = tun_tap::Iface::without_packet_info(name, tun_tap::Mode::Tap)?;
     let name = iface.name().to_owned();
@@ -68,8 +69,8 @@ pub(crate) fn create(name: &str, queues: Queues) -> io::Result<(OwnedFd, String,
     Ok((fd, name, offloads(granted)))
 }
 
-/// Opens a TAP device with several queues for plain frames, non-blocking. Returns its first queue and
-/// its name.
+/// Opens a TAP device with several queues for plain frames, non-blocking. Returns its first queue
+/// and its name.
 pub(crate) fn create_plain_queue(name: &str) -> io::Result<(OwnedFd, String)> {
     attach(name, Queues::Several.flag())
 }

@@ -40,7 +40,8 @@ pub(crate) fn header_for(transmit: &Transmit) -> [u8; HEADER_LEN] {
     [flags, gso_type, a, b, c, d, e, f, g, h]
 }
 
-/// The frame behind the header that the kernel put in front of it; `None` if there is not even that.
+/// The frame behind the header that the kernel put in front of it; `None` if there is not even
+/// that.
 pub(crate) fn frame_from(mut bytes: Bytes) -> Option<Frame> {
     let &[flags, gso_type, _, _, c, d, e, f, g, h] = bytes.first_chunk()?;
     let [gso_size, start, offset] = [[c, d], [e, f], [g, h]].map(u16::from_ne_bytes);

@@ -1,4 +1,5 @@
-//! The arithmetic of the benchmarks' reports. (Benchmarks have no tests of their own: they are run, not tested.)
+//! The arithmetic of the benchmarks' reports. (Benchmarks have no tests of their own: they are run,
+//! not tested.)
 
 #[path = "../benches/tap/arithmetic.rs"]
 mod arithmetic;
@@ -31,7 +32,8 @@ fn a_ratio_is_that_of_the_medians_and_its_range_that_of_the_rounds() {
     assert_eq!(ratio(&ours, &[10.0]), Some(Spread { median: 2.0, least: 3.0, most: 3.0 }));
 }
 
-/// The nearest rank: so many percent of all are at most that, and fewer are at most any smaller one.
+/// The nearest rank: so many percent of all are at most that, and fewer are at most any smaller
+/// one.
 #[test]
 fn percentiles_are_values_that_were_measured() {
     let hundred: Vec<u64> = (1..=100).collect();

@@ -1,5 +1,6 @@
-//! The call matrix: two calls, one after the other, on a socket in every state, on the kernel and on Portolan. Both must return the
-//! same, and leave the same error and the same readiness behind, unless a rule explains the difference.
+//! The call matrix: two calls, one after the other, on a socket in every state, on the kernel and
+//! on Portolan. Both must return the same, and leave the same error and the same readiness behind,
+//! unless a rule explains the difference.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -15,7 +15,8 @@ pub fn check_frames(medium: Medium, mtu: usize, frames: &[Recorded]) -> Result<(
     Ok(())
 }
 
-/// Whether everything in a frame that a stack sent is right: lengths, header fields, checksums, options.
+/// Whether everything in a frame that a stack sent is right: lengths, header fields, checksums,
+/// options.
 pub fn check_frame(medium: Medium, mtu: usize, frame: &[u8]) -> Result<(), String> {
     let parsed = match medium {
         Medium::Ethernet(_) => SlicedPacket::from_ethernet(frame),

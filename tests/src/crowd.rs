@@ -1,8 +1,10 @@
-//! A crowd of clients that mean no good, beside a client that does, at one stack with little memory.
+//! A crowd of clients that mean no good, beside a client that does, at one stack with little
+//! memory.
 //!
-//! The crowd is made of a few numbers each, so that there can be 50,000 of them; the honest client is a stack. Time is virtual.
-//! The server has a service that sends without end, one that takes data and never reads, a page, and one for a flow in each
-//! direction that was there before the crowd came.
+//! The crowd is made of a few numbers each, so that there can be 50,000 of them; the honest client
+//! is a stack. Time is virtual. The server has a service that sends without end, one that takes
+//! data and never reads, a page, and one for a flow in each direction that was there before the
+//! crowd came.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};

@@ -1,6 +1,7 @@
 //! What the whole-system tests share.
 //!
-//! - [`check_frame`] is the second opinion: `etherparse` reads what a stack sent, and recomputes its checksums;
+//! - [`check_frame`] is the second opinion: `etherparse` reads what a stack sent, and recomputes
+//!   its checksums;
 //! - [`Transfer`] is two programs that send each other data and compare it;
 //! - [`soak`] is random networks by the thousand;
 //! - [`differ`] plays random peers against Portolan and the Linux kernel;

@@ -1,9 +1,9 @@
-//! A network namespace with the command `portolan` serving on a TAP device in it, and the rest of a test running there
-//! with the real kernel as its peer.
+//! A network namespace with the command `portolan` serving on a TAP device in it, and the rest of a
+//! test running there with the real kernel as its peer.
 //!
-//! `portolan up --isolated -- COMMAND` makes the namespace and runs a command in it; the command is the test binary itself,
-//! asked for the one test. So a test has two halves in one function: [`beside_portolan`] outside starts the command and
-//! waits for it, and inside runs the closure.
+//! `portolan up --isolated -- COMMAND` makes the namespace and runs a command in it; the command is
+//! the test binary itself, asked for the one test. So a test has two halves in one function:
+//! [`beside_portolan`] outside starts the command and waits for it, and inside runs the closure.
 
 use std::env;
 use std::fs::{self, File};
@@ -33,8 +33,8 @@ const INSIDE: &str = "PORTOLAN_TEST_INSIDE";
 /// No test takes so long; one that does hangs.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Runs `inside` in a new network namespace beside `portolan up` with these further arguments. `test` is the name of the
-/// test that calls this, as `cargo test` prints it.
+/// Runs `inside` in a new network namespace beside `portolan up` with these further arguments.
+/// `test` is the name of the test that calls this, as `cargo test` prints it.
 ///
 /// # Panics
 ///
@@ -62,8 +62,8 @@ pub fn beside_portolan(test: &str, up_args: &[&str], inside: impl FnOnce()) {
     assert!(status.success() && finished, "inside the namespace ({status}):\n{}", indented(&output));
 }
 
-/// What the name of the test binary says of the device: `kernel_peer_plain` and `kernel_peer_queues` are `kernel_peer` under
-/// other names.
+/// What the name of the test binary says of the device: `kernel_peer_plain` and
+/// `kernel_peer_queues` are `kernel_peer` under other names.
 fn device_args() -> &'static [&'static str] {
     let exe = env::current_exe().expect("a test has a path");
     let name = exe.file_name().unwrap_or_default().to_string_lossy();
@@ -82,8 +82,8 @@ pub fn portolan() -> Command {
     Command::new(BINARY.get_or_init(build_portolan))
 }
 
-/// Cargo builds the binaries of a test's own package only, and `portolan` is another's. Once built this takes a fraction
-/// of a second.
+/// Cargo builds the binaries of a test's own package only, and `portolan` is another's. Once built
+/// this takes a fraction of a second.
 fn build_portolan() -> PathBuf {
     let exe = env::current_exe().expect("a test has a path");
     // target/debug/deps/kernel_peer-0123 -> target/debug

@@ -1,4 +1,5 @@
-//! Frames put on a link as they are, past the kernel's IP: for what no well-behaved host would send.
+//! Frames put on a link as they are, past the kernel's IP: for what no well-behaved host would
+//! send.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -24,7 +25,8 @@ impl PacketSocket {
         Ok(PacketSocket { socket })
     }
 
-    /// Sends one frame, from its Ethernet header on. The kernel refuses what is shorter than that header.
+    /// Sends one frame, from its Ethernet header on. The kernel refuses what is shorter than that
+    /// header.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         match send(&self.socket, frame, SendFlags::empty())? {
             sent if sent == frame.len() => Ok(()),
@@ -50,8 +52,8 @@ impl LinkAddress {
     }
 }
 
-// SAFETY: the pointer is to a whole `sockaddr_ll` that lives as long as the call, and the length is its size; the family
-// says that it is one.
+// SAFETY: the pointer is to a whole `sockaddr_ll` that lives as long as the call, and the length is
+// its size; the family says that it is one.
 unsafe impl SocketAddrArg for LinkAddress {
     unsafe fn with_sockaddr<R>(&self, f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R) -> R {
         f((&raw const self.0).cast(), size_of::<libc::sockaddr_ll>() as SocketAddrLen)

@@ -1,8 +1,8 @@
-//! A stream of bytes that both ends of a test can make for themselves: what comes back is compared with what went out
-//! without keeping either.
+//! A stream of bytes that both ends of a test can make for themselves: what comes back is compared
+//! with what went out without keeping either.
 
-/// A pseudo-random stream (xorshift64*), the same for the same seed. Its period is far longer than any test, so a byte
-/// that is lost, repeated or moved is found.
+/// A pseudo-random stream (xorshift64*), the same for the same seed. Its period is far longer than
+/// any test, so a byte that is lost, repeated or moved is found.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     state: u64,

@@ -16,8 +16,8 @@ const MAX_BURST: usize = 20_000;
 /// Timers that may fire while time passes.
 const MAX_TIMERS: usize = 100_000;
 
-/// A stack, and a neighbour that answers ARP and neighbour solicitations for its own addresses and otherwise sends what
-/// the test says.
+/// A stack, and a neighbour that answers ARP and neighbour solicitations for its own addresses and
+/// otherwise sends what the test says.
 #[derive(Debug)]
 pub struct RawPeer {
     /// The stack.
@@ -163,7 +163,8 @@ impl RawPeer {
         connection
     }
 
-    /// Takes what the stack sends, answers its questions for the peer's addresses, and forgets its events.
+    /// Takes what the stack sends, answers its questions for the peer's addresses, and forgets its
+    /// events.
     ///
     /// # Panics
     ///

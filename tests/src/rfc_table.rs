@@ -1,4 +1,5 @@
-//! The tables of `docs/rfc/`, and the places that cite their ids. `docs/rfc/README.md` says how a table is written.
+//! The tables of `docs/rfc/`, and the places that cite their ids. `docs/rfc/README.md` says how a
+//! table is written.
 
 use std::path::PathBuf;
 
@@ -124,8 +125,8 @@ pub fn check_place(id: &str, place: &Place) -> Result<(), String> {
     }
 }
 
-/// Whether a place is a test: a script, a function in a file or module of tests, or such a file or module that cites the
-/// requirement.
+/// Whether a place is a test: a script, a function in a file or module of tests, or such a file or
+/// module that cites the requirement.
 pub fn is_test(id: &str, place: &Place) -> bool {
     let file = place.file.as_str();
     if file.ends_with(".txt") {
@@ -144,7 +145,8 @@ pub fn is_test(id: &str, place: &Place) -> bool {
     }
 }
 
-/// The ids of requirements in a text, each a word of its own: `MUST-1`, `RFC6298-5.3`, `RFC6298-5.3-a`.
+/// The ids of requirements in a text, each a word of its own: `MUST-1`, `RFC6298-5.3`,
+/// `RFC6298-5.3-a`.
 pub fn citations(text: &str) -> Vec<String> {
     text.split(|c: char| !is_word(c) && c != '-' && c != '.')
         .map(|word| word.trim_end_matches('.'))

@@ -1,5 +1,5 @@
-//! What passed over a wire, one line a frame, as a person would tell it. The parser is not the stack's own, so that a
-//! transcript is a second opinion on what the stack sends.
+//! What passed over a wire, one line a frame, as a person would tell it. The parser is not the
+//! stack's own, so that a transcript is a second opinion on what the stack sends.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

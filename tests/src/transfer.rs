@@ -1,4 +1,5 @@
-//! Two programs that send each other data over one connection, each in its own pace, and compare what arrives.
+//! Two programs that send each other data over one connection, each in its own pace, and compare
+//! what arrives.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The descriptor calls and their errors, as POSIX and Linux have them, between two stacks on a simulated link.
+//! The descriptor calls and their errors, as POSIX and Linux have them, between two stacks on a
+//! simulated link.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -373,8 +374,8 @@ fn a_port_in_time_wait_needs_reuse_addr() {
     assert_eq!(pair.b.stack.bind(next, addr("0.0.0.0:80")), Ok(()));
 }
 
-/// RFC 4987 §3.2 (RFC4987-3.2): a backlog of a thousand holds a thousand handshakes that nobody ends, and a cookie is only
-/// for the next.
+/// RFC 4987 §3.2 (RFC4987-3.2): a backlog of a thousand holds a thousand handshakes that nobody
+/// ends, and a cookie is only for the next.
 #[test]
 fn a_long_backlog_holds_as_many_handshakes() {
     use portolan::testing::TcpSegment;
@@ -408,7 +409,8 @@ fn reuse_port_spreads_connections_over_listeners() {
         let s = stream(&mut pair);
         let _ = pair.a.stack.connect(now, s, addr("10.0.0.2:80"));
     }
-    // The first packets wait for the neighbour's address, no more than 16 of them: the others come again.
+    // The first packets wait for the neighbour's address, no more than 16 of them: the others come
+    // again.
     pair.run_for(Duration::from_secs(10));
     let counts: Vec<_> = listeners
         .iter()

@@ -1,4 +1,5 @@
-//! A sample of the blind matrix: segments of all kinds in all states, answered by the kernel and by Portolan.
+//! A sample of the blind matrix: segments of all kinds in all states, answered by the kernel and by
+//! Portolan.
 
 use std::process::Command;
 

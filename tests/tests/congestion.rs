@@ -54,8 +54,8 @@ fn each_algorithm_fills_the_path() {
     }
 }
 
-/// One packet in a hundred is lost at random. How soon BBR finds the rate depends on which ones: over ten seeds it gets from 17
-/// to 83 Mbit/s in the first seconds, 50 on average.
+/// One packet in a hundred is lost at random. How soon BBR finds the rate depends on which ones:
+/// over ten seeds it gets from 17 to 83 Mbit/s in the first seconds, 50 on average.
 #[test]
 fn bbr_survives_random_loss_where_cubic_stands_still() {
     let path = PathConfig { loss: 0.01, ..path(RATE) };
@@ -84,8 +84,9 @@ fn flows_share_a_bottleneck() {
     }
 }
 
-/// A bottleneck that marks instead of dropping (CoDel): nothing is lost, the queue stays short, and the path is used. With
-/// the one mark a round trip of RFC 3168 as with the exact counts of RFC 9768.
+/// A bottleneck that marks instead of dropping (CoDel): nothing is lost, the queue stays short, and
+/// the path is used. With the one mark a round trip of RFC 3168 as with the exact counts of
+/// RFC 9768.
 #[test]
 fn marks_are_obeyed() {
     for ecn in [Ecn::Request, Ecn::RequestAccurate] {
@@ -129,7 +130,8 @@ fn a_paced_flow_keeps_to_its_rate() {
     }
 }
 
-/// `TcpConfig::pacing`: the first window does not go out in one burst, nor do later ones, and the path is filled all the same.
+/// `TcpConfig::pacing`: the first window does not go out in one burst, nor do later ones, and the
+/// path is filled all the same.
 #[test]
 fn pacing_by_configuration_spreads_the_window() {
     let queue_at_start = |pacing| {

@@ -51,7 +51,8 @@ fn the_end_of_the_stream_makes_the_connection() {
     assert!(peer.stack.accept(listener).is_ok());
 }
 
-/// Linux's syn_ack_recalc: at the end of the time the SYN-ACK is repeated, and the answer to it is enough.
+/// Linux's syn_ack_recalc: at the end of the time the SYN-ACK is repeated, and the answer to it is
+/// enough.
 #[test]
 fn without_data_it_is_accepted_when_the_time_is_over() {
     // 1 + 2 + 4 s are the first time-outs that cover 5 s.

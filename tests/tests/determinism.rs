@@ -1,4 +1,5 @@
-//! The same seed and the same inputs give the same outputs, bit for bit: that is what replays rest on.
+//! The same seed and the same inputs give the same outputs, bit for bit: that is what replays rest
+//! on.
 
 use std::time::Duration;
 

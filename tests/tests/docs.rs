@@ -1,12 +1,13 @@
-//! Holds the text for people against the project: what the documents name exists, where they point there is something, and
-//! what they tell a reader to run is run somewhere.
+//! Holds the text for people against the project: what the documents name exists, where they point
+//! there is something, and what they tell a reader to run is run somewhere.
 
 use std::path::{Path, PathBuf};
 
 use portolan_tests::sources::{defines_function, files_under, read, relative, root, rust_files};
 
-/// Commands that documents print, and the place where each is run by a test or by the continuous integration: a file and
-/// what stands in it. `cargo test` needs no line here: the tests that it names must exist.
+/// Commands that documents print, and the place where each is run by a test or by the continuous
+/// integration: a file and what stands in it. `cargo test` needs no line here: the tests that it
+/// names must exist.
 const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("tests/run", ".ci/run", "step tests/run"),
     (".ci/run", ".ci/run", "#!/usr/bin/env bash"),
@@ -155,7 +156,8 @@ fn chapters_are_on_the_map_and_runnable() {
     }
 }
 
-/// What a picture names as code names (`SynReceived`) is a type; and it is of a kind that Mermaid draws.
+/// What a picture names as code names (`SynReceived`) is a type; and it is of a kind that Mermaid
+/// draws.
 #[test]
 fn pictures_name_what_exists() {
     let sources: String = rust_files().iter().map(|path| read(path)).collect();
@@ -222,9 +224,9 @@ fn documents() -> Vec<(PathBuf, String)> {
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
-/// `portolan::tcp::connection::Connection::set_state`, as debuggers name it: the package, the modules that lead to a file, the
-/// type that is defined there (its functions may stand in any file of the package), the function. That a debugger agrees
-/// is the test of `tour.rs`.
+/// `portolan::tcp::connection::Connection::set_state`, as debuggers name it: the package, the
+/// modules that lead to a file, the type that is defined there (its functions may stand in any file
+/// of the package), the function. That a debugger agrees is the test of `tour.rs`.
 fn check_breakpoint(place: &str) -> Result<(), String> {
     let mut parts: Vec<&str> = place.split("::").collect();
     let package = match parts.remove(0) {
@@ -277,7 +279,8 @@ fn check_command(command: &str) -> Result<(), String> {
     if read(&root().join(file)).contains(needle) { Ok(()) } else { Err(format!("{file} does not run it")) }
 }
 
-/// `-p PACKAGE [--test FILE] TEST [-- ...]`, or a whole FILE: the package, the file and the test exist.
+/// `-p PACKAGE [--test FILE] TEST [-- ...]`, or a whole FILE: the package, the file and the test
+/// exist.
 fn check_cargo_test(arguments: &str) -> Result<(), String> {
     let mut words = arguments.split_whitespace().take_while(|word| *word != "--");
     let (mut dir, mut file, mut name) = (None, None, None);

@@ -1,4 +1,5 @@
-//! ECN from end to end over simulated paths (RFC 3168, RFC 9768): congestion is told before anything is lost.
+//! ECN from end to end over simulated paths (RFC 3168, RFC 9768): congestion is told before
+//! anything is lost.
 
 use std::time::Duration;
 
@@ -86,7 +87,8 @@ fn every_pair_of_policies_agrees_on_something() {
     }
 }
 
-/// Marks and losses at once: what is lost is sent again and is not ECN-capable then, and everything arrives.
+/// Marks and losses at once: what is lost is sent again and is not ECN-capable then, and everything
+/// arrives.
 #[test]
 fn marks_and_losses_together() {
     for policy in [Ecn::Request, Ecn::RequestAccurate] {

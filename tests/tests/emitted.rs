@@ -1,5 +1,5 @@
-//! Whatever a stack sends, a parser that shares no code with it finds right: lengths, checksums, options. The transfers of
-//! `transfer.rs` are checked in the same way.
+//! Whatever a stack sends, a parser that shares no code with it finds right: lengths, checksums,
+//! options. The transfers of `transfer.rs` are checked in the same way.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-/// Runs an example through cargo, so that it is the one of these sources, and returns what it printed.
+/// Runs an example through cargo, so that it is the one of these sources, and returns what it
+/// printed.
 fn run(name: &str) -> String {
     let output = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "-p", "portolan-examples", "--example", name])

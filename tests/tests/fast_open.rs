@@ -1,5 +1,5 @@
-//! TCP Fast Open (RFC 7413): the server against a peer that the test plays, the client against a server of our own and
-//! against a peer that the test plays.
+//! TCP Fast Open (RFC 7413): the server against a peer that the test plays, the client against a
+//! server of our own and against a peer that the test plays.
 
 use std::time::Duration;
 
@@ -86,8 +86,9 @@ fn cookie_in(segment: &TcpSegment) -> Option<Vec<u8>> {
     None
 }
 
-/// RFC 7413 §4.1.2, §4.2.1: a request is answered with a cookie, which belongs to the client's address and is not to be
-/// guessed; the handshake takes its course, and data that came along is not acknowledged.
+/// RFC 7413 §4.1.2, §4.2.1: a request is answered with a cookie, which belongs to the client's
+/// address and is not to be guessed; the handshake takes its course, and data that came along is
+/// not acknowledged.
 #[test]
 fn a_request_gets_a_cookie() {
     for domain in FAMILIES {
@@ -103,8 +104,8 @@ fn a_request_gets_a_cookie() {
     }
 }
 
-/// RFC 7413 §4.2.2: with a good cookie the data is the program's at once, the SYN-ACK acknowledges it, and the answer goes
-/// out before the handshake is over.
+/// RFC 7413 §4.2.2: with a good cookie the data is the program's at once, the SYN-ACK acknowledges
+/// it, and the answer goes out before the handshake is over.
 #[test]
 fn data_in_a_syn_is_read_and_answered_at_once() {
     for domain in FAMILIES {
@@ -146,7 +147,8 @@ fn data_in_a_syn_is_read_and_answered_at_once() {
     }
 }
 
-/// RFC 7413 §4.2.2: a bad cookie costs the client nothing but the round trip, and it gets a good one.
+/// RFC 7413 §4.2.2: a bad cookie costs the client nothing but the round trip, and it gets a good
+/// one.
 #[test]
 fn a_bad_cookie_falls_back_to_the_usual_handshake() {
     let mut server = Server::new(Domain::V4, 10);
@@ -170,8 +172,8 @@ fn a_bad_cookie_falls_back_to_the_usual_handshake() {
     assert_eq!((syn_ack.ack, cookie_in(&syn_ack)), (ISN + 1, None));
 }
 
-/// The SYN-ACK is repeated until it is acknowledged, and nothing else is sent again before that (Linux's
-/// tcp_fastopen_synack_timer); the SYN again asks for it, too.
+/// The SYN-ACK is repeated until it is acknowledged, and nothing else is sent again before that
+/// (Linux's tcp_fastopen_synack_timer); the SYN again asks for it, too.
 #[test]
 fn a_lost_syn_ack_is_repeated_and_data_behind_it_later() {
     let mut server = Server::new(Domain::V4, 10);
@@ -223,7 +225,8 @@ fn a_handshake_that_does_not_end_is_given_up() {
     assert_eq!(server.read(d), Err(Error::TimedOut));
 }
 
-/// RFC 7413 §5.1: beyond the limit SYNs take the usual course, and those that were reset count for another minute.
+/// RFC 7413 §5.1: beyond the limit SYNs take the usual course, and those that were reset count for
+/// another minute.
 #[test]
 fn pending_fast_opens_are_bounded_and_resets_count() {
     let mut server = Server::new(Domain::V4, 3);
@@ -256,8 +259,9 @@ fn pending_fast_opens_are_bounded_and_resets_count() {
     assert_eq!(server.read(second), Err(Error::ConnectionReset));
 }
 
-/// RFC 7413 §4.1.2: the key changes. A cookie of the key before is good and is replaced; an older one is not.
-/// What was opened fast and accepted goes on when its listener stops, and counts when that listens again.
+/// RFC 7413 §4.1.2: the key changes. A cookie of the key before is good and is replaced; an older
+/// one is not. What was opened fast and accepted goes on when its listener stops, and counts when
+/// that listens again.
 #[test]
 fn pending_fast_opens_count_when_the_listener_begins_anew() {
     for domain in FAMILIES {
@@ -353,8 +357,8 @@ fn fetch_cookie(pair: &mut Pair, domain: Domain, listener: Descriptor, addr: Soc
     assert_eq!(pair.b.stack.stats().fast_open.cookie_reqd, 1);
 }
 
-/// RFC 7413 §4.2: the first connection fetches the cookie, the second one's request goes with the SYN, and the answer is here
-/// after one round trip.
+/// RFC 7413 §4.2: the first connection fetches the cookie, the second one's request goes with the
+/// SYN, and the answer is here after one round trip.
 #[test]
 fn a_request_and_its_answer_take_one_round_trip() {
     for domain in FAMILIES {
@@ -431,7 +435,8 @@ fn connect_is_put_off_until_there_is_data() {
     assert_eq!(pair.a.stack.sockets().len(), sockets - 1);
 }
 
-/// A server that has forgotten its keys (it was started anew): the data is sent again after the handshake.
+/// A server that has forgotten its keys (it was started anew): the data is sent again after the
+/// handshake.
 #[test]
 fn a_cookie_that_is_not_good_any_more_costs_a_round_trip() {
     let (mut pair, listener, addr) = pair(Domain::V4);
@@ -501,7 +506,8 @@ impl Client {
     }
 }
 
-/// What the SYN-ACK does not acknowledge is sent again, from where it stopped; more than was sent is not believed.
+/// What the SYN-ACK does not acknowledge is sent again, from where it stopped; more than was sent
+/// is not believed.
 #[test]
 fn a_server_that_takes_less_or_claims_more() {
     for (acked, rest) in [(0, &b"hello"[..]), (2, b"llo"), (5, b"")] {
@@ -520,8 +526,8 @@ fn a_server_that_takes_less_or_claims_more() {
     assert_eq!(client.answer(&syn, 5, &[])[0].flags, TcpSegment::ACK);
 }
 
-/// RFC 7413 §4.2.1: the SYN is repeated without option and data. When that has been the only way twice, no more is tried
-/// for a time.
+/// RFC 7413 §4.2.1: the SYN is repeated without option and data. When that has been the only way
+/// twice, no more is tried for a time.
 #[test]
 fn a_path_that_loses_syns_with_data() {
     let mut client = Client::new();
@@ -551,7 +557,8 @@ fn cookies_can_be_forgotten() {
     assert_eq!(cookie_in(&syn), Some(vec![]), "a request");
 }
 
-/// The SYN with data arrived and its SYN-ACK was lost: the SYN-ACK that answers the repeated SYN acknowledges the data.
+/// The SYN with data arrived and its SYN-ACK was lost: the SYN-ACK that answers the repeated SYN
+/// acknowledges the data.
 #[test]
 fn a_lost_syn_ack_does_not_make_the_data_come_twice() {
     let mut client = Client::new();

@@ -1,8 +1,10 @@
-//! What a program is told of each ICMP error about a packet of its own: SO_ERROR of a connection that is being opened, of one that
-//! is open, of a connected UDP socket and of a connected echo socket.
+//! What a program is told of each ICMP error about a packet of its own: SO_ERROR of a connection
+//! that is being opened, of one that is open, of a connected UDP socket and of a connected echo
+//! socket.
 //!
-//! The table is a measurement on Linux 6.18.44 (a TUN device in a network namespace whose peer sent each type and code
-//! about the socket's last packet, with 20 bytes of its transport header; SO_ERROR was read 4 ms later).
+//! The table is a measurement on Linux 6.18.44 (a TUN device in a network namespace whose peer sent
+//! each type and code about the socket's last packet, with 20 bytes of its transport header;
+//! SO_ERROR was read 4 ms later).
 
 use portolan::testing::{PacketBuilder, TcpSegment};
 use portolan::{Config, Descriptor, Domain, Error, SocketKind};

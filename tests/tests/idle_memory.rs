@@ -1,8 +1,8 @@
-//! What an idle established connection costs in memory, everything counted: descriptors, tables, records, queues, and what is
-//! left of having been used.
+//! What an idle established connection costs in memory, everything counted: descriptors, tables,
+//! records, queues, and what is left of having been used.
 //!
-//! `CONNECTIONS=100000 cargo test --release -p portolan-tests --test idle_memory -- --nocapture` prints the figure for
-//! 100,000 connections; without, the test opens 10,000.
+//! `CONNECTIONS=100000 cargo test --release -p portolan-tests --test idle_memory -- --nocapture`
+//! prints the figure for 100,000 connections; without, the test opens 10,000.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

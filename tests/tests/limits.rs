@@ -1,4 +1,5 @@
-//! Limits that one host must not be able to use up for all, and that must not tell one host of others.
+//! Limits that one host must not be able to use up for all, and that must not tell one host of
+//! others.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -45,8 +46,9 @@ fn resolver_socket(peer: &mut RawPeer, domain: Domain, resolver: IpAddr) -> (Des
     (socket, 40_007)
 }
 
-/// SAD DNS (CVE-2020-25705): a stranger sends datagrams in the resolver's name to many ports, then one of its own to a
-/// closed port. Whether it hears of that one must not depend on whether one of the ports was open to the resolver.
+/// SAD DNS (CVE-2020-25705): a stranger sends datagrams in the resolver's name to many ports, then
+/// one of its own to a closed port. Whether it hears of that one must not depend on whether one of
+/// the ports was open to the resolver.
 #[test]
 fn a_stranger_does_not_learn_which_port_is_open_to_somebody_else() {
     for domain in FAMILIES {
@@ -91,7 +93,8 @@ fn one_host_does_not_use_up_the_icmp_errors_of_all() {
     }
 }
 
-/// The whole address space cannot make a stack send more than its limit, nor hold memory for each host.
+/// The whole address space cannot make a stack send more than its limit, nor hold memory for each
+/// host.
 #[test]
 fn icmp_errors_to_all_hosts_have_a_limit_and_no_memory() {
     for domain in FAMILIES {

@@ -1,4 +1,5 @@
-//! Who is it? Each log line of TCP names its connection, and each line of a dropped packet names the packet.
+//! Who is it? Each log line of TCP names its connection, and each line of a dropped packet names
+//! the packet.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
-//! Many connections and little memory: everybody gets on, newcomers are let in, what was sent arrives, and in the end everything
-//! is given back. When nothing else can be given back those that make no progress are reset.
+//! Many connections and little memory: everybody gets on, newcomers are let in, what was sent
+//! arrives, and in the end everything is given back. When nothing else can be given back those that
+//! make no progress are reset.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -100,7 +101,8 @@ fn many_under_pressure(faults: LinkFaults) {
         false
     });
     assert!(pair.b.stack.stats().memory.pressures > 0, "{:?}", pair.b.stack.stats());
-    // 100 windows of 128 KiB are three times what there is; each has its share, and nobody was ended.
+    // 100 windows of 128 KiB are three times what there is; each has its share, and nobody was
+    // ended.
     for flow in &flows {
         let (queued, _) = pair.b.stack.queued_bytes(flow.server).unwrap();
         assert!((4096 - 1460..LIMIT_BYTES / CONNECTIONS).contains(&queued), "{queued}");
@@ -141,7 +143,8 @@ fn so_they_do_with_losses() {
     many_under_pressure(LinkFaults { loss: 0.02, reorder: 0.02, ..LinkFaults::default() });
 }
 
-/// Both ends of both directions: programs that write as much as they can are told to wait, not that something broke.
+/// Both ends of both directions: programs that write as much as they can are told to wait, not that
+/// something broke.
 #[test]
 fn writers_wait_for_memory_and_get_it() {
     let bytes = data(12, EACH_BYTES);
@@ -175,8 +178,8 @@ fn writers_wait_for_memory_and_get_it() {
     assert!(flows.iter().all(|(flow, _)| flow.received == bytes));
 }
 
-/// What a client of a crowd gets beside a client that reads: within a second, whatever the crowd does, from one address or from
-/// many. (`--bin crowd` does the same with 50,000 clients.)
+/// What a client of a crowd gets beside a client that reads: within a second, whatever the crowd
+/// does, from one address or from many. (`--bin crowd` does the same with 50,000 clients.)
 fn is_served_beside(habit: Habit) {
     const CLIENTS: u32 = 500;
     for addresses in [1, CLIENTS] {

@@ -1,4 +1,5 @@
-//! The stack needs no std: a program without it links, and two stacks in it talk to each other (`tests/no_std`).
+//! The stack needs no std: a program without it links, and two stacks in it talk to each other
+//! (`tests/no_std`).
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! Devices that cut runs, join segments and compute checksums: on the wire nobody can tell, and every byte arrives.
+//! Devices that cut runs, join segments and compute checksums: on the wire nobody can tell, and
+//! every byte arrives.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -296,8 +297,8 @@ fn every_byte_arrives_whatever_both_devices_do() {
     }
 }
 
-/// Segments of several connections, mixed, some lost: what a batch joins is the same bytes, and the same segments are
-/// counted.
+/// Segments of several connections, mixed, some lost: what a batch joins is the same bytes, and the
+/// same segments are counted.
 #[test]
 fn what_comes_in_batches_is_joined() {
     for domain in [Domain::V4, Domain::V6] {
@@ -310,7 +311,8 @@ fn what_comes_in_batches_is_joined() {
             let now = joined.now;
             let info = joined.stack(1).info(now, ends.1).unwrap();
             let stats = joined.stack(1).stats();
-            // PSH ends a burst, and with it what is joined: the small windows of many losses make small bursts.
+            // PSH ends a burst, and with it what is joined: the small windows of many losses make
+            // small bursts.
             let one_in = if loss < 10 { 2 } else { 3 };
             assert!(one_in * stats.tcp.joined_segs > info.data_segs_in.into(), "{domain:?} {loss} {stats:?}");
             if loss == 0 {
@@ -335,7 +337,8 @@ fn whole_runs_are_lost_and_come_again() {
     }
 }
 
-/// The peer's MSS is smaller than ours, so that runs are cut into smaller segments than the link would take.
+/// The peer's MSS is smaller than ours, so that runs are cut into smaller segments than the link
+/// would take.
 #[test]
 fn a_run_is_cut_as_the_peer_announced() {
     for (mtus, mss) in [([1500, 1280], 1228), ([9000, 1500], 1448), ([65_521, 65_521], 0)] {
@@ -354,7 +357,8 @@ fn a_run_is_cut_as_the_peer_announced() {
     }
 }
 
-/// RFC 3168 §6.1.2: CWR is in one segment. A device would put it on the first of a run, so it goes alone.
+/// RFC 3168 §6.1.2: CWR is in one segment. A device would put it on the first of a run, so it goes
+/// alone.
 #[test]
 fn a_run_never_has_cwr() {
     let mut joined = Joined::new([Offloads::ALL; 2], [1500, 1500], 0);
@@ -370,8 +374,8 @@ fn a_run_never_has_cwr() {
     assert!(cwr_frames > 3 && runs > 20, "{cwr_frames} {runs}");
 }
 
-/// What arrives at a socket of 1 of a call of 0 that sends `data` with UDP_SEGMENT: the datagrams, and in how many pieces
-/// they came.
+/// What arrives at a socket of 1 of a call of 0 that sends `data` with UDP_SEGMENT: the datagrams,
+/// and in how many pieces they came.
 fn send_run(
     joined: &mut Joined,
     domain: Domain,

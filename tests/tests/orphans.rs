@@ -1,4 +1,5 @@
-//! Connections that no descriptor holds any more: they end by themselves, and there are not too many of them.
+//! Connections that no descriptor holds any more: they end by themselves, and there are not too
+//! many of them.
 
 use std::time::Duration;
 

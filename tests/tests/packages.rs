@@ -1,4 +1,5 @@
-//! What users of the packages get: which other packages a library brings along, and what its errors talk about.
+//! What users of the packages get: which other packages a library brings along, and what its errors
+//! talk about.
 
 use std::process::Command;
 
@@ -85,8 +86,8 @@ fn names(line: &str, option: &str) -> bool {
     line.match_indices(option).any(|(at, _)| !line[at + option.len()..].starts_with(is_word))
 }
 
-/// What is published comes with its README and its licences, and without benchmarks and the tests that need them; the other
-/// packages of the workspace stay here.
+/// What is published comes with its README and its licences, and without benchmarks and the tests
+/// that need them; the other packages of the workspace stay here.
 #[test]
 fn published_packages_are_complete() {
     let published = LIBRARIES.into_iter().chain([("portolan-cli", "tap-driver/command")]);

@@ -1,4 +1,5 @@
-//! Path MTU discovery over simulated paths: with routers that say what fits (RFC 1191, RFC 8201), and without (RFC 4821).
+//! Path MTU discovery over simulated paths: with routers that say what fits (RFC 1191, RFC 8201),
+//! and without (RFC 4821).
 
 use std::time::Duration;
 
@@ -72,7 +73,8 @@ fn probing(mtu_probing: MtuProbing) -> Config {
     config
 }
 
-/// RFC 4821: nobody says that packets are too large, and the transfer goes on with smaller ones, near what fits.
+/// RFC 4821: nobody says that packets are too large, and the transfer goes on with smaller ones,
+/// near what fits.
 #[test]
 fn a_black_hole_is_survived() {
     for (interface_mtu, path_mtu) in [(1500, 1300), (1500, 1492), (9000, 1500), (9000, 8000), (1500, 1280)] {
@@ -83,7 +85,8 @@ fn a_black_hole_is_survived() {
             let which = format!("{interface_mtu} {path_mtu} {domain:?} {took:?}\n{stats:?}");
             assert_eq!(stats.mtu.black_holes, 1, "{which}");
             assert_eq!(stats.recovery.timeouts, 3, "as many as it takes to suspect one: {which}");
-            // Of the first flight a last segment may be small enough to get through, and show what is lost.
+            // Of the first flight a last segment may be small enough to get through, and show what
+            // is lost.
             let recoveries = u64::from(path_mtu == 8000);
             assert_eq!(
                 stats.recovery.recoveries, recoveries,
@@ -124,7 +127,8 @@ fn an_outage_leaves_no_small_segments() {
     assert_eq!(net.largest_of_last(500), 1500);
 }
 
-/// RFC 1191, RFC 8201: the router says what fits. Only what does not is sent again, and the network is not congested.
+/// RFC 1191, RFC 8201: the router says what fits. Only what does not is sent again, and the network
+/// is not congested.
 #[test]
 fn a_router_that_answers_is_believed() {
     for (domain, path_mtu) in [(Domain::V4, 1300), (Domain::V6, 1300), (Domain::V4, 600)] {
@@ -141,7 +145,8 @@ fn a_router_that_answers_is_believed() {
         assert!((1..=30).contains(&stats.recovery.path_mtu_retrans), "{stats:?}");
         assert_eq!(stats.recovery.path_mtu_retrans, stats.tcp.retrans_segs);
         assert_eq!(net.largest_of_last(500), path_mtu);
-        // The next connection knows it from the start, and still announces what its link takes (MUST-67).
+        // The next connection knows it from the start, and still announces what its link takes
+        // (MUST-67).
         net.transfer(domain, 100_000);
         assert_eq!(net.stats().tcp.retrans_segs, stats.tcp.retrans_segs);
         let expected = if domain == Domain::V4 { 1460 } else { 1440 };
@@ -149,7 +154,8 @@ fn a_router_that_answers_is_believed() {
     }
 }
 
-/// RFC 4821 §7.5, RFC 8201 §4: after ten minutes a connection finds out that the path takes more than it was told.
+/// RFC 4821 §7.5, RFC 8201 §4: after ten minutes a connection finds out that the path takes more
+/// than it was told.
 #[test]
 fn a_path_that_widens_is_noticed_after_ten_minutes() {
     let narrow = PathConfig { too_big: TooBig::Answered, ..silent(1300) };
@@ -168,7 +174,8 @@ fn a_path_that_widens_is_noticed_after_ten_minutes() {
     assert!(flow.bytes(&net.net) > 5_000_000);
 }
 
-/// Linux's tcp_mtu_probing of 2: small first, and no time-out even where nobody answers. And 0: nothing is tried.
+/// Linux's tcp_mtu_probing of 2: small first, and no time-out even where nobody answers. And 0:
+/// nothing is tried.
 #[test]
 fn probing_is_a_choice() {
     for path_mtu in [1300, 1500] {

@@ -1,5 +1,5 @@
-//! What a version promises: public types can grow, or say why they cannot, and none belongs to another package whose next
-//! version would break ours.
+//! What a version promises: public types can grow, or say why they cannot, and none belongs to
+//! another package whose next version would break ours.
 
 use std::collections::BTreeSet;
 

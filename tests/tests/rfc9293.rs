@@ -1,5 +1,6 @@
-//! Requirements of RFC 9293 that concern the stack as a whole: its calls, its addresses, its ICMP, and segments as they
-//! come from a stranger. Those of the connection alone are tested beside it. `docs/rfc/9293.md` names these tests.
+//! Requirements of RFC 9293 that concern the stack as a whole: its calls, its addresses, its ICMP,
+//! and segments as they come from a stranger. Those of the connection alone are tested beside it.
+//! `docs/rfc/9293.md` names these tests.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,7 +13,8 @@ const SYN_ACK: u8 = TcpSegment::SYN | TcpSegment::ACK;
 const PSH_ACK: u8 = TcpSegment::PSH | TcpSegment::ACK;
 const BOTH: [Domain; 2] = [Domain::V4, Domain::V6];
 
-/// MUST-2, MUST-3: what we send has a right checksum, and a wrong one makes a segment as if it had not come.
+/// MUST-2, MUST-3: what we send has a right checksum, and a wrong one makes a segment as if it had
+/// not come.
 #[test]
 fn checksums_are_made_and_checked() {
     for domain in BOTH {
@@ -32,8 +34,8 @@ fn checksums_are_made_and_checked() {
     }
 }
 
-/// MUST-4, MUST-5, MUST-6, MUST-64, MUST-68: an option that nobody knows is skipped by its length, in a SYN and in a segment
-/// with data, and what follows it may begin anywhere.
+/// MUST-4, MUST-5, MUST-6, MUST-64, MUST-68: an option that nobody knows is skipped by its length,
+/// in a SYN and in a segment with data, and what follows it may begin anywhere.
 #[test]
 fn unknown_options_are_skipped_in_any_segment() {
     // Kind 254 is for experiments (RFC 6994). Then, at an odd place, an MSS of 700.
@@ -88,8 +90,8 @@ fn the_default_mss_is_that_of_the_family() {
     }
 }
 
-/// MUST-14, MUST-65, MUST-67, MUST-69, SHLD-5, MAY-3: every SYN has the option, with what the link takes; no other segment has
-/// it; and the header is padded with zeros or no-operations.
+/// MUST-14, MUST-65, MUST-67, MUST-69, SHLD-5, MAY-3: every SYN has the option, with what the link
+/// takes; no other segment has it; and the header is padded with zeros or no-operations.
 #[test]
 fn the_announced_mss_is_what_the_link_takes() {
     for (domain, mss) in [(Domain::V4, 1460), (Domain::V6, 1440)] {
@@ -110,8 +112,9 @@ fn the_announced_mss_is_what_the_link_takes() {
     }
 }
 
-/// MUST-8, MUST-9, SHLD-1: two connections of the same four numbers, a second apart, begin a clock's way apart; those to another
-/// port, at the same moment, somewhere else altogether; and another key gives other numbers.
+/// MUST-8, MUST-9, SHLD-1: two connections of the same four numbers, a second apart, begin a
+/// clock's way apart; those to another port, at the same moment, somewhere else altogether; and
+/// another key gives other numbers.
 #[test]
 fn initial_sequence_numbers_follow_a_clock_and_a_key() {
     let isn_of = |peer: &mut RawPeer, port| {
@@ -139,7 +142,8 @@ fn initial_sequence_numbers_follow_a_clock_and_a_key() {
     assert_ne!(isn_of(&mut other_key, 5000), first);
 }
 
-/// MUST-41, MUST-42: LISTEN on a port from which a connection is being opened; the one does not disturb the other.
+/// MUST-41, MUST-42: LISTEN on a port from which a connection is being opened; the one does not
+/// disturb the other.
 #[test]
 fn a_passive_open_leaves_connections_alone() {
     let mut peer = raw_peer();
@@ -168,7 +172,8 @@ fn a_passive_open_leaves_connections_alone() {
     assert_eq!(peer.stack.peer_addr(client), Ok(remote));
 }
 
-/// MUST-43, MUST-44, MUST-45: the local address is the program's choice, or else IP's for this destination; and it stays.
+/// MUST-43, MUST-44, MUST-45: the local address is the program's choice, or else IP's for this
+/// destination; and it stays.
 #[test]
 fn the_local_address_is_chosen_once() {
     let mut peer = raw_peer();
@@ -213,7 +218,8 @@ fn opening_to_a_group_is_an_error() {
     }
 }
 
-/// MUST-57, MUST-63: segments to a group, and from an address that nobody can have, are dropped in silence.
+/// MUST-57, MUST-63: segments to a group, and from an address that nobody can have, are dropped in
+/// silence.
 #[test]
 fn segments_with_impossible_addresses_are_dropped_in_silence() {
     let v4 = ["255.255.255.255", "10.0.0.255", "224.0.0.1"].map(|dst| ("10.0.0.2", dst));
@@ -232,8 +238,8 @@ fn segments_with_impossible_addresses_are_dropped_in_silence() {
     }
 }
 
-/// MUST-24, MUST-25, MUST-27, MUST-28: keepalives are off until the program switches them on; the interval is two hours until it
-/// sets another.
+/// MUST-24, MUST-25, MUST-27, MUST-28: keepalives are off until the program switches them on; the
+/// interval is two hours until it sets another.
 #[test]
 fn keepalives_are_the_programs_choice() {
     let (mut peer, listener) = listening();
@@ -314,7 +320,8 @@ fn ip_options_are_ignored() {
     assert_eq!(peer.take_segments().len(), 1, "{:?}", peer.stack.stats());
 }
 
-/// MUST-54, SHLD-26: an ICMP error finds the connection that it is about, and a hard one ends the attempt to open it.
+/// MUST-54, SHLD-26: an ICMP error finds the connection that it is about, and a hard one ends the
+/// attempt to open it.
 #[test]
 fn icmp_errors_reach_their_connection() {
     for domain in BOTH {
@@ -329,7 +336,8 @@ fn icmp_errors_reach_their_connection() {
     }
 }
 
-/// MUST-56, MUST-47, SHLD-25: a soft error does not end a connection; it is what the program hears if it times out.
+/// MUST-56, MUST-47, SHLD-25: a soft error does not end a connection; it is what the program hears
+/// if it times out.
 #[test]
 fn soft_errors_are_kept_for_the_program() {
     let mut config = Config::default();
@@ -363,8 +371,9 @@ fn source_quench_is_ignored() {
     assert_eq!(peer.stack.stats().all_drops(), 1, "and it is counted: {:?}", peer.stack.stats());
 }
 
-/// MUST-37, SHLD-17, MUST-34, MUST-35: a peer that takes its window back with data under way, and that answers every probe, keeps
-/// its connection for as long as it likes, although R2 is long past; and when the window opens all arrives.
+/// MUST-37, SHLD-17, MUST-34, MUST-35: a peer that takes its window back with data under way, and
+/// that answers every probe, keeps its connection for as long as it likes, although R2 is long
+/// past; and when the window opens all arrives.
 #[test]
 fn a_shrunk_window_does_not_end_the_connection() {
     let mut config = Config::default();
@@ -397,8 +406,8 @@ fn a_shrunk_window_does_not_end_the_connection() {
     assert!(arrived, "the window is open and nothing comes");
 }
 
-/// MUST-30, MUST-31, MUST-32, MUST-33, MUST-62: the pointer names the byte behind the urgent data, the program is told, and
-/// can learn where it is.
+/// MUST-30, MUST-31, MUST-32, MUST-33, MUST-62: the pointer names the byte behind the urgent data,
+/// the program is told, and can learn where it is.
 #[test]
 fn urgent_data_is_told_and_marked() {
     for inline in [false, true] {

@@ -1,5 +1,6 @@
-//! Holds the RFC tables of `docs/rfc/` against the code, the tests and the scripts: no requirement of RFC 9293 is missing,
-//! none is invented, each stands in one table once, and what is said to be done is cited where the table says.
+//! Holds the RFC tables of `docs/rfc/` against the code, the tests and the scripts: no requirement
+//! of RFC 9293 is missing, none is invented, each stands in one table once, and what is said to be
+//! done is cited where the table says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +9,8 @@ use portolan_tests::rfc_table::{
 };
 use portolan_tests::sources::{files_under, read, relative, root};
 
-/// The requirements of RFC 9293, Appendix B: kind and the highest number. Each kind is numbered from 1 without a gap.
+/// The requirements of RFC 9293, Appendix B: kind and the highest number. Each kind is numbered
+/// from 1 without a gap.
 const RFC_9293: [(&str, u32); 4] = [("MUST", 69), ("SHLD", 31), ("MAY", 18), ("REC", 1)];
 
 /// The RFCs that TCP is made of: each has its page.

@@ -81,7 +81,8 @@ fn segment(transmit: &Transmit) -> (u16, u32, usize, bool) {
     (tcp.destination_port(), tcp.sequence_number(), tcp.payload().len(), tcp.rst())
 }
 
-/// A pair whose A has frames waiting: 60,000 bytes for each connection, for which its window is large enough.
+/// A pair whose A has frames waiting: 60,000 bytes for each connection, for which its window is
+/// large enough.
 fn pair_with_data(connections: usize) -> (Pair, Vec<(Descriptor, Descriptor)>) {
     let mut config = PairConfig::seeded(3);
     config.a.tcp.initial_window_segs = 50;

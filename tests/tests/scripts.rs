@@ -1,6 +1,6 @@
 //! Runs every script of `tests/scripts/` as a test of its own, over each family that it is for.
-//! `cargo test -p portolan-tests --test scripts -- timers/rto` runs some of them; with `--nocapture` and SCRIPT_TRACE=1 in
-//! the environment those that pass tell what happened, too.
+//! `cargo test -p portolan-tests --test scripts -- timers/rto` runs some of them; with
+//! `--nocapture` and SCRIPT_TRACE=1 in the environment those that pass tell what happened, too.
 
 use std::process::ExitCode;
 

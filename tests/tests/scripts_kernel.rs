@@ -1,6 +1,7 @@
-//! Plays every script of `tests/scripts/` against the Linux kernel, as a test of its own over each family that it is for.
-//! `cargo test -p portolan-tests --test scripts_kernel -- timers/rto` runs some of them; with `--nocapture` and
-//! SCRIPT_TRACE=1 in the environment those that pass tell what happened, too.
+//! Plays every script of `tests/scripts/` against the Linux kernel, as a test of its own over each
+//! family that it is for. `cargo test -p portolan-tests --test scripts_kernel -- timers/rto` runs
+//! some of them; with `--nocapture` and SCRIPT_TRACE=1 in the environment those that pass tell what
+//! happened, too.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! Random networks (`portolan_tests::soak`): new ones each day, and all that ever found something.
 //!
-//! Thousands more, with a release build: `cargo run --release -p portolan-tests --bin soak -- --seeds 10000`.
+//! Thousands more, with a release build:
+//! `cargo run --release -p portolan-tests --bin soak -- --seeds 10000`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! In steady state a bulk transfer allocates nothing: neither the stacks nor the memory that frames are read into.
+//! In steady state a bulk transfer allocates nothing: neither the stacks nor the memory that frames
+//! are read into.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -46,7 +47,8 @@ impl Host {
     fn new(number: u8, offloads: Offloads, now: Instant) -> Host {
         let mut config = Config::default();
         config.neighbor.duplicate_address_probes = 0;
-        // So that the transfer comes to rest: with windows that go on growing so does what is remembered of them.
+        // So that the transfer comes to rest: with windows that go on growing so does what is
+        // remembered of them.
         config.tcp.auto_tune_buffers = false;
         config.tcp.receive_buffer_bytes = 1 << 20;
         config.tcp.send_buffer_bytes = 1 << 20;

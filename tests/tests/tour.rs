@@ -1,5 +1,5 @@
-//! The runnable half of the guided tour in `docs/`: one test a chapter, on two stacks and a clock of the test's own. Each
-//! compares what passed over the wire with what its chapter prints.
+//! The runnable half of the guided tour in `docs/`: one test a chapter, on two stacks and a clock
+//! of the test's own. Each compares what passed over the wire with what its chapter prints.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
@@ -13,7 +13,8 @@ use portolan_tests::transcript::Transcript;
 /// How the documents run a test of this file.
 const RUN: &str = "cargo test -p portolan-tests --test tour ";
 
-/// Long enough for what is under way on a link of a millisecond, too short for a delayed acknowledgement.
+/// Long enough for what is under way on a link of a millisecond, too short for a delayed
+/// acknowledgement.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// What the link takes.
@@ -53,8 +54,8 @@ impl Tour {
         self.lines.clear();
     }
 
-    /// What passed over the wire is what the chapter prints, after the command that runs this test, in a block marked
-    /// `wire`.
+    /// What passed over the wire is what the chapter prints, after the command that runs this test,
+    /// in a block marked `wire`.
     fn assert_told_in(&self, chapter: &str, test: &str) {
         let text = read(&root().join("docs").join(chapter));
         let printed: Vec<&str> = text
@@ -89,8 +90,8 @@ fn a_frames_way_in() {
     tour.assert_told_in("02-a-frames-way-in.md", "a_frames_way_in");
 }
 
-/// Chapter 3. The first packet to a neighbour waits until its address is resolved, with ARP and with NDP; the second
-/// does not; a destination without a route is refused.
+/// Chapter 3. The first packet to a neighbour waits until its address is resolved, with ARP and
+/// with NDP; the second does not; a destination without a route is refused.
 #[test]
 fn arp_and_routing() {
     let mut tour = Tour::new();
@@ -110,7 +111,8 @@ fn arp_and_routing() {
             Domain::V4 => IpAddr::from([192, 0, 2, 1]),
             Domain::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
         };
-        // Nobody has said from which address: that would be the network layer's choice, if there were a way.
+        // Nobody has said from which address: that would be the network layer's choice, if there
+        // were a way.
         let unbound = tour.pair.a.stack.socket(domain, SocketKind::Datagram).expect("a descriptor is free");
         for sender in [sender, unbound] {
             let refused = tour.pair.a.stack.send_to(tour.pair.now(), sender, b"?", at(elsewhere, 4001));
@@ -120,7 +122,8 @@ fn arp_and_routing() {
     tour.assert_told_in("03-arp-and-routing.md", "arp_and_routing");
 }
 
-/// Chapter 4. Three segments open a connection; a port where nobody listens is refused with a reset.
+/// Chapter 4. Three segments open a connection; a port where nobody listens is refused with a
+/// reset.
 #[test]
 fn the_handshake() {
     let mut tour = Tour::new();
@@ -139,7 +142,8 @@ fn the_handshake() {
     tour.assert_told_in("04-the-handshake.md", "the_handshake");
 }
 
-/// Chapter 5. One port of B; a listener and two connections: three sockets. Each segment finds its own.
+/// Chapter 5. One port of B; a listener and two connections: three sockets. Each segment finds its
+/// own.
 #[test]
 fn ports_and_demultiplexing() {
     let mut tour = Tour::new();
@@ -161,7 +165,8 @@ fn ports_and_demultiplexing() {
         assert_eq!(&data[..len], text);
     }
 
-    // One UDP port of B is somebody's, the other nobody's: B says so, and A's connected socket hears of it.
+    // One UDP port of B is somebody's, the other nobody's: B says so, and A's connected socket
+    // hears of it.
     let receiver = datagram_socket(&mut tour.pair.b, Domain::V4, 4001);
     let sender = datagram_socket(&mut tour.pair.a, Domain::V4, 4000);
     for port in [4001, 4002] {
@@ -179,7 +184,8 @@ fn ports_and_demultiplexing() {
     tour.assert_told_in("05-ports-and-demultiplexing.md", "ports_and_demultiplexing");
 }
 
-/// Chapter 6. A closes its half; B still has something to say, then closes too. A stays in TIME-WAIT for a minute.
+/// Chapter 6. A closes its half; B still has something to say, then closes too. A stays in
+/// TIME-WAIT for a minute.
 #[test]
 fn closing() {
     let mut tour = Tour::new();
@@ -284,8 +290,8 @@ fn a_loss_at_the_end() {
     tour.assert_told_in("07-a-loss.md", "a_loss_at_the_end");
 }
 
-/// Every breakpoint of the documents is where they say, and is passed when the test before it runs: asked of a real debugger.
-/// An optimised build has fewer functions than the sources.
+/// Every breakpoint of the documents is where they say, and is passed when the test before it runs:
+/// asked of a real debugger. An optimised build has fewer functions than the sources.
 #[cfg(debug_assertions)]
 #[test]
 fn a_debugger_stops_where_the_documents_say() {
@@ -321,7 +327,8 @@ fn missed_by_gdb<'a>(test: &str, breakpoints: &[&'a str]) -> Vec<&'a str> {
     let mut gdb = Command::new("gdb");
     gdb.args(["--batch", "-nx", "-ex", "set breakpoint pending off", "-ex", "set print thread-events off"]);
     for (index, place) in breakpoints.iter().enumerate() {
-        // If one is unknown the numbers of the later ones are off, and the run stops early; that is a failure, too.
+        // If one is unknown the numbers of the later ones are off, and the run stops early; that is
+        // a failure, too.
         gdb.args(["-ex", &format!("break {place}"), "-ex", &format!("ignore {} 1000000", index + 1)]);
     }
     gdb.args(["-ex", "run", "-ex", "info breakpoints", "--args"]);
@@ -335,7 +342,8 @@ fn missed_by_gdb<'a>(test: &str, breakpoints: &[&'a str]) -> Vec<&'a str> {
         "{test} did not pass under gdb:\n{printed}"
     );
 
-    // "2   breakpoint  keep y  0x0123 in portolan::... at ...", and in the next lines "breakpoint already hit 3 times".
+    // "2 breakpoint keep y 0x0123 in portolan::... at ...", and in the next lines "breakpoint
+    // already hit 3 times".
     let mut passed = String::new();
     let mut this = "";
     for line in printed.lines() {

@@ -1,4 +1,5 @@
-//! Data over links that lose, reorder and repeat: all of it arrives, in order, once. A failure prints its seed.
+//! Data over links that lose, reorder and repeat: all of it arrives, in order, once. A failure
+//! prints its seed.
 
 use std::time::Duration;
 
@@ -155,7 +156,8 @@ fn a_peer_that_vanishes_times_out() {
         pair.a.stack.close(pair.now(), a).unwrap();
         pair.run_for(Duration::ZERO);
         assert!(pair.a.stack.sockets().is_empty());
-        // The other side has nothing to send and no keepalive: it never learns of it (RFC 9293 §3.8.4).
+        // The other side has nothing to send and no keepalive: it never learns of it (RFC 9293
+        // §3.8.4).
         assert_eq!(pair.b.stack.recv(pair.now(), b, &mut [0; 10]), Err(Error::WouldBlock));
     }
 }

@@ -138,9 +138,9 @@ impl Leader<'_> {
         if std::mem::take(&mut self.after_long_idle) && has_read {
             core.leadership.on_frames_waited();
         }
-        // `handle_received` may release `core`, and a caller may take the lead from the driver thread
-        // meanwhile. This turn is then as that of a leader: the caller publishes in `io` only after
-        // it, and raises the signal that ends the driver thread's next sleep.
+        // `handle_received` may release `core`, and a caller may take the lead from the driver
+        // thread meanwhile. This turn is then as that of a leader: the caller publishes in `io`
+        // only after it, and raises the signal that ends the driver thread's next sleep.
         let (mut core, now) = engine.handle_received(io, core, &mut wakes)?;
         let result = then(self, &mut core, now, &mut wakes);
         core.settle(Some(io), now, &mut wakes);

@@ -2,16 +2,19 @@
 //!
 //! `cargo bench -p portolan --bench in_memory` prints
 //!
-//! - `bulk`: the time to move 16 MiB between two stacks over one link, MTU 1,500, no offloads: every checksum is
-//!   computed and verified, and every frame is copied once, as a device would. Both have socket buffers of 256 KiB and
-//!   a device that takes 64 frames before it is full. Both get the frames that wait as their own drivers hand them over:
-//!   Portolan in bursts of up to 32 (`Stack::handle_frames`, as the runtime does it), smoltcp in one `poll`. `copied`: the programs hand buffers in and get them filled;
-//!   `lent`: they hand over and take what the stack holds, without a copy. `offload`: the link does what a TAP device with
-//!   virtio-net headers does: it takes runs of up to 64 KiB as they are, and no checksum is computed;
-//! - `segment`: the time that a stack takes for one received segment of 100 bytes out of a burst of 64 (to take it in, to
-//!   hand its data to the program, to send the acknowledgements that are due) with so and so many other sockets open;
-//! - `cycle`: the time that both ends together take to open a connection, send a byte over it and close it, with so and so
-//!   many others open and 6,000 in TIME-WAIT.
+//! - `bulk`: the time to move 16 MiB between two stacks over one link, MTU 1,500, no offloads:
+//!   every checksum is computed and verified, and every frame is copied once, as a device would.
+//!   Both have socket buffers of 256 KiB and a device that takes 64 frames before it is full. Both
+//!   get the frames that wait as their own drivers hand them over: Portolan in bursts of up to 32
+//!   (`Stack::handle_frames`, as the runtime does it), smoltcp in one `poll`. `copied`: the
+//!   programs hand buffers in and get them filled; `lent`: they hand over and take what the stack
+//!   holds, without a copy. `offload`: the link does what a TAP device with virtio-net headers
+//!   does: it takes runs of up to 64 KiB as they are, and no checksum is computed;
+//! - `segment`: the time that a stack takes for one received segment of 100 bytes out of a burst of
+//!   64 (to take it in, to hand its data to the program, to send the acknowledgements that are due)
+//!   with so and so many other sockets open;
+//! - `cycle`: the time that both ends together take to open a connection, send a byte over it and
+//!   close it, with so and so many others open and 6,000 in TIME-WAIT.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 #[allow(dead_code, reason = "not all of it is run from here")]
@@ -96,7 +99,8 @@ fn cycle(c: &mut Criterion) {
     for sockets in [10, 100_000] {
         let mut pair = Lazy::new(|| {
             let mut pair = portolan_side::Pair::new(sockets, Offloads::NONE);
-            // Until what the handshakes have left behind is gone, and as many leave TIME-WAIT as enter it.
+            // Until what the handshakes have left behind is gone, and as many leave TIME-WAIT as
+            // enter it.
             pair.warm_up();
             pair
         });

@@ -34,8 +34,9 @@ pub(crate) struct Pair {
     now: Instant,
     /// Connections: the client's and the server's descriptor.
     connections: Vec<(Descriptor, Descriptor)>,
-    /// The server's descriptors that the segments of a batch are for: once for each burst, in the order of their events. A
-    /// program would find them by what an event names, which is another thing in some commits to compare with.
+    /// The server's descriptors that the segments of a batch are for: once for each burst, in the
+    /// order of their events. A program would find them by what an event names, which is another
+    /// thing in some commits to compare with.
     busy: VecDeque<Descriptor>,
     next: usize,
     is_no_delay: bool,
@@ -88,7 +89,8 @@ impl Side {
 
     /// The next frame that the stack sends, if any.
     fn transmit(&mut self, now: Instant) -> Option<Frame> {
-        // The loopback is left alone: nobody here sends to itself, and commits to compare with have no call for it.
+        // The loopback is left alone: nobody here sends to itself, and commits to compare with have
+        // no call for it.
         let transmit = self.stack.poll_transmit(now)?;
         if self.frames.capacity() < transmit.len() {
             self.frames = BytesMut::with_capacity(FRAMES_BYTES);
@@ -178,8 +180,8 @@ impl Pair {
         self.connections.push((client, accepted));
     }
 
-    /// Small segments go at once. Before the first is sent and not before: what idle connections take is counted too, and
-    /// options that differ from the default take memory.
+    /// Small segments go at once. Before the first is sent and not before: what idle connections
+    /// take is counted too, and options that differ from the default take memory.
     fn set_no_delay(&mut self) {
         if !mem::replace(&mut self.is_no_delay, true) {
             // A listener stands on both sides of its entry.

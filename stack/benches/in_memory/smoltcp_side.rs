@@ -1,4 +1,5 @@
-//! The same with smoltcp: two interfaces and the link between them, checksums computed and verified.
+//! The same with smoltcp: two interfaces and the link between them, checksums computed and
+//! verified.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -132,7 +133,8 @@ impl Side {
 }
 
 impl Pair {
-    /// As many sockets on the server, one of them connected. Its buffers are as large as Portolan's.
+    /// As many sockets on the server, one of them connected. Its buffers are as large as
+    /// Portolan's.
     pub(crate) fn new(sockets: usize) -> Self {
         let now = Instant::from_secs(1);
         let pool = Pool::default();

@@ -1,11 +1,12 @@
 //! The instructions that the rows in memory take, counted by callgrind: here, and with the stack of
 //! another commit.
 //!
-//! `cargo bench -p portolan --bench instructions` counts a transfer, segments, datagrams, round trips and connections between
-//! the two stacks of the benchmark `in_memory`, both ends together unless the row says otherwise. A
-//! count is the same each time, whatever else the machine does. `-- --against COMMIT` builds this
-//! benchmark with the stack of that commit too, counts both, and fails if a row takes more than 3 %
-//! more instructions than there. Names of rows, or parts of them, choose among the rows.
+//! `cargo bench -p portolan --bench instructions` counts a transfer, segments, datagrams, round
+//! trips and connections between the two stacks of the benchmark `in_memory`, both ends together
+//! unless the row says otherwise. A count is the same each time, whatever else the machine does.
+//! `-- --against COMMIT` builds this benchmark with the stack of that commit too, counts both, and
+//! fails if a row takes more than 3 % more instructions than there. Names of rows, or parts of
+//! them, choose among the rows.
 //!
 //! With `-- --test` (or without cargo's `--bench`) each row runs once and small, uncounted, to show
 //! that it works.

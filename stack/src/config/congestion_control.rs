@@ -5,8 +5,10 @@ use core::str::FromStr;
 
 use crate::error::Error;
 
-/// A congestion control algorithm, for [`SocketOption::Congestion`](crate::SocketOption::Congestion) (TCP_CONGESTION) and
-/// [`TcpConfig::congestion`](crate::TcpConfig::congestion). In text it has the name that Linux gives it.
+/// A congestion control algorithm, for
+/// [`SocketOption::Congestion`](crate::SocketOption::Congestion) (TCP_CONGESTION) and
+/// [`TcpConfig::congestion`](crate::TcpConfig::congestion). In text it has the name that Linux
+/// gives it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CongestionControl {

@@ -38,7 +38,8 @@ pub(crate) fn classify_v6(kind: u8) -> MessageClass {
         1..=127 => MessageClass::Error,
         ndp::REDIRECT => MessageClass::Redirect,
         ndp::NEIGHBOR_SOLICITATION | ndp::NEIGHBOR_ADVERTISEMENT => MessageClass::Neighbor,
-        // Router solicitations and advertisements (a host that does not configure itself needs neither), MLD.
+        // Router solicitations and advertisements (a host that does not configure itself needs
+        // neither), MLD.
         _ => MessageClass::Unknown,
     }
 }

@@ -69,8 +69,8 @@ impl IcmpError {
     }
 }
 
-/// Reads an error that came, checksum verified: what happened to which packet. That the packet was ours is for the
-/// caller to see; `local` is its source.
+/// Reads an error that came, checksum verified: what happened to which packet. That the packet was
+/// ours is for the caller to see; `local` is its source.
 pub(crate) fn parse(iface: InterfaceId, message: &Bytes, is_v4: bool) -> Result<NetworkError, DropReason> {
     let about = message.slice(HEADER_LEN.min(message.len())..);
     let quote = Quote::parse(&about).ok_or(DropReason::BadIcmp)?;
@@ -141,8 +141,8 @@ fn kind_v6(kind: u8, code: u8, mtu: usize) -> Option<NetworkErrorKind> {
     })
 }
 
-/// RFC 1191 §7: a router from before path MTU discovery does not say what would fit. These are the MTUs that links
-/// have.
+/// RFC 1191 §7: a router from before path MTU discovery does not say what would fit. These are the
+/// MTUs that links have.
 fn plateau_below(len: usize) -> usize {
     const PLATEAUS: [usize; 10] = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
     PLATEAUS.into_iter().find(|&plateau| plateau < len).unwrap_or(68)
@@ -252,7 +252,8 @@ mod tests {
         assert_eq!(plateau_below(65535), 32000);
     }
 
-    /// RFC 792, RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1, RFC 4443 §3: every code has its kind, and no other has one.
+    /// RFC 792, RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1, RFC 4443 §3: every code has its kind, and no
+    /// other has one.
     #[test]
     fn each_code_has_its_kind() {
         use NetworkErrorKind::*;

@@ -1,4 +1,5 @@
-//! What an ICMP error quotes: the beginning of a packet, perhaps cut off, perhaps mangled on its way.
+//! What an ICMP error quotes: the beginning of a packet, perhaps cut off, perhaps mangled on its
+//! way.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -58,7 +59,8 @@ impl Quote {
             is_fragment: false,
             is_later_fragment: false,
         };
-        // Each header moves us on by 8 bytes at least, so the walk ends. Where the chain is cut off, so is the quote.
+        // Each header moves us on by 8 bytes at least, so the walk ends. Where the chain is cut
+        // off, so is the quote.
         while let Some((next, len)) = next_header(bytes, quote.protocol, quote.transport_at) {
             if quote.protocol == protocol::FRAGMENT {
                 let place = read_u16(bytes, quote.transport_at + 2).unwrap_or(0);
@@ -74,13 +76,15 @@ impl Quote {
         Some(quote)
     }
 
-    /// Whether the packet is an ICMP error or redirect itself, which no error may answer (RFC 1122 §3.2.2, RFC 4443
-    /// §2.4 (e.1) and (e.2)). So is one whose type cannot be read, a later fragment's for instance.
+    /// Whether the packet is an ICMP error or redirect itself, which no error may answer (RFC 1122
+    /// §3.2.2, RFC 4443 §2.4 (e.1) and (e.2)). So is one whose type cannot be read, a later
+    /// fragment's for instance.
     pub(crate) fn is_icmp_error(&self, packet: &[u8]) -> bool {
         let kind = read_u8(packet, self.transport_at).filter(|_| !self.is_later_fragment);
         // Each family has its own; the other's is a protocol like any that we do not speak.
         match self.protocol {
-            // Echo, router discovery, timestamp, information, address mask and extended echo ask or answer.
+            // Echo, router discovery, timestamp, information, address mask and extended echo ask or
+            // answer.
             protocol::ICMP if self.src.is_ipv4() => !matches!(kind, Some(0 | 8 | 9 | 10 | 13..=18 | 42 | 43)),
             protocol::ICMPV6 if self.src.is_ipv6() => {
                 kind.is_none_or(|kind| kind < 128 || kind == ndp::REDIRECT)
@@ -90,7 +94,8 @@ impl Quote {
     }
 }
 
-/// What follows an extension header, and its length; none if it is not an extension header, or not there.
+/// What follows an extension header, and its length; none if it is not an extension header, or not
+/// there.
 fn next_header(bytes: &[u8], header: u8, at: usize) -> Option<(u8, usize)> {
     let len = match header {
         protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {

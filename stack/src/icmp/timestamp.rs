@@ -13,8 +13,9 @@ const LEN: usize = HEADER_LEN + 12;
 /// RFC 792: set in a time that does not count from midnight UT.
 const NOT_STANDARD: u32 = 1 << 31;
 
-/// The reply to a request. A stack knows no time of day: its clock counts milliseconds from `offset`, which is random, so that
-/// it tells nobody for how long we have been up. `None`: the request is too short (Linux wants its own time in it).
+/// The reply to a request. A stack knows no time of day: its clock counts milliseconds from
+/// `offset`, which is random, so that it tells nobody for how long we have been up. `None`: the
+/// request is too short (Linux wants its own time in it).
 pub(crate) fn reply(request: &[u8], now: Instant, offset: u32) -> Option<HeaderBuf> {
     // Identifier, sequence number, the time of the asker.
     let copied: [u8; 8] = *request.get(4..)?.first_chunk()?;

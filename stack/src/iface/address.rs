@@ -1,5 +1,5 @@
-//! The addresses of an interface, and the detection of duplicates before they are used: RFC 4862 §5.4 for IPv6,
-//! RFC 5227 for IPv4.
+//! The addresses of an interface, and the detection of duplicates before they are used: RFC 4862
+//! §5.4 for IPv6, RFC 5227 for IPv4.
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -67,8 +67,9 @@ impl Address {
             return address;
         }
         if config.duplicate_address_probes > 0 {
-            // RFC 4862 §5.4.2 and RFC 5227 §2.1.1 begin with a random delay of up to a second, against many hosts
-            // that come up at once after a power cut. A stack in a program has no such company: it begins at once.
+            // RFC 4862 §5.4.2 and RFC 5227 §2.1.1 begin with a random delay of up to a second,
+            // against many hosts that come up at once after a power cut. A stack in a program has
+            // no such company: it begins at once.
             address.state = AddressState::Tentative;
             address.left = config.duplicate_address_probes;
         } else {
@@ -95,8 +96,9 @@ impl Address {
         if self.state == AddressState::Tentative {
             if self.left > 0 {
                 self.left -= 1;
-                // RFC 4862 §5.4: RetransTimer between probes and after the last one. RFC 5227 §1.1 wants three
-                // probes and two seconds more; like IPv6, and for the same second, we ask for fewer by default.
+                // RFC 4862 §5.4: RetransTimer between probes and after the last one. RFC 5227 §1.1
+                // wants three probes and two seconds more; like IPv6, and for the same second, we
+                // ask for fewer by default.
                 self.next_at = Some(now + config.retransmit_delay);
                 return Some(AddressEvent::Probe(addr));
             }
@@ -127,8 +129,9 @@ impl Address {
                     self.warned_at = Some(now);
                     log::warn!("another station on the link uses our address {addr}");
                 }
-                // RFC 5227 §2.4 (c): a host that others rely on keeps its address and defends it, not more often
-                // than every DEFEND_INTERVAL, lest two such hosts answer each other for ever.
+                // RFC 5227 §2.4 (c): a host that others rely on keeps its address and defends it,
+                // not more often than every DEFEND_INTERVAL, lest two such hosts answer each other
+                // for ever.
                 if self.defended_at.is_some_and(|at| now < at + DEFEND_INTERVAL) {
                     return None;
                 }
@@ -139,7 +142,8 @@ impl Address {
         }
     }
 
-    /// RFC 5227 §2.3 announces twice; RFC 4861 §7.2.6 needs no more than one unsolicited advertisement.
+    /// RFC 5227 §2.3 announces twice; RFC 4861 §7.2.6 needs no more than one unsolicited
+    /// advertisement.
     fn announcements(&self) -> u8 {
         if self.cidr.addr.is_ipv4() { ANNOUNCEMENTS } else { 1 }
     }

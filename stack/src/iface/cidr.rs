@@ -57,8 +57,8 @@ impl Cidr {
         Cidr { addr, prefix_len: self.prefix_len }
     }
 
-    /// The address of all hosts of this network. None in IPv6, and in IPv4 networks of one or two addresses
-    /// (RFC 3021).
+    /// The address of all hosts of this network. None in IPv6, and in IPv4 networks of one or two
+    /// addresses (RFC 3021).
     pub fn broadcast(&self) -> Option<Ipv4Addr> {
         match self.addr {
             IpAddr::V4(addr) if self.prefix_len <= 30 => {

@@ -16,15 +16,16 @@ pub struct InterfaceConfig {
     pub medium: Medium,
     /// The largest IP packet in bytes, link header not counted. At least 1,280 for IPv6.
     pub mtu: usize,
-    /// Its addresses. On Ethernet an IPv6 link-local address is added by itself where the MTU allows IPv6.
+    /// Its addresses. On Ethernet an IPv6 link-local address is added by itself where the MTU
+    /// allows IPv6.
     pub addresses: Vec<Cidr>,
     /// What the device does for the frames that are sent to it.
     pub offloads: Offloads,
 }
 
 impl InterfaceConfig {
-    /// An interface on this medium with an MTU of 1,500 and no addresses but the link-local one, whose device sends frames
-    /// as they are.
+    /// An interface on this medium with an MTU of 1,500 and no addresses but the link-local one,
+    /// whose device sends frames as they are.
     pub fn new(medium: Medium) -> Self {
         InterfaceConfig { medium, mtu: 1500, addresses: Vec::new(), offloads: Offloads::NONE }
     }

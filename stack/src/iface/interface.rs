@@ -133,8 +133,9 @@ impl Interface {
         addr.is_broadcast() || self.addresses.iter().any(|address| address.cidr.broadcast() == Some(addr))
     }
 
-    /// Whether we listen to this multicast group. On every link that is 224.0.0.1 (RFC 1112 §4), ff02::1 and the
-    /// solicited-node groups of our addresses, tentative ones included (RFC 4291 §2.8, RFC 4862 §5.4.2).
+    /// Whether we listen to this multicast group. On every link that is 224.0.0.1 (RFC 1112 §4),
+    /// ff02::1 and the solicited-node groups of our addresses, tentative ones included (RFC 4291
+    /// §2.8, RFC 4862 §5.4.2).
     pub(crate) fn is_member(&self, group: IpAddr) -> bool {
         match group {
             IpAddr::V4(group) => group == Ipv4Addr::new(224, 0, 0, 1),
@@ -151,8 +152,8 @@ impl Interface {
         })
     }
 
-    /// How a packet that came in through this interface was addressed; `None` if it is not for this link's hosts
-    /// in general, nor for this interface.
+    /// How a packet that came in through this interface was addressed; `None` if it is not for this
+    /// link's hosts in general, nor for this interface.
     pub(crate) fn cast_of(&self, dst: IpAddr) -> Option<Cast> {
         if self.owns(dst) {
             return Some(Cast::Unicast);

@@ -32,7 +32,8 @@ enum Origin {
 
 /// The routes, in the order in which they are tried.
 ///
-/// A scan: a host has a handful of routes, and comparing a few prefixes in a row costs less than walking a tree.
+/// A scan: a host has a handful of routes, and comparing a few prefixes in a row costs less than
+/// walking a tree.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     routes: Vec<Route>,
@@ -74,7 +75,8 @@ impl RouteTable {
         }
     }
 
-    /// Removes the route to the network of an address that is no more, and that no other address has.
+    /// Removes the route to the network of an address that is no more, and that no other address
+    /// has.
     pub(crate) fn remove_connected(&mut self, cidr: Cidr, iface: InterfaceId) {
         let network = cidr.network();
         self.retain(|route, origin| {

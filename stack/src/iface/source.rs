@@ -1,4 +1,5 @@
-//! Which of our addresses a packet leaves from: RFC 6724 §5 for IPv6, the network of the next hop for IPv4.
+//! Which of our addresses a packet leaves from: RFC 6724 §5 for IPv6, the network of the next hop
+//! for IPv4.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,7 +23,8 @@ pub(crate) fn select(
     match dst {
         IpAddr::V4(dst) => {
             let better = |candidate: &Candidate| rank_v4(dst, next_hop, iface, candidate);
-            // `max_by_key` takes the last of equals; the first address of an interface is its main one.
+            // `max_by_key` takes the last of equals; the first address of an interface is its main
+            // one.
             let best = reduce_first(candidates.filter(|c| c.cidr.addr.is_ipv4()), better);
             best.map(|candidate| candidate.cidr.addr)
         }
@@ -42,15 +44,16 @@ fn reduce_first<R: Ord>(
     candidates.reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
 }
 
-/// As Linux chooses: on the interface, in the next hop's network; else of a scope that reaches the destination.
+/// As Linux chooses: on the interface, in the next hop's network; else of a scope that reaches the
+/// destination.
 fn rank_v4(dst: Ipv4Addr, next_hop: IpAddr, iface: InterfaceId, c: &Candidate) -> (bool, bool, bool, bool) {
     let IpAddr::V4(addr) = c.cidr.addr else { return (false, false, false, false) };
     let reaches = !addr.is_link_local() || dst.is_link_local();
     (addr == dst, reaches, c.iface == iface, c.cidr.contains(next_hop))
 }
 
-/// RFC 6724 §4: addresses of other interfaces are candidates, too, but not those that mean something only on
-/// their own link.
+/// RFC 6724 §4: addresses of other interfaces are candidates, too, but not those that mean
+/// something only on their own link.
 fn is_usable_v6(dst: Ipv6Addr, iface: InterfaceId, c: &Candidate) -> bool {
     let IpAddr::V6(addr) = c.cidr.addr else { return false };
     // For multicast and link-local destinations they must be of the outgoing interface.
@@ -91,8 +94,9 @@ fn label(addr: Ipv6Addr) -> u8 {
     }
 }
 
-/// The rules of RFC 6724 §5 that apply to us, in their order, as one key: the greater, the better. No address of
-/// ours is deprecated (rule 3), a home address (4), of a certain next hop's prefix (5.5) or temporary (7).
+/// The rules of RFC 6724 §5 that apply to us, in their order, as one key: the greater, the better.
+/// No address of ours is deprecated (rule 3), a home address (4), of a certain next hop's prefix
+/// (5.5) or temporary (7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RankV6 {
     /// Rule 1.
@@ -107,7 +111,8 @@ struct RankV6 {
     common_prefix_len: u8,
 }
 
-/// Rule 2: of two scopes that do not reach the destination's the larger is better; of two that do, the smaller.
+/// Rule 2: of two scopes that do not reach the destination's the larger is better; of two that do,
+/// the smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ScopeRank {
     TooSmall(u8),
@@ -183,7 +188,8 @@ mod tests {
     fn rule_5_the_outgoing_interface_comes_before_the_prefix() {
         let candidates = [("2001:db8:1::2/64", OTHER), ("2001:db8:3::2/64", OUT)];
         assert_eq!(choose_via("2001:db8:1::1", "fe80::1", &candidates), is("2001:db8:3::2"));
-        // The weak host model: an address of another interface is better than none, but not a link-local one.
+        // The weak host model: an address of another interface is better than none, but not a
+        // link-local one.
         assert_eq!(choose_via("2001:db8:1::1", "fe80::1", &candidates[..1]), is("2001:db8:1::2"));
         assert_eq!(choose_via("2001:db8:1::1", "fe80::1", &[("fe80::2/64", OTHER)]), None);
         assert_eq!(choose_via("fe80::9", "fe80::9", &[("fe80::2/64", OTHER)]), None);
@@ -191,7 +197,8 @@ mod tests {
 
     #[test]
     fn rule_8_counts_no_bits_beyond_the_own_prefix() {
-        // Both match in 64 bits, which is their prefix: the first stays, although the second matches in more.
+        // Both match in 64 bits, which is their prefix: the first stays, although the second
+        // matches in more.
         let two = ["2001:db8:1::ff00/64", "2001:db8:1::2/64"];
         assert_eq!(choose("2001:db8:1::3", &two), is("2001:db8:1::ff00"));
     }

@@ -1,4 +1,5 @@
-//! The Internet checksum (RFC 1071), and the pseudo-header that TCP, UDP and ICMPv6 put in front of it.
+//! The Internet checksum (RFC 1071), and the pseudo-header that TCP, UDP and ICMPv6 put in front of
+//! it.
 
 use core::net::IpAddr;
 
@@ -7,9 +8,9 @@ use bytes::Bytes;
 /// A checksum being computed over slices that follow each other, of any length, odd ones included.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Checksum {
-    /// The ones' complement sum of 64-bit words in the byte order of the machine: RFC 1071 §2(B) shows that the order
-    /// does not matter as long as the result is stored in the same one, and §2(C) that wide words are as good as
-    /// narrow ones, for they fold into each other.
+    /// The ones' complement sum of 64-bit words in the byte order of the machine: RFC 1071 §2(B)
+    /// shows that the order does not matter as long as the result is stored in the same one, and
+    /// §2(C) that wide words are as good as narrow ones, for they fold into each other.
     sum: u64,
     /// An odd number of bytes was added so far.
     odd: bool,
@@ -43,7 +44,8 @@ impl Checksum {
         self.odd ^= data.len() % 2 == 1;
     }
 
-    /// Adds the pseudo-header of RFC 9293 §3.1 (IPv4) or RFC 8200 §8.1 (IPv6). Before any odd slice.
+    /// Adds the pseudo-header of RFC 9293 §3.1 (IPv4) or RFC 8200 §8.1 (IPv6). Before any odd
+    /// slice.
     pub(crate) fn add_pseudo_header(&mut self, src: IpAddr, dst: IpAddr, protocol: u8, len: usize) {
         for addr in [src, dst] {
             let sum = match addr {
@@ -66,7 +68,8 @@ impl Checksum {
         u16::from_be(!fold(self.sum))
     }
 
-    /// The value for the checksum field of a packet that somebody else sums up: the sum so far, not its complement.
+    /// The value for the checksum field of a packet that somebody else sums up: the sum so far, not
+    /// its complement.
     pub(crate) fn unfinished(self) -> u16 {
         u16::from_be(fold(self.sum))
     }
@@ -84,8 +87,9 @@ fn plus(a: u64, b: u64) -> u64 {
     sum + u64::from(carry)
 }
 
-/// The sum of whole blocks. Most of what a packet costs is spent here: one chain of additions with carry, without a
-/// branch, in which the processor finds eight sums that do not wait for each other.
+/// The sum of whole blocks. Most of what a packet costs is spent here: one chain of additions with
+/// carry, without a branch, in which the processor finds eight sums that do not wait for each
+/// other.
 fn sum_blocks(blocks: &[[u8; 8 * LANES]]) -> u64 {
     let mut sums = [0u64; LANES];
     // Those of the last lane; fewer than there are blocks.
@@ -136,8 +140,8 @@ pub(crate) fn verify_internet_checksum(data: &[u8]) -> bool {
     checksum.is_right()
 }
 
-/// The checksum of a TCP, UDP or ICMPv6 packet whose checksum field is zero. UDP sends 0xffff where this is 0
-/// (RFC 768), which is the caller's part.
+/// The checksum of a TCP, UDP or ICMPv6 packet whose checksum field is zero. UDP sends 0xffff where
+/// this is 0 (RFC 768), which is the caller's part.
 pub(crate) fn transport_checksum(
     src: IpAddr,
     dst: IpAddr,
@@ -155,8 +159,8 @@ pub(crate) fn transport_checksum(
     checksum.finish()
 }
 
-/// Whether the checksum of a received TCP, UDP or ICMPv6 packet is right. A UDP checksum of 0 over IPv4 means that
-/// there is none, which is the caller's part.
+/// Whether the checksum of a received TCP, UDP or ICMPv6 packet is right. A UDP checksum of 0 over
+/// IPv4 means that there is none, which is the caller's part.
 pub(crate) fn verify_transport_checksum(src: IpAddr, dst: IpAddr, protocol: u8, packet: &[u8]) -> bool {
     let mut checksum = Checksum::default();
     checksum.add_pseudo_header(src, dst, protocol, packet.len());

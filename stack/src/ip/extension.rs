@@ -1,4 +1,5 @@
-//! IPv6 extension headers (RFC 8200 §4): walked from the header to the transport, or to a fragment header.
+//! IPv6 extension headers (RFC 8200 §4): walked from the header to the transport, or to a fragment
+//! header.
 
 use super::refusal::{IcmpError, Refusal};
 use super::{Fragment, ipv6, protocol, read_u8, read_u16, read_u32};
@@ -7,8 +8,8 @@ use crate::drop_reason::DropReason;
 /// The bytes of a fragment header.
 pub(crate) const FRAGMENT_HEADER_LEN: usize = 8;
 
-/// More extension headers than any honest packet has: each kind once and the destination options twice (RFC 8200
-/// §4.1), with some to spare.
+/// More extension headers than any honest packet has: each kind once and the destination options
+/// twice (RFC 8200 §4.1), with some to spare.
 const MAX_HEADERS: usize = 8;
 /// Options in one header, padding aside; Linux's `max_dst_opts_number`.
 const MAX_OPTIONS: usize = 8;
@@ -26,12 +27,14 @@ pub(crate) struct Chain {
     pub(crate) protocol: u8,
     /// Where it begins in the packet; behind a fragment header, where the fragment's data begin.
     pub(crate) offset: usize,
-    /// Where the packet names the header that the walk ended at: the field that says `protocol` or "fragment".
+    /// Where the packet names the header that the walk ended at: the field that says `protocol` or
+    /// "fragment".
     pub(crate) named_at: usize,
     pub(crate) fragment: Option<Fragment>,
 }
 
-/// Walks from the IPv6 header of a packet to what it carries. `to_group`: the destination is a multicast group.
+/// Walks from the IPv6 header of a packet to what it carries. `to_group`: the destination is a
+/// multicast group.
 pub(crate) fn walk(packet: &[u8], to_group: bool) -> Result<Chain, Refusal> {
     let malformed = || Refusal::silent(DropReason::BadExtensionHeader);
     let mut protocol = read_u8(packet, 6).ok_or_else(malformed)?;
@@ -82,8 +85,8 @@ fn fragment(packet: &[u8], offset: usize, named_at: usize) -> Option<Chain> {
     })
 }
 
-/// RFC 8200 §4.4: we know no type of routing header. One that has been followed to its end does not matter any
-/// more; another is refused. So type 0 is as RFC 5095 §3 wants it.
+/// RFC 8200 §4.4: we know no type of routing header. One that has been followed to its end does not
+/// matter any more; another is refused. So type 0 is as RFC 5095 §3 wants it.
 fn check_routing(packet: &[u8], offset: usize) -> Result<(), Refusal> {
     match read_u8(packet, offset + 3) {
         Some(0) => Ok(()),
@@ -126,7 +129,8 @@ fn check_options(packet: &[u8], start: usize, len: usize, to_group: bool) -> Res
     Ok(())
 }
 
-/// RFC 8200 §4.2: the two highest bits of an option say what becomes of a packet when it is not known.
+/// RFC 8200 §4.2: the two highest bits of an option say what becomes of a packet when it is not
+/// known.
 fn unrecognized_option(kind: u8, at: usize, to_group: bool) -> Result<(), Refusal> {
     match kind >> 6 {
         0 => Ok(()),

@@ -1,5 +1,5 @@
-//! IPv6 flow labels (RFC 6437): the same for all packets of a flow, so that routers with several paths keep it on one, and
-//! another once the flow has timed out, as that path may be broken.
+//! IPv6 flow labels (RFC 6437): the same for all packets of a flow, so that routers with several
+//! paths keep it on one, and another once the flow has timed out, as that path may be broken.
 
 use core::net::Ipv6Addr;
 
@@ -8,8 +8,8 @@ use crate::rng::Rng;
 /// The 20 bits of the field.
 const MASK: u32 = 0xf_ffff;
 
-/// Makes the labels. It mixes under a secret and is no cryptographic hash: a label is on the wire for all to see, and nothing
-/// depends on nobody being able to make two flows have the same.
+/// Makes the labels. It mixes under a secret and is no cryptographic hash: a label is on the wire
+/// for all to see, and nothing depends on nobody being able to make two flows have the same.
 #[derive(Debug)]
 pub(crate) struct FlowLabels {
     secret: [u64; 3],
@@ -20,8 +20,8 @@ impl FlowLabels {
         FlowLabels { secret: [rng.next_u64(), rng.next_u64(), rng.next_u64()] }
     }
 
-    /// The label of a flow with these addresses, protocol and ports; `seed` is another for another path. Never 0, which
-    /// means "none".
+    /// The label of a flow with these addresses, protocol and ports; `seed` is another for another
+    /// path. Never 0, which means "none".
     pub(crate) fn label(&self, src: Ipv6Addr, dst: Ipv6Addr, ports: u32, protocol: u8, seed: u8) -> u32 {
         let [a, b, c] = self.secret;
         let hosts = src.to_bits() ^ dst.to_bits().rotate_left(37);
@@ -75,7 +75,8 @@ mod tests {
         let all: HashSet<u32> = (0..=255).map(|seed| labels.label(addr(1), addr(2), 80, 6, seed)).collect();
         assert!(all.len() > 250);
     }
-    /// The key is mixed in before the product: no choice of addresses makes one factor 0, and the labels equal.
+    /// The key is mixed in before the product: no choice of addresses makes one factor 0, and the
+    /// labels equal.
     #[test]
     fn addresses_that_cancel_out_have_labels_of_their_own() {
         let labels = FlowLabels::new(&mut Rng::new([7; 32]));

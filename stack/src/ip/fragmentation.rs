@@ -10,8 +10,9 @@ use super::packet::IpPacket;
 use super::protocol;
 use crate::frame::{HeaderBuf, Payload, payload_len};
 
-/// Cuts what `ip` stands in front of (the transport header first) into fragments of at most `mtu` bytes each, the IP
-/// header included. No payload is copied. `None`: the MTU leaves no room for data.
+/// Cuts what `ip` stands in front of (the transport header first) into fragments of at most `mtu`
+/// bytes each, the IP header included. No payload is copied. `None`: the MTU leaves no room for
+/// data.
 pub(crate) fn fragments(
     ip: OutgoingHeader,
     id: u32,

@@ -27,8 +27,8 @@ pub(crate) struct ReceiveOffload {
 }
 
 impl ReceiveOffload {
-    /// What it says of a packet whose transport header begins here: whether its checksum needs no look, and how long
-    /// the segments are that it was joined from (0: it was not).
+    /// What it says of a packet whose transport header begins here: whether its checksum needs no
+    /// look, and how long the segments are that it was joined from (0: it was not).
     pub(crate) fn of_transport(&self, transport_at: usize, protocol: u8) -> (bool, u16) {
         let is_checked = match self.checksum {
             ChecksumState::Unknown => false,
@@ -49,8 +49,8 @@ impl ReceiveOffload {
     }
 }
 
-/// Whether these addresses may be in a packet from a link (RFC 1122 §3.2.1.3, RFC 6890, RFC 4291 §2.5 to §2.7).
-/// Loopback addresses may be in one that never was on a link.
+/// Whether these addresses may be in a packet from a link (RFC 1122 §3.2.1.3, RFC 6890, RFC 4291
+/// §2.5 to §2.7). Loopback addresses may be in one that never was on a link.
 pub(crate) fn is_martian(src: IpAddr, dst: IpAddr, looped: bool) -> bool {
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -78,7 +78,8 @@ fn is_martian_destination_v4(dst: Ipv4Addr) -> bool {
     dst.octets()[0] == 0 || (is_class_e(dst) && !dst.is_broadcast())
 }
 
-/// IPv4 addresses in IPv6 clothes never are on the wire (RFC 4291 §2.5.5.2 makes them for programs; RFC 6890).
+/// IPv4 addresses in IPv6 clothes never are on the wire (RFC 4291 §2.5.5.2 makes them for programs;
+/// RFC 6890).
 fn is_mapped(addr: Ipv6Addr) -> bool {
     addr.to_ipv4_mapped().is_some()
 }

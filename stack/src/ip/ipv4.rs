@@ -86,8 +86,9 @@ const NO_OPERATION: u8 = 1;
 const LOOSE_SOURCE_ROUTE: u8 = 131;
 const STRICT_SOURCE_ROUTE: u8 = 137;
 
-/// Looks through the options of a header. They concern routers, but for source routes: these are refused, as RFC
-/// 7126 §4.3 and §4.4 recommend and as Linux does by default, because they let a sender steer around filters.
+/// Looks through the options of a header. They concern routers, but for source routes: these are
+/// refused, as RFC 7126 §4.3 and §4.4 recommend and as Linux does by default, because they let a
+/// sender steer around filters.
 pub(crate) fn check_options(header: &[u8]) -> Result<(), Refusal> {
     let mut at = HEADER_LEN;
     while let Some(&kind) = header.get(at) {

@@ -1,5 +1,6 @@
-//! IPv4 and IPv6. Read `checksum` first, then `ipv4` and `ipv6` (the headers), `extension` (what may follow an IPv6
-//! header), then `input`, `reassembly`, `output`, `flow_label`, `fragmentation` and `pmtu`.
+//! IPv4 and IPv6. Read `checksum` first, then `ipv4` and `ipv6` (the headers), `extension` (what
+//! may follow an IPv6 header), then `input`, `reassembly`, `output`, `flow_label`, `fragmentation`
+//! and `pmtu`.
 //!
 //! None of them sends or holds an interface: they parse, decide and build, and
 //! [`Network`](crate::network::Network) acts.
@@ -89,7 +90,8 @@ pub(crate) fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes))
 }
 
-/// fe80::/10: the same address may be on every link. (IPv4's 169.254.0.0/16 is treated as any other network.)
+/// fe80::/10: the same address may be on every link. (IPv4's 169.254.0.0/16 is treated as any other
+/// network.)
 pub(crate) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
 }

@@ -20,10 +20,11 @@ use crate::time::Instant;
 pub(crate) enum MtuDiscovery {
     /// They are fragmented, here or on the way.
     Dont,
-    /// What does not fit is fragmented here; what fits must not be fragmented on the way, so that the path MTU is learned.
+    /// What does not fit is fragmented here; what fits must not be fragmented on the way, so that
+    /// the path MTU is learned.
     Want,
-    /// They are not fragmented: the transport makes no longer ones. On the way they may be only where the path takes less than
-    /// the smallest that we make.
+    /// They are not fragmented: the transport makes no longer ones. On the way they may be only
+    /// where the path takes less than the smallest that we make.
     Do,
 }
 
@@ -39,12 +40,13 @@ pub(crate) struct IpMeta {
     pub(crate) mtu_discovery: MtuDiscovery,
     /// For link-local and multicast destinations: through this interface.
     pub(crate) iface: Option<InterfaceId>,
-    /// Where in the transport header the checksum is missing that the network layer fills in, or leaves to the device.
-    /// None: the transport has done that.
+    /// Where in the transport header the checksum is missing that the network layer fills in, or
+    /// leaves to the device. None: the transport has done that.
     pub(crate) checksum_at: Option<u8>,
     /// Over IPv6: another seed gives the flow another label, and perhaps another path.
     pub(crate) path_seed: u8,
-    /// It is a run of segments of so many bytes, for a device that cuts it ([`Network::can_cut`](crate::network::Network::can_cut)).
+    /// It is a run of segments of so many bytes, for a device that cuts it
+    /// ([`Network::can_cut`](crate::network::Network::can_cut)).
     pub(crate) run: Option<Segments>,
 }
 
@@ -121,10 +123,11 @@ impl OutgoingHeader {
 
 /// Identifications of packets that are or may be fragmented.
 ///
-/// Counters, so that a number returns as late as possible (RFC 6864 §4.3), each for the destinations of one hash
-/// bucket, with an offset of each destination's own: from the numbers that one host sees it can tell neither those
-/// that another sees nor how much we send to others (RFC 7739 §5.3). As destinations that share a bucket could still see each
-/// other's rate, a counter that was left alone also moves on at random, by at most one for each [`TICK`] (Linux's
+/// Counters, so that a number returns as late as possible (RFC 6864 §4.3), each for the
+/// destinations of one hash bucket, with an offset of each destination's own: from the numbers that
+/// one host sees it can tell neither those that another sees nor how much we send to others (RFC
+/// 7739 §5.3). As destinations that share a bucket could still see each other's rate, a counter
+/// that was left alone also moves on at random, by at most one for each [`TICK`] (Linux's
 /// `ip_idents_reserve`).
 #[derive(Debug)]
 pub(crate) struct Identifications {
@@ -215,7 +218,8 @@ mod tests {
         assert_ne!(other.next(Instant::ZERO, &mut rng, flow("10.0.0.2")) as u16, first);
     }
 
-    /// What a host sees of its own numbers does not tell what another in its bucket was sent meanwhile.
+    /// What a host sees of its own numbers does not tell what another in its bucket was sent
+    /// meanwhile.
     #[test]
     fn numbers_move_on_at_random_with_time() {
         let mut rng = Rng::new([7; 32]);

@@ -10,8 +10,8 @@ use crate::interface_id::InterfaceId;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Nobody may make us send smaller packets than this (Linux's `min_pmtu`). Where a router wants smaller ones, it may fragment
-/// ours instead.
+/// Nobody may make us send smaller packets than this (Linux's `min_pmtu`). Where a router wants
+/// smaller ones, it may fragment ours instead.
 const MIN_V4: usize = 552;
 /// What every IPv6 link takes (RFC 8200 §5).
 const MIN_V6: usize = 1280;
@@ -20,8 +20,8 @@ const MIN_V6: usize = 1280;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PathMtu {
     pub(crate) mtu: usize,
-    /// The path takes less than our smallest packets: routers must be allowed to fragment them. Linux calls such an MTU
-    /// locked.
+    /// The path takes less than our smallest packets: routers must be allowed to fragment them.
+    /// Linux calls such an MTU locked.
     pub(crate) needs_fragments: bool,
 }
 
@@ -56,9 +56,9 @@ impl PathMtus {
         (now < entry.expires_at).then_some(entry.path)
     }
 
-    /// A router on the way takes packets of at most `mtu` bytes; `current` is what we have sent until now. A message
-    /// that asks for more is void: a larger MTU is found by trying (RFC 8201 §4). So is one of an IPv6 path that takes less
-    /// than every link must (RFC 8201 §4).
+    /// A router on the way takes packets of at most `mtu` bytes; `current` is what we have sent
+    /// until now. A message that asks for more is void: a larger MTU is found by trying (RFC 8201
+    /// §4). So is one of an IPv6 path that takes less than every link must (RFC 8201 §4).
     pub(crate) fn learn(
         &mut self,
         now: Instant,

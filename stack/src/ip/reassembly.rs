@@ -1,10 +1,10 @@
 //! Putting fragments together (RFC 791 §3.2, RFC 815, RFC 8200 §4.5).
 //!
-//! Everything here is what strangers send, so all of it is bounded: bytes and packets in all, fragments of one
-//! packet, and time. Under pressure the oldest packet of the source that holds the most gives way, so that no source crowds
-//! out the others. A packet with fragments that overlap is dropped with
-//! all that still comes of it (RFC 5722), in IPv4, too: no honest host makes them, and hosts that differ in which
-//! byte of an overlap they believe let attackers past filters.
+//! Everything here is what strangers send, so all of it is bounded: bytes and packets in all,
+//! fragments of one packet, and time. Under pressure the oldest packet of the source that holds the
+//! most gives way, so that no source crowds out the others. A packet with fragments that overlap is
+//! dropped with all that still comes of it (RFC 5722), in IPv4, too: no honest host makes them, and
+//! hosts that differ in which byte of an overlap they believe let attackers past filters.
 //!
 //! Every fragment that is dropped is counted, also those that had waited.
 
@@ -296,7 +296,8 @@ impl Reassembler {
         serial
     }
 
-    /// The share of a source. An IPv6 host is its network of 64 bits, in which it may have any address.
+    /// The share of a source. An IPv6 host is its network of 64 bits, in which it may have any
+    /// address.
     fn source_of(&self, src: IpAddr) -> u16 {
         let words = match src {
             IpAddr::V4(addr) => [4, u64::from(addr.to_bits())],
@@ -309,7 +310,8 @@ impl Reassembler {
         &mut self.shares[usize::from(source)]
     }
 
-    /// Drops what came of a packet, and remembers to drop what is still to come, until its time is over.
+    /// Drops what came of a packet, and remembers to drop what is still to come, until its time is
+    /// over.
     fn refuse(&mut self, stats: &mut Stats, key: PacketKey, reason: DropReason) {
         let Some(packet) = self.packets.get_mut(&key) else { return };
         count(stats, &key, packet.pieces.len(), reason);
@@ -355,8 +357,8 @@ impl Reassembler {
         Some(packet)
     }
 
-    /// Deadlines of packets that are gone: at the front at once, so that no timer fires for nothing; in between when
-    /// they are the most.
+    /// Deadlines of packets that are gone: at the front at once, so that no timer fires for
+    /// nothing; in between when they are the most.
     fn drop_stale_deadlines(&mut self) {
         let packets = &self.packets;
         let is_live = |deadline: &Expiry| {
@@ -373,7 +375,8 @@ impl Reassembler {
 }
 
 impl Packet {
-    /// Puts a piece in its place. `DuplicateFragment` concerns the piece alone, other errors the whole packet.
+    /// Puts a piece in its place. `DuplicateFragment` concerns the piece alone, other errors the
+    /// whole packet.
     fn add(&mut self, piece: Piece) -> Result<(), DropReason> {
         let (start, end) = (piece.offset, piece.offset + piece.data.len());
         // RFC 8200 §4.5: the end is where the last fragment says, for all of them.
@@ -406,7 +409,8 @@ impl Packet {
             self.total_len = Some(end);
         }
         if start == 0 {
-            // Copied, as the data below: a slice would keep the whole frame, however small the fragment is.
+            // Copied, as the data below: a slice would keep the whole frame, however small the
+            // fragment is.
             let header = Bytes::copy_from_slice(&piece.header);
             self.accounted_bytes += header.len();
             self.first = Some(First { header, protocol: piece.protocol, named_at: piece.named_at });
@@ -431,8 +435,8 @@ impl Packet {
         let first = self.first.as_ref()?;
         let data = self.pieces.iter().map(|(_, data)| data);
         let mut packet = join(&first.header, first.protocol, first.named_at, data)?;
-        // RFC 3168 §5.3: congestion experienced by a part was experienced by all; a sender that does not speak ECN
-        // cannot have experienced any.
+        // RFC 3168 §5.3: congestion experienced by a part was experienced by all; a sender that
+        // does not speak ECN cannot have experienced any.
         let has_seen = |ecn: IpEcn| self.ecn_seen & 1 << ecn.bits() != 0;
         if has_seen(IpEcn::Ce) {
             if has_seen(IpEcn::NotEct) {
@@ -468,8 +472,8 @@ fn join<'a>(
     Some(packet)
 }
 
-/// RFC 6946: a packet that is in one fragment has nothing to wait for, nor to do with others of the same
-/// identification.
+/// RFC 6946: a packet that is in one fragment has nothing to wait for, nor to do with others of the
+/// same identification.
 pub(crate) fn join_atomic(piece: &Piece) -> Option<Bytes> {
     join(&piece.header, piece.protocol, piece.named_at, core::iter::once(&piece.data)).map(BytesMut::freeze)
 }

@@ -28,7 +28,8 @@ pub(crate) struct EthernetFrame {
     pub(crate) payload: Bytes,
 }
 
-/// Takes a frame apart, and says why if it is not for the station `own`, or longer than a packet may be.
+/// Takes a frame apart, and says why if it is not for the station `own`, or longer than a packet
+/// may be.
 pub(crate) fn parse(
     mut bytes: Bytes,
     own: MacAddr,

@@ -23,7 +23,8 @@ impl MacAddr {
         !self.is_group() && !matches!(self.0, [0, 0, 0, 0, 0, 0])
     }
 
-    /// The MAC address that a multicast group is sent to (RFC 1112 §6.4, RFC 2464 §7); none if it is not a group.
+    /// The MAC address that a multicast group is sent to (RFC 1112 §6.4, RFC 2464 §7); none if it
+    /// is not a group.
     pub(crate) fn for_group(group: IpAddr) -> Option<MacAddr> {
         match group {
             IpAddr::V4(group) if group.is_multicast() => {
@@ -38,8 +39,8 @@ impl MacAddr {
         }
     }
 
-    /// The link-local address made from this MAC address: fe80::/64 and the modified EUI-64 identifier
-    /// (RFC 4291 §2.5.1 and appendix A).
+    /// The link-local address made from this MAC address: fe80::/64 and the modified EUI-64
+    /// identifier (RFC 4291 §2.5.1 and appendix A).
     pub(crate) fn link_local(self) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.0;
         Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 0x02, b, c, 0xff, 0xfe, d, e, f])

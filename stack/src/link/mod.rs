@@ -1,7 +1,8 @@
 //! The link: Ethernet frames, ARP and NDP messages, and the neighbour cache that both fill.
 //!
-//! Read `ethernet` first, then `neighbor` (the states of RFC 4861), then `arp` and `ndp` (the messages). None of
-//! them sends: they say what is to be sent, and [`Network`](crate::network::Network) does it.
+//! Read `ethernet` first, then `neighbor` (the states of RFC 4861), then `arp` and `ndp` (the
+//! messages). None of them sends: they say what is to be sent, and
+//! [`Network`](crate::network::Network) does it.
 
 pub(crate) mod arp;
 pub(crate) mod ethernet;

@@ -1,5 +1,5 @@
-//! Neighbour solicitations and advertisements (RFC 4861 §4.3, §4.4), the part of NDP that a host without
-//! autoconfiguration speaks.
+//! Neighbour solicitations and advertisements (RFC 4861 §4.3, §4.4), the part of NDP that a host
+//! without autoconfiguration speaks.
 
 use core::net::{IpAddr, Ipv6Addr};
 use core::ops::RangeInclusive;
@@ -63,7 +63,8 @@ impl NdpMessage {
         message: &[u8],
     ) -> Result<Self, DropReason> {
         let packet = Icmpv6Packet::new_checked(message).map_err(|_| DropReason::BadNdp)?;
-        // RFC 4861 §7.1.1 and §7.1.2: the hop limit, the code; the parser checks that no option has length 0.
+        // RFC 4861 §7.1.1 and §7.1.2: the hop limit, the code; the parser checks that no option has
+        // length 0.
         if hop_limit != HOP_LIMIT || packet.msg_code() != 0 {
             return Err(DropReason::BadNdp);
         }
@@ -89,7 +90,8 @@ impl NdpMessage {
     fn is_consistent(&self, src: Ipv6Addr, dst: Ipv6Addr) -> bool {
         match *self {
             NdpMessage::Solicitation { target, source_mac } => {
-                // A probe for duplicates goes to the solicited-node group and names no link address.
+                // A probe for duplicates goes to the solicited-node group and names no link
+                // address.
                 let probe_is_right = dst == solicited_node(target) && source_mac.is_none();
                 !target.is_multicast() && (!src.is_unspecified() || probe_is_right)
             }

@@ -1,4 +1,5 @@
-//! The neighbour cache: IP addresses of this link and the stations that have them, for ARP and NDP alike.
+//! The neighbour cache: IP addresses of this link and the stations that have them, for ARP and NDP
+//! alike.
 //!
 //! The states are those of RFC 4861 §7.3.2, for IPv4 too, as in Linux:
 //!
@@ -13,12 +14,13 @@
 //!   (gone)                   `------------------------------------- PROBE ---> (gone) no answer
 //! ```
 //!
-//! The cache sends nothing itself. It says what is to be solicited ([`NeighborEvent`]), and gives back the packets
-//! that waited when their neighbour is found or given up.
+//! The cache sends nothing itself. It says what is to be solicited ([`NeighborEvent`]), and gives
+//! back the packets that waited when their neighbour is found or given up.
 //!
-//! A station on the link can ask for us in the name of any number of addresses. Each makes an entry while there is room; such
-//! entries are the first to go when we have a question of our own. The table holds at most
-//! [`NeighborConfig::max_entries`] entries of about 100 bytes, and the packets that wait have a limit of their own.
+//! A station on the link can ask for us in the name of any number of addresses. Each makes an entry
+//! while there is room; such entries are the first to go when we have a question of our own. The
+//! table holds at most [`NeighborConfig::max_entries`] entries of about 100 bytes, and the packets
+//! that wait have a limit of their own.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -92,7 +94,8 @@ pub(crate) struct Advertised {
     pub(crate) override_: bool,
 }
 
-/// An address as one number, an IPv4 address as an IPv4-mapped one: hashed in one go, once per packet sent.
+/// An address as one number, an IPv4 address as an IPv4-mapped one: hashed in one go, once per
+/// packet sent.
 type AddressKey = u128;
 
 fn key(addr: IpAddr) -> AddressKey {
@@ -127,10 +130,11 @@ impl NeighborEntry {
         matches!(self.state, NeighborState::Incomplete | NeighborState::Delay | NeighborState::Probe)
     }
 
-    /// Which entry goes first when there is no room: those of stations that only asked for us, then those that nobody has
-    /// answered for, then those that packets went through; of each kind the one that was used longest ago. (Linux 6.18 spares
-    /// entries whose timer runs and those that changed in the last five seconds. After 10,000 ARP requests from as many addresses
-    /// it cannot ask for a new neighbour until these five seconds are over; measured.)
+    /// Which entry goes first when there is no room: those of stations that only asked for us, then
+    /// those that nobody has answered for, then those that packets went through; of each kind the
+    /// one that was used longest ago. (Linux 6.18 spares entries whose timer runs and those that
+    /// changed in the last five seconds. After 10,000 ARP requests from as many addresses it cannot
+    /// ask for a new neighbour until these five seconds are over; measured.)
     fn eviction_rank(&self) -> (u8, Instant) {
         let class = match self.state {
             _ if !self.is_used => 0,
@@ -146,7 +150,8 @@ impl NeighborEntry {
 pub(crate) struct NeighborCache {
     entries: HashMap<AddressKey, NeighborEntry>,
     config: NeighborConfig,
-    /// REACHABLE_TIME of RFC 4861 §6.3.2: the configured time, spread so that hosts do not ask in step.
+    /// REACHABLE_TIME of RFC 4861 §6.3.2: the configured time, spread so that hosts do not ask in
+    /// step.
     reachable_delay: Duration,
     /// The most packets that wait, for all neighbours together.
     max_pending: usize,
@@ -181,7 +186,8 @@ impl NeighborCache {
             NeighborState::Reachable if now < entry.timer_at => {}
             // REACHABLE ends without a timer: it is noticed here, when it first matters.
             NeighborState::Reachable | NeighborState::Stale => {
-                // RFC 4861 §7.3.3: the first packet through a stale entry starts DELAY_FIRST_PROBE_TIME.
+                // RFC 4861 §7.3.3: the first packet through a stale entry starts
+                // DELAY_FIRST_PROBE_TIME.
                 entry.state = NeighborState::Delay;
                 entry.timer_at = now + self.config.delay_first_probe;
                 arm(&mut self.next_timer_at, entry.timer_at);
@@ -198,7 +204,8 @@ impl NeighborCache {
         }
         let (mut solicit, mut dropped) = (false, PendingPackets::new());
         while self.pending_packets >= self.max_pending {
-            // Whoever waits longest will hardly be answered any more; those who are, are within milliseconds.
+            // Whoever waits longest will hardly be answered any more; those who are, are within
+            // milliseconds.
             dropped.extend(self.evict(|entry| !entry.pending.is_empty()));
         }
         if !self.entries.contains_key(&key(addr)) {
@@ -226,10 +233,11 @@ impl NeighborCache {
         Enqueued { solicit, dropped }
     }
 
-    /// A neighbour asked us for our address and named its own (RFC 4861 §7.2.3; an ARP request to us). Returns what
-    /// waited for it.
+    /// A neighbour asked us for our address and named its own (RFC 4861 §7.2.3; an ARP request to
+    /// us). Returns what waited for it.
     ///
-    /// This is the only way in which a stranger makes an entry by itself, so it takes no room from others.
+    /// This is the only way in which a stranger makes an entry by itself, so it takes no room from
+    /// others.
     pub(crate) fn on_solicited_by(&mut self, now: Instant, addr: IpAddr, mac: MacAddr) -> PendingPackets {
         let Some(entry) = self.entries.get_mut(&key(addr)) else {
             if self.entries.len() < self.config.max_entries {
@@ -244,8 +252,9 @@ impl NeighborCache {
         self.take_pending(addr)
     }
 
-    /// An ARP reply, a gratuitous ARP or a neighbour advertisement (RFC 4861 §7.2.5). Returns what waited for it, or
-    /// nothing if nobody here knows the neighbour: nobody asked, so no entry is made.
+    /// An ARP reply, a gratuitous ARP or a neighbour advertisement (RFC 4861 §7.2.5). Returns what
+    /// waited for it, or nothing if nobody here knows the neighbour: nobody asked, so no entry is
+    /// made.
     pub(crate) fn on_advertised(
         &mut self,
         now: Instant,
@@ -381,8 +390,9 @@ impl NeighborCache {
         pending
     }
 
-    /// Makes room for a question of ours by dropping one of these entries, and says how many packets waited for the one that
-    /// went. Strangers can make us ask (by spoofed packets that we answer): what they crowd out is what they made us ask before.
+    /// Makes room for a question of ours by dropping one of these entries, and says how many
+    /// packets waited for the one that went. Strangers can make us ask (by spoofed packets that we
+    /// answer): what they crowd out is what they made us ask before.
     fn evict(&mut self, is_candidate: impl Fn(&NeighborEntry) -> bool) -> PendingPackets {
         let candidates = self.entries.iter().filter(|(_, entry)| is_candidate(entry));
         let first = candidates.min_by_key(|(_, entry)| entry.eviction_rank());

@@ -38,14 +38,16 @@ impl Network {
         let Some(interface) = self.interface(arrival.iface) else {
             return Admission::Drop(DropReason::NoInterface);
         };
-        // RFC 1122 §3.2.1.3: nobody else sends from our address, and nobody from a broadcast address.
+        // RFC 1122 §3.2.1.3: nobody else sends from our address, and nobody from a broadcast
+        // address.
         let from_broadcast = matches!(src, IpAddr::V4(src) if interface.is_broadcast(src));
         if from_broadcast || self.is_own(src, arrival.iface) {
             return Admission::Drop(DropReason::Martian);
         }
         let cast = match interface.cast_of(dst) {
             Some(cast) => cast,
-            // The weak host model (RFC 1122 §3.3.4.2), as in Linux: any address of ours, through any interface.
+            // The weak host model (RFC 1122 §3.3.4.2), as in Linux: any address of ours, through
+            // any interface.
             None if self.is_own(dst, arrival.iface) => Cast::Unicast,
             // RFC 1812 §5.3.4: what came in a broadcast frame is not forwarded.
             None if dst.is_multicast() || is_link_local(dst) || arrival.link_cast != Cast::Unicast => {

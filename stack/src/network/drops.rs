@@ -1,4 +1,5 @@
-//! Packets of ours that are dropped on their way out: each is counted, named in the log, and seen by the trace.
+//! Packets of ours that are dropped on their way out: each is counted, named in the log, and seen
+//! by the trace.
 
 use super::Network;
 use crate::Ctx;

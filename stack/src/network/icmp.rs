@@ -89,8 +89,8 @@ impl Network {
                     Err(reason) => reason,
                 }
             }
-            // RFC 1122 §3.2.2.2 lets hosts act on redirects; whoever is on the link can forge them, and our routes
-            // are configured.
+            // RFC 1122 §3.2.2.2 lets hosts act on redirects; whoever is on the link can forge them,
+            // and our routes are configured.
             MessageClass::Redirect => DropReason::RedirectIgnored,
             MessageClass::Neighbor | MessageClass::Unknown => DropReason::UnknownIcmp,
         };
@@ -99,14 +99,16 @@ impl Network {
     }
 
     fn answer_echo(&mut self, ctx: &mut Ctx<'_>, request: &Datagram) {
-        // RFC 1122 §3.2.2.6: requests to an IPv4 group may be ignored, and Linux does: they make amplifiers.
+        // RFC 1122 §3.2.2.6: requests to an IPv4 group may be ignored, and Linux does: they make
+        // amplifiers.
         let to_group_v4 = request.cast != Cast::Unicast && request.src.is_ipv4();
         if !ctx.config.ip.answer_echo || to_group_v4 {
             ctx.count_drop(DropReason::EchoIgnored);
             return;
         }
         let iface = is_link_local(request.src).then_some(request.iface);
-        // RFC 4443 §4.2: a request to a group is answered from an address of the interface that it came through.
+        // RFC 4443 §4.2: a request to a group is answered from an address of the interface that it
+        // came through.
         let src = if request.dst.is_multicast() {
             self.source_for(request.src, Some(request.iface))
         } else {
@@ -133,7 +135,8 @@ impl Network {
         self.output_own(ctx, reply_meta(request, request.dst, iface), header, Payload::new());
     }
 
-    /// Answers a datagram that no socket wanted with "port unreachable" or "protocol unreachable", within the rate limit.
+    /// Answers a datagram that no socket wanted with "port unreachable" or "protocol unreachable",
+    /// within the rate limit.
     pub(crate) fn send_unreachable(&mut self, ctx: &mut Ctx<'_>, about: &Datagram, why: NetworkErrorKind) {
         let error = match why {
             NetworkErrorKind::NetUnreachable => IcmpError::NetUnreachable,
@@ -161,8 +164,9 @@ impl Network {
         self.send_icmp_error(ctx, &offender, error);
     }
 
-    /// Whether the limits (RFC 4443 §2.4 (f), RFC 1812 §4.3.2.8) leave room for an error to this peer, and takes it. What one
-    /// peer's share does not allow takes nothing from the others (Linux's order, too, since 6.12: they could tell).
+    /// Whether the limits (RFC 4443 §2.4 (f), RFC 1812 §4.3.2.8) leave room for an error to this
+    /// peer, and takes it. What one peer's share does not allow takes nothing from the others
+    /// (Linux's order, too, since 6.12: they could tell).
     fn may_send_icmp_error(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey, is_v4: bool) -> bool {
         let ip = &ctx.config.ip;
         let interval = if is_v4 { ip.icmp_error_interval_v4 } else { ip.icmp_error_interval_v6 };
@@ -174,8 +178,8 @@ impl Network {
         is_allowed
     }
 
-    /// Tells the sender of a packet what is wrong with it, where RFC 1122 §3.2.2 and RFC 4443 §2.4 (e) allow it and
-    /// the rate limit has room.
+    /// Tells the sender of a packet what is wrong with it, where RFC 1122 §3.2.2 and RFC 4443 §2.4
+    /// (e) allow it and the rate limit has room.
     pub(super) fn send_icmp_error(&mut self, ctx: &mut Ctx<'_>, offender: &Offender<'_>, error: IcmpError) {
         let (src, dst) = (offender.src, offender.dst);
         let to_nobody = src.is_unspecified() || src.is_multicast() || self.is_broadcast(src);
@@ -199,7 +203,8 @@ impl Network {
         let (header, payload) = error.emit(own, src, offender.packet);
         ctx.stats.icmp.errors_sent += 1;
         let (protocol, traffic_class) = match own {
-            // RFC 1812 §4.3.2.5: the type of service of the packet, and the precedence of control traffic.
+            // RFC 1812 §4.3.2.5: the type of service of the packet, and the precedence of control
+            // traffic.
             IpAddr::V4(_) => (protocol::ICMP, offender.traffic_class & 0x1e | 0xc0),
             IpAddr::V6(_) => (protocol::ICMPV6, 0),
         };

@@ -1,4 +1,5 @@
-//! A frame's way in: link header, IP header, addresses, options, fragments; then to ICMP or to a transport.
+//! A frame's way in: link header, IP header, addresses, options, fragments; then to ICMP or to a
+//! transport.
 
 use bytes::Bytes;
 use core::net::IpAddr;
@@ -26,7 +27,8 @@ use crate::subject::Subject;
 /// The longest packet of either family: what a device joined.
 const MAX_JOINED_LEN: usize = ipv6::MAX_PACKET_LEN;
 
-/// A packet whose header and addresses were found right. Lent: moving addresses about costs more than reading them.
+/// A packet whose header and addresses were found right. Lent: moving addresses about costs more
+/// than reading them.
 struct Received<'a> {
     header: &'a IpHeader,
     cast: Cast,
@@ -82,8 +84,9 @@ impl Network {
         }
     }
 
-    /// The next thing that the stack has sent to itself: a packet on the loopback, or an error that the network layer found
-    /// out itself (a neighbour that does not answer). `None`: there is none that concerns the sockets.
+    /// The next thing that the stack has sent to itself: a packet on the loopback, or an error that
+    /// the network layer found out itself (a neighbour that does not answer). `None`: there is none
+    /// that concerns the sockets.
     pub(crate) fn poll_loopback(&mut self, ctx: &mut Ctx<'_>) -> Option<Delivery> {
         self.is_turn_over = false;
         if let Some(error) = self.errors.pop_front() {
@@ -174,7 +177,8 @@ impl Network {
         let Some((mut packet, cast)) = self.reassemble(ctx, arrival, &received, chain, fragment)? else {
             return Ok(None);
         };
-        // Once more from the top: the options are those of the first fragment, the extension headers are whole.
+        // Once more from the top: the options are those of the first fragment, the extension
+        // headers are whole.
         let parsed = parse_ip(&packet, is_v4);
         let header = parsed.as_ref().map_err(|&reason| reason)?;
         packet.truncate(header.total_len);
@@ -199,7 +203,8 @@ impl Network {
         }
     }
 
-    /// Checks a fragment and puts it to the others of its packet. Returns the packet when it is whole.
+    /// Checks a fragment and puts it to the others of its packet. Returns the packet when it is
+    /// whole.
     fn reassemble(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -316,7 +321,8 @@ fn check_fragment(piece: &Piece, is_v4: bool) -> Result<(), Refusal> {
     if piece.data.is_empty() {
         return Err(bad);
     }
-    // RFC 8200 §4.5: all but the last are multiples of 8 bytes long; the error points at the payload length.
+    // RFC 8200 §4.5: all but the last are multiples of 8 bytes long; the error points at the
+    // payload length.
     if piece.more && !piece.data.len().is_multiple_of(8) {
         return Err(if is_v4 { bad } else { problem(extension::ERRONEOUS_FIELD, 4) });
     }
@@ -336,7 +342,8 @@ fn check_fragment(piece: &Piece, is_v4: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether the first fragment of an IPv6 packet reaches into the transport's header as far as it is fixed.
+/// Whether the first fragment of an IPv6 packet reaches into the transport's header as far as it is
+/// fixed.
 fn has_whole_chain(piece: &Piece) -> bool {
     let Some(whole) = join_atomic(piece) else { return false };
     match extension::walk(&whole, false) {

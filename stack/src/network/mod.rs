@@ -1,11 +1,11 @@
 //! The network layer: interfaces, neighbours, routes, IP in and out, ICMP.
 //!
-//! Downwards it takes frames and gives [`Delivery`]s to the transports; upwards it takes transport packets and
-//! gives [`Transmit`]s to the device.
+//! Downwards it takes frames and gives [`Delivery`]s to the transports; upwards it takes transport
+//! packets and gives [`Transmit`]s to the device.
 //!
-//! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them; the rules are
-//! theirs. Read `types` first, then this file (what is set up, and the timers), `input` (a frame's way in), `output`
-//! (a packet's way out), `icmp`, and `resolution` (ARP, NDP).
+//! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them;
+//! the rules are theirs. Read `types` first, then this file (what is set up, and the timers),
+//! `input` (a frame's way in), `output` (a packet's way out), `icmp`, and `resolution` (ARP, NDP).
 
 mod admission;
 mod drops;
@@ -192,7 +192,8 @@ impl Network {
         self.routes.routes()
     }
 
-    /// Frames of the network layer itself: resolution, ICMP, fragments, packets whose neighbour was found.
+    /// Frames of the network layer itself: resolution, ICMP, fragments, packets whose neighbour was
+    /// found.
     pub(crate) fn poll_transmit(&mut self, _ctx: &mut Ctx<'_>) -> Option<Transmit> {
         self.transmits.pop()
     }
@@ -207,8 +208,8 @@ impl Network {
         self.is_turn_over || !self.errors.is_empty() || !self.loopback.is_empty()
     }
 
-    /// Sockets have more to send than one call of the stack works off. What waits on the loopback comes first then, if only
-    /// to say that there is more.
+    /// Sockets have more to send than one call of the stack works off. What waits on the loopback
+    /// comes first then, if only to say that there is more.
     pub(crate) fn end_turn(&mut self) {
         self.is_turn_over = true;
     }
@@ -221,7 +222,8 @@ impl Network {
         }
     }
 
-    /// The frame that came in is handled; `is_joining`: but for its segment, which waits for the next.
+    /// The frame that came in is handled; `is_joining`: but for its segment, which waits for the
+    /// next.
     #[inline]
     pub(crate) fn trace_end(&mut self, ctx: &mut Ctx<'_>, is_joining: bool) {
         if let Some(trace) = &mut self.trace {
@@ -229,7 +231,8 @@ impl Network {
         }
     }
 
-    /// Queues a ready frame behind those of [`Network::poll_transmit`]; drops and counts it when the queue is full.
+    /// Queues a ready frame behind those of [`Network::poll_transmit`]; drops and counts it when
+    /// the queue is full.
     pub(crate) fn queue(&mut self, ctx: &mut Ctx<'_>, transmit: Transmit) {
         if let Err((frame, reason)) = self.transmits.push(transmit) {
             self.drop_frame(ctx, &frame, reason);

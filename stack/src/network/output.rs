@@ -59,7 +59,8 @@ pub(super) enum Station {
 }
 
 impl Network {
-    /// Whether a packet to this address is for us: one of our addresses in use, or a loopback address.
+    /// Whether a packet to this address is for us: one of our addresses in use, or a loopback
+    /// address.
     pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
         addr.is_loopback() || self.interfaces.iter().any(|interface| interface.owns(addr))
     }
@@ -91,13 +92,15 @@ impl Network {
         }
     }
 
-    /// Whether there is a way to this destination at all: all that a socket bound to an address has to ask.
+    /// Whether there is a way to this destination at all: all that a socket bound to an address has
+    /// to ask.
     pub(crate) fn check_route(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<()> {
         self.path(dst, iface).map(|_| ())
     }
 
-    /// The interface that a packet to `dst` is to leave through, if one is named by the scope of its address, or by
-    /// whoever sends it. ENODEV for one that is not there; EINVAL if both name different ones.
+    /// The interface that a packet to `dst` is to leave through, if one is named by the scope of
+    /// its address, or by whoever sends it. ENODEV for one that is not there; EINVAL if both name
+    /// different ones.
     pub(crate) fn named_interface(
         &self,
         dst: IpAddr,
@@ -114,8 +117,9 @@ impl Network {
         }
     }
 
-    /// Whether a packet to `dst` may come from `src`, which is returned then: an address of ours, a link-local one together with
-    /// its interface. The errors are those of Linux 6.18: EINVAL, and ENETUNREACH for an IPv4 address of another host.
+    /// Whether a packet to `dst` may come from `src`, which is returned then: an address of ours, a
+    /// link-local one together with its interface. The errors are those of Linux 6.18: EINVAL, and
+    /// ENETUNREACH for an IPv4 address of another host.
     pub(crate) fn check_source(
         &self,
         src: IpAddr,
@@ -136,18 +140,20 @@ impl Network {
         Ok(src)
     }
 
-    /// The largest IP packet that can go to this destination: the link's MTU, or a smaller path MTU that was learned.
-    /// Without a path the smallest MTU that a link has.
+    /// The largest IP packet that can go to this destination: the link's MTU, or a smaller path MTU
+    /// that was learned. Without a path the smallest MTU that a link has.
     pub(crate) fn path_mtu(&self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) -> usize {
         self.path(dst, iface).map_or(IPV6_MIN_MTU, |path| self.mtu_of(now, dst, path))
     }
 
-    /// The largest IP packet that the link takes on which a path to this destination begins, and that may come in there.
+    /// The largest IP packet that the link takes on which a path to this destination begins, and
+    /// that may come in there.
     pub(crate) fn link_mtu(&self, dst: IpAddr, iface: Option<InterfaceId>) -> usize {
         self.path(dst, iface).map_or(IPV6_MIN_MTU, |path| self.link_mtu_of(path))
     }
 
-    /// A transport has validated a "packet too big": packets to `dst` are at most `mtu` bytes for a while.
+    /// A transport has validated a "packet too big": packets to `dst` are at most `mtu` bytes for a
+    /// while.
     pub(crate) fn learn_path_mtu(
         &mut self,
         now: Instant,
@@ -161,7 +167,8 @@ impl Network {
         }
     }
 
-    /// An upper layer made progress with this host (RFC 4861 §7.3.1): its neighbour entry needs no probe.
+    /// An upper layer made progress with this host (RFC 4861 §7.3.1): its neighbour entry needs no
+    /// probe.
     pub(crate) fn confirm_reachable(&mut self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) {
         if let Ok(RoutingDecision::Link(Hop { iface, next, station: Station::Neighbor })) =
             self.path(dst, iface)
@@ -171,7 +178,8 @@ impl Network {
         }
     }
 
-    /// Whose share of a rate limit a packet to this address takes; none for ourselves, who have no limits.
+    /// Whose share of a rate limit a packet to this address takes; none for ourselves, who have no
+    /// limits.
     pub(crate) fn peer(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<PeerKey> {
         match self.path(dst, iface) {
             Ok(RoutingDecision::Link(hop)) => Some(PeerKey::host(dst, hop.next == dst)),
@@ -192,9 +200,9 @@ impl Network {
         self.interface(iface).map_or(Offloads::NONE, |interface| interface.offloads)
     }
 
-    /// Sends a transport packet: `header` holds the transport header, the network layer prepends its own. `Ok(None)`: it
-    /// went round the loopback, or waits for a neighbour, or was cut into fragments that [`Network::poll_transmit`] gives
-    /// out.
+    /// Sends a transport packet: `header` holds the transport header, the network layer prepends
+    /// its own. `Ok(None)`: it went round the loopback, or waits for a neighbour, or was cut into
+    /// fragments that [`Network::poll_transmit`] gives out.
     ///
     /// An error is the caller's to count or return; the packet has not been counted as dropped.
     pub(crate) fn output(
@@ -268,7 +276,8 @@ impl Network {
         Ok(self.transmit_through(ctx, hop, IpPacket { header, payload, checksum, segments: meta.run }))
     }
 
-    /// Packets of these numbers follow one that was just sent, made of its headers by whoever calls.
+    /// Packets of these numbers follow one that was just sent, made of its headers by whoever
+    /// calls.
     pub(crate) fn reserve_identifications(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -339,7 +348,8 @@ impl Network {
             Some(iface) if is_link_local(dst) => (iface, dst),
             _ => match (self.routes.lookup(dst, iface), iface) {
                 (Some(route), _) => (route.iface, route.gateway.unwrap_or(dst)),
-                // Linux 6.18, IPv4 alone: whoever names the interface finds every address on its link.
+                // Linux 6.18, IPv4 alone: whoever names the interface finds every address on its
+                // link.
                 (None, Some(iface)) if dst.is_ipv4() => (iface, dst),
                 (None, _) => return Err(Error::NetworkUnreachable),
             },
@@ -352,8 +362,8 @@ impl Network {
         Ok(RoutingDecision::Link(Hop { iface, next, station }))
     }
 
-    /// Whether `dst` is our own, and through which interface packets to it seem to come: link-local addresses mean
-    /// something on their own link only.
+    /// Whether `dst` is our own, and through which interface packets to it seem to come: link-local
+    /// addresses mean something on their own link only.
     fn local_interface(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<InterfaceId> {
         if dst.is_loopback() {
             return Some(InterfaceId::LOOPBACK);
@@ -371,7 +381,8 @@ impl Network {
         chosen.filter(|&id| self.interface(id).is_some()).ok_or(Error::NetworkUnreachable)
     }
 
-    /// Loopback addresses never leave (RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3), and nobody is a group.
+    /// Loopback addresses never leave (RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3), and nobody is a
+    /// group.
     fn may_leave_from(&self, src: IpAddr, path: RoutingDecision) -> bool {
         let is_host = !src.is_unspecified() && !src.is_multicast() && !self.is_broadcast(src);
         is_host && (matches!(path, RoutingDecision::Local(_)) || !src.is_loopback())
@@ -416,7 +427,8 @@ impl Network {
         }
     }
 
-    /// Prepends the link header. `None`: the neighbour is not known yet, and the packet waits for it.
+    /// Prepends the link header. `None`: the neighbour is not known yet, and the packet waits for
+    /// it.
     pub(super) fn transmit_through(
         &mut self,
         ctx: &mut Ctx<'_>,

@@ -1,4 +1,5 @@
-//! ARP and NDP: who has which address on our links. Resolution of neighbours, detection of duplicates.
+//! ARP and NDP: who has which address on our links. Resolution of neighbours, detection of
+//! duplicates.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -61,7 +62,8 @@ impl Network {
             }
             return;
         }
-        // RFC 826: an entry that is there is brought up to date by whatever comes; only an answer to us confirms it.
+        // RFC 826: an entry that is there is brought up to date by whatever comes; only an answer
+        // to us confirms it.
         let solicited = arp.operation == Operation::Reply && frame.cast == Cast::Unicast;
         let said = Advertised { mac: Some(arp.sender_mac), solicited, override_: true };
         match interface.neighbors.on_advertised(ctx.now, sender, said) {
@@ -182,8 +184,8 @@ impl Network {
 
 /// What ARP and NDP have in common.
 impl Network {
-    /// Whether a question of this neighbour is answered now; counts it if it is not. Those who have no address yet and
-    /// probe for one count as one neighbour.
+    /// Whether a question of this neighbour is answered now; counts it if it is not. Those who have
+    /// no address yet and probe for one count as one neighbour.
     fn may_answer(&mut self, ctx: &mut Ctx<'_>, asker: IpAddr) -> bool {
         let rate = Rate::per_second(ctx.config.neighbor.max_answers_per_second);
         let is_allowed = self.answer_shares.take(ctx.now, PeerKey::host(asker, true), rate);
@@ -193,7 +195,8 @@ impl Network {
         is_allowed
     }
 
-    /// Asks who has `addr`: all, or the station that had it (RFC 4861 §7.2.2, §7.3.3; RFC 1122 §2.3.2.1).
+    /// Asks who has `addr`: all, or the station that had it (RFC 4861 §7.2.2, §7.3.3; RFC 1122
+    /// §2.3.2.1).
     pub(super) fn solicit(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -259,7 +262,8 @@ impl Network {
     }
 
     fn run_address_event(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, event: AddressEvent) {
-        // What the first of several stacks asks and says, it does for all; who has the address answers all of them.
+        // What the first of several stacks asks and says, it does for all; who has the address
+        // answers all of them.
         if !ctx.config.is_first_share() {
             return;
         }
@@ -289,7 +293,8 @@ impl Network {
         }
     }
 
-    /// RFC 4861 §7.2.2: the senders of the packets that waited in vain are told, here without an ICMP packet.
+    /// RFC 4861 §7.2.2: the senders of the packets that waited in vain are told, here without an
+    /// ICMP packet.
     fn give_up(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, pending: &PendingPackets) {
         for packet in pending {
             self.drop_packet(ctx, iface, packet.header.as_slice(), DropReason::NeighborUnreachable);

@@ -24,7 +24,8 @@ pub(crate) struct Datagram {
     pub(crate) cast: Cast,
     /// Its transport checksum is known to be right, or was never needed.
     pub(crate) is_checked: bool,
-    /// The payload of each of the segments that a device joined, but the last; 0 if it is one packet as it was sent.
+    /// The payload of each of the segments that a device joined, but the last; 0 if it is one
+    /// packet as it was sent.
     pub(crate) segment_len: u16,
     /// The whole IP packet, for ICMP errors to quote.
     pub(crate) packet: Bytes,
@@ -38,8 +39,9 @@ impl Datagram {
         self.packet.get(self.transport_at..).unwrap_or_default()
     }
 
-    /// A part of [`transport`](Datagram::transport), cut to what is there. It is the packet itself that shrinks to it:
-    /// counting one more reference, and one less soon after, costs more than all else that is done here.
+    /// A part of [`transport`](Datagram::transport), cut to what is there. It is the packet itself
+    /// that shrinks to it: counting one more reference, and one less soon after, costs more than
+    /// all else that is done here.
     pub(crate) fn into_transport(self, range: Range<usize>) -> Bytes {
         let mut bytes = self.packet;
         bytes.truncate(self.transport_at.saturating_add(range.end));
@@ -58,7 +60,8 @@ impl Datagram {
 pub(crate) enum Delivery {
     /// A packet for a transport.
     Datagram(Datagram),
-    /// An ICMP message, after the network layer has done its part: the transport part is the message.
+    /// An ICMP message, after the network layer has done its part: the transport part is the
+    /// message.
     Icmp { message: Datagram, outcome: IcmpOutcome },
     /// The network layer itself found that a packet of ours cannot be sent.
     Error(NetworkError),

@@ -1,4 +1,5 @@
-//! `bind`: from the address that a program names to the one that a socket is bound to, and to its port.
+//! `bind`: from the address that a program names to the one that a socket is bound to, and to its
+//! port.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -15,8 +16,8 @@ use crate::ports::{Binding, PortTable};
 use crate::rng::Rng;
 
 impl Socket {
-    /// What a socket is bound to that is bound to no address: on an IPv6 socket to both families if `takes_v4`, and unless
-    /// IPV6_V6ONLY is set.
+    /// What a socket is bound to that is bound to no address: on an IPv6 socket to both families if
+    /// `takes_v4`, and unless IPV6_V6ONLY is set.
     pub(super) fn any_addr(&self, takes_v4: bool) -> BoundAddr {
         match self.domain {
             Domain::V4 => BoundAddr::AnyV4,
@@ -34,8 +35,8 @@ pub(super) enum Groups {
 }
 
 impl Common {
-    /// Where `bind` with this address puts a socket that is not bound; port 0 is still to be drawn. `any` is for the
-    /// unspecified address.
+    /// Where `bind` with this address puts a socket that is not bound; port 0 is still to be drawn.
+    /// `any` is for the unspecified address.
     pub(super) fn choose_binding(
         &self,
         network: &Network,
@@ -117,7 +118,8 @@ impl BoundPorts {
         self.ports.unbind(bound.port, id);
     }
 
-    /// Linux asks for SO_REUSEADDR and SO_REUSEPORT as they are now, and not as they were when the port was taken.
+    /// Linux asks for SO_REUSEADDR and SO_REUSEPORT as they are now, and not as they were when the
+    /// port was taken.
     pub(super) fn renew_reuse(&mut self, common: &Common, id: SocketId) {
         if let Some(socket) = common.records.get(id)
             && let Some(Bound { port, .. }) = socket.bound()

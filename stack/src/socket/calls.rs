@@ -110,7 +110,8 @@ impl Stack {
         self.sockets.common.owners.contains(owner).then_some(Owner { stack: self, id: owner })
     }
 
-    /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN (`ip tcp_metrics flush`).
+    /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN
+    /// (`ip tcp_metrics flush`).
     pub fn forget_fast_open_cookies(&mut self) {
         self.sockets.kinds.tcp.forget_fast_open_cookies();
     }
@@ -128,7 +129,8 @@ impl Stack {
     }
 }
 
-/// The calls are the same for a stack, which calls for its first owner, and for any other [`Owner`].
+/// The calls are the same for a stack, which calls for its first owner, and for any other
+/// [`Owner`].
 macro_rules! calls {
     ($($calls:tt)*) => {
         /// The socket calls. They never block: they return [`Error::WouldBlock`], and an event says
@@ -270,7 +272,8 @@ calls! {
         Ok(tcp::is_below_low_water(socket_of(self, d)?.1, len))
     }
 
-    /// As [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the end of the stream.
+    /// As [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the end
+    /// of the stream.
     pub fn recv_bytes(&mut self, now: Instant, d: Descriptor, max: usize) -> Result<Bytes> {
         call_at(self, now, d, |kind, env, id| kind.receive_bytes(env, id, max))
     }
@@ -333,8 +336,9 @@ calls! {
         call_at(self, now, d, |kind, env, id| kind.receive_message(env, id))
     }
 
-    /// Sends one datagram, or several of one length, as `meta` says (sendmsg). On a stream the data is sent as with
-    /// [`send_bytes`](Stack::send_bytes). `InvalidArgument` for a TTL of 0, or more or longer datagrams than UDP_SEGMENT allows.
+    /// Sends one datagram, or several of one length, as `meta` says (sendmsg). On a stream the data
+    /// is sent as with [`send_bytes`](Stack::send_bytes). `InvalidArgument` for a TTL of 0, or more
+    /// or longer datagrams than UDP_SEGMENT allows.
     pub fn send_msg(&mut self, now: Instant, d: Descriptor, data: Bytes, meta: &SendMeta) -> Result<usize> {
         call_at(self, now, d, |kind, env, id| {
             kind.send(env, id, SendData::Bytes(data), meta, SendFlags::default())
@@ -363,8 +367,8 @@ calls! {
         stack.sockets.common.hold(caller, id)
     }
 
-    /// As [`duplicate`](Stack::duplicate), for another owner, as when a process passes a descriptor on (SCM_RIGHTS) or
-    /// forks. `InvalidArgument` if there is no such owner.
+    /// As [`duplicate`](Stack::duplicate), for another owner, as when a process passes a descriptor
+    /// on (SCM_RIGHTS) or forks. `InvalidArgument` if there is no such owner.
     pub fn duplicate_to(&mut self, d: Descriptor, owner: OwnerId) -> Result<Descriptor> {
         let (stack, caller) = self.caller_mut();
         let id = stack.sockets.common.socket(caller, d)?.0;

@@ -32,7 +32,8 @@ impl Socket {
 }
 
 impl Common {
-    /// Hands the next datagram, whole, to `take`; with UDP_GRO perhaps a run of them. At the end of reading, an empty one.
+    /// Hands the next datagram, whole, to `take`; with UDP_GRO perhaps a run of them. At the end of
+    /// reading, an empty one.
     #[inline]
     pub(super) fn receive_datagram<R>(
         &mut self,
@@ -110,7 +111,8 @@ impl Common {
         Ok(())
     }
 
-    /// What is to be sent next, and what its IP header says; a run in one piece if `whole` says so of it.
+    /// What is to be sent next, and what its IP header says; a run in one piece if `whole` says so
+    /// of it.
     #[inline]
     pub(super) fn pop_outgoing(
         &mut self,
@@ -155,7 +157,8 @@ impl Common {
         }
     }
 
-    /// Whether a socket may send at all, and its peer if it is connected. The error that waits, EPIPE.
+    /// Whether a socket may send at all, and its peer if it is connected. The error that waits,
+    /// EPIPE.
     pub(super) fn check_sender(&mut self, id: SocketId) -> Result<Option<FourTuple>> {
         let datagrams = self.record_mut(id)?.datagrams_mut()?;
         if let Some(error) = datagrams.error.take() {
@@ -175,7 +178,8 @@ impl Common {
         Ok(())
     }
 
-    /// EMSGSIZE for a datagram that fits into no packet behind its header, or not into the send buffer.
+    /// EMSGSIZE for a datagram that fits into no packet behind its header, or not into the send
+    /// buffer.
     pub(super) fn check_len(
         &self,
         id: SocketId,
@@ -273,8 +277,8 @@ pub(super) struct DatagramPacket {
 }
 
 impl Env<'_> {
-    /// Sends what a socket's turn has brought. Inlined, as header and payload would be moved once more: 2 % of a datagram there
-    /// and back (250 instructions).
+    /// Sends what a socket's turn has brought. Inlined, as header and payload would be moved once
+    /// more: 2 % of a datagram there and back (250 instructions).
     #[inline(always)]
     pub(super) fn send_packet(
         &mut self,

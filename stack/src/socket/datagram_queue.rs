@@ -9,7 +9,8 @@ use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 
-/// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame that it pins.
+/// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame
+/// that it pins.
 pub(super) const OVERHEAD_BYTES: usize = 256;
 
 /// What came in and what is to go out, and what else is known of such a socket.
@@ -46,7 +47,8 @@ pub(super) struct OutgoingDatagram {
 }
 
 impl DatagramQueue {
-    /// Whether a datagram of this length may come in: its queue must stay below `limit` and the stack's memory have `room`.
+    /// Whether a datagram of this length may come in: its queue must stay below `limit` and the
+    /// stack's memory have `room`.
     pub(super) fn check_room(
         &self,
         len: usize,
@@ -78,7 +80,8 @@ impl DatagramQueue {
         Some(received)
     }
 
-    /// The datagram that `recv` would return; none once reading is shut down. EAGAIN, and the error that waits.
+    /// The datagram that `recv` would return; none once reading is shut down. EAGAIN, and the error
+    /// that waits.
     pub(super) fn front(&self) -> Result<Option<&ReceivedDatagram>> {
         match (self.received.front(), self.error) {
             (_, Some(error)) => Err(error),

@@ -160,7 +160,8 @@ impl Kinds {
         let Some(&[a, b, c, d]) = error.transport.get(..4) else {
             return env.ctx.count_drop(DropReason::BadIcmp);
         };
-        // Link-local flows are found under the interface that the error's addresses have in common with them.
+        // Link-local flows are found under the interface that the error's addresses have in common
+        // with them.
         let flow = FourTuple {
             local: Endpoint::new(error.local, u16::from_be_bytes([a, b])),
             remote: Endpoint::new(error.remote, u16::from_be_bytes([c, d])),

@@ -11,7 +11,8 @@ pub(super) struct Report {
     pub(super) is_hard: bool,
 }
 
-/// Linux's `icmp_err_convert` and `icmpv6_err_convert`, as measured in `tests/tests/icmp_errors.rs`.
+/// Linux's `icmp_err_convert` and `icmpv6_err_convert`, as measured in
+/// `tests/tests/icmp_errors.rs`.
 pub(super) fn report(kind: NetworkErrorKind, is_v4: bool) -> Option<Report> {
     let (error, is_hard) = match kind {
         NetworkErrorKind::NetUnreachable | NetworkErrorKind::NetUnreachableForTos => {

@@ -279,7 +279,8 @@ impl Holdings {
     /// made progress. For one peer, or peers that hold about the same, that is the one that has
     /// waited longest. Connections that hold no data come after all that do.
     ///
-    /// Of each rank the one that has waited longest is compared: there are at most as many ranks as a number of bytes has bits.
+    /// Of each rank the one that has waited longest is compared: there are at most as many ranks as
+    /// a number of bytes has bits.
     pub(super) fn worst(&mut self, now: Instant) -> Option<SocketId> {
         let first_id = SocketId::from(Key::from_numbers((0, 0)));
         let mut best: Option<(u128, SocketId)> = None;

@@ -49,7 +49,8 @@ impl fmt::Display for SocketState {
 pub struct SocketInfo {
     /// The socket; none for a handshake, and for a TIME-WAIT record whose socket is gone.
     pub id: Option<SocketId>,
-    /// A descriptor that leads to it, while a program holds one: the first owner's, if that has one, and the lowest.
+    /// A descriptor that leads to it, while a program holds one: the first owner's, if that has
+    /// one, and the lowest.
     pub descriptor: Option<Descriptor>,
     /// The kind.
     pub kind: SocketKind,
@@ -67,6 +68,7 @@ pub struct SocketInfo {
     pub rtt: Option<Duration>,
     /// Of a connection: the congestion window in bytes.
     pub cwnd: Option<u32>,
-    /// The timer of a connection that fires next (`ss -o`). A handshake's and TIME-WAIT's are not shown.
+    /// The timer of a connection that fires next (`ss -o`). A handshake's and TIME-WAIT's are not
+    /// shown.
     pub timer: Option<(Instant, DeadlineKind)>,
 }

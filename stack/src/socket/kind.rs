@@ -18,8 +18,9 @@ pub enum SocketKind {
     Stream,
     /// SOCK_DGRAM: UDP.
     Datagram,
-    /// SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6, Linux's ping socket. A message is an ICMP echo message; the
-    /// stack sets its identifier (the local port) and its checksum, and delivers the replies.
+    /// SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6, Linux's ping socket. A message is an ICMP
+    /// echo message; the stack sets its identifier (the local port) and its checksum, and delivers
+    /// the replies.
     Echo,
 }
 

@@ -1,4 +1,5 @@
-//! What goes with a datagram beside its data, in both directions: `struct msghdr` and its control messages.
+//! What goes with a datagram beside its data, in both directions: `struct msghdr` and its control
+//! messages.
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -9,10 +10,11 @@ use crate::demux::FourTuple;
 use crate::interface_id::InterfaceId;
 use crate::time::Instant;
 
-/// What is known of a datagram that was received ([`Stack::recv_from`](crate::Stack::recv_from) and its kin).
+/// What is known of a datagram that was received ([`Stack::recv_from`](crate::Stack::recv_from) and
+/// its kin).
 ///
-/// Where no datagram was received, it says only who the peer is, and which address is ours: after the end of reading
-/// ([`Shutdown::Read`](crate::Shutdown::Read)), and on a stream.
+/// Where no datagram was received, it says only who the peer is, and which address is ours: after
+/// the end of reading ([`Shutdown::Read`](crate::Shutdown::Read)), and on a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DatagramMeta {
     /// As it stands in the packet. Addresses are made for the program when it asks for them.
@@ -43,7 +45,8 @@ impl DatagramMeta {
         present(self.domain, self.flow.local_addr())
     }
 
-    /// The interface that it came in through. [`InterfaceId::LOOPBACK`] for what the stack has sent to itself.
+    /// The interface that it came in through. [`InterfaceId::LOOPBACK`] for what the stack has sent
+    /// to itself.
     pub fn iface(&self) -> InterfaceId {
         self.iface
     }
@@ -63,14 +66,15 @@ impl DatagramMeta {
         self.traffic_class & 3
     }
 
-    /// With [`SocketOption::UdpGro`](crate::SocketOption::UdpGro) the data may be several datagrams of one sender: all have
-    /// this length but the last, which may be shorter. Otherwise the length of the data.
+    /// With [`SocketOption::UdpGro`](crate::SocketOption::UdpGro) the data may be several datagrams
+    /// of one sender: all have this length but the last, which may be shorter. Otherwise the length
+    /// of the data.
     pub fn segment_len(&self) -> usize {
         usize::from(self.segment_len)
     }
 
-    /// When the device received it, if the device says so ([`Frame::at`](crate::Frame::at)); otherwise, when it was handed to
-    /// the stack.
+    /// When the device received it, if the device says so ([`Frame::at`](crate::Frame::at));
+    /// otherwise, when it was handed to the stack.
     pub fn at(&self) -> Instant {
         self.at
     }
@@ -90,8 +94,8 @@ impl fmt::Debug for DatagramMeta {
     }
 }
 
-/// How a datagram is to be sent ([`Stack::send_msg`](crate::Stack::send_msg)). What is not set is as the socket's options
-/// say.
+/// How a datagram is to be sent ([`Stack::send_msg`](crate::Stack::send_msg)). What is not set is
+/// as the socket's options say.
 ///
 /// ```
 /// use portolan::SendMeta;
@@ -108,13 +112,14 @@ pub struct SendMeta {
     pub hop_limit: Option<u8>,
     /// TOS or traffic class, ECN field included (IP_TOS).
     pub traffic_class: Option<u8>,
-    /// The data is several datagrams of this length, the last perhaps shorter (UDP_SEGMENT); 0 for one.
+    /// The data is several datagrams of this length, the last perhaps shorter (UDP_SEGMENT); 0 for
+    /// one.
     pub segment_len: Option<u16>,
-    /// Our address that it is to come from (`ipi_spec_dst` of IP_PKTINFO), as the socket shows addresses. It goes before the
-    /// address that the socket is bound to.
+    /// Our address that it is to come from (`ipi_spec_dst` of IP_PKTINFO), as the socket shows
+    /// addresses. It goes before the address that the socket is bound to.
     pub source: Option<IpAddr>,
-    /// The interface that it is to leave through (`ipi_ifindex`). To an address of our own it goes round the loopback all the
-    /// same.
+    /// The interface that it is to leave through (`ipi_ifindex`). To an address of our own it goes
+    /// round the loopback all the same.
     pub iface: Option<InterfaceId>,
 }
 

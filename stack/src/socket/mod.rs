@@ -1,9 +1,11 @@
 //! Sockets: descriptors, options, readiness, and the Berkeley calls.
 //!
-//! Read `table`, `owners` and `slab` (what a descriptor leads to), then `record` (a socket) and `common` (what all sockets share), then
-//! `state` and `protocol` (what each kind of socket answers) and `dispatch` (where the kinds are told apart), and then the
-//! kinds: `tcp`, `udp` and `echo`, the latter two with `datagram_queue`. `errors` tells what a program hears of errors that
-//! the network reports, `holdings` and `relief` what happens when memory is short. `calls` is the public face.
+//! Read `table`, `owners` and `slab` (what a descriptor leads to), then `record` (a socket) and
+//! `common` (what all sockets share), then `state` and `protocol` (what each kind of socket
+//! answers) and `dispatch` (where the kinds are told apart), and then the kinds: `tcp`, `udp` and
+//! `echo`, the latter two with `datagram_queue`. `errors` tells what a program hears of errors that
+//! the network reports, `holdings` and `relief` what happens when memory is short. `calls` is the
+//! public face.
 
 mod binding;
 mod calls;

@@ -19,9 +19,11 @@ pub enum SocketOption {
     ReuseAddr(bool),
     /// SO_REUSEPORT: several sockets share an address and port; each flow sticks to one of them.
     ReusePort(bool),
-    /// SO_RCVBUF in bytes (not doubled, unlike Linux). A stream's does not grow by itself any more then.
+    /// SO_RCVBUF in bytes (not doubled, unlike Linux). A stream's does not grow by itself any more
+    /// then.
     ReceiveBuffer(usize),
-    /// SO_SNDBUF in bytes (not doubled, unlike Linux). A stream's does not grow by itself any more then.
+    /// SO_SNDBUF in bytes (not doubled, unlike Linux). A stream's does not grow by itself any more
+    /// then.
     SendBuffer(usize),
     /// SO_KEEPALIVE.
     KeepAlive(bool),
@@ -31,74 +33,80 @@ pub enum SocketOption {
     KeepInterval(Duration),
     /// TCP_KEEPCNT.
     KeepCount(u8),
-    /// SO_LINGER: zero makes `close` a reset; a longer time matters to blocking callers only, as `close` here never
-    /// waits.
+    /// SO_LINGER: zero makes `close` a reset; a longer time matters to blocking callers only, as
+    /// `close` here never waits.
     Linger(Option<Duration>),
     /// SO_BROADCAST.
     Broadcast(bool),
-    /// SO_RCVLOWAT in bytes: a stream is readable once this many wait, or its end, or as many as its window lets come. At
-    /// least 1 and at most half of what the receive buffer is, or can grow to.
+    /// SO_RCVLOWAT in bytes: a stream is readable once this many wait, or its end, or as many as
+    /// its window lets come. At least 1 and at most half of what the receive buffer is, or can grow
+    /// to.
     ReceiveLowWater(usize),
-    /// TCP_NOTSENT_LOWAT in bytes: `send` takes no more than this beyond what is sent, and the stream is writable while less
-    /// than half of it waits. `usize::MAX`, the default, is no limit but the send buffer. At least 1.
+    /// TCP_NOTSENT_LOWAT in bytes: `send` takes no more than this beyond what is sent, and the
+    /// stream is writable while less than half of it waits. `usize::MAX`, the default, is no limit
+    /// but the send buffer. At least 1.
     UnsentLowWater(usize),
-    /// TCP_USER_TIMEOUT (RFC 5482): how long data may stay unacknowledged, or wait before a closed window, counted from the
-    /// first retransmission or probe; the connection then ends as timed out. It also bounds how long keepalives may stay
-    /// unanswered. `None`, or zero: the numbers of retries decide.
+    /// TCP_USER_TIMEOUT (RFC 5482): how long data may stay unacknowledged, or wait before a closed
+    /// window, counted from the first retransmission or probe; the connection then ends as timed
+    /// out. It also bounds how long keepalives may stay unanswered. `None`, or zero: the numbers of
+    /// retries decide.
     UserTimeout(Option<Duration>),
-    /// TCP_CORK: only full segments are sent until it is taken off, the stream is ended, or what waits has waited for one
-    /// RTO, at least 200 ms. It outdoes TCP_NODELAY.
+    /// TCP_CORK: only full segments are sent until it is taken off, the stream is ended, or what
+    /// waits has waited for one RTO, at least 200 ms. It outdoes TCP_NODELAY.
     Cork(bool),
-    /// SO_OOBINLINE: urgent data is read as the rest, and [`Stack::at_mark`](crate::Stack::at_mark) tells when it is next
-    /// (RFC 6093 §4 advises it). Otherwise its last byte is taken out of the stream, for
-    /// [`Stack::recv_oob`](crate::Stack::recv_oob).
+    /// SO_OOBINLINE: urgent data is read as the rest, and [`Stack::at_mark`](crate::Stack::at_mark)
+    /// tells when it is next (RFC 6093 §4 advises it). Otherwise its last byte is taken out of the
+    /// stream, for [`Stack::recv_oob`](crate::Stack::recv_oob).
     OobInline(bool),
-    /// TCP_QUICKACK: acknowledge at once for a while, or from now on late. As on Linux it does not stay: the stack goes on
-    /// adapting, and it is not inherited.
+    /// TCP_QUICKACK: acknowledge at once for a while, or from now on late. As on Linux it does not
+    /// stay: the stack goes on adapting, and it is not inherited.
     QuickAck(bool),
     /// TCP_NODELAY: no Nagle.
     NoDelay(bool),
     /// TCP_CONGESTION: also in the middle of a connection, which keeps its window.
     Congestion(CongestionControl),
-    /// TCP_FASTOPEN on a listener: SYNs with a cookie may carry data (RFC 7413), and so many connections that began so may
-    /// wait for their handshake to end. 0, as from the start: none.
+    /// TCP_FASTOPEN on a listener: SYNs with a cookie may carry data (RFC 7413), and so many
+    /// connections that began so may wait for their handshake to end. 0, as from the start: none.
     FastOpen(usize),
-    /// SO_MAX_PACING_RATE in bytes a second: data goes out at no more than this, and never in bursts of more than a
-    /// millisecond. `None` takes the limit away, and with it the pacing, unless the algorithm or
-    /// [`TcpConfig::pacing`](crate::TcpConfig::pacing) asks for it.
+    /// SO_MAX_PACING_RATE in bytes a second: data goes out at no more than this, and never in
+    /// bursts of more than a millisecond. `None` takes the limit away, and with it the pacing,
+    /// unless the algorithm or [`TcpConfig::pacing`](crate::TcpConfig::pacing) asks for it.
     MaxPacingRate(Option<u64>),
-    /// TCP_FASTOPEN_CONNECT: `connect` to a server whose cookie is known returns at once, and the first `send` goes with the
-    /// SYN; otherwise the SYN asks for a cookie.
+    /// TCP_FASTOPEN_CONNECT: `connect` to a server whose cookie is known returns at once, and the
+    /// first `send` goes with the SYN; otherwise the SYN asks for a cookie.
     FastOpenConnect(bool),
-    /// TCP_FASTOPEN_NO_COOKIE: the SYN carries data although no cookie of the server is known; a listener takes data from clients
-    /// without a cookie. For networks in which nobody forges addresses.
+    /// TCP_FASTOPEN_NO_COOKIE: the SYN carries data although no cookie of the server is known; a
+    /// listener takes data from clients without a cookie. For networks in which nobody forges
+    /// addresses.
     FastOpenWithoutCookie(bool),
-    /// TCP_FASTOPEN_KEY on a listener: cookies are made with this, and not with a key of the stack's own that changes
-    /// with time.
+    /// TCP_FASTOPEN_KEY on a listener: cookies are made with this, and not with a key of the
+    /// stack's own that changes with time.
     FastOpenKey(FastOpenKey),
-    /// TCP_DEFER_ACCEPT on a listener: a connection is there to be accepted when its first data is; without data after about
-    /// this time. Zero, as from the start: at once.
+    /// TCP_DEFER_ACCEPT on a listener: a connection is there to be accepted when its first data is;
+    /// without data after about this time. Zero, as from the start: at once.
     DeferAccept(Duration),
     /// TCP_MAXSEG in bytes, 88 to 32,767, before the connection is opened.
     MaxSegment(u16),
     /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
     Ttl(u8),
-    /// IP_TOS and IPV6_TCLASS: the DSCP in the upper six bits. Datagrams carry the lower two, the ECN field, as well; TCP keeps
-    /// those for itself, and they are not set on a stream.
+    /// IP_TOS and IPV6_TCLASS: the DSCP in the upper six bits. Datagrams carry the lower two, the
+    /// ECN field, as well; TCP keeps those for itself, and they are not set on a stream.
     Tos(u8),
-    /// TCP_SYNCNT, 1 to 127: how often the SYN is repeated before `connect` gives up; on a listener, the SYN-ACK. As from the
-    /// start: [`TcpConfig::syn_retries`](crate::TcpConfig::syn_retries) and
+    /// TCP_SYNCNT, 1 to 127: how often the SYN is repeated before `connect` gives up; on a
+    /// listener, the SYN-ACK. As from the start:
+    /// [`TcpConfig::syn_retries`](crate::TcpConfig::syn_retries) and
     /// [`TcpConfig::syn_ack_retries`](crate::TcpConfig::syn_ack_retries).
     SynCount(u8),
-    /// TCP_LINGER2: how long a connection that no descriptor holds waits in FIN-WAIT-2 for the peer's FIN, at most 2 minutes, and
-    /// at least 3.5 times its RTO. Zero: [`TcpConfig::fin_wait_2`](crate::TcpConfig::fin_wait_2), as from the start. `None`, a
+    /// TCP_LINGER2: how long a connection that no descriptor holds waits in FIN-WAIT-2 for the
+    /// peer's FIN, at most 2 minutes, and at least 3.5 times its RTO. Zero:
+    /// [`TcpConfig::fin_wait_2`](crate::TcpConfig::fin_wait_2), as from the start. `None`, a
     /// negative number in C: not at all, the connection is reset.
     Linger2(Option<Duration>),
     /// IPV6_V6ONLY, before `bind`.
     V6Only(bool),
-    /// UDP_SEGMENT: what one call sends goes out as datagrams of this many bytes, the last with what is left; at most 128
-    /// of them, each small enough not to be fragmented. A device that cuts runs is handed all of it at once. 0, as from
-    /// the start: each call sends one datagram.
+    /// UDP_SEGMENT: what one call sends goes out as datagrams of this many bytes, the last with
+    /// what is left; at most 128 of them, each small enough not to be fragmented. A device that
+    /// cuts runs is handed all of it at once. 0, as from the start: each call sends one datagram.
     UdpSegment(u16),
     /// UDP_GRO: datagrams of one sender that the device has joined are received together;
     /// [`DatagramMeta::segment_len`](crate::DatagramMeta::segment_len) says how long each is.
@@ -220,8 +228,8 @@ pub struct UdpOptions {
     pub gro: bool,
 }
 
-/// The smallest buffer that SO_RCVBUF and SO_SNDBUF give: one full segment and its neighbour (Linux's SOCK_MIN_RCVBUF
-/// and SOCK_MIN_SNDBUF are near it).
+/// The smallest buffer that SO_RCVBUF and SO_SNDBUF give: one full segment and its neighbour
+/// (Linux's SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF are near it).
 const MIN_BUFFER: usize = 4096;
 
 /// Linux's MAX_TCP_SYNCNT.
@@ -284,7 +292,8 @@ impl SocketOptions {
         options
     }
 
-    /// Sets one. EINVAL for a value out of its range; buffer sizes are moved into theirs, as Linux does.
+    /// Sets one. EINVAL for a value out of its range; buffer sizes are moved into theirs, as Linux
+    /// does.
     pub(crate) fn set(&mut self, config: &Config, option: SocketOption) -> Result<()> {
         let buffer = |size: usize| size.clamp(MIN_BUFFER, config.tcp.max_buffer_bytes.max(MIN_BUFFER));
         let check = |ok: bool| if ok { Ok(()) } else { Err(Error::InvalidArgument) };

@@ -33,7 +33,8 @@ impl Owners {
         self.tables.get(owner).is_some()
     }
 
-    /// Takes an owner out, with what stands in its table. The first one stays: EINVAL, as for one that is not there.
+    /// Takes an owner out, with what stands in its table. The first one stays: EINVAL, as for one
+    /// that is not there.
     pub(super) fn remove(&mut self, owner: OwnerId) -> Result<DescriptorTable> {
         if owner == OwnerId::FIRST {
             return Err(Error::InvalidArgument);
@@ -52,7 +53,8 @@ impl Owners {
         self.tables.get(owner).ok_or(Error::InvalidArgument)?.check_room()
     }
 
-    /// The lowest free number of an owner for a socket. EMFILE, and EINVAL if there is no such owner.
+    /// The lowest free number of an owner for a socket. EMFILE, and EINVAL if there is no such
+    /// owner.
     pub(super) fn open(&mut self, owner: OwnerId, socket: SocketId) -> Result<Descriptor> {
         self.tables.get_mut(owner).ok_or(Error::InvalidArgument)?.open(socket)
     }

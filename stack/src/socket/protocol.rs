@@ -15,8 +15,8 @@ use super::record::Socket;
 use crate::error::{Error, Result};
 use crate::tcp::SendFlags;
 
-/// The calls, on the tables of one kind of socket. What a method does here by itself is right for a kind whose records have
-/// a [`DatagramQueue`](super::datagram_queue::DatagramQueue).
+/// The calls, on the tables of one kind of socket. What a method does here by itself is right for a
+/// kind whose records have a [`DatagramQueue`](super::datagram_queue::DatagramQueue).
 pub(super) trait ProtocolCalls {
     /// A record for a new socket.
     fn new_socket(&self, domain: Domain) -> Socket;
@@ -27,7 +27,8 @@ pub(super) trait ProtocolCalls {
         Err(Error::NotSupported)
     }
 
-    /// The next connection, out of its listener's queue. EMFILE if the caller has no room for its descriptor.
+    /// The next connection, out of its listener's queue. EMFILE if the caller has no room for its
+    /// descriptor.
     fn accept(&mut self, _: &mut Env<'_>, _caller: OwnerId, _: SocketId) -> Result<SocketId> {
         Err(Error::NotSupported)
     }

@@ -19,7 +19,8 @@ use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::time::Instant;
 
-/// What the stack keeps of a socket. Every segment comes through it: with the slab's generation it is a cache line.
+/// What the stack keeps of a socket. Every segment comes through it: with the slab's generation it
+/// is a cache line.
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(super) holders: Holders,
@@ -53,7 +54,8 @@ impl Protocol {
         }
     }
 
-    /// As that of [`state`](Protocol::state), which each packet asks for: a call through the table of methods costs more.
+    /// As that of [`state`](Protocol::state), which each packet asks for: a call through the table
+    /// of methods costs more.
     #[inline]
     fn readiness(&self, options: &SocketOptions) -> Readiness {
         match self {
@@ -125,7 +127,8 @@ impl Holders {
     }
 }
 
-/// The queues in which a socket stands, and its readiness when that was last looked at: events are edges.
+/// The queues in which a socket stands, and its readiness when that was last looked at: events are
+/// edges.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Marks(u8);
 
@@ -134,7 +137,8 @@ impl Marks {
     const EVENT_QUEUE: u8 = 1 << 7;
     const READINESS: u8 = Readiness::ALL_BITS;
 
-    /// It goes into the queue of those that may have something to send; whether it does not stand there already.
+    /// It goes into the queue of those that may have something to send; whether it does not stand
+    /// there already.
     pub(super) fn enter_transmit_queue(&mut self) -> bool {
         self.enter(Marks::TRANSMIT_QUEUE)
     }
@@ -215,21 +219,23 @@ impl Socket {
         self.protocol.readiness(&self.options)
     }
 
-    /// What the account is to hold for it: the record, options that it shares with nobody, and what its kind keeps.
+    /// What the account is to hold for it: the record, options that it shares with nobody, and what
+    /// its kind keeps.
     #[inline]
     pub(super) fn charge(&self) -> usize {
         mem::size_of::<Socket>() + self.options.own_bytes() + self.protocol.held_bytes()
     }
 
-    /// Looks at the readiness anew. Whether something rose since it was last looked at: events are edges.
+    /// Looks at the readiness anew. Whether something rose since it was last looked at: events are
+    /// edges.
     #[inline]
     pub(super) fn renew_readiness(&mut self) -> bool {
         let now = self.readiness();
         self.marks.see(now)
     }
 
-    /// Something is to be told of it: whether it goes into the queue of events. Nobody is told of what no program holds, and
-    /// what stands there already is told once.
+    /// Something is to be told of it: whether it goes into the queue of events. Nobody is told of
+    /// what no program holds, and what stands there already is told once.
     pub(super) fn enter_event_queue(&mut self) -> bool {
         self.has_descriptor() && self.marks.enter_event_queue()
     }
@@ -239,8 +245,8 @@ impl Socket {
         present(self.domain, addr)
     }
 
-    /// An address from the program as it is on the wire, with its scope. EAFNOSUPPORT for one of the other family,
-    /// ENETUNREACH for IPv4 on a socket that is IPv6 only.
+    /// An address from the program as it is on the wire, with its scope. EAFNOSUPPORT for one of
+    /// the other family, ENETUNREACH for IPv4 on a socket that is IPv6 only.
     pub(super) fn accept_addr(&self, addr: SocketAddr) -> Result<(Endpoint, u16)> {
         match (self.domain, addr) {
             (Domain::V4, SocketAddr::V4(v4)) => Ok((Endpoint::new((*v4.ip()).into(), v4.port()), 0)),
@@ -258,8 +264,8 @@ impl Socket {
         }
     }
 
-    /// The source of a datagram to `remote`, as the program named it, as it is on the wire; none if it is unspecified. EINVAL
-    /// for one of another family.
+    /// The source of a datagram to `remote`, as the program named it, as it is on the wire; none if
+    /// it is unspecified. EINVAL for one of another family.
     pub(super) fn accept_source(&self, source: IpAddr, remote: IpAddr) -> Result<Option<IpAddr>> {
         let on_wire = source.to_canonical();
         if source.is_ipv4() != (self.domain == Domain::V4) || on_wire.is_ipv4() != remote.is_ipv4() {
@@ -292,7 +298,8 @@ impl Socket {
         Ok(self.present(flow.ok_or(Error::NotConnected)?.remote_addr()))
     }
 
-    /// What is known where there is no packet: the ends of the connection. ENOTCONN unless there is one.
+    /// What is known where there is no packet: the ends of the connection. ENOTCONN unless there is
+    /// one.
     pub(super) fn connection_meta(&self, now: Instant) -> Result<DatagramMeta> {
         let state = self.protocol.state();
         let flow = state.flow().filter(|_| state.has_peer()).ok_or(Error::NotConnected)?;

@@ -5,11 +5,12 @@
 //! 1. capacity that holds no data;
 //! 2. data that came out of order: the peer still has it;
 //! 3. what auto-tuning granted beyond the floor, of those that hold more than their share;
-//! 4. whole connections, the worst of [`Holdings`](super::holdings::Holdings) first. Nothing else would make room for newcomers: what is left is what
-//!    `send` took and what was acknowledged.
+//! 4. whole connections, the worst of [`Holdings`](super::holdings::Holdings) first. Nothing else
+//!    would make room for newcomers: what is left is what `send` took and what was acknowledged.
 //!
-//! Every call into the stack does a little of it: some sockets are looked at, in turn, and some connections reset. (Linux: 1 and 2
-//! are tcp_prune_queue, for one socket at a time; 3 is tcp_under_memory_pressure; 4 exists for orphans, tcp_check_oom.)
+//! Every call into the stack does a little of it: some sockets are looked at, in turn, and some
+//! connections reset. (Linux: 1 and 2 are tcp_prune_queue, for one socket at a time; 3 is
+//! tcp_under_memory_pressure; 4 exists for orphans, tcp_check_oom.)
 
 use core::time::Duration;
 
@@ -21,21 +22,23 @@ use crate::Ctx;
 use crate::memory::{Budget, Shortage};
 use crate::time::Instant;
 
-/// Sockets that a call looks at. A round over 50,000 takes 6,250 calls, and as many segments fill less than a third of what lies
-/// between the marks of the default limit.
+/// Sockets that a call looks at. A round over 50,000 takes 6,250 calls, and as many segments fill
+/// less than a third of what lies between the marks of the default limit.
 const LOOKS: usize = 8;
 /// Entries that a call takes out of the index when memory is no longer short.
 const MAX_FORGOTTEN: usize = 32;
 
 impl Common {
-    /// Whether memory is short, or what followed from that is not over: [`relieve`](Common::relieve) is to be called.
+    /// Whether memory is short, or what followed from that is not over:
+    /// [`relieve`](Common::relieve) is to be called.
     #[inline]
     pub(super) fn needs_relief(&self) -> bool {
         self.account.is_watched()
     }
 
     /// A bounded part of what is due while memory is short, but for the resets; those of
-    /// [`next_to_reset`](Common::next_to_reset) come next, and then [`finish_relief`](Common::finish_relief).
+    /// [`next_to_reset`](Common::next_to_reset) come next, and then
+    /// [`finish_relief`](Common::finish_relief).
     pub(super) fn relieve(&mut self, ctx: &mut Ctx<'_>) {
         ctx.stats.memory.pressures = self.account.pressures();
         if self.account.is_pressed() {
@@ -121,7 +124,8 @@ impl Common {
         Some(id)
     }
 
-    /// The connection to be reset. What has got on since it was last looked at is entered anew, a few at most.
+    /// The connection to be reset. What has got on since it was last looked at is entered anew, a
+    /// few at most.
     fn find_worst(&mut self, now: Instant) -> Option<SocketId> {
         for _ in 0..LOOKS {
             let id = self.relief.holdings.worst(now)?;

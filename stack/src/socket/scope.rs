@@ -16,8 +16,8 @@ pub(super) struct Bound {
     pub(super) scope: u16,
 }
 
-/// The scope under which a flow stands in the tables. As on Linux a link-local peer must come with the id of its link
-/// (EINVAL); a link-local address of our own brings that of its binding.
+/// The scope under which a flow stands in the tables. As on Linux a link-local peer must come with
+/// the id of its link (EINVAL); a link-local address of our own brings that of its binding.
 pub(super) fn flow_scope(local: IpAddr, remote: IpAddr, scope: u16, bound: Option<Bound>) -> Result<u16> {
     if is_link_local(remote) {
         return if scope == 0 { Err(Error::InvalidArgument) } else { Ok(scope) };
@@ -47,7 +47,8 @@ pub(super) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-/// An address as a socket of this family shows it to its program: IPv4 on an IPv6 socket is `::ffff:a.b.c.d`.
+/// An address as a socket of this family shows it to its program: IPv4 on an IPv6 socket is
+/// `::ffff:a.b.c.d`.
 pub(super) fn present(domain: Domain, addr: SocketAddr) -> SocketAddr {
     match (domain, addr.ip()) {
         (Domain::V6, IpAddr::V4(v4)) => SocketAddr::new(v4.to_ipv6_mapped().into(), addr.port()),

@@ -21,7 +21,8 @@ pub(super) struct Relief {
     pub(super) reset_line: LogLine,
 }
 
-/// A line of the log that is written once for each time that memory gets short, and at most once a minute.
+/// A line of the log that is written once for each time that memory gets short, and at most once a
+/// minute.
 #[derive(Debug, Default)]
 pub(super) struct LogLine {
     /// The count of pressures in which it was written.

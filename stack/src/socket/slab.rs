@@ -1,4 +1,5 @@
-//! A slab: values under small keys that are used again, with a generation so that a stale key finds nothing.
+//! A slab: values under small keys that are used again, with a generation so that a stale key finds
+//! nothing.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -7,8 +8,8 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::num::NonZeroU32;
 
-/// Finds a value in its [`Slab`]. No two values that a slab ever holds have the same key. Ordered only so that it can stand
-/// in a sorted set.
+/// Finds a value in its [`Slab`]. No two values that a slab ever holds have the same key. Ordered
+/// only so that it can stand in a sorted set.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     /// And one, so that an `Option` of it is no larger.
@@ -16,8 +17,8 @@ pub(crate) struct Key {
     generation: u32,
 }
 
-/// Values of one type under keys of one type: a [`Key`] by its own name. Insert, look up and remove take constant time, also
-/// when it grows: it does so by a chunk, and nothing that is there moves.
+/// Values of one type under keys of one type: a [`Key`] by its own name. Insert, look up and remove
+/// take constant time, also when it grows: it does so by a chunk, and nothing that is there moves.
 pub(crate) struct Slab<Id, T> {
     chunks: Vec<Box<SlotChunk<T>>>,
     /// Slots that were used once and are free.
@@ -32,7 +33,8 @@ pub(crate) struct Slab<Id, T> {
 /// A chunk is small beside the stack that holds it, and large beside its place in the list.
 const CHUNK_SLOTS: usize = 64;
 
-/// On the border of a cache line: slots whose size divides it touch one line each, others as few as can be.
+/// On the border of a cache line: slots whose size divides it touch one line each, others as few as
+/// can be.
 #[repr(align(64))]
 struct SlotChunk<T>([Slot<T>; CHUNK_SLOTS]);
 

@@ -55,7 +55,8 @@ pub(super) trait ProtocolState: fmt::Debug {
         None
     }
 
-    /// Gives back what is due at this shortage; `is_over_share` if it holds more than its even part.
+    /// Gives back what is due at this shortage; `is_over_share` if it holds more than its even
+    /// part.
     fn give_back(&mut self, _: &mut Ctx<'_>, _: Shortage, _is_over_share: bool) {}
 
     /// Its queues, if it is a socket of datagrams.

@@ -8,8 +8,8 @@ use core::fmt;
 use super::id::{OwnerId, SocketId};
 use crate::error::{Error, Result};
 
-/// What a program holds: a small number, the owner in whose table it stands, and a generation that makes a stale one an
-/// error. It means nothing to another owner.
+/// What a program holds: a small number, the owner in whose table it stands, and a generation that
+/// makes a stale one an error. It means nothing to another owner.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Descriptor {
     owner: OwnerId,
@@ -82,7 +82,8 @@ impl DescriptorTable {
         Ok(Descriptor { owner: self.owner, number, generation: entry.generation })
     }
 
-    /// EBADF for another owner's, and for a number that was never given out or has been closed since.
+    /// EBADF for another owner's, and for a number that was never given out or has been closed
+    /// since.
     pub(super) fn socket(&self, d: Descriptor) -> Result<SocketId> {
         let entry = self.entries.get(d.number as usize).ok_or(Error::BadDescriptor)?;
         if entry.generation != d.generation || d.owner != self.owner {

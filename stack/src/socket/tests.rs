@@ -86,7 +86,8 @@ fn a_connection_is_told_of_data_once_and_of_room_when_there_was_none() {
     assert_eq!(events(&mut stack, [client])[0], 1);
 }
 
-/// ECN marks belong to TCP itself (RFC 3168 §6.1): a program sets the six bits above only. With UDP it sets all eight.
+/// ECN marks belong to TCP itself (RFC 3168 §6.1): a program sets the six bits above only. With UDP
+/// it sets all eight.
 #[test]
 fn a_program_does_not_mark_the_packets_of_tcp() {
     let mut stack = stack();
@@ -200,7 +201,8 @@ fn a_call_may_send_several_datagrams() {
     assert_eq!(lens, [Ok(100), Ok(100), Ok(50), Err(Error::WouldBlock)]);
 }
 
-/// Unless IPV6_V6ONLY is set, a socket of AF_INET6 speaks both families; an echo socket speaks its own.
+/// Unless IPV6_V6ONLY is set, a socket of AF_INET6 speaks both families; an echo socket speaks its
+/// own.
 #[test]
 fn ipv6_sockets_take_ipv4_too() {
     let mut stack = stack();

@@ -30,7 +30,8 @@ fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
     ]
 }
 
-/// The same packet with something between its header and its transport: options, or extension headers.
+/// The same packet with something between its header and its transport: options, or extension
+/// headers.
 fn with_options(packet: &[u8], count: usize) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] >> 4 == 4 {
@@ -62,7 +63,8 @@ proptest! {
         let _ = steering.of_looped(&bytes);
     }
 
-    /// Cut anywhere, and with a byte changed anywhere, right packets are strange in places that random bytes do not reach.
+    /// Cut anywhere, and with a byte changed anywhere, right packets are strange in places that
+    /// random bytes do not reach.
     #[test]
     fn no_packet_is_cut_in_a_wrong_place(
         (local, remote) in addresses(), count in 0usize..4, cut in any::<proptest::sample::Index>(), byte: u8,
@@ -157,7 +159,8 @@ fn connections_spread_over_the_stacks_and_the_key_says_how() {
     assert!((850..1150).contains(&same), "{same} of 4,000 are where they are under another key");
 }
 
-/// A host (`peer`) and several stacks (`members`) that are one host to it. Its frames come to whichever queue.
+/// A host (`peer`) and several stacks (`members`) that are one host to it. Its frames come to
+/// whichever queue.
 struct Group {
     peer: Stack,
     members: Vec<Stack>,

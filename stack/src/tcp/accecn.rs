@@ -1,6 +1,6 @@
-//! Accurate ECN (RFC 9768): every segment carries the low three bits of how many packets came marked CE, and an option
-//! how many bytes came with each marking. Names of counters are those of the RFC: `r` counts what we received, `s` is
-//! what we know of the peer's.
+//! Accurate ECN (RFC 9768): every segment carries the low three bits of how many packets came
+//! marked CE, and an option how many bytes came with each marking. Names of counters are those of
+//! the RFC: `r` counts what we received, `s` is what we know of the peer's.
 
 use super::options::{AccEcnOption, AccEcnOrder};
 use super::{Flags, Header};
@@ -92,7 +92,8 @@ pub(super) struct AccEcn {
     ce_since_ack: u8,
     /// How the packet before was marked.
     last: IpEcn,
-    /// Options with all counters that are still to go out: they show whether the path lets them through.
+    /// Options with all counters that are still to go out: they show whether the path lets them
+    /// through.
     whole_options: u8,
     /// What the last option said once more: it may have been lost.
     repeats: bool,
@@ -141,8 +142,8 @@ impl AccEcn {
         }
     }
 
-    /// This SYN-ACK agrees. Its flags say how our SYN came, which was not ECN-capable: had that changed on the way, the
-    /// path would not be fit for marks (§3.2.2.3).
+    /// This SYN-ACK agrees. Its flags say how our SYN came, which was not ECN-capable: had that
+    /// changed on the way, the path would not be fit for marks (§3.2.2.3).
     pub(super) fn of_client(syn_ack: &Header) -> AccEcn {
         let mut accurate = AccEcn::new(Awaits::FirstCounter);
         // 101 is reserved, and read as if nothing had changed (§3.1.3).
@@ -154,8 +155,9 @@ impl AccEcn {
         accurate
     }
 
-    /// After a passive handshake, whose SYN-ACK was repeated so often. If one had no flags, as the third, or a SYN had
-    /// none, the client may be in another mode (§3.1.5). The first had an option, and was lost (§3.2.3.2.2).
+    /// After a passive handshake, whose SYN-ACK was repeated so often. If one had no flags, as the
+    /// third, or a SYN had none, the client may be in another mode (§3.1.5). The first had an
+    /// option, and was lost (§3.2.3.2.2).
     pub(super) fn of_server(syn_ecn: IpEcn, repeated: u8, is_doubtful: bool) -> AccEcn {
         let mut accurate = AccEcn { syn_ecn, ..AccEcn::new(Awaits::HandshakeAck) };
         accurate.may_mark = repeated <= 1 && !is_doubtful;
@@ -194,7 +196,8 @@ impl AccEcn {
         }
     }
 
-    /// Acceptable packets came so marked (§3.2, §3.2.2.5.1): as many as a device joined, with so much payload in all.
+    /// Acceptable packets came so marked (§3.2, §3.2.2.5.1): as many as a device joined, with so
+    /// much payload in all.
     pub(super) fn on_packets(
         &mut self,
         ecn: IpEcn,
@@ -233,8 +236,8 @@ impl AccEcn {
         }
     }
 
-    /// Nothing has come since the handshake, and the timer has fired: somebody may drop segments with the option
-    /// (§3.2.3.2.2).
+    /// Nothing has come since the handshake, and the timer has fired: somebody may drop segments
+    /// with the option (§3.2.3.2.2).
     pub(super) fn on_timeout(&mut self) {
         self.sends_options &= self.awaits == Awaits::Counter;
     }
@@ -246,13 +249,15 @@ impl AccEcn {
         }
     }
 
-    /// Whether bytes came marked CE that no option has named yet. It then goes before a third SACK block.
+    /// Whether bytes came marked CE that no option has named yet. It then goes before a third SACK
+    /// block.
     pub(super) fn has_news_of_ce(&self) -> bool {
         self.sends_options && self.r.ceb != self.reported.ceb
     }
 
-    /// The option for the next segment, in at most `room` bytes (§3.2.3.3, the simple scheme): while counters change, and
-    /// once more. It names all that ever changed, if need be only those that did since the last one.
+    /// The option for the next segment, in at most `room` bytes (§3.2.3.3, the simple scheme):
+    /// while counters change, and once more. It names all that ever changed, if need be only those
+    /// that did since the last one.
     pub(super) fn option(&self, room: usize) -> Option<AccEcnOption> {
         let is_due = self.whole_options > 0 || self.repeats || self.r != self.reported;
         if !is_due || !self.sends_options {
@@ -272,7 +277,8 @@ impl AccEcn {
         now.get(..count).map(|counters| AccEcnOption::new(order, counters))
     }
 
-    /// What the peer counts, from an acceptable segment without SYN: how many packets more came marked CE.
+    /// What the peer counts, from an acceptable segment without SYN: how many packets more came
+    /// marked CE.
     pub(super) fn on_feedback(&mut self, header: &Header, payload_len: usize, delivered: Delivered) -> u32 {
         // §3.2.2.2, Appendix A.1: feedback that may be older than what we know counts for nothing.
         let timestamp = header.options.timestamps.map(|timestamps| timestamps.value);
@@ -320,14 +326,16 @@ impl AccEcn {
         0
     }
 
-    /// The three flags are zero where they cannot be: the peer is in no such mode, or somebody clears them.
+    /// The three flags are zero where they cannot be: the peer is in no such mode, or somebody
+    /// clears them.
     fn distrust(&mut self) {
         self.may_mark = false;
         self.heeds = false;
     }
 
-    /// By how much s.cep grows. The three bits may have gone round where an ACK covers many segments: then the most that
-    /// is possible counts, unless an option shows that it was less (§3.2.2.5.2, Appendix A.2).
+    /// By how much s.cep grows. The three bits may have gone round where an ACK covers many
+    /// segments: then the most that is possible counts, unless an option shows that it was less
+    /// (§3.2.2.5.2, Appendix A.2).
     fn new_ce_segs(&self, number: u8, delivered: Delivered, ce_bytes: Option<u32>) -> u32 {
         let least = u32::from(number).wrapping_sub(self.s_cep) & ACE_MAX;
         if delivered.segs <= ACE_MAX {
@@ -339,8 +347,9 @@ impl AccEcn {
         (least + likely.saturating_sub(least).next_multiple_of(ACE_MAX + 1)).min(most)
     }
 
-    /// The bytes that the option newly reports as marked, if there is one to be believed (§3.2.3.1). A peer whose options
-    /// get here leaves them out where nothing has changed, or other options leave no room.
+    /// The bytes that the option newly reports as marked, if there is one to be believed
+    /// (§3.2.3.1). A peer whose options get here leaves them out where nothing has changed, or
+    /// other options leave no room.
     fn read_option(&mut self, header: &Header) -> Option<u32> {
         let has_room = header.options.room() >= AccEcnOption::len_with(2);
         let option = match &header.options.accecn {

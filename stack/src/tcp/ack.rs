@@ -1,9 +1,9 @@
 //! Processing of an acknowledgement by the sender: what is delivered, what is lost, and the
 //! congestion window.
 //!
-//! Read it from [`Connection::process_ack`] down. The steps are those of Linux's tcp_ack: take the acknowledged records
-//! out, mark the sacked ones, time the round trip, look for losses, move between the phases of [`recovery`](super::recovery),
-//! set the window, arm the timers.
+//! Read it from [`Connection::process_ack`] down. The steps are those of Linux's tcp_ack: take the
+//! acknowledged records out, mark the sacked ones, time the round trip, look for losses, move
+//! between the phases of [`recovery`](super::recovery), set the window, arm the timers.
 
 use core::time::Duration;
 
@@ -227,8 +227,8 @@ impl Connection {
         news.newly_sacked = news.delivered_bytes > delivered_before;
     }
 
-    /// RFC 2883 §4 (RFC2883-5-a): the first block reports a duplicate if it is acknowledged already, or lies in the
-    /// second.
+    /// RFC 2883 §4 (RFC2883-5-a): the first block reports a duplicate if it is acknowledged
+    /// already, or lies in the second.
     fn dsack(&self, header: &Header) -> Option<(SeqNumber, SeqNumber)> {
         let &(left, right) = header.options.sack.first()?;
         let is_acked = right.before_eq(header.ack);

@@ -1,7 +1,8 @@
-//! Data that arrived out of order: it waits here until what is missing before it has come (RFC 9293 §3.10.7.4).
+//! Data that arrived out of order: it waits here until what is missing before it has come (RFC 9293
+//! §3.10.7.4).
 //!
-//! Ranges are sorted and never touch: two that meet become one. What arrived first stays; a later segment that overlaps
-//! it only fills holes, so a stranger's guess cannot replace data.
+//! Ranges are sorted and never touch: two that meet become one. What arrived first stays; a later
+//! segment that overlaps it only fills holes, so a stranger's guess cannot replace data.
 
 use alloc::collections::VecDeque;
 use core::mem;
@@ -11,8 +12,8 @@ use smallvec::SmallVec;
 
 use super::SeqNumber;
 
-/// A piece smaller than this is copied, so that it does not keep the frame it came in, and joined with a small
-/// neighbour.
+/// A piece smaller than this is copied, so that it does not keep the frame it came in, and joined
+/// with a small neighbour.
 const SMALL_PIECE_BYTES: usize = 512;
 /// How large a piece may grow by joining: it bounds what each further small piece copies.
 const JOINED_PIECE_BYTES: usize = 2048;
@@ -87,7 +88,8 @@ impl Assembler {
         self.ranges.shrink_to_fit();
     }
 
-    /// Keeps what is new of `data`, which begins at `seq`, unless that makes more than `max_ranges` ranges.
+    /// Keeps what is new of `data`, which begins at `seq`, unless that makes more than `max_ranges`
+    /// ranges.
     pub(crate) fn insert(&mut self, seq: SeqNumber, data: Bytes, max_ranges: usize) -> Insert {
         if data.is_empty() {
             return Insert::Duplicate;
@@ -134,8 +136,8 @@ impl Assembler {
         self.recent.truncate(MAX_SACK_BLOCKS);
     }
 
-    /// Forgets whole pieces that begin at `seq` or behind it, the last first, until `wanted` bytes are free. How many bytes
-    /// that were.
+    /// Forgets whole pieces that begin at `seq` or behind it, the last first, until `wanted` bytes
+    /// are free. How many bytes that were.
     pub(crate) fn prune(&mut self, seq: SeqNumber, wanted: usize) -> usize {
         let mut pruned = 0;
         while pruned < wanted
@@ -156,8 +158,8 @@ impl Assembler {
         pruned
     }
 
-    /// The next piece of data that continues at `rcv_nxt`, without what was received by now; call again, with RCV.NXT
-    /// moved on, until there is none.
+    /// The next piece of data that continues at `rcv_nxt`, without what was received by now; call
+    /// again, with RCV.NXT moved on, until there is none.
     pub(crate) fn take_ready(&mut self, rcv_nxt: SeqNumber) -> Option<Bytes> {
         while let Some(range) = self.ranges.front_mut() {
             if range.start.after(rcv_nxt) {
@@ -179,8 +181,9 @@ impl Assembler {
     }
 
     /// The ranges that wait, as left and right edges, the most recently changed first (RFC 2018 §4,
-    /// RFC2018-4-c), then the hindmost: at most four. There may be thousands: none is looked at but those.
-    /// Correct once [`take_ready`](Assembler::take_ready) has returned `None` for the current RCV.NXT.
+    /// RFC2018-4-c), then the hindmost: at most four. There may be thousands: none is looked at but
+    /// those. Correct once [`take_ready`](Assembler::take_ready) has returned `None` for the
+    /// current RCV.NXT.
     pub(crate) fn sack_blocks(&self) -> impl Iterator<Item = (SeqNumber, SeqNumber)> {
         let mut blocks: SmallVec<[(SeqNumber, SeqNumber); MAX_SACK_BLOCKS]> =
             self.recent.iter().filter_map(|&seq| self.containing(seq)).collect();
@@ -196,7 +199,8 @@ impl Assembler {
         blocks.into_iter()
     }
 
-    /// What of `seq..end` has come before: the first such stretch (RFC 2883 §4 reports no more than one).
+    /// What of `seq..end` has come before: the first such stretch (RFC 2883 §4 reports no more than
+    /// one).
     pub(crate) fn first_overlap(&self, seq: SeqNumber, end: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
         let range = self.ranges.get(self.ranges.partition_point(|range| range.end.before_eq(seq)))?;
         let (left, right) = (range.start.max(seq), range.end.min(end));
@@ -209,8 +213,8 @@ impl Assembler {
         range.start.before_eq(seq).then_some((range.start, range.end))
     }
 
-    /// The ranges that overlap or touch `seq..end`: the first, and one behind the last. If there are none, both say
-    /// where a new range belongs.
+    /// The ranges that overlap or touch `seq..end`: the first, and one behind the last. If there
+    /// are none, both say where a new range belongs.
     fn touching(&self, seq: SeqNumber, end: SeqNumber) -> (usize, usize) {
         let first = self.ranges.partition_point(|range| range.end.before(seq));
         (first, self.ranges.partition_point(|range| range.start.before_eq(end)).max(first))
@@ -264,7 +268,8 @@ impl Assembler {
 }
 
 impl Range {
-    /// Appends what lies behind the end of `data`, which begins at `seq`, not behind the end. How many bytes that was.
+    /// Appends what lies behind the end of `data`, which begins at `seq`, not behind the end. How
+    /// many bytes that was.
     fn append(&mut self, seq: SeqNumber, data: &Bytes) -> usize {
         let known = (self.end - seq) as usize;
         let Some(new) = data.len().checked_sub(known).filter(|&new| new > 0) else { return 0 };

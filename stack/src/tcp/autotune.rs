@@ -1,8 +1,9 @@
-//! Buffers that grow with the path: the receive buffer with what the program reads in a round trip (dynamic right-sizing,
-//! Linux's tcp_rcv_space_adjust), the send buffer with the congestion window (Linux's tcp_sndbuf_expand).
+//! Buffers that grow with the path: the receive buffer with what the program reads in a round trip
+//! (dynamic right-sizing, Linux's tcp_rcv_space_adjust), the send buffer with the congestion window
+//! (Linux's tcp_sndbuf_expand).
 //!
-//! Both begin small, and shrink only when the stack's memory is short. A program that sets SO_RCVBUF or SO_SNDBUF has chosen, and
-//! keeps what it chose.
+//! Both begin small, and shrink only when the stack's memory is short. A program that sets
+//! SO_RCVBUF or SO_SNDBUF has chosen, and keeps what it chose.
 
 use super::receiver::Stored;
 use super::right_sizing::Basis;
@@ -15,9 +16,9 @@ use crate::config::CongestionControl;
 const MIN_GROWING_BYTES: usize = 128;
 
 impl Connection {
-    /// A segment with `len` bytes of data was taken in. (Linux's tcp_event_data_recv, tcp_rcv_rtt_measure_ts and
-    /// tcp_grow_window; what is out of order opens the buffer as in tcp_data_queue_ofo, so that the window does not
-    /// close while a loss is repaired.)
+    /// A segment with `len` bytes of data was taken in. (Linux's tcp_event_data_recv,
+    /// tcp_rcv_rtt_measure_ts and tcp_grow_window; what is out of order opens the buffer as in
+    /// tcp_data_queue_ofo, so that the window does not close while a loss is repaired.)
     pub(super) fn tune_receiver(&mut self, ctx: &Ctx<'_>, header: &Header, len: usize, stored: Stored) {
         let is_full = self.rcv.acks.is_full(len);
         let Some(sizing) = self.rcv.right_sizing(ctx.now, is_full) else { return };
@@ -43,8 +44,8 @@ impl Connection {
         }
     }
 
-    /// An acknowledgement came. A program that keeps its send buffer full gets one for two congestion windows: one is in
-    /// flight, and what follows it waits in the other.
+    /// An acknowledgement came. A program that keeps its send buffer full gets one for two
+    /// congestion windows: one is in flight, and what follows it waits in the other.
     pub(super) fn tune_send_buffer(&mut self, ctx: &Ctx<'_>) {
         if ctx.memory.is_pressed() {
             return self.restore_least_send_buffer();
@@ -58,7 +59,8 @@ impl Connection {
             self.snd.buffer_bytes = clamp_send_buffer(chosen);
             return;
         }
-        // BBR lets cwnd fall to almost nothing for a moment, and then needs what it had (Linux's bbr_sndbuf_expand).
+        // BBR lets cwnd fall to almost nothing for a moment, and then needs what it had (Linux's
+        // bbr_sndbuf_expand).
         let windows = if self.congestion.kind() == CongestionControl::Bbr { 3 } else { 2 };
         let cwnd = self.congestion.cwnd() as usize;
         let wanted = cwnd.saturating_mul(windows).max(chosen).min(ctx.config.tcp.max_buffer_bytes);

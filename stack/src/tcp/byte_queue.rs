@@ -6,8 +6,9 @@
 //!     front: consumed here                  copied bytes are appended here
 //! ```
 //!
-//! Slices that come in are kept as they are. Bytes that are copied in go into `tail`, one allocation for many small
-//! pieces; when a slice of them is wanted the tail's bytes become a chunk, and its spare room goes on as the tail.
+//! Slices that come in are kept as they are. Bytes that are copied in go into `tail`, one
+//! allocation for many small pieces; when a slice of them is wanted the tail's bytes become a
+//! chunk, and its spare room goes on as the tail.
 
 use alloc::collections::VecDeque;
 use core::mem;
@@ -24,8 +25,8 @@ const MAX_COPY_BYTES: usize = 64 << 10;
 const MIN_CHUNKS: usize = 4;
 /// What an empty queue keeps of its list: what comes in bursts fills it again at once.
 const KEPT_CHUNKS: usize = 128;
-/// More pieces than this are copied into one: devices take a limited number of them (IOV_MAX is 1,024), and many
-/// tiny ones cost more than the copy.
+/// More pieces than this are copied into one: devices take a limited number of them (IOV_MAX is
+/// 1,024), and many tiny ones cost more than the copy.
 const MAX_SLICES: usize = 16;
 /// Unless they are larger than this: what many segments are cut from may well lie in more.
 const MIN_SLICE_BYTES: usize = 128;
@@ -52,7 +53,8 @@ struct Chunk {
     /// The position of its first byte.
     start: u64,
     bytes: Bytes,
-    /// What is given back when this chunk goes; of the chunks that share an allocation only the last has it.
+    /// What is given back when this chunk goes; of the chunks that share an allocation only the
+    /// last has it.
     alloc: usize,
 }
 
@@ -118,7 +120,8 @@ impl ByteQueue {
         self.push_chunk(Chunk { start, bytes, alloc });
     }
 
-    /// The bytes from `offset` on, at most `len` and at most what is there, in as few slices as they are stored in.
+    /// The bytes from `offset` on, at most `len` and at most what is there, in as few slices as
+    /// they are stored in.
     pub(super) fn slice(&mut self, offset: usize, len: usize, mut take: impl FnMut(Bytes)) {
         let offset = offset.min(self.len);
         let len = len.min(self.len - offset);
@@ -204,8 +207,8 @@ impl ByteQueue {
         }
     }
 
-    /// Gives back capacity that holds no data: of the list, and of the tail's allocation if less than half of it is used.
-    /// At most one allocation is copied.
+    /// Gives back capacity that holds no data: of the list, and of the tail's allocation if less
+    /// than half of it is used. At most one allocation is copied.
     pub(super) fn give_back_capacity(&mut self) {
         let sharing = if self.tail_is_shared {
             self.chunks.iter().rev().take_while(|chunk| chunk.alloc == 0).count()
@@ -235,8 +238,8 @@ impl ByteQueue {
         self.start + self.len as u64
     }
 
-    /// The chunk that holds this position, which must be in a chunk: where the last slice ended, just after it, or by
-    /// binary search.
+    /// The chunk that holds this position, which must be in a chunk: where the last slice ended,
+    /// just after it, or by binary search.
     fn find(&self, position: u64) -> usize {
         for index in [self.cursor, self.cursor + 1] {
             if self.chunks.get(index).is_some_and(|chunk| {
@@ -248,8 +251,9 @@ impl ByteQueue {
         self.chunks.partition_point(|chunk| chunk.start <= position).saturating_sub(1)
     }
 
-    /// Callers admit data by its size, and what the list takes beside it must stay small: it grows to its double only
-    /// where that is little against the data, as it is with whole segments, and otherwise by an eighth.
+    /// Callers admit data by its size, and what the list takes beside it must stay small: it grows
+    /// to its double only where that is little against the data, as it is with whole segments, and
+    /// otherwise by an eighth.
     fn push_chunk(&mut self, chunk: Chunk) {
         let count = self.chunks.len();
         if count == self.chunks.capacity() {
@@ -271,7 +275,8 @@ impl ByteQueue {
         self.tail_is_shared = true;
     }
 
-    /// Nothing more is appended to the tail's allocation: it goes with the last chunk that is part of it.
+    /// Nothing more is appended to the tail's allocation: it goes with the last chunk that is part
+    /// of it.
     fn retire_tail(&mut self) {
         self.freeze_tail();
         self.tail = BytesMut::new();
@@ -291,8 +296,8 @@ impl ByteQueue {
         self.alloc_bytes += self.tail_alloc;
     }
 
-    /// An idle connection holds no buffers, except one small enough not to matter and worth keeping for a connection
-    /// that sends a few bytes now and then.
+    /// An idle connection holds no buffers, except one small enough not to matter and worth keeping
+    /// for a connection that sends a few bytes now and then.
     fn shrink_empty(&mut self) {
         if self.chunks.capacity() > KEPT_CHUNKS {
             self.chunks = VecDeque::new();

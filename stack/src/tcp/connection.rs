@@ -94,7 +94,8 @@ pub(super) struct Retries {
     pub(super) keepalives: u8,
     /// Something new was acknowledged since the program last asked: the path works.
     pub(super) progress: bool,
-    /// Counts all time-outs: each lets an IPv6 flow take another path (RFC 6437; Linux's `sk_rethink_txhash`).
+    /// Counts all time-outs: each lets an IPv6 flow take another path (RFC 6437; Linux's
+    /// `sk_rethink_txhash`).
     pub(super) path_seed: u8,
     /// When the first of these time-outs or probes was.
     pub(super) unanswered_since: Instant,
@@ -138,9 +139,10 @@ pub(super) struct LastTimes {
 
 /// A connection from SYN-SENT, or from the end of a passive handshake, on.
 ///
-/// After every call that takes a `Ctx`, drain [`poll_transmit`](Connection::poll_transmit), then look at
-/// [`state`](Connection::state), [`readiness`](Connection::readiness) and [`poll_timeout`](Connection::poll_timeout).
-/// CLOSED and TIME-WAIT may leave a last segment to be drained, too.
+/// After every call that takes a `Ctx`, drain [`poll_transmit`](Connection::poll_transmit), then
+/// look at [`state`](Connection::state), [`readiness`](Connection::readiness) and
+/// [`poll_timeout`](Connection::poll_timeout). CLOSED and TIME-WAIT may leave a last segment to be
+/// drained, too.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(super) state: State,
@@ -248,7 +250,8 @@ impl Connection {
         }
     }
 
-    /// ESTABLISHED, or FIN-WAIT-1 if the program has closed in the meantime. The SYN is acknowledged.
+    /// ESTABLISHED, or FIN-WAIT-1 if the program has closed in the meantime. The SYN is
+    /// acknowledged.
     pub(super) fn establish(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
         let config = &ctx.config.tcp;
         // RFC 5681 §3.1 with Linux's leniency (tcp_init_transfer): a SYN that was sent three times
@@ -283,7 +286,8 @@ impl Connection {
         self.update_keepalive(ctx.now, ctx.now);
     }
 
-    /// CLOSED, for this reason: nothing more is sent but a reset that waits, and what was received may still be read.
+    /// CLOSED, for this reason: nothing more is sent but a reset that waits, and what was received
+    /// may still be read.
     pub(super) fn end(&mut self, ctx: &mut Ctx<'_>, reason: CloseReason, cause: &'static str) {
         if self.state == State::Closed {
             return;
@@ -356,40 +360,44 @@ impl Connection {
         }
     }
 
-    /// Whether there is less to read than SO_RCVLOWAT, more may come, and `len` bytes would take it.
+    /// Whether there is less to read than SO_RCVLOWAT, more may come, and `len` bytes would take
+    /// it.
     pub(crate) fn is_below_low_water(&self, len: usize) -> bool {
         let queued = self.rcv.queue().len();
         let low_water = self.settings.receive_low_water;
         queued > 0 && queued < low_water && low_water <= len && !self.readiness().readable
     }
 
-    /// Whether SO_RCVLOWAT is reached, or never will be: the window is used up (Linux's tcp_stream_is_readable).
+    /// Whether SO_RCVLOWAT is reached, or never will be: the window is used up (Linux's
+    /// tcp_stream_is_readable).
     fn has_enough_to_read(&self) -> bool {
         let hidden = if self.rcv.urgent.is_some() { self.rcv.hidden(self.settings.oob_inline) } else { 0 };
         let queued = self.rcv.queue().len() - hidden;
         queued > 0 && (queued >= self.settings.receive_low_water || self.rcv.is_window_nearly_closed())
     }
 
-    /// Room for at least half of what is queued: as on Linux, a writer is not woken for every acknowledgement. And less
-    /// than half of what may wait unsent.
+    /// Room for at least half of what is queued: as on Linux, a writer is not woken for every
+    /// acknowledgement. And less than half of what may wait unsent.
     pub(super) fn has_send_room(&self) -> bool {
         let queued = self.snd.queue.len();
         (self.snd.buffer_bytes as usize).saturating_sub(queued) >= (queued / 2).max(1)
             && self.snd.unsent() < self.settings.unsent_low_water.div_ceil(2)
     }
 
-    /// SO_ERROR: returned once. As on Linux, if nothing has ended the connection, what the network last said about the path; should
-    /// the connection time out, that is the reason no more.
+    /// SO_ERROR: returned once. As on Linux, if nothing has ended the connection, what the network
+    /// last said about the path; should the connection time out, that is the reason no more.
     pub(crate) fn take_error(&mut self) -> Option<Error> {
         self.ending.error.take().or_else(|| self.ending.soft_error.take())
     }
 
-    /// Whether new data was acknowledged since this was last asked: the path works in both directions.
+    /// Whether new data was acknowledged since this was last asked: the path works in both
+    /// directions.
     pub(crate) fn take_progress(&mut self) -> bool {
         core::mem::take(&mut self.retries.progress)
     }
 
-    /// The TIME-WAIT record, once in that state. Drain `poll_transmit` first: it has the acknowledgement of the peer's FIN.
+    /// The TIME-WAIT record, once in that state. Drain `poll_transmit` first: it has the
+    /// acknowledgement of the peer's FIN.
     pub(crate) fn time_wait(&self, ctx: &mut Ctx<'_>) -> TimeWait {
         TimeWait::new(
             ctx,
@@ -406,7 +414,8 @@ impl Connection {
         (self.rcv.queue().len(), self.snd.queue.len())
     }
 
-    /// SO_RCVBUF and SO_SNDBUF as they are now. What the program has chosen stays as it chose, also while the memory is short.
+    /// SO_RCVBUF and SO_SNDBUF as they are now. What the program has chosen stays as it chose, also
+    /// while the memory is short.
     pub(crate) fn buffers(&self) -> (usize, usize) {
         let send = if self.settings.auto_send_buffer {
             self.snd.buffer_bytes
@@ -434,14 +443,16 @@ impl Connection {
         self.ending.was_open
     }
 
-    /// Whether `shutdown` has ended the attempt to open it: as on Linux (tcp_disconnect) there never was a connection.
+    /// Whether `shutdown` has ended the attempt to open it: as on Linux (tcp_disconnect) there
+    /// never was a connection.
     pub(crate) fn is_opening_given_up(&self) -> bool {
         self.state == State::Closed
             && !self.ending.was_open
             && self.ending.reason == Some(CloseReason::Aborted)
     }
 
-    /// Whether there is a peer to be named: its SYN has come, and the connection is not over (getpeername of Linux).
+    /// Whether there is a peer to be named: its SYN has come, and the connection is not over
+    /// (getpeername of Linux).
     pub(crate) fn has_peer(&self) -> bool {
         !matches!(self.state, State::SynSent | State::Listen | State::TimeWait | State::Closed)
     }

@@ -32,7 +32,8 @@ pub(super) struct DataCounters {
     trouble: Option<Box<Trouble>>,
 }
 
-/// What there is to count once something was lost or came twice or in another order: most connections never see it.
+/// What there is to count once something was lost or came twice or in another order: most
+/// connections never see it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Trouble {
     pub(super) bytes_retrans: u64,

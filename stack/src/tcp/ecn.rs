@@ -1,8 +1,9 @@
-//! Explicit congestion notification: RFC 3168's feedback, and what follows from a mark. What the handshake agrees on is in
-//! [`ecn_handshake`](super::ecn_handshake), the feedback of RFC 9768 in [`accecn`](super::accecn).
+//! Explicit congestion notification: RFC 3168's feedback, and what follows from a mark. What the
+//! handshake agrees on is in [`ecn_handshake`](super::ecn_handshake), the feedback of RFC 9768 in
+//! [`accecn`](super::accecn).
 //!
-//! A router that would drop a packet marks it CE instead, if it is ECN-capable. The receiver says so in its
-//! acknowledgements, and the sender slows down as for a loss, with nothing to send again.
+//! A router that would drop a packet marks it CE instead, if it is ECN-capable. The receiver says
+//! so in its acknowledgements, and the sender slows down as for a loss, with nothing to send again.
 
 use alloc::boxed::Box;
 
@@ -123,7 +124,8 @@ impl EcnState {
         }
     }
 
-    /// The congestion window was reduced, for whatever reason (RFC 3168 §6.1.2, RFC3168-6.1.2-d); SND.NXT was `nxt`.
+    /// The congestion window was reduced, for whatever reason (RFC 3168 §6.1.2, RFC3168-6.1.2-d);
+    /// SND.NXT was `nxt`.
     pub(super) fn on_reduced(&mut self, nxt: SeqNumber) {
         self.reduced_at = nxt;
         self.owes_cwr = self.mode == EcnMode::Rfc3168;
@@ -147,13 +149,15 @@ impl EcnState {
         self.owes_cwr = false;
     }
 
-    /// Whether the next new data carries CWR. It goes alone, for all segments of a run would have it.
+    /// Whether the next new data carries CWR. It goes alone, for all segments of a run would have
+    /// it.
     pub(super) fn owes_cwr(&self) -> bool {
         self.owes_cwr
     }
 
-    /// `len` bytes of data in this segment or run, no window probe. New data is ECN-capable, and nothing else is (RFC
-    /// 3168 §6.1.4 to §6.1.6): what is lost unmarked would not be noticed otherwise.
+    /// `len` bytes of data in this segment or run, no window probe. New data is ECN-capable, and
+    /// nothing else is (RFC 3168 §6.1.4 to §6.1.6): what is lost unmarked would not be noticed
+    /// otherwise.
     pub(super) fn write_data(&mut self, header: &mut Header, len: u32) {
         if header.seq.before(self.sent_to) {
             return;
@@ -212,8 +216,9 @@ impl Connection {
         }
     }
 
-    /// An acceptable acknowledgement that has delivered so many bytes: the sender's side. `None` if it reports no CE, otherwise
-    /// how many of the bytes met congestion. ECE does not say; as on Linux it stands for all of them.
+    /// An acceptable acknowledgement that has delivered so many bytes: the sender's side. `None` if
+    /// it reports no CE, otherwise how many of the bytes met congestion. ECE does not say; as on
+    /// Linux it stands for all of them.
     pub(super) fn read_ecn(&mut self, header: &Header, payload_len: usize, bytes: u32) -> Option<u32> {
         if self.ecn.mode == EcnMode::Off || header.flags.contains(Flags::SYN) {
             return None;
@@ -261,7 +266,8 @@ impl EcnState {
                 self.echoes = true;
                 self.has_seen_ect = true;
             }
-            // New data is ECN-capable, so this was sent twice: the peer is recovering (Linux's tcp_data_ecn_check).
+            // New data is ECN-capable, so this was sent twice: the peer is recovering (Linux's
+            // tcp_data_ecn_check).
             IpEcn::NotEct if self.has_seen_ect => demand = AckDemand::Quick,
             IpEcn::NotEct => {}
             IpEcn::Ect0 | IpEcn::Ect1 => self.has_seen_ect = true,

@@ -20,13 +20,15 @@ pub(crate) enum EcnMode {
 impl EcnMode {
     /// What a listener answers to this SYN (RFC 9768 §3.1, table 2).
     pub(crate) fn for_syn(policy: Ecn, syn: &Header) -> EcnMode {
-        // Linux 6.18 with tcp_ecn of 1 or 2: a SYN that asks for accurate ECN has both flags of RFC 3168, and gets that.
+        // Linux 6.18 with tcp_ecn of 1 or 2: a SYN that asks for accurate ECN has both flags of RFC
+        // 3168, and gets that.
         let is_classic = policy.knows_only_rfc3168();
         let known = if is_classic { 0b011 } else { 0b111 };
         match ace(syn.flags) & known {
             _ if policy == Ecn::Off => EcnMode::Off,
             0b000 => EcnMode::Off,
-            // Linux's tcp_ecn_create_request: no SYN of RFC 3168 is ECN-capable, so somebody on the way writes there.
+            // Linux's tcp_ecn_create_request: no SYN of RFC 3168 is ECN-capable, so somebody on the
+            // way writes there.
             0b011 if syn.ip_ecn != IpEcn::NotEct => EcnMode::Off,
             0b011 => EcnMode::Rfc3168,
             _ if is_classic => EcnMode::Off,
@@ -35,7 +37,8 @@ impl EcnMode {
         }
     }
 
-    /// What a SYN that asked for `asked` has got with this SYN-ACK (RFC 9768 §3.1.2, RFC 3168 §6.1.1).
+    /// What a SYN that asked for `asked` has got with this SYN-ACK (RFC 9768 §3.1.2, RFC 3168
+    /// §6.1.1).
     pub(super) fn for_syn_ack(asked: EcnMode, flags: Flags) -> EcnMode {
         match (asked, ace(flags)) {
             (EcnMode::Off, _) | (EcnMode::AccEcn, 0b000) => EcnMode::Off,
@@ -48,8 +51,8 @@ impl EcnMode {
         }
     }
 
-    /// The flags of a SYN-ACK. That of AccECN says how the SYN came. After two that were lost it is sent as of old
-    /// (RFC 9768 §3.2.3.2.2).
+    /// The flags of a SYN-ACK. That of AccECN says how the SYN came. After two that were lost it is
+    /// sent as of old (RFC 9768 §3.2.3.2.2).
     pub(crate) fn syn_ack_flags(self, syn_ecn: IpEcn, repeated: u8) -> Flags {
         match self {
             EcnMode::Off => Flags::default(),
@@ -75,8 +78,8 @@ impl EcnAnswer {
         EcnAnswer { mode: EcnMode::for_syn(policy, syn), syn_ecn: syn.ip_ecn, is_doubtful: false }
     }
 
-    /// The SYN again. The mode stays that of the first, and the next SYN-ACK speaks of the latest (RFC 9768 §3.1.5).
-    /// Whether the two asked for things that cannot both be meant.
+    /// The SYN again. The mode stays that of the first, and the next SYN-ACK speaks of the latest
+    /// (RFC 9768 §3.1.5). Whether the two asked for things that cannot both be meant.
     pub(super) fn on_repeated_syn(&mut self, syn: &Header) -> bool {
         self.syn_ecn = syn.ip_ecn;
         self.is_doubtful |= ace(syn.flags) == 0b000;
@@ -99,7 +102,8 @@ impl EcnAnswer {
         }
     }
 
-    /// A cookie has come back, and this with it. An ACK of accurate ECN shows that it is one (RFC 9768 §5.1).
+    /// A cookie has come back, and this with it. An ACK of accurate ECN shows that it is one (RFC
+    /// 9768 §5.1).
     pub(super) fn from_cookie(policy: Ecn, is_rfc3168: bool, ack: &Header) -> EcnAnswer {
         let mode = match ace(ack.flags) {
             _ if policy == Ecn::Off => EcnMode::Off,
@@ -115,7 +119,8 @@ impl EcnAnswer {
         self.mode.syn_ack_flags(self.syn_ecn, repeated)
     }
 
-    /// It tries whether the path lets the option through, and if it is lost, not again (RFC 9768 §3.2.3.2).
+    /// It tries whether the path lets the option through, and if it is lost, not again (RFC 9768
+    /// §3.2.3.2).
     pub(super) fn syn_ack_option(&self, repeated: u8) -> Option<AccEcnOption> {
         (self.mode == EcnMode::AccEcn && repeated == 0).then(AccEcn::first_option)
     }

@@ -1,9 +1,10 @@
 //! TCP Fast Open (RFC 7413): data in the SYN, delivered before the handshake is over.
 //!
-//! A server gives a client a cookie that proves, in later SYNs, that the client's address is its own. A SYN that brings the
-//! cookie back makes a connection at once: [`Connection::fast_open`]. Such a connection is in SYN-RECEIVED, and for its
-//! sender the SYN is out of the way already (as in Linux's tcp_fastopen_create_child), so that it answers before the
-//! client has said anything else; only the SYN-ACK is repeated until then.
+//! A server gives a client a cookie that proves, in later SYNs, that the client's address is its
+//! own. A SYN that brings the cookie back makes a connection at once: [`Connection::fast_open`].
+//! Such a connection is in SYN-RECEIVED, and for its sender the SYN is out of the way already (as
+//! in Linux's tcp_fastopen_create_child), so that it answers before the client has said anything
+//! else; only the SYN-ACK is repeated until then.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -26,8 +27,8 @@ use crate::rng::Rng;
 use crate::steering::{Share, Steering};
 use crate::time::Instant;
 
-/// Keys for Fast Open cookies that the program has set (TCP_FASTOPEN_KEY). Servers with the same keys take each other's
-/// cookies: Linux makes the same ones.
+/// Keys for Fast Open cookies that the program has set (TCP_FASTOPEN_KEY). Servers with the same
+/// keys take each other's cookies: Linux makes the same ones.
 // Exhaustive: a key is its bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FastOpenKey {
@@ -45,8 +46,9 @@ impl fmt::Debug for FastOpenKey {
 }
 
 impl FastOpenKey {
-    /// RFC 7413 §4.1.2: the keyed hash of both addresses. Ports do not count: it is the client that is known again. As on Linux
-    /// (__tcp_fastopen_cookie_gen_cipher) it is SipHash-2-4 of the client's address and the server's.
+    /// RFC 7413 §4.1.2: the keyed hash of both addresses. Ports do not count: it is the client that
+    /// is known again. As on Linux (__tcp_fastopen_cookie_gen_cipher) it is SipHash-2-4 of the
+    /// client's address and the server's.
     pub(crate) fn cookie(&self, local: IpAddr, remote: IpAddr) -> FastOpenCookie {
         made_with(&self.primary, local, remote)
     }
@@ -61,14 +63,16 @@ impl FastOpenKey {
     }
 }
 
-/// The keys under which a server makes its cookies where the program has set none. They change with time.
+/// The keys under which a server makes its cookies where the program has set none. They change with
+/// time.
 #[derive(Debug)]
 pub(crate) struct FastOpenKeys {
     /// Primary: the key of now. Backup: the key before, whose cookies are still good.
     keys: FastOpenKey,
     /// When the current one is replaced; from its first use on.
     rotate_at: Option<Instant>,
-    /// Where several stacks serve the same addresses a client comes to any of them, so all have the same keys.
+    /// Where several stacks serve the same addresses a client comes to any of them, so all have the
+    /// same keys.
     common: Option<CommonKeys>,
 }
 
@@ -140,7 +144,8 @@ fn made_with(key: &[u8; 16], local: IpAddr, remote: IpAddr) -> FastOpenCookie {
 /// What a connection that is opened fast keeps until it is open.
 #[derive(Debug)]
 pub(super) enum FastOpen {
-    /// SYN-RECEIVED, and what came with the SYN may be read. Also one whose program has closed: the FIN goes out.
+    /// SYN-RECEIVED, and what came with the SYN may be read. Also one whose program has closed: the
+    /// FIN goes out.
     Server {
         irs: SeqNumber,
         /// What the SYN-ACK gives the client.
@@ -153,7 +158,8 @@ pub(super) enum FastOpen {
 /// A client's fast open.
 #[derive(Debug)]
 pub(super) struct FastClient {
-    /// What the first SYN carries: the server's cookie, or a request for one; none with TCP_FASTOPEN_NO_COOKIE.
+    /// What the first SYN carries: the server's cookie, or a request for one; none with
+    /// TCP_FASTOPEN_NO_COOKIE.
     cookie: Option<Box<FastOpenCookie>>,
     /// The SYN waits for data (TCP_FASTOPEN_CONNECT).
     is_deferred: bool,
@@ -180,9 +186,11 @@ pub(crate) enum SynOutcome {
     Fine,
     /// A request was answered without a cookie. `experimental`: it stood in that option.
     NoCookie { experimental: bool },
-    /// Only the SYN that was sent again, without data, was answered: the path or the server may drop the other kind.
+    /// Only the SYN that was sent again, without data, was answered: the path or the server may
+    /// drop the other kind.
     Lost,
-    /// The server left the data and gave no other cookie, or the attempt failed (RFC 7413 §4.1.3.1).
+    /// The server left the data and gave no other cookie, or the attempt failed (RFC 7413
+    /// §4.1.3.1).
     Refused,
 }
 
@@ -206,8 +214,9 @@ impl FastClient {
 }
 
 impl Connection {
-    /// A connection in SYN-RECEIVED, made of a SYN with a good cookie; the data that came with it can be read, and
-    /// `poll_transmit` gives the SYN-ACK, with this cookie if there is one (RFC 7413 §4.2.2).
+    /// A connection in SYN-RECEIVED, made of a SYN with a good cookie; the data that came with it
+    /// can be read, and `poll_transmit` gives the SYN-ACK, with this cookie if there is one (RFC
+    /// 7413 §4.2.2).
     pub(crate) fn fast_open(
         ctx: &mut Ctx<'_>,
         syn: &Header,
@@ -226,8 +235,8 @@ impl Connection {
         connection
     }
 
-    /// The program has closed. In SYN-RECEIVED the FIN need not wait until our SYN is acknowledged (RFC 9293 §3.10.4): from now
-    /// on the SYN is out of the sender's way.
+    /// The program has closed. In SYN-RECEIVED the FIN need not wait until our SYN is acknowledged
+    /// (RFC 9293 §3.10.4): from now on the SYN is out of the sender's way.
     pub(super) fn send_before_it_is_open(&mut self) {
         let has_sent = self.syn.fast_open.is_some() || self.snd.queue.len() > 0;
         if self.state == State::SynReceived && !has_sent {
@@ -328,8 +337,9 @@ impl Connection {
         Some(end)
     }
 
-    /// SYN-SENT with a cookie, with a request for one, or without either. But with a request the SYN waits for the first data, of
-    /// which it takes what a segment of `mss` holds beside the longest options (RFC 7413 §4.2.1; Linux's tcp_send_syn_data).
+    /// SYN-SENT with a cookie, with a request for one, or without either. But with a request the
+    /// SYN waits for the first data, of which it takes what a segment of `mss` holds beside the
+    /// longest options (RFC 7413 §4.2.1; Linux's tcp_send_syn_data).
     pub(crate) fn connect_fast(
         ctx: &mut Ctx<'_>,
         params: OpenParams,
@@ -365,7 +375,8 @@ impl Connection {
         room.saturating_sub(self.snd.queue.len())
     }
 
-    /// The program sends nothing: the SYN goes without data, and the cookie is shown all the same. As on Linux.
+    /// The program sends nothing: the SYN goes without data, and the cookie is shown all the same.
+    /// As on Linux.
     pub(super) fn open_without_data(&mut self) {
         if let Some(FastOpen::Client(client)) = self.syn.fast_open.as_deref_mut() {
             client.is_deferred = false;
@@ -384,7 +395,8 @@ impl Connection {
         }
     }
 
-    /// Puts cookie and data into the first SYN. Those that are sent again have neither (RFC 7413 §4.2.1).
+    /// Puts cookie and data into the first SYN. Those that are sent again have neither (RFC 7413
+    /// §4.2.1).
     pub(super) fn fill_syn(&mut self, header: &mut Header) -> Payload {
         let is_first = self.snd.outstanding() == 0;
         match self.syn.fast_open.as_deref_mut() {
@@ -405,7 +417,8 @@ impl Connection {
         self.snd.outstanding() > 0 && ack.after(self.snd.una) && ack.before_eq(self.snd.max + syn_data)
     }
 
-    /// The SYN-ACK is here; SND.UNA is not moved yet. What it did not acknowledge is sent again as if it were new.
+    /// The SYN-ACK is here; SND.UNA is not moved yet. What it did not acknowledge is sent again as
+    /// if it were new.
     pub(super) fn learn_from_syn_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
         let acked = header.ack - self.snd.una - 1;
         // It went again without a time-out when the path did not take so large a SYN.
@@ -433,8 +446,8 @@ impl Connection {
         client.lesson = Some(Lesson { cookie, mss: header.options.mss, outcome });
     }
 
-    /// The path takes only smaller packets. A SYN with data was too long then: it is sent again at once, without its data and with
-    /// the MSS that fits (Linux's tcp_simple_retransmit).
+    /// The path takes only smaller packets. A SYN with data was too long then: it is sent again at
+    /// once, without its data and with the MSS that fits (Linux's tcp_simple_retransmit).
     pub(super) fn shrink_syn(&mut self, path_mss: u16) {
         let has_data = self.fast_client().is_some_and(|client| client.syn_data > 0);
         if self.state == State::SynSent && has_data {
@@ -448,7 +461,8 @@ impl Connection {
 mod tests {
     use super::*;
 
-    /// Linux 6.18 gave these cookies to 192.0.2.2 and fd00:2::2, as 192.0.2.1 and fd00:2::1, under these keys.
+    /// Linux 6.18 gave these cookies to 192.0.2.2 and fd00:2::2, as 192.0.2.1 and fd00:2::1, under
+    /// these keys.
     #[test]
     fn cookies_are_those_of_linux() {
         let [first, second] = [0, 16].map(|from| core::array::from_fn(|at| from + at as u8));

@@ -1,4 +1,5 @@
-//! What was sent and is not acknowledged: what of it is lost, how fast the rest is delivered, and how losses are repaired.
+//! What was sent and is not acknowledged: what of it is lost, how fast the rest is delivered, and
+//! how losses are repaired.
 
 use core::time::Duration;
 
@@ -52,7 +53,8 @@ impl Flight {
         });
     }
 
-    /// RFC 8985 §6.2: what RACK judges to be lost by now. How many bytes that are, and when to look again.
+    /// RFC 8985 §6.2: what RACK judges to be lost by now. How many bytes that are, and when to look
+    /// again.
     pub(super) fn mark_overdue(
         &mut self,
         now: Instant,

@@ -1,8 +1,9 @@
-//! The free list of queues and scoreboards: memory of idle connections, for those that need it next.
+//! The free list of queues and scoreboards: memory of idle connections, for those that need it
+//! next.
 //!
-//! An idle connection holds no queues. One that sends a question and reads the answer would allocate them each time. So a
-//! connection that becomes idle gives them to the list, and one that becomes active takes them from it. The list holds as many
-//! as were active at once, up to a limit.
+//! An idle connection holds no queues. One that sends a question and reads the answer would
+//! allocate them each time. So a connection that becomes idle gives them to the list, and one that
+//! becomes active takes them from it. The list holds as many as were active at once, up to a limit.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

@@ -1,4 +1,5 @@
-//! Passive opens as small records: SYN-RECEIVED in a listener's SYN queue (RFC 4987 §3.5, RFC4987-3.5).
+//! Passive opens as small records: SYN-RECEIVED in a listener's SYN queue (RFC 4987 §3.5,
+//! RFC4987-3.5).
 
 use alloc::boxed::Box;
 use core::num::NonZeroU32;
@@ -22,8 +23,8 @@ pub(crate) enum HandshakeStep {
     Ignored,
     /// Send this.
     Reply(Header),
-    /// The last ACK has come: call [`SynReceived::into_connection`] with the same segment, or ignore the segment if
-    /// the accept queue is full.
+    /// The last ACK has come: call [`SynReceived::into_connection`] with the same segment, or
+    /// ignore the segment if the accept queue is full.
     Complete,
     /// The peer reset it; forget the record.
     Aborted,
@@ -82,7 +83,8 @@ pub(crate) struct SynReceived {
 }
 
 impl SynReceived {
-    /// From a SYN. The SYN-ACK comes out of `syn_ack`. Data that comes with the SYN is left to be sent again.
+    /// From a SYN. The SYN-ACK comes out of `syn_ack`. Data that comes with the SYN is left to be
+    /// sent again.
     pub(crate) fn new(ctx: &mut Ctx<'_>, syn: &Header, params: &OpenParams) -> SynReceived {
         let options = &syn.options;
         let mut timestamps = TimestampState::new(params.timestamp_offset);
@@ -121,8 +123,8 @@ impl SynReceived {
         self.fast_open = Some(Box::new(cookie));
     }
 
-    /// TCP_DEFER_ACCEPT: the handshake is complete when data comes, or after so long. Counted in time-outs, as on Linux
-    /// (secs_to_retrans).
+    /// TCP_DEFER_ACCEPT: the handshake is complete when data comes, or after so long. Counted in
+    /// time-outs, as on Linux (secs_to_retrans).
     pub(crate) fn defer(&mut self, ctx: &Ctx<'_>, delay: Duration) {
         let config = &ctx.config.tcp;
         let mut covered = Duration::ZERO;
@@ -132,8 +134,9 @@ impl SynReceived {
         }
     }
 
-    /// As [`SynReceived::new`] for a SYN of which nothing is kept: the SYN-ACK whose number, `params.isn`, is a cookie.
-    /// It offers only what comes back with the cookie (RFC 4987 §3.6): without timestamps the MSS alone, as on Linux.
+    /// As [`SynReceived::new`] for a SYN of which nothing is kept: the SYN-ACK whose number,
+    /// `params.isn`, is a cookie. It offers only what comes back with the cookie (RFC 4987 §3.6):
+    /// without timestamps the MSS alone, as on Linux.
     pub(crate) fn cookie_syn_ack(ctx: &mut Ctx<'_>, syn: &Header, params: &OpenParams) -> Header {
         let mut record = SynReceived::new(ctx, syn, params);
         let options = &syn.options;
@@ -150,8 +153,9 @@ impl SynReceived {
         syn_ack
     }
 
-    /// From the ACK that has brought a cookie back: `params.isn` is the cookie, and `peer_mss` what was hidden in it.
-    /// Like any handshake that is complete it becomes a connection with [`SynReceived::into_connection`].
+    /// From the ACK that has brought a cookie back: `params.isn` is the cookie, and `peer_mss` what
+    /// was hidden in it. Like any handshake that is complete it becomes a connection with
+    /// [`SynReceived::into_connection`].
     pub(crate) fn from_cookie(
         ctx: &mut Ctx<'_>,
         ack: &Header,
@@ -179,7 +183,8 @@ impl SynReceived {
         SynReceived { from_cookie: true, ecn, window, ..SynReceived::new(ctx, &syn, params) }
     }
 
-    /// The SYN-ACK: MSS always (RFC 9293 §3.7.1, MUST-14, SHLD-5), the other options where the SYN had them.
+    /// The SYN-ACK: MSS always (RFC 9293 §3.7.1, MUST-14, SHLD-5), the other options where the SYN
+    /// had them.
     pub(crate) fn syn_ack(&self, now: Instant) -> Header {
         Header {
             seq: self.iss,
@@ -289,8 +294,8 @@ impl SynReceived {
         self.irs + 1
     }
 
-    /// RFC 9293 §3.10.7.4, table 6. The window is open and not scaled. As on Linux (tcp_in_window) an ACK may come from the right
-    /// edge, from a peer that has filled the window.
+    /// RFC 9293 §3.10.7.4, table 6. The window is open and not scaled. As on Linux (tcp_in_window)
+    /// an ACK may come from the right edge, from a peer that has filled the window.
     fn is_in_window(&self, header: &Header, payload_len: usize) -> bool {
         let end = self.rcv_nxt() + u32::from(self.window);
         let len = header.segment_len(payload_len);
@@ -315,7 +320,8 @@ impl SynReceived {
         }
     }
 
-    /// "Send an acknowledgment in reply": as in the other states to each segment with data or a FIN, to others within the rate.
+    /// "Send an acknowledgment in reply": as in the other states to each segment with data or a
+    /// FIN, to others within the rate.
     fn answer_unacceptable(&mut self, ctx: &Ctx<'_>, header: &Header, payload_len: usize) -> HandshakeStep {
         let answer = self.challenge_ack(ctx.now, header);
         let has_text = payload_len > 0 || header.flags.contains(Flags::FIN);

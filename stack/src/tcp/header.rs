@@ -1,7 +1,7 @@
 //! The TCP header as our own type: flags, window, [`options`](super::options) (RFC 9293 §3.1).
 //!
-//! Read and written by hand: every segment passes here, most carry timestamps alone in the layout that RFC 7323
-//! Appendix A recommends, and that case should cost a few loads.
+//! Read and written by hand: every segment passes here, most carry timestamps alone in the layout
+//! that RFC 7323 Appendix A recommends, and that case should cost a few loads.
 
 use core::fmt;
 
@@ -40,8 +40,9 @@ impl Flags {
         self.0 & Flags::SYN_ACK.with(Flags::RST).0 == Flags::SYN.0
     }
 
-    /// Neither ACK nor one of the flags that go without it. The fifth step of RFC 9293 §3.10.7.4 drops such a segment; as on
-    /// Linux that comes first, so that it draws no answer wherever it lies.
+    /// Neither ACK nor one of the flags that go without it. The fifth step of RFC 9293 §3.10.7.4
+    /// drops such a segment; as on Linux that comes first, so that it draws no answer wherever it
+    /// lies.
     pub(crate) const fn lacks_ack(self) -> bool {
         self.0 & Flags::ACK.with(Flags::SYN).with(Flags::RST).0 == 0
     }
@@ -93,11 +94,11 @@ pub(crate) struct Header {
     pub(crate) ip_ecn: IpEcn,
     /// Nor this: another number lets the IPv6 flow take another path.
     pub(crate) path_seed: u8,
-    /// Nor is this: a device joined what came in from segments of so many bytes (the last may have had fewer); 0 if it
-    /// is one segment.
+    /// Nor is this: a device joined what came in from segments of so many bytes (the last may have
+    /// had fewer); 0 if it is one segment.
     pub(crate) joined_len: u16,
-    /// Nor is this: the TOS or traffic class of the packet that it came in. Of what goes out: that of the packet which it
-    /// answers, or `None` if the socket's counts.
+    /// Nor is this: the TOS or traffic class of the packet that it came in. Of what goes out: that
+    /// of the packet which it answers, or `None` if the socket's counts.
     pub(crate) tos: Option<u8>,
     pub(crate) options: Options,
 }
@@ -122,8 +123,8 @@ impl Header {
         }
     }
 
-    /// Parses the header at the front of a segment, and says how long it is. `None` if it is malformed. Unknown
-    /// options are skipped; a malformed option ends the list.
+    /// Parses the header at the front of a segment, and says how long it is. `None` if it is
+    /// malformed. Unknown options are skipped; a malformed option ends the list.
     pub(crate) fn parse(segment: &[u8]) -> Option<(Header, usize)> {
         let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1]: [u8;
             FIXED_LEN] = *segment.first_chunk()?;
@@ -148,8 +149,9 @@ impl Header {
         Some((header, header_len))
     }
 
-    /// Prepends the header, options in Linux's order (MSS, SACK-permitted, timestamps, NOP, window scale). NOPs align them,
-    /// so that nothing is left to pad (RFC 9293 §3.1, MUST-69). The checksum is zero: who knows the addresses fills it in.
+    /// Prepends the header, options in Linux's order (MSS, SACK-permitted, timestamps, NOP, window
+    /// scale). NOPs align them, so that nothing is left to pad (RFC 9293 §3.1, MUST-69). The
+    /// checksum is zero: who knows the addresses fills it in.
     pub(crate) fn emit(&self, out: &mut HeaderBuf) {
         let header_len = self.wire_len();
         let mut writer = Writer { rest: out.prepend(header_len) };
@@ -180,8 +182,8 @@ impl Header {
     }
 }
 
-/// The reset that answers a segment for which there is no connection (RFC 9293 §3.10.7.1); none for a reset. As on Linux
-/// (tcp_v4_send_reset) its packet has the TOS of the other.
+/// The reset that answers a segment for which there is no connection (RFC 9293 §3.10.7.1); none for
+/// a reset. As on Linux (tcp_v4_send_reset) its packet has the TOS of the other.
 pub(crate) fn reset_for(header: &Header, payload_len: usize) -> Option<Header> {
     if header.flags.contains(Flags::RST) {
         return None;

@@ -27,13 +27,15 @@ pub enum CongestionState {
     Loss,
 }
 
-/// What can be known of a connection. Fields have the names of Linux's `tcp_info` without `tcpi_`, its meanings and its
-/// units (segments, bytes), but that times are [`Duration`]s. What Linux counts in segments and the stack in bytes is the
-/// number of full segments that hold those bytes; windows are rounded down.
+/// What can be known of a connection. Fields have the names of Linux's `tcp_info` without `tcpi_`,
+/// its meanings and its units (segments, bytes), but that times are [`Duration`]s. What Linux
+/// counts in segments and the stack in bytes is the number of full segments that hold those bytes;
+/// windows are rounded down.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TcpInfo {
-    /// `ESTABLISHED`, `FIN-WAIT-1`, ...; `LISTEN` of a listener, which has only the fields that name it and its options.
+    /// `ESTABLISHED`, `FIN-WAIT-1`, ...; `LISTEN` of a listener, which has only the fields that
+    /// name it and its options.
     pub state: State,
     /// Where congestion control stands.
     pub ca_state: CongestionState,
@@ -158,8 +160,8 @@ pub struct TcpInfo {
 }
 
 impl TcpInfo {
-    /// What can be known of a listener: `waiting` connections to be accepted, and its backlog. The fields are those that Linux's
-    /// tcp_get_info fills in for one.
+    /// What can be known of a listener: `waiting` connections to be accepted, and its backlog. The
+    /// fields are those that Linux's tcp_get_info fills in for one.
     pub(crate) fn of_listener(
         settings: &Settings,
         config: &Config,
@@ -264,7 +266,8 @@ impl Connection {
         }
     }
 
-    /// The smoothed round trip, once it is measured, and the congestion window in bytes, while there is a connection.
+    /// The smoothed round trip, once it is measured, and the congestion window in bytes, while
+    /// there is a connection.
     pub(crate) fn path(&self) -> (Option<Duration>, Option<u32>) {
         (self.rtt.srtt(), self.is_connected().then(|| self.congestion.cwnd()))
     }

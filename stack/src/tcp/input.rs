@@ -175,7 +175,8 @@ impl Connection {
         }
         let placement = self.rcv.place(header.seq, len);
         let reason = match placement {
-            // RFC 5961 §3.2 (RFC5961-3.2-a): the right edge is outside for a reset. (Linux challenges it there.)
+            // RFC 5961 §3.2 (RFC5961-3.2-a): the right edge is outside for a reset. (Linux
+            // challenges it there.)
             Placement::Inside if is_reset && self.rcv.is_at_edge(header.seq) => DropReason::OutOfWindow,
             Placement::Inside => return Continue(()),
             Placement::Old if payload_len > 0 => DropReason::DuplicateData,

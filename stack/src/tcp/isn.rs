@@ -1,5 +1,6 @@
-//! Initial sequence numbers (RFC 6528) and timestamp offsets (RFC 7323 §5.4): nobody who does not see the packets can
-//! guess them, and both only grow from one connection to the next between the same ends.
+//! Initial sequence numbers (RFC 6528) and timestamp offsets (RFC 7323 §5.4): nobody who does not
+//! see the packets can guess them, and both only grow from one connection to the next between the
+//! same ends.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -8,13 +9,14 @@ use crate::hash::Keyed;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// The clock M of RFC 6528 §3 ticks every 64 ns, as on Linux, and so goes round in 275 s. RFC 9293's 4 µs is from
-/// when a link carried 250 KB/s: a number must grow faster than a connection can send, so that a new connection begins
-/// after what an old one between the same ends has left in the network.
+/// The clock M of RFC 6528 §3 ticks every 64 ns, as on Linux, and so goes round in 275 s. RFC
+/// 9293's 4 µs is from when a link carried 250 KB/s: a number must grow faster than a connection
+/// can send, so that a new connection begins after what an old one between the same ends has left
+/// in the network.
 const TICK_SHIFT: u32 = 6;
 
-/// ISN = M + F(local, remote, secret), RFC6528-3-a: a clock (RFC 9293 §3.4.1, MUST-8) and a keyed pseudo-random
-/// function of both ends (SHLD-1), which nobody without the key can compute (MUST-9).
+/// ISN = M + F(local, remote, secret), RFC6528-3-a: a clock (RFC 9293 §3.4.1, MUST-8) and a keyed
+/// pseudo-random function of both ends (SHLD-1), which nobody without the key can compute (MUST-9).
 #[derive(Debug)]
 pub(crate) struct IsnGenerator {
     isn_key: Keyed,
@@ -40,8 +42,9 @@ impl IsnGenerator {
         SeqNumber(hash) + (now.as_nanos() >> TICK_SHIFT) as u32
     }
 
-    /// What is added to the millisecond clock for the timestamps between two hosts. Ports do not count, as on Linux: a
-    /// new connection's timestamps are then later than an old one's, which lets TIME-WAIT be reused (RFC 6191).
+    /// What is added to the millisecond clock for the timestamps between two hosts. Ports do not
+    /// count, as on Linux: a new connection's timestamps are then later than an old one's, which
+    /// lets TIME-WAIT be reused (RFC 6191).
     pub(crate) fn timestamp_offset(&self, local: IpAddr, remote: IpAddr) -> u32 {
         self.timestamp_key.hash_bytes(&pair_bytes(local, remote)) as u32
     }

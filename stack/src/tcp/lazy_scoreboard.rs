@@ -6,7 +6,8 @@ use core::ops::{Deref, DerefMut};
 use super::FreeList;
 use super::scoreboard::Scoreboard;
 
-/// A scoreboard only while something is in flight: most connections wait. In between it reads as an empty one.
+/// A scoreboard only while something is in flight: most connections wait. In between it reads as an
+/// empty one.
 #[derive(Debug, Default)]
 pub(super) struct LazyScoreboard(Option<Box<Scoreboard>>);
 

@@ -1,7 +1,8 @@
-//! TCP (RFC 9293). Read `seq`, `header` and `state` first, then `connection`, then `input` and `output`.
+//! TCP (RFC 9293). Read `seq`, `header` and `state` first, then `connection`, then `input` and
+//! `output`.
 //!
-//! [`Connection`] knows nothing of IP, sockets or devices: segments, user calls and time go in; segments and a
-//! deadline come out.
+//! [`Connection`] knows nothing of IP, sockets or devices: segments, user calls and time go in;
+//! segments and a deadline come out.
 
 mod accecn;
 mod ack;

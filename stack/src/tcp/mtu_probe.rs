@@ -1,9 +1,11 @@
-//! Packetization-layer path MTU discovery (RFC 4821): what the path takes is found by trying, for routers that should say
-//! so are silent, or something drops their ICMP messages. As Linux's `tcp_mtu_probing`.
+//! Packetization-layer path MTU discovery (RFC 4821): what the path takes is found by trying, for
+//! routers that should say so are silent, or something drops their ICMP messages. As Linux's
+//! `tcp_mtu_probing`.
 //!
-//! A black hole shows itself by time-outs in a row of a segment that is larger than what every path takes. The segments
-//! are made small then, and from there probes, segments of real data that are larger than the others, look for the largest
-//! that gets through. A probe that is lost alone says "too large" and nothing about congestion (§7.6.2).
+//! A black hole shows itself by time-outs in a row of a segment that is larger than what every path
+//! takes. The segments are made small then, and from there probes, segments of real data that are
+//! larger than the others, look for the largest that gets through. A probe that is lost alone says
+//! "too large" and nothing about congestion (§7.6.2).
 
 use alloc::boxed::Box;
 
@@ -14,8 +16,8 @@ use crate::Ctx;
 use crate::config::{MtuProbing, TcpConfig};
 use crate::time::Instant;
 
-/// The smallest cwnd, in segments, with which a probe goes out: its loss must show without a time-out, and stand out from
-/// other losses (Linux's tcp_mtu_probe).
+/// The smallest cwnd, in segments, with which a probe goes out: its loss must show without a
+/// time-out, and stand out from other losses (Linux's tcp_mtu_probe).
 const MIN_CWND_SEGS: u32 = 11;
 /// Segments of data that follow a probe, so that its loss is seen.
 const FOLLOWING_SEGS: u32 = 4;
@@ -30,7 +32,8 @@ struct Probe {
     mss: u16,
 }
 
-/// A search for the path's MSS (options included, as in [`PathMss`]) between what is known to get through and what may.
+/// A search for the path's MSS (options included, as in [`PathMss`]) between what is known to get
+/// through and what may.
 #[derive(Debug)]
 pub(super) struct MtuSearch {
     low: u16,
@@ -108,7 +111,8 @@ impl Connection {
         }
     }
 
-    /// What is believed to get through everywhere: Linux's tcp_base_mss, and over IPv6 what RFC 8200 §5 promises.
+    /// What is believed to get through everywhere: Linux's tcp_base_mss, and over IPv6 what RFC
+    /// 8200 §5 promises.
     fn base_mss(&self, config: &TcpConfig) -> u16 {
         config.mtu_probe_base.max(self.mtu_floor(config))
     }
@@ -118,8 +122,9 @@ impl Connection {
         self.path.least_mss.max(config.mtu_probe_floor)
     }
 
-    /// The retransmission timer has fired once more. After several times for a segment that may be too large it is a black
-    /// hole, or may be: with smaller ones (RFC 4821 §7.7; Linux's tcp_mtu_probing after `tcp_retries1`).
+    /// The retransmission timer has fired once more. After several times for a segment that may be
+    /// too large it is a black hole, or may be: with smaller ones (RFC 4821 §7.7; Linux's
+    /// tcp_mtu_probing after `tcp_retries1`).
     pub(super) fn suspect_black_hole(&mut self, ctx: &mut Ctx<'_>) {
         let config = &ctx.config.tcp;
         if let Some(search) = &mut self.path.search {
@@ -128,7 +133,8 @@ impl Connection {
         }
         let current = self.send_mss(ctx);
         let base = self.base_mss(config);
-        // That the path takes less than the base is less likely than an outage: half comes after twice as many.
+        // That the path takes less than the base is less likely than an outage: half comes after
+        // twice as many.
         let (smaller, patience) = match current > base {
             true => (base, config.mtu_probe_timeouts),
             false => ((current / 2).max(self.mtu_floor(config)), config.mtu_probe_timeouts.saturating_mul(2)),
@@ -149,8 +155,8 @@ impl Connection {
         self.set_path_mss(ctx, smaller);
     }
 
-    /// A router has said that the path takes this much, which is less than we send: no more is tried for a while (RFC 8201
-    /// §4).
+    /// A router has said that the path takes this much, which is less than we send: no more is
+    /// tried for a while (RFC 8201 §4).
     pub(super) fn on_mtu_message(&mut self, ctx: &Ctx<'_>, path_mss: u16) {
         let config = &ctx.config.tcp;
         if config.mtu_probing != MtuProbing::Off {
@@ -160,8 +166,8 @@ impl Connection {
         }
     }
 
-    /// A router has said so of what began at `seq`, and we send no more already. If that was the probe, the search is nearly
-    /// over.
+    /// A router has said so of what began at `seq`, and we send no more already. If that was the
+    /// probe, the search is nearly over.
     pub(super) fn limit_mtu_search(&mut self, seq: SeqNumber, path_mss: u16) {
         if let Some(search) = &mut self.path.search
             && search.probe.is_some_and(|probe| probe.seq == seq && probe.mss > path_mss)
@@ -190,7 +196,8 @@ impl Connection {
             return MtuProbe::Pass;
         }
         let Some(size) = search.next_size() else {
-            // The search is over. Later the path may take more (RFC 4821 §7.5: not before ten minutes).
+            // The search is over. Later the path may take more (RFC 4821 §7.5: not before ten
+            // minutes).
             if search.low >= limit {
                 self.path.search = None;
             } else {
@@ -248,8 +255,8 @@ impl Connection {
         self.set_path_mss(ctx, path_mss);
     }
 
-    /// Something is lost. If it is the probe and nothing else, that was too large: it is sent again in smaller segments, and
-    /// the network is not congested (RFC 4821 §7.6.2). Whether it was so.
+    /// Something is lost. If it is the probe and nothing else, that was too large: it is sent again
+    /// in smaller segments, and the network is not congested (RFC 4821 §7.6.2). Whether it was so.
     pub(super) fn is_mtu_probe_lost(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let Some(search) = &mut self.path.search else { return false };
         let Some(probe) = search.probe.filter(|probe| self.flight.scoreboard.is_lost_at(probe.seq)) else {

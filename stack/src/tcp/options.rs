@@ -21,8 +21,8 @@ pub(crate) type SackBlocks = SmallVec<[(SeqNumber, SeqNumber); 4]>;
 pub(crate) struct FastOpenCookie {
     len: u8,
     bytes: [u8; FastOpenCookie::MAX_LEN],
-    /// It stands in the experimental option (kind 254 with a magic number, RFC 6994) that came before kind 34. Some servers
-    /// know only that.
+    /// It stands in the experimental option (kind 254 with a magic number, RFC 6994) that came
+    /// before kind 34. Some servers know only that.
     experimental: bool,
 }
 
@@ -180,9 +180,10 @@ impl Options {
         Options::parse_list(bytes, syn)
     }
 
-    /// RFC 9293 §3.2 (MUST-4, MUST-5, MUST-64, MUST-68): options one after the other, in any segment, on any boundary,
-    /// each with its length; unknown ones are skipped (MUST-6). As Linux, one of a known kind with a wrong length is skipped,
-    /// and a length that cannot be ends the list (MUST-7).
+    /// RFC 9293 §3.2 (MUST-4, MUST-5, MUST-64, MUST-68): options one after the other, in any
+    /// segment, on any boundary, each with its length; unknown ones are skipped (MUST-6). As Linux,
+    /// one of a known kind with a wrong length is skipped, and a length that cannot be ends the
+    /// list (MUST-7).
     fn parse_list(mut bytes: &[u8], syn: bool) -> Options {
         let mut options = Options::default();
         while let [option_kind, rest @ ..] = bytes {
@@ -201,8 +202,8 @@ impl Options {
         options
     }
 
-    /// MSS, window scale and SACK-permitted mean something in a SYN only (RFC 9293 §3.7.1, RFC 7323 §2.2: RFC7323-2.2-b,
-    /// RFC 2018 §2).
+    /// MSS, window scale and SACK-permitted mean something in a SYN only (RFC 9293 §3.7.1, RFC 7323
+    /// §2.2: RFC7323-2.2-b, RFC 2018 §2).
     fn parse_one(&mut self, option_kind: u8, value: &[u8], syn: bool) {
         match (option_kind, value) {
             // An MSS of zero cannot be meant; Linux ignores it too.
@@ -306,7 +307,8 @@ impl FastOpenCookie {
         cookie
     }
 
-    /// Nothing, or 4 to 16 bytes, an even number (RFC 7413 §4.1.1); anything else is as if it were not there.
+    /// Nothing, or 4 to 16 bytes, an even number (RFC 7413 §4.1.1); anything else is as if it were
+    /// not there.
     pub(super) fn from_wire(value: &[u8], experimental: bool) -> Option<FastOpenCookie> {
         if !matches!(value.len(), 0 | 4..=Self::MAX_LEN) || !value.len().is_multiple_of(2) {
             return None;

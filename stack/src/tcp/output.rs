@@ -100,7 +100,8 @@ impl Connection {
         Run::one(header, Payload::new())
     }
 
-    /// The SYN of SYN-SENT, the SYN-ACK of SYN-RECEIVED (simultaneous open, or an ACK of a handshake that made no sense).
+    /// The SYN of SYN-SENT, the SYN-ACK of SYN-RECEIVED (simultaneous open, or an ACK of a
+    /// handshake that made no sense).
     fn poll_syn(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         self.open_with_data();
         if !core::mem::take(&mut self.pending.syn) {
@@ -115,7 +116,8 @@ impl Connection {
             path_seed: self.retries.path_seed,
             ..Header::default()
         };
-        // RFC 9293 §3.7.1 (MUST-14, SHLD-5, MAY-3): the MSS always; MUST-65: here, and in no other segment.
+        // RFC 9293 §3.7.1 (MUST-14, SHLD-5, MAY-3): the MSS always; MUST-65: here, and in no other
+        // segment.
         header.options = Options {
             mss: Some(self.syn.announced_mss),
             window_scale: config
@@ -126,7 +128,8 @@ impl Connection {
             ..Options::default()
         };
         if is_answer {
-            // A SYN-ACK offers only what the SYN did (RFC7323-2.2-a, RFC7323-3.2-a; RFC 2018 §2, RFC2018-2-b).
+            // A SYN-ACK offers only what the SYN did (RFC7323-2.2-a, RFC7323-3.2-a; RFC 2018 §2,
+            // RFC2018-2-b).
             header.ack = self.rcv.nxt;
             header.options.sack_permitted = self.syn.sack_permitted;
             header.options.timestamps = self.timestamps.option(ctx.now);
@@ -224,7 +227,8 @@ impl Connection {
         self.congestion.on_idle(ctx.now, pause, too_long, config.initial_window_segs);
     }
 
-    /// Eff.snd.MSS (RFC 9293 §3.7.1, MUST-16; SHLD-28): what peer and path take, less the options of the next segment.
+    /// Eff.snd.MSS (RFC 9293 §3.7.1, MUST-16; SHLD-28): what peer and path take, less the options
+    /// of the next segment.
     pub(super) fn effective_mss(&self, ctx: &Ctx<'_>) -> u32 {
         // At most 40 bytes.
         u32::from(self.send_mss(ctx)).saturating_sub(self.next_options(ctx).wire_len() as u32).max(1)
@@ -320,9 +324,9 @@ impl Connection {
         if is_over && (begun > 0 || segs > 1) { run.pushed() } else { run }
     }
 
-    /// Segments in one burst: what the path carries in a millisecond, at least two, and at most half of the congestion
-    /// window (Linux's tcp_tso_autosize and tcp_cwnd_test). On a path of less than half a millisecond, as many as go
-    /// into an IP packet.
+    /// Segments in one burst: what the path carries in a millisecond, at least two, and at most
+    /// half of the congestion window (Linux's tcp_tso_autosize and tcp_cwnd_test). On a path of
+    /// less than half a millisecond, as many as go into an IP packet.
     fn burst_segs(&self, mss: u32) -> u32 {
         let cwnd = self.congestion.cwnd();
         let half_window = cwnd / (2 * mss);
@@ -346,9 +350,11 @@ impl Connection {
         self.data_run(ctx, seq, len, fin, mss as usize)
     }
 
-    /// Segments in one run: at most what fits into an IP packet and into the burst that the pace allows.
+    /// Segments in one run: at most what fits into an IP packet and into the burst that the pace
+    /// allows.
     pub(super) fn max_run_segs(&self, ctx: &Ctx<'_>, mss: u32, burst: u32) -> u32 {
-        // Each has its own urgent pointer, and a duplicate is reported once (RFC 2883 §4, RFC2883-4-b).
+        // Each has its own urgent pointer, and a duplicate is reported once (RFC 2883 §4,
+        // RFC2883-4-b).
         if self.is_urgent() || (self.syn.sack_permitted && self.rcv.has_duplicate()) {
             return 1;
         }

@@ -8,11 +8,12 @@ use crate::time::Instant;
 const MAX_QUANTUM: u32 = 64 << 10;
 /// A burst is this much of a second, as a shift: 1/1024, Linux's sk_pacing_shift.
 const QUANTUM_SHIFT: u32 = 10;
-/// Below this many bytes a second even two segments at once would be a burst (draft-ietf-ccwg-bbr §5.6.3: 1.2 Mbit/s).
+/// Below this many bytes a second even two segments at once would be a burst (draft-ietf-ccwg-bbr
+/// §5.6.3: 1.2 Mbit/s).
 const SLOW: u64 = 150_000;
 
-/// How many bytes go out together at this rate (bytes a second): about a millisecond of them, at least two segments as
-/// Linux's tcp_tso_autosize has it, one on a slow path.
+/// How many bytes go out together at this rate (bytes a second): about a millisecond of them, at
+/// least two segments as Linux's tcp_tso_autosize has it, one on a slow path.
 pub(crate) fn quantum(rate: u64, mss: u32) -> u32 {
     let least = if rate < SLOW { mss } else { mss.saturating_mul(2) };
     let bytes = u32::try_from(rate >> QUANTUM_SHIFT).unwrap_or(MAX_QUANTUM);
@@ -42,9 +43,9 @@ impl Pacer {
         quantum.saturating_sub(self.burst)
     }
 
-    /// `bytes` go out at `rate` bytes a second; once a burst of `quantum` is out, there is a pause. A timer that fired
-    /// late is made good, up to half of what the burst takes (Linux's tcp_update_skb_after_send): not more, for then
-    /// it was not the timer that was late.
+    /// `bytes` go out at `rate` bytes a second; once a burst of `quantum` is out, there is a pause.
+    /// A timer that fired late is made good, up to half of what the burst takes (Linux's
+    /// tcp_update_skb_after_send): not more, for then it was not the timer that was late.
     pub(crate) fn on_sent(&mut self, now: Instant, bytes: u32, rate: u64, quantum: u32) {
         self.burst = self.burst.saturating_add(bytes);
         if self.burst < quantum {

@@ -1,7 +1,9 @@
-//! Pacing: data goes out at a rate, in bursts of about a millisecond, instead of as fast as the windows allow.
+//! Pacing: data goes out at a rate, in bursts of about a millisecond, instead of as fast as the
+//! windows allow.
 //!
-//! BBR is always paced, at the rate that its model gives. The other algorithms are if SO_MAX_PACING_RATE or
-//! [`TcpConfig::pacing`](crate::TcpConfig::pacing) asks for it, at a multiple of a window a round trip.
+//! BBR is always paced, at the rate that its model gives. The other algorithms are if
+//! SO_MAX_PACING_RATE or [`TcpConfig::pacing`](crate::TcpConfig::pacing) asks for it, at a multiple
+//! of a window a round trip.
 
 use core::time::Duration;
 
@@ -27,8 +29,9 @@ impl Connection {
         }
     }
 
-    /// A segment a round trip, which the smallest window allows: whatever an algorithm believes of the path, and a burst of
-    /// marks can take its estimate down to nothing, a pause between two segments must not outlast the connection.
+    /// A segment a round trip, which the smallest window allows: whatever an algorithm believes of
+    /// the path, and a burst of marks can take its estimate down to nothing, a pause between two
+    /// segments must not outlast the connection.
     fn least_rate(&self) -> u64 {
         per_second(self.congestion.mss(), self.rtt.srtt().unwrap_or(Duration::from_secs(1)))
     }

@@ -42,7 +42,8 @@ impl SynReceived {
         connection.retries.unanswered_since = self.sent_at + Duration::from_millis(1);
         connection.retries.path_seed = self.retries;
         if self.from_cookie {
-            // Nobody knows when the SYN-ACK was sent: what comes back in the timestamp is not quite a time.
+            // Nobody knows when the SYN-ACK was sent: what comes back in the timestamp is not quite
+            // a time.
             let clock = connection.timestamps.clock(ctx.now);
             connection.timed_out = Some(TimedOut { end: self.iss + 1, clock });
         } else if self.retries == 0 {

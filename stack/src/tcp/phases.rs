@@ -1,5 +1,5 @@
-//! What an acknowledgement does to the phase of [`recovery`](super::recovery): episodes begin, end, and turn out to have been
-//! mistakes.
+//! What an acknowledgement does to the phase of [`recovery`](super::recovery): episodes begin, end,
+//! and turn out to have been mistakes.
 
 use super::ack::News;
 use super::congestion::Cause;

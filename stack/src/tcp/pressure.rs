@@ -1,5 +1,6 @@
-//! What a connection does when the stack runs short of memory: it promises less, and gives back step by step what it can do
-//! without. What `send` took and what was acknowledged stays, until the connection itself is given up.
+//! What a connection does when the stack runs short of memory: it promises less, and gives back
+//! step by step what it can do without. What `send` took and what was acknowledged stays, until the
+//! connection itself is given up.
 
 use super::sender::clamp_send_buffer;
 use super::{Connection, FreeList, SeqNumber, State};
@@ -12,8 +13,9 @@ use crate::time::Instant;
 const MIN_SEND_BUFFER: usize = 4096;
 
 impl Connection {
-    /// Whether there is memory for a segment's `len` bytes that begin at `seq` (Linux's tcp_try_rmem_schedule). If not,
-    /// the data is dropped, and nothing but the data: its acknowledgement has been looked at.
+    /// Whether there is memory for a segment's `len` bytes that begin at `seq` (Linux's
+    /// tcp_try_rmem_schedule). If not, the data is dropped, and nothing but the data: its
+    /// acknowledgement has been looked at.
     pub(super) fn has_memory_for(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, len: usize) -> bool {
         if ctx.memory.is_plenty(len) {
             return true;
@@ -54,16 +56,17 @@ impl Connection {
         Held { here: self.rcv.memory_bytes(), in_all: self.memory_bytes() }
     }
 
-    /// What the account lets the program queue. The floor is one of data: what its allocation takes beside it does not count
-    /// there, or a program could be refused before its buffer is full.
+    /// What the account lets the program queue. The floor is one of data: what its allocation takes
+    /// beside it does not count there, or a program could be refused before its buffer is full.
     pub(crate) fn memory_to_send(&self, ctx: &Ctx<'_>) -> usize {
         let in_all = self.snd.queue.memory_bytes() + self.rcv.memory_bytes();
         ctx.memory.room(Held { here: self.snd.queue.len(), in_all })
     }
 
-    /// There is no memory for more. Whether the program may wait for it: its buffer shrinks to half of what is queued, so
-    /// that acknowledgements make room (Linux's sk_stream_moderate_sndbuf, which spares a buffer that the program has
-    /// chosen and leaves its program to spin). A program that has nothing queued has nothing to wait for.
+    /// There is no memory for more. Whether the program may wait for it: its buffer shrinks to half
+    /// of what is queued, so that acknowledgements make room (Linux's sk_stream_moderate_sndbuf,
+    /// which spares a buffer that the program has chosen and leaves its program to spin). A program
+    /// that has nothing queued has nothing to wait for.
     pub(crate) fn shrink_send_buffer(&mut self) -> bool {
         let queued = self.snd.queue.len();
         if queued == 0 {
@@ -85,20 +88,22 @@ impl Connection {
         self.snd.buffer_bytes = self.snd.buffer_bytes.min(clamp_send_buffer(most));
     }
 
-    /// Gives back the capacity that holds no data: buffers that are empty, lists and allocations that are too large.
+    /// Gives back the capacity that holds no data: buffers that are empty, lists and allocations
+    /// that are too large.
     pub(crate) fn give_back_capacity(&mut self) {
         self.snd.queue.give_back_capacity();
         self.rcv.give_back_capacity();
         self.flight.scoreboard.give_back_capacity();
     }
 
-    /// Gives up what came out of order, which the peer still has (RFC 2018 §8, RFC2018-8-a). How many bytes that were.
+    /// Gives up what came out of order, which the peer still has (RFC 2018 §8, RFC2018-8-a). How
+    /// many bytes that were.
     pub(crate) fn give_back_out_of_order(&mut self) -> usize {
         self.rcv.prune_all()
     }
 
-    /// Takes back what auto-tuning granted beyond the floor. What is in the queues stays; no more goes in until they have
-    /// drained to the floor.
+    /// Takes back what auto-tuning granted beyond the floor. What is in the queues stays; no more
+    /// goes in until they have drained to the floor.
     pub(crate) fn give_back_buffers(&mut self, ctx: &Ctx<'_>) {
         self.limit_send_buffer(MIN_SEND_BUFFER);
         self.rcv.narrow_window(ctx.memory.window());
@@ -114,7 +119,8 @@ impl Connection {
         self.snd.queue.len() > 0 || !self.rcv.queue().is_empty() || self.rcv.has_gaps()
     }
 
-    /// When data last moved in either direction, as far as that is known; what was only sent again did not move.
+    /// When data last moved in either direction, as far as that is known; what was only sent again
+    /// did not move.
     pub(crate) fn last_moved_at(&self) -> Instant {
         let sent_at =
             if self.is_unanswered() { self.retries.unanswered_since } else { self.last.data_sent_at };

@@ -1,5 +1,6 @@
-//! Proportional rate reduction (RFC 9937, which succeeds RFC 6937): the window goes down to ssthresh over one round trip,
-//! by sending a share of what is delivered, rather than at once. RFC 8985 §9.3 recommends it (RFC8985-9.3).
+//! Proportional rate reduction (RFC 9937, which succeeds RFC 6937): the window goes down to
+//! ssthresh over one round trip, by sending a share of what is delivered, rather than at once. RFC
+//! 8985 §9.3 recommends it (RFC8985-9.3).
 
 /// An episode in which the window is reduced.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,8 +24,8 @@ pub(super) struct Progress {
 }
 
 impl Prr {
-    /// An episode begins. As on Linux RecoverFS is cwnd (RFC6937-3-a), which a sender that has enough to send has in
-    /// flight.
+    /// An episode begins. As on Linux RecoverFS is cwnd (RFC6937-3-a), which a sender that has
+    /// enough to send has in flight.
     pub(super) fn new(cwnd: u32) -> Prr {
         Prr { recover_fs: cwnd.max(1), delivered: 0, out: 0 }
     }
@@ -39,12 +40,13 @@ impl Prr {
         self.delivered += u64::from(delivered);
         let unsent = self.delivered.saturating_sub(self.out);
         let send = if in_flight > ssthresh {
-            // Proportionally (RFC6937-3-c), and rounded up to whole segments, as in Linux, which counts those.
+            // Proportionally (RFC6937-3-c), and rounded up to whole segments, as in Linux, which
+            // counts those.
             let share = (self.delivered * u64::from(ssthresh)).div_ceil(u64::from(self.recover_fs));
             share.next_multiple_of(u64::from(mss.max(1))).saturating_sub(self.out)
         } else {
-            // Too little is in flight: slow start up to ssthresh if all is well (PRR-SSRB, RFC6937-3-d), otherwise as
-            // much as was delivered (PRR-CRB, RFC6937-3-e).
+            // Too little is in flight: slow start up to ssthresh if all is well (PRR-SSRB,
+            // RFC6937-3-d), otherwise as much as was delivered (PRR-CRB, RFC6937-3-e).
             let allowed = unsent.max(u64::from(delivered)) + if is_safe { u64::from(mss) } else { 0 };
             allowed.min(u64::from(ssthresh - in_flight))
         };
@@ -87,7 +89,8 @@ mod tests {
         assert_eq!(prr.cwnd(progress(0, false, 30_000), 20_000, MSS), 31_000);
     }
 
-    /// RFC 9937 §6.2: after heavy losses not more than was delivered, and one more if the acknowledgement is safe.
+    /// RFC 9937 §6.2: after heavy losses not more than was delivered, and one more if the
+    /// acknowledgement is safe.
     #[test]
     fn with_too_little_in_flight_it_grows_back_to_ssthresh() {
         let mut prr = Prr::new(20_000);

@@ -14,7 +14,8 @@ const WIDE_FOR_RECOVERIES: u8 = 16;
 const MOST_REORDERING: u16 = 300;
 /// The least that a probe waits, beside twice the round trip: Linux's TCP_TIMEOUT_MIN, two jiffies.
 const MIN_PROBE_DELAY: Duration = Duration::from_millis(2);
-/// RFC 8985 §7.2, WCDelAckT: the peer may hold the acknowledgement of a single segment back for so long.
+/// RFC 8985 §7.2, WCDelAckT: the peer may hold the acknowledgement of a single segment back for so
+/// long.
 const WORST_DELAYED_ACK: Duration = Duration::from_millis(200);
 
 /// See the module's page. Names are those of RFC 8985 §5.2 and §5.3 (RFC8985-5.3).
@@ -30,8 +31,8 @@ pub(super) struct Rack {
     /// How often data arrived after later data (reordering). RACK.reordering_seen is this being
     /// nonzero.
     reordering_seen: u16,
-    /// The most segments by which something was overtaken (tcpi_reordering); before that DupThresh, so many sacked segments
-    /// that no doubt is left.
+    /// The most segments by which something was overtaken (tcpi_reordering); before that DupThresh,
+    /// so many sacked segments that no doubt is left.
     reordering_segs: u16,
     /// RACK.reo_wnd_mult and RACK.reo_wnd_persist.
     reo_wnd_mult: u8,
@@ -60,8 +61,9 @@ impl Rack {
         (self.reordering_seen, self.reordering_segs)
     }
 
-    /// RFC 8985 §6.2, steps 2 and 3: `sent` is delivered. `is_current`: the echoed timestamp does not say that it was an
-    /// earlier sending than the last which arrived. The result says by how many bytes it was overtaken.
+    /// RFC 8985 §6.2, steps 2 and 3: `sent` is delivered. `is_current`: the echoed timestamp does
+    /// not say that it was an earlier sending than the last which arrived. The result says by how
+    /// many bytes it was overtaken.
     pub(super) fn on_delivered(
         &mut self,
         now: Instant,
@@ -88,14 +90,16 @@ impl Rack {
         overtaken
     }
 
-    /// An acknowledgement has delivered something that was overtaken by so many bytes (Linux's tcp_check_sack_reordering).
+    /// An acknowledgement has delivered something that was overtaken by so many bytes (Linux's
+    /// tcp_check_sack_reordering).
     pub(super) fn on_reordering(&mut self, bytes: u32, mss: u32) {
         let segs = u16::try_from(bytes.div_ceil(mss.max(1))).unwrap_or(u16::MAX);
         self.reordering_segs = self.reordering_segs.max(segs.min(MOST_REORDERING));
         self.reordering_seen = self.reordering_seen.saturating_add(1);
     }
 
-    /// Whether nothing that was sent after `first_sending_at`, the earliest sending of what is in flight, has arrived.
+    /// Whether nothing that was sent after `first_sending_at`, the earliest sending of what is in
+    /// flight, has arrived.
     pub(super) fn is_first(&self, first_sending_at: Option<Instant>) -> bool {
         first_sending_at.is_none_or(|at| at >= self.xmit_at)
     }
@@ -142,8 +146,8 @@ impl Rack {
         if !is_sent_after(self.xmit_at, self.end_seq, sent.sent_at, sent.end) {
             return Overdue::No;
         }
-        // Where the path takes no time (the loopback) and the peer has no memory for a segment, it would be sent again without
-        // end while time stands still.
+        // Where the path takes no time (the loopback) and the peer has no memory for a segment, it
+        // would be sent again without end while time stands still.
         if sent.is_repeated && sent.sent_at == now {
             return Overdue::No;
         }
@@ -164,8 +168,9 @@ fn is_sent_after(at: Instant, end: SeqNumber, other_at: Instant, other_end: SeqN
     at > other_at || (at == other_at && end.after(other_end))
 }
 
-/// RFC 8985 §7.2 (RFC8985-7.2-b): when a probe is due after the last segment went out or SND.UNA moved; `is_single`:
-/// only one segment is unanswered. Without a measurement of the round trip, one second.
+/// RFC 8985 §7.2 (RFC8985-7.2-b): when a probe is due after the last segment went out or SND.UNA
+/// moved; `is_single`: only one segment is unanswered. Without a measurement of the round trip, one
+/// second.
 pub(super) fn probe_delay(srtt: Option<Duration>, is_single: bool) -> Duration {
     let Some(srtt) = srtt else { return Duration::from_secs(1) };
     // Linux has the margin beside the round trip where the RFC has none: timers are coarse.

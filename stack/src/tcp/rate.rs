@@ -1,10 +1,10 @@
-//! Delivery-rate samples (draft-ietf-ccwg-bbr §4.1, before that draft-cheng-iccrg-delivery-rate-estimation): how fast the
-//! path delivered what was in flight.
+//! Delivery-rate samples (draft-ietf-ccwg-bbr §4.1, before that
+//! draft-cheng-iccrg-delivery-rate-estimation): how fast the path delivered what was in flight.
 //!
-//! Each record that goes out is stamped with how much was delivered by then, and when. Its acknowledgement makes the
-//! sample: what was delivered since, over the longer of the time in which it was sent and the time in which it was
-//! acknowledged. The longer, because acknowledgements that come in a bunch, and data that went out in one, would both
-//! make the path look faster than it is.
+//! Each record that goes out is stamped with how much was delivered by then, and when. Its
+//! acknowledgement makes the sample: what was delivered since, over the longer of the time in which
+//! it was sent and the time in which it was acknowledged. The longer, because acknowledgements that
+//! come in a bunch, and data that went out in one, would both make the path look faster than it is.
 
 use core::time::Duration;
 
@@ -20,7 +20,8 @@ pub(crate) struct Stamp {
     /// These two wrap.
     delivered_ce: u32,
     lost: u32,
-    /// With this record; the top bit says that the sender was application-limited. cwnd is at most 2^30.
+    /// With this record; the top bit says that the sender was application-limited. cwnd is at most
+    /// 2^30.
     in_flight: u32,
 }
 
@@ -43,7 +44,8 @@ pub(crate) struct RateSample {
     pub(crate) delivered: u32,
     pub(crate) delivered_ce: u32,
     pub(crate) interval: Duration,
-    /// All that was ever delivered when the newest acknowledged record went out: round trips are counted with it.
+    /// All that was ever delivered when the newest acknowledged record went out: round trips are
+    /// counted with it.
     pub(crate) prior_delivered: u64,
     /// All that is delivered now.
     pub(crate) total_delivered: u64,
@@ -126,13 +128,14 @@ impl RateSampler {
         }
     }
 
-    /// There is nothing to send although the windows have room: until all that is in flight now is delivered, samples are
-    /// of the program and not of the path.
+    /// There is nothing to send although the windows have room: until all that is in flight now is
+    /// delivered, samples are of the program and not of the path.
     pub(crate) fn on_application_limited(&mut self, in_flight: u32) {
         self.application_limited_until = (self.delivered + u64::from(in_flight)).max(1);
     }
 
-    /// A record, last sent at `sent_at`, is acknowledged for the first time, cumulatively or selectively.
+    /// A record, last sent at `sent_at`, is acknowledged for the first time, cumulatively or
+    /// selectively.
     pub(crate) fn on_delivered(
         &mut self,
         newest: &mut Newest,
@@ -168,9 +171,10 @@ impl RateSampler {
         }
     }
 
-    /// The sample of an acknowledgement, once all its records are told. `None` if it delivered none, and if the time is
-    /// shorter than any round trip was: then it acknowledges something else than what it seems to (a retransmission
-    /// that was not needed), and the rate would be too high.
+    /// The sample of an acknowledgement, once all its records are told. `None` if it delivered
+    /// none, and if the time is shorter than any round trip was: then it acknowledges something
+    /// else than what it seems to (a retransmission that was not needed), and the rate would be too
+    /// high.
     pub(crate) fn take_sample(&mut self, newest: Newest, min_rtt: Option<Duration>) -> Option<RateSample> {
         if self.delivered > self.application_limited_until {
             self.application_limited_until = 0;

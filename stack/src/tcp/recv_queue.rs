@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::FreeList;
 use super::byte_queue::ByteQueue;
 
-/// A payload of at least this many bytes stays where it is, in the frame that brought it. A smaller one would keep a
-/// whole frame alive for a few bytes, so it is copied.
+/// A payload of at least this many bytes stays where it is, in the frame that brought it. A smaller
+/// one would keep a whole frame alive for a few bytes, so it is copied.
 const KEEP_FROM_BYTES: usize = 512;
 /// What a kept payload's frame holds beside it: the headers of link, IP and TCP.
 const FRAME_OVERHEAD_BYTES: usize = 96;
@@ -60,7 +60,8 @@ impl RecvQueue {
         count
     }
 
-    /// Takes the first slice out without a copy, at most `max` bytes of it; empty if there is nothing.
+    /// Takes the first slice out without a copy, at most `max` bytes of it; empty if there is
+    /// nothing.
     pub(crate) fn read_bytes(&mut self, max: usize) -> Bytes {
         let Some(queue) = &mut self.queue else { return Bytes::new() };
         let data = queue.pop(max);

@@ -17,8 +17,9 @@ impl Connection {
         self.flight.scoreboard.lost() > 0 && self.flight.recovery.frto != Frto::Probing
     }
 
-    /// What is lost, from the front on, as far as the windows allow: a segment, or a run of them. The segment at SND.UNA goes
-    /// out beyond the edge of a window that shrank meanwhile, too (RFC 9293 §3.8.6, MAY-7; RFC 6675 §5, RFC 6582 §3.2).
+    /// What is lost, from the front on, as far as the windows allow: a segment, or a run of them.
+    /// The segment at SND.UNA goes out beyond the edge of a window that shrank meanwhile, too (RFC
+    /// 9293 §3.8.6, MAY-7; RFC 6675 §5, RFC 6582 §3.2).
     pub(super) fn resend(&mut self, ctx: &mut Ctx<'_>, mss: u32, burst: u32) -> Option<Run> {
         let in_flight = self.in_flight();
         let room = self.congestion.cwnd().saturating_sub(in_flight);
@@ -88,9 +89,9 @@ impl Connection {
         self.data_run(ctx, seq, len as usize, fin, mss as usize)
     }
 
-    /// RFC 8985 §7.2 (RFC8985-7.2-a): a probe is due if neither an acknowledgement nor new data comes before. Only
-    /// while all is well: with losses to repair there are other timers, and without SACK the answer would tell
-    /// nothing.
+    /// RFC 8985 §7.2 (RFC8985-7.2-a): a probe is due if neither an acknowledgement nor new data
+    /// comes before. Only while all is well: with losses to repair there are other timers, and
+    /// without SACK the answer would tell nothing.
     pub(super) fn arm_loss_probe(&mut self, ctx: &Ctx<'_>) {
         let is_calm = matches!(self.flight.recovery.phase(), Phase::Open | Phase::Cwr)
             && self.flight.scoreboard.sacked() == 0
@@ -114,8 +115,8 @@ impl Connection {
         self.arm_retransmit(ctx.now);
     }
 
-    /// One segment of new data beyond the congestion window if there is any (RFC8985-7.3-a), otherwise the last one
-    /// again.
+    /// One segment of new data beyond the congestion window if there is any (RFC8985-7.3-a),
+    /// otherwise the last one again.
     pub(super) fn send_loss_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Option<Run> {
         if self.flight.recovery.probe.is_some() || self.flight.recovery.is_repairing() {
             return None;
@@ -131,7 +132,8 @@ impl Connection {
         let fin_at = self.snd.una + self.snd.queue.len() as u32;
         let (seq, end) = self.flight.scoreboard.last_segment(fin_at)?;
         let seq = self.snd.last_record_of(seq, end.min(fin_at));
-        // There may be less room beside today's options than beside those that it first went out with.
+        // There may be less room beside today's options than beside those that it first went out
+        // with.
         let end = if end.min(fin_at) - seq > mss { seq + mss } else { end };
         ctx.stats.recovery.loss_probes += 1;
         let run = self.send_again(ctx, seq, end, mss, RepeatCause::LossProbe);
@@ -139,9 +141,9 @@ impl Connection {
         Some(run)
     }
 
-    /// RFC 8985 §6.2 step 5 (RFC8985-6.2-h): the reordering window of something is over. No acknowledgement came that would
-    /// say how much may be sent: as on Linux (tcp_rack_reo_timeout) the window goes down as if one segment had been
-    /// delivered.
+    /// RFC 8985 §6.2 step 5 (RFC8985-6.2-h): the reordering window of something is over. No
+    /// acknowledgement came that would say how much may be sent: as on Linux (tcp_rack_reo_timeout)
+    /// the window goes down as if one segment had been delivered.
     pub(super) fn on_reorder_timer(&mut self, ctx: &mut Ctx<'_>) {
         if self.mark_overdue(ctx) == 0 || self.flight.recovery.is_repairing() {
             return;
@@ -151,8 +153,8 @@ impl Connection {
         self.reduce_window(Progress { delivered, is_safe: false, in_flight: self.in_flight() });
     }
 
-    /// RFC 5681 §3.1, RFC 6675 §5.1 (RFC6675-5.1-b): the timer has fired, and everything that the peer does not have
-    /// counts as lost.
+    /// RFC 5681 §3.1, RFC 6675 §5.1 (RFC6675-5.1-b): the timer has fired, and everything that the
+    /// peer does not have counts as lost.
     pub(super) fn enter_loss(&mut self, ctx: &mut Ctx<'_>) {
         if self.flight.scoreboard.first().is_some_and(SentRange::is_sacked) {
             // RFC 2018 §8: the peer no longer has what it said to have.
@@ -179,8 +181,8 @@ impl Connection {
         self.timers.stop(Timer::Reorder);
     }
 
-    /// The path takes segments of at most `mss` bytes: larger ones are lost, though not to congestion (RFC 8201 §5.4; Linux's
-    /// tcp_simple_retransmit).
+    /// The path takes segments of at most `mss` bytes: larger ones are lost, though not to
+    /// congestion (RFC 8201 §5.4; Linux's tcp_simple_retransmit).
     pub(super) fn lose_oversized(&mut self, mss: u32) {
         // An MSS is at most 65,535.
         let mss = mss as u16;

@@ -1,4 +1,5 @@
-//! Dynamic right-sizing: what a receiver measures so that its buffer grows with what the program reads in a round trip.
+//! Dynamic right-sizing: what a receiver measures so that its buffer grows with what the program
+//! reads in a round trip.
 
 use core::time::Duration;
 
@@ -17,7 +18,8 @@ pub(super) enum Basis {
     Window,
 }
 
-/// What a receiver measures while data flows: how long a round trip takes, and how much the program reads in one.
+/// What a receiver measures while data flows: how long a round trip takes, and how much the program
+/// reads in one.
 #[derive(Debug)]
 pub(super) struct RightSizing {
     /// The round trip in nanoseconds; zero before there is one.
@@ -77,8 +79,9 @@ impl RightSizing {
         };
     }
 
-    /// The program has read everything before `read_to`, and `queued` bytes wait behind it. After each round trip: the
-    /// window that the next ones need, if this one has brought more than any before.
+    /// The program has read everything before `read_to`, and `queued` bytes wait behind it. After
+    /// each round trip: the window that the next ones need, if this one has brought more than any
+    /// before.
     pub(super) fn on_read(&mut self, now: Instant, read_to: SeqNumber, queued: u32) -> Option<u64> {
         let elapsed = now.duration_since(self.measured_at).as_nanos();
         if self.rtt == 0 || elapsed < u128::from(self.rtt) {
@@ -95,8 +98,8 @@ impl RightSizing {
         Some(self.wanted(before))
     }
 
-    /// Twice a round trip's worth, for this measurement is late by one; and where the last brought more than the one
-    /// before, as much more again, twice: the peer may be in slow start.
+    /// Twice a round trip's worth, for this measurement is late by one; and where the last brought
+    /// more than the one before, as much more again, twice: the peer may be in slow start.
     pub(super) fn wanted(&self, before: u32) -> u64 {
         let (space, before) = (u64::from(self.space), u64::from(before.max(1)));
         let twice = 2 * space;

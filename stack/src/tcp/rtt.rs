@@ -1,4 +1,5 @@
-//! The retransmission time-out (RFC 6298; RFC 9293 §3.8.1, MUST-18): smoothed round-trip time, its variation, back-off.
+//! The retransmission time-out (RFC 6298; RFC 9293 §3.8.1, MUST-18): smoothed round-trip time, its
+//! variation, back-off.
 
 use core::num::NonZeroU64;
 use core::time::Duration;
@@ -12,7 +13,8 @@ const RTO_AFTER_SYN_LOSS: Duration = Duration::from_secs(3);
 /// For how long the shortest round trip counts (Linux's tcp_min_rtt_wlen).
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
 
-/// SRTT, RTTVAR and RTO of one connection. In nanoseconds, so that the eighths and quarters lose nothing.
+/// SRTT, RTTVAR and RTO of one connection. In nanoseconds, so that the eighths and quarters lose
+/// nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct RttEstimator {
     /// SRTT and RTTVAR, once there is a measurement.
@@ -53,8 +55,9 @@ impl RttEstimator {
         }
     }
 
-    /// The round trip of the last of what an acknowledgement delivered: without the time that the peer may have held back an
-    /// acknowledgement of the first. The shortest counts for some minutes; paths change.
+    /// The round trip of the last of what an acknowledgement delivered: without the time that the
+    /// peer may have held back an acknowledgement of the first. The shortest counts for some
+    /// minutes; paths change.
     pub(crate) fn on_min_sample(&mut self, now: Instant, rtt: Duration) {
         let nanos = at_least_one(nanos(rtt));
         if self.min.is_none_or(|min| nanos <= min.nanos || now.duration_since(min.at) > MIN_RTT_WINDOW) {
@@ -62,8 +65,9 @@ impl RttEstimator {
         }
     }
 
-    /// A round trip was measured: from a timestamp, or from a segment that was not retransmitted (Karn's algorithm,
-    /// RFC 6298 §3). It ends the back-off; until there is one the longer RTO stays (RFC6298-5.7-b).
+    /// A round trip was measured: from a timestamp, or from a segment that was not retransmitted
+    /// (Karn's algorithm, RFC 6298 §3). It ends the back-off; until there is one the longer RTO
+    /// stays (RFC6298-5.7-b).
     pub(crate) fn on_sample(&mut self, rtt: Duration) {
         self.back_off = 0;
         // A clock may be too coarse to see the time at all.
@@ -71,8 +75,8 @@ impl RttEstimator {
         self.smoothed = Some(match self.smoothed {
             // RFC 6298 §2.2 (RFC6298-2.2).
             None => Smoothed { srtt: at_least_one(rtt), rttvar: rtt / 2 },
-            // RFC 6298 §2.3 (RFC6298-2.3-a, RFC6298-2.3-b): beta 1/4 and, with the SRTT of before, alpha 1/8. Divided
-            // first: nothing overflows.
+            // RFC 6298 §2.3 (RFC6298-2.3-a, RFC6298-2.3-b): beta 1/4 and, with the SRTT of before,
+            // alpha 1/8. Divided first: nothing overflows.
             Some(Smoothed { srtt, rttvar }) => Smoothed {
                 srtt: at_least_one(srtt.get() - srtt.get() / 8 + rtt / 8),
                 rttvar: rttvar - rttvar / 4 + srtt.get().abs_diff(rtt) / 4,
@@ -86,8 +90,9 @@ impl RttEstimator {
         let rto = match self.smoothed {
             // RFC 6298 §2.1 (RFC6298-2.1).
             None => in_nanos(self.initial_rto),
-            // RFC 6298 §2.3 with Linux's floor under K * RTTVAR instead of under the sum (RFC6298-2.4): a path with a
-            // steady 300 ms keeps a margin. It is coarser than any clock, so G needs no term.
+            // RFC 6298 §2.3 with Linux's floor under K * RTTVAR instead of under the sum
+            // (RFC6298-2.4): a path with a steady 300 ms keeps a margin. It is coarser than any
+            // clock, so G needs no term.
             Some(Smoothed { srtt, rttvar }) => {
                 srtt.get().saturating_add(rttvar.saturating_mul(4).max(min_rto))
             }
@@ -101,7 +106,8 @@ impl RttEstimator {
         self.back_off = (self.back_off + 1).min(63);
     }
 
-    /// RFC 6298 §5.7: the SYN had to be repeated and gave no measurement, so begin with at least 3 s.
+    /// RFC 6298 §5.7: the SYN had to be repeated and gave no measurement, so begin with at least 3
+    /// s.
     pub(crate) fn on_syn_repeated(&mut self) {
         self.initial_rto = self.initial_rto.max(micros(RTO_AFTER_SYN_LOSS));
         self.back_off = 0;

@@ -3,10 +3,11 @@
 use super::{Flags, Header};
 use crate::frame::{Payload, PayloadCursor};
 
-/// Consecutive segments under one header, for the socket layer to cut. Most often it is one segment.
+/// Consecutive segments under one header, for the socket layer to cut. Most often it is one
+/// segment.
 ///
-/// All but the last hold [`segment_len`](Run::segment_len) bytes, and the last alone has the PSH and the FIN of the
-/// header. As an iterator it gives the segments one by one.
+/// All but the last hold [`segment_len`](Run::segment_len) bytes, and the last alone has the PSH
+/// and the FIN of the header. As an iterator it gives the segments one by one.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// Of all segments that are left; its sequence number is that of the first.

@@ -1,4 +1,5 @@
-//! What a program says of the data of one send: that more follows (MSG_MORE), that a record ends with it (MSG_EOR).
+//! What a program says of the data of one send: that more follows (MSG_MORE), that a record ends
+//! with it (MSG_EOR).
 
 use alloc::collections::VecDeque;
 use core::mem;
@@ -10,8 +11,9 @@ use super::{Connection, SeqNumber, State};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SendFlags {
-    /// MSG_MORE: more data follows at once, so the last segment waits for it if it is not full, as under TCP_CORK. But it goes out as
-    /// soon as the peer acknowledges something. It outdoes TCP_NODELAY.
+    /// MSG_MORE: more data follows at once, so the last segment waits for it if it is not full, as
+    /// under TCP_CORK. But it goes out as soon as the peer acknowledges something. It outdoes
+    /// TCP_NODELAY.
     pub more: bool,
     /// MSG_EOR: no segment holds data from both sides of this end.
     pub end_of_record: bool,
@@ -39,7 +41,8 @@ impl Connection {
         }
     }
 
-    /// TCP_NODELAY is set or TCP_CORK taken off, or the peer has acknowledged something: what was held goes out.
+    /// TCP_NODELAY is set or TCP_CORK taken off, or the peer has acknowledged something: what was
+    /// held goes out.
     pub(super) fn release_held(&mut self) {
         if self.snd.more == More::Held {
             self.snd.more = More::Awaited;

@@ -8,7 +8,8 @@ use super::FreeList;
 use super::byte_queue::ByteQueue;
 use crate::frame::Payload;
 
-/// A smaller slice is copied: the reference to it costs as much, and may keep a much larger buffer alive.
+/// A smaller slice is copied: the reference to it costs as much, and may keep a much larger buffer
+/// alive.
 const COPY_BELOW_BYTES: usize = 128;
 
 /// Bytes are found by their offset from SND.UNA, which [`advance`](SendQueue::advance) moves.
@@ -56,8 +57,8 @@ impl SendQueue {
         self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
-    /// The bytes from SND.UNA + `offset` on: `len` of them, or as many as there are. Refcounted, and copied only when
-    /// they lie in a great many small pieces.
+    /// The bytes from SND.UNA + `offset` on: `len` of them, or as many as there are. Refcounted,
+    /// and copied only when they lie in a great many small pieces.
     pub(crate) fn slice(&mut self, offset: usize, len: usize) -> Payload {
         let mut payload = Payload::new();
         if let Some(queue) = &mut self.queue {
@@ -129,8 +130,8 @@ mod tests {
         for n in 0..20_000u32 {
             queue.push_bytes(Bytes::from(vec![(n % 251) as u8; 200]));
         }
-        // From front to end as a sender does, then scattered as a retransmission does. A scan from the front would
-        // look at 400 million chunks.
+        // From front to end as a sender does, then scattered as a retransmission does. A scan from
+        // the front would look at 400 million chunks.
         for n in 0..20_000usize {
             let payload = queue.slice(n * 200, 200);
             assert_eq!((payload.len(), payload[0][0]), (1, (n % 251) as u8));

@@ -96,7 +96,8 @@ pub(super) struct Sender {
     pub(super) burst_left: u16,
     pub(super) more: More,
     pub(super) records: Records,
-    /// SND.UP: behind the last byte that the program has sent as urgent, until that is acknowledged.
+    /// SND.UP: behind the last byte that the program has sent as urgent, until that is
+    /// acknowledged.
     pub(super) urgent_end: Option<SeqNumber>,
     /// SO_SNDBUF as it is now.
     pub(super) buffer_bytes: u32,
@@ -230,9 +231,10 @@ impl Sender {
         self.small_end = ack;
     }
 
-    /// RFC 9293 §3.10.7.4, fifth step: newer segments update the window, older ones do not. Of two segments with the same
-    /// numbers the one with the smaller window is the older one, as windows are not to shrink (§3.8.6, SHLD-14); a window of
-    /// zero counts all the same (Linux's tcp_may_update_window).
+    /// RFC 9293 §3.10.7.4, fifth step: newer segments update the window, older ones do not. Of two
+    /// segments with the same numbers the one with the smaller window is the older one, as windows
+    /// are not to shrink (§3.8.6, SHLD-14); a window of zero counts all the same (Linux's
+    /// tcp_may_update_window).
     pub(super) fn update_window(&mut self, seq: SeqNumber, ack: SeqNumber, window: u32) {
         // Retransmitted data has an old sequence number; if it acknowledges new data, its window is
         // current. Linux's tcp_may_update_window does the same; without it the edge would move

@@ -46,7 +46,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The most that a SYN can offer of the receive buffer: its window is never scaled (RFC 7323 §2.2).
+    /// The most that a SYN can offer of the receive buffer: its window is never scaled (RFC 7323
+    /// §2.2).
     pub(super) fn syn_window(&self) -> u16 {
         u16::try_from(self.receive_buffer_bytes).unwrap_or(u16::MAX)
     }
@@ -66,11 +67,13 @@ impl Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct OpenParams {
     pub(crate) isn: SeqNumber,
-    /// Added to the millisecond clock for timestamps (RFC 7323 §5.4): per connection, so that it tells nothing.
+    /// Added to the millisecond clock for timestamps (RFC 7323 §5.4): per connection, so that it
+    /// tells nothing.
     pub(crate) timestamp_offset: u32,
     /// The MSS that we announce: what our link takes, or TCP_MAXSEG.
     pub(crate) announced_mss: u16,
-    /// The MSS of a peer that names none: 536 over IPv4, 1,220 over IPv6 (RFC 9293 §3.7.1, MUST-15).
+    /// The MSS of a peer that names none: 536 over IPv4, 1,220 over IPv6 (RFC 9293 §3.7.1,
+    /// MUST-15).
     pub(crate) default_mss: u16,
     /// The largest MSS that we send with: the path MTU less the IP and TCP headers without options.
     pub(crate) path_mss: u16,

@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-// LISTEN lives in the listener, SYN-RECEIVED of a listener in its SYN queue, and TIME-WAIT in a record of its own;
-// a `Connection` passes through the others.
-/// A state of a TCP connection (RFC 9293 §3.3.2). `Display` and `Debug` show the RFC's name, such as `SYN-SENT`.
+// LISTEN lives in the listener, SYN-RECEIVED of a listener in its SYN queue, and TIME-WAIT in a
+// record of its own; a `Connection` passes through the others.
+/// A state of a TCP connection (RFC 9293 §3.3.2). `Display` and `Debug` show the RFC's name, such
+/// as `SYN-SENT`.
 // Exhaustive: these are all states that RFC 9293 has.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum State {

@@ -1,7 +1,8 @@
-//! SYN cookies (RFC 4987 §3.6): when a SYN queue is full, the SYN-ACK's own numbers carry what the queue would have held.
+//! SYN cookies (RFC 4987 §3.6): when a SYN queue is full, the SYN-ACK's own numbers carry what the
+//! queue would have held.
 //!
-//! The sequence number is a keyed hash of the connection, the peer's number and the minute, with the peer's MSS hidden in
-//! it, laid out as on Linux:
+//! The sequence number is a keyed hash of the connection, the peer's number and the minute, with
+//! the peer's MSS hidden in it, laid out as on Linux:
 //!
 //! ```text
 //!     31          24 23                               0
@@ -10,8 +11,8 @@
 //!    +--------------+----------------------------------+
 //! ```
 //!
-//! Window scale, SACK and the like have no room there. They stand in the lowest bits of our timestamp, which the peer
-//! returns; a peer without timestamps does without them, too.
+//! Window scale, SACK and the like have no room there. They stand in the lowest bits of our
+//! timestamp, which the peer returns; a peer without timestamps does without them, too.
 
 use core::hash::BuildHasher;
 use core::time::Duration;
@@ -30,7 +31,8 @@ const HASH_MASK: u32 = (1 << HASH_BITS) - 1;
 const MAX_AGE_MINUTES: u32 = 2;
 const SECONDS_PER_MINUTE: u64 = 60;
 
-/// The values of an MSS that a cookie tells apart, as Linux has chosen them: those that most hosts announce, and the least.
+/// The values of an MSS that a cookie tells apart, as Linux has chosen them: those that most hosts
+/// announce, and the least.
 const MSS_V4: [u16; 4] = [536, 1300, 1440, 1460];
 const MSS_V6: [u16; 4] = [1220, 1420, 1440, 8940];
 
@@ -57,7 +59,8 @@ impl SynCookies {
         SynCookies { base_key: Keyed::new(rng), minute_key: Keyed::new(rng) }
     }
 
-    /// The first sequence number of the SYN-ACK for a SYN with number `irs`, whose sender takes segments of `mss`.
+    /// The first sequence number of the SYN-ACK for a SYN with number `irs`, whose sender takes
+    /// segments of `mss`.
     pub(crate) fn isn(&self, now: Instant, tuple: &FourTuple, irs: SeqNumber, mss: u16) -> SeqNumber {
         let minute = minute(now);
         let table = mss_table(tuple);
@@ -67,7 +70,8 @@ impl SynCookies {
         irs + self.base_hash(tuple) + (minute << HASH_BITS) + hidden
     }
 
-    /// The peer's MSS, if `cookie` is one of ours for this connection and this `irs`, and not too old.
+    /// The peer's MSS, if `cookie` is one of ours for this connection and this `irs`, and not too
+    /// old.
     pub(crate) fn check(
         &self,
         now: Instant,
@@ -91,8 +95,9 @@ impl SynCookies {
         self.base_key.hash_one(tuple) as u32
     }
 
-    /// The peer's number is under the hash: were it only added, as on Linux, the cookie would also be good for the numbers
-    /// beside it (with another MSS), and a second segment of one byte could pass for the first.
+    /// The peer's number is under the hash: were it only added, as on Linux, the cookie would also
+    /// be good for the numbers beside it (with another MSS), and a second segment of one byte could
+    /// pass for the first.
     fn minute_hash(&self, tuple: &FourTuple, irs: SeqNumber, minute: u32) -> u32 {
         self.minute_key.hash_one((tuple, irs.0, minute)) as u32
     }
@@ -126,7 +131,8 @@ impl Remembered {
         Remembered { window_scale: options.window_scale, sack_permitted: options.sack_permitted, ecn }
     }
 
-    /// The latest reading of the clock, at or before `clock`, that has the options in its lowest bits.
+    /// The latest reading of the clock, at or before `clock`, that has the options in its lowest
+    /// bits.
     pub(super) fn into_clock(self, clock: u32) -> u32 {
         let scale = self.window_scale.map_or(SCALE_MASK, |shift| u32::from(shift) & SCALE_MASK);
         let sack_permitted = if self.sack_permitted { SACK_PERMITTED } else { 0 };

@@ -54,7 +54,8 @@ impl Connection {
             // be challenged if our FIN was lost.
             self.pending.reset = Some(Reset::answering(header, self.snd.una));
             self.end(ctx, CloseReason::Aborted, "data after close");
-            // A program that has shut the connection down and still holds it sees a reset, as on Linux.
+            // A program that has shut the connection down and still holds it sees a reset, as on
+            // Linux.
             self.ending.error = Some(Error::ConnectionReset);
             return Break(Some(DropReason::ReceiverClosed));
         }

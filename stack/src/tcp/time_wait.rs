@@ -16,16 +16,17 @@ pub(crate) enum TimeWaitStep {
     Ignored,
     /// Send this acknowledgement.
     Reply(Header),
-    /// A new SYN that may reuse the addresses (RFC 6191): forget the record and give the SYN to the listener, with an
-    /// ISN of at least the given one.
+    /// A new SYN that may reuse the addresses (RFC 6191): forget the record and give the SYN to the
+    /// listener, with an ISN of at least the given one.
     Reopen { isn_after: SeqNumber },
 }
 
-/// How far a reopened connection's ISN lies beyond what the old one sent: more than an unscaled window, as on Linux.
+/// How far a reopened connection's ISN lies beyond what the old one sent: more than an unscaled
+/// window, as on Linux.
 const ISN_DISTANCE: u32 = 65_537;
 
-/// What is left of a connection. There may be very many: moments are kept as the low 32 bits of a clock of milliseconds,
-/// and the offset of its timestamps comes from outside.
+/// What is left of a connection. There may be very many: moments are kept as the low 32 bits of a
+/// clock of milliseconds, and the offset of its timestamps comes from outside.
 #[derive(Debug, Clone)]
 pub(crate) struct TimeWait {
     snd_nxt: SeqNumber,
@@ -42,7 +43,8 @@ pub(crate) struct TimeWait {
     is_prolonged: bool,
 }
 
-/// The record lasts no longer than 12 days, so that half the range of the clock tells before from after.
+/// The record lasts no longer than 12 days, so that half the range of the clock tells before from
+/// after.
 const MAX_MILLIS: u32 = 1 << 30;
 
 impl TimeWait {
@@ -89,8 +91,9 @@ impl TimeWait {
         core::mem::take(&mut self.is_prolonged)
     }
 
-    /// RFC 9293 §3.10.7.4. A FIN that comes again is acknowledged and the time starts anew; everything else that
-    /// lies outside is acknowledged at a bounded rate. `timestamp_offset` is that of the connection.
+    /// RFC 9293 §3.10.7.4. A FIN that comes again is acknowledged and the time starts anew;
+    /// everything else that lies outside is acknowledged at a bounded rate. `timestamp_offset` is
+    /// that of the connection.
     pub(crate) fn handle_segment(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -126,7 +129,8 @@ impl TimeWait {
         self.reply(ctx, header, payload_len, &timestamps)
     }
 
-    /// RFC 6191 §2 (RFC 9293 §3.6.1: MAY-2, SHLD-4): a later timestamp, or, where that cannot be told, a later number.
+    /// RFC 6191 §2 (RFC 9293 §3.6.1: MAY-2, SHLD-4): a later timestamp, or, where that cannot be
+    /// told, a later number.
     fn may_reopen(&self, header: &Header, timestamps: &TimestampState, timestamp: TimestampCheck) -> bool {
         let later_number = header.seq.after(self.rcv_nxt);
         match header.options.timestamps {
@@ -137,7 +141,8 @@ impl TimeWait {
         }
     }
 
-    /// As in the other states: segments with data or FIN are always answered, others at a bounded rate (RFC 5961 §7).
+    /// As in the other states: segments with data or FIN are always answered, others at a bounded
+    /// rate (RFC 5961 §7).
     fn reply(
         &mut self,
         ctx: &Ctx<'_>,
@@ -153,7 +158,8 @@ impl TimeWait {
         TimeWaitStep::Reply(self.acknowledgement(ctx.now, timestamps))
     }
 
-    /// The answer to a SYN that could reopen the connection, had it found a listener; within the rate.
+    /// The answer to a SYN that could reopen the connection, had it found a listener; within the
+    /// rate.
     pub(crate) fn answer_syn(&mut self, ctx: &Ctx<'_>, timestamp_offset: u32) -> Option<Header> {
         let timestamps = self.timestamps(ctx.now, timestamp_offset);
         self.may_reply(ctx).then(|| self.acknowledgement(ctx.now, &timestamps))

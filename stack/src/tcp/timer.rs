@@ -148,12 +148,14 @@ impl Connection {
         }
     }
 
-    /// RFC 6298 §5.4 to §5.7 (RFC6298-5.4): repeat the earliest segment, wait twice as long for its acknowledgement.
+    /// RFC 6298 §5.4 to §5.7 (RFC6298-5.4): repeat the earliest segment, wait twice as long for its
+    /// acknowledgement.
     fn on_retransmit_timer(&mut self, ctx: &mut Ctx<'_>) {
         if self.snd.is_window_closed() && self.state.is_synchronized() && !self.ending.orphaned {
             return self.on_timeout_behind_closed_window();
         }
-        // RFC 9293 §3.8.3 (MUST-20, MUST-22, SHLD-11): R2, in retransmissions, or in time if the program has said so.
+        // RFC 9293 §3.8.3 (MUST-20, MUST-22, SHLD-11): R2, in retransmissions, or in time if the
+        // program has said so.
         let max_retries = self.max_retries(ctx);
         let is_exhausted = match self.state {
             State::SynSent => self.is_syn_given_up(ctx, max_retries),
@@ -193,8 +195,9 @@ impl Connection {
         }
     }
 
-    /// Whether the SYN was repeated often enough. As on Linux (tcp_write_timeout) the time-outs that are not doubled come on
-    /// top of the number, but not of the time that this number of doubled ones would take.
+    /// Whether the SYN was repeated often enough. As on Linux (tcp_write_timeout) the time-outs
+    /// that are not doubled come on top of the number, but not of the time that this number of
+    /// doubled ones would take.
     fn is_syn_given_up(&self, ctx: &Ctx<'_>, max_retries: u8) -> bool {
         let config = &ctx.config.tcp;
         if self.retries.timeouts == 0 {
@@ -235,8 +238,9 @@ impl Connection {
         self.timers.arm(Timer::Retransmit, now + self.within_user_timeout(now, self.rtt.rto()));
     }
 
-    /// RFC 9293 §3.8.6.1 (MUST-36, MUST-37): a probe, for as long as the peer answers them. The same timer is the
-    /// override of the silly-window rule (§3.8.6.2.1): a small window is used at last.
+    /// RFC 9293 §3.8.6.1 (MUST-36, MUST-37): a probe, for as long as the peer answers them. The
+    /// same timer is the override of the silly-window rule (§3.8.6.2.1): a small window is used at
+    /// last.
     fn on_persist_timer(&mut self, ctx: &mut Ctx<'_>) {
         if self.in_flight() > 0 || !(self.snd.has_unsent() || self.flight.scoreboard.lost() > 0) {
             return;
@@ -258,8 +262,8 @@ impl Connection {
         self.snd.more = More::No;
     }
 
-    /// Arms the persist timer unless it runs: the first probe after one RTO (SHLD-29), each further one after twice the
-    /// time (SHLD-30).
+    /// Arms the persist timer unless it runs: the first probe after one RTO (SHLD-29), each further
+    /// one after twice the time (SHLD-30).
     pub(super) fn arm_persist(&mut self, ctx: &Ctx<'_>) {
         if self.timers.is_armed(Timer::Persist) {
             return;
@@ -273,8 +277,8 @@ impl Connection {
         self.rtt.rto().saturating_mul(back_off).min(ctx.config.tcp.max_rto)
     }
 
-    /// RFC 9293 §3.8.4 (MAY-5): is the peer still there? The timer is not moved by each segment: it looks here how
-    /// long the peer has been silent.
+    /// RFC 9293 §3.8.4 (MAY-5): is the peer still there? The timer is not moved by each segment: it
+    /// looks here how long the peer has been silent.
     fn on_keepalive_timer(&mut self, ctx: &mut Ctx<'_>) {
         if !self.wants_keepalive() {
             return;
@@ -287,7 +291,8 @@ impl Connection {
         } else if ctx.now < idle_until {
             self.timers.arm(Timer::KeepAlive, idle_until);
         } else if self.is_keepalive_over(ctx.now) {
-            // MUST-29: only after several probes without an answer. Linux resets the peer, too, should it be there.
+            // MUST-29: only after several probes without an answer. Linux resets the peer, too,
+            // should it be there.
             self.reset_peer();
             self.give_up(ctx, "keepalive probes unanswered");
         } else {
@@ -301,7 +306,8 @@ impl Connection {
         self.settings.keepalive && self.state.is_synchronized() && self.state != State::TimeWait
     }
 
-    /// Starts or stops keepalives, as the settings say (MUST-24). The idle time counts from `since`.
+    /// Starts or stops keepalives, as the settings say (MUST-24). The idle time counts from
+    /// `since`.
     pub(super) fn update_keepalive(&mut self, now: Instant, since: Instant) {
         if !self.wants_keepalive() {
             self.timers.stop(Timer::KeepAlive);

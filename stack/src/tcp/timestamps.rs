@@ -1,4 +1,5 @@
-//! Timestamps: our clock, TS.Recent and the protection against wrapped sequence numbers (RFC 7323 §3 to §5).
+//! Timestamps: our clock, TS.Recent and the protection against wrapped sequence numbers (RFC 7323
+//! §3 to §5).
 
 use core::time::Duration;
 
@@ -6,8 +7,8 @@ use super::syn_cookies::Remembered;
 use super::{Header, SeqNumber, Timestamps};
 use crate::time::Instant;
 
-/// RFC 7323 §5.5 (RFC7323-5.5): after 24 days without a segment the peer's clock may have gone half round, and
-/// TS.Recent says nothing.
+/// RFC 7323 §5.5 (RFC7323-5.5): after 24 days without a segment the peer's clock may have gone half
+/// round, and TS.Recent says nothing.
 const OUTDATED_AFTER: Duration = Duration::from_secs(24 * 24 * 3600);
 
 /// What a segment's timestamp says about the segment.
@@ -19,8 +20,9 @@ pub(super) enum TimestampCheck {
     Old,
 }
 
-/// How many ticks of the peer's clock a timestamp may lie behind TS.Recent on an open connection (Linux's TCP_PAWS_WINDOW):
-/// segments of a peer with several processors may leave in another order than the one in which their clocks were read.
+/// How many ticks of the peer's clock a timestamp may lie behind TS.Recent on an open connection
+/// (Linux's TCP_PAWS_WINDOW): segments of a peer with several processors may leave in another order
+/// than the one in which their clocks were read.
 pub(super) const PAWS_WINDOW: u32 = 1;
 
 /// The timestamps of one connection.
@@ -60,7 +62,8 @@ impl TimestampState {
         }
     }
 
-    /// The timestamp clock: milliseconds (RFC 7323 §5.4 wants 1 ms to 1 s: RFC7323-5.4), and the connection's offset.
+    /// The timestamp clock: milliseconds (RFC 7323 §5.4 wants 1 ms to 1 s: RFC7323-5.4), and the
+    /// connection's offset.
     pub(super) fn clock(&self, now: Instant) -> u32 {
         // Only the low 32 bits: the clock wraps.
         (now.as_millis() as u32).wrapping_add(self.offset)
@@ -76,7 +79,8 @@ impl TimestampState {
         self.enabled.then(|| self.offer(now))
     }
 
-    /// The option of a SYN-ACK with a cookie: the lowest bits of the clock carry what is to be remembered.
+    /// The option of a SYN-ACK with a cookie: the lowest bits of the clock carry what is to be
+    /// remembered.
     pub(super) fn cookie_option(&self, now: Instant, remembered: Remembered) -> Option<Timestamps> {
         let value = remembered.into_clock(now.as_millis() as u32).wrapping_add(self.offset);
         self.enabled.then_some(Timestamps { value, echo: self.recent })
@@ -89,10 +93,12 @@ impl TimestampState {
         })
     }
 
-    /// RFC 7323 §5.3, R1; a reset is exempt (§5.2). `window` is what a timestamp may lie behind TS.Recent.
+    /// RFC 7323 §5.3, R1; a reset is exempt (§5.2). `window` is what a timestamp may lie behind
+    /// TS.Recent.
     ///
-    /// A segment without the option passes, as on Linux: RFC 7323 §3.2 (RFC7323-3.2-c) would drop it, but there are
-    /// middleboxes that strip the option. Such a segment has no protection against wrapped numbers.
+    /// A segment without the option passes, as on Linux: RFC 7323 §3.2 (RFC7323-3.2-c) would drop
+    /// it, but there are middleboxes that strip the option. Such a segment has no protection
+    /// against wrapped numbers.
     pub(super) fn check(&self, now: Instant, timestamps: Option<Timestamps>, window: u32) -> TimestampCheck {
         match timestamps {
             Some(timestamps) if self.enabled && self.is_old(now, timestamps.value.wrapping_add(window)) => {
@@ -103,19 +109,21 @@ impl TimestampState {
     }
 
     fn is_old(&self, now: Instant, value: u32) -> bool {
-        // Some peers send zero in their SYN and their clock later; Linux's tcp_paws_check lets them, too.
+        // Some peers send zero in their SYN and their clock later; Linux's tcp_paws_check lets
+        // them, too.
         self.recent != 0
             && is_before(value, self.recent)
             && now.duration_since(self.recent_at) <= OUTDATED_AFTER
     }
 
-    /// Whether `value` is later than TS.Recent: what RFC 6191 asks of a SYN that reopens a connection.
+    /// Whether `value` is later than TS.Recent: what RFC 6191 asks of a SYN that reopens a
+    /// connection.
     pub(super) fn is_newer(&self, value: u32) -> bool {
         is_before(self.recent, value)
     }
 
-    /// RFC 7323 §4.3 (2), RFC7323-4.3-a: an acceptable segment that begins at or before the last acknowledgement sent
-    /// sets TS.Recent.
+    /// RFC 7323 §4.3 (2), RFC7323-4.3-a: an acceptable segment that begins at or before the last
+    /// acknowledgement sent sets TS.Recent.
     pub(super) fn on_segment(&mut self, now: Instant, header: &Header, last_ack_sent: SeqNumber) {
         if let Some(timestamps) = header.options.timestamps
             && self.enabled
@@ -127,7 +135,8 @@ impl TimestampState {
         }
     }
 
-    /// Whether what comes back was sent before our clock stood at `clock`. Zero comes back where there is nothing to echo.
+    /// Whether what comes back was sent before our clock stood at `clock`. Zero comes back where
+    /// there is nothing to echo.
     pub(super) fn echoes_before(&self, header: &Header, clock: u32) -> bool {
         let timestamps = header.options.timestamps.filter(|timestamps| self.enabled && timestamps.echo != 0);
         timestamps.is_some_and(|timestamps| is_before(timestamps.echo, clock))
@@ -138,11 +147,13 @@ impl TimestampState {
         self.echoes_before(header, self.clock(at))
     }
 
-    /// The round trip of a segment whose timestamp came back (RFC 7323 §4.1). A millisecond where the clock saw nothing.
+    /// The round trip of a segment whose timestamp came back (RFC 7323 §4.1). A millisecond where
+    /// the clock saw nothing.
     pub(super) fn round_trip(&self, now: Instant, header: &Header) -> Option<Duration> {
         let timestamps = header.options.timestamps.filter(|_| self.enabled)?;
         let clock = self.clock(now);
-        // Zero is what is sent when there is nothing to echo; a moment in the future is not of our making.
+        // Zero is what is sent when there is nothing to echo; a moment in the future is not of our
+        // making.
         if timestamps.echo == 0 || is_before(clock, timestamps.echo) {
             return None;
         }

@@ -1,5 +1,6 @@
-//! Urgent data as programs know it (RFC 9293 §3.8.5, RFC 6093, and what Linux makes of them): one byte, the last before
-//! the place that the urgent pointer names, and a mark in the stream in front of it.
+//! Urgent data as programs know it (RFC 9293 §3.8.5, RFC 6093, and what Linux makes of them): one
+//! byte, the last before the place that the urgent pointer names, and a mark in the stream in front
+//! of it.
 //!
 //! ```text
 //!     read      |   in the queue   |u|   in the queue
@@ -7,7 +8,8 @@
 //!                                  ^ the mark: no read goes across it
 //! ```
 //!
-//! Without SO_OOBINLINE the byte is taken out of the stream and waits beside it; only the last one does.
+//! Without SO_OOBINLINE the byte is taken out of the stream and waits beside it; only the last one
+//! does.
 
 use alloc::boxed::Box;
 
@@ -17,9 +19,11 @@ use crate::Ctx;
 use crate::error::{Error, Result};
 
 impl Receiver {
-    /// Sixth step (MUST-30, MUST-31, MUST-62): the pointer of a segment with URG; Linux's tcp_check_urg.
+    /// Sixth step (MUST-30, MUST-31, MUST-62): the pointer of a segment with URG; Linux's
+    /// tcp_check_urg.
     fn on_urgent_pointer(&mut self, header: &Header, inline: bool) {
-        // The pointer names the byte behind the urgent one. Linux takes a zero for the segment's first byte.
+        // The pointer names the byte behind the urgent one. Linux takes a zero for the segment's
+        // first byte.
         let seq = header.seq + u32::from(header.urgent.saturating_sub(1));
         if self.read_to().after(seq) || seq.before(self.nxt) {
             // Read or received before it was called urgent, or a segment that came twice.
@@ -114,7 +118,8 @@ impl Connection {
         self.snd.urgent_end.is_some_and(|end| end.after(self.snd.una))
     }
 
-    /// The urgent pointer of a segment with data, if there is urgent data in it or behind it (MUST-62: the byte behind it).
+    /// The urgent pointer of a segment with data, if there is urgent data in it or behind it
+    /// (MUST-62: the byte behind it).
     pub(super) fn mark_urgent(&mut self, header: &mut Header) {
         let Some(end) = self.snd.urgent_end else { return };
         if !self.is_urgent() {
@@ -128,8 +133,8 @@ impl Connection {
         }
     }
 
-    /// MSG_OOB: takes the urgent byte. EINVAL if there is none, if it was taken, or if it is read in line; Linux's
-    /// tcp_recv_urg.
+    /// MSG_OOB: takes the urgent byte. EINVAL if there is none, if it was taken, or if it is read
+    /// in line; Linux's tcp_recv_urg.
     pub(crate) fn recv_oob(&mut self) -> Result<u8> {
         let Some(urgent) = self.rcv.urgent.as_mut().filter(|_| !self.settings.oob_inline) else {
             return Err(Error::InvalidArgument);

@@ -1,5 +1,5 @@
-//! The program's calls, and what the socket layer tells a connection on behalf of the network (RFC 9293 §3.9.1, §3.10.1
-//! to §3.10.6). Errors are those of POSIX, where Linux returns them.
+//! The program's calls, and what the socket layer tells a connection on behalf of the network (RFC
+//! 9293 §3.9.1, §3.10.1 to §3.10.6). Errors are those of POSIX, where Linux returns them.
 
 use bytes::Bytes;
 
@@ -52,7 +52,8 @@ impl Connection {
         Ok(0)
     }
 
-    /// What SO_SNDBUF leaves, or the error of a connection that does not take data: SO_ERROR first, then EPIPE.
+    /// What SO_SNDBUF leaves, or the error of a connection that does not take data: SO_ERROR first,
+    /// then EPIPE.
     fn send_room(&mut self) -> Result<usize> {
         match self.state {
             state if self.ending.error.is_none() && self.may_send_in(state) => {
@@ -122,7 +123,8 @@ impl Connection {
         }
     }
 
-    /// The queue is empty: an end of stream that was received, an error, once, or nothing yet (tcp_recvmsg's order).
+    /// The queue is empty: an end of stream that was received, an error, once, or nothing yet
+    /// (tcp_recvmsg's order).
     fn end_of_stream(&mut self) -> Result<()> {
         if self.rcv.is_fin_received() {
             return Ok(());
@@ -142,7 +144,8 @@ impl Connection {
         }
     }
 
-    /// SHUT_WR: a FIN after what is queued. ENOTCONN if there is no connection, or, as on Linux, none any more.
+    /// SHUT_WR: a FIN after what is queued. ENOTCONN if there is no connection, or, as on Linux,
+    /// none any more.
     pub(crate) fn shutdown_write(&mut self, ctx: &mut Ctx<'_>) -> Result<()> {
         if self.state == State::SynSent {
             self.give_up_opening(ctx);
@@ -155,7 +158,8 @@ impl Connection {
         Ok(())
     }
 
-    /// SHUT_RD: `recv` returns what is queued, then the end of the stream. As on Linux, the peer is not told.
+    /// SHUT_RD: `recv` returns what is queued, then the end of the stream. As on Linux, the peer is
+    /// not told.
     pub(crate) fn shutdown_read(&mut self, ctx: &mut Ctx<'_>) -> Result<()> {
         if self.state == State::SynSent {
             self.give_up_opening(ctx);
@@ -168,7 +172,8 @@ impl Connection {
         Ok(())
     }
 
-    /// RFC 9293 §3.10.4 in SYN-SENT: nothing was answered, so nobody is told. The program sees ECONNRESET, as on Linux.
+    /// RFC 9293 §3.10.4 in SYN-SENT: nothing was answered, so nobody is told. The program sees
+    /// ECONNRESET, as on Linux.
     fn give_up_opening(&mut self, ctx: &mut Ctx<'_>) {
         self.end(ctx, CloseReason::Aborted, "shut down before it was open");
         self.ending.error = Some(Error::ConnectionReset);
@@ -191,9 +196,9 @@ impl Connection {
         }
     }
 
-    /// The descriptor is gone. The connection goes on by itself until what was sent is acknowledged and both FINs
-    /// passed (RFC 9293 §3.6.1, MAY-1: in both directions); unread data makes it a reset (SHLD-3, RFC 2525 §2.17), and so
-    /// does data that arrives later.
+    /// The descriptor is gone. The connection goes on by itself until what was sent is acknowledged
+    /// and both FINs passed (RFC 9293 §3.6.1, MAY-1: in both directions); unread data makes it a
+    /// reset (SHLD-3, RFC 2525 §2.17), and so does data that arrives later.
     pub(crate) fn close(&mut self, ctx: &mut Ctx<'_>) {
         self.ending.orphaned = true;
         if !self.rcv.queue().is_empty() {
@@ -234,7 +239,8 @@ impl Connection {
         if !ctx.config.tcp.hystart {
             self.congestion.switch_hystart_off();
         }
-        // tcp(7): setting the option forces an explicit flush of pending output, even if TCP_CORK is set.
+        // tcp(7): setting the option forces an explicit flush of pending output, even if TCP_CORK
+        // is set.
         self.snd.flushes |= settings.nodelay && !self.settings.nodelay;
         if (settings.nodelay && !self.settings.nodelay) || (!settings.cork && self.settings.cork) {
             self.release_held();
@@ -242,7 +248,8 @@ impl Connection {
         self.settings = settings;
         if keepalive_changed {
             self.retries.keepalives = 0;
-            // Linux: after it is switched on, however long it was silent before, the first probe is a whole idle time away.
+            // Linux: after it is switched on, however long it was silent before, the first probe is
+            // a whole idle time away.
             let since = if keepalive_begins { ctx.now } else { self.last.heard_at };
             self.update_keepalive(ctx.now, since);
         }
@@ -253,8 +260,9 @@ impl Connection {
         }
     }
 
-    /// TCP_QUICKACK: acknowledgements go at once, beginning with the one that waits, until the next dialogue shows that
-    /// they may ride on answers; or from now on they wait. As on Linux it is no setting that stays.
+    /// TCP_QUICKACK: acknowledgements go at once, beginning with the one that waits, until the next
+    /// dialogue shows that they may ride on answers; or from now on they wait. As on Linux it is no
+    /// setting that stays.
     pub(crate) fn set_quick_ack(&mut self, ctx: &Ctx<'_>, on: bool) {
         self.rcv.acks.set_quick_acks(if on { ctx.config.tcp.quick_acks } else { 0 });
     }
@@ -263,9 +271,11 @@ impl Connection {
         self.rcv.acks.is_quick()
     }
 
-    /// An ICMP error about our segment with sequence number `seq`. In SYN-SENT it ends the attempt; later it is remembered
-    /// as the reason should the connection time out (RFC 9293 §3.9.2.2, MUST-56, SHLD-25, MUST-47; before that nothing is
-    /// reported, so there is nothing to switch off, SHLD-20; RFC 5461 §4.1 on why everybody gives up in SYN-SENT). Ignored unless `seq` is in flight, so that a stranger has to guess it (RFC 5927 §4).
+    /// An ICMP error about our segment with sequence number `seq`. In SYN-SENT it ends the attempt;
+    /// later it is remembered as the reason should the connection time out (RFC 9293 §3.9.2.2,
+    /// MUST-56, SHLD-25, MUST-47; before that nothing is reported, so there is nothing to switch
+    /// off, SHLD-20; RFC 5461 §4.1 on why everybody gives up in SYN-SENT). Ignored unless `seq` is
+    /// in flight, so that a stranger has to guess it (RFC 5927 §4).
     pub(crate) fn on_unreachable(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, error: Error) {
         if !self.is_in_flight(seq) {
             return;
@@ -286,7 +296,8 @@ impl Connection {
         }
     }
 
-    /// "Packet too big" about our segment with sequence number `seq`; ignored unless that is in flight.
+    /// "Packet too big" about our segment with sequence number `seq`; ignored unless that is in
+    /// flight.
     pub(crate) fn on_path_mss(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, path_mss: u16) {
         let path_mss = path_mss.max(ctx.config.tcp.min_mss);
         if !self.is_in_flight(seq) {
@@ -302,7 +313,8 @@ impl Connection {
         self.lose_oversized(self.effective_mss(ctx));
     }
 
-    /// Whether a segment that began at `seq` may be in flight: SND.UNA <= seq < SND.NXT (RFC 5927 §4.1).
+    /// Whether a segment that began at `seq` may be in flight: SND.UNA <= seq < SND.NXT (RFC 5927
+    /// §4.1).
     pub(crate) fn is_in_flight(&self, seq: SeqNumber) -> bool {
         // For the sender of a server's fast open the SYN is out of the way.
         let syn = u32::from(self.is_fast_server());

@@ -1,12 +1,14 @@
-//! TCP_USER_TIMEOUT: how long data may stay unacknowledged, or wait before a closed window (RFC 9293 §3.8.3, the local part
-//! of RFC 5482). It takes the place of the number of retries (MUST-21); the details are Linux's.
+//! TCP_USER_TIMEOUT: how long data may stay unacknowledged, or wait before a closed window (RFC
+//! 9293 §3.8.3, the local part of RFC 5482). It takes the place of the number of retries (MUST-21);
+//! the details are Linux's.
 
 use core::time::Duration;
 
 use super::Connection;
 use crate::time::Instant;
 
-/// The least that is left when a timer is put forward to meet the time-out (Linux's TCP_TIMEOUT_MIN, two jiffies).
+/// The least that is left when a timer is put forward to meet the time-out (Linux's
+/// TCP_TIMEOUT_MIN, two jiffies).
 const MIN_DELAY: Duration = Duration::from_millis(2);
 
 impl Connection {
@@ -17,8 +19,8 @@ impl Connection {
         }
     }
 
-    /// Whether the peer was given its time, counted from the first retransmission or probe; `None` if the program has
-    /// set none.
+    /// Whether the peer was given its time, counted from the first retransmission or probe; `None`
+    /// if the program has set none.
     pub(super) fn is_user_timeout_over(&self, now: Instant) -> Option<bool> {
         let limit = self.settings.user_timeout?;
         let has_begun = self.retries.timeouts > 0 || self.retries.probes > 0;
@@ -37,8 +39,8 @@ impl Connection {
         }
     }
 
-    /// Whether a peer that answers no keepalives was given its time: at least one, and as long as TCP_USER_TIMEOUT says, or
-    /// as many as TCP_KEEPCNT.
+    /// Whether a peer that answers no keepalives was given its time: at least one, and as long as
+    /// TCP_USER_TIMEOUT says, or as many as TCP_KEEPCNT.
     pub(super) fn is_keepalive_over(&self, now: Instant) -> bool {
         match self.settings.user_timeout {
             Some(limit) => self.retries.keepalives > 0 && now.duration_since(self.last.heard_at) >= limit,

@@ -1,11 +1,13 @@
-//! Windows, scaled and not, as types of their own (RFC 7323 §2): mixing them up is the classic mistake.
+//! Windows, scaled and not, as types of their own (RFC 7323 §2): mixing them up is the classic
+//! mistake.
 
 /// The shift count of the window scale option, at most 14.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct WindowScale(u8);
 
 impl WindowScale {
-    /// No scaling: what a SYN's window always uses, and every window of a connection whose peer did not send the option.
+    /// No scaling: what a SYN's window always uses, and every window of a connection whose peer did
+    /// not send the option.
     pub(crate) const NONE: WindowScale = WindowScale(0);
     /// RFC 7323 §2.3: the largest, which makes windows of 1 GiB.
     pub(crate) const MAX: WindowScale = WindowScale(14);
@@ -15,8 +17,8 @@ impl WindowScale {
         if shift > Self::MAX.0 { Self::MAX } else { WindowScale(shift) }
     }
 
-    /// The smallest that can announce this many bytes, as Linux chooses it: the buffer may grow to that size later, and
-    /// the scale is fixed by the SYN.
+    /// The smallest that can announce this many bytes, as Linux chooses it: the buffer may grow to
+    /// that size later, and the scale is fixed by the SYN.
     pub(crate) const fn for_buffer(max_buffer_bytes: usize) -> WindowScale {
         let mut shift = 0;
         while shift < Self::MAX.0 && max_buffer_bytes >> shift > u16::MAX as usize {
@@ -49,9 +51,9 @@ pub(crate) struct Window(pub(crate) u32);
 impl Window {
     /// As a header carries it: rounded up to a whole unit, and at most what 16 bits hold.
     ///
-    /// Rounding down would move the right edge of the window to the left each time a segment whose length is no multiple
-    /// of the unit arrives (RFC 7323 §2.4); Linux rounds up too. What was really offered is
-    /// `window.unscale(scale).scale(scale)`: accept that much.
+    /// Rounding down would move the right edge of the window to the left each time a segment whose
+    /// length is no multiple of the unit arrives (RFC 7323 §2.4); Linux rounds up too. What was
+    /// really offered is `window.unscale(scale).scale(scale)`: accept that much.
     pub(crate) const fn unscale(self, scale: WindowScale) -> UnscaledWindow {
         let units = self.0.div_ceil(1 << scale.0);
         UnscaledWindow(if units > u16::MAX as u32 { u16::MAX } else { units as u16 })

@@ -1,5 +1,5 @@
-//! Frames, byte by byte: right ones, and ones with a chosen fault. Written apart from the code that the stack itself uses,
-//! so that a mistake there does not hide here.
+//! Frames, byte by byte: right ones, and ones with a chosen fault. Written apart from the code that
+//! the stack itself uses, so that a mistake there does not hide here.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -139,8 +139,8 @@ impl PacketBuilder {
         packet
     }
 
-    /// The same packet as [`raw`](PacketBuilder::raw) in fragments of at most `size` transport bytes, which must be a
-    /// multiple of 8.
+    /// The same packet as [`raw`](PacketBuilder::raw) in fragments of at most `size` transport
+    /// bytes, which must be a multiple of 8.
     pub fn fragments(&self, protocol: u8, transport: &[u8], size: usize) -> Vec<Vec<u8>> {
         assert!(size > 0 && size.is_multiple_of(8), "fragments begin at multiples of 8 bytes");
         let count = transport.len().div_ceil(size);

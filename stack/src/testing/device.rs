@@ -1,5 +1,5 @@
-//! What a device with offloads puts on its wire. Written apart from the code by which the stack cuts runs itself, so that
-//! the two can be held against each other.
+//! What a device with offloads puts on its wire. Written apart from the code by which the stack
+//! cuts runs itself, so that the two can be held against each other.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -14,7 +14,8 @@ use crate::offload::{ChecksumState, PartialChecksum, SegmentKind, Segments};
 const PSH_AND_FIN: u8 = 0x09;
 const CWR: u8 = 0x80;
 
-/// The packets that a device makes of a frame: it cuts a run into segments, and completes checksums.
+/// The packets that a device makes of a frame: it cuts a run into segments, and completes
+/// checksums.
 ///
 /// # Panics
 ///
@@ -50,7 +51,8 @@ pub fn cut(medium: Medium, frame: &Frame) -> Vec<Bytes> {
                 packet[start + 4..start + 6].copy_from_slice(&(transport_len as u16).to_be_bytes())
             }
         }
-        // The sum of the pseudo-header is that of the whole run; its length is replaced by this segment's.
+        // The sum of the pseudo-header is that of the whole run; its length is replaced by this
+        // segment's.
         let at = start + usize::from(checksum.offset);
         let whole_len = frame.bytes.len() - start;
         let sum = u32::from(u16::from_be_bytes([packet[at], packet[at + 1]]));

@@ -8,8 +8,8 @@ use super::path::{HoldBack, Path, PathConfig};
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// What a link does to frames. Probabilities from 0 to 1, each drawn for itself; the default is a good link with a
-/// delay of 1 ms.
+/// What a link does to frames. Probabilities from 0 to 1, each drawn for itself; the default is a
+/// good link with a delay of 1 ms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinkFaults {
     /// How long a frame takes.

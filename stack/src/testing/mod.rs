@@ -1,9 +1,10 @@
 //! Test benches, for the users of the crate and for its own workspace (feature `testing`).
 //!
-//! - [`Pair`]: two stacks, one virtual clock, and a [`Link`](LinkFaults) between them that loses, repeats, reorders and
-//!   damages frames as its seed says. A run is the same again for the same seed.
-//! - [`PacketBuilder`], [`TcpSegment`] and the functions beside them: frames byte by byte, right or with a chosen
-//!   [`Fault`], for what no well-behaved stack would send.
+//! - [`Pair`]: two stacks, one virtual clock, and a [`Link`](LinkFaults) between them that loses,
+//!   repeats, reorders and damages frames as its seed says. A run is the same again for the same
+//!   seed.
+//! - [`PacketBuilder`], [`TcpSegment`] and the functions beside them: frames byte by byte, right or
+//!   with a chosen [`Fault`], for what no well-behaved stack would send.
 //! - [`sim`]: any number of stacks, joined by links and routers, with programs on them.
 //! - [`describe`]: a frame as one line for people.
 //!

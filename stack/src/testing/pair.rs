@@ -23,7 +23,8 @@ use crate::socket::{Descriptor, Domain, SocketKind};
 use crate::stack::Stack;
 use crate::time::Instant;
 
-/// How often the clock may be asked to stand still in a row before [`Pair`] says that a stack is stuck.
+/// How often the clock may be asked to stand still in a row before [`Pair`] says that a stack is
+/// stuck.
 const MAX_STEPS_AT_ONE_TIME: u32 = 100_000;
 /// Events that nobody takes are forgotten beyond this number.
 const MAX_KEPT_EVENTS: usize = 4096;
@@ -60,7 +61,8 @@ pub struct PairConfig {
     pub mtu: usize,
     /// An Ethernet link, or one of bare IP packets.
     pub ethernet: bool,
-    /// What the device of the first stack does for it; the link carries what comes out of the device.
+    /// What the device of the first stack does for it; the link carries what comes out of the
+    /// device.
     pub offloads: Offloads,
     /// What the link does to frames in both directions; it begins after the addresses are settled.
     pub faults: LinkFaults,
@@ -123,9 +125,9 @@ pub struct Recorded {
 
 /// Two stacks, one virtual clock, one link between them.
 ///
-/// The clock moves only inside [`run_for`](Pair::run_for), [`run_until_idle`](Pair::run_until_idle) and
-/// [`drive`](Pair::drive), from one happening to the next, so hours pass in milliseconds. Between them call the
-/// stacks as programs do, with [`now`](Pair::now) as the time.
+/// The clock moves only inside [`run_for`](Pair::run_for), [`run_until_idle`](Pair::run_until_idle)
+/// and [`drive`](Pair::drive), from one happening to the next, so hours pass in milliseconds.
+/// Between them call the stacks as programs do, with [`now`](Pair::now) as the time.
 #[derive(Debug)]
 pub struct Pair {
     /// The first stack.
@@ -226,14 +228,14 @@ impl Pair {
         self.drive(duration, |_| false);
     }
 
-    /// Runs until nothing is in flight and neither stack waits for a timer, at most `limit`. Whether that came about:
-    /// TIME-WAIT and keepalives take their time.
+    /// Runs until nothing is in flight and neither stack waits for a timer, at most `limit`.
+    /// Whether that came about: TIME-WAIT and keepalives take their time.
     pub fn run_until_idle(&mut self, limit: Duration) -> bool {
         self.drive(limit, |pair| pair.flush() == 0 && pair.next_happening().is_none())
     }
 
-    /// Runs until `step` returns true, at most `limit`; whether it did. `step` is called after everything that happens
-    /// and may call the stacks: it is the programs on both hosts.
+    /// Runs until `step` returns true, at most `limit`; whether it did. `step` is called after
+    /// everything that happens and may call the stacks: it is the programs on both hosts.
     ///
     /// # Panics
     ///
@@ -256,8 +258,8 @@ impl Pair {
         }
     }
 
-    /// Opens a connection from A to B through a listener, and runs until both ends have it: the descriptors of A and
-    /// of B. The listener is closed again.
+    /// Opens a connection from A to B through a listener, and runs until both ends have it: the
+    /// descriptors of A and of B. The listener is closed again.
     ///
     /// # Panics
     ///
@@ -323,7 +325,8 @@ impl Pair {
         lines
     }
 
-    /// Hands every frame that the stacks have to send to the link, and keeps their events. How many frames.
+    /// Hands every frame that the stacks have to send to the link, and keeps their events. How many
+    /// frames.
     fn flush(&mut self) -> usize {
         let mut sent = 0;
         for side in [Side::A, Side::B] {

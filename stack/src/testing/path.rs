@@ -10,11 +10,12 @@ use super::queue::{Queue, QueueConfig};
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// What one direction of a link does to packets. Probabilities from 0 to 1, each drawn for itself; the default is a link
-/// without a limit that takes 1 ms and harms nothing.
+/// What one direction of a link does to packets. Probabilities from 0 to 1, each drawn for itself;
+/// the default is a link without a limit that takes 1 ms and harms nothing.
 ///
-/// A packet first meets the MTU, then the queue, then the line that sends it at its rate, and behind that everything that
-/// befalls it on the way: an outage, loss, duplication, reordering, corruption, delay.
+/// A packet first meets the MTU, then the queue, then the line that sends it at its rate, and
+/// behind that everything that befalls it on the way: an outage, loss, duplication, reordering,
+/// corruption, delay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PathConfig {
     /// Bits a second; without one packets are not queued.
@@ -88,7 +89,8 @@ impl PathConfig {
     }
 }
 
-/// The bandwidth-delay product in bytes: what a path of this rate in bits a second and this round-trip time holds.
+/// The bandwidth-delay product in bytes: what a path of this rate in bits a second and this
+/// round-trip time holds.
 pub fn bdp_bytes(rate: u64, rtt: Duration) -> usize {
     (u128::from(rate) * rtt.as_nanos() / 8_000_000_000) as usize
 }
@@ -111,7 +113,8 @@ pub enum HoldBack {
     UpTo(Duration),
 }
 
-/// Loss in bursts: a link that is good or bad, and changes with each packet by chance (Gilbert and Elliott).
+/// Loss in bursts: a link that is good or bad, and changes with each packet by chance (Gilbert and
+/// Elliott).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GilbertElliott {
     /// From good to bad.
@@ -309,8 +312,8 @@ impl Path {
         self.queue = Queue::default();
     }
 
-    /// Sends what the line had time for until now. The moments are those at which it was done, however late this is called:
-    /// it is called before anything is put into the queue.
+    /// Sends what the line had time for until now. The moments are those at which it was done,
+    /// however late this is called: it is called before anything is put into the queue.
     fn serve(&mut self, now: Instant) {
         while let Some(queued_at) = self.queue.first_queued_at() {
             let start = self.line_free_at.max(queued_at);

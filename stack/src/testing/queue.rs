@@ -8,16 +8,19 @@ use bytes::Bytes;
 
 use crate::time::Instant;
 
-/// Where packets wait for the line. The default holds 1,000 packets (Linux's `txqueuelen`), tail drop.
+/// Where packets wait for the line. The default holds 1,000 packets (Linux's `txqueuelen`), tail
+/// drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// The most bytes that wait; a packet that would exceed it is dropped. One packet always has room.
+    /// The most bytes that wait; a packet that would exceed it is dropped. One packet always has
+    /// room.
     pub limit_bytes: usize,
     /// The most packets that wait.
     pub limit_packets: usize,
     /// Whether packets are dropped sooner.
     pub discipline: Discipline,
-    /// A packet that may be marked (ECT) is, when this many bytes wait before it (as DCTCP's switches do).
+    /// A packet that may be marked (ECT) is, when this many bytes wait before it (as DCTCP's
+    /// switches do).
     pub mark_above_bytes: Option<usize>,
 }
 
@@ -125,7 +128,8 @@ impl Queue {
         Ok(is_marked)
     }
 
-    /// The next packet for the line. Nothing if the queue is empty, or CoDel dropped all that was there.
+    /// The next packet for the line. Nothing if the queue is empty, or CoDel dropped all that was
+    /// there.
     pub(super) fn pop(&mut self, now: Instant, config: &QueueConfig) -> Taken {
         match config.discipline {
             Discipline::TailDrop => {
@@ -152,7 +156,8 @@ impl Queue {
         Some(Head { packet, is_late })
     }
 
-    /// RFC 8289 §5.4, `dequeue`; with marks as Linux's `codel_dequeue`: a marked packet is one that need not be dropped.
+    /// RFC 8289 §5.4, `dequeue`; with marks as Linux's `codel_dequeue`: a marked packet is one that
+    /// need not be dropped.
     fn pop_codel(&mut self, now: Instant, target: Duration, interval: Duration, ecn: bool) -> Taken {
         let mut taken = Taken::default();
         let Some(mut head) = self.pop_head(now, target, interval) else {
@@ -212,8 +217,8 @@ fn control_law(t: Instant, interval: Duration, count: u32) -> Instant {
     t + Duration::from_nanos(square.isqrt() as u64)
 }
 
-/// The IP packet with "congestion experienced", if it says that it may be marked (RFC 3168 §5). One that is marked already
-/// counts as marked.
+/// The IP packet with "congestion experienced", if it says that it may be marked (RFC 3168 §5). One
+/// that is marked already counts as marked.
 pub(super) fn marked(packet: &Bytes) -> Option<Bytes> {
     let is_v4 = packet.first()? >> 4 == 4;
     let traffic_class = if is_v4 { *packet.get(1)? } else { (packet.first()? << 4) | (packet.get(1)? >> 4) };

@@ -66,7 +66,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Against a map that looks at everybody: who is due comes out once, in the order of time, and nobody comes early or late.
+    /// Against a map that looks at everybody: who is due comes out once, in the order of time, and
+    /// nobody comes early or late.
     #[test]
     fn they_fire_what_a_search_through_all_would(steps in prop::collection::vec(step(), 1..300)) {
         let mut timers = TimerQueue::new();

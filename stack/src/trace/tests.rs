@@ -11,7 +11,8 @@ use std::vec;
 const IFACE: InterfaceId = InterfaceId(0);
 const NOW: Instant = Instant::ZERO;
 
-/// A stack that is 10.0.0.1 on a link without link headers, with a UDP socket on port 7, and is traced.
+/// A stack that is 10.0.0.1 on a link without link headers, with a UDP socket on port 7, and is
+/// traced.
 fn traced_stack() -> (Stack, crate::Descriptor) {
     let mut stack = Stack::new(Config::default(), [1; 32], NOW);
     let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());

@@ -1,4 +1,5 @@
-//! Sockets of the kernel with a congestion control that is chosen, whatever the machine's default is.
+//! Sockets of the kernel with a congestion control that is chosen, whatever the machine's default
+//! is.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,8 +9,9 @@ use std::time::Duration;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, set_tcp_congestion, tcp_congestion};
 use rustix::net::{AddressFamily, SocketType};
 
-/// A socket with the congestion control that is wanted. It has that before it is connected: BBR, the default of some
-/// machines, would leave its pacing behind. (The namespace's default cannot be set where it is not "allowed".)
+/// A socket with the congestion control that is wanted. It has that before it is connected: BBR,
+/// the default of some machines, would leave its pacing behind. (The namespace's default cannot be
+/// set where it is not "allowed".)
 fn socket(congestion: &str) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
     set_tcp_congestion(&socket, congestion).map_err(|errno| {
@@ -26,7 +28,8 @@ pub(crate) fn listen(addr: SocketAddr, congestion: &str, backlog: i32) -> io::Re
     Ok(socket.into())
 }
 
-/// A connection. What it runs with shall not hang on anybody's belief, so its congestion control is read back.
+/// A connection. What it runs with shall not hang on anybody's belief, so its congestion control is
+/// read back.
 pub(crate) fn connect(addr: SocketAddr, congestion: &str, timeout: Duration) -> io::Result<TcpStream> {
     let socket = socket(congestion)?;
     // SO_SNDTIMEO is for connect too.

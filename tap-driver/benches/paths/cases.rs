@@ -41,7 +41,8 @@ pub(crate) struct Scale {
     pub(crate) long: Duration,
 }
 
-/// 100 Mbit/s and 25 ms in each direction; the queue in front of it holds what the line takes in 50 ms.
+/// 100 Mbit/s and 25 ms in each direction; the queue in front of it holds what the line takes in 50
+/// ms.
 fn path() -> Impairment {
     line(100_000_000, Duration::from_millis(50))
 }

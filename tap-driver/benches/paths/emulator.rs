@@ -1,4 +1,5 @@
-//! The path between two sides: a bridge that does to frames what the fault injector says, in real time.
+//! The path between two sides: a bridge that does to frames what the fault injector says, in real
+//! time.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -30,14 +31,16 @@ pub(crate) struct PathCounts {
     pub(crate) mean_lateness: Duration,
 }
 
-/// A running emulator. It has a thread of its own; both sides of every comparison go through the same code.
+/// A running emulator. It has a thread of its own; both sides of every comparison go through the
+/// same code.
 pub(crate) struct Emulator {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<io::Result<PathCounts>>,
 }
 
 impl Emulator {
-    /// Joins two sides, of one or more ports each, by one link. The time of an outage counts from now.
+    /// Joins two sides, of one or more ports each, by one link. The time of an outage counts from
+    /// now.
     pub(crate) fn start(impairment: Impairment, sides: [Vec<Box<dyn Device>>; 2]) -> io::Result<Emulator> {
         let stop = Arc::new(AtomicBool::new(false));
         let ports = sides.into_iter().enumerate().flat_map(|(side, devices)| {
@@ -133,7 +136,8 @@ impl Bridge {
         Ok(is_busy)
     }
 
-    /// To the station that it is for, or to all of that side if it is for several or for one that is not known.
+    /// To the station that it is for, or to all of that side if it is for several or for one that
+    /// is not known.
     fn hand_over(&mut self, side: usize, frame: Frame) -> io::Result<()> {
         let destination = mac_at(&frame, 0);
         let is_known = self.ports.iter().any(|port| port.side == side && port.mac == destination);

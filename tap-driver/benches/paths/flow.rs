@@ -1,4 +1,5 @@
-//! What the programs at the two ends of a flow do: one writes as fast as it may, the other reads and keeps a diary.
+//! What the programs at the two ends of a flow do: one writes as fast as it may, the other reads
+//! and keeps a diary.
 
 use std::io::{self, Read, Write};
 use std::sync::Mutex;

@@ -1,13 +1,15 @@
 //! Goodput over bad paths, beside Linux and smoltcp, in real time.
 //!
-//! `cargo bench -p portolan-tap --bench paths` measures one flow over an emulated path (100 Mbit/s, 25 ms in each
-//! direction, a queue of one bandwidth-delay product) with loss, reordering, an outage, and a receiver that stalls;
-//! flows that share the path (Jain's index); and a long fat path. Every pair of hosts is joined by the same emulator,
-//! which is the fault injector of the runtime as a bridge. Kernels are behind TAP devices in network namespaces of
-//! their own, so nothing of this host is touched; `/dev/net/tun` must be open to whoever runs it.
+//! `cargo bench -p portolan-tap --bench paths` measures one flow over an emulated path (100 Mbit/s,
+//! 25 ms in each direction, a queue of one bandwidth-delay product) with loss, reordering, an
+//! outage, and a receiver that stalls; flows that share the path (Jain's index); and a long fat
+//! path. Every pair of hosts is joined by the same emulator, which is the fault injector of the
+//! runtime as a bridge. Kernels are behind TAP devices in network namespaces of their own, so
+//! nothing of this host is touched; `/dev/net/tun` must be open to whoever runs it.
 //!
-//! Faults are the same in both directions. Goodput is what the receiving program has read, from the first byte on.
-//! `-- --help` has the options; `-- --quick` takes a minute and a half; `-- --test` only shows that it works.
+//! Faults are the same in both directions. Goodput is what the receiving program has read, from the
+//! first byte on. `-- --help` has the options; `-- --quick` takes a minute and a half; `-- --test`
+//! only shows that it works.
 
 mod cases;
 mod emulator;
@@ -153,7 +155,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All runs of a case. The pairs take turns, so that what else happens on the machine happens to all of them.
+/// All runs of a case. The pairs take turns, so that what else happens on the machine happens to
+/// all of them.
 fn measure(case: Case, seeds: u64, arguments: &Arguments) -> Result<Row, Box<dyn Error>> {
     let options = Options { kernel_congestion: arguments.kernel_congestion.clone() };
     let mut runs: Vec<(Pair, Vec<Outcome>)> =

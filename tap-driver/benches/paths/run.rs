@@ -55,7 +55,8 @@ impl Outcome {
     }
 }
 
-/// The flows of a run: in a case of fairness, the kinds of the pair take turns at sending, and the kernel receives.
+/// The flows of a run: in a case of fairness, the kinds of the pair take turns at sending, and the
+/// kernel receives.
 fn flows_of(case: &Case, pair: Pair) -> Vec<Pair> {
     match case.measures {
         Measures::Goodput => vec![pair],

@@ -1,5 +1,5 @@
-//! Portolan to Portolan over the same path in virtual time: for what a machine cannot do in real time, and for results
-//! that nothing else on the machine disturbs.
+//! Portolan to Portolan over the same path in virtual time: for what a machine cannot do in real
+//! time, and for results that nothing else on the machine disturbs.
 
 use std::io;
 use std::time::Duration;
@@ -83,7 +83,8 @@ impl Reader {
         Ok(Reader { listener, stream: None, stall, diary: Diary::default(), first_at: None })
     }
 
-    /// Reads all that is there, unless it is stalled. `epoch` is std's name for the beginning of the virtual time.
+    /// Reads all that is there, unless it is stalled. `epoch` is std's name for the beginning of
+    /// the virtual time.
     fn turn(&mut self, now: Instant, stack: &mut Stack, epoch: std::time::Instant) -> Result<(), Error> {
         if self.stream.is_none() {
             self.stream = stack.accept(self.listener).ok().map(|(stream, _)| stream);

@@ -2,15 +2,16 @@
 
 use crate::spread::Spread;
 
-/// How many times the one is the other: of the medians, and from the least to the most of the rounds, in each of which
-/// the two ran one after the other.
+/// How many times the one is the other: of the medians, and from the least to the most of the
+/// rounds, in each of which the two ran one after the other.
 pub(crate) fn ratio(ours: &[f64], theirs: &[f64]) -> Option<Spread> {
     let median = Spread::of(ours.to_vec())?.median / Spread::of(theirs.to_vec())?.median;
     let rounds = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
     Spread::of(rounds).map(|rounds| Spread { median, ..rounds })
 }
 
-/// The value that so many percent of all are not above (the nearest rank); `sorted` is from the least to the most.
+/// The value that so many percent of all are not above (the nearest rank); `sorted` is from the
+/// least to the most.
 pub(crate) fn percentile(sorted: &[u64], percent: f64) -> Option<u64> {
     let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()

@@ -1,6 +1,8 @@
-//! A process that keeps every CPU awake: a thread on each that does nothing, and gives way to whoever has anything to do.
+//! A process that keeps every CPU awake: a thread on each that does nothing, and gives way to
+//! whoever has anything to do.
 //!
-//! Waking an idle virtual CPU takes longer than a round trip. Latencies with and without that are different things.
+//! Waking an idle virtual CPU takes longer than a round trip. Latencies with and without that are
+//! different things.
 
 use std::hint;
 use std::io;

@@ -1,7 +1,7 @@
 //! Processes of the benchmark's own: it starts itself again, in another role.
 //!
-//! The protocol: a child says a line when it is ready, and ends when its standard input does. So nothing stays behind,
-//! in whatever way the parent ends.
+//! The protocol: a child says a line when it is ready, and ends when its standard input does. So
+//! nothing stays behind, in whatever way the parent ends.
 
 use std::env;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 /// What a child's first argument says that it is one.
 pub(crate) const MARK: &str = "as";
 const READY: &str = "ready";
-/// How long a child may take to end after it was told so. What it holds has to be given back by the kernel.
+/// How long a child may take to end after it was told so. What it holds has to be given back by the
+/// kernel.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A process of ours, which ends with this value.
@@ -70,7 +71,8 @@ impl Drop for Child {
                 Ok(Some(_)) | Err(_) => return,
             }
         }
-        // It is our own child, which nobody else has waited for. If it cannot be killed, nothing can be done.
+        // It is our own child, which nobody else has waited for. If it cannot be killed, nothing
+        // can be done.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,4 +1,5 @@
-//! Two commits, measured in turn: the same rows with the stack of this checkout and with that of another.
+//! Two commits, measured in turn: the same rows with the stack of this checkout and with that of
+//! another.
 
 use std::error::Error;
 use std::io::{self, Write};

@@ -46,7 +46,8 @@ fn note(bytes: isize) {
     }
 }
 
-/// From now on. What is freed and was allocated before counts as negative: begin before what is measured.
+/// From now on. What is freed and was allocated before counts as negative: begin before what is
+/// measured.
 pub(crate) fn begin() {
     IS_ON.store(true, Ordering::Relaxed);
 }

@@ -1,5 +1,5 @@
-//! Rows without a device: the pairs of stacks in memory of `cargo bench -p portolan --bench in_memory`, run from here so that
-//! one report has them all.
+//! Rows without a device: the pairs of stacks in memory of
+//! `cargo bench -p portolan --bench in_memory`, run from here so that one report has them all.
 
 #[path = "../../../stack/benches/in_memory/callgrind.rs"]
 pub(crate) mod callgrind;
@@ -63,7 +63,8 @@ fn bulk(time: Duration, mut transfer: impl FnMut(Copies)) -> Figures {
     took.into_iter().map(|(_, part, total)| (part.to_owned(), gbits(total))).collect()
 }
 
-/// Nanoseconds that a stack takes for a received segment of one connection, with few sockets and with many.
+/// Nanoseconds that a stack takes for a received segment of one connection, with few sockets and
+/// with many.
 fn segment(plan: &Plan) -> Figures {
     let mut timed: Vec<(usize, Batch)> = Vec::new();
     if plan.peer == Peer::Smoltcp {
@@ -115,7 +116,8 @@ fn memory(count: usize) -> io::Result<Figures> {
     ]))
 }
 
-/// Bytes of one end of an idle connection between two runtimes: of one that was never used, and of one that was.
+/// Bytes of one end of an idle connection between two runtimes: of one that was never used, and of
+/// one that was.
 fn of_idle(count: usize) -> io::Result<(f64, f64)> {
     let (server, client) = hosts(0)?;
     let before = counting::live();
@@ -135,12 +137,13 @@ fn of_idle(count: usize) -> io::Result<(f64, f64)> {
     Ok((unused, each()))
 }
 
-/// Bytes that two runtimes hold when all connections between them are closed, and at most so many TIME-WAITs are left.
+/// Bytes that two runtimes hold when all connections between them are closed, and at most so many
+/// TIME-WAITs are left.
 fn of_closed(count: usize, max_time_wait: usize) -> io::Result<f64> {
     let (server, client) = hosts(max_time_wait)?;
     let before = counting::live();
-    // The client closes first and keeps the TIME-WAIT. One connection after the other: those that nobody holds and that
-    // are not over are limited.
+    // The client closes first and keeps the TIME-WAIT. One connection after the other: those that
+    // nobody holds and that are not over are limited.
     for (near, mut far) in connections(&server, &client, count)? {
         near.shutdown(Shutdown::Write)?;
         let _the_end = far.read(&mut [0])?;
@@ -195,7 +198,8 @@ pub(crate) fn transfer(peer: Peer) {
 #[inline(never)]
 fn counted(transfer: &mut dyn FnMut(Copies)) {
     transfer(Copies::Both);
-    // Not the last thing that it does: then it would be a jump, and callgrind would not see it return.
+    // Not the last thing that it does: then it would be a jump, and callgrind would not see it
+    // return.
     std::hint::black_box(());
 }
 

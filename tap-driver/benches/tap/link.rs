@@ -44,18 +44,21 @@ pub(crate) fn bring_up(device: &str, addr: Ipv4Addr) -> io::Result<()> {
 
 /// Settings of a namespace that all measurements have.
 pub(crate) fn settle_namespace() -> io::Result<()> {
-    // Nothing but what is measured shall be on the cable. Where there is no IPv6, there is nothing to switch off.
+    // Nothing but what is measured shall be on the cable. Where there is no IPv6, there is nothing
+    // to switch off.
     for which in ["all", "default"] {
         let path = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
         if Path::new(&path).exists() {
             std::fs::write(path, "1")?;
         }
     }
-    // One client opens tens of thousands of connections to one port, and TIME-WAIT keeps each for a minute.
+    // One client opens tens of thousands of connections to one port, and TIME-WAIT keeps each for a
+    // minute.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")
 }
 
-/// From `linux/ethtool.h`: generic segmentation and receive offload, TCP segmentation, checksums, scatter and gather.
+/// From `linux/ethtool.h`: generic segmentation and receive offload, TCP segmentation, checksums,
+/// scatter and gather.
 const ETHTOOL_SRXCSUM: u32 = 0x15;
 const ETHTOOL_STXCSUM: u32 = 0x17;
 const ETHTOOL_SSG: u32 = 0x19;
@@ -76,8 +79,8 @@ pub(crate) fn switch_offloads_off(device: &str) -> io::Result<()> {
         let mut value = EthtoolValue { command, data: 0 };
         let mut request = interface_request(device)?;
         request.ifr_ifru.ifru_data = (&raw mut value).cast();
-        // SAFETY: the kernel reads and writes the request and the value that it points to; both live and are as large as
-        // it expects.
+        // SAFETY: the kernel reads and writes the request and the value that it points to; both
+        // live and are as large as it expects.
         #[allow(unsafe_code)]
         let status =
             unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as libc::Ioctl, &raw mut request) };

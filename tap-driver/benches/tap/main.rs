@@ -1,12 +1,14 @@
 //! Portolan through a TAP device, beside two kernels, smoltcp, and what the device itself can do.
 //!
-//! `cargo bench --bench tap` measures bulk, latency, datagrams, connections and what many idle ones cost. The client is always
-//! the kernel with plain sockets; what is measured stands at the other end of a cable: a TAP device, or for the kernel a veth
-//! pair. All of it is in namespaces of its own and needs no privileges, only a `/dev/net/tun` that may be opened.
+//! `cargo bench --bench tap` measures bulk, latency, datagrams, connections and what many idle ones
+//! cost. The client is always the kernel with plain sockets; what is measured stands at the other
+//! end of a cable: a TAP device, or for the kernel a veth pair. All of it is in namespaces of its
+//! own and needs no privileges, only a `/dev/net/tun` that may be opened.
 //!
-//! For each row all peers are measured in turn, several rounds of that, so that what else happens on the machine happens to
-//! all. Each measurement has its own processes and namespaces. `-- --help` has the options; `-- --quick` takes two minutes;
-//! `-- --test` only shows that it works.
+//! For each row all peers are measured in turn, several rounds of that, so that what else happens
+//! on the machine happens to all. Each measurement has its own processes and namespaces.
+//! `-- --help` has the options; `-- --quick` takes two minutes; `-- --test` only shows that it
+//! works.
 //!
 //! In the order in which to read it:
 //!
@@ -62,7 +64,8 @@ use rows::Row;
 use server::Purpose;
 use server::services::Service;
 
-/// TCP_CONGESTION of every kernel. The default of some machines is BBR, whose pacing is not what is measured here.
+/// TCP_CONGESTION of every kernel. The default of some machines is BBR, whose pacing is not what is
+/// measured here.
 const CONGESTION: &str = "cubic";
 
 /// Portolan through a TAP device, beside two kernels, smoltcp, and what the device itself can do

@@ -7,7 +7,8 @@ pub(crate) enum Peer {
     Kernel,
     /// The same with segmentation and checksum offloads off at both ends.
     KernelPlain,
-    /// A program that reads and writes the TAP device and has no TCP: what the device itself can do.
+    /// A program that reads and writes the TAP device and has no TCP: what the device itself can
+    /// do.
     Limit,
     /// The same over plain frames.
     LimitPlain,

@@ -160,7 +160,8 @@ impl Row {
         }
     }
 
-    /// What comes of it; `idle` is how many idle connections there are, in the rows where they matter.
+    /// What comes of it; `idle` is how many idle connections there are, in the rows where they
+    /// matter.
     pub(crate) fn figures(self, idle: &[usize]) -> Vec<Figure> {
         let figure = |part: &str, title: String, unit, digits| {
             let name =

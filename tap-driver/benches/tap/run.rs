@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::child::{self, Child};
 use crate::client::{Figures, Measured, Plan};
 
-/// A measurement that takes so much longer than its time hangs. 100,000 connections have to be opened in it.
+/// A measurement that takes so much longer than its time hangs. 100,000 connections have to be
+/// opened in it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a measurement in processes of its own, which are of this program or of its like of another

@@ -1,5 +1,5 @@
-//! Addresses as people write them, and the checks on a set of them: which side of the link has which, and whether
-//! that can work.
+//! Addresses as people write them, and the checks on a set of them: which side of the link has
+//! which, and whether that can work.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -23,10 +23,11 @@ pub(crate) struct AddressPlan {
 impl AddressPlan {
     /// Completes and checks what was asked for.
     ///
-    /// With neither side given, both get the defaults: 10.0.0.1/24 and fd10::1/64 for the kernel, 10.0.0.2/24 and
-    /// fd10::2/64 for the stack; IPv6 only where `with_ipv6`. With some given, only their families are used, and the
-    /// side that is missing gets the first free address of the other's network. Without a gateway for a family the
-    /// kernel's first address on the link is it.
+    /// With neither side given, both get the defaults: 10.0.0.1/24 and fd10::1/64 for the kernel,
+    /// 10.0.0.2/24 and fd10::2/64 for the stack; IPv6 only where `with_ipv6`. With some given, only
+    /// their families are used, and the side that is missing gets the first free address of the
+    /// other's network. Without a gateway for a family the kernel's first address on the link is
+    /// it.
     ///
     /// # Errors
     ///
@@ -79,8 +80,8 @@ impl AddressPlan {
         }
     }
 
-    /// Gives the side that `sides` names first an address in each network of the other side, for each family in
-    /// which it has none.
+    /// Gives the side that `sides` names first an address in each network of the other side, for
+    /// each family in which it has none.
     fn complete(
         &mut self,
         option: &str,
@@ -104,7 +105,8 @@ impl AddressPlan {
         Ok(())
     }
 
-    /// Two networks on a link are the same or apart; an address for one host only (/32, /128) may be anywhere.
+    /// Two networks on a link are the same or apart; an address for one host only (/32, /128) may
+    /// be anywhere.
     fn check_overlaps(&self) -> Result<(), String> {
         let all: Vec<Cidr> = self.host.iter().chain(&self.stack).copied().collect();
         for (index, &one) in all.iter().enumerate() {
@@ -199,8 +201,8 @@ impl AddressPlan {
 
 fn defaults(with_ipv6: bool) -> (Vec<Cidr>, Vec<Cidr>) {
     let v4 = |last| Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };
-    // RFC 4193: a unique local address. Its global id should be random; this one should be easy to type, and does not
-    // leave the link.
+    // RFC 4193: a unique local address. Its global id should be random; this one should be easy to
+    // type, and does not leave the link.
     let v6 = |last| Cidr { addr: Ipv6Addr::new(0xfd10, 0, 0, 0, 0, 0, 0, last).into(), prefix_len: 64 };
     match with_ipv6 {
         true => (vec![v4(1), v6(1)], vec![v4(2), v6(2)]),

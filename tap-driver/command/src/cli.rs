@@ -19,7 +19,8 @@ use crate::services::Services;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Say more: -v what happens, -vv drops and state changes too, -vvv every segment. RUST_LOG overrides it
+    /// Say more: -v what happens, -vv drops and state changes too, -vvv every segment. RUST_LOG
+    /// overrides it
     #[arg(short, long, action = ArgAction::Count, global = true, display_order = 900)]
     pub(crate) verbose: u8,
 }
@@ -28,7 +29,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Bring a stack up on a TAP device, in the foreground, until Ctrl-C or the end of COMMAND
     Up(Box<UpOptions>),
-    /// See it work, in a network of its own: ping, a web page, 100 MiB through echo, 1,000 connections
+    /// See it work, in a network of its own: ping, a web page, 100 MiB through echo, 1,000
+    /// connections
     Demo,
 }
 
@@ -53,16 +55,18 @@ Exit status:
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpOptions {
-    /// The name of the TAP device, at most 15 bytes [default: portolan0, or the next number that is free]
+    /// The name of the TAP device, at most 15 bytes [default: portolan0, or the next number that is
+    /// free]
     #[arg(long, value_name = "NAME")]
     pub(crate) tap: Option<String>,
 
-    /// An address of the kernel's side of the link [default: 10.0.0.1/24 and fd10::1/64, or the first free address
-    /// in --addr's network]
+    /// An address of the kernel's side of the link [default: 10.0.0.1/24 and fd10::1/64, or the
+    /// first free address in --addr's network]
     #[arg(long, value_name = "CIDR")]
     pub(crate) host: Vec<Cidr>,
 
-    /// An address of the stack [default: 10.0.0.2/24 and fd10::2/64, or the first free address in --host's network]
+    /// An address of the stack [default: 10.0.0.2/24 and fd10::2/64, or the first free address in
+    /// --host's network]
     #[arg(long, value_name = "CIDR")]
     pub(crate) addr: Vec<Cidr>,
 
@@ -74,27 +78,30 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     pub(crate) mac: Option<MacAddr>,
 
-    /// The largest IP packet in bytes, for both sides: 576 to 65521, and at least 1280 for IPv6 [default: 1500]
+    /// The largest IP packet in bytes, for both sides: 576 to 65521, and at least 1280 for IPv6
+    /// [default: 1500]
     #[arg(long, value_name = "N", value_parser = parse_mtu, allow_negative_numbers = true)]
     pub(crate) mtu: Option<usize>,
 
-    /// auto: let the kernel hand over and take up to 64 KiB of segments in one piece, with checksums left out, as far as it
-    /// can; off: packets as they would be on a wire [default: auto, and off with --impair, which is about packets]
+    /// auto: let the kernel hand over and take up to 64 KiB of segments in one piece, with
+    /// checksums left out, as far as it can; off: packets as they would be on a wire [default:
+    /// auto, and off with --impair, which is about packets]
     #[arg(long, value_name = "MODE", value_parser = parse_offload)]
     pub(crate) offload: Option<Offload>,
 
-    /// Give the device so many queues, 1 to 256, each with a stack and a thread of its own: for many connections and more
-    /// than one processor [default: 1]
+    /// Give the device so many queues, 1 to 256, each with a stack and a thread of its own: for
+    /// many connections and more than one processor [default: 1]
     #[arg(long, value_name = "N", value_parser = parse_queues, allow_negative_numbers = true)]
     pub(crate) queues: Option<usize>,
 
-    /// The most memory that the stack may take, in MiB: what waits to be sent and read, and the records of connections. When it
-    /// is used up, connections that make no progress are reset [default: 256]
+    /// The most memory that the stack may take, in MiB: what waits to be sent and read, and the
+    /// records of connections. When it is used up, connections that make no progress are reset
+    /// [default: 256]
     #[arg(long, value_name = "MIB", value_parser = parse_memory, allow_negative_numbers = true)]
     pub(crate) memory: Option<usize>,
 
-    /// Which services to offer, separated by commas: echo (port 7), discard (9), daytime (13), chargen (19), http
-    /// (80); or all, or none
+    /// Which services to offer, separated by commas: echo (port 7), discard (9), daytime (13),
+    /// chargen (19), http (80); or all, or none
     #[arg(long, value_name = "LIST", default_value = "all")]
     pub(crate) services: Option<Services>,
 
@@ -108,11 +115,13 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "SETTINGS")]
     pub(crate) impair: Option<Impairment>,
 
-    /// Put everything into a new user and network namespace: needs no privileges and touches nothing of this host
+    /// Put everything into a new user and network namespace: needs no privileges and touches
+    /// nothing of this host
     #[arg(long)]
     pub(crate) isolated: bool,
 
-    /// Run this in the same network namespace once the stack is ready, then stop and exit with its status
+    /// Run this in the same network namespace once the stack is ready, then stop and exit with its
+    /// status
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }

@@ -28,7 +28,8 @@ impl Failure {
         Failure::failed(format!("cannot write to standard output: {error}"))
     }
 
-    /// The command after `--` could not be started: 127 if it is not there, else 126, as with a shell.
+    /// The command after `--` could not be started: 127 if it is not there, else 126, as with a
+    /// shell.
     pub(crate) fn not_started(program: &std::ffi::OsStr, error: &std::io::Error) -> Self {
         let (code, advice) = match error.kind() {
             std::io::ErrorKind::NotFound => (127, "; is it installed, and in PATH?"),

@@ -1,4 +1,5 @@
-//! The log of the command: messages of the libraries that name a setting of `Config` name the option of the command line.
+//! The log of the command: messages of the libraries that name a setting of `Config` name the
+//! option of the command line.
 
 use log::{Log, Metadata, Record};
 

@@ -41,7 +41,8 @@ impl Settings {
             config.memory_limit_bytes = bytes;
         }
         if self.isolated {
-            // RFC 4862 §5.4: detection may be switched off where it is known that nobody else has the address.
+            // RFC 4862 §5.4: detection may be switched off where it is known that nobody else has
+            // the address.
             config.neighbor.duplicate_address_probes = 0;
         }
         config
@@ -85,8 +86,8 @@ impl Session {
         Ok(Session { runtime, name, plan, impaired })
     }
 
-    /// A function that waits until the stack answers on the wire and then starts the services. It may be called on
-    /// another thread.
+    /// A function that waits until the stack answers on the wire and then starts the services. It
+    /// may be called on another thread.
     pub(crate) fn finish_start(
         &self,
         services: Services,
@@ -160,7 +161,8 @@ fn impair(taps: Vec<Tap>, impairment: Option<Impairment>) -> (Vec<Box<dyn Device
     (devices.collect(), counters)
 }
 
-/// Puts a recorder around each queue, all for one file. It is next to the stack: it shows what the stack sends and sees.
+/// Puts a recorder around each queue, all for one file. It is next to the stack: it shows what the
+/// stack sends and sees.
 fn record(devices: Vec<Box<dyn Device>>, path: Option<&Path>) -> Result<Vec<Box<dyn Device>>, Failure> {
     let Some(path) = path else { return Ok(devices) };
     let mut devices = devices.into_iter();
@@ -207,7 +209,8 @@ pub(crate) fn kernel_has_ipv6() -> bool {
         .is_ok_and(|value| value.trim() == "0")
 }
 
-/// Refuses networks that this host is on already: it would lose them, or the stack would not be found.
+/// Refuses networks that this host is on already: it would lose them, or the stack would not be
+/// found.
 pub(crate) fn check_host_networks(plan: &AddressPlan) -> Result<(), Failure> {
     for (link, theirs) in kernel_addresses()? {
         let ours = plan.host.iter().chain(&plan.stack);

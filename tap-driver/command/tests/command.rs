@@ -1,8 +1,8 @@
-//! The command as a person meets it: its help, its messages for each mistake, its exit status, its ready line, how it
-//! stops. What it does on the wire is tested in the package `portolan-tests`.
+//! The command as a person meets it: its help, its messages for each mistake, its exit status, its
+//! ready line, how it stops. What it does on the wire is tested in the package `portolan-tests`.
 //!
-//! Those that bring a stack up make a network namespace of their own with `--isolated`, so they need /dev/net/tun and
-//! user namespaces (or root), and touch nothing of the host.
+//! Those that bring a stack up make a network namespace of their own with `--isolated`, so they
+//! need /dev/net/tun and user namespaces (or root), and touch nothing of the host.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -222,7 +222,8 @@ fn a_tun_device_that_is_none_is_told_from_a_name_that_is_taken() {
     }
 }
 
-/// Without privileges: which capability is missing and that `--isolated` exists, or whom to ask for /dev/net/tun.
+/// Without privileges: which capability is missing and that `--isolated` exists, or whom to ask for
+/// /dev/net/tun.
 #[test]
 fn without_permission_it_says_what_would_help() {
     use std::os::unix::process::CommandExt;
@@ -404,7 +405,8 @@ fn signals_reach_the_command_whose_status_counts() {
     for (signal, code) in [(Signal::TERM, 128 + 15), (Signal::INT, 128 + 2)] {
         let mut running = Running::start(&["up", "--isolated", "--", "sleep", "60"]);
         assert!(running.first_line().starts_with("ready "), "{}", running.errors());
-        // `sleep` may not have been started yet: then the signal ends portolan with the same status.
+        // `sleep` may not have been started yet: then the signal ends portolan with the same
+        // status.
         running.signal(signal);
         assert_eq!(running.code(), code, "{}", running.errors());
     }

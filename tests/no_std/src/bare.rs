@@ -48,7 +48,8 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     unsafe { libc::abort() }
 }
 
-/// The `alloc` that comes with the compiler was built to unwind, and names what would do that. Nothing unwinds here.
+/// The `alloc` that comes with the compiler was built to unwind, and names what would do that.
+/// Nothing unwinds here.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 

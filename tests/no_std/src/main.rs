@@ -1,6 +1,6 @@
-//! Two stacks in a program without std: a handshake between them, and a page of data. Exits with 0 when all of it has
-//! arrived. std would bring an allocator and a panic handler, of which there can be one each: so if any dependency of the
-//! stack needs std, this does not link.
+//! Two stacks in a program without std: a handshake between them, and a page of data. Exits with 0
+//! when all of it has arrived. std would bring an allocator and a panic handler, of which there can
+//! be one each: so if any dependency of the stack needs std, this does not link.
 #![no_std]
 #![no_main]
 

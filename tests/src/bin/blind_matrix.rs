@@ -1,4 +1,5 @@
-//! Every combination of flags, sequence number and acknowledgement in every state, on the kernel and on Portolan.
+//! Every combination of flags, sequence number and acknowledgement in every state, on the kernel
+//! and on Portolan.
 //!
 //! ```text
 //! cargo run --release -p portolan-tests --bin blind_matrix

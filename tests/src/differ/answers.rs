@@ -1,4 +1,5 @@
-//! What a host answered to each group of a plan, in kind: nothing, ACK, data up to n, RST; and what its calls returned.
+//! What a host answered to each group of a plan, in kind: nothing, ACK, data up to n, RST; and what
+//! its calls returned.
 
 use std::fmt;
 
@@ -126,7 +127,8 @@ impl Difference {
         self.lines_so_far().any(|line| line.starts_with("peer") && value(line, "win") == Some("0"))
     }
 
-    /// Whether the peer acknowledges a byte that Portolan has sent and Linux has not: of a window probe.
+    /// Whether the peer acknowledges a byte that Portolan has sent and Linux has not: of a window
+    /// probe.
     pub(super) fn acknowledges_what_only_portolan_has_sent(&self) -> bool {
         let sent_to = |answers: &[Answer]| -> i64 {
             let lines = answers[..self.index].iter().flat_map(|answer| &answer.lines);
@@ -157,8 +159,8 @@ impl Difference {
         fin.is_some_and(|fin| texts.any(|(from, to)| from < to && to > fin))
     }
 
-    /// Whether the last SYN that Linux has answered has not led to a connection yet: it has acknowledged nothing else, and no
-    /// program has the connection.
+    /// Whether the last SYN that Linux has answered has not led to a connection yet: it has
+    /// acknowledged nothing else, and no program has the connection.
     pub(super) fn is_in_syn_received(&self) -> bool {
         let so_far = &self.linux[..=self.index];
         let is_syn_ack = |answer: &Answer| answer.syn.as_deref() == Some("SYN ACK");
@@ -184,8 +186,8 @@ impl Difference {
             && fin.is_some_and(|fin| acks.any(|ack| ack > fin))
     }
 
-    /// Whether the peer sends, in this group, what only a socket judges: an ACK of what was never sent, a SYN, or a reset that
-    /// is not at RCV.NXT.
+    /// Whether the peer sends, in this group, what only a socket judges: an ACK of what was never
+    /// sent, a SYN, or a reset that is not at RCV.NXT.
     pub(super) fn has_what_a_record_does_not_judge(&self) -> bool {
         let sent_to = self.portolan[..self.index].iter().filter_map(|answer| answer.fin).max();
         let known_to = self.portolan[..=self.index].iter().filter_map(|answer| answer.ack).max();
@@ -311,7 +313,8 @@ pub(super) fn of(plan: &Plan, transcript: Vec<String>) -> Vec<Answer> {
             read_segment(what, &mut read, &mut sent_to);
             let again = read.again_from.filter(|_| read.again_from != answer.again_from);
             if again.is_some() && read.ack <= Some(acked_to) {
-                // What goes out again may do so at once or by a timer, and says nothing new of what was received.
+                // What goes out again may do so at once or by a timer, and says nothing new of what
+                // was received.
                 read.ack = answer.ack;
             }
             read.repeated = answer.repeated.into_iter().chain(again).min();

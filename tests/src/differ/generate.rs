@@ -1,5 +1,5 @@
-//! From a seed to a plan. The plan is played on Portolan while it is made, so that the peer knows what has been sent, and so
-//! that no group ends near the time of one of Portolan's timers.
+//! From a seed to a plan. The plan is played on Portolan while it is made, so that the peer knows
+//! what has been sent, and so that no group ends near the time of one of Portolan's timers.
 
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use super::plan::{Group, Plan};
 use super::play_on_portolan;
 use crate::soak::dice::Dice;
 
-/// The peer acknowledges everything before a group that would end later than this after something was sent: otherwise
-/// time-outs would be compared, and those depend on how round trips were measured.
+/// The peer acknowledges everything before a group that would end later than this after something
+/// was sent: otherwise time-outs would be compared, and those depend on how round trips were
+/// measured.
 const MAX_UNACKED: Duration = Duration::from_millis(100);
 /// The most groups after the connection is open.
 const MAX_GROUPS: u64 = 10;
@@ -134,7 +135,8 @@ impl Peer {
 
     /// Adds a group, plays the plan so far, and remembers what Portolan has sent.
     fn group(&mut self, lines: Vec<String>) -> Answer {
-        // Longer than an acknowledgement may be delayed. The handshake takes longer: a long round trip puts timers off.
+        // Longer than an acknowledgement may be delayed. The handshake takes longer: a long round
+        // trip puts timers off.
         let is_handshake = self.plan.groups.len() < 3;
         let is_calm = self.acked >= self.host_next && self.dice.one_in(8);
         let millis = match (is_handshake, is_calm) {
@@ -209,7 +211,8 @@ impl Peer {
             31 => format!("peer RST seq {}", next + self.dice.pick(&[-1, 1, 1000, 100_000])),
             32 => format!("peer SYN seq {} win {window}", next + self.dice.pick(&[-1, 0, 1000, 100_000])),
             33 => format!("peer ACK seq {next} ack {} win {window}", self.host_next + 1),
-            // For the kernel the SYN of a connection that it opened is something that was acknowledged.
+            // For the kernel the SYN of a connection that it opened is something that was
+            // acknowledged.
             34 => {
                 let least = i64::from(self.is_active);
                 format!("peer ACK seq {next} ack {} win {window}", (self.acked - 1).max(least))

@@ -1,14 +1,17 @@
-//! Random peers against Portolan and against the Linux kernel: a seed becomes a [`Plan`], both hosts play it, and what they
-//! answer is compared in kind. A difference is explained by a rule (`rules`), or shrunk to a short script.
+//! Random peers against Portolan and against the Linux kernel: a seed becomes a [`Plan`], both
+//! hosts play it, and what they answer is compared in kind. A difference is explained by a rule
+//! (`rules`), or shrunk to a short script.
 //!
-//! A plan is a script of `tests/scripts` (its notation is in the README there) in which nothing is expected: calls of the
-//! program and segments of the peer, in groups, and after each group a time in which the host answers, longer than an
-//! acknowledgement may be delayed. What a host sends at once is compared, and at the end of a group what it has acknowledged;
-//! what its timers send later is not (the scripts look at that), and the peer leaves data unacknowledged for so short a time that
-//! they hardly do.
+//! A plan is a script of `tests/scripts` (its notation is in the README there) in which nothing is
+//! expected: calls of the program and segments of the peer, in groups, and after each group a time
+//! in which the host answers, longer than an acknowledgement may be delayed. What a host sends at
+//! once is compared, and at the end of a group what it has acknowledged; what its timers send later
+//! is not (the scripts look at that), and the peer leaves data unacknowledged for so short a time
+//! that they hardly do.
 //!
-//! Read `plan` (what a plan is, and its text), `generate` (from a seed to a plan), `answers` (from what happened to what is
-//! compared), `rules` (differences that are known, and why they are none), then `shrink`.
+//! Read `plan` (what a plan is, and its text), `generate` (from a seed to a plan), `answers` (from
+//! what happened to what is compared), `rules` (differences that are known, and why they are none),
+//! then `shrink`.
 
 mod answers;
 mod generate;
@@ -43,7 +46,8 @@ impl Verdict {
     }
 }
 
-/// Plays a plan on both hosts and compares the answers. The kernel plays in a network namespace that this thread enters.
+/// Plays a plan on both hosts and compares the answers. The kernel plays in a network namespace
+/// that this thread enters.
 pub fn compare(plan: &Plan) -> Verdict {
     let mut verdict = Verdict::Same;
     for _ in 0..ATTEMPTS {
@@ -57,7 +61,8 @@ pub fn compare(plan: &Plan) -> Verdict {
     verdict
 }
 
-/// The first difference, and the rule that explains it, if there is one. After it the hosts are in different states.
+/// The first difference, and the rule that explains it, if there is one. After it the hosts are in
+/// different states.
 fn judge(plan: &Plan, ours: &[Answer], theirs: &[Answer]) -> Verdict {
     let first = (0..plan.groups.len()).find_map(|index| answers::difference(plan, index, ours, theirs));
     let Some(difference) = first else { return Verdict::Same };

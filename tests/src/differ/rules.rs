@@ -40,7 +40,8 @@ pub const RULES: &[Rule] = &[
         explains: |difference| {
             let (ours, theirs) = (difference.ours(), difference.theirs());
             let is_later = theirs.ack.is_some() && ours.ack > theirs.ack;
-            // A reset without that echo does not end the handshake, and what follows is not for a port without one.
+            // A reset without that echo does not end the handshake, and what follows is not for a
+            // port without one.
             let is_over = difference.lines().iter().any(|line| line.starts_with("peer RST"))
                 && ours.reset.is_some()
                 && theirs.reset.is_none();

@@ -3,7 +3,8 @@
 use super::plan::Plan;
 use super::{Difference, Verdict, compare};
 
-/// Takes groups, then lines away for as long as the answers still differ in a way that nothing explains.
+/// Takes groups, then lines away for as long as the answers still differ in a way that nothing
+/// explains.
 pub fn shrink(mut found: Difference) -> Difference {
     found.plan.groups.truncate(found.index + 1);
     loop {

@@ -1,4 +1,5 @@
-//! Where an input of the machine begins: what both ends can do, and the state of the first connection.
+//! Where an input of the machine begins: what both ends can do, and the state of the first
+//! connection.
 
 use portolan::testing::TcpSegment;
 use portolan::{CongestionControl, Domain, Ecn, MtuProbing, SynCookieMode};

@@ -15,14 +15,15 @@ const MTU: usize = 1500;
 /// Timers that may fire at one moment or while time passes.
 const MAX_TIMERS: usize = 20_000;
 
-/// For this long a stack may hold something after its program has closed everything: the retransmissions of a connection
-/// that no program holds, and what is remembered of paths.
+/// For this long a stack may hold something after its program has closed everything: the
+/// retransmissions of a connection that no program holds, and what is remembered of paths.
 const AFTERMATH: Duration = Duration::from_secs(4 * 3600);
 
 /// What the network layer may keep of its neighbours and paths.
 const LEARNED_BYTES: usize = 16 << 10;
 
-/// Drops of packets other than the one that comes in: packets that wait, answers that are not sent, what our own output meets.
+/// Drops of packets other than the one that comes in: packets that wait, answers that are not sent,
+/// what our own output meets.
 const OTHERS_DROPS: &[DropReason] = &[
     DropReason::ReassemblyTimeout,
     DropReason::ReassemblyLimit,
@@ -127,7 +128,8 @@ impl Host {
         self.receive(Frame::new(frame));
     }
 
-    /// A frame comes in. It is counted as something, answered or held; what ARP and NDP confirm may show nowhere.
+    /// A frame comes in. It is counted as something, answered or held; what ARP and NDP confirm may
+    /// show nowhere.
     pub(super) fn receive(&mut self, frame: Frame) {
         let before = self.stack.stats().clone();
         let held = self.stack.memory_bytes();
@@ -247,7 +249,8 @@ impl Host {
         Digest(self.digest)
     }
 
-    /// After its program has closed everything: the stack comes to rest, and holds what it held at first.
+    /// After its program has closed everything: the stack comes to rest, and holds what it held at
+    /// first.
     pub(super) fn check_rest(&mut self) {
         self.pass(AFTERMATH);
         let sockets = self.stack.sockets();

@@ -1,7 +1,7 @@
 //! Calls, segments and time in any order, with connections in every state.
 //!
-//! An input is three bytes (what both ends can do, and where it begins), then steps. Segments are told by their distance from
-//! what is due, so that a few bytes make one that is in the window.
+//! An input is three bytes (what both ends can do, and where it begins), then steps. Segments are
+//! told by their distance from what is due, so that a few bytes make one that is in the window.
 
 mod calls;
 

@@ -1,10 +1,13 @@
-//! Fuzz targets: each reads arbitrary bytes as a test, runs it, and checks what must hold whatever the bytes are.
+//! Fuzz targets: each reads arbitrary bytes as a test, runs it, and checks what must hold whatever
+//! the bytes are.
 //!
-//! The targets are ordinary functions. `fuzz/` hands them to libFuzzer; `tests/tests/fuzz.rs` runs them over the seeds in
-//! `fuzz/seeds/`; the command `fuzz` (`tests/src/bin/fuzz.rs`) writes those seeds and runs a single file.
+//! The targets are ordinary functions. `fuzz/` hands them to libFuzzer; `tests/tests/fuzz.rs` runs
+//! them over the seeds in `fuzz/seeds/`; the command `fuzz` (`tests/src/bin/fuzz.rs`) writes those
+//! seeds and runs a single file.
 //!
-//! Read `host` (a stack and the checks), then `features` and `step` (what an input says), `machine` (calls, segments and time in
-//! any order), `packets` (one frame after another), `impairment`, and `seeds`.
+//! Read `host` (a stack and the checks), then `features` and `step` (what an input says), `machine`
+//! (calls, segments and time in any order), `packets` (one frame after another), `impairment`, and
+//! `seeds`.
 
 mod features;
 mod host;

@@ -1,4 +1,5 @@
-//! One frame after another, to a host with a listener, a socket for datagrams and one that connects.
+//! One frame after another, to a host with a listener, a socket for datagrams and one that
+//! connects.
 
 use std::net::SocketAddr;
 
@@ -105,7 +106,8 @@ pub(super) fn run_vnet(data: &[u8]) -> Digest {
     host.digest()
 }
 
-/// What the stack would say of the same frame on its way out is what it was told, but for "verified", which it never says.
+/// What the stack would say of the same frame on its way out is what it was told, but for
+/// "verified", which it never says.
 fn check_vnet_round_trip(iface: InterfaceId, frame: &Frame) {
     let transmit = Transmit::from_frame(iface, frame.clone());
     let header = vnet_header(&transmit);
@@ -189,7 +191,8 @@ fn receive_tcp(host: &mut Host, domain: Domain, segment: &TcpSegment) {
     host.receive_packet(&packet);
 }
 
-/// IPv6 packets with any chain of extension headers in front of something that the host would answer.
+/// IPv6 packets with any chain of extension headers in front of something that the host would
+/// answer.
 pub(super) fn run_extension_headers(data: &[u8]) -> Digest {
     let mut input = Input::new(data);
     let mut host = host(false);
@@ -297,7 +300,8 @@ pub(super) fn run_neighbors(data: &[u8]) -> Digest {
     host.digest()
 }
 
-/// Addresses of the link by a small number; the stack's own, the peer's, nobody's, and some that must not be used.
+/// Addresses of the link by a small number; the stack's own, the peer's, nobody's, and some that
+/// must not be used.
 fn v4(number: u8) -> std::net::Ipv4Addr {
     match number % 8 {
         0 => RawPeer::PEER_V4,
@@ -322,7 +326,8 @@ fn v6(number: u8) -> std::net::Ipv6Addr {
     }
 }
 
-/// An NDP message with any body and options; its target is one of the addresses above, unless the body is long enough.
+/// An NDP message with any body and options; its target is one of the addresses above, unless the
+/// body is long enough.
 fn ndp(host: &mut Host, mac: MacAddr, who: u8, whom: u8, kind: u8, body: &[u8]) {
     let mut builder = PacketBuilder::new(v6(who).into(), v6(whom >> 4).into());
     builder = builder.hop_limit(if who & 0x40 == 0 { 255 } else { 64 });

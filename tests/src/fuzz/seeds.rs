@@ -1,4 +1,5 @@
-//! Inputs to begin with: each does something that a host does in earnest, so that a fuzzer has it to vary.
+//! Inputs to begin with: each does something that a host does in earnest, so that a fuzzer has it
+//! to vary.
 
 use std::time::Duration;
 
@@ -48,7 +49,8 @@ fn wait(millis: u64) -> Step {
     Step::Wait(Duration::from_millis(millis))
 }
 
-/// What happens to a connection in any state: data in order, old and early; ACKs old and new; FIN, RST, SYN; calls and time.
+/// What happens to a connection in any state: data in order, old and early; ACKs old and new; FIN,
+/// RST, SYN; calls and time.
 fn encounters() -> Vec<Step> {
     let sack = Segment { options: Options::Sack(vec![(-1000, 0)]), ack: -5000, ..Segment::due(ACK, 0) };
     vec![

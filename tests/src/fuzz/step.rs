@@ -1,4 +1,5 @@
-//! What happens in an input of the machine, one step after the other, and how the bytes of the input say it.
+//! What happens in an input of the machine, one step after the other, and how the bytes of the
+//! input say it.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use super::input::{Input, Output};
 pub(super) enum Options {
     /// A time stamp, if the peer's SYN had one.
     Usual,
-    /// A time stamp at this distance from the peer's clock, with an echo at this distance from the right one.
+    /// A time stamp at this distance from the peer's clock, with an echo at this distance from the
+    /// right one.
     Stamped(i32, i32),
     /// As usual, and SACK blocks: their edges as distances from what the stack sent last.
     Sack(Vec<(i32, i32)>),

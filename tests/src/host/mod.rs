@@ -1,6 +1,6 @@
-//! Two hosts that a test drives in the same way: [`RawPeer`] is Portolan in virtual time, [`LinuxHost`] is
-//! the kernel in real time. The test is the only neighbour of either: it sends and receives whole IP packets, and makes the
-//! calls of a program.
+//! Two hosts that a test drives in the same way: [`RawPeer`] is Portolan in virtual time,
+//! [`LinuxHost`] is the kernel in real time. The test is the only neighbour of either: it sends and
+//! receives whole IP packets, and makes the calls of a program.
 
 mod linux;
 mod portolan_host;
@@ -35,7 +35,8 @@ pub trait Host {
     /// What a program holds.
     type Descriptor: Copy + Debug;
 
-    /// Whether time is real: then things happen a little late, and nothing can be looked at between two of them.
+    /// Whether time is real: then things happen a little late, and nothing can be looked at between
+    /// two of them.
     const REAL_TIME: bool;
 
     /// The time.
@@ -101,8 +102,8 @@ pub trait Host {
     fn info(&mut self, d: Self::Descriptor, field: &str) -> CallResult<Found>;
     /// The host's connections, whoever holds them: its port, the peer's, and the state.
     fn states(&mut self) -> Vec<(u16, u16, String)>;
-    /// The state of the connection that the socket has, or that is between these ports; `CLOSED` if there is only a socket, and
-    /// otherwise `none`.
+    /// The state of the connection that the socket has, or that is between these ports; `CLOSED` if
+    /// there is only a socket, and otherwise `none`.
     fn state(&mut self, local_port: u16, peer_port: u16, socket: Option<Self::Descriptor>) -> String {
         let own = socket.map(|socket| self.info(socket, "state"));
         if let Some(Ok(Found::Value(state))) = own
@@ -122,7 +123,8 @@ pub trait Host {
     fn counter(&mut self, name: &str) -> Found;
     /// Packets dropped for a [`portolan::DropReason`].
     fn drops(&mut self, reason: &str) -> Found;
-    /// The next timer of the host's connections, a [`portolan::DeadlineKind`] and in how long; `none`.
+    /// The next timer of the host's connections, a [`portolan::DeadlineKind`] and in how long;
+    /// `none`.
     fn timer(&mut self) -> Found;
 }
 

@@ -32,8 +32,8 @@ pub struct Report {
     pub unexplained: Vec<(Case, Answer, Answer)>,
 }
 
-/// Plays these cases on the kernel and on Portolan. The threads that it starts move into network namespaces; see
-/// [`LinuxHost::new`].
+/// Plays these cases on the kernel and on Portolan. The threads that it starts move into network
+/// namespaces; see [`LinuxHost::new`].
 ///
 /// # Errors
 ///
@@ -88,7 +88,8 @@ fn answers_of_linux(cases: &[Case]) -> io::Result<Vec<Answer>> {
     results.into_values().collect::<io::Result<Vec<_>>>().map(|answers| answers.concat())
 }
 
-/// Each case has a stack of its own: what one peer may cause is limited over all of its connections.
+/// Each case has a stack of its own: what one peer may cause is limited over all of its
+/// connections.
 fn answer_of_portolan(case: Case) -> Answer {
     let mut peer = RawPeer::new(false, Config::default(), 7);
     drive::play(&mut peer, &[case]).remove(0)

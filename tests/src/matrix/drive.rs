@@ -316,7 +316,8 @@ impl<D: Copy> Flow<D> {
             takes(segment) == 0 || !self.before.iter().any(|before| is_part(segment, before))
         };
         let packets = self.after.iter().filter(is_new).map(|segment| self.describe(segment)).collect();
-        // Where a new connection has taken the place of one in TIME-WAIT, it is the new one that counts.
+        // Where a new connection has taken the place of one in TIME-WAIT, it is the new one that
+        // counts.
         let found = states
             .iter()
             .filter(|(local, peer, _)| (*local, *peer) == (self.host_port, self.peer_port))

@@ -1,9 +1,9 @@
-//! The blind matrix: one segment in every state, of every combination of flags, sequence numbers and acknowledgements, made
-//! by a generator and sent to the kernel and to Portolan. Both must answer in kind and be in the same state afterwards, unless
-//! a rule explains the difference.
+//! The blind matrix: one segment in every state, of every combination of flags, sequence numbers
+//! and acknowledgements, made by a generator and sent to the kernel and to Portolan. Both must
+//! answer in kind and be in the same state afterwards, unless a rule explains the difference.
 //!
-//! Read this file (the cases), then `drive` (how a host is brought into a state, and what it answers), `rules` (what explains
-//! a difference) and `compare`.
+//! Read this file (the cases), then `drive` (how a host is brought into a state, and what it
+//! answers), `rules` (what explains a difference) and `compare`.
 
 mod compare;
 mod drive;

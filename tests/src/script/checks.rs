@@ -56,7 +56,8 @@ impl<H: Host> Engine<'_, H> {
         is_same(&expected, &got)
     }
 
-    /// The fields that a script asks for, as it has them and as they are. What this host does not have is left out.
+    /// The fields that a script asks for, as it has them and as they are. What this host does not
+    /// have is left out.
     fn info(&mut self, socket: &str, fields: &[(String, String)]) -> Result<(String, String), String> {
         let descriptor = self.socket(socket)?.descriptor;
         let (mut expected, mut found) = (String::new(), String::new());

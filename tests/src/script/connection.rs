@@ -1,4 +1,5 @@
-//! What the script's peer knows of a connection, and how it turns notation into segments and compares segments with it.
+//! What the script's peer knows of a connection, and how it turns notation into segments and
+//! compares segments with it.
 
 use std::collections::BTreeMap;
 
@@ -227,7 +228,8 @@ impl Connection {
         u16::try_from(bytes >> shift).map_err(|_| format!("a window of {bytes} needs window scaling"))
     }
 
-    /// A SYN of the stack tells what its numbers are relative to. It is looked at before it is compared.
+    /// A SYN of the stack tells what its numbers are relative to. It is looked at before it is
+    /// compared.
     pub(super) fn on_seen(&mut self, segment: &TcpSegment) {
         if segment.flags & TcpSegment::SYN == 0 || self.stack.isn == Some(segment.seq) {
             return;

@@ -20,10 +20,11 @@ const SEED: u8 = 7;
 const FIRST_PEER_PORT: u16 = 5000;
 const MTU: usize = 1500;
 
-/// In real time: how much too early a segment may come, as the kernel counts in jiffies and round trips are not exact.
+/// In real time: how much too early a segment may come, as the kernel counts in jiffies and round
+/// trips are not exact.
 const EARLY: Duration = Duration::from_millis(8);
-/// In real time: how late a segment may be that is due at once, and one that is due later. A timer of Linux may be an eighth
-/// of its time late (the levels of its wheel) and waits for a processor.
+/// In real time: how late a segment may be that is due at once, and one that is due later. A timer
+/// of Linux may be an eighth of its time late (the levels of its wheel) and waits for a processor.
 const LATE_AT_ONCE: Duration = Duration::from_millis(25);
 const LATE: Duration = Duration::from_millis(100);
 /// In real time: beyond this the script itself was late, and what follows proves nothing.
@@ -39,7 +40,8 @@ pub(super) struct Engine<'s, H: Host> {
     started_at: Instant,
     /// When the line before was done: delays count from there.
     at: Instant,
-    /// What the peer's timestamp clock has counted since the beginning: in real time as if nothing had been late.
+    /// What the peer's timestamp clock has counted since the beginning: in real time as if nothing
+    /// had been late.
     clock: Duration,
     /// In real time: the most that the script itself was late.
     late: Duration,
@@ -51,8 +53,8 @@ pub(super) struct Engine<'s, H: Host> {
     transcript: Vec<String>,
 }
 
-/// Runs a script on Portolan over one family. The frames must be the same whether the stack makes segments one by one or in
-/// runs.
+/// Runs a script on Portolan over one family. The frames must be the same whether the stack makes
+/// segments one by one or in runs.
 pub(super) fn run(script: &Script, domain: Domain) -> Result<Vec<String>, Failure> {
     let mut config = Config::default();
     for setting in &script.settings {

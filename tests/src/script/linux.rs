@@ -1,4 +1,5 @@
-//! Scripts as the kernel plays them: what they ask of it, and the marks of those that it plays differently.
+//! Scripts as the kernel plays them: what they ask of it, and the marks of those that it plays
+//! differently.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use crate::host::{KernelSetting, kernel_settings_of, kernel_version};
 
 /// A script that lasts longer is not for the kernel, whose time is real.
 const LONGEST: Duration = Duration::from_secs(20);
-/// How often a script is tried whose failure may be one of the machine's speed, in how much time it is tried again, and how
-/// much longer the pause is each time.
+/// How often a script is tried whose failure may be one of the machine's speed, in how much time it
+/// is tried again, and how much longer the pause is each time.
 const ATTEMPTS: u32 = 7;
 const RETRY_TIME: Duration = Duration::from_secs(20);
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
@@ -74,11 +75,13 @@ pub enum Judgement {
 
 impl Script {
     /// Plays it on the kernel over one family, and compares what comes of it with its mark. Like
-    /// [`LinuxHost::new`](crate::host::LinuxHost::new), this moves the thread into a new network namespace.
+    /// [`LinuxHost::new`](crate::host::LinuxHost::new), this moves the thread into a new network
+    /// namespace.
     ///
     /// # Errors
     ///
-    /// If the kernel does something else than the script says and no mark says so, or if it passes in spite of its mark.
+    /// If the kernel does something else than the script says and no mark says so, or if it passes
+    /// in spite of its mark.
     pub fn judge(&self, domain: Domain) -> Result<Judgement, Failure> {
         if let Some(why) = self.is_not_for_the_kernel()? {
             return Ok(Judgement::NotPlayed(why));

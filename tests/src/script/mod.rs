@@ -1,9 +1,10 @@
-//! Packet-by-packet scripts: a peer that sends what the script says, and on the other side a stack in virtual time, or the
-//! kernel in real time. `tests/scripts/README.md` describes the notation.
+//! Packet-by-packet scripts: a peer that sends what the script says, and on the other side a stack
+//! in virtual time, or the kernel in real time. `tests/scripts/README.md` describes the notation.
 //!
-//! Read `syntax` (a file becomes steps), `segment` (the notation of a segment), `names` (settings and options by name),
-//! then `engine` (the steps are done), `connection` (what the script's peer knows), `calls` and `checks`, and at last
-//! `linux` (what is different when the kernel plays). The hosts are in [`host`](crate::host).
+//! Read `syntax` (a file becomes steps), `segment` (the notation of a segment), `names` (settings
+//! and options by name), then `engine` (the steps are done), `connection` (what the script's peer
+//! knows), `calls` and `checks`, and at last `linux` (what is different when the kernel plays). The
+//! hosts are in [`host`](crate::host).
 
 mod calls;
 mod checks;
@@ -36,8 +37,8 @@ pub struct Failure {
     pub why: String,
     /// What happened before.
     pub transcript: Vec<String>,
-    /// Whether only the time was wrong, or the script itself was late: on a busy machine that happens, and the script may be
-    /// tried again.
+    /// Whether only the time was wrong, or the script itself was late: on a busy machine that
+    /// happens, and the script may be tried again.
     pub is_timing: bool,
 }
 
@@ -63,7 +64,8 @@ impl Script {
         Script::parse(&relative(path), &read(path))
     }
 
-    /// Runs it over one family. The transcript is what happened, line by line, in the notation of the scripts.
+    /// Runs it over one family. The transcript is what happened, line by line, in the notation of
+    /// the scripts.
     pub fn run(&self, domain: Domain) -> Result<Vec<String>, Failure> {
         engine::run(self, domain)
     }
@@ -73,8 +75,9 @@ impl Script {
         engine::run_on_portolan(self, domain)
     }
 
-    /// Runs it on the kernel, once, however late; what happened. Like [`LinuxHost::new`](crate::host::LinuxHost::new), this
-    /// moves the thread into a new network namespace.
+    /// Runs it on the kernel, once, however late; what happened. Like
+    /// [`LinuxHost::new`](crate::host::LinuxHost::new), this moves the thread into a new network
+    /// namespace.
     pub fn run_on_linux(&self, domain: Domain) -> Result<Vec<String>, Failure> {
         engine::run_on_linux(self, domain)
     }

@@ -41,7 +41,8 @@ impl Setting {
     }
 }
 
-/// Settings of one type: the names are those of [`portolan::TcpConfig`], or of [`portolan::Config`].
+/// Settings of one type: the names are those of [`portolan::TcpConfig`], or of
+/// [`portolan::Config`].
 type List<T> = &'static [(&'static str, fn(&mut Config, T))];
 
 /// What is measured in time.

@@ -1,4 +1,5 @@
-//! The notation of a segment: `ACK PSH seq 1..1001 ack 1 win 65535 ts 1010 echo $first sack 2001..3001`.
+//! The notation of a segment:
+//! `ACK PSH seq 1..1001 ack 1 win 65535 ts 1010 echo $first sack 2001..3001`.
 
 use std::fmt::Write as _;
 
@@ -37,7 +38,8 @@ const KINDS: [(&str, u8); 8] = [
     ("expfastopen", 254),
 ];
 
-/// A segment as a script writes it: what is not written is either due (for the peer) or not compared (for the stack).
+/// A segment as a script writes it: what is not written is either due (for the peer) or not
+/// compared (for the stack).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notation {
     pub(super) flags: Option<u8>,
@@ -384,7 +386,8 @@ pub(super) fn signed(number: u32) -> i64 {
     if number > u32::MAX - 0x1_0000 { i64::from(number as i32) } else { i64::from(number) }
 }
 
-/// A segment in the notation. `own` and `other` are the initial sequence numbers of its sender and receiver.
+/// A segment in the notation. `own` and `other` are the initial sequence numbers of its sender and
+/// receiver.
 pub(super) fn describe(segment: &TcpSegment, ecn: u8, own: u32, other: u32, shift: u8) -> String {
     let options = Options::read(&segment.options);
     let mut line = flag_names(segment.flags);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Numbers from a seed and a topic. Each topic has its own, so that a new question in one does not change the answers in
-/// the others.
+/// Numbers from a seed and a topic. Each topic has its own, so that a new question in one does not
+/// change the answers in the others.
 #[derive(Debug)]
 pub(crate) struct Dice {
     state: u64,

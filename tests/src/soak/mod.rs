@@ -1,6 +1,7 @@
-//! Random networks by the thousand: each seed is a [`Scenario`], and every one must keep the invariants of
-//! [`sim`](portolan::testing::sim) and what is asked here: connections end, all that was sent arrives where both ends wait
-//! for it, memory returns, every frame is accounted for, and the same seed is the same run.
+//! Random networks by the thousand: each seed is a [`Scenario`], and every one must keep the
+//! invariants of [`sim`](portolan::testing::sim) and what is asked here: connections end, all that
+//! was sent arrives where both ends wait for it, memory returns, every frame is accounted for, and
+//! the same seed is the same run.
 
 pub(crate) mod dice;
 mod run;

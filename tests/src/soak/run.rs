@@ -13,7 +13,8 @@ use portolan::{Config, Error, Instant, Stack};
 use super::scenario::{FlowPlan, Scenario, Topology};
 use super::watch::Watch;
 
-/// No connection of a scenario takes longer, unless it hangs: a stack gives up after 15 minutes or so.
+/// No connection of a scenario takes longer, unless it hangs: a stack gives up after 15 minutes or
+/// so.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
 /// After so many happenings every connection is asked about itself.
 const WATCHED_EVERY: usize = 7;
@@ -178,8 +179,9 @@ fn is_over(net: &SimNet, flow: &Running) -> bool {
     flow.client.is_some_and(|id| net.program(id).is_done()) && is_done(client) && is_done(server)
 }
 
-/// One end is gone, and the other may wait for it for ever: nothing was kept alive, and a segment or a handshake that says so
-/// was lost, or ended by a program. Or the path is so bad that it is not done yet, but it gets on.
+/// One end is gone, and the other may wait for it for ever: nothing was kept alive, and a segment
+/// or a handshake that says so was lost, or ended by a program. Or the path is so bad that it is
+/// not done yet, but it gets on.
 fn may_wait(net: &SimNet, scenario: &Scenario, flow: &Running) -> bool {
     let ends = ends(net, flow);
     let was_cut = |end: usize| {

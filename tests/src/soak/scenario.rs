@@ -84,8 +84,8 @@ impl Scenario {
         scenario
     }
 
-    /// No packet arrives twice or late. If one may, an old acknowledgement with a cookie brings a connection back that has
-    /// ended, as on Linux with `tcp_syncookies` of 2.
+    /// No packet arrives twice or late. If one may, an old acknowledgement with a cookie brings a
+    /// connection back that has ended, as on Linux with `tcp_syncookies` of 2.
     fn keeps_order(&self) -> bool {
         let keeps_order = |path: &PathConfig| {
             path.duplicate == 0.0 && path.reorder == 0.0 && path.jitter_order == JitterOrder::Kept
@@ -102,12 +102,14 @@ impl Scenario {
         is_narrow(&self.middle) || self.access.iter().any(is_narrow)
     }
 
-    /// Whether every connection that is to end in order must: no link is so bad that a stack may give up.
+    /// Whether every connection that is to end in order must: no link is so bad that a stack may
+    /// give up.
     pub fn is_fair(&self) -> bool {
         let paths = [&self.middle.there, &self.middle.back];
         let access = self.access.iter().flat_map(|link| [&link.there, &link.back]);
-        // Who is short of memory may refuse connections. And a cookie is in the acknowledgement of the SYN-ACK alone: if that is
-        // lost or overtaken by data, nothing is known of the connection.
+        // Who is short of memory may refuse connections. And a cookie is in the acknowledgement of
+        // the SYN-ACK alone: if that is lost or overtaken by data, nothing is known of the
+        // connection.
         let is_able = |config: &Config| {
             config.memory_limit_bytes > 8 << 20 && config.tcp.syn_cookies != SynCookieMode::Always
         };
@@ -117,7 +119,8 @@ impl Scenario {
 }
 
 fn is_fair(path: &PathConfig) -> bool {
-    // A link that is bad stays so for some packets, however long they take: nine probes may be too few.
+    // A link that is bad stays so for some packets, however long they take: nine probes may be too
+    // few.
     let bursts = path.burst_loss.is_none_or(|bursts| bursts.leave >= 0.5);
     let black_hole = path.mtu.is_some() && path.too_big == TooBig::Silent;
     let queue = path.rate.is_none() || path.queue.limit_bytes >= 6000 && path.queue.limit_packets >= 5;

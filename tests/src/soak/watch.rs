@@ -41,8 +41,9 @@ fn check(info: &TcpInfo, last: Option<&TcpInfo>) -> Result<(), String> {
             return Err(format!("{name} was {before} before"));
         }
     }
-    // Without losses, what is out is what was sent and is not acknowledged. Two segments more are limited transmit's (RFC
-    // 3042), one is the probe of the tail (RFC 8985 §7), also where the window has become smaller than what is out.
+    // Without losses, what is out is what was sent and is not acknowledged. Two segments more are
+    // limited transmit's (RFC 3042), one is the probe of the tail (RFC 8985 §7), also where the
+    // window has become smaller than what is out.
     let is_calm = |info: &TcpInfo| info.ca_state == CongestionState::Open && info.sacked + info.lost == 0;
     let new_bytes = |info: &TcpInfo| info.bytes_sent - info.bytes_retrans;
     let out = new_bytes(info).saturating_sub(info.bytes_acked);

@@ -56,8 +56,8 @@ fn a_type_has_a_name_of_its_own() {
     assert!(found.is_empty(), "types of the same name:\n{found}");
 }
 
-/// What decides when a thread runs and what it sees. The runtime takes it from its module `sync`, of which the models in
-/// `runtime/loom` and `runtime/shuttle` have their own.
+/// What decides when a thread runs and what it sees. The runtime takes it from its module `sync`,
+/// of which the models in `runtime/loom` and `runtime/shuttle` have their own.
 const FOR_MODELS: &[&str] = &[
     "alloc::sync",
     "core::hint::spin_loop",
@@ -80,7 +80,8 @@ const NOT_FOR_MODELS: &[(Option<&str>, &str)] = &[
     (Some("clock"), "std::time::Instant"),
 ];
 
-/// Whether a path names this, something in it, or, as `use std::sync;`, a part of the name behind which it hides.
+/// Whether a path names this, something in it, or, as `use std::sync;`, a part of the name behind
+/// which it hides.
 fn may_mean(path: &[String], name: &str) -> bool {
     let name: Vec<&str> = name.split("::").collect();
     let common = path.len().min(name.len());

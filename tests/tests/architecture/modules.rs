@@ -1,4 +1,5 @@
-//! The modules of a crate, read from its sources: which paths each names, and which types it defines.
+//! The modules of a crate, read from its sources: which paths each names, and which types it
+//! defines.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,8 +12,8 @@ use portolan_tests::sources::{read, root};
 /// A module's path in its crate: `["tcp", "seq"]`. The crate's root is the empty one.
 pub(crate) type ModulePath = Vec<String>;
 
-/// The modules of one crate that have files of their own, without those that are only compiled for tests. A module in
-/// braces is part of its file.
+/// The modules of one crate that have files of their own, without those that are only compiled for
+/// tests. A module in braces is part of its file.
 pub(crate) struct Modules(BTreeMap<ModulePath, Source>);
 
 /// One file.
@@ -73,8 +74,8 @@ impl Modules {
         self.0.insert(path, source);
     }
 
-    /// All pairs of modules of which the first names something that the second defines. What a module re-exports counts as
-    /// named by those who name it there, and not by the module.
+    /// All pairs of modules of which the first names something that the second defines. What a
+    /// module re-exports counts as named by those who name it there, and not by the module.
     pub(crate) fn arrows(&self) -> Vec<(&ModulePath, &ModulePath)> {
         let mut arrows = Vec::new();
         for (module, source) in &self.0 {
@@ -113,7 +114,8 @@ impl Modules {
         })
     }
 
-    /// The module that defines what `path` means in `module`; none if it is another crate's, or a name of no module.
+    /// The module that defines what `path` means in `module`; none if it is another crate's, or a
+    /// name of no module.
     fn resolve<'a>(&'a self, module: &[String], path: &[String]) -> Option<&'a ModulePath> {
         let (first, rest) = path.split_first()?;
         let (mut at, mut rest) = match &first[..] {
@@ -163,7 +165,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// Takes a path down as it reads in the file's module: `super` in a module in braces may be that module.
+    /// Takes a path down as it reads in the file's module: `super` in a module in braces may be
+    /// that module.
     fn note_path(&mut self, mut path: Vec<String>) {
         let supers = path.iter().take_while(|name| *name == "super").count();
         path.drain(..supers.min(self.depth));

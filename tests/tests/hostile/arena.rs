@@ -1,5 +1,5 @@
-//! A server with two peers: an honest one, whose connection carries data all the time, and one that attacks with a connection
-//! of its own.
+//! A server with two peers: an honest one, whose connection carries data all the time, and one that
+//! attacks with a connection of its own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -127,7 +127,8 @@ impl Arena {
         self.send(&ack);
     }
 
-    /// Milliseconds pass, the honest connection goes on, and the server keeps within its memory. What the attacker gets.
+    /// Milliseconds pass, the honest connection goes on, and the server keeps within its memory.
+    /// What the attacker gets.
     pub(crate) fn step(&mut self, millis: u64) -> Vec<TcpSegment> {
         for honest in &mut self.honest {
             let now = self.pair.now();

@@ -1,5 +1,6 @@
-//! Segments of somebody who sees nothing of a connection and knows its addresses and ports: over the whole space of sequence
-//! numbers, requirement by requirement (RFC 5961), and against TIME-WAIT (RFC 1337).
+//! Segments of somebody who sees nothing of a connection and knows its addresses and ports: over
+//! the whole space of sequence numbers, requirement by requirement (RFC 5961), and against
+//! TIME-WAIT (RFC 1337).
 
 use std::time::Duration;
 
@@ -73,8 +74,8 @@ fn distances(edges: &[u32]) -> impl Iterator<Item = u32> + use<> {
     around.into_iter().chain((0..u32::MAX).step_by(524_287))
 }
 
-/// RFC 5961 §3.2: a reset ends the connection at RCV.NXT and nowhere else; elsewhere in the window it is challenged, and
-/// outside nobody hears of it.
+/// RFC 5961 §3.2: a reset ends the connection at RCV.NXT and nowhere else; elsewhere in the window
+/// it is challenged, and outside nobody hears of it.
 #[test]
 fn resets_over_the_whole_sequence_space() {
     for domain in FAMILIES {
@@ -121,8 +122,8 @@ fn syns_over_the_whole_sequence_space() {
     }
 }
 
-/// RFC 5961 §5.2: data whose acknowledgement lies not within MAX.SND.WND below SND.UNA up to SND.NXT is not taken, however
-/// well its sequence number was guessed.
+/// RFC 5961 §5.2: data whose acknowledgement lies not within MAX.SND.WND below SND.UNA up to
+/// SND.NXT is not taken, however well its sequence number was guessed.
 #[test]
 fn data_with_acknowledgements_over_the_whole_space() {
     for domain in FAMILIES {
@@ -144,8 +145,8 @@ fn data_with_acknowledgements_over_the_whole_space() {
     }
 }
 
-/// The same where the acknowledgement is good: the guess at the sequence number must fall into the window, one number in
-/// 65,536 here; nothing outside is taken.
+/// The same where the acknowledgement is good: the guess at the sequence number must fall into the
+/// window, one number in 65,536 here; nothing outside is taken.
 #[test]
 fn data_over_the_whole_sequence_space() {
     for domain in FAMILIES {
@@ -163,8 +164,8 @@ fn data_over_the_whole_sequence_space() {
     }
 }
 
-/// RFC 5961 §7: however many segments ask for a challenge, a connection answers twice a second; and another connection's
-/// rate is its own.
+/// RFC 5961 §7: however many segments ask for a challenge, a connection answers twice a second; and
+/// another connection's rate is its own.
 #[test]
 fn challenges_are_limited() {
     let mut attacked = Attacked::new(Domain::V4);
@@ -179,8 +180,8 @@ fn challenges_are_limited() {
     attacked.goes_on();
 }
 
-/// RFC 1337: old duplicates and forged resets do not end TIME-WAIT early, and a new connection begins only with a SYN that
-/// is later than everything of the old one (RFC 6191).
+/// RFC 1337: old duplicates and forged resets do not end TIME-WAIT early, and a new connection
+/// begins only with a SYN that is later than everything of the old one (RFC 6191).
 #[test]
 fn time_wait_is_not_assassinated() {
     for domain in FAMILIES {

@@ -104,8 +104,8 @@ fn syns_from_strangers_without_cookies() {
     }
 }
 
-/// RFC 4987 §3.6: with cookies the listener takes honest connections while the flood goes on, and keeps no more than its
-/// backlog.
+/// RFC 4987 §3.6: with cookies the listener takes honest connections while the flood goes on, and
+/// keeps no more than its backlog.
 #[test]
 fn syns_from_strangers_and_honest_clients_among_them() {
     for domain in FAMILIES {
@@ -128,8 +128,8 @@ fn syns_from_strangers_and_honest_clients_among_them() {
             assert_eq!((stats.cookies.recv, stats.cookies.failed), (by_cookie, 0), "{stats:?}");
             assert_eq!(stats.drops(DropReason::SynQueueFull), 0, "{stats:?}");
             assert!(flooded.pair.b.stack.sockets().len() < 200);
-            // Those who came meanwhile have connections like any other: they carry a megabyte each way, scaled windows,
-            // SACK and all.
+            // Those who came meanwhile have connections like any other: they carry a megabyte each
+            // way, scaled windows, SACK and all.
             flooded.connection_goes_on();
             for (client, server) in honest {
                 (flooded.client, flooded.server) = (client, server);
@@ -139,7 +139,8 @@ fn syns_from_strangers_and_honest_clients_among_them() {
     }
 }
 
-/// ACKs that acknowledge nothing: without cookies out they are not even looked at, and with cookies out none is believed.
+/// ACKs that acknowledge nothing: without cookies out they are not even looked at, and with cookies
+/// out none is believed.
 #[test]
 fn acks_that_guess_a_cookie() {
     for mode in [SynCookieMode::WhenFull, SynCookieMode::Always] {
@@ -195,7 +196,8 @@ fn segments_guessed_by_a_stranger() {
                 TcpSegment::ACK,
             ];
             let segment = TcpSegment {
-                // Over the whole space: some fall into the window, none on RCV.NXT but by a great chance.
+                // Over the whole space: some fall into the window, none on RCV.NXT but by a great
+                // chance.
                 seq: number.wrapping_mul(214_748),
                 ack: number.wrapping_mul(0x9e37_79b9),
                 flags: flags[number as usize % flags.len()],
@@ -246,8 +248,8 @@ fn datagrams_from_strangers_to_closed_ports() {
     }
 }
 
-/// The memory limit holds although each of many connections may offer a window; and when the programs read at last, all
-/// of it arrives.
+/// The memory limit holds although each of many connections may offer a window; and when the
+/// programs read at last, all of it arrives.
 #[test]
 fn many_connections_with_data_that_nobody_reads() {
     let mut flooded = Flooded::new(Domain::V4);

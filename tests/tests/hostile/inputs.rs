@@ -1,4 +1,5 @@
-//! What is thrown at a stack: frames that are nearly right, calls that are nearly sensible, and time.
+//! What is thrown at a stack: frames that are nearly right, calls that are nearly sensible, and
+//! time.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

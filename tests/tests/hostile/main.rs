@@ -1,8 +1,9 @@
-//! Every byte from the wire is hostile, and so are the calls of programs: the stack never panics, keeps within its memory,
-//! counts what it drops, and goes on.
+//! Every byte from the wire is hostile, and so are the calls of programs: the stack never panics,
+//! keeps within its memory, counts what it drops, and goes on.
 //!
-//! `inputs` says what is thrown at it, `blind`, `flood` and `strangers` are particular attacks and particular frames, `peers`
-//! those of a peer that has a connection, in the `arena` with an honest one.
+//! `inputs` says what is thrown at it, `blind`, `flood` and `strangers` are particular attacks and
+//! particular frames, `peers` those of a peer that has a connection, in the `arena` with an honest
+//! one.
 
 mod arena;
 mod blind;
@@ -56,7 +57,8 @@ fn busy_stack(ethernet: bool) -> Sut {
     Sut { peer, descriptors, connections }
 }
 
-/// What tells that something became of a frame, besides drops: every counter but those of frames and bytes.
+/// What tells that something became of a frame, besides drops: every counter but those of frames
+/// and bytes.
 fn useful(stats: &Stats) -> u64 {
     let of_frames = ["link.frames_in", "link.bytes_in", "link.frames_out", "link.bytes_out"];
     stats.counters().filter(|counter| !of_frames.contains(&counter.name)).map(|counter| counter.value).sum()

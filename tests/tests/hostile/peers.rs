@@ -1,4 +1,5 @@
-//! Attacks of a peer that has a connection: what each costs the server has a bound, and others do not notice.
+//! Attacks of a peer that has a connection: what each costs the server has a bound, and others do
+//! not notice.
 
 use portolan::SocketOption;
 use portolan::testing::TcpSegment;
@@ -6,7 +7,8 @@ use portolan::testing::TcpSegment;
 use crate::FAMILIES;
 use crate::arena::{Arena, MODERN, sack};
 
-/// Acknowledgements that say nothing new, say what is old, or what cannot be: on average less than one answer a hundred.
+/// Acknowledgements that say nothing new, say what is old, or what cannot be: on average less than
+/// one answer a hundred.
 #[test]
 fn storms_of_acknowledgements() {
     for domain in FAMILIES {
@@ -25,7 +27,8 @@ fn storms_of_acknowledgements() {
     }
 }
 
-/// Everything is acknowledged before it can have come: the server sends faster, never more than twice what was acknowledged.
+/// Everything is acknowledged before it can have come: the server sends faster, never more than
+/// twice what was acknowledged.
 #[test]
 fn optimistic_acknowledgements() {
     for domain in FAMILIES {
@@ -55,7 +58,8 @@ fn optimistic_acknowledgements() {
     }
 }
 
-/// Blocks of every kind: what is sent again and anew is no more than a segment or two for each acknowledgement.
+/// Blocks of every kind: what is sent again and anew is no more than a segment or two for each
+/// acknowledgement.
 #[test]
 fn blocks_that_lie() {
     for domain in FAMILIES {
@@ -86,8 +90,8 @@ fn blocks_that_lie() {
     }
 }
 
-/// An MSS of nothing is the smallest that the configuration allows, and the records of all the small segments in flight stay
-/// within the memory.
+/// An MSS of nothing is the smallest that the configuration allows, and the records of all the
+/// small segments in flight stay within the memory.
 #[test]
 fn tiny_segments() {
     for mss in [0u8, 1, 48] {
@@ -113,8 +117,8 @@ fn tiny_segments() {
     }
 }
 
-/// The window is taken back again and again, and opened by a byte each time: no silly segments, no more than one for an
-/// acknowledgement.
+/// The window is taken back again and again, and opened by a byte each time: no silly segments, no
+/// more than one for an acknowledgement.
 #[test]
 fn windows_that_shrink_or_open_by_a_byte() {
     for domain in FAMILIES {
@@ -146,8 +150,8 @@ fn windows_that_shrink_or_open_by_a_byte() {
     arena.innocent_goes_on();
 }
 
-/// A window of nothing for hours: probes at their slowest, no more memory than the program queued. When the program has
-/// closed the connection ends, however the peer goes on answering.
+/// A window of nothing for hours: probes at their slowest, no more memory than the program queued.
+/// When the program has closed the connection ends, however the peer goes on answering.
 #[test]
 fn a_window_closed_for_ever() {
     for domain in FAMILIES {
@@ -240,7 +244,8 @@ fn floods_of_data_that_is_of_no_use() {
     }
 }
 
-/// Urgent pointers everywhere: the data comes in order, but for at most one byte out of band at a time.
+/// Urgent pointers everywhere: the data comes in order, but for at most one byte out of band at a
+/// time.
 #[test]
 fn urgent_pointers_everywhere() {
     for domain in FAMILIES {
@@ -269,8 +274,8 @@ fn urgent_pointers_everywhere() {
     }
 }
 
-/// "Fragmentation needed" with every MTU down to nothing: segments get no smaller than the smallest path, a message about what
-/// is not in flight is not believed, and nothing is sent but what was.
+/// "Fragmentation needed" with every MTU down to nothing: segments get no smaller than the smallest
+/// path, a message about what is not in flight is not believed, and nothing is sent but what was.
 #[test]
 fn lies_about_the_path() {
     let mut arena = Arena::new(portolan::Domain::V4, &MODERN);
@@ -297,8 +302,8 @@ fn lies_about_the_path() {
     arena.innocent_goes_on();
 }
 
-/// Data in SYNs with a cookie that is good, and no handshake ever ends: so many connections wait, the other SYNs take the usual
-/// course (RFC 7413 §5.1).
+/// Data in SYNs with a cookie that is good, and no handshake ever ends: so many connections wait,
+/// the other SYNs take the usual course (RFC 7413 §5.1).
 #[test]
 fn floods_of_data_in_syns() {
     const LIMIT: usize = 16;

@@ -1,4 +1,5 @@
-//! Frames that a real link brings and that are not for us, or not as they should be: reception goes on.
+//! Frames that a real link brings and that are not for us, or not as they should be: reception goes
+//! on.
 
 use std::net::Ipv4Addr;
 
@@ -196,7 +197,8 @@ fn an_interface_that_is_not_there() {
     assert_eq!(stack.stats().drops(DropReason::NoInterface), 1);
 }
 
-/// 10,000 stations ask for the stack's address while its program waits for neighbours, and again afterwards.
+/// 10,000 stations ask for the stack's address while its program waits for neighbours, and again
+/// afterwards.
 #[test]
 fn arp_requests_from_many_strangers() {
     const FIRST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 50);

@@ -1,4 +1,5 @@
-//! What the command promises of the network around it; its messages and its exit status are tested beside it.
+//! What the command promises of the network around it; its messages and its exit status are tested
+//! beside it.
 
 use std::fs;
 use std::process::Stdio;
@@ -17,7 +18,8 @@ fn the_default_addresses_answer() {
     assert!(output.status.success() && printed.contains("3 packets transmitted, 3 received"), "{printed}");
 }
 
-/// The device is gone from the host when the command has ended: nothing of the host is touched by `--isolated`.
+/// The device is gone from the host when the command has ended: nothing of the host is touched by
+/// `--isolated`.
 #[test]
 fn isolated_leaves_the_host_alone() {
     let before = interfaces();
@@ -45,7 +47,8 @@ fn it_keeps_what_passed() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let bytes = fs::read(&path).expect("the file that --pcap names");
     let _ = fs::remove_file(&path);
-    // The magic number of pcap with micro- or nanoseconds in either byte order, or the section header of pcapng.
+    // The magic number of pcap with micro- or nanoseconds in either byte order, or the section
+    // header of pcapng.
     let magic = bytes.first_chunk::<4>().map(|&bytes| u32::from_be_bytes(bytes)).unwrap_or_default();
     let known = [0xa1b2_c3d4_u32, 0xa1b2_3c4d, 0x0a0d_0d0a];
     assert!(known.iter().any(|known| [*known, known.swap_bytes()].contains(&magic)), "{magic:08x}");

@@ -1,5 +1,5 @@
-//! Frames that no well-behaved host sends, put on the link past the kernel's IP. Whatever they are, reception goes on, and
-//! each is counted as dropped.
+//! Frames that no well-behaved host sends, put on the link past the kernel's IP. Whatever they are,
+//! reception goes on, and each is counted as dropped.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -111,9 +111,9 @@ fn a_burst_beyond_the_queue() {
     });
 }
 
-/// 40,000 SYNs from addresses that never answer. The listener's queue is bounded; a connection that is open goes on, the
-/// kernel's new ones come through by their cookies to the very port that is flooded, and they carry what they should:
-/// window scale and SACK, too (RFC 4987).
+/// 40,000 SYNs from addresses that never answer. The listener's queue is bounded; a connection that
+/// is open goes on, the kernel's new ones come through by their cookies to the very port that is
+/// flooded, and they carry what they should: window scale and SACK, too (RFC 4987).
 #[test]
 fn a_flood_of_syns() {
     beside_portolan("hostile::a_flood_of_syns", &[], || {
@@ -146,8 +146,8 @@ fn a_flood_of_syns() {
     });
 }
 
-/// Every connection by a cookie, as after hours of a flood: in either family, and from a kernel without timestamps, which
-/// is left with an MSS and nothing else.
+/// Every connection by a cookie, as after hours of a flood: in either family, and from a kernel
+/// without timestamps, which is left with an MSS and nothing else.
 #[test]
 fn connections_by_cookie() {
     beside_portolan("hostile::connections_by_cookie", &[], || {
@@ -157,7 +157,8 @@ fn connections_by_cookie() {
             let [high, low] = index.to_be_bytes();
             let _ = link.send(&syn_frame([198, 18, high, low], 999, ECHO));
         }
-        // With several queues what follows may come in on one that is ahead of the others: all of the flood first.
+        // With several queues what follows may come in on one that is ahead of the others: all of
+        // the flood first.
         let mut cookies = 0;
         let is_over = within(Duration::from_secs(10), || {
             let before = std::mem::replace(&mut cookies, counter(&page("/"), "cookies.sent"));
@@ -176,7 +177,8 @@ fn connections_by_cookie() {
     });
 }
 
-/// Sends strange frames between two proofs that everything works, and asks the status page whether they were counted.
+/// Sends strange frames between two proofs that everything works, and asks the status page whether
+/// they were counted.
 fn reception_goes_on(
     test: &str,
     counted_as: Option<&str>,
@@ -188,7 +190,8 @@ fn reception_goes_on(
         let link = PacketSocket::open(TAP).expect("a packet socket");
         send(&link).expect("frames sent");
 
-        // A burst may still be under way, and may have pushed other frames out of the kernel's queue.
+        // A burst may still be under way, and may have pushed other frames out of the kernel's
+        // queue.
         let answered = within(Duration::from_secs(10), || {
             portolan_tests::namespace::tool_output(&format!("ping -n -c 1 -W 1 {STACK4}")).status.success()
         });

@@ -47,7 +47,8 @@ fn a_thousand_connections_at_once() {
     });
 }
 
-/// Each is owed more than the stack may hold for it, and the page is there within a second all the same.
+/// Each is owed more than the stack may hold for it, and the page is there within a second all the
+/// same.
 #[test]
 fn kernel_clients_that_never_read_do_not_lock_others_out() {
     beside_portolan("tcp::kernel_clients_that_never_read_do_not_lock_others_out", &["--memory", "1"], || {
@@ -106,7 +107,8 @@ fn a_closed_port_refuses() {
     });
 }
 
-/// The peer closes its half; what it sent comes back all the same, and then the other half closes too.
+/// The peer closes its half; what it sent comes back all the same, and then the other half closes
+/// too.
 #[test]
 fn a_half_closed_connection_still_echoes() {
     beside_portolan("tcp::a_half_closed_connection_still_echoes", &[], || {
@@ -149,8 +151,9 @@ fn daytime_discard_and_chargen_do_as_they_are_called() {
     });
 }
 
-/// A peer whose address is gone: the kernel then drops in silence whatever comes for it. Others do not notice, the
-/// connection outlives a short absence, and one whose peer forgot it meanwhile ends when the peer is back and says so.
+/// A peer whose address is gone: the kernel then drops in silence whatever comes for it. Others do
+/// not notice, the connection outlives a short absence, and one whose peer forgot it meanwhile ends
+/// when the peer is back and says so.
 #[test]
 fn a_peer_that_vanishes() {
     beside_portolan("tcp::a_peer_that_vanishes", &[], || {
@@ -181,8 +184,8 @@ fn a_peer_that_vanishes() {
     });
 }
 
-/// The kernel's side of the link is down for a while: what the stack sends then is refused by the device. A connection over
-/// it goes on afterwards.
+/// The kernel's side of the link is down for a while: what the stack sends then is refused by the
+/// device. A connection over it goes on afterwards.
 #[test]
 fn a_link_that_goes_down_and_comes_back() {
     beside_portolan("tcp::a_link_that_goes_down_and_comes_back", &[], || {
@@ -204,14 +207,15 @@ fn a_link_that_goes_down_and_comes_back() {
     });
 }
 
-/// A peer that takes nothing: the window closes and stays closed, others go on, and when it reads again it finds everything
-/// in order.
+/// A peer that takes nothing: the window closes and stays closed, others go on, and when it reads
+/// again it finds everything in order.
 #[test]
 fn a_peer_that_stops_reading() {
     beside_portolan("tcp::a_peer_that_stops_reading", &[], || {
         for (family, addr) in stack_at(CHARGEN).into_iter().enumerate() {
             let mut lazy = connect(addr).expect("the chargen service");
-            // Far longer than it takes to fill the buffers of both ends, and than the first zero-window probes.
+            // Far longer than it takes to fill the buffers of both ends, and than the first
+            // zero-window probes.
             thread::sleep(Duration::from_secs(2));
             let mut neighbour = connect(stack_at(ECHO)[family]).expect("the echo service");
             round_trip(&mut neighbour, 5);
@@ -223,7 +227,8 @@ fn a_peer_that_stops_reading() {
     });
 }
 
-/// The other way round: the echo service cannot send, so it must stop reading, and the writer must be stopped in its turn.
+/// The other way round: the echo service cannot send, so it must stop reading, and the writer must
+/// be stopped in its turn.
 #[test]
 fn a_peer_that_only_writes_is_held_back() {
     beside_portolan("tcp::a_peer_that_only_writes_is_held_back", &[], || {
@@ -280,7 +285,8 @@ fn a_reset_frees_the_connection() {
     });
 }
 
-/// The kernel's own counters: a stack that computed a wrong checksum, or answered out of turn, would be seen here.
+/// The kernel's own counters: a stack that computed a wrong checksum, or answered out of turn,
+/// would be seen here.
 #[test]
 fn the_kernel_has_nothing_to_complain_of() {
     beside_portolan("tcp::the_kernel_has_nothing_to_complain_of", &[], || {
@@ -361,7 +367,8 @@ fn both_ends_see_the_same_path() {
                 .find(|row| row.contains(&format!(":{port}\"")))
                 .unwrap_or_else(|| panic!("port {port} is not in {table}"));
             let kernel = tool(&format!("ss --tcp --info --no-header sport = :{port}"));
-            // The kernel counts milliseconds and segments, and its round trips end with the delay of an echo, too.
+            // The kernel counts milliseconds and segments, and its round trips end with the delay
+            // of an echo, too.
             let ours = number_behind(row, "\"rtt_us\":") / 1000.0;
             let theirs = number_behind(&kernel, " rtt:");
             assert!(ours > 0.0 && ours < 50.0 && theirs < 50.0, "{ours} ms here, {theirs} ms there");
@@ -400,13 +407,14 @@ fn abort(connection: TcpStream) {
     rustix::net::sockopt::set_socket_linger(&connection, Some(Duration::ZERO)).expect("our own socket");
 }
 
-/// How the stack's table of sockets shows the peer of this connection: its address perhaps as `::ffff:10.0.0.1`, but no other
-/// peer has its port.
+/// How the stack's table of sockets shows the peer of this connection: its address perhaps as
+/// `::ffff:10.0.0.1`, but no other peer has its port.
 fn in_table(connection: &TcpStream) -> String {
     format!(":{}\"", connection.local_addr().expect("connected").port())
 }
 
-/// RFC 864: lines of 72 printable characters, each line beginning one character later than the one before.
+/// RFC 864: lines of 72 printable characters, each line beginning one character later than the one
+/// before.
 fn check_chargen(lines: &[u8]) {
     for (index, line) in lines.chunks_exact(74).enumerate() {
         assert_eq!(&line[72..], b"\r\n", "the end of line {index}");

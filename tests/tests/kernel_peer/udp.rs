@@ -17,7 +17,8 @@ fn echo_returns_datagrams_of_every_size() {
         for addr in stack_at(ECHO) {
             let socket = connected_to(addr);
             for len in [0, 1, 3, 512, 1452, 1472, 1473, 8000, 65_487, 65_507] {
-                // Over IPv6 the header does not count towards the 65,535 bytes, and the kernel refuses nothing smaller.
+                // Over IPv6 the header does not count towards the 65,535 bytes, and the kernel
+                // refuses nothing smaller.
                 let sent = Pattern::new(len as u64).take(len);
                 socket.send(&sent).unwrap_or_else(|error| panic!("{addr}, {len} bytes: {error}"));
                 let mut back = vec![0; 65_536];

@@ -1,5 +1,5 @@
-//! All of `kernel_peer` once more, beside a TAP device with plain frames (`--offload off`): the name of this program says
-//! so to [`portolan_tests::namespace::beside_portolan`].
+//! All of `kernel_peer` once more, beside a TAP device with plain frames (`--offload off`): the
+//! name of this program says so to [`portolan_tests::namespace::beside_portolan`].
 
 #[path = "../kernel_peer/command.rs"]
 mod command;

@@ -1,4 +1,5 @@
-//! Several stacks that are one host to the kernel, on a TAP device of their own beside that of `portolan up`.
+//! Several stacks that are one host to the kernel, on a TAP device of their own beside that of
+//! `portolan up`.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener as KernelListener, TcpStream as KernelStream};
@@ -16,7 +17,8 @@ use crate::tcp::{connect, round_trip};
 /// The kernel forgets after three seconds to which queue a flow goes (TUN_FLOW_EXPIRE).
 const FORGOTTEN: Duration = Duration::from_millis(4500);
 
-/// A host with several stacks, in a network of its own: what is left over of an earlier one does not reach it.
+/// A host with several stacks, in a network of its own: what is left over of an earlier one does
+/// not reach it.
 struct Host {
     runtime: Runtime,
     /// The kernel's addresses on its link, of both families.
@@ -117,7 +119,8 @@ fn echo(stream: &mut (impl Read + Write), seed: u64, len: usize) {
     assert_eq!(back, sent);
 }
 
-/// In both directions, over both families, and once more when the kernel has forgotten the queue of each flow.
+/// In both directions, over both families, and once more when the kernel has forgotten the queue of
+/// each flow.
 #[test]
 fn connections_that_pause_go_on_where_they_were() {
     beside_portolan("queues::connections_that_pause_go_on_where_they_were", &[], || {
@@ -214,7 +217,8 @@ fn a_thousand_connections_each_way_spread_over_the_stacks() {
     });
 }
 
-/// From one frame to the largest datagram there is, from sockets that any stack may have, and after a pause.
+/// From one frame to the largest datagram there is, from sockets that any stack may have, and after
+/// a pause.
 #[test]
 fn datagrams_and_pings_with_fragments() {
     beside_portolan("queues::datagrams_and_pings_with_fragments", &[], || {
@@ -284,8 +288,8 @@ fn refusals_come_once_and_to_the_right_stack() {
     });
 }
 
-/// The kernel's path to a host behind it is narrower than the link: its "too big" comes to any queue, and the stack with the
-/// connection must hear it.
+/// The kernel's path to a host behind it is narrower than the link: its "too big" comes to any
+/// queue, and the stack with the connection must hear it.
 #[test]
 fn a_narrow_path_is_learned_by_the_stack_that_needs_it() {
     beside_portolan("queues::a_narrow_path_is_learned_by_the_stack_that_needs_it", &[], || {
@@ -316,7 +320,8 @@ fn a_narrow_path_is_learned_by_the_stack_that_needs_it() {
     });
 }
 
-/// A host behind the kernel, in a network namespace of its own, on a link with an MTU of 1,300. It echoes on this port.
+/// A host behind the kernel, in a network namespace of its own, on a link with an MTU of 1,300. It
+/// echoes on this port.
 fn narrow_network() -> u16 {
     use std::sync::mpsc;
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("our own namespace");
@@ -324,7 +329,8 @@ fn narrow_network() -> u16 {
     let (sender, receiver) = mpsc::channel();
     let (ready_sender, ready) = mpsc::channel::<()>();
     thread::spawn(move || {
-        // SAFETY: the thread shares no descriptors' table with others after this; it is a thread of a test.
+        // SAFETY: the thread shares no descriptors' table with others after this; it is a thread of
+        // a test.
         #[allow(unsafe_code)]
         let moved = unsafe { libc::unshare(libc::CLONE_NEWNET) };
         assert_eq!(moved, 0, "a network namespace");

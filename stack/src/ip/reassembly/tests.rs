@@ -135,7 +135,8 @@ fn exact_duplicates_are_dropped_alone() {
     assert!(bench.insert_counted(1, piece(8, &[2; 8], true)).is_some());
 }
 
-/// The end that the first last fragment named holds: with another the bytes would be enough, and the packet have a hole.
+/// The end that the first last fragment named holds: with another the bytes would be enough, and
+/// the packet have a hole.
 #[test]
 fn a_second_last_fragment_does_not_move_the_end() {
     let mut bench = Bench::new();
@@ -309,7 +310,8 @@ proptest! {
         let mut bench = Bench::new();
         let mut whole = Vec::new();
         for (_, piece) in sent {
-            // A duplicate that comes after the packet is complete begins another one; it goes by its time.
+            // A duplicate that comes after the packet is complete begins another one; it goes by
+            // its time.
             if whole.is_empty() {
                 whole.extend(bench.insert_counted(7, piece));
             }
@@ -318,7 +320,8 @@ proptest! {
         prop_assert_eq!(&whole[0][20..], &data[..]);
     }
 
-    /// Whatever comes, what is accounted is what is held, and every fragment is held, delivered or counted.
+    /// Whatever comes, what is accounted is what is held, and every fragment is held, delivered or
+    /// counted.
     #[test]
     fn the_account_is_right(
         pieces in prop::collection::vec((0u32..3, 0usize..40, 1usize..20, any::<bool>()), 0..100)

@@ -109,7 +109,8 @@ proptest! {
         }
     }
 
-    /// Frames that once were right, with a few bytes changed, cut or lengthened, checksums set right again.
+    /// Frames that once were right, with a few bytes changed, cut or lengthened, checksums set
+    /// right again.
     #[test]
     fn mangled_frames_never_panic(
         ethernet: bool,

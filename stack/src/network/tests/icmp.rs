@@ -86,7 +86,8 @@ fn rfc_1122_3_2_2_no_error_about_groups_errors_fragments_or_strange_sources() {
     assert_eq!(tell(&good), 1);
 }
 
-/// A host that is 10.0.0.2 and fd00::2, and a closed port's complaints to this host about so many datagrams.
+/// A host that is 10.0.0.2 and fd00::2, and a closed port's complaints to this host about so many
+/// datagrams.
 fn complaints(b: &mut Host, to: &str, count: usize) -> usize {
     let (src, dst) = (ip(to), ip(if to.contains(':') { "fd00::2" } else { "10.0.0.2" }));
     let packet = crate::testing::PacketBuilder::new(src, dst).udp(5, 4000, b"x");
@@ -221,7 +222,8 @@ fn rfc_1122_3_2_2_8_timestamps_are_answered_but_not_to_groups() {
     assert_eq!((b.frames().len(), b.drops(DropReason::EchoIgnored), b.drops(DropReason::BadIcmp)), (0, 2, 1));
 }
 
-/// Each family has an ICMP of its own; the other's is unknown to it, and answered as Linux 6.18 does.
+/// Each family has an ICMP of its own; the other's is unknown to it, and answered as Linux 6.18
+/// does.
 #[test]
 fn the_other_familys_icmp_is_a_protocol_that_nobody_speaks() {
     use crate::testing::PacketBuilder;
@@ -325,7 +327,8 @@ fn rfc_8201_a_validated_too_big_message_shrinks_the_path() {
         a.network.learn_path_mtu(a.now, ip(dst), None, 100);
         assert_eq!(path_mtu(&a), at_least);
         if dst.contains('.') {
-            // They may be fragmented from now on, whatever the transport would like, and have numbers for it.
+            // They may be fragmented from now on, whatever the transport would like, and have
+            // numbers for it.
             for mtu_discovery in [MtuDiscovery::Want, MtuDiscovery::Do] {
                 let meta = IpMeta { mtu_discovery, ..meta(ip(src), ip(dst)) };
                 let numbers = [0; 2].map(|_| {
@@ -390,7 +393,8 @@ fn rfc_8200_4_extension_headers_are_skipped_or_answered() {
     none[6] = 59;
     b.receive(none);
     assert_eq!((b.drops(DropReason::UnknownProtocol), b.frames().len()), (1, 0));
-    // RFC 4443 §3.4: an unknown protocol is an unknown next header; the pointer says where it is named.
+    // RFC 4443 §3.4: an unknown protocol is an unknown next header; the pointer says where it is
+    // named.
     let mut unknown = extended(&packet, 60, &[253, 0, 1, 4, 0, 0, 0, 0]);
     unknown[40] = 253;
     b.receive(unknown);

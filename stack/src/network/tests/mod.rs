@@ -68,7 +68,8 @@ impl Host {
         Host::with_config(0, Config::default())
     }
 
-    /// A host on an Ethernet, whose MAC address ends in `last`, and whose addresses have been probed.
+    /// A host on an Ethernet, whose MAC address ends in `last`, and whose addresses have been
+    /// probed.
     pub(super) fn ethernet(last: u8, addresses: &[&str]) -> Host {
         Host::ethernet_with(last, addresses, Config::default(), 1500)
     }
@@ -172,7 +173,8 @@ impl Host {
         result.map(|transmit| transmit.map(|transmit| transmit.to_vec()))
     }
 
-    /// Sends a UDP datagram from the right source, ports 1000 to 2000; the checksum is left to the transport tests.
+    /// Sends a UDP datagram from the right source, ports 1000 to 2000; the checksum is left to the
+    /// transport tests.
     pub(super) fn send_udp(&mut self, dst: &str, data: &[u8]) -> Result<Option<Vec<u8>>> {
         let dst = ip(dst);
         let src = self.network.source_for(dst, None)?;

@@ -1,4 +1,5 @@
-//! ARP and NDP on the wire: duplicate address detection, conflicts, answers, neighbours that do not answer.
+//! ARP and NDP on the wire: duplicate address detection, conflicts, answers, neighbours that do not
+//! answer.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -26,7 +27,8 @@ fn arps(frames: &[Vec<u8>]) -> Vec<(MacAddr, ArpPacket)> {
         .collect()
 }
 
-/// Destination MAC, source, destination and message of the NDP frames among these; everything else in them is checked.
+/// Destination MAC, source, destination and message of the NDP frames among these; everything else
+/// in them is checked.
 fn ndps(frames: &[Vec<u8>]) -> Vec<(MacAddr, Ipv6Addr, Ipv6Addr, NdpMessage)> {
     let frames = frames.iter().filter(|frame| frame[12..14] == IPV6.to_be_bytes());
     frames

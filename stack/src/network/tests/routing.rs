@@ -38,8 +38,8 @@ fn packets_leave_through_the_interface_of_their_route() {
     assert_eq!(out(&mut host, "8.8.8.8"), Ok((IFACE, ip("10.0.0.1"))));
     host.network.remove_route(cidr("8.8.0.0/16"), IFACE).unwrap();
     assert_eq!(out(&mut host, "8.8.8.8"), Ok((SECOND, ip("10.1.0.1"))));
-    // Through the interface that is named: without a route there, an IPv4 address is on its link, and an IPv6 address is not
-    // reached (Linux 6.18, measured).
+    // Through the interface that is named: without a route there, an IPv4 address is on its link,
+    // and an IPv6 address is not reached (Linux 6.18, measured).
     assert_eq!(host.network.source_for(ip("8.8.8.8"), Some(IFACE)), Ok(ip("10.0.0.1")));
     assert_eq!(host.network.source_for(ip("2001:db8::1"), Some(IFACE)), Err(Error::NetworkUnreachable));
     assert_eq!(host.network.path_mtu(host.now, ip("8.8.8.8"), None), 1400);

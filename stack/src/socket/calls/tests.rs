@@ -15,7 +15,8 @@ fn stack() -> Stack {
     Stack::new(Config::default(), [5; 32], NOW)
 }
 
-/// What each call on a descriptor says to this one. A macro, for a stack and another owner are two types.
+/// What each call on a descriptor says to this one. A macro, for a stack and another owner are two
+/// types.
 macro_rules! results {
     ($caller:expr, $d:expr) => {{
         let (caller, d) = ($caller, $d);

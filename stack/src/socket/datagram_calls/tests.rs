@@ -229,7 +229,8 @@ fn a_connected_socket_hears_its_peer_only() {
     }
 }
 
-/// As on Linux: one that the queue is empty for is taken, whatever its size, and others as long as SO_RCVBUF holds them.
+/// As on Linux: one that the queue is empty for is taken, whatever its size, and others as long as
+/// SO_RCVBUF holds them.
 #[test]
 fn a_receive_buffer_takes_so_much_and_no_more() {
     const BUFFER: usize = 4096;
@@ -294,7 +295,8 @@ fn a_send_buffer_takes_so_much_and_tells_of_room() {
     }
 }
 
-/// The longest that goes into an IP packet: over IPv4 with the IP header, over IPv6 without it (RFC 8200 §3).
+/// The longest that goes into an IP packet: over IPv4 with the IP header, over IPv6 without it (RFC
+/// 8200 §3).
 #[test]
 fn a_datagram_is_at_most_as_long_as_a_packet() {
     for (kind, domain) in KINDS {
@@ -355,7 +357,8 @@ fn a_broadcast_wants_so_broadcast() {
     }
 }
 
-/// RFC 1122 §3.3.9 and RFC 3493 §5.2: a multicast packet stays on its link unless its program says otherwise.
+/// RFC 1122 §3.3.9 and RFC 3493 §5.2: a multicast packet stays on its link unless its program says
+/// otherwise.
 #[test]
 fn a_packet_to_a_group_stays_on_its_link() {
     let mut stack = stack();
@@ -432,14 +435,16 @@ fn an_error_waits_for_the_next_call_and_comes_once() {
     }
 }
 
-/// An ICMP error about a packet that the stack sent: the IPv4 kind, the IPv6 kind, and what stands before the packet.
+/// An ICMP error about a packet that the stack sent: the IPv4 kind, the IPv6 kind, and what stands
+/// before the packet.
 fn icmp_error(domain: Domain, from: u8, kinds: [(u8, u8); 2], word: u32, sent: &[u8]) -> Frame {
     let (kind, code) = kinds[usize::from(domain == Domain::V6)];
     let rest = [&word.to_be_bytes()[..], sent].concat();
     Frame::new(PacketBuilder::new(host(domain, from), host(domain, 1)).icmp(kind, code, &rest))
 }
 
-/// As on Linux: a connected socket hears of errors that do not pass by themselves, and no other does.
+/// As on Linux: a connected socket hears of errors that do not pass by themselves, and no other
+/// does.
 #[test]
 fn a_connected_socket_hears_of_errors_about_what_it_sent() {
     let (port_unreachable, time_exceeded) = ([(3, 3), (1, 4)], [(11, 0), (3, 0)]);
@@ -447,7 +452,8 @@ fn a_connected_socket_hears_of_errors_about_what_it_sent() {
         for (kinds, connected_to, told, is_taken) in [
             (port_unreachable, Some(2), Some(Error::ConnectionRefused), true),
             (time_exceeded, Some(2), None, true),
-            // The error is about a packet to 2. An identifier is the socket's whoever gets the message.
+            // The error is about a packet to 2. An identifier is the socket's whoever gets the
+            // message.
             (port_unreachable, Some(3), None, kind == SocketKind::Echo),
             (port_unreachable, None, None, kind == SocketKind::Echo),
         ] {

@@ -107,7 +107,8 @@ impl ProtocolCalls for EchoSockets {
 }
 
 impl EchoSockets {
-    /// The addresses of a message to `to`, whose port does not matter; binds the socket if it is not bound yet.
+    /// The addresses of a message to `to`, whose port does not matter; binds the socket if it is
+    /// not bound yet.
     fn flow_to(
         &mut self,
         env: &mut Env<'_>,

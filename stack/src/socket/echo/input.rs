@@ -39,9 +39,9 @@ impl EchoSockets {
         }
     }
 
-    /// Echo requests carry their socket's identifier where other protocols carry the ports' second half. As with UDP a
-    /// connected socket hears of hard errors; Linux tells it of a path MTU over IPv4 only. Whether the error is about one of
-    /// ours.
+    /// Echo requests carry their socket's identifier where other protocols carry the ports' second
+    /// half. As with UDP a connected socket hears of hard errors; Linux tells it of a path MTU over
+    /// IPv4 only. Whether the error is about one of ours.
     pub(in crate::socket) fn handle_error(
         &mut self,
         env: &mut Env<'_>,

@@ -1,7 +1,8 @@
 //! Echo sockets, Linux's ping sockets: their messages are ICMP echo messages.
 //!
-//! Read `calls` (what a program does with them, and how they send), then `input` (replies and errors that come in). The
-//! queues are those of `datagram_queue`; the identifier of the messages plays the port.
+//! Read `calls` (what a program does with them, and how they send), then `input` (replies and
+//! errors that come in). The queues are those of `datagram_queue`; the identifier of the messages
+//! plays the port.
 
 mod calls;
 mod input;

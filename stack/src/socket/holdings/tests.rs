@@ -154,8 +154,8 @@ fn its_own_memory_is_counted() {
     assert!((least..3 * least).contains(&holdings.memory_bytes()), "{} {least}", holdings.memory_bytes());
 }
 
-/// A rank is that of the peer when the connection was looked at. Whoever is found in one that is out of date moves to
-/// the right one, and no longer hides those behind it.
+/// A rank is that of the peer when the connection was looked at. Whoever is found in one that is
+/// out of date moves to the right one, and no longer hides those behind it.
 #[test]
 fn ranks_that_are_out_of_date_are_mended_where_they_are_found() {
     let (ids, mut holdings) = (ids(3), holdings());

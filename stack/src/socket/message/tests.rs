@@ -117,8 +117,8 @@ fn way_of_packet(stack: &mut Stack) -> (usize, IpAddr) {
     (transmit.iface().index(), source)
 }
 
-/// What Linux 6.18 does with IP_PKTINFO and IPV6_PKTINFO, measured, but for a loopback address: it may not leave (RFC 4291
-/// §2.5.3), and Linux sends it over IPv6.
+/// What Linux 6.18 does with IP_PKTINFO and IPV6_PKTINFO, measured, but for a loopback address: it
+/// may not leave (RFC 4291 §2.5.3), and Linux sends it over IPv6.
 #[test]
 fn a_datagram_leaves_from_the_address_and_through_the_interface_that_it_names() {
     use Error::{InvalidArgument, NetworkUnreachable, NoDevice};

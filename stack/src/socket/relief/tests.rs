@@ -244,7 +244,8 @@ fn read_all(pair: &mut Pair, d: Descriptor, at_b: bool, stream: &mut Stream) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Under any pressure short of resets, with losses and reordering: what `send` took arrives, byte by byte.
+    /// Under any pressure short of resets, with losses and reordering: what `send` took arrives,
+    /// byte by byte.
     #[test]
     fn what_send_took_is_never_lost(
         steps in proptest::collection::vec(step(), 1..60),

@@ -250,7 +250,8 @@ impl TcpSockets {
         result
     }
 
-    /// Resets what waits to be accepted; handshakes under way find no listener and are reset as they come.
+    /// Resets what waits to be accepted; handshakes under way find no listener and are reset as
+    /// they come.
     fn stop_listening(&mut self, env: &mut Env<'_>, id: SocketId) {
         let Some(socket) = env.common.records.get_mut(id) else { return };
         let bound = socket.bound();
@@ -294,7 +295,8 @@ impl TcpSockets {
         self.look_after_orphan(env, id);
     }
 
-    /// Linux asks for SO_REUSEADDR and SO_REUSEPORT as they are now, and not as they were when the port was taken.
+    /// Linux asks for SO_REUSEADDR and SO_REUSEPORT as they are now, and not as they were when the
+    /// port was taken.
     fn renew_reuse(&mut self, common: &mut Common, id: SocketId) {
         let Some(socket) = common.records.get_mut(id) else { return };
         let (reuse, bound) = (socket.options.reuse(), socket.bound());

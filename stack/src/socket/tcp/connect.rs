@@ -38,8 +38,8 @@ impl TcpSockets {
                     self.return_to_idle(env.common, id)
                 }
                 State::Closed => {
-                    // As on Linux: the call after a failed attempt returns its error, or ECONNABORTED if that was read, and
-                    // the next one tries anew.
+                    // As on Linux: the call after a failed attempt returns its error, or
+                    // ECONNABORTED if that was read, and the next one tries anew.
                     let error = stream.connection.take_error();
                     self.return_to_idle(env.common, id);
                     return Err(error.unwrap_or(Error::ConnectionAborted));
@@ -117,8 +117,8 @@ impl TcpSockets {
         Ok(tuple)
     }
 
-    /// An ephemeral port for a connection whose other three numbers `tuple_from` knows; of several stacks on an interface
-    /// each draws those whose answers are its own. EADDRNOTAVAIL.
+    /// An ephemeral port for a connection whose other three numbers `tuple_from` knows; of several
+    /// stacks on an interface each draws those whose answers are its own. EADDRNOTAVAIL.
     fn ephemeral_port(
         &mut self,
         common: &Common,

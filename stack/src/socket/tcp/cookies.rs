@@ -1,4 +1,5 @@
-//! SYN cookies at a listener: SYNs that are answered without an entry in its SYN queue, and the ACKs that bring them back.
+//! SYN cookies at a listener: SYNs that are answered without an entry in its SYN queue, and the
+//! ACKs that bring them back.
 
 use bytes::Bytes;
 
@@ -26,7 +27,8 @@ impl TcpSockets {
         reply(env, &tuple, syn_ack, fields);
     }
 
-    /// The MSS from the cookie that a segment for a listener acknowledges; none if it is not one, or if none was sent.
+    /// The MSS from the cookie that a segment for a listener acknowledges; none if it is not one,
+    /// or if none was sent.
     pub(super) fn mss_from_cookie(
         &self,
         env: &mut Env<'_>,
@@ -50,8 +52,8 @@ impl TcpSockets {
         mss
     }
 
-    /// A cookie has come back, and a connection is made of it. If the accept queue or memory is full the segment is
-    /// forgotten: the peer's next one brings the cookie again.
+    /// A cookie has come back, and a connection is made of it. If the accept queue or memory is
+    /// full the segment is forgotten: the peer's next one brings the cookie again.
     pub(super) fn accept_cookie(
         &mut self,
         env: &mut Env<'_>,

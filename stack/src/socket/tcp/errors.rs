@@ -14,7 +14,8 @@ use crate::subject::Subject;
 use crate::tcp::SeqNumber;
 
 impl TcpSockets {
-    /// RFC 5927: an error counts only when it quotes a segment that is in flight. Whether the error is about one of ours.
+    /// RFC 5927: an error counts only when it quotes a segment that is in flight. Whether the error
+    /// is about one of ours.
     pub(in crate::socket) fn handle_error(
         &mut self,
         env: &mut Env<'_>,
@@ -49,7 +50,8 @@ impl TcpSockets {
         true
     }
 
-    /// A handshake of a listener: as on Linux (tcp_req_err) it is given up, silently, for what POSIX does not let `accept` return.
+    /// A handshake of a listener: as on Linux (tcp_req_err) it is given up, silently, for what
+    /// POSIX does not let `accept` return.
     fn on_handshake_error(
         &mut self,
         env: &mut Env<'_>,

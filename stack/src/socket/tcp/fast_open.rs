@@ -1,5 +1,5 @@
-//! TCP Fast Open: at a listener SYNs whose data is delivered before the handshake is over (RFC 7413 §4.2.2), and at a client
-//! what its SYN carries.
+//! TCP Fast Open: at a listener SYNs whose data is delivered before the handshake is over (RFC 7413
+//! §4.2.2), and at a client what its SYN carries.
 
 use super::fast_open_cache::FirstSyn;
 use super::input::Syn;
@@ -82,7 +82,8 @@ impl TcpSockets {
         }
     }
 
-    /// The connection stands in the accept queue at once, and the program may answer what the SYN said.
+    /// The connection stands in the accept queue at once, and the program may answer what the SYN
+    /// said.
     pub(super) fn open_fast(&mut self, env: &mut Env<'_>, opening: Opening, syn: Syn<'_>) {
         let Opening { listener, tuple, params, cookie } = opening;
         env.ctx.stats.fast_open.passive += 1;
@@ -92,8 +93,8 @@ impl TcpSockets {
         self.half_open.change(listener, |counts| counts.fast += 1);
     }
 
-    /// A client's connection that is to be opened fast, as far as what is known of the server allows (Linux's
-    /// tcp_fastopen_defer_connect).
+    /// A client's connection that is to be opened fast, as far as what is known of the server
+    /// allows (Linux's tcp_fastopen_defer_connect).
     pub(super) fn connect_fast(
         &self,
         ctx: &mut Ctx<'_>,

@@ -1,5 +1,5 @@
-//! What a client remembers of servers: their Fast Open cookies, and whether SYNs with data get lost on the way (RFC 7413
-//! §4.1.3; Linux keeps it in its tcp_metrics).
+//! What a client remembers of servers: their Fast Open cookies, and whether SYNs with data get lost
+//! on the way (RFC 7413 §4.1.3; Linux keeps it in its tcp_metrics).
 
 use alloc::collections::VecDeque;
 use core::net::IpAddr;
@@ -26,7 +26,8 @@ struct CacheEntry {
     asking: Asking,
 }
 
-/// As Linux: if kind 34 brings no cookie the experimental option is tried next, and if that brings none, only kind 34.
+/// As Linux: if kind 34 brings no cookie the experimental option is tried next, and if that brings
+/// none, only kind 34.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Asking {
     #[default]
@@ -36,8 +37,9 @@ enum Asking {
 }
 
 impl CacheEntry {
-    /// RFC 7413 §4.1.3.1: after a refusal nothing is tried for 2 minutes, after the next for 4, and so on. SYNs get lost for other
-    /// reasons, too: as in Linux's tcp_fastopen_cookie_check the first loss does not count.
+    /// RFC 7413 §4.1.3.1: after a refusal nothing is tried for 2 minutes, after the next for 4, and
+    /// so on. SYNs get lost for other reasons, too: as in Linux's tcp_fastopen_cookie_check the
+    /// first loss does not count.
     fn on_failure(&mut self, now: Instant, outcome: SynOutcome) {
         self.failures = self.failures.saturating_add(1);
         if outcome == SynOutcome::Refused || self.failures > 1 {

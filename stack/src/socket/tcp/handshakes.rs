@@ -108,7 +108,8 @@ impl TcpSockets {
             HandshakeStep::Aborted => {
                 self.forget_handshake(env, id);
             }
-            // Linux: the ACK is forgotten; the SYN-ACK is repeated, and the peer's next segment tries again.
+            // Linux: the ACK is forgotten; the SYN-ACK is repeated, and the peer's next segment
+            // tries again.
             HandshakeStep::Complete if is_full => env.ctx.count_drop(DropReason::AcceptQueueFull),
             HandshakeStep::Complete if is_out_of_memory => {
                 env.ctx.count_drop(DropReason::MemoryLimit);

@@ -32,8 +32,8 @@ pub(super) struct Syn<'a> {
     pub(super) isn_after: Option<SeqNumber>,
 }
 
-/// Checks a segment: its four numbers, its header with what the packet says beside it, and its data. Counts it if it is
-/// dropped.
+/// Checks a segment: its four numbers, its header with what the packet says beside it, and its
+/// data. Counts it if it is dropped.
 fn admit<'a>(
     ctx: &mut Ctx<'_>,
     parsed: &'a mut Option<(Header, usize)>,
@@ -77,8 +77,8 @@ impl TcpSockets {
     }
 
     /// As [`handle_segment`](TcpSockets::handle_segment), out of a batch that ends with
-    /// [`finish_joining`](TcpSockets::finish_joining): what may be one of a run waits for the next; see
-    /// [`Joining`](super::joining::Joining).
+    /// [`finish_joining`](TcpSockets::finish_joining): what may be one of a run waits for the next;
+    /// see [`Joining`](super::joining::Joining).
     pub(in crate::socket) fn join_segment(&mut self, env: &mut Env<'_>, datagram: Datagram) {
         let mut parsed = Header::parse(datagram.transport());
         let Some((tuple, header, payload)) = admit(&mut env.ctx, &mut parsed, datagram) else { return };
@@ -144,7 +144,8 @@ impl TcpSockets {
         }
     }
 
-    /// A segment for a connection while memory is short: of segments that the device has joined there may be room for some.
+    /// A segment for a connection while memory is short: of segments that the device has joined
+    /// there may be room for some.
     #[cold]
     fn deliver_under_pressure(
         &mut self,
@@ -170,7 +171,8 @@ impl TcpSockets {
         self.settle(env, id, After::Change);
     }
 
-    /// A segment for no connection: for a listener, or to be answered with a reset (RFC 9293 §3.10.7.1, §3.10.7.2).
+    /// A segment for no connection: for a listener, or to be answered with a reset (RFC 9293
+    /// §3.10.7.1, §3.10.7.2).
     fn handle_stray(&mut self, env: &mut Env<'_>, tuple: FourTuple, header: &Header, payload: Bytes) {
         let flags = header.flags;
         let listener = self.listeners.find(&tuple);

@@ -85,8 +85,8 @@ impl Joining {
 }
 
 impl JoinedRun {
-    /// The rules are those of Linux's tcp_gro_receive: the same flow, the same acknowledgement, options, flags and TOS,
-    /// in order, and none longer than the first.
+    /// The rules are those of Linux's tcp_gro_receive: the same flow, the same acknowledgement,
+    /// options, flags and TOS, in order, and none longer than the first.
     fn is_followed_by(&self, tuple: &FourTuple, header: &Header, payload: &Bytes) -> bool {
         header.seq == self.next_seq
             && payload.len() <= self.segment_len
@@ -117,7 +117,8 @@ mod tests {
     use super::*;
     use crate::demux::Endpoint;
 
-    /// Segments of three bytes with these flags, in order: how many of them were joined to the first.
+    /// Segments of three bytes with these flags, in order: how many of them were joined to the
+    /// first.
     fn joined(flags: &[Flags]) -> usize {
         let end = |port| Endpoint::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let tuple = FourTuple { local: end(1), remote: end(2), scope: 0 };

@@ -1,4 +1,5 @@
-//! A listener: its SYN queue is a count of the handshakes that lead to it, its accept queue holds sockets.
+//! A listener: its SYN queue is a count of the handshakes that lead to it, its accept queue holds
+//! sockets.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
@@ -41,9 +42,10 @@ impl Listener {
         self.queue.len() > self.backlog
     }
 
-    /// What becomes of a SYN (Linux's tcp_conn_request). The backlog bounds both queues, but for a small one. Nothing is as full as the accept
-    /// queue: whoever came in now would wait for those before him. A SYN that `reopens` a connection in TIME-WAIT needs a
-    /// number of its own and thus no cookie; there are no more of them than TIME-WAIT records.
+    /// What becomes of a SYN (Linux's tcp_conn_request). The backlog bounds both queues, but for a
+    /// small one. Nothing is as full as the accept queue: whoever came in now would wait for those
+    /// before him. A SYN that `reopens` a connection in TIME-WAIT needs a number of its own and
+    /// thus no cookie; there are no more of them than TIME-WAIT records.
     pub(super) fn room_for_syn(&self, handshakes: usize, cookies: SynCookieMode, reopens: bool) -> SynRoom {
         let is_full = handshakes > self.backlog.max(MIN_SYN_QUEUE);
         if self.is_accept_queue_full() {
@@ -94,7 +96,8 @@ impl HalfOpens {
     }
 }
 
-/// Bounds the connections that are opened fast: SYNs with stolen cookies would fill memory with them (RFC 7413 §5.1).
+/// Bounds the connections that are opened fast: SYNs with stolen cookies would fill memory with
+/// them (RFC 7413 §5.1).
 #[derive(Debug, Default)]
 pub(super) struct FastOpenQueue {
     /// When those that were reset stop counting. Without this a client that sends SYN and RST in

@@ -1,10 +1,12 @@
 //! TCP sockets: listeners, handshakes, connections and TIME-WAIT records.
 //!
-//! Read `stream` and `listener` (what a socket has become), `connections` (which record a segment is for), then `input`
-//! (segments), `joining` (segments of a burst), `handshakes`, `cookies`, `fast_open` and `fast_open_cache` (connections that
-//! come in), `calls` and `connect` (what a program does), `params` (what a connection begins with), `output` and
-//! `segmentation` (what leaves), `settle` (what follows all of these), `time_waits`, `orphans` (connections that no
-//! descriptor holds), `pressure` (when memory is short), `questions` and `errors` (what the network reports).
+//! Read `stream` and `listener` (what a socket has become), `connections` (which record a segment
+//! is for), then `input` (segments), `joining` (segments of a burst), `handshakes`, `cookies`,
+//! `fast_open` and `fast_open_cache` (connections that come in), `calls` and `connect` (what a
+//! program does), `params` (what a connection begins with), `output` and `segmentation` (what
+//! leaves), `settle` (what follows all of these), `time_waits`, `orphans` (connections that no
+//! descriptor holds), `pressure` (when memory is short), `questions` and `errors` (what the network
+//! reports).
 
 mod calls;
 mod connect;
@@ -119,8 +121,8 @@ impl TcpSockets {
         self.fast_open.cache.clear();
     }
 
-    /// What a status page shows of handshakes and TIME-WAIT records. A socket in TIME-WAIT that a program still holds is
-    /// there already.
+    /// What a status page shows of handshakes and TIME-WAIT records. A socket in TIME-WAIT that a
+    /// program still holds is there already.
     pub(super) fn add_infos(&self, common: &Common, infos: &mut Vec<SocketInfo>) {
         let info = |state: State, tuple: &FourTuple| SocketInfo {
             id: None,

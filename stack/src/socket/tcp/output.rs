@@ -40,8 +40,8 @@ impl TcpSockets {
         transmit
     }
 
-    /// A connection's turn to send: a segment, or a run of them. Of a run the first frame is returned, and the others
-    /// follow out of [`poll_run`](TcpSockets::poll_run).
+    /// A connection's turn to send: a segment, or a run of them. Of a run the first frame is
+    /// returned, and the others follow out of [`poll_run`](TcpSockets::poll_run).
     pub(super) fn transmit_stream(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
         let Some(socket) = env.common.records.get_mut(id) else { return TransmitOutcome::Nothing };
         let fields = socket.options.ip_fields();
@@ -131,8 +131,8 @@ fn on_output_error(env: &mut Env<'_>, id: SocketId, seq: SeqNumber, error: Error
 fn run_for_device(run: &Run, network: &Network, tuple: &FourTuple) -> Option<Segments> {
     let len = u16::try_from(run.segment_len()).ok()?;
     if run.payload_len() <= usize::from(len) || run.header().flags.contains(Flags::CWR) {
-        // Devices leave CWR on the first segment alone (RFC 3168 §6.1.2); in accurate ECN it is part of a number that
-        // stands on each.
+        // Devices leave CWR on the first segment alone (RFC 3168 §6.1.2); in accurate ECN it is
+        // part of a number that stands on each.
         return None;
     }
     let kind = match tuple.remote.addr {
@@ -142,7 +142,8 @@ fn run_for_device(run: &Run, network: &Network, tuple: &FourTuple) -> Option<Seg
     network.can_cut(tuple.remote.addr, iface_of(tuple.scope), kind).then_some(Segments { kind, len })
 }
 
-/// Sends a segment that no connection's queue holds: of a handshake or a TIME-WAIT record, or a reset.
+/// Sends a segment that no connection's queue holds: of a handshake or a TIME-WAIT record, or a
+/// reset.
 pub(super) fn reply(env: &mut Env<'_>, tuple: &FourTuple, header: Header, fields: IpFields) {
     let (meta, header) = segment_packet(&mut env.ctx, tuple, header, fields);
     match env.network.output(&mut env.ctx, meta, header, Payload::new()) {

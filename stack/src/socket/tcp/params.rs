@@ -31,8 +31,9 @@ impl TcpSockets {
     }
 }
 
-/// The MSS that we announce: what our link takes, or TCP_MAXSEG if that is less (RFC 9293 §3.7.1, MUST-67). What a path
-/// takes that was learned does not matter: it is about what we send, and the way back may be another (RFC 1191 §3.1).
+/// The MSS that we announce: what our link takes, or TCP_MAXSEG if that is less (RFC 9293 §3.7.1,
+/// MUST-67). What a path takes that was learned does not matter: it is about what we send, and the
+/// way back may be another (RFC 1191 §3.1).
 fn announced_mss(network: &Network, options: &SocketOptions, tuple: &FourTuple) -> u16 {
     let mtu = network.link_mtu(tuple.remote.addr, iface_of(tuple.scope));
     let link_mss = mss_for_mtu(mtu, tuple.remote.addr);

@@ -9,7 +9,8 @@ use crate::socket::record::{Protocol, Socket};
 use crate::tcp::TcpInfo;
 use crate::time::Instant;
 
-/// What can be known of a stream's connection, or of a listener (TCP_INFO). ENOTCONN if there is no connection and was none.
+/// What can be known of a stream's connection, or of a listener (TCP_INFO). ENOTCONN if there is no
+/// connection and was none.
 pub(in crate::socket) fn info(socket: &Socket, now: Instant, config: &Config) -> Result<TcpInfo> {
     match &socket.protocol {
         Protocol::Tcp(TcpSocket::Stream(stream)) => {

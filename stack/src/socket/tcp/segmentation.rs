@@ -21,7 +21,8 @@ pub(super) const CHECKSUM_AT: Range<usize> = 16..18;
 /// Other fields of the TCP header.
 const SEQ_AT: Range<usize> = 4..8;
 const FLAGS_AT: usize = 13;
-/// Fields of the IP headers: total length, identification, flags and checksum in IPv4, payload length in IPv6.
+/// Fields of the IP headers: total length, identification, flags and checksum in IPv4, payload
+/// length in IPv6.
 const V4_LEN_AT: Range<usize> = 2..4;
 const V4_IDENT_AT: Range<usize> = 4..6;
 const V4_FLAGS_AT: usize = 6;
@@ -54,7 +55,8 @@ pub(super) struct Segmentation {
 }
 
 impl Segmentation {
-    /// What is left of `run` after its first segment, which left in the frame `first`. `None` if that was all.
+    /// What is left of `run` after its first segment, which left in the frame `first`. `None` if
+    /// that was all.
     pub(super) fn new(first: &Transmit, tuple: &FourTuple, run: Run) -> Option<Segmentation> {
         let segment_len = run.segment_len();
         let (header, payload) = run.rest()?;
@@ -132,8 +134,8 @@ impl Segmentation {
         self.sum_headers(len);
     }
 
-    /// Sums up what stays the same in frames with `len` bytes of payload; for a device that does the rest, the
-    /// pseudo-header.
+    /// Sums up what stays the same in frames with `len` bytes of payload; for a device that does
+    /// the rest, the pseudo-header.
     fn sum_headers(&mut self, len: usize) {
         let mut checksum = Checksum::default();
         if self.partial.is_none() {

@@ -22,16 +22,19 @@ use crate::time::Instant;
 pub(super) enum After {
     /// A call, a segment or a timer changed it. All of its state may be new.
     Change,
-    /// The program read. Only its memory and what it owes the peer may be new, and nothing gets ready.
+    /// The program read. Only its memory and what it owes the peer may be new, and nothing gets
+    /// ready.
     Read,
-    /// It sent in its turn. Its timer and its memory may be new, and the program may have room to write.
+    /// It sent in its turn. Its timer and its memory may be new, and the program may have room to
+    /// write.
     Sent,
     /// It sent nothing in its turn. Only its timer may be new.
     SentNothing,
 }
 
 impl TcpSockets {
-    /// Brings the timer, the account, the queues and the tables up to date with what was done to a connection.
+    /// Brings the timer, the account, the queues and the tables up to date with what was done to a
+    /// connection.
     pub(super) fn settle(&mut self, env: &mut Env<'_>, id: SocketId, after: After) {
         // Every segment comes through here: the socket is looked up once.
         let Some(socket) = env.common.records.get_mut(id) else { return };

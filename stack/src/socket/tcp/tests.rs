@@ -321,7 +321,8 @@ fn link_local_segments_go_out_and_come_in_on_the_link_of_their_scope() {
     assert_eq!(handshakes, 2);
 }
 
-/// What is over when it is closed does not count among the connections that nobody holds, of which there may be so many.
+/// What is over when it is closed does not count among the connections that nobody holds, of which
+/// there may be so many.
 #[test]
 fn only_connections_that_go_on_are_orphans() {
     let mut config = Config::default();

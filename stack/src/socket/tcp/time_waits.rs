@@ -9,8 +9,8 @@ use crate::ports::Reuse;
 use crate::tcp::TimeWait;
 use crate::time::Instant;
 
-/// One record: 64 bytes, and nothing else is kept of a connection in TIME-WAIT but its place in the table of connections (12
-/// bytes, and one of control).
+/// One record: 64 bytes, and nothing else is kept of a connection in TIME-WAIT but its place in the
+/// table of connections (12 bytes, and one of control).
 #[derive(Debug)]
 pub(crate) struct TimeWaitEntry {
     pub(super) record: TimeWait,
@@ -20,8 +20,8 @@ pub(crate) struct TimeWaitEntry {
     local_port: u16,
     remote_port: u16,
     scope: u16,
-    /// As its socket had it: its port is counted under this. None once another connection took its addresses; it stands in the
-    /// queue until its turn.
+    /// As its socket had it: its port is counted under this. None once another connection took its
+    /// addresses; it stands in the queue until its turn.
     reuse: Option<Reuse>,
     /// TOS or traffic class, as its socket had it.
     pub(super) tos: u8,
@@ -73,7 +73,8 @@ fn octets(addr: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Finds a record: its number in the order in which they came, which wraps. There are fewer at once than numbers.
+/// Finds a record: its number in the order in which they came, which wraps. There are fewer at once
+/// than numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimeWaitId(pub(super) u32);
 
@@ -87,14 +88,16 @@ pub(super) enum Due {
     Moved { tuple: FourTuple, from: TimeWaitId, to: TimeWaitId },
 }
 
-/// All records wait equally long, so they expire in the order in which they came: a queue will do. A record that was
-/// prolonged (by a repeated FIN) goes to the back when its turn comes, and waits once more as long.
+/// All records wait equally long, so they expire in the order in which they came: a queue will do.
+/// A record that was prolonged (by a repeated FIN) goes to the back when its turn comes, and waits
+/// once more as long.
 #[derive(Debug)]
 pub(super) struct TimeWaits {
     queue: VecDeque<TimeWaitEntry>,
     /// The number of the one in front.
     first: u32,
-    /// When records were last looked at: they keep their times in few bits, which count from about here.
+    /// When records were last looked at: they keep their times in few bits, which count from about
+    /// here.
     looked_at: Instant,
 }
 
@@ -251,8 +254,8 @@ mod tests {
         }
     }
 
-    /// Against a map: records come, go to other connections, are prolonged, and time passes, for longer than the clock of 32
-    /// bits takes to go round.
+    /// Against a map: records come, go to other connections, are prolonged, and time passes, for
+    /// longer than the clock of 32 bits takes to go round.
     #[test]
     fn each_expires_in_its_time_and_none_gets_lost() {
         let mut world = World::new();

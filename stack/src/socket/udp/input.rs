@@ -1,4 +1,5 @@
-//! UDP datagrams on their way in, to the sockets that they are for, and errors about those that were sent.
+//! UDP datagrams on their way in, to the sockets that they are for, and errors about those that
+//! were sent.
 
 use smallvec::SmallVec;
 
@@ -53,7 +54,8 @@ impl UdpSockets {
         }
     }
 
-    /// Linux: only a connected UDP socket hears of errors, and only of hard ones. Whether the error is about one of ours.
+    /// Linux: only a connected UDP socket hears of errors, and only of hard ones. Whether the error
+    /// is about one of ours.
     pub(in crate::socket) fn handle_error(
         &mut self,
         env: &mut Env<'_>,
@@ -79,8 +81,8 @@ impl UdpSockets {
     }
 }
 
-/// Puts a packet, whose UDP datagram is `len` bytes long, into a socket's queue. What the device joined from several datagrams
-/// is taken apart again, unless the program wants it whole.
+/// Puts a packet, whose UDP datagram is `len` bytes long, into a socket's queue. What the device
+/// joined from several datagrams is taken apart again, unless the program wants it whole.
 fn deliver(env: &mut Env<'_>, id: SocketId, datagram: Datagram, flow: &FourTuple, len: usize) {
     let Some(socket) = env.common.records.get(id) else { return };
     let wants_runs = socket.options.udp.gro;

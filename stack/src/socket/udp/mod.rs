@@ -1,7 +1,7 @@
 //! UDP sockets (RFC 768).
 //!
-//! Read `calls` (what a program does with them, and how they send), then `input` (datagrams and errors that come in). The
-//! queues are those of `datagram_queue`.
+//! Read `calls` (what a program does with them, and how they send), then `input` (datagrams and
+//! errors that come in). The queues are those of `datagram_queue`.
 
 mod calls;
 mod input;

@@ -43,7 +43,8 @@ fn settled() -> AccEcn {
     accurate
 }
 
-/// §3.2.2.1, table 3: the pure ACK of each SYN-ACK says how that came, and what follows counts from there.
+/// §3.2.2.1, table 3: the pure ACK of each SYN-ACK says how that came, and what follows counts from
+/// there.
 #[test]
 fn the_client_says_how_the_syn_ack_came() {
     let markings = [IpEcn::NotEct, IpEcn::Ect1, IpEcn::Ect0, IpEcn::Ce];
@@ -62,7 +63,8 @@ fn the_client_says_how_the_syn_ack_came() {
     }
 }
 
-/// §3.2.2.3: our SYN was not ECN-capable; a path that says otherwise is not fit for marks. §3.1.3: 101 says nothing.
+/// §3.2.2.3: our SYN was not ECN-capable; a path that says otherwise is not fit for marks. §3.1.3:
+/// 101 says nothing.
 #[test]
 fn a_client_whose_syn_was_changed_marks_nothing() {
     for (number, may_mark) in [(0b010, true), (0b011, false), (0b100, false), (0b101, true), (0b110, false)] {
@@ -173,7 +175,8 @@ fn options_shrink_to_the_room() {
     assert_eq!(counters(&sent(&mut accurate, 8)), Some((AccEcnOrder::Ect1First, [11].to_vec())));
 }
 
-/// §3.2.2.5.1: an ACK when marks begin, then for every second, and for every third while there is no data at all.
+/// §3.2.2.5.1: an ACK when marks begin, then for every second, and for every third while there is
+/// no data at all.
 #[test]
 fn marks_bring_acknowledgements() {
     let mut accurate = settled();
@@ -219,8 +222,8 @@ fn feedback_that_is_superseded_counts_for_nothing() {
     assert_eq!(accurate.on_feedback(&stamped(0, 11), 0, delivered(0)), 2);
 }
 
-/// §3.2.2.5.2: whose options get here leaves them out where nothing has changed, unless there was no room for one; without
-/// options the largest number of marks that is possible counts.
+/// §3.2.2.5.2: whose options get here leaves them out where nothing has changed, unless there was
+/// no room for one; without options the largest number of marks that is possible counts.
 #[test]
 fn an_option_that_is_left_out_says_that_nothing_changed() {
     let option = Some(AccEcnOption::new(AccEcnOrder::Ect0First, &[1001, 0, 1]));
@@ -265,8 +268,9 @@ fn options_are_read_believed_or_ignored() {
 }
 
 proptest! {
-    /// Both ends' counters agree whatever the marks and however many ACKs are lost, as long as fewer than eight
-    /// segments are covered by one; beyond, three bits cannot tell, and options only sometimes.
+    /// Both ends' counters agree whatever the marks and however many ACKs are lost, as long as
+    /// fewer than eight segments are covered by one; beyond, three bits cannot tell, and options
+    /// only sometimes.
     #[test]
     fn the_sender_learns_of_every_mark(
         rounds in prop::collection::vec((prop::collection::vec(0u8..4, 1..20), any::<bool>()), 1..50),
@@ -296,7 +300,8 @@ proptest! {
         prop_assert!(sender.may_mark());
     }
 
-    /// A peer that lies makes us count, never more than a segment for each that it acknowledged, or seven.
+    /// A peer that lies makes us count, never more than a segment for each that it acknowledged, or
+    /// seven.
     #[test]
     fn lies_are_bounded(
         steps in prop::collection::vec((0u8..8, 0u32..70, prop::option::of(prop::collection::vec(any::<u32>(), 0..4))), 1..100),

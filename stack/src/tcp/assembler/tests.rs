@@ -146,7 +146,8 @@ fn large_pieces_are_not_copied() {
     assert_eq!(ready.as_ptr(), data[100..].as_ptr());
 }
 
-/// In whatever order single bytes come, they need neither a list entry each nor the frames that brought them.
+/// In whatever order single bytes come, they need neither a list entry each nor the frames that
+/// brought them.
 #[test]
 fn one_byte_segments_cost_little_memory() {
     let orders: [fn(u32) -> u32; 3] =

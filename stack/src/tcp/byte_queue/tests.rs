@@ -192,7 +192,8 @@ fn nothing_is_held_after_much_passed_through() {
     assert_eq!(queue.memory_bytes(), 0);
 }
 
-/// What is given back is capacity alone: the bytes stay, also those that were sliced or are still growing.
+/// What is given back is capacity alone: the bytes stay, also those that were sliced or are still
+/// growing.
 #[test]
 fn capacity_is_given_back_and_no_byte_with_it() {
     for (len, sliced, consumed) in [(0, 0, 0), (100, 0, 0), (300, 200, 0), (300, 300, 120), (5000, 10, 4990)]

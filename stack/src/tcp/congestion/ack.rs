@@ -6,8 +6,9 @@ use crate::tcp::SeqNumber;
 use crate::tcp::rate::RateSample;
 use crate::time::Instant;
 
-/// What the sender is doing about losses. In `Recovery` and `Cwr` cwnd is the business of proportional rate reduction,
-/// unless the algorithm [controls it itself](super::Congestion::controls_recovery).
+/// What the sender is doing about losses. In `Recovery` and `Cwr` cwnd is the business of
+/// proportional rate reduction, unless the algorithm [controls it
+/// itself](super::Congestion::controls_recovery).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Nothing is known to be lost; there may be SACK blocks that could be reordering.
@@ -27,8 +28,8 @@ pub(crate) enum Cause {
     Ecn,
 }
 
-/// An acknowledgement that delivers something or tells of a loss. All byte counts are of data and are made of what
-/// this one acknowledgement changed, but for the two in-flight figures.
+/// An acknowledgement that delivers something or tells of a loss. All byte counts are of data and
+/// are made of what this one acknowledgement changed, but for the two in-flight figures.
 #[derive(Clone, Debug)]
 pub(crate) struct Ack {
     pub(crate) now: Instant,

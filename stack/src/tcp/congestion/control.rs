@@ -17,9 +17,9 @@ pub(super) enum Trigger {
 
 /// What an algorithm is.
 pub(super) trait Control {
-    /// Every acknowledgement outside Recovery and Cwr, and there, too, if it [controls recovery](Control::controls_recovery).
-    /// `cwnd_limited`: whether the window was in use; one that was not says nothing about the path by being
-    /// acknowledged (RFC 7661 §4.2).
+    /// Every acknowledgement outside Recovery and Cwr, and there, too, if it [controls
+    /// recovery](Control::controls_recovery). `cwnd_limited`: whether the window was in use; one
+    /// that was not says nothing about the path by being acknowledged (RFC 7661 §4.2).
     fn on_ack(&mut self, window: &mut CongestionWindow, ack: &Ack, cwnd_limited: bool);
 
     /// Lowers ssthresh. After a time-out cwnd is lowered by the caller.

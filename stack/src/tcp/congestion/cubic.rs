@@ -1,5 +1,6 @@
-//! CUBIC (RFC 9438): in congestion avoidance cwnd follows a cubic function of the time since the last reduction, which is
-//! flat where the last loss was, and never stays behind what Reno would reach.
+//! CUBIC (RFC 9438): in congestion avoidance cwnd follows a cubic function of the time since the
+//! last reduction, which is flat where the last loss was, and never stays behind what Reno would
+//! reach.
 //!
 //! ```text
 //!   cwnd                                                    .
@@ -32,7 +33,8 @@ const TICKS: u32 = 10;
 const NANOS_PER_TICK: u64 = 976_563;
 /// Beyond this the window is at its limit for every MSS.
 const MAX_TICKS: u64 = 1 << 21;
-/// How long a slope is used before it is computed again, although cwnd has not changed (Linux's bictcp_update).
+/// How long a slope is used before it is computed again, although cwnd has not changed (Linux's
+/// bictcp_update).
 const SLOPE_LIFE: Duration = Duration::from_millis(31);
 
 /// See the module's page.
@@ -105,14 +107,16 @@ impl Control for Cubic {
         let cwnd = window.cwnd;
         self.cwnd_prior = cwnd;
         self.w_max = match trigger {
-            // RFC 9438 §4.8 (RFC9438-4.8-b): after a time-out the curve begins where slow start will end.
+            // RFC 9438 §4.8 (RFC9438-4.8-b): after a time-out the curve begins where slow start
+            // will end.
             Trigger::Timeout => 0,
-            // RFC 9438 §4.7 (RFC9438-4.7): less than last time, so there is somebody new: make room.
+            // RFC 9438 §4.7 (RFC9438-4.7): less than last time, so there is somebody new: make
+            // room.
             _ if cwnd < self.w_max => portion(cwnd, FAST_CONVERGENCE),
             _ => cwnd,
         };
-        // RFC 9438 §4.6 (RFC9438-4.6-a), of cwnd as on Linux: validation sees to it that it is in use. The first slow start
-        // is over, however far it has come (RFC9406-4.2-g).
+        // RFC 9438 §4.6 (RFC9438-4.6-a), of cwnd as on Linux: validation sees to it that it is in
+        // use. The first slow start is over, however far it has come (RFC9406-4.2-g).
         window.set_ssthresh(portion(cwnd, BETA));
         self.stage = Stage::Waiting;
     }
@@ -137,8 +141,8 @@ impl Control for Cubic {
     }
 }
 
-/// One stage of congestion avoidance (RFC 9438 §4.2, RFC9438-4.2-a). Without a loss before it, it begins on its plateau
-/// (RFC9438-4.10-b).
+/// One stage of congestion avoidance (RFC 9438 §4.2, RFC9438-4.2-a). Without a loss before it, it
+/// begins on its plateau (RFC9438-4.10-b).
 #[derive(Clone, Debug)]
 struct Curve {
     /// t_epoch, moved by the time that does not count.
@@ -220,8 +224,9 @@ impl Curve {
         }
     }
 
-    /// RFC 9438 §4.4 and §4.5 (RFC9438-4.4, RFC9438-4.5, RFC9438-4.2-c): (target - cwnd) / cwnd of a segment for each one acknowledged, where target is the curve one
-    /// round trip from now, at most 1.5 cwnd; turned round, so that an acknowledgement costs no division.
+    /// RFC 9438 §4.4 and §4.5 (RFC9438-4.4, RFC9438-4.5, RFC9438-4.2-c): (target - cwnd) / cwnd of
+    /// a segment for each one acknowledged, where target is the curve one round trip from now, at
+    /// most 1.5 cwnd; turned round, so that an acknowledgement costs no division.
     fn update_slopes(&mut self, now: Instant, rtt: Duration, window: &CongestionWindow) {
         let cwnd = window.cwnd;
         self.slope_cwnd = cwnd;
@@ -231,11 +236,13 @@ impl Curve {
         let per_segment = |rise: u32| u64::from(cwnd) * u64::from(window.mss) / u64::from(rise.max(1));
         let mut slope = if rise > 0 { per_segment(rise) } else { u64::from(u32::MAX) };
         if !self.is_plateau_known {
-            // Nothing is known of where the limit is: at least 5 % a round trip (Linux's bictcp_update).
+            // Nothing is known of where the limit is: at least 5 % a round trip (Linux's
+            // bictcp_update).
             slope = slope.min(20 * u64::from(window.mss));
         }
         self.slope = u32::try_from(slope).unwrap_or(u32::MAX).max(1);
-        // alpha_cubic = 3 (1 - beta) / (1 + beta) = 9/17, and 1 once it is where it was (RFC9438-4.3-b).
+        // alpha_cubic = 3 (1 - beta) / (1 + beta) = 9/17, and 1 once it is where it was
+        // (RFC9438-4.3-b).
         let est_slope = if self.w_est < self.cwnd_prior { u64::from(cwnd) * 17 / 9 } else { u64::from(cwnd) };
         self.est_slope = u32::try_from(est_slope).unwrap_or(u32::MAX).max(1);
     }
@@ -255,8 +262,8 @@ impl Curve {
     }
 }
 
-/// K (RFC 9438 §4.2, equation 2, RFC9438-4.2-b): how long the curve takes to rise by so many bytes to its plateau, the cube root of
-/// segments / C.
+/// K (RFC 9438 §4.2, equation 2, RFC9438-4.2-b): how long the curve takes to rise by so many bytes
+/// to its plateau, the cube root of segments / C.
 fn time_to_rise(bytes: u32, mss: u32) -> u32 {
     // At most 2^30 * 2^30 * 5 / 2.
     let cube = (u64::from(bytes.min(MAX_CWND)) << (3 * TICKS)) / 2 * 5 / u64::from(mss);

@@ -1,7 +1,9 @@
-//! HyStart++ (RFC 9406): slow start ends when round trips become longer, before the queue at the bottleneck overflows.
+//! HyStart++ (RFC 9406): slow start ends when round trips become longer, before the queue at the
+//! bottleneck overflows.
 //!
-//! A round trip that is longer than the last one may be a queue that builds up, or nothing. So slow start goes on at a
-//! quarter of its pace (conservative slow start, CSS) for some rounds, and comes back if the delay goes away.
+//! A round trip that is longer than the last one may be a queue that builds up, or nothing. So slow
+//! start goes on at a quarter of its pace (conservative slow start, CSS) for some rounds, and comes
+//! back if the delay goes away.
 
 use core::num::NonZeroU32;
 use core::time::Duration;
@@ -63,8 +65,8 @@ impl HyStart {
         }
     }
 
-    /// An acknowledgement in slow start: cwnd grows if it is in use, and the round trip is looked at in any case
-    /// (RFC9406-4.2-a for the rounds, RFC9406-4.2-f for the end).
+    /// An acknowledgement in slow start: cwnd grows if it is in use, and the round trip is looked
+    /// at in any case (RFC9406-4.2-a for the rounds, RFC9406-4.2-f for the end).
     pub(super) fn on_ack(
         &mut self,
         window: &mut CongestionWindow,
@@ -94,8 +96,9 @@ impl HyStart {
         }
     }
 
-    /// RFC 9406 §4.2 (RFC9406-4.2-d), with L infinite (RFC9406-4.2-b) as on Linux, paced or not: a receiver that gathers 64 KiB into one
-    /// acknowledgement would never let a window of L segments an ACK grow.
+    /// RFC 9406 §4.2 (RFC9406-4.2-d), with L infinite (RFC9406-4.2-b) as on Linux, paced or not: a
+    /// receiver that gathers 64 KiB into one acknowledgement would never let a window of L segments
+    /// an ACK grow.
     fn grow(&mut self, window: &mut CongestionWindow, delivered_bytes: u32) {
         match &mut self.css {
             None => {

@@ -1,19 +1,23 @@
 //! Congestion control (RFC 5681): how many bytes may be in flight, and how fast they may go out.
 //!
-//! [`Congestion`] is what the rest of TCP sees. It holds what all algorithms share: cwnd and ssthresh (`window`), whether
-//! cwnd is in use at all (`usage`), the beginning, the end and the undoing of an episode. [`Control`] holds the questions
-//! that algorithms answer differently: [`reno`], [`cubic`] with [`hystart`], [`bbr`].
+//! [`Congestion`] is what the rest of TCP sees. It holds what all algorithms share: cwnd and
+//! ssthresh (`window`), whether cwnd is in use at all (`usage`), the beginning, the end and the
+//! undoing of an episode. [`Control`] holds the questions that algorithms answer differently:
+//! [`reno`], [`cubic`] with [`hystart`], [`bbr`].
 //!
 //! The order of calls is that of the events:
 //!
-//! - data goes out: [`on_idle`](Congestion::on_idle) first if nothing was in flight, [`on_sent`](Congestion::on_sent) after;
-//! - an acknowledgement delivers something: [`on_lost`](Congestion::on_lost) for each record that it shows to be lost;
-//!   [`on_congestion`](Congestion::on_congestion) if an episode begins, [`on_recovery_done`](Congestion::on_recovery_done)
-//!   or [`undo`](Congestion::undo) if one ends; then [`on_ack`](Congestion::on_ack), always;
+//! - data goes out: [`on_idle`](Congestion::on_idle) first if nothing was in flight,
+//!   [`on_sent`](Congestion::on_sent) after;
+//! - an acknowledgement delivers something: [`on_lost`](Congestion::on_lost) for each record that
+//!   it shows to be lost; [`on_congestion`](Congestion::on_congestion) if an episode begins,
+//!   [`on_recovery_done`](Congestion::on_recovery_done) or [`undo`](Congestion::undo) if one ends;
+//!   then [`on_ack`](Congestion::on_ack), always;
 //! - the retransmission timer fires: [`on_timeout`](Congestion::on_timeout).
 //!
-//! From `on_congestion` to `on_recovery_done` cwnd belongs to proportional rate reduction, which sets it with
-//! [`set_cwnd`](Congestion::set_cwnd) unless the algorithm [`controls_recovery`](Congestion::controls_recovery) itself.
+//! From `on_congestion` to `on_recovery_done` cwnd belongs to proportional rate reduction, which
+//! sets it with [`set_cwnd`](Congestion::set_cwnd) unless the algorithm
+//! [`controls_recovery`](Congestion::controls_recovery) itself.
 
 mod ack;
 mod bbr;
@@ -39,8 +43,8 @@ use reno::Reno;
 use usage::Usage;
 use window::CongestionWindow;
 
-/// In percent of a window a round trip: Linux's tcp_pacing_ss_ratio, while cwnd is less than half of ssthresh, and
-/// tcp_pacing_ca_ratio. More than one window, so that cwnd, not the pace, decides.
+/// In percent of a window a round trip: Linux's tcp_pacing_ss_ratio, while cwnd is less than half
+/// of ssthresh, and tcp_pacing_ca_ratio. More than one window, so that cwnd, not the pace, decides.
 const SLOW_START_RATIO: u64 = 200;
 const AVOIDANCE_RATIO: u64 = 120;
 
@@ -69,7 +73,8 @@ impl Algorithm {
         }
     }
 
-    /// What to go back to should an episode turn out to be a mistake; `None` if the algorithm keeps that itself.
+    /// What to go back to should an episode turn out to be a mistake; `None` if the algorithm keeps
+    /// that itself.
     fn snapshot(&self) -> Option<Algorithm> {
         match self {
             Algorithm::Reno(_) | Algorithm::Cubic(_) => Some(self.clone()),
@@ -145,8 +150,8 @@ impl Congestion {
         self.algorithm.kind()
     }
 
-    /// Another algorithm takes over, in the middle of the connection perhaps: cwnd and ssthresh stay, what the former one
-    /// knew of the path is lost.
+    /// Another algorithm takes over, in the middle of the connection perhaps: cwnd and ssthresh
+    /// stay, what the former one knew of the path is lost.
     pub(crate) fn set_kind(&mut self, kind: CongestionControl, now: Instant) {
         if kind != self.kind() {
             self.algorithm = Algorithm::new(kind, &self.window, now);
@@ -193,7 +198,8 @@ impl Congestion {
         self.window.set_cwnd(cwnd);
     }
 
-    /// Whether the algorithm sets cwnd in recovery, too, with every acknowledgement: then nobody else does.
+    /// Whether the algorithm sets cwnd in recovery, too, with every acknowledgement: then nobody
+    /// else does.
     pub(crate) fn controls_recovery(&self) -> bool {
         self.algorithm.control().controls_recovery()
     }
@@ -214,7 +220,8 @@ impl Congestion {
             *progress = true;
         }
         let reduces = matches!(ack.phase, Phase::Recovery | Phase::Cwr);
-        // What is only sacked may be behind a loss: windows grow when SND.UNA moves (Linux's tcp_may_raise_cwnd).
+        // What is only sacked may be behind a loss: windows grow when SND.UNA moves (Linux's
+        // tcp_may_raise_cwnd).
         if (reduces || ack.acked_bytes == 0) && !self.controls_recovery() {
             return;
         }
@@ -222,13 +229,14 @@ impl Congestion {
         self.algorithm.control_mut().on_ack(&mut self.window, ack, cwnd_limited);
     }
 
-    /// A record was marked lost: what [`RateSampler::on_lost`](super::rate::RateSampler::on_lost) made of it.
+    /// A record was marked lost: what [`RateSampler::on_lost`](super::rate::RateSampler::on_lost)
+    /// made of it.
     pub(crate) fn on_lost(&mut self, lost: &Lost) {
         self.algorithm.control_mut().on_lost(&mut self.window, lost);
     }
 
-    /// An episode begins: ssthresh is lowered (RFC 5681 §3.2 step 2, RFC 3168 §6.1.2), and cwnd stays for recovery to
-    /// lower (RFC9438-4.6-b).
+    /// An episode begins: ssthresh is lowered (RFC 5681 §3.2 step 2, RFC 3168 §6.1.2), and cwnd
+    /// stays for recovery to lower (RFC9438-4.6-b).
     pub(crate) fn on_congestion(&mut self, cause: Cause) {
         self.begin(match cause {
             Cause::Loss => Trigger::Loss,
@@ -237,9 +245,10 @@ impl Congestion {
         self.episode = EpisodeStage::Reducing;
     }
 
-    /// The retransmission timer has fired (RFC 5681 §3.1, equation 4; RFC5681-3.1-i, RFC9438-4.8-a): the loss window is one segment. ssthresh stays
-    /// if this episode has lowered it already, be it that the same data timed out before (RFC5681-3.1-h), or that it was being repaired
-    /// (Linux's tcp_enter_loss).
+    /// The retransmission timer has fired (RFC 5681 §3.1, equation 4; RFC5681-3.1-i,
+    /// RFC9438-4.8-a): the loss window is one segment. ssthresh stays if this episode has lowered
+    /// it already, be it that the same data timed out before (RFC5681-3.1-h), or that it was being
+    /// repaired (Linux's tcp_enter_loss).
     pub(crate) fn on_timeout(&mut self) {
         if matches!(self.episode, EpisodeStage::None | EpisodeStage::TimedOut { progress: true }) {
             self.begin(Trigger::Timeout);
@@ -255,10 +264,12 @@ impl Congestion {
         self.algorithm.control_mut().on_congestion(&mut self.window, trigger);
     }
 
-    /// The episode is over. cwnd is what recovery was to take it to, or after a time-out wherever slow start has come to.
+    /// The episode is over. cwnd is what recovery was to take it to, or after a time-out wherever
+    /// slow start has come to.
     ///
-    /// `burst_guard`: FlightSize on a connection without SACK, where recovery has inflated cwnd and little may be in
-    /// flight now: no burst then (RFC 6582 §3.2 step 3, the first choice). `None` after proportional rate reduction.
+    /// `burst_guard`: FlightSize on a connection without SACK, where recovery has inflated cwnd and
+    /// little may be in flight now: no burst then (RFC 6582 §3.2 step 3, the first choice). `None`
+    /// after proportional rate reduction.
     pub(crate) fn on_recovery_done(&mut self, burst_guard: Option<u32>) {
         let episode = core::mem::replace(&mut self.episode, EpisodeStage::None);
         if episode != EpisodeStage::Reducing || self.controls_recovery() {
@@ -269,8 +280,8 @@ impl Congestion {
         self.window.set_cwnd(self.window.ssthresh.min(without_burst));
     }
 
-    /// The last episode, which may be over, was a mistake: nothing was lost (RFC 4015 §3.3, RFC9438-4.9.1, RFC9438-4.9.2, Linux's
-    /// tcp_undo_cwnd_reduction). Ends it.
+    /// The last episode, which may be over, was a mistake: nothing was lost (RFC 4015 §3.3,
+    /// RFC9438-4.9.1, RFC9438-4.9.2, Linux's tcp_undo_cwnd_reduction). Ends it.
     pub(crate) fn undo(&mut self) {
         self.episode = EpisodeStage::None;
         let Some(undo) = self.undo.take() else { return };
@@ -282,9 +293,9 @@ impl Congestion {
         }
     }
 
-    /// Data goes out after nothing was in flight for `idle`, however short. If that is longer than an RTO, what cwnd knew
-    /// of the path is old (RFC5681-4.1): it halves for each RTO, down to the restart window (RFC 2861, Linux's
-    /// tcp_cwnd_restart).
+    /// Data goes out after nothing was in flight for `idle`, however short. If that is longer than
+    /// an RTO, what cwnd knew of the path is old (RFC5681-4.1): it halves for each RTO, down to the
+    /// restart window (RFC 2861, Linux's tcp_cwnd_restart).
     pub(crate) fn on_idle(&mut self, now: Instant, idle: Duration, rto: Duration, restart_segs: u32) {
         self.algorithm.control_mut().on_idle(&mut self.window, now, idle);
         if idle <= rto || self.controls_recovery() {
@@ -309,9 +320,10 @@ impl Congestion {
         self.undo = None;
     }
 
-    /// Whether little is sent on purpose just now: what is in flight is then to count as application-limited
-    /// ([`RateSampler::on_application_limited`](super::rate::RateSampler::on_application_limited), after each
-    /// acknowledgement).
+    /// Whether little is sent on purpose just now: what is in flight is then to count as
+    /// application-limited
+    /// ([`RateSampler::on_application_limited`](super::rate::RateSampler::on_application_limited),
+    /// after each acknowledgement).
     pub(crate) fn wants_limited_samples(&self) -> bool {
         self.algorithm.control().wants_limited_samples()
     }

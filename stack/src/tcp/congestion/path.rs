@@ -1,5 +1,5 @@
-//! For tests: flows over one bottleneck, without TCP: only what congestion control sees. Every segment is acknowledged by
-//! itself, and one is lost when a third one behind it is acknowledged.
+//! For tests: flows over one bottleneck, without TCP: only what congestion control sees. Every
+//! segment is acknowledged by itself, and one is lost when a third one behind it is acknowledged.
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::vec::Vec;
@@ -77,7 +77,8 @@ pub(super) struct Net {
     busy_until: Instant,
     random: u64,
     since: Instant,
-    /// The longest queueing delay, and the sum and number of all, since the last [`Net::take_rates`].
+    /// The longest queueing delay, and the sum and number of all, since the last
+    /// [`Net::take_rates`].
     pub(super) max_wait: Duration,
     waits: (Duration, u32),
 }

@@ -1,5 +1,6 @@
-//! Congestion window validation: whether cwnd is what holds the sender back, and what becomes of a window that is not
-//! used (RFC 5681 §4.1, RFC9438-4.6-c; RFC 7661's aim by the means of Linux's tcp_cwnd_validate).
+//! Congestion window validation: whether cwnd is what holds the sender back, and what becomes of a
+//! window that is not used (RFC 5681 §4.1, RFC9438-4.6-c; RFC 7661's aim by the means of Linux's
+//! tcp_cwnd_validate).
 
 use super::ack::Sent;
 use super::window::CongestionWindow;
@@ -26,8 +27,8 @@ impl Usage {
         Usage { was_full: false, max_in_flight: 0, end: SeqNumber(0), used: 0, full_at: now }
     }
 
-    /// Whether cwnd held the sender back in the last window of data. In slow start, half of it in use is enough: the
-    /// window that is being measured was sent with half the cwnd of now.
+    /// Whether cwnd held the sender back in the last window of data. In slow start, half of it in
+    /// use is enough: the window that is being measured was sent with half the cwnd of now.
     pub(super) fn is_limited(&self, window: &CongestionWindow) -> bool {
         self.was_full || (window.in_slow_start() && window.cwnd < self.max_in_flight.saturating_mul(2))
     }
@@ -50,8 +51,9 @@ impl Usage {
         }
     }
 
-    /// Whether cwnd has not been the limit for a whole RTO: it is then halfway to what was in use, at least the restart
-    /// window (RFC 7661's purpose, Linux's tcp_cwnd_application_limited). ssthresh keeps three quarters.
+    /// Whether cwnd has not been the limit for a whole RTO: it is then halfway to what was in use,
+    /// at least the restart window (RFC 7661's purpose, Linux's tcp_cwnd_application_limited).
+    /// ssthresh keeps three quarters.
     pub(super) fn decay(&mut self, window: &mut CongestionWindow, sent: &Sent) -> bool {
         if self.used == 0 || sent.now.duration_since(self.full_at) < sent.rto {
             return false;

@@ -12,7 +12,8 @@ pub(super) struct CongestionWindow {
 }
 
 impl CongestionWindow {
-    /// RFC 6928's initial window, in segments as on Linux; ssthresh arbitrarily high (RFC5681-3.1-a, RFC5681-3.1-c).
+    /// RFC 6928's initial window, in segments as on Linux; ssthresh arbitrarily high
+    /// (RFC5681-3.1-a, RFC5681-3.1-c).
     pub(super) fn new(mss: u32, initial_window_segs: u32) -> CongestionWindow {
         let mut window = CongestionWindow { mss: mss.max(1), cwnd: 0, ssthresh: u32::MAX };
         window.set_cwnd(window.of(initial_window_segs));
@@ -42,17 +43,18 @@ impl CongestionWindow {
         self.set_cwnd(self.cwnd.saturating_add(bytes));
     }
 
-    /// Slow start for these delivered bytes (RFC5681-3.1-e). It counts bytes, not ACKs (RFC 3465 §2.2), without its limit L, as Linux: a
-    /// receiver that acknowledges a burst of 64 KiB at once would never let the window grow. What is left of an ACK
-    /// that crosses ssthresh is for congestion avoidance.
+    /// Slow start for these delivered bytes (RFC5681-3.1-e). It counts bytes, not ACKs (RFC 3465
+    /// §2.2), without its limit L, as Linux: a receiver that acknowledges a burst of 64 KiB at once
+    /// would never let the window grow. What is left of an ACK that crosses ssthresh is for
+    /// congestion avoidance.
     pub(super) fn slow_start(&mut self, delivered_bytes: u32) -> u32 {
         let in_slow_start = delivered_bytes.min(self.ssthresh.saturating_sub(self.cwnd));
         self.grow(in_slow_start);
         delivered_bytes - in_slow_start
     }
 
-    /// cwnd is about to be lowered although nothing was lost: slow start may take it back to three quarters (Linux's
-    /// tcp_current_ssthresh; RFC 7661 §4.4.2 says the same).
+    /// cwnd is about to be lowered although nothing was lost: slow start may take it back to three
+    /// quarters (Linux's tcp_current_ssthresh; RFC 7661 §4.4.2 says the same).
     pub(super) fn remember_in_ssthresh(&mut self) {
         let three_quarters = self.cwnd / 2 + self.cwnd / 4;
         self.set_ssthresh(self.ssthresh.max(three_quarters));

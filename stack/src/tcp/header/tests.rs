@@ -166,7 +166,8 @@ fn fast_open_cookies_of_every_length() {
     }
 }
 
-/// RFC 6994 §2.1: the experimental option has its magic number behind the length. Measured on Linux 6.18.
+/// RFC 6994 §2.1: the experimental option has its magic number behind the length. Measured on Linux
+/// 6.18.
 #[test]
 fn fast_open_cookies_in_the_experimental_option() {
     let parse = |bytes: &[u8], syn| Options::parse(bytes, syn).fast_open;
@@ -249,7 +250,8 @@ fn sack_blocks_stand_behind_the_timestamps_and_three_fit() {
     assert_eq!(bytes[32..36], [1, 1, 5, 26]);
 }
 
-/// RFC 9768 §3.2.3, table 5: the length says which counters are there, and a length that says nothing is read as far as it goes.
+/// RFC 9768 §3.2.3, table 5: the length says which counters are there, and a length that says
+/// nothing is read as far as it goes.
 #[test]
 fn accecn_options_of_every_length() {
     let mut options = Options { timestamps: Some(Timestamps { value: 1, echo: 2 }), ..Options::default() };
@@ -346,7 +348,8 @@ fn joined_segments_are_counted_by_the_length_of_the_longest() {
     assert_eq!([1, 1_000, 1_001, 2_000, 2_001].map(|len| segments(1_000, len)), [1, 1, 2, 2, 3]);
 }
 
-/// RFC 9293 §3.1: an option of a length that its kind does not have says nothing. Neither does it take back what another said.
+/// RFC 9293 §3.1: an option of a length that its kind does not have says nothing. Neither does it
+/// take back what another said.
 #[test]
 fn options_of_a_wrong_length_change_nothing() {
     let timestamps = [8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
@@ -358,7 +361,8 @@ fn options_of_a_wrong_length_change_nothing() {
     }
 }
 
-/// RFC 9293 §3.7.1, RFC 7323 §2.2, RFC 2018 §2, RFC 7413 §4.1.1: what is agreed in a SYN stands in a SYN only.
+/// RFC 9293 §3.7.1, RFC 7323 §2.2, RFC 2018 §2, RFC 7413 §4.1.1: what is agreed in a SYN stands in
+/// a SYN only.
 #[test]
 fn options_of_a_syn_say_nothing_elsewhere() {
     let in_a_syn: [&[u8]; 5] = [

@@ -12,7 +12,8 @@ fn search(low: u16, high: u16, path: u16) -> (alloc::vec::Vec<u16>, u16) {
     (tried, search.low)
 }
 
-/// RFC 4821 §7.3: it comes to an end near what the path takes, and an outage that was no black hole costs one probe.
+/// RFC 4821 §7.3: it comes to an end near what the path takes, and an outage that was no black hole
+/// costs one probe.
 #[test]
 fn the_search_finds_what_the_path_takes() {
     assert_eq!(search(1024, 1460, 1460), ([1460].to_vec(), 1460));

@@ -38,7 +38,8 @@ fn what_was_sent_earlier_is_lost_after_the_reordering_window() {
     assert_eq!(rack.judge(at(99), window, &sent(300, 400, 10, false)), Overdue::No);
 }
 
-/// Where the path takes no time, what is sent again goes out at the moment at which it was sent first.
+/// Where the path takes no time, what is sent again goes out at the moment at which it was sent
+/// first.
 #[test]
 fn what_is_sent_again_is_not_lost_at_that_moment() {
     let mut rack = Rack::new(ISS, 3);
@@ -110,7 +111,8 @@ fn a_probe_waits_two_round_trips_and_for_a_delayed_acknowledgement_of_a_single_s
     assert_eq!(probe_delay(None, false), Duration::from_secs(1));
 }
 
-/// RFC 8985 §6.2, step 4: the window stays wide for 16 recoveries; one that was none does not count.
+/// RFC 8985 §6.2, step 4: the window stays wide for 16 recoveries; one that was none does not
+/// count.
 #[test]
 fn a_recovery_that_is_undone_does_not_count() {
     let mut rack = Rack::new(ISS, 3);

@@ -48,7 +48,8 @@ fn compressed_acks_do_not_make_the_path_faster() {
     rates.on_delivered(&mut newest, MS(71), 1000, MS(20), &second);
     rates.on_delivered(&mut newest, MS(71), 1000, MS(70), &third);
     let sample = rates.take_sample(core::mem::take(&mut newest), None).unwrap();
-    // From the sending of the first to that of the third are 70 ms; the acknowledgements took 21 ms.
+    // From the sending of the first to that of the third are 70 ms; the acknowledgements took 21
+    // ms.
     assert_eq!((sample.delivered, sample.interval), (2000, Duration::from_millis(70)));
 }
 
@@ -95,7 +96,8 @@ fn losses_and_marks_are_counted_from_the_sending() {
     assert_eq!((sample.prior_delivered, sample.total_delivered), (0, 1000));
 }
 
-/// The sample is of what was sent last: of records with as much delivered before them, the later sending.
+/// The sample is of what was sent last: of records with as much delivered before them, the later
+/// sending.
 #[test]
 fn the_newest_sending_makes_the_sample() {
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use crate::time::Instant;
 
-/// What the peer's segments are taken to hold before any has come (Linux's TCP_MSS_DEFAULT): with too large a guess small
-/// ones would be acknowledged late.
+/// What the peer's segments are taken to hold before any has come (Linux's TCP_MSS_DEFAULT): with
+/// too large a guess small ones would be acknowledged late.
 const SMALLEST_USUAL_MSS: u16 = 536;
 
 /// The timer that the receiver wants.
@@ -32,7 +32,8 @@ enum AckDue {
 #[derive(Debug)]
 pub(in crate::tcp) struct AckPolicy {
     due: AckDue,
-    /// Acknowledgements that are owed for segments out of order: one each, so that the peer can count them.
+    /// Acknowledgements that are owed for segments out of order: one each, so that the peer can
+    /// count them.
     duplicates_owed: u8,
     /// Segments that are still acknowledged at once.
     quick_acks: u8,
@@ -83,8 +84,9 @@ impl AckPolicy {
         self.mss = self.mss.max(u16::try_from(len).unwrap_or(u16::MAX)).min(self.announced_mss.max(1));
     }
 
-    /// Whether an answer to a segment that makes no sense is due; it counts as given. The rate is limited (RFC 5961
-    /// §7, RFC5961-7-a), which also ends loops in which two ends answer each other's answers.
+    /// Whether an answer to a segment that makes no sense is due; it counts as given. The rate is
+    /// limited (RFC 5961 §7, RFC5961-7-a), which also ends loops in which two ends answer each
+    /// other's answers.
     pub(in crate::tcp) fn may_challenge(&mut self, now: Instant, interval: Duration) -> bool {
         let is_due = now >= self.next_challenge_at;
         if is_due {
@@ -102,18 +104,21 @@ impl AckPolicy {
         self.next_challenge_at = at;
     }
 
-    /// At once, and so are the acknowledgements of the next segments (Linux's tcp_enter_quickack_mode).
+    /// At once, and so are the acknowledgements of the next segments (Linux's
+    /// tcp_enter_quickack_mode).
     pub(in crate::tcp) fn acknowledge_quickly(&mut self, segments: u8) {
         self.quick_acks = self.quick_acks.max(segments);
         self.acknowledge_now();
     }
 
-    /// A segment that did not move RCV.NXT: a duplicate acknowledgement at once (RFC 5681 §4.2, MAY-13), one for each.
+    /// A segment that did not move RCV.NXT: a duplicate acknowledgement at once (RFC 5681 §4.2,
+    /// MAY-13), one for each.
     pub(in crate::tcp) fn owe_duplicate(&mut self) {
         self.duplicates_owed = self.duplicates_owed.saturating_add(1);
     }
 
-    /// A segment was refused for want of memory: the acknowledgements that it and those with it get announce a closed window.
+    /// A segment was refused for want of memory: the acknowledgements that it and those with it get
+    /// announce a closed window.
     pub(super) fn refuse(&mut self) {
         self.due = AckDue::Refusal;
     }
@@ -126,7 +131,8 @@ impl AckPolicy {
         self.due = AckDue::Now;
     }
 
-    /// The peer was silent for longer than an RTO: it may start slowly again, as after the handshake.
+    /// The peer was silent for longer than an RTO: it may start slowly again, as after the
+    /// handshake.
     pub(in crate::tcp) fn renew_quick_acks(&mut self, now: Instant, rto: Duration, quick_acks: u8) {
         if now.duration_since(self.last_data_at) > rto {
             self.quick_acks = quick_acks;
@@ -146,7 +152,8 @@ impl AckPolicy {
         self.quick_acks > 0
     }
 
-    /// Data goes out: if it answers what just came, this is a dialogue, and acknowledgements ride on the answers.
+    /// Data goes out: if it answers what just came, this is a dialogue, and acknowledgements ride
+    /// on the answers.
     pub(in crate::tcp) fn on_data_sent(&mut self, now: Instant, delayed_ack: Duration) {
         if self.quick_acks > 0 && now.duration_since(self.last_data_at) < delayed_ack {
             self.quick_acks = 0;
@@ -162,9 +169,11 @@ impl AckPolicy {
         self.duplicates_owed = self.duplicates_owed.saturating_sub(1);
     }
 
-    /// RFC 9293 §3.8.6.3 (SHLD-18, SHLD-19) and §3.10.7.4 (MUST-58, MUST-59): after data in order. What is due goes out
-    /// when the segments that are at hand are processed. At once if more than one full segment waits for it, at the start of the connection (the peer's slow start counts on it), and while there are gaps, or one was
-    /// just filled (RFC 5681 §4.2); otherwise when the delayed-ACK timer fires (MUST-40: less than half a second).
+    /// RFC 9293 §3.8.6.3 (SHLD-18, SHLD-19) and §3.10.7.4 (MUST-58, MUST-59): after data in order.
+    /// What is due goes out when the segments that are at hand are processed. At once if more than
+    /// one full segment waits for it, at the start of the connection (the peer's slow start counts
+    /// on it), and while there are gaps, or one was just filled (RFC 5681 §4.2); otherwise when the
+    /// delayed-ACK timer fires (MUST-40: less than half a second).
     pub(super) fn on_in_order(
         &mut self,
         unacknowledged: u32,

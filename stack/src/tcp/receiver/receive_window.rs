@@ -3,16 +3,18 @@
 use crate::tcp::window::WindowScale;
 use crate::tcp::{SeqNumber, Settings};
 
-/// What a receive window may stand at before any data has come, whatever the buffer: the largest that a SYN can say.
+/// What a receive window may stand at before any data has come, whatever the buffer: the largest
+/// that a SYN can say.
 const INITIAL_SSTHRESH: u32 = 65_535;
 
 /// The window that the peer knows of, and what bounds it.
 #[derive(Debug)]
 pub(in crate::tcp) struct ReceiveWindow {
-    /// The right edge of the window that the peer knows of. Never moves left (RFC 9293 §3.8.6, SHLD-14), unless data had to be
-    /// refused for want of memory.
+    /// The right edge of the window that the peer knows of. Never moves left (RFC 9293 §3.8.6,
+    /// SHLD-14), unless data had to be refused for want of memory.
     pub(super) edge: SeqNumber,
-    /// How far the buffer has ever let the edge go; the edge may lie a little further, for it is rounded.
+    /// How far the buffer has ever let the edge go; the edge may lie a little further, for it is
+    /// rounded.
     pub(super) opened_to: SeqNumber,
     /// Of the windows that we send.
     pub(in crate::tcp) scale: WindowScale,
@@ -22,7 +24,8 @@ pub(in crate::tcp) struct ReceiveWindow {
     auto: bool,
     /// Linux's rcv_ssthresh: the largest window that is offered now, however large the buffer is.
     pub(super) ssthresh: u32,
-    /// The window of our SYN or SYN-ACK, which is never scaled (RFC 7323 §2.2); repetitions offer the same.
+    /// The window of our SYN or SYN-ACK, which is never scaled (RFC 7323 §2.2); repetitions offer
+    /// the same.
     pub(super) syn_window: u16,
 }
 
@@ -57,7 +60,8 @@ impl ReceiveWindow {
         self.opened_to = self.opened_to.max(nxt);
     }
 
-    /// Whether [`narrow_window`](super::Receiver::narrow_window) has left less than a new connection offers.
+    /// Whether [`narrow_window`](super::Receiver::narrow_window) has left less than a new
+    /// connection offers.
     pub(super) fn is_narrow(&self) -> bool {
         self.ssthresh < self.buffer_bytes.min(INITIAL_SSTHRESH)
     }

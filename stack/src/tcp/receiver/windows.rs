@@ -38,16 +38,17 @@ impl Receiver {
         self.sizing.as_deref_mut()
     }
 
-    /// So much data has come in order: the window opens by twice that, at least by two segments, towards what the buffer
-    /// allows (Linux's tcp_grow_window).
+    /// So much data has come in order: the window opens by twice that, at least by two segments,
+    /// towards what the buffer allows (Linux's tcp_grow_window).
     pub(in crate::tcp) fn grow_window(&mut self, len: usize) {
         let room = self.wnd.buffer().saturating_sub(self.wnd.ssthresh);
         // What comes under one header is at most 64 KiB.
         self.wnd.ssthresh += room.min(2 * (len as u32).max(u32::from(self.acks.announced_mss())));
     }
 
-    /// The memory is short: the window shrinks to `bytes` or one segment, whichever is more, as the peer uses up what it was
-    /// promised, and grows again afterwards. (Linux's tcp_adjust_rcv_ssthresh leaves everybody four segments.)
+    /// The memory is short: the window shrinks to `bytes` or one segment, whichever is more, as the
+    /// peer uses up what it was promised, and grows again afterwards. (Linux's
+    /// tcp_adjust_rcv_ssthresh leaves everybody four segments.)
     pub(in crate::tcp) fn narrow_window(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         // In whole units, or a peer that waits for room for a segment would wait for ever.
@@ -62,7 +63,8 @@ impl Receiver {
             .map_or(self.wnd.syn_window, |most| self.wnd.syn_window.min(most));
     }
 
-    /// SO_RCVLOWAT: a buffer that holds twice this, unless the program has chosen (Linux's tcp_set_rcvlowat).
+    /// SO_RCVLOWAT: a buffer that holds twice this, unless the program has chosen (Linux's
+    /// tcp_set_rcvlowat).
     pub(in crate::tcp) fn make_room_for_low_water(&mut self, low_water: usize, max_bytes: usize) {
         if low_water > self.wnd.buffer_bytes as usize / 2 {
             self.wnd.grow_buffer(2 * low_water as u64, max_bytes);
@@ -70,9 +72,10 @@ impl Receiver {
         }
     }
 
-    /// There is no memory for the next data in order: the window closes, whatever the peer was promised, as on Linux
-    /// (ICSK_ACK_NOMEM). The peer then probes the window instead of taking the data for lost, and hears at once when the program
-    /// has read; RFC 9293 §3.8.6 (SHLD-14) advises against it, and has every sender expect it (MUST-34).
+    /// There is no memory for the next data in order: the window closes, whatever the peer was
+    /// promised, as on Linux (ICSK_ACK_NOMEM). The peer then probes the window instead of taking
+    /// the data for lost, and hears at once when the program has read; RFC 9293 §3.8.6 (SHLD-14)
+    /// advises against it, and has every sender expect it (MUST-34).
     pub(in crate::tcp) fn close_for_memory(&mut self) {
         (self.wnd.edge, self.wnd.opened_to) = (self.nxt, self.nxt);
         self.acks.refuse();
@@ -104,14 +107,14 @@ impl Receiver {
         }
         let current = self.window();
         let opening = self.opening();
-        // RFC 9293 §3.8.6.2.2 (MUST-39): the window opens in steps worth it, and until then stays where it was (MAY-8:
-        // closed, if need be).
+        // RFC 9293 §3.8.6.2.2 (MUST-39): the window opens in steps worth it, and until then stays
+        // where it was (MAY-8: closed, if need be).
         let wanted = if opening >= self.worthwhile_opening() { current + opening } else { current };
         let header = Window(wanted).unscale(self.wnd.scale);
         let offered = header.scale(self.wnd.scale).0;
         if offered <= current {
-            // What the header cannot express of a larger window is no loss: it is at most a unit, except
-            // where the buffer was made larger than the scale can say.
+            // What the header cannot express of a larger window is no loss: it is at most a unit,
+            // except where the buffer was made larger than the scale can say.
             return header.0;
         }
         let edge = self.nxt + offered;
@@ -120,8 +123,9 @@ impl Receiver {
             self.wnd.opened_to = edge;
             return header.0;
         }
-        // Rounded up so that the edge stays (RFC 7323 §2.4, RFC7323-2.4). Each time gives away less than a unit; a
-        // peer that sends single bytes could add that up, so not beyond an eighth of the buffer.
+        // Rounded up so that the edge stays (RFC 7323 §2.4, RFC7323-2.4). Each time gives away less
+        // than a unit; a peer that sends single bytes could add that up, so not beyond an eighth of
+        // the buffer.
         if edge.before_eq(self.wnd.opened_to + self.wnd.buffer() / 8) {
             self.wnd.edge = edge;
             return header.0;
@@ -146,8 +150,8 @@ impl Receiver {
 
     /// How far the right edge could move.
     fn opening(&self) -> u32 {
-        // Down to a whole unit: less cannot be said. Nor can more than the field holds: to a peer without window scaling
-        // a larger buffer would be news after every read.
+        // Down to a whole unit: less cannot be said. Nor can more than the field holds: to a peer
+        // without window scaling a larger buffer would be news after every read.
         let most = UnscaledWindow(u16::MAX).scale(self.wnd.scale).0;
         let free = self.free().min(most) >> self.wnd.scale.shift() << self.wnd.scale.shift();
         free.saturating_sub(self.window())
@@ -172,8 +176,8 @@ impl Receiver {
         self.update_window();
     }
 
-    /// There may be more room. An acknowledgement is due if the peer should know: the window can at least double
-    /// (Linux's tcp_cleanup_rbuf has the same measure).
+    /// There may be more room. An acknowledgement is due if the peer should know: the window can at
+    /// least double (Linux's tcp_cleanup_rbuf has the same measure).
     pub(in crate::tcp) fn update_window(&mut self) {
         let opening = self.opening();
         if !self.is_fin_received() && opening >= self.worthwhile_opening() && opening >= self.window() {

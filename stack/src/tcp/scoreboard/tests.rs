@@ -7,8 +7,8 @@ const ISS: SeqNumber = SeqNumber(u32::MAX - 5_000);
 const MSS: u16 = 100;
 
 impl Scoreboard {
-    /// The records cover exactly what is in flight, the sums are those of the records, and there are no more of them than
-    /// needed.
+    /// The records cover exactly what is in flight, the sums are those of the records, and there
+    /// are no more of them than needed.
     pub(in crate::tcp) fn assert_covers(&self, una: SeqNumber, nxt: SeqNumber) {
         let mut seq = una;
         let (mut sacked, mut lost, mut repeated) = (0, 0, 0);
@@ -216,7 +216,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The records cover exactly what is in flight, and the sums are those of the records, whatever happens.
+    /// The records cover exactly what is in flight, and the sums are those of the records, whatever
+    /// happens.
     #[test]
     fn the_sums_are_those_of_the_records(steps in prop::collection::vec(step(), 1..120)) {
         let mut board = Scoreboard::default();

@@ -1,5 +1,5 @@
-//! The bench: hosts without IP or sockets, and a network between two of them that loses, reorders and delays under a
-//! seed.
+//! The bench: hosts without IP or sockets, and a network between two of them that loses, reorders
+//! and delays under a seed.
 
 use alloc::vec::Vec;
 use core::time::Duration;

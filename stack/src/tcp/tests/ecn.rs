@@ -29,7 +29,8 @@ fn syn_sent(policy: Ecn) -> Peer {
     Peer::syn_sent(|host, _| host.config.tcp.ecn = policy)
 }
 
-/// ESTABLISHED: our SYN asked as this policy says, and the peer's SYN-ACK had these flags; and what we sent upon it.
+/// ESTABLISHED: our SYN asked as this policy says, and the peer's SYN-ACK had these flags; and what
+/// we sent upon it.
 fn open(policy: Ecn, answer: Flags, offer: &Offer) -> (Peer, Sent) {
     let mut peer = syn_sent(policy);
     peer.host.now += Duration::from_millis(10);
@@ -80,7 +81,8 @@ fn acknowledge(peer: &mut Peer, bytes: u32, counter: u8, option: Option<AccEcnOp
     peer.deliver(header, &[])
 }
 
-/// RFC 3168 §6.1.1, §6.1.1.1; RFC 9768 §3.1.1, §3.1.4.1: what SYNs ask, and no more when nobody answers.
+/// RFC 3168 §6.1.1, §6.1.1.1; RFC 9768 §3.1.1, §3.1.4.1: what SYNs ask, and no more when nobody
+/// answers.
 #[test]
 fn syns_that_are_lost_ask_no_more() {
     let cases = [
@@ -184,7 +186,8 @@ fn ce_is_echoed_at_once_and_until_cwr() {
     assert_eq!(peer.host.stats.ecn.ce_received, 1);
 }
 
-/// RFC 3168 §6.1.2: as a loss, once a round trip, with nothing sent again; the next new data says so, alone.
+/// RFC 3168 §6.1.2: as a loss, once a round trip, with nothing sent again; the next new data says
+/// so, alone.
 #[test]
 fn ece_reduces_the_window_once_a_round_trip() {
     let mut peer = classic();
@@ -211,7 +214,8 @@ fn ece_reduces_the_window_once_a_round_trip() {
     assert_eq!(peer.host.stats.tcp.retrans_segs, 0);
 }
 
-/// A peer that says ECE for ever slows us down to a trickle of two segments a round trip, and to no less.
+/// A peer that says ECE for ever slows us down to a trickle of two segments a round trip, and to no
+/// less.
 #[test]
 fn ece_for_ever_leaves_a_trickle() {
     let mut peer = classic();
@@ -270,7 +274,8 @@ fn served(host: &mut Host, record: SynReceived, ack: &Header) -> Header {
     connection.poll_transmit(&mut host.ctx()).expect("data").header().clone()
 }
 
-/// RFC 3168 §6.1.1; RFC 9768 §3.1, §3.2.3.2.1: what a listener says, and what its connection then does.
+/// RFC 3168 §6.1.1; RFC 9768 §3.1, §3.2.3.2.1: what a listener says, and what its connection then
+/// does.
 #[test]
 fn a_listener_agrees_to_what_is_asked() {
     let cases = [
@@ -302,7 +307,8 @@ fn a_listener_agrees_to_what_is_asked() {
     }
 }
 
-/// RFC 9768 §3.2.3.2.2, §3.1.5: the second SYN-ACK has no option, the third asks for nothing; the mode stays.
+/// RFC 9768 §3.2.3.2.2, §3.1.5: the second SYN-ACK has no option, the third asks for nothing; the
+/// mode stays.
 #[test]
 fn syn_acks_that_are_lost_promise_less() {
     let mut host = Host::new();
@@ -334,7 +340,8 @@ fn syns_of_both_kinds_are_reset() {
     assert_eq!((reset.flags, reset.ack), (Flags::RST_ACK, IRS + 1));
 }
 
-/// A cookie brings RFC 3168 back in the timestamp, and AccECN in the flags of the ACK (RFC 9768 §5.1).
+/// A cookie brings RFC 3168 back in the timestamp, and AccECN in the flags of the ACK (RFC 9768
+/// §5.1).
 #[test]
 fn syn_cookies_keep_ecn() {
     let cases =
@@ -370,8 +377,8 @@ enum EcnSeen {
     Accurate,
 }
 
-/// RFC 9768 §3.2.2.1: the pure ACK of a SYN-ACK says how that came, also when there is data at once, and again when it
-/// comes again.
+/// RFC 9768 §3.2.2.1: the pure ACK of a SYN-ACK says how that came, also when there is data at
+/// once, and again when it comes again.
 #[test]
 fn the_ack_of_the_syn_ack_goes_before_data() {
     let mut peer = syn_sent(Ecn::RequestAccurate);
@@ -428,8 +435,8 @@ fn a_counter_that_moves_reduces_the_window() {
     assert_eq!(peer.connection.congestion.ssthresh(), ssthresh);
 }
 
-/// A flood of CE, on data or on nothing, costs at most an acknowledgement for every second packet with data and for
-/// every third without (RFC 9768 §3.2.2.5.1).
+/// A flood of CE, on data or on nothing, costs at most an acknowledgement for every second packet
+/// with data and for every third without (RFC 9768 §3.2.2.5.1).
 #[test]
 fn a_flood_of_marks_is_answered_within_bounds() {
     let mut peer = accurate();
@@ -468,7 +475,8 @@ fn a_simultaneous_open_agrees() {
     }
 }
 
-/// RFC 3168 §6.1.2 (RFC3168-6.1.2-d): whatever the window was reduced for, the next new data says so, and it says so once.
+/// RFC 3168 §6.1.2 (RFC3168-6.1.2-d): whatever the window was reduced for, the next new data says
+/// so, and it says so once.
 #[test]
 fn a_loss_is_told_with_cwr_too() {
     let cwr_at = |sent: &[Sent]| -> Vec<u32> {
@@ -514,7 +522,8 @@ fn a_loss_and_ece_in_one_window_reduce_it_once() {
     assert_eq!((peer.host.stats.ecn.reductions, peer.host.stats.recovery.recoveries), (1, 1));
 }
 
-/// RFC 3168 §6.1.5: whoever guesses addresses and ports cannot make us say ECE; nor can what was received before.
+/// RFC 3168 §6.1.5: whoever guesses addresses and ports cannot make us say ECE; nor can what was
+/// received before.
 #[test]
 fn marks_outside_the_window_are_ignored() {
     let mut peer = classic();
@@ -544,7 +553,8 @@ fn options_that_seem_to_be_dropped_are_sent_no_more() {
     assert!(sent[0].header.options.accecn.is_some());
 }
 
-/// RFC 9768 §5.3 (RFC9768-5.3): whoever has SACK and accurate ECN reports duplicates, and heeds reports of them.
+/// RFC 9768 §5.3 (RFC9768-5.3): whoever has SACK and accurate ECN reports duplicates, and heeds
+/// reports of them.
 #[test]
 fn whoever_has_accurate_ecn_reports_duplicates() {
     let (mut peer, _) = open(Ecn::RequestAccurate, Flags::CWR, &Offer { timestamps: false, ..Offer::all() });

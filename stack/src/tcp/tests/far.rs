@@ -1,5 +1,6 @@
-//! Sequence numbers that a connection keeps, and then does not touch while gigabytes go by. After 2 GiB a number that was
-//! left behind seems to lie ahead, and after 4 GiB it names data that is in flight.
+//! Sequence numbers that a connection keeps, and then does not touch while gigabytes go by. After 2
+//! GiB a number that was left behind seems to lie ahead, and after 4 GiB it names data that is in
+//! flight.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -69,8 +70,8 @@ impl Long {
         }
     }
 
-    /// So many bytes, half a window at a time, and a segment more: something is always in flight. Nothing is looked at, and
-    /// nothing copied.
+    /// So many bytes, half a window at a time, and a segment more: something is always in flight.
+    /// Nothing is looked at, and nothing copied.
     fn carry(&mut self, bytes: u64) {
         let chunk = Bytes::from(alloc::vec![0; 16 << 20]);
         let end = self.acked + bytes;
@@ -123,8 +124,8 @@ impl Long {
 /// One thing that a connection can be made to do, again and again.
 type Scene = fn(&mut Long);
 
-/// Plays the scenes, and again at a distance at which the numbers that they left behind lie ahead, or are those of the data
-/// that is in flight then.
+/// Plays the scenes, and again at a distance at which the numbers that they left behind lie ahead,
+/// or are those of the data that is in flight then.
 fn play_far_apart(sack: bool, scenes: &[Scene]) {
     for distance in [4 * GIB - 33_000 * u64::from(MSS), 4 * GIB] {
         let mut long = Long::new(sack);
@@ -174,8 +175,8 @@ fn something_is_sacked(long: &mut Long) {
     let _ = long.peer.ack_bytes(low);
 }
 
-/// A small segment waits for no other that was acknowledged long ago. 4 GiB later the end of `SMALL` lies in the middle of what
-/// is in flight.
+/// A small segment waits for no other that was acknowledged long ago. 4 GiB later the end of
+/// `SMALL` lies in the middle of what is in flight.
 fn a_small_segment_goes_out(long: &mut Long) {
     assert_eq!(long.send_full(8), 8);
     assert_eq!(long.peer.send(&alloc::vec![0; SMALL as usize]).len(), 1);

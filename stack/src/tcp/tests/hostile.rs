@@ -1,4 +1,5 @@
-//! Anything may come, and a program may call anything at any time: nothing panics, and what must hold holds.
+//! Anything may come, and a program may call anything at any time: nothing panics, and what must
+//! hold holds.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -206,7 +207,8 @@ fn torture(mut peer: Peer, actions: Vec<Action>) -> Result<(), TestCaseError> {
         prop_assert!(peer.connection.snd.una.before_eq(peer.connection.snd.max.max(max)));
         check(&peer, &sent, &mut right_edge)?;
     }
-    // Left alone, it comes to rest: no timer fires for ever, except towards a peer that would be probed.
+    // Left alone, it comes to rest: no timer fires for ever, except towards a peer that would be
+    // probed.
     let _ = peer.wait(Duration::from_secs(10));
     Ok(())
 }

@@ -156,7 +156,8 @@ fn of_who_waits_for_whom() {
     assert_eq!(half.rwnd_limited, Duration::ZERO);
 }
 
-/// The fields that Linux's tcp_get_info fills in for a listener; all others are as if nothing was known.
+/// The fields that Linux's tcp_get_info fills in for a listener; all others are as if nothing was
+/// known.
 #[test]
 fn of_a_listener() {
     let host = Host::new();

@@ -1,4 +1,5 @@
-//! A peer with a connection of its own that lies: what that costs us, in records, timers and segments, has a bound.
+//! A peer with a connection of its own that lies: what that costs us, in records, timers and
+//! segments, has a bound.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,7 +19,8 @@ fn spacious(offer: Offer) -> Offer {
     Offer { scale: Some(7), ..offer }
 }
 
-/// A peer that has acknowledged until at least so many segments are in flight; how many bytes are acknowledged.
+/// A peer that has acknowledged until at least so many segments are in flight; how many bytes are
+/// acknowledged.
 fn with_flight(mut peer: Peer, segs: u32) -> (Peer, u32) {
     let mut acked = 0;
     loop {
@@ -77,8 +79,8 @@ fn blocks_that_cannot_be_true_change_nothing() {
     assert_eq!(records(&peer), before);
 }
 
-/// What a peer has named once is one record, however it is named again: an acknowledgement that alternates its blocks finds
-/// nothing to look through.
+/// What a peer has named once is one record, however it is named again: an acknowledgement that
+/// alternates its blocks finds nothing to look through.
 #[test]
 fn alternating_blocks_find_no_records_to_look_through() {
     let (mut peer, una) = sacking(600);
@@ -102,8 +104,8 @@ fn alternating_blocks_find_no_records_to_look_through() {
     assert!(records(&peer) <= 60, "{} records", records(&peer));
 }
 
-/// RFC 2883 by a liar: only what was sent again can be reported as a duplicate, so neither the reordering window grows nor
-/// is anything undone.
+/// RFC 2883 by a liar: only what was sent again can be reported as a duplicate, so neither the
+/// reordering window grows nor is anything undone.
 #[test]
 fn duplicates_of_what_was_sent_once_say_nothing() {
     let (mut peer, mut una) = sacking(100);
@@ -117,8 +119,8 @@ fn duplicates_of_what_was_sent_once_say_nothing() {
     assert_eq!(reordering_window(&peer), 25);
 }
 
-/// Acknowledgements of a byte each, in a recovery without SACK, where each may send the first segment again (RFC 6582): at
-/// most a segment each, and no memory of the former ones.
+/// Acknowledgements of a byte each, in a recovery without SACK, where each may send the first
+/// segment again (RFC 6582): at most a segment each, and no memory of the former ones.
 #[test]
 fn divided_acknowledgements_in_recovery_send_at_most_one_segment_each() {
     let (mut peer, una) = plain(200);
@@ -138,8 +140,8 @@ fn divided_acknowledgements_in_recovery_send_at_most_one_segment_each() {
     assert!(after <= 2 * before + 20_000, "{before} bytes, then {after}");
 }
 
-/// RFC 5681 without SACK: each duplicate acknowledgement lets a segment out, within the peer's window. With SACK, one that
-/// says nothing sends nothing.
+/// RFC 5681 without SACK: each duplicate acknowledgement lets a segment out, within the peer's
+/// window. With SACK, one that says nothing sends nothing.
 #[test]
 fn floods_of_duplicate_acknowledgements() {
     let (mut peer, una) = plain(20);
@@ -155,8 +157,9 @@ fn floods_of_duplicate_acknowledgements() {
     assert_eq!(sent, 0);
 }
 
-/// A receiver that acknowledges what it has not got makes us send faster, no more: the window grows by what was in flight.
-/// What was never sent is not believed, and answered at a limited rate (RFC 5961 §5).
+/// A receiver that acknowledges what it has not got makes us send faster, no more: the window grows
+/// by what was in flight. What was never sent is not believed, and answered at a limited rate (RFC
+/// 5961 §5).
 #[test]
 fn optimistic_acknowledgements() {
     let (mut peer, _) = sacking(20);
@@ -195,8 +198,8 @@ fn divided_acknowledgements_grow_the_window_no_faster() {
     assert!(peer.connection.congestion.cwnd() <= cwnd + 5_000);
 }
 
-/// Eifel lies (RFC 3522): after each loss that it reports the peer echoes an old timestamp, and the reduction is undone. It
-/// gets back what it had, and never more.
+/// Eifel lies (RFC 3522): after each loss that it reports the peer echoes an old timestamp, and the
+/// reduction is undone. It gets back what it had, and never more.
 #[test]
 fn recoveries_undone_for_ever_gain_nothing() {
     let (mut peer, mut una) = with_flight(Peer::established_with(spacious(Offer::all()), |_, _| {}), 100);
@@ -228,8 +231,8 @@ fn recoveries_undone_for_ever_gain_nothing() {
     assert!(got <= 50 * given, "{got} segments for {given}");
 }
 
-/// RFC 2018 §8 by a liar: who repeats that it has the first segment, and does not acknowledge it, does not put the time-out
-/// off, and the connection ends.
+/// RFC 2018 §8 by a liar: who repeats that it has the first segment, and does not acknowledge it,
+/// does not put the time-out off, and the connection ends.
 #[test]
 fn reneging_for_ever_does_not_put_the_timeout_off() {
     let (mut peer, una) = sacking(20);
@@ -242,7 +245,8 @@ fn reneging_for_ever_does_not_put_the_timeout_off() {
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
 }
 
-/// Nobody holds the connection any more, and its peer opens and closes the window without ever taking anything.
+/// Nobody holds the connection any more, and its peer opens and closes the window without ever
+/// taking anything.
 #[test]
 fn an_orphan_is_not_held_by_a_window_that_opens_and_closes() {
     for window in [0, 1] {
@@ -284,7 +288,8 @@ fn tiny_segments_in_flight_are_bounded() {
     }
 }
 
-/// RFC 3168 by a liar: ECE in every acknowledgement halves the window once a round trip, and data goes on.
+/// RFC 3168 by a liar: ECE in every acknowledgement halves the window once a round trip, and data
+/// goes on.
 #[test]
 fn congestion_reported_for_ever_leaves_a_window() {
     let offer = spacious(Offer { timestamps: false, ..Offer::all() });
@@ -307,8 +312,8 @@ fn congestion_reported_for_ever_leaves_a_window() {
     assert!(acked > 200 * MSS);
 }
 
-/// Two segments for the same numbers that disagree: what came first stays, whichever way they overlap, and nothing is
-/// delivered twice.
+/// Two segments for the same numbers that disagree: what came first stays, whichever way they
+/// overlap, and nothing is delivered twice.
 #[test]
 fn what_came_first_stays() {
     // What waits, as offset, length and letter, in the order in which it comes; then what is read.
@@ -401,8 +406,9 @@ fn lie() -> impl Strategy<Value = Lie> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Whatever a peer says while data is in flight: the records cover exactly that, there are no more of them than segments,
-    /// and an acknowledgement lets no more out than the congestion window, within the peer's window.
+    /// Whatever a peer says while data is in flight: the records cover exactly that, there are no
+    /// more of them than segments, and an acknowledgement lets no more out than the congestion
+    /// window, within the peer's window.
     #[test]
     fn whatever_is_acknowledged_in_the_middle_of_a_transfer(
         lies in proptest::collection::vec(lie(), 1..100),

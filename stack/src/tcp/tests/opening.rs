@@ -43,7 +43,8 @@ fn without_the_peers_options_none_are_used() {
     assert_eq!(sent[0].header.window, u16::MAX);
 }
 
-/// MUST-15, MUST-16: the peer's MSS, the path's, 536 without the option, and never absurdly small ones.
+/// MUST-15, MUST-16: the peer's MSS, the path's, 536 without the option, and never absurdly small
+/// ones.
 #[test]
 fn segments_are_as_large_as_peer_and_path_take() {
     let full = |offer: Offer, path_mss: u16| {

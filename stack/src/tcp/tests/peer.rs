@@ -53,7 +53,8 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// Everything, and a window of 64 KiB without scaling, which keeps the numbers in the tests readable.
+    /// Everything, and a window of 64 KiB without scaling, which keeps the numbers in the tests
+    /// readable.
     pub(super) fn all() -> Offer {
         Offer { mss: Some(1000), scale: Some(0), sack: true, timestamps: true, window: 65_535 }
     }
@@ -67,7 +68,8 @@ impl Offer {
 pub(super) struct Peer {
     pub(super) host: Host,
     pub(super) connection: Connection,
-    /// The peer's SND.NXT and RCV.NXT: what its next segment carries unless the test says otherwise.
+    /// The peer's SND.NXT and RCV.NXT: what its next segment carries unless the test says
+    /// otherwise.
     pub(super) seq: SeqNumber,
     pub(super) ack: SeqNumber,
     pub(super) window: u16,

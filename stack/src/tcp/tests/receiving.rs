@@ -172,7 +172,8 @@ fn what_lies_outside_the_window_is_cut_off() {
     assert_eq!(peer.connection.queued().0, 1000);
 }
 
-/// MAY-8, MUST-66: with a closed window data is refused, and acknowledgements and resets are looked at.
+/// MAY-8, MUST-66: with a closed window data is refused, and acknowledgements and resets are looked
+/// at.
 #[test]
 fn a_closed_window_takes_acknowledgements_resets_and_a_bare_fin() {
     let closed = || {
@@ -256,7 +257,8 @@ fn a_larger_buffer_opens_the_window_a_smaller_one_never_shrinks_it() {
 }
 
 proptest! {
-    /// SHLD-14: whatever comes and whatever is read, the right edge never moves left, and no more is taken than is offered.
+    /// SHLD-14: whatever comes and whatever is read, the right edge never moves left, and no more
+    /// is taken than is offered.
     #[test]
     fn the_right_edge_never_moves_left(
         buffer in 1usize..200_000,
@@ -285,7 +287,8 @@ proptest! {
             }
             sent.extend(peer.wait_millis(50));
             for sent in &sent {
-                // At most a unit, and only of a buffer that single bytes have overdrawn by an eighth.
+                // At most a unit, and only of a buffer that single bytes have overdrawn by an
+                // eighth.
                 prop_assert!(edge(&sent.header, scale).after_eq(right), "{right:?}: {sent:?}");
                 right = edge(&sent.header, scale);
             }
@@ -336,11 +339,13 @@ fn the_timestamp_echoed_is_the_one_that_the_acknowledgement_answers() {
     let _ = peer.wait_millis(10);
     assert!(peer.data(b"b").is_empty());
     let acks = peer.wait_millis(40);
-    // RFC 7323 §4.3: of several segments the earliest, so that the delay of the acknowledgement is measured, too.
+    // RFC 7323 §4.3: of several segments the earliest, so that the delay of the acknowledgement is
+    // measured, too.
     assert_eq!(acks[0].header.options.timestamps.map(|timestamps| timestamps.echo), Some(first));
 }
 
-/// RFC 5961 §3: only a reset exactly at RCV.NXT is believed; others are challenged, at most twice a second.
+/// RFC 5961 §3: only a reset exactly at RCV.NXT is believed; others are challenged, at most twice a
+/// second.
 #[test]
 fn blind_resets_are_challenged_at_a_bounded_rate() {
     let mut peer = Peer::established();

@@ -240,7 +240,8 @@ fn a_cookie_brings_the_options_back_through_the_timestamp() {
     assert_eq!(at - host.now, Duration::from_secs(1));
 }
 
-/// Linux's cookie_timestamp_decode: without timestamps nothing but the MSS is offered, for nothing else comes back.
+/// Linux's cookie_timestamp_decode: without timestamps nothing but the MSS is offered, for nothing
+/// else comes back.
 #[test]
 fn a_cookie_without_timestamps_carries_the_mss_alone() {
     let mut host = Host::new();

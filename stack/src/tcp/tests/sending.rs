@@ -238,8 +238,8 @@ fn data_that_is_sent_again_brings_the_window_of_what_it_acknowledges() {
     assert_eq!(total(&peer.send(&[7; 3000])), 1000, "the window ends 1,500 bytes behind the acknowledgement");
 }
 
-/// Both have probed a closed window, both probes were taken, and no answer has arrived: each stands one number before what the
-/// other expects.
+/// Both have probed a closed window, both probes were taken, and no answer has arrived: each stands
+/// one number before what the other expects.
 #[test]
 fn probes_that_cross_do_not_lock_both_ends_out() {
     let mut peer = Peer::established_with(Offer { window: 1000, ..Offer::plain() }, |_, _| {});
@@ -257,7 +257,8 @@ fn probes_that_cross_do_not_lock_both_ends_out() {
     assert_eq!(offsets(&sent)[..2], [1001, 2001], "{sent:?}");
 }
 
-/// RFC 7323 §2.4: a scaled window seems to shrink by less than a unit; what lies there is acknowledged under its own number.
+/// RFC 7323 §2.4: a scaled window seems to shrink by less than a unit; what lies there is
+/// acknowledged under its own number.
 #[test]
 fn a_window_that_shrinks_by_rounding_leaves_the_number_of_acknowledgements() {
     let offer = Offer { scale: Some(10), window: 4096, ..Offer::plain() };
@@ -287,7 +288,8 @@ fn an_older_segment_does_not_set_the_window() {
     assert_eq!(peer.connection.snd.wnd, 20_000);
 }
 
-/// RFC 9293 §3.8.6, SHLD-14: of two windows with the same numbers the smaller one is the older, zero excepted.
+/// RFC 9293 §3.8.6, SHLD-14: of two windows with the same numbers the smaller one is the older,
+/// zero excepted.
 #[test]
 fn a_smaller_window_of_the_same_numbers_is_an_older_one() {
     let mut peer = Peer::plain();
@@ -320,7 +322,8 @@ fn a_window_that_shrinks_is_survived() {
     assert_eq!(peer.connection.state(), State::Established);
 }
 
-/// RFC 6298 §5.4 to §5.6, RFC 5681 §3.1: one segment, twice the time each time; go-back-N when it is acknowledged.
+/// RFC 6298 §5.4 to §5.6, RFC 5681 §3.1: one segment, twice the time each time; go-back-N when it
+/// is acknowledged.
 #[test]
 fn a_time_out_sends_the_first_segment_again_and_backs_off() {
     let mut peer = Peer::plain();
@@ -552,8 +555,9 @@ fn progress_is_told_once() {
     assert!(peer.connection.take_progress());
 }
 
-/// RFC 6298 §3 (RFC6298-3-a), in spite of timestamps: the acknowledgement of the first sending was lost, and the peer, which takes
-/// the second for a duplicate, repeats the old echo. The time from there holds the whole time-out.
+/// RFC 6298 §3 (RFC6298-3-a), in spite of timestamps: the acknowledgement of the first sending was
+/// lost, and the peer, which takes the second for a duplicate, repeats the old echo. The time from
+/// there holds the whole time-out.
 #[test]
 fn an_echo_from_before_a_time_out_is_no_round_trip() {
     let mut peer = Peer::established_with(Offer { sack: false, ..Offer::all() }, |_, _| {});
@@ -602,7 +606,8 @@ fn probes_of_the_path_need_data_behind_them_and_wait_for_one_another() {
     assert_eq!(probes(&peer), 1);
 }
 
-/// RFC 6298 §3, Karn: the echo of a time stamp says which sending was acknowledged, unless it is older than the second.
+/// RFC 6298 §3, Karn: the echo of a time stamp says which sending was acknowledged, unless it is
+/// older than the second.
 #[test]
 fn the_round_trip_of_what_was_sent_twice_is_that_of_its_echo() {
     let mut peer = Peer::established();
@@ -622,7 +627,8 @@ fn the_round_trip_of_what_was_sent_twice_is_that_of_its_echo() {
     assert!(!peer.connection.is_unanswered());
 }
 
-/// Most segments that come in ask for no answer at once: the connection says so, and nobody asks it for one.
+/// Most segments that come in ask for no answer at once: the connection says so, and nobody asks it
+/// for one.
 #[test]
 fn a_connection_that_has_nothing_to_send_is_quiet() {
     let mut peer = Peer::established();
@@ -642,7 +648,8 @@ fn a_connection_that_has_nothing_to_send_is_quiet() {
     assert!(sent.is_empty() && !peer.connection.is_quiet());
 }
 
-/// A peer that shrinks its window over all that is in flight: that is probed for, with back-off, though nothing new waits.
+/// A peer that shrinks its window over all that is in flight: that is probed for, with back-off,
+/// though nothing new waits.
 #[test]
 fn what_was_lost_with_a_window_that_closed_is_probed_for() {
     let mut peer = Peer::plain();
@@ -665,7 +672,8 @@ fn what_was_lost_with_a_window_that_closed_is_probed_for() {
     assert_eq!(peer.connection.queued().1, 0);
 }
 
-/// TCP_USER_TIMEOUT: a peer that was silent for longer is asked at least once (Linux's tcp_keepalive_timer).
+/// TCP_USER_TIMEOUT: a peer that was silent for longer is asked at least once (Linux's
+/// tcp_keepalive_timer).
 #[test]
 fn a_silent_peer_is_asked_once_before_the_user_timeout_counts() {
     let mut peer = Peer::established_with(Offer::plain(), |_, params| {
@@ -681,7 +689,8 @@ fn a_silent_peer_is_asked_once_before_the_user_timeout_counts() {
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
 }
 
-/// While the connection is opened TCP_USER_TIMEOUT comes beside the number of repetitions, and later in its place.
+/// While the connection is opened TCP_USER_TIMEOUT comes beside the number of repetitions, and
+/// later in its place.
 #[test]
 fn a_syn_is_not_repeated_more_often_for_the_user_timeout() {
     let mut peer = Peer::syn_sent(|_, params| {

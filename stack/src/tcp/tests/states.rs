@@ -1,4 +1,5 @@
-//! Every state against every kind of segment: the next state and what is answered (RFC 9293 §3.10.7).
+//! Every state against every kind of segment: the next state and what is answered (RFC 9293
+//! §3.10.7).
 
 use alloc::format;
 use alloc::string::String;

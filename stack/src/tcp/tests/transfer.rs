@@ -1,4 +1,5 @@
-//! Whole transfers over networks that lose, duplicate and reorder: every byte arrives once and in order.
+//! Whole transfers over networks that lose, duplicate and reorder: every byte arrives once and in
+//! order.
 
 use alloc::vec::Vec;
 use core::time::Duration;

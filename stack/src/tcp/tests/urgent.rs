@@ -133,7 +133,8 @@ fn without_copies_the_mark_is_kept_too() {
     assert_eq!(oob(&mut peer), Err(Error::InvalidArgument), "read past");
 }
 
-/// MUST-62: the pointer names the byte behind the urgent one, in every segment before it, and Nagle does not hold it.
+/// MUST-62: the pointer names the byte behind the urgent one, in every segment before it, and Nagle
+/// does not hold it.
 #[test]
 fn what_is_sent_as_urgent_is_announced() {
     let mut peer = inline(false);

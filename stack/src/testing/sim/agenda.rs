@@ -17,8 +17,8 @@ pub(super) enum Happening {
     Program(usize),
 }
 
-/// The first of many moments, each of which moves often and mostly to later: then nothing is done until the earlier one has
-/// come, which is cheaper than to keep the heap exact.
+/// The first of many moments, each of which moves often and mostly to later: then nothing is done
+/// until the earlier one has come, which is cheaper than to keep the heap exact.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     heap: BinaryHeap<Reverse<(Instant, Happening)>>,

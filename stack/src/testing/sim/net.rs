@@ -78,7 +78,8 @@ pub enum Checks {
     Off,
 }
 
-/// Any number of stacks, joined by links and routers, under one virtual clock. See the [module's page](super).
+/// Any number of stacks, joined by links and routers, under one virtual clock. See the [module's
+/// page](super).
 pub struct SimNet {
     seed: u64,
     rng: Rng,
@@ -320,7 +321,8 @@ impl SimNet {
         program.downcast_ref().expect("the id has the type")
     }
 
-    /// Keeps the last packets that are seen, for [`transcript`](SimNet::transcript) and [`sightings`](SimNet::sightings).
+    /// Keeps the last packets that are seen, for [`transcript`](SimNet::transcript) and
+    /// [`sightings`](SimNet::sightings).
     pub fn keep_record(&mut self, last: usize) {
         self.record.keep(last);
         for wire in &mut self.wires {
@@ -348,7 +350,8 @@ impl SimNet {
         self.checks = checks;
     }
 
-    /// What happens when something goes wrong that must not. [`OnFailure::Panic`] unless this is called.
+    /// What happens when something goes wrong that must not. [`OnFailure::Panic`] unless this is
+    /// called.
     pub fn on_failure(&mut self, on_failure: OnFailure) {
         self.on_failure = on_failure;
     }
@@ -369,8 +372,8 @@ impl SimNet {
         self.run_until(duration, |_| false);
     }
 
-    /// Runs until no packet is on its way and no stack and no program waits for a time, at most `limit`. Whether that came
-    /// about: TIME-WAIT and keepalives take their time.
+    /// Runs until no packet is on its way and no stack and no program waits for a time, at most
+    /// `limit`. Whether that came about: TIME-WAIT and keepalives take their time.
     pub fn run_until_idle(&mut self, limit: Duration) -> bool {
         self.run_until(limit, |net| net.agenda.next_at().is_none())
     }
@@ -380,12 +383,13 @@ impl SimNet {
         self.busy_wires == 0
     }
 
-    /// Runs until `done` says so, at most `limit`; whether it did. `done` is asked after everything that happens, and may
-    /// call the stacks.
+    /// Runs until `done` says so, at most `limit`; whether it did. `done` is asked after everything
+    /// that happens, and may call the stacks.
     ///
     /// # Panics
     ///
-    /// If something goes wrong that must not, unless [`on_failure`](SimNet::on_failure) was told otherwise.
+    /// If something goes wrong that must not, unless [`on_failure`](SimNet::on_failure) was told
+    /// otherwise.
     pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&mut SimNet) -> bool) -> bool {
         let end = self.now + limit;
         self.find_routes();

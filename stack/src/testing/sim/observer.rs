@@ -1,5 +1,5 @@
-//! An observer at every host's door: from the segments that go in and out it knows what each end of a connection may say,
-//! and finds what it must not.
+//! An observer at every host's door: from the segments that go in and out it knows what each end of
+//! a connection may say, and finds what it must not.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -83,8 +83,8 @@ impl Segment {
 }
 
 impl Observer {
-    /// A host sends a packet. The error says what is wrong with it. `skips` tells whether it dropped some itself, which count
-    /// as sent.
+    /// A host sends a packet. The error says what is wrong with it. `skips` tells whether it
+    /// dropped some itself, which count as sent.
     pub(super) fn on_sent(&mut self, host: usize, packet: &[u8], skips: Skips) -> Result<(), String> {
         let Some((src, dst, segment)) = parse(packet) else { return Ok(()) };
         let key = (host, src, segment.header.src_port, dst, segment.header.dst_port);
@@ -140,7 +140,8 @@ impl End {
         self.got = Ranges { next: offer.end, above: Vec::new() };
     }
 
-    /// The window scales of what it sends and of what it receives: both ends sent one, or none counts.
+    /// The window scales of what it sends and of what it receives: both ends sent one, or none
+    /// counts.
     fn shifts(&self) -> (u8, u8) {
         match (self.syn, self.peer_syn) {
             (Some((_, Some(own))), Some((_, Some(peers)))) => (own.min(14), peers.min(14)),
@@ -204,7 +205,8 @@ impl End {
         Ok(())
     }
 
-    /// SND.UNA <= SND.NXT, nothing beyond the window, nothing twice without need, one FIN at one place.
+    /// SND.UNA <= SND.NXT, nothing beyond the window, nothing twice without need, one FIN at one
+    /// place.
     fn check_data(&mut self, segment: &Segment) -> Result<(), String> {
         let (seq, end) = (segment.header.seq, segment.end());
         if seq.after(self.sent_end) {
@@ -238,7 +240,8 @@ impl End {
         Ok(())
     }
 
-    /// Only what was received is acknowledged or reported, the acknowledgement does not go back, nor the window's edge.
+    /// Only what was received is acknowledged or reported, the acknowledgement does not go back,
+    /// nor the window's edge.
     fn check_ack(&mut self, header: &Header) -> Result<(), String> {
         let ack = header.ack;
         if ack.after(self.got.next) {
@@ -358,7 +361,8 @@ mod tests {
     }
 
     impl Scene {
-        /// A has opened a connection: its numbers begin at 101, B's at 501, and B's window ends at 1101.
+        /// A has opened a connection: its numbers begin at 101, B's at 501, and B's window ends
+        /// at 1101.
         fn new() -> Scene {
             let mut scene = Scene { observer: Observer::default() };
             scene.sends(TcpSegment { flags: TcpSegment::SYN, seq: 100, ..segment() }).unwrap();

@@ -40,8 +40,9 @@ pub(super) fn hop(packet: &Bytes) -> Option<Bytes> {
     Some(bytes.into())
 }
 
-/// The ICMP message of a router that a packet was too big (RFC 792 and 1191, RFC 4443 §3.2), if it may send one: not for an
-/// IPv4 packet that may be fragmented, nor for what is an ICMP message itself.
+/// The ICMP message of a router that a packet was too big (RFC 792 and 1191, RFC 4443 §3.2), if it
+/// may send one: not for an IPv4 packet that may be fragmented, nor for what is an ICMP message
+/// itself.
 pub(super) fn too_big(packet: &[u8], mtu: usize, router: [IpAddr; 2]) -> Option<Bytes> {
     let source = source(packet)?;
     let mtu = u32::try_from(mtu).ok()?.to_be_bytes();

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use crate::time::Instant;
 
-/// A stream of bytes without end, the same for the same seed. It repeats itself after a prime number of bytes, so that a byte
-/// that is lost, repeated or moved is found; and it costs nothing to make or to compare.
+/// A stream of bytes without end, the same for the same seed. It repeats itself after a prime
+/// number of bytes, so that a byte that is lost, repeated or moved is found; and it costs nothing
+/// to make or to compare.
 #[derive(Clone)]
 pub struct Pattern {
     seed: u64,
@@ -45,7 +46,8 @@ impl Pattern {
         self.period.slice(start..PERIOD.min(start.saturating_add(max)))
     }
 
-    /// The first of `data` that is not what the stream has from `offset` on: its place in the stream.
+    /// The first of `data` that is not what the stream has from `offset` on: its place in the
+    /// stream.
     pub fn mismatch(&self, mut offset: u64, mut data: &[u8]) -> Option<u64> {
         while !data.is_empty() {
             let expected = self.slice(offset, data.len());

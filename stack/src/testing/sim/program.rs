@@ -7,10 +7,11 @@ use core::marker::PhantomData;
 use crate::stack::Stack;
 use crate::time::Instant;
 
-/// A program on a host. It is called when its stack has an event, at the times that it asks for, and once at the start. A
-/// closure `FnMut(&mut OnHost) -> Next` is one.
+/// A program on a host. It is called when its stack has an event, at the times that it asks for,
+/// and once at the start. A closure `FnMut(&mut OnHost) -> Next` is one.
 ///
-/// Events are edges, so a program does all that it can until it is told [`WouldBlock`](crate::Error::WouldBlock).
+/// Events are edges, so a program does all that it can until it is told
+/// [`WouldBlock`](crate::Error::WouldBlock).
 pub trait Program: Any {
     /// Does what can be done now.
     fn step(&mut self, host: &mut OnHost<'_>) -> Next;

@@ -8,10 +8,12 @@ use crate::socket::{SocketInfo, SocketKind};
 use crate::stack::Stack;
 use crate::time::Instant;
 
-/// Acknowledgements that are delayed, and whatever else waits for a moment, have been sent after this long.
+/// Acknowledgements that are delayed, and whatever else waits for a moment, have been sent after
+/// this long.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
-/// No need without a timer, no timer without a need. `quiet_for` is how long nothing was on its way.
+/// No need without a timer, no timer without a need. `quiet_for` is how long nothing was on its
+/// way.
 pub(super) fn check(now: Instant, stack: &Stack, quiet_for: Duration) -> Result<(), String> {
     for info in stack.sockets().into_iter().filter(|info| info.kind == SocketKind::Stream) {
         if needs_timer(&info) {

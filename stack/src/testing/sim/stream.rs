@@ -54,7 +54,8 @@ pub enum Gate {
         /// Bytes.
         response: u64,
     },
-    /// It is a server: `response` bytes for every `request` bytes. With 1 and 1, and the pattern that it reads, it is an echo.
+    /// It is a server: `response` bytes for every `request` bytes. With 1 and 1, and the pattern
+    /// that it reads, it is an echo.
     Server {
         /// Bytes.
         request: u64,
@@ -79,7 +80,8 @@ pub struct Reading {
 /// How a connection is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// When all is sent its half is shut; when the peer's is too, and the peer has everything, it is closed.
+    /// When all is sent its half is shut; when the peer's is too, and the peer has everything, it
+    /// is closed.
     Orderly,
     /// It is closed when all is sent, whatever comes.
     Close,
@@ -103,7 +105,8 @@ impl Talk {
         }
     }
 
-    /// Sends so many bytes as fast as they are taken, and ends in order. What comes back must be the same pattern.
+    /// Sends so many bytes as fast as they are taken, and ends in order. What comes back must be
+    /// the same pattern.
     pub fn sender(seed: u64, bytes: u64) -> Talk {
         let receiver = Talk::receiver(seed);
         Talk { send: Sending { bytes, ..receiver.send.clone() }, ..receiver }
@@ -138,7 +141,8 @@ pub enum StreamPhase {
     Opening,
     /// Data can flow.
     Open,
-    /// The program is done with it: both halves ended in order, or it closed or reset it as its [`Ending`] says.
+    /// The program is done with it: both halves ended in order, or it closed or reset it as its
+    /// [`Ending`] says.
     Ended,
     /// It broke.
     Failed(Error, Option<CloseReason>),
@@ -271,7 +275,8 @@ impl TestStream {
             _ => {}
         }
         if self.is_shut && self.has_ended {
-            // Closed sooner, it would be nobody's, and given up sooner. No event tells when all is acknowledged.
+            // Closed sooner, it would be nobody's, and given up sooner. No event tells when all is
+            // acknowledged.
             let (_, unacknowledged) = host.stack.queued_bytes(self.descriptor)?;
             let reason = host.stack.close_reason(self.descriptor)?;
             return match reason.and_then(CloseReason::error) {

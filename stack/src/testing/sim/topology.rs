@@ -99,7 +99,8 @@ impl Flow {
         })
     }
 
-    /// Starts one in which the two ends do as they are told: what `talks[0]` does on `from`, and `talks[1]` on `to`.
+    /// Starts one in which the two ends do as they are told: what `talks[0]` does on `from`, and
+    /// `talks[1]` on `to`.
     pub fn start_as(net: &mut SimNet, from: NodeId, to: NodeId, addr: SocketAddr, talks: [Talk; 2]) -> Flow {
         let domain = if addr.is_ipv4() { Domain::V4 } else { Domain::V6 };
         let [sender, receiver] = talks;
@@ -132,7 +133,8 @@ impl Flow {
         self.bytes(net) >= self.bytes || is_broken(self.sent(net)) || is_broken(self.received(net))
     }
 
-    /// Runs until it is over, at most `limit`; bits a second from the start (the handshake included) until the last byte.
+    /// Runs until it is over, at most `limit`; bits a second from the start (the handshake
+    /// included) until the last byte.
     pub fn run(self, net: &mut SimNet, limit: Duration) -> f64 {
         net.run_until(limit, |net| self.is_over(net));
         self.goodput(net)

@@ -17,7 +17,8 @@ use super::{CONNECT_TIMEOUT, Host, Options, Place, Program};
 use crate::flow::{self, CALL_TIMEOUT, Shared, Stall};
 use crate::kernel_sockets;
 
-/// What a machine may have set otherwise is put back to the kernel's own defaults (tcp(7), ip-sysctl).
+/// What a machine may have set otherwise is put back to the kernel's own defaults (tcp(7),
+/// ip-sysctl).
 const SETTINGS: [(&str, &str); 4] = [
     ("ipv4/tcp_rmem", "4096 131072 6291456"),
     ("ipv4/tcp_wmem", "4096 16384 4194304"),
@@ -27,7 +28,8 @@ const SETTINGS: [(&str, &str); 4] = [
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread in a namespace of its own. Threads that it starts, and sockets that it makes, belong there too.
+/// A thread in a namespace of its own. Threads that it starts, and sockets that it makes, belong
+/// there too.
 pub(super) struct LinuxHost {
     place: Place,
     jobs: Option<Sender<Job>>,

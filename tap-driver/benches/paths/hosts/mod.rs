@@ -62,7 +62,8 @@ impl Place {
     }
 }
 
-/// The program at one end; it ends when [`Shared::stop`] is set. The text is what it has to say about its TCP.
+/// The program at one end; it ends when [`Shared::stop`] is set. The text is what it has to say
+/// about its TCP.
 pub(crate) type Program = JoinHandle<io::Result<String>>;
 
 /// A host. Its threads end with it.

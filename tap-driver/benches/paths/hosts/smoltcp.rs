@@ -1,4 +1,5 @@
-//! smoltcp with buffers of 4 MiB and its CUBIC, one socket, one thread that polls it whenever it wants to be.
+//! smoltcp with buffers of 4 MiB and its CUBIC, one socket, one thread that polls it whenever it
+//! wants to be.
 
 use std::io;
 use std::net::SocketAddr;
@@ -150,7 +151,8 @@ impl phy::TxToken for Tx<'_> {
         let result = f(&mut frame);
         let transmit = Transmit::from_frame(InterfaceId::from_index(0), Frame::new(frame));
         match self.0.send(&transmit) {
-            // The cable has more room than the path takes; if not, the frame is lost, as on any cable.
+            // The cable has more room than the path takes; if not, the frame is lost, as on any
+            // cable.
             Ok(Sent::Taken | Sent::Full) | Err(_) => result,
         }
     }

@@ -1,4 +1,5 @@
-//! Bulk and latency beside idle connections, which other processes hold: one alone may not have enough descriptors.
+//! Bulk and latency beside idle connections, which other processes hold: one alone may not have
+//! enough descriptors.
 
 use std::io;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! The client of every measurement: plain sockets of the kernel, in a network namespace of its own with nothing in it but the
-//! cable to what is measured. Each measurement has a process and a namespace, so that none finds what another left behind.
+//! The client of every measurement: plain sockets of the kernel, in a network namespace of its own
+//! with nothing in it but the cable to what is measured. Each measurement has a process and a
+//! namespace, so that none finds what another left behind.
 
 mod bulk;
 mod connect;

@@ -13,7 +13,8 @@ use crate::{CONGESTION, link};
 
 const BACKLOG: i32 = 4096;
 
-/// Makes a namespace with one end of a veth pair, the other end being in the parent's, and serves there.
+/// Makes a namespace with one end of a veth pair, the other end being in the parent's, and serves
+/// there.
 pub(super) fn start(is_plain: bool, idle: usize) -> io::Result<String> {
     // SAFETY: unsafe because of CLONE_FILES, which is not among the flags.
     #[allow(unsafe_code)]
@@ -53,7 +54,8 @@ pub(super) fn start(is_plain: bool, idle: usize) -> io::Result<String> {
     Ok(String::new())
 }
 
-/// A process that accepts connections and keeps them: one process alone may not have enough descriptors.
+/// A process that accepts connections and keeps them: one process alone may not have enough
+/// descriptors.
 pub(crate) fn keep(port: u16, count: usize) -> io::Result<()> {
     crate::raise_descriptor_limit(count)?;
     let listener = kernel_sockets::listen(any(port), CONGESTION, BACKLOG)?;

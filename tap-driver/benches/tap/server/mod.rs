@@ -1,4 +1,5 @@
-//! What is measured, in a process of its own that the client's process starts in its network namespace.
+//! What is measured, in a process of its own that the client's process starts in its network
+//! namespace.
 //!
 //! | file | who serves |
 //! |---|---|

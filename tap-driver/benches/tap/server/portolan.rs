@@ -14,7 +14,8 @@ use crate::peers::Peer;
 
 /// What 100,000 connections may hold together; the default of 256 MiB is for fewer.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
-/// What chargen lends at once, as the command's service does: just below four runs of 64 KiB at an MTU of 1,500.
+/// What chargen lends at once, as the command's service does: just below four runs of 64 KiB at an
+/// MTU of 1,500.
 const LENT_BYTES: usize = 253_080;
 /// Datagrams that one call takes at most.
 const MAX_DATAGRAMS: usize = 64;

@@ -20,7 +20,8 @@ pub(crate) enum Service {
     Chargen,
     /// Sends back what it reads.
     Echo,
-    /// The same for connections that are soon over: they are served one after the other, without a thread for each.
+    /// The same for connections that are soon over: they are served one after the other, without a
+    /// thread for each.
     Brief,
     /// Sends datagrams back.
     Datagrams,

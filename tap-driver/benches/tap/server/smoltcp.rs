@@ -1,5 +1,5 @@
-//! smoltcp on a TAP device, through its own phy: one thread, large buffers, and only the sockets that the row needs, as it
-//! looks at all of them for each packet.
+//! smoltcp on a TAP device, through its own phy: one thread, large buffers, and only the sockets
+//! that the row needs, as it looks at all of them for each packet.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -13,7 +13,8 @@ use smoltcp::wire::{EthernetAddress, IpCidr};
 use super::services::{self, Service};
 use crate::link;
 
-/// Of a socket that much goes through; the other direction, and all directions of others, get the small one.
+/// Of a socket that much goes through; the other direction, and all directions of others, get the
+/// small one.
 const LARGE_BUFFER: usize = 4 << 20;
 const SMALL_BUFFER: usize = 64 << 10;
 /// Its backlog is as many sockets as it shall take connections that are not over.

@@ -13,8 +13,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Descriptors that this process has besides those of the crowd: more than enough.
 const OTHER_DESCRIPTORS: u64 = 100;
 
-/// Begins `count` connections to an echo service before any of them is open, says something different on each while
-/// all are open, and reads it back. Returns the time from the first `connect` until each had its answer.
+/// Begins `count` connections to an echo service before any of them is open, says something
+/// different on each while all are open, and reads it back. Returns the time from the first
+/// `connect` until each had its answer.
 pub(crate) fn crowd(server: SocketAddr, count: usize) -> io::Result<Duration> {
     make_room(count as u64 + OTHER_DESCRIPTORS)?;
     let begin = Instant::now();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 const TIMEOUT: Duration = Duration::from_secs(20);
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Sends `total` bytes that do not repeat, reads them back at the same time, compares each, and checks that the end
-/// comes after them. Returns the time it took.
+/// Sends `total` bytes that do not repeat, reads them back at the same time, compares each, and
+/// checks that the end comes after them. Returns the time it took.
 pub(crate) fn echo(server: SocketAddr, total: u64) -> io::Result<Duration> {
     let begin = Instant::now();
     let stream = TcpStream::connect_timeout(&server, TIMEOUT)?;

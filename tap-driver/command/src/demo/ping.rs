@@ -36,7 +36,8 @@ pub(crate) fn ping(target: IpAddr, count: u16) -> io::Result<Series> {
 struct Pinger {
     socket: OwnedFd,
     ipv6: bool,
-    /// On a raw socket we set identifier and checksum, see the answers to others too, and IPv4's header before each.
+    /// On a raw socket we set identifier and checksum, see the answers to others too, and IPv4's
+    /// header before each.
     raw: bool,
     identifier: u16,
 }
@@ -96,7 +97,8 @@ fn after_ipv4_header(packet: &[u8]) -> &[u8] {
     packet.get(header_len..).unwrap_or_default()
 }
 
-/// RFC 792, RFC 4443 §4.1. The kernel fills in the checksum of ICMPv6, and identifier and checksum on a ping socket.
+/// RFC 792, RFC 4443 §4.1. The kernel fills in the checksum of ICMPv6, and identifier and checksum
+/// on a ping socket.
 fn echo_request(ipv6: bool, identifier: u16, sequence: u16) -> Vec<u8> {
     let mut message = vec![0; HEADER_LEN + PAYLOAD_LEN];
     message[0] = if ipv6 { 128 } else { 8 };

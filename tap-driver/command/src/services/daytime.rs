@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-/// RFC 867 leaves the form open and gives this one as an example: `Sunday, November 22, 2026 18:53:02-UTC`.
+/// RFC 867 leaves the form open and gives this one as an example:
+/// `Sunday, November 22, 2026 18:53:02-UTC`.
 pub(crate) fn daytime_line() -> String {
     daytime_of(Timestamp::now())
 }

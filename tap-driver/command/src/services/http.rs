@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 server for one connection: GET and HEAD of a few resources (RFC 9110, RFC 9112).
+//! A small HTTP/1.1 server for one connection: GET and HEAD of a few resources (RFC 9110, RFC
+//! 9112).
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ mod tests;
 const MAX_HEAD_BYTES: usize = 8 << 10;
 /// And has at most so many fields.
 const MAX_FIELDS: usize = 64;
-/// A body that came with a request is read and thrown away up to this length, so that the connection can go on.
+/// A body that came with a request is read and thrown away up to this length, so that the
+/// connection can go on.
 const MAX_BODY_BYTES: u64 = 64 << 10;
 /// From the first byte of a request to the end of its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -28,8 +30,8 @@ pub(crate) struct Resource {
     pub(crate) body: Vec<u8>,
 }
 
-/// Serves a connection until the peer closes it, asks for something that ends it, or lets a read of the stream time
-/// out. `resource` makes what stands at a path.
+/// Serves a connection until the peer closes it, asks for something that ends it, or lets a read of
+/// the stream time out. `resource` makes what stands at a path.
 ///
 /// # Errors
 ///
@@ -113,8 +115,8 @@ struct Connection {
 }
 
 impl Connection {
-    /// Reads the next request and its body; `None` when the peer closed, or was silent for too long, between two
-    /// requests.
+    /// Reads the next request and its body; `None` when the peer closed, or was silent for too
+    /// long, between two requests.
     fn next_request(&mut self, stream: &mut impl Read) -> Result<Option<Request>, Refusal> {
         self.started_at = (!self.received.is_empty()).then(Instant::now);
         loop {
@@ -173,7 +175,8 @@ impl Connection {
     }
 }
 
-/// Reads a request's head: the request and the length of its head, or `None` if it is not whole yet.
+/// Reads a request's head: the request and the length of its head, or `None` if it is not whole
+/// yet.
 fn parse_head(received: &[u8]) -> Result<Option<(Request, usize)>, Status> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut fields);
@@ -222,7 +225,8 @@ fn parse_head(received: &[u8]) -> Result<Option<(Request, usize)>, Status> {
     Ok(Some((Request { method, path, keep, body_len }, head_len)))
 }
 
-/// The path of a request target: without the query, and without scheme and authority (RFC 9112 §3.2.2).
+/// The path of a request target: without the query, and without scheme and authority (RFC 9112
+/// §3.2.2).
 fn path_of(target: &str) -> &str {
     let target = match target.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => {

@@ -10,11 +10,12 @@ const LINE_LEN: usize = 74;
 const SHOWN: usize = 72;
 /// After so many bytes the pattern begins again: one line for each character to begin with.
 const PERIOD: usize = CHARACTERS * LINE_LEN;
-/// 247 KiB: several of the largest runs that offloads take, and still in the processor's second cache. Just below four runs
-/// at an MTU of 1,500: a little more would be a fifth, small one.
+/// 247 KiB: several of the largest runs that offloads take, and still in the processor's second
+/// cache. Just below four runs at an MTU of 1,500: a little more would be a fifth, small one.
 const SHARED_PERIODS: usize = 36;
 
-/// Lines of 72 characters; each begins one character further on in the ring of the printing characters.
+/// Lines of 72 characters; each begins one character further on in the ring of the printing
+/// characters.
 #[derive(Clone, Debug)]
 pub(crate) struct CharacterGenerator {
     position: usize,
@@ -41,7 +42,8 @@ impl Default for CharacterGenerator {
     }
 }
 
-/// Whole periods of the pattern, so that it can be sent over and over. Everybody gets the same memory.
+/// Whole periods of the pattern, so that it can be sent over and over. Everybody gets the same
+/// memory.
 pub(super) fn whole_periods() -> Bytes {
     static SHARED: OnceLock<Bytes> = OnceLock::new();
     let make = || {

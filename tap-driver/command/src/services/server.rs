@@ -16,7 +16,8 @@ use super::{Service, Services, datagram, daytime_line, http, stream};
 #[cfg(test)]
 mod tests;
 
-/// Connections of all services together. Each costs a thread, so there must be an end; one more is refused.
+/// Connections of all services together. Each costs a thread, so there must be an end; one more is
+/// refused.
 const MAX_CONNECTIONS: usize = 4096;
 /// For echo and its like: the deepest calls are those of the stack, and it has no recursion.
 const THREAD_STACK_BYTES: usize = 128 << 10;
@@ -38,11 +39,11 @@ const MAX_DATAGRAMS: usize = 64;
 /// After an error of `accept` or `recv_from` that is not the end, such as a lack of memory.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
 
-/// Starts the chosen services on all addresses of a stack that are in use, IPv4 and IPv6. They run until the runtime
-/// is over.
+/// Starts the chosen services on all addresses of a stack that are in use, IPv4 and IPv6. They run
+/// until the runtime is over.
 ///
-/// Call it when the stack is ready ([`Handle::wait_ready`]): a datagram service has a socket for each address, so
-/// that it answers from the address that it was asked at.
+/// Call it when the stack is ready ([`Handle::wait_ready`]): a datagram service has a socket for
+/// each address, so that it answers from the address that it was asked at.
 ///
 /// # Errors
 ///
@@ -247,8 +248,9 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-/// Ends a connection after its last answer, in order although the peer may still be sending: closing with data that
-/// nobody read is a reset (RFC 9293 §3.6.1 after RFC 1122 §4.2.2.13), which can overtake the answer.
+/// Ends a connection after its last answer, in order although the peer may still be sending:
+/// closing with data that nobody read is a reset (RFC 9293 §3.6.1 after RFC 1122 §4.2.2.13), which
+/// can overtake the answer.
 fn finish(mut stream: &TcpStream) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
     stream.set_read_timeout(Some(DRAIN_TIMEOUT))?;

@@ -54,7 +54,8 @@ pub(crate) fn echo(mut stream: impl Read + Write) -> io::Result<u64> {
     }
 }
 
-/// RFC 863: everything is thrown away, until the peer closes its half; it is not even copied. Returns the number of bytes.
+/// RFC 863: everything is thrown away, until the peer closes its half; it is not even copied.
+/// Returns the number of bytes.
 pub(crate) fn discard(mut stream: impl LendingRead) -> io::Result<u64> {
     let mut total = 0;
     loop {
@@ -70,8 +71,8 @@ pub(crate) fn daytime(mut stream: impl Write, line: &str) -> io::Result<()> {
     stream.write_all(line.as_bytes())
 }
 
-/// RFC 864: lines of printing characters, as fast as the peer reads them, until it closes the connection. All
-/// connections send the same bytes of memory.
+/// RFC 864: lines of printing characters, as fast as the peer reads them, until it closes the
+/// connection. All connections send the same bytes of memory.
 pub(crate) fn chargen(mut stream: impl LendingWrite) -> io::Result<()> {
     let periods = whole_periods();
     loop {

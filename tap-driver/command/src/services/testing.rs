@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::stream::{LendingRead, LendingWrite};
 
-/// Gives what is in the script, a piece at a time, then the end (or a time-out); keeps what is written.
+/// Gives what is in the script, a piece at a time, then the end (or a time-out); keeps what is
+/// written.
 pub(crate) struct Script {
     input: io::Cursor<Vec<u8>>,
     piece: usize,

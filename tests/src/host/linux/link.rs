@@ -1,5 +1,5 @@
-//! How the interface is set up, over rtnetlink(7). No program is started for it: what `fork` copies would keep sockets open
-//! that a script, on another thread, closes.
+//! How the interface is set up, over rtnetlink(7). No program is started for it: what `fork` copies
+//! would keep sockets open that a script, on another thread, closes.
 
 use std::io;
 use std::net::IpAddr;
@@ -24,7 +24,8 @@ const LOOPBACK_INDEX: u32 = 1;
 /// Packets that wait for the test.
 const QUEUE_LEN: u32 = 10_000;
 
-/// Brings the interface up, gives it the host's addresses, and the routes to the peer the metrics that are asked for.
+/// Brings the interface up, gives it the host's addresses, and the routes to the peer the metrics
+/// that are asked for.
 pub(super) fn set_up(index: u32, mtu: u32, settings: &[KernelSetting]) -> io::Result<()> {
     let mut link = Link::open()?;
     link.bring_up(LOOPBACK_INDEX, &[])?;
@@ -42,7 +43,8 @@ pub(super) fn set_up(index: u32, mtu: u32, settings: &[KernelSetting]) -> io::Re
     link.add_address(index, RawPeer::STACK_V6.into(), 64, &metrics)
 }
 
-/// RTA_METRICS. The congestion control is always among them: the sysctl of a namespace takes only what every user may choose.
+/// RTA_METRICS. The congestion control is always among them: the sysctl of a namespace takes only
+/// what every user may choose.
 fn metrics(settings: &[KernelSetting]) -> Vec<u8> {
     let mut congestion = "cubic";
     let mut metrics = Vec::new();
@@ -77,7 +79,8 @@ impl Link {
         self.request(RTM_NEWLINK, 0, &[&[0; 4], &index.to_ne_bytes(), &up, &up, attributes].concat())
     }
 
-    /// An address (`struct ifaddrmsg`), and in place of the route that comes with it one with metrics (`struct rtmsg`).
+    /// An address (`struct ifaddrmsg`), and in place of the route that comes with it one with
+    /// metrics (`struct rtmsg`).
     fn add_address(&mut self, index: u32, addr: IpAddr, prefix_len: u8, metrics: &[u8]) -> io::Result<()> {
         let (family, bytes, net, scope) = match addr {
             IpAddr::V4(addr) => {

@@ -1,4 +1,5 @@
-//! What can be looked at on the kernel: `poll`, SIOCINQ, TCP_INFO, the table of connections, the counters.
+//! What can be looked at on the kernel: `poll`, SIOCINQ, TCP_INFO, the table of connections, the
+//! counters.
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -61,7 +62,8 @@ enum Kind {
     HighScale,
 }
 
-/// Fields of `portolan::TcpInfo`, and where they are in `struct tcp_info` (include/uapi/linux/tcp.h).
+/// Fields of `portolan::TcpInfo`, and where they are in `struct tcp_info`
+/// (include/uapi/linux/tcp.h).
 const FIELDS: &[(&str, usize, Kind)] = &[
     ("state", 0, Kind::State),
     ("ca_state", 1, Kind::CongestionState),

@@ -1,7 +1,7 @@
 //! [`LinuxHost`]: the kernel in a network namespace of its own, with a TUN device that leads to the test.
 //!
-//! Read this file (the namespace, the device, time), then `settings` (sysctls), `link` (the interface), `sockets` (calls) and
-//! `look` (what can be looked at).
+//! Read this file (the namespace, the device, time), then `settings` (sysctls), `link` (the
+//! interface), `sockets` (calls) and `look` (what can be looked at).
 #![allow(unsafe_code)]
 
 mod link;
@@ -30,8 +30,9 @@ const MTU: usize = 1500;
 
 /// The kernel as a host under test, in real time.
 ///
-/// The namespace is the thread's: a host stays on the thread that made it, and a thread has one at a time. A process without
-/// privileges calls [`portolan_tap::isolate`] first, while it has one thread; then its threads may make namespaces.
+/// The namespace is the thread's: a host stays on the thread that made it, and a thread has one at
+/// a time. A process without privileges calls [`portolan_tap::isolate`] first, while it has one
+/// thread; then its threads may make namespaces.
 #[derive(Debug)]
 pub struct LinuxHost {
     tun: Iface,
@@ -45,8 +46,8 @@ pub struct LinuxHost {
 }
 
 impl LinuxHost {
-    /// Moves this thread into a new network namespace and makes a host in it: the defaults that scripts rely on, and these
-    /// settings.
+    /// Moves this thread into a new network namespace and makes a host in it: the defaults that
+    /// scripts rely on, and these settings.
     ///
     /// # Errors
     ///
@@ -147,7 +148,8 @@ fn device_of(tun: &Iface) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(tun.as_raw_fd()) }
 }
 
-/// The kernel that the scripts were compared with. Older ones do some things in other ways, and no script says which.
+/// The kernel that the scripts were compared with. Older ones do some things in other ways, and no
+/// script says which.
 const JUDGE: (u32, u32) = (6, 18);
 
 /// Whether this kernel is new enough to say what Linux does.

@@ -25,8 +25,8 @@ pub enum KernelSetting {
     Congestion(String),
 }
 
-/// Everything that changes what TCP sends, set although most are the kernel's own defaults: distributions change them. Those
-/// that differ from the kernel's say why.
+/// Everything that changes what TCP sends, set although most are the kernel's own defaults:
+/// distributions change them. Those that differ from the kernel's say why.
 const DEFAULTS: &[(&str, &str)] = &[
     ("core/somaxconn", "4096"),
     ("ipv4/ip_local_port_range", "32768 60999"),
@@ -37,7 +37,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("ipv4/tcp_autocorking", "1"),
     ("ipv4/tcp_base_mss", "1024"),
     ("ipv4/tcp_challenge_ack_limit", "2147483647"),
-    // Acknowledgements with SACK blocks are sent at once and not up to 1 ms later: scripts write when.
+    // Acknowledgements with SACK blocks are sent at once and not up to 1 ms later: scripts write
+    // when.
     ("ipv4/tcp_comp_sack_nr", "0"),
     ("ipv4/tcp_dsack", "1"),
     ("ipv4/tcp_early_retrans", "3"),
@@ -91,7 +92,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("ipv4/tcp_syncookies", "1"),
     ("ipv4/tcp_thin_linear_timeouts", "0"),
     ("ipv4/tcp_timestamps", "1"),
-    // Nothing waits for more to go with it: the kernel's 3 spares a device work, and depends on time.
+    // Nothing waits for more to go with it: the kernel's 3 spares a device work, and depends on
+    // time.
     ("ipv4/tcp_tso_win_divisor", "255"),
     ("ipv4/tcp_tw_reuse", "2"),
     ("ipv4/tcp_window_scaling", "1"),
@@ -121,7 +123,8 @@ pub(super) fn set(name: &str, value: &str) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("net/{name} = {value}: {error}")))
 }
 
-/// What a line `config NAME VALUE` of a script is on the kernel; `None` if the kernel has no such setting.
+/// What a line `config NAME VALUE` of a script is on the kernel; `None` if the kernel has no such
+/// setting.
 pub fn kernel_settings_of(name: &str, value: &str) -> Option<Vec<KernelSetting>> {
     let time = || crate::script::duration(value).ok();
     let seconds = || time().filter(|time| time.subsec_nanos() == 0).map(|time| time.as_secs().to_string());

@@ -264,7 +264,8 @@ fn set_bytes(socket: RawFd, level: i32, name: i32, value: &[u8]) -> rustix::io::
 /// Reads an option into `value`; the length that the kernel has for it.
 pub(super) fn get_bytes(socket: RawFd, level: i32, name: i32, value: &mut [u8]) -> rustix::io::Result<usize> {
     let mut len = value.len() as libc::socklen_t;
-    // SAFETY: the pointers are to `value` and to its length, beyond which the kernel does not write.
+    // SAFETY: the pointers are to `value` and to its length, beyond which the kernel does not
+    // write.
     let result = unsafe { libc::getsockopt(socket, level, name, value.as_mut_ptr().cast(), &raw mut len) };
     if result == 0 { Ok(len as usize) } else { Err(last_error()) }
 }

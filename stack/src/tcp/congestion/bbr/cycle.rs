@@ -1,4 +1,5 @@
-//! Where BBR is in its search for more: whether the pipe is full, and the cycle of ProbeBW and ProbeRTT.
+//! Where BBR is in its search for more: whether the pipe is full, and the cycle of ProbeBW and
+//! ProbeRTT.
 
 use core::time::Duration;
 
@@ -57,7 +58,8 @@ pub(super) enum AckPhase {
 /// The cycle of ProbeBW, and ProbeRTT.
 #[derive(Clone, Debug)]
 pub(super) struct Cycle {
-    /// When the time began that is waited; `None` until the next acknowledgement says what time it is.
+    /// When the time began that is waited; `None` until the next acknowledgement says what time it
+    /// is.
     pub(super) started_at: Option<Instant>,
     pub(super) wait: Duration,
     pub(super) rounds_since_probe: u32,
@@ -66,7 +68,8 @@ pub(super) struct Cycle {
     pub(super) samples_are_probes: bool,
     pub(super) prev_too_high: bool,
     pub(super) stopped_risky: bool,
-    /// Bytes to be acknowledged for each segment by which inflight_hi rises, those that were, and the rounds of rising.
+    /// Bytes to be acknowledged for each segment by which inflight_hi rises, those that were, and
+    /// the rounds of rising.
     pub(super) up_slope: u32,
     pub(super) up_acked: u32,
     pub(super) up_rounds: u8,
@@ -106,7 +109,8 @@ impl Cycle {
         self.wait = PROBE_WAIT + Duration::from_nanos((self.random >> 8) % PROBE_WAIT_SPREAD_NANOS);
     }
 
-    /// §5.5.10.2, BBRRaiseInflightHiSlope: a segment more in the first round of Up, two in the next, then four.
+    /// §5.5.10.2, BBRRaiseInflightHiSlope: a segment more in the first round of Up, two in the
+    /// next, then four.
     pub(super) fn raise_slope(&mut self, window: &CongestionWindow) {
         let segs = 1 << self.up_rounds;
         self.up_rounds = (self.up_rounds + 1).min(30);
@@ -119,7 +123,8 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// §5.3.3.5: between two and three seconds, and one round more or less, so that flows do not probe together.
+    /// §5.3.3.5: between two and three seconds, and one round more or less, so that flows do not
+    /// probe together.
     #[test]
     fn the_waits_between_probes_are_spread() {
         let mut cycle = Cycle::new(Instant::ZERO);

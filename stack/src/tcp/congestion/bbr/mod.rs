@@ -1,8 +1,9 @@
-//! BBR, version 3 (draft-ietf-ccwg-bbr; section numbers are those of its version 05): a model of the path, made of the
-//! highest delivery rate and the shortest round trip that were seen, bounded by what losses and ECN have to say.
+//! BBR, version 3 (draft-ietf-ccwg-bbr; section numbers are those of its version 05): a model of
+//! the path, made of the highest delivery rate and the shortest round trip that were seen, bounded
+//! by what losses and ECN have to say.
 //!
-//! Read [`model`] first, what is known of the path; then [`cycle`] and [`probe`], which decide when to ask for more; then this
-//! file, which turns both into a pacing rate and a cwnd.
+//! Read [`model`] first, what is known of the path; then [`cycle`] and [`probe`], which decide when
+//! to ask for more; then this file, which turns both into a pacing rate and a cwnd.
 //!
 //! ```text
 //!   Startup --> Drain --> Down --> Cruise --> Refill --> Up --+
@@ -144,7 +145,8 @@ impl Bbr {
         bbr
     }
 
-    /// What cwnd needs to be for this much of the path (§5.6.4.2), with room for what end systems hold back.
+    /// What cwnd needs to be for this much of the path (§5.6.4.2), with room for what end systems
+    /// hold back.
     fn inflight(&self, window: &CongestionWindow, bw: u64, gain: u64) -> u32 {
         self.with_quantization(window, self.bdp(bw, gain))
     }
@@ -159,7 +161,8 @@ impl Bbr {
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
-    /// §5.6.4.2, BBRQuantizationBudget: three bursts, because one may be in each end system's hands and one on its way.
+    /// §5.6.4.2, BBRQuantizationBudget: three bursts, because one may be in each end system's hands
+    /// and one on its way.
     fn with_quantization(&self, window: &CongestionWindow, bytes: u32) -> u32 {
         let bursts = pacer::quantum(self.pacing_rate, window.mss).saturating_mul(3);
         let bytes = bytes.max(bursts).max(window.of(MIN_PIPE_SEGS));
@@ -186,7 +189,8 @@ impl Bbr {
         self.pacing_rate = paced(per_second(window.cwnd, rtt), STARTUP_PACING_GAIN);
     }
 
-    /// §5.6.2, BBRSetPacingRate: in Startup it never becomes slower, for the samples may be those of the program.
+    /// §5.6.2, BBRSetPacingRate: in Startup it never becomes slower, for the samples may be those
+    /// of the program.
     fn set_pacing_rate(&mut self, gain: u64) {
         let rate = paced(self.bw(), gain);
         if self.full.is_reached || rate > self.pacing_rate {
@@ -267,7 +271,8 @@ impl Bbr {
         self.update_cycle(window, ack, sample, cwnd_limited);
     }
 
-    /// §5.5.10.3, BBRAdaptLowerBoundsFromCongestion: once per round, and not while looking for more.
+    /// §5.5.10.3, BBRAdaptLowerBoundsFromCongestion: once per round, and not while looking for
+    /// more.
     fn adapt_lower_bounds(&mut self, window: &CongestionWindow) {
         let is_congested = self.signals.loss_in_round || self.signals.ce_in_round;
         if is_congested && !self.mode.is_probing() {
@@ -313,7 +318,8 @@ impl Control for Bbr {
         self.prior_phase = ack.phase;
     }
 
-    /// §5.5.11.1, BBRSaveStateUponLoss. The reaction is to the losses themselves, in [`Bbr::on_lost`] and round by round.
+    /// §5.5.11.1, BBRSaveStateUponLoss. The reaction is to the losses themselves, in
+    /// [`Bbr::on_lost`] and round by round.
     fn on_congestion(&mut self, window: &mut CongestionWindow, trigger: Trigger) {
         self.save_cwnd(window);
         self.saved = Some(Saved { bounds: self.bounds });

@@ -15,7 +15,8 @@ pub(super) const ECN_ONE: u32 = 1024;
 /// A round in which everything is marked takes a third away.
 const ECN_FACTOR: u64 = 3;
 
-/// Round trips, counted in delivered data (§5.5.1): one is over when something is acknowledged that was sent after it began.
+/// Round trips, counted in delivered data (§5.5.1): one is over when something is acknowledged that
+/// was sent after it began.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rounds {
     /// `delivered` when the round began.
@@ -67,8 +68,8 @@ impl MaxBandwidth {
     }
 }
 
-/// BBR.min_rtt (§5.5.7, §5.3.4.3): the shortest round trip of the last ten seconds, and, within it, of the last five, which
-/// say when the next ProbeRTT is due.
+/// BBR.min_rtt (§5.5.7, §5.3.4.3): the shortest round trip of the last ten seconds, and, within it,
+/// of the last five, which say when the next ProbeRTT is due.
 #[derive(Clone, Debug)]
 pub(super) struct MinRtt {
     min: Option<Duration>,
@@ -127,7 +128,8 @@ pub(super) struct Signals {
     /// BBR.bw_latest and BBR.inflight_latest: what the path did carry in this round.
     pub(super) bw_latest: u64,
     pub(super) inflight_latest: u32,
-    /// The average share of marked bytes, of [`ECN_ONE`]. It begins with one, so that the first marks find an answer.
+    /// The average share of marked bytes, of [`ECN_ONE`]. It begins with one, so that the first
+    /// marks find an answer.
     pub(super) ecn_alpha: u32,
     /// Of the round: for the average.
     round_bytes: u32,
@@ -186,7 +188,8 @@ impl Signals {
         self.ecn_alpha = (self.ecn_alpha + (share >> ECN_ALPHA_GAIN)).min(ECN_ONE);
     }
 
-    /// The first loss of a round: the round is measured from here, so that it covers what the path carried (§5.5.10.2).
+    /// The first loss of a round: the round is measured from here, so that it covers what the path
+    /// carried (§5.5.10.2).
     pub(super) fn on_lost(&mut self) {
         if !self.loss_in_round {
             self.round_delivered = self.delivered;
@@ -234,9 +237,10 @@ impl Bounds {
         self.bw_lo = u64::MAX;
     }
 
-    /// A round with losses or marks, outside probing. After a loss 0.7 of what it was, yet not less than the path carried
-    /// in spite of it; a mark counts as a loss (RFC 3168 §5: it stands for one), and besides takes away as much as the
-    /// average share of marks says, with nothing that holds it up.
+    /// A round with losses or marks, outside probing. After a loss 0.7 of what it was, yet not less
+    /// than the path carried in spite of it; a mark counts as a loss (RFC 3168 §5: it stands for
+    /// one), and besides takes away as much as the average share of marks says, with nothing that
+    /// holds it up.
     pub(super) fn cut(&mut self, cwnd: u32, max_bw: u64, signals: &Signals) {
         let inflight = if self.inflight_lo == u32::MAX { cwnd } else { self.inflight_lo };
         let bw = if self.bw_lo == u64::MAX { max_bw } else { self.bw_lo };
@@ -260,8 +264,8 @@ pub(super) fn percent(bytes: u32, percent: u64) -> u32 {
     u32::try_from(u64::from(bytes) * percent / 100).unwrap_or(u32::MAX)
 }
 
-/// How much more is acknowledged at once than the rate explains (§5.5.9): while the acknowledgements are silent, that
-/// much more has to be in flight.
+/// How much more is acknowledged at once than the rate explains (§5.5.9): while the
+/// acknowledgements are silent, that much more has to be in flight.
 #[derive(Clone, Debug)]
 pub(super) struct Aggregation {
     since: Instant,

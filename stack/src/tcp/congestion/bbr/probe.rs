@@ -1,4 +1,5 @@
-//! How BBR asks the path for more: Startup and Drain, the cycle of ProbeBW, ProbeRTT (draft-ietf-ccwg-bbr §5.3).
+//! How BBR asks the path for more: Startup and Drain, the cycle of ProbeBW, ProbeRTT
+//! (draft-ietf-ccwg-bbr §5.3).
 
 use core::time::Duration;
 
@@ -255,7 +256,8 @@ impl Bbr {
         }
     }
 
-    /// Congestion that ECN told of without saying how much (RFC 3168): it counts as a loss that is too much.
+    /// Congestion that ECN told of without saying how much (RFC 3168): it counts as a loss that is
+    /// too much.
     pub(super) fn on_mark(&mut self, window: &CongestionWindow) {
         self.signals.ce_in_round = true;
         if self.cycle.samples_are_probes {
@@ -332,7 +334,8 @@ fn lost_or_marked(sample: &RateSample) -> u32 {
     sample.lost.saturating_add(sample.delivered_ce)
 }
 
-/// §5.5.10.2, BBRInflightHiFromLostPacket: what was in flight when the losses crossed the threshold, somewhere in this record.
+/// §5.5.10.2, BBRInflightHiFromLostPacket: what was in flight when the losses crossed the
+/// threshold, somewhere in this record.
 fn inflight_at_loss(lost: &Lost) -> u32 {
     let (bytes, lost_bytes) = (u64::from(lost.bytes), u64::from(lost.lost));
     let in_flight_before = u64::from(lost.tx_in_flight).saturating_sub(bytes);
@@ -359,7 +362,8 @@ mod tests {
         let at = |bytes, lost, tx_in_flight| {
             inflight_at_loss(&Lost { bytes, lost, tx_in_flight, is_application_limited: false })
         };
-        // Nothing was lost before, and 9,000 bytes were in flight: 180 of them may be, which is 98 % of what is added.
+        // Nothing was lost before, and 9,000 bytes were in flight: 180 of them may be, which is 98
+        // % of what is added.
         assert_eq!(at(1000, 1000, 10_000), 9000 + 180 * 100 / 98);
         assert_eq!(at(1000, 1100, 10_000), 9000 + 80 * 100 / 98);
         assert_eq!(at(1000, 1180, 10_000), 9000);

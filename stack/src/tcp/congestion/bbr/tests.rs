@@ -41,7 +41,8 @@ fn cubic_fills_the_path() {
     assert!(goodput(&mut net, SEC(6)) >= 99);
 }
 
-/// One in a hundred is lost at random: BBR goes on, where one that takes each loss for congestion stands still.
+/// One in a hundred is lost at random: BBR goes on, where one that takes each loss for congestion
+/// stands still.
 #[test]
 fn random_loss_below_its_threshold_is_survived() {
     let path = Bottleneck { loss_ppm: 10_000, ..Bottleneck::usual() };
@@ -169,7 +170,8 @@ fn it_follows_the_path() {
     assert!(lost * 100 <= sent * 5, "{lost} of {sent}");
 }
 
-/// A program that sends little: the model keeps what it knew, and a burst later goes out at the rate of the path.
+/// A program that sends little: the model keeps what it knew, and a burst later goes out at the
+/// rate of the path.
 #[test]
 fn an_application_that_rests_does_not_shrink_the_model() {
     let mut net = Net::new(Bottleneck::usual(), &[BbrKind]);
@@ -259,7 +261,8 @@ fn the_rate_is_that_of_two_cycles() {
     assert_eq!(rate.get(), 5);
 }
 
-/// §5.5.10.3: 0.7 of what it was, yet not less than the path carried; a mark takes as much as the share of marks says.
+/// §5.5.10.3: 0.7 of what it was, yet not less than the path carried; a mark takes as much as the
+/// share of marks says.
 #[test]
 fn bounds_are_cut_by_losses_and_marks() {
     let mut signals = Signals::default();
@@ -276,7 +279,8 @@ fn bounds_are_cut_by_losses_and_marks() {
     assert_eq!(bounds.inflight_lo, 4000, "a third, as all was marked so far");
 }
 
-/// RFC 3168 §5: a mark that does not say how much ends Startup, and nothing else outside of a probe.
+/// RFC 3168 §5: a mark that does not say how much ends Startup, and nothing else outside of a
+/// probe.
 #[test]
 fn a_mark_ends_startup() {
     let window = CongestionWindow::new(1000, 10);

@@ -73,8 +73,8 @@ fn the_window_follows_the_cubic_function() {
     }
 }
 
-// RFC 9438 §4.3: where the cubic function is slow, it grows like Reno with beta 0.7 and alpha 9/17, and with alpha 1 once
-// it is where it was.
+// RFC 9438 §4.3: where the cubic function is slow, it grows like Reno with beta 0.7 and alpha 9/17,
+// and with alpha 1 once it is where it was.
 #[test]
 fn a_short_path_grows_like_reno() {
     let mut flow = Flow::new(20 * MSS);
@@ -198,12 +198,14 @@ proptest! {
     }
 }
 
-/// RFC 9438 §4.2 (RFC9438-4.2-c): where the curve is far above the window, the window grows by half of itself in a round trip.
+/// RFC 9438 §4.2 (RFC9438-4.2-c): where the curve is far above the window, the window grows by half
+/// of itself in a round trip.
 #[test]
 fn the_curve_asks_for_half_a_window_more_at_most() {
     let mut flow = Flow::new(10_000 * MSS);
     flow.lose();
-    // Once the curve is steep, the path has taken the window down to little without a loss of its own.
+    // Once the curve is steep, the path has taken the window down to little without a loss of its
+    // own.
     flow.rounds(300);
     flow.window.set_cwnd(100 * MSS);
     flow.window.ssthresh = flow.window.cwnd;

@@ -1,4 +1,5 @@
-//! The limit of a TAP device: a pump that reads and writes it with the same offloads as Portolan, and has no TCP.
+//! The limit of a TAP device: a pump that reads and writes it with the same offloads as Portolan,
+//! and has no TCP.
 //!
 //! It opens and closes connections as far as the kernel's client needs that, and in between
 //!
@@ -6,8 +7,8 @@
 //! - writes the same 64 KiB again and again, as far as the client's window goes;
 //! - sends bytes and datagrams back.
 //!
-//! There is no timer but one, no queue, no retransmission but going back to what was acknowledged, and a window that is
-//! always open. No stack that does its work can be faster on the same device.
+//! There is no timer but one, no queue, no retransmission but going back to what was acknowledged,
+//! and a window that is always open. No stack that does its work can be faster on the same device.
 
 mod segment;
 mod tap;
@@ -25,7 +26,8 @@ use crate::link;
 
 /// A frame of 64 KiB with all headers.
 const BUFFER_LEN: usize = 1 << 17;
-/// Frames that are read before acknowledgements go out: more wait longer for them, fewer have more of them.
+/// Frames that are read before acknowledgements go out: more wait longer for them, fewer have more
+/// of them.
 const READS_IN_A_ROW: usize = 16;
 /// Super-segments that a connection writes before acknowledgements are read.
 const WRITES_IN_A_ROW: usize = 8;
@@ -154,7 +156,8 @@ impl Pump {
         self.choose_blocking()
     }
 
-    /// With bulk there is something to do between two frames; without, the fewest system calls are two a frame.
+    /// With bulk there is something to do between two frames; without, the fewest system calls are
+    /// two a frame.
     fn choose_blocking(&mut self) -> io::Result<()> {
         let is_bulk = self.connections.values().any(|connection| connection.service.is_bulk());
         self.tap.set_blocking(!is_bulk)

@@ -1,4 +1,5 @@
-//! Segments of TCP over IPv4 over Ethernet, as far as a pump must read and write them: at fixed places.
+//! Segments of TCP over IPv4 over Ethernet, as far as a pump must read and write them: at fixed
+//! places.
 
 use super::tap::VNET_HEADER_LEN;
 
@@ -58,8 +59,8 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// Reads a frame that has its Ethernet header at `start`. The peer is our own kernel: what is not IPv4 without options,
-/// or is cut short, is none of our business.
+/// Reads a frame that has its Ethernet header at `start`. The peer is our own kernel: what is not
+/// IPv4 without options, or is cut short, is none of our business.
 pub(super) fn parse(frame: &[u8], start: usize) -> Packet {
     let ip = start + ETHERNET_LEN;
     let l4 = ip + IP_LEN;
@@ -102,7 +103,8 @@ fn window_scale(mut options: &[u8]) -> Option<u8> {
     }
 }
 
-/// Turns a datagram round: source and destination change places. Neither checksum notices, for sums do not know order.
+/// Turns a datagram round: source and destination change places. Neither checksum notices, for sums
+/// do not know order.
 pub(super) fn turn_datagram(frame: &mut [u8], start: usize) {
     let swap = |frame: &mut [u8], a: usize, b: usize, len: usize| {
         for index in 0..len {
@@ -154,7 +156,8 @@ impl Headers {
         let bytes = &mut headers.bytes;
         bytes[vnet_len..l4 + TCP_LEN].copy_from_slice(&frame[vnet_len..l4 + TCP_LEN]);
         turn_datagram(bytes, vnet_len);
-        // The length, the checksum; the number of the packet is of no use where nothing is fragmented (RFC 6864 §4.1).
+        // The length, the checksum; the number of the packet is of no use where nothing is
+        // fragmented (RFC 6864 §4.1).
         bytes[ip + 2..ip + 6].fill(0);
         bytes[ip + 10..ip + 12].fill(0);
         // No bits of ECN; an open window; no urgent data.

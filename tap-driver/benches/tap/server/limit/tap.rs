@@ -1,4 +1,5 @@
-//! A TAP device and nothing around it: none of Portolan's code, so that the limit is the device's own.
+//! A TAP device and nothing around it: none of Portolan's code, so that the limit is the device's
+//! own.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -9,7 +10,8 @@ use crate::link;
 /// `struct virtio_net_hdr`, without the count of buffers.
 pub(super) const VNET_HEADER_LEN: usize = 10;
 
-/// What the kernel may leave to us, most of it first: each is a step down for a kernel that does not know the one before.
+/// What the kernel may leave to us, most of it first: each is a step down for a kernel that does
+/// not know the one before.
 const OFFLOADS: [libc::c_uint; 3] =
     [libc::TUN_F_CSUM | TSO | libc::TUN_F_USO4 | libc::TUN_F_USO6, libc::TUN_F_CSUM | TSO, libc::TUN_F_CSUM];
 const TSO: libc::c_uint = libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
@@ -99,7 +101,8 @@ impl RawTap {
 }
 
 fn ioctl(fd: &OwnedFd, request: libc::Ioctl, argument: *mut libc::c_void) -> io::Result<()> {
-    // SAFETY: all callers pass what this request takes: a `struct ifreq`, an int, or flags in place of a pointer.
+    // SAFETY: all callers pass what this request takes: a `struct ifreq`, an int, or flags in place
+    // of a pointer.
     #[allow(unsafe_code)]
     let status = unsafe { libc::ioctl(fd.as_raw_fd(), request, argument) };
     if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
