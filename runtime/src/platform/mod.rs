@@ -15,7 +15,8 @@
 //! ```
 //!
 //! macOS needs no new file. Windows needs a `signal` of two sockets connected over its loopback
-//! address, a `random`, and a [`Device`](crate::Device) whose descriptors are sockets.
+//! address, a `random`, and a [`Device`](crate::Device) whose descriptors are sockets: `device` and
+//! `engine` still name them by types of `std::os::fd`, which Windows does not have.
 
 pub(crate) mod poll;
 pub(crate) mod random;
