@@ -1,17 +1,17 @@
 //! CUBIC (RFC 9438): in congestion avoidance cwnd follows a cubic function of the time since the
-//! last reduction, which is flat where the last loss was, and never stays behind what Reno would
-//! reach.
+//! last reduction, which is flat at the window of the last loss. cwnd never stays below what Reno
+//! would reach.
 //!
 //! ```text
 //!   cwnd                                                    .
-//!  W_max  - - - - - - - - - - . - ' ' ' ' ' ' ' - - - - . '   convex: beyond, looking for more
+//!  W_max  - - - - - - - - - - . - ' ' ' ' ' ' ' - - - - . '   convex: above, probing for more
 //!                     . '              plateau
-//!                  .'     concave: back quickly to where it was
+//!                  .'     concave: back quickly to W_max
 //!  cwnd_epoch  . '
 //!           t_epoch                K                          time
 //! ```
 //!
-//! Windows are bytes, times on the curve are 1/1024 s, and nothing but integers is used.
+//! Windows are in bytes, times on the curve in 1/1024 s. All arithmetic is integer.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -28,19 +28,18 @@ const BETA: u64 = 717;
 const FAST_CONVERGENCE: u64 = 870;
 /// RFC 9438 §5 (RFC9438-5): C = 0.4, in 2^-16.
 const C: u128 = 26_214;
-/// Times on the curve are this many to the second, as a shift.
+/// Ticks of the curve per second, as a shift.
 const TICKS: u32 = 10;
 const NANOS_PER_TICK: u64 = 976_563;
-/// Beyond this the window is at its limit for every MSS.
+/// Later than this the window is at its limit for every MSS.
 const MAX_TICKS: u64 = 1 << 21;
-/// How long a slope is used before it is computed again, although cwnd has not changed (Linux's
-/// bictcp_update).
+/// A slope is computed again after this time, or when cwnd changes (Linux's bictcp_update).
 const SLOPE_LIFE: Duration = Duration::from_millis(31);
 
 /// See the module's page.
 #[derive(Clone, Debug)]
 pub(super) struct Cubic {
-    /// RFC 9438 §4.1's W_max; 0 if no loss has shown it.
+    /// RFC 9438 §4.1's W_max; 0 before the first loss.
     w_max: u32,
     /// cwnd when ssthresh was last set.
     cwnd_prior: u32,
@@ -53,7 +52,7 @@ enum Stage {
     Probing(HyStart),
     /// Slow start up to a known ssthresh, or congestion avoidance that has not begun.
     Waiting,
-    /// In a box: a connection that never lost anything has none.
+    /// Boxed, because a connection without a loss has none.
     Avoiding(Box<Curve>),
 }
 
@@ -62,7 +61,7 @@ impl Cubic {
         Cubic { w_max: 0, cwnd_prior: 0, stage: Stage::Probing(HyStart::new()) }
     }
 
-    /// Slow start ends at ssthresh or with a loss.
+    /// From now on slow start ends only at ssthresh or with a loss.
     pub(super) fn switch_hystart_off(&mut self) {
         if let Stage::Probing(_) = self.stage {
             self.stage = Stage::Waiting;
@@ -110,13 +109,13 @@ impl Control for Cubic {
             // RFC 9438 §4.8 (RFC9438-4.8-b): after a time-out the curve begins where slow start
             // will end.
             Trigger::Timeout => 0,
-            // RFC 9438 §4.7 (RFC9438-4.7): less than last time, so there is somebody new: make
-            // room.
+            // RFC 9438 §4.7 (RFC9438-4.7): a smaller window than last time means a new flow on the
+            // path, so release bandwidth faster.
             _ if cwnd < self.w_max => portion(cwnd, FAST_CONVERGENCE),
             _ => cwnd,
         };
-        // RFC 9438 §4.6 (RFC9438-4.6-a), of cwnd as on Linux: validation sees to it that it is in
-        // use. The first slow start is over, however far it has come (RFC9406-4.2-g).
+        // RFC 9438 §4.6 (RFC9438-4.6-a), of cwnd as on Linux: window validation ensures that cwnd
+        // is in use. The first slow start is over, even in CSS (RFC9406-4.2-g).
         window.set_ssthresh(portion(cwnd, BETA));
         self.stage = Stage::Waiting;
     }
@@ -128,7 +127,7 @@ impl Control for Cubic {
     }
 
     fn on_decayed(&mut self) {
-        // The curve went from a window that is not there any more.
+        // The curve began at a window that no longer applies.
         if let Stage::Avoiding(_) = self.stage {
             self.stage = Stage::Waiting;
         }
@@ -141,29 +140,29 @@ impl Control for Cubic {
     }
 }
 
-/// One stage of congestion avoidance (RFC 9438 §4.2, RFC9438-4.2-a). Without a loss before it, it
+/// One stage of congestion avoidance (RFC 9438 §4.2, RFC9438-4.2-a). If no loss came before it, it
 /// begins on its plateau (RFC9438-4.10-b).
 #[derive(Clone, Debug)]
 struct Curve {
-    /// t_epoch, moved by the time that does not count.
+    /// t_epoch, moved forward by the time that does not count.
     epoch: Instant,
-    /// Since when the window is not in use.
+    /// Since when cwnd has not been in full use.
     paused_at: Option<Instant>,
-    /// K.
+    /// K, in ticks.
     k: u32,
-    /// The plateau: W_max, or cwnd_epoch if that is beyond it.
+    /// The plateau: W_max, or cwnd_epoch if that is higher.
     plateau: u32,
     /// Whether a loss has shown where the plateau is.
     is_plateau_known: bool,
     cwnd_prior: u32,
-    /// Bytes delivered since cwnd last grew, and how many of them make it grow by a segment.
+    /// Bytes delivered since cwnd last grew, and how many of them make cwnd grow by one segment.
     credit: u32,
     slope: u32,
-    /// W_est of RFC 9438 §4.3, and the same for it.
+    /// W_est of RFC 9438 §4.3, with its own credit and slope.
     w_est: u32,
     est_credit: u32,
     est_slope: u32,
-    /// What the slopes were computed for.
+    /// The cwnd for which the slopes were computed, and until when they are valid.
     slope_cwnd: u32,
     slope_until: Instant,
 }
@@ -192,7 +191,7 @@ impl Curve {
         self.paused_at.get_or_insert(now);
     }
 
-    /// So much time did not pass.
+    /// Moves the epoch forward: this time does not count.
     fn shift(&mut self, idle: Duration) {
         if self.paused_at.is_none() {
             self.epoch += idle;
@@ -225,8 +224,8 @@ impl Curve {
     }
 
     /// RFC 9438 §4.4 and §4.5 (RFC9438-4.4, RFC9438-4.5, RFC9438-4.2-c): (target - cwnd) / cwnd of
-    /// a segment for each one acknowledged, where target is the curve one round trip from now, at
-    /// most 1.5 cwnd; turned round, so that an acknowledgement costs no division.
+    /// a segment for each segment acknowledged, where target is the curve one round trip from now,
+    /// at most 1.5 cwnd. Stored as the reciprocal, so that few acknowledgements need a division.
     fn update_slopes(&mut self, now: Instant, rtt: Duration, window: &CongestionWindow) {
         let cwnd = window.cwnd;
         self.slope_cwnd = cwnd;
@@ -236,12 +235,12 @@ impl Curve {
         let per_segment = |rise: u32| u64::from(cwnd) * u64::from(window.mss) / u64::from(rise.max(1));
         let mut slope = if rise > 0 { per_segment(rise) } else { u64::from(u32::MAX) };
         if !self.is_plateau_known {
-            // Nothing is known of where the limit is: at least 5 % a round trip (Linux's
+            // The limit of the path is not known yet: at least 5 % a round trip (Linux's
             // bictcp_update).
             slope = slope.min(20 * u64::from(window.mss));
         }
         self.slope = u32::try_from(slope).unwrap_or(u32::MAX).max(1);
-        // alpha_cubic = 3 (1 - beta) / (1 + beta) = 9/17, and 1 once it is where it was
+        // alpha_cubic = 3 (1 - beta) / (1 + beta) = 9/17, and 1 once W_est has reached cwnd_prior
         // (RFC9438-4.3-b).
         let est_slope = if self.w_est < self.cwnd_prior { u64::from(cwnd) * 17 / 9 } else { u64::from(cwnd) };
         self.est_slope = u32::try_from(est_slope).unwrap_or(u32::MAX).max(1);
@@ -262,8 +261,8 @@ impl Curve {
     }
 }
 
-/// K (RFC 9438 §4.2, equation 2, RFC9438-4.2-b): how long the curve takes to rise by so many bytes
-/// to its plateau, the cube root of segments / C.
+/// K (RFC 9438 §4.2, equation 2, RFC9438-4.2-b): how long the curve takes to rise by `bytes` to its
+/// plateau, which is the cube root of segments / C.
 fn time_to_rise(bytes: u32, mss: u32) -> u32 {
     // At most 2^30 * 2^30 * 5 / 2.
     let cube = (u64::from(bytes.min(MAX_CWND)) << (3 * TICKS)) / 2 * 5 / u64::from(mss);
@@ -287,7 +286,7 @@ fn cube_root(n: u64) -> u32 {
     root as u32
 }
 
-/// So many 1024ths.
+/// `of_1024` / 1024 of `bytes`.
 fn portion(bytes: u32, of_1024: u64) -> u32 {
     // At most `bytes`.
     ((u64::from(bytes) * of_1024) >> 10) as u32

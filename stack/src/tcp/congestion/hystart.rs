@@ -1,9 +1,9 @@
 //! HyStart++ (RFC 9406): slow start ends when round trips become longer, before the queue at the
 //! bottleneck overflows.
 //!
-//! A round trip that is longer than the last one may be a queue that builds up, or nothing. So slow
-//! start goes on at a quarter of its pace (conservative slow start, CSS) for some rounds, and comes
-//! back if the delay goes away.
+//! A longer round trip may mean that a queue is growing, or it may be noise. So slow start goes on
+//! at a quarter of its pace for some rounds (conservative slow start, CSS), and returns to its full
+//! pace if the delay goes away.
 
 use core::num::NonZeroU32;
 use core::time::Duration;
@@ -28,21 +28,21 @@ const INFINITE: u32 = u32::MAX;
 #[must_use]
 pub(super) enum SlowStart {
     GoesOn,
-    /// The path is full: ssthresh is where cwnd is now.
+    /// The path is full: ssthresh becomes the current cwnd.
     Ends,
 }
 
-/// Conservative slow start.
+/// The state of conservative slow start.
 #[derive(Clone, Debug)]
 struct Conservative {
-    /// The round trip, in µs, that was thought too long.
+    /// The round trip, in µs, that started CSS.
     baseline_min_rtt: NonZeroU32,
     rounds: u8,
-    /// Bytes delivered that did not make a whole one of growth yet.
+    /// Delivered bytes that are too few for another byte of growth.
     remainder: u8,
 }
 
-/// The first slow start of a connection: ssthresh was never set (RFC 9406 §4.3).
+/// The state of a connection's first slow start, in which ssthresh was never set (RFC 9406 §4.3).
 #[derive(Clone, Debug)]
 pub(super) struct HyStart {
     /// Where the round ends; `None` before the first acknowledgement.
@@ -65,8 +65,8 @@ impl HyStart {
         }
     }
 
-    /// An acknowledgement in slow start: cwnd grows if it is in use, and the round trip is looked
-    /// at in any case (RFC9406-4.2-a for the rounds, RFC9406-4.2-f for the end).
+    /// An acknowledgement in slow start: cwnd grows if it is in use; the round trip is checked in
+    /// any case (RFC9406-4.2-a for the rounds, RFC9406-4.2-f for the end).
     pub(super) fn on_ack(
         &mut self,
         window: &mut CongestionWindow,

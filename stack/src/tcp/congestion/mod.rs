@@ -1,9 +1,8 @@
-//! Congestion control (RFC 5681): how many bytes may be in flight, and how fast they may go out.
+//! Congestion control (RFC 5681): how many bytes may be in flight, and how fast they may be sent.
 //!
-//! [`Congestion`] is what the rest of TCP sees. It holds what all algorithms share: cwnd and
-//! ssthresh (`window`), whether cwnd is in use at all (`usage`), the beginning, the end and the
-//! undoing of an episode. [`Control`] holds the questions that algorithms answer differently:
-//! [`reno`], [`cubic`] with [`hystart`], [`bbr`].
+//! The rest of TCP uses [`Congestion`]. It has what all algorithms share: cwnd and ssthresh
+//! (`window`), whether cwnd is in use (`usage`), and how an episode begins, ends and is undone. The
+//! algorithms implement [`Control`]: [`reno`], [`cubic`] with [`hystart`], [`bbr`].
 //!
 //! The order of calls is that of the events:
 //!
@@ -15,9 +14,9 @@
 //!   then [`on_ack`](Congestion::on_ack), always;
 //! - the retransmission timer fires: [`on_timeout`](Congestion::on_timeout).
 //!
-//! From `on_congestion` to `on_recovery_done` cwnd belongs to proportional rate reduction, which
-//! sets it with [`set_cwnd`](Congestion::set_cwnd) unless the algorithm
-//! [`controls_recovery`](Congestion::controls_recovery) itself.
+//! From `on_congestion` to `on_recovery_done` proportional rate reduction sets cwnd with
+//! [`set_cwnd`](Congestion::set_cwnd) unless the algorithm
+//! [`controls_recovery`](Congestion::controls_recovery).
 
 mod ack;
 mod bbr;
@@ -43,8 +42,9 @@ use reno::Reno;
 use usage::Usage;
 use window::CongestionWindow;
 
-/// In percent of a window a round trip: Linux's tcp_pacing_ss_ratio, while cwnd is less than half
-/// of ssthresh, and tcp_pacing_ca_ratio. More than one window, so that cwnd, not the pace, decides.
+/// Pacing in percent of a window a round trip: Linux's tcp_pacing_ss_ratio while cwnd is less than
+/// half of ssthresh, else tcp_pacing_ca_ratio. Both are more than one window, so that cwnd is the
+/// limit and not the pace.
 const SLOW_START_RATIO: u64 = 200;
 const AVOIDANCE_RATIO: u64 = 120;
 
@@ -52,7 +52,7 @@ const AVOIDANCE_RATIO: u64 = 120;
 enum Algorithm {
     Reno(Reno),
     Cubic(Cubic),
-    /// In a box: it knows a lot.
+    /// Boxed, because its state is large.
     Bbr(Box<Bbr>),
 }
 
@@ -73,7 +73,7 @@ impl Algorithm {
         }
     }
 
-    /// What to go back to should an episode turn out to be a mistake; `None` if the algorithm keeps
+    /// The state to restore if an episode turns out to be a mistake; `None` if the algorithm stores
     /// that itself.
     fn snapshot(&self) -> Option<Algorithm> {
         match self {
@@ -99,18 +99,18 @@ impl Algorithm {
     }
 }
 
-/// Where an episode stands.
+/// The stage of an episode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EpisodeStage {
-    /// None is under way.
+    /// No episode.
     None,
-    /// ssthresh is lowered, and cwnd is on its way there.
+    /// ssthresh is lowered, and cwnd approaches it.
     Reducing,
-    /// The retransmission timer has fired. `progress`: something was delivered since.
+    /// The retransmission timer has fired. `progress`: data was delivered since.
     TimedOut { progress: bool },
 }
 
-/// What an episode that was a mistake goes back to (RFC 4015 §3.3, RFC 9438 §4.9).
+/// What is restored when an episode was a mistake (RFC 4015 §3.3, RFC 9438 §4.9).
 #[derive(Clone, Debug)]
 struct PriorState {
     cwnd: u32,
@@ -125,7 +125,8 @@ pub(crate) struct Congestion {
     usage: Usage,
     episode: EpisodeStage,
     algorithm: Algorithm,
-    /// Of the last episode. Kept beyond its end: the proof of the mistake may come late.
+    /// The state before the last episode. Kept beyond the episode's end, because the evidence of a
+    /// mistake may come late.
     undo: Option<Box<PriorState>>,
 }
 
@@ -150,8 +151,8 @@ impl Congestion {
         self.algorithm.kind()
     }
 
-    /// Another algorithm takes over, in the middle of the connection perhaps: cwnd and ssthresh
-    /// stay, what the former one knew of the path is lost.
+    /// Switches to another algorithm, perhaps in the middle of the connection: cwnd and ssthresh
+    /// stay, what the former algorithm knew of the path is lost.
     pub(crate) fn set_kind(&mut self, kind: CongestionControl, now: Instant) {
         if kind != self.kind() {
             self.algorithm = Algorithm::new(kind, &self.window, now);
@@ -159,7 +160,7 @@ impl Congestion {
         }
     }
 
-    /// The first slow start does not look at round trips.
+    /// From now on the first slow start ignores round trips.
     pub(crate) fn switch_hystart_off(&mut self) {
         if let Algorithm::Cubic(cubic) = &mut self.algorithm {
             cubic.switch_hystart_off();
@@ -187,7 +188,7 @@ impl Congestion {
         self.window.ssthresh
     }
 
-    /// How much may go out in a round trip, in percent of a window.
+    /// How much may be sent in a round trip, in percent of cwnd.
     pub(crate) fn window_ratio(&self) -> u64 {
         if self.window.cwnd < self.window.ssthresh / 2 { SLOW_START_RATIO } else { AVOIDANCE_RATIO }
     }
@@ -198,8 +199,7 @@ impl Congestion {
         self.window.set_cwnd(cwnd);
     }
 
-    /// Whether the algorithm sets cwnd in recovery, too, with every acknowledgement: then nobody
-    /// else does.
+    /// Whether the algorithm itself sets cwnd in recovery, with every acknowledgement.
     pub(crate) fn controls_recovery(&self) -> bool {
         self.algorithm.control().controls_recovery()
     }
@@ -207,20 +207,20 @@ impl Congestion {
     /// Data or a retransmission went out.
     pub(crate) fn on_sent(&mut self, sent: &Sent) {
         self.usage.on_sent(&self.window, sent);
-        // As Linux, which leaves a window alone that its algorithm computes by itself.
+        // As Linux, which does not lower a window that its algorithm computes.
         let may_decay = self.episode == EpisodeStage::None && !self.controls_recovery();
         if may_decay && self.usage.decay(&mut self.window, sent) {
             self.algorithm.control_mut().on_decayed();
         }
     }
 
-    /// An acknowledgement that delivers something or tells of a loss, in every phase.
+    /// An acknowledgement that delivers data or shows a loss, in any phase.
     pub(crate) fn on_ack(&mut self, ack: &Ack) {
         if let EpisodeStage::TimedOut { progress } = &mut self.episode {
             *progress = true;
         }
         let reduces = matches!(ack.phase, Phase::Recovery | Phase::Cwr);
-        // What is only sacked may be behind a loss: windows grow when SND.UNA moves (Linux's
+        // SACKed data may follow a loss, so cwnd grows only when SND.UNA moves (Linux's
         // tcp_may_raise_cwnd).
         if (reduces || ack.acked_bytes == 0) && !self.controls_recovery() {
             return;
@@ -229,14 +229,14 @@ impl Congestion {
         self.algorithm.control_mut().on_ack(&mut self.window, ack, cwnd_limited);
     }
 
-    /// A record was marked lost: what [`RateSampler::on_lost`](super::rate::RateSampler::on_lost)
-    /// made of it.
+    /// A record was marked lost. `lost` comes from
+    /// [`RateSampler::on_lost`](super::rate::RateSampler::on_lost).
     pub(crate) fn on_lost(&mut self, lost: &Lost) {
         self.algorithm.control_mut().on_lost(&mut self.window, lost);
     }
 
-    /// An episode begins: ssthresh is lowered (RFC 5681 §3.2 step 2, RFC 3168 §6.1.2), and cwnd
-    /// stays for recovery to lower (RFC9438-4.6-b).
+    /// An episode begins: ssthresh is lowered (RFC 5681 §3.2 step 2, RFC 3168 §6.1.2). Recovery
+    /// lowers cwnd later (RFC9438-4.6-b).
     pub(crate) fn on_congestion(&mut self, cause: Cause) {
         self.begin(match cause {
             Cause::Loss => Trigger::Loss,
@@ -246,9 +246,9 @@ impl Congestion {
     }
 
     /// The retransmission timer has fired (RFC 5681 §3.1, equation 4; RFC5681-3.1-i,
-    /// RFC9438-4.8-a): the loss window is one segment. ssthresh stays if this episode has lowered
-    /// it already, be it that the same data timed out before (RFC5681-3.1-h), or that it was being
-    /// repaired (Linux's tcp_enter_loss).
+    /// RFC9438-4.8-a): the loss window is one segment. ssthresh stays if this episode has already
+    /// lowered it: the same data timed out before (RFC5681-3.1-h), or was being repaired (Linux's
+    /// tcp_enter_loss).
     pub(crate) fn on_timeout(&mut self) {
         if matches!(self.episode, EpisodeStage::None | EpisodeStage::TimedOut { progress: true }) {
             self.begin(Trigger::Timeout);
@@ -335,7 +335,7 @@ impl Congestion {
         self.algorithm.control().mode().unwrap_or(of_window)
     }
 
-    /// Bytes a second at which data may go out; `None` if the algorithm does not care.
+    /// The rate in bytes a second at which data may be sent; `None` if the algorithm sets none.
     pub(crate) fn pacing_rate(&self) -> Option<u64> {
         self.algorithm.control().pacing_rate()
     }

@@ -1,5 +1,6 @@
-//! For tests: flows over one bottleneck, without TCP: only what congestion control sees. Every
-//! segment is acknowledged by itself, and one is lost when a third one behind it is acknowledged.
+//! A model for tests: flows over one bottleneck, without the rest of TCP. Every segment is
+//! acknowledged on its own. A segment counts as lost when the third segment after it is
+//! acknowledged.
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::vec::Vec;
@@ -16,15 +17,15 @@ use crate::time::Instant;
 
 pub(super) const MSS: u32 = 1448;
 
-/// The path that all flows share.
+/// The bottleneck that all flows share.
 #[derive(Clone, Copy)]
 pub(super) struct Bottleneck {
     /// Bytes a second.
     pub(super) rate: u64,
     pub(super) delay: Duration,
-    /// Bytes that may wait.
+    /// The size of the queue in bytes.
     pub(super) queue: u64,
-    /// Random loss, of a million.
+    /// The chance of a random loss, in millionths.
     pub(super) loss_ppm: u64,
     /// CE is set when more than this many bytes wait.
     pub(super) mark_above: u64,
@@ -56,7 +57,7 @@ pub(super) struct Flow {
     /// Whether the program has something to send.
     pub(super) is_active: bool,
     wakes_at: Option<Instant>,
-    /// Since the last [`Net::take_rates`].
+    /// Bytes delivered since the last [`Net::take_rates`].
     delivered: u64,
     pub(super) lost: u64,
     pub(super) sent: u64,
@@ -116,7 +117,7 @@ impl Net {
         }
     }
 
-    /// Bytes a second of each flow since this was last asked.
+    /// The rate of each flow, in bytes a second, since the last call.
     pub(super) fn take_rates(&mut self) -> Vec<u64> {
         let micros = ((self.now - self.since).as_micros() as u64).max(1);
         self.since = self.now;
@@ -211,7 +212,7 @@ impl Net {
         }
     }
 
-    /// Through the queue, and the acknowledgement on its way back.
+    /// Sends a segment through the queue, and schedules its acknowledgement.
     fn forward(&mut self, flow: usize, number: u64) {
         let wait = self.busy_until.max(self.now) - self.now;
         let queued = wait.as_nanos() as u64 * self.path.rate / 1_000_000_000;
@@ -229,7 +230,7 @@ impl Net {
     fn on_ack(&mut self, index: usize, number: u64, ce: bool) {
         let now = self.now;
         let flow = &mut self.flows[index];
-        // One that was given up for lost too early.
+        // The segment was marked lost too early.
         let Some(record) = flow.records.remove(&number) else { return };
         let prior_in_flight = flow.in_flight;
         flow.in_flight -= MSS;
@@ -295,7 +296,7 @@ impl Flow {
     }
 }
 
-/// Jain's index.
+/// Jain's fairness index.
 pub(super) fn fairness(rates: &[u64]) -> f64 {
     let sum: f64 = rates.iter().map(|&rate| rate as f64).sum();
     let squares: f64 = rates.iter().map(|&rate| (rate as f64).powi(2)).sum();

@@ -1,5 +1,5 @@
-//! Reno: one segment more for each window that is acknowledged, half after a loss (RFC 5681 §3.1,
-//! RFC5681-3.1-f; RFC 9293 §3.8.2, MUST-19).
+//! Reno: cwnd grows by one segment for each window that is acknowledged, and is halved after a loss
+//! (RFC 5681 §3.1, RFC5681-3.1-f; RFC 9293 §3.8.2, MUST-19).
 
 use super::ack::Ack;
 use super::control::{Control, Trigger};
@@ -29,14 +29,14 @@ impl Control for Reno {
         }
         self.acked_bytes = self.acked_bytes.saturating_add(in_avoidance);
         if self.acked_bytes >= window.cwnd {
-            // At most one segment an ACK: an ACK of several windows at once says nothing new.
+            // At most one segment an ACK, even if the ACK covers several windows.
             self.acked_bytes = (self.acked_bytes - window.cwnd).min(window.cwnd);
             window.grow(window.mss);
         }
     }
 
-    /// Half of cwnd, where RFC 5681 §3.1, equation 4 (RFC5681-3.1-g), has half of FlightSize: as on
-    /// Linux, validation sees to it that cwnd is what was in use.
+    /// Half of cwnd, where RFC 5681 §3.1, equation 4 (RFC5681-3.1-g), has half of FlightSize. As on
+    /// Linux, window validation keeps cwnd close to what was in use.
     fn on_congestion(&mut self, window: &mut CongestionWindow, _trigger: Trigger) {
         self.acked_bytes = 0;
         window.set_ssthresh(window.cwnd / 2);

@@ -6,7 +6,7 @@ use crate::tcp::SeqNumber;
 
 const MSS: u32 = 1000;
 const RTT: Duration = Duration::from_millis(100);
-/// BBR has tests of its own: it goes by rates.
+/// BBR uses rates and has its own tests.
 const LOSS_BASED: [CongestionControl; 2] = [CongestionControl::Reno, CongestionControl::Cubic];
 const RTO: Duration = Duration::from_millis(300);
 
@@ -18,7 +18,7 @@ fn reno() -> Congestion {
     new(CongestionControl::Reno)
 }
 
-/// Everything that cwnd allows goes out.
+/// Sends everything that cwnd allows.
 fn fill(cc: &mut Congestion, now: Instant, una: SeqNumber) {
     send(cc, now, una, cc.cwnd());
 }
@@ -81,7 +81,7 @@ fn does_not_grow_when_the_application_holds_back() {
         send(&mut cc, Instant::ZERO, SeqNumber(4_000), 6_000);
         cc.on_ack(&ack(Instant::ZERO, 10_000, 6_000));
         assert_eq!(cc.cwnd(), 16_000, "{kind}");
-        // But not in congestion avoidance.
+        // In congestion avoidance it is not.
         cc.on_congestion(Cause::Loss);
         cc.on_recovery_done(None);
         let cwnd = cc.cwnd();
@@ -132,7 +132,7 @@ fn an_episode_lowers_the_window_by_the_factor_of_its_algorithm() {
             grow(&mut cc, 10_000);
             cc.on_congestion(cause);
             assert_eq!((cc.ssthresh(), cc.cwnd()), (after, 20_000), "cwnd is for recovery to lower");
-            // Recovery's affair.
+            // In recovery cwnd is not changed here.
             let mut during = ack(Instant::ZERO, 0, 5_000);
             during.phase = Phase::Recovery;
             cc.on_ack(&during);
@@ -177,7 +177,7 @@ fn a_timeout_in_recovery_does_not_lower_ssthresh_again() {
     cc.set_cwnd(12_000);
     cc.on_timeout();
     assert_eq!((cc.cwnd(), cc.ssthresh()), (MSS, 10_000));
-    // Slow start goes on from wherever it is when the episode is over.
+    // Slow start continues from the current cwnd.
     grow(&mut cc, 3_000);
     cc.on_recovery_done(None);
     assert_eq!(cc.cwnd(), 4_000);
@@ -193,11 +193,11 @@ fn a_mistake_is_undone_even_when_it_is_over() {
         cc.on_recovery_done(None);
         cc.undo();
         assert_eq!((cc.cwnd(), cc.ssthresh()), (20_000, u32::MAX), "{kind}");
-        // Once.
+        // Only once.
         cc.set_cwnd(5_000);
         cc.undo();
         assert_eq!(cc.cwnd(), 5_000);
-        // A time-out goes back to what was before the recovery that it interrupted.
+        // Undoing a time-out restores the state before the recovery that it interrupted.
         cc.set_cwnd(20_000);
         cc.on_congestion(Cause::Loss);
         cc.set_cwnd(15_000);
@@ -207,7 +207,7 @@ fn a_mistake_is_undone_even_when_it_is_over() {
     }
 }
 
-// RFC 5681 §4.1, by the means of Linux's tcp_cwnd_restart.
+// RFC 5681 §4.1, with the method of Linux's tcp_cwnd_restart.
 #[test]
 fn idling_halves_the_window_for_each_rto_down_to_the_restart_window() {
     let idle = |rtos: u32| {
@@ -225,7 +225,7 @@ fn idling_halves_the_window_for_each_rto_down_to_the_restart_window() {
     grow(&mut cc, 10_000);
     cc.on_idle(Instant::from_secs(9), RTO, RTO, 10);
     assert_eq!(cc.cwnd(), 20_000, "not longer than the RTO");
-    // ssthresh remembers three quarters, and no window becomes larger by idling.
+    // ssthresh keeps three quarters, and an idle period does not enlarge a window.
     cc.on_congestion(Cause::Loss);
     cc.on_recovery_done(None);
     grow(&mut cc, 10_000);
@@ -238,7 +238,7 @@ fn idling_halves_the_window_for_each_rto_down_to_the_restart_window() {
     assert_eq!((cc.cwnd(), cc.ssthresh()), (3_000, 30_000));
 }
 
-// RFC 7661 §4.4's aim, by the means of Linux's tcp_cwnd_application_limited.
+// RFC 7661 §4.4's aim, with the method of Linux's tcp_cwnd_application_limited.
 #[test]
 fn a_window_that_is_not_used_for_an_rto_goes_halfway_to_what_is_used() {
     let mut cc = reno();
@@ -256,7 +256,7 @@ fn a_window_that_is_not_used_for_an_rto_goes_halfway_to_what_is_used() {
         cwnds.push(cc.cwnd());
     }
     cwnds.dedup();
-    // Half of a window in slow start is use enough.
+    // In slow start it is enough that half of cwnd is in use.
     assert_eq!(cwnds, [40_000, 26_000, 19_000]);
 }
 
@@ -351,7 +351,7 @@ proptest! {
     }
 }
 
-/// `tcp_cubic`'s hystart = 0: rounds that take longer and longer do not slow down slow start.
+/// `tcp_cubic`'s hystart = 0: growing round trips do not slow down slow start.
 #[test]
 fn without_hystart_slow_start_goes_on_until_something_is_lost() {
     let grown = |is_off: bool| {

@@ -1,9 +1,9 @@
-//! What every algorithm works on.
+//! cwnd and ssthresh, which every algorithm changes.
 
-/// RFC 7323 §2.3 allows windows of 1 GiB; a larger cwnd never matters.
+/// RFC 7323 §2.3 allows windows of 1 GiB; a larger cwnd makes no difference.
 pub(super) const MAX_CWND: u32 = 1 << 30;
 
-/// cwnd and ssthresh in bytes, and the SMSS they are thought of in.
+/// cwnd, ssthresh and the SMSS, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CongestionWindow {
     pub(super) mss: u32,
@@ -20,7 +20,7 @@ impl CongestionWindow {
         window
     }
 
-    /// So many segments, in bytes.
+    /// The size of `segs` segments in bytes.
     pub(super) fn of(&self, segs: u32) -> u32 {
         self.mss.saturating_mul(segs)
     }
@@ -29,12 +29,12 @@ impl CongestionWindow {
         self.cwnd < self.ssthresh
     }
 
-    /// At least one segment.
+    /// Sets cwnd, to at least one segment.
     pub(super) fn set_cwnd(&mut self, cwnd: u32) {
         self.cwnd = cwnd.clamp(self.mss, MAX_CWND.max(self.mss));
     }
 
-    /// At least two segments (RFC 5681 §3.1, equation 4).
+    /// Sets ssthresh, to at least two segments (RFC 5681 §3.1, equation 4).
     pub(super) fn set_ssthresh(&mut self, ssthresh: u32) {
         self.ssthresh = ssthresh.max(self.of(2));
     }
@@ -43,24 +43,25 @@ impl CongestionWindow {
         self.set_cwnd(self.cwnd.saturating_add(bytes));
     }
 
-    /// Slow start for these delivered bytes (RFC5681-3.1-e). It counts bytes, not ACKs (RFC 3465
-    /// §2.2), without its limit L, as Linux: a receiver that acknowledges a burst of 64 KiB at once
-    /// would never let the window grow. What is left of an ACK that crosses ssthresh is for
-    /// congestion avoidance.
+    /// Grows cwnd in slow start by the delivered bytes (RFC5681-3.1-e). As Linux, it counts bytes,
+    /// not ACKs (RFC 3465 §2.2), without that RFC's limit L: with L, cwnd would hardly grow if the
+    /// receiver acknowledges bursts of 64 KiB at once. Returns the bytes beyond ssthresh, which are
+    /// left for congestion avoidance.
     pub(super) fn slow_start(&mut self, delivered_bytes: u32) -> u32 {
         let in_slow_start = delivered_bytes.min(self.ssthresh.saturating_sub(self.cwnd));
         self.grow(in_slow_start);
         delivered_bytes - in_slow_start
     }
 
-    /// cwnd is about to be lowered although nothing was lost: slow start may take it back to three
-    /// quarters (Linux's tcp_current_ssthresh; RFC 7661 §4.4.2 says the same).
+    /// Called before cwnd is lowered without a loss: slow start may take it back to three quarters
+    /// (Linux's tcp_current_ssthresh; RFC 7661 §4.4.2 says the same).
     pub(super) fn remember_in_ssthresh(&mut self) {
         let three_quarters = self.cwnd / 2 + self.cwnd / 4;
         self.set_ssthresh(self.ssthresh.max(three_quarters));
     }
 
-    /// The windows keep their number of segments, as on Linux, where they are counted in them.
+    /// Changes the MSS. cwnd and ssthresh keep their number of segments, as on Linux, which counts
+    /// them in segments.
     pub(super) fn set_mss(&mut self, mss: u32) {
         let (old, mss) = (self.mss, mss.max(1));
         self.mss = mss;

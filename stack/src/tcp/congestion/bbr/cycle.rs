@@ -1,36 +1,35 @@
-//! Where BBR is in its search for more: whether the pipe is full, and the cycle of ProbeBW and
-//! ProbeRTT.
+//! The state of probing: whether the pipe is full, and the cycle of ProbeBW and ProbeRTT.
 
 use core::time::Duration;
 
 use crate::tcp::congestion::window::CongestionWindow;
 use crate::time::Instant;
 
-/// §5.3.1.2: a rate that does not grow by a quarter in three rounds is that of the path.
+/// §5.3.1.2: the pipe is full if the rate does not grow by a quarter in three rounds.
 const FULL_BW_GROWTH: u64 = 125;
 const FULL_BW_ROUNDS: u8 = 3;
 /// §5.3.3.5.1: the next probe is two to three seconds away.
 const PROBE_WAIT: Duration = Duration::from_secs(2);
 const PROBE_WAIT_SPREAD_NANOS: u64 = 1_000_000_000;
 
-/// Whether the rate has come to a plateau (§5.3.1.2, §5.3.3.6).
+/// Whether the rate has reached a plateau (§5.3.1.2, §5.3.3.6).
 #[derive(Clone, Debug, Default)]
 pub(super) struct FullPipe {
     bw: u64,
     rounds: u8,
-    /// Since this was last asked anew.
+    /// Since the last [`restart`](FullPipe::restart).
     pub(super) is_now: bool,
-    /// Once in the connection's life: Startup is over.
+    /// Since the connection began: Startup is over.
     pub(super) is_reached: bool,
 }
 
 impl FullPipe {
-    /// Asked anew, from this rate on.
+    /// Begins a new measurement at this rate.
     pub(super) fn restart(&mut self, bw: u64) {
         (self.bw, self.rounds, self.is_now) = (bw, 0, false);
     }
 
-    /// A sample of the path, not of the program.
+    /// A rate sample that the program did not limit.
     pub(super) fn on_sample(&mut self, bw: u64, is_round_start: bool) {
         if self.is_now {
             return;
@@ -58,24 +57,23 @@ pub(super) enum AckPhase {
 /// The cycle of ProbeBW, and ProbeRTT.
 #[derive(Clone, Debug)]
 pub(super) struct Cycle {
-    /// When the time began that is waited; `None` until the next acknowledgement says what time it
-    /// is.
+    /// When `wait` began; `None` until the next acknowledgement.
     pub(super) started_at: Option<Instant>,
     pub(super) wait: Duration,
     pub(super) rounds_since_probe: u32,
     pub(super) ack_phase: AckPhase,
-    /// Losses now are the answer to the last probe.
+    /// Whether losses are now a result of the last probe.
     pub(super) samples_are_probes: bool,
     pub(super) prev_too_high: bool,
     pub(super) stopped_risky: bool,
-    /// Bytes to be acknowledged for each segment by which inflight_hi rises, those that were, and
-    /// the rounds of rising.
+    /// The bytes to be acknowledged for each segment by which inflight_hi rises, those acknowledged
+    /// since, and the rounds of Up.
     pub(super) up_slope: u32,
     pub(super) up_acked: u32,
     pub(super) up_rounds: u8,
     pub(super) probe_rtt_done_at: Option<Instant>,
     pub(super) probe_rtt_round_done: bool,
-    /// Spreads the probes of many flows (xorshift; it is no secret).
+    /// Spreads the probes of many flows (xorshift; it need not be secret).
     random: u64,
 }
 
@@ -86,7 +84,6 @@ impl Cycle {
             wait: PROBE_WAIT,
             rounds_since_probe: 0,
             ack_phase: AckPhase::Init,
-            // Startup is a probe, too.
             samples_are_probes: false,
             prev_too_high: false,
             stopped_risky: false,
@@ -99,7 +96,7 @@ impl Cycle {
         }
     }
 
-    /// §5.3.3.5, BBRPickProbeWait. `salt` is something that differs between flows.
+    /// §5.3.3.5, BBRPickProbeWait. `salt` is a value that differs between flows.
     pub(super) fn pick_wait(&mut self, salt: u32) {
         self.random ^= u64::from(salt);
         self.random ^= self.random << 13;
@@ -109,8 +106,8 @@ impl Cycle {
         self.wait = PROBE_WAIT + Duration::from_nanos((self.random >> 8) % PROBE_WAIT_SPREAD_NANOS);
     }
 
-    /// §5.5.10.2, BBRRaiseInflightHiSlope: a segment more in the first round of Up, two in the
-    /// next, then four.
+    /// §5.5.10.2, BBRRaiseInflightHiSlope: inflight_hi grows by one segment in the first round of
+    /// Up, by two in the next, then by four.
     pub(super) fn raise_slope(&mut self, window: &CongestionWindow) {
         let segs = 1 << self.up_rounds;
         self.up_rounds = (self.up_rounds + 1).min(30);
@@ -123,8 +120,8 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// §5.3.3.5: between two and three seconds, and one round more or less, so that flows do not
-    /// probe together.
+    /// §5.3.3.5: between two and three seconds, and one round more or less, so that flows probe at
+    /// different times.
     #[test]
     fn the_waits_between_probes_are_spread() {
         let mut cycle = Cycle::new(Instant::ZERO);

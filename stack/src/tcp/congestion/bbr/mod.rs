@@ -1,9 +1,9 @@
-//! BBR, version 3 (draft-ietf-ccwg-bbr; section numbers are those of its version 05): a model of
-//! the path, made of the highest delivery rate and the shortest round trip that were seen, bounded
-//! by what losses and ECN have to say.
+//! BBR, version 3 (draft-ietf-ccwg-bbr; section numbers are those of its version 05): it models the
+//! path by the highest delivery rate and the shortest round trip that were measured, within bounds
+//! that losses and ECN marks set.
 //!
-//! Read [`model`] first, what is known of the path; then [`cycle`] and [`probe`], which decide when
-//! to ask for more; then this file, which turns both into a pacing rate and a cwnd.
+//! Read [`model`] first, the estimates of the path; then [`cycle`] and [`probe`], which decide when
+//! to probe for more; then this file, which computes the pacing rate and cwnd from both.
 //!
 //! ```text
 //!   Startup --> Drain --> Down --> Cruise --> Refill --> Up --+
@@ -11,7 +11,7 @@
 //!                          +----------------------------------+      and ProbeRtt from anywhere, every five seconds
 //! ```
 //!
-//! All rates are bytes a second, all volumes bytes, all gains percent.
+//! Rates are in bytes a second, volumes in bytes, gains in percent.
 
 mod cycle;
 mod model;
@@ -28,37 +28,37 @@ use crate::time::Instant;
 use cycle::{Cycle, FullPipe};
 use model::{Aggregation, Bounds, MaxBandwidth, MinRtt, Rounds, Signals};
 
-/// §2.4: the gain with which the sending rate doubles in each round trip, 4 ln 2.
+/// §2.4: the gain that doubles the sending rate in each round trip, 4 ln 2.
 const STARTUP_PACING_GAIN: u64 = 277;
-/// §2.4: drains in one round what Startup has queued.
+/// §2.4: drains the queue of Startup in one round.
 const DRAIN_PACING_GAIN: u64 = 50;
-/// §2.5.
+/// §2.5: BBR.DefaultCwndGain.
 const CWND_GAIN: u64 = 200;
 /// §5.3.3.4: room for the data with which Up probes.
 const UP_CWND_GAIN: u64 = 225;
-/// §5.6.2: on average a little less than the path carries, which drains queues.
+/// §5.6.2: the pacing rate is a little below the estimated rate, so that queues drain.
 const PACING_MARGIN: u64 = 99;
 /// §2.14: BBR.ProbeRTTCwndGain.
 const PROBE_RTT_CWND_GAIN: u64 = 50;
 /// §2.8: BBR.MinPipeCwnd: two acknowledgements of two segments each.
 const MIN_PIPE_SEGS: u32 = 4;
-/// §5.6.4.2: the longest silence between acknowledgements that cwnd makes up for.
+/// §5.6.4.2: the longest pause between acknowledgements for which cwnd makes up.
 const MAX_AGGREGATION: Duration = Duration::from_millis(100);
-/// §5.6.2: before there is any measurement.
+/// §5.6.2: the assumed round trip before the first measurement.
 const NOMINAL_RTT: Duration = Duration::from_millis(1);
 
-/// Where the state machine is (§5.1).
+/// The state of the state machine (§5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Startup,
     Drain,
-    /// ProbeBW, while it gives way.
+    /// ProbeBW_DOWN: sends less than the path carries, to drain the queue.
     Down,
-    /// ProbeBW, while it goes at the rate of the path with room in it for others.
+    /// ProbeBW_CRUISE: sends at the rate of the path, with headroom for other flows.
     Cruise,
-    /// ProbeBW, while it fills that room.
+    /// ProbeBW_REFILL: fills the headroom.
     Refill,
-    /// ProbeBW, while it looks for more.
+    /// ProbeBW_UP: probes for more bandwidth.
     Up,
     ProbeRtt,
 }
@@ -68,7 +68,7 @@ impl Mode {
         matches!(self, Mode::Down | Mode::Cruise | Mode::Refill | Mode::Up)
     }
 
-    /// Whether it is looking for more: the lower bounds do not count then (§5.5.10.3).
+    /// Whether the sender is probing for more: the lower bounds do not apply then (§5.5.10.3).
     fn is_probing(self) -> bool {
         matches!(self, Mode::Startup | Mode::Refill | Mode::Up)
     }
@@ -92,7 +92,7 @@ impl Mode {
     }
 }
 
-/// What the beginning of an episode saw (§5.5.11.1).
+/// The state when an episode began (§5.5.11.1).
 #[derive(Clone, Copy, Debug)]
 struct Saved {
     bounds: Bounds,
@@ -117,7 +117,7 @@ pub(super) struct Bbr {
     initial_cwnd: u32,
     pacing_rate: u64,
     has_seen_rtt: bool,
-    /// Data goes out after a pause, and nothing of it is acknowledged yet.
+    /// Data was sent after an idle period, and none of it is acknowledged yet.
     idle_restart: bool,
 }
 
@@ -145,15 +145,16 @@ impl Bbr {
         bbr
     }
 
-    /// What cwnd needs to be for this much of the path (§5.6.4.2), with room for what end systems
-    /// hold back.
+    /// The cwnd for `gain` percent of the bandwidth-delay product (§5.6.4.2), with room for the
+    /// bursts that end systems hold.
     fn inflight(&self, window: &CongestionWindow, bw: u64, gain: u64) -> u32 {
         self.with_quantization(window, self.bdp(bw, gain))
     }
 
+    /// `gain` percent of the bandwidth-delay product in bytes.
     fn bdp(&self, bw: u64, gain: u64) -> u32 {
         let Some(min_rtt) = self.min_rtt.get() else {
-            // Nothing was ever measured: something safe.
+            // No measurement yet: a safe value.
             return self.initial_cwnd;
         };
         let micros = min_rtt.as_micros() as u64;
@@ -161,12 +162,12 @@ impl Bbr {
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
-    /// §5.6.4.2, BBRQuantizationBudget: three bursts, because one may be in each end system's hands
-    /// and one on its way.
+    /// §5.6.4.2, BBRQuantizationBudget: room for three bursts: one in each end system and one in
+    /// the network.
     fn with_quantization(&self, window: &CongestionWindow, bytes: u32) -> u32 {
         let bursts = pacer::quantum(self.pacing_rate, window.mss).saturating_mul(3);
         let bytes = bytes.max(bursts).max(window.of(MIN_PIPE_SEGS));
-        // So that even a path of a few segments is probed.
+        // A path of a few segments must be probed, too.
         if self.mode == Mode::Up { bytes.saturating_add(window.of(2)) } else { bytes }
     }
 
@@ -179,7 +180,7 @@ impl Bbr {
         self.bdp(self.bw(), PROBE_RTT_CWND_GAIN).max(window.of(MIN_PIPE_SEGS))
     }
 
-    /// What it wants in flight, unless congestion lets it have less (§5.5.10.2, BBRTargetInflight).
+    /// The amount that should be in flight, limited by cwnd (§5.5.10.2, BBRTargetInflight).
     fn target_inflight(&self, window: &CongestionWindow) -> u32 {
         self.inflight(window, self.bw(), 100).min(window.cwnd)
     }
@@ -189,8 +190,8 @@ impl Bbr {
         self.pacing_rate = paced(per_second(window.cwnd, rtt), STARTUP_PACING_GAIN);
     }
 
-    /// §5.6.2, BBRSetPacingRate: in Startup it never becomes slower, for the samples may be those
-    /// of the program.
+    /// §5.6.2, BBRSetPacingRate: in Startup the rate never falls, because the samples may be
+    /// limited by the program.
     fn set_pacing_rate(&mut self, gain: u64) {
         let rate = paced(self.bw(), gain);
         if self.full.is_reached || rate > self.pacing_rate {
@@ -223,7 +224,7 @@ impl Bbr {
         u32::try_from(bw.saturating_mul(time.as_micros() as u64) / 1_000_000).unwrap_or(u32::MAX)
     }
 
-    /// §5.6.4.7, BBRBoundCwndForModel: not more than losses have shown to be safe.
+    /// §5.6.4.7, BBRBoundCwndForModel: not more than the bounds that losses have set.
     fn bounded(&self, window: &CongestionWindow, cwnd: u32) -> u32 {
         let cap = match self.mode {
             Mode::Down | Mode::Refill | Mode::Up => self.bounds.inflight_hi,
@@ -243,7 +244,7 @@ impl Bbr {
         window.set_cwnd(window.cwnd.max(self.prior_cwnd));
     }
 
-    /// The model, from one acknowledgement (§5.2.3, BBRUpdateModelAndState).
+    /// Updates the model from one acknowledgement (§5.2.3, BBRUpdateModelAndState).
     fn update_model(
         &mut self,
         window: &mut CongestionWindow,
@@ -252,7 +253,7 @@ impl Bbr {
         cwnd_limited: bool,
     ) {
         let bw = sample.bytes_per_second();
-        // What ProbeRTT lets through says nothing of what the path would carry.
+        // In ProbeRTT the sender sends less than the path would carry.
         let is_limited = sample.is_application_limited || self.mode == Mode::ProbeRtt;
         if !is_limited || bw >= self.max_bw.get() {
             self.max_bw.on_sample(bw);
@@ -271,8 +272,7 @@ impl Bbr {
         self.update_cycle(window, ack, sample, cwnd_limited);
     }
 
-    /// §5.5.10.3, BBRAdaptLowerBoundsFromCongestion: once per round, and not while looking for
-    /// more.
+    /// §5.5.10.3, BBRAdaptLowerBoundsFromCongestion: once per round, and not while probing.
     fn adapt_lower_bounds(&mut self, window: &CongestionWindow) {
         let is_congested = self.signals.loss_in_round || self.signals.ce_in_round;
         if is_congested && !self.mode.is_probing() {
@@ -318,8 +318,8 @@ impl Control for Bbr {
         self.prior_phase = ack.phase;
     }
 
-    /// §5.5.11.1, BBRSaveStateUponLoss. The reaction is to the losses themselves, in
-    /// [`Bbr::on_lost`] and round by round.
+    /// §5.5.11.1, BBRSaveStateUponLoss. The reaction to the losses is in [`Bbr::on_lost`], and at
+    /// the end of each round.
     fn on_congestion(&mut self, window: &mut CongestionWindow, trigger: Trigger) {
         self.save_cwnd(window);
         self.saved = Some(Saved { bounds: self.bounds });
@@ -349,7 +349,7 @@ impl Control for Bbr {
         self.handle_lost(window, lost);
     }
 
-    /// §5.4.1, BBRHandleRestartFromIdle: at the rate of the path, not above.
+    /// §5.4.1, BBRHandleRestartFromIdle: sends at the rate of the path, not above it.
     fn on_idle(&mut self, window: &mut CongestionWindow, now: Instant, _idle: Duration) {
         self.idle_restart = true;
         self.aggregation.restart(now);
@@ -373,7 +373,7 @@ impl Control for Bbr {
     }
 }
 
-/// The rate for a gain, and a little less.
+/// The pacing rate for a gain, less the margin.
 fn paced(bw: u64, gain: u64) -> u64 {
     (bw.saturating_mul(gain * PACING_MARGIN) / 10_000).max(1)
 }

@@ -1,4 +1,4 @@
-//! What BBR knows of the path (draft-ietf-ccwg-bbr §5.5).
+//! BBR's estimates of the path (draft-ietf-ccwg-bbr §5.5).
 
 use core::time::Duration;
 
@@ -6,13 +6,14 @@ use crate::tcp::congestion::ack::Ack;
 use crate::tcp::rate::RateSample;
 use crate::time::Instant;
 
-/// §2.8: BBR.Beta: what is left after a loss, in percent.
+/// §2.8: BBR.Beta: the part of a bound that is left after a loss, in percent.
 pub(super) const BETA: u64 = 70;
-/// How much of the share of marks enters its average, as a shift: 1/16, DCTCP's g (RFC 8257 §3.3).
+/// The weight of a new sample in the average share of marks, as a shift: 1/16, DCTCP's g (RFC 8257
+/// §3.3).
 const ECN_ALPHA_GAIN: u32 = 4;
-/// The average's one.
+/// The value of the average that stands for 1.
 pub(super) const ECN_ONE: u32 = 1024;
-/// A round in which everything is marked takes a third away.
+/// A round in which all segments are marked cuts the bound by a third.
 const ECN_FACTOR: u64 = 3;
 
 /// Round trips, counted in delivered data (§5.5.1): one is over when something is acknowledged that
@@ -21,9 +22,9 @@ const ECN_FACTOR: u64 = 3;
 pub(super) struct Rounds {
     /// `delivered` when the round began.
     next_delivered: u64,
-    /// All that is delivered.
+    /// All bytes delivered so far.
     delivered: u64,
-    /// Whether the acknowledgement that is being looked at began a round.
+    /// Whether the current acknowledgement began a round.
     pub(super) has_started: bool,
 }
 
@@ -38,7 +39,7 @@ impl Rounds {
         }
     }
 
-    /// The present round begins anew.
+    /// Begins the current round again.
     pub(super) fn restart(&mut self) {
         self.next_delivered = self.delivered;
     }
@@ -68,8 +69,8 @@ impl MaxBandwidth {
     }
 }
 
-/// BBR.min_rtt (§5.5.7, §5.3.4.3): the shortest round trip of the last ten seconds, and, within it,
-/// of the last five, which say when the next ProbeRTT is due.
+/// BBR.min_rtt (§5.5.7, §5.3.4.3): the shortest round trip of the last ten seconds, and the
+/// shortest of the last five, which determines when the next ProbeRTT is due.
 #[derive(Clone, Debug)]
 pub(super) struct MinRtt {
     min: Option<Duration>,
@@ -91,7 +92,7 @@ impl MinRtt {
         self.min
     }
 
-    /// Whether it is time for ProbeRTT.
+    /// Returns whether ProbeRTT is due.
     pub(super) fn on_ack(&mut self, now: Instant, rtt: Option<Duration>) -> bool {
         let is_due = now > self.probed_at + MinRtt::PROBE_INTERVAL;
         if let Some(rtt) = rtt
@@ -114,7 +115,7 @@ impl MinRtt {
     }
 }
 
-/// What the last round trip told of congestion (§5.5.10.1).
+/// The signs of congestion in the last round (§5.5.10.1).
 #[derive(Clone, Debug)]
 pub(super) struct Signals {
     /// `delivered` at which the round of losses ends.
@@ -123,15 +124,16 @@ pub(super) struct Signals {
     pub(super) is_round_over: bool,
     pub(super) loss_in_round: bool,
     pub(super) ce_in_round: bool,
-    /// Acknowledgements of this round that told of losses: gaps, not segments.
+    /// Acknowledgements of this round that showed losses. Each counts once, however many segments
+    /// were lost.
     pub(super) loss_events: u8,
-    /// BBR.bw_latest and BBR.inflight_latest: what the path did carry in this round.
+    /// BBR.bw_latest and BBR.inflight_latest: the most that the path carried in this round.
     pub(super) bw_latest: u64,
     pub(super) inflight_latest: u32,
-    /// The average share of marked bytes, of [`ECN_ONE`]. It begins with one, so that the first
-    /// marks find an answer.
+    /// The average share of marked bytes, of [`ECN_ONE`]. It begins at one, so that the first marks
+    /// have an effect.
     pub(super) ecn_alpha: u32,
-    /// Of the round: for the average.
+    /// Bytes of this round, for the average.
     round_bytes: u32,
     round_ce_bytes: u32,
 }
@@ -188,8 +190,8 @@ impl Signals {
         self.ecn_alpha = (self.ecn_alpha + (share >> ECN_ALPHA_GAIN)).min(ECN_ONE);
     }
 
-    /// The first loss of a round: the round is measured from here, so that it covers what the path
-    /// carried (§5.5.10.2).
+    /// The first loss of a round: the round is counted from here, so that it measures what the path
+    /// carried during the loss (§5.5.10.2).
     pub(super) fn on_lost(&mut self) {
         if !self.loss_in_round {
             self.round_delivered = self.delivered;
@@ -219,12 +221,13 @@ impl Signals {
     }
 }
 
-/// The bounds that congestion puts to the model (§5.5.10). The highest number where there is none.
+/// The bounds that congestion sets for the model (§5.5.10). A bound that is not set has the highest
+/// value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// What the path may take for a long time: where losses began when it was probed.
+    /// The long-term bound: what was in flight when probing caused losses.
     pub(super) inflight_hi: u32,
-    /// What it takes now, since the last probe.
+    /// The short-term bounds, since the last probe.
     pub(super) inflight_lo: u32,
     pub(super) bw_lo: u64,
 }
@@ -237,10 +240,10 @@ impl Bounds {
         self.bw_lo = u64::MAX;
     }
 
-    /// A round with losses or marks, outside probing. After a loss 0.7 of what it was, yet not less
-    /// than the path carried in spite of it; a mark counts as a loss (RFC 3168 §5: it stands for
-    /// one), and besides takes away as much as the average share of marks says, with nothing that
-    /// holds it up.
+    /// Lowers the bounds after a round with losses or marks, outside a probe. A bound becomes 0.7
+    /// of its value, but not less than what the path carried in that round. A mark counts as a loss
+    /// (RFC 3168 §5). It also cuts inflight_lo by the average share of marks; that cut has no lower
+    /// limit.
     pub(super) fn cut(&mut self, cwnd: u32, max_bw: u64, signals: &Signals) {
         let inflight = if self.inflight_lo == u32::MAX { cwnd } else { self.inflight_lo };
         let bw = if self.bw_lo == u64::MAX { max_bw } else { self.bw_lo };
@@ -252,7 +255,7 @@ impl Bounds {
         }
     }
 
-    /// What lowered them was a mistake.
+    /// Undoes a reduction that was a mistake.
     pub(super) fn widen(&mut self, former: &Bounds) {
         self.inflight_hi = self.inflight_hi.max(former.inflight_hi);
         self.inflight_lo = self.inflight_lo.max(former.inflight_lo);
@@ -264,19 +267,19 @@ pub(super) fn percent(bytes: u32, percent: u64) -> u32 {
     u32::try_from(u64::from(bytes) * percent / 100).unwrap_or(u32::MAX)
 }
 
-/// How much more is acknowledged at once than the rate explains (§5.5.9): while the
-/// acknowledgements are silent, that much more has to be in flight.
+/// How many bytes are acknowledged at once beyond the estimated rate (§5.5.9). That many more must
+/// be in flight to bridge the pause until the next acknowledgement.
 #[derive(Clone, Debug)]
 pub(super) struct Aggregation {
     since: Instant,
     acked: u64,
-    /// Of this window of rounds and the last.
+    /// The maxima of this window of rounds and of the last.
     extra: [u32; 2],
     rounds: u8,
 }
 
 impl Aggregation {
-    /// The length of each of the two windows, once the pipe was full.
+    /// The length of each of the two windows in rounds, once the pipe was full.
     pub(super) const ROUNDS: u8 = 5;
 
     pub(super) fn new(now: Instant) -> Aggregation {
@@ -318,7 +321,7 @@ mod tests {
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
-    /// §5.5.7: a round trip is the shortest for ten seconds at most, if nothing as short comes.
+    /// §5.5.7: the shortest round trip counts for ten seconds at most.
     #[test]
     fn the_shortest_round_trip_is_forgotten_after_ten_seconds() {
         let mut rtt = MinRtt::new(Instant::ZERO);
@@ -339,12 +342,12 @@ mod tests {
             for _ in 0..200 {
                 signals.on_ack(&Ack { ce_bytes: marked, ..ack(Instant::ZERO, 0, 1000) }, true);
             }
-            // The average goes in steps of a sixteenth and loses what is less.
+            // The average rounds down to a sixteenth.
             assert!(signals.ecn_alpha.abs_diff(share) <= 16, "{marked}: {} {share}", signals.ecn_alpha);
         }
     }
 
-    /// §5.5.9: what came beyond the rate, since it last came as the rate has it.
+    /// §5.5.9: bytes beyond the rate, since the deliveries last fell to the rate.
     #[test]
     fn what_comes_at_once_is_counted_beyond_what_the_rate_explains() {
         let mut aggregation = Aggregation::new(Instant::ZERO);

@@ -11,7 +11,8 @@ use crate::tcp::congestion::window::CongestionWindow;
 use crate::tcp::rate::{Lost, RateSample};
 use crate::time::Instant;
 
-/// §2.8: BBR.LossThresh: more than this share lost or marked, in percent, is too much in flight.
+/// §2.8: BBR.LossThresh: if more than this share is lost or marked, in percent, too much is in
+/// flight.
 const LOSS_THRESH: u64 = 2;
 /// §2.8: BBR.Headroom, in percent.
 const HEADROOM: u64 = 15;
@@ -19,7 +20,7 @@ const HEADROOM: u64 = 15;
 const STARTUP_LOSS_EVENTS: u8 = 6;
 /// §2.14: BBR.ProbeRTTDuration.
 const PROBE_RTT_DURATION: Duration = Duration::from_millis(200);
-/// §5.3.3.5.2: or as many rounds as a Reno flow would take, at most 63.
+/// §5.3.3.5.2: a probe also begins after as many rounds as Reno would take, at most 63.
 const RENO_ROUNDS: u32 = 63;
 
 /// §5.5.10.2, IsInflightTooHigh: marks count as losses (RFC 3168 §5).
@@ -32,13 +33,13 @@ impl Bbr {
         self.mode = mode;
     }
 
-    /// §5.3.1.3, BBRCheckStartupHighLoss: losses in many places of one round end Startup.
+    /// §5.3.1.3, BBRCheckStartupHighLoss: several loss events in one round end Startup.
     pub(super) fn check_startup_loss(&mut self, window: &CongestionWindow, ack: &Ack, sample: &RateSample) {
         if self.full.is_reached || !self.signals.is_round_over {
             return;
         }
         let is_lossy = ack.phase == Phase::Recovery && self.signals.loss_events >= STARTUP_LOSS_EVENTS;
-        // Marks say early what losses would say late: one round is enough.
+        // Marks come earlier than losses, so they need no minimum number of events.
         let is_marked = sample.delivered_ce > 0;
         if (is_lossy || is_marked) && is_too_high(lost_or_marked(sample), sample.tx_in_flight) {
             self.full.is_reached = true;
@@ -47,12 +48,12 @@ impl Bbr {
         }
     }
 
-    /// §5.3.1.2, §5.3.2: from Startup to Drain, and on when the queue is gone.
+    /// §5.3.1.2, §5.3.2: Startup ends in Drain, and Drain ends when the queue is empty.
     pub(super) fn check_drain(&mut self, window: &mut CongestionWindow, ack: &Ack) {
         if self.mode == Mode::Startup && self.full.is_reached {
             self.set_mode(Mode::Drain);
             self.signals.reset();
-            // For those who look: BBR does not use it.
+            // Only for `TcpInfo`: BBR does not use ssthresh.
             let ssthresh = self.inflight(window, self.max_bw.get(), 100);
             window.set_ssthresh(ssthresh);
         }
@@ -80,7 +81,7 @@ impl Bbr {
         }
     }
 
-    /// §5.3.3.3: nothing that was learned of the moment counts any more.
+    /// §5.3.3.3: the short-term bounds no longer apply.
     fn start_refill(&mut self) {
         self.bounds.reset_lower();
         self.cycle.up_rounds = 0;
@@ -132,7 +133,7 @@ impl Bbr {
             }
             Mode::Up => {
                 if self.is_time_to_go_down(window, ack, sample, cwnd_limited) {
-                    // No losses so far.
+                    // The probe caused no losses.
                     self.cycle.prev_too_high = false;
                     self.start_down();
                 }
@@ -148,7 +149,7 @@ impl Bbr {
         now > started_at + self.cycle.wait || self.cycle.rounds_since_probe >= reno
     }
 
-    /// §5.3.3.6, BBRCheckTimeToCruise: the queue is gone, and there is room for others.
+    /// §5.3.3.6, BBRCheckTimeToCruise: the queue is empty, and there is headroom for other flows.
     fn is_time_to_cruise(&self, window: &CongestionWindow, in_flight: u32) -> bool {
         in_flight <= self.inflight_with_headroom(window)
             && in_flight <= self.inflight(window, self.max_bw.get(), 100)
@@ -163,19 +164,19 @@ impl Bbr {
         cwnd_limited: bool,
     ) -> bool {
         if self.cycle.prev_too_high && ack.prior_in_flight >= self.bounds.inflight_hi {
-            // Where it was too high last time: the queue is to be gone before more is asked.
+            // The last probe was too high here: drain the queue before probing further.
             self.cycle.stopped_risky = true;
             return true;
         }
         if cwnd_limited && window.cwnd >= self.bounds.inflight_hi {
-            // inflight_hi is in the way of a higher rate.
+            // inflight_hi keeps the rate from rising.
             self.full.restart(sample.bytes_per_second());
             return false;
         }
         self.full.is_now
     }
 
-    /// §5.5.10.2, BBRAdaptUpperBounds; whether it has decided where the cycle goes on.
+    /// §5.5.10.2, BBRAdaptUpperBounds. Returns whether it has changed the mode.
     fn adapt_upper_bounds(
         &mut self,
         window: &CongestionWindow,
@@ -193,7 +194,7 @@ impl Bbr {
                         self.max_bw.advance();
                     }
                     if self.mode.is_probe_bw() && self.cycle.stopped_risky && !self.cycle.prev_too_high {
-                        // All the way up to inflight_hi, and nothing was lost: on from there.
+                        // Up reached inflight_hi without a loss: continue from there.
                         self.start_refill();
                         return true;
                     }
@@ -230,7 +231,7 @@ impl Bbr {
         }
     }
 
-    /// §5.5.10.2, BBRHandleInflightTooHigh: once for each probe.
+    /// §5.5.10.2, BBRHandleInflightTooHigh, at most once in each probe.
     fn handle_too_high(
         &mut self,
         window: &CongestionWindow,
@@ -256,8 +257,7 @@ impl Bbr {
         }
     }
 
-    /// Congestion that ECN told of without saying how much (RFC 3168): it counts as a loss that is
-    /// too much.
+    /// An ECN mark without a count (RFC 3168): it counts as losses above the threshold.
     pub(super) fn on_mark(&mut self, window: &CongestionWindow) {
         self.signals.ce_in_round = true;
         if self.cycle.samples_are_probes {
@@ -269,7 +269,7 @@ impl Bbr {
         }
     }
 
-    /// §5.3.3.2: what others need to come in.
+    /// §5.3.3.2: inflight_hi less the headroom for other flows.
     pub(super) fn inflight_with_headroom(&self, window: &CongestionWindow) -> u32 {
         if self.bounds.inflight_hi == u32::MAX {
             return u32::MAX;
@@ -296,7 +296,7 @@ impl Bbr {
         }
     }
 
-    /// §5.3.4.3, BBRHandleProbeRTT: 200 ms and one round with little in flight.
+    /// §5.3.4.3, BBRHandleProbeRTT: ProbeRTT ends after 200 ms and one round with little in flight.
     fn on_ack_in_probe_rtt(&mut self, window: &mut CongestionWindow, ack: &Ack) {
         if self.cycle.probe_rtt_done_at.is_none() {
             if ack.in_flight <= self.probe_rtt_cwnd(window) {
@@ -320,7 +320,7 @@ impl Bbr {
         self.restore_cwnd(window);
         self.bounds.reset_lower();
         if self.full.is_reached {
-            // Down first for its clock; there is nothing to drain.
+            // Down is entered first because it resets the cycle; there is no queue to drain.
             self.start_down();
             self.start_cruise();
         } else {
@@ -329,13 +329,13 @@ impl Bbr {
     }
 }
 
-/// What a sample says was lost, or would have been.
+/// The bytes of a sample that were lost or marked.
 fn lost_or_marked(sample: &RateSample) -> u32 {
     sample.lost.saturating_add(sample.delivered_ce)
 }
 
-/// §5.5.10.2, BBRInflightHiFromLostPacket: what was in flight when the losses crossed the
-/// threshold, somewhere in this record.
+/// §5.5.10.2, BBRInflightHiFromLostPacket: the bytes in flight at the point in this record where
+/// the losses crossed the threshold.
 fn inflight_at_loss(lost: &Lost) -> u32 {
     let (bytes, lost_bytes) = (u64::from(lost.bytes), u64::from(lost.lost));
     let in_flight_before = u64::from(lost.tx_in_flight).saturating_sub(bytes);
@@ -356,14 +356,14 @@ mod tests {
         assert!(!is_too_high(20_000_000, 1_000_000_000), "no overflow");
     }
 
-    /// §5.5.10.2: as many bytes of the record count as keep the losses at two percent.
+    /// §5.5.10.2: the bytes of the record count as long as the losses stay within two percent.
     #[test]
     fn what_was_in_flight_when_losses_became_too_many() {
         let at = |bytes, lost, tx_in_flight| {
             inflight_at_loss(&Lost { bytes, lost, tx_in_flight, is_application_limited: false })
         };
-        // Nothing was lost before, and 9,000 bytes were in flight: 180 of them may be, which is 98
-        // % of what is added.
+        // Nothing was lost before this record, and 9,000 bytes were in flight. 180 bytes may be
+        // lost; they are 98 % of the bytes that count.
         assert_eq!(at(1000, 1000, 10_000), 9000 + 180 * 100 / 98);
         assert_eq!(at(1000, 1100, 10_000), 9000 + 80 * 100 / 98);
         assert_eq!(at(1000, 1180, 10_000), 9000);

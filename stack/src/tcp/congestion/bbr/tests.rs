@@ -10,7 +10,7 @@ fn bbr(net: &Net, flow: usize) -> &Bbr {
     net.flows[flow].cc.bbr().expect("a flow with BBR")
 }
 
-/// Goodput of one flow in percent of the line, after its start.
+/// The goodput of one flow after its start, in percent of the link's rate.
 fn goodput(net: &mut Net, time: Duration) -> u64 {
     let _start = net.take_rates();
     net.run(time);
@@ -41,8 +41,8 @@ fn cubic_fills_the_path() {
     assert!(goodput(&mut net, SEC(6)) >= 99);
 }
 
-/// One in a hundred is lost at random: BBR goes on, where one that takes each loss for congestion
-/// stands still.
+/// One segment in a hundred is lost at random: BBR keeps its rate, where an algorithm that takes
+/// each loss for congestion would become very slow.
 #[test]
 fn random_loss_below_its_threshold_is_survived() {
     let path = Bottleneck { loss_ppm: 10_000, ..Bottleneck::usual() };
@@ -54,7 +54,7 @@ fn random_loss_below_its_threshold_is_survived() {
     assert!(goodput(&mut net, SEC(5)) <= 20);
 }
 
-/// What version 1 did not do: more loss than the threshold makes it slower.
+/// Unlike version 1, BBR slows down when losses exceed the threshold.
 #[test]
 fn loss_above_the_threshold_is_answered() {
     let mut net = Net::new(Bottleneck { loss_ppm: 80_000, ..Bottleneck::usual() }, &[BbrKind]);
@@ -62,7 +62,8 @@ fn loss_above_the_threshold_is_answered() {
     assert!(goodput(&mut net, SEC(5)) <= 40);
 }
 
-/// A queue of a tenth of the path: the losses of probing stay few, and the path is used.
+/// A queue of a tenth of the bandwidth-delay product: probing causes few losses, and the path is
+/// used.
 #[test]
 fn a_shallow_queue_is_not_overrun() {
     let path = Bottleneck { queue: Bottleneck::usual().queue / 10, ..Bottleneck::usual() };
@@ -93,7 +94,7 @@ fn marks_are_obeyed() {
 }
 
 fn shares(kinds: &[CongestionControl], secs: u64) -> Vec<u64> {
-    // A quarter of the usual rate, for the sake of time.
+    // A quarter of the usual rate, so that the test is quick.
     let (rate, queue) = (Bottleneck::usual().rate / 4, Bottleneck::usual().queue / 4);
     let mut net = Net::new(Bottleneck { rate, queue, ..Bottleneck::usual() }, kinds);
     net.run(SEC(10));
@@ -113,12 +114,12 @@ fn two_flows_of_a_kind_share_fairly() {
 #[test]
 fn beside_cubic_both_live() {
     let rates = shares(&[BbrKind, Cubic], 30);
-    // In a queue of one bandwidth-delay product BBR has the upper hand, as Linux's has.
+    // In a queue of one bandwidth-delay product BBR gets more than its share, as Linux's BBR does.
     assert!(rates[1] * 100 >= rates[0] * 15, "{rates:?}");
     assert!(rates[0] * 100 >= rates[1] * 50, "{rates:?}");
 }
 
-/// §5.3.4: every five seconds, for 200 ms, half of what the path holds.
+/// §5.3.4: every five seconds, for 200 ms, only half a bandwidth-delay product is in flight.
 #[test]
 fn probe_rtt_comes_every_five_seconds_and_does_not_last() {
     let mut net = Net::new(Bottleneck::usual(), &[BbrKind]);
@@ -133,7 +134,7 @@ fn probe_rtt_comes_every_five_seconds_and_does_not_last() {
             }
             _ => {}
         }
-        // What it measures meanwhile says nothing of the path's rate.
+        // Its samples are below the path's rate meanwhile.
         assert_eq!(net.flows[0].cc.wants_limited_samples(), bbr(&net, 0).mode == Mode::ProbeRtt);
     }
     assert_eq!(probes.len(), 2, "{probes:?}");
@@ -145,7 +146,7 @@ fn probe_rtt_comes_every_five_seconds_and_does_not_last() {
     assert!(apart >= SEC(5) && apart < Duration::from_millis(5_800), "{apart:?}");
 }
 
-/// The path becomes wider, and narrower.
+/// The rate of the path rises, and falls.
 #[test]
 fn it_follows_the_path() {
     let mut net = Net::new(Bottleneck { rate: 2_500_000, queue: 125_000, ..Bottleneck::usual() }, &[BbrKind]);
@@ -170,7 +171,7 @@ fn it_follows_the_path() {
     assert!(lost * 100 <= sent * 5, "{lost} of {sent}");
 }
 
-/// A program that sends little: the model keeps what it knew, and a burst later goes out at the
+/// A program that sends little: the model keeps its estimates, and a later burst is sent at the
 /// rate of the path.
 #[test]
 fn an_application_that_rests_does_not_shrink_the_model() {
@@ -234,7 +235,7 @@ fn what_the_path_holds_is_its_rate_times_its_time() {
     assert_eq!(bbr.bdp_of(u64::MAX, Duration::from_secs(1)), u32::MAX);
 }
 
-/// §5.5.10.1: after a change of mode nothing that was seen before counts.
+/// §5.5.10.1: after a change of mode the earlier signals do not count.
 #[test]
 fn signals_begin_anew() {
     let mut signals = Signals::default();
@@ -261,8 +262,8 @@ fn the_rate_is_that_of_two_cycles() {
     assert_eq!(rate.get(), 5);
 }
 
-/// §5.5.10.3: 0.7 of what it was, yet not less than the path carried; a mark takes as much as the
-/// share of marks says.
+/// §5.5.10.3: 0.7 of the bound, but not less than the path carried; a mark cuts by the share of
+/// marks.
 #[test]
 fn bounds_are_cut_by_losses_and_marks() {
     let mut signals = Signals::default();
@@ -279,8 +280,7 @@ fn bounds_are_cut_by_losses_and_marks() {
     assert_eq!(bounds.inflight_lo, 4000, "a third, as all was marked so far");
 }
 
-/// RFC 3168 §5: a mark that does not say how much ends Startup, and nothing else outside of a
-/// probe.
+/// RFC 3168 §5: a mark without a count ends Startup, and does nothing else outside a probe.
 #[test]
 fn a_mark_ends_startup() {
     let window = CongestionWindow::new(1000, 10);
@@ -293,7 +293,7 @@ fn a_mark_ends_startup() {
     assert_eq!(bbr.bounds.inflight_hi, 77_000);
 }
 
-/// §5.6.4.6: a window that a loss or ProbeRTT has lowered is not what to return to.
+/// §5.6.4.6: a window that a loss or ProbeRTT has lowered is not saved.
 #[test]
 fn the_window_to_return_to_is_a_whole_one() {
     let window = CongestionWindow::new(1000, 10);

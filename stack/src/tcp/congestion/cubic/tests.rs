@@ -5,7 +5,7 @@ use proptest::prelude::*;
 const MSS: u32 = 1000;
 const RTT: Duration = Duration::from_millis(100);
 
-/// CUBIC after a loss at `cwnd`, and what it does in each round trip from then on.
+/// CUBIC after a loss, driven one round trip at a time.
 struct Flow {
     cubic: Cubic,
     window: CongestionWindow,
@@ -28,7 +28,7 @@ impl Flow {
         self.cubic.on_congestion(&mut self.window, trigger);
     }
 
-    /// A round trip in which the window is delivered, two segments an ACK.
+    /// One round trip, in which the whole window is delivered, two segments an ACK.
     fn round(&mut self) {
         let acks = self.window.cwnd / (2 * MSS);
         for _ in 0..acks {
@@ -45,7 +45,7 @@ impl Flow {
     }
 }
 
-/// W_cubic of RFC 9438 §4.2 in floating point: the judge.
+/// W_cubic of RFC 9438 §4.2 in floating point, to compare with.
 fn reference(w_max: f64, cwnd_epoch: f64, seconds: f64) -> f64 {
     let k = ((w_max - cwnd_epoch) / 0.4).cbrt();
     0.4 * (seconds - k).powi(3) + w_max
@@ -54,7 +54,7 @@ fn reference(w_max: f64, cwnd_epoch: f64, seconds: f64) -> f64 {
 // RFC 9438 §4.2, §4.4, §4.5.
 #[test]
 fn the_window_follows_the_cubic_function() {
-    // Not so small that Reno is faster.
+    // Windows large enough that the cubic function is faster than Reno.
     for segs in [500u32, 1_000, 10_000] {
         let mut flow = Flow::new(segs * MSS);
         flow.lose();
@@ -73,15 +73,15 @@ fn the_window_follows_the_cubic_function() {
     }
 }
 
-// RFC 9438 §4.3: where the cubic function is slow, it grows like Reno with beta 0.7 and alpha 9/17,
-// and with alpha 1 once it is where it was.
+// RFC 9438 §4.3: where the cubic function is slow, cwnd grows like Reno with beta 0.7 and alpha
+// 9/17, and with alpha 1 once it has reached its former value.
 #[test]
 fn a_short_path_grows_like_reno() {
     let mut flow = Flow::new(20 * MSS);
     flow.lose();
     let mut w_est = f64::from(flow.window.cwnd) / f64::from(MSS);
     for _ in 0..20 {
-        // So fast that the cubic function stands still.
+        // The round trip is so short that the cubic function hardly moves.
         let acks = flow.window.cwnd / MSS;
         for _ in 0..acks {
             flow.now += Duration::from_micros(10);
@@ -204,13 +204,12 @@ proptest! {
 fn the_curve_asks_for_half_a_window_more_at_most() {
     let mut flow = Flow::new(10_000 * MSS);
     flow.lose();
-    // Once the curve is steep, the path has taken the window down to little without a loss of its
-    // own.
+    // The curve is steep by now. Then the window is made small without a loss.
     flow.rounds(300);
     flow.window.set_cwnd(100 * MSS);
     flow.window.ssthresh = flow.window.cwnd;
     if let Stage::Avoiding(curve) = &mut flow.cubic.stage {
-        // Reno's estimate and what was acknowledged before stay out of it.
+        // Exclude Reno's estimate and earlier credit.
         (curve.w_est, curve.credit) = (0, 0);
     }
     let before = flow.window.cwnd;
@@ -223,7 +222,7 @@ fn the_curve_asks_for_half_a_window_more_at_most() {
     assert!(flow.window.cwnd <= before + before / 2 + MSS, "{before} to {}", flow.window.cwnd);
 }
 
-/// RFC 9438 §4.7: only who got less than the last time makes room.
+/// RFC 9438 §4.7: only a flow with a smaller window than last time releases bandwidth.
 #[test]
 fn whoever_gets_as_much_as_before_does_not_make_room() {
     for (cwnd, w_max) in [(100 * MSS, 100 * MSS), (100 * MSS - 1, portion(100 * MSS - 1, FAST_CONVERGENCE))] {

@@ -20,7 +20,8 @@ impl Start {
         Start { hystart: HyStart::new(), window: CongestionWindow::new(MSS, 10), una: 0, has_ended: false }
     }
 
-    /// A round trip in which a whole window is acknowledged; by how many segments cwnd grew.
+    /// One round trip, in which the whole window is acknowledged. Returns by how many segments cwnd
+    /// grew.
     fn round(&mut self, rtt_micros: u64) -> u32 {
         let before = self.window.cwnd;
         let end = self.una + before;
@@ -41,7 +42,7 @@ fn a_longer_round_trip_slows_slow_start_down() {
     let mut start = Start::new();
     assert_eq!(start.round(50_000), 10);
     assert_eq!(start.round(50_000), 20);
-    // 6.25 ms longer: from the eighth sample of the round on a quarter.
+    // 6.25 ms longer: cwnd grows by a quarter from the eighth sample of the round on.
     let growth = start.round(56_300);
     assert!((10..30).contains(&growth), "{growth}");
     let segs = start.window.cwnd / MSS;
@@ -113,7 +114,7 @@ fn a_loss_ends_it() {
         assert!(window.ssthresh < 100 * MSS);
         window.set_cwnd(MSS);
         for una in 0..40 {
-            // However long round trips become.
+            // The length of the round trips does not matter.
             let mut ack = ack(Instant::ZERO, una * MSS, MSS);
             ack.rtt = Some(Duration::from_millis(u64::from(10 * una)));
             cubic.on_ack(&mut window, &ack, true);
