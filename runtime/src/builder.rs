@@ -72,7 +72,7 @@ impl Builder {
     /// [`TcpListener`](crate::TcpListener) listens on all stacks. A UDP socket is on the stack that
     /// its port chooses, so a program that receives much over UDP should use several ports. Limits
     /// of the configuration that are meant for the whole are divided among the stacks
-    /// ([`Config::for_share`]).
+    /// ([`Config::divided_by`]).
     pub fn interface_with_queues<D: Device + 'static>(
         mut self,
         queues: impl IntoIterator<Item = D>,
@@ -158,7 +158,7 @@ impl Builder {
             let PlannedInterface { devices, addresses, gateways } = interface;
             devices.into_iter().map(move |device| (device, addresses.clone(), gateways.clone()))
         });
-        let (stack, devices) = make_stack(self.config, seed, plan)?;
+        let (stack, devices) = connect(Stack::new(self.config, seed, Clock::now()), plan)?;
         Runtime::start_with(stack, devices, self.busy_poll)
     }
 
@@ -168,8 +168,8 @@ impl Builder {
             None => first_half(random_seed()?),
         };
         let steering = Steering::new(count, key);
-        let first_share = self.config.for_share(Share::new(steering.clone(), 0));
-        first_share.check().map_err(|error| {
+        let config = self.config.divided_by(count);
+        config.check().map_err(|error| {
             refused(format!("each of {count} queues gets a stack with its part: {error}"))
         })?;
         let inbox_set = |_: &PlannedInterface| InboxSet::new(steering.clone()).map(Arc::new);
@@ -190,13 +190,14 @@ impl Builder {
                 let device: Box<dyn Device> = Box::new(QueueDevice::new(device, index, inbox_set.clone()));
                 plan.push((device, addresses.clone(), gateways.clone()));
             }
-            let config = self.config.for_share(Share::new(steering.clone(), index));
             // Each stack has its own seed: what one draws says nothing about the others.
             let mut seed = seed;
             for (byte, index) in seed.iter_mut().zip(index.to_be_bytes()) {
                 *byte ^= index;
             }
-            let (stack, mut devices) = make_stack(config, seed, plan)?;
+            let share = Share::new(steering.clone(), index);
+            let stack = Stack::with_share(config.clone(), share, seed, Clock::now());
+            let (stack, mut devices) = connect(stack, plan)?;
             for (at, inbox) in inboxes.into_iter().enumerate() {
                 devices.push((InterfaceId::from_index(at as u16), Box::new(inbox)));
             }
@@ -210,14 +211,12 @@ impl Builder {
     }
 }
 
-/// Makes a stack with an interface for each device.
-fn make_stack(
-    config: Config,
-    seed: [u8; 32],
+/// Gives a stack an interface for each device.
+fn connect(
+    mut stack: Stack,
     interfaces: impl IntoIterator<Item = (Box<dyn Device>, Vec<Cidr>, Vec<IpAddr>)>,
 ) -> io::Result<(Stack, Devices)> {
     let now = Clock::now();
-    let mut stack = Stack::new(config, seed, now);
     let mut devices = Vec::new();
     for (device, addresses, gateways) in interfaces {
         let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());

@@ -6,8 +6,6 @@ mod congestion_control;
 
 use core::time::Duration;
 
-use crate::steering::Share;
-
 pub use check::ConfigError;
 pub use congestion_control::CongestionControl;
 
@@ -47,9 +45,6 @@ pub struct Config {
     pub udp: UdpConfig,
     /// TCP.
     pub tcp: TcpConfig,
-    /// This stack's share, if several stacks serve the queues of the same interfaces. `None` for a
-    /// single stack.
-    pub share: Option<Share>,
 }
 
 impl Default for Config {
@@ -64,17 +59,16 @@ impl Default for Config {
             ip: IpConfig::default(),
             udp: UdpConfig::default(),
             tcp: TcpConfig::default(),
-            share: None,
         }
     }
 }
 
 impl Config {
-    /// The configuration for one of several stacks that together have the limits of this one:
+    /// The configuration for each of several stacks that together have the limits of this one:
     /// limits for the whole (memory, ICMP errors, resets, connections in TIME-WAIT and without a
-    /// descriptor) are divided.
-    pub fn for_share(&self, share: Share) -> Config {
-        let stacks = share.steering().stacks();
+    /// descriptor) are divided. See [`Stack::with_share`](crate::Stack::with_share). 0 counts as 1.
+    pub fn divided_by(&self, stacks: u16) -> Config {
+        let stacks = stacks.max(1);
         let part = |whole: usize| whole.div_ceil(usize::from(stacks));
         let mut config = self.clone();
         config.memory_limit_bytes = part(self.memory_limit_bytes);
@@ -86,13 +80,7 @@ impl Config {
         config.tcp.max_resets_per_second = self.tcp.max_resets_per_second.div_ceil(u32::from(stacks));
         config.tcp.max_time_wait = part(self.tcp.max_time_wait);
         config.tcp.max_orphans = part(self.tcp.max_orphans);
-        config.share = Some(share);
         config
-    }
-
-    /// Whether this stack does the work that only one of several stacks does.
-    pub(crate) fn is_first_share(&self) -> bool {
-        self.share.as_ref().is_none_or(Share::is_first)
     }
 
     /// The sockets' part of the memory: the limit less the network layer's quarter and the slack.

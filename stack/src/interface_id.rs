@@ -6,8 +6,8 @@ pub struct InterfaceId(pub(crate) u16);
 
 impl InterfaceId {
     /// What came round the loopback, and has no link-local address of an interface. Where several
-    /// stacks serve the same interfaces ([`Config::share`](crate::Config::share)), packets between
-    /// them leave and come through it.
+    /// stacks serve the same interfaces ([`Stack::with_share`](crate::Stack::with_share)), packets
+    /// between them leave and come through it.
     // Its scope id fits 16 bits, too.
     pub const LOOPBACK: InterfaceId = InterfaceId(u16::MAX - 1);
 

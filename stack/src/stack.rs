@@ -14,6 +14,7 @@ use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, Neighbor
 use crate::rng::Rng;
 use crate::socket::{Env, Kinds, Sockets, TransmitOutcome};
 use crate::stats::Stats;
+use crate::steering::Share;
 use crate::subject::Subject;
 use crate::tcp::FreeList;
 use crate::time::Instant;
@@ -96,9 +97,34 @@ impl Stack {
     /// A stack with no interface but its loopback. The seed keys hashes, sequence numbers and
     /// ports: draw it from the operating system's randomness, or fix it to replay a run.
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
+        Stack::make(config, None, seed, now)
+    }
+
+    /// One of several stacks that serve the queues of the same interfaces, with the same addresses
+    /// (see [`steering`](crate::steering)). Give each the same configuration,
+    /// [divided](Config::divided_by) by their number, and another seed.
+    ///
+    /// ```
+    /// use portolan::steering::{Share, Steering};
+    /// use portolan::{Config, Instant, Stack};
+    ///
+    /// let key = [7; 16]; // your randomness
+    /// let steering = Steering::new(2, key);
+    /// let config = Config::default().divided_by(steering.stacks());
+    /// let [first, second] = [0, 1].map(|index| {
+    ///     let share = Share::new(steering.clone(), index);
+    ///     let seed = [index as u8; 32]; // your randomness
+    ///     Stack::with_share(config.clone(), share, seed, Instant::ZERO)
+    /// });
+    /// ```
+    pub fn with_share(config: Config, share: Share, seed: [u8; 32], now: Instant) -> Self {
+        Stack::make(config, Some(share), seed, now)
+    }
+
+    fn make(config: Config, share: Option<Share>, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = Rng::new(seed);
-        let network = Network::new(&config, &mut rng);
-        let sockets = Sockets::new(&config, &mut rng);
+        let network = Network::new(&config, share.clone(), &mut rng);
+        let sockets = Sockets::new(&config, share.as_ref(), &mut rng);
         let core = Core { config, stats: Stats::new(), rng, free_list: FreeList::default(), now };
         Stack { core, network, sockets }
     }

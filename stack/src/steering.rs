@@ -5,7 +5,7 @@
 //! [`Steering`] determines the owner of a frame from the frame alone, with the same result on all
 //! stacks. The driver that reads a queue asks it, and hands a frame that arrived at the wrong stack
 //! to the right one. So a flow is always on one stack, however the other side chooses among the
-//! queues. In the stack itself
+//! queues. In a stack that is [told its share](crate::Stack::with_share)
 //!
 //! - ephemeral ports are drawn so that the answers belong to the same stack;
 //! - fragments go to all stacks, because only the whole packet shows its owner: each stack

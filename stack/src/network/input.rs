@@ -46,7 +46,7 @@ impl Network {
     ) -> Option<Delivery> {
         ctx.subject = Subject::Frame(iface);
         ctx.received_at = frame.at.unwrap_or(ctx.now);
-        if iface == InterfaceId::LOOPBACK && ctx.config.share.is_some() {
+        if iface == InterfaceId::LOOPBACK && self.share.is_some() {
             return self.handle_looped(ctx, frame.bytes);
         }
         let Some(interface) = self.interface(iface) else {
@@ -182,7 +182,7 @@ impl Network {
         let parsed = parse_ip(&packet, is_v4);
         let header = parsed.as_ref().map_err(|&reason| reason)?;
         packet.truncate(header.total_len);
-        if ctx.config.share.as_ref().is_some_and(|share| !share.acts_on(&packet)) {
+        if self.share.as_ref().is_some_and(|share| !share.acts_on(&packet)) {
             return Err(DropReason::OtherStack);
         }
         let received = Received { header, cast, packet: &packet };
@@ -249,7 +249,7 @@ impl Network {
 
     /// RFC 792, RFC 8200 §4.5: time exceeded, code 1.
     pub(super) fn on_reassembly_timeout(&mut self, ctx: &mut Ctx<'_>, expired: &Expired) {
-        if !ctx.config.is_first_share() {
+        if !self.is_first_share() {
             return;
         }
         let offender = Offender {
@@ -272,7 +272,7 @@ impl Network {
         refusal: Refusal,
     ) -> DropReason {
         // A fragment that is wrong has come to all stacks, if there are several.
-        let is_ours = ctx.config.share.as_ref().is_none_or(|share| share.answers(received.packet));
+        let is_ours = self.share.as_ref().is_none_or(|share| share.answers(received.packet));
         if let Some(error) = refusal.error.filter(|_| is_ours) {
             let cast = if refusal.even_to_group { Cast::Unicast } else { received.cast };
             let offender = Offender {

@@ -50,6 +50,7 @@ use crate::ip::pmtu::PathMtus;
 use crate::ip::reassembly::Reassembler;
 use crate::rate_limit::{PeerLimit, SharedBudget};
 use crate::rng::Rng;
+use crate::steering::Share;
 use crate::time::Instant;
 use crate::trace::Trace;
 use queue::{LoopbackQueue, TransmitQueue};
@@ -78,12 +79,14 @@ pub(crate) struct Network {
     errors: VecDeque<NetworkError>,
     /// Set by [`Network::end_turn`] until the loopback is asked.
     is_turn_over: bool,
+    /// This stack's part, if several stacks serve the same interfaces.
+    share: Option<Share>,
     /// Sees every frame, if anybody wants that.
     pub(crate) trace: Option<Box<Trace>>,
 }
 
 impl Network {
-    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Self {
+    pub(crate) fn new(config: &Config, share: Option<Share>, rng: &mut Rng) -> Self {
         let ip = &config.ip;
         Network {
             interfaces: Vec::new(),
@@ -100,8 +103,19 @@ impl Network {
             loopback: LoopbackQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             errors: VecDeque::new(),
             is_turn_over: false,
+            share,
             trace: None,
         }
+    }
+
+    /// This stack's part, if several stacks serve the same interfaces.
+    pub(crate) fn share(&self) -> Option<&Share> {
+        self.share.as_ref()
+    }
+
+    /// Whether this stack does the work that only one of several stacks does.
+    fn is_first_share(&self) -> bool {
+        self.share.as_ref().is_none_or(Share::is_first)
     }
 
     pub(crate) fn add_interface(

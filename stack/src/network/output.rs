@@ -417,7 +417,7 @@ impl Network {
                 iface = self.local_interface(src, None).unwrap_or(iface);
             }
             let whole = Transmit::new(iface, packet.header, packet.payload).to_frame().bytes;
-            if ctx.config.share.as_ref().is_some_and(|share| share.is_elsewhere(&whole)) {
+            if self.share.as_ref().is_some_and(|share| share.is_elsewhere(&whole)) {
                 return self.queue(ctx, Transmit::from_frame(InterfaceId::LOOPBACK, Frame::new(whole)));
             }
             match self.loopback.push(iface, whole) {

@@ -56,7 +56,7 @@ impl Network {
                 let pending = interface.neighbors.on_solicited_by(ctx.now, sender, arp.sender_mac);
                 self.send_pending(ctx, iface, sender, pending);
             }
-            if ctx.config.is_first_share() && self.may_answer(ctx, sender) {
+            if self.is_first_share() && self.may_answer(ctx, sender) {
                 let reply = arp.reply(own).emit();
                 self.transmit_to(ctx, iface, arp.sender_mac, EtherType::Arp, reply);
             }
@@ -122,7 +122,7 @@ impl Network {
             let pending = interface.neighbors.on_solicited_by(ctx.now, IpAddr::V6(src), mac);
             self.send_pending(ctx, iface, IpAddr::V6(src), pending);
         }
-        if !ctx.config.is_first_share() || !self.may_answer(ctx, IpAddr::V6(src)) {
+        if !self.is_first_share() || !self.may_answer(ctx, IpAddr::V6(src)) {
             return;
         }
         if solicited {
@@ -264,7 +264,7 @@ impl Network {
     fn run_address_event(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, event: AddressEvent) {
         // What the first of several stacks asks and says, it does for all; who has the address
         // answers all of them.
-        if !ctx.config.is_first_share() {
+        if !self.is_first_share() {
             return;
         }
         let Some(own) = self.interface(iface).and_then(|interface| interface.mac()) else { return };

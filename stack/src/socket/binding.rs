@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::ports::{Binding, PortTable};
 use crate::rng::Rng;
+use crate::steering::Share;
 
 impl Socket {
     /// What a socket is bound to that is bound to no address: on an IPv6 socket to both families if
@@ -94,10 +95,10 @@ pub(super) struct BoundPorts {
 }
 
 impl BoundPorts {
-    pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
+    pub(super) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         BoundPorts {
             bound: BoundTable::new(rng),
-            ports: PortTable::new(config.ephemeral_ports, true, rng).with_share(config.share.clone()),
+            ports: PortTable::new(config.ephemeral_ports, true, rng).with_share(share.cloned()),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::frame::Transmit;
 use crate::ip::protocol;
 use crate::network::{Delivery, IcmpOutcome, NetworkError, NetworkErrorKind};
 use crate::rng::Rng;
+use crate::steering::Share;
 use crate::subject::Subject;
 use crate::time::Instant;
 
@@ -44,13 +45,13 @@ pub(crate) struct Kinds {
 }
 
 impl Sockets {
-    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Self {
+    pub(crate) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         Sockets {
             common: Common::new(config, rng),
             kinds: Kinds {
-                tcp: TcpSockets::new(config, rng),
-                udp: UdpSockets::new(config, rng),
-                echo: EchoSockets::new(config, rng),
+                tcp: TcpSockets::new(config, share, rng),
+                udp: UdpSockets::new(config, share, rng),
+                echo: EchoSockets::new(config, share, rng),
             },
         }
     }

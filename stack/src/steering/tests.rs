@@ -184,18 +184,19 @@ impl Group {
     fn with(stacks: u16, config: Config) -> Group {
         let steering = steering(stacks);
         let start = Instant::from_secs(1);
-        let stack = |config: Config, seed: u8, mac: MacAddr, addr: &str| {
-            let mut stack = Stack::new(config, [seed; 32], start);
+        let connect = |mut stack: Stack, mac: MacAddr, addr: &str| {
             let interface = InterfaceConfig::new(Medium::Ethernet(mac)).address(addr.parse().unwrap());
             stack.add_interface(start, interface).unwrap();
             stack
         };
         let members = (0..stacks).map(|index| {
-            let config = config.for_share(Share::new(steering.clone(), index));
-            stack(config, index as u8 + 1, OURS, "10.0.0.2/24")
+            let share = Share::new(steering.clone(), index);
+            let seed = [index as u8 + 1; 32];
+            let stack = Stack::with_share(config.divided_by(stacks), share, seed, start);
+            connect(stack, OURS, "10.0.0.2/24")
         });
         let members = members.collect();
-        let peer = stack(Config::default(), 99, THEIRS, "10.0.0.1/24");
+        let peer = connect(Stack::new(Config::default(), [99; 32], start), THEIRS, "10.0.0.1/24");
         let mut group = Group { peer, members, steering, now: start, draws: 1, handed_over: 0 };
         group.run_for(Duration::from_secs(4));
         group
@@ -387,8 +388,8 @@ fn only_one_speaks_for_the_addresses_and_all_know_the_neighbours() {
 fn a_duplicate_address_is_found_by_all() {
     let steering = steering(2);
     for index in 0..2 {
-        let config = Config::default().for_share(Share::new(steering.clone(), index));
-        let mut stack = Stack::new(config, [1; 32], Instant::ZERO);
+        let share = Share::new(steering.clone(), index);
+        let mut stack = Stack::with_share(Config::default(), share, [1; 32], Instant::ZERO);
         let interface = InterfaceConfig::new(Medium::Ethernet(OURS)).address("10.0.0.2/24".parse().unwrap());
         stack.add_interface(Instant::ZERO, interface).unwrap();
         let reply = crate::testing::arp_reply(THEIRS, GROUP.into(), OURS, [0, 0, 0, 0].into());
@@ -520,11 +521,11 @@ fn fast_open_cookies_are_good_on_all_stacks() {
 #[test]
 fn what_is_limited_for_the_whole_is_divided() {
     let config = Config::default();
-    let part = config.for_share(Share::new(steering(4), 3));
+    let part = config.divided_by(4);
     assert_eq!(part.memory_limit_bytes, config.memory_limit_bytes / 4);
     assert_eq!(part.tcp.max_time_wait, config.tcp.max_time_wait / 4);
     assert_eq!(part.ip.icmp_errors_per_second, 250);
-    assert!(!part.is_first_share() && config.is_first_share());
+    assert_eq!(config.divided_by(0).memory_limit_bytes, config.memory_limit_bytes);
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn with_config(seed: u8, config: Config) -> Host {
         let mut rng = Rng::new([seed; 32]);
-        let network = Network::new(&config, &mut rng);
+        let network = Network::new(&config, None, &mut rng);
         Host {
             network,
             config,

@@ -13,6 +13,7 @@ use super::options::SocketOptions;
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
 use crate::rng::Rng;
+use crate::steering::Share;
 
 /// The tables of echo sockets.
 #[derive(Debug)]
@@ -23,10 +24,10 @@ pub(crate) struct EchoSockets {
 }
 
 impl EchoSockets {
-    pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
+    pub(super) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         EchoSockets {
             default_options: SocketOptions::new(config, SocketKind::Echo).into(),
-            ports: BoundPorts::new(config, rng),
+            ports: BoundPorts::new(config, share, rng),
         }
     }
 }

@@ -99,7 +99,7 @@ impl TcpSockets {
         let scope = flow_scope(local_addr, remote.addr, scope, bound)?;
         network.check_route(remote.addr, iface_of(scope))?;
         let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
-        let share = env.ctx.config.share.as_ref();
+        let share = network.share();
         let port = match bound {
             Some(Bound { port, .. })
                 if self.find_record(env.common, &tuple_from(port)).is_none()

@@ -54,6 +54,7 @@ use crate::error::{Error, Result};
 use crate::ports::PortTable;
 use crate::rate_limit::PeerLimit;
 use crate::rng::Rng;
+use crate::steering::Share;
 use crate::tcp::{FastOpenKeys, IsnGenerator, State, SynCookies};
 
 /// The tables of TCP's sockets, and what they share.
@@ -93,7 +94,7 @@ struct FastOpens {
 const CONNECTION_BYTES: usize = mem::size_of::<Socket>() + mem::size_of::<Stream>();
 
 impl TcpSockets {
-    pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
+    pub(super) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         TcpSockets {
             default_options: SocketOptions::new(config, SocketKind::Stream).into(),
             connections: Connections::new(rng),
@@ -106,7 +107,7 @@ impl TcpSockets {
             reset_shares: PeerLimit::new(rng),
             syn_cookies: SynCookies::new(rng),
             fast_open: FastOpens {
-                keys: FastOpenKeys::new(rng, config.share.as_ref()),
+                keys: FastOpenKeys::new(rng, share),
                 cache: FastOpenCache::new(rng),
                 pending: BTreeMap::new(),
             },

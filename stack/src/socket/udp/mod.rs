@@ -15,6 +15,7 @@ use crate::copy_on_write::CopyOnWrite;
 use crate::demux::FourTuple;
 use crate::hash::{HashMap, hash_map};
 use crate::rng::Rng;
+use crate::steering::Share;
 
 /// The tables of UDP's sockets.
 #[derive(Debug)]
@@ -26,11 +27,11 @@ pub(crate) struct UdpSockets {
 }
 
 impl UdpSockets {
-    pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
+    pub(super) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         UdpSockets {
             default_options: SocketOptions::new(config, SocketKind::Datagram).into(),
             connected: hash_map(rng),
-            ports: BoundPorts::new(config, rng),
+            ports: BoundPorts::new(config, share, rng),
         }
     }
 }
