@@ -1,23 +1,23 @@
-//! Accurate ECN (RFC 9768): every segment carries the low three bits of how many packets came
-//! marked CE, and an option how many bytes came with each marking. Names of counters are those of
-//! the RFC: `r` counts what we received, `s` is what we know of the peer's.
+//! Accurate ECN (RFC 9768): every segment carries the low three bits of the number of packets that
+//! arrived marked CE, and an option carries how many bytes arrived with each marking. The counters
+//! have the RFC's names: `r` counts what we received, `s` is what the peer has reported.
 
 use super::options::{AccEcnOption, AccEcnOrder};
 use super::{Flags, Header};
 use crate::ip::ecn::IpEcn;
 
-/// §3.2.1: not zero, so that zeroed fields can be told.
+/// §3.2.1: the initial counters. They are not zero, so that a zeroed field is recognised.
 const CEP_AT_FIRST: u32 = 5;
 const BYTES_AT_FIRST: Bytes = Bytes { e0b: 1, ceb: 0, e1b: 1 };
-/// What the three bits hold.
+/// The largest number in the three bits.
 const ACE_MAX: u32 = 7;
-/// What a field of the option holds.
+/// A field of the option has 24 bits.
 const FIELD_MASK: u32 = 0xff_ffff;
-/// §3.2.2.5.1: CE marks that are acknowledged at the latest, while data waits for it or none does.
+/// §3.2.2.5.1: an ACK is due after this many CE marks, while data is unacknowledged or not.
 const CE_PER_ACK: u8 = 2;
 const CE_PER_ACK_OF_ACKS: u8 = 3;
 
-/// Bytes of payload by their marking; they wrap.
+/// Bytes of payload by their marking. The counters wrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bytes {
     e0b: u32,
@@ -26,7 +26,7 @@ struct Bytes {
 }
 
 impl Bytes {
-    /// In the option's order.
+    /// The counters in the option's order.
     fn in_order(self, order: AccEcnOrder) -> [u32; 3] {
         match order {
             AccEcnOrder::Ect0First => [self.e0b, self.ceb, self.e1b],
@@ -42,18 +42,18 @@ impl Bytes {
     }
 }
 
-/// What the receiver is to do about its acknowledgements.
+/// How soon the receiver must acknowledge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum AckDemand {
     Ordinary,
-    /// This one, now.
+    /// At once.
     Now,
-    /// And the next ones, too.
+    /// At once, and so for the next segments.
     Quick,
 }
 
-/// What an acknowledgement has newly delivered.
+/// Data that an acknowledgement has newly delivered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Delivered {
     pub(super) bytes: u32,
@@ -61,60 +61,60 @@ pub(super) struct Delivered {
     pub(super) mss: u32,
 }
 
-/// What the peer's next segment without SYN is to us.
+/// The meaning of the ACE field in the peer's next segment without SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaits {
-    /// At the server: a pure ACK has the encoding of the handshake (§3.2.2.1).
+    /// At the server: the encoding of the handshake, if the segment is a pure ACK (§3.2.2.1).
     HandshakeAck,
     /// The first counter (§3.2.2.4).
     FirstCounter,
     Counter,
 }
 
-/// Whether the peer's options are believed.
+/// Whether the peer's options are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
-    /// None has come yet.
+    /// No option has arrived yet.
     Unknown,
     Believed,
-    /// Somebody on the way sets them to zero (§3.2.3.2.4).
+    /// A middlebox sets the counters to zero (§3.2.3.2.4).
     Ignored,
 }
 
-/// One connection's; only those that agreed on AccECN have it.
+/// The state of a connection that negotiated AccECN.
 #[derive(Debug)]
 pub(super) struct AccEcn {
     r_cep: u32,
     r: Bytes,
-    /// What the last option said.
+    /// The counters in the last option that was sent.
     reported: Bytes,
-    /// Marks since an acknowledgement went out.
+    /// CE marks since an acknowledgement was sent.
     ce_since_ack: u8,
-    /// How the packet before was marked.
+    /// The marking of the last packet.
     last: IpEcn,
-    /// Options with all counters that are still to go out: they show whether the path lets them
-    /// through.
+    /// How many options with all counters are still to be sent. They test whether the path lets
+    /// options through.
     whole_options: u8,
-    /// What the last option said once more: it may have been lost.
+    /// Whether the last option is sent a second time, in case it was lost.
     repeats: bool,
-    /// Cleared when a SYN-ACK with one was lost.
+    /// Cleared when a SYN-ACK with an option was lost.
     sends_options: bool,
-    /// The next pure ACK says how a packet of the handshake came.
+    /// The marking of a packet of the handshake that the next pure ACK reports.
     reflection: Option<IpEcn>,
-    /// How the SYN came that our SYN-ACK answers.
+    /// The marking of the SYN that our SYN-ACK answers.
     syn_ecn: IpEcn,
 
     s_cep: u32,
-    /// Bytes that marked packets may have held and that no option has told of.
+    /// Bytes that marked packets may have held, and that no option has reported yet.
     untold_ce_bytes: u32,
     s: Bytes,
     awaits: Awaits,
     trust: Trust,
-    /// Of the last segment whose feedback counted.
+    /// The timestamp of the last segment whose feedback was used.
     timestamp: u32,
-    /// Whether our data may be ECN-capable.
+    /// Whether our data may be sent as ECN-capable.
     may_mark: bool,
-    /// Whether what the peer counts means anything.
+    /// Whether the peer's counters are used.
     heeds: bool,
 }
 
@@ -142,22 +142,24 @@ impl AccEcn {
         }
     }
 
-    /// This SYN-ACK agrees. Its flags say how our SYN came, which was not ECN-capable: had that
-    /// changed on the way, the path would not be fit for marks (§3.2.2.3).
+    /// The client's state after a SYN-ACK that accepts AccECN. The flags report the marking with
+    /// which our SYN arrived. We sent it as not ECN-capable; another marking means that the path
+    /// changes markings (§3.2.2.3).
     pub(super) fn of_client(syn_ack: &Header) -> AccEcn {
         let mut accurate = AccEcn::new(Awaits::FirstCounter);
-        // 101 is reserved, and read as if nothing had changed (§3.1.3).
+        // 101 is reserved, and treated as an unchanged marking (§3.1.3).
         accurate.may_mark = matches!(ace(syn_ack.flags), 0b010 | 0b101);
         accurate.reflect(syn_ack.ip_ecn);
-        // §3.2.3.2.1: the ACK of the SYN-ACK, and the first data.
+        // §3.2.3.2.1: options go on the ACK of the SYN-ACK and on the first data.
         accurate.whole_options = 2;
         accurate.read_option(syn_ack);
         accurate
     }
 
-    /// After a passive handshake, whose SYN-ACK was repeated so often. If one had no flags, as the
-    /// third, or a SYN had none, the client may be in another mode (§3.1.5). The first had an
-    /// option, and was lost (§3.2.3.2.2).
+    /// The server's state, after the SYN-ACK was repeated `repeated` times. The third SYN-ACK has
+    /// no flags. If it was sent, or if a SYN had no flags, the client may be in another mode
+    /// (§3.1.5). Any repetition means that the first SYN-ACK, which had an option, was lost
+    /// (§3.2.3.2.2).
     pub(super) fn of_server(syn_ecn: IpEcn, repeated: u8, is_doubtful: bool) -> AccEcn {
         let mut accurate = AccEcn { syn_ecn, ..AccEcn::new(Awaits::HandshakeAck) };
         accurate.may_mark = repeated <= 1 && !is_doubtful;
@@ -165,7 +167,7 @@ impl AccEcn {
         accurate
     }
 
-    /// Both SYNs asked, and crossed.
+    /// The state after a simultaneous open in which both SYNs asked for AccECN.
     pub(super) fn of_crossing(syn_ecn: IpEcn) -> AccEcn {
         AccEcn { syn_ecn, ..AccEcn::new(Awaits::FirstCounter) }
     }
@@ -179,7 +181,7 @@ impl AccEcn {
         AccEcnOption::new(AccEcnOrder::Ect0First, &BYTES_AT_FIRST.in_order(AccEcnOrder::Ect0First))
     }
 
-    /// The ACE field before anything was marked.
+    /// The ACE field before any packet was marked.
     pub(super) fn first_ace() -> Flags {
         ace_flags(CEP_AT_FIRST as u8)
     }
@@ -188,7 +190,7 @@ impl AccEcn {
         self.reflection.is_some()
     }
 
-    /// A SYN-ACK came so. The mark of one is counted, those of others are not (§3.2.2.2).
+    /// Notes the marking of a SYN-ACK. Only the first CE mark of a SYN-ACK is counted (§3.2.2.2).
     pub(super) fn reflect(&mut self, syn_ack_ecn: IpEcn) {
         self.reflection = Some(syn_ack_ecn);
         if syn_ack_ecn == IpEcn::Ce && self.r_cep == CEP_AT_FIRST {
@@ -196,8 +198,8 @@ impl AccEcn {
         }
     }
 
-    /// Acceptable packets came so marked (§3.2, §3.2.2.5.1): as many as a device joined, with so
-    /// much payload in all.
+    /// `count` acceptable packets arrived with this marking (§3.2, §3.2.2.5.1), with `payload_len`
+    /// bytes in all. They are more than one if the device merged them.
     pub(super) fn on_packets(
         &mut self,
         ecn: IpEcn,
@@ -224,9 +226,9 @@ impl AccEcn {
         if is_due { AckDemand::Now } else { AckDemand::Ordinary }
     }
 
-    /// The ACE field of a segment without SYN, whose option is filled in already.
+    /// Writes the ACE field of a segment without SYN, whose option is already filled in.
     pub(super) fn write(&mut self, header: &mut Header) {
-        // The low three bits.
+        // `ace_flags` takes the low three bits.
         header.flags = header.flags.without(Flags::ECN).with(ace_flags(self.r_cep as u8));
         self.ce_since_ack = 0;
         if header.options.accecn.is_some() {
@@ -236,28 +238,28 @@ impl AccEcn {
         }
     }
 
-    /// Nothing has come since the handshake, and the timer has fired: somebody may drop segments
-    /// with the option (§3.2.3.2.2).
+    /// The retransmission timer has fired. If no segment has arrived since the handshake, the path
+    /// may drop segments with the option (§3.2.3.2.2).
     pub(super) fn on_timeout(&mut self) {
         self.sends_options &= self.awaits == Awaits::Counter;
     }
 
-    /// The pure ACK of a SYN-ACK (§3.2.2.1).
+    /// Writes the handshake's encoding into the pure ACK of a SYN-ACK (§3.2.2.1).
     pub(super) fn write_reflection(&mut self, header: &mut Header) {
         if let Some(ecn) = self.reflection.take() {
             header.flags = header.flags.without(Flags::ECN).with(ace_flags(handshake_encoding(ecn)));
         }
     }
 
-    /// Whether bytes came marked CE that no option has named yet. It then goes before a third SACK
-    /// block.
+    /// Whether bytes marked CE have arrived that no option has reported yet. The option then takes
+    /// precedence over a third SACK block.
     pub(super) fn has_news_of_ce(&self) -> bool {
         self.sends_options && self.r.ceb != self.reported.ceb
     }
 
-    /// The option for the next segment, in at most `room` bytes (§3.2.3.3, the simple scheme):
-    /// while counters change, and once more. It names all that ever changed, if need be only those
-    /// that did since the last one.
+    /// The option for the next segment, in at most `room` bytes (§3.2.3.3, the simple scheme): sent
+    /// while counters change, and once more. It has all counters that ever changed, or, if there is
+    /// too little room, those that changed since the last option.
     pub(super) fn option(&self, room: usize) -> Option<AccEcnOption> {
         let is_due = self.whole_options > 0 || self.repeats || self.r != self.reported;
         if !is_due || !self.sends_options {
@@ -277,10 +279,10 @@ impl AccEcn {
         now.get(..count).map(|counters| AccEcnOption::new(order, counters))
     }
 
-    /// What the peer counts, from an acceptable segment without SYN: how many packets more came
-    /// marked CE.
+    /// Takes the peer's counters from an acceptable segment without SYN. Returns how many more
+    /// packets arrived there marked CE.
     pub(super) fn on_feedback(&mut self, header: &Header, payload_len: usize, delivered: Delivered) -> u32 {
-        // §3.2.2.2, Appendix A.1: feedback that may be older than what we know counts for nothing.
+        // §3.2.2.2, Appendix A.1: feedback that may be older than the last is ignored.
         let timestamp = header.options.timestamps.map(|timestamps| timestamps.value);
         let is_later = timestamp.is_some_and(|value| (value.wrapping_sub(self.timestamp) as i32) > 0);
         let is_first = self.awaits != Awaits::Counter;
@@ -299,23 +301,24 @@ impl AccEcn {
         }
         let ce_segs = self.new_ce_segs(number, delivered, ce_bytes);
         self.s_cep = self.s_cep.wrapping_add(ce_segs);
-        // An option may come later than the counter: the ACK that had it was lost.
+        // An option may arrive later than the counter, if an ACK with an option was lost.
         self.untold_ce_bytes = self.untold_ce_bytes.saturating_add(ce_segs.saturating_mul(delivered.mss));
         let told = ce_bytes.unwrap_or(0);
         if told > self.untold_ce_bytes && ce_segs == 0 && delivered.segs <= ACE_MAX {
-            // §3.2.3.2.5: bytes were marked and no packets: somebody writes into one of the two.
+            // §3.2.3.2.5: bytes were marked but no packets, so a middlebox changes one of the
+            // counters.
             self.may_mark = false;
         }
         self.untold_ce_bytes = self.untold_ce_bytes.saturating_sub(told);
         if self.heeds { ce_segs } else { 0 }
     }
 
-    /// Table 4: how our SYN-ACK came, which was not ECN-capable.
+    /// Table 4: the marking with which our SYN-ACK arrived. We sent it as not ECN-capable.
     fn on_handshake_ack(&mut self, number: u8) -> u32 {
         match number {
             0b000 => self.distrust(),
             0b001 | 0b010 | 0b101 | 0b111 => {}
-            // §3.2.2.3: the path changes marks.
+            // §3.2.2.3: the path changes markings.
             0b110 => {
                 self.may_mark = false;
                 self.s_cep = CEP_AT_FIRST + 1;
@@ -326,16 +329,16 @@ impl AccEcn {
         0
     }
 
-    /// The three flags are zero where they cannot be: the peer is in no such mode, or somebody
+    /// The three flags are zero where they cannot be: the peer does not use AccECN, or a middlebox
     /// clears them.
     fn distrust(&mut self) {
         self.may_mark = false;
         self.heeds = false;
     }
 
-    /// By how much s.cep grows. The three bits may have gone round where an ACK covers many
-    /// segments: then the most that is possible counts, unless an option shows that it was less
-    /// (§3.2.2.5.2, Appendix A.2).
+    /// How much s.cep grows. If an ACK covers many segments, the three bits may have wrapped: then
+    /// the largest possible number is taken, unless an option shows a smaller one (§3.2.2.5.2,
+    /// Appendix A.2).
     fn new_ce_segs(&self, number: u8, delivered: Delivered, ce_bytes: Option<u32>) -> u32 {
         let least = u32::from(number).wrapping_sub(self.s_cep) & ACE_MAX;
         if delivered.segs <= ACE_MAX {
@@ -347,9 +350,9 @@ impl AccEcn {
         (least + likely.saturating_sub(least).next_multiple_of(ACE_MAX + 1)).min(most)
     }
 
-    /// The bytes that the option newly reports as marked, if there is one to be believed
-    /// (§3.2.3.1). A peer whose options get here leaves them out where nothing has changed, or
-    /// other options leave no room.
+    /// The bytes that an option newly reports as marked, if there is an option that is trusted
+    /// (§3.2.3.1). If the peer's options arrive at all, a segment without one means that nothing
+    /// has changed, unless other options left no room for it.
     fn read_option(&mut self, header: &Header) -> Option<u32> {
         let has_room = header.options.room() >= AccEcnOption::len_with(2);
         let option = match &header.options.accecn {
@@ -365,7 +368,7 @@ impl AccEcn {
         let mut counters = known;
         for (counter, field) in counters.iter_mut().zip(option.counters()) {
             let growth = field.wrapping_sub(*counter) & FIELD_MASK;
-            // More than half round is backwards: an older segment.
+            // A difference of more than half the range is negative: the segment is older.
             if self.trust == Trust::Ignored || growth > FIELD_MASK / 2 {
                 return None;
             }
@@ -377,7 +380,7 @@ impl AccEcn {
         Some(self.s.ceb.wrapping_sub(before))
     }
 
-    /// Whether a packet with data came that was ECN-capable.
+    /// Whether an ECN-capable packet with data has arrived.
     pub(super) fn has_seen_ect(&self) -> bool {
         self.r != BYTES_AT_FIRST
     }
@@ -401,7 +404,7 @@ pub(super) fn ace_flags(number: u8) -> Flags {
     set.fold(Flags::default(), |all, (_, flag)| all.with(flag))
 }
 
-/// RFC 9768 tables 2 and 3: how a packet of the handshake was marked.
+/// RFC 9768 tables 2 and 3: the code for the marking of a packet of the handshake.
 pub(super) fn handshake_encoding(ecn: IpEcn) -> u8 {
     match ecn {
         IpEcn::NotEct => 0b010,

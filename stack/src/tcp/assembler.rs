@@ -1,8 +1,7 @@
-//! Data that arrived out of order: it waits here until what is missing before it has come (RFC 9293
-//! §3.10.7.4).
+//! Out-of-order data, which waits until the gap before it is filled (RFC 9293 §3.10.7.4).
 //!
-//! Ranges are sorted and never touch: two that meet become one. What arrived first stays; a later
-//! segment that overlaps it only fills holes, so a stranger's guess cannot replace data.
+//! Ranges are sorted and never touch: two that meet become one. Data that arrived first stays; a
+//! later segment that overlaps it only fills gaps, so an attacker's segment cannot replace data.
 
 use alloc::collections::VecDeque;
 use core::mem;
@@ -12,10 +11,11 @@ use smallvec::SmallVec;
 
 use super::SeqNumber;
 
-/// A piece smaller than this is copied, so that it does not keep the frame it came in, and joined
-/// with a small neighbour.
+/// A piece smaller than this is copied, so that it does not keep its whole frame in memory, and
+/// joined with a small neighbour.
 const SMALL_PIECE_BYTES: usize = 512;
-/// How large a piece may grow by joining: it bounds what each further small piece copies.
+/// The size up to which pieces are joined. It limits how many bytes each further small piece
+/// copies.
 const JOINED_PIECE_BYTES: usize = 2048;
 /// SACK blocks that fit into a header without timestamps (RFC 2018 §3).
 const MAX_SACK_BLOCKS: usize = 4;
@@ -26,13 +26,14 @@ const MAX_SACK_BLOCKS: usize = 4;
 pub(crate) enum Insert {
     /// At least some of it was new and is kept.
     Stored,
-    /// All of it was there.
+    /// All of it had arrived before.
     Duplicate,
-    /// It would have begun a range too many: nothing is kept.
+    /// It would need one range too many: nothing is kept.
     Full,
 }
 
-/// All sequence numbers that it sees must lie within one receive window, less than 2^31 apart.
+/// The out-of-order data of a connection. All sequence numbers must lie within one receive window,
+/// less than 2^31 apart.
 #[derive(Debug)]
 pub(crate) struct Assembler {
     ranges: VecDeque<Range>,
@@ -40,7 +41,7 @@ pub(crate) struct Assembler {
     buffered_bytes: usize,
     /// The capacity of all ranges' lists of pieces.
     list_entries: usize,
-    /// A sequence number in each of the ranges that were touched last, the latest first.
+    /// A sequence number in each of the ranges that changed last, the latest first.
     recent: SmallVec<[SeqNumber; MAX_SACK_BLOCKS + 1]>,
 }
 
@@ -61,17 +62,17 @@ impl Assembler {
         self.ranges.is_empty()
     }
 
-    /// Where the first of them begins.
+    /// The start of the first range.
     pub(crate) fn start(&self) -> Option<SeqNumber> {
         self.ranges.front().map(|range| range.start)
     }
 
-    /// Behind the last of them.
+    /// The end of the last range.
     pub(crate) fn end(&self) -> Option<SeqNumber> {
         self.ranges.back().map(|range| range.end)
     }
 
-    /// All memory behind them.
+    /// All memory of the ranges.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.buffered_bytes
             + self.list_entries * mem::size_of::<Bytes>()
@@ -83,13 +84,13 @@ impl Assembler {
         self.buffered_bytes
     }
 
-    /// Gives back what the list of ranges holds unused.
+    /// Frees unused capacity of the list of ranges.
     pub(crate) fn give_back_capacity(&mut self) {
         self.ranges.shrink_to_fit();
     }
 
-    /// Keeps what is new of `data`, which begins at `seq`, unless that makes more than `max_ranges`
-    /// ranges.
+    /// Stores the new part of `data`, which begins at `seq`, unless that makes more than
+    /// `max_ranges` ranges.
     pub(crate) fn insert(&mut self, seq: SeqNumber, data: Bytes, max_ranges: usize) -> Insert {
         if data.is_empty() {
             return Insert::Duplicate;
@@ -103,7 +104,7 @@ impl Assembler {
             && first + 1 == after
             && seq.after_eq(range.start)
         {
-            // The usual cases: the next segment behind a loss, or one that came twice.
+            // The usual cases: the next segment after a loss, or a duplicate.
             let is_new = end.after(range.end);
             if is_new {
                 let entries = range.pieces.capacity();
@@ -121,7 +122,7 @@ impl Assembler {
         Insert::Stored
     }
 
-    /// Something has come that belongs to the last range, if that ends at `end`.
+    /// Marks the last range as the one that changed last, if it ends at `end`.
     pub(crate) fn touch_last(&mut self, end: SeqNumber) {
         if let Some(last) = self.ranges.back().filter(|last| last.end == end) {
             let start = last.start;
@@ -129,15 +130,15 @@ impl Assembler {
         }
     }
 
-    /// The range `start..end` has just been touched, at `seq`.
+    /// Notes that the range `start..end` has just changed, at `seq`.
     fn note_touched(&mut self, seq: SeqNumber, start: SeqNumber, end: SeqNumber) {
         self.recent.retain(|other| other.before(start) || other.after_eq(end));
         self.recent.insert(0, seq);
         self.recent.truncate(MAX_SACK_BLOCKS);
     }
 
-    /// Forgets whole pieces that begin at `seq` or behind it, the last first, until `wanted` bytes
-    /// are free. How many bytes that were.
+    /// Discards whole pieces that begin at `seq` or after it, the last first, until `wanted` bytes
+    /// are free. Returns how many bytes it discarded.
     pub(crate) fn prune(&mut self, seq: SeqNumber, wanted: usize) -> usize {
         let mut pruned = 0;
         while pruned < wanted
@@ -158,8 +159,8 @@ impl Assembler {
         pruned
     }
 
-    /// The next piece of data that continues at `rcv_nxt`, without what was received by now; call
-    /// again, with RCV.NXT moved on, until there is none.
+    /// Removes and returns the next piece of data that continues at `rcv_nxt`, without the part
+    /// that was received since. Call it again, with RCV.NXT moved on, until it returns `None`.
     pub(crate) fn take_ready(&mut self, rcv_nxt: SeqNumber) -> Option<Bytes> {
         while let Some(range) = self.ranges.front_mut() {
             if range.start.after(rcv_nxt) {
@@ -180,10 +181,10 @@ impl Assembler {
         None
     }
 
-    /// The ranges that wait, as left and right edges, the most recently changed first (RFC 2018 §4,
-    /// RFC2018-4-c), then the hindmost: at most four. There may be thousands: none is looked at but
-    /// those. Correct once [`take_ready`](Assembler::take_ready) has returned `None` for the
-    /// current RCV.NXT.
+    /// Up to four ranges, as left and right edges: those that changed last, the latest first (RFC
+    /// 2018 §4, RFC2018-4-c), then the last ones in the sequence space. There may be thousands of
+    /// ranges; it visits only those four. Correct once [`take_ready`](Assembler::take_ready) has
+    /// returned `None` for the current RCV.NXT.
     pub(crate) fn sack_blocks(&self) -> impl Iterator<Item = (SeqNumber, SeqNumber)> {
         let mut blocks: SmallVec<[(SeqNumber, SeqNumber); MAX_SACK_BLOCKS]> =
             self.recent.iter().filter_map(|&seq| self.containing(seq)).collect();
@@ -199,28 +200,27 @@ impl Assembler {
         blocks.into_iter()
     }
 
-    /// What of `seq..end` has come before: the first such stretch (RFC 2883 §4 reports no more than
-    /// one).
+    /// The first part of `seq..end` that has arrived before (RFC 2883 §4 reports no more than one).
     pub(crate) fn first_overlap(&self, seq: SeqNumber, end: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
         let range = self.ranges.get(self.ranges.partition_point(|range| range.end.before_eq(seq)))?;
         let (left, right) = (range.start.max(seq), range.end.min(end));
         left.before(right).then_some((left, right))
     }
 
-    /// The range that a sequence number lies in, if any.
+    /// The range that contains a sequence number, if any.
     fn containing(&self, seq: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
         let range = self.ranges.get(self.ranges.partition_point(|range| range.end.before_eq(seq)))?;
         range.start.before_eq(seq).then_some((range.start, range.end))
     }
 
-    /// The ranges that overlap or touch `seq..end`: the first, and one behind the last. If there
-    /// are none, both say where a new range belongs.
+    /// The indices of the ranges that overlap or touch `seq..end`: the first, and one past the
+    /// last. If there are none, both are the place of a new range.
     fn touching(&self, seq: SeqNumber, end: SeqNumber) -> (usize, usize) {
         let first = self.ranges.partition_point(|range| range.end.before(seq));
         (first, self.ranges.partition_point(|range| range.start.before_eq(end)).max(first))
     }
 
-    /// Takes the ranges `first..after` out and makes one of them, with `data` in the holes.
+    /// Removes the ranges `first..after` and joins them to one, with `data` in the gaps.
     fn join(&mut self, first: usize, after: usize, seq: SeqNumber, data: &Bytes) -> Range {
         let mut joined = Range { start: seq, end: seq, pieces: VecDeque::new() };
         for range in self.ranges.drain(first..after) {
@@ -230,11 +230,11 @@ impl Assembler {
                 joined = range;
                 continue;
             }
-            // The hole before this range, which the data fills.
+            // The gap before this range, which the data fills.
             let hole = ((range.start - seq) as usize).min(data.len());
             self.buffered_bytes += joined.append(seq, &data.slice(..hole));
             joined.end = range.end;
-            // The shorter list moves: of a long range and one segment, the segment.
+            // Moves the shorter list of pieces into the longer one.
             if joined.pieces.len() < range.pieces.len() {
                 let mut pieces = range.pieces;
                 while let Some(piece) = joined.pieces.pop_back() {
@@ -259,7 +259,7 @@ impl Assembler {
         self.free_if_empty();
     }
 
-    /// One that is empty holds no memory.
+    /// An empty assembler holds no memory.
     fn free_if_empty(&mut self) {
         if self.ranges.is_empty() {
             self.ranges = VecDeque::new();
@@ -268,8 +268,8 @@ impl Assembler {
 }
 
 impl Range {
-    /// Appends what lies behind the end of `data`, which begins at `seq`, not behind the end. How
-    /// many bytes that was.
+    /// Appends the part of `data` after the range's end. `data` begins at `seq`, which must not be
+    /// after the end. Returns how many bytes it appended.
     fn append(&mut self, seq: SeqNumber, data: &Bytes) -> usize {
         let known = (self.end - seq) as usize;
         let Some(new) = data.len().checked_sub(known).filter(|&new| new > 0) else { return 0 };
@@ -295,7 +295,8 @@ fn push_front_joining(pieces: &mut VecDeque<Bytes>, piece: Bytes) {
     }
 }
 
-/// Otherwise a peer could make us keep a list entry and an allocation for each byte.
+/// Whether two pieces are joined. Otherwise a peer could make us keep a list entry and an
+/// allocation for each byte.
 fn worth_joining(one: &Bytes, other: &Bytes) -> bool {
     one.len().min(other.len()) < SMALL_PIECE_BYTES && one.len() + other.len() <= JOINED_PIECE_BYTES
 }

@@ -1,4 +1,4 @@
-//! A queue of bytes in chunks: what the send queue and the receive queue have in common.
+//! A queue of bytes in chunks, for the send queue and the receive queue.
 //!
 //! ```text
 //!   start                                                     start + len
@@ -6,44 +6,45 @@
 //!     front: consumed here                  copied bytes are appended here
 //! ```
 //!
-//! Slices that come in are kept as they are. Bytes that are copied in go into `tail`, one
-//! allocation for many small pieces; when a slice of them is wanted the tail's bytes become a
-//! chunk, and its spare room goes on as the tail.
+//! Slices are stored as they are. Copied bytes go into `tail`, one allocation for many small
+//! pieces. When a slice of the tail is needed, the tail's bytes become a chunk, and the rest of the
+//! allocation stays the tail.
 
 use alloc::collections::VecDeque;
 use core::mem;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// The first allocation for copied bytes. One of this size is kept when the queue empties.
+/// The first allocation for copied bytes. An empty queue keeps one of this size.
 const MIN_TAIL_BYTES: usize = 256;
-/// How far allocations grow (doubling) while small pieces are copied in.
+/// The size up to which allocations double while small pieces are copied in.
 const MAX_TAIL_BYTES: usize = 16 << 10;
-/// The largest allocation for one large piece: memory is given back allocation by allocation.
+/// The largest allocation for one large piece. Memory is freed by whole allocations, so they must
+/// not be too large.
 const MAX_COPY_BYTES: usize = 64 << 10;
-/// The smallest list of chunks: the smallest that `VecDeque` allocates for.
+/// The smallest list of chunks, which is also `VecDeque`'s smallest.
 const MIN_CHUNKS: usize = 4;
-/// What an empty queue keeps of its list: what comes in bursts fills it again at once.
+/// The longest list that an empty queue keeps: bursts of data fill it again at once.
 const KEPT_CHUNKS: usize = 128;
-/// More pieces than this are copied into one: devices take a limited number of them (IOV_MAX is
-/// 1,024), and many tiny ones cost more than the copy.
+/// A slice of more pieces than this is copied into one piece: devices take a limited number
+/// (IOV_MAX is 1,024), and many tiny pieces cost more than the copy.
 const MAX_SLICES: usize = 16;
-/// Unless they are larger than this: what many segments are cut from may well lie in more.
+/// More pieces are allowed if they are larger than this on average, as for a run of many segments.
 const MIN_SLICE_BYTES: usize = 128;
 
 /// See the module's page.
 pub(super) struct ByteQueue {
     chunks: VecDeque<Chunk>,
-    /// The newest bytes, still growing.
+    /// The newest bytes; copied bytes are appended here.
     tail: BytesMut,
-    /// The size of the allocation that `tail` is the end of.
+    /// The size of the allocation whose end is `tail`.
     tail_alloc: usize,
     /// Whether the last chunk was split from that allocation.
     tail_is_shared: bool,
     /// The position of the first byte, counted from the first byte that ever was in the queue.
     start: u64,
     len: usize,
-    /// All allocations, but the list of chunks itself.
+    /// The size of all allocations except the list of chunks.
     alloc_bytes: usize,
     /// The chunk in which the last slice ended: the next one usually begins there.
     cursor: usize,
@@ -53,8 +54,8 @@ struct Chunk {
     /// The position of its first byte.
     start: u64,
     bytes: Bytes,
-    /// What is given back when this chunk goes; of the chunks that share an allocation only the
-    /// last has it.
+    /// The memory that is freed with this chunk. Of chunks that share an allocation, only the last
+    /// one has it.
     alloc: usize,
 }
 
@@ -76,22 +77,22 @@ impl ByteQueue {
         self.len
     }
 
-    /// All memory behind the queue, whether the bytes in it are consumed or not.
+    /// All memory that the queue holds, including that of consumed bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         self.alloc_bytes + self.chunks.capacity() * mem::size_of::<Chunk>()
     }
 
-    /// The same with the queue's own record.
+    /// The same, with the queue's own struct.
     pub(super) fn all_memory_bytes(&self) -> usize {
         mem::size_of::<ByteQueue>() + self.memory_bytes()
     }
 
-    /// Whether there is neither data nor memory for it.
+    /// Whether the queue holds neither data nor memory.
     pub(super) fn is_idle(&self) -> bool {
         self.len == 0 && self.memory_bytes() == 0
     }
 
-    /// Appends a copy.
+    /// Appends a copy of `data`.
     pub(super) fn push_copy(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             let mut room = self.tail.capacity() - self.tail.len();
@@ -106,7 +107,7 @@ impl ByteQueue {
         }
     }
 
-    /// Appends a slice. `alloc` is what it keeps alive.
+    /// Appends a slice, which keeps `alloc` bytes of memory alive.
     pub(super) fn push_bytes(&mut self, bytes: Bytes, alloc: usize) {
         if bytes.is_empty() {
             return;
@@ -120,8 +121,7 @@ impl ByteQueue {
         self.push_chunk(Chunk { start, bytes, alloc });
     }
 
-    /// The bytes from `offset` on, at most `len` and at most what is there, in as few slices as
-    /// they are stored in.
+    /// Passes up to `len` bytes from `offset` on to `take`, in as few slices as possible.
     pub(super) fn slice(&mut self, offset: usize, len: usize, mut take: impl FnMut(Bytes)) {
         let offset = offset.min(self.len);
         let len = len.min(self.len - offset);
@@ -153,7 +153,8 @@ impl ByteQueue {
         }
     }
 
-    /// Copies without consuming from behind the first `skip` bytes on. How many bytes it copied.
+    /// Copies the bytes after the first `skip` ones without consuming them. Returns how many bytes
+    /// it copied.
     pub(super) fn peek(&self, mut skip: usize, buf: &mut [u8]) -> usize {
         let mut done = 0;
         let stored = self.chunks.iter().map(|chunk| &chunk.bytes[..]).chain([&self.tail[..]]);
@@ -172,7 +173,7 @@ impl ByteQueue {
         done
     }
 
-    /// Takes the first slice out, at most `max` bytes of it; empty if there is none.
+    /// Removes and returns the first slice, at most `max` bytes of it. Empty if there is no data.
     pub(super) fn pop(&mut self, max: usize) -> Bytes {
         if self.chunks.is_empty() {
             self.freeze_tail();
@@ -183,7 +184,7 @@ impl ByteQueue {
         bytes
     }
 
-    /// Consumes from the front: `count` bytes, or all there are.
+    /// Consumes `count` bytes from the front, or all if there are fewer.
     pub(super) fn advance(&mut self, count: usize) {
         let count = count.min(self.len);
         self.start += count as u64;
@@ -207,8 +208,8 @@ impl ByteQueue {
         }
     }
 
-    /// Gives back capacity that holds no data: of the list, and of the tail's allocation if less
-    /// than half of it is used. At most one allocation is copied.
+    /// Frees capacity that holds no data: that of the list, and that of the tail's allocation if
+    /// less than half of it is used. At most one allocation is copied.
     pub(super) fn give_back_capacity(&mut self) {
         let sharing = if self.tail_is_shared {
             self.chunks.iter().rev().take_while(|chunk| chunk.alloc == 0).count()
@@ -238,8 +239,8 @@ impl ByteQueue {
         self.start + self.len as u64
     }
 
-    /// The chunk that holds this position, which must be in a chunk: where the last slice ended,
-    /// just after it, or by binary search.
+    /// The chunk that holds this position, which must be in a chunk. Tries the chunk in which the
+    /// last slice ended and the next one, then a binary search.
     fn find(&self, position: u64) -> usize {
         for index in [self.cursor, self.cursor + 1] {
             if self.chunks.get(index).is_some_and(|chunk| {
@@ -251,9 +252,9 @@ impl ByteQueue {
         self.chunks.partition_point(|chunk| chunk.start <= position).saturating_sub(1)
     }
 
-    /// Callers admit data by its size, and what the list takes beside it must stay small: it grows
-    /// to its double only where that is little against the data, as it is with whole segments, and
-    /// otherwise by an eighth.
+    /// Appends a chunk. Callers limit the queue by the size of its data, so the list must stay
+    /// small compared with the data: it doubles only if that is little, as with full segments, and
+    /// otherwise grows by an eighth.
     fn push_chunk(&mut self, chunk: Chunk) {
         let count = self.chunks.len();
         if count == self.chunks.capacity() {
@@ -264,7 +265,8 @@ impl ByteQueue {
         self.chunks.push_back(chunk);
     }
 
-    /// The tail's bytes become a chunk, and share their allocation with what is appended later.
+    /// Makes the tail's bytes a chunk, which shares the allocation with bytes that are appended
+    /// later.
     fn freeze_tail(&mut self) {
         if self.tail.is_empty() {
             return;
@@ -275,8 +277,7 @@ impl ByteQueue {
         self.tail_is_shared = true;
     }
 
-    /// Nothing more is appended to the tail's allocation: it goes with the last chunk that is part
-    /// of it.
+    /// Ends the use of the tail's allocation, which is freed with the last chunk that shares it.
     fn retire_tail(&mut self) {
         self.freeze_tail();
         self.tail = BytesMut::new();
@@ -296,8 +297,8 @@ impl ByteQueue {
         self.alloc_bytes += self.tail_alloc;
     }
 
-    /// An idle connection holds no buffers, except one small enough not to matter and worth keeping
-    /// for a connection that sends a few bytes now and then.
+    /// Frees the memory of an empty queue, except one small allocation, which a connection that
+    /// sends a few bytes from time to time uses again.
     fn shrink_empty(&mut self) {
         if self.chunks.capacity() > KEPT_CHUNKS {
             self.chunks = VecDeque::new();
@@ -310,7 +311,7 @@ impl ByteQueue {
     }
 }
 
-/// The parts of chunks that cover some positions: chunk, from, to.
+/// Iterates over the parts of chunks that cover a range of positions, as chunk, from, to.
 #[derive(Clone)]
 struct Pieces<'a> {
     chunks: alloc::collections::vec_deque::Iter<'a, Chunk>,

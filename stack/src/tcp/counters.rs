@@ -1,4 +1,5 @@
-//! What a connection counts for [`TcpInfo`](super::TcpInfo), and the times that it was held back.
+//! A connection's counters for [`TcpInfo`](super::TcpInfo), and the times for which its sender was
+//! limited.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -8,7 +9,7 @@ use super::receiver::Stored;
 use super::{Connection, Run, SeqNumber};
 use crate::time::Instant;
 
-/// Counts of one connection. What only data can move is made with the first data.
+/// The counters of one connection. Those for data are allocated with the first data.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     /// These two wrap.
@@ -17,7 +18,7 @@ pub(super) struct Counters {
     pub(super) flow: Option<Box<DataCounters>>,
 }
 
-/// What there is to count once data flows. Names are those of Linux's tcp_sock.
+/// Counters for connections with data. Names are those of Linux's tcp_sock.
 #[derive(Debug, Default)]
 pub(super) struct DataCounters {
     pub(super) data_segs_in: u32,
@@ -32,8 +33,7 @@ pub(super) struct DataCounters {
     trouble: Option<Box<Trouble>>,
 }
 
-/// What there is to count once something was lost or came twice or in another order: most
-/// connections never see it.
+/// Counters of losses, duplicates and reordering. Most connections never allocate them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Trouble {
     pub(super) bytes_retrans: u64,
@@ -59,15 +59,15 @@ pub(super) enum Activity {
     /// Nothing is queued or in flight.
     #[default]
     Idle,
-    /// The path, the congestion window or the program decides.
+    /// The path, the congestion window or the program is the limit.
     Busy,
-    /// The peer's window is in the way.
+    /// The peer's window is the limit.
     WindowLimited,
-    /// Everything is sent, and the program may not write more.
+    /// The send buffer is the limit: everything is sent, and the buffer is full.
     BufferLimited,
 }
 
-/// How long the sender has done what.
+/// How long the sender was in each activity.
 #[derive(Debug, Default)]
 pub(super) struct Chrono {
     activity: Activity,
@@ -94,7 +94,7 @@ impl Chrono {
         self.since = now;
     }
 
-    /// Busy in any way, limited by the window, limited by the buffer; up to now.
+    /// The times up to now: busy in any way, limited by the window, limited by the buffer.
     pub(super) fn times(&self, now: Instant) -> (Duration, Duration, Duration) {
         let current = |activity| {
             if self.activity == activity { now.duration_since(self.since) } else { Duration::ZERO }
@@ -107,17 +107,17 @@ impl Chrono {
 }
 
 impl Counters {
-    /// For data, in either direction.
+    /// The counters for data, in either direction.
     fn flow(&mut self) -> &mut DataCounters {
         self.flow.get_or_insert_default()
     }
 
-    /// Segments have come in.
+    /// Segments were received.
     pub(super) fn on_segments(&mut self, segs: u32) {
         self.segs_in = self.segs_in.wrapping_add(segs);
     }
 
-    /// Segments go out.
+    /// Segments are sent.
     pub(super) fn on_sent(&mut self, run: &Run) {
         let bytes = run.payload_len();
         if bytes == 0 {
@@ -132,14 +132,14 @@ impl Counters {
         flow.bytes_sent += bytes as u64;
     }
 
-    /// They were sent before.
+    /// Segments were retransmitted.
     pub(super) fn on_resent(&mut self, segs: u32, bytes: u32) {
         let trouble = self.flow().trouble_mut();
         trouble.total_retrans = trouble.total_retrans.wrapping_add(segs);
         trouble.bytes_retrans += u64::from(bytes);
     }
 
-    /// Data was acknowledged; a SYN and a FIN are none.
+    /// Data was acknowledged. SYN and FIN do not count.
     pub(super) fn on_acked(&mut self, bytes: u32) {
         if let Some(flow) = &mut self.flow {
             flow.bytes_acked += u64::from(bytes);
@@ -151,7 +151,7 @@ impl Counters {
         self.flow.as_ref().map_or(0, |flow| flow.bytes_acked)
     }
 
-    /// Whether a segment with data has come.
+    /// Whether a segment with data has arrived.
     pub(super) fn has_received_data(&self) -> bool {
         self.flow.as_ref().is_some_and(|flow| flow.data_segs_in > 0)
     }
@@ -166,12 +166,12 @@ impl Counters {
         trouble.total_rto = trouble.total_rto.wrapping_add(1);
     }
 
-    /// Whether the peer's window was in the way when last everything that could be sent was.
+    /// Whether the peer's window was the limit after the last transmission.
     pub(super) fn has_waited_for_window(&self) -> bool {
         self.flow.as_ref().is_some_and(|flow| flow.chrono.activity == Activity::WindowLimited)
     }
 
-    /// A program that holds the path back does not make it slower (Linux's tcp_rate_gen).
+    /// A sample that the program limited counts only if it is higher (Linux's tcp_rate_gen).
     pub(super) fn on_rate(&mut self, sample: &RateSample) {
         let flow = self.flow();
         let rate = sample.bytes_per_second();
@@ -183,7 +183,7 @@ impl Counters {
 }
 
 impl Connection {
-    /// Segments with `len` bytes in all were taken in; RCV.NXT was `nxt` before.
+    /// Counts received segments with `len` bytes in all; RCV.NXT was `nxt` before.
     pub(super) fn count_data(&mut self, len: usize, segs: u32, nxt: SeqNumber, stored: Stored) {
         if len == 0 {
             return;
@@ -192,7 +192,7 @@ impl Connection {
         flow.data_segs_in = flow.data_segs_in.wrapping_add(segs);
         match stored {
             Stored::InOrder => {
-                // The FIN is no byte.
+                // The FIN is not a byte.
                 let fin = u32::from(self.rcv.is_fin_received());
                 flow.bytes_received += u64::from((self.rcv.nxt - nxt).saturating_sub(fin));
             }
@@ -204,7 +204,7 @@ impl Connection {
         }
     }
 
-    /// All that could be sent is: what holds the rest back?
+    /// Called when everything that may be sent is sent. Notes what limits the sender.
     pub(crate) fn note_activity(&mut self, now: Instant) {
         if self.counters.flow.is_none() && self.snd.queue.len() == 0 {
             return;

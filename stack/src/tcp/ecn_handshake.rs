@@ -1,4 +1,4 @@
-//! What the two ends of a connection agree on about ECN (RFC 3168 §6.1.1, RFC 9768 §3.1).
+//! The negotiation of ECN (RFC 3168 §6.1.1, RFC 9768 §3.1).
 
 use super::accecn::{AccEcn, ace, ace_flags, handshake_encoding};
 use super::options::AccEcnOption;
@@ -6,7 +6,7 @@ use super::{Flags, Header};
 use crate::config::Ecn;
 use crate::ip::ecn::IpEcn;
 
-/// How the two ends of a connection speak of congestion.
+/// How the two ends of a connection report congestion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum EcnMode {
     #[default]
@@ -18,7 +18,7 @@ pub(crate) enum EcnMode {
 }
 
 impl EcnMode {
-    /// What a listener answers to this SYN (RFC 9768 §3.1, table 2).
+    /// The mode with which a listener answers this SYN (RFC 9768 §3.1, table 2).
     pub(crate) fn for_syn(policy: Ecn, syn: &Header) -> EcnMode {
         // Linux 6.18 with tcp_ecn of 1 or 2: a SYN that asks for accurate ECN has both flags of RFC
         // 3168, and gets that.
@@ -27,22 +27,22 @@ impl EcnMode {
         match ace(syn.flags) & known {
             _ if policy == Ecn::Off => EcnMode::Off,
             0b000 => EcnMode::Off,
-            // Linux's tcp_ecn_create_request: no SYN of RFC 3168 is ECN-capable, so somebody on the
-            // way writes there.
+            // Linux's tcp_ecn_create_request: a SYN of RFC 3168 is never ECN-capable, so a
+            // middlebox has changed the field.
             0b011 if syn.ip_ecn != IpEcn::NotEct => EcnMode::Off,
             0b011 => EcnMode::Rfc3168,
             _ if is_classic => EcnMode::Off,
-            // §3.1.3: also what is reserved today.
+            // §3.1.3: also for the values that are reserved today.
             _ => EcnMode::AccEcn,
         }
     }
 
-    /// What a SYN that asked for `asked` has got with this SYN-ACK (RFC 9768 §3.1.2, RFC 3168
-    /// §6.1.1).
+    /// The mode that follows from this SYN-ACK, after a SYN that asked for `asked` (RFC 9768
+    /// §3.1.2, RFC 3168 §6.1.1).
     pub(super) fn for_syn_ack(asked: EcnMode, flags: Flags) -> EcnMode {
         match (asked, ace(flags)) {
             (EcnMode::Off, _) | (EcnMode::AccEcn, 0b000) => EcnMode::Off,
-            // Both flags come from a host that mirrors what it does not know.
+            // All flags set: a host that copies the reserved bits of the SYN.
             (EcnMode::AccEcn, 0b111) => EcnMode::Off,
             (EcnMode::AccEcn, 0b001) => EcnMode::Rfc3168,
             (EcnMode::AccEcn, _) => EcnMode::AccEcn,
@@ -51,8 +51,8 @@ impl EcnMode {
         }
     }
 
-    /// The flags of a SYN-ACK. That of AccECN says how the SYN came. After two that were lost it is
-    /// sent as of old (RFC 9768 §3.2.3.2.2).
+    /// The ECN flags of a SYN-ACK. With AccECN they report the marking of the SYN. After two lost
+    /// SYN-ACKs the next has no ECN flags (RFC 9768 §3.2.3.2.2).
     pub(crate) fn syn_ack_flags(self, syn_ecn: IpEcn, repeated: u8) -> Flags {
         match self {
             EcnMode::Off => Flags::default(),
@@ -63,13 +63,13 @@ impl EcnMode {
     }
 }
 
-/// What a listener's record of a handshake keeps.
+/// The ECN state in a listener's record of a handshake.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EcnAnswer {
     pub(super) mode: EcnMode,
-    /// How the packet of the latest SYN was marked.
+    /// The marking of the latest SYN.
     pub(super) syn_ecn: IpEcn,
-    /// A SYN came that asked for nothing: the client may have given up asking.
+    /// A SYN without ECN flags has arrived: the client may have stopped asking for ECN.
     pub(super) is_doubtful: bool,
 }
 
@@ -78,8 +78,8 @@ impl EcnAnswer {
         EcnAnswer { mode: EcnMode::for_syn(policy, syn), syn_ecn: syn.ip_ecn, is_doubtful: false }
     }
 
-    /// The SYN again. The mode stays that of the first, and the next SYN-ACK speaks of the latest
-    /// (RFC 9768 §3.1.5). Whether the two asked for things that cannot both be meant.
+    /// The SYN was repeated. The mode stays that of the first SYN, and the next SYN-ACK reports the
+    /// marking of the latest (RFC 9768 §3.1.5). Returns whether the two SYNs contradict each other.
     pub(super) fn on_repeated_syn(&mut self, syn: &Header) -> bool {
         self.syn_ecn = syn.ip_ecn;
         self.is_doubtful |= ace(syn.flags) == 0b000;
@@ -95,15 +95,15 @@ impl EcnAnswer {
         self.mode == EcnMode::Rfc3168
     }
 
-    /// The SYN-ACK is a cookie, and this is whether RFC 3168 comes back with it.
+    /// The SYN-ACK carries a SYN cookie; `comes_back` says whether the cookie can encode RFC 3168.
     pub(super) fn limit_to_cookie(&mut self, comes_back: bool) {
         if self.is_rfc3168() && !comes_back {
             self.mode = EcnMode::Off;
         }
     }
 
-    /// A cookie has come back, and this with it. An ACK of accurate ECN shows that it is one (RFC
-    /// 9768 §5.1).
+    /// The answer restored from a SYN cookie. An ACK of accurate ECN is recognised by its flags
+    /// (RFC 9768 §5.1).
     pub(super) fn from_cookie(policy: Ecn, is_rfc3168: bool, ack: &Header) -> EcnAnswer {
         let mode = match ace(ack.flags) {
             _ if policy == Ecn::Off => EcnMode::Off,
@@ -114,13 +114,13 @@ impl EcnAnswer {
         EcnAnswer { mode, syn_ecn: IpEcn::NotEct, is_doubtful: false }
     }
 
-    /// The flags of a SYN-ACK that was repeated so often.
+    /// The ECN flags of a SYN-ACK that was repeated `repeated` times.
     pub(super) fn syn_ack_flags(&self, repeated: u8) -> Flags {
         self.mode.syn_ack_flags(self.syn_ecn, repeated)
     }
 
-    /// It tries whether the path lets the option through, and if it is lost, not again (RFC 9768
-    /// §3.2.3.2).
+    /// The option of the first SYN-ACK, which tests whether the path lets the option through. A
+    /// repeated SYN-ACK has none (RFC 9768 §3.2.3.2).
     pub(super) fn syn_ack_option(&self, repeated: u8) -> Option<AccEcnOption> {
         (self.mode == EcnMode::AccEcn && repeated == 0).then(AccEcn::first_option)
     }

@@ -1,10 +1,10 @@
 //! TCP Fast Open (RFC 7413): data in the SYN, delivered before the handshake is over.
 //!
-//! A server gives a client a cookie that proves, in later SYNs, that the client's address is its
-//! own. A SYN that brings the cookie back makes a connection at once: [`Connection::fast_open`].
-//! Such a connection is in SYN-RECEIVED, and for its sender the SYN is out of the way already (as
-//! in Linux's tcp_fastopen_create_child), so that it answers before the client has said anything
-//! else; only the SYN-ACK is repeated until then.
+//! A server gives a client a cookie, which proves in later SYNs that the client owns its address. A
+//! SYN with a valid cookie creates a connection at once: [`Connection::fast_open`]. The connection
+//! is in SYN-RECEIVED, but its sender treats the SYN as acknowledged (as in Linux's
+//! tcp_fastopen_create_child), so the server can answer before the handshake is over. Until then
+//! the retransmission timer repeats only the SYN-ACK.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -28,13 +28,13 @@ use crate::steering::{Share, Steering};
 use crate::time::Instant;
 
 /// Keys for Fast Open cookies that the program has set (TCP_FASTOPEN_KEY). Servers with the same
-/// keys take each other's cookies: Linux makes the same ones.
+/// keys accept each other's cookies. Linux computes the same cookies.
 // Exhaustive: a key is its bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FastOpenKey {
     /// New cookies are made with this.
     pub primary: [u8; 16],
-    /// Cookies made with this one are good, too; the client then gets a new one.
+    /// Cookies made with this key are valid, too; the client then gets a new one.
     pub backup: Option<[u8; 16]>,
 }
 
@@ -46,9 +46,9 @@ impl fmt::Debug for FastOpenKey {
 }
 
 impl FastOpenKey {
-    /// RFC 7413 §4.1.2: the keyed hash of both addresses. Ports do not count: it is the client that
-    /// is known again. As on Linux (__tcp_fastopen_cookie_gen_cipher) it is SipHash-2-4 of the
-    /// client's address and the server's.
+    /// RFC 7413 §4.1.2: the keyed hash of both addresses, without ports. As on Linux
+    /// (__tcp_fastopen_cookie_gen_cipher) it is SipHash-2-4 of the client's address and the
+    /// server's.
     pub(crate) fn cookie(&self, local: IpAddr, remote: IpAddr) -> FastOpenCookie {
         made_with(&self.primary, local, remote)
     }
@@ -63,33 +63,32 @@ impl FastOpenKey {
     }
 }
 
-/// The keys under which a server makes its cookies where the program has set none. They change with
-/// time.
+/// The keys of a server whose program has set none. They are replaced from time to time.
 #[derive(Debug)]
 pub(crate) struct FastOpenKeys {
-    /// Primary: the key of now. Backup: the key before, whose cookies are still good.
+    /// Primary: the current key. Backup: the previous key, whose cookies are still valid.
     keys: FastOpenKey,
-    /// When the current one is replaced; from its first use on.
+    /// When the primary key is replaced. `None` before its first use.
     rotate_at: Option<Instant>,
-    /// Where several stacks serve the same addresses a client comes to any of them, so all have the
-    /// same keys.
+    /// If several stacks serve the same addresses, any of them may get a client's next SYN, so all
+    /// use the same keys.
     common: Option<CommonKeys>,
 }
 
-/// Keys that follow from the time and what the stacks agree on.
+/// Keys that all stacks derive from the time and a shared secret.
 #[derive(Debug)]
 struct CommonKeys {
     steering: Steering,
-    /// Lifetimes of keys since the epoch.
+    /// The number of key lifetimes since the epoch.
     generation: Option<u64>,
 }
 
-/// What a server thinks of a client's cookie.
+/// Whether a client's cookie is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum CookieCheck {
     Good,
-    /// Good, but of the key before: the client should have a new one.
+    /// Valid, but made with the previous key: the client should get a new one.
     Aging,
     Bad,
 }
@@ -101,13 +100,13 @@ impl FastOpenKeys {
         FastOpenKeys { keys, rotate_at: None, common }
     }
 
-    /// The keys of now.
+    /// The current keys.
     pub(crate) fn current(&mut self, ctx: &mut Ctx<'_>) -> FastOpenKey {
         self.rotate(ctx);
         self.keys
     }
 
-    /// RFC 7413 §4.1.2: a cookie that was stolen is of use for two lifetimes at most.
+    /// RFC 7413 §4.1.2: a stolen cookie is valid for two lifetimes at most.
     fn rotate(&mut self, ctx: &mut Ctx<'_>) {
         let lifetime = ctx.config.tcp.fast_open_key_lifetime;
         if let Some(CommonKeys { steering, generation }) = &mut self.common {
@@ -141,31 +140,30 @@ fn made_with(key: &[u8; 16], local: IpAddr, remote: IpAddr) -> FastOpenCookie {
     FastOpenCookie::new(hasher.finish().to_le_bytes())
 }
 
-/// What a connection that is opened fast keeps until it is open.
+/// The state of a fast open, until the connection is open.
 #[derive(Debug)]
 pub(super) enum FastOpen {
-    /// SYN-RECEIVED, and what came with the SYN may be read. Also one whose program has closed: the
-    /// FIN goes out.
+    /// In SYN-RECEIVED; the SYN's data may be read. Also used after the program has closed in
+    /// SYN-RECEIVED, so that the FIN is sent.
     Server {
         irs: SeqNumber,
-        /// What the SYN-ACK gives the client.
+        /// The cookie that the SYN-ACK carries.
         cookie: Option<Box<FastOpenCookie>>,
     },
-    /// SYN-SENT.
+    /// In SYN-SENT.
     Client(FastClient),
 }
 
-/// A client's fast open.
+/// The state of a client's fast open.
 #[derive(Debug)]
 pub(super) struct FastClient {
-    /// What the first SYN carries: the server's cookie, or a request for one; none with
-    /// TCP_FASTOPEN_NO_COOKIE.
+    /// The cookie in the first SYN, or a request for one; `None` with TCP_FASTOPEN_NO_COOKIE.
     cookie: Option<Box<FastOpenCookie>>,
-    /// The SYN waits for data (TCP_FASTOPEN_CONNECT).
+    /// Whether the SYN waits for data (TCP_FASTOPEN_CONNECT).
     is_deferred: bool,
-    /// How much data the SYN takes.
+    /// How many bytes of data fit into the SYN.
     room: u16,
-    /// How much it took.
+    /// How many bytes of data the SYN had.
     syn_data: u16,
     lesson: Option<Lesson>,
 }
@@ -179,17 +177,18 @@ pub(crate) struct Lesson {
     pub(crate) outcome: SynOutcome,
 }
 
-/// What became of a SYN with data or with a request for a cookie.
+/// The result of a SYN with data or with a request for a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SynOutcome {
-    /// Nothing speaks against Fast Open.
+    /// No reason to avoid Fast Open.
     Fine,
-    /// A request was answered without a cookie. `experimental`: it stood in that option.
+    /// A request was answered without a cookie. `experimental`: the request used the experimental
+    /// option.
     NoCookie { experimental: bool },
-    /// Only the SYN that was sent again, without data, was answered: the path or the server may
-    /// drop the other kind.
+    /// Only the retransmitted SYN, without data, was answered: the path or the server may drop SYNs
+    /// with data.
     Lost,
-    /// The server left the data and gave no other cookie, or the attempt failed (RFC 7413
+    /// The server did not take the data and gave no new cookie, or the attempt failed (RFC 7413
     /// §4.1.3.1).
     Refused,
 }
@@ -201,9 +200,9 @@ pub(crate) enum FastOpenEnd {
     Learned(Lesson),
     /// The client has acknowledged our SYN.
     Opened,
-    /// The client reset it.
+    /// The client has reset the connection.
     Reset,
-    /// It ended otherwise.
+    /// The connection ended in another way.
     Failed,
 }
 
@@ -214,9 +213,8 @@ impl FastClient {
 }
 
 impl Connection {
-    /// A connection in SYN-RECEIVED, made of a SYN with a good cookie; the data that came with it
-    /// can be read, and `poll_transmit` gives the SYN-ACK, with this cookie if there is one (RFC
-    /// 7413 §4.2.2).
+    /// A connection in SYN-RECEIVED, from a SYN with a valid cookie. The SYN's data can be read,
+    /// and `poll_transmit` returns the SYN-ACK, with `cookie` if there is one (RFC 7413 §4.2.2).
     pub(crate) fn fast_open(
         ctx: &mut Ctx<'_>,
         syn: &Header,
@@ -235,8 +233,8 @@ impl Connection {
         connection
     }
 
-    /// The program has closed. In SYN-RECEIVED the FIN need not wait until our SYN is acknowledged
-    /// (RFC 9293 §3.10.4): from now on the SYN is out of the sender's way.
+    /// The program has closed in SYN-RECEIVED. The FIN need not wait until our SYN is acknowledged
+    /// (RFC 9293 §3.10.4), so the sender treats the SYN as acknowledged.
     pub(super) fn send_before_it_is_open(&mut self) {
         let has_sent = self.syn.fast_open.is_some() || self.snd.queue.len() > 0;
         if self.state == State::SynReceived && !has_sent {
@@ -252,24 +250,24 @@ impl Connection {
             && matches!(self.syn.fast_open.as_deref(), Some(FastOpen::Server { .. }))
     }
 
-    /// The SYN of such a connection.
+    /// Whether this is the SYN that opened such a connection.
     pub(super) fn is_syn_of_fast_open(&self, header: &Header) -> bool {
         matches!(self.syn.fast_open.as_deref(), Some(&FastOpen::Server { irs, .. }) if header.seq == irs)
     }
 
-    /// What came with the SYN goes to the program; a FIN with it was refused.
+    /// Gives the SYN's data to the program. A SYN with a FIN was refused before.
     fn take_text_of_syn(&mut self, ctx: &Ctx<'_>, syn: &Header, payload: Bytes) {
         if payload.is_empty() {
             return;
         }
-        // What does not fit the window is not acknowledged, and comes again.
+        // Data beyond the window is not acknowledged, and the client sends it again.
         let max_ranges = ctx.config.tcp.max_out_of_order_ranges;
         self.rcv.acks.note_segment(ctx.now, payload.len());
         let _stored = self.rcv.on_text(syn.seq + 1, payload, false, max_ranges);
         self.syn.data_taken = true;
     }
 
-    /// The SYN-ACK of such a connection. It takes part in nothing that concerns data.
+    /// The SYN-ACK of such a connection. It is separate from the sender's sequence of data.
     pub(super) fn repeatable_syn_ack(&mut self, ctx: &mut Ctx<'_>, mut header: Header) -> Run {
         header.seq = self.snd.una - 1;
         if self.retries.timeouts > 0 {
@@ -282,7 +280,7 @@ impl Connection {
         Run::one(header, Payload::new())
     }
 
-    /// The first acknowledgement: of the SYN, and perhaps of data.
+    /// Checks the first acknowledgement, which covers the SYN and perhaps data.
     pub(super) fn check_ack_of_fast_open(&mut self, ctx: &mut Ctx<'_>, header: &Header) -> Step {
         if header.ack.before(self.snd.una) || header.ack.after(self.snd.max) {
             self.pending.reset = Some(Reset::answering(header, header.ack));
@@ -291,13 +289,13 @@ impl Connection {
         self.time_syn(ctx, header);
         self.establish(ctx, "ACK of our SYN");
         if self.snd.flight() > 0 {
-            // Data that went out before.
+            // Data was sent before.
             self.arm_retransmit(ctx.now);
         }
         Continue(())
     }
 
-    /// The cookie for the SYN-ACK; as on Linux one that is repeated has none.
+    /// The cookie for the SYN-ACK. As on Linux a repeated SYN-ACK has none.
     pub(super) fn cookie_to_give(&self) -> Option<Box<FastOpenCookie>> {
         match self.syn.fast_open.as_deref() {
             Some(FastOpen::Server { cookie, .. }) if self.retries.timeouts == 0 => cookie.clone(),
@@ -305,10 +303,10 @@ impl Connection {
         }
     }
 
-    /// How the fast open ended, once.
+    /// How the fast open ended. Returns it once.
     #[inline]
     pub(crate) fn take_fast_open_end(&mut self) -> Option<FastOpenEnd> {
-        // Asked after every segment.
+        // Called after every segment.
         if self.syn.fast_open.is_none() { None } else { self.end_fast_open() }
     }
 
@@ -318,7 +316,7 @@ impl Connection {
             (State::Closed, Some(CloseReason::TimedOut | CloseReason::Unreachable(_)))
         );
         let lesson = match self.syn.fast_open.as_deref_mut()? {
-            // RFC 7413 §4.1.3.1: no answer at all, and ICMP errors, speak against it, too.
+            // RFC 7413 §4.1.3.1: no answer at all, or an ICMP error, counts against Fast Open, too.
             FastOpen::Client(client) if has_failed && client.syn_data > 0 => client
                 .lesson
                 .take()
@@ -337,9 +335,10 @@ impl Connection {
         Some(end)
     }
 
-    /// SYN-SENT with a cookie, with a request for one, or without either. But with a request the
-    /// SYN waits for the first data, of which it takes what a segment of `mss` holds beside the
-    /// longest options (RFC 7413 §4.2.1; Linux's tcp_send_syn_data).
+    /// A connection in SYN-SENT, with a cookie, with a request for one, or with neither. A request
+    /// is sent at once. Otherwise the SYN waits for the first data, and takes as much of it as fits
+    /// into a segment of `mss` beside the longest options (RFC 7413 §4.2.1; Linux's
+    /// tcp_send_syn_data).
     pub(crate) fn connect_fast(
         ctx: &mut Ctx<'_>,
         params: OpenParams,
@@ -375,8 +374,8 @@ impl Connection {
         room.saturating_sub(self.snd.queue.len())
     }
 
-    /// The program sends nothing: the SYN goes without data, and the cookie is shown all the same.
-    /// As on Linux.
+    /// The program has sent zero bytes: the SYN is sent without data, but with the cookie, as on
+    /// Linux.
     pub(super) fn open_without_data(&mut self) {
         if let Some(FastOpen::Client(client)) = self.syn.fast_open.as_deref_mut() {
             client.is_deferred = false;
@@ -384,7 +383,7 @@ impl Connection {
         }
     }
 
-    /// The SYN has waited for this data.
+    /// Sends the SYN that has waited for data, if there is data now.
     pub(super) fn open_with_data(&mut self) {
         if let Some(FastOpen::Client(client)) = self.syn.fast_open.as_deref_mut()
             && client.is_deferred
@@ -395,8 +394,7 @@ impl Connection {
         }
     }
 
-    /// Puts cookie and data into the first SYN. Those that are sent again have neither (RFC 7413
-    /// §4.2.1).
+    /// Puts cookie and data into the first SYN. A retransmitted SYN has neither (RFC 7413 §4.2.1).
     pub(super) fn fill_syn(&mut self, header: &mut Header) -> Payload {
         let is_first = self.snd.outstanding() == 0;
         match self.syn.fast_open.as_deref_mut() {
@@ -411,17 +409,17 @@ impl Connection {
         }
     }
 
-    /// Whether a SYN-ACK may acknowledge so much: our SYN, and at most the data with it.
+    /// Whether a SYN-ACK may acknowledge up to `ack`: our SYN, and at most the data in it.
     pub(super) fn is_syn_ack_acceptable(&self, ack: SeqNumber) -> bool {
         let syn_data = self.fast_client().map_or(0, |client| u32::from(client.syn_data));
         self.snd.outstanding() > 0 && ack.after(self.snd.una) && ack.before_eq(self.snd.max + syn_data)
     }
 
-    /// The SYN-ACK is here; SND.UNA is not moved yet. What it did not acknowledge is sent again as
-    /// if it were new.
+    /// Takes from the SYN-ACK what a client learns about the server. SND.UNA has not moved yet.
+    /// Data that the SYN-ACK did not acknowledge is sent again like new data.
     pub(super) fn learn_from_syn_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header) {
         let acked = header.ack - self.snd.una - 1;
-        // It went again without a time-out when the path did not take so large a SYN.
+        // The SYN is sent again without a time-out if it was too large for the path.
         let (has_timed_out, was_sent_once) = (self.retries.timeouts > 0, self.syn.sent_at.is_some());
         let Some(FastOpen::Client(client)) = self.syn.fast_open.as_deref_mut() else { return };
         let cookie = header.options.fast_open.clone().filter(|cookie| !cookie.is_request());
@@ -446,8 +444,8 @@ impl Connection {
         client.lesson = Some(Lesson { cookie, mss: header.options.mss, outcome });
     }
 
-    /// The path takes only smaller packets. A SYN with data was too long then: it is sent again at
-    /// once, without its data and with the MSS that fits (Linux's tcp_simple_retransmit).
+    /// The path takes only smaller packets, so a SYN with data was too long. It is sent again at
+    /// once, without its data and with an MSS that fits (Linux's tcp_simple_retransmit).
     pub(super) fn shrink_syn(&mut self, path_mss: u16) {
         let has_data = self.fast_client().is_some_and(|client| client.syn_data > 0);
         if self.state == State::SynSent && has_data {

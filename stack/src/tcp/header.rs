@@ -1,7 +1,8 @@
 //! The TCP header as our own type: flags, window, [`options`](super::options) (RFC 9293 §3.1).
 //!
-//! Read and written by hand: every segment passes here, most carry timestamps alone in the layout
-//! that RFC 7323 Appendix A recommends, and that case should cost a few loads.
+//! Parsed and written by hand, because every segment passes here. Most segments carry only
+//! timestamps, in the layout that RFC 7323 Appendix A recommends, and that case takes only a few
+//! loads.
 
 use core::fmt;
 
@@ -10,7 +11,7 @@ use super::seq::SeqNumber;
 use crate::frame::HeaderBuf;
 use crate::ip::ecn::IpEcn;
 
-/// The control bits; AE, the latest of them, stands in the byte before the others.
+/// The control bits. AE, the newest, is in the byte before the others.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Flags(pub(crate) u16);
 
@@ -25,7 +26,7 @@ impl Flags {
     pub(crate) const CWR: Flags = Flags(0x80);
     /// Accurate ECN (RFC 9768 §3.1); it was the nonce sum of RFC 3540.
     pub(crate) const AE: Flags = Flags(0x100);
-    /// The bits that speak of congestion, once ECN is agreed on.
+    /// The bits that report congestion once ECN is negotiated.
     pub(crate) const ECN: Flags = Flags::AE.with(Flags::CWR).with(Flags::ECE);
     pub(crate) const SYN_ACK: Flags = Flags::SYN.with(Flags::ACK);
     pub(crate) const PSH_ACK: Flags = Flags::PSH.with(Flags::ACK);
@@ -35,14 +36,14 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
-    /// Whether this is a SYN that opens a connection, not one that answers.
+    /// Whether this is a SYN that opens a connection, not a SYN-ACK.
     pub(crate) const fn is_first_syn(self) -> bool {
         self.0 & Flags::SYN_ACK.with(Flags::RST).0 == Flags::SYN.0
     }
 
-    /// Neither ACK nor one of the flags that go without it. The fifth step of RFC 9293 §3.10.7.4
-    /// drops such a segment; as on Linux that comes first, so that it draws no answer wherever it
-    /// lies.
+    /// Whether the segment has no ACK, although neither SYN nor RST is set. The fifth step of RFC
+    /// 9293 §3.10.7.4 drops such a segment. As on Linux this is checked first, so that it gets no
+    /// answer, whatever its sequence number.
     pub(crate) const fn lacks_ack(self) -> bool {
         self.0 & Flags::ACK.with(Flags::SYN).with(Flags::RST).0 == 0
     }
@@ -90,15 +91,16 @@ pub(crate) struct Header {
     /// As on the wire: not scaled, an unsigned number (MUST-1).
     pub(crate) window: u16,
     pub(crate) urgent: u16,
-    /// Not of the TCP header, but it travels with each: how the IP packet was marked, or is to be.
+    /// Not part of the TCP header: the ECN field of the IP packet.
     pub(crate) ip_ecn: IpEcn,
-    /// Nor this: another number lets the IPv6 flow take another path.
+    /// Not part of the TCP header: another number gives the packets another IPv6 flow label, and so
+    /// perhaps another path.
     pub(crate) path_seed: u8,
-    /// Nor is this: a device joined what came in from segments of so many bytes (the last may have
-    /// had fewer); 0 if it is one segment.
+    /// Not part of the TCP header: the size of the segments that a device merged into this one (the
+    /// last may have been shorter); 0 if it is a single segment.
     pub(crate) joined_len: u16,
-    /// Nor is this: the TOS or traffic class of the packet that it came in. Of what goes out: that
-    /// of the packet which it answers, or `None` if the socket's counts.
+    /// Not part of the TCP header: the TOS or traffic class of the received packet. For a segment
+    /// to send: that of the packet which it answers, or `None` to use the socket's.
     pub(crate) tos: Option<u8>,
     pub(crate) options: Options,
 }
@@ -106,7 +108,7 @@ pub(crate) struct Header {
 /// The header without options.
 const FIXED_LEN: usize = 20;
 impl Header {
-    /// How many segments came in under this header, with so many bytes in all.
+    /// How many segments were received under this header, with `payload_len` bytes in all.
     pub(crate) fn segments(&self, payload_len: usize) -> u32 {
         match usize::from(self.joined_len) {
             0 => 1,
@@ -115,7 +117,7 @@ impl Header {
         }
     }
 
-    /// The bytes in the longest of them.
+    /// The payload of the longest of these segments.
     pub(super) fn longest(&self, payload_len: usize) -> usize {
         match usize::from(self.joined_len) {
             0 => payload_len,
@@ -123,13 +125,13 @@ impl Header {
         }
     }
 
-    /// Parses the header at the front of a segment, and says how long it is. `None` if it is
+    /// Parses the header at the front of a segment. Returns it with its length. `None` if it is
     /// malformed. Unknown options are skipped; a malformed option ends the list.
     pub(crate) fn parse(segment: &[u8]) -> Option<(Header, usize)> {
         let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1]: [u8;
             FIXED_LEN] = *segment.first_chunk()?;
         let header_len = usize::from(offset >> 4) * 4;
-        // An offset below five words makes this range empty of sense, and `get` refuses it.
+        // With an offset below five words the range is invalid, and `get` returns `None`.
         let options = segment.get(FIXED_LEN..header_len)?;
         let flags = Flags(u16::from(offset & 1) << 8 | u16::from(flags));
         let header = Header {
@@ -150,8 +152,8 @@ impl Header {
     }
 
     /// Prepends the header, options in Linux's order (MSS, SACK-permitted, timestamps, NOP, window
-    /// scale). NOPs align them, so that nothing is left to pad (RFC 9293 §3.1, MUST-69). The
-    /// checksum is zero: who knows the addresses fills it in.
+    /// scale). NOPs align the options, so no padding is needed (RFC 9293 §3.1, MUST-69). The
+    /// checksum is left zero; a caller that knows the addresses fills it in.
     pub(crate) fn emit(&self, out: &mut HeaderBuf) {
         let header_len = self.wire_len();
         let mut writer = Writer { rest: out.prepend(header_len) };
@@ -159,7 +161,7 @@ impl Header {
         writer.put(self.dst_port.to_be_bytes());
         writer.put(self.seq.0.to_be_bytes());
         writer.put(self.ack.0.to_be_bytes());
-        // At most 60 / 4 = 15 words, so the shift keeps them all.
+        // At most 60 / 4 = 15 words, which fit into four bits.
         let [ae, flags] = self.flags.0.to_be_bytes();
         writer.put([((header_len / 4) << 4) as u8 | ae, flags]);
         writer.put(self.window.to_be_bytes());
@@ -168,22 +170,22 @@ impl Header {
         self.options.emit(&mut writer);
     }
 
-    /// How long the header is on the wire, options included: 20 to 60 bytes, a multiple of four.
+    /// The length of the header on the wire with its options: 20 to 60 bytes, a multiple of four.
     pub(crate) fn wire_len(&self) -> usize {
         FIXED_LEN + self.options.wire_len()
     }
 
-    /// SEG.LEN: the sequence space that the segment takes, SYN and FIN included (RFC 9293 §3.4).
+    /// SEG.LEN: the sequence numbers that the segment takes, SYN and FIN included (RFC 9293 §3.4).
     pub(crate) fn segment_len(&self, payload_len: usize) -> u32 {
-        // A segment is at most 64 KiB; a super-segment, too.
+        // A segment is at most 64 KiB, also a merged one.
         payload_len as u32
             + u32::from(self.flags.contains(Flags::SYN))
             + u32::from(self.flags.contains(Flags::FIN))
     }
 }
 
-/// The reset that answers a segment for which there is no connection (RFC 9293 §3.10.7.1); none for
-/// a reset. As on Linux (tcp_v4_send_reset) its packet has the TOS of the other.
+/// The reset that answers a segment without a connection (RFC 9293 §3.10.7.1); `None` for a reset.
+/// As on Linux (tcp_v4_send_reset) its packet has the TOS of the segment's packet.
 pub(crate) fn reset_for(header: &Header, payload_len: usize) -> Option<Header> {
     if header.flags.contains(Flags::RST) {
         return None;

@@ -1,11 +1,11 @@
-//! Packetization-layer path MTU discovery (RFC 4821): what the path takes is found by trying, for
-//! routers that should say so are silent, or something drops their ICMP messages. As Linux's
+//! Packetization-layer path MTU discovery (RFC 4821): finds the largest segment that the path takes
+//! by trying, because some routers send no ICMP messages, or the messages are dropped. As Linux's
 //! `tcp_mtu_probing`.
 //!
-//! A black hole shows itself by time-outs in a row of a segment that is larger than what every path
-//! takes. The segments are made small then, and from there probes, segments of real data that are
-//! larger than the others, look for the largest that gets through. A probe that is lost alone says
-//! "too large" and nothing about congestion (§7.6.2).
+//! A black hole is assumed after several time-outs in a row of a segment that is larger than what
+//! every path takes. Then segments become small, and probes, which are larger segments of ordinary
+//! data, search for the largest size that gets through. If a probe alone is lost, it was too large;
+//! that is no sign of congestion (§7.6.2).
 
 use alloc::boxed::Box;
 
@@ -16,12 +16,12 @@ use crate::Ctx;
 use crate::config::{MtuProbing, TcpConfig};
 use crate::time::Instant;
 
-/// The smallest cwnd, in segments, with which a probe goes out: its loss must show without a
-/// time-out, and stand out from other losses (Linux's tcp_mtu_probe).
+/// The smallest cwnd, in segments, for a probe. The loss of a probe must be detected without a
+/// time-out, and be told apart from other losses (Linux's tcp_mtu_probe).
 const MIN_CWND_SEGS: u32 = 11;
-/// Segments of data that follow a probe, so that its loss is seen.
+/// Segments of data that must follow a probe, so that its loss is detected.
 const FOLLOWING_SEGS: u32 = 4;
-/// Nearer than this the search has come to its end (Linux's tcp_probe_threshold).
+/// The search ends when the limits are closer than this (Linux's tcp_probe_threshold).
 const PRECISION: u16 = 8;
 
 /// A probe in flight.
@@ -32,13 +32,13 @@ struct Probe {
     mss: u16,
 }
 
-/// A search for the path's MSS (options included, as in [`PathMss`]) between what is known to get
-/// through and what may.
+/// A search for the path's MSS (options included, as in [`PathMss`]) between a size that gets
+/// through and one that may.
 #[derive(Debug)]
 pub(super) struct MtuSearch {
     low: u16,
     high: u16,
-    /// Whether `high` itself is to be tried first: it did get through once.
+    /// Whether `high` itself is tried first, because it got through once.
     tries_high: bool,
     probe: Option<Probe>,
     /// No probe before this.
@@ -46,12 +46,12 @@ pub(super) struct MtuSearch {
 }
 
 impl MtuSearch {
-    /// Everything up to `low` gets through, and perhaps more, up to `high`.
+    /// Sizes up to `low` get through, and perhaps larger ones, up to `high`.
     fn new(low: u16, high: u16, next_at: Instant) -> MtuSearch {
         MtuSearch { low, high: high.max(low), tries_high: true, probe: None, next_at }
     }
 
-    /// The size to try next; `None` when nothing between the two is worth it.
+    /// The size to try next; `None` when the search is over.
     fn next_size(&self) -> Option<u16> {
         let distance = self.high - self.low;
         if distance == 0 || (distance < PRECISION && !self.tries_high) {
@@ -66,41 +66,41 @@ impl MtuSearch {
     }
 
     fn on_failure(&mut self, mss: u16) {
-        // What a router said meanwhile is tried next.
+        // If a router has lowered `high` meanwhile, that size is tried next.
         self.tries_high &= self.high < mss;
         self.high = self.high.min(mss - 1).max(self.low);
     }
 }
 
-/// How large the segments are that the path takes.
+/// The size of segments that the path takes.
 #[derive(Debug)]
 pub(super) struct PathMss {
     pub(super) mss: u16,
-    /// What every path takes, by the rules of the address family.
+    /// The MSS that every path takes, by the rules of the address family.
     pub(super) least_mss: u16,
-    /// While more than `mss` may get through, or may later.
+    /// Present while more than `mss` may get through, now or later.
     pub(super) search: Option<Box<MtuSearch>>,
 }
 
-/// What becomes of a probe whose turn it might be.
+/// Whether the next segment is a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum MtuProbe {
-    /// It goes out, with an MSS of so much.
+    /// A probe with this MSS is sent.
     Send(u16),
-    /// It waits for room, and everything else behind it.
+    /// The probe waits for room in cwnd, and other data waits behind it.
     Wait,
-    /// Not now.
+    /// No probe now.
     Pass,
 }
 
 impl Connection {
-    /// What every path takes, by the rules of the address family.
+    /// Sets the MSS that every path takes, by the rules of the address family.
     pub(crate) fn set_least_path_mss(&mut self, mss: u16) {
         self.path.least_mss = mss;
     }
 
-    /// The connection is open.
+    /// Begins the search when the connection opens, if the configuration says so.
     pub(super) fn begin_mtu_search(&mut self, ctx: &Ctx<'_>) {
         let config = &ctx.config.tcp;
         let known = self.base_mss(config);
@@ -111,30 +111,30 @@ impl Connection {
         }
     }
 
-    /// What is believed to get through everywhere: Linux's tcp_base_mss, and over IPv6 what RFC
-    /// 8200 §5 promises.
+    /// The MSS with which a search begins: Linux's tcp_base_mss, and over IPv6 at least what RFC
+    /// 8200 §5 guarantees.
     fn base_mss(&self, config: &TcpConfig) -> u16 {
         config.mtu_probe_base.max(self.mtu_floor(config))
     }
 
-    /// Never less than this.
+    /// The smallest MSS that is used.
     fn mtu_floor(&self, config: &TcpConfig) -> u16 {
         self.path.least_mss.max(config.mtu_probe_floor)
     }
 
-    /// The retransmission timer has fired once more. After several times for a segment that may be
-    /// too large it is a black hole, or may be: with smaller ones (RFC 4821 §7.7; Linux's
+    /// The retransmission timer has fired again. After several time-outs of a segment that may be
+    /// too large, a black hole is assumed, and segments become smaller (RFC 4821 §7.7; Linux's
     /// tcp_mtu_probing after `tcp_retries1`).
     pub(super) fn suspect_black_hole(&mut self, ctx: &mut Ctx<'_>) {
         let config = &ctx.config.tcp;
         if let Some(search) = &mut self.path.search {
-            // Everything was lost: that says nothing about the probe (§7.6.4).
+            // All segments were lost, so the probe's loss proves nothing (§7.6.4).
             search.probe = None;
         }
         let current = self.send_mss(ctx);
         let base = self.base_mss(config);
-        // That the path takes less than the base is less likely than an outage: half comes after
-        // twice as many.
+        // An outage is more likely than a path that takes less than the base, so the size is halved
+        // only after twice as many time-outs.
         let (smaller, patience) = match current > base {
             true => (base, config.mtu_probe_timeouts),
             false => ((current / 2).max(self.mtu_floor(config)), config.mtu_probe_timeouts.saturating_mul(2)),
@@ -142,7 +142,7 @@ impl Connection {
         if config.mtu_probing == MtuProbing::Off || self.retries.timeouts < patience {
             return;
         }
-        // Of the payload.
+        // In bytes of payload.
         let fits = self.effective_mss(ctx).saturating_sub(u32::from(current.saturating_sub(smaller)));
         let is_large = self.flight.scoreboard.first().is_some_and(|first| first.largest_segment() > fits);
         if smaller >= current || !is_large {
@@ -155,8 +155,8 @@ impl Connection {
         self.set_path_mss(ctx, smaller);
     }
 
-    /// A router has said that the path takes this much, which is less than we send: no more is
-    /// tried for a while (RFC 8201 §4).
+    /// A router has reported an MSS smaller than ours: larger sizes are not tried for some time
+    /// (RFC 8201 §4).
     pub(super) fn on_mtu_message(&mut self, ctx: &Ctx<'_>, path_mss: u16) {
         let config = &ctx.config.tcp;
         if config.mtu_probing != MtuProbing::Off {
@@ -166,8 +166,8 @@ impl Connection {
         }
     }
 
-    /// A router has said so of what began at `seq`, and we send no more already. If that was the
-    /// probe, the search is nearly over.
+    /// A router has reported `path_mss` for the segment at `seq`, but other segments are no larger.
+    /// If that segment was the probe, the search is nearly over.
     pub(super) fn limit_mtu_search(&mut self, seq: SeqNumber, path_mss: u16) {
         if let Some(search) = &mut self.path.search
             && search.probe.is_some_and(|probe| probe.seq == seq && probe.mss > path_mss)
@@ -177,18 +177,18 @@ impl Connection {
         }
     }
 
-    /// What the link and the peer take.
+    /// The MSS that the link and the peer take.
     fn mss_limit(&self, config: &TcpConfig) -> u16 {
         self.snd.mss(self.syn.announced_mss, config.min_mss)
     }
 
-    /// Segments are of this size from now on.
+    /// Sets the size of segments from now on.
     pub(super) fn set_path_mss(&mut self, ctx: &Ctx<'_>, path_mss: u16) {
         self.path.mss = path_mss;
         self.congestion.set_mss(self.steady_mss(ctx));
     }
 
-    /// New data may go out: perhaps as a probe (RFC 4821 §7.4, Linux's tcp_mtu_probe).
+    /// Decides whether the next new data is sent as a probe (RFC 4821 §7.4, Linux's tcp_mtu_probe).
     pub(super) fn plan_mtu_probe(&mut self, ctx: &Ctx<'_>, mss: u32, in_flight: u32) -> MtuProbe {
         let limit = self.mss_limit(&ctx.config.tcp);
         let Some(search) = &mut self.path.search else { return MtuProbe::Pass };
@@ -212,7 +212,7 @@ impl Connection {
         let has_enough = self.snd.unsent() >= needed as usize
             && self.snd.usable_window() >= needed
             && cwnd >= needed.max(MIN_CWND_SEGS * mss);
-        // A probe does not join records.
+        // A probe would cross the ends of records.
         let has_records = self.snd.records.is_some();
         if !is_calm || !has_enough || has_records || self.state == State::SynReceived {
             return MtuProbe::Pass;
@@ -229,7 +229,7 @@ impl Connection {
         u32::from(size).saturating_sub(options)
     }
 
-    /// The planned probe.
+    /// Builds the planned probe.
     pub(super) fn send_mtu_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32, size: u16) -> Run {
         let len = self.mtu_probe_len(ctx, mss, size);
         let seq = self.snd.nxt;
@@ -242,7 +242,7 @@ impl Connection {
         run
     }
 
-    /// SND.UNA has moved: did the probe get through?
+    /// SND.UNA has moved. Checks whether the probe got through.
     pub(super) fn check_mtu_probe(&mut self, ctx: &mut Ctx<'_>) {
         let una = self.snd.una;
         let Some(search) = &mut self.path.search else { return };
@@ -255,8 +255,8 @@ impl Connection {
         self.set_path_mss(ctx, path_mss);
     }
 
-    /// Something is lost. If it is the probe and nothing else, that was too large: it is sent again
-    /// in smaller segments, and the network is not congested (RFC 4821 §7.6.2). Whether it was so.
+    /// Data was lost. If only the probe is lost, it was too large: it is sent again in smaller
+    /// segments, without a reduction of cwnd (RFC 4821 §7.6.2). Returns whether that is so.
     pub(super) fn is_mtu_probe_lost(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let Some(search) = &mut self.path.search else { return false };
         let Some(probe) = search.probe.filter(|probe| self.flight.scoreboard.is_lost_at(probe.seq)) else {
@@ -264,7 +264,7 @@ impl Connection {
         };
         search.probe = None;
         if self.flight.scoreboard.lost() != probe.end - probe.seq {
-            // §7.6.4: whatever took the others may have taken the probe, too.
+            // §7.6.4: the cause of the other losses may be that of the probe's loss, too.
             return false;
         }
         search.on_failure(probe.mss);

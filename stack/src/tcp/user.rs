@@ -1,5 +1,5 @@
-//! The program's calls, and what the socket layer tells a connection on behalf of the network (RFC
-//! 9293 §3.9.1, §3.10.1 to §3.10.6). Errors are those of POSIX, where Linux returns them.
+//! The program's calls, and ICMP errors that the socket layer passes to a connection (RFC 9293
+//! §3.9.1, §3.10.1 to §3.10.6). Errors are those of POSIX, in the cases where Linux returns them.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::copy_on_write::CopyOnWrite;
 use crate::error::{CloseReason, Error, Result};
 
 impl Connection {
-    /// Copies into the send queue; how many bytes it took.
+    /// Copies `data` into the send queue. Returns how many bytes it took.
     pub(crate) fn send(&mut self, ctx: &mut Ctx<'_>, data: &[u8]) -> Result<usize> {
         let room = self.send_room()?;
         if data.is_empty() {
@@ -26,7 +26,8 @@ impl Connection {
         Ok(now.len())
     }
 
-    /// Takes the front of `data` into the send queue without a copy; how many bytes it took.
+    /// Moves the front of `data` into the send queue without a copy. Returns how many bytes it
+    /// took.
     pub(crate) fn send_bytes(&mut self, ctx: &mut Ctx<'_>, data: Bytes) -> Result<usize> {
         let room = self.send_room()?;
         if data.is_empty() {
@@ -43,7 +44,7 @@ impl Connection {
         Ok(len)
     }
 
-    /// Only a SYN that waits for data goes out for it.
+    /// A `send` of zero bytes. Its only effect is to send a SYN that waits for data.
     fn send_nothing(&mut self) -> Result<usize> {
         if self.is_deferred() && self.snd.queue.len() == 0 {
             self.open_without_data();
@@ -52,8 +53,8 @@ impl Connection {
         Ok(0)
     }
 
-    /// What SO_SNDBUF leaves, or the error of a connection that does not take data: SO_ERROR first,
-    /// then EPIPE.
+    /// The room that SO_SNDBUF leaves, or the error of a connection that takes no data: SO_ERROR
+    /// once, then EPIPE.
     fn send_room(&mut self) -> Result<usize> {
         match self.state {
             state if self.ending.error.is_none() && self.may_send_in(state) => {
@@ -97,7 +98,7 @@ impl Connection {
         Ok(data)
     }
 
-    /// Before a read: how far it may go for the sake of urgent data.
+    /// How far the next read may go. It must not cross the urgent mark.
     fn approach_mark(&mut self) -> usize {
         if self.rcv.urgent.is_none() {
             return usize::MAX;
@@ -106,7 +107,7 @@ impl Connection {
         self.rcv.before_mark()
     }
 
-    /// As `recv`, and leaves the data in the queue.
+    /// Like `recv`, but leaves the data in the queue.
     pub(crate) fn peek(&self, buf: &mut [u8]) -> Result<usize> {
         let hidden = self.rcv.hidden(self.settings.oob_inline);
         if self.rcv.queue().len() > hidden {
@@ -123,8 +124,8 @@ impl Connection {
         }
     }
 
-    /// The queue is empty: an end of stream that was received, an error, once, or nothing yet
-    /// (tcp_recvmsg's order).
+    /// The result of a read from an empty queue: the peer's FIN, else an error (once), else nothing
+    /// yet (tcp_recvmsg's order).
     fn end_of_stream(&mut self) -> Result<()> {
         if self.rcv.is_fin_received() {
             return Ok(());
@@ -144,8 +145,8 @@ impl Connection {
         }
     }
 
-    /// SHUT_WR: a FIN after what is queued. ENOTCONN if there is no connection, or, as on Linux,
-    /// none any more.
+    /// SHUT_WR: sends a FIN after the queued data. ENOTCONN if there is no connection or, as on
+    /// Linux, if it has ended.
     pub(crate) fn shutdown_write(&mut self, ctx: &mut Ctx<'_>) -> Result<()> {
         if self.state == State::SynSent {
             self.give_up_opening(ctx);
@@ -172,14 +173,14 @@ impl Connection {
         Ok(())
     }
 
-    /// RFC 9293 §3.10.4 in SYN-SENT: nothing was answered, so nobody is told. The program sees
-    /// ECONNRESET, as on Linux.
+    /// RFC 9293 §3.10.4 in SYN-SENT: the peer has not answered, so nothing is sent. The program
+    /// gets ECONNRESET, as on Linux.
     fn give_up_opening(&mut self, ctx: &mut Ctx<'_>) {
         self.end(ctx, CloseReason::Aborted, "shut down before it was open");
         self.ending.error = Some(Error::ConnectionReset);
     }
 
-    /// RFC 9293 §3.10.4: the state changes now, the FIN follows what is queued.
+    /// RFC 9293 §3.10.4: the state changes now, the FIN follows the queued data.
     fn queue_fin(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
         match self.state {
             State::Established => {
@@ -190,15 +191,15 @@ impl Connection {
                 self.snd.queue_fin();
                 self.set_state(ctx, State::LastAck, cause);
             }
-            // Once our SYN is acknowledged.
+            // The state changes when our SYN is acknowledged.
             State::SynReceived => self.snd.queue_fin(),
             _ => {}
         }
     }
 
-    /// The descriptor is gone. The connection goes on by itself until what was sent is acknowledged
-    /// and both FINs passed (RFC 9293 §3.6.1, MAY-1: in both directions); unread data makes it a
-    /// reset (SHLD-3, RFC 2525 §2.17), and so does data that arrives later.
+    /// The last descriptor is closed. The connection goes on until all data is acknowledged and
+    /// both FINs have passed (RFC 9293 §3.6.1, MAY-1: in both directions). Unread data leads to a
+    /// reset instead (SHLD-3, RFC 2525 §2.17), and so does data that arrives later.
     pub(crate) fn close(&mut self, ctx: &mut Ctx<'_>) {
         self.ending.orphaned = true;
         if !self.rcv.queue().is_empty() {
@@ -209,16 +210,16 @@ impl Connection {
         }
         self.send_before_it_is_open();
         self.queue_fin(ctx, "close");
-        // It may be in FIN-WAIT-2 since an earlier shutdown.
+        // After an earlier shutdown the state may already be FIN-WAIT-2.
         self.linger(ctx);
     }
 
-    /// Ends it now with a reset to the peer (RFC 9293 §3.10.5).
+    /// Ends the connection now with a reset to the peer (RFC 9293 §3.10.5).
     pub(crate) fn abort(&mut self, ctx: &mut Ctx<'_>) {
         self.reset_peer();
         self.rcv.queue_mut().clear();
         let reason = match self.state {
-            // Nothing was left but to wait.
+            // The connection was complete.
             State::TimeWait => CloseReason::Finished,
             _ => CloseReason::Aborted,
         };
@@ -248,8 +249,8 @@ impl Connection {
         self.settings = settings;
         if keepalive_changed {
             self.retries.keepalives = 0;
-            // Linux: after it is switched on, however long it was silent before, the first probe is
-            // a whole idle time away.
+            // As on Linux the first probe comes a full idle time after keepalive was switched on,
+            // even if the connection was idle before.
             let since = if keepalive_begins { ctx.now } else { self.last.heard_at };
             self.update_keepalive(ctx.now, since);
         }
@@ -260,9 +261,9 @@ impl Connection {
         }
     }
 
-    /// TCP_QUICKACK: acknowledgements go at once, beginning with the one that waits, until the next
-    /// dialogue shows that they may ride on answers; or from now on they wait. As on Linux it is no
-    /// setting that stays.
+    /// TCP_QUICKACK. On: acknowledgements, including a delayed one, are sent at once, until data
+    /// that we send soon after received data shows that they can be piggybacked. Off:
+    /// acknowledgements are delayed from now on. As on Linux the setting is not permanent.
     pub(crate) fn set_quick_ack(&mut self, ctx: &Ctx<'_>, on: bool) {
         self.rcv.acks.set_quick_acks(if on { ctx.config.tcp.quick_acks } else { 0 });
     }
@@ -272,10 +273,10 @@ impl Connection {
     }
 
     /// An ICMP error about our segment with sequence number `seq`. In SYN-SENT it ends the attempt;
-    /// later it is remembered as the reason should the connection time out (RFC 9293 §3.9.2.2,
-    /// MUST-56, SHLD-25, MUST-47; before that nothing is reported, so there is nothing to switch
-    /// off, SHLD-20; RFC 5461 §4.1 on why everybody gives up in SYN-SENT). Ignored unless `seq` is
-    /// in flight, so that a stranger has to guess it (RFC 5927 §4).
+    /// later it is stored as the reason in case the connection times out (RFC 9293 §3.9.2.2,
+    /// MUST-56, SHLD-25, MUST-47). Until then it is not reported, so there is no report to switch
+    /// off (SHLD-20). RFC 5461 §4.1 says why stacks give up in SYN-SENT. The error is ignored
+    /// unless `seq` is in flight, so a blind attacker has to guess a number (RFC 5927 §4).
     pub(crate) fn on_unreachable(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, error: Error) {
         if !self.is_in_flight(seq) {
             return;
@@ -316,7 +317,7 @@ impl Connection {
     /// Whether a segment that began at `seq` may be in flight: SND.UNA <= seq < SND.NXT (RFC 5927
     /// §4.1).
     pub(crate) fn is_in_flight(&self, seq: SeqNumber) -> bool {
-        // For the sender of a server's fast open the SYN is out of the way.
+        // With a server's fast open SND.UNA is past the SYN, but the SYN-ACK may be in flight.
         let syn = u32::from(self.is_fast_server());
         seq.within(self.snd.una - syn, self.snd.max)
     }

@@ -14,14 +14,14 @@ fn syn_ack(number: u8, ip_ecn: IpEcn) -> Header {
     Header { flags: Flags::SYN_ACK.with(ace_flags(number)), ip_ecn, ..Header::default() }
 }
 
-/// An acknowledgement with this field, and an option or not.
+/// An acknowledgement with this ACE field and option.
 fn ack(number: u8, option: Option<AccEcnOption>) -> Header {
     let mut header = Header { flags: Flags::ACK.with(ace_flags(number)), ..Header::default() };
     header.options.accecn = option;
     header
 }
 
-/// What it would send now, with so much room.
+/// What it would send now, with `room` bytes for options.
 fn sent(accurate: &mut AccEcn, room: usize) -> Header {
     let mut header = Header { flags: Flags::ACK, ..Header::default() };
     header.options.accecn = accurate.option(room);
@@ -33,7 +33,7 @@ fn counters(header: &Header) -> Option<(AccEcnOrder, Vec<u32>)> {
     header.options.accecn.as_ref().map(|option| (option.order, option.counters().collect()))
 }
 
-/// A client past its handshake options, whose path is sound.
+/// A client that has sent its handshake options, on a path that does not change markings.
 fn settled() -> AccEcn {
     let mut accurate = AccEcn::of_client(&syn_ack(0b010, IpEcn::NotEct));
     for _ in 0..2 {
@@ -43,8 +43,8 @@ fn settled() -> AccEcn {
     accurate
 }
 
-/// §3.2.2.1, table 3: the pure ACK of each SYN-ACK says how that came, and what follows counts from
-/// there.
+/// §3.2.2.1, table 3: the pure ACK of each SYN-ACK reports its marking, and later counters include
+/// it.
 #[test]
 fn the_client_says_how_the_syn_ack_came() {
     let markings = [IpEcn::NotEct, IpEcn::Ect1, IpEcn::Ect0, IpEcn::Ce];
@@ -56,15 +56,15 @@ fn the_client_says_how_the_syn_ack_came() {
         assert_eq!(ace(header.flags), number);
         let counter = if marking == IpEcn::Ce { 6 } else { 5 };
         assert_eq!(ace(sent(&mut accurate, 40).flags), counter);
-        // §3.2.2.2: the mark of one SYN-ACK is counted, however many come.
+        // §3.2.2.2: only one mark on SYN-ACKs is counted.
         accurate.reflect(IpEcn::Ce);
         accurate.reflect(IpEcn::Ce);
         assert_eq!(ace(sent(&mut accurate, 40).flags), 6);
     }
 }
 
-/// §3.2.2.3: our SYN was not ECN-capable; a path that says otherwise is not fit for marks. §3.1.3:
-/// 101 says nothing.
+/// §3.2.2.3: our SYN was not ECN-capable; if it arrives otherwise, the path changes markings.
+/// §3.1.3: 101 has no meaning.
 #[test]
 fn a_client_whose_syn_was_changed_marks_nothing() {
     for (number, may_mark) in [(0b010, true), (0b011, false), (0b100, false), (0b101, true), (0b110, false)] {
@@ -93,7 +93,7 @@ fn the_server_reads_the_ack_of_its_syn_ack() {
         let reported = accurate.on_feedback(&ack(next, None), 0, delivered(3));
         assert_eq!(reported, if heeds { 2 } else { 0 }, "{number:#b}");
     }
-    // With data it is a counter already.
+    // In a segment with data the field is a counter.
     let mut accurate = AccEcn::of_server(IpEcn::NotEct, 0, false);
     assert_eq!(accurate.on_feedback(&ack(0b110, None), 100, delivered(0)), 1);
     assert!(accurate.may_mark());
@@ -102,7 +102,7 @@ fn the_server_reads_the_ack_of_its_syn_ack() {
     assert!(!zeroed.may_mark());
 }
 
-/// §3.1.5: a SYN or SYN-ACK without flags, sent or received, leaves it open what the client is in.
+/// §3.1.5: after a SYN or SYN-ACK without flags, sent or received, the client's mode is not known.
 #[test]
 fn a_doubtful_handshake_marks_nothing() {
     assert!(AccEcn::of_server(IpEcn::NotEct, 1, false).may_mark());
@@ -121,7 +121,7 @@ fn a_client_whose_first_counter_is_zero_marks_and_heeds_nothing() {
     assert_eq!(accurate.on_feedback(&ack(0, None), 0, delivered(1)), 0);
     assert!(!accurate.may_mark());
     assert_eq!(accurate.on_feedback(&ack(3, None), 0, delivered(5)), 0);
-    // Later a zero is a number like others.
+    // Later, zero is an ordinary value.
     let mut sound = settled();
     assert_eq!(sound.on_feedback(&ack(0, None), 0, delivered(4)), 3);
     assert!(sound.may_mark());
@@ -134,7 +134,8 @@ fn marks_are_counted_and_reported() {
     assert_eq!(accurate.on_packets(IpEcn::NotEct, 1, 100, false), AckDemand::Ordinary);
     assert_eq!(counters(&sent(&mut accurate, 40)), None, "nothing has changed");
     assert_eq!(accurate.on_packets(IpEcn::Ect0, 1, 1000, false), AckDemand::Ordinary);
-    // §3.2.3.3: only what ever changed, and a second time in case the first is lost.
+    // §3.2.3.3: only the counters that ever changed, and a second time in case the first option is
+    // lost.
     for _ in 0..2 {
         let header = sent(&mut accurate, 40);
         assert_eq!(
@@ -158,7 +159,7 @@ fn marks_are_counted_and_reported() {
     assert_eq!(ace(sent(&mut accurate, 40).flags), 2, "10, of which three bits");
 }
 
-/// §3.2.3.3: what has changed is not left out; with too little room the whole option is.
+/// §3.2.3.3: changed counters are never left out; if they do not fit, there is no option.
 #[test]
 fn options_shrink_to_the_room() {
     let mut accurate = settled();
@@ -169,7 +170,7 @@ fn options_shrink_to_the_room() {
     let _ = sent(&mut accurate, 8);
     let _ = accurate.on_packets(IpEcn::Ect1, 1, 10, false);
     assert_eq!((fields(&accurate, 12), fields(&accurate, 8)), (Some(3), None));
-    // ECT(1) alone: the other order begins with it.
+    // ECT(1) alone: the option with the other order begins with its counter.
     let mut accurate = settled();
     let _ = accurate.on_packets(IpEcn::Ect1, 1, 10, false);
     assert_eq!(counters(&sent(&mut accurate, 8)), Some((AccEcnOrder::Ect1First, [11].to_vec())));
@@ -206,7 +207,7 @@ fn three_bits_may_have_gone_round() {
     assert_eq!(ce_segs(7, 100, Some(u32::MAX)), 98);
 }
 
-/// §3.2.2.2, Appendix A.1: what an older segment says is not news.
+/// §3.2.2.2, Appendix A.1: an older segment has no new information.
 #[test]
 fn feedback_that_is_superseded_counts_for_nothing() {
     let mut accurate = settled();
@@ -222,8 +223,8 @@ fn feedback_that_is_superseded_counts_for_nothing() {
     assert_eq!(accurate.on_feedback(&stamped(0, 11), 0, delivered(0)), 2);
 }
 
-/// §3.2.2.5.2: whose options get here leaves them out where nothing has changed, unless there was
-/// no room for one; without options the largest number of marks that is possible counts.
+/// §3.2.2.5.2: if the peer's options arrive, a segment without one means that nothing has changed,
+/// unless there was no room; without options the largest possible number of marks counts.
 #[test]
 fn an_option_that_is_left_out_says_that_nothing_changed() {
     let option = Some(AccEcnOption::new(AccEcnOrder::Ect0First, &[1001, 0, 1]));
@@ -250,7 +251,7 @@ fn options_are_read_believed_or_ignored() {
     assert_eq!(accurate.read_option(&ack(5, option(&[]))), Some(0));
     assert_eq!(accurate.read_option(&ack(5, option(&[1002, 600]))), None, "older");
     assert_eq!(accurate.s, Bytes { e0b: 1002, ceb: 700, e1b: 1 });
-    // Round the 24 bits.
+    // The 24 bits wrap.
     for step in 1..=5 {
         let ceb = (700 + step * 0x40_0000) & FIELD_MASK;
         assert_eq!(accurate.read_option(&ack(5, option(&[1002, ceb]))), Some(0x40_0000));
@@ -261,16 +262,16 @@ fn options_are_read_believed_or_ignored() {
         assert_eq!(accurate.read_option(&ack(5, option(zeroed))), None);
         assert_eq!(accurate.read_option(&ack(5, option(&[500, 700]))), None, "from then on");
     }
-    // Bytes are marked and packets are not.
+    // Marked bytes without marked packets.
     let mut accurate = settled();
     assert_eq!(accurate.on_feedback(&ack(5, option(&[1, 700])), 0, delivered(1)), 0);
     assert!(!accurate.may_mark());
 }
 
 proptest! {
-    /// Both ends' counters agree whatever the marks and however many ACKs are lost, as long as
-    /// fewer than eight segments are covered by one; beyond, three bits cannot tell, and options
-    /// only sometimes.
+    /// Both ends' counters agree for any marks and any loss of ACKs, as long as one ACK covers
+    /// fewer than eight segments. With more, three bits are not enough, and options help only
+    /// sometimes.
     #[test]
     fn the_sender_learns_of_every_mark(
         rounds in prop::collection::vec((prop::collection::vec(0u8..4, 1..20), any::<bool>()), 1..50),
@@ -300,8 +301,7 @@ proptest! {
         prop_assert!(sender.may_mark());
     }
 
-    /// A peer that lies makes us count, never more than a segment for each that it acknowledged, or
-    /// seven.
+    /// A peer that lies cannot make us count more segments than it acknowledged, or seven.
     #[test]
     fn lies_are_bounded(
         steps in prop::collection::vec((0u8..8, 0u32..70, prop::option::of(prop::collection::vec(any::<u32>(), 0..4))), 1..100),

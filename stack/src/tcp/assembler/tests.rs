@@ -13,7 +13,7 @@ fn blocks(assembler: &Assembler) -> Vec<(u32, u32)> {
     assembler.sack_blocks().map(|(start, end)| (start.0, end.0)).collect()
 }
 
-/// Every byte of the window: what arrived first for it.
+/// The first value that arrived for each byte of the window.
 struct Model {
     window: Vec<Option<u8>>,
     rcv_nxt: usize,
@@ -58,7 +58,7 @@ proptest! {
                 continue;
             }
             let before = model.ranges();
-            // The first stretch of the segment that is there.
+            // The first part of the segment that is already present.
             let is_here = |&index: &usize| model.window[index].is_some();
             let left = (offset..offset + len).find(is_here);
             let right = left.map(|left| (left..offset + len).find(|index| !is_here(index)).unwrap_or(offset + len));
@@ -82,7 +82,7 @@ proptest! {
                 prop_assert!(first.0.before_eq(at(offset)) && first.1.after_eq(at(offset + len)));
             }
             if deliver == 0 {
-                // The missing segment comes and brings a little too much, as a retransmission does.
+                // The missing segment arrives with some data too much, like a retransmission.
                 let missing = model.window[model.rcv_nxt..].iter().position(Option::is_some).unwrap_or(0);
                 let upto = model.rcv_nxt + missing + missing.min(7);
                 model.window[model.rcv_nxt..upto].fill(None);
@@ -111,7 +111,7 @@ proptest! {
     }
 }
 
-// RFC 2018 §4: the block with the segment that came last stands first.
+// RFC 2018 §4: the block with the latest segment comes first.
 #[test]
 fn sack_blocks_begin_with_the_latest() {
     let mut assembler = Assembler::new();
@@ -146,8 +146,7 @@ fn large_pieces_are_not_copied() {
     assert_eq!(ready.as_ptr(), data[100..].as_ptr());
 }
 
-/// In whatever order single bytes come, they need neither a list entry each nor the frames that
-/// brought them.
+/// Single bytes, in any order, need neither a list entry each nor the frames in which they arrived.
 #[test]
 fn one_byte_segments_cost_little_memory() {
     let orders: [fn(u32) -> u32; 3] =

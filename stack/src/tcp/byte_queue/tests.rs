@@ -38,7 +38,7 @@ fn sliced(queue: &mut ByteQueue, offset: usize, len: usize) -> (Vec<u8>, usize) 
     (bytes, slices)
 }
 
-/// A running number, so that every byte tells its place.
+/// A running number, so that every byte identifies its position.
 fn fill(next: &mut u64, len: usize) -> Vec<u8> {
     let bytes = (0..len as u64).map(|n| ((*next + n) % 251) as u8).collect();
     *next += len as u64;
@@ -69,9 +69,9 @@ proptest! {
                     let to = (from + len).min(model.len());
                     let (bytes, slices) = sliced(&mut queue, offset, len);
                     prop_assert_eq!(&bytes[..], &model[from..to]);
-                    // Of a long run there may be more, if they are not tiny.
+                    // A long run may have more, if they are not tiny.
                     prop_assert!(slices <= MAX_SLICES.max(bytes.len() / MIN_SLICE_BYTES));
-                    // Slices outlive what happens to the queue.
+                    // Slices stay valid after changes of the queue.
                     queue.slice(offset, len, |slice| kept.push((slice.to_vec(), slice)));
                 }
                 Op::Advance(count) => {
@@ -155,7 +155,7 @@ fn many_pieces_are_copied_into_one() {
     let mut queue = ByteQueue::new();
     for n in 0..100 {
         queue.push_copy(&[n]);
-        // Sent at once: each becomes a chunk.
+        // Each piece is sliced at once and becomes a chunk.
         assert_eq!(sliced(&mut queue, usize::from(n), 1).0, [n]);
     }
     let (bytes, slices) = sliced(&mut queue, 0, 100);
@@ -192,8 +192,7 @@ fn nothing_is_held_after_much_passed_through() {
     assert_eq!(queue.memory_bytes(), 0);
 }
 
-/// What is given back is capacity alone: the bytes stay, also those that were sliced or are still
-/// growing.
+/// Only capacity is freed: the bytes stay, also those of slices and of the tail.
 #[test]
 fn capacity_is_given_back_and_no_byte_with_it() {
     for (len, sliced, consumed) in [(0, 0, 0), (100, 0, 0), (300, 200, 0), (300, 300, 120), (5000, 10, 4990)]
@@ -216,7 +215,7 @@ fn capacity_is_given_back_and_no_byte_with_it() {
         let mut rest = vec![0; left];
         assert_eq!(queue.peek(0, &mut rest), left);
         assert_eq!(rest, data[consumed..]);
-        // It goes on as before.
+        // The queue works as before.
         queue.push_copy(&[9; 10]);
         queue.push_bytes(Bytes::from(vec![8; 1000]), 1000);
         queue.advance(left);
@@ -264,7 +263,7 @@ fn a_queue_without_data_and_memory_is_idle() {
     assert!(queue.is_idle());
 }
 
-/// The list of an empty queue stays only if it is short.
+/// An empty queue keeps its list only if the list is short.
 #[test]
 fn an_empty_queue_keeps_a_short_list() {
     for (pieces, kept) in [(10, true), (KEPT_CHUNKS, true), (KEPT_CHUNKS + 1, false), (5_000, false)] {
@@ -278,7 +277,7 @@ fn an_empty_queue_keeps_a_short_list() {
     }
 }
 
-/// It grows to its double where that is at most an eighth of the data, and otherwise by an eighth.
+/// The list doubles if that is at most an eighth of the data, and otherwise grows by an eighth.
 #[test]
 fn the_list_grows_to_its_double_where_that_is_little() {
     for (piece, doubles) in [(15 * size_of::<Chunk>(), false), (16 * size_of::<Chunk>(), true)] {

@@ -8,7 +8,7 @@ fn classic() -> EcnState {
     EcnState { mode: EcnMode::Rfc3168, ..EcnState::default() }
 }
 
-/// RFC 3168 §6.1.3: ECE from CE until CWR; CE in the segment with CWR begins anew.
+/// RFC 3168 §6.1.3: ECE from CE until CWR; CE in the segment with CWR starts ECE again.
 #[test]
 fn ece_until_cwr() {
     let mut state = classic();
@@ -30,11 +30,11 @@ fn ece_until_cwr() {
     assert!(echoes(&mut state));
     assert_eq!(data(&mut state, IpEcn::Ect0, cwr), AckDemand::Now);
     assert!(!echoes(&mut state));
-    // What is not ECN-capable any more was sent twice.
+    // Data that is no longer ECN-capable is a retransmission.
     assert_eq!(data(&mut state, IpEcn::NotEct, Flags::ACK), AckDemand::Quick);
 }
 
-/// RFC 3168 §6.1.1, §6.1.2, §6.1.5: new data is ECN-capable and says CWR once.
+/// RFC 3168 §6.1.1, §6.1.2, §6.1.5: new data is ECN-capable and carries CWR once.
 #[test]
 fn new_data_is_marked_and_old_is_not() {
     let mut state = classic();

@@ -24,14 +24,14 @@ fn what_a_listener_answers() {
         for policy in [Ecn::Accept, Ecn::AcceptAllRequestRfc3168, Ecn::RequestAccurate] {
             assert_eq!(EcnMode::for_syn(policy, &syn), mode, "{flags:#b}");
         }
-        // Linux's tcp_ecn of 1 and of 2 know two of the three flags.
+        // Linux's tcp_ecn of 1 or 2 uses two of the three flags.
         let classic = if flags & 0b011 == 0b011 { Rfc3168 } else { Off };
         for policy in [Ecn::Request, Ecn::AcceptRfc3168] {
             assert_eq!(EcnMode::for_syn(policy, &syn), classic, "{flags:#b}");
         }
     }
     assert_eq!(EcnMode::for_syn(Ecn::Request, &header(0b111, IpEcn::Ect0)), Off);
-    // Linux: a SYN of RFC 3168 that is ECN-capable was written to on the way.
+    // Linux: a SYN of RFC 3168 that is ECN-capable was changed by a middlebox.
     assert_eq!(EcnMode::for_syn(Ecn::Accept, &header(0b011, IpEcn::Ect0)), Off);
     assert_eq!(EcnMode::for_syn(Ecn::Accept, &header(0b111, IpEcn::Ce)), AccEcn);
 }
@@ -51,7 +51,8 @@ fn what_a_syn_ack_means() {
     }
 }
 
-/// RFC 9768 table 2: the SYN-ACK says how the SYN came, and the third one asks for nothing more.
+/// RFC 9768 table 2: the SYN-ACK reports the marking of the SYN, and the third one has no ECN
+/// flags.
 #[test]
 fn the_flags_of_a_syn_ack() {
     let markings = [IpEcn::NotEct, IpEcn::Ect1, IpEcn::Ect0, IpEcn::Ce];
@@ -64,7 +65,8 @@ fn the_flags_of_a_syn_ack() {
     }
 }
 
-/// RFC 9768 §3.1.5: the first SYN decides, the latest is spoken of, and the two kinds do not mix.
+/// RFC 9768 §3.1.5: the first SYN determines the mode, the marking of the latest is reported, and
+/// the two modes do not mix.
 #[test]
 fn syns_that_change_their_mind() {
     let syn = |flags, ecn| header(flags, ecn);

@@ -52,7 +52,7 @@ fn arbitrary_header() -> impl Strategy<Value = Header> {
                     fast_open.and_then(|len| FastOpenCookie::from_wire(&[0xc0; 16][..len], len % 3 == 0));
                 header.options.fast_open = cookie.map(Box::new);
             }
-            // There is no room for both beside the rest.
+            // Both do not fit beside the other options.
             let accecn = accecn.filter(|_| header.options.fast_open.is_none());
             header.options.accecn = accecn.map(|(first, counters)| {
                 let order = if first { AccEcnOrder::Ect0First } else { AccEcnOrder::Ect1First };
@@ -71,7 +71,7 @@ proptest! {
         prop_assert_eq!(header_len, header.wire_len());
         segment.resize(header_len + payload, 0xee);
         let mut expected = header.clone();
-        // SACK blocks beyond the room are left out, the latest first in the list stay.
+        // SACK blocks that do not fit are left out; the first in the list stay.
         expected.options.sack.truncate(header.options.sack_blocks_that_fit());
         prop_assert_eq!(Header::parse(&segment), Some((expected, header_len)));
     }
@@ -95,7 +95,7 @@ proptest! {
 
         let mut seen = Options::default();
         for option in slice.options_iterator() {
-            // It knows nothing of AccECN and Fast Open, which stand last.
+            // smoltcp does not know AccECN and Fast Open, which come last.
             let option = match option {
                 Err(TcpOptionReadError::UnknownId(172 | 174 | 34 | 254)) => break,
                 option => option.unwrap(),
@@ -149,7 +149,7 @@ proptest! {
     }
 }
 
-/// RFC 7413 §4.1.1: nothing, or 4 to 16 bytes and an even number, and in SYNs only.
+/// RFC 7413 §4.1.1: no cookie, or an even number of 4 to 16 bytes, and in SYNs only.
 #[test]
 fn fast_open_cookies_of_every_length() {
     for len in 0..=20u8 {
@@ -166,7 +166,7 @@ fn fast_open_cookies_of_every_length() {
     }
 }
 
-/// RFC 6994 §2.1: the experimental option has its magic number behind the length. Measured on Linux
+/// RFC 6994 §2.1: the experimental option has its magic number after the length. Measured on Linux
 /// 6.18.
 #[test]
 fn fast_open_cookies_in_the_experimental_option() {
@@ -250,8 +250,8 @@ fn sack_blocks_stand_behind_the_timestamps_and_three_fit() {
     assert_eq!(bytes[32..36], [1, 1, 5, 26]);
 }
 
-/// RFC 9768 §3.2.3, table 5: the length says which counters are there, and a length that says
-/// nothing is read as far as it goes.
+/// RFC 9768 §3.2.3, table 5: the length says which counters are present. With a length that is not
+/// defined, the complete counters are read.
 #[test]
 fn accecn_options_of_every_length() {
     let mut options = Options { timestamps: Some(Timestamps { value: 1, echo: 2 }), ..Options::default() };
@@ -292,7 +292,7 @@ fn accecn_leaves_room_for_two_sack_blocks() {
 #[test]
 fn odd_option_lists() {
     let parse = |options: &[u8]| Options::parse(options, true);
-    // A length of 0 or 1, or beyond the end, ends the list; what stood before it counts.
+    // A length of 0 or 1, or beyond the end, ends the list; the options before it count.
     assert_eq!(parse(&[2, 4, 5, 0xb4, 8, 0, 3, 3]).mss, Some(1460));
     assert_eq!(parse(&[9, 1, 2, 4, 5, 0xb4, 0, 0]), Options::default());
     assert_eq!(parse(&[2, 4, 5, 0xb4, 8, 10, 1, 1]), parse(&[2, 4, 5, 0xb4]));
@@ -302,7 +302,7 @@ fn odd_option_lists() {
     assert_eq!(parse(&[2, 3, 9, 3, 3, 1, 0, 0]), Options { window_scale: Some(1), ..Options::default() });
     // Nothing after the end of the list counts.
     assert_eq!(parse(&[0, 2, 4, 5, 0xb4]), Options::default());
-    // The timestamp layout with something behind it is not the fast path.
+    // The timestamp layout with another option after it is not the fast path.
     let both = parse(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 3, 3, 5, 0]);
     assert_eq!((both.timestamps, both.window_scale), (Some(Timestamps { value: 1, echo: 2 }), Some(5)));
 }
@@ -348,8 +348,8 @@ fn joined_segments_are_counted_by_the_length_of_the_longest() {
     assert_eq!([1, 1_000, 1_001, 2_000, 2_001].map(|len| segments(1_000, len)), [1, 1, 2, 2, 3]);
 }
 
-/// RFC 9293 §3.1: an option of a length that its kind does not have says nothing. Neither does it
-/// take back what another said.
+/// RFC 9293 §3.1: an option whose length is wrong for its kind is ignored. It does not cancel an
+/// earlier option either.
 #[test]
 fn options_of_a_wrong_length_change_nothing() {
     let timestamps = [8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
@@ -361,8 +361,8 @@ fn options_of_a_wrong_length_change_nothing() {
     }
 }
 
-/// RFC 9293 §3.7.1, RFC 7323 §2.2, RFC 2018 §2, RFC 7413 §4.1.1: what is agreed in a SYN stands in
-/// a SYN only.
+/// RFC 9293 §3.7.1, RFC 7323 §2.2, RFC 2018 §2, RFC 7413 §4.1.1: options that are negotiated in
+/// SYNs count in SYNs only.
 #[test]
 fn options_of_a_syn_say_nothing_elsewhere() {
     let in_a_syn: [&[u8]; 5] = [
@@ -376,7 +376,7 @@ fn options_of_a_syn_say_nothing_elsewhere() {
         assert_ne!(Options::parse(option, true), Options::default(), "{option:?}");
         assert_eq!(Options::parse(option, false), Options::default(), "{option:?}");
     }
-    // An MSS of zero cannot be meant.
+    // An MSS of zero is ignored.
     for (mss, expected) in [([0, 0], None), ([0, 1], Some(1)), ([1, 0], Some(256)), ([1, 1], Some(257))] {
         assert_eq!(Options::parse(&[2, 4, mss[0], mss[1]], true).mss, expected);
     }

@@ -1,6 +1,7 @@
 use super::*;
 
-/// Tries sizes until the search is over, on a path that takes segments of `path` bytes; the sizes.
+/// Tries sizes until the search is over, on a path that takes segments of `path` bytes. Returns the
+/// sizes.
 fn search(low: u16, high: u16, path: u16) -> (alloc::vec::Vec<u16>, u16) {
     let mut search = MtuSearch::new(low, high, Instant::ZERO);
     let mut tried = alloc::vec::Vec::new();
@@ -12,7 +13,7 @@ fn search(low: u16, high: u16, path: u16) -> (alloc::vec::Vec<u16>, u16) {
     (tried, search.low)
 }
 
-/// RFC 4821 §7.3: it comes to an end near what the path takes, and an outage that was no black hole
+/// RFC 4821 §7.3: the search ends near the path's size, and an outage that looked like a black hole
 /// costs one probe.
 #[test]
 fn the_search_finds_what_the_path_takes() {

@@ -1,14 +1,14 @@
-//! When an acknowledgement goes out.
+//! When an acknowledgement is sent.
 
 use core::time::Duration;
 
 use crate::time::Instant;
 
-/// What the peer's segments are taken to hold before any has come (Linux's TCP_MSS_DEFAULT): with
-/// too large a guess small ones would be acknowledged late.
+/// The assumed size of the peer's segments before any has arrived (Linux's TCP_MSS_DEFAULT). With a
+/// larger value, small segments would be acknowledged late.
 const SMALLEST_USUAL_MSS: u16 = 536;
 
-/// The timer that the receiver wants.
+/// What to do with the delayed-ACK timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(in crate::tcp) enum AckTimer {
@@ -16,7 +16,7 @@ pub(in crate::tcp) enum AckTimer {
     Arm,
 }
 
-/// When an acknowledgement goes out.
+/// When an acknowledgement is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AckDue {
     /// Nothing to acknowledge.
@@ -24,24 +24,24 @@ enum AckDue {
     /// When the delayed-ACK timer fires, or with the next segment.
     Later,
     Now,
-    /// At once, and with a closed window: data was refused for want of memory.
+    /// At once, and with a closed window, because data was refused for lack of memory.
     Refusal,
 }
 
-/// What decides when an acknowledgement goes out (Linux's icsk_ack).
+/// Decides when an acknowledgement is sent (Linux's icsk_ack).
 #[derive(Debug)]
 pub(in crate::tcp) struct AckPolicy {
     due: AckDue,
-    /// Acknowledgements that are owed for segments out of order: one each, so that the peer can
-    /// count them.
+    /// Acknowledgements still to be sent for out-of-order segments: one for each, so that the peer
+    /// can count them.
     duplicates_owed: u8,
-    /// Segments that are still acknowledged at once.
+    /// How many more segments are acknowledged at once.
     quick_acks: u8,
-    /// The largest segment seen: what counts as full when every second is acknowledged.
+    /// The largest segment seen: the size of a full segment, of which every second is acknowledged.
     mss: u16,
     announced_mss: u16,
     last_data_at: Instant,
-    /// Before this no segment that makes no sense is answered.
+    /// No challenge ACK is sent before this time.
     next_challenge_at: Instant,
 }
 
@@ -63,30 +63,30 @@ impl AckPolicy {
         self.announced_mss
     }
 
-    /// The largest payload that came.
+    /// The largest payload that has arrived.
     pub(in crate::tcp) fn mss(&self) -> u16 {
         self.mss
     }
 
-    /// When data last came; [`Instant::ZERO`] if none has.
+    /// When data last arrived; [`Instant::ZERO`] if none has.
     pub(in crate::tcp) fn last_data_at(&self) -> Instant {
         self.last_data_at
     }
 
-    /// Whether a segment is as large as any before it: what says something about the path.
+    /// Whether a segment is as large as the largest before it.
     pub(in crate::tcp) fn is_full(&self, len: usize) -> bool {
         len >= usize::from(self.mss)
     }
 
-    /// A segment has come, with data of this length: the longest is taken for the peer's MSS.
+    /// A segment with `len` bytes of data has arrived. The largest is taken for the peer's MSS.
     pub(in crate::tcp) fn note_segment(&mut self, now: Instant, len: usize) {
         self.last_data_at = now;
         self.mss = self.mss.max(u16::try_from(len).unwrap_or(u16::MAX)).min(self.announced_mss.max(1));
     }
 
-    /// Whether an answer to a segment that makes no sense is due; it counts as given. The rate is
-    /// limited (RFC 5961 §7, RFC5961-7-a), which also ends loops in which two ends answer each
-    /// other's answers.
+    /// Whether a challenge ACK may be sent now; if so, it counts as sent. The rate is limited (RFC
+    /// 5961 §7, RFC5961-7-a), which also ends loops in which two ends answer each other's
+    /// challenges.
     pub(in crate::tcp) fn may_challenge(&mut self, now: Instant, interval: Duration) -> bool {
         let is_due = now >= self.next_challenge_at;
         if is_due {
@@ -95,7 +95,7 @@ impl AckPolicy {
         is_due
     }
 
-    /// Before this no segment that makes no sense is answered.
+    /// No challenge ACK is sent before this time.
     pub(in crate::tcp) fn next_challenge_at(&self) -> Instant {
         self.next_challenge_at
     }
@@ -104,7 +104,7 @@ impl AckPolicy {
         self.next_challenge_at = at;
     }
 
-    /// At once, and so are the acknowledgements of the next segments (Linux's
+    /// An acknowledgement is due now, and at once for each of the next segments (Linux's
     /// tcp_enter_quickack_mode).
     pub(in crate::tcp) fn acknowledge_quickly(&mut self, segments: u8) {
         self.quick_acks = self.quick_acks.max(segments);
@@ -131,8 +131,8 @@ impl AckPolicy {
         self.due = AckDue::Now;
     }
 
-    /// The peer was silent for longer than an RTO: it may start slowly again, as after the
-    /// handshake.
+    /// If the peer was silent for longer than an RTO, acknowledges at once again, as after the
+    /// handshake: the peer may be in slow start.
     pub(in crate::tcp) fn renew_quick_acks(&mut self, now: Instant, rto: Duration, quick_acks: u8) {
         if now.duration_since(self.last_data_at) > rto {
             self.quick_acks = quick_acks;
@@ -152,8 +152,8 @@ impl AckPolicy {
         self.quick_acks > 0
     }
 
-    /// Data goes out: if it answers what just came, this is a dialogue, and acknowledgements ride
-    /// on the answers.
+    /// Data is sent. If it follows received data within a short time, it is probably a response,
+    /// and later acknowledgements can be piggybacked on responses.
     pub(in crate::tcp) fn on_data_sent(&mut self, now: Instant, delayed_ack: Duration) {
         if self.quick_acks > 0 && now.duration_since(self.last_data_at) < delayed_ack {
             self.quick_acks = 0;
@@ -164,16 +164,16 @@ impl AckPolicy {
         matches!(self.due, AckDue::Now | AckDue::Refusal) || self.duplicates_owed > 0
     }
 
-    /// One that carries nothing else: the peer counts it as a duplicate, if it is one.
+    /// An acknowledgement without data is sent, which the peer can count as a duplicate.
     pub(in crate::tcp) fn on_pure_ack_sent(&mut self) {
         self.duplicates_owed = self.duplicates_owed.saturating_sub(1);
     }
 
     /// RFC 9293 §3.8.6.3 (SHLD-18, SHLD-19) and §3.10.7.4 (MUST-58, MUST-59): after data in order.
-    /// What is due goes out when the segments that are at hand are processed. At once if more than
-    /// one full segment waits for it, at the start of the connection (the peer's slow start counts
-    /// on it), and while there are gaps, or one was just filled (RFC 5681 §4.2); otherwise when the
-    /// delayed-ACK timer fires (MUST-40: less than half a second).
+    /// An acknowledgement is sent after the current batch of segments, if more than one full
+    /// segment is unacknowledged, at the start of the connection (for the peer's slow start), and
+    /// while there are gaps or when one was just filled (RFC 5681 §4.2). Otherwise it is sent when
+    /// the delayed-ACK timer fires (MUST-40: less than half a second).
     pub(super) fn on_in_order(
         &mut self,
         unacknowledged: u32,
@@ -200,7 +200,7 @@ impl AckPolicy {
         }
     }
 
-    /// A segment that acknowledges all that came goes out.
+    /// A segment that acknowledges everything is sent.
     pub(super) fn on_ack_sent(&mut self) {
         if self.due != AckDue::Refusal || self.duplicates_owed == 0 {
             self.due = AckDue::No;

@@ -1,26 +1,26 @@
-//! The receive window: how far the peer may send, and the buffer that it is for.
+//! The state of the receive window and of the receive buffer.
 
 use crate::tcp::window::WindowScale;
 use crate::tcp::{SeqNumber, Settings};
 
-/// What a receive window may stand at before any data has come, whatever the buffer: the largest
-/// that a SYN can say.
+/// The largest receive window before data has arrived, whatever the buffer: the largest that a SYN
+/// can offer.
 const INITIAL_SSTHRESH: u32 = 65_535;
 
-/// The window that the peer knows of, and what bounds it.
+/// The window that the peer knows, and its limits.
 #[derive(Debug)]
 pub(in crate::tcp) struct ReceiveWindow {
-    /// The right edge of the window that the peer knows of. Never moves left (RFC 9293 §3.8.6,
-    /// SHLD-14), unless data had to be refused for want of memory.
+    /// The right edge of the window that the peer knows. It never moves left (RFC 9293 §3.8.6,
+    /// SHLD-14), unless data was refused for lack of memory.
     pub(super) edge: SeqNumber,
-    /// How far the buffer has ever let the edge go; the edge may lie a little further, for it is
-    /// rounded.
+    /// The rightmost edge that the buffer has allowed. Because of rounding, `edge` may be a little
+    /// further right.
     pub(super) opened_to: SeqNumber,
-    /// Of the windows that we send.
+    /// The scale of the windows that we send.
     pub(in crate::tcp) scale: WindowScale,
     /// SO_RCVBUF as it is now.
     pub(super) buffer_bytes: u32,
-    /// Whether `buffer_bytes` follows what the program reads.
+    /// Whether `buffer_bytes` is auto-tuned.
     auto: bool,
     /// Linux's rcv_ssthresh: the largest window that is offered now, however large the buffer is.
     pub(super) ssthresh: u32,
@@ -39,13 +39,13 @@ impl ReceiveWindow {
             scale: WindowScale::NONE,
             buffer_bytes,
             auto,
-            // What a program has asked for is offered at once.
+            // A size that the program has set is offered at once.
             ssthresh: if auto { buffer_bytes.min(INITIAL_SSTHRESH) } else { buffer_bytes },
             syn_window: settings.syn_window(),
         }
     }
 
-    /// The program has set options; one of them may be SO_RCVBUF.
+    /// The program has set an option, perhaps SO_RCVBUF.
     pub(in crate::tcp) fn set_buffer(&mut self, settings: &Settings) {
         self.auto = settings.auto_receive_buffer;
         if !self.auto {
@@ -54,7 +54,7 @@ impl ReceiveWindow {
         }
     }
 
-    /// RCV.NXT has moved up to here without a window.
+    /// RCV.NXT has moved to `nxt`, perhaps beyond the window.
     pub(super) fn make_room_to(&mut self, nxt: SeqNumber) {
         self.edge = self.edge.max(nxt);
         self.opened_to = self.opened_to.max(nxt);
@@ -73,7 +73,7 @@ impl ReceiveWindow {
         }
     }
 
-    /// SO_RCVBUF, or the least that a scaled window can open to in two steps.
+    /// SO_RCVBUF, but at least two units of the scaled window.
     pub(super) fn buffer(&self) -> u32 {
         self.buffer_bytes.max(2 << self.scale.shift())
     }
@@ -84,7 +84,7 @@ impl ReceiveWindow {
     }
 }
 
-/// At least one byte, and at most the largest window (RFC 7323 §2.3).
+/// Limits a buffer to at least one byte and at most the largest window (RFC 7323 §2.3).
 fn clamp_buffer(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, 1 << 30)
 }
