@@ -3,7 +3,7 @@
 use super::timestamp;
 use crate::link::ndp;
 
-/// What a received message is, by its type.
+/// The kinds of received messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageClass {
     EchoRequest,
@@ -16,7 +16,7 @@ pub(crate) enum MessageClass {
     Unknown,
 }
 
-/// RFC 792.
+/// Classifies an ICMP message by its type (RFC 792).
 pub(crate) fn classify_v4(kind: u8) -> MessageClass {
     match kind {
         0 => MessageClass::EchoReply,
@@ -24,22 +24,23 @@ pub(crate) fn classify_v4(kind: u8) -> MessageClass {
         3 | 11 | 12 => MessageClass::Error,
         5 => MessageClass::Redirect,
         timestamp::REQUEST => MessageClass::TimestampRequest,
-        // Source quench (4) is dead (RFC 6633), and nobody needs our netmask (17).
+        // Source quench (4) is obsolete (RFC 6633), and address mask requests (17) are not
+        // answered.
         _ => MessageClass::Unknown,
     }
 }
 
-/// RFC 4443, RFC 4861.
+/// Classifies an ICMPv6 message by its type (RFC 4443, RFC 4861).
 pub(crate) fn classify_v6(kind: u8) -> MessageClass {
     match kind {
         128 => MessageClass::EchoRequest,
         129 => MessageClass::EchoReply,
-        // RFC 4443 §2.1: below 128 all are errors.
+        // RFC 4443 §2.1: all types below 128 are errors.
         1..=127 => MessageClass::Error,
         ndp::REDIRECT => MessageClass::Redirect,
         ndp::NEIGHBOR_SOLICITATION | ndp::NEIGHBOR_ADVERTISEMENT => MessageClass::Neighbor,
-        // Router solicitations and advertisements (a host that does not configure itself needs
-        // neither), MLD.
+        // Router solicitations and advertisements, because this stack does not configure itself;
+        // and MLD.
         _ => MessageClass::Unknown,
     }
 }

@@ -10,8 +10,8 @@ use crate::frame::{HeaderBuf, Payload};
 use crate::ip::checksum::{internet_checksum_of, transport_checksum};
 use crate::ip::protocol;
 
-/// The reply to an echo request: a new header, and the request's data as they came. `src` is ours.
-/// The code, which means nothing, comes back as well (Linux).
+/// The reply to an echo request: a new header and the request's data, unchanged. `src` is one of
+/// our addresses. The code has no meaning here and is copied, as Linux does.
 pub(crate) fn reply(src: IpAddr, dst: IpAddr, request: &Bytes) -> Option<(HeaderBuf, Payload)> {
     let identity: [u8; 4] = *request.get(4..)?.first_chunk()?;
     let code = *request.get(1)?;
@@ -21,8 +21,8 @@ pub(crate) fn reply(src: IpAddr, dst: IpAddr, request: &Bytes) -> Option<(Header
     Some((header([kind, code], identity, src, dst, &payload), payload))
 }
 
-/// An echo request from a program's message: its sequence number and data; type, identifier and
-/// checksum are ours.
+/// An echo request from a program's message, of which the sequence number and the data are used;
+/// type, identifier and checksum are ours.
 pub(crate) fn request(src: Endpoint, dst: IpAddr, message: &Bytes) -> (HeaderBuf, Payload) {
     let [high, low] = src.port.to_be_bytes();
     let sequence =
@@ -33,7 +33,7 @@ pub(crate) fn request(src: Endpoint, dst: IpAddr, message: &Bytes) -> (HeaderBuf
     (header([kind, 0], [high, low, sequence[0], sequence[1]], src.addr, dst, &payload), payload)
 }
 
-/// `identity` is identifier and sequence number.
+/// Builds the header. `identity` is identifier and sequence number.
 fn header(
     kind_and_code: [u8; 2],
     identity: [u8; 4],

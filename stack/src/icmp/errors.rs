@@ -1,4 +1,4 @@
-//! ICMP errors: those that we send about packets, and those that tell us what became of ours.
+//! ICMP errors: those that we send about received packets, and those that we receive about ours.
 
 use core::net::IpAddr;
 
@@ -14,15 +14,16 @@ use crate::ip::checksum::{internet_checksum_of, transport_checksum};
 use crate::ip::refusal::IcmpError;
 use crate::ip::{ipv4, ipv6, protocol, read_u8, read_u16, read_u32};
 
-/// RFC 1812 §4.3.2.3: as much of the packet as makes the error no longer than this.
+/// RFC 1812 §4.3.2.3: an error quotes as much of the packet as fits into this many bytes, IP header
+/// included.
 const MAX_LEN_V4: usize = 576;
-/// RFC 4443 §2.4 (c): the same, not longer than the smallest MTU.
+/// RFC 4443 §2.4 (c): the same, with the smallest MTU as the limit.
 const MAX_LEN_V6: usize = 1280;
 
 impl IcmpError {
-    /// Type, code, and the four bytes that depend on them.
+    /// The type, the code, and the four bytes that depend on them.
     fn encode(self, is_v4: bool) -> (u8, u8, u32) {
-        // IPv4's pointer has one byte.
+        // The pointer has one byte in IPv4.
         let pointer_v4 = |pointer: u32| pointer.min(255) << 24;
         match (self, is_v4) {
             (IcmpError::NetUnreachable, true) => (3, 0, 0),
@@ -44,7 +45,7 @@ impl IcmpError {
         }
     }
 
-    /// The message, from `src` (ours) to `dst`, about this packet.
+    /// The message, from our address `src` to `dst`, about the packet `about`.
     pub(crate) fn emit(self, src: IpAddr, dst: IpAddr, about: &Bytes) -> (HeaderBuf, Payload) {
         let is_v4 = src.is_ipv4();
         let max = if is_v4 {
@@ -69,12 +70,13 @@ impl IcmpError {
     }
 }
 
-/// Reads an error that came, checksum verified: what happened to which packet. That the packet was
-/// ours is for the caller to see; `local` is its source.
+/// Reads a received error whose checksum was verified: what happened to which packet. The caller
+/// checks that the packet was ours; `local` is the packet's source.
 pub(crate) fn parse(iface: InterfaceId, message: &Bytes, is_v4: bool) -> Result<NetworkError, DropReason> {
     let about = message.slice(HEADER_LEN.min(message.len())..);
     let quote = Quote::parse(&about).ok_or(DropReason::BadIcmp)?;
-    // RFC 792 quotes 8 bytes of the transport at least: ports, and TCP's sequence number.
+    // RFC 792 quotes at least 8 bytes of the transport header: the ports, and TCP's sequence
+    // number.
     if quote.src.is_ipv4() != is_v4 || about.len() < quote.transport_at + 8 {
         return Err(DropReason::BadIcmp);
     }
@@ -100,7 +102,7 @@ pub(crate) fn parse(iface: InterfaceId, message: &Bytes, is_v4: bool) -> Result<
     })
 }
 
-/// RFC 792, RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1.
+/// The meaning of an ICMP error: RFC 792, RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1.
 fn kind_v4(kind: u8, code: u8, mtu: usize, quoted_len: usize) -> Option<NetworkErrorKind> {
     Some(match (kind, code) {
         (3, 0) => NetworkErrorKind::NetUnreachable,
@@ -123,7 +125,7 @@ fn kind_v4(kind: u8, code: u8, mtu: usize, quoted_len: usize) -> Option<NetworkE
     })
 }
 
-/// RFC 4443 §3.
+/// The meaning of an ICMPv6 error: RFC 4443 §3.
 fn kind_v6(kind: u8, code: u8, mtu: usize) -> Option<NetworkErrorKind> {
     Some(match (kind, code) {
         (1, 0) => NetworkErrorKind::NetUnreachable,
@@ -141,8 +143,8 @@ fn kind_v6(kind: u8, code: u8, mtu: usize) -> Option<NetworkErrorKind> {
     })
 }
 
-/// RFC 1191 §7: a router from before path MTU discovery does not say what would fit. These are the
-/// MTUs that links have.
+/// The next smaller usual MTU (RFC 1191 §7): a router from before path MTU discovery does not say
+/// what would fit.
 fn plateau_below(len: usize) -> usize {
     const PLATEAUS: [usize; 10] = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
     PLATEAUS.into_iter().find(|&plateau| plateau < len).unwrap_or(68)
@@ -154,7 +156,7 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    /// A UDP packet of ours, and the addresses of the error about it.
+    /// A UDP packet of ours, and the addresses of an error about it.
     fn sample(is_v4: bool, len: usize) -> (IpAddr, IpAddr, Bytes) {
         let mut packet = vec![0; len];
         if is_v4 {
@@ -246,14 +248,14 @@ mod tests {
         let mtu = |mtu| NetworkErrorKind::PacketTooBig { mtu };
         assert_eq!(too_big(3, 4, [0, 0, 0x05, 0x78], true), mtu(1400));
         assert_eq!(too_big(2, 0, [0, 0, 0x05, 0x78], false), mtu(1400));
-        // RFC 1191 §7: an old router names none; the next plateau below 1500.
+        // RFC 1191 §7: an old router names no MTU; the next plateau below 1500.
         assert_eq!(too_big(3, 4, [0; 4], true), mtu(1492));
         assert_eq!(plateau_below(60), 68);
         assert_eq!(plateau_below(65535), 32000);
     }
 
-    /// RFC 792, RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1, RFC 4443 §3: every code has its kind, and no
-    /// other has one.
+    /// RFC 792, RFC 1122 §3.2.2.1, RFC 1812 §5.2.7.1, RFC 4443 §3: every known code has its kind,
+    /// and an unknown code has none.
     #[test]
     fn each_code_has_its_kind() {
         use NetworkErrorKind::*;
@@ -310,7 +312,7 @@ mod tests {
     #[test]
     fn hostile_errors_are_refused() {
         let good = emit(IcmpError::PortUnreachable, true, 60);
-        // Without 8 bytes of the transport, of the other family, without a quote.
+        // Less than 8 bytes of the transport header, the other family, no quote.
         assert_eq!(
             super::parse(InterfaceId(0), &good.slice(..8 + 20 + 7), true).err(),
             Some(DropReason::BadIcmp)
@@ -321,7 +323,7 @@ mod tests {
         let mut code = good.to_vec();
         code[1] = 16;
         assert_eq!(super::parse(InterfaceId(0), &code.into(), true).err(), Some(DropReason::UnknownIcmp));
-        // About a fragment that is not the first.
+        // An error about a fragment that is not the first.
         let mut later: Vec<u8> = good.to_vec();
         later[8 + 7] = 1;
         assert_eq!(

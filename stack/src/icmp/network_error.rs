@@ -1,4 +1,4 @@
-//! What became of a packet that we sent.
+//! What went wrong with a packet that we sent.
 
 use core::net::IpAddr;
 
@@ -6,16 +6,16 @@ use bytes::Bytes;
 
 use crate::interface_id::InterfaceId;
 
-/// An ICMP error (or what our own network layer found out) about a packet that we sent.
+/// An ICMP error about a packet that we sent, or an error that our own network layer found.
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkError {
-    /// The interface that the error came in through, or that the packet should have left through.
+    /// The interface that the error came in through, or that the packet would have left through.
     pub(crate) iface: Option<InterfaceId>,
-    /// Source and destination of the packet that it is about.
+    /// Source and destination of the packet.
     pub(crate) local: IpAddr,
     pub(crate) remote: IpAddr,
     pub(crate) protocol: u8,
-    /// The start of that packet's transport header; at least 8 bytes.
+    /// The start of the packet's transport header; at least 8 bytes.
     pub(crate) transport: Bytes,
     pub(crate) kind: NetworkErrorKind,
 }
@@ -23,12 +23,12 @@ pub(crate) struct NetworkError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NetworkErrorKind {
     NetUnreachable,
-    /// The network is unknown, or the way to it prohibited.
+    /// The network is unknown, or access to it is prohibited.
     NetRefused,
-    /// For this type of service.
+    /// The network is unreachable for this type of service.
     NetUnreachableForTos,
     HostUnreachable,
-    /// For this type of service.
+    /// The host is unreachable for this type of service.
     HostUnreachableForTos,
     /// A router does not know the host.
     HostUnknown,
@@ -38,7 +38,7 @@ pub(crate) enum NetworkErrorKind {
     ProtocolUnreachable,
     PortUnreachable,
     Prohibited,
-    /// Unreachable for a reason that has no name yet (ICMPv6).
+    /// Unreachable for a reason that this stack does not know (ICMPv6).
     OtherUnreachable,
     /// The path takes IP packets of at most this many bytes.
     PacketTooBig {

@@ -1,12 +1,11 @@
-//! What an ICMP error quotes: the beginning of a packet, perhaps cut off, perhaps mangled on its
-//! way.
+//! The packet that an ICMP error quotes: its beginning, which may be cut off or changed on the way.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::ip::{extension, ipv4, ipv6, protocol, read_u8, read_u16};
 use crate::link::ndp;
 
-/// What the beginning of a packet says of it.
+/// What the beginning of a packet tells about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quote {
     pub(crate) src: IpAddr,
@@ -14,16 +13,16 @@ pub(crate) struct Quote {
     pub(crate) protocol: u8,
     /// Where the transport header begins.
     pub(crate) transport_at: usize,
-    /// The length of the packet by its own account.
+    /// The length of the packet according to its header.
     pub(crate) total_len: usize,
-    /// A fragment, the first or another, or the only one (RFC 6946).
+    /// Whether the packet is a fragment: any of several, or the only one (RFC 6946).
     pub(crate) is_fragment: bool,
-    /// A fragment other than the first: what stands at `transport_at` is no header.
+    /// Whether it is a fragment other than the first: then no header stands at `transport_at`.
     pub(crate) is_later_fragment: bool,
 }
 
 impl Quote {
-    /// Reads as far as it must, and no more: checksums and most lengths are not looked at.
+    /// Reads the headers up to the transport's. Checksums and most lengths are not checked.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Quote> {
         match read_u8(bytes, 0)? >> 4 {
             4 => Quote::parse_v4(bytes),
@@ -59,8 +58,8 @@ impl Quote {
             is_fragment: false,
             is_later_fragment: false,
         };
-        // Each header moves us on by 8 bytes at least, so the walk ends. Where the chain is cut
-        // off, so is the quote.
+        // Each header is at least 8 bytes long, so the loop ends. It also ends where the quoted
+        // bytes do.
         while let Some((next, len)) = next_header(bytes, quote.protocol, quote.transport_at) {
             if quote.protocol == protocol::FRAGMENT {
                 let place = read_u16(bytes, quote.transport_at + 2).unwrap_or(0);
@@ -76,15 +75,15 @@ impl Quote {
         Some(quote)
     }
 
-    /// Whether the packet is an ICMP error or redirect itself, which no error may answer (RFC 1122
-    /// §3.2.2, RFC 4443 §2.4 (e.1) and (e.2)). So is one whose type cannot be read, a later
-    /// fragment's for instance.
+    /// Whether the packet is itself an ICMP error or redirect, to which no error may be sent (RFC
+    /// 1122 §3.2.2, RFC 4443 §2.4 (e.1) and (e.2)). A message whose type is not there, as in a
+    /// later fragment, counts as one.
     pub(crate) fn is_icmp_error(&self, packet: &[u8]) -> bool {
         let kind = read_u8(packet, self.transport_at).filter(|_| !self.is_later_fragment);
-        // Each family has its own; the other's is a protocol like any that we do not speak.
+        // Each family has its own ICMP. The other family's is an unknown protocol.
         match self.protocol {
-            // Echo, router discovery, timestamp, information, address mask and extended echo ask or
-            // answer.
+            // These types ask or answer: echo, router discovery, timestamp, information, address
+            // mask and extended echo.
             protocol::ICMP if self.src.is_ipv4() => !matches!(kind, Some(0 | 8 | 9 | 10 | 13..=18 | 42 | 43)),
             protocol::ICMPV6 if self.src.is_ipv6() => {
                 kind.is_none_or(|kind| kind < 128 || kind == ndp::REDIRECT)
@@ -94,8 +93,8 @@ impl Quote {
     }
 }
 
-/// What follows an extension header, and its length; none if it is not an extension header, or not
-/// there.
+/// The protocol behind an extension header, and the header's length. `None` if it is not an
+/// extension header, or is cut off.
 fn next_header(bytes: &[u8], header: u8, at: usize) -> Option<(u8, usize)> {
     let len = match header {
         protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {

@@ -1,4 +1,4 @@
-//! Timestamp messages (RFC 792): one host asks what time it is at another.
+//! Timestamp messages (RFC 792): one host asks another for its time.
 
 use super::HEADER_LEN;
 use crate::frame::HeaderBuf;
@@ -8,16 +8,16 @@ use crate::time::Instant;
 pub(crate) const REQUEST: u8 = 13;
 pub(crate) const REPLY: u8 = 14;
 
-/// Header and three times.
+/// The header and three times.
 const LEN: usize = HEADER_LEN + 12;
-/// RFC 792: set in a time that does not count from midnight UT.
+/// RFC 792: the bit that marks a time which does not count from midnight UT.
 const NOT_STANDARD: u32 = 1 << 31;
 
-/// The reply to a request. A stack knows no time of day: its clock counts milliseconds from
-/// `offset`, which is random, so that it tells nobody for how long we have been up. `None`: the
-/// request is too short (Linux wants its own time in it).
+/// The reply to a request. The stack does not know the time of day: it sends its clock in
+/// milliseconds plus a random `offset`, so that the reply does not tell how long the host has been
+/// up. `None`: the request is too short (as in Linux, it must hold all three times).
 pub(crate) fn reply(request: &[u8], now: Instant, offset: u32) -> Option<HeaderBuf> {
-    // Identifier, sequence number, the time of the asker.
+    // The identifier, the sequence number, and the time at which the request was sent.
     let copied: [u8; 8] = *request.get(4..)?.first_chunk()?;
     let time = ((now.as_millis() as u32).wrapping_add(offset) | NOT_STANDARD).to_be_bytes();
     let mut header = HeaderBuf::new();

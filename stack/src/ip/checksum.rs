@@ -5,22 +5,23 @@ use core::net::IpAddr;
 
 use bytes::Bytes;
 
-/// A checksum being computed over slices that follow each other, of any length, odd ones included.
+/// A checksum in the making, over consecutive slices of any length, odd lengths included.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Checksum {
-    /// The ones' complement sum of 64-bit words in the byte order of the machine: RFC 1071 §2(B)
-    /// shows that the order does not matter as long as the result is stored in the same one, and
-    /// §2(C) that wide words are as good as narrow ones, for they fold into each other.
+    /// The ones' complement sum of 64-bit words in the machine's byte order. RFC 1071 §2(B): the
+    /// byte order does not matter if the result is stored in the same order. §2(C): wide words give
+    /// the same result as narrow ones once they are folded.
     sum: u64,
-    /// An odd number of bytes was added so far.
+    /// Whether an odd number of bytes was added so far.
     odd: bool,
 }
 
-/// So many words are added side by side: each to a sum of its own, the carry of one into the next.
+/// The words that are added in parallel: each lane has a sum of its own, and its carry goes into
+/// the next lane.
 const LANES: usize = 8;
 
 impl Checksum {
-    /// Adds the bytes that follow those added before.
+    /// Adds the next bytes.
     pub(crate) fn add(&mut self, data: &[u8]) {
         let (blocks, rest) = data.as_chunks::<{ 8 * LANES }>();
         let mut sum = if blocks.is_empty() { 0 } else { sum_blocks(blocks) };
@@ -44,8 +45,8 @@ impl Checksum {
         self.odd ^= data.len() % 2 == 1;
     }
 
-    /// Adds the pseudo-header of RFC 9293 §3.1 (IPv4) or RFC 8200 §8.1 (IPv6). Before any odd
-    /// slice.
+    /// Adds the pseudo-header of RFC 9293 §3.1 (IPv4) or RFC 8200 §8.1 (IPv6). Must be called while
+    /// the number of added bytes is even.
     pub(crate) fn add_pseudo_header(&mut self, src: IpAddr, dst: IpAddr, protocol: u8, len: usize) {
         for addr in [src, dst] {
             let sum = match addr {
@@ -57,7 +58,7 @@ impl Checksum {
             };
             self.sum = plus(self.sum, sum);
         }
-        // The two families differ only in where the zeros stand.
+        // The two families differ only in the position of the zeros.
         let len = u32::from_ne_bytes((len as u32).to_be_bytes());
         let protocol = u16::from_ne_bytes([0, protocol]);
         self.sum = plus(self.sum, u64::from(len) + u64::from(protocol));
@@ -68,31 +69,31 @@ impl Checksum {
         u16::from_be(!fold(self.sum))
     }
 
-    /// The value for the checksum field of a packet that somebody else sums up: the sum so far, not
-    /// its complement.
+    /// The value for the checksum field of a packet whose checksum is completed elsewhere: the sum
+    /// so far, not its complement.
     pub(crate) fn unfinished(self) -> u16 {
         u16::from_be(fold(self.sum))
     }
 
-    /// Whether the bytes, a right checksum among them, sum up to nothing.
+    /// Whether the sum of bytes that include a checksum shows that the checksum is right.
     pub(crate) fn is_right(self) -> bool {
         fold(self.sum) == 0xffff
     }
 }
 
-/// Ones' complement addition: the carry comes round to the other end.
+/// Ones' complement addition: the carry is added at the low end.
 fn plus(a: u64, b: u64) -> u64 {
     let (sum, carry) = a.overflowing_add(b);
-    // After a carry the sum is below the largest number.
+    // After a carry the sum is below `u64::MAX`, so this cannot overflow.
     sum + u64::from(carry)
 }
 
-/// The sum of whole blocks. Most of what a packet costs is spent here: one chain of additions with
-/// carry, without a branch, in which the processor finds eight sums that do not wait for each
-/// other.
+/// The sum of whole blocks. Most of the time that a packet takes is spent here. Each block is one
+/// chain of additions with carry, without a branch, and two blocks share nothing but the sums, so
+/// the processor works on several at once.
 fn sum_blocks(blocks: &[[u8; 8 * LANES]]) -> u64 {
     let mut sums = [0u64; LANES];
-    // Those of the last lane; fewer than there are blocks.
+    // The carries of the last lane; there are fewer than blocks.
     let mut carries = 0u64;
     for block in blocks {
         let (words, _) = block.as_chunks::<8>();
@@ -133,15 +134,15 @@ pub(crate) fn internet_checksum_of(header: &[u8], payload: &[Bytes]) -> u16 {
     checksum.finish()
 }
 
-/// Whether one slice that includes its checksum is whole.
+/// Whether the checksum of one slice, which includes the checksum, is right.
 pub(crate) fn verify_internet_checksum(data: &[u8]) -> bool {
     let mut checksum = Checksum::default();
     checksum.add(data);
     checksum.is_right()
 }
 
-/// The checksum of a TCP, UDP or ICMPv6 packet whose checksum field is zero. UDP sends 0xffff where
-/// this is 0 (RFC 768), which is the caller's part.
+/// The checksum of a TCP, UDP or ICMPv6 packet whose checksum field is zero. The caller must
+/// replace 0 by 0xffff for UDP (RFC 768).
 pub(crate) fn transport_checksum(
     src: IpAddr,
     dst: IpAddr,
@@ -159,8 +160,8 @@ pub(crate) fn transport_checksum(
     checksum.finish()
 }
 
-/// Whether the checksum of a received TCP, UDP or ICMPv6 packet is right. A UDP checksum of 0 over
-/// IPv4 means that there is none, which is the caller's part.
+/// Whether the checksum of a received TCP, UDP or ICMPv6 packet is right. The caller must handle a
+/// UDP checksum of 0 over IPv4, which means that there is none.
 pub(crate) fn verify_transport_checksum(src: IpAddr, dst: IpAddr, protocol: u8, packet: &[u8]) -> bool {
     let mut checksum = Checksum::default();
     checksum.add_pseudo_header(src, dst, protocol, packet.len());
@@ -175,7 +176,7 @@ mod tests {
     use core::net::{Ipv4Addr, Ipv6Addr};
     use proptest::prelude::*;
 
-    /// As RFC 1071 §1 puts it: 16-bit words, carries added back in, the complement of it.
+    /// RFC 1071 §1: the complement of the sum of 16-bit words, with the carries added back.
     fn naive(data: &[u8]) -> u16 {
         let mut sum = 0u32;
         for pair in data.chunks(2) {
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_1071() {
-        // RFC 1071 §3: the sum of these is ddf2.
+        // RFC 1071 §3: the sum of these words is ddf2.
         assert_eq!(internet_checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
         assert_eq!(internet_checksum(&[]), 0xffff);
     }
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn no_carry_is_lost() {
         for len in 0..400 {
-            // Words that all overflow, and some that just do not.
+            // Words that all overflow, and words that just do not.
             for fill in [0xff, 0x80, 0x7f] {
                 let mut data = alloc::vec![fill; len];
                 assert_eq!(internet_checksum(&data), naive(&data), "{len} of {fill:#x}");

@@ -4,13 +4,13 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum IpEcn {
-    /// Whoever sent it does not take part: congested routers drop it.
+    /// The sender does not use ECN: a congested router drops the packet.
     #[default]
     NotEct = 0,
     Ect1 = 1,
-    /// ECN-capable; what we send (RFC 8311 §4.2).
+    /// ECN-capable transport; the codepoint that we send (RFC 8311 §4.2).
     Ect0 = 2,
-    /// Congestion experienced.
+    /// Congestion experienced: set by a router.
     Ce = 3,
 }
 

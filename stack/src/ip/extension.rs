@@ -1,5 +1,5 @@
-//! IPv6 extension headers (RFC 8200 §4): walked from the header to the transport, or to a fragment
-//! header.
+//! IPv6 extension headers (RFC 8200 §4): the walk from the IPv6 header to the transport, or to a
+//! fragment header.
 
 use super::refusal::{IcmpError, Refusal};
 use super::{Fragment, ipv6, protocol, read_u8, read_u16, read_u32};
@@ -8,10 +8,10 @@ use crate::drop_reason::DropReason;
 /// The bytes of a fragment header.
 pub(crate) const FRAGMENT_HEADER_LEN: usize = 8;
 
-/// More extension headers than any honest packet has: each kind once and the destination options
-/// twice (RFC 8200 §4.1), with some to spare.
+/// The most extension headers that are accepted. A regular packet has each kind once and the
+/// destination options twice (RFC 8200 §4.1), which is less.
 const MAX_HEADERS: usize = 8;
-/// Options in one header, padding aside; Linux's `max_dst_opts_number`.
+/// The most options in one header, not counting padding; Linux's `max_dst_opts_number`.
 const MAX_OPTIONS: usize = 8;
 
 /// Codes of "parameter problem" (RFC 4443 §3.4, RFC 7112 §5).
@@ -20,15 +20,16 @@ pub(crate) const UNRECOGNIZED_NEXT_HEADER: u8 = 1;
 const UNRECOGNIZED_OPTION: u8 = 2;
 pub(crate) const INCOMPLETE_CHAIN: u8 = 3;
 
-/// Where the walk ended.
+/// The place where the walk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chain {
-    /// What follows; behind a fragment header, what that says.
+    /// The protocol that follows; behind a fragment header, the one that it names.
     pub(crate) protocol: u8,
-    /// Where it begins in the packet; behind a fragment header, where the fragment's data begin.
+    /// The offset in the packet at which it begins; behind a fragment header, that of the
+    /// fragment's data.
     pub(crate) offset: usize,
-    /// Where the packet names the header that the walk ended at: the field that says `protocol` or
-    /// "fragment".
+    /// The offset of the field that names the header at which the walk ended: the field that holds
+    /// `protocol` or "fragment".
     pub(crate) named_at: usize,
     pub(crate) fragment: Option<Fragment>,
 }
@@ -42,7 +43,7 @@ pub(crate) fn walk(packet: &[u8], to_group: bool) -> Result<Chain, Refusal> {
     let mut named_at = 6;
     for index in 0..=MAX_HEADERS {
         match protocol {
-            // RFC 8200 §4.1: directly behind the IPv6 header only.
+            // RFC 8200 §4.1: allowed only directly behind the IPv6 header.
             protocol::HOP_BY_HOP if index > 0 => {
                 let code = UNRECOGNIZED_NEXT_HEADER;
                 return Err(problem(code, named_at));
@@ -63,13 +64,13 @@ pub(crate) fn walk(packet: &[u8], to_group: bool) -> Result<Chain, Refusal> {
     Err(malformed())
 }
 
-/// The length of an extension header that is there as a whole.
+/// The length of an extension header, if all of it is there.
 fn header_len(packet: &[u8], offset: usize) -> Option<usize> {
     let len = (usize::from(read_u8(packet, offset + 1)?) + 1) * 8;
     (offset + len <= packet.len()).then_some(len)
 }
 
-/// RFC 8200 §4.5.
+/// Reads a fragment header (RFC 8200 §4.5).
 fn fragment(packet: &[u8], offset: usize, named_at: usize) -> Option<Chain> {
     let place = read_u16(packet, offset + 2)?;
     let fragment = Fragment {
@@ -85,8 +86,8 @@ fn fragment(packet: &[u8], offset: usize, named_at: usize) -> Option<Chain> {
     })
 }
 
-/// RFC 8200 §4.4: we know no type of routing header. One that has been followed to its end does not
-/// matter any more; another is refused. So type 0 is as RFC 5095 §3 wants it.
+/// RFC 8200 §4.4: we support no type of routing header. One without segments left is skipped; any
+/// other is refused. This treats type 0 as RFC 5095 §3 demands.
 fn check_routing(packet: &[u8], offset: usize) -> Result<(), Refusal> {
     match read_u8(packet, offset + 3) {
         Some(0) => Ok(()),
@@ -97,10 +98,10 @@ fn check_routing(packet: &[u8], offset: usize) -> Result<(), Refusal> {
 
 const PAD1: u8 = 0;
 const PADN: u8 = 1;
-/// RFC 2711: for routers.
+/// RFC 2711: an option for routers.
 const ROUTER_ALERT: u8 = 5;
 
-/// RFC 8200 §4.2: the options of a hop-by-hop or destination options header.
+/// Checks the options of a hop-by-hop or destination options header (RFC 8200 §4.2).
 fn check_options(packet: &[u8], start: usize, len: usize, to_group: bool) -> Result<(), Refusal> {
     let malformed = Refusal::silent(DropReason::BadExtensionHeader);
     let (mut at, end) = (start + 2, start + len);
@@ -129,13 +130,12 @@ fn check_options(packet: &[u8], start: usize, len: usize, to_group: bool) -> Res
     Ok(())
 }
 
-/// RFC 8200 §4.2: the two highest bits of an option say what becomes of a packet when it is not
-/// known.
+/// What happens to a packet with an unknown option: its two highest bits say so (RFC 8200 §4.2).
 fn unrecognized_option(kind: u8, at: usize, to_group: bool) -> Result<(), Refusal> {
     match kind >> 6 {
         0 => Ok(()),
         1 => Err(Refusal::silent(DropReason::BadExtensionHeader)),
-        // To groups, too: RFC 4443 §2.4 (e.3) makes this exception.
+        // RFC 4443 §2.4 (e.3) allows this error about packets to groups, too.
         2 => Err(Refusal { even_to_group: true, ..problem(UNRECOGNIZED_OPTION, at) }),
         _ if to_group => Err(Refusal::silent(DropReason::BadExtensionHeader)),
         _ => Err(problem(UNRECOGNIZED_OPTION, at)),
@@ -154,7 +154,7 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    /// An IPv6 packet with this first next header and what follows the IPv6 header.
+    /// An IPv6 packet with this first next header, and `rest` behind the IPv6 header.
     fn packet(next_header: u8, rest: &[&[u8]]) -> Vec<u8> {
         let mut packet = vec![0; 40];
         packet[0] = 0x60;
@@ -163,7 +163,7 @@ mod tests {
         packet
     }
 
-    /// An extension header of 8 bytes: 6 bytes of options.
+    /// An extension header of 8 bytes, with 6 bytes of options.
     fn options(next_header: u8, options: [u8; 6]) -> Vec<u8> {
         [&[next_header, 0][..], &options].concat()
     }
@@ -214,13 +214,14 @@ mod tests {
 
     #[test]
     fn rfc_8200_4_misplaced_and_unfinished_headers() {
-        // Hop-by-hop options behind something else: an unrecognized next header, named at byte 40.
+        // Hop-by-hop options behind another header: an unrecognized next header, named at byte 40.
         let late = packet(60, &[&options(0, PADDING), &options(6, PADDING), &[0; 20]]);
         assert_eq!(error(&late, false), parameter_problem(1, 40));
         // RFC 5095 §3: type 0 with segments left.
         let routing = packet(43, &[&[6, 2, 0, 1], &[0; 20], &[0; 20]]);
         assert_eq!(error(&routing, false), parameter_problem(0, 42));
-        // Cut off, an option that runs over, too many headers, too many options.
+        // A header that is cut off, an option that is longer than its header, too many headers, too
+        // many options.
         assert_eq!(error(&packet(60, &[&[6, 1, 1, 4, 0, 0, 0, 0]]), false), None);
         assert_eq!(error(&packet(60, &[&[6]]), false), None);
         assert_eq!(error(&packet(44, &[&[6, 0, 0, 0, 0, 0, 0]]), false), None);

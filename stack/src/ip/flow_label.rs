@@ -1,5 +1,6 @@
-//! IPv6 flow labels (RFC 6437): the same for all packets of a flow, so that routers with several
-//! paths keep it on one, and another once the flow has timed out, as that path may be broken.
+//! IPv6 flow labels (RFC 6437). All packets of a flow have the same label, so that routers with
+//! several paths keep the flow on one. A flow that timed out gets another label, because its path
+//! may be broken.
 
 use core::net::Ipv6Addr;
 
@@ -8,8 +9,8 @@ use crate::rng::Rng;
 /// The 20 bits of the field.
 const MASK: u32 = 0xf_ffff;
 
-/// Makes the labels. It mixes under a secret and is no cryptographic hash: a label is on the wire
-/// for all to see, and nothing depends on nobody being able to make two flows have the same.
+/// Makes the labels. The mixing is keyed but not a cryptographic hash: labels are visible on the
+/// wire, and it does no harm if somebody makes two flows have the same.
 #[derive(Debug)]
 pub(crate) struct FlowLabels {
     secret: [u64; 3],
@@ -20,8 +21,8 @@ impl FlowLabels {
         FlowLabels { secret: [rng.next_u64(), rng.next_u64(), rng.next_u64()] }
     }
 
-    /// The label of a flow with these addresses, protocol and ports; `seed` is another for another
-    /// path. Never 0, which means "none".
+    /// The label of a flow with these addresses, protocol and ports. Another `seed` gives another
+    /// label, and perhaps another path. Never 0, which means "no label".
     pub(crate) fn label(&self, src: Ipv6Addr, dst: Ipv6Addr, ports: u32, protocol: u8, seed: u8) -> u32 {
         let [a, b, c] = self.secret;
         let hosts = src.to_bits() ^ dst.to_bits().rotate_left(37);
@@ -32,7 +33,7 @@ impl FlowLabels {
     }
 }
 
-/// Both halves of the product, folded.
+/// Multiplies, and folds both halves of the product.
 fn mix(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product >> 64) as u64 ^ product as u64
@@ -62,7 +63,7 @@ mod tests {
             FlowLabels::new(&mut Rng::new([8; 32])).label(addr(1), addr(2), 80, 6, 0),
         ];
         assert!(others.iter().all(|&other| other != label), "{label:05x} {others:05x?}");
-        // Each of 16 paths, chosen by any four bits of the label, gets its part of 16,000 flows.
+        // Each of 16 paths, chosen by any four bits of the label, gets its share of 16,000 flows.
         for shift in [0, 8, 16] {
             let mut flows = [0; 16];
             for port in 0..16_000 {
@@ -75,8 +76,8 @@ mod tests {
         let all: HashSet<u32> = (0..=255).map(|seed| labels.label(addr(1), addr(2), 80, 6, seed)).collect();
         assert!(all.len() > 250);
     }
-    /// The key is mixed in before the product: no choice of addresses makes one factor 0, and the
-    /// labels equal.
+    /// The key is mixed in before the multiplication: no choice of addresses makes one factor 0,
+    /// and thereby all labels equal.
     #[test]
     fn addresses_that_cancel_out_have_labels_of_their_own() {
         let labels = FlowLabels::new(&mut Rng::new([7; 32]));

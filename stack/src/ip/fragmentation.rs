@@ -10,9 +10,9 @@ use super::packet::IpPacket;
 use super::protocol;
 use crate::frame::{HeaderBuf, Payload, payload_len};
 
-/// Cuts what `ip` stands in front of (the transport header first) into fragments of at most `mtu`
-/// bytes each, the IP header included. No payload is copied. `None`: the MTU leaves no room for
-/// data.
+/// Cuts the packet that `ip` describes into fragments of at most `mtu` bytes each, the IP header
+/// included. The transport header is cut first, then the payload, which is not copied. `None`: the
+/// MTU leaves no room for data.
 pub(crate) fn fragments(
     ip: OutgoingHeader,
     id: u32,
@@ -23,7 +23,7 @@ pub(crate) fn fragments(
         OutgoingHeader::V4(_) => ip.len(),
         OutgoingHeader::V6(_) => ip.len() + FRAGMENT_HEADER_LEN,
     };
-    // All but the last hold a multiple of 8 bytes.
+    // Each fragment but the last holds a multiple of 8 bytes.
     let step = mtu.checked_sub(overhead)? & !7;
     if step == 0 {
         return None;
@@ -60,7 +60,7 @@ fn fragment_header(ip: OutgoingHeader, id: u32, offset: usize, len: usize, more:
     header
 }
 
-/// `len` bytes from `offset` of slices that follow each other.
+/// `len` bytes from `offset` on, out of consecutive slices.
 fn cut(slices: &[Bytes], mut offset: usize, mut len: usize) -> Payload {
     let mut payload = Payload::new();
     for slice in slices {

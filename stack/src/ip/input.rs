@@ -1,4 +1,4 @@
-//! What is asked of every IP packet that comes in: are its addresses possible here?
+//! Checks that every received IP packet must pass: are its addresses possible here?
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,34 +6,35 @@ use super::{Cast, is_class_e, protocol};
 use crate::interface_id::InterfaceId;
 use crate::offload::{ChecksumState, SegmentKind, Segments};
 
-/// Where a packet came from.
+/// How a packet came in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
     pub(crate) iface: InterfaceId,
     /// How the frame was addressed.
     pub(crate) link_cast: Cast,
-    /// Not from a link: one of our own packets to one of our own addresses.
+    /// The packet came round the loopback: it is from one of our addresses to another.
     pub(crate) looped: bool,
     /// What the device did to the packet.
     pub(crate) offload: ReceiveOffload,
 }
 
-/// What a device did to a packet that came in.
+/// What a device did to a packet that it received.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ReceiveOffload {
-    /// Offsets are counted from the IP header.
+    /// The state of the transport checksum; offsets count from the IP header.
     pub(crate) checksum: ChecksumState,
     pub(crate) segments: Option<Segments>,
 }
 
 impl ReceiveOffload {
-    /// What it says of a packet whose transport header begins here: whether its checksum needs no
-    /// look, and how long the segments are that it was joined from (0: it was not).
+    /// What the device did to a packet whose transport header begins at `transport_at`: whether the
+    /// checksum need not be verified, and the length of the segments that the device joined (0: it
+    /// joined none).
     pub(crate) fn of_transport(&self, transport_at: usize, protocol: u8) -> (bool, u16) {
         let is_checked = match self.checksum {
             ChecksumState::Unknown => false,
             ChecksumState::Verified => true,
-            // One that stands further inside is a tunnel's, and says nothing of ours.
+            // A checksum further inside the packet is that of a tunnelled packet, not of this one.
             ChecksumState::Partial(partial) => usize::from(partial.start) == transport_at,
         };
         let segment_len = match self.segments {
@@ -49,8 +50,8 @@ impl ReceiveOffload {
     }
 }
 
-/// Whether these addresses may be in a packet from a link (RFC 1122 §3.2.1.3, RFC 6890, RFC 4291
-/// §2.5 to §2.7). Loopback addresses may be in one that never was on a link.
+/// Whether a packet from a link must not have these addresses (RFC 1122 §3.2.1.3, RFC 6890, RFC
+/// 4291 §2.5 to §2.7). Loopback addresses are allowed in a packet that was never on a link.
 pub(crate) fn is_martian(src: IpAddr, dst: IpAddr, looped: bool) -> bool {
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -70,7 +71,7 @@ pub(crate) fn is_martian(src: IpAddr, dst: IpAddr, looped: bool) -> bool {
 }
 
 fn is_martian_source_v4(src: Ipv4Addr) -> bool {
-    // "This host" as a source is for hosts that ask for an address; we serve none to them.
+    // "This host" as source is used by hosts that ask for an address, which we do not assign.
     src.octets()[0] == 0 || src.is_multicast() || is_class_e(src)
 }
 
@@ -78,13 +79,14 @@ fn is_martian_destination_v4(dst: Ipv4Addr) -> bool {
     dst.octets()[0] == 0 || (is_class_e(dst) && !dst.is_broadcast())
 }
 
-/// IPv4 addresses in IPv6 clothes never are on the wire (RFC 4291 §2.5.5.2 makes them for programs;
-/// RFC 6890).
+/// Whether it is an IPv4-mapped address. They exist for programs (RFC 4291 §2.5.5.2) and never
+/// appear on the wire (RFC 6890).
 fn is_mapped(addr: Ipv6Addr) -> bool {
     addr.to_ipv4_mapped().is_some()
 }
 
-/// RFC 4291 §2.7: groups of scope 0 (reserved) and 1 (within one interface) do not travel.
+/// Whether it is a group of scope 0 (reserved) or 1 (interface-local), which must not be on a link
+/// (RFC 4291 §2.7).
 fn is_interface_local(dst: Ipv6Addr) -> bool {
     dst.is_multicast() && dst.octets()[1] & 0x0f <= 1
 }

@@ -10,20 +10,20 @@ use super::{Fragment, IpHeader};
 use crate::drop_reason::DropReason;
 use crate::frame::HeaderBuf;
 
-/// The header without options.
+/// The length of the header without options.
 pub(crate) const HEADER_LEN: usize = 20;
-/// The largest packet.
+/// The length of the largest packet.
 pub(crate) const MAX_PACKET_LEN: usize = 65535;
 
-/// Reads the header. The packet is not longer than `bytes`.
+/// Reads the header. `bytes` may be longer than the packet.
 pub(crate) fn parse(bytes: &[u8]) -> Result<IpHeader, DropReason> {
-    // The version, the lengths of header and packet, and the bytes that are there fit together.
+    // Checks the version, and that header length, total length and the received bytes agree.
     let packet = Ipv4Packet::new_checked(bytes).map_err(|_| DropReason::BadIpHeader)?;
     let header_len = usize::from(packet.header_len());
     if packet.version() != 4 {
         return Err(DropReason::BadIpHeader);
     }
-    // RFC 1122 §3.2.1.2: always verified.
+    // RFC 1122 §3.2.1.2: the checksum is always verified.
     if !bytes.get(..header_len).is_some_and(verify_internet_checksum) {
         return Err(DropReason::BadIpChecksum);
     }
@@ -41,7 +41,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<IpHeader, DropReason> {
     })
 }
 
-/// What an IPv4 header is built of; it never has options.
+/// The fields of an IPv4 header that we build; it never has options.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ipv4Fields {
     pub(crate) src: Ipv4Addr,
@@ -51,13 +51,13 @@ pub(crate) struct Ipv4Fields {
     pub(crate) traffic_class: u8,
     pub(crate) ident: u16,
     pub(crate) dont_fragment: bool,
-    /// Of a fragment: where it belongs, and whether others follow.
+    /// Where a fragment belongs, and whether others follow.
     pub(crate) offset: usize,
     pub(crate) more: bool,
 }
 
 impl Ipv4Fields {
-    /// Puts the header in front of what will be `payload_len` bytes in all.
+    /// Puts the header in front of a packet whose payload is `payload_len` bytes long.
     pub(crate) fn prepend(&self, header: &mut HeaderBuf, payload_len: usize) {
         let bytes = header.prepend(HEADER_LEN);
         let mut packet = Ipv4Packet::new_unchecked(&mut *bytes);
@@ -86,9 +86,9 @@ const NO_OPERATION: u8 = 1;
 const LOOSE_SOURCE_ROUTE: u8 = 131;
 const STRICT_SOURCE_ROUTE: u8 = 137;
 
-/// Looks through the options of a header. They concern routers, but for source routes: these are
-/// refused, as RFC 7126 §4.3 and §4.4 recommend and as Linux does by default, because they let a
-/// sender steer around filters.
+/// Checks the options of a header. Those for routers are skipped. Source routes are refused, as RFC
+/// 7126 §4.3 and §4.4 recommend and as Linux does by default, because a sender can use them to get
+/// around filters.
 pub(crate) fn check_options(header: &[u8]) -> Result<(), Refusal> {
     let mut at = HEADER_LEN;
     while let Some(&kind) = header.get(at) {
@@ -185,7 +185,7 @@ mod tests {
             refusal.map_err(|refusal| refusal.error)
         };
         assert_eq!(check(&[]), Ok(()));
-        // Router alert, NOP, end, and rubbish behind the end.
+        // Router alert, NOP, end of options, and arbitrary bytes behind the end.
         assert_eq!(check(&[148, 4, 0, 0, 1, 0, 131, 0]), Ok(()));
         // RFC 7126 §4.3, §4.4.
         assert_eq!(check(&[131, 7, 4, 10, 0, 0, 9, 0]), Err(Some(IcmpError::SourceRouteFailed)));

@@ -8,12 +8,12 @@ use super::IpHeader;
 use crate::drop_reason::DropReason;
 use crate::frame::HeaderBuf;
 
-/// The header without extension headers.
+/// The length of the header without extension headers.
 pub(crate) const HEADER_LEN: usize = 40;
-/// The largest packet; jumbograms (RFC 2675) are none of ours.
+/// The length of the largest packet; jumbograms (RFC 2675) are not supported.
 pub(crate) const MAX_PACKET_LEN: usize = HEADER_LEN + 65535;
 
-/// Reads the header. The packet is not longer than `bytes`.
+/// Reads the header. `bytes` may be longer than the packet.
 pub(crate) fn parse(bytes: &[u8]) -> Result<IpHeader, DropReason> {
     let packet = Ipv6Packet::new_checked(bytes).map_err(|_| DropReason::BadIpHeader)?;
     if packet.version() != 6 {
@@ -31,7 +31,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<IpHeader, DropReason> {
     })
 }
 
-/// What an IPv6 header is built of.
+/// The fields of an IPv6 header that we build.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ipv6Fields {
     pub(crate) src: Ipv6Addr,
@@ -39,12 +39,12 @@ pub(crate) struct Ipv6Fields {
     pub(crate) next_header: u8,
     pub(crate) hop_limit: u8,
     pub(crate) traffic_class: u8,
-    /// 0 for none.
+    /// The flow label; 0 for none.
     pub(crate) flow_label: u32,
 }
 
 impl Ipv6Fields {
-    /// Puts the header in front of what will be `payload_len` bytes in all.
+    /// Puts the header in front of a packet whose payload is `payload_len` bytes long.
     pub(crate) fn prepend(&self, header: &mut HeaderBuf, payload_len: usize) {
         let mut packet = Ipv6Packet::new_unchecked(header.prepend(HEADER_LEN));
         packet.set_version(6);

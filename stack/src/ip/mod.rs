@@ -1,8 +1,8 @@
-//! IPv4 and IPv6. Read `checksum` first, then `ipv4` and `ipv6` (the headers), `extension` (what
-//! may follow an IPv6 header), then `input`, `reassembly`, `output`, `flow_label`, `fragmentation`
-//! and `pmtu`.
+//! IPv4 and IPv6. Read `checksum` first, then `ipv4` and `ipv6` (the headers), `extension` (IPv6
+//! extension headers), then `input`, `reassembly`, `output`, `flow_label`, `fragmentation` and
+//! `pmtu`.
 //!
-//! None of them sends or holds an interface: they parse, decide and build, and
+//! None of them sends anything or knows an interface: they parse, decide and build, and
 //! [`Network`](crate::network::Network) acts.
 
 pub(crate) mod checksum;
@@ -31,7 +31,7 @@ pub(crate) mod protocol {
     pub(crate) const NO_NEXT_HEADER: u8 = 59;
     pub(crate) const DESTINATION_OPTIONS: u8 = 60;
 
-    /// The ICMP of an address's family.
+    /// The ICMP protocol of an address's family.
     pub(crate) fn icmp_for(addr: core::net::IpAddr) -> u8 {
         if addr.is_ipv4() { ICMP } else { ICMPV6 }
     }
@@ -39,24 +39,25 @@ pub(crate) mod protocol {
 
 use core::net::{IpAddr, Ipv4Addr};
 
-/// What both families' headers say, as far as it concerns us.
+/// The fields that the headers of both families have, as far as this stack uses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IpHeader {
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
-    /// What follows: in IPv6 perhaps an extension header.
+    /// The protocol that follows; in IPv6 this may be an extension header.
     pub(crate) protocol: u8,
     pub(crate) hop_limit: u8,
     pub(crate) traffic_class: u8,
-    /// The header with its options, without IPv6 extension headers.
+    /// The length of the header with its options, without IPv6 extension headers.
     pub(crate) header_len: usize,
-    /// The whole packet; what follows is padding of the link.
+    /// The length of the whole packet; bytes behind it are padding of the link.
     pub(crate) total_len: usize,
-    /// Where the packet is a part of a larger one. IPv6 says so in an extension header.
+    /// Set if the packet is a fragment. In IPv6 the extension headers tell that, so it is `None`
+    /// here.
     pub(crate) fragment: Option<Fragment>,
 }
 
-/// To whom a packet was addressed.
+/// How a packet was addressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cast {
     Unicast,
@@ -64,39 +65,39 @@ pub(crate) enum Cast {
     Multicast,
 }
 
-/// Which part of which packet a fragment is.
+/// The position of a fragment in its packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fragment {
     pub(crate) id: u32,
-    /// In bytes.
+    /// The offset of its data, in bytes.
     pub(crate) offset: usize,
     pub(crate) more: bool,
 }
 
-/// Reads a byte, a big-endian number: hostile packets end anywhere.
+/// Reads a byte. `None` if the packet is too short: hostile packets may end anywhere.
 pub(crate) fn read_u8(bytes: &[u8], at: usize) -> Option<u8> {
     bytes.get(at).copied()
 }
 
-/// As [`read_u8`], two bytes.
+/// Like [`read_u8`], for a big-endian number of two bytes.
 pub(crate) fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u16::from_be_bytes(*bytes))
 }
 
-/// As [`read_u8`], four bytes.
+/// Like [`read_u8`], for a big-endian number of four bytes.
 pub(crate) fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_be_bytes(*bytes))
 }
 
-/// fe80::/10: the same address may be on every link. (IPv4's 169.254.0.0/16 is treated as any other
-/// network.)
+/// Whether the address is in fe80::/10, where the same address may exist on every link. (IPv4's
+/// 169.254.0.0/16 is treated like any other network.)
 pub(crate) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
 }
 
-/// 240.0.0.0/4, reserved (RFC 1112 §4).
+/// Whether the address is in 240.0.0.0/4, which is reserved (RFC 1112 §4).
 pub(crate) fn is_class_e(addr: Ipv4Addr) -> bool {
     addr.octets()[0] >= 240
 }

@@ -1,4 +1,4 @@
-//! What goes in front of an outgoing packet, and how packets are numbered.
+//! The headers and identifications of outgoing packets.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -15,42 +15,42 @@ use crate::offload::Segments;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// What becomes of packets that are too long for a link, as with Linux's IP_MTU_DISCOVER.
+/// What happens to packets that are too long for a link, as in Linux's IP_MTU_DISCOVER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MtuDiscovery {
-    /// They are fragmented, here or on the way.
+    /// They are fragmented, by us or by a router.
     Dont,
-    /// What does not fit is fragmented here; what fits must not be fragmented on the way, so that
-    /// the path MTU is learned.
+    /// We fragment packets that do not fit the path MTU. Routers must not fragment the others, so
+    /// that we learn the path MTU.
     Want,
-    /// They are not fragmented: the transport makes no longer ones. On the way they may be only
-    /// where the path takes less than the smallest that we make.
+    /// We do not fragment them: the transport makes no packets that are too long. Routers may
+    /// fragment them only if the path MTU is smaller than the smallest packets that we make.
     Do,
 }
 
-/// Where a transport's packet goes and how.
+/// How a transport's packet is to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IpMeta {
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
     pub(crate) protocol: u8,
-    /// Config's, if none.
+    /// The hop limit; `None` for the configured one.
     pub(crate) hop_limit: Option<u8>,
     pub(crate) traffic_class: u8,
     pub(crate) mtu_discovery: MtuDiscovery,
-    /// For link-local and multicast destinations: through this interface.
+    /// The interface to leave through, for link-local and multicast destinations.
     pub(crate) iface: Option<InterfaceId>,
-    /// Where in the transport header the checksum is missing that the network layer fills in, or
-    /// leaves to the device. None: the transport has done that.
+    /// The offset of the checksum in the transport header, if the network layer is to fill it in or
+    /// leave it to the device. `None`: the transport has filled it in.
     pub(crate) checksum_at: Option<u8>,
-    /// Over IPv6: another seed gives the flow another label, and perhaps another path.
+    /// Over IPv6 another seed gives the flow another label, and perhaps another path.
     pub(crate) path_seed: u8,
-    /// It is a run of segments of so many bytes, for a device that cuts it
+    /// The packet is a run of segments of this length, for a device that cuts it
     /// ([`Network::can_cut`](crate::network::Network::can_cut)).
     pub(crate) run: Option<Segments>,
 }
 
-/// The IP header of an outgoing packet, before it is known how it goes out.
+/// The IP header of an outgoing packet before its route is known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OutgoingHeader {
     V4(Ipv4Fields),
@@ -58,8 +58,8 @@ pub(crate) enum OutgoingHeader {
 }
 
 impl OutgoingHeader {
-    /// The header for a packet of a transport; `default_hop_limit` where it names none. It may be
-    /// fragmented, and its identification is zero.
+    /// The header for a packet of a transport, with `default_hop_limit` if the packet names none.
+    /// It allows fragmentation, and its identification is zero.
     pub(crate) fn new(meta: &IpMeta, default_hop_limit: u8) -> Result<Self> {
         let hop_limit = meta.hop_limit.unwrap_or(default_hop_limit);
         match (meta.src, meta.dst) {
@@ -86,7 +86,7 @@ impl OutgoingHeader {
         }
     }
 
-    /// Source, destination, protocol.
+    /// The source, destination and protocol.
     pub(crate) fn flow(&self) -> (IpAddr, IpAddr, u8) {
         match *self {
             OutgoingHeader::V4(Ipv4Fields { src, dst, protocol, .. }) => (src.into(), dst.into(), protocol),
@@ -104,7 +104,7 @@ impl OutgoingHeader {
         }
     }
 
-    /// The largest packet that it can describe.
+    /// The length of the largest packet that the header can describe.
     pub(crate) fn max_packet_len(&self) -> usize {
         match self {
             OutgoingHeader::V4(_) => ipv4::MAX_PACKET_LEN,
@@ -112,7 +112,7 @@ impl OutgoingHeader {
         }
     }
 
-    /// Puts it in front of what will be `payload_len` bytes in all.
+    /// Puts it in front of a packet whose payload is `payload_len` bytes long.
     pub(crate) fn prepend(&self, header: &mut HeaderBuf, payload_len: usize) {
         match self {
             OutgoingHeader::V4(fields) => fields.prepend(header, payload_len),
@@ -121,14 +121,14 @@ impl OutgoingHeader {
     }
 }
 
-/// Identifications of packets that are or may be fragmented.
+/// Identifications for packets that are or may be fragmented.
 ///
-/// Counters, so that a number returns as late as possible (RFC 6864 §4.3), each for the
-/// destinations of one hash bucket, with an offset of each destination's own: from the numbers that
-/// one host sees it can tell neither those that another sees nor how much we send to others (RFC
-/// 7739 §5.3). As destinations that share a bucket could still see each other's rate, a counter
-/// that was left alone also moves on at random, by at most one for each [`TICK`] (Linux's
-/// `ip_idents_reserve`).
+/// They are counters, so that a number is reused as late as possible (RFC 6864 §4.3). The
+/// destinations of one hash bucket share a counter, and each destination adds an offset of its own:
+/// from the numbers that it sees, a host can tell neither those that another host sees nor how many
+/// packets we send to others (RFC 7739 §5.3). Destinations in the same bucket could still measure
+/// each other's rate, so a counter that was not used for a while also advances at random, by at
+/// most one for each [`TICK`] (Linux's `ip_idents_reserve`).
 #[derive(Debug)]
 pub(crate) struct Identifications {
     counters: Vec<IdentificationCounter>,
@@ -139,14 +139,14 @@ pub(crate) struct Identifications {
 #[derive(Clone, Copy, Debug, Default)]
 struct IdentificationCounter {
     last: u32,
-    /// In ticks; wraps after half a year.
+    /// When the counter was last used, in ticks; wraps after half a year.
     used_at: u32,
 }
 
-/// A jiffy of Linux at 250 Hz.
+/// The length of a jiffy in Linux at 250 Hz.
 const TICK: Duration = Duration::from_millis(4);
 
-/// A power of two.
+/// The number of counters, a power of two.
 const BUCKETS: usize = 1024;
 
 impl Identifications {
@@ -158,12 +158,12 @@ impl Identifications {
         }
     }
 
-    /// The next number for this pair of hosts and protocol. IPv4 takes the lower half.
+    /// The next number for this pair of hosts and protocol. IPv4 uses the lower half.
     pub(crate) fn next(&mut self, now: Instant, rng: &mut Rng, flow: (IpAddr, IpAddr, u8)) -> u32 {
         self.reserve(now, rng, flow, 1)
     }
 
-    /// The first of so many numbers in a row.
+    /// Reserves this many consecutive numbers and returns the first.
     pub(crate) fn reserve(
         &mut self,
         now: Instant,
@@ -218,7 +218,7 @@ mod tests {
         assert_ne!(other.next(Instant::ZERO, &mut rng, flow("10.0.0.2")) as u16, first);
     }
 
-    /// What a host sees of its own numbers does not tell what another in its bucket was sent
+    /// From its own numbers a host cannot tell how many packets another host in its bucket was sent
     /// meanwhile.
     #[test]
     fn numbers_move_on_at_random_with_time() {

@@ -1,27 +1,27 @@
-//! An IP packet on its way out.
+//! An outgoing IP packet.
 
 use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
 use crate::interface_id::InterfaceId;
 use crate::offload::{PartialChecksum, Segments};
 
-/// An IP packet, headers and all, without its link header.
+/// An IP packet with all its headers but the link header.
 #[derive(Clone, Debug)]
 pub(crate) struct IpPacket {
     pub(crate) header: HeaderBuf,
     pub(crate) payload: Payload,
-    /// The checksum that the device completes, counted from the IP header.
+    /// The checksum that the device completes; offsets count from the IP header.
     pub(crate) checksum: Option<PartialChecksum>,
-    /// How the device cuts it.
+    /// How the device cuts the packet.
     pub(crate) segments: Option<Segments>,
 }
 
 impl IpPacket {
-    /// A packet that leaves as it is.
+    /// A packet that needs no work by the device.
     pub(crate) fn new(header: HeaderBuf, payload: Payload) -> IpPacket {
         IpPacket { header, payload, checksum: None, segments: None }
     }
 
-    /// What the device gets, once the link header is in front.
+    /// The frame for the device, once the link header is in front.
     pub(crate) fn into_transmit(self, iface: InterfaceId, link_len: usize) -> Transmit {
         let checksum = self
             .checksum

@@ -1,4 +1,4 @@
-//! Path MTUs that were learned (RFC 1191, RFC 8201): per destination, for a while.
+//! Path MTUs that were learned (RFC 1191, RFC 8201), each for one destination and a limited time.
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -10,22 +10,22 @@ use crate::interface_id::InterfaceId;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Nobody may make us send smaller packets than this (Linux's `min_pmtu`). Where a router wants
-/// smaller ones, it may fragment ours instead.
+/// The smallest path MTU that a message can make us use (Linux's `min_pmtu`). If a router asks for
+/// less, it may fragment our packets instead.
 const MIN_V4: usize = 552;
-/// What every IPv6 link takes (RFC 8200 §5).
+/// The MTU that every IPv6 link supports (RFC 8200 §5).
 const MIN_V6: usize = 1280;
 
-/// What is known of a path.
+/// What is known about a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PathMtu {
     pub(crate) mtu: usize,
-    /// The path takes less than our smallest packets: routers must be allowed to fragment them.
-    /// Linux calls such an MTU locked.
+    /// The path MTU is below the smallest packets that we make: routers must be allowed to fragment
+    /// our packets. Linux calls such an MTU locked.
     pub(crate) needs_fragments: bool,
 }
 
-/// A destination, and the link that it is on if its address does not say that.
+/// A destination, and its link if the address does not tell the link.
 type PathKey = (IpAddr, Option<InterfaceId>);
 
 #[derive(Debug)]
@@ -34,7 +34,8 @@ struct LearnedMtu {
     expires_at: Instant,
 }
 
-/// See the module's page. There is no timer: what is over is found to be so when it is looked at.
+/// The path MTUs; see the [module](self). There is no timer: an entry that has expired is noticed
+/// when it is looked up.
 #[derive(Debug)]
 pub(crate) struct PathMtus {
     entries: HashMap<PathKey, LearnedMtu>,
@@ -47,7 +48,7 @@ impl PathMtus {
         PathMtus { entries: hash_map(rng), max: config.max_path_mtus, timeout: config.path_mtu_timeout }
     }
 
-    /// What was learned of the path to `dst`, if anything; `iface` is where it leaves.
+    /// What was learned about the path to `dst` through `iface`, if anything.
     pub(crate) fn lookup(&self, now: Instant, dst: IpAddr, iface: InterfaceId) -> Option<PathMtu> {
         if self.entries.is_empty() {
             return None;
@@ -56,9 +57,10 @@ impl PathMtus {
         (now < entry.expires_at).then_some(entry.path)
     }
 
-    /// A router on the way takes packets of at most `mtu` bytes; `current` is what we have sent
-    /// until now. A message that asks for more is void: a larger MTU is found by trying (RFC 8201
-    /// §4). So is one of an IPv6 path that takes less than every link must (RFC 8201 §4).
+    /// A router reported that the path takes packets of at most `mtu` bytes; `current` is the MTU
+    /// that we have used so far. A report of a larger MTU is ignored: larger ones are found by
+    /// probing (RFC 8201 §4). So is a report for IPv6 of less than the MTU that every link must
+    /// have (RFC 8201 §4).
     pub(crate) fn learn(
         &mut self,
         now: Instant,
@@ -89,7 +91,7 @@ impl PathMtus {
         self.entries.capacity() * size_of::<(PathKey, LearnedMtu)>()
     }
 
-    /// Drops what is over, or else what will be first.
+    /// Removes the expired entries, or if there are none, the one that expires first.
     fn make_room(&mut self, now: Instant) {
         self.entries.retain(|_, entry| now < entry.expires_at);
         if self.entries.len() >= self.max
@@ -146,12 +148,12 @@ mod tests {
         assert_eq!(table.lookup(Instant::ZERO, dst, A), whole(552));
         table.learn(Instant::from_secs(1), dst, A, 551, 552);
         assert_eq!(table.lookup(Instant::from_secs(1), dst, A), locked);
-        // What comes later changes nothing, not even for how long.
+        // Later reports change nothing, not even the expiry.
         table.learn(Instant::from_secs(2), dst, A, 300, 552);
         table.learn(Instant::from_secs(2), dst, A, 560, 552);
         assert_eq!(table.lookup(Instant::from_secs(600), dst, A), locked);
         assert_eq!(table.lookup(Instant::from_secs(601), dst, A), None);
-        // A link of our own that takes less.
+        // One of our own links has a smaller MTU.
         table.learn(Instant::from_secs(700), dst, A, 0, 300);
         let small = Some(PathMtu { mtu: 300, needs_fragments: true });
         assert_eq!(table.lookup(Instant::from_secs(700), dst, A), small);

@@ -1,12 +1,13 @@
-//! Putting fragments together (RFC 791 §3.2, RFC 815, RFC 8200 §4.5).
+//! Reassembly of fragments (RFC 791 §3.2, RFC 815, RFC 8200 §4.5).
 //!
-//! Everything here is what strangers send, so all of it is bounded: bytes and packets in all,
-//! fragments of one packet, and time. Under pressure the oldest packet of the source that holds the
-//! most gives way, so that no source crowds out the others. A packet with fragments that overlap is
-//! dropped with all that still comes of it (RFC 5722), in IPv4, too: no honest host makes them, and
-//! hosts that differ in which byte of an overlap they believe let attackers past filters.
+//! Strangers send all of this, so everything is bounded: the bytes and packets in all, the
+//! fragments of one packet, and the time. When a limit is reached, the oldest packet of the source
+//! that holds the most is dropped, so that no source crowds out the others. A packet whose
+//! fragments overlap is dropped, with all its fragments that arrive later (RFC 5722), in IPv4, too:
+//! no regular host makes them, and hosts resolve overlaps in different ways, which lets attackers
+//! pass filters.
 //!
-//! Every fragment that is dropped is counted, also those that had waited.
+//! Every dropped fragment is counted, including those that had waited.
 
 use alloc::collections::VecDeque;
 use alloc::vec;
@@ -29,66 +30,69 @@ use crate::stats::Stats;
 use crate::subject::Subject;
 use crate::time::Instant;
 
-/// Fragments of one packet: 64 KiB in pieces of 256 bytes.
+/// The most fragments of one packet: 64 KiB in pieces of 256 bytes.
 const MAX_FRAGMENTS: usize = 256;
-/// What a fragment and a packet cost beside their bytes.
+/// What a fragment or a packet costs beside its bytes.
 const FRAGMENT_OVERHEAD: usize = 64;
 const PACKET_OVERHEAD: usize = 256;
-/// Shares of the memory. Sources whose hashes meet have one together.
+/// The number of shares of the memory. Sources with the same hash have one together.
 const SOURCES: usize = 256;
-/// A deadline whose packet is gone.
+/// The source of a deadline whose packet is gone.
 const GONE: u16 = u16::MAX;
 
-/// Which packet a fragment is of.
+/// The packet that a fragment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PacketKey {
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
-    /// IPv4's protocol; 0 in IPv6, whose fragments may differ in it (RFC 8200 §4.5).
+    /// IPv4's protocol; 0 in IPv6, where the fragments of a packet may differ in it (RFC 8200
+    /// §4.5).
     pub(crate) protocol: u8,
     pub(crate) id: u32,
-    /// The link, if the source does not say which.
+    /// The link, if the source address does not tell the link.
     pub(crate) iface: Option<InterfaceId>,
 }
 
-/// One fragment. That its length is right for its place has been checked.
+/// One fragment. Its length was checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
-    /// Everything in front of the data: the IP header, in IPv6 up to and with the fragment header.
+    /// Everything in front of the data: the IP header, and in IPv6 all headers up to and including
+    /// the fragment header.
     pub(crate) header: Bytes,
     pub(crate) data: Bytes,
-    /// In bytes.
+    /// The offset of the data in the packet, in bytes.
     pub(crate) offset: usize,
     pub(crate) more: bool,
-    /// IPv6: what the fragment header says follows, and where the header names the fragment header.
+    /// IPv6: the protocol that the fragment header names, and where the fragment header itself is
+    /// named.
     pub(crate) protocol: u8,
     pub(crate) named_at: usize,
     pub(crate) iface: InterfaceId,
     pub(crate) cast: Cast,
-    /// Its two bits of ECN.
+    /// The ECN field.
     pub(crate) ecn: u8,
 }
 
-/// What became of a fragment.
+/// What happened to a fragment.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum Outcome {
-    /// It waits for others.
+    /// It waits for others of its packet.
     Held,
-    /// It was the last one that was missing.
+    /// It was the last missing one.
     Complete {
         packet: Bytes,
-        /// Not unicast if any fragment was not.
+        /// How the packet was addressed: not unicast if any fragment was not.
         cast: Cast,
     },
-    /// It was dropped for this reason, which is still to be counted.
+    /// It was dropped for this reason, which the caller counts.
     Dropped(DropReason),
 }
 
-/// A packet whose time was over, of which the first fragment came: its sender is told.
+/// A packet that expired, and whose first fragment had arrived: its sender gets an ICMP error.
 #[derive(Debug)]
 pub(crate) struct Expired {
-    /// The first fragment as it came.
+    /// The first fragment as it was received.
     pub(crate) packet: Bytes,
     pub(crate) iface: InterfaceId,
     pub(crate) cast: Cast,
@@ -96,41 +100,41 @@ pub(crate) struct Expired {
     pub(crate) dst: IpAddr,
 }
 
-/// What the packets of one source hold.
+/// The memory and packets that one source holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SourceUsage {
     bytes: usize,
     packets: usize,
 }
 
-/// When the time of a packet is over.
+/// The time at which a packet expires.
 #[derive(Clone, Copy, Debug)]
 struct Expiry {
     at: Instant,
     key: PacketKey,
     serial: u64,
-    /// Whose share the packet is in; [`GONE`] if it is known to be no more.
+    /// The share that the packet counts in; [`GONE`] once the packet is known to be gone.
     source: u16,
 }
 
 #[derive(Debug)]
 struct Packet {
-    /// Tells it from an earlier packet of the same key.
+    /// Distinguishes it from an earlier packet with the same key.
     serial: u64,
     source: u16,
-    /// In order, without overlaps.
+    /// The fragments' offsets and data, in order and without overlaps.
     pieces: Vec<(usize, Bytes)>,
-    /// The sum of their bytes.
+    /// The sum of their lengths.
     data_len: usize,
-    /// Where the data end, once the last fragment was there.
+    /// The length of all the data, once the last fragment has arrived.
     total_len: Option<usize>,
-    /// The first fragment's header, once it was there: it becomes the packet's.
+    /// The first fragment's header, once it has arrived: it becomes the packet's.
     first: Option<First>,
     iface: InterfaceId,
     cast: Cast,
-    /// Which of the four values of ECN came: bit n for value n.
+    /// Which ECN values were seen: bit n for value n.
     ecn_seen: u8,
-    /// Its fragments overlapped: what still comes is dropped.
+    /// Its fragments overlapped: later ones are dropped.
     refused: bool,
     accounted_bytes: usize,
 }
@@ -142,14 +146,14 @@ struct First {
     named_at: usize,
 }
 
-/// See the module's page.
+/// Reassembles the packets of all interfaces; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct Reassembler {
     packets: HashMap<PacketKey, Packet>,
-    /// In order; some of the packets are gone already.
+    /// In order of time; some of their packets are gone.
     deadlines: VecDeque<Expiry>,
     next_serial: u64,
-    /// Of all shares.
+    /// The bytes of all shares.
     bytes: usize,
     shares: Vec<SourceUsage>,
     source_key: Keyed,
@@ -173,7 +177,7 @@ impl Reassembler {
         }
     }
 
-    /// Takes a fragment in.
+    /// Adds a fragment.
     pub(crate) fn insert(
         &mut self,
         now: Instant,
@@ -239,7 +243,7 @@ impl Reassembler {
         }
     }
 
-    /// Gives up the packets whose time is over.
+    /// Drops the packets that have expired.
     pub(crate) fn handle_timeout(&mut self, now: Instant, stats: &mut Stats) -> Vec<Expired> {
         let mut expired = Vec::new();
         while let Some(&Expiry { at, key, serial, .. }) =
@@ -249,7 +253,8 @@ impl Reassembler {
             self.deadlines.pop_front();
             let Some(packet) = self.remove(&key, serial) else { continue };
             count(stats, &key, packet.pieces.len(), DropReason::ReassemblyTimeout);
-            // RFC 792, RFC 8200 §4.5: only if the first fragment is there to be quoted.
+            // RFC 792, RFC 8200 §4.5: an error is sent only if the first fragment is there to be
+            // quoted.
             if let (Some(first), Some((0, data))) = (&packet.first, packet.pieces.first()) {
                 let mut quoted = BytesMut::from(&first.header[..]);
                 quoted.extend_from_slice(data);
@@ -269,7 +274,7 @@ impl Reassembler {
         self.bytes + self.deadlines.len() * size_of::<Expiry>()
     }
 
-    /// A packet of which this is the first fragment to come.
+    /// Creates the record of a packet of which this is the first fragment to arrive.
     fn begin(&mut self, now: Instant, key: PacketKey, piece: &Piece) -> u64 {
         let serial = self.next_serial;
         self.next_serial += 1;
@@ -296,8 +301,8 @@ impl Reassembler {
         serial
     }
 
-    /// The share of a source. An IPv6 host is its network of 64 bits, in which it may have any
-    /// address.
+    /// The share of a source. An IPv6 host counts as its network of 64 bits, in which it may have
+    /// any address.
     fn source_of(&self, src: IpAddr) -> u16 {
         let words = match src {
             IpAddr::V4(addr) => [4, u64::from(addr.to_bits())],
@@ -310,8 +315,8 @@ impl Reassembler {
         &mut self.shares[usize::from(source)]
     }
 
-    /// Drops what came of a packet, and remembers to drop what is still to come, until its time is
-    /// over.
+    /// Drops the fragments of a packet, and remembers until its expiry to drop those that arrive
+    /// later.
     fn refuse(&mut self, stats: &mut Stats, key: PacketKey, reason: DropReason) {
         let Some(packet) = self.packets.get_mut(&key) else { return };
         count(stats, &key, packet.pieces.len(), reason);
@@ -324,13 +329,14 @@ impl Reassembler {
         self.share_mut(source).bytes -= freed;
     }
 
-    /// Drops the oldest packet of the source that has the most of something. False: there is none.
+    /// Drops the oldest packet of the source that has the most by the measure `of`. `false`: there
+    /// is none.
     fn make_room(&mut self, stats: &mut Stats, of: impl Fn(&SourceUsage) -> usize) -> bool {
         let largest = self.shares.iter().enumerate().max_by_key(|(_, share)| of(share));
         let Some((largest, _)) = largest else { return false };
         let mut oldest = None;
         for deadline in self.deadlines.iter_mut().filter(|deadline| usize::from(deadline.source) == largest) {
-            // It goes now, or went before: nobody looks at it again.
+            // The packet is removed now, or was before: either way the deadline is settled.
             deadline.source = GONE;
             if self.packets.get(&deadline.key).is_some_and(|packet| packet.serial == deadline.serial) {
                 oldest = Some((deadline.key, deadline.serial));
@@ -343,7 +349,7 @@ impl Reassembler {
         true
     }
 
-    /// Takes a packet out, if it is still this one.
+    /// Removes a packet if it still has this serial number.
     fn remove(&mut self, key: &PacketKey, serial: u64) -> Option<Packet> {
         if self.packets.get(key)?.serial != serial {
             return None;
@@ -357,8 +363,8 @@ impl Reassembler {
         Some(packet)
     }
 
-    /// Deadlines of packets that are gone: at the front at once, so that no timer fires for
-    /// nothing; in between when they are the most.
+    /// Removes deadlines whose packets are gone: those at the front at once, so that no timer fires
+    /// without need; the others when they outnumber the live ones.
     fn drop_stale_deadlines(&mut self) {
         let packets = &self.packets;
         let is_live = |deadline: &Expiry| {
@@ -375,11 +381,10 @@ impl Reassembler {
 }
 
 impl Packet {
-    /// Puts a piece in its place. `DuplicateFragment` concerns the piece alone, other errors the
-    /// whole packet.
+    /// Adds a piece. `DuplicateFragment` concerns the piece alone, other errors the whole packet.
     fn add(&mut self, piece: Piece) -> Result<(), DropReason> {
         let (start, end) = (piece.offset, piece.offset + piece.data.len());
-        // RFC 8200 §4.5: the end is where the last fragment says, for all of them.
+        // RFC 8200 §4.5: the last fragment determines the length for all of them.
         let end_is_right = match (self.total_len, piece.more) {
             (Some(total), true) => end <= total,
             (Some(total), false) => end == total,
@@ -409,8 +414,8 @@ impl Packet {
             self.total_len = Some(end);
         }
         if start == 0 {
-            // Copied, as the data below: a slice would keep the whole frame, however small the
-            // fragment is.
+            // The header is copied, as the data are below: a slice would keep the whole frame
+            // alive, however small the fragment is.
             let header = Bytes::copy_from_slice(&piece.header);
             self.accounted_bytes += header.len();
             self.first = Some(First { header, protocol: piece.protocol, named_at: piece.named_at });
@@ -425,18 +430,18 @@ impl Packet {
         Ok(())
     }
 
-    /// There are no overlaps, so the bytes are there when there are enough of them.
+    /// Fragments do not overlap, so comparing the sum of their lengths is enough.
     fn is_complete(&self) -> bool {
         self.total_len == Some(self.data_len)
     }
 
-    /// The whole packet; none if its fragments cannot be of one packet.
+    /// The whole packet; `None` if its fragments cannot belong to one packet.
     fn build(&self) -> Option<Bytes> {
         let first = self.first.as_ref()?;
         let data = self.pieces.iter().map(|(_, data)| data);
         let mut packet = join(&first.header, first.protocol, first.named_at, data)?;
-        // RFC 3168 §5.3: congestion experienced by a part was experienced by all; a sender that
-        // does not speak ECN cannot have experienced any.
+        // RFC 3168 §5.3: if one fragment has CE, the packet gets CE. A mix of Not-ECT and CE is
+        // dropped, because a router does not mark packets of a sender without ECN.
         let has_seen = |ecn: IpEcn| self.ecn_seen & 1 << ecn.bits() != 0;
         if has_seen(IpEcn::Ce) {
             if has_seen(IpEcn::NotEct) {
@@ -448,7 +453,7 @@ impl Packet {
     }
 }
 
-/// Header and data as one packet that is no fragment.
+/// Joins header and data into one packet without fragment fields.
 fn join<'a>(
     header: &[u8],
     protocol: u8,
@@ -472,13 +477,13 @@ fn join<'a>(
     Some(packet)
 }
 
-/// RFC 6946: a packet that is in one fragment has nothing to wait for, nor to do with others of the
-/// same identification.
+/// The packet of an atomic fragment (RFC 6946): it neither waits for others nor belongs to
+/// fragments with the same identification.
 pub(crate) fn join_atomic(piece: &Piece) -> Option<Bytes> {
     join(&piece.header, piece.protocol, piece.named_at, core::iter::once(&piece.data)).map(BytesMut::freeze)
 }
 
-/// Sets both bits of ECN.
+/// Sets both bits of the ECN field.
 fn mark_congestion(packet: &mut BytesMut) {
     let Some([version, second, ..]) = packet.first_chunk_mut::<20>() else { return };
     if *version >> 4 == 4 {

@@ -1,13 +1,13 @@
-//! Why a packet is not taken, and what its sender is told.
+//! Why a packet is refused, and the ICMP error that its sender gets.
 
 use crate::drop_reason::DropReason;
 
-/// Why a packet is not taken, and what its sender is told.
+/// Why a packet is refused, and the ICMP error that its sender gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) reason: DropReason,
     pub(crate) error: Option<IcmpError>,
-    /// The sender is told even if the packet went to a group.
+    /// Whether the error is sent even if the packet went to a group.
     pub(crate) even_to_group: bool,
 }
 
@@ -27,12 +27,13 @@ pub(crate) enum IcmpError {
     NetUnreachable,
     HostUnreachable,
     Prohibited,
-    /// IPv6 says it with a "parameter problem", whose pointer is the field that names the protocol.
+    /// IPv6 sends a "parameter problem" for this, whose pointer is the field that names the
+    /// protocol.
     ProtocolUnreachable {
         pointer: u32,
     },
     PortUnreachable,
-    /// IPv4 only.
+    /// A source route that we do not follow; IPv4 only.
     SourceRouteFailed,
     ReassemblyTimeExceeded,
     ParameterProblem {

@@ -24,7 +24,7 @@ impl Bench {
         self.reassembler.insert(self.now, &mut self.stats, key(id), piece)
     }
 
-    /// Counts as the caller does.
+    /// Counts drops as the caller does.
     fn insert_counted(&mut self, id: u32, piece: Piece) -> Option<Bytes> {
         match self.insert(id, piece) {
             Outcome::Held => None,
@@ -115,7 +115,7 @@ fn rfc_5722_overlaps_drop_the_packet_and_all_that_comes_of_it() {
         assert_eq!(bench.stats.drops(DropReason::FragmentOverlap), 2);
         assert_eq!(dropped(bench.insert(1, piece(8, &[2; 8], true))), DropReason::FragmentOverlap);
         assert_eq!(dropped(bench.insert(1, piece(32, &[2; 8], false))), DropReason::FragmentOverlap);
-        // Another packet is another matter, and so is the same identification after a while.
+        // Another packet is not affected, nor is the same identification after the time-out.
         assert!(matches!(bench.insert(2, piece(0, &[1; 8], true)), Outcome::Held));
         bench.now = Instant::from_secs(30);
         assert!(bench.reassembler.handle_timeout(bench.now, &mut bench.stats).len() == 1);
@@ -135,8 +135,8 @@ fn exact_duplicates_are_dropped_alone() {
     assert!(bench.insert_counted(1, piece(8, &[2; 8], true)).is_some());
 }
 
-/// The end that the first last fragment named holds: with another the bytes would be enough, and
-/// the packet have a hole.
+/// The first last fragment sets the length: if another could change it, the bytes would suffice
+/// although the packet has a hole.
 #[test]
 fn a_second_last_fragment_does_not_move_the_end() {
     let mut bench = Bench::new();
@@ -147,12 +147,12 @@ fn a_second_last_fragment_does_not_move_the_end() {
     assert_eq!((bench.stats.ip.reasm_oks, bench.stats.all_drops()), (0, 4));
 }
 
-/// Whatever one source sends, what others have begun stays.
+/// Whatever one source sends, the packets that others have begun stay.
 #[test]
 fn a_source_that_floods_crowds_out_only_itself() {
     let flood = |key: PacketKey, id: u32, v6: bool| PacketKey {
         src: if v6 {
-            // Any address in its network.
+            // Any address in the attacker's network.
             core::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(id)).into()
         } else {
             "10.9.9.9".parse().unwrap()
@@ -187,7 +187,7 @@ fn a_source_that_floods_crowds_out_only_itself() {
 
 #[test]
 fn ends_that_contradict_each_other_drop_the_packet() {
-    // Behind the end; another end; an end before what is there, and before the end that is known.
+    // Beyond the end; another end; an end before the data that are there, and before the known end.
     for (first, second) in [
         (piece(8, &[1; 8], false), piece(16, &[1; 8], true)),
         (piece(8, &[1; 8], false), piece(24, &[1; 8], false)),
@@ -213,7 +213,7 @@ fn time_is_bounded_and_the_first_fragment_is_quoted() {
     assert_eq!(expired.len(), 1);
     assert_eq!(&expired[0].packet[20..], [1; 8]);
     assert_eq!(bench.reassembler.poll_timeout(), Some(Instant::from_secs(40)));
-    // Without the first there is nothing to quote.
+    // Without the first fragment there is nothing to quote.
     assert!(bench.reassembler.handle_timeout(Instant::from_secs(40), &mut bench.stats).is_empty());
     assert_eq!(bench.stats.drops(DropReason::ReassemblyTimeout), 2);
     assert_eq!(bench.reassembler.memory_bytes(), 0);
@@ -284,7 +284,7 @@ fn rfc_3168_5_3_congestion_of_a_part_is_congestion_of_all() {
 }
 
 proptest! {
-    /// Fragments of any packet, in any order, some twice, give the packet, once.
+    /// Fragments of any packet, in any order, some of them twice, give the packet, once.
     #[test]
     fn reassembly_undoes_fragmentation(
         len in 1usize..20_000, mtu in 300usize..2000, order in prop::collection::vec(any::<(u16, bool)>(), 70),
@@ -310,8 +310,8 @@ proptest! {
         let mut bench = Bench::new();
         let mut whole = Vec::new();
         for (_, piece) in sent {
-            // A duplicate that comes after the packet is complete begins another one; it goes by
-            // its time.
+            // A duplicate that arrives after the packet is complete begins another packet, which
+            // expires.
             if whole.is_empty() {
                 whole.extend(bench.insert_counted(7, piece));
             }
@@ -320,7 +320,7 @@ proptest! {
         prop_assert_eq!(&whole[0][20..], &data[..]);
     }
 
-    /// Whatever comes, what is accounted is what is held, and every fragment is held, delivered or
+    /// Whatever arrives, the account equals what is held, and every fragment is held, delivered or
     /// counted.
     #[test]
     fn the_account_is_right(
