@@ -1,4 +1,4 @@
-//! The addresses of an interface, and the detection of duplicates before they are used: RFC 4862
+//! The addresses of an interface, and duplicate address detection before they are used: RFC 4862
 //! §5.4 for IPv6, RFC 5227 for IPv4.
 
 use core::net::IpAddr;
@@ -13,27 +13,27 @@ const ANNOUNCEMENTS: u8 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 /// RFC 5227 §1.1, DEFEND_INTERVAL.
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
-/// Between two lines in the log about one address.
+/// The least time between two log lines about one address.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Where an address stands in duplicate address detection (RFC 4862, RFC 5227).
+/// The state of an address in duplicate address detection (RFC 4862, RFC 5227).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressState {
-    /// Being probed; not used yet.
+    /// The address is being probed and is not used yet.
     Tentative,
-    /// In use.
+    /// The address is in use.
     Preferred,
-    /// Another station has it; not used.
+    /// Another station has the address; it is not used.
     Duplicated,
 }
 
-/// What an address wants sent.
+/// What has to be sent for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AddressEvent {
-    /// Does anybody have this address?
+    /// A probe: does anybody have this address?
     Probe(IpAddr),
-    /// We have it: gratuitous ARP, unsolicited advertisement.
+    /// An announcement: a gratuitous ARP or an unsolicited advertisement.
     Announce(IpAddr),
 }
 
@@ -42,18 +42,18 @@ pub(crate) enum AddressEvent {
 pub(crate) struct Address {
     pub(crate) cidr: Cidr,
     pub(crate) state: AddressState,
-    /// Probes (while tentative) or announcements (afterwards) still to be sent.
+    /// Probes (while tentative) or announcements (afterwards) that remain to be sent.
     left: u8,
-    /// When the next one is due, or the last probe has had its time.
+    /// When the next one is due, or when the wait after the last probe ends.
     next_at: Option<Instant>,
-    /// When it was last defended against another claim.
+    /// When it was last defended against another station.
     defended_at: Option<Instant>,
     /// When the log last said that another station uses it.
     warned_at: Option<Instant>,
 }
 
 impl Address {
-    /// An address as it begins. `detect`: the link has other stations that could have it.
+    /// A new address. `detect`: other stations on the link could have it, so it is probed first.
     pub(crate) fn new(now: Instant, cidr: Cidr, config: &NeighborConfig, detect: bool) -> Self {
         let mut address = Address {
             cidr,
@@ -67,9 +67,9 @@ impl Address {
             return address;
         }
         if config.duplicate_address_probes > 0 {
-            // RFC 4862 §5.4.2 and RFC 5227 §2.1.1 begin with a random delay of up to a second,
-            // against many hosts that come up at once after a power cut. A stack in a program has
-            // no such company: it begins at once.
+            // RFC 4862 §5.4.2 and RFC 5227 §2.1.1 begin with a random delay of up to a second, for
+            // the case that many hosts start at once after a power cut. A stack in a program starts
+            // alone, so it begins at once.
             address.state = AddressState::Tentative;
             address.left = config.duplicate_address_probes;
         } else {
@@ -97,8 +97,8 @@ impl Address {
             if self.left > 0 {
                 self.left -= 1;
                 // RFC 4862 §5.4: RetransTimer between probes and after the last one. RFC 5227 §1.1
-                // wants three probes and two seconds more; like IPv6, and for the same second, we
-                // ask for fewer by default.
+                // wants three probes and two seconds more; our default is the same smaller number
+                // as for IPv6, for the sake of those seconds.
                 self.next_at = Some(now + config.retransmit_delay);
                 return Some(AddressEvent::Probe(addr));
             }
@@ -111,7 +111,7 @@ impl Address {
         (self.state == AddressState::Preferred).then_some(AddressEvent::Announce(addr))
     }
 
-    /// Another station uses this address, or probes for it while we do.
+    /// Handles another station that uses this address, or that probes for it while we do.
     pub(crate) fn on_conflict(&mut self, now: Instant) -> Option<AddressEvent> {
         let addr = self.cidr.addr;
         match self.state {
@@ -124,14 +124,14 @@ impl Address {
                 None
             }
             AddressState::Preferred => {
-                // Anybody on the link can send these as fast as it likes.
+                // Anybody on the link can send these packets at any rate.
                 if self.warned_at.is_none_or(|at| now >= at + WARNING_INTERVAL) {
                     self.warned_at = Some(now);
                     log::warn!("another station on the link uses our address {addr}");
                 }
-                // RFC 5227 §2.4 (c): a host that others rely on keeps its address and defends it,
-                // not more often than every DEFEND_INTERVAL, lest two such hosts answer each other
-                // for ever.
+                // RFC 5227 §2.4 (c): the host keeps its address and defends it, because other hosts
+                // rely on it. It does so at most once per DEFEND_INTERVAL; otherwise two such hosts
+                // would answer each other without end.
                 if self.defended_at.is_some_and(|at| now < at + DEFEND_INTERVAL) {
                     return None;
                 }
@@ -142,8 +142,8 @@ impl Address {
         }
     }
 
-    /// RFC 5227 §2.3 announces twice; RFC 4861 §7.2.6 needs no more than one unsolicited
-    /// advertisement.
+    /// How many announcements are sent: RFC 5227 §2.3 demands two, RFC 4861 §7.2.6 one unsolicited
+    /// advertisement or more.
     fn announcements(&self) -> u8 {
         if self.cidr.addr.is_ipv4() { ANNOUNCEMENTS } else { 1 }
     }
@@ -159,7 +159,7 @@ mod tests {
         Address::new(Instant::ZERO, text.parse().unwrap(), config, true)
     }
 
-    /// Runs the timers, and says when what was sent.
+    /// Runs the timers, and returns what was sent at which time.
     fn run(address: &mut Address, config: &NeighborConfig) -> Vec<(u64, AddressEvent)> {
         let mut events = Vec::new();
         while let Some(at) = address.poll_timeout() {
@@ -218,7 +218,7 @@ mod tests {
         assert!(v4.is_preferred());
     }
 
-    /// Counts the lines about one address, which no other test has.
+    /// Counts the log lines about one address that no other test uses.
     struct Lines(core::sync::atomic::AtomicUsize);
 
     const WATCHED: &str = "10.99.98.97";

@@ -1,12 +1,12 @@
-//! An address with the length of its network's prefix.
+//! An address with the prefix length of its network.
 
 use alloc::string::{String, ToString};
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
-/// An address and the length of its network's prefix: `10.0.0.2/24`.
-// Exhaustive: an address and the length of its prefix are all there is.
+/// An address and the prefix length of its network: `10.0.0.2/24`.
+// Exhaustive: an address and a prefix length are all there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cidr {
     /// The address, host bits included.
@@ -21,12 +21,12 @@ impl Cidr {
     /// `::/0`: every IPv6 address.
     pub const ANY_V6: Cidr = Cidr { addr: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix_len: 0 };
 
-    /// This address in a network with a prefix of so many bits.
+    /// This address in a network with this prefix length in bits.
     pub const fn new(addr: IpAddr, prefix_len: u8) -> Self {
         Cidr { addr, prefix_len }
     }
 
-    /// The bits of an address of this family: 32 or 128.
+    /// The number of bits in an address of this family: 32 or 128.
     pub const fn max_prefix_len(addr: IpAddr) -> u8 {
         match addr {
             IpAddr::V4(_) => 32,
@@ -34,7 +34,7 @@ impl Cidr {
         }
     }
 
-    /// Whether the prefix is no longer than an address.
+    /// Whether the prefix is not longer than the address.
     pub(crate) const fn is_valid(&self) -> bool {
         self.prefix_len <= Cidr::max_prefix_len(self.addr)
     }
@@ -48,7 +48,7 @@ impl Cidr {
         }
     }
 
-    /// The network: the same with the host bits zero.
+    /// The network: the same prefix with the host bits zero.
     pub fn network(&self) -> Cidr {
         let addr = match self.addr {
             IpAddr::V4(addr) => IpAddr::V4(Ipv4Addr::from_bits(addr.to_bits() & self.mask_v4())),
@@ -57,7 +57,7 @@ impl Cidr {
         Cidr { addr, prefix_len: self.prefix_len }
     }
 
-    /// The address of all hosts of this network. None in IPv6, and in IPv4 networks of one or two
+    /// The broadcast address of this network. `None` for IPv6, and for IPv4 networks of one or two
     /// addresses (RFC 3021).
     pub fn broadcast(&self) -> Option<Ipv4Addr> {
         match self.addr {
@@ -77,29 +77,30 @@ impl Cidr {
     }
 }
 
-/// `10.0.0.2/24`.
+/// Writes it as `10.0.0.2/24`.
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.addr, self.prefix_len)
     }
 }
 
-/// Why a text is not an address with a prefix length. Its message says how to write one.
+/// The error for a text that is not an address with a prefix length. Its message says how to write
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseCidrError {
     /// There is no `/`.
     NoPrefixLength {
-        /// The text, if it is an address.
+        /// The text as an address, if it is one.
         addr: Option<IpAddr>,
     },
-    /// What stands before the `/` is not an address.
+    /// The text before the `/` is not an address.
     BadAddress(String),
-    /// What stands after the `/` is not the length of a prefix.
+    /// The text after the `/` is not a prefix length.
     BadPrefixLength {
-        /// What stands there.
+        /// The text after the `/`.
         text: String,
-        /// The most that it may be.
+        /// The largest prefix length for this address.
         max: u8,
     },
 }
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(cidr("fd00::2/64").broadcast(), None);
         assert_eq!(cidr("fd00::2:3/64").network(), cidr("fd00::/64"));
         assert_eq!(cidr("10.0.0.2/32").network(), cidr("10.0.0.2/32"));
-        // The fields are public: a prefix that is too long is taken as the longest.
+        // The fields are public: a prefix length that is too large counts as the largest.
         assert!(Cidr::new(net.addr, 255).contains(net.addr));
     }
 }

@@ -1,4 +1,4 @@
-//! An interface as it is added to a stack, and as it is shown.
+//! The configuration of an interface, and its state as a program sees it.
 
 use alloc::vec::Vec;
 
@@ -8,59 +8,59 @@ use crate::interface_id::InterfaceId;
 use crate::link::medium::Medium;
 use crate::offload::Offloads;
 
-/// An interface as it is added to a stack.
+/// The configuration of an interface that is added to a stack.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct InterfaceConfig {
     /// The kind of link.
     pub medium: Medium,
-    /// The largest IP packet in bytes, link header not counted. At least 1,280 for IPv6.
+    /// The size of the largest IP packet in bytes, without the link header. At least 1,280 for
+    /// IPv6.
     pub mtu: usize,
-    /// Its addresses. On Ethernet an IPv6 link-local address is added by itself where the MTU
-    /// allows IPv6.
+    /// Its addresses. On Ethernet the stack adds an IPv6 link-local address if the MTU allows IPv6.
     pub addresses: Vec<Cidr>,
-    /// What the device does for the frames that are sent to it.
+    /// What the device does for frames that are sent to it.
     pub offloads: Offloads,
 }
 
 impl InterfaceConfig {
-    /// An interface on this medium with an MTU of 1,500 and no addresses but the link-local one,
-    /// whose device sends frames as they are.
+    /// An interface on this medium with an MTU of 1,500, no offloads, and no addresses except the
+    /// link-local one.
     pub fn new(medium: Medium) -> Self {
         InterfaceConfig { medium, mtu: 1500, addresses: Vec::new(), offloads: Offloads::NONE }
     }
 
-    /// The same with another MTU.
+    /// Sets the MTU.
     pub fn mtu(mut self, mtu: usize) -> Self {
         self.mtu = mtu;
         self
     }
 
-    /// The same with a device that does this much.
+    /// Sets the offloads of the device.
     pub fn offloads(mut self, offloads: Offloads) -> Self {
         self.offloads = offloads;
         self
     }
 
-    /// The same with one more address.
+    /// Adds an address.
     pub fn address(mut self, cidr: Cidr) -> Self {
         self.addresses.push(cidr);
         self
     }
 }
 
-/// An interface as it is now.
+/// The state of an interface.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct InterfaceInfo {
-    /// Which.
+    /// The interface.
     pub id: InterfaceId,
     /// The kind of link.
     pub medium: Medium,
-    /// The largest IP packet in bytes.
+    /// The size of the largest IP packet in bytes.
     pub mtu: usize,
-    /// What its device does for the frames that leave.
+    /// What its device does for frames that are sent to it.
     pub offloads: Offloads,
-    /// Its addresses, the link-local one included.
+    /// Its addresses with their states, the link-local one included.
     pub addresses: Vec<(Cidr, AddressState)>,
 }

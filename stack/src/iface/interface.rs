@@ -23,17 +23,17 @@ pub(crate) const IPV6_MIN_MTU: usize = 1280;
 /// The smallest MTU of an IPv4 link (RFC 791 §3.2).
 const IPV4_MIN_MTU: usize = 68;
 
-/// See the module's page.
+/// An interface with its addresses and neighbours.
 #[derive(Debug)]
 pub(crate) struct Interface {
     pub(crate) id: InterfaceId,
     pub(crate) medium: Medium,
     pub(crate) mtu: usize,
-    /// What its device does for what is sent.
+    /// What its device does for frames that are sent to it.
     pub(crate) offloads: Offloads,
     pub(crate) neighbors: NeighborCache,
     addresses: Vec<Address>,
-    /// The first timer of an address.
+    /// The earliest timer of its addresses.
     next_address_at: Option<Instant>,
 }
 
@@ -63,7 +63,7 @@ impl Interface {
         })
     }
 
-    /// Its MAC address, on Ethernet.
+    /// Its MAC address; `None` unless it is on Ethernet.
     pub(crate) fn mac(&self) -> Option<MacAddr> {
         match self.medium {
             Medium::Ethernet(mac) => Some(mac),
@@ -71,7 +71,7 @@ impl Interface {
         }
     }
 
-    /// Begins to use an address: on Ethernet it is probed first.
+    /// Adds an address. On Ethernet it is probed before it is used.
     pub(crate) fn add_address(&mut self, now: Instant, cidr: Cidr, config: &NeighborConfig) -> Result<()> {
         let fits = match cidr.addr {
             IpAddr::V4(addr) => {
@@ -112,7 +112,7 @@ impl Interface {
         self.addresses.iter().filter(|address| address.is_preferred()).map(|address| address.cidr)
     }
 
-    /// Another station claims this address of ours.
+    /// Handles another station that claims `addr`, which is one of our addresses.
     pub(crate) fn on_conflict(&mut self, now: Instant, addr: IpAddr) -> Option<AddressEvent> {
         let event = self.addresses.iter_mut().find(|address| address.cidr.addr == addr)?.on_conflict(now);
         self.rearm();
@@ -123,19 +123,19 @@ impl Interface {
         self.addresses.iter().find(|address| address.cidr.addr == addr).map(|address| address.state)
     }
 
-    /// Whether it is an address of this interface that is in use.
+    /// Whether `addr` is an address of this interface that is in use.
     pub(crate) fn owns(&self, addr: IpAddr) -> bool {
         self.addresses.iter().any(|address| address.cidr.addr == addr && address.is_preferred())
     }
 
-    /// Whether it is the broadcast address of this link: all ones, or that of one of its networks.
+    /// Whether `addr` is the limited broadcast address, or that of one of this link's networks.
     pub(crate) fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
         addr.is_broadcast() || self.addresses.iter().any(|address| address.cidr.broadcast() == Some(addr))
     }
 
-    /// Whether we listen to this multicast group. On every link that is 224.0.0.1 (RFC 1112 §4),
-    /// ff02::1 and the solicited-node groups of our addresses, tentative ones included (RFC 4291
-    /// §2.8, RFC 4862 §5.4.2).
+    /// Whether we listen to this multicast group. These are 224.0.0.1 (RFC 1112 §4), ff02::1, and
+    /// the solicited-node groups of our addresses, tentative ones included (RFC 4291 §2.8, RFC 4862
+    /// §5.4.2).
     pub(crate) fn is_member(&self, group: IpAddr) -> bool {
         match group {
             IpAddr::V4(group) => group == Ipv4Addr::new(224, 0, 0, 1),
@@ -152,8 +152,8 @@ impl Interface {
         })
     }
 
-    /// How a packet that came in through this interface was addressed; `None` if it is not for this
-    /// link's hosts in general, nor for this interface.
+    /// How a packet that came in through this interface was addressed. `None` if it is for neither
+    /// this interface nor a broadcast address or group of the link.
     pub(crate) fn cast_of(&self, dst: IpAddr) -> Option<Cast> {
         if self.owns(dst) {
             return Some(Cast::Unicast);
@@ -164,7 +164,7 @@ impl Interface {
         }
     }
 
-    /// The steps of duplicate address detection that are due.
+    /// Takes the steps of duplicate address detection that are due.
     pub(crate) fn handle_address_timeouts(
         &mut self,
         now: Instant,
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(add(&mut iface, "10.0.0.2/24"), Ok(()));
         assert_eq!(add(&mut iface, "10.0.0.2/16"), Err(Error::AddressInUse));
         assert_eq!(add(&mut iface, "10.0.0.1/31"), Ok(()));
-        // RFC 8200 §5: no IPv6 below 1280.
+        // RFC 8200 §5: no IPv6 if the MTU is below 1,280.
         assert_eq!(add(&mut interface(1279), "fd00::2/64"), Err(Error::InvalidArgument));
         assert_eq!(add(&mut interface(1280), "fd00::2/64"), Ok(()));
     }
@@ -243,7 +243,7 @@ mod tests {
         add(&mut iface, "10.0.0.2/24").unwrap();
         add(&mut iface, "fd00::aa:bbcc/64").unwrap();
         let cast = |iface: &Interface, text: &str| iface.cast_of(text.parse().unwrap());
-        // Not used while tentative, but its group is listened to.
+        // A tentative address is not used, but its group is listened to.
         assert_eq!(cast(&iface, "10.0.0.2"), None);
         assert_eq!(cast(&iface, "ff02::1:ffaa:bbcc"), Some(Cast::Multicast));
         let mut now = Instant::ZERO;

@@ -1,5 +1,5 @@
-//! Interfaces: their addresses, the detection of duplicates, the choice of a source address, and
-//! the routes that lead to them.
+//! Interfaces: their addresses, duplicate address detection, the choice of a source address, and
+//! the routes through them.
 
 pub(crate) mod address;
 pub(crate) mod cidr;

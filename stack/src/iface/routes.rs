@@ -1,4 +1,4 @@
-//! The route table: longest prefix first, then the lowest metric.
+//! The route table: the longest prefix wins, then the lowest metric.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -7,37 +7,37 @@ use super::cidr::Cidr;
 use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
 
-/// A route.
-// Exhaustive: programs write routes out, as they write addresses.
+/// A route: where packets for a destination go.
+// Exhaustive: programs construct routes, as they construct addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The destinations: `0.0.0.0/0` for a default route.
+    /// The destinations; `0.0.0.0/0` for a default route.
     pub destination: Cidr,
-    /// The router; none for what is on the link.
+    /// The router; `None` for destinations on the link.
     pub gateway: Option<IpAddr>,
-    /// The interface it goes out through.
+    /// The interface that packets leave through.
     pub iface: InterfaceId,
-    /// Among routes to the same prefix, the lowest wins.
+    /// The preference among routes to the same prefix: the lowest wins.
     pub metric: u32,
 }
 
-/// Where a route comes from.
+/// How a route came into the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
-    /// It leads to the network of an address, and comes and goes with it.
+    /// It leads to the network of an address, and exists as long as the address.
     Connected,
-    /// Somebody added it.
+    /// A program added it.
     Added,
 }
 
 /// The routes, in the order in which they are tried.
 ///
-/// A scan: a host has a handful of routes, and comparing a few prefixes in a row costs less than
+/// A look-up scans them: a host has only a few routes, and comparing a few prefixes costs less than
 /// walking a tree.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     routes: Vec<Route>,
-    /// Of each route.
+    /// The origin of each route.
     origins: Vec<Origin>,
 }
 
@@ -46,13 +46,13 @@ impl RouteTable {
         &self.routes
     }
 
-    /// The route to this destination, through this interface if one is named.
+    /// Finds the route to this destination, through this interface if one is named.
     pub(crate) fn lookup(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<&Route> {
         let through = |route: &Route| iface.is_none_or(|iface| route.iface == iface);
         self.routes.iter().find(|route| route.destination.contains(dst) && through(route))
     }
 
-    /// Adds a route. The host bits of its destination do not matter.
+    /// Adds a route. The host bits of its destination are ignored.
     pub(crate) fn add(&mut self, route: Route) -> Result<()> {
         let route = Route { destination: route.destination.network(), ..route };
         let same = |other: &Route| {
@@ -67,7 +67,7 @@ impl RouteTable {
         Ok(())
     }
 
-    /// Adds the route to the network of an address, if it is not there yet.
+    /// Adds the route to the network of an address, unless it is there.
     pub(crate) fn add_connected(&mut self, cidr: Cidr, iface: InterfaceId) {
         let route = Route { destination: cidr.network(), gateway: None, iface, metric: 0 };
         if !self.routes.contains(&route) {
@@ -75,8 +75,8 @@ impl RouteTable {
         }
     }
 
-    /// Removes the route to the network of an address that is no more, and that no other address
-    /// has.
+    /// Removes the route to the network of an address that was removed. The caller makes sure that
+    /// no other address is in that network.
     pub(crate) fn remove_connected(&mut self, cidr: Cidr, iface: InterfaceId) {
         let network = cidr.network();
         self.retain(|route, origin| {

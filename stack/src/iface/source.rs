@@ -1,5 +1,4 @@
-//! Which of our addresses a packet leaves from: RFC 6724 §5 for IPv6, the network of the next hop
-//! for IPv4.
+//! The choice of the source address: RFC 6724 §5 for IPv6, the network of the next hop for IPv4.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +12,7 @@ pub(crate) struct Candidate {
     pub(crate) iface: InterfaceId,
 }
 
-/// The source for a packet to `dst` that leaves through `iface`, towards `next_hop`.
+/// Chooses the source for a packet to `dst` that leaves through `iface` towards `next_hop`.
 pub(crate) fn select(
     dst: IpAddr,
     next_hop: IpAddr,
@@ -23,8 +22,8 @@ pub(crate) fn select(
     match dst {
         IpAddr::V4(dst) => {
             let better = |candidate: &Candidate| rank_v4(dst, next_hop, iface, candidate);
-            // `max_by_key` takes the last of equals; the first address of an interface is its main
-            // one.
+            // `max_by_key` would take the last of equals, but the first address of an interface is
+            // its main one.
             let best = reduce_first(candidates.filter(|c| c.cidr.addr.is_ipv4()), better);
             best.map(|candidate| candidate.cidr.addr)
         }
@@ -36,7 +35,7 @@ pub(crate) fn select(
     }
 }
 
-/// The first of those with the highest rank.
+/// The first of the candidates with the highest rank.
 fn reduce_first<R: Ord>(
     candidates: impl Iterator<Item = Candidate>,
     rank: impl Fn(&Candidate) -> R,
@@ -44,19 +43,19 @@ fn reduce_first<R: Ord>(
     candidates.reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
 }
 
-/// As Linux chooses: on the interface, in the next hop's network; else of a scope that reaches the
-/// destination.
+/// Ranks an IPv4 address as Linux does: the destination itself is best, then an address whose scope
+/// reaches the destination, then one on the interface, then one in the next hop's network.
 fn rank_v4(dst: Ipv4Addr, next_hop: IpAddr, iface: InterfaceId, c: &Candidate) -> (bool, bool, bool, bool) {
     let IpAddr::V4(addr) = c.cidr.addr else { return (false, false, false, false) };
     let reaches = !addr.is_link_local() || dst.is_link_local();
     (addr == dst, reaches, c.iface == iface, c.cidr.contains(next_hop))
 }
 
-/// RFC 6724 §4: addresses of other interfaces are candidates, too, but not those that mean
-/// something only on their own link.
+/// RFC 6724 §4: addresses of other interfaces are candidates, too, except those that are valid only
+/// on their own link.
 fn is_usable_v6(dst: Ipv6Addr, iface: InterfaceId, c: &Candidate) -> bool {
     let IpAddr::V6(addr) = c.cidr.addr else { return false };
-    // For multicast and link-local destinations they must be of the outgoing interface.
+    // For multicast and link-local destinations the source must be on the outgoing interface.
     c.iface == iface || (scope(addr) > LINK_LOCAL && !dst.is_multicast() && scope(dst) > LINK_LOCAL)
 }
 
@@ -64,7 +63,7 @@ const LINK_LOCAL: u8 = 2;
 const SITE_LOCAL: u8 = 5;
 const GLOBAL: u8 = 14;
 
-/// RFC 6724 §3.1.
+/// The scope of an address (RFC 6724 §3.1).
 fn scope(addr: Ipv6Addr) -> u8 {
     let [first, second, ..] = addr.octets();
     if addr.is_multicast() {
@@ -78,7 +77,7 @@ fn scope(addr: Ipv6Addr) -> u8 {
     }
 }
 
-/// RFC 6724 §2.1: the labels of the default policy table.
+/// The label of an address in the default policy table (RFC 6724 §2.1).
 fn label(addr: Ipv6Addr) -> u8 {
     let segments = addr.segments();
     match segments {
@@ -94,24 +93,24 @@ fn label(addr: Ipv6Addr) -> u8 {
     }
 }
 
-/// The rules of RFC 6724 §5 that apply to us, in their order, as one key: the greater, the better.
-/// No address of ours is deprecated (rule 3), a home address (4), of a certain next hop's prefix
-/// (5.5) or temporary (7).
+/// The rules of RFC 6724 §5 that apply here, in their order, as one key: the greater key wins. None
+/// of our addresses is deprecated (rule 3), a home address (4), bound to a next hop's prefix (5.5)
+/// or temporary (7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RankV6 {
-    /// Rule 1.
+    /// Rule 1: the address is the destination itself.
     is_destination: bool,
-    /// Rule 2.
+    /// Rule 2: prefer the appropriate scope.
     scope: ScopeRank,
-    /// Rule 5.
+    /// Rule 5: prefer the outgoing interface.
     on_interface: bool,
-    /// Rule 6.
+    /// Rule 6: prefer the matching label.
     same_label: bool,
-    /// Rule 8, up to the length of the address's own prefix.
+    /// Rule 8: the longest matching prefix, counted up to the length of the address's own prefix.
     common_prefix_len: u8,
 }
 
-/// Rule 2: of two scopes that do not reach the destination's the larger is better; of two that do,
+/// Rule 2: of two scopes that do not reach the destination, the larger is better; of two that do,
 /// the smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ScopeRank {
@@ -169,7 +168,7 @@ mod tests {
         // Prefer the appropriate scope.
         let both = ["2001:db8:1::1/64", "fe80::1/64"];
         assert_eq!(choose("2001:db8:1::2", &both), is("2001:db8:1::1"));
-        // (The RFC's site-local fd00-like example of an appropriate scope for a group.)
+        // The same for a group of site scope.
         assert_eq!(choose("ff05::1", &both), is("2001:db8:1::1"));
         // Prefer the same address.
         assert_eq!(choose("2001:db8:1::1", &["2001:db8:2::1/64", "2001:db8:1::1/64"]), is("2001:db8:1::1"));
@@ -188,8 +187,8 @@ mod tests {
     fn rule_5_the_outgoing_interface_comes_before_the_prefix() {
         let candidates = [("2001:db8:1::2/64", OTHER), ("2001:db8:3::2/64", OUT)];
         assert_eq!(choose_via("2001:db8:1::1", "fe80::1", &candidates), is("2001:db8:3::2"));
-        // The weak host model: an address of another interface is better than none, but not a
-        // link-local one.
+        // The weak host model: an address of another interface is better than none, but a
+        // link-local one is not.
         assert_eq!(choose_via("2001:db8:1::1", "fe80::1", &candidates[..1]), is("2001:db8:1::2"));
         assert_eq!(choose_via("2001:db8:1::1", "fe80::1", &[("fe80::2/64", OTHER)]), None);
         assert_eq!(choose_via("fe80::9", "fe80::9", &[("fe80::2/64", OTHER)]), None);
@@ -197,8 +196,8 @@ mod tests {
 
     #[test]
     fn rule_8_counts_no_bits_beyond_the_own_prefix() {
-        // Both match in 64 bits, which is their prefix: the first stays, although the second
-        // matches in more.
+        // Both match in 64 bits, which is the length of their prefix: the first wins, although the
+        // second matches in more bits.
         let two = ["2001:db8:1::ff00/64", "2001:db8:1::2/64"];
         assert_eq!(choose("2001:db8:1::3", &two), is("2001:db8:1::ff00"));
     }

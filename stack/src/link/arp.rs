@@ -1,4 +1,4 @@
-//! ARP messages (RFC 826), IPv4 over Ethernet only.
+//! ARP messages (RFC 826) for IPv4 over Ethernet.
 
 use core::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use super::mac::MacAddr;
 use crate::drop_reason::DropReason;
 use crate::frame::HeaderBuf;
 
-/// Request or reply.
+/// Whether a message is a request or a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Request,
@@ -20,14 +20,14 @@ pub(crate) enum Operation {
 pub(crate) struct ArpPacket {
     pub(crate) operation: Operation,
     pub(crate) sender_mac: MacAddr,
-    /// 0.0.0.0 in a probe (RFC 5227 §1.1).
+    /// The sender's address; 0.0.0.0 in a probe (RFC 5227 §1.1).
     pub(crate) sender_ip: Ipv4Addr,
     pub(crate) target_mac: MacAddr,
     pub(crate) target_ip: Ipv4Addr,
 }
 
 impl ArpPacket {
-    /// Who has `target`? Asked from `sender_ip`, or from nobody: then it is a probe for duplicates.
+    /// A request: who has `target`? With the sender 0.0.0.0 it is a probe for duplicates.
     pub(crate) fn request(sender_mac: MacAddr, sender_ip: Ipv4Addr, target: Ipv4Addr) -> Self {
         ArpPacket {
             operation: Operation::Request,
@@ -38,7 +38,7 @@ impl ArpPacket {
         }
     }
 
-    /// RFC 5227 §2.3: an announcement is a request for one's own address.
+    /// An announcement: a request for one's own address (RFC 5227 §2.3).
     pub(crate) fn announcement(mac: MacAddr, addr: Ipv4Addr) -> Self {
         ArpPacket::request(mac, addr, addr)
     }
@@ -74,12 +74,12 @@ impl ArpPacket {
         };
         let sender_mac = MacAddr(source_hardware_addr.0);
         let sender_ip = source_protocol_addr;
-        // A neighbour is one station: neither a group nor a host on its own loopback.
+        // The sender must be one station: not a group, nor a loopback address.
         let is_station = sender_mac.is_station()
             && !sender_ip.is_multicast()
             && !sender_ip.is_loopback()
             && !sender_ip.is_broadcast();
-        // Nobody can answer from no address.
+        // A reply needs a sender address.
         if !is_station || (operation == Operation::Reply && sender_ip.is_unspecified()) {
             return Err(DropReason::BadArp);
         }
@@ -92,7 +92,7 @@ impl ArpPacket {
         })
     }
 
-    /// The message without its Ethernet header.
+    /// The bytes of the message, without an Ethernet header.
     pub(crate) fn emit(&self) -> HeaderBuf {
         let repr = ArpRepr::EthernetIpv4 {
             operation: match self.operation {
@@ -149,7 +149,7 @@ mod tests {
         }
         assert_eq!(ArpPacket::parse(&good[..27]), Err(DropReason::BadArp));
         assert_eq!(ArpPacket::parse(&[]), Err(DropReason::BadArp));
-        // A reply from 0.0.0.0, which a probe's sender is.
+        // A reply from 0.0.0.0, which only a probe may come from.
         let mut reply = request();
         reply.operation = Operation::Reply;
         reply.sender_ip = Ipv4Addr::UNSPECIFIED;

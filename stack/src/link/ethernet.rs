@@ -8,10 +8,10 @@ use crate::drop_reason::DropReason;
 use crate::frame::HeaderBuf;
 use crate::ip::Cast;
 
-/// Destination, source, EtherType.
+/// The length of a header: destination, source, EtherType.
 pub(crate) const HEADER_LEN: usize = 14;
 
-/// What we speak over Ethernet.
+/// The protocols that we handle over Ethernet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EtherType {
     Arp,
@@ -19,17 +19,17 @@ pub(crate) enum EtherType {
     Ipv6,
 }
 
-/// A frame that is for us.
+/// A frame that is addressed to us.
 #[derive(Clone, Debug)]
 pub(crate) struct EthernetFrame {
     pub(crate) cast: Cast,
     pub(crate) ethertype: EtherType,
-    /// What follows the header, padding included.
+    /// The bytes behind the header, padding included.
     pub(crate) payload: Bytes,
 }
 
-/// Takes a frame apart, and says why if it is not for the station `own`, or longer than a packet
-/// may be.
+/// Parses a frame. The error says why it is not accepted: not addressed to the station `own`, for
+/// instance, or longer than a packet may be.
 pub(crate) fn parse(
     mut bytes: Bytes,
     own: MacAddr,
@@ -45,7 +45,7 @@ pub(crate) fn parse(
     } else if dst == MacAddr::BROADCAST {
         Cast::Broadcast
     } else if dst.is_group() {
-        // Which groups we are in is asked of the IP address: MAC addresses of groups are ambiguous.
+        // Several groups share one MAC address, so membership is checked by IP address later.
         Cast::Multicast
     } else {
         return Err(DropReason::OtherStation);
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(reason(frame(OWN, group, 0x0800, 46)), Some(DropReason::BadLinkSource));
         assert_eq!(reason(frame(MacAddr::BROADCAST, OWN, 0x0806, 46)), Some(DropReason::BadLinkSource));
         assert_eq!(reason(frame(OWN, MacAddr([0; 6]), 0x0800, 46)), Some(DropReason::BadLinkSource));
-        // A VLAN tag, an 802.3 length, something else.
+        // A VLAN tag, another one, an 802.3 length, an EtherType that we do not handle.
         for ethertype in [0x8100, 0x88a8, 46, 0x88cc] {
             assert_eq!(reason(frame(OWN, PEER, ethertype, 46)), Some(DropReason::UnknownEtherType));
         }

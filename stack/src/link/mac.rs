@@ -13,18 +13,18 @@ impl MacAddr {
     /// `ff:ff:ff:ff:ff:ff`.
     pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);
 
-    /// A group address: broadcast or multicast.
+    /// Whether it is a group address: broadcast or multicast.
     pub const fn is_group(self) -> bool {
         self.0[0] & 1 != 0
     }
 
-    /// Can be the address of one station: not a group, not all zeros.
+    /// Whether it can be the address of one station: neither a group nor all zeros.
     pub const fn is_station(self) -> bool {
         !self.is_group() && !matches!(self.0, [0, 0, 0, 0, 0, 0])
     }
 
-    /// The MAC address that a multicast group is sent to (RFC 1112 §6.4, RFC 2464 §7); none if it
-    /// is not a group.
+    /// The MAC address that packets to a multicast group are sent to (RFC 1112 §6.4, RFC 2464 §7);
+    /// `None` if `group` is not a group.
     pub(crate) fn for_group(group: IpAddr) -> Option<MacAddr> {
         match group {
             IpAddr::V4(group) if group.is_multicast() => {
@@ -39,15 +39,15 @@ impl MacAddr {
         }
     }
 
-    /// The link-local address made from this MAC address: fe80::/64 and the modified EUI-64
-    /// identifier (RFC 4291 §2.5.1 and appendix A).
+    /// The link-local address for this MAC address: fe80::/64 and the modified EUI-64 identifier
+    /// (RFC 4291 §2.5.1 and appendix A).
     pub(crate) fn link_local(self) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.0;
         Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 0x02, b, c, 0xff, 0xfe, d, e, f])
     }
 }
 
-/// `02:00:5e:10:00:01`.
+/// Writes it as `02:00:5e:10:00:01`.
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
@@ -61,7 +61,7 @@ impl fmt::Debug for MacAddr {
     }
 }
 
-/// Why a text is not a MAC address. Its message says what one looks like.
+/// The error for a text that is not a MAC address. Its message says what one looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParseMacAddrError;
@@ -74,7 +74,7 @@ impl fmt::Display for ParseMacAddrError {
 
 impl core::error::Error for ParseMacAddrError {}
 
-/// Six bytes in hexadecimal, parted by `:` or `-`.
+/// Parses six bytes in hexadecimal, separated by `:` or `-`.
 impl FromStr for MacAddr {
     type Err = ParseMacAddrError;
 

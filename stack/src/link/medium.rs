@@ -2,12 +2,13 @@
 
 use super::mac::MacAddr;
 
-/// What kind of link an interface is on.
+/// The kind of link that an interface is on.
 // Exhaustive: whoever drives a device must handle every kind of link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
-    /// Ethernet II frames, with ARP and NDP.
+    /// Ethernet II frames, with ARP and NDP; this is the interface's MAC address.
     Ethernet(MacAddr),
-    /// Bare IP packets, as on a TUN device or in a tunnel: no link addresses, no resolution.
+    /// Bare IP packets, as on a TUN device or in a tunnel: no link addresses and no neighbour
+    /// resolution.
     Ip,
 }

@@ -1,8 +1,8 @@
-//! The link: Ethernet frames, ARP and NDP messages, and the neighbour cache that both fill.
+//! The link layer: Ethernet frames, ARP and NDP messages, and the neighbour cache that both update.
 //!
 //! Read `ethernet` first, then `neighbor` (the states of RFC 4861), then `arp` and `ndp` (the
-//! messages). None of them sends: they say what is to be sent, and
-//! [`Network`](crate::network::Network) does it.
+//! messages). None of them sends anything: they return what is to be sent, and
+//! [`Network`](crate::network::Network) sends it.
 
 pub(crate) mod arp;
 pub(crate) mod ethernet;

@@ -1,5 +1,5 @@
-//! Neighbour solicitations and advertisements (RFC 4861 §4.3, §4.4), the part of NDP that a host
-//! without autoconfiguration speaks.
+//! Neighbour solicitations and advertisements (RFC 4861 §4.3, §4.4): the part of NDP that a host
+//! without autoconfiguration needs.
 
 use core::net::{IpAddr, Ipv6Addr};
 use core::ops::RangeInclusive;
@@ -12,19 +12,20 @@ use crate::frame::HeaderBuf;
 use crate::ip::checksum::transport_checksum;
 use crate::ip::protocol;
 
-/// ICMPv6 types of NDP: router solicitations and advertisements, then these.
+/// The ICMPv6 types of NDP. 133 and 134 are router solicitations and advertisements.
 pub(crate) const TYPES: RangeInclusive<u8> = 133..=137;
 pub(crate) const NEIGHBOR_SOLICITATION: u8 = 135;
 pub(crate) const NEIGHBOR_ADVERTISEMENT: u8 = 136;
 pub(crate) const REDIRECT: u8 = 137;
 
-/// RFC 4861 §3.1: a router never forwards it, so a packet that still has it comes from this link.
+/// The hop limit of NDP packets (RFC 4861 §3.1). A router would have decremented it, so a packet
+/// that has it comes from this link.
 pub(crate) const HOP_LIMIT: u8 = 255;
 
-/// ff02::1.
+/// The group of all nodes on the link.
 pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// The group that whoever has `addr` listens to (RFC 4291 §2.7.1).
+/// The solicited-node group of `addr` (RFC 4291 §2.7.1): hosts listen to those of their addresses.
 pub(crate) fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = addr.octets();
     Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
@@ -35,12 +36,12 @@ pub(crate) fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
 pub(crate) enum NdpMessage {
     Solicitation {
         target: Ipv6Addr,
-        /// The option with the sender's link address.
+        /// The sender's link address, if the option is there.
         source_mac: Option<MacAddr>,
     },
     Advertisement {
         target: Ipv6Addr,
-        /// The option with the target's link address.
+        /// The target's link address, if the option is there.
         target_mac: Option<MacAddr>,
         flags: AdvertisementFlags,
     },
@@ -55,7 +56,7 @@ pub(crate) struct AdvertisementFlags {
 }
 
 impl NdpMessage {
-    /// Reads a neighbour solicitation or advertisement whose checksum was found right.
+    /// Parses a neighbour solicitation or advertisement whose checksum was verified.
     pub(crate) fn parse(
         src: Ipv6Addr,
         dst: Ipv6Addr,
@@ -63,7 +64,7 @@ impl NdpMessage {
         message: &[u8],
     ) -> Result<Self, DropReason> {
         let packet = Icmpv6Packet::new_checked(message).map_err(|_| DropReason::BadNdp)?;
-        // RFC 4861 §7.1.1 and §7.1.2: the hop limit, the code; the parser checks that no option has
+        // RFC 4861 §7.1.1 and §7.1.2 on the hop limit and the code. The parser rejects options of
         // length 0.
         if hop_limit != HOP_LIMIT || packet.msg_code() != 0 {
             return Err(DropReason::BadNdp);
@@ -86,11 +87,11 @@ impl NdpMessage {
         if message.is_consistent(src, dst) { Ok(message) } else { Err(DropReason::BadNdp) }
     }
 
-    /// The checks of RFC 4861 §7.1.1 and §7.1.2 that compare the message with its addresses.
+    /// Checks the message against its addresses as RFC 4861 §7.1.1 and §7.1.2 demand.
     fn is_consistent(&self, src: Ipv6Addr, dst: Ipv6Addr) -> bool {
         match *self {
             NdpMessage::Solicitation { target, source_mac } => {
-                // A probe for duplicates goes to the solicited-node group and names no link
+                // A probe for duplicates goes to the solicited-node group and contains no link
                 // address.
                 let probe_is_right = dst == solicited_node(target) && source_mac.is_none();
                 !target.is_multicast() && (!src.is_unspecified() || probe_is_right)
@@ -102,7 +103,7 @@ impl NdpMessage {
         }
     }
 
-    /// The ICMPv6 message, with its checksum, without an IPv6 header.
+    /// The ICMPv6 message with its checksum, without an IPv6 header.
     pub(crate) fn emit(&self, src: Ipv6Addr, dst: Ipv6Addr) -> HeaderBuf {
         let raw = |mac: Option<MacAddr>| mac.map(|mac| RawHardwareAddress::from(EthernetAddress(mac.0)));
         let repr = match *self {
@@ -126,7 +127,7 @@ impl NdpMessage {
     }
 }
 
-/// The MAC address in a link address option; a station's, or the message is false.
+/// The MAC address in a link address option; an error unless it is that of a station.
 fn mac_of(raw: Option<RawHardwareAddress>) -> Result<Option<MacAddr>, DropReason> {
     let Some(raw) = raw else { return Ok(None) };
     let bytes = raw.as_bytes().try_into().map_err(|_| DropReason::BadNdp)?;
@@ -187,7 +188,7 @@ mod tests {
         coded[1] = 1;
         assert_eq!(parse(&coded, "fe80::1", group), Err(DropReason::BadNdp));
         assert_eq!(parse(&bytes[..23], "fe80::1", group), Err(DropReason::BadNdp));
-        // An option of length 0; one that is cut off; a group as link address.
+        // An option of length 0, an option that is cut off, a group as link address.
         let mut option = bytes.clone();
         option[25] = 0;
         assert_eq!(parse(&option, "fe80::1", group), Err(DropReason::BadNdp));
@@ -199,7 +200,8 @@ mod tests {
         let to_group = NdpMessage::Solicitation { target: addr("ff02::2"), source_mac: None };
         let to_group = emit(to_group, "fe80::1", "ff02::1");
         assert_eq!(parse(&to_group, "fe80::1", "ff02::1"), Err(DropReason::BadNdp));
-        // From the unspecified address: to the solicited-node group only, without a link address.
+        // From the unspecified address: only to the solicited-node group, and without a link
+        // address.
         assert_eq!(parse(&bytes, "::", group), Err(DropReason::BadNdp));
         let probe = NdpMessage::Solicitation { target: addr("fe80::2"), source_mac: None };
         let bytes = emit(probe, "::", group);
@@ -211,7 +213,7 @@ mod tests {
     fn rfc_4861_7_1_2_advertisements_are_checked() {
         let bytes = emit(advertisement(true), "fe80::2", "fe80::1");
         assert!(parse(&bytes, "fe80::2", "fe80::1").is_ok());
-        // Solicited, and to a group: nobody asked as a group.
+        // A solicited advertisement to a group: groups do not solicit.
         assert_eq!(parse(&bytes, "fe80::2", "ff02::1"), Err(DropReason::BadNdp));
         assert_eq!(parse(&bytes, "::", "fe80::1"), Err(DropReason::BadNdp));
         let unsolicited = emit(advertisement(false), "fe80::2", "ff02::1");

@@ -1,5 +1,5 @@
-//! The neighbour cache: IP addresses of this link and the stations that have them, for ARP and NDP
-//! alike.
+//! The neighbour cache: the IP addresses on this link and the stations that have them, for both ARP
+//! and NDP.
 //!
 //! The states are those of RFC 4861 §7.3.2, for IPv4 too, as in Linux:
 //!
@@ -14,13 +14,13 @@
 //!   (gone)                   `------------------------------------- PROBE ---> (gone) no answer
 //! ```
 //!
-//! The cache sends nothing itself. It says what is to be solicited ([`NeighborEvent`]), and gives
-//! back the packets that waited when their neighbour is found or given up.
+//! The cache sends nothing. It returns what is to be solicited ([`NeighborEvent`]), and the packets
+//! that waited for a neighbour once it is found or given up.
 //!
-//! A station on the link can ask for us in the name of any number of addresses. Each makes an entry
-//! while there is room; such entries are the first to go when we have a question of our own. The
-//! table holds at most [`NeighborConfig::max_entries`] entries of about 100 bytes, and the packets
-//! that wait have a limit of their own.
+//! A station on the link can ask for us from any number of addresses. Each creates an entry if
+//! there is room, and such entries are evicted first when we need an entry for a neighbour that we
+//! ask for. The table holds at most [`NeighborConfig::max_entries`] entries of about 100 bytes, and
+//! the waiting packets have a limit of their own.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -34,68 +34,68 @@ use crate::ip::packet::IpPacket;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Where a neighbour stands (RFC 4861 §7.3.2).
+/// The state of a neighbour (RFC 4861 §7.3.2).
 // Exhaustive: these are the states of RFC 4861.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NeighborState {
-    /// Being asked for; its MAC address is not known yet.
+    /// Solicited; its MAC address is not known yet.
     Incomplete,
-    /// Lately confirmed.
+    /// Recently confirmed.
     Reachable,
-    /// Not confirmed for a while; used, and then checked.
+    /// Not confirmed for a while. It may be used, and is probed when it is.
     Stale,
-    /// Was used while stale: an upper layer has some seconds to confirm it.
+    /// Used while stale: upper layers have some seconds to confirm it.
     Delay,
-    /// Being asked whether it is still there.
+    /// Being probed: is it still there?
     Probe,
 }
 
-/// A neighbour as it is now.
+/// A neighbour in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NeighborInfo {
     /// Its IP address.
     pub addr: IpAddr,
-    /// Its MAC address, once known.
+    /// Its MAC address, if known.
     pub mac: Option<MacAddr>,
-    /// Where it stands.
+    /// Its state.
     pub state: NeighborState,
 }
 
 /// Packets that waited for a neighbour, oldest first.
 pub(crate) type PendingPackets = VecDeque<IpPacket>;
 
-/// What the cache wants done.
+/// What the cache asks its caller to do.
 #[derive(Debug)]
 pub(crate) enum NeighborEvent {
-    /// Ask for `addr`: the station that had it, or all.
+    /// Solicit `addr`: from the station that had it, or from all.
     Solicit { addr: IpAddr, mac: Option<MacAddr> },
-    /// It does not answer, and these packets waited.
+    /// The neighbour did not answer, and these packets waited for it.
     Unreachable { pending: PendingPackets },
 }
 
-/// What follows when a packet is to wait for its neighbour.
+/// The result of queueing a packet for a neighbour.
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Enqueued {
-    /// It is the first, and the neighbour is to be asked for.
+    /// Whether the neighbour is to be solicited, because this is the first packet.
     pub(crate) solicit: bool,
-    /// Packets that gave way; or the packet itself, where none may wait.
+    /// Packets that were dropped to make room; or the packet itself, if none may wait.
     pub(crate) dropped: PendingPackets,
 }
 
-/// What an ARP reply or a neighbour advertisement says (RFC 4861 §7.2.5).
+/// The content of an ARP reply or a neighbour advertisement (RFC 4861 §7.2.5).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Advertised {
     pub(crate) mac: Option<MacAddr>,
-    /// It answers a question of ours.
+    /// Whether it answers a solicitation of ours.
     pub(crate) solicited: bool,
-    /// It may replace a MAC address that we have.
+    /// Whether it may replace a known MAC address.
     pub(crate) override_: bool,
 }
 
-/// An address as one number, an IPv4 address as an IPv4-mapped one: hashed in one go, once per
-/// packet sent.
+/// An address as one number, an IPv4 address as an IPv4-mapped one: it is hashed for each packet
+/// that is sent, and one number is hashed faster.
 type AddressKey = u128;
 
 fn key(addr: IpAddr) -> AddressKey {
@@ -112,15 +112,15 @@ fn addr_of(key: AddressKey) -> IpAddr {
 #[derive(Debug)]
 struct NeighborEntry {
     state: NeighborState,
-    /// Zeros while INCOMPLETE.
+    /// The MAC address; zeros while INCOMPLETE.
     mac: MacAddr,
-    /// REACHABLE: until when. INCOMPLETE, DELAY and PROBE: when their timer fires. STALE: nothing.
+    /// REACHABLE: when that ends. INCOMPLETE, DELAY and PROBE: when the timer fires. STALE: unused.
     timer_at: Instant,
-    /// Solicitations sent in INCOMPLETE or PROBE.
+    /// The number of solicitations sent in INCOMPLETE or PROBE.
     solicitations: u8,
-    /// Whether a packet of ours was ever for it. Otherwise it only asked for us.
+    /// Whether we ever sent it a packet. If not, it only asked for us.
     is_used: bool,
-    /// When a packet was last for it; if none was, when it asked.
+    /// When we last sent it a packet; if we never did, when it asked.
     used_at: Instant,
     pending: PendingPackets,
 }
@@ -130,11 +130,11 @@ impl NeighborEntry {
         matches!(self.state, NeighborState::Incomplete | NeighborState::Delay | NeighborState::Probe)
     }
 
-    /// Which entry goes first when there is no room: those of stations that only asked for us, then
-    /// those that nobody has answered for, then those that packets went through; of each kind the
-    /// one that was used longest ago. (Linux 6.18 spares entries whose timer runs and those that
-    /// changed in the last five seconds. After 10,000 ARP requests from as many addresses it cannot
-    /// ask for a new neighbour until these five seconds are over; measured.)
+    /// The order of eviction when there is no room: first the stations that only asked for us, then
+    /// those that were never confirmed, then those that packets were sent to; within each kind the
+    /// one that was used longest ago first. (Linux 6.18 keeps entries whose timer runs and those
+    /// that changed in the last five seconds. After 10,000 ARP requests from as many addresses it
+    /// cannot ask for a new neighbour until these five seconds are over; measured.)
     fn eviction_rank(&self) -> (u8, Instant) {
         let class = match self.state {
             _ if !self.is_used => 0,
@@ -150,14 +150,14 @@ impl NeighborEntry {
 pub(crate) struct NeighborCache {
     entries: HashMap<AddressKey, NeighborEntry>,
     config: NeighborConfig,
-    /// REACHABLE_TIME of RFC 4861 §6.3.2: the configured time, spread so that hosts do not ask in
-    /// step.
+    /// REACHABLE_TIME of RFC 4861 §6.3.2: the configured time, randomized so that hosts do not
+    /// probe in step.
     reachable_delay: Duration,
-    /// The most packets that wait, for all neighbours together.
+    /// The most packets that may wait, for all neighbours together.
     max_pending: usize,
     pending_packets: usize,
     pending_bytes: usize,
-    /// Not later than the first timer.
+    /// A time not later than the first timer.
     next_timer_at: Option<Instant>,
 }
 
@@ -177,16 +177,17 @@ impl NeighborCache {
         }
     }
 
-    /// The MAC address to send a packet to. None if it must wait ([`NeighborCache::enqueue`]).
+    /// The MAC address to send a packet to. `None` if the packet must wait
+    /// ([`NeighborCache::enqueue`]).
     pub(crate) fn resolve(&mut self, now: Instant, addr: IpAddr) -> Option<MacAddr> {
         let entry = self.entries.get_mut(&key(addr))?;
         (entry.is_used, entry.used_at) = (true, now);
         match entry.state {
             NeighborState::Incomplete => return None,
             NeighborState::Reachable if now < entry.timer_at => {}
-            // REACHABLE ends without a timer: it is noticed here, when it first matters.
+            // REACHABLE ends without a timer: its end is noticed when a packet is sent.
             NeighborState::Reachable | NeighborState::Stale => {
-                // RFC 4861 §7.3.3: the first packet through a stale entry starts
+                // RFC 4861 §7.3.3: the first packet to a stale neighbour starts
                 // DELAY_FIRST_PROBE_TIME.
                 entry.state = NeighborState::Delay;
                 entry.timer_at = now + self.config.delay_first_probe;
@@ -197,14 +198,14 @@ impl NeighborCache {
         Some(entry.mac)
     }
 
-    /// Keeps a packet until its neighbour is found (RFC 4861 §7.2.2).
+    /// Queues a packet until its neighbour is found (RFC 4861 §7.2.2).
     pub(crate) fn enqueue(&mut self, now: Instant, addr: IpAddr, packet: IpPacket) -> Enqueued {
         if self.max_pending == 0 {
             return Enqueued { solicit: false, dropped: [packet].into() };
         }
         let (mut solicit, mut dropped) = (false, PendingPackets::new());
         while self.pending_packets >= self.max_pending {
-            // Whoever waits longest will hardly be answered any more; those who are, are within
+            // The packets that wait longest are dropped: neighbours that answer do so within
             // milliseconds.
             dropped.extend(self.evict(|entry| !entry.pending.is_empty()));
         }
@@ -233,11 +234,10 @@ impl NeighborCache {
         Enqueued { solicit, dropped }
     }
 
-    /// A neighbour asked us for our address and named its own (RFC 4861 §7.2.3; an ARP request to
-    /// us). Returns what waited for it.
+    /// Handles a neighbour that asked for our address and gave its own (RFC 4861 §7.2.3; an ARP
+    /// request to us). Returns the packets that waited for it.
     ///
-    /// This is the only way in which a stranger makes an entry by itself, so it takes no room from
-    /// others.
+    /// Only this lets a stranger create an entry, so it evicts no other entry.
     pub(crate) fn on_solicited_by(&mut self, now: Instant, addr: IpAddr, mac: MacAddr) -> PendingPackets {
         let Some(entry) = self.entries.get_mut(&key(addr)) else {
             if self.entries.len() < self.config.max_entries {
@@ -252,9 +252,9 @@ impl NeighborCache {
         self.take_pending(addr)
     }
 
-    /// An ARP reply, a gratuitous ARP or a neighbour advertisement (RFC 4861 §7.2.5). Returns what
-    /// waited for it, or nothing if nobody here knows the neighbour: nobody asked, so no entry is
-    /// made.
+    /// Handles an ARP reply, a gratuitous ARP or a neighbour advertisement (RFC 4861 §7.2.5).
+    /// Returns the packets that waited for the neighbour. `None`: the neighbour has no entry, and
+    /// none is created, because nobody asked for it.
     pub(crate) fn on_advertised(
         &mut self,
         now: Instant,
@@ -274,7 +274,7 @@ impl NeighborCache {
         let mac = said.mac.unwrap_or(entry.mac);
         let differs = mac != entry.mac;
         if differs && !said.override_ {
-            // Somebody else claims the address, too: keep to the one we have, but check it soon.
+            // Another station claims the address: keep the known MAC address, but probe it soon.
             if entry.state == NeighborState::Reachable {
                 entry.state = NeighborState::Stale;
             }
@@ -289,7 +289,7 @@ impl NeighborCache {
         Some(PendingPackets::new())
     }
 
-    /// An upper layer made progress with this neighbour (RFC 4861 §7.3.1).
+    /// Notes that an upper layer made progress with this neighbour (RFC 4861 §7.3.1).
     pub(crate) fn confirm(&mut self, now: Instant, addr: IpAddr) {
         if let Some(entry) = self.entries.get_mut(&key(addr))
             && entry.state != NeighborState::Incomplete
@@ -299,7 +299,7 @@ impl NeighborCache {
         }
     }
 
-    /// Fires the timers that are due.
+    /// Handles the timers that are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<NeighborEvent> {
         let mut events = Vec::new();
         if self.next_timer_at.is_none_or(|at| now < at) {
@@ -311,7 +311,7 @@ impl NeighborCache {
             let addr = addr_of(key);
             if entry.has_timer() && entry.timer_at <= now {
                 match entry.state {
-                    // RFC 4861 §7.3.3: nobody confirmed it; it is asked by itself.
+                    // RFC 4861 §7.3.3: no upper layer confirmed it, so it is probed.
                     NeighborState::Delay => {
                         entry.state = NeighborState::Probe;
                         entry.solicitations = 0;
@@ -340,12 +340,12 @@ impl NeighborCache {
         events
     }
 
-    /// When to call [`NeighborCache::handle_timeout`]; perhaps early, never late.
+    /// The time for the next [`NeighborCache::handle_timeout`]; it may be early, but never late.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.next_timer_at
     }
 
-    /// The entries as they are now, in no order.
+    /// The entries, in no particular order.
     pub(crate) fn infos(&self, now: Instant) -> Vec<NeighborInfo> {
         let info = |(&key, entry): (&AddressKey, &NeighborEntry)| {
             let expired = entry.state == NeighborState::Reachable && now >= entry.timer_at;
@@ -356,7 +356,7 @@ impl NeighborCache {
         self.entries.iter().map(info).collect()
     }
 
-    /// Bytes of the packets that wait.
+    /// The bytes of the waiting packets.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
@@ -390,9 +390,9 @@ impl NeighborCache {
         pending
     }
 
-    /// Makes room for a question of ours by dropping one of these entries, and says how many
-    /// packets waited for the one that went. Strangers can make us ask (by spoofed packets that we
-    /// answer): what they crowd out is what they made us ask before.
+    /// Makes room for a neighbour that we ask for: evicts one of these entries, and returns the
+    /// packets that waited for it. Strangers can make us ask (with spoofed packets that we answer),
+    /// but they only evict entries that they made us create.
     fn evict(&mut self, is_candidate: impl Fn(&NeighborEntry) -> bool) -> PendingPackets {
         let candidates = self.entries.iter().filter(|(_, entry)| is_candidate(entry));
         let first = candidates.min_by_key(|(_, entry)| entry.eviction_rank());
@@ -403,7 +403,7 @@ impl NeighborCache {
     }
 }
 
-/// Remembers the earlier of two times.
+/// Sets `next` to the earlier of the two times.
 fn arm(next: &mut Option<Instant>, at: Instant) {
     *next = Some(next.map_or(at, |next| next.min(at)));
 }

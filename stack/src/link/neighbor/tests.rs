@@ -37,7 +37,7 @@ fn state(cache: &NeighborCache, now: Instant, last: u8) -> Option<NeighborState>
     cache.infos(now).iter().find(|info| info.addr == ip(last)).map(|info| info.state)
 }
 
-/// Whether a neighbour is to be asked for, and how many packets were dropped.
+/// Whether the neighbour is to be solicited, and how many packets were dropped.
 type Put = (bool, usize);
 const SOLICIT: Put = (true, 0);
 const WAITS: Put = (false, 0);
@@ -86,7 +86,7 @@ fn rfc_4861_7_2_2_no_answer_to_three_solicitations_gives_up() {
     let [NeighborEvent::Unreachable { pending }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(tags(pending), [1]);
     assert_eq!((state(&cache, at(3000), 1), cache.poll_timeout()), (None, None));
-    // The next packet asks anew.
+    // The next packet solicits again.
     assert_eq!(put(&mut cache, at(4000), ip(1), packet(2)), SOLICIT);
 }
 
@@ -98,11 +98,11 @@ fn rfc_4861_7_3_3_stale_delay_probe() {
     assert_eq!(cache.poll_timeout(), None);
     assert!((15_000..=45_000).contains(&(cache.reachable_delay.as_millis() as u64)));
     assert_eq!(state(&cache, at(50_000), 1), Some(NeighborState::Stale));
-    // A packet goes out through it all the same, and begins the five seconds.
+    // A packet is sent nevertheless, and starts the five seconds.
     assert_eq!(cache.resolve(at(50_000), ip(1)), Some(MAC));
     assert_eq!(state(&cache, at(50_000), 1), Some(NeighborState::Delay));
     assert_eq!(cache.poll_timeout(), Some(at(55_000)));
-    // Then it is asked by itself, three times.
+    // Then the neighbour is probed three times.
     for second in [55, 56, 57] {
         let events = cache.handle_timeout(at(second * 1000));
         assert!(matches!(&events[..], [NeighborEvent::Solicit { mac: Some(MAC), .. }]), "{events:?}");
@@ -122,7 +122,7 @@ fn an_answer_or_an_upper_layer_confirms() {
         assert_eq!(cache.resolve(at(50_000), ip(1)), Some(MAC));
         if answer {
             assert_eq!(cache.handle_timeout(at(55_000)).len(), 1);
-            // The answer to a unicast solicitation may leave the address out.
+            // The answer to a unicast solicitation may omit the link address.
             let said = Advertised { mac: None, solicited: true, override_: false };
             assert!(cache.on_advertised(at(55_000), ip(1), said).is_some());
         } else {
@@ -132,7 +132,7 @@ fn an_answer_or_an_upper_layer_confirms() {
         assert!(cache.handle_timeout(at(60_000)).is_empty());
         assert_eq!(cache.poll_timeout(), None);
     }
-    // Nobody confirms what is not known.
+    // An unknown neighbour cannot be confirmed.
     let mut cache = new_cache();
     let _ = put(&mut cache, at(0), ip(1), packet(1));
     cache.confirm(at(0), ip(1));
@@ -144,7 +144,7 @@ fn an_answer_or_an_upper_layer_confirms() {
 #[test]
 fn rfc_4861_7_2_5_advertisements() {
     let said = |mac, solicited, override_| Advertised { mac: Some(mac), solicited, override_ };
-    // (what is said, the state and MAC address after it)
+    // (the advertisement, the state and MAC address after it)
     for (said, expected) in [
         (said(OTHER, false, false), (NeighborState::Stale, MAC)),
         (said(OTHER, true, false), (NeighborState::Stale, MAC)),
@@ -158,13 +158,13 @@ fn rfc_4861_7_2_5_advertisements() {
         let info = cache.infos(at(1))[0];
         assert_eq!((info.state, info.mac), (expected.0, Some(expected.1)), "{said:?}");
     }
-    // A stale entry is not confirmed by what nobody asked for.
+    // An unsolicited advertisement does not confirm a stale entry.
     let mut cache = reachable();
     assert!(cache.on_advertised(at(50_000), ip(1), GRATUITOUS).is_some());
     assert_eq!(state(&cache, at(50_000), 1), Some(NeighborState::Stale));
-    // Nobody knows it: no entry.
+    // An unknown neighbour gets no entry.
     assert!(cache.on_advertised(at(0), ip(9), ANSWER).is_none());
-    // Incomplete, and no address is said: it stays so. Unsolicited: stale, and the packets go.
+    // Incomplete, and no link address: stays so. Unsolicited: stale, and the packets are sent.
     let _ = put(&mut cache, at(0), ip(2), packet(7));
     let nothing = Advertised { mac: None, solicited: true, override_: true };
     assert_eq!(cache.on_advertised(at(0), ip(2), nothing).map(|p| p.len()), Some(0));
@@ -178,10 +178,10 @@ fn rfc_4861_7_2_3_whoever_asks_for_us_is_remembered() {
     let mut cache = new_cache();
     assert!(cache.on_solicited_by(at(0), ip(1), MAC).is_empty());
     assert_eq!(state(&cache, at(0), 1), Some(NeighborState::Stale));
-    // What waited for it goes.
+    // The packets that waited for it are returned.
     let _ = put(&mut cache, at(0), ip(2), packet(3));
     assert_eq!(tags(&cache.on_solicited_by(at(0), ip(2), MAC)), [3]);
-    // The same address again changes nothing; another is believed, and checked.
+    // The same address again changes nothing; another is accepted, and probed.
     let mut cache = reachable();
     let _ = cache.on_solicited_by(at(1), ip(1), MAC);
     assert_eq!(state(&cache, at(1), 1), Some(NeighborState::Reachable));
@@ -202,7 +202,7 @@ fn what_waits_is_bounded() {
     for last in 0..100 {
         assert_eq!(put(&mut cache, at(0), ip(last), packet(last)), SOLICIT);
     }
-    // The one that waits longest gives way, not the new one.
+    // The packet that waits longest is dropped, not the new one.
     assert_eq!(cache.resolve(at(1), ip(0)), None);
     assert_eq!(put(&mut cache, at(1), ip(200), packet(0)), (true, 1));
     assert_eq!(cache.pending_packets, 100);
@@ -219,7 +219,7 @@ fn strangers_crowd_out_strangers_only() {
         let _ = put(&mut cache, at(0), ip(last), packet(last));
         let _ = cache.on_advertised(at(0), ip(last), ANSWER);
     }
-    // A scan makes us ask for many that are not there: each gives way to the next.
+    // A scan makes us ask for many absent neighbours: each is evicted for the next.
     assert_eq!(put(&mut cache, at(1), ip(10), packet(0)), SOLICIT);
     for last in 11..50 {
         assert_eq!(put(&mut cache, at(2), ip(last), packet(0)), (true, 1));
@@ -228,10 +228,10 @@ fn strangers_crowd_out_strangers_only() {
     for last in [1, 2, 3] {
         assert_eq!(cache.resolve(at(3), ip(last)), Some(MAC));
     }
-    // Those who ask us take no room that is not free.
+    // Stations that ask for us evict nobody.
     let _ = cache.on_solicited_by(at(3), ip(60), MAC);
     assert_eq!((state(&cache, at(3), 60), state(&cache, at(3), 49)), (None, Some(NeighborState::Incomplete)));
-    // Without strangers the one that was used longest ago goes.
+    // Without such stations the entry that was used longest ago is evicted.
     let _ = cache.on_advertised(at(4), ip(49), ANSWER);
     assert_eq!(cache.resolve(at(5), ip(1)), Some(MAC));
     assert_eq!(put(&mut cache, at(6), ip(70), packet(0)), SOLICIT);
@@ -242,7 +242,7 @@ fn strangers_crowd_out_strangers_only() {
     assert_eq!([ip(2), ip(3), ip(49)].iter().filter(|addr| !left.contains(addr)).count(), 1);
 }
 
-/// 10,000 stations that ask for us, at a cache of 1,024 entries.
+/// 10,000 stations ask for us; the cache has 1,024 entries.
 fn flood(cache: &mut NeighborCache, now: Instant) {
     for n in 0..10_000_u32 {
         let stranger = IpAddr::from((0x0a80_0000 + n).to_be_bytes());
@@ -257,7 +257,7 @@ fn stations_that_only_asked_go_before_our_own_questions() {
     let mut cache = reachable();
     assert_eq!(put(&mut cache, at(1), ip(2), packet(2)), SOLICIT);
     flood(&mut cache, at(2));
-    // Each question takes the room of a stranger, and none that of the question before.
+    // Each new neighbour evicts a stranger, not the neighbour before.
     for last in 3..100 {
         assert_eq!(put(&mut cache, at(3), ip(last), packet(last)), SOLICIT);
     }
@@ -266,7 +266,7 @@ fn stations_that_only_asked_go_before_our_own_questions() {
         let waiting = cache.on_advertised(at(5), ip(last), ANSWER).unwrap();
         assert_eq!(tags(&waiting), [last]);
     }
-    // Nor do entries that packets went through, long after.
+    // Entries that packets were sent to stay, even much later.
     flood(&mut cache, at(400_000));
     assert_eq!(state(&cache, at(400_000), 1), Some(NeighborState::Stale));
     for last in 1..100 {
@@ -285,7 +285,7 @@ fn what_waits_too_long_gives_way_and_no_station_that_asked() {
     assert_eq!(state(&cache, at(1), 150), Some(NeighborState::Stale));
 }
 
-/// An answer goes to the address: from then on the entry is as good as one of ours.
+/// We answered the station, so its entry counts like one that we asked for.
 #[test]
 fn a_station_that_asked_and_is_answered_stays() {
     let mut cache = cache_with(NeighborConfig { max_entries: 2, ..NeighborConfig::default() });
