@@ -1,5 +1,4 @@
-//! The memory account of all sockets: how much they hold together, and how much more one of them
-//! may take.
+//! The memory account of all sockets: how much they hold together, and how much more each may take.
 //!
 //! ```text
 //!   0        low      pressure      growth      high     full        top
@@ -10,13 +9,13 @@
 //! ```
 //!
 //! Under pressure a socket takes no more than its share, and above `growth` no more than its floor:
-//! the rest is for the floors and records of new connections. [`relief`](crate::socket) gives
-//! memory back meanwhile, and says in which order. (Linux's tcp_mem and __sk_mem_raise_allocated;
-//! decision 0010 says where this differs.)
+//! the rest is for the floors and records of new connections. Meanwhile [`relief`](crate::socket)
+//! gives memory back, and defines in which order. (Compare Linux's tcp_mem and
+//! __sk_mem_raise_allocated; decision 0010 lists the differences.)
 
 use crate::config::Config;
 
-/// The account: bytes held, and its marks.
+/// The account: the bytes held, and the marks at which the rules change.
 #[derive(Debug)]
 pub(crate) struct Account {
     bytes: usize,
@@ -24,14 +23,14 @@ pub(crate) struct Account {
     /// Whether pressure began and the index of holders still exists; see
     /// [`Holdings`](crate::socket).
     is_watched: bool,
-    /// How often pressure began.
+    /// How many times pressure began.
     pressures: u64,
     low: usize,
     pressure: usize,
-    /// Under pressure shares may be used up to this mark.
+    /// Under pressure, shares may be used up to this mark.
     growth: usize,
     high: usize,
-    /// Beyond this connections are reset.
+    /// Above this mark connections are reset.
     full: usize,
     top: usize,
     /// The floor: what a socket may hold in each direction when no other memory is left.
@@ -43,11 +42,11 @@ pub(crate) struct Account {
 pub(crate) enum Shortage {
     /// Nothing.
     None,
-    /// Capacity that holds no data.
+    /// Allocated capacity that holds no data.
     Capacity,
-    /// Data that came out of order: the peer still has it (RFC 2018 §8).
+    /// Data that arrived out of order: the peer still has it (RFC 2018 §8).
     OutOfOrder,
-    /// What auto-tuning granted beyond the floor.
+    /// Buffer sizes that auto-tuning granted beyond the floor.
     Buffers,
     /// Whole connections.
     Connections,
@@ -77,7 +76,7 @@ impl Account {
         self.bytes
     }
 
-    /// What sockets may hold, but for the reserve.
+    /// The bytes that sockets may hold, without the reserve.
     pub(crate) fn high(&self) -> usize {
         self.high
     }
@@ -96,7 +95,7 @@ impl Account {
         self.is_watched
     }
 
-    /// The index of holders is gone.
+    /// Notes that the index of holders was removed.
     pub(crate) fn stop_watching(&mut self) {
         self.is_watched = self.is_pressed;
     }
@@ -116,7 +115,7 @@ impl Account {
         }
     }
 
-    /// A holder of `before` bytes now holds `after`.
+    /// Notes that a holder of `before` bytes now holds `after`.
     pub(crate) fn change(&mut self, before: usize, after: usize) {
         self.bytes = self.bytes + after - before;
         if self.bytes > self.pressure {
@@ -138,18 +137,18 @@ impl Account {
         *held = now;
     }
 
-    /// Whether a record of this size has no room, not even in the reserve.
+    /// Whether there is no room for a record of this size, not even in the reserve.
     pub(crate) fn is_full_for(&self, bytes: usize) -> bool {
         bytes > self.top.saturating_sub(self.bytes)
     }
 
-    /// How many bytes more there may be without the reserve.
+    /// How many more bytes fit outside the reserve.
     pub(crate) fn room(&self) -> usize {
         self.high.saturating_sub(self.bytes)
     }
 
-    /// How many bytes more a datagram socket may take whose queue in this direction holds `here`:
-    /// the free memory, or up to the floor from the reserve, and in any case one datagram of any
+    /// How many more bytes a datagram socket may take whose queue in this direction holds `here`:
+    /// the free memory, or from the reserve up to the floor, and in any case one datagram of any
     /// size.
     pub(crate) fn room_for_datagram(&self, here: usize) -> usize {
         let reserve = self.top.saturating_sub(self.bytes);
@@ -157,7 +156,7 @@ impl Account {
         self.room().max(of_reserve)
     }
 
-    /// What a call into one of `sockets` sockets may take.
+    /// The budget of a call on one of `sockets` sockets.
     pub(crate) fn budget(&self, sockets: usize) -> Budget {
         let reserve_room = self.top.saturating_sub(self.bytes);
         let budget = Budget {
@@ -172,29 +171,29 @@ impl Account {
     }
 }
 
-/// What one call may take from the account.
+/// The memory that one call may take from the account.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     is_pressed: bool,
     room: usize,
-    /// The most that the socket may hold in all out of `room`.
+    /// The most bytes out of `room` that the socket may hold in all.
     share: usize,
-    /// Its even part of `room`.
+    /// An equal part of `room`.
     part: usize,
     reserve: usize,
     reserve_room: usize,
 }
 
-/// What a socket holds.
+/// The bytes that a socket holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
-    /// Bytes in the direction in which it wants more.
+    /// Bytes in the direction in which it needs more.
     pub(crate) here: usize,
     pub(crate) in_all: usize,
 }
 
 impl Budget {
-    /// No limit.
+    /// A budget without a limit.
     pub(crate) const UNLIMITED: Budget = Budget {
         is_pressed: false,
         room: usize::MAX,
@@ -214,12 +213,12 @@ impl Budget {
         Budget { share: all / sockets, part: self.room / sockets, ..self }
     }
 
-    /// Whether any socket may take this much.
+    /// Whether any socket may take this many bytes.
     pub(crate) fn is_plenty(&self, bytes: usize) -> bool {
         !self.is_pressed && bytes <= self.room
     }
 
-    /// How many bytes more a socket that holds this much may take.
+    /// How many more bytes a socket that holds this much may take.
     pub(crate) fn room(&self, held: Held) -> usize {
         if !self.is_pressed {
             return self.room;
@@ -228,30 +227,30 @@ impl Budget {
         share.max(self.reserve.saturating_sub(held.here))
     }
 
-    /// This budget with the reserve alone.
+    /// This budget reduced to the reserve.
     pub(crate) fn of_reserve(self) -> Budget {
         Budget { share: 0, part: 0, ..self }
     }
 
-    /// The largest window to offer while memory is short: a part of what is left that suffices if
-    /// each socket uses as much in both directions, with headers and lists; or what the reserve can
-    /// hold, headers and lists included.
+    /// The largest window to offer while memory is short: a part of the free memory, such that it
+    /// suffices if each socket uses as much in both directions, with headers and lists; or what the
+    /// reserve can hold, headers and lists included.
     pub(crate) fn window(&self) -> usize {
         (self.part / 4).max(self.reserve / 4 * 3)
     }
 
-    /// Whether a socket that would otherwise wait for ever may take this much.
+    /// Whether a socket that would otherwise wait for ever may take this many bytes.
     pub(crate) fn is_last_resort(&self, bytes: usize) -> bool {
         bytes <= self.reserve_room
     }
 
-    /// A socket gave this much back.
+    /// Notes that a socket gave back this many bytes during the call.
     pub(crate) fn give_back(&mut self, bytes: usize) {
         self.room = self.room.saturating_add(bytes);
         self.reserve_room = self.reserve_room.saturating_add(bytes);
     }
 
-    /// A socket has taken this much during the call.
+    /// Notes that a socket took this many bytes during the call.
     pub(crate) fn take(&mut self, bytes: usize) {
         self.room = self.room.saturating_sub(bytes);
         self.reserve_room = self.reserve_room.saturating_sub(bytes);
@@ -297,7 +296,7 @@ mod tests {
         assert_eq!(budget.room(held(high / 10 - 5)), 5);
         assert_eq!(budget.room(held(high)), 0);
         assert_eq!(budget.divided(high, 20).room(held(0)), high / 20);
-        // The last of it is for the floors of those that are still to come.
+        // The last part is for the floors of sockets that come later.
         account.change(0, high / 10);
         assert_eq!(account.budget(10).room(held(0)), account.growth - high / 10 * 8);
         account.change(0, high / 10 * 2 + 10);
@@ -305,10 +304,10 @@ mod tests {
         assert_eq!((budget.room(held(0)), budget.room(held(4000)), budget.room(held(5000))), (4096, 96, 0));
         budget.give_back(1000);
         assert_eq!(budget.room(held(5000)), 1000);
-        // What is taken during a call counts.
+        // Bytes that were taken during a call count.
         budget.take(600);
         assert_eq!((budget.room(held(5000)), budget.room(held(0))), (400, 4096));
-        // What is kept for the last ends, too.
+        // The reserve ends, too.
         account.change(0, 1 << 20);
         let budget = account.budget(10);
         assert_eq!(budget.room(held(0)), 0);

@@ -46,7 +46,7 @@ pub struct Steering {
     key: Keyed,
 }
 
-/// The key is a secret.
+/// Omits the key, which is secret.
 impl fmt::Debug for Steering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Steering").field("stacks", &self.stacks).finish_non_exhaustive()
@@ -211,7 +211,7 @@ fn words(addr: IpAddr) -> [u64; 2] {
     [(bits >> 64) as u64, bits as u64]
 }
 
-/// Whether a packet came, or was sent by us and is quoted.
+/// Whether a packet was received, or was sent by us and is quoted.
 #[derive(Clone, Copy)]
 enum Direction {
     In,
@@ -222,7 +222,7 @@ fn one(stack: Option<u16>) -> Destination {
     stack.map_or(Destination::Any, Destination::One)
 }
 
-/// One stack's share where several stacks serve the same interfaces.
+/// One stack's share of the flows, where several stacks serve the same interfaces.
 #[derive(Clone, Debug)]
 pub struct Share {
     steering: Steering,
@@ -230,8 +230,8 @@ pub struct Share {
 }
 
 impl Share {
-    /// The part of stack `index`, which must be below the number of stacks: of a larger one the
-    /// remainder is taken.
+    /// The share of stack `index`. An index that is not below the number of stacks is taken modulo
+    /// that number.
     pub fn new(steering: Steering, index: u16) -> Self {
         let index = index % steering.stacks;
         Share { steering, index }
@@ -247,12 +247,12 @@ impl Share {
         &self.steering
     }
 
-    /// Whether this stack does the work that only one of them does.
+    /// Whether this stack does the work that only one of the stacks does.
     pub(crate) fn is_first(&self) -> bool {
         self.index == 0
     }
 
-    /// Whether this stack acts on a reassembled packet that all of them have.
+    /// Whether this stack acts on a reassembled packet that all stacks have.
     pub(crate) fn acts_on(&self, packet: &[u8]) -> bool {
         match self.steering.of_packet(packet) {
             Destination::One(index) => index == self.index,
@@ -260,7 +260,7 @@ impl Share {
         }
     }
 
-    /// Whether this stack sends the ICMP error about a packet that it has.
+    /// Whether this stack sends the ICMP error about a packet that it received.
     pub(crate) fn answers(&self, packet: &[u8]) -> bool {
         self.is_first() || self.steering.of_packet(packet) != Destination::All
     }

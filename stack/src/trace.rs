@@ -1,4 +1,4 @@
-//! The trace: every frame that enters or leaves a stack, with what became of it.
+//! The trace: every frame that enters or leaves a stack, and what the stack did with it.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -15,13 +15,13 @@ use crate::time::Instant;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Traced {
-    /// When it was handed in or polled.
+    /// When the frame was handed in or polled.
     pub at: Instant,
-    /// The interface that it came in or leaves through. [`InterfaceId::LOOPBACK`]: an IP packet
-    /// without a link header, from the stack to itself; or one that was dropped as there is no
-    /// route.
+    /// The interface that the frame came in or leaves through. [`InterfaceId::LOOPBACK`] stands for
+    /// a packet from the stack to itself, without a link header, and for a packet that was dropped
+    /// because it has no route.
     pub iface: InterfaceId,
-    /// The frame, in or out.
+    /// The frame and its direction.
     pub passage: Passage,
 }
 
@@ -45,22 +45,23 @@ impl Traced {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Passage {
-    /// It came in, or went round the loopback.
+    /// The frame came in, or went round the loopback.
     Received {
-        /// What the device handed in, with what it knows of checksum and segments.
+        /// The frame as the device handed it in, with what the device knows about checksum and
+        /// segments.
         frame: Frame,
-        /// What became of the frame.
+        /// What the stack did with it.
         verdict: Verdict,
     },
-    /// It was given to the device, as one frame also where the device cuts it
-    /// ([`Transmit::segments`](crate::Transmit::segments)).
+    /// The frame was given to the device. A frame that the device cuts
+    /// ([`Transmit::segments`](crate::Transmit::segments)) is recorded as one.
     Sent(Transmit),
-    /// The stack dropped it on its way out. A packet of which the stack had made no frame yet is
-    /// known by its addresses.
+    /// The stack dropped a packet on its way out. Perhaps it had not made a frame yet, so the
+    /// packet is identified by its addresses.
     Unsent {
-        /// Of which packet; `None` for what the link layer says itself (ARP).
+        /// The addresses of the packet; `None` for ARP.
         packet: Option<PacketAddresses>,
-        /// Why.
+        /// Why the stack dropped it.
         reason: DropReason,
     },
 }
@@ -69,30 +70,30 @@ pub enum Passage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PacketAddresses {
-    /// Who sends it.
+    /// The source address.
     pub src: IpAddr,
-    /// Who is to get it.
+    /// The destination address.
     pub dst: IpAddr,
     /// The IP protocol that it carries: 6 is TCP, 17 is UDP.
     pub protocol: u8,
 }
 
-/// What became of a received frame. Frames that were [handed in
-/// together](crate::Stack::handle_frames) and joined to one segment share its verdict.
+/// What the stack did with a received frame. Frames that were [handed in
+/// together](crate::Stack::handle_frames) and joined into one segment share its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
     /// The frame was used: delivered, answered, or kept until the other fragments of its packet
     /// arrive.
     Taken,
-    /// The frame was dropped, whole or in part, or its answer was. The reason is the first that was
-    /// counted meanwhile.
+    /// The frame or a part of it was dropped, or the answer to it was. The reason is the first one
+    /// that was counted.
     Dropped(DropReason),
 }
 
-/// Frames that a trace keeps until they are polled.
+/// The most frames that a trace keeps until they are polled.
 const MAX_FRAMES: usize = 4096;
-/// The bytes of these frames, which are shared with devices and sockets.
+/// The most bytes that these frames may keep; devices and sockets share them.
 const MAX_BYTES: usize = 16 << 20;
 
 /// The queue of traced frames.
@@ -100,14 +101,14 @@ const MAX_BYTES: usize = 16 << 20;
 pub(crate) struct Trace {
     frames: VecDeque<Traced>,
     bytes: usize,
-    /// The place of the frame that is being handled.
+    /// The position of the frame that is being handled.
     current: Option<usize>,
-    /// The places of the frames whose segments wait to be joined with the next.
+    /// The positions of the frames whose segments wait to be joined with the next.
     joining: Vec<usize>,
 }
 
 impl Trace {
-    /// Records a received frame, which is handled until [`end`](Trace::end).
+    /// Records a received frame, and takes it as the current one until [`end`](Trace::end).
     pub(crate) fn begin(&mut self, now: Instant, iface: InterfaceId, frame: &Frame, stats: &mut Stats) {
         stats.take_first_drop();
         let passage = Passage::Received { frame: frame.clone(), verdict: Verdict::Taken };
@@ -139,7 +140,7 @@ impl Trace {
         self.push(Traced { at: now, iface, passage: Passage::Sent(transmit.clone()) }, stats);
     }
 
-    /// A packet is dropped on its way out.
+    /// Records a packet that was dropped on its way out.
     pub(crate) fn on_unsent(
         &mut self,
         now: Instant,
@@ -161,7 +162,7 @@ impl Trace {
         self.frames.len() * size_of::<Traced>() + self.bytes
     }
 
-    /// Keeps a frame and returns its place, or counts the frame when there is no room.
+    /// Stores a frame and returns its position, or counts the frame when there is no room.
     fn push(&mut self, traced: Traced, stats: &mut Stats) -> Option<usize> {
         let len = traced.len();
         if self.frames.len() >= MAX_FRAMES || self.bytes + len > MAX_BYTES {

@@ -1,5 +1,4 @@
-//! Packets of ours that are dropped on their way out: each is counted, named in the log, and seen
-//! by the trace.
+//! Drops of outgoing packets: each is counted, named in the log, and recorded in the trace.
 
 use super::Network;
 use crate::Ctx;
@@ -15,7 +14,7 @@ use crate::subject::Subject;
 use crate::trace::PacketAddresses;
 
 impl Network {
-    /// A packet that [`Network::output`] did not take.
+    /// Drops a packet that [`Network::output`] refused.
     pub(crate) fn drop_refused(&mut self, ctx: &mut Ctx<'_>, meta: &IpMeta, error: Error) {
         let reason = match error {
             Error::MessageTooLong => DropReason::PacketTooBig,
@@ -25,7 +24,7 @@ impl Network {
         self.drop_unsent(ctx, meta.iface, packet, reason);
     }
 
-    /// A packet that begins with this IP header.
+    /// Drops a packet that begins with this IP header.
     pub(super) fn drop_packet(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -37,17 +36,17 @@ impl Network {
             Some(Quote { src, dst, protocol, .. }) => {
                 self.drop_unsent(ctx, Some(iface), PacketAddresses { src, dst, protocol }, reason);
             }
-            // We make none without a header.
+            // The stack makes no packets without an IP header.
             None => ctx.count_drop(reason),
         }
     }
 
-    /// A frame: an IP packet behind its link header, or what the link layer says itself.
+    /// Drops a frame: an IP packet behind its link header, or an ARP packet.
     pub(super) fn drop_frame(&mut self, ctx: &mut Ctx<'_>, frame: &Transmit, reason: DropReason) {
         let iface = frame.iface();
         let is_ethernet =
             self.interface(iface).is_some_and(|interface| matches!(interface.medium, Medium::Ethernet(_)));
-        // A packet for another stack is in one piece, without a header apart.
+        // A packet for another stack is in one piece, its header included.
         let front = if frame.header().is_empty() { frame.payload().first() } else { None };
         let bytes = front.map_or(frame.header(), |bytes| bytes);
         let packet = bytes.get(if is_ethernet { ethernet::HEADER_LEN } else { 0 }..).unwrap_or_default();
@@ -62,7 +61,7 @@ impl Network {
         }
     }
 
-    /// The work at hand may be about another packet, and goes on after this.
+    /// The current subject may be another packet, so it is restored afterwards.
     pub(super) fn drop_unsent(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -77,7 +76,7 @@ impl Network {
         self.trace_unsent(ctx, iface, packet, reason);
     }
 
-    /// Lets the trace see a packet of ours that was dropped and counted.
+    /// Records the drop of an outgoing packet, which was counted, in the trace.
     fn trace_unsent(
         &mut self,
         ctx: &mut Ctx<'_>,

@@ -1,4 +1,4 @@
-//! ICMP: echo, errors that concern us, errors that we send.
+//! ICMP: echo, received errors, and errors that we send.
 
 use alloc::boxed::Box;
 use core::net::IpAddr;
@@ -22,7 +22,7 @@ use crate::ip::refusal::IcmpError;
 use crate::ip::{Cast, extension, is_link_local, protocol, read_u8};
 use crate::rate_limit::{PeerKey, Rate};
 
-/// A packet that an ICMP error is about.
+/// The packet that an ICMP error is about.
 pub(super) struct Offender<'a> {
     pub(super) iface: InterfaceId,
     pub(super) src: IpAddr,
@@ -61,7 +61,7 @@ impl Network {
                 self.handle_ndp(ctx, arrival, datagram);
                 IcmpOutcome::Done
             }
-            // RFC 4291 §2.5.2.
+            // RFC 4291 §2.5.2: no packet but NDP's comes from the unspecified address.
             _ if datagram.src.is_unspecified() => {
                 ctx.count_drop(DropReason::Martian);
                 IcmpOutcome::Done
@@ -70,7 +70,7 @@ impl Network {
         }
     }
 
-    /// What both families have in common.
+    /// Handles a message of either family.
     fn handle_icmp(&mut self, ctx: &mut Ctx<'_>, class: MessageClass, datagram: &Datagram) -> IcmpOutcome {
         let reason = match class {
             MessageClass::EchoReply => return IcmpOutcome::EchoReply,
@@ -89,8 +89,8 @@ impl Network {
                     Err(reason) => reason,
                 }
             }
-            // RFC 1122 §3.2.2.2 lets hosts act on redirects; whoever is on the link can forge them,
-            // and our routes are configured.
+            // RFC 1122 §3.2.2.2 allows hosts to act on redirects. Anybody on the link can forge
+            // them, and our routes are configured.
             MessageClass::Redirect => DropReason::RedirectIgnored,
             MessageClass::Neighbor | MessageClass::Unknown => DropReason::UnknownIcmp,
         };
@@ -99,8 +99,8 @@ impl Network {
     }
 
     fn answer_echo(&mut self, ctx: &mut Ctx<'_>, request: &Datagram) {
-        // RFC 1122 §3.2.2.6: requests to an IPv4 group may be ignored, and Linux does: they make
-        // amplifiers.
+        // RFC 1122 §3.2.2.6: requests to an IPv4 group may be ignored. We ignore them, as Linux
+        // does, because they serve to amplify attacks.
         let to_group_v4 = request.cast != Cast::Unicast && request.src.is_ipv4();
         if !ctx.config.ip.answer_echo || to_group_v4 {
             ctx.count_drop(DropReason::EchoIgnored);
@@ -108,7 +108,7 @@ impl Network {
         }
         let iface = is_link_local(request.src).then_some(request.iface);
         // RFC 4443 §4.2: a request to a group is answered from an address of the interface that it
-        // came through.
+        // came in through.
         let src = if request.dst.is_multicast() {
             self.source_for(request.src, Some(request.iface))
         } else {
@@ -122,7 +122,8 @@ impl Network {
         self.output_own(ctx, reply_meta(request, src, iface), header, payload);
     }
 
-    /// RFC 1122 §3.2.2.8: those to a group are ignored, as echo requests are.
+    /// Answers a timestamp request. RFC 1122 §3.2.2.8: those to a group are ignored, as echo
+    /// requests are.
     fn answer_timestamp(&mut self, ctx: &mut Ctx<'_>, request: &Datagram) {
         if !ctx.config.ip.answer_timestamps || request.cast != Cast::Unicast {
             return ctx.count_drop(DropReason::EchoIgnored);
@@ -135,7 +136,7 @@ impl Network {
         self.output_own(ctx, reply_meta(request, request.dst, iface), header, Payload::new());
     }
 
-    /// Answers a datagram that no socket wanted with "port unreachable" or "protocol unreachable",
+    /// Answers a datagram that no socket takes with "port unreachable" or "protocol unreachable",
     /// within the rate limit.
     pub(crate) fn send_unreachable(&mut self, ctx: &mut Ctx<'_>, about: &Datagram, why: NetworkErrorKind) {
         let error = match why {
@@ -150,7 +151,7 @@ impl Network {
                 };
                 IcmpError::ProtocolUnreachable { pointer: named_at as u32 }
             }
-            // Not ours to say: we forward nothing.
+            // Only routers send the others.
             _ => return,
         };
         let offender = Offender {
@@ -164,9 +165,9 @@ impl Network {
         self.send_icmp_error(ctx, &offender, error);
     }
 
-    /// Whether the limits (RFC 4443 §2.4 (f), RFC 1812 §4.3.2.8) leave room for an error to this
-    /// peer, and takes it. What one peer's share does not allow takes nothing from the others
-    /// (Linux's order, too, since 6.12: they could tell).
+    /// Whether the limits (RFC 4443 §2.4 (f), RFC 1812 §4.3.2.8) allow an error to this peer; if
+    /// so, it is counted. A peer over its share takes nothing from the common budget: otherwise
+    /// other peers could measure it. (Linux checks in the same order since 6.12.)
     fn may_send_icmp_error(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey, is_v4: bool) -> bool {
         let ip = &ctx.config.ip;
         let interval = if is_v4 { ip.icmp_error_interval_v4 } else { ip.icmp_error_interval_v6 };
@@ -178,8 +179,8 @@ impl Network {
         is_allowed
     }
 
-    /// Tells the sender of a packet what is wrong with it, where RFC 1122 §3.2.2 and RFC 4443 §2.4
-    /// (e) allow it and the rate limit has room.
+    /// Sends an ICMP error to the sender of a packet if RFC 1122 §3.2.2, RFC 4443 §2.4 (e) and the
+    /// rate limit allow it.
     pub(super) fn send_icmp_error(&mut self, ctx: &mut Ctx<'_>, offender: &Offender<'_>, error: IcmpError) {
         let (src, dst) = (offender.src, offender.dst);
         let to_nobody = src.is_unspecified() || src.is_multicast() || self.is_broadcast(src);
@@ -187,7 +188,7 @@ impl Network {
             return;
         }
         let Some(quote) = Quote::parse(offender.packet) else { return };
-        // IPv6 has errors about later fragments, IPv4 has none.
+        // IPv6 sends errors about later fragments, IPv4 does not.
         if quote.is_icmp_error(offender.packet) || (quote.is_later_fragment && src.is_ipv4()) {
             return;
         }
@@ -203,8 +204,8 @@ impl Network {
         let (header, payload) = error.emit(own, src, offender.packet);
         ctx.stats.icmp.errors_sent += 1;
         let (protocol, traffic_class) = match own {
-            // RFC 1812 §4.3.2.5: the type of service of the packet, and the precedence of control
-            // traffic.
+            // RFC 1812 §4.3.2.5: the packet's type of service, with the precedence of internetwork
+            // control.
             IpAddr::V4(_) => (protocol::ICMP, offender.traffic_class & 0x1e | 0xc0),
             IpAddr::V6(_) => (protocol::ICMPV6, 0),
         };

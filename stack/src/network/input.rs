@@ -1,5 +1,5 @@
-//! A frame's way in: link header, IP header, addresses, options, fragments; then to ICMP or to a
-//! transport.
+//! The way of a received frame: link header, IP header, addresses, options, fragments; then to ICMP
+//! or a transport.
 
 use bytes::Bytes;
 use core::net::IpAddr;
@@ -24,20 +24,20 @@ use crate::link::ndp;
 use crate::offload::{ChecksumState, PartialChecksum};
 use crate::subject::Subject;
 
-/// The longest packet of either family: what a device joined.
+/// The longest packet that a device may join, for either family.
 const MAX_JOINED_LEN: usize = ipv6::MAX_PACKET_LEN;
 
-/// A packet whose header and addresses were found right. Lent: moving addresses about costs more
-/// than reading them.
+/// A packet whose header and addresses were checked. It borrows the header, because moving two
+/// addresses costs more than reading them.
 struct Received<'a> {
     header: &'a IpHeader,
     cast: Cast,
-    /// Without link padding.
+    /// The packet without link padding.
     packet: &'a Bytes,
 }
 
 impl Network {
-    /// One frame in. At most one packet for the sockets comes of it.
+    /// Handles one received frame. It results in at most one packet for the sockets.
     pub(crate) fn handle_frame(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -54,7 +54,7 @@ impl Network {
             return None;
         };
         let Frame { bytes, checksum, segments, .. } = frame;
-        // What a device joined is as long as the header can say.
+        // A packet that a device joined may be as long as its header can express.
         let max_packet_len = if segments.is_some() { MAX_JOINED_LEN } else { interface.mtu };
         let Medium::Ethernet(own) = interface.medium else {
             if bytes.len() > max_packet_len {
@@ -84,9 +84,9 @@ impl Network {
         }
     }
 
-    /// The next thing that the stack has sent to itself: a packet on the loopback, or an error that
-    /// the network layer found out itself (a neighbour that does not answer). `None`: there is none
-    /// that concerns the sockets.
+    /// Takes the next delivery from the stack to itself: a packet on the loopback, or an error that
+    /// the network layer found (a neighbour that does not answer). `None`: there is none, or
+    /// the packet is not for the sockets.
     pub(crate) fn poll_loopback(&mut self, ctx: &mut Ctx<'_>) -> Option<Delivery> {
         self.is_turn_over = false;
         if let Some(error) = self.errors.pop_front() {
@@ -102,7 +102,7 @@ impl Network {
         self.handle_bare_ip(ctx, arrival, packet)
     }
 
-    /// A packet to ourselves from another stack with our addresses.
+    /// Handles a packet to ourselves from another stack with our addresses.
     fn handle_looped(&mut self, ctx: &mut Ctx<'_>, packet: Bytes) -> Option<Delivery> {
         let Some(quote) = Quote::parse(&packet) else {
             ctx.count_drop(DropReason::BadIpHeader);
@@ -115,7 +115,7 @@ impl Network {
         self.handle_bare_ip(ctx, arrival, packet)
     }
 
-    /// A packet from a link without link headers, which says itself of which version it is.
+    /// Handles a packet from a link without link headers. Its first byte tells its IP version.
     fn handle_bare_ip(&mut self, ctx: &mut Ctx<'_>, arrival: Arrival, bytes: Bytes) -> Option<Delivery> {
         match bytes.first().map(|first| first >> 4) {
             Some(4) => self.handle_ip(ctx, arrival, bytes, true),
@@ -147,7 +147,8 @@ impl Network {
         }
     }
 
-    /// From the IP header to the transport. `Ok(None)`: a fragment that waits for others.
+    /// Handles a packet from the IP header to the transport. `Ok(None)`: it is a fragment that
+    /// waits for others.
     fn receive_ip(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -161,7 +162,7 @@ impl Network {
         ctx.subject = Subject::Packet { src: header.src, dst: header.dst, protocol: header.protocol };
         let cast = match self.admit(arrival, header) {
             Admission::Local(cast) => cast,
-            // We are no router.
+            // This stack does not forward.
             Admission::Forward => return Err(DropReason::NotForUs),
             Admission::Drop(reason) => return Err(reason),
         };
@@ -177,8 +178,8 @@ impl Network {
         let Some((mut packet, cast)) = self.reassemble(ctx, arrival, &received, chain, fragment)? else {
             return Ok(None);
         };
-        // Once more from the top: the options are those of the first fragment, the extension
-        // headers are whole.
+        // Parse again: the options are now those of the first fragment, and the extension headers
+        // are complete.
         let parsed = parse_ip(&packet, is_v4);
         let header = parsed.as_ref().map_err(|&reason| reason)?;
         packet.truncate(header.total_len);
@@ -188,23 +189,22 @@ impl Network {
         let received = Received { header, cast, packet: &packet };
         match chain_of(&received) {
             Ok(chain) if chain.fragment.is_none() => {
-                // RFC 6980 §5: nobody needs to fragment NDP.
+                // RFC 6980 §5: fragmented NDP messages are ignored.
                 let is_ndp = chain.protocol == protocol::ICMPV6 && is_ndp(&packet, chain.offset);
                 if is_ndp {
                     return Err(DropReason::BadNdp);
                 }
-                // What was said of a fragment does not hold for the whole.
+                // The device's statements about one fragment do not hold for the whole packet.
                 let arrival = Arrival { offload: ReceiveOffload::default(), ..arrival };
                 Ok(Some(datagram(arrival, header, cast, &chain, packet)))
             }
-            // A fragment of a fragment.
+            // A fragment within a fragment.
             Ok(_) => Err(DropReason::BadExtensionHeader),
             Err(refusal) => Err(self.refuse(ctx, arrival, &received, refusal)),
         }
     }
 
-    /// Checks a fragment and puts it to the others of its packet. Returns the packet when it is
-    /// whole.
+    /// Checks a fragment and passes it to the reassembler. Returns the packet when it is complete.
     fn reassemble(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -247,7 +247,7 @@ impl Network {
         }
     }
 
-    /// RFC 792, RFC 8200 §4.5: time exceeded, code 1.
+    /// Sends "time exceeded" with code 1 (RFC 792, RFC 8200 §4.5).
     pub(super) fn on_reassembly_timeout(&mut self, ctx: &mut Ctx<'_>, expired: &Expired) {
         if !self.is_first_share() {
             return;
@@ -263,7 +263,7 @@ impl Network {
         self.send_icmp_error(ctx, &offender, IcmpError::ReassemblyTimeExceeded);
     }
 
-    /// Tells the sender, if the refusal says so, and gives back the reason to count.
+    /// Sends the refusal's ICMP error, if it has one, and returns the reason to count.
     fn refuse(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -271,7 +271,7 @@ impl Network {
         received: &Received<'_>,
         refusal: Refusal,
     ) -> DropReason {
-        // A fragment that is wrong has come to all stacks, if there are several.
+        // Every stack got the fragment, so only one of several reports it.
         let is_ours = self.share.as_ref().is_none_or(|share| share.answers(received.packet));
         if let Some(error) = refusal.error.filter(|_| is_ours) {
             let cast = if refusal.even_to_group { Cast::Unicast } else { received.cast };
@@ -288,7 +288,7 @@ impl Network {
         refusal.reason
     }
 
-    /// ICMP messages are handled here; everything goes to the sockets.
+    /// Handles ICMP messages, and returns what the sockets get.
     fn dispatch(&mut self, ctx: &mut Ctx<'_>, arrival: Arrival, datagram: Datagram) -> Option<Delivery> {
         match (datagram.protocol, datagram.src) {
             (protocol::ICMP, IpAddr::V4(_)) => {
@@ -299,7 +299,7 @@ impl Network {
                 let outcome = self.handle_icmp_v6(ctx, arrival, &datagram);
                 Some(Delivery::Icmp { message: datagram, outcome })
             }
-            // RFC 4291 §2.5.2: only who asks for an address has none yet.
+            // RFC 4291 §2.5.2: only a host that asks for an address sends from the unspecified one.
             (_, src) if src.is_unspecified() => {
                 ctx.count_drop(DropReason::Martian);
                 None
@@ -313,7 +313,7 @@ impl Network {
     }
 }
 
-/// Whether a fragment can be in its place.
+/// Checks the length and position of a fragment.
 fn check_fragment(piece: &Piece, is_v4: bool) -> Result<(), Refusal> {
     let bad = Refusal::silent(DropReason::BadFragment);
     let problem =
@@ -321,29 +321,28 @@ fn check_fragment(piece: &Piece, is_v4: bool) -> Result<(), Refusal> {
     if piece.data.is_empty() {
         return Err(bad);
     }
-    // RFC 8200 §4.5: all but the last are multiples of 8 bytes long; the error points at the
-    // payload length.
+    // RFC 8200 §4.5: the length of each fragment but the last is a multiple of 8 bytes; the error
+    // points at the payload length.
     if piece.more && !piece.data.len().is_multiple_of(8) {
         return Err(if is_v4 { bad } else { problem(extension::ERRONEOUS_FIELD, 4) });
     }
     let end = piece.offset + piece.data.len();
     if is_v4 {
-        // Room for the header: the packet's length counts it.
+        // The total length of the packet includes the header.
         return if piece.header.len() + end > ipv4::MAX_PACKET_LEN { Err(bad) } else { Ok(()) };
     }
     let fragment_header_at = piece.header.len().saturating_sub(extension::FRAGMENT_HEADER_LEN);
     if fragment_header_at + end > ipv6::MAX_PACKET_LEN {
         return Err(problem(extension::ERRONEOUS_FIELD, fragment_header_at + 2));
     }
-    // RFC 7112 §5: the first fragment holds all headers, the transport's included.
+    // RFC 7112 §5: the first fragment contains all headers, the transport's included.
     if piece.offset == 0 && !has_whole_chain(piece) {
         return Err(problem(extension::INCOMPLETE_CHAIN, 0));
     }
     Ok(())
 }
 
-/// Whether the first fragment of an IPv6 packet reaches into the transport's header as far as it is
-/// fixed.
+/// Whether the first fragment of an IPv6 packet contains the fixed part of the transport header.
 fn has_whole_chain(piece: &Piece) -> bool {
     let Some(whole) = join_atomic(piece) else { return false };
     match extension::walk(&whole, false) {
@@ -355,7 +354,7 @@ fn has_whole_chain(piece: &Piece) -> bool {
             };
             chain.offset + header_len <= whole.len()
         }
-        // What else is wrong with it is told when it is whole.
+        // Other errors are reported once the packet is complete.
         Err(refusal) => refusal.error.is_some(),
     }
 }
@@ -369,7 +368,7 @@ fn parse_ip(bytes: &[u8], is_v4: bool) -> Result<IpHeader, DropReason> {
     if is_v4 { ipv4::parse(bytes) } else { ipv6::parse(bytes) }
 }
 
-/// Walks through the options or extension headers.
+/// Checks the options or extension headers of a packet and finds what follows.
 fn chain_of(received: &Received<'_>) -> Result<Chain, Refusal> {
     let header = received.header;
     if header.src.is_ipv6() {
@@ -381,7 +380,8 @@ fn chain_of(received: &Received<'_>) -> Result<Chain, Refusal> {
     Ok(Chain { protocol: header.protocol, offset: header.header_len, named_at: 9, fragment: header.fragment })
 }
 
-/// Offsets in the packet instead of the frame. One that lies in the link header fits nothing.
+/// Converts offsets in the frame to offsets in the packet. An offset within the link header becomes
+/// 0, where no transport header is.
 fn behind_link_header(checksum: ChecksumState) -> ChecksumState {
     match checksum {
         ChecksumState::Partial(partial) => ChecksumState::Partial(PartialChecksum {

@@ -1,11 +1,12 @@
 //! The network layer: interfaces, neighbours, routes, IP in and out, ICMP.
 //!
-//! Downwards it takes frames and gives [`Delivery`]s to the transports; upwards it takes transport
-//! packets and gives [`Transmit`]s to the device.
+//! It takes frames and returns [`Delivery`]s for the transports; it takes transport packets and
+//! returns [`Transmit`]s for the device.
 //!
 //! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them;
-//! the rules are theirs. Read `types` first, then this file (what is set up, and the timers),
-//! `input` (a frame's way in), `output` (a packet's way out), `icmp`, and `resolution` (ARP, NDP).
+//! those modules contain the rules. Read `types` first, then this file (configuration and timers),
+//! `input` (the way of a frame in), `output` (the way of a packet out), `icmp`, and `resolution`
+//! (ARP, NDP).
 
 mod admission;
 mod drops;
@@ -55,7 +56,7 @@ use crate::time::Instant;
 use crate::trace::Trace;
 use queue::{LoopbackQueue, TransmitQueue};
 
-/// See the module's page.
+/// The state of the network layer.
 #[derive(Debug)]
 pub(crate) struct Network {
     interfaces: Vec<Interface>,
@@ -64,24 +65,24 @@ pub(crate) struct Network {
     flow_labels: FlowLabels,
     reassembler: Reassembler,
     path_mtus: PathMtus,
-    /// ICMP errors to one peer, and to all of them.
+    /// The rate limits of ICMP errors: for each peer, and for all together.
     icmp_shares: PeerLimit,
     icmp_budget: SharedBudget,
-    /// Answers to one neighbour's questions for our link addresses.
+    /// The rate limit of answers to ARP requests and neighbour solicitations, for each neighbour.
     answer_shares: PeerLimit,
-    /// Where the clock of ICMP timestamps begins.
+    /// The value of the ICMP timestamp clock at time 0.
     timestamp_offset: u32,
     /// Frames that wait for the device.
     transmits: TransmitQueue,
-    /// Packets on their way from us to us.
+    /// Packets from this host to itself.
     loopback: LoopbackQueue,
-    /// Errors that we found out ourselves.
+    /// Errors that the network layer found.
     errors: VecDeque<NetworkError>,
-    /// Set by [`Network::end_turn`] until the loopback is asked.
+    /// Set by [`Network::end_turn`] until the loopback is polled.
     is_turn_over: bool,
     /// This stack's part, if several stacks serve the same interfaces.
     share: Option<Share>,
-    /// Sees every frame, if anybody wants that.
+    /// Records every frame, if a program asked for that.
     pub(crate) trace: Option<Box<Trace>>,
 }
 
@@ -129,7 +130,7 @@ impl Network {
             return Err(Error::InvalidArgument);
         }
         let mut interface = Interface::new(id, &config, ctx.config, ctx.rng)?;
-        // RFC 4862 §5.3: the link-local address is there before any other.
+        // RFC 4862 §5.3: the link-local address comes before any other.
         let link_local = interface.mac().filter(|_| config.mtu >= IPV6_MIN_MTU);
         let link_local = link_local.map(|mac| Cidr::new(IpAddr::V6(mac.link_local()), 64));
         let wanted = config.addresses.iter().copied();
@@ -166,7 +167,7 @@ impl Network {
         self.interfaces.iter().map(Interface::info).collect()
     }
 
-    /// The neighbours of an interface, by address.
+    /// The neighbours of an interface, sorted by address.
     pub(crate) fn neighbors(&self, now: Instant, iface: InterfaceId) -> Vec<NeighborInfo> {
         let mut infos = self.interface(iface).map(|i| i.neighbors.infos(now)).unwrap_or_default();
         infos.sort_unstable_by_key(|info| info.addr);
@@ -186,7 +187,8 @@ impl Network {
             {
                 return Err(Error::InvalidArgument);
             }
-            // A gateway is a neighbour. Without link addresses there is but one, whatever its name.
+            // A gateway must be a neighbour. On a link without link addresses there is only one
+            // neighbour, so any gateway will do.
             let on_link = |other: &Route| {
                 other.iface == route.iface && other.gateway.is_none() && other.destination.contains(gateway)
             };
@@ -206,8 +208,8 @@ impl Network {
         self.routes.routes()
     }
 
-    /// Frames of the network layer itself: resolution, ICMP, fragments, packets whose neighbour was
-    /// found.
+    /// The next frame of the network layer itself: ARP and NDP, ICMP, fragments, packets whose
+    /// neighbour was found.
     pub(crate) fn poll_transmit(&mut self, _ctx: &mut Ctx<'_>) -> Option<Transmit> {
         self.transmits.pop()
     }
@@ -217,18 +219,18 @@ impl Network {
         !self.transmits.is_empty()
     }
 
-    /// Whether [`Network::poll_loopback`] has something.
+    /// Whether [`Network::poll_loopback`] has something to return.
     pub(crate) fn has_loopback(&self) -> bool {
         self.is_turn_over || !self.errors.is_empty() || !self.loopback.is_empty()
     }
 
-    /// Sockets have more to send than one call of the stack works off. What waits on the loopback
-    /// comes first then, if only to say that there is more.
+    /// Notes that sockets have more to send than one call of the stack may handle. The loopback's
+    /// deadline is then due at once, even if nothing waits on it.
     pub(crate) fn end_turn(&mut self) {
         self.is_turn_over = true;
     }
 
-    /// A frame comes in, for the trace.
+    /// Tells the trace that a frame came in.
     #[inline]
     pub(crate) fn trace_begin(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, frame: &Frame) {
         if let Some(trace) = &mut self.trace {
@@ -236,8 +238,8 @@ impl Network {
         }
     }
 
-    /// The frame that came in is handled; `is_joining`: but for its segment, which waits for the
-    /// next.
+    /// Tells the trace that the received frame was handled. `is_joining`: its segment waits to be
+    /// joined with the next.
     #[inline]
     pub(crate) fn trace_end(&mut self, ctx: &mut Ctx<'_>, is_joining: bool) {
         if let Some(trace) = &mut self.trace {
@@ -245,8 +247,8 @@ impl Network {
         }
     }
 
-    /// Queues a ready frame behind those of [`Network::poll_transmit`]; drops and counts it when
-    /// the queue is full.
+    /// Queues a complete frame for [`Network::poll_transmit`]; drops and counts it when the queue
+    /// is full.
     pub(crate) fn queue(&mut self, ctx: &mut Ctx<'_>, transmit: Transmit) {
         if let Err((frame, reason)) = self.transmits.push(transmit) {
             self.drop_frame(ctx, &frame, reason);
@@ -267,7 +269,7 @@ impl Network {
         interfaces.chain(self.reassembler.poll_timeout()).min()
     }
 
-    /// Bytes held by queues, reassembly and resolution.
+    /// The bytes held by queues, reassembly and resolution.
     pub(crate) fn memory_bytes(&self) -> usize {
         let neighbors: usize = self.interfaces.iter().map(|i| i.neighbors.memory_bytes()).sum();
         let tables = neighbors + self.reassembler.memory_bytes() + self.path_mtus.memory_bytes();

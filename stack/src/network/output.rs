@@ -1,4 +1,4 @@
-//! A packet's way out: path (route, next hop), size, IP header, neighbour, link header.
+//! The way of a packet out: path (route, next hop), size, IP header, neighbour, link header.
 
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -28,44 +28,44 @@ use crate::rate_limit::PeerKey;
 use crate::time::Instant;
 use crate::trace::PacketAddresses;
 
-/// The largest packet on the loopback: what both families can describe.
+/// The largest packet on the loopback: both families can express this length.
 const LOOPBACK_MTU: usize = 65535;
 
-/// How a packet gets to its destination.
+/// The path of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RoutingDecision {
-    /// To ourselves: it seems to come in through this interface.
+    /// To this host: it appears to come in through this interface.
     Local(InterfaceId),
-    /// Through an interface.
+    /// Out through an interface.
     Link(Hop),
 }
 
-/// The next station on a path.
+/// The next hop of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hop {
     pub(super) iface: InterfaceId,
-    /// The gateway, or the destination itself.
+    /// The address of the gateway, or of the destination itself.
     pub(super) next: IpAddr,
     pub(super) station: Station,
 }
 
-/// Who takes it on the link.
+/// The receiver of a frame on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Station {
-    /// Whoever has the next hop's address.
+    /// The station that has the next hop's address.
     Neighbor,
-    /// A group, or all.
+    /// A group's or the broadcast address.
     Group(MacAddr),
 }
 
 impl Network {
-    /// Whether a packet to this address is for us: one of our addresses in use, or a loopback
-    /// address.
+    /// Whether packets to this address stay on this host: it is one of our addresses in use, or a
+    /// loopback address.
     pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
         addr.is_loopback() || self.interfaces.iter().any(|interface| interface.owns(addr))
     }
 
-    /// 255.255.255.255, or the broadcast address of one of our networks.
+    /// Whether it is 255.255.255.255 or the broadcast address of one of our networks.
     pub(crate) fn is_broadcast(&self, addr: IpAddr) -> bool {
         match addr {
             IpAddr::V4(addr) => {
@@ -75,7 +75,7 @@ impl Network {
         }
     }
 
-    /// The source address for this destination (routes, then RFC 6724).
+    /// The source address for this destination (by route, then RFC 6724).
     pub(crate) fn source_for(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<IpAddr> {
         match self.path(dst, iface)? {
             RoutingDecision::Local(_) if dst.is_loopback() && dst.is_ipv4() => {
@@ -92,15 +92,15 @@ impl Network {
         }
     }
 
-    /// Whether there is a way to this destination at all: all that a socket bound to an address has
-    /// to ask.
+    /// Checks that there is a path to this destination. A socket that is bound to an address needs
+    /// no more.
     pub(crate) fn check_route(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<()> {
         self.path(dst, iface).map(|_| ())
     }
 
-    /// The interface that a packet to `dst` is to leave through, if one is named by the scope of
-    /// its address, or by whoever sends it. ENODEV for one that is not there; EINVAL if both name
-    /// different ones.
+    /// The interface that a packet to `dst` must leave through, if the scope of its address or the
+    /// sender names one. ENODEV if that interface does not exist; EINVAL if the two name different
+    /// ones.
     pub(crate) fn named_interface(
         &self,
         dst: IpAddr,
@@ -109,7 +109,7 @@ impl Network {
     ) -> Result<Option<InterfaceId>> {
         match (scope, named) {
             (scope, None) => Ok(scope),
-            // What is said of the loopback holds for packets to ourselves.
+            // For a packet to this host, naming the loopback is always right.
             (scope, Some(InterfaceId::LOOPBACK)) if self.is_local(dst) => Ok(scope),
             (_, Some(named)) if self.interface(named).is_none() => Err(Error::NoDevice),
             (Some(scope), Some(named)) if scope != named => Err(Error::InvalidArgument),
@@ -117,9 +117,9 @@ impl Network {
         }
     }
 
-    /// Whether a packet to `dst` may come from `src`, which is returned then: an address of ours, a
-    /// link-local one together with its interface. The errors are those of Linux 6.18: EINVAL, and
-    /// ENETUNREACH for an IPv4 address of another host.
+    /// Checks whether a packet to `dst` may come from `src`, and returns `src`: one of our
+    /// addresses, and if it is link-local, on the named interface. The errors are those of Linux
+    /// 6.18: EINVAL, and ENETUNREACH for an IPv4 address of another host.
     pub(crate) fn check_source(
         &self,
         src: IpAddr,
@@ -140,20 +140,20 @@ impl Network {
         Ok(src)
     }
 
-    /// The largest IP packet that can go to this destination: the link's MTU, or a smaller path MTU
-    /// that was learned. Without a path the smallest MTU that a link has.
+    /// The size of the largest IP packet to this destination: the link's MTU, or a smaller path MTU
+    /// that was learned. Without a path, the smallest MTU that a link may have.
     pub(crate) fn path_mtu(&self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) -> usize {
         self.path(dst, iface).map_or(IPV6_MIN_MTU, |path| self.mtu_of(now, dst, path))
     }
 
-    /// The largest IP packet that the link takes on which a path to this destination begins, and
-    /// that may come in there.
+    /// The MTU of the first link on the path to this destination: no larger packet can come back
+    /// that way.
     pub(crate) fn link_mtu(&self, dst: IpAddr, iface: Option<InterfaceId>) -> usize {
         self.path(dst, iface).map_or(IPV6_MIN_MTU, |path| self.link_mtu_of(path))
     }
 
-    /// A transport has validated a "packet too big": packets to `dst` are at most `mtu` bytes for a
-    /// while.
+    /// Stores a path MTU from a "packet too big" that a transport has validated: packets to `dst`
+    /// have at most `mtu` bytes for a while.
     pub(crate) fn learn_path_mtu(
         &mut self,
         now: Instant,
@@ -167,8 +167,8 @@ impl Network {
         }
     }
 
-    /// An upper layer made progress with this host (RFC 4861 §7.3.1): its neighbour entry needs no
-    /// probe.
+    /// Notes that an upper layer made progress with this host (RFC 4861 §7.3.1), so that its
+    /// neighbour entry is not probed.
     pub(crate) fn confirm_reachable(&mut self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) {
         if let Ok(RoutingDecision::Link(Hop { iface, next, station: Station::Neighbor })) =
             self.path(dst, iface)
@@ -178,8 +178,8 @@ impl Network {
         }
     }
 
-    /// Whose share of a rate limit a packet to this address takes; none for ourselves, who have no
-    /// limits.
+    /// The key under which packets to this address count in rate limits; `None` for this host
+    /// itself, which has no limits.
     pub(crate) fn peer(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<PeerKey> {
         match self.path(dst, iface) {
             Ok(RoutingDecision::Link(hop)) => Some(PeerKey::host(dst, hop.next == dst)),
@@ -188,7 +188,7 @@ impl Network {
         }
     }
 
-    /// Whether the device on the way to this destination cuts runs of this protocol's segments.
+    /// Whether the device on the path to this destination cuts runs of this protocol's segments.
     pub(crate) fn can_cut(&self, dst: IpAddr, iface: Option<InterfaceId>, kind: SegmentKind) -> bool {
         match self.path(dst, iface) {
             Ok(RoutingDecision::Link(hop)) => self.offloads_of(hop.iface).cuts(kind),
@@ -200,11 +200,11 @@ impl Network {
         self.interface(iface).map_or(Offloads::NONE, |interface| interface.offloads)
     }
 
-    /// Sends a transport packet: `header` holds the transport header, the network layer prepends
-    /// its own. `Ok(None)`: it went round the loopback, or waits for a neighbour, or was cut into
-    /// fragments that [`Network::poll_transmit`] gives out.
+    /// Sends a transport packet: `header` holds the transport header, and the network layer
+    /// prepends its own. `Ok(None)`: the packet went to the loopback, waits for a neighbour, or was
+    /// cut into fragments that [`Network::poll_transmit`] returns.
     ///
-    /// An error is the caller's to count or return; the packet has not been counted as dropped.
+    /// The caller counts or returns an error; the packet has not been counted as dropped.
     pub(crate) fn output(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -264,7 +264,7 @@ impl Network {
         let checksum = match meta.checksum_at {
             Some(at) if self.offloads_of(hop.iface).checksum => {
                 begin_checksum(&meta, at, &mut header, len);
-                // 20 or 40.
+                // The length is 20 or 40.
                 Some(PartialChecksum { start: ip.len() as u16, offset: u16::from(at) })
             }
             _ => {
@@ -276,8 +276,8 @@ impl Network {
         Ok(self.transmit_through(ctx, hop, IpPacket { header, payload, checksum, segments: meta.run }))
     }
 
-    /// Packets of these numbers follow one that was just sent, made of its headers by whoever
-    /// calls.
+    /// Reserves identifications for packets that the caller makes from the headers of one that was
+    /// just sent.
     pub(crate) fn reserve_identifications(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -288,7 +288,7 @@ impl Network {
         self.identifications.reserve(ctx.now, ctx.rng, (src, dst, protocol::TCP), count);
     }
 
-    /// Sends a packet in fragments of at most `mtu` bytes: all of them or none.
+    /// Sends a packet in fragments of at most `mtu` bytes; either all of them or none.
     fn output_fragments(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -316,7 +316,7 @@ impl Network {
         Ok(None)
     }
 
-    /// Sends a packet of the network layer's own, and counts it if it cannot be sent.
+    /// Sends a packet that the network layer made, and counts it if it cannot be sent.
     pub(super) fn output_own(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -331,7 +331,7 @@ impl Network {
         }
     }
 
-    /// The path to a destination, through this interface if one is named.
+    /// Finds the path to a destination, through this interface if one is named.
     pub(super) fn path(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<RoutingDecision> {
         if dst.is_unspecified() {
             return Err(Error::NetworkUnreachable);
@@ -344,12 +344,12 @@ impl Network {
             return Ok(RoutingDecision::Link(Hop { iface, next: dst, station: Station::Group(mac) }));
         }
         let (iface, next) = match iface {
-            // The network of a link-local address is the link itself.
+            // A link-local address is always on the link itself.
             Some(iface) if is_link_local(dst) => (iface, dst),
             _ => match (self.routes.lookup(dst, iface), iface) {
                 (Some(route), _) => (route.iface, route.gateway.unwrap_or(dst)),
-                // Linux 6.18, IPv4 alone: whoever names the interface finds every address on its
-                // link.
+                // As Linux 6.18 for IPv4 only: without a route through the named interface, every
+                // address is taken to be on its link.
                 (None, Some(iface)) if dst.is_ipv4() => (iface, dst),
                 (None, _) => return Err(Error::NetworkUnreachable),
             },
@@ -362,8 +362,8 @@ impl Network {
         Ok(RoutingDecision::Link(Hop { iface, next, station }))
     }
 
-    /// Whether `dst` is our own, and through which interface packets to it seem to come: link-local
-    /// addresses mean something on their own link only.
+    /// The interface through which packets to `dst` appear to come in, if `dst` is our own.
+    /// Link-local addresses are valid only on their own link.
     fn local_interface(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<InterfaceId> {
         if dst.is_loopback() {
             return Some(InterfaceId::LOOPBACK);
@@ -374,15 +374,15 @@ impl Network {
         Some(if scoped { owner.id } else { InterfaceId::LOOPBACK })
     }
 
-    /// Groups are on every link: the interface that is named, that of a route, or the first.
+    /// The interface for a multicast group: the one that is named, that of a route, or the first.
     fn interface_for_group(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<InterfaceId> {
         let chosen = iface.or_else(|| self.routes.lookup(dst, None).map(|route| route.iface));
         let chosen = chosen.or_else(|| self.interfaces.first().map(|interface| interface.id));
         chosen.filter(|&id| self.interface(id).is_some()).ok_or(Error::NetworkUnreachable)
     }
 
-    /// Loopback addresses never leave (RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3), and nobody is a
-    /// group.
+    /// Whether a packet may have this source. Loopback addresses never leave the host (RFC 1122
+    /// §3.2.1.3 (g), RFC 4291 §2.5.3), and no host is a group.
     fn may_leave_from(&self, src: IpAddr, path: RoutingDecision) -> bool {
         let is_host = !src.is_unspecified() && !src.is_multicast() && !self.is_broadcast(src);
         is_host && (matches!(path, RoutingDecision::Local(_)) || !src.is_loopback())
@@ -404,13 +404,13 @@ impl Network {
         self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu)
     }
 
-    /// The interface that a packet from us to us seems to come in through.
+    /// The interface through which a packet from this host to itself appears to come in.
     pub(super) fn looped_through(&self, src: IpAddr, dst: IpAddr) -> InterfaceId {
         let scoped = [src, dst].into_iter().find(|&addr| is_link_local(addr));
         scoped.and_then(|addr| self.local_interface(addr, None)).unwrap_or(InterfaceId::LOOPBACK)
     }
 
-    /// Puts a packet to ourselves where [`Network::poll_loopback`] finds it.
+    /// Queues a packet to this host for [`Network::poll_loopback`].
     fn loop_back(&mut self, ctx: &mut Ctx<'_>, path: RoutingDecision, src: IpAddr, packet: IpPacket) {
         if let RoutingDecision::Local(mut iface) = path {
             if is_link_local(src) {
@@ -464,7 +464,7 @@ impl Network {
         None
     }
 
-    /// Sends what the link layer made itself to a station.
+    /// Sends an ARP packet to a station.
     pub(super) fn transmit_to(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -488,16 +488,16 @@ fn ports_of(protocol: u8, transport: &[u8]) -> u32 {
     }
 }
 
-/// Computes the transport's checksum, unless the transport has done that.
+/// Computes the transport's checksum, unless the transport has filled it in.
 fn fill_checksum(meta: &IpMeta, header: &mut HeaderBuf, payload: &Payload) {
     let Some(at) = meta.checksum_at else { return };
     let sum = transport_checksum(meta.src, meta.dst, meta.protocol, header.as_slice(), payload);
-    // RFC 768: zero means "none", so a sum of zero is sent as its complement.
+    // RFC 768: zero means "no checksum", so a sum of zero is sent as its complement.
     let sum = if sum == 0 && meta.protocol == protocol::UDP { 0xffff } else { sum };
     set_checksum(header, at, sum);
 }
 
-/// Leaves the checksum of `len` bytes to the device.
+/// Prepares the checksum of `len` bytes, which the device completes.
 fn begin_checksum(meta: &IpMeta, at: u8, header: &mut HeaderBuf, len: usize) {
     let mut checksum = Checksum::default();
     checksum.add_pseudo_header(meta.src, meta.dst, meta.protocol, len);
@@ -509,7 +509,7 @@ fn set_checksum(transport: &mut HeaderBuf, at: u8, sum: u16) {
     transport.as_mut_slice()[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// The MAC address of multicast groups and of 255.255.255.255, which need no route.
+/// The MAC address of a multicast group or of 255.255.255.255, which need no route.
 fn group_mac(dst: IpAddr) -> Option<MacAddr> {
     match dst {
         IpAddr::V4(Ipv4Addr::BROADCAST) => Some(MacAddr::BROADCAST),

@@ -1,4 +1,4 @@
-//! What waits in the network layer: frames for the device, and packets from us to us.
+//! The queues of the network layer: frames for the device, and packets from this host to itself.
 
 use alloc::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use crate::drop_reason::DropReason;
 use crate::frame::Transmit;
 use crate::interface_id::InterfaceId;
 
-/// Frames that wait for the device to have room.
+/// Frames that wait until the device has room.
 #[derive(Debug)]
 pub(crate) struct TransmitQueue {
     frames: VecDeque<Transmit>,
@@ -22,7 +22,7 @@ impl TransmitQueue {
         TransmitQueue { frames: VecDeque::new(), max, max_bytes, bytes: 0 }
     }
 
-    /// Takes a frame in. Gives it back, and why, when there is no room.
+    /// Appends a frame. Without room it returns the frame and the reason.
     #[expect(clippy::result_large_err, reason = "the frame itself, as it was passed")]
     pub(crate) fn push(&mut self, frame: Transmit) -> Result<(), (Transmit, DropReason)> {
         if self.frames.len() >= self.max {
@@ -47,7 +47,7 @@ impl TransmitQueue {
         self.frames.is_empty()
     }
 
-    /// How many more fit.
+    /// How many more frames fit.
     pub(crate) fn room(&self) -> usize {
         self.max.saturating_sub(self.frames.len())
     }
@@ -57,7 +57,7 @@ impl TransmitQueue {
     }
 }
 
-/// IP packets that go round the loopback, each with the interface that it seems to come from.
+/// IP packets on the loopback, each with the interface that it appears to come in through.
 #[derive(Debug)]
 pub(crate) struct LoopbackQueue {
     packets: VecDeque<(InterfaceId, Bytes)>,
@@ -71,7 +71,7 @@ impl LoopbackQueue {
         LoopbackQueue { packets: VecDeque::new(), max, max_bytes, bytes: 0 }
     }
 
-    /// Takes a packet in. Gives it back, and why, when there is no room.
+    /// Appends a packet. Without room it returns the packet and the reason.
     pub(crate) fn push(&mut self, iface: InterfaceId, packet: Bytes) -> Result<(), (Bytes, DropReason)> {
         if self.packets.len() >= self.max {
             return Err((packet, DropReason::TransmitQueueFull));

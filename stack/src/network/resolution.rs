@@ -1,5 +1,4 @@
-//! ARP and NDP: who has which address on our links. Resolution of neighbours, detection of
-//! duplicates.
+//! ARP and NDP: resolution of neighbours and detection of duplicate addresses.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -42,7 +41,7 @@ impl Network {
         ctx.subject = Subject::Arp { sender, target };
         let is_probe = arp.operation == Operation::Request && arp.sender_ip.is_unspecified();
 
-        // RFC 5227 §2.1.1 and §2.4: somebody else has the address, or probes for it while we do.
+        // RFC 5227 §2.1.1 and §2.4: another station has the address, or probes for it while we do.
         let claims = |state| matches!(state, Some(AddressState::Tentative | AddressState::Preferred));
         let probes_with_us = is_probe
             && interface.address_state(target) == Some(AddressState::Tentative)
@@ -62,8 +61,7 @@ impl Network {
             }
             return;
         }
-        // RFC 826: an entry that is there is brought up to date by whatever comes; only an answer
-        // to us confirms it.
+        // RFC 826: any ARP packet updates an entry that exists; only a reply to us confirms it.
         let solicited = arp.operation == Operation::Reply && frame.cast == Cast::Unicast;
         let said = Advertised { mac: Some(arp.sender_mac), solicited, override_: true };
         match interface.neighbors.on_advertised(ctx.now, sender, said) {
@@ -80,7 +78,7 @@ impl Network {
         let iface = datagram.iface;
         let own = self.interface(iface).and_then(|interface| interface.mac());
         let Some(own) = own.filter(|_| !arrival.looped) else {
-            // There are no neighbours on the loopback, nor on a link without link addresses.
+            // The loopback and links without link addresses have no neighbours.
             return ctx.count_drop(DropReason::BadNdp);
         };
         match NdpMessage::parse(src, dst, datagram.hop_limit, datagram.transport()) {
@@ -94,7 +92,7 @@ impl Network {
         }
     }
 
-    /// RFC 4861 §7.2.3, RFC 4862 §5.4.3.
+    /// Handles a neighbour solicitation (RFC 4861 §7.2.3, RFC 4862 §5.4.3).
     fn handle_solicitation(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -132,7 +130,7 @@ impl Network {
         }
     }
 
-    /// RFC 4861 §7.2.5, RFC 4862 §5.4.4.
+    /// Handles a neighbour advertisement (RFC 4861 §7.2.5, RFC 4862 §5.4.4).
     fn handle_advertisement(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -153,7 +151,7 @@ impl Network {
         }
     }
 
-    /// Sends an NDP message: to this station, to a group's, or to whoever has the address.
+    /// Sends an NDP message: to this station, to a group, or to the station that has the address.
     fn send_ndp(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -182,10 +180,10 @@ impl Network {
     }
 }
 
-/// What ARP and NDP have in common.
+/// The common part of ARP and NDP.
 impl Network {
-    /// Whether a question of this neighbour is answered now; counts it if it is not. Those who have
-    /// no address yet and probe for one count as one neighbour.
+    /// Whether the rate limit allows an answer to this neighbour; a refusal is counted. Those that
+    /// have no address yet and probe for one count as one neighbour.
     fn may_answer(&mut self, ctx: &mut Ctx<'_>, asker: IpAddr) -> bool {
         let rate = Rate::per_second(ctx.config.neighbor.max_answers_per_second);
         let is_allowed = self.answer_shares.take(ctx.now, PeerKey::host(asker, true), rate);
@@ -195,8 +193,8 @@ impl Network {
         is_allowed
     }
 
-    /// Asks who has `addr`: all, or the station that had it (RFC 4861 §7.2.2, §7.3.3; RFC 1122
-    /// §2.3.2.1).
+    /// Solicits `addr`: from all, or from the station that had it (RFC 4861 §7.2.2, §7.3.3; RFC
+    /// 1122 §2.3.2.1).
     pub(super) fn solicit(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -207,7 +205,8 @@ impl Network {
         let Some(interface) = self.interface(iface) else { return };
         let Some(own) = interface.mac() else { return };
         let candidates = interface.preferred().map(|cidr| Candidate { cidr, iface });
-        // Without an address nobody can answer us. The timer goes on: there may be one by then.
+        // Without an address of ours nobody can answer. The timer continues, and by its next run
+        // there may be one.
         let Some(src) = source::select(addr, addr, iface, candidates) else { return };
         ctx.stats.link.solicitations_sent += 1;
         match (src, addr) {
@@ -224,7 +223,7 @@ impl Network {
         }
     }
 
-    /// Sends what waited for a neighbour that was found.
+    /// Sends the packets that waited for a neighbour which was found.
     fn send_pending(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, next: IpAddr, pending: PendingPackets) {
         let hop = Hop { iface, next, station: Station::Neighbor };
         for packet in pending {
@@ -242,7 +241,7 @@ impl Network {
         }
     }
 
-    /// Does what is due on an interface.
+    /// Handles the timers of an interface that are due.
     pub(super) fn run_interface_timers(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId) {
         let Some(interface) = self.interface_mut(iface) else { return };
         if interface.poll_timeout().is_none_or(|at| ctx.now < at) {
@@ -262,8 +261,8 @@ impl Network {
     }
 
     fn run_address_event(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, event: AddressEvent) {
-        // What the first of several stacks asks and says, it does for all; who has the address
-        // answers all of them.
+        // Of several stacks the first probes and announces for all; the station that has the
+        // address answers all of them.
         if !self.is_first_share() {
             return;
         }
@@ -285,7 +284,7 @@ impl Network {
                 self.send_ndp(ctx, iface, probe, Ipv6Addr::UNSPECIFIED, group, None);
             }
             AddressEvent::Announce(IpAddr::V6(addr)) => {
-                // RFC 4861 §7.2.6.
+                // An unsolicited advertisement (RFC 4861 §7.2.6).
                 let flags = AdvertisementFlags { router: false, solicited: false, override_: true };
                 let message = NdpMessage::Advertisement { target: addr, target_mac: Some(own), flags };
                 self.send_ndp(ctx, iface, message, addr, ndp::ALL_NODES, None);
@@ -293,8 +292,8 @@ impl Network {
         }
     }
 
-    /// RFC 4861 §7.2.2: the senders of the packets that waited in vain are told, here without an
-    /// ICMP packet.
+    /// Reports to the senders that their packets found no neighbour (RFC 4861 §7.2.2). Here that
+    /// takes no ICMP packet.
     fn give_up(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, pending: &PendingPackets) {
         for packet in pending {
             self.drop_packet(ctx, iface, packet.header.as_slice(), DropReason::NeighborUnreachable);
@@ -307,9 +306,9 @@ impl Network {
     }
 }
 
-/// The error about a packet of a transport of ours that found no neighbour.
+/// The error about a packet of one of our transports that found no neighbour.
 fn host_unreachable(iface: InterfaceId, packet: &IpPacket) -> Option<NetworkError> {
-    /// As much of the transport header as an error needs.
+    /// How much of the transport header an error needs.
     const TRANSPORT_LEN: usize = 64;
     let quote = Quote::parse(packet.header.as_slice())?;
     let mut transport = BytesMut::from(packet.header.as_slice().get(quote.transport_at..)?);
@@ -322,7 +321,7 @@ fn host_unreachable(iface: InterfaceId, packet: &IpPacket) -> Option<NetworkErro
         protocol::ICMPV6 => transport.first() == Some(&128),
         _ => true,
     };
-    // Replies and errors of our own have no socket that waits.
+    // No socket waits for errors about replies and errors of our own.
     (asks && !quote.is_later_fragment && transport.len() >= 8).then(|| NetworkError {
         iface: Some(iface),
         local: quote.src,

@@ -10,7 +10,8 @@ use crate::icmp::network_error::NetworkError;
 use crate::interface_id::InterfaceId;
 use crate::ip::Cast;
 
-/// An IP packet for a transport, whole and checked: its addresses are sane and its headers walked.
+/// An IP packet for a transport, complete and checked: its addresses are valid and its headers
+/// parsed.
 #[derive(Clone, Debug)]
 pub(crate) struct Datagram {
     pub(crate) iface: InterfaceId,
@@ -20,28 +21,29 @@ pub(crate) struct Datagram {
     pub(crate) hop_limit: u8,
     /// TOS or traffic class: DSCP and ECN.
     pub(crate) traffic_class: u8,
-    /// How it was addressed, by IP and by link address: no error or reset answers a group.
+    /// How it was addressed, by IP and link address: no error or reset is sent in answer to a
+    /// group.
     pub(crate) cast: Cast,
-    /// Its transport checksum is known to be right, or was never needed.
+    /// Whether its transport checksum was verified, or was never needed.
     pub(crate) is_checked: bool,
-    /// The payload of each of the segments that a device joined, but the last; 0 if it is one
-    /// packet as it was sent.
+    /// The payload length of the segments that a device joined into it (the last may be shorter); 0
+    /// if no device joined it.
     pub(crate) segment_len: u16,
     /// The whole IP packet, for ICMP errors to quote.
     pub(crate) packet: Bytes,
-    /// Where in it the transport header begins.
+    /// The offset of the transport header in `packet`.
     pub(super) transport_at: usize,
 }
 
 impl Datagram {
-    /// The transport header and what follows it, without link padding.
+    /// The transport header and what follows, without link padding.
     pub(crate) fn transport(&self) -> &[u8] {
         self.packet.get(self.transport_at..).unwrap_or_default()
     }
 
-    /// A part of [`transport`](Datagram::transport), cut to what is there. It is the packet itself
-    /// that shrinks to it: counting one more reference, and one less soon after, costs more than
-    /// all else that is done here.
+    /// A part of [`transport`](Datagram::transport), shortened to what exists. It reuses the
+    /// packet's reference: cloning the packet and dropping the original would cost more than the
+    /// rest of this function.
     pub(crate) fn into_transport(self, range: Range<usize>) -> Bytes {
         let mut bytes = self.packet;
         bytes.truncate(self.transport_at.saturating_add(range.end));
@@ -49,25 +51,25 @@ impl Datagram {
         bytes
     }
 
-    /// The transport header and what follows it, beside the packet.
+    /// The transport header and what follows, while the packet stays.
     pub(crate) fn share_transport(&self) -> Bytes {
         self.packet.slice(self.transport_at.min(self.packet.len())..)
     }
 }
 
-/// What the network layer hands to the sockets. Each packet for this host comes through here once.
+/// What the network layer hands to the sockets. Each packet for this host passes here exactly once.
 #[derive(Clone, Debug)]
 pub(crate) enum Delivery {
     /// A packet for a transport.
     Datagram(Datagram),
-    /// An ICMP message, after the network layer has done its part: the transport part is the
+    /// An ICMP message, after the network layer has handled it. Its transport part is the ICMP
     /// message.
     Icmp { message: Datagram, outcome: IcmpOutcome },
-    /// The network layer itself found that a packet of ours cannot be sent.
+    /// A packet of ours could not be sent, as the network layer itself found out.
     Error(NetworkError),
 }
 
-/// What the network layer made of an ICMP message.
+/// What the network layer did with an ICMP message.
 #[derive(Clone, Debug)]
 pub(crate) enum IcmpOutcome {
     /// It was answered or used, or dropped and counted.

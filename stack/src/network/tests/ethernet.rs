@@ -12,7 +12,7 @@ fn hosts_find_each_other_and_datagrams_arrive() {
         assert_eq!((datagram.dst, datagram.protocol, datagram.cast), (ip(dst), 17, Cast::Unicast));
         assert_eq!(&datagram.transport()[8..], b"hello");
         assert_eq!(datagram.hop_limit, 64);
-        // From now on it goes out at once, both ways.
+        // From now on frames go out at once, in both directions.
         let frame = a.send_udp(dst, b"again").unwrap().expect("resolved");
         b.receive(frame);
         assert_eq!(&b.datagram().transport()[8..], b"again");
@@ -74,7 +74,7 @@ fn every_other_frame_is_counted_and_reception_goes_on() {
         host.receive(good.clone());
         assert_eq!(&host.datagram().transport()[8..], b"x");
     }
-    // Ethernet pads to 60 bytes; the packet ends where IP says.
+    // Ethernet pads to 60 bytes; the IP header tells where the packet ends.
     let padded = [&good[..], &[0xee; 17]].concat();
     host.receive(padded);
     assert_eq!(host.datagram().transport().len(), 9);

@@ -1,4 +1,4 @@
-//! Fragments between hosts, whole and attacked.
+//! Fragments between hosts, regular ones and attacks.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn hosts(mtu: usize) -> (Host, Host) {
     (a, b)
 }
 
-/// The fragments of a datagram, between hosts that know each other.
+/// The fragments of a datagram, between hosts that have resolved each other.
 fn fragments(dst: &str, len: usize) -> (Host, Host, Vec<Vec<u8>>) {
     let (mut a, mut b) = hosts(1500);
     let _ = a.send_udp(dst, b"x");
@@ -75,7 +75,7 @@ fn rfc_5722_overlapping_fragments_take_the_datagram_with_them() {
     for dst in ["10.0.0.2", "fd00::2"] {
         let (_, mut b, frames) = fragments(dst, 5000);
         b.receive(frames[0].clone());
-        // The second one again, 8 bytes earlier.
+        // The second fragment again, 8 bytes earlier.
         let mut overlap = frames[1].clone();
         if dst.contains(':') {
             let place = u16::from_be_bytes([overlap[56], overlap[57]]) - 8;
@@ -147,7 +147,8 @@ fn impossible_fragments_are_refused() {
     without_ports[18..20].copy_from_slice(&8u16.to_be_bytes());
     without_ports.extend([0; 8]);
     without_ports[18..20].copy_from_slice(&16u16.to_be_bytes());
-    // The chain goes on behind what is there: destination options that say they are longer.
+    // The header chain ends beyond the fragment: the length of the destination options is too
+    // large.
     (without_ports[54], without_ports[63]) = (60, 3);
     for (frame, code, pointer) in [(too_far, 0, 42), (uneven, 0, 4), (without_ports, 3, 0)] {
         d.receive(frame);
@@ -198,7 +199,7 @@ fn rfc_6864_identifications_of_fragments_differ() {
     assert_eq!(first[0][18..20], first[1][18..20]);
     let _ = a.send_udp("10.0.0.2", &[0; 3000]);
     assert_ne!(a.frames()[0][18..20], first[0][18..20]);
-    // What must not be fragmented needs none.
+    // A packet that must not be fragmented needs no identification.
     let whole = IpMeta { mtu_discovery: MtuDiscovery::Do, ..meta(ip("10.0.0.1"), ip("10.0.0.2")) };
     let frame = a.output(whole, &udp_header(0), &[]).unwrap().unwrap();
     assert_eq!((&frame[18..20], frame[20] & 0x40), (&[0, 0][..], 0x40));

@@ -1,10 +1,10 @@
-//! Arbitrary and mangled frames: nothing panics, nothing grows, everything is counted.
+//! Arbitrary and mangled frames: nothing panics, memory stays bounded, every drop is counted.
 
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 
-/// Frames that say something to a host with the addresses 10.0.0.2 and fd00::2.
+/// Valid frames for a host with the addresses 10.0.0.2 and fd00::2.
 fn samples(ethernet: bool) -> Vec<Vec<u8>> {
     let host = |last, addresses: &[&str]| {
         if ethernet { Host::ethernet(last, addresses) } else { Host::ip_medium(addresses) }
@@ -25,7 +25,7 @@ fn samples(ethernet: bool) -> Vec<Vec<u8>> {
         frames.extend(a.output(meta, &message, b"").unwrap());
         let _ = a.send_udp(dst, &[2; 3000]);
         frames.extend(a.frames());
-        // An error about a datagram of b's.
+        // An error about a datagram from b.
         if let Some(from_b) = b.send_udp(src, b"reply").unwrap() {
             a.receive(from_b);
             if let Some(Delivery::Datagram(datagram)) = a.delivered.pop() {
@@ -51,7 +51,7 @@ fn victim(ethernet: bool) -> Host {
     host
 }
 
-/// Gives a host a frame, and whatever it is: it is delivered, answered, held, or counted.
+/// Gives a host a frame, and checks that it is delivered, answered, held, or counted.
 fn attack(host: &mut Host, frame: Vec<u8>) {
     let before = host.stats.clone();
     let held = host.network.memory_bytes();
@@ -98,7 +98,7 @@ proptest! {
         prop_assert!(host.network.memory_bytes() < 200_000);
     }
 
-    /// Frames that get past the link header.
+    /// Frames with a valid link header.
     #[test]
     fn arbitrary_packets_never_panic(
         frames in prop::collection::vec((0usize..3, prop::collection::vec(any::<u8>(), 0..200)), 1..20)
@@ -109,8 +109,7 @@ proptest! {
         }
     }
 
-    /// Frames that once were right, with a few bytes changed, cut or lengthened, checksums set
-    /// right again.
+    /// Valid frames of which a few bytes were changed, removed or added, with right checksums.
     #[test]
     fn mangled_frames_never_panic(
         ethernet: bool,
@@ -143,7 +142,7 @@ proptest! {
         }
     }
 
-    /// Fragmentation, then reassembly in any order with duplicates, between two stacks.
+    /// Fragmentation, then reassembly in any order and with duplicates, between two stacks.
     #[test]
     fn datagrams_survive_fragmentation(v6: bool, len in 1usize..20_000, order in prop::collection::vec(any::<u16>(), 40)) {
         let (mut a, mut b) =

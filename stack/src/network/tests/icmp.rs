@@ -1,4 +1,4 @@
-//! ICMP as RFC 1122 §3.2.2 and RFC 4443 §2.4 want it, on links without link headers.
+//! ICMP as RFC 1122 §3.2.2 and RFC 4443 §2.4 demand, on links without link headers.
 
 use super::*;
 use crate::ip::checksum::{internet_checksum, transport_checksum};
@@ -7,12 +7,12 @@ use crate::ip::refusal::IcmpError;
 use crate::ip::{Cast, IpHeader};
 use crate::network::admission::Admission;
 
-/// Two hosts on a link without link headers: us, and whom we talk to.
+/// Two hosts on a link without link headers.
 fn hosts() -> (Host, Host) {
     (Host::ip_medium(&["10.0.0.1/24", "fd00::1/64"]), Host::ip_medium(&["10.0.0.2/24", "fd00::2/64"]))
 }
 
-/// Writes a right checksum into the IPv4 header.
+/// Corrects the checksum of the IPv4 header.
 fn fix(packet: &mut [u8]) {
     packet[10..12].fill(0);
     let header_len = usize::from(packet[0] & 15) * 4;
@@ -25,7 +25,7 @@ fn echo(from: &mut Host, src: &str, dst: &str, data: &[u8]) -> Vec<u8> {
     from.output(meta, &message[..8], &message[8..]).unwrap().expect("no resolution")
 }
 
-/// An IPv6 packet with extension headers put between its header and its payload.
+/// An IPv6 packet with extension headers inserted behind its header.
 fn extended(packet: &[u8], first: u8, headers: &[u8]) -> Vec<u8> {
     let mut packet = [&packet[..40], headers, &packet[40..]].concat();
     packet[6] = first;
@@ -86,8 +86,8 @@ fn rfc_1122_3_2_2_no_error_about_groups_errors_fragments_or_strange_sources() {
     assert_eq!(tell(&good), 1);
 }
 
-/// A host that is 10.0.0.2 and fd00::2, and a closed port's complaints to this host about so many
-/// datagrams.
+/// The number of "port unreachable" errors from a host that is 10.0.0.2 and fd00::2, in answer to
+/// this many datagrams from one peer.
 fn complaints(b: &mut Host, to: &str, count: usize) -> usize {
     let (src, dst) = (ip(to), ip(if to.contains(':') { "fd00::2" } else { "10.0.0.2" }));
     let packet = crate::testing::PacketBuilder::new(src, dst).udp(5, 4000, b"x");
@@ -114,7 +114,7 @@ fn limited(change: impl FnOnce(&mut crate::config::IpConfig)) -> Host {
     b
 }
 
-/// As Linux 6.18 does: 6 at once, then one a second (IPv4) or ten (IPv6), to each.
+/// As in Linux 6.18: 6 at once, then one (IPv4) or ten (IPv6) a second, for each peer.
 #[test]
 fn rfc_4443_2_4_f_each_host_gets_a_few_errors_and_then_one_now_and_then() {
     for (to, another, interval) in [("10.0.0.1", "10.0.0.9", 1000), ("fd00::1", "2001:db8::1", 100)] {
@@ -140,7 +140,7 @@ fn errors_to_all_hosts_together_are_limited() {
     b.advance(Duration::from_secs(1));
     let again: usize = (1000..2000).map(|number| complaints(&mut b, &host(number), 1)).sum();
     assert!((30..70).contains(&again) && again != burst, "{burst}, {again}");
-    // What one host asks for beyond its share takes nothing from the others.
+    // Datagrams beyond one peer's share take nothing from the others.
     b.advance(Duration::from_secs(1));
     assert_eq!(complaints(&mut b, "10.0.0.1", 1000), 6);
     let others: usize = (2000..2020).map(|number| complaints(&mut b, &host(number), 1)).sum();
@@ -222,14 +222,14 @@ fn rfc_1122_3_2_2_8_timestamps_are_answered_but_not_to_groups() {
     assert_eq!((b.frames().len(), b.drops(DropReason::EchoIgnored), b.drops(DropReason::BadIcmp)), (0, 2, 1));
 }
 
-/// Each family has an ICMP of its own; the other's is unknown to it, and answered as Linux 6.18
-/// does.
+/// Each family has its own ICMP. The other family's is an unknown protocol, and is answered as in
+/// Linux 6.18.
 #[test]
 fn the_other_familys_icmp_is_a_protocol_that_nobody_speaks() {
     use crate::testing::PacketBuilder;
     for (src, dst, foreign) in [("10.0.0.1", "10.0.0.2", 58), ("fd00::1", "fd00::2", 1)] {
         let (mut a, mut b) = hosts();
-        // It looks like an error of that protocol.
+        // In the other family's encoding this would be an error message.
         b.receive(PacketBuilder::new(ip(src), ip(dst)).raw(foreign, &[3, 3, 0, 0, 0, 0, 0, 0]));
         let datagram = b.datagram();
         b.with(|network, ctx| {
@@ -254,14 +254,14 @@ fn replies_keep_the_class_of_the_request() {
 #[test]
 fn errors_that_do_not_concern_us_are_counted() {
     let (mut a, mut b) = hosts();
-    // About a packet that was never ours.
+    // About a packet that we did not send.
     let packet = b.send_udp("10.0.0.1", b"hello").unwrap().unwrap();
     let (header, payload) = IcmpError::PortUnreachable.emit(ip("10.0.0.2"), ip("10.0.0.1"), &packet.into());
     let meta = IpMeta { protocol: protocol::ICMP, ..meta(ip("10.0.0.2"), ip("10.0.0.1")) };
     let error = b.output(meta, header.as_slice(), &payload.concat()).unwrap().unwrap();
     a.receive(error);
     assert_eq!(a.drops(DropReason::UnmatchedIcmpError), 1);
-    // A redirect, a question for our netmask, a source quench.
+    // A redirect, an address mask request, a source quench.
     for (kind, reason) in
         [(5, DropReason::RedirectIgnored), (17, DropReason::UnknownIcmp), (4, DropReason::UnknownIcmp)]
     {
@@ -314,12 +314,12 @@ fn rfc_8201_a_validated_too_big_message_shrinks_the_path() {
             .unwrap();
         a.receive(error);
         assert_eq!(a.error().kind, NetworkErrorKind::PacketTooBig { mtu: 1300 });
-        // Nothing is believed before the transport has looked at it.
+        // The path MTU is unchanged until the transport has validated the error.
         let path_mtu = |host: &Host| host.network.path_mtu(host.now, ip(dst), None);
         assert_eq!(path_mtu(&a), 1500);
         a.network.learn_path_mtu(a.now, ip(dst), None, 1300);
         assert_eq!(path_mtu(&a), 1300);
-        // What must not be fragmented is refused now; the rest is.
+        // A packet that must not be fragmented is now refused; others are fragmented.
         let whole = IpMeta { mtu_discovery: MtuDiscovery::Do, ..meta(ip(src), ip(dst)) };
         assert_eq!(a.output(whole, &udp_header(1300), &[0; 1300]), Err(Error::MessageTooLong));
         assert_eq!(a.send_udp(dst, &[0; 1300]), Ok(None));
@@ -327,8 +327,8 @@ fn rfc_8201_a_validated_too_big_message_shrinks_the_path() {
         a.network.learn_path_mtu(a.now, ip(dst), None, 100);
         assert_eq!(path_mtu(&a), at_least);
         if dst.contains('.') {
-            // They may be fragmented from now on, whatever the transport would like, and have
-            // numbers for it.
+            // Routers may now fragment all packets, whatever the transport asks for, so they have
+            // identifications.
             for mtu_discovery in [MtuDiscovery::Want, MtuDiscovery::Do] {
                 let meta = IpMeta { mtu_discovery, ..meta(ip(src), ip(dst)) };
                 let numbers = [0; 2].map(|_| {
@@ -377,7 +377,7 @@ fn rfc_8200_4_extension_headers_are_skipped_or_answered() {
     let packet = a.send_udp("fd00::2", b"hello").unwrap().unwrap();
     b.receive(extended(&packet, 0, &[60, 0, 1, 4, 0, 0, 0, 0, 17, 0, 1, 4, 0, 0, 0, 0]));
     assert_eq!(&b.datagram().transport()[8..], b"hello");
-    // An option that must be known; a routing header of type 0 (RFC 5095).
+    // An unknown option that must not be skipped; a routing header of type 0 (RFC 5095).
     for (first, header, code, pointer) in
         [(60, [17, 0, 0x9e, 4, 0, 0, 0, 0], 2, 42), (43, [17, 0, 0, 1, 0, 0, 0, 0], 0, 42)]
     {
@@ -388,13 +388,13 @@ fn rfc_8200_4_extension_headers_are_skipped_or_answered() {
         assert_eq!(a.error().kind, NetworkErrorKind::ParameterProblem);
     }
     assert_eq!(b.drops(DropReason::BadExtensionHeader), 2);
-    // Nothing follows: nothing is wrong, and nobody is told.
+    // "No next header" is not an error, so no error is sent.
     let mut none = packet.clone();
     none[6] = 59;
     b.receive(none);
     assert_eq!((b.drops(DropReason::UnknownProtocol), b.frames().len()), (1, 0));
-    // RFC 4443 §3.4: an unknown protocol is an unknown next header; the pointer says where it is
-    // named.
+    // RFC 4443 §3.4: an unknown protocol is an unrecognized next header, and the pointer names the
+    // field with its number.
     let mut unknown = extended(&packet, 60, &[253, 0, 1, 4, 0, 0, 0, 0]);
     unknown[40] = 253;
     b.receive(unknown);

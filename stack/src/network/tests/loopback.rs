@@ -1,4 +1,4 @@
-//! What a host says to itself.
+//! Packets from a host to itself.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Tests of the network layer as a whole: hosts on a link, and a link that a test plays itself.
+//! Tests of the network layer as a whole: hosts on a link, and links that a test simulates.
 
 mod ethernet;
 mod fragments;
@@ -36,7 +36,7 @@ pub(super) fn mac(last: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 0, last])
 }
 
-/// A network layer with what a stack would lend it.
+/// A network layer with the parts that a stack would provide.
 pub(super) struct Host {
     pub(super) network: Network,
     pub(super) config: Config,
@@ -44,7 +44,7 @@ pub(super) struct Host {
     pub(super) rng: Rng,
     pub(super) now: Instant,
     pub(super) delivered: Vec<Delivery>,
-    /// ICMP messages that the network layer has dealt with.
+    /// ICMP messages that the network layer has handled.
     pub(super) done: Vec<Datagram>,
 }
 
@@ -116,7 +116,7 @@ impl Host {
         )
     }
 
-    /// Lets time pass, with every timer at its time.
+    /// Lets time pass, and fires each timer at its time.
     pub(super) fn advance(&mut self, by: Duration) {
         let end = self.now + by;
         while let Some(at) = self.network.poll_timeout().filter(|&at| at <= end) {
@@ -127,7 +127,7 @@ impl Host {
         self.drain();
     }
 
-    /// One frame in; what comes of it is in `delivered`.
+    /// Handles one frame; what it results in is in `delivered`.
     pub(super) fn receive(&mut self, frame: impl Into<Bytes>) {
         self.receive_on(IFACE, frame);
     }
@@ -153,7 +153,7 @@ impl Host {
         }
     }
 
-    /// Frames that want out.
+    /// The frames to be sent.
     pub(super) fn frames(&mut self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         while let Some(transmit) = self.with(|network, ctx| network.poll_transmit(ctx)) {
@@ -162,7 +162,7 @@ impl Host {
         frames
     }
 
-    /// Sends a transport packet; the frame, if it goes out at once.
+    /// Sends a transport packet, and returns the frame if it goes out at once.
     pub(super) fn output(&mut self, meta: IpMeta, header: &[u8], payload: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut buf = HeaderBuf::new();
         buf.prepend(header.len()).copy_from_slice(header);
@@ -173,8 +173,8 @@ impl Host {
         result.map(|transmit| transmit.map(|transmit| transmit.to_vec()))
     }
 
-    /// Sends a UDP datagram from the right source, ports 1000 to 2000; the checksum is left to the
-    /// transport tests.
+    /// Sends a UDP datagram from the right source, port 1000 to 2000. Its checksum is not computed:
+    /// other tests cover that.
     pub(super) fn send_udp(&mut self, dst: &str, data: &[u8]) -> Result<Option<Vec<u8>>> {
         let dst = ip(dst);
         let src = self.network.source_for(dst, None)?;
@@ -185,7 +185,7 @@ impl Host {
         self.stats.drops(reason)
     }
 
-    /// The one thing that was delivered since the last call, which is a datagram.
+    /// The only delivery since the last call, which must be a datagram.
     pub(super) fn datagram(&mut self) -> Datagram {
         match core::mem::take(&mut self.delivered).as_slice() {
             [Delivery::Datagram(datagram)] => datagram.clone(),
@@ -193,7 +193,7 @@ impl Host {
         }
     }
 
-    /// The one thing that was delivered since the last call, which is an error.
+    /// The only delivery since the last call, which must be an error.
     pub(super) fn error(&mut self) -> NetworkError {
         match core::mem::take(&mut self.delivered).as_slice() {
             [Delivery::Error(error)] => error.clone(),
@@ -223,7 +223,7 @@ pub(super) fn meta(src: IpAddr, dst: IpAddr) -> IpMeta {
     }
 }
 
-/// Carries frames between two hosts until none is left.
+/// Carries frames between two hosts until there are none left.
 pub(super) fn settle(a: &mut Host, b: &mut Host) {
     loop {
         let (from_a, from_b) = (a.frames(), b.frames());

@@ -1,4 +1,4 @@
-//! What devices have done to frames that come in.
+//! What the network layer makes of the work of devices on received frames.
 
 use super::*;
 use crate::offload::{ChecksumState, PartialChecksum, SegmentKind, Segments};
@@ -7,7 +7,7 @@ use crate::testing::PacketBuilder;
 const UDP: Segments = Segments { kind: SegmentKind::Udp, len: 1000 };
 const TCP: Segments = Segments { kind: SegmentKind::TcpV6, len: 1000 };
 
-/// An IPv6 packet of a host fd00::1 to fd00::2, with these headers between IP and transport.
+/// An IPv6 packet from fd00::1 to fd00::2, with these extension headers before the transport.
 fn packet(extensions: &[u8], first: u8, transport: &[u8]) -> Vec<u8> {
     let mut packet =
         PacketBuilder::new(ip("fd00::1"), ip("fd00::2")).raw(first, &[extensions, transport].concat());
@@ -37,13 +37,13 @@ fn receive(
 
 #[test]
 fn a_checksum_is_missed_where_the_transport_begins_and_nowhere_else() {
-    // Destination options, eight bytes of them, and TCP behind.
+    // Destination options of eight bytes, with TCP behind them.
     let options = [6, 0, 1, 4, 0, 0, 0, 0];
     let partial = |start| ChecksumState::Partial(PartialChecksum { start, offset: 16 });
     for (extensions, first, checksum, is_checked) in [
         (&[][..], 6, partial(40), true),
         (&options[..], 60, partial(48), true),
-        // The inner checksum of a tunnel; and nonsense.
+        // The inner checksum of a tunnel; and an offset that makes no sense.
         (&options[..], 60, partial(40), false),
         (&[][..], 6, partial(u16::MAX), false),
         (&[][..], 6, ChecksumState::Verified, true),
@@ -63,7 +63,7 @@ fn a_run_may_be_longer_than_the_link_and_is_one_of_its_own_protocol() {
         (&[][..], 6, Some(TCP), 1000),
         (&options[..], 60, Some(TCP), 1000),
         (&[][..], 17, Some(UDP), 1000),
-        // What a device said of another protocol.
+        // What a device stated about another protocol.
         (&[][..], 17, Some(TCP), 0),
         (&[][..], 6, Some(UDP), 0),
     ] {
@@ -76,7 +76,7 @@ fn a_run_may_be_longer_than_the_link_and_is_one_of_its_own_protocol() {
     }
 }
 
-/// RFC 8200 §4.5: what a device says of a fragment does not hold for the packet that is made of it.
+/// RFC 8200 §4.5: a device's statements about a fragment do not hold for the reassembled packet.
 #[test]
 fn nothing_is_believed_of_a_packet_that_came_in_fragments() {
     let mut host = host();

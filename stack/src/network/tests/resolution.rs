@@ -20,15 +20,15 @@ fn v6(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
 
-/// Destination and message of the ARP frames among these.
+/// The destinations and messages of the ARP frames among `frames`.
 fn arps(frames: &[Vec<u8>]) -> Vec<(MacAddr, ArpPacket)> {
     let arps = frames.iter().filter(|frame| frame[12..14] == ARP.to_be_bytes());
     arps.map(|frame| (MacAddr(frame[..6].try_into().unwrap()), ArpPacket::parse(&frame[14..]).unwrap()))
         .collect()
 }
 
-/// Destination MAC, source, destination and message of the NDP frames among these; everything else
-/// in them is checked.
+/// The destination MACs, sources, destinations and messages of the NDP frames among `frames`; all
+/// other fields are checked here.
 fn ndps(frames: &[Vec<u8>]) -> Vec<(MacAddr, Ipv6Addr, Ipv6Addr, NdpMessage)> {
     let frames = frames.iter().filter(|frame| frame[12..14] == IPV6.to_be_bytes());
     frames
@@ -93,12 +93,12 @@ fn rfc_4862_5_4_and_rfc_5227_2_1_addresses_are_probed_then_announced() {
     let expected = ["fe80::ff:fe00:2", "fd00::2"]
         .map(|addr| (group_mac(2), unspecified, ndp::solicited_node(v6(addr)), solicitation(addr, None)));
     assert_eq!(ndps(&frames), expected);
-    // Not used yet.
+    // The addresses are not used yet.
     assert_eq!(host.network.source_for(ip("10.0.0.1"), None), Err(Error::AddressNotAvailable));
     assert!(!host.network.is_local(ip("fd00::2")));
     host.advance(Duration::from_millis(999));
     assert!(host.frames().is_empty());
-    // The whole of it takes one second.
+    // Probing takes one second in all.
     host.advance(Duration::from_millis(1));
     let frames = host.frames();
     assert_eq!(arps(&frames), [(MacAddr::BROADCAST, ArpPacket::announcement(mac(2), v4("10.0.0.2")))]);
@@ -115,7 +115,7 @@ fn rfc_4862_5_4_and_rfc_5227_2_1_addresses_are_probed_then_announced() {
 
 #[test]
 fn a_duplicate_is_noticed_and_not_used() {
-    // Who answers a probe, who uses the address, who probes at the same time.
+    // A station that answers a probe, one that uses the address, one that probes at the same time.
     let theirs = mac(9);
     let probe = ArpPacket::request(mac(2), Ipv4Addr::UNSPECIFIED, v4("10.0.0.2"));
     let answer = probe.reply(theirs);
@@ -170,7 +170,7 @@ fn rfc_5227_2_4_an_address_in_use_is_defended_at_most_every_ten_seconds() {
     host.receive(arp_frame(MacAddr::BROADCAST, claim));
     assert_eq!(host.frames().len(), 1);
     assert!(host.network.is_local(ip("10.0.0.2")));
-    // A probe for it is answered.
+    // A probe for our address is answered.
     let probe = ArpPacket::request(mac(9), Ipv4Addr::UNSPECIFIED, v4("10.0.0.2"));
     host.receive(arp_frame(MacAddr::BROADCAST, probe));
     assert_eq!(arps(&host.frames()), [(mac(9), probe.reply(mac(2)))]);
@@ -199,7 +199,7 @@ fn arp_requests_for_us_are_answered_and_others_make_no_entry() {
     assert_eq!(neighbor(&host, "10.0.0.3"), None);
     assert_eq!((host.drops(DropReason::UnneededNeighbor), host.stats.all_drops()), (3, 3));
     assert!(host.frames().is_empty());
-    // But what is known is brought up to date: it has a new card.
+    // A known neighbour is updated: it has a new network card.
     host.receive(arp_frame(MacAddr::BROADCAST, ArpPacket::announcement(mac(8), v4("10.0.0.1"))));
     assert_eq!(host.network.neighbors(host.now, IFACE)[0].mac, Some(mac(8)));
 }
@@ -214,16 +214,16 @@ fn rfc_4861_7_2_3_solicitations_are_answered() {
     let expected = (mac(1), v6("fd00::2"), v6("fd00::1"), advertisement("fd00::2", mac(2), true));
     assert_eq!(ndps(&host.frames()), [expected]);
     assert_eq!(neighbor(&host, "fd00::1"), Some(NeighborState::Stale));
-    // By unicast without a link address: the asker's is known.
+    // A unicast solicitation without a link address: the sender's is known.
     host.receive(ndp_frame(mac(2), mac(1), "fd00::1", "fd00::2", solicitation("fd00::2", None)));
     assert_eq!(ndps(&host.frames()), [expected]);
-    // A probe of an address of ours is answered to all (RFC 4861 §7.2.4).
+    // A probe for our address is answered to all nodes (RFC 4861 §7.2.4).
     host.receive(ndp_frame(group_mac, mac(1), "::", "ff02::1:ff00:2", solicitation("fd00::2", None)));
     let all_nodes = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
     let expected = (all_nodes, v6("fd00::2"), ndp::ALL_NODES, advertisement("fd00::2", mac(2), false));
     assert_eq!(ndps(&host.frames()), [expected]);
     assert_eq!(host.stats.all_drops(), 0);
-    // From beyond a router, of somebody else, with a wrong checksum.
+    // From beyond a router, for another host's address, with a wrong checksum.
     let mut far = bytes.clone();
     far[14 + 7] = 254;
     host.receive(far);
@@ -301,7 +301,7 @@ fn groups_and_broadcasts_need_no_resolution() {
         assert_eq!(frame[..6], expected.0, "{dst}");
     }
     assert!(host.network.is_broadcast(ip("10.0.0.255")) && !host.network.is_broadcast(ip("10.0.0.2")));
-    // And they arrive as what they are.
+    // The advertisements are accepted by another host.
     let mut other = Host::ethernet(1, &["10.0.0.1/24"]);
     for dst in ["10.0.0.255", "255.255.255.255"] {
         let bytes = host.send_udp(dst, b"all").unwrap().unwrap();

@@ -8,7 +8,7 @@ fn route(destination: &str, gateway: Option<&str>, iface: InterfaceId) -> Route 
     Route { destination: cidr(destination), gateway: gateway.map(ip), iface, metric: 0 }
 }
 
-/// Two links without resolution.
+/// A host on two links without resolution.
 fn two_homed() -> Host {
     let mut host = Host::bare();
     host.add_interface(Medium::Ip, 1500, &["10.0.0.1/24", "fd00::1/64"]);
@@ -38,8 +38,8 @@ fn packets_leave_through_the_interface_of_their_route() {
     assert_eq!(out(&mut host, "8.8.8.8"), Ok((IFACE, ip("10.0.0.1"))));
     host.network.remove_route(cidr("8.8.0.0/16"), IFACE).unwrap();
     assert_eq!(out(&mut host, "8.8.8.8"), Ok((SECOND, ip("10.1.0.1"))));
-    // Through the interface that is named: without a route there, an IPv4 address is on its link,
-    // and an IPv6 address is not reached (Linux 6.18, measured).
+    // Through the named interface: without a route there, an IPv4 address is taken to be on its
+    // link, and an IPv6 address is unreachable (Linux 6.18, measured).
     assert_eq!(host.network.source_for(ip("8.8.8.8"), Some(IFACE)), Ok(ip("10.0.0.1")));
     assert_eq!(host.network.source_for(ip("2001:db8::1"), Some(IFACE)), Err(Error::NetworkUnreachable));
     assert_eq!(host.network.path_mtu(host.now, ip("8.8.8.8"), None), 1400);
@@ -57,7 +57,7 @@ fn addresses_come_and_go_with_their_routes() {
     assert!(!host.network.is_local(ip("172.16.0.1")));
     assert_eq!(host.network.remove_address(IFACE, ip("172.16.0.1")), Err(Error::AddressNotAvailable));
     assert_eq!(host.network.remove_address(InterfaceId(9), ip("10.0.0.1")), Err(Error::InvalidArgument));
-    // A network that another address has, too, stays.
+    // The route stays if another address is in the same network.
     host.with(|network, ctx| network.add_address(ctx, IFACE, cidr("10.0.0.2/24"))).unwrap();
     host.network.remove_address(IFACE, ip("10.0.0.1")).unwrap();
     assert_eq!(out(&mut host, "10.0.0.9"), Ok((IFACE, ip("10.0.0.2"))));
@@ -76,7 +76,7 @@ fn gateways_are_neighbours() {
     assert_eq!(add("::/0", "fe80::ff:fe00:2"), Err(Error::AddressInUse));
     let nowhere = Route { iface: InterfaceId(5), ..route("0.0.0.0/0", None, IFACE) };
     assert_eq!(host.network.add_route(nowhere), Err(Error::InvalidArgument));
-    // What goes far goes to the gateway's station.
+    // A packet for a distant host goes to the gateway's station.
     let mut gateway = Host::ethernet(2, &["10.0.0.2/24", "fd00::2/64"]);
     for far in ["8.8.8.8", "2001:db8::1"] {
         let _ = host.send_udp(far, b"x");
@@ -84,7 +84,7 @@ fn gateways_are_neighbours() {
         let frame = host.send_udp(far, b"x").unwrap().expect("resolved");
         assert_eq!(frame[..6], mac(2).0);
     }
-    // It does not forward, as we do not.
+    // The gateway does not forward, because this stack does not.
     assert_eq!(gateway.drops(DropReason::NotForUs), 2);
 }
 
@@ -100,7 +100,7 @@ fn link_local_addresses_are_of_their_link() {
     assert_eq!(host.network.source_for(peer, Some(IFACE)), Ok(own(1)));
     assert_eq!(host.network.source_for(peer, Some(SECOND)), Ok(own(2)));
     assert_eq!(host.network.source_for(ip("ff02::1"), Some(SECOND)), Ok(own(2)));
-    // Our own address of one link is nobody we know on the other.
+    // A packet from our own address of another link is dropped.
     let mut sender = Host::ethernet(9, &[]);
     let bytes = {
         let meta = IpMeta { iface: Some(IFACE), ..meta(own(9), own(2)) };
