@@ -1,5 +1,5 @@
-//! Frames, byte by byte: right ones, and ones with a chosen fault. Written apart from the code that
-//! the stack itself uses, so that a mistake there does not hide here.
+//! Builds frames byte by byte: valid ones, and ones with a chosen fault. This code shares nothing
+//! with the stack's own, so that a mistake there is not repeated here.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,23 +12,23 @@ const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_ICMPV6: u8 = 58;
 
-/// What is wrong with a packet.
+/// The fault of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The IPv4 header checksum (nothing in IPv6, which has none).
+    /// A wrong IPv4 header checksum. IPv6 has none, so this changes nothing there.
     IpChecksum,
-    /// The checksum of TCP, UDP or ICMP.
+    /// A wrong checksum of TCP, UDP or ICMP.
     TransportChecksum,
-    /// The version in the IP header.
+    /// A wrong version in the IP header.
     IpVersion,
-    /// The IPv4 header length: longer than the packet (nothing in IPv6).
+    /// An IPv4 header length beyond the end of the packet. Changes nothing in IPv6.
     HeaderLength,
-    /// The length in the IP header: more than there is.
+    /// A length in the IP header that is larger than the packet.
     LengthTooLong,
-    /// The length in the IP header: less than a header.
+    /// A length in the IP header that is smaller than the header.
     LengthTooShort,
-    /// The packet ends in the middle of the transport header.
+    /// A packet that ends within the transport header.
     Truncated,
 }
 
@@ -48,15 +48,15 @@ pub struct PacketBuilder {
     pub src: IpAddr,
     /// The destination address.
     pub dst: IpAddr,
-    /// TTL or hop limit.
+    /// The TTL or hop limit.
     pub hop_limit: u8,
-    /// TOS or traffic class.
+    /// The TOS or traffic class.
     pub traffic_class: u8,
-    /// IPv4's identification, and that of fragments.
+    /// IPv4's identification, or that of fragments.
     pub identification: u32,
     /// IPv4's don't-fragment bit.
     pub dont_fragment: bool,
-    /// What is to be wrong.
+    /// The fault that the packets have.
     pub fault: Option<Fault>,
 }
 
@@ -79,13 +79,13 @@ impl PacketBuilder {
         }
     }
 
-    /// The same with a fault.
+    /// Sets the fault.
     pub fn fault(mut self, fault: Fault) -> Self {
         self.fault = Some(fault);
         self
     }
 
-    /// The same with another hop limit: NDP asks for 255.
+    /// Sets the hop limit; NDP requires 255.
     pub fn hop_limit(mut self, hop_limit: u8) -> Self {
         self.hop_limit = hop_limit;
         self
@@ -106,7 +106,7 @@ impl PacketBuilder {
         self.checksummed(PROTOCOL_UDP, datagram, 6)
     }
 
-    /// A packet with an ICMP message of the addresses' family: `rest` is what follows the checksum.
+    /// A packet with an ICMP message of the addresses' family; `rest` is what follows the checksum.
     pub fn icmp(&self, icmp_type: u8, code: u8, rest: &[u8]) -> Vec<u8> {
         let mut message = vec![icmp_type, code, 0, 0];
         message.extend_from_slice(rest);
@@ -122,7 +122,7 @@ impl PacketBuilder {
         self.icmp(if self.src.is_ipv4() { 8 } else { 128 }, 0, &rest)
     }
 
-    /// An IP packet with anything in it.
+    /// An IP packet with any payload.
     pub fn raw(&self, protocol: u8, transport: &[u8]) -> Vec<u8> {
         let mut packet = match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -224,7 +224,7 @@ impl PacketBuilder {
             self.pseudo_header(protocol, transport.len())
         };
         let mut checksum = internet_checksum(&[&pseudo, &transport]);
-        // RFC 768: zero would mean "none".
+        // RFC 768: zero would mean "no checksum".
         if protocol == PROTOCOL_UDP && checksum == 0 {
             checksum = 0xffff;
         }
@@ -260,13 +260,14 @@ pub struct TcpSegment {
     pub seq: u32,
     /// The acknowledgement number.
     pub ack: u32,
-    /// The control bits: [`TcpSegment::SYN`] and its kin, or-ed.
+    /// The control bits: [`TcpSegment::SYN`] and the others, combined with `|`.
     pub flags: u8,
-    /// The window as on the wire.
+    /// The window as it is on the wire.
     pub window: u16,
     /// The urgent pointer.
     pub urgent: u16,
-    /// The options as on the wire; filled up with zeros to a multiple of four, cut at 40.
+    /// The options as they are on the wire. They are padded with zeros to a multiple of four, and
+    /// cut at 40 bytes.
     pub options: Vec<u8>,
     /// The data.
     pub payload: Vec<u8>,
@@ -286,7 +287,7 @@ impl TcpSegment {
     /// The URG bit.
     pub const URG: u8 = 0x20;
 
-    /// A segment between two ports with nothing in it, and a window of 65,535.
+    /// A segment between two ports without flags, options or data, and with a window of 65,535.
     pub fn new(src_port: u16, dst_port: u16) -> Self {
         TcpSegment {
             src_port,
@@ -301,7 +302,7 @@ impl TcpSegment {
         }
     }
 
-    /// Header and data, the checksum zero.
+    /// The header and the data, with a checksum of zero.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut options = self.options.clone();
         options.truncate(40);
@@ -321,7 +322,7 @@ impl TcpSegment {
     }
 }
 
-/// An Ethernet frame around an IP packet, whose version chooses the EtherType.
+/// An Ethernet frame around an IP packet, whose version determines the EtherType.
 pub fn ethernet(src: MacAddr, dst: MacAddr, packet: &[u8]) -> Vec<u8> {
     let ethertype: u16 = if packet.first().is_some_and(|byte| byte >> 4 == 6) { 0x86dd } else { 0x0800 };
     ethernet_with_type(src, dst, ethertype, packet)
@@ -354,7 +355,7 @@ fn arp(
     target_mac: MacAddr,
     target: Ipv4Addr,
 ) -> Vec<u8> {
-    // Ethernet, IPv4, address lengths 6 and 4.
+    // Ethernet, IPv4, address lengths of 6 and 4.
     let mut message = vec![0, 1, 8, 0, 6, 4, 0, operation];
     message.extend_from_slice(&mac.0);
     message.extend_from_slice(&ip.octets());
@@ -365,17 +366,17 @@ fn arp(
 
 /// A solicited frame that tells `to` that `ip` is at `mac` (RFC 4861 §4.4).
 pub fn neighbor_advertisement(mac: MacAddr, ip: Ipv6Addr, to: MacAddr, to_ip: Ipv6Addr) -> Vec<u8> {
-    // Solicited and override.
+    // The flags "solicited" and "override".
     let mut rest = vec![0x60, 0, 0, 0];
     rest.extend_from_slice(&ip.octets());
-    // Target link-layer address, one unit of 8 bytes.
+    // Target link-layer address, of length 1 (8 bytes).
     rest.extend_from_slice(&[2, 1]);
     rest.extend_from_slice(&mac.0);
     let packet = PacketBuilder::new(ip.into(), to_ip.into()).hop_limit(255).icmp(136, 0, &rest);
     ethernet(mac, to, &packet)
 }
 
-/// RFC 1071's checksum over slices that follow one another; only the last may be of odd length.
+/// The checksum of RFC 1071 over consecutive slices, of which only the last may have an odd length.
 pub fn internet_checksum(slices: &[&[u8]]) -> u16 {
     let mut sum = 0u64;
     for pair in slices.iter().flat_map(|slice| slice.chunks(2)) {

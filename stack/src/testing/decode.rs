@@ -1,4 +1,4 @@
-//! Frames as lines for people, in the manner of tcpdump.
+//! Shows frames as lines of text, similar to those of tcpdump.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::network::{MacAddr, Medium};
 use crate::tcp::{Flags, Header};
 
-/// What a frame on this medium says, in one line. Whatever the bytes are, there is a line.
+/// Describes a frame on this medium in one line. Any bytes have a description.
 pub fn describe(medium: Medium, frame: &[u8]) -> String {
     if medium == Medium::Ip {
         return describe_packet(frame);
@@ -27,7 +27,7 @@ pub fn describe(medium: Medium, frame: &[u8]) -> String {
     }
 }
 
-/// What an IP packet says, in one line.
+/// Describes an IP packet in one line.
 pub fn describe_packet(packet: &[u8]) -> String {
     let described = match packet.first().map(|byte| byte >> 4) {
         Some(4) => describe_ipv4(packet),

@@ -1,5 +1,5 @@
-//! What a device with offloads puts on its wire. Written apart from the code by which the stack
-//! cuts runs itself, so that the two can be held against each other.
+//! What a device with offloads sends on the wire. This code shares nothing with the stack's own for
+//! cutting runs, so that the two can be compared.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -14,12 +14,11 @@ use crate::offload::{ChecksumState, PartialChecksum, SegmentKind, Segments};
 const PSH_AND_FIN: u8 = 0x09;
 const CWR: u8 = 0x80;
 
-/// The packets that a device makes of a frame: it cuts a run into segments, and completes
-/// checksums.
+/// The packets that a device makes of a frame: it cuts runs into segments and completes checksums.
 ///
 /// # Panics
 ///
-/// If the frame cannot be what it says: no device would know what to do.
+/// If the frame contradicts its own description.
 pub fn cut(medium: Medium, frame: &Frame) -> Vec<Bytes> {
     let link_len = if matches!(medium, Medium::Ethernet(_)) { 14 } else { 0 };
     let Some(Segments { kind, len }) = frame.segments else {
@@ -51,7 +50,7 @@ pub fn cut(medium: Medium, frame: &Frame) -> Vec<Bytes> {
                 packet[start + 4..start + 6].copy_from_slice(&(transport_len as u16).to_be_bytes())
             }
         }
-        // The sum of the pseudo-header is that of the whole run; its length is replaced by this
+        // The pseudo-header's sum is that of the whole run; the length in it is replaced by this
         // segment's.
         let at = start + usize::from(checksum.offset);
         let whole_len = frame.bytes.len() - start;
@@ -66,7 +65,7 @@ pub fn cut(medium: Medium, frame: &Frame) -> Vec<Bytes> {
     pieces.map(packet).collect()
 }
 
-/// Sequence number and flags of one segment of a run.
+/// Sets the sequence number and flags of one segment of a run.
 fn cut_tcp(tcp: &mut [u8], index: usize, len: usize, is_last: bool) {
     let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     let seq = seq.wrapping_add((index * len) as u32);
@@ -92,11 +91,12 @@ fn set_ip_length(ip: &mut [u8], transport_len: usize) {
     }
 }
 
-/// The field holds the sum of the pseudo-header, and is summed up with the rest.
+/// Completes a checksum. The field holds the sum of the pseudo-header, which is added up with the
+/// rest.
 fn complete(packet: &mut [u8], checksum: PartialChecksum) {
     let (start, at) = (usize::from(checksum.start), usize::from(checksum.start + checksum.offset));
     let sum = internet_checksum(&[&packet[start..]]);
-    // RFC 768: zero means "none", and TCP does not mind the other zero.
+    // RFC 768: zero means "no checksum". For TCP the two representations of zero are equal.
     let sum = if sum == 0 { 0xffff } else { sum };
     packet[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }

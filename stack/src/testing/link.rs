@@ -8,19 +8,20 @@ use super::path::{HoldBack, Path, PathConfig};
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// What a link does to frames. Probabilities from 0 to 1, each drawn for itself; the default is a
-/// good link with a delay of 1 ms.
+/// The faults of a link. They are probabilities from 0 to 1, each drawn independently. The default
+/// is a link without faults and with a delay of 1 ms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinkFaults {
-    /// How long a frame takes.
+    /// The time that a frame takes.
     pub delay: Duration,
-    /// The frame disappears.
+    /// The probability that a frame is lost.
     pub loss: f64,
-    /// The frame arrives twice.
+    /// The probability that a frame arrives twice.
     pub duplicate: f64,
-    /// The frame is held back for up to four further delays, so that later ones overtake it.
+    /// The probability that a frame is held back for up to four more delays, so that later ones
+    /// overtake it.
     pub reorder: f64,
-    /// One bit of the frame, behind the Ethernet header, arrives inverted.
+    /// The probability that one bit of a frame, behind the Ethernet header, is inverted.
     pub corrupt: f64,
 }
 
@@ -30,7 +31,7 @@ impl Default for LinkFaults {
     }
 }
 
-/// What a frame has before the part that [`LinkFaults::corrupt`] damages.
+/// The length of the part in front that [`LinkFaults::corrupt`] leaves alone.
 const UNDAMAGED_BYTES: usize = 14;
 
 impl From<LinkFaults> for PathConfig {
@@ -41,7 +42,7 @@ impl From<LinkFaults> for PathConfig {
     }
 }
 
-/// The frames on their way in one direction.
+/// The frames in flight in one direction.
 #[derive(Debug)]
 pub(super) struct Link {
     path: Path,
@@ -56,22 +57,22 @@ impl Link {
         self.path.set_config(faults.into());
     }
 
-    /// A frame goes in.
+    /// Sends a frame.
     pub(super) fn send(&mut self, now: Instant, frame: Bytes) {
         self.path.send(now, frame);
     }
 
-    /// When the next frame comes out.
+    /// The time at which the next frame arrives.
     pub(super) fn next_arrival(&self) -> Option<Instant> {
         self.path.next_arrival()
     }
 
-    /// The next frame, if it has arrived by now.
+    /// The next frame, if it has arrived.
     pub(super) fn receive(&mut self, now: Instant) -> Option<Bytes> {
         self.path.receive(now).map(|arrived| arrived.packet)
     }
 
-    /// Everything in flight is lost.
+    /// Loses everything in flight.
     pub(super) fn cut(&mut self) {
         self.path.cut();
     }

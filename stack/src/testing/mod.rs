@@ -1,14 +1,14 @@
-//! Test benches, for the users of the crate and for its own workspace (feature `testing`).
+//! Test benches for the users of the crate and for its own workspace (feature `testing`).
 //!
 //! - [`Pair`]: two stacks, one virtual clock, and a [`Link`](LinkFaults) between them that loses,
-//!   repeats, reorders and damages frames as its seed says. A run is the same again for the same
-//!   seed.
-//! - [`PacketBuilder`], [`TcpSegment`] and the functions beside them: frames byte by byte, right or
-//!   with a chosen [`Fault`], for what no well-behaved stack would send.
+//!   duplicates, reorders and corrupts frames as its seed determines. The same seed gives the same
+//!   run.
+//! - [`PacketBuilder`], [`TcpSegment`] and related functions: frames byte by byte, valid or with a
+//!   chosen [`Fault`], for what a correct stack would never send.
 //! - [`sim`]: any number of stacks, joined by links and routers, with programs on them.
-//! - [`describe`]: a frame as one line for people.
+//! - [`describe`]: a frame as one line of text.
 //!
-//! What is here serves tests, and may change with any version of the crate.
+//! This module is for tests, and may change with any version of the crate.
 //!
 //! ```
 //! use core::time::Duration;

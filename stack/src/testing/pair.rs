@@ -1,4 +1,4 @@
-//! Two stacks, one clock, one link.
+//! Two stacks with one virtual clock and one link.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -23,23 +23,23 @@ use crate::socket::{Descriptor, Domain, SocketKind};
 use crate::stack::Stack;
 use crate::time::Instant;
 
-/// How often the clock may be asked to stand still in a row before [`Pair`] says that a stack is
-/// stuck.
+/// How many steps at one time, without the clock moving, [`Pair`] allows before it reports that a
+/// stack is stuck.
 const MAX_STEPS_AT_ONE_TIME: u32 = 100_000;
-/// Events that nobody takes are forgotten beyond this number.
+/// The most events that are kept until a test takes them.
 const MAX_KEPT_EVENTS: usize = 4096;
 
-/// Which of the two.
+/// One of the two hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The first.
+    /// The first host.
     A,
-    /// The second.
+    /// The second host.
     B,
 }
 
 impl Side {
-    /// The other one.
+    /// The other host.
     pub const fn other(self) -> Side {
         match self {
             Side::A => Side::B,
@@ -48,30 +48,29 @@ impl Side {
     }
 }
 
-/// What a pair is made of.
+/// The configuration of a pair.
 #[derive(Clone, Debug)]
 pub struct PairConfig {
-    /// From it come both stacks' seeds and the faults of the link.
+    /// The seed of both stacks and of the link's faults.
     pub seed: u64,
-    /// The tunables of the first stack.
+    /// The configuration of the first stack.
     pub a: Config,
-    /// The tunables of the second.
+    /// The configuration of the second stack.
     pub b: Config,
-    /// The largest IP packet on the link.
+    /// The size of the largest IP packet on the link.
     pub mtu: usize,
-    /// An Ethernet link, or one of bare IP packets.
+    /// Whether the link is an Ethernet; otherwise it carries bare IP packets.
     pub ethernet: bool,
-    /// What the device of the first stack does for it; the link carries what comes out of the
-    /// device.
+    /// The offloads of the first stack's device; the link carries what the device sends.
     pub offloads: Offloads,
-    /// What the link does to frames in both directions; it begins after the addresses are settled.
+    /// The faults of the link in both directions. They begin after duplicate address detection.
     pub faults: LinkFaults,
     /// Whether every frame that is sent is kept for [`Pair::recorded`].
     pub record: bool,
 }
 
 impl PairConfig {
-    /// Default stacks on a good Ethernet link of MTU 1,500.
+    /// Default stacks on an Ethernet link without faults and with an MTU of 1,500.
     pub fn seeded(seed: u64) -> Self {
         PairConfig {
             seed,
@@ -86,14 +85,14 @@ impl PairConfig {
     }
 }
 
-/// One of the two, with its addresses.
+/// One of the two hosts, with its addresses.
 #[derive(Debug)]
 pub struct Host {
-    /// The stack, to call as any program would.
+    /// The stack, which a test calls as a program would.
     pub stack: Stack,
-    /// Its interface on the link.
+    /// The stack's interface on the link.
     pub iface: InterfaceId,
-    /// How the interface is attached.
+    /// The medium of the interface.
     pub medium: Medium,
     /// 10.0.0.1 or 10.0.0.2, in a network of 24 bits.
     pub v4: Ipv4Addr,
@@ -103,7 +102,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Its address in a family.
+    /// The host's address of a family.
     pub fn addr(&self, domain: Domain) -> IpAddr {
         match domain {
             Domain::V4 => self.v4.into(),
@@ -115,19 +114,19 @@ impl Host {
 /// A frame as it was sent, before the link did anything to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// When.
+    /// When it was sent.
     pub at: Instant,
-    /// Who sent it.
+    /// The host that sent it.
     pub from: Side,
-    /// All its bytes.
+    /// The bytes of the frame.
     pub frame: Bytes,
 }
 
-/// Two stacks, one virtual clock, one link between them.
+/// Two stacks, one virtual clock, and one link between them.
 ///
 /// The clock moves only inside [`run_for`](Pair::run_for), [`run_until_idle`](Pair::run_until_idle)
-/// and [`drive`](Pair::drive), from one happening to the next, so hours pass in milliseconds.
-/// Between them call the stacks as programs do, with [`now`](Pair::now) as the time.
+/// and [`drive`](Pair::drive). It jumps from one event to the next, so hours pass in milliseconds.
+/// Between these calls, call the stacks as programs do, with [`now`](Pair::now) as the time.
 #[derive(Debug)]
 pub struct Pair {
     /// The first stack.
@@ -135,7 +134,7 @@ pub struct Pair {
     /// The second stack.
     pub b: Host,
     now: Instant,
-    /// From A to B, from B to A.
+    /// The links from A to B and from B to A.
     links: [Link; 2],
     record: bool,
     recorded: Vec<Recorded>,
@@ -144,11 +143,11 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Makes the pair and lets time pass until the addresses of both can be used.
+    /// Makes the pair and lets time pass until the addresses of both hosts can be used.
     ///
     /// # Panics
     ///
-    /// If the stacks refuse the configuration, or do not settle their addresses within a minute.
+    /// If the stacks refuse the configuration, or if an address is still tentative after a minute.
     pub fn new(config: PairConfig) -> Pair {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&config.seed.to_le_bytes());
@@ -179,7 +178,7 @@ impl Pair {
         self.now
     }
 
-    /// One of the two.
+    /// One of the two hosts.
     pub fn host(&mut self, side: Side) -> &mut Host {
         match side {
             Side::A => &mut self.a,
@@ -187,38 +186,38 @@ impl Pair {
         }
     }
 
-    /// From now on the link does this, in both directions.
+    /// Sets the faults of the link in both directions.
     pub fn set_faults(&mut self, faults: LinkFaults) {
         for link in &mut self.links {
             link.set_faults(faults);
         }
     }
 
-    /// From now on the link does this to what `from` sends.
+    /// Sets the faults of the link for frames that `from` sends.
     pub fn set_faults_from(&mut self, from: Side, faults: LinkFaults) {
         self.links[from as usize].set_faults(faults);
     }
 
-    /// What is in flight is lost.
+    /// Loses the frames in flight.
     pub fn cut(&mut self) {
         for link in &mut self.links {
             link.cut();
         }
     }
 
-    /// A frame that neither sent arrives at `to`, now.
+    /// Delivers a frame that neither host sent to `to`, now.
     pub fn inject(&mut self, to: Side, frame: impl Into<Bytes>) {
         let now = self.now;
         let host = self.host(to);
         host.stack.handle_frame(now, host.iface, Frame::new(frame));
     }
 
-    /// The frames that were sent since this was last called, if the pair records them.
+    /// The frames that were sent since the last call, if the pair records them.
     pub fn recorded(&mut self) -> Vec<Recorded> {
         core::mem::take(&mut self.recorded)
     }
 
-    /// The events of one side since this was last called.
+    /// The events of one host since the last call.
     pub fn take_events(&mut self, side: Side) -> Vec<Event> {
         self.host(side).events.drain(..).collect()
     }
@@ -228,14 +227,15 @@ impl Pair {
         self.drive(duration, |_| false);
     }
 
-    /// Runs until nothing is in flight and neither stack waits for a timer, at most `limit`.
-    /// Whether that came about: TIME-WAIT and keepalives take their time.
+    /// Runs until nothing is in flight and neither stack waits for a timer, but at most for
+    /// `limit`. Returns whether that state was reached; TIME-WAIT and keepalives delay it.
     pub fn run_until_idle(&mut self, limit: Duration) -> bool {
         self.drive(limit, |pair| pair.flush() == 0 && pair.next_happening().is_none())
     }
 
-    /// Runs until `step` returns true, at most `limit`; whether it did. `step` is called after
-    /// everything that happens and may call the stacks: it is the programs on both hosts.
+    /// Runs until `step` returns true, but at most for `limit`, and returns whether it did. `step`
+    /// is called after everything that happens and may call the stacks: it acts as the programs on
+    /// both hosts.
     ///
     /// # Panics
     ///
@@ -258,12 +258,12 @@ impl Pair {
         }
     }
 
-    /// Opens a connection from A to B through a listener, and runs until both ends have it: the
-    /// descriptors of A and of B. The listener is closed again.
+    /// Opens a connection from A to B through a listener, and runs until both hosts have it.
+    /// Returns the descriptors on A and on B. The listener is closed.
     ///
     /// # Panics
     ///
-    /// If it is not open within ten minutes.
+    /// If the connection is not open within ten minutes.
     pub fn connected_streams(&mut self, domain: Domain) -> (Descriptor, Descriptor) {
         let port = self.next_port;
         self.next_port += 1;
@@ -273,7 +273,7 @@ impl Pair {
         (client, server)
     }
 
-    /// A listener of B on a port, with a backlog of 128.
+    /// Opens a listener on B, with a backlog of 128.
     ///
     /// # Panics
     ///
@@ -287,11 +287,11 @@ impl Pair {
         listener
     }
 
-    /// As [`connected_streams`](Pair::connected_streams) with a listener that is there already.
+    /// Like [`connected_streams`](Pair::connected_streams), with a listener that exists.
     ///
     /// # Panics
     ///
-    /// If it is not open within ten minutes.
+    /// If the connection is not open within ten minutes.
     pub fn connect_to(
         &mut self,
         domain: Domain,
@@ -314,7 +314,7 @@ impl Pair {
         (client, server)
     }
 
-    /// The recorded frames as lines for people.
+    /// The recorded frames as lines of text.
     pub fn transcript(&self) -> String {
         let mut lines = String::new();
         for Recorded { at, from, frame } in &self.recorded {
@@ -325,8 +325,8 @@ impl Pair {
         lines
     }
 
-    /// Hands every frame that the stacks have to send to the link, and keeps their events. How many
-    /// frames.
+    /// Passes all frames that the stacks have to send to the link, and stores their events. Returns
+    /// the number of frames.
     fn flush(&mut self) -> usize {
         let mut sent = 0;
         for side in [Side::A, Side::B] {
@@ -361,7 +361,7 @@ impl Pair {
         sent
     }
 
-    /// When something happens next, and the timer if it is one.
+    /// The time of the next event, and the timer if it is one.
     fn next_happening(&self) -> Option<(Instant, Option<Deadline>)> {
         let arrivals = self.links.iter().filter_map(|link| Some((link.next_arrival()?, None)));
         let deadlines = [&self.a, &self.b].into_iter().filter_map(|host| {

@@ -1,4 +1,4 @@
-//! One direction of a simulated link: what it does to packets, and those that are on their way.
+//! One direction of a simulated link: what it does to packets, and the packets in flight.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -10,43 +10,43 @@ use super::queue::{Queue, QueueConfig};
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// What one direction of a link does to packets. Probabilities from 0 to 1, each drawn for itself;
-/// the default is a link without a limit that takes 1 ms and harms nothing.
+/// What one direction of a link does to packets. Probabilities are from 0 to 1, each drawn
+/// independently. The default is a link without a rate limit and faults, with a delay of 1 ms.
 ///
-/// A packet first meets the MTU, then the queue, then the line that sends it at its rate, and
-/// behind that everything that befalls it on the way: an outage, loss, duplication, reordering,
-/// corruption, delay.
+/// A packet first meets the MTU, then the queue, then the line that sends it at its rate, and then
+/// everything that can happen on the way: an outage, loss, duplication, reordering, corruption,
+/// delay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PathConfig {
-    /// Bits a second; without one packets are not queued.
+    /// The rate in bits a second; without one, packets are not queued.
     pub rate: Option<u64>,
-    /// Where packets wait for the line.
+    /// The queue in which packets wait for the line.
     pub queue: QueueConfig,
-    /// How long a packet takes once it is sent.
+    /// The time that a packet takes once it is sent.
     pub delay: Duration,
-    /// Up to so much more, drawn for each packet.
+    /// The most additional delay, drawn for each packet.
     pub jitter: Duration,
-    /// What jitter does to the order of packets.
+    /// The effect of jitter on the order of packets.
     pub jitter_order: JitterOrder,
-    /// The packet disappears.
+    /// The probability that a packet is lost.
     pub loss: f64,
-    /// Packets disappear in bursts, beside `loss`.
+    /// Loss in bursts, in addition to `loss`.
     pub burst_loss: Option<GilbertElliott>,
-    /// The packet is held back, so that later ones overtake it.
+    /// The probability that a packet is held back, so that later ones overtake it.
     pub reorder: f64,
-    /// For how long.
+    /// How long it is held back.
     pub reorder_by: HoldBack,
-    /// The packet arrives twice.
+    /// The probability that a packet arrives twice.
     pub duplicate: f64,
-    /// One bit of the packet arrives inverted.
+    /// The probability that one bit of a packet is inverted.
     pub corrupt: f64,
-    /// A packet that may be marked (ECT) is marked with "congestion experienced" (RFC 3168).
+    /// The probability that an ECN-capable packet is marked with CE (RFC 3168).
     pub mark: f64,
-    /// The largest packet that passes; without one all do.
+    /// The size of the largest packet that passes; without one, all pass.
     pub mtu: Option<usize>,
-    /// What becomes of a larger one.
+    /// What happens to a packet that is larger.
     pub too_big: TooBig,
-    /// When the link is down: what is sent then is lost.
+    /// The times at which the link is down: packets sent then are lost.
     pub outages: Vec<Outage>,
 }
 
@@ -73,7 +73,7 @@ impl Default for PathConfig {
 }
 
 impl PathConfig {
-    /// A line of so many bits a second, with this delay and a queue of `queue_bytes`, tail drop.
+    /// A line with a rate in bits a second, a delay, and a tail-drop queue of `queue_bytes`.
     pub fn rated(rate: u64, delay: Duration, queue_bytes: usize) -> PathConfig {
         PathConfig {
             rate: Some(rate),
@@ -83,95 +83,95 @@ impl PathConfig {
         }
     }
 
-    /// A link without a limit that takes so long.
+    /// A link with this delay and without a rate limit.
     pub fn delayed(delay: Duration) -> PathConfig {
         PathConfig { delay, ..PathConfig::default() }
     }
 }
 
-/// The bandwidth-delay product in bytes: what a path of this rate in bits a second and this
-/// round-trip time holds.
+/// The bandwidth-delay product in bytes, for a rate in bits a second and a round-trip time.
 pub fn bdp_bytes(rate: u64, rtt: Duration) -> usize {
     (u128::from(rate) * rtt.as_nanos() / 8_000_000_000) as usize
 }
 
-/// What jitter does to the order of packets.
+/// The effect of jitter on the order of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JitterOrder {
-    /// None overtakes another: it waits behind the one that is late.
+    /// No packet overtakes another: it waits behind the one that is late.
     Kept,
-    /// Each takes its own time.
+    /// Packets may overtake each other.
     Free,
 }
 
-/// For how long a packet is held back.
+/// How long a packet is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldBack {
-    /// So long.
+    /// Always this long.
     Exactly(Duration),
-    /// At most so long, drawn for each packet.
+    /// At most this long, drawn for each packet.
     UpTo(Duration),
 }
 
-/// Loss in bursts: a link that is good or bad, and changes with each packet by chance (Gilbert and
-/// Elliott).
+/// Loss in bursts (the model of Gilbert and Elliott): the link is good or bad, and may change its
+/// state with each packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GilbertElliott {
-    /// From good to bad.
+    /// The probability of changing from good to bad.
     pub enter: f64,
-    /// From bad to good: bursts are `1 / leave` packets long in the mean.
+    /// The probability of changing from bad to good: bursts have a mean length of `1 / leave`
+    /// packets.
     pub leave: f64,
-    /// Loss while it is bad; none while it is good.
+    /// The probability of loss while the link is bad. While it is good, none are lost.
     pub loss: f64,
 }
 
-/// What becomes of a packet that is larger than the MTU. None is fragmented.
+/// What happens to a packet that is larger than the MTU. No packet is fragmented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TooBig {
-    /// Its sender is told by ICMP, if it is IPv6 or must not be fragmented.
+    /// The sender gets an ICMP error if the packet is IPv6 or must not be fragmented.
     Answered,
-    /// It disappears: a black hole.
+    /// The packet is lost without a message: a black hole.
     Silent,
 }
 
-/// A time in which a link is down.
+/// A time during which a link is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// What is sent from then on is lost.
+    /// The start: packets sent from here on are lost.
     pub from: Instant,
-    /// What is sent from then on arrives.
+    /// The end: packets sent from here on arrive.
     pub until: Instant,
 }
 
-/// What a path did, in packets.
+/// Counts of a path's packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathStats {
-    /// They came to it.
+    /// Packets that were given to the path.
     pub offered: u64,
-    /// They arrived, each copy counted.
+    /// Packets that arrived, counting each copy.
     pub delivered: u64,
-    /// The bytes of those.
+    /// The bytes of the packets that arrived.
     pub delivered_bytes: u64,
-    /// The queue had no room.
+    /// Packets dropped because the queue had no room.
     pub queue_full: u64,
-    /// CoDel dropped them.
+    /// Packets dropped by CoDel.
     pub codel_drops: u64,
-    /// Lost on the way.
+    /// Packets lost on the way.
     pub lost: u64,
-    /// Lost because the link was down.
+    /// Packets lost because the link was down.
     pub lost_in_outages: u64,
-    /// Larger than the MTU.
+    /// Packets larger than the MTU.
     pub too_big: u64,
-    /// Copies that were made.
+    /// Additional copies.
     pub duplicated: u64,
-    /// Held back.
+    /// Packets held back.
     pub reordered: u64,
-    /// Damaged.
+    /// Packets with an inverted bit.
     pub corrupted: u64,
-    /// Marked with "congestion experienced".
+    /// Packets marked with CE.
     pub marked: u64,
-    /// The most bytes that waited in the queue at once.
+    /// The most bytes that were in the queue at once.
     pub max_queued_bytes: u64,
 }
 
@@ -183,22 +183,22 @@ pub enum Loss {
     QueueFull,
     /// CoDel dropped it.
     Codel,
-    /// By chance.
+    /// It was lost at random.
     Random,
     /// The link was down.
     Outage,
     /// It was larger than the MTU.
     TooBig,
-    /// A router had no way to its destination, or its hop limit was used up.
+    /// A router had no route to its destination, or its hop limit was used up.
     Unroutable,
 }
 
-/// A packet on its way.
+/// A packet in flight.
 #[derive(Clone, Debug)]
 pub(super) struct InFlight {
     pub(super) arrives_at: Instant,
     pub(super) packet: Bytes,
-    /// A bit of it was inverted.
+    /// Whether a bit of it was inverted.
     pub(super) is_damaged: bool,
 }
 
@@ -207,17 +207,18 @@ pub(super) struct InFlight {
 pub(super) struct Path {
     config: PathConfig,
     rng: Rng,
-    /// What [`PathConfig::corrupt`] leaves alone in front: a link header.
+    /// The length of the part in front that [`PathConfig::corrupt`] leaves alone: a link header.
     undamaged_bytes: usize,
     queue: Queue,
-    /// The line sends until then.
+    /// When the line has sent all packets that it was given.
     line_free_at: Instant,
-    /// By arrival; of the same moment, in the order in which they were sent.
+    /// In order of arrival; packets that arrive at the same time, in the order in which they were
+    /// sent.
     in_flight: VecDeque<InFlight>,
     last_arrival: Instant,
     is_bad: bool,
     stats: PathStats,
-    /// What did not arrive and why, if that is kept.
+    /// The packets that did not arrive, and why, if they are kept.
     losses: Option<Vec<(Instant, Loss, Bytes)>>,
 }
 
@@ -241,7 +242,7 @@ impl Path {
         &self.config
     }
 
-    /// What is in flight stays as it is.
+    /// Changes the configuration. Packets in flight are not affected.
     pub(super) fn set_config(&mut self, config: PathConfig) {
         self.config = config;
     }
@@ -250,7 +251,7 @@ impl Path {
         &self.stats
     }
 
-    /// From now on losses are kept until they are taken.
+    /// Keeps losses from now on, until they are taken.
     pub(super) fn keep_losses(&mut self) {
         self.losses.get_or_insert_default();
     }
@@ -259,12 +260,12 @@ impl Path {
         self.losses.as_mut().map(core::mem::take).unwrap_or_default()
     }
 
-    /// Whether nothing waits and nothing is on its way.
+    /// Whether no packet is queued or in flight.
     pub(super) fn is_empty(&self) -> bool {
         self.in_flight.is_empty() && self.queue.is_empty()
     }
 
-    /// A packet goes in.
+    /// Sends a packet.
     pub(super) fn send(&mut self, now: Instant, packet: Bytes) {
         self.stats.offered += 1;
         if self.config.mtu.is_some_and(|mtu| packet.len() > mtu) {
@@ -286,15 +287,15 @@ impl Path {
         self.serve(now);
     }
 
-    /// When to call [`receive`](Path::receive) next.
+    /// The time for the next [`receive`](Path::receive).
     pub(super) fn next_arrival(&self) -> Option<Instant> {
         let arrival = self.in_flight.front().map(|packet| packet.arrives_at);
-        // What waits for the line cannot arrive sooner than a delay after its turn comes.
+        // A queued packet arrives no sooner than one delay after the line is free.
         let waiting = (!self.queue.is_empty()).then(|| self.line_free_at + self.config.delay);
         arrival.into_iter().chain(waiting).min()
     }
 
-    /// The next packet, if it has arrived by now.
+    /// The next packet, if it has arrived.
     pub(super) fn receive(&mut self, now: Instant) -> Option<InFlight> {
         self.serve(now);
         if self.in_flight.front()?.arrives_at > now {
@@ -306,14 +307,14 @@ impl Path {
         Some(arrived)
     }
 
-    /// Everything that waits or is in flight is lost.
+    /// Loses all packets that are queued or in flight.
     pub(super) fn cut(&mut self) {
         self.in_flight.clear();
         self.queue = Queue::default();
     }
 
-    /// Sends what the line had time for until now. The moments are those at which it was done,
-    /// however late this is called: it is called before anything is put into the queue.
+    /// Sends the queued packets that the line had time for until now. Their times are exact,
+    /// however late this is called. It must be called before a packet is queued.
     fn serve(&mut self, now: Instant) {
         while let Some(queued_at) = self.queue.first_queued_at() {
             let start = self.line_free_at.max(queued_at);
@@ -339,13 +340,14 @@ impl Path {
         }
     }
 
-    /// The packet leaves the line: all that chance does to it.
+    /// A packet leaves the line: draws all random effects.
     fn launch(&mut self, departs_at: Instant, packet: Bytes) {
         if self.config.outages.iter().any(|outage| outage.from <= departs_at && departs_at < outage.until) {
             self.stats.lost_in_outages += 1;
             return self.note_loss(departs_at, Loss::Outage, packet);
         }
-        // Drawn even when it cannot happen: changing one fault leaves the others where they were.
+        // Numbers are drawn even for faults that are off, so that changing one fault does not
+        // change the others.
         if self.happens(self.config.loss) | self.is_lost_in_burst() {
             self.stats.lost += 1;
             return self.note_loss(departs_at, Loss::Random, packet);
@@ -418,7 +420,7 @@ impl Path {
         drawn < probability
     }
 
-    /// More than nothing, at most `longest`.
+    /// A random duration above zero, at most `longest`.
     fn up_to(&mut self, longest: Duration) -> Duration {
         Duration::from_nanos(1 + self.rng.below((longest.as_nanos() as u64).max(1)))
     }

@@ -8,19 +8,19 @@ use bytes::Bytes;
 
 use crate::time::Instant;
 
-/// Where packets wait for the line. The default holds 1,000 packets (Linux's `txqueuelen`), tail
-/// drop.
+/// The queue in which packets wait for the line. The default is tail drop at 1,000 packets (Linux's
+/// `txqueuelen`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// The most bytes that wait; a packet that would exceed it is dropped. One packet always has
+    /// The most bytes in the queue; a packet that would exceed it is dropped. One packet always has
     /// room.
     pub limit_bytes: usize,
-    /// The most packets that wait.
+    /// The most packets in the queue.
     pub limit_packets: usize,
-    /// Whether packets are dropped sooner.
+    /// Which packets are dropped before the queue is full.
     pub discipline: Discipline,
-    /// A packet that may be marked (ECT) is, when this many bytes wait before it (as DCTCP's
-    /// switches do).
+    /// An ECN-capable packet is marked when more bytes than this are queued before it (as the
+    /// switches for DCTCP do).
     pub mark_above_bytes: Option<usize>,
 }
 
@@ -36,7 +36,7 @@ impl Default for QueueConfig {
 }
 
 impl QueueConfig {
-    /// Tail drop at so many bytes.
+    /// A queue with tail drop at this many bytes.
     pub fn bytes(limit_bytes: usize) -> QueueConfig {
         QueueConfig { limit_bytes, limit_packets: usize::MAX, ..QueueConfig::default() }
     }
@@ -45,15 +45,16 @@ impl QueueConfig {
 /// Which packet is dropped, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discipline {
-    /// The new one, when there is no room.
+    /// The newest packet, when there is no room.
     TailDrop,
-    /// RFC 8289: the oldest, when packets have waited longer than `target` for all of `interval`.
+    /// The oldest packet, when packets have waited longer than `target` for a whole `interval` (RFC
+    /// 8289).
     CoDel {
-        /// 5 ms where the RFC is followed.
+        /// The acceptable waiting time; 5 ms in the RFC.
         target: Duration,
-        /// 100 ms where the RFC is followed.
+        /// The time after which dropping begins; 100 ms in the RFC.
         interval: Duration,
-        /// Whether packets that may be marked (ECT) are marked instead of dropped.
+        /// Whether ECN-capable packets are marked instead of dropped.
         ecn: bool,
     },
 }
@@ -65,7 +66,7 @@ impl Discipline {
     }
 }
 
-/// RFC 8289 §5.2: no packet is dropped while less than a full one waits.
+/// RFC 8289 §5.2: no packet is dropped while less than one full packet is queued.
 const MAX_PACKET_BYTES: usize = 1500;
 
 #[derive(Debug, Default)]
@@ -75,7 +76,7 @@ pub(super) struct Queue {
     codel: CoDelState,
 }
 
-/// RFC 8289 §5.3 under its own names.
+/// The state of CoDel, with the names of RFC 8289 §5.3.
 #[derive(Debug, Default)]
 struct CoDelState {
     first_above_time: Option<Instant>,
@@ -85,7 +86,7 @@ struct CoDelState {
     dropping: bool,
 }
 
-/// What came out of the queue.
+/// The result of taking packets from the queue.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) packet: Option<Bytes>,
@@ -93,7 +94,7 @@ pub(super) struct Taken {
     pub(super) dropped: Vec<Bytes>,
 }
 
-/// A packet at the head, and whether it waited too long.
+/// The packet at the head, and whether it waited too long.
 struct Head {
     packet: Bytes,
     is_late: bool,
@@ -112,7 +113,7 @@ impl Queue {
         self.packets.front().map(|&(at, _)| at)
     }
 
-    /// Whether the packet was marked on its way in; it comes back if there is no room.
+    /// Appends a packet and returns whether it was marked. Without room it returns the packet.
     pub(super) fn push(&mut self, now: Instant, config: &QueueConfig, packet: Bytes) -> Result<bool, Bytes> {
         let is_full = self.packets.len() >= config.limit_packets
             || self.bytes.saturating_add(packet.len()) > config.limit_bytes;
@@ -128,8 +129,8 @@ impl Queue {
         Ok(is_marked)
     }
 
-    /// The next packet for the line. Nothing if the queue is empty, or CoDel dropped all that was
-    /// there.
+    /// The next packet for the line. There is none if the queue is empty, or if CoDel dropped all
+    /// of it.
     pub(super) fn pop(&mut self, now: Instant, config: &QueueConfig) -> Taken {
         match config.discipline {
             Discipline::TailDrop => {
@@ -140,7 +141,7 @@ impl Queue {
         }
     }
 
-    /// RFC 8289 §5.5, `dodequeue`.
+    /// `dodequeue` of RFC 8289 §5.5.
     fn pop_head(&mut self, now: Instant, target: Duration, interval: Duration) -> Option<Head> {
         let Some((queued_at, packet)) = self.packets.pop_front() else {
             self.codel.first_above_time = None;
@@ -156,8 +157,8 @@ impl Queue {
         Some(Head { packet, is_late })
     }
 
-    /// RFC 8289 §5.4, `dequeue`; with marks as Linux's `codel_dequeue`: a marked packet is one that
-    /// need not be dropped.
+    /// `dequeue` of RFC 8289 §5.4. Marking follows Linux's `codel_dequeue`: a marked packet is not
+    /// dropped.
     fn pop_codel(&mut self, now: Instant, target: Duration, interval: Duration, ecn: bool) -> Taken {
         let mut taken = Taken::default();
         let Some(mut head) = self.pop_head(now, target, interval) else {
@@ -199,7 +200,7 @@ impl Queue {
         Taken { packet: Some(head.packet), ..taken }
     }
 
-    /// If it stopped dropping not long ago, it goes on at the rate that was right then.
+    /// Starts dropping. If dropping ended only recently, the rate continues where it was.
     fn start_dropping(&mut self, now: Instant, interval: Duration) {
         let codel = &mut self.codel;
         codel.dropping = true;
@@ -217,8 +218,8 @@ fn control_law(t: Instant, interval: Duration, count: u32) -> Instant {
     t + Duration::from_nanos(square.isqrt() as u64)
 }
 
-/// The IP packet with "congestion experienced", if it says that it may be marked (RFC 3168 §5). One
-/// that is marked already counts as marked.
+/// The IP packet with CE, if it is ECN-capable (RFC 3168 §5). A packet that has CE already counts
+/// as marked.
 pub(super) fn marked(packet: &Bytes) -> Option<Bytes> {
     let is_v4 = packet.first()? >> 4 == 4;
     let traffic_class = if is_v4 { *packet.get(1)? } else { (packet.first()? << 4) | (packet.get(1)? >> 4) };
@@ -237,7 +238,7 @@ pub(super) fn marked(packet: &Bytes) -> Option<Bytes> {
     }
 }
 
-/// Changes a byte of an IPv4 header, and the checksum with it (RFC 1624).
+/// Changes a byte of an IPv4 header and adjusts the checksum (RFC 1624).
 pub(super) fn set_v4_byte(packet: &mut [u8], at: usize, value: u8) -> Option<()> {
     let header = packet.first_chunk_mut::<20>()?;
     let word = at & !1;
@@ -287,14 +288,15 @@ mod tests {
         let config = QueueConfig { limit_packets: 3, ..QueueConfig::default() };
         assert!(queue.push(Instant::ZERO, &config, packet(0, false)).is_ok());
         assert!(queue.push(Instant::ZERO, &config, packet(0, false)).is_err());
-        // However large, one packet has room.
+        // One packet always has room, however large it is.
         let config = QueueConfig::bytes(10);
         let mut queue = Queue::default();
         assert!(queue.push(Instant::ZERO, &config, packet(0, false)).is_ok());
         assert!(queue.push(Instant::ZERO, &config, packet(0, false)).is_err());
     }
 
-    /// A queue that is always 20 ms long, for two seconds: when it drops or marks.
+    /// The times at which a queue that is always 20 ms long, for two seconds, drops or marks
+    /// packets.
     fn codel_moments(ecn: bool, traffic_class: u8) -> Vec<Instant> {
         let config = QueueConfig { discipline: Discipline::codel(ecn), ..QueueConfig::default() };
         let (mut queue, mut moments) = (Queue::default(), Vec::new());
@@ -304,7 +306,7 @@ mod tests {
             let taken = if ms >= 20 { queue.pop(now, &config) } else { Taken::default() };
             for dropped in &taken.dropped {
                 assert_eq!(dropped.len(), 1480);
-                // So that the queue stays as long.
+                // Keeps the queue at the same length.
                 queue.packets.push_front((now - Duration::from_millis(20), packet(traffic_class, false)));
                 queue.bytes += 1480;
             }
@@ -318,7 +320,8 @@ mod tests {
     #[test]
     fn codel_drops_after_an_interval_and_then_ever_faster() {
         let moments = codel_moments(false, 0);
-        // 20 ms until the first packet comes out, 100 ms of grace; then 100 / sqrt(n) ms.
+        // The first packet leaves after 20 ms, dropping begins 100 ms later; then every 100 /
+        // sqrt(n) ms.
         assert_eq!(moments[0], Instant::from_millis(120));
         assert_eq!(moments[1], Instant::from_millis(220));
         assert_eq!(moments[2], Instant::from_millis(291));

@@ -4,7 +4,8 @@ use alloc::vec;
 
 const MBIT: u64 = 1_000_000;
 
-/// Sends packets of 1,000 bytes, numbered, one every `gap`; number and time of those that arrive.
+/// Sends numbered packets of 1,000 bytes, one every `gap`. Returns number and time of those that
+/// arrive.
 fn run(config: PathConfig, count: u32, gap: Duration) -> (Vec<(u32, Instant)>, PathStats) {
     let mut path = Path::new(config, 4, Rng::new([7; 32]));
     let (mut arrived, mut now) = (Vec::new(), Instant::ZERO);
@@ -29,7 +30,7 @@ fn run(config: PathConfig, count: u32, gap: Duration) -> (Vec<(u32, Instant)>, P
 
 #[test]
 fn a_line_sends_at_its_rate_and_its_queue_drops_the_rest() {
-    // 8 Mbit/s: a packet a millisecond. Two come in that time, ten wait.
+    // 8 Mbit/s is one packet a millisecond. Two are sent in that time, and ten fit the queue.
     let config = PathConfig::rated(8 * MBIT, Duration::from_millis(10), 10_000);
     let (arrived, stats) = run(config, 1000, Duration::from_micros(500));
     assert_eq!(arrived[0], (0, Instant::from_millis(11)));
@@ -52,7 +53,7 @@ fn a_line_that_is_not_full_only_delays() {
 fn codel_keeps_the_queue_short_in_the_end() {
     let mut config = PathConfig::rated(8 * MBIT, Duration::ZERO, 1 << 30);
     config.queue.discipline = Discipline::codel(false);
-    // 2 % more than the line can take.
+    // 2 % more than the rate of the line.
     let (arrived, stats) = run(config, 20_000, Duration::from_micros(980));
     let waited =
         arrived.iter().map(|&(n, at)| at - Instant::from_micros(u64::from(n) * 980)).next_back().unwrap();
@@ -68,7 +69,7 @@ fn loss_in_bursts_has_the_length_that_was_asked_for() {
     let gaps: Vec<u32> = arrived.windows(2).map(|p| p[1].0 - p[0].0 - 1).filter(|&gap| gap > 0).collect();
     let mean = f64::from(gaps.iter().sum::<u32>()) / gaps.len() as f64;
     assert!((4.0..6.0).contains(&mean), "{mean}");
-    // 1 / 100 against 1 / 5: bad for a twenty-first of the time.
+    // 1 / 100 against 1 / 5: the link is bad for one twenty-first of the time.
     assert!((1900..2900).contains(&stats.lost), "{}", stats.lost);
 }
 

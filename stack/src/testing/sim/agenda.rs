@@ -1,4 +1,4 @@
-//! What happens next.
+//! The schedule of a simulation: which event comes next.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
@@ -6,28 +6,29 @@ use core::cmp::Reverse;
 
 use crate::time::Instant;
 
-/// Something that wants its turn at a moment. The order is that of things at the same moment.
+/// An event of the simulation. The order of the variants is the order of events at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Happening {
-    /// Packets come out of a path.
+    /// Packets arrive from a path.
     Arrival(usize),
-    /// A stack's timer.
+    /// A timer of a stack is due.
     Timer(usize),
     /// A program asked to be called.
     Program(usize),
 }
 
-/// The first of many moments, each of which moves often and mostly to later: then nothing is done
-/// until the earlier one has come, which is cheaper than to keep the heap exact.
+/// Finds the first of many events, whose times change often and mostly to later ones. A change to a
+/// later time does nothing until the earlier time is reached, which is cheaper than updating the
+/// heap.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     heap: BinaryHeap<Reverse<(Instant, Happening)>>,
-    /// The entry of the heap that counts, of arrivals, timers and programs.
+    /// The heap entry that is valid for each arrival, timer and program.
     entered: [Vec<Option<Instant>>; 3],
 }
 
 impl Agenda {
-    /// Its turn comes at `at` or sooner; whoever has it asks again.
+    /// Schedules an event for `at` or earlier; the receiver schedules it again if it is too early.
     pub(super) fn enter(&mut self, what: Happening, at: Instant) {
         let entered = self.entry(what);
         if entered.is_none_or(|before| at < before) {
@@ -36,7 +37,7 @@ impl Agenda {
         }
     }
 
-    /// When the next turn is.
+    /// The time of the next event.
     pub(super) fn next_at(&mut self) -> Option<Instant> {
         while let Some(&Reverse((at, what))) = self.heap.peek() {
             if *self.entry(what) == Some(at) {
@@ -47,7 +48,7 @@ impl Agenda {
         None
     }
 
-    /// Takes the next turn, if it has come by now.
+    /// Takes the next event, if it is due.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Happening> {
         if self.next_at()? > now {
             return None;

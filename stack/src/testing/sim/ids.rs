@@ -1,4 +1,4 @@
-//! Nodes and links by number.
+//! The numbers of nodes and links.
 
 use core::fmt;
 

@@ -1,17 +1,17 @@
 //! A simulated network: any number of stacks, joined by links and routers, under one virtual clock.
 //!
-//! A [`SimNet`] is a graph. Its nodes are hosts ([`SimNet::add_host`], each a
-//! [`Stack`](crate::Stack) of its own) and routers ([`SimNet::add_router`]); a link
-//! ([`SimNet::connect`]) joins two of them and does in each direction what a [`PathConfig`] says:
-//! rate, delay, jitter, a queue (tail drop or CoDel), loss by chance and in bursts, reordering,
-//! duplication, corruption, an MTU (answered or a black hole), ECN marks, outages. Addresses and
-//! routes are chosen by the network; links carry bare IP packets, IPv4 and IPv6.
+//! A [`SimNet`] is a graph. Its nodes are hosts ([`SimNet::add_host`], each with a
+//! [`Stack`](crate::Stack)) and routers ([`SimNet::add_router`]). A link ([`SimNet::connect`])
+//! joins two nodes and has a [`PathConfig`] for each direction: rate, delay, jitter, a queue (tail
+//! drop or CoDel), random loss and loss in bursts, reordering, duplication, corruption, an MTU
+//! (with ICMP errors or as a black hole), ECN marks, outages. The network assigns addresses and
+//! routes; links carry bare IP packets, IPv4 and IPv6.
 //!
-//! Programs run on the hosts: your own (a [`Program`], or a closure), or those that are here:
-//! [`Client`] and [`Server`] do what a [`Talk`] says (send in bulk or in small pieces, stall, ask
-//! and answer, echo, shut, close, reset) and compare every byte. The clock moves only inside
-//! [`SimNet::run_for`] and its kin, from one happening to the next: a minute takes a fraction of a
-//! second. The same seed gives the same run, bit for bit ([`SimNet::digest`]).
+//! Programs run on the hosts: your own (a [`Program`], or a closure), or [`Client`] and [`Server`].
+//! Each of those does what its [`Talk`] says (send in bulk or in small pieces, stall, request and
+//! respond, echo, shut down, close, reset) and compares every byte. The clock moves only inside
+//! [`SimNet::run_for`] and similar functions and jumps from one event to the next: a minute takes a
+//! fraction of a second. The same seed gives the same run, bit for bit ([`SimNet::digest`]).
 //!
 //! One flow over a bad path:
 //!
@@ -47,20 +47,20 @@
 //! assert!(jain_index(&shares) > 0.6, "{shares:?}");
 //! ```
 //!
-//! Every run is checked ([`SimNet::set_checks`]). Who watches the packets at a host's door knows
-//! what it may say: no number is left out, nothing goes beyond the peer's window but a probe,
-//! nothing that was acknowledged is sent again, there is one FIN; only what came is acknowledged or
-//! reported in a SACK block, and neither the acknowledgement nor the window's right edge goes back.
-//! And while nothing is on its way, whoever waits for an answer has a timer, and who waits for
-//! nothing has none.
+//! Every run is checked ([`SimNet::set_checks`]). An observer sees all packets of a host and thus
+//! knows what the host may send: sequence numbers have no gaps; nothing but a probe goes beyond the
+//! peer's window; acknowledged data are not sent again; there is one FIN. Only received data are
+//! acknowledged or reported in a SACK block, and neither the acknowledgement nor the right edge of
+//! the window goes back. While no packet is in flight, every connection that waits for an answer
+//! has a timer, and one that waits for nothing has none.
 //!
-//! When something goes wrong that must not (an invariant is broken, a byte differs, a program calls
-//! [`OnHost::fail`], time stands still) the run panics with the seed, or ends if
-//! [`SimNet::on_failure`] says so. With [`SimNet::keep_record`] the last packets are kept, as lines
-//! ([`SimNet::transcript`]) and as they were ([`SimNet::sightings`]).
+//! When an error is found (an invariant is broken, a byte differs, a program calls
+//! [`OnHost::fail`], time stands still), the run panics with the seed, or ends if
+//! [`SimNet::on_failure`] says so. With [`SimNet::keep_record`] the last packets are kept, as text
+//! ([`SimNet::transcript`]) and as bytes ([`SimNet::sightings`]).
 //!
-//! Read `agenda` (what happens next), `net` (the network), then `program` and `stream` (who calls
-//! the stacks), `topology`, then `observer` and `rest` (what must hold), `record`, `packet`.
+//! Read `agenda` (the schedule), `net` (the network), then `program` and `stream` (which call the
+//! stacks), `topology`, then `observer` and `rest` (the checks), `record`, `packet`.
 
 mod agenda;
 mod ids;

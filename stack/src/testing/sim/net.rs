@@ -1,4 +1,4 @@
-//! The network: nodes, links, one clock.
+//! The simulated network: nodes, links, and one clock.
 
 mod motion;
 mod routes;
@@ -28,68 +28,69 @@ use crate::testing::pair::seed_of;
 use crate::testing::path::{Path, PathConfig, PathStats};
 use crate::time::Instant;
 
-/// How often something may happen at one moment before time is said to stand still.
+/// How many events may happen at one time before the simulation reports that time stands still.
 const MAX_STEPS_AT_ONE_TIME: u32 = 200_000;
-/// Packets that stay in a panic's message.
+/// The number of packets in the message of a panic.
 const LINES_IN_A_PANIC: usize = 40;
 
 /// A direction of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Way {
-    /// From the node that was named first to the other.
+    /// From the first node to the second.
     There,
-    /// From the other to the first.
+    /// From the second node to the first.
     Back,
 }
 
-/// A link as it is made.
+/// The configuration of a link.
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
     /// From the first node to the second.
     pub there: PathConfig,
     /// From the second node to the first.
     pub back: PathConfig,
-    /// The MTU of the interfaces that hosts have on it. 1,500. That of the paths is their own.
+    /// The MTU of the hosts' interfaces on the link, 1,500 by default. The MTUs of the paths are
+    /// separate.
     pub interface_mtu: usize,
 }
 
-/// The same in both directions.
+/// The same configuration for both directions.
 impl From<PathConfig> for LinkConfig {
     fn from(path: PathConfig) -> LinkConfig {
         LinkConfig { there: path.clone(), back: path, interface_mtu: 1500 }
     }
 }
 
-/// Whether something that must not be ends the program, or waits to be asked for.
+/// What happens when an error is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     /// The run panics, with the seed and the last packets.
     Panic,
-    /// The run ends, and [`SimNet::failure`] says why.
+    /// The run ends, and [`SimNet::failure`] returns the error.
     Keep,
 }
 
 /// Whether the invariants of TCP are checked while a network runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checks {
-    /// They are: see the [module's page](super).
+    /// They are checked: see the [module](super).
     On,
-    /// To measure the stacks alone.
+    /// They are not checked, for measurements of the stacks alone.
     Off,
 }
 
-/// Any number of stacks, joined by links and routers, under one virtual clock. See the [module's
-/// page](super).
+/// Any number of stacks, joined by links and routers, under one virtual clock. See the
+/// [module](super).
 pub struct SimNet {
     seed: u64,
     rng: Rng,
     now: Instant,
     nodes: Vec<Node>,
-    /// Two of each link.
+    /// The directions of the links, two for each link.
     wires: Vec<Wire>,
     programs: Vec<Running>,
     agenda: Agenda,
-    /// Nodes whose stacks were called.
+    /// The nodes whose stacks were called.
     touched: Vec<usize>,
     routes_are_stale: bool,
     pub(super) record: Record,
@@ -98,15 +99,15 @@ pub struct SimNet {
     steps_at_now: u32,
     checks: Checks,
     observer: Observer,
-    /// Paths with something in them.
+    /// The number of wires with packets on them.
     busy_wires: usize,
-    /// Since when there is none.
+    /// The time since when no wire has packets.
     quiet_since: Instant,
 }
 
 struct Node {
     kind: Kind,
-    /// To every address of a host, the wire that leads there.
+    /// The wire that leads to each address of a host.
     routes: BTreeMap<IpAddr, usize>,
     is_touched: bool,
 }
@@ -118,7 +119,7 @@ enum Kind {
 
 struct HostNode {
     stack: Stack,
-    /// By interface.
+    /// The host's attachments, by interface.
     attachments: Vec<Attachment>,
     programs: Vec<usize>,
 }
@@ -127,7 +128,7 @@ struct HostNode {
 struct Attachment {
     v4: Ipv4Addr,
     v6: Ipv6Addr,
-    /// What leaves through it, and what comes in.
+    /// The wires out of the interface and into it.
     out: usize,
     into: usize,
 }
@@ -136,7 +137,7 @@ struct Wire {
     path: Path,
     from: usize,
     to: usize,
-    /// Of the host that it leads to.
+    /// The interface of the host at its end.
     iface: InterfaceId,
     is_busy: bool,
 }
@@ -148,7 +149,7 @@ struct Running {
 }
 
 impl SimNet {
-    /// A network of nothing, at second 1.
+    /// A network without nodes, at the time of one second.
     pub fn new(seed: u64) -> SimNet {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -173,14 +174,14 @@ impl SimNet {
         }
     }
 
-    /// A stack.
+    /// Adds a host with a stack.
     pub fn add_host(&mut self, config: Config) -> NodeId {
         let stack = Stack::new(config, seed_of(&mut self.rng), self.now);
         let (attachments, programs) = Default::default();
         self.add_node(Kind::Host(Box::new(HostNode { stack, attachments, programs })))
     }
 
-    /// A node that only forwards, by the way with the fewest links.
+    /// Adds a node that only forwards, along the path with the fewest links.
     pub fn add_router(&mut self) -> NodeId {
         self.add_node(Kind::Router)
     }
@@ -194,7 +195,7 @@ impl SimNet {
     ///
     /// # Panics
     ///
-    /// If a host's interface cannot be: its MTU is out of range.
+    /// If a host's stack refuses the interface, for instance because of its MTU.
     pub fn connect(&mut self, one: NodeId, other: NodeId, config: impl Into<LinkConfig>) -> LinkId {
         let LinkConfig { there, back, interface_mtu } = config.into();
         let link = LinkId(self.wires.len() / 2);
@@ -217,7 +218,7 @@ impl SimNet {
 
     fn attach(&mut self, node: NodeId, out: usize, into: usize, mtu: usize) {
         let now = self.now;
-        // One number for each end of each link: the addresses tell where they are.
+        // Each end of a link has a number of its own, so that an address tells where it belongs.
         let number = out as u16 + 1;
         let Kind::Host(host) = &mut self.nodes[node.0].kind else { return };
         let v4 = Ipv4Addr::from(0x0a00_0000 + u32::from(number));
@@ -233,7 +234,7 @@ impl SimNet {
         self.touch(node.0);
     }
 
-    /// The seed that it was made with.
+    /// The seed of the network.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -243,7 +244,8 @@ impl SimNet {
         self.now
     }
 
-    /// The stack of a host, to call as any program would, with [`now`](SimNet::now) as the time.
+    /// The stack of a host, which a test calls as a program would, with [`now`](SimNet::now) as the
+    /// time.
     ///
     /// # Panics
     ///
@@ -256,7 +258,7 @@ impl SimNet {
         }
     }
 
-    /// The stack of a host, to look at; none of a router.
+    /// The stack of a host, for reading; `None` for a router.
     pub fn peek(&self, node: NodeId) -> Option<&Stack> {
         match &self.nodes[node.0].kind {
             Kind::Host(host) => Some(&host.stack),
@@ -283,18 +285,19 @@ impl SimNet {
         }
     }
 
-    /// What one direction of a link does, to change it with [`set_path`](SimNet::set_path).
+    /// The configuration of one direction of a link, to be changed with
+    /// [`set_path`](SimNet::set_path).
     pub fn path(&self, link: LinkId, way: Way) -> &PathConfig {
         self.wires[wire(link, way)].path.config()
     }
 
-    /// From now on one direction of a link does this.
+    /// Sets the configuration of one direction of a link.
     pub fn set_path(&mut self, link: LinkId, way: Way, config: PathConfig) {
         self.observer.has_damage |= config.corrupt > 0.0;
         self.wires[wire(link, way)].path.set_config(config);
     }
 
-    /// What one direction of a link did.
+    /// The counters of one direction of a link.
     pub fn path_stats(&self, link: LinkId, way: Way) -> &PathStats {
         self.wires[wire(link, way)].path.stats()
     }
@@ -310,7 +313,7 @@ impl SimNet {
         ProgramId::new(index)
     }
 
-    /// A program, to ask it what it did.
+    /// A program, to read its results.
     ///
     /// # Panics
     ///
@@ -321,7 +324,7 @@ impl SimNet {
         program.downcast_ref().expect("the id has the type")
     }
 
-    /// Keeps the last packets that are seen, for [`transcript`](SimNet::transcript) and
+    /// Keeps this many packets, the most recent ones, for [`transcript`](SimNet::transcript) and
     /// [`sightings`](SimNet::sightings).
     pub fn keep_record(&mut self, last: usize) {
         self.record.keep(last);
@@ -335,33 +338,32 @@ impl SimNet {
         self.record.sightings()
     }
 
-    /// The same as lines for people.
+    /// The packets that were kept, as lines of text.
     pub fn transcript(&self) -> String {
         self.record.transcript()
     }
 
-    /// A sum over all that the hosts sent, and when. Two runs with the same are the same.
+    /// A hash of everything that the hosts sent, and when. Runs with the same hash are the same.
     pub fn digest(&self) -> u64 {
         self.record.digest
     }
 
-    /// Whether invariants are checked. [`Checks::On`] unless this is called.
+    /// Sets whether invariants are checked. The default is [`Checks::On`].
     pub fn set_checks(&mut self, checks: Checks) {
         self.checks = checks;
     }
 
-    /// What happens when something goes wrong that must not. [`OnFailure::Panic`] unless this is
-    /// called.
+    /// Sets what happens when an error is found. The default is [`OnFailure::Panic`].
     pub fn on_failure(&mut self, on_failure: OnFailure) {
         self.on_failure = on_failure;
     }
 
-    /// What went wrong first; nothing more has happened since.
+    /// The first error. The run has ended with it.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 
-    /// Something went wrong.
+    /// Records an error.
     pub(super) fn fail(&mut self, what: impl Into<String>) {
         let now = self.now;
         self.failure.get_or_insert_with(|| format!("{now} {}", what.into()));
@@ -372,24 +374,23 @@ impl SimNet {
         self.run_until(duration, |_| false);
     }
 
-    /// Runs until no packet is on its way and no stack and no program waits for a time, at most
-    /// `limit`. Whether that came about: TIME-WAIT and keepalives take their time.
+    /// Runs until no packet is in flight and no stack and no program waits for a time, but at most
+    /// for `limit`. Returns whether that state was reached; TIME-WAIT and keepalives delay it.
     pub fn run_until_idle(&mut self, limit: Duration) -> bool {
         self.run_until(limit, |net| net.agenda.next_at().is_none())
     }
 
-    /// Whether no packet is on its way.
+    /// Whether no packet is queued or in flight.
     pub fn is_silent(&self) -> bool {
         self.busy_wires == 0
     }
 
-    /// Runs until `done` says so, at most `limit`; whether it did. `done` is asked after everything
-    /// that happens, and may call the stacks.
+    /// Runs until `done` returns true, but at most for `limit`, and returns whether it did. `done`
+    /// is called after everything that happens, and may call the stacks.
     ///
     /// # Panics
     ///
-    /// If something goes wrong that must not, unless [`on_failure`](SimNet::on_failure) was told
-    /// otherwise.
+    /// If an error is found, unless [`on_failure`](SimNet::on_failure) says otherwise.
     pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&mut SimNet) -> bool) -> bool {
         let end = self.now + limit;
         self.find_routes();
@@ -418,7 +419,7 @@ impl SimNet {
         }
     }
 
-    /// Nothing is on its way, and nothing more happens now.
+    /// Checks the stacks when no packet is in flight and nothing more happens at this time.
     fn check_rest(&mut self) {
         if self.checks == Checks::Off {
             return;

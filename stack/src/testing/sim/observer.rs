@@ -1,5 +1,5 @@
-//! An observer at every host's door: from the segments that go in and out it knows what each end of
-//! a connection may say, and finds what it must not.
+//! An observer of the segments that each host sends and receives: it knows from them what each end
+//! of a connection may send, and reports violations.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -11,50 +11,50 @@ use super::packet;
 use crate::tcp::{Flags, Header, SeqNumber};
 use crate::testing::internet_checksum;
 
-/// RFC 9293 §3.4: numbers further apart than this cannot be compared.
+/// RFC 9293 §3.4: sequence numbers that are further apart cannot be compared.
 const HALF_SPACE: u32 = 1 << 31;
 
-/// What all hosts said and heard.
+/// What all hosts have sent and received.
 #[derive(Debug, Default)]
 pub(super) struct Observer {
     ends: BTreeMap<EndKey, End>,
-    /// Packets may be damaged: those with a wrong checksum were not heard.
+    /// Whether packets may be corrupted: those with a wrong checksum do not count as received.
     pub(super) has_damage: bool,
 }
 
-/// Whether a host may have dropped packets of its own.
+/// Whether a host may have dropped outgoing packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Skips {
     None,
     Some,
 }
 
-/// A host, and the connection as it sees it: its own port first.
+/// A host, and the connection from its point of view: local port first.
 type EndKey = (usize, IpAddr, u16, IpAddr, u16);
 
 /// One end of a connection.
 #[derive(Debug, Default)]
 struct End {
-    /// The SYN that it sent, and the window scale in it.
+    /// The SYN that it sent, with its window scale.
     syn: Option<(SeqNumber, Option<u8>)>,
-    /// The peer's SYN that it agreed to.
+    /// The peer's SYN that it accepted.
     peer_syn: Option<(SeqNumber, Option<u8>)>,
-    /// A SYN that it was sent and that it may agree to.
+    /// A SYN that it received and may accept.
     offer: Option<Offer>,
-    /// Behind all that it sent.
+    /// The sequence number behind everything that it sent.
     sent_end: SeqNumber,
-    /// Where its FIN is.
+    /// The sequence number of its FIN.
     fin: Option<SeqNumber>,
-    /// The last acknowledgement that it sent, and the right edge that it offered.
+    /// The last acknowledgement that it sent, and the right edge of its window.
     ack: Option<SeqNumber>,
     offered_edge: Option<SeqNumber>,
-    /// What it received, and where the peer's FIN was.
+    /// The sequence numbers that it received, and that of the peer's FIN.
     got: Ranges,
     got_fin: Option<SeqNumber>,
-    /// What it was told that the peer has, and the right edge that it was offered.
+    /// The peer's last acknowledgement, and the right edge of the peer's window.
     una: Option<SeqNumber>,
     edge: Option<SeqNumber>,
-    /// It sent a reset: what follows is not part of the connection.
+    /// It sent a reset: later segments are not part of the connection.
     is_over: bool,
 }
 
@@ -65,10 +65,10 @@ struct Offer {
     scale: Option<u8>,
 }
 
-/// A TCP segment, as far as it matters here.
+/// The parts of a TCP segment that matter here.
 struct Segment {
     header: Header,
-    /// SEG.LEN: SYN and FIN included.
+    /// SEG.LEN, including SYN and FIN.
     len: u32,
 }
 
@@ -83,8 +83,8 @@ impl Segment {
 }
 
 impl Observer {
-    /// A host sends a packet. The error says what is wrong with it. `skips` tells whether it
-    /// dropped some itself, which count as sent.
+    /// A host sends a packet. The error describes a violation. `skips` tells whether the host may
+    /// have dropped packets itself, which count as sent.
     pub(super) fn on_sent(&mut self, host: usize, packet: &[u8], skips: Skips) -> Result<(), String> {
         let Some((src, dst, segment)) = parse(packet) else { return Ok(()) };
         let key = (host, src, segment.header.src_port, dst, segment.header.dst_port);
@@ -98,7 +98,7 @@ impl Observer {
         end.on_sent(&segment).map_err(|error| format!("{error}: {end:?}"))
     }
 
-    /// A host is given a packet.
+    /// A host receives a packet.
     pub(super) fn on_received(&mut self, host: usize, packet: &[u8]) {
         let Some((src, dst, segment)) = parse(packet) else { return };
         if self.has_damage && !is_whole(packet, src, dst) {
@@ -115,7 +115,7 @@ impl Observer {
         }
     }
 
-    /// A SYN with another number begins another connection.
+    /// A SYN with another sequence number begins another connection.
     fn on_syn_sent(&mut self, key: EndKey, segment: &Segment) -> Result<(), String> {
         let seq = segment.header.seq;
         let end = self.ends.entry(key).or_default();
@@ -140,8 +140,8 @@ impl End {
         self.got = Ranges { next: offer.end, above: Vec::new() };
     }
 
-    /// The window scales of what it sends and of what it receives: both ends sent one, or none
-    /// counts.
+    /// The window scales of the segments that it sends and receives: both are 0 unless both ends
+    /// sent the option.
     fn shifts(&self) -> (u8, u8) {
         match (self.syn, self.peer_syn) {
             (Some((_, Some(own))), Some((_, Some(peers)))) => (own.min(14), peers.min(14)),
@@ -164,7 +164,7 @@ impl End {
 
     fn on_received(&mut self, segment: &Segment) {
         let header = &segment.header;
-        // A simultaneous open's SYN counts as soon as something follows it.
+        // The SYN of a simultaneous open counts as accepted once this end sends something after it.
         if let (None, Some(offer)) = (self.peer_syn, self.offer)
             && header.seq == offer.end
         {
@@ -183,7 +183,8 @@ impl End {
         if !segment.has(Flags::ACK) || header.ack.after(self.sent_end) {
             return;
         }
-        // One that is not in order may not have been heard; the window of any may have been.
+        // The host may have ignored a segment that is not in order, but may have used the window of
+        // any.
         if is_in_order && segment.len == 0 {
             self.una = Some(self.una.map_or(header.ack, |una| una.max(header.ack)));
         }
@@ -205,8 +206,8 @@ impl End {
         Ok(())
     }
 
-    /// SND.UNA <= SND.NXT, nothing beyond the window, nothing twice without need, one FIN at one
-    /// place.
+    /// Checks SND.UNA <= SND.NXT, that nothing is beyond the window, that no acknowledged data are
+    /// sent again, and that there is one FIN.
     fn check_data(&mut self, segment: &Segment) -> Result<(), String> {
         let (seq, end) = (segment.header.seq, segment.end());
         if seq.after(self.sent_end) {
@@ -227,7 +228,7 @@ impl End {
             _ => {}
         }
         if end.after(self.sent_end) {
-            // RFC 9293 §3.8.6.1: a probe is one number beyond a window that is closed.
+            // RFC 9293 §3.8.6.1: a probe is one byte beyond a closed window.
             let is_probe = |edge| segment.len == 1 && seq == edge;
             if let Some(edge) = self.edge.filter(|&edge| end.after(edge) && !is_probe(edge)) {
                 return Err(format!("data up to {end:?} beyond the window's edge at {edge:?}"));
@@ -240,8 +241,8 @@ impl End {
         Ok(())
     }
 
-    /// Only what was received is acknowledged or reported, the acknowledgement does not go back,
-    /// nor the window's edge.
+    /// Checks that only received data are acknowledged or reported, and that neither the
+    /// acknowledgement nor the window's edge goes back.
     fn check_ack(&mut self, header: &Header) -> Result<(), String> {
         let ack = header.ack;
         if ack.after(self.got.next) {
@@ -253,7 +254,8 @@ impl End {
         self.ack = Some(ack);
         let shift = self.shifts().0;
         let edge = ack + (u32::from(header.window) << shift);
-        // RFC 7323 §2.4: it may seem to move by less than a unit. Behind the FIN it means nothing.
+        // RFC 7323 §2.4: the edge may seem to move back by less than one unit. After the peer's FIN
+        // it means nothing.
         let slack = (1 << shift) - 1;
         let is_meant = self.got_fin != Some(ack);
         if let Some(before) = self.offered_edge.filter(|&before| is_meant && (edge + slack).before(before)) {
@@ -269,12 +271,12 @@ impl End {
     }
 }
 
-/// Numbers that arrived.
+/// Sequence numbers that arrived.
 #[derive(Debug, Default)]
 struct Ranges {
-    /// All before it are there.
+    /// All numbers before this one have arrived.
     next: SeqNumber,
-    /// What is there beyond it: in order, with gaps between them.
+    /// The ranges that arrived beyond it: in order, with gaps between them.
     above: Vec<(SeqNumber, SeqNumber)>,
 }
 
@@ -307,7 +309,7 @@ impl Ranges {
     }
 }
 
-/// The TCP segment in an IP packet that is not a fragment.
+/// The TCP segment in an IP packet, unless that is a fragment.
 fn parse(packet: &[u8]) -> Option<(IpAddr, IpAddr, Segment)> {
     let (src, dst) = (packet::source(packet)?, packet::destination(packet)?);
     let tcp = tcp_part(packet)?;
@@ -355,14 +357,14 @@ mod tests {
     const A: &str = "10.0.0.1";
     const B: &str = "10.0.0.2";
 
-    /// Host 0 is A, which the observer watches; B is anybody.
+    /// Host 0 is A, which the observer watches; B is any peer.
     struct Scene {
         observer: Observer,
     }
 
     impl Scene {
-        /// A has opened a connection: its numbers begin at 101, B's at 501, and B's window ends
-        /// at 1101.
+        /// A has opened a connection: its sequence numbers begin at 101 and B's at 501, and B's
+        /// window ends at 1101.
         fn new() -> Scene {
             let mut scene = Scene { observer: Observer::default() };
             scene.sends(TcpSegment { flags: TcpSegment::SYN, seq: 100, ..segment() }).unwrap();

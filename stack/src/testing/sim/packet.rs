@@ -1,4 +1,4 @@
-//! What a router does to IP packets.
+//! What routers do with IP packets.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,7 +26,7 @@ pub(super) fn source(packet: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// The packet one hop further, unless its hop limit is used up.
+/// The packet after one hop; `None` if its hop limit is used up.
 pub(super) fn hop(packet: &Bytes) -> Option<Bytes> {
     let is_v4 = packet.first()? >> 4 == 4;
     let at = if is_v4 { 8 } else { 7 };
@@ -40,9 +40,8 @@ pub(super) fn hop(packet: &Bytes) -> Option<Bytes> {
     Some(bytes.into())
 }
 
-/// The ICMP message of a router that a packet was too big (RFC 792 and 1191, RFC 4443 §3.2), if it
-/// may send one: not for an IPv4 packet that may be fragmented, nor for what is an ICMP message
-/// itself.
+/// A router's ICMP error about a packet that is too big (RFC 792 and 1191, RFC 4443 §3.2). `None`
+/// if it must not send one: for an IPv4 packet that may be fragmented, or an ICMP message.
 pub(super) fn too_big(packet: &[u8], mtu: usize, router: [IpAddr; 2]) -> Option<Bytes> {
     let source = source(packet)?;
     let mtu = u32::try_from(mtu).ok()?.to_be_bytes();
@@ -52,7 +51,7 @@ pub(super) fn too_big(packet: &[u8], mtu: usize, router: [IpAddr; 2]) -> Option<
         if flags & 0x40 == 0 || protocol == 1 {
             return None;
         }
-        // RFC 1812 §4.3.2.3: as much as fits in 576 bytes.
+        // RFC 1812 §4.3.2.3: as much as fits into 576 bytes.
         rest.extend_from_slice(&packet[..packet.len().min(548)]);
         return Some(PacketBuilder::new(router[0], source).icmp(3, 4, &rest).into());
     }

@@ -1,4 +1,4 @@
-//! Data that both ends can make for themselves.
+//! Test data that both ends of a connection can compute.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -7,16 +7,15 @@ use bytes::Bytes;
 
 use crate::time::Instant;
 
-/// A stream of bytes without end, the same for the same seed. It repeats itself after a prime
-/// number of bytes, so that a byte that is lost, repeated or moved is found; and it costs nothing
-/// to make or to compare.
+/// An endless stream of bytes, determined by its seed. It repeats after a prime number of bytes, so
+/// that lost, repeated and moved bytes are detected, and takes no time to make or to compare.
 #[derive(Clone)]
 pub struct Pattern {
     seed: u64,
     period: Bytes,
 }
 
-/// A prime just below 2^16: no multiple of a segment, a buffer or a window.
+/// A prime just below 2^16: not a multiple of a segment, a buffer or a window.
 const PERIOD: usize = 65_521;
 
 impl Pattern {
@@ -40,13 +39,13 @@ impl Pattern {
         self.seed
     }
 
-    /// At least one of the bytes from `offset` on, at most `max`. No byte is copied.
+    /// One or more of the bytes from `offset` on, at most `max`. They are not copied.
     pub fn slice(&self, offset: u64, max: usize) -> Bytes {
         let start = (offset % PERIOD as u64) as usize;
         self.period.slice(start..PERIOD.min(start.saturating_add(max)))
     }
 
-    /// The first of `data` that is not what the stream has from `offset` on: its place in the
+    /// The first byte of `data` that differs from the stream at `offset`: its position in the
     /// stream.
     pub fn mismatch(&self, mut offset: u64, mut data: &[u8]) -> Option<u64> {
         while !data.is_empty() {
@@ -69,7 +68,7 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// Bits a second of so many bytes between two moments.
+/// The rate in bits a second of this many bytes between two times.
 pub(super) fn bits_per_second(bytes: u64, from: Instant, until: Instant) -> f64 {
     let seconds = (until - from).as_secs_f64();
     if seconds > 0.0 { bytes as f64 * 8.0 / seconds } else { 0.0 }

@@ -1,4 +1,4 @@
-//! Programs: what calls the stacks.
+//! Programs, which call the stacks.
 
 use alloc::string::String;
 use core::any::Any;
@@ -7,13 +7,13 @@ use core::marker::PhantomData;
 use crate::stack::Stack;
 use crate::time::Instant;
 
-/// A program on a host. It is called when its stack has an event, at the times that it asks for,
-/// and once at the start. A closure `FnMut(&mut OnHost) -> Next` is one.
+/// A program on a host. It is called once at the start, when its stack has an event, and at the
+/// times that it asks for. A closure `FnMut(&mut OnHost) -> Next` is a program, too.
 ///
-/// Events are edges, so a program does all that it can until it is told
+/// Events are edge-triggered, so a program must do all that it can until a call returns
 /// [`WouldBlock`](crate::Error::WouldBlock).
 pub trait Program: Any {
-    /// Does what can be done now.
+    /// Does what is possible now.
     fn step(&mut self, host: &mut OnHost<'_>) -> Next;
 }
 
@@ -23,7 +23,7 @@ impl<F: FnMut(&mut OnHost<'_>) -> Next + 'static> Program for F {
     }
 }
 
-/// Where a program runs.
+/// The host that a program runs on.
 #[derive(Debug)]
 pub struct OnHost<'a> {
     /// The time.
@@ -34,19 +34,19 @@ pub struct OnHost<'a> {
 }
 
 impl OnHost<'_> {
-    /// Says that something went wrong that must not: it ends the run. The first such is kept.
+    /// Reports an error, which ends the run. Only the first error is kept.
     pub fn fail(&mut self, what: impl Into<String>) {
         self.failure.get_or_insert_with(|| what.into());
     }
 }
 
-/// When a program wants to be called again.
+/// When a program is called again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Next {
     /// When its stack has an event.
     Event,
-    /// Then too.
+    /// At this time, or when its stack has an event.
     At(Instant),
     /// Never.
     Done,
@@ -64,7 +64,7 @@ impl Next {
     }
 }
 
-/// Finds a program of type `P` again.
+/// Identifies a program of type `P` on a network.
 pub struct ProgramId<P> {
     pub(super) index: usize,
     program: PhantomData<fn() -> P>,

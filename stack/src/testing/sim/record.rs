@@ -1,4 +1,4 @@
-//! What happened, for people and for Wireshark.
+//! Records of packets as text, and as bytes for Wireshark.
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -13,31 +13,31 @@ use crate::testing::decode::describe;
 use crate::testing::path::Loss;
 use crate::time::Instant;
 
-/// What became of a packet at a place.
+/// What happened to a packet, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
     /// A host sent it.
     Sent(NodeId),
     /// A host received it.
     Received(NodeId),
-    /// A bit of it was inverted on the last link before this host, which receives it now.
+    /// A bit of it was inverted on the last link before this host, which receives it.
     Damaged(NodeId),
-    /// It was lost behind this node.
+    /// It was lost after this node.
     Lost(NodeId, Loss),
 }
 
-/// A packet that was seen.
+/// A recorded packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
-    /// When.
+    /// When it was seen.
     pub at: Instant,
-    /// Where, and what became of it.
+    /// What happened to it, and where.
     pub sight: Sight,
     /// The IP packet.
     pub packet: Bytes,
 }
 
-/// The last packets that were seen, and a sum over all of them.
+/// The most recent packets, and a hash of all packets.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     keep: usize,
@@ -45,7 +45,7 @@ pub(super) struct Record {
     pub(super) digest: u64,
 }
 
-/// What of a packet is part of the sum: all headers, and the beginning of the data.
+/// How many bytes of a packet are hashed: all headers, and the beginning of the data.
 const DIGESTED_BYTES: usize = 100;
 
 impl Record {

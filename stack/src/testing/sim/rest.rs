@@ -1,4 +1,4 @@
-//! What must hold while nothing is on its way.
+//! What must hold while no packet is in flight.
 
 use alloc::format;
 use alloc::string::String;
@@ -8,12 +8,12 @@ use crate::socket::{SocketInfo, SocketKind};
 use crate::stack::Stack;
 use crate::time::Instant;
 
-/// Acknowledgements that are delayed, and whatever else waits for a moment, have been sent after
-/// this long.
+/// After this long, delayed acknowledgements and everything else that waits for a short time have
+/// been sent.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
-/// No need without a timer, no timer without a need. `quiet_for` is how long nothing was on its
-/// way.
+/// Checks that a connection has a timer if it needs one, and none otherwise. `quiet_for` is how
+/// long no packet was in flight.
 pub(super) fn check(now: Instant, stack: &Stack, quiet_for: Duration) -> Result<(), String> {
     for info in stack.sockets().into_iter().filter(|info| info.kind == SocketKind::Stream) {
         if needs_timer(&info) {
@@ -39,18 +39,19 @@ pub(super) fn check(now: Instant, stack: &Stack, quiet_for: Duration) -> Result<
     Ok(())
 }
 
-/// It waits for an answer that nobody else will ask for.
+/// Whether the connection waits for an answer and nobody but itself will ask again.
 fn needs_timer(info: &SocketInfo) -> bool {
     match info.state.name() {
         "SYN-SENT" | "FIN-WAIT-1" | "CLOSING" | "LAST-ACK" => true,
-        // RFC 9293 §3.6: no program is there to give it up.
+        // RFC 9293 §3.6: no program holds it that could give it up.
         "FIN-WAIT-2" => info.descriptor.is_none(),
         "ESTABLISHED" | "CLOSE-WAIT" => info.send_queue > 0,
         _ => false,
     }
 }
 
-/// Nothing is to be sent, and nothing is waited for but the peer's or the program's pleasure.
+/// Whether the connection has nothing to send, and waits for nothing but the peer's or the
+/// program's decision.
 fn is_at_rest(info: &SocketInfo) -> bool {
     let is_open = matches!(info.state.name(), "ESTABLISHED" | "CLOSE-WAIT" | "FIN-WAIT-2");
     is_open && info.send_queue == 0 && info.descriptor.is_some()

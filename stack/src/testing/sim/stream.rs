@@ -11,7 +11,7 @@ use crate::error::{CloseReason, Error};
 use crate::socket::{Descriptor, Domain, Shutdown, SocketKind, SocketOption};
 use crate::time::Instant;
 
-/// How often a program that has nothing more to do looks whether the peer has everything.
+/// How often a program that has sent everything checks whether the peer has acknowledged it.
 const ACKNOWLEDGED_CHECK: Duration = Duration::from_millis(100);
 
 /// What one end of a connection does.
@@ -19,83 +19,84 @@ const ACKNOWLEDGED_CHECK: Duration = Duration::from_millis(100);
 pub struct Talk {
     /// What it sends.
     pub send: Sending,
-    /// How it reads, and what it expects.
+    /// How it reads, and which data it expects.
     pub read: Reading,
-    /// How it ends.
+    /// How it ends the connection.
     pub ending: Ending,
-    /// Options that it sets before it connects or listens.
+    /// Socket options that it sets before it connects or listens.
     pub options: Vec<SocketOption>,
 }
 
 /// What is sent: a [`Pattern`].
 #[derive(Clone, Debug)]
 pub struct Sending {
-    /// Of the pattern.
+    /// The seed of the pattern.
     pub seed: u64,
-    /// How much of it.
+    /// The number of bytes.
     pub bytes: u64,
-    /// At most so much in one call.
+    /// The most bytes in one call.
     pub chunk: usize,
-    /// Between two calls.
+    /// The time between two calls.
     pub pause: Duration,
-    /// What must be received first.
+    /// What must be received before data are sent.
     pub gate: Gate,
 }
 
-/// What must be received before something is sent.
+/// What must be received before data are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
     /// Nothing.
     Open,
-    /// It is a client: `request` bytes, and when `response` bytes have come back, the next.
+    /// A client: it sends `request` bytes, and the next request when `response` bytes have arrived.
     Client {
-        /// Bytes.
+        /// The length of a request in bytes.
         request: u64,
-        /// Bytes.
+        /// The length of a response in bytes.
         response: u64,
     },
-    /// It is a server: `response` bytes for every `request` bytes. With 1 and 1, and the pattern
-    /// that it reads, it is an echo.
+    /// A server: it sends `response` bytes for every `request` bytes. With 1 and 1, and the pattern
+    /// that it reads, it is an echo server.
     Server {
-        /// Bytes.
+        /// The length of a request in bytes.
         request: u64,
-        /// Bytes.
+        /// The length of a response in bytes.
         response: u64,
     },
 }
 
-/// How data is read; each byte is compared with a [`Pattern`].
+/// How data are read; each byte is compared with a [`Pattern`].
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// Of the pattern.
+    /// The seed of the pattern.
     pub seed: u64,
-    /// At most so much in one call.
+    /// The most bytes in one call.
     pub chunk: usize,
-    /// Between two calls.
+    /// The time between two calls.
     pub pause: Duration,
-    /// Where it stops to read for a while: at this byte, for so long. In order.
+    /// The positions at which it pauses reading, and for how long; in order.
     pub stalls: Vec<(u64, Duration)>,
 }
 
 /// How a connection is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// When all is sent its half is shut; when the peer's is too, and the peer has everything, it
-    /// is closed.
+    /// It shuts down its half when everything is sent. It closes the socket when the peer has shut
+    /// down its half, too, and has acknowledged everything.
     Orderly,
-    /// It is closed when all is sent, whatever comes.
+    /// It closes the socket when everything is sent, whatever the peer sends.
     Close,
-    /// It is reset when so many bytes were sent or received, or there are no more.
+    /// It resets the connection after this many bytes were sent or received, or when there are no
+    /// more.
     Abort {
-        /// Bytes of both directions together.
+        /// The number of bytes in both directions together.
         after: u64,
     },
-    /// Never.
+    /// It does not end the connection.
     Stay,
 }
 
 impl Talk {
-    /// Sends nothing, reads all, and ends in order.
+    /// Sends nothing, reads everything, and ends in order.
     pub fn receiver(seed: u64) -> Talk {
         Talk {
             send: Sending { seed, bytes: 0, chunk: 65_536, pause: Duration::ZERO, gate: Gate::Open },
@@ -105,19 +106,19 @@ impl Talk {
         }
     }
 
-    /// Sends so many bytes as fast as they are taken, and ends in order. What comes back must be
+    /// Sends this many bytes as fast as possible, and ends in order. Data from the peer must have
     /// the same pattern.
     pub fn sender(seed: u64, bytes: u64) -> Talk {
         let receiver = Talk::receiver(seed);
         Talk { send: Sending { bytes, ..receiver.send.clone() }, ..receiver }
     }
 
-    /// Sends back what it gets, until the peer ends.
+    /// Sends back what it receives, until the peer ends.
     pub fn echo(seed: u64) -> Talk {
         Talk::server(seed, seed, 1, 1)
     }
 
-    /// Asks `count` times with `request` bytes and waits for `response` bytes.
+    /// Sends `request` bytes and waits for `response` bytes, `count` times.
     pub fn client(send_seed: u64, read_seed: u64, count: u64, request: u64, response: u64) -> Talk {
         let mut talk = Talk::sender(send_seed, count * request);
         talk.send.gate = Gate::Client { request, response };
@@ -134,17 +135,17 @@ impl Talk {
     }
 }
 
-/// Where a connection stands, as its program sees it.
+/// The state of a connection as its program sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamPhase {
-    /// It is being opened.
+    /// The connection is being opened.
     Opening,
     /// Data can flow.
     Open,
-    /// The program is done with it: both halves ended in order, or it closed or reset it as its
-    /// [`Ending`] says.
+    /// The program has finished: both halves ended in order, or the program closed or reset the
+    /// connection as its [`Ending`] says.
     Ended,
-    /// It broke.
+    /// The connection failed.
     Failed(Error, Option<CloseReason>),
 }
 
@@ -168,7 +169,7 @@ pub struct TestStream {
 }
 
 impl TestStream {
-    /// A connection that is open, or being opened.
+    /// A connection that is open or being opened.
     pub fn new(descriptor: Descriptor, talk: Talk, phase: StreamPhase) -> TestStream {
         TestStream {
             descriptor,
@@ -188,27 +189,27 @@ impl TestStream {
         }
     }
 
-    /// The socket; closed when the phase is [`StreamPhase::Ended`] or [`StreamPhase::Failed`].
+    /// The descriptor; closed when the phase is [`StreamPhase::Ended`] or [`StreamPhase::Failed`].
     pub fn descriptor(&self) -> Descriptor {
         self.descriptor
     }
 
-    /// Where it stands.
+    /// The state of the connection.
     pub fn phase(&self) -> StreamPhase {
         self.phase
     }
 
-    /// Whether the program is done with it.
+    /// Whether the program has finished.
     pub fn is_done(&self) -> bool {
         matches!(self.phase, StreamPhase::Ended | StreamPhase::Failed(..))
     }
 
-    /// Bytes that the stack took.
+    /// Bytes that the stack accepted.
     pub fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Bytes that were read, each of them right.
+    /// Bytes that were read. All of them were right.
     pub fn received(&self) -> u64 {
         self.received
     }
@@ -218,17 +219,17 @@ impl TestStream {
         self.has_ended
     }
 
-    /// The moments at which the first and the last byte were read.
+    /// The times at which the first and the last byte were read.
     pub fn received_between(&self) -> Option<(Instant, Instant)> {
         self.first_at.map(|first| (first, self.last_at))
     }
 
-    /// Bits a second that were read, from the first to the last.
+    /// The rate in bits a second at which data were read, from the first byte to the last.
     pub fn goodput(&self) -> f64 {
         self.first_at.map_or(0.0, |first| bits_per_second(self.received, first, self.last_at))
     }
 
-    /// Does what can be done.
+    /// Does what is possible now.
     pub fn step(&mut self, host: &mut OnHost<'_>) -> Next {
         if self.phase == StreamPhase::Opening {
             match host.stack.readiness(self.descriptor) {
@@ -275,8 +276,8 @@ impl TestStream {
             _ => {}
         }
         if self.is_shut && self.has_ended {
-            // Closed sooner, it would be nobody's, and given up sooner. No event tells when all is
-            // acknowledged.
+            // Closed earlier, the connection would be an orphan, and given up earlier. No event
+            // tells when everything is acknowledged.
             let (_, unacknowledged) = host.stack.queued_bytes(self.descriptor)?;
             let reason = host.stack.close_reason(self.descriptor)?;
             return match reason.and_then(CloseReason::error) {
@@ -294,7 +295,7 @@ impl TestStream {
         matches!(self.talk.ending, Ending::Abort { after } if self.sent.saturating_add(self.received) >= after)
     }
 
-    /// How much may have been sent by now.
+    /// How many bytes may have been sent by now.
     fn may_send(&self) -> u64 {
         let gated = match self.talk.send.gate {
             Gate::Open => u64::MAX,
@@ -316,7 +317,7 @@ impl TestStream {
                     self.send_again_at = host.now + self.talk.send.pause;
                 }
                 Err(Error::WouldBlock) => return Ok(()),
-                // No event tells when there is memory again.
+                // No event tells when memory is available again.
                 Err(Error::NoBufferSpace) => self.send_again_at = host.now + Duration::from_millis(10),
                 Err(error) => return Err(error),
             }
@@ -382,17 +383,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// It connects at once.
+    /// A client that connects at once.
     pub fn new(to: SocketAddr, talk: Talk) -> Client {
         Client { to, talk, stream: None, refused: None }
     }
 
-    /// Its connection, once it has begun.
+    /// Its connection, once `connect` was called.
     pub fn stream(&self) -> Option<&TestStream> {
         self.stream.as_ref()
     }
 
-    /// Why there is no connection, if it could not even begin.
+    /// The error of `connect`, if it failed at once.
     pub fn refused(&self) -> Option<Error> {
         self.refused
     }
@@ -444,7 +445,7 @@ impl Program for Client {
     }
 }
 
-/// A program that listens, and talks to all who come.
+/// A program that listens, and serves all connections.
 #[derive(Debug)]
 pub struct Server {
     port: u16,
@@ -456,7 +457,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// It listens on a port of all addresses of a family.
+    /// A server that listens on a port of all addresses of a family.
     pub fn new(domain: Domain, port: u16, talk: Talk) -> Server {
         Server { port, domain, backlog: 128, talk, listener: None, streams: Vec::new() }
     }
@@ -466,7 +467,7 @@ impl Server {
         &self.streams
     }
 
-    /// The listener, once it is there.
+    /// The listener, once it exists.
     pub fn listener(&self) -> Option<Descriptor> {
         self.listener
     }

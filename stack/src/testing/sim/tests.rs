@@ -86,8 +86,8 @@ fn hosts_with_several_links_use_the_shortest() {
     let hosts: Vec<NodeId> = (0..3).map(|_| net.add_host(Config::default())).collect();
     let links: Vec<LinkId> =
         (0..3).map(|n| net.connect(hosts[n], hosts[(n + 1) % 3], PathConfig::default())).collect();
-    // The address of host 2 is on its link with host 1; host 0's first one is on the link with
-    // host 1.
+    // The address of host 2 is on its link with host 1; the first address of host 0 is on its link
+    // with host 1.
     let flow = Flow::start(&mut net, hosts[1], hosts[2], Domain::V4, 5001, 10_000);
     flow.run(&mut net, Duration::from_secs(5));
     assert_eq!(flow.bytes(&net), 10_000);

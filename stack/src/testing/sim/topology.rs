@@ -1,4 +1,4 @@
-//! Networks that are often needed, and transfers over them.
+//! Networks that tests often need, and transfers over them.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -36,7 +36,8 @@ pub struct Dumbbell {
 }
 
 impl Dumbbell {
-    /// With a pair for each delay: that of each of its two access links, which do nothing else.
+    /// A dumbbell with one pair of hosts for each delay, which is the delay of each of the pair's
+    /// two access links. These have no other effect.
     pub fn new(
         seed: u64,
         config: &Config,
@@ -46,7 +47,8 @@ impl Dumbbell {
         Dumbbell::with_configs(seed, delays.iter().map(|&delay| (config.clone(), delay)), bottleneck)
     }
 
-    /// With a pair for each configuration, and the delay of its access links.
+    /// A dumbbell with one pair of hosts for each configuration; the duration is the delay of its
+    /// access links.
     pub fn with_configs(
         seed: u64,
         pairs: impl IntoIterator<Item = (Config, Duration)>,
@@ -75,12 +77,12 @@ impl Dumbbell {
     }
 }
 
-/// A bulk transfer: every byte is compared.
+/// A bulk transfer in which every byte is compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// Where it comes from.
+    /// The sending host.
     pub from: NodeId,
-    /// Where it goes.
+    /// The receiving host.
     pub to: NodeId,
     /// The program that sends.
     pub sender: ProgramId<Client>,
@@ -91,7 +93,7 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Starts one; `u64::MAX` bytes never end.
+    /// Starts a transfer; one of `u64::MAX` bytes never ends.
     pub fn start(net: &mut SimNet, from: NodeId, to: NodeId, domain: Domain, port: u16, bytes: u64) -> Flow {
         Flow::start_as(net, from, to, SocketAddr::new(net.addr(to, domain), port), {
             let seed = u64::from(port);
@@ -99,8 +101,8 @@ impl Flow {
         })
     }
 
-    /// Starts one in which the two ends do as they are told: what `talks[0]` does on `from`, and
-    /// `talks[1]` on `to`.
+    /// Starts a transfer in which `talks[0]` tells what the end on `from` does, and `talks[1]` what
+    /// the end on `to` does.
     pub fn start_as(net: &mut SimNet, from: NodeId, to: NodeId, addr: SocketAddr, talks: [Talk; 2]) -> Flow {
         let domain = if addr.is_ipv4() { Domain::V4 } else { Domain::V6 };
         let [sender, receiver] = talks;
@@ -110,22 +112,22 @@ impl Flow {
         Flow { from, to, sender, receiver, bytes, started_at: net.now() }
     }
 
-    /// The receiving end of the connection, once there is one.
+    /// The receiving end of the connection, once it exists.
     pub fn received(self, net: &SimNet) -> Option<&TestStream> {
         net.program(self.receiver).streams().first()
     }
 
-    /// The sending end of the connection, once there is one.
+    /// The sending end of the connection, once it exists.
     pub fn sent(self, net: &SimNet) -> Option<&TestStream> {
         net.program(self.sender).stream()
     }
 
-    /// Bytes that arrived so far, all of them right.
+    /// The bytes that have arrived. All of them were right.
     pub fn bytes(self, net: &SimNet) -> u64 {
         self.received(net).map_or(0, TestStream::received)
     }
 
-    /// Whether everything has arrived, or the connection is gone.
+    /// Whether everything has arrived, or the connection has ended.
     pub fn is_over(self, net: &SimNet) -> bool {
         let is_broken = |stream: Option<&TestStream>| {
             stream.is_some_and(|stream| matches!(stream.phase(), StreamPhase::Failed(..)))
@@ -133,21 +135,22 @@ impl Flow {
         self.bytes(net) >= self.bytes || is_broken(self.sent(net)) || is_broken(self.received(net))
     }
 
-    /// Runs until it is over, at most `limit`; bits a second from the start (the handshake
-    /// included) until the last byte.
+    /// Runs until the transfer is over, but at most for `limit`. Returns the rate in bits a second
+    /// from the start (the handshake included) to the last byte.
     pub fn run(self, net: &mut SimNet, limit: Duration) -> f64 {
         net.run_until(limit, |net| self.is_over(net));
         self.goodput(net)
     }
 
-    /// Bits a second from the start (the handshake included) until the last byte that arrived.
+    /// The rate in bits a second from the start (the handshake included) to the last byte that has
+    /// arrived.
     pub fn goodput(self, net: &SimNet) -> f64 {
         let last = self.received(net).and_then(TestStream::received_between);
         last.map_or(0.0, |(_, last)| bits_per_second(self.bytes(net), self.started_at, last))
     }
 }
 
-/// Jain's index of fairness: 1 if all are the same, 1 / n if one has all.
+/// Jain's index of fairness: 1 if all shares are equal, 1 / n if one of n has everything.
 pub fn jain_index(shares: &[f64]) -> f64 {
     let sum: f64 = shares.iter().sum();
     let squares: f64 = shares.iter().map(|share| share * share).sum();

@@ -1,4 +1,4 @@
-//! What happens at each moment: arrivals, timers, programs, and what comes of them.
+//! The handling of events: arrivals, timers, programs, and their consequences.
 
 use alloc::format;
 
@@ -20,7 +20,7 @@ use crate::testing::path::{Loss, TooBig};
 use crate::time::Instant;
 
 impl SimNet {
-    /// Moves the clock and does one thing.
+    /// Moves the clock and handles one event.
     pub(super) fn advance(&mut self, at: Instant) {
         if at > self.now {
             self.now = at;
@@ -110,7 +110,7 @@ impl SimNet {
         self.after_path_work(wire);
         let Some(answer) = answer else { return };
         match self.nodes[from].kind {
-            // The router would be right before it.
+            // The router that answers is right beside the host, so the answer arrives at once.
             Kind::Host(_) => self.deliver(from, self.wires[wire ^ 1].iface, answer),
             Kind::Router => self.forward(from, answer),
         }
@@ -140,7 +140,7 @@ impl SimNet {
         }
     }
 
-    /// Drains every stack that was called.
+    /// Takes frames and events from every stack that was called.
     pub(super) fn settle(&mut self) {
         while let Some(node) = self.touched.pop() {
             self.nodes[node].is_touched = false;
@@ -224,7 +224,7 @@ impl SimNet {
     }
 }
 
-/// The addresses of the router at the beginning of a wire, as an ICMP message has them.
+/// The addresses of the router at the beginning of a wire, as the source of ICMP messages.
 fn router_addrs(wire: usize) -> [IpAddr; 2] {
     [
         Ipv4Addr::from(0x0aff_0000 + wire as u32 + 1).into(),

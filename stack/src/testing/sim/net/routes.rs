@@ -1,4 +1,4 @@
-//! The ways through the network.
+//! Routes through the network.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use super::{Attachment, Kind, SimNet};
 use crate::network::{Cidr, InterfaceId, Route};
 
 impl SimNet {
-    /// The shortest ways to every address, on every node.
+    /// Finds the shortest path to every address, from every node.
     pub(super) fn find_routes(&mut self) {
         if !core::mem::take(&mut self.routes_are_stale) {
             return;
@@ -20,7 +20,7 @@ impl SimNet {
             }
         }
         for Attachment { v4, v6, into, .. } in destinations {
-            // Backwards from the last link.
+            // Searches backwards from the last link.
             let mut next_wire: Vec<Option<usize>> = alloc::vec![None; self.nodes.len()];
             next_wire[self.wires[into].from] = Some(into);
             let mut reached = VecDeque::from([self.wires[into].from]);
@@ -48,14 +48,14 @@ impl SimNet {
             self.nodes[node].routes.insert(addr, wire);
             let Kind::Host(host) = &mut self.nodes[node].kind else { continue };
             if host.attachments.len() < 2 {
-                // Its one interface leads everywhere.
+                // A host with one interface needs no routes.
                 continue;
             }
             let place = host.attachments.iter().position(|attachment| attachment.out == wire);
             let iface = InterfaceId::from_index(place.unwrap_or_default() as u16);
             let prefix_len = if addr.is_ipv4() { 32 } else { 128 };
             let destination = Cidr { addr, prefix_len };
-            // It may be there already, or not fit an interface without IPv6.
+            // The route may exist, or be refused by an interface without IPv6.
             let _ = host.stack.add_route(Route { destination, gateway: None, iface, metric: 0 });
         }
     }
