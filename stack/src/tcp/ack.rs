@@ -1,9 +1,9 @@
-//! Processing of an acknowledgement by the sender: what is delivered, what is lost, and the
-//! congestion window.
+//! How the sender processes an acknowledgement: what is delivered, what is lost, and the congestion
+//! window.
 //!
-//! Read it from [`Connection::process_ack`] down. The steps are those of Linux's tcp_ack: take the
-//! acknowledged records out, mark the sacked ones, time the round trip, look for losses, move
-//! between the phases of [`recovery`](super::recovery), set the window, arm the timers.
+//! Read it from [`Connection::process_ack`] down. The steps are those of Linux's tcp_ack: remove
+//! the acknowledged records, mark the SACKed ones, measure the round trip, detect losses, change
+//! the phase of [`recovery`](super::recovery), set the window, arm the timers.
 
 use core::time::Duration;
 
@@ -152,7 +152,7 @@ impl Connection {
         self.renew_timers(ctx, &news);
     }
 
-    /// SND.UNA moves.
+    /// Moves SND.UNA, and removes what is acknowledged.
     fn take_acked(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
         let before = self.snd.una;
         news.acked_bytes = self.snd.on_ack(header.ack);
@@ -235,7 +235,7 @@ impl Connection {
         let is_inside = header.options.sack.get(1).is_some_and(|&(outer_left, outer_right)| {
             left.after_eq(outer_left) && right.before_eq(outer_right)
         });
-        // Only what we sent not long ago can be a duplicate of ours.
+        // Only data that was sent recently can be a duplicate of ours.
         let is_possible = left.before(right)
             && right.before_eq(self.snd.nxt)
             && left.after_eq(self.snd.una - self.snd.max_wnd.max(1));
@@ -259,14 +259,15 @@ impl Connection {
     }
 
     /// RFC 2018 §8 (RFC2018-8-b): a receiver may discard what it has sacked. As on Linux the sender
-    /// waits a moment, in case the acknowledgement is on its way; then the time-out repairs it.
+    /// waits for a short time, in case the acknowledgement is still in the network; then the
+    /// time-out repairs the loss.
     fn on_reneging(&mut self, ctx: &Ctx<'_>) {
         let patience = self.rtt.srtt().unwrap_or_default() / 2;
         self.timers.arm(Timer::Retransmit, ctx.now + patience.max(Duration::from_millis(10)));
     }
 
-    /// Without SACK, duplicate ACKs tell how many segments have arrived behind a hole, but not
-    /// which ones (RFC 5681 §3.2, RFC 6582).
+    /// Without SACK, duplicate ACKs show how many segments have arrived after a gap, but not which
+    /// ones (RFC 5681 §3.2, RFC 6582).
     fn guess_sacked(&mut self, ctx: &Ctx<'_>, news: &mut News, before: Before) {
         let mss = self.congestion.mss();
         if news.advanced {
@@ -282,7 +283,7 @@ impl Connection {
             if self.flight.recovery.phase() == Phase::Recovery
                 && !self.flight.recovery.is_over_at(self.snd.una)
             {
-                // RFC 6582 §3.2 step 3 (RFC6582-3.2-d): the next hole begins here.
+                // RFC 6582 §3.2 step 3 (RFC6582-3.2-d): the next gap begins here.
                 news.lost_bytes += self.flight.mark_first_lost(&mut self.congestion);
             }
         } else if news.is_duplicate {
@@ -295,7 +296,7 @@ impl Connection {
         }
     }
 
-    /// Samples the round-trip time for the RTO: from the earliest record that was sent only once
+    /// Samples the round-trip time for the RTO, from the earliest record that was sent only once
     /// (Karn's algorithm, RFC6298-3-a), otherwise from the echoed timestamp (RFC 7323 §4.1,
     /// RFC7323-4.1: only from segments that acknowledge new data).
     fn sample_rtt(&mut self, now: Instant, header: &Header, news: &News) {
@@ -336,7 +337,7 @@ impl Connection {
         self.flight.rack.reordering_window(self.flight.recovery.is_repairing(), sacked_segs, path)
     }
 
-    /// RFC 8985 §6.2: marks what is lost by now, and arms the timer for the next check.
+    /// RFC 8985 §6.2: marks the records that are now lost, and arms the timer for the next check.
     pub(super) fn mark_overdue(&mut self, ctx: &Ctx<'_>) -> u32 {
         if self.flight.rack.is_first(self.flight.scoreboard.first_sending_at())
             && self.flight.scoreboard.sacked() == 0
@@ -399,7 +400,7 @@ impl Connection {
         self.reduce_window(Progress { delivered: news.delivered_bytes, is_safe, in_flight });
     }
 
-    /// Proportional rate reduction, while that sets the window.
+    /// Sets the congestion window by proportional rate reduction, during an episode.
     pub(super) fn reduce_window(&mut self, progress: Progress) {
         if self.flight.recovery.is_reducing() && !self.congestion.controls_recovery() {
             let (ssthresh, mss) = (self.congestion.ssthresh(), self.congestion.mss());

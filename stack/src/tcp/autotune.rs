@@ -2,8 +2,8 @@
 //! (dynamic right-sizing, Linux's tcp_rcv_space_adjust), the send buffer with the congestion window
 //! (Linux's tcp_sndbuf_expand).
 //!
-//! Both begin small, and shrink only when the stack's memory is short. A program that sets
-//! SO_RCVBUF or SO_SNDBUF has chosen, and keeps what it chose.
+//! Both begin small, and shrink only when the stack's memory is short. If a program sets SO_RCVBUF
+//! or SO_SNDBUF, that buffer keeps its size.
 
 use super::receiver::Stored;
 use super::right_sizing::Basis;
@@ -16,9 +16,10 @@ use crate::config::CongestionControl;
 const MIN_GROWING_BYTES: usize = 128;
 
 impl Connection {
-    /// A segment with `len` bytes of data was taken in. (Linux's tcp_event_data_recv,
-    /// tcp_rcv_rtt_measure_ts and tcp_grow_window; what is out of order opens the buffer as in
-    /// tcp_data_queue_ofo, so that the window does not close while a loss is repaired.)
+    /// Grows the receive buffer and window after a segment with `len` bytes of data. (Linux's
+    /// tcp_event_data_recv, tcp_rcv_rtt_measure_ts and tcp_grow_window; out-of-order data grows the
+    /// buffer as in tcp_data_queue_ofo, so that the window does not close while a loss is
+    /// repaired.)
     pub(super) fn tune_receiver(&mut self, ctx: &Ctx<'_>, header: &Header, len: usize, stored: Stored) {
         let is_full = self.rcv.acks.is_full(len);
         let Some(sizing) = self.rcv.right_sizing(ctx.now, is_full) else { return };
@@ -44,8 +45,9 @@ impl Connection {
         }
     }
 
-    /// An acknowledgement came. A program that keeps its send buffer full gets one for two
-    /// congestion windows: one is in flight, and what follows it waits in the other.
+    /// Grows the send buffer after an acknowledgement. If the program keeps it full, the buffer
+    /// gets room for two congestion windows: one that is in flight, and one with the data that
+    /// follows.
     pub(super) fn tune_send_buffer(&mut self, ctx: &Ctx<'_>) {
         if ctx.memory.is_pressed() {
             return self.restore_least_send_buffer();
@@ -55,12 +57,12 @@ impl Connection {
         }
         let chosen = self.settings.send_buffer_bytes;
         if !self.settings.auto_send_buffer {
-            // Pressure may have taken some of it.
+            // Memory pressure may have shrunk it.
             self.snd.buffer_bytes = clamp_send_buffer(chosen);
             return;
         }
-        // BBR lets cwnd fall to almost nothing for a moment, and then needs what it had (Linux's
-        // bbr_sndbuf_expand).
+        // BBR lets cwnd fall to a few segments for a short time, and then needs its former value
+        // (Linux's bbr_sndbuf_expand).
         let windows = if self.congestion.kind() == CongestionControl::Bbr { 3 } else { 2 };
         let cwnd = self.congestion.cwnd() as usize;
         let wanted = cwnd.saturating_mul(windows).max(chosen).min(ctx.config.tcp.max_buffer_bytes);

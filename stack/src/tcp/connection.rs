@@ -48,21 +48,22 @@ pub(super) struct CloseStatus {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reset {
     pub(super) seq: SeqNumber,
-    /// Whether it acknowledges RCV.NXT, as a reset that ends a connection does. One without answers
-    /// an unacceptable segment.
+    /// Whether it acknowledges RCV.NXT, as a reset that ends a connection does. A reset without ACK
+    /// answers an unacceptable segment.
     pub(super) with_ack: bool,
     /// The TOS of the packet that it answers; `None` if it answers none.
     pub(super) tos: Option<u8>,
 }
 
 impl Reset {
-    /// One that answers a segment, and has the TOS of its packet, as on Linux (tcp_v4_send_reset).
+    /// A reset that answers a segment, with the TOS of that segment's packet, as on Linux
+    /// (tcp_v4_send_reset).
     pub(super) fn answering(header: &Header, seq: SeqNumber) -> Reset {
         Reset { seq, with_ack: false, tos: header.tos }
     }
 }
 
-/// What `poll_transmit` is to send besides data and acknowledgements.
+/// What `poll_transmit` must send besides data and acknowledgements.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) reset: Option<Reset>,
@@ -89,50 +90,50 @@ pub(super) struct Retries {
     pub(super) timeouts: u8,
     /// Window probes in a row: their back-off.
     pub(super) probes: u8,
-    /// Of these, since the peer last answered.
+    /// The window probes since the peer last answered.
     pub(super) unanswered_probes: u8,
     pub(super) keepalives: u8,
-    /// Something new was acknowledged since the program last asked: the path works.
+    /// New data was acknowledged since the last [`Connection::take_progress`], so the path works.
     pub(super) progress: bool,
-    /// Counts all time-outs: each lets an IPv6 flow take another path (RFC 6437; Linux's
-    /// `sk_rethink_txhash`).
+    /// Counts all time-outs. Each changes the IPv6 flow label, so that the flow may take another
+    /// path (RFC 6437; Linux's `sk_rethink_txhash`).
     pub(super) path_seed: u8,
     /// When the first of these time-outs or probes was.
     pub(super) unanswered_since: Instant,
 }
 
-/// The last time-out: what was in flight then is sent twice.
+/// The last time-out: data that was in flight then is sent twice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TimedOut {
-    /// Behind what was in flight.
+    /// The end of the data that was in flight.
     pub(super) end: SeqNumber,
-    /// Our timestamp when the second sending began.
+    /// Our timestamp clock when retransmission began.
     pub(super) clock: u32,
 }
 
-/// Our SYN or SYN-ACK, and what came of it.
+/// Our SYN or SYN-ACK, and the results of the handshake.
 #[derive(Debug)]
 pub(super) struct SynState {
-    /// When it was sent, if once only.
+    /// When it was sent, if it was sent only once.
     pub(super) sent_at: Option<Instant>,
     /// The MSS that it announces.
     pub(super) announced_mss: u16,
-    /// How often it was sent again, for whatever reason.
+    /// How often it was sent again, for any reason.
     pub(super) repeats: u8,
-    /// The answer shows that the first one has arrived: none was lost.
+    /// The answer shows that the first transmission arrived.
     pub(super) repeats_were_needless: bool,
     /// Both SYNs permit SACK.
     pub(super) sack_permitted: bool,
     /// Data in a SYN was taken, ours or the peer's.
     pub(super) data_taken: bool,
-    /// Until the handshake is over, if it carried data or was about to.
+    /// The state of a fast open, until the handshake is over.
     pub(super) fast_open: Option<Box<FastOpen>>,
 }
 
-/// When something last came or went.
+/// The times of the last received and sent segments.
 #[derive(Debug)]
 pub(super) struct LastTimes {
-    /// An acceptable segment came.
+    /// When an acceptable segment last arrived.
     pub(super) heard_at: Instant,
     pub(super) data_sent_at: Instant,
 }
@@ -161,14 +162,14 @@ pub(crate) struct Connection {
     pub(super) retries: Retries,
     pub(super) pending: Pending,
     pub(super) ending: CloseStatus,
-    /// Of the socket, and of all that began with the same.
+    /// The options of the socket, shared with sockets that have the same.
     pub(super) settings: CopyOnWrite<Settings>,
     pub(super) last: LastTimes,
     pub(super) counters: Counters,
 }
 
 impl Connection {
-    /// Active open: SYN-SENT; `poll_transmit` gives the SYN.
+    /// Active open: a connection in SYN-SENT, whose `poll_transmit` returns the SYN.
     pub(crate) fn connect(ctx: &mut Ctx<'_>, params: OpenParams) -> Connection {
         let mut connection = Connection::new(ctx, params);
         connection.pending.syn = true;
@@ -176,7 +177,7 @@ impl Connection {
         connection
     }
 
-    /// In CLOSED; the constructors go on from there.
+    /// A connection in CLOSED, for the other constructors.
     pub(super) fn new(ctx: &Ctx<'_>, params: OpenParams) -> Connection {
         let OpenParams { isn, timestamp_offset, announced_mss, default_mss, path_mss, settings } = params;
         let config = &ctx.config.tcp;
@@ -236,7 +237,7 @@ impl Connection {
         }
     }
 
-    /// Bounds FIN-WAIT-2 of a connection without a descriptor (Linux's tcp_fin_time).
+    /// Limits FIN-WAIT-2 of a connection without a descriptor (Linux's tcp_fin_time).
     pub(super) fn linger(&mut self, ctx: &mut Ctx<'_>) {
         if self.state != State::FinWait2 || !self.ending.orphaned {
             return;
@@ -254,7 +255,7 @@ impl Connection {
     /// acknowledged.
     pub(super) fn establish(&mut self, ctx: &mut Ctx<'_>, cause: &'static str) {
         let config = &ctx.config.tcp;
-        // RFC 5681 §3.1 with Linux's leniency (tcp_init_transfer): a SYN that was sent three times
+        // RFC 5681 §3.1 but, as on Linux (tcp_init_transfer), only a SYN that was sent three times
         // indicates a bad path.
         let is_path_bad = self.syn.repeats > 1 && !self.syn.repeats_were_needless;
         let window_segs = if is_path_bad { 1 } else { config.initial_window_segs };
@@ -286,8 +287,8 @@ impl Connection {
         self.update_keepalive(ctx.now, ctx.now);
     }
 
-    /// CLOSED, for this reason: nothing more is sent but a reset that waits, and what was received
-    /// may still be read.
+    /// Changes to CLOSED for this reason. Nothing more is sent except a queued reset, and received
+    /// data may still be read.
     pub(super) fn end(&mut self, ctx: &mut Ctx<'_>, reason: CloseReason, cause: &'static str) {
         if self.state == State::Closed {
             return;
@@ -320,7 +321,7 @@ impl Connection {
         self.snd.mss(self.path.mss, ctx.config.tcp.min_mss)
     }
 
-    /// What both SYNs agree on. `syn` is the peer's.
+    /// Takes the options that both SYNs carry. `syn` is the peer's.
     pub(super) fn negotiate(&mut self, ctx: &Ctx<'_>, syn: &Header) {
         let (options, config) = (&syn.options, &ctx.config.tcp);
         let window_scale = options.window_scale.filter(|_| config.window_scaling);
@@ -337,12 +338,13 @@ impl Connection {
         self.state
     }
 
-    /// Once CLOSED: why (RFC 9293 §3.6, MUST-12: an orderly end and an abort are told apart).
+    /// Why the connection ended, once it is CLOSED (RFC 9293 §3.6, MUST-12: an orderly end is
+    /// distinguished from an abort).
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
         self.ending.reason
     }
 
-    /// What calls would return without `WouldBlock`: Linux's tcp_poll.
+    /// Which calls would not return `WouldBlock`, as in Linux's tcp_poll.
     pub(crate) fn readiness(&self) -> Readiness {
         let closed = self.state == State::Closed;
         let opening =
@@ -360,8 +362,8 @@ impl Connection {
         }
     }
 
-    /// Whether there is less to read than SO_RCVLOWAT, more may come, and `len` bytes would take
-    /// it.
+    /// Whether there is less to read than SO_RCVLOWAT, more may come, and a read of `len` bytes
+    /// would take all of it.
     pub(crate) fn is_below_low_water(&self, len: usize) -> bool {
         let queued = self.rcv.queue().len();
         let low_water = self.settings.receive_low_water;
@@ -384,13 +386,13 @@ impl Connection {
             && self.snd.unsent() < self.settings.unsent_low_water.div_ceil(2)
     }
 
-    /// SO_ERROR: returned once. As on Linux, if nothing has ended the connection, what the network
-    /// last said about the path; should the connection time out, that is the reason no more.
+    /// SO_ERROR: returned once. As on Linux, if the connection has not ended, this is the last ICMP
+    /// error about the path; it is then no longer the reason if the connection times out.
     pub(crate) fn take_error(&mut self) -> Option<Error> {
         self.ending.error.take().or_else(|| self.ending.soft_error.take())
     }
 
-    /// Whether new data was acknowledged since this was last asked: the path works in both
+    /// Whether new data was acknowledged since the last call, so that the path works in both
     /// directions.
     pub(crate) fn take_progress(&mut self) -> bool {
         core::mem::take(&mut self.retries.progress)
@@ -409,13 +411,13 @@ impl Connection {
         )
     }
 
-    /// Bytes that wait to be read, bytes that are not acknowledged or not sent.
+    /// The bytes that wait to be read, and those that are not acknowledged or not sent.
     pub(crate) fn queued(&self) -> (usize, usize) {
         (self.rcv.queue().len(), self.snd.queue.len())
     }
 
-    /// SO_RCVBUF and SO_SNDBUF as they are now. What the program has chosen stays as it chose, also
-    /// while the memory is short.
+    /// SO_RCVBUF and SO_SNDBUF as they are now. Values that the program has set stay the same, also
+    /// while memory is short.
     pub(crate) fn buffers(&self) -> (usize, usize) {
         let send = if self.settings.auto_send_buffer {
             self.snd.buffer_bytes
@@ -425,7 +427,7 @@ impl Connection {
         (self.rcv.buffer_bytes() as usize, send as usize)
     }
 
-    /// Whether what was sent, probes included, waits for an answer and was sent again already.
+    /// Whether something that was sent, a probe included, is unanswered and was sent again.
     pub(crate) fn is_unanswered(&self) -> bool {
         self.retries.timeouts > 0 || self.retries.unanswered_probes > 0
     }
@@ -443,7 +445,7 @@ impl Connection {
         self.ending.was_open
     }
 
-    /// Whether `shutdown` has ended the attempt to open it: as on Linux (tcp_disconnect) there
+    /// Whether `shutdown` has ended the attempt to connect. As on Linux (tcp_disconnect) there
     /// never was a connection.
     pub(crate) fn is_opening_given_up(&self) -> bool {
         self.state == State::Closed
@@ -451,8 +453,8 @@ impl Connection {
             && self.ending.reason == Some(CloseReason::Aborted)
     }
 
-    /// Whether there is a peer to be named: its SYN has come, and the connection is not over
-    /// (getpeername of Linux).
+    /// Whether the peer has an address to report: its SYN has arrived, and the connection has not
+    /// ended (Linux's getpeername).
     pub(crate) fn has_peer(&self) -> bool {
         !matches!(self.state, State::SynSent | State::Listen | State::TimeWait | State::Closed)
     }

@@ -1,9 +1,9 @@
-//! Explicit congestion notification: RFC 3168's feedback, and what follows from a mark. What the
-//! handshake agrees on is in [`ecn_handshake`](super::ecn_handshake), the feedback of RFC 9768 in
+//! Explicit congestion notification: RFC 3168's feedback, and the reaction to a mark. The
+//! negotiation is in [`ecn_handshake`](super::ecn_handshake), the feedback of RFC 9768 in
 //! [`accecn`](super::accecn).
 //!
-//! A router that would drop a packet marks it CE instead, if it is ECN-capable. The receiver says
-//! so in its acknowledgements, and the sender slows down as for a loss, with nothing to send again.
+//! A router marks an ECN-capable packet CE instead of dropping it. The receiver reports that in its
+//! acknowledgements, and the sender reduces its window as for a loss, but without a retransmission.
 
 use alloc::boxed::Box;
 
@@ -15,27 +15,27 @@ use crate::Ctx;
 use crate::config::Ecn;
 use crate::ip::ecn::IpEcn;
 
-/// The ECN of one connection.
+/// The ECN state of one connection.
 #[derive(Debug, Default)]
 pub(super) struct EcnState {
     mode: EcnMode,
     /// What our SYN asks for.
     asked: EcnMode,
-    /// RFC 3168 §6.1.3: CE has come, and ECE goes out until the peer says CWR.
+    /// RFC 3168 §6.1.3: CE has arrived, and ECE is sent until the peer sends CWR.
     echoes: bool,
-    /// RFC 3168 §6.1.2: the window was reduced, and the next new data says so.
+    /// RFC 3168 §6.1.2: the window was reduced, and the next new data carries CWR.
     owes_cwr: bool,
-    /// The peer's data was ECN-capable: what is not is sent twice.
+    /// The peer's data was ECN-capable, so data that is not is a retransmission.
     has_seen_ect: bool,
-    /// What lies before this was sent before the window was last reduced.
+    /// SND.NXT when the window was last reduced.
     reduced_at: SeqNumber,
-    /// What lies before this was sent, and is not ECN-capable when it is sent again.
+    /// Data before this was sent once, and is not ECN-capable when it is sent again.
     sent_to: SeqNumber,
     accurate: Option<Box<AccEcn>>,
 }
 
 impl EcnState {
-    /// Before our SYN.
+    /// The state before our SYN.
     pub(super) fn asking(policy: Ecn) -> EcnState {
         let asked = match policy {
             Ecn::Off | Ecn::Accept | Ecn::AcceptRfc3168 => EcnMode::Off,
@@ -45,7 +45,7 @@ impl EcnState {
         EcnState { asked, ..EcnState::default() }
     }
 
-    /// After a passive handshake, whose SYN-ACK was repeated so often.
+    /// The state after a passive handshake, whose SYN-ACK was repeated `repeated` times.
     pub(super) fn accepted(answer: EcnAnswer, repeated: u8) -> EcnState {
         let mut state = EcnState { mode: answer.mode, ..EcnState::default() };
         if answer.mode == EcnMode::AccEcn {
@@ -54,7 +54,7 @@ impl EcnState {
         state
     }
 
-    /// Our SYN is acknowledged: our data begins here.
+    /// Our SYN is acknowledged, and our data begins at `data_at`.
     pub(super) fn on_established(&mut self, data_at: SeqNumber) {
         self.reduced_at = data_at;
         self.sent_to = data_at;
@@ -64,13 +64,14 @@ impl EcnState {
         self.mode
     }
 
-    /// Whether an ECN-capable packet has come.
+    /// Whether an ECN-capable packet has arrived.
     pub(super) fn has_seen_ect(&self) -> bool {
         self.accurate.as_ref().map_or(self.has_seen_ect, |accurate| accurate.has_seen_ect())
     }
 
-    /// The flags of our SYN. A middlebox may have dropped a SYN that gets no answer: RFC 3168
-    /// §6.1.1.1 asks no more (as Linux), RFC 9768 §3.1.4.1 once more.
+    /// The ECN flags of our SYN. If a SYN gets no answer, a middlebox may drop SYNs with ECN: the
+    /// repeated SYN has no flags with RFC 3168 §6.1.1.1 (as on Linux), and from the second
+    /// repetition on with RFC 9768 §3.1.4.1.
     pub(super) fn syn_flags(&self, repeated: u8) -> Flags {
         match self.asked {
             EcnMode::Rfc3168 if repeated == 0 => Flags::ECE.with(Flags::CWR),
@@ -87,7 +88,7 @@ impl EcnState {
         }
     }
 
-    /// A SYN that crossed ours; our SYN-ACK answers it. What we did not ask for we do not agree to.
+    /// A SYN that crossed ours; our SYN-ACK answers it. We accept only what we asked for.
     pub(super) fn on_crossing_syn(&mut self, policy: Ecn, header: &Header) {
         self.mode = match (self.asked, EcnMode::for_syn(policy, header)) {
             (EcnMode::Off, _) | (_, EcnMode::Off) => EcnMode::Off,
@@ -109,7 +110,7 @@ impl EcnState {
         self.accurate.as_deref()
     }
 
-    /// Whether a pure acknowledgement is to go out before any data (RFC 9768 §3.2.2.1).
+    /// Whether a pure acknowledgement must be sent before any data (RFC 9768 §3.2.2.1).
     pub(super) fn owes_pure_ack(&self) -> bool {
         self.accurate.as_ref().is_some_and(|accurate| accurate.reflects())
     }
@@ -124,7 +125,7 @@ impl EcnState {
         }
     }
 
-    /// The congestion window was reduced, for whatever reason (RFC 3168 §6.1.2, RFC3168-6.1.2-d);
+    /// The congestion window was reduced, for any reason (RFC 3168 §6.1.2, RFC3168-6.1.2-d);
     /// SND.NXT was `nxt`.
     pub(super) fn on_reduced(&mut self, nxt: SeqNumber) {
         self.reduced_at = nxt;
@@ -149,15 +150,15 @@ impl EcnState {
         self.owes_cwr = false;
     }
 
-    /// Whether the next new data carries CWR. It goes alone, for all segments of a run would have
-    /// it.
+    /// Whether the next new data carries CWR. That segment is sent alone, because all segments of a
+    /// run would have the flag.
     pub(super) fn owes_cwr(&self) -> bool {
         self.owes_cwr
     }
 
-    /// `len` bytes of data in this segment or run, no window probe. New data is ECN-capable, and
-    /// nothing else is (RFC 3168 §6.1.4 to §6.1.6): what is lost unmarked would not be noticed
-    /// otherwise.
+    /// Marks a segment or run with `len` bytes of data, which is no window probe. Only new data is
+    /// ECN-capable (RFC 3168 §6.1.4 to §6.1.6): the loss of other ECN-capable packets would not be
+    /// noticed.
     pub(super) fn write_data(&mut self, header: &mut Header, len: u32) {
         if header.seq.before(self.sent_to) {
             return;
@@ -175,7 +176,7 @@ impl EcnState {
         }
     }
 
-    /// Fills in what a segment without SYN says of congestion.
+    /// Writes the ECN flags of a segment without SYN.
     pub(super) fn write(&mut self, header: &mut Header) {
         match &mut self.accurate {
             Some(accurate) => accurate.write(header),
@@ -192,11 +193,11 @@ impl EcnState {
     }
 }
 
-/// Linux's tcp_enter_quickack_mode after CE: so many acknowledgements are not delayed.
+/// Linux's tcp_enter_quickack_mode after CE: this many acknowledgements are not delayed.
 const QUICK_ACKS: u8 = 2;
 
 impl Connection {
-    /// An acceptable segment, and how its packet was marked: the receiver's side.
+    /// The receiver's side: processes the marking of an acceptable segment.
     pub(super) fn on_marking(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
         if self.ecn.mode == EcnMode::Off {
             return;
@@ -216,9 +217,9 @@ impl Connection {
         }
     }
 
-    /// An acceptable acknowledgement that has delivered so many bytes: the sender's side. `None` if
-    /// it reports no CE, otherwise how many of the bytes met congestion. ECE does not say; as on
-    /// Linux it stands for all of them.
+    /// The sender's side: reads the feedback of an acceptable acknowledgement that has delivered
+    /// `bytes`. `None` if it reports no CE, otherwise how many of the bytes were marked. ECE has no
+    /// count; as on Linux it stands for all of them.
     pub(super) fn read_ecn(&mut self, header: &Header, payload_len: usize, bytes: u32) -> Option<u32> {
         if self.ecn.mode == EcnMode::Off || header.flags.contains(Flags::SYN) {
             return None;
@@ -235,7 +236,8 @@ impl Connection {
     /// Reduces the window after a CE mark, as for a loss but without a retransmission, once a round
     /// trip (RFC 3168 §6.1.2).
     pub(super) fn on_congestion_experienced(&mut self, ctx: &mut Ctx<'_>) {
-        // As on Linux something that was sent after the last reduction has to be acknowledged.
+        // As on Linux, at most once until data that was sent after the last reduction is
+        // acknowledged.
         let is_reduced = self.snd.una.before_eq(self.ecn.reduced_at);
         if is_reduced || self.flight.recovery.phase() != Phase::Open {
             return;
@@ -266,8 +268,8 @@ impl EcnState {
                 self.echoes = true;
                 self.has_seen_ect = true;
             }
-            // New data is ECN-capable, so this was sent twice: the peer is recovering (Linux's
-            // tcp_data_ecn_check).
+            // New data is ECN-capable, so this is a retransmission: the peer is in recovery
+            // (Linux's tcp_data_ecn_check).
             IpEcn::NotEct if self.has_seen_ect => demand = AckDemand::Quick,
             IpEcn::NotEct => {}
             IpEcn::Ect0 | IpEcn::Ect1 => self.has_seen_ect = true,

@@ -1,5 +1,5 @@
-//! What was sent and is not acknowledged: what of it is lost, how fast the rest is delivered, and
-//! how losses are repaired.
+//! The unacknowledged data: which of it is lost, how fast the rest is delivered, and how losses are
+//! repaired.
 
 use core::time::Duration;
 
@@ -30,7 +30,7 @@ impl Flight {
         }
     }
 
-    /// The first record is lost. How many bytes that are.
+    /// Marks the first segment as lost. Returns how many bytes that are.
     pub(super) fn mark_first_lost(&mut self, congestion: &mut Congestion) -> u32 {
         let mut bytes = 0;
         self.scoreboard.mark_first_lost(&mut |sent| {
@@ -46,15 +46,15 @@ impl Flight {
         });
     }
 
-    /// Segments of more than `mss` bytes are lost, though not to congestion.
+    /// Marks segments of more than `mss` bytes as lost, though not by congestion.
     pub(super) fn mark_oversized_lost(&mut self, mss: u16) {
         self.scoreboard.mark_oversized_lost(mss, &mut |sent| {
             let _not_congestion = self.rate.on_lost(sent.len(), &sent.stamp);
         });
     }
 
-    /// RFC 8985 §6.2: what RACK judges to be lost by now. How many bytes that are, and when to look
-    /// again.
+    /// RFC 8985 §6.2: marks as lost what RACK judges to be lost now. Returns how many bytes that
+    /// are, and when to check again.
     pub(super) fn mark_overdue(
         &mut self,
         now: Instant,

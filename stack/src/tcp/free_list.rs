@@ -1,9 +1,9 @@
-//! The free list of queues and scoreboards: memory of idle connections, for those that need it
-//! next.
+//! A free list of queues and scoreboards, which idle connections leave for active ones.
 //!
-//! An idle connection holds no queues. One that sends a question and reads the answer would
-//! allocate them each time. So a connection that becomes idle gives them to the list, and one that
-//! becomes active takes them from it. The list holds as many as were active at once, up to a limit.
+//! An idle connection holds no queues, so a connection that sends a request and reads the response
+//! would allocate them each time. Instead, a connection that becomes idle gives them to the list,
+//! and one that becomes active takes them from it. The list holds as many as were in use at once,
+//! up to a limit.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -11,7 +11,8 @@ use alloc::vec::Vec;
 use super::byte_queue::ByteQueue;
 use super::scoreboard::Scoreboard;
 
-/// Of each kind. Each is a few KiB at most, so what a stack may hold unused is well below a MiB.
+/// The most entries of each kind. Each is a few KiB at most, so a stack holds well below a MiB
+/// unused.
 const MOST: usize = 64;
 
 /// See the module's page.
@@ -24,7 +25,7 @@ pub(crate) struct FreeList {
 }
 
 impl FreeList {
-    /// Gives all of it back: the memory is short.
+    /// Frees all entries when memory is short.
     pub(crate) fn clear(&mut self) {
         *self = FreeList::default();
     }

@@ -65,26 +65,27 @@ pub(crate) struct SynReceived {
     pub(super) retries: u8,
     /// How often the SYN-ACK was repeated after a time-out or another SYN.
     pub(super) resent: u8,
-    /// How often it may be.
+    /// How often it may be repeated.
     pub(super) max_retries: u8,
     /// Time-outs so far; more than `retries` while waiting for data.
     pub(super) timeouts: u8,
-    /// TCP_DEFER_ACCEPT: until so many time-outs an ACK without data is not enough.
+    /// TCP_DEFER_ACCEPT: before this many time-outs an ACK without data does not complete the
+    /// handshake.
     pub(super) deferred_timeouts: u8,
-    /// The round trip in microseconds, once such an ACK has come.
+    /// The round trip in microseconds, once such an ACK has arrived.
     pub(super) acked_after_micros: Option<NonZeroU32>,
     pub(super) sent_at: Instant,
     pub(super) deadline: Instant,
     pub(super) next_reply_at: Instant,
     /// Whether this was made from a cookie, without a record of the SYN.
     pub(super) from_cookie: bool,
-    /// What the SYN-ACK gives the client for its next connection (RFC 7413 §4.2.1).
+    /// The cookie that the SYN-ACK gives the client for its next connection (RFC 7413 §4.2.1).
     pub(super) fast_open: Option<Box<FastOpenCookie>>,
 }
 
 impl SynReceived {
-    /// From a SYN. The SYN-ACK comes out of `syn_ack`. Data that comes with the SYN is left to be
-    /// sent again.
+    /// A record from a SYN; `syn_ack` builds the SYN-ACK. Data in the SYN is ignored, and the peer
+    /// sends it again.
     pub(crate) fn new(ctx: &mut Ctx<'_>, syn: &Header, params: &OpenParams) -> SynReceived {
         let options = &syn.options;
         let mut timestamps = TimestampState::new(params.timestamp_offset);
@@ -118,13 +119,13 @@ impl SynReceived {
         }
     }
 
-    /// The SYN-ACK is to give the client a Fast Open cookie.
+    /// Adds a Fast Open cookie to the SYN-ACK.
     pub(crate) fn give_cookie(&mut self, cookie: FastOpenCookie) {
         self.fast_open = Some(Box::new(cookie));
     }
 
-    /// TCP_DEFER_ACCEPT: the handshake is complete when data comes, or after so long. Counted in
-    /// time-outs, as on Linux (secs_to_retrans).
+    /// TCP_DEFER_ACCEPT: the handshake is complete when data arrives, or after `delay`, which is
+    /// converted to a number of time-outs, as on Linux (secs_to_retrans).
     pub(crate) fn defer(&mut self, ctx: &Ctx<'_>, delay: Duration) {
         let config = &ctx.config.tcp;
         let mut covered = Duration::ZERO;
@@ -134,9 +135,9 @@ impl SynReceived {
         }
     }
 
-    /// As [`SynReceived::new`] for a SYN of which nothing is kept: the SYN-ACK whose number,
-    /// `params.isn`, is a cookie. It offers only what comes back with the cookie (RFC 4987 §3.6):
-    /// without timestamps the MSS alone, as on Linux.
+    /// Builds the SYN-ACK for a SYN without a record. Its number, `params.isn`, is a SYN cookie. It
+    /// offers only options that the cookie or the timestamp can encode (RFC 4987 §3.6): without
+    /// timestamps only the MSS, as on Linux.
     pub(crate) fn cookie_syn_ack(ctx: &mut Ctx<'_>, syn: &Header, params: &OpenParams) -> Header {
         let mut record = SynReceived::new(ctx, syn, params);
         let options = &syn.options;
@@ -153,9 +154,9 @@ impl SynReceived {
         syn_ack
     }
 
-    /// From the ACK that has brought a cookie back: `params.isn` is the cookie, and `peer_mss` what
-    /// was hidden in it. Like any handshake that is complete it becomes a connection with
-    /// [`SynReceived::into_connection`].
+    /// A record from the ACK that returned a SYN cookie: `params.isn` is the cookie, and `peer_mss`
+    /// the MSS in it. [`SynReceived::into_connection`] makes it a connection, as after any complete
+    /// handshake.
     pub(crate) fn from_cookie(
         ctx: &mut Ctx<'_>,
         ack: &Header,
@@ -177,14 +178,13 @@ impl SynReceived {
             ..Header::default()
         };
         let ecn = EcnAnswer::from_cookie(ctx.config.tcp.ecn, remembered.ecn, ack);
-        // The offered window is unknown if memory was short. This is the largest that it can have
-        // been.
+        // The offered window is unknown if memory was short. This is the largest possible one.
         let window = params.settings.syn_window();
         SynReceived { from_cookie: true, ecn, window, ..SynReceived::new(ctx, &syn, params) }
     }
 
-    /// The SYN-ACK: MSS always (RFC 9293 §3.7.1, MUST-14, SHLD-5), the other options where the SYN
-    /// had them.
+    /// Builds the SYN-ACK, always with an MSS (RFC 9293 §3.7.1, MUST-14, SHLD-5), and with the
+    /// other options if the SYN had them.
     pub(crate) fn syn_ack(&self, now: Instant) -> Header {
         Header {
             seq: self.iss,
@@ -197,7 +197,7 @@ impl SynReceived {
                 window_scale: self.peer_scale.map(|_| self.scale.shift()),
                 sack_permitted: self.sack_permitted,
                 timestamps: self.timestamps.option(now),
-                // There is no room for both.
+                // Both do not fit.
                 accecn: self.ecn.syn_ack_option(self.retries).filter(|_| self.fast_open.is_none()),
                 fast_open: self.fast_open.clone().filter(|_| self.retries == 0),
                 ..Options::default()
@@ -206,7 +206,7 @@ impl SynReceived {
         }
     }
 
-    /// RFC 9293 §3.10.7.4 for SYN-RECEIVED that came from LISTEN, in its order.
+    /// RFC 9293 §3.10.7.4 in its order, for SYN-RECEIVED after LISTEN.
     pub(crate) fn handle_segment(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -223,7 +223,7 @@ impl SynReceived {
             }
             TimestampCheck::Old | TimestampCheck::Fine => {}
         }
-        // The SYN again: the SYN-ACK was lost.
+        // The SYN was repeated, so the SYN-ACK was lost.
         if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && !is_reset && header.seq == self.irs {
             ctx.count_drop(DropReason::UnexpectedSegment);
             if self.ecn.on_repeated_syn(header) {
@@ -234,7 +234,7 @@ impl SynReceived {
             let step = self.reply(ctx, self.syn_ack(ctx.now));
             if matches!(step, HandshakeStep::Reply(_)) {
                 self.resent = self.resent.saturating_add(1);
-                // Linux's tcp_check_req: the time begins anew.
+                // Linux's tcp_check_req: the timer starts again.
                 let config = &ctx.config.tcp;
                 self.deadline = ctx.now + retry_delay(self.timeouts, config.initial_rto, config.max_rto);
             }
@@ -257,9 +257,8 @@ impl SynReceived {
             ctx.count_drop(DropReason::ChallengeAck);
             return self.reply_challenge(ctx, header);
         }
-        // Fourth: SYN. RFC 9293 would go back to LISTEN, so that a guessed number in the window
-        // would end the handshake. It is challenged instead, as RFC 5961 §4.2 has it for the later
-        // states.
+        // Fourth: SYN. RFC 9293 returns to LISTEN, so a guessed number in the window would end the
+        // handshake. It is challenged instead, as RFC 5961 §4.2 says for the later states.
         if flags.contains(Flags::SYN) {
             ctx.count_drop(DropReason::ChallengeAck);
             return self.reply_challenge(ctx, header);
@@ -320,8 +319,8 @@ impl SynReceived {
         }
     }
 
-    /// "Send an acknowledgment in reply": as in the other states to each segment with data or a
-    /// FIN, to others within the rate.
+    /// "Send an acknowledgment in reply": as in the other states, each segment with data or a FIN
+    /// is answered, others within the rate limit.
     fn answer_unacceptable(&mut self, ctx: &Ctx<'_>, header: &Header, payload_len: usize) -> HandshakeStep {
         let answer = self.challenge_ack(ctx.now, header);
         let has_text = payload_len > 0 || header.flags.contains(Flags::FIN);
@@ -377,7 +376,7 @@ impl SynReceived {
     }
 }
 
-/// RFC 6298 §5.5: before the next repetition after so many.
+/// RFC 6298 §5.5: the delay before the next repetition, after `retries` of them.
 fn retry_delay(retries: u8, initial_rto: Duration, max_rto: Duration) -> Duration {
     initial_rto.saturating_mul(1 << retries.min(16)).min(max_rto)
 }

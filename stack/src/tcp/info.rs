@@ -1,4 +1,4 @@
-//! What can be known of a connection: Linux's `tcp_info`.
+//! Statistics of a connection: Linux's `tcp_info`.
 
 use core::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::config::Config;
 use crate::config::CongestionControl;
 use crate::time::Instant;
 
-/// Where congestion control stands (tcpi_ca_state).
+/// The state of loss recovery and congestion control (tcpi_ca_state).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CongestionState {
-    /// All is well.
+    /// No loss or reordering is known.
     #[default]
     Open,
-    /// The peer has something beyond a hole; it may be reordering.
+    /// Data arrived after a gap: a loss, or reordering.
     Disorder,
     /// The window is being reduced because of ECN.
     Cwr,
@@ -27,17 +27,17 @@ pub enum CongestionState {
     Loss,
 }
 
-/// What can be known of a connection. Fields have the names of Linux's `tcp_info` without `tcpi_`,
-/// its meanings and its units (segments, bytes), but that times are [`Duration`]s. What Linux
-/// counts in segments and the stack in bytes is the number of full segments that hold those bytes;
-/// windows are rounded down.
+/// Statistics of a connection. Fields have the names of Linux's `tcp_info` without `tcpi_`, and its
+/// meanings and units (segments, bytes), except that times are [`Duration`]s. Where Linux counts
+/// segments and the stack counts bytes, the value is the number of full segments that hold those
+/// bytes; windows are rounded down.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TcpInfo {
     /// `ESTABLISHED`, `FIN-WAIT-1`, ...; `LISTEN` of a listener, which has only the fields that
     /// name it and its options.
     pub state: State,
-    /// Where congestion control stands.
+    /// The state of loss recovery and congestion control.
     pub ca_state: CongestionState,
     /// TCP_CONGESTION.
     pub congestion: CongestionControl,
@@ -57,19 +57,19 @@ pub struct TcpInfo {
     pub rcv_wscale: Option<u8>,
     /// ECN was negotiated, as of RFC 3168 or RFC 9768.
     pub ecn: bool,
-    /// A packet that was ECN-capable has come.
+    /// An ECN-capable packet has arrived.
     pub ecn_seen: bool,
-    /// Data in a SYN was taken: ours by the peer, or the peer's by us (RFC 7413).
+    /// Data in a SYN was accepted: ours by the peer, or the peer's by us (RFC 7413).
     pub syn_data: bool,
     /// The last sample of the delivery rate was limited by the program.
     pub delivery_rate_app_limited: bool,
     /// The retransmission time-out, back-off included.
     pub rto: Duration,
-    /// How long an acknowledgement may wait.
+    /// How long an acknowledgement may be delayed.
     pub ato: Duration,
-    /// The payload of a full segment that we send now.
+    /// The payload of a full segment that we send.
     pub snd_mss: u32,
-    /// The largest payload that came.
+    /// The largest payload that has arrived.
     pub rcv_mss: u32,
     /// The MSS that we announced.
     pub advmss: u32,
@@ -77,19 +77,19 @@ pub struct TcpInfo {
     pub pmtu: u32,
     /// Segments in flight. Of a listener: connections that wait to be accepted.
     pub unacked: u32,
-    /// Of these, those that the peer has beyond a hole. Of a listener: its backlog.
+    /// Of these, those that the peer has SACKed. Of a listener: its backlog.
     pub sacked: u32,
-    /// Of these, those that count as lost, sent again or not.
+    /// Of these, those that count as lost, retransmitted or not.
     pub lost: u32,
-    /// Of these, those that were sent again and are in flight.
+    /// Of these, those that were retransmitted and are in flight.
     pub retrans: u32,
-    /// Since data was last sent.
+    /// The time since data was last sent.
     pub last_data_sent: Duration,
-    /// Since data last came.
+    /// The time since data last arrived.
     pub last_data_recv: Duration,
-    /// Since an acceptable segment, and with it an acknowledgement, last came.
+    /// The time since an acceptable segment, and with it an acknowledgement, last arrived.
     pub last_ack_recv: Duration,
-    /// How far the receive window may open now.
+    /// The largest receive window that is offered now.
     pub rcv_ssthresh: u32,
     /// The smoothed round trip; zero before it is measured.
     pub rtt: Duration,
@@ -107,61 +107,62 @@ pub struct TcpInfo {
     pub snd_wnd: u32,
     /// What the peer may still send.
     pub rcv_wnd: u32,
-    /// How long a loss waits for proof that it is no reordering (RFC 8985). Linux does not tell.
+    /// RACK's reordering window: how long a segment may be overtaken before it counts as lost (RFC
+    /// 8985). Linux does not report it.
     pub reordering_window: Duration,
-    /// The most segments by which one was seen to be overtaken; 3 before that.
+    /// The most segments that have overtaken another one; 3 before any has.
     pub reordering: u32,
-    /// How often the path was seen to reorder.
+    /// How often reordering was detected.
     pub reord_seen: u32,
-    /// The round trip as the receiver sees it; zero unless data flows in.
+    /// The round trip that the receiver measures; zero unless data is received.
     pub rcv_rtt: Duration,
-    /// The most that the program has read in one.
+    /// The most bytes that the program has read in one such round trip.
     pub rcv_space: u32,
-    /// Segments sent again since the connection was opened, SYNs included.
+    /// Retransmitted segments since the connection was opened, SYNs included.
     pub total_retrans: u32,
-    /// Bytes a second that pacing allows; `u64::MAX` without pacing.
+    /// The pacing rate in bytes a second; `u64::MAX` without pacing.
     pub pacing_rate: u64,
     /// Bytes of data acknowledged.
     pub bytes_acked: u64,
-    /// Bytes of data that came in order.
+    /// Bytes of data that were received in order.
     pub bytes_received: u64,
     /// Segments sent.
     pub segs_out: u32,
-    /// Segments that came.
+    /// Segments received.
     pub segs_in: u32,
     /// Bytes that wait to be sent for the first time.
     pub notsent_bytes: u32,
-    /// Segments with data that came.
+    /// Segments with data received.
     pub data_segs_in: u32,
-    /// Segments with data that were sent, also again.
+    /// Segments with data sent, retransmissions included.
     pub data_segs_out: u32,
-    /// Bytes a second that the path last delivered.
+    /// The last measured delivery rate in bytes a second.
     pub delivery_rate: u64,
-    /// Time in which there was something to send or to be acknowledged.
+    /// The time in which data waited to be sent or acknowledged.
     pub busy_time: Duration,
-    /// Of this, with the peer's window in the way.
+    /// Of this, the time in which the peer's window was the limit.
     pub rwnd_limited: Duration,
-    /// Of this, with everything sent and a send buffer that took no more.
+    /// Of this, the time in which all data was sent and the send buffer was full.
     pub sndbuf_limited: Duration,
     /// Segments delivered.
     pub delivered: u32,
     /// Of these, marked CE.
     pub delivered_ce: u32,
-    /// Bytes of data sent, also again.
+    /// Bytes of data sent, retransmissions included.
     pub bytes_sent: u64,
-    /// Of these, again.
+    /// Of these, retransmissions.
     pub bytes_retrans: u64,
     /// Duplicates that the peer has reported (RFC 2883).
     pub dsack_dups: u32,
-    /// Segments that came out of order.
+    /// Segments received out of order.
     pub rcv_ooopack: u32,
     /// Time-outs of data.
     pub total_rto: u32,
 }
 
 impl TcpInfo {
-    /// What can be known of a listener: `waiting` connections to be accepted, and its backlog. The
-    /// fields are those that Linux's tcp_get_info fills in for one.
+    /// The statistics of a listener: `waiting` connections to be accepted, and its backlog. The
+    /// fields are those that Linux's tcp_get_info fills in for a listener.
     pub(crate) fn of_listener(
         settings: &Settings,
         config: &Config,
@@ -181,14 +182,15 @@ impl TcpInfo {
 }
 
 impl Connection {
-    /// What can be known of it now. `header_bytes`: of IP and TCP without options.
+    /// The current statistics. `header_bytes` is the size of the IP and TCP headers without
+    /// options.
     pub(crate) fn info(&self, now: Instant, config: &Config, header_bytes: u32) -> TcpInfo {
         let none = DataCounters::default();
         let flow = self.counters.flow.as_deref().unwrap_or(&none);
         let trouble = flow.trouble();
         let mss = self.congestion.mss().max(1);
         let segs = |bytes: u32| bytes.div_ceil(mss);
-        // What a loss probe repeats does not count as lost.
+        // Data that a loss probe retransmits does not count as lost.
         let probed = self.flight.recovery.probe.is_some_and(|probe| probe.is_repeated);
         let repeated = self.flight.scoreboard.repeated().saturating_sub(if probed { mss } else { 0 });
         let ssthresh = self.congestion.ssthresh();
@@ -266,8 +268,8 @@ impl Connection {
         }
     }
 
-    /// The smoothed round trip, once it is measured, and the congestion window in bytes, while
-    /// there is a connection.
+    /// The smoothed round trip, once measured, and the congestion window in bytes, while the
+    /// connection is open.
     pub(crate) fn path(&self) -> (Option<Duration>, Option<u32>) {
         (self.rtt.srtt(), self.is_connected().then(|| self.congestion.cwnd()))
     }

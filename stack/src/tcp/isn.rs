@@ -1,6 +1,6 @@
-//! Initial sequence numbers (RFC 6528) and timestamp offsets (RFC 7323 §5.4): nobody who does not
-//! see the packets can guess them, and both only grow from one connection to the next between the
-//! same ends.
+//! Initial sequence numbers (RFC 6528) and timestamp offsets (RFC 7323 §5.4): an attacker who does
+//! not see the packets cannot guess them, and from one connection to the next between the same ends
+//! both only grow.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -9,10 +9,10 @@ use crate::hash::Keyed;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// The clock M of RFC 6528 §3 ticks every 64 ns, as on Linux, and so goes round in 275 s. RFC
-/// 9293's 4 µs is from when a link carried 250 KB/s: a number must grow faster than a connection
-/// can send, so that a new connection begins after what an old one between the same ends has left
-/// in the network.
+/// The clock M of RFC 6528 §3 ticks every 64 ns, as on Linux, so it wraps after 275 s. RFC 9293's 4
+/// µs suits links of 250 KB/s: the clock must run faster than a connection can send, so that a new
+/// connection's numbers begin after those that an old one between the same ends has left in the
+/// network.
 const TICK_SHIFT: u32 = 6;
 
 /// ISN = M + F(local, remote, secret), RFC6528-3-a: a clock (RFC 9293 §3.4.1, MUST-8) and a keyed
@@ -24,7 +24,7 @@ pub(crate) struct IsnGenerator {
 }
 
 impl IsnGenerator {
-    /// With keys for as long as the stack lives.
+    /// Draws the keys, which stay the same while the stack exists.
     pub(crate) fn new(rng: &mut Rng) -> IsnGenerator {
         IsnGenerator { isn_key: Keyed::new(rng), timestamp_key: Keyed::new(rng) }
     }
@@ -42,15 +42,15 @@ impl IsnGenerator {
         SeqNumber(hash) + (now.as_nanos() >> TICK_SHIFT) as u32
     }
 
-    /// What is added to the millisecond clock for the timestamps between two hosts. Ports do not
-    /// count, as on Linux: a new connection's timestamps are then later than an old one's, which
-    /// lets TIME-WAIT be reused (RFC 6191).
+    /// The offset that is added to the millisecond clock for timestamps between two hosts. It does
+    /// not depend on ports, as on Linux: a new connection's timestamps are then later than an old
+    /// one's, which lets TIME-WAIT be reused (RFC 6191).
     pub(crate) fn timestamp_offset(&self, local: IpAddr, remote: IpAddr) -> u32 {
         self.timestamp_key.hash_bytes(&pair_bytes(local, remote)) as u32
     }
 }
 
-/// Two addresses, IPv4 ones mapped into IPv6.
+/// The bytes of two addresses. IPv4 addresses are mapped to IPv6.
 fn pair_bytes(local: IpAddr, remote: IpAddr) -> [u8; 32] {
     let mut pair = [0; 32];
     let (first, second) = pair.split_at_mut(16);

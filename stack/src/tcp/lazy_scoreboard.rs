@@ -1,4 +1,4 @@
-//! A scoreboard that connections with nothing in flight go without.
+//! A scoreboard that is allocated only while data is in flight.
 
 use alloc::boxed::Box;
 use core::ops::{Deref, DerefMut};
@@ -6,20 +6,20 @@ use core::ops::{Deref, DerefMut};
 use super::FreeList;
 use super::scoreboard::Scoreboard;
 
-/// A scoreboard only while something is in flight: most connections wait. In between it reads as an
-/// empty one.
+/// A scoreboard that exists only while data is in flight, because most connections are idle.
+/// Without one it reads as an empty scoreboard.
 #[derive(Debug, Default)]
 pub(super) struct LazyScoreboard(Option<Box<Scoreboard>>);
 
 static EMPTY: Scoreboard = Scoreboard::new();
 
 impl LazyScoreboard {
-    /// Something is about to be sent.
+    /// Takes a scoreboard before data is sent.
     pub(super) fn prepare(&mut self, free_list: &mut FreeList) {
         self.0.get_or_insert_with(|| free_list.take_scoreboard());
     }
 
-    /// What nothing is in.
+    /// Removes the scoreboard, if nothing is in flight.
     pub(super) fn take_idle(&mut self) -> Option<Box<Scoreboard>> {
         self.0.take_if(|scoreboard| scoreboard.is_empty())
     }
@@ -35,7 +35,7 @@ impl LazyScoreboard {
         }
     }
 
-    /// All memory behind it.
+    /// The memory of the scoreboard.
     pub(super) fn memory_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |scoreboard| scoreboard.memory_bytes())
     }

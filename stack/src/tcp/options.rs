@@ -21,8 +21,8 @@ pub(crate) type SackBlocks = SmallVec<[(SeqNumber, SeqNumber); 4]>;
 pub(crate) struct FastOpenCookie {
     len: u8,
     bytes: [u8; FastOpenCookie::MAX_LEN],
-    /// It stands in the experimental option (kind 254 with a magic number, RFC 6994) that came
-    /// before kind 34. Some servers know only that.
+    /// Whether it is in the experimental option (kind 254 with a magic number, RFC 6994) that was
+    /// used before kind 34. Some servers know only that.
     experimental: bool,
 }
 
@@ -35,7 +35,8 @@ pub(crate) struct Options {
     pub(crate) timestamps: Option<Timestamps>,
     pub(crate) sack: SackBlocks,
     pub(crate) accecn: Option<AccEcnOption>,
-    /// RFC 7413 §4.1.1: a cookie, or an empty one that asks for it. In SYNs only, and there rare.
+    /// RFC 7413 §4.1.1: a cookie, or an empty one, which requests a cookie. Only in SYNs. Boxed,
+    /// because it is rare.
     pub(crate) fast_open: Option<Box<FastOpenCookie>>,
 }
 
@@ -52,13 +53,13 @@ pub(crate) enum AccEcnOrder {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct AccEcnOption {
     pub(crate) order: AccEcnOrder,
-    /// How many of the counters are there.
+    /// How many counters are present.
     len: u8,
     counters: [[u8; 3]; 3],
 }
 
 impl AccEcnOption {
-    /// With these counters, three at most; what is beyond 24 bits is cut off.
+    /// An option with up to three counters, of which the low 24 bits are sent.
     pub(crate) fn new(order: AccEcnOrder, counters: &[u32]) -> AccEcnOption {
         let mut option = AccEcnOption { order, len: 0, counters: [[0; 3]; 3] };
         for (place, counter) in option.counters.iter_mut().zip(counters) {
@@ -69,13 +70,13 @@ impl AccEcnOption {
         option
     }
 
-    /// The counters that are there, in the option's order.
+    /// The counters that are present, in the option's order.
     pub(crate) fn counters(&self) -> impl Iterator<Item = u32> + '_ {
         let present = self.counters.iter().take(usize::from(self.len));
         present.map(|&[high, middle, low]| u32::from_be_bytes([0, high, middle, low]))
     }
 
-    /// §3.2.3: the whole fields of three bytes count, and what is left over is padding.
+    /// §3.2.3: complete fields of three bytes count, and the rest is padding.
     fn parse(order: AccEcnOrder, value: &[u8]) -> AccEcnOption {
         let mut option = AccEcnOption::new(order, &[]);
         for (place, field) in option.counters.iter_mut().zip(value.as_chunks::<3>().0) {
@@ -85,7 +86,7 @@ impl AccEcnOption {
         option
     }
 
-    /// On the wire, without the NOPs that align it.
+    /// Its length on the wire, without the NOPs that align it.
     pub(crate) fn len_with(counters: usize) -> usize {
         2 + 3 * counters
     }
@@ -103,7 +104,7 @@ impl AccEcnOption {
     }
 }
 
-/// What the data offset field leaves for options.
+/// The longest options that the data offset field allows.
 pub(super) const MAX_OPTIONS_LEN: usize = 40;
 /// RFC 7323 §2.3: a larger shift count is used as 14.
 const MAX_WINDOW_SHIFT: u8 = 14;
@@ -129,13 +130,13 @@ mod kind {
 }
 
 impl Options {
-    /// How long the options are on the wire, padding included: at most 40 bytes.
+    /// The length of the options on the wire, padding included: at most 40 bytes.
     pub(crate) fn wire_len(&self) -> usize {
         let sack_blocks = self.sack_blocks_that_fit();
         self.len_without_sack() + if sack_blocks > 0 { 4 + 8 * sack_blocks } else { 0 }
     }
 
-    /// What is left for an option beside these.
+    /// The room that is left for another option.
     pub(crate) fn room(&self) -> usize {
         MAX_OPTIONS_LEN.saturating_sub(self.wire_len())
     }
@@ -146,7 +147,7 @@ impl Options {
             len += 4;
         }
         if self.timestamps.is_some() {
-            // SACK-permitted stands where two NOPs would.
+            // SACK-permitted takes the place of two NOPs.
             len += 12;
         } else if self.sack_permitted {
             len += 4;
@@ -170,7 +171,7 @@ impl Options {
     }
 
     pub(super) fn parse(bytes: &[u8], syn: bool) -> Options {
-        // RFC 7323 Appendix A's layout: nearly every segment has it, and nothing else.
+        // RFC 7323 Appendix A's layout: nearly every segment has exactly this layout.
         if let &[kind::NOP, kind::NOP, kind::TIMESTAMPS, kind::TIMESTAMPS_LEN, ref rest @ ..] = bytes
             && let Some(timestamps) = Timestamps::parse(rest)
             && rest.len() == 8
@@ -181,9 +182,9 @@ impl Options {
     }
 
     /// RFC 9293 §3.2 (MUST-4, MUST-5, MUST-64, MUST-68): options one after the other, in any
-    /// segment, on any boundary, each with its length; unknown ones are skipped (MUST-6). As Linux,
-    /// one of a known kind with a wrong length is skipped, and a length that cannot be ends the
-    /// list (MUST-7).
+    /// segment, on any boundary, each with its length; unknown ones are skipped (MUST-6). As on
+    /// Linux, an option of a known kind with a wrong length is skipped, and an impossible length
+    /// ends the list (MUST-7).
     fn parse_list(mut bytes: &[u8], syn: bool) -> Options {
         let mut options = Options::default();
         while let [option_kind, rest @ ..] = bytes {
@@ -202,11 +203,11 @@ impl Options {
         options
     }
 
-    /// MSS, window scale and SACK-permitted mean something in a SYN only (RFC 9293 §3.7.1, RFC 7323
-    /// §2.2: RFC7323-2.2-b, RFC 2018 §2).
+    /// MSS, window scale and SACK-permitted count only in a SYN (RFC 9293 §3.7.1, RFC 7323 §2.2:
+    /// RFC7323-2.2-b, RFC 2018 §2).
     fn parse_one(&mut self, option_kind: u8, value: &[u8], syn: bool) {
         match (option_kind, value) {
-            // An MSS of zero cannot be meant; Linux ignores it too.
+            // An MSS of zero is ignored, as on Linux.
             (kind::MSS, &[high, low]) if syn && (high | low) != 0 => {
                 self.mss = Some(u16::from_be_bytes([high, low]));
             }
@@ -279,7 +280,7 @@ impl Options {
 }
 
 impl Timestamps {
-    /// From the option's value, its first eight bytes.
+    /// Parses the first eight bytes of the option's value.
     fn parse(value: &[u8]) -> Option<Timestamps> {
         let &[v0, v1, v2, v3, e0, e1, e2, e3] = value.first_chunk()?;
         Some(Timestamps {
@@ -293,22 +294,22 @@ impl Timestamps {
 const EXPERIMENTAL_FAST_OPEN: [u8; 2] = [0xf9, 0x89];
 
 impl FastOpenCookie {
-    /// The longest that fits beside the other options of a SYN (RFC 7413 §4.1.1).
+    /// The longest cookie, which fits beside the other options of a SYN (RFC 7413 §4.1.1).
     const MAX_LEN: usize = 16;
 
-    /// The empty one, which asks for a cookie.
+    /// The empty cookie, which requests one.
     pub(crate) const REQUEST: FastOpenCookie =
         FastOpenCookie { len: 0, bytes: [0; Self::MAX_LEN], experimental: false };
 
-    /// One of eight bytes, as our own are.
+    /// A cookie of eight bytes, like those that we make.
     pub(crate) fn new(value: [u8; 8]) -> FastOpenCookie {
         let mut cookie = FastOpenCookie { len: 8, ..FastOpenCookie::REQUEST };
         cookie.bytes[..8].copy_from_slice(&value);
         cookie
     }
 
-    /// Nothing, or 4 to 16 bytes, an even number (RFC 7413 §4.1.1); anything else is as if it were
-    /// not there.
+    /// Parses a cookie of no bytes, or of an even number of 4 to 16 bytes (RFC 7413 §4.1.1). Any
+    /// other length is treated as no option.
     pub(super) fn from_wire(value: &[u8], experimental: bool) -> Option<FastOpenCookie> {
         if !matches!(value.len(), 0 | 4..=Self::MAX_LEN) || !value.len().is_multiple_of(2) {
             return None;
@@ -319,7 +320,7 @@ impl FastOpenCookie {
         Some(cookie)
     }
 
-    /// The same in the experimental option or in the other.
+    /// The same cookie in the experimental or in the standard option.
     pub(crate) fn in_option(self, experimental: bool) -> FastOpenCookie {
         FastOpenCookie { experimental, ..self }
     }
@@ -336,12 +337,12 @@ impl FastOpenCookie {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// How long its option is, without the NOPs that align it.
+    /// The length of its option, without the NOPs that align it.
     fn len_with_kind(&self) -> usize {
         usize::from(self.len) + if self.experimental { 4 } else { 2 }
     }
 
-    /// The option, and NOPs behind it up to a whole word, as Linux pads it.
+    /// Writes the option, and NOPs after it up to a whole word, as Linux pads it.
     fn emit(&self, writer: &mut Writer<'_>) {
         // At most 20.
         let len = self.len_with_kind() as u8;
@@ -364,7 +365,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// The room was reckoned by `wire_len`, from the same fields that are written.
+    /// `wire_len` has computed the room from the same fields that are written.
     pub(super) fn put<const N: usize>(&mut self, bytes: [u8; N]) {
         self.put_slice(&bytes);
     }

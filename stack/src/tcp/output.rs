@@ -53,9 +53,9 @@ impl Connection {
         run
     }
 
-    /// Whether there is certainly nothing to send, which is so after most received segments. All
-    /// that [`poll_transmit`](Connection::poll_transmit) would do then is to [note
-    /// that](Connection::note_activity).
+    /// Whether there is certainly nothing to send, as after most received segments. Then
+    /// [`poll_transmit`](Connection::poll_transmit) would only call
+    /// [`note_activity`](Connection::note_activity).
     pub(crate) fn is_quiet(&self) -> bool {
         self.state.is_synchronized()
             && self.pending.is_empty()
@@ -100,8 +100,8 @@ impl Connection {
         Run::one(header, Payload::new())
     }
 
-    /// The SYN of SYN-SENT, the SYN-ACK of SYN-RECEIVED (simultaneous open, or an ACK of a
-    /// handshake that made no sense).
+    /// The SYN in SYN-SENT, or the SYN-ACK in SYN-RECEIVED (simultaneous open, or an unacceptable
+    /// ACK in the handshake).
     fn poll_syn(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         self.open_with_data();
         if !core::mem::take(&mut self.pending.syn) {
@@ -212,9 +212,9 @@ impl Connection {
         }
     }
 
-    /// RFC 5681 §4.1: after idling the window may no longer fit the path. Data that waited for the
-    /// peer's window is sent with the old one, as on Linux, which checks when the program writes
-    /// (tcp_slow_start_after_idle_check).
+    /// RFC 5681 §4.1: after an idle period cwnd may no longer fit the path. Data that waited for
+    /// the peer's window is sent with the old one, as on Linux, which checks when the program
+    /// writes (tcp_slow_start_after_idle_check).
     fn restart_after_idle(&mut self, ctx: &Ctx<'_>, mss: u32) {
         let pause = ctx.now.duration_since(self.last.data_sent_at);
         let is_narrow = (self.snd.usable_window() as usize) < self.snd.unsent().min(mss as usize);
@@ -227,8 +227,8 @@ impl Connection {
         self.congestion.on_idle(ctx.now, pause, too_long, config.initial_window_segs);
     }
 
-    /// Eff.snd.MSS (RFC 9293 §3.7.1, MUST-16; SHLD-28): what peer and path take, less the options
-    /// of the next segment.
+    /// Eff.snd.MSS (RFC 9293 §3.7.1, MUST-16; SHLD-28): the smaller of the peer's and the path's
+    /// MSS, less the options of the next segment.
     pub(super) fn effective_mss(&self, ctx: &Ctx<'_>) -> u32 {
         // At most 40 bytes.
         u32::from(self.send_mss(ctx)).saturating_sub(self.next_options(ctx).wire_len() as u32).max(1)
@@ -319,14 +319,14 @@ impl Connection {
         self.snd.burst_left = if is_over { 0 } else { (allowed - segs) as u16 };
         self.on_new_sent(ctx, mss, in_flight, seq);
         let run = self.data_run(ctx, seq, len, fin, full);
-        // PSH tells the receiver not to wait for more to join. A segment sent alone may be the
-        // first of several (Linux's __tcp_transmit_skb).
+        // PSH tells the receiver not to wait for more segments to merge. A segment that is sent
+        // alone gets none, because more may follow (Linux's __tcp_transmit_skb).
         if is_over && (begun > 0 || segs > 1) { run.pushed() } else { run }
     }
 
     /// Segments in one burst: what the path carries in a millisecond, at least two, and at most
     /// half of the congestion window (Linux's tcp_tso_autosize and tcp_cwnd_test). On a path of
-    /// less than half a millisecond, as many as go into an IP packet.
+    /// less than half a millisecond, as many as fit into an IP packet.
     fn burst_segs(&self, mss: u32) -> u32 {
         let cwnd = self.congestion.cwnd();
         let half_window = cwnd / (2 * mss);
@@ -362,7 +362,7 @@ impl Connection {
         u32::try_from(ctx.config.tcp.max_run_segs).unwrap_or(u32::MAX).min(most).max(1)
     }
 
-    /// What a partial segment waits for. As on Linux, TCP_CORK overrides TCP_NODELAY, and urgent
+    /// How long a partial segment waits. As on Linux, TCP_CORK overrides TCP_NODELAY, and urgent
     /// data overrides both.
     fn patience(&self) -> Patience {
         match &*self.settings {
@@ -470,8 +470,8 @@ impl Connection {
         Run::new(header, payload, segment_len)
     }
 
-    /// RFC 9293 §3.8.4 (SHLD-12): a segment without data at a sequence number that was acknowledged
-    /// already, so that the peer answers.
+    /// RFC 9293 §3.8.4 (SHLD-12): a segment without data at an acknowledged sequence number, which
+    /// the peer must answer.
     fn poll_keepalive(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         if !core::mem::take(&mut self.pending.keepalive) {
             return None;

@@ -1,10 +1,10 @@
-//! When bursts go out at a given rate.
+//! When bursts may be sent at a given rate.
 
 use core::time::Duration;
 
 use crate::time::Instant;
 
-/// The most that one burst holds, whatever the rate: one super-segment.
+/// The largest burst at any rate: one run of segments.
 const MAX_QUANTUM: u32 = 64 << 10;
 /// A burst is this much of a second, as a shift: 1/1024, Linux's sk_pacing_shift.
 const QUANTUM_SHIFT: u32 = 10;
@@ -12,19 +12,19 @@ const QUANTUM_SHIFT: u32 = 10;
 /// §5.6.3: 1.2 Mbit/s).
 const SLOW: u64 = 150_000;
 
-/// How many bytes go out together at this rate (bytes a second): about a millisecond of them, at
-/// least two segments as Linux's tcp_tso_autosize has it, one on a slow path.
+/// The bytes in one burst at this rate (in bytes a second): about a millisecond's worth, but at
+/// least two segments, as in Linux's tcp_tso_autosize, or one on a slow path.
 pub(crate) fn quantum(rate: u64, mss: u32) -> u32 {
     let least = if rate < SLOW { mss } else { mss.saturating_mul(2) };
     let bytes = u32::try_from(rate >> QUANTUM_SHIFT).unwrap_or(MAX_QUANTUM);
     bytes.min(MAX_QUANTUM).max(least)
 }
 
-/// When the next burst may go out.
+/// Determines when the next burst may be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     next_at: Instant,
-    /// Bytes of a burst that has begun.
+    /// Bytes sent of the current burst.
     burst: u32,
 }
 
@@ -33,19 +33,19 @@ impl Pacer {
         Pacer { next_at: now, burst: 0 }
     }
 
-    /// When something may go out; `None` if that is now.
+    /// When the next data may be sent; `None` if that is now.
     pub(crate) fn wait_until(&self, now: Instant) -> Option<Instant> {
         (self.next_at > now).then_some(self.next_at)
     }
 
-    /// What is left of the burst of `quantum` bytes that may go out now.
+    /// How many bytes of the current burst of `quantum` bytes may still be sent.
     pub(super) fn room(&self, quantum: u32) -> u32 {
         quantum.saturating_sub(self.burst)
     }
 
-    /// `bytes` go out at `rate` bytes a second; once a burst of `quantum` is out, there is a pause.
-    /// A timer that fired late is made good, up to half of what the burst takes (Linux's
-    /// tcp_update_skb_after_send): not more, for then it was not the timer that was late.
+    /// `bytes` are sent at `rate` bytes a second; after a burst of `quantum` bytes there is a
+    /// pause. If the timer fired late, the pause is shorter, by at most half of the burst's time
+    /// (Linux's tcp_update_skb_after_send). A longer delay is not the timer's.
     pub(crate) fn on_sent(&mut self, now: Instant, bytes: u32, rate: u64, quantum: u32) {
         self.burst = self.burst.saturating_add(bytes);
         if self.burst < quantum {
@@ -77,7 +77,7 @@ mod tests {
         while now < Instant::from_secs(10) {
             pacer.on_sent(now, 10_000, 1_000_000, 10_000);
             bytes += 10_000;
-            // 3 ms late each time, of 10.
+            // The timer is 3 ms late each time, of 10 ms.
             now = pacer.wait_until(now).unwrap() + Duration::from_millis(3);
         }
         assert!((9_900_000..=10_020_000).contains(&bytes), "{bytes}");

@@ -1,9 +1,9 @@
-//! Pacing: data goes out at a rate, in bursts of about a millisecond, instead of as fast as the
+//! Pacing: data is sent at a rate, in bursts of about a millisecond, instead of as fast as the
 //! windows allow.
 //!
-//! BBR is always paced, at the rate that its model gives. The other algorithms are if
+//! BBR is always paced, at the rate of its model. The other algorithms are paced if
 //! SO_MAX_PACING_RATE or [`TcpConfig::pacing`](crate::TcpConfig::pacing) asks for it, at a multiple
-//! of a window a round trip.
+//! of one window a round trip.
 
 use core::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::Ctx;
 use crate::config::Config;
 
 impl Connection {
-    /// The rate at which data goes out, in bytes a second; `None` for as fast as the windows allow.
+    /// The pacing rate in bytes a second; `None` without pacing.
     pub(super) fn pacing_rate(&self, config: &Config) -> Option<u64> {
         let limit = self.settings.max_pacing_rate;
         let rate = match self.congestion.pacing_rate() {
@@ -29,21 +29,22 @@ impl Connection {
         }
     }
 
-    /// A segment a round trip, which the smallest window allows: whatever an algorithm believes of
-    /// the path, and a burst of marks can take its estimate down to nothing, a pause between two
-    /// segments must not outlast the connection.
+    /// The lowest rate: one segment a round trip, which the smallest window allows. A burst of
+    /// marks can reduce an algorithm's estimate to almost zero, and without a lowest rate the pause
+    /// between two segments would outlast the connection.
     fn least_rate(&self) -> u64 {
         per_second(self.congestion.mss(), self.rtt.srtt().unwrap_or(Duration::from_secs(1)))
     }
 
-    /// Linux's tcp_update_pacing_rate. None before there is a round trip.
+    /// The rate from cwnd and the round trip, as in Linux's tcp_update_pacing_rate. `None` before
+    /// the first measurement.
     fn window_rate(&self) -> Option<u64> {
         let srtt = self.rtt.srtt()?;
         let ratio = self.congestion.window_ratio();
         Some(per_second(self.congestion.cwnd(), srtt).saturating_mul(ratio) / 100)
     }
 
-    /// Data and FIN, at the pace.
+    /// Data and FIN, as far as pacing allows.
     pub(super) fn poll_paced_data(&mut self, ctx: &mut Ctx<'_>) -> Option<Run> {
         let Some(rate) = self.pacing_rate(ctx.config) else { return self.poll_data(ctx, u32::MAX) };
         if !self.has_data_to_send() {

@@ -1,4 +1,4 @@
-//! From the record of a handshake to the connection.
+//! How the record of a handshake becomes a connection.
 
 use core::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::Ctx;
 use crate::copy_on_write::CopyOnWrite;
 
 impl SynReceived {
-    /// The established connection. The segment that completed the handshake must be passed to its
-    /// `handle_segment` by the caller next (it may carry data or a FIN).
+    /// The established connection. The caller must then pass the segment that completed the
+    /// handshake to `handle_segment`, because it may carry data or a FIN.
     pub(crate) fn into_connection(
         self,
         ctx: &mut Ctx<'_>,
@@ -38,12 +38,12 @@ impl SynReceived {
         connection.snd.on_syn_sent();
         connection.retries.timeouts = self.retries;
         connection.syn.repeats = self.resent;
-        // The first repetition was at least a tick of the timestamps' clock later.
+        // The first repetition was at least one tick of the timestamp clock later.
         connection.retries.unanswered_since = self.sent_at + Duration::from_millis(1);
         connection.retries.path_seed = self.retries;
         if self.from_cookie {
-            // Nobody knows when the SYN-ACK was sent: what comes back in the timestamp is not quite
-            // a time.
+            // The time of the SYN-ACK is not known: the echoed timestamp has options in its low
+            // bits.
             let clock = connection.timestamps.clock(ctx.now);
             connection.timed_out = Some(TimedOut { end: self.iss + 1, clock });
         } else if self.retries == 0 {

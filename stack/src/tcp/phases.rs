@@ -1,5 +1,5 @@
-//! What an acknowledgement does to the phase of [`recovery`](super::recovery): episodes begin, end,
-//! and turn out to have been mistakes.
+//! How an acknowledgement changes the phase of [`recovery`](super::recovery): episodes begin and
+//! end, and spurious ones are undone.
 
 use super::ack::News;
 use super::congestion::Cause;
@@ -33,8 +33,7 @@ impl Connection {
     pub(super) fn update_phase(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
         match self.flight.recovery.phase() {
             Phase::Open => self.check_late_dsack(ctx, news),
-            // As on Linux this phase lasts until data sent after CWR is acknowledged. Until then
-            // the window is ssthresh.
+            // As on Linux this phase lasts until data sent after CWR is acknowledged.
             Phase::Cwr if self.snd.una.after(self.flight.recovery.recover()) => {
                 self.flight.recovery.end();
                 self.congestion.on_recovery_done(None);
@@ -106,7 +105,7 @@ impl Connection {
     }
 
     /// Undoes the last episode if a D-SACK shows after its end that each retransmission was
-    /// needless (Linux's tcp_try_undo_dsack in Open).
+    /// spurious (Linux's tcp_try_undo_dsack in Open).
     fn check_late_dsack(&mut self, ctx: &mut Ctx<'_>, news: &News) {
         if !news.has_dsack || !self.flight.recovery.is_all_duplicate() {
             return;

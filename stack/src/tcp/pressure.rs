@@ -1,6 +1,6 @@
-//! What a connection does when the stack runs short of memory: it promises less, and gives back
-//! step by step what it can do without. What `send` took and what was acknowledged stays, until the
-//! connection itself is given up.
+//! How a connection gives memory back when the stack is short of it. It offers a smaller window,
+//! and gives memory back step by step. Data that `send` accepted or that was acknowledged stays,
+//! until the connection itself is reset.
 
 use super::sender::clamp_send_buffer;
 use super::{Connection, FreeList, SeqNumber, State};
@@ -13,9 +13,9 @@ use crate::time::Instant;
 const MIN_SEND_BUFFER: usize = 4096;
 
 impl Connection {
-    /// Whether there is memory for a segment's `len` bytes that begin at `seq` (Linux's
-    /// tcp_try_rmem_schedule). If not, the data is dropped, and nothing but the data: its
-    /// acknowledgement has been looked at.
+    /// Whether there is memory for a segment's `len` bytes at `seq` (Linux's
+    /// tcp_try_rmem_schedule). If not, only the data is dropped; the segment's ACK is already
+    /// processed.
     pub(super) fn has_memory_for(&mut self, ctx: &mut Ctx<'_>, seq: SeqNumber, len: usize) -> bool {
         if ctx.memory.is_plenty(len) {
             return true;
@@ -33,13 +33,14 @@ impl Connection {
         }
         let is_next = seq.before_eq(self.rcv.nxt);
         if is_next && self.rcv.queue().is_empty() && ctx.memory.is_last_resort(len) {
-            // Whatever else it holds waits for this (Linux's sk_forced_mem_schedule).
+            // The data is next in order, and other data waits for it (Linux's
+            // sk_forced_mem_schedule).
             return true;
         }
         if len <= ctx.memory.room(self.held_to_receive()) {
             return true;
         }
-        // Linux's tcp_prune_ofo_queue: the peer keeps what was not acknowledged.
+        // Linux's tcp_prune_ofo_queue: the peer still has unacknowledged data.
         let pruned = self.rcv.prune(seq, len);
         if pruned > 0 {
             log::debug!(
@@ -56,17 +57,17 @@ impl Connection {
         Held { here: self.rcv.memory_bytes(), in_all: self.memory_bytes() }
     }
 
-    /// What the account lets the program queue. The floor is one of data: what its allocation takes
-    /// beside it does not count there, or a program could be refused before its buffer is full.
+    /// How many bytes the memory account lets the program queue. The floor counts only data and not
+    /// unused room in allocations; otherwise a program could be refused before its buffer is full.
     pub(crate) fn memory_to_send(&self, ctx: &Ctx<'_>) -> usize {
         let in_all = self.snd.queue.memory_bytes() + self.rcv.memory_bytes();
         ctx.memory.room(Held { here: self.snd.queue.len(), in_all })
     }
 
-    /// There is no memory for more. Whether the program may wait for it: its buffer shrinks to half
-    /// of what is queued, so that acknowledgements make room (Linux's sk_stream_moderate_sndbuf,
-    /// which spares a buffer that the program has chosen and leaves its program to spin). A program
-    /// that has nothing queued has nothing to wait for.
+    /// Shrinks the send buffer when there is no memory for more data. Returns whether the program
+    /// can wait for room: the buffer shrinks to half of what is queued, so that acknowledgements
+    /// make room. (Linux's sk_stream_moderate_sndbuf does not shrink a buffer that the program has
+    /// set, so the program spins.) With an empty queue there is nothing to wait for.
     pub(crate) fn shrink_send_buffer(&mut self) -> bool {
         let queued = self.snd.queue.len();
         if queued == 0 {
@@ -76,7 +77,7 @@ impl Connection {
         true
     }
 
-    /// While memory is short a buffer grows no further than to the least, once it was drained.
+    /// Restores the smallest send buffer after the queue has drained, while memory is still short.
     pub(super) fn restore_least_send_buffer(&mut self) {
         if self.snd.queue.len() == 0 {
             let least = clamp_send_buffer(MIN_SEND_BUFFER.min(self.settings.send_buffer_bytes));
@@ -88,22 +89,22 @@ impl Connection {
         self.snd.buffer_bytes = self.snd.buffer_bytes.min(clamp_send_buffer(most));
     }
 
-    /// Gives back the capacity that holds no data: buffers that are empty, lists and allocations
-    /// that are too large.
+    /// Frees capacity that holds no data: empty buffers, and lists and allocations that are too
+    /// large.
     pub(crate) fn give_back_capacity(&mut self) {
         self.snd.queue.give_back_capacity();
         self.rcv.give_back_capacity();
         self.flight.scoreboard.give_back_capacity();
     }
 
-    /// Gives up what came out of order, which the peer still has (RFC 2018 §8, RFC2018-8-a). How
+    /// Discards out-of-order data, which the peer still has (RFC 2018 §8, RFC2018-8-a). Returns how
     /// many bytes that were.
     pub(crate) fn give_back_out_of_order(&mut self) -> usize {
         self.rcv.prune_all()
     }
 
-    /// Takes back what auto-tuning granted beyond the floor. What is in the queues stays; no more
-    /// goes in until they have drained to the floor.
+    /// Takes back what auto-tuning granted beyond the floor. Queued data stays; the queues take no
+    /// more until they have drained to the floor.
     pub(crate) fn give_back_buffers(&mut self, ctx: &Ctx<'_>) {
         self.limit_send_buffer(MIN_SEND_BUFFER);
         self.rcv.narrow_window(ctx.memory.window());
@@ -114,20 +115,19 @@ impl Connection {
         self.snd.una.0.wrapping_add(self.rcv.read_to().0)
     }
 
-    /// Whether there is data in a queue, that waits for the peer or the program.
+    /// Whether a queue holds data that waits for the peer or the program.
     pub(crate) fn holds_data(&self) -> bool {
         self.snd.queue.len() > 0 || !self.rcv.queue().is_empty() || self.rcv.has_gaps()
     }
 
-    /// When data last moved in either direction, as far as that is known; what was only sent again
-    /// did not move.
+    /// When data last moved in either direction, as far as known. A retransmission does not count.
     pub(crate) fn last_moved_at(&self) -> Instant {
         let sent_at =
             if self.is_unanswered() { self.retries.unanswered_since } else { self.last.data_sent_at };
         sent_at.max(self.rcv.acks.last_data_at())
     }
 
-    /// Ends the connection with a reset and discards what it holds: others need the memory more.
+    /// Ends the connection with a reset and frees its memory, which others need.
     pub(crate) fn give_up_for_memory(&mut self, ctx: &mut Ctx<'_>) {
         self.reset_peer();
         self.rcv.queue_mut().clear();
@@ -135,7 +135,7 @@ impl Connection {
         self.end(ctx, CloseReason::NoMemory, "no memory");
     }
 
-    /// Gives queues and a scoreboard that hold nothing to the free list.
+    /// Gives empty queues and an empty scoreboard to the free list.
     pub(super) fn release_idle(&mut self, free_list: &mut FreeList) {
         if let Some(scoreboard) = self.flight.scoreboard.take_idle() {
             free_list.give_scoreboard(scoreboard);
@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Whether it still lives, and so has something to give up.
+    /// Whether the connection is still open, so that it can be reset.
     pub(crate) fn is_alive(&self) -> bool {
         !matches!(self.state, State::Closed | State::TimeWait)
     }

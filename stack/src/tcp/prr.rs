@@ -1,11 +1,11 @@
-//! Proportional rate reduction (RFC 9937, which succeeds RFC 6937): the window goes down to
-//! ssthresh over one round trip, by sending a share of what is delivered, rather than at once. RFC
-//! 8985 §9.3 recommends it (RFC8985-9.3).
+//! Proportional rate reduction (RFC 9937, which succeeds RFC 6937): the window falls to ssthresh
+//! over one round trip, and not at once: the sender sends a share of what is delivered. RFC 8985
+//! §9.3 recommends it (RFC8985-9.3).
 
 /// An episode in which the window is reduced.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Prr {
-    /// RecoverFS: what was in flight, or might have been, when it began.
+    /// RecoverFS: the data that was, or could have been, in flight when the episode began.
     recover_fs: u32,
     /// Bytes delivered since.
     delivered: u64,
@@ -13,19 +13,19 @@ pub(super) struct Prr {
     out: u64,
 }
 
-/// What an acknowledgement brought, in bytes.
+/// What an acknowledgement has delivered, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
     /// DeliveredData.
     pub(super) delivered: u32,
-    /// RFC 9937's SafeACK: SND.UNA moved, and nothing more was found to be lost.
+    /// RFC 9937's SafeACK: SND.UNA moved, and no further loss was found.
     pub(super) is_safe: bool,
     pub(super) in_flight: u32,
 }
 
 impl Prr {
-    /// An episode begins. As on Linux RecoverFS is cwnd (RFC6937-3-a), which a sender that has
-    /// enough to send has in flight.
+    /// Begins an episode. As on Linux RecoverFS is cwnd (RFC6937-3-a): a sender with enough data
+    /// has cwnd in flight.
     pub(super) fn new(cwnd: u32) -> Prr {
         Prr { recover_fs: cwnd.max(1), delivered: 0, out: 0 }
     }
@@ -40,13 +40,13 @@ impl Prr {
         self.delivered += u64::from(delivered);
         let unsent = self.delivered.saturating_sub(self.out);
         let send = if in_flight > ssthresh {
-            // Proportionally (RFC6937-3-c), and rounded up to whole segments, as in Linux, which
-            // counts those.
+            // The proportional part (RFC6937-3-c), rounded up to whole segments as on Linux, which
+            // counts segments.
             let share = (self.delivered * u64::from(ssthresh)).div_ceil(u64::from(self.recover_fs));
             share.next_multiple_of(u64::from(mss.max(1))).saturating_sub(self.out)
         } else {
-            // Too little is in flight: slow start up to ssthresh if all is well (PRR-SSRB,
-            // RFC6937-3-d), otherwise as much as was delivered (PRR-CRB, RFC6937-3-e).
+            // Too little is in flight: slow start up to ssthresh if the acknowledgement is safe
+            // (PRR-SSRB, RFC6937-3-d), otherwise as much as was delivered (PRR-CRB, RFC6937-3-e).
             let allowed = unsent.max(u64::from(delivered)) + if is_safe { u64::from(mss) } else { 0 };
             allowed.min(u64::from(ssthresh - in_flight))
         };
@@ -67,7 +67,7 @@ mod tests {
         Progress { delivered, is_safe, in_flight }
     }
 
-    /// RFC 9937 §6: with half the window to lose, one segment goes out for two that arrive.
+    /// RFC 9937 §6: to halve the window, one segment is sent for each two that are delivered.
     #[test]
     fn every_second_delivery_sends_one_while_too_much_is_in_flight() {
         let mut prr = Prr::new(20_000);
@@ -89,8 +89,8 @@ mod tests {
         assert_eq!(prr.cwnd(progress(0, false, 30_000), 20_000, MSS), 31_000);
     }
 
-    /// RFC 9937 §6.2: after heavy losses not more than was delivered, and one more if the
-    /// acknowledgement is safe.
+    /// RFC 9937 §6.2: after heavy losses not more is sent than was delivered, and one more segment
+    /// if the acknowledgement is safe.
     #[test]
     fn with_too_little_in_flight_it_grows_back_to_ssthresh() {
         let mut prr = Prr::new(20_000);

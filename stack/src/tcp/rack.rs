@@ -1,5 +1,5 @@
 //! RACK (RFC 8985 §5, §6): a segment is lost when one that was sent sufficiently later has arrived.
-//! The tail loss probe (§7) covers the last segments of a flight, behind which nothing was sent.
+//! The tail loss probe (§7) covers the last segments of a flight, after which nothing was sent.
 
 use core::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::time::Instant;
 const WIDE_FOR_RECOVERIES: u8 = 16;
 /// Linux's tcp_max_reordering, in segments.
 const MOST_REORDERING: u16 = 300;
-/// The least that a probe waits, beside twice the round trip: Linux's TCP_TIMEOUT_MIN, two jiffies.
+/// The shortest delay of a probe, in addition to twice the round trip: Linux's TCP_TIMEOUT_MIN, two
+/// jiffies.
 const MIN_PROBE_DELAY: Duration = Duration::from_millis(2);
-/// RFC 8985 §7.2, WCDelAckT: the peer may hold the acknowledgement of a single segment back for so
-/// long.
+/// RFC 8985 §7.2, WCDelAckT: how long the peer may delay the acknowledgement of a single segment.
 const WORST_DELAYED_ACK: Duration = Duration::from_millis(200);
 
 /// See the module's page. Names are those of RFC 8985 §5.2 and §5.3 (RFC8985-5.3).
 #[derive(Clone, Debug)]
 pub(super) struct Rack {
-    /// RACK.xmit_ts and RACK.end_seq: of all that was delivered, what was sent last.
+    /// RACK.xmit_ts and RACK.end_seq: of the delivered data, the transmission that was sent last.
     xmit_at: Instant,
     end_seq: SeqNumber,
     /// RACK.rtt: its round trip, in nanoseconds.
@@ -31,13 +31,13 @@ pub(super) struct Rack {
     /// How often data arrived after later data (reordering). RACK.reordering_seen is this being
     /// nonzero.
     reordering_seen: u16,
-    /// The most segments by which something was overtaken (tcpi_reordering); before that DupThresh,
-    /// so many sacked segments that no doubt is left.
+    /// The most segments that have overtaken another one (tcpi_reordering); DupThresh before any
+    /// has.
     reordering_segs: u16,
     /// RACK.reo_wnd_mult and RACK.reo_wnd_persist.
     reo_wnd_mult: u8,
     reo_wnd_persist: u8,
-    /// RACK.dsack_round, if there is one: the window is widened once a round trip.
+    /// RACK.dsack_round, if there is one: the window is widened at most once a round trip.
     dsack_round: Option<SeqNumber>,
 }
 
@@ -56,14 +56,14 @@ impl Rack {
         }
     }
 
-    /// How often reordering was seen, and by how many segments at the most.
+    /// How often reordering was detected, and its largest extent in segments.
     pub(super) fn reordering(&self) -> (u16, u16) {
         (self.reordering_seen, self.reordering_segs)
     }
 
     /// RFC 8985 §6.2, steps 2 and 3: `sent` is delivered. `is_current`: the echoed timestamp does
-    /// not say that it was an earlier sending than the last which arrived. The result says by how
-    /// many bytes it was overtaken.
+    /// not show that an earlier transmission than the last one has arrived. Returns by how many
+    /// bytes `sent` was overtaken.
     pub(super) fn on_delivered(
         &mut self,
         now: Instant,
@@ -79,7 +79,7 @@ impl Rack {
         }
         let rtt = now.duration_since(sent.sent_at);
         if sent.is_repeated && (!is_current || min_rtt.is_some_and(|min_rtt| rtt < min_rtt)) {
-            // An earlier sending was acknowledged (RFC8985-6.2-b).
+            // An earlier transmission was acknowledged (RFC8985-6.2-b).
             return overtaken;
         }
         if is_sent_after(sent.sent_at, sent.end, self.xmit_at, self.end_seq) {
@@ -90,7 +90,7 @@ impl Rack {
         overtaken
     }
 
-    /// An acknowledgement has delivered something that was overtaken by so many bytes (Linux's
+    /// An acknowledgement has delivered data that was overtaken by `bytes` (Linux's
     /// tcp_check_sack_reordering).
     pub(super) fn on_reordering(&mut self, bytes: u32, mss: u32) {
         let segs = u16::try_from(bytes.div_ceil(mss.max(1))).unwrap_or(u16::MAX);
@@ -98,8 +98,8 @@ impl Rack {
         self.reordering_seen = self.reordering_seen.saturating_add(1);
     }
 
-    /// Whether nothing that was sent after `first_sending_at`, the earliest sending of what is in
-    /// flight, has arrived.
+    /// Whether nothing has arrived that was sent after `first_sending_at`, the earliest
+    /// transmission in flight.
     pub(super) fn is_first(&self, first_sending_at: Option<Instant>) -> bool {
         first_sending_at.is_none_or(|at| at >= self.xmit_at)
     }
@@ -132,7 +132,7 @@ impl Rack {
         }
     }
 
-    /// RACK.reo_wnd, as RFC 8985 §6.2, step 4 has it (RFC8985-6.2-d, RFC8985-6.2-e).
+    /// RACK.reo_wnd of RFC 8985 §6.2, step 4 (RFC8985-6.2-d, RFC8985-6.2-e).
     pub(super) fn reordering_window(&self, in_recovery: bool, sacked_segs: u32, path: PathTimes) -> Duration {
         let is_certain = in_recovery || sacked_segs >= u32::from(self.reordering_segs);
         if self.reordering_seen == 0 && is_certain {
@@ -146,8 +146,8 @@ impl Rack {
         if !is_sent_after(self.xmit_at, self.end_seq, sent.sent_at, sent.end) {
             return Overdue::No;
         }
-        // Where the path takes no time (the loopback) and the peer has no memory for a segment, it
-        // would be sent again without end while time stands still.
+        // On a path without delay (the loopback), a segment for which the peer has no memory would
+        // be retransmitted endlessly at the same time.
         if sent.is_repeated && sent.sent_at == now {
             return Overdue::No;
         }
@@ -156,34 +156,35 @@ impl Rack {
     }
 }
 
-/// What is known of the path's round trip.
+/// The measured round trips of the path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PathTimes {
     pub(super) min_rtt: Duration,
     pub(super) srtt: Duration,
 }
 
-/// RFC 8985 §6.2, RACK_sent_after: what went out together is in the order of its numbers.
+/// RFC 8985 §6.2, RACK_sent_after: data sent at the same time is in the order of its sequence
+/// numbers.
 fn is_sent_after(at: Instant, end: SeqNumber, other_at: Instant, other_end: SeqNumber) -> bool {
     at > other_at || (at == other_at && end.after(other_end))
 }
 
 /// RFC 8985 §7.2 (RFC8985-7.2-b): when a probe is due after the last segment went out or SND.UNA
-/// moved; `is_single`: only one segment is unanswered. Without a measurement of the round trip, one
-/// second.
+/// moved; `is_single`: only one segment is unacknowledged. One second if the round trip was never
+/// measured.
 pub(super) fn probe_delay(srtt: Option<Duration>, is_single: bool) -> Duration {
     let Some(srtt) = srtt else { return Duration::from_secs(1) };
-    // Linux has the margin beside the round trip where the RFC has none: timers are coarse.
+    // The margin is Linux's, whose timers are coarse; the RFC has none.
     let extra = if is_single { WORST_DELAYED_ACK } else { MIN_PROBE_DELAY };
     srtt.saturating_mul(2) + extra
 }
 
-/// A tail loss probe that is out (RFC 8985 §7.1).
+/// A tail loss probe in flight (RFC 8985 §7.1).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LossProbe {
-    /// TLP.end_seq: SND.NXT when it went out.
+    /// TLP.end_seq: SND.NXT when the probe was sent.
     pub(super) end: SeqNumber,
-    /// TLP.is_retrans: it repeated the last segment; otherwise it was new data.
+    /// TLP.is_retrans: the probe repeated the last segment; otherwise it was new data.
     pub(super) is_repeated: bool,
 }
 

@@ -1,27 +1,28 @@
 //! Delivery-rate samples (draft-ietf-ccwg-bbr §4.1, before that
-//! draft-cheng-iccrg-delivery-rate-estimation): how fast the path delivered what was in flight.
+//! draft-cheng-iccrg-delivery-rate-estimation): how fast the path delivers data.
 //!
-//! Each record that goes out is stamped with how much was delivered by then, and when. Its
-//! acknowledgement makes the sample: what was delivered since, over the longer of the time in which
-//! it was sent and the time in which it was acknowledged. The longer, because acknowledgements that
-//! come in a bunch, and data that went out in one, would both make the path look faster than it is.
+//! Each record is stamped at its transmission with how much was delivered by then, and when. Its
+//! acknowledgement gives a sample: the bytes delivered since, divided by the longer of two times,
+//! that in which they were sent and that in which they were acknowledged. With the shorter time,
+//! acknowledgements that arrive in a bunch, or data sent in a burst, would make the path look
+//! faster than it is.
 
 use core::time::Duration;
 
 use crate::time::Instant;
 
-/// What a record keeps of the moment at which it went out.
+/// The state when a record was sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
     delivered: u64,
     delivered_at: Instant,
-    /// When the first of the data was sent whose delivery this record's sample measures.
+    /// When the first data was sent whose delivery this record's sample measures.
     first_sent_at: Instant,
-    /// These two wrap.
+    /// This count and the next one wrap.
     delivered_ce: u32,
     lost: u32,
-    /// With this record; the top bit says that the sender was application-limited. cwnd is at most
-    /// 2^30.
+    /// The bytes in flight, this record included. The top bit says that the sender was
+    /// application-limited; cwnd is at most 2^30.
     in_flight: u32,
 }
 
@@ -37,27 +38,27 @@ impl Stamp {
     }
 }
 
-/// What an acknowledgement says of the path.
+/// The sample of the path's rate from one acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RateSample {
-    /// Bytes delivered in `interval`; of these with CE.
+    /// The bytes delivered in `interval`, and those of them that were marked CE.
     pub(crate) delivered: u32,
     pub(crate) delivered_ce: u32,
     pub(crate) interval: Duration,
-    /// All that was ever delivered when the newest acknowledged record went out: round trips are
+    /// The bytes delivered in total when the newest acknowledged record was sent. Round trips are
     /// counted with it.
     pub(crate) prior_delivered: u64,
-    /// All that is delivered now.
+    /// The bytes delivered in total now.
     pub(crate) total_delivered: u64,
-    /// What was in flight with the record, and what was marked lost since.
+    /// The bytes in flight when the record was sent, and those marked lost since.
     pub(crate) tx_in_flight: u32,
     pub(crate) lost: u32,
-    /// The path might have carried more, had there been more to send.
+    /// The path could perhaps have carried more, but the program had no more data.
     pub(crate) is_application_limited: bool,
 }
 
 impl RateSample {
-    /// Bytes a second.
+    /// The rate in bytes a second.
     pub(crate) fn bytes_per_second(&self) -> u64 {
         per_second(self.delivered, self.interval)
     }
@@ -65,9 +66,9 @@ impl RateSample {
 
 const NANOS: u64 = 1_000_000_000;
 
-/// Bytes a second; nothing takes less than a microsecond.
+/// A rate in bytes a second. An interval counts as at least a microsecond.
 pub(crate) fn per_second(bytes: u32, interval: Duration) -> u64 {
-    // In 64 bits: asked for with every acknowledgement.
+    // In 64 bits, because this runs for every acknowledgement.
     let nanos = interval.as_secs().saturating_mul(NANOS).saturating_add(u64::from(interval.subsec_nanos()));
     u64::from(bytes) * NANOS / nanos.max(1_000)
 }
@@ -76,17 +77,17 @@ pub(crate) fn per_second(bytes: u32, interval: Duration) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lost {
     pub(crate) bytes: u32,
-    /// What was in flight with it when it went out, and what was lost since, this record included.
+    /// The bytes in flight when the record was sent, and those lost since, this record included.
     pub(crate) tx_in_flight: u32,
     pub(crate) lost: u32,
     pub(crate) is_application_limited: bool,
 }
 
-/// The newest of the records that an acknowledgement delivers: the sample is about it.
+/// The newest of the records that an acknowledgement delivers, for which the sample is taken.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Newest(Option<(Stamp, Instant)>);
 
-/// The counts of one connection. Call it in the order of its methods.
+/// The state of one connection. Its methods are called in the order in which they stand here.
 #[derive(Clone, Debug)]
 pub(crate) struct RateSampler {
     delivered: u64,
@@ -110,10 +111,11 @@ impl RateSampler {
         }
     }
 
-    /// A record of `bytes` goes out, be it again, with `in_flight` bytes before it.
+    /// The stamp of a record of `bytes` that is sent or retransmitted, with `in_flight` bytes in
+    /// flight before it.
     pub(crate) fn stamp(&mut self, now: Instant, in_flight: u32, bytes: u32) -> Stamp {
         if in_flight == 0 {
-            // Nothing is on its way: the time in which nothing happened is not measured.
+            // Nothing is in flight: the idle time is not measured.
             self.first_sent_at = now;
             self.delivered_at = now;
         }
@@ -128,8 +130,8 @@ impl RateSampler {
         }
     }
 
-    /// There is nothing to send although the windows have room: until all that is in flight now is
-    /// delivered, samples are of the program and not of the path.
+    /// There is no data to send although the windows have room. Samples are application-limited
+    /// until everything now in flight is delivered.
     pub(crate) fn on_application_limited(&mut self, in_flight: u32) {
         self.application_limited_until = (self.delivered + u64::from(in_flight)).max(1);
     }
@@ -155,7 +157,7 @@ impl RateSampler {
         }
     }
 
-    /// So many of the delivered bytes met congestion.
+    /// `bytes` of the delivered bytes were marked CE.
     pub(crate) fn on_ce(&mut self, bytes: u32) {
         self.delivered_ce = self.delivered_ce.wrapping_add(bytes);
     }
@@ -171,10 +173,9 @@ impl RateSampler {
         }
     }
 
-    /// The sample of an acknowledgement, once all its records are told. `None` if it delivered
-    /// none, and if the time is shorter than any round trip was: then it acknowledges something
-    /// else than what it seems to (a retransmission that was not needed), and the rate would be too
-    /// high.
+    /// The sample of an acknowledgement, after all its records were reported. `None` if it
+    /// delivered no record, or if the interval is shorter than any round trip: then it acknowledges
+    /// the original of a retransmitted record, and the rate would be too high.
     pub(crate) fn take_sample(&mut self, newest: Newest, min_rtt: Option<Duration>) -> Option<RateSample> {
         if self.delivered > self.application_limited_until {
             self.application_limited_until = 0;
@@ -200,12 +201,12 @@ impl RateSampler {
         })
     }
 
-    /// All that was ever delivered.
+    /// The bytes delivered in total.
     pub(crate) fn delivered(&self) -> u64 {
         self.delivered
     }
 
-    /// Of this, what met congestion; it wraps.
+    /// Of these, the bytes that were marked CE. The count wraps.
     pub(crate) fn delivered_ce(&self) -> u32 {
         self.delivered_ce
     }

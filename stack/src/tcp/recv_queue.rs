@@ -1,4 +1,4 @@
-//! What has arrived in order and the program has not read yet.
+//! Data that has arrived in order and that the program has not read yet.
 
 use alloc::boxed::Box;
 
@@ -7,15 +7,15 @@ use bytes::Bytes;
 use super::FreeList;
 use super::byte_queue::ByteQueue;
 
-/// A payload of at least this many bytes stays where it is, in the frame that brought it. A smaller
-/// one would keep a whole frame alive for a few bytes, so it is copied.
+/// A payload of at least this many bytes stays in its frame. A smaller one is copied, because it
+/// would keep a whole frame alive for a few bytes.
 const KEEP_FROM_BYTES: usize = 512;
-/// What a kept payload's frame holds beside it: the headers of link, IP and TCP.
+/// The rest of a kept frame: the headers of link, IP and TCP.
 const FRAME_OVERHEAD_BYTES: usize = 96;
 
 #[derive(Debug)]
 pub(super) struct RecvQueue {
-    /// Only while it holds bytes, or memory for them: most connections wait.
+    /// Exists only while it holds bytes or memory, because most connections are idle.
     queue: Option<Box<ByteQueue>>,
 }
 
@@ -24,12 +24,12 @@ impl RecvQueue {
         RecvQueue { queue: None }
     }
 
-    /// Something is about to be appended.
+    /// Takes a queue before data is appended.
     pub(super) fn prepare(&mut self, free_list: &mut FreeList) {
         self.queue.get_or_insert_with(|| free_list.take_queue());
     }
 
-    /// What nothing is in.
+    /// Removes the queue, if it holds nothing.
     pub(super) fn take_idle(&mut self) -> Option<Box<ByteQueue>> {
         self.queue.take_if(|queue| queue.len() == 0)
     }
@@ -60,8 +60,8 @@ impl RecvQueue {
         count
     }
 
-    /// Takes the first slice out without a copy, at most `max` bytes of it; empty if there is
-    /// nothing.
+    /// Removes and returns the first slice without a copy, at most `max` bytes of it. Empty if
+    /// there is no data.
     pub(crate) fn read_bytes(&mut self, max: usize) -> Bytes {
         let Some(queue) = &mut self.queue else { return Bytes::new() };
         let data = queue.pop(max);
@@ -69,12 +69,13 @@ impl RecvQueue {
         data
     }
 
-    /// As [`read`](RecvQueue::read) behind the first `skip` bytes, and leaves the bytes there.
+    /// Like [`read`](RecvQueue::read) after the first `skip` bytes, but leaves the bytes in the
+    /// queue.
     pub(crate) fn peek(&self, skip: usize, buf: &mut [u8]) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.peek(skip, buf))
     }
 
-    /// Forgets this many bytes at the front.
+    /// Discards this many bytes at the front.
     pub(crate) fn skip(&mut self, count: usize) {
         if let Some(queue) = &mut self.queue {
             queue.advance(count);
@@ -82,12 +83,12 @@ impl RecvQueue {
         }
     }
 
-    /// Nobody will read it.
+    /// Discards all data.
     pub(crate) fn clear(&mut self) {
         self.queue = None;
     }
 
-    /// All memory behind the queue, the headers beside kept payloads included.
+    /// All memory of the queue, including the headers of kept frames.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.all_memory_bytes())
     }

@@ -1,4 +1,4 @@
-//! Transmission again what is lost, and the tail loss probe.
+//! Retransmission of lost data, and the tail loss probe.
 
 use super::connection::TimedOut;
 use super::prr::Progress;
@@ -11,15 +11,15 @@ use super::{Connection, Run, SeqNumber};
 use crate::Ctx;
 
 impl Connection {
-    /// Whether something is lost and its turn has come.
+    /// Whether lost data may be retransmitted now.
     pub(super) fn wants_to_resend(&self) -> bool {
-        // RFC 5682 §3.1 step 2b: first it is to be seen whether it was lost at all.
+        // RFC 5682 §3.1 step 2b: first, new data shows whether the loss is real.
         self.flight.scoreboard.lost() > 0 && self.flight.recovery.frto != Frto::Probing
     }
 
-    /// What is lost, from the front on, as far as the windows allow: a segment, or a run of them.
-    /// The segment at SND.UNA goes out beyond the edge of a window that shrank meanwhile, too (RFC
-    /// 9293 §3.8.6, MAY-7; RFC 6675 §5, RFC 6582 §3.2).
+    /// Retransmits the first lost data, one segment or a run, as far as the windows allow. The
+    /// segment at SND.UNA is sent even beyond the edge of a window that shrank meanwhile (RFC 9293
+    /// §3.8.6, MAY-7; RFC 6675 §5, RFC 6582 §3.2).
     pub(super) fn resend(&mut self, ctx: &mut Ctx<'_>, mss: u32, burst: u32) -> Option<Run> {
         let in_flight = self.in_flight();
         let room = self.congestion.cwnd().saturating_sub(in_flight);
@@ -40,7 +40,7 @@ impl Connection {
         Some(self.send_again(ctx, seq, end, mss, cause))
     }
 
-    /// The end of a repetition of `seq..end` that stays inside the peer's window.
+    /// The end of a retransmission of `seq..end` that stays inside the peer's window.
     fn cut_to_window(&self, seq: SeqNumber, end: SeqNumber, mss: u32) -> Option<SeqNumber> {
         let edge = self.snd.window_edge();
         if end.before_eq(edge) {
@@ -53,7 +53,7 @@ impl Connection {
         Some(seq + if fits >= mss { fits / mss * mss } else { fits })
     }
 
-    /// `seq..end` goes out once more.
+    /// Retransmits `seq..end`.
     fn send_again(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -81,7 +81,8 @@ impl Connection {
             RepeatCause::LossProbe => stats.recovery.loss_probe_retrans += segs,
             RepeatCause::PathMtu => stats.recovery.path_mtu_retrans += segs,
         }
-        // RFC 6298 §5.1 (RFC6298-5.1); and the first segment has its time from now on, as on Linux.
+        // RFC 6298 §5.1 (RFC6298-5.1); and as on Linux the time-out of the first segment starts
+        // again.
         if seq == self.snd.una || !self.timers.is_armed(Timer::Retransmit) {
             self.arm_retransmit(ctx.now);
         }
@@ -89,9 +90,9 @@ impl Connection {
         self.data_run(ctx, seq, len as usize, fin, mss as usize)
     }
 
-    /// RFC 8985 §7.2 (RFC8985-7.2-a): a probe is due if neither an acknowledgement nor new data
-    /// comes before. Only while all is well: with losses to repair there are other timers, and
-    /// without SACK the answer would tell nothing.
+    /// RFC 8985 §7.2 (RFC8985-7.2-a): arms the timer for a probe, unless an acknowledgement or new
+    /// data comes before. Only while no loss is being repaired, which has other timers, and only
+    /// with SACK, because otherwise the answer would show nothing.
     pub(super) fn arm_loss_probe(&mut self, ctx: &Ctx<'_>) {
         let is_calm = matches!(self.flight.recovery.phase(), Phase::Open | Phase::Cwr)
             && self.flight.scoreboard.sacked() == 0
@@ -115,8 +116,8 @@ impl Connection {
         self.arm_retransmit(ctx.now);
     }
 
-    /// One segment of new data beyond the congestion window if there is any (RFC8985-7.3-a),
-    /// otherwise the last one again.
+    /// Sends one segment of new data, beyond the congestion window if need be (RFC8985-7.3-a), or
+    /// else the last segment again.
     pub(super) fn send_loss_probe(&mut self, ctx: &mut Ctx<'_>, mss: u32) -> Option<Run> {
         if self.flight.recovery.probe.is_some() || self.flight.recovery.is_repairing() {
             return None;
@@ -125,15 +126,15 @@ impl Connection {
             let run = self.send_next(ctx, mss, len, fin);
             ctx.stats.recovery.loss_probes += 1;
             self.flight.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: false });
-            // New data has armed it: a second probe would only put the time-out off.
+            // Sending new data has armed the timer. A second probe would only postpone the
+            // time-out.
             self.timers.stop(Timer::LossProbe);
             return Some(run);
         }
         let fin_at = self.snd.una + self.snd.queue.len() as u32;
         let (seq, end) = self.flight.scoreboard.last_segment(fin_at)?;
         let seq = self.snd.last_record_of(seq, end.min(fin_at));
-        // There may be less room beside today's options than beside those that it first went out
-        // with.
+        // The options may now be longer than those of the first transmission.
         let end = if end.min(fin_at) - seq > mss { seq + mss } else { end };
         ctx.stats.recovery.loss_probes += 1;
         let run = self.send_again(ctx, seq, end, mss, RepeatCause::LossProbe);
@@ -141,9 +142,9 @@ impl Connection {
         Some(run)
     }
 
-    /// RFC 8985 §6.2 step 5 (RFC8985-6.2-h): the reordering window of something is over. No
-    /// acknowledgement came that would say how much may be sent: as on Linux (tcp_rack_reo_timeout)
-    /// the window goes down as if one segment had been delivered.
+    /// RFC 8985 §6.2 step 5 (RFC8985-6.2-h): the reordering window of a record is over. No
+    /// acknowledgement says how much may be sent: as on Linux (tcp_rack_reo_timeout) the window is
+    /// reduced as if one segment had been delivered.
     pub(super) fn on_reorder_timer(&mut self, ctx: &mut Ctx<'_>) {
         if self.mark_overdue(ctx) == 0 || self.flight.recovery.is_repairing() {
             return;
@@ -157,7 +158,7 @@ impl Connection {
     /// peer does not have counts as lost.
     pub(super) fn enter_loss(&mut self, ctx: &mut Ctx<'_>) {
         if self.flight.scoreboard.first().is_some_and(SentRange::is_sacked) {
-            // RFC 2018 §8: the peer no longer has what it said to have.
+            // RFC 2018 §8: the peer has discarded what it had SACKed.
             ctx.stats.recovery.sack_reneging += 1;
             self.flight.scoreboard.forget_sacks();
         }
@@ -168,11 +169,11 @@ impl Connection {
         if !ctx.config.tcp.frto {
             self.flight.recovery.frto = Frto::Off;
         }
-        // Karn's algorithm: what is sent again can no longer be timed.
+        // Karn's algorithm: retransmitted data gives no sample of the round trip.
         self.timed_out = Some(TimedOut { end: self.snd.max, clock: self.timestamps.clock(ctx.now) });
     }
 
-    /// Everything in flight counts as lost, without a word on congestion.
+    /// Marks everything in flight as lost, without a reaction of congestion control.
     pub(super) fn lose_all(&mut self, cause: RepeatCause) {
         self.flight.recovery.enter_loss(self.snd.una, self.snd.nxt, cause);
         self.flight.mark_all_lost(&mut self.congestion);
@@ -181,7 +182,7 @@ impl Connection {
         self.timers.stop(Timer::Reorder);
     }
 
-    /// The path takes segments of at most `mss` bytes: larger ones are lost, though not to
+    /// The path takes segments of at most `mss` bytes: larger ones count as lost, though not by
     /// congestion (RFC 8201 §5.4; Linux's tcp_simple_retransmit).
     pub(super) fn lose_oversized(&mut self, mss: u32) {
         // An MSS is at most 65,535.

@@ -1,4 +1,4 @@
-//! Dynamic right-sizing: what a receiver measures so that its buffer grows with what the program
+//! Dynamic right-sizing: the measurements with which the receive buffer follows what the program
 //! reads in a round trip.
 
 use core::time::Duration;
@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::SeqNumber;
 use crate::time::Instant;
 
-/// What counts as the first round trip's worth: a peer's initial window (RFC 6928).
+/// The assumed data of the first round trip: a peer's initial window (RFC 6928).
 const INITIAL_WINDOW_SEGS: u32 = 10;
 
 /// Where a receiver's round trip comes from.
@@ -26,7 +26,7 @@ pub(super) struct RightSizing {
     pub(super) rtt: u64,
     /// The last of our timestamps that came back: each is used once.
     last_echo: u32,
-    /// When everything before this has come, the window of `turn_at` has turned over.
+    /// When all data before this has arrived, a whole window has been received since `turn_at`.
     turn: SeqNumber,
     turn_at: Instant,
     /// The most that the program has read in a round trip.
@@ -54,12 +54,12 @@ impl RightSizing {
         self.space
     }
 
-    /// Whether this echo of our clock was not looked at yet.
+    /// Whether this echo of our clock was not used yet.
     pub(super) fn is_new_echo(&mut self, echo: u32) -> bool {
         core::mem::replace(&mut self.last_echo, echo) != echo
     }
 
-    /// Data has come in order up to `nxt`; the window now ends at `edge`.
+    /// Data has arrived in order up to `nxt`; the window now ends at `edge`.
     pub(super) fn on_data(&mut self, now: Instant, nxt: SeqNumber, edge: SeqNumber) {
         if nxt.before(self.turn) {
             return;
@@ -79,15 +79,15 @@ impl RightSizing {
         };
     }
 
-    /// The program has read everything before `read_to`, and `queued` bytes wait behind it. After
-    /// each round trip: the window that the next ones need, if this one has brought more than any
-    /// before.
+    /// The program has read everything before `read_to`, and `queued` bytes are unread. After each
+    /// round trip in which the program read more than in any before, returns the window that the
+    /// next ones need.
     pub(super) fn on_read(&mut self, now: Instant, read_to: SeqNumber, queued: u32) -> Option<u64> {
         let elapsed = now.duration_since(self.measured_at).as_nanos();
         if self.rtt == 0 || elapsed < u128::from(self.rtt) {
             return None;
         }
-        // What still waits is no sign that the window was too small.
+        // Unread data does not show that the window was too small.
         let read = (read_to - self.read_from).saturating_sub(queued);
         self.read_from = read_to;
         self.measured_at = now;
@@ -98,8 +98,9 @@ impl RightSizing {
         Some(self.wanted(before))
     }
 
-    /// Twice a round trip's worth, for this measurement is late by one; and where the last brought
-    /// more than the one before, as much more again, twice: the peer may be in slow start.
+    /// The window needed: twice the data of a round trip, because the measurement is one round trip
+    /// late. If the last round trip had more data than the one before, twice the growth is added,
+    /// because the peer may be in slow start.
     pub(super) fn wanted(&self, before: u32) -> u64 {
         let (space, before) = (u64::from(self.space), u64::from(before.max(1)));
         let twice = 2 * space;

@@ -7,14 +7,14 @@ use core::time::Duration;
 use crate::config::TcpConfig;
 use crate::time::Instant;
 
-/// RFC 6298 §5.7 (RFC6298-5.7-a): an RTO of data that follows a SYN which had to be repeated.
+/// RFC 6298 §5.7 (RFC6298-5.7-a): the RTO of data after a SYN that was repeated.
 const RTO_AFTER_SYN_LOSS: Duration = Duration::from_secs(3);
 
 /// For how long the shortest round trip counts (Linux's tcp_min_rtt_wlen).
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
 
-/// SRTT, RTTVAR and RTO of one connection. In nanoseconds, so that the eighths and quarters lose
-/// nothing.
+/// SRTT, RTTVAR and RTO of one connection. In nanoseconds, so that rounding of the eighths and
+/// quarters does not matter.
 #[derive(Clone, Debug)]
 pub(crate) struct RttEstimator {
     /// SRTT and RTTVAR, once there is a measurement.
@@ -28,14 +28,14 @@ pub(crate) struct RttEstimator {
     min: Option<RecentMin>,
 }
 
-/// The shortest round trip of late.
+/// The shortest recent round trip.
 #[derive(Clone, Copy, Debug)]
 struct RecentMin {
     nanos: NonZeroU64,
     at: Instant,
 }
 
-/// SRTT is at least a nanosecond: a smaller record without it.
+/// SRTT is never zero, so that an `Option` of this takes no more memory.
 #[derive(Clone, Copy, Debug)]
 struct Smoothed {
     srtt: NonZeroU64,
@@ -55,9 +55,9 @@ impl RttEstimator {
         }
     }
 
-    /// The round trip of the last of what an acknowledgement delivered: without the time that the
-    /// peer may have held back an acknowledgement of the first. The shortest counts for some
-    /// minutes; paths change.
+    /// Takes the round trip of the last data that an acknowledgement delivered, which does not
+    /// include a delay of the ACK for earlier data. The shortest sample counts for some minutes
+    /// only, because paths change.
     pub(crate) fn on_min_sample(&mut self, now: Instant, rtt: Duration) {
         let nanos = at_least_one(nanos(rtt));
         if self.min.is_none_or(|min| nanos <= min.nanos || now.duration_since(min.at) > MIN_RTT_WINDOW) {
@@ -66,17 +66,17 @@ impl RttEstimator {
     }
 
     /// A round trip was measured: from a timestamp, or from a segment that was not retransmitted
-    /// (Karn's algorithm, RFC 6298 §3). It ends the back-off; until there is one the longer RTO
-    /// stays (RFC6298-5.7-b).
+    /// (Karn's algorithm, RFC 6298 §3). It ends the back-off; until then the longer RTO stays
+    /// (RFC6298-5.7-b).
     pub(crate) fn on_sample(&mut self, rtt: Duration) {
         self.back_off = 0;
-        // A clock may be too coarse to see the time at all.
+        // A coarse clock may measure zero.
         let rtt = nanos(rtt).max(1);
         self.smoothed = Some(match self.smoothed {
             // RFC 6298 §2.2 (RFC6298-2.2).
             None => Smoothed { srtt: at_least_one(rtt), rttvar: rtt / 2 },
-            // RFC 6298 §2.3 (RFC6298-2.3-a, RFC6298-2.3-b): beta 1/4 and, with the SRTT of before,
-            // alpha 1/8. Divided first: nothing overflows.
+            // RFC 6298 §2.3 (RFC6298-2.3-a, RFC6298-2.3-b): beta 1/4 and, with the former SRTT,
+            // alpha 1/8. Divided before the sum, so nothing overflows.
             Some(Smoothed { srtt, rttvar }) => Smoothed {
                 srtt: at_least_one(srtt.get() - srtt.get() / 8 + rtt / 8),
                 rttvar: rttvar - rttvar / 4 + srtt.get().abs_diff(rtt) / 4,
@@ -84,7 +84,7 @@ impl RttEstimator {
         });
     }
 
-    /// The time-out as it is now, with the back-off, between the configured bounds.
+    /// The current time-out, with back-off, within the configured bounds.
     pub(crate) fn rto(&self) -> Duration {
         let min_rto = in_nanos(self.min_rto);
         let rto = match self.smoothed {
@@ -101,13 +101,12 @@ impl RttEstimator {
         Duration::from_nanos(backed_off.min(in_nanos(self.max_rto)))
     }
 
-    /// The timer has fired: RFC 6298 §5.5 (RFC6298-5.5), twice as long next time.
+    /// The timer has fired: RFC 6298 §5.5 (RFC6298-5.5), doubles the next time-out.
     pub(crate) fn back_off(&mut self) {
         self.back_off = (self.back_off + 1).min(63);
     }
 
-    /// RFC 6298 §5.7: the SYN had to be repeated and gave no measurement, so begin with at least 3
-    /// s.
+    /// RFC 6298 §5.7: the SYN was repeated and gave no measurement, so the RTO is at least 3 s.
     pub(crate) fn on_syn_repeated(&mut self) {
         self.initial_rto = self.initial_rto.max(micros(RTO_AFTER_SYN_LOSS));
         self.back_off = 0;
@@ -239,7 +238,7 @@ mod tests {
                     rtt.back_off();
                 }
                 prop_assert!(rtt.rto() >= MS(200) && rtt.rto() <= Duration::from_secs(120));
-                // Never shorter than the shortest, but for what the divisions cut off.
+                // Never shorter than the shortest sample, except for rounding.
                 prop_assert!(rtt.srtt() >= Some(Duration::from_nanos(shortest.saturating_sub(16))));
             }
         }

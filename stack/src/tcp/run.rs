@@ -1,16 +1,16 @@
-//! What a connection sends in one go.
+//! A run: the segments that a connection sends at once.
 
 use super::{Flags, Header};
 use crate::frame::{Payload, PayloadCursor};
 
-/// Consecutive segments under one header, for the socket layer to cut. Most often it is one
-/// segment.
+/// Consecutive segments under one header, which the socket layer or the device cuts. Most often it
+/// is one segment.
 ///
-/// All but the last hold [`segment_len`](Run::segment_len) bytes, and the last alone has the PSH
-/// and the FIN of the header. As an iterator it gives the segments one by one.
+/// All but the last hold [`segment_len`](Run::segment_len) bytes, and only the last has the PSH and
+/// the FIN of the header. The iterator returns the segments one by one.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// Of all segments that are left; its sequence number is that of the first.
+    /// The header of all remaining segments; its sequence number is that of the first.
     header: Header,
     payload: PayloadCursor,
     segment_len: usize,
@@ -18,12 +18,12 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// One segment.
+    /// A run of one segment.
     pub(crate) fn one(header: Header, payload: Payload) -> Run {
         Run::new(header, payload, usize::MAX)
     }
 
-    /// Segments of `segment_len` bytes; the last may have fewer.
+    /// A run with segments of `segment_len` bytes; the last may have fewer.
     pub(crate) fn new(header: Header, payload: Payload, segment_len: usize) -> Run {
         Run { header, payload: PayloadCursor::new(payload), segment_len, is_over: false }
     }
@@ -34,12 +34,12 @@ impl Run {
         self
     }
 
-    /// The header of all segments that are left.
+    /// The header of all remaining segments.
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The bytes in all segments that are left.
+    /// The bytes in all remaining segments.
     pub(crate) fn payload_len(&self) -> usize {
         self.payload.len()
     }
@@ -49,7 +49,7 @@ impl Run {
         self.segment_len
     }
 
-    /// What is left, in one piece; `None` if all segments were taken.
+    /// The remaining segments as one; `None` if all were taken.
     pub(crate) fn rest(self) -> Option<(Header, PayloadCursor)> {
         (!self.is_over).then_some((self.header, self.payload))
     }
@@ -67,7 +67,7 @@ impl Iterator for Run {
         self.is_over = len == self.payload.len();
         if !self.is_over {
             header.flags = header.flags.without(Flags::PSH.with(Flags::FIN));
-            // Not the last, so it is full, and a full segment is far smaller than 2^32 bytes.
+            // This segment is full, because it is not the last, and far smaller than 2^32 bytes.
             self.header.seq += len as u32;
         }
         Some((header, self.payload.take(len)))

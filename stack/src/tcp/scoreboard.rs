@@ -1,5 +1,5 @@
 //! The scoreboard: for each range of data in flight, when it was last sent, and whether it is lost
-//! or sacked (RFC 6675 §3: RFC6675-3; RFC 8985 §5.2: RFC8985-5.2).
+//! or SACKed (RFC 6675 §3: RFC6675-3; RFC 8985 §5.2: RFC8985-5.2).
 //!
 //! ```text
 //!       SND.UNA                                                          SND.NXT
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A record covers what was sent at once, up to a whole run of segments. It is split where a SACK
-//! block or a loss ends, always between segments. Everything that is neither lost nor sacked counts
+//! block or a loss ends, always between segments. Everything that is neither lost nor SACKed counts
 //! as in the network: RFC 6675's pipe.
 
 mod sacks;
@@ -24,8 +24,8 @@ use crate::time::Instant;
 
 /// Longer lists are freed when nothing is in flight any more, so that a spare scoreboard is small.
 const KEPT_RECORDS: usize = 64;
-/// With this many transmissions more than two for each record, those that were overtaken are
-/// removed.
+/// With more transmissions than this, in addition to two for each record, those that were overtaken
+/// are removed.
 const OVERTAKEN_SENDINGS: usize = 64;
 
 /// RACK's verdict on a record in flight.
@@ -164,7 +164,7 @@ impl Scoreboard {
                 Fate::Sacked => self.sacked -= len,
             }
             if first.fate != Fate::Sacked && first.end.after(una) {
-                // Whether the rest has arrived is not known.
+                // It is not known whether the rest has arrived.
                 delivered(&SentRange { end: una, ..first.clone() }, len);
             } else if first.fate != Fate::Sacked {
                 delivered(first, len);
@@ -195,8 +195,8 @@ impl Scoreboard {
         self.seen = None;
     }
 
-    /// Forgets the blocks of the last acknowledgement: it may have been long ago, and their numbers
-    /// may stand for other data by now.
+    /// Forgets the SACK blocks of the last acknowledgement. If it was long ago, their numbers may
+    /// mean other data now.
     pub(super) fn forget_seen(&mut self) {
         self.seen = None;
     }

@@ -1,5 +1,4 @@
-//! What a program says of the data of one send: that more follows (MSG_MORE), that a record ends
-//! with it (MSG_EOR).
+//! The flags of one `send`: more data follows (MSG_MORE), or a record ends (MSG_EOR).
 
 use alloc::collections::VecDeque;
 use core::mem;
@@ -7,15 +6,14 @@ use core::mem;
 use super::sender::{More, Sender};
 use super::{Connection, SeqNumber, State};
 
-/// Flags of one send. Both count only if all of its data was taken, as on Linux.
+/// Flags of one `send`. As on Linux, both count only if all of its data was taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SendFlags {
-    /// MSG_MORE: more data follows at once, so the last segment waits for it if it is not full, as
-    /// under TCP_CORK. But it goes out as soon as the peer acknowledges something. It outdoes
-    /// TCP_NODELAY.
+    /// MSG_MORE: more data follows at once, so a partial last segment waits for it, as with
+    /// TCP_CORK, but only until the peer acknowledges data. It overrides TCP_NODELAY.
     pub more: bool,
-    /// MSG_EOR: no segment holds data from both sides of this end.
+    /// MSG_EOR: no segment holds data from both sides of the record's end.
     pub end_of_record: bool,
 }
 
@@ -25,7 +23,7 @@ impl SendFlags {
     /// MSG_EOR.
     pub const END_OF_RECORD: SendFlags = SendFlags { more: false, end_of_record: true };
 
-    /// The same with these set, too.
+    /// These flags together with `other`.
     pub const fn with(self, other: SendFlags) -> SendFlags {
         SendFlags { more: self.more | other.more, end_of_record: self.end_of_record | other.end_of_record }
     }
@@ -41,8 +39,8 @@ impl Connection {
         }
     }
 
-    /// TCP_NODELAY is set or TCP_CORK taken off, or the peer has acknowledged something: what was
-    /// held goes out.
+    /// Releases a held segment: TCP_NODELAY was set, TCP_CORK was cleared, or the peer has
+    /// acknowledged data.
     pub(super) fn release_held(&mut self) {
         if self.snd.more == More::Held {
             self.snd.more = More::Awaited;
@@ -51,7 +49,7 @@ impl Connection {
 }
 
 impl Sender {
-    /// A record ends with what is queued.
+    /// A record ends after the queued data.
     fn end_record(&mut self) {
         // A send queue is far smaller than 2^32 bytes.
         let end = self.una + self.queue.len() as u32;
@@ -61,7 +59,7 @@ impl Sender {
         }
     }
 
-    /// Where the record ends in which `seq` lies, if that is known.
+    /// The end of the record that contains `seq`, if known.
     pub(super) fn record_end(&self, seq: SeqNumber) -> Option<SeqNumber> {
         let records = self.records.as_ref()?;
         records.get(records.partition_point(|end| end.before_eq(seq))).copied()
@@ -72,7 +70,7 @@ impl Sender {
         self.record_end(seq - 1) == Some(seq)
     }
 
-    /// `seq..end`, cut off where the record of its last byte begins.
+    /// The start of the last record in `seq..end`.
     pub(super) fn last_record_of(&self, seq: SeqNumber, end: SeqNumber) -> SeqNumber {
         let Some(records) = self.records.as_ref() else { return seq };
         let before = records.partition_point(|record| record.before(end));
@@ -83,14 +81,14 @@ impl Sender {
     /// Bytes from SND.NXT to the end of their record, or of the queue.
     pub(super) fn unsent_of_record(&self) -> usize {
         let unsent = self.unsent();
-        // Asked before every segment.
+        // Called before every segment.
         if self.records.is_none() {
             return unsent;
         }
         self.record_end(self.nxt).map_or(unsent, |end| unsent.min((end - self.nxt) as usize))
     }
 
-    /// Everything before SND.UNA is acknowledged.
+    /// Forgets the ends of acknowledged records.
     pub(super) fn forget_records(&mut self) {
         if let Some(records) = &mut self.records {
             while records.front().is_some_and(|end| end.before_eq(self.una)) {
@@ -102,7 +100,7 @@ impl Sender {
         }
     }
 
-    /// The memory behind the list of records.
+    /// The memory of the list of records.
     pub(super) fn record_bytes(&self) -> usize {
         self.records.as_ref().map_or(0, |records| {
             mem::size_of::<VecDeque<SeqNumber>>() + records.capacity() * mem::size_of::<SeqNumber>()

@@ -1,4 +1,5 @@
-//! What the program has sent and the peer has not acknowledged: all bytes from SND.UNA on.
+//! The data that the program has written and the peer has not acknowledged: all bytes from SND.UNA
+//! on.
 
 use alloc::boxed::Box;
 
@@ -8,14 +9,15 @@ use super::FreeList;
 use super::byte_queue::ByteQueue;
 use crate::frame::Payload;
 
-/// A smaller slice is copied: the reference to it costs as much, and may keep a much larger buffer
-/// alive.
+/// A smaller slice is copied: a reference to it takes as much memory, and may keep a much larger
+/// buffer alive.
 const COPY_BELOW_BYTES: usize = 128;
 
-/// Bytes are found by their offset from SND.UNA, which [`advance`](SendQueue::advance) moves.
+/// The queue of sent and unsent data. Bytes are addressed by their offset from SND.UNA, which
+/// [`advance`](SendQueue::advance) moves.
 #[derive(Debug)]
 pub(super) struct SendQueue {
-    /// Only while it holds bytes, or memory for them: most connections wait.
+    /// Exists only while it holds bytes or memory, because most connections are idle.
     queue: Option<Box<ByteQueue>>,
 }
 
@@ -24,12 +26,12 @@ impl SendQueue {
         SendQueue { queue: None }
     }
 
-    /// Something is about to be appended.
+    /// Takes a queue before data is appended.
     pub(super) fn prepare(&mut self, free_list: &mut FreeList) {
         self.queue.get_or_insert_with(|| free_list.take_queue());
     }
 
-    /// What nothing is in.
+    /// Removes the queue, if it holds nothing.
     pub(super) fn take_idle(&mut self) -> Option<Box<ByteQueue>> {
         self.queue.take_if(|queue| queue.len() == 0)
     }
@@ -57,8 +59,8 @@ impl SendQueue {
         self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
-    /// The bytes from SND.UNA + `offset` on: `len` of them, or as many as there are. Refcounted,
-    /// and copied only when they lie in a great many small pieces.
+    /// The bytes from SND.UNA + `offset` on: `len` of them, or as many as there are. They are
+    /// shared, and copied only if they are in very many small pieces.
     pub(crate) fn slice(&mut self, offset: usize, len: usize) -> Payload {
         let mut payload = Payload::new();
         if let Some(queue) = &mut self.queue {
@@ -87,7 +89,7 @@ impl SendQueue {
         }
     }
 
-    /// All memory behind the queue.
+    /// All memory of the queue.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.all_memory_bytes())
     }
@@ -120,7 +122,7 @@ mod tests {
         assert!(queue.slice(1010, 1).is_empty());
         queue.advance(1010);
         assert_eq!(queue.len(), 0);
-        // What is on its way to the device stays whole.
+        // A segment on its way to the device stays complete.
         assert_eq!(payload_len(&segment), 1105);
     }
 
@@ -130,8 +132,8 @@ mod tests {
         for n in 0..20_000u32 {
             queue.push_bytes(Bytes::from(vec![(n % 251) as u8; 200]));
         }
-        // From front to end as a sender does, then scattered as a retransmission does. A scan from
-        // the front would look at 400 million chunks.
+        // First from front to end, as a sender does, then scattered, as retransmissions do. A scan
+        // from the front would visit 400 million chunks.
         for n in 0..20_000usize {
             let payload = queue.slice(n * 200, 200);
             assert_eq!((payload.len(), payload[0][0]), (1, (n % 251) as u8));

@@ -16,7 +16,7 @@ use super::SeqNumber;
 use super::send_queue::SendQueue;
 use super::window::WindowScale;
 
-/// The FIN, which takes the place in the sequence space behind the queue's last byte.
+/// The FIN, which has the sequence number after the queue's last byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fin {
     /// The program may still send.
@@ -30,9 +30,9 @@ enum Fin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Plan {
-    /// Nothing waits.
+    /// There is nothing to send.
     Nothing,
-    /// This many bytes from SND.NXT on, and then the FIN or not.
+    /// `len` bytes from SND.NXT on, with the FIN if `fin`.
     Send { len: usize, fin: bool },
     /// Data waits for the peer to open its window.
     WaitForWindow,
@@ -80,7 +80,7 @@ pub(super) struct Sender {
     /// SND.WL1 and SND.WL2: sequence and acknowledgement number of the segment that set the window.
     wl1: SeqNumber,
     wl2: SeqNumber,
-    /// Of the windows that the peer sends; none if its SYN did not say.
+    /// The scale of the windows that the peer sends; `None` if its SYN had no such option.
     scale: Option<WindowScale>,
     /// The bytes from SND.UNA on, sent or not.
     pub(super) queue: SendQueue,

@@ -3,8 +3,9 @@
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub};
 
-/// A TCP sequence number. It wraps, so it has no `Ord`: only [`before`](SeqNumber::before) and its
-/// kin, which are right for numbers less than 2^31 apart.
+/// A TCP sequence number. Sequence numbers wrap, so there is no `Ord`, but
+/// [`before`](SeqNumber::before) and similar methods, which are correct for numbers less than 2^31
+/// apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct SeqNumber(pub(crate) u32);
 
@@ -34,9 +35,9 @@ impl SeqNumber {
         self.0.wrapping_sub(start.0) < end.0.wrapping_sub(start.0)
     }
 
-    /// Whether both lie in the same quarter of the sequence space. A number that is looked at each
-    /// time the connection enters another quarter is never so far behind that it seems to lie
-    /// ahead.
+    /// Whether both are in the same quarter of the sequence space. A stored number that is updated
+    /// each time the connection enters another quarter is never so old that it seems to be in the
+    /// future.
     pub(crate) fn is_in_quarter_of(self, other: SeqNumber) -> bool {
         (self.0 ^ other.0) >> 30 == 0
     }

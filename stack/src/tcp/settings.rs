@@ -1,4 +1,4 @@
-//! What a connection begins with: what the program has set, and what the socket layer knows.
+//! The options of a socket, and the parameters with which a connection opens.
 
 use core::time::Duration;
 
@@ -7,26 +7,26 @@ use crate::Ctx;
 use crate::config::CongestionControl;
 use crate::copy_on_write::CopyOnWrite;
 
-/// What a program has set on the socket.
+/// The options of a socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// What the receive buffer has, or begins with.
+    /// The size of the receive buffer, or its initial size.
     pub(crate) receive_buffer_bytes: usize,
-    /// What the send buffer has, or begins with.
+    /// The size of the send buffer, or its initial size.
     pub(crate) send_buffer_bytes: usize,
-    /// Whether the receive buffer grows with the path: nobody has set SO_RCVBUF.
+    /// Whether the receive buffer is auto-tuned, because SO_RCVBUF was not set.
     pub(crate) auto_receive_buffer: bool,
-    /// Whether the send buffer does: nobody has set SO_SNDBUF.
+    /// Whether the send buffer is auto-tuned, because SO_SNDBUF was not set.
     pub(crate) auto_send_buffer: bool,
-    /// SO_RCVLOWAT: what must wait before it is worth a wake-up.
+    /// SO_RCVLOWAT: the bytes that must wait before a reader is woken.
     pub(crate) receive_low_water: usize,
-    /// TCP_NOTSENT_LOWAT: what may wait to be sent.
+    /// TCP_NOTSENT_LOWAT: the limit of unsent bytes.
     pub(crate) unsent_low_water: usize,
     /// TCP_USER_TIMEOUT.
     pub(crate) user_timeout: Option<Duration>,
-    /// TCP_CORK: only full segments.
+    /// TCP_CORK: only full segments are sent.
     pub(crate) cork: bool,
-    /// SO_OOBINLINE: urgent data is read as the rest.
+    /// SO_OOBINLINE: urgent data is read in line with other data.
     pub(crate) oob_inline: bool,
     /// TCP_NODELAY.
     pub(crate) nodelay: bool,
@@ -41,18 +41,18 @@ pub(crate) struct Settings {
     pub(crate) keepalive_probes: u8,
     /// TCP_SYNCNT, if set.
     pub(crate) syn_retries: Option<u8>,
-    /// TCP_LINGER2; none: no wait at all.
+    /// TCP_LINGER2; `None` for no wait at all.
     pub(crate) fin_wait_2: Option<Duration>,
 }
 
 impl Settings {
-    /// The most that a SYN can offer of the receive buffer: its window is never scaled (RFC 7323
-    /// §2.2).
+    /// The window of a SYN: as much of the receive buffer as a window without scaling can offer
+    /// (RFC 7323 §2.2).
     pub(super) fn syn_window(&self) -> u16 {
         u16::try_from(self.receive_buffer_bytes).unwrap_or(u16::MAX)
     }
 
-    /// The window of a SYN-ACK: as much of the buffer as there is memory for.
+    /// The window of a SYN-ACK: the same, but not more than there is memory for.
     pub(super) fn offered_window(&self, ctx: &Ctx<'_>, announced_mss: u16) -> u16 {
         let window = self.syn_window();
         if !ctx.memory.is_pressed() {
@@ -63,16 +63,16 @@ impl Settings {
     }
 }
 
-/// What the socket layer knows when a connection begins.
+/// The parameters of a new connection.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenParams {
     pub(crate) isn: SeqNumber,
-    /// Added to the millisecond clock for timestamps (RFC 7323 §5.4): per connection, so that it
-    /// tells nothing.
+    /// The offset of the timestamp clock (RFC 7323 §5.4), which hides the time since the stack
+    /// started.
     pub(crate) timestamp_offset: u32,
-    /// The MSS that we announce: what our link takes, or TCP_MAXSEG.
+    /// The MSS that we announce: that of our link, or TCP_MAXSEG.
     pub(crate) announced_mss: u16,
-    /// The MSS of a peer that names none: 536 over IPv4, 1,220 over IPv6 (RFC 9293 §3.7.1,
+    /// The MSS of a peer that announces none: 536 over IPv4, 1,220 over IPv6 (RFC 9293 §3.7.1,
     /// MUST-15).
     pub(crate) default_mss: u16,
     /// The largest MSS that we send with: the path MTU less the IP and TCP headers without options.

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-// LISTEN lives in the listener, SYN-RECEIVED of a listener in its SYN queue, and TIME-WAIT in a
-// record of its own; a `Connection` passes through the others.
+// LISTEN is the state of a listener, SYN-RECEIVED after LISTEN that of a record in its SYN queue,
+// and TIME-WAIT that of a small record. A `Connection` has the other states.
 /// A state of a TCP connection (RFC 9293 §3.3.2). `Display` and `Debug` show the RFC's name, such
 /// as `SYN-SENT`.
 // Exhaustive: these are all states that RFC 9293 has.
@@ -26,11 +26,11 @@ pub enum State {
     FinWait2,
     /// The peer has closed its half; this one is open.
     CloseWait,
-    /// Both have closed at the same time; the acknowledgement of its FIN is missing.
+    /// Both ends have closed at the same time; this end waits for the acknowledgement of its FIN.
     Closing,
     /// Has closed its half after the peer, and waits for the acknowledgement of its FIN.
     LastAck,
-    /// Is closed, and waits for segments that may still be on their way.
+    /// Has ended, and waits until old segments have left the network.
     TimeWait,
 }
 
@@ -74,7 +74,7 @@ impl State {
         matches!(self, State::Established | State::CloseWait)
     }
 
-    /// The peer may still send: its FIN has not come (RFC 9293 §3.10.7.4, seventh step).
+    /// The peer may still send: its FIN has not arrived (RFC 9293 §3.10.7.4, seventh step).
     pub(crate) const fn can_receive(self) -> bool {
         matches!(self, State::Established | State::FinWait1 | State::FinWait2)
     }

@@ -1,8 +1,8 @@
-//! SYN cookies (RFC 4987 §3.6): when a SYN queue is full, the SYN-ACK's own numbers carry what the
-//! queue would have held.
+//! SYN cookies (RFC 4987 §3.6): when a SYN queue is full, the numbers in the SYN-ACK encode what
+//! the queue would have stored.
 //!
-//! The sequence number is a keyed hash of the connection, the peer's number and the minute, with
-//! the peer's MSS hidden in it, laid out as on Linux:
+//! The sequence number is a keyed hash of the connection, the peer's number and the minute, and
+//! encodes the peer's MSS, with the layout of Linux:
 //!
 //! ```text
 //!     31          24 23                               0
@@ -11,8 +11,8 @@
 //!    +--------------+----------------------------------+
 //! ```
 //!
-//! Window scale, SACK and the like have no room there. They stand in the lowest bits of our
-//! timestamp, which the peer returns; a peer without timestamps does without them, too.
+//! Window scale, SACK and ECN do not fit there. They are in the lowest bits of our timestamp, which
+//! the peer echoes; a peer without timestamps gets none of these options.
 
 use core::hash::BuildHasher;
 use core::time::Duration;
@@ -23,34 +23,34 @@ use crate::hash::Keyed;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Bits of the hash that covers the minute; the minute's own lowest bits stand above them.
+/// Bits of the hash that covers the minute. The minute's lowest bits are above them.
 const HASH_BITS: u32 = 24;
 const HASH_MASK: u32 = (1 << HASH_BITS) - 1;
 
-/// A cookie of this minute or the last one is good: 60 s to 120 s (Linux's MAX_SYNCOOKIE_AGE).
+/// A cookie of this minute or the last one is valid: 60 s to 120 s (Linux's MAX_SYNCOOKIE_AGE).
 const MAX_AGE_MINUTES: u32 = 2;
 const SECONDS_PER_MINUTE: u64 = 60;
 
-/// The values of an MSS that a cookie tells apart, as Linux has chosen them: those that most hosts
-/// announce, and the least.
+/// The values of the MSS that a cookie can encode, the same as Linux's: those that most hosts
+/// announce, and the smallest.
 const MSS_V4: [u16; 4] = [536, 1300, 1440, 1460];
 const MSS_V6: [u16; 4] = [1220, 1420, 1440, 8940];
 
-/// The bits of a timestamp that are not time while it carries options.
+/// The low bits of the timestamp that encode options.
 const OPTION_BITS: u32 = 6;
 const OPTION_MASK: u32 = (1 << OPTION_BITS) - 1;
-/// The window scale; no peer has the largest value, which stands for none.
+/// The window scale; the largest value, which no peer uses, means none.
 const SCALE_MASK: u32 = 0xf;
 const SACK_PERMITTED: u32 = 1 << 4;
-/// As of RFC 3168; of accurate ECN the ACK itself speaks.
+/// ECN of RFC 3168. Accurate ECN is recognised by the flags of the ACK.
 const ECN: u32 = 1 << 5;
 
-/// Makes cookies and knows its own again.
+/// Makes SYN cookies and checks returned ones.
 #[derive(Debug)]
 pub(crate) struct SynCookies {
-    /// Of the connection alone.
+    /// The key for the hash of the connection.
     base_key: Keyed,
-    /// Of the connection in one minute.
+    /// The key for the hash of the SYN and the minute.
     minute_key: Keyed,
 }
 
@@ -59,19 +59,18 @@ impl SynCookies {
         SynCookies { base_key: Keyed::new(rng), minute_key: Keyed::new(rng) }
     }
 
-    /// The first sequence number of the SYN-ACK for a SYN with number `irs`, whose sender takes
-    /// segments of `mss`.
+    /// The first sequence number of the SYN-ACK for a SYN with number `irs`, whose sender announced
+    /// `mss`.
     pub(crate) fn isn(&self, now: Instant, tuple: &FourTuple, irs: SeqNumber, mss: u16) -> SeqNumber {
         let minute = minute(now);
         let table = mss_table(tuple);
-        // The largest that is not too large; a smaller one than any is used as the smallest.
+        // The largest that is not larger than `mss`, or else the smallest of all.
         let index = table.iter().rposition(|&known| known <= mss).unwrap_or(0) as u32;
         let hidden = self.minute_hash(tuple, irs, minute).wrapping_add(index) & HASH_MASK;
         irs + self.base_hash(tuple) + (minute << HASH_BITS) + hidden
     }
 
-    /// The peer's MSS, if `cookie` is one of ours for this connection and this `irs`, and not too
-    /// old.
+    /// The peer's MSS, if `cookie` is valid for this connection and `irs`, and not too old.
     pub(crate) fn check(
         &self,
         now: Instant,
@@ -81,7 +80,7 @@ impl SynCookies {
     ) -> Option<u16> {
         let bare = cookie - irs.0 - self.base_hash(tuple);
         let now = minute(now);
-        // Of the minute's lowest eight bits.
+        // The difference of the minutes' lowest eight bits.
         let age = now.wrapping_sub(bare.0 >> HASH_BITS) & (u32::MAX >> HASH_BITS);
         if age >= MAX_AGE_MINUTES {
             return None;
@@ -95,18 +94,18 @@ impl SynCookies {
         self.base_key.hash_one(tuple) as u32
     }
 
-    /// The peer's number is under the hash: were it only added, as on Linux, the cookie would also
-    /// be good for the numbers beside it (with another MSS), and a second segment of one byte could
-    /// pass for the first.
+    /// The hash of the SYN and the minute. It includes the peer's number. If that were only added,
+    /// as on Linux, the cookie would also be valid for neighbouring numbers (with another MSS), and
+    /// a second segment of one byte could be taken for the first.
     fn minute_hash(&self, tuple: &FourTuple, irs: SeqNumber, minute: u32) -> u32 {
         self.minute_key.hash_one((tuple, irs.0, minute)) as u32
     }
 }
 
-/// How long after the last cookie was sent one may come back.
+/// How long a cookie is valid after it was sent.
 pub(crate) const VALID_FOR: Duration = Duration::from_secs(MAX_AGE_MINUTES as u64 * SECONDS_PER_MINUTE);
 
-/// Minutes, counted on for ever: it wraps after 8,000 years, and a cookie keeps eight bits of it.
+/// The current minute. It wraps after 8,000 years, and a cookie has its low eight bits.
 fn minute(now: Instant) -> u32 {
     (now.as_millis() / (1000 * SECONDS_PER_MINUTE)) as u32
 }
@@ -115,7 +114,7 @@ fn mss_table(tuple: &FourTuple) -> &'static [u16; 4] {
     if tuple.remote.addr.is_ipv4() { &MSS_V4 } else { &MSS_V6 }
 }
 
-/// The options of a SYN that are to be had again from the timestamp of the ACK.
+/// The options of a SYN that are restored from the echoed timestamp of the ACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Remembered {
     pub(super) window_scale: Option<u8>,
@@ -124,15 +123,14 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
-    /// Nothing: what a peer without timestamps is left with.
+    /// No options, for a peer without timestamps.
     pub(super) const NONE: Remembered = Remembered { window_scale: None, sack_permitted: false, ecn: false };
 
     pub(super) fn of_syn(options: &Options, ecn: bool) -> Remembered {
         Remembered { window_scale: options.window_scale, sack_permitted: options.sack_permitted, ecn }
     }
 
-    /// The latest reading of the clock, at or before `clock`, that has the options in its lowest
-    /// bits.
+    /// The latest clock value at or before `clock` whose lowest bits encode the options.
     pub(super) fn into_clock(self, clock: u32) -> u32 {
         let scale = self.window_scale.map_or(SCALE_MASK, |shift| u32::from(shift) & SCALE_MASK);
         let sack_permitted = if self.sack_permitted { SACK_PERMITTED } else { 0 };
@@ -141,7 +139,7 @@ impl Remembered {
         if marked > clock { marked.wrapping_sub(1 << OPTION_BITS) } else { marked }
     }
 
-    /// From a reading of the clock.
+    /// The options that are encoded in a clock value.
     pub(super) fn from_clock(clock: u32) -> Remembered {
         let scale = clock & SCALE_MASK;
         Remembered {
@@ -228,7 +226,7 @@ mod tests {
         }
     }
 
-    /// Two minutes and four sizes are good among 2^32 numbers.
+    /// Of the 2^32 numbers, two minutes times four sizes are valid.
     #[test]
     fn a_guess_is_good_once_in_half_a_billion() {
         let cookies = cookies(3);
@@ -249,7 +247,7 @@ mod tests {
             let sent = Remembered { window_scale: scales.then_some(shift), sack_permitted, ecn };
             let marked = sent.into_clock(clock);
             prop_assert_eq!(Remembered::from_clock(marked), sent);
-            // Never later than the clock, for it must not go back afterwards.
+            // Never later than the clock, because later timestamps must not be smaller.
             prop_assert!(clock.wrapping_sub(marked) < 2 << OPTION_BITS);
         }
     }

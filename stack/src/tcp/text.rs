@@ -1,4 +1,4 @@
-//! What a segment's text and FIN do: the seventh and eighth step of RFC 9293 §3.10.7.4.
+//! Processing of a segment's text and FIN: the seventh and eighth step of RFC 9293 §3.10.7.4.
 
 use core::ops::ControlFlow::{Break, Continue};
 use core::time::Duration;
@@ -14,7 +14,7 @@ use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::error::{CloseReason, Error};
 
-/// How long the acknowledgement of a FIN waits when no data came before: a tick of Linux's clock.
+/// The delay of the acknowledgement of a FIN before which no data came: a tick of Linux's clock.
 const BARE_FIN_ACK_DELAY: Duration = Duration::from_millis(4);
 
 impl Connection {
@@ -34,9 +34,9 @@ impl Connection {
             return Continue(());
         }
         if !self.state.can_receive() {
-            // After the peer's FIN there should be nothing.
+            // After the peer's FIN no text is expected.
             if self.rcv.has_unacknowledged() {
-                // The peer may not know that its FIN has come.
+                // The peer may not know that its FIN has arrived.
                 self.rcv.acks.acknowledge_now();
             }
             return if payload.is_empty() {
@@ -50,8 +50,8 @@ impl Connection {
         let brings_news = (seq + payload.len() as u32).after(self.rcv.nxt);
         if is_unwanted && self.state != State::Established && brings_news {
             // RFC 9293 §3.6.1 (SHLD-3), RFC 2525 §2.17: the program has closed and will not read
-            // it. The reset has the number that the peer expects, as on Linux: at SND.NXT it would
-            // be challenged if our FIN was lost.
+            // it. The reset has the number that the peer expects, as on Linux: with SND.NXT the
+            // peer would challenge it if our FIN was lost.
             self.pending.reset = Some(Reset::answering(header, self.snd.una));
             self.end(ctx, CloseReason::Aborted, "data after close");
             // A program that has shut the connection down and still holds it sees a reset, as on
@@ -109,7 +109,8 @@ impl Connection {
         if self.rcv.on_in_order(was_in_order) == AckTimer::Leave {
             return;
         }
-        // As on Linux, whose delay follows the time between data segments and is short without any.
+        // As on Linux, whose delay depends on the time between data segments and is short without
+        // any.
         let is_bare_fin = self.rcv.is_fin_received() && !self.counters.has_received_data();
         let longest = if is_bare_fin { BARE_FIN_ACK_DELAY } else { Duration::MAX };
         let delay = ctx.config.tcp.delayed_ack.min(longest);

@@ -8,11 +8,11 @@ use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::time::Instant;
 
-/// What a segment does to a TIME-WAIT record.
+/// The effect of a segment on a TIME-WAIT record.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum TimeWaitStep {
-    /// Dropped; counted.
+    /// The segment was dropped and counted.
     Ignored,
     /// Send this acknowledgement.
     Reply(Header),
@@ -21,34 +21,33 @@ pub(crate) enum TimeWaitStep {
     Reopen { isn_after: SeqNumber },
 }
 
-/// How far a reopened connection's ISN lies beyond what the old one sent: more than an unscaled
-/// window, as on Linux.
+/// The distance of a reopened connection's ISN from the old connection's last number: more than an
+/// unscaled window, as on Linux.
 const ISN_DISTANCE: u32 = 65_537;
 
-/// What is left of a connection. There may be very many: moments are kept as the low 32 bits of a
-/// clock of milliseconds, and the offset of its timestamps comes from outside.
+/// The record of a connection in TIME-WAIT. There may be very many, so the record is small: times
+/// are the low 32 bits of a millisecond clock, and the caller passes the offset of the timestamps.
 #[derive(Debug, Clone)]
 pub(crate) struct TimeWait {
     snd_nxt: SeqNumber,
     rcv_nxt: SeqNumber,
-    /// TS.Recent. It came with the peer's FIN, and cannot grow too old here.
+    /// TS.Recent, from the peer's FIN. It cannot become outdated in TIME-WAIT.
     ts_recent: u32,
     expires_millis: u32,
     next_reply_millis: u32,
-    /// As the header carries it.
+    /// The window field of the header.
     window: u16,
     /// Both SYNs carried timestamps.
     has_timestamps: bool,
-    /// The FIN came again: when the time is over it begins anew.
+    /// The FIN was retransmitted: when the time is over, it starts again.
     is_prolonged: bool,
 }
 
-/// The record lasts no longer than 12 days, so that half the range of the clock tells before from
-/// after.
+/// A record lasts at most 12 days, so that times can be compared although the clock wraps.
 const MAX_MILLIS: u32 = 1 << 30;
 
 impl TimeWait {
-    /// `next_reply_at`: before this no segment that makes no sense is answered.
+    /// A new record. Before `next_reply_at` no challenge ACK is sent.
     pub(super) fn new(
         ctx: &Ctx<'_>,
         snd_nxt: SeqNumber,
@@ -70,29 +69,29 @@ impl TimeWait {
         }
     }
 
-    /// When it is over; `around` is a moment at most days away.
+    /// When it ends. `around` is a time that is at most a few days away.
     pub(crate) fn expires_at(&self, around: Instant) -> Instant {
         moment(self.expires_millis, around)
     }
 
-    /// Before this no segment that makes no sense is answered.
+    /// No challenge ACK is sent before this time.
     pub(super) fn next_reply_at(&self, around: Instant) -> Instant {
         moment(self.next_reply_millis, around)
     }
 
-    /// Whether the FIN came again, so that the time is to begin anew.
+    /// Whether the FIN was retransmitted, so that the time must start again.
     pub(super) fn is_prolonged(&self) -> bool {
         self.is_prolonged
     }
 
-    /// Whether it is to wait once more, as it does then.
+    /// Starts the time again if the FIN was retransmitted. Returns whether it did.
     pub(crate) fn take_prolonged(&mut self, ctx: &Ctx<'_>) -> bool {
         self.expires_millis = end_of_wait(ctx);
         core::mem::take(&mut self.is_prolonged)
     }
 
-    /// RFC 9293 §3.10.7.4. A FIN that comes again is acknowledged and the time starts anew;
-    /// everything else that lies outside is acknowledged at a bounded rate. `timestamp_offset` is
+    /// RFC 9293 §3.10.7.4. A retransmitted FIN is acknowledged, and the time starts again;
+    /// everything else outside the window is acknowledged at a limited rate. `timestamp_offset` is
     /// that of the connection.
     pub(crate) fn handle_segment(
         &mut self,
@@ -119,7 +118,7 @@ impl TimeWait {
         }
         let len = header.segment_len(payload_len);
         if len == 0 && header.seq == self.rcv_nxt {
-            // An acknowledgement in place asks for nothing.
+            // An acknowledgement with the expected number needs no answer.
             return ignore(ctx, DropReason::UnexpectedSegment);
         }
         if flags.contains(Flags::FIN) && header.seq + len == self.rcv_nxt {
@@ -129,8 +128,8 @@ impl TimeWait {
         self.reply(ctx, header, payload_len, &timestamps)
     }
 
-    /// RFC 6191 §2 (RFC 9293 §3.6.1: MAY-2, SHLD-4): a later timestamp, or, where that cannot be
-    /// told, a later number.
+    /// RFC 6191 §2 (RFC 9293 §3.6.1: MAY-2, SHLD-4): a later timestamp, or, if timestamps do not
+    /// decide, a later sequence number.
     fn may_reopen(&self, header: &Header, timestamps: &TimestampState, timestamp: TimestampCheck) -> bool {
         let later_number = header.seq.after(self.rcv_nxt);
         match header.options.timestamps {
@@ -141,7 +140,7 @@ impl TimeWait {
         }
     }
 
-    /// As in the other states: segments with data or FIN are always answered, others at a bounded
+    /// As in the other states: segments with data or FIN are always answered, others at a limited
     /// rate (RFC 5961 §7).
     fn reply(
         &mut self,
@@ -158,8 +157,8 @@ impl TimeWait {
         TimeWaitStep::Reply(self.acknowledgement(ctx.now, timestamps))
     }
 
-    /// The answer to a SYN that could reopen the connection, had it found a listener; within the
-    /// rate.
+    /// The answer to a SYN that could reopen the connection, if there is no listener. The rate is
+    /// limited.
     pub(crate) fn answer_syn(&mut self, ctx: &Ctx<'_>, timestamp_offset: u32) -> Option<Header> {
         let timestamps = self.timestamps(ctx.now, timestamp_offset);
         self.may_reply(ctx).then(|| self.acknowledgement(ctx.now, &timestamps))
@@ -195,13 +194,13 @@ fn clock(now: Instant) -> u32 {
     now.as_millis() as u32
 }
 
-/// What the clock's reading meant, `around` being at most days away.
+/// The time for a clock value. `around` is at most a few days away.
 fn moment(reading: u32, around: Instant) -> Instant {
     let distance = reading.wrapping_sub(clock(around)) as i32;
     Instant::from_millis(around.as_millis().saturating_add_signed(i64::from(distance)))
 }
 
-/// The end of a wait that begins now; the clock's fraction of a millisecond counts as a whole one.
+/// The end of a wait that begins now. A fraction of a millisecond counts as a whole one.
 fn end_of_wait(ctx: &Ctx<'_>) -> u32 {
     clock(ctx.now + Duration::from_nanos(999_999)).wrapping_add(millis(ctx.config.tcp.time_wait))
 }

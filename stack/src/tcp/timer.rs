@@ -10,30 +10,32 @@ use crate::error::CloseReason;
 use crate::event::DeadlineKind;
 use crate::time::Instant;
 
-/// From the reset that answers an unacceptable acknowledgement to the next SYN.
+/// The time from the reset that answers an unacceptable acknowledgement to the next SYN.
 const SYN_AFTER_RESET: Duration = Duration::from_millis(10);
 
-/// A timer; its number is its place in [`Timers`].
+/// A timer; its number is its index in [`Timers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
-    /// The last of what is in flight is not acknowledged (RFC 8985 §7.2).
+    /// A tail loss probe is due (RFC 8985 §7.2).
     LossProbe,
-    /// Something may count as lost then (RFC 8985 §6.3).
+    /// RACK's reordering window of a record ends (RFC 8985 §6.3).
     Reorder,
-    /// The next burst is due.
+    /// The next burst may be sent.
     Pacing,
-    /// Something in flight is not acknowledged (RFC 6298 §5).
+    /// Retransmission time-out: data in flight was not acknowledged (RFC 6298 §5).
     Retransmit,
-    /// Nothing is in flight and the peer's window is in the way (RFC 9293 §3.8.6.1).
+    /// A window probe is due: nothing is in flight, and the peer's window has no room (RFC 9293
+    /// §3.8.6.1).
     Persist,
     DelayedAck,
     KeepAlive,
-    /// The end of FIN-WAIT-2 of a connection that nobody holds, or of TIME-WAIT.
+    /// The end of FIN-WAIT-2 of a connection without a descriptor, or of TIME-WAIT.
     Ending,
 }
 
 impl Timer {
-    /// In the order in which they fire if several are due: a loss probe postpones the time-out.
+    /// All timers, in the order in which they fire if several are due: a loss probe postpones the
+    /// time-out.
     const ALL: [Timer; 8] = [
         Timer::LossProbe,
         Timer::Reorder,
@@ -91,20 +93,20 @@ impl Timers {
         self.deadline(timer).is_some()
     }
 
-    /// When the next fires. Asked for after every segment.
+    /// When the next timer fires. Called after every segment.
     fn first_at(&self) -> Option<Instant> {
         let first = self.at.iter().copied().fold(Instant::FAR_FUTURE, Instant::min);
         Some(first).filter(|&at| at != Instant::FAR_FUTURE)
     }
 
-    /// The next to fire.
+    /// The next timer to fire.
     fn next(&self) -> Option<(Instant, Timer)> {
         let first = self.first_at()?;
         let timer = Timer::ALL.into_iter().find(|&timer| self.at[timer as usize] == first)?;
         Some((first, timer))
     }
 
-    /// Whether the timer has fired; it is not armed any more then.
+    /// Whether the timer has fired. If so, it is no longer armed.
     fn take_fired(&mut self, timer: Timer, now: Instant) -> bool {
         let fired = self.deadline(timer).is_some_and(|at| at <= now);
         if fired {
@@ -120,14 +122,14 @@ impl Connection {
         self.timers.next().map(|(at, timer)| (at, timer.kind(self.state)))
     }
 
-    /// The same without the timer.
+    /// When [`Connection::handle_timeout`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timers.first_at()
     }
 
-    /// Time has passed; a call before the deadline does nothing.
+    /// Handles all timers that are due. A call before the deadline does nothing.
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) {
-        // Each timer once: one that is armed again here is for later.
+        // Each timer once, even if it is armed again here.
         for timer in Timer::ALL {
             if !self.timers.take_fired(timer, ctx.now) {
                 continue;
@@ -136,7 +138,7 @@ impl Connection {
             match timer {
                 Timer::LossProbe => self.on_loss_probe_timer(ctx),
                 Timer::Reorder => self.on_reorder_timer(ctx),
-                // What is next goes out when it is asked for.
+                // `poll_transmit` sends the next burst.
                 Timer::Pacing => {}
                 Timer::Retransmit => self.on_retransmit_timer(ctx),
                 Timer::Persist => self.on_persist_timer(ctx),
@@ -148,14 +150,14 @@ impl Connection {
         }
     }
 
-    /// RFC 6298 §5.4 to §5.7 (RFC6298-5.4): repeat the earliest segment, wait twice as long for its
-    /// acknowledgement.
+    /// RFC 6298 §5.4 to §5.7 (RFC6298-5.4): retransmits the earliest segment, and waits twice as
+    /// long for its acknowledgement.
     fn on_retransmit_timer(&mut self, ctx: &mut Ctx<'_>) {
         if self.snd.is_window_closed() && self.state.is_synchronized() && !self.ending.orphaned {
             return self.on_timeout_behind_closed_window();
         }
-        // RFC 9293 §3.8.3 (MUST-20, MUST-22, SHLD-11): R2, in retransmissions, or in time if the
-        // program has said so.
+        // RFC 9293 §3.8.3 (MUST-20, MUST-22, SHLD-11): R2, as a number of retransmissions, or as a
+        // time if the program has set one.
         let max_retries = self.max_retries(ctx);
         let is_exhausted = match self.state {
             State::SynSent => self.is_syn_given_up(ctx, max_retries),
@@ -177,7 +179,7 @@ impl Connection {
         }
         ctx.stats.recovery.timeouts += 1;
         if matches!(self.state, State::SynSent | State::SynReceived) {
-            // The SYN or SYN-ACK again.
+            // Repeat the SYN or SYN-ACK.
             self.pending.syn = true;
         } else {
             self.counters.on_timeout();
@@ -195,9 +197,9 @@ impl Connection {
         }
     }
 
-    /// Whether the SYN was repeated often enough. As on Linux (tcp_write_timeout) the time-outs
-    /// that are not doubled come on top of the number, but not of the time that this number of
-    /// doubled ones would take.
+    /// Whether the SYN was repeated often enough. As on Linux (tcp_write_timeout), time-outs that
+    /// are not doubled do not count against the number of repetitions. But they count against the
+    /// time that this number of doubled time-outs would take.
     fn is_syn_given_up(&self, ctx: &Ctx<'_>, max_retries: u8) -> bool {
         let config = &ctx.config.tcp;
         if self.retries.timeouts == 0 {
@@ -223,7 +225,7 @@ impl Connection {
         self.pending.probe = true;
     }
 
-    /// How often something is repeated before the connection is given up.
+    /// The number of retransmissions before the connection is given up.
     fn max_retries(&self, ctx: &Ctx<'_>) -> u8 {
         let config = &ctx.config.tcp;
         match self.state {
@@ -238,9 +240,9 @@ impl Connection {
         self.timers.arm(Timer::Retransmit, now + self.within_user_timeout(now, self.rtt.rto()));
     }
 
-    /// RFC 9293 §3.8.6.1 (MUST-36, MUST-37): a probe, for as long as the peer answers them. The
-    /// same timer is the override of the silly-window rule (§3.8.6.2.1): a small window is used at
-    /// last.
+    /// RFC 9293 §3.8.6.1 (MUST-36, MUST-37): sends probes for as long as the peer answers them. The
+    /// same timer is the override of the silly-window rule (§3.8.6.2.1): it lets a small window be
+    /// used.
     fn on_persist_timer(&mut self, ctx: &mut Ctx<'_>) {
         if self.in_flight() > 0 || !(self.snd.has_unsent() || self.flight.scoreboard.lost() > 0) {
             return;
@@ -249,16 +251,16 @@ impl Connection {
         if self.retries.unanswered_probes >= max_retries || self.is_user_timeout_over(ctx.now) == Some(true) {
             return self.give_up(ctx, "window probes unanswered");
         }
-        // MUST-37 is for programs that wait. A connection without a descriptor would otherwise
-        // stay, with its memory, for as long as the peer likes. Linux ends it, too, when the
-        // back-off is at its longest.
+        // MUST-37 is for programs that wait. Otherwise a peer could keep a connection without a
+        // descriptor, and its memory, for ever. Linux also ends it when the back-off has reached
+        // its maximum.
         let is_slowest = self.persist_delay(ctx) >= ctx.config.tcp.max_rto;
         if self.ending.orphaned && is_slowest && self.retries.probes >= max_retries {
             self.reset_peer();
             return self.give_up(ctx, "window closed too long, and nobody waits");
         }
         self.pending.probe = true;
-        // Nothing more has come in time: what waited is pushed.
+        // No more data was written in time, so the held segment is sent.
         self.snd.more = More::No;
     }
 
@@ -277,22 +279,23 @@ impl Connection {
         self.rtt.rto().saturating_mul(back_off).min(ctx.config.tcp.max_rto)
     }
 
-    /// RFC 9293 §3.8.4 (MAY-5): is the peer still there? The timer is not moved by each segment: it
-    /// looks here how long the peer has been silent.
+    /// RFC 9293 §3.8.4 (MAY-5): checks whether the peer still answers. Segments do not move the
+    /// timer; when it fires, this looks how long the peer has been silent.
     fn on_keepalive_timer(&mut self, ctx: &mut Ctx<'_>) {
         if !self.wants_keepalive() {
             return;
         }
         let idle_until = self.last.heard_at + self.settings.keepalive_idle;
         if self.snd.outstanding() > 0 || self.snd.has_unsent() {
-            // Retransmissions or probes find out (MUST-26: only while nothing is outstanding).
+            // Retransmissions or probes check the peer instead (MUST-26: keepalives only while
+            // nothing is outstanding).
             self.retries.keepalives = 0;
             self.timers.arm(Timer::KeepAlive, ctx.now + at_least_a_tick(self.settings.keepalive_idle));
         } else if ctx.now < idle_until {
             self.timers.arm(Timer::KeepAlive, idle_until);
         } else if self.is_keepalive_over(ctx.now) {
-            // MUST-29: only after several probes without an answer. Linux resets the peer, too,
-            // should it be there.
+            // MUST-29: only after several probes without an answer. Like Linux, sends a reset, in
+            // case the peer still exists.
             self.reset_peer();
             self.give_up(ctx, "keepalive probes unanswered");
         } else {
@@ -325,7 +328,7 @@ impl Connection {
     }
 }
 
-/// A setting of zero must not make a timer fire without end.
+/// At least a tick, so that a setting of zero does not make a timer fire endlessly.
 fn at_least_a_tick(delay: Duration) -> Duration {
     delay.max(Duration::from_millis(1))
 }

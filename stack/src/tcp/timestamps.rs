@@ -7,11 +7,11 @@ use super::syn_cookies::Remembered;
 use super::{Header, SeqNumber, Timestamps};
 use crate::time::Instant;
 
-/// RFC 7323 §5.5 (RFC7323-5.5): after 24 days without a segment the peer's clock may have gone half
-/// round, and TS.Recent says nothing.
+/// RFC 7323 §5.5 (RFC7323-5.5): after 24 days without a segment the peer's clock may have wrapped
+/// halfway, and TS.Recent is no longer valid.
 const OUTDATED_AFTER: Duration = Duration::from_secs(24 * 24 * 3600);
 
-/// What a segment's timestamp says about the segment.
+/// The result of the timestamp check of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum TimestampCheck {
@@ -21,8 +21,8 @@ pub(super) enum TimestampCheck {
 }
 
 /// How many ticks of the peer's clock a timestamp may lie behind TS.Recent on an open connection
-/// (Linux's TCP_PAWS_WINDOW): segments of a peer with several processors may leave in another order
-/// than the one in which their clocks were read.
+/// (Linux's TCP_PAWS_WINDOW): a peer with several processors may send segments in another order
+/// than that of their timestamps.
 pub(super) const PAWS_WINDOW: u32 = 1;
 
 /// The timestamps of one connection.
@@ -30,7 +30,7 @@ pub(super) const PAWS_WINDOW: u32 = 1;
 pub(super) struct TimestampState {
     /// Snd.TS.OK: both SYNs carried the option.
     pub(super) enabled: bool,
-    /// Added to the millisecond clock.
+    /// The offset that is added to the millisecond clock.
     pub(super) offset: u32,
     /// TS.Recent.
     recent: u32,
@@ -38,22 +38,22 @@ pub(super) struct TimestampState {
 }
 
 impl TimestampState {
-    /// Before the peer's SYN.
+    /// The state before the peer's SYN.
     pub(super) fn new(offset: u32) -> TimestampState {
         TimestampState { enabled: false, offset, recent: 0, recent_at: Instant::ZERO }
     }
 
-    /// From what a TIME-WAIT record keeps.
+    /// Restores the state from a TIME-WAIT record.
     pub(super) fn restored(enabled: bool, offset: u32, recent: u32, now: Instant) -> TimestampState {
         TimestampState { enabled, offset, recent, recent_at: now }
     }
 
-    /// What a TIME-WAIT record keeps: whether timestamps were negotiated, and TS.Recent.
+    /// The values for a TIME-WAIT record: whether timestamps were negotiated, and TS.Recent.
     pub(super) fn recent(&self) -> (bool, u32) {
         (self.enabled, self.recent)
     }
 
-    /// The peer's SYN carried this, or nothing.
+    /// Takes the option of the peer's SYN, if it had one.
     pub(super) fn negotiate(&mut self, now: Instant, from_syn: Option<Timestamps>) {
         self.enabled = from_syn.is_some();
         if let Some(timestamps) = from_syn {
@@ -69,32 +69,31 @@ impl TimestampState {
         (now.as_millis() as u32).wrapping_add(self.offset)
     }
 
-    /// The option as our SYN offers it, whatever the peer will say.
+    /// The option as our SYN offers it.
     pub(super) fn offer(&self, now: Instant) -> Timestamps {
         Timestamps { value: self.clock(now), echo: self.recent }
     }
 
-    /// The option as every segment carries it once it is negotiated (RFC 7323 §3.2, RFC7323-3.2-b).
+    /// The option of every segment once timestamps are negotiated (RFC 7323 §3.2, RFC7323-3.2-b).
     pub(super) fn option(&self, now: Instant) -> Option<Timestamps> {
         self.enabled.then(|| self.offer(now))
     }
 
-    /// The option of a SYN-ACK with a cookie: the lowest bits of the clock carry what is to be
-    /// remembered.
+    /// The option of a SYN-ACK with a SYN cookie: the lowest bits of the clock encode `remembered`.
     pub(super) fn cookie_option(&self, now: Instant, remembered: Remembered) -> Option<Timestamps> {
         let value = remembered.into_clock(now.as_millis() as u32).wrapping_add(self.offset);
         self.enabled.then_some(Timestamps { value, echo: self.recent })
     }
 
-    /// What the peer's timestamp brings back of that option.
+    /// The options that are encoded in the peer's echo of that timestamp.
     pub(super) fn remembered(&self, returned: Option<Timestamps>) -> Remembered {
         returned.map_or(Remembered::NONE, |timestamps| {
             Remembered::from_clock(timestamps.echo.wrapping_sub(self.offset))
         })
     }
 
-    /// RFC 7323 §5.3, R1; a reset is exempt (§5.2). `window` is what a timestamp may lie behind
-    /// TS.Recent.
+    /// RFC 7323 §5.3, R1; a reset is exempt (§5.2). A timestamp may be up to `window` ticks older
+    /// than TS.Recent.
     ///
     /// A segment without the option passes, as on Linux: RFC 7323 §3.2 (RFC7323-3.2-c) would drop
     /// it, but there are middleboxes that strip the option. Such a segment has no protection
@@ -109,8 +108,8 @@ impl TimestampState {
     }
 
     fn is_old(&self, now: Instant, value: u32) -> bool {
-        // Some peers send zero in their SYN and their clock later; Linux's tcp_paws_check lets
-        // them, too.
+        // Some peers send zero in their SYN and their clock later; Linux's tcp_paws_check accepts
+        // that, too.
         self.recent != 0
             && is_before(value, self.recent)
             && now.duration_since(self.recent_at) <= OUTDATED_AFTER
@@ -135,25 +134,23 @@ impl TimestampState {
         }
     }
 
-    /// Whether what comes back was sent before our clock stood at `clock`. Zero comes back where
-    /// there is nothing to echo.
+    /// Whether the echoed timestamp is earlier than `clock`. The echo is zero where there is
+    /// nothing to echo.
     pub(super) fn echoes_before(&self, header: &Header, clock: u32) -> bool {
         let timestamps = header.options.timestamps.filter(|timestamps| self.enabled && timestamps.echo != 0);
         timestamps.is_some_and(|timestamps| is_before(timestamps.echo, clock))
     }
 
-    /// Whether what comes back was sent before `at`.
+    /// Whether the echoed timestamp is earlier than `at`.
     pub(super) fn echoes_earlier(&self, header: &Header, at: Instant) -> bool {
         self.echoes_before(header, self.clock(at))
     }
 
-    /// The round trip of a segment whose timestamp came back (RFC 7323 §4.1). A millisecond where
-    /// the clock saw nothing.
+    /// The round trip from the echoed timestamp (RFC 7323 §4.1), at least a millisecond.
     pub(super) fn round_trip(&self, now: Instant, header: &Header) -> Option<Duration> {
         let timestamps = header.options.timestamps.filter(|_| self.enabled)?;
         let clock = self.clock(now);
-        // Zero is what is sent when there is nothing to echo; a moment in the future is not of our
-        // making.
+        // Zero is sent when there is nothing to echo. A time in the future is not from us.
         if timestamps.echo == 0 || is_before(clock, timestamps.echo) {
             return None;
         }

@@ -1,15 +1,14 @@
-//! Urgent data as programs know it (RFC 9293 §3.8.5, RFC 6093, and what Linux makes of them): one
-//! byte, the last before the place that the urgent pointer names, and a mark in the stream in front
-//! of it.
+//! Urgent data (RFC 9293 §3.8.5, RFC 6093), as on Linux: one byte, the last before the number that
+//! the urgent pointer names, and a mark in the stream before that byte.
 //!
 //! ```text
 //!     read      |   in the queue   |u|   in the queue
 //!  -------------+------------------+-+----------------> sequence numbers
-//!                                  ^ the mark: no read goes across it
+//!                                  ^ the mark: a read stops here
 //! ```
 //!
-//! Without SO_OOBINLINE the byte is taken out of the stream and waits beside it; only the last one
-//! does.
+//! Without SO_OOBINLINE the byte is removed from the stream and kept separately; only the last such
+//! byte is kept.
 
 use alloc::boxed::Box;
 
@@ -22,25 +21,25 @@ impl Receiver {
     /// Sixth step (MUST-30, MUST-31, MUST-62): the pointer of a segment with URG; Linux's
     /// tcp_check_urg.
     fn on_urgent_pointer(&mut self, header: &Header, inline: bool) {
-        // The pointer names the byte behind the urgent one. Linux takes a zero for the segment's
-        // first byte.
+        // The pointer names the byte after the urgent one. As on Linux, a pointer of zero means the
+        // segment's first byte.
         let seq = header.seq + u32::from(header.urgent.saturating_sub(1));
         if self.read_to().after(seq) || seq.before(self.nxt) {
-            // Read or received before it was called urgent, or a segment that came twice.
+            // The byte was read or received before, or the segment is a duplicate.
             return;
         }
         if self.urgent.as_ref().is_some_and(|urgent| !seq.after(urgent.seq)) {
             return;
         }
         if self.is_at_mark() && !inline {
-            // The byte that was urgent until now must not be read as an ordinary one.
+            // The former urgent byte must not be read as ordinary data.
             self.queue_mut().skip(1);
         }
-        // MUST-32: a pointer that moves on is news.
+        // MUST-32: the program is notified when the pointer moves on.
         self.urgent = Some(Box::new(Urgent { seq, byte: UrgentByte::Awaited, is_news: true }));
     }
 
-    /// A segment's data, in order or not: the urgent byte may be in it.
+    /// Takes the urgent byte from a segment's data, if it is there.
     fn find_urgent(&mut self, seq: SeqNumber, data: &[u8]) {
         if let Some(urgent) = &mut self.urgent
             && urgent.byte == UrgentByte::Awaited
@@ -60,12 +59,13 @@ impl Receiver {
         self.urgent.as_ref().is_some_and(|urgent| matches!(urgent.byte, UrgentByte::Here(_)))
     }
 
-    /// How many bytes of the queue no read gives out: the urgent one, if it is the next.
+    /// How many bytes at the front of the queue are hidden from reads: the urgent byte, if it is
+    /// the next.
     pub(super) fn hidden(&self, inline: bool) -> usize {
         usize::from(!inline && self.is_at_mark() && !self.queue().is_empty())
     }
 
-    /// Bytes that one read may take behind those that are hidden: up to the mark.
+    /// How many bytes one read may take after the hidden ones: up to the mark.
     pub(super) fn before_mark(&self) -> usize {
         match &self.urgent {
             Some(urgent) if !self.is_at_mark() => (urgent.seq - self.read_to()) as usize,
@@ -73,7 +73,7 @@ impl Receiver {
         }
     }
 
-    /// Before a read: what is hidden is behind us now.
+    /// Called before a read: skips the hidden bytes.
     pub(super) fn pass_hidden(&mut self, inline: bool) {
         let hidden = self.hidden(inline);
         if hidden > 0 {
@@ -82,7 +82,7 @@ impl Receiver {
         }
     }
 
-    /// After a read: urgent data that it went past is history, and so is its byte.
+    /// Called after a read: forgets urgent data that the read has passed.
     pub(super) fn pass_mark(&mut self) {
         if self.urgent.as_ref().is_some_and(|urgent| urgent.seq.before(self.read_to())) {
             self.urgent = None;
@@ -91,7 +91,7 @@ impl Receiver {
 }
 
 impl Connection {
-    /// Sixth step: URG. Before the data is taken in.
+    /// Sixth step: URG. Called before the data is stored.
     pub(super) fn process_urgent(&mut self, ctx: &Ctx<'_>, header: &Header, seq: SeqNumber, data: &[u8]) {
         if header.flags.contains(Flags::URG) && self.state.can_receive() {
             self.rcv.on_urgent_pointer(header, self.settings.oob_inline);
@@ -103,7 +103,7 @@ impl Connection {
         }
     }
 
-    /// MSG_OOB: sends data whose last byte is urgent, as far as there is room (MUST-30).
+    /// MSG_OOB: sends data whose last byte is urgent, as much as there is room for (MUST-30).
     pub(crate) fn send_oob(&mut self, ctx: &mut Ctx<'_>, data: &[u8]) -> Result<usize> {
         let len = self.send(ctx, data)?;
         if len > 0 {
@@ -113,13 +113,13 @@ impl Connection {
         Ok(len)
     }
 
-    /// Whether urgent data is to be sent, or not acknowledged (Linux's tcp_urg_mode).
+    /// Whether urgent data is unsent or not acknowledged (Linux's tcp_urg_mode).
     pub(super) fn is_urgent(&self) -> bool {
         self.snd.urgent_end.is_some_and(|end| end.after(self.snd.una))
     }
 
-    /// The urgent pointer of a segment with data, if there is urgent data in it or behind it
-    /// (MUST-62: the byte behind it).
+    /// Sets the urgent pointer of a segment with data, if urgent data is in it or after it
+    /// (MUST-62: the pointer names the byte after the urgent data).
     pub(super) fn mark_urgent(&mut self, header: &mut Header) {
         let Some(end) = self.snd.urgent_end else { return };
         if !self.is_urgent() {
@@ -134,7 +134,7 @@ impl Connection {
     }
 
     /// MSG_OOB: takes the urgent byte. EINVAL if there is none, if it was taken, or if it is read
-    /// in line; Linux's tcp_recv_urg.
+    /// in line. As Linux's tcp_recv_urg.
     pub(crate) fn recv_oob(&mut self) -> Result<u8> {
         let Some(urgent) = self.rcv.urgent.as_mut().filter(|_| !self.settings.oob_inline) else {
             return Err(Error::InvalidArgument);
@@ -149,12 +149,12 @@ impl Connection {
         }
     }
 
-    /// SIOCATMARK: whether the next byte that is read is the urgent one, or the first behind it.
+    /// SIOCATMARK: whether the next byte to be read is the urgent one, or the first after it.
     pub(crate) fn is_at_mark(&self) -> bool {
         self.rcv.is_at_mark()
     }
 
-    /// Whether the peer has announced urgent data since this was last asked.
+    /// Whether the peer has announced urgent data since the last call.
     pub(crate) fn take_urgent_news(&mut self) -> bool {
         match &mut self.rcv.urgent {
             None => false,

@@ -1,15 +1,14 @@
-//! Windows, scaled and not, as types of their own (RFC 7323 §2): mixing them up is the classic
-//! mistake.
+//! Scaled and unscaled windows as different types (RFC 7323 §2), so that they cannot be confused.
 
 /// The shift count of the window scale option, at most 14.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct WindowScale(u8);
 
 impl WindowScale {
-    /// No scaling: what a SYN's window always uses, and every window of a connection whose peer did
-    /// not send the option.
+    /// No scaling: for the window of a SYN, and for every window if the peer did not send the
+    /// option.
     pub(crate) const NONE: WindowScale = WindowScale(0);
-    /// RFC 7323 §2.3: the largest, which makes windows of 1 GiB.
+    /// RFC 7323 §2.3: the largest scale, for windows of 1 GiB.
     pub(crate) const MAX: WindowScale = WindowScale(14);
 
     /// RFC 7323 §2.3 (RFC7323-2.3-a): a shift count above 14 is used as 14.
@@ -38,7 +37,7 @@ impl WindowScale {
 pub(crate) struct UnscaledWindow(pub(crate) u16);
 
 impl UnscaledWindow {
-    /// The bytes that it stands for. Use [`WindowScale::NONE`] for a SYN (RFC 7323 §2.2).
+    /// The window in bytes. Use [`WindowScale::NONE`] for a SYN (RFC 7323 §2.2).
     pub(crate) const fn scale(self, scale: WindowScale) -> Window {
         Window((self.0 as u32) << scale.0)
     }
@@ -49,11 +48,11 @@ impl UnscaledWindow {
 pub(crate) struct Window(pub(crate) u32);
 
 impl Window {
-    /// As a header carries it: rounded up to a whole unit, and at most what 16 bits hold.
+    /// The window as a header carries it: rounded up to a whole unit, and at most 16 bits.
     ///
     /// Rounding down would move the right edge of the window to the left each time a segment whose
-    /// length is no multiple of the unit arrives (RFC 7323 §2.4); Linux rounds up too. What was
-    /// really offered is `window.unscale(scale).scale(scale)`: accept that much.
+    /// length is no multiple of the unit arrives (RFC 7323 §2.4); Linux rounds up too. The window
+    /// that the peer sees is `window.unscale(scale).scale(scale)`: accept that many bytes.
     pub(crate) const fn unscale(self, scale: WindowScale) -> UnscaledWindow {
         let units = self.0.div_ceil(1 << scale.0);
         UnscaledWindow(if units > u16::MAX as u32 { u16::MAX } else { units as u16 })

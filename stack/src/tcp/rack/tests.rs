@@ -33,13 +33,12 @@ fn what_was_sent_earlier_is_lost_after_the_reordering_window() {
     assert_eq!(rack.judge(at(50), window, &sent(0, 100, 5, false)), Overdue::At(at(55)), "5 + 40 + 10");
     assert_eq!(rack.judge(at(55), window, &sent(0, 100, 5, false)), Overdue::Lost);
     assert_eq!(rack.judge(at(99), window, &sent(0, 100, 11, false)), Overdue::No, "it was sent later");
-    // What went out together is in the order of its numbers.
+    // Data sent at the same time is in the order of its sequence numbers.
     assert_eq!(rack.judge(at(99), window, &sent(100, 200, 10, false)), Overdue::Lost);
     assert_eq!(rack.judge(at(99), window, &sent(300, 400, 10, false)), Overdue::No);
 }
 
-/// Where the path takes no time, what is sent again goes out at the moment at which it was sent
-/// first.
+/// On a path without delay, a retransmission has the same time as the first transmission.
 #[test]
 fn what_is_sent_again_is_not_lost_at_that_moment() {
     let mut rack = Rack::new(ISS, 3);
@@ -49,7 +48,7 @@ fn what_is_sent_again_is_not_lost_at_that_moment() {
     assert_eq!(rack.judge(at(11), MS(0), &sent(0, 100, 10, true)), Overdue::Lost);
 }
 
-/// RFC 8985 §6.2, step 2: the acknowledgement may be that of an earlier sending.
+/// RFC 8985 §6.2, step 2: the acknowledgement may be for an earlier transmission.
 #[test]
 fn a_repetition_counts_only_if_it_can_have_been_it_that_arrived() {
     let mut rack = Rack::new(ISS, 3);
@@ -111,8 +110,8 @@ fn a_probe_waits_two_round_trips_and_for_a_delayed_acknowledgement_of_a_single_s
     assert_eq!(probe_delay(None, false), Duration::from_secs(1));
 }
 
-/// RFC 8985 §6.2, step 4: the window stays wide for 16 recoveries; one that was none does not
-/// count.
+/// RFC 8985 §6.2, step 4: the window stays wide for 16 recoveries; a recovery that was undone does
+/// not count.
 #[test]
 fn a_recovery_that_is_undone_does_not_count() {
     let mut rack = Rack::new(ISS, 3);

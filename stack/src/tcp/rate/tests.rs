@@ -7,7 +7,7 @@ fn a_stamp_is_small() {
     assert!(size_of::<Stamp>() <= 40);
 }
 
-/// A window in one go, acknowledged at the rate of the path.
+/// A window sent at once, and acknowledged at the rate of the path.
 #[test]
 fn the_rate_is_that_of_the_path_not_of_the_burst() {
     let mut rates = RateSampler::new(MS(0));
@@ -19,7 +19,7 @@ fn the_rate_is_that_of_the_path_not_of_the_burst() {
         rates.on_delivered(&mut newest, now, 1000, MS(0), stamp);
         last = rates.take_sample(core::mem::take(&mut newest), None);
     }
-    // 10,000 bytes in the 59 ms from the moment when nothing was in flight.
+    // 10,000 bytes in the 59 ms since nothing was in flight.
     let sample = last.unwrap();
     assert_eq!((sample.delivered, sample.interval), (10_000, Duration::from_millis(59)));
     assert_eq!(sample.bytes_per_second(), 169_491);
@@ -35,7 +35,7 @@ fn the_rate_is_that_of_the_path_not_of_the_burst() {
     assert_eq!((sample.delivered, sample.interval), (10_000, Duration::from_millis(60)));
 }
 
-/// Acknowledgements that arrive in a bunch: the sending took longer, and it is what counts.
+/// Acknowledgements that arrive in a bunch: the transmission took longer, so its time counts.
 #[test]
 fn compressed_acks_do_not_make_the_path_faster() {
     let mut rates = RateSampler::new(MS(0));
@@ -48,8 +48,8 @@ fn compressed_acks_do_not_make_the_path_faster() {
     rates.on_delivered(&mut newest, MS(71), 1000, MS(20), &second);
     rates.on_delivered(&mut newest, MS(71), 1000, MS(70), &third);
     let sample = rates.take_sample(core::mem::take(&mut newest), None).unwrap();
-    // From the sending of the first to that of the third are 70 ms; the acknowledgements took 21
-    // ms.
+    // From the transmission of the first to that of the third are 70 ms; the acknowledgements took
+    // 21 ms.
     assert_eq!((sample.delivered, sample.interval), (2000, Duration::from_millis(70)));
 }
 
@@ -96,8 +96,8 @@ fn losses_and_marks_are_counted_from_the_sending() {
     assert_eq!((sample.prior_delivered, sample.total_delivered), (0, 1000));
 }
 
-/// The sample is of what was sent last: of records with as much delivered before them, the later
-/// sending.
+/// The sample is for the record that was sent last: of records with the same delivered count, the
+/// later transmission.
 #[test]
 fn the_newest_sending_makes_the_sample() {
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
@@ -110,7 +110,7 @@ fn the_newest_sending_makes_the_sample() {
         }
         let sample = rates.take_sample(core::mem::take(&mut newest), None).unwrap();
         assert_eq!((sample.tx_in_flight, sample.delivered), (3000, 3000), "{order:?}");
-        // What went out after a delivery is newer than all before, whatever its time.
+        // A record sent after a delivery is newer than all before, even with the same time.
         let later = rates.stamp(MS(20), 0, 500);
         rates.on_delivered(&mut newest, MS(60), 500, MS(20), &later);
         rates.on_delivered(&mut newest, MS(60), 1000, MS(30), &stamps[2].1);

@@ -10,7 +10,7 @@ fn a_round_trip_that_brings_more_is_answered_with_more_than_twice_as_much() {
     assert_eq!(sizing.on_read(at(99), SeqNumber(20_000), 0), None, "it is not over");
     assert_eq!(sizing.on_read(at(100), SeqNumber(20_000), 10_001), None, "half of it was not read in time");
     assert_eq!(sizing.on_read(at(200), SeqNumber(40_000), 0), Some(40_000 + 2 * 40_000));
-    // A steady flow needs no more; one that grew by a tenth, a little.
+    // A steady flow needs no larger window; one that grew by a tenth needs a little more.
     assert_eq!(sizing.on_read(at(300), SeqNumber(60_000), 0), None);
     assert_eq!(sizing.on_read(at(400), SeqNumber(82_000), 0), Some(44_000 + 2 * 4_400));
     // Sequence numbers wrap, and nothing overflows.

@@ -1,4 +1,4 @@
-//! What SACK blocks do to the records (RFC 2018): they are split, marked and merged.
+//! How SACK blocks split, mark and merge the records (RFC 2018).
 
 use super::Scoreboard;
 use crate::tcp::sent_range::{Fate, SentRange};
@@ -16,7 +16,8 @@ impl Scoreboard {
         self.seen = Some(seen);
     }
 
-    /// Marks what of `part`, a part of `block`, lies in no block of the last acknowledgement.
+    /// Marks those parts of `part`, a part of `block`, that are in no block of the last
+    /// acknowledgement.
     fn select_unseen(
         &mut self,
         part: (SeqNumber, SeqNumber),

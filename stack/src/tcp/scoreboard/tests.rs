@@ -31,7 +31,8 @@ impl Scoreboard {
         assert_eq!((self.sacked, self.lost, self.repeated), (sacked, lost, repeated));
         let times: Vec<Instant> = self.sendings.iter().map(|sending| sending.at).collect();
         assert!(times.is_sorted(), "the list of sendings is in order of time");
-        // What is in flight is in the list: it would never be lost otherwise.
+        // Each record in flight is in the list of transmissions; otherwise it could never be marked
+        // lost.
         let has_sending = |record: &SentRange| {
             self.sendings.iter().any(|sending| {
                 sending.at == record.sent_at
@@ -84,7 +85,7 @@ fn a_block_splits_a_run_between_segments() {
     assert_eq!(sack(&mut board, &[(250, 650)]), 300, "300..600 is whole");
     use Fate::{InFlight, Sacked};
     assert_eq!(fates(&board), [(0, 300, InFlight), (300, 600, Sacked), (600, 1000, InFlight)]);
-    // What was cut off counts once the rest has come.
+    // The partly covered segment counts once the rest of it is SACKed.
     assert_eq!(sack(&mut board, &[(200, 700)]), 200);
     assert_eq!(sack(&mut board, &[(200, 700)]), 0);
     assert_eq!(board.sacked(), 500);
@@ -116,7 +117,7 @@ fn what_was_sent_before_something_that_arrived_is_lost_in_the_order_of_time() {
     board.on_resent(at(60), ISS, ISS + 100, MSS, stamp());
     assert_eq!((board.lost(), board.repeated()), (100, 100));
     assert_eq!(board.next_lost(1000), Some((ISS + 100, ISS + 200)));
-    // What went out again is the latest now.
+    // The retransmission is now the latest.
     let next = board
         .mark_overdue(|sent| if sent.sent_at < at(60) { Overdue::Lost } else { Overdue::No }, &mut |_| {});
     assert_eq!((board.lost(), board.repeated(), next), (300, 100, None));
@@ -154,7 +155,7 @@ fn a_fin_takes_its_data_with_it() {
     let mut board = board(&[250]);
     board.on_sent(at(0), ISS + 250, ISS + 251, MSS, stamp());
     assert_eq!(board.last_segment(ISS + 250), Some((ISS + 200, ISS + 251)));
-    // It went out later than the data, or is no FIN.
+    // It was sent later than the data, or is no FIN.
     board.on_resent(at(9), ISS + 250, ISS + 251, MSS, stamp());
     assert_eq!(board.last_segment(ISS + 250), Some((ISS + 250, ISS + 251)));
     board.on_resent(at(9), ISS + 200, ISS + 250, MSS, stamp());
@@ -173,7 +174,7 @@ fn reneging_and_undoing_bring_everything_back_into_flight() {
     assert_eq!(board.first_sending_at(), Some(at(0)));
 }
 
-/// The first segment stays in flight while others are sent again and again.
+/// The first segment stays in flight while others are retransmitted many times.
 #[test]
 fn overtaken_sendings_do_not_pile_up() {
     let mut board = board(&[100; 3]);
@@ -185,7 +186,7 @@ fn overtaken_sendings_do_not_pile_up() {
     assert_eq!(board.first_sending_at(), Some(at(0)));
 }
 
-/// One thing that happens to a scoreboard.
+/// An operation on a scoreboard.
 #[derive(Clone, Debug)]
 enum Step {
     Send(u32),
@@ -216,8 +217,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The records cover exactly what is in flight, and the sums are those of the records, whatever
-    /// happens.
+    /// After any operations, the records cover exactly what is in flight, and the sums are those of
+    /// the records.
     #[test]
     fn the_sums_are_those_of_the_records(steps in prop::collection::vec(step(), 1..120)) {
         let mut board = Scoreboard::default();

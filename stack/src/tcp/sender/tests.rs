@@ -21,7 +21,7 @@ fn sender(unsent: usize, window: u16, fin: bool) -> Sender {
     sender
 }
 
-/// What each plan says, as long as one says what to send and all before were full.
+/// The results of successive plans, as long as each is a segment to send and all before were full.
 fn plan_one_by_one(sender: &mut Sender, mut room: u32) -> Vec<(usize, bool)> {
     let mut planned: Vec<(usize, bool)> = Vec::new();
     while planned.last().is_none_or(|&(len, fin)| len == MSS as usize && !fin)
@@ -34,13 +34,13 @@ fn plan_one_by_one(sender: &mut Sender, mut room: u32) -> Vec<(usize, bool)> {
     planned
 }
 
-/// Any, and often a whole number of segments.
+/// Any number of bytes, and often a whole number of segments.
 fn bytes() -> impl Strategy<Value = u16> {
     prop_oneof![0..3000u16, (0..30u16).prop_map(|segs| segs * MSS as u16)]
 }
 
 proptest! {
-    /// They are what would be planned, and all that the plans agree on but the last.
+    /// The certain segments are what `plan` would return one after the other, except the last.
     #[test]
     fn certain_segments_are_those_that_would_be_planned(
         unsent in bytes(),
