@@ -1,5 +1,4 @@
-//! `bind`: from the address that a program names to the one that a socket is bound to, and to its
-//! port.
+//! `bind`: turns the address that a program names into the socket's binding, and takes its port.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -17,8 +16,8 @@ use crate::rng::Rng;
 use crate::steering::Share;
 
 impl Socket {
-    /// What a socket is bound to that is bound to no address: on an IPv6 socket to both families if
-    /// `takes_v4`, and unless IPV6_V6ONLY is set.
+    /// The binding of a socket that is bound to no address. An IPv6 socket takes both families if
+    /// `takes_v4` is set and IPV6_V6ONLY is not.
     pub(super) fn any_addr(&self, takes_v4: bool) -> BoundAddr {
         match self.domain {
             Domain::V4 => BoundAddr::AnyV4,
@@ -36,8 +35,8 @@ pub(super) enum Groups {
 }
 
 impl Common {
-    /// Where `bind` with this address puts a socket that is not bound; port 0 is still to be drawn.
-    /// `any` is for the unspecified address.
+    /// The binding that `bind` with this address gives to a socket without one; port 0 is drawn
+    /// later. `any` is used for the unspecified address.
     pub(super) fn choose_binding(
         &self,
         network: &Network,
@@ -64,7 +63,7 @@ impl Common {
             }
             BoundAddr::One(endpoint.addr)
         };
-        // RFC 4007 §6: a link-local address is one of a link, which its scope id names.
+        // RFC 4007 §6: a link-local address belongs to the link that its scope id names.
         if is_link_local(endpoint.addr) && scope == 0 {
             return Err(Error::InvalidArgument);
         }
@@ -72,7 +71,7 @@ impl Common {
     }
 }
 
-/// Takes the port of a binding, or draws one. EADDRINUSE.
+/// Takes the port of a binding, or draws one for port 0. EADDRINUSE.
 pub(super) fn bind_port(
     env: &mut Env<'_>,
     ports: &mut PortTable<SocketId>,
@@ -87,7 +86,7 @@ pub(super) fn bind_port(
     Ok(bound)
 }
 
-/// The ports of a kind of socket that is found by its binding from `bind` on.
+/// The ports of a kind of socket that is found by its binding as soon as it is bound.
 #[derive(Debug)]
 pub(super) struct BoundPorts {
     ports: PortTable<SocketId>,
@@ -109,7 +108,7 @@ impl BoundPorts {
         Ok(())
     }
 
-    /// The socket keeps its port, but is not found by its binding any more.
+    /// Removes the socket's binding from the look-up. The socket keeps its port.
     pub(super) fn hide(&mut self, id: SocketId, Bound { addr, port, .. }: Bound) {
         self.bound.remove(addr, port, id);
     }
@@ -119,8 +118,8 @@ impl BoundPorts {
         self.ports.unbind(bound.port, id);
     }
 
-    /// Linux asks for SO_REUSEADDR and SO_REUSEPORT as they are now, and not as they were when the
-    /// port was taken.
+    /// Updates SO_REUSEADDR and SO_REUSEPORT in the port table: Linux checks their current values,
+    /// not those at the time of `bind`.
     pub(super) fn renew_reuse(&mut self, common: &Common, id: SocketId) {
         if let Some(socket) = common.records.get(id)
             && let Some(Bound { port, .. }) = socket.bound()
@@ -130,12 +129,12 @@ impl BoundPorts {
         }
     }
 
-    /// The socket that a packet of this flow is for.
+    /// The socket that receives a packet of this flow.
     pub(super) fn find(&self, flow: &FourTuple) -> Option<SocketId> {
         self.bound.find(flow)
     }
 
-    /// Every socket that a broadcast or multicast to this address and port is for.
+    /// Every socket that receives a broadcast or multicast packet to this address and port.
     pub(super) fn all(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = SocketId> + '_ {
         self.bound.all(dst, port)
     }

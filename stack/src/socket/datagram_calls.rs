@@ -1,4 +1,4 @@
-//! What calls and packets do to the queues of datagrams, whatever the protocol.
+//! The queues of datagram sockets: calls and packets, whatever the protocol.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -21,19 +21,20 @@ use crate::network::{IpMeta, MtuDiscovery, Network};
 use crate::offload::Segments;
 use crate::time::Instant;
 
-/// A send buffer that was set smaller than a datagram still takes one of this size.
+/// The smallest effective send buffer: a datagram of this size is taken even if the buffer was set
+/// smaller.
 const MIN_QUEUE: usize = 4096;
 
 impl Socket {
-    /// EOPNOTSUPP on a socket without datagrams.
+    /// The socket's datagram queues. EOPNOTSUPP if it has none.
     pub(super) fn datagrams_mut(&mut self) -> Result<&mut DatagramQueue> {
         self.protocol.datagrams_mut().ok_or(Error::NotSupported)
     }
 }
 
 impl Common {
-    /// Hands the next datagram, whole, to `take`; with UDP_GRO perhaps a run of them. At the end of
-    /// reading, an empty one.
+    /// Passes the next datagram, whole, to `take`; with UDP_GRO it may be a run of datagrams. After
+    /// reading was shut down it passes an empty one.
     #[inline]
     pub(super) fn receive_datagram<R>(
         &mut self,
@@ -58,7 +59,7 @@ impl Common {
         Ok(taken)
     }
 
-    /// As many as are there, at most `max`.
+    /// Takes the queued datagrams, at most `max`.
     pub(super) fn receive_datagrams(
         &mut self,
         now: Instant,
@@ -85,7 +86,7 @@ impl Common {
         Ok(count)
     }
 
-    /// Copies the front of the next datagram, leaves it there, and says what is known of it.
+    /// Copies the beginning of the next datagram without removing it, and returns its metadata.
     pub(super) fn peek_datagram(
         &self,
         now: Instant,
@@ -111,8 +112,8 @@ impl Common {
         Ok(())
     }
 
-    /// What is to be sent next, and what its IP header says; a run in one piece if `whole` says so
-    /// of it.
+    /// The next datagram to send, with the fields for its IP header. A run is returned in one piece
+    /// if `whole` says so.
     #[inline]
     pub(super) fn pop_outgoing(
         &mut self,
@@ -130,7 +131,7 @@ impl Common {
         Some((outgoing, fields))
     }
 
-    /// What came in goes into the socket's queue, if there is room.
+    /// Puts a received datagram into the socket's queue, if there is room.
     #[inline]
     pub(super) fn deliver_datagram(
         &mut self,
@@ -147,7 +148,7 @@ impl Common {
         Ok(())
     }
 
-    /// An error that an ICMP message brought.
+    /// Stores an error from an ICMP message.
     pub(super) fn set_datagram_error(&mut self, id: SocketId, error: Error) {
         if let Some(socket) = self.records.get_mut(id)
             && let Ok(datagrams) = socket.datagrams_mut()
@@ -157,8 +158,8 @@ impl Common {
         }
     }
 
-    /// Whether a socket may send at all, and its peer if it is connected. The error that waits,
-    /// EPIPE.
+    /// Checks that a socket may send, and returns its peer if it is connected. The pending error,
+    /// or EPIPE.
     pub(super) fn check_sender(&mut self, id: SocketId) -> Result<Option<FourTuple>> {
         let datagrams = self.record_mut(id)?.datagrams_mut()?;
         if let Some(error) = datagrams.error.take() {
@@ -178,8 +179,8 @@ impl Common {
         Ok(())
     }
 
-    /// EMSGSIZE for a datagram that fits into no packet behind its header, or not into the send
-    /// buffer.
+    /// EMSGSIZE for a datagram that does not fit into a packet behind its header, or not into the
+    /// send buffer.
     pub(super) fn check_len(
         &self,
         id: SocketId,
@@ -196,14 +197,15 @@ impl Common {
         Ok(())
     }
 
-    /// Queues what passed the checks. EAGAIN, ENOBUFS.
+    /// Queues a datagram that passed the checks. EAGAIN, ENOBUFS.
     pub(super) fn queue_datagram(&mut self, id: SocketId, outgoing: OutgoingDatagram) -> Result<usize> {
         let (len, cost) = (outgoing.data.len(), outgoing.data.len() + OVERHEAD_BYTES);
         let Common { account, records, transmit_queue, .. } = self;
         let socket = records.get_mut(id).ok_or(Error::BadDescriptor)?;
         let limit = socket.options.send_buffer;
         let datagrams = socket.datagrams_mut()?;
-        // Linux's rule, and the same as readiness: what begins below the limit may end above it.
+        // Linux's rule, which readiness follows, too: a datagram may be queued while the queue is
+        // below the limit, even if it then exceeds it.
         if datagrams.outgoing_bytes >= limit {
             return Err(Error::WouldBlock);
         }
@@ -218,7 +220,8 @@ impl Common {
         Ok(len)
     }
 
-    /// The addresses of a datagram from a socket, which is bound, to `remote`, as `meta` says.
+    /// The addresses of a datagram to `remote` from a socket that is bound, with the choices in
+    /// `meta`.
     pub(super) fn flow_to(
         &self,
         network: &Network,
@@ -257,7 +260,7 @@ impl Common {
             _ => network.source_for(remote.addr, iface_of(named_scope))?,
         };
         let scope = flow_scope(local, remote.addr, named_scope, Some(bound))?;
-        // Who found a source has found a route.
+        // A source address was found, so there is a route.
         if fixed == Some(local) || scope != named_scope {
             network.check_route(remote.addr, iface_of(scope))?;
         }
@@ -265,20 +268,20 @@ impl Common {
     }
 }
 
-/// A datagram's way to the device: its transport header and data as they are on the wire.
+/// A datagram as it goes to the device: its transport header, and data as they are on the wire.
 pub(super) struct DatagramPacket {
     pub(super) protocol: u8,
     pub(super) header: HeaderBuf,
     pub(super) payload: Payload,
-    /// Where a checksum is to be put in, if it is not there already.
+    /// Where the checksum is to be filled in, unless it is there.
     pub(super) checksum_at: Option<u8>,
-    /// How the device shall cut a run.
+    /// How the device is to cut a run.
     pub(super) run: Option<Segments>,
 }
 
 impl Env<'_> {
-    /// Sends what a socket's turn has brought. Inlined, as header and payload would be moved once
-    /// more: 2 % of a datagram there and back (250 instructions).
+    /// Sends the packet that a socket produced in its turn. Inlined, because a call would move
+    /// header and payload once more: 2 % of a datagram's round trip (250 instructions).
     #[inline(always)]
     pub(super) fn send_packet(
         &mut self,

@@ -1,4 +1,4 @@
-//! The queues of a socket of datagrams, whatever its protocol.
+//! The queues of a datagram socket, whatever its protocol.
 
 use alloc::collections::VecDeque;
 
@@ -9,14 +9,14 @@ use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 
-/// What a queued datagram costs beside its bytes: its place in the queue, and the rest of the frame
-/// that it pins.
+/// What a queued datagram costs beside its bytes: its entry in the queue, and the rest of the
+/// frame, which it keeps alive.
 pub(super) const OVERHEAD_BYTES: usize = 256;
 
-/// What came in and what is to go out, and what else is known of such a socket.
+/// The received and outgoing datagrams of a socket, its peer and its pending error.
 #[derive(Debug, Default)]
 pub(crate) struct DatagramQueue {
-    /// Set by `connect`.
+    /// The addresses of the socket and its peer; set by `connect`.
     pub(super) connected: Option<FourTuple>,
     pub(super) received: VecDeque<ReceivedDatagram>,
     pub(super) received_bytes: usize,
@@ -27,28 +27,28 @@ pub(crate) struct DatagramQueue {
     pub(super) is_write_shut: bool,
 }
 
-/// A datagram that waits for `recv`, or a run of them.
+/// A received datagram, or a run of them.
 #[derive(Debug)]
 pub(super) struct ReceivedDatagram {
     pub(super) meta: DatagramMeta,
     pub(super) data: Bytes,
 }
 
-/// A datagram that waits for the device, or a run of them.
+/// An outgoing datagram, or a run of them.
 #[derive(Debug)]
 pub(super) struct OutgoingDatagram {
     pub(super) flow: FourTuple,
     pub(super) data: Bytes,
-    /// How long each datagram of a run is, but the last; 0 if it is one.
+    /// The length of each datagram of a run but the last; 0 for a single datagram.
     pub(super) segment_len: u16,
-    /// Instead of what the socket's options say.
+    /// The hop limit, if it differs from the socket's.
     pub(super) hop_limit: Option<u8>,
     pub(super) traffic_class: Option<u8>,
 }
 
 impl DatagramQueue {
-    /// Whether a datagram of this length may come in: its queue must stay below `limit` and the
-    /// stack's memory have `room`.
+    /// Checks whether a datagram of this length may be received: its queue must stay below `limit`,
+    /// and the stack's memory must have `room`.
     pub(super) fn check_room(
         &self,
         len: usize,
@@ -62,7 +62,7 @@ impl DatagramQueue {
         if cost > room {
             return Err(DropReason::MemoryLimit);
         }
-        // As on Linux one datagram of any size finds room in an empty queue.
+        // As on Linux, an empty queue takes one datagram of any size.
         if !self.received.is_empty() && self.received_bytes + cost > limit {
             return Err(DropReason::ReceiveBufferFull);
         }
@@ -80,8 +80,8 @@ impl DatagramQueue {
         Some(received)
     }
 
-    /// The datagram that `recv` would return; none once reading is shut down. EAGAIN, and the error
-    /// that waits.
+    /// The datagram that `recv` would return; `None` once reading is shut down. EAGAIN, or the
+    /// pending error.
     pub(super) fn front(&self) -> Result<Option<&ReceivedDatagram>> {
         match (self.received.front(), self.error) {
             (_, Some(error)) => Err(error),
@@ -95,7 +95,7 @@ impl DatagramQueue {
         self.outgoing.push_back(outgoing);
     }
 
-    /// The next datagram; a run in one piece if `whole` says so of it.
+    /// The next datagram to send. A run is returned in one piece if `whole` says so.
     pub(super) fn pop_outgoing(
         &mut self,
         whole: impl FnOnce(&OutgoingDatagram) -> bool,
@@ -113,7 +113,7 @@ impl DatagramQueue {
     }
 }
 
-/// Copies as much of `data` as fits; how much that was.
+/// Copies as much of `data` as fits, and returns how many bytes that was.
 pub(super) fn copy_prefix(data: &[u8], buf: &mut [u8]) -> usize {
     let len = data.len().min(buf.len());
     buf[..len].copy_from_slice(&data[..len]);

@@ -113,17 +113,17 @@ fn slot_of(id: SocketId) -> usize {
     Key::from(id).into_numbers().0 as usize
 }
 
-/// See the module's page.
+/// The index; see the [module](self).
 #[derive(Debug)]
 pub(super) struct Holdings {
     peers: HashMap<Peer, Key>,
     sums: Slab<Key, Sum>,
-    /// By the number of the socket's slot.
+    /// The entries, by the number of the socket's slot.
     entries: Vec<Option<ConnectionEntry>>,
     order: BTreeSet<(Rank, Instant, SocketId)>,
-    /// Peers whose connections hold data.
+    /// The number of peers whose connections hold data.
     holding_peers: usize,
-    /// The peer that was seen to hold the most.
+    /// The peer that held the most when it was last checked.
     largest: Option<Key>,
 }
 
@@ -143,7 +143,7 @@ impl Holdings {
         self.order.is_empty()
     }
 
-    /// All memory behind it, nearly.
+    /// Nearly all memory of the index.
     pub(super) fn memory_bytes(&self) -> usize {
         let order = self.order.len() * mem::size_of::<(Rank, Instant, SocketId)>() * 3 / 2;
         let peers = self.peers.capacity() * (mem::size_of::<(Peer, Key)>() + 1)
@@ -151,7 +151,7 @@ impl Holdings {
         self.entries.capacity() * mem::size_of::<Option<ConnectionEntry>>() + order + peers
     }
 
-    /// Enters a connection, or brings its entry up to date.
+    /// Enters a connection, or updates its entry.
     pub(super) fn look(&mut self, now: Instant, id: SocketId, peer: Peer, look: Look) {
         let slot = slot_of(id);
         let mut old = self.entries.get(slot).copied().flatten();
@@ -171,7 +171,7 @@ impl Holdings {
         };
         if let Some(old) = old {
             let drained = look.drained.wrapping_sub(old.drained);
-            // Data that was queued a moment ago has not waited since the last that drained.
+            // Data that was just queued has not waited since the time at which data last drained.
             let begins = look.holds_data && !old.rank.holds_data;
             let is_progress = drained >= PROGRESS_BYTES || (drained > 0 && !look.holds_data);
             if begins || is_progress {
@@ -274,13 +274,14 @@ impl Holdings {
         Some((entry, self.sums.get(entry.peer)?))
     }
 
-    /// The connection whose peer has kept the most memory for the longest without progress: the
-    /// product of what the peer holds, as a power of two, and of the time since this connection
-    /// made progress. For one peer, or peers that hold about the same, that is the one that has
-    /// waited longest. Connections that hold no data come after all that do.
+    /// The connection whose peer has kept the most memory for the longest time without progress.
+    /// The measure is the product of what the peer holds, rounded to a power of two, and the time
+    /// since this connection made progress. Among connections of one peer, or of peers that hold
+    /// about the same, it is the one that has waited longest. Connections that hold no data come
+    /// after all others.
     ///
-    /// Of each rank the one that has waited longest is compared: there are at most as many ranks as
-    /// a number of bytes has bits.
+    /// In each rank only the connection that has waited longest is compared. There are at most as
+    /// many ranks as a number of bytes has bits.
     pub(super) fn worst(&mut self, now: Instant) -> Option<SocketId> {
         let first_id = SocketId::from(Key::from_numbers((0, 0)));
         let mut best: Option<(u128, SocketId)> = None;

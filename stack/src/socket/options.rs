@@ -19,11 +19,11 @@ pub enum SocketOption {
     ReuseAddr(bool),
     /// SO_REUSEPORT: several sockets share an address and port; each flow sticks to one of them.
     ReusePort(bool),
-    /// SO_RCVBUF in bytes (not doubled, unlike Linux). A stream's does not grow by itself any more
-    /// then.
+    /// SO_RCVBUF in bytes (not doubled, unlike Linux). Setting it ends the automatic growth of a
+    /// stream's buffer.
     ReceiveBuffer(usize),
-    /// SO_SNDBUF in bytes (not doubled, unlike Linux). A stream's does not grow by itself any more
-    /// then.
+    /// SO_SNDBUF in bytes (not doubled, unlike Linux). Setting it ends the automatic growth of a
+    /// stream's buffer.
     SendBuffer(usize),
     /// SO_KEEPALIVE.
     KeepAlive(bool),
@@ -33,94 +33,95 @@ pub enum SocketOption {
     KeepInterval(Duration),
     /// TCP_KEEPCNT.
     KeepCount(u8),
-    /// SO_LINGER: zero makes `close` a reset; a longer time matters to blocking callers only, as
-    /// `close` here never waits.
+    /// SO_LINGER: with zero, `close` resets the connection. A longer time affects only blocking
+    /// callers, as `close` itself never waits.
     Linger(Option<Duration>),
     /// SO_BROADCAST.
     Broadcast(bool),
-    /// SO_RCVLOWAT in bytes: a stream is readable once this many wait, or its end, or as many as
-    /// its window lets come. At least 1 and at most half of what the receive buffer is, or can grow
-    /// to.
+    /// SO_RCVLOWAT in bytes: a stream is readable when this many bytes are queued, or its end, or
+    /// as many as its window allows. At least 1, and at most half of the receive buffer, or of what
+    /// the buffer can grow to.
     ReceiveLowWater(usize),
-    /// TCP_NOTSENT_LOWAT in bytes: `send` takes no more than this beyond what is sent, and the
-    /// stream is writable while less than half of it waits. `usize::MAX`, the default, is no limit
-    /// but the send buffer. At least 1.
+    /// TCP_NOTSENT_LOWAT in bytes: `send` takes data only while fewer bytes than this are unsent,
+    /// and the stream is writable while less than half of that is unsent. `usize::MAX`, the
+    /// default, leaves only the limit of the send buffer. At least 1.
     UnsentLowWater(usize),
-    /// TCP_USER_TIMEOUT (RFC 5482): how long data may stay unacknowledged, or wait before a closed
-    /// window, counted from the first retransmission or probe; the connection then ends as timed
-    /// out. It also bounds how long keepalives may stay unanswered. `None`, or zero: the numbers of
-    /// retries decide.
+    /// TCP_USER_TIMEOUT (RFC 5482): how long data may stay unacknowledged, or wait for a closed
+    /// window, counted from the first retransmission or probe. Then the connection ends with
+    /// `TimedOut`. The option also limits how long keepalives may stay unanswered. With `None` or
+    /// zero the numbers of retries apply.
     UserTimeout(Option<Duration>),
-    /// TCP_CORK: only full segments are sent until it is taken off, the stream is ended, or what
-    /// waits has waited for one RTO, at least 200 ms. It outdoes TCP_NODELAY.
+    /// TCP_CORK: only full segments are sent until the option is cleared, the stream is shut down,
+    /// or the data has waited for one RTO, at least 200 ms. It takes precedence over TCP_NODELAY.
     Cork(bool),
-    /// SO_OOBINLINE: urgent data is read as the rest, and [`Stack::at_mark`](crate::Stack::at_mark)
-    /// tells when it is next (RFC 6093 §4 advises it). Otherwise its last byte is taken out of the
-    /// stream, for [`Stack::recv_oob`](crate::Stack::recv_oob).
+    /// SO_OOBINLINE: urgent data is read in line, and [`Stack::at_mark`](crate::Stack::at_mark)
+    /// tells when it is next (recommended by RFC 6093 §4). Otherwise its last byte is removed from
+    /// the stream, for [`Stack::recv_oob`](crate::Stack::recv_oob).
     OobInline(bool),
-    /// TCP_QUICKACK: acknowledge at once for a while, or from now on late. As on Linux it does not
-    /// stay: the stack goes on adapting, and it is not inherited.
+    /// TCP_QUICKACK: whether the next segments are acknowledged at once. As on Linux this is not
+    /// permanent: the stack continues to adapt. Accepted connections do not inherit it.
     QuickAck(bool),
-    /// TCP_NODELAY: no Nagle.
+    /// TCP_NODELAY: switches the Nagle algorithm off.
     NoDelay(bool),
-    /// TCP_CONGESTION: also in the middle of a connection, which keeps its window.
+    /// TCP_CONGESTION. It may be set on an open connection, which keeps its congestion window.
     Congestion(CongestionControl),
-    /// TCP_FASTOPEN on a listener: SYNs with a cookie may carry data (RFC 7413), and so many
-    /// connections that began so may wait for their handshake to end. 0, as from the start: none.
+    /// TCP_FASTOPEN on a listener: SYNs with a cookie may carry data (RFC 7413), and at most this
+    /// many connections that were opened so may wait for the end of their handshake. 0, the
+    /// default, switches it off.
     FastOpen(usize),
-    /// SO_MAX_PACING_RATE in bytes a second: data goes out at no more than this, and never in
-    /// bursts of more than a millisecond. `None` takes the limit away, and with it the pacing,
-    /// unless the algorithm or [`TcpConfig::pacing`](crate::TcpConfig::pacing) asks for it.
+    /// SO_MAX_PACING_RATE in bytes a second: the limit of the sending rate, with bursts of at most
+    /// a millisecond. `None` removes the limit, and the pacing, too, unless the algorithm or
+    /// [`TcpConfig::pacing`](crate::TcpConfig::pacing) demands it.
     MaxPacingRate(Option<u64>),
     /// TCP_FASTOPEN_CONNECT: `connect` to a server whose cookie is known returns at once, and the
-    /// first `send` goes with the SYN; otherwise the SYN asks for a cookie.
+    /// first `send` goes out with the SYN. Otherwise the SYN asks for a cookie.
     FastOpenConnect(bool),
-    /// TCP_FASTOPEN_NO_COOKIE: the SYN carries data although no cookie of the server is known; a
+    /// TCP_FASTOPEN_NO_COOKIE: a SYN carries data even if no cookie of the server is known, and a
     /// listener takes data from clients without a cookie. For networks in which nobody forges
     /// addresses.
     FastOpenWithoutCookie(bool),
-    /// TCP_FASTOPEN_KEY on a listener: cookies are made with this, and not with a key of the
-    /// stack's own that changes with time.
+    /// TCP_FASTOPEN_KEY on a listener: the key of its cookies, instead of the stack's own key,
+    /// which changes over time.
     FastOpenKey(FastOpenKey),
-    /// TCP_DEFER_ACCEPT on a listener: a connection is there to be accepted when its first data is;
-    /// without data after about this time. Zero, as from the start: at once.
+    /// TCP_DEFER_ACCEPT on a listener: a connection can be accepted when its first data has
+    /// arrived, or without data after about this time. Zero, the default: at once.
     DeferAccept(Duration),
-    /// TCP_MAXSEG in bytes, 88 to 32,767, before the connection is opened.
+    /// TCP_MAXSEG in bytes, 88 to 32,767; to be set before the connection is opened.
     MaxSegment(u16),
     /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
     Ttl(u8),
-    /// IP_TOS and IPV6_TCLASS: the DSCP in the upper six bits. Datagrams carry the lower two, the
-    /// ECN field, as well; TCP keeps those for itself, and they are not set on a stream.
+    /// IP_TOS and IPV6_TCLASS: the DSCP in the upper six bits. The lower two, the ECN field, are
+    /// set on datagrams only: TCP sets them itself.
     Tos(u8),
-    /// TCP_SYNCNT, 1 to 127: how often the SYN is repeated before `connect` gives up; on a
-    /// listener, the SYN-ACK. As from the start:
+    /// TCP_SYNCNT, 1 to 127: how often the SYN is repeated before `connect` fails; on a listener,
+    /// how often the SYN-ACK is repeated. The defaults are
     /// [`TcpConfig::syn_retries`](crate::TcpConfig::syn_retries) and
     /// [`TcpConfig::syn_ack_retries`](crate::TcpConfig::syn_ack_retries).
     SynCount(u8),
     /// TCP_LINGER2: how long a connection that no descriptor holds waits in FIN-WAIT-2 for the
-    /// peer's FIN, at most 2 minutes, and at least 3.5 times its RTO. Zero:
-    /// [`TcpConfig::fin_wait_2`](crate::TcpConfig::fin_wait_2), as from the start. `None`, a
-    /// negative number in C: not at all, the connection is reset.
+    /// peer's FIN: at most 2 minutes, and at least 3.5 times its RTO. Zero, the default, stands for
+    /// [`TcpConfig::fin_wait_2`](crate::TcpConfig::fin_wait_2). `None`, a negative number in C,
+    /// resets the connection instead.
     Linger2(Option<Duration>),
-    /// IPV6_V6ONLY, before `bind`.
+    /// IPV6_V6ONLY; to be set before `bind`.
     V6Only(bool),
-    /// UDP_SEGMENT: what one call sends goes out as datagrams of this many bytes, the last with
-    /// what is left; at most 128 of them, each small enough not to be fragmented. A device that
-    /// cuts runs is handed all of it at once. 0, as from the start: each call sends one datagram.
+    /// UDP_SEGMENT: the data of one call is sent as datagrams of this many bytes, the last of which
+    /// may be shorter; at most 128 of them, and none may need fragmentation. A device that cuts
+    /// runs gets all of it at once. 0, the default: each call sends one datagram.
     UdpSegment(u16),
     /// UDP_GRO: datagrams of one sender that the device has joined are received together;
-    /// [`DatagramMeta::segment_len`](crate::DatagramMeta::segment_len) says how long each is.
+    /// [`DatagramMeta::segment_len`](crate::DatagramMeta::segment_len) is the length of each.
     UdpGro(bool),
 }
 
 impl SocketOption {
-    /// Whether it says with whom the socket shares its port.
+    /// Whether the option changes with which sockets this one may share its port.
     pub(super) fn is_about_reuse(self) -> bool {
         matches!(self, SocketOption::ReuseAddr(_) | SocketOption::ReusePort(_))
     }
 }
 
-/// All options of a socket, those of one level together: here stand those of SOL_SOCKET.
+/// The options of a socket, grouped by level. The fields here are those of SOL_SOCKET.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketOptions {
@@ -128,13 +129,13 @@ pub struct SocketOptions {
     pub reuse_addr: bool,
     /// SO_REUSEPORT.
     pub reuse_port: bool,
-    /// SO_RCVBUF. A stream's grows with what it is used for, unless it was set.
+    /// SO_RCVBUF. A stream's buffer grows automatically unless the option was set.
     pub receive_buffer: usize,
-    /// SO_SNDBUF. A stream's grows with what it is used for, unless it was set.
+    /// SO_SNDBUF. A stream's buffer grows automatically unless the option was set.
     pub send_buffer: usize,
-    /// Nobody has set SO_RCVBUF.
+    /// Whether SO_RCVBUF was never set.
     pub(crate) auto_receive_buffer: bool,
-    /// Nobody has set SO_SNDBUF.
+    /// Whether SO_SNDBUF was never set.
     pub(crate) auto_send_buffer: bool,
     /// SO_KEEPALIVE.
     pub keepalive: bool,
@@ -154,7 +155,7 @@ pub struct SocketOptions {
     pub tcp: TcpOptions,
     /// IPPROTO_UDP.
     pub udp: UdpOptions,
-    /// What a connection wants to know of all this.
+    /// The part of the options that a connection uses.
     settings: CopyOnWrite<Settings>,
 }
 
@@ -200,7 +201,7 @@ pub struct TcpOptions {
     pub syn_count: Option<u8>,
     /// TCP_LINGER2; `None` if a connection does not wait in FIN-WAIT-2.
     pub linger2: Option<Duration>,
-    /// TCP_FASTOPEN and what belongs to it.
+    /// TCP_FASTOPEN and related options.
     pub fast_open: FastOpenOptions,
 }
 
@@ -208,7 +209,7 @@ pub struct TcpOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FastOpenOptions {
-    /// TCP_FASTOPEN: connections that may be opened fast at once.
+    /// TCP_FASTOPEN: how many connections may be in a fast opening at once.
     pub limit: usize,
     /// TCP_FASTOPEN_CONNECT.
     pub connect: bool,
@@ -228,8 +229,8 @@ pub struct UdpOptions {
     pub gro: bool,
 }
 
-/// The smallest buffer that SO_RCVBUF and SO_SNDBUF give: one full segment and its neighbour
-/// (Linux's SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF are near it).
+/// The smallest value for SO_RCVBUF and SO_SNDBUF: room for two full segments (close to Linux's
+/// SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF).
 const MIN_BUFFER: usize = 4096;
 
 /// Linux's MAX_TCP_SYNCNT.
@@ -237,12 +238,12 @@ const MAX_SYN_COUNT: u8 = 127;
 /// Linux's TCP_FIN_TIMEOUT_MAX.
 const MAX_LINGER2: Duration = Duration::from_secs(120);
 
-/// What a socket sets of the IP headers of its packets.
+/// The fields of the IP headers of a socket's packets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct IpFields {
-    /// Config's, if none.
+    /// The TTL or hop limit; `None` for the configured one.
     pub(super) ttl: Option<u8>,
-    /// TOS or traffic class.
+    /// The TOS or traffic class.
     pub(super) tos: u8,
 }
 
@@ -292,8 +293,8 @@ impl SocketOptions {
         options
     }
 
-    /// Sets one. EINVAL for a value out of its range; buffer sizes are moved into theirs, as Linux
-    /// does.
+    /// Sets an option. EINVAL for a value out of range; but buffer sizes are adjusted to their
+    /// range, as in Linux.
     pub(crate) fn set(&mut self, config: &Config, option: SocketOption) -> Result<()> {
         let buffer = |size: usize| size.clamp(MIN_BUFFER, config.tcp.max_buffer_bytes.max(MIN_BUFFER));
         let check = |ok: bool| if ok { Ok(()) } else { Err(Error::InvalidArgument) };
@@ -337,7 +338,7 @@ impl SocketOptions {
             }
             SocketOption::Cork(on) => self.tcp.cork = on,
             SocketOption::OobInline(on) => self.oob_inline = on,
-            // Of the connection, if there is one.
+            // This option belongs to the connection, if there is one.
             SocketOption::QuickAck(_) => {}
             SocketOption::NoDelay(on) => self.tcp.nodelay = on,
             SocketOption::Congestion(kind) => self.tcp.congestion = kind,
@@ -382,12 +383,12 @@ impl SocketOptions {
         IpFields { ttl: self.ip.ttl, tos: self.ip.tos }
     }
 
-    /// With whom the socket shares its port.
+    /// With which sockets this one may share its port.
     pub(crate) fn reuse(&self) -> Reuse {
         Reuse::new(self.reuse_addr, self.reuse_port)
     }
 
-    /// What of it a connection wants to know.
+    /// The part of the options that a connection uses.
     pub(crate) fn tcp_settings(&self) -> CopyOnWrite<Settings> {
         self.settings.clone()
     }

@@ -1,15 +1,15 @@
-//! The owners of descriptors, as processes are: each has a table of its own.
+//! The owners of descriptors. They correspond to processes: each has a descriptor table.
 
 use super::id::{OwnerId, SocketId};
 use super::slab::Slab;
 use super::table::{Descriptor, DescriptorTable};
 use crate::error::{Error, Result};
 
-/// The tables of all owners. There is always the first.
+/// The tables of all owners. The first owner always exists.
 #[derive(Debug)]
 pub(super) struct Owners {
     tables: Slab<OwnerId, DescriptorTable>,
-    /// Descriptors that each may have.
+    /// The most descriptors that one owner may have.
     limit: usize,
 }
 
@@ -33,8 +33,8 @@ impl Owners {
         self.tables.get(owner).is_some()
     }
 
-    /// Takes an owner out, with what stands in its table. The first one stays: EINVAL, as for one
-    /// that is not there.
+    /// Removes an owner and returns its table. EINVAL for the first owner, and for one that does
+    /// not exist.
     pub(super) fn remove(&mut self, owner: OwnerId) -> Result<DescriptorTable> {
         if owner == OwnerId::FIRST {
             return Err(Error::InvalidArgument);
@@ -42,24 +42,24 @@ impl Owners {
         self.tables.remove(owner).ok_or(Error::InvalidArgument)
     }
 
-    /// EBADF: the descriptor is not open, or not the caller's.
+    /// The socket of a descriptor. EBADF if the descriptor is not open, or not the caller's.
     #[inline]
     pub(super) fn socket(&self, caller: OwnerId, d: Descriptor) -> Result<SocketId> {
         self.tables.get(caller).ok_or(Error::BadDescriptor)?.socket(d)
     }
 
-    /// EMFILE when the next [`open`](Self::open) would fail.
+    /// EMFILE if the next [`open`](Self::open) would fail.
     pub(super) fn check_room(&self, owner: OwnerId) -> Result<()> {
         self.tables.get(owner).ok_or(Error::InvalidArgument)?.check_room()
     }
 
-    /// The lowest free number of an owner for a socket. EMFILE, and EINVAL if there is no such
-    /// owner.
+    /// Allocates the owner's lowest free number for a socket. EMFILE, or EINVAL if the owner does
+    /// not exist.
     pub(super) fn open(&mut self, owner: OwnerId, socket: SocketId) -> Result<Descriptor> {
         self.tables.get_mut(owner).ok_or(Error::InvalidArgument)?.open(socket)
     }
 
-    /// EBADF.
+    /// Closes a descriptor, and returns its socket. EBADF.
     pub(super) fn close(&mut self, caller: OwnerId, d: Descriptor) -> Result<SocketId> {
         self.tables.get_mut(caller).ok_or(Error::BadDescriptor)?.close(d)
     }

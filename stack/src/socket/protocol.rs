@@ -1,4 +1,4 @@
-//! What every kind of socket does when it is called.
+//! The calls that every kind of socket implements.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -15,8 +15,8 @@ use super::record::Socket;
 use crate::error::{Error, Result};
 use crate::tcp::SendFlags;
 
-/// The calls, on the tables of one kind of socket. What a method does here by itself is right for a
-/// kind whose records have a [`DatagramQueue`](super::datagram_queue::DatagramQueue).
+/// The calls, on the tables of one kind of socket. The default methods are for kinds whose records
+/// have a [`DatagramQueue`](super::datagram_queue::DatagramQueue).
 pub(super) trait ProtocolCalls {
     /// A record for a new socket.
     fn new_socket(&self, domain: Domain) -> Socket;
@@ -27,15 +27,15 @@ pub(super) trait ProtocolCalls {
         Err(Error::NotSupported)
     }
 
-    /// The next connection, out of its listener's queue. EMFILE if the caller has no room for its
-    /// descriptor.
+    /// Takes the next connection from the listener's queue. EMFILE if the caller has no room for
+    /// its descriptor.
     fn accept(&mut self, _: &mut Env<'_>, _caller: OwnerId, _: SocketId) -> Result<SocketId> {
         Err(Error::NotSupported)
     }
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()>;
 
-    /// As `connect`, with the first data.
+    /// Like `connect`, with the first data.
     fn connect_with(&mut self, _: &mut Env<'_>, _: SocketId, _: SocketAddr, _: &[u8]) -> Result<usize> {
         Err(Error::NotSupported)
     }
@@ -53,7 +53,7 @@ pub(super) trait ProtocolCalls {
         env.common.receive_datagram(env.ctx.now, id, |received| copy_prefix(&received.data, buf))
     }
 
-    /// As `receive`, and what is known of it.
+    /// Like `receive`, and returns the metadata.
     fn receive_from(
         &mut self,
         env: &mut Env<'_>,
@@ -70,12 +70,12 @@ pub(super) trait ProtocolCalls {
         Ok(data)
     }
 
-    /// One datagram whole, or a run of them, and what is known of it.
+    /// Receives one whole datagram, or a run of them, and returns the metadata.
     fn receive_message(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<(Bytes, DatagramMeta)> {
         env.common.receive_datagram(env.ctx.now, id, |received| (received.data, received.meta))
     }
 
-    /// As many datagrams as are there, at most `max`.
+    /// Receives the queued datagrams, at most `max`.
     fn receive_batch(
         &mut self,
         env: &mut Env<'_>,
@@ -86,27 +86,27 @@ pub(super) trait ProtocolCalls {
         env.common.receive_datagrams(env.ctx.now, id, batch, max)
     }
 
-    /// MSG_OOB.
+    /// Receives with MSG_OOB.
     fn receive_urgent(&mut self, _: &mut Env<'_>, _: SocketId) -> Result<u8> {
         Err(Error::NotConnected)
     }
 
-    /// The socket's turn to send.
+    /// Sends the next frame of the socket, in its turn.
     fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome;
 
     fn shutdown(&mut self, env: &mut Env<'_>, id: SocketId, how: Shutdown) -> Result<()> {
         env.common.shut_datagrams_down(id, how)
     }
 
-    /// Its last descriptor was closed.
+    /// Handles the closing of the last descriptor.
     fn close(&mut self, env: &mut Env<'_>, id: SocketId);
 
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()>;
 
-    /// Its timer has fired.
+    /// Handles the socket's timer.
     fn handle_timeout(&mut self, _: &mut Env<'_>, _: SocketId) {}
 
-    /// Nobody holds it and it has nothing to send any more: its record goes.
+    /// Removes the record of a socket that nobody holds and that has nothing to send.
     fn free(&mut self, env: &mut Env<'_>, id: SocketId) {
         env.common.remove(id);
     }
@@ -117,7 +117,7 @@ pub(super) trait ProtocolCalls {
 pub(super) enum SendData<'a> {
     Slice(&'a [u8]),
     Bytes(Bytes),
-    /// MSG_OOB.
+    /// Data with MSG_OOB.
     Urgent(&'a [u8]),
 }
 
@@ -129,7 +129,7 @@ impl SendData<'_> {
         }
     }
 
-    /// As one datagram. EOPNOTSUPP: datagrams have no urgent data, and do not wait for more.
+    /// The data as one datagram. EOPNOTSUPP for MSG_OOB and MSG_MORE.
     pub(super) fn into_datagram(self, flags: SendFlags) -> Result<Bytes> {
         match self {
             SendData::Urgent(_) => Err(Error::NotSupported),

@@ -1,16 +1,18 @@
 //! What sockets give back while memory is short, and in which order.
 //!
-//! [`Account::shortage`](crate::memory::Account::shortage) says how far it goes:
+//! [`Account::shortage`](crate::memory::Account::shortage) determines how many of these steps are
+//! taken:
 //!
 //! 1. capacity that holds no data;
-//! 2. data that came out of order: the peer still has it;
-//! 3. what auto-tuning granted beyond the floor, of those that hold more than their share;
+//! 2. data that arrived out of order: the peer still has it;
+//! 3. buffer sizes that auto-tuning granted beyond the floor, on connections that hold more than
+//!    their share;
 //! 4. whole connections, the worst of [`Holdings`](super::holdings::Holdings) first. Nothing else
-//!    would make room for newcomers: what is left is what `send` took and what was acknowledged.
+//!    would make room for new ones: the rest is data that `send` took or that was acknowledged.
 //!
-//! Every call into the stack does a little of it: some sockets are looked at, in turn, and some
-//! connections reset. (Linux: 1 and 2 are tcp_prune_queue, for one socket at a time; 3 is
-//! tcp_under_memory_pressure; 4 exists for orphans, tcp_check_oom.)
+//! Every call into the stack does a small part of the work: it checks a few sockets, in turn, and
+//! resets a few connections. (In Linux, 1 and 2 are tcp_prune_queue, for one socket at a time; 3 is
+//! tcp_under_memory_pressure; 4 exists only for orphans, tcp_check_oom.)
 
 use core::time::Duration;
 
@@ -22,22 +24,22 @@ use crate::Ctx;
 use crate::memory::{Budget, Shortage};
 use crate::time::Instant;
 
-/// Sockets that a call looks at. A round over 50,000 takes 6,250 calls, and as many segments fill
-/// less than a third of what lies between the marks of the default limit.
+/// How many sockets one call checks. A round over 50,000 sockets takes 6,250 calls. As many
+/// segments fill less than a third of the distance between the marks of the default limit.
 const LOOKS: usize = 8;
-/// Entries that a call takes out of the index when memory is no longer short.
+/// How many entries one call removes from the index once memory is no longer short.
 const MAX_FORGOTTEN: usize = 32;
 
 impl Common {
-    /// Whether memory is short, or what followed from that is not over:
-    /// [`relieve`](Common::relieve) is to be called.
+    /// Whether [`relieve`](Common::relieve) must be called: memory is short, or the consequences of
+    /// a shortage have not been cleared.
     #[inline]
     pub(super) fn needs_relief(&self) -> bool {
         self.account.is_watched()
     }
 
-    /// A bounded part of what is due while memory is short, but for the resets; those of
-    /// [`next_to_reset`](Common::next_to_reset) come next, and then
+    /// Does a bounded part of what is due while memory is short, except for resets. The caller then
+    /// resets [`next_to_reset`](Common::next_to_reset), and calls
     /// [`finish_relief`](Common::finish_relief).
     pub(super) fn relieve(&mut self, ctx: &mut Ctx<'_>) {
         ctx.stats.memory.pressures = self.account.pressures();
@@ -54,14 +56,14 @@ impl Common {
         }
     }
 
-    /// The account of the index, and the budget that is left.
+    /// Updates the account of the index, and the budget.
     pub(super) fn finish_relief(&mut self, ctx: &mut Ctx<'_>) {
         let bytes = self.relief.holdings.memory_bytes();
         self.account.renew(&mut self.relief.charged_bytes, bytes);
         ctx.memory = self.budget();
     }
 
-    /// What a call into this connection may take while memory is short.
+    /// What a call on this connection may take while memory is short.
     #[cold]
     pub(super) fn budget_of(&mut self, now: Instant, id: SocketId) -> Budget {
         self.look_at(now, id);
@@ -72,7 +74,7 @@ impl Common {
         }
     }
 
-    /// Enters a connection into the index, or brings its entry up to date.
+    /// Enters a connection into the index, or updates its entry.
     fn look_at(&mut self, now: Instant, id: SocketId) {
         let socket = self.records.get(id);
         match socket.and_then(|socket| Some((socket, socket.protocol.state().holding()?))) {
@@ -84,12 +86,12 @@ impl Common {
         }
     }
 
-    /// The next socket's turn: it is entered, and gives back what is due.
+    /// Checks the next socket: enters it into the index, and lets it give back what is due.
     fn look_at_next(&mut self, ctx: &mut Ctx<'_>) {
         if self.relief.hand >= self.records.slots() {
             self.relief.hand = 0;
             ctx.free_list.clear();
-            // Everybody was looked at, so it is known who holds most.
+            // All sockets were checked, so it is known which peers hold the most.
             self.tell_of_pressure(ctx.now);
         }
         let id = self.records.id_of(self.relief.hand);
@@ -108,12 +110,12 @@ impl Common {
         let bytes = socket.charge();
         self.account.renew(&mut socket.charged_bytes, bytes);
         if is_over_share {
-            // A smaller buffer has less room.
+            // A smaller buffer has less room, so the readiness may change.
             socket.renew_readiness();
         }
     }
 
-    /// The connection to be reset next; none while there is room in the reserve.
+    /// The connection to be reset next; `None` while there is room in the reserve.
     pub(super) fn next_to_reset(&mut self, now: Instant) -> Option<SocketId> {
         if self.account.shortage() < Shortage::Connections {
             return None;
@@ -124,8 +126,8 @@ impl Common {
         Some(id)
     }
 
-    /// The connection to be reset. What has got on since it was last looked at is entered anew, a
-    /// few at most.
+    /// Finds the connection to be reset. Connections that made progress since they were last
+    /// checked are entered again, but only a few in one call.
     fn find_worst(&mut self, now: Instant) -> Option<SocketId> {
         for _ in 0..LOOKS {
             let id = self.relief.holdings.worst(now)?;
@@ -170,7 +172,7 @@ impl Common {
         );
     }
 
-    /// Who holds most, as a part of a sentence.
+    /// The peer that holds the most, as a part of a sentence.
     fn most_of_it(&self) -> alloc::string::String {
         self.relief.holdings.largest().map_or_else(alloc::string::String::new, |sum| {
             alloc::format!(", {} {} KiB of it in {} connections", sum.peer, sum.bytes >> 10, sum.connections)

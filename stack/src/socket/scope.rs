@@ -1,4 +1,4 @@
-//! Where a socket is bound, and the links on which link-local addresses mean something.
+//! Bindings, and the scopes (links) of link-local addresses.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,12 +12,12 @@ use crate::network::InterfaceId;
 pub(super) struct Bound {
     pub(super) addr: BoundAddr,
     pub(super) port: u16,
-    /// Scope id of a link-local address; 0 otherwise.
+    /// The scope id of a link-local address; 0 otherwise.
     pub(super) scope: u16,
 }
 
-/// The scope under which a flow stands in the tables. As on Linux a link-local peer must come with
-/// the id of its link (EINVAL); a link-local address of our own brings that of its binding.
+/// The scope under which the tables know a flow. As on Linux a link-local peer must come with its
+/// scope id (EINVAL); for a link-local address of our own the binding's is used.
 pub(super) fn flow_scope(local: IpAddr, remote: IpAddr, scope: u16, bound: Option<Bound>) -> Result<u16> {
     if is_link_local(remote) {
         return if scope == 0 { Err(Error::InvalidArgument) } else { Ok(scope) };
@@ -28,7 +28,7 @@ pub(super) fn flow_scope(local: IpAddr, remote: IpAddr, scope: u16, bound: Optio
     Ok(if remote.is_multicast() { scope } else { 0 })
 }
 
-/// The interface that a scope id names; none for 0.
+/// The interface that a scope id names; `None` for 0.
 pub(super) fn iface_of(scope: u16) -> Option<InterfaceId> {
     scope.checked_sub(1).map(InterfaceId)
 }
@@ -38,7 +38,7 @@ pub(super) fn scope_id(iface: InterfaceId) -> u16 {
     iface.0 + 1
 }
 
-/// The scope of a packet that came in: link-local addresses mean something on their link only.
+/// The scope of a received packet: that of its interface if an address is link-local.
 pub(super) fn scope_of(addrs: [IpAddr; 2], iface: InterfaceId) -> u16 {
     if addrs.into_iter().any(is_link_local) { scope_id(iface) } else { 0 }
 }
@@ -47,8 +47,8 @@ pub(super) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-/// An address as a socket of this family shows it to its program: IPv4 on an IPv6 socket is
-/// `::ffff:a.b.c.d`.
+/// An address as a socket of this family shows it to its program: IPv4 addresses on an IPv6 socket
+/// as `::ffff:a.b.c.d`.
 pub(super) fn present(domain: Domain, addr: SocketAddr) -> SocketAddr {
     match (domain, addr.ip()) {
         (Domain::V6, IpAddr::V4(v4)) => SocketAddr::new(v4.to_ipv6_mapped().into(), addr.port()),
@@ -56,7 +56,7 @@ pub(super) fn present(domain: Domain, addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Linux: 0.0.0.0 and `::` as destinations mean this host.
+/// As in Linux, the destinations 0.0.0.0 and `::` stand for this host.
 pub(super) fn loopback_if_unspecified(addr: IpAddr) -> IpAddr {
     match addr {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

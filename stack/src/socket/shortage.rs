@@ -1,4 +1,4 @@
-//! What the sockets remember of a shortage of memory from call to call.
+//! The state of a memory shortage that is kept between calls.
 
 use core::time::Duration;
 
@@ -6,32 +6,31 @@ use super::holdings::Holdings;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Lines of one kind in the log are at least this far apart.
+/// The least time between two log lines of the same kind.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How far the relief has come: who holds what, which socket is next, and what the log has said.
+/// The progress of the relief: who holds what, which socket is next, and what was logged.
 #[derive(Debug)]
 pub(super) struct Relief {
     pub(super) holdings: Holdings,
-    /// What the account holds for the index.
+    /// The bytes that the account holds for the index.
     pub(super) charged_bytes: usize,
-    /// The slot that is looked at next.
+    /// The slot that is checked next.
     pub(super) hand: u32,
     pub(super) pressure_line: LogLine,
     pub(super) reset_line: LogLine,
 }
 
-/// A line of the log that is written once for each time that memory gets short, and at most once a
-/// minute.
+/// A log line that is written once per memory shortage, and at most once a minute.
 #[derive(Debug, Default)]
 pub(super) struct LogLine {
-    /// The count of pressures in which it was written.
+    /// The number of the shortage in which it was last written.
     told_of: u64,
     told_at: Option<Instant>,
 }
 
 impl LogLine {
-    /// Whether it is due. It counts as written.
+    /// Whether the line is to be written now; if so, it counts as written.
     pub(super) fn is_due(&mut self, now: Instant, pressures: u64) -> bool {
         if self.told_of == pressures {
             return false;

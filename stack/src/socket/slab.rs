@@ -1,5 +1,5 @@
-//! A slab: values under small keys that are used again, with a generation so that a stale key finds
-//! nothing.
+//! A slab: a container with small keys that are used again. A key has a generation, so that a stale
+//! key finds nothing.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -8,33 +8,34 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::num::NonZeroU32;
 
-/// Finds a value in its [`Slab`]. No two values that a slab ever holds have the same key. Ordered
-/// only so that it can stand in a sorted set.
+/// Identifies a value in its [`Slab`]. A slab never uses the same key for two values. It has an
+/// order only so that it can be stored in a sorted set.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
-    /// And one, so that an `Option` of it is no larger.
+    /// The index plus one, so that an `Option` of the key is not larger.
     index: NonZeroU32,
     generation: u32,
 }
 
-/// Values of one type under keys of one type: a [`Key`] by its own name. Insert, look up and remove
-/// take constant time, also when it grows: it does so by a chunk, and nothing that is there moves.
+/// Values of one type under keys of one type, which wraps [`Key`]. Insertion, look-up and removal
+/// take constant time, even when the slab grows: it adds a chunk, and existing values do not move.
 pub(crate) struct Slab<Id, T> {
     chunks: Vec<Box<SlotChunk<T>>>,
-    /// Slots that were used once and are free.
+    /// Free slots that were in use before.
     free: Vec<u32>,
-    /// Slots that were ever used; those behind are free, too.
+    /// The number of slots that were ever used; those behind them are free, too.
     used: u32,
-    /// Slots that hold a value.
+    /// The number of slots that hold a value.
     len: u32,
     id: PhantomData<fn() -> Id>,
 }
 
-/// A chunk is small beside the stack that holds it, and large beside its place in the list.
+/// A chunk is small compared to the stack that contains it, and large compared to its entry in the
+/// list.
 const CHUNK_SLOTS: usize = 64;
 
-/// On the border of a cache line: slots whose size divides it touch one line each, others as few as
-/// can be.
+/// Aligned to a cache line: slots whose size divides a line never cross one, and others cross as
+/// few as possible.
 #[repr(align(64))]
 struct SlotChunk<T>([Slot<T>; CHUNK_SLOTS]);
 
@@ -51,7 +52,7 @@ impl<Id: From<Key> + Into<Key>, T> Slab<Id, T> {
     pub(crate) fn insert(&mut self, value: T) -> Id {
         let index = self.free.pop().unwrap_or_else(|| self.next_unused());
         let (chunk, place) = place_of(index);
-        // It is there: it was used, or was just made.
+        // The slot exists: it was used before, or was just made.
         let slot = &mut self.chunks[chunk].0[place];
         slot.value = Some(value);
         self.len += 1;
@@ -80,7 +81,7 @@ impl<Id: From<Key> + Into<Key>, T> Slab<Id, T> {
         slot.value.as_mut()
     }
 
-    /// The slot of a key that is not stale.
+    /// The slot of a key, unless the key is stale.
     fn slot_mut(&mut self, key: Key) -> Option<&mut Slot<T>> {
         let (chunk, place) = place_of(key.index());
         let slot = &mut self.chunks.get_mut(chunk)?.0[place];
@@ -91,7 +92,7 @@ impl<Id: From<Key> + Into<Key>, T> Slab<Id, T> {
         let key = id.into();
         let slot = self.slot_mut(key)?;
         let value = slot.value.take()?;
-        // A slot whose generations are used up is not used again, so that no key comes twice.
+        // A slot without further generations is not used again, so that no key is used twice.
         if let Some(next) = slot.generation.checked_add(1) {
             slot.generation = next;
             self.free.push(key.index());
@@ -100,14 +101,14 @@ impl<Id: From<Key> + Into<Key>, T> Slab<Id, T> {
         Some(value)
     }
 
-    /// The name of what is in the slot of this number.
+    /// The key of the value in the slot with this number.
     pub(crate) fn id_of(&self, index: u32) -> Option<Id> {
         let (chunk, place) = place_of(index);
         let slot = &self.chunks.get(chunk)?.0[place];
         slot.value.is_some().then(|| Key::new(index, slot.generation).into())
     }
 
-    /// All values and their names, in the order of their slots.
+    /// All values and their keys, in the order of their slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &T)> {
         let slots = self.chunks.iter().flat_map(|chunk| chunk.0.iter());
         slots.zip(0..).filter_map(|(slot, index)| {
@@ -117,7 +118,7 @@ impl<Id: From<Key> + Into<Key>, T> Slab<Id, T> {
 }
 
 impl<Id, T> Slab<Id, T> {
-    /// The number of slots ever used.
+    /// The number of slots that were ever used.
     pub(crate) fn slots(&self) -> u32 {
         self.used
     }
@@ -127,13 +128,13 @@ impl<Id, T> Slab<Id, T> {
     }
 }
 
-/// SlotChunk and place in it.
+/// The chunk of a slot, and its position in the chunk.
 fn place_of(index: u32) -> (usize, usize) {
     (index as usize / CHUNK_SLOTS, index as usize % CHUNK_SLOTS)
 }
 
 impl Key {
-    /// Of the first value that a slab ever holds.
+    /// The key of the first value that a slab holds.
     pub(super) const FIRST: Key = Key { index: NonZeroU32::MIN, generation: 0 };
 
     fn new(index: u32, generation: u32) -> Self {
@@ -144,7 +145,7 @@ impl Key {
         self.index.get() - 1
     }
 
-    /// As numbers; the first is less than the number of slots ever used.
+    /// The key as numbers; the first is less than the number of slots that were ever used.
     pub(super) fn into_numbers(self) -> (u32, u32) {
         (self.index(), self.generation)
     }

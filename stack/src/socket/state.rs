@@ -1,4 +1,4 @@
-//! What the record of a socket answers, whatever its kind.
+//! The questions that the record of every kind of socket answers.
 
 use core::fmt;
 use core::mem;
@@ -14,7 +14,7 @@ use crate::event::Readiness;
 use crate::memory::Shortage;
 use crate::time::Instant;
 
-/// The part of a record that depends on the kind of its socket.
+/// The part of a record that depends on the socket's kind.
 pub(super) trait ProtocolState: fmt::Debug {
     /// What can be done without `WouldBlock`.
     fn readiness(&self, options: &SocketOptions) -> Readiness;
@@ -27,39 +27,39 @@ pub(super) trait ProtocolState: fmt::Debug {
         true
     }
 
-    /// Whether `peer_addr` returns it.
+    /// Whether `peer_addr` returns the peer of [`flow`](ProtocolState::flow).
     fn has_peer(&self) -> bool {
         true
     }
 
-    /// Bytes that wait to be read, and bytes that wait to be sent or acknowledged.
+    /// The bytes that wait to be read, and the bytes that wait to be sent or acknowledged.
     fn queued(&self) -> (usize, usize);
 
-    /// Completes what a status page shows.
+    /// Adds the kind's part to the information for a status page.
     fn describe(&self, is_bound: bool, info: &mut SocketInfo);
 
-    /// SO_ERROR: the error that waits is returned once.
+    /// SO_ERROR: takes the pending error.
     fn take_error(&mut self) -> Option<Error>;
 
-    /// Copies the front of what waits to be read, and leaves it there.
+    /// Copies the beginning of the data that wait to be read, without removing them.
     fn peek(&self, buf: &mut [u8]) -> Result<usize>;
 
-    /// What it holds outside the record, for the account.
+    /// The bytes that it holds outside the record, for the account.
     fn held_bytes(&self) -> usize;
 
     /// Whether the record can go once nobody holds the socket and it has nothing to send.
     fn is_over(&self) -> bool;
 
-    /// What it holds for a peer; none if it does not count while memory is short.
+    /// What it holds for a peer; `None` if it does not count while memory is short.
     fn holding(&self) -> Option<Holding> {
         None
     }
 
-    /// Gives back what is due at this shortage; `is_over_share` if it holds more than its even
-    /// part.
+    /// Gives back what is due at this shortage. `_is_over_share`: it holds more than an equal
+    /// share.
     fn give_back(&mut self, _: &mut Ctx<'_>, _: Shortage, _is_over_share: bool) {}
 
-    /// Its queues, if it is a socket of datagrams.
+    /// Its queues, if it is a datagram socket.
     fn datagrams(&self) -> Option<&DatagramQueue> {
         None
     }

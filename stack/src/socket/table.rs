@@ -1,4 +1,4 @@
-//! The descriptor table of one owner: lowest free number first, a generation behind each number.
+//! The descriptor table of one owner. It gives out the lowest free number, with a generation.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
@@ -8,8 +8,9 @@ use core::fmt;
 use super::id::{OwnerId, SocketId};
 use crate::error::{Error, Result};
 
-/// What a program holds: a small number, the owner in whose table it stands, and a generation that
-/// makes a stale one an error. It means nothing to another owner.
+/// The handle with which a program names a socket: a small number, the owner of the table that
+/// contains it, and a generation that makes a stale descriptor an error. It means nothing to
+/// another owner.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Descriptor {
     owner: OwnerId,
@@ -18,12 +19,12 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// The number that a program sees, as with POSIX: the lowest that was free.
+    /// The number, as in POSIX: the lowest that was free.
     pub const fn number(self) -> u32 {
         self.number
     }
 
-    /// The owner in whose table it stands.
+    /// The owner of the table that contains the descriptor.
     pub const fn owner(self) -> OwnerId {
         self.owner
     }
@@ -39,7 +40,7 @@ impl fmt::Debug for Descriptor {
     }
 }
 
-/// The descriptors of one owner. Each leads to a socket, and several may lead to the same.
+/// The descriptors of one owner. Each refers to a socket, and several may refer to the same one.
 #[derive(Debug)]
 pub(super) struct DescriptorTable {
     owner: OwnerId,
@@ -59,7 +60,7 @@ impl DescriptorTable {
         DescriptorTable { owner, entries: Vec::new(), free: BinaryHeap::new(), limit }
     }
 
-    /// EMFILE when the next [`open`](Self::open) would fail.
+    /// EMFILE if the next [`open`](Self::open) would fail.
     pub(super) fn check_room(&self) -> Result<()> {
         if self.free.is_empty() && self.entries.len() >= self.limit {
             return Err(Error::TooManyDescriptors);
@@ -67,7 +68,7 @@ impl DescriptorTable {
         Ok(())
     }
 
-    /// Gives out the lowest free number.
+    /// Allocates the lowest free number.
     pub(super) fn open(&mut self, socket: SocketId) -> Result<Descriptor> {
         self.check_room()?;
         let number = match self.free.pop() {
@@ -82,8 +83,8 @@ impl DescriptorTable {
         Ok(Descriptor { owner: self.owner, number, generation: entry.generation })
     }
 
-    /// EBADF for another owner's, and for a number that was never given out or has been closed
-    /// since.
+    /// The socket of a descriptor. EBADF for a descriptor of another owner, one that never existed,
+    /// or one that was closed.
     pub(super) fn socket(&self, d: Descriptor) -> Result<SocketId> {
         let entry = self.entries.get(d.number as usize).ok_or(Error::BadDescriptor)?;
         if entry.generation != d.generation || d.owner != self.owner {
@@ -101,7 +102,7 @@ impl DescriptorTable {
         Ok(socket)
     }
 
-    /// All that are open, by their numbers, and where they lead.
+    /// All open descriptors and their sockets, in the order of their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Descriptor, SocketId)> {
         let owner = self.owner;
         self.entries.iter().zip(0..).filter_map(move |(entry, number)| {

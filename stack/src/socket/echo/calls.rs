@@ -1,4 +1,4 @@
-//! What a program does with an echo socket, and how the socket sends.
+//! The calls of programs on echo sockets, and the sending.
 
 use alloc::boxed::Box;
 use core::net::SocketAddr;
@@ -62,7 +62,7 @@ impl ProtocolCalls for EchoSockets {
             (Some(to), connected) => self.flow_to(env, id, to, connected, meta)?,
         };
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
-        // The message has its header.
+        // The message includes its header.
         env.common.check_len(id, flow.remote.addr, data.len(), 0)?;
         if data.len() < icmp::HEADER_LEN {
             return Err(Error::InvalidArgument);
@@ -79,7 +79,7 @@ impl ProtocolCalls for EchoSockets {
         };
         let (header, payload) = echo::request(flow.local, flow.remote.addr, &data);
         let protocol = protocol::icmp_for(flow.remote.addr);
-        // A request has its checksum already.
+        // A request already has its checksum.
         env.send_packet(
             &flow,
             fields,
@@ -87,7 +87,7 @@ impl ProtocolCalls for EchoSockets {
         )
     }
 
-    /// The identifier is free at once; the record stays until what it still has to send is out.
+    /// Closes the socket. Its identifier is free at once; the record stays until its queue is sent.
     fn close(&mut self, env: &mut Env<'_>, id: SocketId) {
         if let Ok(socket) = env.common.record_mut(id)
             && let Some(bound) = socket.take_bound()
@@ -107,8 +107,7 @@ impl ProtocolCalls for EchoSockets {
 }
 
 impl EchoSockets {
-    /// The addresses of a message to `to`, whose port does not matter; binds the socket if it is
-    /// not bound yet.
+    /// The addresses of a message to `to`, whose port is ignored. Binds the socket if necessary.
     fn flow_to(
         &mut self,
         env: &mut Env<'_>,

@@ -1,4 +1,4 @@
-//! Echo replies on their way in, to the sockets that asked, and errors about requests.
+//! Received echo replies, for the sockets that sent the requests, and errors about requests.
 
 use super::EchoSockets;
 use crate::demux::{Endpoint, FourTuple};
@@ -13,7 +13,7 @@ use crate::socket::message::DatagramMeta;
 use crate::socket::scope::scope_of;
 
 impl EchoSockets {
-    /// A reply goes to the socket whose identifier it bears, whole.
+    /// Delivers a reply, whole, to the socket with its identifier.
     pub(in crate::socket) fn handle_reply(&mut self, env: &mut Env<'_>, datagram: Datagram) {
         let Some(&[high, low]) = datagram.transport().get(4..6) else {
             return env.ctx.count_drop(DropReason::BadIcmp);
@@ -39,9 +39,10 @@ impl EchoSockets {
         }
     }
 
-    /// Echo requests carry their socket's identifier where other protocols carry the ports' second
-    /// half. As with UDP a connected socket hears of hard errors; Linux tells it of a path MTU over
-    /// IPv4 only. Whether the error is about one of ours.
+    /// Handles an error about an echo request. The request has its socket's identifier where other
+    /// protocols have the second half of their ports. As with UDP, only a connected socket gets
+    /// errors, and only hard ones; Linux reports a path MTU over IPv4 only. Returns whether the
+    /// error is about one of our requests.
     pub(in crate::socket) fn handle_error(
         &mut self,
         env: &mut Env<'_>,

@@ -1,8 +1,8 @@
 //! Echo sockets, Linux's ping sockets: their messages are ICMP echo messages.
 //!
-//! Read `calls` (what a program does with them, and how they send), then `input` (replies and
-//! errors that come in). The queues are those of `datagram_queue`; the identifier of the messages
-//! plays the port.
+//! Read `calls` (the calls of programs, and the sending), then `input` (replies and errors). The
+//! queues are those of `datagram_queue`; the identifier of the messages takes the place of the
+//! port.
 
 mod calls;
 mod input;
@@ -19,7 +19,7 @@ use crate::steering::Share;
 #[derive(Debug)]
 pub(crate) struct EchoSockets {
     default_options: CopyOnWrite<SocketOptions>,
-    /// By identifier.
+    /// The sockets by identifier.
     ports: BoundPorts,
 }
 

@@ -1,4 +1,4 @@
-//! What a program does with a TCP socket.
+//! The calls of programs on TCP sockets.
 
 use core::mem;
 use core::net::SocketAddr;
@@ -95,7 +95,7 @@ impl ProtocolCalls for TcpSockets {
         self.send(env, id, SendData::Slice(data), &SendMeta::connected(), SendFlags::default())
     }
 
-    /// On a connected stream the address is ignored, as on Linux.
+    /// Sends data. The address is ignored on a connected stream, as on Linux.
     fn send(
         &mut self,
         env: &mut Env<'_>,
@@ -108,7 +108,7 @@ impl ProtocolCalls for TcpSockets {
         if env.ctx.memory.is_pressed() {
             env.ctx.memory = env.common.budget_of(env.ctx.now, id);
         }
-        // Linux: EPIPE for a stream that was never connected.
+        // As on Linux: EPIPE for a stream that was never connected.
         let stream = env.common.stream_mut(id).ok_or(Error::BrokenPipe)?;
         let ctx = &mut env.ctx;
         let connection = stream.named(ctx);
@@ -164,7 +164,7 @@ impl ProtocolCalls for TcpSockets {
                 if how != Shutdown::Write {
                     stream.named(&mut env.ctx).shutdown_read(&mut env.ctx)?;
                 }
-                // In SYN-SENT the attempt is over by now.
+                // In SYN-SENT the attempt to connect has been given up by now.
                 let is_over = how == Shutdown::Both && stream.connection.is_opening_given_up();
                 if how != Shutdown::Read && !is_over {
                     stream.named(&mut env.ctx).shutdown_write(&mut env.ctx)?;
@@ -172,7 +172,7 @@ impl ProtocolCalls for TcpSockets {
                 self.settle(env, id, After::Change);
                 Ok(())
             }
-            // Linux: SHUT_RD stops a listener; it can be closed or listen again.
+            // As on Linux: SHUT_RD stops a listener, which can then be closed or listen again.
             TcpSocket::Listener(_) if how != Shutdown::Write => {
                 self.stop_listening(env, id);
                 Ok(())
@@ -250,8 +250,8 @@ impl TcpSockets {
         result
     }
 
-    /// Resets what waits to be accepted; handshakes under way find no listener and are reset as
-    /// they come.
+    /// Resets the connections that wait to be accepted. Handshakes in progress are reset when their
+    /// next segment finds no listener.
     fn stop_listening(&mut self, env: &mut Env<'_>, id: SocketId) {
         let Some(socket) = env.common.records.get_mut(id) else { return };
         let bound = socket.bound();
@@ -267,7 +267,7 @@ impl TcpSockets {
         env.common.settle(id, false);
     }
 
-    /// Ends a connection that nobody will hold with a reset.
+    /// Resets a connection that will have no holder.
     pub(super) fn abort(&mut self, env: &mut Env<'_>, id: SocketId) {
         if let Some(socket) = env.common.records.get_mut(id) {
             socket.holders = Holders::Nobody;
@@ -278,7 +278,7 @@ impl TcpSockets {
         self.settle(env, id, After::Change);
     }
 
-    /// A connection's timer has fired.
+    /// Handles a connection's timer.
     fn handle_stream_timeout(&mut self, env: &mut Env<'_>, id: SocketId) {
         let Common { records, timers, .. } = &mut *env.common;
         let Some(stream) = records.get_mut(id).and_then(|socket| socket.protocol.stream_mut()) else {
@@ -287,7 +287,7 @@ impl TcpSockets {
         stream.armed.fired();
         let deadline = stream.connection.deadline();
         if deadline.is_none_or(|at| at > env.ctx.now) {
-            // It was put off since, or called off.
+            // The timer was postponed or stopped.
             return timers.arm(&mut stream.armed, TimerTarget::Socket(id), deadline);
         }
         stream.named(&mut env.ctx).handle_timeout(&mut env.ctx);
@@ -295,8 +295,8 @@ impl TcpSockets {
         self.look_after_orphan(env, id);
     }
 
-    /// Linux asks for SO_REUSEADDR and SO_REUSEPORT as they are now, and not as they were when the
-    /// port was taken.
+    /// Updates SO_REUSEADDR and SO_REUSEPORT in the port table: Linux checks their current values,
+    /// not those at the time of `bind`.
     fn renew_reuse(&mut self, common: &mut Common, id: SocketId) {
         let Some(socket) = common.records.get_mut(id) else { return };
         let (reuse, bound) = (socket.options.reuse(), socket.bound());

@@ -1,4 +1,4 @@
-//! `connect`: from a socket to a connection.
+//! `connect`: opens a connection on a socket.
 
 use core::mem;
 use core::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::subject::Subject;
 use crate::tcp::{Connection, State};
 
 impl TcpSockets {
-    /// `connect`, with or without Fast Open. `Ok` if the SYN waits for data.
+    /// `connect`, with or without Fast Open. Returns `Ok` if the SYN waits for data.
     pub(super) fn open_stream(
         &mut self,
         env: &mut Env<'_>,
@@ -32,14 +32,14 @@ impl TcpSockets {
             TcpSocket::Stream(stream) => match stream.connection.state() {
                 State::SynSent if stream.connection.is_deferred() => return Err(Error::IsConnected),
                 State::SynSent | State::SynReceived => return Err(Error::Already),
-                // As on Linux: a socket whose connection was open once makes no other.
+                // As on Linux: a socket whose connection was open cannot connect again.
                 State::Closed if stream.connection.was_open() => return Err(Error::IsConnected),
                 State::Closed if stream.connection.is_opening_given_up() => {
                     self.return_to_idle(env.common, id)
                 }
                 State::Closed => {
                     // As on Linux: the call after a failed attempt returns its error, or
-                    // ECONNABORTED if that was read, and the next one tries anew.
+                    // ECONNABORTED if the error was read; the next call tries again.
                     let error = stream.connection.take_error();
                     self.return_to_idle(env.common, id);
                     return Err(error.unwrap_or(Error::ConnectionAborted));
@@ -70,7 +70,7 @@ impl TcpSockets {
         socket.renew_readiness();
         match shares_port {
             Some(reuse) => self.ports.add_connection(tuple.local, reuse),
-            // From now on it is in nobody's way on other addresses.
+            // From now on it conflicts only with sockets on the same address.
             None => self.rebind(id, tuple.local.port, BoundAddr::One(tuple.local.addr)),
         }
         self.connections.insert(&tuple, Target::Connection(id));
@@ -79,7 +79,7 @@ impl TcpSockets {
         if is_deferred { Ok(()) } else { Err(Error::InProgress) }
     }
 
-    /// The four numbers of a connection that is to be opened.
+    /// The four-tuple of a connection that is to be opened.
     fn choose_tuple(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<FourTuple> {
         let network = &*env.network;
         let socket = env.common.record(id)?;
@@ -117,8 +117,9 @@ impl TcpSockets {
         Ok(tuple)
     }
 
-    /// An ephemeral port for a connection whose other three numbers `tuple_from` knows; of several
-    /// stacks on an interface each draws those whose answers are its own. EADDRNOTAVAIL.
+    /// Draws an ephemeral port for a connection; `tuple_from` completes the four-tuple. Where
+    /// several stacks serve an interface, each draws ports whose answers it receives.
+    /// EADDRNOTAVAIL.
     fn ephemeral_port(
         &mut self,
         common: &Common,
@@ -137,7 +138,7 @@ impl TcpSockets {
         })
     }
 
-    /// A socket whose attempt to connect failed can be used for another.
+    /// Makes a socket whose attempt to connect failed usable again.
     fn return_to_idle(&mut self, common: &mut Common, id: SocketId) {
         let Some(socket) = common.records.get_mut(id) else { return };
         let bound = socket.bound();
@@ -152,7 +153,7 @@ impl TcpSockets {
         }
     }
 
-    /// The address on which a socket that `bind` gave its port stands in others' way.
+    /// Sets the address with which a bound socket conflicts with others.
     fn rebind(&mut self, id: SocketId, port: u16, addr: BoundAddr) {
         self.ports.change(port, id, |binding| binding.addr = addr);
     }

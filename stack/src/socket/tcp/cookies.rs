@@ -1,5 +1,5 @@
-//! SYN cookies at a listener: SYNs that are answered without an entry in its SYN queue, and the
-//! ACKs that bring them back.
+//! SYN cookies of a listener: SYNs that are answered without an entry in the SYN queue, and the
+//! ACKs that return the cookies.
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use crate::tcp::{Flags, Header, SynReceived};
 use crate::timers::Armed;
 
 impl TcpSockets {
-    /// Answers a SYN with a cookie. Nothing is kept but the time.
+    /// Answers a SYN with a cookie. Only the time is stored.
     pub(super) fn send_cookie(&mut self, env: &mut Env<'_>, id: SocketId, tuple: FourTuple, syn: &Header) {
         let Some((listener, options)) = env.common.listener_mut(id) else { return };
         listener.cookie_sent_at = Some(env.ctx.now);
@@ -27,8 +27,8 @@ impl TcpSockets {
         reply(env, &tuple, syn_ack, fields);
     }
 
-    /// The MSS from the cookie that a segment for a listener acknowledges; none if it is not one,
-    /// or if none was sent.
+    /// The MSS from the cookie that a segment for a listener acknowledges. `None` if it is not a
+    /// cookie, or none was sent lately.
     pub(super) fn mss_from_cookie(
         &self,
         env: &mut Env<'_>,
@@ -52,8 +52,8 @@ impl TcpSockets {
         mss
     }
 
-    /// A cookie has come back, and a connection is made of it. If the accept queue or memory is
-    /// full the segment is forgotten: the peer's next one brings the cookie again.
+    /// Makes a connection from a returned cookie. If the accept queue or the memory is full, the
+    /// segment is ignored: the peer's next segment returns the cookie again.
     pub(super) fn accept_cookie(
         &mut self,
         env: &mut Env<'_>,

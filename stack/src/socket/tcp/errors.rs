@@ -1,4 +1,4 @@
-//! What the network reports about segments that we sent.
+//! ICMP errors about segments that we sent.
 
 use super::TcpSockets;
 use super::connections::Target;
@@ -14,8 +14,8 @@ use crate::subject::Subject;
 use crate::tcp::SeqNumber;
 
 impl TcpSockets {
-    /// RFC 5927: an error counts only when it quotes a segment that is in flight. Whether the error
-    /// is about one of ours.
+    /// Handles an ICMP error. RFC 5927: it counts only if it quotes a segment in flight. Returns
+    /// whether the error is about one of our connections.
     pub(in crate::socket) fn handle_error(
         &mut self,
         env: &mut Env<'_>,
@@ -29,7 +29,7 @@ impl TcpSockets {
         let id = match self.find_record(env.common, flow) {
             Some(Target::Connection(id)) => id,
             Some(Target::Handshake(id)) => return self.on_handshake_error(env, id, seq, error),
-            // TIME-WAIT records live on.
+            // TIME-WAIT records are not affected.
             Some(Target::TimeWait(_)) | None => return false,
         };
         let Some(stream) = env.common.stream_mut(id) else { return false };
@@ -50,8 +50,8 @@ impl TcpSockets {
         true
     }
 
-    /// A handshake of a listener: as on Linux (tcp_req_err) it is given up, silently, for what
-    /// POSIX does not let `accept` return.
+    /// Handles an error for a handshake of a listener. As on Linux (tcp_req_err) the handshake is
+    /// dropped silently, because POSIX does not let `accept` return such an error.
     fn on_handshake_error(
         &mut self,
         env: &mut Env<'_>,

@@ -1,5 +1,5 @@
-//! TCP Fast Open: at a listener SYNs whose data is delivered before the handshake is over (RFC 7413
-//! §4.2.2), and at a client what its SYN carries.
+//! TCP Fast Open: at a listener, SYNs whose data is delivered before the handshake completes (RFC
+//! 7413 §4.2.2); at a client, the content of the SYN.
 
 use super::fast_open_cache::FirstSyn;
 use super::input::Syn;
@@ -10,19 +10,20 @@ use crate::socket::common::Env;
 use crate::socket::id::SocketId;
 use crate::tcp::{Connection, CookieCheck, FastOpenCookie, FastOpenEnd, Header, OpenParams};
 
-/// What a SYN's Fast Open option leads to.
+/// The answer to the Fast Open option of a SYN.
 #[derive(Debug)]
 #[must_use]
 pub(super) enum FastOpenAnswer {
-    /// It has none, or the listener wants none.
+    /// There is no option, or the listener does not use Fast Open.
     Nothing,
-    /// The handshake takes its course, and the SYN-ACK gives this cookie.
+    /// The handshake continues as usual, and the SYN-ACK contains this cookie.
     Cookie(FastOpenCookie),
-    /// A connection at once; its SYN-ACK gives this cookie, if the client's is out of date.
+    /// A connection is opened at once. Its SYN-ACK contains this cookie if the client's is
+    /// outdated.
     Open(Option<FastOpenCookie>),
 }
 
-/// What a connection that is opened fast begins with.
+/// The initial data of a connection that is opened fast.
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) listener: SocketId,
@@ -32,7 +33,7 @@ pub(super) struct Opening {
 }
 
 impl TcpSockets {
-    /// Linux's tcp_try_fastopen. A cookie is good with or without data behind it.
+    /// Linux's tcp_try_fastopen. A cookie is accepted with or without data.
     pub(super) fn answer_fast_open(
         &mut self,
         env: &mut Env<'_>,
@@ -66,7 +67,7 @@ impl TcpSockets {
             Some(keys) => **keys,
             None => self.fast_open.keys.current(&mut env.ctx),
         };
-        // It is given in the option that the client used.
+        // The cookie is sent in the kind of option that the client used.
         let new = || keys.cookie(local, remote).in_option(cookie.is_experimental());
         if cookie.is_request() {
             env.ctx.stats.fast_open.cookie_reqd += 1;
@@ -82,8 +83,8 @@ impl TcpSockets {
         }
     }
 
-    /// The connection stands in the accept queue at once, and the program may answer what the SYN
-    /// said.
+    /// Puts the connection into the accept queue at once, so that the program can answer the data
+    /// in the SYN.
     pub(super) fn open_fast(&mut self, env: &mut Env<'_>, opening: Opening, syn: Syn<'_>) {
         let Opening { listener, tuple, params, cookie } = opening;
         env.ctx.stats.fast_open.passive += 1;
@@ -93,8 +94,8 @@ impl TcpSockets {
         self.half_open.change(listener, |counts| counts.fast += 1);
     }
 
-    /// A client's connection that is to be opened fast, as far as what is known of the server
-    /// allows (Linux's tcp_fastopen_defer_connect).
+    /// Opens a client's connection fast, as far as the stored facts about the server allow (Linux's
+    /// tcp_fastopen_defer_connect).
     pub(super) fn connect_fast(
         &self,
         ctx: &mut Ctx<'_>,
@@ -120,7 +121,7 @@ impl TcpSockets {
         }
     }
 
-    /// The handshake of such a connection is over.
+    /// Handles the end of the handshake of a connection that was opened fast.
     pub(super) fn on_fast_open_end(&mut self, env: &mut Env<'_>, id: SocketId, end: FastOpenEnd) {
         let Ctx { now, config, .. } = env.ctx;
         if let FastOpenEnd::Learned(lesson) = end {

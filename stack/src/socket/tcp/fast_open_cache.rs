@@ -1,5 +1,5 @@
-//! What a client remembers of servers: their Fast Open cookies, and whether SYNs with data get lost
-//! on the way (RFC 7413 §4.1.3; Linux keeps it in its tcp_metrics).
+//! What a client stores about servers: their Fast Open cookies, and whether SYNs with data are lost
+//! on the way to them (RFC 7413 §4.1.3; Linux stores this in its tcp_metrics).
 
 use alloc::collections::VecDeque;
 use core::net::IpAddr;
@@ -10,24 +10,25 @@ use crate::rng::Rng;
 use crate::tcp::{FastOpenCookie, Lesson, SynOutcome};
 use crate::time::Instant;
 
-/// Our address and the server's: the server's cookie is for the one, and its path may depend on it.
+/// Our address and the server's: the server's cookie is valid for our address, and the path may
+/// depend on it.
 type AddressPair = (IpAddr, IpAddr);
 
 #[derive(Debug, Default)]
 struct CacheEntry {
     cookie: Option<FastOpenCookie>,
-    /// What the server's SYN-ACK announced.
+    /// The MSS that the server's SYN-ACK announced.
     mss: Option<u16>,
-    /// SYNs with data in a row that were lost or refused.
+    /// How many consecutive SYNs with data were lost or refused.
     failures: u8,
-    /// Until then nothing is tried.
+    /// Fast Open is not tried before this time.
     paused_until: Option<Instant>,
-    /// Which option asks for a cookie. Linux's try_exp.
+    /// The option in which a cookie is requested next; Linux's try_exp.
     asking: Asking,
 }
 
-/// As Linux: if kind 34 brings no cookie the experimental option is tried next, and if that brings
-/// none, only kind 34.
+/// As in Linux: if kind 34 yields no cookie, the experimental option is tried next; if that yields
+/// none, only kind 34 is used from then on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Asking {
     #[default]
@@ -37,9 +38,9 @@ enum Asking {
 }
 
 impl CacheEntry {
-    /// RFC 7413 §4.1.3.1: after a refusal nothing is tried for 2 minutes, after the next for 4, and
-    /// so on. SYNs get lost for other reasons, too: as in Linux's tcp_fastopen_cookie_check the
-    /// first loss does not count.
+    /// RFC 7413 §4.1.3.1: after a refusal Fast Open pauses for 2 minutes, after the next for 4, and
+    /// so on. SYNs are lost for other reasons, too, so the first loss does not count, as in Linux's
+    /// tcp_fastopen_cookie_check.
     fn on_failure(&mut self, now: Instant, outcome: SynOutcome) {
         self.failures = self.failures.saturating_add(1);
         if outcome == SynOutcome::Refused || self.failures > 1 {
@@ -50,25 +51,25 @@ impl CacheEntry {
 }
 
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
-/// 45 days.
+/// The longest pause is 45 days.
 const MAX_PAUSE_SHIFT: u8 = 16;
 
-/// What a SYN to a server is to carry.
+/// What a SYN to a server carries.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum FirstSyn {
-    /// Nothing: SYNs with a Fast Open option were lost on this path.
+    /// No Fast Open option: SYNs that had one were lost on this path.
     Plain,
     /// A request for a cookie.
     Request {
-        /// In the experimental option.
+        /// Whether it is sent in the experimental option.
         experimental: bool,
     },
-    /// This cookie, and data in a segment of the server's MSS, if that is known.
+    /// This cookie, and data up to the server's MSS, if that is known.
     Data(FastOpenCookie, Option<u16>),
 }
 
-/// Bounded: the entry that came first gives way.
+/// The facts about servers. The number of entries is limited: the oldest is removed first.
 #[derive(Debug)]
 pub(super) struct FastOpenCache {
     entries: HashMap<AddressPair, CacheEntry>,
@@ -89,7 +90,7 @@ impl FastOpenCache {
         }
     }
 
-    /// What the server announced last.
+    /// The MSS that the server announced last.
     pub(super) fn mss(&self, local: IpAddr, remote: IpAddr) -> Option<u16> {
         self.entries.get(&(local, remote))?.mss
     }
@@ -185,7 +186,7 @@ mod tests {
             now += pause;
             assert!(!is_plain(&cache, now));
         }
-        // Once it works, all is forgiven.
+        // A success clears the count of failures.
         cache.learn(now, US, server(1), lesson(1, SynOutcome::Fine), 10);
         cache.learn(now, US, server(1), lesson(1, SynOutcome::Lost), 10);
         assert!(!is_plain(&cache, now));
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!((cache.entries.len(), cache.order.len()), (0, 0));
     }
 
-    /// Measured on Linux 6.18: kind 34, then the experimental option, then kind 34 for good.
+    /// Measured on Linux 6.18: kind 34, then the experimental option, then kind 34 permanently.
     #[test]
     fn a_request_without_an_answer_is_made_in_the_other_option_once() {
         let mut cache = FastOpenCache::new(&mut Rng::new([1; 32]));

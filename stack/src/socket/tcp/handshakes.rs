@@ -1,4 +1,4 @@
-//! Handshakes of listeners: the entries of their SYN queues, from the SYN to the accept queue.
+//! The handshakes of listeners: entries of their SYN queues, from the SYN to the accept queue.
 
 use core::mem;
 
@@ -24,11 +24,11 @@ use crate::subject::Subject;
 use crate::tcp::{Connection, HandshakeStep, HandshakeTimeout, Header, SynReceived, reset_for};
 use crate::timers::Armed;
 
-/// What the account holds for an entry.
+/// The bytes that the account holds for an entry.
 const HANDSHAKE_BYTES: usize = mem::size_of::<Handshake>();
 
 impl TcpSockets {
-    /// A SYN for a listener becomes an entry of its SYN queue.
+    /// Makes a SYN for a listener an entry of its SYN queue.
     pub(super) fn handle_syn(&mut self, env: &mut Env<'_>, id: SocketId, tuple: FourTuple, syn: Syn<'_>) {
         let is_full = env.common.account.is_full_for(HANDSHAKE_BYTES + CONNECTION_BYTES);
         let Some((listener, options)) = env.common.listener_mut(id) else { return };
@@ -39,7 +39,7 @@ impl TcpSockets {
             SynRoom::Queue if is_full && cookies == SynCookieMode::Off => {
                 return env.ctx.count_drop(DropReason::MemoryLimit);
             }
-            // A cookie takes no memory, and by the time that it comes back there may be some.
+            // A cookie takes no memory now, and when it comes back there may be some.
             SynRoom::Queue if is_full && syn.isn_after.is_none() => {
                 return self.send_cookie(env, id, tuple, syn.header);
             }
@@ -90,7 +90,7 @@ impl TcpSockets {
         let Some(handshake) = self.handshakes.get_mut(id) else { return };
         let (listener_id, tuple) = (handshake.listener, handshake.tuple);
         let Some((listener, options)) = env.common.listener_mut(listener_id) else {
-            // The listener was closed in the meantime.
+            // The listener was closed meanwhile.
             self.forget_handshake(env, id);
             env.ctx.count_drop(DropReason::NoTcpSocket);
             return self.refuse_stray(env, &tuple, reset_for(header, payload.len()));
@@ -108,8 +108,8 @@ impl TcpSockets {
             HandshakeStep::Aborted => {
                 self.forget_handshake(env, id);
             }
-            // Linux: the ACK is forgotten; the SYN-ACK is repeated, and the peer's next segment
-            // tries again.
+            // As in Linux, the ACK is ignored; the SYN-ACK is repeated, and the peer's next segment
+            // is another chance.
             HandshakeStep::Complete if is_full => env.ctx.count_drop(DropReason::AcceptQueueFull),
             HandshakeStep::Complete if is_out_of_memory => {
                 env.ctx.count_drop(DropReason::MemoryLimit);
@@ -122,7 +122,7 @@ impl TcpSockets {
         }
     }
 
-    /// A finished handshake becomes a connection in its listener's accept queue.
+    /// Turns a completed handshake into a connection in its listener's accept queue.
     pub(super) fn establish(
         &mut self,
         env: &mut Env<'_>,
@@ -138,7 +138,7 @@ impl TcpSockets {
         self.queue_for_accept(env, listener, tuple, connection);
     }
 
-    /// A connection that came in stands in its listener's accept queue from now on.
+    /// Puts a new connection into its listener's accept queue.
     pub(super) fn queue_for_accept(
         &mut self,
         env: &mut Env<'_>,
@@ -172,7 +172,7 @@ impl TcpSockets {
         env.ctx.subject = Subject::Tcp(handshake.tuple);
         let deadline = handshake.record.deadline();
         if deadline > env.ctx.now {
-            // The SYN that came again has put it off.
+            // A repeated SYN has postponed the timer.
             return env.common.timers.arm(&mut handshake.armed, target, Some(deadline));
         }
         let (next, fields) = match env.common.listener_mut(handshake.listener) {
@@ -190,7 +190,7 @@ impl TcpSockets {
         }
     }
 
-    /// Takes a handshake out of every table.
+    /// Removes a handshake from all tables.
     pub(super) fn forget_handshake(&mut self, env: &mut Env<'_>, id: HandshakeId) -> Option<Handshake> {
         let mut handshake = self.handshakes.remove(id)?;
         env.common.timers.disarm(&mut handshake.armed, TimerTarget::Handshake(id));

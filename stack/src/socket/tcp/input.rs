@@ -1,4 +1,4 @@
-//! From a TCP segment to the connection, handshake, TIME-WAIT record or listener that it is for.
+//! Passes each TCP segment to its connection, handshake, TIME-WAIT record or listener.
 
 use bytes::Bytes;
 
@@ -26,14 +26,14 @@ use crate::tcp::{Flags, Header, SeqNumber, TimeWaitStep, reset_for};
 #[derive(Debug)]
 pub(super) struct Syn<'a> {
     pub(super) header: &'a Header,
-    /// Data that came with it.
+    /// The data in the SYN.
     pub(super) payload: Bytes,
-    /// It reopens a connection in TIME-WAIT; our number must lie behind this.
+    /// The SYN reopens a connection in TIME-WAIT; our new sequence number must be after this one.
     pub(super) isn_after: Option<SeqNumber>,
 }
 
-/// Checks a segment: its four numbers, its header with what the packet says beside it, and its
-/// data. Counts it if it is dropped.
+/// Checks a segment. Returns its four-tuple, its header with facts from the packet, and its data.
+/// Counts it if it is dropped.
 fn admit<'a>(
     ctx: &mut Ctx<'_>,
     parsed: &'a mut Option<(Header, usize)>,
@@ -69,16 +69,16 @@ fn admit<'a>(
 
 impl TcpSockets {
     pub(in crate::socket) fn handle_segment(&mut self, env: &mut Env<'_>, datagram: Datagram) {
-        // Lent, not moved: every segment comes through here.
+        // Borrowed, not moved, because every segment passes here.
         let mut parsed = Header::parse(datagram.transport());
         if let Some((tuple, header, payload)) = admit(&mut env.ctx, &mut parsed, datagram) {
             self.deliver_segment(env, tuple, header, payload);
         }
     }
 
-    /// As [`handle_segment`](TcpSockets::handle_segment), out of a batch that ends with
-    /// [`finish_joining`](TcpSockets::finish_joining): what may be one of a run waits for the next;
-    /// see [`Joining`](super::joining::Joining).
+    /// Like [`handle_segment`](TcpSockets::handle_segment), for a segment of a batch that ends with
+    /// [`finish_joining`](TcpSockets::finish_joining). A segment that may continue in the next one
+    /// waits for it; see [`Joining`](super::joining::Joining).
     pub(in crate::socket) fn join_segment(&mut self, env: &mut Env<'_>, datagram: Datagram) {
         let mut parsed = Header::parse(datagram.transport());
         let Some((tuple, header, payload)) = admit(&mut env.ctx, &mut parsed, datagram) else { return };
@@ -89,12 +89,12 @@ impl TcpSockets {
         }
     }
 
-    /// Whether segments wait for the next to be joined with.
+    /// Whether segments wait to be joined with the next one.
     pub(in crate::socket) fn is_joining(&self) -> bool {
         !self.joining.is_empty()
     }
 
-    /// Delivers the run that was joined so far.
+    /// Delivers the segments that were joined so far.
     pub(in crate::socket) fn finish_joining(&mut self, env: &mut Env<'_>) {
         let Some((tuple, mut header, mut pieces)) = self.joining.take() else { return };
         self.renew_budget(env);
@@ -144,8 +144,8 @@ impl TcpSockets {
         }
     }
 
-    /// A segment for a connection while memory is short: of segments that the device has joined
-    /// there may be room for some.
+    /// Handles a segment for a connection while memory is short: of segments that the device has
+    /// joined, some may fit.
     #[cold]
     fn deliver_under_pressure(
         &mut self,
@@ -171,8 +171,8 @@ impl TcpSockets {
         self.settle(env, id, After::Change);
     }
 
-    /// A segment for no connection: for a listener, or to be answered with a reset (RFC 9293
-    /// §3.10.7.1, §3.10.7.2).
+    /// Handles a segment without a connection: it is for a listener, or is answered with a reset
+    /// (RFC 9293 §3.10.7.1, §3.10.7.2).
     fn handle_stray(&mut self, env: &mut Env<'_>, tuple: FourTuple, header: &Header, payload: Bytes) {
         let flags = header.flags;
         let listener = self.listeners.find(&tuple);
@@ -182,7 +182,7 @@ impl TcpSockets {
             return self.accept_cookie(env, (id, mss), tuple, header, payload);
         }
         match listener {
-            // Linux, too, refuses a SYN with a FIN: no honest host sends one.
+            // As in Linux, a SYN with FIN is refused: no regular host sends one.
             Some(_) if flags.is_first_syn() && flags.contains(Flags::FIN) => {
                 env.ctx.count_drop(DropReason::UnexpectedSegment);
             }
@@ -200,7 +200,7 @@ impl TcpSockets {
         }
     }
 
-    /// Sends a reset that no connection owes, within the limit for each host.
+    /// Sends a reset on behalf of no connection, within the rate limit for each host.
     pub(super) fn refuse_stray(&mut self, env: &mut Env<'_>, tuple: &FourTuple, reset: Option<Header>) {
         let Some(reset) = reset else { return };
         let rate = Rate::per_second(env.ctx.config.tcp.max_resets_per_second);
@@ -234,7 +234,8 @@ impl TcpSockets {
                     let syn = Syn { header, payload, isn_after: Some(isn_after) };
                     self.handle_syn(env, listener, tuple, syn);
                 }
-                // Nobody would take it: it is answered like any other segment (Linux's tcp_v4_rcv).
+                // There is nobody to take it: it is answered like any other segment (Linux's
+                // tcp_v4_rcv).
                 None => {
                     env.ctx.count_drop(DropReason::NoTcpSocket);
                     if let Some(answer) = entry.record.answer_syn(&env.ctx, offset) {

@@ -2,11 +2,11 @@
 //!
 //! Read `stream` and `listener` (what a socket has become), `connections` (which record a segment
 //! is for), then `input` (segments), `joining` (segments of a burst), `handshakes`, `cookies`,
-//! `fast_open` and `fast_open_cache` (connections that come in), `calls` and `connect` (what a
-//! program does), `params` (what a connection begins with), `output` and `segmentation` (what
-//! leaves), `settle` (what follows all of these), `time_waits`, `orphans` (connections that no
-//! descriptor holds), `pressure` (when memory is short), `questions` and `errors` (what the network
-//! reports).
+//! `fast_open` and `fast_open_cache` (new connections), `calls` and `connect` (calls of programs),
+//! `params` (the initial parameters of a connection), `output` and `segmentation` (outgoing
+//! segments), `settle` (what follows all of these), `time_waits`, `orphans` (connections that no
+//! descriptor holds), `pressure` (memory shortage), `questions` (queries) and `errors` (ICMP
+//! errors).
 
 mod calls;
 mod connect;
@@ -57,11 +57,11 @@ use crate::rng::Rng;
 use crate::steering::Share;
 use crate::tcp::{FastOpenKeys, IsnGenerator, State, SynCookies};
 
-/// The tables of TCP's sockets, and what they share.
+/// The tables of TCP sockets.
 #[derive(Debug)]
 pub(crate) struct TcpSockets {
     default_options: CopyOnWrite<SocketOptions>,
-    /// What each segment is looked up in.
+    /// The table in which each segment is looked up.
     connections: Connections,
     handshakes: Slab<HandshakeId, Handshake>,
     half_open: HalfOpens,
@@ -69,15 +69,15 @@ pub(crate) struct TcpSockets {
     listeners: BoundTable<SocketId>,
     ports: PortTable<SocketId>,
     isn: IsnGenerator,
-    /// Resets to one host that no connection owes.
+    /// The rate limits of resets on behalf of no connection, for each host.
     reset_shares: PeerLimit,
     syn_cookies: SynCookies,
     fast_open: FastOpens,
-    /// Connections that no descriptor holds and that are not over.
+    /// The number of connections that no descriptor holds and that have not ended.
     orphans: usize,
-    /// The run whose turn to send it is: it goes on before any other socket has its turn.
+    /// The run that is being sent. It is finished before another socket has its turn.
     run: Option<Segmentation>,
-    /// Segments of the batch that is being handled.
+    /// The segments of the batch that is being handled.
     joining: Joining,
 }
 
@@ -90,7 +90,7 @@ struct FastOpens {
     pending: BTreeMap<SocketId, SocketId>,
 }
 
-/// What a connection takes at least.
+/// The least number of bytes that a connection takes.
 const CONNECTION_BYTES: usize = mem::size_of::<Socket>() + mem::size_of::<Stream>();
 
 impl TcpSockets {
@@ -117,13 +117,13 @@ impl TcpSockets {
         }
     }
 
-    /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN.
+    /// Deletes the Fast Open cookies of all servers, and which of them refuse data in a SYN.
     pub(super) fn forget_fast_open_cookies(&mut self) {
         self.fast_open.cache.clear();
     }
 
-    /// What a status page shows of handshakes and TIME-WAIT records. A socket in TIME-WAIT that a
-    /// program still holds is there already.
+    /// Adds handshakes and TIME-WAIT records to the information for a status page. A socket in
+    /// TIME-WAIT that a program still holds is in it already.
     pub(super) fn add_infos(&self, common: &Common, infos: &mut Vec<SocketInfo>) {
         let info = |state: State, tuple: &FourTuple| SocketInfo {
             id: None,
@@ -148,14 +148,14 @@ impl TcpSockets {
         infos.extend(time_waits.map(|tuple| info(State::TimeWait, &tuple)));
     }
 
-    /// The record that a segment with these four numbers is for.
+    /// The record that a segment with this four-tuple is for.
     fn find_record(&self, common: &Common, tuple: &FourTuple) -> Option<Target> {
         let TcpSockets { connections, handshakes, time_waits, .. } = self;
         connections.find(tuple, |target| is_of(common, handshakes, time_waits, target, tuple))
     }
 }
 
-/// Whether this record has these four numbers.
+/// Whether this record has this four-tuple.
 fn is_of(
     common: &Common,
     handshakes: &Slab<HandshakeId, Handshake>,
@@ -206,7 +206,7 @@ impl Protocol {
         }
     }
 
-    /// EOPNOTSUPP.
+    /// The TCP part of a socket. EOPNOTSUPP if it has none.
     fn tcp_mut(&mut self) -> Result<&mut TcpSocket> {
         match self {
             Protocol::Tcp(socket) => Ok(socket),

@@ -1,4 +1,4 @@
-//! What a connection begins with: its initial sequence number, and the sizes of its segments.
+//! The initial parameters of a connection: its initial sequence number, and its segment sizes.
 
 use core::net::IpAddr;
 
@@ -12,7 +12,7 @@ use crate::socket::scope::iface_of;
 use crate::tcp::OpenParams;
 
 impl TcpSockets {
-    /// What a connection begins with, opened from either side.
+    /// The initial parameters of a connection, opened from either side.
     pub(super) fn open_params(
         &self,
         ctx: &Ctx<'_>,
@@ -31,9 +31,9 @@ impl TcpSockets {
     }
 }
 
-/// The MSS that we announce: what our link takes, or TCP_MAXSEG if that is less (RFC 9293 §3.7.1,
-/// MUST-67). What a path takes that was learned does not matter: it is about what we send, and the
-/// way back may be another (RFC 1191 §3.1).
+/// The MSS that we announce: the one that our link takes, or TCP_MAXSEG if that is less (RFC 9293
+/// §3.7.1, MUST-67). A path MTU that was learned does not matter: it is about packets that we send,
+/// and the way back may differ (RFC 1191 §3.1).
 fn announced_mss(network: &Network, options: &SocketOptions, tuple: &FourTuple) -> u16 {
     let mtu = network.link_mtu(tuple.remote.addr, iface_of(tuple.scope));
     let link_mss = mss_for_mtu(mtu, tuple.remote.addr);
@@ -62,7 +62,8 @@ fn default_mss(remote: IpAddr) -> u16 {
     if remote.is_ipv4() { 536 } else { 1220 }
 }
 
-/// What every path takes: RFC 8200 §5. IPv4 promises too little to be of use (RFC 791 §3.2).
+/// The MSS that every IPv6 path takes (RFC 8200 §5). The guarantee for IPv4 is too small to be of
+/// use (RFC 791 §3.2).
 pub(super) fn least_path_mss(remote: IpAddr) -> u16 {
     if remote.is_ipv4() { 0 } else { mss_for_mtu(IPV6_MIN_MTU, remote) }
 }
@@ -71,7 +72,7 @@ pub(super) fn mss_for_mtu(mtu: usize, remote: IpAddr) -> u16 {
     u16::try_from(mtu.saturating_sub(header_bytes(remote) as usize)).unwrap_or(u16::MAX)
 }
 
-/// The headers of IP and TCP without options.
+/// The length of the IP and TCP headers without options.
 pub(super) fn header_bytes(remote: IpAddr) -> u32 {
     if remote.is_ipv4() { 40 } else { 60 }
 }

@@ -1,4 +1,4 @@
-//! What a program can ask of a connection beside the questions that every socket answers.
+//! Queries on connections, beyond those that every socket answers.
 
 use super::params::header_bytes;
 use super::stream::TcpSocket;
@@ -9,8 +9,8 @@ use crate::socket::record::{Protocol, Socket};
 use crate::tcp::TcpInfo;
 use crate::time::Instant;
 
-/// What can be known of a stream's connection, or of a listener (TCP_INFO). ENOTCONN if there is no
-/// connection and was none.
+/// TCP_INFO of a stream's connection, or of a listener. ENOTCONN if there is no connection and
+/// never was one.
 pub(in crate::socket) fn info(socket: &Socket, now: Instant, config: &Config) -> Result<TcpInfo> {
     match &socket.protocol {
         Protocol::Tcp(TcpSocket::Stream(stream)) => {
@@ -24,7 +24,7 @@ pub(in crate::socket) fn info(socket: &Socket, now: Instant, config: &Config) ->
     }
 }
 
-/// The options as a connection has changed them.
+/// Sets the options that the connection has changed.
 pub(in crate::socket) fn complete_options(socket: &Socket, options: &mut SocketOptions) {
     if let Some(stream) = socket.protocol.stream() {
         (options.receive_buffer, options.send_buffer) = stream.connection.buffers();
@@ -42,7 +42,7 @@ pub(in crate::socket) fn is_below_low_water(socket: &Socket, len: usize) -> bool
     socket.protocol.stream().is_some_and(|stream| stream.connection.is_below_low_water(len))
 }
 
-/// Why the connection ended.
+/// The reason for which the connection ended.
 pub(in crate::socket) fn close_reason(socket: &Socket) -> Option<CloseReason> {
     socket.protocol.stream()?.connection.close_reason()
 }

@@ -16,13 +16,13 @@ use crate::network::InterfaceId;
 use crate::offload::PartialChecksum;
 use crate::tcp::{Flags, Run, SeqNumber};
 
-/// Where the checksum stands in a TCP header.
+/// Where the checksum is in a TCP header.
 pub(super) const CHECKSUM_AT: Range<usize> = 16..18;
-/// Other fields of the TCP header.
+/// Where other fields are in a TCP header.
 const SEQ_AT: Range<usize> = 4..8;
 const FLAGS_AT: usize = 13;
-/// Fields of the IP headers: total length, identification, flags and checksum in IPv4, payload
-/// length in IPv6.
+/// Where fields are in the IP headers: total length, identification, flags and checksum in IPv4,
+/// payload length in IPv6.
 const V4_LEN_AT: Range<usize> = 2..4;
 const V4_IDENT_AT: Range<usize> = 4..6;
 const V4_FLAGS_AT: usize = 6;
@@ -30,33 +30,33 @@ const DONT_FRAGMENT: u8 = 0x40;
 const V4_CHECKSUM_AT: Range<usize> = 10..12;
 const V6_LEN_AT: Range<usize> = 4..6;
 
-/// The frames of a run that are still to be sent.
+/// The frames of a run that remain to be sent.
 #[derive(Debug)]
 pub(super) struct Segmentation {
     iface: InterfaceId,
     src: IpAddr,
     dst: IpAddr,
-    /// As in the frame before.
+    /// The headers of the previous frame.
     headers: HeaderBuf,
-    /// The TCP header's length.
+    /// The length of the TCP header.
     tcp_len: usize,
-    /// Of the next frame.
+    /// The sequence number of the next frame.
     seq: SeqNumber,
-    /// Of the last frame; those before it have neither PSH nor FIN.
+    /// The flags of the last frame; those before it have neither PSH nor FIN.
     last_flags: Flags,
     payload: PayloadCursor,
     segment_len: usize,
-    /// The sum over pseudo-header and TCP header, the sequence number not counted.
+    /// The sum over pseudo-header and TCP header without the sequence number.
     constant: Checksum,
-    /// If the device completes the checksums: where.
+    /// Where the device completes the checksums, if it does.
     partial: Option<PartialChecksum>,
-    /// IPv4 packets that may be fragmented on the way: each has a number of its own.
+    /// Whether the packets are IPv4 and may be fragmented: then each has its own identification.
     is_numbered: bool,
 }
 
 impl Segmentation {
-    /// What is left of `run` after its first segment, which left in the frame `first`. `None` if
-    /// that was all.
+    /// What remains of `run` after its first segment, which was sent in the frame `first`. `None`
+    /// if nothing remains.
     pub(super) fn new(first: &Transmit, tuple: &FourTuple, run: Run) -> Option<Segmentation> {
         let segment_len = run.segment_len();
         let (header, payload) = run.rest()?;
@@ -80,7 +80,7 @@ impl Segmentation {
         Some(segmentation)
     }
 
-    /// How many identifications of IPv4 its frames need, from the one behind the first frame's on.
+    /// How many IPv4 identifications its frames need, after that of the first frame.
     pub(super) fn identifications(&self) -> u32 {
         if self.is_numbered { self.payload.len().div_ceil(self.segment_len) as u32 } else { 0 }
     }
@@ -117,25 +117,25 @@ impl Segmentation {
         Some(Transmit::new(self.iface, self.headers.clone(), payload).with_offload(self.partial, None))
     }
 
-    /// The headers become those of the last frame, with `len` bytes of payload.
+    /// Turns the headers into those of the last frame, with `len` bytes of payload.
     fn make_last(&mut self, len: usize) {
         let transport_len = self.tcp_len + len;
         let is_ipv4 = self.src.is_ipv4();
         let ip = self.ip();
-        // It is no longer than the first, whose lengths fitted.
+        // It is no longer than the first frame, so its lengths fit.
         if is_ipv4 {
             ip[V4_LEN_AT].copy_from_slice(&((ipv4::HEADER_LEN + transport_len) as u16).to_be_bytes());
             set_header_checksum(ip);
         } else {
             ip[V6_LEN_AT].copy_from_slice(&(transport_len as u16).to_be_bytes());
         }
-        // AE stands in another byte, and is that of all segments.
+        // AE is in another byte, and is the same in all segments.
         self.tcp()[FLAGS_AT] = self.last_flags.0 as u8;
         self.sum_headers(len);
     }
 
-    /// Sums up what stays the same in frames with `len` bytes of payload; for a device that does
-    /// the rest, the pseudo-header.
+    /// Computes the sum of what stays the same in frames with `len` bytes of payload; if the device
+    /// completes the checksums, only that of the pseudo-header.
     fn sum_headers(&mut self, len: usize) {
         let mut checksum = Checksum::default();
         if self.partial.is_none() {
@@ -148,7 +148,7 @@ impl Segmentation {
         self.constant = checksum;
     }
 
-    /// The identification behind that of the frame before.
+    /// Sets the identification after that of the previous frame.
     fn next_number(&mut self) {
         let ip = self.ip();
         let [high, low] = [ip[V4_IDENT_AT.start], ip[V4_IDENT_AT.start + 1]];
@@ -164,7 +164,7 @@ impl Segmentation {
         &mut self.headers.as_mut_slice()[ip_at..ip_at + ip_len]
     }
 
-    /// The TCP header: the last of the headers.
+    /// The TCP header, which is the last of the headers.
     fn tcp(&mut self) -> &mut [u8] {
         let at = self.headers.len() - self.tcp_len;
         &mut self.headers.as_mut_slice()[at..]
@@ -196,7 +196,7 @@ mod tests {
     use proptest::prelude::*;
     use std::vec::Vec;
 
-    /// One segment made by itself, with this identification if it is to have one.
+    /// One segment that was built on its own, with this identification if it needs one.
     fn frame(tuple: &FourTuple, link: Link, ident: u16, header: Header, payload: Payload) -> Transmit {
         let (config, mut stats, mut rng) = (Config::default(), Stats::new(), Rng::new([1; 32]));
         let now = Instant::ZERO;
@@ -239,7 +239,7 @@ mod tests {
     struct Link {
         has_header: bool,
         completes_checksums: bool,
-        /// Packets may be fragmented on the way.
+        /// Whether packets may be fragmented on the way.
         fragments: bool,
     }
 

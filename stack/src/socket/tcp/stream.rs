@@ -1,4 +1,4 @@
-//! The part of a TCP socket's record that says what it has become.
+//! The part of a TCP socket's record that depends on what the socket has become.
 
 use alloc::boxed::Box;
 use core::mem;
@@ -33,20 +33,22 @@ pub(crate) enum TcpSocket {
 pub(crate) struct Stream {
     pub(super) connection: Connection,
     pub(super) tuple: FourTuple,
-    /// It stands in the port table as a connection, under this; otherwise `bind` put it there.
+    /// The reuse options under which the port table counts it as a connection; `None` if `bind`
+    /// entered it there.
     pub(super) shares_port: Option<Reuse>,
-    /// It has left the table of connections: it ended, or a TIME-WAIT record took its place.
+    /// Whether it is no longer in the table of connections: it ended, or a TIME-WAIT record
+    /// replaced it.
     pub(super) is_parted: bool,
-    /// It counts among those that no descriptor holds.
+    /// Whether it is counted among the connections that no descriptor holds.
     pub(super) is_orphan: bool,
-    /// Bytes that could be read when that was last looked at.
+    /// The number of readable bytes when readiness was last computed.
     pub(super) seen_readable: u32,
-    /// Its entry among the timers.
+    /// Its entry in the timer queue.
     pub(super) armed: Armed,
 }
 
 impl Stream {
-    /// Its connection, for a call: what the log says meanwhile is about it.
+    /// Its connection. Log lines are about this connection from here on.
     #[inline]
     pub(super) fn named(&mut self, ctx: &mut Ctx<'_>) -> &mut Connection {
         ctx.subject = Subject::Tcp(self.tuple);
@@ -65,12 +67,12 @@ impl Stream {
         }
     }
 
-    /// The link that its link-local addresses are on.
+    /// The interface of its link-local addresses.
     pub(super) fn iface(&self) -> Option<InterfaceId> {
         iface_of(self.tuple.scope)
     }
 
-    /// What it holds outside the record of its socket.
+    /// The bytes that it holds outside the record of its socket.
     pub(super) fn held_bytes(&self) -> usize {
         mem::size_of::<Stream>() + self.connection.memory_bytes()
     }
@@ -79,7 +81,7 @@ impl Stream {
 impl ProtocolState for TcpSocket {
     fn readiness(&self, _: &SocketOptions) -> Readiness {
         match self {
-            // Linux: EPOLLOUT | EPOLLHUP for a stream socket that was never connected.
+            // As on Linux: EPOLLOUT | EPOLLHUP for a stream socket that was never connected.
             TcpSocket::Idle => Readiness { writable: true, hung_up: true, ..Readiness::default() },
             TcpSocket::Listener(listener) => {
                 Readiness { readable: !listener.queue.is_empty(), ..Readiness::default() }

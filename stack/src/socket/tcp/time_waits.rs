@@ -1,4 +1,5 @@
-//! The TIME-WAIT records: what is left of connections whose addresses must rest.
+//! The TIME-WAIT records: the rest of connections whose four-tuples must not be used again for a
+//! while.
 
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv6Addr};
@@ -9,21 +10,22 @@ use crate::ports::Reuse;
 use crate::tcp::TimeWait;
 use crate::time::Instant;
 
-/// One record: 64 bytes, and nothing else is kept of a connection in TIME-WAIT but its place in the
-/// table of connections (12 bytes, and one of control).
+/// One record of 64 bytes. Beside it a connection in TIME-WAIT takes only an entry in the table of
+/// connections (12 bytes, and one control byte).
 #[derive(Debug)]
 pub(crate) struct TimeWaitEntry {
     pub(super) record: TimeWait,
-    /// IPv4 addresses as IPv4-mapped ones: those are on no wire, so that they cannot be mistaken.
+    /// The addresses. IPv4 addresses are stored as IPv4-mapped ones, which never appear on the wire
+    /// and so cannot be confused.
     local: [u8; 16],
     remote: [u8; 16],
     local_port: u16,
     remote_port: u16,
     scope: u16,
-    /// As its socket had it: its port is counted under this. None once another connection took its
-    /// addresses; it stands in the queue until its turn.
+    /// The reuse options under which its port is counted. `None` once another connection has taken
+    /// its addresses; the record then stays in the queue until its turn.
     reuse: Option<Reuse>,
-    /// TOS or traffic class, as its socket had it.
+    /// The TOS or traffic class of its socket.
     pub(super) tos: u8,
 }
 
@@ -47,12 +49,12 @@ impl TimeWaitEntry {
         self.reuse.is_none()
     }
 
-    /// Under what its port is counted.
+    /// The reuse options under which its port is counted.
     pub(super) fn reuse(&self) -> Reuse {
         self.reuse.unwrap_or(Reuse::No)
     }
 
-    /// Whether it has these four numbers.
+    /// Whether it has this four-tuple.
     pub(super) fn is_of(&self, tuple: &FourTuple) -> bool {
         self.tuple() == *tuple
     }
@@ -73,35 +75,35 @@ fn octets(addr: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Finds a record: its number in the order in which they came, which wraps. There are fewer at once
+/// Identifies a record: its number in order of arrival, which wraps. There are always fewer records
 /// than numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimeWaitId(pub(super) u32);
 
-/// What came of the record whose turn it was.
+/// The result for the record whose turn has come.
 #[derive(Debug)]
 #[must_use]
 pub(super) enum Due {
     /// Its time is over.
     Expired(TimeWaitId, TimeWaitEntry),
-    /// It was prolonged meanwhile and has gone to the back, where it has another number.
+    /// It was prolonged, so it was moved to the back of the queue and has a new number.
     Moved { tuple: FourTuple, from: TimeWaitId, to: TimeWaitId },
 }
 
-/// All records wait equally long, so they expire in the order in which they came: a queue will do.
-/// A record that was prolonged (by a repeated FIN) goes to the back when its turn comes, and waits
-/// once more as long.
+/// The queue of records. All records wait equally long, so they expire in order of arrival. A
+/// record that was prolonged (by a repeated FIN) goes to the back when its turn comes, and waits
+/// for the same time again.
 #[derive(Debug)]
 pub(super) struct TimeWaits {
     queue: VecDeque<TimeWaitEntry>,
-    /// The number of the one in front.
+    /// The number of the first record.
     first: u32,
-    /// When records were last looked at: they keep their times in few bits, which count from about
-    /// here.
+    /// When records were last handled. They store their times in few bits, relative to about this
+    /// time.
     looked_at: Instant,
 }
 
-/// A queue that became this small gives memory back.
+/// A queue that has shrunk to this size releases memory.
 const SHRINK_BELOW: usize = 4;
 
 impl TimeWaits {
@@ -130,7 +132,7 @@ impl TimeWaits {
         id.0.wrapping_sub(self.first) as usize
     }
 
-    /// Another connection takes the record's addresses.
+    /// Gives the record's addresses to another connection.
     pub(super) fn give_up(&mut self, id: TimeWaitId) {
         if let Some(entry) = self.get_mut(id) {
             entry.reuse = None;
@@ -138,16 +140,16 @@ impl TimeWaits {
     }
 
     pub(super) fn len(&self) -> usize {
-        // Those that are gone count, too: they hold memory.
+        // Records without addresses count, too: they take memory.
         self.queue.len()
     }
 
-    /// When the first may expire.
+    /// When the first record may expire.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.queue.front().map(|entry| entry.record.expires_at(self.looked_at))
     }
 
-    /// The first record, if its turn has come.
+    /// Takes the first record, if its turn has come.
     pub(super) fn pop_due(&mut self, ctx: &Ctx<'_>) -> Option<Due> {
         loop {
             if self.deadline()? > ctx.now && !self.queue.front()?.is_gone() {
@@ -254,8 +256,8 @@ mod tests {
         }
     }
 
-    /// Against a map: records come, go to other connections, are prolonged, and time passes, for
-    /// longer than the clock of 32 bits takes to go round.
+    /// Compares with a map: records are added, replaced by connections and prolonged, and time
+    /// passes, for longer than the 32-bit clock takes to wrap.
     #[test]
     fn each_expires_in_its_time_and_none_gets_lost() {
         let mut world = World::new();

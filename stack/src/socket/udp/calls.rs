@@ -1,4 +1,4 @@
-//! What a program does with a UDP socket, and how the socket sends.
+//! The calls of programs on UDP sockets, and the sending.
 
 use alloc::boxed::Box;
 use core::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ use crate::socket::scope::{Bound, iface_of, loopback_if_unspecified};
 use crate::tcp::SendFlags;
 use crate::udp;
 
-/// UDP_MAX_SEGMENTS of Linux.
+/// Linux's UDP_MAX_SEGMENTS.
 const MAX_SEGMENTS: u64 = 128;
 
 impl ProtocolCalls for UdpSockets {
@@ -49,7 +49,7 @@ impl ProtocolCalls for UdpSockets {
             return Err(Error::AddressInUse);
         }
         let socket = env.common.record_mut(id)?;
-        // A connected socket hears its peer only.
+        // A connected socket receives only from its peer.
         match (old, socket.bound()) {
             (Some(old), _) => {
                 self.connected.remove(&old);
@@ -106,7 +106,7 @@ impl ProtocolCalls for UdpSockets {
         let (network, now) = (&*env.network, env.ctx.now);
         let whole = |next: &OutgoingDatagram| {
             let (dst, iface) = (next.flow.remote.addr, iface_of(next.flow.scope));
-            // What would have to be fragmented is sent datagram by datagram.
+            // A run whose datagrams would need fragmentation is sent datagram by datagram.
             packet_len(dst, next.segment_len) <= network.path_mtu(now, dst, iface)
                 && network.can_cut(dst, iface, SegmentKind::Udp)
         };
@@ -127,7 +127,7 @@ impl ProtocolCalls for UdpSockets {
         env.send_packet(&flow, fields, packet)
     }
 
-    /// The port is free at once; the record stays until what it still has to send is out.
+    /// Closes the socket. Its port is free at once; the record stays until its queue is sent.
     fn close(&mut self, env: &mut Env<'_>, id: SocketId) {
         if let Ok(socket) = env.common.record_mut(id) {
             let connected = socket.datagrams_mut().ok().and_then(|datagrams| datagrams.connected.take());
@@ -151,7 +151,7 @@ impl ProtocolCalls for UdpSockets {
 }
 
 impl UdpSockets {
-    /// The addresses of a datagram to `to`; binds the socket if it is not bound yet.
+    /// The addresses of a datagram to `to`. Binds the socket if necessary.
     fn flow_to(
         &mut self,
         env: &mut Env<'_>,
@@ -174,7 +174,7 @@ impl UdpSockets {
     }
 }
 
-/// How many datagrams there are in a run of so many bytes.
+/// The number of datagrams in a run of this many bytes.
 pub(super) fn count(len: usize, segment_len: u16) -> u64 {
     match usize::from(segment_len) {
         0 => 1,
@@ -182,7 +182,7 @@ pub(super) fn count(len: usize, segment_len: u16) -> u64 {
     }
 }
 
-/// The length of an IP packet with a datagram of so many bytes.
+/// The length of an IP packet with a datagram of this many bytes.
 fn packet_len(dst: IpAddr, len: u16) -> usize {
     let ip_header_len = if dst.is_ipv4() { 20 } else { 40 };
     ip_header_len + udp::HEADER_LEN + usize::from(len)

@@ -1,5 +1,4 @@
-//! UDP datagrams on their way in, to the sockets that they are for, and errors about those that
-//! were sent.
+//! Received UDP datagrams, for their sockets, and errors about datagrams that were sent.
 
 use smallvec::SmallVec;
 
@@ -34,7 +33,7 @@ impl UdpSockets {
             scope,
         };
         if datagram.cast != Cast::Unicast {
-            // A group's packet concerns every socket on the port.
+            // A packet to a group goes to every socket on the port.
             let ids: SmallVec<[SocketId; 4]> = self.ports.all(datagram.dst, header.dst_port).collect();
             if ids.is_empty() {
                 count_drop(env, &flow, DropReason::NoUdpSocket);
@@ -54,8 +53,8 @@ impl UdpSockets {
         }
     }
 
-    /// Linux: only a connected UDP socket hears of errors, and only of hard ones. Whether the error
-    /// is about one of ours.
+    /// Handles an ICMP error. As in Linux, only a connected UDP socket gets errors, and only hard
+    /// ones. Returns whether the error is about one of our datagrams.
     pub(in crate::socket) fn handle_error(
         &mut self,
         env: &mut Env<'_>,
@@ -81,8 +80,8 @@ impl UdpSockets {
     }
 }
 
-/// Puts a packet, whose UDP datagram is `len` bytes long, into a socket's queue. What the device
-/// joined from several datagrams is taken apart again, unless the program wants it whole.
+/// Puts a packet, whose UDP datagram is `len` bytes long, into a socket's queue. Datagrams that the
+/// device joined are separated again, unless the program wants the run.
 fn deliver(env: &mut Env<'_>, id: SocketId, datagram: Datagram, flow: &FourTuple, len: usize) {
     let Some(socket) = env.common.records.get(id) else { return };
     let wants_runs = socket.options.udp.gro;
@@ -115,7 +114,7 @@ fn deliver_piece(env: &mut Env<'_>, id: SocketId, received: ReceivedDatagram) {
     }
 }
 
-/// Counts the drop of a datagram. The log names its flow, which costs something: only here.
+/// Counts the drop of a datagram. The log names its flow, which takes time, so it is set only here.
 fn count_drop(env: &mut Env<'_>, flow: &FourTuple, reason: DropReason) {
     env.ctx.subject = Subject::Udp(*flow);
     env.ctx.count_drop(reason);

@@ -1,7 +1,7 @@
 //! UDP sockets (RFC 768).
 //!
-//! Read `calls` (what a program does with them, and how they send), then `input` (datagrams and
-//! errors that come in). The queues are those of `datagram_queue`.
+//! Read `calls` (the calls of programs, and the sending), then `input` (datagrams and errors). The
+//! queues are those of `datagram_queue`.
 
 mod calls;
 mod input;
@@ -21,7 +21,7 @@ use crate::steering::Share;
 #[derive(Debug)]
 pub(crate) struct UdpSockets {
     default_options: CopyOnWrite<SocketOptions>,
-    /// Connected sockets, which hear their peer only.
+    /// Connected sockets, which receive only from their peers.
     connected: HashMap<FourTuple, SocketId>,
     ports: BoundPorts,
 }
