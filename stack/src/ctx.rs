@@ -1,4 +1,4 @@
-//! What every part of the stack is given when it is called.
+//! The context that every part of the stack is given when it is called.
 
 use crate::config::Config;
 use crate::drop_reason::DropReason;
@@ -9,20 +9,19 @@ use crate::subject::Subject;
 use crate::tcp::FreeList;
 use crate::time::Instant;
 
-/// What every part gets from the stack when it is called: the time, the tunables, the counters, the
-/// randomness. Parts take this and their own arguments, never a pointer to the part that holds
-/// them.
+/// The context of a call: the time, the configuration, the counters, the random numbers. Parts take
+/// this and their own arguments, never a reference to the part that contains them.
 pub(crate) struct Ctx<'a> {
     pub(crate) now: Instant,
     pub(crate) config: &'a Config,
     pub(crate) stats: &'a mut Stats,
     pub(crate) rng: &'a mut Rng,
-    /// When the device received the frame at hand, as programs are told. The time at which the
-    /// stack got it, if no device has said.
+    /// When the device received the current frame, as programs are told. If the device does not
+    /// know, it is the time at which the stack got the frame.
     pub(crate) received_at: Instant,
     /// How much memory the call may take.
     pub(crate) memory: Budget,
-    /// Queues and scoreboards that idle connections have given back.
+    /// Queues and scoreboards that idle connections have returned.
     pub(crate) free_list: &'a mut FreeList,
     /// The connection or packet that log lines name.
     pub(crate) subject: Subject,

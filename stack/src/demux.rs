@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::hash::{HashMap, Keyed, hash_map};
 use crate::rng::Rng;
 
-/// An address and a port, as on the wire: never an IPv4-mapped IPv6 address.
+/// An address and a port as they are on the wire: never an IPv4-mapped IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Endpoint {
     pub(crate) addr: IpAddr,
@@ -22,8 +22,8 @@ impl Endpoint {
     }
 }
 
-/// A connection: the pair of socket addresses. `scope` tells links apart where the same link-local
-/// addresses may stand on several (an interface's scope id), and is 0 elsewhere.
+/// A connection: the pair of socket addresses. `scope` (an interface's scope id) distinguishes
+/// links, because the same link-local addresses may exist on several; it is 0 for other addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FourTuple {
     pub(crate) local: Endpoint,
@@ -54,7 +54,7 @@ pub(crate) fn with_scope(endpoint: Endpoint, scope: u16) -> SocketAddr {
 }
 
 impl FourTuple {
-    /// Its hash under this key. Every segment comes through here.
+    /// Its hash under this key. This is called for every segment.
     pub(crate) fn hash_with(&self, key: &Keyed) -> u64 {
         match (self.local.addr, self.remote.addr) {
             (IpAddr::V4(local), IpAddr::V4(remote)) => {
@@ -68,7 +68,7 @@ impl FourTuple {
         }
     }
 
-    /// All but the addresses.
+    /// Everything but the addresses.
     fn other_bits(&self) -> u64 {
         let [local, remote, scope] = [self.local.port, self.remote.port, self.scope].map(u64::from);
         local << 32 | remote << 16 | scope
@@ -83,7 +83,7 @@ fn words_of(addr: IpAddr) -> [u64; 2] {
     [(bits >> 64) as u64, bits as u64]
 }
 
-/// Whole words for the hasher, two for an IPv4 connection.
+/// Feeds whole words to the hasher: two for an IPv4 connection.
 impl Hash for FourTuple {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match (self.local.addr, self.remote.addr) {
@@ -98,7 +98,7 @@ impl Hash for FourTuple {
     }
 }
 
-/// What a socket is bound to.
+/// The address that a socket is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum BoundAddr {
     /// One address.
@@ -107,12 +107,12 @@ pub(crate) enum BoundAddr {
     AnyV4,
     /// `::` with IPV6_V6ONLY.
     AnyV6,
-    /// `::` without: both families.
+    /// `::` without IPV6_V6ONLY: both families.
     AnyDual,
 }
 
 impl BoundAddr {
-    /// Whether one packet could be for both.
+    /// Whether one packet could match both.
     pub(crate) fn overlaps(self, other: BoundAddr) -> bool {
         use BoundAddr::{AnyDual, AnyV4, AnyV6, One};
         match (self, other) {
@@ -148,8 +148,8 @@ struct Member<Id> {
 }
 
 impl<Id: Copy> Group<Id> {
-    /// Measured on Linux 6.18: the newest member gets everything, unless it has SO_REUSEPORT. Then
-    /// flows are spread over those that have it.
+    /// Picks a member. Measured on Linux 6.18: the newest member gets everything, unless it has
+    /// SO_REUSEPORT; then flows are spread over the members that have it.
     fn pick(&self, flow: impl FnOnce() -> u64) -> Option<Id> {
         let newest = self.members.last()?;
         if !newest.reuse_port || self.sharing == 1 {
@@ -168,7 +168,7 @@ impl<Id: Copy> Group<Id> {
 #[derive(Debug)]
 pub(crate) struct BoundTable<Id> {
     groups: HashMap<(BoundAddr, u16), Group<Id>>,
-    /// Groups bound to one address. If there is none, one look-up is saved.
+    /// The number of groups bound to one address. If it is zero, one look-up is saved.
     ones: usize,
     flow_key: Keyed,
 }
@@ -201,8 +201,8 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
         }
     }
 
-    /// The socket for a packet of this flow. In a group with SO_REUSEPORT a flow sticks to one
-    /// socket.
+    /// The socket for a packet of this flow. In a group with SO_REUSEPORT a flow always goes to the
+    /// same socket.
     pub(crate) fn find(&self, flow: &FourTuple) -> Option<Id> {
         let group = self.candidates(flow.local.addr, flow.local.port).next()?;
         group.pick(|| self.flow_key.hash_one(flow))
@@ -272,7 +272,7 @@ mod tests {
         assert!(seen.iter().all(|&count| count > 50), "{seen:?}");
     }
 
-    /// As measured on Linux 6.18, where `true` is a member with SO_REUSEPORT beside SO_REUSEADDR.
+    /// Measured on Linux 6.18; `true` is a member with SO_REUSEPORT beside SO_REUSEADDR.
     #[test]
     fn the_newest_member_decides_whether_flows_are_spread() {
         let cases: [(&[bool], &[u32]); 6] = [

@@ -12,7 +12,7 @@ macro_rules! drop_reasons {
         }
 
         impl DropReason {
-            /// All of them, in order.
+            /// All reasons, in order.
             pub const ALL: &'static [DropReason] = &[$(DropReason::$reason),*];
 
             /// The name of its counter: `drops.` and the name of the variant.
@@ -34,14 +34,14 @@ drop_reasons! {
     OtherStation,
     /// A frame from a group address, or from our own MAC address.
     BadLinkSource,
-    /// An EtherType that we do not speak, VLAN tags and 802.3 length fields included.
+    /// An EtherType that this stack does not handle, VLAN tags and 802.3 length fields included.
     UnknownEtherType,
-    /// ARP of another hardware or protocol type, or malformed.
+    /// An ARP packet of another hardware or protocol type, or a malformed one.
     BadArp,
     /// An NDP message that fails the checks of RFC 4861 §6.1 and §7.1, or is about an unknown
     /// neighbour.
     BadNdp,
-    /// No such interface.
+    /// There is no such interface.
     NoInterface,
     /// The IP header is malformed: version, lengths.
     BadIpHeader,
@@ -49,9 +49,9 @@ drop_reasons! {
     BadIpChecksum,
     /// A source or destination address that must not be on the wire (RFC 1122 §3.2.1.3, RFC 6890).
     Martian,
-    /// Not for one of our addresses, and we do not forward.
+    /// The packet is for another host, and this stack does not forward.
     NotForUs,
-    /// A source route or another IPv4 option that we refuse.
+    /// A source route or another IPv4 option that this stack refuses.
     BadIpOption,
     /// An IPv6 extension header that is malformed or unknown.
     BadExtensionHeader,
@@ -68,9 +68,9 @@ drop_reasons! {
     UnknownProtocol,
     /// An ICMP message that is malformed or has a wrong checksum.
     BadIcmp,
-    /// An ICMP message of a type that we do not handle.
+    /// An ICMP message of a type that this stack does not handle.
     UnknownIcmp,
-    /// An ICMP error about a packet that no socket of ours can have sent.
+    /// An ICMP error about a packet that no socket of this stack can have sent.
     UnmatchedIcmpError,
     /// An ICMP error that the rate limit suppressed.
     IcmpRateLimit,
@@ -78,7 +78,7 @@ drop_reasons! {
     BadUdp,
     /// A UDP checksum that is wrong, or absent over IPv6.
     BadUdpChecksum,
-    /// No socket for this UDP datagram.
+    /// No socket takes this UDP datagram.
     NoUdpSocket,
     /// The socket's receive buffer is full.
     ReceiveBufferFull,
@@ -86,7 +86,7 @@ drop_reasons! {
     BadTcp,
     /// A TCP checksum that is wrong.
     BadTcpChecksum,
-    /// No connection or listener for this TCP segment; it is answered with a reset.
+    /// No connection or listener takes this TCP segment; it is answered with a reset.
     NoTcpSocket,
     /// A TCP segment to or from a broadcast or multicast address.
     TcpNotUnicast,
@@ -94,16 +94,16 @@ drop_reasons! {
     OutOfWindow,
     /// A TCP segment with an old timestamp (RFC 7323 §5, PAWS).
     Paws,
-    /// A TCP acknowledgement of something never sent, or too old (RFC 5961 §5).
+    /// A TCP acknowledgement of data that was never sent, or one that is too old (RFC 5961 §5).
     BadAck,
     /// A TCP reset or SYN in the window but not at its edge: answered with a challenge ACK (RFC
     /// 5961 §3, §4).
     ChallengeAck,
-    /// A TCP segment that makes no sense in the connection's state.
+    /// A TCP segment that is not valid in the connection's state.
     UnexpectedSegment,
     /// TCP data that was received before.
     DuplicateData,
-    /// TCP data beyond the buffer's end, or too many out-of-order pieces.
+    /// TCP data beyond the end of the buffer, or in too many out-of-order pieces.
     ReassemblyQueueFull,
     /// TCP data for a connection whose program has stopped reading.
     ReceiverClosed,
@@ -111,34 +111,34 @@ drop_reasons! {
     SynQueueFull,
     /// A handshake's last ACK, or a SYN, for a listener whose accept queue is full.
     AcceptQueueFull,
-    /// A handshake that the peer never finished.
+    /// A handshake that the peer did not complete.
     HandshakeTimeout,
     /// A handshake's last ACK without data, for a listener that waits for data (TCP_DEFER_ACCEPT).
     AcceptDeferred,
-    /// A packet waited for a neighbour that did not answer.
+    /// A packet that waited for a neighbour, which did not answer.
     NeighborUnreachable,
     /// Too many packets waited for a neighbour: the oldest was dropped.
     NeighborQueueFull,
-    /// No route to the destination, or none of our addresses fits as source.
+    /// There is no route to the destination, or none of our addresses can be the source.
     NoRoute,
     /// The packet is too big for the link or path, and must not be fragmented.
     PacketTooBig,
-    /// Our queue of frames for the device, or the loopback's, is full.
+    /// The queue of frames for the device, or that of the loopback, is full.
     TransmitQueueFull,
     /// The stack's memory limit is reached.
     MemoryLimit,
-    /// An ICMP redirect: routes are configured, not learned.
+    /// An ICMP redirect, which is ignored: routes are configured, not learned.
     RedirectIgnored,
-    /// An echo or timestamp request that is not answered: to an IPv4 group, or the answers are
-    /// switched off.
+    /// An echo or timestamp request that is not answered: it was sent to an IPv4 group, or answers
+    /// are switched off.
     EchoIgnored,
     /// A fragment that was received before.
     DuplicateFragment,
     /// A valid ARP or NDP message that the stack does not need: an announcement of a neighbour that
-    /// it does not talk to, or a question for another host's address. Every link has them.
+    /// it does not talk to, or a request for another host's address. Every link has them.
     UnneededNeighbor,
-    /// A reassembled packet that belongs to another stack on the same interfaces: fragments go to
-    /// all of them (see [`steering`](crate::steering)).
+    /// A reassembled packet that belongs to another stack on the same interfaces: all stacks
+    /// receive the fragments (see [`steering`](crate::steering)).
     OtherStack,
     /// An ARP request or neighbour solicitation that the rate limit left unanswered.
     NeighborRateLimit,

@@ -1,20 +1,20 @@
-//! Errors of calls, under their POSIX names, and the reasons for which a connection ends.
+//! The errors of calls, under their POSIX names, and the reasons for which a connection ends.
 
 use core::fmt;
 
-/// What a call returns.
+/// The result of a call.
 pub type Result<T> = core::result::Result<T, Error>;
 
-/// Why a call failed: the POSIX errors, under the names that every sockets programmer knows.
+/// The error of a failed call: the POSIX errors under their usual names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Error {
-    /// EAGAIN / EWOULDBLOCK: nothing to take or no room now; an [`Event`](crate::Event) will tell
-    /// when to try again.
+    /// EAGAIN / EWOULDBLOCK: there is nothing to receive, or no room, now. An
+    /// [`Event`](crate::Event) tells when to try again.
     WouldBlock,
-    /// EINPROGRESS: the connection is being opened; it is writable when that is done.
+    /// EINPROGRESS: the connection is being opened; the socket is writable when that is done.
     InProgress,
-    /// EALREADY: an earlier `connect` is still under way.
+    /// EALREADY: an earlier `connect` has not finished.
     Already,
     /// EISCONN: the socket is connected already.
     IsConnected,
@@ -22,7 +22,7 @@ pub enum Error {
     NotConnected,
     /// EBADF: no such descriptor, or one that was closed.
     BadDescriptor,
-    /// EINVAL: the call makes no sense in this state or with these arguments.
+    /// EINVAL: the call is not valid in this state or with these arguments.
     InvalidArgument,
     /// EOPNOTSUPP: this kind of socket has no such call; or a router did not follow a source route.
     NotSupported,
@@ -30,7 +30,7 @@ pub enum Error {
     AddressFamilyNotSupported,
     /// EADDRINUSE: the address and port are taken.
     AddressInUse,
-    /// EADDRNOTAVAIL: not an address of this stack, or no ephemeral port is left.
+    /// EADDRNOTAVAIL: the address is not one of this stack, or no ephemeral port is left.
     AddressNotAvailable,
     /// EDESTADDRREQ: no destination was given and the socket is not connected.
     DestinationRequired,
@@ -46,7 +46,7 @@ pub enum Error {
     BrokenPipe,
     /// ETIMEDOUT: the peer did not answer.
     TimedOut,
-    /// EHOSTUNREACH: no way to the host.
+    /// EHOSTUNREACH: the host cannot be reached.
     HostUnreachable,
     /// ENETUNREACH: no route to the network.
     NetworkUnreachable,
@@ -54,14 +54,15 @@ pub enum Error {
     HostDown,
     /// ENONET: a router says that the source host is isolated (ICMP code 8).
     HostIsolated,
-    /// ENOPROTOOPT: the peer's host does not speak the protocol, or the option is unknown.
+    /// ENOPROTOOPT: the peer's host does not support the protocol, or the option is unknown.
     ProtocolNotAvailable,
-    /// EPROTO: somebody on the way found an error in the header of a packet.
+    /// EPROTO: a host or router found an error in the header of a packet.
     ProtocolError,
-    /// EACCES: sending to a broadcast address needs SO_BROADCAST; or a router forbids the way
-    /// (IPv6).
+    /// EACCES: sending to a broadcast address needs SO_BROADCAST; or a router prohibits the
+    /// communication (IPv6).
     PermissionDenied,
-    /// ENOBUFS: the stack's memory limit is reached, or was, and this connection was reset for it.
+    /// ENOBUFS: the memory limit of the stack is reached, or was, and this connection was reset
+    /// because of it.
     NoBufferSpace,
     /// EMFILE: the descriptor table is full.
     TooManyDescriptors,
@@ -70,7 +71,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The POSIX name: `EADDRINUSE`.
+    /// The POSIX name, for instance `EADDRINUSE`.
     pub const fn name(self) -> &'static str {
         match self {
             Error::WouldBlock => "EAGAIN",
@@ -104,7 +105,7 @@ impl Error {
         }
     }
 
-    /// Linux's number for it, for programs that speak to others in errno.
+    /// Linux's number for the error, for programs that exchange errno values.
     pub const fn errno(self) -> i32 {
         match self {
             Error::WouldBlock => 11,
@@ -192,7 +193,8 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
-/// On Linux the error with that number; elsewhere, where numbers differ, one of the nearest kind.
+/// On Linux the error with that number. On other systems, where numbers differ, an error of the
+/// closest kind.
 #[cfg(feature = "std")]
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
@@ -224,7 +226,7 @@ fn kind(error: Error) -> std::io::ErrorKind {
     }
 }
 
-/// Why a connection ended. A dead connection keeps its reason.
+/// Why a connection ended. A connection that has ended keeps its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -232,21 +234,22 @@ pub enum CloseReason {
     Finished,
     /// The peer answered the opening SYN with a reset.
     Refused,
-    /// The peer sent a reset that was in the window.
+    /// The peer sent a valid reset.
     PeerReset,
-    /// This side aborted: SO_LINGER of zero, data that nobody will read, or an explicit abort.
+    /// This side aborted: SO_LINGER with zero, data that nobody can read any more, or an explicit
+    /// abort.
     Aborted,
     /// Retransmissions, probes or keepalives went unanswered.
     TimedOut,
-    /// The stack's memory was used up, and this connection made no progress while others needed the
-    /// memory: it was reset.
+    /// The memory of the stack was used up, and this connection, which made no progress, was reset
+    /// to make room for others.
     NoMemory,
-    /// The network said so while the connection was being opened, or said so while it timed out.
+    /// The network reported this error while the connection was being opened, or when it timed out.
     Unreachable(Error),
 }
 
 impl CloseReason {
-    /// The error that calls on such a connection return; none when it ended in order.
+    /// The error that calls on such a connection return; `None` if it ended in order.
     pub const fn error(self) -> Option<Error> {
         match self {
             CloseReason::Finished => None,
@@ -266,8 +269,7 @@ mod tests {
 
     use super::*;
 
-    /// The number survives, and the kind that it means here is the one that other systems are
-    /// given.
+    /// The number is kept, and its kind is the one that other systems get.
     #[test]
     #[cfg(target_os = "linux")]
     fn io_errors_have_the_number_and_its_kind() {
@@ -303,7 +305,7 @@ mod tests {
         ] {
             let converted = io::Error::from(error);
             assert_eq!(converted.raw_os_error(), Some(error.errno()), "{error:?}");
-            // Kinds without a stable name print as something else than `Other`.
+            // Kinds that are not stable print differently from `Other`.
             let is_named = kind(error) != io::ErrorKind::Other;
             assert!(!is_named || converted.kind() == kind(error), "{error:?}: {:?}", converted.kind());
         }

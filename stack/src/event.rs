@@ -1,10 +1,10 @@
-//! What a stack tells its driver: which socket became ready, and when it wants to be called.
+//! What a stack tells its driver: which sockets became ready, and when it wants to be called.
 
 use crate::socket::SocketId;
 use crate::time::Instant;
 
 /// What can be done with a descriptor without `WouldBlock`.
-// Exhaustive: programs write it out to compare with, and poll(2) has no more.
+// Exhaustive: programs construct it for comparisons, and poll(2) has no more bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     /// `recv` has data, an end of stream or an error to return; or `accept` has a connection.

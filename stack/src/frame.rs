@@ -1,4 +1,4 @@
-//! Buffers: what comes from a device ([`Frame`]) and what goes to one ([`Transmit`]).
+//! Buffers: frames from a device ([`Frame`]) and frames for one ([`Transmit`]).
 
 use alloc::vec::Vec;
 use core::{fmt, mem};
@@ -10,24 +10,24 @@ use crate::interface_id::InterfaceId;
 use crate::offload::{ChecksumState, PartialChecksum, Segments};
 use crate::time::Instant;
 
-/// One frame as a device received it: refcounted, so that its payload reaches the application
-/// without a copy.
+/// A frame as a device received it. It is reference-counted, so that its payload reaches the
+/// application without a copy.
 ///
 /// On an Ethernet interface it begins with the Ethernet header and ends before the frame check
 /// sequence; on a bare-IP interface it begins with the IP header.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Frame {
-    /// The bytes, all of them.
+    /// All bytes of the frame.
     pub bytes: Bytes,
-    /// What the device knows of its transport checksum.
+    /// What the device knows about its transport checksum.
     pub checksum: ChecksumState,
-    /// If the device joined it from several packets of one flow: how. It may be longer than the MTU
-    /// then.
+    /// How the device joined it from several packets of one flow, if it did. The frame may then be
+    /// longer than the MTU.
     pub segments: Option<Segments>,
-    /// When the device received it, in the time of the stack, if the device says so. Programs are
-    /// told ([`DatagramMeta::at`](crate::DatagramMeta::at)); the stack itself goes by the time at
-    /// which it gets the frame.
+    /// When the device received it, in the time of the stack, if the device knows that. Programs
+    /// are told ([`DatagramMeta::at`](crate::DatagramMeta::at)); the stack itself uses the time at
+    /// which the frame is handed in.
     pub at: Option<Instant>,
 }
 
@@ -37,19 +37,19 @@ impl Frame {
         Frame { bytes: bytes.into(), checksum: ChecksumState::Unknown, segments: None, at: None }
     }
 
-    /// The same with what the device knows of its checksum.
+    /// Sets what the device knows about its checksum.
     pub fn with_checksum(mut self, checksum: ChecksumState) -> Self {
         self.checksum = checksum;
         self
     }
 
-    /// The same with the time at which the device received it.
+    /// Sets the time at which the device received it.
     pub fn with_time(mut self, at: Instant) -> Self {
         self.at = Some(at);
         self
     }
 
-    /// The same, joined from several packets.
+    /// Sets how it was joined from several packets.
     pub fn with_segments(mut self, segments: Option<Segments>) -> Self {
         self.segments = segments;
         self
@@ -66,8 +66,8 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// Room for every header that we write in front of a payload: Ethernet 14, IPv6 40, TCP with
-/// options 60, and what is over for an extension header.
+/// Room for every header that we put in front of a payload: Ethernet 14, IPv6 40, TCP with options
+/// 60, and the rest for an extension header.
 const HEADER_CAPACITY: usize = 128;
 
 /// The headers of an outgoing packet. Each layer prepends its own, so no layer moves the bytes of
@@ -83,11 +83,11 @@ impl HeaderBuf {
         HeaderBuf { bytes: [0; HEADER_CAPACITY], start: HEADER_CAPACITY as u8 }
     }
 
-    /// Makes room for `len` bytes in front (zeroed) and returns the place.
+    /// Makes room for `len` zeroed bytes in front, and returns them.
     ///
     /// # Panics
     ///
-    /// If the headers together exceed 128 bytes; no combination of the headers that we emit does.
+    /// If the headers together exceed 128 bytes, which no combination of our headers does.
     pub(crate) fn prepend(&mut self, len: usize) -> &mut [u8] {
         let end = usize::from(self.start);
         let start = end - len;
@@ -114,19 +114,19 @@ impl fmt::Debug for HeaderBuf {
     }
 }
 
-/// The payload of an outgoing packet: slices of a send queue, in order, none of them copied.
+/// The payload of an outgoing packet: consecutive slices of a send queue, without a copy.
 pub(crate) type Payload = SmallVec<[Bytes; 3]>;
 
-/// The bytes in a payload.
+/// The number of bytes in a payload.
 pub(crate) fn payload_len(payload: &[Bytes]) -> usize {
     payload.iter().map(Bytes::len).sum()
 }
 
-/// A payload that is taken from the front, a part for each frame.
+/// A payload that is taken in parts from the front, one part for each frame.
 #[derive(Debug)]
 pub(crate) struct PayloadCursor {
     slices: Payload,
-    /// Those before it are taken.
+    /// Slices before this index were taken.
     next: usize,
     len: usize,
 }
@@ -137,12 +137,12 @@ impl PayloadCursor {
         PayloadCursor { slices, next: 0, len }
     }
 
-    /// What is left.
+    /// The number of bytes that remain.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// All that is left.
+    /// The rest.
     pub(crate) fn into_slices(mut self) -> Payload {
         if self.next > 0 {
             self.slices.drain(..self.next);
@@ -150,7 +150,7 @@ impl PayloadCursor {
         self.slices
     }
 
-    /// The next `len` bytes, or what is left of them.
+    /// The next `len` bytes, or as many as remain.
     pub(crate) fn take(&mut self, len: usize) -> Payload {
         let mut wanted = len.min(self.len);
         self.len -= wanted;
@@ -189,7 +189,7 @@ impl Transmit {
         Transmit { iface, header, payload, checksum: None, segments: None }
     }
 
-    /// The same with work for the device.
+    /// Adds the work that the device has to do.
     pub(crate) fn with_offload(
         mut self,
         checksum: Option<PartialChecksum>,
@@ -200,7 +200,8 @@ impl Transmit {
         self
     }
 
-    /// A frame that is whole already: a wrapper around a device changed it, or a program made it
+    /// A frame that is complete: one that a wrapper around a device changed, or that a program
+    /// made.
     /// itself.
     pub fn from_frame(iface: InterfaceId, frame: Frame) -> Self {
         let checksum = match frame.checksum {
@@ -212,7 +213,7 @@ impl Transmit {
         Transmit { iface, header: HeaderBuf::new(), payload, checksum, segments: frame.segments }
     }
 
-    /// The interface that it leaves through.
+    /// The interface that it is to leave through.
     pub fn iface(&self) -> InterfaceId {
         self.iface
     }
@@ -227,30 +228,30 @@ impl Transmit {
         &self.payload
     }
 
-    /// The checksum that the device has to complete; only where the interface says that it does.
+    /// The checksum that the device has to complete. `None` unless the interface has that offload.
     pub fn checksum(&self) -> Option<PartialChecksum> {
         self.checksum
     }
 
-    /// How the device has to cut it; only where the interface says that it does.
-    /// [`header`](Transmit::header) then goes in front of each segment, with lengths,
-    /// identification, sequence number, flags and checksum of its own.
+    /// How the device has to cut it into segments. `None` unless the interface has that offload.
+    /// [`header`](Transmit::header) then goes in front of each segment, with its own lengths,
+    /// identification, sequence number, flags and checksum.
     pub fn segments(&self) -> Option<Segments> {
         self.segments
     }
 
-    /// All its bytes, headers included.
+    /// The number of bytes, headers included.
     pub fn len(&self) -> usize {
         self.header.len() + payload_len(&self.payload)
     }
 
-    /// Never true for a frame that a stack made; here because a length without it surprises.
+    /// Whether it has no bytes, which is never true for a frame of a stack.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The frame in one piece: one allocation, one copy. What a device was to do is still to be
-    /// done.
+    /// The frame in one piece, which takes one allocation and one copy. The device's work remains
+    /// to be done.
     pub fn to_frame(&self) -> Frame {
         let mut bytes = BytesMut::with_capacity(self.len());
         self.append_to(&mut bytes);
@@ -258,8 +259,8 @@ impl Transmit {
         Frame::new(bytes.freeze()).with_checksum(checksum).with_segments(self.segments)
     }
 
-    /// Copies the frame behind what is in `buf`. With a large buffer and [`BytesMut::split`] many
-    /// frames take one allocation.
+    /// Appends the frame to `buf`. With a large buffer and [`BytesMut::split`], many frames need
+    /// only one allocation.
     pub fn append_to(&self, buf: &mut BytesMut) {
         buf.extend_from_slice(self.header());
         for slice in &self.payload {

@@ -1,5 +1,5 @@
-//! Keyed hash tables: remote hosts choose the keys that go into them, so an unkeyed hash is an
-//! attack.
+//! Keyed hash tables. Remote hosts choose the keys of entries, so an unkeyed hash would allow
+//! attacks.
 
 use core::hash::{BuildHasher, Hasher};
 
@@ -7,10 +7,10 @@ use siphasher::sip::SipHasher13;
 
 use crate::rng::Rng;
 
-/// A hash table whose order and collisions no remote host can predict.
+/// A hash table whose order and collisions cannot be predicted by remote hosts.
 pub(crate) type HashMap<K, V> = hashbrown::HashMap<K, V, Keyed>;
 
-/// An empty table with a key of its own.
+/// An empty table with its own key.
 pub(crate) fn hash_map<K, V>(rng: &mut Rng) -> HashMap<K, V> {
     HashMap::with_hasher(Keyed::new(rng))
 }
@@ -26,18 +26,18 @@ impl Keyed {
         Keyed { key: SipHasher13::new_with_key(&rng.key()).keys() }
     }
 
-    /// The hash of some words. It equals the hash of their little-endian bytes, and takes half the
+    /// The hash of some words. It equals the hash of their little-endian bytes, but takes half the
     /// time; each segment needs one.
     pub(crate) fn hash_words<const N: usize>(&self, words: [u64; N]) -> u64 {
-        // SipHash-1-3: "somepseudorandomlygeneratedbytes", one round for each word, three at the
-        // end.
+        // SipHash-1-3: the initial constants spell "somepseudorandomlygeneratedbytes"; one round
+        // for each word, three at the end.
         let mut state = [
             self.key.0 ^ 0x736f_6d65_7073_6575,
             self.key.1 ^ 0x646f_7261_6e64_6f6d,
             self.key.0 ^ 0x6c79_6765_6e65_7261,
             self.key.1 ^ 0x7465_6462_7974_6573,
         ];
-        // The last word holds the remaining bytes, of which there are none, and the length.
+        // The last word holds the remaining bytes (there are none) and the length.
         for word in words.into_iter().chain([(N as u64 * 8) << 56]) {
             state[3] ^= word;
             sip_round(&mut state);
@@ -50,17 +50,17 @@ impl Keyed {
         state.into_iter().fold(0, |hash, word| hash ^ word)
     }
 
-    /// Under a key that others have, too.
+    /// A hasher with a key that others have, too.
     pub(crate) fn from_key(key: [u8; 16]) -> Self {
         Keyed { key: SipHasher13::new_with_key(&key).keys() }
     }
 
-    /// The key's bytes, for another hash of the family.
+    /// The bytes of the key, for another hash function of the same family.
     pub(crate) fn to_key(&self) -> [u8; 16] {
         (u128::from(self.key.1) << 64 | u128::from(self.key.0)).to_le_bytes()
     }
 
-    /// Another key, the same for the same label.
+    /// Another key, which is the same for the same label.
     pub(crate) fn derive(&self, label: u64) -> Self {
         Keyed { key: (self.hash_words([label, 0]), self.hash_words([label, 1])) }
     }

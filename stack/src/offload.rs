@@ -11,30 +11,30 @@
 
 use core::fmt;
 
-/// The offloads of a device for frames that are sent to it. The stack does the rest.
+/// The offloads of a device for frames that are sent to it. The stack does the remaining work.
 ///
-/// For received frames nothing need be declared: each [`Frame`](crate::Frame) says what was done to
+/// For received frames no offloads are declared: each [`Frame`](crate::Frame) says what was done to
 /// it.
-// Exhaustive: a device writes it out, and must know all of it.
+// Exhaustive: a device constructs it, and must know all fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offloads {
-    /// It completes the checksums of TCP and UDP.
+    /// The device completes the checksums of TCP and UDP.
     pub checksum: bool,
-    /// It cuts runs of TCP segments over IPv4 (TSO). Only together with `checksum`.
+    /// The device cuts runs of TCP segments over IPv4 (TSO). Needs `checksum`.
     pub tcp4: bool,
-    /// It cuts runs of TCP segments over IPv6 (TSO6). Only together with `checksum`.
+    /// The device cuts runs of TCP segments over IPv6 (TSO6). Needs `checksum`.
     pub tcp6: bool,
-    /// It cuts runs of UDP datagrams, over both families (USO). Only together with `checksum`.
+    /// The device cuts runs of UDP datagrams over both families (USO). Needs `checksum`.
     pub udp: bool,
 }
 
 impl Offloads {
-    /// The device sends frames as they are.
+    /// No offloads: the device sends frames as they are.
     pub const NONE: Offloads = Offloads { checksum: false, tcp4: false, tcp6: false, udp: false };
-    /// The device does all that there is.
+    /// All offloads.
     pub const ALL: Offloads = Offloads { checksum: true, tcp4: true, tcp6: true, udp: true };
 
-    /// Whether it cuts runs of this kind.
+    /// Whether the device cuts runs of this kind.
     pub const fn cuts(self, kind: SegmentKind) -> bool {
         self.checksum
             && match kind {
@@ -45,7 +45,7 @@ impl Offloads {
     }
 }
 
-/// `checksums, TSO, TSO6, USO`, or `none`.
+/// Writes `checksums, TSO, TSO6, USO`, or `none`.
 impl fmt::Display for Offloads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = [(self.checksum, "checksums"), (self.tcp4, "TSO"), (self.tcp6, "TSO6"), (self.udp, "USO")];
@@ -55,42 +55,42 @@ impl fmt::Display for Offloads {
     }
 }
 
-/// A checksum that is still to be computed, over everything from `start` on, into the two bytes at
-/// `start + offset`. Until then those bytes hold the sum of the pseudo-header, so the device need
-/// not know the protocol.
-// Exhaustive: a device must know all of it to fill the checksum in.
+/// A checksum that remains to be computed over everything from `start` on, and stored in the two
+/// bytes at `start + offset`. Until then these bytes hold the sum of the pseudo-header, so the
+/// device need not know the protocol.
+// Exhaustive: a device must know all fields to complete the checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartialChecksum {
     /// Where the transport header begins, in bytes from the start of the frame.
     pub start: u16,
-    /// Where in the transport header the checksum stands: 16 in TCP's, 6 in UDP's.
+    /// Where the checksum is in the transport header: 16 in TCP's, 6 in UDP's.
     pub offset: u16,
 }
 
 /// The state of the transport checksum of a received frame.
-// Exhaustive: a device must say one of these of each frame.
+// Exhaustive: a device must choose one of these for each frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChecksumState {
-    /// Unknown: the stack verifies it.
+    /// Not verified: the stack verifies it.
     #[default]
     Unknown,
     /// The device has verified it.
     Verified,
-    /// It was never computed, because the frame was on no wire that could have damaged it.
+    /// Not computed, because the frame was never on a wire that could have damaged it.
     Partial(PartialChecksum),
 }
 
-/// How a run of segments is cut, or was joined.
-// Exhaustive: a device must know all of it to cut the segments.
+/// How a run of segments is cut, or how it was joined.
+// Exhaustive: a device must know all fields to cut the segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
-    /// Of which protocol they are.
+    /// The protocol of the segments.
     pub kind: SegmentKind,
-    /// The payload of each but the last, which may have less: 1 to 65,535 bytes.
+    /// The payload length of each segment but the last, which may be shorter: 1 to 65,535 bytes.
     pub len: u16,
 }
 
-/// Which protocol's segments.
+/// The protocol of the segments in a run.
 // Exhaustive: a device that cuts segments must know how each kind is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
@@ -98,7 +98,7 @@ pub enum SegmentKind {
     TcpV4,
     /// TCP over IPv6.
     TcpV6,
-    /// UDP datagrams, over either.
+    /// UDP datagrams over either family.
     Udp,
 }
 

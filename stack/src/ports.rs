@@ -12,13 +12,13 @@ use crate::hash::{HashMap, Keyed, hash_map};
 use crate::rng::Rng;
 use crate::steering::Share;
 
-/// How a socket holds a port that it was bound to.
+/// The binding of a socket in the port table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Binding<Id> {
     pub(crate) id: Id,
     pub(crate) addr: BoundAddr,
     pub(crate) reuse: Reuse,
-    /// A TCP listener: SO_REUSEADDR does not let another socket in beside it.
+    /// Whether it is a TCP listener: then SO_REUSEADDR does not allow another socket beside it.
     pub(crate) listening: bool,
 }
 
@@ -54,27 +54,29 @@ impl Reuse {
         matches!(self, Reuse::Port | Reuse::Both)
     }
 
-    /// Linux: both have SO_REUSEPORT, or both have SO_REUSEADDR and `may_share_addr`.
+    /// Linux's rule: both have SO_REUSEPORT, or both have SO_REUSEADDR and `may_share_addr` is set.
     fn allows(self, other: Reuse, may_share_addr: bool) -> bool {
         self.has_port() && other.has_port() || may_share_addr && self.has_addr() && other.has_addr()
     }
 }
 
-/// Connections by local port, local address and [`Reuse`]. Each connection to one server has a port
-/// of its own, so an entry is small: the address stands in it as a number.
+/// Counts connections by local port, local address and [`Reuse`]. There is an entry for every
+/// connection to the same server, because each has its own port. So entries are small: an address
+/// is stored as a number.
 #[derive(Debug)]
 struct Occupied {
-    /// How many connections, by [`Occupied::key`].
+    /// The number of connections, by [`Occupied::key`].
     counts: HashMap<u32, u32>,
-    /// Local addresses that connections have, their number and how many connections that are.
+    /// The local addresses of connections, each with its number and its count of connections.
     numbers: HashMap<IpAddr, (u16, usize)>,
-    /// Numbers that were used once and are free.
+    /// Numbers that were used before and are free.
     free: Vec<u16>,
-    /// The address that was counted last. Usually the next one is the same, and needs no look-up.
+    /// The address that was counted last. The next one is usually the same and then needs no
+    /// look-up.
     latest: Option<Latest>,
 }
 
-/// An address whose connections are counted here, and not in [`Occupied::numbers`].
+/// An address whose connections are counted here instead of in [`Occupied::numbers`].
 #[derive(Clone, Copy, Debug)]
 struct Latest {
     addr: IpAddr,
@@ -82,8 +84,8 @@ struct Latest {
     connections: usize,
 }
 
-/// The key has room for this many addresses beside the port and the two bits of [`Reuse`]. All
-/// others share the last number, and count as one.
+/// The key has room for this many addresses, beside the port and the two bits of [`Reuse`]. All
+/// further addresses share the last number and count as one.
 const MAX_ADDR_NUMBER: u16 = (1 << 14) - 1;
 
 impl Occupied {
@@ -125,7 +127,7 @@ impl Occupied {
         }
     }
 
-    /// Makes this address the latest one. `false`: it has no number.
+    /// Makes this address the latest one. Returns `false` if it has no number.
     fn recall(&mut self, addr: IpAddr) -> bool {
         if self.latest.is_some_and(|latest| latest.addr == addr) {
             return true;
@@ -138,7 +140,7 @@ impl Occupied {
         self.latest.is_some()
     }
 
-    /// Whether a connection on this port does not let a socket in beside it.
+    /// Whether a connection on this port conflicts with a socket.
     fn conflicts(&self, port: u16, addr: BoundAddr, reuse: Reuse) -> bool {
         let is_refused = |number: u16| {
             let others = Reuse::ALL.into_iter().filter(|other| !other.allows(reuse, true));
@@ -158,16 +160,16 @@ impl Occupied {
 #[derive(Debug)]
 pub(crate) struct PortTable<Id> {
     bindings: HashMap<u16, SmallVec<[Binding<Id>; 1]>>,
-    /// Connections that were accepted, or opened from an ephemeral port, or are in TIME-WAIT.
+    /// Connections that were accepted, were opened from an ephemeral port, or are in TIME-WAIT.
     connections: Occupied,
     range: (u16, u16),
     offset_key: Keyed,
-    /// RFC 6056 §3.3.4 (double-hash selection): one counter for each group of destinations, so that
-    /// what one peer sees tells it little about what another sees.
+    /// RFC 6056 §3.3.4 (double-hash port selection): one counter for each group of destinations, so
+    /// that what one peer sees tells it little about what another sees.
     counters: [u32; 64],
-    /// The part of the ports that is this stack's, where there are several stacks.
+    /// The ports that belong to this stack, if there are several stacks.
     share: Option<Share>,
-    /// UDP lets sockets share an address when all have SO_REUSEADDR; TCP only when none of them
+    /// UDP lets sockets share an address if all have SO_REUSEADDR; TCP does so only if none of them
     /// listens.
     is_udp: bool,
 }
@@ -195,7 +197,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         }
     }
 
-    /// The same for one of several stacks that divide the ports among them.
+    /// Sets which ports belong to this stack, if several stacks divide them.
     pub(crate) fn with_share(mut self, share: Option<Share>) -> Self {
         self.share = share;
         self
@@ -205,7 +207,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         self.share.as_ref().is_none_or(|share| share.has_port(port))
     }
 
-    /// Whether `new` can have the port beside what is there, by Linux's rules.
+    /// Whether `new` conflicts with the existing bindings, by Linux's rules.
     fn conflicts(&self, port: u16, new: &Binding<Id>) -> bool {
         if self.connections.conflicts(port, new.addr, new.reuse) {
             return true;
@@ -217,7 +219,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
     }
 
     /// Takes a port; 0 draws one from the ephemeral range. EADDRINUSE; EADDRNOTAVAIL for a port
-    /// that is another stack's.
+    /// that belongs to another stack.
     pub(crate) fn bind(&mut self, rng: &mut Rng, port: u16, new: Binding<Id>) -> Result<u16> {
         let port = match port {
             0 => self
@@ -232,7 +234,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         Ok(port)
     }
 
-    /// Makes the binding a listener's. EADDRINUSE if that conflicts with another.
+    /// Turns a binding into a listener's. EADDRINUSE if that conflicts with another.
     pub(crate) fn listen(&mut self, port: u16, id: Id) -> Result<()> {
         let Some(bindings) = self.bindings.get(&port) else { return Err(Error::InvalidArgument) };
         let Some(mine) = bindings.iter().find(|binding| binding.id == id) else {
@@ -252,7 +254,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         Ok(())
     }
 
-    /// Adjusts the binding of a socket whose options changed.
+    /// Updates the binding of a socket whose options changed.
     pub(crate) fn change(&mut self, port: u16, id: Id, how: impl FnOnce(&mut Binding<Id>)) {
         if let Some(bindings) = self.bindings.get_mut(&port)
             && let Some(binding) = bindings.iter_mut().find(|binding| binding.id == id)
@@ -270,19 +272,19 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         }
     }
 
-    /// Counts a connection with this local address and without a binding of its own.
+    /// Counts a connection that has this local address and no binding.
     pub(crate) fn add_connection(&mut self, local: Endpoint, reuse: Reuse) {
         self.connections.add(local.port, local.addr, reuse);
     }
 
-    /// Uncounts a connection that was added with the same arguments.
+    /// Removes a connection that was counted with the same arguments.
     pub(crate) fn remove_connection(&mut self, local: Endpoint, reuse: Reuse) {
         self.connections.remove(local.port, local.addr, reuse);
     }
 
-    /// An ephemeral port for a connection from `local` to `remote` (RFC 6056 §3.3.4). `is_free`
-    /// says whether the connection would be the only one with its four numbers; ports that sockets
-    /// are bound to are passed over. EADDRNOTAVAIL when all are taken.
+    /// Draws an ephemeral port for a connection from `local` to `remote` (RFC 6056 §3.3.4).
+    /// `is_free` tells whether the four-tuple with a port is unused; ports with bound sockets are
+    /// skipped. EADDRNOTAVAIL if all are taken.
     pub(crate) fn ephemeral(
         &mut self,
         local: IpAddr,
@@ -301,7 +303,8 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         found.ok_or(Error::AddressNotAvailable)
     }
 
-    /// The first acceptable port of the range, from `start` on and round, and how many were tried.
+    /// The first acceptable port of the range, from `start` on with wrap-around, and how many were
+    /// tried.
     fn draw(&self, start: u32, accept: impl Fn(&Self, u16) -> bool) -> (Option<u16>, u32) {
         let (low, high) = self.range;
         let count = u32::from(high - low) + 1;
@@ -381,8 +384,8 @@ mod tests {
         assert!(t.bindings.is_empty() && t.connections.counts.is_empty() && t.connections.numbers.is_empty());
     }
 
-    /// Measured on Linux 6.18, for connections that were accepted, opened from a drawn or a bound
-    /// port, or are in TIME-WAIT.
+    /// Measured on Linux 6.18, for connections that were accepted, were opened from an ephemeral or
+    /// a bound port, or are in TIME-WAIT.
     #[test]
     fn a_connection_is_in_the_way_on_its_own_address_unless_both_share() {
         let at = |addr: &str| BoundAddr::One(addr.parse().unwrap());
@@ -445,8 +448,8 @@ mod tests {
         );
     }
 
-    /// RFC 6056 §3.3.4 counts every try. Half the range is taken in one piece, and drawing the
-    /// other half costs a few tries each, wherever the start is.
+    /// RFC 6056 §3.3.4 counts every try. Half of the range is taken, in one piece; a port of the
+    /// other half takes few tries, wherever the start is.
     #[test]
     fn ports_that_are_taken_are_walked_past_once() {
         for seed in 0..20 {

@@ -1,10 +1,10 @@
 //! Rate limits for packets that remote hosts can make us send: a share for each peer
-//! ([`PeerLimit`]), and a budget for all of them together ([`SharedBudget`]).
+//! ([`PeerLimit`]), and a budget for all peers together ([`SharedBudget`]).
 //!
-//! A limit must not leak information. An attacker who uses up a common budget and counts what is
-//! left learns how much others have taken; SAD DNS (CVE-2020-25705) found the port of a query in
-//! this way. So no peer gets more than a small share, the cost of a message is random, and the
-//! peers that share a record of the table change with time.
+//! A limit must not leak information. An attacker who uses up a common budget and measures what is
+//! left learns how much others have used; SAD DNS (CVE-2020-25705) found the port of a query in
+//! this way. So each peer gets only a small share, the cost of a message is random, and the set of
+//! peers that share a record of the table changes with time.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -15,22 +15,22 @@ use crate::hash::Keyed;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Records of a table, a power of two. Peers with the same hash share one. With this many, a
-/// thousand peers at their limit affect one third of the others.
+/// The number of records in the table, a power of two. Peers with the same hash share a record.
+/// With this number, a thousand peers at their limit affect one third of the others.
 const RECORDS: usize = 1024;
 
 /// How long the same peers share a record. An attacker with many addresses can find within seconds
-/// one that shares the record of its victim, and then see when the victim's share is used. After
-/// this interval it has to search again.
+/// one that shares the record of its victim, and can then see when the victim's share is used.
+/// After this interval it has to search again.
 const SHUFFLE_INTERVAL: Duration = Duration::from_secs(64);
 
-/// The peer whose share a message uses.
+/// The key of the peer whose share a message uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PeerKey([u64; 2]);
 
 impl PeerKey {
-    /// A host by its address. On another link an IPv6 host is its network of 64 bits, as it may
-    /// have any address in it.
+    /// The key of a host with this address. An IPv6 host on another link is represented by its
+    /// network of 64 bits, because it may have any address in it.
     pub(crate) fn host(addr: IpAddr, is_on_link: bool) -> PeerKey {
         match addr {
             IpAddr::V4(addr) => PeerKey([4, u64::from(addr.to_bits())]),
@@ -42,28 +42,28 @@ impl PeerKey {
     }
 }
 
-/// The rate for one peer.
+/// The rate limit for one peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
     /// The average interval between two messages; zero means no limit.
     pub(crate) interval: Duration,
-    /// Messages at once.
+    /// How many messages may be sent at once.
     pub(crate) burst: u32,
 }
 
 impl Rate {
-    /// So many a second, and as many at once.
+    /// This many messages a second, and as many at once.
     pub(crate) fn per_second(messages: u32) -> Rate {
         Rate { interval: Duration::from_secs(1) / messages.max(1), burst: messages }
     }
 }
 
-/// A limit that each peer has for itself, in a table whose size is fixed.
+/// A separate limit for each peer, in a table of fixed size.
 #[derive(Debug)]
 pub(crate) struct PeerLimit {
     key: Keyed,
-    /// For each record, the time at which the share is whole again, in nanoseconds. Each message
-    /// adds an interval.
+    /// For each record, the time in nanoseconds at which the whole share is available again. Each
+    /// message adds an interval.
     whole_at: Vec<u64>,
 }
 
@@ -97,16 +97,17 @@ impl PeerLimit {
 
 const SECOND: i64 = 1_000_000_000;
 
-/// A budget that all peers share: so many messages at once, so many a second, more or less.
+/// A budget that all peers share: a number of messages at once, and a number of messages a second
+/// on average.
 ///
-/// A message takes nothing, or one token, or two, at random, and one on average (as Linux's
-/// `icmp_global_consume` does): an attacker who counts what is left does not learn how many
-/// messages others were sent.
+/// A message takes zero, one or two tokens at random, and one on average (as in Linux's
+/// `icmp_global_consume`): an attacker who measures what is left does not learn how many messages
+/// others were sent.
 #[derive(Debug)]
 pub(crate) struct SharedBudget {
-    /// Nanoseconds for one token; `None`: there is never a token.
+    /// Nanoseconds per token; `None` if there are never any tokens.
     interval: Option<i64>,
-    /// In nanoseconds, as the credit, which may become negative.
+    /// The size of a full budget in nanoseconds. So is the credit, which may become negative.
     full: i64,
     credit: i64,
     counted_at: Instant,
@@ -120,7 +121,7 @@ impl SharedBudget {
         SharedBudget { interval, full, credit: full, counted_at: now }
     }
 
-    /// Whether there is a token.
+    /// Whether a token is available.
     pub(crate) fn has_some(&mut self, now: Instant) -> bool {
         let Some(interval) = self.interval else { return false };
         let grown = i64::try_from(now.duration_since(self.counted_at).as_nanos()).unwrap_or(i64::MAX);
@@ -129,7 +130,7 @@ impl SharedBudget {
         self.credit >= interval
     }
 
-    /// A message is sent.
+    /// Takes the tokens for a message that is sent.
     pub(crate) fn take(&mut self, rng: &mut Rng) {
         let tokens = rng.below(3) as i64;
         self.credit -= self.interval.unwrap_or(0) * tokens;
@@ -159,7 +160,7 @@ mod tests {
             [0, 0, 0, 0, 99, 100, 101, 250, 300].map(&mut take_at),
             [true, true, true, false, false, true, false, true, true]
         );
-        // An hour fills the share, and no more.
+        // An hour fills the share, but not more than that.
         assert_eq!([3_600_000; 4].map(take_at), [true, true, true, false]);
     }
 
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn who_shares_a_record_changes_with_time_and_seed() {
-        // The hosts that share the record of one.
+        // The hosts that share a record with a given host.
         let sharing = |limit: &PeerLimit, now: Instant| -> HashSet<u32> {
             let host = |bits: u32| PeerKey::host(IpAddr::V4(core::net::Ipv4Addr::from_bits(bits)), false);
             let record = limit.record_of(now, host(0x0a00_0001));
@@ -223,7 +224,7 @@ mod tests {
         let mean = bursts.iter().sum::<u32>() as f64 / 200.0;
         assert!((48.0..52.0).contains(&mean), "{mean}");
         assert!(bursts.iter().collect::<HashSet<_>>().len() > 10, "{bursts:?}");
-        // In the long run it is the rate that counts.
+        // Over a long time the rate is what counts.
         let sum: u32 = (0..10_000).map(|ms| take_all(&mut budget, Instant::from_millis(200_000 + ms))).sum();
         assert!((9_500..10_500).contains(&sum), "{sum}");
     }

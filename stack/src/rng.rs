@@ -1,10 +1,10 @@
-//! Randomness from the caller's seed.
+//! Random numbers from the caller's seed.
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
-/// A cryptographic generator: what it gives out (keys, ports, identifications) cannot be predicted
-/// by a peer that has seen earlier values, and is the same for the same seed.
+/// A cryptographic generator. Its output (keys, ports, identifications) cannot be predicted by a
+/// peer that has seen earlier values, and is the same for the same seed.
 #[derive(Debug)]
 pub(crate) struct Rng(ChaCha12Rng);
 

@@ -6,7 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use crate::demux::FourTuple;
 use crate::interface_id::InterfaceId;
 
-/// What the current work is about. Log lines begin with it.
+/// The subject of the current work. Log lines begin with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// The stack as a whole.
@@ -17,14 +17,14 @@ pub(crate) enum Subject {
     Packet { src: IpAddr, dst: IpAddr, protocol: u8 },
     /// An ARP packet.
     Arp { sender: IpAddr, target: IpAddr },
-    /// A TCP connection, its handshake or its TIME-WAIT record; or a segment that has neither.
+    /// A TCP connection, its handshake or its TIME-WAIT record; or a segment that belongs to none.
     Tcp(FourTuple),
     /// A flow of UDP datagrams.
     Udp(FourTuple),
 }
 
-/// `tcp #1f2e3d4c 10.0.0.1:80 <-> 10.0.0.2:5000`. The short id is made of the four numbers, so that
-/// a connection has the same from its first SYN to the end of TIME-WAIT.
+/// Writes `tcp #1f2e3d4c 10.0.0.1:80 <-> 10.0.0.2:5000`. The short id is computed from the
+/// four-tuple, so that it is the same from the connection's first SYN to the end of TIME-WAIT.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -41,8 +41,8 @@ impl fmt::Display for Subject {
     }
 }
 
-/// FNV-1a over the four numbers. It names and looks up nothing, so that an attacker gains nothing
-/// by a collision.
+/// FNV-1a over the four-tuple. It is only a name and used for no look-up, so an attacker gains
+/// nothing from a collision.
 fn short_id(tuple: &FourTuple) -> u32 {
     let mut id = 0x811c_9dc5_u32;
     let mut add = |bytes: &[u8]| {

@@ -1,14 +1,14 @@
-//! Time as the stack sees it: an argument, never a clock.
+//! The time, which the stack gets as an argument and never reads from a clock.
 
 use core::fmt;
 use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Sub};
 use core::time::Duration;
 
-/// A moment: nanoseconds since an epoch that the caller chooses. Lasts 584 years.
+/// A moment: nanoseconds since an epoch that the caller chooses. The range is 584 years.
 ///
 /// The stack uses only differences. The caller promises that time never goes back.
-// Nanoseconds and one, so that an `Option` of it is no larger.
+// Stored as nanoseconds plus one, so that an `Option` of it is not larger.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(NonZeroU64);
 
@@ -101,7 +101,7 @@ impl fmt::Debug for Instant {
     }
 }
 
-/// Seconds with six decimals: `12.000350s`.
+/// Writes seconds with six decimals: `12.000350s`.
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:06}s", self.as_micros() / 1_000_000, self.as_micros() % 1_000_000)

@@ -1,21 +1,22 @@
 //! The deadlines of many owners in one sorted set.
 //!
-//! A timer of TCP rarely fires: it is armed, postponed by the next segments, and stopped. Only
-//! arming touches the set, and not each time; see [`TimerQueue::arm`]. So the cost of an entry
-//! matters little, and a sorted set is cheaper than a timing wheel even with 100,000 entries
-//! (decision 0009).
+//! A TCP timer rarely fires: it is armed, postponed by the next segments, and stopped. Only arming
+//! changes the set, and not every time; see [`TimerQueue::arm`]. So the cost of an entry matters
+//! little, and a sorted set is cheaper than a timing wheel even with 100,000 entries (decision
+//! 0009).
 
 use alloc::collections::BTreeSet;
 
 use crate::time::Instant;
 
-/// Deadlines by time. Each owner keeps its own [`Armed`], so that it has at most one entry.
+/// Deadlines in order of time. Each owner stores its own [`Armed`], so that it has at most one
+/// entry.
 #[derive(Debug)]
 pub(crate) struct TimerQueue<Owner> {
     set: BTreeSet<(Instant, Owner)>,
 }
 
-/// The time under which an owner stands in the set.
+/// The time of an owner's entry in the set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Armed(Option<Instant>);
 
@@ -26,7 +27,7 @@ impl<Owner: Copy + Ord> TimerQueue<Owner> {
 
     /// Makes sure that the owner is called by `at`.
     ///
-    /// An earlier entry stays where it is: the owner is called early, finds nothing to do, and arms
+    /// An earlier entry is left alone: the owner is called early, finds nothing to do, and arms
     /// again. So a deadline that moves with every segment, or is set and cleared with every
     /// request, costs nothing.
     #[inline]
@@ -68,7 +69,7 @@ impl<Owner: Copy + Ord> TimerQueue<Owner> {
 }
 
 impl Armed {
-    /// Notes that the set has removed the owner.
+    /// Notes that the set has removed the owner's entry.
     pub(crate) fn fired(&mut self) {
         self.0 = None;
     }

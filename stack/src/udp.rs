@@ -10,19 +10,19 @@ use crate::frame::{HeaderBuf, Payload, payload_len};
 use crate::ip::checksum::verify_transport_checksum;
 use crate::ip::protocol;
 
-/// Source port, destination port, length, checksum.
+/// The length of a header: source port, destination port, length, checksum.
 pub(crate) const HEADER_LEN: usize = 8;
 
-/// A valid UDP header.
+/// A parsed UDP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UdpHeader {
     pub(crate) src_port: u16,
     pub(crate) dst_port: u16,
-    /// Of header and payload; the packet may be longer.
+    /// The length of header and payload; the packet may be longer.
     pub(crate) len: usize,
 }
 
-/// Where the checksum stands.
+/// The offset of the checksum.
 pub(crate) const CHECKSUM_AT: u8 = 6;
 
 /// Reads the header and checks its length and, unless it was verified before, the checksum.
@@ -37,7 +37,8 @@ pub(crate) fn parse(
     };
     let len = usize::from(u16::from_be_bytes([e, f]));
     let covered = datagram.get(..len).filter(|_| len >= HEADER_LEN).ok_or(DropReason::BadUdp)?;
-    // RFC 768: over IPv4 a checksum of zero means none; RFC 8200 §8.1: over IPv6 there must be one.
+    // RFC 768: over IPv4 zero means that there is no checksum. RFC 8200 §8.1: over IPv6 there must
+    // be one.
     let is_right = match u16::from_be_bytes([g, h]) {
         _ if is_checked => true,
         0 => src.is_ipv4(),
@@ -50,7 +51,7 @@ pub(crate) fn parse(
     Ok(UdpHeader { src_port, dst_port, len })
 }
 
-/// The header for some data, which must be short enough for the length field. Its checksum is zero.
+/// The header for a payload, which must be short enough for the length field. Its checksum is zero.
 pub(crate) fn header(local: Endpoint, remote: Endpoint, payload: &Payload) -> HeaderBuf {
     let mut header = HeaderBuf::new();
     let len = (HEADER_LEN + payload_len(payload)) as u16;
@@ -61,7 +62,7 @@ pub(crate) fn header(local: Endpoint, remote: Endpoint, payload: &Payload) -> He
     header
 }
 
-/// The slices of a payload that is one piece, or empty.
+/// A payload of one slice, or an empty one.
 pub(crate) fn payload_of(data: Bytes) -> Payload {
     core::iter::once(data).filter(|data| !data.is_empty()).collect()
 }
@@ -117,7 +118,7 @@ mod tests {
         assert_eq!(with(5, 7), Err(DropReason::BadUdp));
         assert_eq!(with(5, 13), Err(DropReason::BadUdp));
         assert_eq!(with(8, b'D'), Err(DropReason::BadUdpChecksum));
-        // Trailing bytes are not the datagram's.
+        // Trailing bytes are not part of the datagram.
         assert!(parse(src, dst, &[&good[..], &[1, 2, 3]].concat(), false).is_ok());
     }
 

@@ -1,4 +1,4 @@
-//! The calls and the records behind them, seen through a stack's own loopback.
+//! The calls and the records behind them, through a stack's loopback.
 
 use core::net::SocketAddr;
 
@@ -23,7 +23,7 @@ fn local(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
-/// How often each of these descriptors is named by an event, until there is none.
+/// How many events name each of these descriptors, until there are no more events.
 fn events<const N: usize>(stack: &mut Stack, of: [Descriptor; N]) -> [usize; N] {
     let mut counts = [0; N];
     let of = of.map(|d| stack.socket_id(d).unwrap());
@@ -35,7 +35,7 @@ fn events<const N: usize>(stack: &mut Stack, of: [Descriptor; N]) -> [usize; N] 
     counts
 }
 
-/// A listener on port 80 and both ends of a connection to it.
+/// A listener on port 80, and both ends of a connection to it.
 fn connection(stack: &mut Stack) -> [Descriptor; 3] {
     let listener = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     stack.bind(listener, local(80)).unwrap();
@@ -74,7 +74,7 @@ fn a_connection_is_told_of_data_once_and_of_room_when_there_was_none() {
         run(&mut stack);
     }
     assert_eq!(events(&mut stack, [client, server]), [0, 1], "there was room in the client all the time");
-    // Until nothing goes in any more; then the server reads.
+    // Until the buffers are full; then the server reads.
     while stack.send(NOW, client, &[0; 65_536]).is_ok() {
         run(&mut stack);
     }
@@ -86,8 +86,8 @@ fn a_connection_is_told_of_data_once_and_of_room_when_there_was_none() {
     assert_eq!(events(&mut stack, [client])[0], 1);
 }
 
-/// ECN marks belong to TCP itself (RFC 3168 §6.1): a program sets the six bits above only. With UDP
-/// it sets all eight.
+/// TCP sets the ECN field itself (RFC 3168 §6.1): a program sets only the six bits above it. With
+/// UDP it sets all eight.
 #[test]
 fn a_program_does_not_mark_the_packets_of_tcp() {
     let mut stack = stack();
@@ -186,7 +186,7 @@ fn what_opens_and_what_is_accepted_is_counted() {
     }
 }
 
-/// UDP_SEGMENT: one call, several datagrams.
+/// UDP_SEGMENT: one call sends several datagrams.
 #[test]
 fn a_call_may_send_several_datagrams() {
     let mut stack = stack();
@@ -201,7 +201,7 @@ fn a_call_may_send_several_datagrams() {
     assert_eq!(lens, [Ok(100), Ok(100), Ok(50), Err(Error::WouldBlock)]);
 }
 
-/// Unless IPV6_V6ONLY is set, a socket of AF_INET6 speaks both families; an echo socket speaks its
+/// Unless IPV6_V6ONLY is set, an AF_INET6 socket handles both families; an echo socket only its
 /// own.
 #[test]
 fn ipv6_sockets_take_ipv4_too() {

@@ -30,7 +30,7 @@ fn one_entry_an_owner_that_moves_forward_lazily_and_back_at_once() {
     assert_eq!((timers.first(), armed), (None, Armed::default()));
 }
 
-/// What happens to the timers and to the model.
+/// A step for both the timers and the model.
 #[derive(Clone, Debug)]
 enum Step {
     Arm {
@@ -46,11 +46,11 @@ enum Step {
     Wait {
         time: u64,
     },
-    /// Until the first deadline.
+    /// Waits until the first deadline.
     WaitForFirst,
 }
 
-/// From nanoseconds to years: each scale as likely as any other.
+/// A duration between nanoseconds and years, with each magnitude equally likely.
 fn span() -> impl Strategy<Value = u64> {
     (0..62u32, any::<u64>()).prop_map(|(bits, random)| random >> (63 - bits))
 }
@@ -66,8 +66,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Against a map that looks at everybody: who is due comes out once, in the order of time, and
-    /// nobody comes early or late.
+    /// Compares with a map that is searched as a whole: each due owner is returned once, in order
+    /// of time, neither early nor late.
     #[test]
     fn they_fire_what_a_search_through_all_would(steps in prop::collection::vec(step(), 1..300)) {
         let mut timers = TimerQueue::new();

@@ -1,4 +1,4 @@
-//! Descriptors and owners, as programs see them.
+//! Tests of descriptors and owners, as programs see them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
@@ -15,8 +15,8 @@ fn stack() -> Stack {
     Stack::new(Config::default(), [5; 32], NOW)
 }
 
-/// What each call on a descriptor says to this one. A macro, for a stack and another owner are two
-/// types.
+/// The results of all calls on a descriptor. A macro, because a stack and a view for another owner
+/// have different types.
 macro_rules! results {
     ($caller:expr, $d:expr) => {{
         let (caller, d) = ($caller, $d);
@@ -84,7 +84,7 @@ fn every_call_refuses_a_descriptor_of_another_owner_and_one_that_is_closed() {
         assert!(refused.iter().all(|&(_, error)| error == Some(Error::BadDescriptor)), "{refused:?}");
         let refused = results!(&mut stack.owner(other).unwrap(), own);
         assert!(refused.iter().all(|&(_, error)| error == Some(Error::BadDescriptor)), "{refused:?}");
-        // Both are open still.
+        // Both descriptors are still open.
         assert!(stack.readiness(own).is_ok());
         assert!(stack.owner(other).unwrap().readiness(foreign).is_ok());
         stack.close(NOW, own).unwrap();
@@ -126,7 +126,7 @@ fn duplicates_share_a_socket_that_goes_with_the_last_of_them() {
     pair.a.stack.close(now, copy).unwrap();
     let mut buf = [0; 10];
     assert_eq!(pair.a.stack.owner(other).unwrap().recv(now, passed, &mut buf), Ok(6));
-    // Nobody has closed the connection so far; the end of the last owner does.
+    // Nobody has closed the connection; the removal of the last owner does.
     pair.run_for(core::time::Duration::from_secs(1));
     assert!(!pair.b.stack.readiness(server).unwrap().peer_closed);
     let now = pair.now();
@@ -137,7 +137,7 @@ fn duplicates_share_a_socket_that_goes_with_the_last_of_them() {
     }));
 }
 
-/// An owner that was there.
+/// An owner that was removed.
 fn owner_that_is_gone(stack: &mut Stack) -> OwnerId {
     let gone = stack.add_owner();
     stack.remove_owner(NOW, gone).unwrap();
@@ -190,7 +190,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What should be there: the descriptors of each owner, and their sockets.
+/// The expected state: the descriptors of each owner, and their sockets.
 struct Model {
     stack: Stack,
     tables: BTreeMap<OwnerId, BTreeMap<u32, (Descriptor, SocketId)>>,
@@ -221,7 +221,7 @@ impl Model {
         self.stack.owner(owner).unwrap()
     }
 
-    /// The stack has given this out.
+    /// Records that the stack has opened this descriptor.
     fn enter(&mut self, owner: OwnerId, d: Descriptor, id: SocketId) {
         let table = self.tables.get_mut(&owner).unwrap();
         let lowest = (0..).find(|number| !table.contains_key(number)).unwrap();
@@ -300,7 +300,7 @@ proptest! {
         for step in steps {
             model.take(step);
         }
-        // When all is closed nothing is left.
+        // When everything is closed, nothing is left.
         for (d, _) in model.open() {
             model.view(d.owner()).close(NOW, d).unwrap();
         }

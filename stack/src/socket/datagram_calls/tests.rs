@@ -1,4 +1,4 @@
-//! Sockets of datagrams, of both kinds and both families, as their programs see them.
+//! Datagram sockets of both kinds and both families, as programs see them.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::vec::Vec;
@@ -18,7 +18,7 @@ const KINDS: [(SocketKind, Domain); 4] = [
     (SocketKind::Echo, Domain::V6),
 ];
 
-/// A stack that is 10.0.0.1 and fd00::1 on a link without link headers.
+/// A stack with the addresses 10.0.0.1 and fd00::1 on a link without link headers.
 fn stack() -> Stack {
     let mut stack = Stack::new(Config::default(), [6; 32], NOW);
     let interface = InterfaceConfig::new(Medium::Ip)
@@ -29,7 +29,7 @@ fn stack() -> Stack {
     stack
 }
 
-/// Addresses on the link; 1 is the stack's own.
+/// Addresses on the link; number 1 is the stack's.
 fn host(domain: Domain, number: u8) -> IpAddr {
     match domain {
         Domain::V4 => [10, 0, 0, number].into(),
@@ -48,12 +48,12 @@ fn any(domain: Domain, port: u16) -> SocketAddr {
     }
 }
 
-/// The port of what this kind of socket is connected to, as it is shown: an echo message has none.
+/// The port of a connected peer as it is shown: an echo message has none.
 fn shown(kind: SocketKind, port: u16) -> u16 {
     if kind == SocketKind::Echo { 0 } else { port }
 }
 
-/// A packet from another host, for a socket on `port`: a datagram from port 9, or an echo reply.
+/// A packet from another host for a socket on `port`: a datagram from port 9, or an echo reply.
 fn packet(kind: SocketKind, domain: Domain, from: u8, port: u16, data: &[u8]) -> Frame {
     let builder = PacketBuilder::new(host(domain, from), host(domain, 1));
     Frame::new(match kind {
@@ -66,7 +66,7 @@ fn packet(kind: SocketKind, domain: Domain, from: u8, port: u16, data: &[u8]) ->
     })
 }
 
-/// What a program sends: of an echo message with its header.
+/// The bytes that a program sends: echo messages include their header.
 fn message(data: &[u8]) -> Vec<u8> {
     [&[8, 0, 0, 0, 0, 0, 0, 1], data].concat()
 }
@@ -99,7 +99,7 @@ fn a_socket_goes_with_its_last_descriptor_and_leaves_its_port_and_its_peer() {
                 if let Some(peer) = peer {
                     stack.connect(NOW, d, peer).unwrap();
                 }
-                // What waits to be sent goes out all the same.
+                // What is queued is sent nevertheless.
                 stack.send_to(NOW, d, &message(b"last"), addr(domain, 2, 9)).unwrap();
                 stack.close(NOW, d).unwrap();
                 let next = stack.socket(domain, kind).unwrap();
@@ -182,7 +182,7 @@ fn a_socket_shows_what_it_is_bound_and_connected_to() {
         let (local, peer) = (addr(domain, 1, 7), addr(domain, 2, shown(kind, 9)));
         assert_eq!(shown_state(&stack), (kind, SocketState::Connected, Some(local), Some(peer)));
         assert_eq!((stack.local_addr(d), stack.peer_addr(d)), (Ok(local), Ok(peer)));
-        // Data and what it is counted as: without what the queue costs.
+        // Data count with their length only, without the overhead of the queue.
         stack.send(NOW, d, &message(b"abc")).unwrap();
         stack.handle_frame(NOW, IFACE, packet(kind, domain, 2, 7, b"abcd"));
         let received = 4 + if kind == SocketKind::Echo { 8 } else { 0 };
@@ -229,8 +229,8 @@ fn a_connected_socket_hears_its_peer_only() {
     }
 }
 
-/// As on Linux: one that the queue is empty for is taken, whatever its size, and others as long as
-/// SO_RCVBUF holds them.
+/// As on Linux: a datagram of any size is taken when the queue is empty, others as long as they fit
+/// SO_RCVBUF.
 #[test]
 fn a_receive_buffer_takes_so_much_and_no_more() {
     const BUFFER: usize = 4096;
@@ -254,14 +254,14 @@ fn a_receive_buffer_takes_so_much_and_no_more() {
             assert_eq!(stack.memory_bytes(), before + held, "{kind:?} {second}");
             while stack.recv(NOW, d, &mut [0; 8]).is_ok() {}
             assert_eq!(stack.memory_bytes(), before, "{kind:?} {second}");
-            // More than the buffer is long.
+            // Longer than the buffer.
             stack.handle_frame(NOW, IFACE, packet(kind, domain, 2, 7, &data));
             assert!(stack.readiness(d).unwrap().readable, "{kind:?}");
         }
     }
 }
 
-/// What begins below SO_SNDBUF may end above it.
+/// A datagram may be queued while the queue is below SO_SNDBUF, even if it then exceeds it.
 #[test]
 fn a_send_buffer_takes_so_much_and_tells_of_room() {
     const BUFFER: usize = 4096;
@@ -289,14 +289,14 @@ fn a_send_buffer_takes_so_much_and_tells_of_room() {
         assert!(!frames(&mut stack).is_empty());
         assert_eq!(stack.memory_bytes(), before, "{kind:?}");
         assert!(stack.readiness(d).unwrap().writable, "{kind:?}");
-        // More than it holds.
+        // Longer than the buffer.
         let too_long = std::vec![8; BUFFER - OVERHEAD_BYTES + 1];
         assert_eq!(stack.send(NOW, d, &too_long), Err(Error::MessageTooLong), "{kind:?}");
     }
 }
 
-/// The longest that goes into an IP packet: over IPv4 with the IP header, over IPv6 without it (RFC
-/// 8200 §3).
+/// The longest datagram that fits an IP packet, whose limit includes the IP header over IPv4 but
+/// not over IPv6 (RFC 8200 §3).
 #[test]
 fn a_datagram_is_at_most_as_long_as_a_packet() {
     for (kind, domain) in KINDS {
@@ -311,7 +311,7 @@ fn a_datagram_is_at_most_as_long_as_a_packet() {
     }
 }
 
-/// RFC 1122 §3.2.1.3: a group and a broadcast address are never a source.
+/// RFC 1122 §3.2.1.3: a group or a broadcast address is never a source.
 #[test]
 fn what_is_bound_to_a_group_sends_from_an_address_of_its_own() {
     let mut stack = stack();
@@ -329,7 +329,7 @@ fn what_is_bound_to_a_group_sends_from_an_address_of_its_own() {
     let sent = frames(&mut stack);
     let IpAddr::V6(own) = host(Domain::V6, 1) else { unreachable!() };
     assert_eq!(sent[0][8..24], own.octets());
-    // A socket of both families that is connected in one of them sends to the other, too.
+    // A socket of both families that is connected in one of them can send to the other, too.
     let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
     let mapped = "[::ffff:10.0.0.2]:9".parse().unwrap();
     stack.connect(NOW, d, mapped).unwrap();
@@ -337,7 +337,7 @@ fn what_is_bound_to_a_group_sends_from_an_address_of_its_own() {
     stack.send_to(NOW, d, b"x", addr(Domain::V6, 2, 9)).unwrap();
     let sent = frames(&mut stack);
     assert_eq!((&sent[0][12..16], &sent[1][8..24]), (&[10, 0, 0, 1][..], &own.octets()[..]));
-    // What is bound to an address of one family sends to none of the other.
+    // A socket that is bound to an address of one family cannot send to the other.
     let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
     stack.bind(d, addr(Domain::V6, 1, 8)).unwrap();
     assert_eq!(stack.send_to(NOW, d, b"x", mapped), Err(Error::NetworkUnreachable));
@@ -416,7 +416,7 @@ fn an_error_waits_for_the_next_call_and_comes_once() {
             let readiness = stack.readiness(d).unwrap();
             assert!(readiness.error && readiness.readable && readiness.writable, "{kind:?}");
             let mut buf = [0; 9];
-            // It stays for whoever only looks.
+            // `peek` does not take the error.
             assert_eq!(stack.peek(d, &mut buf), Err(Error::ConnectionRefused));
             assert_eq!(stack.peek_from(d, &mut buf).map(drop), Err(Error::ConnectionRefused));
             let result = match call {
@@ -435,16 +435,15 @@ fn an_error_waits_for_the_next_call_and_comes_once() {
     }
 }
 
-/// An ICMP error about a packet that the stack sent: the IPv4 kind, the IPv6 kind, and what stands
-/// before the packet.
+/// An ICMP error about a packet that the stack sent: its type and code for IPv4 and IPv6, and the
+/// word before the packet.
 fn icmp_error(domain: Domain, from: u8, kinds: [(u8, u8); 2], word: u32, sent: &[u8]) -> Frame {
     let (kind, code) = kinds[usize::from(domain == Domain::V6)];
     let rest = [&word.to_be_bytes()[..], sent].concat();
     Frame::new(PacketBuilder::new(host(domain, from), host(domain, 1)).icmp(kind, code, &rest))
 }
 
-/// As on Linux: a connected socket hears of errors that do not pass by themselves, and no other
-/// does.
+/// As on Linux: a connected socket gets hard errors; other sockets get none.
 #[test]
 fn a_connected_socket_hears_of_errors_about_what_it_sent() {
     let (port_unreachable, time_exceeded) = ([(3, 3), (1, 4)], [(11, 0), (3, 0)]);
@@ -452,8 +451,8 @@ fn a_connected_socket_hears_of_errors_about_what_it_sent() {
         for (kinds, connected_to, told, is_taken) in [
             (port_unreachable, Some(2), Some(Error::ConnectionRefused), true),
             (time_exceeded, Some(2), None, true),
-            // The error is about a packet to 2. An identifier is the socket's whoever gets the
-            // message.
+            // The error is about a packet to host 2. An identifier belongs to the socket whatever
+            // the destination.
             (port_unreachable, Some(3), None, kind == SocketKind::Echo),
             (port_unreachable, None, None, kind == SocketKind::Echo),
         ] {
@@ -476,7 +475,7 @@ fn a_connected_socket_hears_of_errors_about_what_it_sent() {
     }
 }
 
-/// EMSGSIZE; as on Linux an echo socket is told over IPv4 only.
+/// EMSGSIZE; as on Linux an echo socket gets it over IPv4 only.
 #[test]
 fn a_connected_socket_hears_that_its_packet_was_too_big() {
     for (kind, domain) in KINDS {
@@ -561,7 +560,7 @@ fn link_local_packets_go_out_and_come_in_on_the_link_of_their_scope() {
     }
 }
 
-/// UDP_SEGMENT, as on Linux: each datagram fits the path, and there are at most 128.
+/// UDP_SEGMENT, as on Linux: each datagram must fit the path MTU, and there are at most 128.
 #[test]
 fn runs_are_of_so_many_datagrams_that_need_no_fragments() {
     for (domain, longest) in [(Domain::V4, 9000 - 28), (Domain::V6, 9000 - 48)] {

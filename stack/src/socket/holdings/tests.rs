@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Keys of so many sockets.
+/// The keys of this many sockets.
 fn ids(count: usize) -> Vec<SocketId> {
     let mut slab: Slab<SocketId, ()> = Slab::new();
     (0..count).map(|_| slab.insert(())).collect()
@@ -22,7 +22,7 @@ fn at(seconds: u64) -> Instant {
     Instant::from_secs(seconds)
 }
 
-/// Holds this much data, and has not moved since.
+/// A connection that holds this much data, which has not moved since.
 fn holds(bytes: usize, since: u64) -> Look {
     Look { bytes, holds_data: true, drained: 0, moved_at: at(since) }
 }
@@ -62,18 +62,18 @@ fn whoever_gets_on_is_not_the_worst_and_a_trickle_is_no_progress() {
     holdings.look(at(10), ids[0], peer(1), holds(50_000, 1));
     holdings.look(at(10), ids[1], peer(1), holds(50_000, 2));
     assert_eq!(holdings.worst(at(10)), Some(ids[0]));
-    // Single bytes.
+    // Single bytes are no progress.
     holdings.look(at(11), ids[0], peer(1), Look { drained: 5, ..holds(50_000, 1) });
     assert_eq!(holdings.worst(at(11)), Some(ids[0]));
-    // They add up.
+    // They add up to progress.
     holdings.look(at(12), ids[0], peer(1), Look { drained: PROGRESS_BYTES, ..holds(50_000, 1) });
     assert_eq!(holdings.worst(at(12)), Some(ids[1]));
     assert_eq!(holdings.stalled_since(ids[0]), Some(at(12)));
-    // All of it is gone, however little it was.
+    // All data is gone, however little it was.
     let empty = Look { holds_data: false, drained: PROGRESS_BYTES + 1, ..holds(1000, 1) };
     holdings.look(at(13), ids[0], peer(1), empty);
     assert_eq!(holdings.stalled_since(ids[0]), Some(at(13)));
-    // What is queued after a long silence has not waited for so long.
+    // Data that is queued after a long silence has not waited for that time.
     holdings.look(at(100), ids[0], peer(1), Look { drained: PROGRESS_BYTES + 1, ..holds(5000, 1) });
     assert_eq!(holdings.stalled_since(ids[0]), Some(at(100)));
 }
@@ -91,7 +91,8 @@ fn those_that_hold_no_data_come_last_however_long_they_rest() {
 #[test]
 fn a_peer_with_many_connections_gives_way_to_one_with_a_few() {
     let (ids, mut holdings) = (ids(101), holdings());
-    // A slow reader of its own address, longer without progress than any of the hundred.
+    // A slow reader with an address of its own, without progress for longer than any of the
+    // hundred.
     holdings.look(at(100), ids[0], peer(1), holds(20_000, 70));
     for id in &ids[1..] {
         holdings.look(at(100), *id, peer(2), holds(20_000, 90));
@@ -102,7 +103,8 @@ fn a_peer_with_many_connections_gives_way_to_one_with_a_few() {
         assert_ne!(worst, ids[0], "with {left} of the other");
         holdings.forget(worst);
     }
-    // Eight of 20,000 bytes and 10 seconds are no more than one of 30 seconds four times over.
+    // Eight connections with 20,000 bytes and 10 seconds rank no higher than one with 30 seconds,
+    // until there are four times as many.
     while holdings.worst(at(100)) != Some(ids[0]) {
         let worst = holdings.worst(at(100)).unwrap();
         holdings.forget(worst);
@@ -121,7 +123,7 @@ fn shares_are_by_peer_and_then_by_connection() {
     assert_eq!(holdings.sharers(ids[0], WHOLE), Some(10));
     holdings.look(at(1), ids[10], peer(2), holds(10_000, 1));
     assert_eq!((holdings.sharers(ids[0], WHOLE), holdings.sharers(ids[10], WHOLE)), (Some(20), Some(2)));
-    // One that holds no data takes no part, until it asks.
+    // A connection that holds no data does not count until it asks for memory.
     holdings.look(at(1), ids[11], peer(3), Look { holds_data: false, ..holds(1000, 1) });
     assert_eq!((holdings.sharers(ids[10], WHOLE), holdings.sharers(ids[11], WHOLE)), (Some(2), Some(3)));
     assert!(!holdings.is_over_share(ids[0], WHOLE) && !holdings.is_over_share(ids[10], WHOLE));
@@ -137,7 +139,7 @@ fn whoever_only_rests_has_waited_since_its_last_data() {
     let rests = |moved| Look { bytes: 500, holds_data: false, drained: 7, moved_at: at(moved) };
     holdings.look(at(30), ids[0], peer(1), rests(10));
     holdings.look(at(30), ids[1], peer(2), rests(20));
-    // To be looked at is no progress.
+    // Being checked is no progress.
     holdings.look(at(40), ids[0], peer(1), rests(10));
     assert_eq!(holdings.stalled_since(ids[0]), Some(at(10)));
     assert_eq!(holdings.worst(at(50)), Some(ids[0]));
@@ -154,8 +156,8 @@ fn its_own_memory_is_counted() {
     assert!((least..3 * least).contains(&holdings.memory_bytes()), "{} {least}", holdings.memory_bytes());
 }
 
-/// A rank is that of the peer when the connection was looked at. Whoever is found in one that is
-/// out of date moves to the right one, and no longer hides those behind it.
+/// A rank is that of the peer when the connection was last checked. A connection with an outdated
+/// rank is moved to the right one when it is found, and no longer hides those behind it.
 #[test]
 fn ranks_that_are_out_of_date_are_mended_where_they_are_found() {
     let (ids, mut holdings) = (ids(3), holdings());
@@ -185,7 +187,7 @@ fn a_slot_that_is_used_again_is_another_socket() {
 }
 
 proptest! {
-    /// Whatever is entered, changed and taken out: the sums are those of the entries.
+    /// After any sequence of changes the sums equal those of the entries.
     #[test]
     fn the_sums_are_those_of_the_entries(
         steps in proptest::collection::vec((0..20usize, 0..4u8, 0..100_000usize, any::<bool>(), any::<bool>()), 1..200),

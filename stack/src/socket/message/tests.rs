@@ -1,4 +1,4 @@
-//! Metadata of datagrams in both directions, at UDP and echo sockets.
+//! Metadata of datagrams in both directions, with UDP and echo sockets.
 
 use super::*;
 use crate::network::{InterfaceConfig, Medium};
@@ -11,7 +11,8 @@ use std::vec::Vec;
 const IFACE: InterfaceId = InterfaceId(0);
 const NOW: Instant = Instant::from_nanos(5);
 
-/// A stack that is 10.0.0.1 and fd00::1 on a link without link headers, and a socket on port 7.
+/// A stack with the addresses 10.0.0.1 and fd00::1 on a link without link headers, and a socket on
+/// port 7.
 fn stack(domain: Domain) -> (Stack, Descriptor) {
     let mut stack = Stack::new(Config::default(), [1; 32], NOW);
     let interface = InterfaceConfig::new(Medium::Ip)
@@ -88,7 +89,7 @@ fn what_goes_round_the_loopback_says_so() {
     assert_eq!((meta.iface(), meta.hop_limit()), (InterfaceId::LOOPBACK, 9));
 }
 
-/// A stack with two links of which it has these addresses, and a socket.
+/// A stack on two links, with these addresses, and a socket.
 fn on_two_links(domain: Domain, kind: SocketKind) -> (Stack, Descriptor) {
     let mut config = Config::default();
     config.neighbor.duplicate_address_probes = 0;
@@ -105,7 +106,7 @@ fn on_two_links(domain: Domain, kind: SocketKind) -> (Stack, Descriptor) {
     (stack, d)
 }
 
-/// The interface and the source of the one packet that a stack sends.
+/// The interface and the source of the only packet that a stack sends.
 fn way_of_packet(stack: &mut Stack) -> (usize, IpAddr) {
     let transmit = stack.poll_transmit(NOW).unwrap();
     assert!(stack.poll_transmit(NOW).is_none());
@@ -117,14 +118,14 @@ fn way_of_packet(stack: &mut Stack) -> (usize, IpAddr) {
     (transmit.iface().index(), source)
 }
 
-/// What Linux 6.18 does with IP_PKTINFO and IPV6_PKTINFO, measured, but for a loopback address: it
-/// may not leave (RFC 4291 §2.5.3), and Linux sends it over IPv6.
+/// The behaviour of Linux 6.18 with IP_PKTINFO and IPV6_PKTINFO, measured. Loopback addresses
+/// differ: they must not leave (RFC 4291 §2.5.3), but Linux sends them over IPv6.
 #[test]
 fn a_datagram_leaves_from_the_address_and_through_the_interface_that_it_names() {
     use Error::{InvalidArgument, NetworkUnreachable, NoDevice};
     let (v4, v6, mapped) = ("10.0.0.2:9", "[fd00::2]:9", "[::ffff:10.0.0.2]:9");
     let cases = [
-        // To whom, from which address, through which interface: interface and source of the packet.
+        // Destination, source, interface; and the packet's interface and source.
         (v4, "10.0.0.1", None, Ok((0, "10.0.0.1"))),
         (v4, "10.1.0.1", None, Ok((0, "10.1.0.1"))),
         (v4, "0.0.0.0", None, Ok((0, "10.0.0.1"))),
@@ -202,7 +203,7 @@ fn what_a_datagram_names_goes_before_what_its_socket_is_bound_or_connected_to() 
     assert_eq!(way_of_packet(&mut stack), (0, own));
 }
 
-/// What a server on several addresses does: the answer names where the question came to.
+/// As a server with several addresses does: the answer comes from the address of the question.
 #[test]
 fn an_answer_round_the_loopback_can_name_where_the_question_came_to() {
     for (to, from) in [("127.0.0.1:7", "127.0.0.1"), ("10.1.0.1:7", "10.1.0.1")] {
@@ -260,7 +261,7 @@ fn a_datagram_bears_the_time_of_the_device_or_that_of_the_stack() {
     let (mut stack, d) = stack(Domain::V4);
     let packet = PacketBuilder::new("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap()).udp(1, 7, b"x");
     let stamped = |nanos| Frame::new(packet.clone()).with_time(Instant::from_nanos(nanos));
-    // Also of frames that are handed in together, and later than the stack's own time.
+    // The same for frames that are handed in together, and for times after the stack's own.
     stack.handle_frames(NOW, [(IFACE, stamped(3)), (IFACE, Frame::new(packet.clone())), (IFACE, stamped(9))]);
     let mut batch = Vec::new();
     assert_eq!(stack.recv_batch(NOW, d, &mut batch, 9), Ok(3));
@@ -268,7 +269,7 @@ fn a_datagram_bears_the_time_of_the_device_or_that_of_the_stack() {
     assert_eq!(times, [Instant::from_nanos(3), NOW, Instant::from_nanos(9)]);
 }
 
-/// There is no datagram to tell of at the end of reading, and on a stream.
+/// After reading was shut down, and on a stream, there is no datagram to describe.
 #[test]
 fn without_a_datagram_the_ends_of_the_connection_are_known() {
     let (mut stack, d) = stack(Domain::V4);

@@ -1,4 +1,4 @@
-//! What a stack gives back, seen from outside: two stacks, one of them with little memory.
+//! Memory relief seen from outside: two stacks, one of which has little memory.
 
 use std::format;
 use std::vec;
@@ -27,7 +27,7 @@ fn connections(pair: &mut Pair, listener: Descriptor, count: usize) -> Vec<(Desc
     (0..count).map(|_| pair.connect_to(Domain::V4, listener, 80)).collect()
 }
 
-/// Makes B short of memory, by a socket of its own that holds this much more.
+/// Makes B short of memory: one of its own sockets holds this many bytes more.
 fn fill(pair: &mut Pair, bytes: usize) {
     let account = &mut pair.b.stack.sockets.common.account;
     account.change(0, bytes);
@@ -48,14 +48,14 @@ fn capacity_goes_first_then_what_is_out_of_order_and_data_in_order_stays() {
     let (client, server) = flows[0];
     pair.b.stack.set_option(pair.now(), server, SocketOption::ReceiveBuffer(400_000)).unwrap();
     let id = pair.b.stack.socket_id(server).unwrap();
-    // In order and out of order: the peer's fifth segment is lost, and what follows waits.
+    // In order and out of order: the peer's fifth segment is lost, and the following ones are kept.
     pair.a.stack.send(pair.now(), client, &[1; 4 * 1448]).unwrap();
     pair.run_for(Duration::from_millis(20));
     pair.set_faults(LinkFaults { loss: 1.0, ..LinkFaults::default() });
     pair.a.stack.send(pair.now(), client, &[2; 1448]).unwrap();
     pair.run_for(Duration::from_micros(1));
     pair.set_faults(LinkFaults::default());
-    // The peer does not hear of it for now.
+    // The peer gets no segments for now.
     pair.set_faults_from(Side::B, LinkFaults { loss: 1.0, ..LinkFaults::default() });
     pair.a.stack.send(pair.now(), client, &[3; 5 * 1448]).unwrap();
     pair.run_for(Duration::from_millis(5));
@@ -66,7 +66,7 @@ fn capacity_goes_first_then_what_is_out_of_order_and_data_in_order_stays() {
     let (readable, before) = held(&pair);
     assert_eq!(readable, 4 * 1448);
     assert!(before > 9 * 1448, "{before}");
-    // Pressure alone takes no data.
+    // Pressure alone discards no data.
     let pressure = limit(&pair) / 100 * 66;
     let missing = pressure + 1 - bytes(&pair);
     fill(&mut pair, missing);
@@ -75,7 +75,7 @@ fn capacity_goes_first_then_what_is_out_of_order_and_data_in_order_stays() {
     assert_eq!(readable, 4 * 1448);
     assert!(after > 9 * 1448 && after <= before, "{after} of {before}");
     assert_eq!(pair.b.stack.stats().memory.pruned_bytes, 0);
-    // A third further what came out of order goes, and nothing else.
+    // One third further, the data that arrived out of order is discarded, and nothing else.
     let missing = limit(&pair) / 100 * 80 - bytes(&pair);
     fill(&mut pair, missing);
     pair.b.stack.handle_timeout(pair.now());
@@ -83,7 +83,7 @@ fn capacity_goes_first_then_what_is_out_of_order_and_data_in_order_stays() {
     let (readable, after) = held(&pair);
     assert_eq!(readable, 4 * 1448);
     assert!(after < 5 * 1448, "{after}");
-    // The peer sends it again, and all of it arrives.
+    // The peer retransmits it, and everything arrives.
     pair.set_faults(LinkFaults::default());
     let mut received = Vec::new();
     let whole = pair.drive(Duration::from_secs(10), |pair| {
@@ -100,7 +100,7 @@ fn capacity_goes_first_then_what_is_out_of_order_and_data_in_order_stays() {
 fn the_connection_that_waited_longest_is_reset_with_a_reason_and_everything_is_given_back() {
     let (mut pair, listener) = pair(LinkFaults::default());
     let flows = connections(&mut pair, listener, 3);
-    // Each sends something that its program does not read, the second first.
+    // Each sends something that its program does not read, the second one first.
     for index in [1, 0, 2] {
         pair.a.stack.send(pair.now(), flows[index].0, &[7; 3000]).unwrap();
         pair.run_for(Duration::from_secs(5));
@@ -114,17 +114,17 @@ fn the_connection_that_waited_longest_is_reset_with_a_reason_and_everything_is_g
     let resets = pair.b.stack.stats().memory.stalled_resets;
     assert!(resets > 0);
     let reasons: Vec<_> = flows.iter().map(|flow| pair.b.stack.close_reason(flow.1).unwrap()).collect();
-    // There is nothing else that could be given back, so all of them go, in their order.
+    // There is nothing else to give back, so all of them are reset, in this order.
     assert_eq!(reasons, [Some(CloseReason::NoMemory); 3]);
     assert_eq!(resets, 3);
-    // The program hears of it once, under the name that Linux has for it, and the peer by a reset.
+    // The program gets the error once, under Linux's name, and the peer gets a reset.
     let mut buf = [0; 10];
     assert_eq!(pair.b.stack.recv(pair.now(), flows[1].1, &mut buf), Err(Error::NoBufferSpace));
     assert_eq!(pair.b.stack.recv(pair.now(), flows[1].1, &mut buf), Ok(0));
     assert_eq!(pair.b.stack.send(pair.now(), flows[1].1, b"x"), Err(Error::BrokenPipe));
     pair.run_for(Duration::from_millis(50));
     assert_eq!(pair.a.stack.close_reason(flows[1].0), Ok(Some(CloseReason::PeerReset)));
-    // When the shortage is over nothing of it is left.
+    // After the shortage nothing of the index is left.
     let account = &mut pair.b.stack.sockets.common.account;
     account.change(missing, 0);
     pair.run_for(Duration::from_secs(1));
@@ -161,7 +161,7 @@ fn only_the_worst_is_reset_if_that_is_enough() {
         pair.run_for(Duration::from_secs(5));
     }
     let full = limit(&pair) + LIMIT / 64;
-    // Twice: at first capacity is given back.
+    // Twice, because at first only capacity is given back.
     for _ in 0..2 {
         let missing = full + 200 - bytes(&pair);
         fill(&mut pair, missing);
@@ -184,7 +184,7 @@ fn newcomers_datagrams_and_handshakes_find_room_although_the_limit_is_reached() 
     assert!(pair.b.stack.readiness(server).unwrap().writable);
     let mut buf = [0; 10_000];
     assert_eq!(pair.a.stack.recv(pair.now(), client, &mut buf), Ok(4096));
-    // Sockets of its own.
+    // B's own sockets.
     let own = pair.b.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
     pair.b.stack.bind(own, "0.0.0.0:53".parse().unwrap()).unwrap();
     let other = pair.a.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
@@ -208,7 +208,7 @@ fn a_line_of_the_log_comes_once_for_each_pressure_and_not_too_often() {
     assert!(line.is_due(at(900), 4));
 }
 
-/// What a program does in a step: on which connection, what, and how much.
+/// A program's step: the connection, the action, and the number of bytes.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Send(usize, bool, usize),
@@ -226,7 +226,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A direction of a connection: what was sent, and what has been read.
+/// A direction of a connection: what was sent, and what was read.
 #[derive(Default)]
 struct Stream {
     sent: Vec<u8>,
@@ -244,8 +244,8 @@ fn read_all(pair: &mut Pair, d: Descriptor, at_b: bool, stream: &mut Stream) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Under any pressure short of resets, with losses and reordering: what `send` took arrives,
-    /// byte by byte.
+    /// Under any pressure that causes no resets, with losses and reordering, the data that `send`
+    /// took arrives, byte by byte.
     #[test]
     fn what_send_took_is_never_lost(
         steps in proptest::collection::vec(step(), 1..60),
@@ -277,7 +277,7 @@ proptest! {
                     read_all(&mut pair, d, up, &mut streams[flow][usize::from(up)]);
                 }
                 Step::Fill(percent) => {
-                    // Others hold this much of the limit.
+                    // Other sockets hold this part of the limit.
                     let wanted = limit(&pair) / 100 * percent;
                     let of_others = wanted.saturating_sub(bytes(&pair) - filled);
                     pair.b.stack.sockets.common.account.change(filled, of_others);

@@ -1,4 +1,4 @@
-//! TCP sockets as their programs see them, through a stack's own loopback.
+//! TCP sockets as programs see them, through a stack's loopback.
 
 use core::net::SocketAddr;
 use std::vec::Vec;
@@ -61,7 +61,7 @@ fn the_account_knows_what_each_socket_holds() {
     let shared = size_of::<SocketOptions>() + 2 * size_of::<usize>();
     let check = |stack: &Stack, what: &str| {
         for (_, socket) in stack.sockets.common.records.iter() {
-            // Options count in full, also when a connection has come to share its listener's.
+            // Options count in full, even if a connection now shares its listener's.
             assert!(socket.charged_bytes >= socket.charge(), "{what}: {socket:?}");
             assert!(socket.charged_bytes <= socket.charge() + shared, "{what}: {socket:?}");
         }
@@ -102,7 +102,7 @@ fn the_account_knows_what_each_socket_holds() {
     assert_eq!(stack.memory_bytes(), 0);
 }
 
-/// TCP_NOTSENT_LOWAT: what is sent makes room, before anything is acknowledged.
+/// TCP_NOTSENT_LOWAT: sending makes room, before anything is acknowledged.
 #[test]
 fn sending_makes_room_below_the_low_water_mark() {
     let mut stack = stack();
@@ -252,7 +252,7 @@ fn each_call_does_on_a_stream_what_it_can() {
     assert_eq!(stack.readiness(listener), Ok(Readiness::default()));
     let [client, server] = connect(&mut stack, listener);
     let own = stack.local_addr(client).unwrap();
-    // The address of a datagram is of no use here.
+    // The address is ignored on a stream.
     assert_eq!(stack.send_to(NOW, client, b"0123", local(9)), Ok(4));
     assert_eq!(stack.send_msg(NOW, client, b"456"[..].into(), &SendMeta::connected()), Ok(3));
     run(&mut stack);
@@ -312,7 +312,7 @@ fn link_local_segments_go_out_and_come_in_on_the_link_of_their_scope() {
         let peer = core::net::SocketAddrV6::new("fe80::2".parse().unwrap(), 9, 0, scope);
         assert_eq!(stack.connect(NOW, client, peer.into()), Err(Error::InProgress));
         assert_eq!(stack.poll_transmit(NOW).map(|syn| syn.iface()), Some(iface));
-        // The same four numbers on both links.
+        // The same four-tuple on both links.
         let syn = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(9, 80) };
         stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&syn)));
         assert_eq!(stack.poll_transmit(NOW).map(|syn_ack| syn_ack.iface()), Some(iface));
@@ -321,8 +321,8 @@ fn link_local_segments_go_out_and_come_in_on_the_link_of_their_scope() {
     assert_eq!(handshakes, 2);
 }
 
-/// What is over when it is closed does not count among the connections that nobody holds, of which
-/// there may be so many.
+/// A connection that has ended when it is closed does not count as an orphan. The number of orphans
+/// is limited.
 #[test]
 fn only_connections_that_go_on_are_orphans() {
     let mut config = Config::default();
@@ -346,7 +346,7 @@ fn only_connections_that_go_on_are_orphans() {
         servers.push(server);
         assert_eq!(stack.stats().memory.abort_on_memory, u64::from(count > 2), "{count}");
         if count == 3 {
-            // One of them ends, and makes room for the next.
+            // One of them ends, which makes room for the next.
             stack.shutdown(NOW, servers[0], Shutdown::Write).unwrap();
             run(&mut stack);
         }
