@@ -1,6 +1,6 @@
 //! What a stack tells its driver: which sockets became ready, and when it wants to be called.
 
-use crate::socket::SocketId;
+use crate::id::SocketId;
 use crate::time::Instant;
 
 /// What can be done with a descriptor without `WouldBlock`.

@@ -70,7 +70,7 @@
 //! | `trace` | every frame that enters or leaves, for whoever asks |
 //! | [`steering`] | several stacks that are one host: which of them has which flow |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
-//! | `time`, `event`, `stats`, `drop_reason`, `subject`, `rng`, `frame`, `error`, `config`, `hash`, `rate_limit` | what they all share |
+//! | `time`, `event`, `stats`, `drop_reason`, `subject`, `rng`, `frame`, `id`, `slab`, `error`, `config`, `hash`, `rate_limit` | what they all share |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -90,6 +90,7 @@ mod event;
 mod frame;
 mod hash;
 mod icmp;
+mod id;
 mod iface;
 mod interface_id;
 mod ip;
@@ -100,6 +101,7 @@ mod offload;
 mod ports;
 mod rate_limit;
 mod rng;
+mod slab;
 mod socket;
 mod stack;
 mod stats;
@@ -121,14 +123,15 @@ pub use drop_reason::DropReason;
 pub use error::{CloseReason, Error, Result};
 pub use event::{Deadline, DeadlineKind, Event, Readiness};
 pub use frame::{Frame, Transmit};
+pub use id::{OwnerId, SocketId};
 pub use network::{
     AddressState, Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium, NeighborInfo,
     NeighborState, ParseCidrError, ParseMacAddrError, Route,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
-    DatagramMeta, Descriptor, Domain, FastOpenOptions, IpOptions, Owner, OwnerId, SendMeta, Shutdown,
-    SocketId, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions,
+    DatagramMeta, Descriptor, Domain, FastOpenOptions, IpOptions, Owner, SendMeta, Shutdown, SocketInfo,
+    SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions,
 };
 pub use stack::Stack;
 pub use stats::{

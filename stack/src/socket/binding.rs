@@ -3,13 +3,13 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::common::{Common, Env};
-use super::id::SocketId;
 use super::kind::Domain;
 use super::record::Socket;
 use super::scope::{Bound, is_link_local};
 use crate::config::Config;
 use crate::demux::{BoundAddr, BoundTable, FourTuple};
 use crate::error::{Error, Result};
+use crate::id::SocketId;
 use crate::network::Network;
 use crate::ports::{Binding, PortTable};
 use crate::rng::Rng;

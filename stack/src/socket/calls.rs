@@ -6,7 +6,6 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use super::common::Env;
-use super::id::{OwnerId, SocketId};
 use super::info::SocketInfo;
 use super::kind::{Domain, Shutdown, SocketKind};
 use super::message::{DatagramMeta, SendMeta};
@@ -17,6 +16,7 @@ use super::table::Descriptor;
 use super::tcp::questions as tcp;
 use crate::error::{CloseReason, Error, Result};
 use crate::event::Readiness;
+use crate::id::{OwnerId, SocketId};
 use crate::stack::Stack;
 use crate::tcp::{SendFlags, TcpInfo};
 use crate::time::Instant;

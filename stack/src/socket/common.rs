@@ -2,22 +2,22 @@
 
 use alloc::collections::VecDeque;
 
-use super::id::{HandshakeId, OwnerId, SocketId};
 use super::kind::SocketKind;
 use super::options::SocketOption;
 use super::owners::Owners;
 use super::record::Socket;
 use super::shortage::Relief;
-use super::slab::Slab;
 use super::table::Descriptor;
 use crate::Ctx;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::frame::Transmit;
+use crate::id::{HandshakeId, OwnerId, SocketId};
 use crate::memory::{Account, Budget};
 use crate::network::Network;
 use crate::rng::Rng;
+use crate::slab::Slab;
 use crate::timers::TimerQueue;
 
 /// The record that a timer belongs to.

@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use super::common::{Common, Env, TransmitOutcome};
 use super::datagram_queue::{DatagramQueue, OVERHEAD_BYTES, OutgoingDatagram, ReceivedDatagram, copy_prefix};
-use super::id::SocketId;
 use super::kind::Shutdown;
 use super::message::{DatagramMeta, SendMeta};
 use super::options::IpFields;
@@ -17,6 +16,7 @@ use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::{HeaderBuf, Payload};
+use crate::id::SocketId;
 use crate::network::{IpMeta, MtuDiscovery, Network};
 use crate::offload::Segments;
 use crate::time::Instant;

@@ -6,7 +6,6 @@ use core::net::SocketAddr;
 
 use super::common::{Common, Env, TimerTarget, TransmitOutcome};
 use super::echo::EchoSockets;
-use super::id::{OwnerId, SocketId};
 use super::info::SocketInfo;
 use super::kind::{Domain, SocketKind};
 use super::protocol::ProtocolCalls;
@@ -22,6 +21,7 @@ use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::event::{Deadline, DeadlineKind};
 use crate::frame::Transmit;
+use crate::id::{OwnerId, SocketId};
 use crate::ip::protocol;
 use crate::network::{Delivery, IcmpOutcome, NetworkError, NetworkErrorKind};
 use crate::rng::Rng;

@@ -17,11 +17,11 @@ use core::mem;
 use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 
-use super::id::SocketId;
 use super::scope::is_link_local;
-use super::slab::{Key, Slab};
 use crate::hash::{HashMap, Keyed};
+use crate::id::SocketId;
 use crate::rng::Rng;
+use crate::slab::{Key, Slab};
 use crate::time::Instant;
 
 /// This many bytes must drain from the queues to count as progress. Otherwise a peer that takes

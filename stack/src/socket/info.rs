@@ -4,10 +4,10 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::id::SocketId;
 use super::kind::SocketKind;
 use super::table::Descriptor;
 use crate::event::DeadlineKind;
+use crate::id::SocketId;
 use crate::tcp::State;
 use crate::time::Instant;
 

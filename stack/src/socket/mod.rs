@@ -1,6 +1,6 @@
 //! Sockets: descriptors, options, readiness, and the Berkeley calls.
 //!
-//! Read `table`, `owners` and `slab` (what a descriptor leads to), then `record` (a socket) and
+//! Read `table` and `owners` (what a descriptor leads to), then `record` (a socket) and
 //! `common` (what all sockets share), then `state` and `protocol` (what each kind of socket
 //! answers) and `dispatch` (where the kinds are told apart), and then the kinds: `tcp`, `udp` and
 //! `echo`, the latter two with `datagram_queue`. `errors` tells what a program hears of errors that
@@ -16,7 +16,6 @@ mod dispatch;
 mod echo;
 mod errors;
 mod holdings;
-mod id;
 mod info;
 mod kind;
 mod message;
@@ -27,7 +26,6 @@ mod record;
 mod relief;
 mod scope;
 mod shortage;
-mod slab;
 mod state;
 mod table;
 mod tcp;
@@ -38,7 +36,6 @@ mod udp;
 pub use calls::Owner;
 pub(crate) use common::{Env, TransmitOutcome};
 pub(crate) use dispatch::{Kinds, Sockets};
-pub use id::{OwnerId, SocketId};
 pub use info::{SocketInfo, SocketState};
 pub use kind::{Domain, Shutdown, SocketKind};
 pub use message::{DatagramMeta, SendMeta};

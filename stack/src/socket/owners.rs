@@ -1,9 +1,9 @@
 //! The owners of descriptors. They correspond to processes: each has a descriptor table.
 
-use super::id::{OwnerId, SocketId};
-use super::slab::Slab;
 use super::table::{Descriptor, DescriptorTable};
 use crate::error::{Error, Result};
+use crate::id::{OwnerId, SocketId};
+use crate::slab::Slab;
 
 /// The tables of all owners. The first owner always exists.
 #[derive(Debug)]

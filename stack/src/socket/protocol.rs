@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use super::common::{Env, TransmitOutcome};
 use super::datagram_queue::copy_prefix;
-use super::id::{OwnerId, SocketId};
 use super::kind::{Domain, Shutdown};
 use super::message::{DatagramMeta, SendMeta};
 use super::options::SocketOption;
 use super::record::Socket;
 use crate::error::{Error, Result};
+use crate::id::{OwnerId, SocketId};
 use crate::tcp::SendFlags;
 
 /// The calls, on the tables of one kind of socket. The default methods are for kinds whose records

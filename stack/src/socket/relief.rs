@@ -18,9 +18,9 @@ use core::time::Duration;
 
 use super::common::Common;
 use super::holdings::{Look, Peer};
-use super::id::SocketId;
 use super::state::Holding;
 use crate::Ctx;
+use crate::id::SocketId;
 use crate::memory::{Budget, Shortage};
 use crate::time::Instant;
 

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::fmt;
 
-use super::id::{OwnerId, SocketId};
 use crate::error::{Error, Result};
+use crate::id::{OwnerId, SocketId};
 
 /// The handle with which a program names a socket: a small number, the owner of the table that
 /// contains it, and a generation that makes a stale descriptor an error. It means nothing to
@@ -114,8 +114,8 @@ impl DescriptorTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::slab::Slab;
     use super::*;
+    use crate::slab::Slab;
 
     #[test]
     fn the_lowest_free_number_comes_first_and_a_stale_descriptor_is_an_error() {

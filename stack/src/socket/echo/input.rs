@@ -4,11 +4,11 @@ use super::EchoSockets;
 use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::Error;
+use crate::id::SocketId;
 use crate::network::{Datagram, NetworkError, NetworkErrorKind};
 use crate::socket::common::{Common, Env};
 use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::errors::report;
-use crate::socket::id::SocketId;
 use crate::socket::message::DatagramMeta;
 use crate::socket::scope::scope_of;
 

@@ -9,9 +9,9 @@ use hashbrown::HashTable;
 use super::time_waits::TimeWaitId;
 use crate::demux::FourTuple;
 use crate::hash::Keyed;
+use crate::id::{HandshakeId, SocketId};
 use crate::rng::Rng;
-use crate::socket::id::{HandshakeId, SocketId};
-use crate::socket::slab::Key;
+use crate::slab::Key;
 
 /// What a TCP segment's four numbers lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use super::output::reply;
 use super::{CONNECTION_BYTES, TcpSockets};
 use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
+use crate::id::SocketId;
 use crate::socket::common::Env;
-use crate::socket::id::SocketId;
 use crate::tcp::{Flags, Header, SynReceived};
 use crate::timers::Armed;
 

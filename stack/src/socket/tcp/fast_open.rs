@@ -6,8 +6,8 @@ use super::input::Syn;
 use super::{CONNECTION_BYTES, TcpSockets};
 use crate::Ctx;
 use crate::demux::FourTuple;
+use crate::id::SocketId;
 use crate::socket::common::Env;
-use crate::socket::id::SocketId;
 use crate::tcp::{Connection, CookieCheck, FastOpenCookie, FastOpenEnd, Header, OpenParams};
 
 /// The answer to the Fast Open option of a SYN.

@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::config::SynCookieMode;
 use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
-use crate::socket::id::SocketId;
+use crate::id::SocketId;
 use crate::tcp::{SYN_COOKIE_VALID_FOR, SynReceived};
 use crate::time::Instant;
 use crate::timers::Armed;

@@ -1,8 +1,8 @@
 //! Orphans: connections without a descriptor, which end by themselves, and whose number is limited.
 
 use super::TcpSockets;
+use crate::id::SocketId;
 use crate::socket::common::Env;
-use crate::socket::id::SocketId;
 use crate::tcp::State;
 
 /// A connection whose peer does not answer weighs as much as two (Linux's tcp_out_of_resources).

@@ -7,13 +7,13 @@ mod calls;
 mod input;
 
 use super::binding::BoundPorts;
-use super::id::SocketId;
 use super::kind::SocketKind;
 use super::options::SocketOptions;
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
 use crate::demux::FourTuple;
 use crate::hash::{HashMap, hash_map};
+use crate::id::SocketId;
 use crate::rng::Rng;
 use crate::steering::Share;
 

@@ -135,7 +135,7 @@ fn place_of(index: u32) -> (usize, usize) {
 
 impl Key {
     /// The key of the first value that a slab holds.
-    pub(super) const FIRST: Key = Key { index: NonZeroU32::MIN, generation: 0 };
+    pub(crate) const FIRST: Key = Key { index: NonZeroU32::MIN, generation: 0 };
 
     fn new(index: u32, generation: u32) -> Self {
         Key { index: NonZeroU32::MIN.saturating_add(index), generation }
@@ -146,11 +146,11 @@ impl Key {
     }
 
     /// The key as numbers; the first is less than the number of slots that were ever used.
-    pub(super) fn into_numbers(self) -> (u32, u32) {
+    pub(crate) fn into_numbers(self) -> (u32, u32) {
         (self.index(), self.generation)
     }
 
-    pub(super) fn from_numbers((index, generation): (u32, u32)) -> Self {
+    pub(crate) fn from_numbers((index, generation): (u32, u32)) -> Self {
         Key::new(index, generation)
     }
 }

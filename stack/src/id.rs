@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::slab::Key;
+use crate::slab::Key;
 
 /// The id of a socket. No other socket of the stack ever has the same.
 ///
