@@ -1,4 +1,4 @@
-//! [`Builder`]: from devices and addresses to a running stack.
+//! [`Builder`]: makes a running stack from devices and addresses.
 
 use std::fmt;
 use std::io;
@@ -22,7 +22,7 @@ pub struct Builder {
     config: Config,
     seed: Option<[u8; 32]>,
     interfaces: Vec<PlannedInterface>,
-    /// A gateway that was given before any interface.
+    /// Whether a gateway was given before any interface.
     stray_gateway: Option<IpAddr>,
     busy_poll: Duration,
 }
@@ -45,8 +45,8 @@ impl Builder {
         self
     }
 
-    /// Sets a fixed seed, for runs that repeat. Without it the operating system's randomness is
-    /// used, as is right wherever a peer is not trusted.
+    /// Sets a fixed seed, for runs that are to be repeated. Without it the seed comes from the
+    /// operating system, which is right wherever a peer is not trusted.
     pub fn seed(mut self, seed: [u8; 32]) -> Self {
         self.seed = Some(seed);
         self
@@ -97,14 +97,14 @@ impl Builder {
         self
     }
 
-    /// Sets how long a thread that waits in a call polls the devices again and again before it
-    /// sleeps: lower latency for processor time. The default is zero, no busy-polling; 20 to 100
+    /// Sets how long a thread that waits in a call busy-polls the devices before it sleeps. This
+    /// buys lower latency for processor time. The default is zero, no busy-polling; 20 to 100
     /// microseconds are reasonable.
     ///
-    /// The time adapts. When no frame comes in that time, or threads wait for longer, less time is
-    /// spent, down to none. When frames come so soon that spinning would have caught them, it is
-    /// spent again. A thread that spins keeps its processor busy, so this is for machines with more
-    /// processors than threads that wait.
+    /// The time adapts. It shrinks, down to none, when no frame comes while the thread spins, or
+    /// when threads wait for longer. It grows again when frames come so soon that spinning would
+    /// have caught them. A thread that spins keeps its processor busy, so this is for machines with
+    /// more processors than waiting threads.
     pub fn busy_poll(mut self, limit: Duration) -> Self {
         self.busy_poll = limit;
         self
@@ -121,11 +121,12 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a configuration that cannot work, saying what is wrong and what to write
-    /// instead: no interface, an interface without an address, an address that no host can have, a
-    /// gateway that is not on the link, queues that do not fit together, what [`Config::check`]
-    /// refuses. `AddrInUse` if another host on the link has one of the addresses. Those of the
-    /// operating system when it has no thread or descriptor to give, and of a device that fails.
+    /// `InvalidInput` for a configuration that cannot work, with a message that says what is wrong
+    /// and what to write instead: no interface, an interface without an address, an address that no
+    /// host can have, a gateway that is not on the link, interfaces with different numbers of
+    /// queues, or what [`Config::check`] refuses. `AddrInUse` if another host on the link has one
+    /// of the addresses. An error of the operating system if it has no thread or descriptor left,
+    /// and an error of a device that fails.
     pub fn start(self) -> io::Result<Runtime> {
         let wanted: Vec<Cidr> =
             self.interfaces.iter().flat_map(|interface| interface.addresses.iter().copied()).collect();
@@ -135,7 +136,7 @@ impl Builder {
         Ok(runtime)
     }
 
-    /// As [`start`](Builder::start), and returns while addresses are still being probed. Until
+    /// Like [`start`](Builder::start), but returns while addresses are still being probed. Until
     /// [`Handle::wait_ready`](crate::Handle::wait_ready) returns, calls that need such an address
     /// fail with `AddrNotAvailable`. [`Handle::interfaces`](crate::Handle::interfaces) shows
     /// whether another host has one of them.
@@ -190,7 +191,8 @@ impl Builder {
                 let device: Box<dyn Device> = Box::new(QueueDevice::new(device, index, inbox_set.clone()));
                 plan.push((device, addresses.clone(), gateways.clone()));
             }
-            // Each stack has its own seed: what one draws says nothing about the others.
+            // Each stack has its own seed: the random numbers of one tell nothing about those of
+            // the others.
             let mut seed = seed;
             for (byte, index) in seed.iter_mut().zip(index.to_be_bytes()) {
                 *byte ^= index;
@@ -241,7 +243,7 @@ fn first_half(seed: [u8; 32]) -> [u8; 16] {
     half
 }
 
-// By hand: devices are not `Debug`, and a seed is a secret.
+// Written by hand: devices are not `Debug`, and a seed is a secret.
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let devices = self.interfaces.iter().flat_map(|interface| &interface.devices);

@@ -1,4 +1,4 @@
-//! [`Clock`]: real time in the unit of a stack.
+//! [`Clock`]: real time as an instant of the stack.
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -53,7 +53,8 @@ impl EchoSocket {
             Domain::V6 => ICMPV6_ECHO_REQUEST,
         };
         let mut message = Vec::with_capacity(ECHO_HEADER_LEN + payload.len());
-        // Type, code; checksum and identifier are filled in by the stack; sequence number.
+        // Type and code; checksum and identifier, which the stack sets; the sequence number
+        // follows.
         message.extend_from_slice(&[request_type, 0, 0, 0, 0, 0]);
         message.extend_from_slice(&sequence.to_be_bytes());
         message.extend_from_slice(payload);
@@ -76,7 +77,7 @@ impl EchoSocket {
     }
 
     /// Sets how long [`recv_reply`](EchoSocket::recv_reply) waits before it returns `WouldBlock`;
-    /// `None` waits without end.
+    /// with `None` it waits for ever.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_read_timeout(timeout)
     }

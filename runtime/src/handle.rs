@@ -1,4 +1,4 @@
-//! [`Handle`]: what makes sockets and looks at a running stack.
+//! [`Handle`]: makes sockets and inspects a running stack.
 
 use std::io;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::engine::inbox::Handovers;
 use crate::engine::locks::Waited;
 use crate::engine::stacks::Stacks;
 
-/// A handle to a running stack, or to several that are one host, for making sockets and looking at
-/// counters. Cheap to clone; it does not keep the runtime alive.
+/// A handle to a running stack, or to several that form one host, for making sockets and reading
+/// counters. It is cheap to clone and does not keep the runtime alive.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) stacks: Arc<Stacks>,
@@ -47,16 +47,16 @@ impl Handle {
         self.stacks.count()
     }
 
-    /// Returns how many frames the stacks handed to each other: frames that came to the queue of
-    /// another.
+    /// Returns how many frames the stacks handed to each other, because they came to the queue of
+    /// another stack.
     pub fn handovers(&self) -> Handovers {
         self.stacks.handovers()
     }
 
-    /// Runs `f` with the stack itself, then transmits what came of that and wakes whom it concerns.
-    /// The stack is locked meanwhile: be brief, and use no socket of the runtime in `f`, not even
-    /// to drop it. Leave `poll_transmit` and `poll_event` to the runtime, and take the time from
-    /// [`Clock::now`].
+    /// Runs `f` with the stack, then transmits the results and wakes the threads that are
+    /// concerned. The stack is locked meanwhile: be brief, and do not use sockets of the runtime in
+    /// `f`, nor drop any. Leave `poll_transmit` and `poll_event` to the runtime, and take the time
+    /// from [`Clock::now`].
     ///
     /// Of several stacks this is the first. For a change to all stacks, such as a route, use
     /// [`with_each_stack`](Handle::with_each_stack).
@@ -64,7 +64,7 @@ impl Handle {
         self.stacks.first().enter(|core, _, _| f(&mut core.stack))
     }
 
-    /// As [`with_stack`](Handle::with_stack), for each stack in turn.
+    /// Like [`with_stack`](Handle::with_stack), for each stack in turn.
     pub fn with_each_stack<R>(&self, mut f: impl FnMut(&mut Stack) -> R) -> Vec<R> {
         self.stacks.all().map(|engine| engine.enter(|core, _, _| f(&mut core.stack))).collect()
     }
@@ -116,8 +116,8 @@ impl Handle {
         Err(io::Error::new(io::ErrorKind::AddrInUse, message))
     }
 
-    /// Returns what ended the runtime: an error of a device, or a panic. `None` while the runtime
-    /// runs, and after an ordinary shutdown.
+    /// Returns the error that ended the runtime: an error of a device, or a panic. `None` while the
+    /// runtime runs, and after an ordinary shutdown.
     pub fn error(&self) -> Option<io::Error> {
         match self.stacks.ended() {
             None | Some(EndReason::Shutdown) => None,
@@ -137,10 +137,11 @@ impl AsRef<Handle> for Handle {
     }
 }
 
-/// How long a wait without end waits at a time. Detection always ends.
+/// How long one wait lasts within a wait without a time-out. Duplicate address detection always
+/// ends.
 const PROBING_SPELL: Duration = Duration::from_secs(60);
 
-/// Names the addresses that are being probed; empty if none is.
+/// The names of the addresses that are being probed; empty if there are none.
 fn tentative(stack: &Stack) -> String {
     let addresses = stack.interfaces().into_iter().flat_map(|interface| interface.addresses);
     let probed = addresses.filter(|(_, state)| *state == AddressState::Tentative);

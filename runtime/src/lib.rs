@@ -1,22 +1,22 @@
-//! Runs a Portolan stack inside an ordinary std program.
+//! Runs a Portolan stack in an ordinary std program.
 //!
-//! In the order in which to read it:
+//! The modules in reading order:
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `builder` | [`Builder`]: from a device and an address to a running stack |
-//! | `runtime`, `handle` | [`Runtime`] and [`Handle`]: the threads of a running stack, and looking at it |
-//! | `plan` | checks what a builder was told |
+//! | `builder` | [`Builder`]: makes a running stack from devices and addresses |
+//! | `runtime`, `handle` | [`Runtime`] and [`Handle`]: the threads of a running stack, and access to it |
+//! | `plan` | checks the settings of a builder |
 //! | `engine` | a stack and its devices behind two locks, and the threads that drive them |
-//! | `socket` | what all blocking sockets share: waiting, time-outs, closing |
+//! | `socket` | the common part of all blocking sockets: waiting, time-outs, closing |
 //! | `listening` | a listener on all stacks of a runtime |
 //! | `tcp`, `udp`, `echo` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`] |
-//! | [`device`] | devices: the trait, an in-memory pair, a pcap writer, a fault injector |
+//! | [`device`] | devices: the trait, a pair in memory, a pcap writer, a fault injector |
 //! | `policy` | every tuned constant, with the measurement behind it |
-//! | `pool` | memory that is used again and again |
+//! | `pool` | reusable memory |
 //! | `platform` | what depends on the operating system |
 //! | `sync` | locks, condition variables, atomics, threads and `poll` |
-//! | `clock` | real time in the unit of a stack |
+//! | `clock` | real time as an instant of the stack |
 //!
 //! ```
 //! use std::io::{Read, Write};

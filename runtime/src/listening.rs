@@ -12,13 +12,13 @@ use crate::policy::PORT_DRAWS;
 use crate::socket::{Socket, domain_of};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// The listening sockets of one listener; see the module's page.
+/// The listening sockets of one listener; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct Listening {
     first: Socket,
     /// The sockets on the other stacks; empty if there is one stack.
     others: Vec<Socket>,
-    /// Rung for every socket, if there are several.
+    /// Rung for events of every socket, if there are several.
     bell: Arc<Bell>,
     /// The socket with which the next accept begins, so that no queue must be empty before another
     /// is served.
@@ -28,8 +28,8 @@ pub(crate) struct Listening {
 impl Listening {
     /// Binds a socket on each stack, then listens on all.
     ///
-    /// The first stack decides who gets a port: its socket is bound before the others and closed
-    /// after them.
+    /// The first stack decides which socket gets a port: its socket is bound before the others and
+    /// closed after them.
     pub(crate) fn bind(
         handle: &Handle,
         addr: SocketAddr,
@@ -47,7 +47,7 @@ impl Listening {
             }
         }
         let listening = result?;
-        // Connections come to all stacks alike, so the backlog is divided.
+        // Connections come to all stacks with equal probability, so the backlog is divided.
         let backlog = backlog.div_ceil(1 + listening.others.len());
         for socket in listening.all() {
             socket.call(|stack, _, d| stack.listen(d, backlog))?;
@@ -138,7 +138,7 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        // Otherwise the order of the fields would close the first one first.
+        // Without this the order of the fields would close the first one first.
         self.others.clear();
     }
 }

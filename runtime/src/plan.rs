@@ -1,4 +1,4 @@
-//! Checks what a builder was told, before a stack is made.
+//! Checks the settings of a builder before a stack is made.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,10 +9,10 @@ use crate::device::Device;
 
 const SMALLEST_MTU: usize = 68;
 const LARGEST_MTU: usize = 65_535;
-/// RFC 8200 §5.
+/// The smallest MTU for IPv6 (RFC 8200 §5).
 const SMALLEST_IPV6_MTU: usize = 1280;
 
-/// An interface as a builder was told.
+/// An interface with the settings of a builder.
 pub(crate) struct PlannedInterface {
     /// One device for each queue.
     pub(crate) devices: Vec<Box<dyn Device>>,
@@ -115,7 +115,7 @@ impl PlannedInterface {
     }
 }
 
-/// Says why no host can have this address; `None` if one can.
+/// Why no host can have this address; `None` if one can.
 fn fault(cidr: Cidr) -> Option<&'static str> {
     match cidr.addr {
         addr if cidr.prefix_len > Cidr::max_prefix_len(addr) => {

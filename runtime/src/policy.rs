@@ -1,7 +1,7 @@
 //! Every tuned constant of the runtime: what it decides, and the measurement behind its value.
 //!
-//! None of them matters for correctness, all of them for speed or memory. "Not measured" means that
-//! nobody has written down a measurement of this value against another. 0007 is
+//! None of them affects correctness, all of them affect speed or memory. "Not measured" means that
+//! there is no record of a measurement of this value against another. 0007 is
 //! `docs/decisions/0007-who-drives-a-stack.md`; "wrk" is the section on needless loss probes in
 //! `docs/performance.md`.
 //!
@@ -54,7 +54,7 @@
 
 use std::time::Duration;
 
-// Who leads.
+// Which thread leads.
 
 /// The driver thread leads when no thread has led, and no call has read the devices, for this long.
 ///
@@ -63,10 +63,11 @@ use std::time::Duration;
 /// call.
 pub(crate) const DRIVER_DELAY: Duration = Duration::from_millis(1);
 
-/// The longest time from one look of the driver thread to the next, while callers lead.
+/// The longest interval between two checks of the driver thread while callers lead.
 ///
-/// The time doubles up to this value: the longer callers have led, the likelier they go on. A look
-/// each millisecond was 1,000 looks a second, and each cost 20 µs of processor time.
+/// The interval doubles up to this value: the longer callers have led, the likelier they continue.
+/// With a check every millisecond there were 1,000 checks a second, and each cost 20 µs of
+/// processor time.
 pub(crate) const MAX_WATCH_INTERVAL: Duration = Duration::from_millis(4);
 
 /// How long the driver thread waits for a caller to give the lead back when the runtime ends.
@@ -92,16 +93,16 @@ pub(crate) const DRIVER_WAKES_AFTER_HIT: u32 = 64;
 
 /// A thread that calls again within this time, on average, leads next when it was served last.
 ///
-/// About what it costs to wake another thread and to wait until it runs. Without such a limit,
-/// threads that compute stop the others; with another thread leading always, one busy connection
-/// beside an idle `accept` costs a hand-over for each request.
+/// About the cost of waking another thread and waiting until it runs. Without such a limit, threads
+/// that compute delay the others; if another thread always led, one busy connection beside an idle
+/// `accept` would cost a hand-over for each request.
 pub(crate) const SHORT_ABSENCE: Duration = Duration::from_micros(25);
 
 /// Where nearly all frames are for one thread, that thread leads next if it calls again within this
 /// time.
 pub(crate) const LONG_ABSENCE: Duration = Duration::from_micros(200);
 
-/// A longer absence counts as this, so that one exception does not count for many.
+/// A longer absence counts as this, so that one exception has a limited effect.
 pub(crate) const MAX_ABSENCE: Duration = Duration::from_micros(400);
 
 /// The moving average of absences gives the newest one a weight of 1 in this many.
@@ -141,8 +142,8 @@ pub(crate) const TRANSMIT_ROUNDS: usize = 16;
 /// Frames that are taken out of the stack under one hold of the `core` lock.
 pub(crate) const BATCH_FRAMES: usize = 16;
 
-/// Bytes that are taken out of the stack under one hold of the `core` lock: nobody looks at what
-/// comes in meanwhile.
+/// Bytes that are taken out of the stack under one hold of the `core` lock: meanwhile no thread
+/// handles what comes in.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
 /// Frames that are kept for a full device. With more, nothing is taken out of the stack.
@@ -175,7 +176,8 @@ pub(crate) const MAX_SKIPPED_READS: u32 = 64;
 /// A caller's timer is exact when its deadline is this near: it may be that of a paced sender.
 pub(crate) const EXACT_TIMER_WITHIN: Duration = Duration::from_millis(1);
 
-/// Spinning grows from nothing in this many steps to its limit; less than one step is not tried.
+/// Spinning grows from zero to its limit in this many steps; a time shorter than one step is not
+/// tried.
 pub(crate) const SPIN_STEPS: u32 = 8;
 
 /// How many of the threads that parked last are remembered. Their memory is still in a cache, so a
@@ -191,16 +193,16 @@ pub(crate) const CHUNK_RECORDS: usize = 64;
 pub(crate) const BACKLOG: usize = 4096;
 
 /// Data shorter than this is copied with the `core` lock held, which is cheaper than the allocation
-/// that would avoid that.
+/// that would avoid it.
 pub(crate) const COPY_BELOW: usize = 512;
 
-/// What one `write` takes at most. It is copied before the stack says how much it takes.
+/// The most bytes that one `write` takes. They are copied before the stack says how many it takes.
 pub(crate) const WRITE_CHUNK: usize = 128 << 10;
 
 /// Slices that one `read` takes at most, with the `core` lock held.
 pub(crate) const READ_SLICES: usize = 128;
 
-// Memory that is used again.
+// Reusable memory.
 
 /// The smallest piece that a pool gives out, in bytes.
 pub(crate) const SMALLEST_PIECE: usize = 256;
@@ -211,15 +213,16 @@ pub(crate) const MAX_KEPT_PIECES: usize = 256;
 /// Bytes in pieces of one size that a pool keeps.
 pub(crate) const MAX_KEPT_BYTES: usize = 8 << 20;
 
-/// Pieces that a pool finds still in use before it allocates a new one.
+/// How many pieces a pool finds still in use before it allocates a new one.
 pub(crate) const MAX_PIECES_ASKED: usize = 2;
 
 // Several stacks.
 
-/// Frames that wait for another stack. Later ones are lost, as in the queue of a network card.
+/// The most frames that wait for another stack. Later ones are lost, as in the queue of a network
+/// card.
 pub(crate) const INBOX_FRAMES: usize = 4096;
 
-/// Bytes that wait for another stack.
+/// The most bytes that wait for another stack.
 pub(crate) const INBOX_BYTES: usize = 16 << 20;
 
 /// Frames for other stacks that one call of `recv` passes on at most.
@@ -244,8 +247,8 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Constants of other files. None can be tuned: an RFC, an operating system, a file format or
-    /// the arithmetic gives the value, or no value makes a difference.
+    /// Constants of other files that are not tuned: an RFC, an operating system, a file format or
+    /// the arithmetic determines the value, or every value has the same effect.
     const NOT_TUNED: [&str; 11] = [
         "ALL",
         "ECHO_HEADER_LEN",

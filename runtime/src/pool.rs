@@ -1,5 +1,4 @@
-//! [`Pool`]: memory that is used again and again, for frames that come in and for data that is
-//! sent.
+//! [`Pool`]: reusable memory for frames that come in and for data that is sent.
 
 use std::collections::VecDeque;
 
@@ -26,7 +25,7 @@ impl Pool {
     ///
     /// # Panics
     ///
-    /// If `len` is more than the pool is for.
+    /// If `len` is greater than the limit of the pool.
     pub(crate) fn fitting(&mut self, len: usize) -> &mut Pieces {
         let place = self.sizes.partition_point(|pieces| pieces.size < len);
         &mut self.sizes[place]
@@ -38,10 +37,10 @@ impl Pool {
 pub(crate) struct Pieces {
     size: usize,
     max_kept: usize,
-    /// Pieces that were given out, the oldest in front. Each is whole; its reference count shows
-    /// whether somebody else holds a part of it.
+    /// Pieces that were given out, the oldest first. Each is complete; its reference count shows
+    /// whether another holder has a part of it.
     given: VecDeque<Bytes>,
-    /// Pieces that were found free. The last one was in use last, and is the likeliest to be in a
+    /// Pieces that are free. The last one was used most recently, and is the likeliest to be in a
     /// cache: it is given out next, so only as many pieces are touched as are in use at a time.
     free: Vec<BytesMut>,
 }
@@ -58,7 +57,7 @@ impl Pieces {
         self.free.pop().unwrap_or_else(|| self.allocate())
     }
 
-    /// Looks which of the oldest pieces are free.
+    /// Checks which of the oldest pieces are free.
     fn find_free(&mut self) {
         let mut asked = 0;
         while asked < MAX_PIECES_ASKED
@@ -66,7 +65,7 @@ impl Pieces {
         {
             match oldest.try_into_mut() {
                 Ok(piece) => self.free.push(piece),
-                // Somebody keeps it for long: it goes to the end.
+                // A holder keeps it for long, so it is moved to the end.
                 Err(held) => {
                     self.given.push_back(held);
                     asked += 1;
@@ -77,8 +76,8 @@ impl Pieces {
 
     fn allocate(&self) -> BytesMut {
         let mut piece = BytesMut::zeroed(self.size);
-        // A piece that was split and joined has its record of references from now on. Otherwise
-        // each `share` would allocate one.
+        // Splitting a piece and joining it again makes it allocate its record of references now.
+        // Otherwise each `share` would allocate one.
         let rest = piece.split_off(self.size / 2);
         piece.unsplit(rest);
         piece
@@ -155,7 +154,7 @@ mod tests {
         places.sort_unstable();
         places.dedup();
         assert_eq!(places.len(), 1);
-        // A few of them in use at a time.
+        // A few pieces are in use at a time.
         let mut held = VecDeque::new();
         let mut places: Vec<_> = (0..1000)
             .map(|_| {

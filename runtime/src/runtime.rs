@@ -15,7 +15,7 @@ use crate::handle::Handle;
 use crate::plan::refused;
 use crate::sync::thread::{self, JoinHandle};
 
-/// Each with the interface that it serves.
+/// The devices, each with the interface that it serves.
 pub(crate) type Devices = Vec<(InterfaceId, Box<dyn Device>)>;
 
 /// A running stack, and the driver thread that drives it while no thread waits in a call of a
@@ -24,9 +24,9 @@ pub(crate) type Devices = Vec<(InterfaceId, Box<dyn Device>)>;
 /// a thread for each.
 ///
 /// Sockets are made with the runtime or with its [`handle`](Runtime::handle). When the runtime is
-/// dropped, its threads end and the devices are closed. Every call of a socket that is still there
-/// fails with `NetworkDown`. Connections are not closed in order: shut them down and read to their
-/// end first.
+/// dropped, its threads end and the devices are closed. Every call of a remaining socket then fails
+/// with `NetworkDown`. Connections are not closed in order: shut them down and read to their end
+/// first.
 #[derive(Debug)]
 pub struct Runtime {
     handle: Handle,
@@ -35,14 +35,14 @@ pub struct Runtime {
 
 impl Runtime {
     /// Drives a stack that was made elsewhere, with [`Clock::now`](crate::Clock::now) as its time.
-    /// Each device serves the interface beside it; what an interface without a device sends is
+    /// Each device serves the interface beside it; frames of an interface without a device are
     /// lost. Addresses may still be probed when this returns: [`Handle::wait_ready`] waits for
     /// that.
     ///
     /// # Errors
     ///
     /// `InvalidInput` for a device of an interface that the stack does not have, and for a second
-    /// device of one. Those of the operating system when it has no thread or descriptor to give.
+    /// device of one. An error of the operating system if it has no thread or descriptor left.
     pub fn start(stack: Stack, devices: Vec<(InterfaceId, Box<dyn Device>)>) -> io::Result<Runtime> {
         let interfaces = stack.interfaces();
         for (index, (iface, device)) in devices.iter().enumerate() {
@@ -88,7 +88,7 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// Returns the handle, for looking at the stack. Clones of it can be given to others.
+    /// Returns the handle, for access to the stack. It can be cloned.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
@@ -109,7 +109,7 @@ impl Runtime {
     }
 }
 
-/// Ends all stacks when the thread of one ends: half a host is worse than none.
+/// Ends all stacks when the thread of one ends: a host must not lose only some of its stacks.
 struct EndTogether {
     stacks: Arc<Stacks>,
     engine: Arc<Engine>,

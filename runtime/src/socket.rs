@@ -1,4 +1,4 @@
-//! [`Socket`]: what all blocking sockets share: a descriptor, waiting, time-outs, closing.
+//! [`Socket`]: the common part of all blocking sockets: a descriptor, waiting, time-outs, closing.
 
 mod address_error;
 mod datagrams;
@@ -31,7 +31,7 @@ use address_error::{any_of, why_not_available};
 pub(crate) struct Socket {
     stacks: Arc<Stacks>,
     descriptor: Descriptor,
-    /// What `descriptor` leads to.
+    /// The socket that `descriptor` refers to.
     id: SocketId,
     /// The number of the stack that the socket is on.
     stack: u16,
@@ -48,7 +48,7 @@ impl Timeout {
     fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
         let nanos = match timeout {
             None => 0,
-            // As std: a timeout of zero would mean "never" to setsockopt, and is refused.
+            // As in std: a time-out of zero would mean "never" to setsockopt, and is refused.
             Some(Duration::ZERO) => {
                 return Err(refused(
                     "a time-out of zero: give a longer one, None to wait as long as it takes, or use \
@@ -138,7 +138,7 @@ impl Socket {
         timeout.map_or(WaitLimit::Forever, WaitLimit::For)
     }
 
-    /// Makes a call that waits as long as this socket is set to.
+    /// Makes a call that waits for as long as this socket's settings say.
     pub(crate) fn call_blocking<R>(
         &self,
         direction: Direction,
@@ -165,8 +165,8 @@ impl Socket {
         self.explained(any_of(addr), self.call(|stack, now, d| stack.connect(now, d, addr)))
     }
 
-    /// Says why an address of the stack cannot be used: while the address is being probed, "cannot
-    /// assign requested address" misleads. `wanted` is unspecified where any address would do.
+    /// Explains an error about an address of the stack: while the address is being probed, "cannot
+    /// assign requested address" is misleading. `wanted` is unspecified where any address would do.
     fn explained<R>(&self, wanted: IpAddr, result: io::Result<R>) -> io::Result<R> {
         result.map_err(|error| match error.kind() {
             io::ErrorKind::AddrNotAvailable => {
@@ -197,7 +197,7 @@ impl Socket {
 
     /// Rings this bell, too, at every event that a reader waits for.
     pub(crate) fn ring_on_read(&self, bell: &Arc<Bell>) {
-        // A runtime that is over has woken everybody, and fails every call.
+        // A runtime that is over has woken all threads, and fails every call.
         let _ = self.engine().call(|core, _, _| {
             if let Some(waiters) = core.waiters.of(self.id) {
                 waiters.extras().bell = Some(bell.clone());
@@ -295,9 +295,9 @@ impl Socket {
         self.write_timeout.value()
     }
 
-    /// Does what SO_LINGER with a time asks for: ends the sending half, and waits until the peer
-    /// has acknowledged everything, for at most that time. A stream that was not connected, or
-    /// whose runtime is over, does not wait.
+    /// Implements SO_LINGER with a time: ends the sending half, and waits until the peer has
+    /// acknowledged everything, for at most that time. A stream that was not connected, or whose
+    /// runtime is over, does not wait.
     fn linger(&self) {
         let options = self.engine().inspect(|stack| stack.options(self.descriptor));
         let Ok(Some(wait_limit)) = options.map(|options| options.linger) else { return };
@@ -308,7 +308,7 @@ impl Socket {
             return;
         }
         let d = self.descriptor;
-        // There is no event for an empty queue, but each acknowledgement is a use of the stack.
+        // No event tells that the queue is empty, but each acknowledgement is a use of the stack.
         let _ = self.engine().wait_until(wait_limit, |stack| {
             let is_ended = stack.readiness(d).map_or(true, |ready| ready.hung_up || ready.error);
             is_ended || stack.queued_bytes(d).is_ok_and(|(_, unacknowledged)| unacknowledged == 0)
@@ -330,12 +330,12 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.linger();
-        // If the descriptor is closed already, or the runtime is over, nothing is left to do.
+        // If the descriptor is closed already, or the runtime is over, there is nothing to do.
         let _ = self.close();
     }
 }
 
-/// Enters a new socket among those that can be waited for.
+/// Registers a new socket in the table of waiters.
 fn register(core: &mut EngineCore, descriptor: Descriptor) -> portolan::Result<SocketId> {
     let id = core.stack.socket_id(descriptor)?;
     core.waiters.insert(id);

@@ -32,7 +32,7 @@ impl TcpListener {
         TcpListener::bind_with(handle, addr, BACKLOG, &[])
     }
 
-    /// As [`bind`](TcpListener::bind), with a backlog and with options that must be set before,
+    /// Like [`bind`](TcpListener::bind), with a backlog and with options that must be set before,
     /// such as SO_REUSEPORT or IPV6_V6ONLY.
     pub fn bind_with(
         handle: &impl AsRef<Handle>,
@@ -55,7 +55,7 @@ impl TcpListener {
         Incoming { listener: self }
     }
 
-    /// As [`incoming`](TcpListener::incoming), with an iterator that owns the listener.
+    /// Like [`incoming`](TcpListener::incoming), with an iterator that owns the listener.
     pub fn into_incoming(self) -> IntoIncoming {
         IntoIncoming { listener: self }
     }
@@ -86,8 +86,8 @@ impl TcpListener {
         ttl(self.sockets.first())
     }
 
-    /// Whether connections come over IPv6 only (IPV6_V6ONLY). [`bind_with`](TcpListener::bind_with)
-    /// can set this option.
+    /// IPV6_V6ONLY: whether the listener takes connections over IPv6 only.
+    /// [`bind_with`](TcpListener::bind_with) can set this option.
     pub fn only_v6(&self) -> io::Result<bool> {
         Ok(self.sockets.first().options()?.ip.v6_only)
     }
@@ -141,8 +141,8 @@ impl Iterator for IntoIncoming {
 
 impl FusedIterator for IntoIncoming {}
 
-/// When probes are sent to a peer that is silent.
-// Exhaustive: programs write it out, and every system has these three numbers.
+/// The timing of keep-alive probes to a silent peer.
+// Exhaustive: programs construct it, and every system has these three numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// TCP_KEEPIDLE: the silence before the first probe.
@@ -156,7 +156,7 @@ pub struct Keepalive {
 /// A connection, modelled on `std::net::TcpStream`.
 ///
 /// `&TcpStream` reads and writes, too, so two threads can use both directions at once. When the
-/// last clone is dropped the connection is closed: what was written is still delivered in the
+/// last clone is dropped the connection is closed: written data is still delivered in the
 /// background, unless SO_LINGER ([`set_linger`](TcpStream::set_linger)) says otherwise.
 #[derive(Debug)]
 pub struct TcpStream {
@@ -169,7 +169,7 @@ impl TcpStream {
         TcpStream::connect_with(handle, addr, None, &[])
     }
 
-    /// As [`connect`](TcpStream::connect), and fails with `TimedOut` after `timeout`.
+    /// Like [`connect`](TcpStream::connect), but fails with `TimedOut` after `timeout`.
     pub fn connect_timeout(
         handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
@@ -183,8 +183,8 @@ impl TcpStream {
         TcpStream::connect_with(handle, addr, Some(timeout), &[])
     }
 
-    /// As [`connect`](TcpStream::connect), with options that must be set before, such as TCP_MAXSEG
-    /// or SO_RCVBUF.
+    /// Like [`connect`](TcpStream::connect), with options that must be set before, such as
+    /// TCP_MAXSEG or SO_RCVBUF.
     pub fn connect_with(
         handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
@@ -218,14 +218,14 @@ impl TcpStream {
         Ok(TcpStream { socket: self.socket.clone() })
     }
 
-    /// Sets how long `read` waits before it returns `WouldBlock`; `None` waits without end. All
-    /// clones share this setting.
+    /// Sets how long `read` waits before it returns `WouldBlock`; with `None` it waits for ever.
+    /// All clones share this setting.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_read_timeout(timeout)
     }
 
-    /// Sets how long `write` waits before it returns `WouldBlock`; `None` waits without end. All
-    /// clones share this setting.
+    /// Sets how long `write` waits before it returns `WouldBlock`; with `None` it waits for ever.
+    /// All clones share this setting.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_write_timeout(timeout)
     }
@@ -245,11 +245,11 @@ impl TcpStream {
         self.socket.peek(buf)
     }
 
-    /// Reads without a copy: waits, and takes the next slice of what was received, at most `max`
-    /// bytes. An empty slice is the end of the stream.
+    /// Reads without a copy: waits, and takes the next slice of received data, at most `max` bytes.
+    /// An empty slice is the end of the stream.
     ///
-    /// A slice is what arrived in one frame, or a part of that. So it may be shorter than what
-    /// `read` would return, and it keeps the buffer of that frame in memory. The read time-out,
+    /// A slice is the data of one frame, or a part of that. So it may be shorter than the result of
+    /// `read`, and it keeps the buffer of that frame in memory. The read time-out,
     /// [`set_nonblocking`](TcpStream::set_nonblocking) and SO_RCVLOWAT have the same meaning as for
     /// `read`.
     pub fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
@@ -272,8 +272,8 @@ impl TcpStream {
         Ok(())
     }
 
-    /// TCP_NODELAY: sends small writes at once, although earlier ones are not acknowledged (no
-    /// Nagle algorithm).
+    /// TCP_NODELAY: sends small writes at once, even if earlier ones are not acknowledged (no Nagle
+    /// algorithm).
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::NoDelay(nodelay))
     }
@@ -283,10 +283,10 @@ impl TcpStream {
         Ok(self.socket.options()?.tcp.nodelay)
     }
 
-    /// SO_LINGER: what dropping the last clone does. With `None` the drop returns at once, and what
-    /// was written is delivered in the background. With zero it resets the connection and discards
-    /// what was written. With a longer time it waits until the peer has acknowledged everything,
-    /// for at most that time, unless the socket is nonblocking.
+    /// SO_LINGER: what dropping the last clone does. With `None` the drop returns at once, and
+    /// written data is delivered in the background. With zero it resets the connection and discards
+    /// unsent data. With a longer time it waits until the peer has acknowledged everything, for at
+    /// most that time, unless the socket is nonblocking.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         self.socket.set_option(SocketOption::Linger(linger))
     }
@@ -356,8 +356,8 @@ impl TcpStream {
         Ok(self.socket.options()?.tcp.cork)
     }
 
-    /// TCP_QUICKACK: acknowledges at once for a while, or delays acknowledgements from now on. Does
-    /// not last.
+    /// TCP_QUICKACK: whether acknowledgements are sent at once or delayed from now on. The setting
+    /// does not last.
     pub fn set_quick_ack(&self, quick: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::QuickAck(quick))
     }
@@ -444,7 +444,7 @@ impl Write for &TcpStream {
         self.socket.write_slices(bufs)
     }
 
-    /// Does nothing: what was written is on its way.
+    /// Does nothing, because written data is not buffered here.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

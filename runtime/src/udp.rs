@@ -25,8 +25,8 @@ impl UdpSocket {
         UdpSocket::bind_with(handle, addr, &[])
     }
 
-    /// As [`bind`](UdpSocket::bind), with options that must be set before, such as SO_REUSEPORT or
-    /// IPV6_V6ONLY.
+    /// Like [`bind`](UdpSocket::bind), with options that must be set before, such as SO_REUSEPORT
+    /// or IPV6_V6ONLY.
     pub fn bind_with(
         handle: &impl AsRef<Handle>,
         addr: impl Into<SocketAddr>,
@@ -40,13 +40,13 @@ impl UdpSocket {
         Ok(UdpSocket { socket: Arc::new(socket) })
     }
 
-    /// Waits for a datagram. Returns its length and its sender; what does not fit into the buffer
-    /// is lost.
+    /// Waits for a datagram. Returns its length and its sender; the part that does not fit into the
+    /// buffer is lost.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.socket.recv_from(buf)
     }
 
-    /// As [`recv_from`](UdpSocket::recv_from), and leaves the datagram in the queue.
+    /// Like [`recv_from`](UdpSocket::recv_from), but leaves the datagram in the queue.
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.socket.peek_from(buf)
     }
@@ -56,21 +56,22 @@ impl UdpSocket {
         self.socket.send_to(data, addr.into())
     }
 
-    /// Waits for a datagram. Returns the whole of it, without a copy, and what is known of it
-    /// (`recvmsg`): who sent it, to which of our addresses, the interface, TTL, traffic class. With
-    /// [`set_gro`](UdpSocket::set_gro) the data may be several datagrams one after the other, of
-    /// [`segment_len`](DatagramMeta::segment_len) bytes each; the last one may be shorter.
+    /// Waits for a datagram. Returns the whole datagram, without a copy, and its metadata
+    /// (`recvmsg`): the sender, which of our addresses it was sent to, the interface, TTL, traffic
+    /// class. With [`set_gro`](UdpSocket::set_gro) the data may be several datagrams one after the
+    /// other, of [`segment_len`](DatagramMeta::segment_len) bytes each; the last one may be
+    /// shorter.
     pub fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
         self.socket.recv_msg()
     }
 
-    /// Sends a datagram, without a copy, as `meta` says (`sendmsg`): to whom, with which TTL and
-    /// traffic class, or cut into datagrams of one length.
+    /// Sends a datagram, without a copy, with the choices in `meta` (`sendmsg`): the destination,
+    /// TTL, traffic class, or a length into which the data is cut.
     pub fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
         self.socket.send_msg(bytes, meta)
     }
 
-    /// Waits for a datagram, and takes all that are there then, at most `max`, as
+    /// Waits for a datagram, and takes those that are queued then, at most `max`, as
     /// [`recv_msg`](UdpSocket::recv_msg) does (`recvmmsg` with MSG_WAITFORONE). Appends them to
     /// `batch` and returns their number. The cost of a call is paid once for all of them.
     pub fn recv_batch(&self, batch: &mut Vec<(Bytes, DatagramMeta)>, max: usize) -> io::Result<usize> {
@@ -78,20 +79,20 @@ impl UdpSocket {
     }
 
     /// Sends these datagrams in order, each as [`send_msg`](UdpSocket::send_msg) does (`sendmmsg`).
-    /// Returns how many were sent: all, if the socket may wait as long as it takes. After an error
+    /// Returns how many were sent: all of them, if the socket may wait long enough. After an error
     /// no more are sent; if some were sent before, the next call returns the error.
     pub fn send_batch(&self, batch: &[(Bytes, SendMeta)]) -> io::Result<usize> {
         self.socket.send_batch(batch)
     }
 
-    /// UDP_SEGMENT: cuts what one call sends into datagrams of this many bytes; with 0 it is one
+    /// UDP_SEGMENT: cuts the data of each call into datagrams of this many bytes; 0 sends it as one
     /// datagram.
     pub fn set_segment_len(&self, bytes: u16) -> io::Result<()> {
         self.socket.set_option(SocketOption::UdpSegment(bytes))
     }
 
-    /// UDP_GRO: [`recv_msg`](UdpSocket::recv_msg) returns datagrams of one sender
-    /// together that the device has joined.
+    /// UDP_GRO: [`recv_msg`](UdpSocket::recv_msg) returns datagrams of one sender together if the
+    /// device has joined them.
     pub fn set_gro(&self, gro: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::UdpGro(gro))
     }
@@ -106,12 +107,12 @@ impl UdpSocket {
         self.socket.write(data)
     }
 
-    /// Waits for a datagram from the connected peer. Without one, as on Linux, from anybody.
+    /// Waits for a datagram from the connected peer; as on Linux, from anybody if there is none.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.recv_from(buf).map(|(len, _)| len)
     }
 
-    /// As [`recv`](UdpSocket::recv), and leaves the datagram in the queue.
+    /// Like [`recv`](UdpSocket::recv), but leaves the datagram in the queue.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.peek(buf)
     }
@@ -131,14 +132,14 @@ impl UdpSocket {
         Ok(UdpSocket { socket: self.socket.clone() })
     }
 
-    /// Sets how long receiving waits before it returns `WouldBlock`; `None` waits without end. All
-    /// clones share this setting.
+    /// Sets how long receiving waits before it returns `WouldBlock`; with `None` it waits for ever.
+    /// All clones share this setting.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_read_timeout(timeout)
     }
 
-    /// Sets how long sending waits before it returns `WouldBlock`; `None` waits without end. All
-    /// clones share this setting.
+    /// Sets how long sending waits before it returns `WouldBlock`; with `None` it waits for ever.
+    /// All clones share this setting.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_write_timeout(timeout)
     }
@@ -190,7 +191,7 @@ impl UdpSocket {
         Ok(self.socket.options()?.ip.tos)
     }
 
-    /// Whether the socket is for IPv6 only (IPV6_V6ONLY).
+    /// IPV6_V6ONLY: whether the socket uses IPv6 only.
     pub fn only_v6(&self) -> io::Result<bool> {
         Ok(self.socket.options()?.ip.v6_only)
     }

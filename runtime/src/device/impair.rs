@@ -18,7 +18,7 @@ pub struct Impair<D> {
     device: D,
     outgoing: ImpairQueue<Transmit>,
     incoming: ImpairQueue<Frame>,
-    /// A frame that is due, and for which the device had no room.
+    /// A frame that is due, but for which the device had no room.
     kept: Option<Transmit>,
     counters: ImpairCounters,
 }
@@ -48,7 +48,7 @@ impl ImpairCounters {
 }
 
 impl<D: Device> Impair<D> {
-    /// Puts a bad network between the stack and the device.
+    /// Puts a bad network between the stack and `device`.
     pub fn new(impairment: Impairment, device: D) -> Self {
         let now = Clock::now();
         Impair {
@@ -60,12 +60,12 @@ impl<D: Device> Impair<D> {
         }
     }
 
-    /// Returns the counters, to keep when the device goes to a runtime.
+    /// Returns the counters. Call this before the device is given to a runtime.
     pub fn counters(&self) -> ImpairCounters {
         self.counters.clone()
     }
 
-    /// Gives frames that are due to the device, as far as it has room.
+    /// Sends the frames that are due, as long as the device has room.
     fn send_due(&mut self) -> io::Result<()> {
         let now = Clock::now();
         while let Some(transmit) = self.kept.take().or_else(|| self.outgoing.pop(now)) {
@@ -96,7 +96,8 @@ impl<D: Device> Device for Impair<D> {
         self.device.mtu()
     }
 
-    /// Those of the device, unless frames are corrupted: without a checksum nobody would notice.
+    /// The offloads of the device; none if frames are corrupted, because nobody would notice
+    /// without a checksum.
     fn offloads(&self) -> Offloads {
         if self.outgoing.damages() { Offloads::NONE } else { self.device.offloads() }
     }
@@ -117,7 +118,7 @@ impl<D: Device> Device for Impair<D> {
     fn recv(&mut self) -> io::Result<Option<Frame>> {
         let now = Clock::now();
         // A flood of frames that are all lost must not keep the leader here. The descriptor stays
-        // readable.
+        // readable, so the rest is read in the next turn.
         for _ in 0..RECEIVE_BURST {
             if let Some(frame) = self.incoming.pop(now) {
                 self.publish_counts();
@@ -142,7 +143,7 @@ impl<D: Device> Device for Impair<D> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        // A kept frame waits for room and not for a time, and those behind it wait for that frame.
+        // The kept frame waits for room and not for a time, and later frames wait behind it.
         let outgoing = if self.kept.is_some() { None } else { self.outgoing.next_at() };
         [self.device.deadline(), outgoing, self.incoming.next_at()].into_iter().flatten().min()
     }

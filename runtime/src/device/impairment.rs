@@ -1,4 +1,4 @@
-//! [`ImpairQueue`]: what a bad network does to frames, in virtual time and without a device.
+//! [`ImpairQueue`]: the effects of a bad network on frames, in virtual time and without a device.
 
 mod settings;
 
@@ -22,7 +22,7 @@ pub struct ImpairCounts {
     pub seen: u64,
     /// Frames that were lost.
     pub lost: u64,
-    /// Frames that were given to the link while it was down.
+    /// Frames that were sent while the link was down.
     pub cut_off: u64,
     /// Frames that were sent twice.
     pub duplicated: u64,
@@ -62,7 +62,7 @@ impl Impairable for Frame {
         if let Some(byte) = bytes.get_mut(bit / 8) {
             *byte ^= 0x80 >> (bit % 8);
         }
-        // The checksum was verified for another content, so it counts as unverified.
+        // The checksum was verified for other content, so it counts as unverified.
         Frame::new(bytes.freeze()).with_segments(self.segments)
     }
 
@@ -75,8 +75,8 @@ impl Impairable for Frame {
     }
 }
 
-/// Finds the IP header: behind an Ethernet header, or at the start if its length is that of the
-/// frame.
+/// Finds the IP header: behind an Ethernet header, or at the start if the length in that header
+/// equals the frame's.
 fn ip_header_at(frame: &[u8]) -> Option<usize> {
     const ETHERNET_LEN: usize = 14;
     let version_at = |at: usize| frame.get(at).map(|byte| byte >> 4);
@@ -95,7 +95,7 @@ fn mark(packet: &mut [u8]) -> bool {
         [first, tos, _, _, _, _, _, _, _, _, high, low, ..]
             if *first >> 4 == 4 && matches!(*tos & 3, 1 | 2) =>
         {
-            // RFC 1624: the checksum changes as the word does.
+            // RFC 1624: the checksum changes by as much as the word.
             let grown = u16::from(3 - (*tos & 3));
             *tos |= 3;
             let (sum, carry) = (!u16::from_be_bytes([*high, *low])).overflowing_add(grown);
@@ -128,20 +128,20 @@ impl Impairable for Transmit {
 /// One direction of a bad network, in virtual time: frames go in with [`push`](ImpairQueue::push),
 /// and those that are not lost come out of [`pop`](ImpairQueue::pop) when they are due.
 ///
-/// A frame is lost or not, corrupted or not, duplicated or not; then it waits for the link (rate
-/// and queue) and for its arrival (delay, jitter and the delay of reordered frames). Each frame
-/// draws the same number of random values whatever is switched on, so a seed's losses stay the same
-/// when a delay is added.
+/// The queue first decides whether a frame is lost, corrupted or duplicated. Then the frame waits
+/// for the link (rate and queue) and for its arrival (delay, jitter and the delay of reordered
+/// frames). Each frame draws the same number of random values whatever is switched on, so a seed's
+/// losses stay the same when a delay is added.
 #[derive(Debug)]
 pub struct ImpairQueue<T> {
     impairment: Impairment,
     rng: ChaCha8Rng,
     counts: ImpairCounts,
     started_at: Instant,
-    /// The last frame was lost, and the next one may belong to the same burst.
+    /// Whether the last frame was lost, and the next one may belong to the same burst.
     in_burst: bool,
-    /// Frames under way by their arrival. The second part of the key keeps the order of those that
-    /// arrive together.
+    /// Frames in flight by their arrival. The second part of the key preserves the order of frames
+    /// that arrive at the same time.
     under_way: BTreeMap<(Instant, u64), T>,
     next_number: u64,
     /// Frames that wait to be overtaken.
@@ -159,8 +159,8 @@ struct Held<T> {
 }
 
 impl<T: Impairable> ImpairQueue<T> {
-    /// Makes a queue. The directions of a link share an [`Impairment`] and differ in `direction`.
-    /// The time of an outage counts from `started_at`.
+    /// Makes a queue. The two directions of a link have the same [`Impairment`] and a different
+    /// `direction`. The times of outages count from `started_at`.
     pub fn new(impairment: Impairment, direction: u64, started_at: Instant) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(impairment.seed);
         rng.set_stream(direction);
@@ -183,7 +183,7 @@ impl<T: Impairable> ImpairQueue<T> {
         self.impairment.corruption > 0.0
     }
 
-    /// Puts a frame into the network.
+    /// Sends a frame.
     pub fn push(&mut self, now: Instant, frame: T) {
         self.counts.seen += 1;
         let dice = Dice::throw(&mut self.rng);
@@ -230,7 +230,7 @@ impl<T: Impairable> ImpairQueue<T> {
         self.on_overtaken(now, dice.jitter);
     }
 
-    /// Takes the next frame that has arrived by now.
+    /// Takes the next frame, if it has arrived.
     pub fn pop(&mut self, now: Instant) -> Option<T> {
         while self.held.front().is_some_and(|held| held.give_up_at <= now)
             && let Some(held) = self.held.pop_front()
@@ -272,8 +272,8 @@ impl<T: Impairable> ImpairQueue<T> {
     }
 
     /// The probability that the next frame is lost. In bursts of `b` frames on average, each frame
-    /// is the last one with probability 1/b; bursts begin so often that the share of all frames is
-    /// `loss`.
+    /// is the last of its burst with probability 1/b; bursts begin so often that the share of lost
+    /// frames is `loss`.
     fn loss_share(&self) -> f64 {
         let Impairment { loss, loss_burst, .. } = self.impairment;
         if loss_burst <= 1.0 || loss <= 0.0 || loss >= 1.0 {
@@ -304,7 +304,7 @@ impl<T: Impairable> ImpairQueue<T> {
             Some(rate) => free_at + transmission_time(len_bytes, rate),
             None => now,
         };
-        // The queue is the time until the link is free, in bytes.
+        // The time until the link is free, converted to bytes, is the length of the queue.
         let fits = match (bits_per_second, queue_bytes) {
             (Some(rate), Some(limit)) => sent_at - now <= transmission_time(limit.max(len_bytes), rate),
             _ => true,
@@ -325,13 +325,13 @@ impl<T: Impairable> ImpairQueue<T> {
         self.next_number += 1;
     }
 
-    /// Counts a frame that has overtaken those that are held, and lets go those that were overtaken
+    /// Counts a frame that has overtaken the held ones, and releases those that were overtaken
     /// often enough.
     fn on_overtaken(&mut self, now: Instant, jitter: f64) {
         for held in &mut self.held {
             held.overtakers_left = held.overtakers_left.saturating_sub(1);
         }
-        // They keep their order: one that may go waits for one before it that may not.
+        // Held frames keep their order: one that may go waits for an earlier one that may not.
         while self.held.front().is_some_and(|held| held.overtakers_left == 0)
             && let Some(held) = self.held.pop_front()
         {
@@ -356,8 +356,8 @@ struct Dice {
 }
 
 impl Dice {
-    /// The random value for marking, from the half of `bit` that nothing else uses: the other
-    /// values stay what they were without marking.
+    /// The random value for marking. It comes from the half of `bit` that nothing else uses, so
+    /// that the other values are the same as without marking.
     fn marking(&self) -> f64 {
         f64::from((self.bit >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
     }

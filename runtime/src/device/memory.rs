@@ -1,4 +1,4 @@
-//! A pair of devices joined by a wire in memory.
+//! [`MemoryDevice`]: a pair of devices joined by a wire in memory.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,8 +11,8 @@ use super::{Device, Interest, Room, Sent};
 use crate::platform::signal::Signal;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Makes two Ethernet devices with an MTU of 1,500, joined by a wire in memory. [`MemoryPair`] has
-/// settings.
+/// Makes two Ethernet devices with an MTU of 1,500, joined by a wire in memory. [`MemoryPair`]
+/// offers settings.
 pub fn memory_pair() -> io::Result<(MemoryDevice, MemoryDevice)> {
     MemoryPair::new().build()
 }
@@ -27,7 +27,8 @@ pub struct MemoryPair {
 }
 
 impl MemoryPair {
-    /// Ethernet, an MTU of 1,500, no offloads, and room for 256 frames in each direction.
+    /// Settings for Ethernet, an MTU of 1,500, no offloads, and room for 256 frames in each
+    /// direction.
     pub fn new() -> Self {
         MemoryPair {
             mediums: [1, 2].map(|last| Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, last]))),
@@ -43,13 +44,13 @@ impl MemoryPair {
         self
     }
 
-    /// Sets the largest IP packet in bytes.
+    /// Sets the size of the largest IP packet in bytes.
     pub fn mtu(mut self, mtu: usize) -> Self {
         self.mtu = mtu;
         self
     }
 
-    /// Sets what the devices offer: a run of segments crosses as one frame, and checksums stay
+    /// Sets the offloads of the devices: a run of segments crosses as one frame, and checksums stay
     /// incomplete.
     pub fn offloads(mut self, offloads: Offloads) -> Self {
         self.offloads = offloads;
@@ -62,7 +63,7 @@ impl MemoryPair {
         self
     }
 
-    /// Makes the two devices. Fails when no descriptors are left.
+    /// Makes the two devices. Fails if no descriptors are left.
     pub fn build(self) -> io::Result<(MemoryDevice, MemoryDevice)> {
         let [a_to_b, b_to_a] = [Wire::new(self.capacity)?, Wire::new(self.capacity)?].map(Arc::new);
         let [medium_a, medium_b] = self.mediums;
@@ -87,7 +88,8 @@ impl Default for MemoryPair {
 /// One end of a wire in memory.
 ///
 /// When the wire is full, [`send`](Device::send) returns [`Sent::Full`], as with the ring of a
-/// network card. When the other end was dropped, frames that are sent are lost, and none comes in.
+/// network card. When the other end was dropped, frames that are sent are lost, and none are
+/// received.
 #[derive(Debug)]
 pub struct MemoryDevice {
     name: String,
@@ -117,7 +119,7 @@ impl Device for MemoryDevice {
 
     fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
         // Only this end puts frames on the wire, so the room that is found here is still there
-        // after the copy, which happens with the lock released.
+        // after the copy, which is made with the lock released.
         if !self.outgoing.has_room() {
             return Ok(Sent::Full);
         }
@@ -151,7 +153,7 @@ struct Wire {
     capacity: usize,
     /// Raised while there are frames.
     arrived: Signal,
-    /// Raised when a wire that was full is half empty.
+    /// Raised when a wire that was full has become half empty.
     emptied: Signal,
 }
 
@@ -168,8 +170,8 @@ impl Wire {
         Ok(Wire { state: Mutex::default(), capacity, arrived: Signal::new()?, emptied: Signal::new()? })
     }
 
-    /// The state is consistent between any two statements, so a panic with the lock held leaves
-    /// nothing broken.
+    /// Locks the wire. Its state is consistent between any two statements, so a panic with the lock
+    /// held breaks nothing.
     fn lock(&self) -> MutexGuard<'_, WireState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

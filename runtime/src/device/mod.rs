@@ -1,8 +1,8 @@
-//! Devices send and receive frames.
+//! Devices, which send and receive frames.
 //!
 //! A [`Device`] is driven by a runtime and never called by two threads at once. Wrappers are
-//! devices around a device, so they compose: `PcapWriter<Impair<Tap>>` records what the stack sees,
-//! `Impair<PcapWriter<Tap>>` what the wire sees.
+//! devices around another device, so they compose: `PcapWriter<Impair<Tap>>` records what the stack
+//! sees, `Impair<PcapWriter<Tap>>` what the wire sees.
 
 mod impair;
 mod impairment;
@@ -35,23 +35,23 @@ pub enum Sent {
     Full,
 }
 
-/// Something that sends and receives frames: a TAP device, one end of an in-memory pair, a wrapper
-/// around either.
+/// An object that sends and receives frames: a TAP device, one end of a pair in memory, or a
+/// wrapper around another device.
 ///
 /// # How a runtime drives it
 ///
 /// No call blocks. The runtime sleeps until [`receive_fd`](Device::receive_fd) is readable, until
 /// [`room`](Device::room) is ready (only while a frame waits for room, or
-/// [`wants_room`](Device::wants_room)), or until [`deadline`](Device::deadline). Then it calls
-/// [`service`](Device::service), calls [`recv`](Device::recv) until there are no more frames, and
-/// offers again the frames that were refused.
+/// [`wants_room`](Device::wants_room) is true), or until [`deadline`](Device::deadline). Then it
+/// calls [`service`](Device::service), calls [`recv`](Device::recv) until there are no more frames,
+/// and offers refused frames again.
 ///
 /// The runtime duplicates both descriptors once, when it starts, so a device must keep the same
-/// ones all its life.
+/// descriptors all its life.
 ///
-/// An error of any call ends the runtime, and every call of its sockets returns that error. So what
-/// concerns a single frame only (it is too long, the host's side of a link is down for now) is not
-/// an error: the device drops that frame, logs it and returns [`Sent::Taken`].
+/// An error of any call ends the runtime, and all calls of its sockets then return that error. A
+/// problem with a single frame (it is too long, or the host's side of the link is down) is not an
+/// error: the device drops the frame, logs that, and returns [`Sent::Taken`].
 pub trait Device: Send {
     /// The name of the device, for messages: `tap0`.
     fn name(&self) -> &str;
@@ -59,40 +59,40 @@ pub trait Device: Send {
     /// The kind of link, with the MAC address of the stack on it.
     fn medium(&self) -> Medium;
 
-    /// The largest IP packet in bytes, link header not counted.
+    /// The size of the largest IP packet in bytes, without the link header.
     fn mtu(&self) -> usize;
 
-    /// What the device does for frames that are sent to it. A wrapper may only repeat what the
-    /// device in it says if it passes frames on unchanged.
+    /// What the device does for frames that are sent to it. A wrapper may return the offloads of
+    /// the inner device only if it passes frames on unchanged.
     fn offloads(&self) -> Offloads {
         Offloads::NONE
     }
 
-    /// Sends one frame: the header and then the slices, without copying them where the device can
-    /// gather ([`write_vectored`]). A frame asks for no work that [`offloads`](Device::offloads)
-    /// does not offer.
+    /// Sends one frame: the header and then the slices, without a copy where the device can gather
+    /// ([`write_vectored`]). A frame requires no work that [`offloads`](Device::offloads) does not
+    /// offer.
     fn send(&mut self, transmit: &Transmit) -> io::Result<Sent>;
 
     /// Returns the next frame that came in, or `None` if there is none now.
     fn recv(&mut self) -> io::Result<Option<Frame>>;
 
-    /// A descriptor that is readable (POLLIN) while [`recv`](Device::recv) may have a frame:
-    /// level-triggered, as with a socket. It may be readable while there is none, but not for long:
-    /// a `recv` that finds no frame makes it unreadable until one comes.
+    /// A descriptor that is readable (POLLIN) while [`recv`](Device::recv) may have a frame. It is
+    /// level-triggered, as with a socket. It may be readable without a frame, but not for long: a
+    /// `recv` that finds no frame makes it unreadable until one comes.
     fn receive_fd(&self) -> BorrowedFd<'_>;
 
-    /// What to wait for when [`send`](Device::send) returned [`Sent::Full`].
+    /// What to poll when [`send`](Device::send) returned [`Sent::Full`].
     fn room(&self) -> Room<'_> {
         Room::new(self.receive_fd(), Interest::Writable)
     }
 
-    /// When the device needs a call of [`service`](Device::service) although nothing came in,
+    /// When the device needs a call of [`service`](Device::service) even if nothing comes in,
     /// because it delays frames or has something to write out.
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// Whether the device itself waits for [`room`](Device::room), for frames that it took earlier.
+    /// Whether the device itself waits for [`room`](Device::room), for frames that it has taken.
     fn wants_room(&self) -> bool {
         false
     }
@@ -122,7 +122,7 @@ impl<'a> Room<'a> {
 }
 
 /// What to wait for on a descriptor.
-// Exhaustive: frames are read and written, and nothing else happens to them.
+// Exhaustive: frames are read and written, and nothing else is done with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// POLLIN.

@@ -1,4 +1,4 @@
-//! [`PcapWriter`]: a device that records the frames of another to a pcap file.
+//! [`PcapWriter`]: a device that records the frames of another device in a pcap file.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,25 +18,25 @@ use crate::clock::Clock;
 use crate::policy::PCAP_FLUSH_DELAY;
 use crate::sync::{Mutex, MutexGuard};
 
-/// The most bytes that are recorded of a frame: more than any frame has.
+/// The most bytes of a frame that are recorded: more than any frame has.
 const SNAP_LEN: u32 = 256 << 10;
 
-/// Records the frames of a device in both directions: those that it took, and those that it
+/// Records the frames of a device in both directions: those that the device took, and those that it
 /// received.
 ///
-/// The file is a pcap with nanosecond timestamps, for `tcpdump -r` and Wireshark. It is written out
-/// at the latest half a second after a frame, and when the device is dropped. An error while
-/// writing is logged once and ends the recording; the device goes on.
+/// The file is a pcap with nanosecond timestamps, for `tcpdump -r` and Wireshark. It is flushed at
+/// the latest half a second after a frame, and when the device is dropped. An error while writing
+/// is logged once and ends the recording; the device continues.
 pub struct PcapWriter<D> {
     device: D,
-    /// The recording, shared with the writers beside this one; `None` after an error.
+    /// The recording, which other writers may share; `None` after an error.
     recording: Option<Arc<Mutex<Recording>>>,
     flush_at: Option<Instant>,
 }
 
 struct Recording {
     encoder: pcap_file::pcap::PcapWriter<SharedWriter>,
-    /// What the encoder writes to, to be flushed: the encoder does not lend it.
+    /// The file to be flushed. The encoder writes to it, too, but gives no access to it.
     file: SharedWriter,
 }
 
@@ -49,7 +49,7 @@ impl<D: Device> PcapWriter<D> {
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
-    /// Records to a writer, with a buffer before it.
+    /// Records to a writer, through a buffer.
     pub fn new(writer: impl Write + Send + 'static, device: D) -> io::Result<Self> {
         let header = PcapHeader {
             snaplen: SNAP_LEN,
@@ -64,7 +64,7 @@ impl<D: Device> PcapWriter<D> {
         let encoder =
             pcap_file::pcap::PcapWriter::with_header(file.clone(), header).map_err(into_io_error)?;
         let recording = Arc::new(Mutex::new(Recording { encoder, file }));
-        // A full disk shows now, and not with the first frame.
+        // A full disk is reported here, and not with the first frame.
         lock(&recording)?.file.flush()?;
         Ok(PcapWriter { device, recording: Some(recording), flush_at: None })
     }
@@ -123,8 +123,8 @@ impl<D: Device> Device for PcapWriter<D> {
         self.device.mtu()
     }
 
-    /// Those of the device. So the recording shows runs of segments that are not cut yet, and
-    /// checksums that are not complete.
+    /// The offloads of the device. So the recording shows runs of segments before they are cut, and
+    /// checksums before they are completed.
     fn offloads(&self) -> Offloads {
         self.device.offloads()
     }
@@ -188,8 +188,8 @@ fn lock(recording: &Mutex<Recording>) -> io::Result<MutexGuard<'_, Recording>> {
     recording.lock().map_err(|_| io::Error::other("an earlier write panicked"))
 }
 
-/// A buffered writer that the encoder and its owner share. There is no contention: one thread at a
-/// time calls a device.
+/// A buffered writer that the encoder and its owner share. There is no contention, because one
+/// thread at a time calls a device.
 #[derive(Clone)]
 struct SharedWriter(Arc<Mutex<BufWriter<Box<dyn Write + Send>>>>);
 

@@ -1,4 +1,4 @@
-//! [`ReceiveBuffer`]: memory for the frames that a device reads, used again and again.
+//! [`ReceiveBuffer`]: reusable memory for the frames that a device reads.
 
 use std::io;
 
@@ -6,16 +6,16 @@ use bytes::{Bytes, BytesMut};
 
 use crate::pool::{Pieces, Pool};
 
-/// Reads frames of a device into refcounted memory. In steady state nothing is allocated: the
-/// memory of a frame is used again when the last part of it is dropped.
+/// Reads the frames of a device into reference-counted memory. In a steady state nothing is
+/// allocated: the memory of a frame is reused when its last part is dropped.
 ///
-/// A frame takes a piece of memory of at most twice its length (and at least 256 bytes), so that a
-/// byte in a receive queue does not hold memory for the longest frame. A frame of at least half of
-/// that longest length keeps the memory that it was read into; a shorter one is copied into a piece
-/// of its own size.
+/// A frame takes a piece of memory of at most twice its length (and at least 256 bytes), so that
+/// one byte in a receive queue does not hold the memory of the longest frame. A frame of at least
+/// half the longest length keeps the memory that it was read into; a shorter one is copied into a
+/// piece of its own size.
 #[derive(Debug)]
 pub struct ReceiveBuffer {
-    /// Memory that the next frame is read into; `None` after a frame has kept it.
+    /// The memory that the next frame is read into; `None` after a frame has kept it.
     room: Option<BytesMut>,
     max_len: usize,
     /// Pieces of the size of `room`.

@@ -1,15 +1,15 @@
-//! [`Bell`]: how a thread waits for sockets of several stacks at once.
+//! [`Bell`]: lets a thread wait for sockets of several stacks at once.
 
 use std::io;
 use std::sync::PoisonError;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// Rung for every event of several sockets, each on a stack of its own, such as those of a
+/// A notification for the events of several sockets on different stacks, such as those of a
 /// listener.
 ///
-/// A thread that waits notes the count of rings, tries all of the sockets, and sleeps only while
-/// the count is the same.
+/// A waiting thread notes the number of events, tries all of the sockets, and sleeps only while the
+/// number is unchanged.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     state: Mutex<State>,
@@ -33,7 +33,7 @@ impl Bell {
         self.lock().rings
     }
 
-    /// Counts an event. It concerns all threads that wait, or one of them.
+    /// Counts an event, which concerns all waiting threads or one of them.
     pub(crate) fn ring(&self, all: bool) {
         let mut state = self.lock();
         state.rings += 1;
@@ -46,7 +46,8 @@ impl Bell {
         }
     }
 
-    /// Wakes the next thread, as one that was woken got something and there may be more.
+    /// Wakes the next thread. A thread calls this when it was woken and got something, because
+    /// there may be more.
     pub(crate) fn pass_on(&self) {
         if self.lock().sleepers > 0 {
             self.ring(false);
@@ -64,7 +65,7 @@ impl Bell {
     }
 
     /// Repeats `attempt`, which tries all of the sockets without waiting, until it returns
-    /// something else than `WouldBlock`.
+    /// something other than `WouldBlock`.
     pub(crate) fn wait_for<R>(&self, mut attempt: impl FnMut() -> io::Result<R>) -> io::Result<R> {
         loop {
             let seen = self.rings();
@@ -85,7 +86,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Several tokens come with one ring, and each of them is taken.
+    /// Several tokens come with one event, and each of them is taken.
     #[test]
     fn nobody_sleeps_while_there_is_something() {
         const TOKENS: usize = 3000;

@@ -1,4 +1,4 @@
-//! [`EngineCore`]: what the `core` lock guards.
+//! [`EngineCore`]: the state that the `core` lock guards.
 
 use std::io;
 
@@ -10,13 +10,13 @@ use crate::engine::end_reason::EndReason;
 use crate::engine::leadership::Leadership;
 use crate::engine::waiters::{WaiterTable, Wakes};
 
-/// What the `core` lock guards: the stack, who waits for what, and who leads.
+/// The state that the `core` lock guards: the stack, the waiting threads and tasks, and the leader.
 #[derive(Debug)]
 pub(crate) struct EngineCore {
     pub(crate) stack: Stack,
     pub(crate) waiters: WaiterTable,
     pub(crate) leadership: Leadership,
-    /// How many threads wait in `Engine::wait_until`.
+    /// The number of threads that wait in `Engine::wait_until`.
     pub(crate) watchers: usize,
     /// Why the runtime is over, once it is.
     pub(crate) ended: Option<EndReason>,
@@ -28,23 +28,24 @@ impl EngineCore {
         self.stack.next_timeout_at().is_some_and(|at| at <= now)
     }
 
-    /// Hands the stack what was read from the devices. Returns the time that it was told.
+    /// Hands the stack the frames that were read from the devices. Returns the time that it was
+    /// given.
     pub(crate) fn hand_over_received(&mut self, io: &mut DeviceIo) -> Instant {
         let now = Clock::now();
         self.stack.handle_frames(now, io.received.drain(..));
         now
     }
 
-    /// Finds whom the stack's events wake.
+    /// Adds the threads and tasks that the stack's events wake.
     pub(crate) fn take_events(&mut self, wakes: &mut Wakes) {
         while let Some(event) = self.stack.poll_event() {
             self.waiters.on_event(event, wakes);
         }
     }
 
-    /// Follows every use of the stack: takes frames out of it if the caller holds `io`, and finds
-    /// whom to wake. The leader is woken for what it waits for, and for a deadline earlier than it
-    /// knows.
+    /// Must follow every use of the stack: takes frames out of it if the caller holds `io`, and
+    /// adds the threads to wake. The leader is woken for an event that it waits for, and for a
+    /// deadline earlier than the one that it knows.
     pub(crate) fn settle(&mut self, io: Option<&mut DeviceIo>, now: Instant, wakes: &mut Wakes) {
         if let Some(io) = io {
             io.fill_batch(&mut self.stack, now);

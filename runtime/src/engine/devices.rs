@@ -12,31 +12,32 @@ use crate::engine::leadership::LeaderKind;
 use crate::engine::read_budget::{EagerRead, ReadBudget};
 use crate::policy::{BATCH_BYTES, BATCH_FRAMES, KEPT_FRAMES, READ_BYTES, READ_FRAMES};
 
-/// What the `io` lock guards.
+/// The state that the `io` lock guards.
 #[derive(Debug)]
 pub(crate) struct DeviceIo {
     pub(crate) devices: Vec<AttachedDevice>,
     /// Frames taken out of the stack and not yet offered to a device.
     batch: Vec<Transmit>,
-    /// The batch was full: the stack may have more frames.
+    /// Whether the batch was full, so that the stack may have more frames.
     has_left_some: bool,
     /// Frames read from the devices and not yet handed to the stack.
     pub(crate) received: Vec<(InterfaceId, Frame)>,
-    /// The leader, while it sleeps. What it knows of the devices stands in [`AttachedDevice`].
+    /// The leader, while it sleeps. [`AttachedDevice`] stores what the leader knows about each
+    /// device.
     pub(crate) sleeper: Option<LeaderKind>,
 }
 
-/// A device, with the frames that it had no room for and what is known of how it is read.
+/// A device, with the frames that wait for room in it and the record of how it is read.
 pub(crate) struct AttachedDevice {
     iface: InterfaceId,
     pub(crate) device: Box<dyn Device>,
-    /// Frames that wait for room. The first was offered and refused.
+    /// Frames that wait for room. The device has refused the first one.
     kept: VecDeque<Transmit>,
     budget: ReadBudget,
     pub(crate) eager_read: EagerRead,
-    /// The last read left something behind.
+    /// Whether the last read left frames behind.
     pub(crate) has_more: bool,
-    /// The leader that sleeps polls for room.
+    /// Whether the sleeping leader polls for room.
     pub(crate) polls_room: bool,
     /// The deadline of the device that the leader knows.
     pub(crate) sleeps_until: Option<Instant>,
@@ -58,7 +59,7 @@ impl AttachedDevice {
         !self.kept.is_empty() || self.device.wants_room()
     }
 
-    /// Offers the frames that wait, in order.
+    /// Offers the waiting frames, in order.
     fn send_kept(&mut self) -> io::Result<()> {
         while let Some(transmit) = self.kept.front() {
             if self.device.send(transmit)? == Sent::Full {
@@ -141,7 +142,8 @@ impl DeviceIo {
         Ok(self.has_left_some && self.has_room())
     }
 
-    /// The leader, if it sleeps and does not know of a deadline or of room that a device waits for.
+    /// The leader, if it sleeps and does not know a deadline of a device, or that a device waits
+    /// for room.
     pub(crate) fn leader_to_wake(&self) -> Option<LeaderKind> {
         let is_news = |attached: &AttachedDevice| {
             let deadline = attached.device.deadline();
@@ -151,9 +153,9 @@ impl DeviceIo {
         self.sleeper.filter(|_| self.devices.iter().any(is_news))
     }
 
-    /// Lets the devices do what is due, offers the frames that wait, and reads from devices that
-    /// are ready or whose deadline has passed. `ready` is by index; without it, every device counts
-    /// as ready.
+    /// Lets the devices do what is due, offers the waiting frames, and reads from the devices that
+    /// are ready or whose deadline has passed. `ready` is indexed by device; without it, every
+    /// device counts as ready.
     pub(crate) fn receive(&mut self, ready: Option<&[bool]>) -> Result<(), EndReason> {
         for (index, attached) in self.devices.iter_mut().enumerate() {
             let is_ready = ready.is_none_or(|ready| ready.get(index) == Some(&true));
@@ -162,7 +164,7 @@ impl DeviceIo {
         Ok(())
     }
 
-    /// Whether the last read of a device left frames behind, as far as it can tell.
+    /// Whether the last read left frames behind, as far as is known.
     pub(crate) fn has_more(&self) -> bool {
         self.devices.iter().any(|attached| attached.has_more)
     }
@@ -177,8 +179,9 @@ impl DeviceIo {
 }
 
 impl AttachedDevice {
-    /// Reads as much as the stack takes at once. Unlike [`receive`](Self::receive) this shows
-    /// nothing of how frames usually come, so neither the budget nor `eager_read` learns from it.
+    /// Reads as many frames as the stack takes at once. Unlike [`receive`](Self::receive), this
+    /// read says nothing about how frames usually come, so neither the budget nor `eager_read`
+    /// learns from it.
     fn receive_waiting(&mut self, received: &mut Vec<(InterfaceId, Frame)>) -> io::Result<()> {
         let (mut count, mut bytes) = (0, 0);
         self.has_more = true;
@@ -213,7 +216,8 @@ impl AttachedDevice {
         }
         self.has_more = self.budget.expects_more(count) || bytes >= READ_BYTES;
         self.eager_read.on_read(count);
-        // A read that ended because of its bytes counts as one that found all it asked for.
+        // A read that ended because of the limit in bytes counts as one that found all frames that
+        // it asked for.
         self.budget.on_read(if bytes >= READ_BYTES { frames } else { count });
         Ok(())
     }

@@ -1,19 +1,20 @@
-//! Who drives a stack: threads that wait in calls, in turn, and the driver thread when none does.
+//! Which thread drives a stack: threads that wait in calls, in turn, and the driver thread when
+//! there are none.
 //!
 //! # Locks
 //!
-//! There are two. `core` guards the stack, the table of waiters, and who leads; a thread that holds
-//! it copies no payload, makes no system call and does not wait. `io` guards the devices and the
-//! frames on their way to them; a thread that holds it reads and writes frames. **A thread that
-//! waits for both takes `io` first**; with `core` held, `io` is only tried. A thread that takes
-//! frames out of the stack holds `io` from before that until the device has them, so frames leave
-//! in the order in which the stack made them.
+//! There are two. `core` guards the stack, the table of waiters, and the record of the leader. A
+//! thread that holds it copies no payload, makes no system call and does not wait. `io` guards the
+//! devices and the frames on their way to them. A thread that holds it reads and writes frames. **A
+//! thread that waits for both takes `io` first**; with `core` held, `io` is only tried. A thread
+//! that takes frames out of the stack holds `io` from before that until the device has them, so
+//! frames leave in the order in which the stack made them.
 //!
 //! Only the leader waits for `io`. A caller that has something to send tries the lock. When another
-//! thread has it, the caller leaves a note (`transmit_wanted`) and returns: the holder looks for
-//! the note *after* it has released `io`, and sends for both. Note and lock are the two flags of
-//! Dekker's algorithm, so a full fence stands between setting one and looking at the other on both
-//! sides: either the caller gets the lock or the holder sees the note.
+//! thread has it, the caller sets a flag, the note (`transmit_wanted`), and returns: the holder
+//! checks the note *after* it has released `io`, and sends for both. Note and lock are the two
+//! flags of Dekker's algorithm, so on both sides a full fence is between setting one and reading
+//! the other: either the caller gets the lock or the holder sees the note.
 //!
 //! # Leader and followers
 //!
@@ -25,7 +26,7 @@
 //! A call that must wait leads if no other caller does ([`wait`](super::wait)). So the thread that
 //! waits for an answer reads it from the device itself: request and answer cost one `poll`, one
 //! `read` and one `writev`, and no thread wakes another. After each turn, with `core` still held,
-//! the thread looks at what it waits for; when that is there, it stops leading and returns. A call
+//! the thread checks whether it got what it waits for; then it stops leading and returns. A call
 //! that must wait while another caller leads *follows*: it parks on a condition variable, and is
 //! woken when a turn, or any call, brings something for it.
 //!
@@ -34,15 +35,15 @@
 //! without a hand-over. Until then no thread reads. That is good where threads call again within
 //! microseconds, or where all frames are for one of them. Both are measured
 //! ([`LeadPolicy`](super::lead_policy::LeadPolicy)). Where many threads compute for longer than a
-//! hand-over takes, a leader that served others goes on leading, and one that resigns wakes a
-//! follower to lead. Either is only a matter of speed.
+//! hand-over takes, a leader that served others continues to lead, and one that resigns wakes a
+//! follower to lead. Both only affect speed.
 //!
 //! # Reading after sending
 //!
 //! A thread that sends as much as it can rarely waits, and nearly every frame that comes in
 //! acknowledges what it sent. A leader beside it would be woken for each such frame, move the
 //! stack's memory to another processor, and compete for the lock. So a call that transmits while no
-//! thread leads also reads the devices, if none has for a moment
+//! thread leads also reads the devices, unless they were read a moment ago
 //! ([`Leadership::reads_after_send`](super::leadership::Leadership::reads_after_send)); and while
 //! calls transmit in a burst ([`LeadPolicy::is_burst`](super::lead_policy::LeadPolicy::is_burst)),
 //! a leader resigns after its next turn.
@@ -50,41 +51,41 @@
 //! # The driver thread
 //!
 //! The driver thread leads when no call waits. A call that must wait takes the lead from it at once
-//! and wakes it, to step back. Then the driver thread *watches*: it looks now and then, less and
-//! less often, whether some thread leads, and takes the lead when none has, and no call has read
-//! the devices, for [`DRIVER_DELAY`](crate::policy::DRIVER_DELAY). Leaders come and go a hundred
-//! thousand times a second without waking it. But when frames have waited in an idle period that
-//! was long, callers that resign wake the driver thread at once from then on
-//! ([`Leadership::needs_driver`](super::leadership::Leadership::needs_driver)), until that was in
-//! vain many times: a program that computes between its calls, or serves another stack, delays
-//! frames only once. When the same caller leads from one look to the next, the driver thread
+//! and wakes it, so that it steps back. Then the driver thread *watches*: it checks at growing
+//! intervals whether some thread leads, and takes the lead when none has, and no call has read the
+//! devices, for [`DRIVER_DELAY`](crate::policy::DRIVER_DELAY). So leaders come and go a hundred
+//! thousand times a second without waking it. But when frames have waited in a long idle period,
+//! callers that resign wake the driver thread at once from then on
+//! ([`Leadership::needs_driver`](super::leadership::Leadership::needs_driver)), until that was of
+//! no use many times: a program that computes between its calls, or serves another stack, delays
+//! frames only once. When the same caller leads from one check to the next, the driver thread
 //! *sleeps* until a leader that resigns wakes it. So an idle runtime wakes no thread, whether a
 //! call waits in `accept` or none does.
 //!
 //! # Why no wake-up is lost
 //!
-//! Models check it: `runtime/loom` and `runtime/shuttle`.
+//! `runtime/loom` and `runtime/shuttle` check these statements with model checkers.
 //!
 //! 1. *Some thread drives.* The leader changes only with `core` held. When no thread leads any more
 //!    ([`Leader::resign`]), the driver thread is awake, or asleep for at most
-//!    [`MAX_WATCH_INTERVAL`], or is woken; and its signal stays readable until it has looked. That
+//!    [`MAX_WATCH_INTERVAL`], or is woken; and its signal stays readable until it has checked. That
 //!    is enough: whether followers are woken to lead, or call again, does not matter.
-//! 2. *The leader knows what it sleeps for.* From before it looks at the stack for the last time
-//!    (`core` held) it counts as asleep. From then on every thread that creates an earlier
+//! 2. *The leader knows what it sleeps for.* It counts as asleep from before it checks the stack
+//!    for the last time (with `core` held). From then on every thread that creates an earlier
 //!    deadline, or brings what the leader waits for, raises the leader's signal
-//!    ([`EngineCore::settle`](super::core::EngineCore::settle)). The same holds for `io`: for room
-//!    that is wanted and for deadlines of devices
+//!    ([`EngineCore::settle`](super::core::EngineCore::settle)). The same holds for `io`: for a
+//!    device that waits for room and for deadlines of devices
 //!    ([`DeviceIo::leader_to_wake`](super::devices::DeviceIo::leader_to_wake)). The signal stays
-//!    readable until the leader has looked, so it does not matter whether the leader is already
-//!    asleep. A thread that takes the lead begins with both of these looks, and so knows what the
-//!    signal of its predecessor said. When a caller takes the lead just before a turn of
-//!    the driver thread, that turn makes `io` forget the new leader; the driver thread wakes it.
-//! 3. *A follower is woken.* It parks only while, `core` held, no event has come to its descriptor
-//!    since it tried. Each event is counted, and wakes one thread that is parked there, or the
-//!    leader if that waits for the same, or all threads when something has ended. A thread that was
-//!    woken alone and takes what is there looks whether there is more, and wakes the next; a thread
-//!    that gives up tries a last time, so that a wake-up that came too late for it is passed on,
-//!    too.
+//!    readable until the leader has checked, so it does not matter whether the leader is already
+//!    asleep. A thread that takes the lead begins with both of these checks, and so learns what its
+//!    predecessor was signalled. When a caller takes the lead just before a turn of the driver
+//!    thread, that turn makes `io` forget the new leader; the driver thread then wakes it.
+//! 3. *A follower is woken.* It parks only if, with `core` held, no event has come to its
+//!    descriptor since it tried. Each event is counted, and wakes one thread that is parked there,
+//!    or the leader if that waits for the same, or all threads when something has ended. A thread
+//!    that was woken alone and takes what is there checks whether there is more, and wakes the
+//!    next; a thread that gives up tries a last time, so that a wake-up that came too late for it
+//!    is passed on, too.
 
 use std::sync::Arc;
 
@@ -97,7 +98,7 @@ use crate::engine::waiters::Wakes;
 use crate::platform::timer_slack;
 use crate::policy::{DRIVER_DELAY, MAX_WATCH_INTERVAL, SHUTDOWN_WATCH_INTERVAL};
 
-/// What the driver thread runs.
+/// The driver thread of a stack.
 pub(crate) struct Driver {
     engine: Arc<Engine>,
 }
@@ -118,7 +119,7 @@ impl Driver {
             }
         }
         let on_panic = OnPanic(self.engine.clone());
-        // The timers of a stack are meant to the microsecond.
+        // The stack's timers are precise to the microsecond.
         timer_slack::make_exact();
         let ended = loop {
             if let Err(ended) = self.watch().and_then(drive) {
@@ -164,7 +165,7 @@ impl Driver {
     }
 
     /// Tells everybody that the runtime is over, and drops the devices. They are dropped now, not
-    /// with the last socket: a TAP device disappears, a recording is written out.
+    /// with the last socket, so that a TAP device disappears and a recording is written out.
     fn finish(&self, ended: EndReason) {
         self.engine.end(ended);
         loop {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Why a runtime is over. Everybody who calls or waits is told.
+/// Why a runtime is over. Every call and every waiting thread gets this reason.
 #[derive(Clone, Debug)]
 pub(crate) enum EndReason {
     Shutdown,

@@ -1,13 +1,13 @@
 //! [`InboxSet`]: the frames that several stacks on one interface hand to each other.
 //!
-//! Each stack reads a queue of its own. The other side of the interface decides which frames come
-//! to which queue, and not always rightly: it does not know a flow before it has seen an answer,
-//! and it forgets flows that pause. So each frame is looked at where it is read ([`QueueDevice`]),
+//! Each stack reads a queue of its own. The other side of the interface chooses the queue of each
+//! frame, and sometimes chooses a wrong one: it does not know a flow before it has seen an answer,
+//! and it forgets flows that pause. So each frame is checked where it is read ([`QueueDevice`]),
 //! and goes to the inbox of the stack that it is for. To that stack the inbox is one more device of
-//! the interface ([`InboxDevice`]), which is only received from.
+//! the interface ([`InboxDevice`]), which only receives.
 //!
-//! One more set of inboxes carries what a stack sends to its own addresses, for a socket that is on
-//! another stack.
+//! Another set of inboxes carries packets that a stack sends to its own addresses, for sockets on
+//! other stacks.
 
 use std::collections::VecDeque;
 use std::io;
@@ -46,12 +46,12 @@ struct Queue {
     is_raised: bool,
 }
 
-/// What stacks that share their interfaces handed to each other.
+/// Counts of frames that stacks with shared interfaces handed to each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Handovers {
-    /// Frames that came to a queue whose stack they are not for. A frame that is for all stacks
-    /// counts once for each other stack.
+    /// Frames that came to the queue of a stack that they are not for. A frame that is for all
+    /// stacks counts once for each other stack.
     pub frames: u64,
     /// Frames that were lost because the other stack did not take them in time.
     pub lost: u64,
@@ -66,7 +66,7 @@ impl Handovers {
 
 impl Inbox {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // No code that holds this lock panics half way.
+        // No code that holds this lock panics halfway.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -210,13 +210,13 @@ pub(crate) struct InboxDevice {
 }
 
 impl InboxDevice {
-    /// An inbox for frames that come through the interface of this device.
+    /// An inbox for frames that come in through the interface of this device.
     pub(crate) fn beside(device: &dyn Device, stack: u16, inbox_set: Arc<InboxSet>) -> Self {
         let name = device.name().to_owned();
         InboxDevice { name, medium: device.medium(), mtu: device.mtu(), stack, inbox_set }
     }
 
-    /// An inbox for what goes from one of the host's own addresses to another.
+    /// An inbox for packets from one of the host's own addresses to another.
     pub(crate) fn loopback(stack: u16, inbox_set: Arc<InboxSet>) -> Self {
         let mtu = usize::from(u16::MAX);
         InboxDevice { name: "loopback".into(), medium: Medium::Ip, mtu, stack, inbox_set }
@@ -299,7 +299,7 @@ mod tests {
         }
         assert!(inbox.recv().unwrap().is_none());
         assert!(!is_readable(&inbox));
-        // ARP is for both.
+        // ARP is for both stacks.
         let arp = arp_request(theirs, [10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         assert_eq!(wire.send(&transmit(&arp)).unwrap(), Sent::Taken);
         assert!(queue.recv().unwrap().is_some() && is_readable(&inbox));

@@ -1,7 +1,7 @@
-//! [`LeadPolicy`]: who should lead next, from what threads did lately.
+//! [`LeadPolicy`]: which thread should lead next, judged by what threads did recently.
 //!
-//! It keeps moving averages of how long threads are away between calls, and counts calls that
-//! transmit in a burst. It is only a matter of speed.
+//! It keeps moving averages of how long threads stay away between calls, and counts calls that
+//! transmit in a burst. It only affects speed.
 
 use std::cell::Cell;
 
@@ -14,7 +14,7 @@ use crate::policy::{
 use crate::sync::thread_local;
 
 thread_local! {
-    /// When a call of this thread got what it waited for, until the thread waits again.
+    /// When a call of this thread last got what it waited for; `None` once the thread waits again.
     static SERVED_AT: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
@@ -23,13 +23,13 @@ fn this_thread() -> usize {
     SERVED_AT.with(|cell| std::ptr::from_ref(cell).addr())
 }
 
-/// What threads did lately; see the module's page.
+/// The recent behaviour of threads; see the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct LeadPolicy {
-    /// The average time from a call that got what it wanted to the thread's next call that must
-    /// wait.
+    /// The average time from a call that got what it wanted to the same thread's next call that
+    /// must wait.
     absence_nanos: u64,
-    /// The share of calls that served another thread than the call before, out of
+    /// The share of calls that served another thread than the call before, as a fraction of
     /// [`ALL`](LeadPolicy::ALL).
     changes: u32,
     last_served: Option<usize>,
@@ -40,10 +40,10 @@ pub(crate) struct LeadPolicy {
 }
 
 impl LeadPolicy {
-    /// All calls, in the unit of `changes`.
+    /// The value of `changes` that means all calls.
     const ALL: u32 = 1024;
 
-    /// A call of this thread got what it wanted.
+    /// Notes that a call of this thread got what it wanted.
     pub(crate) fn on_served(&mut self, now: Instant) {
         if SERVED_AT.with(Cell::get).is_some() {
             return;
@@ -55,7 +55,7 @@ impl LeadPolicy {
         self.changes = (self.changes * (CHANGE_SAMPLES - 1) + change) / CHANGE_SAMPLES;
     }
 
-    /// A call of this thread must wait, and so has time to lead.
+    /// Notes that a call of this thread must wait, and so has time to lead.
     pub(crate) fn on_wait(&mut self, now: Instant) {
         self.burst_calls = 0;
         if let Some(served_at) = SERVED_AT.with(Cell::take) {
@@ -64,19 +64,20 @@ impl LeadPolicy {
         }
     }
 
-    /// A call of this thread reads the devices after it has sent: its absence counts from here.
+    /// Notes that a call of this thread reads the devices after it has sent: its absence counts
+    /// from here.
     pub(crate) fn on_read_after_send(&self, now: Instant) {
         SERVED_AT.with(|cell| cell.set(Some(now)));
     }
 
-    /// A call transmits.
+    /// Notes that a call transmits.
     pub(crate) fn on_transmit(&mut self, now: Instant) {
         let is_soon = now - self.transmitted_at <= BURST_GAP;
         self.burst_calls = if is_soon { self.burst_calls.saturating_add(1) } else { 0 };
         self.transmitted_at = now;
     }
 
-    /// Whether calls transmit so often that they should read the devices, too: a leader beside them
+    /// Whether calls transmit so often that they should also read the devices: a leader beside them
     /// would be woken for each frame, and would move the stack's memory to another processor.
     pub(crate) fn is_burst(&self, now: Instant) -> bool {
         self.burst_calls >= BURST_CALLS && now - self.transmitted_at <= BURST_GAP
@@ -103,7 +104,7 @@ mod tests {
         Instant::ZERO + Duration::from_micros(n)
     }
 
-    /// A thread that is served every 200 us, each time for so long.
+    /// A thread that is served every 200 µs and then stays away for `away`.
     fn serve(policy: &mut LeadPolicy, from: u64, away: u64) {
         for round in 0..100 {
             policy.on_served(micros(from + 200 * round));

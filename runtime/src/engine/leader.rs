@@ -25,11 +25,11 @@ use crate::platform::{poll, timer_slack};
 use crate::policy::EXACT_TIMER_WITHIN;
 
 impl EngineCore {
-    /// Takes the lead if no other thread has it. A caller, which says what it waits for, takes the
-    /// lead from the driver thread, too.
+    /// Takes the lead if no other thread has it. A caller, which passes what it waits for, takes
+    /// the lead from the driver thread, too.
     ///
-    /// From here on the leader counts as asleep: whoever changes what the leader must know wakes
-    /// it.
+    /// From here on the leader counts as asleep: a thread that changes what the leader must know
+    /// wakes it.
     pub(crate) fn try_lead<'a>(
         &mut self,
         engine: &'a Engine,
@@ -39,7 +39,7 @@ impl EngineCore {
     ) -> Option<Leader<'a>> {
         let kind = if waiting.is_some() { LeaderKind::Caller } else { LeaderKind::Driver };
         let TakenLead { is_from_driver, after_long_idle, polled } = self.leadership.take(kind, now)?;
-        // The driver thread sleeps on the devices: it would wake up for the next frame, too.
+        // The driver thread sleeps on the devices, so it would wake up for the next frame, too.
         wakes.driver |= is_from_driver;
         self.waiters.leading = waiting.map(|waiting| (waiting.socket, waiting.direction));
         let mut leader = Leader {
@@ -75,11 +75,12 @@ pub(crate) struct Leader<'a> {
     ready: SmallVec<[bool; 4]>,
     /// For each device, whether the leader polls for room.
     polls_room: SmallVec<[bool; 4]>,
-    /// [`DeviceIo`] knows that this thread sleeps, and until when.
+    /// Whether [`DeviceIo`] has been told that this thread sleeps, and until when.
     io_knows: bool,
-    /// No thread had led for long when this one took the lead: frames that are there have waited.
+    /// Whether no thread had led for long when this one took the lead, so that frames in the
+    /// devices have waited.
     after_long_idle: bool,
-    /// False when there is something to do already: the next sleep returns at once.
+    /// False if there is something to do already: the next sleep then returns at once.
     may_sleep: bool,
     /// The next deadline of the stack, as published.
     core_deadline: Option<Instant>,
@@ -94,18 +95,18 @@ impl Leader<'_> {
         self.is_held
     }
 
-    /// Whether there was an event for what this caller waits for since it looked last.
+    /// Whether there was an event for what this caller waits for since its last check.
     pub(crate) fn has_event(&self, core: &mut EngineCore) -> bool {
         self.waiting.is_some_and(|waiting| waiting.has_event(&mut core.waiters))
     }
 
-    /// The count of events when this caller looked last.
+    /// The count of events at this caller's last check.
     pub(crate) fn seen(&self) -> u32 {
         self.waiting.map_or(0, |waiting| waiting.seen)
     }
 
-    /// Notes the count of events: this caller has looked and goes on waiting. False if its
-    /// socket is closed.
+    /// Notes the count of events, because this caller has checked and continues to wait. Returns
+    /// false if its socket is closed.
     pub(crate) fn look_again(&mut self, core: &mut EngineCore) -> bool {
         let Some(waiting) = &mut self.waiting else { return false };
         let Some(waiters) = core.waiters.of(waiting.socket) else { return false };
@@ -113,8 +114,8 @@ impl Leader<'_> {
         true
     }
 
-    /// Reads what is ready, lets the stack work, and sends. In between, `then` sees the stack with
-    /// all that came in, before anything leaves it.
+    /// Reads what is ready, lets the stack work, and sends. In between, `then` sees the stack after
+    /// everything that came in, and before anything is sent.
     pub(crate) fn turn<R>(
         &mut self,
         then: impl FnOnce(&mut Self, &mut EngineCore, Instant, &mut Wakes) -> R,
@@ -138,8 +139,8 @@ impl Leader<'_> {
         if std::mem::take(&mut self.after_long_idle) && has_read {
             core.leadership.on_frames_waited();
         }
-        // `handle_received` may release `core`, and a caller may take the lead from the driver
-        // thread meanwhile. This turn is then as that of a leader: the caller publishes in `io`
+        // `handle_received` may release `core`, and meanwhile a caller may take the lead from the
+        // driver thread. This turn then continues as that of a leader: the caller publishes in `io`
         // only after it, and raises the signal that ends the driver thread's next sleep.
         let (mut core, now) = engine.handle_received(io, core, &mut wakes)?;
         let result = then(self, &mut core, now, &mut wakes);
@@ -158,8 +159,9 @@ impl Leader<'_> {
         Ok(result)
     }
 
-    /// Sends what callers left while this thread held `io`. A leader sends one batch more, and
-    /// reads before it sends the next; it does not count as a call that transmits.
+    /// Sends the frames of callers that could not get `io` from this thread. A leader sends one
+    /// more batch, and reads before it sends the next; this does not count as a call that
+    /// transmits.
     fn transmit_for_others(&mut self) {
         if !self.is_held {
             self.engine.transmit_for_others();
@@ -168,13 +170,13 @@ impl Leader<'_> {
         }
     }
 
-    /// Lets the next sleep return at once. It does not poll then, so every device counts as ready.
+    /// Lets the next sleep return at once. It then does not poll, so every device counts as ready.
     fn skip_sleep(&mut self) {
         self.may_sleep = false;
         self.ready.fill(true);
     }
 
-    /// This thread works, and need not be woken. Finds out whether it still leads.
+    /// Notes that this thread is awake and need not be woken. Finds out whether it still leads.
     fn on_awake(&mut self, core: &mut EngineCore, wakes: &mut Wakes) {
         if !core.leadership.on_awake(self.kind) {
             // A caller has taken the lead. It may sleep, and this turn has made `io` forget that.
@@ -183,7 +185,7 @@ impl Leader<'_> {
         }
     }
 
-    /// Publishes in `core` until when the leader sleeps. From here on it counts as asleep.
+    /// Publishes in `core` until when the leader sleeps. From here on the leader counts as asleep.
     fn publish_to_core(&mut self, core: &mut EngineCore) {
         self.may_sleep = !self.has_event(core);
         self.core_deadline = core.stack.next_timeout_at();
@@ -211,8 +213,8 @@ impl Leader<'_> {
         }
     }
 
-    /// Sleeps until there is a frame, room or a deadline, until `give_up_at`, or until somebody
-    /// wakes the leader.
+    /// Sleeps until there is a frame, room or a deadline, until `give_up_at`, or until another
+    /// thread wakes the leader.
     pub(crate) fn sleep(&mut self, give_up_at: Option<Instant>) -> Result<(), EndReason> {
         if !self.io_knows {
             let mut io = self.engine.io.lock().map_err(|_| EndReason::Panicked)?;
@@ -244,7 +246,8 @@ impl Leader<'_> {
         if was_woken {
             self.engine.wake(self.kind).clear();
             if self.kind == LeaderKind::Driver {
-                // Perhaps to step back: a turn would only disturb the new leader.
+                // It may have been woken to step back, and then a turn would only disturb the new
+                // leader.
                 let core = self.engine.core.lock().map_err(|_| EndReason::Panicked)?;
                 self.is_held = core.leadership.leader() == Some(self.kind);
             }
@@ -252,8 +255,8 @@ impl Leader<'_> {
         Ok(())
     }
 
-    /// What to poll to know when a turn has something to do: first the leader's signal, then each
-    /// device, for frames and, where a frame waits for it, for room.
+    /// The descriptors whose readiness means that a turn has something to do: the leader's signal,
+    /// then each device, for frames and, where a frame waits for it, for room.
     pub(crate) fn fds(&self) -> SmallVec<[PollFd<'_>; 8]> {
         let mut fds = SmallVec::new();
         fds.push(PollFd::from_borrowed_fd(self.engine.wake(self.kind).as_fd(), PollFlags::IN));
@@ -266,7 +269,7 @@ impl Leader<'_> {
         fds
     }
 
-    /// Polls, and notes which devices are ready. Says whether the leader was woken.
+    /// Polls, and notes which devices are ready. Returns whether the leader was woken.
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         let mut fds = self.fds();
         if poll::poll(&mut fds, timeout)? == 0 {
@@ -292,7 +295,7 @@ impl Leader<'_> {
         self.kind == LeaderKind::Caller && self.engine.spin.is_on()
     }
 
-    /// Polls again and again for as long as that has paid lately, and then sleeps.
+    /// Busy-polls for as long as that has paid recently, and then sleeps.
     fn spin(&mut self, begin: Instant, until: Option<Instant>) -> io::Result<bool> {
         let spin = &self.engine.spin;
         let end = begin + spin.duration();
@@ -321,13 +324,14 @@ impl Leader<'_> {
         }
     }
 
-    /// Gives the lead back: from here on no thread leads. Wakes the driver thread if it must know.
+    /// Gives the lead back: from here on no thread leads. Wakes the driver thread if it must know
+    /// that.
     pub(crate) fn resign(&mut self, core: &mut EngineCore, now: Instant, wakes: &mut Wakes) {
         self.is_held = false;
         if core.leadership.leader() != Some(self.kind) {
             return;
         }
-        // Not later, so that nothing keeps the devices when the runtime ends.
+        // Done here, so that nothing keeps the devices open when the runtime ends.
         self.polled = Arc::default();
         core.waiters.leading = None;
         wakes.driver |= core.leadership.resign(self.kind, now);

@@ -1,4 +1,4 @@
-//! [`Leadership`]: the record of who leads, and of what others must know while the leader sleeps.
+//! [`Leadership`]: the record of which thread leads, and of what others must know while it sleeps.
 //!
 //! At most one thread leads. While none does, the engine is *idle*: frames that come in wait in the
 //! devices until a call reads them, or until a thread takes the lead.
@@ -31,19 +31,19 @@ pub(crate) enum LeaderKind {
 pub(crate) struct Waiting {
     pub(crate) socket: SocketId,
     pub(crate) direction: Direction,
-    /// [`Side::events`](crate::engine::waiters::Side::events) when the caller looked last.
+    /// [`Side::events`](crate::engine::waiters::Side::events) at the caller's last check.
     pub(crate) seen: u32,
 }
 
 impl Waiting {
-    /// Whether there was an event since the caller looked last, or the socket was closed.
+    /// Whether there was an event since the caller's last check, or the socket was closed.
     pub(crate) fn has_event(&self, waiters: &mut WaiterTable) -> bool {
         waiters.of(self.socket).is_none_or(|waiters| waiters.side(self.direction).events != self.seen)
     }
 }
 
-/// Duplicates of a device's descriptors, so that a thread can poll them while another has the
-/// device.
+/// Duplicates of a device's descriptors, so that a thread can poll them while another thread holds
+/// the device.
 #[derive(Debug)]
 pub(crate) struct PolledDevice {
     pub(crate) receive: OwnedFd,
@@ -62,38 +62,37 @@ impl PolledDevice {
     }
 }
 
-/// Who leads. The `core` lock guards this record.
+/// The record of the leader, guarded by the `core` lock.
 #[derive(Debug)]
 pub(crate) struct Leadership {
     leader: Option<LeaderKind>,
-    /// While the leader sleeps and was not told anything new: the deadline of the stack that it
-    /// knows of.
+    /// The deadline of the stack that the leader knows, while it sleeps and has not been signalled.
     sleeps_until: Option<Instant>,
     /// When the last leader resigned, or a later call read the devices.
     idle_since: Instant,
     /// How many times a caller took the lead.
     callers: u64,
-    /// The driver thread sleeps until a leader that resigns wakes it.
+    /// Whether the driver thread sleeps until a leader that resigns wakes it.
     driver_sleeps: bool,
     /// How many callers that resign still wake the driver thread.
     pub(super) driver_wakes_left: u32,
-    /// The devices are being read by a call, after a long idle period.
+    /// Whether a call is reading the devices after a long idle period.
     reads_after_long_idle: bool,
-    /// The driver thread was woken because a caller resigned, and no thread has led since.
+    /// Whether the driver thread was woken because a caller resigned, and no thread has led since.
     pub(super) driver_is_called: bool,
-    /// The driver thread has read frames since it took the lead.
+    /// Whether the driver thread has read frames since it took the lead.
     pub(super) driver_has_read: bool,
     pub(crate) policy: LeadPolicy,
     /// What a leader polls. Empty when the runtime is over.
     polled: Arc<[PolledDevice]>,
 }
 
-/// How a thread got the lead.
+/// The result of taking the lead.
 #[derive(Debug)]
 pub(crate) struct TakenLead {
-    /// The driver thread led until now and must be woken, to step back.
+    /// Whether the driver thread led until now and must be woken, so that it steps back.
     pub(crate) is_from_driver: bool,
-    /// No thread had led for long: frames that are there already have waited.
+    /// Whether no thread had led for long, so that frames in the devices have waited.
     pub(crate) after_long_idle: bool,
     pub(crate) polled: Arc<[PolledDevice]>,
 }
@@ -135,8 +134,8 @@ impl Leadership {
         Some(TakenLead { is_from_driver, after_long_idle, polled: self.polled.clone() })
     }
 
-    /// Takes the lead back from `kind`, if it still leads. Says whether the driver thread must be
-    /// woken: because it sleeps, or because policy says so.
+    /// Takes the lead back from `kind`, if it still leads. Returns whether the driver thread must
+    /// be woken, either because it sleeps or because the policy demands it.
     pub(crate) fn resign(&mut self, kind: LeaderKind, now: Instant) -> bool {
         if self.leader != Some(kind) {
             return false;
@@ -152,13 +151,13 @@ impl Leadership {
         wakes_driver
     }
 
-    /// The leader is about to sleep and knows this deadline of the stack. From now on it must be
-    /// woken when there is something new.
+    /// Notes that the leader is about to sleep and knows this deadline of the stack. From now on it
+    /// must be woken when there is something new.
     pub(crate) fn on_sleep(&mut self, deadline: Option<Instant>) {
         self.sleeps_until = Some(deadline.unwrap_or(Instant::FAR_FUTURE));
     }
 
-    /// The thread that slept as the leader works again. Says whether it still leads.
+    /// Notes that the thread that slept as the leader is awake. Returns whether it still leads.
     pub(crate) fn on_awake(&mut self, kind: LeaderKind) -> bool {
         let still_leads = self.leader == Some(kind);
         if still_leads {
@@ -167,30 +166,30 @@ impl Leadership {
         still_leads
     }
 
-    /// While the leader sleeps and was not told anything new: the deadline of the stack that it
-    /// knows.
+    /// The deadline of the stack that the leader knows, while it sleeps and has not been signalled.
     pub(crate) fn sleeps_until(&self) -> Option<Instant> {
         self.sleeps_until
     }
 
-    /// There is something new for the leader. Returns whom to wake.
+    /// Notes that there is something new for the leader. Returns the thread to wake.
     pub(crate) fn on_news(&mut self) -> Option<LeaderKind> {
         self.sleeps_until = None;
         self.leader
     }
 
-    /// Whether the driver thread shall lead: no thread does, and the driver thread was called, or
-    /// no thread has led for [`DRIVER_DELAY`].
+    /// Whether the driver thread should lead: no thread does, and either the driver thread was
+    /// called, or no thread has led for [`DRIVER_DELAY`].
     pub(crate) fn needs_driver(&self, now: Instant) -> bool {
         self.leader.is_none() && (self.driver_is_called || now - self.idle_since >= DRIVER_DELAY)
     }
 
-    /// The driver thread goes to sleep, either for a time or until a leader that resigns wakes it.
+    /// Notes that the driver thread goes to sleep, either for a time or until a leader that resigns
+    /// wakes it.
     pub(crate) fn on_driver_sleep(&mut self, until_called: bool) {
         self.driver_sleeps = until_called;
     }
 
-    /// The driver thread leads and has read frames.
+    /// Notes that the driver thread leads and has read frames.
     pub(crate) fn on_driver_read(&mut self) {
         self.driver_has_read = true;
     }
@@ -199,20 +198,21 @@ impl Leadership {
         now - self.idle_since >= LONG_IDLE
     }
 
-    /// A caller that took the lead after a long idle period found frames: they had waited.
+    /// Notes that a caller which took the lead after a long idle period found frames: they had
+    /// waited.
     pub(crate) fn on_frames_waited(&mut self) {
         self.driver_wakes_left = self.driver_wakes_left.max(DRIVER_WAKES_AFTER_WAIT);
     }
 
-    /// A call that transmitted has read frames.
+    /// Notes that a call which transmitted has read frames.
     pub(crate) fn on_read_after_send(&mut self) {
         if std::mem::take(&mut self.reads_after_long_idle) {
             self.on_frames_waited();
         }
     }
 
-    /// An idle period ends because a caller takes the lead. Learns from it whether the driver
-    /// thread was of use. Says whether no thread at all has led for long.
+    /// Notes that an idle period ends because a caller takes the lead, and learns from it whether
+    /// the driver thread was of use. Returns whether no thread at all has led for long.
     fn on_idle_end(&mut self, now: Instant) -> bool {
         let driver_led = self.leader == Some(LeaderKind::Driver);
         if driver_led && self.driver_has_read && self.is_idle_for_long(now) {
@@ -223,13 +223,13 @@ impl Leadership {
         self.leader.is_none() && self.is_idle_for_long(now)
     }
 
-    /// Changes whenever a caller takes the lead.
+    /// A number that changes whenever a caller takes the lead.
     pub(crate) fn callers(&self) -> u64 {
         self.callers
     }
 
-    /// A call has something to transmit and holds the devices. Says whether it shall read them,
-    /// too: no thread leads, and no call has read the devices for [`READ_AFTER_SEND`].
+    /// Whether a call that transmits and holds the devices should also read them: no thread leads,
+    /// and no call has read the devices for [`READ_AFTER_SEND`].
     pub(crate) fn reads_after_send(&mut self, now: Instant) -> bool {
         self.policy.on_transmit(now);
         let is_time = self.leader.is_none() && now - self.idle_since >= READ_AFTER_SEND;
@@ -241,14 +241,15 @@ impl Leadership {
         is_time
     }
 
-    /// The runtime is over and no thread leads. Closes the duplicates of the devices' descriptors.
+    /// Closes the duplicates of the devices' descriptors, when the runtime is over and no thread
+    /// leads.
     pub(crate) fn close(&mut self) {
         self.polled = Arc::default();
     }
 }
 
 impl Wakes {
-    /// Wakes whoever leads.
+    /// Adds the leader to the threads to wake.
     pub(crate) fn add_leader(&mut self, leader: Option<LeaderKind>) {
         match leader {
             Some(LeaderKind::Driver) => self.driver = true,
@@ -278,8 +279,8 @@ mod tests {
         assert!(!leadership.reads_after_send(start + 2 * READ_AFTER_SEND));
     }
 
-    /// An idle period from here on, in which the driver thread leads and reads or not, or does not
-    /// lead at all.
+    /// Lets an idle period of this length pass, in which the driver thread leads (and reads or
+    /// not), or does not lead at all.
     fn idle(leadership: &mut Leadership, begin: Instant, len: Duration, has_read: Option<bool>) {
         leadership.idle_since = begin;
         leadership.driver_is_called = leadership.driver_wakes_left > 0;

@@ -1,4 +1,4 @@
-//! [`Engine`]: a stack and its devices behind two locks, and how callers go through them.
+//! [`Engine`]: a stack and its devices behind two locks, and the calls through them.
 //!
 //! [`driver`](super::driver) describes the locks and the notes that callers leave.
 
@@ -27,7 +27,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard, TryMutex, TryMutexGuard, is_poison
 pub(crate) struct Engine {
     pub(crate) core: Mutex<EngineCore>,
     pub(crate) io: TryMutex<DeviceIo>,
-    /// A note: some caller has frames to send and could not get `io`.
+    /// The note: some caller has frames to send and could not get `io`.
     transmit_wanted: AtomicBool,
     /// Wakes the driver thread, whether it leads or not.
     driver_wake: Signal,
@@ -50,13 +50,13 @@ pub(crate) enum Waited {
     TimedOut,
 }
 
-/// The stack's error under std's name for it.
+/// Converts an error of the stack to the error of std with the same meaning.
 pub(crate) fn to_io_error(error: portolan::Error) -> io::Error {
     error.into()
 }
 
-/// Wakes the driver thread and the leader when its holder panics: they find the poisoned lock and
-/// end the runtime.
+/// Wakes the driver thread and the leader when a thread panics while it holds this: they find the
+/// poisoned lock and end the runtime.
 struct PanicAlarm<'a>(&'a Engine);
 
 impl Drop for PanicAlarm<'_> {
@@ -108,17 +108,17 @@ impl Engine {
         self.caller_wake.raise();
     }
 
-    /// Locks `core`; fails if a thread has panicked with it.
+    /// Locks `core`. Fails if a thread panicked while it held the lock.
     pub(crate) fn lock_core(&self) -> io::Result<MutexGuard<'_, EngineCore>> {
         self.core.lock().map_err(|_| EndReason::Panicked.to_error())
     }
 
-    /// Locks `core` even if a thread has panicked with it, for those who look at the counters.
+    /// Locks `core` even if a thread panicked while it held the lock, for reading counters.
     pub(crate) fn lock_core_anyway(&self) -> MutexGuard<'_, EngineCore> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks `io` if that is possible at once.
+    /// Locks `io` if that is possible without waiting.
     pub(crate) fn try_lock_io(&self) -> Option<TryMutexGuard<'_, DeviceIo>> {
         // A poisoned lock counts as held: the next leader finds it and ends the runtime.
         self.io.try_lock().ok()
@@ -136,11 +136,11 @@ impl Engine {
         })
     }
 
-    /// Uses the stack, then transmits what came of that and wakes whom it concerns.
+    /// Uses the stack, then transmits the results and wakes the threads that are concerned.
     pub(crate) fn enter<R>(&self, f: impl FnOnce(&mut EngineCore, Instant, &mut Wakes) -> R) -> R {
         let _alarm = PanicAlarm(self);
         let mut wakes = Wakes::default();
-        // Declared before `core`, and so dropped after it if the stack panics: a `Leader` in the
+        // Declared before `core` and so dropped after it, if the stack panics: a `Leader` in the
         // result takes that lock to resign.
         let result;
         let mut core = self.lock_core_anyway();
@@ -179,7 +179,7 @@ impl Engine {
         wakes.notify_waiters();
     }
 
-    /// Looks at the stack without changing it.
+    /// Reads the stack without changing it.
     pub(crate) fn inspect<R>(&self, f: impl FnOnce(&Stack) -> R) -> R {
         f(&self.lock_core_anyway().stack)
     }
@@ -197,8 +197,8 @@ impl Engine {
         }
     }
 
-    /// Releases `core` and sends, after the stack was settled for a call that holds `io`. `reads`
-    /// says whether this thread reads the devices then.
+    /// Releases `core` and sends, after the stack was settled for a call that holds `io`. `reads`:
+    /// this thread reads the devices afterwards.
     fn send_and_read(
         &self,
         io: &mut DeviceIo,
@@ -214,11 +214,12 @@ impl Engine {
         }
     }
 
-    /// Hands the stack what was read from the devices, then runs the timers that are due.
+    /// Hands the stack the frames that were read from the devices, then runs the timers that are
+    /// due.
     ///
     /// A thread that was preempted finds both: timers that are due, and in the devices the
-    /// acknowledgements that would have stopped them. So the frames that wait are read before
-    /// timers run, as far as [`WAITING_READS`] allows: a flood must not delay the timers for ever.
+    /// acknowledgements that would have stopped them. So the waiting frames are read before timers
+    /// run, up to [`WAITING_READS`]: a flood must not delay the timers for ever.
     pub(crate) fn handle_received<'a>(
         &'a self,
         io: &mut DeviceIo,
@@ -268,26 +269,26 @@ impl Engine {
         self.send(io);
     }
 
-    /// Whether some caller left a note. A thread asks after it has released `io`, or could not get
-    /// it; [`driver`](super::driver) says what the fence is for.
+    /// Whether some caller left a note. A thread checks this after it has released `io`, or could
+    /// not get it; [`driver`](super::driver) explains the fence.
     pub(crate) fn is_transmit_wanted(&self) -> bool {
         fence(Ordering::SeqCst);
         self.transmit_wanted.load(Ordering::Acquire)
     }
 
-    /// Does what notes ask for, after a call that held `io` or could not get it.
+    /// Sends for callers that left notes, after a call that held `io` or could not get it.
     pub(crate) fn transmit_for_others(&self) {
         for _ in 0..TRANSMIT_ROUNDS {
             if !self.transmit_batch_for_others(Leadership::reads_after_send) {
                 return;
             }
         }
-        // If no thread leads now, the next leader begins with the note.
+        // If no thread leads now, the next leader begins by checking the note.
         self.wake_all_leaders();
     }
 
-    /// Sends one batch that a note asks for; `reads` decides whether this thread reads the devices
-    /// then. Returns false if there is nothing for this thread to do.
+    /// Sends one batch for a caller that left a note; `reads` decides whether this thread reads the
+    /// devices then. Returns false if there is nothing for this thread to do.
     pub(crate) fn transmit_batch_for_others(
         &self,
         reads: impl FnOnce(&mut Leadership, Instant) -> bool,
@@ -306,7 +307,7 @@ impl Engine {
         true
     }
 
-    /// Waits until `is_done`, which is asked after every use of the stack.
+    /// Waits until `is_done` returns true; it is called after every use of the stack.
     pub(crate) fn wait_until(
         &self,
         timeout: Duration,
@@ -329,7 +330,7 @@ impl Engine {
         }
     }
 
-    /// Ends the runtime, and wakes everybody who waits. The first reason stays.
+    /// Ends the runtime, and wakes all waiting threads. The first reason is kept.
     pub(crate) fn end(&self, ended: EndReason) {
         let mut wakes = Wakes::default();
         let mut core = self.lock_core_anyway();

@@ -6,9 +6,9 @@
 //! |---|---|
 //! | `driver` | describes locks, leaders, followers and wake-ups; the driver thread |
 //! | `locks`, `core`, `devices` | the two locks, how calls go through them, and what each guards |
-//! | `leadership`, `leader` | who leads; what the leader does |
-//! | `wait`, `waiters` | how a call waits; who waits for which socket |
-//! | `lead_policy` | who should lead next, from what threads did lately |
+//! | `leadership`, `leader` | which thread leads; what the leader does |
+//! | `wait`, `waiters` | how a call waits; which threads and tasks wait for which socket |
+//! | `lead_policy` | which thread should lead next, judged by what threads did recently |
 //! | `read_budget`, `spin` | how much is read at once; how long a leader spins |
 //! | `stacks`, `inbox`, `bell` | several stacks: what they hand to each other, and waiting for all |
 //! | `end_reason` | why a runtime is over |

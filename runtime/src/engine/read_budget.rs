@@ -1,5 +1,5 @@
 //! [`ReadBudget`]: how many frames are read from a device at once. [`EagerRead`]: whether a leader
-//! reads it before it sleeps on it.
+//! reads a device before it sleeps on it.
 
 use crate::policy::{FIRST_FILLS, MAX_FILLS, MAX_SKIPPED_READS, READ_FRAMES};
 
@@ -8,13 +8,13 @@ use crate::policy::{FIRST_FILLS, MAX_FILLS, MAX_SKIPPED_READS, READ_FRAMES};
 ///
 /// A read that finds nothing costs a system call. Where requests come one at a time, reading until
 /// nothing is left would cost such a call for each request. So only one frame is read, and a second
-/// one is tried now and then: the more often that was in vain, the less often.
+/// one is tried now and then, the less often the more tries were in vain.
 #[derive(Debug)]
 pub(crate) struct ReadBudget {
     frames: usize,
-    /// Reads in a row that found as many frames as were asked for.
+    /// Consecutive reads that found as many frames as were asked for.
     filled: u32,
-    /// Such reads before the budget grows.
+    /// The number of such reads after which the budget grows.
     fills_needed: u32,
 }
 
@@ -27,7 +27,8 @@ impl ReadBudget {
         self.frames
     }
 
-    /// This many frames were read. If it is fewer than the budget allows, nothing is left.
+    /// Notes that this many frames were read. If they are fewer than the budget allows, nothing is
+    /// left.
     pub(crate) fn on_read(&mut self, count: usize) {
         if count >= self.frames {
             if self.frames > 1 {
@@ -49,7 +50,7 @@ impl ReadBudget {
         }
     }
 
-    /// Whether the last read shows that there is more, so that no thread need poll.
+    /// Whether the last read indicates that there is more, so that no thread need poll.
     pub(crate) fn expects_more(&self, last_count: usize) -> bool {
         self.frames > 1 && last_count >= self.frames
     }
@@ -57,17 +58,17 @@ impl ReadBudget {
 
 /// Whether a leader reads a device instead of sleeping on it.
 ///
-/// Where the next frame is often there when the last one has been handled, polling first costs a
-/// system call for nothing. Where it is not, reading first does. So the leader repeats what was
-/// right: after a read that found a frame it reads first again, after a read in vain it sleeps, at
-/// first once, and more often the more reads were in vain.
+/// If the next frame is often there when the last one has been handled, polling first costs a
+/// needless system call. If it is not, reading first does. So the leader repeats what was right:
+/// after a read that found a frame it reads first again; after a read in vain it sleeps, once at
+/// first, and more often the more reads were in vain.
 #[derive(Debug)]
 pub(crate) struct EagerRead {
-    /// Sleeps until the next attempt.
+    /// The number of sleeps before the next attempt.
     skip: u32,
-    /// Sleeps after the next read in vain.
+    /// The number of sleeps after the next read in vain.
     next_skip: u32,
-    /// The next read is such an attempt.
+    /// Whether the next read is such an attempt.
     is_trying: bool,
 }
 
@@ -83,7 +84,7 @@ impl EagerRead {
         self.is_trying
     }
 
-    /// This many frames were read, as an attempt or not.
+    /// Notes that this many frames were read, in an attempt or otherwise.
     pub(crate) fn on_read(&mut self, count: usize) {
         if !std::mem::take(&mut self.is_trying) {
             return;
@@ -101,8 +102,8 @@ impl EagerRead {
 mod tests {
     use super::*;
 
-    /// Reads of trains of this length; how many of the system calls brought nothing, and how many
-    /// reads there were.
+    /// Reads trains of this length. Returns how many of the system calls found nothing, and how
+    /// many reads there were.
     fn read_trains(budget: &mut ReadBudget, len: usize, trains: usize) -> (usize, usize) {
         let (mut in_vain, mut reads) = (0, 0);
         for _ in 0..trains {
@@ -130,10 +131,10 @@ mod tests {
         let mut budget = ReadBudget::new();
         let (_, reads) = read_trains(&mut budget, 10_000, 1);
         assert!(reads < 10_000 / READ_FRAMES + 20, "{reads} reads");
-        // When it is over, single frames are soon read one at a time again.
+        // After the flood, single frames are soon read one at a time again.
         let (in_vain, _) = read_trains(&mut budget, 1, 1000);
         assert!(in_vain < 50, "{in_vain} calls in vain");
-        // And another flood does not wait for long.
+        // And another flood is soon read in full batches.
         let (_, reads) = read_trains(&mut budget, 10_000, 1);
         assert!(reads < 10_000 / READ_FRAMES + 80, "{reads} reads");
     }
@@ -148,8 +149,8 @@ mod tests {
         }
     }
 
-    /// The sleeps and the reads in vain for so many frames, which are there when the leader would
-    /// go to sleep, or not.
+    /// Returns the sleeps and the reads in vain for this many frames, which are or are not there
+    /// when the leader would go to sleep.
     fn sleep_or_read(eager_read: &mut EagerRead, is_there: bool, frames: usize) -> (usize, usize) {
         let (mut sleeps, mut in_vain) = (0, 0);
         for _ in 0..frames {
@@ -175,7 +176,7 @@ mod tests {
         assert!(sleeps < 5 && in_vain == 0, "{sleeps} sleeps, {in_vain} reads in vain");
         let (sleeps, in_vain) = sleep_or_read(&mut EagerRead::new(), false, 10_000);
         assert!(sleeps == 10_000 && in_vain < 200, "{sleeps} sleeps, {in_vain} reads in vain");
-        // From one to the other, there and back.
+        // From one pattern to the other, and back.
         let mut eager_read = EagerRead::new();
         sleep_or_read(&mut eager_read, false, 1000);
         let (sleeps, _) = sleep_or_read(&mut eager_read, true, 1000);

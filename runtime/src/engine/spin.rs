@@ -1,15 +1,15 @@
-//! [`Spin`]: for how long a leader polls again and again before it sleeps.
+//! [`Spin`]: how long a leader busy-polls before it sleeps.
 
 use std::time::Duration;
 
 use crate::policy::SPIN_STEPS;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// The time for which a leader spins: from nothing up to a limit, as long as that pays.
+/// The time for which a leader spins: between zero and a limit, depending on whether that paid.
 ///
-/// When a frame came while the leader was spinning, the time is the limit again. When none came,
-/// the time is halved, down to nothing. When the leader slept, but only for so short a time that
-/// spinning would have caught the frame, the time grows.
+/// When a frame came while the leader was spinning, the time becomes the limit. When none came, the
+/// time is halved, down to zero. When the leader slept for so short a time that spinning would have
+/// caught the frame, the time grows.
 #[derive(Debug)]
 pub(crate) struct Spin {
     limit: Duration,
@@ -38,12 +38,12 @@ impl Spin {
         self.current.store(nanos, Ordering::Relaxed);
     }
 
-    /// A frame or a wake-up came while the leader was spinning.
+    /// Notes that a frame or a wake-up came while the leader was spinning.
     pub(crate) fn on_found(&self) {
         self.set(self.limit);
     }
 
-    /// The leader slept. `waited` is the time that it was spinning and sleeping.
+    /// Notes that the leader slept. `waited` is the time of spinning and sleeping together.
     pub(crate) fn on_slept(&self, waited: Duration) {
         let current = self.duration();
         let step = self.limit / SPIN_STEPS;

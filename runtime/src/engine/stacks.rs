@@ -1,9 +1,9 @@
 //! [`Stacks`]: the stacks of a runtime, one for each queue of its interfaces.
 //!
-//! Each stack is whole: it has its own [`Engine`], driver thread and devices, and a socket is on
-//! one of them. With one stack, all that is here is passed by. What belongs to several stacks stays
-//! out of the way of data: which stack a new socket is on, listeners (a socket on each stack), sums
-//! of counters, and that all stacks end together.
+//! Each stack is complete: it has its own [`Engine`], driver thread and devices, and a socket is on
+//! one of them. With one stack, this module does nothing. It does not touch the path of data: it
+//! chooses the stack of a new socket, makes listeners (a socket on each stack), adds up counters,
+//! and ends all stacks together.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::engine::inbox::{Handovers, InboxSet};
 use crate::engine::locks::Engine;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// The stacks of a runtime; see the module's page.
+/// The stacks of a runtime; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct Stacks {
     first: Arc<Engine>,
@@ -23,7 +23,7 @@ pub(crate) struct Stacks {
     others: Vec<Arc<Engine>>,
     steering: Option<Steering>,
     inbox_sets: Vec<Arc<InboxSet>>,
-    /// Counts the sockets that may be on any stack, so that each goes to the next one.
+    /// A counter for sockets that may be on any stack, so that each goes to the next stack.
     turn: AtomicUsize,
 }
 
@@ -82,7 +82,7 @@ impl Stacks {
         sum
     }
 
-    /// The sockets of all stacks. A listener, which has a socket on each, is one of them.
+    /// The sockets of all stacks. A listener, which has a socket on each stack, is listed once.
     pub(crate) fn sockets(&self) -> Vec<SocketInfo> {
         let mut sockets = self.first.inspect(Stack::sockets);
         let of_first = sockets.len();
@@ -102,14 +102,15 @@ impl Stacks {
         sockets
     }
 
-    /// What the stacks handed to each other.
+    /// Counts of the frames that the stacks handed to each other.
     pub(crate) fn handovers(&self) -> Handovers {
         let mut sum = Handovers::default();
         self.inbox_sets.iter().for_each(|inbox_set| sum.add(inbox_set));
         sum
     }
 
-    /// Why the runtime is over, if it is. A failure of one stack is named before a shutdown.
+    /// Why the runtime is over, if it is. The failure of one stack takes precedence over a
+    /// shutdown.
     pub(crate) fn ended(&self) -> Option<EndReason> {
         let mut all = self.all().filter_map(|engine| engine.ended());
         let first = all.next()?;

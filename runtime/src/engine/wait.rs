@@ -24,7 +24,7 @@ pub(crate) enum WaitLimit {
     Forever,
 }
 
-/// What came of one attempt at a call.
+/// The result of one attempt at a call.
 enum Attempt<'a, R> {
     Done(portolan::Result<R>),
     /// The call must wait, and this thread leads meanwhile.
@@ -33,7 +33,7 @@ enum Attempt<'a, R> {
     Follow(u32),
 }
 
-/// What came of waiting as the leader.
+/// The result of waiting as the leader.
 enum LeadResult<R> {
     Done(portolan::Result<R>),
     /// Others were served and should lead: park while the count of events is this.
@@ -52,8 +52,8 @@ struct Wanted {
 }
 
 impl EngineCore {
-    /// An attempt is over. If the call got something, or an error, the next thread that waits for
-    /// the same is woken.
+    /// Ends an attempt. If the call got something, or an error, the next thread that waits for the
+    /// same is woken.
     fn on_attempt<R>(
         &mut self,
         Wanted { socket, direction }: Wanted,
@@ -68,8 +68,8 @@ impl EngineCore {
         self.waiters.pass_on(socket, direction, &self.stack, wakes);
     }
 
-    /// Begins to wait: the caller leads if no other caller does. Returns `None` if the socket
-    /// is closed.
+    /// Begins to wait: the caller leads if no other caller does. Returns `None` if the socket is
+    /// closed.
     fn begin_wait<'a, R>(
         &mut self,
         engine: &'a Engine,
@@ -85,7 +85,7 @@ impl EngineCore {
 }
 
 impl Engine {
-    /// Repeats `op` until it returns something else than `WouldBlock`, and waits in between until
+    /// Repeats `op` until it returns something other than `WouldBlock`, and waits in between until
     /// the socket is ready. Returns `WouldBlock` when the time is over, as with SO_RCVTIMEO.
     pub(crate) fn call_blocking<R>(
         &self,
@@ -156,8 +156,8 @@ impl Engine {
     }
 }
 
-/// Leads until `op` returns something else than `WouldBlock`, until it is time to give up, or until
-/// others should lead.
+/// Leads until `op` returns something other than `WouldBlock`, until it is time to give up, or
+/// until others should lead.
 fn lead_until<R>(
     mut leader: Leader<'_>,
     wanted: Wanted,
@@ -179,7 +179,7 @@ fn lead_until<R>(
                     return Some(LeadResult::Done(result));
                 }
             }
-            // Others were served, or read the devices themselves.
+            // Other threads were served, or read the devices themselves.
             let others_lead = wakes.has_parked() && core.leadership.policy.served_leads_next();
             if others_lead || core.leadership.policy.is_burst(now) {
                 let seen = leader.seen();

@@ -1,18 +1,18 @@
 //! [`WaiterTable`]: which threads and tasks wait for which socket.
 //!
-//! There is one record for each socket. While threads are parked there, the record has a
-//! condition variable for those that want to read and one for those that want to write. An event
-//! wakes one of them; a thread that ends a call while the socket is still ready wakes the next
+//! There is one record for each socket. While threads are parked there, the record has a condition
+//! variable for those that want to read and one for those that want to write. An event wakes one of
+//! them; a thread that ends a call while the socket is still ready wakes the next
 //! ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up for each
 //! connection, and none is forgotten although one event may stand for several connections.
 //!
-//! A task waits with a [`Waker`] for each direction ([`WaiterTable::set_waker`]). An event wakes it
-//! beside the threads that it wakes: a task that finds nothing costs one poll, and it may have been
+//! A task waits with a [`Waker`] for each direction ([`WaiterTable::set_waker`]). An event wakes a
+//! task in addition to threads: a task that finds nothing costs one poll, and it may have been
 //! dropped.
 //!
 //! The leader ([`leader`](super::leader)) waits, too, but not on a condition variable. The table
-//! knows what the leader waits for ([`WaiterTable::leading`]); one event for that goes to the
-//! leader before it goes to a parked thread.
+//! knows what the leader waits for ([`WaiterTable::leading`]); an event for that goes to the leader
+//! before it goes to a parked thread.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -60,15 +60,15 @@ impl Parking {
 /// The waiters of one socket in one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Side {
-    /// Counts events. A caller notes the count when a call says `WouldBlock`, and sleeps only while
-    /// the count is the same: an event between the call and the sleep is not lost.
+    /// The count of events. A caller notes it when a call returns `WouldBlock`, and sleeps only
+    /// while it is unchanged: an event between the call and the sleep is not lost.
     pub(crate) events: u32,
-    /// How many threads are parked.
+    /// The number of parked threads.
     sleepers: u32,
 }
 
-/// The waiters of one socket. Most sockets need only these 32 bytes most of the time; there
-/// may be many.
+/// The waiters of one socket. Most sockets need only these 32 bytes most of the time, which matters
+/// because there may be many sockets.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     socket: SocketId,
@@ -77,7 +77,7 @@ pub(crate) struct Waiters {
     extras: Option<Box<Extras>>,
 }
 
-/// What few sockets need.
+/// Fields that only a few sockets need.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
     /// Present while threads are parked.
@@ -88,7 +88,7 @@ pub(crate) struct Extras {
     write_waker: Option<Waker>,
     /// An error that ended a call which had already taken data: the next call returns it.
     pub(crate) deferred_error: Option<Error>,
-    /// Rung for readers that wait for sockets of several stacks.
+    /// A bell for readers that wait for sockets of several stacks.
     pub(crate) bell: Option<Arc<Bell>>,
 }
 
@@ -132,13 +132,13 @@ impl Waiters {
         error
     }
 
-    /// Counts a thread that is about to park. Returns what it parks on.
+    /// Counts a thread that is about to park. Returns the condition variables.
     fn park(&mut self, direction: Direction) -> Arc<Parking> {
         self.side(direction).sleepers += 1;
         self.extras().parking.get_or_insert_default().clone()
     }
 
-    /// A thread that was parked is awake.
+    /// Notes that a thread that was parked is awake.
     pub(crate) fn unpark(&mut self, direction: Direction) {
         self.side(direction).sleepers -= 1;
         if self.read.sleepers == 0
@@ -160,7 +160,7 @@ impl Waiters {
         self.extras.take_if(|extras| extras.is_empty());
     }
 
-    /// What the threads are parked on that wait for this; `None` if there are none.
+    /// The condition variables of the threads that wait for this; `None` if no thread is parked.
     fn parking(&mut self, direction: Direction) -> Option<&Arc<Parking>> {
         if self.side(direction).sleepers == 0 {
             return None;
@@ -182,20 +182,21 @@ pub(crate) enum HowMany {
     All,
 }
 
-/// Whom to wake once the `core` lock is released: those who wake up take it.
+/// The threads and tasks to wake once the `core` lock is released: threads that wake up take it.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     parked: SmallVec<[(Arc<Parking>, Direction, HowMany); 4]>,
     tasks: Vec<Waker>,
-    /// Bells, and how many of those that wait for each are meant.
+    /// Bells, and how many of the threads that wait for each are to be woken.
     bells: Vec<(Arc<Bell>, HowMany)>,
-    /// The driver thread, whether it leads or not.
+    /// Whether to wake the driver thread, whether it leads or not.
     pub(crate) driver: bool,
-    /// The caller that leads.
+    /// Whether to wake the caller that leads.
     pub(crate) caller: bool,
-    /// There was an event for what the leader waits for. The leader is woken if it sleeps.
+    /// Whether there was an event for what the leader waits for. The leader is then woken if it
+    /// sleeps.
     pub(crate) leader_is_met: bool,
-    /// The threads in `Engine::wait_until`.
+    /// Whether to wake the threads in `Engine::wait_until`.
     pub(crate) watchers: bool,
 }
 
@@ -229,12 +230,12 @@ fn place_of(socket: SocketId) -> (usize, usize) {
 /// The records of all sockets of this runtime.
 #[derive(Debug, Default)]
 pub(crate) struct WaiterTable {
-    /// Records by the number of the socket: the stack gives out the lowest free one. They lie
-    /// in chunks, so that a table that grows has little unused room.
+    /// Records by the number of the socket's slot; the stack uses the lowest free one. They are
+    /// stored in chunks, so that a growing table has little unused room.
     chunks: Vec<Box<[Option<Waiters>]>>,
     /// What the leader waits for, if it is a caller.
     pub(crate) leading: Option<(SocketId, Direction)>,
-    /// The threads that parked last, the newest at the end. Some may be awake again.
+    /// The threads that parked last, the most recent at the end. Some may be awake again.
     parked_last: SmallVec<[(SocketId, Direction); REMEMBERED_WAITERS]>,
 }
 
@@ -247,7 +248,7 @@ impl WaiterTable {
         self.chunks[chunk][place] = Some(Waiters::new(socket));
     }
 
-    /// Forgets a socket and wakes all that wait for it. They find it closed.
+    /// Removes a socket and wakes all threads and tasks that wait for it. They find it closed.
     pub(crate) fn remove(&mut self, socket: SocketId, wakes: &mut Wakes) {
         self.wake_all(socket, wakes);
         if let Some(record) = self.record(socket) {
@@ -266,8 +267,8 @@ impl WaiterTable {
         (waiters.socket == socket).then_some(waiters)
     }
 
-    /// Counts an event, and finds whom it wakes: all, or one, and then the leader before a parked
-    /// thread.
+    /// Counts an event, and adds the waiters that it wakes: all, or one, in which case the leader
+    /// comes before a parked thread.
     fn wake(&mut self, socket: SocketId, direction: Direction, how_many: HowMany, wakes: &mut Wakes) {
         let leads = self.leading == Some((socket, direction));
         let Some(waiters) = self.of(socket) else { return };
@@ -298,8 +299,8 @@ impl WaiterTable {
         }
     }
 
-    /// A call on this socket got what it wanted, or an error. If others wait for the same and
-    /// the socket is still ready, the next one is woken.
+    /// Handles the end of a call on this socket that got what it wanted, or an error. If others
+    /// wait for the same and the socket is still ready, the next one is woken.
     pub(crate) fn pass_on(
         &mut self,
         socket: SocketId,
@@ -322,7 +323,7 @@ impl WaiterTable {
         }
     }
 
-    /// Wakes all waiters of all sockets, as the runtime is over.
+    /// Wakes all waiters of all sockets, because the runtime is over.
     pub(crate) fn wake_everybody(&mut self, wakes: &mut Wakes) {
         let records = self.chunks.iter().flat_map(|chunk| chunk.iter()).flatten();
         let all: Vec<SocketId> = records.map(|waiters| waiters.socket).collect();
@@ -331,8 +332,8 @@ impl WaiterTable {
         }
     }
 
-    /// Counts a thread that is about to park, and remembers that it may lead. Returns what it parks
-    /// on; `None` if the socket is closed.
+    /// Counts a thread that is about to park, and remembers that it may lead. Returns the condition
+    /// variables; `None` if the socket is closed.
     pub(crate) fn park(&mut self, socket: SocketId, direction: Direction) -> Option<Arc<Parking>> {
         let parking = self.of(socket)?.park(direction);
         if self.parked_last.len() == REMEMBERED_WAITERS {
@@ -342,8 +343,8 @@ impl WaiterTable {
         Some(parking)
     }
 
-    /// Wakes one of the threads that parked last to lead, as no thread does and none is expected
-    /// to. It finds that there was no event for it, and leads.
+    /// Wakes one of the threads that parked last so that it leads, because no thread leads and none
+    /// is expected to. It finds no event for itself, and leads.
     pub(crate) fn wake_next_leader(&mut self, wakes: &mut Wakes) {
         while let Some((socket, direction)) = self.parked_last.pop() {
             let parking = self.of(socket).and_then(|waiters| waiters.parking(direction));
@@ -355,16 +356,16 @@ impl WaiterTable {
     }
 }
 
-/// For tasks. One of them at a time waits for a direction of a socket, as with the `poll`
-/// functions of std and its kin; the one that asked last is woken.
+/// The interface for tasks. One task at a time waits for a direction of a socket, as with the
+/// `poll` functions of async crates; the most recent one is woken.
 #[cfg_attr(not(test), expect(dead_code, reason = "for sockets of tasks"))]
 impl WaiterTable {
-    /// Wakes this task at the next event. The caller holds `core` since its call said `WouldBlock`,
-    /// so no event comes in between.
+    /// Wakes this task at the next event. The caller has held `core` since its call returned
+    /// `WouldBlock`, so no event comes in between.
     ///
-    /// Returns the waker that was there before, to be dropped with `core` released: what an
-    /// executor does when a waker is dropped may need that lock. If the socket is closed, the
-    /// task's own waker comes back, and nothing will wake it.
+    /// Returns the previous waker, to be dropped with `core` released: the code that an executor
+    /// runs when a waker is dropped may need that lock. If the socket is closed, the task's own
+    /// waker is returned, and nothing will wake it.
     pub(crate) fn set_waker(
         &mut self,
         socket: SocketId,
@@ -379,8 +380,8 @@ impl WaiterTable {
         kept.replace(waker.clone())
     }
 
-    /// Forgets this task, which no longer waits. Returns its waker, to be dropped with `core`
-    /// released; `None` if another task has asked since, or an event has taken the waker.
+    /// Removes this task, which no longer waits. Returns its waker, to be dropped with `core`
+    /// released; `None` if another task has replaced it, or an event has taken the waker.
     pub(crate) fn take_waker(
         &mut self,
         socket: SocketId,

@@ -1,4 +1,4 @@
-//! What depends on the operating system, each in one file with a portable fallback beside it.
+//! Code that depends on the operating system: one file for each feature, with a portable fallback.
 //!
 //! | module | Linux | elsewhere |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! [`poll`]: sleeping until a descriptor is ready.
+//! [`poll`]: sleeps until a descriptor is ready.
 
 use std::io;
 use std::time::Duration;
@@ -8,9 +8,10 @@ use rustix::io::Errno;
 
 use crate::sync;
 
-/// Sleeps until one of these descriptors is ready, for at most `timeout`; `None` is without end.
+/// Sleeps until one of these descriptors is ready, for at most `timeout`; `None` is without a
+/// limit.
 ///
-/// Returns how many are ready: 0 when the time is over, and when a signal handler has run. Without
+/// Returns how many are ready: 0 when the time is over, or when a signal handler has run. Without
 /// `ppoll` (macOS, Windows) the time is rounded up to milliseconds.
 pub(crate) fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<usize> {
     let timeout = timeout.map(|left| Timespec {

@@ -1,4 +1,4 @@
-//! Randomness of the operating system, for the seed of a stack.
+//! Random bytes from the operating system, for the seed of a stack.
 
 use std::io;
 

@@ -40,7 +40,7 @@ impl Signal {
     /// Waits until the signal is raised, for at most `timeout`, and clears it. May return early.
     pub(crate) fn wait(&self, timeout: Option<Duration>) {
         let mut fds = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)];
-        // An error is as a return that comes early.
+        // An error has the same effect as an early return.
         if poll(&mut fds, timeout).is_ok_and(|ready| ready == 1) {
             self.clear();
         }
@@ -61,7 +61,7 @@ mod tests {
         poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(Duration::ZERO)).unwrap() == 1
     }
 
-    /// Raises more often than the buffer of a socket has bytes.
+    /// Raises the signal more often than the buffer of a socket has bytes.
     fn check(fd: BorrowedFd<'_>, raise: &dyn Fn(), clear: &dyn Fn()) {
         assert!(!is_readable(fd));
         for times in [1, 2, 100, 5000, 1] {

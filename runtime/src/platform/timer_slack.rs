@@ -1,10 +1,10 @@
-//! How late the operating system may wake a thread whose sleep has a deadline.
+//! Timer slack: how late the operating system may wake a thread whose sleep has a deadline.
 //!
 //! Linux adds up to 50 µs, the timer slack of the thread, so that it can wake several threads at
 //! once. Other systems have nothing to set.
 
-/// Lets this thread be woken as exactly as the system can. Returns the nanoseconds that
-/// [`restore`] sets again, if there are any.
+/// Makes the wake-ups of this thread as precise as possible. Returns the previous slack in
+/// nanoseconds, to be passed to [`restore`], if there is one.
 #[cfg(all(target_os = "linux", not(portolan_portable)))]
 pub(crate) fn make_exact() -> Option<u64> {
     let nanos = rustix::thread::current_timer_slack().ok();

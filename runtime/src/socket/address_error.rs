@@ -1,10 +1,10 @@
-//! Why an address of the stack cannot be used.
+//! Explanations of why an address of the stack cannot be used.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use portolan::{AddressState, Cidr, Stack};
 
-/// The unspecified address of the same family, which means any of the stack's own.
+/// The unspecified address of the same family, which stands for any of the stack's own.
 pub(super) fn any_of(addr: SocketAddr) -> IpAddr {
     match addr.ip().to_canonical() {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -12,8 +12,8 @@ pub(super) fn any_of(addr: SocketAddr) -> IpAddr {
     }
 }
 
-/// Says why `wanted` cannot be used. Returns `None` if another reason than the address is to blame,
-/// such as that no ephemeral port is free.
+/// Explains why `wanted` cannot be used. Returns `None` if there is another reason than the
+/// address, such as that no ephemeral port is free.
 pub(super) fn why_not_available(stack: &Stack, wanted: IpAddr) -> Option<String> {
     let interfaces = stack.interfaces();
     let addresses: Vec<(Cidr, AddressState)> =

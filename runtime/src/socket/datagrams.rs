@@ -12,7 +12,7 @@ use crate::socket::Socket;
 use crate::socket::address_error::any_of;
 
 impl Socket {
-    /// As [`explained`](Socket::explained), of what is sent as `meta` says.
+    /// Like [`explained`](Socket::explained), for a datagram that is sent with `meta`.
     fn explained_to<R>(&self, meta: &SendMeta, result: io::Result<R>) -> io::Result<R> {
         match meta.peer {
             Some(peer) => self.explained(any_of(peer), result),
@@ -28,7 +28,7 @@ impl Socket {
         Ok((len, meta.peer()))
     }
 
-    /// Receives at least one datagram, and at most `max` of those that are there then.
+    /// Receives one or more datagrams: those that are queued, at most `max`.
     pub(crate) fn recv_batch(&self, batch: &mut Vec<(Bytes, DatagramMeta)>, max: usize) -> io::Result<usize> {
         let d = self.descriptor;
         self.call_blocking(Direction::Read, |core, now| core.stack.recv_batch(now, d, batch, max))
@@ -56,7 +56,8 @@ impl Socket {
     }
 
     /// Sends all datagrams in order, unless the socket is nonblocking, its time-out passes, or
-    /// there is an error: then those before it are sent, and the error is for the next call.
+    /// there is an error. In that case only the first ones are sent, and the next call returns the
+    /// error.
     pub(crate) fn send_batch(&self, batch: &[(Bytes, SendMeta)]) -> io::Result<usize> {
         let mut count = 0;
         let sent = self.call_blocking(Direction::Write, |core, now| {
@@ -78,7 +79,7 @@ impl Socket {
         }
     }
 
-    /// Copies the next datagram with the lock held, as it stays in the queue.
+    /// Copies the next datagram with the lock held, because it stays in the queue.
     pub(crate) fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let peeked =
             self.call_blocking(Direction::Read, |core, _| core.stack.peek_from(self.descriptor, buf));

@@ -27,7 +27,7 @@ impl Socket {
         let slices = self.receive(len, |core, now| take_slices(core, now, (d, id), len))?;
         let mut filled = 0;
         for slice in slices {
-            // `take_slices` takes at most `buf.len()` bytes together.
+            // `take_slices` takes at most `buf.len()` bytes in total.
             buf[filled..filled + slice.len()].copy_from_slice(&slice);
             filled += slice.len();
         }
@@ -47,7 +47,7 @@ impl Socket {
     }
 
     /// Calls `take` as soon as there is as much as a read of `len` bytes waits for (SO_RCVLOWAT).
-    /// When the time is over before, it takes what there is.
+    /// When the time is over before that, it takes what there is.
     fn receive<R>(
         &self,
         len: usize,
@@ -81,7 +81,7 @@ impl Socket {
     pub(super) fn copy_of(&self, slices: &[IoSlice<'_>], len: usize) -> Bytes {
         let pool = || self.engine().send_pool.lock().unwrap_or_else(PoisonError::into_inner);
         if len > WRITE_CHUNK {
-            // It is a datagram that is too long; the stack refuses it.
+            // The data is a datagram that is too long; the stack refuses it.
             return slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat().into();
         }
         let mut piece = pool().fitting(len).take();
@@ -95,8 +95,8 @@ impl Socket {
     }
 
     /// Sends all bytes, however small the send buffer is, unless the socket is nonblocking, its
-    /// time-out passes, or the connection ends. What `write` has copied is not copied again when it
-    /// did not fit at first.
+    /// time-out passes, or the connection ends. Data that `write` has copied is not copied again if
+    /// it did not fit at first.
     pub(crate) fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
         let len = bytes.len();
         let sent = self.call_blocking(Direction::Write, |core, now| {
@@ -107,8 +107,8 @@ impl Socket {
                     Err(error @ portolan::Error::WouldBlock) => return Err(error),
                     Err(error) if bytes.len() == len => return Err(error),
                     Err(error) => {
-                        // The stack reports an error once. It is for the next call, as this one has
-                        // sent data.
+                        // The stack reports an error once. It is kept for the next call, because
+                        // this one has sent data.
                         if let Some(waiters) = core.waiters.of(self.id) {
                             waiters.extras().deferred_error = Some(error);
                         }
@@ -142,8 +142,8 @@ impl Socket {
         self.write(&data[..data.len().min(WRITE_CHUNK)])
     }
 
-    /// Sends the slices one after the other, as one `write_stream`: a header and a body leave
-    /// together.
+    /// Sends the slices one after the other in a single `write_stream`, so that a header and a body
+    /// are sent together.
     pub(crate) fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let len = slices.iter().map(|slice| slice.len()).sum::<usize>().min(WRITE_CHUNK);
         if len == 0 {
@@ -152,19 +152,19 @@ impl Socket {
         self.write_bytes(self.copy_of(slices, len))
     }
 
-    /// Copies the next data with the lock held, as it stays in the queue.
+    /// Copies the next data with the lock held, because it stays in the queue.
     pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.call_blocking(Direction::Read, |core, _| core.stack.peek(self.descriptor, buf))
     }
 }
 
-/// Fails with the error that the last call could not report, as it had data to return.
+/// Returns the error that the last call could not report because it had data to return.
 fn take_deferred_error(core: &mut EngineCore, id: SocketId) -> portolan::Result<()> {
     let error = core.waiters.of(id).and_then(Waiters::take_deferred_error);
     error.map_or(Ok(()), Err)
 }
 
-/// Takes the data that is there, at most `max` bytes. At the end of the stream there is none.
+/// Takes the data that is there, at most `max` bytes; none at the end of the stream.
 fn take_slices(
     core: &mut EngineCore,
     now: Instant,
@@ -176,7 +176,8 @@ fn take_slices(
     let mut left = max;
     while left > 0 && slices.len() < READ_SLICES {
         match core.stack.recv_bytes(now, d, left) {
-            // The end of the stream. Behind data, the next call finds it again.
+            // The end of the stream. If data was taken before it, the next call finds the end
+            // again.
             Ok(slice) if slice.is_empty() => break,
             Ok(slice) => {
                 left -= slice.len().min(left);
@@ -188,8 +189,8 @@ fn take_slices(
             Err(error) if slices.is_empty() => return Err(error),
             Err(portolan::Error::WouldBlock) => break,
             Err(error) => {
-                // The stack reports an error once. It is for the next call, as this one has data to
-                // return.
+                // The stack reports an error once. It is kept for the next call, because this one
+                // has data to return.
                 if let Some(waiters) = core.waiters.of(id) {
                     waiters.extras().deferred_error = Some(error);
                 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 /// The settings of a bad network, the same in both directions.
 ///
-/// It is written
+/// As text it is written
+///
 /// `loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,mark=1%,limit=1000,seed=7`,
-/// any of these once each and in any order.
+///
+/// with any of these settings, each at most once and in any order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Impairment {
@@ -17,7 +19,7 @@ pub struct Impairment {
     /// How many frames in a row are lost, on average (a Gilbert model; `loss` stays the share of
     /// all frames). With 1, the loss of a frame does not depend on others.
     pub loss_burst: f64,
-    /// When the link is down.
+    /// The time at which the link is down.
     pub outage: Option<Outage>,
     /// The share of frames that arrive twice.
     pub duplication: f64,
@@ -30,24 +32,24 @@ pub struct Impairment {
     pub corruption: f64,
     /// The share of ECN-capable packets that are marked "congestion experienced" (RFC 3168).
     pub marking: f64,
-    /// How long a frame is under way.
+    /// The time that a frame takes.
     pub delay: Duration,
-    /// How much the delay varies, up and down, evenly spread. Frames keep their order.
+    /// How much the delay varies, up and down, with equal probability. Frames keep their order.
     pub jitter: Duration,
-    /// The bits that the link takes in a second; frames queue for it. `None` is unlimited.
+    /// The rate of the link in bits a second; frames queue for it. `None` is unlimited.
     pub bits_per_second: Option<u64>,
     /// The bytes that may queue for a link with a rate; a frame for which there is no room is
     /// dropped and counted. With `None`, only `limit` bounds the queue.
     pub queue_bytes: Option<usize>,
-    /// The frames that may be under way or queued in each direction; further ones are dropped and
-    /// counted. 1,000 by default.
+    /// The most frames that may be in flight or queued in each direction; further ones are dropped
+    /// and counted. 1,000 by default.
     pub limit: usize,
     /// The seed: the same seed makes the same decisions about the same frames.
     pub seed: u64,
 }
 
 impl Default for Impairment {
-    /// A perfect network.
+    /// A network without faults.
     fn default() -> Self {
         Impairment {
             loss: 0.0,
@@ -68,8 +70,8 @@ impl Default for Impairment {
     }
 }
 
-/// A time in which frames that are given to the link are lost; those under way arrive.
-// Exhaustive: programs write it out; how long and how often is all there is.
+/// A time during which frames that are sent are lost. Frames that are in flight arrive.
+// Exhaustive: programs construct it, and a start and a length are all there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// When the outage begins, counted from the start of the network.
@@ -78,7 +80,7 @@ pub struct Outage {
     pub lasts: Duration,
 }
 
-/// The error for a setting of [`Impairment`] that cannot be read. It says what to write instead.
+/// The error for settings of [`Impairment`] that cannot be parsed. It says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseImpairmentError(String);
 
@@ -124,10 +126,10 @@ impl FromStr for Impairment {
     }
 }
 
-/// What is wrong with a setting.
+/// The fault of a setting.
 enum Fault {
     UnknownKey,
-    /// What a value is, and an example of one.
+    /// What the value should be, and an example of one.
     Value(&'static str, &'static str),
 }
 
@@ -191,7 +193,7 @@ impl Impairment {
     }
 }
 
-/// `3%`, or `0.03`.
+/// Parses `3%` or `0.03`.
 fn parse_share(text: &str) -> Option<f64> {
     let share = match text.strip_suffix('%') {
         Some(percent) => percent.trim().parse::<f64>().ok()? / 100.0,
@@ -200,7 +202,7 @@ fn parse_share(text: &str) -> Option<f64> {
     (0.0..=1.0).contains(&share).then_some(share)
 }
 
-/// `20ms`, `1.5s`, `250us`; at most a minute.
+/// Parses `20ms`, `1.5s`, `250us`; at most a minute.
 fn parse_delay(text: &str) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
     let seconds = match unit {
@@ -212,7 +214,7 @@ fn parse_delay(text: &str) -> Option<Duration> {
     (0.0..=60.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
 
-/// `100mbit`, `1.5gbit`, `64kbit`, `9600bit`.
+/// Parses `100mbit`, `1.5gbit`, `64kbit`, `9600bit`.
 fn parse_rate(text: &str) -> Option<u64> {
     let (number, unit) = split_unit(text)?;
     let bits = match unit {
@@ -225,7 +227,7 @@ fn parse_rate(text: &str) -> Option<u64> {
     (1.0..=1e15).contains(&bits).then_some(bits as u64)
 }
 
-/// `625kB`, `1.5MB`, `9000B`: powers of ten, as for rates.
+/// Parses `625kB`, `1.5MB`, `9000B`, in powers of ten, as for rates.
 fn parse_size(text: &str) -> Option<usize> {
     let (number, unit) = split_unit(text)?;
     let bytes = match unit {
@@ -237,12 +239,12 @@ fn parse_size(text: &str) -> Option<usize> {
     (1.0..=1e12).contains(&bytes).then_some(bytes as usize)
 }
 
-/// Frames: 1 to 1,000.
+/// Parses a number of frames: 1 to 1,000.
 fn parse_burst(text: &str) -> Option<f64> {
     text.parse().ok().filter(|frames| (1.0..=1000.0).contains(frames))
 }
 
-/// `200ms@5s`: for how long, and when, counted from the start.
+/// Parses `200ms@5s`: the length, and the start counted from that of the network.
 fn parse_outage(text: &str) -> Option<Outage> {
     let (lasts, begins_after) = text.split_once('@')?;
     Some(Outage { begins_after: parse_delay(begins_after)?, lasts: parse_delay(lasts)? })
@@ -254,7 +256,8 @@ fn split_unit(text: &str) -> Option<(f64, &str)> {
     Some((number.parse().ok()?, unit.trim()))
 }
 
-/// As it is parsed; only what is not the default and has an effect.
+/// Writes the settings that have an effect and are not the default, in the form in which they are
+/// parsed.
 impl fmt::Display for Impairment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut settings = Vec::new();

@@ -11,7 +11,7 @@ fn number_of(frame: &Frame) -> u32 {
     u32::from_be_bytes(frame.bytes[..4].try_into().unwrap())
 }
 
-/// Sends `count` frames, one a millisecond, and returns the number and arrival of those that came
+/// Sends `count` frames, one a millisecond, and returns the numbers and arrivals of those that came
 /// out.
 fn run(settings: &str, count: u32) -> (Vec<(u32, Instant)>, ImpairCounts) {
     let mut queue = ImpairQueue::new(settings.parse().unwrap(), 0, Instant::ZERO);
@@ -151,7 +151,7 @@ fn the_rate_spaces_frames_out() {
         assert!(queue.pop(at - Duration::from_nanos(1)).is_none());
         assert_eq!(u64::from(number_of(&queue.pop(at).unwrap())), number);
     }
-    // An idle link saves nothing up.
+    // An idle link saves nothing up for later.
     queue.push(Instant::from_secs(1), numbered(9));
     assert_eq!(queue.next_at(), Some(Instant::from_millis(1011)));
 }
@@ -170,8 +170,8 @@ fn a_full_queue_drops_and_counts() {
 #[test]
 fn losses_come_in_bursts_and_their_share_stays() {
     let (arrived, counts) = run("loss=2%,burst=5,seed=3", 100_000);
-    // A burst's length varies: its losses are not independent, so the share is looser than a
-    // binomial one.
+    // The lengths of bursts vary, so losses are not independent, and the share varies more than in
+    // a binomial distribution.
     let share = counts.lost as f64 / counts.seen as f64;
     assert!((0.016..0.024).contains(&share), "{share}");
     let bursts = arrived.windows(2).filter(|pair| pair[1].0 - pair[0].0 > 1).count();
@@ -226,7 +226,7 @@ fn the_queue_is_counted_in_bytes_without_what_is_under_way() {
         queue.push(Instant::from_millis(5), numbered(number));
     }
     assert_eq!((queue.len(), queue.counts().overflowed), (15, 45));
-    // A frame that is longer than the queue passes an idle link: else nothing would.
+    // A frame that is longer than the queue passes an idle link; otherwise none would pass.
     let mut queue = ImpairQueue::new("rate=800kbit,queue=50B".parse().unwrap(), 0, Instant::ZERO);
     queue.push(Instant::ZERO, numbered(0));
     queue.push(Instant::ZERO, numbered(1));
@@ -258,7 +258,7 @@ fn settings_are_parsed_and_printed() {
     assert_eq!(impairment.to_string().parse::<Impairment>().unwrap(), expected);
     let default = Impairment::default();
     assert_eq!(default.to_string().parse::<Impairment>().unwrap(), default);
-    // What has no effect would be refused when it is read again.
+    // A setting without effect would be refused when it is parsed again.
     for text in ["loss=0%,burst=4", "reorder=0%,reorder_by=5ms"] {
         assert_eq!(text.parse::<Impairment>().unwrap().to_string(), "seed=0");
     }
@@ -323,7 +323,7 @@ fn settings_that_are_empty_unknown_given_twice_or_without_effect_are_refused() {
     }
 }
 
-/// RFC 3168 §5: only what is ECN-capable is marked, and an IPv4 header stays sound.
+/// RFC 3168 §5: only ECN-capable packets are marked, and an IPv4 header checksum stays right.
 #[test]
 fn ecn_capable_packets_are_marked() {
     let v4 = |tos: u8| {

@@ -1,4 +1,4 @@
-//! Who leads, with the driver threads of two hosts and no socket types around the stack.
+//! Tests of who leads, with the driver threads of two hosts and no socket types around the stack.
 
 use std::task::{Wake, Waker};
 use std::thread::JoinHandle;
@@ -12,7 +12,7 @@ use crate::device::{MemoryDevice, memory_pair};
 use crate::engine::wait::WaitLimit;
 use crate::engine::waiters::Direction;
 
-/// 10.0.0.`last` with a datagram socket on port 7, driven as a runtime drives it.
+/// A host 10.0.0.`last` with a datagram socket on port 7, driven as a runtime drives it.
 struct Host {
     engine: Arc<Engine>,
     socket: Descriptor,
@@ -78,7 +78,7 @@ impl Drop for Host {
 #[test]
 fn a_caller_that_resigns_calls_the_driver_thread_after_that_had_to_come_by_itself() {
     let [server, peer] = Host::pair();
-    // Waits as the leader until a datagram comes. Says whether the driver thread is called then.
+    // Waits as the leader until a datagram comes. Returns whether the driver thread is called then.
     let lead_once = || {
         std::thread::scope(|scope| {
             let receiver = scope.spawn(|| {

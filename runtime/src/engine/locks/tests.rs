@@ -1,4 +1,4 @@
-//! The order of frames and timers, with a peer that is driven by hand.
+//! The order of frames and timers, with a peer that the test drives.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::policy::READ_FRAMES;
 /// than two of them.
 const AWAY: Duration = Duration::from_millis(300);
 
-/// Frames that are read before timers.
+/// The most frames that are read before timers run.
 const MOST_WAITING: usize = WAITING_READS * READ_FRAMES;
 
 /// A stack with the address 10.0.0.`last`, on one end of a wire.
@@ -26,7 +26,7 @@ struct Peer {
 fn stack_on(device: &MemoryDevice, last: u8) -> (Stack, InterfaceId) {
     let mut config = Config::default();
     config.neighbor.duplicate_address_probes = 0;
-    // So that every segment is acknowledged at once.
+    // Every segment is to be acknowledged at once.
     config.tcp.delayed_ack = Duration::ZERO;
     let now = Clock::now();
     let mut stack = Stack::new(config, [last; 32], now);
@@ -37,7 +37,7 @@ fn stack_on(device: &MemoryDevice, last: u8) -> (Stack, InterfaceId) {
 }
 
 impl Peer {
-    /// Handles the frames that came in. Returns the answers, to be sent later.
+    /// Handles the received frames. Returns the answers, to be sent later.
     fn answers(&mut self) -> Vec<Transmit> {
         while let Some(frame) = self.device.recv().unwrap() {
             self.stack.handle_frame(Clock::now(), self.iface, frame);
@@ -51,7 +51,7 @@ impl Peer {
 }
 
 /// A host that the test's thread drives, with a connection to a peer. The peer has received all
-/// data, and the acknowledgement of the last segment is not sent yet.
+/// data, but has not sent the acknowledgement of the last segment.
 struct Bench {
     engine: Engine,
     peer: Peer,
@@ -126,7 +126,7 @@ fn turn_once(engine: &Engine) {
 
 #[test]
 fn frames_that_wait_are_read_before_due_timers_run() {
-    // The budget of a device that has been quiet is one frame.
+    // The budget of a device that was quiet is one frame.
     for others in [0, 1, READ_FRAMES - 1, READ_FRAMES, MOST_WAITING - 1] {
         assert_eq!(Bench::new().retransmissions_after(others, turn_once), 0, "{others} other frames");
     }
@@ -141,8 +141,8 @@ fn a_call_that_reads_in_passing_reads_what_waits_before_timers_run() {
     }
 }
 
-/// A call whose answer is there sends some of the frames of other callers, and leaves the rest to
-/// the leader.
+/// A call that has its answer sends some of the frames of other callers, and leaves the rest to the
+/// leader.
 #[test]
 fn a_call_sends_no_more_than_some_batches_for_others() {
     let bench = Bench::new();
@@ -162,8 +162,8 @@ fn a_call_sends_no_more_than_some_batches_for_others() {
         bench.engine.call(|_, _, _| ()).unwrap();
         calls += 1;
         let frames = std::iter::from_fn(|| peer.device.recv().unwrap()).count();
-        // 17 batches of 16 frames; after each the call may read, and send a batch that comes of
-        // that.
+        // 17 batches of 16 frames. After each batch the call may read, and send one batch of
+        // answers.
         assert!(frames <= 544, "{frames} frames in one call");
         assert!(frames > 0, "{sent} frames in {calls} calls");
         sent += frames;

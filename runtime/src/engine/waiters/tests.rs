@@ -25,7 +25,7 @@ fn task() -> (Arc<Task>, Waker) {
     (task.clone(), Waker::from(task))
 }
 
-/// A table with a stack's sockets.
+/// A table with the sockets of a stack.
 struct Bench {
     table: WaiterTable,
     socket: SocketId,
@@ -46,7 +46,7 @@ impl Bench {
         Bench { table, socket, other }
     }
 
-    /// What an event wakes.
+    /// The waiters that an event wakes.
     fn wake(&mut self, direction: Direction, how_many: HowMany) -> Wakes {
         let mut wakes = Wakes::default();
         self.table.wake(self.socket, direction, how_many, &mut wakes);
@@ -71,7 +71,7 @@ fn a_task_is_woken_once_by_an_event_in_its_direction_and_after_the_lock() {
     assert_eq!(reader.0.load(Ordering::Relaxed), 0, "the lock is still held");
     wakes.notify_waiters();
     assert_eq!((reader.0.load(Ordering::Relaxed), writer.0.load(Ordering::Relaxed)), (1, 0));
-    // It has not asked again.
+    // The task has not registered again.
     bench.wake(Direction::Read, HowMany::One).notify_waiters();
     bench.wake(Direction::Write, HowMany::All).notify_waiters();
     assert_eq!((reader.0.load(Ordering::Relaxed), writer.0.load(Ordering::Relaxed)), (1, 1));
@@ -93,7 +93,7 @@ fn a_task_is_woken_beside_threads_and_beside_the_leader() {
         wakes.notify_waiters();
         assert_eq!(reader.0.load(Ordering::Relaxed), round + 1);
     }
-    // The thread goes; the place of the task stays.
+    // The thread goes away; the task stays registered.
     bench.table.set_waker(d, Direction::Read, &waker);
     bench.table.of(d).unwrap().unpark(Direction::Read);
     assert!(bench.table.of(d).unwrap().has_waiters(Direction::Read));

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use crate::sync::change_readiness;
 
-/// Two connected sockets: one is readable while bytes that were written to the other wait in it.
+/// Two connected sockets: one is readable while it holds bytes that were written to the other.
 #[derive(Debug)]
 pub(super) struct SocketPair {
     raised: UnixStream,
