@@ -1,6 +1,6 @@
-//! Explicit congestion notification: RFC 3168's feedback, and the reaction to a mark. The
-//! negotiation is in [`ecn_handshake`](super::ecn_handshake), the feedback of RFC 9768 in
-//! [`accecn`](super::accecn).
+//! Explicit congestion notification (RFC 9293 §3.8.2, SHLD-8): RFC 3168's feedback, and the
+//! reaction to a mark. The negotiation is in [`ecn_handshake`](super::ecn_handshake), the feedback
+//! of RFC 9768 in [`accecn`](super::accecn).
 //!
 //! A router marks an ECN-capable packet CE instead of dropping it. The receiver reports that in its
 //! acknowledgements, and the sender reduces its window as for a loss, but without a retransmission.

@@ -84,7 +84,8 @@ impl TimeWait {
         self.is_prolonged
     }
 
-    /// Starts the time again if the FIN was retransmitted. Returns whether it did.
+    /// Sets a new end of the wait. Returns whether the FIN was retransmitted; if not, the record is
+    /// over.
     pub(crate) fn take_prolonged(&mut self, ctx: &Ctx<'_>) -> bool {
         self.expires_millis = end_of_wait(ctx);
         core::mem::take(&mut self.is_prolonged)

@@ -40,7 +40,7 @@ impl Connection {
     }
 
     /// Whether a peer that answers no keepalives is given up: after at least one keepalive and
-    /// TCP_USER_TIMEOUT, or after TCP_KEEPCNT keepalives.
+    /// TCP_USER_TIMEOUT, or, if that is not set, after TCP_KEEPCNT keepalives.
     pub(super) fn is_keepalive_over(&self, now: Instant) -> bool {
         match self.settings.user_timeout {
             Some(limit) => self.retries.keepalives > 0 && now.duration_since(self.last.heard_at) >= limit,

@@ -1,4 +1,5 @@
-//! Congestion control (RFC 5681): how many bytes may be in flight, and how fast they may be sent.
+//! Congestion control (RFC 5681; RFC 9293 §3.8.2, MAY-18, allows other algorithms): how many bytes
+//! may be in flight, and how fast they may be sent.
 //!
 //! The rest of TCP uses [`Congestion`]. It has what all algorithms share: cwnd and ssthresh
 //! (`window`), whether cwnd is in use (`usage`), and how an episode begins, ends and is undone. The

@@ -1,5 +1,5 @@
-//! The bench: hosts without IP or sockets, and a network between two of them that loses, reorders
-//! and delays under a seed.
+//! The test bench: hosts without IP or sockets, and a network between two of them that loses,
+//! reorders and delays segments, from a seed.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -19,7 +19,7 @@ use crate::tcp::{
 };
 use crate::time::Instant;
 
-/// What a connection needs from outside.
+/// Everything that a connection needs from the stack.
 pub(super) struct Host {
     pub(super) now: Instant,
     pub(super) config: Config,
@@ -32,7 +32,7 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new() -> Host {
         let mut config = Config::default();
-        // Buffers that stay as they are, and a window scale of 7.
+        // Buffers of a fixed size, and a window scale of 7.
         config.tcp.receive_buffer_bytes = 1 << 20;
         config.tcp.send_buffer_bytes = 1 << 20;
         config.tcp.max_buffer_bytes = 6 << 20;
@@ -96,7 +96,7 @@ impl Host {
     }
 }
 
-/// A header as the other side gets it: written to the wire and read from it.
+/// A header as the other side receives it: emitted and parsed.
 pub(super) fn over_the_wire(header: &Header) -> Header {
     let mut wire = HeaderBuf::new();
     header.emit(&mut wire);
@@ -113,12 +113,12 @@ pub(super) fn flatten(payload: &[Bytes]) -> Bytes {
     payload.concat().into()
 }
 
-/// What the network does to segments; probabilities in percent.
+/// The faults of the network; probabilities in percent.
 #[derive(Clone, Debug)]
 pub(super) struct Faults {
     pub(super) loss: u64,
     pub(super) duplication: u64,
-    /// Held back by up to four times the delay.
+    /// Delayed further by up to four times the delay.
     pub(super) reordering: u64,
     pub(super) delay: Duration,
 }
@@ -129,7 +129,7 @@ impl Faults {
     }
 }
 
-/// Which end of a [`Pair`].
+/// An end of a [`Pair`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum End {
     Client,
@@ -150,14 +150,14 @@ pub(super) struct Pair {
     pub(super) client: Connection,
     pub(super) handshake: Option<SynReceived>,
     pub(super) server: Option<Connection>,
-    /// The server's window scale and the like come from here, too.
+    /// The server's window scale and other options come from here, too.
     pub(super) host: Host,
     pub(super) faults: Faults,
     pub(super) server_settings: Settings,
     network: BTreeMap<(Instant, u64), (End, Header, Bytes)>,
     sent: u64,
     dice: Rng,
-    /// Every segment that reached the network: from, header, length of the payload.
+    /// Every segment that was sent: time, sender, header, length of the payload.
     pub(super) log: Vec<(Instant, End, Header, usize)>,
 }
 
@@ -207,7 +207,7 @@ impl Pair {
         self.server.as_mut().expect("the handshake is over")
     }
 
-    /// The connection at one end, with its surroundings.
+    /// Calls a function with the connection at one end and its `Ctx`.
     pub(super) fn at<T>(&mut self, end: End, call: impl FnOnce(&mut Connection, &mut Ctx<'_>) -> T) -> T {
         let ctx = &mut Ctx {
             now: self.host.now,
@@ -247,7 +247,7 @@ impl Pair {
         }
     }
 
-    /// Everything that both ends have to send goes out.
+    /// Sends everything that both ends have to send.
     pub(super) fn flush(&mut self) {
         for end in [End::Client, End::Server] {
             while end == End::Client || self.server.is_some() {
@@ -290,7 +290,8 @@ impl Pair {
         }
     }
 
-    /// The next thing that happens: a segment arrives or a timer fires. False if nothing ever will.
+    /// Advances to the next event: a segment arrives or a timer fires. Returns false if there is
+    /// none.
     pub(super) fn step(&mut self) -> bool {
         self.flush();
         let arrival = self.network.first_key_value().map(|(&(at, _), _)| at);
@@ -353,7 +354,7 @@ impl Pair {
         panic!("no end at {}: {:?} / {:?}", self.host.now, self.client, self.server);
     }
 
-    /// Lets time pass, and everything in it happen.
+    /// Runs all events of this time.
     pub(super) fn run_for(&mut self, duration: Duration) {
         let end = self.host.now + duration;
         self.flush();
@@ -377,7 +378,7 @@ impl Pair {
         sent.expect("there is room")
     }
 
-    /// All that there is to read.
+    /// Reads all available data.
     pub(super) fn recv(&mut self, end: End) -> Vec<u8> {
         let mut all = Vec::new();
         let mut buf = [0; 4096];

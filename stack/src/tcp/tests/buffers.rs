@@ -1,4 +1,4 @@
-//! Buffers that grow with the path, and those that do not.
+//! Auto-tuned buffers, and fixed ones.
 
 use core::time::Duration;
 
@@ -6,11 +6,11 @@ use super::bench::{End, Faults, Host, Pair};
 use crate::tcp::{Settings, State};
 use crate::time::Instant;
 
-/// 1 Gbit/s for 100 ms.
+/// The bandwidth-delay product of 1 Gbit/s and 100 ms.
 const LONG_FAT_BYTES: usize = 12_500_000;
 const ROUND_TRIP: Duration = Duration::from_millis(100);
 
-/// A pair with the default buffers, 100 ms apart, on a network without a limit of its own.
+/// A pair with the default buffers, 100 ms apart, on a network without a rate limit.
 fn pair(change: impl FnOnce(&mut Settings)) -> Pair {
     let mut host = Host::new();
     host.config = crate::Config::default();
@@ -23,8 +23,8 @@ fn pair(change: impl FnOnce(&mut Settings)) -> Pair {
     pair
 }
 
-/// The client's program keeps its send buffer full, and the server's takes at most `read` bytes
-/// whenever something has happened. How many bytes the server's program took.
+/// The client's program keeps its send buffer full, and the server's reads at most `read` bytes
+/// after each event. Returns how many bytes the server's program read.
 fn transfer(pair: &mut Pair, duration: Duration, read: usize) -> usize {
     let end = pair.host.now + duration;
     let data = bytes::Bytes::from(alloc::vec![7; 1 << 20]);
@@ -52,8 +52,8 @@ fn a_long_fat_path_is_filled_without_tuning() {
     let mut pair = pair(|_| {});
     let begin = pair.client.buffers();
     assert_eq!(begin, (128 << 10, 64 << 10));
-    // Slow start doubles: 10 segments are 12.5 MB after ten round trips, and neither buffer is in
-    // its way.
+    // Slow start doubles: 10 segments are 12.5 MB after ten round trips, and neither buffer limits
+    // that.
     let early = transfer(&mut pair, ROUND_TRIP * 11, usize::MAX);
     assert!(early > LONG_FAT_BYTES / 2, "{early} bytes in eleven round trips");
     let in_one = transfer(&mut pair, ROUND_TRIP, usize::MAX);
@@ -86,8 +86,8 @@ fn a_program_that_reads_slowly_gets_no_larger_window() {
     let taken = transfer(&mut pair, ROUND_TRIP * 20, 10);
     assert!(taken < 200_000, "{taken}");
     assert_eq!(pair.server().buffers().0, 128 << 10);
-    // The sender's buffer follows its congestion window, which has not grown beyond what the window
-    // took.
+    // The sender's buffer follows its congestion window, which has not grown beyond the peer's
+    // window.
     assert!(pair.client.buffers().1 <= 2 * (128 << 10) + (64 << 10), "{}", pair.client.buffers().1);
 }
 

@@ -1,4 +1,5 @@
-//! Ends: orderly, half, simultaneous, by reset; what calls return then; memory.
+//! How connections end: orderly, half-closed, simultaneously, by reset. What calls return
+//! afterwards, and memory.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -111,7 +112,7 @@ fn data_after_close_resets() {
         let header = peer.header(Flags::ACK);
         let sent = peer.deliver_dropped(header, b"too late", DropReason::ReceiverClosed);
         assert_eq!(sent.last().map(|sent| sent.flags()).as_deref(), Some("RST"));
-        // What the peer acknowledges is where it stands.
+        // The reset has the number that the peer acknowledged.
         assert_eq!(sent.last().map(|sent| sent.header.seq), Some(ISS + 1 + acked));
         assert_eq!(peer.connection.close_reason(), Some(CloseReason::Aborted));
     }

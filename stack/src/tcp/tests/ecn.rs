@@ -1,4 +1,5 @@
-//! ECN of whole connections (RFC 3168, RFC 9768). Tables and counters have tests beside them.
+//! ECN of whole connections (RFC 3168, RFC 9768). The tests of tables and counters are beside their
+//! code.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -20,7 +21,7 @@ fn ecn_flags(sent: &Sent) -> Flags {
     sent.header.flags.without(other)
 }
 
-/// The three flags as the number that AccECN makes of them.
+/// The ACE field: the three ECN flags as a number.
 fn ace(sent: &Sent) -> u8 {
     crate::tcp::accecn::ace(sent.header.flags)
 }
@@ -29,8 +30,8 @@ fn syn_sent(policy: Ecn) -> Peer {
     Peer::syn_sent(|host, _| host.config.tcp.ecn = policy)
 }
 
-/// ESTABLISHED: our SYN asked as this policy says, and the peer's SYN-ACK had these flags; and what
-/// we sent upon it.
+/// A connection in ESTABLISHED after a SYN with this policy and a SYN-ACK with these flags, and the
+/// segment that we sent then.
 fn open(policy: Ecn, answer: Flags, offer: &Offer) -> (Peer, Sent) {
     let mut peer = syn_sent(policy);
     peer.host.now += Duration::from_millis(10);
@@ -42,38 +43,38 @@ fn open(policy: Ecn, answer: Flags, offer: &Offer) -> (Peer, Sent) {
     (peer, first)
 }
 
-/// With RFC 3168; segments of 1,000 bytes.
+/// A connection with RFC 3168 and segments of 1,000 bytes.
 fn classic() -> Peer {
     open(Ecn::Request, Flags::ECE, &Offer::plain()).0
 }
 
-/// With AccECN.
+/// A connection with AccECN.
 fn accurate() -> Peer {
     let (mut peer, first) = open(Ecn::RequestAccurate, Flags::CWR, &Offer::plain());
     assert_eq!(ace(&first), 0b010);
     assert!(first.header.options.accecn.is_some());
-    // A first counter, and the option that goes with the first data.
+    // The first data carries a counter and an option.
     let sent = peer.send(&[0; 10]);
     assert!(sent[0].header.options.accecn.is_some());
     acknowledge(&mut peer, 10, 5, None);
     peer
 }
 
-/// Data of the peer in order, its packet marked so.
+/// The peer sends in-order data with this marking.
 fn data(peer: &mut Peer, ecn: IpEcn, flags: Flags, len: usize) -> Vec<Sent> {
     let header = Header { ip_ecn: ecn, ..peer.header(Flags::PSH_ACK.with(flags)) };
     peer.seq += len as u32;
     peer.deliver(header, &alloc::vec![1; len])
 }
 
-/// An acknowledgement of all before this many bytes, with ECE.
+/// The peer acknowledges this many bytes, with ECE.
 fn ack_with_ece(peer: &mut Peer, bytes: u32) -> Vec<Sent> {
     peer.ack = ISS + 1 + bytes;
     let header = peer.header(Flags::ACK.with(Flags::ECE));
     peer.deliver(header, &[])
 }
 
-/// The same with a counter, and an option or not.
+/// The peer acknowledges this many bytes, with this counter and option.
 fn acknowledge(peer: &mut Peer, bytes: u32, counter: u8, option: Option<AccEcnOption>) -> Vec<Sent> {
     peer.ack = ISS + 1 + bytes;
     let mut header = peer.header(Flags::ACK.with(crate::tcp::accecn::ace_flags(counter)));
@@ -81,8 +82,8 @@ fn acknowledge(peer: &mut Peer, bytes: u32, counter: u8, option: Option<AccEcnOp
     peer.deliver(header, &[])
 }
 
-/// RFC 3168 §6.1.1, §6.1.1.1; RFC 9768 §3.1.1, §3.1.4.1: what SYNs ask, and no more when nobody
-/// answers.
+/// RFC 3168 §6.1.1, §6.1.1.1; RFC 9768 §3.1.1, §3.1.4.1: SYNs request ECN, and later ones do not if
+/// there is no answer.
 #[test]
 fn syns_that_are_lost_ask_no_more() {
     let cases = [
@@ -108,7 +109,7 @@ fn syns_that_are_lost_ask_no_more() {
     }
 }
 
-/// An answer to the SYN that asked may come after one that did not was sent.
+/// The answer to the SYN with ECN may arrive after a SYN without ECN was sent.
 #[test]
 fn a_late_answer_to_the_first_syn_counts() {
     let mut peer = syn_sent(Ecn::Request);
@@ -148,7 +149,7 @@ fn window_probes_and_keepalives_are_not_ecn_capable() {
     assert_eq!((sent[0].data.len(), sent[0].header.ip_ecn), (100, IpEcn::Ect0));
 }
 
-/// Without an agreement nothing is marked, and ECE is noise.
+/// Without negotiation nothing is ECN-capable, and ECE is ignored.
 #[test]
 fn a_peer_without_ecn_is_treated_as_of_old() {
     for (policy, answer) in
@@ -186,8 +187,8 @@ fn ce_is_echoed_at_once_and_until_cwr() {
     assert_eq!(peer.host.stats.ecn.ce_received, 1);
 }
 
-/// RFC 3168 §6.1.2: as a loss, once a round trip, with nothing sent again; the next new data says
-/// so, alone.
+/// RFC 3168 §6.1.2: a reduction as for a loss, once a round trip, without a retransmission; only
+/// the next segment of new data carries CWR.
 #[test]
 fn ece_reduces_the_window_once_a_round_trip() {
     let mut peer = classic();
@@ -206,7 +207,7 @@ fn ece_reduces_the_window_once_a_round_trip() {
     assert_eq!(with_cwr, [10_000], "the first new data after the reduction");
     assert!(sent.iter().all(|sent| Peer::offset(sent) >= 10_000), "nothing is sent again");
     assert!(sent.len() >= 5, "and the rest goes on: {}", sent.len());
-    // What was sent after the reduction is acknowledged: another one.
+    // Data sent after the reduction is acknowledged, so the window is reduced again.
     let offset = Peer::offset(sent.last().unwrap());
     let _ = ack_with_ece(&mut peer, offset);
     let _ = ack_with_ece(&mut peer, offset + 1000);
@@ -214,8 +215,7 @@ fn ece_reduces_the_window_once_a_round_trip() {
     assert_eq!(peer.host.stats.tcp.retrans_segs, 0);
 }
 
-/// A peer that says ECE for ever slows us down to a trickle of two segments a round trip, and to no
-/// less.
+/// A peer that always sends ECE reduces the window to two segments a round trip, and not further.
 #[test]
 fn ece_for_ever_leaves_a_trickle() {
     let mut peer = classic();
@@ -251,7 +251,7 @@ fn syn(flags: u8, ip_ecn: IpEcn) -> Header {
     }
 }
 
-/// The ACK of our SYN-ACK.
+/// An ACK of our SYN-ACK with these flags.
 fn last_ack(flags: u8) -> Header {
     let timestamps = Some(Timestamps { value: 2, echo: 0 });
     Header {
@@ -274,8 +274,8 @@ fn served(host: &mut Host, record: SynReceived, ack: &Header) -> Header {
     connection.poll_transmit(&mut host.ctx()).expect("data").header().clone()
 }
 
-/// RFC 3168 §6.1.1; RFC 9768 §3.1, §3.2.3.2.1: what a listener says, and what its connection then
-/// does.
+/// RFC 3168 §6.1.1; RFC 9768 §3.1, §3.2.3.2.1: a listener's answer, and the behaviour of its
+/// connection.
 #[test]
 fn a_listener_agrees_to_what_is_asked() {
     let cases = [
@@ -307,8 +307,8 @@ fn a_listener_agrees_to_what_is_asked() {
     }
 }
 
-/// RFC 9768 §3.2.3.2.2, §3.1.5: the second SYN-ACK has no option, the third asks for nothing; the
-/// mode stays.
+/// RFC 9768 §3.2.3.2.2, §3.1.5: the second SYN-ACK has no option, the third no ECN flags; the mode
+/// stays.
 #[test]
 fn syn_acks_that_are_lost_promise_less() {
     let mut host = Host::new();
@@ -329,7 +329,7 @@ fn syn_acks_that_are_lost_promise_less() {
     assert_eq!((data.ip_ecn, crate::tcp::accecn::ace(data.flags)), (IpEcn::NotEct, 0b101));
 }
 
-/// RFC 9768 §3.1.5: the flags of both kinds in one handshake cannot be told apart later.
+/// RFC 9768 §3.1.5: after the flags of both kinds in one handshake, later flags would be ambiguous.
 #[test]
 fn syns_of_both_kinds_are_reset() {
     let mut host = Host::new();
@@ -340,8 +340,8 @@ fn syns_of_both_kinds_are_reset() {
     assert_eq!((reset.flags, reset.ack), (Flags::RST_ACK, IRS + 1));
 }
 
-/// A cookie brings RFC 3168 back in the timestamp, and AccECN in the flags of the ACK (RFC 9768
-/// §5.1).
+/// With a SYN cookie, RFC 3168 is restored from the timestamp, and AccECN from the flags of the ACK
+/// (RFC 9768 §5.1).
 #[test]
 fn syn_cookies_keep_ecn() {
     let cases =
@@ -363,7 +363,7 @@ fn syn_cookies_keep_ecn() {
         };
         assert_eq!(seen, expected);
     }
-    // Without timestamps there is nowhere to keep it.
+    // Without timestamps it cannot be encoded.
     let mut host = Host::new();
     let params = host.params(ISS.0);
     let bare = Header { options: Options::default(), ..syn(0b011, IpEcn::NotEct) };
@@ -377,8 +377,8 @@ enum EcnSeen {
     Accurate,
 }
 
-/// RFC 9768 §3.2.2.1: the pure ACK of a SYN-ACK says how that came, also when there is data at
-/// once, and again when it comes again.
+/// RFC 9768 §3.2.2.1: the pure ACK of a SYN-ACK reports its marking, also if there is data to send
+/// at once, and again for a repeated SYN-ACK.
 #[test]
 fn the_ack_of_the_syn_ack_goes_before_data() {
     let mut peer = syn_sent(Ecn::RequestAccurate);
@@ -389,7 +389,7 @@ fn the_ack_of_the_syn_ack_goes_before_data() {
     let sent = peer.send(&[0; 1000]);
     let said: Vec<_> = sent.iter().map(|sent| (ace(sent), sent.data.is_empty())).collect();
     assert_eq!(said, [(0b110, true), (6, false), (6, false)]);
-    // No other SYN-ACK has a say.
+    // A SYN-ACK with another number is ignored.
     let stray = Header { seq: IRS - 1, ip_ecn: IpEcn::Ect1, ..header.clone() };
     let sent = peer.deliver(stray, &[]);
     assert_eq!((sent.len(), ace(&sent[0])), (1, 6));
@@ -399,7 +399,7 @@ fn the_ack_of_the_syn_ack_goes_before_data() {
     assert_eq!((sent.len(), ace(&sent[0])), (1, 0b011));
 }
 
-/// RFC 9768 §3.2: marks are counted in every segment, and named in the option.
+/// RFC 9768 §3.2: every segment reports the number of marks, and the option the marked bytes.
 #[test]
 fn accurate_feedback_of_what_comes() {
     let mut peer = accurate();
@@ -408,14 +408,15 @@ fn accurate_feedback_of_what_comes() {
     assert_eq!((ace(&sent[0]), &sent[0].header.options.accecn), (5, &option(&[101])));
     let sent = data(&mut peer, IpEcn::Ce, Flags::default(), 50);
     assert_eq!((ace(&sent[0]), &sent[0].header.options.accecn), (6, &option(&[101, 50])));
-    // Behind a hole, with SACK blocks or not, it is the same counter.
+    // The counter also covers out-of-order segments, with SACK blocks or without.
     let header = Header { seq: peer.seq + 500, ip_ecn: IpEcn::Ce, ..peer.header(Flags::ACK) };
     let sent = peer.deliver(header, &[1; 10]);
     assert_eq!((ace(&sent[0]), &sent[0].header.options.accecn), (7, &option(&[101, 60])));
     assert_eq!(peer.host.stats.ecn.ce_received, 2);
 }
 
-/// RFC 9768 §3.2.2.2: a counter that moved reduces the window, once a round trip; no CWR (§3.1.5).
+/// RFC 9768 §3.2.2.2: a counter that has increased reduces the window, once a round trip; no CWR is
+/// sent (§3.1.5).
 #[test]
 fn a_counter_that_moves_reduces_the_window() {
     let mut peer = accurate();
@@ -429,13 +430,13 @@ fn a_counter_that_moves_reduces_the_window() {
     assert_eq!(peer.host.stats.ecn.reductions, 1);
     assert!(later.iter().all(|sent| ace(sent) == 5));
     assert_eq!(peer.host.stats.tcp.retrans_segs, 0);
-    // An older acknowledgement says nothing.
+    // An older acknowledgement is ignored.
     let ssthresh = peer.connection.congestion.ssthresh();
     let _ = acknowledge(&mut peer, 6010, 3, None);
     assert_eq!(peer.connection.congestion.ssthresh(), ssthresh);
 }
 
-/// A flood of CE, on data or on nothing, costs at most an acknowledgement for every second packet
+/// A flood of CE, with data or without, costs at most an acknowledgement for every second packet
 /// with data and for every third without (RFC 9768 §3.2.2.5.1).
 #[test]
 fn a_flood_of_marks_is_answered_within_bounds() {
@@ -456,7 +457,7 @@ fn a_flood_of_marks_is_answered_within_bounds() {
     assert_eq!(acks, 0);
 }
 
-/// Two ends that ask of each other at once.
+/// A simultaneous open in which both ends request ECN.
 #[test]
 fn a_simultaneous_open_agrees() {
     for (policy, flags, expected) in [
@@ -475,8 +476,8 @@ fn a_simultaneous_open_agrees() {
     }
 }
 
-/// RFC 3168 §6.1.2 (RFC3168-6.1.2-d): whatever the window was reduced for, the next new data says
-/// so, and it says so once.
+/// RFC 3168 §6.1.2 (RFC3168-6.1.2-d): after a reduction for any reason, the next new data carries
+/// CWR, once.
 #[test]
 fn a_loss_is_told_with_cwr_too() {
     let cwr_at = |sent: &[Sent]| -> Vec<u32> {
@@ -494,7 +495,7 @@ fn a_loss_is_told_with_cwr_too() {
     let resent: Vec<&Sent> = sent.iter().filter(|sent| Peer::offset(sent) == 0).collect();
     assert!(!resent.is_empty() && resent.iter().all(|sent| !sent.header.flags.contains(Flags::CWR)));
     assert_eq!(cwr_at(&sent), [10_000]);
-    // A loss in the window that was reduced already reduces it no further (RFC3168-6.1.2-e).
+    // A loss in the same window of data does not reduce the window again (RFC3168-6.1.2-e).
     assert_eq!(peer.host.stats.ecn.reductions, 0);
 
     let mut peer = classic();
@@ -522,8 +523,8 @@ fn a_loss_and_ece_in_one_window_reduce_it_once() {
     assert_eq!((peer.host.stats.ecn.reductions, peer.host.stats.recovery.recoveries), (1, 1));
 }
 
-/// RFC 3168 §6.1.5: whoever guesses addresses and ports cannot make us say ECE; nor can what was
-/// received before.
+/// RFC 3168 §6.1.5: an attacker who guesses addresses and ports cannot make us send ECE; nor can
+/// duplicates.
 #[test]
 fn marks_outside_the_window_are_ignored() {
     let mut peer = classic();
@@ -537,7 +538,7 @@ fn marks_outside_the_window_are_ignored() {
     assert_eq!(peer.host.stats.ecn.ce_received, 0);
 }
 
-/// RFC 9768 §3.2.3.2.2: a path may drop what has an option that it does not know.
+/// RFC 9768 §3.2.3.2.2: a path may drop segments with an unknown option.
 #[test]
 fn options_that_seem_to_be_dropped_are_sent_no_more() {
     let (mut peer, first) = open(Ecn::RequestAccurate, Flags::CWR, &Offer::plain());
@@ -545,7 +546,7 @@ fn options_that_seem_to_be_dropped_are_sent_no_more() {
     assert!(peer.send(&[0; 100])[0].header.options.accecn.is_some());
     let again = peer.wait_for_segment();
     assert_eq!((again.header.options.accecn, again.header.ip_ecn), (None, IpEcn::NotEct));
-    // Later a time-out is a time-out.
+    // Later a time-out does not switch options off.
     let mut peer = accurate();
     let _ = peer.send(&[0; 100]);
     let _ = peer.wait_for_segment();
@@ -553,8 +554,8 @@ fn options_that_seem_to_be_dropped_are_sent_no_more() {
     assert!(sent[0].header.options.accecn.is_some());
 }
 
-/// RFC 9768 §5.3 (RFC9768-5.3): whoever has SACK and accurate ECN reports duplicates, and heeds
-/// reports of them.
+/// RFC 9768 §5.3 (RFC9768-5.3): a host with SACK and accurate ECN reports duplicates, and processes
+/// such reports.
 #[test]
 fn whoever_has_accurate_ecn_reports_duplicates() {
     let (mut peer, _) = open(Ecn::RequestAccurate, Flags::CWR, &Offer { timestamps: false, ..Offer::all() });
@@ -573,7 +574,7 @@ fn whoever_has_accurate_ecn_reports_duplicates() {
     assert_eq!(peer.host.stats.recovery.dsacks_received, 1);
 }
 
-/// TCPI_OPT_ECN_SEEN, of both kinds.
+/// TCPI_OPT_ECN_SEEN, with both kinds of ECN.
 #[test]
 fn it_is_known_whether_the_peer_sends_ecn_capable_packets() {
     for mut peer in [classic(), accurate()] {

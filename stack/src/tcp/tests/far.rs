@@ -1,6 +1,5 @@
-//! Sequence numbers that a connection keeps, and then does not touch while gigabytes go by. After 2
-//! GiB a number that was left behind seems to lie ahead, and after 4 GiB it names data that is in
-//! flight.
+//! Stored sequence numbers that stay unchanged while gigabytes are transferred. After 2 GiB such a
+//! number seems to be in the future, and after 4 GiB it names data in flight.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -11,13 +10,13 @@ use super::peer::{IRS, Offer, Peer, Sent};
 use crate::config::{Ecn, TcpConfig};
 use crate::tcp::{Flags, Header};
 
-/// With segments of this size 4 GiB are not many.
+/// Large segments, so that 4 GiB are not too many of them.
 const MSS: u32 = 65_000;
 const GIB: u64 = 1 << 30;
-/// 4 GiB are so many bytes more than full segments.
+/// 4 GiB modulo the segment size.
 const SMALL: u32 = ((4 * GIB) % MSS as u64) as u32;
 
-/// A connection over which much is sent.
+/// A connection that transfers gigabytes.
 struct Long {
     peer: Peer,
     /// Bytes acknowledged; the sequence number is the low half.
@@ -44,7 +43,7 @@ impl Long {
         long
     }
 
-    /// Until the congestion window takes what a scene sends.
+    /// Sends until the congestion window has room for what a scene sends.
     fn widen(&mut self) {
         for _ in 0..5 {
             self.send_acked(20 * MSS);
@@ -55,7 +54,7 @@ impl Long {
         self.acked as u32
     }
 
-    /// Everything that has been sent arrives.
+    /// The peer acknowledges everything.
     fn ack_all(&mut self) -> Vec<Sent> {
         self.peer.host.now += Duration::from_millis(1);
         self.acked += u64::from(self.peer.connection.snd.flight());
@@ -70,8 +69,8 @@ impl Long {
         }
     }
 
-    /// So many bytes, half a window at a time, and a segment more: something is always in flight.
-    /// Nothing is looked at, and nothing copied.
+    /// Transfers `bytes`, half a window at a time, and one segment more, so that data is always in
+    /// flight. Nothing is checked or copied.
     fn carry(&mut self, bytes: u64) {
         let chunk = Bytes::from(alloc::vec![0; 16 << 20]);
         let end = self.acked + bytes;
@@ -79,7 +78,7 @@ impl Long {
             let left = (end + u64::from(MSS)) - self.acked - self.peer.connection.snd.queue.len() as u64;
             let len = left.min(chunk.len() as u64) as usize;
             let Peer { host, connection, .. } = &mut self.peer;
-            // As much as the buffer takes.
+            // The buffer may take less.
             let _ = connection.send_bytes(&mut host.ctx(), chunk.slice(..len));
             while connection.poll_transmit(&mut host.ctx()).is_some() {}
             let half = u64::from((connection.snd.flight() / MSS).div_ceil(2) * MSS).min(end - self.acked);
@@ -91,7 +90,8 @@ impl Long {
         assert_eq!(self.acked, end);
     }
 
-    /// Sends so many full segments, after what is on its way has arrived; how many went out.
+    /// Sends this many full segments after everything in flight has arrived. Returns how many were
+    /// sent.
     fn send_full(&mut self, count: u32) -> usize {
         self.peer.send(&alloc::vec![0; (count * MSS) as usize]).len()
     }
@@ -121,11 +121,11 @@ impl Long {
     }
 }
 
-/// One thing that a connection can be made to do, again and again.
+/// A scene that can be played repeatedly on one connection.
 type Scene = fn(&mut Long);
 
-/// Plays the scenes, and again at a distance at which the numbers that they left behind lie ahead,
-/// or are those of the data that is in flight then.
+/// Plays the scenes, and plays them again at a distance at which stored numbers seem to be in the
+/// future, or are those of data in flight.
 fn play_far_apart(sack: bool, scenes: &[Scene]) {
     for distance in [4 * GIB - 33_000 * u64::from(MSS), 4 * GIB] {
         let mut long = Long::new(sack);
@@ -164,7 +164,8 @@ fn a_repetition_was_needless(long: &mut Long) {
     assert!(widened > before, "{before:?} -> {widened:?}");
 }
 
-/// A block is news although one of the same numbers came 4 GiB ago. Something stays in flight.
+/// A SACK block is new although a block with the same numbers arrived 4 GiB ago. Data stays in
+/// flight.
 fn something_is_sacked(long: &mut Long) {
     assert_eq!(long.send_full(3), 3);
     let _ = long.sack(&[(1, 2)]);
@@ -175,8 +176,8 @@ fn something_is_sacked(long: &mut Long) {
     let _ = long.peer.ack_bytes(low);
 }
 
-/// A small segment waits for no other that was acknowledged long ago. 4 GiB later the end of
-/// `SMALL` lies in the middle of what is in flight.
+/// A small segment does not wait for one that was acknowledged long ago. 4 GiB later the end of
+/// `SMALL` is in the middle of the data in flight.
 fn a_small_segment_goes_out(long: &mut Long) {
     assert_eq!(long.send_full(8), 8);
     assert_eq!(long.peer.send(&alloc::vec![0; SMALL as usize]).len(), 1);
@@ -185,7 +186,7 @@ fn a_small_segment_goes_out(long: &mut Long) {
     let _ = long.ack_all();
 }
 
-/// SND.WL1 is a number of the peer's, SND.WL2 one of ours: each moves by itself.
+/// SND.WL1 is a number of the peer, SND.WL2 one of ours: they move independently.
 fn the_window_is_updated(long: &mut Long) {
     let low = long.low();
     for window in [0, 65_535] {
@@ -195,7 +196,7 @@ fn the_window_is_updated(long: &mut Long) {
     }
 }
 
-/// The pointer is in no segment behind the urgent data.
+/// Segments after the urgent data have no urgent pointer.
 fn something_is_urgent(long: &mut Long) {
     assert!(!long.peer.connection.is_urgent());
     let (_, sent) = long.peer.call(|connection, ctx| connection.send_oob(ctx, &alloc::vec![1; MSS as usize]));
@@ -244,7 +245,7 @@ fn what_was_sacked_gigabytes_ago_changes_nothing() {
     play_far_apart(true, &[something_is_sacked]);
 }
 
-/// The same for what the peer sends: only SND.WL1 moves, and RCV.NXT with it.
+/// The same for data from the peer: only SND.WL1 and RCV.NXT move.
 #[test]
 fn the_peers_numbers_may_go_round_too() {
     let mut long = Long::new(true);

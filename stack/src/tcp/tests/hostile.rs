@@ -1,5 +1,5 @@
-//! Anything may come, and a program may call anything at any time: nothing panics, and what must
-//! hold holds.
+//! Arbitrary segments arrive, and a program makes arbitrary calls: nothing panics, and the
+//! invariants hold.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -13,21 +13,21 @@ use crate::ip::ecn::IpEcn;
 use crate::tcp::options::{AccEcnOption, AccEcnOrder};
 use crate::tcp::{Flags, Header, SackBlocks, SeqNumber, State, Timestamps};
 
-/// One thing that the peer, the program or time does.
+/// An action of the peer or the program, or a step of time.
 #[derive(Clone, Debug)]
 enum Action {
     Segment {
         flags: u16,
-        /// From what the connection expects.
+        /// The offset from RCV.NXT.
         seq: i32,
-        /// From SND.UNA.
+        /// The offset from SND.UNA.
         ack: i32,
         window: u16,
         len: usize,
         timestamp: Option<i32>,
         sack: Vec<(i32, i32)>,
     },
-    /// All that was sent is acknowledged.
+    /// The peer acknowledges everything.
     AckAll {
         window: u16,
     },
@@ -44,7 +44,7 @@ enum Action {
     Wait(u64),
 }
 
-/// Near zero, mostly: that is where the edges are.
+/// Mostly near zero, where the edge cases are.
 fn offset() -> impl Strategy<Value = i32> {
     prop_oneof![4 => -3i32..4, 2 => -3000i32..3000, 1 => -100_000i32..100_000, 1 => any::<i32>()]
 }
@@ -89,7 +89,7 @@ fn shift(seq: SeqNumber, offset: i32) -> SeqNumber {
     SeqNumber(seq.0.wrapping_add_signed(offset))
 }
 
-/// Does it; what the connection sends.
+/// Does the action, and returns what the connection sends.
 fn act(peer: &mut Peer, what: Action) -> Vec<Sent> {
     let (una, nxt) = (peer.connection.snd.una, peer.connection.rcv.nxt);
     match what {
@@ -157,7 +157,7 @@ fn act(peer: &mut Peer, what: Action) -> Vec<Sent> {
     }
 }
 
-/// What holds whenever nothing is left to send.
+/// Checks the invariants, when nothing is left to send.
 fn check(peer: &Peer, sent: &[Sent], right_edge: &mut SeqNumber) -> Result<(), TestCaseError> {
     let connection = &peer.connection;
     let snd = &connection.snd;
@@ -167,7 +167,7 @@ fn check(peer: &Peer, sent: &[Sent], right_edge: &mut SeqNumber) -> Result<(), T
     prop_assert!(received <= limit + limit / 4, "{} bytes received", received);
     if connection.state().is_synchronized() {
         connection.flight.scoreboard.assert_covers(snd.una, snd.nxt);
-        // SYN and FIN take a number each; nothing else is ever sent that is not in the queue.
+        // SYN and FIN take a number each; everything else that is sent is in the queue.
         prop_assert!(snd.outstanding() as usize <= queued + 1);
     }
     let waits = connection.state().may_have_unsent() && (snd.flight() > 0 || snd.has_unsent());
@@ -207,7 +207,7 @@ fn torture(mut peer: Peer, actions: Vec<Action>) -> Result<(), TestCaseError> {
         prop_assert!(peer.connection.snd.una.before_eq(peer.connection.snd.max.max(max)));
         check(&peer, &sent, &mut right_edge)?;
     }
-    // Left alone, it comes to rest: no timer fires for ever, except towards a peer that would be
+    // Without further actions it becomes idle: no timer fires for ever, unless the peer must be
     // probed.
     let _ = peer.wait(Duration::from_secs(10));
     Ok(())
@@ -225,7 +225,7 @@ proptest! {
         torture(Peer::established_with(offer, |_, _| {}), actions)?;
     }
 
-    /// With either kind of ECN agreed on, marks and counters that lie, and probes of the path.
+    /// With either kind of ECN, false marks and counters, and path MTU probes.
     #[test]
     fn a_connection_with_ecn_survives_anything(
         actions in proptest::collection::vec(action(), 1..80),
@@ -255,7 +255,7 @@ proptest! {
         torture(Peer::syn_sent(|_, _| {}), actions)?;
     }
 
-    /// With buffers of a few bytes, and a peer with odd ones.
+    /// With buffers of a few bytes, and a peer with unusual ones.
     #[test]
     fn tiny_buffers_and_segments_survive_anything(
         actions in proptest::collection::vec(action(), 1..60),

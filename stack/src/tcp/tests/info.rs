@@ -1,4 +1,4 @@
-//! What can be known of a connection, field by field.
+//! `TcpInfo`, field by field.
 
 use alloc::format;
 use alloc::vec;
@@ -86,10 +86,10 @@ fn of_a_sender_with_losses() {
     assert_eq!((repaired.sacked, repaired.lost, repaired.retrans, repaired.total_retrans), (4, 1, 1, 1));
     assert_eq!((repaired.bytes_retrans, repaired.bytes_sent), (1000, 11_000));
     assert!(repaired.snd_ssthresh < 10 && repaired.reord_seen == 0);
-    // The peer had it after all.
+    // The peer had received it.
     let _ = peer.sack_bytes(5000, &[(0, 1000)]);
     assert_eq!(info(&peer).dsack_dups, 1);
-    // The rest is lost, and what is repeated of it as well.
+    // The rest is lost, and so are its retransmissions.
     let _ = peer.wait_millis(2000);
     let lost = info(&peer);
     assert_eq!(lost.ca_state, CongestionState::Loss);
@@ -125,7 +125,7 @@ fn of_a_receiver() {
 
 #[test]
 fn of_who_waits_for_whom() {
-    // The peer's window, 4,000 bytes, is less than there is to send.
+    // The peer's window, 4,000 bytes, is less than the queued data.
     let mut peer = Peer::established_with(Offer { window: 4000, ..Offer::plain() }, |_, params| {
         params.settings.send_buffer_bytes = 20_000;
     });
@@ -141,7 +141,7 @@ fn of_who_waits_for_whom() {
     let _ = peer.wait_millis(600);
     let closed = info(&peer);
     assert!(closed.probes > 0 && closed.rwnd_limited >= Duration::from_millis(600), "{closed:?}");
-    // A program that has filled its buffer, where the congestion window would take more.
+    // The program has filled its buffer, and the congestion window has room for more.
     let mut peer = Peer::established_with(Offer::plain(), |_, params| {
         params.settings.send_buffer_bytes = 8000;
     });
@@ -156,8 +156,7 @@ fn of_who_waits_for_whom() {
     assert_eq!(half.rwnd_limited, Duration::ZERO);
 }
 
-/// The fields that Linux's tcp_get_info fills in for a listener; all others are as if nothing was
-/// known.
+/// The fields that Linux's tcp_get_info fills in for a listener; all others have their defaults.
 #[test]
 fn of_a_listener() {
     let host = Host::new();

@@ -1,5 +1,4 @@
-//! A peer with a connection of its own that lies: what that costs us, in records, timers and
-//! segments, has a bound.
+//! A peer that lies on its own connection: its cost in records, timers and segments is limited.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -19,8 +18,8 @@ fn spacious(offer: Offer) -> Offer {
     Offer { scale: Some(7), ..offer }
 }
 
-/// A peer that has acknowledged until at least so many segments are in flight; how many bytes are
-/// acknowledged.
+/// A peer that has acknowledged until at least `segs` segments are in flight, and the number of
+/// acknowledged bytes.
 fn with_flight(mut peer: Peer, segs: u32) -> (Peer, u32) {
     let mut acked = 0;
     loop {
@@ -35,7 +34,8 @@ fn with_flight(mut peer: Peer, segs: u32) -> (Peer, u32) {
     }
 }
 
-/// Segments of 1,000 bytes; no timestamps, which would take room from them.
+/// The same with SACK and segments of 1,000 bytes, without timestamps, which would make them
+/// shorter.
 fn sacking(segs: u32) -> (Peer, u32) {
     let offer = spacious(Offer { timestamps: false, ..Offer::all() });
     with_flight(Peer::established_with(offer, |_, _| {}), segs)
@@ -60,7 +60,7 @@ fn reordering_window(peer: &Peer) -> u128 {
     peer.connection.flight.rack.reordering_window(false, 0, path).as_millis()
 }
 
-/// Blocks of a byte, inverted ones, and such as lie outside of what is in flight, change nothing.
+/// Blocks of one byte, inverted blocks, and blocks outside the data in flight change nothing.
 #[test]
 fn blocks_that_cannot_be_true_change_nothing() {
     let (mut peer, una) = sacking(300);
@@ -79,8 +79,8 @@ fn blocks_that_cannot_be_true_change_nothing() {
     assert_eq!(records(&peer), before);
 }
 
-/// What a peer has named once is one record, however it is named again: an acknowledgement that
-/// alternates its blocks finds nothing to look through.
+/// SACKed data is one record, however often it is reported again: an acknowledgement with
+/// alternating blocks has no long list to scan.
 #[test]
 fn alternating_blocks_find_no_records_to_look_through() {
     let (mut peer, una) = sacking(600);
@@ -104,8 +104,8 @@ fn alternating_blocks_find_no_records_to_look_through() {
     assert!(records(&peer) <= 60, "{} records", records(&peer));
 }
 
-/// RFC 2883 by a liar: only what was sent again can be reported as a duplicate, so neither the
-/// reordering window grows nor is anything undone.
+/// False D-SACKs (RFC 2883): only retransmitted data can be reported as a duplicate, so the
+/// reordering window does not grow, and nothing is undone.
 #[test]
 fn duplicates_of_what_was_sent_once_say_nothing() {
     let (mut peer, mut una) = sacking(100);
@@ -119,8 +119,9 @@ fn duplicates_of_what_was_sent_once_say_nothing() {
     assert_eq!(reordering_window(&peer), 25);
 }
 
-/// Acknowledgements of a byte each, in a recovery without SACK, where each may send the first
-/// segment again (RFC 6582): at most a segment each, and no memory of the former ones.
+/// Acknowledgements of one byte each, in a recovery without SACK, where each may cause a
+/// retransmission of the first segment (RFC 6582): at most one segment each, and no state for
+/// earlier ones.
 #[test]
 fn divided_acknowledgements_in_recovery_send_at_most_one_segment_each() {
     let (mut peer, una) = plain(200);
@@ -140,8 +141,8 @@ fn divided_acknowledgements_in_recovery_send_at_most_one_segment_each() {
     assert!(after <= 2 * before + 20_000, "{before} bytes, then {after}");
 }
 
-/// RFC 5681 without SACK: each duplicate acknowledgement lets a segment out, within the peer's
-/// window. With SACK, one that says nothing sends nothing.
+/// RFC 5681 without SACK: a segment is sent for each duplicate acknowledgement, within the peer's
+/// window. With SACK, one without a new block causes nothing.
 #[test]
 fn floods_of_duplicate_acknowledgements() {
     let (mut peer, una) = plain(20);
@@ -157,9 +158,9 @@ fn floods_of_duplicate_acknowledgements() {
     assert_eq!(sent, 0);
 }
 
-/// A receiver that acknowledges what it has not got makes us send faster, no more: the window grows
-/// by what was in flight. What was never sent is not believed, and answered at a limited rate (RFC
-/// 5961 §5).
+/// A receiver that acknowledges data before it has arrived only makes us send faster: the window
+/// grows by what was in flight. An acknowledgement of data that was never sent is not accepted, and
+/// is answered at a limited rate (RFC 5961 §5).
 #[test]
 fn optimistic_acknowledgements() {
     let (mut peer, _) = sacking(20);
@@ -198,8 +199,8 @@ fn divided_acknowledgements_grow_the_window_no_faster() {
     assert!(peer.connection.congestion.cwnd() <= cwnd + 5_000);
 }
 
-/// Eifel lies (RFC 3522): after each loss that it reports the peer echoes an old timestamp, and the
-/// reduction is undone. It gets back what it had, and never more.
+/// A peer that abuses Eifel (RFC 3522): after each loss it echoes an old timestamp, and the
+/// reduction is undone. The window gets its former value, and never more.
 #[test]
 fn recoveries_undone_for_ever_gain_nothing() {
     let (mut peer, mut una) = with_flight(Peer::established_with(spacious(Offer::all()), |_, _| {}), 100);
@@ -231,8 +232,8 @@ fn recoveries_undone_for_ever_gain_nothing() {
     assert!(got <= 50 * given, "{got} segments for {given}");
 }
 
-/// RFC 2018 §8 by a liar: who repeats that it has the first segment, and does not acknowledge it,
-/// does not put the time-out off, and the connection ends.
+/// A peer that abuses RFC 2018 §8: it SACKs the first segment repeatedly without acknowledging it.
+/// That does not postpone the time-out, and the connection ends.
 #[test]
 fn reneging_for_ever_does_not_put_the_timeout_off() {
     let (mut peer, una) = sacking(20);
@@ -245,8 +246,8 @@ fn reneging_for_ever_does_not_put_the_timeout_off() {
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
 }
 
-/// Nobody holds the connection any more, and its peer opens and closes the window without ever
-/// taking anything.
+/// The connection has no descriptor, and its peer opens and closes the window without ever
+/// accepting data.
 #[test]
 fn an_orphan_is_not_held_by_a_window_that_opens_and_closes() {
     for window in [0, 1] {
@@ -264,7 +265,7 @@ fn an_orphan_is_not_held_by_a_window_that_opens_and_closes() {
     }
 }
 
-/// An MSS of next to nothing: what is in flight is bounded in segments, and so are its records.
+/// A tiny MSS: the number of segments in flight is limited, and so is that of the records.
 #[test]
 fn tiny_segments_in_flight_are_bounded() {
     for mss in [1, 48] {
@@ -288,8 +289,8 @@ fn tiny_segments_in_flight_are_bounded() {
     }
 }
 
-/// RFC 3168 by a liar: ECE in every acknowledgement halves the window once a round trip, and data
-/// goes on.
+/// A peer that abuses RFC 3168: ECE in every acknowledgement halves the window once a round trip,
+/// and data is still sent.
 #[test]
 fn congestion_reported_for_ever_leaves_a_window() {
     let offer = spacious(Offer { timestamps: false, ..Offer::all() });
@@ -312,11 +313,12 @@ fn congestion_reported_for_ever_leaves_a_window() {
     assert!(acked > 200 * MSS);
 }
 
-/// Two segments for the same numbers that disagree: what came first stays, whichever way they
-/// overlap, and nothing is delivered twice.
+/// Two segments with different data for the same numbers: the data that came first stays, however
+/// they overlap, and nothing is delivered twice.
 #[test]
 fn what_came_first_stays() {
-    // What waits, as offset, length and letter, in the order in which it comes; then what is read.
+    // The segments as offset, length and letter, in the order of arrival; then the bytes that are
+    // read.
     type Segment = (u32, usize, u8);
     let cases: [(&[Segment], &[u8]); 5] = [
         (&[(2, 2, b'a'), (0, 6, b'b')], b"bbaabb"),
@@ -334,7 +336,7 @@ fn what_came_first_stays() {
     }
 }
 
-/// Old data by the thousand: an acknowledgement each, with the duplicate named, and nothing more.
+/// Thousands of old segments: each gets one acknowledgement with a D-SACK, and nothing more.
 #[test]
 fn old_duplicates_get_one_acknowledgement_each() {
     let mut peer = Peer::established();
@@ -350,7 +352,7 @@ fn old_duplicates_get_one_acknowledgement_each() {
     assert_eq!(peer.connection.rcv.nxt, begin);
 }
 
-/// Data out of order that never becomes whole: so many ranges, so many bytes.
+/// Out-of-order data whose gaps are never filled: ranges and bytes are limited.
 #[test]
 fn islands_without_end_are_bounded() {
     let mut peer = Peer::established();
@@ -369,18 +371,18 @@ fn islands_without_end_are_bounded() {
 /// An acknowledgement of a hostile peer in the middle of a transfer.
 #[derive(Clone, Debug)]
 struct Lie {
-    /// From SND.UNA.
+    /// The offset from SND.UNA.
     ack: u32,
     blocks: Vec<(u32, u32)>,
     window: u16,
-    /// Of our clock, how long ago.
+    /// The age of the echoed timestamp.
     echo: u32,
     flags: Flags,
-    /// Milliseconds before it comes.
+    /// Milliseconds before it arrives.
     after: u64,
 }
 
-/// Near the borders of segments, mostly.
+/// Mostly near the boundaries of segments.
 fn edge() -> impl Strategy<Value = u32> {
     let near = (0u32..150, 0u32..5).prop_map(|(segs, off)| (segs * MSS + off).wrapping_sub(2));
     prop_oneof![8 => near, 1 => any::<u32>()]
@@ -406,9 +408,9 @@ fn lie() -> impl Strategy<Value = Lie> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Whatever a peer says while data is in flight: the records cover exactly that, there are no
-    /// more of them than segments, and an acknowledgement lets no more out than the congestion
-    /// window, within the peer's window.
+    /// For any acknowledgements while data is in flight: the records cover exactly that data, there
+    /// are no more of them than segments, and no more is sent than the congestion window and the
+    /// peer's window allow.
     #[test]
     fn whatever_is_acknowledged_in_the_middle_of_a_transfer(
         lies in proptest::collection::vec(lie(), 1..100),
@@ -434,7 +436,7 @@ proptest! {
             let upon = peer.deliver(header, &[]);
             let bytes: usize = upon.iter().map(|sent| sent.data.len()).sum();
             let cwnd = peer.connection.congestion.cwnd().max(before);
-            // Without SACK each duplicate lets a segment more out (RFC 5681 §3.2).
+            // Without SACK one more segment is sent for each duplicate (RFC 5681 §3.2).
             let most = cwnd + MSS + peer.connection.flight.recovery.duplicate_bytes();
             prop_assert!(bytes as u32 <= most, "{} bytes with a window of {}", bytes, cwnd);
             sent.extend(upon);
@@ -442,7 +444,7 @@ proptest! {
             let snd = &peer.connection.snd;
             let most = snd.una + snd.max_wnd;
             prop_assert!(sent.iter().all(|sent| (sent.header.seq + sent.data.len() as u32).before_eq(most)));
-            // Segments of any length that was in use, and the sacked ranges between them.
+            // Segments of any used length, and the SACKed ranges between them.
             prop_assert!(records(&peer) as u32 <= 2 * (snd.flight() / (MSS - 12)) + 10);
             prop_assert!(peer.connection.flight.scoreboard.memory_bytes() < 1 << 20);
             let _ = peer.call(|connection, ctx| connection.send(ctx, &vec![7; 1 << 14]));

@@ -45,7 +45,7 @@ fn a_buffer_that_grows_makes_room_for_the_mark() {
     let (_, sent) = peer.call(|connection, ctx| connection.set_settings(ctx, settings));
     assert_eq!(peer.connection.buffers().0, 2 << 20);
     assert!(u32::from(sent[0].header.window) << 7 > 1 << 20, "{sent:?}");
-    // Half of the buffer has room.
+    // Half of the buffer is enough.
     for (low_water, buffer) in [(1 << 20, 2 << 20), ((1 << 20) + 1, (2 << 20) + 2)] {
         let mut settings = crate::tcp::Settings::clone(&peer.connection.settings);
         settings.receive_low_water = low_water;
@@ -59,7 +59,7 @@ fn no_more_waits_unsent_than_the_program_wants() {
     let mut peer = Peer::established_with(Offer::plain(), |_, params| {
         params.settings.unsent_low_water = 4000;
     });
-    // The initial window is ten segments: what is in flight does not count.
+    // The initial window is ten segments: data in flight does not count.
     let mut taken = 0;
     while let (Ok(len), _) = peer.call(|connection, ctx| connection.send(ctx, &[7; 3000])) {
         taken += len;

@@ -7,7 +7,7 @@ use crate::drop_reason::DropReason;
 use crate::memory::{Account, Budget};
 use crate::tcp::{Flags, Header, SendFlags, SeqNumber, SynReceived};
 
-/// What is left to each of a hundred sockets of an account that has this much room.
+/// The budget of each of a hundred sockets in an account with this much room.
 fn pressed(room: usize) -> Budget {
     let config = Config { memory_limit_bytes: 16 << 20, ..Config::default() };
     let mut account = Account::new(&config);
@@ -20,7 +20,7 @@ fn edge(header: &Header) -> SeqNumber {
     header.ack + (u32::from(header.window) << 7)
 }
 
-/// Its window is scaled, its segments have 1,000 bytes.
+/// A peer with a scaled window and segments of 1,000 bytes.
 fn peer() -> Peer {
     Peer::established_with(Offer { scale: Some(0), sack: true, ..Offer::plain() }, |_, _| {})
 }
@@ -37,7 +37,7 @@ fn data_is_refused_and_what_it_acknowledges_counts() {
     assert_eq!(peer.connection.queued(), (5000, 0));
     assert_eq!((sent.len(), sent[0].header.ack), (1, peer.seq), "a duplicate acknowledgement");
     assert_eq!((sent[0].header.window, edge(&sent[0].header)), (0, peer.seq), "the window is closed");
-    // Once the program has read, there is room again, the peer hears of it, and nothing was lost.
+    // Once the program has read, there is room again, the peer is told, and no data was lost.
     let mut buf = [0; 10_000];
     let (read, sent) = peer.call(|connection, ctx| connection.recv(ctx, &mut buf));
     assert_eq!(read, Ok(5000));
@@ -51,7 +51,7 @@ fn data_is_refused_and_what_it_acknowledges_counts() {
 fn whoever_holds_nothing_gets_something() {
     let mut peer = peer();
     peer.host.memory = pressed(0);
-    // The first whatever its size, then what is kept for everybody.
+    // The first segment of any size is accepted, then those within the reserve.
     for segment in 1..=4 {
         let _ = peer.data(&[7; 1000]);
         let taken = peer.connection.queued().0;
@@ -68,7 +68,7 @@ fn what_came_out_of_order_gives_way_to_what_is_next() {
         let _ = peer.data_at(n * 1000, &[n as u8; 1000]);
     }
     peer.host.memory = pressed(0);
-    // What lies behind the others is itself the first to go.
+    // Data after the other segments is itself discarded first.
     let behind = Header { seq: peer.seq + 21_000, ..peer.header(Flags::ACK) };
     let _ = peer.deliver_dropped(behind, &[9; 1000], DropReason::MemoryLimit);
     assert_eq!(peer.host.stats.memory.pruned_bytes, 0);
@@ -93,7 +93,7 @@ fn the_window_narrows_as_it_is_used_and_opens_again() {
         }
         let _ = peer.recv(1000);
     }
-    // What is still to be read counts in it.
+    // Unread data counts in the window.
     assert!((1000..=3500).contains(&last), "{last}");
     peer.host.memory = start;
     for _ in 0..2000 {
@@ -105,7 +105,7 @@ fn the_window_narrows_as_it_is_used_and_opens_again() {
     assert!(last > 1_000_000, "{last}");
 }
 
-/// A peer that keeps to the window loses nothing, and one that waits for more is told.
+/// A peer that respects the window loses no data, and one that waits for a larger window is told.
 #[test]
 fn no_more_is_offered_than_there_is_memory_for() {
     let mut peer = peer();
@@ -146,7 +146,7 @@ fn nor_is_a_newcomer_offered_more() {
     let connection = record.into_connection(&mut host.ctx(), params.settings, 1460);
     assert_eq!((connection.rcv.window(), connection.rcv.ssthresh()), (most, most));
 
-    // What a cookie has offered is not known, and is not taken back.
+    // The window that a cookie has offered is not known, and is not reduced.
     let params = host.params(1);
     let ack = Header { seq: IRS + 1, flags: Flags::ACK, ..Header::default() };
     let record = SynReceived::from_cookie(&mut host.ctx(), &ack, &params, 1000);

@@ -1,5 +1,5 @@
-//! Tests of the engine as a whole: two connections, or one and a peer made by hand, on one virtual
-//! clock.
+//! Tests of whole connections: two connections, or one and a peer whose segments are written by
+//! hand, on one virtual clock.
 
 mod bench;
 mod buffers;

@@ -39,12 +39,12 @@ fn without_the_peers_options_none_are_used() {
     let mut peer = Peer::plain();
     let sent = peer.send(b"x");
     assert_eq!(sent[0].header.options, Default::default());
-    // Not scaled: all that 16 bits hold.
+    // Not scaled: the largest 16-bit value.
     assert_eq!(sent[0].header.window, u16::MAX);
 }
 
-/// MUST-15, MUST-16: the peer's MSS, the path's, 536 without the option, and never absurdly small
-/// ones.
+/// MUST-15, MUST-16: the peer's MSS, the path's, 536 without the option, and never less than the
+/// minimum.
 #[test]
 fn segments_are_as_large_as_peer_and_path_take() {
     let full = |offer: Offer, path_mss: u16| {
@@ -58,14 +58,14 @@ fn segments_are_as_large_as_peer_and_path_take() {
     assert_eq!(full(Offer::all(), 1460), 988, "timestamps take 12 bytes");
 }
 
-/// MUST-22, RFC 6298 §5.5: each SYN after twice the time, and an end.
+/// MUST-22, RFC 6298 §5.5: the delay doubles with each SYN, and the attempt ends.
 #[test]
 fn syns_are_repeated_with_back_off_and_given_up() {
     let mut peer = Peer::syn_sent(|_, _| {});
     let start = peer.host.now;
     let syns = peer.wait(Duration::from_secs(200));
     let seconds: Vec<u64> = syns.iter().map(|sent| (sent.at - start).as_secs()).collect();
-    // The first five at even distances, as on Linux.
+    // The first five at equal intervals, as on Linux.
     assert_eq!(seconds, [1, 2, 3, 4, 5, 7, 11, 19, 35, 67]);
     assert!(syns.iter().all(|sent| sent.flags() == "SYN" && sent.header.seq == ISS));
     assert_eq!(peer.connection.state(), State::Closed);
@@ -107,7 +107,7 @@ fn a_reset_refuses_only_if_it_acknowledges_the_syn() {
     assert_eq!(peer.host.stats.tcp.resets_received, 1);
 }
 
-/// RFC 9293 §3.5, figure 10: an old SYN-ACK is answered with a reset, and the attempt goes on.
+/// RFC 9293 §3.5, figure 10: an old SYN-ACK is answered with a reset, and the attempt continues.
 #[test]
 fn a_bad_ack_of_the_syn_is_reset() {
     let mut peer = Peer::syn_sent(|_, _| {});
@@ -138,7 +138,7 @@ fn both_ends_open_at_once() {
     assert_eq!(peer.connection.state(), State::SynReceived);
     assert_eq!(sent[0].flags(), "SYN,ACK");
     assert_eq!((sent[0].header.seq, sent[0].header.ack), (ISS, IRS + 1));
-    // The peer has answered ours in the same way.
+    // The peer has answered our SYN with a SYN-ACK, too.
     let syn_ack = peer.syn(&Offer { scale: Some(5), window: 100, ..Offer::all() }, Flags::SYN_ACK);
     let sent = peer.deliver(syn_ack, &[]);
     assert!(sent.len() == 1 && sent[0].is_pure_ack());
@@ -150,7 +150,7 @@ fn both_ends_open_at_once() {
     assert_eq!(sent.iter().map(|sent| sent.data.len()).sum::<usize>(), 100);
 }
 
-/// The same, where the SYN-ACK is lost and an ACK comes.
+/// The same, but the SYN-ACK is lost and an ACK arrives.
 #[test]
 fn both_ends_open_at_once_and_the_answer_is_repeated() {
     let mut peer = Peer::syn_sent(|_, _| {});
@@ -158,7 +158,7 @@ fn both_ends_open_at_once_and_the_answer_is_repeated() {
     let _ = peer.deliver(syn.clone(), &[]);
     let repeated = peer.wait_millis(1000);
     assert_eq!(repeated[0].flags(), "SYN,ACK");
-    // The peer's SYN again: its own timer.
+    // The peer's timer repeats its SYN.
     let again = peer.deliver(syn, &[]);
     assert_eq!(again[0].flags(), "SYN,ACK");
     peer.seq = IRS + 1;
@@ -229,7 +229,7 @@ fn unreachable_ends_an_attempt_and_is_remembered_later() {
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::Unreachable(unreachable)));
 }
 
-/// Linux: SO_ERROR gives out what was remembered (sk_err_soft), and then it is the reason no more.
+/// Linux: SO_ERROR returns the stored error (sk_err_soft), which is then no longer the reason.
 #[test]
 fn what_is_remembered_can_be_asked_for_once() {
     let unreachable = Error::HostUnreachable;
@@ -263,7 +263,7 @@ fn a_buffer_made_smaller_before_it_is_open_keeps_what_the_syn_offered() {
     assert_eq!(sent[0].header.window, u16::MAX);
 }
 
-/// RFC 7413 §4.1.2: a cookie is good for two lifetimes of its key at most.
+/// RFC 7413 §4.1.2: a cookie is valid for two lifetimes of its key at most.
 #[test]
 fn fast_open_keys_change_with_time() {
     let mut host = super::bench::Host::new();
@@ -279,7 +279,7 @@ fn fast_open_keys_change_with_time() {
     assert_eq!(second.backup, Some(first.primary));
     assert_ne!(second.primary, first.primary);
     assert_eq!(keys.current(&mut host.ctx()), second);
-    // Nobody asked for so long that the key before is too old.
+    // No cookie was requested for so long that the previous key is too old.
     host.now += 2 * lifetime;
     let third = keys.current(&mut host.ctx());
     assert_eq!(third.backup, None);

@@ -88,7 +88,7 @@ fn data_that_waits_before_a_closed_window_has_the_same_time() {
     while peer.connection.state() == State::Established {
         let before = peer.host.now;
         let _ = peer.wait_millis(100);
-        // The peer answers every probe, and stays closed.
+        // The peer answers every probe, and its window stays closed.
         let header = peer.header(crate::tcp::Flags::ACK);
         let _ = peer.deliver(header, &[]);
         waited += peer.host.now - before;

@@ -1,4 +1,4 @@
-//! One connection, and a peer whose every segment the test writes by hand.
+//! One connection, and a peer whose segments the test writes by hand.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -13,7 +13,7 @@ use crate::time::Instant;
 
 /// Our ISN.
 pub(super) const ISS: SeqNumber = SeqNumber(0xffff_ff00);
-/// The peer's.
+/// The peer's ISN.
 pub(super) const IRS: SeqNumber = SeqNumber(0x7fff_fff0);
 
 /// A segment that the connection sent.
@@ -25,7 +25,7 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// Its flags in words, without PSH: `FIN,ACK`.
+    /// The names of its flags, without PSH: `FIN,ACK`.
     pub(super) fn flags(&self) -> alloc::string::String {
         let names = [(Flags::SYN, "SYN"), (Flags::FIN, "FIN"), (Flags::RST, "RST"), (Flags::ACK, "ACK")];
         let set: Vec<&str> = names
@@ -36,13 +36,13 @@ impl Sent {
         set.join(",")
     }
 
-    /// An acknowledgement and nothing else.
+    /// Whether it is an acknowledgement and nothing else.
     pub(super) fn is_pure_ack(&self) -> bool {
         self.header.flags == Flags::ACK && self.data.is_empty()
     }
 }
 
-/// What the peer's SYN offers.
+/// The options and the window of the peer's SYN.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
     pub(super) mss: Option<u16>,
@@ -53,13 +53,13 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// Everything, and a window of 64 KiB without scaling, which keeps the numbers in the tests
+    /// All options, and a window of 64 KiB without scaling, which keeps the numbers in the tests
     /// readable.
     pub(super) fn all() -> Offer {
         Offer { mss: Some(1000), scale: Some(0), sack: true, timestamps: true, window: 65_535 }
     }
 
-    /// A peer of 1985, but for the MSS: segments of 1,000 bytes, no options in the way.
+    /// No options except the MSS, for segments of 1,000 bytes.
     pub(super) fn plain() -> Offer {
         Offer { mss: Some(1000), scale: None, sack: false, timestamps: false, window: 65_535 }
     }
@@ -68,8 +68,7 @@ impl Offer {
 pub(super) struct Peer {
     pub(super) host: Host,
     pub(super) connection: Connection,
-    /// The peer's SND.NXT and RCV.NXT: what its next segment carries unless the test says
-    /// otherwise.
+    /// The peer's SND.NXT and RCV.NXT, which its next segment carries by default.
     pub(super) seq: SeqNumber,
     pub(super) ack: SeqNumber,
     pub(super) window: u16,
@@ -78,7 +77,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// The connection is in SYN-SENT and its SYN is out.
+    /// A connection in SYN-SENT that has sent its SYN.
     pub(super) fn syn_sent(configure: impl FnOnce(&mut Host, &mut OpenParams)) -> Peer {
         let mut host = Host::new();
         let mut params = host.params(ISS.0);
@@ -91,12 +90,13 @@ impl Peer {
         peer
     }
 
-    /// ESTABLISHED with a peer that offers everything.
+    /// A connection in ESTABLISHED with a peer that offers all options.
     pub(super) fn established() -> Peer {
         Peer::established_with(Offer::all(), |_, _| {})
     }
 
-    /// ESTABLISHED with a peer without options but the MSS: full segments are 1,000 bytes.
+    /// A connection in ESTABLISHED with a peer that offers only the MSS: full segments are 1,000
+    /// bytes.
     pub(super) fn plain() -> Peer {
         Peer::established_with(Offer::plain(), |_, _| {})
     }
@@ -142,7 +142,7 @@ impl Peer {
         0x8000_0000u32.wrapping_add(self.host.now.as_millis() as u32)
     }
 
-    /// A header as the peer would send it now.
+    /// The peer's next header with these flags.
     pub(super) fn header(&self, flags: Flags) -> Header {
         Header {
             seq: self.seq,
@@ -154,7 +154,7 @@ impl Peer {
         }
     }
 
-    /// Hands in a segment; what the connection sends then.
+    /// Delivers a segment, and returns what the connection sends then.
     pub(super) fn deliver(&mut self, header: Header, data: &[u8]) -> Vec<Sent> {
         let drops = self.host.stats.all_drops();
         let header = over_the_wire(&header);
@@ -164,7 +164,7 @@ impl Peer {
         self.drain()
     }
 
-    /// As `deliver`, and the drop for this reason is counted.
+    /// Like `deliver`, and checks that a drop for this reason is counted.
     pub(super) fn deliver_dropped(&mut self, header: Header, data: &[u8], reason: DropReason) -> Vec<Sent> {
         let drops = self.host.stats.drops(reason);
         let sent = self.deliver(header, data);
@@ -172,34 +172,34 @@ impl Peer {
         sent
     }
 
-    /// The next data of the peer, in order.
+    /// Delivers the next in-order data.
     pub(super) fn data(&mut self, data: &[u8]) -> Vec<Sent> {
         let header = self.header(Flags::PSH_ACK);
         self.seq += data.len() as u32;
         self.deliver(header, data)
     }
 
-    /// Data at some distance behind RCV.NXT.
+    /// Delivers data at an offset after RCV.NXT.
     pub(super) fn data_at(&mut self, offset: u32, data: &[u8]) -> Vec<Sent> {
         let header = Header { seq: self.seq + offset, ..self.header(Flags::ACK) };
         self.deliver(header, data)
     }
 
-    /// The peer's FIN.
+    /// Delivers the peer's FIN.
     pub(super) fn fin(&mut self) -> Vec<Sent> {
         let header = self.header(Flags::FIN.with(Flags::ACK));
         self.seq += 1;
         self.deliver(header, &[])
     }
 
-    /// A pure acknowledgement of everything before `ISS + 1 + bytes`.
+    /// Delivers a pure acknowledgement of everything before `ISS + 1 + bytes`.
     pub(super) fn ack_bytes(&mut self, bytes: u32) -> Vec<Sent> {
         self.ack = ISS + 1 + bytes;
         let header = self.header(Flags::ACK);
         self.deliver(header, &[])
     }
 
-    /// As `ack_bytes`, naming what came behind a hole.
+    /// Like `ack_bytes`, with SACK blocks.
     pub(super) fn sack_bytes(&mut self, bytes: u32, blocks: &[(u32, u32)]) -> Vec<Sent> {
         self.ack = ISS + 1 + bytes;
         let mut header = self.header(Flags::ACK);
@@ -229,7 +229,7 @@ impl Peer {
         all
     }
 
-    /// A call of the program, and what is sent upon it.
+    /// A call of the program, and what is sent after it.
     pub(super) fn call<T>(
         &mut self,
         call: impl FnOnce(&mut Connection, &mut Ctx<'_>) -> T,
@@ -261,7 +261,7 @@ impl Peer {
         buf
     }
 
-    /// Lets time pass; what is sent meanwhile.
+    /// Lets time pass, and returns what is sent meanwhile.
     pub(super) fn wait(&mut self, duration: Duration) -> Vec<Sent> {
         let end = self.host.now + duration;
         let mut all = Vec::new();
@@ -291,7 +291,7 @@ impl Peer {
         }
     }
 
-    /// Where a segment of ours lies: bytes from the first.
+    /// The offset of our segment's data from the first byte.
     pub(super) fn offset(sent: &Sent) -> u32 {
         sent.header.seq - (ISS + 1)
     }

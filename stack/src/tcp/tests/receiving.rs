@@ -1,4 +1,4 @@
-//! What comes in: acknowledgements and their timing, gaps, SACK, the window, PAWS.
+//! Receiving: acknowledgements and their timing, gaps, SACK, the window, PAWS.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -10,7 +10,7 @@ use crate::drop_reason::DropReason;
 use crate::error::Error;
 use crate::tcp::{Flags, Header, SeqNumber, State, Timestamps};
 
-/// Uses up the acknowledgements at once of the start.
+/// Uses up the immediate acknowledgements of the start.
 fn after_quick_acks(mut peer: Peer) -> Peer {
     for _ in 0..peer.host.config.tcp.quick_acks {
         assert_eq!(peer.data(b"x").len(), 1, "a quick acknowledgement");
@@ -47,7 +47,7 @@ fn every_second_full_segment_is_acknowledged_at_once() {
     }
 }
 
-/// MUST-58, MUST-59: one acknowledgement for all that is at hand.
+/// MUST-58, MUST-59: one acknowledgement for a batch of segments.
 #[test]
 fn a_burst_is_acknowledged_once() {
     let mut peer = after_quick_acks(Peer::plain());
@@ -172,8 +172,8 @@ fn what_lies_outside_the_window_is_cut_off() {
     assert_eq!(peer.connection.queued().0, 1000);
 }
 
-/// MAY-8, MUST-66: with a closed window data is refused, and acknowledgements and resets are looked
-/// at.
+/// MAY-8, MUST-66: with a closed window data is refused, and acknowledgements and resets are
+/// processed.
 #[test]
 fn a_closed_window_takes_acknowledgements_resets_and_a_bare_fin() {
     let closed = || {
@@ -202,7 +202,7 @@ fn a_closed_window_takes_acknowledgements_resets_and_a_bare_fin() {
     assert_eq!(peer.connection.state(), State::Closed);
 }
 
-/// MUST-39: the window opens in steps that are worth a segment; SHLD-14.
+/// MUST-39: the window opens in steps of at least a segment; SHLD-14.
 #[test]
 fn the_window_opens_in_worthwhile_steps() {
     let mut peer = Peer::established_with(Offer::plain(), |_, params| {
@@ -230,7 +230,7 @@ fn a_buffer_beyond_what_an_unscaled_window_can_say_makes_no_updates() {
         params.settings.receive_buffer_bytes = 1 << 20;
     });
     for _ in 0..50 {
-        // It opens by whole segments.
+        // The window opens by whole segments.
         for sent in peer.data(&[7; 1000]) {
             assert!(sent.header.window >= u16::MAX - 2 * 1460, "{sent:?}");
         }
@@ -257,8 +257,8 @@ fn a_larger_buffer_opens_the_window_a_smaller_one_never_shrinks_it() {
 }
 
 proptest! {
-    /// SHLD-14: whatever comes and whatever is read, the right edge never moves left, and no more
-    /// is taken than is offered.
+    /// SHLD-14: for any segments and reads, the right edge never moves left, and no more data is
+    /// accepted than was offered.
     #[test]
     fn the_right_edge_never_moves_left(
         buffer in 1usize..200_000,
@@ -287,7 +287,7 @@ proptest! {
             }
             sent.extend(peer.wait_millis(50));
             for sent in &sent {
-                // At most a unit, and only of a buffer that single bytes have overdrawn by an
+                // At most a unit, and only after single bytes have exceeded the buffer by an
                 // eighth.
                 prop_assert!(edge(&sent.header, scale).after_eq(right), "{right:?}: {sent:?}");
                 right = edge(&sent.header, scale);
@@ -339,12 +339,12 @@ fn the_timestamp_echoed_is_the_one_that_the_acknowledgement_answers() {
     let _ = peer.wait_millis(10);
     assert!(peer.data(b"b").is_empty());
     let acks = peer.wait_millis(40);
-    // RFC 7323 §4.3: of several segments the earliest, so that the delay of the acknowledgement is
-    // measured, too.
+    // RFC 7323 §4.3: the timestamp of the earliest of several segments, so that the sample includes
+    // the delay of the acknowledgement.
     assert_eq!(acks[0].header.options.timestamps.map(|timestamps| timestamps.echo), Some(first));
 }
 
-/// RFC 5961 §3: only a reset exactly at RCV.NXT is believed; others are challenged, at most twice a
+/// RFC 5961 §3: only a reset exactly at RCV.NXT is accepted; others are challenged, at most twice a
 /// second.
 #[test]
 fn blind_resets_are_challenged_at_a_bounded_rate() {
@@ -391,7 +391,7 @@ fn answers_to_answers_do_not_loop() {
     for _ in 0..10 {
         assert!(peer.deliver(stale.clone(), &[]).is_empty());
     }
-    // Data is no answer: a peer that repeats it has not heard ours.
+    // Segments with data are always answered: the peer has not received the last answer.
     for _ in 0..10 {
         let old = Header { seq: peer.seq - 1, ..peer.header(Flags::ACK) };
         assert_eq!(peer.deliver(old, b"x").len(), 1);
@@ -414,7 +414,7 @@ fn peeking_leaves_the_data_and_reading_without_copy_takes_it() {
     let _ = peer.wait(Duration::from_secs(1));
 }
 
-/// RFC 2883 §4: what came a second time is reported, and a segment without data is nothing.
+/// RFC 2883 §4: duplicate data is reported; a segment without data is no duplicate.
 #[test]
 fn nothing_that_came_again_is_no_duplicate() {
     let mut peer = Peer::established();

@@ -39,7 +39,7 @@ fn record(host: &mut Host, syn: &Header) -> SynReceived {
     SynReceived::new(&mut host.ctx(), syn, &params)
 }
 
-/// What the peer sends next.
+/// The peer's next header.
 fn next(flags: Flags, ack: SeqNumber) -> Header {
     let timestamps = Some(Timestamps { value: 701, echo: 0 });
     Header {
@@ -207,7 +207,7 @@ fn what_does_not_fit_is_answered_and_changes_nothing() {
     }
 }
 
-/// RFC 4987 §3.6: of the SYN nothing is kept, and yet the connection has what the SYN offered.
+/// RFC 4987 §3.6: nothing of the SYN is stored, but the connection has the options of the SYN.
 #[test]
 fn a_cookie_brings_the_options_back_through_the_timestamp() {
     let mut host = Host::new();
@@ -235,13 +235,13 @@ fn a_cookie_brings_the_options_back_through_the_timestamp() {
     assert_eq!((header.seq, header.ack), (ISS + 1, IRS + 4));
     let clock = header.options.timestamps.expect("negotiated").value;
     assert!(clock.wrapping_sub(sent.value) < 30 + 128, "the clock does not go back");
-    // Nothing was measured: the clock that came back was no time.
+    // There is no measurement: the echoed timestamp has options in its low bits.
     let (at, _) = connection.poll_timeout().expect("a retransmission");
     assert_eq!(at - host.now, Duration::from_secs(1));
 }
 
-/// Linux's cookie_timestamp_decode: without timestamps nothing but the MSS is offered, for nothing
-/// else comes back.
+/// Linux's cookie_timestamp_decode: without timestamps only the MSS is offered, because nothing
+/// else can be encoded.
 #[test]
 fn a_cookie_without_timestamps_carries_the_mss_alone() {
     let mut host = Host::new();
@@ -259,7 +259,7 @@ fn a_cookie_without_timestamps_carries_the_mss_alone() {
     assert_eq!(lens, [100], "the window is not scaled");
 }
 
-/// MUST-11: it goes back to LISTEN.
+/// MUST-11: a reset returns to LISTEN.
 #[test]
 fn a_reset_in_place_ends_the_handshake() {
     let mut host = Host::new();
@@ -268,7 +268,7 @@ fn a_reset_in_place_ends_the_handshake() {
     assert!(matches!(step(&mut host, &mut handshake, &reset, 0), HandshakeStep::Aborted));
 }
 
-/// The two ends of an orderly close; the record, and the peer that it remembers.
+/// A TIME-WAIT record after an orderly close, with its peer.
 fn time_wait(with_timestamps: bool) -> (Peer, TimeWait) {
     let mut peer = if with_timestamps { Peer::established() } else { Peer::plain() };
     let _ = peer.wait_millis(50);
@@ -299,7 +299,7 @@ fn time_wait_acknowledges_the_fin_again_and_starts_anew() {
         assert_eq!((reply.seq, reply.ack, reply.flags), (peer.ack, peer.seq, Flags::ACK));
         assert!(reply.options.timestamps.is_some());
     }
-    // It is over when its turn comes, and then waits once more.
+    // When its time is over, the record waits again.
     assert_eq!(record.expires_at(peer.host.now), expires_at);
     peer.host.now = expires_at;
     assert!(record.take_prolonged(&peer.host.ctx()));

@@ -1,4 +1,4 @@
-//! What goes out: segments, windows, Nagle, retransmission, recovery, probes, keepalives.
+//! Sending: segments, windows, Nagle, retransmission, recovery, probes, keepalives.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -19,7 +19,7 @@ fn total(sent: &[Sent]) -> usize {
     sent.iter().map(|sent| sent.data.len()).sum()
 }
 
-/// RFC 6928; SHLD-28, MUST-61: PSH where the queue ends, and as on Linux where a burst does.
+/// RFC 6928; SHLD-28, MUST-61: PSH at the end of the queue and, as on Linux, of a burst.
 #[test]
 fn ten_full_segments_go_out_at_first_and_slow_start_doubles_them() {
     let mut peer = Peer::plain();
@@ -30,7 +30,7 @@ fn ten_full_segments_go_out_at_first_and_slow_start_doubles_them() {
     let mut bytes = 0;
     let mut round = 10;
     for expected in [20, 40] {
-        // The window grows by what is acknowledged.
+        // cwnd grows by the acknowledged bytes.
         bytes += round * 1000;
         let sent = peer.ack_bytes(bytes);
         assert_eq!(sent.len(), expected, "after {bytes}");
@@ -141,8 +141,8 @@ fn a_closed_window_is_probed_with_back_off_for_as_long_as_the_peer_answers() {
     assert_eq!(sent[0].data[0], 7);
 }
 
-/// RFC 5681 §4.1 is about programs that pause; Linux does not begin anew after a window that was in
-/// the way.
+/// RFC 5681 §4.1 is about programs that pause; as on Linux, cwnd is not restarted after the peer's
+/// window was closed.
 #[test]
 fn the_congestion_window_outlasts_a_narrow_window_but_no_pause_of_the_program() {
     let grown = || {
@@ -157,19 +157,19 @@ fn the_congestion_window_outlasts_a_narrow_window_but_no_pause_of_the_program() 
         (peer, initial)
     };
     let (mut peer, initial) = grown();
-    // A window that shrinks needs a newer number.
+    // Only a segment with a newer number can shrink the window.
     let _ = peer.data(b"x");
     peer.window = 500;
     let _ = peer.ack_bytes(60_000);
     assert!(peer.send(&[7; 40_000]).is_empty(), "less than a segment fits: it may open further");
     for probes in 1..=3 {
         assert_eq!(peer.wait_for_segment().data.len(), 500);
-        // Later than an RTO after what was sent last, the next one goes out.
+        // The next segment is sent more than an RTO after the last one.
         assert!(peer.wait_millis(100).is_empty());
         assert!(peer.ack_bytes(60_000 + probes * 500).is_empty());
     }
     peer.window = 65_000;
-    // It was hardly used for a while, and is lower for that, but it does not begin anew.
+    // cwnd was hardly used for a while, so it was lowered, but not restarted.
     assert!(total(&peer.ack_bytes(61_500)) >= initial * 3 / 2);
 
     let (mut peer, initial) = grown();
@@ -225,7 +225,7 @@ fn a_fin_that_the_window_has_no_number_for_waits() {
     assert_eq!(sent.iter().map(Sent::flags).collect::<Vec<_>>(), ["FIN,ACK"]);
 }
 
-/// Its number is older than SND.WL1, yet what it acknowledges is news: the window goes with that.
+/// The segment's number is older than SND.WL1, but it acknowledges new data, so its window counts.
 #[test]
 fn data_that_is_sent_again_brings_the_window_of_what_it_acknowledges() {
     let mut peer = Peer::plain();
@@ -238,8 +238,8 @@ fn data_that_is_sent_again_brings_the_window_of_what_it_acknowledges() {
     assert_eq!(total(&peer.send(&[7; 3000])), 1000, "the window ends 1,500 bytes behind the acknowledgement");
 }
 
-/// Both have probed a closed window, both probes were taken, and no answer has arrived: each stands
-/// one number before what the other expects.
+/// Both ends have probed a closed window, both probes were accepted, and both answers were lost:
+/// each end's number is one less than the other expects.
 #[test]
 fn probes_that_cross_do_not_lock_both_ends_out() {
     let mut peer = Peer::established_with(Offer { window: 1000, ..Offer::plain() }, |_, _| {});
@@ -251,14 +251,14 @@ fn probes_that_cross_do_not_lock_both_ends_out() {
     let answer = peer.deliver(probe.clone(), b"p");
     assert_eq!(answer[0].header.ack, probe.seq + 1);
     assert_eq!(Peer::offset(&answer[0]), 1000, "it may have been refused: the window ends here");
-    // The peer has not seen that answer.
+    // The peer has not received that answer.
     let update = crate::tcp::Header { ack: ISS + 1 + 1001, window: 5000, ..probe };
     let sent = peer.deliver(update, &[]);
     assert_eq!(offsets(&sent)[..2], [1001, 2001], "{sent:?}");
 }
 
-/// RFC 7323 §2.4: a scaled window seems to shrink by less than a unit; what lies there is
-/// acknowledged under its own number.
+/// RFC 7323 §2.4: a scaled window seems to shrink by less than a unit; a pure ACK still has SND.NXT
+/// as its number.
 #[test]
 fn a_window_that_shrinks_by_rounding_leaves_the_number_of_acknowledgements() {
     let offer = Offer { scale: Some(10), window: 4096, ..Offer::plain() };
@@ -305,7 +305,7 @@ fn a_smaller_window_of_the_same_numbers_is_an_older_one() {
 fn a_window_that_shrinks_is_survived() {
     let mut peer = Peer::plain();
     assert_eq!(total(&peer.send(&[7; 20_000])), 10_000);
-    // Two segments arrived; the right edge moves left, into what is in flight.
+    // Two segments arrived; the right edge moves left, into the data in flight.
     peer.window = 3000;
     assert!(peer.ack_bytes(2000).is_empty());
     let repeated = peer.wait_millis(1500);
@@ -322,8 +322,8 @@ fn a_window_that_shrinks_is_survived() {
     assert_eq!(peer.connection.state(), State::Established);
 }
 
-/// RFC 6298 §5.4 to §5.6, RFC 5681 §3.1: one segment, twice the time each time; go-back-N when it
-/// is acknowledged.
+/// RFC 6298 §5.4 to §5.6, RFC 5681 §3.1: one segment, with a doubled delay each time; the rest is
+/// retransmitted when it is acknowledged.
 #[test]
 fn a_time_out_sends_the_first_segment_again_and_backs_off() {
     let mut peer = Peer::plain();
@@ -333,12 +333,12 @@ fn a_time_out_sends_the_first_segment_again_and_backs_off() {
     let repeated = peer.wait(Duration::from_secs(3));
     assert!(repeated.iter().all(|sent| Peer::offset(sent) == 0 && sent.data.len() == 1000));
     let delays: Vec<u128> = repeated.iter().map(|sent| (sent.at - start).as_millis()).collect();
-    // The round trip was 10 ms: SRTT 10 ms and the floor of 200 ms.
+    // The round trip was 10 ms: SRTT is 10 ms, and the minimum of the variation 200 ms.
     assert_eq!(delays, [210, 630, 1470]);
     assert_eq!(peer.host.stats.recovery.timeouts, 3);
     let sent = peer.ack_bytes(1000);
     assert_eq!(offsets(&sent), [1000, 2000], "slow start from one segment");
-    // The rest had arrived: what is acknowledged is not sent again.
+    // The rest had arrived: acknowledged data is not retransmitted.
     assert!(peer.ack_bytes(5000).is_empty());
     assert_eq!(peer.connection.poll_timeout(), None);
     assert_eq!(peer.host.stats.tcp.retrans_segs, 5);
@@ -357,7 +357,7 @@ fn data_that_is_never_acknowledged_ends_the_connection() {
     assert_eq!(peer.connection.queued(), (0, 0));
 }
 
-/// MUST-18: Karn. Without timestamps the time of something that was sent twice says nothing.
+/// MUST-18: Karn. Without timestamps retransmitted data gives no measurement.
 #[test]
 fn a_repeated_segment_is_not_timed_without_timestamps() {
     let rto_after_slow_ack = |offer: Offer| {
@@ -370,7 +370,7 @@ fn a_repeated_segment_is_not_timed_without_timestamps() {
         let start = peer.host.now;
         peer.connection.poll_timeout().expect("armed").0 - start
     };
-    // The longer RTO stays until something is timed again (RFC 6298 §5, the note behind 5.7).
+    // The longer RTO stays until there is a new measurement (RFC 6298 §5, the note after 5.7).
     assert_eq!(rto_after_slow_ack(Offer::plain()), Duration::from_millis(420));
     let with_timestamps = rto_after_slow_ack(Offer::all());
     assert!(with_timestamps < Duration::from_millis(300), "the echo says which: {with_timestamps:?}");
@@ -392,14 +392,14 @@ fn three_duplicates_retransmit_and_partial_acknowledgements_go_on() {
     let third = peer.ack_bytes(10_000);
     assert_eq!(offsets(&third), [10_000], "fast retransmit");
     assert_eq!(peer.host.stats.recovery.fast_retrans, 1);
-    // Half of what was in flight, and one more for each further duplicate.
+    // Half of the data in flight, and one more segment for each further duplicate.
     let mut more = Vec::new();
     for _ in 0..16 {
         more.extend(peer.ack_bytes(10_000));
     }
     assert!(!more.is_empty() && more.len() < 9, "{}", more.len());
     assert_eq!(Peer::offset(&more[0]), 32_000);
-    // Up to the second hole.
+    // Up to the second gap.
     let partial = peer.ack_bytes(12_000);
     assert_eq!(Peer::offset(&partial[0]), 12_000);
     assert_eq!(peer.host.stats.recovery.fast_retrans, 2);
@@ -448,7 +448,7 @@ fn duplicates_are_only_what_rfc_5681_calls_so() {
         let _ = peer.data(b"data");
     }
     assert_eq!(peer.host.stats.recovery.fast_retrans, 0);
-    // With SACK a changed window is no matter: the blocks tell of a hole.
+    // With SACK a changed window does not matter: the blocks show the gap.
     let mut peer = Peer::established();
     let _ = peer.send(&[7; 9000]);
     let _ = peer.wait_millis(10);
@@ -555,9 +555,9 @@ fn progress_is_told_once() {
     assert!(peer.connection.take_progress());
 }
 
-/// RFC 6298 §3 (RFC6298-3-a), in spite of timestamps: the acknowledgement of the first sending was
-/// lost, and the peer, which takes the second for a duplicate, repeats the old echo. The time from
-/// there holds the whole time-out.
+/// RFC 6298 §3 (RFC6298-3-a), in spite of timestamps: the acknowledgement of the first transmission
+/// was lost, and the peer, for which the second is a duplicate, repeats the old echo. The time
+/// since then includes the whole time-out.
 #[test]
 fn an_echo_from_before_a_time_out_is_no_round_trip() {
     let mut peer = Peer::established_with(Offer { sack: false, ..Offer::all() }, |_, _| {});
@@ -585,7 +585,7 @@ fn probes_of_the_path_need_data_behind_them_and_wait_for_one_another() {
     let _ = peer.send(&[1; 5000]);
     let _ = peer.ack_bytes(15_000);
     assert_eq!(probes(&peer), 0, "nothing would follow that could show its loss");
-    // A narrow window of the peer.
+    // The peer's window is small.
     let _ = peer.data(b"x");
     peer.window = 40;
     let _ = peer.ack_bytes(15_000);
@@ -597,7 +597,8 @@ fn probes_of_the_path_need_data_behind_them_and_wait_for_one_another() {
     assert_eq!(probes(&peer), 1);
     let _ = peer.send(&[1; 50_000]);
     assert_eq!(probes(&peer), 1, "the first one is still out");
-    // It arrives, but segments before it are missing: nothing is tried until they are repaired.
+    // The probe arrives, but segments before it are missing: no probe is sent until they are
+    // repaired.
     let nxt = peer.connection.snd.nxt - (ISS + 1);
     let _ = peer.sack_bytes(out, &[(nxt - 3000, nxt)]);
     let _ = peer.sack_bytes(out, &[(nxt - 6000, nxt)]);
@@ -606,7 +607,7 @@ fn probes_of_the_path_need_data_behind_them_and_wait_for_one_another() {
     assert_eq!(probes(&peer), 1);
 }
 
-/// RFC 6298 §3, Karn: the echo of a time stamp says which sending was acknowledged, unless it is
+/// RFC 6298 §3, Karn: the echoed timestamp shows which transmission was acknowledged, unless it is
 /// older than the second.
 #[test]
 fn the_round_trip_of_what_was_sent_twice_is_that_of_its_echo() {
@@ -618,7 +619,7 @@ fn the_round_trip_of_what_was_sent_twice_is_that_of_its_echo() {
     let timed_out = peer.wait_for_segment();
     assert_eq!(Peer::offset(&timed_out), 0);
     assert!(peer.connection.is_unanswered());
-    // `peer` echoes the time stamp of the last sending.
+    // `peer` echoes the timestamp of the last transmission.
     let before = peer.connection.rtt.srtt().unwrap();
     let _ = peer.wait_millis(100);
     let _ = peer.ack_bytes(500);
@@ -627,8 +628,8 @@ fn the_round_trip_of_what_was_sent_twice_is_that_of_its_echo() {
     assert!(!peer.connection.is_unanswered());
 }
 
-/// Most segments that come in ask for no answer at once: the connection says so, and nobody asks it
-/// for one.
+/// Most received segments need no immediate answer: the connection says so, and `poll_transmit` is
+/// not called.
 #[test]
 fn a_connection_that_has_nothing_to_send_is_quiet() {
     let mut peer = Peer::established();
@@ -648,8 +649,8 @@ fn a_connection_that_has_nothing_to_send_is_quiet() {
     assert!(sent.is_empty() && !peer.connection.is_quiet());
 }
 
-/// A peer that shrinks its window over all that is in flight: that is probed for, with back-off,
-/// though nothing new waits.
+/// A peer shrinks its window below all data in flight: the window is probed with back-off, although
+/// no new data waits.
 #[test]
 fn what_was_lost_with_a_window_that_closed_is_probed_for() {
     let mut peer = Peer::plain();
@@ -672,7 +673,7 @@ fn what_was_lost_with_a_window_that_closed_is_probed_for() {
     assert_eq!(peer.connection.queued().1, 0);
 }
 
-/// TCP_USER_TIMEOUT: a peer that was silent for longer is asked at least once (Linux's
+/// TCP_USER_TIMEOUT: a peer that was silent for longer gets at least one keepalive (Linux's
 /// tcp_keepalive_timer).
 #[test]
 fn a_silent_peer_is_asked_once_before_the_user_timeout_counts() {
@@ -689,8 +690,8 @@ fn a_silent_peer_is_asked_once_before_the_user_timeout_counts() {
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::TimedOut));
 }
 
-/// While the connection is opened TCP_USER_TIMEOUT comes beside the number of repetitions, and
-/// later in its place.
+/// While the connection opens, TCP_USER_TIMEOUT applies in addition to the number of
+/// retransmissions, later instead of it.
 #[test]
 fn a_syn_is_not_repeated_more_often_for_the_user_timeout() {
     let mut peer = Peer::syn_sent(|_, params| {

@@ -1,5 +1,4 @@
-//! Every state against every kind of segment: the next state and what is answered (RFC 9293
-//! §3.10.7).
+//! Every state against every kind of segment: the next state and the answer (RFC 9293 §3.10.7).
 
 use alloc::format;
 use alloc::string::String;
@@ -9,7 +8,7 @@ use super::peer::{IRS, ISS, Offer, Peer};
 use crate::event::DeadlineKind;
 use crate::tcp::{Flags, Header, SeqNumber, State};
 
-/// A connection in this state, by the shortest way.
+/// A connection in this state, reached in the fewest steps.
 fn in_state(state: State) -> Peer {
     let offer = Offer::plain();
     let mut peer = match state {
@@ -50,10 +49,10 @@ fn in_state(state: State) -> Peer {
     peer
 }
 
-/// The kinds of segments; each is made for the state that the connection is in.
+/// The kinds of segments, built for the connection's current state.
 fn segments(peer: &Peer) -> Vec<(&'static str, Header, &'static [u8])> {
     let state = peer.connection.state();
-    // What acknowledges all that was sent, our FIN included.
+    // The number that acknowledges everything, our FIN included.
     let fin_sent = matches!(
         state,
         State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait
@@ -86,7 +85,7 @@ fn segments(peer: &Peer) -> Vec<(&'static str, Header, &'static [u8])> {
 
 fn row(state: State, kind: usize) -> String {
     let mut peer = in_state(state);
-    // An earlier answer must not hold this one back.
+    // The rate limit of an earlier answer must not suppress this one.
     let _ = peer.wait_millis(501);
     let (name, header, data) = segments(&peer)[kind].clone();
     let sent = peer.deliver(header, data);

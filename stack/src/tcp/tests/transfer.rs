@@ -12,7 +12,7 @@ fn pattern(len: usize, salt: u8) -> Vec<u8> {
     (0..len).map(|index| (index as u8).wrapping_mul(31).wrapping_add((index >> 8) as u8) ^ salt).collect()
 }
 
-/// Both ends send and close; both get everything.
+/// Both ends send and close; both receive everything.
 fn transfer(seed: u8, faults: Faults, to_server: usize, to_client: usize) -> Pair {
     let mut pair = Pair::new(seed, faults);
     let outgoing = [pattern(to_server, 1), pattern(to_client, 2)];

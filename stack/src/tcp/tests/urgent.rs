@@ -10,7 +10,7 @@ fn inline(on: bool) -> Peer {
     Peer::established_with(Offer::plain(), |_, params| params.settings.oob_inline = on)
 }
 
-/// The peer's next data; its pointer names the place `pointer` bytes behind the first.
+/// Delivers the peer's next data, with an urgent pointer of `pointer`.
 fn urgent(peer: &mut Peer, pointer: u16, data: &[u8]) {
     let header = Header { urgent: pointer, ..peer.header(Flags::ACK.with(Flags::URG)) };
     peer.seq += data.len() as u32;
@@ -63,7 +63,7 @@ fn in_line_the_mark_is_all_that_tells_urgent_data() {
     assert!(!peer.connection.is_at_mark() && !peer.connection.readiness().urgent);
 }
 
-/// MUST-31, MUST-32: urgent data of many segments; the pointer goes ahead of it.
+/// MUST-31, MUST-32: urgent data of many segments; the pointer comes before the data.
 #[test]
 fn a_pointer_goes_ahead_of_its_data() {
     let mut peer = inline(false);
@@ -74,7 +74,7 @@ fn a_pointer_goes_ahead_of_its_data() {
     let _ = peer.data(&[2; 1000]);
     let mut last = [3; 10];
     last[4] = b'!';
-    // The rest comes without URG, and first out of order.
+    // The rest arrives without URG, and first out of order.
     let _ = peer.data_at(1, &last[1..]);
     assert!(peer.connection.readiness().urgent, "as soon as it is here");
     let _ = peer.data(&last);
@@ -87,7 +87,7 @@ fn a_pointer_goes_ahead_of_its_data() {
     assert_eq!(read(&mut peer).as_deref(), Ok(&[3; 5][..]));
 }
 
-/// RFC 6093 §3: a second one replaces the first, which is then lost, or read in line.
+/// RFC 6093 §3: a second urgent byte replaces the first, which is then lost, or read in line.
 #[test]
 fn a_later_pointer_replaces_an_earlier_one() {
     let mut peer = inline(false);
@@ -99,7 +99,7 @@ fn a_later_pointer_replaces_an_earlier_one() {
     urgent(&mut peer, 3, b"def");
     assert_eq!(oob(&mut peer), Ok(b'f'));
     assert_eq!(read(&mut peer).as_deref(), Ok(&b"bcde"[..]), "c was not read past, a was");
-    // An old pointer again changes nothing.
+    // An old pointer changes nothing.
     let old = Header { urgent: 1, seq: peer.seq - 3, ..peer.header(Flags::ACK.with(Flags::URG)) };
     let _ = peer.deliver(old, b"def");
     assert!(peer.connection.is_at_mark() && !peer.connection.readiness().urgent);
@@ -133,8 +133,8 @@ fn without_copies_the_mark_is_kept_too() {
     assert_eq!(oob(&mut peer), Err(Error::InvalidArgument), "read past");
 }
 
-/// MUST-62: the pointer names the byte behind the urgent one, in every segment before it, and Nagle
-/// does not hold it.
+/// MUST-62: every segment before the urgent byte has a pointer to the byte after it, and Nagle's
+/// algorithm does not delay it.
 #[test]
 fn what_is_sent_as_urgent_is_announced() {
     let mut peer = inline(false);
