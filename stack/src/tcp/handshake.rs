@@ -23,7 +23,7 @@ pub(crate) enum HandshakeStep {
     Ignored,
     /// Send this.
     Reply(Header),
-    /// The last ACK has come: call [`SynReceived::into_connection`] with the same segment, or
+    /// The last ACK has arrived: call [`SynReceived::into_connection`] with the same segment, or
     /// ignore the segment if the accept queue is full.
     Complete,
     /// The peer reset it; forget the record.

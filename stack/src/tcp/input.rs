@@ -59,7 +59,7 @@ impl Connection {
     /// the PSH of the last. All but the last are as long as the first. `pieces` is empty
     /// afterwards.
     ///
-    /// Unless the run is the ordinary case, each segment goes through the steps by itself.
+    /// If the run is not the ordinary case, each segment goes through the steps separately.
     pub(crate) fn handle_run(&mut self, ctx: &mut Ctx<'_>, header: &mut Header, pieces: &mut Vec<Bytes>) {
         let len: usize = pieces.iter().map(Bytes::len).sum();
         let (count, before) = (pieces.len(), self.rcv.nxt);
@@ -201,8 +201,8 @@ impl Connection {
             return Break(Some(reason));
         }
         if placement == Placement::Old && !header.flags.contains(Flags::SYN) {
-            // With the FIN: a peer whose loss probe it is must learn that nothing was lost
-            // (RFC 8985 §7.4).
+            // The FIN is reported, too: if it is the peer's loss probe, the peer must learn that
+            // nothing was lost (RFC 8985 §7.4).
             self.rcv.note_duplicate(header.seq, len);
             self.forget_unreported(ctx);
         }
@@ -436,7 +436,8 @@ impl Connection {
         self.process_text(ctx, header, header.seq + 1, payload, flags.contains(Flags::FIN))
     }
 
-    /// TIME-WAIT is a record of its own; until the socket layer has made it, it is asked here.
+    /// Handles segments in TIME-WAIT until the socket layer has replaced the connection by a
+    /// TIME-WAIT record.
     fn on_segment_in_time_wait(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) -> Step {
         let mut record = self.time_wait(ctx);
         match record.handle_segment(ctx, header, payload_len, self.timestamps.offset) {

@@ -16,7 +16,7 @@ use crate::time::Instant;
 const TICK_SHIFT: u32 = 6;
 
 /// ISN = M + F(local, remote, secret), RFC6528-3-a: a clock (RFC 9293 §3.4.1, MUST-8) and a keyed
-/// pseudo-random function of both ends (SHLD-1), which nobody without the key can compute (MUST-9).
+/// pseudo-random function of both ends (SHLD-1), which cannot be computed without the key (MUST-9).
 #[derive(Debug)]
 pub(crate) struct IsnGenerator {
     isn_key: Keyed,

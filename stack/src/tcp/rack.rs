@@ -169,7 +169,7 @@ fn is_sent_after(at: Instant, end: SeqNumber, other_at: Instant, other_end: SeqN
     at > other_at || (at == other_at && end.after(other_end))
 }
 
-/// RFC 8985 §7.2 (RFC8985-7.2-b): when a probe is due after the last segment went out or SND.UNA
+/// RFC 8985 §7.2 (RFC8985-7.2-b): when a probe is due after the last segment was sent or SND.UNA
 /// moved; `is_single`: only one segment is unacknowledged. One second if the round trip was never
 /// measured.
 pub(super) fn probe_delay(srtt: Option<Duration>, is_single: bool) -> Duration {

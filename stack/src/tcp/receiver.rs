@@ -385,7 +385,7 @@ impl Receiver {
         self.nxt != self.last_ack_sent
     }
 
-    /// A segment with this acknowledgement goes out.
+    /// A segment that acknowledges everything is sent.
     pub(super) fn on_ack_sent(&mut self) {
         self.last_ack_sent = self.nxt;
         self.acks.on_ack_sent();

@@ -289,9 +289,9 @@ mod tests {
         assert_eq!(recovery.duplicate_bytes(), 0, "less than a segment is in flight");
     }
 
-    /// RFC 4015 §3.2, RFC 3708 §4: what was sent again can turn out to have been needless as long
-    /// as the peer has not reported all of it, also when the episode is over; and only a time-out,
-    /// or a loss that was inferred, can.
+    /// RFC 4015 §3.2, RFC 3708 §4: an episode can be undone as long as D-SACKs have not reported
+    /// all of its retransmissions, also after its end; and only after a time-out or an inferred
+    /// loss.
     #[test]
     fn an_episode_can_be_undone_while_something_of_it_is_unconfirmed() {
         let (una, nxt) = (SeqNumber(1), SeqNumber(5001));

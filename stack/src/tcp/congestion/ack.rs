@@ -56,7 +56,7 @@ pub(crate) struct Ack {
     pub(crate) rate: Option<RateSample>,
 }
 
-/// Data that went out.
+/// Data that was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) now: Instant,

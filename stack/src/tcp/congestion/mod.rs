@@ -7,7 +7,7 @@
 //!
 //! The order of calls is that of the events:
 //!
-//! - data goes out: [`on_idle`](Congestion::on_idle) first if nothing was in flight,
+//! - data is sent: [`on_idle`](Congestion::on_idle) first if nothing was in flight,
 //!   [`on_sent`](Congestion::on_sent) after;
 //! - an acknowledgement delivers something: [`on_lost`](Congestion::on_lost) for each record that
 //!   it shows to be lost; [`on_congestion`](Congestion::on_congestion) if an episode begins,
@@ -205,7 +205,7 @@ impl Congestion {
         self.algorithm.control().controls_recovery()
     }
 
-    /// Data or a retransmission went out.
+    /// Data was sent or retransmitted.
     pub(crate) fn on_sent(&mut self, sent: &Sent) {
         self.usage.on_sent(&self.window, sent);
         // As Linux, which does not lower a window that its algorithm computes.
@@ -265,12 +265,12 @@ impl Congestion {
         self.algorithm.control_mut().on_congestion(&mut self.window, trigger);
     }
 
-    /// The episode is over. cwnd is what recovery was to take it to, or after a time-out wherever
-    /// slow start has come to.
+    /// The episode is over. cwnd becomes ssthresh, or after a time-out stays where slow start has
+    /// raised it.
     ///
     /// `burst_guard`: FlightSize on a connection without SACK, where recovery has inflated cwnd and
-    /// little may be in flight now: no burst then (RFC 6582 §3.2 step 3, the first choice). `None`
-    /// after proportional rate reduction.
+    /// little may be in flight now. It limits cwnd, so that no burst is sent (RFC 6582 §3.2 step 3,
+    /// the first choice). `None` after proportional rate reduction.
     pub(crate) fn on_recovery_done(&mut self, burst_guard: Option<u32>) {
         let episode = core::mem::replace(&mut self.episode, EpisodeStage::None);
         if episode != EpisodeStage::Reducing || self.controls_recovery() {
@@ -281,8 +281,8 @@ impl Congestion {
         self.window.set_cwnd(self.window.ssthresh.min(without_burst));
     }
 
-    /// The last episode, which may be over, was a mistake: nothing was lost (RFC 4015 §3.3,
-    /// RFC9438-4.9.1, RFC9438-4.9.2, Linux's tcp_undo_cwnd_reduction). Ends it.
+    /// Undoes and ends the last episode, which may be over already: nothing was lost (RFC 4015
+    /// §3.3, RFC9438-4.9.1, RFC9438-4.9.2, Linux's tcp_undo_cwnd_reduction).
     pub(crate) fn undo(&mut self) {
         self.episode = EpisodeStage::None;
         let Some(undo) = self.undo.take() else { return };
@@ -294,9 +294,9 @@ impl Congestion {
         }
     }
 
-    /// Data goes out after nothing was in flight for `idle`, however short. If that is longer than
-    /// an RTO, what cwnd knew of the path is old (RFC5681-4.1): it halves for each RTO, down to the
-    /// restart window (RFC 2861, Linux's tcp_cwnd_restart).
+    /// Data is about to be sent after nothing was in flight for `idle`, which may be short. If it
+    /// is longer than an RTO, cwnd is out of date (RFC5681-4.1): it is halved for each RTO, down to
+    /// the restart window (RFC 2861, Linux's tcp_cwnd_restart).
     pub(crate) fn on_idle(&mut self, now: Instant, idle: Duration, rto: Duration, restart_segs: u32) {
         self.algorithm.control_mut().on_idle(&mut self.window, now, idle);
         if idle <= rto || self.controls_recovery() {
@@ -317,12 +317,12 @@ impl Congestion {
         let (old, mss) = (self.window.mss, mss.max(1));
         self.window.set_mss(mss);
         self.algorithm.control_mut().on_mss(old, mss);
-        // In the old unit.
+        // It is in units of the old MSS.
         self.undo = None;
     }
 
-    /// Whether little is sent on purpose just now: what is in flight is then to count as
-    /// application-limited
+    /// Whether the algorithm is sending less than the path carries. Then the caller must count the
+    /// data in flight as application-limited
     /// ([`RateSampler::on_application_limited`](super::rate::RateSampler::on_application_limited),
     /// after each acknowledgement).
     pub(crate) fn wants_limited_samples(&self) -> bool {

@@ -111,14 +111,14 @@ impl AckPolicy {
         self.acknowledge_now();
     }
 
-    /// A segment that did not move RCV.NXT: a duplicate acknowledgement at once (RFC 5681 §4.2,
-    /// MAY-13), one for each.
+    /// A segment did not move RCV.NXT: it gets a duplicate acknowledgement at once (RFC 5681 §4.2,
+    /// MAY-13).
     pub(in crate::tcp) fn owe_duplicate(&mut self) {
         self.duplicates_owed = self.duplicates_owed.saturating_add(1);
     }
 
-    /// A segment was refused for want of memory: the acknowledgements that it and those with it get
-    /// announce a closed window.
+    /// A segment was refused for lack of memory: the acknowledgements for its batch announce a
+    /// closed window.
     pub(super) fn refuse(&mut self) {
         self.due = AckDue::Refusal;
     }
