@@ -184,7 +184,8 @@ impl Connection {
             }
         }
         self.restart_after_idle(ctx, mss);
-        if !is_losing && self.path.search.is_some() {
+        // While something is lost, none is planned.
+        if self.path.search.is_some() {
             match self.plan_mtu_probe(ctx, mss, in_flight) {
                 MtuProbe::Send(size) => return Some(self.send_mtu_probe(ctx, mss, size)),
                 MtuProbe::Wait => return None,
@@ -451,7 +452,7 @@ impl Connection {
         self.rcv.acks.on_data_sent(ctx.now, ctx.config.tcp.delayed_ack);
         let mut header = self.ack_header(ctx, seq);
         let offset = (seq - self.snd.una) as usize;
-        let payload = if len > 0 { self.snd.queue.slice(offset, len) } else { Payload::new() };
+        let payload = self.snd.queue.slice(offset, len);
         // RFC 9293 §3.9.1.2 (MUST-61, SHLD-27, MAY-16): the last segment of the queue is pushed,
         // unless the program announced more (MSG_MORE).
         let is_last = offset + len == self.snd.queue.len() && self.snd.more == More::No;

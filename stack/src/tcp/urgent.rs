@@ -24,8 +24,8 @@ impl Receiver {
         // The pointer names the byte after the urgent one. As on Linux, a pointer of zero means the
         // segment's first byte.
         let seq = header.seq + u32::from(header.urgent.saturating_sub(1));
-        if self.read_to().after(seq) || seq.before(self.nxt) {
-            // The byte was read or received before, or the segment is a duplicate.
+        if seq.before(self.nxt) {
+            // The byte was received before, or the segment is a duplicate.
             return;
         }
         if self.urgent.as_ref().is_some_and(|urgent| !seq.after(urgent.seq)) {

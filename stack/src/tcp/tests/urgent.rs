@@ -180,3 +180,25 @@ fn what_one_end_sends_as_urgent_the_other_finds() {
     pair.run_for(core::time::Duration::from_secs(1));
     assert_eq!(pair.recv(End::Server), b"interruptand on");
 }
+
+/// As on Linux (tcp_check_urg): a byte that came as an ordinary one stays one, read or not.
+#[test]
+fn a_byte_does_not_become_urgent_after_it_came() {
+    for read_bytes in [0, 2, 4] {
+        let mut peer = inline(false);
+        let _ = peer.data(b"abcd");
+        if read_bytes > 0 {
+            assert_eq!(peer.recv(read_bytes).len(), read_bytes);
+        }
+        for pointer in 1..=4 {
+            // The segment again, with a pointer.
+            let header =
+                Header { seq: peer.seq - 4, urgent: pointer, ..peer.header(Flags::ACK.with(Flags::URG)) };
+            let _ = peer.deliver(header, b"abcd");
+            assert!(peer.connection.rcv.urgent.is_none(), "{pointer} of 4, {read_bytes} read");
+            assert!(!peer.connection.take_urgent_news());
+        }
+        urgent(&mut peer, 1, b"e");
+        assert_eq!(oob(&mut peer), Ok(b'e'), "the next one may be");
+    }
+}
