@@ -1,4 +1,4 @@
-//! Whole runtimes under many schedules: no thread waits for ever, and all data arrives.
+//! Whole runtimes under many schedules: nobody waits for ever, and all data arrives.
 
 #[path = "../../tests/common/hooked.rs"]
 mod hooked;
@@ -13,18 +13,18 @@ use portolan_shuttle::device::{self, Device, MemoryDevice, MemoryPair};
 use portolan_shuttle::model::{check, random, sleep, thread};
 use portolan_shuttle::{Builder, Runtime, TcpListener, TcpStream, UdpSocket};
 
-/// The number of schedules for each of fourteen models: 5,000 in all.
+/// For each of fourteen models: 5,000 in all.
 const SCHEDULES: usize = 358;
 
 fn config() -> Config {
     let mut config = Config::default();
     config.neighbor.duplicate_address_probes = 0;
-    // Threads are to wait for each other, and not for timers of TCP.
+    // So that everybody waits for somebody, and nobody for a timer of TCP.
     config.tcp.delayed_ack = Duration::ZERO;
     config
 }
 
-/// A runtime with the address 10.0.0.`last`. Half of them spin before they sleep.
+/// A runtime that is 10.0.0.`last`. Half of them spin before they sleep.
 fn host(last: u8, device: impl Device + 'static) -> Runtime {
     host_with(config(), last, device)
 }
@@ -47,7 +47,7 @@ fn is_over<R>(result: io::Result<R>) -> bool {
     result.is_err_and(|error| error.kind() == io::ErrorKind::NetworkDown)
 }
 
-/// Sends a word and reads it back.
+/// Sends a word and reads it again.
 fn ask(stream: &mut TcpStream, word: &[u8; 5]) {
     stream.write_all(word).unwrap();
     let mut answer = [0; 5];
@@ -92,7 +92,7 @@ fn requests_and_answers_of_two_callers() {
     });
 }
 
-/// Two callers read from one socket, and their data arrives at the same time.
+/// Two callers read from one socket, and what comes for them comes together.
 #[test]
 fn two_callers_at_one_socket() {
     check(SCHEDULES, || {
@@ -112,8 +112,8 @@ fn two_callers_at_one_socket() {
     });
 }
 
-/// One caller leads, and two others send at the same time: the frame of a caller that cannot get
-/// the devices must not be left there while the leader sleeps.
+/// One caller leads, and two others send at the same moment: the frame of whoever cannot have the
+/// devices must not stay behind while the leader sleeps.
 #[test]
 fn two_send_beside_a_leader() {
     check(SCHEDULES, || {
@@ -135,8 +135,8 @@ fn two_send_beside_a_leader() {
     });
 }
 
-/// A caller leads for so long that the driver thread sleeps without a time-out, and then does not
-/// come back: the driver thread has to serve new connections.
+/// A caller leads for so long that the driver thread sleeps without end, and then does not come
+/// back: the driver thread has to answer who connects.
 #[test]
 fn the_driver_leads_when_the_leader_is_gone() {
     check(SCHEDULES, || {
@@ -193,10 +193,10 @@ fn closing_wakes_who_waits() {
     });
 }
 
-/// A device fails before it is called this many times.
+/// A device breaks before it is called so often.
 const MOST_CALLS: u64 = 12;
 
-/// Lets the device fail after a number of calls.
+/// Lets the device break after so many calls.
 struct Breaking {
     calls_left: u64,
 }
@@ -244,7 +244,7 @@ fn everybody_learns_that_the_device_broke() {
     });
 }
 
-/// The wire holds one frame: a sender must learn when it has room again.
+/// The wire holds one frame: whoever sends must learn when it has room again.
 #[test]
 fn a_full_device_gets_room() {
     check(SCHEDULES, || {
@@ -268,7 +268,7 @@ fn a_full_device_gets_room() {
     });
 }
 
-/// Two stacks form one host: a listener is on both, and data that one sends to the host goes to the
+/// Two stacks that are one host: a listener on both, and what one sends to itself goes to the
 /// other.
 #[test]
 fn two_stacks_hand_over() {
@@ -297,8 +297,7 @@ fn two_stacks_hand_over() {
     });
 }
 
-/// A leader gives up while another caller follows, and the data that comes then is for the
-/// follower.
+/// A leader gives up while another caller follows, and what comes then is for that.
 #[test]
 fn who_gives_up_leaves_the_lead() {
     check(SCHEDULES, || {
@@ -333,8 +332,8 @@ fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// One thread reads from a connection, another writes and ends it, and closing waits until
-/// everything is acknowledged.
+/// One thread reads from a connection, another writes and ends it, and closing waits until all is
+/// acknowledged.
 #[test]
 fn a_connection_ends_in_order() {
     check(SCHEDULES, || {
@@ -360,8 +359,8 @@ fn a_connection_ends_in_order() {
     });
 }
 
-/// Closing waits until the peer has acknowledged everything, while only the driver thread drives
-/// the stack.
+/// Closing waits until the peer has acknowledged everything, while nobody but the driver thread
+/// drives.
 #[test]
 fn closing_lingers() {
     check(SCHEDULES, || {
@@ -378,7 +377,7 @@ fn closing_lingers() {
     });
 }
 
-/// Makes the device slow to send. Meanwhile no other thread can use it.
+/// Lets the device take its time to send. Meanwhile no other thread can use it.
 struct SlowToSend;
 
 impl Hook for SlowToSend {
@@ -388,7 +387,7 @@ impl Hook for SlowToSend {
     }
 }
 
-/// Makes the device sometimes wait before it is read.
+/// Lets the device wait before it is read, sometimes.
 struct SlowToRead;
 
 impl Hook for SlowToRead {
@@ -399,7 +398,7 @@ impl Hook for SlowToRead {
 }
 
 /// A caller takes the lead while the driver thread reads, and others fill the device: the new
-/// leader must learn of that.
+/// leader must learn of it.
 #[test]
 fn a_caller_takes_the_lead_from_the_driver() {
     check(SCHEDULES, || {

@@ -8,26 +8,25 @@ use portolan::{Frame, Medium, Transmit};
 
 use super::device::{Device, Room, Sent};
 
-/// The functions of a test that are called when its device is used. If one fails, the device's call
-/// fails with its error.
+/// What a test does when its device is used. A call of the device fails with the error of its hook.
 pub(crate) trait Hook: Send + 'static {
-    /// Called before a frame is sent.
+    /// A frame is about to be sent.
     fn on_send(&mut self, _: &Transmit) -> io::Result<()> {
         Ok(())
     }
 
-    /// Called before the device is read.
+    /// The device is about to be read.
     fn on_recv(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Called after this frame was read.
+    /// This frame was read.
     fn on_received(&mut self, _: &Frame) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// A device with the name "cable0" that forwards everything to the inner device.
+/// A device that is called "cable0" and forwards everything to the device in it.
 pub(crate) struct Hooked<D, H> {
     pub(crate) device: D,
     pub(crate) hook: H,

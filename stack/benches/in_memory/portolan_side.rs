@@ -13,12 +13,12 @@ use portolan::{
 
 use super::{Copies, LINK_FRAMES, SOCKET_BUFFER};
 
-/// A stack, its interface, and the received frames that wait for it.
+/// A stack, its interface, and the frames that wait for it.
 struct Side {
     stack: Stack,
     iface: InterfaceId,
     inbox: VecDeque<Frame>,
-    /// Memory for frames: as in a device, many of them share an allocation.
+    /// Where frames are put together: as in a device, many of them share an allocation.
     frames: BytesMut,
 }
 
@@ -34,32 +34,32 @@ pub(crate) struct Pair {
     now: Instant,
     /// Connections: the client's and the server's descriptor.
     connections: Vec<(Descriptor, Descriptor)>,
-    /// The server's descriptors that the segments of a batch are for: one entry for each burst, in
-    /// the order of their events. A program would find them by the name in an event, which differs
-    /// in some commits that this benchmark is compared with.
+    /// The server's descriptors that the segments of a batch are for: once for each burst, in the
+    /// order of their events. A program would find them by what an event names, which is another
+    /// thing in some commits to compare with.
     busy: VecDeque<Descriptor>,
     next: usize,
     is_no_delay: bool,
-    /// A listener for short connections.
+    /// A listener for connections that come and go.
     listener: Descriptor,
-    /// The client's and the server's datagram sockets, made when they are first used.
+    /// The client's and the server's socket for datagrams, made when they are first used.
     datagrams: Option<(Descriptor, Descriptor)>,
     buf: Vec<u8>,
     lent: Bytes,
 }
 
-/// There are 28,000 ephemeral ports for connections to one address and port.
+/// One address and port has 28,000 ephemeral ports to connect from.
 const CONNECTIONS_PER_PORT: usize = 20_000;
 
-/// The server's address for short connections.
+/// Where connections come and go.
 const CYCLE_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 7);
-/// The time that passes with each connection, such that 6,000 of them are in TIME-WAIT at once.
+/// So much time passes with each: 6,000 of them are in TIME-WAIT at once.
 pub(crate) const CYCLE_TIME: Duration = Duration::from_millis(10);
 
 const DATAGRAM_CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 7000);
 const DATAGRAM_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 7);
 
-/// In some commits that this benchmark is compared with, `recv_from` returns the peer itself.
+/// In commits to compare with, `recv_from` returns the peer itself.
 #[allow(dead_code, reason = "used with such a commit only")]
 trait HasPeer {
     fn peer(&self) -> SocketAddr;
@@ -87,22 +87,22 @@ impl Side {
         Side { stack, iface, inbox: VecDeque::new(), frames: BytesMut::new() }
     }
 
-    /// The next frame that the stack sends, if there is one.
+    /// The next frame that the stack sends, if any.
     fn transmit(&mut self, now: Instant) -> Option<Frame> {
-        // The loopback is not drained: no host here sends to itself, and some commits that this
-        // benchmark is compared with have no such call.
+        // The loopback is left alone: nobody here sends to itself, and commits to compare with have
+        // no call for it.
         let transmit = self.stack.poll_transmit(now)?;
         if self.frames.capacity() < transmit.len() {
             self.frames = BytesMut::with_capacity(FRAMES_BYTES);
         }
         transmit.append_to(&mut self.frames);
-        // The frame as a device with virtio-net headers passes it to the other end.
+        // As a device with virtio-net headers hands it to the other end.
         let checksum = transmit.checksum().map_or(ChecksumState::Unknown, ChecksumState::Partial);
         let bytes = self.frames.split().freeze();
         Some(Frame::new(bytes).with_checksum(checksum).with_segments(transmit.segments()))
     }
 
-    /// Passes the next burst of waiting frames to the stack. Returns whether there were any.
+    /// Hands the next burst of the frames that wait to the stack. Says whether there was any.
     fn take_burst(&mut self, now: Instant) -> bool {
         let mut bytes = 0;
         let fits = |frame: &&Frame| {
@@ -115,7 +115,7 @@ impl Side {
         count > 0
     }
 
-    /// Passes all waiting frames to the stack, and sends the results after each burst.
+    /// Takes in what waits, and sends what comes of it after each burst.
     fn exchange(&mut self, now: Instant, peer: &mut VecDeque<Frame>) -> bool {
         let mut is_busy = false;
         loop {
@@ -180,25 +180,25 @@ impl Pair {
         self.connections.push((client, accepted));
     }
 
-    /// Sets TCP_NODELAY. This is done just before the first segment is sent, because options that
-    /// differ from the default take memory, and the memory of idle connections is measured, too.
+    /// Small segments go at once. Before the first is sent and not before: what idle connections
+    /// take is counted too, and options that differ from the default take memory.
     fn set_no_delay(&mut self) {
         if !mem::replace(&mut self.is_no_delay, true) {
-            // An entry for a listener has it on both sides.
+            // A listener stands on both sides of its entry.
             for &(client, _) in self.connections.iter().filter(|(client, server)| client != server) {
                 self.client.stack.set_option(self.now, client, SocketOption::NoDelay(true)).unwrap();
             }
         }
     }
 
-    /// Exchanges frames until neither side sends any.
+    /// Exchanges frames until both are silent.
     fn settle(&mut self) {
         while self.client.exchange(self.now, &mut self.server.inbox)
             | self.server.exchange(self.now, &mut self.client.inbox)
         {}
     }
 
-    /// Moves this many bytes over the first connection.
+    /// Moves so many bytes over the first connection.
     pub(crate) fn transfer(&mut self, bytes: usize, copies: Copies) {
         let (client, server) = *self.connections.iter().find(|(a, b)| a != b).unwrap();
         self.set_no_delay();
@@ -238,7 +238,7 @@ impl Pair {
         self.settle();
     }
 
-    /// Lets the client send `count` segments. Returns the time that the server takes for them.
+    /// The client sends `count` segments; the time that the server takes for them.
     pub(crate) fn receive_batch(&mut self, count: usize, all_busy: bool) -> Duration {
         self.now += Duration::from_millis(1);
         if count > 0 {
@@ -246,8 +246,7 @@ impl Pair {
         }
         let mut burst = 0;
         for index in 0..count {
-            // The step is a large prime, so that neighbours in memory are not used one after the
-            // other.
+            // A large prime step: neighbours in memory do not follow each other.
             self.next = if all_busy { (self.next + 7_919) % self.connections.len() } else { 1 };
             if self.connections[self.next].0 == self.connections[self.next].1 {
                 self.next += 1;
@@ -269,15 +268,15 @@ impl Pair {
         self.serve();
         let time = start.elapsed();
         assert!(self.busy.is_empty(), "each of them had an event in its burst");
-        // Delayed acknowledgements become due.
+        // Acknowledgements that were delayed become due.
         self.now += Duration::from_millis(41);
         self.server.stack.handle_timeout(self.now);
         self.settle();
         time
     }
 
-    /// The timed part of a batch: the server handles the waiting frames, answers, and reads.
-    /// Callgrind finds this function by its name, so it must stay a function.
+    /// What is timed of a batch: the server takes in what waits, answers, and reads. Callgrind
+    /// finds it by its name, so it has to stay a function.
     #[inline(never)]
     fn serve(&mut self) {
         while self.server.take_burst(self.now) {
@@ -296,7 +295,7 @@ impl Pair {
         }
     }
 
-    /// Lets the client send datagrams of 64 bytes in batches, and the server send each of them
+    /// The client sends datagrams of 64 bytes, a batch of them, and the server sends each of them
     /// back.
     pub(crate) fn echo_datagrams(&mut self, count: usize) {
         let (client, server) = *self.datagrams.get_or_insert_with(|| {
@@ -324,7 +323,7 @@ impl Pair {
         }
     }
 
-    /// Sends one byte back and forth over the first connection, this many times.
+    /// One byte there and back over the first connection, so many times.
     pub(crate) fn ping_pong(&mut self, count: usize) {
         let (client, server) = *self.connections.iter().find(|(a, b)| a != b).unwrap();
         self.set_no_delay();
@@ -339,13 +338,13 @@ impl Pair {
         }
     }
 
-    /// Runs until the number of connections in TIME-WAIT is constant.
+    /// Until there are as many in TIME-WAIT as there will be.
     pub(crate) fn warm_up(&mut self) {
         self.cycle(7_000, CYCLE_TIME);
     }
 
-    /// Opens connections, one after the other, each of which carries a byte and is closed by both
-    /// ends, first by the client. This much time passes with each.
+    /// Connections are opened, carry a byte, and are closed by both ends, the client's first, one
+    /// after the other. So much time passes with each.
     pub(crate) fn cycle(&mut self, count: u64, time: Duration) {
         for _ in 0..count {
             self.now += time;

@@ -231,3 +231,15 @@ fn datagrams_are_in_the_account_until_they_are_taken() {
     stack.recv_from(NOW, receiver, &mut [0; 8]).unwrap();
     assert_eq!(stack.sockets.common.account.bytes(), before);
 }
+
+/// The memory up to the limit may be used to the last byte.
+#[test]
+fn memory_is_short_for_whatever_goes_beyond_the_limit() {
+    let config = Config { memory_limit_bytes: 1 << 20, ..Config::default() };
+    let mut stack = Stack::new(config, [8; 32], NOW);
+    let common = &mut stack.sockets.common;
+    let room = common.account.room();
+    assert!(room > 0 && !common.is_short_of_memory(room) && common.is_short_of_memory(room + 1));
+    common.account.change(0, room);
+    assert!(!common.is_short_of_memory(0) && common.is_short_of_memory(1));
+}

@@ -289,6 +289,26 @@ mod tests {
         assert_eq!(recovery.duplicate_bytes(), 0, "less than a segment is in flight");
     }
 
+    /// A time-out in Cwr can be undone like any other. A second time-out for the same data keeps the
+    /// count of retransmitted bytes.
+    #[test]
+    fn each_episode_of_losses_has_one_undo() {
+        let (una, nxt) = (SeqNumber(1), SeqNumber(5001));
+        let mut recovery = Recovery::new(SeqNumber(0));
+        recovery.enter_reduction(Phase::Cwr, una, nxt, 10_000);
+        assert!(recovery.undo().is_none());
+        recovery.enter_loss(una, nxt, RepeatCause::Timeout);
+        recovery.on_repeated(1000, 7);
+        let unconfirmed = |recovery: &Recovery| recovery.undo().and_then(|undo| undo.unconfirmed);
+        assert_eq!(unconfirmed(&recovery), Some(1000));
+        recovery.enter_loss(una, nxt, RepeatCause::Timeout);
+        assert_eq!(unconfirmed(&recovery), Some(1000));
+        recovery.enter_loss(nxt, nxt + 1000, RepeatCause::Timeout);
+        assert!(recovery.undo().is_some() && unconfirmed(&recovery).is_none());
+        recovery.enter_loss(nxt + 1000, nxt + 2000, RepeatCause::PathMtu);
+        assert!(recovery.undo().is_none(), "the path has told the size");
+    }
+
     /// RFC 4015 §3.2, RFC 3708 §4: an episode can be undone as long as D-SACKs have not reported
     /// all of its retransmissions, also after its end; and only after a time-out or an inferred
     /// loss.

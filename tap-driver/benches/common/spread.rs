@@ -1,6 +1,6 @@
-//! A summary of several runs.
+//! What several runs say together.
 
-/// The median, the minimum and the maximum.
+/// The median, the least and the most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -9,8 +9,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// The spread of one or more values. The median of an even number of values is the mean of the
-    /// two in the middle.
+    /// Of at least one value. The median of an even number is the mean of the two in the middle.
     pub(crate) fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.sort_by(f64::total_cmp);
         let (&least, &most) = (values.first()?, values.last()?);

@@ -1,4 +1,4 @@
-//! The emulated paths, and the pairs of hosts that use them.
+//! The paths, and who sends to whom over them.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ pub(crate) type Pair = (Kind, Kind);
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) name: String,
-    /// The name for people.
+    /// For people.
     pub(crate) title: String,
-    /// The faults of the path, without a seed.
+    /// Without a seed.
     pub(crate) impairment: Impairment,
     pub(crate) stall: Option<Stall>,
-    /// The start of the measured interval, counted from the first byte.
+    /// When it is measured, counted from the first byte.
     pub(crate) from: Duration,
     pub(crate) to: Duration,
     pub(crate) measures: Measures,
@@ -29,11 +29,11 @@ pub(crate) struct Case {
 pub(crate) enum Measures {
     /// The goodput of one flow.
     Goodput,
-    /// Jain's index of this many flows. With senders of two kinds, flows alternate between them.
+    /// Jain's index of so many flows. With senders of two kinds, they take turns.
     Fairness { flows: usize },
 }
 
-/// The scale of the times of a run: for a whole measurement, or for a quick look.
+/// What a run's times are scaled by: the whole, or quick to look at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     pub(crate) single: Duration,
@@ -41,7 +41,8 @@ pub(crate) struct Scale {
     pub(crate) long: Duration,
 }
 
-/// A path of 100 Mbit/s and 25 ms in each direction, with a queue for 50 ms of data.
+/// 100 Mbit/s and 25 ms in each direction; the queue in front of it holds what the line takes in 50
+/// ms.
 fn path() -> Impairment {
     line(100_000_000, Duration::from_millis(50))
 }
@@ -51,7 +52,7 @@ fn line(bits_per_second: u64, rtt: Duration) -> Impairment {
     impairment.bits_per_second = Some(bits_per_second);
     impairment.delay = rtt / 2;
     impairment.queue_bytes = Some((bits_per_second as f64 / 8.0 * rtt.as_secs_f64()) as usize);
-    // The queue is limited in bytes, so this limit is never reached.
+    // The queue is counted in bytes; this bounds nothing.
     impairment.limit = 1 << 20;
     impairment
 }
@@ -111,7 +112,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Case> {
     cases
 }
 
-/// Parses a pair: `PL` is from Portolan to Linux.
+/// `PL` is Portolan to Linux.
 pub(crate) fn parse_pair(text: &str) -> Result<Pair, String> {
     let kind = |letter: char| match letter {
         'P' => Some(Kind::Portolan),

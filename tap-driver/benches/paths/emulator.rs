@@ -1,4 +1,5 @@
-//! The emulator of a path: a bridge that applies the fault injector to frames in real time.
+//! The path between two sides: a bridge that does to frames what the fault injector says, in real
+//! time.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -12,32 +13,33 @@ use portolan_runtime::Clock;
 use portolan_runtime::device::{Device, ImpairCounts, ImpairQueue, Impairment, Sent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// The frames that are read from one port before the others have their turn.
+/// Frames that are read from one port before the others have their turn.
 const RECEIVE_BURST: usize = 64;
-/// The longest sleep. After it the thread checks whether it must stop.
+/// The longest sleep: after that the thread looks whether it shall stop.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// What the path did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PathCounts {
-    /// From the first side to the second, and in the other direction.
+    /// From the first side to the second, and back.
     pub(crate) directions: [ImpairCounts; 2],
-    /// Frames that were due but for which a port had no room: the machine lost them, not the path.
+    /// Frames that were due and that a port had no room for: the machine, not the path, lost them.
     pub(crate) refused: u64,
-    /// The greatest delay of a frame beyond its time.
+    /// The latest that a frame came out after its time.
     pub(crate) latest: Duration,
-    /// The mean delay beyond their time of all frames.
+    /// The mean of all.
     pub(crate) mean_lateness: Duration,
 }
 
-/// A running emulator. It has its own thread; both sides of every comparison use the same code.
+/// A running emulator. It has a thread of its own; both sides of every comparison go through the
+/// same code.
 pub(crate) struct Emulator {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<io::Result<PathCounts>>,
 }
 
 impl Emulator {
-    /// Joins two sides, each of one or more ports, by one link. The times of outages count from
+    /// Joins two sides, of one or more ports each, by one link. The time of an outage counts from
     /// now.
     pub(crate) fn start(impairment: Impairment, sides: [Vec<Box<dyn Device>>; 2]) -> io::Result<Emulator> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -66,7 +68,7 @@ impl Emulator {
 struct Port {
     side: usize,
     device: Box<dyn Device>,
-    /// The station behind the port, learned from the first frame that it sent.
+    /// The station behind it, from the first frame that it sent.
     mac: Option<MacAddr>,
 }
 
@@ -79,7 +81,7 @@ struct Lateness {
 
 struct Bridge {
     ports: Vec<Port>,
-    /// `queues[side]` takes the frames from that side.
+    /// `queues[side]` takes what comes from that side.
     queues: [ImpairQueue<Frame>; 2],
     refused: u64,
     lateness: Lateness,
@@ -87,8 +89,7 @@ struct Bridge {
 
 impl Bridge {
     fn run(mut self, stop: &AtomicBool) -> io::Result<PathCounts> {
-        // By default Linux wakes a thread up to 50 µs late; a full frame at 100 Mbit/s takes 121
-        // µs.
+        // By default Linux wakes us up to 50 us late; a full frame at 100 Mbit/s takes 121.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         while !stop.load(Ordering::Relaxed) {
             let is_busy = self.receive()? | self.deliver()?;
@@ -105,7 +106,7 @@ impl Bridge {
         })
     }
 
-    /// Takes the frames that the ports have received.
+    /// Takes in what the ports have.
     fn receive(&mut self) -> io::Result<bool> {
         let mut is_busy = false;
         for port in &mut self.ports {
@@ -120,7 +121,7 @@ impl Bridge {
         Ok(is_busy)
     }
 
-    /// Delivers the frames that are due.
+    /// Hands out what is due.
     fn deliver(&mut self) -> io::Result<bool> {
         let mut is_busy = false;
         for side in 0..2 {
@@ -135,8 +136,8 @@ impl Bridge {
         Ok(is_busy)
     }
 
-    /// Passes a frame to its station, or to all stations of that side if it is for several or for
-    /// an unknown one.
+    /// To the station that it is for, or to all of that side if it is for several or for one that
+    /// is not known.
     fn hand_over(&mut self, side: usize, frame: Frame) -> io::Result<()> {
         let destination = mac_at(&frame, 0);
         let is_known = self.ports.iter().any(|port| port.side == side && port.mac == destination);

@@ -1,13 +1,13 @@
-//! The goals: bounds for ratios of medians within one run.
+//! What is to be reached: ratios within one run, of medians.
 
 use crate::arithmetic::{Bound, ratio};
 use crate::peers::Peer;
 use crate::report::Results;
 use crate::spread::Spread;
 
-/// A figure with a goal.
+/// Something that has a goal.
 pub(crate) struct Goal {
-    /// The name of the figure.
+    /// A figure's name.
     figure: String,
     peer: Peer,
     against: Against,
@@ -15,15 +15,15 @@ pub(crate) struct Goal {
 }
 
 enum Against {
-    /// The same figure of another peer.
+    /// The same figure of another.
     Peer(Peer),
-    /// Another figure of the same peer.
+    /// Another figure of the same.
     Figure(String),
-    /// Nothing: the bound is for the number itself.
+    /// Nothing: the number itself.
     Nothing,
 }
 
-/// The result for a goal.
+/// What came of a goal.
 pub(crate) struct Verdict {
     /// What is compared with what.
     pub(crate) title: String,
@@ -33,7 +33,7 @@ pub(crate) struct Verdict {
     pub(crate) is_met: bool,
 }
 
-/// All goals; `idle` is the largest number of idle connections.
+/// All goals; `idle` is the most idle connections that are open at once.
 pub(crate) fn all(idle: usize) -> Vec<Goal> {
     use Bound::{AtLeast, AtMost};
     let goal = |figure: &str, peer, against, bound| Goal { figure: figure.to_owned(), peer, against, bound };
@@ -76,7 +76,7 @@ pub(crate) fn all(idle: usize) -> Vec<Goal> {
 }
 
 impl Goal {
-    /// `None` unless both sides were measured.
+    /// None if not both sides were measured.
     pub(crate) fn judge(&self, results: &Results) -> Option<Verdict> {
         let ours = results.values(&self.figure, self.peer);
         let name = results.title(&self.figure)?;

@@ -84,6 +84,23 @@ fn dropped(outcome: Outcome) -> DropReason {
     }
 }
 
+/// A fragment costs its bytes, its packet's record and the packet's deadline, until the time is
+/// over.
+#[test]
+fn all_that_waits_counts_as_memory() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.reassembler.memory_bytes(), 0);
+    for id in 0..20 {
+        assert!(matches!(bench.insert(id, piece(0, &[1; 80], true)), Outcome::Held));
+    }
+    let least = 20 * (80 + PACKET_OVERHEAD + size_of::<Expiry>());
+    let bytes = bench.reassembler.memory_bytes();
+    assert!((least..2 * least).contains(&bytes), "{bytes} {least}");
+    let end = bench.reassembler.poll_timeout().unwrap();
+    assert_eq!(bench.reassembler.handle_timeout(end, &mut bench.stats).len(), 20);
+    assert_eq!(bench.reassembler.memory_bytes(), 0);
+}
+
 #[test]
 fn fragments_in_any_order_make_the_packet() {
     let mut bench = Bench::new();

@@ -71,6 +71,38 @@ fn rfc_4861_7_2_2_packets_wait_for_the_answer_in_order() {
     assert_eq!((cache.pending_packets, cache.pending_bytes), (0, 0));
 }
 
+/// Packets for neighbours that do not answer are counted from the moment they wait to the moment
+/// they go, whichever way that is.
+#[test]
+fn packets_that_wait_count_as_memory() {
+    let mut cache = new_cache();
+    let each = packet(0).memory_bytes();
+    let waiting = |cache: &NeighborCache| {
+        let entries = cache.entries.len() * size_of::<(AddressKey, NeighborEntry)>();
+        assert!(cache.memory_bytes() >= entries + cache.pending_bytes());
+        assert_eq!(cache.pending_bytes(), cache.pending_packets * each);
+        cache.pending_packets
+    };
+    for neighbor in 1..=3 {
+        assert_eq!(put(&mut cache, at(0), ip(neighbor), packet(1)), SOLICIT);
+        assert_eq!(waiting(&cache), usize::from(neighbor));
+    }
+    // More than may wait for one neighbour: the oldest make room.
+    let mut dropped = 0;
+    for tag in 0..100 {
+        dropped += put(&mut cache, at(0), ip(1), packet(tag)).1;
+        let _ = waiting(&cache);
+    }
+    assert!(dropped > 0);
+    assert_eq!(waiting(&cache), 103 - dropped);
+    assert_eq!(cache.on_advertised(at(1), ip(2), ANSWER).map(|pending| pending.len()), Some(1));
+    assert_eq!(waiting(&cache), 102 - dropped);
+    for second in 1..=3 {
+        let _ = cache.handle_timeout(at(second * 1000));
+    }
+    assert_eq!(waiting(&cache), 0);
+}
+
 #[test]
 fn rfc_4861_7_2_2_no_answer_to_three_solicitations_gives_up() {
     let mut cache = new_cache();

@@ -223,3 +223,21 @@ proptest! {
         prop_assert!(holdings.is_empty() && holdings.peers.is_empty() && holdings.sums.len() == 0);
     }
 }
+
+/// Two peers of one connection each: to hold all of one's part is not to hold more than it.
+#[test]
+fn a_share_may_be_used_up() {
+    let (ids, mut holdings) = (ids(2), holdings());
+    for (bytes, is_over) in [(499, false), (500, false), (501, true)] {
+        holdings.look(at(1), ids[0], peer(1), holds(bytes, 1));
+        holdings.look(at(1), ids[1], peer(2), holds(1, 1));
+        assert_eq!(holdings.is_over_share(ids[0], 1000), is_over, "{bytes}");
+    }
+    // Of one peer the connections divide what the peer may have.
+    let (ids, mut holdings) = (self::ids(2), self::holdings());
+    for (bytes, is_over) in [(500, false), (501, true)] {
+        holdings.look(at(1), ids[0], peer(1), holds(bytes, 1));
+        holdings.look(at(1), ids[1], peer(1), holds(1, 1));
+        assert_eq!(holdings.is_over_share(ids[0], 1000), is_over, "{bytes}");
+    }
+}

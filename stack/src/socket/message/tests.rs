@@ -188,19 +188,29 @@ fn a_datagram_leaves_from_the_address_and_through_the_interface_that_it_names() 
 
 #[test]
 fn what_a_datagram_names_goes_before_what_its_socket_is_bound_or_connected_to() {
-    let (mut stack, d) = on_two_links(Domain::V4, SocketKind::Datagram);
-    stack.bind(d, "10.0.0.1:7".parse().unwrap()).unwrap();
-    let (data, to): (_, SocketAddr) = (Bytes::from_static(b"x"), "10.0.0.2:9".parse().unwrap());
-    let [own, other] = ["10.0.0.1", "10.1.0.1"].map(|addr| addr.parse::<IpAddr>().unwrap());
-    stack.send_msg(NOW, d, data.clone(), &SendMeta::to(to).source(other)).unwrap();
-    assert_eq!(way_of_packet(&mut stack), (0, other));
-    stack.connect(NOW, d, to).unwrap();
-    stack.send_msg(NOW, d, data.clone(), &SendMeta::connected().source(other).iface(InterfaceId(1))).unwrap();
-    assert_eq!(way_of_packet(&mut stack), (1, other));
-    let foreign = SendMeta::connected().source("10.0.0.9".parse().unwrap());
-    assert_eq!(stack.send_msg(NOW, d, data.clone(), &foreign), Err(Error::NetworkUnreachable));
-    stack.send(NOW, d, &data).unwrap();
-    assert_eq!(way_of_packet(&mut stack), (0, own));
+    for kind in [SocketKind::Datagram, SocketKind::Echo] {
+        let (mut stack, d) = on_two_links(Domain::V4, kind);
+        stack.bind(d, "10.0.0.1:7".parse().unwrap()).unwrap();
+        // As an echo socket's it is a request.
+        let (data, to): (_, SocketAddr) =
+            (Bytes::from_static(b"\x08\0\0\0\0\0\0\0"), "10.0.0.2:9".parse().unwrap());
+        let [own, other] = ["10.0.0.1", "10.1.0.1"].map(|addr| addr.parse::<IpAddr>().unwrap());
+        stack.send_msg(NOW, d, data.clone(), &SendMeta::to(to).source(other)).unwrap();
+        assert_eq!(way_of_packet(&mut stack), (0, other));
+        stack.connect(NOW, d, to).unwrap();
+        for (meta, way) in [
+            (SendMeta::connected().source(other).iface(InterfaceId(1)), (1, other)),
+            (SendMeta::connected().source(other), (0, other)),
+            (SendMeta::connected().iface(InterfaceId(1)), (1, own)),
+        ] {
+            stack.send_msg(NOW, d, data.clone(), &meta).unwrap();
+            assert_eq!(way_of_packet(&mut stack), way, "{kind:?} {meta:?}");
+        }
+        let foreign = SendMeta::connected().source("10.0.0.9".parse().unwrap());
+        assert_eq!(stack.send_msg(NOW, d, data.clone(), &foreign), Err(Error::NetworkUnreachable));
+        stack.send(NOW, d, &data).unwrap();
+        assert_eq!(way_of_packet(&mut stack), (0, own));
+    }
 }
 
 /// As a server with several addresses does: the answer comes from the address of the question.

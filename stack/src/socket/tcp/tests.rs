@@ -3,11 +3,13 @@
 use core::net::SocketAddr;
 use std::vec::Vec;
 
+use super::connections::Target;
+use crate::memory::Shortage;
 use crate::socket::{Domain, Shutdown, SocketKind, SocketOption, SocketOptions, SocketState};
 use crate::testing::{PacketBuilder, TcpSegment};
 use crate::{
-    Config, Descriptor, DropReason, Error, Frame, InterfaceConfig, Medium, Readiness, SendMeta, Stack,
-    TcpState as State,
+    Config, Descriptor, DropReason, Error, Frame, InterfaceConfig, InterfaceId, Medium, Readiness,
+    SegmentKind, Segments, SendMeta, Stack, TcpState as State,
 };
 
 const NOW: crate::Instant = crate::Instant::ZERO;
@@ -41,6 +43,31 @@ fn connect(stack: &mut Stack, listener: Descriptor) -> [Descriptor; 2] {
     assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress));
     run(stack);
     [client, stack.accept(listener).unwrap().0]
+}
+
+/// A connection from another host, and the next segment of that host.
+struct Outside {
+    iface: InterfaceId,
+    d: Descriptor,
+    builder: PacketBuilder,
+    segment: TcpSegment,
+}
+
+fn accepted_from_outside(stack: &mut Stack) -> Outside {
+    let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
+    let iface = stack.add_interface(NOW, interface).unwrap();
+    let listener = stream(stack);
+    stack.bind(listener, ([0; 4], 80).into()).unwrap();
+    stack.listen(listener, 8).unwrap();
+    let builder = PacketBuilder::new("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
+    let mut segment = TcpSegment { flags: TcpSegment::SYN, seq: 0, ..TcpSegment::new(9, 80) };
+    stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&segment)));
+    let syn_ack = stack.poll_transmit(NOW).unwrap().to_vec();
+    let iss = u32::from_be_bytes(syn_ack[24..28].try_into().unwrap());
+    (segment.flags, segment.seq, segment.ack) = (TcpSegment::ACK, 1, iss.wrapping_add(1));
+    stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&segment)));
+    let (d, _) = stack.accept(listener).unwrap();
+    Outside { iface, d, builder, segment }
 }
 
 /// Ends a connection with a reset.
@@ -369,4 +396,248 @@ fn resets_to_one_host_are_limited_and_counted() {
     }
     assert!((1..10).contains(&resets), "{resets}");
     assert_eq!(stack.stats().tcp.resets_limited, 10 - resets);
+}
+
+/// A hash of 32 bits leads to a record; whether it is the right one the four numbers say.
+#[test]
+fn a_record_is_that_of_its_four_numbers_only() {
+    let mut stack = stack();
+    let listener = listener(&mut stack, 80);
+    let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
+    let iface = stack.add_interface(NOW, interface).unwrap();
+    let open = stream(&mut stack);
+    stack.bind(open, ([0; 4], 81).into()).unwrap();
+    stack.listen(open, 8).unwrap();
+    // A handshake, two ends of a connection, and one end in TIME-WAIT.
+    let builder = PacketBuilder::new("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
+    let syn = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(9, 81) };
+    stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&syn)));
+    run(&mut stack);
+    let _flow = connect(&mut stack, listener);
+    for d in connect(&mut stack, listener) {
+        stack.close(NOW, d).unwrap();
+        run(&mut stack);
+    }
+    let sockets = &stack.sockets;
+    let tcp = &sockets.kinds.tcp;
+    let handshakes = tcp.handshakes.iter().map(|(_, entry)| entry.tuple);
+    let streams = sockets
+        .common
+        .records
+        .iter()
+        .filter_map(|(_, socket)| socket.protocol.stream())
+        .map(|stream| stream.tuple);
+    let time_waits = tcp.time_waits.iter().map(|entry| entry.tuple());
+    let tuples: Vec<_> = handshakes.chain(streams).chain(time_waits).collect();
+    let targets: Vec<_> = tuples
+        .iter()
+        .map(|tuple| tcp.find_record(&sockets.common, tuple).expect("it is in the table"))
+        .collect();
+    let kinds: Vec<_> = targets
+        .iter()
+        .map(|target| match target {
+            Target::Handshake(_) => "handshake",
+            Target::Connection(_) => "connection",
+            Target::TimeWait(_) => "TIME-WAIT",
+        })
+        .collect();
+    assert_eq!(kinds, ["handshake", "connection", "connection", "TIME-WAIT"]);
+    for (at, target) in targets.iter().enumerate() {
+        for (of, tuple) in tuples.iter().enumerate() {
+            let is_of = super::is_of(&sockets.common, &tcp.handshakes, &tcp.time_waits, *target, tuple);
+            assert_eq!(is_of, at == of, "{target:?} {tuple:?}");
+        }
+    }
+}
+
+/// `ip tcp_metrics flush`: without a cookie, data goes out when the connection is open.
+#[test]
+fn without_its_cookie_a_client_asks_for_one_again() {
+    let mut stack = stack();
+    let listener = listener(&mut stack, 80);
+    stack.set_option(NOW, listener, SocketOption::FastOpen(8)).unwrap();
+    let opened_fast = |stack: &mut Stack| {
+        let before = stack.stats().fast_open.passive;
+        let client = stream(stack);
+        stack.set_option(NOW, client, SocketOption::FastOpenConnect(true)).unwrap();
+        let _connected_or_in_progress = stack.connect(NOW, client, local(80));
+        run(stack);
+        let _sent_with_the_syn = stack.send(NOW, client, b"hello");
+        run(stack);
+        let (server, _) = stack.accept(listener).unwrap();
+        for d in [client, server] {
+            reset(stack, d);
+        }
+        stack.stats().fast_open.passive - before
+    };
+    assert_eq!([(); 3].map(|()| opened_fast(&mut stack)), [0, 1, 1]);
+    stack.forget_fast_open_cookies();
+    assert_eq!([(); 2].map(|()| opened_fast(&mut stack)), [0, 1]);
+}
+
+/// When the reserve is used up, a connection without a program goes if it still holds data, and
+/// otherwise may end as it should.
+#[test]
+fn an_orphan_with_data_is_reset_when_memory_is_out() {
+    for (is_full, has_data) in [(false, true), (true, false), (true, true)] {
+        let config = Config { memory_limit_bytes: 1 << 20, ..Config::default() };
+        let mut stack = Stack::new(config, [8; 32], NOW);
+        let listener = listener(&mut stack, 80);
+        let [client, _server] = connect(&mut stack, listener);
+        if has_data {
+            stack.send(NOW, client, b"data").unwrap();
+        }
+        if is_full {
+            let account = &mut stack.sockets.common.account;
+            while !account.is_full_for(1) {
+                account.change(0, 1 << 10);
+            }
+        }
+        stack.close(NOW, client).unwrap();
+        let resets = stack.stats().memory.abort_on_memory;
+        assert_eq!(resets, u64::from(is_full && has_data), "full: {is_full}, data: {has_data}");
+    }
+}
+
+/// RFC 4987 §3.6: a segment that resets or opens does not bring a cookie back.
+#[test]
+fn only_an_acknowledgement_brings_a_syn_cookie_back() {
+    let mut config = Config::default();
+    config.tcp.syn_cookies = crate::SynCookieMode::Always;
+    let mut stack = Stack::new(config, [8; 32], NOW);
+    let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
+    let iface = stack.add_interface(NOW, interface).unwrap();
+    let listener = stream(&mut stack);
+    stack.bind(listener, ([0; 4], 80).into()).unwrap();
+    stack.listen(listener, 8).unwrap();
+    let builder = PacketBuilder::new("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
+    let syn = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(9, 80) };
+    stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&syn)));
+    let syn_ack = stack.poll_transmit(NOW).unwrap().to_vec();
+    let cookie = u32::from_be_bytes(syn_ack[24..28].try_into().unwrap());
+    let (ack, rst) = (TcpSegment::ACK, TcpSegment::RST);
+    for (flags, comes_back) in [
+        (ack | rst, false),
+        (rst, false),
+        (ack | TcpSegment::SYN, false),
+        (ack | TcpSegment::SYN | rst, false),
+        (TcpSegment::PSH, false),
+        (ack, true),
+    ] {
+        let segment =
+            TcpSegment { flags, seq: syn.seq.wrapping_add(1), ack: cookie.wrapping_add(1), ..syn.clone() };
+        stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&segment)));
+        while stack.poll_transmit(NOW).is_some() {}
+        assert_eq!(stack.accept(listener).is_ok(), comes_back, "{flags:#x}");
+        assert_eq!(stack.stats().cookies.recv, u64::from(comes_back), "{flags:#x}");
+    }
+}
+
+/// EMFILE: a connection stays in the queue until there is a descriptor for it.
+#[test]
+fn a_connection_waits_for_a_descriptor() {
+    let mut stack = Stack::new(Config { max_descriptors: 3, ..Config::default() }, [8; 32], NOW);
+    let listener = listener(&mut stack, 80);
+    let client = stream(&mut stack);
+    assert_eq!(stack.connect(NOW, client, local(80)), Err(Error::InProgress));
+    run(&mut stack);
+    let other = stream(&mut stack);
+    assert_eq!(stack.socket(Domain::V4, SocketKind::Stream), Err(Error::TooManyDescriptors));
+    for _ in 0..2 {
+        assert_eq!(stack.accept(listener), Err(Error::TooManyDescriptors));
+    }
+    stack.close(NOW, other).unwrap();
+    assert_eq!(stack.accept(listener).map(|(_, peer)| Ok(peer)), Ok(stack.local_addr(client)));
+}
+
+/// Of segments that the device has joined, as many are taken while memory is short as if they had
+/// come one by one.
+#[test]
+fn joined_segments_are_single_ones_when_memory_is_short() {
+    let taken = |filled: usize, is_joined: bool| {
+        let config = Config { memory_limit_bytes: 1 << 20, ..Config::default() };
+        let mut stack = Stack::new(config, [8; 32], NOW);
+        let Outside { iface, d, builder, mut segment } = accepted_from_outside(&mut stack);
+        let account = &mut stack.sockets.common.account;
+        account.change(0, filled - account.bytes());
+        let data = std::vec![7; 8000];
+        let segments = Segments { kind: SegmentKind::TcpV4, len: 1000 };
+        for part in data.chunks(if is_joined { 8000 } else { 1000 }) {
+            segment.payload = part.to_vec();
+            let frame = Frame::new(builder.tcp(&segment));
+            stack.handle_frame(NOW, iface, frame.with_segments(is_joined.then_some(segments)));
+            segment.seq += part.len() as u32;
+        }
+        stack.queued_bytes(d).unwrap().0
+    };
+    // Where all of it is just taken.
+    let (mut all, mut not_all) = (300_000, 1 << 20);
+    while not_all - all > 256 {
+        let middle = (all + not_all) / 2;
+        *(if taken(middle, false) == 8000 { &mut all } else { &mut not_all }) = middle;
+    }
+    let mut some = 0;
+    for filled in (0..16).map(|n| all - 1000 + n * 900) {
+        let [single, joined] = [false, true].map(|is_joined| taken(filled, is_joined));
+        // The account knows of a run when all of it has come.
+        assert!(single.abs_diff(joined) <= 1000, "{filled}: {single} and {joined}");
+        some += usize::from((2000..=6000).contains(&single));
+    }
+    assert!(some > 2, "{some}");
+}
+
+/// What has something to send stands in the queue once, and what has nothing does not.
+#[test]
+fn who_has_something_to_send_waits_for_its_turn_once() {
+    let mut stack = stack();
+    let listener = listener(&mut stack, 80);
+    let [client, server] = connect(&mut stack, listener);
+    let waiting = |stack: &Stack| stack.sockets.common.transmit_queue.iter().copied().collect::<Vec<_>>();
+    assert!(waiting(&stack).is_empty());
+    let [client_id, server_id] = [client, server].map(|d| stack.socket_id(d).unwrap());
+    for _ in 0..3 {
+        stack.send(NOW, client, b"data").unwrap();
+        assert_eq!(waiting(&stack), [client_id]);
+    }
+    stack.send(NOW, server, b"data").unwrap();
+    stack.send(NOW, client, b"data").unwrap();
+    assert_eq!(waiting(&stack), [client_id, server_id]);
+    run(&mut stack);
+    assert!(waiting(&stack).is_empty());
+    // Nothing new to say.
+    stack.recv(NOW, server, &mut [0; 4]).unwrap();
+    stack.set_option(NOW, server, SocketOption::KeepAlive(true)).unwrap();
+    assert!(waiting(&stack).is_empty());
+}
+
+/// Each step of a shortage takes what it is for: lists that are empty, what the peer still has, and
+/// last what more than its share is promised to.
+#[test]
+fn each_step_of_a_shortage_takes_its_own() {
+    for (shortage, is_over_share, takes_out_of_order, takes_buffers) in [
+        (Shortage::None, true, false, false),
+        (Shortage::Capacity, true, false, false),
+        (Shortage::OutOfOrder, false, true, false),
+        (Shortage::OutOfOrder, true, true, false),
+        (Shortage::Buffers, false, true, false),
+        (Shortage::Buffers, true, true, true),
+        (Shortage::Connections, true, true, true),
+    ] {
+        let mut stack = stack();
+        let Outside { iface, d, builder, mut segment } = accepted_from_outside(&mut stack);
+        (segment.seq, segment.payload) = (1001, std::vec![7; 500]);
+        stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&segment)));
+        let id = stack.socket_id(d).unwrap();
+        let (mut env, _) = stack.parts();
+        let stream = env.common.stream(id).unwrap();
+        let (before, after) = {
+            let before = stream.connection.buffers();
+            let socket = env.common.records.get_mut(id).unwrap();
+            socket.protocol.state_mut().give_back(&mut env.ctx, shortage, is_over_share);
+            (before, env.common.stream(id).unwrap().connection.buffers())
+        };
+        let case = (shortage, is_over_share);
+        assert_eq!(env.ctx.stats.memory.pruned_bytes, u64::from(takes_out_of_order) * 500, "{case:?}");
+        assert_eq!(after != before, takes_buffers, "{case:?}: {before:?} {after:?}");
+    }
 }

@@ -315,3 +315,20 @@ proptest! {
         }
     }
 }
+
+/// §3.2.3.2.2: a time-out before anything has come ends the options; later ones do not.
+#[test]
+fn a_time_out_after_the_handshake_ends_the_options() {
+    let mut accurate = AccEcn::of_client(&syn_ack(0b010, IpEcn::NotEct));
+    accurate.on_timeout();
+    assert_eq!(counters(&sent(&mut accurate, 40)), None);
+    // It stays so.
+    assert_eq!(accurate.on_feedback(&ack(5, None), 0, delivered(1)), 0);
+    accurate.on_timeout();
+    let _ = accurate.on_packets(IpEcn::Ce, 1, 100, true);
+    assert_eq!(counters(&sent(&mut accurate, 40)), None);
+    let mut accurate = settled();
+    accurate.on_timeout();
+    let _ = accurate.on_packets(IpEcn::Ce, 1, 100, true);
+    assert!(counters(&sent(&mut accurate, 40)).is_some());
+}

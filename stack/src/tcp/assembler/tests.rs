@@ -213,3 +213,16 @@ fn the_list_of_pieces_counts_as_memory() {
     }
     assert!(assembler.memory_bytes() >= 1000 * size_of::<Bytes>(), "{}", assembler.memory_bytes());
 }
+
+/// What a range of many pieces holds, beside their bytes, are the entries of its list.
+#[test]
+fn memory_is_that_of_the_bytes_the_pieces_and_the_ranges() {
+    let mut assembler = Assembler::new();
+    for n in 0..1000 {
+        let _ = assembler.insert(SeqNumber(1400 * n), bytes(1, 1400), MAX);
+    }
+    assert_eq!((blocks(&assembler).len(), assembler.ranges[0].pieces.len()), (1, 1000));
+    let least = assembler.buffered_bytes() + 1000 * size_of::<Bytes>() + size_of::<Range>();
+    let bytes = assembler.memory_bytes();
+    assert!((least..least + 1100 * size_of::<Bytes>()).contains(&bytes), "{bytes} {least}");
+}

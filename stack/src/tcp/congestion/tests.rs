@@ -377,3 +377,86 @@ fn without_hystart_slow_start_goes_on_until_something_is_lost() {
     assert_eq!(grown(true), (10 * MSS) << 6);
     assert!(grown(false) < grown(true) / 2, "{}", grown(false));
 }
+
+/// After a mistake an algorithm goes on as if nothing had happened: CUBIC's curve and Reno's count
+/// are those of before.
+#[test]
+fn what_was_undone_grows_as_if_it_had_not_been() {
+    for kind in LOSS_BASED {
+        let mut cc = new(kind);
+        let (mut now, mut una) = (Instant::ZERO, 0);
+        let round = |cc: &mut Congestion, now: &mut Instant, una: &mut u32| {
+            fill(cc, *now, SeqNumber(*una));
+            *now += RTT;
+            for _ in 0..cc.cwnd() / MSS {
+                *una += MSS;
+                cc.on_ack(&ack(*now, *una, MSS));
+            }
+        };
+        for _ in 0..3 {
+            round(&mut cc, &mut now, &mut una);
+        }
+        cc.on_congestion(Cause::Loss);
+        cc.on_recovery_done(None);
+        for _ in 0..20 {
+            round(&mut cc, &mut now, &mut una);
+        }
+        let mut mistaken = cc.clone();
+        mistaken.on_congestion(Cause::Loss);
+        mistaken.on_recovery_done(None);
+        assert!(mistaken.cwnd() < cc.cwnd(), "{kind}");
+        mistaken.undo();
+        let (mut same_now, mut same_una) = (now, una);
+        for number in 0..40 {
+            assert_eq!(mistaken.cwnd(), cc.cwnd(), "{kind}, round {number}");
+            round(&mut cc, &mut now, &mut una);
+            round(&mut mistaken, &mut same_now, &mut same_una);
+        }
+    }
+}
+
+#[test]
+fn algorithms_that_go_by_losses_set_no_rate_and_want_no_special_samples() {
+    for kind in LOSS_BASED {
+        let cc = new(kind);
+        assert!(!cc.wants_limited_samples() && !cc.controls_recovery(), "{kind}");
+        assert_eq!(cc.pacing_rate(), None, "{kind}");
+    }
+}
+
+/// Linux's tcp_pacing_ss_ratio and tcp_pacing_ca_ratio: up to half of ssthresh the window may double
+/// in a round trip.
+#[test]
+fn pacing_leaves_room_to_double_below_half_of_ssthresh() {
+    let mut cc = reno();
+    assert_eq!(cc.window_ratio(), 200);
+    grow(&mut cc, 10_000);
+    cc.on_congestion(Cause::Loss);
+    cc.on_recovery_done(None);
+    assert_eq!(cc.ssthresh(), 10_000);
+    for (cwnd, ratio, mode) in [
+        (4_000, 200, "slow start"),
+        (4_999, 200, "slow start"),
+        (5_000, 120, "slow start"),
+        (9_999, 120, "slow start"),
+        (10_000, 120, "congestion avoidance"),
+        (20_000, 120, "congestion avoidance"),
+    ] {
+        cc.set_cwnd(cwnd);
+        assert_eq!((cc.window_ratio(), cc.mode()), (ratio, mode), "{cwnd}");
+    }
+}
+
+/// RFC 5681 §4.1's aim: a window is in use if it has no room for one more segment.
+#[test]
+fn a_window_with_room_for_a_segment_is_not_full() {
+    for (in_flight, is_full) in [(8_000, false), (9_000, false), (9_001, true), (10_000, true)] {
+        let mut cc = reno();
+        cc.on_congestion(Cause::Loss);
+        cc.on_recovery_done(None);
+        cc.set_cwnd(10_000);
+        send(&mut cc, Instant::ZERO, SeqNumber(0), in_flight);
+        cc.on_ack(&ack(Instant::ZERO, 10_000, 10_000));
+        assert_eq!(cc.cwnd() > 10_000, is_full, "{in_flight}");
+    }
+}

@@ -207,3 +207,50 @@ impl AckPolicy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Linux's tcp_event_data_sent: an answer within the time that an acknowledgement would wait.
+    #[test]
+    fn an_answer_that_comes_in_time_makes_a_dialogue() {
+        for (after, is_dialogue) in [(0, true), (39, true), (40, false), (41, false)] {
+            let mut acks = AckPolicy::new(1460, 8);
+            acks.note_segment(Instant::from_secs(9), 100);
+            acks.on_data_sent(Instant::from_secs(9) + millis(after), millis(40));
+            assert_eq!(acks.is_quick(), !is_dialogue, "{after} ms");
+        }
+    }
+
+    /// TCP_QUICKACK: what waits goes out when it is switched on, and goes on waiting when it is
+    /// switched off.
+    #[test]
+    fn only_quick_acknowledgements_send_what_waits() {
+        for (quick_acks, is_due) in [(0, false), (1, true), (8, true)] {
+            let mut acks = AckPolicy::new(1460, 0);
+            assert_eq!(acks.on_in_order(100, false, false), AckTimer::Arm);
+            acks.set_quick_acks(quick_acks);
+            assert_eq!((acks.is_due_now(), acks.is_quick()), (is_due, is_due), "{quick_acks}");
+            // Nothing is due that was not owed.
+            let mut acks = AckPolicy::new(1460, 0);
+            acks.set_quick_acks(quick_acks);
+            assert!(!acks.is_due_now());
+        }
+    }
+
+    /// Linux's tcp_event_data_recv.
+    #[test]
+    fn a_silence_of_more_than_an_rto_makes_a_new_start() {
+        for (after, is_new) in [(0, false), (199, false), (200, false), (201, true)] {
+            let mut acks = AckPolicy::new(1460, 0);
+            acks.note_segment(Instant::from_secs(9), 100);
+            acks.renew_quick_acks(Instant::from_secs(9) + millis(after), millis(200), 8);
+            assert_eq!(acks.is_quick(), is_new, "{after} ms");
+        }
+    }
+}

@@ -286,3 +286,19 @@ fn what_begins_at_a_number_is_lost_or_not() {
         assert!(!board.is_lost_at(ISS + number), "{number} is in flight, inside of a record, or behind all");
     }
 }
+
+#[test]
+fn memory_is_that_of_the_records_and_the_sendings() {
+    let mut board = Scoreboard::default();
+    let mut rate = RateSampler::new(Instant::ZERO);
+    let empty = board.memory_bytes();
+    assert!(empty >= size_of::<Scoreboard>());
+    for n in 0..100 {
+        let (now, seq) = (Instant::from_millis(n), ISS + n as u32 * 100);
+        let stamp = rate.stamp(now, n as u32 * 100, 100);
+        board.on_sent(now, seq, seq + 100, MSS, stamp);
+    }
+    let least = 100 * (size_of::<SentRange>() + size_of::<Transmission>());
+    let bytes = board.memory_bytes() - empty;
+    assert!((least..3 * least).contains(&bytes), "{bytes} {least}");
+}

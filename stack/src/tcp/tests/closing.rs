@@ -38,6 +38,8 @@ fn half_a_connection_goes_on() {
     assert_eq!(peer.connection.poll_timeout().map(|(_, kind)| kind), Some(DeadlineKind::TimeWait));
     let _ = peer.wait(Duration::from_secs(60));
     assert_eq!(peer.connection.close_reason(), Some(CloseReason::Finished));
+    // SYN-SENT, ESTABLISHED, FIN-WAIT-1, FIN-WAIT-2, TIME-WAIT, CLOSED.
+    assert_eq!(peer.host.stats.tcp.state_changes, 6);
 }
 
 #[test]

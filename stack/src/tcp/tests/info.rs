@@ -178,3 +178,21 @@ fn of_a_listener() {
     let unpaced = TcpInfo::of_listener(&host.settings(), &config, 0, 0);
     assert_eq!((unpaced.unacked, unpaced.sacked, unpaced.pacing_rate), (0, 0, u64::MAX));
 }
+
+/// A sample is limited by the program if what was sent before it left room in the window and nothing
+/// to send.
+#[test]
+fn of_a_sender_with_little_to_send() {
+    for (first, is_limited) in [(500, true), (9000, true), (10_000, false), (60_000, false)] {
+        let mut peer = peer();
+        let _ = peer.send(&vec![1; first]);
+        let _ = peer.wait_millis(10);
+        let _ = peer.ack_bytes(first.min(10_000) as u32 - 100);
+        assert!(!info(&peer).delivery_rate_app_limited, "{first}: the first of all");
+        let _ = peer.send(&[1; 12_000]);
+        let _ = peer.wait_millis(10);
+        let all = peer.connection.snd.nxt - (super::peer::ISS + 1);
+        let _ = peer.ack_bytes(all);
+        assert_eq!(info(&peer).delivery_rate_app_limited, is_limited, "{first}");
+    }
+}

@@ -11,6 +11,7 @@ mod info;
 mod lies;
 mod low_water;
 mod memory;
+mod mtu;
 mod opening;
 mod options;
 mod peer;

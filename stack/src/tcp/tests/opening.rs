@@ -279,9 +279,12 @@ fn fast_open_keys_change_with_time() {
     assert_eq!(second.backup, Some(first.primary));
     assert_ne!(second.primary, first.primary);
     assert_eq!(keys.current(&mut host.ctx()), second);
-    // No cookie was requested for so long that the previous key is too old.
-    host.now += 2 * lifetime;
+    // No cookie was requested for a while: the previous key is good for one lifetime.
+    host.now += 2 * lifetime - Duration::from_nanos(1);
     let third = keys.current(&mut host.ctx());
-    assert_eq!(third.backup, None);
-    assert_ne!(third.primary, second.primary);
+    assert_eq!(third.backup, Some(second.primary));
+    host.now += 2 * lifetime;
+    let fourth = keys.current(&mut host.ctx());
+    assert_eq!(fourth.backup, None);
+    assert_ne!(fourth.primary, third.primary);
 }

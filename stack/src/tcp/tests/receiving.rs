@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::peer::{IRS, ISS, Offer, Peer};
 use crate::drop_reason::DropReason;
 use crate::error::Error;
+use crate::tcp::receiver::Placement;
 use crate::tcp::{Flags, Header, SeqNumber, State, Timestamps};
 
 /// Uses up the immediate acknowledgements of the start.
@@ -426,4 +427,72 @@ fn nothing_that_came_again_is_no_duplicate() {
     let old = Header { seq: peer.seq - 1, ..peer.header(Flags::ACK) };
     let sent = peer.deliver(old, &[1]);
     assert_eq!(sent[0].header.options.sack.as_slice(), [(peer.seq - 1, peer.seq)]);
+}
+
+/// RFC 9293 §3.10.7.4, table 6, by the numbers that a segment takes: it is inside if one of them is
+/// in the window, and as on Linux at RCV.NXT, and without any at the right edge.
+#[test]
+fn a_segment_is_inside_if_one_of_its_numbers_is() {
+    for window in 0..4u32 {
+        let small = |_: &mut super::bench::Host, params: &mut crate::tcp::OpenParams| {
+            params.settings.receive_buffer_bytes = 4096;
+        };
+        let mut peer = Peer::established_with(Offer::plain(), small);
+        let room = peer.connection.rcv.window() - window;
+        let _ = peer.data(&alloc::vec![1; room as usize]);
+        let rcv = &peer.connection.rcv;
+        assert_eq!(rcv.window(), window);
+        for from in -4..=6i32 {
+            for len in 0..=8i32 {
+                let is_inside = (from..from + len).any(|number| (0..window as i32).contains(&number));
+                let expected = match (from, len) {
+                    _ if is_inside => Placement::Inside,
+                    (0, _) => Placement::Inside,
+                    (from, 0) if (0..=window as i32).contains(&from) => Placement::Inside,
+                    (from, len) if from < 0 && from + len <= 0 => Placement::Old,
+                    _ => Placement::Outside,
+                };
+                let seq = SeqNumber(rcv.nxt.0.wrapping_add_signed(from));
+                assert_eq!(rcv.place(seq, len as u32), expected, "{from} {len} in {window}");
+            }
+        }
+    }
+}
+
+/// A shortage of memory takes of what is out of order as much as is needed, at least an eighth of
+/// the buffer.
+#[test]
+fn pruning_frees_an_eighth_of_the_buffer_or_what_is_wanted() {
+    for (wanted, freed) in [(1, 2000), (2000, 2000), (4500, 5000), (50_000, 9000)] {
+        let mut peer = Peer::established_with(Offer::plain(), |_, params| {
+            params.settings.receive_buffer_bytes = 16_000;
+        });
+        for n in 1..10 {
+            let _ = peer.data_at(n * 1000, &[1; 1000]);
+        }
+        let nxt = peer.connection.rcv.nxt;
+        assert_eq!(peer.connection.rcv.prune(nxt, wanted), freed, "{wanted}");
+    }
+}
+
+/// What the stack has joined on its way in is to a connection what the segments were.
+#[test]
+fn a_run_counts_as_its_segments() {
+    let pieces = [1000, 1000, 700].map(|len| bytes::Bytes::from(alloc::vec![5; len]));
+    let known = |peer: &Peer| {
+        let info = peer.connection.info(peer.host.now, &peer.host.config, 40);
+        (info.bytes_received, info.data_segs_in, info.segs_in, peer.connection.queued())
+    };
+    let mut joined = Peer::plain();
+    let mut header = joined.header(Flags::PSH_ACK);
+    let mut list = pieces.to_vec();
+    joined.connection.handle_run(&mut joined.host.ctx(), &mut header, &mut list);
+    assert!(list.is_empty());
+    let mut single = Peer::plain();
+    for piece in &pieces {
+        let _ = single.data(piece);
+    }
+    let _ = joined.drain();
+    assert_eq!(known(&joined), known(&single));
+    assert_eq!(known(&joined).0, 2700);
 }

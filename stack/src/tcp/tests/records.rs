@@ -361,3 +361,79 @@ fn a_later_syn_reopens_and_an_earlier_one_does_not() {
     assert!(!reopens(true, 1, Some(-1)), "an earlier timestamp");
     assert!(reopens(true, 1, None), "the new one has no timestamps");
 }
+
+/// TCP_DEFER_ACCEPT: a peer that has acknowledged is waited for in silence, and asked once more at
+/// the end, be that later than the last repetition (Linux's syn_ack_recalc).
+#[test]
+fn a_deferred_handshake_is_silent_until_its_time_is_over() {
+    let steps = |is_acked: bool, max_retries: u8, delay: u64| {
+        let mut host = Host::new();
+        let mut params = host.params(ISS.0);
+        params.settings.syn_retries = Some(max_retries);
+        let mut handshake = SynReceived::new(&mut host.ctx(), &syn(), &params);
+        handshake.defer(&host.ctx(), Duration::from_secs(delay));
+        if is_acked {
+            let ack = next(Flags::ACK, ISS + 1);
+            assert!(matches!(step(&mut host, &mut handshake, &ack, 0), HandshakeStep::Ignored));
+            assert_eq!(host.stats.drops(DropReason::AcceptDeferred), 1);
+        }
+        let mut steps = Vec::new();
+        while steps.last() != Some(&"give up") {
+            host.now = handshake.deadline();
+            steps.push(match handshake.handle_timeout(&mut host.ctx()) {
+                HandshakeTimeout::Wait => "wait",
+                HandshakeTimeout::Repeat(_) => "repeat",
+                HandshakeTimeout::GiveUp => "give up",
+            });
+        }
+        steps
+    };
+    // Seven seconds are the time-outs of 1, 2 and 4 seconds.
+    assert_eq!(steps(true, 1, 7), ["wait", "wait", "repeat", "give up"]);
+    assert_eq!(steps(true, 5, 7), ["wait", "wait", "repeat", "repeat", "repeat", "give up"]);
+    assert_eq!(steps(true, 3, 7), ["wait", "wait", "repeat", "give up"]);
+    assert_eq!(steps(false, 1, 7), ["repeat", "give up"]);
+    assert_eq!(steps(false, 5, 7), ["repeat", "repeat", "repeat", "repeat", "repeat", "give up"]);
+}
+
+/// RFC 9293 §3.10.7.4, eighth step: the time begins anew with a FIN that comes again, and with
+/// nothing else.
+#[test]
+fn only_the_peers_fin_prolongs_time_wait() {
+    let fin = Flags::FIN.with(Flags::ACK);
+    for (before, flags, len, is_prolonged) in [
+        (1, fin, 0, true),
+        (11, fin, 10, true),
+        (0, fin, 0, false),
+        (2, fin, 0, false),
+        (5, fin, 10, false),
+        (10, Flags::ACK, 10, false),
+        (10, Flags::PSH_ACK, 10, false),
+        (1, Flags::ACK, 0, false),
+    ] {
+        let (mut peer, mut record) = time_wait(false);
+        let header = Header { seq: peer.seq - before, ..peer.header(flags) };
+        let _ = time_wait_step(&mut peer, &mut record, &header, len);
+        assert_eq!(record.is_prolonged(), is_prolonged, "{flags:?} with {len} bytes, {before} before");
+    }
+}
+
+/// RFC 5961 §7: the rate of answers to what makes no sense is that of the connection, also when it
+/// becomes a record, and when a new connection takes its place.
+#[test]
+fn time_wait_goes_on_with_the_rate_of_its_connection() {
+    let mut peer = Peer::plain();
+    let _ = peer.shutdown();
+    let _ = peer.ack_bytes(1);
+    let _ = peer.fin();
+    let stale = Header { seq: peer.seq - 100, ..peer.header(Flags::ACK) };
+    let record = Connection::time_wait(&peer.connection, &mut peer.host.ctx());
+    assert_eq!(record.next_reply_at(peer.host.now), peer.host.now, "nothing was answered yet");
+    assert_eq!(peer.deliver(stale.clone(), &[]).len(), 1);
+    let due = peer.host.now + peer.host.config.tcp.challenge_interval;
+    let mut record = Connection::time_wait(&peer.connection, &mut peer.host.ctx());
+    assert_eq!(record.next_reply_at(peer.host.now), due);
+    assert!(matches!(time_wait_step(&mut peer, &mut record, &stale, 0), TimeWaitStep::Ignored));
+    peer.host.now = due;
+    assert!(matches!(time_wait_step(&mut peer, &mut record, &stale, 0), TimeWaitStep::Reply(_)));
+}

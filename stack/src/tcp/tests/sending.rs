@@ -712,3 +712,113 @@ fn whatever_is_pending_is_to_be_sent() {
         assert_eq!(pending.is_empty(), bits == 0, "{pending:?}");
     }
 }
+
+/// RFC 8985 §7.3: the timer of a probe has fired, and before the probe goes out an acknowledgement
+/// shows a loss.
+#[test]
+fn a_loss_probe_gives_way_to_recovery() {
+    let mut peer = Peer::established();
+    let _ = peer.ack_bytes(0);
+    let _ = peer.send(&[7; 9880]);
+    let (at, kind) = peer.connection.poll_timeout().expect("a probe is due");
+    assert_eq!(kind, DeadlineKind::LossProbe);
+    peer.host.now = at;
+    peer.connection.handle_timeout(&mut peer.host.ctx());
+    let sent = peer.sack_bytes(0, &[(988, 9880)]);
+    assert_eq!(offsets(&sent), [0]);
+    let recovery = &peer.host.stats.recovery;
+    assert_eq!((recovery.fast_retrans, recovery.loss_probes), (1, 0));
+}
+
+/// RFC 8985 §7.3: no probe, neither with new data nor with old, while the window is closed, though
+/// something is in flight behind its edge.
+#[test]
+fn a_loss_probe_waits_for_the_window() {
+    let mut peer = Peer::established();
+    let _ = peer.ack_bytes(0);
+    let _ = peer.send(&[7; 2964]);
+    peer.window = 0;
+    let _ = peer.ack_bytes(988);
+    assert_eq!(peer.connection.in_flight(), 1976);
+    peer.connection.on_loss_probe_timer(&peer.host.ctx());
+    assert!(peer.drain().is_empty());
+    peer.window = u16::MAX;
+    let _ = peer.ack_bytes(988);
+    peer.connection.on_loss_probe_timer(&peer.host.ctx());
+    assert_eq!(offsets(&peer.drain()), [1976]);
+    let _ = peer.ack_bytes(2964);
+    peer.connection.on_loss_probe_timer(&peer.host.ctx());
+    assert!(peer.drain().is_empty(), "nothing is in flight");
+}
+
+/// RFC 8985 §6.2 step 5: nothing is overdue when the timer fires.
+#[test]
+fn a_reordering_timer_that_finds_nothing_begins_nothing() {
+    let mut peer = Peer::established();
+    let _ = peer.ack_bytes(0);
+    let _ = peer.send(&[7; 9880]);
+    let cwnd = peer.connection.congestion.cwnd();
+    peer.connection.on_reorder_timer(&mut peer.host.ctx());
+    assert_eq!(peer.connection.flight.recovery.phase(), Phase::Open);
+    assert_eq!(peer.connection.congestion.cwnd(), cwnd);
+    assert_eq!(peer.host.stats.recovery.recoveries, 0);
+}
+
+/// RFC 9293 §3.8.6: what is sent again stays in a window that has shrunk, in whole segments as long
+/// as it has room for one.
+#[test]
+fn what_is_sent_again_fits_the_window() {
+    let mut peer = Peer::plain();
+    let _ = peer.send(&[7; 5000]);
+    let _time_out = peer.wait_for_segment();
+    peer.window = 1500;
+    let sent = peer.ack_bytes(1000);
+    assert_eq!(sent.iter().map(|sent| sent.data.len()).collect::<Vec<_>>(), [1000, 500]);
+    assert_eq!(offsets(&sent), [1000, 2000]);
+}
+
+/// Linux's tcp_tso_autosize: the last of each burst is pushed, and a burst is what the path carries
+/// in about a millisecond, be it that the program writes more at once.
+#[test]
+fn a_burst_is_a_millisecond_of_the_path() {
+    // Of a window of 100 segments, which slow start sends twice in a round trip.
+    for (rtt, burst) in [(10, 19), (20, 9), (50, 3), (200, 2)] {
+        let mut peer = Peer::syn_sent(|_, _| {});
+        let _ = peer.wait_millis(rtt);
+        let header = peer.syn(&Offer { scale: Some(4), ..Offer::plain() }, Flags::SYN_ACK);
+        peer.seq = super::peer::IRS + 1;
+        let _ = peer.deliver(header, &[]);
+        let _ = peer.ack_bytes(0);
+        peer.connection.congestion.set_cwnd(100_000);
+        let sent = peer.send(&[7; 100_000]);
+        let pushed: Vec<usize> = (0..sent.len())
+            .filter(|&at| sent[at].header.flags.contains(Flags::PSH))
+            .map(|at| at + 1)
+            .collect();
+        assert_eq!(pushed[0], burst, "{rtt} ms: {pushed:?}");
+    }
+}
+
+/// As on Linux: after keepalives are switched on the first one is a whole idle time away, however
+/// long the peer has been silent; another idle time counts from the peer's last segment.
+#[test]
+fn keepalives_begin_a_whole_idle_time_after_they_are_switched_on() {
+    let mut peer = Peer::plain();
+    let mut settings = peer.host.settings();
+    settings.keepalive_idle = Duration::from_secs(10);
+    let _ = peer.wait(Duration::from_secs(9));
+    settings.keepalive = true;
+    let _ = peer.call(|connection, ctx| connection.set_settings(ctx, settings.clone()));
+    assert!(peer.wait(Duration::from_secs(9)).is_empty());
+    assert_eq!(
+        peer.connection.poll_timeout().map(|(at, _)| at - peer.host.now),
+        Some(Duration::from_secs(1))
+    );
+    settings.keepalive_idle = Duration::from_secs(20);
+    let _ = peer.call(|connection, ctx| connection.set_settings(ctx, settings));
+    assert_eq!(
+        peer.connection.poll_timeout().map(|(at, _)| at - peer.host.now),
+        Some(Duration::from_secs(2))
+    );
+    assert_eq!(peer.wait(Duration::from_secs(2)).len(), 1);
+}

@@ -1,4 +1,4 @@
-//! Bulk: the data that one end sends and the other receives.
+//! Bulk: what one end sends and the other has got.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,10 +13,10 @@ use super::connect;
 use crate::rows::Direction;
 use crate::server::services::{CHUNK_BYTES, Service};
 
-/// The result of all streams together.
+/// What all streams together did.
 pub(super) struct Flowed {
     pub(super) gbits_per_second: f64,
-    /// The number of bytes in all, from the start.
+    /// In all, from the start on.
     pub(super) bytes: u64,
 }
 
@@ -49,13 +49,12 @@ fn open(direction: Direction) -> io::Result<TcpStream> {
         Direction::To => Service::Discard,
         Direction::From => Service::Chargen,
     })?;
-    // Data in the buffers at the end is not needed.
+    // What is left in the buffers when it is over is of no interest to anybody.
     set_socket_linger(&stream, Some(Duration::ZERO))?;
     Ok(stream)
 }
 
-/// Returns the rate in bits a second, without the first part of the transfer, and the number of
-/// bytes with it.
+/// Bits a second, after a start that does not count; and the bytes in all, which it is part of.
 fn flow(mut stream: &TcpStream, direction: Direction, time: Duration) -> io::Result<(f64, u64)> {
     let mut buffer = vec![b'x'; CHUNK_BYTES];
     let mut total = 0u64;
@@ -80,7 +79,7 @@ fn flow(mut stream: &TcpStream, direction: Direction, time: Duration) -> io::Res
     }
 }
 
-/// How much of the written data the peer has acknowledged (SIOCOUTQ is the rest).
+/// Of what was written: what the peer has acknowledged (SIOCOUTQ is the rest).
 fn delivered(stream: &TcpStream, direction: Direction, total: u64) -> io::Result<u64> {
     if direction == Direction::From {
         return Ok(total);

@@ -1,12 +1,13 @@
-//! The measured peers, in a process that the client's process starts in its network namespace.
+//! What is measured, in a process of its own that the client's process starts in its network
+//! namespace.
 //!
-//! | file | content |
+//! | file | who serves |
 //! |---|---|
-//! | `services` | the services of all peers |
-//! | `kernel` | the kernel in its own namespace |
+//! | `services` | what all of them do |
+//! | `kernel` | the kernel in a namespace of its own |
 //! | `portolan` | Portolan |
 //! | `smoltcp` | smoltcp |
-//! | `limit` | the limit: a pump without TCP |
+//! | `limit` | nobody: a pump without TCP |
 
 pub(crate) mod kernel;
 mod limit;
@@ -21,17 +22,16 @@ use crate::child::{self, Child};
 use crate::link;
 use crate::peers::Peer;
 
-/// What a server is started for. All peers but smoltcp serve everything; smoltcp needs to know
-/// this.
+/// What a server is started for. Only smoltcp, which has to be told, does not serve everything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purpose {
     pub(crate) service: Service,
     pub(crate) streams: usize,
-    /// The number of open connections beside the measured ones.
+    /// Connections that will be open beside those that are measured.
     pub(crate) idle: usize,
 }
 
-/// Called in the client: starts a server, and sets up the client's end of the cable.
+/// In the client: starts a server, and sets up the client's end of the cable to it.
 pub(crate) fn start(peer: Peer, purpose: Purpose) -> io::Result<Child> {
     let (streams, idle) = (purpose.streams.to_string(), purpose.idle.to_string());
     let child = Child::start(&["server", peer.name(), purpose.service.name(), &streams, &idle])?;
@@ -44,7 +44,7 @@ pub(crate) fn start(peer: Peer, purpose: Purpose) -> io::Result<Child> {
     Ok(child)
 }
 
-/// Runs in the server's process.
+/// In the server's process.
 pub(crate) fn run(peer: Peer, purpose: Purpose) -> io::Result<()> {
     let note = match peer {
         Peer::Kernel | Peer::KernelPlain => kernel::start(peer.is_plain(), purpose.idle)?,

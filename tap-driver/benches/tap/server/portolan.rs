@@ -1,4 +1,4 @@
-//! Portolan: its runtime with blocking sockets on its TAP device, with its default configuration.
+//! Portolan: its runtime with blocking sockets on its TAP device, every tunable at its default.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use crate::peers::Peer;
 
 /// What 100,000 connections may hold together; the default of 256 MiB is for fewer.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
-/// How much chargen sends at once, as the command's service does: just below four runs of 64 KiB at
-/// an MTU of 1,500.
+/// What chargen lends at once, as the command's service does: just below four runs of 64 KiB at an
+/// MTU of 1,500.
 const LENT_BYTES: usize = 253_080;
-/// The most datagrams that one call takes.
+/// Datagrams that one call takes at most.
 const MAX_DATAGRAMS: usize = 64;
 
 pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
@@ -28,7 +28,7 @@ pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     let taps = tap.open_queues(queues).map_err(io::Error::other)?;
     let note = format!("offloads: {}", taps.first().map(Tap::offloads).unwrap_or_default());
     let mut config = Config::default();
-    // No other host could have its address.
+    // There is nobody who could have its address.
     config.neighbor.duplicate_address_probes = 0;
     config.memory_limit_bytes = MEMORY_LIMIT_BYTES;
     let stack = Cidr { addr: link::SERVER.into(), prefix_len: 24 };
@@ -72,12 +72,12 @@ pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     for (port, _) in (services::FIRST_IDLE_PORT..).zip(services::idle_shares(idle)?) {
         services::keep_all(accept(listener(port)?));
     }
-    // The runtime serves until the process ends.
+    // It serves until the process ends.
     std::mem::forget(runtime);
     Ok(note)
 }
 
-/// Takes received data without a copy.
+/// Takes what comes as the stack holds it, without a copy.
 fn discard_lent(stream: &TcpStream) -> io::Result<()> {
     while !stream.recv_bytes(usize::MAX)?.is_empty() {}
     Ok(())

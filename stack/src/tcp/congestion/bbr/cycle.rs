@@ -120,6 +120,32 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    /// §5.3.1.2: three rounds in which the rate grows by less than a quarter; samples between their
+    /// starts do not count.
+    #[test]
+    fn the_pipe_is_full_after_three_rounds_of_a_plateau() {
+        let mut full = FullPipe::default();
+        full.on_sample(100, true);
+        for (bw, is_round_start, is_full) in [
+            (124, true, false),
+            (124, false, false),
+            (124, true, false),
+            (125, false, false),
+            (156, true, false),
+            (156, true, false),
+            (150, false, false),
+            (155, true, false),
+            (1, true, true),
+        ] {
+            full.on_sample(bw, is_round_start);
+            assert_eq!((full.is_now, full.is_reached), (is_full, is_full), "{bw}");
+        }
+        full.on_sample(1000, true);
+        assert!(full.is_now, "until it begins anew");
+        full.restart(1000);
+        assert!(!full.is_now && full.is_reached);
+    }
+
     /// §5.3.3.5: between two and three seconds, and one round more or less, so that flows probe at
     /// different times.
     #[test]

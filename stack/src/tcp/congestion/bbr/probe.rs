@@ -177,7 +177,7 @@ impl Bbr {
     }
 
     /// §5.5.10.2, BBRAdaptUpperBounds. Returns whether it has changed the mode.
-    fn adapt_upper_bounds(
+    pub(super) fn adapt_upper_bounds(
         &mut self,
         window: &CongestionWindow,
         ack: &Ack,

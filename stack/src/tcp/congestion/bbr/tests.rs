@@ -310,3 +310,154 @@ fn the_window_to_return_to_is_a_whole_one() {
         assert_eq!(bbr.prior_cwnd, expected, "{phase:?} {mode:?}");
     }
 }
+
+/// §5.5.11.1: when a time-out's episode ends, and only then, the window is that of before.
+#[test]
+fn the_window_comes_back_with_the_end_of_a_timeout() {
+    use super::super::tests::ack;
+    for (before, now, is_back) in [
+        (Phase::Loss, Phase::Open, true),
+        (Phase::Loss, Phase::Recovery, true),
+        (Phase::Loss, Phase::Loss, false),
+        (Phase::Recovery, Phase::Open, false),
+        (Phase::Open, Phase::Open, false),
+        (Phase::Open, Phase::Loss, false),
+    ] {
+        let mut window = CongestionWindow::new(1000, 10);
+        let mut bbr = Bbr::new(&window, Instant::ZERO);
+        (bbr.prior_phase, bbr.prior_cwnd) = (before, 50_000);
+        bbr.on_ack(&mut window, &Ack { phase: now, ..ack(Instant::ZERO, 0, 0) }, false);
+        assert_eq!(window.cwnd >= 50_000, is_back, "{before:?} {now:?}: {}", window.cwnd);
+        assert_eq!(bbr.prior_phase, now);
+    }
+}
+
+/// §5.3.1.3: Startup ends when a round that is over had many losses and too large a share of them;
+/// marks need no such count.
+#[test]
+fn many_losses_in_a_whole_round_end_startup() {
+    use super::super::tests::ack;
+    use crate::tcp::rate::RateSample;
+    let window = CongestionWindow::new(1000, 10);
+    let sample = |lost, delivered_ce| RateSample {
+        delivered: 10_000,
+        delivered_ce,
+        interval: Duration::from_millis(100),
+        prior_delivered: 0,
+        total_delivered: 10_000,
+        tx_in_flight: 10_000,
+        lost,
+        is_application_limited: false,
+    };
+    for (is_over, phase, events, lost, marked, ends) in [
+        (true, Phase::Recovery, 6, 300, 0, true),
+        (false, Phase::Recovery, 6, 300, 0, false),
+        (true, Phase::Open, 6, 300, 0, false),
+        (true, Phase::Recovery, 5, 300, 0, false),
+        (true, Phase::Recovery, 6, 200, 0, false),
+        (true, Phase::Open, 0, 0, 300, true),
+        (false, Phase::Open, 0, 0, 300, false),
+    ] {
+        let mut bbr = Bbr::new(&window, Instant::ZERO);
+        bbr.signals.is_round_over = is_over;
+        bbr.signals.loss_events = events;
+        let ack = Ack { phase, ..ack(Instant::ZERO, 0, 1000) };
+        bbr.check_startup_loss(&window, &ack, &sample(lost, marked));
+        assert_eq!(bbr.full.is_reached, ends, "{is_over} {phase:?} {events} {lost} {marked}");
+        assert_eq!(bbr.bounds.inflight_hi != u32::MAX, ends);
+        // Once it has ended nothing of that counts any more.
+        bbr.bounds.inflight_hi = 77;
+        bbr.full.is_reached = true;
+        bbr.check_startup_loss(&window, &ack, &sample(10_000, 10_000));
+        assert_eq!(bbr.bounds.inflight_hi, 77);
+    }
+}
+
+/// §5.3.1.2: a path whose queue takes everything ends Startup by its rate alone, within a few
+/// rounds.
+#[test]
+fn startup_ends_without_a_loss() {
+    let path = Bottleneck { queue: Bottleneck::usual().queue * 20, ..Bottleneck::usual() };
+    let mut net = Net::new(path, &[BbrKind]);
+    net.run(SEC(1));
+    assert_eq!(net.flows[0].lost, 0);
+    assert!(bbr(&net, 0).full.is_reached && bbr(&net, 0).mode.is_probe_bw(), "{:?}", bbr(&net, 0).mode);
+}
+
+/// §5.5.10.2: losses above the threshold end a probe, and are no answer to one when none is on its
+/// way.
+#[test]
+fn too_many_losses_end_a_probe() {
+    use crate::tcp::rate::Lost;
+    let window = CongestionWindow::new(1000, 10);
+    for (is_probe, lost, ends) in [(true, 300, true), (true, 200, false), (false, 300, false)] {
+        let mut bbr = Bbr::new(&window, Instant::ZERO);
+        (bbr.mode, bbr.cycle.samples_are_probes) = (Mode::Up, is_probe);
+        let lost = Lost { bytes: 100, tx_in_flight: 10_000, lost, is_application_limited: false };
+        bbr.on_lost(&mut window.clone(), &lost);
+        assert!(ends || bbr.signals.loss_in_round);
+        assert_eq!(bbr.mode, if ends { Mode::Down } else { Mode::Up });
+        assert_eq!((bbr.cycle.prev_too_high, bbr.bounds.inflight_hi != u32::MAX), (ends, ends));
+    }
+}
+
+/// §5.3.3.6: when the acknowledgements of a probe are over, one that stopped at its bound without a
+/// loss goes on from there, unless the one before was too high.
+#[test]
+fn a_probe_that_met_no_loss_goes_on() {
+    use super::super::tests::ack;
+    use crate::tcp::rate::RateSample;
+    let window = CongestionWindow::new(1000, 10);
+    let sample = RateSample {
+        delivered: 10_000,
+        delivered_ce: 0,
+        interval: Duration::from_millis(100),
+        prior_delivered: 0,
+        total_delivered: 10_000,
+        tx_in_flight: 10_000,
+        lost: 0,
+        is_application_limited: false,
+    };
+    for (mode, is_risky, was_too_high, goes_on) in [
+        (Mode::Cruise, true, false, true),
+        (Mode::Cruise, true, true, false),
+        (Mode::Cruise, false, false, false),
+        (Mode::Cruise, false, true, false),
+        (Mode::Startup, true, false, false),
+    ] {
+        let mut bbr = Bbr::new(&window, Instant::ZERO);
+        bbr.mode = mode;
+        bbr.rounds.has_started = true;
+        (bbr.cycle.ack_phase, bbr.cycle.samples_are_probes) = (cycle::AckPhase::ProbeStopping, true);
+        (bbr.cycle.stopped_risky, bbr.cycle.prev_too_high) = (is_risky, was_too_high);
+        let changed = bbr.adapt_upper_bounds(&window, &ack(Instant::ZERO, 0, 1000), &sample, false);
+        assert_eq!(
+            (changed, bbr.mode == Mode::Refill),
+            (goes_on, goes_on),
+            "{mode:?} {is_risky} {was_too_high}"
+        );
+        assert!(!bbr.cycle.samples_are_probes);
+    }
+}
+
+/// §5.4.1: idling ends ProbeRTT when its time is over, and paces a flow that probes for rate at the
+/// rate of the path.
+#[test]
+fn what_idling_changes_depends_on_the_mode() {
+    for (mode, is_over, after) in [
+        (Mode::ProbeRtt, true, Mode::Cruise),
+        (Mode::ProbeRtt, false, Mode::ProbeRtt),
+        (Mode::Startup, true, Mode::Startup),
+        (Mode::Up, true, Mode::Up),
+        (Mode::Down, true, Mode::Down),
+    ] {
+        let mut window = CongestionWindow::new(1000, 10);
+        let mut bbr = Bbr::new(&window, Instant::ZERO);
+        (bbr.mode, bbr.full.is_reached) = (mode, true);
+        let now = Instant::from_secs(7);
+        bbr.cycle.probe_rtt_done_at = Some(if is_over { Instant::from_secs(6) } else { now });
+        bbr.on_idle(&mut window, now, SEC(3));
+        assert!(bbr.idle_restart);
+        assert_eq!(bbr.mode, after, "{mode:?}");
+    }
+}
