@@ -184,9 +184,8 @@ impl Stack {
         env.ctx.stats.link.frames_in += 1;
         env.ctx.stats.link.bytes_in += frame.bytes.len() as u64;
         env.network.trace_begin(&mut env.ctx, iface, &frame);
-        if let Some(delivery) = env.network.handle_frame(&mut env.ctx, iface, frame) {
-            kinds.handle_delivery(&mut env, delivery);
-        }
+        let received = env.network.handle_frame(&mut env.ctx, iface, frame);
+        kinds.handle_reception(&mut env, received);
         env.network.trace_end(&mut env.ctx, false);
     }
 
@@ -195,17 +194,15 @@ impl Stack {
     pub fn handle_frames(&mut self, now: Instant, frames: impl IntoIterator<Item = (InterfaceId, Frame)>) {
         self.core.advance(now);
         let (mut env, kinds) = self.parts();
-        for (iface, frame) in frames {
+        // Moves each frame once less than a `for` loop does.
+        frames.into_iter().for_each(|(iface, frame)| {
             env.ctx.stats.link.frames_in += 1;
             env.ctx.stats.link.bytes_in += frame.bytes.len() as u64;
             env.network.trace_begin(&mut env.ctx, iface, &frame);
-            let mut is_joining = false;
-            if let Some(delivery) = env.network.handle_frame(&mut env.ctx, iface, frame) {
-                kinds.join_delivery(&mut env, delivery);
-                is_joining = kinds.is_joining();
-            }
+            let received = env.network.handle_frame(&mut env.ctx, iface, frame);
+            let is_joining = kinds.join_reception(&mut env, received);
             env.network.trace_end(&mut env.ctx, is_joining);
-        }
+        });
         kinds.finish_joining(&mut env);
     }
 
@@ -362,9 +359,8 @@ fn loop_back(env: &mut Env<'_>, kinds: &mut Kinds) -> bool {
     if !env.network.has_loopback() {
         return false;
     }
-    if let Some(delivery) = env.network.poll_loopback(&mut env.ctx) {
-        kinds.handle_delivery(env, delivery);
-    }
+    let received = env.network.poll_loopback(&mut env.ctx);
+    kinds.handle_reception(env, received);
     env.network.trace_end(&mut env.ctx, false);
     true
 }

@@ -21,9 +21,11 @@ pub(crate) struct Arrival {
 /// What a device did to a packet that it received.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ReceiveOffload {
-    /// The state of the transport checksum; offsets count from the IP header.
+    /// The state of the transport checksum.
     pub(crate) checksum: ChecksumState,
     pub(crate) segments: Option<Segments>,
+    /// The bytes of the frame in front of the packet. The offsets above count from the frame.
+    pub(crate) link_header_len: usize,
 }
 
 impl ReceiveOffload {
@@ -35,7 +37,9 @@ impl ReceiveOffload {
             ChecksumState::Unknown => false,
             ChecksumState::Verified => true,
             // A checksum further inside the packet is that of a tunnelled packet, not of this one.
-            ChecksumState::Partial(partial) => usize::from(partial.start) == transport_at,
+            ChecksumState::Partial(partial) => {
+                usize::from(partial.start) == self.link_header_len + transport_at
+            }
         };
         let segment_len = match self.segments {
             Some(Segments { kind: SegmentKind::Udp, len }) if protocol == protocol::UDP => len,

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use super::Network;
 use super::admission::Admission;
 use super::icmp::Offender;
-use super::types::{Datagram, Delivery};
+use super::types::{Datagram, Delivery, Reception};
 use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::frame::Frame;
@@ -21,7 +21,6 @@ use crate::ip::{Cast, Fragment, IpHeader, ipv4, ipv6, is_link_local, protocol, r
 use crate::link::ethernet::{self, EtherType};
 use crate::link::medium::Medium;
 use crate::link::ndp;
-use crate::offload::{ChecksumState, PartialChecksum};
 use crate::subject::Subject;
 
 /// The longest packet that a device may join, for either family.
@@ -38,124 +37,82 @@ struct Received<'a> {
 
 impl Network {
     /// Handles one received frame. It results in at most one packet for the sockets.
-    pub(crate) fn handle_frame(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        iface: InterfaceId,
-        frame: Frame,
-    ) -> Option<Delivery> {
+    pub(crate) fn handle_frame(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, frame: Frame) -> Reception {
+        let Frame { bytes, checksum, segments, at } = frame;
         ctx.subject = Subject::Frame(iface);
-        ctx.received_at = frame.at.unwrap_or(ctx.now);
+        ctx.received_at = at.unwrap_or(ctx.now);
         if iface == InterfaceId::LOOPBACK && self.share.is_some() {
-            return self.handle_looped(ctx, frame.bytes);
+            return self.receive_looped(ctx, bytes);
         }
-        let Some(interface) = self.interface(iface) else {
-            ctx.count_drop(DropReason::NoInterface);
-            return None;
-        };
-        let Frame { bytes, checksum, segments, .. } = frame;
+        let interface = self.interface(iface).ok_or(DropReason::NoInterface)?;
         // A packet that a device joined may be as long as its header can express.
         let max_packet_len = if segments.is_some() { MAX_JOINED_LEN } else { interface.mtu };
         let Medium::Ethernet(own) = interface.medium else {
             if bytes.len() > max_packet_len {
-                ctx.count_drop(DropReason::OversizedFrame);
-                return None;
+                return Err(DropReason::OversizedFrame);
             }
-            let offload = ReceiveOffload { checksum, segments };
+            let offload = ReceiveOffload { checksum, segments, link_header_len: 0 };
             let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: false, offload };
-            return self.handle_bare_ip(ctx, arrival, bytes);
+            return self.receive_bare_ip(ctx, arrival, bytes);
         };
-        let frame = match ethernet::parse(bytes, own, max_packet_len) {
-            Ok(frame) => frame,
-            Err(reason) => {
-                ctx.count_drop(reason);
-                return None;
-            }
-        };
-        let offload = ReceiveOffload { checksum: behind_link_header(checksum), segments };
+        let frame = ethernet::parse(bytes, own, max_packet_len)?;
+        let offload = ReceiveOffload { checksum, segments, link_header_len: ethernet::HEADER_LEN };
         let arrival = Arrival { iface, link_cast: frame.cast, looped: false, offload };
         match frame.ethertype {
-            EtherType::Ipv4 => self.handle_ip(ctx, arrival, frame.payload, true),
-            EtherType::Ipv6 => self.handle_ip(ctx, arrival, frame.payload, false),
+            EtherType::Ipv4 => self.receive_ip(ctx, arrival, frame.payload, true),
+            EtherType::Ipv6 => self.receive_ip(ctx, arrival, frame.payload, false),
             EtherType::Arp => {
                 self.handle_arp(ctx, iface, &frame);
-                None
+                Ok(None)
             }
         }
     }
 
     /// Takes the next delivery from the stack to itself: a packet on the loopback, or an error that
-    /// the network layer found (a neighbour that does not answer). `None`: there is none, or
-    /// the packet is not for the sockets.
-    pub(crate) fn poll_loopback(&mut self, ctx: &mut Ctx<'_>) -> Option<Delivery> {
+    /// the network layer found (a neighbour that does not answer).
+    pub(crate) fn poll_loopback(&mut self, ctx: &mut Ctx<'_>) -> Reception {
         self.is_turn_over = false;
         if let Some(error) = self.errors.pop_front() {
-            return Some(Delivery::Error(error));
+            return Ok(Some(Delivery::Error(error)));
         }
-        let (iface, packet) = self.loopback.pop()?;
+        let Some((iface, packet)) = self.loopback.pop() else { return Ok(None) };
         ctx.subject = Subject::Frame(InterfaceId::LOOPBACK);
         if self.trace.is_some() {
             self.trace_begin(ctx, InterfaceId::LOOPBACK, &Frame::new(packet.clone()));
         }
         let offload = ReceiveOffload::default();
         let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true, offload };
-        self.handle_bare_ip(ctx, arrival, packet)
+        self.receive_bare_ip(ctx, arrival, packet)
     }
 
     /// Handles a packet to ourselves from another stack with our addresses.
-    fn handle_looped(&mut self, ctx: &mut Ctx<'_>, packet: Bytes) -> Option<Delivery> {
-        let Some(quote) = Quote::parse(&packet) else {
-            ctx.count_drop(DropReason::BadIpHeader);
-            return None;
-        };
+    fn receive_looped(&mut self, ctx: &mut Ctx<'_>, packet: Bytes) -> Reception {
+        let quote = Quote::parse(&packet).ok_or(DropReason::BadIpHeader)?;
         ctx.stats.ip.loopback_packets += 1;
         let iface = self.looped_through(quote.src, quote.dst);
         let offload = ReceiveOffload::default();
         let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true, offload };
-        self.handle_bare_ip(ctx, arrival, packet)
+        self.receive_bare_ip(ctx, arrival, packet)
     }
 
     /// Handles a packet from a link without link headers. Its first byte tells its IP version.
-    fn handle_bare_ip(&mut self, ctx: &mut Ctx<'_>, arrival: Arrival, bytes: Bytes) -> Option<Delivery> {
+    fn receive_bare_ip(&mut self, ctx: &mut Ctx<'_>, arrival: Arrival, bytes: Bytes) -> Reception {
         match bytes.first().map(|first| first >> 4) {
-            Some(4) => self.handle_ip(ctx, arrival, bytes, true),
-            Some(6) => self.handle_ip(ctx, arrival, bytes, false),
-            Some(_) => {
-                ctx.count_drop(DropReason::BadIpHeader);
-                None
-            }
-            None => {
-                ctx.count_drop(DropReason::RuntFrame);
-                None
-            }
+            Some(4) => self.receive_ip(ctx, arrival, bytes, true),
+            Some(6) => self.receive_ip(ctx, arrival, bytes, false),
+            Some(_) => Err(DropReason::BadIpHeader),
+            None => Err(DropReason::RuntFrame),
         }
     }
 
-    fn handle_ip(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        arrival: Arrival,
-        bytes: Bytes,
-        is_v4: bool,
-    ) -> Option<Delivery> {
-        match self.receive_ip(ctx, arrival, bytes, is_v4) {
-            Ok(datagram) => self.dispatch(ctx, arrival, datagram?),
-            Err(reason) => {
-                ctx.count_drop(reason);
-                None
-            }
-        }
-    }
-
-    /// Handles a packet from the IP header to the transport. `Ok(None)`: it is a fragment that
-    /// waits for others.
+    /// Handles a packet from the IP header to the transport.
     fn receive_ip(
         &mut self,
         ctx: &mut Ctx<'_>,
         arrival: Arrival,
         mut packet: Bytes,
         is_v4: bool,
-    ) -> Result<Option<Datagram>, DropReason> {
+    ) -> Reception {
         let parsed = parse_ip(&packet, is_v4);
         let header = parsed.as_ref().map_err(|&reason| reason)?;
         packet.truncate(header.total_len);
@@ -172,7 +129,7 @@ impl Network {
             Err(refusal) => return Err(self.refuse(ctx, arrival, &received, refusal)),
         };
         let Some(fragment) = chain.fragment else {
-            return Ok(Some(datagram(arrival, header, cast, &chain, packet)));
+            return self.dispatch(ctx, arrival, header, cast, &chain, packet);
         };
         ctx.stats.ip.reasm_reqds += 1;
         let Some((mut packet, cast)) = self.reassemble(ctx, arrival, &received, chain, fragment)? else {
@@ -196,7 +153,7 @@ impl Network {
                 }
                 // The device's statements about one fragment do not hold for the whole packet.
                 let arrival = Arrival { offload: ReceiveOffload::default(), ..arrival };
-                Ok(Some(datagram(arrival, header, cast, &chain, packet)))
+                self.dispatch(ctx, arrival, header, cast, &chain, packet)
             }
             // A fragment within a fragment.
             Ok(_) => Err(DropReason::BadExtensionHeader),
@@ -289,26 +246,32 @@ impl Network {
     }
 
     /// Handles ICMP messages, and returns what the sockets get.
-    fn dispatch(&mut self, ctx: &mut Ctx<'_>, arrival: Arrival, datagram: Datagram) -> Option<Delivery> {
-        match (datagram.protocol, datagram.src) {
+    fn dispatch(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        arrival: Arrival,
+        header: &IpHeader,
+        cast: Cast,
+        chain: &Chain,
+        packet: Bytes,
+    ) -> Reception {
+        // Made in its place, not moved there, because every packet passes here.
+        let datagram = || datagram(arrival, header, cast, chain, packet);
+        match (chain.protocol, header.src) {
             (protocol::ICMP, IpAddr::V4(_)) => {
-                let outcome = self.handle_icmp_v4(ctx, &datagram);
-                Some(Delivery::Icmp { message: datagram, outcome })
+                let message = datagram();
+                let outcome = self.handle_icmp_v4(ctx, &message);
+                Ok(Some(Delivery::Icmp { message, outcome }))
             }
             (protocol::ICMPV6, IpAddr::V6(_)) => {
-                let outcome = self.handle_icmp_v6(ctx, arrival, &datagram);
-                Some(Delivery::Icmp { message: datagram, outcome })
+                let message = datagram();
+                let outcome = self.handle_icmp_v6(ctx, arrival, &message);
+                Ok(Some(Delivery::Icmp { message, outcome }))
             }
             // RFC 4291 §2.5.2: only a host that asks for an address sends from the unspecified one.
-            (_, src) if src.is_unspecified() => {
-                ctx.count_drop(DropReason::Martian);
-                None
-            }
-            (protocol::NO_NEXT_HEADER, IpAddr::V6(_)) => {
-                ctx.count_drop(DropReason::UnknownProtocol);
-                None
-            }
-            _ => Some(Delivery::Datagram(datagram)),
+            (_, src) if src.is_unspecified() => Err(DropReason::Martian),
+            (protocol::NO_NEXT_HEADER, IpAddr::V6(_)) => Err(DropReason::UnknownProtocol),
+            _ => Ok(Some(Delivery::Datagram(datagram()))),
         }
     }
 }
@@ -378,18 +341,6 @@ fn chain_of(received: &Received<'_>) -> Result<Chain, Refusal> {
         ipv4::check_options(received.packet.get(..header.header_len).unwrap_or_default())?;
     }
     Ok(Chain { protocol: header.protocol, offset: header.header_len, named_at: 9, fragment: header.fragment })
-}
-
-/// Converts offsets in the frame to offsets in the packet. An offset within the link header becomes
-/// 0, where no transport header is.
-fn behind_link_header(checksum: ChecksumState) -> ChecksumState {
-    match checksum {
-        ChecksumState::Partial(partial) => ChecksumState::Partial(PartialChecksum {
-            start: partial.start.saturating_sub(ethernet::HEADER_LEN as u16),
-            ..partial
-        }),
-        known => known,
-    }
 }
 
 fn datagram(arrival: Arrival, header: &IpHeader, cast: Cast, chain: &Chain, packet: Bytes) -> Datagram {

@@ -24,7 +24,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-pub(crate) use types::{Datagram, Delivery, IcmpOutcome};
+pub(crate) use types::{Datagram, Delivery, IcmpOutcome, Reception};
 
 pub use crate::iface::address::AddressState;
 pub use crate::iface::cidr::{Cidr, ParseCidrError};

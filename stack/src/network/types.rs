@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use bytes::{Buf, Bytes};
 
+use crate::drop_reason::DropReason;
 use crate::icmp::network_error::NetworkError;
 use crate::interface_id::InterfaceId;
 use crate::ip::Cast;
@@ -56,6 +57,10 @@ impl Datagram {
         self.packet.slice(self.transport_at.min(self.packet.len())..)
     }
 }
+
+/// The result of a received frame or packet: a delivery to the sockets, nothing (an ARP packet, a
+/// fragment that waits for others), or the reason to drop it.
+pub(crate) type Reception = Result<Option<Delivery>, DropReason>;
 
 /// What the network layer hands to the sockets. Each packet for this host passes here exactly once.
 #[derive(Clone, Debug)]

@@ -23,7 +23,7 @@ use crate::event::{Deadline, DeadlineKind};
 use crate::frame::Transmit;
 use crate::id::{OwnerId, SocketId};
 use crate::ip::protocol;
-use crate::network::{Delivery, IcmpOutcome, NetworkError, NetworkErrorKind};
+use crate::network::{Delivery, IcmpOutcome, NetworkError, NetworkErrorKind, Reception};
 use crate::rng::Rng;
 use crate::steering::Share;
 use crate::subject::Subject;
@@ -112,7 +112,16 @@ impl Kinds {
         }
     }
 
-    pub(crate) fn handle_delivery(&mut self, env: &mut Env<'_>, delivery: Delivery) {
+    /// Delivers the result of a received frame or packet to the sockets, or counts the drop.
+    pub(crate) fn handle_reception(&mut self, env: &mut Env<'_>, received: Reception) {
+        match received {
+            Ok(Some(delivery)) => self.handle_delivery(env, delivery),
+            Ok(None) => {}
+            Err(reason) => env.ctx.count_drop(reason),
+        }
+    }
+
+    fn handle_delivery(&mut self, env: &mut Env<'_>, delivery: Delivery) {
         match delivery {
             Delivery::Datagram(datagram) => match datagram.protocol {
                 protocol::TCP => self.tcp.handle_segment(env, datagram),
@@ -132,23 +141,24 @@ impl Kinds {
         }
     }
 
-    /// As [`handle_delivery`](Kinds::handle_delivery), out of a batch that ends with
-    /// [`finish_joining`](Kinds::finish_joining).
-    pub(crate) fn join_delivery(&mut self, env: &mut Env<'_>, delivery: Delivery) {
-        match delivery {
-            Delivery::Datagram(datagram) if datagram.protocol == protocol::TCP => {
-                self.tcp.join_segment(env, datagram);
+    /// Like [`handle_reception`](Kinds::handle_reception), for a frame of a batch that ends with
+    /// [`finish_joining`](Kinds::finish_joining). Returns whether any segment waits to be joined
+    /// with the next one.
+    pub(crate) fn join_reception(&mut self, env: &mut Env<'_>, received: Reception) -> bool {
+        match received {
+            Ok(Some(Delivery::Datagram(datagram))) if datagram.protocol == protocol::TCP => {
+                self.tcp.join_segment(env, datagram)
             }
-            other => {
+            Ok(Some(delivery)) => {
                 self.tcp.finish_joining(env);
-                self.handle_delivery(env, other);
+                self.handle_delivery(env, delivery);
+                false
+            }
+            nothing => {
+                self.handle_reception(env, nothing);
+                false
             }
         }
-    }
-
-    /// Whether segments of a batch wait for the next to be joined with.
-    pub(crate) fn is_joining(&self) -> bool {
-        self.tcp.is_joining()
     }
 
     /// Delivers the segments of a batch that were joined so far.

@@ -134,22 +134,23 @@ impl Host {
 
     pub(super) fn receive_on(&mut self, iface: InterfaceId, frame: impl Into<Bytes>) {
         let frame = Frame::new(frame);
-        let delivery = self.with(|network, ctx| network.handle_frame(ctx, iface, frame));
-        self.keep(delivery);
+        let received = self.with(|network, ctx| network.handle_frame(ctx, iface, frame));
+        self.keep(received);
         self.drain();
     }
 
-    fn keep(&mut self, delivery: Option<Delivery>) {
-        match delivery {
-            Some(Delivery::Icmp { message, outcome: IcmpOutcome::Done }) => self.done.push(message),
-            other => self.delivered.extend(other),
+    fn keep(&mut self, received: Reception) {
+        match received {
+            Ok(Some(Delivery::Icmp { message, outcome: IcmpOutcome::Done })) => self.done.push(message),
+            Ok(other) => self.delivered.extend(other),
+            Err(reason) => self.with(|_, ctx| ctx.count_drop(reason)),
         }
     }
 
     fn drain(&mut self) {
         while self.network.has_loopback() {
-            let delivery = self.with(|network, ctx| network.poll_loopback(ctx));
-            self.keep(delivery);
+            let received = self.with(|network, ctx| network.poll_loopback(ctx));
+            self.keep(received);
         }
     }
 

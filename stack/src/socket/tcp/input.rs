@@ -32,13 +32,13 @@ pub(super) struct Syn<'a> {
     pub(super) isn_after: Option<SeqNumber>,
 }
 
-/// Checks a segment. Returns its four-tuple, its header with facts from the packet, and its data.
-/// Counts it if it is dropped.
+/// Checks a segment. Returns its four-tuple, its header with facts from the packet, and the length
+/// of the header. Counts the segment if it is dropped.
 fn admit<'a>(
     ctx: &mut Ctx<'_>,
     parsed: &'a mut Option<(Header, usize)>,
-    datagram: Datagram,
-) -> Option<(FourTuple, &'a Header, Bytes)> {
+    datagram: &Datagram,
+) -> Option<(FourTuple, &'a Header, usize)> {
     // RFC 9293 §3.9.2.3 (MUST-57): segments to or from groups are dropped silently.
     if datagram.cast != Cast::Unicast || datagram.src.is_multicast() {
         ctx.count_drop(DropReason::TcpNotUnicast);
@@ -62,35 +62,33 @@ fn admit<'a>(
         remote: Endpoint::new(datagram.src, header.src_port),
         scope: scope_of([datagram.src, datagram.dst], datagram.iface),
     };
-    let payload = datagram.into_transport(*header_len..usize::MAX);
-    ctx.stats.tcp.in_segs += u64::from(header.segments(payload.len()));
-    Some((tuple, header, payload))
+    ctx.stats.tcp.in_segs += u64::from(header.segments(datagram.transport().len() - *header_len));
+    Some((tuple, header, *header_len))
 }
 
 impl TcpSockets {
     pub(in crate::socket) fn handle_segment(&mut self, env: &mut Env<'_>, datagram: Datagram) {
         // Borrowed, not moved, because every segment passes here.
         let mut parsed = Header::parse(datagram.transport());
-        if let Some((tuple, header, payload)) = admit(&mut env.ctx, &mut parsed, datagram) {
-            self.deliver_segment(env, tuple, header, payload);
+        if let Some((tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
+            self.deliver_segment(env, tuple, header, datagram.into_transport(header_len..usize::MAX));
         }
     }
 
     /// Like [`handle_segment`](TcpSockets::handle_segment), for a segment of a batch that ends with
     /// [`finish_joining`](TcpSockets::finish_joining). A segment that may continue in the next one
-    /// waits for it; see [`Joining`](super::joining::Joining).
-    pub(in crate::socket) fn join_segment(&mut self, env: &mut Env<'_>, datagram: Datagram) {
+    /// waits for it; see [`Joining`](super::joining::Joining). Returns whether any segment waits.
+    pub(in crate::socket) fn join_segment(&mut self, env: &mut Env<'_>, datagram: Datagram) -> bool {
         let mut parsed = Header::parse(datagram.transport());
-        let Some((tuple, header, payload)) = admit(&mut env.ctx, &mut parsed, datagram) else { return };
-        let Some(payload) = self.joining.extend(&tuple, header, payload) else { return };
-        self.finish_joining(env);
-        if let Some(payload) = self.joining.begin(&tuple, header, payload) {
-            self.deliver_segment(env, tuple, header, payload);
+        if let Some((tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
+            let payload = datagram.into_transport(header_len..usize::MAX);
+            if let Some(payload) = self.joining.extend(&tuple, header, payload) {
+                self.finish_joining(env);
+                if let Some(payload) = self.joining.begin(&tuple, header, payload) {
+                    self.deliver_segment(env, tuple, header, payload);
+                }
+            }
         }
-    }
-
-    /// Whether segments wait to be joined with the next one.
-    pub(in crate::socket) fn is_joining(&self) -> bool {
         !self.joining.is_empty()
     }
 

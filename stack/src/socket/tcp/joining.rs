@@ -68,7 +68,7 @@ impl Joining {
         None
     }
 
-    pub(in crate::socket) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.run.is_none()
     }
 
