@@ -345,6 +345,7 @@ impl Connection {
     }
 
     /// Which calls would not return `WouldBlock`, as in Linux's tcp_poll.
+    #[inline(always)]
     pub(crate) fn readiness(&self) -> Readiness {
         let closed = self.state == State::Closed;
         let opening =

@@ -60,14 +60,17 @@ impl TcpSockets {
         let readable = stream.connection.queued().0 as u32;
         let has_new_data = readable > stream.seen_readable;
         stream.seen_readable = readable;
+        let readiness = stream.connection.readiness();
+        let is_quiet = !is_unheld && stream.connection.is_quiet();
+        let has_risen = socket.marks.see(readiness);
+        if !is_quiet && socket.marks.enter_transmit_queue() {
+            env.common.transmit_queue.push_back(id);
+        }
         if after == After::Read {
-            let is_quiet = stream.connection.is_quiet();
-            let readiness = stream.connection.readiness();
-            socket.marks.see(readiness);
-            if !is_quiet && socket.marks.enter_transmit_queue() {
-                env.common.transmit_queue.push_back(id);
-            }
             return;
+        }
+        if is_quiet {
+            stream.connection.note_activity(env.ctx.now);
         }
         if stream.connection.take_progress() {
             env.network.confirm_reachable(env.ctx.now, stream.tuple.remote.addr, stream.iface());
@@ -76,18 +79,9 @@ impl TcpSockets {
         let fast_open_end = stream.connection.take_fast_open_end();
         let ended = Some(stream.connection.state())
             .filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
-        let readiness = stream.connection.readiness();
-        let is_quiet = !is_unheld && stream.connection.is_quiet();
-        if is_quiet {
-            stream.connection.note_activity(env.ctx.now);
-        }
-        if (socket.marks.see(readiness) || (has_new_data && readiness.readable) || has_urgent_news)
-            && socket.enter_event_queue()
-        {
+        let is_event = has_risen || (has_new_data && readiness.readable) || has_urgent_news;
+        if is_event && socket.enter_event_queue() {
             env.common.events.push_back(id);
-        }
-        if !is_quiet && socket.marks.enter_transmit_queue() {
-            env.common.transmit_queue.push_back(id);
         }
         match ended {
             Some(State::TimeWait) => self.enter_time_wait(env, id),
