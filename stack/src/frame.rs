@@ -142,12 +142,13 @@ impl PayloadCursor {
         self.len
     }
 
-    /// The rest.
-    pub(crate) fn into_slices(mut self) -> Payload {
+    /// Takes the rest.
+    pub(crate) fn take_all(&mut self) -> Payload {
         if self.next > 0 {
             self.slices.drain(..self.next);
         }
-        self.slices
+        (self.next, self.len) = (0, 0);
+        mem::take(&mut self.slices)
     }
 
     /// The next `len` bytes, or as many as remain.

@@ -1,5 +1,7 @@
 //! A run: the segments that a connection sends at once.
 
+use core::mem;
+
 use super::{Flags, Header};
 use crate::frame::{Payload, PayloadCursor};
 
@@ -49,6 +51,11 @@ impl Run {
         self.segment_len
     }
 
+    /// Whether all segments were taken.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// The remaining segments as one; `None` if all were taken.
     pub(crate) fn rest(self) -> Option<(Header, PayloadCursor)> {
         (!self.is_over).then_some((self.header, self.payload))
@@ -62,14 +69,15 @@ impl Iterator for Run {
         if self.is_over {
             return None;
         }
-        let len = self.payload.len().min(self.segment_len);
-        let mut header = self.header.clone();
-        self.is_over = len == self.payload.len();
-        if !self.is_over {
-            header.flags = header.flags.without(Flags::PSH.with(Flags::FIN));
-            // This segment is full, because it is not the last, and far smaller than 2^32 bytes.
-            self.header.seq += len as u32;
+        let len = self.segment_len;
+        self.is_over = self.payload.len() <= len;
+        if self.is_over {
+            return Some((mem::take(&mut self.header), self.payload.take_all()));
         }
+        let mut header = self.header.clone();
+        header.flags = header.flags.without(Flags::PSH.with(Flags::FIN));
+        // This segment is full, because it is not the last, and far smaller than 2^32 bytes.
+        self.header.seq += len as u32;
         Some((header, self.payload.take(len)))
     }
 }

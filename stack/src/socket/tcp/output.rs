@@ -50,20 +50,22 @@ impl TcpSockets {
         let mut run = stream.named(&mut env.ctx).poll_transmit(&mut env.ctx);
         let mut sent = TransmitOutcome::Nothing;
         if let Some(segments) = run.as_ref().and_then(|run| run_for_device(run, env.network, &tuple))
-            && let Some((header, payload)) = run.take().and_then(Run::rest)
+            && let Some((header, mut payload)) = run.take().and_then(Run::rest)
         {
-            sent = transmit_run(env, id, header, payload.into_slices(), segments);
+            sent = transmit_run(env, id, header, payload.take_all(), segments);
         }
-        while let Some((header, payload)) = run.as_mut().and_then(Run::next) {
+        while let Some((mut header, payload)) = run.as_mut().and_then(Run::next) {
             let seq = header.seq;
-            let (meta, header) = segment_packet(&mut env.ctx, &tuple, header, fields);
+            let (meta, header) = segment_packet(&mut env.ctx, &tuple, &mut header, fields);
             match env.network.output(&mut env.ctx, meta, header, payload) {
                 Ok(Some(transmit)) if matches!(sent, TransmitOutcome::Nothing) => {
-                    self.run = run.take().and_then(|run| Segmentation::new(&transmit, &tuple, run));
-                    let numbers = self.run.as_ref().map_or(0, Segmentation::identifications);
-                    if numbers > 0 {
-                        let (local, remote) = (tuple.local.addr, tuple.remote.addr);
-                        env.network.reserve_identifications(&mut env.ctx, local, remote, numbers);
+                    if let Some(rest) = run.take_if(|run| !run.is_over()) {
+                        self.run = Segmentation::new(&transmit, &tuple, rest);
+                        let numbers = self.run.as_ref().map_or(0, Segmentation::identifications);
+                        if numbers > 0 {
+                            let (local, remote) = (tuple.local.addr, tuple.remote.addr);
+                            env.network.reserve_identifications(&mut env.ctx, local, remote, numbers);
+                        }
                     }
                     sent = TransmitOutcome::Frame(transmit);
                 }
@@ -93,7 +95,7 @@ impl TcpSockets {
 fn transmit_run(
     env: &mut Env<'_>,
     id: SocketId,
-    header: Header,
+    mut header: Header,
     payload: Payload,
     segments: Segments,
 ) -> TransmitOutcome {
@@ -101,7 +103,7 @@ fn transmit_run(
     let Some(stream) = socket.protocol.stream() else { return TransmitOutcome::Nothing };
     let seq = header.seq;
     let count = payload_len(&payload).div_ceil(usize::from(segments.len));
-    let (meta, header) = segment_packet(&mut env.ctx, &stream.tuple, header, socket.options.ip_fields());
+    let (meta, header) = segment_packet(&mut env.ctx, &stream.tuple, &mut header, socket.options.ip_fields());
     env.ctx.stats.tcp.segs_sent += count.saturating_sub(1) as u64;
     match env.network.output(&mut env.ctx, IpMeta { run: Some(segments), ..meta }, header, payload) {
         Ok(Some(transmit)) => TransmitOutcome::Frame(transmit),
@@ -144,8 +146,8 @@ fn run_for_device(run: &Run, network: &Network, tuple: &FourTuple) -> Option<Seg
 
 /// Sends a segment that no connection's queue holds: of a handshake or a TIME-WAIT record, or a
 /// reset.
-pub(super) fn reply(env: &mut Env<'_>, tuple: &FourTuple, header: Header, fields: IpFields) {
-    let (meta, header) = segment_packet(&mut env.ctx, tuple, header, fields);
+pub(super) fn reply(env: &mut Env<'_>, tuple: &FourTuple, mut header: Header, fields: IpFields) {
+    let (meta, header) = segment_packet(&mut env.ctx, tuple, &mut header, fields);
     match env.network.output(&mut env.ctx, meta, header, Payload::new()) {
         Ok(Some(transmit)) => env.network.queue(&mut env.ctx, transmit),
         Ok(None) => {}
@@ -157,7 +159,7 @@ pub(super) fn reply(env: &mut Env<'_>, tuple: &FourTuple, header: Header, fields
 pub(super) fn segment_packet(
     ctx: &mut Ctx<'_>,
     tuple: &FourTuple,
-    mut header: Header,
+    header: &mut Header,
     fields: IpFields,
 ) -> (IpMeta, HeaderBuf) {
     header.src_port = tuple.local.port;

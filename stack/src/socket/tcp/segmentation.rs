@@ -197,7 +197,7 @@ mod tests {
     use std::vec::Vec;
 
     /// One segment that was built on its own, with this identification if it needs one.
-    fn frame(tuple: &FourTuple, link: Link, ident: u16, header: Header, payload: Payload) -> Transmit {
+    fn frame(tuple: &FourTuple, link: Link, ident: u16, mut header: Header, payload: Payload) -> Transmit {
         let (config, mut stats, mut rng) = (Config::default(), Stats::new(), Rng::new([1; 32]));
         let now = Instant::ZERO;
         let mut ctx = Ctx {
@@ -210,7 +210,7 @@ mod tests {
             free_list: &mut crate::tcp::FreeList::default(),
             subject: crate::subject::Subject::Stack,
         };
-        let (meta, mut headers) = segment_packet(&mut ctx, tuple, header, IpFields::default());
+        let (meta, mut headers) = segment_packet(&mut ctx, tuple, &mut header, IpFields::default());
         let len = headers.len() + payload_len(&payload);
         let sum = if link.completes_checksums {
             let mut checksum = Checksum::default();
