@@ -106,16 +106,16 @@ pub(super) struct AccEcn {
 
     s_cep: u32,
     /// Bytes that marked packets may have held, and that no option has reported yet.
-    untold_ce_bytes: u32,
+    unreported_ce_bytes: u32,
     s: Bytes,
     awaits: Awaits,
     trust: Trust,
     /// The timestamp of the last segment whose feedback was used.
     timestamp: u32,
     /// Whether our data may be sent as ECN-capable.
-    may_mark: bool,
+    sends_ect: bool,
     /// Whether the peer's counters are used.
-    heeds: bool,
+    uses_feedback: bool,
 }
 
 impl AccEcn {
@@ -132,13 +132,13 @@ impl AccEcn {
             reflection: None,
             syn_ecn: IpEcn::NotEct,
             s_cep: CEP_AT_FIRST,
-            untold_ce_bytes: 0,
+            unreported_ce_bytes: 0,
             s: BYTES_AT_FIRST,
             awaits,
             trust: Trust::Unknown,
             timestamp: 0,
-            may_mark: true,
-            heeds: true,
+            sends_ect: true,
+            uses_feedback: true,
         }
     }
 
@@ -148,7 +148,7 @@ impl AccEcn {
     pub(super) fn of_client(syn_ack: &Header) -> AccEcn {
         let mut accurate = AccEcn::new(Awaits::FirstCounter);
         // 101 is reserved, and treated as an unchanged marking (§3.1.3).
-        accurate.may_mark = matches!(ace(syn_ack.flags), 0b010 | 0b101);
+        accurate.sends_ect = matches!(ace(syn_ack.flags), 0b010 | 0b101);
         accurate.reflect(syn_ack.ip_ecn);
         // §3.2.3.2.1: options go on the ACK of the SYN-ACK and on the first data.
         accurate.whole_options = 2;
@@ -162,7 +162,7 @@ impl AccEcn {
     /// (§3.2.3.2.2).
     pub(super) fn of_server(syn_ecn: IpEcn, repeated: u8, is_doubtful: bool) -> AccEcn {
         let mut accurate = AccEcn { syn_ecn, ..AccEcn::new(Awaits::HandshakeAck) };
-        accurate.may_mark = repeated <= 1 && !is_doubtful;
+        accurate.sends_ect = repeated <= 1 && !is_doubtful;
         accurate.sends_options = repeated == 0;
         accurate
     }
@@ -302,15 +302,16 @@ impl AccEcn {
         let ce_segs = self.new_ce_segs(number, delivered, ce_bytes);
         self.s_cep = self.s_cep.wrapping_add(ce_segs);
         // An option may arrive later than the counter, if an ACK with an option was lost.
-        self.untold_ce_bytes = self.untold_ce_bytes.saturating_add(ce_segs.saturating_mul(delivered.mss));
+        self.unreported_ce_bytes =
+            self.unreported_ce_bytes.saturating_add(ce_segs.saturating_mul(delivered.mss));
         let told = ce_bytes.unwrap_or(0);
-        if told > self.untold_ce_bytes && ce_segs == 0 && delivered.segs <= ACE_MAX {
+        if told > self.unreported_ce_bytes && ce_segs == 0 && delivered.segs <= ACE_MAX {
             // §3.2.3.2.5: bytes were marked but no packets, so a middlebox changes one of the
             // counters.
-            self.may_mark = false;
+            self.sends_ect = false;
         }
-        self.untold_ce_bytes = self.untold_ce_bytes.saturating_sub(told);
-        if self.heeds { ce_segs } else { 0 }
+        self.unreported_ce_bytes = self.unreported_ce_bytes.saturating_sub(told);
+        if self.uses_feedback { ce_segs } else { 0 }
     }
 
     /// Table 4: the marking with which our SYN-ACK arrived. We sent it as not ECN-capable.
@@ -320,11 +321,11 @@ impl AccEcn {
             0b001 | 0b010 | 0b101 | 0b111 => {}
             // §3.2.2.3: the path changes markings.
             0b110 => {
-                self.may_mark = false;
+                self.sends_ect = false;
                 self.s_cep = CEP_AT_FIRST + 1;
                 return 1;
             }
-            _ => self.may_mark = false,
+            _ => self.sends_ect = false,
         }
         0
     }
@@ -332,8 +333,8 @@ impl AccEcn {
     /// The three flags are zero where they cannot be: the peer does not use AccECN, or a middlebox
     /// clears them.
     fn distrust(&mut self) {
-        self.may_mark = false;
-        self.heeds = false;
+        self.sends_ect = false;
+        self.uses_feedback = false;
     }
 
     /// How much s.cep grows. If an ACK covers many segments, the three bits may have wrapped: then
@@ -385,8 +386,8 @@ impl AccEcn {
         self.r != BYTES_AT_FIRST
     }
 
-    pub(super) fn may_mark(&self) -> bool {
-        self.may_mark
+    pub(super) fn sends_ect(&self) -> bool {
+        self.sends_ect
     }
 }
 

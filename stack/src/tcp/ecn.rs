@@ -164,11 +164,11 @@ impl EcnState {
             return;
         }
         self.sent_to = header.seq + len;
-        let may_mark = match &self.accurate {
-            Some(accurate) => accurate.may_mark(),
+        let sends_ect = match &self.accurate {
+            Some(accurate) => accurate.sends_ect(),
             None => self.mode == EcnMode::Rfc3168,
         };
-        if may_mark {
+        if sends_ect {
             header.ip_ecn = IpEcn::Ect0;
         }
         if core::mem::take(&mut self.owes_cwr) {

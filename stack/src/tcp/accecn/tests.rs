@@ -50,7 +50,7 @@ fn the_client_says_how_the_syn_ack_came() {
     let markings = [IpEcn::NotEct, IpEcn::Ect1, IpEcn::Ect0, IpEcn::Ce];
     for (marking, number) in markings.into_iter().zip([0b010, 0b011, 0b100, 0b110]) {
         let mut accurate = AccEcn::of_client(&syn_ack(0b010, marking));
-        assert!(accurate.may_mark() && accurate.reflects());
+        assert!(accurate.sends_ect() && accurate.reflects());
         let mut header = sent(&mut accurate, 40);
         accurate.write_reflection(&mut header);
         assert_eq!(ace(header.flags), number);
@@ -67,8 +67,9 @@ fn the_client_says_how_the_syn_ack_came() {
 /// §3.1.3: 101 has no meaning.
 #[test]
 fn a_client_whose_syn_was_changed_marks_nothing() {
-    for (number, may_mark) in [(0b010, true), (0b011, false), (0b100, false), (0b101, true), (0b110, false)] {
-        assert_eq!(AccEcn::of_client(&syn_ack(number, IpEcn::NotEct)).may_mark(), may_mark, "{number:#b}");
+    for (number, sends_ect) in [(0b010, true), (0b011, false), (0b100, false), (0b101, true), (0b110, false)]
+    {
+        assert_eq!(AccEcn::of_client(&syn_ack(number, IpEcn::NotEct)).sends_ect(), sends_ect, "{number:#b}");
     }
 }
 
@@ -85,29 +86,29 @@ fn the_server_reads_the_ack_of_its_syn_ack() {
         (0b110, false, true, 1),
         (0b111, true, true, 0),
     ];
-    for (number, may_mark, heeds, reported) in cases {
+    for (number, sends_ect, uses_feedback, reported) in cases {
         let mut accurate = AccEcn::of_server(IpEcn::NotEct, 0, false);
         assert_eq!(accurate.on_feedback(&ack(number, None), 0, delivered(0)), reported, "{number:#b}");
-        assert_eq!((accurate.may_mark, accurate.heeds), (may_mark, heeds), "{number:#b}");
+        assert_eq!((accurate.sends_ect, accurate.uses_feedback), (sends_ect, uses_feedback), "{number:#b}");
         let next = (accurate.s_cep + 2) as u8;
         let reported = accurate.on_feedback(&ack(next, None), 0, delivered(3));
-        assert_eq!(reported, if heeds { 2 } else { 0 }, "{number:#b}");
+        assert_eq!(reported, if uses_feedback { 2 } else { 0 }, "{number:#b}");
     }
     // In a segment with data the field is a counter.
     let mut accurate = AccEcn::of_server(IpEcn::NotEct, 0, false);
     assert_eq!(accurate.on_feedback(&ack(0b110, None), 100, delivered(0)), 1);
-    assert!(accurate.may_mark());
+    assert!(accurate.sends_ect());
     let mut zeroed = AccEcn::of_server(IpEcn::NotEct, 0, false);
     assert_eq!(zeroed.on_feedback(&ack(0, None), 100, delivered(0)), 0);
-    assert!(!zeroed.may_mark());
+    assert!(!zeroed.sends_ect());
 }
 
 /// §3.1.5: after a SYN or SYN-ACK without flags, sent or received, the client's mode is not known.
 #[test]
 fn a_doubtful_handshake_marks_nothing() {
-    assert!(AccEcn::of_server(IpEcn::NotEct, 1, false).may_mark());
-    assert!(!AccEcn::of_server(IpEcn::NotEct, 2, false).may_mark());
-    assert!(!AccEcn::of_server(IpEcn::NotEct, 0, true).may_mark());
+    assert!(AccEcn::of_server(IpEcn::NotEct, 1, false).sends_ect());
+    assert!(!AccEcn::of_server(IpEcn::NotEct, 2, false).sends_ect());
+    assert!(!AccEcn::of_server(IpEcn::NotEct, 0, true).sends_ect());
     // §3.2.3.2.2: a SYN-ACK with an option was lost.
     let mut repeated = AccEcn::of_server(IpEcn::NotEct, 1, false);
     assert_eq!(repeated.on_packets(IpEcn::Ect0, 1, 100, false), AckDemand::Ordinary);
@@ -119,12 +120,12 @@ fn a_doubtful_handshake_marks_nothing() {
 fn a_client_whose_first_counter_is_zero_marks_and_heeds_nothing() {
     let mut accurate = AccEcn::of_client(&syn_ack(0b010, IpEcn::NotEct));
     assert_eq!(accurate.on_feedback(&ack(0, None), 0, delivered(1)), 0);
-    assert!(!accurate.may_mark());
+    assert!(!accurate.sends_ect());
     assert_eq!(accurate.on_feedback(&ack(3, None), 0, delivered(5)), 0);
     // Later, zero is an ordinary value.
     let mut sound = settled();
     assert_eq!(sound.on_feedback(&ack(0, None), 0, delivered(4)), 3);
-    assert!(sound.may_mark());
+    assert!(sound.sends_ect());
 }
 
 /// §3.2: every packet marked CE is counted, with data or not, and all bytes by their marking.
@@ -265,7 +266,7 @@ fn options_are_read_believed_or_ignored() {
     // Marked bytes without marked packets.
     let mut accurate = settled();
     assert_eq!(accurate.on_feedback(&ack(5, option(&[1, 700])), 0, delivered(1)), 0);
-    assert!(!accurate.may_mark());
+    assert!(!accurate.sends_ect());
 }
 
 proptest! {
@@ -298,7 +299,7 @@ proptest! {
                 unacknowledged = 0;
             }
         }
-        prop_assert!(sender.may_mark());
+        prop_assert!(sender.sends_ect());
     }
 
     /// A peer that lies cannot make us count more segments than it acknowledged, or seven.
