@@ -30,12 +30,12 @@ pub(super) struct DataCounters {
     pub(super) delivery_rate: u64,
     pub(super) delivery_rate_app_limited: bool,
     pub(super) chrono: Chrono,
-    trouble: Option<Box<Trouble>>,
+    losses: Option<Box<LossCounters>>,
 }
 
 /// Counters of losses, duplicates and reordering. Most connections never allocate them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct LossCounters {
     pub(super) bytes_retrans: u64,
     pub(super) total_retrans: u32,
     pub(super) rcv_ooopack: u32,
@@ -44,12 +44,12 @@ pub(super) struct Trouble {
 }
 
 impl DataCounters {
-    pub(super) fn trouble(&self) -> Trouble {
-        self.trouble.as_deref().copied().unwrap_or_default()
+    pub(super) fn losses(&self) -> LossCounters {
+        self.losses.as_deref().copied().unwrap_or_default()
     }
 
-    fn trouble_mut(&mut self) -> &mut Trouble {
-        self.trouble.get_or_insert_default()
+    fn losses_mut(&mut self) -> &mut LossCounters {
+        self.losses.get_or_insert_default()
     }
 }
 
@@ -134,9 +134,9 @@ impl Counters {
 
     /// Segments were retransmitted.
     pub(super) fn on_resent(&mut self, segs: u32, bytes: u32) {
-        let trouble = self.flow().trouble_mut();
-        trouble.total_retrans = trouble.total_retrans.wrapping_add(segs);
-        trouble.bytes_retrans += u64::from(bytes);
+        let losses = self.flow().losses_mut();
+        losses.total_retrans = losses.total_retrans.wrapping_add(segs);
+        losses.bytes_retrans += u64::from(bytes);
     }
 
     /// Data was acknowledged. SYN and FIN do not count.
@@ -157,13 +157,13 @@ impl Counters {
     }
 
     pub(super) fn on_dsack(&mut self) {
-        let trouble = self.flow().trouble_mut();
-        trouble.dsack_dups = trouble.dsack_dups.wrapping_add(1);
+        let losses = self.flow().losses_mut();
+        losses.dsack_dups = losses.dsack_dups.wrapping_add(1);
     }
 
     pub(super) fn on_timeout(&mut self) {
-        let trouble = self.flow().trouble_mut();
-        trouble.total_rto = trouble.total_rto.wrapping_add(1);
+        let losses = self.flow().losses_mut();
+        losses.total_rto = losses.total_rto.wrapping_add(1);
     }
 
     /// Whether the peer's window was the limit after the last transmission.
@@ -197,8 +197,8 @@ impl Connection {
                 flow.bytes_received += u64::from((self.rcv.nxt - nxt).saturating_sub(fin));
             }
             Stored::OutOfOrder => {
-                let trouble = flow.trouble_mut();
-                trouble.rcv_ooopack = trouble.rcv_ooopack.wrapping_add(segs);
+                let losses = flow.losses_mut();
+                losses.rcv_ooopack = losses.rcv_ooopack.wrapping_add(segs);
             }
             Stored::Duplicate | Stored::Refused | Stored::Full => {}
         }

@@ -187,7 +187,7 @@ impl Connection {
     pub(crate) fn info(&self, now: Instant, config: &Config, header_bytes: u32) -> TcpInfo {
         let none = DataCounters::default();
         let flow = self.counters.flow.as_deref().unwrap_or(&none);
-        let trouble = flow.trouble();
+        let losses = flow.losses();
         let mss = self.congestion.mss().max(1);
         let segs = |bytes: u32| bytes.div_ceil(mss);
         // Data that a loss probe retransmits does not count as lost.
@@ -244,7 +244,7 @@ impl Connection {
             reord_seen: u32::from(reord_seen),
             rcv_rtt: sizing.map_or(Duration::ZERO, |sizing| Duration::from_nanos(sizing.rtt)),
             rcv_space: sizing.map_or(0, |sizing| sizing.space()),
-            total_retrans: trouble.total_retrans + u32::from(self.syn.repeats),
+            total_retrans: losses.total_retrans + u32::from(self.syn.repeats),
             pacing_rate: self.pacing_rate(config).unwrap_or(u64::MAX),
             bytes_acked: flow.bytes_acked,
             bytes_received: flow.bytes_received,
@@ -261,10 +261,10 @@ impl Connection {
                 .unwrap_or(u32::MAX),
             delivered_ce: segs(self.flight.rate.delivered_ce()),
             bytes_sent: flow.bytes_sent,
-            bytes_retrans: trouble.bytes_retrans,
-            dsack_dups: trouble.dsack_dups,
-            rcv_ooopack: trouble.rcv_ooopack,
-            total_rto: trouble.total_rto,
+            bytes_retrans: losses.bytes_retrans,
+            dsack_dups: losses.dsack_dups,
+            rcv_ooopack: losses.rcv_ooopack,
+            total_rto: losses.total_rto,
         }
     }
 
