@@ -339,7 +339,7 @@ impl Connection {
 
     /// RFC 8985 §6.2: marks the records that are now lost, and arms the timer for the next check.
     pub(super) fn mark_overdue(&mut self, ctx: &Ctx<'_>) -> u32 {
-        if self.flight.rack.is_first(self.flight.scoreboard.first_sending_at())
+        if self.flight.rack.is_first(self.flight.scoreboard.first_transmission_at())
             && self.flight.scoreboard.sacked() == 0
         {
             // No later transmission has arrived.

@@ -98,10 +98,10 @@ impl Rack {
         self.reordering_seen = self.reordering_seen.saturating_add(1);
     }
 
-    /// Whether nothing has arrived that was sent after `first_sending_at`, the earliest
+    /// Whether nothing has arrived that was sent after `first_transmission_at`, the earliest
     /// transmission in flight.
-    pub(super) fn is_first(&self, first_sending_at: Option<Instant>) -> bool {
-        first_sending_at.is_none_or(|at| at >= self.xmit_at)
+    pub(super) fn is_first(&self, first_transmission_at: Option<Instant>) -> bool {
+        first_transmission_at.is_none_or(|at| at >= self.xmit_at)
     }
 
     /// RFC 8985 §6.2, step 4 (RFC8985-6.2-f): processes a D-SACK: a retransmission was too early.

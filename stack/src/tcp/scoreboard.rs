@@ -26,7 +26,7 @@ use crate::time::Instant;
 const KEPT_RECORDS: usize = 64;
 /// With more transmissions than this, in addition to two for each record, those that were overtaken
 /// are removed.
-const OVERTAKEN_SENDINGS: usize = 64;
+const OVERTAKEN_TRANSMISSIONS: usize = 64;
 
 /// RACK's verdict on a record in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) struct Scoreboard {
     records: VecDeque<SentRange>,
     /// Transmissions in the order of time. Those that were overtaken (acknowledged, sent again,
     /// lost) are removed when they reach the front.
-    sendings: VecDeque<Transmission>,
+    transmissions: VecDeque<Transmission>,
     sacked: u32,
     lost: u32,
     /// Retransmitted bytes in flight.
@@ -70,7 +70,7 @@ impl Scoreboard {
     pub(super) const fn new() -> Scoreboard {
         Scoreboard {
             records: VecDeque::new(),
-            sendings: VecDeque::new(),
+            transmissions: VecDeque::new(),
             sacked: 0,
             lost: 0,
             repeated: 0,
@@ -87,7 +87,7 @@ impl Scoreboard {
     /// Gives back capacity that holds no records.
     pub(super) fn give_back_capacity(&mut self) {
         self.records.shrink_to_fit();
-        self.sendings.shrink_to_fit();
+        self.transmissions.shrink_to_fit();
     }
 
     /// Bytes that the peer has sacked.
@@ -116,15 +116,15 @@ impl Scoreboard {
     }
 
     /// When the earliest transmission that may be in flight was sent.
-    pub(super) fn first_sending_at(&self) -> Option<Instant> {
-        self.sendings.front().map(|sending| sending.at)
+    pub(super) fn first_transmission_at(&self) -> Option<Instant> {
+        self.transmissions.front().map(|sending| sending.at)
     }
 
     /// The memory it holds, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         mem::size_of::<Scoreboard>()
             + self.records.capacity() * mem::size_of::<SentRange>()
-            + self.sendings.capacity() * mem::size_of::<Transmission>()
+            + self.transmissions.capacity() * mem::size_of::<Transmission>()
     }
 
     /// Records new data or a FIN, sent behind everything in flight.
@@ -146,7 +146,7 @@ impl Scoreboard {
             is_repeated: false,
         };
         self.records.push_back(record);
-        self.sendings.push_back(Transmission { at: now, seq, end });
+        self.transmissions.push_back(Transmission { at: now, seq, end });
     }
 
     /// Everything before `una` is acknowledged. Calls `delivered` for each record that this newly
@@ -178,8 +178,8 @@ impl Scoreboard {
         if self.records.is_empty() {
             return self.reset();
         }
-        while self.sendings.front().is_some_and(|sending| sending.end.before_eq(una)) {
-            self.sendings.pop_front();
+        while self.transmissions.front().is_some_and(|sending| sending.end.before_eq(una)) {
+            self.transmissions.pop_front();
         }
     }
 
@@ -188,9 +188,9 @@ impl Scoreboard {
         if self.records.capacity() > KEPT_RECORDS {
             self.records = VecDeque::new();
         }
-        self.sendings.clear();
-        if self.sendings.capacity() > KEPT_RECORDS {
-            self.sendings = VecDeque::new();
+        self.transmissions.clear();
+        if self.transmissions.capacity() > KEPT_RECORDS {
+            self.transmissions = VecDeque::new();
         }
         self.seen = None;
     }
@@ -208,7 +208,7 @@ impl Scoreboard {
         judge: impl Fn(&SentRange) -> Overdue,
         lost: &mut impl FnMut(&SentRange),
     ) -> Option<Instant> {
-        while let Some(&sending) = self.sendings.front() {
+        while let Some(&sending) = self.transmissions.front() {
             let mut index = self.find(sending.seq);
             while let Some(record) = self.records.get_mut(index) {
                 if record.seq.after_eq(sending.end) {
@@ -223,7 +223,7 @@ impl Scoreboard {
                 }
                 index += 1;
             }
-            self.sendings.pop_front();
+            self.transmissions.pop_front();
         }
         None
     }
@@ -240,7 +240,7 @@ impl Scoreboard {
 
     /// Marks everything that is not sacked as lost.
     pub(super) fn mark_all_lost(&mut self, lost: &mut impl FnMut(&SentRange)) {
-        self.sendings.clear();
+        self.transmissions.clear();
         self.mark_where(|_| true, lost);
     }
 
@@ -293,11 +293,11 @@ impl Scoreboard {
         self.lost = 0;
         // Their transmissions may have been removed from the list.
         let in_flight = self.records.iter().filter(|record| record.fate == Fate::InFlight);
-        let mut sendings: Vec<Transmission> = in_flight
+        let mut transmissions: Vec<Transmission> = in_flight
             .map(|record| Transmission { at: record.sent_at, seq: record.seq, end: record.end })
             .collect();
-        sendings.sort_by_key(|sending| sending.at);
-        self.sendings = sendings.into();
+        transmissions.sort_by_key(|sending| sending.at);
+        self.transmissions = transmissions.into();
     }
 
     /// Discards all SACK information after the peer reneged (RFC 2018 §8). The times of
@@ -370,8 +370,8 @@ impl Scoreboard {
         *record =
             SentRange { seq, end, sent_at: now, stamp, segment_len, fate: Fate::InFlight, is_repeated: true };
         self.repeated += end - seq;
-        self.sendings.push_back(Transmission { at: now, seq, end });
-        if self.sendings.len() > OVERTAKEN_SENDINGS + 2 * self.records.len() {
+        self.transmissions.push_back(Transmission { at: now, seq, end });
+        if self.transmissions.len() > OVERTAKEN_TRANSMISSIONS + 2 * self.records.len() {
             self.forget_overtaken();
         }
     }
@@ -379,8 +379,8 @@ impl Scoreboard {
     /// Removes transmissions of which nothing is in flight any more. They reach the front late if
     /// the first one stays.
     fn forget_overtaken(&mut self) {
-        let Scoreboard { records, sendings, .. } = self;
-        sendings.retain(|sending| {
+        let Scoreboard { records, transmissions, .. } = self;
+        transmissions.retain(|sending| {
             let first = records.partition_point(|record| record.end.before_eq(sending.seq));
             let covered = records.range(first..).take_while(|record| record.seq.before(sending.end));
             covered.clone().any(|record| record.fate == Fate::InFlight && record.sent_at == sending.at)

@@ -29,18 +29,18 @@ impl Scoreboard {
         }
         assert_eq!(seq, nxt);
         assert_eq!((self.sacked, self.lost, self.repeated), (sacked, lost, repeated));
-        let times: Vec<Instant> = self.sendings.iter().map(|sending| sending.at).collect();
-        assert!(times.is_sorted(), "the list of sendings is in order of time");
+        let times: Vec<Instant> = self.transmissions.iter().map(|sending| sending.at).collect();
+        assert!(times.is_sorted(), "the list of transmissions is in order of time");
         // Each record in flight is in the list of transmissions; otherwise it could never be marked
         // lost.
-        let has_sending = |record: &SentRange| {
-            self.sendings.iter().any(|sending| {
+        let has_transmission = |record: &SentRange| {
+            self.transmissions.iter().any(|sending| {
                 sending.at == record.sent_at
                     && sending.seq.before_eq(record.seq)
                     && record.end.before_eq(sending.end)
             })
         };
-        assert!(self.records.iter().filter(|record| record.fate == Fate::InFlight).all(has_sending));
+        assert!(self.records.iter().filter(|record| record.fate == Fate::InFlight).all(has_transmission));
     }
 
     /// How many records there are.
@@ -171,7 +171,7 @@ fn reneging_and_undoing_bring_everything_back_into_flight() {
     assert_eq!((board.sacked(), board.lost()), (0, 300));
     board.unmark_lost();
     assert_eq!((board.sacked(), board.lost(), board.repeated()), (0, 0, 0));
-    assert_eq!(board.first_sending_at(), Some(at(0)));
+    assert_eq!(board.first_transmission_at(), Some(at(0)));
 }
 
 /// The first segment stays in flight while others are retransmitted many times.
@@ -181,9 +181,9 @@ fn overtaken_sendings_do_not_pile_up() {
     for n in 0..1000 {
         board.on_resent(at(10 + n), ISS + 200, ISS + 300, MSS, stamp());
         board.assert_covers(ISS, ISS + 300);
-        assert!(board.sendings.len() <= OVERTAKEN_SENDINGS + 6, "{}", board.sendings.len());
+        assert!(board.transmissions.len() <= OVERTAKEN_TRANSMISSIONS + 6, "{}", board.transmissions.len());
     }
-    assert_eq!(board.first_sending_at(), Some(at(0)));
+    assert_eq!(board.first_transmission_at(), Some(at(0)));
 }
 
 /// An operation on a scoreboard.
