@@ -165,12 +165,12 @@ pub(super) struct FastClient {
     room: u16,
     /// How many bytes of data the SYN had.
     syn_data: u16,
-    lesson: Option<Lesson>,
+    update: Option<CacheUpdate>,
 }
 
 /// What a client has learned of a server (RFC 7413 §4.1.3).
 #[derive(Debug)]
-pub(crate) struct Lesson {
+pub(crate) struct CacheUpdate {
     /// A new cookie.
     pub(crate) cookie: Option<Box<FastOpenCookie>>,
     pub(crate) mss: Option<u16>,
@@ -197,7 +197,7 @@ pub(crate) enum SynOutcome {
 #[derive(Debug)]
 pub(crate) enum FastOpenEnd {
     /// The server has answered our SYN.
-    Learned(Lesson),
+    Learned(CacheUpdate),
     /// The client has acknowledged our SYN.
     Opened,
     /// The client has reset the connection.
@@ -315,18 +315,18 @@ impl Connection {
             (self.state, self.close_reason()),
             (State::Closed, Some(CloseReason::TimedOut | CloseReason::Unreachable(_)))
         );
-        let lesson = match self.syn.fast_open.as_deref_mut()? {
+        let update = match self.syn.fast_open.as_deref_mut()? {
             // RFC 7413 §4.1.3.1: no answer at all, or an ICMP error, counts against Fast Open, too.
             FastOpen::Client(client) if has_failed && client.syn_data > 0 => client
-                .lesson
+                .update
                 .take()
-                .or(Some(Lesson { cookie: None, mss: None, outcome: SynOutcome::Refused })),
-            FastOpen::Client(client) => client.lesson.take(),
+                .or(Some(CacheUpdate { cookie: None, mss: None, outcome: SynOutcome::Refused })),
+            FastOpen::Client(client) => client.update.take(),
             FastOpen::Server { .. } => None,
         };
         let end = match (self.state, self.close_reason()) {
             (State::SynSent | State::SynReceived, _) => return None,
-            (_, _) if lesson.is_some() => FastOpenEnd::Learned(lesson?),
+            (_, _) if update.is_some() => FastOpenEnd::Learned(update?),
             (State::Closed, Some(CloseReason::PeerReset)) => FastOpenEnd::Reset,
             (State::Closed, _) => FastOpenEnd::Failed,
             _ => FastOpenEnd::Opened,
@@ -351,7 +351,7 @@ impl Connection {
         let is_deferred = !is_request && room > 0;
         connection.pending.syn = !is_deferred;
         let cookie = cookie.map(Box::new);
-        let client = FastClient { cookie, is_deferred, room, syn_data: 0, lesson: None };
+        let client = FastClient { cookie, is_deferred, room, syn_data: 0, update: None };
         connection.syn.fast_open = Some(Box::new(FastOpen::Client(client)));
         connection
     }
@@ -441,7 +441,7 @@ impl Connection {
             }
             _ => SynOutcome::Fine,
         };
-        client.lesson = Some(Lesson { cookie, mss: header.options.mss, outcome });
+        client.update = Some(CacheUpdate { cookie, mss: header.options.mss, outcome });
     }
 
     /// The path takes only smaller packets, so a SYN with data was too long. It is sent again at

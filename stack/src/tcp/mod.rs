@@ -61,7 +61,7 @@ mod window;
 
 pub(crate) use connection::Connection;
 pub use fast_open::FastOpenKey;
-pub(crate) use fast_open::{CookieCheck, FastOpenEnd, FastOpenKeys, Lesson, SynOutcome};
+pub(crate) use fast_open::{CacheUpdate, CookieCheck, FastOpenEnd, FastOpenKeys, SynOutcome};
 pub(crate) use free_list::FreeList;
 pub(crate) use handshake::{HandshakeStep, HandshakeTimeout, SynReceived};
 pub(crate) use header::{Flags, Header, reset_for};

@@ -124,10 +124,10 @@ impl TcpSockets {
     /// Handles the end of the handshake of a connection that was opened fast.
     pub(super) fn on_fast_open_end(&mut self, env: &mut Env<'_>, id: SocketId, end: FastOpenEnd) {
         let Ctx { now, config, .. } = env.ctx;
-        if let FastOpenEnd::Learned(lesson) = end {
+        if let FastOpenEnd::Learned(update) = end {
             let Some(stream) = env.common.stream(id) else { return };
             let (local, remote) = (stream.tuple.local.addr, stream.tuple.remote.addr);
-            return self.fast_open.cache.learn(now, local, remote, lesson, config.tcp.fast_open_cookies);
+            return self.fast_open.cache.learn(now, local, remote, update, config.tcp.fast_open_cookies);
         }
         let Some(listener) = self.fast_open.pending.remove(&id) else { return };
         // It was counted when it began.

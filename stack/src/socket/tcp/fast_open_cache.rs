@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::hash::{HashMap, hash_map};
 use crate::rng::Rng;
-use crate::tcp::{FastOpenCookie, Lesson, SynOutcome};
+use crate::tcp::{CacheUpdate, FastOpenCookie, SynOutcome};
 use crate::time::Instant;
 
 /// Our address and the server's: the server's cookie is valid for our address, and the path may
@@ -106,7 +106,7 @@ impl FastOpenCache {
         now: Instant,
         local: IpAddr,
         remote: IpAddr,
-        lesson: Lesson,
+        update: CacheUpdate,
         limit: usize,
     ) {
         if limit == 0 {
@@ -122,11 +122,11 @@ impl FastOpenCache {
             self.order.push_back(pair);
         }
         let entry = self.entries.entry(pair).or_default();
-        entry.mss = lesson.mss.or(entry.mss);
-        if let Some(cookie) = lesson.cookie {
+        entry.mss = update.mss.or(entry.mss);
+        if let Some(cookie) = update.cookie {
             entry.cookie = Some(*cookie);
         }
-        match lesson.outcome {
+        match update.outcome {
             outcome @ (SynOutcome::Lost | SynOutcome::Refused) => return entry.on_failure(now, outcome),
             SynOutcome::NoCookie { experimental: false } if entry.asking == Asking::Standard => {
                 entry.asking = Asking::Experimental;
@@ -152,8 +152,8 @@ mod tests {
 
     const REQUEST: FirstSyn = FirstSyn::Request { experimental: false };
 
-    fn lesson(value: u8, outcome: SynOutcome) -> Lesson {
-        Lesson { cookie: Some(Box::new(FastOpenCookie::new([value; 8]))), mss: Some(1400), outcome }
+    fn update(value: u8, outcome: SynOutcome) -> CacheUpdate {
+        CacheUpdate { cookie: Some(Box::new(FastOpenCookie::new([value; 8]))), mss: Some(1400), outcome }
     }
 
     #[test]
@@ -162,10 +162,16 @@ mod tests {
         let now = Instant::from_secs(1);
         for number in 1..=4 {
             assert_eq!(cache.first_syn(now, US, server(number)), REQUEST);
-            cache.learn(now, US, server(number), lesson(number, SynOutcome::Fine), 3);
+            cache.learn(now, US, server(number), update(number, SynOutcome::Fine), 3);
         }
-        cache.learn(now, US, server(4), lesson(9, SynOutcome::Fine), 3);
-        cache.learn(now, US, server(4), Lesson { cookie: None, mss: None, outcome: SynOutcome::Fine }, 3);
+        cache.learn(now, US, server(4), update(9, SynOutcome::Fine), 3);
+        cache.learn(
+            now,
+            US,
+            server(4),
+            CacheUpdate { cookie: None, mss: None, outcome: SynOutcome::Fine },
+            3,
+        );
         assert_eq!(cache.first_syn(now, US, server(1)), REQUEST);
         let expected = FirstSyn::Data(FastOpenCookie::new([9; 8]), Some(1400));
         assert_eq!(cache.first_syn(now, US, server(4)), expected);
@@ -179,7 +185,7 @@ mod tests {
         let mut now = Instant::from_secs(1);
         let is_plain = |cache: &FastOpenCache, now| cache.first_syn(now, US, server(1)) == FirstSyn::Plain;
         for minutes in [0, 4, 8, 16] {
-            cache.learn(now, US, server(1), lesson(1, SynOutcome::Lost), 10);
+            cache.learn(now, US, server(1), update(1, SynOutcome::Lost), 10);
             let pause = FIRST_PAUSE * minutes;
             assert_eq!(is_plain(&cache, now), minutes > 0);
             assert_eq!(is_plain(&cache, now + pause - Duration::from_nanos(1)), minutes > 0);
@@ -187,8 +193,8 @@ mod tests {
             assert!(!is_plain(&cache, now));
         }
         // A success clears the count of failures.
-        cache.learn(now, US, server(1), lesson(1, SynOutcome::Fine), 10);
-        cache.learn(now, US, server(1), lesson(1, SynOutcome::Lost), 10);
+        cache.learn(now, US, server(1), update(1, SynOutcome::Fine), 10);
+        cache.learn(now, US, server(1), update(1, SynOutcome::Lost), 10);
         assert!(!is_plain(&cache, now));
     }
 
@@ -197,9 +203,9 @@ mod tests {
     fn a_server_that_refuses_is_left_alone_from_the_first_time_on() {
         let mut cache = FastOpenCache::new(&mut Rng::new([1; 32]));
         let mut now = Instant::from_secs(1);
-        cache.learn(now, US, server(1), lesson(1, SynOutcome::Fine), 10);
+        cache.learn(now, US, server(1), update(1, SynOutcome::Fine), 10);
         for minutes in [2, 4, 8] {
-            let refusal = Lesson { cookie: None, mss: None, outcome: SynOutcome::Refused };
+            let refusal = CacheUpdate { cookie: None, mss: None, outcome: SynOutcome::Refused };
             cache.learn(now, US, server(1), refusal, 10);
             let pause = FIRST_PAUSE * minutes;
             assert_eq!(
@@ -223,7 +229,7 @@ mod tests {
         for experimental in [false, true, false, false] {
             assert_eq!(cache.first_syn(now, US, server(1)), FirstSyn::Request { experimental });
             let outcome = SynOutcome::NoCookie { experimental };
-            cache.learn(now, US, server(1), Lesson { cookie: None, mss: None, outcome }, 10);
+            cache.learn(now, US, server(1), CacheUpdate { cookie: None, mss: None, outcome }, 10);
         }
     }
 }
