@@ -30,7 +30,7 @@ struct Before {
 
 /// What one acknowledgement brought.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct News {
+pub(super) struct AckSummary {
     /// SND.UNA moved.
     pub(super) advanced: bool,
     /// Bytes of data by which SND.UNA moved.
@@ -60,7 +60,7 @@ pub(super) struct News {
     pub(super) newest: Newest,
 }
 
-impl News {
+impl AckSummary {
     /// `len` bytes of `sent` have arrived.
     fn on_delivered(&mut self, sent: &SentRange, len: u32, recover: SeqNumber) {
         self.delivered_bytes += len;
@@ -88,13 +88,13 @@ impl Connection {
     pub(super) fn process_ack(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize) {
         let window = self.window_of(header);
         let was_closed = self.snd.usable_window() == 0;
-        let news = News {
+        let summary = AckSummary {
             advanced: header.ack.after(self.snd.una),
             is_duplicate: self.is_duplicate_ack(header, payload_len, window),
-            ..News::default()
+            ..AckSummary::default()
         };
-        if news.advanced || news.is_duplicate || !header.options.sack.is_empty() {
-            self.on_acknowledgement(ctx, header, payload_len, news);
+        if summary.advanced || summary.is_duplicate || !header.options.sack.is_empty() {
+            self.on_acknowledgement(ctx, header, payload_len, summary);
         } else if self.read_ecn(header, payload_len, 0).is_some() {
             self.on_congestion_experienced(ctx);
         }
@@ -124,39 +124,45 @@ impl Connection {
             && window == self.snd.wnd
     }
 
-    fn on_acknowledgement(&mut self, ctx: &mut Ctx<'_>, header: &Header, payload_len: usize, mut news: News) {
+    fn on_acknowledgement(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        header: &Header,
+        payload_len: usize,
+        mut summary: AckSummary,
+    ) {
         let before = Before { una: self.snd.una, in_flight: self.in_flight() };
-        if news.advanced {
-            self.take_acked(ctx, header, &mut news);
+        if summary.advanced {
+            self.take_acked(ctx, header, &mut summary);
         }
         if self.syn.sack_permitted {
             if !header.options.sack.is_empty() {
-                self.take_sacked(ctx, header, &mut news);
+                self.take_sacked(ctx, header, &mut summary);
             }
         } else {
-            self.guess_sacked(ctx, &mut news, before);
+            self.guess_sacked(ctx, &mut summary, before);
         }
-        if let Some(ce_bytes) = self.read_ecn(header, payload_len, news.delivered_bytes) {
-            news.met_congestion = true;
-            news.ce_bytes = ce_bytes;
+        if let Some(ce_bytes) = self.read_ecn(header, payload_len, summary.delivered_bytes) {
+            summary.met_congestion = true;
+            summary.ce_bytes = ce_bytes;
             self.flight.rate.on_ce(ce_bytes);
         }
-        if news.overtaken_bytes > 0 {
-            self.flight.rack.on_reordering(news.overtaken_bytes, self.congestion.mss());
+        if summary.overtaken_bytes > 0 {
+            self.flight.rack.on_reordering(summary.overtaken_bytes, self.congestion.mss());
         }
-        self.sample_rtt(ctx.now, header, &news);
-        self.detect_losses(ctx, &mut news);
-        self.check_loss_probe(ctx, header.ack, &news);
-        self.update_phase(ctx, header, &mut news);
-        self.update_window_of_congestion(ctx, &news, before);
-        self.renew_timers(ctx, &news);
+        self.sample_rtt(ctx.now, header, &summary);
+        self.detect_losses(ctx, &mut summary);
+        self.check_loss_probe(ctx, header.ack, &summary);
+        self.update_phase(ctx, header, &mut summary);
+        self.update_window_of_congestion(ctx, &summary, before);
+        self.renew_timers(ctx, &summary);
     }
 
     /// Moves SND.UNA, and removes what is acknowledged.
-    fn take_acked(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
+    fn take_acked(&mut self, ctx: &mut Ctx<'_>, header: &Header, summary: &mut AckSummary) {
         let before = self.snd.una;
-        news.acked_bytes = self.snd.on_ack(header.ack);
-        self.counters.on_acked(news.acked_bytes);
+        summary.acked_bytes = self.snd.on_ack(header.ack);
+        self.counters.on_acked(summary.acked_bytes);
         if self.timed_out.is_some_and(|timed_out| header.ack.after(timed_out.end)) {
             self.timed_out = None;
         }
@@ -169,11 +175,11 @@ impl Connection {
         let Flight { scoreboard, rack, rate, recovery, .. } = &mut self.flight;
         let recover = recovery.recover();
         scoreboard.acknowledge(header.ack, |sent, len| {
-            news.on_delivered(sent, len, recover);
+            summary.on_delivered(sent, len, recover);
             let is_current = !sent.is_repeated || !timestamps.echoes_earlier(header, sent.sent_at);
             let overtaken = rack.on_delivered(ctx.now, sent, min_rtt, is_current);
-            news.overtaken_bytes = news.overtaken_bytes.max(overtaken);
-            rate.on_delivered(&mut news.newest, ctx.now, len, sent.sent_at, &sent.stamp);
+            summary.overtaken_bytes = summary.overtaken_bytes.max(overtaken);
+            rate.on_delivered(&mut summary.newest, ctx.now, len, sent.sent_at, &sent.stamp);
         });
         if !before.is_in_quarter_of(header.ack) {
             self.renew_marks();
@@ -194,11 +200,11 @@ impl Connection {
     }
 
     /// Processes the SACK blocks, the first of which may be a D-SACK.
-    fn take_sacked(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
+    fn take_sacked(&mut self, ctx: &mut Ctx<'_>, header: &Header, summary: &mut AckSummary) {
         let blocks = &header.options.sack;
         let dsack = self.dsack(header);
         if let Some((left, right)) = dsack {
-            news.has_dsack = self.on_dsack(ctx, left, right);
+            summary.has_dsack = self.on_dsack(ctx, left, right);
         }
         // RFC 2018 §3 (RFC2018-3-c): a valid block is not empty and lies within the data in flight.
         let (una, nxt) = (self.snd.una, self.snd.nxt);
@@ -216,15 +222,15 @@ impl Connection {
         let (min_rtt, timestamps) = (self.rtt.min_rtt(), &self.timestamps);
         let Flight { scoreboard, rack, rate, recovery, .. } = &mut self.flight;
         let recover = recovery.recover();
-        let delivered_before = news.delivered_bytes;
+        let delivered_before = summary.delivered_bytes;
         scoreboard.on_sack(blocks, |sent, len| {
-            news.on_delivered(sent, len, recover);
+            summary.on_delivered(sent, len, recover);
             let is_current = !sent.is_repeated || !timestamps.echoes_earlier(header, sent.sent_at);
             let overtaken = rack.on_delivered(ctx.now, sent, min_rtt, is_current);
-            news.overtaken_bytes = news.overtaken_bytes.max(overtaken);
-            rate.on_delivered(&mut news.newest, ctx.now, len, sent.sent_at, &sent.stamp);
+            summary.overtaken_bytes = summary.overtaken_bytes.max(overtaken);
+            rate.on_delivered(&mut summary.newest, ctx.now, len, sent.sent_at, &sent.stamp);
         });
-        news.newly_sacked = news.delivered_bytes > delivered_before;
+        summary.newly_sacked = summary.delivered_bytes > delivered_before;
     }
 
     /// RFC 2883 §4 (RFC2883-5-a): the first block reports a duplicate if it is acknowledged
@@ -268,45 +274,45 @@ impl Connection {
 
     /// Without SACK, duplicate ACKs show how many segments have arrived after a gap, but not which
     /// ones (RFC 5681 §3.2, RFC 6582).
-    fn guess_sacked(&mut self, ctx: &Ctx<'_>, news: &mut News, before: Before) {
+    fn guess_sacked(&mut self, ctx: &Ctx<'_>, summary: &mut AckSummary, before: Before) {
         let mss = self.congestion.mss();
-        if news.advanced {
+        if summary.advanced {
             // RFC 5681 §3.2: bytes that duplicate ACKs counted as delivered are not counted again.
-            let counted = self.flight.recovery.duplicate_bytes().min(news.delivered_bytes);
+            let counted = self.flight.recovery.duplicate_bytes().min(summary.delivered_bytes);
             self.flight.recovery.on_acked_without_sack(self.snd.una - before.una, mss);
-            news.delivered_bytes -= counted - self.flight.recovery.duplicate_bytes().min(counted);
-            if news.has_repeated {
+            summary.delivered_bytes -= counted - self.flight.recovery.duplicate_bytes().min(counted);
+            if summary.has_repeated {
                 // Data acknowledged together with the retransmitted segment may have arrived long
                 // before.
-                news.has_original = false;
+                summary.has_original = false;
             }
             if self.flight.recovery.phase() == Phase::Recovery
                 && !self.flight.recovery.is_over_at(self.snd.una)
             {
                 // RFC 6582 §3.2 step 3 (RFC6582-3.2-d): the next gap begins here.
-                news.lost_bytes += self.flight.mark_first_lost(&mut self.congestion);
+                summary.lost_bytes += self.flight.mark_first_lost(&mut self.congestion);
             }
-        } else if news.is_duplicate {
+        } else if summary.is_duplicate {
             let counted = self.flight.recovery.duplicate_bytes();
             let threshold = ctx.config.tcp.duplicate_threshold;
             if self.flight.recovery.on_duplicate(self.snd.una, mss, self.snd.flight(), threshold) {
-                news.lost_bytes += self.flight.mark_first_lost(&mut self.congestion);
+                summary.lost_bytes += self.flight.mark_first_lost(&mut self.congestion);
             }
-            news.delivered_bytes += self.flight.recovery.duplicate_bytes().saturating_sub(counted);
+            summary.delivered_bytes += self.flight.recovery.duplicate_bytes().saturating_sub(counted);
         }
     }
 
     /// Samples the round-trip time for the RTO, from the earliest record that was sent only once
     /// (Karn's algorithm, RFC6298-3-a), otherwise from the echoed timestamp (RFC 7323 §4.1,
     /// RFC7323-4.1: only from segments that acknowledge new data).
-    fn sample_rtt(&mut self, now: Instant, header: &Header, news: &News) {
-        let measured = match (news.oldest_sent_at, news.newest_sent_at) {
+    fn sample_rtt(&mut self, now: Instant, header: &Header, summary: &AckSummary) {
+        let measured = match (summary.oldest_sent_at, summary.newest_sent_at) {
             // Data that was sent only once may have waited behind a retransmission.
-            (Some(oldest), Some(newest)) if !news.has_repeated => {
+            (Some(oldest), Some(newest)) if !summary.has_repeated => {
                 self.rtt.on_min_sample(now, now.duration_since(newest));
                 Some(now.duration_since(oldest))
             }
-            _ if !news.advanced || self.is_ambiguous(header) => None,
+            _ if !summary.advanced || self.is_ambiguous(header) => None,
             _ => self.timestamps.round_trip(now, header),
         };
         if let Some(round_trip) = measured {
@@ -355,20 +361,22 @@ impl Connection {
         bytes
     }
 
-    fn detect_losses(&mut self, ctx: &mut Ctx<'_>, news: &mut News) {
+    fn detect_losses(&mut self, ctx: &mut Ctx<'_>, summary: &mut AckSummary) {
         if self.syn.sack_permitted {
-            news.lost_bytes += self.mark_overdue(ctx);
+            summary.lost_bytes += self.mark_overdue(ctx);
         }
     }
 
-    fn update_window_of_congestion(&mut self, ctx: &Ctx<'_>, news: &News, before: Before) {
+    fn update_window_of_congestion(&mut self, ctx: &Ctx<'_>, summary: &AckSummary, before: Before) {
         let in_flight = self.in_flight();
         let phase = self.flight.recovery.phase();
-        let rtt =
-            news.newest_sent_at.filter(|_| !news.has_repeated).map(|sent_at| ctx.now.duration_since(sent_at));
-        if news.delivered_bytes > 0 || news.lost_bytes > 0 {
+        let rtt = summary
+            .newest_sent_at
+            .filter(|_| !summary.has_repeated)
+            .map(|sent_at| ctx.now.duration_since(sent_at));
+        if summary.delivered_bytes > 0 || summary.lost_bytes > 0 {
             let min_rtt = self.rtt.min_rtt();
-            let rate = self.flight.rate.take_sample(news.newest, min_rtt);
+            let rate = self.flight.rate.take_sample(summary.newest, min_rtt);
             if let Some(sample) = &rate {
                 self.counters.on_rate(sample);
             }
@@ -376,10 +384,10 @@ impl Connection {
             self.congestion.on_ack(&Ack {
                 now: ctx.now,
                 phase,
-                acked_bytes: news.acked_bytes,
-                delivered_bytes: news.delivered_bytes,
-                lost_bytes: news.lost_bytes,
-                ce_bytes: news.ce_bytes,
+                acked_bytes: summary.acked_bytes,
+                delivered_bytes: summary.delivered_bytes,
+                lost_bytes: summary.lost_bytes,
+                ce_bytes: summary.ce_bytes,
                 prior_in_flight: before.in_flight,
                 in_flight,
                 rtt,
@@ -396,8 +404,8 @@ impl Connection {
         if self.congestion.wants_limited_samples() {
             self.flight.rate.on_application_limited(in_flight);
         }
-        let is_safe = news.advanced && news.lost_bytes == 0;
-        self.reduce_window(Progress { delivered: news.delivered_bytes, is_safe, in_flight });
+        let is_safe = summary.advanced && summary.lost_bytes == 0;
+        self.reduce_window(Progress { delivered: summary.delivered_bytes, is_safe, in_flight });
     }
 
     /// Sets the congestion window by proportional rate reduction, during an episode.
@@ -409,13 +417,13 @@ impl Connection {
         }
     }
 
-    fn renew_timers(&mut self, ctx: &Ctx<'_>, news: &News) {
+    fn renew_timers(&mut self, ctx: &Ctx<'_>, summary: &AckSummary) {
         if self.snd.flight() == 0 {
             // RFC 6298 §5.2 (RFC6298-5.2).
             self.timers.stop(Timer::Retransmit);
             self.timers.stop(Timer::LossProbe);
             self.timers.stop(Timer::Reorder);
-        } else if !news.advanced {
+        } else if !summary.advanced {
             // Repeated ACKs do not postpone the time-out.
         } else if self.flight.scoreboard.first().is_some_and(SentRange::is_sacked) {
             self.on_reneging(ctx);

@@ -1,7 +1,7 @@
 //! How an acknowledgement changes the phase of [`recovery`](super::recovery): episodes begin and
 //! end, and spurious ones are undone.
 
-use super::ack::News;
+use super::ack::AckSummary;
 use super::congestion::Cause;
 use super::recovery::{Frto, Phase, RepeatCause};
 use super::timer::Timer;
@@ -11,9 +11,9 @@ use crate::Ctx;
 impl Connection {
     /// RFC 8985 §7.4 (RFC8985-7.4-a, RFC8985-7.4-b): if the loss probe repaired a loss, that was a
     /// sign of congestion.
-    pub(super) fn check_loss_probe(&mut self, ctx: &mut Ctx<'_>, ack: SeqNumber, news: &News) {
+    pub(super) fn check_loss_probe(&mut self, ctx: &mut Ctx<'_>, ack: SeqNumber, summary: &AckSummary) {
         let Some(probe) = self.flight.recovery.probe.filter(|probe| ack.after_eq(probe.end)) else { return };
-        if probe.is_repeated && !news.has_dsack && ack.after(probe.end) {
+        if probe.is_repeated && !summary.has_dsack && ack.after(probe.end) {
             self.flight.recovery.probe = None;
             if self.flight.recovery.phase() == Phase::Open {
                 log::debug!("{}: the loss probe repaired a loss at {:?}", ctx.subject, probe.end);
@@ -22,7 +22,7 @@ impl Connection {
                 self.log_congestion(ctx);
                 self.congestion.on_recovery_done(None);
             }
-        } else if !probe.is_repeated || news.has_dsack || (news.is_duplicate && !news.newly_sacked) {
+        } else if !probe.is_repeated || summary.has_dsack || (summary.is_duplicate && !summary.newly_sacked) {
             // The probe was new data, or the peer received the last segment twice: nothing was
             // lost.
             self.flight.recovery.probe = None;
@@ -30,22 +30,22 @@ impl Connection {
     }
 
     /// Moves between the phases of recovery.
-    pub(super) fn update_phase(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &mut News) {
+    pub(super) fn update_phase(&mut self, ctx: &mut Ctx<'_>, header: &Header, summary: &mut AckSummary) {
         match self.flight.recovery.phase() {
-            Phase::Open => self.check_late_dsack(ctx, news),
+            Phase::Open => self.check_late_dsack(ctx, summary),
             // As on Linux this phase lasts until data sent after CWR is acknowledged.
             Phase::Cwr if self.snd.una.after(self.flight.recovery.recover()) => {
                 self.flight.recovery.end();
                 self.congestion.on_recovery_done(None);
             }
             Phase::Cwr => {}
-            Phase::Recovery => self.on_ack_in_recovery(ctx, header, news),
-            Phase::Loss => self.on_ack_in_loss(ctx, header, news),
+            Phase::Recovery => self.on_ack_in_recovery(ctx, header, summary),
+            Phase::Loss => self.on_ack_in_loss(ctx, header, summary),
         }
         if self.flight.scoreboard.lost() > 0 {
             self.begin_recovery(ctx);
         }
-        if news.met_congestion {
+        if summary.met_congestion {
             self.on_congestion_experienced(ctx);
         }
     }
@@ -85,9 +85,9 @@ impl Connection {
         );
     }
 
-    fn on_ack_in_recovery(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &News) {
+    fn on_ack_in_recovery(&mut self, ctx: &mut Ctx<'_>, header: &Header, summary: &AckSummary) {
         let is_over = self.flight.recovery.is_over_at(self.snd.una);
-        let is_original = news.advanced && self.echoes_original(header);
+        let is_original = summary.advanced && self.echoes_original(header);
         if self.flight.recovery.is_all_duplicate()
             || (is_original && (is_over || self.flight.scoreboard.repeated() == 0))
         {
@@ -106,8 +106,8 @@ impl Connection {
 
     /// Undoes the last episode if a D-SACK shows after its end that each retransmission was
     /// spurious (Linux's tcp_try_undo_dsack in Open).
-    fn check_late_dsack(&mut self, ctx: &mut Ctx<'_>, news: &News) {
-        if !news.has_dsack || !self.flight.recovery.is_all_duplicate() {
+    fn check_late_dsack(&mut self, ctx: &mut Ctx<'_>, summary: &AckSummary) {
+        if !summary.has_dsack || !self.flight.recovery.is_all_duplicate() {
             return;
         }
         match self.flight.recovery.cause {
@@ -124,14 +124,14 @@ impl Connection {
     }
 
     /// Linux's tcp_process_loss.
-    fn on_ack_in_loss(&mut self, ctx: &mut Ctx<'_>, header: &Header, news: &News) {
+    fn on_ack_in_loss(&mut self, ctx: &mut Ctx<'_>, header: &Header, summary: &AckSummary) {
         let frto = self.flight.recovery.frto;
         // RFC 5682 §3.1 step 3b (RFC5682-3.1-a, RFC5682-2.1-g): data that was not retransmitted has
         // arrived.
-        let is_spurious = frto != Frto::Off && news.has_original;
+        let is_spurious = frto != Frto::Off && summary.has_original;
         let is_needless = is_spurious
             || self.flight.recovery.is_all_duplicate()
-            || (news.advanced && self.echoes_original(header));
+            || (summary.advanced && self.echoes_original(header));
         if is_needless && self.flight.recovery.may_undo() {
             ctx.stats.recovery.spurious_timeouts += 1;
             return self.undo(ctx, "time-out");
@@ -139,13 +139,15 @@ impl Connection {
         match frto {
             Frto::Off => {}
             // Step 2b (RFC5682-2.1-d).
-            Frto::Waiting if news.advanced && self.may_send_new() => {
+            Frto::Waiting if summary.advanced && self.may_send_new() => {
                 self.flight.recovery.probe_with_new_data(self.snd.nxt);
                 return;
             }
             // Step 2a or 3a (RFC5682-2.1-f): the loss was real.
             Frto::Waiting => self.flight.recovery.frto = Frto::Off,
-            Frto::Probing if news.newly_sacked || news.is_duplicate => self.flight.recovery.frto = Frto::Off,
+            Frto::Probing if summary.newly_sacked || summary.is_duplicate => {
+                self.flight.recovery.frto = Frto::Off
+            }
             Frto::Probing => {}
         }
         if self.flight.recovery.is_over_at(self.snd.una) {
