@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 use super::rate::Stamp;
-use super::sent_range::{Fate, SentRange};
+use super::sent_range::{RecordState, SentRange};
 use super::{SackBlocks, SeqNumber};
 use crate::time::Instant;
 
@@ -112,7 +112,9 @@ impl Scoreboard {
 
     /// Whether what begins at this number is lost.
     pub(super) fn is_lost_at(&self, seq: SeqNumber) -> bool {
-        self.records.get(self.find(seq)).is_some_and(|record| record.seq == seq && record.fate == Fate::Lost)
+        self.records
+            .get(self.find(seq))
+            .is_some_and(|record| record.seq == seq && record.state == RecordState::Lost)
     }
 
     /// When the earliest transmission that may be in flight was sent.
@@ -142,7 +144,7 @@ impl Scoreboard {
             sent_at: now,
             stamp,
             segment_len,
-            fate: Fate::InFlight,
+            state: RecordState::InFlight,
             is_repeated: false,
         };
         self.records.push_back(record);
@@ -157,16 +159,16 @@ impl Scoreboard {
                 break;
             }
             let len = first.end.min(una) - first.seq;
-            match first.fate {
-                Fate::InFlight if first.is_repeated => self.repeated -= len,
-                Fate::InFlight => {}
-                Fate::Lost => self.lost -= len,
-                Fate::Sacked => self.sacked -= len,
+            match first.state {
+                RecordState::InFlight if first.is_repeated => self.repeated -= len,
+                RecordState::InFlight => {}
+                RecordState::Lost => self.lost -= len,
+                RecordState::Sacked => self.sacked -= len,
             }
-            if first.fate != Fate::Sacked && first.end.after(una) {
+            if first.state != RecordState::Sacked && first.end.after(una) {
                 // It is not known whether the rest has arrived.
                 delivered(&SentRange { end: una, ..first.clone() }, len);
-            } else if first.fate != Fate::Sacked {
+            } else if first.state != RecordState::Sacked {
                 delivered(first, len);
             }
             if first.end.after(una) {
@@ -214,7 +216,7 @@ impl Scoreboard {
                 if record.seq.after_eq(sending.end) {
                     break;
                 }
-                if record.fate == Fate::InFlight && record.sent_at == sending.at {
+                if record.state == RecordState::InFlight && record.sent_at == sending.at {
                     match judge(record) {
                         Overdue::Lost => self.mark_lost(index, lost),
                         Overdue::At(at) => return Some(at),
@@ -231,7 +233,7 @@ impl Scoreboard {
     /// The first segment counts as lost, if it is in flight.
     pub(super) fn mark_first_lost(&mut self, lost: &mut impl FnMut(&SentRange)) {
         let Some(first) = self.records.front() else { return };
-        if first.fate == Fate::InFlight {
+        if first.state == RecordState::InFlight {
             let end = first.boundary_from(first.seq + 1);
             self.split(0, end);
             self.mark_lost(0, lost);
@@ -259,7 +261,7 @@ impl Scoreboard {
 
     fn mark_where(&mut self, is_lost: impl Fn(&SentRange) -> bool, lost: &mut impl FnMut(&SentRange)) {
         for index in 0..self.records.len() {
-            if self.records[index].fate == Fate::InFlight && is_lost(&self.records[index]) {
+            if self.records[index].state == RecordState::InFlight && is_lost(&self.records[index]) {
                 self.mark_lost(index, lost);
             }
         }
@@ -275,7 +277,7 @@ impl Scoreboard {
         if self.lost == 0 || record.seq.before(self.lost_from) {
             self.lost_from = record.seq;
         }
-        record.fate = Fate::Lost;
+        record.state = RecordState::Lost;
         self.lost += len;
     }
 
@@ -283,8 +285,8 @@ impl Scoreboard {
     /// again.
     pub(super) fn unmark_lost(&mut self) {
         for record in &mut self.records {
-            if record.fate == Fate::Lost {
-                record.fate = Fate::InFlight;
+            if record.state == RecordState::Lost {
+                record.state = RecordState::InFlight;
                 if record.is_repeated {
                     self.repeated += record.len();
                 }
@@ -292,7 +294,7 @@ impl Scoreboard {
         }
         self.lost = 0;
         // Their transmissions may have been removed from the list.
-        let in_flight = self.records.iter().filter(|record| record.fate == Fate::InFlight);
+        let in_flight = self.records.iter().filter(|record| record.state == RecordState::InFlight);
         let mut transmissions: Vec<Transmission> = in_flight
             .map(|record| Transmission { at: record.sent_at, seq: record.seq, end: record.end })
             .collect();
@@ -304,8 +306,8 @@ impl Scoreboard {
     /// transmission are no longer known, so all of it counts as lost next.
     pub(super) fn forget_sacks(&mut self) {
         for record in &mut self.records {
-            if record.fate == Fate::Sacked {
-                record.fate = Fate::InFlight;
+            if record.state == RecordState::Sacked {
+                record.state = RecordState::InFlight;
                 if record.is_repeated {
                     self.repeated += record.len();
                 }
@@ -321,14 +323,14 @@ impl Scoreboard {
             return None;
         }
         let mut index = self.find(self.lost_from);
-        while self.records.get(index)?.fate != Fate::Lost {
+        while self.records.get(index)?.state != RecordState::Lost {
             index += 1;
         }
         let first = &self.records[index];
         self.lost_from = first.seq;
         let (seq, limit) = (first.seq, first.seq + max);
         // Adjacent lost records that were sent one by one can be sent together now.
-        let lost = |record: &&SentRange| record.fate == Fate::Lost && record.seq.before(limit);
+        let lost = |record: &&SentRange| record.state == RecordState::Lost && record.seq.before(limit);
         let end = self.records.range(index..).take_while(lost).last()?.end;
         Some((seq, end.min(limit)))
     }
@@ -362,13 +364,20 @@ impl Scoreboard {
             self.records.drain(index + 1..index + count);
         }
         let Some(record) = self.records.get_mut(index) else { return };
-        match record.fate {
-            Fate::Lost => self.lost -= end - seq,
-            Fate::InFlight if record.is_repeated => self.repeated -= end - seq,
-            Fate::InFlight | Fate::Sacked => {}
+        match record.state {
+            RecordState::Lost => self.lost -= end - seq,
+            RecordState::InFlight if record.is_repeated => self.repeated -= end - seq,
+            RecordState::InFlight | RecordState::Sacked => {}
         }
-        *record =
-            SentRange { seq, end, sent_at: now, stamp, segment_len, fate: Fate::InFlight, is_repeated: true };
+        *record = SentRange {
+            seq,
+            end,
+            sent_at: now,
+            stamp,
+            segment_len,
+            state: RecordState::InFlight,
+            is_repeated: true,
+        };
         self.repeated += end - seq;
         self.transmissions.push_back(Transmission { at: now, seq, end });
         if self.transmissions.len() > OVERTAKEN_TRANSMISSIONS + 2 * self.records.len() {
@@ -383,7 +392,9 @@ impl Scoreboard {
         transmissions.retain(|sending| {
             let first = records.partition_point(|record| record.end.before_eq(sending.seq));
             let covered = records.range(first..).take_while(|record| record.seq.before(sending.end));
-            covered.clone().any(|record| record.fate == Fate::InFlight && record.sent_at == sending.at)
+            covered
+                .clone()
+                .any(|record| record.state == RecordState::InFlight && record.sent_at == sending.at)
         });
     }
 
@@ -392,9 +403,9 @@ impl Scoreboard {
     /// `fin_at`.
     pub(super) fn last_segment(&self, fin_at: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
         let mut records = self.records.iter().rev();
-        let last = records.next().filter(|last| last.fate == Fate::InFlight)?;
+        let last = records.next().filter(|last| last.state == RecordState::InFlight)?;
         let is_with_last = |record: &&SentRange| {
-            record.fate == Fate::InFlight
+            record.state == RecordState::InFlight
                 && record.sent_at == last.sent_at
                 && record.is_repeated == last.is_repeated
         };

@@ -1,12 +1,12 @@
-//! A record of the [scoreboard](super::scoreboard): consecutive sequence numbers with one fate.
+//! A record of the [scoreboard](super::scoreboard): consecutive sequence numbers in the same state.
 
 use super::SeqNumber;
 use super::rate::Stamp;
 use crate::time::Instant;
 
-/// The state of a record.
+/// Whether a record is in flight, lost or SACKed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum RecordState {
     InFlight,
     /// To be sent again.
     Lost,
@@ -24,7 +24,7 @@ pub(super) struct SentRange {
     pub(super) stamp: Stamp,
     /// The segments in it begin this far apart, counted from `seq`.
     pub(super) segment_len: u16,
-    pub(super) fate: Fate,
+    pub(super) state: RecordState,
     /// Whether it was sent more than once.
     pub(super) is_repeated: bool,
 }
@@ -35,7 +35,7 @@ impl SentRange {
     }
 
     pub(super) fn is_sacked(&self) -> bool {
-        self.fate == Fate::Sacked
+        self.state == RecordState::Sacked
     }
 
     /// Bytes in the largest of its segments.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::tcp::rate::RateSampler;
 use crate::tcp::scoreboard::Scoreboard;
-use crate::tcp::sent_range::Fate;
+use crate::tcp::sent_range::RecordState;
 
 const ISS: SeqNumber = SeqNumber(u32::MAX - 500);
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -18,7 +18,7 @@ fn sent(from: u32, to: u32, millis: u64, is_repeated: bool) -> SentRange {
         board.on_resent(at(millis), ISS + from, ISS + to, 100, stamp);
     }
     let sent = board.first().expect("just sent").clone();
-    assert_eq!(sent.fate, Fate::InFlight);
+    assert_eq!(sent.state, RecordState::InFlight);
     sent
 }
 

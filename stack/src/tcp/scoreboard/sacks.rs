@@ -1,7 +1,7 @@
 //! How SACK blocks split, mark and merge the records (RFC 2018).
 
 use super::Scoreboard;
-use crate::tcp::sent_range::{Fate, SentRange};
+use crate::tcp::sent_range::{RecordState, SentRange};
 use crate::tcp::{SackBlocks, SeqNumber};
 
 impl Scoreboard {
@@ -56,16 +56,16 @@ impl Scoreboard {
                 break;
             }
             let (left, right) = (record.boundary_from(block.0), record.boundary_to(block.1));
-            if record.fate == Fate::Sacked || left.after_eq(right) {
+            if record.state == RecordState::Sacked || left.after_eq(right) {
                 index += 1;
                 continue;
             }
             let piece = SentRange { seq: left, end: right, ..record.clone() };
             let len = piece.len();
-            match piece.fate {
-                Fate::InFlight if piece.is_repeated => self.repeated -= len,
-                Fate::Lost => self.lost -= len,
-                Fate::InFlight | Fate::Sacked => {}
+            match piece.state {
+                RecordState::InFlight if piece.is_repeated => self.repeated -= len,
+                RecordState::Lost => self.lost -= len,
+                RecordState::InFlight | RecordState::Sacked => {}
             }
             delivered(&piece, len);
             self.sacked += len;
@@ -88,7 +88,7 @@ impl Scoreboard {
         let index = self.find(piece.seq);
         self.split(index, piece.end);
         if let Some(record) = self.records.get_mut(index) {
-            record.fate = Fate::Sacked;
+            record.state = RecordState::Sacked;
         }
         index + 1
     }

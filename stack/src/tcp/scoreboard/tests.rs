@@ -17,15 +17,15 @@ impl Scoreboard {
             assert_eq!(record.seq, seq, "a gap or an overlap");
             assert!(record.end.after(record.seq));
             seq = record.end;
-            match record.fate {
-                Fate::Sacked => sacked += record.len(),
-                Fate::Lost => lost += record.len(),
-                Fate::InFlight if record.is_repeated => repeated += record.len(),
-                Fate::InFlight => {}
+            match record.state {
+                RecordState::Sacked => sacked += record.len(),
+                RecordState::Lost => lost += record.len(),
+                RecordState::InFlight if record.is_repeated => repeated += record.len(),
+                RecordState::InFlight => {}
             }
-            let are_two = (last, record.fate) != (Some(Fate::Sacked), Fate::Sacked);
+            let are_two = (last, record.state) != (Some(RecordState::Sacked), RecordState::Sacked);
             assert!(are_two, "sacked neighbours are one record");
-            last = Some(record.fate);
+            last = Some(record.state);
         }
         assert_eq!(seq, nxt);
         assert_eq!((self.sacked, self.lost, self.repeated), (sacked, lost, repeated));
@@ -40,7 +40,9 @@ impl Scoreboard {
                     && record.end.before_eq(sending.end)
             })
         };
-        assert!(self.records.iter().filter(|record| record.fate == Fate::InFlight).all(has_transmission));
+        assert!(
+            self.records.iter().filter(|record| record.state == RecordState::InFlight).all(has_transmission)
+        );
     }
 
     /// How many records there are.
@@ -75,15 +77,15 @@ fn sack(board: &mut Scoreboard, blocks: &[(u32, u32)]) -> u32 {
     news
 }
 
-fn fates(board: &Scoreboard) -> Vec<(u32, u32, Fate)> {
-    board.records.iter().map(|record| (record.seq - ISS, record.end - ISS, record.fate)).collect()
+fn fates(board: &Scoreboard) -> Vec<(u32, u32, RecordState)> {
+    board.records.iter().map(|record| (record.seq - ISS, record.end - ISS, record.state)).collect()
 }
 
 #[test]
 fn a_block_splits_a_run_between_segments() {
     let mut board = board(&[1000]);
     assert_eq!(sack(&mut board, &[(250, 650)]), 300, "300..600 is whole");
-    use Fate::{InFlight, Sacked};
+    use RecordState::{InFlight, Sacked};
     assert_eq!(fates(&board), [(0, 300, InFlight), (300, 600, Sacked), (600, 1000, InFlight)]);
     // The partly covered segment counts once the rest of it is SACKed.
     assert_eq!(sack(&mut board, &[(200, 700)]), 200);
@@ -129,7 +131,7 @@ fn neighbours_that_are_lost_go_out_together() {
     board.mark_all_lost(&mut |_| {});
     assert_eq!(board.next_lost(100), Some((ISS, ISS + 100)));
     board.on_resent(at(9), ISS, ISS + 100, MSS, stamp());
-    use Fate::{InFlight, Lost};
+    use RecordState::{InFlight, Lost};
     assert_eq!(fates(&board), [(0, 100, InFlight), (100, 120, Lost)]);
 }
 
@@ -146,7 +148,7 @@ fn the_last_segment_of_a_run_is_cut_out() {
 fn of_a_run_only_the_segments_that_are_too_big_are_lost() {
     let mut board = board(&[250, 200]);
     board.mark_oversized_lost(60, &mut |_| {});
-    use Fate::{InFlight, Lost};
+    use RecordState::{InFlight, Lost};
     assert_eq!(fates(&board), [(0, 200, Lost), (200, 250, InFlight), (250, 450, Lost)]);
 }
 
@@ -279,7 +281,7 @@ fn what_begins_at_a_number_is_lost_or_not() {
         assert!(!board.is_lost_at(ISS + number), "nothing is lost");
     }
     board.mark_first_lost(&mut |_| {});
-    let lost = fates(&board).iter().filter(|(_, _, fate)| *fate == Fate::Lost).count();
+    let lost = fates(&board).iter().filter(|(_, _, state)| *state == RecordState::Lost).count();
     assert_eq!(lost, 1);
     assert!(board.is_lost_at(ISS));
     for number in [1, 100, 200, 400, 600] {
