@@ -1,63 +1,64 @@
-//! What can go wrong between a program and a TAP device, and what to do about it.
+//! The errors of setting up a TAP device, each with advice on what to do.
 
 use std::fmt;
 use std::io;
 
 use crate::limits;
 
-/// Why a device or a namespace could not be set up. The message says what happened, to what, and
+/// The error of setting up a device or a namespace. The message says what happened, to what, and
 /// what to do next.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// `/dev/net/tun` does not exist, or no driver is behind it.
+    /// `/dev/net/tun` does not exist, or has no driver.
     NoTunDevice(io::Error),
-    /// `/dev/net/tun` may not be opened by this user.
+    /// This user may not open `/dev/net/tun`.
     TunForbidden(io::Error),
     /// CAP_NET_ADMIN is missing.
     NotPermitted {
-        /// What needed it, as it stands after "may not": `create the TAP device portolan0`.
+        /// The action that needs it, in a form that follows "may not":
+        /// `create the TAP device portolan0`.
         doing: String,
     },
-    /// The name cannot be an interface's.
+    /// The name is not a valid interface name.
     InvalidName {
         /// The name.
         name: String,
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// An interface of this name is there already.
+    /// An interface of this name exists already.
     NameTaken {
         /// The name.
         name: String,
-        /// Whether that is a TUN or TAP device.
+        /// Whether that interface is a TUN or TAP device.
         is_tun: bool,
     },
     /// The MTU is out of range.
     InvalidMtu {
         /// The MTU.
         mtu: usize,
-        /// The smallest that the addresses allow.
+        /// The smallest MTU that the addresses allow.
         smallest: usize,
     },
-    /// No device has so many queues.
+    /// The number of queues is out of range.
     InvalidQueues {
-        /// How many were asked for.
+        /// The number of queues.
         queues: usize,
     },
-    /// The kernel does no IPv6 on the device.
+    /// The kernel does not support IPv6 on the device.
     NoIpv6 {
         /// The address that it refused.
         address: String,
     },
-    /// The namespaces could not be made.
+    /// The namespaces could not be created.
     Isolation {
         /// What happened and what to do, in sentences.
         reason: String,
     },
     /// Another call to the kernel failed.
     Io {
-        /// What was tried, as it stands after "cannot": `bring portolan0 up`.
+        /// The action that failed, in a form that follows "cannot": `bring portolan0 up`.
         doing: String,
         /// The kernel's answer.
         source: io::Error,
@@ -65,8 +66,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// An error of a netlink request or ioctl that changes the network: a refusal becomes
-    /// [`Error::NotPermitted`].
+    /// The error of a netlink request or ioctl that changes the network. A missing permission
+    /// becomes [`Error::NotPermitted`].
     pub(crate) fn changing(doing: impl Into<String>, source: io::Error) -> Self {
         let doing = doing.into();
         match source.kind() {

@@ -1,20 +1,20 @@
 //! Binds a Portolan stack to a Linux TAP device.
 //!
-//! In the order in which to read it:
+//! The modules in reading order:
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`Tap`], [`TapBuilder`] | the device, and the kernel's side of it |
 //! | `tun` | `/dev/net/tun` and its ioctls |
-//! | `vnet` | virtio-net headers: runs of segments in one piece, and checksums left out |
-//! | `netlink` | how the kernel's side is set up |
-//! | [`isolate`] | a network of one's own, without privileges |
-//! | [`Error`] | what can go wrong, and what to do about it |
+//! | `vnet` | virtio-net headers: runs of segments in one piece, and incomplete checksums |
+//! | `netlink` | sets up the kernel's side |
+//! | [`isolate`] | moves the process into a new network namespace, without privileges |
+//! | [`Error`] | the errors, each with advice on what to do |
 //!
 //! The crate is for Linux. A device of another system (utun, Wintun) is another implementation of
-//! [`Device`](portolan_runtime::Device), beside this crate; the runtime needs no change for it.
+//! [`Device`](portolan_runtime::Device) in another crate; the runtime needs no change for it.
 //!
-//! A host in a network namespace of its own, which greets whoever connects to port 80:
+//! A host in a new network namespace that sends a greeting to each client of port 80:
 //!
 //! ```no_run
 //! use std::io::Write;

@@ -1,4 +1,4 @@
-//! [`isolate`]: a network of one's own, without privileges.
+//! [`isolate`]: moves the process into a new network namespace, without privileges.
 
 use std::fs;
 use std::io;
@@ -11,34 +11,33 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use crate::Error;
 use crate::netlink::Netlink;
 
-/// What [`isolate`] got.
-// Exhaustive: a process that is isolated has the one or the other.
+/// The namespaces that [`isolate`] created.
+// Exhaustive: an isolated process has one or the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     /// A user namespace, in which this user is root, and a network namespace that belongs to it. If
-    /// this user was root before, all users and groups are the same inside; else there is only
-    /// root.
+    /// this user was root before, all users and groups exist inside, too; otherwise only root does.
     UserAndNetwork,
-    /// A network namespace only: this system lets root make no user namespace, as in most
-    /// containers.
+    /// Only a network namespace, because this system does not let root create a user namespace, as
+    /// in most containers.
     NetworkOnly,
 }
 
-/// Moves this process into a new user namespace and a new network namespace, with only a loopback
-/// in it. There it has CAP_NET_ADMIN and CAP_NET_RAW, whoever started it, and nothing that it does
-/// touches the host's network.
+/// Moves this process into a new user namespace and a new network namespace that contains only a
+/// loopback. There the process has CAP_NET_ADMIN and CAP_NET_RAW, whatever user started it, and
+/// does not affect the host's network.
 ///
-/// Call it before any thread is started: the kernel refuses it to a process with several. Programs
-/// that this process starts later are in the namespaces too. They end with the last process in
-/// them.
+/// Call this before any thread is started: the kernel refuses it to a process with several threads.
+/// Programs that this process starts later are in the namespaces, too. The namespaces end with the
+/// last process in them.
 ///
 /// # Errors
 ///
-/// [`Error::Isolation`], with the setting of this system that stands in the way where it can be
-/// told.
+/// [`Error::Isolation`], which names the setting of this system that prevents it, if that can be
+/// found.
 pub fn isolate() -> Result<Isolation, Error> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    // Only root may take other users along, and only a process that stays outside can do it.
+    // Only root may map other users into the namespace, and only a process outside can do that.
     let mapper = if uid == 0 { Mapper::start().ok() } else { None };
     let isolation = match unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) {
         Ok(()) => {
@@ -49,7 +48,7 @@ pub fn isolate() -> Result<Isolation, Error> {
         }
         Err(error) if uid == 0 => {
             if let Some(mapper) = mapper {
-                // It finds nothing that it may map; this waits for it to be gone.
+                // The mapper finds nothing to map; this waits until it has ended.
                 let _ = mapper.map_everybody();
             }
             log::debug!("no user namespace ({error}); trying a network namespace alone");
@@ -77,20 +76,19 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(())
 }
 
-/// user_namespaces(7): an unprivileged process may map one id, its own, and must give up setgroups
-/// first.
+/// Maps this user to root. user_namespaces(7): an unprivileged process may map only its own id, and
+/// must give up setgroups first.
 fn become_root(uid: u32, gid: u32) -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("0 {uid} 1\n"))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1\n"))
 }
 
-/// A process that stays outside the new user namespace and maps every user and group into it.
-/// Without that, root inside could not touch the files of anybody else, not even enter their
-/// folders.
+/// A process outside the new user namespace that maps all users and groups into it. Without these,
+/// root inside could not access the files of other users, nor enter their folders.
 struct Mapper {
     pid: Pid,
-    /// Closing it lets the process go on.
+    /// Closing this lets the process continue.
     start: OwnedFd,
 }
 
@@ -101,19 +99,19 @@ impl Mapper {
         let (users, groups) = (same_inside(&users?), same_inside(&groups?));
         let isolated = std::process::id();
         let (wait, start) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        // SAFETY: this process has one thread (`isolate` says so, and `unshare` refuses several),
-        // so the child may allocate and use std; it leaves with `_exit` and drops nothing of the
-        // parent's.
+        // SAFETY: this process has one thread (`isolate` requires it, and `unshare` refuses
+        // several), so the child may allocate and use std; it leaves with `_exit` and drops nothing
+        // of the parent's.
         #[allow(unsafe_code)]
         let pid = unsafe { libc::fork() };
         match Pid::from_raw(pid) {
             None if pid == 0 => {
                 drop(start);
-                // The end of the pipe: the parent is in its namespace, or gone.
+                // The end of the pipe means that the parent is in its namespace, or has ended.
                 let _ = rustix::io::read(&wait, &mut [0; 1]);
                 let mapped = fs::write(format!("/proc/{isolated}/uid_map"), users)
                     .and_then(|()| fs::write(format!("/proc/{isolated}/gid_map"), groups));
-                // SAFETY: nothing that this process shares needs an end in order.
+                // SAFETY: this process shares nothing that needs an orderly end.
                 #[allow(unsafe_code)]
                 unsafe {
                     libc::_exit(i32::from(mapped.is_err()))
@@ -124,7 +122,7 @@ impl Mapper {
         }
     }
 
-    /// Waits until it is done.
+    /// Lets the process map the ids, and waits until it has ended.
     fn map_everybody(self) -> io::Result<()> {
         let Mapper { pid, start } = self;
         drop(start);
@@ -141,8 +139,8 @@ impl Mapper {
     }
 }
 
-/// From the map of the namespace that we are in to one in which every id stays what it is:
-/// `0 100000 65536` there means that we have 0 to 65535, so `0 0 65536`.
+/// Converts the map of our namespace to a map in which every id stays the same: `0 100000 65536`
+/// there means that we have 0 to 65535, so the result is `0 0 65536`.
 fn same_inside(map: &str) -> String {
     let line = |line: &str| {
         let mut fields = line.split_whitespace();
@@ -152,8 +150,8 @@ fn same_inside(map: &str) -> String {
     map.lines().filter_map(line).collect()
 }
 
-/// Settings of the new network namespace. None is needed: without them a ping without privileges is
-/// refused, or the kernel's link-local address takes a second longer.
+/// Changes settings of the new network namespace. Without them pings need privileges, and the
+/// kernel's link-local address takes a second longer. Nothing else depends on them.
 fn set_defaults() {
     for (path, value) in [
         ("/proc/sys/net/ipv4/ping_group_range", "0 0"),
@@ -174,7 +172,7 @@ fn refused(error: &io::Error) -> Error {
     Error::Isolation { reason }
 }
 
-/// The setting that stands in the way, as far as it can be told.
+/// The setting that prevents isolation, if it can be found.
 fn obstacle(setting: impl Fn(&str) -> Option<String>) -> String {
     for (path, forbids, advice) in [
         ("kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),

@@ -1,5 +1,5 @@
-//! The kernel's side of a link, over rtnetlink: find a link, bring it up, give it addresses, list
-//! what is there.
+//! The kernel's side of a link, over rtnetlink: finds links, brings them up, gives them addresses,
+//! and lists addresses.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use portolan::{Cidr, MacAddr};
 
-/// ENODEV, which std's `ErrorKind` has no stable name for.
+/// ENODEV, for which std's `ErrorKind` has no stable name.
 const ENODEV: i32 = 19;
 
 /// A link of the kernel.
@@ -27,14 +27,14 @@ pub(crate) struct Link {
     pub(crate) is_tun: bool,
 }
 
-/// A conversation with the kernel.
+/// A netlink socket.
 pub(crate) struct Netlink {
     socket: Socket,
     sequence: u32,
 }
 
 impl Netlink {
-    /// Opens one in the network namespace of the calling thread.
+    /// Opens a socket in the network namespace of the calling thread.
     pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
@@ -58,7 +58,7 @@ impl Netlink {
         Ok(answers.into_iter().filter_map(as_link).collect())
     }
 
-    /// Sets the MTU of a link, and how many frames may wait for it to be read.
+    /// Sets the MTU of a link and the length of its transmit queue, from which we read.
     pub(crate) fn set_sizes(&mut self, index: u32, mtu: u32, queue_len: u32) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -72,12 +72,12 @@ impl Netlink {
         self.request(RouteNetlinkMessage::SetLink(up(index)), 0)
     }
 
-    /// Gives a link an address. EEXIST if it has it.
+    /// Gives a link an address. EEXIST if the link has it.
     pub(crate) fn add_address(&mut self, index: u32, cidr: Cidr) -> io::Result<()> {
         self.request(RouteNetlinkMessage::NewAddress(address(index, cidr)), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// The addresses of all links, with the index of the link.
+    /// The addresses of all links, each with the index of its link.
     pub(crate) fn addresses(&mut self) -> io::Result<Vec<(u32, Cidr)>> {
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         let answers = self.exchange(request, NLM_F_REQUEST | NLM_F_DUMP)?;
@@ -88,8 +88,8 @@ impl Netlink {
         self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags).map(drop)
     }
 
-    /// Sends a request and collects the answers up to the acknowledgement, the end of the dump or,
-    /// for a request that asks for neither, the first answer.
+    /// Sends a request and collects the answers up to the acknowledgement or the end of the dump.
+    /// For a request that asks for neither, only the first answer is collected.
     fn exchange(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = encode(message, flags, self.sequence);
@@ -102,7 +102,7 @@ impl Netlink {
             while !rest.is_empty() {
                 let message =
                     NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(invalid_data)?;
-                // Messages stand at multiples of four bytes.
+                // Messages are aligned to four bytes.
                 let len = usize::try_from(message.header.length).map_err(invalid_data)?.next_multiple_of(4);
                 rest = rest.get(len.max(4)..).unwrap_or_default();
                 if message.header.sequence_number != self.sequence {
@@ -164,8 +164,8 @@ fn address(index: u32, cidr: Cidr) -> AddressMessage {
         }
         IpAddr::V6(_) => {
             message.header.family = AddressFamily::Inet6;
-            // The two stations on this link are ours, and their addresses were checked to differ:
-            // the kernel need not probe for a second before it uses its own.
+            // Both stations on this link are ours, and their addresses were checked to differ, so
+            // the kernel need not spend a second on duplicate address detection.
             message.header.flags = AddressHeaderFlags::Nodad;
         }
     }
@@ -196,7 +196,7 @@ fn as_address(message: RouteNetlinkMessage) -> Option<(u32, Cidr)> {
             _ => {}
         }
     }
-    // On a point-to-point link Address is the peer's; IPv6 has no Local where they are the same.
+    // On a point-to-point link Address is the peer's; IPv6 has no Local where the two are the same.
     let addr = local.or(address)?;
     Some((message.header.index, Cidr { addr, prefix_len: message.header.prefix_len }))
 }

@@ -1,4 +1,4 @@
-//! [`Tap`]: a TAP device, as a runtime drives it.
+//! [`Tap`]: a TAP device that a runtime can drive.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,28 +12,29 @@ use crate::netlink::Netlink;
 use crate::tun::{self, Queues};
 use crate::vnet;
 
-/// The name that is asked for when none is given; the kernel puts a number in place of `%d`.
+/// The default name of a device; the kernel replaces `%d` by a number.
 pub const DEFAULT_NAME: &str = "portolan%d";
 
 /// IFNAMSIZ less the terminating zero.
 const MAX_NAME_LEN: usize = 15;
 const ETHERNET_HEADER_LEN: usize = 14;
-/// The longest packet that is joined from several: what an IP header can say.
+/// The longest packet that is joined from several: the longest that an IP header can express.
 const MAX_JOINED_LEN: usize = 65_575;
-/// Above what a frame may have, so that one that is too long arrives too long, and is counted as
-/// that. An 802.1Q tag is in it.
+/// Room beyond the longest frame, so that a frame that is too long is seen as such, and is counted.
+/// It includes an 802.1Q tag.
 const OVERSIZE_LEN: usize = 64;
 
-/// Frames that the kernel keeps for us to read. Its default of 500 is less than the SYNs of a
-/// thousand clients that begin at once; what does not fit is lost, and comes again a second later.
+/// The number of frames that the kernel queues for us to read. Its default of 500 is too small for
+/// the SYNs of a thousand clients that connect at once; a SYN without room is lost, and
+/// retransmitted a second later.
 const QUEUE_LEN: u32 = 4000;
 
 const EBADFD: i32 = 77;
 const ENODEV: i32 = 19;
-/// Of an ioctl: the file is no TUN device.
+/// The error of an ioctl if the file is not a TUN device.
 const ENOTTY: i32 = 25;
 
-/// What a TAP device is opened with.
+/// The settings of a TAP device to open.
 ///
 /// ```no_run
 /// use portolan_tap::TapBuilder;
@@ -54,12 +55,13 @@ pub struct TapBuilder {
     offload: Offload,
 }
 
-/// How a TAP device takes frames.
+/// How a TAP device exchanges frames with the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Offload {
-    /// Runs of segments in one piece and checksums left out, as far as the kernel can do it: it
-    /// does mostly without either. Where it can do nothing of the kind, as [`Off`](Offload::Off).
+    /// Runs of segments in one piece and incomplete checksums, where the kernel supports them; most
+    /// of the time it then does without segmenting and checksumming. On a kernel without this
+    /// support it is the same as [`Off`](Offload::Off).
     #[default]
     Auto,
     /// Each packet as it would be on a wire.
@@ -67,7 +69,7 @@ pub enum Offload {
 }
 
 impl TapBuilder {
-    /// A device with a free name, `portolan0` or the next number, and an MTU of 1,500.
+    /// Settings for a device with a free name, `portolan0` or the next number, and an MTU of 1,500.
     pub fn new() -> Self {
         TapBuilder {
             name: DEFAULT_NAME.to_owned(),
@@ -78,33 +80,34 @@ impl TapBuilder {
         }
     }
 
-    /// The name of the interface: 1 to 15 bytes. `%d` in it becomes the lowest number that is free.
+    /// Sets the name of the interface: 1 to 15 bytes. `%d` in it is replaced by the lowest free
+    /// number.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The MAC address of the stack's side. Without one, a locally administered address is derived
-    /// from the name and the kernel's addresses, the same each time.
+    /// Sets the MAC address of the stack's side. By default a locally administered address is
+    /// derived from the name and the kernel's addresses, the same each time.
     pub fn mac(mut self, mac: MacAddr) -> Self {
         self.mac = Some(mac);
         self
     }
 
-    /// The largest IP packet in bytes, for both sides.
+    /// Sets the size of the largest IP packet in bytes, for both sides.
     pub fn mtu(mut self, mtu: usize) -> Self {
         self.mtu = mtu;
         self
     }
 
-    /// Gives the kernel's side one more address.
+    /// Adds an address of the kernel's side.
     pub fn host_address(mut self, cidr: Cidr) -> Self {
         self.host_addresses.push(cidr);
         self
     }
 
-    /// Whether the kernel may hand over and take runs of segments with checksums left out.
-    /// [`Tap::offloads`] says what came of it.
+    /// Sets whether runs of segments and incomplete checksums are exchanged with the kernel.
+    /// [`Tap::offloads`] tells the result.
     pub fn offload(mut self, offload: Offload) -> Self {
         self.offload = offload;
         self
@@ -116,24 +119,24 @@ impl TapBuilder {
     ///
     /// # Errors
     ///
-    /// See [`Error`]. Nothing is left behind.
+    /// See [`Error`]. After an error no device remains.
     pub fn open(self) -> Result<Tap, Error> {
         let (first, _) = self.open_all(1)?;
         Ok(first)
     }
 
-    /// As [`open`](TapBuilder::open), a device with several queues: one interface, and so many
-    /// devices on it, each of which sends and receives by itself. The kernel lets a flow come to
-    /// the queue that its answers go to, as long as it does not pause for more than three seconds;
-    /// otherwise it chooses a queue by a hash. The interface is there until the last of them is
-    /// dropped.
+    /// Like [`open`](TapBuilder::open), for a device with several queues: one interface with this
+    /// many devices on it, each of which sends and receives by itself. The kernel delivers a flow
+    /// to the queue that its answers are sent to, as long as it does not pause for more than three
+    /// seconds; otherwise it chooses a queue by a hash. The interface exists until the last of the
+    /// devices is dropped.
     ///
     /// They are for
     /// [`Builder::interface_with_queues`](portolan_runtime::Builder::interface_with_queues).
     ///
     /// # Errors
     ///
-    /// See [`Error`]. Nothing is left behind.
+    /// See [`Error`]. After an error no device remains.
     pub fn open_queues(self, queues: usize) -> Result<Vec<Tap>, Error> {
         check_queues(queues)?;
         let (first, others) = self.open_all(queues)?;
@@ -203,14 +206,14 @@ impl Default for TapBuilder {
     }
 }
 
-/// A TAP device: an Ethernet link with the kernel at the other end. Or one queue of it.
+/// A TAP device, or one queue of it: an Ethernet link with the kernel at the other end.
 ///
-/// The device lasts as long as this value, or as long as one of its queues: when it is dropped, or
-/// the process ends in whatever way, the kernel removes the interface, its addresses and routes.
+/// The device exists as long as this value, or as long as one of its queues: when it is dropped, or
+/// the process ends in any way, the kernel removes the interface, its addresses and routes.
 #[derive(Debug)]
 pub struct Tap {
     fd: OwnedFd,
-    /// What the kernel does, if frames have a virtio-net header.
+    /// The kernel's offloads, if frames have a virtio-net header.
     offloads: Option<Offloads>,
     buffer: ReceiveBuffer,
     name: String,
@@ -236,18 +239,19 @@ impl Tap {
         self.host_mac
     }
 
-    /// The kernel's number of the interface (its IPv6 scope id).
+    /// The kernel's index of the interface (its IPv6 scope id).
     pub fn index(&self) -> u32 {
         self.index
     }
 
-    /// What the kernel does for the frames that the stack sends.
+    /// What the kernel does for frames that the stack sends.
     pub fn offloads(&self) -> Offloads {
         self.offloads.unwrap_or(Offloads::NONE)
     }
 
-    /// Whether the kernel has taken the device away (`ip link delete`, or its namespace is gone):
-    /// then nothing can be sent or received any more. Every other error concerns one frame.
+    /// Whether the error means that the kernel has removed the device (`ip link delete`, or the end
+    /// of its namespace), so that nothing can be sent or received any more. Every other error
+    /// concerns one frame.
     fn is_gone(error: &io::Error) -> bool {
         matches!(error.raw_os_error(), Some(EBADFD | ENODEV))
     }
@@ -285,8 +289,9 @@ impl Device for Tap {
         match written {
             Ok(sent) => Ok(sent),
             Err(error) if Tap::is_gone(&error) => Err(self.gone()),
-            // EIO while the kernel's side is down, ENOBUFS or ENOMEM when it is short of memory,
-            // EINVAL for a frame that it takes for a runt: a network loses frames.
+            // EIO while the kernel's side is down, ENOBUFS or ENOMEM when memory is short, EINVAL
+            // for a frame that it considers too short. Networks may lose frames, so the frame is
+            // dropped.
             Err(error) => {
                 log::debug!("{}: a frame of {} bytes is lost: {error}", self.name, transmit.len());
                 Ok(Sent::Taken)
@@ -299,7 +304,8 @@ impl Device for Tap {
             Ok(Some(bytes)) if self.offloads.is_some() => Ok(vnet::frame_from(bytes)),
             Ok(bytes) => Ok(bytes.map(Frame::new)),
             Err(error) if Tap::is_gone(&error) => Err(self.gone()),
-            // The frame that it was about is gone from the queue; the next is for the next call.
+            // The frame that the error is about has left the queue; the next call gets the next
+            // frame.
             Err(error) => {
                 log::debug!("{}: a frame could not be read: {error}", self.name);
                 Ok(None)
@@ -312,7 +318,7 @@ impl Device for Tap {
     }
 }
 
-/// Checks an MTU against what the addresses need.
+/// Checks an MTU against the needs of the addresses.
 ///
 /// # Errors
 ///
@@ -325,7 +331,7 @@ pub fn check_mtu(mtu: usize, with_ipv6: bool) -> Result<(), Error> {
     }
 }
 
-/// Checks how many queues a device shall have.
+/// Checks the number of queues of a device.
 ///
 /// # Errors
 ///
@@ -342,7 +348,7 @@ pub fn check_queues(queues: usize) -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if the kernel does not tell.
+/// [`Error::Io`] if the kernel does not answer.
 pub fn kernel_addresses() -> Result<Vec<(String, Cidr)>, Error> {
     let list = || -> io::Result<Vec<(String, Cidr)>> {
         let mut netlink = Netlink::open()?;
@@ -354,19 +360,20 @@ pub fn kernel_addresses() -> Result<Vec<(String, Cidr)>, Error> {
     list().map_err(|source| Error::Io { doing: "list the addresses of this host".into(), source })
 }
 
-/// What the kernel gave us.
+/// What the kernel created.
 struct Created {
-    /// Non-blocking.
+    /// The descriptor of the device, which is non-blocking.
     fd: OwnedFd,
     name: String,
-    /// None for plain frames.
+    /// The kernel's offloads; `None` for plain frames.
     offloads: Option<Offloads>,
 }
 
-/// Makes the device, with its only queue or the first of several.
+/// Creates the device, with its only queue or the first of several.
 fn create(name: &str, offload: Offload, queues: usize) -> Result<Created, Error> {
     let several = if queues > 1 { Queues::Several } else { Queues::One };
-    // An EPERM can come from the file or from the request for a device: try the file alone first.
+    // EPERM can come from opening the file or from creating a device, so try only to open the file
+    // first.
     tun::check_access().map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => Error::TunForbidden(source),
         _ => Error::NoTunDevice(source),
@@ -389,15 +396,15 @@ fn create(name: &str, offload: Offload, queues: usize) -> Result<Created, Error>
 }
 
 fn refused_device(name: &str, source: io::Error) -> Error {
-    // What `%d` would have become is known only to a kernel that made the device.
+    // Only the kernel knows the number for `%d`, and only after it has created the device.
     let is_pattern = name.contains('%');
     let doing =
         if is_pattern { "create a TAP device".into() } else { format!("create the TAP device {name}") };
     match source.kind() {
         io::ErrorKind::PermissionDenied => Error::NotPermitted { doing },
         _ if source.raw_os_error() == Some(ENOTTY) => Error::NoTunDevice(source),
-        // EBUSY: a TAP device of that name that somebody else has; EINVAL: an interface that is no
-        // TAP device.
+        // EBUSY: another process has a TAP device of that name. EINVAL: the interface is not a TAP
+        // device.
         kind @ (io::ErrorKind::ResourceBusy | io::ErrorKind::InvalidInput) if !is_pattern => {
             Error::NameTaken { name: name.to_owned(), is_tun: kind == io::ErrorKind::ResourceBusy }
         }
@@ -405,13 +412,13 @@ fn refused_device(name: &str, source: io::Error) -> Error {
     }
 }
 
-/// What the kernel does, for the log.
+/// The kernel's offloads, for the log.
 fn describe(offloads: Option<Offloads>) -> String {
     offloads.map_or_else(|| "plain frames".to_owned(), |offloads| format!("offloads: {offloads}"))
 }
 
-/// Checks that the kernel takes this as the name of an interface (`dev_valid_name`), with one `%d`
-/// at most.
+/// Checks that the kernel accepts this as the name of an interface (`dev_valid_name`), with at most
+/// one `%d`.
 ///
 /// # Errors
 ///
@@ -434,8 +441,8 @@ pub fn check_name(name: &str) -> Result<(), Error> {
 }
 
 fn refused_address(name: &str, cidr: Cidr, source: io::Error) -> Error {
-    // EACCES, and EOPNOTSUPP or EAFNOSUPPORT where IPv6 is compiled or booted out. A missing
-    // capability is EPERM.
+    // EACCES, and EOPNOTSUPP or EAFNOSUPPORT if the kernel has no IPv6. A missing capability is
+    // EPERM.
     const NO_IPV6: [i32; 3] = [13, 95, 97];
     if cidr.addr.is_ipv6() && source.raw_os_error().is_some_and(|errno| NO_IPV6.contains(&errno)) {
         return Error::NoIpv6 { address: cidr.to_string() };
@@ -443,9 +450,8 @@ fn refused_address(name: &str, cidr: Cidr, source: io::Error) -> Error {
     Error::changing(format!("give {name} the address {}", cidr), source)
 }
 
-/// A locally administered address that stays the same from run to run, so that caches of neighbours
-/// stay right. The FNV-1a hash is no secret and need not be: it only tells devices of one machine
-/// apart.
+/// A locally administered address that is the same in each run, so that neighbour caches stay
+/// valid. The FNV-1a hash need not be secret: it only distinguishes devices on one machine.
 fn derive_mac(name: &str, addresses: &[Cidr], host: MacAddr) -> MacAddr {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut eat = |bytes: &[u8]| {
@@ -459,7 +465,7 @@ fn derive_mac(name: &str, addresses: &[Cidr], host: MacAddr) -> MacAddr {
     }
     let [.., a, b, c, d, e] = hash.to_be_bytes();
     let mac = MacAddr([0x02, a, b, c, d, e]);
-    // The kernel drew its address at random; should they ever meet, any other will do.
+    // The kernel draws its address at random; if the two are equal, any other address will do.
     if mac == host { MacAddr([0x02, a, b, c, d, e ^ 1]) } else { mac }
 }
 

@@ -1,7 +1,7 @@
-//! TAP devices of Linux: `/dev/net/tun` and its ioctls. No other file names them.
+//! TAP devices of Linux: `/dev/net/tun` and its ioctls. They are used in this file only.
 //!
 //! `tun-tap` opens plain devices with one queue. It cannot ask for virtio-net headers or several
-//! queues, so the system calls for these are made here.
+//! queues, so this file makes the system calls for these.
 
 use std::ffi::c_uint;
 use std::fs::OpenOptions;
@@ -15,7 +15,8 @@ use crate::vnet::HEADER_LEN;
 
 const TUN: &str = "/dev/net/tun";
 
-/// The features to ask the kernel for, the most first: kernels before 6.2 know no USO.
+/// The sets of features to ask the kernel for, the largest first: kernels before 6.2 do not support
+/// USO.
 const WISHES: [c_uint; 4] = {
     const CSUM: c_uint = libc::TUN_F_CSUM;
     const TSO: c_uint = CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
@@ -26,7 +27,7 @@ const WISHES: [c_uint; 4] = {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queues {
     One,
-    /// As many as are opened under one name.
+    /// Any number: each opening of the same name adds one.
     Several,
 }
 
@@ -39,7 +40,7 @@ impl Queues {
     }
 }
 
-/// Opens `/dev/net/tun` and closes it, to tell why that fails from why a device is refused.
+/// Opens `/dev/net/tun` and closes it, to distinguish its errors from those of creating a device.
 pub(crate) fn check_access() -> io::Result<()> {
     OpenOptions::new().read(true).write(true).open(TUN).map(|_| ())
 }
@@ -49,7 +50,7 @@ pub(crate) fn check_access() -> io::Result<()> {
 pub(crate) fn create_plain(name: &str) -> io::Result<(OwnedFd, String)> {
     let iface = tun_tap::Iface::without_packet_info(name, tun_tap::Mode::Tap)?;
     let name = iface.name().to_owned();
-    // SAFETY: `into_raw_fd` gives up the descriptor, which is open and now belongs to nobody else.
+    // SAFETY: `into_raw_fd` gives up the descriptor, which is open and has no other owner.
     #[allow(unsafe_code)]
     let fd = unsafe { OwnedFd::from_raw_fd(iface.into_raw_fd()) };
     rustix::io::ioctl_fionbio(&fd, true)?;
@@ -57,11 +58,11 @@ pub(crate) fn create_plain(name: &str) -> io::Result<(OwnedFd, String)> {
 }
 
 /// Opens a TAP device with virtio-net headers, non-blocking. Returns its descriptor, its name, and
-/// what the kernel does for frames.
+/// the kernel's offloads.
 ///
 /// # Errors
 ///
-/// Those of the system calls; `Unsupported` if the kernel has no such headers.
+/// Those of the system calls; `Unsupported` if the kernel does not support such headers.
 pub(crate) fn create(name: &str, queues: Queues) -> io::Result<(OwnedFd, String, Offloads)> {
     let (fd, name) = attach(name, queues.flag() | libc::IFF_VNET_HDR)?;
     ioctl(&fd, libc::TUNSETVNETHDRSZ, &mut (HEADER_LEN as libc::c_int))?;
@@ -75,15 +76,15 @@ pub(crate) fn create_plain_queue(name: &str) -> io::Result<(OwnedFd, String)> {
     attach(name, Queues::Several.flag())
 }
 
-/// Opens one more queue of a device that [`create`] or [`create_plain_queue`] made. The features of
-/// the first queue hold for all.
+/// Opens one more queue of a device that [`create`] or [`create_plain_queue`] made. It has the
+/// features of the first queue.
 pub(crate) fn add_queue(name: &str, has_headers: bool) -> io::Result<OwnedFd> {
     let headers = if has_headers { libc::IFF_VNET_HDR } else { 0 };
     attach(name, Queues::Several.flag() | headers).map(|(fd, _)| fd)
 }
 
-/// Makes a device of this name with these flags, or attaches to it. Fails with `Unsupported` if the
-/// kernel does not know one of the flags.
+/// Creates a device of this name with these flags, or attaches to it. Fails with `Unsupported` if
+/// the kernel does not support one of the flags.
 fn attach(name: &str, flags: libc::c_int) -> io::Result<(OwnedFd, String)> {
     let open_flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = rustix::fs::open(TUN, open_flags, Mode::empty())?;
@@ -98,7 +99,7 @@ fn attach(name: &str, flags: libc::c_int) -> io::Result<(OwnedFd, String)> {
     Ok((fd, request.name()))
 }
 
-/// `struct ifreq` as TUNSETIFF uses it.
+/// `struct ifreq`, as TUNSETIFF uses it.
 #[repr(C)]
 struct InterfaceRequest {
     name: [u8; libc::IFNAMSIZ],
@@ -143,7 +144,7 @@ fn set_offload(fd: &OwnedFd, features: c_uint) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// What the kernel does for frames that are sent: the same as for those that are received.
+/// The kernel's offloads for frames that are sent: the same as for received frames.
 fn offloads(granted: c_uint) -> Offloads {
     let has = |feature: c_uint| granted & feature == feature;
     Offloads {

@@ -1,11 +1,12 @@
-//! Virtio-net headers: the ten bytes before each frame of a TAP device that say what is left to do.
+//! Virtio-net headers: the ten bytes before each frame of a TAP device that describe the remaining
+//! work.
 //!
-//! With them, runs of up to 64 KiB cross in one system call and no checksum is computed.
+//! With them, runs of up to 64 KiB are passed in one system call and no checksum is computed.
 
 use bytes::{Buf, Bytes};
 use portolan::{ChecksumState, Frame, PartialChecksum, SegmentKind, Segments, Transmit};
 
-/// `struct virtio_net_hdr`, linux/virtio_net.h.
+/// The length of `struct virtio_net_hdr` of linux/virtio_net.h.
 pub(crate) const HEADER_LEN: usize = 10;
 
 const NEEDS_CSUM: u8 = 1;
@@ -14,10 +15,10 @@ const DATA_VALID: u8 = 2;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
-/// The first segment has CWR; beside one of the others.
+/// A flag beside the type: the first segment has CWR.
 const GSO_ECN: u8 = 0x80;
 
-/// What goes in front of a frame for the kernel.
+/// The header in front of a frame for the kernel.
 pub(crate) fn header_for(transmit: &Transmit) -> [u8; HEADER_LEN] {
     let mut flags = 0;
     let (mut gso_type, mut gso_size, mut header_len) = (0, 0, 0);
@@ -33,15 +34,14 @@ pub(crate) fn header_for(transmit: &Transmit) -> [u8; HEADER_LEN] {
             SegmentKind::Udp => GSO_UDP_L4,
         };
         gso_size = segments.len;
-        // A hint: what the kernel wants in one piece. At most 128.
+        // A hint: the part of the frame that the kernel copies into one piece. At most 128 bytes.
         header_len = transmit.header().len() as u16;
     }
     let [[a, b], [c, d], [e, f], [g, h]] = [header_len, gso_size, start, offset].map(u16::to_ne_bytes);
     [flags, gso_type, a, b, c, d, e, f, g, h]
 }
 
-/// The frame behind the header that the kernel put in front of it; `None` if there is not even
-/// that.
+/// The frame behind the header from the kernel; `None` if the header is incomplete.
 pub(crate) fn frame_from(mut bytes: Bytes) -> Option<Frame> {
     let &[flags, gso_type, _, _, c, d, e, f, g, h] = bytes.first_chunk()?;
     let [gso_size, start, offset] = [[c, d], [e, f], [g, h]].map(u16::from_ne_bytes);

@@ -1,5 +1,4 @@
-//! The arithmetic of the benchmarks' reports. (Benchmarks have no tests of their own: they are run,
-//! not tested.)
+//! Tests of the arithmetic in the benchmarks' reports. (Benchmarks cannot contain tests.)
 
 #[path = "../benches/tap/arithmetic.rs"]
 mod arithmetic;
@@ -19,7 +18,7 @@ fn the_median_is_in_the_middle_whatever_the_order() {
     assert_eq!(spread(&[-1.0, -3.0]), Some((-2.0, -3.0, -1.0)));
 }
 
-/// One bad round moves the range, and neither the median nor the ratio.
+/// One bad round changes the range, but neither the median nor the ratio.
 #[test]
 fn a_ratio_is_that_of_the_medians_and_its_range_that_of_the_rounds() {
     let ours = [30.0, 10.0, 20.0];
@@ -28,12 +27,12 @@ fn a_ratio_is_that_of_the_medians_and_its_range_that_of_the_rounds() {
     assert_eq!(ratio(&ours, &ours), Some(Spread { median: 1.0, least: 1.0, most: 1.0 }));
     assert_eq!(ratio(&ours, &[]), None);
     assert_eq!(ratio(&[], &theirs), None);
-    // A round that failed leaves one fewer.
+    // A round that failed is left out.
     assert_eq!(ratio(&ours, &[10.0]), Some(Spread { median: 2.0, least: 3.0, most: 3.0 }));
 }
 
-/// The nearest rank: so many percent of all are at most that, and fewer are at most any smaller
-/// one.
+/// Nearest rank: the given percentage of the values does not exceed the result, and no smaller
+/// value has that property.
 #[test]
 fn percentiles_are_values_that_were_measured() {
     let hundred: Vec<u64> = (1..=100).collect();
@@ -55,7 +54,8 @@ fn a_bound_belongs_to_what_it_allows() {
     assert!(!Bound::AtMost(1.25).is_met(1.251) && !Bound::AtMost(1.25).is_met(f64::NAN));
 }
 
-/// More than 5 %, or than the rounds before differ among themselves, whichever is larger.
+/// A loss is more than 5 %, or more than the earlier rounds differ among themselves, whichever is
+/// larger.
 #[test]
 fn a_loss_is_larger_than_the_noise() {
     let is_loss = |here: &[f64], there: &[f64], more_is_better| {

@@ -52,40 +52,40 @@ const QUICK: Scale =
 const TEST: Scale =
     Scale { single: Duration::from_secs(1), fairness: Duration::from_secs(2), long: Duration::from_secs(2) };
 
-/// Goodput over bad paths, beside Linux and smoltcp
+/// Goodput over bad paths of Portolan, Linux and smoltcp
 #[derive(Parser)]
 struct Arguments {
-    /// One run of each, of 3 seconds, to get an idea
+    /// Only one run of each case, of 3 seconds, for a first impression
     #[arg(long)]
     quick: bool,
-    /// One run of some, of half a second: that it works
+    /// Only one short run of some cases, to test the benchmark itself
     #[arg(long)]
     test: bool,
-    /// Only these cases; one that is not known lists them
+    /// Only these cases; an unknown name lists them
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     cases: Vec<String>,
-    /// Only these: a sender and a receiver of P (Portolan), L (Linux) and S (smoltcp)
+    /// Only these pairs of a sender and a receiver: P (Portolan), L (Linux) and S (smoltcp)
     #[arg(long, value_name = "PAIRS", value_delimiter = ',', value_parser = parse_pair)]
     pairs: Vec<Pair>,
-    /// Runs of each, which differ in their faults [default: 5]
+    /// The number of runs of each case, which differ in their faults [default: 5]
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
-    /// Seconds that a run of one flow takes [default: 10]
+    /// The length of a run of one flow in seconds [default: 10]
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
-    /// Portolan to Portolan alone, one flow, in virtual time
+    /// Only Portolan to Portolan, one flow, in virtual time
     #[arg(long = "virtual")]
     is_virtual: bool,
     /// TCP_CONGESTION of the kernel
     #[arg(long, value_name = "NAME", default_value = "cubic")]
     kernel_congestion: String,
-    /// Write every run with its details there
+    /// Write every run with its details to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Record every run in this folder, each end in a file
+    /// Record every run in this folder, with a file for each end
     #[arg(long, value_name = "DIR")]
     pcap: Option<PathBuf>,
-    /// Cargo says so
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }

@@ -68,42 +68,42 @@ use server::services::Service;
 /// measured here.
 const CONGESTION: &str = "cubic";
 
-/// Portolan through a TAP device, beside two kernels, smoltcp, and what the device itself can do
+/// Portolan through a TAP device, compared with two kernels, smoltcp, and the limit of the device
 #[derive(Parser)]
 struct Arguments {
-    /// Fewer and shorter rounds, to get an idea in two minutes
+    /// Fewer and shorter rounds, for a first impression in two minutes
     #[arg(long)]
     quick: bool,
-    /// A moment of each: that it works
+    /// A moment of each row, to test the benchmark itself
     #[arg(long)]
     test: bool,
-    /// Only these rows; one that is not known lists them
+    /// Only these rows; an unknown name lists them
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = Row::parse)]
     rows: Vec<Row>,
-    /// Only these peers; one that is not known lists them
+    /// Only these peers; an unknown name lists them
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = Peer::parse)]
     peers: Vec<Peer>,
-    /// How many times all peers have their turn [default: 5]
+    /// The number of rounds in which all peers are measured [default: 5]
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Milliseconds that one measurement takes, after its start [default: 1000]
+    /// The length of one measurement in milliseconds, after its start [default: 1000]
     #[arg(long, value_name = "N")]
     millis: Option<u64>,
-    /// Bind both ends to one processor: rows repeat within 2 to 10 %, as the scheduler has no
-    /// choice. For comparing two commits
+    /// Bind both ends to one processor, which leaves the scheduler no choice: rows repeat within 2
+    /// to 10 %. For comparing two commits
     #[arg(long)]
     one_cpu: bool,
-    /// Measure the stack of this commit too, in turn with this one, and say which rows have lost.
-    /// Portolan alone, unless peers are named
+    /// Also measure the stack of this commit, in turn with this one, and say which rows have become
+    /// worse. Only Portolan, unless peers are named
     #[arg(long, value_name = "COMMIT")]
     against: Option<String>,
-    /// Write everything there
+    /// Write all results to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw the bar chart there
+    /// Draw the bar chart to this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Cargo says so
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }

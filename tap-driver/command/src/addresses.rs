@@ -1,5 +1,4 @@
-//! Addresses as people write them, and the checks on a set of them: which side of the link has
-//! which, and whether that can work.
+//! Addresses on the command line: which side of the link has which, and the checks on them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -21,17 +20,17 @@ pub(crate) struct AddressPlan {
 }
 
 impl AddressPlan {
-    /// Completes and checks what was asked for.
+    /// Completes and checks the given addresses.
     ///
     /// With neither side given, both get the defaults: 10.0.0.1/24 and fd10::1/64 for the kernel,
-    /// 10.0.0.2/24 and fd10::2/64 for the stack; IPv6 only where `with_ipv6`. With some given, only
-    /// their families are used, and the side that is missing gets the first free address of the
-    /// other's network. Without a gateway for a family the kernel's first address on the link is
-    /// it.
+    /// 10.0.0.2/24 and fd10::2/64 for the stack; IPv6 only if `with_ipv6` is set. If some addresses
+    /// are given, only their families are used, and a side without one gets the first free address
+    /// of the other side's network. The default gateway of a family is the kernel's first address
+    /// on the link.
     ///
     /// # Errors
     ///
-    /// A message for people: what is wrong with which address, and what to do.
+    /// A message for people that says what is wrong with which address, and what to do.
     pub(crate) fn new(
         host: &[Cidr],
         stack: &[Cidr],
@@ -105,8 +104,8 @@ impl AddressPlan {
         Ok(())
     }
 
-    /// Two networks on a link are the same or apart; an address for one host only (/32, /128) may
-    /// be anywhere.
+    /// Checks that networks on the link do not overlap unless they are the same. The address of a
+    /// single host (/32, /128) may be in any network.
     fn check_overlaps(&self) -> Result<(), String> {
         let all: Vec<Cidr> = self.host.iter().chain(&self.stack).copied().collect();
         for (index, &one) in all.iter().enumerate() {
@@ -124,8 +123,8 @@ impl AddressPlan {
         Ok(())
     }
 
-    /// Of each family, the two sides have one network at least in common: else neither could find
-    /// the other.
+    /// Checks for each family that the two sides share at least one network. Without one they could
+    /// not reach each other.
     fn check_shared_networks(&self) -> Result<(), String> {
         for ipv6 in [false, true] {
             let of_family = |cidrs: &[Cidr]| -> Vec<Cidr> {
@@ -201,8 +200,8 @@ impl AddressPlan {
 
 fn defaults(with_ipv6: bool) -> (Vec<Cidr>, Vec<Cidr>) {
     let v4 = |last| Cidr { addr: Ipv4Addr::new(10, 0, 0, last).into(), prefix_len: 24 };
-    // RFC 4193: a unique local address. Its global id should be random; this one should be easy to
-    // type, and does not leave the link.
+    // RFC 4193: a unique local address. Its global id should be random, but this one is meant to be
+    // typed, and does not leave the link.
     let v6 = |last| Cidr { addr: Ipv6Addr::new(0xfd10, 0, 0, 0, 0, 0, 0, last).into(), prefix_len: 64 };
     match with_ipv6 {
         true => (vec![v4(1), v6(1)], vec![v4(2), v6(2)]),
@@ -210,7 +209,7 @@ fn defaults(with_ipv6: bool) -> (Vec<Cidr>, Vec<Cidr>) {
     }
 }
 
-/// Reads `02:00:5e:10:00:01`, the address of one station.
+/// Parses `02:00:5e:10:00:01`, the address of one station.
 ///
 /// # Errors
 ///
@@ -248,7 +247,7 @@ fn is_single_host(cidr: Cidr) -> bool {
     cidr.prefix_len == Cidr::max_prefix_len(cidr.addr)
 }
 
-/// Whether a host can have this address on an Ethernet link.
+/// Checks that a host can have this address on an Ethernet link.
 fn check_usable(cidr: Cidr) -> Result<(), String> {
     let reason = match cidr.addr {
         _ if cidr.prefix_len == 0 => "a prefix of 0 bits is the whole Internet, not a link",
@@ -275,7 +274,7 @@ fn check_usable(cidr: Cidr) -> Result<(), String> {
     Err(format!("{reason}; give a host's address, like {example}"))
 }
 
-/// The first address in the network of `cidr` that a host can have and `taken` does not hold.
+/// The first address in the network of `cidr` that a host can have and that is not in `taken`.
 fn first_free(cidr: Cidr, taken: &[Cidr]) -> Option<Cidr> {
     let base = cidr.network().addr;
     (0..=taken.len() as u32 + 2)

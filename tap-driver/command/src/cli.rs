@@ -19,8 +19,8 @@ use crate::services::Services;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Say more: -v what happens, -vv drops and state changes too, -vvv every segment. RUST_LOG
-    /// overrides it
+    /// Log more: -v what happens, -vv also drops and state changes, -vvv also every segment.
+    /// RUST_LOG overrides it
     #[arg(short, long, action = ArgAction::Count, global = true, display_order = 900)]
     pub(crate) verbose: u8,
 }
@@ -29,12 +29,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Bring a stack up on a TAP device, in the foreground, until Ctrl-C or the end of COMMAND
     Up(Box<UpOptions>),
-    /// See it work, in a network of its own: ping, a web page, 100 MiB through echo, 1,000
+    /// Show it at work in a network of its own: ping, a web page, 100 MiB through echo, 1,000
     /// connections
     Demo,
 }
 
-/// 1 TiB.
+/// The limit of `--memory`: 1 TiB.
 const MAX_MEMORY_MIB: usize = 1 << 20;
 
 const EXAMPLES: &str = "\
@@ -55,8 +55,7 @@ Exit status:
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpOptions {
-    /// The name of the TAP device, at most 15 bytes [default: portolan0, or the next number that is
-    /// free]
+    /// The name of the TAP device, at most 15 bytes [default: portolan0, or the next free number]
     #[arg(long, value_name = "NAME")]
     pub(crate) tap: Option<String>,
 
@@ -83,19 +82,19 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "N", value_parser = parse_mtu, allow_negative_numbers = true)]
     pub(crate) mtu: Option<usize>,
 
-    /// auto: let the kernel hand over and take up to 64 KiB of segments in one piece, with
-    /// checksums left out, as far as it can; off: packets as they would be on a wire [default:
-    /// auto, and off with --impair, which is about packets]
+    /// auto: exchange runs of up to 64 KiB of segments with the kernel in one piece and without
+    /// checksums, where the kernel supports that; off: packets as they would be on a wire [default:
+    /// auto, but off with --impair, which affects packets]
     #[arg(long, value_name = "MODE", value_parser = parse_offload)]
     pub(crate) offload: Option<Offload>,
 
-    /// Give the device so many queues, 1 to 256, each with a stack and a thread of its own: for
-    /// many connections and more than one processor [default: 1]
+    /// Give the device this many queues, 1 to 256, each with its own stack and thread: for many
+    /// connections and more than one processor [default: 1]
     #[arg(long, value_name = "N", value_parser = parse_queues, allow_negative_numbers = true)]
     pub(crate) queues: Option<usize>,
 
-    /// The most memory that the stack may take, in MiB: what waits to be sent and read, and the
-    /// records of connections. When it is used up, connections that make no progress are reset
+    /// The most memory that the stack may use, in MiB: for data that waits to be sent and read, and
+    /// the records of connections. When it is used up, connections that make no progress are reset
     /// [default: 256]
     #[arg(long, value_name = "MIB", value_parser = parse_memory, allow_negative_numbers = true)]
     pub(crate) memory: Option<usize>,
@@ -109,7 +108,7 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) pcap: Option<PathBuf>,
 
-    /// Make the network bad, in both directions; any of
+    /// Simulate a bad network in both directions, with any of
     /// loss=3%,burst=4,outage=200ms@5s,dup=1%,reorder=1%,
     /// reorder_by=5ms,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,limit=1000,corrupt=0.1%,mark=1%,seed=7
     #[arg(long, value_name = "SETTINGS")]
@@ -120,8 +119,8 @@ pub(crate) struct UpOptions {
     #[arg(long)]
     pub(crate) isolated: bool,
 
-    /// Run this in the same network namespace once the stack is ready, then stop and exit with its
-    /// status
+    /// Run this command in the same network namespace once the stack is ready, then stop and exit
+    /// with its status
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
@@ -143,15 +142,15 @@ fn parse_queues(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("give a number of queues, 1 to {MAX_QUEUES}; write it like 2"))
 }
 
-/// MiB as bytes.
+/// Parses a number of MiB and returns bytes.
 fn parse_memory(text: &str) -> Result<usize, String> {
     let mib = text.parse().ok().filter(|mib| (1..=MAX_MEMORY_MIB).contains(mib));
     mib.map(|mib: usize| mib << 20)
         .ok_or_else(|| format!("give a whole number of MiB, 1 to {MAX_MEMORY_MIB}; write it like 512"))
 }
 
-/// The command line, or what is to be told instead: an error of clap's, or our own words where
-/// those of clap do not say what to write.
+/// Parses the command line. Otherwise returns what is to be printed: an error of clap's, or our own
+/// message where that of clap does not say what to write.
 pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Unread> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     Cli::try_parse_from(&arguments).map_err(|error| match without_dashes(&error, &arguments) {
@@ -160,16 +159,16 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli,
     })
 }
 
-/// Why there is nothing to run.
+/// The reason why there is nothing to run.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// The help, the version, or a mistake in clap's words.
+    /// The help, the version, or a mistake, as clap reports it.
     Clap(clap::Error),
-    /// A mistake in ours.
+    /// A mistake with our own message.
     Mistake(String),
 }
 
-/// For a command that stands where options are expected: the line with `--` in front of it.
+/// For a command in the place of options: the command line with `--` in front of it.
 fn without_dashes(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument || !arguments.iter().any(|argument| argument == "up") {
         return None;

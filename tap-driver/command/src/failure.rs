@@ -1,11 +1,11 @@
-//! Why the command ends without having done what it was asked to.
+//! The reason for which the command fails.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use portolan_tap::{Error, MIN_IPV6_MTU};
 
-/// A message for people, and the status that the command exits with.
+/// A message for people, and the exit status of the command.
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
@@ -13,23 +13,23 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// What was asked for makes no sense: 2, as for what clap refuses.
+    /// A mistake on the command line: status 2, as for mistakes that clap reports.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Failure { message: message.into(), code: 2 }
     }
 
-    /// It made sense and did not work: 1.
+    /// A valid request that failed: status 1.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Failure { message: message.into(), code: 1 }
     }
 
-    /// What was to be said could not be written to stdout: 1.
+    /// A failure to write to stdout: status 1.
     pub(crate) fn unwritten(error: &std::io::Error) -> Self {
         Failure::failed(format!("cannot write to standard output: {error}"))
     }
 
-    /// The command after `--` could not be started: 127 if it is not there, else 126, as with a
-    /// shell.
+    /// The command after `--` could not be started: status 127 if it does not exist, otherwise 126,
+    /// as in a shell.
     pub(crate) fn not_started(program: &std::ffi::OsStr, error: &std::io::Error) -> Self {
         let (code, advice) = match error.kind() {
             std::io::ErrorKind::NotFound => (127, "; is it installed, and in PATH?"),
@@ -61,7 +61,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What happened, and which option helps. The library knows of no options.
+/// Says what happened, and which option helps. The library does not know about options.
 fn explain(error: &Error) -> String {
     match error {
         Error::NotPermitted { doing } => format!(
@@ -74,7 +74,7 @@ fn explain(error: &Error) -> String {
              get a free one, or remove it with `ip link delete {name}` if nobody uses it"
         ),
         Error::NameTaken { .. } => format!("{error} with --tap, or leave --tap out to get a free one"),
-        // With IPv6 addresses the message says what else to give.
+        // With IPv6 addresses the message already says which other MTU to give.
         Error::InvalidMtu { smallest, .. } if *smallest != MIN_IPV6_MTU => {
             format!("{error}; choose another with --mtu")
         }

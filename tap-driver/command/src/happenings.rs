@@ -1,4 +1,4 @@
-//! What a running command waits for: signals, and the end of its start.
+//! The events that a running command waits for: signals, and the end of its start.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,33 +11,33 @@ use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
-/// How long it may take until somebody notices that the device was taken away.
+/// How long it may take until the command notices that the device was removed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Something to react to.
+/// An event.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    /// The stack answers on the wire, or could not be brought to it.
+    /// The stack answers on the wire, or could not be started.
     Started(io::Result<()>),
-    /// Somebody wants this process to stop.
+    /// A signal asks this process to stop.
     Stop {
-        /// With which signal.
+        /// The signal.
         signal: Signal,
-        /// Whether the kernel sent it, to all processes of the terminal.
+        /// Whether the kernel sent it to all processes of the terminal.
         from_terminal: bool,
     },
     /// A child has ended.
     ChildEnded,
 }
 
-/// Everything that happens, in order.
+/// All events, in order.
 pub(crate) struct Happenings {
     receiver: Receiver<Happening>,
     sender: Sender<Happening>,
 }
 
 impl Happenings {
-    /// From now on signals do not end the process but arrive here. Starts a thread.
+    /// Starts to receive signals as events, so that they do not end the process. Starts a thread.
     pub(crate) fn new() -> io::Result<Self> {
         let (sender, receiver) = channel();
         let mut signals = SignalsInfo::<WithOrigin>::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD])?;
@@ -52,12 +52,13 @@ impl Happenings {
         Ok(Happenings { receiver, sender })
     }
 
-    /// For others who have something to tell.
+    /// A sender for other sources of events.
     pub(crate) fn sender(&self) -> Sender<Happening> {
         self.sender.clone()
     }
 
-    /// Waits for the next; `None` now and then, to look whether the stack still runs.
+    /// Waits for the next event. Returns `None` now and then, so that the caller checks whether the
+    /// stack still runs.
     pub(crate) fn next(&self) -> Option<Happening> {
         self.receiver.recv_timeout(LOOK_INTERVAL).ok()
     }

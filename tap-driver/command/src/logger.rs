@@ -1,12 +1,12 @@
-//! The log of the command: messages of the libraries that name a setting of `Config` name the
+//! The log of the command. Where messages of the libraries name a setting of `Config`, it names the
 //! option of the command line.
 
 use log::{Log, Metadata, Record};
 
-/// Settings that messages speak of, and the options that set them.
+/// Settings that messages name, and the options that set them.
 const OPTIONS: [(&str, &str); 1] = [("Config::memory_limit_bytes", "--memory")];
 
-/// Warnings always; -v and its repetitions more, RUST_LOG whatever it says.
+/// Sets the logger up: warnings always, more with each -v, and whatever RUST_LOG says.
 pub(crate) fn init(verbose: u8) {
     let level = match verbose {
         0 => log::LevelFilter::Warn,
@@ -16,11 +16,11 @@ pub(crate) fn init(verbose: u8) {
     };
     let logger = env_logger::Builder::new().filter_level(level).parse_default_env().build();
     log::set_max_level(logger.filter());
-    // It fails only where there is a logger already, and nobody else sets one.
+    // This fails only if there is a logger already, and nothing else sets one.
     let _ = log::set_boxed_logger(Box::new(WithOptions(logger)));
 }
 
-/// Hands records on.
+/// A logger that replaces settings by options.
 struct WithOptions(env_logger::Logger);
 
 impl Log for WithOptions {

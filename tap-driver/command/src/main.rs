@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `cli`, `addresses` | reads the command line; completes and checks the addresses on it |
 //! | `up`, `demo` | the two commands |
-//! | `session` | what both share: a stack on a device, with services |
+//! | `session` | the common part of both: a stack on a device, with services |
 //! | `services` | echo, discard, daytime, chargen, and a status page over HTTP |
-//! | `happenings` | what a running command waits for: signals, and the end of its start |
-//! | `logger` | the log, in the words of the command line |
-//! | `failure` | messages for people, and exit statuses |
+//! | `happenings` | the events that a running command waits for: signals, and the end of its start |
+//! | `logger` | the log, with the names of the command line |
+//! | `failure` | error messages, and exit statuses |
 
 mod addresses;
 mod cli;
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         },
     };
     result.unwrap_or_else(|failure| {
-        // Nobody is left to tell if stderr is gone too.
+        // If stderr is closed, too, the error cannot be reported.
         let _ = writeln!(std::io::stderr(), "portolan: {failure}");
         failure.exit_code()
     })

@@ -1,4 +1,4 @@
-//! A stack on a TAP device, with services: what `up` and `demo` share.
+//! A stack on a TAP device, with services: the common part of `up` and `demo`.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,10 +14,11 @@ use crate::addresses::{AddressPlan, overlap};
 use crate::failure::Failure;
 use crate::services::{Services, serve};
 
-/// Duplicate address detection takes one to three seconds.
+/// The time in which the addresses must become usable. Duplicate address detection takes one to
+/// three seconds.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a session is started with.
+/// The settings of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) name: Option<String>,
@@ -30,7 +31,7 @@ pub(crate) struct Settings {
     pub(crate) queues: usize,
     /// [`Config::memory_limit_bytes`], if it is not the default.
     pub(crate) memory_limit_bytes: Option<usize>,
-    /// Nobody but the kernel and this stack is on the network.
+    /// Whether only the kernel and this stack are on the network.
     pub(crate) isolated: bool,
 }
 
@@ -41,8 +42,8 @@ impl Settings {
             config.memory_limit_bytes = bytes;
         }
         if self.isolated {
-            // RFC 4862 §5.4: detection may be switched off where it is known that nobody else has
-            // the address.
+            // RFC 4862 §5.4: detection may be switched off where no other host can have the
+            // address.
             config.neighbor.duplicate_address_probes = 0;
         }
         config
@@ -54,12 +55,12 @@ pub(crate) struct Session {
     runtime: Runtime,
     pub(crate) name: String,
     pub(crate) plan: AddressPlan,
-    /// What the fault injectors did, if there are any: one for each queue.
+    /// The counters of the fault injectors, if there are any: one for each queue.
     impaired: Vec<ImpairCounters>,
 }
 
 impl Session {
-    /// Makes the device and starts the stack on it. Its addresses are still being probed.
+    /// Makes the device and starts the stack on it. The stack's addresses are still being probed.
     pub(crate) fn start(settings: Settings) -> Result<Session, Failure> {
         let config = settings.config();
         let Settings { name, plan, mac, mtu, pcap, impairment, offload, queues, .. } = settings;
@@ -104,7 +105,7 @@ impl Session {
         self.runtime.handle()
     }
 
-    /// The line that says that the stack answers:
+    /// The line that says that the stack is ready:
     /// `ready portolan0: 10.0.0.2/24 fd10::2/64 (kernel 10.0.0.1/24), offloads: checksums, TSO, TSO6, USO`.
     pub(crate) fn ready_line(&self) -> String {
         let interfaces = self.runtime.handle().interfaces();
@@ -114,7 +115,7 @@ impl Session {
             .filter(|(cidr, state)| *state == AddressState::Preferred && !cidr.addr.is_loopback())
             .map(|(cidr, _)| *cidr)
             .collect();
-        // What was asked for before what came by itself.
+        // Addresses that were given come before those that the stack added.
         in_use.sort_by_key(|cidr| !self.plan.stack.contains(cidr));
         let offloads = interfaces.iter().find(|interface| interface.id != InterfaceId::LOOPBACK);
         let offloads = offloads.map(|interface| interface.offloads).unwrap_or_default();
@@ -122,7 +123,7 @@ impl Session {
         format!("ready {}: {in_use} (kernel {host}), offloads: {offloads}", self.name)
     }
 
-    /// Logs what was counted, and stops.
+    /// Logs the counters, and stops.
     pub(crate) fn stop(self) {
         let stats = self.runtime.handle().stats();
         log::info!("{}: {stats:?}", self.name);
@@ -149,7 +150,7 @@ fn show_all(cidrs: &[Cidr]) -> String {
     cidrs.iter().map(Cidr::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// Puts a fault injector around each queue: each is a bad network of its own.
+/// Puts a fault injector around each queue. They are independent of each other.
 fn impair(taps: Vec<Tap>, impairment: Option<Impairment>) -> (Vec<Box<dyn Device>>, Vec<ImpairCounters>) {
     let mut counters = Vec::new();
     let devices = taps.into_iter().map(|tap| -> Box<dyn Device> {
@@ -161,8 +162,8 @@ fn impair(taps: Vec<Tap>, impairment: Option<Impairment>) -> (Vec<Box<dyn Device
     (devices.collect(), counters)
 }
 
-/// Puts a recorder around each queue, all for one file. It is next to the stack: it shows what the
-/// stack sends and sees.
+/// Puts a recorder around each queue, all with one file. The recorders are next to the stack, so
+/// they show the frames that the stack sends and receives.
 fn record(devices: Vec<Box<dyn Device>>, path: Option<&Path>) -> Result<Vec<Box<dyn Device>>, Failure> {
     let Some(path) = path else { return Ok(devices) };
     let mut devices = devices.into_iter();
@@ -178,7 +179,7 @@ fn record(devices: Vec<Box<dyn Device>>, path: Option<&Path>) -> Result<Vec<Box<
     Ok(recorders)
 }
 
-/// Warns of addresses that somebody else has. Fails if none is left.
+/// Warns about addresses that another host has. Fails if none is left.
 fn check_duplicates(handle: &Handle) -> io::Result<()> {
     let addresses: Vec<(Cidr, AddressState)> =
         handle.interfaces().into_iter().flat_map(|interface| interface.addresses).collect();
@@ -209,8 +210,8 @@ pub(crate) fn kernel_has_ipv6() -> bool {
         .is_ok_and(|value| value.trim() == "0")
 }
 
-/// Refuses networks that this host is on already: it would lose them, or the stack would not be
-/// found.
+/// Refuses networks that this host already has: either the host would lose its connection to them,
+/// or the stack would not be reachable.
 pub(crate) fn check_host_networks(plan: &AddressPlan) -> Result<(), Failure> {
     for (link, theirs) in kernel_addresses()? {
         let ours = plan.host.iter().chain(&plan.stack);

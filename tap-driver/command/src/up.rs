@@ -1,4 +1,4 @@
-//! `portolan up`: a stack on a TAP device until somebody stops it, or until a command is done.
+//! `portolan up`: a stack on a TAP device until a signal stops it, or until a command ends.
 
 use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -18,7 +18,7 @@ use crate::services::Services;
 use crate::session::{Session, Settings, check_host_networks, kernel_has_ipv6};
 
 const DEFAULT_MTU: usize = 1500;
-/// What a stack needs to work with ([`portolan::Config::check`]).
+/// The least memory that a stack needs ([`portolan::Config::check`]).
 const LEAST_MEMORY_BYTES: usize = 256 << 10;
 /// How long a command may take to end after SIGTERM.
 const TERM_PATIENCE: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ pub(crate) fn run(options: &UpOptions) -> Result<ExitCode, Failure> {
         isolate()?;
     }
     let settings = settings(options)?;
-    // Before the device is there: from now on a signal means an end in order.
+    // This is done before the device exists: from now on a signal leads to an orderly end.
     let happenings = Happenings::new()
         .map_err(|error| Failure::failed(format!("cannot set up the handling of signals: {error}")))?;
     let session = Session::start(settings)?;
@@ -41,7 +41,7 @@ pub(crate) fn run(options: &UpOptions) -> Result<ExitCode, Failure> {
     result
 }
 
-/// What can be said without looking at the system, so that it is said first.
+/// Checks what can be checked without asking the system, so that these errors come first.
 fn check_plausible(options: &UpOptions) -> Result<(), Failure> {
     if let Some(name) = &options.tap {
         check_name(name)?;
@@ -90,19 +90,19 @@ fn settings(options: &UpOptions) -> Result<Settings, Failure> {
     })
 }
 
-/// What is lost, damaged or late on a bad network is packets, not runs of them.
+/// The offloads. A bad network loses, damages or delays packets, not runs of them.
 fn offload(options: &UpOptions) -> Offload {
     let default = if options.impair.is_some() { Offload::Off } else { Offload::Auto };
     options.offload.unwrap_or(default)
 }
 
-/// Waits for the stack on a thread of its own, so that signals are heard meanwhile.
+/// Waits for the stack on another thread, so that signals are handled meanwhile.
 fn finish_start(
     finish: impl FnOnce() -> io::Result<()> + Send + 'static,
     sender: Sender<Happening>,
 ) -> Result<(), Failure> {
     let body = move || {
-        // Nobody listens any more when the process is on its way out.
+        // If the process is ending, nobody receives this.
         let _ = sender.send(Happening::Started(finish()));
     };
     match thread::Builder::new().name("start".into()).spawn(body) {
@@ -147,7 +147,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Fails if the stack cannot go on: its device was taken away.
+    /// Fails if the stack cannot continue because its device was removed.
     fn check_runtime(&mut self) -> Result<(), Failure> {
         let Some(error) = self.session.handle().error() else { return Ok(()) };
         if let Some(child) = &mut self.child {
@@ -162,19 +162,21 @@ impl Supervisor<'_> {
     }
 }
 
-/// Ends a command that lost its network; whatever its status is, ours is that of the failure.
+/// Ends a command that has lost its network. Whatever its status is, the exit status is that of the
+/// failure.
 fn end(child: &mut Child) {
     forward(child, Signal::TERM, false);
     let asked_at = Instant::now();
     while asked_at.elapsed() < TERM_PATIENCE && matches!(child.try_wait(), Ok(None)) {
         thread::sleep(Duration::from_millis(10));
     }
-    // Both fail only for a child that is gone.
+    // Both fail only if the child has ended.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// Prints a line for whoever waits for it. If nobody reads, the stack serves all the same.
+/// Prints a line for a program that waits for it. If it cannot be printed, the stack serves
+/// nevertheless.
 fn print_line(line: &str) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
@@ -182,7 +184,8 @@ fn print_line(line: &str) {
     }
 }
 
-/// Ctrl-C reaches all processes of a terminal, so the command has had that already.
+/// Forwards a signal to the command. Ctrl-C reaches all processes of a terminal, so the command
+/// already has that.
 fn forward(child: &Child, signal: Signal, from_terminal: bool) {
     if from_terminal {
         return;

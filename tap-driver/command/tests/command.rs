@@ -1,8 +1,9 @@
-//! The command as a person meets it: its help, its messages for each mistake, its exit status, its
-//! ready line, how it stops. What it does on the wire is tested in the package `portolan-tests`.
+//! The command from a user's point of view: its help, its messages for each mistake, its exit
+//! status, its ready line, how it stops. Its behaviour on the wire is tested in the package
+//! `portolan-tests`.
 //!
-//! Those that bring a stack up make a network namespace of their own with `--isolated`, so they
-//! need /dev/net/tun and user namespaces (or root), and touch nothing of the host.
+//! Tests that start a stack make a new network namespace with `--isolated`. So they need
+//! /dev/net/tun and user namespaces (or root), and do not affect the host.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -173,7 +174,7 @@ fn mistakes_on_the_command_line_exit_with_2_and_say_what_to_write() {
     }
 }
 
-/// Runs `portolan` with its standard output on a disk that is full.
+/// Runs `portolan` with a full disk as standard output.
 fn into_full(arguments: &[&str]) -> Output {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("every Linux has it");
     let child = portolan(arguments).stdout(full).stderr(Stdio::piped()).spawn().expect("portolan starts");
@@ -188,18 +189,18 @@ fn what_cannot_be_written_is_a_failure() {
         let message = "portolan: cannot write to standard output: No space left on device (os error 28)\n";
         assert_eq!(stderr(&output), message, "{arguments:?}");
     }
-    // The stack serves all the same; the line is not lost.
+    // The stack serves nevertheless, and the failure to print is reported.
     let output = into_full(&["up", "--isolated", "--", "sh", "-c", "exit 7"]);
     assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
     let errors = stderr(&output);
     assert!(errors.contains("ready portolan0: ") && errors.contains("No space left on device"), "{errors}");
 }
 
-/// In a mount namespace in which another device stands in the place of /dev/net/tun.
+/// Runs in a mount namespace in which /dev/net/tun is another device.
 #[test]
 fn a_tun_device_that_is_none_is_told_from_a_name_that_is_taken() {
     let script = "mount --bind /dev/null /dev/net/tun && exec \"$PORTOLAN\" up --isolated $OPTIONS -- true";
-    // Root may mount without a user namespace, which not every container allows.
+    // Root may mount without a user namespace, which some containers forbid.
     let user: &[&str] =
         if rustix::process::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
     for options in ["", "--offload=off", "--queues=2"] {
@@ -222,7 +223,7 @@ fn a_tun_device_that_is_none_is_told_from_a_name_that_is_taken() {
     }
 }
 
-/// Without privileges: which capability is missing and that `--isolated` exists, or whom to ask for
+/// Without privileges the message names the missing capability and `--isolated`, or the owner of
 /// /dev/net/tun.
 #[test]
 fn without_permission_it_says_what_would_help() {
@@ -335,7 +336,7 @@ fn only_the_chosen_services_listen() {
     }
 }
 
-/// A process that is ended when the test is, however that ends.
+/// A process that is killed when the test ends, however it ends.
 struct Running(Child);
 
 impl Running {

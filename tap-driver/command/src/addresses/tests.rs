@@ -77,7 +77,7 @@ fn impossible_plans_say_why() {
             &[],
             "--host fd09::1/64 and --addr fd08::2/64 share no network",
         ),
-        // The kernel would find the stack, and the stack not the kernel.
+        // The kernel would reach the stack, but the stack would not reach the kernel.
         (&["10.0.0.1/24"], &["10.0.0.2/32"], &[], "share no network"),
         (&["10.0.0.1/32"], &["10.0.0.2/32"], &[], "with a prefix that is shorter"),
         (&["10.0.0.0/24"], &[], &[], "network's own address"),

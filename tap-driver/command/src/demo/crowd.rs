@@ -10,12 +10,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Descriptors that this process has besides those of the crowd: more than enough.
+/// The descriptors that this process needs besides those of the connections, and some more.
 const OTHER_DESCRIPTORS: u64 = 100;
 
-/// Begins `count` connections to an echo service before any of them is open, says something
+/// Begins `count` connections to an echo service before any of them is open, sends something
 /// different on each while all are open, and reads it back. Returns the time from the first
-/// `connect` until each had its answer.
+/// `connect` until the last answer.
 pub(crate) fn crowd(server: SocketAddr, count: usize) -> io::Result<Duration> {
     make_room(count as u64 + OTHER_DESCRIPTORS)?;
     let begin = Instant::now();
@@ -40,7 +40,7 @@ pub(crate) fn crowd(server: SocketAddr, count: usize) -> io::Result<Duration> {
     Ok(begin.elapsed())
 }
 
-/// Raises the limit of open descriptors, if it is lower.
+/// Raises the limit of open descriptors, if it is too low.
 fn make_room(descriptors: u64) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= descriptors) {

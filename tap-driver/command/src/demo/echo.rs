@@ -5,12 +5,12 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Without any progress for so long, the transfer has failed.
+/// A transfer without progress for this long has failed.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const PIECE_BYTES: usize = 64 << 10;
 
 /// Sends `total` bytes that do not repeat, reads them back at the same time, compares each, and
-/// checks that the end comes after them. Returns the time it took.
+/// checks that the stream ends after them. Returns the time that this took.
 pub(crate) fn echo(server: SocketAddr, total: u64) -> io::Result<Duration> {
     let begin = Instant::now();
     let stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
@@ -20,7 +20,7 @@ pub(crate) fn echo(server: SocketAddr, total: u64) -> io::Result<Duration> {
     let sender = thread::Builder::new().name("sender".into()).spawn(move || send(sending_half, total))?;
     let compared = compare(&stream, total);
     if compared.is_err() {
-        // Else the sender would wait for room that nobody makes any more.
+        // Otherwise the sender would wait for ever for room.
         let _ = stream.shutdown(Shutdown::Both);
     }
     let sent = sender.join().unwrap_or_else(|_| Err(io::Error::other("the sending thread panicked")));
@@ -78,7 +78,8 @@ fn wrong(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
-/// Bytes in which a piece that is lost, doubled or moved shows: the words of a xorshift generator.
+/// Test data in which lost, duplicated and moved pieces are detected: the words of a xorshift
+/// generator.
 struct Data {
     state: u64,
     word: [u8; 8],

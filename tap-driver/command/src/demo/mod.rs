@@ -1,6 +1,7 @@
-//! `portolan demo`: the main job in one go, for somebody who sees it for the first time.
+//! `portolan demo`: shows the main features in one run, for somebody who sees Portolan for the
+//! first time.
 //!
-//! Everything here but the stack itself goes through the kernel's sockets: the kernel is the peer.
+//! Everything here but the stack itself uses the kernel's sockets: the kernel is the peer.
 
 mod crowd;
 mod echo;
@@ -34,7 +35,7 @@ What to try next:
   sudo portolan up                           on this host's own network; then, elsewhere: ping 10.0.0.2
   portolan up --help                         everything else";
 
-/// Runs the demonstration. Exits with 1 if a step failed, or the report could not be written.
+/// Runs the demonstration. Exits with 1 if a step failed, or if the report could not be written.
 pub(crate) fn run() -> Result<ExitCode, Failure> {
     let isolation = isolate()?;
     let mut report = Report::new(io::stdout());
@@ -62,7 +63,7 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
     report.lost().map_or(Ok(code), |error| Err(Failure::unwritten(error)))
 }
 
-/// How many frames there were, and for which reasons any were dropped.
+/// The number of frames, and of those that were dropped, by reason.
 fn traffic(stats: &Stats) -> String {
     let reasons: Vec<String> =
         stats.drop_counts().map(|(reason, count)| format!("{reason:?} {count}")).collect();

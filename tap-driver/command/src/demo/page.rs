@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// More than any page here has.
+/// The most bytes that are read; no page here has as many.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
 
-/// A page.
+/// A page that was fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     /// The status line after the version: `200 OK`.
@@ -16,7 +16,7 @@ pub(crate) struct Page {
     pub(crate) body: String,
 }
 
-/// Asks for a path and reads the answer to its end.
+/// Requests a path and reads the whole response.
 pub(crate) fn fetch(server: SocketAddr, path: &str) -> io::Result<Page> {
     let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;

@@ -1,4 +1,5 @@
-//! Pings through the kernel: ICMP echo over a ping socket, or a raw one where those are forbidden.
+//! Pings through the kernel: ICMP echo over a ping socket, or over a raw socket where ping sockets
+//! are forbidden.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,21 +10,21 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto};
 
-/// For how long an answer is waited for.
+/// How long to wait for a reply.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// The payload of a usual ping.
+/// The length of the payload, the same as in `ping`.
 const PAYLOAD_LEN: usize = 56;
 const HEADER_LEN: usize = 8;
 
-/// How a series of pings went.
+/// The result of a series of pings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Series {
     pub(crate) sent: usize,
-    /// The round trips of those that were answered.
+    /// The round-trip times of the pings that were answered.
     pub(crate) round_trips: Vec<Duration>,
 }
 
-/// Pings `count` times, each as soon as the one before it was answered.
+/// Pings `count` times, each time as soon as the previous ping was answered.
 pub(crate) fn ping(target: IpAddr, count: u16) -> io::Result<Series> {
     let pinger = Pinger::open(target)?;
     let mut round_trips = Vec::new();
@@ -36,8 +37,8 @@ pub(crate) fn ping(target: IpAddr, count: u16) -> io::Result<Series> {
 struct Pinger {
     socket: OwnedFd,
     ipv6: bool,
-    /// On a raw socket we set identifier and checksum, see the answers to others too, and IPv4's
-    /// header before each.
+    /// Whether it is a raw socket: then we set identifier and checksum, receive replies to others,
+    /// too, and the IPv4 header before each.
     raw: bool,
     identifier: u16,
 }
@@ -60,7 +61,7 @@ impl Pinger {
         Ok(Pinger { socket, ipv6: target.is_ipv6(), raw, identifier })
     }
 
-    /// One ping; `None` if it was not answered in time.
+    /// Sends one ping. Returns `None` if it was not answered in time.
     fn once(&self, sequence: u16) -> io::Result<Option<Duration>> {
         let request = echo_request(self.ipv6, self.identifier, sequence);
         let sent_at = Instant::now();
@@ -82,7 +83,7 @@ impl Pinger {
         Ok(None)
     }
 
-    /// Whether a message is the reply to this request: same sequence number, same payload.
+    /// Whether a message is the reply to this request: it has the same sequence number and payload.
     fn answers(&self, message: &[u8], request: &[u8]) -> bool {
         let message = if self.raw && !self.ipv6 { after_ipv4_header(message) } else { message };
         let reply_type = if self.ipv6 { 129 } else { 0 };
@@ -97,8 +98,8 @@ fn after_ipv4_header(packet: &[u8]) -> &[u8] {
     packet.get(header_len..).unwrap_or_default()
 }
 
-/// RFC 792, RFC 4443 §4.1. The kernel fills in the checksum of ICMPv6, and identifier and checksum
-/// on a ping socket.
+/// An echo request (RFC 792, RFC 4443 §4.1). The kernel fills in the checksum of ICMPv6, and on a
+/// ping socket the identifier and the checksum.
 fn echo_request(ipv6: bool, identifier: u16, sequence: u16) -> Vec<u8> {
     let mut message = vec![0; HEADER_LEN + PAYLOAD_LEN];
     message[0] = if ipv6 { 128 } else { 8 };
@@ -114,7 +115,7 @@ fn echo_request(ipv6: bool, identifier: u16, sequence: u16) -> Vec<u8> {
     message
 }
 
-/// RFC 1071, of an even number of bytes.
+/// The checksum of RFC 1071 over an even number of bytes.
 fn internet_checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 =
         bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
@@ -137,7 +138,7 @@ mod tests {
         assert_eq!(request[4..8], [0x12, 0x34, 0, 7]);
     }
 
-    /// Needs no privileges only where ping sockets are allowed, so it goes on when they are not.
+    /// Ping sockets may need privileges, so the test is skipped without them.
     #[test]
     fn the_kernel_answers_on_its_loopback() {
         match ping("127.0.0.1".parse().expect("an address"), 2) {

@@ -1,18 +1,19 @@
-//! What the demonstration prints: one line a step.
+//! The output of the demonstration: one line for each step.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// How a step ended, in words.
+/// The result of a step, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// What was seen.
+    /// What was observed.
     Done(String),
-    /// Why it could not be done here; no failure.
+    /// Why the step is not possible here, which is not a failure.
     Skipped(String),
 }
 
-/// Prints as it goes, and counts. That it cannot be printed is no reason to stop, and is kept.
+/// Prints and counts the steps. If printing fails, the demonstration continues, and the error is
+/// kept.
 pub(crate) struct Report {
     out: Box<dyn Write>,
     /// The first error of printing.
@@ -31,7 +32,7 @@ impl Report {
         self.print(&format!("{text}\n"));
     }
 
-    /// Does a step: prints its title before it and what came of it after it.
+    /// Runs a step: prints its title first, and its result afterwards.
     pub(crate) fn step(&mut self, title: &str, action: impl FnOnce() -> io::Result<Outcome>) {
         self.steps += 1;
         self.print(&format!("{:>2}. {title:<21} ", self.steps));
@@ -53,7 +54,7 @@ impl Report {
         self.failures
     }
 
-    /// Why something was not printed, if that is so.
+    /// The error of printing, if there was one.
     pub(crate) fn lost(&self) -> Option<&io::Error> {
         self.lost.as_ref()
     }
@@ -65,7 +66,7 @@ impl Report {
     }
 }
 
-/// Three digits or so: `38 µs`, `1.25 ms`, `12.3 s`.
+/// Formats a duration with about three digits: `38 µs`, `1.25 ms`, `12.3 s`.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let micros = duration.as_secs_f64() * 1e6;
     match micros {
@@ -76,13 +77,13 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     }
 }
 
-/// Bits a second, as networks count.
+/// Formats a rate in bits a second, with decimal prefixes.
 pub(crate) fn show_rate(bytes: u64, took: Duration) -> String {
     let mbits = bytes as f64 * 8.0 / 1e6 / took.as_secs_f64().max(1e-9);
     if mbits < 1000.0 { format!("{mbits:.0} Mbit/s") } else { format!("{:.2} Gbit/s", mbits / 1000.0) }
 }
 
-/// `812 bytes`, `3.1 KiB`.
+/// Formats a size: `812 bytes`, `3.1 KiB`.
 pub(crate) fn show_bytes(bytes: u64) -> String {
     if bytes < 1024 { format!("{bytes} bytes") } else { format!("{:.1} KiB", bytes as f64 / 1024.0) }
 }

@@ -1,4 +1,4 @@
-//! The services over UDP: what a datagram is answered with.
+//! The services over UDP: the answers to datagrams.
 
 use std::net::SocketAddr;
 
@@ -10,15 +10,14 @@ use super::pattern::CharacterGenerator;
 /// The most characters that the character generator sends in a datagram (RFC 864).
 const MAX_GENERATED: usize = 512;
 
-/// Ports whose services answer whatever reaches them: echo, daytime, quote of the day, chargen,
-/// time.
+/// Ports of services that answer every datagram: echo, daytime, quote of the day, chargen, time.
 const ANSWERING_PORTS: [u16; 5] = [7, 13, 17, 19, 37];
 
-/// The answer to one datagram; none if the service does not answer it.
+/// The answer to one datagram; `None` if the service does not answer it.
 ///
-/// A datagram whose source is itself such a service gets no answer: a forged one would set the two
-/// talking for ever. The character generator never answers with more than it was sent, as senders
-/// can be forged and it would multiply what an attacker sends.
+/// A datagram from the port of such a service gets no answer: a forged one would let the two
+/// services answer each other for ever. The character generator never sends more bytes than it
+/// received, because it could otherwise be used to amplify attacks with forged source addresses.
 pub(crate) fn answer(
     service: Service,
     request: &Bytes,

@@ -1,14 +1,14 @@
-//! Dates as the services write them, in UTC.
+//! Dates in the formats of the services, in UTC.
 
 use jiff::Timestamp;
 
-/// RFC 867 leaves the form open and gives this one as an example:
+/// RFC 867 does not prescribe a format; this is its first example:
 /// `Sunday, November 22, 2026 18:53:02-UTC`.
 pub(crate) fn daytime_line() -> String {
     daytime_of(Timestamp::now())
 }
 
-/// RFC 9110 §5.6.7: `Sun, 22 Nov 2026 18:53:02 GMT`.
+/// The format of RFC 9110 §5.6.7: `Sun, 22 Nov 2026 18:53:02 GMT`.
 pub(crate) fn http_date() -> String {
     http_date_of(Timestamp::now())
 }

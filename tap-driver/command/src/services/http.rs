@@ -9,19 +9,18 @@ use super::daytime::http_date;
 #[cfg(test)]
 mod tests;
 
-/// A request's head is at most so long.
+/// The longest head of a request in bytes.
 const MAX_HEAD_BYTES: usize = 8 << 10;
-/// And has at most so many fields.
+/// The most fields in the head of a request.
 const MAX_FIELDS: usize = 64;
-/// A body that came with a request is read and thrown away up to this length, so that the
-/// connection can go on.
+/// The longest body of a request. It is read and discarded, so that the connection can continue.
 const MAX_BODY_BYTES: u64 = 64 << 10;
-/// From the first byte of a request to the end of its body.
+/// The time from the first byte of a request to the end of its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// Requests on one connection.
+/// The most requests on one connection.
 const MAX_REQUESTS: usize = 1000;
 
-/// What a resource is.
+/// The content at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resource {
     /// Its media type.
@@ -30,12 +29,12 @@ pub(crate) struct Resource {
     pub(crate) body: Vec<u8>,
 }
 
-/// Serves a connection until the peer closes it, asks for something that ends it, or lets a read of
-/// the stream time out. `resource` makes what stands at a path.
+/// Serves a connection until the peer closes it, sends a request that ends it, or lets a read of
+/// the stream time out. `resource` returns the content at a path.
 ///
 /// # Errors
 ///
-/// Those of the stream, but for the time-out of a connection on which nothing is asked.
+/// Those of the stream, except for the time-out of a connection without a pending request.
 pub(crate) fn serve(
     mut stream: impl Read + Write,
     resource: impl Fn(&str) -> Option<Resource>,
@@ -60,7 +59,7 @@ pub(crate) fn serve(
     Ok(())
 }
 
-/// The answer to a connection that there is no room for.
+/// The response on a connection when there are too many.
 pub(crate) fn busy() -> Vec<u8> {
     Response::error(Status::Unavailable).encode(Keep::Close, Body::Send)
 }
@@ -108,15 +107,15 @@ enum Refusal {
 }
 
 struct Connection {
-    /// Received and not used yet: a client may send several requests at once.
+    /// Bytes that were received and not handled yet: a client may send several requests at once.
     received: Vec<u8>,
-    /// When the first byte of the request that is being read came.
+    /// When the first byte of the current request was received.
     started_at: Option<Instant>,
 }
 
 impl Connection {
-    /// Reads the next request and its body; `None` when the peer closed, or was silent for too
-    /// long, between two requests.
+    /// Reads the next request and its body. Returns `None` if the peer closed, or was silent for
+    /// too long, between two requests.
     fn next_request(&mut self, stream: &mut impl Read) -> Result<Option<Request>, Refusal> {
         self.started_at = (!self.received.is_empty()).then(Instant::now);
         loop {
@@ -175,8 +174,8 @@ impl Connection {
     }
 }
 
-/// Reads a request's head: the request and the length of its head, or `None` if it is not whole
-/// yet.
+/// Parses the head of a request. Returns the request and the length of its head, or `None` if the
+/// head is incomplete.
 fn parse_head(received: &[u8]) -> Result<Option<(Request, usize)>, Status> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut fields);
@@ -197,18 +196,18 @@ fn parse_head(received: &[u8]) -> Result<Option<(Request, usize)>, Status> {
         } else if is("connection") && has_token(field.value, "close") {
             keep = Keep::Close;
         } else if is("transfer-encoding") {
-            // RFC 9112 §6.1: a server that does not understand a transfer coding says 501.
+            // RFC 9112 §6.1: a server that does not support a transfer coding answers with 501.
             return Err(Status::NotImplemented);
         } else if is("content-length") {
             let len = parse_length(field.value).ok_or(Status::BadRequest)?;
-            // RFC 9112 §6.3: lengths that differ are an attack or a mistake.
+            // RFC 9112 §6.3: different lengths are an attack or a mistake.
             if body_len.is_some_and(|earlier| earlier != len) {
                 return Err(Status::BadRequest);
             }
             body_len = Some(len);
         }
     }
-    // RFC 9112 §3.2: exactly one Host in a request of HTTP/1.1.
+    // RFC 9112 §3.2: a request of HTTP/1.1 has exactly one Host.
     if hosts > 1 || (version == 1 && hosts == 0) {
         return Err(Status::BadRequest);
     }
@@ -225,8 +224,7 @@ fn parse_head(received: &[u8]) -> Result<Option<(Request, usize)>, Status> {
     Ok(Some((Request { method, path, keep, body_len }, head_len)))
 }
 
-/// The path of a request target: without the query, and without scheme and authority (RFC 9112
-/// §3.2.2).
+/// The path of a request target, without the query, scheme and authority (RFC 9112 §3.2.2).
 fn path_of(target: &str) -> &str {
     let target = match target.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => {
@@ -244,7 +242,7 @@ fn has_token(value: &[u8], token: &str) -> bool {
     value.split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// A Content-Length: digits only.
+/// Parses a Content-Length, which consists of digits only.
 fn parse_length(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?;
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
@@ -265,7 +263,7 @@ enum Status {
 }
 
 impl Status {
-    /// The number and the phrase, and a sentence for the one who reads the page.
+    /// The number and the phrase, and a sentence for people.
     const fn parts(self) -> (u16, &'static str, &'static str) {
         match self {
             Status::Ok => (200, "OK", ""),

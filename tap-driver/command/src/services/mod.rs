@@ -2,10 +2,10 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | this one | which services there are, and which are chosen |
-//! | [`stream`], [`datagram`] | what each does over TCP and over UDP; `pattern` and `daytime` are their parts |
-//! | [`serve`] | listeners and threads: runs them on a stack |
-//! | [`http`], [`status`] | the status page: the protocol, and what is shown |
+//! | this one | the list of services, and the choice among them |
+//! | [`stream`], [`datagram`] | the services over TCP and over UDP; `pattern` and `daytime` are parts of them |
+//! | [`serve`] | runs the services on a stack: listeners and threads |
+//! | [`http`], [`status`] | the status page: the protocol, and the content |
 
 mod datagram;
 mod daytime;
@@ -26,20 +26,20 @@ pub(crate) use server::serve;
 /// A service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Service {
-    /// RFC 862, port 7, TCP and UDP: what is sent comes back.
+    /// RFC 862, port 7, TCP and UDP: sends back what it receives.
     Echo,
-    /// RFC 863, port 9, TCP and UDP: what is sent is thrown away.
+    /// RFC 863, port 9, TCP and UDP: discards what it receives.
     Discard,
-    /// RFC 867, port 13, TCP and UDP: the date and time.
+    /// RFC 867, port 13, TCP and UDP: sends the date and time.
     Daytime,
-    /// RFC 864, port 19, TCP and UDP: lines of characters.
+    /// RFC 864, port 19, TCP and UDP: sends lines of characters.
     Chargen,
     /// RFC 9112, port 80, TCP: a status page, and `/socket-table.json`.
     Http,
 }
 
 impl Service {
-    /// All of them, by port.
+    /// All services, by port.
     pub(crate) const ALL: [Service; 5] =
         [Service::Echo, Service::Discard, Service::Daytime, Service::Chargen, Service::Http];
 
@@ -54,12 +54,12 @@ impl Service {
         }
     }
 
-    /// Whether it is there over UDP too.
+    /// Whether it exists over UDP, too.
     pub(crate) const fn has_udp(self) -> bool {
         !matches!(self, Service::Http)
     }
 
-    /// Its name, as [`Services`] reads it.
+    /// Its name, as [`Services`] parses it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Service::Echo => "echo",
@@ -77,7 +77,7 @@ impl fmt::Display for Service {
     }
 }
 
-/// A choice of services: `echo,http`, `all` or `none`.
+/// A set of services: `echo,http`, `all` or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Services(Vec<Service>);
 
@@ -87,7 +87,7 @@ impl Services {
         Services(Service::ALL.to_vec())
     }
 
-    /// The chosen ones, by port.
+    /// The chosen services, by port.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Service> + '_ {
         self.0.iter().copied()
     }

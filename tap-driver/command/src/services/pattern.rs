@@ -8,26 +8,26 @@ use bytes::Bytes;
 const CHARACTERS: usize = 95;
 const LINE_LEN: usize = 74;
 const SHOWN: usize = 72;
-/// After so many bytes the pattern begins again: one line for each character to begin with.
+/// The length of the pattern: one line for each character that a line can begin with.
 const PERIOD: usize = CHARACTERS * LINE_LEN;
-/// 247 KiB: several of the largest runs that offloads take, and still in the processor's second
-/// cache. Just below four runs at an MTU of 1,500: a little more would be a fifth, small one.
+/// 247 KiB: several of the largest runs that offloads allow, and still within the processor's
+/// second-level cache. This is just below four runs at an MTU of 1,500: a little more would add a
+/// fifth, small run.
 const SHARED_PERIODS: usize = 36;
 
-/// Lines of 72 characters; each begins one character further on in the ring of the printing
-/// characters.
+/// Lines of 72 characters. Each begins one character later in the cycle of the printing characters.
 #[derive(Clone, Debug)]
 pub(crate) struct CharacterGenerator {
     position: usize,
 }
 
 impl CharacterGenerator {
-    /// At the beginning of the pattern.
+    /// A generator at the beginning of the pattern.
     pub(crate) fn new() -> Self {
         CharacterGenerator { position: 0 }
     }
 
-    /// Fills a buffer with what comes next.
+    /// Fills a buffer with the next characters.
     pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
         for byte in buffer {
             *byte = character_at(self.position);
@@ -42,7 +42,7 @@ impl Default for CharacterGenerator {
     }
 }
 
-/// Whole periods of the pattern, so that it can be sent over and over. Everybody gets the same
+/// Whole periods of the pattern, so that it can be sent repeatedly. All callers share the same
 /// memory.
 pub(super) fn whole_periods() -> Bytes {
     static SHARED: OnceLock<Bytes> = OnceLock::new();

@@ -16,38 +16,40 @@ use super::{Service, Services, datagram, daytime_line, http, stream};
 #[cfg(test)]
 mod tests;
 
-/// Connections of all services together. Each costs a thread, so there must be an end; one more is
-/// refused.
+/// The most connections of all services together. Each costs a thread, so there must be a limit;
+/// further ones are refused.
 const MAX_CONNECTIONS: usize = 4096;
-/// For echo and its like: the deepest calls are those of the stack, and it has no recursion.
+/// The stack size for echo and similar services: their deepest calls are those of the stack, which
+/// does not recurse.
 const THREAD_STACK_BYTES: usize = 128 << 10;
-/// Connections that may wait to be taken: a thousand clients that begin at once.
+/// The most connections that may wait to be accepted: a thousand clients may connect at once.
 const BACKLOG: usize = 4096;
-/// Connections that data in a SYN opened and whose handshake is not over.
+/// The most connections that were opened by data in a SYN and whose handshake has not completed.
 const FAST_OPENS: usize = 256;
-/// A peer that sends nothing for so long is given up.
+/// A connection is given up if its peer sends nothing for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// A peer that reads nothing for so long is given up.
+/// A connection is given up if its peer reads nothing for this long.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Between two requests of HTTP, and between two pieces of one.
+/// The most time between two requests of HTTP, and between two pieces of a request.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
-/// For how long, and how much, is read of a peer that still sends after its last answer.
+/// For how long, and how much, is read from a peer that still sends after its last answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_BYTES: usize = 256 << 10;
-/// Datagrams that are answered together at most.
+/// The most datagrams that are answered together.
 const MAX_DATAGRAMS: usize = 64;
-/// After an error of `accept` or `recv_from` that is not the end, such as a lack of memory.
+/// The pause after an error of `accept` or `recv_from` that is not final, such as a lack of memory.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
 
 /// Starts the chosen services on all addresses of a stack that are in use, IPv4 and IPv6. They run
 /// until the runtime is over.
 ///
-/// Call it when the stack is ready ([`Handle::wait_ready`]): a datagram service has a socket for
-/// each address, so that it answers from the address that it was asked at.
+/// Call this when the stack is ready ([`Handle::wait_ready`]): a datagram service has a socket for
+/// each address, so that it answers from the address that the datagram was sent to.
 ///
 /// # Errors
 ///
-/// A port that is taken, with its number and service; or no thread.
+/// An error that names the port and service if the port is taken; or that of a thread that cannot
+/// be started.
 pub(crate) fn serve(handle: &Handle, device: &str, services: &Services) -> io::Result<()> {
     let server = Arc::new(Server {
         handle: handle.clone(),
@@ -58,7 +60,8 @@ pub(crate) fn serve(handle: &Handle, device: &str, services: &Services) -> io::R
     });
     for service in services.iter() {
         let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
-        // A request that a lost SYN-ACK repeats does no harm here (RFC 7413 §2.1).
+        // A request that is repeated because its SYN-ACK was lost does no harm here (RFC 7413
+        // §2.1).
         let fast_open = SocketOption::FastOpen(FAST_OPENS);
         let listener = TcpListener::bind_with(handle, any, BACKLOG, &[fast_open])
             .map_err(|error| taken(service, "tcp", &error))?;
@@ -114,11 +117,11 @@ struct Server {
     device: String,
     started_at: Instant,
     connections: AtomicUsize,
-    /// Connections that there was no room for.
+    /// The number of connections that were refused.
     refused: AtomicUsize,
 }
 
-/// One of the connections that there may be; gives its place back when it is dropped.
+/// One of the allowed connections. Dropping this makes room for another.
 struct Place(Arc<Server>);
 
 impl Place {
@@ -162,10 +165,11 @@ impl Server {
         }
     }
 
-    /// Tells a peer that there is no room: in words where the protocol has them, else with a reset.
+    /// Tells a peer that there is no room: with a message if the protocol has one, otherwise with a
+    /// reset.
     fn refuse(&self, service: Service, mut stream: &TcpStream, peer: SocketAddr, why: &str) {
         let total = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        // Not a line for each, as whoever floods us would flood the log too.
+        // Not every refusal is logged; otherwise a flood of connections would also flood the log.
         let level = if total.is_power_of_two() { log::Level::Warn } else { log::Level::Debug };
         log::log!(level, "{service}: {peer} is refused ({total} so far): {why}");
         let told = match service {
@@ -243,14 +247,14 @@ impl Server {
     }
 }
 
-/// An IPv4 peer by its IPv4 address, for the log.
+/// An IPv4 peer as an IPv4 address, for the log.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-/// Ends a connection after its last answer, in order although the peer may still be sending:
-/// closing with data that nobody read is a reset (RFC 9293 §3.6.1 after RFC 1122 §4.2.2.13), which
-/// can overtake the answer.
+/// Ends a connection in order after its last answer, although the peer may still be sending:
+/// closing with unread data would be a reset (RFC 9293 §3.6.1 after RFC 1122 §4.2.2.13), which can
+/// overtake the answer.
 fn finish(mut stream: &TcpStream) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
     stream.set_read_timeout(Some(DRAIN_TIMEOUT))?;

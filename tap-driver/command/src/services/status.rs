@@ -1,4 +1,4 @@
-//! The status page and the table of sockets: what they show, as HTML and as JSON.
+//! The content of the status page and the table of sockets, as HTML and as JSON.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -11,12 +11,12 @@ use portolan::{
 use portolan_runtime::{Handle, Handovers};
 use serde_json::{Value, json};
 
-/// What the status page shows: a picture of a stack at one moment.
+/// The content of the status page: the state of a stack at one time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Status {
     /// The name of the device.
     pub(crate) device: String,
-    /// Since the stack was started.
+    /// The time since the stack was started.
     pub(crate) uptime: Duration,
     /// The interfaces.
     pub(crate) interfaces: Vec<InterfaceStatus>,
@@ -31,13 +31,13 @@ pub(crate) struct Status {
 /// An interface.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InterfaceStatus {
-    /// Its MAC address, where it has one.
+    /// Its MAC address, if it has one.
     pub(crate) mac: Option<String>,
-    /// The largest IP packet in bytes.
+    /// The size of the largest IP packet in bytes.
     pub(crate) mtu: usize,
     /// Its addresses with their prefix lengths and states.
     pub(crate) addresses: Vec<(String, &'static str)>,
-    /// Its neighbours: IP address, MAC address where known, state.
+    /// Its neighbours: IP address, MAC address if known, state.
     pub(crate) neighbors: Vec<(String, Option<String>, &'static str)>,
 }
 
@@ -52,24 +52,24 @@ pub(crate) struct SocketStatus {
     pub(crate) state: &'static str,
     /// The local address and port.
     pub(crate) local: Option<String>,
-    /// The peer's.
+    /// The address and port of the peer.
     pub(crate) peer: Option<String>,
-    /// Bytes that wait to be taken; of a listener, connections that wait to be accepted.
+    /// Bytes that wait to be read; for a listener, connections that wait to be accepted.
     pub(crate) receive_queue: usize,
     /// Bytes that wait to be sent or acknowledged.
     pub(crate) send_queue: usize,
-    /// Of a listener: the connections that may wait to be accepted.
+    /// For a listener: the most connections that may wait to be accepted.
     pub(crate) backlog: Option<usize>,
-    /// Of a connection: the smoothed round trip.
+    /// For a connection: the smoothed round-trip time.
     pub(crate) rtt: Option<Duration>,
-    /// Of a connection: the congestion window in bytes.
+    /// For a connection: the congestion window in bytes.
     pub(crate) cwnd: Option<u32>,
 }
 
 /// The state of a listener.
 const LISTEN: &str = "LISTEN";
 
-/// The page shows so many sockets; the JSON has all.
+/// The most sockets on the page; the JSON has all.
 const MAX_SHOWN_SOCKETS: usize = 500;
 
 const STYLE: &str = "body{font:16px/1.4 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}\
@@ -132,7 +132,7 @@ impl SocketStatus {
     }
 }
 
-/// An IPv4 address as itself, also where a dual-stack socket has it as `::ffff:10.0.0.1`.
+/// An IPv4 address in its own form, even if a dual-stack socket has it as `::ffff:10.0.0.1`.
 fn shown(addr: SocketAddr) -> String {
     match addr.ip().to_canonical() {
         IpAddr::V4(v4) => SocketAddr::new(v4.into(), addr.port()).to_string(),
@@ -140,7 +140,8 @@ fn shown(addr: SocketAddr) -> String {
     }
 }
 
-/// The counters of the stack, or the sums of several stacks and what they handed to each other.
+/// The counters of the stack; for several stacks their sums, and the frames that they handed to
+/// each other.
 fn counters(handle: &Handle, stats: &Stats) -> Vec<(String, u64)> {
     let mut counters: Vec<(String, u64)> =
         stats.counters().map(|counter| (counter.name.to_owned(), counter.value)).collect();
@@ -155,7 +156,7 @@ fn counters(handle: &Handle, stats: &Stats) -> Vec<(String, u64)> {
 }
 
 impl Status {
-    /// A picture of a running stack.
+    /// The state of a running stack.
     pub(crate) fn of(handle: &Handle, device: &str, uptime: Duration) -> Self {
         let stats = handle.stats();
         Status {

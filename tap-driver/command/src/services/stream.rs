@@ -7,12 +7,12 @@ use portolan_runtime::TcpStream;
 
 use super::pattern::whole_periods;
 
-/// What is read or written at once.
+/// The number of bytes that are read or written at once.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// A stream that lends what it received.
+/// A stream that can return received data without a copy.
 pub(crate) trait LendingRead {
-    /// Waits for at most `max` bytes; none is the end of the stream.
+    /// Waits for data, and returns at most `max` bytes; none at the end of the stream.
     ///
     /// # Errors
     ///
@@ -20,9 +20,9 @@ pub(crate) trait LendingRead {
     fn recv_bytes(&mut self, max: usize) -> io::Result<Bytes>;
 }
 
-/// A stream that sends what it is lent.
+/// A stream that can send data without a copy.
 pub(crate) trait LendingWrite {
-    /// Sends at least some of it; how many bytes it took.
+    /// Sends at least some of the bytes, and returns how many.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl LendingWrite for &TcpStream {
     }
 }
 
-/// RFC 862: everything comes back, until the peer closes its half. Returns the number of bytes.
+/// RFC 862: sends everything back, until the peer closes its half. Returns the number of bytes.
 pub(crate) fn echo(mut stream: impl Read + Write) -> io::Result<u64> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut total = 0;
@@ -54,8 +54,8 @@ pub(crate) fn echo(mut stream: impl Read + Write) -> io::Result<u64> {
     }
 }
 
-/// RFC 863: everything is thrown away, until the peer closes its half; it is not even copied.
-/// Returns the number of bytes.
+/// RFC 863: discards everything without copying it, until the peer closes its half. Returns the
+/// number of bytes.
 pub(crate) fn discard(mut stream: impl LendingRead) -> io::Result<u64> {
     let mut total = 0;
     loop {
@@ -66,13 +66,13 @@ pub(crate) fn discard(mut stream: impl LendingRead) -> io::Result<u64> {
     }
 }
 
-/// RFC 867: the date and time, and the end.
+/// RFC 867: sends the date and time, and ends the stream.
 pub(crate) fn daytime(mut stream: impl Write, line: &str) -> io::Result<()> {
     stream.write_all(line.as_bytes())
 }
 
-/// RFC 864: lines of printing characters, as fast as the peer reads them, until it closes the
-/// connection. All connections send the same bytes of memory.
+/// RFC 864: sends lines of printing characters, as fast as the peer reads them, until it closes the
+/// connection. All connections send the same memory.
 pub(crate) fn chargen(mut stream: impl LendingWrite) -> io::Result<()> {
     let periods = whole_periods();
     loop {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn chargen_goes_on_until_the_peer_is_gone() {
-        // More than is lent at once, in pieces that end nowhere in particular.
+        // More than is sent at once, in pieces of a length that divides nothing.
         let mut script = Script::new(&[]).pieces(7777).write_limit(1_000_000);
         let error = chargen(&mut script).expect_err("the peer is gone");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);

@@ -1,4 +1,4 @@
-//! A stream for the tests: reads come from a script, writes are kept.
+//! A stream for tests: reads come from a script, and writes are stored.
 
 use std::io::{self, Read, Write};
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::stream::{LendingRead, LendingWrite};
 
-/// Gives what is in the script, a piece at a time, then the end (or a time-out); keeps what is
+/// Returns the script piece by piece, then the end of the stream (or a time-out). Stores what is
 /// written.
 pub(crate) struct Script {
     input: io::Cursor<Vec<u8>>,
@@ -27,19 +27,19 @@ impl Script {
         }
     }
 
-    /// At most so many bytes for each read and write.
+    /// Sets the most bytes for each read and write.
     pub(crate) fn pieces(mut self, piece: usize) -> Self {
         self.piece = piece;
         self
     }
 
-    /// After so many bytes the peer is gone.
+    /// Sets the number of bytes after which the peer is gone.
     pub(crate) fn write_limit(mut self, limit: usize) -> Self {
         self.write_limit = limit;
         self
     }
 
-    /// An error instead of the end of the stream.
+    /// Sets an error to return instead of the end of the stream.
     pub(crate) fn fails_at_end(mut self, kind: io::ErrorKind) -> Self {
         self.at_end = Some(kind);
         self

@@ -5,8 +5,8 @@ fn page(path: &str) -> Option<Resource> {
     (path == "/").then(|| Resource { content_type: "text/html", body: b"<p>hello</p>".to_vec() })
 }
 
-/// What comes back when this is sent and then the sending half is closed; the same whether it
-/// arrives at once or in pieces.
+/// The response after this was sent and the sending half was closed; it is the same whether the
+/// request arrives at once or in pieces.
 fn exchange(sent: &str) -> String {
     let answers = [1, 7, usize::MAX].map(|piece| {
         let mut script = Script::new(sent.as_bytes()).pieces(piece);

@@ -1,4 +1,4 @@
-//! The services of one stack, asked by another over a wire in memory: IPv4 and IPv6, TCP and UDP.
+//! The services of one stack, used from another over a wire in memory: IPv4 and IPv6, TCP and UDP.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -12,7 +12,7 @@ use crate::services::{Service, Services, serve};
 
 const SERVER4: &str = "10.0.0.1";
 const SERVER6: &str = "fd00::1";
-/// A second address of the server's: it must answer from the one that it was asked at.
+/// A second address of the server: it must answer from the address that a datagram was sent to.
 const SECOND: &str = "10.0.0.9";
 
 struct Net {
@@ -50,7 +50,7 @@ impl Net {
         let local = if addr.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
         let local: SocketAddr = local.parse().expect("an address");
         let socket = UdpSocket::bind(&self.client, local).expect("a socket");
-        // A connected socket takes what comes from there only.
+        // A connected socket receives only from this address.
         socket.connect(at(addr, service)).expect("connected");
         socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
         socket.send(request).expect("sent");
@@ -157,7 +157,7 @@ fn the_page_and_the_table_show_the_stack() {
     assert!(shown, "{peer} is not among {json}");
 }
 
-/// What is left unread must not turn the answer into a reset.
+/// Unread data must not turn the answer into a reset.
 #[test]
 fn an_answer_arrives_although_the_request_goes_on() {
     let net = net();
