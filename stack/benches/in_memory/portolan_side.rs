@@ -1,6 +1,6 @@
 //! Two stacks and the link between them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -38,7 +38,8 @@ pub(crate) struct Pair {
     /// order of their events. A program would find them by what an event names, which is another
     /// thing in some commits to compare with.
     busy: VecDeque<Descriptor>,
-    next: usize,
+    /// The connection that got the last segment of a batch.
+    last: usize,
     is_no_delay: bool,
     /// A listener for connections that come and go.
     listener: Descriptor,
@@ -149,43 +150,44 @@ impl Pair {
             now,
             connections: Vec::new(),
             busy: VecDeque::new(),
-            next: 0,
+            last: 0,
             is_no_delay: false,
             listener,
             datagrams: None,
             buf,
             lent,
         };
-        for index in 0..count {
-            pair.connect(80 + (index / CONNECTIONS_PER_PORT) as u16, index % CONNECTIONS_PER_PORT == 0);
+        for port in 80.. {
+            let missing = count - pair.connections.len();
+            if missing == 0 {
+                break;
+            }
+            pair.connect(port, missing.min(CONNECTIONS_PER_PORT));
         }
         pair
     }
 
-    fn connect(&mut self, port: u16, is_first: bool) {
-        let now = self.now;
+    /// Opens so many connections to one port.
+    fn connect(&mut self, port: u16, count: usize) {
         let server = &mut self.server.stack;
-        if is_first {
-            let listener = server.socket(Domain::V4, SocketKind::Stream).unwrap();
-            server.bind(listener, SocketAddr::from(([0, 0, 0, 0], port))).unwrap();
-            server.listen(listener, 16).unwrap();
-            self.connections.push((listener, listener));
+        let listener = server.socket(Domain::V4, SocketKind::Stream).unwrap();
+        server.bind(listener, SocketAddr::from(([0, 0, 0, 0], port))).unwrap();
+        server.listen(listener, 16).unwrap();
+        for _ in 0..count {
+            let client = self.client.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+            let addr = SocketAddr::from(([10, 0, 0, 2], port));
+            assert_eq!(self.client.stack.connect(self.now, client, addr), Err(Error::InProgress));
+            self.settle();
+            let (accepted, _) = self.server.stack.accept(listener).expect("the handshake took no time");
+            self.connections.push((client, accepted));
         }
-        let (_, listener) = *self.connections.iter().rev().find(|(a, b)| a == b).unwrap();
-        let client = self.client.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-        let opened = self.client.stack.connect(now, client, SocketAddr::from(([10, 0, 0, 2], port)));
-        assert_eq!(opened, Err(Error::InProgress));
-        self.settle();
-        let (accepted, _) = self.server.stack.accept(listener).expect("the handshake took no time");
-        self.connections.push((client, accepted));
     }
 
     /// Small segments go at once. Before the first is sent and not before: what idle connections
     /// take is counted too, and options that differ from the default take memory.
     fn set_no_delay(&mut self) {
         if !mem::replace(&mut self.is_no_delay, true) {
-            // A listener stands on both sides of its entry.
-            for &(client, _) in self.connections.iter().filter(|(client, server)| client != server) {
+            for &(client, _) in &self.connections {
                 self.client.stack.set_option(self.now, client, SocketOption::NoDelay(true)).unwrap();
             }
         }
@@ -200,7 +202,7 @@ impl Pair {
 
     /// Moves so many bytes over the first connection.
     pub(crate) fn transfer(&mut self, bytes: usize, copies: Copies) {
-        let (client, server) = *self.connections.iter().find(|(a, b)| a != b).unwrap();
+        let (client, server) = self.connections[0];
         self.set_no_delay();
         let (mut sent, mut received) = (0, 0);
         while received < bytes {
@@ -238,20 +240,23 @@ impl Pair {
         self.settle();
     }
 
-    /// The client sends `count` segments; the time that the server takes for them.
+    /// The client sends `count` segments, all of them over one connection, or each over another one
+    /// than those before it, until each connection has had its turn. Returns the time that the
+    /// server takes for them.
     pub(crate) fn receive_batch(&mut self, count: usize, all_busy: bool) -> Duration {
         self.now += Duration::from_millis(1);
         if count > 0 {
             self.set_no_delay();
         }
         let mut burst = 0;
+        let mut used = BTreeSet::new();
         for index in 0..count {
-            // A large prime step: neighbours in memory do not follow each other.
-            self.next = if all_busy { (self.next + 7_919) % self.connections.len() } else { 1 };
-            if self.connections[self.next].0 == self.connections[self.next].1 {
-                self.next += 1;
+            if all_busy {
+                // A large prime step: neighbours in memory do not follow each other.
+                self.last = (self.last + 7_919) % self.connections.len();
             }
-            let (client, server) = self.connections[self.next];
+            used.insert(self.last);
+            let (client, server) = self.connections[self.last];
             self.client.stack.send(self.now, client, &self.buf[..100]).unwrap();
             while let Some(frame) = self.client.transmit(self.now) {
                 self.server.inbox.push_back(frame);
@@ -264,6 +269,8 @@ impl Pair {
             }
         }
         assert_eq!(self.server.inbox.len(), count);
+        let busy = if all_busy { self.connections.len() } else { 1 };
+        assert_eq!(used.len(), busy.min(count), "so many connections are busy");
         let start = std::time::Instant::now();
         self.serve();
         let time = start.elapsed();
@@ -325,7 +332,7 @@ impl Pair {
 
     /// One byte there and back over the first connection, so many times.
     pub(crate) fn ping_pong(&mut self, count: usize) {
-        let (client, server) = *self.connections.iter().find(|(a, b)| a != b).unwrap();
+        let (client, server) = self.connections[0];
         self.set_no_delay();
         for _ in 0..count {
             self.now += Duration::from_micros(50);
