@@ -62,7 +62,7 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("cargo bench --bench tap", "tests/run", "cargo bench --quiet --bench tap --profile dev -- --test"),
     (
-        "cargo bench --bench tap -- --one-cpu --against 4720a55",
+        "cargo bench --bench tap -- --one-cpu --against 3b09d04",
         "tests/run",
         "cargo bench --quiet --bench tap --profile dev -- --test",
     ),

@@ -11,6 +11,21 @@ use std::process::{Command, Stdio};
 const TARGET: &str = "\n[[bench]]\nname = \"instructions\"\nharness = false\n";
 const PACKAGES: [&str; 2] = ["stack", "tap-driver"];
 
+/// A file of the benchmarks that some commits need in the place of another, because the calls of
+/// their stack or runtime are other ones.
+struct Replacement {
+    /// A source of such a commit, and a text that only stands there in such commits.
+    mark: (&'static str, &'static str),
+    file: &'static str,
+    by: &'static str,
+}
+
+const REPLACEMENTS: [Replacement; 1] = [Replacement {
+    mark: ("runtime/src/udp.rs", "fn recv_batch_from"),
+    file: "tap-driver/benches/tap/server/datagrams.rs",
+    by: "tap-driver/benches/tap/server/datagrams_by_tuples.rs",
+}];
+
 /// Unpacks the commit under `target/tmp` and puts the benchmarks of this checkout into it, so that
 /// both do the same with what each has. Returns where.
 pub(crate) fn unpack(commit: &str) -> Result<PathBuf, Box<dyn Error>> {
@@ -27,6 +42,11 @@ pub(crate) fn unpack(commit: &str) -> Result<PathBuf, Box<dyn Error>> {
     unpack_into(&hash, here, &folder)?;
     for package in PACKAGES {
         copy_folder(&here.join(package).join("benches"), &folder.join(package).join("benches"))?;
+    }
+    for Replacement { mark: (source, text), file, by } in REPLACEMENTS {
+        if fs::read_to_string(folder.join(source)).is_ok_and(|source| source.contains(text)) {
+            fs::copy(here.join(by), folder.join(file))?;
+        }
     }
     let manifest = folder.join("stack/Cargo.toml");
     if !fs::read_to_string(&manifest)?.contains("name = \"instructions\"") {

@@ -149,7 +149,8 @@ fn of_closed(count: usize, max_time_wait: usize) -> io::Result<f64> {
         let _the_end = far.read(&mut [0])?;
     }
     std::thread::sleep(SETTLE);
-    let ended = client.handle().sockets().iter().filter(|socket| socket.state.name() == "TIME-WAIT").count();
+    let ended =
+        client.handle().sockets().iter().filter(|socket| socket.state.to_string() == "TIME-WAIT").count();
     if ended < max_time_wait {
         let stats = client.handle().stats();
         return Err(io::Error::other(format!("{ended} of {max_time_wait} are in TIME-WAIT: {stats:?}")));

@@ -5,10 +5,11 @@
 //! |---|---|
 //! | `services` | what all of them do |
 //! | `kernel` | the kernel in a namespace of its own |
-//! | `portolan` | Portolan |
+//! | `portolan`, `datagrams` | Portolan |
 //! | `smoltcp` | smoltcp |
 //! | `limit` | nobody: a pump without TCP |
 
+mod datagrams;
 pub(crate) mod kernel;
 mod limit;
 mod portolan;

@@ -4,10 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes};
-use portolan::{Cidr, Config, SendMeta};
+use portolan::{Cidr, Config};
 use portolan_runtime::{Builder, TcpListener, TcpStream, UdpSocket};
 use portolan_tap::{Offload, Tap, TapBuilder};
 
+use super::datagrams;
 use super::services::{self, Service};
 use crate::link;
 use crate::peers::Peer;
@@ -17,8 +18,6 @@ const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 /// What chargen lends at once, as the command's service does: just below four runs of 64 KiB at an
 /// MTU of 1,500.
 const LENT_BYTES: usize = 253_080;
-/// Datagrams that one call takes at most.
-const MAX_DATAGRAMS: usize = 64;
 
 pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     let host = Cidr { addr: link::CLIENT.into(), prefix_len: 24 };
@@ -60,14 +59,8 @@ pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     });
     let socket = UdpSocket::bind(&runtime, any(Service::Datagrams.port()))?;
     std::thread::spawn(move || {
-        let (mut requests, mut answers) = (Vec::new(), Vec::new());
-        loop {
-            let received = socket.recv_batch(&mut requests, MAX_DATAGRAMS);
-            answers.extend(requests.drain(..).map(|(data, meta)| (data, SendMeta::to(meta.peer()))));
-            let answered = received.and_then(|_| socket.send_batch(&answers));
-            answered.unwrap_or_else(|error| services::end("UDP echo", &error));
-            answers.clear();
-        }
+        let Err(error) = datagrams::echo(&socket);
+        services::end("UDP echo", &error);
     });
     for (port, _) in (services::FIRST_IDLE_PORT..).zip(services::idle_shares(idle)?) {
         services::keep_all(accept(listener(port)?));
