@@ -1,7 +1,7 @@
 //! Parts of the engine under loom: three threads, every schedule with at most three preemptions,
 //! and every value that an atomic may have.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{io, net::SocketAddr};

@@ -315,7 +315,7 @@ fn from_environment(name: &str) -> Option<u64> {
 
 fn random_seed() -> u64 {
     let mut seed = [0; 8];
-    crate::platform::random::fill(&mut seed).unwrap();
+    getrandom::fill(&mut seed).unwrap();
     u64::from_ne_bytes(seed)
 }
 

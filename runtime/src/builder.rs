@@ -14,7 +14,6 @@ use crate::device::Device;
 use crate::engine::inbox::{InboxDevice, InboxSet, QueueDevice};
 use crate::engine::stacks::Stacks;
 use crate::plan::{self, PlannedInterface, refused};
-use crate::platform::random;
 use crate::runtime::{Devices, Runtime};
 
 /// Puts a stack together and starts it.
@@ -271,6 +270,6 @@ fn default_route(iface: InterfaceId, router: IpAddr) -> Route {
 
 fn random_seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
-    random::fill(&mut seed)?;
+    getrandom::fill(&mut seed)?;
     Ok(seed)
 }

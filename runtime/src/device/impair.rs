@@ -1,13 +1,13 @@
 //! [`Impair`]: a fault injector around a device.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, PoisonError};
 
 use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use super::{Device, ImpairCounts, ImpairQueue, Impairment, Room, Sent};
 use crate::clock::Clock;
+use crate::platform::poll::BorrowedFd;
 use crate::policy::RECEIVE_BURST;
 use crate::sync::Mutex;
 

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, PoisonError};
 
 use portolan::{Frame, MacAddr, Medium, Offloads, Transmit};
 
 use super::{Device, Interest, Room, Sent};
+use crate::platform::poll::BorrowedFd;
 use crate::platform::signal::Signal;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -226,15 +226,16 @@ impl Wire {
 mod tests {
     use super::*;
     use portolan::InterfaceId;
-    use rustix::event::{PollFd, Timespec, poll};
+    use std::time::Duration;
+
+    use crate::platform::poll::{PollFd, poll};
 
     fn transmit(byte: u8) -> Transmit {
         Transmit::from_frame(InterfaceId::from_index(0), Frame::new(vec![byte; 60]))
     }
 
     fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> bool {
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut [PollFd::from_borrowed_fd(fd, interest.poll_flags())], Some(&zero)).unwrap() == 1
+        poll(&mut [PollFd::from_borrowed_fd(fd, interest.poll_flags())], Some(Duration::ZERO)).unwrap() == 1
     }
 
     #[test]

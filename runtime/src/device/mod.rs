@@ -16,12 +16,19 @@ pub use memory::{MemoryDevice, MemoryPair, memory_pair};
 pub use pcap::PcapWriter;
 pub use receive_buffer::ReceiveBuffer;
 
-use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+#[cfg(unix)]
+use std::io::IoSlice;
 
 use portolan::{Frame, Instant, Medium, Offloads, Transmit};
-use rustix::event::PollFlags;
+#[cfg(unix)]
 use smallvec::SmallVec;
+
+#[cfg(unix)]
+use crate::platform::gather;
+#[cfg(unix)]
+use crate::platform::poll::AsFd;
+use crate::platform::poll::{BorrowedFd, PollFlags};
 
 /// What [`Device::send`] did with a frame.
 // Exhaustive: a device has taken a frame or has not.
@@ -176,6 +183,7 @@ impl<D: Device + ?Sized> Device for Box<D> {
     }
 }
 
+#[cfg(unix)]
 /// The most slices that one `writev` takes: IOV_MAX of Linux, macOS and the BSDs.
 const MAX_SLICES: usize = 1024;
 
@@ -183,6 +191,7 @@ const MAX_SLICES: usize = 1024;
 /// such as that of a TAP device. `prefix` is written before the frame, for a header of the device.
 ///
 /// `WouldBlock` becomes [`Sent::Full`]; the caller judges every other error.
+#[cfg(unix)]
 pub fn write_vectored(fd: impl AsFd, prefix: &[u8], transmit: &Transmit) -> io::Result<Sent> {
     let contiguous;
     let mut slices: SmallVec<[IoSlice<'_>; 8]> = SmallVec::new();
@@ -196,12 +205,8 @@ pub fn write_vectored(fd: impl AsFd, prefix: &[u8], transmit: &Transmit) -> io::
         contiguous = transmit.to_vec();
         slices.push(IoSlice::new(&contiguous));
     }
-    loop {
-        return match rustix::io::writev(&fd, &slices) {
-            Ok(_) => Ok(Sent::Taken),
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(rustix::io::Errno::AGAIN) => Ok(Sent::Full),
-            Err(errno) => Err(errno.into()),
-        };
+    match gather::write(fd, &slices) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Sent::Full),
+        written => written.map(|()| Sent::Taken),
     }
 }

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +14,7 @@ use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use super::{Device, Room, Sent};
 use crate::clock::Clock;
+use crate::platform::poll::BorrowedFd;
 use crate::policy::PCAP_FLUSH_DELAY;
 use crate::sync::{Mutex, MutexGuard};
 

@@ -11,13 +11,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, PoisonError};
 
 use portolan::steering::{Destination, Steering};
 use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
 use crate::device::{Device, Room, Sent};
+use crate::platform::poll::BorrowedFd;
 use crate::platform::signal::Signal;
 use crate::policy::{INBOX_BYTES, INBOX_FRAMES, MAX_PASSED_ON};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -260,13 +260,14 @@ impl Device for InboxDevice {
 mod tests {
     use super::*;
     use crate::device::memory_pair;
+    use crate::platform::poll::{PollFd, PollFlags, poll};
     use portolan::InterfaceId;
     use portolan::testing::{PacketBuilder, TcpSegment, arp_request, ethernet};
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use std::time::Duration;
 
     fn is_readable(device: &dyn Device) -> bool {
         let mut fds = [PollFd::from_borrowed_fd(device.receive_fd(), PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
+        poll(&mut fds, Some(Duration::ZERO)).unwrap() == 1
     }
 
     fn transmit(bytes: &[u8]) -> Transmit {

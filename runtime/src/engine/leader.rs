@@ -6,12 +6,10 @@
 //! back with [`resign`](Leader::resign) or by dropping the `Leader`.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::Instant;
-use rustix::event::{PollFd, PollFlags};
 use smallvec::SmallVec;
 
 use crate::clock::Clock;
@@ -21,7 +19,8 @@ use crate::engine::end_reason::EndReason;
 use crate::engine::leadership::{LeaderKind, PolledDevice, TakenLead, Waiting};
 use crate::engine::locks::Engine;
 use crate::engine::waiters::Wakes;
-use crate::platform::{poll, timer_slack};
+use crate::platform::poll::{self, AsFd, PollFd, PollFlags};
+use crate::platform::timer_slack;
 use crate::policy::EXACT_TIMER_WITHIN;
 
 impl EngineCore {

@@ -4,15 +4,14 @@
 //! devices until a call reads them, or until a thread takes the lead.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use portolan::{Instant, SocketId};
-use rustix::event::PollFlags;
 
 use crate::device::Device;
 use crate::engine::lead_policy::LeadPolicy;
 use crate::engine::waiters::{Direction, WaiterTable, Wakes};
+use crate::platform::poll::{OwnedFd, PollFlags};
 use crate::policy::{
     DRIVER_DELAY, DRIVER_WAKES_AFTER_HIT, DRIVER_WAKES_AFTER_WAIT, LONG_IDLE, READ_AFTER_SEND,
 };

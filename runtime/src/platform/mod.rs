@@ -2,23 +2,24 @@
 //!
 //! | module | Linux | elsewhere |
 //! |---|---|---|
-//! | `signal` | an eventfd | a pair of connected sockets (Unix) |
+//! | `signal` | an eventfd | a pair of connected sockets (Unix), a UDP socket (Windows) |
 //! | `poll` | `ppoll`, in nanoseconds | `poll`, in milliseconds where there is no `ppoll` |
 //! | `timer_slack` | `PR_SET_TIMERSLACK` | nothing to set |
-//! | `random` | `getrandom` | `/dev/urandom` |
+//! | `gather` | `writev` | `writev` (Unix), nothing (Windows): only devices outside of this crate need it |
 //!
-//! Only Linux is tested. `--cfg portolan_portable` chooses the fallbacks on Linux, so that they are
-//! compiled and the tests of the runtime run with them:
+//! Only Linux is tested. The library also compiles for macOS and for Windows (`cargo check -p
+//! portolan-runtime --target x86_64-pc-windows-gnu`). `--cfg portolan_portable` chooses the
+//! fallbacks of Unix on Linux, so that the tests of the runtime run with them:
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg portolan_portable" cargo test -p portolan-runtime
 //! ```
 //!
-//! macOS needs no new file. Windows needs a `signal` of two sockets connected over its loopback
-//! address, a `random`, and a [`Device`](crate::Device) whose descriptors are sockets: `device` and
-//! `engine` still name them by types of `std::os::fd`, which Windows does not have.
+//! On Windows a thread can only poll sockets. A [`Device`](crate::Device) for it needs a socket that
+//! is readable while frames wait.
 
+#[cfg(unix)]
+pub(crate) mod gather;
 pub(crate) mod poll;
-pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod timer_slack;

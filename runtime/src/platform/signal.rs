@@ -2,21 +2,22 @@
 
 #[cfg(all(target_os = "linux", not(portolan_portable)))]
 mod eventfd;
-#[cfg(any(test, portolan_portable, not(target_os = "linux")))]
+#[cfg(any(test, not(unix)))]
+mod loopback;
+#[cfg(all(unix, any(test, portolan_portable, not(target_os = "linux"))))]
 mod socket_pair;
 
 #[cfg(all(target_os = "linux", not(portolan_portable)))]
 use eventfd::EventFd as SystemSignal;
-#[cfg(any(portolan_portable, not(target_os = "linux")))]
+#[cfg(not(unix))]
+use loopback::Loopback as SystemSignal;
+#[cfg(all(unix, any(portolan_portable, not(target_os = "linux"))))]
 use socket_pair::SocketPair as SystemSignal;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
-
-use crate::platform::poll::poll;
+use crate::platform::poll::{BorrowedFd, PollFd, PollFlags, poll};
 
 /// A descriptor that is readable from [`raise`](Signal::raise) to [`clear`](Signal::clear).
 #[derive(Debug)]
@@ -25,6 +26,11 @@ pub(crate) struct Signal(SystemSignal);
 impl Signal {
     pub(crate) fn new() -> io::Result<Self> {
         SystemSignal::new().map(Signal)
+    }
+
+    /// The descriptor, to poll.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Makes the descriptor readable.
@@ -44,12 +50,6 @@ impl Signal {
         if poll(&mut fds, timeout).is_ok_and(|ready| ready == 1) {
             self.clear();
         }
-    }
-}
-
-impl AsFd for Signal {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 
@@ -79,6 +79,8 @@ mod tests {
         check(signal.as_fd(), &|| signal.raise(), &|| signal.clear());
         let pair = socket_pair::SocketPair::new().unwrap();
         check(pair.as_fd(), &|| pair.raise(), &|| pair.clear());
+        let socket = loopback::Loopback::new().unwrap();
+        check(socket.as_fd(), &|| socket.raise(), &|| socket.clear());
     }
 
     #[test]

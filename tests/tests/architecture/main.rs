@@ -120,6 +120,26 @@ fn the_runtime_takes_threads_and_locks_from_what_models_replace() {
     );
 }
 
+/// What modules of the runtime name of the operating system without going through `platform`.
+fn past_the_platform(modules: &Modules) -> Vec<String> {
+    let named = modules.paths().map(|(module, path)| (module.join("::"), path.join("::")));
+    let is_system = |path: &str| ["std::os", "rustix", "libc"].iter().any(|name| path.starts_with(name));
+    let found = named.filter(|(module, path)| {
+        module != "sync" && module.split("::").next() != Some("platform") && is_system(path)
+    });
+    found.map(|(module, path)| format!("{module}: {path}")).collect()
+}
+
+#[test]
+fn the_runtime_names_the_operating_system_in_one_place() {
+    let found = past_the_platform(&Modules::of("runtime/src"));
+    assert!(found.is_empty(), "take these from `crate::platform`:\n{}", found.join("\n"));
+    let text = "use std::os::fd::OwnedFd; use std::io; fn f() { rustix::io::read(a, b); }";
+    let texts = [("", ""), ("sync", text), ("platform::poll", text), ("device", text)];
+    let found = past_the_platform(&Modules::of_texts(&texts));
+    assert_eq!(found, ["device: std::os::fd::OwnedFd", "device: rustix::io::read"]);
+}
+
 #[test]
 fn arrows_lead_to_where_a_thing_is_defined() {
     let modules = Modules::of_texts(&[

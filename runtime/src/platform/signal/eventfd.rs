@@ -1,10 +1,10 @@
 //! A signal on Linux.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::platform::poll::{AsFd, BorrowedFd, OwnedFd};
 use crate::sync::change_readiness;
 
 /// An eventfd: readable while its counter is not zero.
@@ -25,10 +25,8 @@ impl EventFd {
     pub(super) fn clear(&self) {
         let _ = change_readiness(|| rustix::io::read(&self.0, &mut [0; 8]));
     }
-}
 
-impl AsFd for EventFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }

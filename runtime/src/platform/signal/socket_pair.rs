@@ -1,9 +1,9 @@
 //! A signal for every Unix.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+use crate::platform::poll::{AsFd, BorrowedFd};
 use crate::sync::change_readiness;
 
 /// Two connected sockets: one is readable while it holds bytes that were written to the other.
@@ -31,10 +31,8 @@ impl SocketPair {
         let mut bytes = [0; 1024];
         change_readiness(|| while matches!((&self.raised).read(&mut bytes), Ok(1..)) {});
     }
-}
 
-impl AsFd for SocketPair {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.raised.as_fd()
     }
 }
