@@ -1,6 +1,6 @@
 //! The call matrix: two calls, one after the other, on a socket in every state, on the kernel and
-//! on Portolan. Both must return the same, and leave the same error and the same readiness behind,
-//! unless a rule explains the difference.
+//! on Portolan. Both must return the same, and leave the same error and readiness, unless a rule
+//! explains the difference.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,31 +17,31 @@ const LISTENER_PORT: u16 = 80;
 /// The first of the peer's ports; each case has its own.
 const FIRST_PEER_PORT: u16 = 10_000;
 const PEER_ISN: u32 = 1_000_000;
-/// Cases that share a host.
+/// The number of cases that share a host.
 const BATCH: usize = 500;
 
-/// What has become of a socket before the calls.
+/// The state of a socket before the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// `socket`.
+    /// After `socket`.
     New,
-    /// And `bind`.
+    /// After `bind`.
     Bound,
-    /// And `listen`.
+    /// After `listen`.
     Listen,
-    /// `connect`, and no answer.
+    /// After `connect`, without an answer.
     SynSent,
-    /// `connect`, and the peer's SYN has crossed ours.
+    /// After `connect`, and the peer's SYN has crossed ours.
     SynReceived,
-    /// `connect`, which was refused.
+    /// After `connect`, which was refused.
     Refused,
-    /// `accept`.
+    /// After `accept`.
     Established,
     /// Data waits to be read.
     EstablishedUnread,
     /// The program has shut down its sending half.
     FinWait1,
-    /// And the peer has acknowledged it.
+    /// The program has shut down its sending half, and the peer has acknowledged that.
     FinWait2,
     /// The FINs have crossed.
     Closing,
@@ -49,15 +49,15 @@ pub enum State {
     TimeWait,
     /// The peer has closed.
     CloseWait,
-    /// And data waits to be read.
+    /// The peer has closed, and data waits to be read.
     CloseWaitUnread,
     /// The peer has closed, and the program has shut down its sending half.
     LastAck,
-    /// And the peer has acknowledged it.
+    /// As `LastAck`, and the peer has acknowledged our FIN.
     Closed,
     /// The peer has reset the connection.
     Reset,
-    /// And data waits to be read.
+    /// The peer has reset the connection, and data waits to be read.
     ResetUnread,
     /// The peer has closed, then reset.
     ResetInCloseWait,
@@ -65,7 +65,7 @@ pub enum State {
     ResetInFinWait1,
     /// The peer has reset the connection before `accept`.
     ResetInQueue,
-    /// And sent data before that.
+    /// The peer has sent data, then reset the connection before `accept`.
     ResetInQueueUnread,
 }
 
@@ -98,19 +98,19 @@ pub const STATES: [State; 22] = [
 /// A call of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// To the host's address, any port.
+    /// `bind` to the host's address and any port.
     Bind,
     /// `listen`.
     Listen,
     /// `accept`.
     Accept,
-    /// To the peer.
+    /// `connect` to the peer.
     Connect,
-    /// Three bytes.
+    /// `send` of three bytes.
     Send,
-    /// No bytes.
+    /// `send` of no bytes.
     SendNothing,
-    /// At most ten bytes.
+    /// `recv` of at most ten bytes.
     Recv,
     /// SHUT_RD.
     ShutdownRead,
@@ -150,7 +150,7 @@ const CALLS: [Call; 14] = [
 pub struct Case {
     /// The family.
     pub domain: Domain,
-    /// Before the calls.
+    /// The state before the calls.
     pub state: State,
     /// The calls.
     pub calls: [Call; 2],
@@ -180,10 +180,10 @@ pub fn cases() -> impl Iterator<Item = Case> {
     })
 }
 
-/// Why the hosts may differ.
+/// A rule that explains differences.
 #[derive(Debug)]
 pub struct Rule {
-    /// What the standard or the kernel has.
+    /// The standard or the behaviour of the kernel that explains them.
     pub why: &'static str,
     /// Whether it explains this difference: the case, the kernel's answers, Portolan's.
     pub explains: fn(&Case, &[String], &[String]) -> bool,
@@ -246,14 +246,14 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Cases on which both hosts agree.
     pub same: usize,
-    /// How often each rule has explained a difference.
+    /// How many differences each rule has explained.
     pub explained: BTreeMap<&'static str, usize>,
-    /// What no rule explains: the case, the kernel's answers and Portolan's.
+    /// Differences that no rule explains: the case, the kernel's answers and Portolan's.
     pub unexplained: Vec<(Case, Vec<String>, Vec<String>)>,
 }
 
@@ -280,7 +280,7 @@ pub fn compare() -> io::Result<Report> {
     Ok(report)
 }
 
-/// What the calls return, and then SO_ERROR and `poll`.
+/// Makes the calls. Returns their results, SO_ERROR and `poll`.
 fn play<H: Host>(host: &mut H, cases: &[Case]) -> Vec<Vec<String>> {
     let listeners = [Domain::V4, Domain::V6].map(|domain| {
         let listener = listener(host, domain, LISTENER_PORT).expect("a listener");
@@ -315,12 +315,12 @@ fn listener<H: Host>(host: &mut H, domain: Domain, port: u16) -> CallResult<H::D
     Ok(socket)
 }
 
-/// A connection as the peer sees it.
+/// A connection from the peer's point of view.
 struct Flow {
     domain: Domain,
     peer_port: u16,
     host_port: u16,
-    /// What the peer sends next, and what it acknowledges.
+    /// The peer's next sequence number and acknowledgement.
     nxt: u32,
     ack: u32,
 }
@@ -428,7 +428,7 @@ impl Flow {
         host.send_packet(&packet(self.domain).tcp(&segment));
     }
 
-    /// The host's SYN or SYN-ACK, which has just been sent.
+    /// Takes the host's SYN or SYN-ACK, which was just sent.
     fn take_syn<H: Host>(&mut self, host: &mut H) -> CallResult<()> {
         let sent = host.take_sent();
         let mut segments = sent.iter().filter_map(|(_, frame)| tcp_segment(Medium::Ip, frame));
@@ -439,7 +439,7 @@ impl Flow {
         Ok(())
     }
 
-    /// A call, and what it returns.
+    /// Makes a call, and returns its result.
     fn call<H: Host>(&self, host: &mut H, socket: H::Descriptor, call: Call) -> String {
         let told = |result: CallResult<()>| told(result.map(|()| "ok".into()));
         let bytes = |result: CallResult<usize>| told_bytes(result);
@@ -467,7 +467,7 @@ impl Flow {
         }
     }
 
-    /// Ports that a host chooses are not compared.
+    /// An address as text, without ports that a host chooses, because these are not compared.
     fn told_addr(&self, result: CallResult<SocketAddr>) -> String {
         let port = |port: u16| match port {
             0 => "0",

@@ -6,7 +6,7 @@ use etherparse::{
 use portolan::Medium;
 use portolan::testing::{Recorded, describe};
 
-/// Checks every recorded frame; the first that is wrong is the error.
+/// Checks all recorded frames. Returns the first error.
 pub fn check_frames(medium: Medium, mtu: usize, frames: &[Recorded]) -> Result<(), String> {
     for Recorded { at, from, frame } in frames {
         check_frame(medium, mtu, frame)
@@ -15,8 +15,7 @@ pub fn check_frames(medium: Medium, mtu: usize, frames: &[Recorded]) -> Result<(
     Ok(())
 }
 
-/// Whether everything in a frame that a stack sent is right: lengths, header fields, checksums,
-/// options.
+/// Checks everything in a frame that a stack sent: lengths, header fields, checksums, options.
 pub fn check_frame(medium: Medium, mtu: usize, frame: &[u8]) -> Result<(), String> {
     let parsed = match medium {
         Medium::Ethernet(_) => SlicedPacket::from_ethernet(frame),
@@ -104,20 +103,20 @@ fn check_transport(
     }
 }
 
-/// What RFC 9293 asks of any segment that is sent.
+/// Checks what RFC 9293 demands of every segment.
 fn check_tcp(tcp: &etherparse::TcpSlice<'_>) -> Result<(), String> {
     let mut mss = false;
     for option in tcp.options_iterator() {
         match option {
             Ok(option) => mss |= matches!(option, TcpOptionElement::MaximumSegmentSize(_)),
-            // Fast Open and accurate ECN; the reader ends here, and these come behind the others.
+            // Fast Open and accurate ECN: the reader stops here, and these options come last.
             Err(TcpOptionReadError::UnknownId(34 | 172 | 174)) => {}
             Err(error) => return Err(format!("a malformed TCP option: {error}")),
         }
     }
-    // RFC 9293 §3.7.1 (MUST-14, SHLD-5), and the option in no other segment (MUST-65).
+    // RFC 9293 §3.7.1 (MUST-14, SHLD-5), and no other segment has the option (MUST-65).
     ensure(mss == tcp.syn(), || "the MSS option belongs in every SYN and nowhere else".into())?;
-    // A reset answers to whatever port was named.
+    // A reset may answer a segment with any port.
     let has_ports = tcp.source_port() != 0 && tcp.destination_port() != 0;
     ensure(has_ports || tcp.rst(), || "a TCP port of zero".into())?;
     ensure(tcp.ack() || tcp.syn() || tcp.rst(), || "neither ACK nor SYN nor RST".into())?;

@@ -1,10 +1,9 @@
-//! A crowd of clients that mean no good, beside a client that does, at one stack with little
-//! memory.
+//! A crowd of hostile clients and one regular client, at a stack with little memory.
 //!
-//! The crowd is made of a few numbers each, so that there can be 50,000 of them; the honest client
-//! is a stack. Time is virtual. The server has a service that sends without end, one that takes
-//! data and never reads, a page, and one for a flow in each direction that was there before the
-//! crowd came.
+//! A hostile client consists of a few numbers, so that there can be 50,000; the regular client is a
+//! stack. Time is virtual. The server has a service that sends without end, one that accepts data
+//! and never reads, a page, and one for a flow in each direction that exists before the crowd
+//! arrives.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -22,7 +21,7 @@ use crate::tcp_segment;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const HONEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-/// Where the crowd's addresses begin.
+/// The first address of the crowd.
 const CROWD: u32 = u32::from_be_bytes([10, 16, 0, 0]);
 const PORTS_OF_CROWD: u32 = 1024;
 
@@ -33,51 +32,51 @@ const CHARGEN_PORT: u16 = 19;
 const PAGE_PORT: u16 = 80;
 
 const PAGE_BYTES: usize = 20_000;
-/// What a client of the crowd takes before its window is closed.
+/// The number of bytes that a hostile client accepts before its window is closed.
 const CROWD_WINDOW: u32 = 64 << 10;
 const CROWD_SCALE: u8 = 7;
 const FLOW_BUFFER: usize = 32 << 10;
 const DELAY: Duration = Duration::from_millis(5);
-/// Between two loads of the page.
+/// The time between two loads of the page.
 const LOAD_INTERVAL: Duration = Duration::from_millis(100);
-/// When one of the crowd that was reset comes back.
+/// How soon a hostile client that was reset connects again.
 const RETURN_DELAY: Duration = Duration::from_secs(3);
 const SENDER_REPEATS: Duration = Duration::from_secs(1);
 const SEGMENT_BYTES: usize = 1400;
-/// Segments that a client of the crowd has in flight.
+/// The segments that a hostile client has in flight.
 const IN_FLIGHT: usize = 10;
 
-/// What the clients of a crowd do.
+/// The behaviour of a crowd's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Habit {
-    /// They open a connection to the service that sends without end, and read nothing.
+    /// They connect to the service that sends without end, and read nothing.
     NeverRead,
-    /// They never finish their handshakes.
+    /// They never complete their handshakes.
     HalfOpen,
     /// They send to the service that never reads.
     Send,
 }
 
-/// A crowd, and the memory of the stack that it comes to.
+/// A crowd, and the memory of the stack that it attacks.
 #[derive(Clone, Copy, Debug)]
 pub struct Crowd {
-    /// How many clients.
+    /// The number of clients.
     pub clients: u32,
-    /// What they do.
+    /// Their behaviour.
     pub habit: Habit,
-    /// How many addresses they have together.
+    /// The number of addresses that they have together.
     pub addresses: u32,
-    /// How many come in a second.
+    /// The number of clients that arrive in a second.
     pub per_second: u32,
-    /// Whether those that are reset come back.
+    /// Whether clients that were reset connect again.
     pub returns: bool,
     /// The limit of the server's memory.
     pub memory_limit_bytes: usize,
-    /// How long it lasts after all have come.
+    /// How long the crowd stays after all have arrived.
     pub stays: Duration,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Pages that were loaded.
@@ -86,19 +85,20 @@ pub struct Report {
     pub failures: u32,
     /// The longest load.
     pub longest_load: Duration,
-    /// The least bytes that a flow carried in a second while the crowd was there: down, then up.
+    /// The least number of bytes that a flow carried in a second while the crowd was there: down,
+    /// then up.
     pub least_a_second: [u64; 2],
     /// The most memory that the server held.
     pub most_bytes: usize,
-    /// Connections of the crowd that are open in the end.
+    /// The number of the crowd's connections that are open at the end.
     pub open: u32,
-    /// Resets that came to the crowd.
+    /// The number of resets that the crowd received.
     pub resets: u32,
-    /// The server's counters in the end.
+    /// The server's counters at the end.
     pub stats: Option<Stats>,
 }
 
-/// One of the crowd.
+/// A hostile client.
 #[derive(Clone, Copy, Debug, Default)]
 struct Client {
     state: ClientState,
@@ -108,7 +108,7 @@ struct Client {
     /// The right edge of the server's window.
     edge: u32,
     server_scale: u8,
-    /// What it has received.
+    /// The number of bytes that it has received.
     taken: u32,
 }
 
@@ -127,11 +127,11 @@ enum Happening {
     ToCrowd(Vec<u8>),
     /// A client opens a connection.
     Arrives(u32),
-    /// A client that sends looks whether it was heard.
+    /// A sending client checks whether its data was acknowledged.
     Repeats(u32),
 }
 
-/// A page that the honest client loads.
+/// A load of the page by the regular client.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     since: Instant,
@@ -148,10 +148,11 @@ struct Run {
     happenings: BinaryHeap<Reverse<(Instant, u64, Happening)>>,
     count: u64,
     clients: Vec<Client>,
-    /// Where the events of the server's sockets and of the client's go.
+    /// The descriptors of the server's and the client's sockets, for their events.
     descriptors: [HashMap<SocketId, Descriptor>; 2],
     listeners: HashMap<Descriptor, u16>,
-    /// The server's connections, by what they are for, and what the page still has to send.
+    /// The service of each of the server's connections, and the bytes that the page still has to
+    /// send.
     serving: HashMap<Descriptor, (u16, usize)>,
     loading: HashMap<Descriptor, Load>,
     flows: [Option<Descriptor>; 2],
@@ -168,7 +169,7 @@ fn host(config: Config, seed: u8, addr: Ipv4Addr, now: Instant) -> (Stack, Inter
 }
 
 impl Crowd {
-    /// Lets the crowd come, and says what came of it.
+    /// Runs the crowd, and returns the result.
     pub fn run(self) -> Report {
         let mut run = Run::new(self);
         run.begin();
@@ -196,7 +197,7 @@ impl Crowd {
                 }
             }
         }
-        // What is under way may end.
+        // Connections in progress may end.
         let patience = run.now + Duration::from_secs(5);
         while run.now < patience && !run.loading.is_empty() {
             run.step(patience);
@@ -241,7 +242,7 @@ impl Run {
         }
     }
 
-    /// Addresses settle, the services listen, and the flows begin.
+    /// Waits for the addresses, opens the services, and begins the flows.
     fn begin(&mut self) {
         self.pass(Duration::from_secs(5));
         for port in [DOWNLOAD_PORT, UPLOAD_PORT, SINK_PORT, CHARGEN_PORT, PAGE_PORT] {
@@ -254,7 +255,7 @@ impl Run {
         }
         for (index, port) in [DOWNLOAD_PORT, UPLOAD_PORT].into_iter().enumerate() {
             let flow = self.connect(port);
-            // A few MB a second.
+            // Limits the flow to a few MB a second.
             for option in [SocketOption::ReceiveBuffer(FLOW_BUFFER), SocketOption::SendBuffer(FLOW_BUFFER)] {
                 self.honest.set_option(self.now, flow, option).expect("open");
             }
@@ -277,7 +278,7 @@ impl Run {
         self.happenings.push(Reverse((at, self.count, happening)));
     }
 
-    /// What happens next, by `limit` at the latest.
+    /// Handles the next event, but not beyond `limit`.
     fn step(&mut self, limit: Instant) {
         let first = self.happenings.peek().map(|Reverse((at, ..))| *at);
         let timers = [self.server.next_timeout_at(), self.honest.next_timeout_at()];
@@ -307,7 +308,7 @@ impl Run {
         self.settle();
     }
 
-    /// Programs work, and packets go out.
+    /// Runs the programs and sends packets.
     fn settle(&mut self) {
         let bytes = self.server.memory_bytes();
         self.report.most_bytes = self.report.most_bytes.max(bytes);
@@ -392,7 +393,7 @@ impl Run {
     }
 }
 
-/// The honest client.
+/// The regular client.
 impl Run {
     fn connect(&mut self, port: u16) -> Descriptor {
         let d = self.honest.socket(Domain::V4, SocketKind::Stream).expect("a socket");
@@ -576,7 +577,7 @@ impl Run {
         self.send(number, segment);
     }
 
-    /// The first segment that was not acknowledged goes out again.
+    /// Retransmits the first segment that was not acknowledged.
     fn repeat(&mut self, number: u32) {
         let client = &mut self.clients[number as usize];
         if client.state == ClientState::Open {

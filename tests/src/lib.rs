@@ -1,13 +1,13 @@
-//! What the whole-system tests share.
+//! The common part of the whole-system tests.
 //!
-//! - [`check_frame`] is the second opinion: `etherparse` reads what a stack sent, and recomputes
-//!   its checksums;
+//! - [`check_frame`] is a second opinion: `etherparse` parses what a stack sent, and recomputes its
+//!   checksums;
 //! - [`Transfer`] is two programs that send each other data and compare it;
-//! - [`soak`] is random networks by the thousand;
+//! - [`soak`] simulates random networks by the thousand;
 //! - [`differ`] plays random peers against Portolan and the Linux kernel;
-//! - [`fuzz`] has the targets of the fuzzer, and runs their seeds;
+//! - [`fuzz`] contains the targets of the fuzzer, and runs their seeds;
 //! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
-//! - [`RawPeer`] is a host that is not a stack: a test that says byte by byte what it sends.
+//! - [`RawPeer`] is a peer without a stack: a test that sends bytes.
 
 pub mod call_matrix;
 mod check;

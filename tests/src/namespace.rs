@@ -1,8 +1,8 @@
-//! A network namespace with the command `portolan` serving on a TAP device in it, and the rest of a
-//! test running there with the real kernel as its peer.
+//! Runs a test in a network namespace in which the command `portolan` serves on a TAP device, with
+//! the real kernel as its peer.
 //!
-//! `portolan up --isolated -- COMMAND` makes the namespace and runs a command in it; the command is
-//! the test binary itself, asked for the one test. So a test has two halves in one function:
+//! `portolan up --isolated -- COMMAND` creates the namespace and runs a command in it. That command
+//! is the test binary itself with the name of one test. So a test has two halves in one function:
 //! [`beside_portolan`] outside starts the command and waits for it, and inside runs the closure.
 
 use std::env;
@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The TAP device, as the kernel names it.
+/// The name of the TAP device.
 pub const TAP: &str = "portolan0";
 /// The kernel's address.
 pub const HOST4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -28,17 +28,17 @@ pub const STACK6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)
 /// The stack's MAC address.
 pub const STACK_MAC: [u8; 6] = [0x02, 0x00, 0x5e, 0x10, 0x00, 0x02];
 
-/// Names the test whose inner half is to run.
+/// The environment variable that names the test whose inner half is to run.
 const INSIDE: &str = "PORTOLAN_TEST_INSIDE";
-/// No test takes so long; one that does hangs.
+/// A test that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Runs `inside` in a new network namespace beside `portolan up` with these further arguments.
-/// `test` is the name of the test that calls this, as `cargo test` prints it.
+/// `test` is the name of the calling test, as `cargo test` prints it.
 ///
 /// # Panics
 ///
-/// If the inner half fails, with what it printed.
+/// If the inner half fails, with its output.
 pub fn beside_portolan(test: &str, up_args: &[&str], inside: impl FnOnce()) {
     if env::var(INSIDE).is_ok_and(|name| name == test) {
         inside();
@@ -57,13 +57,13 @@ pub fn beside_portolan(test: &str, up_args: &[&str], inside: impl FnOnce()) {
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(INSIDE, test);
     let (status, output) = run(command, test);
-    // Without the line, no test of that name ran, and nothing was tested.
+    // Without the line, no test of that name was run.
     let finished = output.contains(&finished_line(test));
     assert!(status.success() && finished, "inside the namespace ({status}):\n{}", indented(&output));
 }
 
-/// What the name of the test binary says of the device: `kernel_peer_plain` and
-/// `kernel_peer_queues` are `kernel_peer` under other names.
+/// The arguments for the device, which depend on the name of the test binary: `kernel_peer_plain`
+/// and `kernel_peer_queues` contain the tests of `kernel_peer`.
 fn device_args() -> &'static [&'static str] {
     let exe = env::current_exe().expect("a test has a path");
     let name = exe.file_name().unwrap_or_default().to_string_lossy();
@@ -76,14 +76,14 @@ fn device_args() -> &'static [&'static str] {
     }
 }
 
-/// The command `portolan`, built as this test was.
+/// The command `portolan`, built with the profile of this test.
 pub fn portolan() -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     Command::new(BINARY.get_or_init(build_portolan))
 }
 
-/// Cargo builds the binaries of a test's own package only, and `portolan` is another's. Once built
-/// this takes a fraction of a second.
+/// Builds `portolan`, because cargo builds only the binaries of a test's own package. Takes a
+/// fraction of a second if it was built before.
 fn build_portolan() -> PathBuf {
     let exe = env::current_exe().expect("a test has a path");
     // target/debug/deps/kernel_peer-0123 -> target/debug
@@ -103,7 +103,7 @@ fn build_portolan() -> PathBuf {
     profile_dir.join("portolan")
 }
 
-/// Runs a command to its end, and kills it with all its children if that does not come.
+/// Runs a command to its end; kills it with all its children if it does not end.
 fn run(mut command: Command, test: &str) -> (ExitStatus, String) {
     let output_path = env::temp_dir().join(format!("portolan-{}-{test}.log", std::process::id()));
     let output = File::create(&output_path).expect("a temporary file");
@@ -131,11 +131,11 @@ fn run(mut command: Command, test: &str) -> (ExitStatus, String) {
     (status, text.expect("the log that we made"))
 }
 
-/// Runs a tool inside the namespace and returns what it printed.
+/// Runs a tool inside the namespace and returns its output.
 ///
 /// # Panics
 ///
-/// If it cannot be started or fails, with what it printed.
+/// If it cannot be started or fails, with its output.
 pub fn tool(line: &str) -> String {
     let output = tool_output(line);
     let printed = [&output.stdout[..], &output.stderr[..]].concat();
@@ -164,23 +164,23 @@ pub fn stack_at(port: u16) -> [SocketAddr; 2] {
     [SocketAddr::new(STACK4, port), SocketAddr::new(STACK6, port)]
 }
 
-/// A page of the stack's HTTP service.
+/// Fetches a page of the stack's HTTP service.
 ///
 /// # Panics
 ///
-/// If it is not served.
+/// If the page cannot be fetched.
 pub fn page(path: &str) -> String {
     tool(&format!("curl --silent --show-error --fail --max-time 10 http://{STACK4}{path}"))
 }
 
-/// A counter of the status page; 0 if it is not shown.
+/// A counter of the status page; 0 if the page does not show it.
 pub fn counter(page: &str, name: &str) -> u64 {
     let (_, behind) = page.split_once(name).unwrap_or_default();
     let digits = behind.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-/// `02:00:5e:10:00:02`.
+/// Writes `02:00:5e:10:00:02`.
 pub fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
@@ -189,7 +189,7 @@ fn finished_line(test: &str) -> String {
     format!("finished inside the namespace: {test}")
 }
 
-/// So that nothing of the inner run is taken for the outer one's result.
+/// Indents the output, so that nothing in it is taken for the result of the outer test.
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    | {line}\n")).collect()
 }

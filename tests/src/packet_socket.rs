@@ -1,5 +1,4 @@
-//! Frames put on a link as they are, past the kernel's IP: for what no well-behaved host would
-//! send.
+//! Sends frames on a link without the kernel's IP, for frames that no correct host would send.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -16,7 +15,7 @@ pub struct PacketSocket {
 }
 
 impl PacketSocket {
-    /// On the interface of this name. Needs CAP_NET_RAW in the network namespace.
+    /// Opens a socket on the interface of this name. Needs CAP_NET_RAW in the network namespace.
     pub fn open(interface: &str) -> io::Result<PacketSocket> {
         // Protocol 0: nothing is received.
         let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
@@ -25,8 +24,8 @@ impl PacketSocket {
         Ok(PacketSocket { socket })
     }
 
-    /// Sends one frame, from its Ethernet header on. The kernel refuses what is shorter than that
-    /// header.
+    /// Sends one frame, which begins with its Ethernet header. The kernel refuses a frame that is
+    /// shorter than that header.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         match send(&self.socket, frame, SendFlags::empty())? {
             sent if sent == frame.len() => Ok(()),

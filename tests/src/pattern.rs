@@ -1,8 +1,8 @@
-//! A stream of bytes that both ends of a test can make for themselves: what comes back is compared
-//! with what went out without keeping either.
+//! A stream of bytes that both ends of a test can compute: received data is compared with sent data
+//! without storing either.
 
-/// A pseudo-random stream (xorshift64*), the same for the same seed. Its period is far longer than
-/// any test, so a byte that is lost, repeated or moved is found.
+/// A pseudo-random stream (xorshift64*), determined by its seed. Its period is far longer than any
+/// test, so lost, repeated and moved bytes are detected.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     state: u64,
@@ -24,7 +24,7 @@ impl Pattern {
         }
     }
 
-    /// The next bytes, as many.
+    /// Returns the next `len` bytes.
     pub fn take(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.fill(&mut bytes);
@@ -35,7 +35,7 @@ impl Pattern {
     ///
     /// # Panics
     ///
-    /// At the first that differs; it says which.
+    /// At the first byte that differs, with its position.
     pub fn check(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             let position = self.position;
@@ -44,7 +44,7 @@ impl Pattern {
         }
     }
 
-    /// How many bytes have been made or compared.
+    /// The number of bytes that were produced or compared.
     pub fn position(&self) -> u64 {
         self.position
     }

@@ -1,4 +1,4 @@
-//! Keeps what was sent, for Wireshark.
+//! Stores sent packets for Wireshark.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -10,7 +10,7 @@ use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 use portolan::testing::Recorded;
 use portolan::{Instant, Medium};
 
-/// Writes frames to a file in the directory for temporary files, for Wireshark; its name.
+/// Writes frames to a pcap file in the directory for temporary files. Returns its name.
 ///
 /// # Panics
 ///
@@ -22,7 +22,7 @@ pub fn keep_pcap(name: &str, medium: Medium, frames: &[Recorded]) -> PathBuf {
     path
 }
 
-/// Writes packets, with when they were seen, to a file.
+/// Writes packets with their times to a pcap file.
 ///
 /// # Panics
 ///

@@ -11,13 +11,13 @@ use portolan::{
 
 use crate::host;
 
-/// More frames at one time than any stack has reason to send.
+/// The most frames at one time that a stack may send.
 const MAX_BURST: usize = 20_000;
-/// Timers that may fire while time passes.
+/// The most timers that may fire while time passes.
 const MAX_TIMERS: usize = 100_000;
 
 /// A stack, and a neighbour that answers ARP and neighbour solicitations for its own addresses and
-/// otherwise sends what the test says.
+/// otherwise sends what the test tells it.
 #[derive(Debug)]
 pub struct RawPeer {
     /// The stack.
@@ -31,7 +31,7 @@ pub struct RawPeer {
     sent: Vec<Vec<u8>>,
 }
 
-/// A connection as the raw peer sees it.
+/// A connection from the raw peer's point of view.
 #[derive(Clone, Copy, Debug)]
 pub struct RawConnection {
     /// The family.
@@ -42,12 +42,12 @@ pub struct RawConnection {
     pub stack_port: u16,
     /// The next sequence number of the peer.
     pub snd_nxt: u32,
-    /// The next one that the peer expects of the stack.
+    /// The sequence number that the peer expects next.
     pub rcv_nxt: u32,
 }
 
 impl RawConnection {
-    /// A segment with the numbers that are due.
+    /// A segment with the expected numbers.
     pub fn segment(&self, flags: u8, payload: &[u8]) -> TcpSegment {
         TcpSegment {
             seq: self.snd_nxt,
@@ -73,7 +73,7 @@ impl RawPeer {
     /// The peer's IPv6 address.
     pub const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 
-    /// A stack with settled addresses on a link of MTU 1,500.
+    /// A stack with usable addresses on a link with an MTU of 1,500.
     pub fn new(ethernet: bool, config: Config, seed: u8) -> RawPeer {
         let now = Instant::from_secs(1);
         let memory_limit_bytes = config.memory_limit_bytes;
@@ -109,25 +109,25 @@ impl RawPeer {
         frame(self.medium, packet)
     }
 
-    /// A packet arrives.
+    /// Passes a packet to the stack.
     pub fn send_packet(&mut self, packet: &[u8]) {
         let frame = self.frame(packet);
         self.send_frame(&frame);
     }
 
-    /// A frame arrives, and the stack answers.
+    /// Passes a frame to the stack, and lets it answer.
     pub fn send_frame(&mut self, frame: &[u8]) {
         self.stack.handle_frame(self.now, self.iface, Frame::new(frame.to_vec()));
         self.settle();
     }
 
-    /// A segment of a connection arrives.
+    /// Passes a segment of a connection to the stack.
     pub fn send_segment(&mut self, domain: Domain, segment: &TcpSegment) {
         let packet = self.packet(domain).tcp(segment);
         self.send_packet(&packet);
     }
 
-    /// What the stack has sent since this was last called, ARP and neighbour discovery included.
+    /// The frames that the stack has sent since the last call, ARP and NDP included.
     pub fn take_sent(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.sent)
     }
@@ -163,8 +163,8 @@ impl RawPeer {
         connection
     }
 
-    /// Takes what the stack sends, answers its questions for the peer's addresses, and forgets its
-    /// events.
+    /// Takes the frames that the stack sends, answers its requests for the peer's addresses, and
+    /// discards its events.
     ///
     /// # Panics
     ///
@@ -215,7 +215,8 @@ pub(crate) fn frame(medium: Medium, packet: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Lets time pass for a host, from timer to timer; `settle` takes what the stack sends after each.
+/// Lets time pass for a host, from timer to timer; `settle` takes what the stack sends after each
+/// timer.
 pub(crate) fn pass<H>(
     host: &mut H,
     duration: Duration,
@@ -246,7 +247,7 @@ pub(crate) fn resolution_answer(frame: &[u8]) -> Option<Vec<u8>> {
     match (parsed.net?, parsed.transport) {
         (NetSlice::Arp(arp), _) => {
             let asked = arp.target_protocol_addr() == v4.octets();
-            // A sender of zero is a probe of duplicate address detection, and not for us to answer.
+            // A sender of zero is a probe for duplicates, which this peer does not answer.
             let probe = arp.sender_protocol_addr() == [0; 4];
             (asked && !probe).then(|| arp_reply(mac, v4, RawPeer::STACK_MAC, RawPeer::STACK_V4))
         }
@@ -259,7 +260,7 @@ pub(crate) fn resolution_answer(frame: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// TOS or traffic class of an IP packet: the ECN field is its two lowest bits.
+/// The TOS or traffic class of an IP packet, whose two lowest bits are the ECN field.
 pub(crate) fn traffic_class(packet: &[u8]) -> u8 {
     match packet {
         [first, second, ..] if first >> 4 == 6 => first << 4 | second >> 4,

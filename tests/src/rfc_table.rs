@@ -1,11 +1,11 @@
-//! The tables of `docs/rfc/`, and the places that cite their ids. `docs/rfc/README.md` says how a
-//! table is written.
+//! The tables in `docs/rfc/`, and the citations of their ids. `docs/rfc/README.md` describes the
+//! format of a table.
 
 use std::path::PathBuf;
 
 use crate::sources::{defines_function, files_under, is_word, read, relative, root, rust_files};
 
-/// The kinds under which RFC 9293, Appendix B, numbers its requirements.
+/// The kinds in the ids of RFC 9293, Appendix B.
 pub const RFC_9293_KINDS: [&str; 4] = ["MUST", "SHLD", "MAY", "REC"];
 
 /// The page of one RFC.
@@ -24,17 +24,17 @@ pub struct Table {
 /// One row of a table.
 #[derive(Debug)]
 pub struct Row {
-    /// `MUST-1` of RFC 9293, `RFC6298-5.3-a` of another one.
+    /// `MUST-1` for RFC 9293, `RFC6298-5.3-a` for another RFC.
     pub id: String,
     /// The section of the RFC.
     pub section: String,
     /// What is required, in our words.
     pub requirement: String,
-    /// What we do.
+    /// What Portolan does.
     pub state: State,
-    /// Where.
+    /// The places of code and tests.
     pub places: Vec<Place>,
-    /// The line of the page.
+    /// The line number in the page.
     pub line: usize,
 }
 
@@ -43,18 +43,18 @@ pub struct Row {
 pub enum State {
     /// It is met.
     Done,
-    /// We do something else, for this reason.
+    /// Portolan does something else, for this reason.
     Deviates(String),
-    /// We do not have it, for this reason.
+    /// Portolan does not implement it, for this reason.
     Absent(String),
 }
 
-/// Where a row says that its requirement is met.
+/// A place where a requirement is met, according to its row.
 #[derive(Debug)]
 pub struct Place {
-    /// From the root of the repository.
+    /// The path from the root of the repository.
     pub file: String,
-    /// In Rust files.
+    /// The function, in Rust files.
     pub function: Option<String>,
 }
 
@@ -88,13 +88,13 @@ pub fn tables() -> Vec<Table> {
     tables
 }
 
-/// Everything that cites an id: Rust sources and the scripts.
+/// All citations of ids, in Rust sources and scripts.
 pub fn all_citations() -> Vec<Citation> {
     let mut files = rust_files();
     files.extend(files_under("tests/scripts", ".txt"));
     let mut found = Vec::new();
     for path in files {
-        // These two hold examples of ids that do not exist.
+        // These two contain examples of ids that do not exist.
         if path.ends_with("tests/src/rfc_table.rs") || path.ends_with("tests/tests/rfc_tables.rs") {
             continue;
         }
@@ -107,7 +107,7 @@ pub fn all_citations() -> Vec<Citation> {
     found
 }
 
-/// The file must cite the requirement, or must have the function.
+/// Checks that the file cites the requirement, or has the function.
 pub fn check_place(id: &str, place: &Place) -> Result<(), String> {
     let path = root().join(&place.file);
     if !path.is_file() {
@@ -145,7 +145,7 @@ pub fn is_test(id: &str, place: &Place) -> bool {
     }
 }
 
-/// The ids of requirements in a text, each a word of its own: `MUST-1`, `RFC6298-5.3`,
+/// The ids of requirements in a text, each a separate word: `MUST-1`, `RFC6298-5.3`,
 /// `RFC6298-5.3-a`.
 pub fn citations(text: &str) -> Vec<String> {
     text.split(|c: char| !is_word(c) && c != '-' && c != '.')
@@ -155,7 +155,7 @@ pub fn citations(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Of an id that we gave: the number of the RFC and the section.
+/// For an id that we made up: the number of the RFC and the section.
 pub fn own_id(id: &str) -> Option<(u32, &str)> {
     let mut parts = id.strip_prefix("RFC")?.split('-');
     let rfc = parts.next().filter(|rfc| is_number(rfc))?.parse().ok()?;
@@ -172,7 +172,7 @@ pub fn is_section(section: &str) -> bool {
     (is_appendix || is_number(first)) && parts.all(is_number)
 }
 
-/// An id as RFC 9293 gives them: `MUST-1`.
+/// Whether it is an id in the form of RFC 9293: `MUST-1`.
 fn is_numbered_id(word: &str) -> bool {
     word.split_once('-').is_some_and(|(kind, number)| RFC_9293_KINDS.contains(&kind) && is_number(number))
 }

@@ -1,4 +1,4 @@
-//! The project's own files, for tests that hold text and code against each other.
+//! The project's own files, for tests that compare text and code.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub fn root() -> &'static Path {
 ///
 /// # Panics
 ///
-/// If it cannot be read: the tests that ask for it cannot go on.
+/// If the file cannot be read: the tests cannot continue without it.
 pub fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -46,7 +46,7 @@ pub fn rust_files() -> Vec<PathBuf> {
         .collect()
 }
 
-/// A path as a reader writes it: from the root of the repository.
+/// A path in the form for readers: from the root of the repository.
 pub fn relative(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).to_string_lossy().into_owned()
 }

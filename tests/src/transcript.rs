@@ -1,5 +1,5 @@
-//! What passed over a wire, one line a frame, as a person would tell it. The parser is not the
-//! stack's own, so that a transcript is a second opinion on what the stack sends.
+//! The frames on a wire as text, one line for each. The parser is not the stack's own, so a
+//! transcript is a second opinion on what the stack sends.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,15 +8,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use etherparse::{NetSlice, SlicedPacket, TcpOptionElement, TcpSlice, TransportSlice};
 use portolan::testing::Recorded;
 
-/// What is remembered from one frame to the next.
+/// The state that is kept between frames.
 #[derive(Debug, Default)]
 pub struct Transcript {
-    /// The sequence number of each direction's SYN: numbers are shown from there.
+    /// The sequence number of each direction's SYN, to which numbers are relative.
     initial_sequence: HashMap<(SocketAddr, SocketAddr), u32>,
 }
 
 impl Transcript {
-    /// Nothing yet.
+    /// A transcript without frames.
     pub fn new() -> Transcript {
         Transcript::default()
     }
@@ -82,7 +82,8 @@ impl Transcript {
                 line.push_str(name);
             }
         }
-        // A direction without a SYN (a reset for no connection) is shown as it is on the wire.
+        // Without a SYN in its direction (a reset without a connection) a segment has absolute
+        // numbers.
         let relative = |key, number: u32| {
             number.wrapping_sub(self.initial_sequence.get(&key).copied().unwrap_or_default())
         };
@@ -134,7 +135,7 @@ fn tell_icmp_v4(kind: u8, code: u8) -> String {
 }
 
 fn tell_icmp_v6(kind: u8, payload: &[u8]) -> String {
-    // Of a neighbour message, etherparse's payload begins with the target address.
+    // In a neighbour message, etherparse's payload begins with the target address.
     let target = || match payload.first_chunk::<16>() {
         Some(&octets) => Ipv6Addr::from(octets).to_string(),
         None => "an address that is cut off".into(),

@@ -1,4 +1,4 @@
-//! Two programs that send each other data over one connection, each in its own pace, and compare
+//! Two programs that send each other data over one connection, each at its own pace, and compare
 //! what arrives.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use portolan::{Descriptor, Domain, Error, Shutdown};
 
 use crate::{check_frames, keep_pcap};
 
-/// `len` bytes that differ from place to place and from seed to seed.
+/// `len` bytes that differ from position to position and from seed to seed.
 pub fn data(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -26,15 +26,15 @@ pub fn data(seed: u64, len: usize) -> Vec<u8> {
 /// A transfer in both directions at once, with a half-close at the end of each.
 #[derive(Clone, Debug)]
 pub struct Transfer {
-    /// For the stacks, the link and the data.
+    /// The seed for the stacks, the link and the data.
     pub seed: u64,
     /// The family.
     pub domain: Domain,
-    /// Ethernet or bare IP.
+    /// Whether the link is an Ethernet; otherwise it carries bare IP packets.
     pub ethernet: bool,
-    /// The largest IP packet.
+    /// The size of the largest IP packet.
     pub mtu: usize,
-    /// What the link does.
+    /// The faults of the link.
     pub faults: LinkFaults,
     /// Bytes from A to B.
     pub a_to_b: usize,
@@ -43,7 +43,7 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Runs it. The error says what went wrong, with the seed, and where the frames are.
+    /// Runs the transfer. The error contains the reason, the seed, and the file with the frames.
     pub fn run(&self) -> Result<(), String> {
         let config = PairConfig {
             faults: self.faults,
@@ -89,7 +89,7 @@ impl Transfer {
     }
 }
 
-/// One end: sends all it has, then shuts its half; reads until the other end has done so.
+/// One end: sends all its data, then shuts down its half; reads until the other end has done so.
 struct Program {
     side: Side,
     descriptor: Descriptor,
@@ -99,7 +99,7 @@ struct Program {
     received: usize,
     half_closed: bool,
     finished: bool,
-    /// Chooses between the ways to send and receive.
+    /// Alternates between the ways to send and receive.
     turn: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What std would have brought: an allocator, a panic handler, and a way to write.
+//! The parts that std would provide: an allocator, a panic handler, and output.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
@@ -9,29 +9,29 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 const HEAP_BYTES: usize = 64 << 20;
 
-/// Hands out one piece of the heap after the other, and takes none back: the program is short.
+/// Allocates consecutive pieces of the heap, and frees none, because the program is short.
 struct Heap {
     bytes: UnsafeCell<[u8; HEAP_BYTES]>,
     used: AtomicUsize,
 }
 
-// SAFETY: `used` moves forward only, so no two callers are given the same bytes.
+// SAFETY: `used` only increases, so no two callers get the same bytes.
 unsafe impl Sync for Heap {}
 
 #[global_allocator]
 static HEAP: Heap = Heap { bytes: UnsafeCell::new([0; HEAP_BYTES]), used: AtomicUsize::new(0) };
 
-// SAFETY: each piece lies in the heap, is aligned as asked for, and belongs to one caller.
+// SAFETY: each piece is within the heap, is aligned as requested, and belongs to one caller.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let start = self.bytes.get().cast::<u8>();
-        // Room for the piece wherever in it the aligned address is.
+        // Room for the piece at any alignment of its start.
         let needed = layout.size() + layout.align();
         let at = self.used.fetch_add(needed, Ordering::Relaxed);
         if at + needed > HEAP_BYTES {
             return ptr::null_mut();
         }
-        // SAFETY: `at` and the padding, less than `align`, lie within the heap.
+        // SAFETY: `at` and the padding, which is less than `align`, are within the heap.
         unsafe {
             let free = start.add(at);
             free.add(free.align_offset(layout.align()))
@@ -44,19 +44,18 @@ unsafe impl GlobalAlloc for Heap {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     let _ = fmt::Write::write_fmt(&mut Out, format_args!("{info}\n"));
-    // SAFETY: ends the process.
+    // SAFETY: the call ends the process.
     unsafe { libc::abort() }
 }
 
-/// The `alloc` that comes with the compiler was built to unwind, and names what would do that.
-/// Nothing unwinds here.
+/// The precompiled `alloc` was built to unwind, and refers to this. Nothing unwinds here.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// As above.
+/// Like [`rust_eh_personality`].
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
-    // SAFETY: ends the process.
+    // SAFETY: the call ends the process.
     unsafe { libc::abort() }
 }
 
@@ -65,7 +64,7 @@ pub(crate) struct Out;
 
 impl fmt::Write for Out {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // SAFETY: the bytes are there for the length that is given.
+        // SAFETY: the bytes are valid for the given length.
         let written = unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
         if written == text.len() as isize { Ok(()) } else { Err(fmt::Error) }
     }

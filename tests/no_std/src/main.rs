@@ -1,6 +1,6 @@
 //! Two stacks in a program without std: a handshake between them, and a page of data. Exits with 0
-//! when all of it has arrived. std would bring an allocator and a panic handler, of which there can
-//! be one each: so if any dependency of the stack needs std, this does not link.
+//! when everything has arrived. std would bring an allocator and a panic handler, and there can be
+//! only one of each: if a dependency of the stack needs std, this program does not link.
 #![no_std]
 #![no_main]
 
@@ -20,7 +20,7 @@ use portolan::{
 };
 
 const PAGE: usize = 4096;
-/// Virtual time: address detection, resolution and the transfer take some seconds of it.
+/// The limit of virtual time: address detection, resolution and the transfer take some seconds.
 const END: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(1);
 
@@ -38,7 +38,7 @@ impl Host {
         Ok(Host { stack, iface })
     }
 
-    /// What it has to send, as it stands on the wire.
+    /// The frames that it has to send, as bytes.
     fn transmits(&mut self, now: Instant) -> Vec<Vec<u8>> {
         self.stack.handle_timeout(now);
         let mut frames = Vec::new();
@@ -109,7 +109,7 @@ fn run() -> Result<()> {
     Ok(())
 }
 
-/// Begins to connect once the client's own address can be used.
+/// Connects as soon as the client's own address can be used.
 fn connect(stack: &mut Stack, now: Instant) -> Result<Option<Descriptor>> {
     let descriptor = stack.socket(Domain::V4, SocketKind::Stream)?;
     match stack.connect(now, descriptor, SocketAddr::from(([10, 0, 0, 1], 80))) {
@@ -122,7 +122,7 @@ fn connect(stack: &mut Stack, now: Instant) -> Result<Option<Descriptor>> {
     }
 }
 
-/// What a call did; nothing yet, if it would have to wait.
+/// The result of a call; the default value if it would have to wait.
 fn ready<T: Default>(result: Result<T>) -> Result<T> {
     match result {
         Err(Error::WouldBlock | Error::InProgress | Error::NotConnected) => Ok(T::default()),

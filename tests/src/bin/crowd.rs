@@ -1,4 +1,4 @@
-//! Thousands of clients that mean no good, and what a client that does gets meanwhile.
+//! Thousands of hostile clients, and the service that a regular client gets meanwhile.
 //!
 //! ```text
 //! cargo run --release -p portolan-tests --bin crowd -- --clients 50000

@@ -1,4 +1,4 @@
-//! Random peers against Portolan and the Linux kernel, seed after seed.
+//! Plays random peers against Portolan and the Linux kernel, seed after seed.
 //!
 //! ```text
 //! cargo run --release -p portolan-tests --bin differ -- --seeds 10000

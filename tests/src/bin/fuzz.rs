@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets, and single inputs of them.
+//! Writes the seeds of the fuzz targets, and runs single inputs.
 //!
 //! ```text
 //! cargo run -p portolan-tests --bin fuzz -- seeds

@@ -1,4 +1,4 @@
-//! Random networks, seed after seed, until there are no more or the time is over.
+//! Simulates random networks, seed after seed, until there are no more seeds or the time is over.
 //!
 //! ```text
 //! cargo run --release -p portolan-tests --bin soak -- --seeds 10000
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // A panic is a failure like any other, and told once.
+    // A panic is a failure like any other, and is reported only once.
     std::panic::set_hook(Box::new(|_| {}));
     let failed = run(&arguments);
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

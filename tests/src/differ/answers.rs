@@ -1,46 +1,47 @@
-//! What a host answered to each group of a plan, in kind: nothing, ACK, data up to n, RST; and what
-//! its calls returned.
+//! The answers of a host to each group of a plan, by kind: nothing, an ACK, data up to n, a RST;
+//! and the results of its calls.
 
 use std::fmt;
 
 use super::plan::Plan;
 
-/// What comes so many seconds after a step is no answer to it, but a timer's.
+/// A segment later than this many seconds after a step is not an answer to it, but comes from a
+/// timer.
 const AT_ONCE: f64 = 0.025;
 
 /// The answer to one group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Results of calls whose result was not known before, in their order.
+    /// The results of calls that the plan does not predict, in order.
     pub results: Vec<String>,
     /// The sequence number of a reset.
     pub reset: Option<i64>,
     /// A SYN, or SYN and ACK.
     pub syn: Option<String>,
-    /// Where new data ends.
+    /// The end of new data.
     pub data_to: Option<i64>,
-    /// The first byte of what was sent again.
+    /// The first retransmitted byte.
     pub again_from: Option<i64>,
-    /// The number of a FIN.
+    /// The sequence number of a FIN.
     pub fin: Option<i64>,
-    /// The last acknowledgement, without that of a reset.
+    /// The last acknowledgement, except that of a reset.
     pub ack: Option<i64>,
-    /// Anything that is not TCP, or for no connection of the plan.
+    /// Anything that is not TCP, or belongs to no connection of the plan.
     pub other: Option<String>,
-    /// The first byte of what was sent again, at once or by a timer.
+    /// The first retransmitted byte, at once or by a timer.
     pub repeated: Option<i64>,
     /// The lines of the transcript.
     pub lines: Vec<String>,
 }
 
 impl Answer {
-    /// Whether it is the same in kind.
+    /// Whether both answers are of the same kind.
     fn is_like(&self, other: &Answer) -> bool {
         let Answer { results, reset, syn, data_to, again_from, fin, ack, other: stray, repeated, lines: _ } =
             self;
         (results, reset.is_some(), syn) == (&other.results, other.reset.is_some(), &other.syn)
             && (data_to, fin, ack) == (&other.data_to, &other.fin, &other.ack)
-            // What one host repeats at once the other may repeat a little later.
+            // A retransmission may be immediate on one host and a little later on the other.
             && (again_from.is_none() || *again_from == other.repeated)
             && (other.again_from.is_none() || other.again_from == *repeated)
             && stray.is_some() == other.other.is_some()
@@ -61,16 +62,16 @@ impl fmt::Display for Answer {
     }
 }
 
-/// A group that the hosts answered differently.
+/// A group to which the hosts gave different answers.
 #[derive(Clone, Debug)]
 pub struct Difference {
     /// The plan.
     pub plan: Plan,
     /// The group.
     pub index: usize,
-    /// All answers of Portolan, and those of Linux.
+    /// All answers of Portolan.
     pub portolan: Vec<Answer>,
-    /// Those of Linux.
+    /// All answers of Linux.
     pub linux: Vec<Answer>,
 }
 
@@ -95,7 +96,7 @@ impl Difference {
         self.plan.groups[..=self.index].iter().flat_map(|group| &group.lines)
     }
 
-    /// Whether there is a line of the peer with all of these words, in this group or one before.
+    /// Whether the peer has a line with all of these words, in this group or an earlier one.
     pub(super) fn has_peer_sent(&self, words: &[&str]) -> bool {
         self.lines_so_far().any(|line| {
             let mut found = words.iter().map(|word| line.split_whitespace().any(|known| known == *word));
@@ -111,13 +112,13 @@ impl Difference {
             .unwrap_or(536)
     }
 
-    /// What a host has sent and the peer has not acknowledged.
+    /// The data that a host has sent and the peer has not acknowledged.
     pub(super) fn out(&self, answers: &[Answer]) -> i64 {
         let sent_to = answers[..=self.index].iter().filter_map(|answer| answer.data_to).max().unwrap_or(1);
         sent_to - self.lines_so_far().filter_map(|line| value(line, "ack")?.parse().ok()).max().unwrap_or(1)
     }
 
-    /// Whether a time-out came before on Linux.
+    /// Whether Linux had a time-out before.
     pub(super) fn has_timed_out(&self) -> bool {
         self.linux[..=self.index].iter().any(|answer| answer.repeated.is_some())
     }
@@ -127,8 +128,8 @@ impl Difference {
         self.lines_so_far().any(|line| line.starts_with("peer") && value(line, "win") == Some("0"))
     }
 
-    /// Whether the peer acknowledges a byte that Portolan has sent and Linux has not: of a window
-    /// probe.
+    /// Whether the peer acknowledges a byte of a window probe that Portolan has sent and Linux has
+    /// not.
     pub(super) fn acknowledges_what_only_portolan_has_sent(&self) -> bool {
         let sent_to = |answers: &[Answer]| -> i64 {
             let lines = answers[..self.index].iter().flat_map(|answer| &answer.lines);
@@ -138,7 +139,7 @@ impl Difference {
         acked.is_some_and(|acked| acked > sent_to(&self.linux) && acked <= sent_to(&self.portolan))
     }
 
-    /// Whether the peer has sent a FIN, and data that lies behind it.
+    /// Whether the peer has sent a FIN, and data after it.
     pub(super) fn has_data_behind_the_fin(&self) -> bool {
         let end = |line: &String| value(line, "seq")?.split("..").last()?.parse::<i64>().ok();
         let segments = || self.lines_so_far().filter(|line| line.starts_with("peer"));
@@ -146,7 +147,7 @@ impl Difference {
         fin.is_some() && segments().filter_map(end).max() > fin
     }
 
-    /// Whether the peer sends data, in this group, that lies behind its FIN.
+    /// Whether the peer sends data after its FIN in this group.
     pub(super) fn has_text_behind_the_fin(&self) -> bool {
         let range = |line: &String| {
             let (from, to) = value(line, "seq")?.split_once("..")?;
@@ -159,7 +160,7 @@ impl Difference {
         fin.is_some_and(|fin| texts.any(|(from, to)| from < to && to > fin))
     }
 
-    /// Whether the last SYN that Linux has answered has not led to a connection yet: it has
+    /// Whether the last SYN that Linux answered has not led to a connection yet: Linux has
     /// acknowledged nothing else, and no program has the connection.
     pub(super) fn is_in_syn_received(&self) -> bool {
         let so_far = &self.linux[..=self.index];
@@ -178,7 +179,7 @@ impl Difference {
         self.portolan[..=self.index].iter().any(|answer| answer.fin.is_some())
     }
 
-    /// Whether the peer has acknowledged the FIN of a program that has closed.
+    /// Whether the peer has acknowledged the FIN of a program that has closed its socket.
     pub(super) fn is_fin_acked(&self) -> bool {
         let fin = self.portolan[..=self.index].iter().filter_map(|answer| answer.fin).max();
         let mut acks = self.lines_so_far().filter_map(|line| value(line, "ack")?.parse::<i64>().ok());
@@ -186,8 +187,8 @@ impl Difference {
             && fin.is_some_and(|fin| acks.any(|ack| ack > fin))
     }
 
-    /// Whether the peer sends, in this group, what only a socket judges: an ACK of what was never
-    /// sent, a SYN, or a reset that is not at RCV.NXT.
+    /// Whether the peer sends, in this group, a segment that only a full connection checks: an ACK
+    /// of data that was never sent, a SYN, or a reset that is not at RCV.NXT.
     pub(super) fn has_what_a_record_does_not_judge(&self) -> bool {
         let sent_to = self.portolan[..self.index].iter().filter_map(|answer| answer.fin).max();
         let known_to = self.portolan[..=self.index].iter().filter_map(|answer| answer.ack).max();
@@ -199,7 +200,7 @@ impl Difference {
         })
     }
 
-    /// Whether a window that the peer has offered ends at this number.
+    /// Whether a window of the peer ends at this number.
     pub(super) fn has_window_to(&self, end: i64) -> bool {
         let number = |line: &String, name: &str| value(line, name)?.parse::<i64>().ok();
         let mut ends = self
@@ -209,13 +210,13 @@ impl Difference {
         ends.any(|offered| offered == end)
     }
 
-    /// What the peer has acknowledged before this group.
+    /// The data that the peer has acknowledged before this group.
     pub(super) fn acked(&self) -> i64 {
         let before = self.plan.groups[..self.index].iter().flat_map(|group| &group.lines);
         before.filter_map(|line| value(line, "ack")?.parse().ok()).max().unwrap_or(1)
     }
 
-    /// Whether the peer has sent a segment from before what Linux had acknowledged by then.
+    /// Whether the peer has sent a segment older than what Linux had acknowledged by then.
     pub(super) fn has_old_ack(&self) -> bool {
         (0..=self.index).any(|index| {
             let so_far = self.linux[..=index].iter().filter_map(|answer| answer.ack).max();
@@ -226,20 +227,20 @@ impl Difference {
         })
     }
 
-    /// Where a segment of the peer begins.
+    /// The sequence number of a segment of the peer.
     pub(super) fn peer_seq(&self, line: &str) -> Option<i64> {
         let seq = value(line, "seq").filter(|_| line.starts_with("peer"))?;
         seq.split("..").next()?.parse().ok()
     }
 }
 
-/// What follows a word in a line of a script.
+/// The value after a word in a line of a script.
 fn value<'l>(line: &'l str, name: &str) -> Option<&'l str> {
     let mut words = line.split_whitespace();
     words.find(|word| *word == name).and_then(|_| words.next())
 }
 
-/// The plan as a script, in which each stack's answers stand as comments.
+/// Writes the plan as a script, with the answers of both stacks as comments.
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# seed {}\nfamily {}\nsysctl tcp_rfc1337 1", self.plan.seed, self.plan.family())?;
@@ -261,7 +262,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Whether the hosts answered a group differently.
+/// Whether the hosts gave different answers to a group.
 pub(super) fn difference(
     plan: &Plan,
     index: usize,
@@ -270,7 +271,7 @@ pub(super) fn difference(
 ) -> Option<Difference> {
     let has_failed = |answer: &Answer| answer.results.iter().any(|result| result.starts_with("failure"));
     if has_failed(&ours[index]) && has_failed(&theirs[index]) {
-        // There is no socket for the call: the script ends here, whatever was still to come.
+        // The call has no socket, so the script ends here.
         return None;
     }
     (!ours[index].is_like(&theirs[index])).then(|| Difference {
@@ -281,7 +282,7 @@ pub(super) fn difference(
     })
 }
 
-/// Reads a transcript: one answer for each group.
+/// Parses a transcript: one answer for each group.
 pub(super) fn of(plan: &Plan, transcript: Vec<String>) -> Vec<Answer> {
     let mut answers = vec![Answer::default(); plan.groups.len()];
     let (mut group, mut seen, mut begun) = (0, 0, false);
@@ -313,14 +314,14 @@ pub(super) fn of(plan: &Plan, transcript: Vec<String>) -> Vec<Answer> {
             read_segment(what, &mut read, &mut sent_to);
             let again = read.again_from.filter(|_| read.again_from != answer.again_from);
             if again.is_some() && read.ack <= Some(acked_to) {
-                // What goes out again may do so at once or by a timer, and says nothing new of what
-                // was received.
+                // A retransmission may come at once or by a timer, and contains no new
+                // acknowledgement.
                 read.ack = answer.ack;
             }
             read.repeated = answer.repeated.into_iter().chain(again).min();
             answer.repeated = read.repeated;
             if at - step_at > AT_ONCE {
-                // A timer: what it acknowledges counts, if that is new.
+                // A segment from a timer: its acknowledgement counts if it is new.
                 answer.ack = answer.ack.max(read.ack.filter(|&ack| ack > acked_to));
             } else {
                 *answer = read;
@@ -353,7 +354,7 @@ fn read_segment(line: &str, answer: &mut Answer, sent_to: &mut i64) {
         return;
     }
     if has("SYN") && *sent_to > 0 && !has("ACK") {
-        // A SYN again, in its own time.
+        // A retransmitted SYN comes at its own time.
         return;
     }
     if has("SYN") {

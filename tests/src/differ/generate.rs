@@ -1,5 +1,5 @@
-//! From a seed to a plan. The plan is played on Portolan while it is made, so that the peer knows
-//! what has been sent, and so that no group ends near the time of one of Portolan's timers.
+//! Makes a plan from a seed. The plan is played on Portolan while it is made, so that the peer
+//! knows what was sent, and so that no group ends close to one of Portolan's timers.
 
 use std::time::Duration;
 
@@ -10,39 +10,38 @@ use super::plan::{Group, Plan};
 use super::play_on_portolan;
 use crate::soak::dice::Dice;
 
-/// The peer acknowledges everything before a group that would end later than this after something
-/// was sent: otherwise time-outs would be compared, and those depend on how round trips were
-/// measured.
+/// If a group would end later than this after something was sent, the peer acknowledges everything
+/// before it. Otherwise time-outs would be compared, which depend on how round trips were measured.
 const MAX_UNACKED: Duration = Duration::from_millis(100);
 /// The most groups after the connection is open.
 const MAX_GROUPS: u64 = 10;
 
-/// What the peer of a plan knows and intends.
+/// The state of a plan's peer.
 struct Peer {
     dice: Dice,
     plan: Plan,
     has_sack: bool,
     is_active: bool,
-    /// The next number of its stream, and the end of its stream once it has sent a FIN.
+    /// The next sequence number of its stream, and the end of its stream once it has sent a FIN.
     next: i64,
     fin_sent: bool,
-    /// The end of what the host has sent, and what the peer has acknowledged.
+    /// The end of the data that the host has sent, and of the data that the peer has acknowledged.
     host_next: i64,
     acked: i64,
-    /// Where segments of the host end.
+    /// The ends of the host's segments.
     ends: Vec<i64>,
-    /// A segment was sent that is answered no more than twice a second.
+    /// Whether a segment was sent that is answered at most twice a second.
     is_challenged: bool,
-    /// For how long the oldest of what is not acknowledged waits.
+    /// The age of the oldest unacknowledged data.
     unacked_for: Duration,
-    /// Whether the program has a socket, and what it has done to it.
+    /// Whether the program has a socket, and what it has done with it.
     is_open: bool,
     is_shut: bool,
-    /// A reset was sent or received: what follows is answered by a host without this connection.
+    /// Whether a reset was sent or received: the host has no connection for later segments.
     is_over: bool,
 }
 
-/// The plan of a seed.
+/// Makes the plan of a seed.
 pub fn generate(seed: u64) -> Plan {
     let mut dice = Dice::new(seed, "differ", 0);
     let domain = dice.pick(&[Domain::V4, Domain::V4, Domain::V6]);
@@ -83,7 +82,7 @@ pub fn generate(seed: u64) -> Plan {
 }
 
 impl Peer {
-    /// The handshake, usually as it should be.
+    /// Adds the handshake, usually a regular one.
     fn open(&mut self) {
         let options = self.syn_options();
         if self.is_active {
@@ -133,10 +132,10 @@ impl Peer {
         options
     }
 
-    /// Adds a group, plays the plan so far, and remembers what Portolan has sent.
+    /// Adds a group, plays the plan so far, and stores what Portolan has sent.
     fn group(&mut self, lines: Vec<String>) -> Answer {
-        // Longer than an acknowledgement may be delayed. The handshake takes longer: a long round
-        // trip puts timers off.
+        // This is longer than an acknowledgement may be delayed. The handshake takes longer: a long
+        // round trip postpones timers.
         let is_handshake = self.plan.groups.len() < 3;
         let is_calm = self.acked >= self.host_next && self.dice.one_in(8);
         let millis = match (is_handshake, is_calm) {
@@ -158,7 +157,7 @@ impl Peer {
         answers.last().cloned().unwrap_or_default()
     }
 
-    /// One line: what the program or the peer does next.
+    /// Adds one line: the next action of the program or the peer.
     fn step(&mut self) -> String {
         let line = if self.is_open && self.dice.one_in(3) { self.call() } else { self.segment() };
         self.note_sent(&line);
@@ -186,14 +185,14 @@ impl Peer {
         }
     }
 
-    /// A segment: mostly what a peer in order would send, sometimes what one would not.
+    /// A segment: usually one that is regular, sometimes one that is not.
     fn segment(&mut self) -> String {
         let (next, ack) = (self.next, self.ack());
         let len = self.dice.pick(&[1, 100, 536, 1000]) as i64;
         let window = self.dice.pick(&[65535, 65535, 65535, 65535, 5000, 500, 0]);
         let sack = self.sack();
         let old = (next - self.dice.scaled(1, 1500) as i64).max(1);
-        // One segment that is challenged, as the next would meet a limit of time.
+        // Only one challenged segment, because the next would be rate-limited.
         let kinds = if self.is_challenged { 30 } else { 39 };
         let kind = self.dice.within(0, kinds);
         self.is_challenged |= kind > 30;
@@ -211,8 +210,7 @@ impl Peer {
             31 => format!("peer RST seq {}", next + self.dice.pick(&[-1, 1, 1000, 100_000])),
             32 => format!("peer SYN seq {} win {window}", next + self.dice.pick(&[-1, 0, 1000, 100_000])),
             33 => format!("peer ACK seq {next} ack {} win {window}", self.host_next + 1),
-            // For the kernel the SYN of a connection that it opened is something that was
-            // acknowledged.
+            // For the kernel, the SYN of a connection that it opened is acknowledged data.
             34 => {
                 let least = i64::from(self.is_active);
                 format!("peer ACK seq {next} ack {} win {window}", (self.acked - 1).max(least))
@@ -225,7 +223,7 @@ impl Peer {
         }
     }
 
-    /// An acknowledgement: of everything, of nothing new, or of a part.
+    /// An acknowledgement of everything, of nothing new, or of a part.
     fn ack(&mut self) -> i64 {
         let (acked, host_next) = (self.acked, self.host_next);
         match self.dice.within(0, 9) {
@@ -238,7 +236,7 @@ impl Peer {
         }
     }
 
-    /// Blocks of what the host has sent, behind the first segment that is not acknowledged.
+    /// SACK blocks of the host's data, behind the first unacknowledged segment.
     fn sack(&mut self) -> String {
         let ends: Vec<i64> = self.ends.iter().copied().filter(|&end| end > self.acked).collect();
         if ends.len() < 2 {
@@ -254,7 +252,7 @@ impl Peer {
         }
     }
 
-    /// What the peer's line means for what it sends next.
+    /// Updates the peer's state for a line of the peer.
     fn note_sent(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         if words.first() != Some(&"peer") {
@@ -280,7 +278,7 @@ impl Peer {
     }
 }
 
-/// Where the data of a segment of the host ends.
+/// The end of the data of a segment of the host.
 fn segment_end(line: &str) -> Option<i64> {
     let (_, segment) = line.split_once(" stack ")?;
     let (_, seq) = segment.split_once("seq ")?;

@@ -1,17 +1,16 @@
-//! Random peers against Portolan and against the Linux kernel: a seed becomes a [`Plan`], both
-//! hosts play it, and what they answer is compared in kind. A difference is explained by a rule
-//! (`rules`), or shrunk to a short script.
+//! Random peers against Portolan and the Linux kernel: a seed becomes a [`Plan`], both hosts play
+//! it, and their answers are compared by kind. A difference is explained by a rule (`rules`), or
+//! shrunk to a short script.
 //!
-//! A plan is a script of `tests/scripts` (its notation is in the README there) in which nothing is
-//! expected: calls of the program and segments of the peer, in groups, and after each group a time
-//! in which the host answers, longer than an acknowledgement may be delayed. What a host sends at
-//! once is compared, and at the end of a group what it has acknowledged; what its timers send later
-//! is not (the scripts look at that), and the peer leaves data unacknowledged for so short a time
-//! that they hardly do.
+//! A plan is a script of `tests/scripts` (its notation is in the README there) without
+//! expectations: calls of the program and segments of the peer, in groups, and after each group a
+//! time in which the host answers, longer than an acknowledgement may be delayed. The comparison
+//! includes what a host sends at once, and what it has acknowledged at the end of a group. It does
+//! not include what timers send later, which scripts test. The peer leaves data unacknowledged for
+//! so short a time that timers rarely fire.
 //!
-//! Read `plan` (what a plan is, and its text), `generate` (from a seed to a plan), `answers` (from
-//! what happened to what is compared), `rules` (differences that are known, and why they are none),
-//! then `shrink`.
+//! Read `plan` (a plan, and its text), `generate` (from a seed to a plan), `answers` (what is
+//! compared), `rules` (known differences), then `shrink`.
 
 mod answers;
 mod generate;
@@ -25,22 +24,22 @@ pub use plan::{Group, Plan};
 pub use rules::{RULES, Rule};
 pub use shrink::shrink;
 
-/// A difference must show so many times: a busy machine answers late once.
+/// How many times a difference must appear, because a busy machine may answer late once.
 const ATTEMPTS: usize = 3;
 
-/// What came of a plan.
+/// The result of a plan.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// Both hosts answered the same.
+    /// Both hosts gave the same answers.
     Same,
-    /// They differed, and this one of [`RULES`] says why.
+    /// The answers differ, and this one of [`RULES`] explains why.
     Explained(usize, Difference),
-    /// They differed, and nothing says why.
+    /// The answers differ, and no rule explains why.
     Unexplained(Difference),
 }
 
 impl Verdict {
-    /// Whether it shows a mistake, or lacks a rule.
+    /// Whether it shows a bug, or needs a rule.
     pub fn is_unexplained(&self) -> bool {
         matches!(self, Verdict::Unexplained(_))
     }
@@ -61,8 +60,8 @@ pub fn compare(plan: &Plan) -> Verdict {
     verdict
 }
 
-/// The first difference, and the rule that explains it, if there is one. After it the hosts are in
-/// different states.
+/// The first difference, and the rule that explains it, if there is one. Later differences do not
+/// count, because the hosts are in different states by then.
 fn judge(plan: &Plan, ours: &[Answer], theirs: &[Answer]) -> Verdict {
     let first = (0..plan.groups.len()).find_map(|index| answers::difference(plan, index, ours, theirs));
     let Some(difference) = first else { return Verdict::Same };
@@ -80,7 +79,7 @@ fn play_on_linux(plan: &Plan) -> Vec<String> {
     transcript(plan.script().run_on_linux(plan.domain))
 }
 
-/// What happened, also up to a call that could not be made.
+/// The transcript, up to a call that could not be made.
 fn transcript(result: Result<Vec<String>, crate::script::Failure>) -> Vec<String> {
     match result {
         Ok(transcript) => transcript,

@@ -7,19 +7,19 @@ use portolan::Domain;
 
 use crate::script::Script;
 
-/// What happens at one moment, and how long the host then has to answer.
+/// The actions at one time, and how long the host then has to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Lines of a script: `call` and `peer`.
     pub lines: Vec<String>,
-    /// Until the next group.
+    /// The time until the next group.
     pub wait: Duration,
 }
 
-/// What is played on both hosts.
+/// The actions that are played on both hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The seed that it is from.
+    /// Its seed.
     pub seed: u64,
     /// The family.
     pub domain: Domain,
@@ -28,13 +28,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The text of a script that plays it and expects nothing.
+    /// The text of a script that plays the plan and expects nothing.
     pub fn text(&self) -> String {
-        // Portolan follows RFC 1337 §3: no reset ends TIME-WAIT. Linux does where it is asked to.
+        // Portolan follows RFC 1337 §3: no reset ends TIME-WAIT. Linux does so only with this
+        // setting.
         let mut text = format!("# seed {}\nfamily {}\nsysctl tcp_rfc1337 1\n", self.seed, self.family());
         for group in &self.groups {
             for line in &group.lines {
-                // What is sent in between is not looked at, but belongs to this group.
+                // Segments in between are not compared with the script, but belong to this group.
                 let _ = writeln!(text, "{line}\nskip for 0ms");
             }
             let _ = writeln!(text, "skip for {}ms", group.wait.as_millis());
@@ -50,11 +51,11 @@ impl Plan {
         }
     }
 
-    /// The script that plays it.
+    /// The script that plays the plan.
     ///
     /// # Panics
     ///
-    /// If its lines are none of a script.
+    /// If its lines are not valid in a script.
     pub fn script(&self) -> Script {
         let text = self.text();
         Script::parse("plan", &text).unwrap_or_else(|failure| panic!("{failure}\n{text}"))

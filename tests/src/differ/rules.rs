@@ -1,13 +1,13 @@
-//! Differences that are known, and why they are none.
+//! Known differences, and why they are no bugs.
 
 use super::{Answer, Difference};
 
-/// Why two answers may differ. None of them is for a difference in time alone.
+/// A reason for different answers. No rule explains a difference in time alone.
 #[derive(Clone, Copy)]
 pub struct Rule {
     /// The RFC or the behaviour of the kernel that explains the difference.
     pub why: &'static str,
-    /// Whether it explains this one.
+    /// Whether it explains this difference.
     pub explains: fn(&Difference) -> bool,
 }
 
@@ -40,8 +40,8 @@ pub const RULES: &[Rule] = &[
         explains: |difference| {
             let (ours, theirs) = (difference.ours(), difference.theirs());
             let is_later = theirs.ack.is_some() && ours.ack > theirs.ack;
-            // A reset without that echo does not end the handshake, and what follows is not for a
-            // port without one.
+            // A reset without that echo does not end the handshake, and later segments are not for
+            // a port without a connection.
             let is_over = difference.lines().iter().any(|line| line.starts_with("peer RST"))
                 && ours.reset.is_some()
                 && theirs.reset.is_none();
@@ -77,7 +77,7 @@ pub const RULES: &[Rule] = &[
             difference.is_in_syn_received()
                 && theirs.reset.is_some()
                 && ours.reset.is_none()
-                // There may be a limit for such ACKs.
+                // Such ACKs may be rate-limited.
                 && (ours.ack.is_some() || ours.is_silent())
         },
     },

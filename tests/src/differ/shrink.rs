@@ -1,10 +1,9 @@
-//! From a plan that shows a difference to the shortest that still does.
+//! Shrinks a plan that shows a difference.
 
 use super::plan::Plan;
 use super::{Difference, Verdict, compare};
 
-/// Takes groups, then lines away for as long as the answers still differ in a way that nothing
-/// explains.
+/// Removes groups, then lines, as long as the answers still differ without an explanation.
 pub fn shrink(mut found: Difference) -> Difference {
     found.plan.groups.truncate(found.index + 1);
     loop {
@@ -19,7 +18,7 @@ pub fn shrink(mut found: Difference) -> Difference {
     }
 }
 
-/// Plans with a piece less, the largest pieces first.
+/// The plan without one part, the largest parts first.
 fn candidates(plan: &Plan) -> impl Iterator<Item = Plan> {
     let count = plan.groups.len();
     let without_groups = [4, 2, 1].into_iter().flat_map(move |len: usize| {

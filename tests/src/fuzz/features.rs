@@ -1,4 +1,4 @@
-//! Where an input of the machine begins: what both ends can do, and the state of the first
+//! The beginning of an input of the machine: the features of both ends, and the state of the first
 //! connection.
 
 use portolan::testing::TcpSegment;
@@ -6,7 +6,7 @@ use portolan::{CongestionControl, Domain, Ecn, MtuProbing, SynCookieMode};
 
 use super::host::{Bounds, Host, small_config};
 
-/// What the stack is configured to do and what the peer offers, as bits of two bytes.
+/// The configuration of the stack and the options of the peer, as bits of two bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Features(pub(super) u16);
 
@@ -58,12 +58,12 @@ impl Features {
         Host::new(self.has(Features::ETHERNET), config, Bounds::STREAMS)
     }
 
-    /// Flags of a SYN of the peer.
+    /// The flags of a SYN of the peer.
     pub(super) fn syn_flags(self) -> u8 {
         TcpSegment::SYN | if self.has(Features::ECN_REQUEST) { ECE | CWR } else { 0 }
     }
 
-    /// Options of a SYN of the peer.
+    /// The options of a SYN of the peer.
     pub(super) fn syn_options(self, clock: u32) -> Vec<u8> {
         let mut options = vec![2, 4, 0x05, 0xb4];
         if self.has(Features::SACK) {
@@ -87,7 +87,7 @@ impl Features {
 const ECE: u8 = 0x40;
 const CWR: u8 = 0x80;
 
-/// Where an input begins.
+/// The state in which an input begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beginning {
     Nothing,

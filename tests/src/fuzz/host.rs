@@ -1,4 +1,4 @@
-//! A stack under test, and what must hold after each input.
+//! A stack under test, and the checks after each input.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use crate::raw_peer::{self, add_interface, resolution_answer, tcp_segment};
 
 const MTU: usize = 1500;
 
-/// Timers that may fire at one moment or while time passes.
+/// The most timers that may fire at one time or while time passes.
 const MAX_TIMERS: usize = 20_000;
 
-/// For this long a stack may hold something after its program has closed everything: the
-/// retransmissions of a connection that no program holds, and what is remembered of paths.
+/// How long a stack may hold memory after its program has closed everything: for the
+/// retransmissions of orphans, and what it has learned about paths.
 const AFTERMATH: Duration = Duration::from_secs(4 * 3600);
 
-/// What the network layer may keep of its neighbours and paths.
+/// The bytes that the network layer may keep for neighbours and paths.
 const LEARNED_BYTES: usize = 16 << 10;
 
-/// Drops of packets other than the one that comes in: packets that wait, answers that are not sent,
-/// what our own output meets.
+/// Drops of packets other than the received one: waiting packets, answers that are not sent, and
+/// our own output.
 const OTHERS_DROPS: &[DropReason] = &[
     DropReason::ReassemblyTimeout,
     DropReason::ReassemblyLimit,
@@ -36,11 +36,11 @@ const OTHERS_DROPS: &[DropReason] = &[
     DropReason::TransmitQueueFull,
     DropReason::HandshakeTimeout,
     DropReason::MemoryLimit,
-    // Every fragment of the packet.
+    // A drop for every fragment of the packet.
     DropReason::BadFragment,
 ];
 
-/// What an input may send at most.
+/// The most that one input may cause to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) frames: usize,
@@ -48,19 +48,19 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// For hosts without TCP data: a packet draws at most a few answers.
+    /// For hosts without TCP data: a packet causes at most a few answers.
     pub(super) const SMALL: Bounds = Bounds { frames: 70, bytes: 100_000 };
-    /// An acknowledgement may release what was queued, in segments as small as a peer may ask for.
+    /// An acknowledgement may release queued data, in segments as small as a peer may ask for.
     pub(super) const STREAMS: Bounds = Bounds { frames: 10_000, bytes: 2_000_000 };
 }
 
-/// A stack with the addresses of [`RawPeer`], and a neighbour that answers for its own.
+/// A stack with the addresses of [`RawPeer`], and a neighbour that answers for its own addresses.
 pub(super) struct Host {
     pub(super) stack: Stack,
     pub(super) iface: InterfaceId,
     pub(super) now: Instant,
     pub(super) medium: Medium,
-    /// What the stack sent since it was last taken.
+    /// The frames that the stack has sent since they were last taken.
     pub(super) sent: Vec<Vec<u8>>,
     /// Whether the neighbour answers ARP and neighbour solicitations.
     pub(super) has_neighbor: bool,
@@ -70,7 +70,7 @@ pub(super) struct Host {
     digest: u64,
 }
 
-/// The defaults with limits that a short input can reach.
+/// The default configuration with limits that a short input can reach.
 pub(super) fn small_config() -> Config {
     let mut config = Config::default();
     config.memory_limit_bytes = 1 << 20;
@@ -122,14 +122,14 @@ impl Host {
         raw_peer::frame(self.medium, packet)
     }
 
-    /// The peer's packet comes in.
+    /// Handles a packet from the peer.
     pub(super) fn receive_packet(&mut self, packet: &[u8]) {
         let frame = self.frame(packet);
         self.receive(Frame::new(frame));
     }
 
-    /// A frame comes in. It is counted as something, answered or held; what ARP and NDP confirm may
-    /// show nowhere.
+    /// Handles a frame. It must be counted, answered or held; but ARP and NDP may confirm something
+    /// without a trace.
     pub(super) fn receive(&mut self, frame: Frame) {
         let before = self.stack.stats().clone();
         let held = self.stack.memory_bytes();
@@ -141,7 +141,7 @@ impl Host {
         assert!(is_counted || is_resolution || frames > 0, "a frame left no trace");
     }
 
-    /// Whether it is ARP, or perhaps NDP.
+    /// Whether the frame is ARP, or perhaps NDP.
     fn is_resolution(&self, frame: &[u8]) -> bool {
         const NDP: std::ops::RangeInclusive<u8> = 133..=137;
         let is_arp = frame.get(12..14) == Some(&[8, 6]);
@@ -149,7 +149,7 @@ impl Host {
         self.is_ethernet() && (is_arp || is_ndp)
     }
 
-    /// Frames come in as one batch.
+    /// Handles frames as one batch.
     pub(super) fn receive_batch(&mut self, frames: Vec<Vec<u8>>) {
         let before = self.stack.stats().clone();
         let count = frames.len() as u64;
@@ -159,7 +159,7 @@ impl Host {
         self.settle();
     }
 
-    /// One packet is dropped for one reason.
+    /// Checks that one packet is dropped for one reason.
     fn check_drops(&self, before: &Stats, frames: u64) {
         let after = self.stack.stats();
         assert_eq!(after.link.frames_in, before.link.frames_in + frames);
@@ -177,7 +177,7 @@ impl Host {
         }
     }
 
-    /// Time passes, from timer to timer.
+    /// Lets time pass, from timer to timer.
     pub(super) fn pass(&mut self, duration: Duration) {
         let settle = |host: &mut Host| {
             host.settle();
@@ -185,7 +185,7 @@ impl Host {
         raw_peer::pass(self, duration, MAX_TIMERS, |host| (&mut host.stack, &mut host.now), settle);
     }
 
-    /// Takes and checks what the stack sends. Returns how many frames that were.
+    /// Takes and checks the frames that the stack sends. Returns their number.
     pub(super) fn settle(&mut self) -> usize {
         let (mut frames, mut bytes, mut looped) = (0, 0, 0);
         loop {
@@ -230,7 +230,7 @@ impl Host {
         frames
     }
 
-    /// The TCP segments among what was sent; the rest is forgotten.
+    /// Takes the TCP segments among the sent frames; the others are discarded.
     pub(super) fn take_segments(&mut self) -> Vec<TcpSegment> {
         let medium = self.medium;
         self.sent.drain(..).filter_map(|frame| tcp_segment(medium, &frame)).collect()
@@ -242,15 +242,15 @@ impl Host {
         }
     }
 
-    /// What it sent and counted.
+    /// A digest of what it sent and counted.
     pub(super) fn digest(mut self) -> Digest {
         let stats = format!("{:?} {:?}", self.stack.stats(), self.now);
         self.digest_bytes(stats.as_bytes());
         Digest(self.digest)
     }
 
-    /// After its program has closed everything: the stack comes to rest, and holds what it held at
-    /// first.
+    /// Checks, after its program has closed everything, that the stack comes to rest and holds as
+    /// much as at first.
     pub(super) fn check_rest(&mut self) {
         self.pass(AFTERMATH);
         let sockets = self.stack.sockets();
@@ -261,7 +261,7 @@ impl Host {
     }
 }
 
-/// Whether anything was counted but that frames came in.
+/// Whether any counter except that of received frames changed.
 fn counts_differ(before: &Stats, after: &Stats) -> bool {
     let is_arrival = |name: &str| matches!(name, "link.frames_in" | "link.bytes_in");
     before.iter().zip(after.iter()).any(|((name, old), (_, new))| !is_arrival(name) && old != new)

@@ -1,4 +1,4 @@
-//! The settings of a bad network as text, and what such a network does to frames.
+//! The settings of a bad network as text, and the effects of such a network on frames.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::input::Input;
 
 const MAX_STEPS: usize = 64;
 
-/// Reads settings, and drives a network that has them.
+/// Parses settings, and simulates a network that has them.
 pub(super) fn run(data: &[u8]) -> Digest {
     let mut input = Input::new(data);
     let text = String::from_utf8_lossy(input.counted()).into_owned();
@@ -37,7 +37,7 @@ pub(super) fn run(data: &[u8]) -> Digest {
         now += input.duration();
         popped += pop_all(&mut queue, now);
     }
-    // Whatever waits comes out in the end.
+    // All waiting frames come out in the end.
     let mut turns = 0;
     while let Some(at) = queue.next_at() {
         turns += 1;
@@ -61,7 +61,8 @@ fn pop_all(queue: &mut ImpairQueue<Frame>, now: Instant) -> u64 {
     popped
 }
 
-/// Settings are in their ranges, and what they are shown as is read as the same.
+/// Checks that settings are within their ranges, and that their text is parsed to the same
+/// settings.
 fn check_settings(impairment: &Impairment) {
     let shares = [
         impairment.loss,
@@ -76,7 +77,7 @@ fn check_settings(impairment: &Impairment) {
     assert!(impairment.delay <= minute && impairment.jitter <= minute, "{impairment:?}");
     let shown = impairment.to_string();
     let again: Impairment = shown.parse().unwrap_or_else(|error| panic!("{shown}: {error}"));
-    // Shares and times may lose their last digits on the way through text, once.
+    // Shares and times may lose their last digits once when they are converted to text.
     assert_eq!(
         again.to_string(),
         again.to_string().parse::<Impairment>().map(|same| same.to_string()).unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The bytes that are left.
+/// The remaining bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Input<'d> {
     rest: &'d [u8],
@@ -30,26 +30,26 @@ impl<'d> Input<'d> {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    /// As many bytes, or those that are left.
+    /// Takes this many bytes, or all that remain.
     pub(super) fn take(&mut self, len: usize) -> &'d [u8] {
         let (taken, rest) = self.rest.split_at(len.min(self.rest.len()));
         self.rest = rest;
         taken
     }
 
-    /// Bytes behind a byte that says how many.
+    /// Takes bytes that follow a byte with their number.
     pub(super) fn counted(&mut self) -> &'d [u8] {
         let len = self.byte();
         self.take(usize::from(len))
     }
 
-    /// Bytes behind a word that says how many, at most `max`.
+    /// Takes bytes that follow a word with their number, at most `max`.
     pub(super) fn counted_long(&mut self, max: usize) -> &'d [u8] {
         let len = self.word();
         self.take(usize::from(len).min(max))
     }
 
-    /// A distance: small ones take a byte, others three or five.
+    /// Reads a distance: small ones take one byte, others three or five.
     pub(super) fn offset(&mut self) -> i32 {
         match self.byte() {
             0xff => i32::from_be_bytes([self.byte(), self.byte(), self.byte(), self.byte()]),
@@ -58,14 +58,15 @@ impl<'d> Input<'d> {
         }
     }
 
-    /// From a millisecond to some minutes: a mantissa of 4 bits and an exponent of 4.
+    /// Reads a duration from a millisecond to some minutes: a mantissa of 4 bits and an exponent
+    /// of 4.
     pub(super) fn duration(&mut self) -> Duration {
         let byte = u64::from(self.byte());
         Duration::from_millis((byte & 15) << (byte >> 4))
     }
 }
 
-/// Writes what [`Input`] reads, for seeds.
+/// Writes what [`Input`] reads, for making seeds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Output {
     pub(super) bytes: Vec<u8>,
@@ -103,7 +104,7 @@ impl Output {
         }
     }
 
-    /// The longest time that can be written and is not longer.
+    /// Writes the longest duration that can be represented and is not longer than this one.
     pub(super) fn duration(&mut self, duration: Duration) -> &mut Output {
         let mut mantissa = duration.as_millis() as u64;
         let mut exponent = 0;

@@ -1,7 +1,8 @@
 //! Calls, segments and time in any order, with connections in every state.
 //!
-//! An input is three bytes (what both ends can do, and where it begins), then steps. Segments are
-//! told by their distance from what is due, so that a few bytes make one that is in the window.
+//! An input is three bytes (the features of both ends, and the beginning), then steps. The numbers
+//! of segments are distances from the expected ones, so that a few bytes make a segment within the
+//! window.
 
 mod calls;
 
@@ -19,12 +20,12 @@ const FIRST_PEER_PORT: u16 = 40_000;
 const MAX_FLOWS: usize = 8;
 const MAX_STEPS: usize = 200;
 
-/// A connection as the peer sees it.
+/// A connection from the peer's point of view.
 #[derive(Clone, Copy, Debug)]
 struct Flow {
     peer_port: u16,
     stack_port: u16,
-    /// What the stack expects next.
+    /// The sequence number that the stack expects next.
     peer_next: u32,
     /// The end of what the stack has sent.
     stack_next: u32,
@@ -41,7 +42,7 @@ struct Machine {
     flows: Vec<Flow>,
 }
 
-/// Begins in one of the states of a connection.
+/// Runs an input that begins in one of the states of a connection.
 pub(super) fn run_states(data: &[u8]) -> Digest {
     let mut input = Input::new(data);
     let features = Features(input.word());
@@ -49,7 +50,7 @@ pub(super) fn run_states(data: &[u8]) -> Digest {
     run(features, beginning, input)
 }
 
-/// Begins with nothing: the program does everything.
+/// Runs an input that begins without sockets: the program does everything.
 pub(super) fn run_calls(data: &[u8]) -> Digest {
     let mut input = Input::new(data);
     run(Features(input.word()), Beginning::Nothing, input)
@@ -150,7 +151,7 @@ impl Machine {
 
     // The peer.
 
-    /// Reads what the stack sent.
+    /// Learns from what the stack has sent.
     fn learn(&mut self) {
         for segment in self.host.take_segments() {
             let takes = (segment.flags & (TcpSegment::SYN | TcpSegment::FIN)).count_ones();
@@ -190,7 +191,7 @@ impl Machine {
         self.host.now.as_millis() as u32
     }
 
-    /// A SYN from a port of its own.
+    /// Sends a SYN from a new port.
     fn send_syn(&mut self) {
         if self.flows.len() >= MAX_FLOWS {
             return;
@@ -215,7 +216,7 @@ impl Machine {
         self.send(&syn, 0);
     }
 
-    /// A SYN-ACK for the newest flow.
+    /// Sends a SYN-ACK for the newest flow.
     fn answer_syn(&mut self) {
         let (options, clock) = (self.features.syn_options(self.clock()), self.clock());
         let Some(flow) = self.flows.last_mut() else { return };
@@ -298,7 +299,7 @@ impl Machine {
         self.send(&segment, step.ecn);
     }
 
-    /// Segments that follow each other, and come in one batch.
+    /// Sends consecutive segments in one batch.
     fn burst(&mut self, flow: u8, count: u8, len: u16) {
         let flow = self.flow(flow);
         let len = usize::from(len) % 1461;
@@ -324,7 +325,7 @@ impl Machine {
         self.host.receive_batch(frames);
     }
 
-    /// An ICMP error about a segment of a flow.
+    /// Sends an ICMP error about a segment of a flow.
     fn icmp(&mut self, flow: u8, kind: u8, code: u8, word: u16, seq: i32) {
         let flow = self.flow(flow);
         let about = TcpSegment {
@@ -349,7 +350,7 @@ impl Machine {
     }
 }
 
-/// The value of the time stamp option in options as the stack writes them.
+/// The value of the timestamp option, at the position where the stack writes it.
 fn timestamp(options: &[u8]) -> Option<u32> {
     let mut rest = options;
     loop {
@@ -362,7 +363,7 @@ fn timestamp(options: &[u8]) -> Option<u32> {
     }
 }
 
-/// Writes a value and an echo into the time stamp option, if there is one where a SYN has it.
+/// Writes a value and an echo into the timestamp option, if there is one at its position in a SYN.
 fn set_timestamp(options: &mut [u8], value: u32, echo: u32) {
     let Some(at) = options.windows(2).position(|pair| pair == [8, 10]) else { return };
     if let Some(field) = options.get_mut(at + 2..at + 10) {
@@ -375,7 +376,7 @@ fn set_timestamp(options: &mut [u8], value: u32, echo: u32) {
 mod tests {
     use super::*;
 
-    /// Each beginning is what it is called.
+    /// Each beginning leads to the state of its name.
     #[test]
     fn beginnings_lead_to_their_states() {
         for (beginning, state) in [

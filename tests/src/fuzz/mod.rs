@@ -1,13 +1,13 @@
-//! Fuzz targets: each reads arbitrary bytes as a test, runs it, and checks what must hold whatever
-//! the bytes are.
+//! Fuzz targets: each interprets arbitrary bytes as a test, runs it, and checks what must hold for
+//! any bytes.
 //!
 //! The targets are ordinary functions. `fuzz/` hands them to libFuzzer; `tests/tests/fuzz.rs` runs
 //! them over the seeds in `fuzz/seeds/`; the command `fuzz` (`tests/src/bin/fuzz.rs`) writes those
 //! seeds and runs a single file.
 //!
-//! Read `host` (a stack and the checks), then `features` and `step` (what an input says), `machine`
-//! (calls, segments and time in any order), `packets` (one frame after another), `impairment`, and
-//! `seeds`.
+//! Read `host` (a stack and the checks), then `features` and `step` (the format of an input),
+//! `machine` (calls, segments and time in any order), `packets` (one frame after another),
+//! `impairment`, and `seeds`.
 
 mod features;
 mod host;
@@ -26,11 +26,11 @@ use crate::sources::root;
 
 pub use seeds::{Seed, generated_seeds};
 
-/// What a run sent and counted, in one number: the same input gives the same.
+/// A hash of everything that a run sent and counted: the same input gives the same hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest(u64);
 
-/// One way to read bytes as a test. It panics when something that must hold does not.
+/// A way to interpret bytes as a test. It panics when a check fails.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// The name of the target in `fuzz/` and of its folder of seeds.
@@ -52,7 +52,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "impairment", run: impairment::run },
 ];
 
-/// With FUZZ_TRACE in the environment, says what happens.
+/// Prints what happens if FUZZ_TRACE is set in the environment.
 fn trace(what: std::fmt::Arguments<'_>) {
     static IS_ON: OnceLock<bool> = OnceLock::new();
     if *IS_ON.get_or_init(|| std::env::var_os("FUZZ_TRACE").is_some()) {
@@ -65,18 +65,18 @@ pub fn target(name: &str) -> Option<Target> {
     TARGETS.iter().find(|target| target.name == name).copied()
 }
 
-/// Runs an input of the target of this name; libFuzzer's entry.
+/// Runs an input with the target of this name; called by libFuzzer.
 ///
 /// # Panics
 ///
-/// If there is no such target, or if the input shows a mistake.
+/// If there is no such target, or if a check fails.
 pub fn run(name: &str, data: &[u8]) {
     let target = target(name).unwrap_or_else(|| panic!("there is no fuzz target {name}"));
     (target.run)(data);
 }
 
 impl Target {
-    /// Where its seeds are.
+    /// The folder of its seeds.
     pub fn seed_dir(&self) -> PathBuf {
         root().join("fuzz/seeds").join(self.name)
     }

@@ -1,5 +1,4 @@
-//! One frame after another, to a host with a listener, a socket for datagrams and one that
-//! connects.
+//! One frame after another, to a host with a listener, a datagram socket and a connecting socket.
 
 use std::net::SocketAddr;
 
@@ -43,7 +42,7 @@ fn peer_addr(domain: Domain, port: u16) -> SocketAddr {
     }
 }
 
-/// A host with a listener and a socket for datagrams of each family.
+/// A host with a listener and a datagram socket of each family.
 fn host(ethernet: bool) -> Host {
     let mut host = Host::new(ethernet, small_config(), Bounds::SMALL);
     for domain in [Domain::V4, Domain::V6] {
@@ -57,7 +56,7 @@ fn host(ethernet: bool) -> Host {
     host
 }
 
-/// Any frames, as they are or with checksums set right.
+/// Any frames, unchanged or with corrected checksums.
 pub(super) fn run_frames(data: &[u8]) -> Digest {
     let mut input = Input::new(data);
     let mut host = host(input.byte() % 2 == 1);
@@ -79,7 +78,7 @@ pub(super) fn run_frames(data: &[u8]) -> Digest {
     host.digest()
 }
 
-/// A run of frames with virtio-net headers, as a TAP device hands them over.
+/// A run of frames with virtio-net headers, as a TAP device passes them.
 pub(super) fn run_vnet(data: &[u8]) -> Digest {
     let mut input = Input::new(data);
     let mut host = host(true);
@@ -106,8 +105,8 @@ pub(super) fn run_vnet(data: &[u8]) -> Digest {
     host.digest()
 }
 
-/// What the stack would say of the same frame on its way out is what it was told, but for
-/// "verified", which it never says.
+/// The stack would describe the same frame on its way out as it was described on its way in, except
+/// for "verified", which it never uses.
 fn check_vnet_round_trip(iface: InterfaceId, frame: &Frame) {
     let transmit = Transmit::from_frame(iface, frame.clone());
     let header = vnet_header(&transmit);
@@ -119,7 +118,7 @@ fn check_vnet_round_trip(iface: InterfaceId, frame: &Frame) {
     }
 }
 
-/// TCP options, in each segment that may have them.
+/// TCP options in each kind of segment that may have them.
 pub(super) fn run_tcp_options(data: &[u8]) -> Digest {
     let mut input = Input::new(data);
     let domain = domain(input.byte() % 2 == 1);
@@ -219,7 +218,7 @@ pub(super) fn run_extension_headers(data: &[u8]) -> Digest {
     host.digest()
 }
 
-/// Fragments of a few datagrams, in any order, of any length, once or several times.
+/// Fragments of a few datagrams, in any order and of any length, once or several times.
 pub(super) fn run_reassembly(data: &[u8]) -> Digest {
     let mut input = Input::new(data);
     let mut host = host(false);
@@ -234,10 +233,10 @@ pub(super) fn run_reassembly(data: &[u8]) -> Digest {
         let mut builder = host.packet(domain);
         builder.identification = u32::from(what >> 4 & 3);
         let (protocol, whole) = whole_datagram(&builder, is_datagram);
-        // Behind the end of the datagram there are other bytes.
+        // After the end of the datagram there are other bytes.
         let piece: Vec<u8> =
             (offset..offset + len).map(|at| whole.get(at).copied().unwrap_or(at as u8)).collect();
-        // A packet of more than 65,535 bytes cannot be told by the header of IPv4.
+        // The header of IPv4 cannot express a packet of more than 65,535 bytes.
         host.receive_packet(&builder.fragment(protocol, offset, &piece, is_more));
         if has_passed {
             host.pass(input.duration());
@@ -247,7 +246,7 @@ pub(super) fn run_reassembly(data: &[u8]) -> Digest {
     host.digest()
 }
 
-/// A datagram of 4,000 bytes, or an echo request of as many, with the right checksum.
+/// A datagram of 4,000 bytes, or an echo request of that length, with a right checksum.
 fn whole_datagram(builder: &PacketBuilder, is_datagram: bool) -> (u8, Vec<u8>) {
     let payload: Vec<u8> = (0..4000u32).map(|at| (at % 251) as u8).collect();
     let packet = if is_datagram {
@@ -259,7 +258,7 @@ fn whole_datagram(builder: &PacketBuilder, is_datagram: bool) -> (u8, Vec<u8>) {
     (if is_datagram { UDP } else { icmp }, packet[header_len..].to_vec())
 }
 
-/// ARP and NDP: questions, answers and claims, among packets that wait for a neighbour.
+/// ARP and NDP: requests, answers and announcements, among packets that wait for a neighbour.
 pub(super) fn run_neighbors(data: &[u8]) -> Digest {
     let mut input = Input::new(data);
     let mut host = host(true);
@@ -279,7 +278,7 @@ pub(super) fn run_neighbors(data: &[u8]) -> Digest {
             0 => host.receive(Frame::new(arp_request(mac, v4(who), v4(whom)))),
             1 => host.receive(Frame::new(arp_reply(mac, v4(who), RawPeer::STACK_MAC, v4(whom)))),
             2 => {
-                // Any fields behind a right Ethernet header.
+                // Any fields behind a valid Ethernet header.
                 let mut frame = arp_request(mac, v4(who), v4(whom));
                 let changes = input.counted();
                 for change in changes.chunks_exact(2) {
@@ -300,7 +299,7 @@ pub(super) fn run_neighbors(data: &[u8]) -> Digest {
     host.digest()
 }
 
-/// Addresses of the link by a small number; the stack's own, the peer's, nobody's, and some that
+/// Addresses of the link by a small number: the stack's, the peer's, unused ones, and some that
 /// must not be used.
 fn v4(number: u8) -> std::net::Ipv4Addr {
     match number % 8 {
@@ -326,8 +325,8 @@ fn v6(number: u8) -> std::net::Ipv6Addr {
     }
 }
 
-/// An NDP message with any body and options; its target is one of the addresses above, unless the
-/// body is long enough.
+/// An NDP message with any body and options. Its target is one of the addresses above, unless the
+/// body is long enough to contain one.
 fn ndp(host: &mut Host, mac: MacAddr, who: u8, whom: u8, kind: u8, body: &[u8]) {
     let mut builder = PacketBuilder::new(v6(who).into(), v6(whom >> 4).into());
     builder = builder.hop_limit(if who & 0x40 == 0 { 255 } else { 64 });
@@ -337,19 +336,19 @@ fn ndp(host: &mut Host, mac: MacAddr, who: u8, whom: u8, kind: u8, body: &[u8]) 
     host.receive(Frame::new(portolan::testing::ethernet(mac, RawPeer::STACK_MAC, &packet)));
 }
 
-/// The stack has a datagram for somebody on the link.
+/// Lets the stack send a datagram to a host on the link.
 fn send_datagram(host: &mut Host, who: u8, is_v6: bool) {
     let domain = domain(is_v6);
     let Ok(descriptor) = host.stack.socket(domain, SocketKind::Datagram) else { return };
     let to: SocketAddr = if is_v6 { (v6(who), 9).into() } else { (v4(who), 9).into() };
-    // Some of these addresses cannot be sent to.
+    // Some of these addresses are not valid destinations.
     let _ = host.stack.send_to(host.now, descriptor, &[3; 100], to);
     host.settle();
     host.stack.close(host.now, descriptor).expect("the descriptor is open");
     host.settle();
 }
 
-/// Sets the checksums right of what may be an IP packet without extension headers.
+/// Corrects the checksums of bytes that may be an IP packet without extension headers.
 fn mend_checksums(packet: &mut [u8]) {
     let (transport_at, protocol, pseudo) = match packet {
         [first, ..] if *first >> 4 == 4 && packet.len() >= 20 => {

@@ -1,5 +1,4 @@
-//! Inputs to begin with: each does something that a host does in earnest, so that a fuzzer has it
-//! to vary.
+//! Seeds: each does something that real hosts do, so that the fuzzer can vary it.
 
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ const URG: u8 = TcpSegment::URG;
 /// A seed: the target, its file name, its bytes.
 pub type Seed = (&'static str, String, Vec<u8>);
 
-/// All seeds as `fuzz/seeds/` has them, but for those that once found something.
+/// All seeds in `fuzz/seeds/`, except those that once found a bug.
 pub fn generated_seeds() -> Vec<Seed> {
     let mut seeds = Vec::new();
     tcp_states(&mut seeds);
@@ -49,8 +48,8 @@ fn wait(millis: u64) -> Step {
     Step::Wait(Duration::from_millis(millis))
 }
 
-/// What happens to a connection in any state: data in order, old and early; ACKs old and new; FIN,
-/// RST, SYN; calls and time.
+/// Steps that may happen to a connection in any state: data in order, old and early; ACKs old and
+/// new; FIN, RST, SYN; calls and time.
 fn encounters() -> Vec<Step> {
     let sack = Segment { options: Options::Sack(vec![(-1000, 0)]), ack: -5000, ..Segment::due(ACK, 0) };
     vec![
@@ -180,7 +179,7 @@ fn builder(v6: bool) -> PacketBuilder {
     }
 }
 
-/// Packets that each mean something to a host.
+/// Packets that each have an effect on a host.
 fn packets(v6: bool) -> Vec<(&'static str, Vec<u8>)> {
     let builder = builder(v6);
     let syn = TcpSegment { seq: 7, flags: SYN, ..TcpSegment::new(40_000, 80) };
@@ -244,7 +243,7 @@ fn extension_headers(seeds: &mut Vec<Seed>) {
 }
 
 fn reassembly(seeds: &mut Vec<Seed>) {
-    // What, offset in units of 8, length; the datagram has 4,008 bytes with its header.
+    // Kind, offset in units of 8, length. With its header the datagram has 4,008 bytes.
     let (more, datagram, waits) = (2, 4, 8);
     type Pieces = Vec<(u8, u16, u16)>;
     let orders: [(&str, Pieces); 6] = [

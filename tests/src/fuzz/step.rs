@@ -1,11 +1,10 @@
-//! What happens in an input of the machine, one step after the other, and how the bytes of the
-//! input say it.
+//! The steps of an input of the machine, and their encoding.
 
 use std::time::Duration;
 
 use super::input::{Input, Output};
 
-/// Options of a segment.
+/// The options of a segment.
 #[derive(Clone, Debug)]
 pub(super) enum Options {
     /// A time stamp, if the peer's SYN had one.
@@ -13,21 +12,21 @@ pub(super) enum Options {
     /// A time stamp at this distance from the peer's clock, with an echo at this distance from the
     /// right one.
     Stamped(i32, i32),
-    /// As usual, and SACK blocks: their edges as distances from what the stack sent last.
+    /// The usual options, and SACK blocks whose edges are distances from what the stack sent last.
     Sack(Vec<(i32, i32)>),
     /// These bytes.
     Raw(Vec<u8>),
 }
 
-/// A segment of the peer, as distances from what is due.
+/// A segment of the peer, as distances from the expected values.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
     pub(super) flow: u8,
     pub(super) flags: u8,
     pub(super) ecn: u8,
-    /// From what the stack expects.
+    /// The distance from what the stack expects.
     pub(super) seq: i32,
-    /// From the end of what the stack has sent.
+    /// The distance from the end of what the stack has sent.
     pub(super) ack: i32,
     pub(super) window: u16,
     pub(super) len: u16,
@@ -35,13 +34,13 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// What a well-behaved peer would send.
+    /// The segment that a regular peer would send.
     pub(super) fn due(flags: u8, len: u16) -> Segment {
         Segment { flow: 0, flags, ecn: 0, seq: 0, ack: 0, window: 0xffff, len, options: Options::Usual }
     }
 }
 
-/// One thing that happens. What names a socket or a flow counts in those that there are.
+/// A step. Numbers of sockets and flows count among those that exist.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Segment(Segment),
@@ -59,13 +58,13 @@ pub(super) enum Step {
         word: u16,
         seq: i32,
     },
-    /// So many segments of data in one batch.
+    /// This many segments of data in one batch.
     Burst {
         flow: u8,
         count: u8,
         len: u16,
     },
-    /// A new socket, and what is done with it.
+    /// A new socket, and an action on it.
     Open(u8),
     Datagram {
         port: u8,

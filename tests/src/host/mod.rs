@@ -1,5 +1,5 @@
 //! Two hosts that a test drives in the same way: [`RawPeer`] is Portolan in virtual time,
-//! [`LinuxHost`] is the kernel in real time. The test is the only neighbour of either: it sends and
+//! [`LinuxHost`] is the kernel in real time. The test is the only neighbour of each: it sends and
 //! receives whole IP packets, and makes the calls of a program.
 
 mod linux;
@@ -16,15 +16,15 @@ use crate::RawPeer;
 
 pub use linux::{KernelSetting, LinuxHost, is_judge, kernel_settings_of, kernel_version};
 
-/// What a call gives, or the name of its error: `EAGAIN`.
+/// The result of a call, or the name of its error: `EAGAIN`.
 pub type CallResult<T> = Result<T, &'static str>;
 
-/// What is found when something is looked at.
+/// The result of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// What it is.
+    /// The value.
     Value(String),
-    /// This host has nothing like it.
+    /// This host has no such value.
     NotHere,
     /// No host has it: the name is a mistake.
     Unknown,
@@ -32,17 +32,17 @@ pub enum Found {
 
 /// A host under test. Its addresses are those of the stack in [`RawPeer`].
 pub trait Host {
-    /// What a program holds.
+    /// A descriptor of a program.
     type Descriptor: Copy + Debug;
 
-    /// Whether time is real: then things happen a little late, and nothing can be looked at between
-    /// two of them.
+    /// Whether time is real: then everything happens a little late, and no query is possible
+    /// between two events.
     const REAL_TIME: bool;
 
     /// The time.
     fn now(&self) -> Instant;
 
-    /// Lets time pass, to `end` or until the host has sent something if that is sooner.
+    /// Lets time pass to `end`, or until the host has sent something if that is sooner.
     fn wait(&mut self, end: Instant);
 
     /// Lets all of this time pass.
@@ -53,13 +53,13 @@ pub trait Host {
         }
     }
 
-    /// The IP packets that the host has sent since this was last called, and when.
+    /// The IP packets that the host has sent since the last call, and when.
     fn take_sent(&mut self) -> Vec<(Instant, Vec<u8>)>;
 
-    /// An IP packet arrives at the host.
+    /// Passes an IP packet to the host.
     fn send_packet(&mut self, packet: &[u8]);
 
-    /// A new stream socket, which does not block.
+    /// Makes a stream socket, which is nonblocking.
     fn socket(&mut self, domain: Domain) -> CallResult<Self::Descriptor>;
     /// `bind`.
     fn bind(&mut self, d: Self::Descriptor, addr: SocketAddr) -> CallResult<()>;
@@ -69,7 +69,7 @@ pub trait Host {
     fn peer_addr(&mut self, d: Self::Descriptor) -> CallResult<SocketAddr>;
     /// `listen`.
     fn listen(&mut self, d: Self::Descriptor, backlog: usize) -> CallResult<()>;
-    /// `accept`; the new socket does not block either.
+    /// `accept`; the new socket is nonblocking, too.
     fn accept(&mut self, d: Self::Descriptor) -> CallResult<Self::Descriptor>;
     /// `connect`.
     fn connect(&mut self, d: Self::Descriptor, addr: SocketAddr) -> CallResult<()>;
@@ -94,15 +94,15 @@ pub trait Host {
 
     /// SO_ERROR, which this clears.
     fn take_error(&mut self, d: Self::Descriptor) -> CallResult<Option<&'static str>>;
-    /// What `poll` says.
+    /// The result of `poll`.
     fn readiness(&mut self, d: Self::Descriptor) -> CallResult<Readiness>;
     /// Bytes that wait to be read, and bytes that are not acknowledged yet.
     fn queued_bytes(&mut self, d: Self::Descriptor) -> CallResult<(usize, usize)>;
     /// A field of [`portolan::TcpInfo`], as its `Debug` shows it.
     fn info(&mut self, d: Self::Descriptor, field: &str) -> CallResult<Found>;
-    /// The host's connections, whoever holds them: its port, the peer's, and the state.
+    /// The host's connections, whatever their holders: its port, the peer's, and the state.
     fn states(&mut self) -> Vec<(u16, u16, String)>;
-    /// The state of the connection that the socket has, or that is between these ports; `CLOSED` if
+    /// The state of the connection of the socket, or of the one between these ports. `CLOSED` if
     /// there is only a socket, and otherwise `none`.
     fn state(&mut self, local_port: u16, peer_port: u16, socket: Option<Self::Descriptor>) -> String {
         let own = socket.map(|socket| self.info(socket, "state"));
@@ -123,8 +123,8 @@ pub trait Host {
     fn counter(&mut self, name: &str) -> Found;
     /// Packets dropped for a [`portolan::DropReason`].
     fn drops(&mut self, reason: &str) -> Found;
-    /// The next timer of the host's connections, a [`portolan::DeadlineKind`] and in how long;
-    /// `none`.
+    /// The next timer of the host's connections: a [`portolan::DeadlineKind`] and the time until
+    /// then, or `none`.
     fn timer(&mut self) -> Found;
 }
 
@@ -149,7 +149,7 @@ pub fn packet(domain: Domain) -> PacketBuilder {
     PacketBuilder::new(peer_addr(domain), host_addr(domain))
 }
 
-/// `Retransmit in 0.200 s`: how a timer is told.
+/// The text for a timer: `Retransmit in 0.200 s`.
 pub fn timer_text(kind: &str, after: Option<Duration>) -> String {
     match after {
         Some(after) => format!("{kind} in {:.3} s", after.as_secs_f64()),

@@ -1,4 +1,4 @@
-//! Portolan as a host under test: [`RawPeer`], which has a stack and its virtual time.
+//! Portolan as a host under test: [`RawPeer`], which has a stack and virtual time.
 
 use std::net::SocketAddr;
 
@@ -102,7 +102,8 @@ impl Host for RawPeer {
     }
 
     fn info(&mut self, d: Descriptor, field: &str) -> CallResult<Found> {
-        // `TcpInfo { state: ESTABLISHED, ..., rtt: 100ms, ... }`: whatever fields there will be.
+        // `TcpInfo { state: ESTABLISHED, ..., rtt: 100ms, ... }`: this finds fields that are added
+        // later, too.
         let told = format!("{:?}", named(self.stack.info(self.now, d))?);
         let Some((_, after)) = told.split_once(&format!(" {field}: ")) else { return Ok(Found::Unknown) };
         let end = after.find([',', '}']).unwrap_or(after.len());
@@ -132,7 +133,7 @@ impl Host for RawPeer {
     }
 
     fn timer(&mut self) -> Found {
-        // Not what the stack asks to be called for: it may ask early, and find nothing to do.
+        // This is not the stack's deadline, which may be early and have nothing to do.
         let sockets = self.stack.sockets();
         let next = sockets.iter().filter_map(|socket| socket.timer).min_by_key(|&(at, _)| at);
         Found::Value(next.map_or("none".into(), |(at, kind)| {
@@ -142,7 +143,7 @@ impl Host for RawPeer {
 }
 
 impl RawPeer {
-    /// A call, after which the stack sends what it has to send.
+    /// Makes a call, and then lets the stack send.
     fn after<T>(&mut self, call: impl FnOnce(&mut RawPeer) -> portolan::Result<T>) -> CallResult<T> {
         let result = call(self);
         self.settle();

@@ -14,21 +14,22 @@ use super::{Case, drive};
 use crate::RawPeer;
 use crate::host::{KernelSetting, LinuxHost};
 
-/// Cases that share a kernel host: it takes as long for all of them as for one.
+/// The number of cases that share a kernel host: all of them together take as long as one.
 const BATCH: usize = 200;
-/// The kernel's batches mostly wait.
+/// The number of threads; the kernel's batches mostly wait.
 const THREADS: usize = 8;
-/// A difference counts if it is there so often: on a busy machine the kernel may be late.
+/// How many times a difference must appear to count, because the kernel may be late on a busy
+/// machine.
 const ATTEMPTS: usize = 4;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Cases on which both hosts agree.
     pub same: usize,
-    /// How often each rule has explained a difference.
+    /// How many differences each rule has explained.
     pub explained: BTreeMap<&'static str, usize>,
-    /// What no rule explains: the case, the kernel's answer and Portolan's.
+    /// Differences that no rule explains: the case, the kernel's answer and Portolan's.
     pub unexplained: Vec<(Case, Answer, Answer)>,
 }
 
@@ -66,7 +67,7 @@ fn explanation(case: &Case, linux: &Answer, portolan: &Answer) -> Option<&'stati
 }
 
 fn answers_of_linux(cases: &[Case]) -> io::Result<Vec<Answer>> {
-    // RFC 1337 §3: no reset ends TIME-WAIT. Linux follows it where it is asked to.
+    // RFC 1337 §3: no reset ends TIME-WAIT. Linux follows it only with this setting.
     let name = "ipv4/tcp_rfc1337".into();
     let settings = [KernelSetting::Sysctl { name, value: "1".into() }];
     let batches: Vec<&[Case]> = cases.chunks(BATCH).collect();
@@ -88,8 +89,8 @@ fn answers_of_linux(cases: &[Case]) -> io::Result<Vec<Answer>> {
     results.into_values().collect::<io::Result<Vec<_>>>().map(|answers| answers.concat())
 }
 
-/// Each case has a stack of its own: what one peer may cause is limited over all of its
-/// connections.
+/// Plays a case on Portolan. Each case has a new stack, because some limits apply to all
+/// connections of a peer.
 fn answer_of_portolan(case: Case) -> Answer {
     let mut peer = RawPeer::new(false, Config::default(), 7);
     drive::play(&mut peer, &[case]).remove(0)

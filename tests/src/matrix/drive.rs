@@ -1,4 +1,4 @@
-//! Brings a host into a state, sends it the segment of a case, and collects what it answers.
+//! Brings a host into a state, sends it the segment of a case, and collects the answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,30 +16,31 @@ const CLOSED_PORT: u16 = 81;
 const FIRST_PEER_PORT: u16 = 10_000;
 const PEER_ISN: u32 = 1_000_000;
 const DATA: [u8; 100] = [7; 100];
-/// A delayed acknowledgement has come by then, and no timer of retransmission, keepalive or SYN.
+/// Long enough for a delayed acknowledgement, too short for a retransmission, keepalive or SYN
+/// timer.
 const LONG_ENOUGH: Duration = Duration::from_millis(120);
 
-/// A segment of the host as answers are compared: its numbers by what they mean.
+/// A segment of the host in the form in which answers are compared: with symbolic numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Without PSH.
+    /// The flags without PSH.
     pub flags: u8,
-    /// `SND.NXT`, `SEG.ACK`, ..., or relative to the host's initial number.
+    /// `SND.NXT`, `SEG.ACK`, ..., or a number relative to the host's initial one.
     pub seq: String,
-    /// `RCV.NXT`, `SEG.END`, ..., or relative to the peer's.
+    /// `RCV.NXT`, `SEG.END`, ..., or a number relative to the peer's initial one.
     pub ack: String,
-    /// Bytes of data.
+    /// The length of the data in bytes.
     pub len: usize,
 }
 
-/// What came of a case on one host.
+/// The result of a case on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What it has sent.
+    /// The segments that it sent.
     pub packets: Vec<Packet>,
     /// The state of the connection.
     pub state: String,
-    /// SO_ERROR, and bytes to be read; `None` without a socket.
+    /// SO_ERROR and the number of readable bytes; `None` without a socket.
     pub socket: Option<(&'static str, usize)>,
 }
 
@@ -65,20 +66,20 @@ impl std::fmt::Display for Packet {
     }
 }
 
-/// A connection on its way into a state, as the peer sees it.
+/// A connection that is brought into a state, from the peer's point of view.
 struct Flow<D> {
     case: Case,
     peer_port: u16,
     host_port: u16,
     socket: Option<D>,
-    /// The host's initial number.
+    /// The host's initial sequence number.
     isn: u32,
     snd_una: u32,
     snd_nxt: u32,
     rcv_nxt: u32,
-    /// What the peer may send, from `rcv_nxt` on.
+    /// The window of the peer, from `rcv_nxt` on.
     window: u32,
-    /// The segment of the case.
+    /// The sequence number of the segment of the case.
     seg_seq: u32,
     seg_end: u32,
     seg_ack: u32,
@@ -104,7 +105,7 @@ pub(super) fn play<H: Host>(host: &mut H, cases: &[Case]) -> Vec<Answer> {
             .unwrap_or_else(|why| panic!("{case}: cannot get there: {why}"));
         flows.insert(peer_port, flow);
     }
-    // What is late by now, a delayed ACK of the preparation.
+    // Waits for late segments, such as a delayed ACK of the preparation.
     host.pass(LONG_ENOUGH);
     seen.extend(segments(host));
     sort(seen, &mut flows, |flow, segment| flow.before.push(segment));
@@ -126,12 +127,12 @@ fn listener<H: Host>(host: &mut H, domain: Domain) -> CallResult<H::Descriptor> 
     Ok(socket)
 }
 
-/// What the host has sent since this was last called.
+/// The segments that the host has sent since the last call.
 fn segments<H: Host>(host: &mut H) -> Vec<TcpSegment> {
     host.take_sent().iter().filter_map(|(_, frame)| tcp_segment(Medium::Ip, frame)).collect()
 }
 
-/// Hands what the host has sent to the flows that it belongs to.
+/// Passes the host's segments to the flows that they belong to.
 fn sort<D>(
     segments: Vec<TcpSegment>,
     flows: &mut BTreeMap<u16, Flow<D>>,
@@ -230,7 +231,7 @@ fn prepare<H: Host>(
 }
 
 impl<D: Copy> Flow<D> {
-    /// A segment of the preparation.
+    /// Sends a segment of the preparation.
     fn send<H: Host>(&mut self, host: &mut H, flags: u8, len: u32) {
         let segment = TcpSegment {
             seq: self.rcv_nxt,
@@ -245,7 +246,7 @@ impl<D: Copy> Flow<D> {
         host.send_packet(&packet(self.case.domain).tcp(&segment));
     }
 
-    /// The host's SYN or SYN-ACK, which has just been sent.
+    /// Takes the host's SYN or SYN-ACK, which was just sent.
     fn take_syn<H: Host>(&mut self, host: &mut H, seen: &mut Vec<TcpSegment>) -> Result<(), String> {
         seen.extend(segments(host));
         let is_mine = |segment: &&TcpSegment| {
@@ -263,7 +264,7 @@ impl<D: Copy> Flow<D> {
     /// The segment of the case.
     fn segment(&mut self) -> TcpSegment {
         let Case { flags, seq, ack, len, .. } = self.case;
-        // The window that the host has offered last.
+        // Finds the last window of the host.
         for segment in self.before.iter().filter(|segment| segment.flags & TcpSegment::ACK != 0) {
             let edge = segment.ack.wrapping_add(u32::from(segment.window));
             self.window = edge.wrapping_sub(self.rcv_nxt);
@@ -303,7 +304,7 @@ impl<D: Copy> Flow<D> {
     }
 
     fn answer<H: Host<Descriptor = D>>(self, host: &mut H, states: &[(u16, u16, String)]) -> Answer {
-        // What the host had sent before and sends again says nothing of the case.
+        // A retransmission of earlier data is not an answer to the case.
         let takes = |segment: &TcpSegment| {
             let syn_or_fin = segment.flags & (TcpSegment::SYN | TcpSegment::FIN);
             segment.payload.len() as u32 + syn_or_fin.count_ones()
@@ -316,8 +317,7 @@ impl<D: Copy> Flow<D> {
             takes(segment) == 0 || !self.before.iter().any(|before| is_part(segment, before))
         };
         let packets = self.after.iter().filter(is_new).map(|segment| self.describe(segment)).collect();
-        // Where a new connection has taken the place of one in TIME-WAIT, it is the new one that
-        // counts.
+        // If a new connection has replaced one in TIME-WAIT, the new one counts.
         let found = states
             .iter()
             .filter(|(local, peer, _)| (*local, *peer) == (self.host_port, self.peer_port))

@@ -1,9 +1,9 @@
-//! The blind matrix: one segment in every state, of every combination of flags, sequence numbers
-//! and acknowledgements, made by a generator and sent to the kernel and to Portolan. Both must
-//! answer in kind and be in the same state afterwards, unless a rule explains the difference.
+//! The blind matrix: one segment in every state, with every combination of flags, sequence numbers
+//! and acknowledgements, sent to the kernel and to Portolan. Both must give the same kind of answer
+//! and be in the same state afterwards, unless a rule explains the difference.
 //!
-//! Read this file (the cases), then `drive` (how a host is brought into a state, and what it
-//! answers), `rules` (what explains a difference) and `compare`.
+//! Read this file (the cases), then `drive` (how a host is brought into a state, and its answers),
+//! `rules` (known differences) and `compare`.
 
 mod compare;
 mod drive;
@@ -18,7 +18,7 @@ pub use compare::{Report, compare};
 pub use drive::{Answer, Packet};
 pub use rules::{RULES, Rule};
 
-/// A segment that comes in a state.
+/// A segment in a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The family.
@@ -29,22 +29,22 @@ pub struct Case {
     pub flags: u8,
     /// Its sequence number.
     pub seq: Seq,
-    /// Its acknowledgement; without the flag it is not read.
+    /// Its acknowledgement; ignored without the ACK flag.
     pub ack: Ack,
-    /// Bytes of data in it.
+    /// The length of its data in bytes.
     pub len: u32,
 }
 
-/// How far the host has come before the segment.
+/// The state of the host before the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nobody listens.
+    /// There is no listener.
     Closed,
-    /// A program listens.
+    /// There is a listener.
     Listen,
     /// The program has connected.
     SynSent,
-    /// The SYN-ACK is out.
+    /// The SYN-ACK was sent.
     SynReceived,
     /// Nothing is in flight.
     Established,
@@ -54,45 +54,45 @@ pub enum State {
     FinWait1,
     /// The program has closed.
     FinWait1Closed,
-    /// As `FinWait1`, and the FIN is acknowledged.
+    /// Like `FinWait1`, and the FIN is acknowledged.
     FinWait2,
-    /// As `FinWait1Closed`, and the FIN is acknowledged.
+    /// Like `FinWait1Closed`, and the FIN is acknowledged.
     FinWait2Closed,
     /// The FINs have crossed.
     Closing,
     /// Both FINs are acknowledged.
     TimeWait,
-    /// The peer's FIN has come.
+    /// The peer's FIN was received.
     CloseWait,
-    /// And the program has closed.
+    /// The peer's FIN was received, and the program has closed.
     LastAck,
 }
 
-/// Where the segment begins.
+/// The sequence number of the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seq {
-    /// A thousand before RCV.NXT.
+    /// RCV.NXT - 1000.
     Old,
-    /// One before RCV.NXT.
+    /// RCV.NXT - 1.
     OneBefore,
     /// RCV.NXT.
     Next,
-    /// Ten behind RCV.NXT.
+    /// RCV.NXT + 10.
     InWindow,
     /// The last number of the window.
     LastInWindow,
-    /// The first number behind the window.
+    /// The first number after the window.
     Edge,
-    /// A thousand behind the window.
+    /// A thousand after the window.
     Beyond,
 }
 
-/// What the segment acknowledges.
+/// The acknowledgement number of the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
-    /// More than the largest window before SND.UNA.
+    /// Before SND.UNA by more than the largest window.
     TooOld,
-    /// One before SND.UNA.
+    /// SND.UNA - 1.
     OneBefore,
     /// SND.UNA.
     Una,
@@ -100,7 +100,7 @@ pub enum Ack {
     Within,
     /// SND.NXT.
     Next,
-    /// One behind SND.NXT.
+    /// SND.NXT + 1.
     Future,
 }
 
@@ -146,7 +146,7 @@ pub fn cases() -> impl Iterator<Item = Case> {
     })
 }
 
-/// So many of the cases, chosen by a seed.
+/// This many of the cases, chosen by a seed.
 pub fn sample(count: usize, seed: u64) -> Vec<Case> {
     let mut cases: Vec<(u64, Case)> =
         (0u64..).zip(cases()).map(|(index, case)| (mix(seed ^ mix(index)), case)).collect();

@@ -1,4 +1,4 @@
-//! What explains a difference between the kernel and Portolan in the blind matrix.
+//! The rules that explain differences between the kernel and Portolan in the blind matrix.
 
 use portolan::testing::TcpSegment;
 
@@ -21,7 +21,7 @@ const RST: u8 = TcpSegment::RST;
 const ACK: u8 = TcpSegment::ACK;
 const URG: u8 = TcpSegment::URG;
 
-/// The first that explains a difference counts.
+/// All rules. The first that explains a difference counts.
 pub const RULES: &[Rule] = &[
     Rule {
         name: "reset at the edge",
@@ -72,7 +72,7 @@ pub const RULES: &[Rule] = &[
             } else if case.has(RST) {
                 says_nothing(linux) && is_over(linux)
             } else if case.has(SYN) {
-                // One before RCV.NXT the SYN is old, and what follows it is text.
+                // At RCV.NXT - 1 the SYN is old, and the rest of the segment is new data.
                 acks(portolan) && !is_outside && (resets(linux) || case.seq == Seq::OneBefore)
             } else if !case.has(ACK) {
                 acks(linux) && linux.state == "FIN-WAIT-2" && says_nothing(portolan)
@@ -258,7 +258,7 @@ fn says_nothing(answer: &Answer) -> bool {
     answer.packets.is_empty()
 }
 
-/// One ACK without anything else.
+/// Whether the answer is a single pure ACK.
 fn acks(answer: &Answer) -> bool {
     matches!(&answer.packets[..], [packet] if packet.flags == ACK && packet.len == 0)
 }

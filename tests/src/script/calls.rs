@@ -1,4 +1,4 @@
-//! What the program of a script does.
+//! The calls of a script's program.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::host::{CallResult, Host, host_addr, peer_addr};
 pub(super) const SERVICE_PORT: u16 = 80;
 const LISTENER: &str = "listener";
 
-/// A descriptor and how far its streams have got, in relative numbers.
+/// A descriptor, and the positions in its streams in relative numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Socket<D> {
     pub(super) descriptor: D,
@@ -22,14 +22,14 @@ pub(super) struct Socket<D> {
 }
 
 impl<D> Socket<D> {
-    /// What the program sends next.
+    /// The bytes that the program sends next.
     fn next_bytes(&self, len: usize) -> Vec<u8> {
         (0..len as u32).map(|at| stack_byte(self.sent.wrapping_add(at))).collect()
     }
 }
 
 impl<H: Host> Engine<'_, H> {
-    /// Does what the line says; an error is what the program got instead.
+    /// Makes the call of a line. The error is the result that the program got instead.
     pub(super) fn call(&mut self, call: &Call) -> Result<(), String> {
         let got = match self.try_call(call)? {
             Ok(value) => value,
@@ -114,7 +114,7 @@ impl<H: Host> Engine<'_, H> {
         }
     }
 
-    /// The program reads, and what it gets must be the peer's stream.
+    /// Reads, and checks that the data is the peer's stream.
     fn receive(&mut self, name: &str, len: usize) -> Result<CallResult<String>, String> {
         let socket = self.socket(name)?;
         let mut buf = vec![0; len];
@@ -141,7 +141,7 @@ impl<H: Host> Engine<'_, H> {
         host.listen(descriptor, backlog)
     }
 
-    /// The stream goes on behind what was taken.
+    /// Advances the stream by the bytes that were taken.
     fn note_sent(&mut self, name: &str, result: CallResult<usize>) -> CallResult<String> {
         if let (Ok(len), Some(socket)) = (result, self.sockets.get_mut(name)) {
             socket.sent = socket.sent.wrapping_add(len as u32);
@@ -149,7 +149,7 @@ impl<H: Host> Engine<'_, H> {
         result.map(|len| len.to_string())
     }
 
-    /// Where the program connects to.
+    /// The address that the program connects to.
     fn remote(&self) -> SocketAddr {
         (peer_addr(self.domain), SERVICE_PORT).into()
     }
@@ -160,7 +160,7 @@ impl<H: Host> Engine<'_, H> {
         result
     }
 
-    /// From now on segments of the new connection are known.
+    /// Records a new connection, so that its segments are recognized.
     fn note_connecting(
         &mut self,
         name: &str,

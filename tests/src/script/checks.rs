@@ -1,4 +1,4 @@
-//! What a script looks at: lines `check`.
+//! The `check` lines of a script.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::syntax::{Check, duration};
 use crate::host::{Found, Host, timer_text};
 
-/// In real time: by how much a time of `TcpInfo` may be off, beside a quarter of it.
+/// In real time: how much a time in `TcpInfo` may be off, in addition to a quarter of it.
 const INFO_SLACK: Duration = Duration::from_millis(8);
 
 impl<H: Host> Engine<'_, H> {
@@ -56,8 +56,8 @@ impl<H: Host> Engine<'_, H> {
         is_same(&expected, &got)
     }
 
-    /// The fields that a script asks for, as it has them and as they are. What this host does not
-    /// have is left out.
+    /// The fields that a script checks, with the expected and the actual values. Fields that this
+    /// host does not have are left out.
     fn info(&mut self, socket: &str, fields: &[(String, String)]) -> Result<(String, String), String> {
         let descriptor = self.socket(socket)?.descriptor;
         let (mut expected, mut found) = (String::new(), String::new());
@@ -74,7 +74,7 @@ impl<H: Host> Engine<'_, H> {
         Ok((expected, found))
     }
 
-    /// The state of a connection, whoever holds it; `none` if the stack has none.
+    /// The state of a connection, whatever its holder; `none` if the stack does not have it.
     fn state(&mut self, name: &str) -> String {
         let Some(connection) = self.connections.get(name) else { return "none".into() };
         let held = self.sockets.get(name).map(|socket| socket.descriptor);
@@ -94,7 +94,7 @@ fn is_same(expected: &str, got: &str) -> Result<(), String> {
     if expected == got { Ok(()) } else { Err(format!("expected {expected}\ngot      {got}")) }
 }
 
-/// Whether both are times and the second is about the first.
+/// Whether both are times, and the second is close to the first.
 fn is_near(expected: &str, got: &str) -> bool {
     let (Ok(expected), Ok(got)) = (duration(expected), duration(&got.replace('\u{b5}', "u"))) else {
         return false;

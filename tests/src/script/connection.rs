@@ -1,5 +1,5 @@
-//! What the script's peer knows of a connection, and how it turns notation into segments and
-//! compares segments with it.
+//! The state of a connection of the script's peer, which converts notation into segments and
+//! compares segments with notation.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use super::segment::{
 use crate::raw_peer::{flow_label, must_not_be_fragmented, traffic_class};
 
 const TS: u8 = 8;
-/// By how much a timestamp may be off in real time: milliseconds, as Linux counts.
+/// How much a timestamp may be off in real time, in milliseconds, which is Linux's unit.
 const STAMP_SLACK: u32 = 100;
 
-/// What the stack has sent and scripts have given names to.
+/// Values from the stack's segments to which scripts have given names.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     stamps: BTreeMap<String, u32>,
-    /// Of Fast Open.
+    /// The names of Fast Open cookies.
     cookies: BTreeMap<String, Vec<u8>>,
     flows: BTreeMap<String, u32>,
 }
@@ -67,13 +67,14 @@ pub(super) struct Connection {
     pub(super) stack_port: u16,
     peer: Offer,
     stack: Offer,
-    /// The peer's next number, relative.
+    /// The peer's next sequence number, relative.
     snd_nxt: u32,
-    /// What the peer has of the stack's stream, relative; the first stretch ends in its RCV.NXT.
+    /// The ranges of the stack's stream that the peer has received, relative; the first ends at its
+    /// RCV.NXT.
     received: Vec<(u32, u32)>,
     last_ack_sent: u32,
     ts_recent: u32,
-    /// In bytes.
+    /// The window in bytes.
     window: u32,
 }
 
@@ -93,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// From here on the peer's windows are of this size.
+    /// Sets the size of the peer's windows from here on.
     pub(super) fn set_window(&mut self, bytes: u32) {
         self.window = bytes;
     }
@@ -118,7 +119,7 @@ impl Connection {
         self.received.first().map_or(0, |&(_, to)| to)
     }
 
-    /// The segment that the peer sends. `clock` is its timestamp clock.
+    /// Builds the segment that the peer sends. `clock` is its timestamp clock.
     pub(super) fn build(
         &mut self,
         notation: &Notation,
@@ -228,8 +229,8 @@ impl Connection {
         u16::try_from(bytes >> shift).map_err(|_| format!("a window of {bytes} needs window scaling"))
     }
 
-    /// A SYN of the stack tells what its numbers are relative to. It is looked at before it is
-    /// compared.
+    /// Learns from a SYN of the stack what its numbers are relative to. Called before the segment
+    /// is compared.
     pub(super) fn on_seen(&mut self, segment: &TcpSegment) {
         if segment.flags & TcpSegment::SYN == 0 || self.stack.isn == Some(segment.seq) {
             return;
@@ -241,7 +242,7 @@ impl Connection {
         self.last_ack_sent = 0;
     }
 
-    /// The peer gets the segment.
+    /// Handles a segment that the peer receives.
     pub(super) fn on_received(&mut self, segment: &TcpSegment) {
         let seq = segment.seq.wrapping_sub(self.stack_isn());
         let syn_or_fin = (segment.flags & (TcpSegment::SYN | TcpSegment::FIN)).count_ones();
@@ -275,7 +276,7 @@ impl Connection {
         describe(&seen.segment, seen.ecn, self.stack_isn(), self.peer_isn(), shift)
     }
 
-    /// As [`tell`](Connection::tell), of the peer's.
+    /// Like [`tell`](Connection::tell), for a segment of the peer.
     pub(super) fn tell_sent(&self, segment: &TcpSegment, ecn: u8) -> String {
         let shift = match (self.is_scaled(), segment.flags & TcpSegment::SYN) {
             (true, 0) => self.peer.scale.unwrap_or(0).min(14),
@@ -284,8 +285,8 @@ impl Connection {
         describe(segment, ecn, self.peer_isn(), self.stack_isn(), shift)
     }
 
-    /// What of a segment is not as the notation has it. Names that are new get their values.
-    /// In real time a timestamp that is compared with a name may be off.
+    /// The differences between a segment and its notation. New names get their values. In real time
+    /// a timestamp that is compared with a name may be off.
     pub(super) fn differences(
         &self,
         wanted: &Notation,
@@ -439,7 +440,7 @@ impl Connection {
     }
 }
 
-/// The peer's stream: what stands at this relative number.
+/// The peer's stream: the byte at this relative number.
 pub(super) fn peer_byte(seq: u32) -> u8 {
     (seq.wrapping_mul(0x9e37_79b1) >> 24) as u8
 }

@@ -1,4 +1,4 @@
-//! Does the steps of a script, one after the other.
+//! Executes the steps of a script, one after the other.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -20,17 +20,18 @@ const SEED: u8 = 7;
 const FIRST_PEER_PORT: u16 = 5000;
 const MTU: usize = 1500;
 
-/// In real time: how much too early a segment may come, as the kernel counts in jiffies and round
-/// trips are not exact.
+/// In real time: how much too early a segment may be, because the kernel counts in jiffies and
+/// round trips are not exact.
 const EARLY: Duration = Duration::from_millis(8);
 /// In real time: how late a segment may be that is due at once, and one that is due later. A timer
-/// of Linux may be an eighth of its time late (the levels of its wheel) and waits for a processor.
+/// of Linux may be late by an eighth of its time (the levels of its wheel), and the thread may have
+/// to wait for a processor.
 const LATE_AT_ONCE: Duration = Duration::from_millis(25);
 const LATE: Duration = Duration::from_millis(100);
-/// In real time: beyond this the script itself was late, and what follows proves nothing.
+/// In real time: if the script itself is later than this, its result means nothing.
 const TOO_LATE: Duration = Duration::from_millis(3);
 
-/// One script in play against one host.
+/// A script that is played against one host.
 pub(super) struct Engine<'s, H: Host> {
     pub(super) script: &'s Script,
     pub(super) domain: Domain,
@@ -38,23 +39,22 @@ pub(super) struct Engine<'s, H: Host> {
     pub(super) connections: BTreeMap<String, Connection>,
     pub(super) sockets: BTreeMap<String, Socket<H::Descriptor>>,
     started_at: Instant,
-    /// When the line before was done: delays count from there.
+    /// When the previous line was executed: delays count from there.
     at: Instant,
-    /// What the peer's timestamp clock has counted since the beginning: in real time as if nothing
-    /// had been late.
+    /// The peer's timestamp clock since the beginning; in real time, as if nothing had been late.
     clock: Duration,
     /// In real time: the most that the script itself was late.
     late: Duration,
-    /// The line failed, but maybe only by its time.
+    /// Whether the line failed, but perhaps only because of its time.
     is_off_by_time: bool,
-    /// What the stack has sent and the script has not asked for yet.
+    /// Segments of the stack that the script has not expected yet.
     pending: VecDeque<Seen>,
     names: Names,
     transcript: Vec<String>,
 }
 
 /// Runs a script on Portolan over one family. The frames must be the same whether the stack makes
-/// segments one by one or in runs.
+/// single segments or runs.
 pub(super) fn run(script: &Script, domain: Domain) -> Result<Vec<String>, Failure> {
     let mut config = Config::default();
     for setting in &script.settings {
@@ -66,12 +66,12 @@ pub(super) fn run(script: &Script, domain: Domain) -> Result<Vec<String>, Failur
     play(script, domain, RawPeer::new(false, config, SEED))
 }
 
-/// Runs a script that expects nothing on Portolan once, with the defaults.
+/// Runs a script without expectations on Portolan once, with the default configuration.
 pub(super) fn run_on_portolan(script: &Script, domain: Domain) -> Result<Vec<String>, Failure> {
     play(script, domain, RawPeer::new(false, Config::default(), SEED))
 }
 
-/// Runs a script on the kernel over one family, in the settings that it asks for.
+/// Runs a script on the kernel over one family, with the script's settings.
 pub(super) fn run_on_linux(script: &Script, domain: Domain) -> Result<Vec<String>, Failure> {
     let failure = |why: String| Failure {
         at: script.path.clone(),
@@ -128,7 +128,7 @@ fn play<H: Host>(script: &Script, domain: Domain, host: H) -> Result<Vec<String>
 
 impl<H: Host> Engine<'_, H> {
     fn step(&mut self, line: &Line) -> Result<(), String> {
-        // The line before was done then.
+        // The previous line was executed then.
         self.late = self.late.max(self.host.now().duration_since(self.at));
         match line.step {
             Step::Stack { .. } => {}
@@ -162,7 +162,7 @@ impl<H: Host> Engine<'_, H> {
 
     // Time.
 
-    /// Lets time pass, whatever comes.
+    /// Lets time pass, whatever the stack sends.
     fn pass(&mut self, time: Duration) {
         let end = self.at + time;
         while self.host.now() < end {
@@ -172,7 +172,7 @@ impl<H: Host> Engine<'_, H> {
         self.has_passed(time, end);
     }
 
-    /// Lets time pass in which the stack must say nothing.
+    /// Lets time pass in which the stack must send nothing.
     fn pass_quietly(&mut self, time: Duration) -> Result<(), String> {
         let end = self.at + time;
         while self.host.now() < end {
@@ -192,7 +192,7 @@ impl<H: Host> Engine<'_, H> {
         }
     }
 
-    /// Something happens now.
+    /// Begins a step that happens now.
     fn begin(&mut self) {
         self.at = self.at.max(self.host.now());
     }
@@ -203,7 +203,7 @@ impl<H: Host> Engine<'_, H> {
         Err(format!("expected nothing more of the stack here\ngot      {} stack {got}", self.time(seen.at)))
     }
 
-    /// Takes what the stack has sent.
+    /// Takes the stack's segments.
     fn collect(&mut self) {
         for (at, frame) in self.host.take_sent() {
             if let Err(why) = crate::check_frame(Medium::Ip, MTU, &frame) {
@@ -223,7 +223,7 @@ impl<H: Host> Engine<'_, H> {
         }
     }
 
-    // Words.
+    // Texts.
 
     /// Seconds since the script began.
     fn time(&self, at: Instant) -> String {
@@ -235,7 +235,7 @@ impl<H: Host> Engine<'_, H> {
         self.transcript.push(format!("{time} {what}"));
     }
 
-    /// What a call returned of which the script says `= *`.
+    /// Records the result of a call for which the script says `= *`.
     pub(super) fn note_result(&mut self, result: &str) {
         self.note(self.at, &format!("= {result}"));
     }
@@ -253,7 +253,7 @@ impl<H: Host> Engine<'_, H> {
         self.connections.values_mut().find(|connection| belongs(connection, segment))
     }
 
-    /// The connection of this name. One that is new is the peer's to open.
+    /// The connection of this name. A new one is opened by the peer.
     fn connection(&mut self, name: &str) -> &mut Connection {
         let port = FIRST_PEER_PORT + self.connections.len() as u16;
         let (domain, isn) = (self.domain, self.script.peer_isn);
@@ -367,7 +367,7 @@ impl<H: Host> Engine<'_, H> {
         delay: Duration,
         tolerance: Duration,
     ) -> Result<(), String> {
-        // Without a delay the segment is there already.
+        // Without a delay the segment must have been sent already.
         let tolerance = if delay.is_zero() { Duration::ZERO } else { tolerance };
         let (early, late) = match (H::REAL_TIME, delay.is_zero()) {
             (false, _) => (Duration::ZERO, Duration::ZERO),
@@ -383,7 +383,7 @@ impl<H: Host> Engine<'_, H> {
         }
         let due = self.time(due);
         let Some(seen) = self.pending.pop_front() else {
-            // A timer of the kernel may wait for a processor.
+            // A timer of the kernel may have to wait for a processor.
             self.is_off_by_time = !delay.is_zero();
             return Err(format!("expected this segment at {due}\ngot      nothing by {}", self.time(latest)));
         };

@@ -1,5 +1,4 @@
-//! Scripts as the kernel plays them: what they ask of it, and the marks of those that it plays
-//! differently.
+//! Scripts on the kernel: their requirements, and the marks of those that it plays differently.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,10 +9,10 @@ use super::syntax::{Script, Step};
 use super::{Failure, engine};
 use crate::host::{KernelSetting, kernel_settings_of, kernel_version};
 
-/// A script that lasts longer is not for the kernel, whose time is real.
+/// The longest script for the kernel, whose time is real.
 const LONGEST: Duration = Duration::from_secs(20);
-/// How often a script is tried whose failure may be one of the machine's speed, in how much time it
-/// is tried again, and how much longer the pause is each time.
+/// How many times a script is tried if its failure may be due to a slow machine, how long to wait
+/// before the next try, and how much longer each time.
 const ATTEMPTS: u32 = 7;
 const RETRY_TIME: Duration = Duration::from_secs(20);
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
@@ -27,17 +26,17 @@ pub enum Mark {
     Lacks(String),
     /// `linux: WHAT IT DOES (6.18), WHY`, or `linux v6: ...`.
     Differs {
-        /// Over which families.
+        /// The families for which it holds.
         families: Vec<Domain>,
-        /// The kernel that it was seen with.
+        /// The kernel version on which it was observed.
         version: String,
-        /// What it does.
+        /// What the kernel does.
         what: String,
     },
 }
 
 impl Mark {
-    /// A line of the header, cut at its colon; `None` if it is none of these.
+    /// Parses a line of the header, split at its colon; `None` if it is none of these.
     pub(super) fn parse(host: &str, text: &str) -> Option<Result<Mark, String>> {
         let families = match host {
             "kernel" => {
@@ -62,26 +61,26 @@ impl Mark {
     }
 }
 
-/// What came of a script on the kernel.
+/// The result of a script on the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// The kernel does what the script says; what happened.
+    /// The kernel does what the script says. Contains the transcript.
     Agrees(Vec<String>),
-    /// It does what the mark says, or something else that is not in the script.
+    /// The kernel does what the mark says, or something else that is not in the script.
     Differs(String),
-    /// The script is not for it.
+    /// The script is not for the kernel.
     NotPlayed(String),
 }
 
 impl Script {
-    /// Plays it on the kernel over one family, and compares what comes of it with its mark. Like
+    /// Plays the script on the kernel over one family, and compares the result with its mark. Like
     /// [`LinuxHost::new`](crate::host::LinuxHost::new), this moves the thread into a new network
     /// namespace.
     ///
     /// # Errors
     ///
-    /// If the kernel does something else than the script says and no mark says so, or if it passes
-    /// in spite of its mark.
+    /// If the kernel does something else than the script says and there is no mark for it, or if it
+    /// passes in spite of its mark.
     pub fn judge(&self, domain: Domain) -> Result<Judgement, Failure> {
         if let Some(why) = self.is_not_for_the_kernel()? {
             return Ok(Judgement::NotPlayed(why));
@@ -99,7 +98,7 @@ impl Script {
         }
     }
 
-    /// Why it is not played on the kernel, if it is not.
+    /// Why the script is not played on the kernel, if it is not.
     pub fn is_not_for_the_kernel(&self) -> Result<Option<String>, Failure> {
         let time = self.time();
         match &self.mark {
@@ -137,7 +136,7 @@ impl Script {
         settings.any(|setting| kernel_settings_of(&setting.name, &setting.value).is_none())
     }
 
-    /// What the lines `config` and `sysctl` are on the kernel.
+    /// The kernel's equivalents of the lines `config` and `sysctl`.
     pub(super) fn kernel_settings(&self) -> Result<Vec<KernelSetting>, String> {
         let mut settings = Vec::new();
         for setting in &self.settings {
@@ -156,7 +155,7 @@ impl Script {
         Ok(settings)
     }
 
-    /// How long it lasts when everything happens when it is due.
+    /// How long the script takes if everything happens on time.
     fn time(&self) -> Duration {
         let lines = self.lines.iter().filter(|line| line.is_for(true));
         lines

@@ -1,9 +1,9 @@
 //! Packet-by-packet scripts: a peer that sends what the script says, and on the other side a stack
 //! in virtual time, or the kernel in real time. `tests/scripts/README.md` describes the notation.
 //!
-//! Read `syntax` (a file becomes steps), `segment` (the notation of a segment), `names` (settings
-//! and options by name), then `engine` (the steps are done), `connection` (what the script's peer
-//! knows), `calls` and `checks`, and at last `linux` (what is different when the kernel plays). The
+//! Read `syntax` (the parser of scripts), `segment` (the notation of a segment), `names` (settings
+//! and options by name), then `engine` (the execution of steps), `connection` (the state of the
+//! script's peer), `calls` and `checks`, and at last `linux` (what is different on the kernel). The
 //! hosts are in [`host`](crate::host).
 
 mod calls;
@@ -33,12 +33,12 @@ pub struct Failure {
     pub at: String,
     /// The line.
     pub line: String,
-    /// What is wrong: expected and got.
+    /// The reason, with the expected and the actual result.
     pub why: String,
-    /// What happened before.
+    /// The transcript before the failure.
     pub transcript: Vec<String>,
-    /// Whether only the time was wrong, or the script itself was late: on a busy machine that
-    /// happens, and the script may be tried again.
+    /// Whether only the time was wrong, or the script itself was late: that happens on a busy
+    /// machine, and the script may be tried again.
     pub is_timing: bool,
 }
 
@@ -59,23 +59,24 @@ impl fmt::Display for Failure {
 }
 
 impl Script {
-    /// Reads a script.
+    /// Loads a script.
     pub fn load(path: &Path) -> Result<Script, Failure> {
         Script::parse(&relative(path), &read(path))
     }
 
-    /// Runs it over one family. The transcript is what happened, line by line, in the notation of
-    /// the scripts.
+    /// Runs it over one family. Returns the transcript, line by line, in the notation of the
+    /// scripts.
     pub fn run(&self, domain: Domain) -> Result<Vec<String>, Failure> {
         engine::run(self, domain)
     }
 
-    /// Runs a script that expects nothing on Portolan, with the defaults; what happened.
+    /// Runs a script without expectations on Portolan, with the default configuration. Returns the
+    /// transcript.
     pub fn run_on_portolan(&self, domain: Domain) -> Result<Vec<String>, Failure> {
         engine::run_on_portolan(self, domain)
     }
 
-    /// Runs it on the kernel, once, however late; what happened. Like
+    /// Runs it on the kernel, once, however late. Returns the transcript. Like
     /// [`LinuxHost::new`](crate::host::LinuxHost::new), this moves the thread into a new network
     /// namespace.
     pub fn run_on_linux(&self, domain: Domain) -> Result<Vec<String>, Failure> {

@@ -15,7 +15,7 @@ pub(super) struct Setting {
     change: Change,
 }
 
-/// What it means for Portolan, ready to be applied.
+/// The equivalent for Portolan, ready to be applied.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Time(fn(&mut Config, Duration), Duration),
@@ -41,11 +41,10 @@ impl Setting {
     }
 }
 
-/// Settings of one type: the names are those of [`portolan::TcpConfig`], or of
-/// [`portolan::Config`].
+/// Settings of one type, with the names in [`portolan::TcpConfig`] or [`portolan::Config`].
 type List<T> = &'static [(&'static str, fn(&mut Config, T))];
 
-/// What is measured in time.
+/// Settings that are durations.
 const TIMES: List<Duration> = &[
     ("initial_rto", |config, value| config.tcp.initial_rto = value),
     ("min_rto", |config, value| config.tcp.min_rto = value),
@@ -59,7 +58,7 @@ const TIMES: List<Duration> = &[
     ("challenge_interval", |config, value| config.tcp.challenge_interval = value),
 ];
 
-/// What is counted.
+/// Settings that are numbers.
 const NUMBERS: List<usize> = &[
     ("memory_limit_bytes", |config, value| config.memory_limit_bytes = value),
     ("receive_buffer_bytes", |config, value| config.tcp.receive_buffer_bytes = value),
@@ -85,7 +84,7 @@ const NUMBERS: List<usize> = &[
     ("min_mss", |config, value| config.tcp.min_mss = value as u16),
 ];
 
-/// What is on or off.
+/// Settings that are on or off.
 const SWITCHES: List<bool> = &[
     ("auto_tune_buffers", |config, value| config.tcp.auto_tune_buffers = value),
     ("timestamps", |config, value| config.tcp.timestamps = value),
@@ -136,7 +135,7 @@ fn change(name: &str, value: &str) -> Result<Change, String> {
     }
 }
 
-/// An option of `setsockopt` under its Berkeley name.
+/// An option of `setsockopt` by its Berkeley name.
 pub(super) fn socket_option(name: &str, value: &str) -> Result<SocketOption, String> {
     let on = || on_or_off(name, value);
     Ok(match name {

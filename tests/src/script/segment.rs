@@ -11,7 +11,7 @@ use super::syntax::Words;
 const ECE: u8 = 0x40;
 const CWR: u8 = 0x80;
 
-/// The flags by name, in the order in which they are told.
+/// The flags by name, in the order in which they are written.
 const FLAGS: [(&str, u8); 8] = [
     ("SYN", TcpSegment::SYN),
     ("FIN", TcpSegment::FIN),
@@ -26,7 +26,7 @@ const FLAGS: [(&str, u8); 8] = [
 /// The ECN field of the IP header (RFC 3168 §5).
 const ECN: [(&str, u8); 4] = [("not-ect", 0), ("ect1", 1), ("ect0", 2), ("ce", 3)];
 
-/// Kinds of options that can be named.
+/// The kinds of options that have names.
 const KINDS: [(&str, u8); 8] = [
     ("nop", 1),
     ("mss", 2),
@@ -38,14 +38,14 @@ const KINDS: [(&str, u8); 8] = [
     ("expfastopen", 254),
 ];
 
-/// A segment as a script writes it: what is not written is either due (for the peer) or not
-/// compared (for the stack).
+/// A segment in a script. What is not written has its expected value (in a segment of the peer) or
+/// is not compared (in one of the stack).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notation {
     pub(super) flags: Option<u8>,
     pub(super) seq: Option<u32>,
     pub(super) len: Option<u32>,
-    /// The stretch comes in segments of this size.
+    /// The size of the segments in which the range is sent.
     pub(super) each: Option<u32>,
     pub(super) ack: Option<u32>,
     pub(super) window: Option<WindowNotation>,
@@ -58,13 +58,13 @@ pub(super) struct Notation {
     pub(super) echo: Option<Stamp>,
     pub(super) sack: Vec<(u32, u32)>,
     pub(super) cookie: Option<Cookie>,
-    /// The cookie stands in the experimental option.
+    /// Whether the cookie is in the experimental option.
     pub(super) experimental: bool,
-    /// Options byte by byte.
+    /// Options as bytes.
     pub(super) raw_options: Vec<u8>,
-    /// Kinds that must not be there.
+    /// Kinds of options that must be absent.
     pub(super) without: Vec<u8>,
-    /// The kinds in their order.
+    /// The kinds in order.
     pub(super) order: Option<Vec<u8>>,
     pub(super) ecn: Option<u8>,
     /// The whole TOS or traffic class.
@@ -72,25 +72,25 @@ pub(super) struct Notation {
     /// Over IPv4: whether routers must not fragment it.
     pub(super) dont_fragment: Option<bool>,
     pub(super) flow: Option<FlowNotation>,
-    /// The network loses it: the peer does not see it.
+    /// Whether the network loses it: the peer does not receive it.
     pub(super) lost: bool,
-    /// Other bytes than the stream's.
+    /// Whether its data differs from the stream.
     pub(super) junk: bool,
     pub(super) bad_checksum: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WindowNotation {
-    /// In bytes, scaled where the handshake agreed on it.
+    /// In bytes, scaled if the handshake agreed on scaling.
     Bytes(u32),
-    /// As the field has it.
+    /// The value of the field.
     Field(u16),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mss {
     Bytes(u16),
-    /// What the link takes: 1,460 over IPv4, 1,440 over IPv6.
+    /// The MSS of the link: 1,460 over IPv4, 1,440 over IPv6.
     Link,
 }
 
@@ -98,25 +98,25 @@ pub(super) enum Mss {
 #[derive(Clone, Debug)]
 pub(super) struct FlowNotation {
     pub(super) name: String,
-    /// It is another one.
+    /// Whether it must be another label.
     pub(super) differs: bool,
 }
 
-/// A Fast Open cookie; no bytes ask for one.
+/// A Fast Open cookie; an empty one requests a cookie.
 #[derive(Clone, Debug)]
 pub(super) enum Cookie {
     Named(String),
     Bytes(Vec<u8>),
 }
 
-/// A timestamp: a number, or a name for what the stack sent, and a distance from it.
+/// A timestamp: a number, or the name of one that the stack sent, and a distance from it.
 #[derive(Clone, Debug)]
 pub(super) enum Stamp {
     Number(u32),
     Named(String, i64),
 }
 
-/// Reads the rest of a line as a segment.
+/// Parses the rest of a line as a segment.
 pub(super) fn parse(words: &mut Words<'_>) -> Result<Notation, String> {
     let mut it = Notation::default();
     while let Some(word) = words.next() {
@@ -209,7 +209,7 @@ fn parse_field(it: &mut Notation, word: &str, words: &mut Words<'_>) -> Result<(
     Ok(())
 }
 
-/// A number that wraps as sequence numbers do: -1 is 4,294,967,295.
+/// Parses a number that wraps like sequence numbers: -1 is 4,294,967,295.
 fn number(text: &str) -> Result<u32, String> {
     let value: i64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
     Ok(value as u32)
@@ -219,7 +219,7 @@ fn small<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("`{text}` is no number that fits"))
 }
 
-/// `1..1001`: from 1 up to 1,000, 1,001 not included.
+/// Parses `1..1001`: from 1 up to 1,000, without 1,001.
 fn range(text: &str) -> Result<Option<(u32, u32)>, String> {
     let Some((from, to)) = text.split_once("..") else { return Ok(None) };
     Ok(Some((number(from)?, number(to)?)))
@@ -237,7 +237,7 @@ fn kind(name: &str) -> Result<u8, String> {
     found.map(|&(_, kind)| kind).ok_or_else(|| format!("`{name}` is no option's name"))
 }
 
-/// `0x10`
+/// Parses `0x10`.
 pub(super) fn tos(text: &str) -> Result<u8, String> {
     let digits = text.strip_prefix("0x").ok_or_else(|| format!("`{text}`: a tos is written as 0x10"))?;
     u8::from_str_radix(digits, 16).map_err(|_| format!("`{text}` is no tos"))
@@ -254,10 +254,10 @@ pub(super) fn hex(text: &str) -> Result<Vec<u8>, String> {
         .collect()
 }
 
-/// The options of a segment, read.
+/// The parsed options of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
-    /// Kinds in their order.
+    /// The kinds in order.
     pub(super) kinds: Vec<u8>,
     pub(super) mss: Option<u16>,
     pub(super) scale: Option<u8>,
@@ -265,9 +265,9 @@ pub(super) struct Options {
     pub(super) timestamps: Option<(u32, u32)>,
     /// As on the wire: not relative.
     pub(super) sack: Vec<(u32, u32)>,
-    /// Fast Open (RFC 7413): a cookie, or nothing to ask for one.
+    /// Fast Open (RFC 7413): a cookie, or an empty one that requests a cookie.
     pub(super) cookie: Option<Vec<u8>>,
-    /// It stands in the experimental option.
+    /// Whether it is in the experimental option.
     pub(super) experimental: bool,
 }
 
@@ -275,7 +275,7 @@ pub(super) struct Options {
 const EXPERIMENTAL_FAST_OPEN: [u8; 2] = [0xf9, 0x89];
 
 impl Options {
-    /// What stands in the header. Faults end the list.
+    /// Parses options. A fault ends the list.
     pub(super) fn read(mut bytes: &[u8]) -> Options {
         let mut options = Options::default();
         while let Some((&kind, rest)) = bytes.split_first() {
@@ -318,7 +318,7 @@ impl Options {
         options
     }
 
-    /// Bytes for the header: what Linux sends, in its order.
+    /// The bytes for the header: the options that Linux sends, in its order.
     pub(super) fn write(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if let Some(mss) = self.mss {
@@ -360,7 +360,7 @@ impl Options {
     }
 }
 
-/// `SYN ACK`
+/// Writes `SYN ACK`.
 pub(super) fn flag_names(flags: u8) -> String {
     let names: Vec<&str> = FLAGS.iter().filter(|(_, bit)| flags & bit != 0).map(|(name, _)| *name).collect();
     if names.is_empty() { "(no flags)".into() } else { names.join(" ") }
@@ -381,7 +381,7 @@ pub(super) fn ecn_name(codepoint: u8) -> &'static str {
     ECN.iter().find(|(_, known)| *known == codepoint & 3).map_or("", |(name, _)| name)
 }
 
-/// A relative number as a person writes it: just before zero it is negative.
+/// A relative number for people: just before zero it is negative.
 pub(super) fn signed(number: u32) -> i64 {
     if number > u32::MAX - 0x1_0000 { i64::from(number as i32) } else { i64::from(number) }
 }

@@ -1,4 +1,4 @@
-//! From the text of a script to its steps.
+//! Parses the text of a script.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::linux::Mark;
 use super::names::{self, Setting};
 use super::segment::{self, Notation};
 
-/// The connection and socket that are meant where a line names none.
+/// The connection and socket of lines that name none.
 pub(super) const DEFAULT_NAME: &str = "s";
 
 /// One scenario.
@@ -18,29 +18,29 @@ pub struct Script {
     pub(super) path: String,
     pub(super) families: Vec<Domain>,
     pub(super) settings: Vec<Setting>,
-    /// Sysctls of the kernel below `net/ipv4`, beside what the settings mean there.
+    /// Sysctls of the kernel below `net/ipv4`, in addition to the equivalents of settings.
     pub(super) sysctls: Vec<(String, String)>,
-    /// Why it is not for the kernel.
+    /// Why the script is not for the kernel.
     pub(super) mark: Option<Mark>,
     /// The peer's initial sequence number.
     pub(super) peer_isn: u32,
     /// The peer's timestamp clock when the script begins.
     pub(super) peer_clock: u32,
     pub(super) lines: Vec<Line>,
-    /// The last line, for what is found at the end.
+    /// The last line, for failures at the end.
     pub(super) last_line: usize,
 }
 
-/// One step and where it stands.
+/// One step and its position.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) number: usize,
     pub(super) text: String,
-    /// For one of the hosts only.
+    /// The only host that the line is for, if it is not for both.
     pub(super) only: Option<Only>,
-    /// How long after the line before.
+    /// The time since the previous line.
     pub(super) delay: Duration,
-    /// How far the stack may be off.
+    /// How much the stack's time may be off.
     pub(super) tolerance: Duration,
     pub(super) step: Step,
 }
@@ -70,7 +70,7 @@ pub(super) enum Step {
     Check(Check),
 }
 
-/// A handshake that is not the point.
+/// A handshake in one line.
 #[derive(Debug)]
 pub(super) struct Start {
     pub(super) active: bool,
@@ -79,7 +79,7 @@ pub(super) struct Start {
     pub(super) syn: Box<Notation>,
 }
 
-/// What a program does, and what it gets.
+/// A call of the program, and its expected result.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) socket: String,
@@ -121,7 +121,7 @@ pub(super) enum IcmpKind {
     TooBig {
         mtu: u32,
     },
-    /// By its numbers.
+    /// A message by its numbers.
     Raw {
         kind: u8,
         code: u8,
@@ -195,7 +195,7 @@ impl<'t> Words<'t> {
         Some(word)
     }
 
-    /// The word that must follow.
+    /// The word that must follow `after`.
     pub(super) fn value(&mut self, after: &str) -> Result<&'t str, String> {
         self.next().ok_or_else(|| format!("something is missing after `{after}`"))
     }
@@ -209,7 +209,7 @@ impl<'t> Words<'t> {
 }
 
 impl Script {
-    /// Reads the text of a script. `path` is what messages call it.
+    /// Parses the text of a script. `path` is its name in messages.
     pub fn parse(path: &str, text: &str) -> Result<Script, Failure> {
         let mut script = Script {
             path: path.into(),
@@ -253,12 +253,12 @@ impl Script {
         Ok(script)
     }
 
-    /// The families that it is for.
+    /// The families that the script is for.
     pub fn families(&self) -> &[Domain] {
         &self.families
     }
 
-    /// Whether the line belongs to the header; it is taken.
+    /// Parses a line of the header. Returns whether it is one.
     fn header_line(&mut self, line: &str, tolerance: &mut Duration) -> Result<bool, String> {
         if let Some((host, text)) = line.split_once(':')
             && let Some(mark) = Mark::parse(host.trim(), text.trim())
@@ -513,7 +513,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let value: f64 = text[..at].parse().map_err(|_| wrong())?;
-    // Rounded to microseconds: scripts have nothing finer, and 0.3 has no exact binary form.
+    // Rounded to microseconds: scripts need no more, and 0.3 has no exact binary form.
     let micros = (value * unit * 1e6).round();
     if micros.is_finite() && micros >= 0.0 { Ok(Duration::from_micros(micros as u64)) } else { Err(wrong()) }
 }

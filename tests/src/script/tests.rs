@@ -24,7 +24,7 @@ fn run(text: &str) -> Result<Vec<String>, Failure> {
     script.run(script.families()[0])
 }
 
-/// The script fails at this line, and says this.
+/// Checks that the script fails at this line with this message.
 fn fails(text: &str, at: &str, why: &str) {
     let failure = run(text).expect_err("it should fail");
     assert_eq!(failure.at, at, "{failure}");

@@ -1,9 +1,9 @@
-//! Chance for scenarios.
+//! Random numbers for scenarios.
 
 use std::time::Duration;
 
-/// Numbers from a seed and a topic. Each topic has its own, so that a new question in one does not
-/// change the answers in the others.
+/// Numbers from a seed and a topic. Each topic has its own numbers, so that a new question in one
+/// topic does not change the answers in the others.
 #[derive(Debug)]
 pub(crate) struct Dice {
     state: u64,
@@ -29,12 +29,12 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// `low..=high`.
+    /// A number in `low..=high`.
     pub(crate) fn within(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
-    /// `low..=high`, small numbers as likely as large ones: each doubling has the same chance.
+    /// A number in `low..=high`; each power of two has the same probability.
     pub(crate) fn scaled(&mut self, low: u64, high: u64) -> u64 {
         let (low, high) = (low.max(1) as f64, high as f64);
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
@@ -45,7 +45,7 @@ impl Dice {
         Duration::from_micros(self.scaled(low.as_micros() as u64, high.as_micros() as u64))
     }
 
-    /// True once in `count`.
+    /// True with probability 1 / `count`.
     pub(crate) fn one_in(&mut self, count: u64) -> bool {
         self.next().is_multiple_of(count)
     }

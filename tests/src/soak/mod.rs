@@ -1,7 +1,7 @@
-//! Random networks by the thousand: each seed is a [`Scenario`], and every one must keep the
-//! invariants of [`sim`](portolan::testing::sim) and what is asked here: connections end, all that
-//! was sent arrives where both ends wait for it, memory returns, every frame is accounted for, and
-//! the same seed is the same run.
+//! Random networks by the thousand. Each seed is a [`Scenario`]. Each run must keep the invariants
+//! of [`sim`](portolan::testing::sim) and those checked here: connections end, all data arrives if
+//! both ends wait for it, memory is released, every frame is accounted for, and the same seed gives
+//! the same run.
 
 pub(crate) mod dice;
 mod run;
@@ -17,21 +17,22 @@ use std::path::{Path, PathBuf};
 
 use crate::pcap::write_pcap;
 
-/// The packets that are kept of a run that failed.
+/// The number of packets that are kept of a run that failed.
 const KEPT_PACKETS: usize = 300_000;
 
-/// A seed that failed, and where the packets are.
+/// A seed that failed, and the file with its packets.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Which.
+    /// The seed.
     pub seed: u64,
-    /// Why.
+    /// The reason.
     pub what: String,
-    /// The packets, as the hosts sent and received them, and the log in virtual time.
+    /// The files with the packets, as the hosts sent and received them, and with the log in virtual
+    /// time.
     pub kept: Option<(PathBuf, PathBuf)>,
 }
 
-/// Runs a seed; if it fails, once more, to keep its packets in `directory`.
+/// Runs a seed. If it fails, runs it again to store its packets in `directory`.
 pub fn soak(seed: u64, directory: &Path) -> Result<Summary, Failure> {
     let caught = catch_unwind(AssertUnwindSafe(|| run_seed(seed, 0)));
     let outcome = caught.unwrap_or_else(|panic| Outcome::of_panic(&panic));
@@ -41,7 +42,7 @@ pub fn soak(seed: u64, directory: &Path) -> Result<Summary, Failure> {
     }
 }
 
-/// A panic leaves nothing to keep but its message.
+/// Runs a seed again and stores its packets. `None` after a panic, which leaves only its message.
 fn keep(seed: u64, directory: &Path) -> Option<(PathBuf, PathBuf)> {
     let outcome = catch_unwind(AssertUnwindSafe(|| run_seed(seed, KEPT_PACKETS))).ok()?;
     fs::create_dir_all(directory).ok()?;

@@ -1,4 +1,4 @@
-//! One seed, from the first packet to the last.
+//! Runs one seed, from the first packet to the last.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -13,50 +13,49 @@ use portolan::{Config, Error, Instant, Stack};
 use super::scenario::{FlowPlan, Scenario, Topology};
 use super::watch::Watch;
 
-/// No connection of a scenario takes longer, unless it hangs: a stack gives up after 15 minutes or
-/// so.
+/// A connection that takes longer hangs: a stack gives up after about 15 minutes.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
-/// After so many happenings every connection is asked about itself.
+/// After this many events every connection is checked.
 const WATCHED_EVERY: usize = 7;
-/// TIME-WAIT, FIN-WAIT-2 and orphans.
+/// The time for TIME-WAIT, FIN-WAIT-2 and orphans.
 const AFTERMATH: Duration = Duration::from_secs(1800);
 
-/// How a run went.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// What was wrong first.
+    /// The first error.
     pub failure: Option<String>,
     /// Counts.
     pub summary: Summary,
-    /// All that was sent, as a number.
+    /// A hash of everything that was sent.
     pub digest: u64,
     /// The last packets, if they were to be kept.
     pub transcript: String,
-    /// The same, as they were sent and received.
+    /// The last packets as they were sent and received.
     pub packets: Vec<(Instant, Bytes)>,
 }
 
-/// Counts of a run, or of many.
+/// Counts of one run, or of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Runs.
     pub runs: u64,
     /// Connections that ended in order.
     pub ended: u64,
-    /// Connections that were closed early or reset by one of their programs.
+    /// Connections that one of their programs closed early or reset.
     pub cut_off: u64,
-    /// Connections that broke because the path was too bad.
+    /// Connections that failed because the path was too bad.
     pub broken: u64,
     /// Bytes that were read.
     pub bytes: u64,
-    /// Segments sent again.
+    /// Retransmitted segments.
     pub retransmits: u64,
-    /// Time in the networks.
+    /// Virtual time in the networks.
     pub virtual_time: Duration,
 }
 
 impl Summary {
-    /// Adds those of another run.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Summary) {
         let Summary { runs, ended, cut_off, broken, bytes, retransmits, virtual_time } = other;
         self.runs += runs;
@@ -70,7 +69,7 @@ impl Summary {
 }
 
 impl Outcome {
-    /// The run panicked.
+    /// The result of a run that panicked.
     pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Outcome {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
@@ -85,7 +84,7 @@ struct Running {
     port: u16,
 }
 
-/// Runs the scenario of a seed. The last `keep` packets are in the outcome.
+/// Runs the scenario of a seed. The outcome contains the last `keep` packets.
 pub fn run_seed(seed: u64, keep: usize) -> Outcome {
     let scenario = Scenario::new(seed);
     let mut net = SimNet::new(seed);
@@ -172,16 +171,16 @@ fn ends<'a>(net: &'a SimNet, flow: &Running) -> [Option<&'a TestStream>; 2] {
     [client, net.program(flow.server).streams().first()]
 }
 
-/// Neither end has anything more to do.
+/// Whether neither end has anything more to do.
 fn is_over(net: &SimNet, flow: &Running) -> bool {
     let [client, server] = ends(net, flow);
     let is_done = |end: Option<&TestStream>| end.is_none_or(TestStream::is_done);
     flow.client.is_some_and(|id| net.program(id).is_done()) && is_done(client) && is_done(server)
 }
 
-/// One end is gone, and the other may wait for it for ever: nothing was kept alive, and a segment
-/// or a handshake that says so was lost, or ended by a program. Or the path is so bad that it is
-/// not done yet, but it gets on.
+/// Whether the connection may be incomplete. Either one end has ended and the other may wait for
+/// ever, because it has no keepalive, and a segment or handshake was lost or ended by a program. Or
+/// the path is so bad that the connection has not finished, but it makes progress.
 fn may_wait(net: &SimNet, scenario: &Scenario, flow: &Running) -> bool {
     let ends = ends(net, flow);
     let was_cut = |end: usize| {
@@ -200,7 +199,7 @@ fn may_wait(net: &SimNet, scenario: &Scenario, flow: &Running) -> bool {
     waits_for_ever(0) || waits_for_ever(1) || gets_on && !scenario.is_fair()
 }
 
-/// Looks at all ends that are open.
+/// Checks all ends that are open.
 fn look(net: &SimNet, hosts: &[NodeId], flows: &[Running], watches: &mut [[Watch; 2]]) -> Result<(), String> {
     for (flow, watches) in flows.iter().zip(watches) {
         let places = [flow.plan.from, flow.plan.to];
@@ -220,7 +219,7 @@ fn is_kept_alive(flow: &Running, end: usize) -> bool {
         .any(|option| matches!(option, portolan::SocketOption::KeepAlive(true)))
 }
 
-/// Whether a connection ended as it must.
+/// Checks that a connection ended as it must.
 fn judge(net: &SimNet, scenario: &Scenario, flow: &Running, summary: &mut Summary) -> Result<(), String> {
     let is_orderly = flow.plan.talks.iter().all(|talk| talk.ending == Ending::Orderly);
     let [client, server] = ends(net, flow);
@@ -255,7 +254,7 @@ fn judge(net: &SimNet, scenario: &Scenario, flow: &Running, summary: &mut Summar
     Ok(())
 }
 
-/// All that is left is closed; then each stack must be as it was.
+/// Closes everything that is left, and checks that each stack is as it was.
 fn clean_up(net: &mut SimNet, hosts: &[NodeId], flows: &[Running], memory: &[usize]) -> Result<(), String> {
     for flow in flows {
         let left: Vec<_> = ends(net, flow)
@@ -281,7 +280,7 @@ fn clean_up(net: &mut SimNet, hosts: &[NodeId], flows: &[Running], memory: &[usi
         if !stack.sockets().is_empty() {
             return Err(format!("{host} still has {:?}", stack.sockets()));
         }
-        // What was learned of the paths is kept.
+        // What was learned about the paths is kept.
         let learned = if stack.stats().icmp.errors_received > 0 { 2048 } else { 0 };
         if !(memory..=memory + learned).contains(&stack.memory_bytes()) {
             return Err(format!("{host} holds {} bytes, and held {memory} at first", stack.memory_bytes()));
@@ -291,7 +290,7 @@ fn clean_up(net: &mut SimNet, hosts: &[NodeId], flows: &[Running], memory: &[usi
     is_idle.then_some(()).ok_or_else(|| "a stack without sockets still asks to be called".into())
 }
 
-/// Each frame that came in is counted as what it was, or as dropped.
+/// Checks that each received frame is counted by its kind, or as dropped.
 fn check_accounts(stack: &Stack) -> Result<(), String> {
     let stats = stack.stats();
     let counted = stats.tcp.in_segs + stats.icmp.errors_received + stats.ip.reasm_reqds + stats.all_drops();

@@ -1,4 +1,4 @@
-//! What a seed stands for: a network, its faults, its hosts, what their programs do.
+//! The scenario of a seed: a network, its faults, its hosts, and their programs.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use portolan::{Config, CongestionControl, Domain, Ecn, Instant, MtuProbing, Sock
 
 use super::dice::Dice;
 
-/// A random network and what goes on in it.
+/// A random network and its connections.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// All of it follows from this.
+    /// The seed that determines everything.
     pub seed: u64,
     /// How the hosts are joined.
     pub topology: Topology,
-    /// Of each host.
+    /// The configuration of each host.
     pub configs: Vec<Config>,
-    /// The link that everything passes.
+    /// The link in the middle.
     pub middle: LinkConfig,
     /// The link of each host.
     pub access: Vec<LinkConfig>,
@@ -36,7 +36,7 @@ pub enum Topology {
     Dumbbell,
 }
 
-/// A connection.
+/// A connection of a scenario.
 #[derive(Clone, Debug)]
 pub struct FlowPlan {
     /// The host that opens it.
@@ -45,9 +45,9 @@ pub struct FlowPlan {
     pub to: usize,
     /// The family.
     pub domain: Domain,
-    /// How long after the start.
+    /// The time from the start of the run.
     pub starts_after: Duration,
-    /// What both ends do: who opens it, who accepts it.
+    /// What both ends do: the end that opens it, and the end that accepts it.
     pub talks: [Talk; 2],
 }
 
@@ -84,8 +84,8 @@ impl Scenario {
         scenario
     }
 
-    /// No packet arrives twice or late. If one may, an old acknowledgement with a cookie brings a
-    /// connection back that has ended, as on Linux with `tcp_syncookies` of 2.
+    /// Whether no packet arrives twice or late. Otherwise an old acknowledgement with a cookie may
+    /// revive a connection that has ended, as on Linux with `tcp_syncookies` of 2.
     fn keeps_order(&self) -> bool {
         let keeps_order = |path: &PathConfig| {
             path.duplicate == 0.0 && path.reorder == 0.0 && path.jitter_order == JitterOrder::Kept
@@ -93,7 +93,7 @@ impl Scenario {
         keeps_order(&self.middle.there) && keeps_order(&self.middle.back)
     }
 
-    /// IPv6 needs 1,280 bytes everywhere.
+    /// Whether a link is too small for IPv6, which needs an MTU of 1,280.
     fn is_too_narrow_for_v6(&self) -> bool {
         let is_narrow = |link: &LinkConfig| {
             let paths = [&link.there, &link.back];
@@ -102,14 +102,14 @@ impl Scenario {
         is_narrow(&self.middle) || self.access.iter().any(is_narrow)
     }
 
-    /// Whether every connection that is to end in order must: no link is so bad that a stack may
-    /// give up.
+    /// Whether every connection that is to end in order must do so: no link is so bad that a stack
+    /// may give up.
     pub fn is_fair(&self) -> bool {
         let paths = [&self.middle.there, &self.middle.back];
         let access = self.access.iter().flat_map(|link| [&link.there, &link.back]);
-        // Who is short of memory may refuse connections. And a cookie is in the acknowledgement of
-        // the SYN-ACK alone: if that is lost or overtaken by data, nothing is known of the
-        // connection.
+        // A host that is short of memory may refuse connections. And a cookie is only in the
+        // acknowledgement of the SYN-ACK: if that is lost or overtaken by data, the server does not
+        // know the connection.
         let is_able = |config: &Config| {
             config.memory_limit_bytes > 8 << 20 && config.tcp.syn_cookies != SynCookieMode::Always
         };
@@ -119,12 +119,11 @@ impl Scenario {
 }
 
 fn is_fair(path: &PathConfig) -> bool {
-    // A link that is bad stays so for some packets, however long they take: nine probes may be too
-    // few.
+    // A bad link stays bad for some packets, however long they take: nine probes may be too few.
     let bursts = path.burst_loss.is_none_or(|bursts| bursts.leave >= 0.5);
     let black_hole = path.mtu.is_some() && path.too_big == TooBig::Silent;
     let queue = path.rate.is_none() || path.queue.limit_bytes >= 6000 && path.queue.limit_packets >= 5;
-    // An outage leaves few attempts to a handshake.
+    // An outage leaves few attempts for a handshake.
     let down: Duration = path.outages.iter().map(|outage| outage.until - outage.from).sum();
     let most_loss = if path.outages.is_empty() { 0.06 } else { 0.011 };
     let after_outages =
@@ -132,7 +131,7 @@ fn is_fair(path: &PathConfig) -> bool {
     path.loss + path.corrupt <= most_loss && bursts && !black_hole && queue && after_outages
 }
 
-/// How bad a link may be.
+/// How bad a link is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Severity {
     Full,
@@ -247,7 +246,7 @@ fn any_congestion(dice: &mut Dice) -> CongestionControl {
     dice.pick(&[cubic, cubic, bbr, bbr, CongestionControl::Reno])
 }
 
-/// Options that change how a connection is used, not what is asked of it.
+/// Adds options that change how a connection is used, but not what must hold.
 fn with_manners(dice: &mut Dice, mut plan: FlowPlan) -> FlowPlan {
     for talk in &mut plan.talks {
         if dice.one_in(4) {
@@ -266,7 +265,7 @@ fn with_manners(dice: &mut Dice, mut plan: FlowPlan) -> FlowPlan {
     plan
 }
 
-/// As many bytes as the link takes in a while.
+/// As many bytes as the link carries in a while.
 fn amount(dice: &mut Dice, middle: &LinkConfig) -> u64 {
     let rate = middle.there.rate.unwrap_or(100_000_000).min(middle.back.rate.unwrap_or(u64::MAX));
     dice.scaled(1, (rate / 8 * 5).clamp(20_000, 1_500_000))
@@ -289,7 +288,7 @@ fn flow(dice: &mut Dice, hosts: usize, middle: &LinkConfig) -> FlowPlan {
         }
         2 => [Talk::receiver(seeds[0]), Talk::sender(seeds[0], bytes)],
         3 => {
-            // Both at once.
+            // Both ends send at once.
             let mut both = [Talk::sender(seeds[0], bytes), Talk::sender(seeds[1], bytes)];
             (both[0].read.seed, both[1].read.seed) = (seeds[1], seeds[0]);
             both
@@ -304,7 +303,7 @@ fn flow(dice: &mut Dice, hosts: usize, middle: &LinkConfig) -> FlowPlan {
     FlowPlan { from, to, domain, starts_after, talks }
 }
 
-/// The habits of one end.
+/// The behaviour of one end.
 fn temper(dice: &mut Dice, talk: &mut Talk, bytes: u64) {
     if dice.one_in(3) {
         talk.send.chunk = dice.scaled(1.max(bytes / 5000), 100_000) as usize;

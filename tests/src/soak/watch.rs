@@ -1,16 +1,16 @@
-//! What a connection says of itself while it runs, held against what it does.
+//! Compares what a connection reports while it runs with what it does.
 
 use portolan::testing::sim::{NodeId, SimNet, TestStream};
 use portolan::{CongestionState, TcpInfo, TcpState};
 
-/// One end, as it was when it was last looked at.
+/// One end at its last check.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     last: Option<TcpInfo>,
 }
 
 impl Watch {
-    /// Looks at an open connection.
+    /// Checks an open connection.
     pub(super) fn look(&mut self, net: &SimNet, host: NodeId, stream: &TestStream) -> Result<(), String> {
         let info = net.peek(host).and_then(|stack| stack.info(net.now(), stream.descriptor()).ok());
         let last = std::mem::replace(&mut self.last, info.clone());
@@ -41,9 +41,9 @@ fn check(info: &TcpInfo, last: Option<&TcpInfo>) -> Result<(), String> {
             return Err(format!("{name} was {before} before"));
         }
     }
-    // Without losses, what is out is what was sent and is not acknowledged. Two segments more are
-    // limited transmit's (RFC 3042), one is the probe of the tail (RFC 8985 §7), also where the
-    // window has become smaller than what is out.
+    // Without losses, the data in flight is the data that was sent and not acknowledged. Up to two
+    // further segments are from limited transmit (RFC 3042) and one is a tail loss probe (RFC 8985
+    // §7), even if the window is now smaller than the data in flight.
     let is_calm = |info: &TcpInfo| info.ca_state == CongestionState::Open && info.sacked + info.lost == 0;
     let new_bytes = |info: &TcpInfo| info.bytes_sent - info.bytes_retrans;
     let out = new_bytes(info).saturating_sub(info.bytes_acked);

@@ -1,4 +1,4 @@
-//! The program of the machine: its calls, and what it looks at.
+//! The program of the machine: its calls.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::fuzz::features::Features;
 use crate::fuzz::step::Step;
 
 const MAX_SOCKETS: usize = 12;
-/// Longer sends and reads show nothing new.
+/// The most bytes of one send or read; longer ones test nothing new.
 const MAX_LEN: usize = 20_000;
 
 impl Machine {
@@ -48,7 +48,7 @@ impl Machine {
             self.listener = Some(descriptor);
             return;
         }
-        // Whether these succeed depends on what was done before.
+        // Whether these succeed depends on the earlier steps.
         let _ = match how % 8 {
             0 => stack.connect(now, descriptor, peer),
             2 => stack.connect_with_data(now, descriptor, peer, &[0xcc; 700]).map(|_| ()),

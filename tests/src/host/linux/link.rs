@@ -1,5 +1,5 @@
-//! How the interface is set up, over rtnetlink(7). No program is started for it: what `fork` copies
-//! would keep sockets open that a script, on another thread, closes.
+//! Sets the interface up over rtnetlink(7). No program is started for that, because a `fork` copies
+//! sockets, and would keep those open that a script on another thread closes.
 
 use std::io;
 use std::net::IpAddr;
@@ -19,13 +19,13 @@ const NLM_F_ACK: u16 = 0x4;
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
 const NLMSG_ERROR: u16 = 2;
-/// In a new namespace.
+/// The index of the loopback in a new namespace.
 const LOOPBACK_INDEX: u32 = 1;
-/// Packets that wait for the test.
+/// The most packets that are queued for the test.
 const QUEUE_LEN: u32 = 10_000;
 
-/// Brings the interface up, gives it the host's addresses, and the routes to the peer the metrics
-/// that are asked for.
+/// Brings the interface up, and gives it the host's addresses, and the routes to the peer their
+/// metrics.
 pub(super) fn set_up(index: u32, mtu: u32, settings: &[KernelSetting]) -> io::Result<()> {
     let mut link = Link::open()?;
     link.bring_up(LOOPBACK_INDEX, &[])?;
@@ -33,8 +33,7 @@ pub(super) fn set_up(index: u32, mtu: u32, settings: &[KernelSetting]) -> io::Re
         index,
         &[attribute(4, &mtu.to_ne_bytes()), attribute(13, &QUEUE_LEN.to_ne_bytes())].concat(),
     )?;
-    // Another queueing discipline than this may pace what it sends.
-    // `struct tcmsg`: at the root.
+    // Another queueing discipline might pace packets. `struct tcmsg`: at the root.
     let body = [[0; 4], index.to_ne_bytes(), [0; 4], u32::MAX.to_ne_bytes(), [0; 4]].concat();
     let options = [attribute(1, b"pfifo\0"), attribute(2, &QUEUE_LEN.to_ne_bytes())].concat();
     link.request(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, &[body, options].concat())?;
@@ -43,8 +42,8 @@ pub(super) fn set_up(index: u32, mtu: u32, settings: &[KernelSetting]) -> io::Re
     link.add_address(index, RawPeer::STACK_V6.into(), 64, &metrics)
 }
 
-/// RTA_METRICS. The congestion control is always among them: the sysctl of a namespace takes only
-/// what every user may choose.
+/// RTA_METRICS. The congestion control is always set in this way, because the sysctl of a namespace
+/// accepts only algorithms that every user may choose.
 fn metrics(settings: &[KernelSetting]) -> Vec<u8> {
     let mut congestion = "cubic";
     let mut metrics = Vec::new();
@@ -79,7 +78,7 @@ impl Link {
         self.request(RTM_NEWLINK, 0, &[&[0; 4], &index.to_ne_bytes(), &up, &up, attributes].concat())
     }
 
-    /// An address (`struct ifaddrmsg`), and in place of the route that comes with it one with
+    /// Adds an address (`struct ifaddrmsg`), and replaces the route that it creates by one with
     /// metrics (`struct rtmsg`).
     fn add_address(&mut self, index: u32, addr: IpAddr, prefix_len: u8, metrics: &[u8]) -> io::Result<()> {
         let (family, bytes, net, scope) = match addr {
@@ -92,7 +91,7 @@ impl Link {
                 (libc::AF_INET6 as u8, octets.to_vec(), [&octets[..8], &[0; 8]].concat(), 0)
             }
         };
-        // IFA_F_NODAD: nobody else is on this link.
+        // IFA_F_NODAD: no other host is on this link.
         let header = [family, prefix_len, 2, 0];
         let attributes = [attribute(2, &bytes), attribute(1, &bytes)].concat();
         self.request(RTM_NEWADDR, NLM_F_CREATE, &[&header, &index.to_ne_bytes()[..], &attributes].concat())?;

@@ -1,5 +1,4 @@
-//! What can be looked at on the kernel: `poll`, SIOCINQ, TCP_INFO, the table of connections, the
-//! counters.
+//! Queries on the kernel: `poll`, SIOCINQ, TCP_INFO, the table of connections, the counters.
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -37,7 +36,7 @@ pub(super) fn queued_bytes(socket: BorrowedFd<'_>) -> rustix::io::Result<(usize,
     Ok((received as usize, unsent as usize))
 }
 
-/// How a field of the kernel's `struct tcp_info` is read and told.
+/// How a field of the kernel's `struct tcp_info` is read and written as text.
 #[derive(Clone, Copy)]
 enum Kind {
     Count8,
@@ -50,7 +49,7 @@ enum Kind {
     Micros64,
     /// Milliseconds in 32 bits.
     Millis,
-    /// As `Micros`, and all ones before it is measured.
+    /// Like `Micros`, and all ones before it is measured.
     MinRtt,
     State,
     CongestionState,
@@ -124,10 +123,10 @@ const FIELDS: &[(&str, usize, Kind)] = &[
     ("total_rto", 240, Kind::Count16),
 ];
 
-/// Those that only Portolan has.
+/// The fields that only Portolan has.
 const ONLY_PORTOLAN: [&str; 2] = ["snd_cwnd_bytes", "reordering_window"];
 
-/// A field of TCP_INFO under Portolan's name for it.
+/// A field of TCP_INFO by Portolan's name for it.
 pub(super) fn info(socket: BorrowedFd<'_>, field: &str) -> rustix::io::Result<Found> {
     if ONLY_PORTOLAN.contains(&field) {
         return Ok(Found::NotHere);
@@ -161,7 +160,7 @@ fn tell(bytes: &[u8; 512], at: usize, kind: Kind) -> String {
     match kind {
         Kind::Count8 => number(1).to_string(),
         Kind::Count16 => number(2).to_string(),
-        // 0x7fffffff: no threshold yet, which is u32::MAX with Portolan.
+        // 0x7fffffff: there is no threshold yet, which is u32::MAX in Portolan.
         Kind::Count32 if number(4) == 0x7fff_ffff => u32::MAX.to_string(),
         Kind::Count32 => number(4).to_string(),
         Kind::Count64 => number(8).to_string(),
@@ -214,7 +213,7 @@ pub(super) fn states() -> Vec<(u16, u16, String)> {
     tables.iter().flat_map(|table| table.lines()).filter_map(state).collect()
 }
 
-/// Portolan's counters for which the kernel has two that are added up.
+/// Counters of Portolan that are the sum of two of the kernel's.
 const SUMS: &[(&str, [&str; 2])] = &[
     ("recovery.recoveries", ["TcpExtTCPRenoRecovery", "TcpExtTCPSackRecovery"]),
     ("recovery.spurious_recoveries", ["TcpExtTCPFullUndo", "TcpExtTCPDSACKUndo"]),
@@ -222,7 +221,7 @@ const SUMS: &[(&str, [&str; 2])] = &[
     ("recovery.dsacks_sent", ["TcpExtTCPDSACKOldSent", "TcpExtTCPDSACKOfoSent"]),
 ];
 
-/// What the kernel has counted under the name of a counter of Portolan's.
+/// The kernel's value for a counter of Portolan.
 pub(super) fn counter(name: &str) -> Found {
     let sum = SUMS.iter().find(|(known, _)| *known == name).map(|(_, parts)| parts.to_vec());
     let Some(parts) = sum.or_else(|| Some(vec![mib_name(name)?])) else { return Found::NotHere };
@@ -235,13 +234,14 @@ fn mib_name(name: &str) -> Option<&'static str> {
     stack.stats().counters().find(|counter| counter.name == name)?.mib
 }
 
-/// A counter by the name that `nstat` has for it, in the namespace of this thread.
+/// A counter of this thread's namespace by its name in `nstat`.
 fn mib(name: &str) -> Option<u64> {
     let text: String = ["snmp", "netstat"]
         .iter()
         .map(|file| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default())
         .collect();
-    // Two lines a group, each behind the group's name and a colon: the names and the values.
+    // Two lines for each group, both with the group's name and a colon in front: the names and the
+    // values.
     let mut lines = text.lines().filter_map(|line| line.split_once(": "));
     while let (Some((group, names)), Some((_, values))) = (lines.next(), lines.next()) {
         let Some(wanted) = name.strip_prefix(group) else { continue };

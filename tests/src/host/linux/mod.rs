@@ -1,7 +1,7 @@
-//! [`LinuxHost`]: the kernel in a network namespace of its own, with a TUN device that leads to the test.
+//! [`LinuxHost`]: the kernel in a new network namespace, with a TUN device that leads to the test.
 //!
 //! Read this file (the namespace, the device, time), then `settings` (sysctls), `link` (the
-//! interface), `sockets` (calls) and `look` (what can be looked at).
+//! interface), `sockets` (calls) and `look` (queries).
 #![allow(unsafe_code)]
 
 mod link;
@@ -30,9 +30,9 @@ const MTU: usize = 1500;
 
 /// The kernel as a host under test, in real time.
 ///
-/// The namespace is the thread's: a host stays on the thread that made it, and a thread has one at
-/// a time. A process without privileges calls [`portolan_tap::isolate`] first, while it has one
-/// thread; then its threads may make namespaces.
+/// The namespace belongs to the thread: a host stays on the thread that made it, and a thread has
+/// only one at a time. A process without privileges must call [`portolan_tap::isolate`] first,
+/// while it has one thread; then its threads may create namespaces.
 #[derive(Debug)]
 pub struct LinuxHost {
     tun: Iface,
@@ -46,8 +46,8 @@ pub struct LinuxHost {
 }
 
 impl LinuxHost {
-    /// Moves this thread into a new network namespace and makes a host in it: the defaults that
-    /// scripts rely on, and these settings.
+    /// Moves this thread into a new network namespace and makes a host in it, with the defaults
+    /// that scripts rely on and these settings.
     ///
     /// # Errors
     ///
@@ -83,7 +83,8 @@ impl LinuxHost {
         Ok(host)
     }
 
-    /// Waits until the host answers a ping: the kernel sets an interface up in the background.
+    /// Waits until the host answers a ping, because the kernel sets an interface up in the
+    /// background.
     fn await_echo(&mut self, domain: Domain) -> io::Result<()> {
         let request = [0, 1, 0, 1];
         let packet = match domain {
@@ -104,12 +105,12 @@ impl LinuxHost {
         Err(io::Error::other(format!("the kernel answers no ping over {domain:?}")))
     }
 
-    /// The clock of [`RawPeer`] begins at one second, too.
+    /// The time, which begins at one second, as that of [`RawPeer`] does.
     fn time(&self) -> Instant {
         Instant::from_secs(1) + self.started_at.elapsed()
     }
 
-    /// Reads what the kernel has sent; `at` is when it did.
+    /// Reads what the kernel has sent; `at` is the time at which it was sent.
     fn drain(&mut self, at: Instant) {
         let mut buf = [0; MTU + 100];
         while let Ok(len) = self.tun.recv(&mut buf) {
@@ -123,13 +124,14 @@ impl LinuxHost {
         let ready =
             poll(&mut [PollFd::from_borrowed_fd(device_of(&self.tun), PollFlags::IN)], Some(&timeout));
         let now = self.time();
-        // What came after `end` belongs to the time after it.
+        // Packets after `end` belong to the time after it.
         if ready.is_ok_and(|ready| ready > 0) && (now <= end || left == Duration::ZERO) {
             self.drain(now);
         }
     }
 
-    /// The kernel processes a packet before the write returns, and so its answer is there.
+    /// Passes a packet to the kernel. It is processed before the write returns, so the answer is
+    /// there then.
     fn write_packet(&mut self, packet: &[u8]) {
         let at = self.time();
         self.tun.send(packet).expect("a TUN device takes every packet");
@@ -137,7 +139,7 @@ impl LinuxHost {
     }
 }
 
-/// Names are looked up in the namespace of a socket.
+/// A socket for ioctls: names are looked up in the namespace of a socket.
 fn any_socket() -> io::Result<OwnedFd> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     Ok(socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
@@ -148,11 +150,11 @@ fn device_of(tun: &Iface) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(tun.as_raw_fd()) }
 }
 
-/// The kernel that the scripts were compared with. Older ones do some things in other ways, and no
-/// script says which.
+/// The kernel version that the scripts were compared with. Older kernels behave differently in some
+/// cases, which the scripts do not record.
 const JUDGE: (u32, u32) = (6, 18);
 
-/// Whether this kernel is new enough to say what Linux does.
+/// Whether this kernel is new enough for comparisons.
 pub fn is_judge() -> bool {
     let version = kernel_version();
     let (major, minor) = version.split_once('.').unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The sysctls that scripts rely on, and those that a line `config` of a script means.
+//! The sysctls that scripts rely on, and the kernel's equivalents of `config` lines.
 
 use std::fs;
 use std::io;
@@ -12,21 +12,21 @@ pub enum KernelSetting {
     Sysctl {
         /// Its path.
         name: String,
-        /// What is written.
+        /// The value to write.
         value: String,
     },
     /// The initial window in segments: a metric of the route to the peer.
     InitialWindow(u32),
-    /// Every segment is acknowledged at once: a metric of the route.
+    /// Acknowledge every segment at once: a metric of the route.
     QuickAcks,
-    /// How long an acknowledgement may wait: TCP_DELACK_MAX_US of every socket.
+    /// How long an acknowledgement may be delayed: TCP_DELACK_MAX_US of every socket.
     DelayedAck(Duration),
-    /// The congestion control by its name: a metric of the route.
+    /// The name of the congestion control: a metric of the route.
     Congestion(String),
 }
 
-/// Everything that changes what TCP sends, set although most are the kernel's own defaults:
-/// distributions change them. Those that differ from the kernel's say why.
+/// All sysctls that change what TCP sends. Most values are the kernel's own defaults, which
+/// distributions change. Those that differ from the kernel's defaults have a comment.
 const DEFAULTS: &[(&str, &str)] = &[
     ("core/somaxconn", "4096"),
     ("ipv4/ip_local_port_range", "32768 60999"),
@@ -37,15 +37,15 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("ipv4/tcp_autocorking", "1"),
     ("ipv4/tcp_base_mss", "1024"),
     ("ipv4/tcp_challenge_ack_limit", "2147483647"),
-    // Acknowledgements with SACK blocks are sent at once and not up to 1 ms later: scripts write
-    // when.
+    // Acknowledgements with SACK blocks are sent at once and not up to 1 ms later, because scripts
+    // specify the time.
     ("ipv4/tcp_comp_sack_nr", "0"),
     ("ipv4/tcp_dsack", "1"),
     ("ipv4/tcp_early_retrans", "3"),
-    // Linux 6.18 does not have the accurate kind, which `Ecn::Accept` agrees to as well.
+    // Linux 6.18 does not have the accurate kind, which `Ecn::Accept` accepts as well.
     ("ipv4/tcp_ecn", "2"),
     ("ipv4/tcp_ecn_fallback", "1"),
-    // 1 for the client and 2 for the server; the kernel's is 1.
+    // 1 for the client and 2 for the server; the kernel's default is 1.
     ("ipv4/tcp_fastopen", "3"),
     ("ipv4/tcp_fastopen_blackhole_timeout_sec", "0"),
     ("ipv4/tcp_fin_timeout", "60"),
@@ -59,14 +59,14 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("ipv4/tcp_migrate_req", "0"),
     ("ipv4/tcp_min_snd_mss", "48"),
     ("ipv4/tcp_moderate_rcvbuf", "1"),
-    // As `MtuProbing::BlackHole`; the kernel's is 0.
+    // Like `MtuProbing::BlackHole`; the kernel's default is 0.
     ("ipv4/tcp_mtu_probing", "1"),
-    // As `TcpConfig::mtu_probe_floor`; the kernel's is 48.
+    // Like `TcpConfig::mtu_probe_floor`; the kernel's default is 48.
     ("ipv4/tcp_mtu_probe_floor", "512"),
-    // A connection must not know what the one before has found out.
+    // A connection must not use what an earlier one has learned.
     ("ipv4/tcp_no_metrics_save", "1"),
     ("ipv4/tcp_notsent_lowat", "4294967295"),
-    // 0 stands for 8.
+    // 0 means 8.
     ("ipv4/tcp_orphan_retries", "0"),
     ("ipv4/tcp_pingpong_thresh", "1"),
     ("ipv4/tcp_plb_enabled", "0"),
@@ -92,21 +92,22 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("ipv4/tcp_syncookies", "1"),
     ("ipv4/tcp_thin_linear_timeouts", "0"),
     ("ipv4/tcp_timestamps", "1"),
-    // Nothing waits for more to go with it: the kernel's 3 spares a device work, and depends on
-    // time.
+    // No segment waits for more data; the kernel's default of 3 saves work for devices, and depends
+    // on time.
     ("ipv4/tcp_tso_win_divisor", "255"),
     ("ipv4/tcp_tw_reuse", "2"),
     ("ipv4/tcp_window_scaling", "1"),
     ("ipv4/tcp_wmem", "4096 16384 4194304"),
     ("ipv4/tcp_workaround_signed_windows", "0"),
-    // No frames of the kernel's own.
+    // The kernel sends no frames of its own.
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv6/conf/default/accept_ra", "0"),
     ("ipv6/conf/default/disable_ipv6", "0"),
     ("ipv6/conf/default/router_solicitations", "0"),
 ];
 
-/// Older kernels do not have all of them; what they do instead shows in the scripts that notice.
+/// Sets the defaults. Older kernels do not have all of them; scripts that depend on a missing one
+/// fail.
 pub(super) fn set_defaults() -> io::Result<()> {
     for (name, value) in DEFAULTS {
         match set(name, value) {
@@ -123,8 +124,8 @@ pub(super) fn set(name: &str, value: &str) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("net/{name} = {value}: {error}")))
 }
 
-/// What a line `config NAME VALUE` of a script is on the kernel; `None` if the kernel has no such
-/// setting.
+/// The kernel's equivalent of a line `config NAME VALUE` of a script; `None` if the kernel has no
+/// such setting.
 pub fn kernel_settings_of(name: &str, value: &str) -> Option<Vec<KernelSetting>> {
     let time = || crate::script::duration(value).ok();
     let seconds = || time().filter(|time| time.subsec_nanos() == 0).map(|time| time.as_secs().to_string());
@@ -161,7 +162,7 @@ pub fn kernel_settings_of(name: &str, value: &str) -> Option<Vec<KernelSetting>>
         "window_scaling" => one("tcp_window_scaling", index(&["off", "on"], value)?),
         "dsack" => one("tcp_dsack", index(&["off", "on"], value)?),
         "duplicate_threshold" => as_it_is("tcp_reordering"),
-        // The bit of 1 is always set. A script has one of the two.
+        // The bit of value 1 is always set. A script has one of the two.
         "rack_counts_segments" => one("tcp_recovery", index(&["", "on", "", "", "", "off"], value)?),
         "rack_adapts" => one("tcp_recovery", index(&["", "on", "", "off"], value)?),
         "delayed_ack" if time()?.is_zero() => Some(vec![KernelSetting::QuickAcks]),
@@ -171,11 +172,11 @@ pub fn kernel_settings_of(name: &str, value: &str) -> Option<Vec<KernelSetting>>
         "slow_start_after_idle" => one("tcp_slow_start_after_idle", index(&["off", "on"], value)?),
         "congestion" => Some(vec![KernelSetting::Congestion(value.into())]),
         "initial_window_segs" => Some(vec![KernelSetting::InitialWindow(value.parse().ok()?)]),
-        // The kernel knows only "always", as a metric of the route.
+        // The kernel only has "always", as a metric of the route.
         "quick_acks" if value.parse().is_ok_and(|count: u32| count >= 100) => {
             Some(vec![KernelSetting::QuickAcks])
         }
-        // The kernel's are always as long as its buffer allows.
+        // The kernel's runs are always as long as its buffer allows.
         "max_run_segs" => Some(Vec::new()),
         "mtu_probing" => one("tcp_mtu_probing", index(&["off", "black_hole", "always"], value)?),
         "syn_cookies" => one("tcp_syncookies", index(&["off", "when_full", "always"], value)?),

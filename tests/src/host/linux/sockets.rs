@@ -1,4 +1,4 @@
-//! The kernel's sockets as those of a host under test.
+//! The kernel's sockets as sockets of a host under test.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use rustix::net::{
 use super::LinuxHost;
 use crate::host::{CallResult, Found, Host};
 
-/// Not in `libc` yet. What a listener has, its connections have, too.
+/// This is not in `libc` yet. Accepted connections inherit it from their listener.
 const TCP_DELACK_MAX_US: i32 = 46;
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
@@ -168,7 +168,7 @@ impl LinuxHost {
         d
     }
 
-    /// A call, and then what the kernel has sent because of it.
+    /// Makes a call, and then reads what the kernel has sent because of it.
     fn after<T>(
         &mut self,
         d: RawFd,
@@ -182,7 +182,7 @@ impl LinuxHost {
     }
 }
 
-/// What [`SocketOption`] is called here. Times are in the unit of the option.
+/// Sets the kernel's equivalent of a [`SocketOption`]. Times are in the unit of the option.
 fn set_option(socket: RawFd, option: SocketOption) -> rustix::io::Result<()> {
     use libc::{IPPROTO_TCP, SOL_SOCKET};
     let (level, name, value) = match option {
@@ -261,11 +261,11 @@ fn set_bytes(socket: RawFd, level: i32, name: i32, value: &[u8]) -> rustix::io::
     if result == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-/// Reads an option into `value`; the length that the kernel has for it.
+/// Reads an option into `value`. Returns the length that the kernel reports.
 pub(super) fn get_bytes(socket: RawFd, level: i32, name: i32, value: &mut [u8]) -> rustix::io::Result<usize> {
     let mut len = value.len() as libc::socklen_t;
-    // SAFETY: the pointers are to `value` and to its length, beyond which the kernel does not
-    // write.
+    // SAFETY: the pointers are to `value` and to its length, and the kernel does not write beyond
+    // that.
     let result = unsafe { libc::getsockopt(socket, level, name, value.as_mut_ptr().cast(), &raw mut len) };
     if result == 0 { Ok(len as usize) } else { Err(last_error()) }
 }
