@@ -246,7 +246,7 @@ impl Connection {
             Some(wait) => self.timers.arm(Timer::Ending, ctx.now + wait.max(self.rtt.rto() * 7 / 2)),
             None => {
                 self.reset_peer();
-                self.end(ctx, CloseReason::Aborted, "no wait for the peer's FIN");
+                self.end(ctx, CloseReason::Aborted, "TCP_LINGER2 forbids FIN-WAIT-2");
             }
         }
     }

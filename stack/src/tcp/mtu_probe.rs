@@ -148,7 +148,7 @@ impl Connection {
         if smaller >= current || !is_large {
             return;
         }
-        log::debug!("{}: a black hole for segments of {current}, {smaller} from now on", ctx.subject);
+        log::debug!("{}: black hole for segments of {current}, sending {smaller} now", ctx.subject);
         ctx.stats.mtu.black_holes += 1;
         let high = self.path.search.as_ref().map_or(current, |search| search.high.max(current));
         self.path.search = Some(Box::new(MtuSearch::new(smaller, high, ctx.now)));
@@ -234,7 +234,7 @@ impl Connection {
         let len = self.mtu_probe_len(ctx, mss, size);
         let seq = self.snd.nxt;
         let run = self.send_next(ctx, len, len as usize, false);
-        log::debug!("{}: a probe of the path with a segment of {size}", ctx.subject);
+        log::debug!("{}: path MTU probe with a segment of {size}", ctx.subject);
         ctx.stats.mtu.probes += 1;
         if let Some(search) = &mut self.path.search {
             search.probe = Some(Probe { seq, end: self.snd.nxt, mss: size });

@@ -151,7 +151,7 @@ impl Connection {
             Frto::Probing => {}
         }
         if self.flight.recovery.is_over_at(self.snd.una) {
-            log::debug!("{}: what timed out is repaired at {:?}", ctx.subject, self.snd.una);
+            log::debug!("{}: recovery after the time-out is over at {:?}", ctx.subject, self.snd.una);
             self.flight.recovery.end();
             self.flight.recovery.forget_duplicates();
             self.flight.rack.on_recovery_done();

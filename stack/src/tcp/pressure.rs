@@ -43,10 +43,7 @@ impl Connection {
         // Linux's tcp_prune_ofo_queue: the peer still has unacknowledged data.
         let pruned = self.rcv.prune(seq, len);
         if pruned > 0 {
-            log::debug!(
-                "{}: forgets {pruned} bytes that came out of order: the memory is short",
-                ctx.subject
-            );
+            log::debug!("{}: memory is short, {pruned} out-of-order bytes discarded", ctx.subject);
             ctx.stats.memory.pruned_bytes += pruned as u64;
             ctx.memory.give_back(pruned);
         }

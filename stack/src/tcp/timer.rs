@@ -145,7 +145,7 @@ impl Connection {
                 // RFC 9293 §3.8.6.3 (MUST-40): an acknowledgement has waited long enough.
                 Timer::DelayedAck => self.rcv.acks.acknowledge_now(),
                 Timer::KeepAlive => self.on_keepalive_timer(ctx),
-                Timer::Ending => self.end(ctx, CloseReason::Finished, "waited long enough"),
+                Timer::Ending => self.end(ctx, CloseReason::Finished, "its time is over"),
             }
         }
     }
@@ -257,7 +257,7 @@ impl Connection {
         let is_slowest = self.persist_delay(ctx) >= ctx.config.tcp.max_rto;
         if self.ending.orphaned && is_slowest && self.retries.probes >= max_retries {
             self.reset_peer();
-            return self.give_up(ctx, "window closed too long, and nobody waits");
+            return self.give_up(ctx, "window closed too long, and no descriptor");
         }
         self.pending.probe = true;
         // No more data was written in time, so the held segment is sent.

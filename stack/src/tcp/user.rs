@@ -291,7 +291,7 @@ impl Connection {
                 self.end(ctx, reason, "ICMP error");
             }
             _ => {
-                log::debug!("{}: in {}: the network says {error:?}", ctx.subject, self.state.name());
+                log::debug!("{}: in {}: ICMP error {error:?}", ctx.subject, self.state.name());
                 self.ending.soft_error = Some(error);
             }
         }

@@ -72,7 +72,7 @@ impl TcpSockets {
             kind => !error.local.is_ipv4() && report(kind, false).is_some_and(|report| report.is_hard),
         };
         if is_about_it && is_final {
-            log::debug!("{}: handshake given up: the network says {:?}", env.ctx.subject, error.kind);
+            log::debug!("{}: handshake given up: ICMP error {:?}", env.ctx.subject, error.kind);
             self.forget_handshake(env, id);
         }
         is_about_it
