@@ -28,7 +28,7 @@ struct Before {
     in_flight: u32,
 }
 
-/// What one acknowledgement brought.
+/// The effects of one acknowledgement.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AckSummary {
     /// SND.UNA moved.

@@ -19,7 +19,7 @@ use crate::ip::ecn::IpEcn;
 #[derive(Debug, Default)]
 pub(super) struct EcnState {
     mode: EcnMode,
-    /// What our SYN asks for.
+    /// The mode that our SYN requests.
     asked: EcnMode,
     /// RFC 3168 §6.1.3: CE has arrived, and ECE is sent until the peer sends CWR.
     echoes: bool,

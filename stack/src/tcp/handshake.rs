@@ -51,13 +51,13 @@ pub(crate) struct SynReceived {
     pub(super) iss: SeqNumber,
     pub(super) irs: SeqNumber,
     pub(super) timestamps: TimestampState,
-    /// What the SYN offered.
+    /// The MSS of the SYN.
     pub(super) peer_mss: u16,
     pub(super) peer_window: u16,
     pub(super) peer_scale: Option<u8>,
     pub(super) sack_permitted: bool,
     pub(super) ecn: EcnAnswer,
-    /// What the SYN-ACK offers.
+    /// The MSS of the SYN-ACK.
     pub(super) announced_mss: u16,
     pub(super) window: u16,
     pub(super) scale: WindowScale,

@@ -20,7 +20,7 @@ use crate::drop_reason::DropReason;
 use crate::error::{CloseReason, Error};
 use crate::time::Instant;
 
-/// What a step decides.
+/// The decision of a step.
 pub(super) type Step = ControlFlow<Option<DropReason>>;
 
 impl Connection {

@@ -34,7 +34,7 @@ pub(super) enum Frto {
     Probing,
 }
 
-/// What is needed to detect a spurious episode.
+/// The state for the detection of a spurious episode.
 #[derive(Clone, Copy, Debug)]
 struct Undo {
     /// SND.UNA when the episode began (Linux's undo_marker).
