@@ -1,5 +1,5 @@
-//! The descriptor calls and their errors, as POSIX and Linux have them, between two stacks on a
-//! simulated link.
+//! The descriptor calls and their errors, as in POSIX and Linux, between two stacks on a simulated
+//! link.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn datagram(pair: &mut Pair, side: Side, domain: Domain) -> Descriptor {
     pair.host(side).stack.socket(domain, SocketKind::Datagram).unwrap()
 }
 
-/// A datagram socket on each side; B's is bound to the address that comes last.
+/// A datagram socket on each side, and the address that B's is bound to.
 fn bound_datagrams(domain: Domain) -> (Pair, Descriptor, Descriptor, SocketAddr) {
     let mut pair = pair();
     let (a, b) = (datagram(&mut pair, Side::A, domain), datagram(&mut pair, Side::B, domain));
@@ -188,7 +188,7 @@ fn a_host_that_is_not_there_is_unreachable_and_one_behind_a_dead_link_times_out(
     assert!(matches!(error, Error::TimedOut | Error::HostUnreachable), "{error:?}");
 }
 
-/// Datagrams are records, and none waits for another.
+/// Each datagram is a record, and none waits for another.
 #[test]
 fn more_and_end_of_record_of_datagrams() {
     for domain in BOTH {
@@ -201,7 +201,8 @@ fn more_and_end_of_record_of_datagrams() {
     }
 }
 
-/// A connection in TIME-WAIT is a socket while its program holds it, and a record beside that.
+/// A connection in TIME-WAIT is a socket while its program holds it, and is not listed as a record,
+/// too.
 #[test]
 fn a_connection_in_time_wait_is_listed_once() {
     for domain in BOTH {
@@ -259,7 +260,7 @@ fn data_flows_in_order_and_each_half_ends_by_itself() {
 fn both_sides_forget_everything_once_time_wait_is_over() {
     for domain in BOTH {
         let mut pair = pair();
-        // The neighbours know each other beforehand: that is not the connection's.
+        // The neighbours are resolved beforehand, because that is not part of the connection.
         let ping = datagram(&mut pair, Side::A, domain);
         let to = SocketAddr::new(pair.b.addr(domain), 9);
         pair.a.stack.send_to(pair.now(), ping, b"", to).unwrap();
@@ -327,7 +328,7 @@ fn the_backlog_holds_one_more_than_it_says_and_the_rest_waits_outside() {
     let listening = info.iter().find(|socket| socket.state.name() == "LISTEN").unwrap();
     assert_eq!((listening.receive_queue, listening.send_queue), (3, 2));
     assert!(pair.b.stack.stats().drops(DropReason::AcceptQueueFull) > 0);
-    // Room is made: those outside come in when they try again.
+    // There is room again: the other clients are accepted when they try again.
     let mut accepted = 0;
     let done = pair.drive(MINUTE, |pair| {
         while pair.b.stack.accept(listener).is_ok() {
@@ -374,8 +375,8 @@ fn a_port_in_time_wait_needs_reuse_addr() {
     assert_eq!(pair.b.stack.bind(next, addr("0.0.0.0:80")), Ok(()));
 }
 
-/// RFC 4987 §3.2 (RFC4987-3.2): a backlog of a thousand holds a thousand handshakes that nobody
-/// ends, and a cookie is only for the next.
+/// RFC 4987 §3.2 (RFC4987-3.2): a backlog of a thousand holds a thousand incomplete handshakes, and
+/// only the next one gets a cookie.
 #[test]
 fn a_long_backlog_holds_as_many_handshakes() {
     use portolan::testing::TcpSegment;
@@ -409,8 +410,8 @@ fn reuse_port_spreads_connections_over_listeners() {
         let s = stream(&mut pair);
         let _ = pair.a.stack.connect(now, s, addr("10.0.0.2:80"));
     }
-    // The first packets wait for the neighbour's address, no more than 16 of them: the others come
-    // again.
+    // At most 16 of the first packets wait for the neighbour's address: the others are
+    // retransmitted.
     pair.run_for(Duration::from_secs(10));
     let counts: Vec<_> = listeners
         .iter()
@@ -538,7 +539,7 @@ fn a_datagram_that_is_too_long_or_too_many_are_refused() {
     assert_eq!(pair.a.stack.send_to(now, a, &[0; 65_508], to), Err(Error::MessageTooLong));
     assert_eq!(pair.a.stack.send_to(now, a, &[0; 65_507], to), Ok(65_507));
     assert_eq!(pair.a.stack.send_to(now, a, b"", addr("10.0.0.2:0")), Err(Error::InvalidArgument));
-    // Nobody drains the queue.
+    // The queue is not drained.
     let refused = (0..1000).find_map(|_| pair.a.stack.send_to(now, a, &[0; 1000], to).err());
     assert_eq!(refused, Some(Error::WouldBlock));
     assert!(!readiness(&pair, a).writable || refused.is_some());

@@ -1,4 +1,4 @@
-//! Two calls on a socket in every state return what they return on Linux.
+//! Two calls on a socket in every state have the same results as on Linux.
 
 use std::process::ExitCode;
 

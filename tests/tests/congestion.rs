@@ -9,7 +9,7 @@ use portolan::{Config, CongestionControl, Ecn, SocketOption};
 const SEC: fn(u64) -> Duration = Duration::from_secs;
 const RATE: u64 = 100_000_000;
 const RTT: Duration = Duration::from_millis(50);
-/// What is left of the line for payload: 1,448 bytes of 1,500.
+/// The share of payload on the line: 1,448 bytes of 1,500.
 const PAYLOAD: f64 = 1448.0 / 1500.0;
 
 fn config(kind: CongestionControl) -> Config {
@@ -18,7 +18,7 @@ fn config(kind: CongestionControl) -> Config {
     config
 }
 
-/// A queue of one bandwidth-delay product.
+/// A path with a queue of one bandwidth-delay product.
 fn path(rate: u64) -> PathConfig {
     PathConfig::rated(rate, RTT / 2, bdp_bytes(rate, RTT))
 }
@@ -34,7 +34,7 @@ fn bell_of(seed: u64, kinds: &[CongestionControl], path: PathConfig) -> (Dumbbel
     (bell, flows)
 }
 
-/// Megabits a second that a flow gets in the next `time`.
+/// The rate of each flow in the next `time`, in Mbit/s.
 fn goodput(net: &mut SimNet, flows: &[Flow], time: Duration) -> Vec<f64> {
     let before: Vec<u64> = flows.iter().map(|flow| flow.bytes(net)).collect();
     net.run_for(time);
@@ -54,8 +54,8 @@ fn each_algorithm_fills_the_path() {
     }
 }
 
-/// One packet in a hundred is lost at random. How soon BBR finds the rate depends on which ones:
-/// over ten seeds it gets from 17 to 83 Mbit/s in the first seconds, 50 on average.
+/// One packet in a hundred is lost at random. How soon BBR finds the rate depends on which ones are
+/// lost: over ten seeds it reaches from 17 to 83 Mbit/s in the first seconds, 50 on average.
 #[test]
 fn bbr_survives_random_loss_where_cubic_stands_still() {
     let path = PathConfig { loss: 0.01, ..path(RATE) };
@@ -85,8 +85,7 @@ fn flows_share_a_bottleneck() {
 }
 
 /// A bottleneck that marks instead of dropping (CoDel): nothing is lost, the queue stays short, and
-/// the path is used. With the one mark a round trip of RFC 3168 as with the exact counts of
-/// RFC 9768.
+/// the path is used, both with one mark per round trip (RFC 3168) and with exact counts (RFC 9768).
 #[test]
 fn marks_are_obeyed() {
     for ecn in [Ecn::Request, Ecn::RequestAccurate] {
@@ -115,7 +114,7 @@ fn set_option(net: &mut SimNet, flow: Flow, option: SocketOption) {
     net.stack(flow.from).set_option(now, descriptor, option).unwrap();
 }
 
-/// SO_MAX_PACING_RATE: the rate is kept, and there is never a burst that waits in the queue.
+/// SO_MAX_PACING_RATE: the flow keeps to the rate, and never sends a burst that waits in the queue.
 #[test]
 fn a_paced_flow_keeps_to_its_rate() {
     for kind in CongestionControl::ALL {
@@ -130,8 +129,8 @@ fn a_paced_flow_keeps_to_its_rate() {
     }
 }
 
-/// `TcpConfig::pacing`: the first window does not go out in one burst, nor do later ones, and the
-/// path is filled all the same.
+/// `TcpConfig::pacing`: neither the first window nor a later one is sent in one burst, and the path
+/// is filled nevertheless.
 #[test]
 fn pacing_by_configuration_spreads_the_window() {
     let queue_at_start = |pacing| {
@@ -150,7 +149,7 @@ fn pacing_by_configuration_spreads_the_window() {
     assert!(burst >= 8 * 1500 && paced <= 3 * 1500, "{burst} and {paced} bytes");
 }
 
-/// TCP_CONGESTION in the middle of a connection.
+/// TCP_CONGESTION on an open connection.
 #[test]
 fn the_algorithm_can_be_changed_on_the_way() {
     let (mut bell, flows) = bell(&[CongestionControl::Reno], path(RATE / 5));

@@ -1,4 +1,4 @@
-//! TCP_DEFER_ACCEPT as on Linux: whoever accepts is not woken before there is something to read.
+//! TCP_DEFER_ACCEPT as on Linux: `accept` does not return before there is something to read.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn the_first_data_makes_the_connection() {
     let (mut peer, listener, connection) = opened(Duration::from_secs(30));
     assert_eq!(peer.stack.stats().drops(DropReason::AcceptDeferred), 1);
     assert!(peer.stack.accept(listener).is_err());
-    // The SYN-ACK was acknowledged: it is not repeated.
+    // The SYN-ACK was acknowledged, so it is not repeated.
     peer.pass(Duration::from_secs(10));
     assert_eq!(peer.take_segments(), []);
     peer.send_segment(Domain::V4, &connection.segment(TcpSegment::PSH | TcpSegment::ACK, b"GET"));
@@ -35,7 +35,7 @@ fn the_first_data_makes_the_connection() {
     let mut buf = [0; 10];
     let now = peer.now;
     assert_eq!(peer.stack.recv(now, d, &mut buf), Ok(3));
-    // The time until the data came is no round trip: what is lost is sent again soon.
+    // The time until the data came is not a round-trip time: a lost segment is retransmitted soon.
     peer.stack.send(now, d, b"answer").unwrap();
     peer.settle();
     peer.take_segments();
@@ -43,7 +43,7 @@ fn the_first_data_makes_the_connection() {
     assert!(!peer.take_segments().is_empty());
 }
 
-/// A FIN counts as data does.
+/// A FIN counts like data.
 #[test]
 fn the_end_of_the_stream_makes_the_connection() {
     let (mut peer, listener, connection) = opened(Duration::from_secs(30));
@@ -51,11 +51,11 @@ fn the_end_of_the_stream_makes_the_connection() {
     assert!(peer.stack.accept(listener).is_ok());
 }
 
-/// Linux's syn_ack_recalc: at the end of the time the SYN-ACK is repeated, and the answer to it is
-/// enough.
+/// Linux's syn_ack_recalc: when the time is over the SYN-ACK is repeated, and the answer to it
+/// completes the connection.
 #[test]
 fn without_data_it_is_accepted_when_the_time_is_over() {
-    // 1 + 2 + 4 s are the first time-outs that cover 5 s.
+    // The time-outs of 1 + 2 + 4 s are the first to cover 5 s.
     let (mut peer, listener, connection) = opened(Duration::from_secs(5));
     peer.pass(Duration::from_millis(2_900));
     assert_eq!(peer.take_segments(), []);
@@ -69,7 +69,7 @@ fn without_data_it_is_accepted_when_the_time_is_over() {
     assert!(peer.stack.accept(listener).is_ok());
 }
 
-/// The peer is gone: the handshake is given up as any other.
+/// The peer is gone: the handshake is given up like any other.
 #[test]
 fn a_peer_that_says_nothing_is_given_up() {
     let (mut peer, listener, _) = opened(Duration::from_secs(5));

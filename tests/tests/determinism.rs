@@ -1,5 +1,4 @@
-//! The same seed and the same inputs give the same outputs, bit for bit: that is what replays rest
-//! on.
+//! The same seed and the same inputs give the same outputs, bit for bit. Replays depend on that.
 
 use std::time::Duration;
 
@@ -7,7 +6,8 @@ use portolan::testing::{LinkFaults, Pair, PairConfig, Recorded};
 use portolan::{Domain, SocketKind};
 use portolan_tests::data;
 
-/// Streams, datagrams and closed ports over a bad link: all frames that were sent.
+/// Sends streams and datagrams, and uses closed ports, over a bad link. Returns all frames that
+/// were sent.
 fn run(seed: u64) -> Vec<Recorded> {
     let faults = LinkFaults { loss: 0.05, duplicate: 0.02, reorder: 0.05, ..LinkFaults::default() };
     let mut pair = Pair::new(PairConfig { faults, record: true, ..PairConfig::seeded(seed) });

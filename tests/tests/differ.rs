@@ -1,12 +1,12 @@
 //! A hundred random peers against Portolan and the Linux kernel (`portolan_tests::differ`).
 //!
-//! Thousands more: `cargo run --release -p portolan-tests --bin differ -- --seeds 10000`.
+//! More of them: `cargo run --release -p portolan-tests --bin differ -- --seeds 10000`.
 
 use std::process::Command;
 
 use portolan_tests::host::kernel_version;
 
-/// The kernel that the rules are about.
+/// The kernel version for which the rules were written.
 const JUDGE: (u32, u32) = (6, 18);
 
 fn is_judge() -> bool {

@@ -1,13 +1,13 @@
-//! Holds the text for people against the project: what the documents name exists, where they point
-//! there is something, and what they tell a reader to run is run somewhere.
+//! Checks the documents against the project: what they name exists, their links lead somewhere, and
+//! the commands that they print are run somewhere.
 
 use std::path::{Path, PathBuf};
 
 use portolan_tests::sources::{defines_function, files_under, read, relative, root, rust_files};
 
-/// Commands that documents print, and the place where each is run by a test or by the continuous
-/// integration: a file and what stands in it. `cargo test` needs no line here: the tests that it
-/// names must exist.
+/// Commands in documents, and where a test or the continuous integration runs each of them: a file
+/// and a text in it. `cargo test` needs no line here, because the tests that it names are checked
+/// to exist.
 const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("tests/run", ".ci/run", "step tests/run"),
     (".ci/run", ".ci/run", "#!/usr/bin/env bash"),
@@ -17,7 +17,7 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/tests/differ.rs",
         "env!(\"CARGO_BIN_EXE_differ\")",
     ),
-    // By hand, for hours.
+    // This is run by hand, for hours.
     (
         "cargo mutants -p portolan --shard 7/16 --sharding round-robin",
         ".cargo/mutants.toml",
@@ -135,7 +135,7 @@ fn links_resolve() {
     assert!(count >= 10, "only {count} links in all documents");
 }
 
-/// The map names every chapter, and every chapter names a test and breakpoints.
+/// The map lists every chapter, and every chapter names a test and breakpoints.
 #[test]
 fn chapters_are_on_the_map_and_runnable() {
     let map = read(&root().join("docs/README.md"));
@@ -156,7 +156,7 @@ fn chapters_are_on_the_map_and_runnable() {
     }
 }
 
-/// What a picture names as code names (`SynReceived`) is a type; and it is of a kind that Mermaid
+/// Names of code in a picture (`SynReceived`) are types, and the picture is of a kind that Mermaid
 /// draws.
 #[test]
 fn pictures_name_what_exists() {
@@ -179,12 +179,12 @@ fn pictures_name_what_exists() {
     assert_eq!(labels("a[\"b c\"] --> d"), ["b c"]);
 }
 
-/// What stands between quotation marks.
+/// The texts between quotation marks.
 fn labels(picture: &str) -> Vec<&str> {
     picture.split('"').skip(1).step_by(2).collect()
 }
 
-/// Words with a capital letter behind a small one.
+/// The words with a capital letter after a small one.
 fn code_names(label: &str) -> Vec<&str> {
     let is_name = |word: &&str| {
         let letters = word.as_bytes().windows(2);
@@ -214,7 +214,7 @@ fn faults_are_found() {
     assert_eq!(links("[a](b.md) and `[c](d)` and [e](f#g)"), ["b.md", "f#g"]);
 }
 
-/// Every Markdown file that people read.
+/// Every Markdown file for readers.
 fn documents() -> Vec<(PathBuf, String)> {
     let mut paths: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
         .iter()
@@ -224,9 +224,10 @@ fn documents() -> Vec<(PathBuf, String)> {
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
-/// `portolan::tcp::connection::Connection::set_state`, as debuggers name it: the package, the
-/// modules that lead to a file, the type that is defined there (its functions may stand in any file
-/// of the package), the function. That a debugger agrees is the test of `tour.rs`.
+/// Checks a place in the form in which debuggers name it,
+/// `portolan::tcp::connection::Connection::set_state`: the package, the modules that lead to a
+/// file, the type that is defined there (its functions may be in any file of the package), and the
+/// function. `tour.rs` tests it in a debugger.
 fn check_breakpoint(place: &str) -> Result<(), String> {
     let mut parts: Vec<&str> = place.split("::").collect();
     let package = match parts.remove(0) {
@@ -279,8 +280,8 @@ fn check_command(command: &str) -> Result<(), String> {
     if read(&root().join(file)).contains(needle) { Ok(()) } else { Err(format!("{file} does not run it")) }
 }
 
-/// `-p PACKAGE [--test FILE] TEST [-- ...]`, or a whole FILE: the package, the file and the test
-/// exist.
+/// Checks `-p PACKAGE [--test FILE] TEST [-- ...]`, or a whole FILE: the package, the file and the
+/// test must exist.
 fn check_cargo_test(arguments: &str) -> Result<(), String> {
     let mut words = arguments.split_whitespace().take_while(|word| *word != "--");
     let (mut dir, mut file, mut name) = (None, None, None);
@@ -305,11 +306,11 @@ fn check_cargo_test(arguments: &str) -> Result<(), String> {
     }
     let dir = dir.ok_or("say which package with -p")?;
     let Some(name) = name else {
-        // The models have packages of their own, which are run as a whole.
+        // The models have their own packages, which are run as a whole.
         if file.is_none() && ["runtime/loom", "runtime/shuttle"].contains(&dir) {
             return Ok(());
         }
-        // All of a file's tests.
+        // All tests of a file.
         let file = file.ok_or("say which test")?;
         let target = root().join(dir).join("tests").join(file);
         let exists = target.is_dir() || target.with_extension("rs").is_file();
@@ -331,7 +332,7 @@ fn check_cargo_test(arguments: &str) -> Result<(), String> {
     if found { Ok(()) } else { Err(format!("there is no test {name}")) }
 }
 
-/// The lines of the blocks marked `sh`, with their numbers; comments and output apart.
+/// The lines of the blocks marked `sh`, with their numbers, without comments and output.
 fn shell_lines(text: &str) -> Vec<(usize, &str)> {
     let mut lines = Vec::new();
     let mut inside = false;
@@ -369,7 +370,7 @@ fn links(text: &str) -> Vec<&str> {
         if in_block {
             continue;
         }
-        // Every second piece between backticks is code.
+        // Every second part between backticks is code.
         for piece in line.split('`').step_by(2) {
             for (at, _) in piece.match_indices("](") {
                 if let Some((target, _)) = piece[at + 2..].split_once(')') {
@@ -377,7 +378,7 @@ fn links(text: &str) -> Vec<&str> {
                 }
             }
         }
-        // A link whose text is code is cut by its backticks: its target follows the last of them.
+        // A link whose text is code is split by its backticks: its target follows the last of them.
         for (at, _) in line.match_indices("`](") {
             if let Some((target, _)) = line[at + 3..].split_once(')')
                 && !targets.contains(&target)
@@ -404,7 +405,7 @@ fn check_link(from: &Path, text: &str, target: &str) -> Result<(), String> {
     if anchor.is_empty() || known { Ok(()) } else { Err(format!("there is no heading #{anchor}")) }
 }
 
-/// A heading as a web page names it.
+/// A heading as the anchor of a web page.
 fn slug(heading: &str) -> String {
     heading
         .trim_start_matches('#')

@@ -1,4 +1,4 @@
-//! ECN from end to end over simulated paths (RFC 3168, RFC 9768): congestion is told before
+//! ECN from end to end over simulated paths (RFC 3168, RFC 9768): congestion is reported before
 //! anything is lost.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn config(ecn: Ecn) -> Config {
     config
 }
 
-/// A bottleneck that marks what it would otherwise drop.
+/// A bottleneck that marks packets instead of dropping them.
 fn marking_bottleneck() -> PathConfig {
     let mut path = PathConfig::rated(RATE, RTT / 2, 4 * bdp_bytes(RATE, RTT));
     path.queue.discipline = Discipline::codel(true);
@@ -59,7 +59,7 @@ fn a_router_that_marks_needs_to_drop_nothing() {
     }
 }
 
-/// Every combination of what the two ends are set to ends in what both understand.
+/// Every combination of settings leads to a mode that both ends support.
 #[test]
 fn every_pair_of_policies_agrees_on_something() {
     let policies = [Ecn::Off, Ecn::Accept, Ecn::Request, Ecn::RequestAccurate];
@@ -87,8 +87,7 @@ fn every_pair_of_policies_agrees_on_something() {
     }
 }
 
-/// Marks and losses at once: what is lost is sent again and is not ECN-capable then, and everything
-/// arrives.
+/// Marks and losses at once: retransmissions are not ECN-capable, and everything arrives.
 #[test]
 fn marks_and_losses_together() {
     for policy in [Ecn::Request, Ecn::RequestAccurate] {
@@ -106,7 +105,7 @@ fn marks_and_losses_together() {
     }
 }
 
-/// A path that marks every packet: slow, and alive.
+/// A path that marks every packet is slow, but works.
 #[test]
 fn a_path_that_marks_everything_is_survived() {
     for policy in [Ecn::Request, Ecn::RequestAccurate] {

@@ -1,5 +1,5 @@
-//! Whatever a stack sends, a parser that shares no code with it finds right: lengths, checksums,
-//! options. The transfers of `transfer.rs` are checked in the same way.
+//! Everything that a stack sends is checked by a parser that shares no code with it: lengths,
+//! checksums, options. The transfers of `transfer.rs` are checked in the same way.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn pair(seed: u64, ethernet: bool, faults: LinkFaults) -> Pair {
     Pair::new(PairConfig { ethernet, faults, record: true, ..PairConfig::seeded(seed) })
 }
 
-/// Checks everything that was sent; at least `expected` frames.
+/// Checks all frames that were sent, of which there must be at least `expected`.
 fn check(pair: &mut Pair, expected: usize) {
     let frames = pair.recorded();
     assert!(frames.len() >= expected, "only {} frames", frames.len());
@@ -70,7 +70,7 @@ fn datagrams_small_large_and_in_fragments() {
 fn icmp_errors_and_echo_replies() {
     for domain in FAMILIES {
         let mut pair = pair(2, true, LinkFaults::default());
-        // Port unreachable, to a connected socket.
+        // "Port unreachable", to a connected socket.
         let a = pair.a.stack.socket(domain, SocketKind::Datagram).unwrap();
         let closed = SocketAddr::new(pair.b.addr(domain), 9);
         pair.a.stack.connect(pair.now(), a, closed).unwrap();
@@ -78,7 +78,7 @@ fn icmp_errors_and_echo_replies() {
         assert!(pair.drive(Duration::from_secs(5), |pair| pair.a.stack.readiness(a).unwrap().error));
         assert_eq!(pair.a.stack.take_error(a), Ok(Some(Error::ConnectionRefused)));
 
-        // Echo, of all sizes.
+        // Echo requests of all sizes.
         let (Medium::Ethernet(a_mac), Medium::Ethernet(b_mac)) = (pair.a.medium, pair.b.medium) else {
             panic!("an Ethernet link");
         };
@@ -90,7 +90,7 @@ fn icmp_errors_and_echo_replies() {
         }
         assert_eq!(pair.b.stack.stats().icmp.out_echo_reps, 4);
 
-        // Protocol unreachable or an unknown next header; a bad option or extension header.
+        // "Protocol unreachable" or an unknown next header; a bad option or extension header.
         for protocol in [99, 253] {
             pair.inject(Side::B, ethernet(a_mac, b_mac, &builder.raw(protocol, &[1; 40])));
         }
@@ -127,12 +127,12 @@ fn resets_probes_and_retransmissions() {
         for domain in FAMILIES {
             let faults = LinkFaults { loss: 0.1, ..LinkFaults::default() };
             let mut pair = pair(4, ethernet, faults);
-            // Refused.
+            // A refused connection.
             let a = pair.a.stack.socket(domain, SocketKind::Stream).unwrap();
             let closed = SocketAddr::new(pair.b.addr(domain), 9);
             assert_eq!(pair.a.stack.connect(pair.now(), a, closed), Err(Error::InProgress));
             pair.run_for(Duration::from_secs(10));
-            // A window of zero, its probes, then an abort by SO_LINGER.
+            // A zero window and its probes, then an abort by SO_LINGER.
             let (a, b) = pair.connected_streams(domain);
             for _ in 0..100 {
                 let _ = pair.a.stack.send(pair.now(), a, &data(4, 50_000));
@@ -141,7 +141,7 @@ fn resets_probes_and_retransmissions() {
             pair.run_for(Duration::from_secs(300));
             pair.a.stack.set_option(pair.now(), a, SocketOption::Linger(Some(Duration::ZERO))).unwrap();
             pair.a.stack.close(pair.now(), a).unwrap();
-            // Unread data: a close is a reset (RFC 2525 §2.17).
+            // With unread data, closing is a reset (RFC 2525 §2.17).
             let (c, d) = pair.connected_streams(domain);
             pair.a.stack.send(pair.now(), c, b"unread").unwrap();
             pair.run_for(Duration::from_secs(10));

@@ -1,9 +1,8 @@
-//! Every example runs by itself, ends by itself, and says what its page promises.
+//! Every example runs and ends by itself, and prints what its description promises.
 
 use std::process::Command;
 
-/// Runs an example through cargo, so that it is the one of these sources, and returns what it
-/// printed.
+/// Runs an example through cargo, so that it is built from these sources, and returns its output.
 fn run(name: &str) -> String {
     let output = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "-p", "portolan-examples", "--example", name])
@@ -27,7 +26,7 @@ fn assert_says(printed: &str, wanted: &[&str]) {
 fn sans_io_loop() {
     let first = run("sans_io_loop");
     assert_says(&first, &["server: accepted", "client: received \"hello\"", "client: received \"\""]);
-    // No clock and no randomness of its own: the same again, to the byte.
+    // Without a clock and random numbers of its own, the output is the same each time.
     assert_eq!(first, run("sans_io_loop"));
 }
 

@@ -1,5 +1,5 @@
-//! TCP Fast Open (RFC 7413): the server against a peer that the test plays, the client against a
-//! server of our own and against a peer that the test plays.
+//! TCP Fast Open (RFC 7413): the server against a peer that the test plays; the client against our
+//! own server, and against a peer that the test plays.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ struct Server {
 }
 
 impl Server {
-    /// A listener that takes so many fast opens at once.
+    /// A listener with this limit of pending fast opens.
     fn new(domain: Domain, limit: usize) -> Server {
         let mut peer = RawPeer::new(true, Config::default(), 5);
         let listener = peer.stack.socket(domain, SocketKind::Stream).unwrap();
@@ -31,7 +31,8 @@ impl Server {
         Server { peer, domain, listener }
     }
 
-    /// A SYN with a cookie (empty: a request) and data; what the stack answers.
+    /// Sends a SYN with a cookie (an empty one is a request) and data. Returns the answer of the
+    /// stack.
     fn syn(&mut self, port: u16, cookie: &[u8], data: &[u8]) -> TcpSegment {
         let mut options = vec![2, 4, 5, 0xb4, 34, 2 + cookie.len() as u8];
         options.extend_from_slice(cookie);
@@ -54,7 +55,7 @@ impl Server {
         answers.remove(0)
     }
 
-    /// The cookie that the server gives this client.
+    /// Requests the server's cookie for this client.
     fn cookie(&mut self) -> Vec<u8> {
         let syn_ack = self.syn(999, &[], b"");
         let reset = TcpSegment { seq: ISN + 1, flags: TcpSegment::RST, ..TcpSegment::new(999, PORT) };
@@ -86,9 +87,9 @@ fn cookie_in(segment: &TcpSegment) -> Option<Vec<u8>> {
     None
 }
 
-/// RFC 7413 §4.1.2, §4.2.1: a request is answered with a cookie, which belongs to the client's
-/// address and is not to be guessed; the handshake takes its course, and data that came along is
-/// not acknowledged.
+/// RFC 7413 §4.1.2, §4.2.1: a request is answered with a cookie, which depends on the client's
+/// address and cannot be guessed. The handshake continues as usual, and data in the SYN is not
+/// acknowledged.
 #[test]
 fn a_request_gets_a_cookie() {
     for domain in FAMILIES {
@@ -104,8 +105,8 @@ fn a_request_gets_a_cookie() {
     }
 }
 
-/// RFC 7413 §4.2.2: with a good cookie the data is the program's at once, the SYN-ACK acknowledges
-/// it, and the answer goes out before the handshake is over.
+/// RFC 7413 §4.2.2: with a valid cookie the program gets the data at once, the SYN-ACK acknowledges
+/// it, and the answer is sent before the handshake completes.
 #[test]
 fn data_in_a_syn_is_read_and_answered_at_once() {
     for domain in FAMILIES {
@@ -128,7 +129,7 @@ fn data_in_a_syn_is_read_and_answered_at_once() {
         assert_eq!(answer.payload, b"200 OK");
         assert_eq!((answer.seq, answer.ack), (syn_ack.seq.wrapping_add(1), ISN + 6));
 
-        // The client acknowledges all of it and says more.
+        // The client acknowledges everything and sends more.
         let ack = TcpSegment {
             seq: ISN + 6,
             ack: answer.seq.wrapping_add(6),
@@ -140,15 +141,15 @@ fn data_in_a_syn_is_read_and_answered_at_once() {
         assert_eq!(server.read(d).as_deref(), Ok(&b"more"[..]));
         assert_eq!(server.peer.stack.queued_bytes(d), Ok((0, 0)));
         assert_eq!(server.stats().fast_open.passive, 1);
-        // Nothing is left of the handshake: no timer sends anything any more.
+        // Nothing is left of the handshake: no timer sends anything.
         server.peer.take_segments();
         server.peer.pass(Duration::from_secs(60));
         assert!(server.peer.take_segments().iter().all(|segment| segment.flags & TcpSegment::SYN == 0));
     }
 }
 
-/// RFC 7413 §4.2.2: a bad cookie costs the client nothing but the round trip, and it gets a good
-/// one.
+/// RFC 7413 §4.2.2: an invalid cookie costs the client only the round trip, and the client gets a
+/// valid one.
 #[test]
 fn a_bad_cookie_falls_back_to_the_usual_handshake() {
     let mut server = Server::new(Domain::V4, 10);
@@ -163,17 +164,17 @@ fn a_bad_cookie_falls_back_to_the_usual_handshake() {
         server.peer.send_segment(Domain::V4, &reset);
     }
     assert_eq!((server.stats().fast_open.passive, server.stats().fast_open.passive_fail), (0, 3));
-    // Of an odd length: as if it were not there.
+    // A cookie with an invalid length is ignored.
     assert_eq!(cookie_in(&server.syn(5001, &[1; 5], b"")), None);
-    // A listener that wants none says nothing.
+    // A listener without Fast Open sends no cookie.
     let mut plain = Server::new(Domain::V4, 0);
     assert_eq!(cookie_in(&plain.syn(5000, &[], b"")), None);
     let syn_ack = plain.syn(5001, &good, b"GET /");
     assert_eq!((syn_ack.ack, cookie_in(&syn_ack)), (ISN + 1, None));
 }
 
-/// The SYN-ACK is repeated until it is acknowledged, and nothing else is sent again before that
-/// (Linux's tcp_fastopen_synack_timer); the SYN again asks for it, too.
+/// The SYN-ACK is repeated until it is acknowledged, and nothing else is retransmitted before that
+/// (Linux's tcp_fastopen_synack_timer). A repeated SYN also triggers it.
 #[test]
 fn a_lost_syn_ack_is_repeated_and_data_behind_it_later() {
     let mut server = Server::new(Domain::V4, 10);
@@ -189,7 +190,7 @@ fn a_lost_syn_ack_is_repeated_and_data_behind_it_later() {
     let [again] = &repeated[..] else { panic!("{repeated:?}") };
     assert_eq!((again.seq, again.ack, again.flags), (first.seq, first.ack, first.flags));
     server.peer.now += Duration::from_secs(1);
-    // The client repeats its SYN without the option and without the data, as clients do.
+    // The client repeats its SYN without the option and the data, as clients do.
     let syn = TcpSegment {
         seq: ISN,
         flags: TcpSegment::SYN,
@@ -198,7 +199,7 @@ fn a_lost_syn_ack_is_repeated_and_data_behind_it_later() {
     };
     let answer = server.send(&syn);
     assert_eq!((answer.seq, answer.ack, answer.flags), (first.seq, first.ack, first.flags));
-    // The acknowledgement of the SYN alone: the data was lost, and is sent again.
+    // The client acknowledges only the SYN: the data was lost, and is retransmitted.
     let ack = TcpSegment {
         seq: ISN + 6,
         ack: first.seq.wrapping_add(1),
@@ -213,7 +214,7 @@ fn a_lost_syn_ack_is_repeated_and_data_behind_it_later() {
     assert!(!resent.is_empty());
 }
 
-/// Nobody answers the SYN-ACK: it is given up like any other.
+/// The SYN-ACK is never answered: it is given up like any other.
 #[test]
 fn a_handshake_that_does_not_end_is_given_up() {
     let mut server = Server::new(Domain::V4, 10);
@@ -225,8 +226,8 @@ fn a_handshake_that_does_not_end_is_given_up() {
     assert_eq!(server.read(d), Err(Error::TimedOut));
 }
 
-/// RFC 7413 §5.1: beyond the limit SYNs take the usual course, and those that were reset count for
-/// another minute.
+/// RFC 7413 §5.1: beyond the limit SYNs are handled as usual, and connections that were reset count
+/// for another minute.
 #[test]
 fn pending_fast_opens_are_bounded_and_resets_count() {
     let mut server = Server::new(Domain::V4, 3);
@@ -235,7 +236,7 @@ fn pending_fast_opens_are_bounded_and_resets_count() {
     assert!((1..=3).all(|port| fast(&mut server, port)));
     assert!(!fast(&mut server, 4));
     assert_eq!(server.stats().fast_open.listen_overflow, 1);
-    // One handshake ends, another is reset: there is room for one.
+    // One handshake completes, another is reset: there is room for one.
     let syn_ack = server.syn(1, &cookie, b"x");
     let ack = TcpSegment {
         seq: ISN + 2,
@@ -250,7 +251,7 @@ fn pending_fast_opens_are_bounded_and_resets_count() {
     assert!(!fast(&mut server, 6), "the one that was reset counts");
     server.peer.now += Duration::from_secs(61);
     assert!(fast(&mut server, 7));
-    // What was reset while it waited is an error to whoever accepts it.
+    // `accept` returns an error for a connection that was reset while it waited.
     let accepted: Vec<_> =
         std::iter::from_fn(|| server.peer.stack.accept(server.listener).ok()).map(|(d, _)| d).collect();
     assert!(accepted.len() >= 4);
@@ -259,9 +260,9 @@ fn pending_fast_opens_are_bounded_and_resets_count() {
     assert_eq!(server.read(second), Err(Error::ConnectionReset));
 }
 
-/// RFC 7413 §4.1.2: the key changes. A cookie of the key before is good and is replaced; an older
-/// one is not. What was opened fast and accepted goes on when its listener stops, and counts when
-/// that listens again.
+/// RFC 7413 §4.1.2: the key changes. A cookie of the previous key is accepted and replaced; an
+/// older one is not. A connection that was opened fast and accepted survives when its listener
+/// stops, and counts when that listens again.
 #[test]
 fn pending_fast_opens_count_when_the_listener_begins_anew() {
     for domain in FAMILIES {
@@ -303,7 +304,7 @@ fn keys_change_and_the_one_before_is_good() {
     assert_eq!(server.syn(5003, &new, b"x").ack, ISN + 2);
 }
 
-/// A program that reads the request, answers and closes, all before the handshake ends.
+/// A program that reads the request, answers and closes, before the handshake completes.
 #[test]
 fn a_whole_exchange_before_the_handshake_is_over() {
     let mut server = Server::new(Domain::V4, 10);
@@ -332,7 +333,7 @@ fn a_whole_exchange_before_the_handshake_is_over() {
     assert_eq!(server.stats().drops(DropReason::NoTcpSocket), 0);
 }
 
-/// Two stacks; B listens on port 80 and allows fast opens. A millisecond each way.
+/// Two stacks with a delay of a millisecond; B listens on port 80 and allows fast opens.
 fn pair(domain: Domain) -> (Pair, Descriptor, SocketAddr) {
     let mut pair = Pair::new(PairConfig::seeded(3));
     let listener = pair.listener(domain, PORT);
@@ -342,7 +343,7 @@ fn pair(domain: Domain) -> (Pair, Descriptor, SocketAddr) {
     (pair, listener, addr)
 }
 
-/// A connection opened the usual way brings the client a cookie.
+/// Opens a connection in the usual way, so that the client gets a cookie.
 fn fetch_cookie(pair: &mut Pair, domain: Domain, listener: Descriptor, addr: SocketAddr) {
     let d = pair.a.stack.socket(domain, SocketKind::Stream).unwrap();
     let now = pair.now();
@@ -357,8 +358,8 @@ fn fetch_cookie(pair: &mut Pair, domain: Domain, listener: Descriptor, addr: Soc
     assert_eq!(pair.b.stack.stats().fast_open.cookie_reqd, 1);
 }
 
-/// RFC 7413 §4.2: the first connection fetches the cookie, the second one's request goes with the
-/// SYN, and the answer is here after one round trip.
+/// RFC 7413 §4.2: the first connection fetches the cookie, the second one sends its request with
+/// the SYN, and gets the answer after one round trip.
 #[test]
 fn a_request_and_its_answer_take_one_round_trip() {
     for domain in FAMILIES {
@@ -425,7 +426,7 @@ fn connect_is_put_off_until_there_is_data() {
     let (server, _) = pair.b.stack.accept(listener).unwrap();
     let now = pair.now();
     assert_eq!(pair.b.stack.recv(now, server, &mut [0; 9]), Ok(5));
-    // One that never sends leaves nothing behind.
+    // A socket that never sends leaves nothing behind.
     let idle = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     pair.a.stack.set_option(now, idle, SocketOption::FastOpenConnect(true)).unwrap();
     assert_eq!(pair.a.stack.connect(now, idle, addr), Ok(()));
@@ -435,8 +436,7 @@ fn connect_is_put_off_until_there_is_data() {
     assert_eq!(pair.a.stack.sockets().len(), sockets - 1);
 }
 
-/// A server that has forgotten its keys (it was started anew): the data is sent again after the
-/// handshake.
+/// A server that has new keys (as after a restart): the data is sent again after the handshake.
 #[test]
 fn a_cookie_that_is_not_good_any_more_costs_a_round_trip() {
     let (mut pair, listener, addr) = pair(Domain::V4);
@@ -455,7 +455,7 @@ fn a_cookie_that_is_not_good_any_more_costs_a_round_trip() {
     assert_eq!(pair.b.stack.recv(now, server, &mut buf), Err(Error::WouldBlock), "once");
     assert_eq!(pair.b.stack.stats().fast_open.passive_fail, 1);
     assert_eq!(pair.a.stack.stats().fast_open.active_fail, 1);
-    // The new cookie is good.
+    // The new cookie is valid.
     let d = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     assert_eq!(pair.a.stack.connect_with_data(now, d, addr, b"GET /"), Ok(5));
     pair.run_for(Duration::from_millis(200));
@@ -477,7 +477,7 @@ impl Client {
         client
     }
 
-    /// Opens with data, and returns the SYN.
+    /// Connects with data, and returns the SYN.
     fn connect(&mut self, expected: Result<usize, Error>) -> (Descriptor, TcpSegment) {
         let d = self.peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
         self.next_port += 1;
@@ -491,7 +491,7 @@ impl Client {
         (d, segments.remove(0))
     }
 
-    /// A SYN-ACK that acknowledges so much data; what the stack says to it.
+    /// Sends a SYN-ACK that acknowledges this much data. Returns the answer of the stack.
     fn answer(&mut self, syn: &TcpSegment, acked: u32, options: &[u8]) -> Vec<TcpSegment> {
         let syn_ack = TcpSegment {
             seq: 9_000,
@@ -506,8 +506,8 @@ impl Client {
     }
 }
 
-/// What the SYN-ACK does not acknowledge is sent again, from where it stopped; more than was sent
-/// is not believed.
+/// Data that the SYN-ACK does not acknowledge is sent again; an acknowledgement of more than was
+/// sent is rejected.
 #[test]
 fn a_server_that_takes_less_or_claims_more() {
     for (acked, rest) in [(0, &b"hello"[..]), (2, b"llo"), (5, b"")] {
@@ -526,8 +526,8 @@ fn a_server_that_takes_less_or_claims_more() {
     assert_eq!(client.answer(&syn, 5, &[])[0].flags, TcpSegment::ACK);
 }
 
-/// RFC 7413 §4.2.1: the SYN is repeated without option and data. When that has been the only way
-/// twice, no more is tried for a time.
+/// RFC 7413 §4.2.1: the SYN is repeated without the option and the data. If only that works twice,
+/// Fast Open pauses.
 #[test]
 fn a_path_that_loses_syns_with_data() {
     let mut client = Client::new();
@@ -557,7 +557,7 @@ fn cookies_can_be_forgotten() {
     assert_eq!(cookie_in(&syn), Some(vec![]), "a request");
 }
 
-/// The SYN with data arrived and its SYN-ACK was lost: the SYN-ACK that answers the repeated SYN
+/// The SYN with data arrived and its SYN-ACK was lost: the SYN-ACK for the repeated SYN
 /// acknowledges the data.
 #[test]
 fn a_lost_syn_ack_does_not_make_the_data_come_twice() {

@@ -1,5 +1,5 @@
-//! Replays the seeds of all fuzz targets (`portolan_tests::fuzz`), those included that once found
-//! something.
+//! Replays the seeds of all fuzz targets (`portolan_tests::fuzz`), including those that once found
+//! a bug.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,8 +29,8 @@ fn generated_seeds_are_the_ones_in_the_repository() {
     }
 }
 
-/// Each target has a file in `fuzz/fuzz_targets`, an entry in its manifest and a part in what the
-/// CI runs, and none has more.
+/// Each target has a file in `fuzz/fuzz_targets`, an entry in its manifest, and a part in what the
+/// CI runs; and these contain nothing else.
 #[test]
 fn targets_are_known_to_the_fuzzer() {
     let manifest = read(&root().join("fuzz/Cargo.toml"));

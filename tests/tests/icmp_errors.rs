@@ -1,19 +1,19 @@
-//! What a program is told of each ICMP error about a packet of its own: SO_ERROR of a connection
-//! that is being opened, of one that is open, of a connected UDP socket and of a connected echo
-//! socket.
+//! The errors that a program gets for each ICMP error about one of its packets: SO_ERROR of a
+//! connection that is being opened, of one that is open, of a connected UDP socket and of a
+//! connected echo socket.
 //!
-//! The table is a measurement on Linux 6.18.44 (a TUN device in a network namespace whose peer sent
-//! each type and code about the socket's last packet, with 20 bytes of its transport header;
-//! SO_ERROR was read 4 ms later).
+//! The table is a measurement on Linux 6.18.44 (with a TUN device in a network namespace, whose
+//! peer sent each type and code about the socket's last packet, with 20 bytes of its transport
+//! header; SO_ERROR was read 4 ms later).
 
 use portolan::testing::{PacketBuilder, TcpSegment};
 use portolan::{Config, Descriptor, Domain, Error, SocketKind};
 use portolan_tests::RawPeer;
 
-/// Type and code; what SYN-SENT, ESTABLISHED, UDP and echo were told.
+/// Type and code, and SO_ERROR in SYN-SENT, in ESTABLISHED, of UDP and of echo.
 type Row = (u8, u8, [Option<Error>; 4]);
 
-/// The same for connections, and nothing for the others.
+/// The same error for both connections, and none for the others.
 const fn streams(kind: u8, code: u8, error: Error) -> Row {
     (kind, code, [Some(error), Some(error), None, None])
 }
@@ -87,7 +87,7 @@ const V6: &[Row] = &[
     streams(127, 0, Error::ProtocolError),
 ];
 
-/// An MTU that both families take for one.
+/// An MTU that is valid in both families.
 const MTU: u32 = 1280;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl Sender {
         Sender { peer, domain, socket }
     }
 
-    /// The network says this about the packet; what SO_ERROR gives out.
+    /// Sends this error about the packet. Returns SO_ERROR.
     fn told(&mut self, kind: u8, code: u8) -> Option<Error> {
         let packet = self.peer.take_sent().pop().expect("it has sent a packet");
         let header_len = if self.domain == Domain::V4 { 20 } else { 40 };
@@ -171,7 +171,7 @@ fn each_icmp_error_is_told_as_linux_tells_it() {
     }
 }
 
-/// Also measured: a socket that is not connected hears of no error.
+/// Also measured: a socket that is not connected gets no error.
 #[test]
 fn a_socket_without_a_peer_is_told_nothing() {
     for domain in [Domain::V4, Domain::V6] {

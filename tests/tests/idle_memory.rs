@@ -1,8 +1,8 @@
-//! What an idle established connection costs in memory, everything counted: descriptors, tables,
-//! records, queues, and what is left of having been used.
+//! The memory of an idle established connection, with everything counted: descriptors, tables,
+//! records, queues, and what remains after use.
 //!
 //! `CONNECTIONS=100000 cargo test --release -p portolan-tests --test idle_memory -- --nocapture`
-//! prints the figure for 100,000 connections; without, the test opens 10,000.
+//! prints the figure for 100,000 connections; by default the test opens 10,000.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -18,7 +18,7 @@ struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came; only a counter is kept beside.
+// SAFETY: every call is passed to the system's allocator unchanged; only a counter is added.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
@@ -36,18 +36,18 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// One address and port has 28,232 ephemeral ports to connect from.
+/// There are 28,232 ephemeral ports for connections to one address and port.
 const PER_PORT: usize = 10_000;
-/// Connections that are opened, or used, at one time.
+/// The number of connections that are opened, or used, at once.
 const AT_ONCE: usize = 100;
 const LIMIT: usize = 1024;
 
 /// The connections of two stacks, all idle.
 struct Idle {
     pair: Pair,
-    /// Client and server of each.
+    /// The client's and the server's descriptor of each connection.
     ends: Vec<(Descriptor, Descriptor)>,
-    /// What was allocated before there were any.
+    /// The allocated bytes before there were connections.
     before: usize,
 }
 
@@ -92,7 +92,7 @@ impl Idle {
         ends.extend(clients.into_iter().map(|client| (client, by_addr[&addr_of(&client)])));
     }
 
-    /// A question of `len` bytes and an answer, over every connection.
+    /// Sends a request of `len` bytes and an answer over every connection.
     fn use_all(&mut self, len: usize) {
         let Idle { pair, ends, .. } = self;
         let mut buf = vec![7; len];
@@ -116,14 +116,14 @@ impl Idle {
         self.rest();
     }
 
-    /// Until what they left behind has gone.
+    /// Waits until everything temporary is gone.
     fn rest(&mut self) {
         self.pair.run_for(Duration::from_secs(5));
         self.pair.take_events(Side::A);
         self.pair.take_events(Side::B);
     }
 
-    /// Bytes that each end takes.
+    /// The number of bytes for each end.
     fn each(&self) -> usize {
         (LIVE.load(Ordering::Relaxed) - self.before) / (2 * self.ends.len())
     }

@@ -1,5 +1,5 @@
-//! Limits that one host must not be able to use up for all, and that must not tell one host of
-//! others.
+//! Limits that one host must not be able to use up for all others, and that must not reveal one
+//! host's traffic to another.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use portolan_tests::RawPeer;
 
 const FAMILIES: [Domain; 2] = [Domain::V4, Domain::V6];
 
-/// A stack on a link without link addresses, with a route to everywhere.
+/// A stack on a link without link addresses, with a default route.
 fn peer(config: Config, seed: u8) -> RawPeer {
     let mut peer = RawPeer::new(false, config, seed);
     for addr in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
@@ -20,16 +20,16 @@ fn peer(config: Config, seed: u8) -> RawPeer {
     peer
 }
 
-/// A host somewhere else.
+/// A host on another network.
 fn host(domain: Domain, number: u32) -> IpAddr {
     match domain {
         Domain::V4 => Ipv4Addr::from_bits(0xc633_0000 + number).into(),
-        // Each in a network of its own.
+        // Each is in its own network.
         Domain::V6 => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number) << 64 | 1).into(),
     }
 }
 
-/// Packets to this host among what was sent.
+/// The number of packets to this host among what was sent.
 fn sent_to(peer: &mut RawPeer, addr: IpAddr) -> usize {
     let is_to = |packet: &Vec<u8>| match addr {
         IpAddr::V4(addr) => packet.get(16..20) == Some(&addr.octets()) && packet[0] >> 4 == 4,
@@ -38,7 +38,7 @@ fn sent_to(peer: &mut RawPeer, addr: IpAddr) -> usize {
     peer.take_sent().iter().filter(|packet| is_to(packet)).count()
 }
 
-/// A socket that talks with port 53 of this resolver, and its port.
+/// A socket that is connected to port 53 of this resolver, and its port.
 fn resolver_socket(peer: &mut RawPeer, domain: Domain, resolver: IpAddr) -> (Descriptor, u16) {
     let socket = peer.stack.socket(domain, SocketKind::Datagram).unwrap();
     peer.stack.bind(socket, (peer.stack_addr(domain), 40_007).into()).unwrap();
@@ -46,9 +46,9 @@ fn resolver_socket(peer: &mut RawPeer, domain: Domain, resolver: IpAddr) -> (Des
     (socket, 40_007)
 }
 
-/// SAD DNS (CVE-2020-25705): a stranger sends datagrams in the resolver's name to many ports, then
-/// one of its own to a closed port. Whether it hears of that one must not depend on whether one of
-/// the ports was open to the resolver.
+/// SAD DNS (CVE-2020-25705): an attacker sends datagrams with the resolver's address to many ports,
+/// then one of its own to a closed port. Whether it gets an error for the latter must not depend on
+/// whether one of the ports was open to the resolver.
 #[test]
 fn a_stranger_does_not_learn_which_port_is_open_to_somebody_else() {
     for domain in FAMILIES {
@@ -73,7 +73,7 @@ fn a_stranger_does_not_learn_which_port_is_open_to_somebody_else() {
     }
 }
 
-/// A host that sends more than its share leaves the others theirs.
+/// A host that sends more than its share does not take away the shares of others.
 #[test]
 fn one_host_does_not_use_up_the_icmp_errors_of_all() {
     for domain in FAMILIES {
@@ -93,7 +93,7 @@ fn one_host_does_not_use_up_the_icmp_errors_of_all() {
     }
 }
 
-/// The whole address space cannot make a stack send more than its limit, nor hold memory for each
+/// The whole address space cannot make a stack send more than its limit, nor use memory for each
 /// host.
 #[test]
 fn icmp_errors_to_all_hosts_have_a_limit_and_no_memory() {
@@ -107,7 +107,7 @@ fn icmp_errors_to_all_hosts_have_a_limit_and_no_memory() {
             errors += peer.take_sent().len();
             peer.now += Duration::from_micros(100);
         }
-        // One second: the burst of 50, and 1,000 a second.
+        // In one second: the burst of 50, and 1,000 a second.
         assert!((900..1200).contains(&errors), "{domain:?}: {errors}");
         assert_eq!(peer.stack.stats().drops(DropReason::IcmpRateLimit), 10_000 - errors as u64);
         assert!(peer.stack.memory_bytes() <= before + 4096);
@@ -138,7 +138,7 @@ fn resets_to_one_host_are_limited_and_those_to_others_are_not() {
     }
 }
 
-/// A connection that ends with a reset sends it whatever others have used up.
+/// A connection that ends with a reset sends that, whatever others have used up.
 #[test]
 fn the_reset_of_a_connection_has_no_limit() {
     let mut config = Config::default();

@@ -1,5 +1,5 @@
-//! Who is it? Each log line of TCP names its connection, and each line of a dropped packet names
-//! the packet.
+//! Each log line of TCP names its connection, and each line about a dropped packet names the
+//! packet.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use portolan::testing::{LinkFaults, PacketBuilder, Pair, PairConfig, Side};
 use portolan::{Domain, Shutdown};
 
-/// Keeps what one thread logs: where from, and the line.
+/// Stores the log lines of one thread, each with its target.
 struct Kept(Mutex<Vec<(String, String)>>);
 
 static KEPT: Kept = Kept(Mutex::new(Vec::new()));
@@ -28,7 +28,7 @@ impl log::Log for Kept {
 
 const CONNECTIONS: usize = 100;
 
-/// One test, as a program has one log.
+/// This is one test, because a program has only one log.
 #[test]
 fn the_log_of_one_of_a_hundred_connections_is_found_by_its_name() {
     log::set_logger(&KEPT).unwrap();
@@ -45,7 +45,7 @@ fn the_log_of_one_of_a_hundred_connections_is_found_by_its_name() {
         pair.a.stack.shutdown(now, client, Shutdown::Write).unwrap();
         pair.b.stack.shutdown(now, server, Shutdown::Write).unwrap();
     }
-    // Read to the end, so that the connections end.
+    // Reads to the end, so that the connections end.
     pair.drive(Duration::from_secs(300), |pair| {
         let now = pair.now();
         for &(_, server) in &streams {
@@ -53,7 +53,7 @@ fn the_log_of_one_of_a_hundred_connections_is_found_by_its_name() {
         }
         pair.b.stack.sockets().iter().all(|socket| socket.state.name() == "LISTEN")
     });
-    // Nobody's packets.
+    // A packet that belongs to no connection.
     let stray = PacketBuilder::new("10.0.0.77".parse().unwrap(), "10.0.0.1".parse().unwrap());
     let to_a = |packet: &[u8]| {
         portolan::testing::ethernet(
@@ -78,7 +78,7 @@ fn the_log_of_one_of_a_hundred_connections_is_found_by_its_name() {
             assert!(line.contains("-> "), "a packet without a name: {line}");
         }
     }
-    // Each connection has two ends here, with a name each.
+    // Each connection has two ends here, each with a name.
     assert_eq!(of_connection.len(), 2 * CONNECTIONS);
     let client = clients[42];
     let name =
@@ -88,7 +88,7 @@ fn the_log_of_one_of_a_hundred_connections_is_found_by_its_name() {
     let short_id = format!("#{}", name.split_once(' ').unwrap().0);
     let by_id: Vec<_> = lines.iter().filter(|(_, line)| line.contains(&short_id)).collect();
     assert_eq!(by_id.len(), told.len(), "the short id is enough to find them");
-    // From the first state to the last, what the timers and the acknowledgements did included.
+    // From the first state to the last, including the work of timers and acknowledgements.
     for state in ["-> SYN-SENT", "SYN-SENT -> ESTABLISHED", "ESTABLISHED -> FIN-WAIT-1"] {
         assert!(told.iter().any(|line| line.contains(state)), "{state}: {told:#?}");
     }

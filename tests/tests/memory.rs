@@ -1,6 +1,6 @@
-//! Many connections and little memory: everybody gets on, newcomers are let in, what was sent
-//! arrives, and in the end everything is given back. When nothing else can be given back those that
-//! make no progress are reset.
+//! Many connections and little memory: every connection makes progress, new ones are accepted, all
+//! data arrives, and in the end all memory is released. If nothing else can be released,
+//! connections without progress are reset.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ const LIMIT_BYTES: usize = 4 << 20;
 const CONNECTIONS: usize = 100;
 const EACH_BYTES: usize = 150_000;
 
-/// The client's end, the server's, and how far each has come.
+/// The client's and the server's end, and the progress of each.
 struct Flow {
     client: Descriptor,
     server: Descriptor,
@@ -32,7 +32,7 @@ fn pair(faults: LinkFaults) -> Pair {
     Pair::new(config)
 }
 
-/// Every client sends what it can; the servers read, or not.
+/// Every client sends what it can; the servers read if `reading` is set.
 fn work(pair: &mut Pair, flows: &mut [Flow], data: &[u8], reading: bool) {
     let now = pair.now();
     for flow in flows {
@@ -49,7 +49,7 @@ fn work(pair: &mut Pair, flows: &mut [Flow], data: &[u8], reading: bool) {
     assert!(pair.b.stack.memory_bytes() <= LIMIT_BYTES, "{}", pair.b.stack.memory_bytes());
 }
 
-/// A connection that opens within four seconds, losses and repeated SYNs included.
+/// Opens a connection, which must take less than four seconds, losses and repeated SYNs included.
 fn connect_quickly(pair: &mut Pair, listener: Descriptor) -> (Descriptor, Descriptor) {
     let client = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     let to = SocketAddr::new(pair.b.addr(Domain::V4), 80);
@@ -62,7 +62,7 @@ fn connect_quickly(pair: &mut Pair, listener: Descriptor) -> (Descriptor, Descri
     (client, server.expect("the newcomer is let in").0)
 }
 
-/// A question of 1,000 bytes and an answer of 3,000.
+/// A request of 1,000 bytes and an answer of 3,000.
 fn exchange(pair: &mut Pair, client: Descriptor, server: Descriptor) {
     let (question, answer) = (data(1, 1000), data(2, 3000));
     let mut got = [Vec::new(), Vec::new()];
@@ -101,13 +101,13 @@ fn many_under_pressure(faults: LinkFaults) {
         false
     });
     assert!(pair.b.stack.stats().memory.pressures > 0, "{:?}", pair.b.stack.stats());
-    // 100 windows of 128 KiB are three times what there is; each has its share, and nobody was
-    // ended.
+    // 100 windows of 128 KiB are three times the available memory; each connection has its share,
+    // and none was ended.
     for flow in &flows {
         let (queued, _) = pair.b.stack.queued_bytes(flow.server).unwrap();
         assert!((4096 - 1460..LIMIT_BYTES / CONNECTIONS).contains(&queued), "{queued}");
     }
-    // Newcomers are let in at once, in both directions, and are served.
+    // New connections are accepted at once, in both directions, and are served.
     for _ in 0..3 {
         let (client, server) = connect_quickly(&mut pair, listener);
         exchange(&mut pair, client, server);
@@ -121,7 +121,8 @@ fn many_under_pressure(faults: LinkFaults) {
     assert!(pair.a.stack.accept(back).is_ok());
     pair.b.stack.close(pair.now(), busy).unwrap();
     assert_eq!(pair.b.stack.stats().memory.stalled_resets, 0, "there was no need");
-    // Now the programs read: everything arrives, the newcomer is let in, the memory is as it was.
+    // Now the programs read: everything arrives, the new connection is accepted, and the memory is
+    // as before.
     let all = pair.drive(Duration::from_secs(600), |pair| {
         work(pair, &mut flows, &data, true);
         flows.iter().all(|flow| flow.received.len() == data.len())
@@ -143,8 +144,8 @@ fn so_they_do_with_losses() {
     many_under_pressure(LinkFaults { loss: 0.02, reorder: 0.02, ..LinkFaults::default() });
 }
 
-/// Both ends of both directions: programs that write as much as they can are told to wait, not that
-/// something broke.
+/// Both ends of both directions: programs that write as much as they can get `WouldBlock`, and not
+/// an error.
 #[test]
 fn writers_wait_for_memory_and_get_it() {
     let bytes = data(12, EACH_BYTES);
@@ -178,8 +179,8 @@ fn writers_wait_for_memory_and_get_it() {
     assert!(flows.iter().all(|(flow, _)| flow.received == bytes));
 }
 
-/// What a client of a crowd gets beside a client that reads: within a second, whatever the crowd
-/// does, from one address or from many. (`--bin crowd` does the same with 50,000 clients.)
+/// What a client gets beside a client that reads: within a second, whatever the crowd does, from
+/// one address or from many. (`--bin crowd` does the same with 50,000 clients.)
 fn is_served_beside(habit: Habit) {
     const CLIENTS: u32 = 500;
     for addresses in [1, CLIENTS] {
@@ -189,7 +190,7 @@ fn is_served_beside(habit: Habit) {
             addresses,
             per_second: 500,
             returns: true,
-            // As much for each as 50,000 have of the default.
+            // As much for each client as 50,000 clients have of the default.
             memory_limit_bytes: 2_600_000,
             stays: Duration::from_secs(1),
         };
@@ -200,7 +201,7 @@ fn is_served_beside(habit: Habit) {
         let stats = report.stats.expect("it is over");
         let is_short = habit != Habit::HalfOpen;
         assert_eq!(stats.memory.pressures > 0, is_short, "{stats:?}");
-        // What is left of a crowd that holds data is what the memory takes.
+        // As many clients of a crowd that holds data are left as the memory allows.
         assert_eq!(stats.memory.stalled_resets > 0, is_short, "{stats:?}");
     }
 }
@@ -220,7 +221,7 @@ fn clients_that_send_to_a_program_that_never_reads_do_not_lock_others_out() {
     is_served_beside(Habit::Send);
 }
 
-/// With floors that fill all memory and connections that are reset for it.
+/// Floors fill all memory, and connections are reset because of that.
 #[test]
 fn a_datagram_and_an_echo_request_find_room_in_the_reserve() {
     let mut config = Config::default();
@@ -258,7 +259,7 @@ thread_local! {
     static WARNINGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps the warnings of each thread.
+/// Stores the warnings of each thread.
 struct Keeper;
 
 impl log::Log for Keeper {
@@ -275,7 +276,7 @@ impl log::Log for Keeper {
     fn flush(&self) {}
 }
 
-/// The text with `#` for each number.
+/// The text with `#` in place of each number.
 fn without_numbers(text: &str) -> String {
     let mut shown = text.replace(|c: char| c.is_ascii_digit(), "#");
     while shown.contains("##") {
@@ -284,7 +285,7 @@ fn without_numbers(text: &str) -> String {
     shown
 }
 
-/// Once each: who holds most of it, and what to do.
+/// Each message appears once: which peer holds the most memory, and what to do.
 #[test]
 fn the_log_says_that_memory_is_short_and_what_to_raise() {
     log::set_logger(&Keeper).expect("the only logger of this program");
@@ -313,7 +314,7 @@ fn the_log_says_that_memory_is_short_and_what_to_raise() {
     assert!(warnings.iter().all(|text| text.contains("10.16.0.0 ")), "{warnings:?}");
 }
 
-/// The program that does it with the large numbers, with small ones.
+/// The program for the large numbers, run with small ones.
 #[test]
 fn the_program_crowd_says_what_came_of_it() {
     let arguments = "--clients 60 --addresses 2 --limit 2 --per-second 100 --seconds 1";

@@ -1,4 +1,4 @@
-//! The stack needs no std: a program without it links, and two stacks in it talk to each other
+//! The stack needs no std: a program without std links, and two stacks in it communicate
 //! (`tests/no_std`).
 
 use std::path::Path;

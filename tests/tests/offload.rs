@@ -1,5 +1,5 @@
-//! Devices that cut runs, join segments and compute checksums: on the wire nobody can tell, and
-//! every byte arrives.
+//! Devices that cut runs, join segments and compute checksums: on the wire there is no difference,
+//! and every byte arrives.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +19,7 @@ const CHECKSUM: Offloads = Offloads { checksum: true, ..Offloads::NONE };
 const TCP4: Offloads = Offloads { tcp4: true, ..CHECKSUM };
 const TCP6: Offloads = Offloads { tcp6: true, ..CHECKSUM };
 
-/// What one transfer from A to B puts on the wire.
+/// The frames of one transfer from A to B.
 fn wire(offloads: Offloads, domain: Domain, ethernet: bool, loss: f64) -> (Medium, Vec<Recorded>, u64) {
     let faults = LinkFaults { loss, ..LinkFaults::default() };
     let config = PairConfig { ethernet, offloads, faults, record: true, ..PairConfig::seeded(7) };
@@ -69,7 +69,8 @@ fn what_a_device_cuts_is_what_the_stack_would_have_cut() {
     }
 }
 
-/// Two stacks joined as by a TAP device: what one leaves undone, the other does not miss.
+/// Two stacks joined as by a TAP device: work that one leaves to the device is not needed by the
+/// other.
 struct Joined {
     hosts: [(Stack, InterfaceId); 2],
     under_way: [VecDeque<(Instant, Frame)>; 2],
@@ -77,12 +78,12 @@ struct Joined {
     loss_percent: u64,
     dice: u64,
     lost: usize,
-    /// What this side sends is marked now and then, and kept in `sent`.
+    /// The side whose packets are sometimes marked, and kept in `sent`.
     ecn: Option<usize>,
     sent: Vec<Frame>,
-    /// What has arrived together is handed over together.
+    /// Whether frames that arrive together are handed in together.
     in_batches: bool,
-    /// Somewhere on the way from 0 is a link of this MTU, with a router before it that says so.
+    /// The MTU of a link on the way from 0, in front of which a router sends ICMP errors.
     narrow: Option<usize>,
 }
 
@@ -131,12 +132,12 @@ impl Joined {
     }
 
     fn is_lost(&mut self) -> bool {
-        // Knuth's MMIX generator; only its upper half is any good.
+        // Knuth's MMIX generator; only its upper half is random enough.
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.dice >> 33) % 100 < self.loss_percent
     }
 
-    /// Until `step` says that it is done.
+    /// Runs until `step` returns true.
     fn drive(&mut self, mut step: impl FnMut(&mut Joined) -> bool) {
         let end = self.now + Duration::from_secs(600);
         loop {
@@ -188,7 +189,7 @@ impl Joined {
         }
     }
 
-    /// A connection from 0 to 1.
+    /// Opens a connection from 0 to 1.
     fn connect(&mut self, domain: Domain) -> (Descriptor, Descriptor) {
         let now = self.now;
         let to = SocketAddr::new(addr(domain, 2), 80);
@@ -206,7 +207,8 @@ impl Joined {
         (client, accepted.unwrap())
     }
 
-    /// So many bytes from `from` to the other side, in writes of these sizes, checked byte by byte.
+    /// Sends this many bytes from `from` to the other side, in writes of these sizes, and checks
+    /// every byte.
     fn transfer(&mut self, from: usize, ends: (Descriptor, Descriptor), total: usize, sizes: &[usize]) {
         let (sender, receiver) = if from == 0 { ends } else { (ends.1, ends.0) };
         let (mut to_send, mut to_check) = (Pattern::new(total as u64), Pattern::new(total as u64));
@@ -234,7 +236,7 @@ impl Joined {
     }
 }
 
-/// The longest IP packet that a frame is cut into.
+/// The longest of the IP packets that a frame is cut into.
 fn longest_packet(frame: &Frame) -> usize {
     match (frame.segments, frame.checksum) {
         (Some(segments), ChecksumState::Partial(checksum)) => {
@@ -245,7 +247,7 @@ fn longest_packet(frame: &Frame) -> usize {
     }
 }
 
-/// RFC 1191 §4, RFC 4443 §3.2: a router's answer to a frame of 0.
+/// RFC 1191 §4, RFC 4443 §3.2: a router's error about a frame from 0.
 fn too_big(frame: &Frame, mtu: usize) -> Vec<u8> {
     let packet = &frame.bytes[14..];
     let is_v4 = packet[0] >> 4 == 4;
@@ -258,7 +260,7 @@ fn too_big(frame: &Frame, mtu: usize) -> Vec<u8> {
     ethernet(theirs, ours, &router.icmp(kind, code, &rest))
 }
 
-/// RFC 9293 §3.7.1: what the path takes changes in the middle of a transfer.
+/// RFC 9293 §3.7.1: the path MTU changes during a transfer.
 #[test]
 fn runs_are_cut_smaller_when_the_path_gets_narrower() {
     for domain in [Domain::V4, Domain::V6] {
@@ -297,8 +299,8 @@ fn every_byte_arrives_whatever_both_devices_do() {
     }
 }
 
-/// Segments of several connections, mixed, some lost: what a batch joins is the same bytes, and the
-/// same segments are counted.
+/// Segments of several connections, mixed, some lost: joining them in a batch changes neither the
+/// bytes nor the counts of segments.
 #[test]
 fn what_comes_in_batches_is_joined() {
     for domain in [Domain::V4, Domain::V6] {
@@ -311,12 +313,12 @@ fn what_comes_in_batches_is_joined() {
             let now = joined.now;
             let info = joined.stack(1).info(now, ends.1).unwrap();
             let stats = joined.stack(1).stats();
-            // PSH ends a burst, and with it what is joined: the small windows of many losses make
-            // small bursts.
+            // PSH ends a burst, and the joining: the small windows after many losses make small
+            // bursts.
             let one_in = if loss < 10 { 2 } else { 3 };
             assert!(one_in * stats.tcp.joined_segs > info.data_segs_in.into(), "{domain:?} {loss} {stats:?}");
             if loss == 0 {
-                // Not one segment is counted twice, or not at all.
+                // No segment is counted twice or omitted.
                 let sent = joined.stack(0).info(now, ends.0).unwrap();
                 assert_eq!(sent.data_segs_out, info.data_segs_in);
             }
@@ -337,8 +339,7 @@ fn whole_runs_are_lost_and_come_again() {
     }
 }
 
-/// The peer's MSS is smaller than ours, so that runs are cut into smaller segments than the link
-/// would take.
+/// The peer's MSS is smaller than ours, so runs are cut into smaller segments than the link allows.
 #[test]
 fn a_run_is_cut_as_the_peer_announced() {
     for (mtus, mss) in [([1500, 1280], 1228), ([9000, 1500], 1448), ([65_521, 65_521], 0)] {
@@ -351,14 +352,14 @@ fn a_run_is_cut_as_the_peer_announced() {
         if mss > 0 {
             assert_eq!(info.snd_mss, mss);
         }
-        // Segments, not frames, are what is counted.
+        // Segments are counted, not frames.
         let least = 500_000 / info.snd_mss;
         assert!(info.data_segs_out >= least && info.data_segs_in >= least, "{info:?}");
     }
 }
 
-/// RFC 3168 §6.1.2: CWR is in one segment. A device would put it on the first of a run, so it goes
-/// alone.
+/// RFC 3168 §6.1.2: CWR is in one segment. A device would put it on the first of a run, so that
+/// segment is sent alone.
 #[test]
 fn a_run_never_has_cwr() {
     let mut joined = Joined::new([Offloads::ALL; 2], [1500, 1500], 0);
@@ -366,7 +367,7 @@ fn a_run_never_has_cwr() {
     let ends = joined.connect(Domain::V4);
     joined.transfer(0, ends, 5_000_000, &[500_000]);
     let (cwr_frames, runs) = joined.sent.iter().fold((0, 0), |(cwr, runs), frame| {
-        // An ARP message ends before it.
+        // ARP frames are shorter than this.
         let has_cwr = frame.bytes.get(14 + 20 + 13).is_some_and(|flags| flags & 0x80 != 0);
         assert!(!(has_cwr && frame.segments.is_some()), "a run with CWR");
         (cwr + u32::from(has_cwr), runs + u32::from(frame.segments.is_some()))
@@ -374,8 +375,8 @@ fn a_run_never_has_cwr() {
     assert!(cwr_frames > 3 && runs > 20, "{cwr_frames} {runs}");
 }
 
-/// What arrives at a socket of 1 of a call of 0 that sends `data` with UDP_SEGMENT: the datagrams,
-/// and in how many pieces they came.
+/// Sends `data` in one call of 0 with UDP_SEGMENT. Returns the datagrams that arrive at a socket of
+/// 1, and the number of pieces in which they came.
 fn send_run(
     joined: &mut Joined,
     domain: Domain,
@@ -431,7 +432,7 @@ fn one_call_sends_many_datagrams() {
     }
 }
 
-/// What A puts on the wire for calls with UDP_SEGMENT.
+/// The frames that A sends for calls with UDP_SEGMENT.
 fn datagrams_on_the_wire(offloads: Offloads, segment: u16, calls: &[&[u8]]) -> Vec<Bytes> {
     let mut pair = Pair::new(PairConfig { offloads, record: true, ..PairConfig::seeded(5) });
     let mut frames = Vec::new();
@@ -440,7 +441,7 @@ fn datagrams_on_the_wire(offloads: Offloads, segment: u16, calls: &[&[u8]]) -> V
         let to = SocketAddr::new(pair.b.addr(domain), 9);
         let sender = pair.a.stack.socket(domain, SocketKind::Datagram).unwrap();
         pair.a.stack.set_option(now, sender, SocketOption::UdpSegment(segment)).unwrap();
-        // So that both know their neighbour.
+        // This resolves both neighbours.
         pair.a.stack.send_to(now, sender, b"first", to).unwrap();
         pair.run_for(Duration::from_secs(1));
         pair.recorded();
@@ -450,7 +451,7 @@ fn datagrams_on_the_wire(offloads: Offloads, segment: u16, calls: &[&[u8]]) -> V
         pair.run_for(Duration::from_millis(1));
         let recorded = pair.recorded();
         check_frames(pair.a.medium, 1500, &recorded).unwrap();
-        // The other side answers "port unreachable", some of the time.
+        // The other side sometimes answers "port unreachable".
         frames.extend(recorded.into_iter().filter(|frame| frame.from == Side::A).map(|frame| frame.frame));
     }
     frames
@@ -478,10 +479,10 @@ fn a_run_of_datagrams_that_cannot_go_as_such_is_refused() {
     let stack = joined.stack(0);
     let sender = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
     for (segment, len, expected) in [
-        // Each would have to be fragmented.
+        // Each datagram would need fragmentation.
         (1473, 3000, Err(Error::InvalidArgument)),
         (1472, 3000, Ok(3000)),
-        // One alone may be.
+        // A single datagram may be fragmented.
         (1473, 1473, Ok(1473)),
         // More than 128.
         (1, 129, Err(Error::InvalidArgument)),

@@ -1,5 +1,5 @@
-//! Connections that no descriptor holds any more: they end by themselves, and there are not too
-//! many of them.
+//! Orphans, which are connections without a descriptor: they end by themselves, and their number is
+//! limited.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn config() -> Config {
     config
 }
 
-/// A stack with so many connections from the raw peer.
+/// A stack with this many connections from the raw peer.
 fn connected(config: Config, count: u16) -> (RawPeer, Vec<(RawConnection, Descriptor)>) {
     let mut peer = RawPeer::new(true, config, 3);
     let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
@@ -51,7 +51,7 @@ fn beyond_the_limit_closing_is_a_reset() {
     assert_eq!(resets(&mut peer), 4);
     assert_eq!(peer.stack.stats().memory.abort_on_memory, 4);
     assert_eq!(states(&peer), ["FIN-WAIT-1"; MAX_ORPHANS]);
-    // Those that end make room.
+    // Orphans that end make room.
     for (connection, _) in &connections[..2] {
         let mut fin = connection.segment(TcpSegment::FIN | TcpSegment::ACK, b"");
         fin.ack = fin.ack.wrapping_add(11);
@@ -64,7 +64,8 @@ fn beyond_the_limit_closing_is_a_reset() {
     assert_eq!(connection.peer_port, 6000);
 }
 
-/// Linux's tcp_out_of_resources: one whose peer is silent gives way when half of the room is taken.
+/// Linux's tcp_out_of_resources: an orphan with a silent peer is reset when half of the limit is
+/// reached.
 #[test]
 fn a_silent_peer_loses_its_place_first() {
     for (count, expected) in [(MAX_ORPHANS as u16 / 2, 0), (MAX_ORPHANS as u16, 3)] {
@@ -81,14 +82,14 @@ fn a_silent_peer_loses_its_place_first() {
     }
 }
 
-/// Nobody is left once every orphan has ended, whichever way: the count does not drift.
+/// When every orphan has ended, in whatever way, the count is zero.
 #[test]
 fn orphans_are_counted_off_when_they_end() {
     let (mut peer, connections) = connected(config(), 6);
     let now = peer.now;
     for (index, (connection, server)) in connections.into_iter().enumerate() {
         match index {
-            // With a reset of our own, which is no orphan.
+            // A connection that we reset is not an orphan.
             0 => peer.stack.set_option(now, server, SocketOption::Linger(Some(Duration::ZERO))).unwrap(),
             1 => {
                 peer.stack.close(now, server).unwrap();
@@ -105,7 +106,7 @@ fn orphans_are_counted_off_when_they_end() {
     peer.settle();
     peer.pass(Duration::from_secs(600));
     assert_eq!(states(&peer), [""; 0]);
-    // As many fit as at first. (Of the four silent ones one lost its place.)
+    // As many fit as at first. (One of the four silent ones was reset.)
     assert_eq!(peer.stack.stats().memory.abort_on_memory, 1);
     let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     peer.stack.bind(listener, "0.0.0.0:81".parse().unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! What users of the packages get: which other packages a library brings along, and what its errors
-//! talk about.
+//! Properties of the packages for their users: the dependencies of each library, and the wording of
+//! its errors.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use portolan_tests::sources::{files_under, read, relative, root};
 const LIBRARIES: [(&str, &str); 3] =
     [("portolan", "stack"), ("portolan-runtime", "runtime"), ("portolan-tap", "tap-driver")];
 
-/// What a command line, its logs, its signals, its HTTP and its dates are made of.
+/// Packages for command lines, logs, signals, HTTP and dates.
 const OF_COMMANDS: [&str; 9] =
     ["clap", "env_logger", "http", "httparse", "hyper", "jiff", "serde", "serde_json", "signal-hook"];
 
@@ -22,7 +22,7 @@ fn libraries_bring_nothing_of_a_command() {
             brought.iter().filter(|name| OF_COMMANDS.contains(&name.as_str())).collect();
         assert!(of_commands.is_empty(), "{package} brings {of_commands:?}");
     }
-    // The same look finds them where they belong.
+    // The same check finds them in the command's package.
     let brought = dependencies("portolan-cli");
     let missing: Vec<_> = ["clap", "env_logger", "serde_json", "signal-hook"]
         .into_iter()
@@ -31,7 +31,7 @@ fn libraries_bring_nothing_of_a_command() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// A program that uses a library has options of its own, or none.
+/// A program that uses a library has other options, or none.
 #[test]
 fn libraries_do_not_speak_of_options_of_the_command() {
     let options = options_of_the_command();
@@ -50,7 +50,7 @@ fn libraries_do_not_speak_of_options_of_the_command() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The names of all packages that a program gets with this one.
+/// The names of all packages that this one depends on.
 fn dependencies(package: &str) -> Vec<String> {
     let arguments =
         ["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--all-features"];
@@ -65,7 +65,7 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// `--tap` and so on: the long options that clap reads, which have the names of their fields.
+/// The long options that clap parses, which have the names of their fields: `--tap` and so on.
 fn options_of_the_command() -> Vec<String> {
     let source = read(&root().join("tap-driver/command/src/cli.rs"));
     let mut lines = source.lines();
@@ -86,8 +86,8 @@ fn names(line: &str, option: &str) -> bool {
     line.match_indices(option).any(|(at, _)| !line[at + option.len()..].starts_with(is_word))
 }
 
-/// What is published comes with its README and its licences, and without benchmarks and the tests
-/// that need them; the other packages of the workspace stay here.
+/// Published packages contain their README and licences, and neither benchmarks nor the tests that
+/// need these; the other packages of the workspace are not published.
 #[test]
 fn published_packages_are_complete() {
     let published = LIBRARIES.into_iter().chain([("portolan-cli", "tap-driver/command")]);

@@ -1,4 +1,4 @@
-//! Path MTU discovery over simulated paths: with routers that say what fits (RFC 1191, RFC 8201),
+//! Path MTU discovery over simulated paths: with routers that report the MTU (RFC 1191, RFC 8201),
 //! and without (RFC 4821).
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use portolan::testing::sim::{Flow, LinkConfig, LinkId, NodeId, Sight, SimNet, Wa
 use portolan::testing::{Outage, PathConfig, TooBig};
 use portolan::{Config, Domain, MtuProbing, Stats};
 
-/// Two hosts on links with this MTU of their own, and a path between them.
+/// Two hosts on links with this MTU, and a path between them.
 struct Net {
     net: SimNet,
     a: NodeId,
@@ -28,7 +28,7 @@ impl Net {
         Net { net, a, b, narrow, next_port: 5001 }
     }
 
-    /// A transfer of so many bytes, all of which arrive; how long it took.
+    /// Transfers this many bytes, all of which arrive. Returns the time that this took.
     fn transfer(&mut self, domain: Domain, bytes: u64) -> Duration {
         let started_at = self.net.now();
         let flow = Flow::start(&mut self.net, self.a, self.b, domain, self.next_port, bytes);
@@ -42,20 +42,20 @@ impl Net {
         self.net.peek(self.a).expect("a host").stats().clone()
     }
 
-    /// The MSS in the last SYN of A that is on record.
+    /// The MSS in the last recorded SYN of A.
     fn announced_mss(&self) -> Option<u16> {
         let sent = self.net.sightings().rev().filter(|seen| seen.sight == Sight::Sent(self.a));
         let segments =
             sent.filter_map(|seen| seen.packet.get(if seen.packet[0] >> 4 == 4 { 20 } else { 40 }..));
         let mut syns = segments.filter(|segment| segment.get(13) == Some(&0x02));
-        // Linux's order has it first.
+        // In Linux's order it is the first option.
         syns.next().and_then(|syn| match syn.get(20..24) {
             Some(&[2, 4, high, low]) => Some(u16::from_be_bytes([high, low])),
             _ => None,
         })
     }
 
-    /// The largest packet among the last that arrived at the receiver.
+    /// The largest of the last packets that arrived at the receiver.
     fn largest_of_last(&self, count: usize) -> usize {
         let received = self.net.sightings().rev().filter(|seen| seen.sight == Sight::Received(self.b));
         received.take(count).map(|seen| seen.packet.len()).max().unwrap_or(0)
@@ -73,8 +73,8 @@ fn probing(mtu_probing: MtuProbing) -> Config {
     config
 }
 
-/// RFC 4821: nobody says that packets are too large, and the transfer goes on with smaller ones,
-/// near what fits.
+/// RFC 4821: there is no report that packets are too large, and the transfer continues with smaller
+/// ones, close to the path MTU.
 #[test]
 fn a_black_hole_is_survived() {
     for (interface_mtu, path_mtu) in [(1500, 1300), (1500, 1492), (9000, 1500), (9000, 8000), (1500, 1280)] {
@@ -85,8 +85,8 @@ fn a_black_hole_is_survived() {
             let which = format!("{interface_mtu} {path_mtu} {domain:?} {took:?}\n{stats:?}");
             assert_eq!(stats.mtu.black_holes, 1, "{which}");
             assert_eq!(stats.recovery.timeouts, 3, "as many as it takes to suspect one: {which}");
-            // Of the first flight a last segment may be small enough to get through, and show what
-            // is lost.
+            // The last segment of the first flight may be small enough to get through, and reveal
+            // the loss.
             let recoveries = u64::from(path_mtu == 8000);
             assert_eq!(
                 stats.recovery.recoveries, recoveries,
@@ -99,7 +99,8 @@ fn a_black_hole_is_survived() {
     }
 }
 
-/// A path narrower than what the search begins with: halved once more, and then up again.
+/// A path that is narrower than the start of the search: the size is halved once more, and then
+/// increased.
 #[test]
 fn a_very_narrow_black_hole_is_survived() {
     let mut net = Net::new(Config::default(), 1500, silent(700));
@@ -109,7 +110,7 @@ fn a_very_narrow_black_hole_is_survived() {
     assert!(largest <= 700 && largest > 680, "{largest}");
 }
 
-/// An outage looks like a black hole while it lasts; afterwards one probe shows that it was none.
+/// During an outage a path looks like a black hole; afterwards one probe shows that it is not.
 #[test]
 fn an_outage_leaves_no_small_segments() {
     let path = PathConfig::delayed(Duration::from_millis(5));
@@ -127,8 +128,8 @@ fn an_outage_leaves_no_small_segments() {
     assert_eq!(net.largest_of_last(500), 1500);
 }
 
-/// RFC 1191, RFC 8201: the router says what fits. Only what does not is sent again, and the network
-/// is not congested.
+/// RFC 1191, RFC 8201: the router reports the MTU. Only segments that are too large are
+/// retransmitted, and this does not count as congestion.
 #[test]
 fn a_router_that_answers_is_believed() {
     for (domain, path_mtu) in [(Domain::V4, 1300), (Domain::V6, 1300), (Domain::V4, 600)] {
@@ -141,12 +142,12 @@ fn a_router_that_answers_is_believed() {
             (0, 0, 0),
             "{stats:?}"
         );
-        // The ten of the first flight, in as many pieces as it takes.
+        // The ten segments of the first flight, in as many pieces as needed.
         assert!((1..=30).contains(&stats.recovery.path_mtu_retrans), "{stats:?}");
         assert_eq!(stats.recovery.path_mtu_retrans, stats.tcp.retrans_segs);
         assert_eq!(net.largest_of_last(500), path_mtu);
-        // The next connection knows it from the start, and still announces what its link takes
-        // (MUST-67).
+        // The next connection knows the path MTU from the start, and still announces the MSS of its
+        // link (MUST-67).
         net.transfer(domain, 100_000);
         assert_eq!(net.stats().tcp.retrans_segs, stats.tcp.retrans_segs);
         let expected = if domain == Domain::V4 { 1460 } else { 1440 };
@@ -154,8 +155,8 @@ fn a_router_that_answers_is_believed() {
     }
 }
 
-/// RFC 4821 §7.5, RFC 8201 §4: after ten minutes a connection finds out that the path takes more
-/// than it was told.
+/// RFC 4821 §7.5, RFC 8201 §4: after ten minutes a connection finds out that the path MTU is larger
+/// than it was.
 #[test]
 fn a_path_that_widens_is_noticed_after_ten_minutes() {
     let narrow = PathConfig { too_big: TooBig::Answered, ..silent(1300) };
@@ -174,8 +175,8 @@ fn a_path_that_widens_is_noticed_after_ten_minutes() {
     assert!(flow.bytes(&net.net) > 5_000_000);
 }
 
-/// Linux's tcp_mtu_probing of 2: small first, and no time-out even where nobody answers. And 0:
-/// nothing is tried.
+/// Linux's tcp_mtu_probing of 2: segments are small at first, and there is no time-out even if no
+/// router answers. With 0 there is no probing.
 #[test]
 fn probing_is_a_choice() {
     for path_mtu in [1300, 1500] {
@@ -192,7 +193,7 @@ fn probing_is_a_choice() {
     assert_eq!((flow.bytes(&net.net), net.stats().mtu.probes), (0, 0));
 }
 
-/// Losses and a black hole at once: probes are inconclusive now and then, and everything arrives.
+/// Losses and a black hole at once: probes are sometimes inconclusive, and everything arrives.
 #[test]
 fn a_black_hole_with_losses_is_survived() {
     for seed in 0..4 {

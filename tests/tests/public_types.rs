@@ -1,4 +1,4 @@
-//! What a version promises: public types can grow, or say why they cannot, and none belongs to
+//! The promises of a version: public types can grow, or have a reason why not, and none belongs to
 //! another package whose next version would break ours.
 
 use std::collections::BTreeSet;
@@ -8,14 +8,14 @@ use syn::visit::{self, Visit};
 
 const LIBRARIES: [&str; 3] = ["stack/src", "runtime/src", "tap-driver/src"];
 
-/// What makes no promise: tests, and what is there for tests (`portolan::testing` says so).
+/// Files without a promise: tests, and items for tests (`portolan::testing` says so).
 const NO_PROMISE: [&str; 3] = ["/tests/", "/tests.rs", "/testing"];
 
-/// The packages whose types may stand in a signature: our own, and bytes, which is at version 1.
+/// The packages whose types may be in a signature: our own, and bytes, which is at version 1.
 const KNOWN: [&str; 9] =
     ["std", "core", "alloc", "crate", "super", "self", "bytes", "portolan", "portolan_runtime"];
 
-/// `unreachable_pub` sees to it that whatever is `pub` is public.
+/// The lint `unreachable_pub` makes sure that everything `pub` is public.
 #[test]
 fn public_types_can_grow_or_say_why_not() {
     let mut wrong = Vec::new();
@@ -72,7 +72,7 @@ fn sources() -> impl Iterator<Item = (String, String)> {
     paths.filter(move |(path, _)| !is_left_out(path))
 }
 
-/// Whether `// Exhaustive: ` stands among the comments and attributes above a type.
+/// Whether `// Exhaustive: ` is among the comments and attributes above a type.
 fn has_reason(source: &str, name: &str) -> bool {
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
     let defines = |line: &str| {
@@ -89,14 +89,14 @@ fn has_reason(source: &str, name: &str) -> bool {
 /// A public struct or enum.
 struct PublicType {
     name: String,
-    /// Whether a field or a variant more would break nobody.
+    /// Whether another field or variant would be a compatible change.
     can_grow: bool,
 }
 
 #[derive(Default)]
 struct Reader {
     types: Vec<PublicType>,
-    /// Public items, each with a type of another package that stands in it.
+    /// Public items, each with a type of another package in its signature.
     foreign: Vec<(String, String)>,
     /// The modules that the file declares.
     modules: BTreeSet<String>,
@@ -171,11 +171,11 @@ impl Reader {
     }
 }
 
-/// The packages that the libraries depend on and whose types are to stay inside.
+/// The packages that the libraries depend on, and whose types must not be public.
 const PACKAGES: [&str; 9] =
     ["hashbrown", "libc", "log", "pcap_file", "rand_chacha", "rustix", "smallvec", "smoltcp", "tun_tap"];
 
-/// How the paths of types begin, and whether that is all of them.
+/// The first segments of the paths of types, and whether each is the whole path.
 #[derive(Default)]
 struct FirstSegments(Vec<(String, bool)>);
 

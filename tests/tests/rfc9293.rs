@@ -1,5 +1,5 @@
 //! Requirements of RFC 9293 that concern the stack as a whole: its calls, its addresses, its ICMP,
-//! and segments as they come from a stranger. Those of the connection alone are tested beside it.
+//! and segments of an unknown peer. Those of the connection alone are tested beside it.
 //! `docs/rfc/9293.md` names these tests.
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,8 +13,8 @@ const SYN_ACK: u8 = TcpSegment::SYN | TcpSegment::ACK;
 const PSH_ACK: u8 = TcpSegment::PSH | TcpSegment::ACK;
 const BOTH: [Domain; 2] = [Domain::V4, Domain::V6];
 
-/// MUST-2, MUST-3: what we send has a right checksum, and a wrong one makes a segment as if it had
-/// not come.
+/// MUST-2, MUST-3: segments that we send have a right checksum, and a segment with a wrong one is
+/// ignored.
 #[test]
 fn checksums_are_made_and_checked() {
     for domain in BOTH {
@@ -34,11 +34,11 @@ fn checksums_are_made_and_checked() {
     }
 }
 
-/// MUST-4, MUST-5, MUST-6, MUST-64, MUST-68: an option that nobody knows is skipped by its length,
-/// in a SYN and in a segment with data, and what follows it may begin anywhere.
+/// MUST-4, MUST-5, MUST-6, MUST-64, MUST-68: an unknown option is skipped by its length, in a SYN
+/// and in a segment with data, and the next option may begin at any offset.
 #[test]
 fn unknown_options_are_skipped_in_any_segment() {
-    // Kind 254 is for experiments (RFC 6994). Then, at an odd place, an MSS of 700.
+    // Kind 254 is for experiments (RFC 6994). It is followed by an MSS of 700 at an odd offset.
     let unknown = [254, 3, 9, 2, 4, 0x02, 0xbc, 1];
     for domain in BOTH {
         let (mut peer, listener) = listening();
@@ -61,7 +61,7 @@ fn unknown_options_are_skipped_in_any_segment() {
     }
 }
 
-/// MUST-7: lengths that cannot be end the options, and nothing worse happens.
+/// MUST-7: an impossible length ends the options, and does no other harm.
 #[test]
 fn impossible_option_lengths_do_no_harm() {
     for options in [vec![2, 0], vec![2, 1], vec![8, 255], vec![254], vec![2, 3, 5, 0], vec![3, 40, 7]] {
@@ -90,8 +90,8 @@ fn the_default_mss_is_that_of_the_family() {
     }
 }
 
-/// MUST-14, MUST-65, MUST-67, MUST-69, SHLD-5, MAY-3: every SYN has the option, with what the link
-/// takes; no other segment has it; and the header is padded with zeros or no-operations.
+/// MUST-14, MUST-65, MUST-67, MUST-69, SHLD-5, MAY-3: every SYN has the option, with the MSS of the
+/// link; no other segment has it; and the header is padded with zeros or no-operations.
 #[test]
 fn the_announced_mss_is_what_the_link_takes() {
     for (domain, mss) in [(Domain::V4, 1460), (Domain::V6, 1440)] {
@@ -112,9 +112,9 @@ fn the_announced_mss_is_what_the_link_takes() {
     }
 }
 
-/// MUST-8, MUST-9, SHLD-1: two connections of the same four numbers, a second apart, begin a
-/// clock's way apart; those to another port, at the same moment, somewhere else altogether; and
-/// another key gives other numbers.
+/// MUST-8, MUST-9, SHLD-1: the initial numbers of two connections with the same four-tuple, a
+/// second apart, differ as the clock does; that of a connection to another port at the same time is
+/// unrelated; and another key gives other numbers.
 #[test]
 fn initial_sequence_numbers_follow_a_clock_and_a_key() {
     let isn_of = |peer: &mut RawPeer, port| {
@@ -131,7 +131,7 @@ fn initial_sequence_numbers_follow_a_clock_and_a_key() {
     peer.pass(Duration::from_secs(1));
     let later = isn_of(&mut peer, 5000);
     let advance = later.wrapping_sub(first);
-    // RFC 9293 §3.4.1 has 250,000 a second; Linux's clock has 64 ns: 15.6 million.
+    // RFC 9293 §3.4.1 demands 250,000 a second; Linux's clock has 64 ns: 15.6 million.
     assert!((200_000..20_000_000).contains(&advance), "{advance} in a second");
     assert!(
         elsewhere.wrapping_sub(first).min(first.wrapping_sub(elsewhere)) > 1000,
@@ -142,8 +142,8 @@ fn initial_sequence_numbers_follow_a_clock_and_a_key() {
     assert_ne!(isn_of(&mut other_key, 5000), first);
 }
 
-/// MUST-41, MUST-42: LISTEN on a port from which a connection is being opened; the one does not
-/// disturb the other.
+/// MUST-41, MUST-42: LISTEN on a port from which a connection is being opened; neither affects the
+/// other.
 #[test]
 fn a_passive_open_leaves_connections_alone() {
     let mut peer = raw_peer();
@@ -166,14 +166,14 @@ fn a_passive_open_leaves_connections_alone() {
     peer.open(Domain::V4, 9001, 80);
     peer.stack.accept(listener).expect("the listener took the other one");
 
-    // A third that would be a second listener is an error, and disturbs neither.
+    // A second listener on the port is an error, and affects neither of them.
     let third = stream(&mut peer);
     assert_eq!(peer.stack.bind(third, at(RawPeer::STACK_V4, 80)), Err(Error::AddressInUse));
     assert_eq!(peer.stack.peer_addr(client), Ok(remote));
 }
 
-/// MUST-43, MUST-44, MUST-45: the local address is the program's choice, or else IP's for this
-/// destination; and it stays.
+/// MUST-43, MUST-44, MUST-45: the local address is chosen by the program, or else by IP for this
+/// destination; and it does not change.
 #[test]
 fn the_local_address_is_chosen_once() {
     let mut peer = raw_peer();
@@ -218,8 +218,7 @@ fn opening_to_a_group_is_an_error() {
     }
 }
 
-/// MUST-57, MUST-63: segments to a group, and from an address that nobody can have, are dropped in
-/// silence.
+/// MUST-57, MUST-63: segments to a group, and from an impossible address, are dropped silently.
 #[test]
 fn segments_with_impossible_addresses_are_dropped_in_silence() {
     let v4 = ["255.255.255.255", "10.0.0.255", "224.0.0.1"].map(|dst| ("10.0.0.2", dst));
@@ -239,7 +238,7 @@ fn segments_with_impossible_addresses_are_dropped_in_silence() {
 }
 
 /// MUST-24, MUST-25, MUST-27, MUST-28: keepalives are off until the program switches them on; the
-/// interval is two hours until it sets another.
+/// interval is two hours until the program sets another.
 #[test]
 fn keepalives_are_the_programs_choice() {
     let (mut peer, listener) = listening();
@@ -254,7 +253,7 @@ fn keepalives_are_the_programs_choice() {
 
     let connection = peer.open(Domain::V4, 5001, 80);
     let (server, _) = peer.stack.accept(listener).expect("a connection waits");
-    // A probe repeats the number before the next one, so that it must be answered.
+    // A probe has the number before the next one, so that it must be answered.
     let probes = |peer: &mut RawPeer| {
         let mut segments = peer.take_segments();
         segments.retain(|segment| segment.seq == connection.rcv_nxt.wrapping_sub(1));
@@ -270,7 +269,7 @@ fn keepalives_are_the_programs_choice() {
     }
     peer.pass(Duration::from_secs(59));
     assert_eq!(probes(&mut peer), [], "the interval is not over");
-    // MUST-29: not the first unanswered probe ends the connection but the fourth.
+    // MUST-29: the connection ends not after the first unanswered probe but after the fourth.
     peer.pass(Duration::from_secs(16));
     let sent = probes(&mut peer);
     assert_eq!(sent.len(), 2, "{sent:?}");
@@ -300,13 +299,13 @@ fn the_ttl_is_configurable() {
     }
 }
 
-/// MUST-50: IP options that TCP has no use for are ignored.
+/// MUST-50: IP options that TCP does not use are ignored.
 #[test]
 fn ip_options_are_ignored() {
     let (mut peer, _) = listening();
     let syn = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(5000, 80) };
     let plain = peer.packet(Domain::V4).tcp(&syn);
-    // Router Alert (148) and no-operations: two more words of header.
+    // Router Alert (148) and no-operations: two more words of the header.
     let options = [148, 4, 0, 0, 1, 1, 1, 0];
     let mut packet = plain[..20].to_vec();
     packet[0] = 0x47;
@@ -320,8 +319,8 @@ fn ip_options_are_ignored() {
     assert_eq!(peer.take_segments().len(), 1, "{:?}", peer.stack.stats());
 }
 
-/// MUST-54, SHLD-26: an ICMP error finds the connection that it is about, and a hard one ends the
-/// attempt to open it.
+/// MUST-54, SHLD-26: an ICMP error is passed to its connection, and a hard one ends the attempt to
+/// open it.
 #[test]
 fn icmp_errors_reach_their_connection() {
     for domain in BOTH {
@@ -336,8 +335,8 @@ fn icmp_errors_reach_their_connection() {
     }
 }
 
-/// MUST-56, MUST-47, SHLD-25: a soft error does not end a connection; it is what the program hears
-/// if it times out.
+/// MUST-56, MUST-47, SHLD-25: a soft error does not end a connection; the program gets it if the
+/// connection times out.
 #[test]
 fn soft_errors_are_kept_for_the_program() {
     let mut config = Config::default();
@@ -371,9 +370,9 @@ fn source_quench_is_ignored() {
     assert_eq!(peer.stack.stats().all_drops(), 1, "and it is counted: {:?}", peer.stack.stats());
 }
 
-/// MUST-37, SHLD-17, MUST-34, MUST-35: a peer that takes its window back with data under way, and
-/// that answers every probe, keeps its connection for as long as it likes, although R2 is long
-/// past; and when the window opens all arrives.
+/// MUST-37, SHLD-17, MUST-34, MUST-35: a peer that shrinks its window while data is in flight, and
+/// that answers every probe, keeps its connection without a limit, although R2 has passed; and when
+/// the window opens everything arrives.
 #[test]
 fn a_shrunk_window_does_not_end_the_connection() {
     let mut config = Config::default();
@@ -406,8 +405,8 @@ fn a_shrunk_window_does_not_end_the_connection() {
     assert!(arrived, "the window is open and nothing comes");
 }
 
-/// MUST-30, MUST-31, MUST-32, MUST-33, MUST-62: the pointer names the byte behind the urgent data,
-/// the program is told, and can learn where it is.
+/// MUST-30, MUST-31, MUST-32, MUST-33, MUST-62: the pointer is one byte after the urgent data, and
+/// the program is notified and can find its position.
 #[test]
 fn urgent_data_is_told_and_marked() {
     for inline in [false, true] {
@@ -457,7 +456,7 @@ fn reuse(peer: &mut RawPeer, d: Descriptor) {
     peer.stack.set_option(peer.now, d, SocketOption::ReuseAddr(true)).expect("an option of all sockets");
 }
 
-/// A socket that connects to the peer, and the frame of its SYN.
+/// A socket that connects to the peer, and the frame with its SYN.
 fn connecting(peer: &mut RawPeer, domain: Domain) -> (Descriptor, Vec<u8>) {
     let client = peer.stack.socket(domain, SocketKind::Stream).expect("a descriptor is free");
     let remote = match domain {
@@ -469,7 +468,7 @@ fn connecting(peer: &mut RawPeer, domain: Domain) -> (Descriptor, Vec<u8>) {
     (client, peer.take_sent().pop().expect("the SYN"))
 }
 
-/// The peer answers a frame of the stack's with an ICMP error that quotes it.
+/// Lets the peer answer a frame of the stack with an ICMP error that quotes it.
 fn send_icmp_error(peer: &mut RawPeer, domain: Domain, kind: u8, code: u8, about: &[u8]) {
     let quote = &about[14..];
     let rest = [&[0; 4], &quote[..quote.len().min(500)]].concat();

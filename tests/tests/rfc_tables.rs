@@ -1,6 +1,6 @@
-//! Holds the RFC tables of `docs/rfc/` against the code, the tests and the scripts: no requirement
-//! of RFC 9293 is missing, none is invented, each stands in one table once, and what is said to be
-//! done is cited where the table says.
+//! Checks the RFC tables in `docs/rfc/` against the code, the tests and the scripts: no requirement
+//! of RFC 9293 is missing, none is invented, each is in one table once, and requirements that are
+//! done are cited where the table says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,11 @@ use portolan_tests::rfc_table::{
 };
 use portolan_tests::sources::{files_under, read, relative, root};
 
-/// The requirements of RFC 9293, Appendix B: kind and the highest number. Each kind is numbered
-/// from 1 without a gap.
+/// The requirements of RFC 9293, Appendix B: the kinds and their highest numbers. Each kind is
+/// numbered from 1 without gaps.
 const RFC_9293: [(&str, u32); 4] = [("MUST", 69), ("SHLD", 31), ("MAY", 18), ("REC", 1)];
 
-/// The RFCs that TCP is made of: each has its page.
+/// The RFCs of TCP, each of which has a page.
 const PAGES: [u32; 17] =
     [2018, 2883, 3168, 5681, 5682, 5961, 6298, 6528, 6582, 6675, 6937, 7323, 7413, 8985, 9293, 9406, 9438];
 
@@ -49,7 +49,7 @@ fn an_id_stands_in_one_table_once() {
     }
 }
 
-/// The name, heading and ids of each page belong together, and the index leads to it.
+/// The name, heading and ids of each page match, and the index links to it.
 #[test]
 fn pages_are_of_the_rfc_that_they_name() {
     let index = read(&root().join("docs/rfc/README.md"));
@@ -133,7 +133,7 @@ fn departures_have_reasons_and_rows_have_words() {
     }
 }
 
-/// `docs/rfc/9293.md:21: MUST-1`
+/// Writes `docs/rfc/9293.md:21: MUST-1`.
 fn at(table: &Table, row: &Row) -> String {
     format!("{}:{}: {}", relative(&table.path), row.line, row.id)
 }

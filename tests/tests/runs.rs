@@ -1,4 +1,4 @@
-//! A connection makes its segments in runs: on the wire nobody can tell.
+//! A connection makes its segments in runs: on the wire there is no difference.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use portolan::testing::{LinkFaults, Pair, PairConfig, Recorded, Side};
 use portolan::{Descriptor, Domain, Medium, Shutdown, SocketKind, SocketOption, Transmit};
 use portolan_tests::{check_frames, data};
 
-/// What one transfer from A to B puts on the wire.
+/// The frames of one transfer from A to B.
 fn wire(
     max_run_segs: usize,
     domain: Domain,
@@ -28,7 +28,7 @@ fn wire(
         received.clear();
         let is_through = pair.drive(Duration::from_secs(600), |pair| {
             let now = pair.now();
-            // In parts of every kind, copied and not.
+            // In parts of every kind, with and without a copy.
             while let Some((part, _)) = left.split_at_checked(left.len().min(777)) {
                 let taken = if left.len().is_multiple_of(2) {
                     pair.a.stack.send(now, a, part)
@@ -45,7 +45,7 @@ fn wire(
         });
         assert!(is_through && received == sent, "{size} bytes over {domain:?}");
     }
-    // Data, and the end behind it.
+    // The data, and the end after it.
     let now = pair.now();
     pair.a.stack.send(now, a, &data(9, 5001)).unwrap();
     pair.a.stack.shutdown(now, a, Shutdown::Write).unwrap();
@@ -81,8 +81,8 @@ fn segment(transmit: &Transmit) -> (u16, u32, usize, bool) {
     (tcp.destination_port(), tcp.sequence_number(), tcp.payload().len(), tcp.rst())
 }
 
-/// A pair whose A has frames waiting: 60,000 bytes for each connection, for which its window is
-/// large enough.
+/// A pair in which A has frames to send: 60,000 bytes for each connection, whose windows are large
+/// enough.
 fn pair_with_data(connections: usize) -> (Pair, Vec<(Descriptor, Descriptor)>) {
     let mut config = PairConfig::seeded(3);
     config.a.tcp.initial_window_segs = 50;
@@ -102,7 +102,7 @@ fn other_sockets_have_their_turn_after_a_run() {
     let frames: Vec<_> =
         std::iter::from_fn(|| pair.a.stack.poll_transmit(now)).map(|frame| segment(&frame).0).collect();
     let runs: Vec<_> = frames.chunk_by(|a, b| a == b).map(<[u16]>::len).collect();
-    // Half of the window is a burst, which ends a run, too.
+    // A burst is half of the window, and also ends a run.
     assert_eq!(runs, [16, 16, 9, 9, 16, 16, 1, 1]);
 }
 
@@ -137,21 +137,21 @@ fn what_was_cut_outlives_its_connection_and_comes_before_the_next() {
     let (a, b) = streams[0];
     let now = pair.now();
     let first = pair.a.stack.poll_transmit(now).unwrap();
-    // The peer resets in the middle of a run, and the program connects anew.
+    // The peer resets the connection during a run, and the program connects again.
     pair.b.stack.set_option(now, b, SocketOption::Linger(Some(Duration::ZERO))).unwrap();
     pair.b.stack.close(now, b).unwrap();
     while let Some(frame) = pair.b.stack.poll_transmit(now) {
         pair.inject(Side::A, frame.to_frame().bytes);
     }
     let addr = SocketAddr::new(pair.b.addr(Domain::V4), 9);
-    // As on Linux, a socket that was connected is not connected again.
+    // As on Linux, a socket that was connected cannot connect again.
     assert_eq!(pair.a.stack.connect(now, a, addr), Err(portolan::Error::IsConnected));
     let next = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     assert_eq!(pair.a.stack.connect(now, next, addr), Err(portolan::Error::InProgress));
     let frames: Vec<_> = std::iter::from_fn(|| pair.a.stack.poll_transmit(now)).collect();
     let old = segment(&first).0;
     let is_new = |frame: &Transmit| segment(frame).0 == 9;
-    // What was cut is as good as in the device: it comes first.
+    // A run that was begun counts as in the device, so it comes first.
     let at = frames.iter().position(is_new).expect("the SYN");
     assert!(frames[..at].iter().all(|frame| segment(frame).0 == old) && at < 16);
     assert_eq!(frames.len(), at + 1);

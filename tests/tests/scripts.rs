@@ -1,6 +1,7 @@
-//! Runs every script of `tests/scripts/` as a test of its own, over each family that it is for.
-//! `cargo test -p portolan-tests --test scripts -- timers/rto` runs some of them; with
-//! `--nocapture` and SCRIPT_TRACE=1 in the environment those that pass tell what happened, too.
+//! Runs each script of `tests/scripts/` as a separate test, over each of its families.
+//! `cargo test -p portolan-tests --test scripts -- timers/rto` runs some of them. With
+//! `--nocapture` and SCRIPT_TRACE=1 in the environment the transcript is printed even if a test
+//! passes.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
-//! Plays every script of `tests/scripts/` against the Linux kernel, as a test of its own over each
-//! family that it is for. `cargo test -p portolan-tests --test scripts_kernel -- timers/rto` runs
-//! some of them; with `--nocapture` and SCRIPT_TRACE=1 in the environment those that pass tell what
-//! happened, too.
+//! Plays each script of `tests/scripts/` against the Linux kernel, as a separate test for each of
+//! its families. `cargo test -p portolan-tests --test scripts_kernel -- timers/rto` runs some of
+//! them. With `--nocapture` and SCRIPT_TRACE=1 in the environment the transcript is printed even if
+//! a test passes.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use portolan_tests::host::{is_judge, kernel_version};
 use portolan_tests::script::{Judgement, Script};
 use portolan_tests::sources::{files_under, relative};
 
-/// The scripts mostly wait.
+/// Many threads, because scripts mostly wait.
 const THREADS: usize = 32;
 
 fn main() -> ExitCode {

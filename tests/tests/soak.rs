@@ -1,6 +1,6 @@
-//! Random networks (`portolan_tests::soak`): new ones each day, and all that ever found something.
+//! Random networks (`portolan_tests::soak`): new ones each day, and all that once found a bug.
 //!
-//! Thousands more, with a release build:
+//! More of them, with a release build:
 //! `cargo run --release -p portolan-tests --bin soak -- --seeds 10000`.
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use portolan_tests::soak::{Summary, run_seed, soak};
 use portolan_tests::sources::root;
 
-/// New networks each day.
+/// The number of new networks each day.
 const SEEDS_A_DAY: u64 = 300;
 
 /// Runs them on all processors.
@@ -58,7 +58,7 @@ fn seeds_of_the_day() {
     let seeds: Vec<u64> = (base..base + SEEDS_A_DAY).collect();
     let summary = run(&seeds);
     println!("{summary:?}");
-    // If these were few, the networks would not be what they are meant to be.
+    // Small counts would mean that the networks are not what they are meant to be.
     assert!(summary.ended > SEEDS_A_DAY && summary.cut_off > 0 && summary.retransmits > 0, "{summary:?}");
 }
 
@@ -89,7 +89,7 @@ fn the_command_tells_what_it_did() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     let digests: Vec<u64> = (1..6).map(|seed| run_seed(seed, 0).digest).collect();
-    // That packets are kept changes nothing.
+    // Storing packets changes nothing.
     let again: Vec<u64> = (1..6).map(|seed| run_seed(seed, 1000).digest).collect();
     assert_eq!(digests, again);
     assert!(digests.windows(2).all(|pair| pair[0] != pair[1]), "{digests:?}");

@@ -1,5 +1,5 @@
-//! In steady state a bulk transfer allocates nothing: neither the stacks nor the memory that frames
-//! are read into.
+//! In a steady state a bulk transfer allocates nothing: neither the stacks do, nor the memory that
+//! frames are read into.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -18,7 +18,7 @@ struct Counting;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came; only a counter is kept beside.
+// SAFETY: every call is passed to the system's allocator unchanged; only a counter is added.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
@@ -47,8 +47,7 @@ impl Host {
     fn new(number: u8, offloads: Offloads, now: Instant) -> Host {
         let mut config = Config::default();
         config.neighbor.duplicate_address_probes = 0;
-        // So that the transfer comes to rest: with windows that go on growing so does what is
-        // remembered of them.
+        // This lets the transfer reach a steady state: growing windows would mean growing records.
         config.tcp.auto_tune_buffers = false;
         config.tcp.receive_buffer_bytes = 1 << 20;
         config.tcp.send_buffer_bytes = 1 << 20;
@@ -61,7 +60,7 @@ impl Host {
         Host { stack, iface, buffer: ReceiveBuffer::new(max_len), frames: Vec::with_capacity(64) }
     }
 
-    /// What a device does with a frame from the other side.
+    /// Receives a frame from the other side, as a device does.
     fn read(&mut self, transmit: &Transmit) {
         let bytes = self.buffer.read_frame(|room| {
             let mut end = transmit.header().len();
@@ -91,7 +90,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Up to 32 frames in each direction, and 20 us.
+    /// Exchanges up to 32 frames in each direction, and lets 20 µs pass.
     fn turn(&mut self) {
         self.now += Duration::from_micros(20);
         for from in [0, 1] {
@@ -120,7 +119,7 @@ impl Pair {
         }
     }
 
-    /// Sends until so many bytes have been received.
+    /// Sends until this many bytes have been received.
     fn transfer(&mut self, ends: (Descriptor, Descriptor), block: &Bytes, copied: bool, total: usize) {
         let mut received = 0;
         while received < total {
@@ -144,7 +143,7 @@ impl Pair {
     }
 }
 
-/// How many allocations 64 MiB take, once it runs.
+/// The number of allocations for 64 MiB in a steady state.
 fn allocations(offloads: Offloads, copied: bool) -> (usize, u64) {
     let now = Instant::from_secs(1);
     let hosts = [Host::new(1, offloads, now), Host::new(2, offloads, now)];
@@ -165,9 +164,9 @@ fn no_segment_costs_an_allocation() {
         let (count, segments) = allocations(offloads, false);
         println!("{offloads:?}: {count} allocations for {segments} segments that were lent");
         assert!(segments > 40_000);
-        // Now and then a list grows to what it never was before.
+        // Sometimes a list grows beyond its previous size.
         assert!(count as u64 * 1000 < segments, "{offloads:?}: {count} for {segments} segments");
-        // What is copied in takes a piece of memory a call, not a segment.
+        // Copied data takes one piece of memory for each call, not for each segment.
         let (count, segments) = allocations(offloads, true);
         println!("{offloads:?}: {count} allocations for {segments} segments that were copied");
         assert!(count as u64 * 10 < segments, "{offloads:?}: {count} for {segments} segments");

@@ -1,5 +1,5 @@
-//! The runnable half of the guided tour in `docs/`: one test a chapter, on two stacks and a clock
-//! of the test's own. Each compares what passed over the wire with what its chapter prints.
+//! The runnable half of the guided tour in `docs/`: one test for each chapter, with two stacks and
+//! the test's own clock. Each compares the frames on the wire with what its chapter prints.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
@@ -10,17 +10,17 @@ use portolan::{Descriptor, Domain, Error, Shutdown, SocketKind};
 use portolan_tests::sources::{files_under, read, relative, root};
 use portolan_tests::transcript::Transcript;
 
-/// How the documents run a test of this file.
+/// The command with which the documents run a test of this file.
 const RUN: &str = "cargo test -p portolan-tests --test tour ";
 
-/// Long enough for what is under way on a link of a millisecond, too short for a delayed
-/// acknowledgement.
+/// Long enough for packets in flight on a link with a delay of a millisecond, too short for a
+/// delayed acknowledgement.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
-/// What the link takes.
+/// The delay of the link.
 const A_MILLISECOND: Duration = Duration::from_millis(1);
 
-/// The story of a chapter: two hosts, and what has passed between them.
+/// The scenario of a chapter: two hosts, and the frames between them.
 struct Tour {
     pair: Pair,
     transcript: Transcript,
@@ -28,10 +28,10 @@ struct Tour {
 }
 
 impl Tour {
-    /// Both hosts have their addresses and do not know each other yet.
+    /// Two hosts that have their addresses and have not resolved each other.
     fn new() -> Tour {
         let mut pair = Pair::new(PairConfig { record: true, ..PairConfig::seeded(1) });
-        // What follows the probes for duplicate addresses passes before the story begins.
+        // The frames that follow the probes for duplicate addresses are not part of the scenario.
         pair.run_for(Duration::from_secs(10));
         pair.recorded();
         Tour { pair, transcript: Transcript::new(), lines: Vec::new() }
@@ -42,20 +42,20 @@ impl Tour {
         (self.pair.a.addr(domain), self.pair.b.addr(domain))
     }
 
-    /// Lets a moment pass and takes down what happened in it.
+    /// Lets a moment pass and records its frames.
     fn a_moment(&mut self) {
         self.pair.run_for(A_MOMENT);
         let recorded = self.pair.recorded();
         self.lines.extend(self.transcript.lines(&recorded));
     }
 
-    /// What happened so far is another chapter's story.
+    /// Discards the frames so far, which belong to another chapter.
     fn begins_here(&mut self) {
         self.lines.clear();
     }
 
-    /// What passed over the wire is what the chapter prints, after the command that runs this test,
-    /// in a block marked `wire`.
+    /// Checks that the frames on the wire are those that the chapter prints, after the command that
+    /// runs this test, in a block marked `wire`.
     fn assert_told_in(&self, chapter: &str, test: &str) {
         let text = read(&root().join("docs").join(chapter));
         let printed: Vec<&str> = text
@@ -69,7 +69,7 @@ impl Tour {
     }
 }
 
-/// Chapter 2. A asks B for an echo; B answers from within `handle_frame`.
+/// Chapter 2. A sends B an echo request; B answers from within `handle_frame`.
 #[test]
 fn a_frames_way_in() {
     let mut tour = Tour::new();
@@ -91,7 +91,7 @@ fn a_frames_way_in() {
 }
 
 /// Chapter 3. The first packet to a neighbour waits until its address is resolved, with ARP and
-/// with NDP; the second does not; a destination without a route is refused.
+/// with NDP; the second does not wait; a destination without a route is refused.
 #[test]
 fn arp_and_routing() {
     let mut tour = Tour::new();
@@ -111,8 +111,7 @@ fn arp_and_routing() {
             Domain::V4 => IpAddr::from([192, 0, 2, 1]),
             Domain::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
         };
-        // Nobody has said from which address: that would be the network layer's choice, if there
-        // were a way.
+        // The socket has no address: the network layer would choose it, if there were a route.
         let unbound = tour.pair.a.stack.socket(domain, SocketKind::Datagram).expect("a descriptor is free");
         for sender in [sender, unbound] {
             let refused = tour.pair.a.stack.send_to(tour.pair.now(), sender, b"?", at(elsewhere, 4001));
@@ -122,8 +121,7 @@ fn arp_and_routing() {
     tour.assert_told_in("03-arp-and-routing.md", "arp_and_routing");
 }
 
-/// Chapter 4. Three segments open a connection; a port where nobody listens is refused with a
-/// reset.
+/// Chapter 4. Three segments open a connection; a closed port answers with a reset.
 #[test]
 fn the_handshake() {
     let mut tour = Tour::new();
@@ -142,8 +140,8 @@ fn the_handshake() {
     tour.assert_told_in("04-the-handshake.md", "the_handshake");
 }
 
-/// Chapter 5. One port of B; a listener and two connections: three sockets. Each segment finds its
-/// own.
+/// Chapter 5. One port of B with a listener and two connections, which are three sockets. Each
+/// segment finds its own socket.
 #[test]
 fn ports_and_demultiplexing() {
     let mut tour = Tour::new();
@@ -165,8 +163,8 @@ fn ports_and_demultiplexing() {
         assert_eq!(&data[..len], text);
     }
 
-    // One UDP port of B is somebody's, the other nobody's: B says so, and A's connected socket
-    // hears of it.
+    // One UDP port of B has a socket, the other has none: B reports that, and A's connected socket
+    // gets the error.
     let receiver = datagram_socket(&mut tour.pair.b, Domain::V4, 4001);
     let sender = datagram_socket(&mut tour.pair.a, Domain::V4, 4000);
     for port in [4001, 4002] {
@@ -184,8 +182,8 @@ fn ports_and_demultiplexing() {
     tour.assert_told_in("05-ports-and-demultiplexing.md", "ports_and_demultiplexing");
 }
 
-/// Chapter 6. A closes its half; B still has something to say, then closes too. A stays in
-/// TIME-WAIT for a minute.
+/// Chapter 6. A closes its half; B still sends something, then closes, too. A stays in TIME-WAIT
+/// for a minute.
 #[test]
 fn closing() {
     let mut tour = Tour::new();
@@ -215,7 +213,7 @@ fn closing() {
     tour.assert_told_in("06-closing.md", "closing");
 }
 
-/// Chapter 6. B closes while A's data waits unread: A must learn that it was lost.
+/// Chapter 6. B closes with unread data from A: A must learn that the data was lost.
 #[test]
 fn closing_with_a_reset() {
     let mut tour = Tour::new();
@@ -234,7 +232,7 @@ fn closing_with_a_reset() {
     tour.assert_told_in("06-closing.md", "closing_with_a_reset");
 }
 
-/// Chapter 7. Of four segments the first is lost; what arrives behind it tells.
+/// Chapter 7. The first of four segments is lost, and the later ones reveal the gap.
 #[test]
 fn a_loss() {
     let mut tour = Tour::new();
@@ -261,7 +259,7 @@ fn a_loss() {
     tour.assert_told_in("07-a-loss.md", "a_loss");
 }
 
-/// Chapter 7. The last segment is lost: nothing arrives behind it.
+/// Chapter 7. The last segment is lost: no later segment reveals that.
 #[test]
 fn a_loss_at_the_end() {
     let mut tour = Tour::new();
@@ -290,8 +288,8 @@ fn a_loss_at_the_end() {
     tour.assert_told_in("07-a-loss.md", "a_loss_at_the_end");
 }
 
-/// Every breakpoint of the documents is where they say, and is passed when the test before it runs:
-/// asked of a real debugger. An optimised build has fewer functions than the sources.
+/// A real debugger stops at every breakpoint of the documents when it runs the test named before
+/// it. An optimized build has fewer functions than the sources, so only a debug build is tested.
 #[cfg(debug_assertions)]
 #[test]
 fn a_debugger_stops_where_the_documents_say() {
@@ -322,12 +320,13 @@ fn stops(text: &str) -> Vec<(&str, Vec<&str>)> {
     stops
 }
 
-/// Runs one test of this file under gdb. Which breakpoints it does not know or does not pass.
+/// Runs one test of this file under gdb. Returns the breakpoints that it does not know or does not
+/// reach.
 fn missed_by_gdb<'a>(test: &str, breakpoints: &[&'a str]) -> Vec<&'a str> {
     let mut gdb = Command::new("gdb");
     gdb.args(["--batch", "-nx", "-ex", "set breakpoint pending off", "-ex", "set print thread-events off"]);
     for (index, place) in breakpoints.iter().enumerate() {
-        // If one is unknown the numbers of the later ones are off, and the run stops early; that is
+        // If one is unknown, the numbers of later ones are wrong and the run stops early, which is
         // a failure, too.
         gdb.args(["-ex", &format!("break {place}"), "-ex", &format!("ignore {} 1000000", index + 1)]);
     }
@@ -364,7 +363,7 @@ fn datagram_socket(host: &mut Host, domain: Domain, port: u16) -> Descriptor {
     d
 }
 
-/// From a port of A to one of B; the handshake is under way.
+/// Begins a connection from a port of A to one of B.
 fn connect(tour: &mut Tour, from: u16, to: u16) -> Descriptor {
     let (a, b) = tour.addresses(Domain::V4);
     let d = tour.pair.a.stack.socket(Domain::V4, SocketKind::Stream).expect("a descriptor is free");
@@ -373,7 +372,7 @@ fn connect(tour: &mut Tour, from: u16, to: u16) -> Descriptor {
     d
 }
 
-/// The state of the connection from this port, as the status page shows it.
+/// The state of the connection from this port, as a status page shows it.
 fn state_of(host: &Host, port: u16) -> Option<&'static str> {
     let sockets = host.stack.sockets();
     let socket = sockets.iter().find(|socket| socket.local.is_some_and(|local| local.port() == port));

@@ -1,4 +1,4 @@
-//! Data over links that lose, reorder and repeat: all of it arrives, in order, once. A failure
+//! Data over links that lose, reorder and duplicate: everything arrives, in order, once. A failure
 //! prints its seed.
 
 use std::time::Duration;
@@ -76,7 +76,7 @@ fn over_a_link_that_does_everything() {
     run(each(500..512, faults));
 }
 
-/// Sends until the stack takes no more; how much.
+/// Sends until the stack takes no more. Returns the number of bytes.
 fn fill(pair: &mut Pair, side: Side, descriptor: Descriptor, bytes: &[u8]) -> usize {
     let (now, stack) = (pair.now(), &mut pair.host(side).stack);
     let mut sent = 0;
@@ -89,7 +89,7 @@ fn fill(pair: &mut Pair, side: Side, descriptor: Descriptor, bytes: &[u8]) -> us
     }
 }
 
-/// Receives all there is; whether the stream has ended.
+/// Receives everything that is there. Returns whether the stream has ended.
 fn drain(pair: &mut Pair, side: Side, descriptor: Descriptor, into: &mut Vec<u8>) -> bool {
     let (now, stack) = (pair.now(), &mut pair.host(side).stack);
     loop {
@@ -102,7 +102,7 @@ fn drain(pair: &mut Pair, side: Side, descriptor: Descriptor, into: &mut Vec<u8>
     }
 }
 
-// RFC 9293 §3.6: the half that is not closed goes on.
+// RFC 9293 §3.6: the half that is not closed continues.
 #[test]
 fn half_close() {
     for domain in FAMILIES {
@@ -114,7 +114,7 @@ fn half_close() {
         let mut question = Vec::new();
         assert!(pair.drive(MINUTE, |pair| drain(pair, Side::B, b, &mut question)));
         assert_eq!(question, b"question");
-        // Long after, the other half still works.
+        // Much later, the other half still works.
         pair.run_for(Duration::from_secs(30));
         let answer = data(1, 300_000);
         let (mut sent, mut received) = (0, Vec::new());
@@ -127,7 +127,7 @@ fn half_close() {
         pair.b.stack.close(pair.now(), b).unwrap();
         assert!(pair.drive(MINUTE, |pair| pair.a.stack.recv(pair.now(), a, &mut [0; 1]) == Ok(0)));
         pair.a.stack.close(pair.now(), a).unwrap();
-        // Nothing is left but TIME-WAIT, and then not that.
+        // Only TIME-WAIT is left, and later nothing.
         assert!(pair.run_until_idle(10 * MINUTE), "{:?}", pair.a.stack.poll_timeout());
         assert_eq!((pair.a.stack.sockets().len(), pair.b.stack.sockets().len()), (0, 0));
         assert_eq!(pair.a.stack.stats().tcp.out_rsts + pair.b.stack.stats().tcp.out_rsts, 0);
@@ -156,8 +156,8 @@ fn a_peer_that_vanishes_times_out() {
         pair.a.stack.close(pair.now(), a).unwrap();
         pair.run_for(Duration::ZERO);
         assert!(pair.a.stack.sockets().is_empty());
-        // The other side has nothing to send and no keepalive: it never learns of it (RFC 9293
-        // §3.8.4).
+        // The other side has nothing to send and no keepalive, so it never learns about that (RFC
+        // 9293 §3.8.4).
         assert_eq!(pair.b.stack.recv(pair.now(), b, &mut [0; 10]), Err(Error::WouldBlock));
     }
 }
@@ -197,7 +197,7 @@ fn what_nobody_holds_ends_although_the_peer_vanished() {
     assert!(pair.b.stack.sockets().is_empty(), "{:?}", pair.b.stack.sockets());
 }
 
-// RFC 9293 §3.8.6.1: a window of zero is probed for as long as the peer answers.
+// RFC 9293 §3.8.6.1: a zero window is probed for as long as the peer answers.
 #[test]
 fn a_peer_that_stops_reading_holds_the_sender_and_nothing_is_lost() {
     for domain in FAMILIES {
@@ -226,7 +226,7 @@ fn a_peer_that_stops_reading_holds_the_sender_and_nothing_is_lost() {
     }
 }
 
-/// As above over a bad link: a lost window update must not stop the connection for good.
+/// The same over a bad link: a lost window update must not stop the connection for good.
 #[test]
 fn a_reader_that_pauses_over_a_link_that_loses() {
     for seed in 600..606 {

@@ -1,13 +1,13 @@
-//! Circles in a directed graph.
+//! Cycles in a directed graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Who names whom.
+/// The nodes that each node refers to.
 #[derive(Default)]
 pub(crate) struct Graph(BTreeMap<String, BTreeSet<String>>);
 
 impl Graph {
-    /// An arrow from a node to itself says nothing, and is left out.
+    /// Adds an arrow. An arrow from a node to itself means nothing, and is left out.
     pub(crate) fn add(&mut self, from: String, to: String) {
         if from != to {
             self.0.entry(to.clone()).or_default();
@@ -19,7 +19,7 @@ impl Graph {
         self.0.iter().flat_map(|(from, targets)| targets.iter().map(move |to| (&from[..], &to[..])))
     }
 
-    /// The largest sets of nodes each of which leads to every other.
+    /// The largest sets of nodes of which each can be reached from every other.
     pub(crate) fn circles(&self) -> Vec<BTreeSet<&str>> {
         let reached: BTreeMap<&str, BTreeSet<&str>> =
             self.0.keys().map(|node| (&node[..], self.reached_from(node))).collect();
@@ -32,7 +32,7 @@ impl Graph {
         circles
     }
 
-    /// All nodes that lie on a way from here.
+    /// All nodes that can be reached from this one.
     fn reached_from(&self, node: &str) -> BTreeSet<&str> {
         let mut reached = BTreeSet::new();
         let mut next: Vec<&str> = self.0[node].iter().map(|node| &node[..]).collect();

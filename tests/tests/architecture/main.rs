@@ -1,4 +1,5 @@
-//! Holds the shape of the crates: no two files use each other, and a type's name means one type.
+//! Checks the structure of the crates: no two files use each other, and a type's name means one
+//! type.
 
 mod graph;
 mod modules;
@@ -13,7 +14,8 @@ fn crates() -> [(&'static str, Modules); 3] {
     ["stack", "runtime", "tap-driver"].map(|name| (name, Modules::of(&format!("{name}/src"))))
 }
 
-/// Which file names what another defines. `Connection` and the files that extend it are one node.
+/// The files that use definitions of other files. `Connection` and the files that extend it are one
+/// node.
 fn graph_of_files(modules: &Modules) -> Graph {
     let connection = modules.extending(&["tcp", "connection"], "Connection");
     let name = |module: &ModulePath| match connection.contains(&module) {
@@ -56,8 +58,8 @@ fn a_type_has_a_name_of_its_own() {
     assert!(found.is_empty(), "types of the same name:\n{found}");
 }
 
-/// What decides when a thread runs and what it sees. The runtime takes it from its module `sync`,
-/// of which the models in `runtime/loom` and `runtime/shuttle` have their own.
+/// Items that determine when a thread runs and what it sees. The runtime takes them from its module
+/// `sync`, of which the models in `runtime/loom` and `runtime/shuttle` have their own.
 const FOR_MODELS: &[&str] = &[
     "alloc::sync",
     "core::hint::spin_loop",
@@ -70,25 +72,25 @@ const FOR_MODELS: &[&str] = &[
     "std::time::Instant::now",
 ];
 
-/// What may be named all the same, and where; `None` is anywhere. No thread waits in these.
+/// Exceptions, and the module that may use each; `None` is any module. No thread waits in these.
 const NOT_FOR_MODELS: &[(Option<&str>, &str)] = &[
     (None, "std::sync::Arc"),
     (None, "std::sync::PoisonError"),
     (None, "std::thread::panicking"),
-    // The epoch of the clock: a constant, once it was asked for.
+    // The epoch of the clock, which is constant once it was read.
     (Some("clock"), "std::sync::OnceLock"),
     (Some("clock"), "std::time::Instant"),
 ];
 
-/// Whether a path names this, something in it, or, as `use std::sync;`, a part of the name behind
-/// which it hides.
+/// Whether a path names this, an item in it, or, like `use std::sync;`, a part of the name behind
+/// which it is hidden.
 fn may_mean(path: &[String], name: &str) -> bool {
     let name: Vec<&str> = name.split("::").collect();
     let common = path.len().min(name.len());
     common > 1 && path[..common] == name[..common]
 }
 
-/// What modules name that they should take from `sync`.
+/// Items that modules use without `sync`.
 fn past_the_models(modules: &Modules) -> Vec<String> {
     let is_bad = |module: &str, path: &[String]| {
         let is_allowed = |(of, name): &(Option<&str>, &str)| {
@@ -120,7 +122,7 @@ fn the_runtime_takes_threads_and_locks_from_what_models_replace() {
     );
 }
 
-/// What modules of the runtime name of the operating system without going through `platform`.
+/// Items of the operating system that modules of the runtime use without `platform`.
 fn past_the_platform(modules: &Modules) -> Vec<String> {
     let named = modules.paths().map(|(module, path)| (module.join("::"), path.join("::")));
     let is_system = |path: &str| ["std::os", "rustix", "libc"].iter().any(|name| path.starts_with(name));

@@ -1,5 +1,5 @@
-//! The modules of a crate, read from its sources: which paths each names, and which types it
-//! defines.
+//! The modules of a crate, parsed from its sources: the paths that each names, and the types that
+//! it defines.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,23 +9,23 @@ use syn::visit::{self, Visit};
 
 use portolan_tests::sources::{read, root};
 
-/// A module's path in its crate: `["tcp", "seq"]`. The crate's root is the empty one.
+/// A module's path in its crate: `["tcp", "seq"]`. The path of the crate's root is empty.
 pub(crate) type ModulePath = Vec<String>;
 
-/// The modules of one crate that have files of their own, without those that are only compiled for
-/// tests. A module in braces is part of its file.
+/// The modules of one crate that have their own files, except those that are only compiled for
+/// tests. A module in braces counts as a part of its file.
 pub(crate) struct Modules(BTreeMap<ModulePath, Source>);
 
 /// One file.
 #[derive(Default)]
 struct Source {
-    /// What it imports, each under a name.
+    /// Its imports, each with a name.
     imports: Vec<Import>,
-    /// The other paths in it, in macros too.
+    /// The other paths in it, including those in macros.
     paths: Vec<Vec<String>>,
     /// The types that it defines.
     types: Vec<String>,
-    /// The types that it has an inherent `impl` for.
+    /// The types for which it has an inherent `impl`.
     extends: Vec<Vec<String>>,
     /// Its submodules that have files.
     children: Vec<String>,
@@ -42,12 +42,12 @@ impl Source {
 struct Import {
     path: Vec<String>,
     name: String,
-    /// Whether others may name it through this module.
+    /// Whether others may use it through this module.
     is_reexport: bool,
 }
 
 impl Modules {
-    /// Reads the library in this folder, as `stack/src`.
+    /// Reads the library in this folder, for instance `stack/src`.
     pub(crate) fn of(dir: &str) -> Modules {
         let mut modules = Modules(BTreeMap::new());
         let dir = root().join(dir);
@@ -55,7 +55,7 @@ impl Modules {
         modules
     }
 
-    /// A crate whose modules have these texts.
+    /// Makes a crate whose modules have these texts, for tests.
     pub(crate) fn of_texts(texts: &[(&str, &str)]) -> Modules {
         let path =
             |name: &str| name.split("::").filter(|part| !part.is_empty()).map(str::to_string).collect();
@@ -74,8 +74,8 @@ impl Modules {
         self.0.insert(path, source);
     }
 
-    /// All pairs of modules of which the first names something that the second defines. What a
-    /// module re-exports counts as named by those who name it there, and not by the module.
+    /// All pairs of modules of which the first uses something that the second defines. The use of a
+    /// re-export counts for the module that uses it, and not for the module that re-exports.
     pub(crate) fn arrows(&self) -> Vec<(&ModulePath, &ModulePath)> {
         let mut arrows = Vec::new();
         for (module, source) in &self.0 {
@@ -89,7 +89,7 @@ impl Modules {
         arrows
     }
 
-    /// The modules that have an inherent `impl` for this type, the one that defines it among them.
+    /// The modules that have an inherent `impl` for this type, including the one that defines it.
     pub(crate) fn extending(&self, owner: &[&str], name: &str) -> Vec<&ModulePath> {
         let is_it = |module: &ModulePath, path: &Vec<String>| {
             path.last().is_some_and(|last| last == name)
@@ -106,7 +106,7 @@ impl Modules {
         self.0.iter().flat_map(|(module, source)| source.types.iter().map(move |name| (&name[..], module)))
     }
 
-    /// Every path that a module names, imports among them.
+    /// Every path that a module names, imports included.
     pub(crate) fn paths(&self) -> impl Iterator<Item = (&ModulePath, &[String])> {
         self.0.iter().flat_map(|(module, source)| {
             let imports = source.imports.iter().map(|import| &import.path);
@@ -114,8 +114,8 @@ impl Modules {
         })
     }
 
-    /// The module that defines what `path` means in `module`; none if it is another crate's, or a
-    /// name of no module.
+    /// The module that defines what `path` means in `module`. `None` if it belongs to another
+    /// crate, or is not a module's.
     fn resolve<'a>(&'a self, module: &[String], path: &[String]) -> Option<&'a ModulePath> {
         let (first, rest) = path.split_first()?;
         let (mut at, mut rest) = match &first[..] {
@@ -124,7 +124,7 @@ impl Modules {
             "super" => (parent(module), rest),
             name => {
                 let source = &self.0[module];
-                // A name alone is a value: no expression and no type is a module.
+                // A single name is a value, because no expression and no type is a module.
                 if !rest.is_empty() && source.children.iter().any(|child| child == name) {
                     (module, path)
                 } else {
@@ -160,13 +160,13 @@ fn parent(module: &[String]) -> &[String] {
 #[derive(Default)]
 struct Reader {
     source: Source,
-    /// How many modules in braces are open.
+    /// The number of modules in braces around the current position.
     depth: usize,
 }
 
 impl Reader {
-    /// Takes a path down as it reads in the file's module: `super` in a module in braces may be
-    /// that module.
+    /// Stores a path as it reads in the file's module: `super` in a module in braces may be that
+    /// module.
     fn note_path(&mut self, mut path: Vec<String>) {
         let supers = path.iter().take_while(|name| *name == "super").count();
         path.drain(..supers.min(self.depth));
@@ -209,7 +209,7 @@ impl Reader {
         }
     }
 
-    /// Paths in the tokens of a macro call.
+    /// Stores the paths in the tokens of a macro call.
     fn note_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut colons = 0;
@@ -237,7 +237,7 @@ impl Reader {
     }
 
     fn note_path_in_tokens(&mut self, path: &mut Vec<String>) {
-        // A single name may be a variable's.
+        // A single name may be a variable.
         if path.len() > 1 {
             self.note_path(std::mem::take(path));
         }
@@ -308,10 +308,10 @@ impl<'ast> Visit<'ast> for Reader {
         self.note_tokens(call.tokens.clone());
     }
 
-    // Nobody uses what he hides something from.
+    // Visibility is not use.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
-    // Not code.
+    // Attributes are not code.
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
 }
 
@@ -319,7 +319,7 @@ fn names_of(path: &syn::Path) -> Vec<String> {
     path.segments.iter().map(|segment| segment.ident.to_string()).collect()
 }
 
-/// Whether this is compiled for tests only: `cfg(test)`, or `cfg(all(test, ...))`.
+/// Whether an item is compiled for tests only: `cfg(test)`, or `cfg(all(test, ...))`.
 fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")

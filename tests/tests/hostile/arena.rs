@@ -1,5 +1,5 @@
-//! A server with two peers: an honest one, whose connection carries data all the time, and one that
-//! attacks with a connection of its own.
+//! A server with two peers: a regular one, whose connection carries data all the time, and one that
+//! attacks over its own connection.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -12,37 +12,37 @@ use portolan_tests::{RawConnection, tcp_segment};
 
 const LIMIT_BYTES: usize = 16 << 20;
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x66]);
-/// What the honest programs send each other in a step.
+/// The bytes that the regular programs send each other in a step.
 const HONEST_BYTES: usize = 5_000;
-/// What may be on its way between them when a step ends.
+/// The most bytes that may be in flight between them at the end of a step.
 const BACKLOG_BYTES: usize = 100_000;
 
-/// An honest peer's ephemeral ports begin here; the attacker's are smaller.
+/// The regular peer's ephemeral ports begin here; the attacker's are smaller.
 const HONEST_PORTS: u16 = 32_768;
 
-/// SYN options of a modern peer but for timestamps: MSS 1,000, SACK, windows in units of 128.
+/// The SYN options of a modern peer except timestamps: MSS 1,000, SACK, windows in units of 128.
 pub(crate) const MODERN: [u8; 12] = [2, 4, 3, 0xe8, 4, 2, 3, 3, 7, 1, 1, 1];
 
-/// The server is B, the honest peer A.
+/// The server is B, the regular peer is A.
 pub(crate) struct Arena {
     pub(crate) pair: Pair,
-    /// The server's, on port 80.
+    /// The server's listener on port 80.
     pub(crate) listener: Descriptor,
     /// The server's end of the attacker's connection.
     pub(crate) victim: Descriptor,
     /// The attacker's end.
     pub(crate) attacker: RawConnection,
     domain: Domain,
-    /// The honest connection's ends, and how far each direction has come.
+    /// The ends of the regular connection, and the progress of each direction.
     honest: [Honest; 2],
-    /// Frames from the attacker and to it, and the bytes of them.
+    /// The number of frames from the attacker and to it, and their bytes.
     pub(crate) frames_in: usize,
     pub(crate) frames_out: usize,
     pub(crate) bytes_in: usize,
     pub(crate) bytes_out: usize,
 }
 
-/// What the honest programs send at a place of the stream.
+/// The byte at a position of the stream that the regular programs send.
 fn honest_byte(place: usize) -> u8 {
     (place ^ place >> 8) as u8
 }
@@ -55,7 +55,7 @@ struct Honest {
 }
 
 impl Arena {
-    /// The attacker's SYN has these options.
+    /// Makes an arena in which the attacker's SYN has these options.
     pub(crate) fn new(domain: Domain, options: &[u8]) -> Arena {
         let mut config = PairConfig { record: true, ..PairConfig::seeded(11) };
         config.b.memory_limit_bytes = LIMIT_BYTES;
@@ -107,7 +107,7 @@ impl Arena {
         mac
     }
 
-    /// A packet arrives at the server.
+    /// Passes a packet to the server.
     pub(crate) fn inject(&mut self, packet: &[u8]) {
         let frame = ethernet(MAC, self.server_mac(), packet);
         self.bytes_in += frame.len();
@@ -115,20 +115,20 @@ impl Arena {
         self.frames_in += 1;
     }
 
-    /// A segment of the attacker arrives.
+    /// Passes a segment of the attacker to the server.
     pub(crate) fn send(&mut self, segment: &TcpSegment) {
         let packet = self.packet().tcp(segment);
         self.inject(&packet);
     }
 
-    /// An acknowledgement of everything before `ack`, with this window and these options.
+    /// Sends an acknowledgement of everything before `ack`, with this window and these options.
     pub(crate) fn acknowledge(&mut self, ack: u32, window: u16, options: Vec<u8>) {
         let ack = TcpSegment { ack, window, options, ..self.attacker.segment(TcpSegment::ACK, &[]) };
         self.send(&ack);
     }
 
-    /// Milliseconds pass, the honest connection goes on, and the server keeps within its memory.
-    /// What the attacker gets.
+    /// Lets milliseconds pass. The regular connection continues, and the server keeps within its
+    /// memory. Returns the segments that the attacker gets.
     pub(crate) fn step(&mut self, millis: u64) -> Vec<TcpSegment> {
         for honest in &mut self.honest {
             let now = self.pair.now();
@@ -167,7 +167,7 @@ impl Arena {
         self.pair.inject(Side::B, frame);
     }
 
-    /// What the server has sent to the attacker since this was last called.
+    /// The segments that the server has sent to the attacker since the last call.
     fn take(&mut self) -> Vec<TcpSegment> {
         let medium = self.pair.b.medium;
         let frames = self.pair.recorded();
@@ -183,13 +183,13 @@ impl Arena {
         segments
     }
 
-    /// The victim's program writes as much as it may.
+    /// Lets the victim's program write as much as possible.
     pub(crate) fn serve(&mut self) {
         let now = self.pair.now();
         while let Ok(1..) = self.pair.b.stack.send(now, self.victim, &[7; 100_000]) {}
     }
 
-    /// What the victim's program reads.
+    /// Returns what the victim's program reads.
     pub(crate) fn read(&mut self) -> Vec<u8> {
         let now = self.pair.now();
         let mut all = Vec::new();
@@ -202,7 +202,8 @@ impl Arena {
         all
     }
 
-    /// The honest connection has carried data all the time, and carries the rest now.
+    /// Checks that the regular connection has carried data all the time, and lets it carry the
+    /// rest.
     pub(crate) fn innocent_goes_on(&mut self) {
         let before = self.honest[0].received;
         for _ in 0..20 {

@@ -1,5 +1,5 @@
-//! Segments of somebody who sees nothing of a connection and knows its addresses and ports: over
-//! the whole space of sequence numbers, requirement by requirement (RFC 5961), and against
+//! Segments of an attacker that sees nothing of a connection but knows its addresses and ports:
+//! over the whole space of sequence numbers, requirement by requirement (RFC 5961), and against
 //! TIME-WAIT (RFC 1337).
 
 use std::time::Duration;
@@ -10,9 +10,9 @@ use portolan_tests::{RawConnection, RawPeer};
 
 use crate::FAMILIES;
 
-/// What the stack offers a peer that does not scale windows.
+/// The window that the stack offers to a peer without window scaling.
 const WINDOW: u32 = 65_535;
-/// What the raw peer offers.
+/// The window of the raw peer.
 const PEER_WINDOW: u32 = 65_535;
 
 /// A stack with one connection from the raw peer.
@@ -39,7 +39,7 @@ impl Attacked {
         Attacked { peer, domain, connection, server, listener }
     }
 
-    /// Sends a segment, and says which counters it raised and what was answered.
+    /// Sends a segment. Returns the counters before and after, and the answers.
     fn send(&mut self, segment: &TcpSegment) -> (Stats, Stats, Vec<TcpSegment>) {
         let before = self.peer.stack.stats().clone();
         self.peer.take_segments();
@@ -47,14 +47,14 @@ impl Attacked {
         (before, self.peer.stack.stats().clone(), self.peer.take_segments())
     }
 
-    /// Why a segment was dropped, and what was answered.
+    /// Sends a segment. Returns the reason for its drop, and the answers.
     fn drop_of(&mut self, segment: &TcpSegment) -> (Option<DropReason>, Vec<TcpSegment>) {
         let (before, after, answers) = self.send(segment);
         let reason = after.drop_counts().find(|&(reason, count)| count > before.drops(reason));
         (reason.map(|(reason, _)| reason), answers)
     }
 
-    /// The real peer says something, and the stack hears it.
+    /// Checks that the real peer can still send.
     fn goes_on(&mut self) {
         let text = b"still here";
         let segment = self.connection.segment(TcpSegment::PSH | TcpSegment::ACK, text);
@@ -67,15 +67,16 @@ impl Attacked {
     }
 }
 
-/// Distances over the whole space: around each edge every number, elsewhere one in half a million.
+/// Distances over the whole space: every number around each edge, and one in half a million
+/// elsewhere.
 fn distances(edges: &[u32]) -> impl Iterator<Item = u32> + use<> {
     let near = |edge: &u32| (0..7).map(|step| edge.wrapping_add(step).wrapping_sub(3)).collect::<Vec<_>>();
     let around: Vec<u32> = edges.iter().chain(&[0, 1 << 31]).flat_map(near).collect();
     around.into_iter().chain((0..u32::MAX).step_by(524_287))
 }
 
-/// RFC 5961 §3.2: a reset ends the connection at RCV.NXT and nowhere else; elsewhere in the window
-/// it is challenged, and outside nobody hears of it.
+/// RFC 5961 §3.2: a reset ends the connection only at RCV.NXT. Elsewhere in the window it is
+/// challenged, and outside it is ignored.
 #[test]
 fn resets_over_the_whole_sequence_space() {
     for domain in FAMILIES {
@@ -95,14 +96,14 @@ fn resets_over_the_whole_sequence_space() {
             }
         }
         attacked.goes_on();
-        // The peer answers a challenge with a reset in place, and that is believed.
+        // The peer answers a challenge with a reset at the right number, and that is accepted.
         let reset = attacked.connection.segment(TcpSegment::RST, &[]);
         let (before, after, _) = attacked.send(&reset);
         assert_eq!(after.tcp.resets_received, before.tcp.resets_received + 1);
     }
 }
 
-/// RFC 5961 §4.2: a SYN is challenged wherever it lies, and ends nothing.
+/// RFC 5961 §4.2: a SYN is challenged whatever its number, and ends nothing.
 #[test]
 fn syns_over_the_whole_sequence_space() {
     for domain in FAMILIES {
@@ -122,15 +123,15 @@ fn syns_over_the_whole_sequence_space() {
     }
 }
 
-/// RFC 5961 §5.2: data whose acknowledgement lies not within MAX.SND.WND below SND.UNA up to
-/// SND.NXT is not taken, however well its sequence number was guessed.
+/// RFC 5961 §5.2: data is dropped unless its acknowledgement is between SND.UNA - MAX.SND.WND and
+/// SND.NXT, even if its sequence number is right.
 #[test]
 fn data_with_acknowledgements_over_the_whole_space() {
     for domain in FAMILIES {
         let mut attacked = Attacked::new(domain);
         let lowest = 0u32.wrapping_sub(PEER_WINDOW);
         for distance in distances(&[lowest]) {
-            // What is acceptable is for the next test.
+            // Acceptable acknowledgements are left to the next test.
             if distance == 0 || distance >= lowest {
                 continue;
             }
@@ -145,8 +146,8 @@ fn data_with_acknowledgements_over_the_whole_space() {
     }
 }
 
-/// The same where the acknowledgement is good: the guess at the sequence number must fall into the
-/// window, one number in 65,536 here; nothing outside is taken.
+/// The same with a valid acknowledgement: the guessed sequence number must be in the window, here
+/// one number in 65,536; data outside is dropped.
 #[test]
 fn data_over_the_whole_sequence_space() {
     for domain in FAMILIES {
@@ -164,8 +165,8 @@ fn data_over_the_whole_sequence_space() {
     }
 }
 
-/// RFC 5961 §7: however many segments ask for a challenge, a connection answers twice a second; and
-/// another connection's rate is its own.
+/// RFC 5961 §7: however many segments demand a challenge, a connection sends two a second, and
+/// another connection has its own rate.
 #[test]
 fn challenges_are_limited() {
     let mut attacked = Attacked::new(Domain::V4);
@@ -180,13 +181,13 @@ fn challenges_are_limited() {
     attacked.goes_on();
 }
 
-/// RFC 1337: old duplicates and forged resets do not end TIME-WAIT early, and a new connection
-/// begins only with a SYN that is later than everything of the old one (RFC 6191).
+/// RFC 1337: old duplicates and forged resets do not end TIME-WAIT early. A new connection begins
+/// only with a SYN that is later than everything of the old one (RFC 6191).
 #[test]
 fn time_wait_is_not_assassinated() {
     for domain in FAMILIES {
         let mut attacked = Attacked::new(domain);
-        // The stack closes first, the peer answers: TIME-WAIT is here.
+        // The stack closes first and the peer answers, so the stack is in TIME-WAIT.
         let now = attacked.peer.now;
         attacked.peer.stack.shutdown(now, attacked.server, Shutdown::Write).unwrap();
         attacked.peer.settle();
@@ -217,12 +218,12 @@ fn time_wait_is_not_assassinated() {
                 segment.seq = segment.seq.wrapping_add(distance);
                 attacked.peer.now += Duration::from_micros(100);
                 let (_, answers) = attacked.drop_of(&segment);
-                // Resets would end the peer's new connection, acknowledgements do no harm.
+                // Resets would end a new connection of the peer; acknowledgements do no harm.
                 assert!(answers.iter().all(|answer| answer.flags == TcpSegment::ACK), "{answers:?}");
             }
             assert_eq!(waits(&attacked), 1, "{flags:#x}");
         }
-        // A SYN that is older ends nothing either; a later one opens a new connection.
+        // An older SYN ends nothing, either; a later one opens a new connection.
         let mut syn = attacked.connection.segment(TcpSegment::SYN, &[]);
         syn.seq = attacked.connection.snd_nxt.wrapping_sub(1);
         attacked.drop_of(&syn);

@@ -1,4 +1,4 @@
-//! Floods: bounded memory, and those who were there before go on.
+//! Floods: memory stays bounded, and existing connections continue.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::FAMILIES;
 
 const LIMIT_BYTES: usize = 4 << 20;
 
-/// A pair with a listener of B on port 80 and an open connection.
+/// A pair in which B listens on port 80, with an open connection.
 struct Flooded {
     pair: Pair,
     client: portolan::Descriptor,
@@ -43,7 +43,7 @@ impl Flooded {
         assert!(self.pair.b.stack.memory_bytes() <= LIMIT_BYTES);
     }
 
-    /// A packet builder from a host of the network that is not there.
+    /// A packet builder for a host of the network that does not exist.
     fn stranger(&self, number: u32) -> PacketBuilder {
         let [_, b, c, d] = number.to_be_bytes();
         let src: IpAddr = match self.domain {
@@ -53,7 +53,7 @@ impl Flooded {
         PacketBuilder::new(src, self.pair.b.addr(self.domain))
     }
 
-    /// The connection that was there carries data in both directions.
+    /// Checks that the existing connection carries data in both directions.
     fn connection_goes_on(&mut self) {
         let bytes = data(9, 100_000);
         let (client, server) = (self.client, self.server);
@@ -72,7 +72,7 @@ impl Flooded {
     }
 }
 
-/// The SYN of one of many.
+/// The SYN of one of many hosts.
 fn syn_of(number: u32) -> TcpSegment {
     TcpSegment {
         seq: number.wrapping_mul(0x9e37_79b9),
@@ -93,19 +93,19 @@ fn syns_from_strangers_without_cookies() {
                 flooded.pair.run_for(Duration::from_millis(1));
             }
         }
-        // The listener's backlog bounds what waits; the rest was counted.
+        // The listener's backlog limits what waits; the rest was counted.
         let stats = flooded.pair.b.stack.stats();
         assert!(stats.drops(DropReason::SynQueueFull) > 40_000, "{stats:?}");
         assert!(flooded.pair.b.stack.sockets().len() < 5_000);
         flooded.connection_goes_on();
-        // When the flood is over, the listener takes connections again.
+        // After the flood the listener accepts connections again.
         flooded.pair.run_for(Duration::from_secs(300));
         flooded.pair.connect_to(domain, flooded.listener, 80);
     }
 }
 
-/// RFC 4987 §3.6: with cookies the listener takes honest connections while the flood goes on, and
-/// keeps no more than its backlog.
+/// RFC 4987 §3.6: with cookies the listener accepts regular connections during the flood, and
+/// stores no more than its backlog.
 #[test]
 fn syns_from_strangers_and_honest_clients_among_them() {
     for domain in FAMILIES {
@@ -128,8 +128,8 @@ fn syns_from_strangers_and_honest_clients_among_them() {
             assert_eq!((stats.cookies.recv, stats.cookies.failed), (by_cookie, 0), "{stats:?}");
             assert_eq!(stats.drops(DropReason::SynQueueFull), 0, "{stats:?}");
             assert!(flooded.pair.b.stack.sockets().len() < 200);
-            // Those who came meanwhile have connections like any other: they carry a megabyte each
-            // way, scaled windows, SACK and all.
+            // Clients that connected meanwhile have full connections: they carry a megabyte in each
+            // direction, with scaled windows and SACK.
             flooded.connection_goes_on();
             for (client, server) in honest {
                 (flooded.client, flooded.server) = (client, server);
@@ -139,8 +139,8 @@ fn syns_from_strangers_and_honest_clients_among_them() {
     }
 }
 
-/// ACKs that acknowledge nothing: without cookies out they are not even looked at, and with cookies
-/// out none is believed.
+/// ACKs that acknowledge nothing: if no cookies were sent they are not checked, and if cookies were
+/// sent none is accepted.
 #[test]
 fn acks_that_guess_a_cookie() {
     for mode in [SynCookieMode::WhenFull, SynCookieMode::Always] {
@@ -159,7 +159,7 @@ fn acks_that_guess_a_cookie() {
     }
 }
 
-/// Whole handshakes that nobody accepts.
+/// Complete handshakes whose connections are never accepted.
 #[test]
 fn connections_that_nobody_accepts() {
     let mut flooded = Flooded::new(Domain::V4);
@@ -180,7 +180,7 @@ fn connections_that_nobody_accepts() {
     assert!((100..=140).contains(&accepted), "{accepted} with a backlog of 128");
 }
 
-/// Segments for the connection, none of them right.
+/// Invalid segments for the connection.
 #[test]
 fn segments_guessed_by_a_stranger() {
     for domain in FAMILIES {
@@ -196,8 +196,8 @@ fn segments_guessed_by_a_stranger() {
                 TcpSegment::ACK,
             ];
             let segment = TcpSegment {
-                // Over the whole space: some fall into the window, none on RCV.NXT but by a great
-                // chance.
+                // Numbers over the whole space: some are in the window, but hardly any is exactly
+                // RCV.NXT.
                 seq: number.wrapping_mul(214_748),
                 ack: number.wrapping_mul(0x9e37_79b9),
                 flags: flags[number as usize % flags.len()],
@@ -209,7 +209,7 @@ fn segments_guessed_by_a_stranger() {
         }
         flooded.pair.run_for(Duration::from_secs(1));
         flooded.connection_goes_on();
-        // RFC 5961 §7: the answers are limited.
+        // RFC 5961 §7: the number of answers is limited.
         assert!(flooded.pair.b.stack.stats().tcp.challenge_ack <= 2_500);
     }
 }
@@ -230,7 +230,7 @@ fn fragments_that_never_become_whole() {
     }
 }
 
-/// Datagrams that make us look for hosts that are not there.
+/// Datagrams that make the stack resolve hosts that do not exist.
 #[test]
 fn datagrams_from_strangers_to_closed_ports() {
     for domain in FAMILIES {
@@ -249,7 +249,7 @@ fn datagrams_from_strangers_to_closed_ports() {
 }
 
 /// The memory limit holds although each of many connections may offer a window; and when the
-/// programs read at last, all of it arrives.
+/// programs read at last, everything arrives.
 #[test]
 fn many_connections_with_data_that_nobody_reads() {
     let mut flooded = Flooded::new(Domain::V4);

@@ -1,5 +1,4 @@
-//! What is thrown at a stack: frames that are nearly right, calls that are nearly sensible, and
-//! time.
+//! The inputs for the stack: nearly valid frames, nearly valid calls, and time.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use portolan_tests::{RawConnection, RawPeer};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// One thing that happens.
+/// One input.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     Frame(FrameInput),
@@ -18,7 +17,7 @@ pub(crate) enum Input {
     Time(Duration),
 }
 
-/// A frame: a packet, what was done to it, and the link header around it.
+/// A frame: a packet, the changes to it, and the link header around it.
 #[derive(Clone, Debug)]
 pub(crate) struct FrameInput {
     packet: PacketInput,
@@ -30,7 +29,7 @@ pub(crate) struct FrameInput {
 
 #[derive(Clone, Debug)]
 enum PacketInput {
-    /// A segment of the connection that is open: numbers relative to those that are due.
+    /// A segment of the open connection, with numbers relative to the expected ones.
     OfConnection {
         seq: i32,
         ack: i32,
@@ -102,7 +101,7 @@ enum LinkInput {
     EtherType(u16),
 }
 
-/// One call of a program; descriptors are chosen among all that there ever were.
+/// One call of a program; descriptors are chosen from all that ever existed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call {
     Socket(Domain, SocketKind),
@@ -132,9 +131,9 @@ pub(crate) enum Call {
 #[derive(Debug)]
 pub(crate) struct Sut {
     pub(crate) peer: RawPeer,
-    /// Every descriptor that was given out, closed ones included.
+    /// Every descriptor that was returned, closed ones included.
     pub(crate) descriptors: Vec<Descriptor>,
-    /// IPv4's, IPv6's.
+    /// The connections over IPv4 and IPv6.
     pub(crate) connections: Vec<RawConnection>,
 }
 
@@ -281,7 +280,7 @@ impl Sut {
     }
 }
 
-/// Any call may fail; what matters is that it returns.
+/// Any call may fail, as long as it returns.
 fn may_fail<T>(_result: portolan::Result<T>) {}
 
 impl Mutation {

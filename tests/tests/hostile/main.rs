@@ -1,9 +1,8 @@
 //! Every byte from the wire is hostile, and so are the calls of programs: the stack never panics,
-//! keeps within its memory, counts what it drops, and goes on.
+//! keeps within its memory, counts what it drops, and continues.
 //!
-//! `inputs` says what is thrown at it, `blind`, `flood` and `strangers` are particular attacks and
-//! particular frames, `peers` those of a peer that has a connection, in the `arena` with an honest
-//! one.
+//! `inputs` generates the inputs; `blind`, `flood` and `strangers` are particular attacks and
+//! frames; `peers` are attacks over a connection, in the `arena` with a regular peer.
 
 mod arena;
 mod blind;
@@ -23,7 +22,7 @@ use proptest::test_runner::Config as Cases;
 
 const FAMILIES: [Domain; 2] = [Domain::V4, Domain::V6];
 
-/// Small enough that a run of a few hundred inputs meets the limit.
+/// So small that a run of a few hundred inputs reaches the limit.
 const MEMORY_LIMIT_BYTES: usize = 300_000;
 
 fn config() -> Config {
@@ -49,7 +48,7 @@ fn busy_stack(ethernet: bool) -> Sut {
         connections.push(peer.open(domain, 5000, any.port()));
         let (connection, _) = peer.stack.accept(listener).expect("the handshake is done");
         let datagrams = peer.stack.socket(domain, SocketKind::Datagram).unwrap();
-        // Port 53 and 54: both would be one port to a dual-stack socket.
+        // Ports 53 and 54, because one port would conflict on a dual-stack socket.
         peer.stack.bind(datagrams, SocketAddr::new(any.ip(), any.port() - 27)).unwrap();
         let echo = peer.stack.socket(domain, SocketKind::Echo).unwrap();
         descriptors.extend([listener, connection, datagrams, echo]);
@@ -57,8 +56,8 @@ fn busy_stack(ethernet: bool) -> Sut {
     Sut { peer, descriptors, connections }
 }
 
-/// What tells that something became of a frame, besides drops: every counter but those of frames
-/// and bytes.
+/// A sum that changes when a frame has an effect other than a drop: all counters except those of
+/// frames and bytes.
 fn useful(stats: &Stats) -> u64 {
     let of_frames = ["link.frames_in", "link.bytes_in", "link.frames_out", "link.bytes_out"];
     stats.counters().filter(|counter| !of_frames.contains(&counter.name)).map(|counter| counter.value).sum()
@@ -76,7 +75,7 @@ proptest! {
         for input in &inputs {
             sut.apply(input);
         }
-        // What waits for time is over at last, whatever it was.
+        // In the end every timer has fired.
         sut.peer.pass(Duration::from_secs(600));
         sut.apply(&Input::Call(Call::CloseAll));
         sut.peer.pass(Duration::from_secs(2_000));

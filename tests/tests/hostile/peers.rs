@@ -1,5 +1,5 @@
-//! Attacks of a peer that has a connection: what each costs the server has a bound, and others do
-//! not notice.
+//! Attacks over a connection: the cost of each for the server is bounded, and other connections are
+//! not affected.
 
 use portolan::SocketOption;
 use portolan::testing::TcpSegment;
@@ -7,8 +7,8 @@ use portolan::testing::TcpSegment;
 use crate::FAMILIES;
 use crate::arena::{Arena, MODERN, sack};
 
-/// Acknowledgements that say nothing new, say what is old, or what cannot be: on average less than
-/// one answer a hundred.
+/// Acknowledgements that are duplicate, old or impossible: on average less than one answer for a
+/// hundred.
 #[test]
 fn storms_of_acknowledgements() {
     for domain in FAMILIES {
@@ -27,8 +27,8 @@ fn storms_of_acknowledgements() {
     }
 }
 
-/// Everything is acknowledged before it can have come: the server sends faster, never more than
-/// twice what was acknowledged.
+/// Everything is acknowledged before it can have arrived: the server sends faster, but never more
+/// than twice what was acknowledged.
 #[test]
 fn optimistic_acknowledgements() {
     for domain in FAMILIES {
@@ -47,7 +47,7 @@ fn optimistic_acknowledgements() {
             let most = *first.get_or_insert(sent);
             assert!(sent <= most.saturating_mul(2).max(20_000), "{sent} after {most}");
             first = Some(sent.max(most));
-            // As far as it goes, and beyond.
+            // Up to the end of the data, and beyond it.
             arena.acknowledge(end, u16::MAX, Vec::new());
             arena.acknowledge(end.wrapping_add(1_000_000), u16::MAX, Vec::new());
             acked = end;
@@ -58,8 +58,7 @@ fn optimistic_acknowledgements() {
     }
 }
 
-/// Blocks of every kind: what is sent again and anew is no more than a segment or two for each
-/// acknowledgement.
+/// SACK blocks of every kind: for each acknowledgement at most a segment or two are sent.
 #[test]
 fn blocks_that_lie() {
     for domain in FAMILIES {
@@ -90,8 +89,8 @@ fn blocks_that_lie() {
     }
 }
 
-/// An MSS of nothing is the smallest that the configuration allows, and the records of all the
-/// small segments in flight stay within the memory.
+/// An MSS of zero counts as the smallest that the configuration allows, and the records of all the
+/// small segments in flight stay within the memory limit.
 #[test]
 fn tiny_segments() {
     for mss in [0u8, 1, 48] {
@@ -104,7 +103,7 @@ fn tiny_segments() {
                 assert!(segment.payload.is_empty() || segment.payload.len() >= 8, "{segment:?}");
                 end = segment.seq.wrapping_add(segment.payload.len() as u32);
             }
-            // Every second segment first, then all.
+            // First every second segment, then all of them.
             for seg in 0..20u32 {
                 let left = end.wrapping_sub(96 * (seg + 1));
                 arena.acknowledge(arena.attacker.rcv_nxt, u16::MAX, sack(&[(left, left.wrapping_add(48))]));
@@ -117,8 +116,8 @@ fn tiny_segments() {
     }
 }
 
-/// The window is taken back again and again, and opened by a byte each time: no silly segments, no
-/// more than one for an acknowledgement.
+/// The window shrinks again and again, and opens by one byte each time: no silly segments are sent,
+/// and at most one for each acknowledgement.
 #[test]
 fn windows_that_shrink_or_open_by_a_byte() {
     for domain in FAMILIES {
@@ -128,7 +127,7 @@ fn windows_that_shrink_or_open_by_a_byte() {
         let una = arena.attacker.rcv_nxt;
         let (given, got) = (arena.frames_in, arena.frames_out);
         for round in 0..500u32 {
-            // Units of 128 bytes.
+            // In units of 128 bytes.
             arena.acknowledge(una, [400, 0, 3, 1, 0][round as usize % 5], Vec::new());
             arena.step(5);
         }
@@ -136,7 +135,7 @@ fn windows_that_shrink_or_open_by_a_byte() {
         assert!(got <= given, "{got} for {given}");
         arena.innocent_goes_on();
     }
-    // Without scaling: a byte is a byte.
+    // Without scaling the unit is a byte.
     let mut arena = Arena::new(portolan::Domain::V4, &[2, 4, 3, 0xe8]);
     arena.serve();
     arena.step(10);
@@ -150,8 +149,9 @@ fn windows_that_shrink_or_open_by_a_byte() {
     arena.innocent_goes_on();
 }
 
-/// A window of nothing for hours: probes at their slowest, no more memory than the program queued.
-/// When the program has closed the connection ends, however the peer goes on answering.
+/// The window is zero for hours: probes are sent at the lowest rate, and no more memory is used
+/// than the program queued. After the program has closed, the connection ends even if the peer
+/// continues to answer.
 #[test]
 fn a_window_closed_for_ever() {
     for domain in FAMILIES {
@@ -184,14 +184,15 @@ fn a_window_closed_for_ever() {
     }
 }
 
-/// Segments for the same numbers that disagree: the program reads what came first, each byte once.
+/// Segments with the same numbers and different data: the program reads the data that came first,
+/// and each byte once.
 #[test]
 fn overlapping_segments_that_disagree() {
     for domain in FAMILIES {
         let mut arena = Arena::new(domain, &MODERN);
         let begin = arena.attacker.snd_nxt;
         let mut expected = vec![None; 4_000];
-        // Numbers of a simple generator, with the beginning last.
+        // Pseudo-random numbers, with the beginning of the data last.
         for number in 0..400u32 {
             let pick = (number + 1).wrapping_mul(0x9e37_79b9) >> 8;
             let at = 1 + (pick % 3_900) as usize;
@@ -219,7 +220,8 @@ fn overlapping_segments_that_disagree() {
     }
 }
 
-/// Islands of a byte, old data, data beyond the window: at most an acknowledgement each.
+/// Single bytes out of order, old data, data beyond the window: at most one acknowledgement for
+/// each.
 #[test]
 fn floods_of_data_that_is_of_no_use() {
     for domain in FAMILIES {
@@ -244,8 +246,8 @@ fn floods_of_data_that_is_of_no_use() {
     }
 }
 
-/// Urgent pointers everywhere: the data comes in order, but for at most one byte out of band at a
-/// time.
+/// Urgent pointers at all positions: the data arrives in order, except for at most one out-of-band
+/// byte at a time.
 #[test]
 fn urgent_pointers_everywhere() {
     for domain in FAMILIES {
@@ -274,8 +276,9 @@ fn urgent_pointers_everywhere() {
     }
 }
 
-/// "Fragmentation needed" with every MTU down to nothing: segments get no smaller than the smallest
-/// path, a message about what is not in flight is not believed, and nothing is sent but what was.
+/// "Fragmentation needed" with every MTU down to zero: segments get no smaller than the smallest
+/// path allows, a message about data that is not in flight is ignored, and nothing is sent but
+/// existing data.
 #[test]
 fn lies_about_the_path() {
     let mut arena = Arena::new(portolan::Domain::V4, &MODERN);
@@ -297,13 +300,14 @@ fn lies_about_the_path() {
         assert!(segments.iter().all(|segment| segment.payload.len() >= 8), "{segments:?}");
         got += segments.len();
     }
-    // What was in flight, once more for each size that was believed, in segments of the smallest.
+    // The data in flight was retransmitted once for each accepted MTU, at last in the smallest
+    // segments.
     assert!(got > 0 && got <= 2_000, "{got}");
     arena.innocent_goes_on();
 }
 
-/// Data in SYNs with a cookie that is good, and no handshake ever ends: so many connections wait,
-/// the other SYNs take the usual course (RFC 7413 §5.1).
+/// Data in SYNs with a valid cookie whose handshakes never complete: a limited number of
+/// connections waits, and further SYNs are handled as usual (RFC 7413 §5.1).
 #[test]
 fn floods_of_data_in_syns() {
     const LIMIT: usize = 16;

@@ -1,5 +1,4 @@
-//! Frames that a real link brings and that are not for us, or not as they should be: reception goes
-//! on.
+//! Frames from a real link that are for other hosts, or invalid: reception continues.
 
 use std::net::Ipv4Addr;
 
@@ -11,7 +10,7 @@ use portolan_tests::RawPeer;
 
 use crate::FAMILIES;
 
-/// The stack still answers an echo request.
+/// Checks that the stack still answers an echo request.
 fn answers(peer: &mut RawPeer) {
     for domain in FAMILIES {
         let replies = peer.stack.stats().icmp.out_echo_reps;
@@ -21,7 +20,8 @@ fn answers(peer: &mut RawPeer) {
     }
 }
 
-/// Sends one frame; it must be dropped for this reason, once, and the stack must go on.
+/// Sends one frame, which must be dropped once for this reason, and checks that the stack
+/// continues.
 fn is_dropped(peer: &mut RawPeer, frame: &[u8], reason: DropReason) {
     let (all, this) = (peer.stack.stats().all_drops(), peer.stack.stats().drops(reason));
     peer.send_frame(frame);
@@ -52,7 +52,7 @@ fn oversized_frames() {
     }
 }
 
-/// One such frame makes gVisor's TAP reader stop for good.
+/// A single frame of this kind stops gVisor's TAP reader for good.
 #[test]
 fn a_unicast_frame_for_another_station() {
     let mut peer = RawPeer::new(true, Config::default(), 1);
@@ -150,7 +150,7 @@ fn packets_for_other_hosts() {
     }
 }
 
-/// Ethernet pads short frames: what follows the packet is no part of it.
+/// Ethernet pads short frames: bytes behind the packet are not part of it.
 #[test]
 fn padding_is_cut_off() {
     let mut peer = RawPeer::new(true, Config::default(), 1);
@@ -167,12 +167,12 @@ fn padding_is_cut_off() {
     }
 }
 
-/// Frames come faster than anything takes what the stack has to send.
+/// Frames arrive faster than the stack's output is taken.
 #[test]
 fn a_burst_beyond_the_queue() {
     let mut peer = RawPeer::new(true, Config::default(), 1);
     let request = peer.packet(FAMILIES[0]).echo_request(1, 1, &[0; 1000]);
-    // The neighbour is known, so that replies are ready to be sent.
+    // The neighbour is resolved, so that replies are ready to be sent.
     peer.send_packet(&request);
     let frame = peer.frame(&request);
     for _ in 0..10_000 {

@@ -1,12 +1,12 @@
-//! What the command promises of the network around it; its messages and its exit status are tested
-//! beside it.
+//! The effects of the command on the network around it. Its messages and its exit status are tested
+//! in its own package.
 
 use std::fs;
 use std::process::Stdio;
 
 use portolan_tests::namespace::portolan;
 
-/// What the README tells a newcomer to try.
+/// The commands that the README tells a newcomer to try.
 #[test]
 fn the_default_addresses_answer() {
     let output = portolan()
@@ -18,8 +18,7 @@ fn the_default_addresses_answer() {
     assert!(output.status.success() && printed.contains("3 packets transmitted, 3 received"), "{printed}");
 }
 
-/// The device is gone from the host when the command has ended: nothing of the host is touched by
-/// `--isolated`.
+/// After the command the device is gone, and `--isolated` does not affect the host.
 #[test]
 fn isolated_leaves_the_host_alone() {
     let before = interfaces();
@@ -33,7 +32,7 @@ fn isolated_leaves_the_host_alone() {
     assert_eq!(interfaces(), before);
 }
 
-/// What passed is in the file that `--pcap` names, in a format that Wireshark reads.
+/// The frames are in the file that `--pcap` names, in a format that Wireshark reads.
 #[test]
 fn it_keeps_what_passed() {
     let path = std::env::temp_dir().join(format!("portolan-kernel-peer-{}.pcap", std::process::id()));

@@ -9,12 +9,12 @@ use crate::tcp::{connect, echo_through, round_trip};
 
 const ECHO: u16 = 7;
 
-/// Linux's `tcp_ecn`: 1 asks for RFC 3168 with every SYN.
+/// Sets Linux's `tcp_ecn` to 1, which requests RFC 3168 with every SYN.
 fn ask_for_ecn() {
     fs::write("/proc/sys/net/ipv4/tcp_ecn", "1").expect("a namespace's own setting");
 }
 
-/// What the kernel says of the connection to this port.
+/// The kernel's description of the connection to this port.
 fn kernel_view(connection: &TcpStream) -> String {
     let port = connection.local_addr().expect("connected").port();
     tool(&format!("ss --tcp --info --options --no-header sport = :{port}"))
@@ -43,7 +43,7 @@ fn the_kernel_asks_and_gets_ecn() {
     });
 }
 
-/// Both ends send over a network that marks, and both slow down, with nothing lost.
+/// Both ends send over a network that marks, and both slow down, without losses.
 #[test]
 fn the_kernel_and_we_heed_each_others_marks() {
     let impair = ["--impair", "mark=5%,delay=2ms,seed=9"];
@@ -54,12 +54,12 @@ fn the_kernel_and_we_heed_each_others_marks() {
             for seed in 0..100 {
                 round_trip(&mut connection, seed);
             }
-            // What we told the kernel.
+            // The marks that we reported to the kernel.
             let view = kernel_view(&connection);
             assert!(view.contains("delivered_ce:"), "{view}");
             echo_through(addr, 1 << 20);
         }
-        // What the kernel told us.
+        // The marks that the kernel reported to us.
         let status = page("/");
         for counter in ["ecn.ce_received", "ecn.reductions"] {
             assert!(status.contains(counter), "{counter}\n{status}");

@@ -1,5 +1,5 @@
-//! Frames that no well-behaved host sends, put on the link past the kernel's IP. Whatever they are,
-//! reception goes on, and each is counted as dropped.
+//! Frames that no correct host sends, sent without the kernel's IP. Reception continues after each
+//! of them, and each is counted as dropped.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,7 @@ const ECHO: u16 = 7;
 const HTTP: u16 = 80;
 const OTHER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x77];
 
-/// One unicast frame for another station makes some readers stop for good.
+/// A unicast frame for another station stops some readers for good.
 #[test]
 fn a_frame_for_another_station() {
     reception_goes_on("hostile::a_frame_for_another_station", Some("OtherStation"), |link| {
@@ -36,7 +36,7 @@ fn a_vlan_tag() {
     });
 }
 
-/// An Ethernet header and nothing, or less than an IP header.
+/// An Ethernet header without anything, or with less than an IP header.
 #[test]
 fn a_runt() {
     reception_goes_on("hostile::a_runt", Some("BadIpHeader"), |link| {
@@ -45,7 +45,7 @@ fn a_runt() {
     });
 }
 
-/// The kernel's side of the link takes more than the stack's does.
+/// The MTU of the kernel's side of the link is larger than the stack's.
 #[test]
 fn an_oversized_frame() {
     reception_goes_on("hostile::an_oversized_frame", Some("OversizedFrame"), |link| {
@@ -67,7 +67,7 @@ fn garbage() {
             let mut frame = pattern.take(len);
             frame[..6].copy_from_slice(&STACK_MAC);
             frame[6..12].copy_from_slice(&OTHER_MAC);
-            // A quarter each: any EtherType, IPv4, IPv6, ARP.
+            // A quarter each of any EtherType, IPv4, IPv6, ARP.
             match index % 4 {
                 0 => {}
                 1 => frame[12..14].copy_from_slice(&[0x08, 0x00]),
@@ -80,12 +80,12 @@ fn garbage() {
     });
 }
 
-/// Frames that are nearly right: a good one with one byte changed, each byte in its turn.
+/// Nearly valid frames: a valid one with one byte changed, for each byte in turn.
 #[test]
 fn frames_with_one_byte_changed() {
     reception_goes_on("hostile::frames_with_one_byte_changed", None, |link| {
         for good in [ping_frame(STACK_MAC, 56), syn_frame([10, 0, 0, 1], 999, HTTP), udp_frame()] {
-            // Not the addresses of the link: changed, they would make it another test.
+            // The addresses of the link stay, because changing them is another test.
             for index in 12..good.len() {
                 for mask in [0x01, 0x80, 0xff] {
                     let mut frame = good.clone();
@@ -98,22 +98,22 @@ fn frames_with_one_byte_changed() {
     });
 }
 
-/// As fast as the kernel can, far more than any queue holds.
+/// Frames as fast as the kernel can send them, far more than any queue holds.
 #[test]
 fn a_burst_beyond_the_queue() {
     reception_goes_on("hostile::a_burst_beyond_the_queue", None, |link| {
         let frame = ping_frame(STACK_MAC, 1400);
         for _ in 0..20_000 {
-            // A full queue of the kernel is not a fault here.
+            // A full queue of the kernel is not an error here.
             let _ = link.send(&frame);
         }
         Ok(())
     });
 }
 
-/// 40,000 SYNs from addresses that never answer. The listener's queue is bounded; a connection that
-/// is open goes on, the kernel's new ones come through by their cookies to the very port that is
-/// flooded, and they carry what they should: window scale and SACK, too (RFC 4987).
+/// 40,000 SYNs from addresses that never answer. The listener's queue is bounded, an open
+/// connection continues, and new connections of the kernel to the flooded port succeed by their
+/// cookies, with window scale and SACK (RFC 4987).
 #[test]
 fn a_flood_of_syns() {
     beside_portolan("hostile::a_flood_of_syns", &[], || {
@@ -146,8 +146,8 @@ fn a_flood_of_syns() {
     });
 }
 
-/// Every connection by a cookie, as after hours of a flood: in either family, and from a kernel
-/// without timestamps, which is left with an MSS and nothing else.
+/// Every connection is opened by a cookie, as after hours of a flood: in both families, and from a
+/// kernel without timestamps, whose cookie contains only an MSS.
 #[test]
 fn connections_by_cookie() {
     beside_portolan("hostile::connections_by_cookie", &[], || {
@@ -157,8 +157,8 @@ fn connections_by_cookie() {
             let [high, low] = index.to_be_bytes();
             let _ = link.send(&syn_frame([198, 18, high, low], 999, ECHO));
         }
-        // With several queues what follows may come in on one that is ahead of the others: all of
-        // the flood first.
+        // With several queues the next segments may arrive in a queue that is ahead of the others,
+        // so first wait for the whole flood.
         let mut cookies = 0;
         let is_over = within(Duration::from_secs(10), || {
             let before = std::mem::replace(&mut cookies, counter(&page("/"), "cookies.sent"));
@@ -177,8 +177,8 @@ fn connections_by_cookie() {
     });
 }
 
-/// Sends strange frames between two proofs that everything works, and asks the status page whether
-/// they were counted.
+/// Sends strange frames, checks before and after that everything works, and checks on the status
+/// page that they were counted.
 fn reception_goes_on(
     test: &str,
     counted_as: Option<&str>,
@@ -190,7 +190,7 @@ fn reception_goes_on(
         let link = PacketSocket::open(TAP).expect("a packet socket");
         send(&link).expect("frames sent");
 
-        // A burst may still be under way, and may have pushed other frames out of the kernel's
+        // A burst may still be in flight, and may have displaced other frames from the kernel's
         // queue.
         let answered = within(Duration::from_secs(10), || {
             portolan_tests::namespace::tool_output(&format!("ping -n -c 1 -W 1 {STACK4}")).status.success()
@@ -222,7 +222,7 @@ fn udp_frame() -> Vec<u8> {
     built(builder.size(32), |frame| builder.write(frame, &[0x55; 32]))
 }
 
-/// A SYN from anywhere.
+/// A SYN from any address.
 fn syn_frame(from: [u8; 4], from_port: u16, to_port: u16) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(OTHER_MAC, STACK_MAC)
         .ipv4(from, octets(STACK4), 64)
@@ -244,7 +244,7 @@ fn octets(addr: IpAddr) -> [u8; 4] {
     }
 }
 
-/// What the command holds in memory: it is the parent of the inner half of the test.
+/// The memory of the command, which is the parent of the inner half of the test.
 fn resident_bytes() -> usize {
     let parent = rustix::process::getppid().expect("inside the namespace").as_raw_nonzero();
     let status = fs::read_to_string(format!("/proc/{parent}/status")).expect("our own parent");

@@ -1,4 +1,4 @@
-//! Bad links, by way of `--impair`: what arrives is whole and in order all the same.
+//! Bad links with `--impair`: all data arrives, in order.
 
 use portolan_tests::namespace::{beside_portolan, stack_at};
 

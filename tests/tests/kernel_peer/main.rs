@@ -1,6 +1,6 @@
-//! `portolan up` and the machine's own kernel as its peer, each test in a network namespace of its
-//! own: what a person with a TAP device would see. The tools are the usual ones (`ping`, `curl`,
-//! `ip`) and small programs over `std::net`.
+//! `portolan up` with the machine's own kernel as its peer, each test in a new network namespace:
+//! what a person with a TAP device would see. The tools are the usual ones (`ping`, `curl`, `ip`)
+//! and small programs over `std::net`.
 //!
 //! Needs Linux with /dev/net/tun; no privileges where user namespaces are allowed.
 

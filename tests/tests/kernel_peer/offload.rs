@@ -1,4 +1,4 @@
-//! A TAP device with offloads: the kernel's own runs of segments, and ours, cross whole.
+//! A TAP device with offloads: the kernel's runs of segments and ours are passed in one piece.
 
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
@@ -30,7 +30,7 @@ fn many_segments_cross_in_one_frame() {
     });
 }
 
-/// Loss above the device: what is lost is what the device hands over or takes in one piece.
+/// Losses above the device: whole runs are lost, which the device passes in one piece.
 #[test]
 fn whole_runs_are_lost_and_come_again() {
     let impair = ["--impair", "loss=2%,reorder=1%,dup=1%,seed=5", "--offload", "auto"];
@@ -41,7 +41,7 @@ fn whole_runs_are_lost_and_come_again() {
     });
 }
 
-/// UDP_SEGMENT: the device is handed the run as it is, and the stack takes it apart.
+/// UDP_SEGMENT: the device passes the run unchanged, and the stack separates it.
 #[test]
 fn one_call_of_the_kernel_sends_many_datagrams() {
     beside_portolan("offload::one_call_of_the_kernel_sends_many_datagrams", &[], || {
@@ -50,7 +50,7 @@ fn one_call_of_the_kernel_sends_many_datagrams() {
             let socket = UdpSocket::bind(any).expect("a free port");
             socket.connect(addr).expect("a route");
             socket.set_read_timeout(Some(Duration::from_secs(10))).expect("our own socket");
-            // So that the neighbours know each other.
+            // This resolves the neighbours.
             socket.send(b"first").expect("sent");
             socket.recv(&mut [0; 16]).expect("an answer");
             for (segment, len) in [(1000, 20_300), (1, 60), (1452, 40_000)] {
@@ -69,7 +69,7 @@ fn one_call_of_the_kernel_sends_many_datagrams() {
 
 fn set_udp_segment(socket: &UdpSocket, bytes: libc::c_int) {
     let size = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the option is a number of this size, which is read only.
+    // SAFETY: the option is a number of this size, which is only read.
     #[allow(unsafe_code)]
     let result = unsafe {
         libc::setsockopt(

@@ -1,4 +1,4 @@
-//! Echo, with the machine's `ping`.
+//! Echo with the machine's `ping`.
 
 use portolan_tests::namespace::{STACK4, STACK6, TAP, beside_portolan, tool};
 
@@ -20,7 +20,7 @@ fn large_pings_are_put_together_and_cut() {
     });
 }
 
-/// The kernel finds the stack's link-local address by the name of all nodes, and speaks with it.
+/// The kernel finds the stack's link-local address with the all-nodes group, and pings it.
 #[test]
 fn the_link_local_address_answers() {
     beside_portolan("ping::the_link_local_address_answers", &[], || {
@@ -29,7 +29,7 @@ fn the_link_local_address_answers() {
     });
 }
 
-/// A flood: nothing is lost on a link without loss.
+/// A flood of pings: on a link without losses, none is lost.
 #[test]
 fn a_flood_of_pings_is_answered() {
     beside_portolan("ping::a_flood_of_pings_is_answered", &[], || {

@@ -1,4 +1,4 @@
-//! TCP: the services of `portolan up` against programs over the kernel's TCP.
+//! TCP: the services of `portolan up` with programs over the kernel's TCP.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -47,8 +47,8 @@ fn a_thousand_connections_at_once() {
     });
 }
 
-/// Each is owed more than the stack may hold for it, and the page is there within a second all the
-/// same.
+/// Each client is sent more than the stack may hold for it, and the page is served within a second
+/// nevertheless.
 #[test]
 fn kernel_clients_that_never_read_do_not_lock_others_out() {
     beside_portolan("tcp::kernel_clients_that_never_read_do_not_lock_others_out", &["--memory", "1"], || {
@@ -73,7 +73,7 @@ fn kernel_clients_that_never_read_do_not_lock_others_out() {
     });
 }
 
-/// RFC 7413: the kernel's first request brings it a cookie, and the next ones go with the SYN.
+/// RFC 7413: the kernel's first request gets a cookie, and the next ones are sent with the SYN.
 #[test]
 fn the_kernel_opens_fast() {
     beside_portolan("tcp::the_kernel_opens_fast", &[], || {
@@ -86,7 +86,7 @@ fn the_kernel_opens_fast() {
         let counters = page("/");
         assert_eq!(counter(&counters, "fast_open.cookie_reqd"), 2, "{counters}");
         assert_eq!(counter(&counters, "fast_open.passive<"), 6, "{counters}");
-        // The kernel saw its data acknowledged by the SYN-ACK.
+        // The SYN-ACK acknowledged the kernel's data.
         let seen = tool("nstat -az TcpExtTCPFastOpenActive");
         assert!(seen.split_whitespace().any(|word| word == "6"), "{seen}");
     });
@@ -107,7 +107,7 @@ fn a_closed_port_refuses() {
     });
 }
 
-/// The peer closes its half; what it sent comes back all the same, and then the other half closes
+/// The peer closes its half; its data comes back nevertheless, and then the other half is closed,
 /// too.
 #[test]
 fn a_half_closed_connection_still_echoes() {
@@ -151,9 +151,9 @@ fn daytime_discard_and_chargen_do_as_they_are_called() {
     });
 }
 
-/// A peer whose address is gone: the kernel then drops in silence whatever comes for it. Others do
-/// not notice, the connection outlives a short absence, and one whose peer forgot it meanwhile ends
-/// when the peer is back and says so.
+/// A peer whose address is removed: the kernel then silently drops all packets to it. Other
+/// connections are not affected. A connection survives a short absence, and one that its peer has
+/// forgotten meanwhile ends when the peer is back and sends a reset.
 #[test]
 fn a_peer_that_vanishes() {
     beside_portolan("tcp::a_peer_that_vanishes", &[], || {
@@ -165,7 +165,7 @@ fn a_peer_that_vanishes() {
         let forgotten = in_table(&forgetful);
         assert!(page("/socket-table.json").contains(&forgotten));
 
-        // The chargen service goes on sending into the void.
+        // The chargen service continues to send, without an answer.
         tool(&format!("ip address del {HOST4}/24 dev {TAP}"));
         abort(forgetful);
         patient.write_all(b"while away").expect("queued by the kernel");
@@ -184,8 +184,8 @@ fn a_peer_that_vanishes() {
     });
 }
 
-/// The kernel's side of the link is down for a while: what the stack sends then is refused by the
-/// device. A connection over it goes on afterwards.
+/// The kernel's side of the link is down for a while: the device refuses what the stack sends then.
+/// A connection continues afterwards.
 #[test]
 fn a_link_that_goes_down_and_comes_back() {
     beside_portolan("tcp::a_link_that_goes_down_and_comes_back", &[], || {
@@ -207,14 +207,14 @@ fn a_link_that_goes_down_and_comes_back() {
     });
 }
 
-/// A peer that takes nothing: the window closes and stays closed, others go on, and when it reads
-/// again it finds everything in order.
+/// A peer that reads nothing: the window closes and stays closed, other connections continue, and
+/// when the peer reads again it gets everything in order.
 #[test]
 fn a_peer_that_stops_reading() {
     beside_portolan("tcp::a_peer_that_stops_reading", &[], || {
         for (family, addr) in stack_at(CHARGEN).into_iter().enumerate() {
             let mut lazy = connect(addr).expect("the chargen service");
-            // Far longer than it takes to fill the buffers of both ends, and than the first
+            // Far longer than filling the buffers of both ends takes, and longer than the first
             // zero-window probes.
             thread::sleep(Duration::from_secs(2));
             let mut neighbour = connect(stack_at(ECHO)[family]).expect("the echo service");
@@ -227,8 +227,8 @@ fn a_peer_that_stops_reading() {
     });
 }
 
-/// The other way round: the echo service cannot send, so it must stop reading, and the writer must
-/// be stopped in its turn.
+/// The other direction: the echo service cannot send, so it must stop reading, and the writer must
+/// be blocked.
 #[test]
 fn a_peer_that_only_writes_is_held_back() {
     beside_portolan("tcp::a_peer_that_only_writes_is_held_back", &[], || {
@@ -238,7 +238,7 @@ fn a_peer_that_only_writes_is_held_back() {
         let mut chunk = pattern.take(1 << 16);
         let mut written = 0;
         let mut idle_since = Instant::now();
-        // Held back: nothing could be written for half a second.
+        // The writer is blocked: nothing could be written for half a second.
         while idle_since.elapsed() < Duration::from_millis(500) {
             match connection.write(&chunk) {
                 Ok(len) => {
@@ -262,7 +262,7 @@ fn a_peer_that_only_writes_is_held_back() {
     });
 }
 
-/// A reset in the middle of a transfer leaves nothing behind.
+/// A reset during a transfer leaves nothing behind.
 #[test]
 fn a_reset_frees_the_connection() {
     beside_portolan("tcp::a_reset_frees_the_connection", &[], || {
@@ -285,8 +285,7 @@ fn a_reset_frees_the_connection() {
     });
 }
 
-/// The kernel's own counters: a stack that computed a wrong checksum, or answered out of turn,
-/// would be seen here.
+/// The kernel's own counters, which would show wrong checksums and unexpected answers of the stack.
 #[test]
 fn the_kernel_has_nothing_to_complain_of() {
     beside_portolan("tcp::the_kernel_has_nothing_to_complain_of", &[], || {
@@ -304,7 +303,7 @@ fn the_kernel_has_nothing_to_complain_of() {
     });
 }
 
-/// The status page over both families, with the machine's `curl`.
+/// The status page over both families, fetched with the machine's `curl`.
 #[test]
 fn the_status_page_is_served_over_both_families() {
     beside_portolan("tcp::the_status_page_is_served_over_both_families", &[], || {
@@ -322,7 +321,7 @@ fn the_status_page_is_served_over_both_families() {
     });
 }
 
-/// Sends a pattern through the echo service and compares what comes back, both at once.
+/// Sends a pattern through the echo service and compares the received data, at the same time.
 pub(crate) fn echo_through(addr: SocketAddr, bytes: usize) {
     let mut connection = connect(addr).unwrap_or_else(|error| panic!("{addr}: {error}"));
     let mut writer = connection.try_clone().expect("a second handle");
@@ -351,7 +350,7 @@ pub(crate) fn echo_through(addr: SocketAddr, bytes: usize) {
     assert_eq!(pattern.position(), bytes as u64, "the stream ended early");
 }
 
-/// What the stack says of a connection agrees with what the kernel says of its other end.
+/// The stack's values for a connection agree with the kernel's for its other end.
 #[test]
 fn both_ends_see_the_same_path() {
     beside_portolan("tcp::both_ends_see_the_same_path", &[], || {
@@ -367,8 +366,8 @@ fn both_ends_see_the_same_path() {
                 .find(|row| row.contains(&format!(":{port}\"")))
                 .unwrap_or_else(|| panic!("port {port} is not in {table}"));
             let kernel = tool(&format!("ss --tcp --info --no-header sport = :{port}"));
-            // The kernel counts milliseconds and segments, and its round trips end with the delay
-            // of an echo, too.
+            // The kernel counts milliseconds and segments, and its round trips may include the
+            // delay of an echo.
             let ours = number_behind(row, "\"rtt_us\":") / 1000.0;
             let theirs = number_behind(&kernel, " rtt:");
             assert!(ours > 0.0 && ours < 50.0 && theirs < 50.0, "{ours} ms here, {theirs} ms there");
@@ -379,14 +378,14 @@ fn both_ends_see_the_same_path() {
     });
 }
 
-/// The number that follows a name.
+/// The number after a name.
 fn number_behind(text: &str, name: &str) -> f64 {
     let (_, rest) = text.split_once(name).unwrap_or_else(|| panic!("no {name} in {text}"));
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
     rest[..end].parse().unwrap_or_else(|_| panic!("{name} has no number in {text}"))
 }
 
-/// A connection on which nothing waits for ever.
+/// A connection with time-outs, so that nothing waits for ever.
 pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     let connection = TcpStream::connect_timeout(&addr, Duration::from_secs(20))?;
     connection.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -394,7 +393,7 @@ pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     Ok(connection)
 }
 
-/// A few bytes through the echo service.
+/// Sends a few bytes through the echo service.
 pub(crate) fn round_trip(connection: &mut TcpStream, seed: u64) {
     let mut data = Pattern::new(seed).take(500);
     connection.write_all(&data).expect("written");
@@ -407,14 +406,14 @@ fn abort(connection: TcpStream) {
     rustix::net::sockopt::set_socket_linger(&connection, Some(Duration::ZERO)).expect("our own socket");
 }
 
-/// How the stack's table of sockets shows the peer of this connection: its address perhaps as
+/// The entry of this connection in the stack's table of sockets. The peer's address may be shown as
 /// `::ffff:10.0.0.1`, but no other peer has its port.
 fn in_table(connection: &TcpStream) -> String {
     format!(":{}\"", connection.local_addr().expect("connected").port())
 }
 
-/// RFC 864: lines of 72 printable characters, each line beginning one character later than the one
-/// before.
+/// RFC 864: lines of 72 printable characters, each of which begins one character later than the
+/// line before.
 fn check_chargen(lines: &[u8]) {
     for (index, line) in lines.chunks_exact(74).enumerate() {
         assert_eq!(&line[72..], b"\r\n", "the end of line {index}");
@@ -426,7 +425,7 @@ fn check_chargen(lines: &[u8]) {
     }
 }
 
-/// Whether it becomes true in time.
+/// Waits until the condition is true. Returns false if that takes longer than `limit`.
 pub(crate) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
     while started.elapsed() < limit {

@@ -1,4 +1,4 @@
-//! UDP against the kernel's.
+//! UDP with the kernel as the peer.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -10,7 +10,8 @@ use portolan_tests::pattern::Pattern;
 const ECHO: u16 = 7;
 const DISCARD: u16 = 9;
 
-/// From nothing, over one frame, to the largest datagram there is, which travels in 45 fragments.
+/// Empty datagrams, datagrams of one frame, and others up to the largest, which is sent in 45
+/// fragments.
 #[test]
 fn echo_returns_datagrams_of_every_size() {
     beside_portolan("udp::echo_returns_datagrams_of_every_size", &[], || {
@@ -18,7 +19,7 @@ fn echo_returns_datagrams_of_every_size() {
             let socket = connected_to(addr);
             for len in [0, 1, 3, 512, 1452, 1472, 1473, 8000, 65_487, 65_507] {
                 // Over IPv6 the header does not count towards the 65,535 bytes, and the kernel
-                // refuses nothing smaller.
+                // allows up to that length.
                 let sent = Pattern::new(len as u64).take(len);
                 socket.send(&sent).unwrap_or_else(|error| panic!("{addr}, {len} bytes: {error}"));
                 let mut back = vec![0; 65_536];
@@ -42,7 +43,7 @@ fn a_closed_port_is_unreachable() {
     });
 }
 
-/// Many peers at once, each gets its own datagrams back.
+/// Many peers at once: each gets its own datagrams back.
 #[test]
 fn echo_serves_many_peers() {
     beside_portolan("udp::echo_serves_many_peers", &[], || {

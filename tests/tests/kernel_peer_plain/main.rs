@@ -1,5 +1,5 @@
-//! All of `kernel_peer` once more, beside a TAP device with plain frames (`--offload off`): the
-//! name of this program says so to [`portolan_tests::namespace::beside_portolan`].
+//! The tests of `kernel_peer` with a TAP device for plain frames (`--offload off`).
+//! [`portolan_tests::namespace::beside_portolan`] recognizes that by the name of this program.
 
 #[path = "../kernel_peer/command.rs"]
 mod command;

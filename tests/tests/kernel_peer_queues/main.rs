@@ -1,6 +1,6 @@
-//! All of `kernel_peer` once more, beside a TAP device with three queues and a stack for each
-//! (`--queues 3`): the name of this program says so to
-//! [`portolan_tests::namespace::beside_portolan`]. And what only several stacks can get wrong.
+//! The tests of `kernel_peer` with a TAP device with three queues and a stack for each
+//! (`--queues 3`). [`portolan_tests::namespace::beside_portolan`] recognizes that by the name of
+//! this program. And tests of what only several stacks can get wrong.
 
 #[path = "../kernel_peer/command.rs"]
 mod command;

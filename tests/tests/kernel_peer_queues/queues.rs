@@ -1,5 +1,4 @@
-//! Several stacks that are one host to the kernel, on a TAP device of their own beside that of
-//! `portolan up`.
+//! Several stacks that form one host for the kernel, on a TAP device beside that of `portolan up`.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener as KernelListener, TcpStream as KernelStream};
@@ -14,16 +13,16 @@ use portolan_tests::pattern::Pattern;
 
 use crate::tcp::{connect, round_trip};
 
-/// The kernel forgets after three seconds to which queue a flow goes (TUN_FLOW_EXPIRE).
+/// After three seconds the kernel forgets the queue of a flow (TUN_FLOW_EXPIRE).
 const FORGOTTEN: Duration = Duration::from_millis(4500);
 
-/// A host with several stacks, in a network of its own: what is left over of an earlier one does
-/// not reach it.
+/// A host with several stacks, on a new network, so that packets for an earlier host do not reach
+/// it.
 struct Host {
     runtime: Runtime,
-    /// The kernel's addresses on its link, of both families.
+    /// The kernel's addresses on the link, of both families.
     kernel: [String; 2],
-    /// The host's.
+    /// The host's addresses.
     stacks: [String; 2],
 }
 
@@ -50,7 +49,7 @@ fn at(addr: &str, port: u16) -> SocketAddr {
     SocketAddr::new(addr.parse::<IpAddr>().expect("an address of the test"), port)
 }
 
-/// Every combination of the number of queues and the kind of device.
+/// Runs a test with every combination of the number of queues and the kind of device.
 fn for_each_device(test: impl Fn(&Host, usize)) {
     let devices = [(2, Offload::Auto), (4, Offload::Auto), (2, Offload::Off), (4, Offload::Off)];
     for (network, (queues, offload)) in (1..).zip(devices) {
@@ -61,7 +60,8 @@ fn for_each_device(test: impl Fn(&Host, usize)) {
     }
 }
 
-/// No stack answered for another: no reset, no "unreachable", nothing was sent twice.
+/// Checks that no stack answered for another: there was no reset, no "unreachable", and no
+/// retransmission.
 fn assert_nothing_went_wrong(handle: &Handle) {
     let stats = handle.stats();
     assert_eq!(
@@ -75,7 +75,7 @@ fn assert_nothing_went_wrong(handle: &Handle) {
     assert_eq!(handle.handovers().lost, 0);
 }
 
-/// Echoes until a connection ends, in a thread for each.
+/// An echo server with a thread for each connection.
 fn serve_echo(listener: TcpListener) {
     thread::spawn(move || {
         for stream in listener.incoming() {
@@ -119,7 +119,7 @@ fn echo(stream: &mut (impl Read + Write), seed: u64, len: usize) {
     assert_eq!(back, sent);
 }
 
-/// In both directions, over both families, and once more when the kernel has forgotten the queue of
+/// In both directions, over both families, and again after the kernel has forgotten the queue of
 /// each flow.
 #[test]
 fn connections_that_pause_go_on_where_they_were() {
@@ -149,7 +149,7 @@ fn connections_that_pause_go_on_where_they_were() {
             thread::sleep(FORGOTTEN);
             let after_pause = echo_through_all();
             println!("{queues} queues: {moving} frames handed over, {after_pause} after a pause");
-            // The kernel's own choice is right for one flow in `queues`.
+            // The kernel's own choice is right for one flow out of `queues`.
             assert!(after_pause > 0, "this shows nothing if all came to the right queue");
             assert_nothing_went_wrong(runtime.handle());
             let used = runtime.handle().with_each_stack(|stack| stack.stats().tcp.passive_opens);
@@ -158,7 +158,7 @@ fn connections_that_pause_go_on_where_they_were() {
     });
 }
 
-/// A flow that does not pause comes to the right queue by itself from its first answer on.
+/// A flow that does not pause comes to the right queue from its first answer on.
 #[test]
 fn flows_that_move_need_no_hand_over() {
     beside_portolan("queues::flows_that_move_need_no_hand_over", &[], || {
@@ -217,8 +217,7 @@ fn a_thousand_connections_each_way_spread_over_the_stacks() {
     });
 }
 
-/// From one frame to the largest datagram there is, from sockets that any stack may have, and after
-/// a pause.
+/// Datagrams from one frame to the largest, from sockets on any stack, and after a pause.
 #[test]
 fn datagrams_and_pings_with_fragments() {
     beside_portolan("queues::datagrams_and_pings_with_fragments", &[], || {
@@ -261,11 +260,12 @@ fn datagrams_and_pings_with_fragments() {
     });
 }
 
-/// What nobody listens to is refused once, whichever queue it comes to, and so are our own.
+/// A closed port is refused once, whichever queue the packet comes to; the same for our own
+/// packets.
 #[test]
 fn refusals_come_once_and_to_the_right_stack() {
     beside_portolan("queues::refusals_come_once_and_to_the_right_stack", &[], || {
-        // The kernel says "unreachable" as often as it is asked.
+        // The kernel sends "unreachable" without a rate limit.
         std::fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0").expect("our own namespace");
         for_each_device(|Host { runtime, kernel, stacks }, queues| {
             for n in 0..4 * queues as u16 {
@@ -289,7 +289,7 @@ fn refusals_come_once_and_to_the_right_stack() {
 }
 
 /// The kernel's path to a host behind it is narrower than the link: its "too big" comes to any
-/// queue, and the stack with the connection must hear it.
+/// queue, and the stack with the connection must get it.
 #[test]
 fn a_narrow_path_is_learned_by_the_stack_that_needs_it() {
     beside_portolan("queues::a_narrow_path_is_learned_by_the_stack_that_needs_it", &[], || {
@@ -320,8 +320,8 @@ fn a_narrow_path_is_learned_by_the_stack_that_needs_it() {
     });
 }
 
-/// A host behind the kernel, in a network namespace of its own, on a link with an MTU of 1,300. It
-/// echoes on this port.
+/// A host behind the kernel, in a new network namespace, on a link with an MTU of 1,300. Returns
+/// the port of its echo service.
 fn narrow_network() -> u16 {
     use std::sync::mpsc;
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("our own namespace");
@@ -329,8 +329,8 @@ fn narrow_network() -> u16 {
     let (sender, receiver) = mpsc::channel();
     let (ready_sender, ready) = mpsc::channel::<()>();
     thread::spawn(move || {
-        // SAFETY: the thread shares no descriptors' table with others after this; it is a thread of
-        // a test.
+        // SAFETY: after this the thread shares no descriptor table with others; it is a thread of a
+        // test.
         #[allow(unsafe_code)]
         let moved = unsafe { libc::unshare(libc::CLONE_NEWNET) };
         assert_eq!(moved, 0, "a network namespace");
@@ -344,7 +344,7 @@ fn narrow_network() -> u16 {
             "ip address add 10.8.0.2/24 dev narrow1",
             "ip address add fd08::2/64 dev narrow1 nodad",
             "ip link set narrow1 mtu 1300 up",
-            // It does not tell that its link is narrow, as if the narrow link were further on.
+            // It announces a larger MSS, as if the narrow link were further away.
             "ip route add default via 10.8.0.1 advmss 1460",
             "ip route add default via fd08::1 advmss 1440",
         ] {
@@ -352,7 +352,7 @@ fn narrow_network() -> u16 {
         }
         let port = serve_kernel_echo(at("::", 0)).port();
         sender.send((0, port)).expect("the test waits");
-        // The namespace lasts as long as this thread and those that serve in it.
+        // The namespace exists as long as this thread and those that serve in it.
         thread::park();
     });
     let (tid, _) = receiver.recv().expect("the thread runs");
@@ -369,7 +369,7 @@ fn narrow_network() -> u16 {
     port
 }
 
-/// The interface is there until its last queue is closed, and its name is not to be had meanwhile.
+/// The interface exists until its last queue is closed, and its name is taken until then.
 #[test]
 fn the_interface_lives_as_long_as_a_queue() {
     beside_portolan("queues::the_interface_lives_as_long_as_a_queue", &[], || {
@@ -390,7 +390,7 @@ fn the_interface_lives_as_long_as_a_queue() {
     });
 }
 
-/// A device that is taken away ends all stacks with an error that says so.
+/// Removing the device ends all stacks with an error that says so.
 #[test]
 fn a_device_that_goes_away_ends_all_stacks() {
     beside_portolan("queues::a_device_that_goes_away_ends_all_stacks", &[], || {
@@ -408,7 +408,7 @@ fn a_device_that_goes_away_ends_all_stacks() {
     });
 }
 
-/// `portolan up` itself: the page tells of its stacks, and of what they hand to each other.
+/// `portolan up` itself: the page shows its stacks, and the frames that they handed to each other.
 #[test]
 fn the_status_page_sums_up() {
     beside_portolan("queues::the_status_page_sums_up", &[], || {
