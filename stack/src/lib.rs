@@ -66,7 +66,8 @@
 //! | `ip` | input, output, fragments, path MTU |
 //! | `icmp` | echo, errors |
 //! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
-//! | `socket` | descriptors, options, readiness; the Berkeley calls |
+//! | `socket` | descriptors, options, readiness; each kind of socket |
+//! | `calls` | the Berkeley calls |
 //! | `trace` | every frame that enters or leaves, for whoever asks |
 //! | [`steering`] | several stacks that are one host: which of them has which flow |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
@@ -80,6 +81,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod calls;
 mod config;
 mod copy_on_write;
 mod ctx;
@@ -115,6 +117,7 @@ mod timers;
 mod trace;
 mod udp;
 
+pub use calls::Owner;
 pub use config::{
     Config, ConfigError, CongestionControl, Ecn, IpConfig, MtuProbing, NeighborConfig, SynCookieMode,
     TcpConfig, UdpConfig,
@@ -130,8 +133,8 @@ pub use network::{
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
-    DatagramMeta, Descriptor, Domain, FastOpenOptions, IpOptions, Owner, SendMeta, Shutdown, SocketInfo,
-    SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions,
+    DatagramMeta, Descriptor, Domain, FastOpenOptions, IpOptions, SendMeta, Shutdown, SocketInfo, SocketKind,
+    SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions,
 };
 pub use stack::Stack;
 pub use stats::{

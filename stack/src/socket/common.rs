@@ -83,13 +83,23 @@ impl Common {
     }
 
     /// EBADF.
-    pub(super) fn socket(&self, caller: OwnerId, d: Descriptor) -> Result<(SocketId, &Socket)> {
+    pub(crate) fn socket(&self, caller: OwnerId, d: Descriptor) -> Result<(SocketId, &Socket)> {
         let id = self.owners.socket(caller, d)?;
         Ok((id, self.record(id)?))
     }
 
+    /// Adds an owner of descriptors.
+    pub(crate) fn add_owner(&mut self) -> OwnerId {
+        self.owners.add()
+    }
+
+    /// Whether there is such an owner.
+    pub(crate) fn has_owner(&self, owner: OwnerId) -> bool {
+        self.owners.contains(owner)
+    }
+
     /// Gives an owner a descriptor for a socket. EMFILE, and EINVAL if there is no such owner.
-    pub(super) fn hold(&mut self, owner: OwnerId, id: SocketId) -> Result<Descriptor> {
+    pub(crate) fn hold(&mut self, owner: OwnerId, id: SocketId) -> Result<Descriptor> {
         let socket = self.records.get_mut(id).ok_or(Error::BadDescriptor)?;
         let holders = socket.holders.plus_one().ok_or(Error::TooManyDescriptors)?;
         let descriptor = self.owners.open(owner, id)?;
@@ -106,7 +116,7 @@ impl Common {
     }
 
     /// EBADF.
-    pub(super) fn record(&self, id: SocketId) -> Result<&Socket> {
+    pub(crate) fn record(&self, id: SocketId) -> Result<&Socket> {
         self.records.get(id).ok_or(Error::BadDescriptor)
     }
 
@@ -202,7 +212,7 @@ impl Common {
     }
 
     /// SO_ERROR: the error that waits, which this clears.
-    pub(super) fn take_error(&mut self, id: SocketId) -> Result<Option<Error>> {
+    pub(crate) fn take_error(&mut self, id: SocketId) -> Result<Option<Error>> {
         let error = self.record_mut(id)?.protocol.state_mut().take_error();
         self.note_readiness(id, false);
         Ok(error)

@@ -87,7 +87,7 @@ impl Common {
     }
 
     /// Copies the beginning of the next datagram without removing it, and returns its metadata.
-    pub(super) fn peek_datagram(
+    pub(crate) fn peek_datagram(
         &self,
         now: Instant,
         id: SocketId,

@@ -39,7 +39,7 @@ pub(crate) struct Sockets {
 /// The tables of each kind of socket.
 #[derive(Debug)]
 pub(crate) struct Kinds {
-    pub(super) tcp: TcpSockets,
+    pub(crate) tcp: TcpSockets,
     udp: UdpSockets,
     echo: EchoSockets,
 }
@@ -87,7 +87,7 @@ impl Sockets {
     }
 
     /// Every socket, handshake and TIME-WAIT record. The work grows with their number.
-    pub(super) fn infos(&self) -> Vec<SocketInfo> {
+    pub(crate) fn infos(&self) -> Vec<SocketInfo> {
         let mut descriptors: BTreeMap<SocketId, Descriptor> = BTreeMap::new();
         for (descriptor, id) in self.common.owners.descriptors() {
             descriptors.entry(id).or_insert(descriptor);
@@ -104,7 +104,7 @@ impl Sockets {
 }
 
 impl Kinds {
-    pub(super) fn of(&mut self, kind: SocketKind) -> &mut dyn ProtocolCalls {
+    pub(crate) fn of(&mut self, kind: SocketKind) -> &mut dyn ProtocolCalls {
         match kind {
             SocketKind::Stream => &mut self.tcp,
             SocketKind::Datagram => &mut self.udp,
@@ -235,7 +235,7 @@ impl Kinds {
     }
 
     /// A new socket, under the lowest free number of the caller. EMFILE, ENOBUFS.
-    pub(super) fn open(
+    pub(crate) fn open(
         &mut self,
         env: &mut Env<'_>,
         caller: OwnerId,
@@ -254,7 +254,7 @@ impl Kinds {
     }
 
     /// The next connection of a listener: its descriptor and its peer.
-    pub(super) fn accept(
+    pub(crate) fn accept(
         &mut self,
         env: &mut Env<'_>,
         caller: OwnerId,
@@ -275,14 +275,14 @@ impl Kinds {
         Ok((descriptor, peer))
     }
 
-    pub(super) fn close(&mut self, env: &mut Env<'_>, caller: OwnerId, d: Descriptor) -> Result<()> {
+    pub(crate) fn close(&mut self, env: &mut Env<'_>, caller: OwnerId, d: Descriptor) -> Result<()> {
         let id = env.common.owners.close(caller, d)?;
         self.release(env, id);
         Ok(())
     }
 
     /// Closes all descriptors of an owner, and removes the owner.
-    pub(super) fn remove_owner(&mut self, env: &mut Env<'_>, owner: OwnerId) -> Result<()> {
+    pub(crate) fn remove_owner(&mut self, env: &mut Env<'_>, owner: OwnerId) -> Result<()> {
         for (_, id) in env.common.owners.remove(owner)?.iter() {
             self.release(env, id);
         }

@@ -1,14 +1,13 @@
-//! Sockets: descriptors, options, readiness, and the Berkeley calls.
+//! Sockets: descriptors, options, readiness, and what the Berkeley calls do.
 //!
 //! Read `table` and `owners` (what a descriptor leads to), then `record` (a socket) and
 //! `common` (what all sockets share), then `state` and `protocol` (what each kind of socket
 //! answers) and `dispatch` (where the kinds are told apart), and then the kinds: `tcp`, `udp` and
 //! `echo`, the latter two with `datagram_queue`. `errors` tells what a program hears of errors that
-//! the network reports, `holdings` and `relief` what happens when memory is short. `calls` is the
-//! public face.
+//! the network reports, `holdings` and `relief` what happens when memory is short. The public face
+//! is `crate::calls`.
 
 mod binding;
-mod calls;
 mod common;
 mod datagram_calls;
 mod datagram_queue;
@@ -33,11 +32,13 @@ mod tcp;
 mod tests;
 mod udp;
 
-pub use calls::Owner;
 pub(crate) use common::{Env, TransmitOutcome};
 pub(crate) use dispatch::{Kinds, Sockets};
 pub use info::{SocketInfo, SocketState};
 pub use kind::{Domain, Shutdown, SocketKind};
 pub use message::{DatagramMeta, SendMeta};
 pub use options::{FastOpenOptions, IpOptions, SocketOption, SocketOptions, TcpOptions, UdpOptions};
+pub(crate) use protocol::{ProtocolCalls, SendData};
+pub(crate) use record::Socket;
 pub use table::Descriptor;
+pub(crate) use tcp::questions as tcp_questions;

@@ -17,7 +17,7 @@ use crate::tcp::SendFlags;
 
 /// The calls, on the tables of one kind of socket. The default methods are for kinds whose records
 /// have a [`DatagramQueue`](super::datagram_queue::DatagramQueue).
-pub(super) trait ProtocolCalls {
+pub(crate) trait ProtocolCalls {
     /// A record for a new socket.
     fn new_socket(&self, domain: Domain) -> Socket;
 
@@ -114,7 +114,7 @@ pub(super) trait ProtocolCalls {
 
 /// The data of a call that sends.
 #[derive(Debug)]
-pub(super) enum SendData<'a> {
+pub(crate) enum SendData<'a> {
     Slice(&'a [u8]),
     Bytes(Bytes),
     /// Data with MSG_OOB.

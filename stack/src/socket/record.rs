@@ -26,7 +26,7 @@ pub(crate) struct Socket {
     pub(super) holders: Holders,
     pub(super) domain: Domain,
     /// Its own once it differs from what sockets begin with, or from its listener's.
-    pub(super) options: CopyOnWrite<SocketOptions>,
+    pub(crate) options: CopyOnWrite<SocketOptions>,
     /// Where `bind` put it, explicitly or by itself. Most were accepted and have none.
     bound: Option<Box<Bound>>,
     pub(super) protocol: Protocol,
@@ -214,8 +214,22 @@ impl Socket {
         self.holders == Holders::Nobody
     }
 
+    pub(crate) fn kind(&self) -> SocketKind {
+        self.protocol.kind()
+    }
+
+    /// Copies the data that a receive would return.
+    pub(crate) fn peek(&self, buf: &mut [u8]) -> Result<usize> {
+        self.protocol.state().peek(buf)
+    }
+
+    /// The bytes in its queues: to be read, and to be sent or acknowledged.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        self.protocol.state().queued()
+    }
+
     #[inline]
-    pub(super) fn readiness(&self) -> Readiness {
+    pub(crate) fn readiness(&self) -> Readiness {
         self.protocol.readiness(&self.options)
     }
 
@@ -274,7 +288,7 @@ impl Socket {
         Ok(Some(on_wire).filter(|addr| !addr.is_unspecified()))
     }
 
-    pub(super) fn local_addr(&self) -> SocketAddr {
+    pub(crate) fn local_addr(&self) -> SocketAddr {
         if let Some(flow) = self.protocol.state().flow() {
             return self.present(flow.local_addr());
         }
@@ -292,7 +306,7 @@ impl Socket {
     }
 
     /// ENOTCONN unless there is one.
-    pub(super) fn peer_addr(&self) -> Result<SocketAddr> {
+    pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
         let state = self.protocol.state();
         let flow = state.flow().filter(|_| state.has_peer());
         Ok(self.present(flow.ok_or(Error::NotConnected)?.remote_addr()))

@@ -23,7 +23,7 @@ mod orphans;
 mod output;
 mod params;
 mod pressure;
-pub(super) mod questions;
+pub(crate) mod questions;
 mod segmentation;
 mod settle;
 pub(super) mod stream;
@@ -118,7 +118,7 @@ impl TcpSockets {
     }
 
     /// Deletes the Fast Open cookies of all servers, and which of them refuse data in a SYN.
-    pub(super) fn forget_fast_open_cookies(&mut self) {
+    pub(crate) fn forget_fast_open_cookies(&mut self) {
         self.fast_open.cache.clear();
     }
 

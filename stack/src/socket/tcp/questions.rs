@@ -11,7 +11,7 @@ use crate::time::Instant;
 
 /// TCP_INFO of a stream's connection, or of a listener. ENOTCONN if there is no connection and
 /// never was one.
-pub(in crate::socket) fn info(socket: &Socket, now: Instant, config: &Config) -> Result<TcpInfo> {
+pub(crate) fn info(socket: &Socket, now: Instant, config: &Config) -> Result<TcpInfo> {
     match &socket.protocol {
         Protocol::Tcp(TcpSocket::Stream(stream)) => {
             Ok(stream.connection.info(now, config, header_bytes(stream.tuple.remote.addr)))
@@ -25,7 +25,7 @@ pub(in crate::socket) fn info(socket: &Socket, now: Instant, config: &Config) ->
 }
 
 /// Sets the options that the connection has changed.
-pub(in crate::socket) fn complete_options(socket: &Socket, options: &mut SocketOptions) {
+pub(crate) fn complete_options(socket: &Socket, options: &mut SocketOptions) {
     if let Some(stream) = socket.protocol.stream() {
         (options.receive_buffer, options.send_buffer) = stream.connection.buffers();
         options.tcp.quick_ack = stream.connection.is_quick_ack();
@@ -33,16 +33,16 @@ pub(in crate::socket) fn complete_options(socket: &Socket, options: &mut SocketO
 }
 
 /// SIOCATMARK. ENOTCONN.
-pub(in crate::socket) fn is_at_mark(socket: &Socket) -> Result<bool> {
+pub(crate) fn is_at_mark(socket: &Socket) -> Result<bool> {
     socket.protocol.stream().map(|stream| stream.connection.is_at_mark()).ok_or(Error::NotConnected)
 }
 
 /// Whether a read of `len` bytes that can wait should wait for more (SO_RCVLOWAT).
-pub(in crate::socket) fn is_below_low_water(socket: &Socket, len: usize) -> bool {
+pub(crate) fn is_below_low_water(socket: &Socket, len: usize) -> bool {
     socket.protocol.stream().is_some_and(|stream| stream.connection.is_below_low_water(len))
 }
 
 /// The reason for which the connection ended.
-pub(in crate::socket) fn close_reason(socket: &Socket) -> Option<CloseReason> {
+pub(crate) fn close_reason(socket: &Socket) -> Option<CloseReason> {
     socket.protocol.stream()?.connection.close_reason()
 }

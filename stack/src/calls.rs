@@ -5,18 +5,14 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::common::Env;
-use super::info::SocketInfo;
-use super::kind::{Domain, Shutdown, SocketKind};
-use super::message::{DatagramMeta, SendMeta};
-use super::options::{SocketOption, SocketOptions};
-use super::protocol::{ProtocolCalls, SendData};
-use super::record::Socket;
-use super::table::Descriptor;
-use super::tcp::questions as tcp;
 use crate::error::{CloseReason, Error, Result};
 use crate::event::Readiness;
 use crate::id::{OwnerId, SocketId};
+use crate::socket::tcp_questions as tcp;
+use crate::socket::{
+    DatagramMeta, Descriptor, Domain, Env, ProtocolCalls, SendData, SendMeta, Shutdown, Socket, SocketInfo,
+    SocketKind, SocketOption, SocketOptions,
+};
 use crate::stack::Stack;
 use crate::tcp::{SendFlags, TcpInfo};
 use crate::time::Instant;
@@ -64,7 +60,7 @@ fn call<T>(
 ) -> Result<T> {
     let (stack, caller) = caller.caller_mut();
     let (id, socket) = stack.sockets.common.socket(caller, d)?;
-    let kind = socket.protocol.kind();
+    let kind = socket.kind();
     // Lent to the work, not returned: moving it about takes longer than to look up the socket.
     let (mut env, kinds) = stack.parts();
     work(kinds.of(kind), &mut env, id)
@@ -92,7 +88,7 @@ fn socket_of(caller: &impl Caller, d: Descriptor) -> Result<(SocketId, &Socket)>
 impl Stack {
     /// Adds an owner of descriptors, as a process is, with a descriptor table of its own.
     pub fn add_owner(&mut self) -> OwnerId {
-        self.sockets.common.owners.add()
+        self.sockets.common.add_owner()
     }
 
     /// Closes all descriptors of an owner, as when a process ends, and removes the owner. The work
@@ -107,7 +103,7 @@ impl Stack {
     /// The calls of this owner. The calls of the stack itself are those of [`OwnerId::FIRST`].
     /// `None` if there is no such owner.
     pub fn owner(&mut self, owner: OwnerId) -> Option<Owner<'_>> {
-        self.sockets.common.owners.contains(owner).then_some(Owner { stack: self, id: owner })
+        self.sockets.common.has_owner(owner).then_some(Owner { stack: self, id: owner })
     }
 
     /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN
@@ -119,7 +115,7 @@ impl Stack {
     /// The readiness of a socket that an [`Event`](crate::Event) has named, whichever owner holds
     /// it; `None` if the socket is gone.
     pub fn socket_readiness(&self, socket: SocketId) -> Option<Readiness> {
-        self.sockets.common.records.get(socket).map(Socket::readiness)
+        self.sockets.common.record(socket).ok().map(Socket::readiness)
     }
 
     /// Lists every socket, handshakes and TIME-WAIT included, for a status page. The work grows
@@ -280,7 +276,7 @@ calls! {
 
     /// As [`recv`](Stack::recv), but leaves the data in the queue (MSG_PEEK).
     pub fn peek(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
-        socket_of(self, d)?.1.protocol.state().peek(buf)
+        socket_of(self, d)?.1.peek(buf)
     }
 
     /// As [`recv_from`](Stack::recv_from), but leaves the datagram in the queue. `NotSupported` on
@@ -417,7 +413,7 @@ calls! {
     /// The bytes that wait to be read, and the bytes that are not sent or not acknowledged
     /// (SIOCINQ, SIOCOUTQ). Both are 0 for a listener.
     pub fn queued_bytes(&self, d: Descriptor) -> Result<(usize, usize)> {
-        Ok(socket_of(self, d)?.1.protocol.state().queued())
+        Ok(socket_of(self, d)?.1.queued())
     }
 
     /// Why the connection ended; `None` if it has not ended or there is none. Unlike

@@ -306,6 +306,6 @@ proptest! {
         }
         while model.stack.poll_transmit(NOW).is_some() {}
         prop_assert!(model.stack.sockets().is_empty());
-        prop_assert_eq!(model.stack.sockets.common.account.bytes(), 0);
+        prop_assert_eq!(model.stack.sockets.common.memory_bytes(), 0);
     }
 }
