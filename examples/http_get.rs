@@ -1,4 +1,4 @@
-//! Fetches a page over HTTP/1.0, from a server that is a dozen lines long.
+//! Fetches a page over HTTP/1.0 from a server of a dozen lines.
 //!
 //! `cargo run -p portolan-examples --example http_get`
 
@@ -27,7 +27,7 @@ fn get(mut stream: TcpStream, path: &str) -> io::Result<String> {
     if status.split_ascii_whitespace().nth(1) != Some("200") {
         return Err(io::Error::other(format!("the server says {}", status.trim_end())));
     }
-    // The header ends with an empty line, the body with the connection.
+    // The header ends with an empty line, and the body with the connection.
     for line in response.by_ref().lines() {
         if line?.is_empty() {
             break;
@@ -43,7 +43,7 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
     let (stream, peer) = listener.accept()?;
     let mut request = BufReader::new(&stream).lines();
     let request_line = request.next().transpose()?.unwrap_or_default();
-    // The whole request is read: a connection that is closed with data unread is reset.
+    // The whole request is read, because closing a connection with unread data resets it.
     for line in request {
         if line?.is_empty() {
             break;

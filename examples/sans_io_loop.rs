@@ -1,5 +1,5 @@
-//! Two stacks in one thread, without device, runtime or clock: the whole of what drives a stack.
-//! `cargo run -p portolan-examples --example sans_io_loop`
+//! Two stacks in one thread, without a device, a runtime or a clock: everything that drives a
+//! stack. `cargo run -p portolan-examples --example sans_io_loop`
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ struct Host {
 impl Host {
     fn new(name: &'static str, number: u8, now: Instant) -> Host {
         let mut config = Config::default();
-        config.neighbor.duplicate_address_probes = 0; // nobody else is on this wire
+        config.neighbor.duplicate_address_probes = 0; // no other host is on this wire
         let mut stack = Stack::new(config, [number; 32], now);
         let address = format!("10.0.0.{number}/24").parse().expect("it is well-formed");
         let config =
@@ -28,7 +28,7 @@ impl Host {
 }
 
 fn main() -> Result<(), Error> {
-    // Time is whatever we say it is.
+    // The program chooses the time.
     let mut now = Instant::ZERO;
     let mut client = Host::new("client", 1, now);
     let mut server = Host::new("server", 2, now);
@@ -45,10 +45,10 @@ fn main() -> Result<(), Error> {
 
     let mut is_done = false;
     while !is_done {
-        // What the stacks have to send goes on the wire, and from the wire into the other stack.
+        // Frames that the stacks have to send go on the wire, and from there into the other stack.
         let sent = carry(now, &mut client, &mut server) + carry(now, &mut server, &mut client);
 
-        // What became of the sockets.
+        // The events of the sockets.
         while let Some(event) = server.stack.poll_event() {
             if let Some(&d) = connections.get(&event.socket) {
                 echo(&mut server.stack, now, d)?;
@@ -60,7 +60,7 @@ fn main() -> Result<(), Error> {
         }
         while let Some(event) = client.stack.poll_event() {
             if event.readiness.readable {
-                // Events are edges: take all that is there.
+                // Events are edge-triggered: take everything that is there.
                 let mut buf = [0; 100];
                 while let Some(len) = available(client.stack.recv(now, stream, &mut buf))? {
                     println!("{now} client: received {:?}", String::from_utf8_lossy(&buf[..len]));
@@ -76,9 +76,9 @@ fn main() -> Result<(), Error> {
             }
         }
 
-        // Nothing left to do at this moment, and no frame on its way? Then go to the next one that
-        // a stack waits for. Timers run after frames: an acknowledgement that waits to be read
-        // stops the timer of what it acknowledges.
+        // If there is nothing left to do now and no frame is in flight, advance to the next time
+        // that a stack waits for. Timers run after frames, because an acknowledgement that has not
+        // been read yet stops the timer of the data that it acknowledges.
         let deadlines = [client.stack.poll_timeout(), server.stack.poll_timeout()];
         if let Some(at) = deadlines.into_iter().flatten().map(|deadline| deadline.at).min()
             && sent == 0
@@ -91,7 +91,7 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes every frame that one stack has to send to the other; how many there were.
+/// Carries every frame that one stack has to send to the other, and returns their number.
 fn carry(now: Instant, from: &mut Host, to: &mut Host) -> usize {
     let mut count = 0;
     loop {
@@ -100,14 +100,14 @@ fn carry(now: Instant, from: &mut Host, to: &mut Host) -> usize {
             to.stack.handle_frame(now, to.iface, transmit.to_frame());
             count += 1;
         }
-        // What the stack sends to its own addresses.
+        // Packets that the stack sends to its own addresses.
         if !from.stack.handle_loopback(now) {
             return count;
         }
     }
 }
 
-/// Sends back what is there; ends when the peer has.
+/// Sends back the data that is there; ends when the peer has ended.
 fn echo(stack: &mut Stack, now: Instant, d: Descriptor) -> Result<(), Error> {
     let mut buf = [0; 100];
     while let Some(len) = available(stack.recv(now, d, &mut buf))? {
@@ -120,7 +120,7 @@ fn echo(stack: &mut Stack, now: Instant, d: Descriptor) -> Result<(), Error> {
     Ok(())
 }
 
-/// `None` where the stack says "not now".
+/// Turns `WouldBlock` into `None`.
 fn available(received: Result<usize, Error>) -> Result<Option<usize>, Error> {
     match received {
         Ok(len) => Ok(Some(len)),

@@ -1,4 +1,4 @@
-//! A TCP echo server with a thread for each connection, and a client that tries it.
+//! A TCP echo server with a thread for each connection, and a client that tests it.
 //!
 //! `cargo run -p portolan-examples --example tcp_echo`
 
@@ -26,7 +26,7 @@ fn main() -> io::Result<()> {
         println!("{}", client.join().expect("a client does not panic")?);
     }
 
-    // Whoever waits in `accept` is told.
+    // This ends the thread that waits in `accept`.
     listener.close()?;
     accepting.join().expect("the server does not panic");
     Ok(())
@@ -41,7 +41,7 @@ fn serve(listener: &TcpListener) {
     }
 }
 
-/// Sends back what comes, until the peer has no more to say.
+/// Sends back everything, until the peer ends its half.
 fn echo(stream: TcpStream) -> io::Result<u64> {
     // Reading and writing go through a shared reference, as with std.
     io::copy(&mut &stream, &mut &stream)

@@ -1,5 +1,5 @@
-//! Two hosts in one program, joined by a wire in memory, talking through blocking sockets in two
-//! threads.
+//! Two hosts in one program, joined by a wire in memory, which exchange data over blocking sockets
+//! in two threads.
 //!
 //! `cargo run -p portolan-examples --example two_hosts`
 
@@ -12,12 +12,12 @@ use portolan_runtime::{Builder, TcpListener, TcpStream};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (left, right) = memory_pair()?;
-    // One end of the wire loses frames and takes its time; TCP makes up for it.
+    // One end of the wire loses and delays frames; TCP recovers.
     let right = Impair::new("loss=1%,delay=1ms,seed=7".parse()?, right);
     let counters = right.counters();
 
-    // `start` returns when the address can be used: nobody on the link has answered that it is
-    // taken.
+    // `start` returns when the address can be used, that is, when no other host on the link has
+    // claimed it.
     let server = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
     let client = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
 

@@ -1,4 +1,4 @@
-//! A UDP echo server, and a client that tries it over IPv4 and IPv6.
+//! A UDP echo server, and a client that tests it over IPv4 and IPv6.
 //!
 //! `cargo run -p portolan-examples --example udp_echo`
 
@@ -32,7 +32,7 @@ fn main() -> io::Result<()> {
         let client = UdpSocket::bind(&right, any)?;
         client.connect((server_addr, 7))?;
         client.set_read_timeout(Some(Duration::from_secs(5)))?;
-        // The last one is larger than a frame: it travels in fragments.
+        // The last datagram is larger than a frame, so it is sent in fragments.
         for len in [5, 1000, 8000] {
             let data = vec![b'x'; len];
             client.send(&data)?;
@@ -43,7 +43,7 @@ fn main() -> io::Result<()> {
         }
     }
 
-    // Nobody is on port 9: the stack on the other side says so.
+    // Nobody listens on port 9, and the other host reports that.
     let client = UdpSocket::bind(&right, ([0, 0, 0, 0], 0))?;
     client.connect(([10, 0, 0, 1], 9))?;
     client.send(b"anybody there?")?;

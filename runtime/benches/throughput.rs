@@ -1,7 +1,8 @@
-//! What two runtimes on one wire in memory do: bytes a second in bulk, and round trips of one byte.
+//! The throughput of two runtimes on one wire in memory: bytes a second in bulk, and round trips of
+//! one byte.
 //!
-//! `cargo bench -p portolan-runtime [-- bulk | round_trips]`. Nothing is judged here: the figures
-//! are for comparing two builds on one machine.
+//! `cargo bench -p portolan-runtime [-- bulk | round_trips]`. The benchmark sets no limits: its
+//! figures are for comparing two builds on one machine.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Parts of the engine under loom: three threads, every schedule with at most three preemptions,
-//! and every value that an atomic may have.
+//! Models of parts of the engine under loom: three threads, every schedule with at most three
+//! preemptions, and every value that an atomic may have.
 
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
@@ -36,7 +36,8 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
     });
 }
 
-/// Keeps what it is sent. It is called by whoever holds `io`, so it needs no lock that loom knows.
+/// A device that stores the frames that it is sent. It is called by the thread that holds `io`, so
+/// it needs no lock of loom's.
 struct Sink {
     sent: Arc<Mutex<Vec<Frame>>>,
     never: Signal,
@@ -69,7 +70,7 @@ impl Device for Sink {
     }
 }
 
-/// A stack that is 10.0.0.1, on a device that keeps what it is sent.
+/// A stack with the address 10.0.0.1, on a device that stores the frames that it is sent.
 fn host() -> (Engine, Arc<Mutex<Vec<Frame>>>) {
     let mut config = Config::default();
     config.neighbor.duplicate_address_probes = 0;
@@ -82,7 +83,7 @@ fn host() -> (Engine, Arc<Mutex<Vec<Frame>>>) {
     (Engine::new(stack, devices, Vec::new(), Duration::ZERO).unwrap(), sent)
 }
 
-/// A socket, by both its names.
+/// A socket with its descriptor and its id.
 #[derive(Clone, Copy)]
 struct Held {
     descriptor: Descriptor,
@@ -111,14 +112,14 @@ fn receive(engine: &Engine, at: Held) -> io::Result<usize> {
     })
 }
 
-/// In bytes: a stack without optimisation is deep, and loom's own threads are small.
+/// The stack size in bytes: unoptimized code needs much, and loom's default is small.
 const STACK_BYTES: usize = 512 << 10;
 
 fn spawn(body: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     thread::Builder::new().stack_size(STACK_BYTES / size_of::<usize>()).spawn(body).unwrap()
 }
 
-/// Runs these at once, the first one on this thread.
+/// Runs these functions concurrently, the first one on this thread.
 fn at_once(threads: Vec<Box<dyn FnOnce() + Send>>) {
     let mut threads = threads.into_iter();
     let first = threads.next().unwrap();
@@ -127,7 +128,8 @@ fn at_once(threads: Vec<Box<dyn FnOnce() + Send>>) {
     others.into_iter().for_each(|other| other.join().unwrap());
 }
 
-/// Each of three callers has a frame to send. Whoever cannot have `io` leaves a note, and goes.
+/// Each of three callers has a frame to send. A caller that cannot get `io` leaves a note and
+/// returns.
 pub fn a_note_is_seen() {
     check(|| {
         let (engine, sent) = host();
@@ -142,7 +144,7 @@ pub fn a_note_is_seen() {
     });
 }
 
-/// Two wait for the same socket, one leads, and two datagrams come in one call.
+/// Two threads wait for the same socket, one of them leads, and two datagrams come in one call.
 pub fn two_wait_for_one_socket() {
     check(|| {
         let engine = Arc::new(host().0);
@@ -161,7 +163,7 @@ pub fn two_wait_for_one_socket() {
     });
 }
 
-/// A leader, a follower, and the end.
+/// A leader and a follower, and the end of the runtime.
 pub fn everybody_learns_of_the_end() {
     check(|| {
         let engine = Arc::new(host().0);
@@ -177,7 +179,7 @@ pub fn everybody_learns_of_the_end() {
 
 /// Two stacks send to a third, which sleeps while its inbox is empty.
 pub fn an_inbox_tells_of_every_frame() {
-    // From port 7 to port 8, which is the first of two stacks.
+    // From port 7 to port 8, which belongs to the first of two stacks.
     let packet =
         [0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1, 0, 7, 0, 8, 0, 9, 0, 0, b'x'];
     check(move || {
@@ -205,7 +207,7 @@ pub fn an_inbox_tells_of_every_frame() {
     });
 }
 
-/// Two wait at a bell, and somebody rings twice.
+/// Two threads wait at a bell, and a third rings twice.
 pub fn a_bell_wakes_both() {
     check(|| {
         let bell = Arc::new(Bell::default());
@@ -230,7 +232,8 @@ pub fn a_bell_wakes_both() {
             Box::new(one),
             Box::new(two),
             Box::new(move || {
-                // Both with one ring: whoever takes one passes on that there is more.
+                // Both tokens come with one ring: a thread that takes one passes on that there may
+                // be more.
                 *tokens.lock().unwrap() = 2;
                 bell.ring(false);
             }),

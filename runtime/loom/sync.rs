@@ -1,8 +1,9 @@
-//! The primitives under loom. Time stands still: no wait ends because it took too long, so a
-//! wake-up that is lost is a deadlock, which loom reports.
+//! The primitives under loom. Time stands still: no wait times out, so a lost wake-up is a
+//! deadlock, which loom reports.
 //!
-//! The lock that is tried is made of atomics, as std makes its locks of a futex. Loom's own would
-//! not do: its `try_lock` can wait for the holder, and one that fails must not order memory.
+//! The lock with `try_lock` is made of atomics, as std makes its locks of a futex. Loom's own lock
+//! is unsuitable: its `try_lock` can wait for the holder, but a failing `try_lock` must not order
+//! memory.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{LockResult, OnceLock, TryLockError, TryLockResult};
@@ -17,7 +18,7 @@ pub(crate) use loom::thread;
 #[path = "models.rs"]
 pub mod model;
 
-/// Loom's does not know constant initial values.
+/// Loom does not support constant initial values.
 macro_rules! constant_thread_local {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = const { $init:expr };) => {
         loom::thread_local! {
@@ -28,36 +29,36 @@ macro_rules! constant_thread_local {
 }
 pub(crate) use constant_thread_local as thread_local;
 
-/// Always the same.
+/// The time, which is always the same.
 pub(crate) fn now() -> Instant {
     static NOW: OnceLock<Instant> = OnceLock::new();
     *NOW.get_or_init(|| Instant::now() + Duration::from_secs(1))
 }
 
-/// Loom does not let a thread panic and go on.
+/// Loom ends a model when a thread panics, so no lock is ever found poisoned.
 pub(crate) fn is_poisoned<T>(_: &Mutex<T>) -> bool {
     false
 }
 
 const UNLOCKED: u32 = 0;
 const LOCKED: u32 = 1;
-/// Somebody may wait for it.
+/// The lock is held, and another thread may wait for it.
 const CONTENDED: u32 = 2;
 
-/// A lock that some only try to take.
+/// A lock that some threads only try to take.
 #[derive(Debug)]
 pub(crate) struct TryMutex<T> {
     state: AtomicU32,
-    /// The system's queue of those who wait for the state to change.
+    /// The operating system's queue of threads that wait for the state to change.
     queue: Mutex<()>,
     changed: Condvar,
-    /// Nobody waits for this one.
+    /// The value. Its lock is never contended.
     value: std::sync::Mutex<T>,
 }
 
 #[derive(Debug)]
 pub(crate) struct TryMutexGuard<'a, T> {
-    /// `None` when it is dropped.
+    /// The guard of the value; `None` once this is being dropped.
     value: Option<std::sync::MutexGuard<'a, T>>,
     mutex: &'a TryMutex<T>,
 }
@@ -121,7 +122,7 @@ impl<T> Drop for TryMutexGuard<'_, T> {
     }
 }
 
-/// Guards the state of all descriptors.
+/// A lock for the readiness of all descriptors.
 #[derive(Default)]
 struct Readiness {
     lock: Mutex<()>,
@@ -132,8 +133,8 @@ loom::lazy_static! {
     static ref READINESS: Readiness = Readiness::default();
 }
 
-/// `poll` of real descriptors, which returns at once if it is told to, and else does not end by
-/// time.
+/// `poll` of real descriptors. It returns at once if `timeout` says so, and otherwise never times
+/// out.
 pub(crate) fn poll(fds: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> rustix::io::Result<usize> {
     let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut guard = READINESS.lock.lock().unwrap();
@@ -146,7 +147,7 @@ pub(crate) fn poll(fds: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> rustix
     }
 }
 
-/// Makes a change after which a descriptor that somebody polls may be readable, or no longer.
+/// Makes a change to a descriptor's readiness, which a thread may be polling for.
 pub(crate) fn change_readiness<R>(change: impl FnOnce() -> R) -> R {
     let guard = READINESS.lock.lock().unwrap();
     let result = change();

@@ -1,10 +1,11 @@
 //! The primitives under shuttle, with a virtual clock.
 //!
-//! Time passes in two ways. Whoever asks for it finds that a little has passed, mostly
-//! microseconds, sometimes so much as a thread loses that is preempted. And when no thread can run,
-//! it jumps to the next moment for which one of them waits. A jump that is longer than the longest
-//! look of the driver thread means that a wake-up was lost, and only some timer of the stack would
-//! put that right: the model fails. So it does when nobody waits for any moment: a deadlock.
+//! Time passes in two ways. Whenever a thread asks for the time, a little has passed: mostly
+//! microseconds, sometimes as much as a preempted thread loses. And when no thread can run, the
+//! clock jumps to the next time that one of them waits for. A jump longer than the longest watch
+//! interval of the driver thread means that a wake-up was lost, and that only a timer of the stack
+//! would recover from that: the model fails. It also fails when no thread waits for any time: a
+//! deadlock.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -24,17 +25,18 @@ pub(crate) use shuttle::sync::atomic;
 pub(crate) use shuttle::{thread, thread_local};
 pub(crate) use {Mutex as TryMutex, MutexGuard as TryMutexGuard};
 
-/// What models are written with.
+/// The functions that models use.
 pub mod model {
     pub use super::{check, random, sleep};
     pub use shuttle::thread;
 }
 
-/// The longest that everybody may sleep: that of the driver thread, and a little more.
+/// The longest time for which all threads may sleep: the driver thread's longest interval, and a
+/// little more.
 const LONGEST_IDLE: Duration = Duration::from_millis(5);
 
 std::thread_local! {
-    /// All threads of a model are on one thread of the system.
+    /// All threads of a model run on one thread of the operating system.
     static WORLD: RefCell<World> = const { RefCell::new(World::new()) };
 }
 
@@ -60,7 +62,7 @@ fn with_world<R>(f: impl FnOnce(&mut World) -> R) -> R {
     WORLD.with(|world| f(&mut world.borrow_mut()))
 }
 
-/// Time passes: who has waited for that moment may run.
+/// Advances the clock: threads that have waited for that time may run.
 fn advance(to: Instant) {
     with_world(|world| world.now = to);
     wake(|sleeper| sleeper.until.is_some_and(|until| until <= to));
@@ -71,21 +73,21 @@ fn wake(is_meant: impl Fn(&Sleeper) -> bool) {
         let sleepers = world.sleepers.iter().filter(|sleeper| is_meant(sleeper));
         sleepers.map(|sleeper| sleeper.thread.clone()).collect()
     });
-    // Another thread may run before each.
+    // Another thread may run before each of these.
     threads.iter().for_each(thread::Thread::unpark);
 }
 
-/// Another thread may run here.
+/// A point at which another thread may run.
 fn point() {
     thread::sleep(Duration::ZERO);
 }
 
-/// A number that belongs to the schedule.
+/// A random number that depends on the schedule.
 pub fn random() -> u64 {
     shuttle::rand::thread_rng().next_u64()
 }
 
-/// Now, and a little later than it was.
+/// The time, which is a little later than it was.
 pub(crate) fn now() -> std::time::Instant {
     let draw = random();
     let amount = draw >> 32;
@@ -100,7 +102,7 @@ pub(crate) fn now() -> std::time::Instant {
     epoch() + (now - Instant::ZERO)
 }
 
-/// The moment that [`Clock`] calls zero.
+/// The time that [`Clock`] calls zero.
 fn epoch() -> std::time::Instant {
     static EPOCH: OnceLock<std::time::Instant> = OnceLock::new();
     *EPOCH.get_or_init(|| {
@@ -109,7 +111,7 @@ fn epoch() -> std::time::Instant {
     })
 }
 
-/// Sleeps until it is done, or until this moment. Says whether it is done.
+/// Sleeps until `is_done` returns true, or until this time. Returns whether it is done.
 fn block(until: Option<Instant>, polls: bool, mut is_done: impl FnMut() -> bool) -> bool {
     loop {
         if is_done() {
@@ -125,7 +127,7 @@ fn block(until: Option<Instant>, polls: bool, mut is_done: impl FnMut() -> bool)
     }
 }
 
-/// Sleeps in steps that are no sign of a lost wake-up.
+/// Sleeps in steps so short that they do not count as a lost wake-up.
 pub fn sleep(duration: Duration) {
     let end = with_world(|world| world.now) + duration;
     loop {
@@ -137,7 +139,7 @@ pub fn sleep(duration: Duration) {
     }
 }
 
-/// `poll`, with real descriptors and virtual time.
+/// `poll` with real descriptors and virtual time.
 pub(crate) fn poll(fds: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> rustix::io::Result<usize> {
     point();
     let timeout = timeout.map(|left| Duration::new(left.tv_sec as u64, left.tv_nsec as u32));
@@ -150,7 +152,7 @@ pub(crate) fn poll(fds: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> rustix
     result
 }
 
-/// Makes a change after which a descriptor that somebody polls may be readable, or no longer.
+/// Makes a change to a descriptor's readiness, which a thread may be polling for.
 pub(crate) fn change_readiness<R>(change: impl FnOnce() -> R) -> R {
     point();
     let result = change();
@@ -158,7 +160,7 @@ pub(crate) fn change_readiness<R>(change: impl FnOnce() -> R) -> R {
     result
 }
 
-/// A lock, which its condition variables can release.
+/// A lock that condition variables can release.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
 
@@ -203,12 +205,12 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// A panic ends a model, so nobody asks after it.
+/// A panic ends a model, so no lock is ever found poisoned.
 pub(crate) fn is_poisoned<T>(_: &Mutex<T>) -> bool {
     false
 }
 
-/// Shuttle's own never times out.
+/// A condition variable with time-outs, which shuttle's own does not have.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar {
     waiting: RefCell<VecDeque<Rc<Ticket>>>,
@@ -221,13 +223,13 @@ struct Ticket {
 }
 
 #[allow(unsafe_code)]
-// SAFETY: All threads of a model are on one thread of the system.
+// SAFETY: All threads of a model run on one thread of the operating system.
 unsafe impl Send for Condvar {}
 #[allow(unsafe_code)]
 // SAFETY: As above.
 unsafe impl Sync for Condvar {}
 
-/// As std's.
+/// The same as in std.
 pub(crate) struct WaitTimeoutResult;
 
 impl Condvar {
@@ -256,8 +258,8 @@ impl Condvar {
         until: Option<Instant>,
     ) -> LockResult<MutexGuard<'a, T>> {
         let mutex = guard.mutex;
-        // Another thread may run before the lock is released, and none from then until this one
-        // sleeps.
+        // Another thread may run before the lock is released, but none between the release and the
+        // sleep.
         drop(guard);
         let ticket = Rc::new(Ticket { is_notified: false.into(), thread: thread::current() });
         self.waiting.borrow_mut().push_back(ticket.clone());
@@ -270,7 +272,7 @@ impl Condvar {
         point();
         let count = self.waiting.borrow().len();
         if count > 0 {
-            // Any of them.
+            // Any of the waiting threads.
             let index = random() as usize % count;
             let ticket = self.waiting.borrow_mut().remove(index);
             ticket.into_iter().for_each(|ticket| ticket.notify());
@@ -292,15 +294,16 @@ impl Ticket {
     }
 }
 
-/// Runs a model under many schedules: half of them by uniformly random choice, half with few
+/// Runs a model under many schedules: half of them chosen uniformly at random, half with few
 /// preemptions.
 ///
-/// They are always the same ones, unless MODEL_SCHEDULES says how many, or MODEL_SEED which ones.
+/// They are the same in each run, unless MODEL_SCHEDULES sets their number, or MODEL_SEED their
+/// seed.
 pub fn check(schedules: usize, model: impl Fn() + Send + Sync + 'static) {
     let asked = from_environment("MODEL_SCHEDULES");
     let seed = from_environment("MODEL_SEED").unwrap_or_else(|| asked.map_or(0, |_| random_seed()));
     let schedules = asked.map_or(schedules, |asked| asked as usize);
-    // The test shows it when it fails.
+    // The test prints this when it fails.
     println!("MODEL_SCHEDULES={schedules} MODEL_SEED={seed} repeats these schedules");
     let model = Arc::new(model);
     run(RandomScheduler::new_from_seed(seed, schedules.div_ceil(2)), model.clone());
@@ -319,9 +322,9 @@ fn random_seed() -> u64 {
     u64::from_ne_bytes(seed)
 }
 
-/// What a schedule of few preemptions has of them.
+/// The number of preemptions in a schedule with few of them.
 const PREEMPTIONS: usize = 4;
-/// Of each thread, in bytes: a stack without optimisation is deep.
+/// The stack size of each thread in bytes: unoptimized code needs much.
 const STACK_BYTES: usize = 1 << 20;
 
 fn run(scheduler: impl Scheduler + Send + 'static, model: Arc<impl Fn() + Send + Sync + 'static>) {
@@ -330,16 +333,16 @@ fn run(scheduler: impl Scheduler + Send + 'static, model: Arc<impl Fn() + Send +
     config.silence_warnings = true;
     shuttle::Runner::new(ClockLast(scheduler), config).run(move || {
         with_world(|world| *world = World::new());
-        // The first thread that is spawned: [`CLOCK`].
+        // The first thread that is spawned becomes [`CLOCK`].
         let clock = thread::spawn(run_clock);
         model();
         with_world(|world| world.is_over = true);
-        // It has run already.
+        // It has ended already.
         clock.join().unwrap();
     });
 }
 
-/// The number of the thread that lets time jump.
+/// The number of the thread that advances the clock.
 const CLOCK: usize = 1;
 
 fn run_clock() {
@@ -355,7 +358,7 @@ fn run_clock() {
     }
 }
 
-/// Runs the clock only when nothing else can run, and wakes nobody spuriously.
+/// A scheduler that runs the clock only when nothing else can run, and makes no spurious wake-ups.
 struct ClockLast<S>(S);
 
 impl<S: Scheduler> Scheduler for ClockLast<S> {

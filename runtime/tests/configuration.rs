@@ -1,4 +1,4 @@
-//! What a builder and the sockets refuse, and the words in which they do.
+//! What a builder and the sockets refuse, and their messages.
 
 mod common;
 
@@ -22,7 +22,7 @@ fn refusal(builder: Builder) -> String {
     error.to_string()
 }
 
-/// Of a builder with one interface that has these addresses.
+/// The message of a builder with one interface that has these addresses.
 fn refusal_of(addresses: &[&str]) -> String {
     let (a, _b) = memory_pair().unwrap();
     refusal(Builder::new().interface(a, cidrs(addresses)))
@@ -174,7 +174,7 @@ fn calls_say_that_an_address_is_still_being_probed() {
         assert_not_available(socket.connect(addr(2, 7)).unwrap_err(), &sent);
         let ping = EchoSocket::for_addr(&runtime, [10, 0, 0, 2].into()).unwrap();
         assert_not_available(ping.send_request([10, 0, 0, 2].into(), 1, b"x").unwrap_err(), &sent);
-        // In time all of it works.
+        // Once the addresses are usable, all of it works.
         runtime.handle().wait_ready(Duration::from_secs(20)).unwrap();
         TcpListener::bind(&runtime, addr(1, 7)).unwrap();
         socket.send_to(b"x", addr(2, 7)).unwrap();
@@ -207,7 +207,7 @@ fn own(interfaces: &[portolan::InterfaceInfo]) -> String {
     addresses.map(|(cidr, _)| cidr.addr.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Every ephemeral port is taken: not for the address, so the error is the plain one.
+/// Every ephemeral port is taken: the address is not the reason, so the error is the plain one.
 #[test]
 fn a_lack_of_ports_is_not_blamed_on_the_address() {
     within_time(|| {

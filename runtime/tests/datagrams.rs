@@ -11,7 +11,7 @@ use common::{addr, pair, pattern, within_time};
 use portolan::SendMeta;
 use portolan_runtime::{EchoSocket, Handle, UdpSocket};
 
-/// One on port 7 of the server, one on any port of the client.
+/// A socket on port 7 of the server, and one on any port of the client.
 fn sockets(server: &Handle, client: &Handle) -> (UdpSocket, UdpSocket) {
     (UdpSocket::bind(server, addr(1, 7)).unwrap(), UdpSocket::bind(client, addr(2, 0)).unwrap())
 }
@@ -76,8 +76,8 @@ fn batches_go_there_and_back_in_order() {
         for socket in [&far, &near] {
             socket.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
         }
-        // More than the send buffer takes at once, and of all lengths; the first finds the
-        // neighbour.
+        // More than the send buffer takes at once, with various lengths. The first datagram
+        // resolves the neighbour.
         near.send_to(b"first", addr(1, 7)).unwrap();
         assert_eq!(far.recv_msg().unwrap().0, "first");
         let data: Vec<Bytes> = (0..300).map(|n| Bytes::from(pattern(n * 7, n as u8))).collect();
@@ -193,10 +193,10 @@ fn a_burst_of_datagrams_waits_for_room_and_loses_nothing_on_the_way_out() {
         let (server, client) = pair();
         let (far, near) = sockets(server.handle(), client.handle());
         far.set_option(portolan::SocketOption::ReceiveBuffer(4 << 20)).unwrap();
-        // The first one finds the neighbour; only a few packets may wait for that.
+        // The first datagram resolves the neighbour, because only a few packets may wait for that.
         near.send_to(b"first", addr(1, 7)).unwrap();
         far.recv_msg().unwrap();
-        // The other's announcements need not have been read yet, and are not needed.
+        // The peer's announcements may not have been read yet, and are not needed.
         let lost = |client: &portolan_runtime::Runtime| {
             let stats = client.handle().stats();
             stats.all_drops() - stats.drops(portolan::DropReason::UnneededNeighbor)

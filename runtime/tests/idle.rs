@@ -1,5 +1,5 @@
-//! A runtime with nothing to do wakes nobody. Alone in its process, as it counts the wake-ups of
-//! threads.
+//! A runtime with nothing to do wakes no thread. This test is alone in its process, because it
+//! counts the wake-ups of threads.
 
 mod common;
 
@@ -10,8 +10,8 @@ use common::{addr, addresses, config, within_time};
 use portolan_runtime::device::{MemoryDevice, memory_pair};
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream};
 
-/// How often each thread of this process but the caller's came to run, and the nanoseconds that it
-/// ran, by its name.
+/// How often each thread of this process except the caller's was run, and for how many nanoseconds,
+/// by its name.
 fn threads() -> Vec<(String, u64, u64)> {
     let mine = std::fs::read_link("/proc/thread-self").unwrap();
     let mut threads = Vec::new();
@@ -20,7 +20,7 @@ fn threads() -> Vec<(String, u64, u64)> {
         if path.file_name() == mine.file_name() {
             continue;
         }
-        // It may have ended meanwhile.
+        // The thread may have ended meanwhile.
         let Ok(schedstat) = std::fs::read_to_string(path.join("schedstat")) else { continue };
         let Ok(name) = std::fs::read_to_string(path.join("comm")) else { continue };
         let figures: Vec<u64> = schedstat.split_whitespace().map(|figure| figure.parse().unwrap()).collect();
@@ -29,9 +29,9 @@ fn threads() -> Vec<(String, u64, u64)> {
     threads
 }
 
-/// Half a second in which no thread runs comes soon: the stack's own timers, such as that of a
-/// neighbour that is asked for again, are few. Whoever looks again and again whether there is
-/// something to do would run in each.
+/// Soon there is half a second in which no thread runs: the stack's own timers, such as that of a
+/// neighbour that is probed again, are few. A thread that checks regularly whether there is
+/// something to do would run in each half second.
 fn assert_silent(what: &str) {
     let mut before = threads();
     for _ in 0..8 {

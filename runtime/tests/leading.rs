@@ -1,4 +1,4 @@
-//! Threads that wait drive the stack themselves, in turn, with other callers and with the driver
+//! Waiting threads drive the stack themselves, in turn with other callers and with the driver
 //! thread, and no thread waits for ever.
 
 mod common;
@@ -15,7 +15,7 @@ use common::{addr, config, connection, impaired_pair, pair, pattern, start, with
 use portolan_runtime::device::{MemoryPair, memory_pair};
 use portolan_runtime::{Builder, EchoSocket, Runtime, TcpListener, TcpStream, UdpSocket};
 
-/// Echoes, with a thread for each connection, until the runtime is over.
+/// An echo server with a thread for each connection, which runs until the runtime is over.
 fn echo_server(runtime: &Runtime, port: u16) -> JoinHandle<()> {
     let listener = TcpListener::bind(runtime, addr(1, port)).unwrap();
     std::thread::spawn(move || {
@@ -26,7 +26,7 @@ fn echo_server(runtime: &Runtime, port: u16) -> JoinHandle<()> {
     })
 }
 
-/// Sends one byte there and back, this many times.
+/// Sends one byte and reads it back, this many times.
 fn ask(stream: &mut TcpStream, times: usize) {
     for count in 0..times {
         stream.write_all(&[count as u8]).unwrap();
@@ -58,8 +58,8 @@ fn many_threads_on_many_sockets_lead_in_turn() {
 fn threads_that_compute_for_long_leave_the_others_served() {
     within_time(|| {
         let (server, client) = pair();
-        // An echo that computes for longer than a hand-over takes: followers are woken to lead
-        // meanwhile.
+        // An echo server that computes for longer than a hand-over takes: followers are woken to
+        // lead meanwhile.
         let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -130,7 +130,7 @@ fn a_thread_that_comes_and_goes_takes_over_from_the_driving_thread() {
         let (server, client) = pair();
         echo_server(&server, 7);
         let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
-        // Pauses around the delay of the driver thread, shorter, and much longer.
+        // Pauses that are close to the delay of the driver thread, shorter, and much longer.
         for micros in [0, 20, 90, 100, 110, 200, 1500, 3000] {
             for _ in 0..30 {
                 ask(&mut stream, 1);
@@ -140,7 +140,8 @@ fn a_thread_that_comes_and_goes_takes_over_from_the_driving_thread() {
     });
 }
 
-/// Pings a stack, which answers if some thread drives it. Returns how long the first answer took.
+/// Pings a stack, which answers only if some thread drives it. Returns the time of the first
+/// answer.
 fn assert_is_driven(client: &Runtime, host: u8) -> Duration {
     let to = addr(host, 0).ip();
     let socket = EchoSocket::for_addr(client, to).unwrap();
@@ -152,7 +153,7 @@ fn assert_is_driven(client: &Runtime, host: u8) -> Duration {
         begin.elapsed()
     });
     let times: Vec<_> = times.collect();
-    // Long for a round trip in memory, but a busy machine may need it.
+    // This is long for a round trip in memory, but a busy machine may need it.
     assert!(times.iter().all(|&time| time < Duration::from_secs(2)), "{times:?}");
     times[0]
 }
@@ -166,7 +167,7 @@ fn a_leader_that_leaves_leaves_the_device_served() {
         let computing = std::thread::spawn({
             let is_over = is_over.clone();
             move || {
-                // The call leads until the byte comes; then no call waits any more.
+                // The call leads until the byte comes; after that no call waits.
                 far.read_exact(&mut [0]).unwrap();
                 while !is_over.load(Ordering::SeqCst) {
                     std::hint::spin_loop();
@@ -177,7 +178,7 @@ fn a_leader_that_leaves_leaves_the_device_served() {
         std::thread::sleep(Duration::from_millis(20));
         near.write_all(b"x").unwrap();
         assert_is_driven(&client, 1);
-        // Timers run, too: data that is not read is acknowledged, with the usual delay.
+        // Timers run, too: data that is not read is acknowledged after the usual delay.
         near.write_all(b"y").unwrap();
         let begin = Instant::now();
         while near.info().unwrap().unacked > 0 {
@@ -194,7 +195,7 @@ fn a_leader_that_gives_up_leaves_the_device_served() {
     within_time(|| {
         let (server, client) = pair();
         let (mut far, near) = connection(&server, &client);
-        // A leader for a moment, and a leader whose driver thread sleeps.
+        // A leader for a moment, and a leader for so long that the driver thread sleeps.
         for millis in [2, 20] {
             far.set_read_timeout(Some(Duration::from_millis(millis))).unwrap();
             let first_answers = (0..20).map(|_| {
@@ -312,7 +313,7 @@ fn several_threads_that_accept_on_one_socket_get_each_their_connection() {
 #[test]
 fn a_deadline_that_comes_up_while_a_thread_leads_is_kept() {
     within_time(|| {
-        // Delay and loss are deadlines: of the device, and of retransmissions.
+        // Delay and loss create deadlines: of the device, and of retransmissions.
         let (server, client) = impaired_pair("delay=300us,jitter=100us,loss=1%,seed=5");
         echo_server(&server, 7);
         let mut stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
@@ -321,7 +322,7 @@ fn a_deadline_that_comes_up_while_a_thread_leads_is_kept() {
     });
 }
 
-/// What the device of a test is told to do.
+/// What the test tells its device to do.
 #[derive(Default)]
 struct Orders {
     fails: AtomicBool,
@@ -342,7 +343,7 @@ impl Hook for Obedient {
     }
 }
 
-/// Ten threads that wait, one of which leads, and the far ends of their connections.
+/// Ten waiting threads, one of which leads, and the other ends of their connections.
 fn ten_waiting(orders: &Arc<Orders>) -> (Runtime, Runtime, Vec<JoinHandle<io::Error>>, Vec<TcpStream>) {
     let (a, b) = memory_pair().unwrap();
     let server = start(1, a);
@@ -398,7 +399,7 @@ fn a_panic_in_a_device_while_a_thread_leads_is_told_to_everybody() {
                 Err(_) => panicked += 1,
             }
         }
-        // The thread that led, or the driver thread.
+        // The panic is in the thread that led, or in the driver thread.
         assert!(panicked <= 1);
         assert!(client.handle().error().unwrap().to_string().contains("panicked"));
     });
@@ -444,7 +445,7 @@ fn a_leader_waits_for_room_in_a_full_device() {
         let (a, b) = MemoryPair::new().capacity(2).build().unwrap();
         let (server, client) = (start(1, a), start(2, b));
         echo_server(&server, 7);
-        // Both threads wait: either may lead, the sender while the device is full.
+        // Both threads wait. Either may lead, the sender while the device is full.
         let stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
         let data = pattern(1_000_000, 2);
         let mut writer = stream.try_clone().unwrap();

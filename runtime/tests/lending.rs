@@ -1,4 +1,4 @@
-//! `send_bytes` and `recv_bytes`: streams whose data is lent, not copied.
+//! `send_bytes` and `recv_bytes`: streams without a copy of the data.
 
 mod common;
 
@@ -14,7 +14,7 @@ use portolan::{Frame, Transmit};
 use portolan_runtime::device::memory_pair;
 use portolan_runtime::{TcpListener, TcpStream};
 
-/// Takes everything to the end of the stream, at most `max` bytes at once.
+/// Reads everything up to the end of the stream, at most `max` bytes at once.
 fn recv_all(stream: &TcpStream, max: usize) -> Vec<u8> {
     let mut received = Vec::new();
     loop {
@@ -39,7 +39,7 @@ fn what_is_lent_arrives_whole() {
             let sending = std::thread::spawn({
                 let data = data.clone();
                 move || {
-                    // More than any send buffer holds at first, and it takes all of it.
+                    // More than any send buffer holds at first, and it takes everything.
                     assert_eq!(near.send_bytes(data).unwrap(), len);
                     near.shutdown(Shutdown::Write).unwrap();
                     near
@@ -47,7 +47,7 @@ fn what_is_lent_arrives_whole() {
             });
             assert!(recv_all(&far, max) == data, "{len} by {max}");
             sending.join().unwrap();
-            // It stays at the end.
+            // The end of the stream stays.
             assert!(far.recv_bytes(max).unwrap().is_empty());
         }
     });
@@ -95,7 +95,7 @@ fn time_outs_nonblocking_and_the_low_water_mark_are_those_of_read() {
         let begin = Instant::now();
         assert_eq!(far.recv_bytes(10).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(begin.elapsed() >= patience);
-        // It waits for the mark, and when that is not reached in time it takes what there is.
+        // It waits for the low-water mark, and takes what there is if that is not reached in time.
         far.set_receive_low_water(20).unwrap();
         near.send_bytes(Bytes::from_static(b"little")).unwrap();
         let begin = Instant::now();
@@ -129,7 +129,7 @@ fn an_error_behind_data_is_told_by_the_next_call() {
     within_time(|| {
         let (server, client) = pair();
         let (mut far, near) = connection(&server, &client);
-        // Unread data at the far end makes its close a reset.
+        // Because of unread data the close of the other end is a reset.
         near.send_bytes(Bytes::from_static(b"never read")).unwrap();
         far.peek(&mut [0; 1]).unwrap();
         far.write_all(b"x").unwrap();
@@ -147,14 +147,14 @@ fn an_error_behind_data_is_told_by_the_next_call() {
     });
 }
 
-/// Where payload lies in memory: what a device was given, and what it brought.
+/// The addresses of payload in memory: of what a device was given, and of what it received.
 #[derive(Debug, Default)]
 struct Places {
     sent: Vec<(usize, usize)>,
     received: Vec<Bytes>,
 }
 
-/// Notes where payload lies.
+/// Stores the addresses of payload.
 struct Noting(Arc<Mutex<Places>>);
 
 impl Hook for Noting {
@@ -164,7 +164,7 @@ impl Hook for Noting {
         Ok(())
     }
     fn on_received(&mut self, frame: &Frame) -> io::Result<()> {
-        // The clone keeps the memory, so that no other data can come to lie there.
+        // The clone keeps the memory alive, so that it is not used for other data.
         self.0.lock().unwrap().received.push(frame.bytes.clone());
         Ok(())
     }
@@ -202,7 +202,7 @@ fn payload_is_copied_neither_on_its_way_out_nor_on_its_way_in() {
             }
             assert!(left.starts_with(&slice));
             left.advance(slice.len());
-            // Only what is small is copied, so that a few bytes do not hold a frame.
+            // Only small data is copied, so that a few bytes do not keep a frame in memory.
             if slice.len() >= 512 {
                 let places = receiver.lock().unwrap();
                 let start = slice.as_ptr() as usize;
@@ -213,7 +213,7 @@ fn payload_is_copied_neither_on_its_way_out_nor_on_its_way_in() {
         sending.join().unwrap();
         let places = sender.lock().unwrap();
         assert!(places.sent.iter().all(|&(start, len)| is_within(&data, start, len)));
-        // More if something was sent again.
+        // More if segments were retransmitted.
         assert!(places.sent.iter().map(|(_, len)| len).sum::<usize>() >= data.len());
     });
 }

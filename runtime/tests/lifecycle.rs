@@ -1,4 +1,4 @@
-//! Starting, ending, and failing.
+//! Start, end and failure of runtimes.
 
 mod common;
 
@@ -61,7 +61,7 @@ fn sockets_may_outlive_their_runtime() {
     });
 }
 
-/// Lets the device fail when it is told to.
+/// Lets the device fail when the test says so.
 struct Failing(Arc<AtomicBool>);
 
 impl Failing {
@@ -94,7 +94,7 @@ fn an_error_of_the_device_reaches_everybody() {
         let reading = std::thread::spawn(move || reader.read(&mut [0; 10]).unwrap_err());
         std::thread::sleep(Duration::from_millis(50));
         fails.store(true, Ordering::SeqCst);
-        // A frame makes the driver thread touch the device.
+        // A frame makes the driver thread use the device.
         far.write_all(b"x").unwrap();
         let error = reading.join().unwrap();
         assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -131,7 +131,7 @@ fn a_recording_holds_both_directions_and_is_whole_when_the_runtime_ends() {
         far.read_exact(&mut [0; 14]).unwrap();
         far.write_all(b"recorded back").unwrap();
         near.read_exact(&mut [0; 13]).unwrap();
-        // The socket outlives the runtime, and the recording does not wait for it.
+        // The socket outlives the runtime, but the recording is complete without that.
         drop(client);
         let recording = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -186,7 +186,7 @@ fn one_runtime_serves_several_interfaces() {
         let listener = TcpListener::bind(&server, ([0, 0, 0, 0], 7)).unwrap();
         for (client, target) in [
             (first.start().unwrap(), [10, 0, 0, 1]),
-            // Through its default route.
+            // Through the default route.
             (second.start().unwrap(), [10, 0, 0, 1]),
         ] {
             let mut near = TcpStream::connect(&client, (target, 7)).unwrap();
@@ -201,9 +201,9 @@ fn one_runtime_serves_several_interfaces() {
 #[test]
 fn a_timer_that_a_caller_starts_wakes_the_driving_thread() {
     within_time(|| {
-        // Nobody answers on the other end: resolution gives up after three solicitations, a second
-        // each, by timers alone. Before the call the driver thread sleeps without any deadline
-        // that is near.
+        // Nobody answers at the other end: resolution gives up after three solicitations, one a
+        // second, by timers alone. Before the call the driver thread sleeps without a near
+        // deadline.
         let (a, _b) = memory_pair().unwrap();
         let runtime = start(1, a);
         std::thread::sleep(Duration::from_millis(50));

@@ -1,4 +1,4 @@
-//! A server whose memory clients use up that never read goes on serving others.
+//! A server whose memory is used up by clients that never read continues to serve others.
 
 mod common;
 
@@ -14,7 +14,7 @@ const LIMIT_BYTES: usize = 1 << 20;
 const CLIENTS: usize = 60;
 const PAGE_BYTES: usize = 20_000;
 
-/// Serves each connection in a thread of its own.
+/// Serves each connection in its own thread.
 fn serve(server: &Runtime, port: u16, serve_one: fn(TcpStream)) {
     let listener = TcpListener::bind(server, addr(1, port)).unwrap();
     thread::spawn(move || {
@@ -37,7 +37,7 @@ fn clients_that_never_read_do_not_lock_out_a_new_one() {
         serve(&server, 80, |mut stream| {
             let mut request = [0; 3];
             if stream.read_exact(&mut request).is_ok() {
-                // A client that is gone needs no page.
+                // An error means that the client is gone, and that it needs no page.
                 let _ = stream.write_all(&[8; PAGE_BYTES]);
             }
         });

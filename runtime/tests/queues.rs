@@ -1,5 +1,5 @@
-//! Several stacks behind one interface, as one host: the frames come to whichever queue is read
-//! first, which is as wrong as a choice can be.
+//! Several stacks behind one interface that form one host. Each frame comes to the queue that is
+//! read first, which is the worst possible choice.
 
 mod common;
 
@@ -16,7 +16,7 @@ use portolan::{DropReason, Frame, Medium, Transmit};
 use portolan_runtime::device::{Device, Interest, MemoryDevice, MemoryPair, Room, memory_pair};
 use portolan_runtime::{Builder, EchoSocket, Runtime, Sent, TcpListener, TcpStream, UdpSocket};
 
-/// One of several queues of a device: whoever reads gets the next frame.
+/// One of several queues of a device: the first reader gets the next frame.
 struct Queue {
     device: Arc<Mutex<MemoryDevice>>,
     medium: Medium,
@@ -62,7 +62,7 @@ impl Device for Queue {
     }
 }
 
-/// A host with several stacks (10.0.0.1) and one with one (10.0.0.2).
+/// A host with several stacks (10.0.0.1) and a host with one stack (10.0.0.2).
 fn hosts(stacks: usize) -> (Runtime, Runtime) {
     let (a, b) = MemoryPair::new().capacity(4096).build().unwrap();
     let several = Builder::new().config(config()).seed([1; 32]);
@@ -125,8 +125,8 @@ fn connections_both_ways_over_all_stacks() {
             let opened = several.handle().with_each_stack(|stack| stack.stats().tcp.active_opens);
             assert!(opened.iter().all(|&count| count >= 20 / stacks as u64), "{opened:?}");
             assert!(several.handle().handovers().frames > 0);
-            // The queues put segments out of order, and one that comes late may find its connection
-            // closed; but no reset came to a connection that was there.
+            // The queues reorder segments, and a late one may find its connection closed; but no
+            // reset came to a connection that was open.
             for runtime in [&several, &single] {
                 assert_eq!(runtime.handle().stats().tcp.resets_received, 0, "{:?}", runtime.handle().stats());
             }
@@ -163,7 +163,7 @@ fn datagrams_and_pings_both_ways_with_fragments_and_to_ourselves() {
             }
         }
         assert_nothing_went_wrong([&several, &single]);
-        // Nobody is there: the one who asked learns it.
+        // Nobody listens there, and the sender learns that.
         let socket = UdpSocket::bind(&several, addr(1, 0)).unwrap();
         socket.connect(addr(2, 9)).unwrap();
         socket.send(b"?").unwrap();

@@ -73,7 +73,7 @@ fn a_thousand_connections_at_once() {
         let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
         let connected: Vec<TcpStream> =
             (0..1000).map(|_| TcpStream::connect(&client, addr(1, 7)).unwrap()).collect();
-        // Every thread is blocked in `read` before anybody answers.
+        // Every thread is blocked in `read` before anything is answered.
         let threads: Vec<_> = connected
             .into_iter()
             .enumerate()
@@ -255,7 +255,7 @@ fn a_device_with_room_for_one_frame_holds_everybody_up_and_loses_nothing() {
         for client in clients {
             client.join().unwrap();
         }
-        // Back-pressure is not loss.
+        // Back-pressure causes no loss.
         assert_eq!(client.handle().stats().recovery.timeouts, 0);
     });
 }
@@ -343,7 +343,7 @@ fn a_listener_becomes_the_connections_that_come() {
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 3);
-        // The listener is gone with the iterator.
+        // The listener was dropped with the iterator.
         TcpListener::bind(&server, addr(1, 7)).unwrap();
     });
 }
@@ -450,7 +450,7 @@ fn data_before_a_reset_is_read_and_the_error_follows() {
     within_time(|| {
         let (server, client) = pair();
         let (mut far, mut near) = connection(&server, &client);
-        // Unread data at the far end makes its close a reset.
+        // Because of unread data the close of the other end is a reset.
         near.write_all(b"never read").unwrap();
         far.write_all(b"last words").unwrap();
         far.peek(&mut [0; 1]).unwrap();
@@ -496,7 +496,7 @@ fn urgent_data_low_water_and_what_is_known_of_a_connection() {
         assert_eq!(far.recv_oob().unwrap_err().kind(), ErrorKind::InvalidInput);
         far.read_exact(&mut buf[..5]).unwrap();
         assert_eq!(&buf[..5], b"after");
-        // A read waits for the low-water mark, not longer than its time-out.
+        // A read waits for the low-water mark, but not longer than its time-out.
         far.set_receive_low_water(20).unwrap();
         far.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         near.write_all(b"little").unwrap();

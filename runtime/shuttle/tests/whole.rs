@@ -1,4 +1,4 @@
-//! Whole runtimes under many schedules: nobody waits for ever, and all data arrives.
+//! Whole runtimes under many schedules: no thread waits for ever, and all data arrives.
 
 #[path = "../../tests/common/hooked.rs"]
 mod hooked;
@@ -14,18 +14,18 @@ use portolan_shuttle::device::{self, Device, MemoryDevice, MemoryPair};
 use portolan_shuttle::model::{check, random, sleep, thread};
 use portolan_shuttle::{Builder, Runtime, TcpListener, TcpStream, UdpSocket};
 
-/// For each of fifteen models: 5,010 in all.
+/// The number of schedules for each of fifteen models: 5,010 in all.
 const SCHEDULES: usize = 334;
 
 fn config() -> Config {
     let mut config = Config::default();
     config.neighbor.duplicate_address_probes = 0;
-    // So that everybody waits for somebody, and nobody for a timer of TCP.
+    // Threads are to wait for each other, and not for timers of TCP.
     config.tcp.delayed_ack = Duration::ZERO;
     config
 }
 
-/// A runtime that is 10.0.0.`last`. Half of them spin before they sleep.
+/// A runtime with the address 10.0.0.`last`. Half of them spin before they sleep.
 fn host(last: u8, device: impl Device + 'static) -> Runtime {
     host_with(config(), last, device)
 }
@@ -48,7 +48,7 @@ fn is_over<R>(result: io::Result<R>) -> bool {
     result.is_err_and(|error| error.kind() == io::ErrorKind::NetworkDown)
 }
 
-/// Sends a word and reads it again.
+/// Sends a word and reads it back.
 fn ask(stream: &mut TcpStream, word: &[u8; 5]) {
     stream.write_all(word).unwrap();
     let mut answer = [0; 5];
@@ -93,7 +93,7 @@ fn requests_and_answers_of_two_callers() {
     });
 }
 
-/// Two callers read from one socket, and what comes for them comes together.
+/// Two callers read from one socket, and their data arrives at the same time.
 #[test]
 fn two_callers_at_one_socket() {
     check(SCHEDULES, || {
@@ -113,8 +113,8 @@ fn two_callers_at_one_socket() {
     });
 }
 
-/// One caller leads, and two others send at the same moment: the frame of whoever cannot have the
-/// devices must not stay behind while the leader sleeps.
+/// One caller leads, and two others send at the same time: the frame of a caller that cannot get
+/// the devices must not be left there while the leader sleeps.
 #[test]
 fn two_send_beside_a_leader() {
     check(SCHEDULES, || {
@@ -136,8 +136,8 @@ fn two_send_beside_a_leader() {
     });
 }
 
-/// A caller leads for so long that the driver thread sleeps without end, and then does not come
-/// back: the driver thread has to answer who connects.
+/// A caller leads for so long that the driver thread sleeps without a time-out, and then does not
+/// come back: the driver thread has to serve new connections.
 #[test]
 fn the_driver_leads_when_the_leader_is_gone() {
     check(SCHEDULES, || {
@@ -194,10 +194,10 @@ fn closing_wakes_who_waits() {
     });
 }
 
-/// A device breaks before it is called so often.
+/// A device fails before it is called this many times.
 const MOST_CALLS: u64 = 12;
 
-/// Lets the device break after so many calls.
+/// Lets the device fail after a number of calls.
 struct Breaking {
     calls_left: u64,
 }
@@ -245,7 +245,7 @@ fn everybody_learns_that_the_device_broke() {
     });
 }
 
-/// The wire holds one frame: whoever sends must learn when it has room again.
+/// The wire holds one frame: a sender must learn when it has room again.
 #[test]
 fn a_full_device_gets_room() {
     check(SCHEDULES, || {
@@ -269,7 +269,7 @@ fn a_full_device_gets_room() {
     });
 }
 
-/// Two stacks that are one host: a listener on both, and what one sends to itself goes to the
+/// Two stacks form one host: a listener is on both, and data that one sends to the host goes to the
 /// other.
 #[test]
 fn two_stacks_hand_over() {
@@ -298,7 +298,8 @@ fn two_stacks_hand_over() {
     });
 }
 
-/// A leader gives up while another caller follows, and what comes then is for that.
+/// A leader gives up while another caller follows, and the data that comes then is for the
+/// follower.
 #[test]
 fn who_gives_up_leaves_the_lead() {
     check(SCHEDULES, || {
@@ -333,8 +334,8 @@ fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// One thread reads from a connection, another writes and ends it, and closing waits until all is
-/// acknowledged.
+/// One thread reads from a connection, another writes and ends it, and closing waits until
+/// everything is acknowledged.
 #[test]
 fn a_connection_ends_in_order() {
     check(SCHEDULES, || {
@@ -360,8 +361,8 @@ fn a_connection_ends_in_order() {
     });
 }
 
-/// Closing waits until the peer has acknowledged everything, while nobody but the driver thread
-/// drives.
+/// Closing waits until the peer has acknowledged everything, while only the driver thread drives
+/// the stack.
 #[test]
 fn closing_lingers() {
     check(SCHEDULES, || {
@@ -378,7 +379,7 @@ fn closing_lingers() {
     });
 }
 
-/// Lets the device take its time to send. Meanwhile no other thread can use it.
+/// Makes the device slow to send. Meanwhile no other thread can use it.
 struct SlowToSend;
 
 impl Hook for SlowToSend {
@@ -388,7 +389,7 @@ impl Hook for SlowToSend {
     }
 }
 
-/// Lets the device wait before it is read, sometimes.
+/// Makes the device sometimes wait before it is read.
 struct SlowToRead;
 
 impl Hook for SlowToRead {
@@ -399,7 +400,7 @@ impl Hook for SlowToRead {
 }
 
 /// A caller takes the lead while the driver thread reads, and others fill the device: the new
-/// leader must learn of it.
+/// leader must learn of that.
 #[test]
 fn a_caller_takes_the_lead_from_the_driver() {
     check(SCHEDULES, || {

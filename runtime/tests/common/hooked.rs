@@ -8,25 +8,26 @@ use portolan::{Frame, Medium, Transmit};
 
 use super::device::{Device, Room, Sent};
 
-/// What a test does when its device is used. A call of the device fails with the error of its hook.
+/// The functions of a test that are called when its device is used. If one fails, the device's call
+/// fails with its error.
 pub(crate) trait Hook: Send + 'static {
-    /// A frame is about to be sent.
+    /// Called before a frame is sent.
     fn on_send(&mut self, _: &Transmit) -> io::Result<()> {
         Ok(())
     }
 
-    /// The device is about to be read.
+    /// Called before the device is read.
     fn on_recv(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// This frame was read.
+    /// Called after this frame was read.
     fn on_received(&mut self, _: &Frame) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// A device that is called "cable0" and forwards everything to the device in it.
+/// A device with the name "cable0" that forwards everything to the inner device.
 pub(crate) struct Hooked<D, H> {
     pub(crate) device: D,
     pub(crate) hook: H,

@@ -25,13 +25,13 @@ pub(crate) fn start(host: u8, device: impl Device + 'static) -> Runtime {
     Builder::new().config(config()).seed([host; 32]).interface(device, addresses(host)).start().unwrap()
 }
 
-/// 10.0.0.1 and fd00::1, 10.0.0.2 and fd00::2.
+/// Two hosts: one with 10.0.0.1 and fd00::1, one with 10.0.0.2 and fd00::2.
 pub(crate) fn pair() -> (Runtime, Runtime) {
     let (a, b) = MemoryPair::new().build().unwrap();
     (start(1, a), start(2, b))
 }
 
-/// The same with a bad network between them.
+/// The same two hosts with a bad network between them.
 pub(crate) fn impaired_pair(impairment: &str) -> (Runtime, Runtime) {
     let (a, b) = MemoryPair::new().build().unwrap();
     (start(1, a), start(2, Impair::new(impairment.parse().unwrap(), b)))
@@ -41,7 +41,7 @@ pub(crate) fn addr(host: u8, port: u16) -> SocketAddr {
     ([10, 0, 0, host], port).into()
 }
 
-/// A connection from the second host to the first: its ends there and here.
+/// A connection from the second host to the first: the accepted and the connected end.
 pub(crate) fn connection(server: &Runtime, client: &Runtime) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(server, addr(1, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -50,13 +50,13 @@ pub(crate) fn connection(server: &Runtime, client: &Runtime) -> (TcpStream, TcpS
     (far, near)
 }
 
-/// Bytes that differ from place to place, and from one `salt` to another.
+/// Bytes that differ from position to position, and from one `salt` to another.
 pub(crate) fn pattern(len: usize, salt: u8) -> Vec<u8> {
     (0..len).map(|index| (index as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ salt).collect()
 }
 
-/// Runs `work` in a thread of its own and fails if it takes longer than half a minute: a lost
-/// wake-up shows as a failure with a name, not as a test that hangs.
+/// Runs `work` in another thread and fails if it takes longer than half a minute: a lost wake-up is
+/// then a failure with a name, not a test that hangs.
 pub(crate) fn within_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::spawn(move || sender.send(work()));

@@ -1,23 +1,23 @@
-//! Instructions of a function, counted by callgrind.
+//! The number of instructions of a function, counted by callgrind.
 
 use std::io;
 use std::process::{Command, Stdio};
 
 const VALGRIND: &str = "valgrind";
 /// Callgrind counts a string instruction (`rep movsb`) once for each byte that it moves. With these
-/// thresholds glibc copies and fills in loops of vector instructions instead, whatever the
-/// processor advertises (ERMS, FSRM).
+/// thresholds glibc copies and fills with loops of vector instructions instead, whatever the
+/// processor supports (ERMS, FSRM).
 const NO_STRING_INSTRUCTIONS: &str =
     "glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824";
 
-/// Whether there is callgrind.
+/// Whether callgrind is installed.
 pub(crate) fn is_there() -> bool {
     Command::new(VALGRIND).arg("--version").stdin(Stdio::null()).output().is_ok()
 }
 
-/// How many instructions the program executes in the function whose name matches `function`, and in
-/// all that it calls. The function has to be `#[inline(never)]`, and end with something else than a
-/// call, as callgrind does not see the return of a jump.
+/// The number of instructions that the program executes in the function whose name matches
+/// `function`, including its callees. The function must be `#[inline(never)]` and must not end with
+/// a call, because callgrind does not see the return of a tail call.
 pub(crate) fn count(program: &Command, function: &str) -> io::Result<u64> {
     let out = std::env::temp_dir().join(format!("portolan-callgrind-{}", std::process::id()));
     let output = Command::new(VALGRIND)
@@ -33,7 +33,7 @@ pub(crate) fn count(program: &Command, function: &str) -> io::Result<u64> {
             io::Error::new(error.kind(), format!("cannot run {VALGRIND}: {error}; {hint}"))
         })?;
     let text = std::fs::read_to_string(&out).unwrap_or_default();
-    // There is nothing to remove if it was not written.
+    // If the file was not written, there is nothing to remove.
     let _ = std::fs::remove_file(&out);
     let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
     match total {

@@ -1,20 +1,20 @@
-//! Portolan beside smoltcp, in memory, in one run: no device, no system call, one core.
+//! Portolan and smoltcp in memory, in one run: no device, no system calls, one core.
 //!
 //! `cargo bench -p portolan --bench in_memory` prints
 //!
-//! - `bulk`: the time to move 16 MiB between two stacks over one link, MTU 1,500, no offloads:
-//!   every checksum is computed and verified, and every frame is copied once, as a device would.
-//!   Both have socket buffers of 256 KiB and a device that takes 64 frames before it is full. Both
-//!   get the frames that wait as their own drivers hand them over: Portolan in bursts of up to 32
-//!   (`Stack::handle_frames`, as the runtime does it), smoltcp in one `poll`. `copied`: the
-//!   programs hand buffers in and get them filled; `lent`: they hand over and take what the stack
-//!   holds, without a copy. `offload`: the link does what a TAP device with virtio-net headers
-//!   does: it takes runs of up to 64 KiB as they are, and no checksum is computed;
+//! - `bulk`: the time to move 16 MiB between two stacks over one link, with an MTU of 1,500 and no
+//!   offloads: every checksum is computed and verified, and every frame is copied once, as a device
+//!   would do. Both stacks have socket buffers of 256 KiB and a device that is full with 64 frames.
+//!   Both get the waiting frames as their own drivers would pass them: Portolan in bursts of up to
+//!   32 (`Stack::handle_frames`, as the runtime does), smoltcp in one `poll`. `copied`: the
+//!   programs pass buffers to be read and filled; `lent`: they pass and take reference-counted
+//!   data, without a copy. `offload`: the link acts like a TAP device with virtio-net headers: it
+//!   takes runs of up to 64 KiB as they are, and no checksum is computed;
 //! - `segment`: the time that a stack takes for one received segment of 100 bytes out of a burst of
-//!   64 (to take it in, to hand its data to the program, to send the acknowledgements that are due)
-//!   with so and so many other sockets open;
+//!   64 (handling it, passing its data to the program, sending the acknowledgements that are due)
+//!   while some number of other sockets are open;
 //! - `cycle`: the time that both ends together take to open a connection, send a byte over it and
-//!   close it, with so and so many others open and 6,000 in TIME-WAIT.
+//!   close it, while some number of others are open and 6,000 are in TIME-WAIT.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 #[allow(dead_code, reason = "not all of it is run from here")]
@@ -28,7 +28,7 @@ use portolan::Offloads;
 
 use pairs::{BATCH, BULK_BYTES, Copies, portolan_side, smoltcp_side};
 
-/// Made when it is first used: a filter on the command line passes over most.
+/// A value that is made when it is first used: a filter on the command line excludes most of them.
 struct Lazy<T, F> {
     made: Option<T>,
     make: F,
@@ -79,7 +79,7 @@ fn segment(c: &mut Criterion) {
             });
         }
     }
-    // smoltcp scans every socket: 100,000 of them take minutes.
+    // smoltcp scans all sockets: with 100,000 of them it would take minutes.
     for sockets in [10, 1_000] {
         let mut pair = Lazy::new(|| smoltcp_side::Pair::new(sockets));
         group.bench_function(BenchmarkId::new("smoltcp/one busy", sockets), |b| {
@@ -90,7 +90,7 @@ fn segment(c: &mut Criterion) {
     group.finish();
 }
 
-/// Connections that come and go in one measurement.
+/// The number of connections that are opened and closed in one measurement.
 const CYCLES: u64 = 100;
 
 fn cycle(c: &mut Criterion) {
@@ -99,8 +99,8 @@ fn cycle(c: &mut Criterion) {
     for sockets in [10, 100_000] {
         let mut pair = Lazy::new(|| {
             let mut pair = portolan_side::Pair::new(sockets, Offloads::NONE);
-            // Until what the handshakes have left behind is gone, and as many leave TIME-WAIT as
-            // enter it.
+            // Runs until the remains of the handshakes are gone, and as many connections leave
+            // TIME-WAIT as enter it.
             pair.warm_up();
             pair
         });
@@ -112,7 +112,7 @@ fn cycle(c: &mut Criterion) {
     group.finish();
 }
 
-/// Runs batches until `count` segments are done; the time for exactly `count`.
+/// Runs batches until `count` segments are done. Returns the time for exactly `count`.
 fn per_segment(count: u64, mut batch: impl FnMut() -> Duration) -> Duration {
     let batches = count.div_ceil(BATCH as u64);
     let total: Duration = (0..batches).map(|_| batch()).sum();

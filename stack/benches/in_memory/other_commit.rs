@@ -1,4 +1,4 @@
-//! The same benchmarks with the stack of another commit.
+//! Runs the same benchmarks with the stack of another commit.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// How a commit that has no benchmark of this name gets it.
+/// Declares the benchmark in a commit that has none of this name.
 const TARGET: &str = "\n[[bench]]\nname = \"instructions\"\nharness = false\n";
 const PACKAGES: [&str; 2] = ["stack", "tap-driver"];
 
@@ -27,7 +27,7 @@ const REPLACEMENTS: [Replacement; 1] = [Replacement {
 }];
 
 /// Unpacks the commit under `target/tmp` and puts the benchmarks of this checkout into it, so that
-/// both do the same with what each has. Returns where.
+/// both run the same benchmarks. Returns the folder.
 pub(crate) fn unpack(commit: &str) -> Result<PathBuf, Box<dyn Error>> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the package is in a workspace")?;
     let hash = Command::new("git")
@@ -55,7 +55,7 @@ pub(crate) fn unpack(commit: &str) -> Result<PathBuf, Box<dyn Error>> {
     Ok(folder)
 }
 
-/// Runs `cargo bench` there with these arguments; what it prints on stdout.
+/// Runs `cargo bench` there with these arguments. Returns what it prints on stdout.
 pub(crate) fn bench<'a>(
     folder: &Path,
     arguments: impl IntoIterator<Item = &'a str>,

@@ -13,12 +13,12 @@ use portolan::{
 
 use super::{Copies, LINK_FRAMES, SOCKET_BUFFER};
 
-/// A stack, its interface, and the frames that wait for it.
+/// A stack, its interface, and the received frames that wait for it.
 struct Side {
     stack: Stack,
     iface: InterfaceId,
     inbox: VecDeque<Frame>,
-    /// Where frames are put together: as in a device, many of them share an allocation.
+    /// Memory for frames: as in a device, many of them share an allocation.
     frames: BytesMut,
 }
 
@@ -34,33 +34,33 @@ pub(crate) struct Pair {
     now: Instant,
     /// Connections: the client's and the server's descriptor.
     connections: Vec<(Descriptor, Descriptor)>,
-    /// The server's descriptors that the segments of a batch are for: once for each burst, in the
-    /// order of their events. A program would find them by what an event names, which is another
-    /// thing in some commits to compare with.
+    /// The server's descriptors that the segments of a batch are for: one entry for each burst, in
+    /// the order of their events. A program would find them by the name in an event, which differs
+    /// in some commits that this benchmark is compared with.
     busy: VecDeque<Descriptor>,
     /// The connection that got the last segment of a batch.
     last: usize,
     is_no_delay: bool,
-    /// A listener for connections that come and go.
+    /// A listener for short connections.
     listener: Descriptor,
-    /// The client's and the server's socket for datagrams, made when they are first used.
+    /// The client's and the server's datagram sockets, made when they are first used.
     datagrams: Option<(Descriptor, Descriptor)>,
     buf: Vec<u8>,
     lent: Bytes,
 }
 
-/// One address and port has 28,000 ephemeral ports to connect from.
+/// There are 28,000 ephemeral ports for connections to one address and port.
 const CONNECTIONS_PER_PORT: usize = 20_000;
 
-/// Where connections come and go.
+/// The server's address for short connections.
 const CYCLE_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 7);
-/// So much time passes with each: 6,000 of them are in TIME-WAIT at once.
+/// The time that passes with each connection, such that 6,000 of them are in TIME-WAIT at once.
 pub(crate) const CYCLE_TIME: Duration = Duration::from_millis(10);
 
 const DATAGRAM_CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 7000);
 const DATAGRAM_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 7);
 
-/// In commits to compare with, `recv_from` returns the peer itself.
+/// In some commits that this benchmark is compared with, `recv_from` returns the peer itself.
 #[allow(dead_code, reason = "used with such a commit only")]
 trait HasPeer {
     fn peer(&self) -> SocketAddr;
@@ -88,22 +88,22 @@ impl Side {
         Side { stack, iface, inbox: VecDeque::new(), frames: BytesMut::new() }
     }
 
-    /// The next frame that the stack sends, if any.
+    /// The next frame that the stack sends, if there is one.
     fn transmit(&mut self, now: Instant) -> Option<Frame> {
-        // The loopback is left alone: nobody here sends to itself, and commits to compare with have
-        // no call for it.
+        // The loopback is not drained: no host here sends to itself, and some commits that this
+        // benchmark is compared with have no such call.
         let transmit = self.stack.poll_transmit(now)?;
         if self.frames.capacity() < transmit.len() {
             self.frames = BytesMut::with_capacity(FRAMES_BYTES);
         }
         transmit.append_to(&mut self.frames);
-        // As a device with virtio-net headers hands it to the other end.
+        // The frame as a device with virtio-net headers passes it to the other end.
         let checksum = transmit.checksum().map_or(ChecksumState::Unknown, ChecksumState::Partial);
         let bytes = self.frames.split().freeze();
         Some(Frame::new(bytes).with_checksum(checksum).with_segments(transmit.segments()))
     }
 
-    /// Hands the next burst of the frames that wait to the stack. Says whether there was any.
+    /// Passes the next burst of waiting frames to the stack. Returns whether there were any.
     fn take_burst(&mut self, now: Instant) -> bool {
         let mut bytes = 0;
         let fits = |frame: &&Frame| {
@@ -116,7 +116,7 @@ impl Side {
         count > 0
     }
 
-    /// Takes in what waits, and sends what comes of it after each burst.
+    /// Passes all waiting frames to the stack, and sends the results after each burst.
     fn exchange(&mut self, now: Instant, peer: &mut VecDeque<Frame>) -> bool {
         let mut is_busy = false;
         loop {
@@ -183,8 +183,8 @@ impl Pair {
         }
     }
 
-    /// Small segments go at once. Before the first is sent and not before: what idle connections
-    /// take is counted too, and options that differ from the default take memory.
+    /// Sets TCP_NODELAY. This is done just before the first segment is sent, because options that
+    /// differ from the default take memory, and the memory of idle connections is measured, too.
     fn set_no_delay(&mut self) {
         if !mem::replace(&mut self.is_no_delay, true) {
             for &(client, _) in &self.connections {
@@ -193,14 +193,14 @@ impl Pair {
         }
     }
 
-    /// Exchanges frames until both are silent.
+    /// Exchanges frames until neither side sends any.
     fn settle(&mut self) {
         while self.client.exchange(self.now, &mut self.server.inbox)
             | self.server.exchange(self.now, &mut self.client.inbox)
         {}
     }
 
-    /// Moves so many bytes over the first connection.
+    /// Moves this many bytes over the first connection.
     pub(crate) fn transfer(&mut self, bytes: usize, copies: Copies) {
         let (client, server) = self.connections[0];
         self.set_no_delay();
@@ -240,9 +240,8 @@ impl Pair {
         self.settle();
     }
 
-    /// The client sends `count` segments, all of them over one connection, or each over another one
-    /// than those before it, until each connection has had its turn. Returns the time that the
-    /// server takes for them.
+    /// Lets the client send `count` segments, either all over one connection, or each over another
+    /// connection until all have been used. Returns the time that the server takes for them.
     pub(crate) fn receive_batch(&mut self, count: usize, all_busy: bool) -> Duration {
         self.now += Duration::from_millis(1);
         if count > 0 {
@@ -275,15 +274,15 @@ impl Pair {
         self.serve();
         let time = start.elapsed();
         assert!(self.busy.is_empty(), "each of them had an event in its burst");
-        // Acknowledgements that were delayed become due.
+        // Delayed acknowledgements become due.
         self.now += Duration::from_millis(41);
         self.server.stack.handle_timeout(self.now);
         self.settle();
         time
     }
 
-    /// What is timed of a batch: the server takes in what waits, answers, and reads. Callgrind
-    /// finds it by its name, so it has to stay a function.
+    /// The timed part of a batch: the server handles the waiting frames, answers, and reads.
+    /// Callgrind finds this function by its name, so it must stay a function.
     #[inline(never)]
     fn serve(&mut self) {
         while self.server.take_burst(self.now) {
@@ -302,7 +301,7 @@ impl Pair {
         }
     }
 
-    /// The client sends datagrams of 64 bytes, a batch of them, and the server sends each of them
+    /// Lets the client send datagrams of 64 bytes in batches, and the server send each of them
     /// back.
     pub(crate) fn echo_datagrams(&mut self, count: usize) {
         let (client, server) = *self.datagrams.get_or_insert_with(|| {
@@ -330,7 +329,7 @@ impl Pair {
         }
     }
 
-    /// One byte there and back over the first connection, so many times.
+    /// Sends one byte back and forth over the first connection, this many times.
     pub(crate) fn ping_pong(&mut self, count: usize) {
         let (client, server) = self.connections[0];
         self.set_no_delay();
@@ -345,13 +344,13 @@ impl Pair {
         }
     }
 
-    /// Until there are as many in TIME-WAIT as there will be.
+    /// Runs until the number of connections in TIME-WAIT is constant.
     pub(crate) fn warm_up(&mut self) {
         self.cycle(7_000, CYCLE_TIME);
     }
 
-    /// Connections are opened, carry a byte, and are closed by both ends, the client's first, one
-    /// after the other. So much time passes with each.
+    /// Opens connections, one after the other, each of which carries a byte and is closed by both
+    /// ends, first by the client. This much time passes with each.
     pub(crate) fn cycle(&mut self, count: u64, time: Duration) {
         for _ in 0..count {
             self.now += time;

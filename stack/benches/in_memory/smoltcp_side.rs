@@ -1,5 +1,5 @@
-//! The same with smoltcp: two interfaces and the link between them, checksums computed and
-//! verified.
+//! The same benchmarks with smoltcp: two interfaces and the link between them, with checksums
+//! computed and verified.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,17 +14,16 @@ use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
 use super::{Copies, LINK_FRAMES, SOCKET_BUFFER};
 
-/// With the Ethernet header.
+/// The length of the largest frame, including the Ethernet header.
 const MAX_FRAME_BYTES: usize = 1514;
 
-/// A buffer that is as long as the longest frame, and how much of it the frame takes.
+/// A buffer as long as the largest frame, and the length of the frame in it.
 struct Packet {
     buffer: Box<[u8; MAX_FRAME_BYTES]>,
     len: usize,
 }
 
-/// Buffers that are free, for both ends: no frame costs an allocation, nor has to be zeroed, as in
-/// a device.
+/// Free buffers for both ends. As in a device, no frame needs an allocation or must be zeroed.
 type Pool = Rc<RefCell<Vec<Box<[u8; MAX_FRAME_BYTES]>>>>;
 
 /// One end of a link.
@@ -133,7 +132,7 @@ impl Side {
 }
 
 impl Pair {
-    /// As many sockets on the server, one of them connected. Its buffers are as large as
+    /// A server with this many sockets, one of them connected. Its buffers are as large as
     /// Portolan's.
     pub(crate) fn new(sockets: usize) -> Self {
         let now = Instant::from_secs(1);

@@ -1,15 +1,15 @@
-//! The instructions that the rows in memory take, counted by callgrind: here, and with the stack of
-//! another commit.
+//! The number of instructions for the benchmarks in memory, counted by callgrind: with this stack,
+//! and with that of another commit.
 //!
-//! `cargo bench -p portolan --bench instructions` counts a transfer, segments, datagrams, round
-//! trips and connections between the two stacks of the benchmark `in_memory`, both ends together
-//! unless the row says otherwise. A count is the same each time, whatever else the machine does.
-//! `-- --against COMMIT` builds this benchmark with the stack of that commit too, counts both, and
-//! fails if a row takes more than 3 % more instructions than there. Names of rows, or parts of
-//! them, choose among the rows.
+//! `cargo bench -p portolan --bench instructions` counts the instructions of a transfer, segments,
+//! datagrams, round trips and connections between the two stacks of the benchmark `in_memory`, for
+//! both ends together unless the row says otherwise. A count is the same each time, whatever else
+//! the machine does. `-- --against COMMIT` also builds this benchmark with the stack of that
+//! commit, counts both, and fails if a row takes over 3 % more instructions here. Further arguments
+//! select rows by their names or parts of them.
 //!
-//! With `-- --test` (or without cargo's `--bench`) each row runs once and small, uncounted, to show
-//! that it works.
+//! With `-- --test` (or without cargo's `--bench`) each row runs once and small, without counting,
+//! to show that it works.
 
 #[allow(dead_code, reason = "not all of it is used here")]
 #[path = "../in_memory/callgrind.rs"]
@@ -27,18 +27,18 @@ use std::time::Duration;
 use pairs::{BATCH, BULK_BYTES, Copies, SEGMENT_BYTES, portolan_side, smoltcp_side};
 use portolan::Offloads;
 
-/// More than that is a loss.
+/// A row with a larger ratio has become worse.
 const MAX_RATIO: f64 = 1.03;
 
-/// What callgrind counts, by the name of the function.
+/// The functions whose instructions callgrind counts, as a pattern of names.
 const COUNTED: &str = "*instructions::counted*";
 const SERVED: &str = "*portolan_side::Pair::serve*";
 
 struct Row {
     name: &'static str,
-    /// What the count is divided by.
+    /// The unit that the count is divided by.
     unit: &'static str,
-    /// How many units there are in a count.
+    /// The number of units in a count.
     units: usize,
     function: &'static str,
     /// Sets the row up and returns its work, which takes the number of units.
@@ -64,7 +64,7 @@ const ROWS: [Row; 12] = [
         function: COUNTED,
         prepare: || {
             let mut pair = portolan_side::Pair::new(10, Offloads::NONE);
-            // The quick acknowledgements of the start are not what is counted.
+            // The quick acknowledgements at the start are not to be counted.
             pair.ping_pong(100);
             Box::new(move |count| pair.ping_pong(count))
         },
@@ -87,7 +87,7 @@ const ROWS: [Row; 12] = [
         function: COUNTED,
         prepare: || {
             let mut pair = portolan_side::Pair::new(10, Offloads::NONE);
-            // 600 in TIME-WAIT, of which one ends with each new connection.
+            // 600 connections are in TIME-WAIT, of which one ends with each new connection.
             let time = Duration::from_millis(100);
             pair.cycle(700, time);
             Box::new(move |count| pair.cycle(count as u64, time))
@@ -102,7 +102,7 @@ impl Row {
         Row { name, unit: "segment", units: SEGMENTS, function: COUNTED, prepare }
     }
 
-    /// The receiver's end alone.
+    /// A row for the receiving end alone.
     const fn receive(name: &'static str, prepare: fn() -> Work) -> Row {
         Row { name, unit: "segment", units: 256 * BATCH, function: SERVED, prepare }
     }
@@ -116,7 +116,7 @@ impl Row {
 
 fn portolan_bulk(offloads: Offloads, copies: Copies) -> Work {
     let mut pair = portolan_side::Pair::new(1, offloads);
-    // Once for the congestion window.
+    // One transfer for the congestion window to grow.
     pair.transfer(BULK_BYTES, copies);
     Box::new(move |segments| pair.transfer(segments * SEGMENT_BYTES, copies))
 }
@@ -145,22 +145,22 @@ fn in_batches(count: usize, mut work: impl FnMut(usize)) {
     }
 }
 
-/// Callgrind finds it by its name, so it has to stay a function.
+/// Callgrind finds this function by its name, so it must stay a function.
 #[inline(never)]
 fn counted(work: &mut dyn FnMut(usize), units: usize) {
     work(units);
-    // Not the last thing that it does: then it would be a jump, and callgrind would not see it
-    // return.
+    // The call must not be the last statement: otherwise it becomes a tail call, and callgrind does
+    // not see its return.
     std::hint::black_box(());
 }
 
-/// The first argument of the process that callgrind runs; the second is the row's name.
+/// The first argument of the process that callgrind runs. The second is the name of the row.
 const RUN: &str = "--run";
 
 struct Arguments {
     is_bench: bool,
     against: Option<String>,
-    /// One line a row, for the process that compares.
+    /// Whether to print one line per row, for the process that compares.
     is_raw: bool,
     chosen: Vec<String>,
 }
@@ -221,7 +221,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// False if a row has lost.
+/// Counts all rows. Returns false if one has become worse.
 fn count(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     if !arguments.is_bench {
         arguments.rows().for_each(|row| counted(&mut *(row.prepare)(), BATCH));

@@ -1,5 +1,4 @@
-//! Sockets of the kernel with a congestion control that is chosen, whatever the machine's default
-//! is.
+//! Sockets of the kernel with a chosen congestion control, whatever the machine's default is.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,9 +8,9 @@ use std::time::Duration;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, set_tcp_congestion, tcp_congestion};
 use rustix::net::{AddressFamily, SocketType};
 
-/// A socket with the congestion control that is wanted. It has that before it is connected: BBR,
-/// the default of some machines, would leave its pacing behind. (The namespace's default cannot be
-/// set where it is not "allowed".)
+/// A socket with the given congestion control. It is set before the connection is opened, because
+/// BBR, the default of some machines, would leave its pacing behind. (The default of a namespace
+/// cannot be set to an algorithm that is not "allowed" there.)
 fn socket(congestion: &str) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
     set_tcp_congestion(&socket, congestion).map_err(|errno| {
@@ -20,7 +19,7 @@ fn socket(congestion: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A listener; what it accepts has the same congestion control.
+/// A listener. Accepted connections have the same congestion control.
 pub(crate) fn listen(addr: SocketAddr, congestion: &str, backlog: i32) -> io::Result<TcpListener> {
     let socket = socket(congestion)?;
     rustix::net::bind(&socket, &addr)?;
@@ -28,11 +27,11 @@ pub(crate) fn listen(addr: SocketAddr, congestion: &str, backlog: i32) -> io::Re
     Ok(socket.into())
 }
 
-/// A connection. What it runs with shall not hang on anybody's belief, so its congestion control is
-/// read back.
+/// A connection. Its congestion control is read back, so that a result never relies on an
+/// assumption.
 pub(crate) fn connect(addr: SocketAddr, congestion: &str, timeout: Duration) -> io::Result<TcpStream> {
     let socket = socket(congestion)?;
-    // SO_SNDTIMEO is for connect too.
+    // SO_SNDTIMEO applies to connect, too.
     set_socket_timeout(&socket, Timeout::Send, Some(timeout))?;
     rustix::net::connect(&socket, &addr)?;
     let is = tcp_congestion(&socket)?;

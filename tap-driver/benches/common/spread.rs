@@ -1,6 +1,6 @@
-//! What several runs say together.
+//! A summary of several runs.
 
-/// The median, the least and the most.
+/// The median, the minimum and the maximum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -9,7 +9,8 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of at least one value. The median of an even number is the mean of the two in the middle.
+    /// The spread of one or more values. The median of an even number of values is the mean of the
+    /// two in the middle.
     pub(crate) fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.sort_by(f64::total_cmp);
         let (&least, &most) = (values.first()?, values.last()?);

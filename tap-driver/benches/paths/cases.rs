@@ -1,4 +1,4 @@
-//! The paths, and who sends to whom over them.
+//! The emulated paths, and the pairs of hosts that use them.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ pub(crate) type Pair = (Kind, Kind);
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) name: String,
-    /// For people.
+    /// The name for people.
     pub(crate) title: String,
-    /// Without a seed.
+    /// The faults of the path, without a seed.
     pub(crate) impairment: Impairment,
     pub(crate) stall: Option<Stall>,
-    /// When it is measured, counted from the first byte.
+    /// The start of the measured interval, counted from the first byte.
     pub(crate) from: Duration,
     pub(crate) to: Duration,
     pub(crate) measures: Measures,
@@ -29,11 +29,11 @@ pub(crate) struct Case {
 pub(crate) enum Measures {
     /// The goodput of one flow.
     Goodput,
-    /// Jain's index of so many flows. With senders of two kinds, they take turns.
+    /// Jain's index of this many flows. With senders of two kinds, flows alternate between them.
     Fairness { flows: usize },
 }
 
-/// What a run's times are scaled by: the whole, or quick to look at.
+/// The scale of the times of a run: for a whole measurement, or for a quick look.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     pub(crate) single: Duration,
@@ -41,8 +41,7 @@ pub(crate) struct Scale {
     pub(crate) long: Duration,
 }
 
-/// 100 Mbit/s and 25 ms in each direction; the queue in front of it holds what the line takes in 50
-/// ms.
+/// A path of 100 Mbit/s and 25 ms in each direction, with a queue for 50 ms of data.
 fn path() -> Impairment {
     line(100_000_000, Duration::from_millis(50))
 }
@@ -52,7 +51,7 @@ fn line(bits_per_second: u64, rtt: Duration) -> Impairment {
     impairment.bits_per_second = Some(bits_per_second);
     impairment.delay = rtt / 2;
     impairment.queue_bytes = Some((bits_per_second as f64 / 8.0 * rtt.as_secs_f64()) as usize);
-    // The queue is counted in bytes; this bounds nothing.
+    // The queue is limited in bytes, so this limit is never reached.
     impairment.limit = 1 << 20;
     impairment
 }
@@ -112,7 +111,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Case> {
     cases
 }
 
-/// `PL` is Portolan to Linux.
+/// Parses a pair: `PL` is from Portolan to Linux.
 pub(crate) fn parse_pair(text: &str) -> Result<Pair, String> {
     let kind = |letter: char| match letter {
         'P' => Some(Kind::Portolan),

@@ -1,5 +1,4 @@
-//! The path between two sides: a bridge that does to frames what the fault injector says, in real
-//! time.
+//! The emulator of a path: a bridge that applies the fault injector to frames in real time.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -13,33 +12,32 @@ use portolan_runtime::Clock;
 use portolan_runtime::device::{Device, ImpairCounts, ImpairQueue, Impairment, Sent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Frames that are read from one port before the others have their turn.
+/// The frames that are read from one port before the others have their turn.
 const RECEIVE_BURST: usize = 64;
-/// The longest sleep: after that the thread looks whether it shall stop.
+/// The longest sleep. After it the thread checks whether it must stop.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// What the path did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PathCounts {
-    /// From the first side to the second, and back.
+    /// From the first side to the second, and in the other direction.
     pub(crate) directions: [ImpairCounts; 2],
-    /// Frames that were due and that a port had no room for: the machine, not the path, lost them.
+    /// Frames that were due but for which a port had no room: the machine lost them, not the path.
     pub(crate) refused: u64,
-    /// The latest that a frame came out after its time.
+    /// The greatest delay of a frame beyond its time.
     pub(crate) latest: Duration,
-    /// The mean of all.
+    /// The mean delay beyond their time of all frames.
     pub(crate) mean_lateness: Duration,
 }
 
-/// A running emulator. It has a thread of its own; both sides of every comparison go through the
-/// same code.
+/// A running emulator. It has its own thread; both sides of every comparison use the same code.
 pub(crate) struct Emulator {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<io::Result<PathCounts>>,
 }
 
 impl Emulator {
-    /// Joins two sides, of one or more ports each, by one link. The time of an outage counts from
+    /// Joins two sides, each of one or more ports, by one link. The times of outages count from
     /// now.
     pub(crate) fn start(impairment: Impairment, sides: [Vec<Box<dyn Device>>; 2]) -> io::Result<Emulator> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -68,7 +66,7 @@ impl Emulator {
 struct Port {
     side: usize,
     device: Box<dyn Device>,
-    /// The station behind it, from the first frame that it sent.
+    /// The station behind the port, learned from the first frame that it sent.
     mac: Option<MacAddr>,
 }
 
@@ -81,7 +79,7 @@ struct Lateness {
 
 struct Bridge {
     ports: Vec<Port>,
-    /// `queues[side]` takes what comes from that side.
+    /// `queues[side]` takes the frames from that side.
     queues: [ImpairQueue<Frame>; 2],
     refused: u64,
     lateness: Lateness,
@@ -89,7 +87,8 @@ struct Bridge {
 
 impl Bridge {
     fn run(mut self, stop: &AtomicBool) -> io::Result<PathCounts> {
-        // By default Linux wakes us up to 50 us late; a full frame at 100 Mbit/s takes 121.
+        // By default Linux wakes a thread up to 50 µs late; a full frame at 100 Mbit/s takes 121
+        // µs.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         while !stop.load(Ordering::Relaxed) {
             let is_busy = self.receive()? | self.deliver()?;
@@ -106,7 +105,7 @@ impl Bridge {
         })
     }
 
-    /// Takes in what the ports have.
+    /// Takes the frames that the ports have received.
     fn receive(&mut self) -> io::Result<bool> {
         let mut is_busy = false;
         for port in &mut self.ports {
@@ -121,7 +120,7 @@ impl Bridge {
         Ok(is_busy)
     }
 
-    /// Hands out what is due.
+    /// Delivers the frames that are due.
     fn deliver(&mut self) -> io::Result<bool> {
         let mut is_busy = false;
         for side in 0..2 {
@@ -136,8 +135,8 @@ impl Bridge {
         Ok(is_busy)
     }
 
-    /// To the station that it is for, or to all of that side if it is for several or for one that
-    /// is not known.
+    /// Passes a frame to its station, or to all stations of that side if it is for several or for
+    /// an unknown one.
     fn hand_over(&mut self, side: usize, frame: Frame) -> io::Result<()> {
         let destination = mac_at(&frame, 0);
         let is_known = self.ports.iter().any(|port| port.side == side && port.mac == destination);

@@ -1,22 +1,22 @@
-//! What the programs at the two ends of a flow do: one writes as fast as it may, the other reads
-//! and keeps a diary.
+//! The programs at the two ends of a flow: one writes as fast as it can, the other reads and
+//! records its progress.
 
 use std::io::{self, Read, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a call of a socket waits at most before the program looks whether it shall stop.
+/// How long a socket call waits at most. After it the program checks whether it must stop.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_millis(50);
-/// Between two entries of the diary.
+/// The time between two entries of the record.
 const ENTRY_INTERVAL: Duration = Duration::from_millis(5);
-/// What one call reads or writes.
+/// How much one call reads or writes.
 pub(crate) const CHUNK_BYTES: usize = 128 << 10;
 
-/// A time in which the receiving program reads nothing.
+/// A time during which the receiving program reads nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stall {
-    /// Counted from the first byte.
+    /// The start, counted from the first byte.
     pub(crate) begins_after: Duration,
     pub(crate) lasts: Duration,
 }
@@ -28,7 +28,7 @@ impl Stall {
     }
 }
 
-/// How much had arrived when.
+/// The record of how much had arrived at which time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Diary {
     entries: Vec<(Instant, u64)>,
@@ -48,7 +48,7 @@ impl Diary {
         self.entries.first().map(|(at, _)| *at)
     }
 
-    /// What had arrived by then.
+    /// How much had arrived by then.
     fn bytes_by(&self, at: Instant) -> u64 {
         let later = self.entries.partition_point(|(entry_at, _)| *entry_at <= at);
         later.checked_sub(1).map_or(0, |last| self.entries[last].1)
@@ -61,7 +61,7 @@ impl Diary {
     }
 }
 
-/// What the threads of a flow share with the bench.
+/// The state that the threads of a flow share with the benchmark.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) stop: AtomicBool,
@@ -82,7 +82,7 @@ impl Shared {
     }
 }
 
-/// Writes until it is told to stop, or until the other end has.
+/// Writes until it is told to stop, or until the other end stops.
 pub(crate) fn send(mut stream: impl Write, shared: &Shared) -> io::Result<()> {
     let chunk = vec![0x5a; CHUNK_BYTES];
     while !shared.is_over() {
@@ -96,7 +96,7 @@ pub(crate) fn send(mut stream: impl Write, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads until it is told to stop, with a stall if one is wanted.
+/// Reads until it is told to stop, with a stall if there is one.
 pub(crate) fn receive(mut stream: impl Read, stall: Option<Stall>, shared: &Shared) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut first_at = None;

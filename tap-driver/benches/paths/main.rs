@@ -1,15 +1,15 @@
-//! Goodput over bad paths, beside Linux and smoltcp, in real time.
+//! Goodput over bad paths of Portolan, Linux and smoltcp, in real time.
 //!
 //! `cargo bench -p portolan-tap --bench paths` measures one flow over an emulated path (100 Mbit/s,
 //! 25 ms in each direction, a queue of one bandwidth-delay product) with loss, reordering, an
 //! outage, and a receiver that stalls; flows that share the path (Jain's index); and a long fat
-//! path. Every pair of hosts is joined by the same emulator, which is the fault injector of the
-//! runtime as a bridge. Kernels are behind TAP devices in network namespaces of their own, so
-//! nothing of this host is touched; `/dev/net/tun` must be open to whoever runs it.
+//! path. Every pair of hosts is joined by the same emulator, which is the runtime's fault injector
+//! as a bridge. Kernels are behind TAP devices in their own network namespaces, so this host is not
+//! affected; the user must be allowed to open `/dev/net/tun`.
 //!
-//! Faults are the same in both directions. Goodput is what the receiving program has read, from the
-//! first byte on. `-- --help` has the options; `-- --quick` takes a minute and a half; `-- --test`
-//! only shows that it works.
+//! Faults are the same in both directions. Goodput is what the receiving program has read, counted
+//! from the first byte. `-- --help` lists the options; `-- --quick` takes a minute and a half;
+//! `-- --test` only shows that it works.
 
 mod cases;
 mod emulator;
@@ -116,7 +116,7 @@ impl Arguments {
         Ok(all.into_iter().filter(|case| wanted.is_empty() || wanted.contains(&case.name)).collect())
     }
 
-    /// The pairs of a case. Fairness is Portolan against Linux, beside Linux alone.
+    /// The pairs of a case. For fairness, Portolan against Linux, and Linux alone.
     fn pairs(&self, case: &Case) -> Vec<Pair> {
         if self.is_virtual {
             let is_single = matches!(case.measures, Measures::Goodput);
@@ -142,7 +142,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(folder) = &arguments.pcap {
         std::fs::create_dir_all(folder)?;
     }
-    // Before any thread is started.
+    // This must be done before any thread is started.
     portolan_tap::isolate()?;
     let mut rows = Vec::new();
     for case in cases {
@@ -155,7 +155,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All runs of a case. The pairs take turns, so that what else happens on the machine happens to
+/// Measures all runs of a case. The pairs alternate, so that other activity on the machine affects
 /// all of them.
 fn measure(case: Case, seeds: u64, arguments: &Arguments) -> Result<Row, Box<dyn Error>> {
     let options = Options { kernel_congestion: arguments.kernel_congestion.clone() };
@@ -181,7 +181,7 @@ fn measure(case: Case, seeds: u64, arguments: &Arguments) -> Result<Row, Box<dyn
     Ok(Row { case, runs })
 }
 
-/// A line a run on standard error, for those who wait.
+/// Prints a line for each run on standard error, to show progress.
 fn narrate(case: &Case, (sender, receiver): Pair, seed: u64, outcome: &Outcome) {
     let figure = report::figure(case, outcome);
     let [forth, back] = outcome.path.directions;

@@ -1,4 +1,4 @@
-//! The tables, and the same as JSON.
+//! The report as tables and as JSON.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use crate::hosts::Kind;
 use crate::run::Outcome;
 use crate::spread::Spread;
 
-/// Linux to Linux: what the others are held against.
+/// Linux to Linux, with which the others are compared.
 const REFERENCE: Pair = (Kind::Linux, Kind::Linux);
 
 /// All runs of a case, by pair.
@@ -31,7 +31,7 @@ fn spread(row: &Row, pair: Pair) -> Option<Spread> {
     Spread::of(outcomes.iter().map(|outcome| figure(&row.case, outcome)).collect())
 }
 
-/// A Markdown table of the rows of one kind, a column a pair.
+/// Prints a Markdown table of the rows of one kind, with a column for each pair.
 pub(crate) fn print(rows: &[Row], pairs: &[Pair]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let (goodput, fairness): (Vec<&Row>, Vec<&Row>) =
@@ -90,7 +90,7 @@ fn cell(row: &Row, pair: Pair) -> String {
     }
 }
 
-/// Every run with all that is known about it.
+/// Every run with everything that is known about it.
 pub(crate) fn json(rows: &[Row]) -> Value {
     let runs = rows.iter().flat_map(|row| {
         row.runs.iter().flat_map(move |((sender, receiver), outcomes)| {

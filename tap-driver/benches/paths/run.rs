@@ -1,4 +1,4 @@
-//! One run: hosts, the path between them, flows, and what came of it.
+//! One run: hosts, the path between them, flows, and the results.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,23 +14,23 @@ use crate::flow::{Diary, Shared};
 use crate::hosts::{self, Host, Kind, Options, Place};
 
 const FIRST_PORT: u16 = 5000;
-/// A SYN or two may get lost.
+/// Long enough for a lost SYN or two.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// Bits a second of each flow.
+    /// The goodput of each flow in bits a second.
     pub(crate) goodputs: Vec<f64>,
-    /// Of all flows together, for each second.
+    /// The goodput of all flows together, for each second.
     pub(crate) by_second: Vec<f64>,
-    /// What the programs said.
+    /// The texts that the programs returned.
     pub(crate) notes: Vec<String>,
     pub(crate) path: PathCounts,
 }
 
 impl Outcome {
-    /// From what the receivers noted.
+    /// Computes the result from the receivers' records.
     pub(crate) fn of(
         case: &Case,
         diaries: &[Diary],
@@ -47,7 +47,7 @@ impl Outcome {
         Outcome { goodputs, by_second, notes, path }
     }
 
-    /// Jain's index: 1 if all have the same, 1/n if one has all.
+    /// Jain's index: 1 if all flows have the same goodput, 1/n if one of n has everything.
     pub(crate) fn fairness(&self) -> f64 {
         let sum: f64 = self.goodputs.iter().sum();
         let squares: f64 = self.goodputs.iter().map(|goodput| goodput * goodput).sum();
@@ -55,8 +55,8 @@ impl Outcome {
     }
 }
 
-/// The flows of a run: in a case of fairness, the kinds of the pair take turns at sending, and the
-/// kernel receives.
+/// The flows of a run. In a case of fairness the senders alternate between the kinds of the pair,
+/// and the kernel receives.
 fn flows_of(case: &Case, pair: Pair) -> Vec<Pair> {
     match case.measures {
         Measures::Goodput => vec![pair],
@@ -66,7 +66,7 @@ fn flows_of(case: &Case, pair: Pair) -> Vec<Pair> {
     }
 }
 
-/// Where frames are recorded: what the first side sends and gets, and what the second does.
+/// The files for recordings: one for the first side, one for the second.
 pub(crate) fn run(
     case: &Case,
     pair: Pair,
@@ -107,7 +107,7 @@ pub(crate) fn run(
 
     let started_at = wait_for_first_bytes(&shared, || programs.iter().any(|program| program.is_finished()));
     if let Some(at) = started_at {
-        // A little longer, so that what arrives in the last moment is in the diaries.
+        // A little longer, so that data of the last moment is recorded.
         std::thread::sleep(
             (at + case.to + Duration::from_millis(20)).saturating_duration_since(Instant::now()),
         );
@@ -120,7 +120,7 @@ pub(crate) fn run(
         .filter(|program| started_at.is_some() || program.is_finished())
         .map(|program| program.join().map_err(|_| io::Error::other("a program panicked"))?)
         .collect();
-    // A TAP device goes with the namespace: the emulator lets go of it before.
+    // A TAP device disappears with its namespace, so the emulator releases it before.
     let path = emulator.stop()?;
     drop(hosts);
     let started_at = match (started_at, &ended) {
@@ -133,7 +133,7 @@ pub(crate) fn run(
     Ok(Outcome::of(case, &diaries, started_at, notes, path))
 }
 
-/// When the last flow had begun; none if a program gave up before, or nothing came.
+/// The time at which the last flow began; `None` if a program gave up before, or nothing arrived.
 fn wait_for_first_bytes(shared: &[Arc<Shared>], has_ended: impl Fn() -> bool) -> Option<Instant> {
     let deadline = Instant::now() + START_TIMEOUT;
     while Instant::now() < deadline && !has_ended() {

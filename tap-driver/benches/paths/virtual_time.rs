@@ -1,5 +1,5 @@
-//! Portolan to Portolan over the same path in virtual time: for what a machine cannot do in real
-//! time, and for results that nothing else on the machine disturbs.
+//! Portolan to Portolan over the same path in virtual time, for rates that a machine cannot reach
+//! in real time, and for results that other activity on the machine does not affect.
 
 use std::io;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 struct Side {
     stack: Stack,
     iface: InterfaceId,
-    /// What it sends is under way in there.
+    /// The frames from this side that are in flight.
     path: ImpairQueue<Frame>,
 }
 
@@ -40,7 +40,7 @@ impl Side {
         Ok(Side { stack, iface, path })
     }
 
-    /// Sends what the stack has, and forgets its events: the programs look for themselves.
+    /// Sends the frames that the stack has, and discards its events, because the programs poll.
     fn transmit(&mut self, now: Instant) {
         loop {
             while let Some(transmit) = self.stack.poll_transmit(now) {
@@ -53,7 +53,7 @@ impl Side {
         while self.stack.poll_event().is_some() {}
     }
 
-    /// Hands what has arrived to the other side.
+    /// Passes arrived frames to the other side.
     fn pass_on(&mut self, now: Instant, other: &mut Side) {
         while let Some(frame) = self.path.pop(now) {
             other.stack.handle_frame(now, other.iface, frame);
@@ -83,8 +83,8 @@ impl Reader {
         Ok(Reader { listener, stream: None, stall, diary: Diary::default(), first_at: None })
     }
 
-    /// Reads all that is there, unless it is stalled. `epoch` is std's name for the beginning of
-    /// the virtual time.
+    /// Reads everything that is there, unless it is stalled. `epoch` is the beginning of virtual
+    /// time as an instant of std.
     fn turn(&mut self, now: Instant, stack: &mut Stack, epoch: std::time::Instant) -> Result<(), Error> {
         if self.stream.is_none() {
             self.stream = stack.accept(self.listener).ok().map(|(stream, _)| stream);
@@ -105,7 +105,7 @@ impl Reader {
         }
     }
 
-    /// When it goes on reading.
+    /// When it continues to read.
     fn next_at(&self, now: Instant) -> Option<Instant> {
         let stall = self.stall?;
         Some(self.first_at? + stall.begins_after + stall.lasts).filter(|&at| at > now)

@@ -1,23 +1,23 @@
-//! From values to what the report says of them.
+//! The computation of reported values from measured ones.
 
 use crate::spread::Spread;
 
-/// How many times the one is the other: of the medians, and from the least to the most of the
-/// rounds, in each of which the two ran one after the other.
+/// The ratio of ours to theirs: that of the medians, and the least and greatest of the rounds. In
+/// each round both were measured one after the other.
 pub(crate) fn ratio(ours: &[f64], theirs: &[f64]) -> Option<Spread> {
     let median = Spread::of(ours.to_vec())?.median / Spread::of(theirs.to_vec())?.median;
     let rounds = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
     Spread::of(rounds).map(|rounds| Spread { median, ..rounds })
 }
 
-/// The value that so many percent of all are not above (the nearest rank); `sorted` is from the
-/// least to the most.
+/// The smallest value that this percentage of all values does not exceed (nearest rank); `sorted`
+/// is in ascending order.
 pub(crate) fn percentile(sorted: &[u64], percent: f64) -> Option<u64> {
     let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()
 }
 
-/// What a ratio, or a number, shall be.
+/// The bound of a ratio or a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Bound {
     AtLeast(f64),
@@ -33,19 +33,19 @@ impl Bound {
     }
 }
 
-/// The least that counts as a loss.
+/// The smallest change that counts as a loss.
 const MIN_LOSS: f64 = 0.05;
 
-/// What became of a figure from one commit to another.
+/// The change of a figure from one commit to another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) ratio: Spread,
-    /// Whether it is worse by more than 5 % and by more than its rounds there differ among
-    /// themselves.
+    /// Whether it is worse by more than 5 %, and by more than the rounds of the other commit differ
+    /// among themselves.
     pub(crate) is_loss: bool,
 }
 
-/// None if not both were measured.
+/// `None` unless both were measured.
 pub(crate) fn change(here: &[f64], there: &[f64], more_is_better: bool) -> Option<Change> {
     let ratio = ratio(here, there)?;
     let before = Spread::of(there.to_vec())?;

@@ -1,7 +1,7 @@
-//! A process that keeps every CPU awake: a thread on each that does nothing, and gives way to
-//! whoever has anything to do.
+//! A process that keeps every CPU awake: on each, an idle thread that yields to any other.
 //!
-//! Waking an idle virtual CPU takes longer than a round trip. Latencies with and without that are
+//! Waking an idle virtual CPU takes longer than a round trip, so latencies differ with and without
+//! this.
 //! different things.
 
 use std::hint;
@@ -19,7 +19,7 @@ pub(crate) fn run() -> io::Result<()> {
     for &cpu in &cpus {
         let started = started.clone();
         thread::spawn(move || {
-            // Nobody waits for it once the bench has given up.
+            // Nobody receives this once the benchmark has given up.
             if started.send(idle_on(cpu)).is_ok() {
                 loop {
                     hint::spin_loop();
@@ -33,13 +33,13 @@ pub(crate) fn run() -> io::Result<()> {
     child::ready("")
 }
 
-/// Binds this thread to a CPU, with the scheduling class that only runs when nothing else does.
+/// Binds this thread to a CPU, with the scheduling class that runs only when no other thread does.
 fn idle_on(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     sched_setaffinity(None, &set)?;
     let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: it reads the parameters, and zero is this thread.
+    // SAFETY: the call only reads the parameters; process id 0 is this thread.
     #[allow(unsafe_code)]
     let status = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
     if status != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! The bar chart: medians, a panel for each of the figures that most people look for.
+//! The bar chart: medians, with a panel for each of the most important figures.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::report::Results;
 struct Panel {
     figure: &'static str,
     title: &'static str,
-    /// What is printed beside a bar is the figure divided by that.
+    /// The figure is divided by this for the number beside a bar.
     divisor: f64,
     digits: usize,
 }
@@ -43,13 +43,13 @@ const TITLE_HEIGHT: i32 = 28;
 const BAR_HEIGHT: i32 = 16;
 const BAR_STEP: i32 = 21;
 const LABEL_WIDTH: i32 = 170;
-/// For the number behind the longest bar.
+/// The room for the number behind the longest bar.
 const NUMBER_WIDTH: i32 = 50;
 const FONT: &str = "sans-serif";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Draws what there is of it.
+/// Draws a chart of the available results.
 pub(crate) fn draw(path: &Path, results: &Results) -> Result<(), Box<dyn Error>> {
     let bars = |panel: &Panel| -> Vec<(Peer, f64)> {
         let median = |peer: Peer| Some((peer, results.median(panel.figure, peer)? / panel.divisor));

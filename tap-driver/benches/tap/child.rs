@@ -1,7 +1,7 @@
-//! Processes of the benchmark's own: it starts itself again, in another role.
+//! Child processes of the benchmark: it starts itself again in another role.
 //!
-//! The protocol: a child says a line when it is ready, and ends when its standard input does. So
-//! nothing stays behind, in whatever way the parent ends.
+//! The protocol: a child prints a line when it is ready, and ends when its standard input is
+//! closed. So no process remains, however the parent ends.
 
 use std::env;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -9,25 +9,25 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a child's first argument says that it is one.
+/// The first argument of a child.
 pub(crate) const MARK: &str = "as";
 const READY: &str = "ready";
-/// How long a child may take to end after it was told so. What it holds has to be given back by the
-/// kernel.
+/// How long a child may take to end after it was told to. The kernel has to release everything that
+/// it holds.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A process of ours, which ends with this value.
+/// A child process, which ends when this value is dropped.
 pub(crate) struct Child {
     process: std::process::Child,
     note: String,
 }
 
-/// This program in the role that the arguments say.
+/// The command that runs this program in a role, given by the arguments.
 pub(crate) fn command(role: &[&str]) -> io::Result<Command> {
     Ok(command_of(&env::current_exe()?, role))
 }
 
-/// A program that is one of these in a role.
+/// The command that runs such a program in a role.
 pub(crate) fn command_of(program: &Path, role: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.arg(MARK).args(role);
@@ -35,7 +35,7 @@ pub(crate) fn command_of(program: &Path, role: &[&str]) -> Command {
 }
 
 impl Child {
-    /// Starts one and waits until it is ready.
+    /// Starts a child and waits until it is ready.
     pub(crate) fn start(role: &[&str]) -> io::Result<Child> {
         let process = command(role)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut child = Child { process, note: String::new() };
@@ -45,7 +45,7 @@ impl Child {
         }
         match line.strip_prefix(READY) {
             Some(note) => child.note = note.trim().to_owned(),
-            // What went wrong it has said on standard error.
+            // It has printed the error on standard error.
             None => return Err(io::Error::other(format!("{role:?} did not start"))),
         }
         Ok(child)
@@ -55,7 +55,7 @@ impl Child {
         self.process.id() as libc::pid_t
     }
 
-    /// What it said when it was ready.
+    /// The line that it printed when it was ready.
     pub(crate) fn note(&self) -> &str {
         &self.note
     }
@@ -71,14 +71,15 @@ impl Drop for Child {
                 Ok(Some(_)) | Err(_) => return,
             }
         }
-        // It is our own child, which nobody else has waited for. If it cannot be killed, nothing
-        // can be done.
+        // It is our child, and nobody else has waited for it. If it cannot be killed, there is
+        // nothing to do about that.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// In the child: it is ready, with a note for the parent. Returns when the parent wants it to end.
+/// Called in the child when it is ready, with a note for the parent. Returns when the parent wants
+/// the child to end.
 pub(crate) fn ready(note: &str) -> io::Result<()> {
     println!("{READY} {note}");
     io::stdout().flush()?;

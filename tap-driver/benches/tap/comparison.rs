@@ -1,5 +1,5 @@
-//! Two commits, measured in turn: the same rows with the stack of this checkout and with that of
-//! another.
+//! The comparison of two commits: the same rows are measured in turn with the stack of this
+//! checkout and with that of the other commit.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use crate::arithmetic::change;
 use crate::other_commit;
 use crate::report::{Line, Results, cell};
 
-/// Builds this benchmark with the stack of a commit; the program.
+/// Builds this benchmark with the stack of a commit, and returns the program.
 pub(crate) fn build(commit: &str) -> Result<PathBuf, Box<dyn Error>> {
     let folder = other_commit::unpack(commit)?;
     let arguments = ["--package", "portolan-tap", "--bench", "tap", "--no-run", "--message-format", "json"];
@@ -24,7 +24,7 @@ pub(crate) fn build(commit: &str) -> Result<PathBuf, Box<dyn Error>> {
     program.ok_or_else(|| format!("cargo does not say where the benchmark of {commit} is").into())
 }
 
-/// A line a figure and a peer. Says whether one has lost.
+/// Prints a line for each figure and peer. Returns whether one has become worse.
 pub(crate) fn print(here: &Results, there: &Results, commit: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     let mut has_lost = false;

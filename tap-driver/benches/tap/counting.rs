@@ -1,4 +1,4 @@
-//! An allocator that counts, when it is asked to.
+//! An allocator that counts when it is asked to.
 #![allow(unsafe_code, reason = "a global allocator")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -9,11 +9,11 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Off where time is measured: then all that it costs is a look at this.
+/// Off where time is measured, so that counting costs only a check of this flag.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came; only a counter is kept beside.
+// SAFETY: every call is passed to the system's allocator unchanged; only a counter is added.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size() as isize);
@@ -46,13 +46,13 @@ fn note(bytes: isize) {
     }
 }
 
-/// From now on. What is freed and was allocated before counts as negative: begin before what is
-/// measured.
+/// Starts counting. Freeing memory that was allocated before counts as negative, so start before
+/// the memory in question is allocated.
 pub(crate) fn begin() {
     IS_ON.store(true, Ordering::Relaxed);
 }
 
-/// Bytes that were allocated since and are not freed.
+/// The bytes that were allocated since and are not freed.
 pub(crate) fn live() -> isize {
     LIVE.load(Ordering::Relaxed)
 }

@@ -1,13 +1,13 @@
-//! What is to be reached: ratios within one run, of medians.
+//! The goals: bounds for ratios of medians within one run.
 
 use crate::arithmetic::{Bound, ratio};
 use crate::peers::Peer;
 use crate::report::Results;
 use crate::spread::Spread;
 
-/// Something that has a goal.
+/// A figure with a goal.
 pub(crate) struct Goal {
-    /// A figure's name.
+    /// The name of the figure.
     figure: String,
     peer: Peer,
     against: Against,
@@ -15,15 +15,15 @@ pub(crate) struct Goal {
 }
 
 enum Against {
-    /// The same figure of another.
+    /// The same figure of another peer.
     Peer(Peer),
-    /// Another figure of the same.
+    /// Another figure of the same peer.
     Figure(String),
-    /// Nothing: the number itself.
+    /// Nothing: the bound is for the number itself.
     Nothing,
 }
 
-/// What came of a goal.
+/// The result for a goal.
 pub(crate) struct Verdict {
     /// What is compared with what.
     pub(crate) title: String,
@@ -33,7 +33,7 @@ pub(crate) struct Verdict {
     pub(crate) is_met: bool,
 }
 
-/// All goals; `idle` is the most idle connections that are open at once.
+/// All goals; `idle` is the largest number of idle connections.
 pub(crate) fn all(idle: usize) -> Vec<Goal> {
     use Bound::{AtLeast, AtMost};
     let goal = |figure: &str, peer, against, bound| Goal { figure: figure.to_owned(), peer, against, bound };
@@ -76,7 +76,7 @@ pub(crate) fn all(idle: usize) -> Vec<Goal> {
 }
 
 impl Goal {
-    /// None if not both sides were measured.
+    /// `None` unless both sides were measured.
     pub(crate) fn judge(&self, results: &Results) -> Option<Verdict> {
         let ours = results.values(&self.figure, self.peer);
         let name = results.title(&self.figure)?;

@@ -1,5 +1,5 @@
-//! Rows without a device: the pairs of stacks in memory of
-//! `cargo bench -p portolan --bench in_memory`, run from here so that one report has them all.
+//! The rows without a device: the pairs of stacks in memory of
+//! `cargo bench -p portolan --bench in_memory`, run here so that one report has all rows.
 
 #[path = "../../../stack/benches/in_memory/callgrind.rs"]
 pub(crate) mod callgrind;
@@ -22,18 +22,18 @@ use crate::{child, counting};
 use pairs::{BATCH, BULK_BYTES, Copies, SEGMENT_BYTES, portolan_side, smoltcp_side};
 
 const FEW_SOCKETS: usize = 10;
-/// Connections from one stack to one port of another.
+/// The connections from one stack to one port of another.
 const PER_PORT: usize = 10_000;
-/// What goes through an idle connection in each direction before it is idle again.
+/// The bytes that go through an idle connection in each direction before it is idle again.
 const MESSAGE_BYTES: usize = 1000;
-/// It takes less than a minute to get them.
+/// Creating this many takes less than a minute.
 const MAX_TIME_WAITS: usize = 20_000;
-/// How long what handshakes leave behind may stay.
+/// How long the remains of handshakes may exist.
 const SETTLE: Duration = Duration::from_secs(2);
-/// Of the pair, which has a clock of its own: two seconds too.
+/// The number of rests of the pair, which has its own clock; two seconds, too.
 const RESTS: usize = 50;
 
-/// In a process of its own. No thread is started before, so that nothing else is counted.
+/// Runs in its own process. No thread is started before, so that nothing else is counted.
 pub(crate) fn run(plan: &Plan) -> io::Result<Figures> {
     match (plan.row, plan.peer) {
         (Row::InMemory, peer) => Ok(bulk(plan.time, transfer_of(peer))),
@@ -44,10 +44,10 @@ pub(crate) fn run(plan: &Plan) -> io::Result<Figures> {
     }
 }
 
-/// Gbit/s with and without copies, in turn.
+/// The rates in Gbit/s with and without copies, measured in turn.
 fn bulk(time: Duration, mut transfer: impl FnMut(Copies)) -> Figures {
     let mut took = [(Copies::Both, "copied", Duration::ZERO), (Copies::None, "lent", Duration::ZERO)];
-    // Once for the caches and the congestion window.
+    // One transfer to fill the caches and to grow the congestion window.
     transfer(Copies::Both);
     let began_at = Instant::now();
     let mut transfers = 0;
@@ -63,12 +63,12 @@ fn bulk(time: Duration, mut transfer: impl FnMut(Copies)) -> Figures {
     took.into_iter().map(|(_, part, total)| (part.to_owned(), gbits(total))).collect()
 }
 
-/// Nanoseconds that a stack takes for a received segment of one connection, with few sockets and
-/// with many.
+/// The nanoseconds that a stack takes for a received segment of one connection, with few and with
+/// many sockets.
 fn segment(plan: &Plan) -> Figures {
     let mut timed: Vec<(usize, Batch)> = Vec::new();
     if plan.peer == Peer::Smoltcp {
-        // It looks at every socket for every packet: with many it would take minutes.
+        // smoltcp scans all sockets for every packet: with many it would take minutes.
         let mut pair = smoltcp_side::Pair::new(FEW_SOCKETS);
         timed.push((FEW_SOCKETS, Box::new(move || pair.receive_batch(BATCH))));
     } else {
@@ -77,7 +77,7 @@ fn segment(plan: &Plan) -> Figures {
             timed.push((count, Box::new(move || pair.receive_batch(BATCH, false))));
         }
     }
-    // One after the other, for each shall find its own state in the caches, and not the other's.
+    // The batches run one after the other, so that each finds its own state in the caches.
     let time = plan.time / timed.len() as u32;
     let nanos = |batch: &mut Batch| {
         let (began_at, mut batches, mut total) = (Instant::now(), 0, Duration::ZERO);
@@ -90,15 +90,15 @@ fn segment(plan: &Plan) -> Figures {
     timed.iter_mut().map(|(count, batch)| (count.to_string(), nanos(batch))).collect()
 }
 
-/// Something that is timed by itself.
+/// A function that measures its own time.
 type Batch = Box<dyn FnMut() -> Duration>;
 
-/// Bytes of one end of an idle connection, and of a TIME-WAIT.
+/// The bytes of one end of an idle connection, and of a TIME-WAIT record.
 fn memory(count: usize) -> io::Result<Figures> {
     counting::begin();
     let before = counting::live();
     let mut pair = portolan_side::Pair::new(count, Offloads::NONE);
-    // Each takes 42 ms of the pair's time: what the handshakes left behind goes.
+    // Each rest takes 42 ms of the pair's time: the remains of the handshakes expire.
     for _ in 0..RESTS {
         pair.receive_batch(0, false);
     }
@@ -106,7 +106,7 @@ fn memory(count: usize) -> io::Result<Figures> {
     drop(pair);
     let (unused, used) = of_idle(count)?;
     let time_waits = count.min(MAX_TIME_WAITS);
-    // Closed connections leave room behind that is used again, with TIME-WAITs and without.
+    // Closed connections leave room that is reused, with TIME-WAIT records and without.
     let time_wait = (of_closed(time_waits, time_waits)? - of_closed(time_waits, 0)?) / time_waits as f64;
     Ok(Figures::from([
         ("stack".into(), stack),
@@ -116,8 +116,8 @@ fn memory(count: usize) -> io::Result<Figures> {
     ]))
 }
 
-/// Bytes of one end of an idle connection between two runtimes: of one that was never used, and of
-/// one that was.
+/// The bytes of one end of an idle connection between two runtimes: of one that was never used, and
+/// of one that was.
 fn of_idle(count: usize) -> io::Result<(f64, f64)> {
     let (server, client) = hosts(0)?;
     let before = counting::live();
@@ -137,13 +137,13 @@ fn of_idle(count: usize) -> io::Result<(f64, f64)> {
     Ok((unused, each()))
 }
 
-/// Bytes that two runtimes hold when all connections between them are closed, and at most so many
-/// TIME-WAITs are left.
+/// The bytes that two runtimes hold when all connections between them are closed, and at most this
+/// many are in TIME-WAIT.
 fn of_closed(count: usize, max_time_wait: usize) -> io::Result<f64> {
     let (server, client) = hosts(max_time_wait)?;
     let before = counting::live();
-    // The client closes first and keeps the TIME-WAIT. One connection after the other: those that
-    // nobody holds and that are not over are limited.
+    // The client closes first and keeps the TIME-WAIT record. The connections are closed one after
+    // the other, because the number of orphans is limited.
     for (near, mut far) in connections(&server, &client, count)? {
         near.shutdown(Shutdown::Write)?;
         let _the_end = far.read(&mut [0])?;
@@ -184,27 +184,27 @@ fn host(number: u8, device: MemoryDevice, max_time_wait: usize) -> io::Result<Ru
     Builder::new().config(config).interface(device, [address]).start()
 }
 
-/// Under callgrind, which counts what happens inside of [`counted`].
+/// Runs under callgrind, which counts the instructions of [`counted`].
 fn instructions(peer: Peer) -> io::Result<Figures> {
     let total = callgrind::count(&child::command(&["transfer", peer.name()])?, "*in_memory::counted*")?;
     Ok(Figures::from([(String::new(), total as f64 / (BULK_BYTES / SEGMENT_BYTES) as f64)]))
 }
 
-/// What callgrind counts: one transfer, copied.
+/// The work that callgrind counts: one transfer with copies.
 pub(crate) fn transfer(peer: Peer) {
     counted(&mut *transfer_of(peer));
 }
 
-/// Found by its name, so it has to stay a function.
+/// Callgrind finds this function by its name, so it must stay a function.
 #[inline(never)]
 fn counted(transfer: &mut dyn FnMut(Copies)) {
     transfer(Copies::Both);
-    // Not the last thing that it does: then it would be a jump, and callgrind would not see it
-    // return.
+    // The call must not be the last statement: otherwise it becomes a tail call, and callgrind does
+    // not see its return.
     std::hint::black_box(());
 }
 
-/// A new pair, to move bytes over.
+/// A transfer over a new pair.
 fn transfer_of(peer: Peer) -> Box<dyn FnMut(Copies)> {
     if peer == Peer::Smoltcp {
         let mut pair = smoltcp_side::Pair::new(1);

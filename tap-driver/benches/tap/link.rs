@@ -1,4 +1,4 @@
-//! The cable between the client and what is measured, and what the kernel's ends of it need.
+//! The cable between the client and the measured peer, and the setup of the kernel's ends.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,17 +13,17 @@ pub(crate) const CLIENT_DEVICE: &str = "bench0";
 pub(crate) const SERVER_DEVICE: &str = "bench1";
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-/// The MAC address of what has no kernel.
+/// The MAC address of a peer that is not a kernel.
 pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-/// What every peer has, so that none is slow because a window's worth of frames does not fit.
+/// The queue length of every peer, so that none is slow because the frames of a window do not fit.
 const QUEUE_LEN: &str = "4000";
 
-/// Where a service is.
+/// The address of a service.
 pub(crate) fn server(port: u16) -> SocketAddr {
     SocketAddrV4::new(SERVER, port).into()
 }
 
-/// Runs `ip`, from iproute2.
+/// Runs `ip` of iproute2.
 pub(crate) fn ip(line: &str) -> io::Result<()> {
     let output =
         Command::new("ip").args(line.split_whitespace()).stdin(Stdio::null()).output().map_err(|error| {
@@ -42,18 +42,18 @@ pub(crate) fn bring_up(device: &str, addr: Ipv4Addr) -> io::Result<()> {
     ip(&format!("link set {device} up txqueuelen {QUEUE_LEN}"))
 }
 
-/// Settings of a namespace that all measurements have.
+/// Makes the settings of a namespace that all measurements need.
 pub(crate) fn settle_namespace() -> io::Result<()> {
-    // Nothing but what is measured shall be on the cable. Where there is no IPv6, there is nothing
-    // to switch off.
+    // The cable is to carry only the measured traffic. Where there is no IPv6, there is nothing to
+    // switch off.
     for which in ["all", "default"] {
         let path = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
         if Path::new(&path).exists() {
             std::fs::write(path, "1")?;
         }
     }
-    // One client opens tens of thousands of connections to one port, and TIME-WAIT keeps each for a
-    // minute.
+    // One client opens tens of thousands of connections to one port, each of which is in TIME-WAIT
+    // for a minute.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")
 }
 
@@ -79,8 +79,8 @@ pub(crate) fn switch_offloads_off(device: &str) -> io::Result<()> {
         let mut value = EthtoolValue { command, data: 0 };
         let mut request = interface_request(device)?;
         request.ifr_ifru.ifru_data = (&raw mut value).cast();
-        // SAFETY: the kernel reads and writes the request and the value that it points to; both
-        // live and are as large as it expects.
+        // SAFETY: the kernel reads and writes the request and the value that it points to; both are
+        // live and have the expected size.
         #[allow(unsafe_code)]
         let status =
             unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as libc::Ioctl, &raw mut request) };
@@ -97,7 +97,7 @@ pub(crate) fn switch_offloads_off(device: &str) -> io::Result<()> {
 
 /// A `struct ifreq` with a name.
 pub(crate) fn interface_request(name: &str) -> io::Result<libc::ifreq> {
-    // SAFETY: it is made of integers and a pointer, for which zeroes are values.
+    // SAFETY: the type consists of integers and a pointer, for which zero is a valid value.
     #[allow(unsafe_code)]
     let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
     // The last byte stays zero.

@@ -1,28 +1,27 @@
-//! Portolan through a TAP device, beside two kernels, smoltcp, and what the device itself can do.
+//! Portolan through a TAP device, compared with two kernels, smoltcp, and the limit of the device.
 //!
-//! `cargo bench --bench tap` measures bulk, latency, datagrams, connections and what many idle ones
-//! cost. The client is always the kernel with plain sockets; what is measured stands at the other
-//! end of a cable: a TAP device, or for the kernel a veth pair. All of it is in namespaces of its
-//! own and needs no privileges, only a `/dev/net/tun` that may be opened.
+//! `cargo bench --bench tap` measures bulk, latency, datagrams, connections, and the cost of many
+//! idle connections. The client is always the kernel with plain sockets. The measured peer is at
+//! the other end of a cable: a TAP device, or for the kernel a veth pair. Everything is in new
+//! namespaces and needs no privileges, only a `/dev/net/tun` that the user may open.
 //!
-//! For each row all peers are measured in turn, several rounds of that, so that what else happens
-//! on the machine happens to all. Each measurement has its own processes and namespaces.
-//! `-- --help` has the options; `-- --quick` takes two minutes; `-- --test` only shows that it
-//! works.
+//! For each row all peers are measured in turn, for several rounds, so that other activity on the
+//! machine affects all of them. Each measurement has its own processes and namespaces. `-- --help`
+//! lists the options; `-- --quick` takes two minutes; `-- --test` only shows that it works.
 //!
-//! In the order in which to read it:
+//! The files in reading order:
 //!
-//! | file | what it has |
+//! | file | content |
 //! |---|---|
-//! | `rows`, `peers` | what is measured, and who |
+//! | `rows`, `peers` | what is measured, and which peers |
 //! | `run`, `child` | a measurement and its processes |
-//! | `processor` | where they run, and what they take |
-//! | `client` | what the client does in each row |
+//! | `processor` | the processors that they run on, and their processor time |
+//! | `client` | the client in each row |
 //! | `link` | the cable |
-//! | `server` | what is measured, the limit among it |
+//! | `server` | the measured peers, including the limit |
 //! | `in_memory` | rows without a device |
-//! | `arithmetic`, `goals`, `report`, `chart` | what comes of it |
-//! | `comparison` | what comes of two commits |
+//! | `arithmetic`, `goals`, `report`, `chart` | the results |
+//! | `comparison` | the comparison of two commits |
 
 mod arithmetic;
 mod awake;
@@ -64,7 +63,7 @@ use rows::Row;
 use server::Purpose;
 use server::services::Service;
 
-/// TCP_CONGESTION of every kernel. The default of some machines is BBR, whose pacing is not what is
+/// TCP_CONGESTION of every kernel. The default of some machines is BBR, whose pacing is not to be
 /// measured here.
 const CONGESTION: &str = "cubic";
 
@@ -108,18 +107,18 @@ struct Arguments {
     bench: bool,
 }
 
-/// How much is measured.
+/// The size of the measurement.
 struct Scale {
     rounds: usize,
     millis: u64,
-    /// Idle connections: of the row and of the goals.
+    /// The numbers of idle connections, for the row and for the goals.
     idle: [usize; 2],
 }
 
 const WHOLE: Scale = Scale { rounds: 5, millis: 1000, idle: [10_000, 100_000] };
 const QUICK: Scale = Scale { rounds: 1, millis: 200, idle: [10_000, 100_000] };
 const TEST: Scale = Scale { rounds: 1, millis: 20, idle: [20, 200] };
-/// Measurements at once: they wait for processes and devices more than they work.
+/// The number of concurrent measurements in a test: they mostly wait for processes and devices.
 const TEST_WORKERS: usize = 4;
 
 impl Arguments {
@@ -136,10 +135,10 @@ impl Arguments {
         }
     }
 
-    /// How many connections are idle.
+    /// The numbers of idle connections.
     fn idle(&self, row: Row) -> Vec<usize> {
         let [some, many] = self.scale().idle;
-        // What each of them takes can be known from fewer.
+        // The cost of each can be measured with fewer.
         if self.quick && row == Row::Memory { vec![some] } else { vec![some, many] }
     }
 
@@ -173,7 +172,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// In a process that the benchmark started itself.
+/// Runs in a process that the benchmark started.
 fn play(role: &[String]) -> Result<bool, Box<dyn Error>> {
     let role: Vec<&str> = role.iter().map(String::as_str).collect();
     match role[..] {
@@ -205,7 +204,8 @@ fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     if let Some(commit) = &arguments.against {
         programs.push(comparison::build(commit)?);
     }
-    // Before any process or thread of a measurement is started: they all stay there.
+    // This must be done before any process or thread of a measurement is started, so that all of
+    // them inherit it.
     let only_cpu = if arguments.one_cpu { Some(processor::bind_to_one()?) } else { None };
     let measured = measure(arguments, &scale, &programs)?;
     if let Some(cpu) = only_cpu {
@@ -219,7 +219,7 @@ fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let results = measured.into_iter().next().unwrap_or_default();
     let goals = goals::all(scale.idle[1]);
     let judged = goals.iter().filter_map(|goal| goal.judge(&results));
-    // A moment is no measurement, and the goals are for a processor at each end.
+    // A test is too short to measure anything, and the goals are for a processor at each end.
     let has_goals = !arguments.test && !arguments.one_cpu;
     let verdicts: Vec<_> = if has_goals { judged.collect() } else { Vec::new() };
     report::print(&results, &verdicts)?;
@@ -233,7 +233,7 @@ fn measure_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     Ok(results.failures() == 0)
 }
 
-/// All rows and peers, round by round, with each of the programs in turn.
+/// Measures all rows and peers, round by round, with each of the programs in turn.
 fn measure(
     arguments: &Arguments,
     scale: &Scale,
@@ -275,13 +275,13 @@ fn measure(
             }
         }
     };
-    // Only what is not timed may run beside something else.
+    // Only measurements that are not timed may run concurrently.
     let workers = if arguments.test { TEST_WORKERS } else { 1 };
     std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
     Ok(results.into_inner()?)
 }
 
-/// A line a measurement on standard error, for those who wait.
+/// Prints a line for each measurement on standard error, to show progress.
 fn narrate(plan: &Plan, round: usize, measured: &Measured) {
     let figures: Vec<String> =
         measured.figures.iter().map(|(part, value)| format!("{part} {value:.2}").trim().to_owned()).collect();
@@ -308,7 +308,7 @@ fn settings(scale: &Scale, only_cpu: Option<usize>) -> Value {
     })
 }
 
-/// So that a process can have so many descriptors, and some more for itself.
+/// Lets a process have this many descriptors, and some more for itself.
 fn raise_descriptor_limit(count: usize) -> io::Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

@@ -1,24 +1,23 @@
-//! Who is measured.
+//! The peers that are measured.
 
-/// What stands at the other end of the cable from the kernel's client.
+/// The peer at the other end of the cable from the kernel's client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Peer {
     /// Another network namespace, over veth with all its offloads.
     Kernel,
-    /// The same with segmentation and checksum offloads off at both ends.
+    /// The same kernel with segmentation and checksum offloads off at both ends.
     KernelPlain,
-    /// A program that reads and writes the TAP device and has no TCP: what the device itself can
-    /// do.
+    /// A program that reads and writes the TAP device without a TCP: the limit of the device.
     Limit,
-    /// The same over plain frames.
+    /// The same program over plain frames.
     LimitPlain,
-    /// Portolan, through what lends instead of copying.
+    /// Portolan, through the calls without a copy.
     Portolan,
     /// Portolan, through `Read` and `Write` with buffers of 128 KiB.
     PortolanCopies,
-    /// Portolan over plain frames, through what lends.
+    /// Portolan over plain frames, through the calls without a copy.
     PortolanPlain,
-    /// Portolan with two queues and a stack for each, through what lends.
+    /// Portolan with two queues and a stack for each, through the calls without a copy.
     PortolanQueues,
     /// smoltcp on a TAP device, through its own phy.
     Smoltcp,
@@ -37,7 +36,7 @@ pub(crate) const ALL: [Peer; 9] = [
 ];
 
 impl Peer {
-    /// In arguments and in JSON.
+    /// The name in arguments and in JSON.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Peer::Kernel => "kernel",
@@ -52,7 +51,7 @@ impl Peer {
         }
     }
 
-    /// For people.
+    /// The name for people.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Peer::Kernel => "two kernels",
@@ -74,7 +73,7 @@ impl Peer {
             .ok_or_else(|| format!("there is no peer {name}; they are {}", names()))
     }
 
-    /// Whether frames go one by one, with checksums.
+    /// Whether frames are sent one by one, with checksums.
     pub(crate) fn is_plain(self) -> bool {
         matches!(self, Peer::KernelPlain | Peer::LimitPlain | Peer::PortolanPlain | Peer::Smoltcp)
     }

@@ -1,4 +1,4 @@
-//! Processors: on which of them all of it runs, and how much of their time the two ends take.
+//! The processors that everything runs on, and the processor time of the two ends.
 
 use std::io;
 use std::ops::Sub;
@@ -8,8 +8,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::child::Child;
 
-/// Binds this process, and all that it starts from now on, to one processor: the last of those that
-/// it may use, as the first has most of the interrupts. Returns which.
+/// Binds this process, and all that it starts from now on, to one processor: the last one that it
+/// may use, because the first one handles most interrupts. Returns its number.
 pub(crate) fn bind_to_one() -> io::Result<usize> {
     let allowed = sched_getaffinity(None)?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu));
@@ -20,16 +20,16 @@ pub(crate) fn bind_to_one() -> io::Result<usize> {
     Ok(last)
 }
 
-/// Processor time, that of the kernel on their behalf included.
+/// Processor time, including the kernel's time on behalf of the process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Used {
-    /// This process.
+    /// The time of this process.
     pub(crate) client: Duration,
     pub(crate) server: Duration,
 }
 
 impl Used {
-    /// Until now.
+    /// The time until now.
     pub(crate) fn so_far(server: &Child) -> io::Result<Used> {
         Ok(Used { client: of_process(0)?, server: of_process(server.pid())? })
     }
@@ -47,17 +47,17 @@ impl Sub for Used {
     }
 }
 
-/// Zero is this process.
+/// The time of a process; 0 is this one.
 fn of_process(pid: libc::pid_t) -> io::Result<Duration> {
     let mut clock: libc::clockid_t = 0;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: it writes a clock's id.
+    // SAFETY: the call only writes the id of a clock.
     #[allow(unsafe_code)]
     let errno = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
     if errno != 0 {
         return Err(io::Error::from_raw_os_error(errno));
     }
-    // SAFETY: it writes a time.
+    // SAFETY: the call only writes a time.
     #[allow(unsafe_code)]
     let status = unsafe { libc::clock_gettime(clock, &raw mut time) };
     if status != 0 {

@@ -1,4 +1,4 @@
-//! What all measurements say: tables, and the same as JSON.
+//! The report of all measurements as tables and as JSON.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -12,25 +12,25 @@ use crate::peers::{self, Peer};
 use crate::rows::{Figure, Row};
 use crate::spread::Spread;
 
-/// Everything that was measured, round by round.
+/// All results, round by round.
 #[derive(Default)]
 pub(crate) struct Results {
-    /// In the order of the report.
+    /// The figures in the order of the report.
     lines: Vec<Line>,
-    /// What servers said of themselves.
+    /// The servers' notes about themselves.
     notes: Vec<(Peer, String)>,
     /// Measurements that failed, and why.
     failures: Vec<(Row, Peer, String)>,
 }
 
-/// A figure with a value a round from each peer.
+/// A figure, with a value of each peer for each round.
 pub(crate) struct Line {
     pub(crate) figure: Figure,
     pub(crate) values: BTreeMap<Peer, Vec<f64>>,
 }
 
 impl Results {
-    /// A row that is going to be measured.
+    /// Adds a row that is going to be measured.
     pub(crate) fn announce(&mut self, row: Row, idle: &[usize]) {
         let line = |figure| Line { figure, values: BTreeMap::new() };
         self.lines.extend(row.figures(idle).into_iter().map(line));
@@ -65,7 +65,7 @@ impl Results {
         self.lines.iter().find(|line| line.figure.name == figure)
     }
 
-    /// A value a round; empty if it was not measured.
+    /// The values of all rounds; empty if it was not measured.
     pub(crate) fn values(&self, figure: &str, peer: Peer) -> &[f64] {
         self.line(figure).and_then(|line| line.values.get(&peer)).map_or(&[], Vec::as_slice)
     }
@@ -79,7 +79,8 @@ impl Results {
     }
 }
 
-/// Markdown: what was measured, a line a figure and a column a peer; then the goals.
+/// Prints in Markdown what was measured, with a line for each figure and a column for each peer;
+/// then the goals.
 pub(crate) fn print(results: &Results, verdicts: &[Verdict]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let has_values = |peer: &Peer| results.lines.iter().any(|line| line.values.contains_key(peer));
@@ -142,7 +143,7 @@ fn line(verdict: &Verdict) -> String {
     )
 }
 
-/// Everything, with what the machine is.
+/// All results, and a description of the machine.
 pub(crate) fn json(results: &Results, verdicts: &[Verdict], settings: &Value) -> Value {
     let figures = results.lines.iter().flat_map(|Line { figure, values }| {
         values.iter().map(move |(peer, values)| {

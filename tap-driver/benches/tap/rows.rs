@@ -1,23 +1,23 @@
-//! What is measured.
+//! The rows of the report.
 
 use crate::peers::Peer;
 
-/// A row of the report: one measurement, of which several figures may come.
+/// A row of the report: one measurement, which may have several figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Row {
     Bulk {
         direction: Direction,
         streams: usize,
     },
-    /// TCP, one byte there and back.
+    /// TCP round trips of one byte.
     Latency {
         is_awake: bool,
     },
-    /// UDP, 64 bytes there and back.
+    /// UDP round trips of 64 bytes.
     DatagramLatency {
         is_awake: bool,
     },
-    /// UDP, 64 bytes, several under way.
+    /// UDP round trips of 64 bytes, with several in flight.
     DatagramRate,
     Connect {
         with_byte: bool,
@@ -28,12 +28,12 @@ pub(crate) enum Row {
     InMemory,
     /// A received segment beside idle sockets, in memory.
     Segment,
-    /// Memory of what is idle.
+    /// The memory of idle connections and records.
     Memory,
     Instructions,
 }
 
-/// Seen from the stack that is measured.
+/// The direction from the point of view of the measured stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     To,
@@ -59,31 +59,31 @@ pub(crate) const ALL: [Row; 16] = [
     Row::Instructions,
 ];
 
-/// Parts of a row of throughput: the processor time of both ends, and of the server alone.
+/// The parts of a row of throughput: the processor time of both ends, and of the server alone.
 pub(crate) const CPU_BOTH: &str = "cpu";
 pub(crate) const CPU_SERVER: &str = "cpu-server";
 
 /// One number of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Figure {
-    /// In JSON; none of another row has it too.
+    /// The name in JSON, which is unique.
     pub(crate) name: String,
-    /// For people.
+    /// The name for people.
     pub(crate) title: String,
     pub(crate) unit: &'static str,
-    /// Digits behind the point.
+    /// The number of decimal places.
     pub(crate) digits: usize,
 }
 
 impl Figure {
-    /// Whether more of it is better.
+    /// Whether a larger value is better.
     pub(crate) fn is_rate(&self) -> bool {
         matches!(self.unit, "Gbit/s" | "1/s")
     }
 }
 
 impl Row {
-    /// In arguments and in JSON.
+    /// The name in arguments and in JSON.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Row::Bulk { direction: Direction::To, streams: 1 } => "to-1",
@@ -112,25 +112,25 @@ impl Row {
             .ok_or_else(|| format!("there is no row {name}; they are {}", names()))
     }
 
-    /// Whether it is measured over a device and not in memory.
+    /// Whether it is measured over a device, and not in memory.
     pub(crate) fn has_device(self) -> bool {
         !matches!(self, Row::InMemory | Row::Segment | Row::Memory | Row::Instructions)
     }
 
-    /// Whether a thread that does nothing, at the lowest priority, keeps each CPU awake.
+    /// Whether an idle thread of the lowest priority keeps each CPU awake.
     pub(crate) fn is_awake(self) -> bool {
         matches!(self, Row::Latency { is_awake: true } | Row::DatagramLatency { is_awake: true })
     }
 
-    /// Whether it comes out the same each time, so that once is enough.
+    /// Whether the result is the same each time, so that one round is enough.
     pub(crate) fn is_exact(self) -> bool {
         matches!(self, Row::Memory | Row::Instructions)
     }
 
-    /// Whom it is measured with.
+    /// The peers that it is measured with.
     pub(crate) fn peers(self) -> &'static [Peer] {
         match self {
-            // A second stack has nothing to do for one stream.
+            // With one stream, a second stack has nothing to do.
             Row::Bulk { streams: 1, .. } => &[
                 Peer::Kernel,
                 Peer::Limit,
@@ -142,7 +142,7 @@ impl Row {
                 Peer::Smoltcp,
             ],
             Row::Bulk { .. } => &crate::peers::ALL,
-            // Nothing is lent or copied that would be worth a row of its own.
+            // The data is too small for a row with copies and one without.
             Row::Latency { .. } | Row::DatagramLatency { .. } | Row::DatagramRate | Row::Connect { .. } => &[
                 Peer::Kernel,
                 Peer::Limit,
@@ -152,7 +152,7 @@ impl Row {
                 Peer::PortolanPlain,
                 Peer::Smoltcp,
             ],
-            // The limit has no connections, and smoltcp scans them all for every packet.
+            // The limit has no connections, and smoltcp scans all of them for every packet.
             Row::Idle => &[Peer::Kernel, Peer::Portolan],
             Row::InMemory | Row::Instructions => &[Peer::Portolan, Peer::PortolanPlain, Peer::Smoltcp],
             Row::Segment => &[Peer::PortolanPlain, Peer::Smoltcp],
@@ -160,8 +160,8 @@ impl Row {
         }
     }
 
-    /// What comes of it; `idle` is how many idle connections there are, in the rows where they
-    /// matter.
+    /// The figures of the row; `idle` lists the numbers of idle connections, for the rows that use
+    /// them.
     pub(crate) fn figures(self, idle: &[usize]) -> Vec<Figure> {
         let figure = |part: &str, title: String, unit, digits| {
             let name =
@@ -174,7 +174,7 @@ impl Row {
                 .map(|(part, title)| figure(part, format!("{what}, {title}{how}"), "µs", 1))
                 .to_vec()
         };
-        // The rate, and the processor time of each thing that it counts.
+        // The rate, and the processor time of each unit that it counts.
         let with_costs = |what: String, rate_unit, cost_unit, digits| {
             let both = format!("{what}: CPU, both ends");
             let server = format!("{what}: CPU, server");
@@ -254,7 +254,7 @@ impl Row {
     }
 }
 
-/// `100,000`.
+/// Writes `100,000`.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! A measurement, from outside: the process that makes it, and what came of it.
+//! A measurement from outside: the process that makes it, and its result.
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
@@ -10,12 +10,11 @@ use std::time::Duration;
 use crate::child::{self, Child};
 use crate::client::{Figures, Measured, Plan};
 
-/// A measurement that takes so much longer than its time hangs. 100,000 connections have to be
-/// opened in it.
+/// A measurement that takes this much longer than its time hangs. The time includes opening 100,000
+/// connections.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs a measurement in processes of its own, which are of this program or of its like of another
-/// commit.
+/// Runs a measurement in its own processes, either of this program or of that of another commit.
 pub(crate) fn run(program: &Path, plan: &Plan) -> io::Result<Measured> {
     let awake = if plan.row.is_awake() { Some(Child::start(&["awake"])?) } else { None };
     let arguments = plan.to_arguments();
@@ -24,14 +23,14 @@ pub(crate) fn run(program: &Path, plan: &Plan) -> io::Result<Measured> {
     let mut process = child::command_of(program, &arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        // It and all that it starts can be ended at once.
+        // So that the process and all that it starts can be ended at once.
         .process_group(0)
         .spawn()?;
     let out = process.stdout.take().ok_or_else(|| io::Error::other("a pipe was asked for"))?;
     let result = read(out);
     if matches!(&result, Err(error) if error.kind() == io::ErrorKind::TimedOut) {
         let group = rustix::process::Pid::from_child(&process);
-        // It may have ended in this moment.
+        // It may have ended just now.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
     let status = process.wait()?;
@@ -43,13 +42,13 @@ pub(crate) fn run(program: &Path, plan: &Plan) -> io::Result<Measured> {
     }
 }
 
-/// What the process prints, up to its end.
+/// Reads what the process prints, to the end.
 fn read(out: ChildStdout) -> io::Result<Measured> {
     let (done, result) = channel();
     std::thread::spawn(move || {
         let mut text = String::new();
         let read = BufReader::new(out).read_to_string(&mut text).map(|_| text);
-        // Nobody listens after a time-out.
+        // Nobody receives this after a time-out.
         let _ = done.send(read);
     });
     let text = match result.recv_timeout(PATIENCE) {
@@ -72,7 +71,7 @@ fn read(out: ChildStdout) -> io::Result<Measured> {
     Ok(measured)
 }
 
-/// The other end of that: in the process. What went wrong is a note too.
+/// The other end, in the process: prints the result. An error is printed as a note.
 pub(crate) fn tell(result: io::Result<Measured>) -> bool {
     let (measured, is_good) = match result {
         Ok(measured) => (measured, true),

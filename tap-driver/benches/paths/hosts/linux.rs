@@ -1,4 +1,4 @@
-//! The kernel, in a network namespace of its own behind a TAP device.
+//! The kernel, in its own network namespace behind a TAP device.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use super::{CONNECT_TIMEOUT, Host, Options, Place, Program};
 use crate::flow::{self, CALL_TIMEOUT, Shared, Stall};
 use crate::kernel_sockets;
 
-/// What a machine may have set otherwise is put back to the kernel's own defaults (tcp(7),
+/// Settings that a machine may have changed; they are set to the kernel's own defaults (tcp(7),
 /// ip-sysctl).
 const SETTINGS: [(&str, &str); 4] = [
     ("ipv4/tcp_rmem", "4096 131072 6291456"),
@@ -28,8 +28,8 @@ const SETTINGS: [(&str, &str); 4] = [
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread in a namespace of its own. Threads that it starts, and sockets that it makes, belong
-/// there too.
+/// A thread in its own namespace. Threads that it starts, and sockets that it makes, belong there,
+/// too.
 pub(super) struct LinuxHost {
     place: Place,
     jobs: Option<Sender<Job>>,
@@ -54,7 +54,7 @@ impl LinuxHost {
         Ok((LinuxHost { place, jobs: Some(jobs), thread: Some(thread), congestion }, Box::new(tap)))
     }
 
-    /// Runs something in the namespace and waits for it.
+    /// Runs a function in the namespace and waits for its result.
     fn inside<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
         let (done, result) = channel();
         let job: Job = Box::new(move || drop(done.send(f())));
@@ -67,7 +67,7 @@ impl Drop for LinuxHost {
     fn drop(&mut self) {
         drop(self.jobs.take());
         if let Some(thread) = self.thread.take() {
-            // If it panicked, that was printed.
+            // A panic was printed already.
             let _ = thread.join();
         }
     }
@@ -117,13 +117,13 @@ impl Host for LinuxHost {
     }
 }
 
-/// TCP_INFO in a line.
+/// TCP_INFO in one line.
 fn describe(stream: impl AsFd) -> io::Result<String> {
-    // SAFETY: all fields are integers, for which zeroes are values.
+    // SAFETY: all fields are integers, for which zero is a valid value.
     #[allow(unsafe_code)]
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut len = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes to `info`, which has as many.
+    // SAFETY: the kernel writes at most `len` bytes to `info`, which is that long.
     #[allow(unsafe_code)]
     let status = unsafe {
         libc::getsockopt(

@@ -15,11 +15,11 @@ use portolan_runtime::device::Device;
 
 use crate::flow::{Shared, Stall};
 
-/// Above what the path holds at once, so that a port is never full: 1 Gbit/s for 200 ms and more.
+/// More than the path holds at once, so that a port is never full: 1 Gbit/s for 200 ms and more.
 const PORT_FRAMES: usize = 1 << 16;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Whose TCP it is.
+/// The TCP implementation of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Portolan,
@@ -37,7 +37,7 @@ impl Kind {
     }
 }
 
-/// One end of the path, as an address book entry.
+/// The addresses of one end of the path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) side: u8,
@@ -62,27 +62,26 @@ impl Place {
     }
 }
 
-/// The program at one end; it ends when [`Shared::stop`] is set. The text is what it has to say
-/// about its TCP.
+/// The program at one end. It ends when [`Shared::stop`] is set, and returns a text about its TCP.
 pub(crate) type Program = JoinHandle<io::Result<String>>;
 
-/// A host. Its threads end with it.
+/// A host. Its threads end when it is dropped.
 pub(crate) trait Host {
-    /// Listens at once, and reads what the first connection brings.
+    /// Listens, and reads from the first connection.
     fn receive(&self, port: u16, stall: Option<Stall>, shared: Arc<Shared>) -> io::Result<Program>;
 
     /// Connects, and writes.
     fn send(&self, to: SocketAddr, shared: Arc<Shared>) -> io::Result<Program>;
 }
 
-/// What hosts are told beyond their place.
+/// Settings of hosts beside their place.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     /// TCP_CONGESTION of the kernel.
     pub(crate) kernel_congestion: String,
 }
 
-/// Starts a host; the second is the emulator's end of its cable.
+/// Starts a host. Also returns the emulator's end of its cable.
 pub(crate) fn start(place: Place, options: &Options) -> io::Result<(Box<dyn Host>, Box<dyn Device>)> {
     Ok(match place.kind {
         Kind::Linux => {

@@ -1,4 +1,4 @@
-//! Portolan, driven by its runtime, with every tunable at its default.
+//! Portolan, driven by its runtime, with its default configuration.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ impl PortolanHost {
         let medium = Medium::Ethernet(place.mac());
         let (device, port) = MemoryPair::new().mediums(medium, medium).capacity(PORT_FRAMES).build()?;
         let mut config = Config::default();
-        // There is nobody who could have its address.
+        // No other host could have its address.
         config.neighbor.duplicate_address_probes = 0;
         let cidr = Cidr { addr: place.addr().into(), prefix_len: 24 };
         let runtime = Builder::new().config(config).interface(device, [cidr]).start()?;

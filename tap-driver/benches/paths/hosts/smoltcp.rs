@@ -1,5 +1,5 @@
-//! smoltcp with buffers of 4 MiB and its CUBIC, one socket, one thread that polls it whenever it
-//! wants to be.
+//! smoltcp with buffers of 4 MiB and its CUBIC, one socket, and one thread that polls it whenever
+//! it asks for that.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,12 +21,12 @@ use crate::flow::{CHUNK_BYTES, Shared, Stall};
 const SOCKET_BUFFER: usize = 4 << 20;
 const MTU: usize = 1514;
 const LOCAL_PORT: u16 = 40_000;
-/// The longest sleep: for the program, which has no other way to be woken.
+/// The longest sleep. The program has no other way to be woken.
 const LONGEST_SLEEP: Duration = Duration::from_millis(5);
 
 pub(super) struct SmoltcpHost {
     place: Place,
-    /// Taken by the one program that it runs.
+    /// The device, until the only program takes it.
     device: Mutex<Option<MemoryDevice>>,
 }
 
@@ -94,7 +94,7 @@ impl Machine {
         let config = Config::new(EthernetAddress(place.mac().0).into());
         let mut iface = Interface::new(config, &mut device, Instant::ZERO);
         iface.update_ip_addrs(|addrs| {
-            // The list has room for two.
+            // The list has room for two entries.
             let _ = addrs.push(IpCidr::new(place.addr().into(), 24));
         });
         let buffer = || SocketBuffer::new(vec![0; SOCKET_BUFFER]);
@@ -115,7 +115,7 @@ impl Machine {
         socket.connect(context, to, LOCAL_PORT).map_err(io::Error::other)
     }
 
-    /// Does what there is to do, then sleeps until a frame comes or a timer is due.
+    /// Does what is possible, then sleeps until a frame comes or a timer is due.
     fn turn(&mut self) -> io::Result<()> {
         self.iface.poll(self.now(), &mut self.device, &mut self.sockets);
         let now = self.now();
@@ -133,7 +133,7 @@ impl Machine {
     }
 }
 
-/// Our device, as smoltcp wants one.
+/// Our device with smoltcp's interface.
 struct Cable(MemoryDevice);
 
 struct Rx(Frame);
@@ -151,8 +151,8 @@ impl phy::TxToken for Tx<'_> {
         let result = f(&mut frame);
         let transmit = Transmit::from_frame(InterfaceId::from_index(0), Frame::new(frame));
         match self.0.send(&transmit) {
-            // The cable has more room than the path takes; if not, the frame is lost, as on any
-            // cable.
+            // The cable has more room than the path needs. If it were full, the frame would be
+            // lost, as on any cable.
             Ok(Sent::Taken | Sent::Full) | Err(_) => result,
         }
     }

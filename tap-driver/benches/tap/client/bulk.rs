@@ -1,4 +1,4 @@
-//! Bulk: what one end sends and the other has got.
+//! Bulk: the data that one end sends and the other receives.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,10 +13,10 @@ use super::connect;
 use crate::rows::Direction;
 use crate::server::services::{CHUNK_BYTES, Service};
 
-/// What all streams together did.
+/// The result of all streams together.
 pub(super) struct Flowed {
     pub(super) gbits_per_second: f64,
-    /// In all, from the start on.
+    /// The number of bytes in all, from the start.
     pub(super) bytes: u64,
 }
 
@@ -49,12 +49,13 @@ fn open(direction: Direction) -> io::Result<TcpStream> {
         Direction::To => Service::Discard,
         Direction::From => Service::Chargen,
     })?;
-    // What is left in the buffers when it is over is of no interest to anybody.
+    // Data in the buffers at the end is not needed.
     set_socket_linger(&stream, Some(Duration::ZERO))?;
     Ok(stream)
 }
 
-/// Bits a second, after a start that does not count; and the bytes in all, which it is part of.
+/// Returns the rate in bits a second, without the first part of the transfer, and the number of
+/// bytes with it.
 fn flow(mut stream: &TcpStream, direction: Direction, time: Duration) -> io::Result<(f64, u64)> {
     let mut buffer = vec![b'x'; CHUNK_BYTES];
     let mut total = 0u64;
@@ -79,7 +80,7 @@ fn flow(mut stream: &TcpStream, direction: Direction, time: Duration) -> io::Res
     }
 }
 
-/// Of what was written: what the peer has acknowledged (SIOCOUTQ is the rest).
+/// How much of the written data the peer has acknowledged (SIOCOUTQ is the rest).
 fn delivered(stream: &TcpStream, direction: Direction, total: u64) -> io::Result<u64> {
     if direction == Direction::From {
         return Ok(total);

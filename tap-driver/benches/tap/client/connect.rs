@@ -1,4 +1,4 @@
-//! Connections that are soon over.
+//! Short connections.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,16 +8,15 @@ use super::CALL_TIMEOUT;
 use crate::link;
 use crate::server::services::Service;
 
-/// Each leaves a port of the client in TIME-WAIT for a minute, and the kernel takes ever longer to
-/// find another. So there is an end before that is felt; the next measurement has a new namespace
-/// with all ports free.
+/// Each connection leaves a port of the client in TIME-WAIT for a minute, and the kernel takes
+/// longer and longer to find another. This limit ends the measurement before that matters; the next
+/// measurement has a new namespace in which all ports are free.
 const MAX_CONNECTIONS: u64 = 20_000;
 
-/// Connections a second, one after the other, and how many there were. The client closes first.
+/// Connections a second, one after the other, and their number. The client closes first.
 pub(super) fn measure(with_byte: bool, time: Duration) -> io::Result<(f64, u64)> {
     let to = link::server(Service::Brief.port());
-    // The first may have to be tried again: a link that has just come up is not yet ready for
-    // frames.
+    // The first one may have to be repeated: a link that has just come up may not yet carry frames.
     drop(TcpStream::connect(to)?);
     let began_at = Instant::now();
     let mut count = 0;

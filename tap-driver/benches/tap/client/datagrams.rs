@@ -1,4 +1,4 @@
-//! Datagrams of 64 bytes, there and back.
+//! Round trips of datagrams of 64 bytes.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -12,17 +12,17 @@ use crate::server::services::Service;
 
 const DATAGRAM: [u8; 64] = [b'x'; 64];
 const WARM_UP_ROUND_TRIPS: usize = 200;
-/// Datagrams that are under way at once.
+/// The number of datagrams in flight.
 const WINDOW: usize = 64;
-/// If none of them came back for so long, they are lost.
+/// If none comes back for this long, they are lost.
 const LOSS_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// A socket to the service, which has answered.
+/// A socket connected to the service, which has answered once.
 fn socket(read_timeout: Duration) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(link::server(Service::Datagrams.port()))?;
     socket.set_read_timeout(Some(LOSS_TIMEOUT))?;
-    // A link that has just come up is not yet ready for frames.
+    // A link that has just come up may not yet carry frames.
     let began_at = Instant::now();
     loop {
         socket.send(&DATAGRAM)?;
@@ -59,8 +59,8 @@ pub(super) fn latency(time: Duration) -> io::Result<Vec<u64>> {
     Ok(round_trips)
 }
 
-/// Datagrams a second that come back, with a window of them under way; and how many did, with those
-/// of the start.
+/// How many datagrams a second come back, with a window of them in flight; and how many came back
+/// in all.
 pub(super) fn rate(time: Duration) -> io::Result<(f64, u64)> {
     let socket = socket(LOSS_TIMEOUT)?;
     let mut buffer = [0; 2048];
@@ -82,7 +82,7 @@ pub(super) fn rate(time: Duration) -> io::Result<(f64, u64)> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => under_way = 0,
             Err(error) => return Err(error),
         }
-        // All that has come by now.
+        // All datagrams that have arrived by now.
         while let Ok((_, len)) = rustix::net::recv(&socket, &mut buffer[..], RecvFlags::DONTWAIT)
             && len > 0
         {

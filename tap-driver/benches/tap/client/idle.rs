@@ -1,4 +1,4 @@
-//! Bulk and latency beside idle connections, which other processes hold: one alone may not have
+//! Bulk and latency beside idle connections. Other processes hold these, because one may not have
 //! enough descriptors.
 
 use std::io;
@@ -12,10 +12,10 @@ use crate::rows::Direction;
 use crate::server::services::{FIRST_IDLE_PORT, idle_shares};
 use crate::{CONGESTION, kernel_sockets, link};
 
-/// Measures with none, and then with as many as `counts` says, each more than the one before.
+/// Measures without idle connections, and then with each number in `counts`, which are ascending.
 pub(super) fn measure(counts: &[usize], time: Duration) -> io::Result<Figures> {
     let most = counts.iter().copied().max().unwrap_or(0);
-    // To which port, and how many it has room for.
+    // The ports, and how many connections each has room for.
     let mut places: Vec<(u16, usize)> = (FIRST_IDLE_PORT..).zip(idle_shares(most)?).collect();
     let mut figures = Figures::new();
     let mut holders = Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn measure(counts: &[usize], time: Duration) -> io::Result<Figures> {
     Ok(figures)
 }
 
-/// The process that opens connections and keeps them.
+/// The process that opens connections and holds them.
 pub(crate) fn hold(port: u16, count: usize) -> io::Result<()> {
     crate::raise_descriptor_limit(count)?;
     let mut held = Vec::with_capacity(count);
@@ -50,7 +50,7 @@ pub(crate) fn hold(port: u16, count: usize) -> io::Result<()> {
             kernel_sockets::connect(link::server(port), CONGESTION, CALL_TIMEOUT).map_err(|error| {
                 io::Error::new(error.kind(), format!("idle connection {index} to port {port}: {error}"))
             })?;
-        // At the end they go at once, and do not outlive the device.
+        // At the end they are reset, so that they do not outlive the device.
         set_socket_linger(&stream, Some(Duration::ZERO))?;
         held.push(stream);
     }

@@ -1,4 +1,4 @@
-//! One byte there and back.
+//! Round trips of one byte.
 
 use std::io::{self, Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::connect;
 use crate::server::services::Service;
 
-/// Before it counts: quick acknowledgements at the start, caches, clocks of idle CPUs.
+/// Round trips before the measurement, for quick acknowledgements, caches, and clocks of idle CPUs.
 const WARM_UP_ROUND_TRIPS: usize = 200;
 
 /// Round trips in nanoseconds.

@@ -1,6 +1,6 @@
-//! The client of every measurement: plain sockets of the kernel, in a network namespace of its own
-//! with nothing in it but the cable to what is measured. Each measurement has a process and a
-//! namespace, so that none finds what another left behind.
+//! The client of every measurement: plain sockets of the kernel, in a network namespace that
+//! contains only the cable to the measured peer. Each measurement has its own process and
+//! namespace, so that none is affected by another.
 
 mod bulk;
 mod connect;
@@ -22,16 +22,16 @@ use crate::{CONGESTION, arithmetic, kernel_sockets, link};
 
 pub(crate) use idle::hold;
 
-/// A call that takes so long will never return.
+/// A call that takes this long will never return.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a measurement is told.
+/// The plan of a measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) row: Row,
     pub(crate) peer: Peer,
     pub(crate) time: Duration,
-    /// How many idle connections, one after the other.
+    /// The numbers of idle connections, in order.
     pub(crate) idle: Vec<usize>,
 }
 
@@ -53,16 +53,17 @@ impl Plan {
     }
 }
 
-/// Figures by the part of their name behind the row's; nothing for a row of one figure.
+/// Figures by the part of their name after the row's; the empty string for the only figure of a
+/// row.
 pub(crate) type Figures = BTreeMap<String, f64>;
 
-/// What came of a measurement: figures, and what the server said of itself.
+/// The result of a measurement: figures, and the server's note about itself.
 pub(crate) struct Measured {
     pub(crate) figures: Figures,
     pub(crate) note: String,
 }
 
-/// Measures. To be called before any thread is started.
+/// Measures. Must be called before any thread is started.
 pub(crate) fn run(plan: &Plan) -> io::Result<Measured> {
     portolan_tap::isolate().map_err(io::Error::other)?;
     link::settle_namespace()?;
@@ -82,8 +83,8 @@ pub(crate) fn run(plan: &Plan) -> io::Result<Measured> {
     };
     let server = server::start(plan.peer, purpose)?;
     let before = Used::so_far(&server)?;
-    // The rate, how many there were of what it counts (billions of bytes, or millions), and what
-    // they took.
+    // The rate, the number of units that were counted (billions of bytes, or millions), and their
+    // cost.
     let with_costs = |rate: f64, count: f64| -> io::Result<Figures> {
         let used = Used::so_far(&server)? - before;
         let each = |time: Duration| time.as_secs_f64() / count;
@@ -114,7 +115,7 @@ pub(crate) fn run(plan: &Plan) -> io::Result<Measured> {
     Ok(Measured { figures, note: server.note().to_owned() })
 }
 
-/// From round trips in nanoseconds, in any order, to microseconds.
+/// Converts round trips in nanoseconds, in any order, to percentiles in microseconds.
 fn percentiles(mut round_trips: Vec<u64>) -> io::Result<Figures> {
     round_trips.sort_unstable();
     let percentile = |percent: f64| {

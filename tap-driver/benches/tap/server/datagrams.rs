@@ -1,4 +1,4 @@
-//! UDP echo of Portolan: all datagrams that are there with one call.
+//! Portolan's UDP echo service, which handles all queued datagrams with one call.
 
 use std::convert::Infallible;
 use std::io;
@@ -6,10 +6,10 @@ use std::io;
 use portolan::SendMeta;
 use portolan_runtime::UdpSocket;
 
-/// Datagrams that one call takes at most.
+/// The most datagrams that one call takes.
 const MAX_DATAGRAMS: usize = 64;
 
-/// Sends back what comes, until a call fails.
+/// Sends every datagram back, until a call fails.
 pub(super) fn echo(socket: &UdpSocket) -> io::Result<Infallible> {
     let (mut requests, mut answers) = (Vec::new(), Vec::new());
     loop {

@@ -1,4 +1,4 @@
-//! The kernel in another network namespace: an ordinary program with blocking sockets.
+//! The kernel in another network namespace, with an ordinary program that uses blocking sockets.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -13,7 +13,7 @@ use crate::{CONGESTION, link};
 
 const BACKLOG: i32 = 4096;
 
-/// Makes a namespace with one end of a veth pair, the other end being in the parent's, and serves
+/// Makes a namespace with one end of a veth pair, whose other end is in the parent's, and serves
 /// there.
 pub(super) fn start(is_plain: bool, idle: usize) -> io::Result<String> {
     // SAFETY: unsafe because of CLONE_FILES, which is not among the flags.
@@ -47,14 +47,14 @@ pub(super) fn start(is_plain: bool, idle: usize) -> io::Result<String> {
             answered.unwrap_or_else(|error| services::end("UDP echo", &error));
         }
     });
-    // They are there as long as this process.
+    // They exist as long as this process.
     for (port, share) in (services::FIRST_IDLE_PORT..).zip(services::idle_shares(idle)?) {
         std::mem::forget(Child::start(&["keeper", &port.to_string(), &share.to_string()])?);
     }
     Ok(String::new())
 }
 
-/// A process that accepts connections and keeps them: one process alone may not have enough
+/// A process that accepts connections and holds them, because one process may not have enough
 /// descriptors.
 pub(crate) fn keep(port: u16, count: usize) -> io::Result<()> {
     crate::raise_descriptor_limit(count)?;

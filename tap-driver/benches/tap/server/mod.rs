@@ -1,13 +1,12 @@
-//! What is measured, in a process of its own that the client's process starts in its network
-//! namespace.
+//! The measured peers, in a process that the client's process starts in its network namespace.
 //!
-//! | file | who serves |
+//! | file | content |
 //! |---|---|
-//! | `services` | what all of them do |
-//! | `kernel` | the kernel in a namespace of its own |
+//! | `services` | the services of all peers |
+//! | `kernel` | the kernel in its own namespace |
 //! | `portolan`, `datagrams` | Portolan |
 //! | `smoltcp` | smoltcp |
-//! | `limit` | nobody: a pump without TCP |
+//! | `limit` | the limit: a pump without TCP |
 
 mod datagrams;
 pub(crate) mod kernel;
@@ -23,16 +22,17 @@ use crate::child::{self, Child};
 use crate::link;
 use crate::peers::Peer;
 
-/// What a server is started for. Only smoltcp, which has to be told, does not serve everything.
+/// What a server is started for. All peers but smoltcp serve everything; smoltcp needs to know
+/// this.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purpose {
     pub(crate) service: Service,
     pub(crate) streams: usize,
-    /// Connections that will be open beside those that are measured.
+    /// The number of open connections beside the measured ones.
     pub(crate) idle: usize,
 }
 
-/// In the client: starts a server, and sets up the client's end of the cable to it.
+/// Called in the client: starts a server, and sets up the client's end of the cable.
 pub(crate) fn start(peer: Peer, purpose: Purpose) -> io::Result<Child> {
     let (streams, idle) = (purpose.streams.to_string(), purpose.idle.to_string());
     let child = Child::start(&["server", peer.name(), purpose.service.name(), &streams, &idle])?;
@@ -45,7 +45,7 @@ pub(crate) fn start(peer: Peer, purpose: Purpose) -> io::Result<Child> {
     Ok(child)
 }
 
-/// In the server's process.
+/// Runs in the server's process.
 pub(crate) fn run(peer: Peer, purpose: Purpose) -> io::Result<()> {
     let note = match peer {
         Peer::Kernel | Peer::KernelPlain => kernel::start(peer.is_plain(), purpose.idle)?,

@@ -1,4 +1,4 @@
-//! Portolan: its runtime with blocking sockets on its TAP device, every tunable at its default.
+//! Portolan: its runtime with blocking sockets on its TAP device, with its default configuration.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,8 +15,8 @@ use crate::peers::Peer;
 
 /// What 100,000 connections may hold together; the default of 256 MiB is for fewer.
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
-/// What chargen lends at once, as the command's service does: just below four runs of 64 KiB at an
-/// MTU of 1,500.
+/// How much chargen sends at once, as the command's service does: just below four runs of 64 KiB at
+/// an MTU of 1,500.
 const LENT_BYTES: usize = 253_080;
 
 pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
@@ -27,7 +27,7 @@ pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     let taps = tap.open_queues(queues).map_err(io::Error::other)?;
     let note = format!("offloads: {}", taps.first().map(Tap::offloads).unwrap_or_default());
     let mut config = Config::default();
-    // There is nobody who could have its address.
+    // No other host could have its address.
     config.neighbor.duplicate_address_probes = 0;
     config.memory_limit_bytes = MEMORY_LIMIT_BYTES;
     let stack = Cidr { addr: link::SERVER.into(), prefix_len: 24 };
@@ -65,12 +65,12 @@ pub(super) fn start(peer: Peer, idle: usize) -> io::Result<String> {
     for (port, _) in (services::FIRST_IDLE_PORT..).zip(services::idle_shares(idle)?) {
         services::keep_all(accept(listener(port)?));
     }
-    // It serves until the process ends.
+    // The runtime serves until the process ends.
     std::mem::forget(runtime);
     Ok(note)
 }
 
-/// Takes what comes as the stack holds it, without a copy.
+/// Takes received data without a copy.
 fn discard_lent(stream: &TcpStream) -> io::Result<()> {
     while !stream.recv_bytes(usize::MAX)?.is_empty() {}
     Ok(())

@@ -1,11 +1,11 @@
-//! What every server does, whosever TCP it has: a thread for each connection, blocking.
+//! The services of every server, whatever its TCP: a blocking thread for each connection.
 
 use std::io::{self, Read, Write};
 use std::thread;
 
-/// What one call reads or writes in bulk.
+/// How much one call reads or writes in bulk.
 pub(crate) const CHUNK_BYTES: usize = 128 << 10;
-/// The first of the ports that idle connections go to, each with as many as one client can have.
+/// The first of the ports for idle connections, each of which takes as many as one client can have.
 pub(crate) const FIRST_IDLE_PORT: u16 = 9000;
 /// Connections to one port: a client has 64,511 ports, and a process may have fewer descriptors.
 const IDLE_PER_PORT: usize = 20_000;
@@ -14,14 +14,14 @@ const SPARE_DESCRIPTORS: u64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
-    /// Reads everything and forgets it.
+    /// Reads everything and discards it.
     Discard,
     /// Writes for ever.
     Chargen,
     /// Sends back what it reads.
     Echo,
-    /// The same for connections that are soon over: they are served one after the other, without a
-    /// thread for each.
+    /// An echo service for short connections: they are served one after the other, without a thread
+    /// for each.
     Brief,
     /// Sends datagrams back.
     Datagrams,
@@ -37,7 +37,7 @@ impl Service {
             Service::Chargen => 19,
             Service::Echo => 7,
             Service::Brief => 70,
-            // Of UDP.
+            // The only service over UDP.
             Service::Datagrams => 71,
         }
     }
@@ -71,7 +71,7 @@ impl Service {
     }
 }
 
-/// Accepts for ever, and serves each connection in a thread of its own.
+/// Accepts for ever, and serves each connection in its own thread.
 pub(super) fn serve_each<S: Send + 'static>(
     accept: impl Fn() -> io::Result<S> + Send + 'static,
     serve: impl Fn(S) -> io::Result<()> + Clone + Send + 'static,
@@ -80,7 +80,7 @@ pub(super) fn serve_each<S: Send + 'static>(
         loop {
             let stream = accept().unwrap_or_else(|error| end("accept", &error));
             let serve = serve.clone();
-            // An error is the client, which leaves as it likes.
+            // An error means that the client has left.
             thread::spawn(move || drop(serve(stream)));
         }
     });
@@ -99,7 +99,7 @@ pub(super) fn serve_in_turn<S>(
     });
 }
 
-/// Accepts for ever, and keeps everything.
+/// Accepts for ever, and keeps all connections open.
 pub(super) fn keep_all<S>(accept: impl Fn() -> io::Result<S> + Send + 'static)
 where
     S: Send + 'static,
@@ -112,7 +112,7 @@ where
     });
 }
 
-/// Without a service there is nothing to measure.
+/// Ends the process, because without a service there is nothing to measure.
 pub(super) fn end(doing: &str, error: &io::Error) -> ! {
     eprintln!("{doing}: {error}");
     std::process::exit(1)
@@ -141,7 +141,7 @@ pub(super) fn echo(mut stream: impl Read + Write) -> io::Result<()> {
     }
 }
 
-/// How many idle connections go to each of the idle ports, as many as a process can hold.
+/// The numbers of idle connections for each of the idle ports: as many as a process can hold.
 pub(crate) fn idle_shares(count: usize) -> io::Result<Vec<usize>> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let share = limit.saturating_sub(SPARE_DESCRIPTORS).clamp(1, IDLE_PER_PORT as u64) as usize;

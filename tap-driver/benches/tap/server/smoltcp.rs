@@ -1,5 +1,5 @@
 //! smoltcp on a TAP device, through its own phy: one thread, large buffers, and only the sockets
-//! that the row needs, as it looks at all of them for each packet.
+//! that the row needs, because it scans all of them for each packet.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -13,18 +13,19 @@ use smoltcp::wire::{EthernetAddress, IpCidr};
 use super::services::{self, Service};
 use crate::link;
 
-/// Of a socket that much goes through; the other direction, and all directions of others, get the
+/// The buffer of a socket in the direction of bulk data; other directions and sockets have the
 /// small one.
 const LARGE_BUFFER: usize = 4 << 20;
 const SMALL_BUFFER: usize = 64 << 10;
-/// Its backlog is as many sockets as it shall take connections that are not over.
+/// smoltcp's backlog is the number of listening sockets, so there is one for each connection that
+/// has not ended.
 const BRIEF_SOCKETS: usize = 16;
 const DATAGRAMS: usize = 1024;
 
-/// Opens the device and serves in a thread of its own as long as the process lasts.
+/// Opens the device and serves in its own thread until the process ends.
 pub(super) fn start(service: Service, streams: usize) -> io::Result<String> {
     let (opened, open) = std::sync::mpsc::channel();
-    // Its device cannot go from one thread to another.
+    // The device cannot be moved to another thread.
     std::thread::spawn(move || {
         let machine = Machine::open(service, streams);
         let (machine, result) = match machine {
@@ -58,7 +59,7 @@ impl Machine {
         let config = Config::new(EthernetAddress(link::SERVER_MAC).into());
         let mut iface = Interface::new(config, &mut device, Instant::now());
         iface.update_ip_addrs(|addrs| {
-            // The list has room for two.
+            // The list has room for two entries.
             let _ = addrs.push(IpCidr::new(link::SERVER.into(), 24));
         });
         let mut sockets = SocketSet::new(Vec::new());
@@ -108,7 +109,7 @@ impl Machine {
         }
     }
 
-    /// Whether there was something to do.
+    /// Serves a socket. Returns whether there was something to do.
     fn serve(&mut self, handle: SocketHandle) -> io::Result<bool> {
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
         if !socket.is_open() {

@@ -1,14 +1,14 @@
-//! The limit of a TAP device: a pump that reads and writes it with the same offloads as Portolan,
-//! and has no TCP.
+//! The limit of a TAP device: a program without TCP, the pump, that reads and writes the device
+//! with the same offloads as Portolan.
 //!
-//! It opens and closes connections as far as the kernel's client needs that, and in between
+//! It opens and closes connections as far as the kernel's client needs that, and otherwise
 //!
-//! - acknowledges what it reads, without a look at it, and without copying it anywhere;
-//! - writes the same 64 KiB again and again, as far as the client's window goes;
+//! - acknowledges what it reads, without examining or copying it;
+//! - writes the same 64 KiB again and again, as far as the client's window allows;
 //! - sends bytes and datagrams back.
 //!
-//! There is no timer but one, no queue, no retransmission but going back to what was acknowledged,
-//! and a window that is always open. No stack that does its work can be faster on the same device.
+//! It has one timer, no queue, no retransmission except going back to what was acknowledged, and a
+//! window that is always open. No real stack can be faster on the same device.
 
 mod segment;
 mod tap;
@@ -24,22 +24,22 @@ use self::tap::RawTap;
 use super::services::Service;
 use crate::link;
 
-/// A frame of 64 KiB with all headers.
+/// Room for a frame of 64 KiB with all headers.
 const BUFFER_LEN: usize = 1 << 17;
-/// Frames that are read before acknowledgements go out: more wait longer for them, fewer have more
-/// of them.
+/// The number of frames that are read before acknowledgements are sent. With more, acknowledgements
+/// are delayed longer; with fewer, there are more of them.
 const READS_IN_A_ROW: usize = 16;
-/// Super-segments that a connection writes before acknowledgements are read.
+/// The number of super-segments that a connection writes before acknowledgements are read.
 const WRITES_IN_A_ROW: usize = 8;
-/// Where nothing moves for so long although data is under way, it was lost.
+/// If nothing moves for this long although data is in flight, the data was lost.
 const LOSS_TIMEOUT: Duration = Duration::from_millis(20);
 const FIRST_SEQ: u32 = 0x1000_0000;
 
-/// Opens the device; the pump runs in a thread of its own as long as the process lasts.
+/// Opens the device. The pump runs in its own thread until the process ends.
 pub(super) fn start(is_plain: bool) -> io::Result<String> {
     let tap = RawTap::open(link::CLIENT_DEVICE, is_plain)?;
     link::bring_up(link::CLIENT_DEVICE, link::CLIENT)?;
-    // It answers no ARP.
+    // The pump answers no ARP.
     let mac = link::SERVER_MAC.map(|byte| format!("{byte:02x}")).join(":");
     let (server, device) = (link::SERVER, link::CLIENT_DEVICE);
     link::ip(&format!("neighbour add {server} lladdr {mac} dev {device} nud permanent"))?;
@@ -60,7 +60,7 @@ struct Connection {
     snd_una: u32,
     snd_nxt: u32,
     rcv_nxt: u32,
-    /// Up to where the client's window goes.
+    /// The right edge of the client's window.
     window_end: u32,
     window_scale: u8,
     owes_ack: bool,
@@ -68,11 +68,11 @@ struct Connection {
 
 struct Pump {
     tap: RawTap,
-    /// By the client's port: there is one client.
+    /// The connections by the client's port, because there is only one client.
     connections: HashMap<u16, Connection>,
     buffer: Vec<u8>,
     payload: Vec<u8>,
-    /// Of one segment of it.
+    /// The sum of one segment of the payload.
     segment_sum: u32,
 }
 
@@ -102,7 +102,7 @@ impl Pump {
         }
     }
 
-    /// Waits for a frame. Where something is under way for too long, all of it counts as lost.
+    /// Waits for a frame. If data is in flight for too long, all of it counts as lost.
     fn wait(&mut self) -> io::Result<()> {
         let is_under_way =
             self.connections.values().any(|connection| connection.snd_una != connection.snd_nxt);
@@ -120,7 +120,7 @@ impl Pump {
         }
     }
 
-    /// A frame of this length is in the buffer.
+    /// Handles a frame of this length in the buffer.
     fn take(&mut self, len: usize) -> io::Result<()> {
         let frame = &mut self.buffer[..len];
         match segment::parse(frame, self.tap.vnet_len) {
@@ -147,7 +147,7 @@ impl Pump {
             snd_una: first,
             snd_nxt: first,
             rcv_nxt,
-            // The handshake's last ACK opens it.
+            // The handshake's last ACK opens the window.
             window_end: first,
             window_scale: syn.window_scale.unwrap_or(0),
             owes_ack: false,
@@ -156,8 +156,8 @@ impl Pump {
         self.choose_blocking()
     }
 
-    /// With bulk there is something to do between two frames; without, the fewest system calls are
-    /// two a frame.
+    /// Chooses whether reads block. In bulk transfers there is work between two frames; otherwise
+    /// two system calls per frame are the least.
     fn choose_blocking(&mut self) -> io::Result<()> {
         let is_bulk = self.connections.values().any(|connection| connection.service.is_bulk());
         self.tap.set_blocking(!is_bulk)
@@ -175,7 +175,7 @@ impl Pump {
             connection.window_end =
                 segment.ack.wrapping_add(u32::from(segment.window) << connection.window_scale);
             if (connection.snd_nxt.wrapping_sub(segment.ack) as i32) < 0 {
-                // It went back, and what it had sent arrived all the same.
+                // The pump went back, but the data that it had sent arrived nevertheless.
                 connection.snd_nxt = segment.ack;
             }
         }
@@ -216,7 +216,7 @@ impl Pump {
         Ok(())
     }
 
-    /// Writes what windows allow; how many frames that were.
+    /// Writes what the windows allow, and returns the number of frames.
     fn write_bulk(&mut self) -> io::Result<usize> {
         let segments_at_once = if self.tap.vnet_len > 0 { MAX_SEGMENTS } else { 1 };
         let in_a_row = WRITES_IN_A_ROW * MAX_SEGMENTS / segments_at_once;

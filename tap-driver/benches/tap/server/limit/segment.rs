@@ -1,16 +1,16 @@
-//! Segments of TCP over IPv4 over Ethernet, as far as a pump must read and write them: at fixed
-//! places.
+//! TCP segments over IPv4 over Ethernet, as far as the pump reads and writes them: all fields are
+//! at fixed offsets.
 
 use super::tap::VNET_HEADER_LEN;
 
 const ETHERNET_LEN: usize = 14;
 const IP_LEN: usize = 20;
 const TCP_LEN: usize = 20;
-/// Ethernet, IPv4 and TCP without options.
+/// The length of Ethernet, IPv4 and TCP headers without options.
 pub(super) const HEADERS_LEN: usize = ETHERNET_LEN + IP_LEN + TCP_LEN;
-/// Of a packet of 1,500 bytes. No timestamps are agreed to.
+/// The MSS for packets of 1,500 bytes without timestamps.
 pub(super) const MSS: usize = 1460;
-/// Segments that fit under one header: 65,535 bytes with IP's and TCP's.
+/// The number of segments that fit under one header: 65,535 bytes with the IP and TCP headers.
 pub(super) const MAX_SEGMENTS: usize = (65_535 - IP_LEN - TCP_LEN) / MSS;
 
 pub(super) const FIN: u8 = 0x01;
@@ -26,7 +26,7 @@ const NEEDS_CSUM: u8 = 1;
 const GSO_TCPV4: u8 = 1;
 const TCP_CHECKSUM_OFFSET: u16 = 16;
 
-/// What a frame is.
+/// The kind of a frame.
 pub(super) enum Packet {
     Tcp(Segment),
     /// A datagram for this port.
@@ -36,7 +36,7 @@ pub(super) enum Packet {
     Other,
 }
 
-/// What a segment says. `payload` begins there in the frame, and is so long.
+/// The content of a segment. `payload` is the position and the length of the payload in the frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     pub(super) client_port: u16,
@@ -47,7 +47,7 @@ pub(super) struct Segment {
     pub(super) window: u16,
     pub(super) payload_at: usize,
     pub(super) payload_len: usize,
-    /// Of a SYN.
+    /// The window scale of a SYN.
     pub(super) window_scale: Option<u8>,
 }
 
@@ -59,8 +59,8 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// Reads a frame that has its Ethernet header at `start`. The peer is our own kernel: what is not
-/// IPv4 without options, or is cut short, is none of our business.
+/// Reads a frame whose Ethernet header is at `start`. The peer is our own kernel, so everything but
+/// complete IPv4 packets without options is ignored.
 pub(super) fn parse(frame: &[u8], start: usize) -> Packet {
     let ip = start + ETHERNET_LEN;
     let l4 = ip + IP_LEN;
@@ -103,8 +103,8 @@ fn window_scale(mut options: &[u8]) -> Option<u8> {
     }
 }
 
-/// Turns a datagram round: source and destination change places. Neither checksum notices, for sums
-/// do not know order.
+/// Turns a datagram around by swapping source and destination. The checksums stay right, because
+/// sums do not depend on the order.
 pub(super) fn turn_datagram(frame: &mut [u8], start: usize) {
     let swap = |frame: &mut [u8], a: usize, b: usize, len: usize| {
         for index in 0..len {
@@ -117,33 +117,33 @@ pub(super) fn turn_datagram(frame: &mut [u8], start: usize) {
     swap(frame, l4, l4 + 2, 2);
 }
 
-/// The headers of what a connection sends, of which little changes from one to the next.
+/// The headers of a connection's segments, which hardly change from one to the next.
 pub(super) struct Headers {
     bytes: [u8; VNET_HEADER_LEN + HEADERS_LEN + SYN_OPTIONS.len()],
     vnet_len: usize,
-    /// Of the IPv4 header, with zeroes where the lengths are.
+    /// The sum of the IPv4 header with zero lengths.
     ip_sum: u32,
-    /// Of the pseudo-header without the length, and of the ports.
+    /// The sum of the pseudo-header without the length, and of the ports.
     pseudo_sum: u32,
     ports_sum: u32,
 }
 
-/// What is new in a segment.
+/// The fields that are new in a segment.
 #[derive(Clone, Copy)]
 pub(super) struct Next<'a> {
     pub(super) seq: u32,
     pub(super) ack: u32,
     pub(super) flags: u8,
     pub(super) payload: &'a [u8],
-    /// The sum of the payload; only plain frames need it.
+    /// The sum of the payload, which only plain frames need.
     pub(super) payload_sum: u32,
 }
 
-/// Maximum segment size and a window scale of 14, the largest.
+/// The maximum segment size, and a window scale of 14, the largest.
 const SYN_OPTIONS: [u8; 8] = [2, 4, (MSS >> 8) as u8, (MSS & 0xff) as u8, 1, 3, 3, 14];
 
 impl Headers {
-    /// For answers to the frame that has its Ethernet header behind the virtio-net header.
+    /// The headers for answers to a frame whose Ethernet header is behind the virtio-net header.
     pub(super) fn answering(frame: &[u8], vnet_len: usize) -> Headers {
         let mut headers = Headers {
             bytes: [0; VNET_HEADER_LEN + HEADERS_LEN + SYN_OPTIONS.len()],
@@ -156,11 +156,11 @@ impl Headers {
         let bytes = &mut headers.bytes;
         bytes[vnet_len..l4 + TCP_LEN].copy_from_slice(&frame[vnet_len..l4 + TCP_LEN]);
         turn_datagram(bytes, vnet_len);
-        // The length, the checksum; the number of the packet is of no use where nothing is
+        // Length and checksum change. The identification is not needed for packets that are not
         // fragmented (RFC 6864 §4.1).
         bytes[ip + 2..ip + 6].fill(0);
         bytes[ip + 10..ip + 12].fill(0);
-        // No bits of ECN; an open window; no urgent data.
+        // No ECN bits, an open window, no urgent data.
         bytes[ip + 1] = 0;
         bytes[ip + 6] = 0x40;
         bytes[l4 + 14..l4 + 16].fill(0xff);
@@ -171,7 +171,7 @@ impl Headers {
         headers
     }
 
-    /// The head of a segment: everything in front of its payload.
+    /// Returns all headers of a segment.
     pub(super) fn make(&mut self, next: Next<'_>) -> &[u8] {
         let (ip, l4) = (self.vnet_len + ETHERNET_LEN, self.vnet_len + ETHERNET_LEN + IP_LEN);
         let is_syn = next.flags & SYN != 0;
@@ -195,7 +195,7 @@ impl Headers {
                 self.ports_sum + sum(&bytes[l4 + 4..l4 + 16]) + sum(&bytes[l4 + TCP_LEN..l4 + tcp_len]);
             !fold(pseudo_sum + header_sum + next.payload_sum)
         } else {
-            // What is left to the kernel begins with the pseudo-header's sum.
+            // A checksum that the kernel completes begins with the sum of the pseudo-header.
             fold(pseudo_sum)
         };
         bytes[l4 + 16..l4 + 18].copy_from_slice(&checksum.to_be_bytes());
@@ -212,7 +212,7 @@ impl Headers {
     }
 }
 
-/// The sum of RFC 1071, not yet folded. Up to 64 KiB fit.
+/// The sum of RFC 1071 before folding. It does not overflow for up to 64 KiB.
 pub(super) fn sum(bytes: &[u8]) -> u32 {
     let pairs =
         bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)])));

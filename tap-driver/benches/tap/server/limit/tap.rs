@@ -1,5 +1,4 @@
-//! A TAP device and nothing around it: none of Portolan's code, so that the limit is the device's
-//! own.
+//! A TAP device without any of Portolan's code, so that the limit is that of the device.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -7,20 +6,20 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use crate::link;
 
-/// `struct virtio_net_hdr`, without the count of buffers.
+/// The length of `struct virtio_net_hdr` without the number of buffers.
 pub(super) const VNET_HEADER_LEN: usize = 10;
 
-/// What the kernel may leave to us, most of it first: each is a step down for a kernel that does
-/// not know the one before.
+/// Sets of offloads, the largest first; each later one is for a kernel that does not support the
+/// one before.
 const OFFLOADS: [libc::c_uint; 3] =
     [libc::TUN_F_CSUM | TSO | libc::TUN_F_USO4 | libc::TUN_F_USO6, libc::TUN_F_CSUM | TSO, libc::TUN_F_CSUM];
 const TSO: libc::c_uint = libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
 
 pub(super) struct RawTap {
     fd: OwnedFd,
-    /// Of the header in front of each frame; zero without offloads.
+    /// The length of the virtio-net header; zero without offloads.
     pub(super) vnet_len: usize,
-    /// What it got, for people.
+    /// A description of the device's offloads for people.
     pub(super) note: String,
     is_blocking: bool,
 }
@@ -44,7 +43,7 @@ impl RawTap {
         let mut len = VNET_HEADER_LEN as libc::c_int;
         ioctl(&self.fd, libc::TUNSETVNETHDRSZ, (&raw mut len).cast())?;
         for offloads in OFFLOADS {
-            // The flags are the argument itself, not what it points to.
+            // The argument is the flags themselves, not a pointer.
             match ioctl(&self.fd, libc::TUNSETOFFLOAD, std::ptr::without_provenance_mut(offloads as usize)) {
                 Ok(()) => {
                     self.note = format!("offloads {offloads:#x}");
@@ -57,7 +56,7 @@ impl RawTap {
         Err(io::Error::other("the kernel takes no offloads, not even checksums"))
     }
 
-    /// Whether `read` waits for a frame.
+    /// Sets whether `read` waits for a frame.
     pub(super) fn set_blocking(&mut self, is_blocking: bool) -> io::Result<()> {
         if is_blocking != self.is_blocking {
             rustix::io::ioctl_fionbio(&self.fd, !is_blocking)?;
@@ -70,7 +69,7 @@ impl RawTap {
         self.is_blocking
     }
 
-    /// The next frame; none if there is none now.
+    /// Reads the next frame; `None` if there is none now.
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             match rustix::io::read(&self.fd, &mut *buffer) {
@@ -82,7 +81,7 @@ impl RawTap {
         }
     }
 
-    /// A frame out of two pieces.
+    /// Writes a frame that consists of two pieces.
     pub(super) fn write(&self, head: &[u8], payload: &[u8]) -> io::Result<()> {
         let slices = [io::IoSlice::new(head), io::IoSlice::new(payload)];
         let slices = if payload.is_empty() { &slices[..1] } else { &slices };
@@ -101,7 +100,7 @@ impl RawTap {
 }
 
 fn ioctl(fd: &OwnedFd, request: libc::Ioctl, argument: *mut libc::c_void) -> io::Result<()> {
-    // SAFETY: all callers pass what this request takes: a `struct ifreq`, an int, or flags in place
+    // SAFETY: all callers pass what the request takes: a `struct ifreq`, an int, or flags in place
     // of a pointer.
     #[allow(unsafe_code)]
     let status = unsafe { libc::ioctl(fd.as_raw_fd(), request, argument) };
