@@ -68,7 +68,7 @@
 //! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
 //! | `socket` | descriptors, options, readiness; each kind of socket |
 //! | `calls` | the Berkeley calls |
-//! | `trace` | every frame that enters or leaves, for whoever asks |
+//! | `trace` | every frame that enters or leaves, for programs that ask for it |
 //! | [`steering`] | several stacks that are one host: which of them has which flow |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
 //! | `time`, `event`, `stats`, `drop_reason`, `subject`, `rng`, `frame`, `id`, `slab`, `error`, `config`, `hash`, `rate_limit` | what they all share |

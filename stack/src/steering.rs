@@ -16,14 +16,14 @@
 //! - a datagram to one of our own addresses whose socket is another stack's leaves through
 //!   [`InterfaceId::LOOPBACK`](crate::InterfaceId::LOOPBACK).
 //!
-//! | what comes | whose it is |
+//! | received packet | stack that it belongs to |
 //! |---|---|
 //! | TCP | by a keyed hash of both addresses and ports |
 //! | UDP | by the local port, modulo the number of stacks: a UDP socket is on one stack |
-//! | ICMP echo reply | by the identifier, likewise |
+//! | ICMP echo reply | by the identifier, in the same way |
 //! | ICMP error | that of the packet that it quotes |
-//! | ARP, NDP, fragments | for all |
-//! | anything else: echo requests, what nobody speaks, what is malformed | whoever got it |
+//! | ARP, NDP, fragments | all of them |
+//! | anything else: echo requests, unknown protocols, malformed packets | the stack that received it |
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -54,7 +54,7 @@ impl fmt::Debug for Steering {
 }
 
 /// The stack or stacks that a frame is for.
-// Exhaustive: whoever has several stacks must handle each.
+// Exhaustive: a driver of several stacks must handle each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// The stack that received it: any stack would do the same with it.

@@ -167,7 +167,7 @@ impl Pair {
         pair
     }
 
-    /// Opens so many connections to one port.
+    /// Opens this many connections to one port.
     fn connect(&mut self, port: u16, count: usize) {
         let server = &mut self.server.stack;
         let listener = server.socket(Domain::V4, SocketKind::Stream).unwrap();

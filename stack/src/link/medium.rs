@@ -3,7 +3,7 @@
 use super::mac::MacAddr;
 
 /// The kind of link that an interface is on.
-// Exhaustive: whoever drives a device must handle every kind of link.
+// Exhaustive: every driver of a device must handle every kind of link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
     /// Ethernet II frames, with ARP and NDP; this is the interface's MAC address.

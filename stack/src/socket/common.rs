@@ -27,7 +27,7 @@ pub(super) enum TimerTarget {
     Handshake(HandshakeId),
 }
 
-/// See the module's page. Each kind of socket has tables of its own beside.
+/// The shared state. Each kind of socket has tables of its own beside it.
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(super) owners: Owners,
@@ -82,7 +82,7 @@ impl Common {
         self.records.remove(id);
     }
 
-    /// EBADF.
+    /// The socket of a descriptor. EBADF.
     pub(crate) fn socket(&self, caller: OwnerId, d: Descriptor) -> Result<(SocketId, &Socket)> {
         let id = self.owners.socket(caller, d)?;
         Ok((id, self.record(id)?))
@@ -115,12 +115,12 @@ impl Common {
         socket.is_unheld().then(|| socket.protocol.kind())
     }
 
-    /// EBADF.
+    /// The record of a socket. EBADF.
     pub(crate) fn record(&self, id: SocketId) -> Result<&Socket> {
         self.records.get(id).ok_or(Error::BadDescriptor)
     }
 
-    /// EBADF.
+    /// The record of a socket, to be changed. EBADF.
     pub(super) fn record_mut(&mut self, id: SocketId) -> Result<&mut Socket> {
         self.records.get_mut(id).ok_or(Error::BadDescriptor)
     }
@@ -189,7 +189,7 @@ impl Common {
         }
     }
 
-    /// As [`note_readiness`](Common::note_readiness), and updates the account.
+    /// Like [`note_readiness`](Common::note_readiness), and updates the account.
     pub(super) fn settle(&mut self, id: SocketId, news: bool) {
         let Some(socket) = self.records.get_mut(id) else { return };
         let bytes = socket.charge();
@@ -211,7 +211,7 @@ impl Common {
         None
     }
 
-    /// SO_ERROR: the error that waits, which this clears.
+    /// SO_ERROR: takes the pending error.
     pub(crate) fn take_error(&mut self, id: SocketId) -> Result<Option<Error>> {
         let error = self.record_mut(id)?.protocol.state_mut().take_error();
         self.note_readiness(id, false);

@@ -15,18 +15,18 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SocketState {
-    /// Of a stream: a state of TCP.
+    /// The state of a stream's connection.
     Tcp(State),
-    /// Of the others: without a local port.
+    /// A socket of another kind that has no local port.
     Unbound,
-    /// With a local port, and without a peer.
+    /// A socket of another kind that has a local port and no peer.
     Bound,
-    /// With a peer.
+    /// A socket of another kind that has a peer.
     Connected,
 }
 
 impl SocketState {
-    /// In capital letters, as a status page shows it.
+    /// The name in capital letters, for a status page.
     pub const fn name(self) -> &'static str {
         match self {
             SocketState::Tcp(state) => state.name(),
@@ -43,32 +43,32 @@ impl fmt::Display for SocketState {
     }
 }
 
-/// A socket as a status page shows it.
+/// The description of a socket for a status page.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SocketInfo {
-    /// The socket; none for a handshake, and for a TIME-WAIT record whose socket is gone.
+    /// The socket; `None` for a handshake, and for a TIME-WAIT record whose socket is gone.
     pub id: Option<SocketId>,
-    /// A descriptor that leads to it, while a program holds one: the first owner's, if that has
-    /// one, and the lowest.
+    /// A descriptor of the socket, if a program holds one: the lowest one of the first owner, or
+    /// else of another owner.
     pub descriptor: Option<Descriptor>,
     /// The kind.
     pub kind: SocketKind,
     /// The state.
     pub state: SocketState,
-    /// The local address and port, where bound.
+    /// The local address and port, if bound.
     pub local: Option<SocketAddr>,
-    /// The peer, where connected.
+    /// The peer, if connected.
     pub peer: Option<SocketAddr>,
-    /// Bytes (of a listener: connections) that wait to be taken.
+    /// Bytes that wait to be read; for a listener, connections that wait to be accepted.
     pub receive_queue: usize,
-    /// Bytes that wait to be sent or acknowledged; of a listener: its backlog.
+    /// Bytes that wait to be sent or acknowledged; for a listener, its backlog.
     pub send_queue: usize,
-    /// Of a connection: the smoothed round trip, once it is measured.
+    /// For a connection: the smoothed round-trip time, once it was measured.
     pub rtt: Option<Duration>,
-    /// Of a connection: the congestion window in bytes.
+    /// For a connection: the congestion window in bytes.
     pub cwnd: Option<u32>,
-    /// The timer of a connection that fires next (`ss -o`). A handshake's and TIME-WAIT's are not
-    /// shown.
+    /// The timer of a connection that fires next (`ss -o`). Those of handshakes and TIME-WAIT
+    /// records are not shown.
     pub timer: Option<(Instant, DeadlineKind)>,
 }

@@ -1,12 +1,12 @@
-//! What a socket is opened as.
+//! The families and kinds of sockets.
 
 /// The address family of a socket.
-// Exhaustive: whoever handles addresses must handle every family.
+// Exhaustive: programs that handle addresses must handle every family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Domain {
     /// AF_INET.
     V4,
-    /// AF_INET6; speaks IPv4 too, through `::ffff:0:0/96`, unless IPV6_V6ONLY is set.
+    /// AF_INET6; also used for IPv4, through `::ffff:0:0/96`, unless IPV6_V6ONLY is set.
     V6,
 }
 
@@ -24,7 +24,7 @@ pub enum SocketKind {
     Echo,
 }
 
-/// Which half of a connection `shutdown` ends.
+/// The half of a connection that `shutdown` ends.
 // Exhaustive: POSIX has these three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shutdown {

@@ -1,11 +1,11 @@
-//! Sockets: descriptors, options, readiness, and what the Berkeley calls do.
+//! Sockets: descriptors, options, readiness, and the implementation of the Berkeley calls.
 //!
-//! Read `table` and `owners` (what a descriptor leads to), then `record` (a socket) and
-//! `common` (what all sockets share), then `state` and `protocol` (what each kind of socket
-//! answers) and `dispatch` (where the kinds are told apart), and then the kinds: `tcp`, `udp` and
-//! `echo`, the latter two with `datagram_queue`. `errors` tells what a program hears of errors that
-//! the network reports, `holdings` and `relief` what happens when memory is short. The public face
-//! is `crate::calls`.
+//! Read `table` and `owners` (descriptors and their sockets), then `record` (a socket) and `common`
+//! (the shared state of all sockets), then `state` and `protocol` (what each kind of socket
+//! implements) and `dispatch` (the choice of the kind), and then the kinds: `tcp`, `udp` and
+//! `echo`, the latter two with `datagram_queue`. `errors` defines which network errors a program
+//! gets; `holdings` and `relief` handle shortages of memory. The public interface is
+//! `crate::calls`.
 
 mod binding;
 mod common;

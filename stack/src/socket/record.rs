@@ -1,4 +1,4 @@
-//! One socket's record.
+//! The record of a socket.
 
 use alloc::boxed::Box;
 use core::mem;
@@ -19,19 +19,19 @@ use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::time::Instant;
 
-/// What the stack keeps of a socket. Every segment comes through it: with the slab's generation it
-/// is a cache line.
+/// The record of a socket. Every segment reads it: with the slab's generation it fills one cache
+/// line.
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(super) holders: Holders,
     pub(super) domain: Domain,
-    /// Its own once it differs from what sockets begin with, or from its listener's.
+    /// The options, which are shared until they differ from the default, or from the listener's.
     pub(crate) options: CopyOnWrite<SocketOptions>,
-    /// Where `bind` put it, explicitly or by itself. Most were accepted and have none.
+    /// The binding that `bind` or another call made. Most sockets were accepted and have none.
     bound: Option<Box<Bound>>,
     pub(super) protocol: Protocol,
     pub(super) marks: Marks,
-    /// What the stack's account holds for it, in bytes.
+    /// The bytes that the stack's account holds for it.
     pub(super) charged_bytes: usize,
 }
 
@@ -54,8 +54,8 @@ impl Protocol {
         }
     }
 
-    /// As that of [`state`](Protocol::state), which each packet asks for: a call through the table
-    /// of methods costs more.
+    /// Like that of [`state`](Protocol::state). Each packet asks for this, and a call through the
+    /// table of methods costs more.
     #[inline]
     fn readiness(&self, options: &SocketOptions) -> Readiness {
         match self {
@@ -64,7 +64,7 @@ impl Protocol {
         }
     }
 
-    /// As [`readiness`](Protocol::readiness).
+    /// Like [`readiness`](Protocol::readiness).
     #[inline]
     fn held_bytes(&self) -> usize {
         match self {
@@ -95,19 +95,19 @@ impl Protocol {
     }
 }
 
-/// Who holds a socket.
+/// The holders of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holders {
-    /// So many descriptors, of one owner or of several.
+    /// This many descriptors, of one owner or of several.
     Descriptors(NonZeroU32),
     /// A listener's accept queue.
     AcceptQueue,
-    /// Nobody: it goes when its connection has ended.
+    /// Nobody: the record is removed when its connection has ended.
     Nobody,
 }
 
 impl Holders {
-    /// With one descriptor more; none if they cannot be counted.
+    /// One descriptor more; `None` if the count would overflow.
     pub(super) fn plus_one(self) -> Option<Holders> {
         let count = match self {
             Holders::Descriptors(count) => count.checked_add(1)?,
@@ -116,7 +116,7 @@ impl Holders {
         Some(Holders::Descriptors(count))
     }
 
-    /// With one descriptor less.
+    /// One descriptor less.
     pub(super) fn minus_one(self) -> Holders {
         match self {
             Holders::Descriptors(count) => {
@@ -127,8 +127,8 @@ impl Holders {
     }
 }
 
-/// The queues in which a socket stands, and its readiness when that was last looked at: events are
-/// edges.
+/// The queues that contain the socket, and its readiness when that was last computed, because
+/// events are edge-triggered.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Marks(u8);
 
@@ -137,8 +137,7 @@ impl Marks {
     const EVENT_QUEUE: u8 = 1 << 7;
     const READINESS: u8 = Readiness::ALL_BITS;
 
-    /// It goes into the queue of those that may have something to send; whether it does not stand
-    /// there already.
+    /// Marks it as queued for sending. Returns whether it was not queued before.
     pub(super) fn enter_transmit_queue(&mut self) -> bool {
         self.enter(Marks::TRANSMIT_QUEUE)
     }
@@ -147,7 +146,7 @@ impl Marks {
         self.0 &= !Marks::TRANSMIT_QUEUE;
     }
 
-    /// As [`enter_transmit_queue`](Marks::enter_transmit_queue) with the queue of events.
+    /// Like [`enter_transmit_queue`](Marks::enter_transmit_queue), for the queue of events.
     pub(super) fn enter_event_queue(&mut self) -> bool {
         self.enter(Marks::EVENT_QUEUE)
     }
@@ -167,7 +166,7 @@ impl Marks {
         is_new
     }
 
-    /// The readiness is looked at anew. Whether something rose.
+    /// Stores the readiness. Returns whether something became ready.
     pub(super) fn see(&mut self, now: Readiness) -> bool {
         let (now, seen) = (now.bits(), self.0 & Marks::READINESS);
         self.0 = self.0 & !Marks::READINESS | now;
@@ -233,23 +232,23 @@ impl Socket {
         self.protocol.readiness(&self.options)
     }
 
-    /// What the account is to hold for it: the record, options that it shares with nobody, and what
-    /// its kind keeps.
+    /// The bytes that the account should hold for it: the record, options that it does not share,
+    /// and what its kind holds.
     #[inline]
     pub(super) fn charge(&self) -> usize {
         mem::size_of::<Socket>() + self.options.own_bytes() + self.protocol.held_bytes()
     }
 
-    /// Looks at the readiness anew. Whether something rose since it was last looked at: events are
-    /// edges.
+    /// Computes the readiness. Returns whether something became ready since the last time, because
+    /// events are edge-triggered.
     #[inline]
     pub(super) fn renew_readiness(&mut self) -> bool {
         let now = self.readiness();
         self.marks.see(now)
     }
 
-    /// Something is to be told of it: whether it goes into the queue of events. Nobody is told of
-    /// what no program holds, and what stands there already is told once.
+    /// Marks it as queued for an event. Returns whether it must be queued: a program holds it, and
+    /// it was not queued before.
     pub(super) fn enter_event_queue(&mut self) -> bool {
         self.has_descriptor() && self.marks.enter_event_queue()
     }
@@ -259,7 +258,7 @@ impl Socket {
         present(self.domain, addr)
     }
 
-    /// An address from the program as it is on the wire, with its scope. EAFNOSUPPORT for one of
+    /// Converts an address from the program to the one on the wire, and its scope. EAFNOSUPPORT for
     /// the other family, ENETUNREACH for IPv4 on a socket that is IPv6 only.
     pub(super) fn accept_addr(&self, addr: SocketAddr) -> Result<(Endpoint, u16)> {
         match (self.domain, addr) {
@@ -278,8 +277,8 @@ impl Socket {
         }
     }
 
-    /// The source of a datagram to `remote`, as the program named it, as it is on the wire; none if
-    /// it is unspecified. EINVAL for one of another family.
+    /// Converts the source that a program named for a datagram to `remote` to the one on the wire;
+    /// `None` if it is unspecified. EINVAL for another family.
     pub(super) fn accept_source(&self, source: IpAddr, remote: IpAddr) -> Result<Option<IpAddr>> {
         let on_wire = source.to_canonical();
         if source.is_ipv4() != (self.domain == Domain::V4) || on_wire.is_ipv4() != remote.is_ipv4() {
@@ -305,22 +304,22 @@ impl Socket {
         }
     }
 
-    /// ENOTCONN unless there is one.
+    /// The address of the peer. ENOTCONN if there is none.
     pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
         let state = self.protocol.state();
         let flow = state.flow().filter(|_| state.has_peer());
         Ok(self.present(flow.ok_or(Error::NotConnected)?.remote_addr()))
     }
 
-    /// What is known where there is no packet: the ends of the connection. ENOTCONN unless there is
-    /// one.
+    /// The metadata where there is no packet: the ends of the connection. ENOTCONN if there is
+    /// none.
     pub(super) fn connection_meta(&self, now: Instant) -> Result<DatagramMeta> {
         let state = self.protocol.state();
         let flow = state.flow().filter(|_| state.has_peer()).ok_or(Error::NotConnected)?;
         Ok(DatagramMeta::of_connection(self.domain, flow, now))
     }
 
-    /// What a status page shows, but for its names.
+    /// The description for a status page, without its names.
     pub(super) fn info(&self) -> SocketInfo {
         let state = self.protocol.state();
         let mut info = SocketInfo {

@@ -217,8 +217,8 @@ enum Step {
     Pass(u64),
 }
 
-/// Others hold at most so many percent of the limit: beyond, what `send` takes in the reserve causes
-/// resets.
+/// Other sockets hold at most this percentage of the limit. Beyond it, the data that `send` takes
+/// into the reserve would cause resets.
 const MAX_FILLED: usize = 95;
 
 fn step() -> impl Strategy<Value = Step> {

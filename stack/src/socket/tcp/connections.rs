@@ -1,7 +1,7 @@
-//! The table of TCP connections: from the four numbers of a segment to its record.
+//! The table of TCP connections: finds the record for the four-tuple of a segment.
 //!
-//! The table does not hold the four numbers: they are in the records and are compared there. So an
-//! entry takes 12 bytes instead of 56, and a look-up reads only what handling the segment reads
+//! The table does not contain the four-tuples: they are in the records and are compared there. So
+//! an entry takes 12 bytes instead of 56, and a look-up reads only what handling the segment reads
 //! anyway.
 
 use hashbrown::HashTable;
@@ -13,7 +13,7 @@ use crate::id::{HandshakeId, SocketId};
 use crate::rng::Rng;
 use crate::slab::Key;
 
-/// What a TCP segment's four numbers lead to.
+/// The record that a segment's four-tuple leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Connection(SocketId),
@@ -21,7 +21,7 @@ pub(super) enum Target {
     TimeWait(TimeWaitId),
 }
 
-/// A target packed, and its hash: a table that grows need not read all records again.
+/// A packed target, and its hash, so that a growing table need not read all records again.
 #[derive(Debug)]
 struct PackedTarget {
     hash: u32,
@@ -39,7 +39,7 @@ impl PackedTarget {
             Target::Handshake(id) => (1, Key::from(id).into_numbers()),
             Target::TimeWait(id) => (2, (0, id.0)),
         };
-        // Memory for 2^30 sockets is out of reach.
+        // There is never memory for 2^30 sockets.
         PackedTarget { hash, kind_and_slot: kind << SLOT_BITS | slot, number }
     }
 
@@ -53,7 +53,7 @@ impl PackedTarget {
     }
 }
 
-/// See the module's page. Each record stands in it once, under the four numbers that it holds.
+/// The table; see the [module](self). Each record has one entry, under its four-tuple.
 #[derive(Debug)]
 pub(super) struct Connections {
     entries: HashTable<PackedTarget>,
@@ -65,7 +65,7 @@ impl Connections {
         Connections { entries: HashTable::new(), key: Keyed::new(rng) }
     }
 
-    /// Finds the record with these numbers. `is_it` tells whether a record has them; it is called
+    /// Finds the record with this four-tuple. `is_it` tells whether a record has it; it is called
     /// for a wrong record only once in 2^32 look-ups.
     pub(super) fn find(&self, tuple: &FourTuple, mut is_it: impl FnMut(Target) -> bool) -> Option<Target> {
         let hash = self.hash(tuple);
@@ -73,13 +73,13 @@ impl Connections {
         found.map(PackedTarget::target)
     }
 
-    /// Inserts a record whose numbers are not in the table.
+    /// Inserts a record whose four-tuple is not in the table.
     pub(super) fn insert(&mut self, tuple: &FourTuple, target: Target) {
         let hash = self.hash(tuple);
         self.entries.insert_unique(spread(hash), PackedTarget::new(hash, target), |entry| spread(entry.hash));
     }
 
-    /// Replaces one record by another with the same numbers.
+    /// Replaces one record by another with the same four-tuple.
     pub(super) fn replace(&mut self, tuple: &FourTuple, old: Target, new: Target) {
         let hash = self.hash(tuple);
         match self.entries.find_mut(spread(hash), |entry| entry.target() == old) {
@@ -100,7 +100,7 @@ impl Connections {
     }
 }
 
-/// The table takes the place from the low bits and a tag from the high ones.
+/// Spreads a hash: the table takes the position from the low bits and a tag from the high bits.
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    /// Otherwise a look-up would walk past all entries.
+    /// Otherwise a look-up would visit all entries.
     #[test]
     fn hashes_differ_in_the_bits_that_choose_the_place_and_in_those_of_the_tag() {
         let hashes = || (0..1024u32).map(|number| number << 22 | number);
@@ -155,7 +155,7 @@ mod tests {
         table.replace(&tuple(1), target(1), target(0));
         records.swap(0, 1);
         assert_eq!(find(&table, &records, tuple(1)), Some(target(0)));
-        // One that stands there no more takes nobody with it.
+        // Removing an entry that is no longer there removes no other.
         table.remove(&tuple(1), target(1));
         assert_eq!(find(&table, &records, tuple(1)), Some(target(0)));
     }

@@ -11,25 +11,25 @@ use bytes::Bytes;
 use crate::demux::FourTuple;
 use crate::tcp::{Flags, Header, SeqNumber};
 
-/// As much as a device joins: what an IP packet holds.
+/// The most bytes of a run, as with a device: what an IP packet holds.
 const MAX_BYTES: usize = 65_535;
 
 /// The run that is being joined, if any.
 #[derive(Debug, Default)]
 pub(super) struct Joining {
     run: Option<JoinedRun>,
-    /// The pieces of the run. The list is kept when it is empty.
+    /// The pieces of the run. An empty list is kept for its memory.
     pieces: Vec<Bytes>,
 }
 
 #[derive(Debug)]
 struct JoinedRun {
     tuple: FourTuple,
-    /// The first one's.
+    /// The header of the first segment.
     header: Header,
-    /// Of the segment that would follow.
+    /// The sequence number of the next segment.
     next_seq: SeqNumber,
-    /// All but the last have this length; 0 once the last is there.
+    /// The length of all segments but the last; 0 once the last was added.
     segment_len: usize,
     total_len: usize,
 }
@@ -44,7 +44,7 @@ impl Joining {
                 run.next_seq += payload.len() as u32;
                 run.header.flags = run.header.flags.with(header.flags);
                 if header.flags.contains(Flags::PSH) || payload.len() < run.segment_len {
-                    // It is the last: none fits behind it.
+                    // This was the last segment: none fits after it.
                     run.segment_len = 0;
                 }
                 self.pieces.push(payload);
@@ -72,21 +72,22 @@ impl Joining {
         self.run.is_none()
     }
 
-    /// What was joined, one segment or more.
+    /// Takes the joined segments, one or more.
     pub(super) fn take(&mut self) -> Option<(FourTuple, Header, Vec<Bytes>)> {
         let JoinedRun { tuple, header, .. } = self.run.take()?;
         Some((tuple, header, mem::take(&mut self.pieces)))
     }
 
-    /// Keeps the list for the next run.
+    /// Returns the list for the next run.
     pub(super) fn give_back(&mut self, pieces: Vec<Bytes>) {
         self.pieces = pieces;
     }
 }
 
 impl JoinedRun {
-    /// The rules are those of Linux's tcp_gro_receive: the same flow, the same acknowledgement,
-    /// options, flags and TOS, in order, and none longer than the first.
+    /// Whether a segment continues the run. The rules are those of Linux's tcp_gro_receive: the
+    /// same flow, acknowledgement, options, flags and TOS, in order, and no segment longer than the
+    /// first.
     fn is_followed_by(&self, tuple: &FourTuple, header: &Header, payload: &Bytes) -> bool {
         header.seq == self.next_seq
             && payload.len() <= self.segment_len
@@ -101,7 +102,7 @@ impl JoinedRun {
     }
 }
 
-/// Data and an acknowledgement, with no option but timestamps.
+/// Whether a segment has data and an acknowledgement, and no option except timestamps.
 fn is_plain(header: &Header, payload: &Bytes) -> bool {
     !payload.is_empty()
         && header.joined_len == 0
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
     use crate::demux::Endpoint;
 
-    /// Segments of three bytes with these flags, in order: how many of them were joined to the
+    /// How many of the segments of three bytes with these flags, in order, were joined to the
     /// first.
     fn joined(flags: &[Flags]) -> usize {
         let end = |port| Endpoint::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);

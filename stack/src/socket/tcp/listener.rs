@@ -1,5 +1,4 @@
-//! A listener: its SYN queue is a count of the handshakes that lead to it, its accept queue holds
-//! sockets.
+//! A listener: its SYN queue is a count of its handshakes, and its accept queue holds sockets.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
@@ -14,7 +13,7 @@ use crate::timers::Armed;
 
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// Established connections that nobody has accepted yet.
+    /// Established connections that were not accepted yet.
     pub(super) queue: VecDeque<SocketId>,
     pub(super) backlog: usize,
     /// When a cookie was last sent instead of an entry in the SYN queue.
@@ -22,9 +21,9 @@ pub(crate) struct Listener {
     pub(super) fast_opens: FastOpenQueue,
 }
 
-/// The SYN queue has at least this length: a few SYNs at once are no flood, and a cookie is worse
-/// for them, because its SYN-ACK is not repeated. (Linux had the same least length before version
-/// 4.4.)
+/// The least length of the SYN queue: a few SYNs at once are not a flood, and a cookie would be
+/// worse for them, because its SYN-ACK is not repeated. (Linux had the same least length before
+/// version 4.4.)
 const MIN_SYN_QUEUE: usize = 8;
 
 impl Listener {
@@ -37,15 +36,16 @@ impl Listener {
         }
     }
 
-    /// As on Linux a backlog of n lets n + 1 wait.
+    /// Whether the accept queue is full: as on Linux a backlog of n allows n + 1 connections.
     pub(super) fn is_accept_queue_full(&self) -> bool {
         self.queue.len() > self.backlog
     }
 
-    /// What becomes of a SYN (Linux's tcp_conn_request). The backlog bounds both queues, but for a
-    /// small one. Nothing is as full as the accept queue: whoever came in now would wait for those
-    /// before him. A SYN that `reopens` a connection in TIME-WAIT needs a number of its own and
-    /// thus no cookie; there are no more of them than TIME-WAIT records.
+    /// The room for a SYN (Linux's tcp_conn_request). The backlog limits both queues, except for
+    /// the least length of the SYN queue. A SYN is dropped if the accept queue is full, because its
+    /// connection would have to wait. A SYN that `reopens` a connection in TIME-WAIT needs a
+    /// particular sequence number and so cannot get a cookie; there are no more such SYNs than
+    /// TIME-WAIT records.
     pub(super) fn room_for_syn(&self, handshakes: usize, cookies: SynCookieMode, reopens: bool) -> SynRoom {
         let is_full = handshakes > self.backlog.max(MIN_SYN_QUEUE);
         if self.is_accept_queue_full() {
@@ -67,9 +67,9 @@ impl Listener {
     }
 }
 
-/// The number of half-open connections of each listener. A socket may stop listening and listen
-/// again while its handshakes go on, as on Linux, so the counts are kept beside the sockets, not in
-/// the [`Listener`].
+/// The number of half-open connections of each listener. As on Linux, a socket may stop listening
+/// and listen again while its handshakes continue, so the counts are kept beside the sockets, not
+/// in the [`Listener`].
 #[derive(Debug, Default)]
 pub(super) struct HalfOpens(BTreeMap<SocketId, HalfOpen>);
 
@@ -96,12 +96,12 @@ impl HalfOpens {
     }
 }
 
-/// Bounds the connections that are opened fast: SYNs with stolen cookies would fill memory with
-/// them (RFC 7413 §5.1).
+/// The limit of connections that are opened fast. Without it SYNs with stolen cookies would fill
+/// memory with them (RFC 7413 §5.1).
 #[derive(Debug, Default)]
 pub(super) struct FastOpenQueue {
-    /// When those that were reset stop counting. Without this a client that sends SYN and RST in
-    /// turn could make a program handle any number of requests.
+    /// When connections that were reset stop counting. Without this a client that alternates
+    /// between SYN and RST could make a program handle any number of requests.
     resets: VecDeque<Instant>,
 }
 
@@ -122,7 +122,7 @@ impl FastOpenQueue {
     }
 }
 
-/// Where there is room for a SYN.
+/// The room for a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum SynRoom {
@@ -134,7 +134,7 @@ pub(super) enum SynRoom {
     None(DropReason),
 }
 
-/// An entry of a SYN queue: the record, and where it belongs.
+/// An entry of a SYN queue: the record, and its listener.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     pub(super) record: SynReceived,

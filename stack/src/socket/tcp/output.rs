@@ -40,8 +40,8 @@ impl TcpSockets {
         transmit
     }
 
-    /// A connection's turn to send: a segment, or a run of them. Of a run the first frame is
-    /// returned, and the others follow out of [`poll_run`](TcpSockets::poll_run).
+    /// Sends a segment or a run of a connection, in its turn. The first frame of a run is returned,
+    /// and [`poll_run`](TcpSockets::poll_run) returns the others.
     pub(super) fn transmit_stream(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
         let Some(socket) = env.common.records.get_mut(id) else { return TransmitOutcome::Nothing };
         let fields = socket.options.ip_fields();
@@ -69,7 +69,8 @@ impl TcpSockets {
                     }
                     sent = TransmitOutcome::Frame(transmit);
                 }
-                // A neighbour or the loopback takes them one by one, all that a run has.
+                // If the packet goes to a neighbour queue or the loopback, so do the others of the
+                // run, one by one.
                 Ok(transmit) => {
                     if let Some(transmit) = transmit {
                         env.network.queue(&mut env.ctx, transmit);
@@ -91,7 +92,7 @@ impl TcpSockets {
     }
 }
 
-/// A whole run in one frame, for the device to cut.
+/// Sends a whole run in one frame, which the device cuts.
 fn transmit_run(
     env: &mut Env<'_>,
     id: SocketId,
@@ -119,7 +120,7 @@ fn transmit_run(
 fn on_output_error(env: &mut Env<'_>, id: SocketId, seq: SeqNumber, error: Error) {
     let Some(stream) = env.common.stream_mut(id) else { return };
     match error {
-        // The path got narrower since the segment was cut: it is cut anew.
+        // The path MTU has shrunk since the segment was made, so it is made again.
         Error::MessageTooLong => {
             let path_mss = path_mss(&env.ctx, env.network, &stream.tuple);
             stream.named(&mut env.ctx).on_path_mss(&mut env.ctx, seq, path_mss);
@@ -129,12 +130,12 @@ fn on_output_error(env: &mut Env<'_>, id: SocketId, seq: SeqNumber, error: Error
     env.common.note_readiness(id, false);
 }
 
-/// How the device shall cut a run; none if it is one segment, or the device cannot do it.
+/// How the device is to cut a run; `None` for a single segment, or if the device cannot.
 fn run_for_device(run: &Run, network: &Network, tuple: &FourTuple) -> Option<Segments> {
     let len = u16::try_from(run.segment_len()).ok()?;
     if run.payload_len() <= usize::from(len) || run.header().flags.contains(Flags::CWR) {
-        // Devices leave CWR on the first segment alone (RFC 3168 §6.1.2); in accurate ECN it is
-        // part of a number that stands on each.
+        // Devices put CWR on the first segment only (RFC 3168 §6.1.2), but in accurate ECN it is a
+        // part of a number that is in each segment.
         return None;
     }
     let kind = match tuple.remote.addr {
@@ -144,8 +145,8 @@ fn run_for_device(run: &Run, network: &Network, tuple: &FourTuple) -> Option<Seg
     network.can_cut(tuple.remote.addr, iface_of(tuple.scope), kind).then_some(Segments { kind, len })
 }
 
-/// Sends a segment that no connection's queue holds: of a handshake or a TIME-WAIT record, or a
-/// reset.
+/// Sends a segment that belongs to no connection's queue: one of a handshake or a TIME-WAIT record,
+/// or a reset.
 pub(super) fn reply(env: &mut Env<'_>, tuple: &FourTuple, mut header: Header, fields: IpFields) {
     let (meta, header) = segment_packet(&mut env.ctx, tuple, &mut header, fields);
     match env.network.output(&mut env.ctx, meta, header, Payload::new()) {
@@ -155,7 +156,7 @@ pub(super) fn reply(env: &mut Env<'_>, tuple: &FourTuple, mut header: Header, fi
     }
 }
 
-/// The TCP header in wire form, its checksum still missing, and what the network layer has to know.
+/// The TCP header in wire form without its checksum, and the facts for the network layer.
 pub(super) fn segment_packet(
     ctx: &mut Ctx<'_>,
     tuple: &FourTuple,

@@ -4,7 +4,7 @@ use super::TcpSockets;
 use super::settle::After;
 use crate::socket::common::Env;
 
-/// Connections that a call resets at most: a call takes up less memory than they give back.
+/// The most connections that one call resets. A call takes less memory than these release.
 const MAX_RESETS: usize = 4;
 
 impl TcpSockets {

@@ -22,21 +22,20 @@ use crate::time::Instant;
 pub(super) enum After {
     /// A call, a segment or a timer changed it. All of its state may be new.
     Change,
-    /// The program read. Only its memory and what it owes the peer may be new, and nothing gets
-    /// ready.
+    /// The program read. Only its memory and what it owes the peer may have changed, and nothing
+    /// becomes ready.
     Read,
-    /// It sent in its turn. Its timer and its memory may be new, and the program may have room to
-    /// write.
+    /// It sent in its turn. Its timer and its memory may have changed, and the program may have
+    /// room to write.
     Sent,
-    /// It sent nothing in its turn. Only its timer may be new.
+    /// It sent nothing in its turn. Only its timer may have changed.
     SentNothing,
 }
 
 impl TcpSockets {
-    /// Brings the timer, the account, the queues and the tables up to date with what was done to a
-    /// connection.
+    /// Updates the timer, the account, the queues and the tables after a change to a connection.
     pub(super) fn settle(&mut self, env: &mut Env<'_>, id: SocketId, after: After) {
-        // Every segment comes through here: the socket is looked up once.
+        // Every segment passes here, so the socket is looked up only once.
         let Some(socket) = env.common.records.get_mut(id) else { return };
         let is_unheld = socket.is_unheld();
         let own_bytes = socket.options.own_bytes();
@@ -102,7 +101,7 @@ impl TcpSockets {
         }
     }
 
-    /// Puts a TIME-WAIT record in the connection's place in the tables. The socket stays for data
+    /// Replaces the connection by a TIME-WAIT record in the tables. The socket remains for data
     /// that its program has not read.
     fn enter_time_wait(&mut self, env: &mut Env<'_>, id: SocketId) {
         if self.time_waits.len() >= env.ctx.config.tcp.max_time_wait {
@@ -126,7 +125,7 @@ impl TcpSockets {
         self.time_waits.deadline()
     }
 
-    /// TIME-WAIT records whose time is over go.
+    /// Removes TIME-WAIT records whose time is over.
     pub(in crate::socket) fn expire_time_waits(&mut self, ctx: &Ctx<'_>) {
         while let Some(due) = self.time_waits.pop_due(ctx) {
             match due {
@@ -138,13 +137,13 @@ impl TcpSockets {
         }
     }
 
-    /// The record has been taken out; its tuple and its share of the port follow.
+    /// Removes the four-tuple and the port of a record that was removed.
     pub(super) fn forget_time_wait(&mut self, id: TimeWaitId, tuple: &FourTuple, reuse: Reuse) {
         self.connections.remove(tuple, Target::TimeWait(id));
         self.ports.remove_connection(tuple.local, reuse);
     }
 
-    /// Takes a socket out of every table.
+    /// Removes a socket from all tables.
     pub(super) fn free_socket(&mut self, common: &mut Common, id: SocketId) {
         let Some(socket) = common.records.get_mut(id) else { return };
         let bound = socket.bound();
@@ -164,7 +163,7 @@ impl TcpSockets {
         common.remove(id);
     }
 
-    /// Takes a connection out of the tables that its socket's end would leave it in.
+    /// Removes a connection from the tables that would still contain it after its socket.
     pub(super) fn forget_stream(&mut self, common: &mut Common, id: SocketId, stream: &mut Stream) {
         common.timers.disarm(&mut stream.armed, TimerTarget::Socket(id));
         if !stream.is_parted {
