@@ -51,7 +51,7 @@ impl Caller for Owner<'_> {
     }
 }
 
-/// A call into a socket: with the tables of its kind, and what those are lent. EBADF.
+/// Makes a call on a socket, with the tables of its kind and the shared state. EBADF.
 #[inline]
 fn call<T>(
     caller: &mut impl Caller,
@@ -61,12 +61,12 @@ fn call<T>(
     let (stack, caller) = caller.caller_mut();
     let (id, socket) = stack.sockets.common.socket(caller, d)?;
     let kind = socket.kind();
-    // Lent to the work, not returned: moving it about takes longer than to look up the socket.
+    // The closure borrows these parts: returning them would cost more than looking up the socket.
     let (mut env, kinds) = stack.parts();
     work(kinds.of(kind), &mut env, id)
 }
 
-/// As [`call`], of those that take the time.
+/// Like [`call`], for calls that take the time.
 #[inline]
 fn call_at<T>(
     caller: &mut impl Caller,
@@ -78,13 +78,13 @@ fn call_at<T>(
     call(caller, d, work)
 }
 
-/// EBADF.
+/// The id and the record of a descriptor's socket. EBADF.
 fn socket_of(caller: &impl Caller, d: Descriptor) -> Result<(SocketId, &Socket)> {
     let (stack, caller) = caller.caller();
     stack.sockets.common.socket(caller, d)
 }
 
-/// Owners of descriptors, and what concerns all sockets.
+/// Owners of descriptors, and calls that concern all sockets.
 impl Stack {
     /// Adds an owner of descriptors, as a process is, with a descriptor table of its own.
     pub fn add_owner(&mut self) -> OwnerId {
@@ -209,20 +209,20 @@ calls! {
         })
     }
 
-    /// As [`send`](Stack::send), with MSG_MORE or MSG_EOR. For datagrams MSG_EOR has no effect, and
-    /// MSG_MORE is `NotSupported`.
+    /// Like [`send`](Stack::send), with MSG_MORE or MSG_EOR. For datagrams MSG_EOR has no effect,
+    /// and MSG_MORE is `NotSupported`.
     pub fn send_with(&mut self, now: Instant, d: Descriptor, data: &[u8], flags: SendFlags) -> Result<usize> {
         call_at(self, now, d, |kind, env, id| {
             kind.send(env, id, SendData::Slice(data), &SendMeta::connected(), flags)
         })
     }
 
-    /// As [`send`](Stack::send) without a copy: the slice is kept until it is acknowledged.
+    /// Like [`send`](Stack::send) without a copy: the slice is kept until it is acknowledged.
     pub fn send_bytes(&mut self, now: Instant, d: Descriptor, data: Bytes) -> Result<usize> {
         self.send_bytes_with(now, d, data, SendFlags::default())
     }
 
-    /// As [`send_with`](Stack::send_with) without a copy.
+    /// Like [`send_with`](Stack::send_with) without a copy.
     pub fn send_bytes_with(
         &mut self,
         now: Instant,
@@ -241,7 +241,7 @@ calls! {
         call_at(self, now, d, |kind, env, id| kind.receive(env, id, buf))
     }
 
-    /// Sends urgent data (MSG_OOB): as [`send`](Stack::send), and the last byte taken is urgent.
+    /// Sends urgent data (MSG_OOB): like [`send`](Stack::send), and the last byte taken is urgent.
     pub fn send_oob(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
         call_at(self, now, d, |kind, env, id| {
             kind.send(env, id, SendData::Urgent(data), &SendMeta::connected(), SendFlags::default())
@@ -268,19 +268,19 @@ calls! {
         Ok(tcp::is_below_low_water(socket_of(self, d)?.1, len))
     }
 
-    /// As [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the end
-    /// of the stream.
+    /// Like [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the
+    /// end of the stream.
     pub fn recv_bytes(&mut self, now: Instant, d: Descriptor, max: usize) -> Result<Bytes> {
         call_at(self, now, d, |kind, env, id| kind.receive_bytes(env, id, max))
     }
 
-    /// As [`recv`](Stack::recv), but leaves the data in the queue (MSG_PEEK).
+    /// Like [`recv`](Stack::recv), but leaves the data in the queue (MSG_PEEK).
     pub fn peek(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
         socket_of(self, d)?.1.peek(buf)
     }
 
-    /// As [`recv_from`](Stack::recv_from), but leaves the datagram in the queue. `NotSupported` on
-    /// a stream.
+    /// Like [`recv_from`](Stack::recv_from), but leaves the datagram in the queue. `NotSupported`
+    /// on a stream.
     pub fn peek_from(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, DatagramMeta)> {
         call(self, d, |_, env, id| env.common.peek_datagram(env.ctx.now, id, buf))
     }
@@ -314,7 +314,7 @@ calls! {
         call_at(self, now, d, |kind, env, id| kind.receive_from(env, id, buf))
     }
 
-    /// As [`recv_msg`](Stack::recv_msg) for up to `max` datagrams that wait (recvmmsg). Appends
+    /// Like [`recv_msg`](Stack::recv_msg) for up to `max` datagrams that wait (recvmmsg). Appends
     /// them to `batch`, and returns their number.
     pub fn recv_batch(
         &mut self,
@@ -326,8 +326,9 @@ calls! {
         call_at(self, now, d, |kind, env, id| kind.receive_batch(env, id, batch, max))
     }
 
-    /// As [`recv_from`](Stack::recv_from), but returns the whole datagram without a copy (recvmsg).
-    /// With [`SocketOption::UdpGro`] the data may be several datagrams. `NotSupported` on a stream.
+    /// Like [`recv_from`](Stack::recv_from), but returns the whole datagram without a copy
+    /// (recvmsg). With [`SocketOption::UdpGro`] the data may be several datagrams. `NotSupported`
+    /// on a stream.
     pub fn recv_msg(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, DatagramMeta)> {
         call_at(self, now, d, |kind, env, id| kind.receive_message(env, id))
     }
@@ -346,8 +347,8 @@ calls! {
         call_at(self, now, d, |kind, env, id| kind.shutdown(env, id, how))
     }
 
-    /// Closes the descriptor. A connection without descriptors goes on until it has ended in order.
-    /// With unread data, or with SO_LINGER of zero, it is reset instead.
+    /// Closes the descriptor. A connection without descriptors continues until it has ended in
+    /// order. With unread data, or with SO_LINGER of zero, it is reset instead.
     pub fn close(&mut self, now: Instant, d: Descriptor) -> Result<()> {
         let (stack, caller) = self.caller_mut();
         stack.core.advance(now);
@@ -363,15 +364,15 @@ calls! {
         stack.sockets.common.hold(caller, id)
     }
 
-    /// As [`duplicate`](Stack::duplicate), for another owner, as when a process passes a descriptor
-    /// on (SCM_RIGHTS) or forks. `InvalidArgument` if there is no such owner.
+    /// Like [`duplicate`](Stack::duplicate), for another owner, as when a process passes a
+    /// descriptor on (SCM_RIGHTS) or forks. `InvalidArgument` if there is no such owner.
     pub fn duplicate_to(&mut self, d: Descriptor, owner: OwnerId) -> Result<Descriptor> {
         let (stack, caller) = self.caller_mut();
         let id = stack.sockets.common.socket(caller, d)?.0;
         stack.sockets.common.hold(owner, id)
     }
 
-    /// The socket that the descriptor leads to, as an [`Event`](crate::Event) names it.
+    /// The socket that the descriptor refers to, as an [`Event`](crate::Event) names it.
     pub fn socket_id(&self, d: Descriptor) -> Result<SocketId> {
         Ok(socket_of(self, d)?.0)
     }

@@ -147,9 +147,9 @@ pub struct IpConfig {
     /// TTL and hop limit of what we send. 64 (RFC 1700's successor registry; Linux's
     /// `ip_default_ttl`).
     pub hop_limit: u8,
-    /// All bytes that wait for missing fragments. 4 MiB, Linux's `ipfrag_high_thresh`. When they
-    /// are used up, the oldest packet of the source that holds the most gives way; Linux refuses
-    /// new ones, and one source can shut out all others.
+    /// All bytes that wait for missing fragments. 4 MiB, Linux's `ipfrag_high_thresh`. At the limit
+    /// the oldest packet of the source that holds the most is dropped; Linux refuses new ones, so
+    /// that one source can shut out all others.
     pub reassembly_limit_bytes: usize,
     /// Packets that are being put together at once. 1,024.
     pub max_reassemblies: usize,

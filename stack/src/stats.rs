@@ -61,11 +61,11 @@ group! {
     LinkStats, "link", {
         /// Frames that devices handed in.
         frames_in,
-        /// Their bytes.
+        /// Bytes of the frames that devices handed in.
         bytes_in,
         /// Frames handed to devices.
         frames_out,
-        /// Their bytes.
+        /// Bytes of the frames handed to devices.
         bytes_out,
         /// ARP requests and neighbour solicitations sent.
         solicitations_sent,
@@ -122,7 +122,7 @@ group! {
     TcpStats, "tcp", {
         /// TCP segments received with a right checksum.
         in_segs = "TcpInSegs",
-        /// Of these: joined to the one before it, out of a batch of frames.
+        /// Of these: joined to the previous one, out of a batch of frames.
         joined_segs,
         /// TCP segments sent, retransmissions included (which Linux leaves out of `TcpOutSegs`).
         segs_sent,
@@ -132,7 +132,7 @@ group! {
         active_opens = "TcpActiveOpens",
         /// Connections that a listener accepted into its queue.
         passive_opens = "TcpPassiveOpens",
-        /// Transitions between the states of a connection, all together.
+        /// Transitions between states, of all connections together.
         state_changes,
         /// Resets sent.
         out_rsts = "TcpOutRsts",
@@ -150,7 +150,7 @@ group! {
 }
 
 group! {
-    /// What TCP lost and sent again.
+    /// Retransmissions and recoveries of TCP.
     RecoveryStats, "recovery", {
         /// SYNs and SYN-ACKs retransmitted.
         syn_retrans = "TcpExtTCPSynRetrans",
@@ -202,7 +202,7 @@ group! {
 }
 
 group! {
-    /// The size of segments that a path takes.
+    /// The discovery of path MTUs by TCP.
     MtuStats, "mtu", {
         /// Paths that seemed to drop large segments silently, so that segments were made smaller.
         black_holes,
@@ -232,11 +232,12 @@ group! {
     FastOpenStats, "fast_open", {
         /// SYNs that asked a listener for a Fast Open cookie.
         cookie_reqd = "TcpExtTCPFastOpenCookieReqd",
-        /// Connections made by a SYN with a good Fast Open cookie.
+        /// Connections made by a SYN with a valid Fast Open cookie.
         passive = "TcpExtTCPFastOpenPassive",
-        /// SYNs with a bad Fast Open cookie: the handshake took its usual course.
+        /// SYNs with an invalid Fast Open cookie: the handshake continued as usual.
         passive_fail = "TcpExtTCPFastOpenPassiveFail",
-        /// SYNs whose Fast Open option was ignored, for the limit of such connections was reached.
+        /// SYNs whose Fast Open option was ignored, because the limit of such connections was
+        /// reached.
         listen_overflow = "TcpExtTCPFastOpenListenOverflow",
         /// Connections whose SYN carried data that the SYN-ACK acknowledged.
         active = "TcpExtTCPFastOpenActive",
@@ -246,7 +247,7 @@ group! {
 }
 
 group! {
-    /// Memory of the sockets, and what was given up when it was short.
+    /// The memory of the sockets, and its shortages.
     MemoryStats, "memory", {
         /// Times that the sockets came under memory pressure.
         pressures = "TcpExtTCPMemoryPressures",
@@ -277,11 +278,11 @@ pub struct Stats {
     pub udp: UdpStats,
     /// TCP segments and connections.
     pub tcp: TcpStats,
-    /// What TCP lost and sent again.
+    /// Retransmissions and recoveries of TCP.
     pub recovery: RecoveryStats,
     /// Explicit congestion notification of TCP.
     pub ecn: EcnStats,
-    /// The size of segments that a path takes.
+    /// The discovery of path MTUs by TCP.
     pub mtu: MtuStats,
     /// SYN cookies.
     pub cookies: CookieStats,
@@ -289,9 +290,9 @@ pub struct Stats {
     pub fast_open: FastOpenStats,
     /// The memory of the sockets.
     pub memory: MemoryStats,
-    /// By [`DropReason`].
+    /// The number of drops, by [`DropReason`].
     drops: [u64; DropReason::ALL.len()],
-    /// The first drop since somebody asked.
+    /// The first drop since `take_first_drop` was last called.
     first_drop: Option<DropReason>,
 }
 
@@ -405,7 +406,7 @@ impl Stats {
     }
 }
 
-/// Only what is not zero.
+/// Shows only the counters that are not zero.
 impl fmt::Debug for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut map = f.debug_map();
