@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::kind::SocketKind;
 use crate::config::Config;
 use crate::config::CongestionControl;
 use crate::copy_on_write::CopyOnWrite;
@@ -248,13 +247,19 @@ pub(super) struct IpFields {
 }
 
 impl SocketOptions {
-    pub(crate) fn new(config: &Config, kind: SocketKind) -> Self {
-        let (receive_buffer, send_buffer) = match kind {
-            SocketKind::Stream => (config.tcp.receive_buffer_bytes, config.tcp.send_buffer_bytes),
-            SocketKind::Datagram | SocketKind::Echo => {
-                (config.udp.receive_buffer_bytes, config.udp.send_buffer_bytes)
-            }
-        };
+    /// What a socket of streams begins with.
+    pub(crate) fn for_streams(config: &Config) -> Self {
+        let tcp = &config.tcp;
+        SocketOptions::with_buffers(config, tcp.receive_buffer_bytes, tcp.send_buffer_bytes)
+    }
+
+    /// What a socket of datagrams begins with.
+    pub(crate) fn for_datagrams(config: &Config) -> Self {
+        let udp = &config.udp;
+        SocketOptions::with_buffers(config, udp.receive_buffer_bytes, udp.send_buffer_bytes)
+    }
+
+    fn with_buffers(config: &Config, receive_buffer: usize, send_buffer: usize) -> Self {
         let tcp = TcpOptions {
             keepalive_idle: config.tcp.keepalive_idle,
             keepalive_interval: config.tcp.keepalive_interval,

@@ -8,7 +8,6 @@ mod calls;
 mod input;
 
 use super::binding::BoundPorts;
-use super::kind::SocketKind;
 use super::options::SocketOptions;
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
@@ -26,7 +25,7 @@ pub(crate) struct EchoSockets {
 impl EchoSockets {
     pub(super) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         EchoSockets {
-            default_options: SocketOptions::new(config, SocketKind::Echo).into(),
+            default_options: SocketOptions::for_datagrams(config).into(),
             ports: BoundPorts::new(config, share, rng),
         }
     }

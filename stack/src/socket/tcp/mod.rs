@@ -96,7 +96,7 @@ const CONNECTION_BYTES: usize = mem::size_of::<Socket>() + mem::size_of::<Stream
 impl TcpSockets {
     pub(super) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         TcpSockets {
-            default_options: SocketOptions::new(config, SocketKind::Stream).into(),
+            default_options: SocketOptions::for_streams(config).into(),
             connections: Connections::new(rng),
             handshakes: Slab::new(),
             half_open: HalfOpens::default(),

@@ -222,7 +222,7 @@ mod tests {
         }
 
         fn record(&mut self) -> TimeWait {
-            let options = crate::socket::SocketOptions::new(&self.config, crate::socket::SocketKind::Stream);
+            let options = crate::socket::SocketOptions::for_streams(&self.config);
             let params = OpenParams {
                 isn: SeqNumber(0),
                 timestamp_offset: 0,

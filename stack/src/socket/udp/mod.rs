@@ -7,7 +7,6 @@ mod calls;
 mod input;
 
 use super::binding::BoundPorts;
-use super::kind::SocketKind;
 use super::options::SocketOptions;
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
@@ -29,7 +28,7 @@ pub(crate) struct UdpSockets {
 impl UdpSockets {
     pub(super) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         UdpSockets {
-            default_options: SocketOptions::new(config, SocketKind::Datagram).into(),
+            default_options: SocketOptions::for_datagrams(config).into(),
             connected: hash_map(rng),
             ports: BoundPorts::new(config, share, rng),
         }
