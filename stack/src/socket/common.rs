@@ -112,7 +112,7 @@ impl Common {
     pub(super) fn release(&mut self, id: SocketId) -> Option<SocketKind> {
         let socket = self.records.get_mut(id)?;
         socket.holders = socket.holders.minus_one();
-        socket.is_unheld().then(|| socket.protocol.kind())
+        socket.is_unheld().then(|| socket.kind)
     }
 
     /// The record of a socket. EBADF.
@@ -166,7 +166,7 @@ impl Common {
             let id = self.transmit_queue.pop_front()?;
             if let Some(socket) = self.records.get_mut(id) {
                 socket.marks.leave_transmit_queue();
-                return Some((id, socket.protocol.kind()));
+                return Some((id, socket.kind));
             }
         }
     }

@@ -94,7 +94,7 @@ impl Common {
         buf: &mut [u8],
     ) -> Result<(usize, DatagramMeta)> {
         let socket = self.record(id)?;
-        let datagrams = socket.protocol.state().datagrams().ok_or(Error::NotSupported)?;
+        let datagrams = socket.protocol.datagrams().ok_or(Error::NotSupported)?;
         match datagrams.front()? {
             Some(received) => Ok((copy_prefix(&received.data, buf), received.meta)),
             None => Ok((0, socket.connection_meta(now)?)),

@@ -219,7 +219,7 @@ impl Kinds {
             match target {
                 TimerTarget::Socket(id) => {
                     if let Some(socket) = env.common.records.get(id) {
-                        let kind = socket.protocol.kind();
+                        let kind = socket.kind;
                         self.of(kind).handle_timeout(env, id);
                     }
                 }
@@ -243,7 +243,7 @@ impl Kinds {
         kind: SocketKind,
     ) -> Result<Descriptor> {
         env.common.owners.check_room(caller)?;
-        let socket = self.of(kind).new_socket(domain);
+        let socket = self.of(kind).new_socket(domain, kind);
         let bytes = socket.charge();
         if env.common.account.is_full_for(bytes) {
             return Err(Error::NoBufferSpace);
@@ -261,7 +261,7 @@ impl Kinds {
         d: Descriptor,
     ) -> Result<(Descriptor, SocketAddr)> {
         let (id, socket) = env.common.socket(caller, d)?;
-        let kind = socket.protocol.kind();
+        let kind = socket.kind;
         let accepted = self.of(kind).accept(env, caller, id)?;
         let descriptor = env.common.hold(caller, accepted)?;
         let socket = env.common.records.get(accepted).ok_or(Error::ConnectionAborted)?;

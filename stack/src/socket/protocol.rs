@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::common::{Env, TransmitOutcome};
 use super::datagram_queue::copy_prefix;
-use super::kind::{Domain, Shutdown};
+use super::kind::{Domain, Shutdown, SocketKind};
 use super::message::{DatagramMeta, SendMeta};
 use super::options::SocketOption;
 use super::record::Socket;
@@ -19,7 +19,7 @@ use crate::tcp::SendFlags;
 /// have a [`DatagramQueue`](super::datagram_queue::DatagramQueue).
 pub(crate) trait ProtocolCalls {
     /// A record for a new socket.
-    fn new_socket(&self, domain: Domain) -> Socket;
+    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Socket;
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()>;
 

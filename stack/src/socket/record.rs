@@ -25,6 +25,7 @@ use crate::time::Instant;
 pub(crate) struct Socket {
     pub(super) holders: Holders,
     pub(super) domain: Domain,
+    pub(super) kind: SocketKind,
     /// The options, which are shared until they differ from the default, or from the listener's.
     pub(crate) options: CopyOnWrite<SocketOptions>,
     /// The binding that `bind` or another call made. Most sockets were accepted and have none.
@@ -37,21 +38,18 @@ pub(crate) struct Socket {
 
 const _: () = assert!(mem::size_of::<Socket>() <= 56);
 
-/// The part of the record that depends on the kind of the socket.
+/// The part of the record that depends on the kind of the socket. It is not a list of the kinds:
+/// all that send and receive datagrams share one variant.
 #[derive(Debug)]
 pub(super) enum Protocol {
     Tcp(TcpSocket),
-    Udp(Box<DatagramQueue>),
-    Echo(Box<DatagramQueue>),
+    Datagrams(Box<DatagramQueue>),
 }
 
 impl Protocol {
-    pub(super) fn kind(&self) -> SocketKind {
-        match self {
-            Protocol::Tcp(_) => SocketKind::Stream,
-            Protocol::Udp(_) => SocketKind::Datagram,
-            Protocol::Echo(_) => SocketKind::Echo,
-        }
+    /// The state of a new socket of datagrams.
+    pub(super) fn new_datagrams() -> Protocol {
+        Protocol::Datagrams(Box::default())
     }
 
     /// Like that of [`state`](Protocol::state). Each packet asks for this, and a call through the
@@ -60,7 +58,7 @@ impl Protocol {
     fn readiness(&self, options: &SocketOptions) -> Readiness {
         match self {
             Protocol::Tcp(tcp) => tcp.readiness(options),
-            Protocol::Udp(queue) | Protocol::Echo(queue) => queue.readiness(options),
+            Protocol::Datagrams(queue) => queue.readiness(options),
         }
     }
 
@@ -69,28 +67,35 @@ impl Protocol {
     fn held_bytes(&self) -> usize {
         match self {
             Protocol::Tcp(tcp) => tcp.held_bytes(),
-            Protocol::Udp(queue) | Protocol::Echo(queue) => queue.held_bytes(),
+            Protocol::Datagrams(queue) => queue.held_bytes(),
+        }
+    }
+
+    pub(super) fn datagrams(&self) -> Option<&DatagramQueue> {
+        match self {
+            Protocol::Tcp(_) => None,
+            Protocol::Datagrams(queue) => Some(queue),
         }
     }
 
     pub(super) fn datagrams_mut(&mut self) -> Option<&mut DatagramQueue> {
         match self {
             Protocol::Tcp(_) => None,
-            Protocol::Udp(queue) | Protocol::Echo(queue) => Some(queue),
+            Protocol::Datagrams(queue) => Some(queue),
         }
     }
 
     pub(super) fn state(&self) -> &dyn ProtocolState {
         match self {
             Protocol::Tcp(tcp) => tcp,
-            Protocol::Udp(queue) | Protocol::Echo(queue) => &**queue,
+            Protocol::Datagrams(queue) => &**queue,
         }
     }
 
     pub(super) fn state_mut(&mut self) -> &mut dyn ProtocolState {
         match self {
             Protocol::Tcp(tcp) => tcp,
-            Protocol::Udp(queue) | Protocol::Echo(queue) => &mut **queue,
+            Protocol::Datagrams(queue) => &mut **queue,
         }
     }
 }
@@ -177,10 +182,16 @@ impl Marks {
 const _: () = assert!(Marks::READINESS & (Marks::TRANSMIT_QUEUE | Marks::EVENT_QUEUE) == 0);
 
 impl Socket {
-    pub(super) fn new(domain: Domain, options: CopyOnWrite<SocketOptions>, protocol: Protocol) -> Self {
+    pub(super) fn new(
+        domain: Domain,
+        kind: SocketKind,
+        options: CopyOnWrite<SocketOptions>,
+        protocol: Protocol,
+    ) -> Self {
         let mut socket = Socket {
             holders: Holders::Nobody,
             domain,
+            kind,
             options,
             bound: None,
             protocol,
@@ -214,7 +225,7 @@ impl Socket {
     }
 
     pub(crate) fn kind(&self) -> SocketKind {
-        self.protocol.kind()
+        self.kind
     }
 
     /// Copies the data that a receive would return.
@@ -325,7 +336,7 @@ impl Socket {
         let mut info = SocketInfo {
             id: None,
             descriptor: None,
-            kind: self.protocol.kind(),
+            kind: self.kind,
             state: SocketState::Unbound,
             local: Some(self.local_addr()).filter(|addr| addr.port() != 0),
             peer: state.flow().filter(|_| state.is_connected()).map(|flow| self.present(flow.remote_addr())),

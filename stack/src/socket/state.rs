@@ -58,11 +58,6 @@ pub(super) trait ProtocolState: fmt::Debug {
     /// Gives back what is due at this shortage. `_is_over_share`: it holds more than an equal
     /// share.
     fn give_back(&mut self, _: &mut Ctx<'_>, _: Shortage, _is_over_share: bool) {}
-
-    /// Its queues, if it is a datagram socket.
-    fn datagrams(&self) -> Option<&DatagramQueue> {
-        None
-    }
 }
 
 /// What a connection holds for its peer, as [`Holdings`](super::holdings::Holdings) counts it.
@@ -122,9 +117,5 @@ impl ProtocolState for DatagramQueue {
 
     fn is_over(&self) -> bool {
         true
-    }
-
-    fn datagrams(&self) -> Option<&DatagramQueue> {
-        Some(self)
     }
 }

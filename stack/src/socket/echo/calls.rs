@@ -1,6 +1,5 @@
 //! The calls of programs on echo sockets, and the sending.
 
-use alloc::boxed::Box;
 use core::net::SocketAddr;
 
 use super::EchoSockets;
@@ -13,7 +12,7 @@ use crate::socket::binding::Groups;
 use crate::socket::common::{Env, TransmitOutcome};
 use crate::socket::datagram_calls::DatagramPacket;
 use crate::socket::datagram_queue::OutgoingDatagram;
-use crate::socket::kind::Domain;
+use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
@@ -22,8 +21,8 @@ use crate::socket::scope::{Bound, loopback_if_unspecified};
 use crate::tcp::SendFlags;
 
 impl ProtocolCalls for EchoSockets {
-    fn new_socket(&self, domain: Domain) -> Socket {
-        Socket::new(domain, self.default_options.clone(), Protocol::Echo(Box::default()))
+    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Socket {
+        Socket::new(domain, kind, self.default_options.clone(), Protocol::new_datagrams())
     }
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {

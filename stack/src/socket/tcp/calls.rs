@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::id::{OwnerId, SocketId};
 use crate::socket::binding::{Groups, bind_port};
 use crate::socket::common::{Common, Env, TimerTarget, TransmitOutcome};
-use crate::socket::kind::{Domain, Shutdown};
+use crate::socket::kind::{Domain, Shutdown, SocketKind};
 use crate::socket::message::{DatagramMeta, SendMeta};
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
@@ -24,8 +24,8 @@ use crate::socket::scope::Bound;
 use crate::tcp::{Connection, SendFlags, State};
 
 impl ProtocolCalls for TcpSockets {
-    fn new_socket(&self, domain: Domain) -> Socket {
-        Socket::new(domain, self.default_options.clone(), Protocol::Tcp(TcpSocket::Idle))
+    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Socket {
+        Socket::new(domain, kind, self.default_options.clone(), Protocol::Tcp(TcpSocket::Idle))
     }
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {

@@ -151,7 +151,7 @@ impl TcpSockets {
         connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
         let reuse = options.reuse();
         let stream = TcpSocket::Stream(Stream::new(connection, tuple, Some(reuse)).into());
-        let mut socket = Socket::new(parent.domain, options, Protocol::Tcp(stream));
+        let mut socket = Socket::new(parent.domain, parent.kind, options, Protocol::Tcp(stream));
         socket.holders = Holders::AcceptQueue;
         let id = env.common.records.insert(socket);
         self.connections.insert(&tuple, Target::Connection(id));

@@ -1,6 +1,5 @@
 //! The calls of programs on UDP sockets, and the sending.
 
-use alloc::boxed::Box;
 use core::net::{IpAddr, SocketAddr};
 
 use super::UdpSockets;
@@ -14,7 +13,7 @@ use crate::socket::binding::Groups;
 use crate::socket::common::{Env, TransmitOutcome};
 use crate::socket::datagram_calls::DatagramPacket;
 use crate::socket::datagram_queue::OutgoingDatagram;
-use crate::socket::kind::Domain;
+use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
@@ -27,8 +26,8 @@ use crate::udp;
 const MAX_SEGMENTS: u64 = 128;
 
 impl ProtocolCalls for UdpSockets {
-    fn new_socket(&self, domain: Domain) -> Socket {
-        Socket::new(domain, self.default_options.clone(), Protocol::Udp(Box::default()))
+    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Socket {
+        Socket::new(domain, kind, self.default_options.clone(), Protocol::new_datagrams())
     }
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
