@@ -5,15 +5,12 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::common::{Common, Env, TimerTarget, TransmitOutcome};
-use super::echo::EchoSockets;
 use super::info::SocketInfo;
-use super::kind::{Domain, SocketKind};
-use super::protocol::ProtocolCalls;
+use super::kind::{Domain, SocketKind, kinds};
+use super::protocol::{ProtocolCalls, ProtocolInput};
 use super::record::Socket;
 use super::scope::scope_of;
 use super::table::Descriptor;
-use super::tcp::TcpSockets;
-use super::udp::UdpSockets;
 use crate::Ctx;
 use crate::config::Config;
 use crate::demux::{Endpoint, FourTuple};
@@ -36,24 +33,45 @@ pub(crate) struct Sockets {
     pub(crate) kinds: Kinds,
 }
 
-/// The tables of each kind of socket.
-#[derive(Debug)]
-pub(crate) struct Kinds {
-    pub(crate) tcp: TcpSockets,
-    udp: UdpSockets,
-    echo: EchoSockets,
+macro_rules! rooms {
+    ($($(#[$doc:meta])* $kind:ident => $room:ident: $tables:ty,)*) => {
+        /// The tables of each kind of socket.
+        #[derive(Debug)]
+        pub(crate) struct Kinds {
+            $(pub(crate) $room: $tables,)*
+        }
+
+        impl Kinds {
+            fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
+                Kinds { $($room: <$tables>::new(config, share, rng),)* }
+            }
+
+            pub(crate) fn of(&mut self, kind: SocketKind) -> &mut dyn ProtocolCalls {
+                match kind {
+                    $(SocketKind::$kind => &mut self.$room,)*
+                }
+            }
+
+            /// Tells every kind of a delivery. Whether a socket took it. It costs nothing for kinds
+            /// that take none: each is called by its type.
+            #[inline]
+            fn on_delivery(&mut self, env: &mut Env<'_>, delivery: &Delivery) -> bool {
+                [$(self.$room.on_delivery(env, delivery),)*].contains(&true)
+            }
+
+            /// Tells every kind of an error. Whether it is about a packet of one of the sockets.
+            fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
+                [$(self.$room.handle_error(env, flow, error),)*].contains(&true)
+            }
+        }
+    };
 }
+
+kinds!(rooms);
 
 impl Sockets {
     pub(crate) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
-        Sockets {
-            common: Common::new(config, rng),
-            kinds: Kinds {
-                tcp: TcpSockets::new(config, share, rng),
-                udp: UdpSockets::new(config, share, rng),
-                echo: EchoSockets::new(config, share, rng),
-            },
-        }
+        Sockets { common: Common::new(config, rng), kinds: Kinds::new(config, share, rng) }
     }
 
     /// Whether [`Kinds::poll_run`] or [`Kinds::poll_transmit`] may have something.
@@ -104,37 +122,38 @@ impl Sockets {
 }
 
 impl Kinds {
-    pub(crate) fn of(&mut self, kind: SocketKind) -> &mut dyn ProtocolCalls {
-        match kind {
-            SocketKind::Stream => &mut self.tcp,
-            SocketKind::Datagram => &mut self.udp,
-            SocketKind::Echo => &mut self.echo,
-        }
-    }
-
     /// Delivers the result of a received frame or packet to the sockets, or counts the drop.
     pub(crate) fn handle_reception(&mut self, env: &mut Env<'_>, received: Reception) {
+        let is_taken = self.on_reception(env, &received);
         match received {
-            Ok(Some(delivery)) => self.handle_delivery(env, delivery),
+            Ok(Some(delivery)) => self.handle_delivery(env, delivery, is_taken),
             Ok(None) => {}
             Err(reason) => env.ctx.count_drop(reason),
         }
     }
 
-    fn handle_delivery(&mut self, env: &mut Env<'_>, delivery: Delivery) {
+    /// Tells every kind of what was received. Returns whether a socket took it.
+    #[inline]
+    fn on_reception(&mut self, env: &mut Env<'_>, received: &Reception) -> bool {
+        matches!(received, Ok(Some(delivery)) if self.on_delivery(env, delivery))
+    }
+
+    /// Hands a delivery to its transport. What has none is dropped, unless a socket has taken it.
+    fn handle_delivery(&mut self, env: &mut Env<'_>, delivery: Delivery, is_taken: bool) {
         match delivery {
             Delivery::Datagram(datagram) => match datagram.protocol {
                 protocol::TCP => self.tcp.handle_segment(env, datagram),
                 protocol::UDP => self.udp.handle_datagram(env, datagram),
+                _ if is_taken => {}
                 _ => {
                     env.ctx.count_drop(DropReason::UnknownProtocol);
                     let kind = NetworkErrorKind::ProtocolUnreachable;
                     env.network.send_unreachable(&mut env.ctx, &datagram, kind);
                 }
             },
-            Delivery::Icmp { message, outcome } => match outcome {
-                IcmpOutcome::Done => {}
-                IcmpOutcome::EchoReply => self.echo.handle_reply(env, message),
+            Delivery::Icmp { outcome, .. } => match outcome {
+                IcmpOutcome::EchoReply if !is_taken => env.ctx.count_drop(DropReason::UnknownIcmp),
+                IcmpOutcome::EchoReply | IcmpOutcome::Done => {}
                 IcmpOutcome::Error(error) => self.handle_network_error(env, &error),
             },
             Delivery::Error(error) => self.handle_network_error(env, &error),
@@ -145,13 +164,14 @@ impl Kinds {
     /// [`finish_joining`](Kinds::finish_joining). Returns whether any segment waits to be joined
     /// with the next one.
     pub(crate) fn join_reception(&mut self, env: &mut Env<'_>, received: Reception) -> bool {
+        let is_taken = self.on_reception(env, &received);
         match received {
             Ok(Some(Delivery::Datagram(datagram))) if datagram.protocol == protocol::TCP => {
                 self.tcp.join_segment(env, datagram)
             }
             Ok(Some(delivery)) => {
                 self.tcp.finish_joining(env);
-                self.handle_delivery(env, delivery);
+                self.handle_delivery(env, delivery, is_taken);
                 false
             }
             nothing => {
@@ -179,13 +199,7 @@ impl Kinds {
             scope: error.iface.map_or(0, |iface| scope_of([error.local, error.remote], iface)),
         };
         env.ctx.subject = Subject::Packet { src: error.remote, dst: error.local, protocol: error.protocol };
-        let is_taken = match error.protocol {
-            protocol::TCP => self.tcp.handle_error(env, &flow, error),
-            protocol::UDP => self.udp.handle_error(env, &flow, error.kind),
-            protocol::ICMP | protocol::ICMPV6 => self.echo.handle_error(env, &flow, error),
-            _ => false,
-        };
-        if is_taken {
+        if self.handle_error(env, &flow, error) {
             env.ctx.stats.icmp.errors_received += 1;
         } else {
             env.ctx.count_drop(DropReason::UnmatchedIcmpError);

@@ -10,19 +10,36 @@ pub enum Domain {
     V6,
 }
 
-/// The kind of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SocketKind {
-    /// SOCK_STREAM: TCP.
-    Stream,
-    /// SOCK_DGRAM: UDP.
-    Datagram,
-    /// SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6, Linux's ping socket. A message is an ICMP
-    /// echo message; the stack sets its identifier (the local port) and its checksum, and delivers
-    /// the replies.
-    Echo,
+/// The list of the kinds of sockets, for the macro `$then`: each with its name, its room and the
+/// type of the tables there. Nothing else names them all.
+macro_rules! kinds {
+    ($then:ident) => {
+        $then! {
+            /// SOCK_STREAM: TCP.
+            Stream => tcp: $crate::socket::tcp::TcpSockets,
+            /// SOCK_DGRAM: UDP.
+            Datagram => udp: $crate::socket::udp::UdpSockets,
+            /// SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6, Linux's ping socket. A message is an
+            /// ICMP echo message; the stack sets its identifier (the local port) and its checksum,
+            /// and delivers the replies.
+            Echo => echo: $crate::socket::echo::EchoSockets,
+        }
+    };
 }
+pub(super) use kinds;
+
+macro_rules! socket_kind {
+    ($($(#[$doc:meta])* $kind:ident => $room:ident: $tables:ty,)*) => {
+        /// The kind of a socket.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum SocketKind {
+            $($(#[$doc])* $kind,)*
+        }
+    };
+}
+
+kinds!(socket_kind);
 
 /// The half of a connection that `shutdown` ends.
 // Exhaustive: POSIX has these three.

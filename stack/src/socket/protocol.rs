@@ -1,4 +1,4 @@
-//! The calls that every kind of socket implements.
+//! What every kind of socket implements: the calls, and what it does with packets that come in.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -11,8 +11,10 @@ use super::kind::{Domain, Shutdown, SocketKind};
 use super::message::{DatagramMeta, SendMeta};
 use super::options::SocketOption;
 use super::record::Socket;
+use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::id::{OwnerId, SocketId};
+use crate::network::{Delivery, NetworkError};
 use crate::tcp::SendFlags;
 
 /// The calls, on the tables of one kind of socket. The default methods are for kinds whose records
@@ -109,6 +111,24 @@ pub(crate) trait ProtocolCalls {
     /// Removes the record of a socket that nobody holds and that has nothing to send.
     fn free(&mut self, env: &mut Env<'_>, id: SocketId) {
         env.common.remove(id);
+    }
+}
+
+/// The packets that come in, as they concern one kind of socket. What a method does here by itself
+/// is right for a kind that they do not concern.
+///
+/// TCP and UDP are handed the packets of their protocols whole, by [`Kinds`](super::Kinds).
+pub(super) trait ProtocolInput {
+    /// A packet that others get, too: a socket that takes it takes a share of its bytes. Whether
+    /// one does.
+    fn on_delivery(&mut self, _: &mut Env<'_>, _: &Delivery) -> bool {
+        false
+    }
+
+    /// The network reports an error about a packet that was sent with these addresses. Whether a
+    /// socket of this kind sent it.
+    fn handle_error(&mut self, _: &mut Env<'_>, _: &FourTuple, _: &NetworkError) -> bool {
+        false
     }
 }
 

@@ -167,6 +167,22 @@ fn arrows_lead_to_where_a_thing_is_defined() {
 }
 
 #[test]
+fn a_macro_makes_arrows_where_it_is_called() {
+    let modules = Modules::of_texts(&[
+        ("", ""),
+        (
+            "list",
+            "macro_rules! list { ($then:ident) => { $then!(a: $crate::a::A) } } macro_rules! own { () => {} } list!(own);",
+        ),
+        ("a", "pub struct A; use crate::list;"),
+        ("above", "use crate::list::list; macro_rules! rooms { ($a:ident: $of:ty) => {} } list!(rooms);"),
+    ]);
+    let arrows: Vec<String> =
+        modules.arrows().iter().map(|(from, to)| format!("{} {}", from.join("::"), to.join("::"))).collect();
+    assert_eq!(arrows, ["a list", "above a", "above list"]);
+}
+
+#[test]
 fn circles_are_found_whole() {
     let mut graph = Graph::default();
     for (from, to) in [("a", "b"), ("b", "c"), ("c", "b"), ("c", "d"), ("d", "e"), ("e", "d"), ("f", "f")] {

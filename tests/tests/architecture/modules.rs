@@ -23,6 +23,11 @@ struct Source {
     imports: Vec<Import>,
     /// The other paths in it, including those in macros.
     paths: Vec<Vec<String>>,
+    /// Paths of its macros that begin with `$crate`, each with the name of its macro: what they
+    /// name, the files use that call the macro.
+    paths_of_macros: Vec<(String, Vec<String>)>,
+    /// The macros that it calls by a name alone.
+    calls: Vec<String>,
     /// The types that it defines.
     types: Vec<String>,
     /// The types for which it has an inherent `impl`.
@@ -81,7 +86,11 @@ impl Modules {
         for (module, source) in &self.0 {
             let imports =
                 source.imports.iter().filter(|import| !import.is_reexport).map(|import| &import.path);
-            let targets = imports.chain(&source.paths).filter_map(|path| self.resolve(module, path));
+            let others = self.0.iter().filter(|(other, _)| *other != module);
+            let in_macros = others.flat_map(|(_, other)| &other.paths_of_macros);
+            let in_macros = in_macros.filter(|(name, _)| source.calls.contains(name)).map(|(_, path)| path);
+            let paths = imports.chain(&source.paths).chain(in_macros);
+            let targets = paths.filter_map(|path| self.resolve(module, path));
             arrows.extend(targets.filter(|target| *target != module).map(|target| (module, target)));
         }
         arrows.sort();
@@ -110,7 +119,8 @@ impl Modules {
     pub(crate) fn paths(&self) -> impl Iterator<Item = (&ModulePath, &[String])> {
         self.0.iter().flat_map(|(module, source)| {
             let imports = source.imports.iter().map(|import| &import.path);
-            imports.chain(&source.paths).map(move |path| (module, &path[..]))
+            let in_macros = source.paths_of_macros.iter().map(|(_, path)| path);
+            imports.chain(&source.paths).chain(in_macros).map(move |path| (module, &path[..]))
         })
     }
 
@@ -162,6 +172,8 @@ struct Reader {
     source: Source,
     /// The number of modules in braces around the current position.
     depth: usize,
+    /// The macro whose definition is being read.
+    defining: Option<String>,
 }
 
 impl Reader {
@@ -213,7 +225,9 @@ impl Reader {
     fn note_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut colons = 0;
+        let mut is_after_dollar = false;
         for token in tokens {
+            let is_dollar = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '$');
             match token {
                 TokenTree::Punct(punct) if punct.as_char() == ':' => {
                     colons += 1;
@@ -223,7 +237,7 @@ impl Reader {
                     if colons != 2 {
                         self.note_path_in_tokens(&mut path);
                     }
-                    path.push(name.to_string());
+                    path.push(if is_after_dollar { format!("${name}") } else { name.to_string() });
                 }
                 TokenTree::Group(group) => {
                     self.note_path_in_tokens(&mut path);
@@ -232,13 +246,18 @@ impl Reader {
                 TokenTree::Punct(_) | TokenTree::Literal(_) => self.note_path_in_tokens(&mut path),
             }
             colons = 0;
+            is_after_dollar = is_dollar;
         }
         self.note_path_in_tokens(&mut path);
     }
 
     fn note_path_in_tokens(&mut self, path: &mut Vec<String>) {
+        let is_of_macro = path.first().is_some_and(|first| first == "$crate");
+        if is_of_macro && let Some(name) = &self.defining {
+            path[0] = "crate".to_string();
+            self.source.paths_of_macros.push((name.clone(), std::mem::take(path)));
         // A single name may be a variable.
-        if path.len() > 1 {
+        } else if path.len() > 1 {
             self.note_path(std::mem::take(path));
         }
         path.clear();
@@ -304,7 +323,14 @@ impl<'ast> Visit<'ast> for Reader {
         visit::visit_path(self, path);
     }
 
+    fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
+        self.defining = item.ident.as_ref().map(ToString::to_string);
+        visit::visit_item_macro(self, item);
+        self.defining = None;
+    }
+
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        self.source.calls.extend(call.path.get_ident().map(ToString::to_string));
         self.note_tokens(call.tokens.clone());
     }
 

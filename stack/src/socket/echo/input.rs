@@ -2,53 +2,47 @@
 
 use super::EchoSockets;
 use crate::demux::{Endpoint, FourTuple};
-use crate::drop_reason::DropReason;
 use crate::error::Error;
 use crate::id::SocketId;
-use crate::network::{Datagram, NetworkError, NetworkErrorKind};
+use crate::ip::protocol;
+use crate::network::{Datagram, Delivery, IcmpOutcome, NetworkError, NetworkErrorKind};
 use crate::socket::common::{Common, Env};
 use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::errors::report;
 use crate::socket::message::DatagramMeta;
+use crate::socket::protocol::ProtocolInput;
 use crate::socket::scope::scope_of;
 
-impl EchoSockets {
+impl ProtocolInput for EchoSockets {
     /// Delivers a reply, whole, to the socket with its identifier.
-    pub(in crate::socket) fn handle_reply(&mut self, env: &mut Env<'_>, datagram: Datagram) {
-        let Some(&[high, low]) = datagram.transport().get(4..6) else {
-            return env.ctx.count_drop(DropReason::BadIcmp);
-        };
+    fn on_delivery(&mut self, env: &mut Env<'_>, delivery: &Delivery) -> bool {
+        let Delivery::Icmp { message, outcome: IcmpOutcome::EchoReply } = delivery else { return false };
+        let &Datagram { src, dst, iface, hop_limit, traffic_class, .. } = message;
+        let Some(&[high, low]) = message.transport().get(4..6) else { return false };
         let identifier = u16::from_be_bytes([high, low]);
-        let scope = scope_of([datagram.src, datagram.dst], datagram.iface);
-        let from = Endpoint::new(datagram.src, 0);
-        let flow = FourTuple { local: Endpoint::new(datagram.dst, identifier), remote: from, scope };
-        let is_for =
-            |id: &SocketId| peer_of(env.common, *id).is_none_or(|peer| peer.remote.addr == datagram.src);
-        let Some(id) = self.ports.find(&flow).filter(is_for) else {
-            return env.ctx.count_drop(DropReason::UnknownIcmp);
-        };
-        let Some(socket) = env.common.records.get(id) else { return };
+        let scope = scope_of([src, dst], iface);
+        let flow = FourTuple { local: Endpoint::new(dst, identifier), remote: Endpoint::new(src, 0), scope };
+        let is_for = |id: &SocketId| peer_of(env.common, *id).is_none_or(|peer| peer.remote.addr == src);
+        let Some(id) = self.ports.find(&flow).filter(is_for) else { return false };
+        let Some(socket) = env.common.records.get(id) else { return false };
         let (domain, at) = (socket.domain, env.ctx.received_at);
-        let Datagram { iface, hop_limit, traffic_class, .. } = datagram;
-        let data = datagram.into_transport(0..usize::MAX);
+        let data = message.share_transport();
         // An IP packet is shorter than 64 KiB.
         let segment_len = data.len() as u16;
         let meta = DatagramMeta { flow, iface, hop_limit, traffic_class, segment_len, domain, at };
         if let Err(reason) = env.common.deliver_datagram(id, ReceivedDatagram { meta, data }) {
             env.ctx.count_drop(reason);
         }
+        true
     }
 
     /// Handles an error about an echo request. The request has its socket's identifier where other
     /// protocols have the second half of their ports. As with UDP, only a connected socket gets
-    /// errors, and only hard ones; Linux reports a path MTU over IPv4 only. Returns whether the
-    /// error is about one of our requests.
-    pub(in crate::socket) fn handle_error(
-        &mut self,
-        env: &mut Env<'_>,
-        flow: &FourTuple,
-        error: &NetworkError,
-    ) -> bool {
+    /// errors, and only hard ones; Linux reports a path MTU over IPv4 only.
+    fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
+        if !matches!(error.protocol, protocol::ICMP | protocol::ICMPV6) {
+            return false;
+        }
         let Some(&[high, low]) = error.transport.get(4..6) else { return false };
         let local = Endpoint::new(flow.local.addr, u16::from_be_bytes([high, low]));
         let Some(id) = self.ports.find(&FourTuple { local, ..*flow }) else { return false };

@@ -6,22 +6,21 @@ use super::params::mss_for_mtu;
 use super::settle::After;
 use crate::demux::FourTuple;
 use crate::id::HandshakeId;
+use crate::ip::protocol;
 use crate::network::{NetworkError, NetworkErrorKind};
 use crate::socket::common::Env;
 use crate::socket::errors::report;
+use crate::socket::protocol::ProtocolInput;
 use crate::socket::scope::iface_of;
 use crate::subject::Subject;
 use crate::tcp::SeqNumber;
 
-impl TcpSockets {
-    /// Handles an ICMP error. RFC 5927: it counts only if it quotes a segment in flight. Returns
-    /// whether the error is about one of our connections.
-    pub(in crate::socket) fn handle_error(
-        &mut self,
-        env: &mut Env<'_>,
-        flow: &FourTuple,
-        error: &NetworkError,
-    ) -> bool {
+impl ProtocolInput for TcpSockets {
+    /// Handles an ICMP error. RFC 5927: it counts only if it quotes a segment in flight.
+    fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
+        if error.protocol != protocol::TCP {
+            return false;
+        }
         let Some(&[a, b, c, d]) = error.transport.get(4..8) else { return false };
         let seq = SeqNumber(u32::from_be_bytes([a, b, c, d]));
         env.ctx.subject = Subject::Tcp(*flow);
@@ -49,7 +48,9 @@ impl TcpSockets {
         self.settle(env, id, After::Change);
         true
     }
+}
 
+impl TcpSockets {
     /// Handles an error for a handshake of a listener. As on Linux (tcp_req_err) the handshake is
     /// dropped silently, because POSIX does not let `accept` return such an error.
     fn on_handshake_error(

@@ -8,11 +8,13 @@ use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::Error;
 use crate::id::SocketId;
-use crate::network::{Cast, Datagram, NetworkErrorKind};
+use crate::ip::protocol;
+use crate::network::{Cast, Datagram, NetworkError, NetworkErrorKind};
 use crate::socket::common::Env;
 use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::errors::report;
 use crate::socket::message::DatagramMeta;
+use crate::socket::protocol::ProtocolInput;
 use crate::socket::scope::{iface_of, scope_of};
 use crate::subject::Subject;
 use crate::udp;
@@ -52,17 +54,16 @@ impl UdpSockets {
             }
         }
     }
+}
 
-    /// Handles an ICMP error. As in Linux, only a connected UDP socket gets errors, and only hard
-    /// ones. Returns whether the error is about one of our datagrams.
-    pub(in crate::socket) fn handle_error(
-        &mut self,
-        env: &mut Env<'_>,
-        flow: &FourTuple,
-        kind: NetworkErrorKind,
-    ) -> bool {
+impl ProtocolInput for UdpSockets {
+    /// Linux: only a connected UDP socket hears of errors, and only of hard ones.
+    fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
+        if error.protocol != protocol::UDP {
+            return false;
+        }
         let connected = self.connected.get(flow).copied();
-        if let NetworkErrorKind::PacketTooBig { mtu } = kind {
+        if let NetworkErrorKind::PacketTooBig { mtu } = error.kind {
             let is_ours = connected.or_else(|| self.ports.find(flow)).is_some();
             if is_ours {
                 env.network.learn_path_mtu(env.ctx.now, flow.remote.addr, iface_of(flow.scope), mtu);
@@ -72,7 +73,7 @@ impl UdpSockets {
             }
             return is_ours;
         }
-        let hard = report(kind, flow.remote.addr.is_ipv4()).filter(|report| report.is_hard);
+        let hard = report(error.kind, flow.remote.addr.is_ipv4()).filter(|report| report.is_hard);
         if let (Some(id), Some(report)) = (connected, hard) {
             env.common.set_datagram_error(id, report.error);
         }
