@@ -1,19 +1,16 @@
 //! `bind`: turns the address that a program names into the socket's binding, and takes its port.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use super::common::{Common, Env};
 use super::kind::Domain;
 use super::record::Socket;
 use super::scope::{Bound, is_link_local};
-use crate::config::Config;
-use crate::demux::{BoundAddr, BoundTable, FourTuple};
+use crate::demux::BoundAddr;
 use crate::error::{Error, Result};
 use crate::id::SocketId;
 use crate::network::Network;
 use crate::ports::{Binding, PortTable};
-use crate::rng::Rng;
-use crate::steering::Share;
 
 impl Socket {
     /// The binding of a socket that is bound to no address. An IPv6 socket takes both families if
@@ -84,58 +81,4 @@ pub(super) fn bind_port(
     let bound = Bound { port, ..wanted };
     socket.set_bound(bound);
     Ok(bound)
-}
-
-/// The ports of a kind of socket that is found by its binding as soon as it is bound.
-#[derive(Debug)]
-pub(super) struct BoundPorts {
-    ports: PortTable<SocketId>,
-    bound: BoundTable<SocketId>,
-}
-
-impl BoundPorts {
-    pub(super) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
-        BoundPorts {
-            bound: BoundTable::new(rng),
-            ports: PortTable::new(config.ephemeral_ports, true, rng).with_share(share.cloned()),
-        }
-    }
-
-    pub(super) fn bind(&mut self, env: &mut Env<'_>, id: SocketId, wanted: Bound) -> Result<()> {
-        let Bound { addr, port, .. } = bind_port(env, &mut self.ports, id, wanted)?;
-        let reuse_port = env.common.record(id)?.options.reuse_port;
-        self.bound.insert(addr, port, id, reuse_port);
-        Ok(())
-    }
-
-    /// Removes the socket's binding from the look-up. The socket keeps its port.
-    pub(super) fn hide(&mut self, id: SocketId, Bound { addr, port, .. }: Bound) {
-        self.bound.remove(addr, port, id);
-    }
-
-    pub(super) fn release(&mut self, id: SocketId, bound: Bound) {
-        self.hide(id, bound);
-        self.ports.unbind(bound.port, id);
-    }
-
-    /// Updates SO_REUSEADDR and SO_REUSEPORT in the port table: Linux checks their current values,
-    /// not those at the time of `bind`.
-    pub(super) fn renew_reuse(&mut self, common: &Common, id: SocketId) {
-        if let Some(socket) = common.records.get(id)
-            && let Some(Bound { port, .. }) = socket.bound()
-        {
-            let reuse = socket.options.reuse();
-            self.ports.change(port, id, |binding| binding.reuse = reuse);
-        }
-    }
-
-    /// The socket that receives a packet of this flow.
-    pub(super) fn find(&self, flow: &FourTuple) -> Option<SocketId> {
-        self.bound.find(flow)
-    }
-
-    /// Every socket that receives a broadcast or multicast packet to this address and port.
-    pub(super) fn all(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = SocketId> + '_ {
-        self.bound.all(dst, port)
-    }
 }

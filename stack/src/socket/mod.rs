@@ -11,6 +11,7 @@
 //! `protocol`, and an entry in the list in `kind`.
 
 mod binding;
+mod bound_ports;
 mod common;
 mod datagram_calls;
 mod datagram_queue;

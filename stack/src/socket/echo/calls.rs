@@ -3,12 +3,10 @@
 use core::net::SocketAddr;
 
 use super::EchoSockets;
-use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::icmp::{self, echo};
 use crate::id::SocketId;
 use crate::ip::protocol;
-use crate::socket::binding::Groups;
 use crate::socket::common::{Env, TransmitOutcome};
 use crate::socket::datagram_calls::DatagramPacket;
 use crate::socket::datagram_queue::OutgoingDatagram;
@@ -17,7 +15,6 @@ use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
-use crate::socket::scope::{Bound, loopback_if_unspecified};
 use crate::tcp::SendFlags;
 
 impl ProtocolCalls for EchoSockets {
@@ -26,14 +23,12 @@ impl ProtocolCalls for EchoSockets {
     }
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
-        let any = env.common.record(id)?.any_addr(false);
-        let wanted = env.common.choose_binding(env.network, id, addr, any, Groups::Refused)?;
-        self.ports.bind(env, id, wanted)
+        self.ports.bind(env, id, addr)
     }
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
         env.common.record_mut(id)?.datagrams_mut()?.error = None;
-        let flow = self.flow_to(env, id, addr, None, &SendMeta::default())?;
+        let flow = self.ports.flow_to(env, id, addr, None, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         env.common.record_mut(id)?.datagrams_mut()?.connected = Some(flow);
         Ok(())
@@ -48,19 +43,7 @@ impl ProtocolCalls for EchoSockets {
         flags: SendFlags,
     ) -> Result<usize> {
         let data = data.into_datagram(flags)?;
-        if meta.hop_limit == Some(0) {
-            return Err(Error::InvalidArgument);
-        }
-        let flow = match (meta.peer, env.common.check_sender(id)?) {
-            (None, None) => return Err(Error::DestinationRequired),
-            (None, Some(connected)) if meta.names_way() => {
-                let FourTuple { remote, scope, .. } = connected;
-                env.common.flow_to(env.network, id, remote, scope, Some(connected), meta)?
-            }
-            (None, Some(connected)) => connected,
-            (Some(to), connected) => self.flow_to(env, id, to, connected, meta)?,
-        };
-        env.common.check_broadcast(env.network, id, flow.remote.addr)?;
+        let flow = self.ports.flow_of(env, id, meta)?;
         // The message includes its header.
         env.common.check_len(id, flow.remote.addr, data.len(), 0)?;
         if data.len() < icmp::HEADER_LEN {
@@ -97,32 +80,6 @@ impl ProtocolCalls for EchoSockets {
     }
 
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
-        env.common.set_option(&env.ctx, id, option)?;
-        if option.is_about_reuse() {
-            self.ports.renew_reuse(env.common, id);
-        }
-        Ok(())
-    }
-}
-
-impl EchoSockets {
-    /// The addresses of a message to `to`, whose port is ignored. Binds the socket if necessary.
-    fn flow_to(
-        &mut self,
-        env: &mut Env<'_>,
-        id: SocketId,
-        to: SocketAddr,
-        connected: Option<FourTuple>,
-        meta: &SendMeta,
-    ) -> Result<FourTuple> {
-        let socket = env.common.record(id)?;
-        let (mut remote, scope) = socket.accept_addr(to)?;
-        remote.port = 0;
-        remote.addr = loopback_if_unspecified(remote.addr);
-        if socket.bound().is_none() {
-            let any = socket.any_addr(false);
-            self.ports.bind(env, id, Bound { addr: any, port: 0, scope: 0 })?;
-        }
-        env.common.flow_to(env.network, id, remote, scope, connected, meta)
+        self.ports.set_option(env, id, option)
     }
 }

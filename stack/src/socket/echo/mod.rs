@@ -7,12 +7,16 @@
 mod calls;
 mod input;
 
-use super::binding::BoundPorts;
+use super::binding::Groups;
+use super::bound_ports::{BoundPorts, PortRules};
 use super::options::SocketOptions;
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
 use crate::rng::Rng;
 use crate::steering::Share;
+
+/// The two ICMPs differ, so that a socket speaks one of them.
+const RULES: PortRules = PortRules { peers_have_ports: false, is_dual_stack: false, groups: Groups::Refused };
 
 /// The tables of echo sockets.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ impl EchoSockets {
     pub(super) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         EchoSockets {
             default_options: SocketOptions::for_datagrams(config).into(),
-            ports: BoundPorts::new(config, share, rng),
+            ports: BoundPorts::new(RULES, config, share, rng),
         }
     }
 }

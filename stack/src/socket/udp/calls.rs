@@ -3,13 +3,11 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::UdpSockets;
-use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::frame::payload_len;
 use crate::id::SocketId;
 use crate::ip::protocol;
 use crate::offload::{SegmentKind, Segments};
-use crate::socket::binding::Groups;
 use crate::socket::common::{Env, TransmitOutcome};
 use crate::socket::datagram_calls::DatagramPacket;
 use crate::socket::datagram_queue::OutgoingDatagram;
@@ -18,7 +16,7 @@ use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
-use crate::socket::scope::{Bound, iface_of, loopback_if_unspecified};
+use crate::socket::scope::iface_of;
 use crate::tcp::SendFlags;
 use crate::udp;
 
@@ -31,9 +29,7 @@ impl ProtocolCalls for UdpSockets {
     }
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
-        let any = env.common.record(id)?.any_addr(true);
-        let wanted = env.common.choose_binding(env.network, id, addr, any, Groups::Allowed)?;
-        self.ports.bind(env, id, wanted)
+        self.ports.bind(env, id, addr)
     }
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
@@ -42,7 +38,7 @@ impl ProtocolCalls for UdpSockets {
             datagrams.error = None;
             datagrams.connected
         };
-        let flow = self.flow_to(env, id, addr, None, &SendMeta::default())?;
+        let flow = self.ports.flow_to(env, id, addr, None, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         if self.connected.get(&flow).is_some_and(|&other| other != id) {
             return Err(Error::AddressInUse);
@@ -70,20 +66,8 @@ impl ProtocolCalls for UdpSockets {
         flags: SendFlags,
     ) -> Result<usize> {
         let data = data.into_datagram(flags)?;
-        if meta.hop_limit == Some(0) {
-            return Err(Error::InvalidArgument);
-        }
-        let flow = match (meta.peer, env.common.check_sender(id)?) {
-            (None, None) => return Err(Error::DestinationRequired),
-            (None, Some(connected)) if meta.names_way() => {
-                let FourTuple { remote, scope, .. } = connected;
-                env.common.flow_to(env.network, id, remote, scope, Some(connected), meta)?
-            }
-            (None, Some(connected)) => connected,
-            (Some(to), connected) => self.flow_to(env, id, to, connected, meta)?,
-        };
+        let flow = self.ports.flow_of(env, id, meta)?;
         let remote = flow.remote.addr;
-        env.common.check_broadcast(env.network, id, remote)?;
         env.common.check_len(id, remote, data.len(), udp::HEADER_LEN)?;
         let of_socket = env.common.record(id)?.options.udp.segment;
         let segment_len = meta.segment_len.unwrap_or(of_socket);
@@ -141,35 +125,7 @@ impl ProtocolCalls for UdpSockets {
     }
 
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
-        env.common.set_option(&env.ctx, id, option)?;
-        if option.is_about_reuse() {
-            self.ports.renew_reuse(env.common, id);
-        }
-        Ok(())
-    }
-}
-
-impl UdpSockets {
-    /// The addresses of a datagram to `to`. Binds the socket if necessary.
-    fn flow_to(
-        &mut self,
-        env: &mut Env<'_>,
-        id: SocketId,
-        to: SocketAddr,
-        connected: Option<FourTuple>,
-        meta: &SendMeta,
-    ) -> Result<FourTuple> {
-        let socket = env.common.record(id)?;
-        let (mut remote, scope) = socket.accept_addr(to)?;
-        if remote.port == 0 {
-            return Err(Error::InvalidArgument);
-        }
-        remote.addr = loopback_if_unspecified(remote.addr);
-        if socket.bound().is_none() {
-            let any = socket.any_addr(true);
-            self.ports.bind(env, id, Bound { addr: any, port: 0, scope: 0 })?;
-        }
-        env.common.flow_to(env.network, id, remote, scope, connected, meta)
+        self.ports.set_option(env, id, option)
     }
 }
 

@@ -6,7 +6,8 @@
 mod calls;
 mod input;
 
-use super::binding::BoundPorts;
+use super::binding::Groups;
+use super::bound_ports::{BoundPorts, PortRules};
 use super::options::SocketOptions;
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
@@ -15,6 +16,9 @@ use crate::hash::{HashMap, hash_map};
 use crate::id::SocketId;
 use crate::rng::Rng;
 use crate::steering::Share;
+
+/// A broadcast or multicast address may be bound, to hear that group only.
+const RULES: PortRules = PortRules { peers_have_ports: true, is_dual_stack: true, groups: Groups::Allowed };
 
 /// The tables of UDP's sockets.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ impl UdpSockets {
         UdpSockets {
             default_options: SocketOptions::for_datagrams(config).into(),
             connected: hash_map(rng),
-            ports: BoundPorts::new(config, share, rng),
+            ports: BoundPorts::new(RULES, config, share, rng),
         }
     }
 }

@@ -1,0 +1,137 @@
+//! The ports of sockets of datagrams, and the addresses of what they send.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::binding::{Groups, bind_port};
+use super::common::Env;
+use super::message::SendMeta;
+use super::options::SocketOption;
+use super::scope::{Bound, loopback_if_unspecified};
+use crate::config::Config;
+use crate::demux::{BoundTable, FourTuple};
+use crate::error::{Error, Result};
+use crate::id::SocketId;
+use crate::ports::PortTable;
+use crate::rng::Rng;
+use crate::steering::Share;
+
+/// What differs between the kinds of sockets that [`BoundPorts`] serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PortRules {
+    /// Whether a datagram is sent to a port of its peer, which cannot be 0. Otherwise the port of
+    /// the address is ignored.
+    pub(super) peers_have_ports: bool,
+    /// An IPv6 socket speaks IPv4, too, unless IPV6_V6ONLY is set.
+    pub(super) is_dual_stack: bool,
+    /// Whether `bind` takes a multicast or broadcast address.
+    pub(super) groups: Groups,
+}
+
+/// The ports of a kind of socket that is found by its binding as soon as it is bound.
+#[derive(Debug)]
+pub(super) struct BoundPorts {
+    rules: PortRules,
+    ports: PortTable<SocketId>,
+    bound: BoundTable<SocketId>,
+}
+
+impl BoundPorts {
+    pub(super) fn new(rules: PortRules, config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
+        BoundPorts {
+            rules,
+            bound: BoundTable::new(rng),
+            ports: PortTable::new(config.ephemeral_ports, true, rng).with_share(share.cloned()),
+        }
+    }
+
+    pub(super) fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
+        let any = env.common.record(id)?.any_addr(self.rules.is_dual_stack);
+        let wanted = env.common.choose_binding(env.network, id, addr, any, self.rules.groups)?;
+        self.bind_to(env, id, wanted)
+    }
+
+    fn bind_to(&mut self, env: &mut Env<'_>, id: SocketId, wanted: Bound) -> Result<()> {
+        let Bound { addr, port, .. } = bind_port(env, &mut self.ports, id, wanted)?;
+        let reuse_port = env.common.record(id)?.options.reuse_port;
+        self.bound.insert(addr, port, id, reuse_port);
+        Ok(())
+    }
+
+    /// Removes the socket's binding from the look-up. The socket keeps its port.
+    pub(super) fn hide(&mut self, id: SocketId, Bound { addr, port, .. }: Bound) {
+        self.bound.remove(addr, port, id);
+    }
+
+    pub(super) fn release(&mut self, id: SocketId, bound: Bound) {
+        self.hide(id, bound);
+        self.ports.unbind(bound.port, id);
+    }
+
+    /// Sets an option of the socket. SO_REUSEADDR and SO_REUSEPORT are updated in the port table:
+    /// Linux checks their current values, not those at the time of `bind`.
+    pub(super) fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
+        env.common.set_option(&env.ctx, id, option)?;
+        let socket = env.common.record(id)?;
+        if option.is_about_reuse()
+            && let Some(Bound { port, .. }) = socket.bound()
+        {
+            let reuse = socket.options.reuse();
+            self.ports.change(port, id, |binding| binding.reuse = reuse);
+        }
+        Ok(())
+    }
+
+    /// The addresses of a datagram that a program sends with this metadata. Returns the pending
+    /// error, EPIPE, EDESTADDRREQ, EINVAL or EACCES if the socket cannot send it.
+    #[inline]
+    pub(super) fn flow_of(&mut self, env: &mut Env<'_>, id: SocketId, meta: &SendMeta) -> Result<FourTuple> {
+        if meta.hop_limit == Some(0) {
+            return Err(Error::InvalidArgument);
+        }
+        let flow = match (meta.peer, env.common.check_sender(id)?) {
+            (None, None) => return Err(Error::DestinationRequired),
+            (None, Some(connected)) if meta.names_way() => {
+                let FourTuple { remote, scope, .. } = connected;
+                env.common.flow_to(env.network, id, remote, scope, Some(connected), meta)?
+            }
+            (None, Some(connected)) => connected,
+            (Some(to), connected) => self.flow_to(env, id, to, connected, meta)?,
+        };
+        env.common.check_broadcast(env.network, id, flow.remote.addr)?;
+        Ok(flow)
+    }
+
+    /// The addresses of a datagram to `to`. Binds the socket if necessary.
+    pub(super) fn flow_to(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        to: SocketAddr,
+        connected: Option<FourTuple>,
+        meta: &SendMeta,
+    ) -> Result<FourTuple> {
+        let socket = env.common.record(id)?;
+        let (mut remote, scope) = socket.accept_addr(to)?;
+        if !self.rules.peers_have_ports {
+            remote.port = 0;
+        } else if remote.port == 0 {
+            return Err(Error::InvalidArgument);
+        }
+        remote.addr = loopback_if_unspecified(remote.addr);
+        if socket.bound().is_none() {
+            let any = socket.any_addr(self.rules.is_dual_stack);
+            self.bind_to(env, id, Bound { addr: any, port: 0, scope: 0 })?;
+        }
+        env.common.flow_to(env.network, id, remote, scope, connected, meta)
+    }
+
+    /// The socket that receives a packet of this flow.
+    pub(super) fn find(&self, flow: &FourTuple) -> Option<SocketId> {
+        self.bound.find(flow)
+    }
+
+    /// Every socket that receives a broadcast or multicast packet to this address and port.
+    pub(super) fn all(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = SocketId> + '_ {
+        self.bound.all(dst, port)
+    }
+}
