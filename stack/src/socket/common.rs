@@ -112,7 +112,7 @@ impl Common {
     pub(super) fn release(&mut self, id: SocketId) -> Option<SocketKind> {
         let socket = self.records.get_mut(id)?;
         socket.holders = socket.holders.minus_one();
-        socket.is_unheld().then(|| socket.kind)
+        socket.is_unheld().then_some(socket.kind)
     }
 
     /// The record of a socket. EBADF.
@@ -179,22 +179,22 @@ impl Common {
         }
     }
 
-    /// Updates the readiness, and queues an event if something became ready, or if `news` says that
-    /// something arrived.
-    pub(super) fn note_readiness(&mut self, id: SocketId, news: bool) {
+    /// Updates the readiness, and queues an event if something became ready, or if `has_arrived`
+    /// says that something arrived.
+    pub(super) fn note_readiness(&mut self, id: SocketId, has_arrived: bool) {
         let Some(socket) = self.records.get_mut(id) else { return };
-        let is_due = socket.renew_readiness() || news;
+        let is_due = socket.renew_readiness() || has_arrived;
         if is_due && socket.enter_event_queue() {
             self.events.push_back(id);
         }
     }
 
     /// Like [`note_readiness`](Common::note_readiness), and updates the account.
-    pub(super) fn settle(&mut self, id: SocketId, news: bool) {
+    pub(super) fn settle(&mut self, id: SocketId, has_arrived: bool) {
         let Some(socket) = self.records.get_mut(id) else { return };
         let bytes = socket.charge();
         self.account.renew(&mut socket.charged_bytes, bytes);
-        let is_due = socket.renew_readiness() || news;
+        let is_due = socket.renew_readiness() || has_arrived;
         if is_due && socket.enter_event_queue() {
             self.events.push_back(id);
         }
