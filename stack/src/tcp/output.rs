@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::congestion::Sent;
 use super::connection::Reset;
 use super::mtu_probe::MtuProbe;
-use super::sender::{More, Patience, Plan};
+use super::sender::{More, NagleMode, Plan};
 use super::timer::Timer;
 use super::window::WindowScale;
 use super::{Connection, Flags, Header, Options, Run, SeqNumber, State};
@@ -194,7 +194,7 @@ impl Connection {
         }
         let room = (in_flight > 0).then(|| self.room_for_new(ctx, mss, in_flight));
         let probe = core::mem::take(&mut self.pending.probe);
-        let plan = if is_losing { Plan::WaitForWindow } else { self.snd.plan(mss, room, self.patience()) };
+        let plan = if is_losing { Plan::WaitForWindow } else { self.snd.plan(mss, room, self.nagle_mode()) };
         match plan {
             Plan::Send { len, fin } => {
                 self.snd.burst_left = burst_left;
@@ -298,7 +298,7 @@ impl Connection {
                 segs += certain;
                 continue;
             }
-            match self.snd.plan(mss, Some(room), self.patience()) {
+            match self.snd.plan(mss, Some(room), self.nagle_mode()) {
                 Plan::Send { len: more, fin: ends } => {
                     self.snd.on_sent(more, ends, more == full);
                     len += more;
@@ -314,7 +314,7 @@ impl Connection {
         is_over |= segs >= allowed || last < full || fin;
         if !is_over {
             let room = self.room_for_new(ctx, mss, in_flight + len as u32);
-            is_over = !matches!(self.snd.plan(mss, Some(room), self.patience()), Plan::Send { .. });
+            is_over = !matches!(self.snd.plan(mss, Some(room), self.nagle_mode()), Plan::Send { .. });
         }
         // A burst is at most 64 KiB.
         self.snd.burst_left = if is_over { 0 } else { (allowed - segs) as u16 };
@@ -365,13 +365,13 @@ impl Connection {
 
     /// How long a partial segment waits. As on Linux, TCP_CORK overrides TCP_NODELAY, and urgent
     /// data overrides both.
-    fn patience(&self) -> Patience {
+    fn nagle_mode(&self) -> NagleMode {
         match &*self.settings {
-            _ if self.is_urgent() || self.snd.flushes => Patience::None,
-            _ if self.snd.more == More::Held => Patience::Corked,
-            settings if settings.cork => Patience::Corked,
-            settings if settings.nodelay => Patience::None,
-            _ => Patience::Nagle,
+            _ if self.is_urgent() || self.snd.flushes => NagleMode::Off,
+            _ if self.snd.more == More::Held => NagleMode::Corked,
+            settings if settings.cork => NagleMode::Corked,
+            settings if settings.nodelay => NagleMode::Off,
+            _ => NagleMode::On,
         }
     }
 

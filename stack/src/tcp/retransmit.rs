@@ -4,7 +4,7 @@ use super::connection::TimedOut;
 use super::prr::Progress;
 use super::rack::{self, LossProbe};
 use super::recovery::{Frto, Phase, RepeatCause};
-use super::sender::{Patience, Plan};
+use super::sender::{NagleMode, Plan};
 use super::sent_range::SentRange;
 use super::timer::Timer;
 use super::{Connection, Run, SeqNumber};
@@ -122,7 +122,7 @@ impl Connection {
         if self.flight.recovery.probe.is_some() || self.flight.recovery.is_repairing() {
             return None;
         }
-        if let Plan::Send { len, fin } = self.snd.plan(mss, None, Patience::None) {
+        if let Plan::Send { len, fin } = self.snd.plan(mss, None, NagleMode::Off) {
             let run = self.send_next(ctx, mss, len, fin);
             ctx.stats.recovery.loss_probes += 1;
             self.flight.recovery.probe = Some(LossProbe { end: self.snd.nxt, is_repeated: false });

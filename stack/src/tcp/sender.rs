@@ -42,10 +42,10 @@ pub(super) enum Plan {
 
 /// How long a partial segment waits for more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum NagleMode {
     /// TCP_NODELAY.
-    None,
-    Nagle,
+    Off,
+    On,
     /// TCP_CORK: until the option is cleared.
     Corked,
 }
@@ -292,7 +292,7 @@ impl Sender {
     /// RFC 9293 §3.8.6.2.1 (MUST-38), the sender's silly-window avoidance, together with Nagle's
     /// algorithm (§3.7.4, SHLD-7, MUST-17) in Minshall's form as on Linux: a partial segment waits
     /// only while an earlier partial segment is in flight. All data counts as pushed (MUST-60).
-    pub(super) fn plan(&self, mss: u32, room: Option<u32>, patience: Patience) -> Plan {
+    pub(super) fn plan(&self, mss: u32, room: Option<u32>, mode: NagleMode) -> Plan {
         let unsent = self.unsent();
         let fin = self.is_fin_unsent();
         if unsent == 0 && !fin {
@@ -324,13 +324,13 @@ impl Sender {
             let worthwhile = len as u32 >= self.max_wnd / 2;
             return if worthwhile { Plan::Send { len, fin } } else { Plan::WaitForWindow };
         }
-        match patience {
+        match mode {
             _ if fin => Plan::Send { len, fin },
-            Patience::None => Plan::Send { len, fin },
-            Patience::Nagle if self.is_small_in_flight() => Plan::WaitForAck,
-            Patience::Nagle => Plan::Send { len, fin },
+            NagleMode::Off => Plan::Send { len, fin },
+            NagleMode::On if self.is_small_in_flight() => Plan::WaitForAck,
+            NagleMode::On => Plan::Send { len, fin },
             // As on Linux, at most until the persist timer fires.
-            Patience::Corked => Plan::WaitForWindow,
+            NagleMode::Corked => Plan::WaitForWindow,
         }
     }
 

@@ -25,7 +25,7 @@ fn sender(unsent: usize, window: u16, fin: bool) -> Sender {
 fn plan_one_by_one(sender: &mut Sender, mut room: u32) -> Vec<(usize, bool)> {
     let mut planned: Vec<(usize, bool)> = Vec::new();
     while planned.last().is_none_or(|&(len, fin)| len == MSS as usize && !fin)
-        && let Plan::Send { len, fin } = sender.plan(MSS, Some(room), Patience::Nagle)
+        && let Plan::Send { len, fin } = sender.plan(MSS, Some(room), NagleMode::On)
     {
         sender.on_sent(len, fin, len == MSS as usize);
         room -= len as u32;
