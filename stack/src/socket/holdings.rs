@@ -55,7 +55,7 @@ impl fmt::Display for Peer {
 
 /// The values of a connection that the index uses.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct MemoryUse {
     /// The bytes charged for it.
     pub(super) bytes: usize,
     /// Whether data waits in its queues.
@@ -152,28 +152,28 @@ impl Holdings {
     }
 
     /// Enters a connection, or updates its entry.
-    pub(super) fn look(&mut self, now: Instant, id: SocketId, peer: Peer, look: Look) {
+    pub(super) fn update(&mut self, now: Instant, id: SocketId, peer: Peer, used: MemoryUse) {
         let slot = slot_of(id);
         let mut old = self.entries.get(slot).copied().flatten();
         if let Some(stale) = old.take_if(|old| old.id != id) {
             self.forget(stale.id);
         }
         let peer = old.map_or_else(|| self.key_of(peer), |old| old.peer);
-        let Some(magnitude) = self.count(peer, old.as_ref(), &look) else { return };
-        let rank = Rank { holds_data: look.holds_data, magnitude };
+        let Some(magnitude) = self.count(peer, old.as_ref(), &used) else { return };
+        let rank = Rank { holds_data: used.holds_data, magnitude };
         let mut entry = ConnectionEntry {
             id,
             peer,
-            bytes: look.bytes,
+            bytes: used.bytes,
             rank,
-            since: look.moved_at.min(now),
-            drained: look.drained,
+            since: used.moved_at.min(now),
+            drained: used.drained,
         };
         if let Some(old) = old {
-            let drained = look.drained.wrapping_sub(old.drained);
+            let drained = used.drained.wrapping_sub(old.drained);
             // Data that was just queued has not waited since the time at which data last drained.
-            let begins = look.holds_data && !old.rank.holds_data;
-            let is_progress = drained >= PROGRESS_BYTES || (drained > 0 && !look.holds_data);
+            let begins = used.holds_data && !old.rank.holds_data;
+            let is_progress = drained >= PROGRESS_BYTES || (drained > 0 && !used.holds_data);
             if begins || is_progress {
                 entry.since = now;
             } else {
@@ -199,7 +199,7 @@ impl Holdings {
     }
 
     /// Updates the sums. Returns the magnitude of the peer's sum.
-    fn count(&mut self, peer: Key, old: Option<&ConnectionEntry>, look: &Look) -> Option<u8> {
+    fn count(&mut self, peer: Key, old: Option<&ConnectionEntry>, used: &MemoryUse) -> Option<u8> {
         let sum = self.sums.get_mut(peer)?;
         let held = sum.holders > 0;
         if let Some(old) = old {
@@ -208,8 +208,8 @@ impl Holdings {
         } else {
             sum.connections += 1;
         }
-        sum.bytes += look.bytes;
-        sum.holders += usize::from(look.holds_data);
+        sum.bytes += used.bytes;
+        sum.holders += usize::from(used.holds_data);
         self.holding_peers = self.holding_peers + usize::from(sum.holders > 0) - usize::from(held);
         let (bytes, magnitude) = (sum.bytes, sum.magnitude());
         if self.largest().is_none_or(|largest| bytes > largest.bytes) {

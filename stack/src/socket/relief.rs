@@ -17,7 +17,7 @@
 use core::time::Duration;
 
 use super::common::Common;
-use super::holdings::{Look, Peer};
+use super::holdings::{MemoryUse, Peer};
 use super::state::Holding;
 use crate::Ctx;
 use crate::id::SocketId;
@@ -79,8 +79,8 @@ impl Common {
         let socket = self.records.get(id);
         match socket.and_then(|socket| Some((socket, socket.protocol.state().holding()?))) {
             Some((socket, Holding { peer, holds_data, drained, moved_at })) => {
-                let look = Look { bytes: socket.charged_bytes, holds_data, drained, moved_at };
-                self.relief.holdings.look(now, id, Peer::of(peer), look);
+                let used = MemoryUse { bytes: socket.charged_bytes, holds_data, drained, moved_at };
+                self.relief.holdings.update(now, id, Peer::of(peer), used);
             }
             None => self.relief.holdings.forget(id),
         }

@@ -23,8 +23,8 @@ fn at(seconds: u64) -> Instant {
 }
 
 /// A connection that holds this much data, which has not moved since.
-fn holds(bytes: usize, since: u64) -> Look {
-    Look { bytes, holds_data: true, drained: 0, moved_at: at(since) }
+fn holds(bytes: usize, since: u64) -> MemoryUse {
+    MemoryUse { bytes, holds_data: true, drained: 0, moved_at: at(since) }
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_peer_is_an_ipv4_address_or_an_ipv6_network() {
 fn of_one_peer_the_one_that_waited_longest_goes() {
     let (ids, mut holdings) = (ids(4), holdings());
     for (id, since) in ids.iter().zip([30, 10, 20, 40]) {
-        holdings.look(at(50), *id, peer(1), holds(50_000, since));
+        holdings.update(at(50), *id, peer(1), holds(50_000, since));
     }
     let mut order = Vec::new();
     while let Some(id) = holdings.worst(at(50)) {
@@ -59,30 +59,30 @@ fn of_one_peer_the_one_that_waited_longest_goes() {
 #[test]
 fn whoever_gets_on_is_not_the_worst_and_a_trickle_is_no_progress() {
     let (ids, mut holdings) = (ids(2), holdings());
-    holdings.look(at(10), ids[0], peer(1), holds(50_000, 1));
-    holdings.look(at(10), ids[1], peer(1), holds(50_000, 2));
+    holdings.update(at(10), ids[0], peer(1), holds(50_000, 1));
+    holdings.update(at(10), ids[1], peer(1), holds(50_000, 2));
     assert_eq!(holdings.worst(at(10)), Some(ids[0]));
     // Single bytes are no progress.
-    holdings.look(at(11), ids[0], peer(1), Look { drained: 5, ..holds(50_000, 1) });
+    holdings.update(at(11), ids[0], peer(1), MemoryUse { drained: 5, ..holds(50_000, 1) });
     assert_eq!(holdings.worst(at(11)), Some(ids[0]));
     // They add up to progress.
-    holdings.look(at(12), ids[0], peer(1), Look { drained: PROGRESS_BYTES, ..holds(50_000, 1) });
+    holdings.update(at(12), ids[0], peer(1), MemoryUse { drained: PROGRESS_BYTES, ..holds(50_000, 1) });
     assert_eq!(holdings.worst(at(12)), Some(ids[1]));
     assert_eq!(holdings.stalled_since(ids[0]), Some(at(12)));
     // All data is gone, however little it was.
-    let empty = Look { holds_data: false, drained: PROGRESS_BYTES + 1, ..holds(1000, 1) };
-    holdings.look(at(13), ids[0], peer(1), empty);
+    let empty = MemoryUse { holds_data: false, drained: PROGRESS_BYTES + 1, ..holds(1000, 1) };
+    holdings.update(at(13), ids[0], peer(1), empty);
     assert_eq!(holdings.stalled_since(ids[0]), Some(at(13)));
     // Data that is queued after a long silence has not waited for that time.
-    holdings.look(at(100), ids[0], peer(1), Look { drained: PROGRESS_BYTES + 1, ..holds(5000, 1) });
+    holdings.update(at(100), ids[0], peer(1), MemoryUse { drained: PROGRESS_BYTES + 1, ..holds(5000, 1) });
     assert_eq!(holdings.stalled_since(ids[0]), Some(at(100)));
 }
 
 #[test]
 fn those_that_hold_no_data_come_last_however_long_they_rest() {
     let (ids, mut holdings) = (ids(2), holdings());
-    holdings.look(at(3600), ids[0], peer(1), Look { holds_data: false, ..holds(1000, 1) });
-    holdings.look(at(3600), ids[1], peer(2), holds(1000, 3599));
+    holdings.update(at(3600), ids[0], peer(1), MemoryUse { holds_data: false, ..holds(1000, 1) });
+    holdings.update(at(3600), ids[1], peer(2), holds(1000, 3599));
     assert_eq!(holdings.worst(at(3600)), Some(ids[1]));
     holdings.forget(ids[1]);
     assert_eq!(holdings.worst(at(3600)), Some(ids[0]));
@@ -93,9 +93,9 @@ fn a_peer_with_many_connections_gives_way_to_one_with_a_few() {
     let (ids, mut holdings) = (ids(101), holdings());
     // A slow reader with an address of its own, without progress for longer than any of the
     // hundred.
-    holdings.look(at(100), ids[0], peer(1), holds(20_000, 70));
+    holdings.update(at(100), ids[0], peer(1), holds(20_000, 70));
     for id in &ids[1..] {
-        holdings.look(at(100), *id, peer(2), holds(20_000, 90));
+        holdings.update(at(100), *id, peer(2), holds(20_000, 90));
     }
     assert_eq!(holdings.largest().map(|sum| (sum.peer, sum.connections)), Some((peer(2), 100)));
     for left in (9..=100).rev() {
@@ -118,17 +118,17 @@ fn shares_are_by_peer_and_then_by_connection() {
     const WHOLE: usize = 1_000_000;
     assert_eq!(holdings.sharers(ids[0], WHOLE), Some(1), "nobody is known");
     for id in &ids[..10] {
-        holdings.look(at(1), *id, peer(1), holds(10_000, 1));
+        holdings.update(at(1), *id, peer(1), holds(10_000, 1));
     }
     assert_eq!(holdings.sharers(ids[0], WHOLE), Some(10));
-    holdings.look(at(1), ids[10], peer(2), holds(10_000, 1));
+    holdings.update(at(1), ids[10], peer(2), holds(10_000, 1));
     assert_eq!((holdings.sharers(ids[0], WHOLE), holdings.sharers(ids[10], WHOLE)), (Some(20), Some(2)));
     // A connection that holds no data does not count until it asks for memory.
-    holdings.look(at(1), ids[11], peer(3), Look { holds_data: false, ..holds(1000, 1) });
+    holdings.update(at(1), ids[11], peer(3), MemoryUse { holds_data: false, ..holds(1000, 1) });
     assert_eq!((holdings.sharers(ids[10], WHOLE), holdings.sharers(ids[11], WHOLE)), (Some(2), Some(3)));
     assert!(!holdings.is_over_share(ids[0], WHOLE) && !holdings.is_over_share(ids[10], WHOLE));
     // The first peer has more than its half.
-    holdings.look(at(1), ids[9], peer(1), holds(450_000, 1));
+    holdings.update(at(1), ids[9], peer(1), holds(450_000, 1));
     assert_eq!((holdings.sharers(ids[0], WHOLE), holdings.sharers(ids[10], WHOLE)), (None, Some(2)));
     assert!(holdings.is_over_share(ids[0], WHOLE) && !holdings.is_over_share(ids[10], WHOLE));
 }
@@ -136,11 +136,11 @@ fn shares_are_by_peer_and_then_by_connection() {
 #[test]
 fn whoever_only_rests_has_waited_since_its_last_data() {
     let (ids, mut holdings) = (ids(2), holdings());
-    let rests = |moved| Look { bytes: 500, holds_data: false, drained: 7, moved_at: at(moved) };
-    holdings.look(at(30), ids[0], peer(1), rests(10));
-    holdings.look(at(30), ids[1], peer(2), rests(20));
+    let rests = |moved| MemoryUse { bytes: 500, holds_data: false, drained: 7, moved_at: at(moved) };
+    holdings.update(at(30), ids[0], peer(1), rests(10));
+    holdings.update(at(30), ids[1], peer(2), rests(20));
     // Being checked is no progress.
-    holdings.look(at(40), ids[0], peer(1), rests(10));
+    holdings.update(at(40), ids[0], peer(1), rests(10));
     assert_eq!(holdings.stalled_since(ids[0]), Some(at(10)));
     assert_eq!(holdings.worst(at(50)), Some(ids[0]));
 }
@@ -149,7 +149,7 @@ fn whoever_only_rests_has_waited_since_its_last_data() {
 fn its_own_memory_is_counted() {
     let (ids, mut holdings) = (ids(1000), holdings());
     for (number, id) in ids.iter().enumerate() {
-        holdings.look(at(0), *id, peer(number as u8), holds(1000, 0));
+        holdings.update(at(0), *id, peer(number as u8), holds(1000, 0));
     }
     let least =
         1000 * mem::size_of::<(ConnectionEntry, Rank, Instant, SocketId)>() + 256 * mem::size_of::<Sum>();
@@ -161,10 +161,10 @@ fn its_own_memory_is_counted() {
 #[test]
 fn ranks_that_are_out_of_date_are_mended_where_they_are_found() {
     let (ids, mut holdings) = (ids(3), holdings());
-    holdings.look(at(10), ids[0], peer(1), holds(1000, 0));
-    holdings.look(at(10), ids[1], peer(2), holds(1000, 5));
+    holdings.update(at(10), ids[0], peer(1), holds(1000, 0));
+    holdings.update(at(10), ids[1], peer(2), holds(1000, 5));
     // The first one's peer holds far more now; its entry still has the old rank.
-    holdings.look(at(10), ids[2], peer(1), holds(1 << 20, 9));
+    holdings.update(at(10), ids[2], peer(1), holds(1 << 20, 9));
     let rank_of = |holdings: &Holdings, id| holdings.entry(id).unwrap().0.rank.magnitude;
     assert_eq!(rank_of(&holdings, ids[0]), rank_of(&holdings, ids[1]));
     assert_eq!(holdings.worst(at(10)), Some(ids[0]));
@@ -177,10 +177,10 @@ fn a_slot_that_is_used_again_is_another_socket() {
     let mut slab: Slab<SocketId, ()> = Slab::new();
     let first = slab.insert(());
     let mut holdings = holdings();
-    holdings.look(at(1), first, peer(1), holds(1000, 1));
+    holdings.update(at(1), first, peer(1), holds(1000, 1));
     slab.remove(first);
     let second = slab.insert(());
-    holdings.look(at(2), second, peer(2), holds(500, 2));
+    holdings.update(at(2), second, peer(2), holds(500, 2));
     holdings.forget(first);
     assert_eq!(holdings.worst(at(3)), Some(second));
     assert_eq!(holdings.largest().map(|sum| (sum.peer, sum.bytes)), Some((peer(2), 500)));
@@ -202,8 +202,8 @@ proptest! {
             }
             // A connection keeps its peer.
             let number = model.get(&index).map_or(number, |known| known.0);
-            let look = Look { bytes, holds_data, drained: time as u32 * 1000, moved_at: at(0) };
-            holdings.look(at(time as u64), ids[index], peer(number), look);
+            let used = MemoryUse { bytes, holds_data, drained: time as u32 * 1000, moved_at: at(0) };
+            holdings.update(at(time as u64), ids[index], peer(number), used);
             model.insert(index, (number, bytes, holds_data));
             prop_assert_eq!(holdings.order.len(), model.len());
             for (&index, &(number, ..)) in &model {
@@ -229,15 +229,15 @@ proptest! {
 fn a_share_may_be_used_up() {
     let (ids, mut holdings) = (ids(2), holdings());
     for (bytes, is_over) in [(499, false), (500, false), (501, true)] {
-        holdings.look(at(1), ids[0], peer(1), holds(bytes, 1));
-        holdings.look(at(1), ids[1], peer(2), holds(1, 1));
+        holdings.update(at(1), ids[0], peer(1), holds(bytes, 1));
+        holdings.update(at(1), ids[1], peer(2), holds(1, 1));
         assert_eq!(holdings.is_over_share(ids[0], 1000), is_over, "{bytes}");
     }
     // Of one peer the connections divide what the peer may have.
     let (ids, mut holdings) = (self::ids(2), self::holdings());
     for (bytes, is_over) in [(500, false), (501, true)] {
-        holdings.look(at(1), ids[0], peer(1), holds(bytes, 1));
-        holdings.look(at(1), ids[1], peer(1), holds(1, 1));
+        holdings.update(at(1), ids[0], peer(1), holds(bytes, 1));
+        holdings.update(at(1), ids[1], peer(1), holds(1, 1));
         assert_eq!(holdings.is_over_share(ids[0], 1000), is_over, "{bytes}");
     }
 }
