@@ -98,7 +98,7 @@ pub fn run_seed(seed: u64, keep: usize) -> Outcome {
     let mut flows = Vec::new();
     for (index, plan) in scenario.flows.iter().enumerate() {
         let port = 5001 + index as u16;
-        let server = net.spawn(hosts[plan.to], Server::new(plan.domain, port, plan.talks[1].clone()));
+        let server = net.spawn(hosts[plan.to], Server::new(plan.domain, port, plan.scripts[1].clone()));
         flows.push(Running { plan: plan.clone(), client: None, server, port });
     }
     start_clients(&mut net, &hosts, &mut flows);
@@ -162,7 +162,7 @@ fn start_clients(net: &mut SimNet, hosts: &[NodeId], flows: &mut [Running]) {
         let flow = &mut flows[index];
         net.run_for((begun_at + flow.plan.starts_after) - net.now());
         let addr = SocketAddr::new(net.addr(hosts[flow.plan.to], flow.plan.domain), flow.port);
-        flow.client = Some(net.spawn(hosts[flow.plan.from], Client::new(addr, flow.plan.talks[0].clone())));
+        flow.client = Some(net.spawn(hosts[flow.plan.from], Client::new(addr, flow.plan.scripts[0].clone())));
     }
 }
 
@@ -185,7 +185,7 @@ fn may_wait(net: &SimNet, scenario: &Scenario, flow: &Running) -> bool {
     let ends = ends(net, flow);
     let was_cut = |end: usize| {
         let is_broken = ends[end].is_some_and(|end| matches!(end.phase(), StreamPhase::Failed(..)));
-        is_broken || flow.plan.talks[end].ending != Ending::Orderly
+        is_broken || flow.plan.scripts[end].ending != Ending::Orderly
     };
     let waits_for_ever = |end: usize| {
         let other = 1 - end;
@@ -213,7 +213,7 @@ fn look(net: &SimNet, hosts: &[NodeId], flows: &[Running], watches: &mut [[Watch
 }
 
 fn is_kept_alive(flow: &Running, end: usize) -> bool {
-    flow.plan.talks[end]
+    flow.plan.scripts[end]
         .options
         .iter()
         .any(|option| matches!(option, portolan::SocketOption::KeepAlive(true)))
@@ -221,7 +221,7 @@ fn is_kept_alive(flow: &Running, end: usize) -> bool {
 
 /// Checks that a connection ended as it must.
 fn judge(net: &SimNet, scenario: &Scenario, flow: &Running, summary: &mut Summary) -> Result<(), String> {
-    let is_orderly = flow.plan.talks.iter().all(|talk| talk.ending == Ending::Orderly);
+    let is_orderly = flow.plan.scripts.iter().all(|script| script.ending == Ending::Orderly);
     let [client, server] = ends(net, flow);
     let port = flow.port;
     summary.bytes += client.map_or(0, TestStream::received) + server.map_or(0, TestStream::received);

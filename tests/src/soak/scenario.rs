@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portolan::testing::sim::{Ending, Gate, LinkConfig, Talk};
+use portolan::testing::sim::{Ending, Gate, LinkConfig, StreamScript};
 use portolan::testing::{
     Discipline, GilbertElliott, HoldBack, JitterOrder, Outage, PathConfig, QueueConfig, TooBig, bdp_bytes,
 };
@@ -48,7 +48,7 @@ pub struct FlowPlan {
     /// The time from the start of the run.
     pub starts_after: Duration,
     /// What both ends do: the end that opens it, and the end that accepts it.
-    pub talks: [Talk; 2],
+    pub scripts: [StreamScript; 2],
 }
 
 impl Scenario {
@@ -248,18 +248,18 @@ fn any_congestion(dice: &mut Dice) -> CongestionControl {
 
 /// Adds options that change how a connection is used, but not what must hold.
 fn with_manners(dice: &mut Dice, mut plan: FlowPlan) -> FlowPlan {
-    for talk in &mut plan.talks {
+    for script in &mut plan.scripts {
         if dice.one_in(4) {
-            talk.options.push(SocketOption::Congestion(any_congestion(dice)));
+            script.options.push(SocketOption::Congestion(any_congestion(dice)));
         }
         if dice.one_in(8) {
-            talk.options.push(SocketOption::QuickAck(dice.one_in(2)));
+            script.options.push(SocketOption::QuickAck(dice.one_in(2)));
         }
         if dice.one_in(6) {
-            talk.options.push(SocketOption::UnsentLowWater(dice.scaled(3000, 100_000) as usize));
+            script.options.push(SocketOption::UnsentLowWater(dice.scaled(3000, 100_000) as usize));
         }
         if dice.one_in(8) {
-            talk.options.push(SocketOption::MaxPacingRate(Some(dice.scaled(20_000, 100_000_000))));
+            script.options.push(SocketOption::MaxPacingRate(Some(dice.scaled(20_000, 100_000_000))));
         }
     }
     plan
@@ -276,69 +276,69 @@ fn flow(dice: &mut Dice, hosts: usize, middle: &LinkConfig) -> FlowPlan {
     let to = (from + dice.within(1, hosts as u64 - 1) as usize) % hosts;
     let seeds = [dice.within(1, 1 << 20), dice.within(1, 1 << 20)];
     let bytes = amount(dice, middle);
-    let mut talks = match dice.within(0, 5) {
-        0 => [Talk::sender(seeds[0], bytes), Talk::echo(seeds[0])],
+    let mut scripts = match dice.within(0, 5) {
+        0 => [StreamScript::sender(seeds[0], bytes), StreamScript::echo(seeds[0])],
         1 => {
             let (request, response) = (dice.scaled(1, 20_000), dice.scaled(1, 50_000));
             let count = (bytes / (request + response)).clamp(1, 40);
             [
-                Talk::client(seeds[0], seeds[1], count, request, response),
-                Talk::server(seeds[0], seeds[1], request, response),
+                StreamScript::client(seeds[0], seeds[1], count, request, response),
+                StreamScript::server(seeds[0], seeds[1], request, response),
             ]
         }
-        2 => [Talk::receiver(seeds[0]), Talk::sender(seeds[0], bytes)],
+        2 => [StreamScript::receiver(seeds[0]), StreamScript::sender(seeds[0], bytes)],
         3 => {
             // Both ends send at once.
-            let mut both = [Talk::sender(seeds[0], bytes), Talk::sender(seeds[1], bytes)];
+            let mut both = [StreamScript::sender(seeds[0], bytes), StreamScript::sender(seeds[1], bytes)];
             (both[0].read.seed, both[1].read.seed) = (seeds[1], seeds[0]);
             both
         }
-        _ => [Talk::sender(seeds[0], bytes), Talk::receiver(seeds[0])],
+        _ => [StreamScript::sender(seeds[0], bytes), StreamScript::receiver(seeds[0])],
     };
-    for talk in &mut talks {
-        temper(dice, talk, bytes);
+    for script in &mut scripts {
+        temper(dice, script, bytes);
     }
     let domain = dice.pick(&[Domain::V4, Domain::V6]);
     let starts_after = Duration::from_micros(dice.scaled(1, 3_000_000));
-    FlowPlan { from, to, domain, starts_after, talks }
+    FlowPlan { from, to, domain, starts_after, scripts }
 }
 
 /// The behaviour of one end.
-fn temper(dice: &mut Dice, talk: &mut Talk, bytes: u64) {
+fn temper(dice: &mut Dice, script: &mut StreamScript, bytes: u64) {
     if dice.one_in(3) {
-        talk.send.chunk = dice.scaled(1.max(bytes / 5000), 100_000) as usize;
+        script.send.chunk = dice.scaled(1.max(bytes / 5000), 100_000) as usize;
     }
-    if dice.one_in(6) && talk.send.gate == Gate::Open {
-        talk.send.chunk = talk.send.chunk.max(bytes as usize / 300);
-        talk.send.pause = dice.duration(Duration::from_micros(100), Duration::from_secs(1));
+    if dice.one_in(6) && script.send.gate == Gate::Open {
+        script.send.chunk = script.send.chunk.max(bytes as usize / 300);
+        script.send.pause = dice.duration(Duration::from_micros(100), Duration::from_secs(1));
     }
     if dice.one_in(5) {
-        talk.read.chunk = dice.scaled(1.max(bytes / 5000), 100_000) as usize;
-        talk.read.pause = dice.duration(Duration::from_micros(100), Duration::from_millis(30));
+        script.read.chunk = dice.scaled(1.max(bytes / 5000), 100_000) as usize;
+        script.read.pause = dice.duration(Duration::from_micros(100), Duration::from_millis(30));
     }
     if dice.one_in(5) {
         let at = dice.scaled(1, bytes.max(2));
-        talk.read.stalls = vec![(at, dice.duration(Duration::from_millis(10), Duration::from_secs(100)))];
+        script.read.stalls = vec![(at, dice.duration(Duration::from_millis(10), Duration::from_secs(100)))];
     }
-    talk.ending = match dice.within(0, 11) {
+    script.ending = match dice.within(0, 11) {
         0 => Ending::Close,
         1 => Ending::Abort { after: dice.scaled(1, bytes.max(2)) },
         _ => Ending::Orderly,
     };
     if dice.one_in(3) {
-        talk.options.push(SocketOption::NoDelay(true));
+        script.options.push(SocketOption::NoDelay(true));
     }
     if dice.one_in(6) {
-        talk.options.push(SocketOption::MaxSegment(dice.scaled(88, 3000) as u16));
+        script.options.push(SocketOption::MaxSegment(dice.scaled(88, 3000) as u16));
     }
     if dice.one_in(8) {
-        talk.options.push(SocketOption::ReceiveBuffer(dice.scaled(4096, 1 << 20) as usize));
+        script.options.push(SocketOption::ReceiveBuffer(dice.scaled(4096, 1 << 20) as usize));
     }
     if dice.one_in(8) {
-        talk.options.push(SocketOption::SendBuffer(dice.scaled(4096, 1 << 20) as usize));
+        script.options.push(SocketOption::SendBuffer(dice.scaled(4096, 1 << 20) as usize));
     }
     if dice.one_in(2) {
-        talk.options.extend([
+        script.options.extend([
             SocketOption::KeepAlive(true),
             SocketOption::KeepIdle(dice.duration(Duration::from_secs(1), Duration::from_secs(60))),
             SocketOption::KeepInterval(dice.duration(Duration::from_secs(1), Duration::from_secs(20))),

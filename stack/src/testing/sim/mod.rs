@@ -8,10 +8,11 @@
 //! routes; links carry bare IP packets, IPv4 and IPv6.
 //!
 //! Programs run on the hosts: your own (a [`Program`], or a closure), or [`Client`] and [`Server`].
-//! Each of those does what its [`Talk`] says (send in bulk or in small pieces, stall, request and
-//! respond, echo, shut down, close, reset) and compares every byte. The clock moves only inside
-//! [`SimNet::run_for`] and similar functions and jumps from one event to the next: a minute takes a
-//! fraction of a second. The same seed gives the same run, bit for bit ([`SimNet::digest`]).
+//! Each of those does what its [`StreamScript`] says (send in bulk or in small pieces, stall,
+//! request and respond, echo, shut down, close, reset) and compares every byte. The clock moves
+//! only inside [`SimNet::run_for`] and similar functions and jumps from one event to the next: a
+//! minute takes a fraction of a second. The same seed gives the same run, bit for bit
+//! ([`SimNet::digest`]).
 //!
 //! One flow over a bad path:
 //!
@@ -81,7 +82,7 @@ pub use net::{Checks, LinkConfig, OnFailure, SimNet, Way};
 pub use pattern::Pattern;
 pub use program::{Next, OnHost, Program, ProgramId};
 pub use record::{Sight, Sighting};
-pub use stream::{Client, Ending, Gate, Reading, Sending, Server, StreamPhase, Talk, TestStream};
+pub use stream::{Client, Ending, Gate, Reading, Sending, Server, StreamPhase, StreamScript, TestStream};
 pub use topology::{Dumbbell, Flow, jain_index};
 
 #[cfg(doc)]

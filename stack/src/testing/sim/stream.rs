@@ -16,7 +16,7 @@ const ACKNOWLEDGED_CHECK: Duration = Duration::from_millis(100);
 
 /// What one end of a connection does.
 #[derive(Clone, Debug)]
-pub struct Talk {
+pub struct StreamScript {
     /// What it sends.
     pub send: Sending,
     /// How it reads, and which data it expects.
@@ -95,10 +95,10 @@ pub enum Ending {
     Stay,
 }
 
-impl Talk {
+impl StreamScript {
     /// Sends nothing, reads everything, and ends in order.
-    pub fn receiver(seed: u64) -> Talk {
-        Talk {
+    pub fn receiver(seed: u64) -> StreamScript {
+        StreamScript {
             send: Sending { seed, bytes: 0, chunk: 65_536, pause: Duration::ZERO, gate: Gate::Open },
             read: Reading { seed, chunk: 262_144, pause: Duration::ZERO, stalls: Vec::new() },
             ending: Ending::Orderly,
@@ -108,30 +108,30 @@ impl Talk {
 
     /// Sends this many bytes as fast as possible, and ends in order. Data from the peer must have
     /// the same pattern.
-    pub fn sender(seed: u64, bytes: u64) -> Talk {
-        let receiver = Talk::receiver(seed);
-        Talk { send: Sending { bytes, ..receiver.send.clone() }, ..receiver }
+    pub fn sender(seed: u64, bytes: u64) -> StreamScript {
+        let receiver = StreamScript::receiver(seed);
+        StreamScript { send: Sending { bytes, ..receiver.send.clone() }, ..receiver }
     }
 
     /// Sends back what it receives, until the peer ends.
-    pub fn echo(seed: u64) -> Talk {
-        Talk::server(seed, seed, 1, 1)
+    pub fn echo(seed: u64) -> StreamScript {
+        StreamScript::server(seed, seed, 1, 1)
     }
 
     /// Sends `request` bytes and waits for `response` bytes, `count` times.
-    pub fn client(send_seed: u64, read_seed: u64, count: u64, request: u64, response: u64) -> Talk {
-        let mut talk = Talk::sender(send_seed, count * request);
-        talk.send.gate = Gate::Client { request, response };
-        talk.read.seed = read_seed;
-        talk
+    pub fn client(send_seed: u64, read_seed: u64, count: u64, request: u64, response: u64) -> StreamScript {
+        let mut script = StreamScript::sender(send_seed, count * request);
+        script.send.gate = Gate::Client { request, response };
+        script.read.seed = read_seed;
+        script
     }
 
     /// Answers `request` bytes with `response` bytes, until the peer ends.
-    pub fn server(read_seed: u64, send_seed: u64, request: u64, response: u64) -> Talk {
-        let mut talk = Talk::sender(send_seed, u64::MAX);
-        talk.send.gate = Gate::Server { request, response };
-        talk.read.seed = read_seed;
-        talk
+    pub fn server(read_seed: u64, send_seed: u64, request: u64, response: u64) -> StreamScript {
+        let mut script = StreamScript::sender(send_seed, u64::MAX);
+        script.send.gate = Gate::Server { request, response };
+        script.read.seed = read_seed;
+        script
     }
 }
 
@@ -153,7 +153,7 @@ pub enum StreamPhase {
 #[derive(Debug)]
 pub struct TestStream {
     descriptor: Descriptor,
-    talk: Talk,
+    script: StreamScript,
     outgoing: Pattern,
     incoming: Pattern,
     phase: StreamPhase,
@@ -170,12 +170,12 @@ pub struct TestStream {
 
 impl TestStream {
     /// A connection that is open or being opened.
-    pub fn new(descriptor: Descriptor, talk: Talk, phase: StreamPhase) -> TestStream {
+    pub fn new(descriptor: Descriptor, script: StreamScript, phase: StreamPhase) -> TestStream {
         TestStream {
             descriptor,
-            outgoing: Pattern::new(talk.send.seed),
-            incoming: Pattern::new(talk.read.seed),
-            talk,
+            outgoing: Pattern::new(script.send.seed),
+            incoming: Pattern::new(script.read.seed),
+            script,
             phase,
             sent: 0,
             received: 0,
@@ -263,8 +263,9 @@ impl TestStream {
                 break;
             }
         }
-        let all_sent = self.sent == self.may_send() && (self.sent == self.talk.send.bytes || self.has_ended);
-        match self.talk.ending {
+        let all_sent =
+            self.sent == self.may_send() && (self.sent == self.script.send.bytes || self.has_ended);
+        match self.script.ending {
             Ending::Orderly if all_sent && !self.is_shut => {
                 host.stack.shutdown(host.now, self.descriptor, Shutdown::Write)?;
                 self.is_shut = true;
@@ -292,29 +293,29 @@ impl TestStream {
     }
 
     fn must_abort(&self) -> bool {
-        matches!(self.talk.ending, Ending::Abort { after } if self.sent.saturating_add(self.received) >= after)
+        matches!(self.script.ending, Ending::Abort { after } if self.sent.saturating_add(self.received) >= after)
     }
 
     /// How many bytes may have been sent by now.
     fn may_send(&self) -> u64 {
-        let gated = match self.talk.send.gate {
+        let gated = match self.script.send.gate {
             Gate::Open => u64::MAX,
             Gate::Client { request, response } => {
                 (self.received / response.max(1) + 1).saturating_mul(request)
             }
             Gate::Server { request, response } => (self.received / request.max(1)).saturating_mul(response),
         };
-        gated.min(self.talk.send.bytes)
+        gated.min(self.script.send.bytes)
     }
 
     fn send(&mut self, host: &mut OnHost<'_>) -> Result<(), Error> {
         while self.sent < self.may_send() && self.send_again_at <= host.now && !self.must_abort() {
             let left = usize::try_from(self.may_send() - self.sent).unwrap_or(usize::MAX);
-            let data = self.outgoing.slice(self.sent, left.min(self.talk.send.chunk));
+            let data = self.outgoing.slice(self.sent, left.min(self.script.send.chunk));
             match host.stack.send_bytes(host.now, self.descriptor, data) {
                 Ok(count) => {
                     self.sent += count as u64;
-                    self.send_again_at = host.now + self.talk.send.pause;
+                    self.send_again_at = host.now + self.script.send.pause;
                 }
                 Err(Error::WouldBlock) => return Ok(()),
                 // No event tells when memory is available again.
@@ -327,7 +328,7 @@ impl TestStream {
 
     fn read(&mut self, host: &mut OnHost<'_>) -> Result<(), Error> {
         while !self.has_ended && self.read_again_at <= host.now && !self.must_abort() {
-            let data = match host.stack.recv_bytes(host.now, self.descriptor, self.talk.read.chunk) {
+            let data = match host.stack.recv_bytes(host.now, self.descriptor, self.script.read.chunk) {
                 Ok(data) => data,
                 Err(Error::WouldBlock) => return Ok(()),
                 Err(error) => return Err(error),
@@ -342,8 +343,8 @@ impl TestStream {
             self.first_at.get_or_insert(host.now);
             self.last_at = host.now;
             self.received += data.len() as u64;
-            self.read_again_at = host.now + self.talk.read.pause;
-            while let Some(&(at, duration)) = self.talk.read.stalls.get(self.next_stall)
+            self.read_again_at = host.now + self.script.read.pause;
+            while let Some(&(at, duration)) = self.script.read.stalls.get(self.next_stall)
                 && self.received >= at
             {
                 self.next_stall += 1;
@@ -377,15 +378,15 @@ impl TestStream {
 #[derive(Debug)]
 pub struct Client {
     to: SocketAddr,
-    talk: Talk,
+    script: StreamScript,
     stream: Option<TestStream>,
     refused: Option<Error>,
 }
 
 impl Client {
     /// A client that connects at once.
-    pub fn new(to: SocketAddr, talk: Talk) -> Client {
-        Client { to, talk, stream: None, refused: None }
+    pub fn new(to: SocketAddr, script: StreamScript) -> Client {
+        Client { to, script, stream: None, refused: None }
     }
 
     /// Its connection, once `connect` was called.
@@ -406,9 +407,9 @@ impl Client {
     fn open(&mut self, host: &mut OnHost<'_>) -> Result<TestStream, Error> {
         let domain = if self.to.is_ipv4() { Domain::V4 } else { Domain::V6 };
         let descriptor = host.stack.socket(domain, SocketKind::Stream)?;
-        match connect(host, descriptor, &self.talk.options, self.to) {
+        match connect(host, descriptor, &self.script.options, self.to) {
             Ok(()) | Err(Error::InProgress) => {
-                Ok(TestStream::new(descriptor, self.talk.clone(), StreamPhase::Opening))
+                Ok(TestStream::new(descriptor, self.script.clone(), StreamPhase::Opening))
             }
             Err(error) => {
                 host.stack.close(host.now, descriptor)?;
@@ -451,15 +452,15 @@ pub struct Server {
     port: u16,
     domain: Domain,
     backlog: usize,
-    talk: Talk,
+    script: StreamScript,
     listener: Option<Descriptor>,
     streams: Vec<TestStream>,
 }
 
 impl Server {
     /// A server that listens on a port of all addresses of a family.
-    pub fn new(domain: Domain, port: u16, talk: Talk) -> Server {
-        Server { port, domain, backlog: 128, talk, listener: None, streams: Vec::new() }
+    pub fn new(domain: Domain, port: u16, script: StreamScript) -> Server {
+        Server { port, domain, backlog: 128, script, listener: None, streams: Vec::new() }
     }
 
     /// Its connections, in the order in which they were accepted.
@@ -478,7 +479,7 @@ impl Server {
             Domain::V6 => Ipv6Addr::UNSPECIFIED.into(),
         };
         let listener = host.stack.socket(self.domain, SocketKind::Stream)?;
-        for &option in &self.talk.options {
+        for &option in &self.script.options {
             host.stack.set_option(host.now, listener, option)?;
         }
         host.stack.bind(listener, SocketAddr::new(any, self.port))?;
@@ -500,7 +501,7 @@ impl Program for Server {
         }
         if let Some(listener) = self.listener {
             while let Ok((descriptor, _)) = host.stack.accept(listener) {
-                self.streams.push(TestStream::new(descriptor, self.talk.clone(), StreamPhase::Open));
+                self.streams.push(TestStream::new(descriptor, self.script.clone(), StreamPhase::Open));
             }
         }
         let nexts = self.streams.iter_mut().map(|stream| stream.step(host));

@@ -97,23 +97,26 @@ fn hosts_with_several_links_use_the_shortest() {
 
 #[test]
 fn talks_of_every_kind_end_in_order() {
-    let stalled = Talk {
-        read: Reading { stalls: alloc::vec![(50_000, Duration::from_secs(20))], ..Talk::receiver(1).read },
-        ..Talk::receiver(1)
+    let stalled = StreamScript {
+        read: Reading {
+            stalls: alloc::vec![(50_000, Duration::from_secs(20))],
+            ..StreamScript::receiver(1).read
+        },
+        ..StreamScript::receiver(1)
     };
-    let mut chatty = Talk::sender(1, 20_000);
+    let mut chatty = StreamScript::sender(1, 20_000);
     chatty.send.chunk = 100;
     chatty.send.pause = Duration::from_millis(3);
-    let talks = [
-        [Talk::sender(1, 3_000_000), stalled],
-        [Talk::sender(1, 100_000), Talk::echo(1)],
-        [Talk::client(1, 2, 30, 200, 5000), Talk::server(1, 2, 200, 5000)],
-        [chatty, Talk::receiver(1)],
+    let scripts = [
+        [StreamScript::sender(1, 3_000_000), stalled],
+        [StreamScript::sender(1, 100_000), StreamScript::echo(1)],
+        [StreamScript::client(1, 2, 30, 200, 5000), StreamScript::server(1, 2, 200, 5000)],
+        [chatty, StreamScript::receiver(1)],
     ];
-    for (index, talks) in talks.into_iter().enumerate() {
+    for (index, scripts) in scripts.into_iter().enumerate() {
         let (mut net, a, b, _) = two_hosts(index as u64, PathConfig::delayed(Duration::from_millis(10)));
         let addr = (net.addr(b, Domain::V4), 7).into();
-        let flow = Flow::start_as(&mut net, a, b, addr, talks);
+        let flow = Flow::start_as(&mut net, a, b, addr, scripts);
         net.run_for(Duration::from_secs(100));
         let (one, other) = (flow.sent(&net).unwrap(), flow.received(&net).unwrap());
         assert_eq!(
@@ -130,8 +133,8 @@ fn talks_of_every_kind_end_in_order() {
 fn a_reset_reaches_the_other_end() {
     let (mut net, a, b, _) = two_hosts(1, PathConfig::default());
     let addr = (net.addr(b, Domain::V4), 7).into();
-    let abort = Talk { ending: Ending::Abort { after: 50_000 }, ..Talk::sender(1, 100_000) };
-    let flow = Flow::start_as(&mut net, a, b, addr, [abort, Talk::receiver(1)]);
+    let abort = StreamScript { ending: Ending::Abort { after: 50_000 }, ..StreamScript::sender(1, 100_000) };
+    let flow = Flow::start_as(&mut net, a, b, addr, [abort, StreamScript::receiver(1)]);
     net.run_for(Duration::from_secs(10));
     assert_eq!(flow.sent(&net).unwrap().phase(), StreamPhase::Ended);
     assert!(matches!(

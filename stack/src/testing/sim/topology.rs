@@ -8,7 +8,7 @@ use super::ids::{LinkId, NodeId};
 use super::net::{LinkConfig, SimNet};
 use super::pattern::bits_per_second;
 use super::program::ProgramId;
-use super::stream::{Client, Server, StreamPhase, Talk, TestStream};
+use super::stream::{Client, Server, StreamPhase, StreamScript, TestStream};
 use crate::config::Config;
 use crate::socket::Domain;
 use crate::testing::path::PathConfig;
@@ -97,15 +97,21 @@ impl Flow {
     pub fn start(net: &mut SimNet, from: NodeId, to: NodeId, domain: Domain, port: u16, bytes: u64) -> Flow {
         Flow::start_as(net, from, to, SocketAddr::new(net.addr(to, domain), port), {
             let seed = u64::from(port);
-            [Talk::sender(seed, bytes), Talk::receiver(seed)]
+            [StreamScript::sender(seed, bytes), StreamScript::receiver(seed)]
         })
     }
 
-    /// Starts a transfer in which `talks[0]` tells what the end on `from` does, and `talks[1]` what
-    /// the end on `to` does.
-    pub fn start_as(net: &mut SimNet, from: NodeId, to: NodeId, addr: SocketAddr, talks: [Talk; 2]) -> Flow {
+    /// Starts a transfer in which `scripts[0]` tells what the end on `from` does, and `scripts[1]`
+    /// what the end on `to` does.
+    pub fn start_as(
+        net: &mut SimNet,
+        from: NodeId,
+        to: NodeId,
+        addr: SocketAddr,
+        scripts: [StreamScript; 2],
+    ) -> Flow {
         let domain = if addr.is_ipv4() { Domain::V4 } else { Domain::V6 };
-        let [sender, receiver] = talks;
+        let [sender, receiver] = scripts;
         let bytes = sender.send.bytes;
         let receiver = net.spawn(to, Server::new(domain, addr.port(), receiver));
         let sender = net.spawn(from, Client::new(addr, sender));
