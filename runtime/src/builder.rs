@@ -265,7 +265,7 @@ fn default_route(iface: InterfaceId, router: IpAddr) -> Route {
         IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
     };
-    Route { destination: Cidr { addr: any, prefix_len: 0 }, gateway: Some(router), iface, metric: 0 }
+    Route::new(Cidr { addr: any, prefix_len: 0 }, iface).via(router)
 }
 
 fn random_seed() -> io::Result<[u8; 32]> {

@@ -19,7 +19,8 @@ const ECHO_HEADER_LEN: usize = 8;
 #[derive(Debug)]
 pub struct EchoSocket {
     socket: Socket,
-    domain: Domain,
+    /// The ICMP type of its requests.
+    request_type: u8,
 }
 
 /// The reply to a request of [`EchoSocket::send_request`].
@@ -37,25 +38,21 @@ pub struct EchoReply {
 impl EchoSocket {
     /// Makes a socket to ping hosts of the same address family as `addr`.
     pub fn for_addr(handle: &impl AsRef<Handle>, addr: IpAddr) -> io::Result<EchoSocket> {
-        let domain = match addr {
-            IpAddr::V4(_) => Domain::V4,
-            IpAddr::V6(_) => Domain::V6,
+        let (domain, request_type) = match addr {
+            IpAddr::V4(_) => (Domain::V4, ICMPV4_ECHO_REQUEST),
+            IpAddr::V6(_) => (Domain::V6, ICMPV6_ECHO_REQUEST),
         };
         let handle = handle.as_ref();
         let socket = Socket::new(&handle.stacks, handle.stacks.any(), domain, SocketKind::Echo, &[])?;
-        Ok(EchoSocket { socket, domain })
+        Ok(EchoSocket { socket, request_type })
     }
 
     /// Sends an echo request.
     pub fn send_request(&self, to: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()> {
-        let request_type = match self.domain {
-            Domain::V4 => ICMPV4_ECHO_REQUEST,
-            Domain::V6 => ICMPV6_ECHO_REQUEST,
-        };
         let mut message = Vec::with_capacity(ECHO_HEADER_LEN + payload.len());
         // Type and code; checksum and identifier, which the stack sets; the sequence number
         // follows.
-        message.extend_from_slice(&[request_type, 0, 0, 0, 0, 0]);
+        message.extend_from_slice(&[self.request_type, 0, 0, 0, 0, 0]);
         message.extend_from_slice(&sequence.to_be_bytes());
         message.extend_from_slice(payload);
         self.socket.send_to(&message, SocketAddr::new(to, 0)).map(|_| ())

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use portolan::{Cidr, Config, MacAddr, Medium};
+use portolan::{Cidr, Config, MacAddr};
 
 use crate::device::Device;
 
@@ -60,7 +60,7 @@ impl PlannedInterface {
                 "{name} has an MTU of {mtu}: IP needs {SMALLEST_MTU} to {LARGEST_MTU} bytes"
             )));
         }
-        if let Medium::Ethernet(mac) = device.medium()
+        if let Some(mac) = device.medium().mac()
             && (mac.is_group() || mac == MacAddr([0; 6]))
         {
             return Err(refused(format!(
@@ -101,7 +101,7 @@ impl PlannedInterface {
             )));
         }
         let is_link_local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        let has_neighbors = matches!(device.medium(), Medium::Ethernet(_));
+        let has_neighbors = device.medium().mac().is_some();
         if has_neighbors && !is_link_local && !self.addresses.iter().any(|ours| ours.contains(gateway)) {
             let networks: Vec<String> =
                 self.addresses.iter().map(|ours| ours.network().to_string()).collect();

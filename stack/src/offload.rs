@@ -15,8 +15,8 @@ use core::fmt;
 ///
 /// For received frames no offloads are declared: each [`Frame`](crate::Frame) says what was done to
 /// it.
-// Exhaustive: a device constructs it, and must know all fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Offloads {
     /// The device completes the checksums of TCP and UDP.
     pub checksum: bool,
@@ -33,6 +33,30 @@ impl Offloads {
     pub const NONE: Offloads = Offloads { checksum: false, tcp4: false, tcp6: false, udp: false };
     /// All offloads.
     pub const ALL: Offloads = Offloads { checksum: true, tcp4: true, tcp6: true, udp: true };
+
+    /// The same with or without the checksums of TCP and UDP.
+    pub const fn checksum(mut self, checksum: bool) -> Offloads {
+        self.checksum = checksum;
+        self
+    }
+
+    /// The same with or without TSO.
+    pub const fn tcp4(mut self, tcp4: bool) -> Offloads {
+        self.tcp4 = tcp4;
+        self
+    }
+
+    /// The same with or without TSO6.
+    pub const fn tcp6(mut self, tcp6: bool) -> Offloads {
+        self.tcp6 = tcp6;
+        self
+    }
+
+    /// The same with or without USO.
+    pub const fn udp(mut self, udp: bool) -> Offloads {
+        self.udp = udp;
+        self
+    }
 
     /// Whether the device cuts runs of this kind.
     pub const fn cuts(self, kind: SegmentKind) -> bool {

@@ -147,12 +147,11 @@ fn set_offload(fd: &OwnedFd, features: c_uint) -> io::Result<()> {
 /// The kernel's offloads for frames that are sent: the same as for received frames.
 fn offloads(granted: c_uint) -> Offloads {
     let has = |feature: c_uint| granted & feature == feature;
-    Offloads {
-        checksum: has(libc::TUN_F_CSUM),
-        tcp4: has(libc::TUN_F_TSO4),
-        tcp6: has(libc::TUN_F_TSO6),
-        udp: has(libc::TUN_F_USO4 | libc::TUN_F_USO6),
-    }
+    Offloads::NONE
+        .checksum(has(libc::TUN_F_CSUM))
+        .tcp4(has(libc::TUN_F_TSO4))
+        .tcp6(has(libc::TUN_F_TSO6))
+        .udp(has(libc::TUN_F_USO4 | libc::TUN_F_USO6))
 }
 
 #[cfg(test)]
@@ -170,9 +169,9 @@ mod tests {
     #[test]
     fn kernels_that_know_less_are_asked_for_less() {
         assert_eq!(WISHES.map(offloads)[0], Offloads::ALL);
-        let with_tso = Offloads { udp: false, ..Offloads::ALL };
+        let with_tso = Offloads::ALL.udp(false);
         assert_eq!(WISHES.map(offloads)[1..3], [with_tso, with_tso]);
-        assert_eq!(WISHES.map(offloads)[3], Offloads { checksum: true, ..Offloads::NONE });
+        assert_eq!(WISHES.map(offloads)[3], Offloads::NONE.checksum(true));
         assert_eq!(offloads(0), Offloads::NONE);
     }
 }

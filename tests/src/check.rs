@@ -17,15 +17,11 @@ pub fn check_frames(medium: Medium, mtu: usize, frames: &[Recorded]) -> Result<(
 
 /// Checks everything in a frame that a stack sent: lengths, header fields, checksums, options.
 pub fn check_frame(medium: Medium, mtu: usize, frame: &[u8]) -> Result<(), String> {
-    let parsed = match medium {
-        Medium::Ethernet(_) => SlicedPacket::from_ethernet(frame),
-        Medium::Ip => SlicedPacket::from_ip(frame),
+    let (parsed, packet) = match medium.mac() {
+        Some(_) => (SlicedPacket::from_ethernet(frame), frame.get(14..).unwrap_or_default()),
+        None => (SlicedPacket::from_ip(frame), frame),
     };
     let parsed = parsed.map_err(|error| error.to_string())?;
-    let packet = match medium {
-        Medium::Ethernet(_) => frame.get(14..).unwrap_or_default(),
-        Medium::Ip => frame,
-    };
     ensure(packet.len() <= mtu, || format!("{} bytes on a link of MTU {mtu}", packet.len()))?;
     match parsed.net.as_ref().ok_or("neither IP nor ARP")? {
         NetSlice::Arp(arp) => {

@@ -13,6 +13,7 @@ pub mod call_matrix;
 mod check;
 pub mod crowd;
 pub mod differ;
+mod family;
 pub mod fuzz;
 pub mod host;
 pub mod matrix;
@@ -29,6 +30,7 @@ pub mod transcript;
 mod transfer;
 
 pub use check::{check_frame, check_frames};
+pub use family::by_family;
 pub use pcap::keep_pcap;
 pub use raw_peer::{RawConnection, RawPeer, tcp_segment};
 pub use transfer::{Transfer, data};

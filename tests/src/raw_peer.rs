@@ -209,9 +209,9 @@ pub(crate) fn add_interface(stack: &mut Stack, now: Instant, ethernet: bool) -> 
 
 /// A packet of the peer as a frame of this link.
 pub(crate) fn frame(medium: Medium, packet: &[u8]) -> Vec<u8> {
-    match medium {
-        Medium::Ethernet(mac) => ethernet(RawPeer::PEER_MAC, mac, packet),
-        Medium::Ip => packet.to_vec(),
+    match medium.mac() {
+        Some(mac) => ethernet(RawPeer::PEER_MAC, mac, packet),
+        None => packet.to_vec(),
     }
 }
 
@@ -283,9 +283,9 @@ pub(crate) fn flow_label(packet: &[u8]) -> Option<u32> {
 
 /// The TCP segment in a frame.
 pub fn tcp_segment(medium: Medium, frame: &[u8]) -> Option<TcpSegment> {
-    let parsed = match medium {
-        Medium::Ethernet(_) => SlicedPacket::from_ethernet(frame).ok()?,
-        Medium::Ip => SlicedPacket::from_ip(frame).ok()?,
+    let parsed = match medium.mac() {
+        Some(_) => SlicedPacket::from_ethernet(frame).ok()?,
+        None => SlicedPacket::from_ip(frame).ok()?,
     };
     let Some(TransportSlice::Tcp(tcp)) = parsed.transport else { return None };
     let flags = tcp.header_slice().get(13).copied()?;

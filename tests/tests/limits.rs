@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portolan::testing::{PacketBuilder, TcpSegment, arp_request};
 use portolan::{Cidr, Config, Descriptor, Domain, DropReason, MacAddr, Route, SocketKind};
-use portolan_tests::RawPeer;
+use portolan_tests::{RawPeer, by_family};
 
 const FAMILIES: [Domain; 2] = [Domain::V4, Domain::V6];
 
@@ -15,18 +15,19 @@ fn peer(config: Config, seed: u8) -> RawPeer {
     let mut peer = RawPeer::new(false, config, seed);
     for addr in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
         let destination = Cidr { addr, prefix_len: 0 };
-        peer.stack.add_route(Route { destination, gateway: None, iface: peer.iface, metric: 0 }).unwrap();
+        peer.stack.add_route(Route::new(destination, peer.iface)).unwrap();
     }
     peer
 }
 
 /// A host on another network.
 fn host(domain: Domain, number: u32) -> IpAddr {
-    match domain {
-        Domain::V4 => Ipv4Addr::from_bits(0xc633_0000 + number).into(),
+    by_family(
+        domain,
+        Ipv4Addr::from_bits(0xc633_0000 + number).into(),
         // Each is in its own network.
-        Domain::V6 => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number) << 64 | 1).into(),
-    }
+        Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number) << 64 | 1).into(),
+    )
 }
 
 /// The number of packets to this host among what was sent.

@@ -13,11 +13,11 @@ use portolan::{
 };
 use portolan_runtime::device::Impairable;
 use portolan_tests::pattern::Pattern;
-use portolan_tests::{check_frames, data};
+use portolan_tests::{by_family, check_frames, data};
 
-const CHECKSUM: Offloads = Offloads { checksum: true, ..Offloads::NONE };
-const TCP4: Offloads = Offloads { tcp4: true, ..CHECKSUM };
-const TCP6: Offloads = Offloads { tcp6: true, ..CHECKSUM };
+const CHECKSUM: Offloads = Offloads::NONE.checksum(true);
+const TCP4: Offloads = CHECKSUM.tcp4(true);
+const TCP6: Offloads = CHECKSUM.tcp6(true);
 
 /// The frames of one transfer from A to B.
 fn wire(offloads: Offloads, domain: Domain, ethernet: bool, loss: f64) -> (Medium, Vec<Recorded>, u64) {
@@ -90,10 +90,7 @@ struct Joined {
 const DELAY: Duration = Duration::from_micros(50);
 
 fn addr(domain: Domain, number: u8) -> IpAddr {
-    match domain {
-        Domain::V4 => IpAddr::from([10, 0, 0, number]),
-        Domain::V6 => format!("fd00::{number}").parse().unwrap(),
-    }
+    by_family(domain, IpAddr::from([10, 0, 0, number]), format!("fd00::{number}").parse().unwrap())
 }
 
 impl Joined {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portolan::testing::{Fault, PacketBuilder, TcpSegment};
 use portolan::{Cidr, Config, Descriptor, Domain, DropReason, Error, SocketKind, SocketOption};
-use portolan_tests::{RawConnection, RawPeer};
+use portolan_tests::{RawConnection, RawPeer, by_family};
 
 const SYN_ACK: u8 = TcpSegment::SYN | TcpSegment::ACK;
 const PSH_ACK: u8 = TcpSegment::PSH | TcpSegment::ACK;
@@ -459,10 +459,7 @@ fn reuse(peer: &mut RawPeer, d: Descriptor) {
 /// A socket that connects to the peer, and the frame with its SYN.
 fn connecting(peer: &mut RawPeer, domain: Domain) -> (Descriptor, Vec<u8>) {
     let client = peer.stack.socket(domain, SocketKind::Stream).expect("a descriptor is free");
-    let remote = match domain {
-        Domain::V4 => at(RawPeer::PEER_V4, 9000),
-        Domain::V6 => at(RawPeer::PEER_V6, 9000),
-    };
+    let remote = by_family(domain, at(RawPeer::PEER_V4, 9000), at(RawPeer::PEER_V6, 9000));
     assert_eq!(peer.stack.connect(peer.now, client, remote), Err(Error::InProgress));
     peer.settle();
     (client, peer.take_sent().pop().expect("the SYN"))

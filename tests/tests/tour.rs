@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portolan::testing::{Host, LinkFaults, Pair, PairConfig, Side};
 use portolan::{Descriptor, Domain, Error, Shutdown, SocketKind};
+use portolan_tests::by_family;
 use portolan_tests::sources::{files_under, read, relative, root};
 use portolan_tests::transcript::Transcript;
 
@@ -107,10 +108,8 @@ fn arp_and_routing() {
                 tour.pair.b.stack.recv_from(tour.pair.now(), receiver, &mut data).expect("arrived");
             assert_eq!(&data[..len], text);
         }
-        let elsewhere = match domain {
-            Domain::V4 => IpAddr::from([192, 0, 2, 1]),
-            Domain::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
-        };
+        let elsewhere =
+            by_family(domain, IpAddr::from([192, 0, 2, 1]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]));
         // The socket has no address: the network layer would choose it, if there were a route.
         let unbound = tour.pair.a.stack.socket(domain, SocketKind::Datagram).expect("a descriptor is free");
         for sender in [sender, unbound] {

@@ -56,6 +56,7 @@ impl<D: Device> PcapWriter<D> {
             datalink: match device.medium() {
                 Medium::Ethernet(_) => DataLink::ETHERNET,
                 Medium::Ip => DataLink::RAW,
+                _ => return Err(io::ErrorKind::Unsupported.into()),
             },
             ts_resolution: TsResolution::NanoSecond,
             ..PcapHeader::default()

@@ -65,10 +65,7 @@ impl Interface {
 
     /// Its MAC address; `None` unless it is on Ethernet.
     pub(crate) fn mac(&self) -> Option<MacAddr> {
-        match self.medium {
-            Medium::Ethernet(mac) => Some(mac),
-            Medium::Ip => None,
-        }
+        self.medium.mac()
     }
 
     /// Adds an address. On Ethernet it is probed before it is used.

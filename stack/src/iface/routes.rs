@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
 
 /// A route: where packets for a destination go.
-// Exhaustive: programs construct routes, as they construct addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Route {
     /// The destinations; `0.0.0.0/0` for a default route.
     pub destination: Cidr,
@@ -19,6 +19,25 @@ pub struct Route {
     pub iface: InterfaceId,
     /// The preference among routes to the same prefix: the lowest wins.
     pub metric: u32,
+}
+
+impl Route {
+    /// A route to destinations on the link of this interface, with metric 0.
+    pub const fn new(destination: Cidr, iface: InterfaceId) -> Route {
+        Route { destination, gateway: None, iface, metric: 0 }
+    }
+
+    /// The same through a router.
+    pub const fn via(mut self, gateway: IpAddr) -> Route {
+        self.gateway = Some(gateway);
+        self
+    }
+
+    /// The same with another metric.
+    pub const fn metric(mut self, metric: u32) -> Route {
+        self.metric = metric;
+        self
+    }
 }
 
 /// How a route came into the table.
@@ -69,7 +88,7 @@ impl RouteTable {
 
     /// Adds the route to the network of an address, unless it is there.
     pub(crate) fn add_connected(&mut self, cidr: Cidr, iface: InterfaceId) {
-        let route = Route { destination: cidr.network(), gateway: None, iface, metric: 0 };
+        let route = Route::new(cidr.network(), iface);
         if !self.routes.contains(&route) {
             self.insert(route, Origin::Connected);
         }

@@ -3,12 +3,22 @@
 use super::mac::MacAddr;
 
 /// The kind of link that an interface is on.
-// Exhaustive: every driver of a device must handle every kind of link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Medium {
     /// Ethernet II frames, with ARP and NDP; this is the interface's MAC address.
     Ethernet(MacAddr),
     /// Bare IP packets, as on a TUN device or in a tunnel: no link addresses and no neighbour
     /// resolution.
     Ip,
+}
+
+impl Medium {
+    /// Our MAC address on the link, if stations on it have one.
+    pub const fn mac(self) -> Option<MacAddr> {
+        match self {
+            Medium::Ethernet(mac) => Some(mac),
+            Medium::Ip => None,
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! The families and kinds of sockets.
 
 /// The address family of a socket.
-// Exhaustive: programs that handle addresses must handle every family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Domain {
     /// AF_INET.
     V4,

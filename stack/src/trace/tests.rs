@@ -221,7 +221,7 @@ fn what_is_dropped_on_its_way_out_is_seen_with_its_reason() {
     assert_eq!(unsent(&mut stack), [(9, NeighborUnreachable); 2]);
 
     let (now, far) = (Instant::from_secs(60), "99.0.0.0/8".parse().unwrap());
-    stack.add_route(crate::Route { destination: far, gateway: None, iface: IFACE, metric: 0 }).unwrap();
+    stack.add_route(crate::Route::new(far, IFACE)).unwrap();
     stack.send_to(now, d, b"x", ([99, 0, 0, 3], 7).into()).unwrap();
     stack.remove_route(far, IFACE).unwrap();
     poll(&mut stack, now);

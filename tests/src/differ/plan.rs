@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use portolan::Domain;
 
+use crate::by_family;
 use crate::script::Script;
 
 /// The actions at one time, and how long the host then has to answer.
@@ -45,10 +46,7 @@ impl Plan {
 
     /// `v4` or `v6`.
     pub fn family(&self) -> &'static str {
-        match self.domain {
-            Domain::V4 => "v4",
-            Domain::V6 => "v6",
-        }
+        by_family(self.domain, "v4", "v6")
     }
 
     /// The script that plays the plan.

@@ -341,10 +341,8 @@ impl Machine {
         let kind = match (self.features.domain(), kind % 4) {
             (Domain::V4, 0 | 1) => 3,
             (Domain::V4, 2) => 11,
-            (Domain::V6, 0) => 1,
-            (Domain::V6, 1) => 2,
-            (Domain::V6, 2) => 3,
-            (_, other) => other,
+            (_, 3) => 3,
+            (_, other) => other + 1,
         };
         self.host.receive_packet(&to_stack.icmp(kind, code % 16, &rest));
     }

@@ -11,6 +11,7 @@ use super::Digest;
 use super::host::{Bounds, Host, small_config};
 use super::input::Input;
 use crate::RawPeer;
+use crate::by_family;
 
 const TCP_PORT: u16 = 80;
 const UDP_PORT: u16 = 50;
@@ -29,17 +30,11 @@ fn domain(v6: bool) -> Domain {
 }
 
 fn stack_addr(domain: Domain, port: u16) -> SocketAddr {
-    match domain {
-        Domain::V4 => (RawPeer::STACK_V4, port).into(),
-        Domain::V6 => (RawPeer::STACK_V6, port).into(),
-    }
+    by_family(domain, (RawPeer::STACK_V4, port).into(), (RawPeer::STACK_V6, port).into())
 }
 
 fn peer_addr(domain: Domain, port: u16) -> SocketAddr {
-    match domain {
-        Domain::V4 => (RawPeer::PEER_V4, port).into(),
-        Domain::V6 => (RawPeer::PEER_V6, port).into(),
-    }
+    by_family(domain, (RawPeer::PEER_V4, port).into(), (RawPeer::PEER_V6, port).into())
 }
 
 /// A host with a listener and a datagram socket of each family.

@@ -13,6 +13,7 @@ use portolan::testing::PacketBuilder;
 use portolan::{Domain, Instant, Readiness, SendFlags, Shutdown, SocketOption};
 
 use crate::RawPeer;
+use crate::by_family;
 
 pub use linux::{KernelSetting, LinuxHost, is_judge, kernel_settings_of, kernel_version};
 
@@ -130,18 +131,12 @@ pub trait Host {
 
 /// The host's address.
 pub fn host_addr(domain: Domain) -> IpAddr {
-    match domain {
-        Domain::V4 => RawPeer::STACK_V4.into(),
-        Domain::V6 => RawPeer::STACK_V6.into(),
-    }
+    by_family(domain, RawPeer::STACK_V4.into(), RawPeer::STACK_V6.into())
 }
 
 /// The peer's address.
 pub fn peer_addr(domain: Domain) -> IpAddr {
-    match domain {
-        Domain::V4 => RawPeer::PEER_V4.into(),
-        Domain::V6 => RawPeer::PEER_V6.into(),
-    }
+    by_family(domain, RawPeer::PEER_V4.into(), RawPeer::PEER_V6.into())
 }
 
 /// A builder for packets from the peer to the host.

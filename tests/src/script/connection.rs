@@ -11,6 +11,7 @@ use super::segment::{
     kind_names, signed,
 };
 
+use crate::by_family;
 use crate::raw_peer::{flow_label, must_not_be_fragmented, traffic_class};
 
 const TS: u8 = 8;
@@ -210,10 +211,9 @@ impl Connection {
     }
 
     fn mss(&self, mss: Mss) -> u16 {
-        match (mss, self.domain) {
-            (Mss::Bytes(bytes), _) => bytes,
-            (Mss::Link, Domain::V4) => 1460,
-            (Mss::Link, Domain::V6) => 1440,
+        match mss {
+            Mss::Bytes(bytes) => bytes,
+            Mss::Link => by_family(self.domain, 1460, 1440),
         }
     }
 

@@ -319,10 +319,10 @@ impl<H: Host> Engine<'_, H> {
             (IcmpKind::HostUnreachable, Domain::V4) => (3, 1, 0),
             (IcmpKind::PortUnreachable, Domain::V4) => (3, 3, 0),
             (IcmpKind::TooBig { mtu }, Domain::V4) => (3, 4, mtu),
-            (IcmpKind::NetUnreachable, Domain::V6) => (1, 0, 0),
-            (IcmpKind::HostUnreachable, Domain::V6) => (1, 3, 0),
-            (IcmpKind::PortUnreachable, Domain::V6) => (1, 4, 0),
-            (IcmpKind::TooBig { mtu }, Domain::V6) => (2, 0, mtu),
+            (IcmpKind::NetUnreachable, _) => (1, 0, 0),
+            (IcmpKind::HostUnreachable, _) => (1, 3, 0),
+            (IcmpKind::PortUnreachable, _) => (1, 4, 0),
+            (IcmpKind::TooBig { mtu }, _) => (2, 0, mtu),
             (IcmpKind::Raw { kind, code }, _) => (kind, code, 0),
         };
         let mut rest = word.to_be_bytes().to_vec();

@@ -8,7 +8,7 @@ use portolan::testing::{
     PacketBuilder, Pair, PairConfig, Side, TcpSegment, arp_reply, ethernet, neighbor_advertisement,
 };
 use portolan::{Descriptor, Domain, MacAddr, Medium};
-use portolan_tests::{RawConnection, tcp_segment};
+use portolan_tests::{RawConnection, by_family, tcp_segment};
 
 const LIMIT_BYTES: usize = 16 << 20;
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x66]);
@@ -91,10 +91,11 @@ impl Arena {
     }
 
     fn addr(&self) -> IpAddr {
-        match self.domain {
-            Domain::V4 => Ipv4Addr::new(10, 0, 0, 0x66).into(),
-            Domain::V6 => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x66).into(),
-        }
+        by_family(
+            self.domain,
+            Ipv4Addr::new(10, 0, 0, 0x66).into(),
+            Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x66).into(),
+        )
     }
 
     /// A packet from the attacker's address.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portolan::testing::TcpSegment;
 use portolan::{Config, Descriptor, Domain, DropReason, Shutdown, SocketKind, Stats};
-use portolan_tests::{RawConnection, RawPeer};
+use portolan_tests::{RawConnection, RawPeer, by_family};
 
 use crate::FAMILIES;
 
@@ -28,10 +28,7 @@ impl Attacked {
     fn new(domain: Domain) -> Attacked {
         let mut peer = RawPeer::new(true, Config::default(), 3);
         let listener = peer.stack.socket(domain, SocketKind::Stream).unwrap();
-        let any = match domain {
-            Domain::V4 => "0.0.0.0:80",
-            Domain::V6 => "[::]:80",
-        };
+        let any = by_family(domain, "0.0.0.0:80", "[::]:80");
         peer.stack.bind(listener, any.parse().unwrap()).unwrap();
         peer.stack.listen(listener, 8).unwrap();
         let connection = peer.open(domain, 5000, 80);

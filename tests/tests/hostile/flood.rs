@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portolan::testing::{PacketBuilder, Pair, PairConfig, Side, TcpSegment, ethernet};
 use portolan::{Domain, DropReason, Medium, SocketKind, SynCookieMode};
-use portolan_tests::data;
+use portolan_tests::{by_family, data};
 
 use crate::FAMILIES;
 
@@ -46,10 +46,11 @@ impl Flooded {
     /// A packet builder for a host of the network that does not exist.
     fn stranger(&self, number: u32) -> PacketBuilder {
         let [_, b, c, d] = number.to_be_bytes();
-        let src: IpAddr = match self.domain {
-            Domain::V4 => Ipv4Addr::new(10, 0, 0, 3 + d % 250).into(),
-            Domain::V6 => Ipv6Addr::new(0xfd00, 0, 0, 0, 7, u16::from(b), u16::from(c), u16::from(d)).into(),
-        };
+        let src: IpAddr = by_family(
+            self.domain,
+            Ipv4Addr::new(10, 0, 0, 3 + d % 250).into(),
+            Ipv6Addr::new(0xfd00, 0, 0, 0, 7, u16::from(b), u16::from(c), u16::from(d)).into(),
+        );
         PacketBuilder::new(src, self.pair.b.addr(self.domain))
     }
 

@@ -272,7 +272,8 @@ impl Sut {
             Call::AddAddress(cidr) => may_fail(stack.add_address(now, self.peer.iface, cidr)),
             Call::RemoveAddress(addr) => may_fail(stack.remove_address(self.peer.iface, addr)),
             Call::AddRoute(destination, gateway) => {
-                let route = Route { destination, gateway, iface: self.peer.iface, metric: 1 };
+                let mut route = Route::new(destination, self.peer.iface).metric(1);
+                route.gateway = gateway;
                 may_fail(stack.add_route(route));
             }
             Call::RemoveRoute(destination) => may_fail(stack.remove_route(destination, self.peer.iface)),

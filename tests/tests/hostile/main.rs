@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use inputs::{Call, Input, Sut, frames, input};
 use portolan::{Config, Domain, SocketKind, Stats};
-use portolan_tests::RawPeer;
+use portolan_tests::{RawPeer, by_family};
 use proptest::prelude::*;
 use proptest::test_runner::Config as Cases;
 
@@ -38,10 +38,7 @@ fn busy_stack(ethernet: bool) -> Sut {
     let mut descriptors = Vec::new();
     let mut connections = Vec::new();
     for domain in FAMILIES {
-        let any: SocketAddr = match domain {
-            Domain::V4 => "0.0.0.0:80".parse().unwrap(),
-            Domain::V6 => "[::]:81".parse().unwrap(),
-        };
+        let any: SocketAddr = by_family(domain, "0.0.0.0:80".parse().unwrap(), "[::]:81".parse().unwrap());
         let listener = peer.stack.socket(domain, SocketKind::Stream).unwrap();
         peer.stack.bind(listener, any).unwrap();
         peer.stack.listen(listener, 4).unwrap();

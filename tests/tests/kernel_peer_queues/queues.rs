@@ -301,7 +301,7 @@ fn a_narrow_path_is_learned_by_the_stack_that_needs_it() {
                 for added in runtime.handle().with_each_stack(|stack| {
                     let iface = stack.interfaces()[0].id;
                     let destination = any.parse().expect("an address of the test");
-                    stack.add_route(portolan::Route { destination, gateway: Some(gateway), iface, metric: 0 })
+                    stack.add_route(portolan::Route::new(destination, iface).via(gateway))
                 }) {
                     added.expect("the gateway is a neighbour");
                 }

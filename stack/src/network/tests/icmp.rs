@@ -106,9 +106,7 @@ fn limited(change: impl FnOnce(&mut crate::config::IpConfig)) -> Host {
     b.add_interface(Medium::Ip, 1500, &["10.0.0.2/24", "fd00::2/64"]);
     b.with(|network, _| {
         for destination in ["0.0.0.0/0", "::/0"] {
-            network
-                .add_route(Route { destination: cidr(destination), gateway: None, iface: IFACE, metric: 0 })
-                .unwrap();
+            network.add_route(Route::new(cidr(destination), IFACE)).unwrap();
         }
     });
     b

@@ -5,8 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use portolan::{
-    AddressState, Cidr, Descriptor, InterfaceInfo, Medium, NeighborInfo, NeighborState, SocketInfo,
-    SocketKind, Stats,
+    AddressState, Cidr, Descriptor, InterfaceInfo, NeighborInfo, NeighborState, SocketInfo, SocketKind, Stats,
 };
 use portolan_runtime::{Handle, Handovers};
 use serde_json::{Value, json};
@@ -98,10 +97,7 @@ impl InterfaceStatus {
             (cidr.to_string(), state)
         };
         InterfaceStatus {
-            mac: match info.medium {
-                Medium::Ethernet(mac) => Some(mac.to_string()),
-                Medium::Ip => None,
-            },
+            mac: info.medium.mac().map(|mac| mac.to_string()),
             mtu: info.mtu,
             addresses: info.addresses.iter().map(address).collect(),
             neighbors: neighbors.iter().map(neighbor).collect(),

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use portolan::{CongestionControl, Descriptor, Domain, Shutdown, SocketKind, SocketOption};
+use portolan::{CongestionControl, Descriptor, Shutdown, SocketKind, SocketOption};
 
 use super::{FIRST_PEER_PORT, LISTENING_PORT, Machine};
-use crate::RawPeer;
 use crate::fuzz::features::Features;
 use crate::fuzz::step::Step;
+use crate::host;
 
 const MAX_SOCKETS: usize = 12;
 /// The most bytes of one send or read; longer ones test nothing new.
@@ -16,12 +16,9 @@ const MAX_LEN: usize = 20_000;
 
 impl Machine {
     fn addr(&self, ours: bool, port: u16) -> SocketAddr {
-        match (self.features.domain(), ours) {
-            (Domain::V4, true) => (RawPeer::STACK_V4, port).into(),
-            (Domain::V4, false) => (RawPeer::PEER_V4, port).into(),
-            (Domain::V6, true) => (RawPeer::STACK_V6, port).into(),
-            (Domain::V6, false) => (RawPeer::PEER_V6, port).into(),
-        }
+        let domain = self.features.domain();
+        let addr = if ours { host::host_addr(domain) } else { host::peer_addr(domain) };
+        (addr, port).into()
     }
 
     pub(super) fn open(&mut self, how: u8) {

@@ -21,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tun_tap::{Iface, Mode};
 
+use crate::by_family;
 use crate::host::packet;
 
 pub use settings::{KernelSetting, kernel_settings_of};
@@ -87,13 +88,14 @@ impl LinuxHost {
     /// background.
     fn await_echo(&mut self, domain: Domain) -> io::Result<()> {
         let request = [0, 1, 0, 1];
-        let packet = match domain {
-            Domain::V4 => packet(domain).icmp(8, 0, &request),
-            Domain::V6 => packet(domain).icmp(128, 0, &request),
-        };
-        let is_reply = |packet: &[u8]| match domain {
-            Domain::V4 => packet.first() == Some(&0x45) && packet.get(20) == Some(&0),
-            Domain::V6 => packet.first().is_some_and(|first| first >> 4 == 6) && packet.get(40) == Some(&129),
+        let packet =
+            by_family(domain, packet(domain).icmp(8, 0, &request), packet(domain).icmp(128, 0, &request));
+        let is_reply = |packet: &[u8]| {
+            by_family(
+                domain,
+                packet.first() == Some(&0x45) && packet.get(20) == Some(&0),
+                packet.first().is_some_and(|first| first >> 4 == 6) && packet.get(40) == Some(&129),
+            )
         };
         for _ in 0..1000 {
             self.write_packet(&packet);

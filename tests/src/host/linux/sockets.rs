@@ -12,6 +12,7 @@ use rustix::net::{
 };
 
 use super::LinuxHost;
+use crate::by_family;
 use crate::host::{CallResult, Found, Host};
 
 /// This is not in `libc` yet. Accepted connections inherit it from their listener.
@@ -41,10 +42,7 @@ impl Host for LinuxHost {
     }
 
     fn socket(&mut self, domain: Domain) -> CallResult<RawFd> {
-        let family = match domain {
-            Domain::V4 => AddressFamily::INET,
-            Domain::V6 => AddressFamily::INET6,
-        };
+        let family = by_family(domain, AddressFamily::INET, AddressFamily::INET6);
         let socket = named(socket_with(family, SocketType::STREAM, FLAGS, None))?;
         if let Some(time) = self.delayed_ack {
             let micros = (time.as_micros() as i32).to_ne_bytes();

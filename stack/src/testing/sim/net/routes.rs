@@ -56,7 +56,7 @@ impl SimNet {
             let prefix_len = if addr.is_ipv4() { 32 } else { 128 };
             let destination = Cidr { addr, prefix_len };
             // The route may exist, or be refused by an interface without IPv6.
-            let _ = host.stack.add_route(Route { destination, gateway: None, iface, metric: 0 });
+            let _ = host.stack.add_route(Route::new(destination, iface));
         }
     }
 }
