@@ -51,28 +51,11 @@ pub(crate) struct SynReceived {
     pub(super) iss: SeqNumber,
     pub(super) irs: SeqNumber,
     pub(super) timestamps: TimestampState,
-    /// The MSS of the SYN.
-    pub(super) peer_mss: u16,
-    pub(super) peer_window: u16,
-    pub(super) peer_scale: Option<u8>,
-    pub(super) sack_permitted: bool,
+    pub(super) peer: PeerOffer,
     pub(super) ecn: EcnAnswer,
-    /// The MSS of the SYN-ACK.
-    pub(super) announced_mss: u16,
-    pub(super) window: u16,
-    pub(super) scale: WindowScale,
-    /// How often the SYN-ACK was repeated after a time-out.
-    pub(super) retries: u8,
-    /// How often the SYN-ACK was repeated after a time-out or another SYN.
-    pub(super) resent: u8,
-    /// How often it may be repeated.
-    pub(super) max_retries: u8,
-    /// Time-outs so far; more than `retries` while waiting for data.
-    pub(super) timeouts: u8,
-    /// TCP_DEFER_ACCEPT: before this many time-outs an ACK without data does not complete the
-    /// handshake.
-    pub(super) deferred_timeouts: u8,
-    /// The round trip in microseconds, once such an ACK has arrived.
+    pub(super) offer: OwnOffer,
+    pub(super) syn_acks: SynAckRepeats,
+    /// The round trip in microseconds, once an ACK without data has arrived.
     pub(super) acked_after_micros: Option<NonZeroU32>,
     pub(super) sent_at: Instant,
     pub(super) deadline: Instant,
@@ -81,6 +64,39 @@ pub(crate) struct SynReceived {
     pub(super) from_cookie: bool,
     /// The cookie that the SYN-ACK gives the client for its next connection (RFC 7413 §4.2.1).
     pub(super) fast_open: Option<Box<FastOpenCookie>>,
+}
+
+/// What the SYN offered.
+#[derive(Debug)]
+pub(super) struct PeerOffer {
+    pub(super) mss: u16,
+    pub(super) window: u16,
+    pub(super) scale: Option<u8>,
+    pub(super) sack_permitted: bool,
+}
+
+/// What the SYN-ACK offers.
+#[derive(Debug)]
+pub(super) struct OwnOffer {
+    pub(super) mss: u16,
+    pub(super) window: u16,
+    pub(super) scale: WindowScale,
+}
+
+/// How often the SYN-ACK was repeated, and how often it may be.
+#[derive(Debug, Default)]
+pub(super) struct SynAckRepeats {
+    /// Repeats after a time-out.
+    pub(super) retries: u8,
+    /// Repeats after a time-out or another SYN.
+    pub(super) resent: u8,
+    /// The most repeats after a time-out.
+    max_retries: u8,
+    /// Time-outs so far; more than `retries` while waiting for data.
+    timeouts: u8,
+    /// TCP_DEFER_ACCEPT: before this many time-outs an ACK without data does not complete the
+    /// handshake.
+    deferred_timeouts: u8,
 }
 
 impl SynReceived {
@@ -97,19 +113,22 @@ impl SynReceived {
             iss: params.isn,
             irs: syn.seq,
             timestamps,
-            peer_mss: options.mss.unwrap_or(params.default_mss),
-            peer_window: syn.window,
-            peer_scale: options.window_scale.filter(|_| config.window_scaling),
-            sack_permitted: options.sack_permitted && config.sack,
+            peer: PeerOffer {
+                mss: options.mss.unwrap_or(params.default_mss),
+                window: syn.window,
+                scale: options.window_scale.filter(|_| config.window_scaling),
+                sack_permitted: options.sack_permitted && config.sack,
+            },
             ecn: EcnAnswer::new(ctx.config.tcp.ecn, syn),
-            announced_mss: params.announced_mss,
-            window: params.settings.offered_window(ctx, params.announced_mss),
-            scale: WindowScale::for_buffer(ctx.config.tcp.max_buffer_bytes),
-            retries: 0,
-            resent: 0,
-            max_retries: params.settings.syn_retries.unwrap_or(ctx.config.tcp.syn_ack_retries),
-            timeouts: 0,
-            deferred_timeouts: 0,
+            offer: OwnOffer {
+                mss: params.announced_mss,
+                window: params.settings.offered_window(ctx, params.announced_mss),
+                scale: WindowScale::for_buffer(ctx.config.tcp.max_buffer_bytes),
+            },
+            syn_acks: SynAckRepeats {
+                max_retries: params.settings.syn_retries.unwrap_or(ctx.config.tcp.syn_ack_retries),
+                ..SynAckRepeats::default()
+            },
             acked_after_micros: None,
             sent_at: ctx.now,
             deadline: ctx.now + ctx.config.tcp.initial_rto,
@@ -129,9 +148,9 @@ impl SynReceived {
     pub(crate) fn defer(&mut self, ctx: &Ctx<'_>, delay: Duration) {
         let config = &ctx.config.tcp;
         let mut covered = Duration::ZERO;
-        while covered < delay && self.deferred_timeouts < u8::MAX {
-            covered += retry_delay(self.deferred_timeouts, config.initial_rto, config.max_rto);
-            self.deferred_timeouts += 1;
+        while covered < delay && self.syn_acks.deferred_timeouts < u8::MAX {
+            covered += retry_delay(self.syn_acks.deferred_timeouts, config.initial_rto, config.max_rto);
+            self.syn_acks.deferred_timeouts += 1;
         }
     }
 
@@ -146,8 +165,8 @@ impl SynReceived {
         } else {
             Remembered::NONE
         };
-        record.peer_scale = remembered.window_scale;
-        record.sack_permitted = remembered.sack_permitted;
+        record.peer.scale = remembered.window_scale;
+        record.peer.sack_permitted = remembered.sack_permitted;
         record.ecn.limit_to_cookie(remembered.ecn);
         let mut syn_ack = record.syn_ack(ctx.now);
         syn_ack.options.timestamps = record.timestamps.cookie_option(ctx.now, remembered);
@@ -177,10 +196,12 @@ impl SynReceived {
             },
             ..Header::default()
         };
-        let ecn = EcnAnswer::from_cookie(ctx.config.tcp.ecn, remembered.ecn, ack);
+        let mut record = SynReceived::new(ctx, &syn, params);
+        record.from_cookie = true;
+        record.ecn = EcnAnswer::from_cookie(ctx.config.tcp.ecn, remembered.ecn, ack);
         // The offered window is unknown if memory was short. This is the largest possible one.
-        let window = params.settings.syn_window();
-        SynReceived { from_cookie: true, ecn, window, ..SynReceived::new(ctx, &syn, params) }
+        record.offer.window = params.settings.syn_window();
+        record
     }
 
     /// Builds the SYN-ACK, always with an MSS (RFC 9293 §3.7.1, MUST-14, SHLD-5), and with the
@@ -189,17 +210,17 @@ impl SynReceived {
         Header {
             seq: self.iss,
             ack: self.irs + 1,
-            flags: Flags::SYN_ACK.with(self.ecn.syn_ack_flags(self.retries)),
-            window: self.window,
-            path_seed: self.retries,
+            flags: Flags::SYN_ACK.with(self.ecn.syn_ack_flags(self.syn_acks.retries)),
+            window: self.offer.window,
+            path_seed: self.syn_acks.retries,
             options: Options {
-                mss: Some(self.announced_mss),
-                window_scale: self.peer_scale.map(|_| self.scale.shift()),
-                sack_permitted: self.sack_permitted,
+                mss: Some(self.offer.mss),
+                window_scale: self.peer.scale.map(|_| self.offer.scale.shift()),
+                sack_permitted: self.peer.sack_permitted,
                 timestamps: self.timestamps.option(now),
                 // Both do not fit.
-                accecn: self.ecn.syn_ack_option(self.retries).filter(|_| self.fast_open.is_none()),
-                fast_open: self.fast_open.clone().filter(|_| self.retries == 0),
+                accecn: self.ecn.syn_ack_option(self.syn_acks.retries).filter(|_| self.fast_open.is_none()),
+                fast_open: self.fast_open.clone().filter(|_| self.syn_acks.retries == 0),
                 ..Options::default()
             },
             ..Header::default()
@@ -233,10 +254,11 @@ impl SynReceived {
             }
             let step = self.reply(ctx, self.syn_ack(ctx.now));
             if matches!(step, HandshakeStep::Reply(_)) {
-                self.resent = self.resent.saturating_add(1);
+                self.syn_acks.resent = self.syn_acks.resent.saturating_add(1);
                 // Linux's tcp_check_req: the timer starts again.
                 let config = &ctx.config.tcp;
-                self.deadline = ctx.now + retry_delay(self.timeouts, config.initial_rto, config.max_rto);
+                self.deadline =
+                    ctx.now + retry_delay(self.syn_acks.timeouts, config.initial_rto, config.max_rto);
             }
             return step;
         }
@@ -274,7 +296,7 @@ impl SynReceived {
             return HandshakeStep::Reset(Header { seq, flags, tos, ..Header::default() });
         }
         // Linux's tcp_check_req.
-        if self.timeouts < self.deferred_timeouts && header.segment_len(payload_len) == 0 {
+        if self.syn_acks.timeouts < self.syn_acks.deferred_timeouts && header.segment_len(payload_len) == 0 {
             let micros =
                 u32::try_from((ctx.now.duration_since(self.sent_at)).as_micros()).unwrap_or(u32::MAX);
             self.acked_after_micros = self.acked_after_micros.or(NonZeroU32::new(micros.max(1)));
@@ -296,7 +318,7 @@ impl SynReceived {
     /// RFC 9293 §3.10.7.4, table 6. The window is open and not scaled. As on Linux (tcp_in_window)
     /// an ACK may come from the right edge, from a peer that has filled the window.
     fn is_in_window(&self, header: &Header, payload_len: usize) -> bool {
-        let end = self.rcv_nxt() + u32::from(self.window);
+        let end = self.rcv_nxt() + u32::from(self.offer.window);
         let len = header.segment_len(payload_len);
         let is_ack_at_edge = len == 0 && header.seq == end && !header.flags.contains(Flags::RST);
         header.seq.within(self.rcv_nxt(), end)
@@ -311,8 +333,12 @@ impl SynReceived {
             seq: self.iss + 1,
             ack: self.rcv_nxt(),
             flags: Flags::ACK.with(self.ecn.ack_flags()),
-            window: if self.peer_scale.is_some() { self.window >> self.scale.shift() } else { self.window },
-            path_seed: self.retries,
+            window: if self.peer.scale.is_some() {
+                self.offer.window >> self.offer.scale.shift()
+            } else {
+                self.offer.window
+            },
+            path_seed: self.syn_acks.retries,
             tos: header.tos,
             options: Options { timestamps: self.timestamps.option(now), ..Options::default() },
             ..Header::default()
@@ -353,21 +379,22 @@ impl SynReceived {
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) -> HandshakeTimeout {
         let config = &ctx.config.tcp;
         let is_acked = self.acked_after_micros.is_some();
-        let waits = is_acked && self.timeouts < self.deferred_timeouts;
-        if self.timeouts >= self.max_retries && !waits {
+        let waits = is_acked && self.syn_acks.timeouts < self.syn_acks.deferred_timeouts;
+        if self.syn_acks.timeouts >= self.syn_acks.max_retries && !waits {
             return HandshakeTimeout::GiveUp;
         }
-        let repeats = !is_acked || self.timeouts.saturating_add(1) >= self.deferred_timeouts;
-        self.timeouts = self.timeouts.saturating_add(1);
-        self.deadline = ctx.now + retry_delay(self.timeouts, config.initial_rto, config.max_rto);
+        let repeats =
+            !is_acked || self.syn_acks.timeouts.saturating_add(1) >= self.syn_acks.deferred_timeouts;
+        self.syn_acks.timeouts = self.syn_acks.timeouts.saturating_add(1);
+        self.deadline = ctx.now + retry_delay(self.syn_acks.timeouts, config.initial_rto, config.max_rto);
         if !repeats {
             return HandshakeTimeout::Wait;
         }
-        self.retries = self.retries.saturating_add(1);
+        self.syn_acks.retries = self.syn_acks.retries.saturating_add(1);
         ctx.stats.tcp.retrans_segs += 1;
         ctx.stats.recovery.syn_retrans += 1;
         ctx.stats.recovery.timeouts += 1;
-        self.resent = self.resent.saturating_add(1);
+        self.syn_acks.resent = self.syn_acks.resent.saturating_add(1);
         HandshakeTimeout::Repeat(self.syn_ack(ctx.now))
     }
 

@@ -21,32 +21,32 @@ impl SynReceived {
         let params = OpenParams {
             isn: self.iss,
             timestamp_offset: self.timestamps.offset,
-            announced_mss: self.announced_mss,
-            default_mss: self.peer_mss,
+            announced_mss: self.offer.mss,
+            default_mss: self.peer.mss,
             path_mss,
             settings: settings.into(),
         };
         let mut connection = Connection::new(ctx, params);
-        let mut syn = Header { seq: self.irs, window: self.peer_window, ..Header::default() };
-        syn.options.mss = Some(self.peer_mss);
-        syn.options.window_scale = self.peer_scale;
-        syn.options.sack_permitted = self.sack_permitted;
+        let mut syn = Header { seq: self.irs, window: self.peer.window, ..Header::default() };
+        syn.options.mss = Some(self.peer.mss);
+        syn.options.window_scale = self.peer.scale;
+        syn.options.sack_permitted = self.peer.sack_permitted;
         connection.negotiate(ctx, &syn);
         connection.timestamps = self.timestamps;
-        connection.ecn = EcnState::accepted(self.ecn, self.retries);
-        connection.rcv.set_syn_window(self.window);
+        connection.ecn = EcnState::accepted(self.ecn, self.syn_acks.retries);
+        connection.rcv.set_syn_window(self.offer.window);
         connection.snd.on_syn_sent();
-        connection.retries.timeouts = self.retries;
-        connection.syn.repeats = self.resent;
+        connection.retries.timeouts = self.syn_acks.retries;
+        connection.syn.repeats = self.syn_acks.resent;
         // The first repetition was at least one tick of the timestamp clock later.
         connection.retries.unanswered_since = self.sent_at + Duration::from_millis(1);
-        connection.retries.path_seed = self.retries;
+        connection.retries.path_seed = self.syn_acks.retries;
         if self.from_cookie {
             // The time of the SYN-ACK is not known: the echoed timestamp has options in its low
             // bits.
             let clock = connection.timestamps.clock(ctx.now);
             connection.timed_out = Some(TimedOut { end: self.iss + 1, clock });
-        } else if self.retries == 0 {
+        } else if self.syn_acks.retries == 0 {
             let acked_after =
                 self.acked_after_micros.map(|micros| Duration::from_micros(micros.get().into()));
             connection.syn.sent_at = Some(acked_after.map_or(self.sent_at, |after| ctx.now - after));
