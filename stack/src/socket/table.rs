@@ -97,8 +97,12 @@ impl DescriptorTable {
         let socket = self.socket(d)?;
         let entry = &mut self.entries[d.number as usize];
         entry.socket = None;
-        entry.generation = entry.generation.wrapping_add(1);
-        self.free.push(Reverse(d.number));
+        // A number whose generations are used up is not given out again, so that no descriptor
+        // comes twice.
+        if let Some(next) = entry.generation.checked_add(1) {
+            entry.generation = next;
+            self.free.push(Reverse(d.number));
+        }
         Ok(socket)
     }
 
@@ -133,5 +137,18 @@ mod tests {
         assert_ne!(again, all[0]);
         assert_eq!(table.socket(all[0]), Err(Error::BadDescriptor));
         assert_eq!(table.socket(again), Ok(id));
+    }
+
+    #[test]
+    fn no_descriptor_comes_twice() {
+        let id = Slab::<SocketId, ()>::new().insert(());
+        let mut table = DescriptorTable::new(OwnerId::FIRST, 2);
+        let first = table.open(id).unwrap();
+        table.entries[0].generation = u32::MAX;
+        let last = Descriptor { generation: u32::MAX, ..first };
+        assert_eq!(table.close(last), Ok(id));
+        assert_eq!(table.open(id).map(Descriptor::number), Ok(1));
+        assert_eq!([first, last].map(|stale| table.socket(stale)), [Err(Error::BadDescriptor); 2]);
+        assert_eq!(table.open(id), Err(Error::TooManyDescriptors));
     }
 }
