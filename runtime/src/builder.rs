@@ -170,7 +170,7 @@ impl Builder {
         let steering = Steering::new(count, key);
         let config = self.config.divided_by(count);
         config.check().map_err(|error| {
-            refused(format!("each of {count} queues gets a stack with its part: {error}"))
+            refused(format!("the limits are divided among {count} queues with a stack each: {error}"))
         })?;
         let inbox_set = |_: &PlannedInterface| InboxSet::new(steering.clone()).map(Arc::new);
         let mut inbox_sets = self.interfaces.iter().map(inbox_set).collect::<io::Result<Vec<_>>>()?;

@@ -89,8 +89,9 @@ impl Handle {
                     (Waited::TimedOut, None) => {}
                     (Waited::TimedOut, Some(timeout)) => {
                         let left = engine.inspect(tentative);
-                        let message =
-                            format!("after {timeout:?} the stack still asks whether others have {left}");
+                        let message = format!(
+                            "after {timeout:?} the stack still probes whether another host has {left}"
+                        );
                         return Err(io::Error::new(io::ErrorKind::TimedOut, message));
                     }
                 }

@@ -154,7 +154,7 @@ fn addresses_are_probed_and_then_ready() {
         let error = runtime.handle().wait_ready(Duration::from_millis(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(
-            error.to_string().starts_with("after 1ms the stack still asks whether others have "),
+            error.to_string().starts_with("after 1ms the stack still probes whether another host has "),
             "{error}"
         );
         runtime.handle().wait_ready(Duration::from_secs(20)).unwrap();

@@ -160,7 +160,7 @@ fn set_defaults() {
         ("/proc/sys/net/ipv6/conf/default/accept_dad", "0"),
     ] {
         if let Err(error) = fs::write(path, value) {
-            log::debug!("{path} stays as it is: {error}");
+            log::debug!("cannot set {path}: {error}");
         }
     }
 }

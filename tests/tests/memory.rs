@@ -304,11 +304,11 @@ fn the_log_says_that_memory_is_short_and_what_to_raise() {
     assert_eq!(
         warnings.iter().map(|text| without_numbers(text)).collect::<Vec<_>>(),
         [
-            "memory is short: sockets hold # of # KiB, #.#.#.# # KiB of it in # connections. Buffers shrink; should it get worse, \
-             connections that make no progress are reset. Raise Config::memory_limit_bytes, or find out why these connections \
+            "memory is short: sockets hold # of # KiB, of which #.#.#.# holds # KiB in # connections. Buffers shrink; if that \
+             is not enough, connections without progress are reset. Raise Config::memory_limit_bytes, or find out why these connections \
              do not drain",
-            "memory is out: sockets hold # KiB, more than the limit of #, #.#.#.# # KiB of it in # connections. Connections are \
-             reset, first the one with #.#.#.#:#, which made no progress for # s (counted in memory.stalled_resets)",
+            "memory is used up: sockets hold # KiB, more than the limit of #, of which #.#.#.# holds # KiB in # connections. \
+             Connections are reset, first the one with #.#.#.#:#, which made no progress for # s (counted in memory.stalled_resets)",
         ]
     );
     assert!(warnings.iter().all(|text| text.contains("10.16.0.0 ")), "{warnings:?}");

@@ -16,7 +16,7 @@ pub(crate) fn make_exact() -> Option<u64> {
 #[cfg(all(target_os = "linux", not(portolan_portable)))]
 pub(crate) fn restore(nanos: u64) {
     if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(nanos)) {
-        log::debug!("the timer slack stays as it is: {error}");
+        log::debug!("cannot set the timer slack: {error}");
     }
 }
 

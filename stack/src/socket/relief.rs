@@ -143,7 +143,7 @@ impl Common {
     fn tell_of_pressure(&mut self, now: Instant) {
         if self.account.is_pressed() && self.relief.pressure_line.is_due(now, self.account.pressures()) {
             log::warn!(
-                "memory is short: sockets hold {} of {} KiB{}. Buffers shrink; should it get worse, connections that make no \
+                "memory is short: sockets hold {} of {} KiB{}. Buffers shrink; if that is not enough, connections without \
                  progress are reset. Raise Config::memory_limit_bytes, or find out why these connections do not drain",
                 self.account.bytes() >> 10,
                 self.account.high() >> 10,
@@ -162,7 +162,7 @@ impl Common {
         let stalled =
             self.relief.holdings.stalled_since(id).map_or(Duration::ZERO, |at| now.duration_since(at));
         log::warn!(
-            "memory is out: sockets hold {} KiB, more than the limit of {}{}. Connections are reset, first the one with {}, \
+            "memory is used up: sockets hold {} KiB, more than the limit of {}{}. Connections are reset, first the one with {}, \
              which made no progress for {} s (counted in memory.stalled_resets)",
             self.account.bytes() >> 10,
             self.account.high() >> 10,
@@ -175,7 +175,7 @@ impl Common {
     /// The peer that holds the most, as a part of a sentence.
     fn most_of_it(&self) -> alloc::string::String {
         self.relief.holdings.largest().map_or_else(alloc::string::String::new, |sum| {
-            alloc::format!(", {} {} KiB of it in {} connections", sum.peer, sum.bytes >> 10, sum.connections)
+            alloc::format!(", of which {} holds {} KiB in {} connections", sum.peer, sum.bytes >> 10, sum.connections)
         })
     }
 }

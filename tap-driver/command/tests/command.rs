@@ -139,7 +139,7 @@ fn mistakes_on_the_command_line_exit_with_2_and_say_what_to_write() {
         (&["--offload", "on"], "error: invalid value 'on' for '--offload <MODE>': choose auto or off\n"),
         (&["--services", "ftp"], &format!("there is no service \"ftp\"; {choose}")),
         (&["--services", ""], &format!("a name is empty; {choose}")),
-        (&["--services", "all,none"], &format!("all stands alone, with no other name beside it; {choose}")),
+        (&["--services", "all,none"], &format!("all cannot be combined with other names; {choose}")),
         (
             &["--impair", "loss=300%"],
             "error: invalid value 'loss=300%' for '--impair <SETTINGS>': `loss=300%`: a share is 0% to 100%, or 0 to 1; \

@@ -41,7 +41,7 @@ impl TcpSockets {
         if let Some(stream) = env.common.stream_mut(id) {
             stream.named(&mut env.ctx);
         }
-        log::debug!("{}: reset, of {} connections that nobody holds", env.ctx.subject, self.orphans);
+        log::debug!("{}: reset, because there are {} orphans", env.ctx.subject, self.orphans);
         env.ctx.stats.memory.abort_on_memory += 1;
         self.abort(env, id);
     }

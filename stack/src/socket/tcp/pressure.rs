@@ -26,7 +26,7 @@ impl TcpSockets {
             let Some(id) = env.common.next_to_reset(env.ctx.now) else { break };
             if let Some(stream) = env.common.stream_mut(id) {
                 let connection = stream.named(&mut env.ctx);
-                log::debug!("{}: reset, as memory is out", env.ctx.subject);
+                log::debug!("{}: reset, because memory is used up", env.ctx.subject);
                 connection.give_up_for_memory(&mut env.ctx);
                 env.ctx.stats.memory.stalled_resets += 1;
             }

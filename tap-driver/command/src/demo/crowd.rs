@@ -33,7 +33,7 @@ pub(crate) fn crowd(server: SocketAddr, count: usize) -> io::Result<Duration> {
         let mut reply = [0; 8];
         stream.read_exact(&mut reply).map_err(|error| about(index, "gets no answer", &error))?;
         if reply != message(index) {
-            let error = io::Error::new(io::ErrorKind::InvalidData, "it is another's");
+            let error = io::Error::new(io::ErrorKind::InvalidData, "it belongs to another one");
             return Err(about(index, "gets a wrong answer", &error));
         }
     }
@@ -110,6 +110,6 @@ mod tests {
             }
         });
         let error = crowd(server, 3).expect_err("wrong answers").to_string();
-        assert_eq!(error, "connection 1 gets a wrong answer: it is another's");
+        assert_eq!(error, "connection 1 gets a wrong answer: it belongs to another one");
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn fetch(server: SocketAddr, path: &str) -> io::Result<Page> {
     let mut answer = String::new();
     stream.take(MAX_ANSWER_BYTES).read_to_string(&mut answer)?;
     parse(&answer)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what came back is not an answer of HTTP"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not an HTTP response"))
 }
 
 fn parse(answer: &str) -> Option<Page> {

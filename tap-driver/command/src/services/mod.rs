@@ -114,7 +114,7 @@ impl FromStr for Services {
             match Service::ALL.into_iter().find(|service| service.name() == name) {
                 Some(service) => chosen.push(service),
                 None if matches!(name, "all" | "none") => {
-                    return Err(format!("{name} stands alone, with no other name beside it; {choose}"));
+                    return Err(format!("{name} cannot be combined with other names; {choose}"));
                 }
                 None if name.is_empty() => return Err(format!("a name is empty; {choose}")),
                 None => return Err(format!("there is no service {name:?}; {choose}")),
@@ -160,8 +160,8 @@ mod tests {
             ("ftp", "there is no service \"ftp\""),
             ("echo;http", "there is no service \"echo;http\""),
             ("ECHO", "there is no service \"ECHO\""),
-            ("none,echo", "none stands alone, with no other name beside it"),
-            ("all,none", "all stands alone, with no other name beside it"),
+            ("none,echo", "none cannot be combined with other names"),
+            ("all,none", "all cannot be combined with other names"),
         ] {
             let error = text.parse::<Services>().expect_err(text);
             assert_eq!(

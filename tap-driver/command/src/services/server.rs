@@ -156,7 +156,7 @@ impl Server {
         let started = spawn(format!("{service} {}", peer.port()), move || {
             let result = place.0.serve_connection(service, &stream);
             log::debug!(
-                "{service}: {peer} is done: {}",
+                "{service}: the connection with {peer} has ended: {}",
                 result.map_or_else(|error| error.to_string(), |()| "in order".into())
             );
         });
@@ -177,7 +177,7 @@ impl Server {
             _ => stream.set_linger(Some(Duration::ZERO)),
         };
         if let Err(error) = told {
-            log::debug!("{service}: {peer} does not hear the refusal: {error}");
+            log::debug!("{service}: cannot send the refusal to {peer}: {error}");
         }
     }
 
@@ -230,7 +230,7 @@ impl Server {
             let mut left = &answers[..];
             while let Some((_, SendMeta { peer: Some(to), .. })) = left.first() {
                 let count = socket.send_batch(left).unwrap_or_else(|error| {
-                    log::debug!("{service}: {to} gets no answer: {error}");
+                    log::debug!("{service}: cannot answer {to}: {error}");
                     1
                 });
                 left = &left[count..];
