@@ -127,7 +127,9 @@ impl Address {
                 // Anybody on the link can send these packets at any rate.
                 if self.warned_at.is_none_or(|at| now >= at + WARNING_INTERVAL) {
                     self.warned_at = Some(now);
-                    log::warn!("another station on the link uses our address {addr}: give one of the two another address");
+                    log::warn!(
+                        "another station on the link uses our address {addr}: give one of the two another address"
+                    );
                 }
                 // RFC 5227 §2.4 (c): the host keeps its address and defends it, because other hosts
                 // rely on it. It does so at most once per DEFEND_INTERVAL; otherwise two such hosts

@@ -175,7 +175,12 @@ impl Common {
     /// The peer that holds the most, as a part of a sentence.
     fn most_of_it(&self) -> alloc::string::String {
         self.relief.holdings.largest().map_or_else(alloc::string::String::new, |sum| {
-            alloc::format!(", of which {} holds {} KiB in {} connections", sum.peer, sum.bytes >> 10, sum.connections)
+            alloc::format!(
+                ", of which {} holds {} KiB in {} connections",
+                sum.peer,
+                sum.bytes >> 10,
+                sum.connections
+            )
         })
     }
 }

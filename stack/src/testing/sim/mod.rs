@@ -60,10 +60,9 @@
 //! [`SimNet::on_failure`] says so. With [`SimNet::keep_record`] the last packets are kept, as text
 //! ([`SimNet::transcript`]) and as bytes ([`SimNet::sightings`]).
 //!
-//! Read `agenda` (the schedule), `net` (the network), then `program` and `stream` (which call the
+//! Read `schedule` (which event comes next), `net` (the network), then `program` and `stream` (which call the
 //! stacks), `topology`, then `observer` and `rest` (the checks), `record`, `packet`.
 
-mod agenda;
 mod ids;
 mod net;
 mod observer;
@@ -72,6 +71,7 @@ mod pattern;
 mod program;
 mod record;
 mod rest;
+mod schedule;
 mod stream;
 #[cfg(test)]
 mod tests;

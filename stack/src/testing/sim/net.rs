@@ -13,12 +13,12 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
-use super::agenda::{Agenda, Happening};
 use super::ids::{LinkId, NodeId};
 use super::observer::Observer;
 use super::program::{Program, ProgramId};
 use super::record::{Record, Sighting};
 use super::rest;
+use super::schedule::{Schedule, SimEvent};
 use crate::config::Config;
 use crate::network::{Cidr, InterfaceConfig, InterfaceId, Medium};
 use crate::rng::Rng;
@@ -89,7 +89,7 @@ pub struct SimNet {
     /// The directions of the links, two for each link.
     wires: Vec<Wire>,
     programs: Vec<Running>,
-    agenda: Agenda,
+    schedule: Schedule,
     /// The nodes whose stacks were called.
     touched: Vec<usize>,
     routes_are_stale: bool,
@@ -160,7 +160,7 @@ impl SimNet {
             nodes: Vec::new(),
             wires: Vec::new(),
             programs: Vec::new(),
-            agenda: Agenda::default(),
+            schedule: Schedule::default(),
             touched: Vec::new(),
             routes_are_stale: false,
             record: Record::default(),
@@ -309,7 +309,7 @@ impl SimNet {
         if let Kind::Host(host) = &mut self.nodes[node.0].kind {
             host.programs.push(index);
         }
-        self.agenda.enter(Happening::Program(index), self.now);
+        self.schedule.enter(SimEvent::Program(index), self.now);
         ProgramId::new(index)
     }
 
@@ -377,7 +377,7 @@ impl SimNet {
     /// Runs until no packet is in flight and no stack and no program waits for a time, but at most
     /// for `limit`. Returns whether that state was reached; TIME-WAIT and keepalives delay it.
     pub fn run_until_idle(&mut self, limit: Duration) -> bool {
-        self.run_until(limit, |net| net.agenda.next_at().is_none())
+        self.run_until(limit, |net| net.schedule.next_at().is_none())
     }
 
     /// Whether no packet is queued or in flight.
@@ -404,7 +404,7 @@ impl SimNet {
                 return true;
             }
             self.settle();
-            let next_at = self.agenda.next_at();
+            let next_at = self.schedule.next_at();
             if self.is_silent() && next_at.is_none_or(|at| at > self.now) {
                 self.check_rest();
             }

@@ -5,12 +5,12 @@ use alloc::format;
 use bytes::Bytes;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::super::agenda::Happening;
 use super::super::ids::NodeId;
 use super::super::observer::Skips;
 use super::super::packet;
 use super::super::program::{Next, OnHost};
 use super::super::record::Sight;
+use super::super::schedule::SimEvent;
 use super::{Attachment, Checks, Kind, MAX_STEPS_AT_ONE_TIME, Running, SimNet, Wire};
 use crate::drop_reason::DropReason;
 use crate::frame::Frame;
@@ -27,13 +27,13 @@ impl SimNet {
             self.steps_at_now = 0;
         }
         self.steps_at_now += 1;
-        let what = self.agenda.pop(self.now);
+        let what = self.schedule.pop(self.now);
         if self.steps_at_now > MAX_STEPS_AT_ONE_TIME {
             return self.fail(format!("time stands still: {what:?}"));
         }
         match what {
-            Some(Happening::Arrival(wire)) => self.arrive(wire),
-            Some(Happening::Timer(node)) => {
+            Some(SimEvent::Arrival(wire)) => self.arrive(wire),
+            Some(SimEvent::Timer(node)) => {
                 let now = self.now;
                 if let Kind::Host(host) = &mut self.nodes[node].kind {
                     // The timer may have moved since.
@@ -43,7 +43,7 @@ impl SimNet {
                     self.touch(node);
                 }
             }
-            Some(Happening::Program(index)) => {
+            Some(SimEvent::Program(index)) => {
                 self.step_program(index);
                 self.touch(self.programs[index].node);
             }
@@ -129,7 +129,7 @@ impl SimNet {
             self.quiet_since = self.now;
         }
         if let Some(at) = path.next_arrival() {
-            self.agenda.enter(Happening::Arrival(wire), at.max(self.now));
+            self.schedule.enter(SimEvent::Arrival(wire), at.max(self.now));
         }
     }
 
@@ -158,7 +158,7 @@ impl SimNet {
             }
             if !has_events || self.failure.is_some() {
                 if let Some(deadline) = host.stack.poll_timeout() {
-                    self.agenda.enter(Happening::Timer(node), deadline.at.max(self.now));
+                    self.schedule.enter(SimEvent::Timer(node), deadline.at.max(self.now));
                 }
                 return;
             }
@@ -214,7 +214,7 @@ impl SimNet {
         self.programs[index].program = Some(program);
         match next {
             Next::Event => {}
-            Next::At(at) => self.agenda.enter(Happening::Program(index), at.max(self.now)),
+            Next::At(at) => self.schedule.enter(SimEvent::Program(index), at.max(self.now)),
             Next::Done => self.programs[index].is_done = true,
         }
         if let Some(failure) = failure {

@@ -8,7 +8,7 @@ use crate::time::Instant;
 
 /// An event of the simulation. The order of the variants is the order of events at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Happening {
+pub(super) enum SimEvent {
     /// Packets arrive from a path.
     Arrival(usize),
     /// A timer of a stack is due.
@@ -21,15 +21,15 @@ pub(super) enum Happening {
 /// later time does nothing until the earlier time is reached, which is cheaper than updating the
 /// heap.
 #[derive(Debug, Default)]
-pub(super) struct Agenda {
-    heap: BinaryHeap<Reverse<(Instant, Happening)>>,
+pub(super) struct Schedule {
+    heap: BinaryHeap<Reverse<(Instant, SimEvent)>>,
     /// The heap entry that is valid for each arrival, timer and program.
     entered: [Vec<Option<Instant>>; 3],
 }
 
-impl Agenda {
+impl Schedule {
     /// Schedules an event for `at` or earlier; the receiver schedules it again if it is too early.
-    pub(super) fn enter(&mut self, what: Happening, at: Instant) {
+    pub(super) fn enter(&mut self, what: SimEvent, at: Instant) {
         let entered = self.entry(what);
         if entered.is_none_or(|before| at < before) {
             *entered = Some(at);
@@ -49,7 +49,7 @@ impl Agenda {
     }
 
     /// Takes the next event, if it is due.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Happening> {
+    pub(super) fn pop(&mut self, now: Instant) -> Option<SimEvent> {
         if self.next_at()? > now {
             return None;
         }
@@ -58,11 +58,11 @@ impl Agenda {
         Some(what)
     }
 
-    fn entry(&mut self, what: Happening) -> &mut Option<Instant> {
+    fn entry(&mut self, what: SimEvent) -> &mut Option<Instant> {
         let (kind, index) = match what {
-            Happening::Arrival(index) => (0, index),
-            Happening::Timer(index) => (1, index),
-            Happening::Program(index) => (2, index),
+            SimEvent::Arrival(index) => (0, index),
+            SimEvent::Timer(index) => (1, index),
+            SimEvent::Program(index) => (2, index),
         };
         let entries = &mut self.entered[kind];
         if entries.len() <= index {
@@ -79,18 +79,18 @@ mod tests {
     #[test]
     fn the_earliest_entry_counts_and_ties_have_an_order() {
         let at = Instant::from_millis;
-        let mut agenda = Agenda::default();
-        agenda.enter(Happening::Timer(0), at(5));
-        agenda.enter(Happening::Timer(0), at(3));
-        agenda.enter(Happening::Timer(0), at(9));
-        agenda.enter(Happening::Arrival(4), at(3));
-        assert_eq!(agenda.next_at(), Some(at(3)));
-        assert_eq!(agenda.pop(at(2)), None);
-        assert_eq!(agenda.pop(at(3)), Some(Happening::Arrival(4)));
-        assert_eq!(agenda.pop(at(3)), Some(Happening::Timer(0)));
-        assert_eq!(agenda.pop(at(100)), None, "the later entries do not count");
-        agenda.enter(Happening::Timer(0), at(9));
-        assert_eq!(agenda.pop(at(9)), Some(Happening::Timer(0)));
-        assert_eq!((agenda.pop(at(100)), agenda.next_at()), (None, None));
+        let mut schedule = Schedule::default();
+        schedule.enter(SimEvent::Timer(0), at(5));
+        schedule.enter(SimEvent::Timer(0), at(3));
+        schedule.enter(SimEvent::Timer(0), at(9));
+        schedule.enter(SimEvent::Arrival(4), at(3));
+        assert_eq!(schedule.next_at(), Some(at(3)));
+        assert_eq!(schedule.pop(at(2)), None);
+        assert_eq!(schedule.pop(at(3)), Some(SimEvent::Arrival(4)));
+        assert_eq!(schedule.pop(at(3)), Some(SimEvent::Timer(0)));
+        assert_eq!(schedule.pop(at(100)), None, "the later entries do not count");
+        schedule.enter(SimEvent::Timer(0), at(9));
+        assert_eq!(schedule.pop(at(9)), Some(SimEvent::Timer(0)));
+        assert_eq!((schedule.pop(at(100)), schedule.next_at()), (None, None));
     }
 }
