@@ -6,15 +6,15 @@
 //! | `up`, `demo` | the two commands |
 //! | `session` | the common part of both: a stack on a device, with services |
 //! | `services` | echo, discard, daytime, chargen, and a status page over HTTP |
-//! | `happenings` | the events that a running command waits for: signals, and the end of its start |
+//! | `events` | the events that a running command waits for: signals, and the end of its start |
 //! | `logger` | the log, with the names of the command line |
 //! | `failure` | error messages, and exit statuses |
 
 mod addresses;
 mod cli;
 mod demo;
+mod events;
 mod failure;
-mod happenings;
 mod logger;
 mod services;
 mod session;

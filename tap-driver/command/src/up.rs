@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::addresses::AddressPlan;
 use crate::cli::UpOptions;
+use crate::events::{Event, Events};
 use crate::failure::Failure;
-use crate::happenings::{Happening, Happenings};
 use crate::services::Services;
 use crate::session::{Session, Settings, check_host_networks, kernel_has_ipv6};
 
@@ -31,12 +31,12 @@ pub(crate) fn run(options: &UpOptions) -> Result<ExitCode, Failure> {
     }
     let settings = settings(options)?;
     // This is done before the device exists: from now on a signal leads to an orderly end.
-    let happenings = Happenings::new()
+    let events = Events::new()
         .map_err(|error| Failure::failed(format!("cannot set up the handling of signals: {error}")))?;
     let session = Session::start(settings)?;
     let services = options.services.clone().unwrap_or_else(Services::all);
-    finish_start(session.finish_start(services), happenings.sender())?;
-    let result = Supervisor { session: &session, happenings: &happenings, child: None }.run(options);
+    finish_start(session.finish_start(services), events.sender())?;
+    let result = Supervisor { session: &session, events: &events, child: None }.run(options);
     session.stop();
     result
 }
@@ -99,11 +99,11 @@ fn offload(options: &UpOptions) -> Offload {
 /// Waits for the stack on another thread, so that signals are handled meanwhile.
 fn finish_start(
     finish: impl FnOnce() -> io::Result<()> + Send + 'static,
-    sender: Sender<Happening>,
+    sender: Sender<Event>,
 ) -> Result<(), Failure> {
     let body = move || {
         // If the process is ending, nobody receives this.
-        let _ = sender.send(Happening::Started(finish()));
+        let _ = sender.send(Event::Started(finish()));
     };
     match thread::Builder::new().name("start".into()).spawn(body) {
         Ok(_) => Ok(()),
@@ -113,32 +113,32 @@ fn finish_start(
 
 struct Supervisor<'a> {
     session: &'a Session,
-    happenings: &'a Happenings,
+    events: &'a Events,
     child: Option<Child>,
 }
 
 impl Supervisor<'_> {
     fn run(mut self, options: &UpOptions) -> Result<ExitCode, Failure> {
         loop {
-            match self.happenings.next() {
+            match self.events.next() {
                 None => self.check_runtime()?,
-                Some(Happening::Started(Err(error))) => {
+                Some(Event::Started(Err(error))) => {
                     self.check_runtime()?;
                     return Err(Failure::failed(format!("the stack does not come up: {error}")));
                 }
-                Some(Happening::Started(Ok(()))) => {
+                Some(Event::Started(Ok(()))) => {
                     print_line(&self.session.ready_line());
                     if let [program, arguments @ ..] = options.command.as_slice() {
                         let child = Command::new(program).args(arguments).spawn();
                         self.child = Some(child.map_err(|error| Failure::not_started(program, &error))?);
                     }
                 }
-                Some(Happening::Stop { signal, from_terminal }) => match &self.child {
+                Some(Event::Stop { signal, from_terminal }) => match &self.child {
                     Some(child) => forward(child, signal, from_terminal),
                     None if options.command.is_empty() => return Ok(ExitCode::SUCCESS),
                     None => return Ok(killed_by(signal)),
                 },
-                Some(Happening::ChildEnded) => {
+                Some(Event::ChildEnded) => {
                     if let Some(status) = self.ended_child()? {
                         return Ok(exit_code(status));
                     }

@@ -16,7 +16,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// An event.
 #[derive(Debug)]
-pub(crate) enum Happening {
+pub(crate) enum Event {
     /// The stack answers on the wire, or could not be started.
     Started(io::Result<()>),
     /// A signal asks this process to stop.
@@ -31,12 +31,12 @@ pub(crate) enum Happening {
 }
 
 /// All events, in order.
-pub(crate) struct Happenings {
-    receiver: Receiver<Happening>,
-    sender: Sender<Happening>,
+pub(crate) struct Events {
+    receiver: Receiver<Event>,
+    sender: Sender<Event>,
 }
 
-impl Happenings {
+impl Events {
     /// Starts to receive signals as events, so that they do not end the process. Starts a thread.
     pub(crate) fn new() -> io::Result<Self> {
         let (sender, receiver) = channel();
@@ -44,29 +44,29 @@ impl Happenings {
         let signal_sender = sender.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             for origin in signals.forever() {
-                if signal_sender.send(happening(&origin)).is_err() {
+                if signal_sender.send(event(&origin)).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Happenings { receiver, sender })
+        Ok(Events { receiver, sender })
     }
 
     /// A sender for other sources of events.
-    pub(crate) fn sender(&self) -> Sender<Happening> {
+    pub(crate) fn sender(&self) -> Sender<Event> {
         self.sender.clone()
     }
 
     /// Waits for the next event. Returns `None` now and then, so that the caller checks whether the
     /// stack still runs.
-    pub(crate) fn next(&self) -> Option<Happening> {
+    pub(crate) fn next(&self) -> Option<Event> {
         self.receiver.recv_timeout(LOOK_INTERVAL).ok()
     }
 }
 
-fn happening(origin: &Origin) -> Happening {
+fn event(origin: &Origin) -> Event {
     match Signal::from_named_raw(origin.signal) {
-        Some(Signal::CHILD) | None => Happening::ChildEnded,
-        Some(signal) => Happening::Stop { signal, from_terminal: matches!(origin.cause, Cause::Kernel) },
+        Some(Signal::CHILD) | None => Event::ChildEnded,
+        Some(signal) => Event::Stop { signal, from_terminal: matches!(origin.cause, Cause::Kernel) },
     }
 }
