@@ -121,7 +121,7 @@ enum ClientState {
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Happening {
+enum CrowdEvent {
     ToServer(Vec<u8>),
     ToHonest(Vec<u8>),
     ToCrowd(Vec<u8>),
@@ -145,7 +145,7 @@ struct Run {
     server: Stack,
     honest: Stack,
     ifaces: [InterfaceId; 2],
-    happenings: BinaryHeap<Reverse<(Instant, u64, Happening)>>,
+    events: BinaryHeap<Reverse<(Instant, u64, CrowdEvent)>>,
     count: u64,
     clients: Vec<Client>,
     /// The descriptors of the server's and the client's sockets, for their events.
@@ -176,7 +176,7 @@ impl Crowd {
         let begin = run.now;
         for number in 0..self.clients {
             let at = begin + Duration::from_secs(1) * number / self.per_second.max(1);
-            run.push(at, Happening::Arrives(number));
+            run.push(at, CrowdEvent::Arrives(number));
         }
         let arrival = Duration::from_secs(1) * self.clients / self.per_second.max(1);
         let end = begin + arrival + self.stays;
@@ -228,7 +228,7 @@ impl Run {
             server,
             honest,
             ifaces: [server_iface, honest_iface],
-            happenings: BinaryHeap::new(),
+            events: BinaryHeap::new(),
             count: 0,
             clients: vec![Client::default(); crowd.clients as usize],
             listeners: HashMap::new(),
@@ -273,14 +273,14 @@ impl Run {
         }
     }
 
-    fn push(&mut self, at: Instant, happening: Happening) {
+    fn push(&mut self, at: Instant, event: CrowdEvent) {
         self.count += 1;
-        self.happenings.push(Reverse((at, self.count, happening)));
+        self.events.push(Reverse((at, self.count, event)));
     }
 
     /// Handles the next event, but not beyond `limit`.
     fn step(&mut self, limit: Instant) {
-        let first = self.happenings.peek().map(|Reverse((at, ..))| *at);
+        let first = self.events.peek().map(|Reverse((at, ..))| *at);
         let timers = [self.server.next_timeout_at(), self.honest.next_timeout_at()];
         let next = timers.into_iter().chain([first]).flatten().min().unwrap_or(limit).min(limit);
         self.now = self.now.max(next);
@@ -291,18 +291,18 @@ impl Run {
             self.honest.handle_timeout(self.now);
         }
         if first.is_some_and(|at| at <= self.now)
-            && let Some(Reverse((_, _, happening))) = self.happenings.pop()
+            && let Some(Reverse((_, _, event))) = self.events.pop()
         {
-            match happening {
-                Happening::ToServer(packet) => {
+            match event {
+                CrowdEvent::ToServer(packet) => {
                     self.server.handle_frame(self.now, self.ifaces[0], Frame::new(packet));
                 }
-                Happening::ToHonest(packet) => {
+                CrowdEvent::ToHonest(packet) => {
                     self.honest.handle_frame(self.now, self.ifaces[1], Frame::new(packet));
                 }
-                Happening::ToCrowd(packet) => self.on_packet_to_crowd(&packet),
-                Happening::Arrives(number) => self.arrive(number),
-                Happening::Repeats(number) => self.repeat(number),
+                CrowdEvent::ToCrowd(packet) => self.on_packet_to_crowd(&packet),
+                CrowdEvent::Arrives(number) => self.arrive(number),
+                CrowdEvent::Repeats(number) => self.repeat(number),
             }
         }
         self.settle();
@@ -326,11 +326,11 @@ impl Run {
         while let Some(transmit) = self.server.poll_transmit(self.now) {
             let packet = transmit.to_vec();
             let to_honest = packet.get(16..20) == Some(&HONEST.octets());
-            let happening = if to_honest { Happening::ToHonest(packet) } else { Happening::ToCrowd(packet) };
-            self.push(self.now + DELAY, happening);
+            let event = if to_honest { CrowdEvent::ToHonest(packet) } else { CrowdEvent::ToCrowd(packet) };
+            self.push(self.now + DELAY, event);
         }
         while let Some(transmit) = self.honest.poll_transmit(self.now) {
-            self.push(self.now + DELAY, Happening::ToServer(transmit.to_vec()));
+            self.push(self.now + DELAY, CrowdEvent::ToServer(transmit.to_vec()));
         }
     }
 }
@@ -457,7 +457,7 @@ impl Run {
         let to = if self.crowd.habit == Habit::Send { SINK_PORT } else { CHARGEN_PORT };
         let segment = TcpSegment { src_port: port, dst_port: to, ..segment };
         let packet = PacketBuilder::new(IpAddr::V4(addr), SERVER.into()).tcp(&segment);
-        self.push(self.now + DELAY, Happening::ToServer(packet));
+        self.push(self.now + DELAY, CrowdEvent::ToServer(packet));
     }
 
     fn arrive(&mut self, number: u32) {
@@ -490,7 +490,7 @@ impl Run {
             self.report.resets += 1;
             client.state = ClientState::Closed;
             if self.crowd.returns {
-                self.push(self.now + RETURN_DELAY, Happening::Arrives(number as u32));
+                self.push(self.now + RETURN_DELAY, CrowdEvent::Arrives(number as u32));
             }
             return;
         }
@@ -505,7 +505,7 @@ impl Run {
             self.acknowledge(number as u32);
             if self.crowd.habit == Habit::Send {
                 self.fill_window(number as u32);
-                self.push(self.now + SENDER_REPEATS, Happening::Repeats(number as u32));
+                self.push(self.now + SENDER_REPEATS, CrowdEvent::Repeats(number as u32));
             }
             return;
         }
@@ -585,7 +585,7 @@ impl Run {
                 client.snd_nxt = client.snd_una;
                 self.send_segment(number);
             }
-            self.push(self.now + SENDER_REPEATS, Happening::Repeats(number));
+            self.push(self.now + SENDER_REPEATS, CrowdEvent::Repeats(number));
         }
     }
 }

@@ -230,7 +230,7 @@ impl Pair {
     /// Runs until nothing is in flight and neither stack waits for a timer, but at most for
     /// `limit`. Returns whether that state was reached; TIME-WAIT and keepalives delay it.
     pub fn run_until_idle(&mut self, limit: Duration) -> bool {
-        self.drive(limit, |pair| pair.flush() == 0 && pair.next_happening().is_none())
+        self.drive(limit, |pair| pair.flush() == 0 && pair.next_event().is_none())
     }
 
     /// Runs until `step` returns true, but at most for `limit`, and returns whether it did. `step`
@@ -248,7 +248,7 @@ impl Pair {
                 return true;
             }
             self.flush();
-            match self.next_happening() {
+            match self.next_event() {
                 Some((at, why)) if at <= end => self.advance(at, why),
                 _ => {
                     self.now = end;
@@ -362,7 +362,7 @@ impl Pair {
     }
 
     /// The time of the next event, and the timer if it is one.
-    fn next_happening(&self) -> Option<(Instant, Option<Deadline>)> {
+    fn next_event(&self) -> Option<(Instant, Option<Deadline>)> {
         let arrivals = self.links.iter().filter_map(|link| Some((link.next_arrival()?, None)));
         let deadlines = [&self.a, &self.b].into_iter().filter_map(|host| {
             let deadline = host.stack.poll_timeout()?;
