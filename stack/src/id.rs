@@ -4,27 +4,28 @@ use core::fmt;
 
 use crate::slab::Key;
 
-/// The id of a socket. No other socket of the stack ever has the same.
+/// The id of a socket. No other socket of the stack ever has the same id.
 ///
-/// Several descriptors may lead to one socket, and descriptor numbers are reused, so an
+/// Several descriptors may refer to one socket, and descriptor numbers are reused, so an
 /// [`Event`](crate::Event) names a socket by its id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(Key);
 
 impl SocketId {
-    /// A small number, for an index into a list of sockets: no two sockets that exist at the same
-    /// time have the same.
+    /// A small number, for an index into a list of sockets. No two sockets that exist at the same
+    /// time have the same number.
     pub fn index(self) -> usize {
         self.0.into_numbers().0 as usize
     }
 }
 
-/// The id of an owner of a descriptor table, as a process is. A stack never uses an id twice.
+/// The id of an owner of a descriptor table, which corresponds to a process. A stack never uses an
+/// id twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnerId(Key);
 
 impl OwnerId {
-    /// The owner that a stack begins with. The calls of [`Stack`](crate::Stack) are its own.
+    /// The first owner, which every stack has. The calls of [`Stack`](crate::Stack) act for it.
     pub const FIRST: OwnerId = OwnerId(Key::FIRST);
 }
 
@@ -32,7 +33,7 @@ impl OwnerId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HandshakeId(Key);
 
-/// What each of them is for the slab that it is a key of.
+/// Implements what the slab needs of each type of key.
 macro_rules! keys {
     ($($id:ident),*) => {$(
         impl From<Key> for $id {

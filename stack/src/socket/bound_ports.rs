@@ -1,4 +1,4 @@
-//! The ports of sockets of datagrams, and the addresses of what they send.
+//! The ports of datagram sockets, and the addresses of their datagrams.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -15,15 +15,15 @@ use crate::ports::PortTable;
 use crate::rng::Rng;
 use crate::steering::Share;
 
-/// What differs between the kinds of sockets that [`BoundPorts`] serves.
+/// The differences between the kinds of sockets that use [`BoundPorts`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PortRules {
     /// Whether a datagram is sent to a port of its peer, which cannot be 0. Otherwise the port of
     /// the address is ignored.
     pub(super) peers_have_ports: bool,
-    /// An IPv6 socket speaks IPv4, too, unless IPV6_V6ONLY is set.
+    /// Whether an IPv6 socket uses IPv4, too, unless IPV6_V6ONLY is set.
     pub(super) is_dual_stack: bool,
-    /// Whether `bind` takes a multicast or broadcast address.
+    /// Whether `bind` accepts a multicast or broadcast address.
     pub(super) groups: Groups,
 }
 

@@ -247,13 +247,13 @@ pub(super) struct IpFields {
 }
 
 impl SocketOptions {
-    /// What a socket of streams begins with.
+    /// The initial options of a stream socket.
     pub(crate) fn for_streams(config: &Config) -> Self {
         let tcp = &config.tcp;
         SocketOptions::with_buffers(config, tcp.receive_buffer_bytes, tcp.send_buffer_bytes)
     }
 
-    /// What a socket of datagrams begins with.
+    /// The initial options of a datagram socket.
     pub(crate) fn for_datagrams(config: &Config) -> Self {
         let udp = &config.udp;
         SocketOptions::with_buffers(config, udp.receive_buffer_bytes, udp.send_buffer_bytes)

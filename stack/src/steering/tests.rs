@@ -1,4 +1,5 @@
-//! Whose a frame is, asked of frames that another hand built; and several stacks behind one link.
+//! Tests of steering with frames from another implementation, and of several stacks behind one
+//! link.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -30,8 +31,7 @@ fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
     ]
 }
 
-/// The same packet with something between its header and its transport: options, or extension
-/// headers.
+/// The same packet with options or extension headers between its header and its transport.
 fn with_options(packet: &[u8], count: usize) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] >> 4 == 4 {
@@ -63,8 +63,8 @@ proptest! {
         let _ = steering.of_looped(&bytes);
     }
 
-    /// Cut anywhere, and with a byte changed anywhere, right packets are strange in places that
-    /// random bytes do not reach.
+    /// Valid packets that are cut at any place, or changed in any byte, are invalid in ways that
+    /// random bytes are not.
     #[test]
     fn no_packet_is_cut_in_a_wrong_place(
         (local, remote) in addresses(), count in 0usize..4, cut in any::<proptest::sample::Index>(), byte: u8,
@@ -99,7 +99,7 @@ proptest! {
         let sent = with_options(&outgoing.tcp(&TcpSegment::new(local.port(), remote.port())), count);
         for kind in if local.is_ipv4() { [3, 11, 12] } else { [1, 2, 3] } {
             let mut rest = vec![0; 4];
-            // RFC 792: the header and eight bytes more.
+            // RFC 792: the header and eight more bytes.
             rest.extend_from_slice(&sent[..sent.len() - 12]);
             prop_assert_eq!(steering.of_packet(&incoming.icmp(kind, 1, &rest)), owner);
         }
@@ -159,16 +159,16 @@ fn connections_spread_over_the_stacks_and_the_key_says_how() {
     assert!((850..1150).contains(&same), "{same} of 4,000 are where they are under another key");
 }
 
-/// A host (`peer`) and several stacks (`members`) that are one host to it. Its frames come to
-/// whichever queue.
+/// A host (`peer`) and several stacks (`members`) that form one host for it. A frame may come to
+/// any queue.
 struct Group {
     peer: Stack,
     members: Vec<Stack>,
     steering: Steering,
     now: Instant,
-    /// Chooses queues.
+    /// The state of the generator that chooses queues.
     draws: u64,
-    /// Frames that came to a queue of another stack.
+    /// The number of frames that came to the queue of another stack.
     handed_over: usize,
 }
 
@@ -202,7 +202,8 @@ impl Group {
         group
     }
 
-    /// As nasty a choice as any: it is another for each frame.
+    /// The queue for the next frame. The choice is as bad as possible: another queue for each
+    /// frame.
     fn queue(&mut self) -> usize {
         self.draws =
             self.draws.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -225,7 +226,7 @@ impl Group {
         }
     }
 
-    /// Until nobody has anything to send.
+    /// Exchanges frames until no stack has any to send.
     fn exchange(&mut self) {
         loop {
             let mut quiet = true;
@@ -363,7 +364,7 @@ fn a_socket_that_is_bound_opens_only_connections_whose_answers_come_to_it() {
 #[test]
 fn only_one_speaks_for_the_addresses_and_all_know_the_neighbours() {
     let mut group = Group::new(3);
-    // Its question for the group's address is answered once; the members learn who asked.
+    // Its request for the group's address is answered once; the members learn its address.
     let d = Group::udp(&mut group.peer, 9);
     let port = Group::udp(&mut group.members[0], 3 * 1000);
     let before: Vec<u64> = group.members.iter().map(|member| member.stats().link.frames_out).collect();
@@ -375,7 +376,8 @@ fn only_one_speaks_for_the_addresses_and_all_know_the_neighbours() {
     for member in &group.members {
         assert_eq!(member.neighbors(IFACE).len(), 1);
     }
-    // Probes and announcements came from the first alone, and the addresses are good on all.
+    // Probes and announcements came from the first stack only, and all stacks can use the
+    // addresses.
     assert!(before[0] > 0);
     assert_eq!(before[1..], [0, 0]);
     for member in &group.members {
@@ -413,12 +415,12 @@ fn fragments_become_one_packet_on_one_stack() {
         group.exchange();
         let (bytes, _) = group.members[index].recv_msg(group.now, at).unwrap();
         assert_eq!(bytes, data);
-        // And back.
+        // And in the other direction.
         group.members[index].send_to(group.now, at, &data, (PEER, port).into()).unwrap();
         group.exchange();
         assert_eq!(group.peer.recv_msg(group.now, from).unwrap().0, data);
     }
-    // A ping that needs fragments has one answer.
+    // A ping that needs fragments gets one answer.
     let echo = group.peer.socket(Domain::V4, SocketKind::Echo).unwrap();
     let mut request = vec![8, 0, 0, 0, 0, 0, 0, 1];
     request.resize(4000, 5);
@@ -431,7 +433,7 @@ fn fragments_become_one_packet_on_one_stack() {
     assert_eq!(others, 2 * 7);
 }
 
-/// One fragment that never gets its others, and one that cannot be right: one complaint each.
+/// A fragment without the others of its packet, and an invalid fragment: one error for each.
 #[test]
 fn bad_fragments_have_one_complaint() {
     let mut group = Group::new(3);
@@ -441,7 +443,7 @@ fn bad_fragments_have_one_complaint() {
     group.run_for(Duration::from_secs(40));
     let sent = |group: &Group| -> u64 { group.members.iter().map(|m| m.stats().icmp.errors_sent).sum() };
     assert_eq!(sent(&group), 1);
-    // RFC 8200 §4.5: a fragment that is not the last is a multiple of 8 bytes long.
+    // RFC 8200 §4.5: the length of a fragment that is not the last is a multiple of 8 bytes.
     let ours = OURS.link_local();
     let odd = PacketBuilder::new(THEIRS.link_local().into(), ours.into()).fragment(17, 0, &[9; 63], true);
     group.arrive(Frame::new(ethernet(THEIRS, OURS, &odd)));
@@ -476,12 +478,12 @@ fn datagrams_to_ourselves_find_the_stack_of_their_socket() {
         assert_eq!(&group.members[0].recv_msg(group.now, even).unwrap().0[..], b"back");
     }
     group.assert_nothing_went_wrong();
-    // Nobody is there: the error comes back to the stack that asked.
+    // The port is closed: the error comes back to the stack that sent the packet.
     group.members[0].connect(group.now, even, (GROUP, 2003).into()).unwrap();
     group.members[0].send(group.now, even, b"nobody").unwrap();
     group.exchange();
     assert_eq!(group.members[0].take_error(even), Ok(Some(Error::ConnectionRefused)));
-    // A connection to ourselves has both ends on one stack.
+    // A connection from the host to itself has both ends on one stack.
     let listener = Group::listen(&mut group.members[1], GROUP, 80);
     for _ in 0..20 {
         let now = group.now;
@@ -492,7 +494,7 @@ fn datagrams_to_ourselves_find_the_stack_of_their_socket() {
     }
 }
 
-/// RFC 7413: the client's next connection comes to another stack, and its cookie is good there.
+/// RFC 7413: the client's next connection comes to another stack, and its cookie is valid there.
 #[test]
 fn fast_open_cookies_are_good_on_all_stacks() {
     let mut group = Group::new(2);

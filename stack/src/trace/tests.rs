@@ -11,8 +11,8 @@ use std::vec;
 const IFACE: InterfaceId = InterfaceId(0);
 const NOW: Instant = Instant::ZERO;
 
-/// A stack that is 10.0.0.1 on a link without link headers, with a UDP socket on port 7, and is
-/// traced.
+/// A stack with the address 10.0.0.1 on a link without link headers, with a UDP socket on port 7
+/// and a trace.
 fn traced_stack() -> (Stack, crate::Descriptor) {
     let mut stack = Stack::new(Config::default(), [1; 32], NOW);
     let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
@@ -31,7 +31,7 @@ fn drained(stack: &mut Stack) -> Vec<Traced> {
     std::iter::from_fn(|| stack.poll_trace()).collect()
 }
 
-/// Of the frames that came in.
+/// The verdicts on the received frames.
 fn verdicts(traced: &[Traced]) -> Vec<Verdict> {
     let of = |traced: &Traced| match traced.passage {
         Passage::Received { verdict, .. } => Some(verdict),
@@ -65,12 +65,12 @@ fn every_frame_in_comes_with_its_verdict_and_every_answer_behind_it() {
     }
     let traced = drained(&mut stack);
     assert_eq!(verdicts(&traced), frames.each_ref().map(|&(_, verdict)| verdict));
-    // Port unreachable, and the echo reply.
+    // "Port unreachable", and the echo reply.
     let is_sent = |traced: &Traced| matches!(traced.passage, Passage::Sent(_));
     let sent: Vec<bool> = traced.iter().map(is_sent).collect();
     assert_eq!(sent, [false, false, true, false, true, false, false, false, false]);
     assert!(traced.iter().all(|traced| (traced.at, traced.iface) == (NOW, IFACE)));
-    // The program, the trace and whoever handed the frame in have the same bytes.
+    // The program, the trace and the caller that handed the frame in share the same bytes.
     let Passage::Received { frame, .. } = &traced[0].passage else { panic!("{traced:?}") };
     let (received, _) = stack.recv_msg(NOW, d).unwrap();
     let offset = received.as_ptr() as usize - frames[0].0.as_ptr() as usize;
@@ -86,7 +86,7 @@ fn the_loopback_is_an_interface_of_the_trace() {
     }
     let traced = drained(&mut stack);
     assert!(traced.iter().all(|traced| traced.iface == InterfaceId::LOOPBACK));
-    // The last is the error about the second.
+    // The last frame is the error about the second.
     let dropped = Verdict::Dropped(DropReason::NoUdpSocket);
     assert_eq!(
         verdicts(&traced),
@@ -115,7 +115,7 @@ fn frames_that_became_one_segment_share_its_verdict() {
     assert_eq!(host.stack.stats().tcp.joined_segs, 3);
     let taken = Verdict::Taken;
     assert_eq!(verdicts(&drained(&mut host.stack)), [taken, taken, runt, taken, taken]);
-    // All of it once more: the run is dropped when the frame behind it does not follow.
+    // The same data again: the run is dropped when the next frame does not continue it.
     host.stack.handle_frames(now, old);
     let told = verdicts(&drained(&mut host.stack));
     assert!(matches!(told[0], Verdict::Dropped(reason) if host.stack.stats().drops(reason) > 0), "{told:?}");
@@ -179,7 +179,8 @@ fn a_trace_changes_nothing() {
     assert_eq!(run(false), run(true));
 }
 
-/// What was dropped on its way out: the last byte of its destination, and why.
+/// The packets that were dropped on their way out: the last byte of the destination, and the
+/// reason.
 fn unsent(stack: &mut Stack) -> Vec<(u8, DropReason)> {
     let of = |traced: Traced| match traced.passage {
         Passage::Unsent {
@@ -229,7 +230,7 @@ fn what_is_dropped_on_its_way_out_is_seen_with_its_reason() {
     let counted = [NeighborQueueFull, NeighborUnreachable, NoRoute].map(|reason| stack.stats().drops(reason));
     assert_eq!(counted, [3, 2, 1]);
 
-    // Answers that the device does not take, and questions of the link layer: these have no packet.
+    // Answers that the device does not take, and ARP requests, which contain no IP packet.
     let mut config = Config::default();
     config.ip.max_queued_frames = 1;
     let mut stack = Stack::new(config, [1; 32], NOW);

@@ -84,8 +84,8 @@ fn dropped(outcome: Outcome) -> DropReason {
     }
 }
 
-/// A fragment costs its bytes, its packet's record and the packet's deadline, until the time is
-/// over.
+/// A fragment counts with its bytes, its packet's record and the packet's deadline, until it
+/// expires.
 #[test]
 fn all_that_waits_counts_as_memory() {
     let mut bench = Bench::new();

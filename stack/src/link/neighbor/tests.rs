@@ -71,8 +71,8 @@ fn rfc_4861_7_2_2_packets_wait_for_the_answer_in_order() {
     assert_eq!((cache.pending_packets, cache.pending_bytes), (0, 0));
 }
 
-/// Packets for neighbours that do not answer are counted from the moment they wait to the moment
-/// they go, whichever way that is.
+/// Packets for neighbours that do not answer count as memory as long as they wait, however that
+/// ends.
 #[test]
 fn packets_that_wait_count_as_memory() {
     let mut cache = new_cache();
@@ -87,7 +87,7 @@ fn packets_that_wait_count_as_memory() {
         assert_eq!(put(&mut cache, at(0), ip(neighbor), packet(1)), SOLICIT);
         assert_eq!(waiting(&cache), usize::from(neighbor));
     }
-    // More than may wait for one neighbour: the oldest make room.
+    // More packets than may wait for one neighbour: the oldest are dropped.
     let mut dropped = 0;
     for tag in 0..100 {
         dropped += put(&mut cache, at(0), ip(1), packet(tag)).1;

@@ -191,7 +191,7 @@ fn what_a_datagram_names_goes_before_what_its_socket_is_bound_or_connected_to() 
     for kind in [SocketKind::Datagram, SocketKind::Echo] {
         let (mut stack, d) = on_two_links(Domain::V4, kind);
         stack.bind(d, "10.0.0.1:7".parse().unwrap()).unwrap();
-        // As an echo socket's it is a request.
+        // On an echo socket the datagram is a request.
         let (data, to): (_, SocketAddr) =
             (Bytes::from_static(b"\x08\0\0\0\0\0\0\0"), "10.0.0.2:9".parse().unwrap());
         let [own, other] = ["10.0.0.1", "10.1.0.1"].map(|addr| addr.parse::<IpAddr>().unwrap());

@@ -398,7 +398,7 @@ fn resets_to_one_host_are_limited_and_counted() {
     assert_eq!(stack.stats().tcp.resets_limited, 10 - resets);
 }
 
-/// A hash of 32 bits leads to a record; whether it is the right one the four numbers say.
+/// A hash of 32 bits leads to a record; its four-tuple decides whether it is the right one.
 #[test]
 fn a_record_is_that_of_its_four_numbers_only() {
     let mut stack = stack();
@@ -475,8 +475,8 @@ fn without_its_cookie_a_client_asks_for_one_again() {
     assert_eq!([(); 2].map(|()| opened_fast(&mut stack)), [0, 1]);
 }
 
-/// When the reserve is used up, a connection without a program goes if it still holds data, and
-/// otherwise may end as it should.
+/// When the reserve is used up, an orphan is reset if it still holds data; otherwise it may end in
+/// order.
 #[test]
 fn an_orphan_with_data_is_reset_when_memory_is_out() {
     for (is_full, has_data) in [(false, true), (true, false), (true, true)] {
@@ -499,7 +499,7 @@ fn an_orphan_with_data_is_reset_when_memory_is_out() {
     }
 }
 
-/// RFC 4987 §3.6: a segment that resets or opens does not bring a cookie back.
+/// RFC 4987 §3.6: a segment with RST or SYN does not return a cookie.
 #[test]
 fn only_an_acknowledgement_brings_a_syn_cookie_back() {
     let mut config = Config::default();
@@ -550,8 +550,8 @@ fn a_connection_waits_for_a_descriptor() {
     assert_eq!(stack.accept(listener).map(|(_, peer)| Ok(peer)), Ok(stack.local_addr(client)));
 }
 
-/// Of segments that the device has joined, as many are taken while memory is short as if they had
-/// come one by one.
+/// While memory is short, as many of the segments that a device has joined are accepted as if they
+/// had arrived one by one.
 #[test]
 fn joined_segments_are_single_ones_when_memory_is_short() {
     let taken = |filled: usize, is_joined: bool| {
@@ -570,7 +570,7 @@ fn joined_segments_are_single_ones_when_memory_is_short() {
         }
         stack.queued_bytes(d).unwrap().0
     };
-    // Where all of it is just taken.
+    // Finds the largest filling at which everything is accepted.
     let (mut all, mut not_all) = (300_000, 1 << 20);
     while not_all - all > 256 {
         let middle = (all + not_all) / 2;
@@ -579,14 +579,14 @@ fn joined_segments_are_single_ones_when_memory_is_short() {
     let mut some = 0;
     for filled in (0..16).map(|n| all - 1000 + n * 900) {
         let [single, joined] = [false, true].map(|is_joined| taken(filled, is_joined));
-        // The account knows of a run when all of it has come.
+        // The account counts a run when all of it has been handled.
         assert!(single.abs_diff(joined) <= 1000, "{filled}: {single} and {joined}");
         some += usize::from((2000..=6000).contains(&single));
     }
     assert!(some > 2, "{some}");
 }
 
-/// What has something to send stands in the queue once, and what has nothing does not.
+/// A socket with something to send is in the queue once, and one with nothing to send is not.
 #[test]
 fn who_has_something_to_send_waits_for_its_turn_once() {
     let mut stack = stack();
@@ -604,14 +604,14 @@ fn who_has_something_to_send_waits_for_its_turn_once() {
     assert_eq!(waiting(&stack), [client_id, server_id]);
     run(&mut stack);
     assert!(waiting(&stack).is_empty());
-    // Nothing new to say.
+    // There is nothing new to report.
     stack.recv(NOW, server, &mut [0; 4]).unwrap();
     stack.set_option(NOW, server, SocketOption::KeepAlive(true)).unwrap();
     assert!(waiting(&stack).is_empty());
 }
 
-/// Each step of a shortage takes what it is for: lists that are empty, what the peer still has, and
-/// last what more than its share is promised to.
+/// Each step of a shortage releases what it is for: empty lists, then data that the peer still has,
+/// and last the buffer sizes beyond an equal share.
 #[test]
 fn each_step_of_a_shortage_takes_its_own() {
     for (shortage, is_over_share, takes_out_of_order, takes_buffers) in [
