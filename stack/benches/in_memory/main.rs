@@ -44,6 +44,18 @@ impl<T, F: FnMut() -> T> Lazy<T, F> {
     }
 }
 
+/// Whether time is measured. If not, this is a test that the benchmarks work, which is run without
+/// optimisation.
+fn is_measured() -> bool {
+    let has = |name: &str| std::env::args().any(|argument| argument == name);
+    has("--bench") && !has("--test")
+}
+
+/// The sockets of the largest rows.
+fn many() -> usize {
+    if is_measured() { 100_000 } else { 2_000 }
+}
+
 fn bulk(c: &mut Criterion) {
     let mut group = c.benchmark_group("bulk");
     group.throughput(Throughput::Bytes(BULK_BYTES as u64)).sample_size(20);
@@ -70,7 +82,7 @@ fn bulk(c: &mut Criterion) {
 fn segment(c: &mut Criterion) {
     let mut group = c.benchmark_group("segment");
     group.throughput(Throughput::Elements(1)).measurement_time(Duration::from_secs(3));
-    for sockets in [10, 1_000, 100_000] {
+    for sockets in [10, 1_000, many()] {
         let mut pair = Lazy::new(|| portolan_side::Pair::new(sockets, Offloads::NONE));
         for (name, all_busy) in [("portolan/one busy", false), ("portolan/all busy", true)] {
             group.bench_function(BenchmarkId::new(name, sockets), |b| {
@@ -96,12 +108,14 @@ const CYCLES: u64 = 100;
 fn cycle(c: &mut Criterion) {
     let mut group = c.benchmark_group("cycle");
     group.throughput(Throughput::Elements(CYCLES)).measurement_time(Duration::from_secs(3));
-    for sockets in [10, 100_000] {
+    for sockets in [10, many()] {
         let mut pair = Lazy::new(|| {
             let mut pair = portolan_side::Pair::new(sockets, Offloads::NONE);
-            // Runs until the remains of the handshakes are gone, and as many connections leave
-            // TIME-WAIT as enter it.
-            pair.warm_up();
+            if is_measured() {
+                // Runs until the remains of the handshakes are gone, and as many connections leave
+                // TIME-WAIT as enter it.
+                pair.warm_up();
+            }
             pair
         });
         group.bench_function(BenchmarkId::new("portolan", sockets), |b| {
