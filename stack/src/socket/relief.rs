@@ -92,7 +92,7 @@ impl Common {
             self.relief.hand = 0;
             ctx.free_list.clear();
             // All sockets were checked, so it is known which peers hold the most.
-            self.tell_of_pressure(ctx.now);
+            self.log_pressure(ctx.now);
         }
         let id = self.records.id_of(self.relief.hand);
         self.relief.hand += 1;
@@ -121,7 +121,7 @@ impl Common {
             return None;
         }
         let id = self.find_worst(now)?;
-        self.tell_of_reset(now, id);
+        self.log_reset(now, id);
         self.relief.holdings.forget(id);
         Some(id)
     }
@@ -140,19 +140,19 @@ impl Common {
         None
     }
 
-    fn tell_of_pressure(&mut self, now: Instant) {
+    fn log_pressure(&mut self, now: Instant) {
         if self.account.is_pressed() && self.relief.pressure_line.is_due(now, self.account.pressures()) {
             log::warn!(
                 "memory is short: sockets hold {} of {} KiB{}. Buffers shrink; if that is not enough, connections without \
                  progress are reset. Raise Config::memory_limit_bytes, or find out why these connections do not drain",
                 self.account.bytes() >> 10,
                 self.account.high() >> 10,
-                self.most_of_it(),
+                self.describe_largest(),
             );
         }
     }
 
-    fn tell_of_reset(&mut self, now: Instant, id: SocketId) {
+    fn log_reset(&mut self, now: Instant, id: SocketId) {
         if !self.relief.reset_line.is_due(now, self.account.pressures()) {
             return;
         }
@@ -166,14 +166,14 @@ impl Common {
              which made no progress for {} s (counted in memory.stalled_resets)",
             self.account.bytes() >> 10,
             self.account.high() >> 10,
-            self.most_of_it(),
+            self.describe_largest(),
             flow.remote_addr(),
             stalled.as_secs(),
         );
     }
 
     /// The peer that holds the most, as a part of a sentence.
-    fn most_of_it(&self) -> alloc::string::String {
+    fn describe_largest(&self) -> alloc::string::String {
         self.relief.holdings.largest().map_or_else(alloc::string::String::new, |sum| {
             alloc::format!(
                 ", of which {} holds {} KiB in {} connections",
