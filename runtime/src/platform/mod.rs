@@ -15,8 +15,8 @@
 //! RUSTFLAGS="--cfg portolan_portable" cargo test -p portolan-runtime
 //! ```
 //!
-//! On Windows a thread can only poll sockets. A [`Device`](crate::Device) for it needs a socket that
-//! is readable while frames wait.
+//! On Windows a thread can only poll sockets. A [`Device`](crate::Device) for it needs a socket
+//! that is readable while frames wait.
 
 #[cfg(unix)]
 pub(crate) mod gather;

@@ -289,8 +289,8 @@ mod tests {
         assert_eq!(recovery.duplicate_bytes(), 0, "less than a segment is in flight");
     }
 
-    /// A time-out in Cwr can be undone like any other. A second time-out for the same data keeps the
-    /// count of retransmitted bytes.
+    /// A time-out in Cwr can be undone like any other. A second time-out for the same data keeps
+    /// the count of retransmitted bytes.
     #[test]
     fn each_episode_of_losses_has_one_undo() {
         let (una, nxt) = (SeqNumber(1), SeqNumber(5001));

@@ -424,8 +424,8 @@ fn algorithms_that_go_by_losses_set_no_rate_and_want_no_special_samples() {
     }
 }
 
-/// Linux's tcp_pacing_ss_ratio and tcp_pacing_ca_ratio: up to half of ssthresh the window may double
-/// in a round trip.
+/// Linux's tcp_pacing_ss_ratio and tcp_pacing_ca_ratio: up to half of ssthresh the window may
+/// double in a round trip.
 #[test]
 fn pacing_leaves_room_to_double_below_half_of_ssthresh() {
     let mut cc = reno();

@@ -179,8 +179,8 @@ fn of_a_listener() {
     assert_eq!((unpaced.unacked, unpaced.sacked, unpaced.pacing_rate), (0, 0, u64::MAX));
 }
 
-/// A sample is limited by the program if what was sent before it left room in the window and nothing
-/// to send.
+/// A sample is limited by the program if what was sent before it left room in the window and
+/// nothing to send.
 #[test]
 fn of_a_sender_with_little_to_send() {
     for (first, is_limited) in [(500, true), (9000, true), (10_000, false), (60_000, false)] {

@@ -1,4 +1,5 @@
-//! The search for the path's MTU (RFC 4821) in a connection, and what is larger than the path takes.
+//! The search for the path's MTU (RFC 4821) in a connection, and what is larger than the path
+//! takes.
 
 use alloc::vec::Vec;
 use core::time::Duration;

@@ -60,8 +60,9 @@
 //! [`SimNet::on_failure`] says so. With [`SimNet::keep_record`] the last packets are kept, as text
 //! ([`SimNet::transcript`]) and as bytes ([`SimNet::sightings`]).
 //!
-//! Read `schedule` (which event comes next), `net` (the network), then `program` and `stream` (which
-//! call the stacks), `topology`, then `observer` and `rest` (the checks), `record`, `packet`.
+//! Read `schedule` (which event comes next), `net` (the network), then `program` and `stream`
+//! (which call the stacks), `topology`, then `observer` and `rest` (the checks), `record`,
+//! `packet`.
 
 mod ids;
 mod net;
