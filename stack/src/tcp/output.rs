@@ -177,11 +177,8 @@ impl Connection {
             return Some(run);
         }
         let in_flight = self.in_flight();
-        if is_losing {
-            let run = self.resend(ctx, mss, burst);
-            if run.is_some() || in_flight > 0 {
-                return run;
-            }
+        if is_losing && let Some(run) = self.resend(ctx, mss, burst) {
+            return Some(run);
         }
         self.restart_after_idle(ctx, mss);
         // While something is lost, none is planned.
