@@ -1,4 +1,4 @@
-//! What every kind of socket implements: the calls, and the handling of received packets.
+//! What every kind of socket implements: the calls, and what it does with packets that come in.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -114,19 +114,19 @@ pub(crate) trait ProtocolCalls {
     }
 }
 
-/// The received packets that concern one kind of socket. The default methods are for a kind that is
-/// not concerned.
+/// The packets that come in, as they concern one kind of socket. What a method does here by itself
+/// is right for a kind that they do not concern.
 ///
-/// [`Kinds`](super::Kinds) passes TCP and UDP the packets of their protocols whole.
+/// TCP and UDP are handed the packets of their protocols whole, by [`Kinds`](super::Kinds).
 pub(super) trait ProtocolInput {
-    /// Handles a packet that others get, too: a socket that takes it shares its bytes. Returns
-    /// whether a socket took it.
+    /// A packet that others get, too: a socket that takes it takes a share of its bytes. Whether
+    /// one does.
     fn on_delivery(&mut self, _: &mut Env<'_>, _: &Delivery) -> bool {
         false
     }
 
-    /// Handles an error from the network about a packet that was sent with these addresses. Returns
-    /// whether a socket of this kind sent it.
+    /// The network reports an error about a packet that was sent with these addresses. Whether a
+    /// socket of this kind sent it.
     fn handle_error(&mut self, _: &mut Env<'_>, _: &FourTuple, _: &NetworkError) -> bool {
         false
     }

@@ -1,6 +1,7 @@
 //! The calls and the records behind them, through a stack's loopback.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use super::{Domain, Shutdown, SocketKind, SocketOption};
 use crate::config::Config;
@@ -130,14 +131,33 @@ fn nothing_is_not_below_the_low_water_mark() {
 fn numbers_that_an_option_cannot_have_are_refused() {
     let mut stack = stack();
     let d = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-    for option in
-        [SocketOption::UnsentLowWater(0), SocketOption::KeepCount(0), SocketOption::MaxPacingRate(Some(0))]
-    {
+    for option in [
+        SocketOption::UnsentLowWater(0),
+        SocketOption::KeepCount(0),
+        SocketOption::KeepIdle(Duration::ZERO),
+        SocketOption::KeepInterval(Duration::ZERO),
+        SocketOption::MaxPacingRate(Some(0)),
+        SocketOption::MaxSegment(87),
+        SocketOption::MaxSegment(32_768),
+        SocketOption::Ttl(0),
+        SocketOption::SynCount(0),
+        SocketOption::SynCount(128),
+    ] {
         assert_eq!(stack.set_option(NOW, d, option), Err(Error::InvalidArgument), "{option:?}");
     }
-    for option in
-        [SocketOption::UnsentLowWater(1), SocketOption::KeepCount(1), SocketOption::MaxPacingRate(Some(1))]
-    {
+    for option in [
+        SocketOption::UnsentLowWater(1),
+        SocketOption::KeepCount(1),
+        SocketOption::KeepIdle(Duration::from_nanos(1)),
+        SocketOption::KeepInterval(Duration::from_nanos(1)),
+        SocketOption::MaxPacingRate(Some(1)),
+        SocketOption::MaxSegment(88),
+        SocketOption::MaxSegment(32_767),
+        SocketOption::Ttl(1),
+        SocketOption::Ttl(255),
+        SocketOption::SynCount(1),
+        SocketOption::SynCount(127),
+    ] {
         assert_eq!(stack.set_option(NOW, d, option), Ok(()), "{option:?}");
     }
 }

@@ -155,4 +155,21 @@ mod tests {
         queue.clear();
         assert_eq!(queue.memory_bytes(), 0);
     }
+
+    /// A connection that rests should hold nothing for data that it has read.
+    #[test]
+    fn what_is_read_leaves_nothing_behind() {
+        let mut queue = RecvQueue::new();
+        for _ in 0..2 {
+            queue.push(Bytes::from(vec![9; 1500]));
+            assert_eq!(queue.read_bytes(usize::MAX).len(), 1500);
+            queue.give_back_capacity();
+            assert!(queue.queue.is_none());
+            assert_eq!(queue.memory_bytes(), 0);
+            queue.push(Bytes::from(vec![9; 10]));
+            assert_eq!(queue.read(&mut [0; 10]), 10);
+            queue.give_back_capacity();
+            assert!(queue.queue.is_none());
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::copy_on_write::CopyOnWrite;
 use crate::rng::Rng;
 use crate::steering::Share;
 
-/// ICMP and ICMPv6 differ, so a socket uses only one of them.
+/// The two ICMPs differ, so that a socket speaks one of them.
 const RULES: PortRules = PortRules { peers_have_ports: false, is_dual_stack: false, groups: Groups::Refused };
 
 /// The tables of echo sockets.

@@ -57,7 +57,7 @@ impl UdpSockets {
 }
 
 impl ProtocolInput for UdpSockets {
-    /// As in Linux, only a connected UDP socket gets errors, and only hard ones.
+    /// Linux: only a connected UDP socket hears of errors, and only of hard ones.
     fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
         if error.protocol != protocol::UDP {
             return false;

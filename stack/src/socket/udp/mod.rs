@@ -17,8 +17,7 @@ use crate::id::SocketId;
 use crate::rng::Rng;
 use crate::steering::Share;
 
-/// A socket may be bound to a broadcast or multicast address, and then receives only what is sent
-/// to that group.
+/// A broadcast or multicast address may be bound, to hear that group only.
 const RULES: PortRules = PortRules { peers_have_ports: true, is_dual_stack: true, groups: Groups::Allowed };
 
 /// The tables of UDP's sockets.

@@ -226,3 +226,23 @@ fn memory_is_that_of_the_bytes_the_pieces_and_the_ranges() {
     let bytes = assembler.memory_bytes();
     assert!((least..least + 1100 * size_of::<Bytes>()).contains(&bytes), "{bytes} {least}");
 }
+
+/// RFC 2018 §4: the block of the latest segment comes first, then those reported before it.
+#[test]
+fn blocks_are_in_the_order_of_their_latest_segments() {
+    let mut assembler = Assembler::new();
+    let mut insert = |start| {
+        let _ = assembler.insert(SeqNumber(start), bytes(1, 100), MAX);
+        let starts: Vec<u32> = assembler.sack_blocks().map(|(start, _)| start.0).collect();
+        let (first, last) = (starts.iter().min(), starts.iter().max());
+        assert_eq!(assembler.start().map(|start| start.0).as_ref(), first);
+        assert_eq!(assembler.end().map(|end| end.0 - 100).as_ref(), last);
+        starts
+    };
+    assert_eq!(insert(5000), [5000]);
+    assert_eq!(insert(1000), [1000, 5000]);
+    assert_eq!(insert(9000), [9000, 1000, 5000]);
+    assert_eq!(insert(3000), [3000, 9000, 1000, 5000]);
+    assert_eq!(insert(1000), [1000, 3000, 9000, 5000], "old data, too");
+    assert_eq!(insert(9000), [9000, 1000, 3000, 5000]);
+}

@@ -291,3 +291,18 @@ fn the_list_grows_to_its_double_where_that_is_little() {
         assert_eq!(capacity, if doubles { 128 } else { 72 }, "{piece}");
     }
 }
+
+/// The tail is copied into a smaller allocation if less than half of it is used.
+#[test]
+fn an_allocation_that_is_half_used_stays_where_it_is() {
+    for used in [0, 1, 499, 500, 501, 900] {
+        let mut queue = ByteQueue::new();
+        queue.push_copy(&vec![1; 1000]);
+        queue.advance(1000 - used);
+        let (half, at) = (queue.tail_alloc / 2, queue.tail.as_ptr());
+        assert!(used == 0 || half >= 500, "{queue:?}");
+        queue.give_back_capacity();
+        assert_eq!(queue.tail.as_ptr() != at, used < half, "{used}: {queue:?}");
+        assert_eq!(queue.len(), used);
+    }
+}

@@ -88,3 +88,28 @@ fn syns_that_change_their_mind() {
     assert!(!none.on_repeated_syn(&syn(0b111, IpEcn::NotEct)));
     assert_eq!(none.syn_ack_flags(0), Flags::default());
 }
+
+/// RFC 9768 §5.1: an ACK that brings a SYN cookie back tells AccECN by its flags; whether it is RFC
+/// 3168 the cookie says.
+#[test]
+fn what_the_ack_of_a_cookie_means() {
+    use EcnMode::{AccEcn, Off, Rfc3168};
+    for flags in 0..8 {
+        let ack = header(flags, IpEcn::NotEct);
+        for is_rfc3168 in [false, true] {
+            let mode = |policy| EcnAnswer::from_cookie(policy, is_rfc3168, &ack).mode;
+            let classic = if is_rfc3168 { Rfc3168 } else { Off };
+            assert_eq!(mode(Ecn::Off), Off);
+            for policy in [Ecn::Request, Ecn::AcceptRfc3168] {
+                assert_eq!(mode(policy), classic, "{flags:#b} {is_rfc3168}");
+            }
+            for policy in [Ecn::Accept, Ecn::AcceptAllRequestRfc3168, Ecn::RequestAccurate] {
+                assert_eq!(
+                    mode(policy),
+                    if flags >= 2 { AccEcn } else { classic },
+                    "{flags:#b} {is_rfc3168}"
+                );
+            }
+        }
+    }
+}

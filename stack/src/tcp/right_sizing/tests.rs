@@ -35,3 +35,10 @@ fn a_window_that_turns_over_is_a_round_trip_or_longer() {
     sizing.on_sample(Duration::from_millis(95), Basis::Timestamp);
     assert_eq!(sizing.rtt, 25_000_000);
 }
+
+#[test]
+fn each_echo_counts_once() {
+    let mut sizing = RightSizing::new(Instant::ZERO, SeqNumber(1), SeqNumber(1), 1000);
+    let new: std::vec::Vec<bool> = [5, 5, 6, 6, 5].map(|echo| sizing.is_new_echo(echo)).into();
+    assert_eq!(new, [true, false, true, false, true]);
+}

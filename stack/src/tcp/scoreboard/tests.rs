@@ -304,3 +304,14 @@ fn memory_is_that_of_the_records_and_the_sendings() {
     let bytes = board.memory_bytes() - empty;
     assert!((least..3 * least).contains(&bytes), "{bytes} {least}");
 }
+
+#[test]
+fn the_first_transmission_is_the_earliest() {
+    let mut board = Scoreboard::default();
+    assert_eq!(board.first_transmission_at(), None);
+    for n in 1..=3 {
+        let seq = ISS + (n as u32 - 1) * 100;
+        board.on_sent(at(n), seq, seq + 100, MSS, stamp());
+    }
+    assert_eq!(board.first_transmission_at(), Some(at(1)));
+}

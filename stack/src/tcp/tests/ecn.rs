@@ -587,3 +587,26 @@ fn it_is_known_whether_the_peer_sends_ecn_capable_packets() {
         assert!(seen(&peer));
     }
 }
+
+/// RFC 4015 §3.2: a reduction that was a mistake is not announced either.
+#[test]
+fn a_spurious_reduction_is_withdrawn_with_its_cwr() {
+    for is_spurious in [false, true] {
+        let (mut peer, _) = open(Ecn::Request, Flags::ECE, &Offer::all());
+        let _ = peer.ack_bytes(0);
+        let original = peer.send(&[7; 9880]).remove(0).header.options.timestamps;
+        let _ = peer.wait_millis(5);
+        let again = peer.sack_bytes(0, &[(988, 9880)]).remove(0);
+        assert_eq!(Peer::offset(&again), 0);
+        let _ = peer.wait_millis(5);
+        peer.ack = ISS + 1 + 9880;
+        let mut header = peer.header(Flags::ACK);
+        let answered = if is_spurious { original } else { again.header.options.timestamps };
+        let echo = answered.expect("negotiated").value;
+        header.options.timestamps = Some(Timestamps { value: peer.clock(), echo });
+        let _ = peer.deliver(header, &[]);
+        assert_eq!(peer.host.stats.recovery.spurious_recoveries, u64::from(is_spurious));
+        let next = peer.send(&[7; 988]).remove(0);
+        assert_eq!(next.header.flags.contains(Flags::CWR), !is_spurious);
+    }
+}

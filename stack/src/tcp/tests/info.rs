@@ -196,3 +196,47 @@ fn of_a_sender_with_little_to_send() {
         assert_eq!(info(&peer).delivery_rate_app_limited, is_limited, "{first}");
     }
 }
+
+/// RFC 7323 §2.2: windows are scaled in both directions or in none, and not before that is known.
+#[test]
+fn of_windows_that_are_not_scaled() {
+    for peer in [Peer::plain(), Peer::syn_sent(|_, _| {})] {
+        let info = info(&peer);
+        assert_eq!((info.snd_wscale, info.rcv_wscale), (None, None));
+    }
+}
+
+#[test]
+fn of_the_path_for_a_list() {
+    let mut peer = Peer::syn_sent(|_, _| {});
+    assert_eq!(peer.connection.path(), (None, None));
+    peer = self::peer();
+    assert_eq!(peer.connection.path(), (Some(Duration::from_millis(10)), Some(10_000)));
+    let _ = peer.call(|connection, ctx| connection.abort(ctx));
+    assert_eq!(peer.connection.path(), (Some(Duration::from_millis(10)), None));
+}
+
+/// Linux's tcp_update_pacing_rate: two windows a round trip in slow start and 1.2 later, and not
+/// more than SO_MAX_PACING_RATE.
+#[test]
+fn of_the_pace() {
+    let rate = |pacing: bool, limit: Option<u64>, is_slow_start: bool| {
+        let mut peer = Peer::established_with(Offer::plain(), |host, params| {
+            host.config.tcp.pacing = pacing;
+            params.settings.max_pacing_rate = limit;
+        });
+        if !is_slow_start {
+            peer.connection.congestion.on_congestion(crate::tcp::congestion::Cause::Loss);
+            peer.connection.congestion.on_recovery_done(None);
+            peer.connection.congestion.set_cwnd(10_000);
+        }
+        info(&peer).pacing_rate
+    };
+    // 10,000 bytes in 10 ms.
+    assert_eq!(rate(true, None, true), 2_000_000);
+    assert_eq!(rate(true, None, false), 1_200_000);
+    assert_eq!(rate(false, None, true), u64::MAX);
+    assert_eq!(rate(false, Some(3_000_000), true), 2_000_000);
+    assert_eq!(rate(true, Some(1_500_000), true), 1_500_000);
+    assert_eq!(rate(true, Some(1_500_000), false), 1_200_000);
+}

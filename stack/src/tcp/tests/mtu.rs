@@ -63,12 +63,14 @@ fn large_segments_that_vanish_become_small_ones() {
 #[test]
 fn a_probe_is_no_reason_to_exceed_the_window() {
     let mut peer = peer(MtuProbing::Always);
+    // Ten segments fill the window, which is too small for a probe.
+    let sent = peer.send(&[1; 100_000]);
+    assert_eq!(lens(&sent), [BASE; 10]);
     // Congestion avoidance: the window does not grow by itself.
-    peer.connection.congestion.set_cwnd(40 * BASE as u32);
     peer.connection.congestion.on_congestion(Cause::Loss);
     peer.connection.congestion.on_recovery_done(None);
-    let _ = peer.send(&[1; 100_000]);
-    let probe = wait_for_probe(&mut peer, BASE as u32);
+    peer.connection.congestion.set_cwnd(11 * BASE as u32);
+    let probe = wait_for_probe(&mut peer, 300);
     assert_eq!(probe.data.len(), 1460);
 }
 

@@ -496,3 +496,21 @@ fn a_run_counts_as_its_segments() {
     assert_eq!(known(&joined), known(&single));
     assert_eq!(known(&joined).0, 2700);
 }
+
+/// As on Linux (tcp_disordered_ack_check): a duplicate ACK counts though it was overtaken, if it is
+/// late by an RTO at most, for a clock of 1,200 ticks a second.
+#[test]
+fn a_duplicate_ack_may_be_late_by_an_rto() {
+    for (ticks, is_late) in [(0, false), (1, false), (252, false), (253, true), (300, true)] {
+        let mut peer = Peer::established();
+        let _ = peer.ack_bytes(0);
+        let _ = peer.send(&[1; 2000]);
+        assert_eq!(peer.connection.rtt.rto(), Duration::from_millis(210));
+        let mut header = peer.header(Flags::ACK);
+        let timestamps = header.options.timestamps.expect("negotiated");
+        let value = timestamps.value.wrapping_sub(ticks);
+        header.options.timestamps = Some(Timestamps { value, ..timestamps });
+        let _ = peer.deliver(header, &[]);
+        assert_eq!(peer.host.stats.drops(DropReason::Paws), u64::from(is_late), "{ticks}");
+    }
+}

@@ -1,8 +1,24 @@
+mod decisions;
+
 use super::super::path::{Bottleneck, MSS, Net, fairness};
+use super::super::tests::ack;
+use super::cycle::AckPhase;
 use super::*;
 use crate::config::CongestionControl::{self, Bbr as BbrKind, Cubic, Reno};
 use crate::tcp::congestion::{Cause, Congestion};
 use std::vec::Vec;
+
+/// 10,000 bytes in 100 ms, of which nothing was lost or marked.
+const SAMPLE: RateSample = RateSample {
+    delivered: 10_000,
+    delivered_ce: 0,
+    interval: Duration::from_millis(100),
+    prior_delivered: 0,
+    total_delivered: 10_000,
+    tx_in_flight: 10_000,
+    lost: 0,
+    is_application_limited: false,
+};
 
 const SEC: fn(u64) -> Duration = Duration::from_secs;
 
@@ -314,7 +330,6 @@ fn the_window_to_return_to_is_a_whole_one() {
 /// §5.5.11.1: when a time-out's episode ends, and only then, the window is that of before.
 #[test]
 fn the_window_comes_back_with_the_end_of_a_timeout() {
-    use super::super::tests::ack;
     for (before, now, is_back) in [
         (Phase::Loss, Phase::Open, true),
         (Phase::Loss, Phase::Recovery, true),
@@ -336,19 +351,8 @@ fn the_window_comes_back_with_the_end_of_a_timeout() {
 /// marks need no such count.
 #[test]
 fn many_losses_in_a_whole_round_end_startup() {
-    use super::super::tests::ack;
-    use crate::tcp::rate::RateSample;
     let window = CongestionWindow::new(1000, 10);
-    let sample = |lost, delivered_ce| RateSample {
-        delivered: 10_000,
-        delivered_ce,
-        interval: Duration::from_millis(100),
-        prior_delivered: 0,
-        total_delivered: 10_000,
-        tx_in_flight: 10_000,
-        lost,
-        is_application_limited: false,
-    };
+    let sample = |lost, delivered_ce| RateSample { lost, delivered_ce, ..SAMPLE };
     for (is_over, phase, events, lost, marked, ends) in [
         (true, Phase::Recovery, 6, 300, 0, true),
         (false, Phase::Recovery, 6, 300, 0, false),
@@ -388,7 +392,6 @@ fn startup_ends_without_a_loss() {
 /// way.
 #[test]
 fn too_many_losses_end_a_probe() {
-    use crate::tcp::rate::Lost;
     let window = CongestionWindow::new(1000, 10);
     for (is_probe, lost, ends) in [(true, 300, true), (true, 200, false), (false, 300, false)] {
         let mut bbr = Bbr::new(&window, Instant::ZERO);
@@ -405,19 +408,7 @@ fn too_many_losses_end_a_probe() {
 /// loss goes on from there, unless the one before was too high.
 #[test]
 fn a_probe_that_met_no_loss_goes_on() {
-    use super::super::tests::ack;
-    use crate::tcp::rate::RateSample;
     let window = CongestionWindow::new(1000, 10);
-    let sample = RateSample {
-        delivered: 10_000,
-        delivered_ce: 0,
-        interval: Duration::from_millis(100),
-        prior_delivered: 0,
-        total_delivered: 10_000,
-        tx_in_flight: 10_000,
-        lost: 0,
-        is_application_limited: false,
-    };
     for (mode, is_risky, was_too_high, goes_on) in [
         (Mode::Cruise, true, false, true),
         (Mode::Cruise, true, true, false),
@@ -428,9 +419,9 @@ fn a_probe_that_met_no_loss_goes_on() {
         let mut bbr = Bbr::new(&window, Instant::ZERO);
         bbr.mode = mode;
         bbr.rounds.has_started = true;
-        (bbr.cycle.ack_phase, bbr.cycle.samples_are_probes) = (cycle::AckPhase::ProbeStopping, true);
+        (bbr.cycle.ack_phase, bbr.cycle.samples_are_probes) = (AckPhase::ProbeStopping, true);
         (bbr.cycle.stopped_risky, bbr.cycle.prev_too_high) = (is_risky, was_too_high);
-        let changed = bbr.adapt_upper_bounds(&window, &ack(Instant::ZERO, 0, 1000), &sample, false);
+        let changed = bbr.adapt_upper_bounds(&window, &ack(Instant::ZERO, 0, 1000), &SAMPLE, false);
         assert_eq!(
             (changed, bbr.mode == Mode::Refill),
             (goes_on, goes_on),
