@@ -641,3 +641,17 @@ fn each_step_of_a_shortage_takes_its_own() {
         assert_eq!(after != before, takes_buffers, "{case:?}: {before:?} {after:?}");
     }
 }
+
+#[test]
+fn each_segment_of_a_run_is_counted() {
+    let mut stack = stack();
+    let Outside { d, .. } = accepted_from_outside(&mut stack);
+    let before = stack.stats().tcp.segs_sent;
+    stack.send(NOW, d, &[7; 4000]).unwrap();
+    let mut frames = 0;
+    while stack.poll_transmit(NOW).is_some() {
+        frames += 1;
+    }
+    assert!(frames > 3, "{frames}");
+    assert_eq!(stack.stats().tcp.segs_sent - before, frames);
+}

@@ -329,3 +329,25 @@ fn an_idle_connection_is_small_and_holds_no_buffers() {
     assert_eq!(pair.client.poll_timeout(), None);
     assert_eq!(pair.server().poll_timeout(), None);
 }
+
+/// As on Linux, whose delay depends on the time between data segments: a FIN from a peer that has
+/// sent no data is acknowledged sooner, whatever we have sent.
+#[test]
+fn a_fin_without_any_data_is_acknowledged_sooner() {
+    for (sends, receives, millis) in
+        [(false, false, 4), (true, false, 4), (false, true, 40), (true, true, 40)]
+    {
+        let mut peer = Peer::plain();
+        if sends {
+            let _ = peer.send(&[1; 100]);
+            let _ = peer.ack_bytes(100);
+        }
+        if receives {
+            let _ = peer.data(b"x");
+        }
+        let now = peer.host.now;
+        assert!(peer.fin().is_empty(), "{sends} {receives}");
+        let ack = peer.wait_for_segment();
+        assert_eq!(ack.at - now, Duration::from_millis(millis), "{sends} {receives}");
+    }
+}

@@ -437,3 +437,15 @@ fn time_wait_goes_on_with_the_rate_of_its_connection() {
     peer.host.now = due;
     assert!(matches!(time_wait_step(&mut peer, &mut record, &stale, 0), TimeWaitStep::Reply(_)));
 }
+
+/// RFC 9293 §3.10.7.4, fourth step: a SYN that finds no listener is answered, within the rate.
+#[test]
+fn a_syn_that_finds_no_listener_is_answered_at_a_bounded_rate() {
+    let (mut peer, mut record) = time_wait(true);
+    let offset = peer.connection.timestamps.offset;
+    let answer = record.answer_syn(&peer.host.ctx(), offset).expect("the first one");
+    assert_eq!((answer.seq, answer.ack, answer.flags), (peer.ack, peer.seq, Flags::ACK));
+    assert!(record.answer_syn(&peer.host.ctx(), offset).is_none());
+    peer.host.now += Duration::from_millis(500);
+    assert!(record.answer_syn(&peer.host.ctx(), offset).is_some());
+}

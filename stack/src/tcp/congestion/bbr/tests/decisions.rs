@@ -379,3 +379,38 @@ fn a_limited_sample_may_raise_the_rate() {
         assert_eq!(bbr.max_bw.get(), expected, "{is_limited} {estimate}");
     }
 }
+
+/// §5.3.2: Drain follows a full pipe, and ends when no more is in flight than the path holds.
+#[test]
+fn drain_ends_with_the_queue() {
+    for (mode, is_full, in_flight, after) in [
+        (Mode::Startup, false, 0, Mode::Startup),
+        (Mode::Startup, true, 50_001, Mode::Drain),
+        (Mode::Startup, true, 50_000, Mode::Down),
+        (Mode::Drain, true, 50_001, Mode::Drain),
+        (Mode::Drain, true, 50_000, Mode::Down),
+        (Mode::Cruise, true, 0, Mode::Cruise),
+    ] {
+        let (mut bbr, mut window) = in_mode(mode);
+        bbr.full.is_reached = is_full;
+        bbr.check_drain(&mut window, &Ack { in_flight, ..ack(at(1), 0, 1000) });
+        assert_eq!(bbr.mode, after, "{mode:?} {is_full} {in_flight}");
+    }
+}
+
+/// §5.5.6: a cycle of the rate ends with the acknowledgements of a probe, unless the program
+/// limited the sample.
+#[test]
+fn a_limited_sample_ends_no_cycle() {
+    for (is_limited, rate) in [(false, 10), (true, 1_000_000)] {
+        let (mut bbr, window) = in_mode(Mode::Cruise);
+        bbr.rounds.has_started = true;
+        bbr.cycle.ack_phase = AckPhase::ProbeStopping;
+        let sample = RateSample { is_application_limited: is_limited, ..SAMPLE };
+        let _ = bbr.adapt_upper_bounds(&window, &ack(at(1), 0, 1000), &sample, false);
+        assert_eq!(bbr.max_bw.get(), 1_000_000);
+        bbr.max_bw.on_sample(10);
+        bbr.max_bw.advance();
+        assert_eq!(bbr.max_bw.get(), rate, "{is_limited}");
+    }
+}
