@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use portolan::testing::{LinkFaults, PacketBuilder, Pair, PairConfig, Side};
+use portolan::testing::{LinkFaults, PacketBuilder, Pair, PairConfig, Side, TcpSegment};
 use portolan::{Domain, Shutdown};
 
 /// Stores the log lines of one thread, each with its target.
@@ -96,4 +96,14 @@ fn the_log_of_one_of_a_hundred_connections_is_found_by_its_name() {
     let (_, told) = of_connection.iter().find(|(name, _)| name.ends_with(&server)).unwrap();
     assert!(told.iter().any(|line| line.starts_with("LISTEN -> SYN-RECEIVED")), "{told:#?}");
     assert!(lines.iter().any(|(_, line)| line.contains("dropped") && line.contains("10.0.0.77")));
+
+    // The reset for a segment from a host to which there is no route.
+    let far = PacketBuilder::new("172.16.0.9".parse().unwrap(), "10.0.0.1".parse().unwrap());
+    let syn = far.tcp(&TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(1234, 9) });
+    let [from, to] = [9, 1].map(|last| portolan::MacAddr([2, 0, 0, 0, 0, last]));
+    pair.inject(Side::A, portolan::testing::ethernet(from, to, &syn));
+    pair.run_for(Duration::from_secs(1));
+    let is_named = |line: &str| line.ends_with(" 10.0.0.1:9 <-> 172.16.0.9:1234: dropped: NoRoute");
+    let lines = std::mem::take(&mut *KEPT.0.lock().unwrap());
+    assert!(lines.iter().any(|(_, line)| line.starts_with("tcp #") && is_named(line)), "{lines:#?}");
 }

@@ -1,27 +1,37 @@
 //! Drops of outgoing packets: each is counted, named in the log, and recorded in the trace.
 
+use core::net::IpAddr;
+
 use super::Network;
 use crate::Ctx;
+use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::Error;
 use crate::frame::Transmit;
 use crate::icmp::quote::Quote;
 use crate::interface_id::InterfaceId;
 use crate::ip::output::IpMeta;
+use crate::ip::{is_link_local, protocol, read_u16};
 use crate::link::ethernet;
 use crate::link::medium::Medium;
 use crate::subject::Subject;
 use crate::trace::PacketAddresses;
 
 impl Network {
-    /// Drops a packet that [`Network::output`] refused.
-    pub(crate) fn drop_refused(&mut self, ctx: &mut Ctx<'_>, meta: &IpMeta, error: Error) {
+    /// Drops a packet of this flow, if it belongs to one, that [`Network::output`] refused.
+    pub(crate) fn drop_refused(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        flow: Option<&FourTuple>,
+        meta: &IpMeta,
+        error: Error,
+    ) {
         let reason = match error {
             Error::MessageTooLong => DropReason::PacketTooBig,
             _ => DropReason::NoRoute,
         };
         let packet = PacketAddresses { src: meta.src, dst: meta.dst, protocol: meta.protocol };
-        self.drop_unsent(ctx, meta.iface, packet, reason);
+        self.drop_unsent(ctx, meta.iface, packet, flow, reason);
     }
 
     /// Drops a packet that begins with this IP header.
@@ -33,8 +43,12 @@ impl Network {
         reason: DropReason,
     ) {
         match Quote::parse(packet) {
-            Some(Quote { src, dst, protocol, .. }) => {
-                self.drop_unsent(ctx, Some(iface), PacketAddresses { src, dst, protocol }, reason);
+            Some(quote) => {
+                let Quote { src, dst, protocol, .. } = quote;
+                let transport = packet.get(quote.transport_at..).filter(|_| !quote.is_later_fragment);
+                let flow = transport.and_then(|transport| flow_of(src, dst, iface, transport));
+                let packet = PacketAddresses { src, dst, protocol };
+                self.drop_unsent(ctx, Some(iface), packet, flow.as_ref(), reason);
             }
             // The stack makes no packets without an IP header.
             None => ctx.count_drop(reason),
@@ -61,16 +75,23 @@ impl Network {
         }
     }
 
-    /// The current subject may be another packet, so it is restored afterwards.
+    /// Drops a packet of this flow, if it belongs to one. The current subject may be another
+    /// packet, so it is restored afterwards.
     pub(super) fn drop_unsent(
         &mut self,
         ctx: &mut Ctx<'_>,
         iface: Option<InterfaceId>,
         packet: PacketAddresses,
+        flow: Option<&FourTuple>,
         reason: DropReason,
     ) {
         let PacketAddresses { src, dst, protocol } = packet;
-        let before = core::mem::replace(&mut ctx.subject, Subject::Packet { src, dst, protocol });
+        let about = match (protocol, flow) {
+            (protocol::TCP, Some(&flow)) => Subject::Tcp(flow),
+            (protocol::UDP, Some(&flow)) => Subject::Udp(flow),
+            _ => Subject::Packet { src, dst, protocol },
+        };
+        let before = core::mem::replace(&mut ctx.subject, about);
         ctx.count_drop(reason);
         ctx.subject = before;
         self.trace_unsent(ctx, iface, packet, reason);
@@ -88,4 +109,12 @@ impl Network {
             trace.on_unsent(ctx.now, iface.unwrap_or(InterfaceId::LOOPBACK), Some(packet), reason, ctx.stats);
         }
     }
+}
+
+/// The flow of an outgoing packet, if its transport header begins with two ports.
+pub(super) fn flow_of(src: IpAddr, dst: IpAddr, iface: InterfaceId, transport: &[u8]) -> Option<FourTuple> {
+    let ports = (read_u16(transport, 0)?, read_u16(transport, 2)?);
+    let is_scoped = is_link_local(src) || is_link_local(dst);
+    let scope = if is_scoped { iface.scope_id() as u16 } else { 0 };
+    Some(FourTuple { local: Endpoint::new(src, ports.0), remote: Endpoint::new(dst, ports.1), scope })
 }

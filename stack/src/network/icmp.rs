@@ -1,7 +1,7 @@
 //! ICMP: echo, received errors, and errors that we send.
 
 use alloc::boxed::Box;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use bytes::Bytes;
 
@@ -21,6 +21,7 @@ use crate::ip::output::{IpMeta, MtuDiscovery};
 use crate::ip::refusal::IcmpError;
 use crate::ip::{Cast, extension, is_link_local, protocol, read_u8};
 use crate::rate_limit::{PeerKey, Rate};
+use crate::trace::PacketAddresses;
 
 /// The packet that an ICMP error is about.
 pub(super) struct Offender<'a> {
@@ -114,7 +115,12 @@ impl Network {
         } else {
             Ok(request.dst)
         };
-        let Ok(src) = src else { return ctx.count_drop(DropReason::NoRoute) };
+        let Ok(src) = src else {
+            // There is no address that the answer could come from.
+            let (src, dst, protocol) = (Ipv6Addr::UNSPECIFIED.into(), request.src, request.protocol);
+            let answer = PacketAddresses { src, dst, protocol };
+            return self.drop_unsent(ctx, Some(request.iface), answer, None, DropReason::NoRoute);
+        };
         let Some((header, payload)) = echo::reply(src, request.src, &request.share_transport()) else {
             return ctx.count_drop(DropReason::BadIcmp);
         };

@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use bytes::Bytes;
 
 use super::Network;
+use super::drops::flow_of;
 use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
@@ -303,7 +304,8 @@ impl Network {
         if fragments.len() > self.transmits.room() {
             let (src, dst, protocol) = flow;
             let packet = PacketAddresses { src, dst, protocol };
-            self.drop_unsent(ctx, Some(hop.iface), packet, DropReason::TransmitQueueFull);
+            let ports = transport.first().and_then(|header| flow_of(src, dst, hop.iface, header));
+            self.drop_unsent(ctx, Some(hop.iface), packet, ports.as_ref(), DropReason::TransmitQueueFull);
             return Ok(None);
         }
         ctx.stats.ip.frag_oks += 1;
@@ -327,7 +329,7 @@ impl Network {
         match self.output(ctx, meta, header, payload) {
             Ok(Some(transmit)) => self.queue(ctx, transmit),
             Ok(None) => {}
-            Err(error) => self.drop_refused(ctx, &meta, error),
+            Err(error) => self.drop_refused(ctx, None, &meta, error),
         }
     }
 

@@ -306,7 +306,7 @@ impl Env<'_> {
             Ok(Some(transmit)) => TransmitOutcome::Frame(transmit),
             Ok(None) => TransmitOutcome::Elsewhere,
             Err(error) => {
-                self.network.drop_refused(&mut self.ctx, &meta, error);
+                self.network.drop_refused(&mut self.ctx, Some(flow), &meta, error);
                 TransmitOutcome::Elsewhere
             }
         }

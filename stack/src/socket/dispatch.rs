@@ -154,9 +154,18 @@ impl Kinds {
             Delivery::Icmp { outcome, .. } => match outcome {
                 IcmpOutcome::EchoReply if !is_taken => env.ctx.count_drop(DropReason::UnknownIcmp),
                 IcmpOutcome::EchoReply | IcmpOutcome::Done => {}
-                IcmpOutcome::Error(error) => self.handle_network_error(env, &error),
+                IcmpOutcome::Error(error) => {
+                    if self.handle_network_error(env, &error) {
+                        env.ctx.stats.icmp.errors_received += 1;
+                    } else {
+                        env.ctx.count_drop(DropReason::UnmatchedIcmpError);
+                    }
+                }
             },
-            Delivery::Error(error) => self.handle_network_error(env, &error),
+            // No packet came in with it; the packet that it is about is counted.
+            Delivery::Error(error) => {
+                self.handle_network_error(env, &error);
+            }
         }
     }
 
@@ -186,11 +195,11 @@ impl Kinds {
         self.tcp.finish_joining(env);
     }
 
-    /// Passes a network error about a packet that we sent to the socket that sent it.
-    fn handle_network_error(&mut self, env: &mut Env<'_>, error: &NetworkError) {
-        let Some(&[a, b, c, d]) = error.transport.get(..4) else {
-            return env.ctx.count_drop(DropReason::BadIcmp);
-        };
+    /// Passes a network error about a packet that we sent to the socket that sent it. Returns
+    /// whether there was one that took it.
+    fn handle_network_error(&mut self, env: &mut Env<'_>, error: &NetworkError) -> bool {
+        // An error has at least 8 bytes of the transport's header.
+        let Some(&[a, b, c, d]) = error.transport.get(..4) else { return false };
         // Link-local flows are found under the interface that the error's addresses have in common
         // with them.
         let flow = FourTuple {
@@ -199,11 +208,7 @@ impl Kinds {
             scope: error.iface.map_or(0, |iface| scope_of([error.local, error.remote], iface)),
         };
         env.ctx.subject = Subject::Packet { src: error.remote, dst: error.local, protocol: error.protocol };
-        if self.handle_error(env, &flow, error) {
-            env.ctx.stats.icmp.errors_received += 1;
-        } else {
-            env.ctx.count_drop(DropReason::UnmatchedIcmpError);
-        }
+        self.handle_error(env, &flow, error)
     }
 
     /// The next frame of the run whose turn it is. It comes before [`Kinds::poll_transmit`].

@@ -220,6 +220,8 @@ fn what_is_dropped_on_its_way_out_is_seen_with_its_reason() {
         poll(&mut stack, deadline.at);
     }
     assert_eq!(unsent(&mut stack), [(9, NeighborUnreachable); 2]);
+    // One drop is counted once, though no socket takes the error.
+    assert_eq!(stack.stats().all_drops(), 3 + 2);
 
     let (now, far) = (Instant::from_secs(60), "99.0.0.0/8".parse().unwrap());
     stack.add_route(crate::Route::new(far, IFACE)).unwrap();
@@ -258,4 +260,80 @@ fn a_dropped_question_of_the_link_layer_is_seen_without_addresses() {
     };
     let dropped = drained(&mut stack).iter().filter(|traced| is_arp(traced)).count() as u64;
     assert!(dropped > 0 && dropped <= stack.stats().drops(DropReason::TransmitQueueFull));
+}
+
+/// A stack that is 10.0.0.1 on an Ethernet, is traced, and has nothing to send.
+fn traced_on_ethernet(config: Config) -> Stack {
+    let mut config = config;
+    config.neighbor.duplicate_address_probes = 0;
+    let mut stack = Stack::new(config, [1; 32], NOW);
+    let ethernet = Medium::Ethernet(crate::MacAddr([2, 0, 0, 0, 0, 1]));
+    stack.add_interface(NOW, InterfaceConfig::new(ethernet).address("10.0.0.1/24".parse().unwrap())).unwrap();
+    while stack.poll_transmit(NOW).is_some() {}
+    stack.set_trace(true);
+    stack
+}
+
+#[test]
+fn fragments_that_find_no_room_are_seen_as_their_packet() {
+    let mut config = Config::default();
+    config.ip.max_queued_frames = 8;
+    let mut stack = traced_on_ethernet(config);
+    let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    stack.send_to(NOW, d, &[7; 60_000], ([10, 0, 0, 9], 7).into()).unwrap();
+    while stack.poll_transmit(NOW).is_some() {}
+    assert_eq!(unsent(&mut stack), [(9, DropReason::TransmitQueueFull)]);
+    assert_eq!(stack.stats().all_drops(), 1);
+}
+
+#[test]
+fn a_full_loopback_shows_what_it_drops() {
+    let mut config = Config::default();
+    config.ip.max_queued_frames = 0;
+    let mut stack = traced_on_ethernet(config);
+    let before = stack.stats().all_drops();
+    let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    stack.bind(d, ([10, 0, 0, 1], 7).into()).unwrap();
+    stack.send_to(NOW, d, b"x", ([10, 0, 0, 1], 7).into()).unwrap();
+    while stack.poll_transmit(NOW).is_some() || stack.handle_loopback(NOW) {}
+    assert_eq!(unsent(&mut stack), [(1, DropReason::TransmitQueueFull)]);
+    assert_eq!(stack.stats().all_drops(), before + 1);
+}
+
+#[test]
+fn the_memory_limit_shows_what_it_drops() {
+    // The least that `Config::check` allows: packets that wait for neighbours have a sixteenth.
+    let config = Config { memory_limit_bytes: 256 << 10, ..Config::default() };
+    let mut stack = traced_on_ethernet(config);
+    let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    for _ in 0..20 {
+        stack.send_to(NOW, d, &[7; 1400], ([10, 0, 0, 9], 7).into()).unwrap();
+        while stack.poll_transmit(NOW).is_some() || stack.handle_loopback(NOW) {}
+    }
+    let dropped = unsent(&mut stack);
+    assert!(!dropped.is_empty() && dropped.len() < 20, "{dropped:?}");
+    assert!(dropped.iter().all(|&drop| drop == (9, DropReason::MemoryLimit)), "{dropped:?}");
+    assert_eq!(stack.stats().drops(DropReason::MemoryLimit), dropped.len() as u64);
+    assert_eq!(stack.stats().all_drops(), dropped.len() as u64);
+}
+
+#[test]
+fn an_answer_to_a_group_that_no_address_can_give_is_seen() {
+    let mut stack = Stack::new(Config::default(), [1; 32], NOW);
+    stack.add_interface(NOW, InterfaceConfig::new(Medium::Ip)).unwrap();
+    stack.set_trace(true);
+    let asker = "fd00::2".parse().unwrap();
+    let request = PacketBuilder::new(asker, "ff02::1".parse().unwrap()).echo_request(1, 1, b"x");
+    stack.handle_frame(NOW, IFACE, Frame::new(request));
+    let traced = drained(&mut stack);
+    let answers: Vec<(IpAddr, DropReason)> = traced
+        .iter()
+        .filter_map(|traced| match traced.passage {
+            Passage::Unsent { packet, reason } => Some((packet?.dst, reason)),
+            Passage::Received { .. } | Passage::Sent(_) => None,
+        })
+        .collect();
+    assert_eq!(answers, [(asker, DropReason::NoRoute)]);
+    assert_eq!(verdicts(&traced), [Verdict::Dropped(DropReason::NoRoute)]);
+    assert_eq!(stack.stats().all_drops(), 1);
 }

@@ -152,7 +152,7 @@ pub(super) fn reply(env: &mut Env<'_>, tuple: &FourTuple, mut header: Header, fi
     match env.network.output(&mut env.ctx, meta, header, Payload::new()) {
         Ok(Some(transmit)) => env.network.queue(&mut env.ctx, transmit),
         Ok(None) => {}
-        Err(error) => env.network.drop_refused(&mut env.ctx, &meta, error),
+        Err(error) => env.network.drop_refused(&mut env.ctx, Some(tuple), &meta, error),
     }
 }
 
