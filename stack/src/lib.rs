@@ -56,22 +56,35 @@
 //!
 //! # The map of the crate
 //!
-//! A received frame passes down this list, a sent frame up.
+//! A received frame passes down the first part of this list, from `stack` to `socket`; a sent frame
+//! passes up.
 //!
 //! | room | what it does |
 //! |---|---|
+//! | `calls` | the Berkeley calls of a stack and of its owners |
 //! | `stack` | [`Stack`]: the driving loop, and nothing else |
+//! | `network` | the network layer: passes packets between `link`, `iface`, `ip` and `icmp` |
 //! | `link` | Ethernet, ARP, NDP, the neighbour cache |
 //! | `iface` | interfaces, their addresses, source selection, routes |
 //! | `ip` | input, output, fragments, path MTU |
 //! | `icmp` | echo, errors |
 //! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
+//! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
 //! | `socket` | descriptors, options, readiness; each kind of socket |
-//! | `calls` | the Berkeley calls |
 //! | `trace` | every frame that enters or leaves, for programs that ask for it |
 //! | [`steering`] | several stacks that are one host: which of them has which flow |
-//! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
-//! | `time`, `event`, `stats`, `drop_reason`, `subject`, `rng`, `frame`, `id`, `slab`, `error`, `config`, `hash`, `rate_limit` | what they all share |
+//! | `config` | every tunable, with its default |
+//! | `ctx` | what every part borrows during a call: the time, the configuration, the counters |
+//! | `memory` | the account of what sockets hold, and how much a call may take |
+//! | `timers` | the queue of the sockets' timers |
+//! | `rate_limit` | how many answers a peer gets |
+//! | `frame`, `offload` | frames, and what a device does of their checksums and segments |
+//! | `event` | readiness, and deadlines |
+//! | `error`, `drop_reason`, `stats` | errors of calls, reasons for drops, counters |
+//! | `subject` | the connection or packet that a log line names |
+//! | `id`, `interface_id` | the ids of sockets, owners, handshakes and interfaces |
+//! | `slab`, `hash`, `copy_on_write` | a table with keys that are never used again, keyed hashes, shared values |
+//! | `time`, `rng` | instants, and the random numbers that follow from the seed |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

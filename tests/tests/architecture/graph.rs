@@ -19,6 +19,16 @@ impl Graph {
         self.0.iter().flat_map(|(from, targets)| targets.iter().map(move |to| (&from[..], &to[..])))
     }
 
+    /// The arrows from which all others follow: those that no longer way stands for. The graph must
+    /// have no circle.
+    pub(crate) fn reduced(&self) -> Vec<(&str, &str)> {
+        let is_needed = |&(from, to): &(&str, &str)| {
+            let mut others = self.0[from].iter().filter(|other| *other != to);
+            !others.any(|other| self.reached_from(other).contains(to))
+        };
+        self.arrows().filter(is_needed).collect()
+    }
+
     /// The largest sets of nodes of which each can be reached from every other.
     pub(crate) fn circles(&self) -> Vec<BTreeSet<&str>> {
         let reached: BTreeMap<&str, BTreeSet<&str>> =

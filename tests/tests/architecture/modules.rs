@@ -110,6 +110,11 @@ impl Modules {
         extending.map(|(module, _)| module).collect()
     }
 
+    /// The modules that stand in no other.
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().filter(|path| path.len() == 1).map(|path| &path[0][..])
+    }
+
     /// Each type, and the module that defines it.
     pub(crate) fn types(&self) -> impl Iterator<Item = (&str, &ModulePath)> {
         self.0.iter().flat_map(|(module, source)| source.types.iter().map(move |name| (&name[..], module)))
