@@ -7,13 +7,24 @@
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use portolan_tests::matrix::{Case, RULES, Report, Rule, cases, compare, sample};
 
-const USAGE: &str = "usage: blind_matrix [--sample N] [--seed N] [--show N]
-
-Plays all cases, or --sample of them chosen by --seed (1), on the kernel and on Portolan, and prints how often each rule
-explains a difference, and the first --show (20) differences that no rule explains. Fails if there is one, or if a rule
-explains nothing in all cases.";
+/// Plays all cases, or a sample of them, on the kernel and on Portolan, and prints how often each
+/// rule explains a difference. Fails if no rule explains one, or if a rule explains nothing in all
+/// cases.
+#[derive(clap::Parser)]
+struct Arguments {
+    /// How many cases to play, chosen by the seed [default: all]
+    #[arg(long)]
+    sample: Option<usize>,
+    /// The seed of the sample.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many of the differences that no rule explains to print.
+    #[arg(long, default_value_t = 20)]
+    show: usize,
+}
 
 fn main() -> ExitCode {
     match run() {
@@ -27,18 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool, String> {
-    let (mut count, mut seed, mut show) = (None, 1, 20);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words.next().ok_or(USAGE)?;
-        let number = value.parse::<u64>().map_err(|_| format!("{word} needs a number, not {value}"))?;
-        match word.as_str() {
-            "--sample" => count = Some(number as usize),
-            "--seed" => seed = number,
-            "--show" => show = number as usize,
-            _ => return Err(USAGE.into()),
-        }
-    }
+    let Arguments { sample: count, seed, show } = Arguments::parse();
     portolan_tap::isolate().map_err(|error| error.to_string())?;
     let cases: Vec<Case> = count.map_or_else(|| cases().collect(), |count| sample(count, seed));
     let report = compare(&cases).map_err(|error| error.to_string())?;

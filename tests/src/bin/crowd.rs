@@ -7,67 +7,40 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use portolan_tests::crowd::{Crowd, Habit};
 
-const USAGE: &str = "usage: crowd [--clients N] [--addresses N] [--limit MIB] [--per-second N] [--seconds N] [--stay]
-
-Lets --clients (50000) come to a stack whose memory is limited to --limit (256) MiB: clients that read nothing, that never finish
-a handshake, that send to a program that never reads; all from one address, and each from one of its own, or from --addresses.
-So many come --per-second (5000), and it goes on for --seconds (10) when all are there. Those that are reset come back three
-seconds later, unless --stay is given. Meanwhile an honest client loads a page of 20,000 bytes ten times a second, over a path of 10 ms,
-and has a flow in each direction. Times are virtual but for the last column. Fails when a load takes a second or fails.";
-
+/// Lets hostile clients come to a stack whose memory is limited: clients that read nothing, that
+/// never finish a handshake, that send to a program that never reads; all from one address, and each
+/// from one of its own. Meanwhile an honest client loads a page of 20,000 bytes ten times a second,
+/// over a path of 10 ms, and has a flow in each direction. Times are virtual but for the last
+/// column. Fails when a load takes a second or fails.
+#[derive(clap::Parser)]
 struct Arguments {
+    /// How many clients come.
+    #[arg(long, default_value_t = 50_000)]
     clients: u32,
+    /// From how many addresses they come [default: from one, and from as many as there are clients]
+    #[arg(long)]
     addresses: Option<u32>,
-    limit_mib: usize,
+    /// The memory limit of the stack, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    limit: usize,
+    /// How many clients come a second.
+    #[arg(long, default_value_t = 5_000)]
     per_second: u32,
+    /// For how many seconds it goes on when all are there.
+    #[arg(long, default_value_t = 10)]
     seconds: u64,
-    returns: bool,
-}
-
-fn parse() -> Result<Arguments, String> {
-    let mut arguments = Arguments {
-        clients: 50_000,
-        addresses: None,
-        limit_mib: 256,
-        per_second: 5_000,
-        seconds: 10,
-        returns: true,
-    };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        if word == "--stay" {
-            arguments.returns = false;
-            continue;
-        }
-        if word == "--help" || word == "-h" {
-            return Err(USAGE.to_owned());
-        }
-        let value = words.next().ok_or_else(|| format!("{word} needs a value\n{USAGE}"))?;
-        let number = value.parse::<u32>().map_err(|_| format!("{word} needs a number, not {value}"))?;
-        match word.as_str() {
-            "--clients" => arguments.clients = number,
-            "--addresses" => arguments.addresses = Some(number),
-            "--limit" => arguments.limit_mib = number as usize,
-            "--per-second" => arguments.per_second = number,
-            "--seconds" => arguments.seconds = u64::from(number),
-            _ => return Err(format!("{word} is not known\n{USAGE}")),
-        }
-    }
-    Ok(arguments)
+    /// Clients that are reset do not come back three seconds later.
+    #[arg(long)]
+    stay: bool,
 }
 
 fn main() -> ExitCode {
-    let arguments = match parse() {
-        Ok(arguments) => arguments,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
-    };
+    let arguments = Arguments::parse();
     let clients = arguments.clients;
-    println!("{clients} clients, {} MiB", arguments.limit_mib);
+    println!("{clients} clients, {} MiB", arguments.limit);
     println!(
         "{:10} {:>9} {:>6} {:>6} {:>8} {:>9} {:>9} {:>8} {:>8} {:>8} {:>7}",
         "habit",
@@ -92,8 +65,8 @@ fn main() -> ExitCode {
                 habit,
                 addresses,
                 per_second: arguments.per_second,
-                returns: arguments.returns,
-                memory_limit_bytes: arguments.limit_mib << 20,
+                returns: !arguments.stay,
+                memory_limit_bytes: arguments.limit << 20,
                 stays: Duration::from_secs(arguments.seconds),
             }
             .run();

@@ -10,30 +10,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use clap::Parser;
 use portolan_tests::differ::{RULES, Verdict, compare, generate, shrink};
 
-const USAGE: &str = "usage: differ [--seeds N] [--from N] [--jobs N] [--show N]
-
-Plays --seeds (100) random peers, from --from (1) on, against Portolan and against the kernel, --jobs (48) at once, as they
-mostly wait. Answers that differ in kind and that no rule explains are shrunk to a script, which is printed; and of each
-rule's differences the first --show (0).";
+/// Plays random peers against Portolan and against the kernel. Answers that differ in kind and that
+/// no rule explains are shrunk to a script, which is printed.
+#[derive(clap::Parser)]
+struct Arguments {
+    /// How many peers to play.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// How many to play at once: they mostly wait.
+    #[arg(long, default_value_t = 48)]
+    jobs: u64,
+    /// How many of each rule's differences to print.
+    #[arg(long, default_value_t = 0)]
+    show: u64,
+}
 
 fn main() -> ExitCode {
-    let (mut seeds, mut from, mut jobs, mut show) = (100, 1, 48, 0);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words.next().and_then(|value| value.parse::<u64>().ok());
-        match (word.as_str(), value) {
-            ("--seeds", Some(value)) => seeds = value,
-            ("--from", Some(value)) => from = value,
-            ("--jobs", Some(value)) => jobs = value.max(1),
-            ("--show", Some(value)) => show = value,
-            _ => {
-                eprintln!("{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
-    }
+    let Arguments { seeds, from, jobs, show } = Arguments::parse();
     if let Err(error) = portolan_tap::isolate() {
         eprintln!("{error}");
         return ExitCode::FAILURE;
@@ -42,7 +41,7 @@ fn main() -> ExitCode {
     let next = AtomicU64::new(0);
     let counts = Mutex::new((0u64, vec![0u64; RULES.len()], 0u64));
     thread::scope(|scope| {
-        for _ in 0..jobs.min(seeds) {
+        for _ in 0..jobs.max(1).min(seeds) {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);

@@ -11,55 +11,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use portolan_tests::soak::{Summary, soak};
 
-const USAGE: &str = "usage: soak [--seeds N] [--from N] [--minutes M] [--jobs N] [--keep DIRECTORY]
-
-Runs a random network for each seed, from --from (1) on: --seeds of them (1000), or for --minutes. A seed that fails is
-printed with the command that repeats it, and its packets and log are kept in --keep (target/soak).";
-
+/// Runs a random network for each seed. A seed that fails is printed with the command that repeats
+/// it.
+#[derive(clap::Parser)]
 struct Arguments {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 1000)]
     seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
     from: u64,
-    limit: Option<Duration>,
-    jobs: usize,
+    /// For how many minutes to run, instead of a number of seeds.
+    #[arg(long, conflicts_with = "seeds")]
+    minutes: Option<u64>,
+    /// How many to run at once [default: as many as there are processors]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Where the packets and the log of a seed that fails are kept.
+    #[arg(long, value_name = "DIRECTORY", default_value = "target/soak")]
     keep: PathBuf,
 }
 
-fn parse() -> Result<Arguments, String> {
-    let jobs = thread::available_parallelism().map_or(1, usize::from);
-    let mut arguments =
-        Arguments { seeds: 1000, from: 1, limit: None, jobs, keep: PathBuf::from("target/soak") };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        if word == "--help" || word == "-h" {
-            return Err(USAGE.to_owned());
-        }
-        let value = words.next().ok_or_else(|| format!("{word} needs a value\n{USAGE}"))?;
-        let number = || value.parse::<u64>().map_err(|_| format!("{word} needs a number, not {value}"));
-        match word.as_str() {
-            "--seeds" => arguments.seeds = number()?,
-            "--from" => arguments.from = number()?,
-            "--minutes" => {
-                arguments.limit = Some(Duration::from_secs(number()? * 60));
-                arguments.seeds = u64::MAX - arguments.from;
-            }
-            "--jobs" => arguments.jobs = number()?.max(1) as usize,
-            "--keep" => arguments.keep = PathBuf::from(value),
-            _ => return Err(format!("{word} is not known\n{USAGE}")),
-        }
-    }
-    Ok(arguments)
-}
-
 fn main() -> ExitCode {
-    let arguments = match parse() {
-        Ok(arguments) => arguments,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
-    };
+    let arguments = Arguments::parse();
     // A panic is a failure like any other, and is reported only once.
     std::panic::set_hook(Box::new(|_| {}));
     let failed = run(&arguments);
@@ -70,13 +47,16 @@ fn run(arguments: &Arguments) -> Vec<u64> {
     let started = Instant::now();
     let next = AtomicU64::new(0);
     let total = Mutex::new((Summary::default(), Vec::new(), started));
-    let is_late = || arguments.limit.is_some_and(|limit| started.elapsed() > limit);
+    let limit = arguments.minutes.map(|minutes| Duration::from_secs(minutes * 60));
+    let seeds = if limit.is_some() { u64::MAX - arguments.from } else { arguments.seeds };
+    let jobs = arguments.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    let is_late = || limit.is_some_and(|limit| started.elapsed() > limit);
     thread::scope(|scope| {
-        for _ in 0..arguments.jobs {
+        for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= arguments.seeds || is_late() {
+                    if index >= seeds || is_late() {
                         return;
                     }
                     let result = soak(arguments.from.saturating_add(index), &arguments.keep);
