@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv6Addr};
 use bytes::Bytes;
 
 use super::Network;
-use super::output::RoutingDecision;
+use super::path::RoutingDecision;
 use super::types::{Datagram, IcmpOutcome};
 use crate::Ctx;
 use crate::drop_reason::DropReason;

@@ -5,14 +5,15 @@
 //!
 //! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them;
 //! those modules contain the rules. Read `types` first, then this file (configuration and timers),
-//! `input` (the way of a frame in), `output` (the way of a packet out), `icmp`, and `resolution`
-//! (ARP, NDP).
+//! `input` (the way of a frame in), `path` (where packets go), `output` (the way of a packet out),
+//! `icmp`, and `resolution` (ARP, NDP).
 
 mod admission;
 mod drops;
 mod icmp;
 mod input;
 mod output;
+mod path;
 mod queue;
 mod resolution;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bytes::BytesMut;
 
 use super::Network;
-use super::output::{Hop, Station};
+use super::path::{Hop, Station};
 use super::types::Datagram;
 use crate::Ctx;
 use crate::drop_reason::DropReason;

@@ -1,0 +1,275 @@
+//! Paths: whether an address is ours, and the route, next hop, source address and MTU to another.
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use super::Network;
+use crate::error::{Error, Result};
+use crate::iface::interface::IPV6_MIN_MTU;
+use crate::iface::source::{self, Candidate};
+use crate::interface_id::InterfaceId;
+use crate::ip::is_link_local;
+use crate::ip::pmtu::PathMtu;
+use crate::link::mac::MacAddr;
+use crate::offload::{Offloads, SegmentKind};
+use crate::rate_limit::PeerKey;
+use crate::time::Instant;
+
+/// The largest packet on the loopback: both families can express this length.
+const LOOPBACK_MTU: usize = 65535;
+
+/// The path of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RoutingDecision {
+    /// To this host: it appears to come in through this interface.
+    Local(InterfaceId),
+    /// Out through an interface.
+    Link(Hop),
+}
+
+/// The next hop of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hop {
+    pub(super) iface: InterfaceId,
+    /// The address of the gateway, or of the destination itself.
+    pub(super) next: IpAddr,
+    pub(super) station: Station,
+}
+
+/// The receiver of a frame on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Station {
+    /// The station that has the next hop's address.
+    Neighbor,
+    /// A group's or the broadcast address.
+    Group(MacAddr),
+}
+
+impl Network {
+    /// Whether packets to this address stay on this host: it is one of our addresses in use, or a
+    /// loopback address.
+    pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
+        addr.is_loopback() || self.interfaces.iter().any(|interface| interface.owns(addr))
+    }
+
+    /// Whether it is 255.255.255.255 or the broadcast address of one of our networks.
+    pub(crate) fn is_broadcast(&self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => {
+                addr.is_broadcast() || self.interfaces.iter().any(|interface| interface.is_broadcast(addr))
+            }
+            IpAddr::V6(_) => false,
+        }
+    }
+
+    /// The source address for this destination (by route, then RFC 6724).
+    pub(crate) fn source_for(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<IpAddr> {
+        match self.path(dst, iface)? {
+            RoutingDecision::Local(_) if dst.is_loopback() && dst.is_ipv4() => {
+                Ok(IpAddr::V4(Ipv4Addr::LOCALHOST))
+            }
+            RoutingDecision::Local(_) => Ok(dst),
+            RoutingDecision::Link(hop) => {
+                let candidates = self.interfaces.iter().flat_map(|interface| {
+                    interface.preferred().map(|cidr| Candidate { cidr, iface: interface.id })
+                });
+                let source = source::select(dst, hop.next, hop.iface, candidates);
+                source.ok_or(Error::AddressNotAvailable)
+            }
+        }
+    }
+
+    /// Checks that there is a path to this destination. A socket that is bound to an address needs
+    /// no more.
+    pub(crate) fn check_route(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<()> {
+        self.path(dst, iface).map(|_| ())
+    }
+
+    /// The interface that a packet to `dst` must leave through, if the scope of its address or the
+    /// sender names one. ENODEV if that interface does not exist; EINVAL if the two name different
+    /// ones.
+    pub(crate) fn named_interface(
+        &self,
+        dst: IpAddr,
+        scope: Option<InterfaceId>,
+        named: Option<InterfaceId>,
+    ) -> Result<Option<InterfaceId>> {
+        match (scope, named) {
+            (scope, None) => Ok(scope),
+            // For a packet to this host, naming the loopback is always right.
+            (scope, Some(InterfaceId::LOOPBACK)) if self.is_local(dst) => Ok(scope),
+            (_, Some(named)) if self.interface(named).is_none() => Err(Error::NoDevice),
+            (Some(scope), Some(named)) if scope != named => Err(Error::InvalidArgument),
+            (_, named) => Ok(named),
+        }
+    }
+
+    /// Checks whether a packet to `dst` may come from `src`, and returns `src`: one of our
+    /// addresses, and if it is link-local, on the named interface. The errors are those of Linux
+    /// 6.18: EINVAL, and ENETUNREACH for an IPv4 address of another host.
+    pub(crate) fn check_source(
+        &self,
+        src: IpAddr,
+        dst: IpAddr,
+        iface: Option<InterfaceId>,
+    ) -> Result<IpAddr> {
+        let is_own = match iface.and_then(|iface| self.interface(iface)) {
+            Some(interface) if is_link_local(src) => interface.owns(src),
+            None if is_link_local(src) => false,
+            _ => self.is_local(src),
+        };
+        if !is_own && src.is_ipv4() && !src.is_multicast() && src != Ipv4Addr::BROADCAST {
+            return Err(Error::NetworkUnreachable);
+        }
+        if !is_own || !self.may_leave_from(src, self.path(dst, iface)?) {
+            return Err(Error::InvalidArgument);
+        }
+        Ok(src)
+    }
+
+    /// The size of the largest IP packet to this destination: the link's MTU, or a smaller path MTU
+    /// that was learned. Without a path, the smallest MTU that a link may have.
+    pub(crate) fn path_mtu(&self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) -> usize {
+        self.path(dst, iface).map_or(IPV6_MIN_MTU, |path| self.mtu_of(now, dst, path))
+    }
+
+    /// The MTU of the first link on the path to this destination: no larger packet can come back
+    /// that way.
+    pub(crate) fn link_mtu(&self, dst: IpAddr, iface: Option<InterfaceId>) -> usize {
+        self.path(dst, iface).map_or(IPV6_MIN_MTU, |path| self.link_mtu_of(path))
+    }
+
+    /// Stores a path MTU from a "packet too big" that a transport has validated: packets to `dst`
+    /// have at most `mtu` bytes for a while.
+    pub(crate) fn learn_path_mtu(
+        &mut self,
+        now: Instant,
+        dst: IpAddr,
+        iface: Option<InterfaceId>,
+        mtu: usize,
+    ) {
+        if let Ok(path @ RoutingDecision::Link(hop)) = self.path(dst, iface) {
+            let current = self.mtu_of(now, dst, path);
+            self.path_mtus.learn(now, dst, hop.iface, mtu, current);
+        }
+    }
+
+    /// Notes that an upper layer made progress with this host (RFC 4861 §7.3.1), so that its
+    /// neighbour entry is not probed.
+    pub(crate) fn confirm_reachable(&mut self, now: Instant, dst: IpAddr, iface: Option<InterfaceId>) {
+        if let Ok(RoutingDecision::Link(Hop { iface, next, station: Station::Neighbor })) =
+            self.path(dst, iface)
+            && let Some(interface) = self.interface_mut(iface)
+        {
+            interface.neighbors.confirm(now, next);
+        }
+    }
+
+    /// The key under which packets to this address count in rate limits; `None` for this host
+    /// itself, which has no limits.
+    pub(crate) fn peer(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<PeerKey> {
+        match self.path(dst, iface) {
+            Ok(RoutingDecision::Link(hop)) => Some(PeerKey::host(dst, hop.next == dst)),
+            Ok(RoutingDecision::Local(_)) => None,
+            Err(_) => Some(PeerKey::host(dst, false)),
+        }
+    }
+
+    /// Whether the device on the path to this destination cuts runs of this protocol's segments.
+    pub(crate) fn can_cut(&self, dst: IpAddr, iface: Option<InterfaceId>, kind: SegmentKind) -> bool {
+        match self.path(dst, iface) {
+            Ok(RoutingDecision::Link(hop)) => self.offloads_of(hop.iface).cuts(kind),
+            Ok(RoutingDecision::Local(_)) | Err(_) => false,
+        }
+    }
+
+    pub(super) fn offloads_of(&self, iface: InterfaceId) -> Offloads {
+        self.interface(iface).map_or(Offloads::NONE, |interface| interface.offloads)
+    }
+
+    /// Finds the path to a destination, through this interface if one is named.
+    pub(super) fn path(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<RoutingDecision> {
+        if dst.is_unspecified() {
+            return Err(Error::NetworkUnreachable);
+        }
+        if let Some(local) = self.local_interface(dst, iface) {
+            return Ok(RoutingDecision::Local(local));
+        }
+        if let Some(mac) = group_mac(dst) {
+            let iface = self.interface_for_group(dst, iface)?;
+            return Ok(RoutingDecision::Link(Hop { iface, next: dst, station: Station::Group(mac) }));
+        }
+        let (iface, next) = match iface {
+            // A link-local address is always on the link itself.
+            Some(iface) if is_link_local(dst) => (iface, dst),
+            _ => match (self.routes.lookup(dst, iface), iface) {
+                (Some(route), _) => (route.iface, route.gateway.unwrap_or(dst)),
+                // As Linux 6.18 for IPv4 only: without a route through the named interface, every
+                // address is taken to be on its link.
+                (None, Some(iface)) if dst.is_ipv4() => (iface, dst),
+                (None, _) => return Err(Error::NetworkUnreachable),
+            },
+        };
+        let interface = self.interface(iface).ok_or(Error::NetworkUnreachable)?;
+        let station = match next {
+            IpAddr::V4(next) if interface.is_broadcast(next) => Station::Group(MacAddr::BROADCAST),
+            _ => Station::Neighbor,
+        };
+        Ok(RoutingDecision::Link(Hop { iface, next, station }))
+    }
+
+    /// The interface through which packets to `dst` appear to come in, if `dst` is our own.
+    /// Link-local addresses are valid only on their own link.
+    pub(super) fn local_interface(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<InterfaceId> {
+        if dst.is_loopback() {
+            return Some(InterfaceId::LOOPBACK);
+        }
+        let scoped = is_link_local(dst);
+        let named = |id| !scoped || iface.is_none_or(|iface| iface == id);
+        let owner = self.interfaces.iter().find(|interface| named(interface.id) && interface.owns(dst))?;
+        Some(if scoped { owner.id } else { InterfaceId::LOOPBACK })
+    }
+
+    /// The interface for a multicast group: the one that is named, that of a route, or the first.
+    fn interface_for_group(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<InterfaceId> {
+        let chosen = iface.or_else(|| self.routes.lookup(dst, None).map(|route| route.iface));
+        let chosen = chosen.or_else(|| self.interfaces.first().map(|interface| interface.id));
+        chosen.filter(|&id| self.interface(id).is_some()).ok_or(Error::NetworkUnreachable)
+    }
+
+    /// Whether a packet may have this source. Loopback addresses never leave the host (RFC 1122
+    /// §3.2.1.3 (g), RFC 4291 §2.5.3), and no host is a group.
+    pub(super) fn may_leave_from(&self, src: IpAddr, path: RoutingDecision) -> bool {
+        let is_host = !src.is_unspecified() && !src.is_multicast() && !self.is_broadcast(src);
+        is_host && (matches!(path, RoutingDecision::Local(_)) || !src.is_loopback())
+    }
+
+    fn mtu_of(&self, now: Instant, dst: IpAddr, path: RoutingDecision) -> usize {
+        self.path_mtu_of(now, dst, path).mtu
+    }
+
+    pub(super) fn path_mtu_of(&self, now: Instant, dst: IpAddr, path: RoutingDecision) -> PathMtu {
+        let link = PathMtu { mtu: self.link_mtu_of(path), needs_fragments: false };
+        let RoutingDecision::Link(hop) = path else { return link };
+        let learned = self.path_mtus.lookup(now, dst, hop.iface);
+        learned.map_or(link, |path| PathMtu { mtu: path.mtu.min(link.mtu), ..path })
+    }
+
+    fn link_mtu_of(&self, path: RoutingDecision) -> usize {
+        let RoutingDecision::Link(hop) = path else { return LOOPBACK_MTU };
+        self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu)
+    }
+
+    /// The interface through which a packet from this host to itself appears to come in.
+    pub(super) fn looped_through(&self, src: IpAddr, dst: IpAddr) -> InterfaceId {
+        let scoped = [src, dst].into_iter().find(|&addr| is_link_local(addr));
+        scoped.and_then(|addr| self.local_interface(addr, None)).unwrap_or(InterfaceId::LOOPBACK)
+    }
+}
+
+/// The MAC address of a multicast group or of 255.255.255.255, which need no route.
+fn group_mac(dst: IpAddr) -> Option<MacAddr> {
+    match dst {
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Some(MacAddr::BROADCAST),
+        _ => MacAddr::for_group(dst),
+    }
+}
