@@ -34,6 +34,8 @@ pub(super) struct Offender<'a> {
 }
 
 impl Network {
+    // Out of line, so that `dispatch` is small enough for the path of every packet.
+    #[inline(never)]
     pub(super) fn handle_icmp_v4(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram) -> IcmpOutcome {
         let message = datagram.transport();
         let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
@@ -44,6 +46,7 @@ impl Network {
         self.handle_icmp(ctx, classify_v4(kind), datagram)
     }
 
+    #[inline(never)]
     pub(super) fn handle_icmp_v6(
         &mut self,
         ctx: &mut Ctx<'_>,

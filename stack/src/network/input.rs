@@ -246,6 +246,7 @@ impl Network {
     }
 
     /// Handles ICMP messages, and returns what the sockets get.
+    #[inline(always)]
     fn dispatch(
         &mut self,
         ctx: &mut Ctx<'_>,
