@@ -179,8 +179,25 @@ impl ByteQueue {
             self.freeze_tail();
         }
         let Some(front) = self.chunks.front() else { return Bytes::new() };
-        let bytes = front.bytes.slice(..max.min(front.bytes.len()));
-        self.advance(bytes.len());
+        if front.bytes.len() > max {
+            let bytes = front.bytes.slice(..max);
+            self.advance(max);
+            return bytes;
+        }
+        let bytes = self.pop_front();
+        self.start += bytes.len() as u64;
+        self.len -= bytes.len();
+        if self.chunks.is_empty() {
+            self.advance(0);
+        }
+        bytes
+    }
+
+    /// Removes the first chunk and returns its bytes.
+    fn pop_front(&mut self) -> Bytes {
+        let Some(Chunk { bytes, alloc, .. }) = self.chunks.pop_front() else { return Bytes::new() };
+        self.alloc_bytes -= alloc;
+        self.cursor = self.cursor.saturating_sub(1);
         bytes
     }
 
@@ -196,10 +213,7 @@ impl ByteQueue {
                 front.start += left as u64;
                 return;
             }
-            left -= front.bytes.len();
-            self.alloc_bytes -= front.alloc;
-            self.chunks.pop_front();
-            self.cursor = self.cursor.saturating_sub(1);
+            left -= self.pop_front().len();
         }
         self.tail_is_shared = false;
         self.tail.advance(left);
