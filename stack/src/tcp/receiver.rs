@@ -169,7 +169,7 @@ impl Receiver {
 
     /// Whether no out-of-order data or FIN waits.
     pub(super) fn is_in_order(&self) -> bool {
-        self.assembler.is_none() && self.early_fin().is_none()
+        self.assembler.is_none() && !matches!(self.fin, PeerFin::Early(_))
     }
 
     pub(super) fn is_fin_received(&self) -> bool {

@@ -83,8 +83,8 @@ impl RightSizing {
     /// round trip in which the program read more than in any before, returns the window that the
     /// next ones need.
     pub(super) fn on_read(&mut self, now: Instant, read_to: SeqNumber, queued: u32) -> Option<u64> {
-        let elapsed = now.duration_since(self.measured_at).as_nanos();
-        if self.rtt == 0 || elapsed < u128::from(self.rtt) {
+        let elapsed = now.as_nanos().saturating_sub(self.measured_at.as_nanos());
+        if self.rtt == 0 || elapsed < self.rtt {
             return None;
         }
         // Unread data does not show that the window was too small.

@@ -67,7 +67,7 @@ impl Connection {
             return Break(Some(DropReason::MemoryLimit));
         }
         let config = &ctx.config.tcp;
-        self.rcv.acks.renew_quick_acks(ctx.now, self.rtt.rto(), config.quick_acks);
+        self.rcv.acks.renew_quick_acks(ctx.now, || self.rtt.rto(), config.quick_acks);
         let was_in_order = self.rcv.is_in_order();
         if !payload.is_empty() {
             self.rcv.queue_mut().prepare(ctx.free_list);

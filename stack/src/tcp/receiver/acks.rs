@@ -133,8 +133,14 @@ impl AckPolicy {
 
     /// If the peer was silent for longer than an RTO, acknowledges at once again, as after the
     /// handshake: the peer may be in slow start.
-    pub(in crate::tcp) fn renew_quick_acks(&mut self, now: Instant, rto: Duration, quick_acks: u8) {
-        if now.duration_since(self.last_data_at) > rto {
+    pub(in crate::tcp) fn renew_quick_acks(
+        &mut self,
+        now: Instant,
+        rto: impl FnOnce() -> Duration,
+        quick_acks: u8,
+    ) {
+        // Within a batch of segments no time passes, and the RTO is not computed.
+        if now > self.last_data_at && now.duration_since(self.last_data_at) > rto() {
             self.quick_acks = quick_acks;
         }
     }
@@ -249,7 +255,7 @@ mod tests {
         for (after, is_new) in [(0, false), (199, false), (200, false), (201, true)] {
             let mut acks = AckPolicy::new(1460, 0);
             acks.note_segment(Instant::from_secs(9), 100);
-            acks.renew_quick_acks(Instant::from_secs(9) + millis(after), millis(200), 8);
+            acks.renew_quick_acks(Instant::from_secs(9) + millis(after), || millis(200), 8);
             assert_eq!(acks.is_quick(), is_new, "{after} ms");
         }
     }
