@@ -236,17 +236,20 @@ impl Stack {
     /// Returns the next frame for a device; `None` when there is nothing to send now.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.core.advance(now);
+        if !self.network.has_transmits() {
+            let transmit = self.sockets.kinds.poll_run(&mut self.core.stats);
+            if let Some(sent) = &transmit {
+                self.network.on_sent(self.core.now, &mut self.core.stats, sent);
+                return transmit;
+            }
+        }
         if !self.has_transmits() {
             return None;
         }
         let (mut env, kinds) = self.parts();
         let transmit = next_transmit(&mut env, kinds);
         if let Some(transmit) = &transmit {
-            env.ctx.stats.link.frames_out += 1;
-            env.ctx.stats.link.bytes_out += transmit.len() as u64;
-            if let Some(trace) = &mut env.network.trace {
-                trace.on_sent(env.ctx.now, transmit, env.ctx.stats);
-            }
+            env.network.on_sent(env.ctx.now, env.ctx.stats, transmit);
         }
         transmit
     }
@@ -332,13 +335,8 @@ fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds) -> Option<Transmit> {
         // The network layer's own queue, in which a socket's packet may have put a neighbour
         // solicitation or fragments, and the loopback are emptied first: neither grows while
         // sockets have more.
-        let ready = if env.network.has_transmits() {
-            env.network.poll_transmit(&mut env.ctx)
-        } else {
-            kinds.poll_run(&mut env.ctx)
-        };
-        if ready.is_some() {
-            return ready;
+        if env.network.has_transmits() {
+            return env.network.poll_transmit(&mut env.ctx);
         }
         if env.network.has_loopback() {
             return None;

@@ -52,6 +52,7 @@ use crate::ip::pmtu::PathMtus;
 use crate::ip::reassembly::Reassembler;
 use crate::rate_limit::{PeerLimit, SharedBudget};
 use crate::rng::Rng;
+use crate::stats::Stats;
 use crate::steering::Share;
 use crate::time::Instant;
 use crate::trace::Trace;
@@ -213,6 +214,16 @@ impl Network {
     /// neighbour was found.
     pub(crate) fn poll_transmit(&mut self, _ctx: &mut Ctx<'_>) -> Option<Transmit> {
         self.transmits.pop()
+    }
+
+    /// Counts a frame that leaves, and adds it to the trace.
+    #[inline]
+    pub(crate) fn on_sent(&mut self, now: Instant, stats: &mut Stats, transmit: &Transmit) {
+        stats.link.frames_out += 1;
+        stats.link.bytes_out += transmit.len() as u64;
+        if let Some(trace) = &mut self.trace {
+            trace.on_sent(now, transmit, stats);
+        }
     }
 
     /// Whether [`Network::poll_transmit`] has a frame.

@@ -11,7 +11,6 @@ use super::protocol::{ProtocolCalls, ProtocolInput};
 use super::record::Socket;
 use super::scope::scope_of;
 use super::table::Descriptor;
-use crate::Ctx;
 use crate::config::Config;
 use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
@@ -22,6 +21,7 @@ use crate::id::{OwnerId, SocketId};
 use crate::ip::protocol;
 use crate::network::{Delivery, IcmpOutcome, NetworkError, NetworkErrorKind, Reception};
 use crate::rng::Rng;
+use crate::stats::Stats;
 use crate::steering::Share;
 use crate::subject::Subject;
 use crate::time::Instant;
@@ -212,8 +212,8 @@ impl Kinds {
     }
 
     /// The next frame of the run whose turn it is. It comes before [`Kinds::poll_transmit`].
-    pub(crate) fn poll_run(&mut self, ctx: &mut Ctx<'_>) -> Option<Transmit> {
-        self.tcp.poll_run(ctx)
+    pub(crate) fn poll_run(&mut self, stats: &mut Stats) -> Option<Transmit> {
+        self.tcp.poll_run(stats)
     }
 
     /// The next packet of the sockets, in round-robin order. `Nothing`: no socket has anything to

@@ -18,6 +18,7 @@ use crate::offload::{SegmentKind, Segments};
 use crate::socket::common::{Env, TransmitOutcome};
 use crate::socket::options::IpFields;
 use crate::socket::scope::iface_of;
+use crate::stats::Stats;
 use crate::tcp::{Flags, Header, Run, SeqNumber};
 
 /// The bits of TOS and traffic class that are TCP's own (RFC 3168 §5).
@@ -30,10 +31,10 @@ impl TcpSockets {
     }
 
     /// The next frame of the current run.
-    pub(in crate::socket) fn poll_run(&mut self, ctx: &mut Ctx<'_>) -> Option<Transmit> {
+    pub(in crate::socket) fn poll_run(&mut self, stats: &mut Stats) -> Option<Transmit> {
         let transmit = self.run.as_mut()?.next();
         if transmit.is_some() {
-            ctx.stats.tcp.segs_sent += 1;
+            stats.tcp.segs_sent += 1;
         } else {
             self.run = None;
         }
