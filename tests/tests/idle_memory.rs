@@ -8,11 +8,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portolan::testing::{Pair, PairConfig, Side};
-use portolan::{Descriptor, Domain, Error, SocketKind};
+use portolan::{Descriptor, Domain, Error, SocketKind, SocketOption, TcpState};
 
 struct Counting;
 
@@ -41,6 +42,11 @@ const PER_PORT: usize = 10_000;
 /// The number of connections that are opened, or used, at once.
 const AT_ONCE: usize = 100;
 const LIMIT: usize = 1024;
+/// What the account may hold for a socket whose connection was reset.
+const ENDED_LIMIT: usize = 560;
+
+/// Held by the test that runs: another one would be counted, too.
+static COUNTED: Mutex<()> = Mutex::new(());
 
 /// The connections of two stacks, all idle.
 struct Idle {
@@ -131,6 +137,7 @@ impl Idle {
 
 #[test]
 fn an_idle_connection_takes_at_most_a_kibibyte() {
+    let _alone = COUNTED.lock();
     let count = std::env::var("CONNECTIONS").map_or(PER_PORT, |text| text.parse().expect("a number"));
     let mut idle = Idle::open(count / AT_ONCE * AT_ONCE);
     let fresh = idle.each();
@@ -141,4 +148,36 @@ fn an_idle_connection_takes_at_most_a_kibibyte() {
     let used = idle.each();
     println!("the same after a question and an answer of 1,000 bytes each: {used} bytes");
     assert!(fresh <= LIMIT && used <= LIMIT, "{fresh} and {used} bytes, more than {LIMIT}");
+}
+
+/// A program may hold a socket for long after the peer has reset it. What is left are the answers
+/// that it can still ask for: as on Linux SO_ERROR, the options, the addresses and TCP_INFO.
+#[test]
+fn a_socket_that_was_reset_keeps_its_answers_only() {
+    const COUNT: usize = 1_000;
+    let _alone = COUNTED.lock();
+    let mut idle = Idle::open(COUNT);
+    idle.use_all(1000);
+    let open = idle.each();
+    let charged = |idle: &Idle| idle.pair.a.stack.memory_bytes() / COUNT;
+    for index in 0..COUNT {
+        let (_, server) = idle.ends[index];
+        let (now, stack) = (idle.pair.now(), &mut idle.pair.b.stack);
+        stack.set_option(now, server, SocketOption::Linger(Some(Duration::ZERO))).unwrap();
+        stack.close(now, server).unwrap();
+    }
+    idle.rest();
+    // Of the other end only the room in the tables is left.
+    let ended = 2 * idle.each();
+    let charged = charged(&idle);
+    println!("both ends took {} bytes; after a reset {ended}, of which {charged} are charged", 2 * open);
+    assert!(ended <= LIMIT && charged <= ENDED_LIMIT, "{ended} and {charged} bytes");
+    let now = idle.pair.now();
+    for &(client, _) in &idle.ends {
+        let stack = &mut idle.pair.a.stack;
+        let info = stack.info(now, client).unwrap();
+        assert_eq!((info.state, info.bytes_sent, info.bytes_received), (TcpState::Closed, 1000, 1000));
+        assert!(info.last_data_recv > Duration::from_secs(5), "{info:?}");
+        assert_eq!(stack.take_error(client), Ok(Some(Error::ConnectionReset)));
+    }
 }

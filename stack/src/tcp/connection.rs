@@ -23,12 +23,12 @@ use super::window::WindowScale;
 use super::{Header, OpenParams, SeqNumber, Settings, State, TimeWait};
 use crate::Ctx;
 use crate::copy_on_write::CopyOnWrite;
-use crate::error::{CloseReason, Error};
+use crate::error::{CloseReason, Error, Result};
 use crate::event::Readiness;
 use crate::time::Instant;
 
 /// How the connection ends, and what the program still needs to learn.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CloseStatus {
     /// Once CLOSED.
     pub(super) reason: Option<CloseReason>,
@@ -42,6 +42,36 @@ pub(super) struct CloseStatus {
     pub(super) was_open: bool,
     /// No descriptor holds it.
     pub(super) orphaned: bool,
+}
+
+impl CloseStatus {
+    /// Whether `shutdown` has ended the attempt to connect. As on Linux (tcp_disconnect) there
+    /// never was a connection.
+    pub(super) fn is_opening_given_up(&self) -> bool {
+        !self.was_open && self.reason == Some(CloseReason::Aborted)
+    }
+
+    /// SO_ERROR: returned once. As on Linux, if the connection has not ended, this is the last ICMP
+    /// error about the path; it is then no longer the reason if the connection times out.
+    pub(super) fn take_error(&mut self) -> Option<Error> {
+        self.error.take().or_else(|| self.soft_error.take())
+    }
+
+    /// What the next `connect` returns, if not success. As on Linux: EISCONN if the connection was
+    /// open once, and after a failed attempt its error, or ECONNABORTED if that was read.
+    pub(super) fn connect_again(&mut self) -> Result<()> {
+        match self.reason {
+            _ if self.was_open => Err(Error::IsConnected),
+            Some(CloseReason::Aborted) => Ok(()),
+            _ => Err(self.take_error().unwrap_or(Error::ConnectionAborted)),
+        }
+    }
+
+    /// What a read returns once the connection is CLOSED and the queue is empty: the end of the
+    /// stream, or ENOTCONN.
+    pub(super) fn read_after_end(&self) -> Result<()> {
+        if self.is_opening_given_up() { Err(Error::NotConnected) } else { Ok(()) }
+    }
 }
 
 /// A reset that waits to be sent.
@@ -387,10 +417,9 @@ impl Connection {
             && self.snd.unsent() < self.settings.unsent_low_water.div_ceil(2)
     }
 
-    /// SO_ERROR: returned once. As on Linux, if the connection has not ended, this is the last ICMP
-    /// error about the path; it is then no longer the reason if the connection times out.
+    /// SO_ERROR: returned once.
     pub(crate) fn take_error(&mut self) -> Option<Error> {
-        self.ending.error.take().or_else(|| self.ending.soft_error.take())
+        self.ending.take_error()
     }
 
     /// Whether new data was acknowledged since the last call, so that the path works in both
@@ -441,17 +470,14 @@ impl Connection {
             + self.flight.scoreboard.memory_bytes()
     }
 
-    /// Whether both SYNs were acknowledged once.
-    pub(crate) fn was_open(&self) -> bool {
-        self.ending.was_open
+    /// Once CLOSED: what the next `connect` returns, if not success.
+    pub(crate) fn connect_again(&mut self) -> Result<()> {
+        self.ending.connect_again()
     }
 
-    /// Whether `shutdown` has ended the attempt to connect. As on Linux (tcp_disconnect) there
-    /// never was a connection.
+    /// Whether `shutdown` has ended the attempt to connect.
     pub(crate) fn is_opening_given_up(&self) -> bool {
-        self.state == State::Closed
-            && !self.ending.was_open
-            && self.ending.reason == Some(CloseReason::Aborted)
+        self.ending.is_opening_given_up()
     }
 
     /// Whether the peer has an address to report: its SYN has arrived, and the connection has not

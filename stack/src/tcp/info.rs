@@ -189,6 +189,7 @@ impl Connection {
         let flow = self.counters.flow.as_deref().unwrap_or(&none);
         let losses = flow.losses();
         let mss = self.congestion.mss().max(1);
+        let flight = if self.state == State::Closed { 0 } else { self.snd.flight() };
         let segs = |bytes: u32| bytes.div_ceil(mss);
         // Data that a loss probe retransmits does not count as lost.
         let probed = self.flight.recovery.probe.is_some_and(|probe| probe.is_repeated);
@@ -219,7 +220,7 @@ impl Connection {
             rcv_mss: u32::from(self.rcv.acks.mss()),
             advmss: u32::from(self.syn.announced_mss),
             pmtu: u32::from(self.path.mss) + header_bytes,
-            unacked: segs(self.snd.flight()),
+            unacked: segs(flight),
             sacked: segs(self.flight.scoreboard.sacked()),
             lost: segs(self.flight.scoreboard.lost() + repeated),
             retrans: segs(repeated),

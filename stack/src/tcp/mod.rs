@@ -14,6 +14,7 @@ mod connection;
 mod counters;
 mod ecn;
 mod ecn_handshake;
+mod ended;
 mod fast_open;
 mod flight;
 mod free_list;
@@ -60,6 +61,7 @@ mod user_timeout;
 mod window;
 
 pub(crate) use connection::Connection;
+pub(crate) use ended::Ended;
 pub use fast_open::FastOpenKey;
 pub(crate) use fast_open::{CacheUpdate, CookieCheck, FastOpenEnd, FastOpenKeys, SynOutcome};
 pub(crate) use free_list::FreeList;

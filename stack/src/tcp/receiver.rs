@@ -15,6 +15,7 @@ mod windows;
 use acks::AckPolicy;
 pub(super) use acks::AckTimer;
 use receive_window::ReceiveWindow;
+pub(super) use receive_window::clamp_buffer;
 
 use alloc::boxed::Box;
 

@@ -138,8 +138,7 @@ impl Connection {
 
     fn read_nothing(&self) -> Result<()> {
         match self.state {
-            _ if self.is_opening_given_up() => Err(Error::NotConnected),
-            State::Closed => Ok(()),
+            State::Closed => self.ending.read_after_end(),
             _ if self.ending.read_shut => Ok(()),
             _ => Err(Error::WouldBlock),
         }

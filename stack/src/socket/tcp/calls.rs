@@ -43,7 +43,7 @@ impl ProtocolCalls for TcpSockets {
         let backlog = backlog.min(env.ctx.config.tcp.max_backlog);
         let socket = env.common.record_mut(id)?;
         match socket.protocol.tcp_mut()? {
-            TcpSocket::Stream(_) => return Err(Error::InvalidArgument),
+            TcpSocket::Stream(_) | TcpSocket::Ended(_) => return Err(Error::InvalidArgument),
             TcpSocket::Listener(listener) => {
                 listener.backlog = backlog;
                 return Ok(());
@@ -108,8 +108,7 @@ impl ProtocolCalls for TcpSockets {
         if env.ctx.memory.is_pressed() {
             env.ctx.memory = env.common.budget_of(env.ctx.now, id);
         }
-        // As on Linux: EPIPE for a stream that was never connected.
-        let stream = env.common.stream_mut(id).ok_or(Error::BrokenPipe)?;
+        let Some(stream) = env.common.stream_mut(id) else { return Err(env.common.send_after_end(id)) };
         let ctx = &mut env.ctx;
         let connection = stream.named(ctx);
         let room = if ctx.memory.is_plenty(data.len()) { data.len() } else { connection.memory_to_send(ctx) };
@@ -151,6 +150,9 @@ impl ProtocolCalls for TcpSockets {
     }
 
     fn receive_urgent(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<u8> {
+        if env.common.record(id)?.protocol.ended().is_some() {
+            return Err(Error::InvalidArgument);
+        }
         self.with_readable(env, id, |connection, _| connection.recv_oob())
     }
 
@@ -178,7 +180,7 @@ impl ProtocolCalls for TcpSockets {
                 Ok(())
             }
             TcpSocket::Listener(_) => Ok(()),
-            TcpSocket::Idle => Err(Error::NotConnected),
+            TcpSocket::Idle | TcpSocket::Ended(_) => Err(Error::NotConnected),
         }
     }
 
@@ -187,7 +189,7 @@ impl ProtocolCalls for TcpSockets {
         let is_hard = socket.options.linger.is_some_and(|time| time.is_zero());
         let Ok(tcp) = socket.protocol.tcp_mut() else { return };
         match tcp {
-            TcpSocket::Idle => self.free(env, id),
+            TcpSocket::Idle | TcpSocket::Ended(_) => self.free(env, id),
             TcpSocket::Listener(_) => {
                 self.stop_listening(env, id);
                 self.free(env, id);
@@ -207,6 +209,8 @@ impl ProtocolCalls for TcpSockets {
                 if let Some(stream) = env.common.stream_mut(id) {
                     stream.named(&mut env.ctx).set_quick_ack(&env.ctx, on);
                     self.settle(env, id, After::Change);
+                } else if let Some(ended) = env.common.record_mut(id)?.protocol.ended_mut() {
+                    ended.set_quick_ack(on);
                 }
                 return Ok(());
             }
@@ -219,6 +223,8 @@ impl ProtocolCalls for TcpSockets {
         if let Some(stream) = socket.protocol.stream_mut() {
             stream.named(&mut env.ctx).set_settings(&mut env.ctx, settings);
             self.settle(env, id, After::Change);
+        } else if let Some(ended) = socket.protocol.ended_mut() {
+            ended.set_settings(&settings);
         }
         if option.is_about_reuse() {
             self.renew_reuse(env.common, id);
@@ -236,13 +242,15 @@ impl ProtocolCalls for TcpSockets {
 }
 
 impl TcpSockets {
-    fn with_readable<T>(
+    fn with_readable<T: Default>(
         &mut self,
         env: &mut Env<'_>,
         id: SocketId,
         read: impl FnOnce(&mut Connection, &mut Ctx<'_>) -> Result<T>,
     ) -> Result<T> {
-        let stream = env.common.stream_mut(id).ok_or(Error::NotConnected)?;
+        let Some(stream) = env.common.stream_mut(id) else {
+            return env.common.receive_after_end(id).map(|()| T::default());
+        };
         let result = read(stream.named(&mut env.ctx), &mut env.ctx);
         if !matches!(result, Err(Error::WouldBlock)) {
             self.settle(env, id, After::Read);
@@ -271,8 +279,13 @@ impl TcpSockets {
     pub(super) fn abort(&mut self, env: &mut Env<'_>, id: SocketId) {
         if let Some(socket) = env.common.records.get_mut(id) {
             socket.holders = Holders::Nobody;
-            if let Some(stream) = socket.protocol.stream_mut() {
-                stream.named(&mut env.ctx).abort(&mut env.ctx);
+            match &mut socket.protocol {
+                Protocol::Tcp(TcpSocket::Ended(_)) => return self.free(env, id),
+                protocol => {
+                    if let Some(stream) = protocol.stream_mut() {
+                        stream.named(&mut env.ctx).abort(&mut env.ctx);
+                    }
+                }
             }
         }
         self.settle(env, id, After::Change);
@@ -302,12 +315,12 @@ impl TcpSockets {
         let (reuse, bound) = (socket.options.reuse(), socket.bound());
         if let Some(Bound { port, .. }) = bound {
             self.ports.change(port, id, |binding| binding.reuse = reuse);
-        } else if let Some(stream) = socket.protocol.stream_mut()
-            && let Some(shared) = &mut stream.shares_port
+        } else if let Ok(tcp) = socket.protocol.tcp_mut()
+            && let Some((local, shared)) = tcp.port_share()
         {
             let old = mem::replace(shared, reuse);
-            self.ports.remove_connection(stream.tuple.local, old);
-            self.ports.add_connection(stream.tuple.local, reuse);
+            self.ports.remove_connection(local, old);
+            self.ports.add_connection(local, reuse);
         }
     }
 }

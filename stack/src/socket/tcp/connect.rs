@@ -32,20 +32,10 @@ impl TcpSockets {
             TcpSocket::Stream(stream) => match stream.connection.state() {
                 State::SynSent if stream.connection.is_deferred() => return Err(Error::IsConnected),
                 State::SynSent | State::SynReceived => return Err(Error::Already),
-                // As on Linux: a socket whose connection was open cannot connect again.
-                State::Closed if stream.connection.was_open() => return Err(Error::IsConnected),
-                State::Closed if stream.connection.is_opening_given_up() => {
-                    self.return_to_idle(env.common, id)
-                }
-                State::Closed => {
-                    // As on Linux: the call after a failed attempt returns its error, or
-                    // ECONNABORTED if the error was read; the next call tries again.
-                    let error = stream.connection.take_error();
-                    self.return_to_idle(env.common, id);
-                    return Err(error.unwrap_or(Error::ConnectionAborted));
-                }
+                State::Closed => self.connect_again(env.common, id)?,
                 _ => return Err(Error::IsConnected),
             },
+            TcpSocket::Ended(_) => self.connect_again(env.common, id)?,
             TcpSocket::Idle => {}
         }
         let tuple = self.choose_tuple(env, id, addr)?;
@@ -138,15 +128,28 @@ impl TcpSockets {
         })
     }
 
-    /// Makes a socket whose attempt to connect failed usable again.
+    /// Makes a socket whose attempt to connect failed usable again. Fails if the program has yet to
+    /// hear of the failure, or if the connection was open.
+    fn connect_again(&mut self, common: &mut Common, id: SocketId) -> Result<()> {
+        let outcome = match common.record_mut(id)?.protocol.tcp_mut()? {
+            TcpSocket::Stream(stream) => stream.connection.connect_again(),
+            TcpSocket::Ended(stream) => stream.ended.connect_again(),
+            TcpSocket::Idle | TcpSocket::Listener(_) => Ok(()),
+        };
+        if outcome != Err(Error::IsConnected) {
+            self.return_to_idle(common, id);
+        }
+        outcome
+    }
+
     fn return_to_idle(&mut self, common: &mut Common, id: SocketId) {
         let Some(socket) = common.records.get_mut(id) else { return };
         let bound = socket.bound();
         let protocol = mem::replace(&mut socket.protocol, Protocol::Tcp(TcpSocket::Idle));
         let bytes = socket.charge();
         common.charge(id, bytes);
-        if let Protocol::Tcp(TcpSocket::Stream(mut stream)) = protocol {
-            self.forget_stream(common, id, &mut stream);
+        if let Protocol::Tcp(tcp) = protocol {
+            self.forget_connection(common, id, tcp);
         }
         if let Some(Bound { addr, port, .. }) = bound {
             self.rebind(id, port, addr);

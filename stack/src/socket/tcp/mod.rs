@@ -4,14 +4,15 @@
 //! is for), then `input` (segments), `joining` (segments of a burst), `handshakes`, `cookies`,
 //! `fast_open` and `fast_open_cache` (new connections), `calls` and `connect` (calls of programs),
 //! `params` (the initial parameters of a connection), `output` and `segmentation` (outgoing
-//! segments), `settle` (what follows all of these), `time_waits`, `orphans` (connections that no
-//! descriptor holds), `pressure` (memory shortage), `questions` (queries) and `errors` (ICMP
-//! errors).
+//! segments), `settle` (what follows all of these), `ended` (what is left of a connection),
+//! `time_waits`, `orphans` (connections that no descriptor holds), `pressure` (memory shortage),
+//! `questions` (queries) and `errors` (ICMP errors).
 
 mod calls;
 mod connect;
 mod connections;
 mod cookies;
+mod ended;
 mod errors;
 mod fast_open;
 mod fast_open_cache;

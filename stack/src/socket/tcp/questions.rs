@@ -16,6 +16,7 @@ pub(crate) fn info(socket: &Socket, now: Instant, config: &Config) -> Result<Tcp
         Protocol::Tcp(TcpSocket::Stream(stream)) => {
             Ok(stream.connection.info(now, config, header_bytes(stream.tuple.remote.addr)))
         }
+        Protocol::Tcp(TcpSocket::Ended(stream)) => Ok(stream.ended.info(now)),
         Protocol::Tcp(TcpSocket::Listener(listener)) => {
             let settings = socket.options.tcp_settings();
             Ok(TcpInfo::of_listener(&settings, config, listener.queue.len(), listener.backlog))
@@ -29,12 +30,19 @@ pub(crate) fn complete_options(socket: &Socket, options: &mut SocketOptions) {
     if let Some(stream) = socket.protocol.stream() {
         (options.receive_buffer, options.send_buffer) = stream.connection.buffers();
         options.tcp.quick_ack = stream.connection.is_quick_ack();
+    } else if let Some(ended) = socket.protocol.ended() {
+        (options.receive_buffer, options.send_buffer) = ended.buffers();
+        options.tcp.quick_ack = ended.is_quick_ack();
     }
 }
 
 /// SIOCATMARK. ENOTCONN.
 pub(crate) fn is_at_mark(socket: &Socket) -> Result<bool> {
-    socket.protocol.stream().map(|stream| stream.connection.is_at_mark()).ok_or(Error::NotConnected)
+    match &socket.protocol {
+        Protocol::Tcp(TcpSocket::Stream(stream)) => Ok(stream.connection.is_at_mark()),
+        Protocol::Tcp(TcpSocket::Ended(_)) => Ok(false),
+        _ => Err(Error::NotConnected),
+    }
 }
 
 /// Whether a read of `len` bytes that can wait should wait for more (SO_RCVLOWAT).
@@ -44,5 +52,8 @@ pub(crate) fn is_below_low_water(socket: &Socket, len: usize) -> bool {
 
 /// The reason for which the connection ended.
 pub(crate) fn close_reason(socket: &Socket) -> Option<CloseReason> {
-    socket.protocol.stream()?.connection.close_reason()
+    match &socket.protocol {
+        Protocol::Tcp(TcpSocket::Stream(stream)) => stream.connection.close_reason(),
+        protocol => protocol.ended()?.close_reason(),
+    }
 }

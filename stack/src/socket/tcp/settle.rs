@@ -5,7 +5,7 @@ use core::mem;
 
 use super::TcpSockets;
 use super::connections::Target;
-use super::stream::{Stream, TcpSocket};
+use super::stream::TcpSocket;
 use super::time_waits::{Due, TimeWaitEntry, TimeWaitId};
 use crate::Ctx;
 use crate::demux::FourTuple;
@@ -45,6 +45,9 @@ impl TcpSockets {
             env.common.timers.arm(&mut stream.armed, TimerTarget::Socket(id), deadline);
         }
         if after == After::SentNothing {
+            if stream.is_parted && !is_unheld {
+                env.common.reduce_to_answers(&env.ctx, id);
+            }
             return;
         }
         let bytes = mem::size_of::<Socket>() + own_bytes + stream.held_bytes();
@@ -154,7 +157,7 @@ impl TcpSockets {
                     self.listeners.remove(addr, port, id);
                 }
             }
-            Protocol::Tcp(TcpSocket::Stream(mut stream)) => self.forget_stream(common, id, &mut stream),
+            Protocol::Tcp(tcp) => self.forget_connection(common, id, tcp),
             _ => {}
         }
         if let Some(Bound { port, .. }) = bound {
@@ -164,13 +167,15 @@ impl TcpSockets {
     }
 
     /// Removes a connection from the tables that would still contain it after its socket.
-    pub(super) fn forget_stream(&mut self, common: &mut Common, id: SocketId, stream: &mut Stream) {
-        common.timers.disarm(&mut stream.armed, TimerTarget::Socket(id));
-        if !stream.is_parted {
-            self.connections.remove(&stream.tuple, Target::Connection(id));
+    pub(super) fn forget_connection(&mut self, common: &mut Common, id: SocketId, mut tcp: TcpSocket) {
+        if let Some((local, reuse)) = tcp.port_share() {
+            self.ports.remove_connection(local, *reuse);
         }
-        if let Some(reuse) = stream.shares_port {
-            self.ports.remove_connection(stream.tuple.local, reuse);
+        if let TcpSocket::Stream(stream) = &mut tcp {
+            common.timers.disarm(&mut stream.armed, TimerTarget::Socket(id));
+            if !stream.is_parted {
+                self.connections.remove(&stream.tuple, Target::Connection(id));
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use core::mem;
 
 use super::listener::Listener;
 use crate::Ctx;
-use crate::demux::FourTuple;
+use crate::demux::{Endpoint, FourTuple};
 use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::memory::Shortage;
@@ -16,7 +16,7 @@ use crate::socket::options::SocketOptions;
 use crate::socket::scope::iface_of;
 use crate::socket::state::{Holding, ProtocolState};
 use crate::subject::Subject;
-use crate::tcp::{Connection, State};
+use crate::tcp::{Connection, Ended, State};
 use crate::timers::Armed;
 
 /// A TCP socket.
@@ -26,6 +26,7 @@ pub(crate) enum TcpSocket {
     Idle,
     Listener(Box<Listener>),
     Stream(Box<Stream>),
+    Ended(Box<EndedStream>),
 }
 
 /// A socket with a connection.
@@ -45,6 +46,15 @@ pub(crate) struct Stream {
     pub(super) seen_readable: u32,
     /// Its entry in the timer queue.
     pub(super) armed: Armed,
+}
+
+/// A socket whose connection has ended: its answers, and its place in the port table.
+#[derive(Debug)]
+pub(crate) struct EndedStream {
+    pub(super) ended: Ended,
+    pub(super) tuple: FourTuple,
+    /// As that of a [`Stream`].
+    pub(super) shares_port: Option<Reuse>,
 }
 
 impl Stream {
@@ -78,6 +88,19 @@ impl Stream {
     }
 }
 
+impl TcpSocket {
+    /// The local end of a connection that stands in the port table, and what it shares the port
+    /// under.
+    pub(super) fn port_share(&mut self) -> Option<(Endpoint, &mut Reuse)> {
+        let (tuple, shares_port) = match self {
+            TcpSocket::Stream(stream) => (&stream.tuple, &mut stream.shares_port),
+            TcpSocket::Ended(stream) => (&stream.tuple, &mut stream.shares_port),
+            TcpSocket::Idle | TcpSocket::Listener(_) => return None,
+        };
+        Some((tuple.local, shares_port.as_mut()?))
+    }
+}
+
 impl ProtocolState for TcpSocket {
     fn readiness(&self, _: &SocketOptions) -> Readiness {
         match self {
@@ -87,12 +110,14 @@ impl ProtocolState for TcpSocket {
                 Readiness { readable: !listener.queue.is_empty(), ..Readiness::default() }
             }
             TcpSocket::Stream(stream) => stream.connection.readiness(),
+            TcpSocket::Ended(stream) => stream.ended.readiness(),
         }
     }
 
     fn flow(&self) -> Option<FourTuple> {
         match self {
             TcpSocket::Stream(stream) => Some(stream.tuple),
+            TcpSocket::Ended(stream) => Some(stream.tuple),
             TcpSocket::Idle | TcpSocket::Listener(_) => None,
         }
     }
@@ -107,7 +132,7 @@ impl ProtocolState for TcpSocket {
 
     fn queued(&self) -> (usize, usize) {
         match self {
-            TcpSocket::Idle | TcpSocket::Listener(_) => (0, 0),
+            TcpSocket::Idle | TcpSocket::Listener(_) | TcpSocket::Ended(_) => (0, 0),
             TcpSocket::Stream(stream) => stream.connection.queued(),
         }
     }
@@ -125,12 +150,17 @@ impl ProtocolState for TcpSocket {
                 (info.rtt, info.cwnd) = stream.connection.path();
                 info.timer = stream.connection.poll_timeout();
             }
+            TcpSocket::Ended(stream) => {
+                info.state = SocketState::Tcp(State::Closed);
+                info.rtt = stream.ended.rtt();
+            }
         }
     }
 
     fn take_error(&mut self) -> Option<Error> {
         match self {
             TcpSocket::Stream(stream) => stream.connection.take_error(),
+            TcpSocket::Ended(stream) => stream.ended.take_error(),
             TcpSocket::Idle | TcpSocket::Listener(_) => None,
         }
     }
@@ -138,6 +168,7 @@ impl ProtocolState for TcpSocket {
     fn peek(&self, buf: &mut [u8]) -> Result<usize> {
         match self {
             TcpSocket::Stream(stream) => stream.connection.peek(buf),
+            TcpSocket::Ended(stream) => stream.ended.peek().map(|()| 0),
             TcpSocket::Idle | TcpSocket::Listener(_) => Err(Error::NotConnected),
         }
     }
@@ -147,11 +178,16 @@ impl ProtocolState for TcpSocket {
             TcpSocket::Idle => 0,
             TcpSocket::Listener(_) => mem::size_of::<Listener>(),
             TcpSocket::Stream(stream) => stream.held_bytes(),
+            TcpSocket::Ended(_) => mem::size_of::<EndedStream>(),
         }
     }
 
     fn is_over(&self) -> bool {
-        matches!(self, TcpSocket::Stream(stream) if stream.is_parted)
+        match self {
+            TcpSocket::Stream(stream) => stream.is_parted,
+            TcpSocket::Ended(_) => true,
+            TcpSocket::Idle | TcpSocket::Listener(_) => false,
+        }
     }
 
     fn holding(&self) -> Option<Holding> {

@@ -85,6 +85,6 @@ impl ReceiveWindow {
 }
 
 /// Limits a buffer to at least one byte and at most the largest window (RFC 7323 §2.3).
-fn clamp_buffer(bytes: usize) -> u32 {
+pub(in crate::tcp) fn clamp_buffer(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, 1 << 30)
 }
