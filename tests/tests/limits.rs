@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use portolan::testing::{PacketBuilder, TcpSegment, arp_request};
-use portolan::{Cidr, Config, Descriptor, Domain, DropReason, MacAddr, Route, SocketKind};
+use portolan::testing::{PacketBuilder, TcpSegment, arp_request, ethernet};
+use portolan::{Cidr, Config, Descriptor, Domain, DropReason, MacAddr, NeighborState, Route, SocketKind};
 use portolan_tests::{RawPeer, by_family};
 
 const FAMILIES: [Domain; 2] = [Domain::V4, Domain::V6];
@@ -198,4 +198,123 @@ fn neighbour_solicitations_are_answered_within_a_limit_for_each_neighbour() {
     assert_eq!(answers_to(&mut peer, 50, 100), 10);
     assert_eq!(answers_to(&mut peer, 51, 5), 5, "another neighbour");
     assert_eq!(peer.stack.stats().drops(DropReason::NeighborRateLimit), 90);
+}
+
+/// A connection with another host, which has opened it to port 80. The last answer in the handshake
+/// is still to come if `is_open` is false.
+fn connection_with(peer: &mut RawPeer, domain: Domain, number: u32, port: u16, is_open: bool) -> TcpSegment {
+    let builder = PacketBuilder::new(host(domain, number), peer.stack_addr(domain));
+    let syn = TcpSegment { seq: 1000, flags: TcpSegment::SYN, ..TcpSegment::new(port, 80) };
+    peer.take_sent();
+    peer.send_packet(&builder.tcp(&syn));
+    let [syn_ack] = &peer.take_segments()[..] else { panic!("no SYN-ACK") };
+    let ack = syn_ack.seq.wrapping_add(1);
+    let segment = TcpSegment { seq: 1001, ack, flags: TcpSegment::ACK, ..TcpSegment::new(port, 80) };
+    if is_open {
+        peer.send_packet(&builder.tcp(&segment));
+    }
+    segment
+}
+
+/// RFC 5961 §7: challenge ACKs are limited for each connection and each handshake. Whoever uses up
+/// the answers of one leaves those of all others, of its own host and of another.
+#[test]
+fn challenges_that_one_connection_uses_up_are_not_those_of_another() {
+    for (domain, is_open) in FAMILIES.into_iter().flat_map(|domain| [(domain, false), (domain, true)]) {
+        let mut peer = peer(Config::default(), 1);
+        let listener = peer.stack.socket(domain, SocketKind::Stream).unwrap();
+        peer.stack.bind(listener, (peer.stack_addr(domain), 80).into()).unwrap();
+        peer.stack.listen(listener, 16).unwrap();
+        let others = [(1, 5001), (2, 5000), (2, 5001)];
+        let flooder = connection_with(&mut peer, domain, 1, 5000, is_open);
+        let others =
+            others.map(|(number, port)| (number, connection_with(&mut peer, domain, number, port, is_open)));
+        // A reset in the window, but not at its edge.
+        let challenge = |peer: &mut RawPeer, number: u32, segment: &TcpSegment| {
+            let reset = TcpSegment { seq: segment.seq + 10, flags: TcpSegment::RST, ..segment.clone() };
+            let builder = PacketBuilder::new(host(domain, number), peer.stack_addr(domain));
+            peer.take_sent();
+            peer.send_packet(&builder.tcp(&reset));
+            peer.take_segments().len()
+        };
+        let answers: usize = (0..1000).map(|_| challenge(&mut peer, 1, &flooder)).sum();
+        assert_eq!(answers, 1, "{domain:?}, open: {is_open}");
+        for (number, segment) in &others {
+            assert_eq!(challenge(&mut peer, *number, segment), 1, "{domain:?}, open: {is_open}");
+        }
+    }
+}
+
+/// The shares are in a table of a fixed size, so that all hosts together have a limit, too.
+#[test]
+fn resets_to_all_hosts_have_a_limit_and_no_memory() {
+    for domain in FAMILIES {
+        let mut config = Config::default();
+        config.tcp.max_resets_per_second = 1;
+        let mut peer = peer(config, 1);
+        let before = peer.stack.memory_bytes();
+        for number in 0..10_000 {
+            let stray = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(1000, 9) };
+            peer.send_packet(&PacketBuilder::new(host(domain, number), peer.stack_addr(domain)).tcp(&stray));
+        }
+        let resets = peer.take_sent().len();
+        assert!((1000..=1024).contains(&resets), "{domain:?}: {resets}");
+        assert_eq!(peer.stack.memory_bytes(), before);
+    }
+}
+
+/// A question for our link address by a neighbour with this number.
+fn question(domain: Domain, number: u32) -> Vec<u8> {
+    let [_, b, c, d] = number.to_be_bytes();
+    let mac = MacAddr([2, 0, 1, b, c, d]);
+    let asker = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 1, u16::from(b), u16::from_be_bytes([c, d]));
+    let rest = [&[0; 4][..], &RawPeer::STACK_V6.octets(), &[1, 1], &mac.0].concat();
+    let builder = PacketBuilder::new(asker.into(), RawPeer::STACK_V6.into()).hop_limit(255);
+    by_family(
+        domain,
+        arp_request(mac, Ipv4Addr::new(10, 1 + b, c, d), RawPeer::STACK_V4),
+        ethernet(mac, RawPeer::STACK_MAC, &builder.icmp(135, 0, &rest)),
+    )
+}
+
+/// A station asks in the name of 20,000 neighbours. The entries stay few, those of neighbours with
+/// traffic stay, and another neighbour gets its answer.
+#[test]
+fn questions_in_many_names_do_not_hurt_other_neighbours() {
+    for domain in FAMILIES {
+        let mut peer = RawPeer::new(true, Config::default(), 1);
+        let known = peer.packet(domain).src;
+        let socket = peer.stack.socket(domain, SocketKind::Datagram).unwrap();
+        peer.stack.send_to(peer.now, socket, b"hello", (known, 9).into()).unwrap();
+        peer.settle();
+        let entry = |peer: &RawPeer| {
+            peer.stack.neighbors(peer.iface).into_iter().find(|neighbor| neighbor.addr == known)
+        };
+        let before = entry(&peer).expect("it was asked for");
+        assert_eq!(before.state, NeighborState::Reachable);
+        let memory = peer.stack.memory_bytes();
+        peer.take_sent();
+        (0..20_000).for_each(|number| peer.send_frame(&question(domain, number)));
+        assert!(peer.take_sent().len() <= 20_000);
+        peer.send_frame(&question(domain, 77_777));
+        assert_eq!(peer.take_sent().len(), 1, "{domain:?}: the answer to another neighbour");
+        assert_eq!(entry(&peer), Some(before), "{domain:?}");
+        let most = Config::default().neighbor.max_entries;
+        assert!(peer.stack.neighbors(peer.iface).len() <= most);
+        assert!(peer.stack.memory_bytes() <= memory + most * 150, "about 100 bytes for an entry");
+    }
+}
+
+/// All names together have a limit, too.
+#[test]
+fn answers_to_questions_in_many_names_are_limited() {
+    for domain in FAMILIES {
+        let mut config = Config::default();
+        config.neighbor.max_answers_per_second = 1;
+        let mut peer = RawPeer::new(true, config, 1);
+        (0..20_000).for_each(|number| peer.send_frame(&question(domain, number)));
+        let answers = peer.take_sent().len();
+        assert!((1000..=1024).contains(&answers), "{domain:?}: {answers}");
+        assert_eq!(peer.stack.stats().drops(DropReason::NeighborRateLimit), 20_000 - answers as u64);
+    }
 }
