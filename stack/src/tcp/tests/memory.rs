@@ -9,7 +9,11 @@ use crate::tcp::{Flags, Header, SendFlags, SeqNumber, SynReceived};
 
 /// The budget of each of a hundred sockets in an account with this much room.
 fn pressed(room: usize) -> Budget {
-    let config = Config { memory_limit_bytes: 16 << 20, ..Config::default() };
+    pressed_with(room, Config::default())
+}
+
+fn pressed_with(room: usize, config: Config) -> Budget {
+    let config = Config { memory_limit_bytes: 16 << 20, ..config };
     let mut account = Account::new(&config);
     account.change(0, account.room() - room);
     assert!(account.is_pressed());
@@ -124,6 +128,30 @@ fn no_more_is_offered_than_there_is_memory_for() {
     let (data, sent) = peer.call(|connection, ctx| connection.recv(ctx, &mut [0; 4096]));
     assert_eq!((data, sent.len()), (Ok(taken), 1));
     assert!(edge(&sent[0].header) - sent[0].header.ack > 2000);
+}
+
+/// A peer waits for room for a full segment (RFC 9293 §3.8.6.2.1), and a scaled window is a whole
+/// number of units: the narrowest window is rounded up to hold a segment.
+#[test]
+fn the_narrowest_window_holds_a_segment() {
+    let mut peer = peer();
+    peer.host.memory = pressed_with(0, Config { memory_reserve_bytes: 1200, ..Config::default() });
+    assert!(peer.host.memory.window() < 1460, "less than a segment");
+    for _ in 0..2000 {
+        let _ = peer.data(&[7; 1000]);
+        let _ = peer.recv(1000);
+    }
+    // The least multiple of 128 that holds 1,460 bytes.
+    assert_eq!(peer.connection.rcv.ssthresh(), 12 << 7);
+    let mut most = 0;
+    for _ in 0..100 {
+        let in_order = peer.data(&[7; 500]);
+        let (_, read) = peer.call(|connection, ctx| connection.recv(ctx, &mut [0; 500]));
+        for sent in in_order.iter().chain(&read) {
+            most = most.max(edge(&sent.header) - sent.header.ack);
+        }
+    }
+    assert_eq!(most, 12 << 7);
 }
 
 /// The windows of a SYN, of a SYN-ACK, and of the first segments after them.
