@@ -336,7 +336,9 @@ impl Connection {
         let srtt = self.rtt.srtt().unwrap_or_default();
         let path = PathTimes { min_rtt: self.rtt.min_rtt().unwrap_or(srtt), srtt };
         let sacked_segs = if config.rack_counts_segments {
-            self.flight.scoreboard.sacked() / self.congestion.mss().max(1)
+            // RFC 6675 §4, IsLost: three segments are more than twice the MSS in bytes. The last of
+            // a flight may be a partial one.
+            self.flight.scoreboard.sacked().div_ceil(self.congestion.mss().max(1))
         } else {
             0
         };
