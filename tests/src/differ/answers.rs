@@ -123,9 +123,17 @@ impl Difference {
         self.linux[..=self.index].iter().any(|answer| answer.repeated.is_some())
     }
 
-    /// Whether the peer has closed its window.
+    /// Whether the peer has closed its window: a scaled window is rounded down.
     pub(super) fn has_closed_window(&self) -> bool {
-        self.lines_so_far().any(|line| line.starts_with("peer") && value(line, "win") == Some("0"))
+        let window = |line: &String| value(line, "win")?.parse::<i64>().ok();
+        self.lines_so_far()
+            .any(|line| line.starts_with("peer") && window(line).is_some_and(|it| it < self.window_unit()))
+    }
+
+    /// The unit of the peer's windows.
+    fn window_unit(&self) -> i64 {
+        let shift = self.lines_so_far().find_map(|line| value(line, "wscale")?.parse::<u32>().ok());
+        1 << shift.unwrap_or(0)
     }
 
     /// Whether the peer acknowledges a byte of a window probe that Portolan has sent and Linux has
@@ -166,11 +174,10 @@ impl Difference {
         let so_far = &self.linux[..=self.index];
         let is_syn_ack = |answer: &Answer| answer.syn.as_deref() == Some("SYN ACK");
         so_far.iter().rposition(is_syn_ack).is_some_and(|at| {
-            let is_open = |answer: &Answer| {
-                let syn_acked = so_far[at].ack;
-                answer.ack > syn_acked || answer.results.iter().any(|result| result == "ok")
-            };
-            !so_far[at..].iter().any(is_open)
+            let is_open = |answer: &Answer| answer.ack > so_far[at].ack;
+            // The call in the group of the SYN is one on the connection before.
+            let is_accepted = |answer: &Answer| answer.results.iter().any(|result| result == "ok");
+            !so_far[at..].iter().any(is_open) && !so_far[at + 1..].iter().any(is_accepted)
         })
     }
 
@@ -203,10 +210,10 @@ impl Difference {
     /// Whether a window of the peer ends at this number.
     pub(super) fn has_window_to(&self, end: i64) -> bool {
         let number = |line: &String, name: &str| value(line, name)?.parse::<i64>().ok();
-        let mut ends = self
-            .lines_so_far()
-            .filter(|line| line.starts_with("peer"))
-            .filter_map(|line| Some(number(line, "ack")? + number(line, "win")?));
+        let mut ends = self.lines_so_far().filter(|line| line.starts_with("peer")).filter_map(|line| {
+            let window = number(line, "win")?;
+            Some(number(line, "ack")? + window - window % self.window_unit())
+        });
         ends.any(|offered| offered == end)
     }
 
@@ -216,14 +223,19 @@ impl Difference {
         before.filter_map(|line| value(line, "ack")?.parse().ok()).max().unwrap_or(1)
     }
 
-    /// Whether the peer has sent a segment older than what Linux had acknowledged by then.
+    /// Whether the peer has sent a segment from before RCV.NXT.
     pub(super) fn has_old_ack(&self) -> bool {
-        (0..=self.index).any(|index| {
-            let so_far = self.linux[..=index].iter().filter_map(|answer| answer.ack).max();
-            let mut lines = self.plan.groups[index].lines.iter();
-            let end = |line: &String| value(line, "seq")?.split("..").last()?.parse::<i64>().ok();
-            let is_old = |line: &String| end(line) <= so_far && self.peer_seq(line) < so_far;
-            lines.any(|line| line.starts_with("peer ACK") && is_old(line))
+        let mut received: Vec<(i64, i64)> = Vec::new();
+        let mut next = 1;
+        self.lines_so_far().filter(|line| line.starts_with("peer") && line.contains("ACK")).any(|line| {
+            let end = value(line, "seq").and_then(|seq| seq.split("..").last()?.parse::<i64>().ok());
+            let Some((seq, end)) = self.peer_seq(line).zip(end) else { return false };
+            let is_old = seq < next && end <= next;
+            received.push((seq, end + i64::from(line.contains("FIN"))));
+            while let Some(&(_, end)) = received.iter().find(|(from, to)| *from <= next && *to > next) {
+                next = end;
+            }
+            is_old && line.starts_with("peer ACK")
         })
     }
 

@@ -25,7 +25,9 @@ struct Peer {
     /// The next sequence number of its stream, and the end of its stream once it has sent a FIN.
     next: i64,
     fin_sent: bool,
-    /// The end of the data that the host has sent, and of the data that the peer has acknowledged.
+    /// The end of what it has sent ahead of that.
+    sent_to: i64,
+    /// The end of what the host has sent, and what the peer has acknowledged.
     host_next: i64,
     acked: i64,
     /// The ends of the host's segments.
@@ -52,6 +54,7 @@ pub fn generate(seed: u64) -> Plan {
         dice,
         next: 1,
         fin_sent: false,
+        sent_to: 1,
         host_next: 1,
         acked: 1,
         ends: Vec::new(),
@@ -195,6 +198,9 @@ impl Peer {
         // Only one challenged segment, because the next would be rate-limited.
         let kinds = if self.is_challenged { 30 } else { 39 };
         let kind = self.dice.within(0, kinds);
+        let kind = self.possible(kind);
+        // Old data ends in front of the FIN, too.
+        let old_len = if self.fin_sent { len.min(next - 1 - old).max(1) } else { len };
         self.is_challenged |= kind > 30;
         match kind {
             0..=11 => format!("peer ACK seq {next}..{} ack {ack} win {window}", next + len),
@@ -203,7 +209,7 @@ impl Peer {
                 let early = next + self.dice.pick(&[1, 100, 1000, 3000]);
                 format!("peer ACK seq {early}..{} ack {ack} win {window}", early + len)
             }
-            24..=26 => format!("peer ACK seq {old}..{} ack {ack} win {window}", old + len),
+            24..=26 => format!("peer ACK seq {old}..{} ack {ack} win {window}", old + old_len),
             27..=28 => format!("peer FIN ACK seq {next} ack {ack} win {window}"),
             29 => format!("peer FIN ACK seq {next}..{} ack {ack} win {window}", next + len),
             30 => format!("peer RST seq {next}"),
@@ -223,7 +229,16 @@ impl Peer {
         }
     }
 
-    /// An acknowledgement of everything, of nothing new, or of a part.
+    /// The kind of a segment, or a plain acknowledgement instead. A peer that sends data behind its
+    /// FIN contradicts itself, and after that the hosts are in different states: it does so rarely.
+    fn possible(&mut self, kind: u64) -> u64 {
+        const PLAIN: u64 = 12;
+        let is_behind_fin = self.fin_sent && matches!(kind, 0..=11 | 21..=23 | 29 | 36 | 37);
+        let is_fin_before_data = self.sent_to > self.next && matches!(kind, 27..=29 | 38);
+        if (is_behind_fin || is_fin_before_data) && !self.dice.one_in(20) { PLAIN } else { kind }
+    }
+
+    /// An acknowledgement: of everything, of nothing new, or of a part.
     fn ack(&mut self) -> i64 {
         let (acked, host_next) = (self.acked, self.host_next);
         match self.dice.within(0, 9) {
@@ -261,12 +276,21 @@ impl Peer {
         let value = |name: &str| words.iter().position(|word| *word == name).and_then(|at| words.get(at + 1));
         let number = |text: &str| text.parse::<i64>().unwrap_or(0);
         self.is_over |= words.contains(&"RST");
-        if let Some(ack) = value("ack").map(|ack| number(ack)).filter(|&ack| ack <= self.host_next) {
-            self.acked = self.acked.max(ack);
-        }
         let Some((from, to)) = value("seq").map(|seq| seq.split_once("..").unwrap_or((seq, seq))) else {
             return;
         };
+        // The acknowledgement of a segment that is old or outside of the window counts on one host
+        // at most.
+        let is_new = number(from) == self.next || number(to) > self.next;
+        let is_acceptable = is_new && number(from) < self.next + 65_536 && !words.contains(&"SYN");
+        if let Some(ack) = value("ack").map(|ack| number(ack)).filter(|&ack| ack <= self.host_next)
+            && is_acceptable
+        {
+            self.acked = self.acked.max(ack);
+        }
+        if is_acceptable && !self.fin_sent {
+            self.sent_to = self.sent_to.max(number(to));
+        }
         let is_in_order = number(from) <= self.next && !words.contains(&"SYN");
         if is_in_order && !self.fin_sent && words.contains(&"ACK") {
             self.next = self.next.max(number(to));

@@ -19,7 +19,9 @@ pub const RULES: &[Rule] = &[
             let (ours, theirs) = (difference.ours(), difference.theirs());
             let is_near_cwnd = difference.out(&difference.linux) >= 4 * difference.mss();
             (ours.data_to != theirs.data_to || ours.fin != theirs.fin)
-                && (difference.has_timed_out() || is_near_cwnd && ours.data_to > theirs.data_to)
+                && (difference.has_timed_out()
+                    || is_near_cwnd
+                        && (ours.data_to > theirs.data_to || ours.fin.is_some() && theirs.fin.is_none()))
         },
     },
     Rule {
@@ -105,6 +107,7 @@ pub const RULES: &[Rule] = &[
             has(&difference.theirs().lines, &theirs)
                 || difference.has_closed_window()
                     && (has(&difference.ours().lines, &ours)
+                        || difference.ours().fin != difference.theirs().fin
                         || difference.ours().again_from != difference.theirs().again_from
                         || difference.acknowledges_what_only_portolan_has_sent())
         },
@@ -163,6 +166,28 @@ pub const RULES: &[Rule] = &[
         explains: |difference| {
             let has = |results: &[String], name: &str| results.iter().any(|result| result == name);
             has(&difference.ours().results, "EPIPE") && has(&difference.theirs().results, "EAGAIN")
+        },
+    },
+    Rule {
+        why: "RFC 9293 §3.8.6.3: an ACK may be delayed (the hosts differ in when it is), and here a reset came before",
+        explains: |difference| {
+            let (ours, theirs) = (difference.ours(), difference.theirs());
+            let is_reset = difference.lines().iter().any(|line| line.starts_with("peer RST"))
+                || ours.reset.is_some() && theirs.reset.is_some();
+            let rest = |answer: &Answer| (answer.data_to, answer.fin, answer.reset.is_some());
+            is_reset && ours.ack.is_some() != theirs.ack.is_some() && rest(ours) == rest(theirs)
+        },
+    },
+    Rule {
+        why: "Linux ends the input of a socket also in a shutdown that fails for want of a connection: recv is 0, not ENOTCONN",
+        explains: |difference| {
+            let (ours, theirs) = (difference.ours(), difference.theirs());
+            let has_failed = difference.portolan[..=difference.index]
+                .iter()
+                .flat_map(|answer| &answer.results)
+                .any(|result| result == "ENOTCONN");
+            let has = |results: &[String], name: &str| results.iter().any(|result| result == name);
+            has_failed && has(&ours.results, "ENOTCONN") && has(&theirs.results, "0")
         },
     },
     Rule {
